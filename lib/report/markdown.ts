@@ -13,6 +13,7 @@ import {
   titleOf,
   withInterval,
 } from "./format.ts";
+import { ABLATION, MEAN, TASKS } from "./published.ts";
 import type { Average, Comparison, MethodSummary, Report } from "./report.ts";
 import {
   costText,
@@ -230,7 +231,7 @@ function averageText(average: Average): string[] {
   const columns = methods.filter(({ role }) => role !== "bound")
     .map((method) => ({ title: titleOf(method), ranks: method.ranks }));
   const bounds = methods.filter(({ role }) => role === "bound");
-  const names = tasks.map(({ task }) => task).sort().join(" ");
+  const names = tasks.map(({ task }) => task).sort();
   const cell = ({ mean, interval }: AverageScore) =>
     withInterval(mean, interval);
   return [
@@ -255,61 +256,51 @@ function averageText(average: Average): string[] {
         { title: "mean", cell: ({ ranks: [score] }) => cell(score!) },
       ]),
     ]),
-    ...(names === PAPER_TASKS ? [PAPER_MEAN] : []),
+    ...(names.join() === MEAN.tasks.join() ? [MEAN.text] : []),
   ];
 }
 
 type AverageScore = Average["methods"][number]["ranks"][number];
 
-const PAPER_TASKS = "cola mnli mrpc qnli qqp rte sst2 stsb";
-
-const PAPER_MEAN =
-  "DyLoRA paper (arXiv 2210.07558, table 2), RoBERTa-base, mean over the eight tasks: LoRA 54.90 and DyLoRA 84.22 at rank 1, LoRA 85.27 and DyLoRA 85.44 at rank 8. The paper's LoRA at rank 1 is most likely a truncated LoRA of rank 8.";
-
 /** Published results to compare with: an ablation, and six GLUE tasks. */
 function publishedText({ comparisons }: Report): string[] {
-  const parts = [
-    ...(comparisons.some(isAblation) ? ABLATION : []),
-    ...fourierText(comparisons),
-  ];
+  const parts = [...ablationText(comparisons), ...tasksText(comparisons)];
   return parts.length === 0 ? [] : ["## Published results", ...parts];
 }
 
-/** Whether a method was trained in several modes or with several samplers. */
-function isAblation({ methods }: Comparison): boolean {
-  return [...Map.groupBy(methods, ({ method }) => method).values()].some(
-    (group) =>
-      ["mode", "sampler"].some((key) =>
-        new Set(group.map(({ variant }) => variant[key])).size > 1
-      ),
-  );
+/** The ablation, if a comparison has several of its ways to draw ranks. */
+function ablationText(comparisons: readonly Comparison[]): string[] {
+  const { heading, ranks, columns } = ABLATION;
+  const isShown = comparisons.some(({ methods }) => {
+    const draws = methods.flatMap(({ settings }) => settings?.draws ?? []);
+    return columns.filter((it) => draws.includes(it.draws)).length > 1;
+  });
+  if (!isShown) return [];
+  return [
+    heading,
+    table(
+      "Rank",
+      ranks,
+      String,
+      columns.map(({ title, scores }): Column<number> => ({
+        title,
+        cell: (rank) => scores[ranks.indexOf(rank)]!,
+      })),
+    ),
+  ];
 }
 
-const ABLATION = [
-  "Ablation in the DyLoRA paper (arXiv 2210.07558, table 4):",
-  `| Rank | all rows, uniform | frozen rows, uniform | all rows, geometric (p = 0.15) |
-| --- | --- | --- | --- |
-| 1 | 83.30 | 81.61 | 83.42 |
-| 8 | 84.47 | 83.31 | not available |`,
-];
-
-const FOURIER_TASKS = ["sst2", "mrpc", "cola", "qnli", "rte", "stsb"];
-
-const FOURIER_ROWS = [
-  { title: "DyLoRA", scores: ["94.3", "89.5", "61.1", "92.2", "78.7", "91.1"] },
-  { title: "LoRA", scores: ["95.1", "89.7", "63.4", "93.3", "78.4", "91.5"] },
-];
-
-function fourierText(comparisons: readonly Comparison[]): string[] {
+function tasksText(comparisons: readonly Comparison[]): string[] {
+  const { heading, tasks, rows } = TASKS;
   const titles = new Map(comparisons.map(({ task, title }) => [task, title]));
-  if (!FOURIER_TASKS.every((task) => titles.has(task))) return [];
+  if (!tasks.every((task) => titles.has(task))) return [];
   return [
-    "FourierFT paper (arXiv 2405.03003, table 2), RoBERTa-base:",
+    heading,
     table(
       "Method",
-      FOURIER_ROWS,
+      rows,
       ({ title }) => title,
-      FOURIER_TASKS.map((task, i): Column<typeof FOURIER_ROWS[number]> => ({
+      tasks.map((task, i): Column<typeof rows[number]> => ({
         title: plain(titles.get(task)!),
         cell: ({ scores }) => scores[i]!,
       })),

@@ -11,6 +11,7 @@ import {
   titleOf,
   withInterval,
 } from "./format.ts";
+import { SPEED_UP } from "./published.ts";
 import type {
   Average,
   Comparison,
@@ -354,7 +355,12 @@ function speedUps({ methods, contrasts }: Comparison): SpeedUpRow[] {
 function speedUpTable(comparison: Comparison): string[] {
   const rows = speedUps(comparison);
   if (rows.length === 0) return [];
-  const published = comparison.task === "mrpc" ? [PAPER_MRPC] : [];
+  const isPublished = comparison.task === SPEED_UP.task;
+  const unknown = "not published";
+  const { title, training, note } = SPEED_UP;
+  const published: SpeedUpRow[] = isPublished
+    ? [[title, unknown, training, unknown, unknown, unknown]]
+    : [];
   return [
     table<SpeedUpRow>(
       "Speed-up",
@@ -368,18 +374,6 @@ function speedUpTable(comparison: Comparison): string[] {
         "Training examples",
       ].map((title, i) => ({ title, cell: (row) => row[i + 1]! })),
     ),
-    ...(published.length > 0 ? [PAPER_NOTE] : []),
+    ...(isPublished ? [note] : []),
   ];
 }
-
-const PAPER_MRPC: SpeedUpRow = [
-  "DyLoRA paper: LoRA, 8 ranks / DyLoRA, ranks 1 to 8",
-  "not published",
-  "7.83x",
-  "not published",
-  "not published",
-  "not published",
-];
-
-const PAPER_NOTE =
-  "DyLoRA paper (arXiv 2210.07558, appendix A), MRPC with RoBERTa-base: 408.39 s for DyLoRA, 8 x 399.95 s for LoRA, training only.";

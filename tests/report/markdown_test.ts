@@ -4,7 +4,7 @@ import { summarizeChoices } from "../../lib/report/choices.ts";
 import { compare } from "../../lib/report/compare.ts";
 import { signed } from "../../lib/report/format.ts";
 import { renderMarkdown } from "../../lib/report/markdown.ts";
-import type { ChoiceResult, Result, Variant } from "../../lib/report/result.ts";
+import type { ChoiceResult, Result } from "../../lib/report/result.ts";
 import { seededDraw } from "../../lib/report/statistics.ts";
 import { OPTIONS, resultOf, trainingOf } from "./results.ts";
 
@@ -22,17 +22,21 @@ Deno.test("renderMarkdown() gives the golden reports", () => {
   assertEquals(text, Deno.readTextFileSync(GOLDEN).replaceAll("\r\n", "\n"));
 });
 
-Deno.test("renderMarkdown() shows the published ablation beside several modes or samplers only", () => {
-  const shown = (...variants: readonly Variant[]) =>
+Deno.test("renderMarkdown() shows the published ablation beside several of its ways to draw ranks only", () => {
+  const shown = (...draws: readonly (string | undefined)[]) =>
     render(
-      variants.map((variant) =>
-        resultOf("rte", "dylora", { 1: 1 }, { variant })
+      draws.map((draws) =>
+        resultOf("rte", "dylora", { 1: 1 }, {
+          variant: { draws: String(draws) },
+          training: trainingOf(1, { draws }),
+        })
       ),
     ).includes("arXiv 2210.07558, table 4");
-  assert(shown({ mode: "all" }, { mode: "frozen" }));
-  assert(shown({ sampler: "uniform" }, { sampler: "geometric" }));
-  assert(!shown({}));
-  assert(!shown({ maximum: 8 }, { maximum: 32 }));
+  const uniform = "uniformly for each step";
+  assert(shown(uniform, `${uniform}, mode frozen`));
+  assert(shown(uniform, "geometrically (p = 0.15) for each step"));
+  assert(!shown(uniform));
+  assert(!shown(uniform, "uniformly for each example"));
 });
 
 Deno.test("renderMarkdown() shows the figures of the FourierFT paper beside all of its tasks only", () => {

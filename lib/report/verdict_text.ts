@@ -1,0 +1,133 @@
+import { exactPercent, percent, signed, withInterval } from "./format.ts";
+import type { Verdict } from "./report.ts";
+import { type Decision, FEW_SEEDS, type Setting } from "./verdict.ts";
+
+/** The verdict as a headline and the sentences that support it, in plain text. */
+export function verdictText(
+  decision: Decision,
+  { examples, classes, confidence, metric }: Setting,
+): Pick<Verdict, "headline" | "reasons"> {
+  const { kind, recommended, best, margin, bound, reference, other } = decision;
+  const { single, othersLearnt } = decision;
+  const scoreOf = ({ score, interval }: typeof best) =>
+    withInterval(score, interval);
+  const { title } = recommended;
+  const acceptable = points(margin, exactPercent);
+  const level = `${exactPercent(confidence)} %`;
+  const seeds = decision.seeds < FEW_SEEDS
+    ? [
+      `There is only one seed${
+        single.length === 0 ? "" : ` of ${single.join(" and ")}`
+      }: the verdict holds for these trainings, and other seeds may differ.`,
+    ]
+    : [];
+  const otherText = other === null ? [] : [
+    `${other.title} at its best rank (${other.rank}) scores ${
+      scoreOf(other)
+    }: ${signed(other.difference)} [${
+      other.differenceInterval.map((end) => signed(end)).join(", ")
+    }] against the best rank of ${title} (${best.rank})${
+      other.difference !== 0 && other.differenceInterval[0] <= 0 &&
+        other.differenceInterval[1] >= 0
+        ? ", which may be due to chance"
+        : ""
+    }.`,
+  ];
+  const enough = `${title} scores ${
+    scoreOf(recommended)
+  } at rank ${recommended.rank}; ${
+    bound === null
+      ? "no other rank was evaluated"
+      : `${
+        bound < 0
+          ? "no other rank is as good"
+          : bound === 0
+          ? "no other rank is better"
+          : `no other rank is better by more than ${points(bound)}`
+      } (${level} confidence), and a loss of ${acceptable} is acceptable`
+  }.`;
+  switch (kind) {
+    case "nothing-learnt": {
+      const { difference, differenceInterval } = reference;
+      const than = reference.kind === "head"
+        ? "the head on the frozen encoder"
+        : `always predicting the same ${classes ? "class" : "number"}`;
+      const beyond = reference.kind === "head" ? " beyond the head" : "";
+      const [nothing, anything, score] = othersLearnt
+        ? [`${title} learnt nothing`, `${title} learnt anything`, `of ${title}`]
+        : ["Nothing was learnt", "anything was learnt", ""];
+      return {
+        headline: difference > 0
+          ? `No evidence that ${anything}${beyond}.`
+          : `${nothing}${beyond}.`,
+        reasons: [
+          `The best score${score && ` ${score}`}, ${
+            scoreOf(reference)
+          } (${reference.title} at rank ${reference.rank}), is not above the ${
+            percent(reference.referenceScore)
+          } of ${than}: ${metric} ${signed(difference)} [${
+            differenceInterval.map((end) => signed(end)).join(", ")
+          }] on ${examples} examples.`,
+          ...(othersLearnt ? otherText : []),
+          difference > 0
+            ? "Use more validation examples to be sure; more epochs may help."
+            : "Try a lower learning rate or more epochs.",
+        ],
+      };
+    }
+    case "other-better": {
+      const { rank, difference, differenceInterval } = other!;
+      return {
+        headline: `${other!.title} is better here by ${
+          withInterval(difference, differenceInterval)
+        }.`,
+        reasons: [
+          `${other!.title} scores ${
+            scoreOf(other!)
+          } at rank ${rank}, ${title} at most ${
+            scoreOf(best)
+          }, at rank ${best.rank}.`,
+          `The recommended rank of ${title} is ${recommended.rank}.`,
+          ...seeds,
+        ],
+      };
+    }
+    case "too-few-examples": {
+      if (bound === null || bound <= margin) {
+        return {
+          headline: `Too few examples to tell whether ${
+            other!.title
+          } is better.`,
+          reasons: [...otherText, enough, ...seeds],
+        };
+      }
+      // With one digit, the bound may look like the margin that it exceeds.
+      const isClose = percent(bound) === percent(margin);
+      const most = points(bound, (it) => (100 * it).toFixed(isClose ? 2 : 1));
+      return {
+        headline: `Too few examples to tell ranks apart by less than ${most}.`,
+        reasons: [
+          `${title} scores ${
+            scoreOf(recommended)
+          } at rank ${recommended.rank}, the recommended one; on these ${examples} examples, another rank may be better by up to ${most} (${level} confidence), more than the margin of ${acceptable}.`,
+          ...otherText,
+          ...seeds,
+        ],
+      };
+    }
+    case "recommended":
+      return {
+        headline: `Rank ${recommended.rank} of ${title} is enough.`,
+        reasons: [enough, ...otherText, ...seeds],
+      };
+  }
+}
+
+/** `1 point`, `2.3 points`. */
+function points(
+  share: number,
+  text: (share: number) => string = percent,
+): string {
+  const number = text(share);
+  return `${number} ${number === "1" ? "point" : "points"}`;
+}
