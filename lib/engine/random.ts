@@ -61,7 +61,8 @@ function sfc32(words: [number, number, number, number]): Random {
   };
 }
 
-function splitMix32(seed: number): () => number {
+/** SplitMix32, a 32-bit variant of SplitMix (Steele et al. 2014): draws 32-bit integers. */
+export function splitMix32(seed: number): () => number {
   let state = seed | 0;
   return () => {
     state = (state + 0x9e3779b9) | 0;

@@ -70,6 +70,65 @@ export interface Shown {
   readonly file: string;
 }
 
+/** The stages of one name, as a drawing of a graph shows them. */
+export interface StageGroup {
+  readonly name: string;
+  /** Ids of the stages. */
+  readonly stages: readonly string[];
+  /** Names of the groups that it depends on, without those that others imply. */
+  readonly needs: readonly string[];
+  /** Number of groups on the longest path to it. */
+  readonly depth: number;
+}
+
+/** Groups stages by name, in topological order. */
+export function groupStages(
+  stages: Iterable<Pick<GraphStage, "id" | "name" | "inputs">>,
+): StageGroup[] {
+  const names = new Map<string, string>();
+  const groups = new Map<string, { stages: string[]; needs: Set<string> }>();
+  for (const { id, name, inputs } of stages) {
+    names.set(id, name);
+    const group = groups.get(name) ?? { stages: [], needs: new Set() };
+    groups.set(name, group);
+    group.stages.push(id);
+    for (const need of Object.values(inputs).flat()) {
+      // Stages that are not drawn have no name here.
+      const other = names.get(need);
+      if (other !== undefined && other !== name) group.needs.add(other);
+    }
+  }
+  const edges = reduceEdges(
+    [...groups].map(([id, { needs }]) => ({ id, needs: [...needs] })),
+  );
+  const depths = new Map<string, number>();
+  return [...groups].map(([name, { stages }]) => {
+    const needs = edges.get(name)!;
+    const depth = Math.max(-1, ...needs.map((it) => depths.get(it)!)) + 1;
+    depths.set(name, depth);
+    return { name, stages, needs, depth };
+  });
+}
+
+/**
+ * The dependencies of each node, without those that others imply (the
+ * transitive reduction): of `c` -> `a` if there are `c` -> `b` and `b` -> `a`.
+ *
+ * @param nodes In topological order
+ */
+export function reduceEdges(
+  nodes: readonly { readonly id: string; readonly needs: readonly string[] }[],
+): Map<string, readonly string[]> {
+  const reached = new Map<string, Set<string>>();
+  const edges = new Map<string, readonly string[]>();
+  for (const { id, needs } of nodes) {
+    const implied = new Set(needs.flatMap((need) => [...reached.get(need)!]));
+    edges.set(id, needs.filter((need) => !implied.has(need)));
+    reached.set(id, new Set([...needs, ...implied]));
+  }
+  return edges;
+}
+
 /** Stages that match patterns, and messages for patterns without a match. */
 interface Matched {
   /** Ids in the order of the graph. */

@@ -14,8 +14,7 @@ import {
   summarize,
 } from "./summarize.ts";
 import { againstSweeps } from "./sweep.ts";
-import { decide, type Setting } from "./verdict.ts";
-import { verdictText } from "./verdict_text.ts";
+import { verdictOf } from "./verdict_text.ts";
 
 /**
  * Compares scores and costs of trainings on the same task, split and epoch, and
@@ -108,16 +107,6 @@ function compareOne(
       ],
     },
   };
-}
-
-function verdictOf(
-  sides: Parameters<typeof decide>[0],
-  setting: Setting,
-): Comparison["verdict"] {
-  const decision = decide(sides, setting);
-  if (decision === null) return null;
-  const { single: _1, othersLearnt: _2, ...verdict } = decision;
-  return { ...verdict, ...verdictText(decision, setting) };
 }
 
 /** The paired bootstrap needs the same examples everywhere. */

@@ -20,32 +20,17 @@ export function figuresOf(comparison: Comparison): FigureReference[] {
   const hasLosses = methods.some(({ trainings }) =>
     trainings.some(({ losses }) => losses.length > 0)
   );
+  const cost = "Seconds of training and of evaluation, a segment per training";
+  const loss = "Training loss by step, a line per training";
   return [
-    {
-      kind: "scores",
-      name: figureName(comparison),
-      title: curveTitle(metrics[0]!, comparison),
-    },
-    ...(isTimed
-      ? [
-        {
-          kind: "cost",
-          name: figureName(comparison, "-cost"),
-          title:
-            "Seconds of training and of evaluation, a segment per training",
-        } as const,
-      ]
-      : []),
-    ...(hasLosses
-      ? [
-        {
-          kind: "loss",
-          name: figureName(comparison, "-loss"),
-          title: "Training loss by step, a line per training",
-        } as const,
-      ]
-      : []),
-  ];
+    ["scores", "", curveTitle(metrics[0]!, comparison)] as const,
+    ...(isTimed ? [["cost", "-cost", cost] as const] : []),
+    ...(hasLosses ? [["loss", "-loss", loss] as const] : []),
+  ].map(([kind, suffix, title]) => ({
+    kind,
+    name: figureName(comparison, suffix),
+    title,
+  }));
 }
 
 /** The figure of a mean over tasks. */

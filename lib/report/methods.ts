@@ -34,25 +34,23 @@ export function distinguished<T extends Result | ChoiceResult>(
   results: readonly T[],
   ranksOf: (result: T) => readonly number[],
 ): T[] {
-  const keyOf = ({ task, split, epoch, method, seed }: T) =>
-    JSON.stringify([task, split, epoch, method, seed]);
-  const dimensions = new Set<string>();
-  for (const same of Map.groupBy(results, keyOf).values()) {
-    for (const [i, one] of same.entries()) {
-      for (const other of same.slice(i + 1)) {
-        const ranks = ranksOf(other);
-        if (!ranksOf(one).some((rank) => ranks.includes(rank))) continue;
-        for (const name of Object.keys({ ...one.variant, ...other.variant })) {
-          if (one.variant[name] !== other.variant[name]) dimensions.add(name);
-        }
-      }
-    }
-  }
+  const groups = Map.groupBy(
+    results,
+    ({ task, split, epoch, method, seed }) =>
+      JSON.stringify([task, split, epoch, method, seed]),
+  );
+  const pairs = [...groups.values()].flatMap((same) =>
+    same.flatMap((one, i) => same.slice(i + 1).map((it) => [one, it] as const))
+  ).filter(([one, other]) => {
+    const ranks = ranksOf(other);
+    return ranksOf(one).some((rank) => ranks.includes(rank));
+  });
+  const isVariant = ([name]: readonly [string, unknown]) =>
+    pairs.some(([one, other]) => one.variant[name] !== other.variant[name]);
   return results.map((result) => ({
     ...result,
     variant: Object.fromEntries(
-      Object.entries(result.variant).filter(([name]) => dimensions.has(name))
-        .sort(),
+      Object.entries(result.variant).filter(isVariant).sort(),
     ),
   }));
 }

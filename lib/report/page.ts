@@ -1,13 +1,11 @@
+import { stripTypeScriptTypes } from "node:module";
 import { Marked, type Tokens } from "marked";
-import { PICKED, SHOWN } from "./chart_style.ts";
 import type { Figure } from "./figure.ts";
-import { averageFigure, figureName } from "./figure_names.ts";
-import { withInterval } from "./format.ts";
 import { comparisonTitle } from "./markdown.ts";
-import { methodTitle } from "./methods.ts";
 import style from "./page.css" with { type: "text" };
-import script from "./page.js" with { type: "text" };
-import type { Average, Comparison, MethodSummary, Report } from "./report.ts";
+import { pageData } from "./page_data.ts";
+import script from "./page_script.ts" with { type: "text" };
+import type { Report } from "./report.ts";
 import { NO_RUN } from "./run_facts.ts";
 
 /** Content of a page. */
@@ -48,27 +46,12 @@ ${verdictsHtml(report)}<nav aria-label="Sections">${links.join("\n")}</nav>
 <main>
 ${body}</main>
 <script type="application/json" id="report">${
-    json({
-      picked: PICKED,
-      shown: SHOWN,
-      figures: Object.fromEntries(
-        figures.map(({ name, spec }) => [name, spec]),
-      ),
-      panels: Object.fromEntries([
-        ...report.averages.map((average) => [
-          averageFigure(average).name,
-          averagePanelOf(average),
-        ]),
-        ...report.comparisons
-          .filter(({ methods }) => methods.some(({ role }) => role !== "bound"))
-          .map((comparison) => [figureName(comparison), panelOf(comparison)]),
-      ]),
-    })
+    json(pageData(report, figures))
   }</script>
 ${NO_RUN}
 <script>${runtime.replaceAll("</script", "<\\/script")}</script>
 <script type="module">
-${script}</script>
+${stripTypeScriptTypes(script)}</script>
 </html>
 `;
 }
@@ -188,74 +171,6 @@ function figureHtml({ name, svg }: Figure, title: string): string {
 <figcaption>${escapeHtml(title)}</figcaption>
 <div class="chart">${svg}</div>
 </figure></div>`;
-}
-
-/** What the page shows of each rank of a comparison. */
-function panelOf({ metrics, methods, verdict, epoch }: Comparison) {
-  const shown = panel(
-    metrics,
-    methods,
-    ({ role, recommendation, size, trainings, ranks }) => ({
-      recommended: role === "candidate" && verdict?.kind !== "nothing-learnt"
-        ? recommendation?.rank ?? null
-        : null,
-      size,
-      stages: trainings.map(({ rank, stage }) => ({ rank, stage })),
-      scores: Object.fromEntries(
-        ranks.map(({ rank, metrics: found, intervals }) => [
-          rank,
-          metrics.map((metric, i) =>
-            withInterval(found[metric]!.mean, i === 0 ? intervals.mean : null)
-          ),
-        ]),
-      ),
-    }),
-  );
-  // Of the command that exports an adapter.
-  return { ...shown, options: epoch === "best" ? ["--epoch", epoch] : [] };
-}
-
-/** What the page shows of each rank of a mean over tasks. */
-function averagePanelOf({ methods }: Average) {
-  return panel(["mean score"], methods, ({ ranks }) => ({
-    recommended: null,
-    size: null,
-    stages: [],
-    scores: Object.fromEntries(
-      ranks.map(({ rank, mean, interval }) => [
-        rank,
-        [withInterval(mean, interval)],
-      ]),
-    ),
-  }));
-}
-
-/** The panel of a rank curve, as `page.js` reads it. */
-function panel<M extends Average["methods"][number] | MethodSummary>(
-  metrics: readonly string[],
-  methods: readonly M[],
-  shown: (method: M) => {
-    readonly recommended: number | null;
-    readonly size: MethodSummary["size"];
-    /** Texts by rank, one per metric; the main one with its interval. */
-    readonly scores: Readonly<Record<string, readonly string[]>>;
-    /** Stages that made the adapters, with the ranks of these. */
-    readonly stages: readonly {
-      readonly rank: number;
-      readonly stage: string;
-    }[];
-  },
-) {
-  const adapted = methods.filter(({ role }) => role !== "bound");
-  const ranks = adapted.flatMap((it) => it.ranks.map(({ rank }) => rank));
-  return {
-    metrics,
-    ranks: [...new Set(ranks)].sort((a, b) => a - b),
-    methods: adapted.map((method) => ({
-      title: methodTitle(method),
-      ...shown(method),
-    })),
-  };
 }
 
 function escapeHtml(text: string): string {

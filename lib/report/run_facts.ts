@@ -1,4 +1,4 @@
-/** How a report was made, for the script of its page (`page.js`). */
+/** How a report was made, for the script of its page (`page_script.ts`). */
 export interface RunFacts {
   readonly pipeline: string;
   /** How the command line names the pipeline: its name, or a file. */
@@ -15,11 +15,19 @@ export interface RunFacts {
   readonly versions: Readonly<Record<string, string>>;
   /** Properties of the machine by name. */
   readonly machine: Readonly<Record<string, string>>;
+  /** The stages by name, in topological order. */
+  readonly groups: readonly {
+    readonly name: string;
+    /** Number of stages. */
+    readonly count: number;
+    readonly seconds: number;
+    /** Names of the groups that it needs, without those that others imply. */
+    readonly needs: readonly string[];
+    /** Number of groups on the longest path to it. */
+    readonly depth: number;
+  }[];
   readonly stages: readonly {
     readonly id: string;
-    readonly name: string;
-    /** Ids of the stages that it needs. */
-    readonly needs: readonly string[];
     /** Seconds of the run that made its result. */
     readonly seconds: number;
     /** When that run started, ISO 8601. */

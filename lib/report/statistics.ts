@@ -1,3 +1,4 @@
+import { splitMix32 } from "../engine/random.ts";
 import type { MethodSummary } from "./report.ts";
 
 /** Arithmetic mean; NaN for no values. */
@@ -222,21 +223,14 @@ function polynomial(x: number, ...coefficients: readonly number[]): number {
   return coefficients.reduceRight((sum, a) => sum * x + a, 0);
 }
 
-/**
- * Draws from a seeded generator, so that the same seed gives the same report:
- * SplitMix32, a 32-bit variant of SplitMix (Steele et al. 2014).
- */
+/** Draws from a seeded generator, so that the same seed gives the same report. */
 export function seededDraw(seed: number): Draw {
-  let state = seed | 0;
-  const uniform = () => {
-    state = (state + 0x9e3779b9) | 0;
-    let bits = state;
-    bits = Math.imul(bits ^ (bits >>> 16), 0x21f0aaad);
-    bits = Math.imul(bits ^ (bits >>> 15), 0x735a2d97);
-    return ((bits ^ (bits >>> 15)) >>> 0) / 2 ** 32;
-  };
+  const next = splitMix32(seed);
   return (count) =>
-    Int32Array.from({ length: count }, () => Math.floor(uniform() * count));
+    Int32Array.from(
+      { length: count },
+      () => Math.floor((next() >>> 0) / 2 ** 32 * count),
+    );
 }
 
 /** Scores by rank. */

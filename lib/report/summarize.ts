@@ -263,31 +263,28 @@ export function costOf(results: readonly Result[]): CostSummary | null {
     sum(repeats.map((seeds) => mean(seeds.map((it) => sum(it.map(cost))))));
   const selection = ({ epoch, training }: Trained) =>
     epoch === "best" ? training.selection : undefined;
-  const trainingSeconds = perTraining(({ training }) => training.seconds);
-  const selectionSeconds = perTraining((it) => selection(it)?.seconds ?? 0);
-  const reductionSeconds = perTraining((it) => it.reductionSeconds);
-  const evaluationSeconds = perEvaluation((it) => it.evaluationSeconds);
-  const trainingFlops = perTraining(({ training }) => training.flops);
-  const selectionFlops = perTraining((it) => selection(it)?.flops ?? 0);
-  const evaluationFlops = perEvaluation((it) => it.evaluationFlops);
+  const seconds = {
+    trainingSeconds: perTraining(({ training }) => training.seconds),
+    selectionSeconds: perTraining((it) => selection(it)?.seconds ?? 0),
+    reductionSeconds: perTraining((it) => it.reductionSeconds),
+    evaluationSeconds: perEvaluation((it) => it.evaluationSeconds),
+  };
+  const flops = {
+    trainingFlops: perTraining(({ training }) => training.flops),
+    selectionFlops: perTraining((it) => selection(it)?.flops ?? 0),
+    evaluationFlops: perEvaluation((it) => it.evaluationFlops),
+  };
+  const steps = repeats.flat().map(([first]) => first!.training.stepSeconds);
   return {
     ranks: ranksOf(results),
     trainings: repeats.length,
-    stepSeconds: mean(
-      repeats.flat().map(([first]) => first!.training.stepSeconds),
-    ),
+    stepSeconds: mean(steps),
     steps: perTraining(({ training }) => training.steps),
     examples: perTraining(({ training }) => training.examples),
-    trainingSeconds,
-    selectionSeconds,
-    reductionSeconds,
-    evaluationSeconds,
-    sweepSeconds: trainingSeconds + selectionSeconds + reductionSeconds +
-      evaluationSeconds,
-    trainingFlops,
-    selectionFlops,
-    evaluationFlops,
-    sweepFlops: trainingFlops + selectionFlops + evaluationFlops,
+    ...seconds,
+    sweepSeconds: sum(Object.values(seconds)),
+    ...flops,
+    sweepFlops: sum(Object.values(flops)),
   };
 }
 
@@ -340,9 +337,9 @@ function settingsOf(results: readonly Result[]): MethodSummary["settings"] {
   if (!allTrained(results)) return null;
   const settings = results.map(({ training }) => training.settings);
   return {
-    epochs: distinct(settings.map(({ epochs }) => epochs)),
-    batchSize: distinct(settings.map(({ batchSize }) => batchSize)),
-    learningRate: distinct(settings.map(({ learningRate }) => learningRate)),
+    epochs: distinct(settings.map((it) => it.epochs)),
+    batchSize: distinct(settings.map((it) => it.batchSize)),
+    learningRate: distinct(settings.map((it) => it.learningRate)),
     alpha: distinct(settings.flatMap(({ alpha }) => alpha ?? [])),
     scale: distinct(settings.flatMap(({ scale }) => scale ?? [])),
     draws: distinct(settings.flatMap(({ draws }) => draws ?? [])),

@@ -9,7 +9,7 @@ import {
 import { type Constant, intervalOf, type ScoreCurve } from "./summarize.ts";
 
 /** A method in a comparison: its scores by rank and their summary. */
-interface Side {
+export interface Side {
   readonly curve: ScoreCurve;
   readonly summary: MethodSummary;
 }

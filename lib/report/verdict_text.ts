@@ -1,9 +1,26 @@
 import { exactPercent, percent, signed, withInterval } from "./format.ts";
 import type { Verdict } from "./report.ts";
-import { type Decision, FEW_SEEDS, type Setting } from "./verdict.ts";
+import {
+  decide,
+  type Decision,
+  FEW_SEEDS,
+  type Setting,
+  type Side,
+} from "./verdict.ts";
+
+/** {@linkcode decide}, with the sentences that say it. */
+export function verdictOf(
+  sides: readonly Side[],
+  setting: Setting,
+): Verdict | null {
+  const decision = decide(sides, setting);
+  if (decision === null) return null;
+  const { single: _1, othersLearnt: _2, ...verdict } = decision;
+  return { ...verdict, ...verdictText(decision, setting) };
+}
 
 /** The verdict as a headline and the sentences that support it, in plain text. */
-export function verdictText(
+function verdictText(
   decision: Decision,
   { examples, classes, confidence, metric }: Setting,
 ): Pick<Verdict, "headline" | "reasons"> {

@@ -247,7 +247,9 @@ async function removed(folder: string): Promise<boolean> {
 }
 
 /** The address of the protocol, which Chromium writes to its standard error. */
-async function addressIn(stderr: ReadableStream<Uint8Array>): Promise<string> {
+async function addressIn(
+  stderr: ReadableStream<Uint8Array<ArrayBuffer>>,
+): Promise<string> {
   const [first, rest] = stderr.tee();
   // Chromium must be able to go on writing.
   rest.pipeTo(new WritableStream());

@@ -7,6 +7,7 @@ import { compare } from "../../lib/report/compare.ts";
 import { renderFigures } from "../../lib/report/figure.ts";
 import { renderMarkdown } from "../../lib/report/markdown.ts";
 import { renderPage } from "../../lib/report/page.ts";
+import type { RunFacts } from "../../lib/report/run_facts.ts";
 import { seededDraw } from "../../lib/report/statistics.ts";
 import { until } from "../until.ts";
 import { Browser, chromiumMissing } from "./chromium.ts";
@@ -17,13 +18,7 @@ if (missing !== undefined) {
   console.log(`Tests of the page are skipped: ${missing}`);
 }
 
-const STAGES = [
-  { id: "data", name: "data", needs: [] },
-  { id: "train-dylora@rte", name: "train-dylora", needs: ["data"] },
-  { id: "report", name: "report", needs: ["data", "train-dylora@rte"] },
-];
-
-const RUN = {
+const RUN: RunFacts = {
   pipeline: "my pipeline",
   source: "my pipeline.yaml",
   command: "deno task pipeline 'my pipeline'",
@@ -32,8 +27,15 @@ const RUN = {
   commit: "0123456789ab",
   versions: { Deno: "2.9.6" },
   machine: { Processor: "a processor, 2 threads" },
-  stages: STAGES.map((stage) => ({
-    ...stage,
+  groups: ["data", "train-dylora", "report"].map((name, depth, names) => ({
+    name,
+    count: 1,
+    seconds: 12.3,
+    needs: names.slice(Math.max(0, depth - 1), depth),
+    depth,
+  })),
+  stages: ["data", "train-dylora@rte", "report"].map((id) => ({
+    id,
     seconds: 12.3,
     started: "2026-01-02T03:04:05.678Z",
     outcome: "ran",

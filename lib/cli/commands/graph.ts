@@ -1,4 +1,4 @@
-import type { Graph } from "../../pipeline/graph.ts";
+import { type Graph, reduceEdges } from "../../pipeline/graph.ts";
 import { selectStages } from "../../scheduler/context.ts";
 import {
   type Arguments,
@@ -226,20 +226,6 @@ const GLYPHS: Readonly<Record<string, string>> = {
   "1110": "┤",
   "1111": "┼",
 };
-
-/** The dependencies of each node, without those that others imply (the transitive reduction). */
-function reduceEdges(
-  nodes: readonly GraphNode[],
-): Map<string, readonly string[]> {
-  const reached = new Map<string, Set<string>>();
-  const edges = new Map<string, readonly string[]>();
-  for (const { id, needs } of nodes) {
-    const implied = new Set(needs.flatMap((need) => [...reached.get(need)!]));
-    edges.set(id, needs.filter((need) => !implied.has(need)));
-    reached.set(id, new Set([...needs, ...implied]));
-  }
-  return edges;
-}
 
 /** A flow chart for Mermaid, which GitHub shows in Markdown (https://mermaid.js.org). */
 function mermaid(nodes: readonly GraphNode[]): string {

@@ -21,51 +21,20 @@ function filled(made, attributes, children) {
   return made;
 }
 
-/** Groups stages by name, with the depth of each name in the graph and the names that it depends on directly. */
-function layOut(all) {
-  const byName = Map.groupBy(all, ({ name }) => name);
-  const nameOf = new Map(all.map(({ id, name }) => [id, name]));
-  const depths = new Map();
-  const needs = new Map();
-  const reached = new Map();
-  // Stages come in topological order.
-  for (const [name, stages] of byName) {
-    const needed = new Set(
-      stages.flatMap((it) => it.needs).map((id) => nameOf.get(id)),
-    );
-    needed.delete(name);
-    needs.set(name, needed);
-    reached.set(
-      name,
-      new Set([...needed].flatMap((it) => [it, ...reached.get(it)])),
-    );
-    depths.set(
-      name,
-      Math.max(-1, ...[...needed].map((it) => depths.get(it) ?? -1)) + 1,
-    );
-  }
-  // Edges that other edges imply are left out.
-  for (const needed of needs.values()) {
-    const all = [...needed];
-    for (const it of all) {
-      if (all.some((other) => reached.get(other).has(it))) needed.delete(it);
-    }
-  }
-  return { byName, depths, needs };
-}
-
 /** A box of the graph: as wide as the window allows, within limits. */
 const BOX = { narrow: 120, wide: 176, gap: 32, cell: 16, head: 24 };
 
 /**
  * The graph of stages: a box for each name, with a cell for each stage.
  *
+ * @param groups The stages by name
+ * @param all The stages with their states
  * @param room Width of the window in pixels
  * @param choose Called with the id of a stage whose cell is chosen
  */
-export function graph(all, room, choose) {
-  const { byName, depths, needs } = layOut(all);
-  const across = Math.max(0, ...depths.values()) + 1;
+export function graph(groups, all, room, choose) {
+  const byId = new Map(all.map((stage) => [stage.id, stage]));
+  const across = Math.max(0, ...groups.map(({ depth }) => depth)) + 1;
   const free = room - 8 - (across - 1) * BOX.gap;
   const boxWidth = Math.min(
     BOX.wide,
@@ -76,17 +45,16 @@ export function graph(all, room, choose) {
   const svg = drawn("svg", { role: "group", "aria-label": "Stages" });
   const places = new Map();
   const heights = [];
-  for (const [name, stages] of byName) {
-    const depth = depths.get(name);
+  for (const { name, stages, depth } of groups) {
     const lines = Math.ceil(stages.length / cells);
     const height = BOX.head + lines * (BOX.cell + 3) + 8;
     const y = heights[depth] ?? 4;
     heights[depth] = y + height + 12;
     places.set(name, { x: 4 + depth * (boxWidth + BOX.gap), y, height });
   }
-  for (const [name, needed] of needs) {
+  for (const { name, needs } of groups) {
     const to = places.get(name);
-    for (const need of needed) {
+    for (const need of needs) {
       const from = places.get(need);
       const [x1, y1] = [from.x + boxWidth, from.y + from.height / 2];
       const [x2, y2] = [to.x, to.y + to.height / 2];
@@ -97,7 +65,7 @@ export function graph(all, room, choose) {
       }));
     }
   }
-  for (const [name, stages] of byName) {
+  for (const { name, stages } of groups) {
     const { x, y, height } = places.get(name);
     svg.append(
       drawn("rect", { class: "box", x, y, width: boxWidth, height, rx: 5 }),
@@ -107,10 +75,10 @@ export function graph(all, room, choose) {
         name.length > letters ? `${name.slice(0, letters - 1)}…` : name,
       ),
     );
-    stages.forEach((stage, i) => {
+    stages.forEach((id, i) => {
       const left = x + 8 + (i % cells) * (BOX.cell + 4);
       const top = y + BOX.head + Math.floor(i / cells) * (BOX.cell + 3);
-      svg.append(cell(stage, left, top, choose));
+      svg.append(cell(byId.get(id), left, top, choose));
     });
   }
   const width = 8 + across * (boxWidth + BOX.gap) - BOX.gap;

@@ -91,7 +91,10 @@ function drawGraph() {
   ]);
   if (now === drawnGraph) return;
   drawnGraph = now;
-  replace(parent, graph(state.stages, parent.clientWidth, choose));
+  replace(
+    parent,
+    graph(state.groups, state.stages, parent.clientWidth, choose),
+  );
 }
 
 /** Replaces the children of an element, and keeps the focus on the same stage. */

@@ -1,5 +1,10 @@
 /** The state of a pipeline that `dash` shows, read from the files of its runs, whichever process started them. */
-import type { Graph, GraphStage } from "../../pipeline/graph.ts";
+import {
+  type Graph,
+  type GraphStage,
+  groupStages,
+  type StageGroup,
+} from "../../pipeline/graph.ts";
 import type { Event } from "../../scheduler/events.ts";
 import type { StageStatus } from "../../scheduler/plan.ts";
 import { visibleFolder } from "../../scheduler/visible.ts";
@@ -11,9 +16,6 @@ import { StageLog } from "./dash_log.ts";
 /** State of a stage, for the page. */
 interface StageState {
   readonly id: string;
-  readonly name: string;
-  /** Ids of the stages that it depends on. */
-  readonly needs: readonly string[];
   readonly state: "done" | "running" | "failed" | "waiting";
   /** Why it waits or has failed. */
   readonly reason?: string;
@@ -48,6 +50,7 @@ interface DashState {
   /** Time of the server, for durations: ISO 8601. */
   readonly now: string;
   readonly stages: readonly StageState[];
+  readonly groups: readonly StageGroup[];
   readonly tables: readonly RankTable[];
   /** Reports that are up to date. */
   readonly reports: readonly {
@@ -103,17 +106,18 @@ export class Follower {
     const now = new Date(this.#now()).toISOString();
     const graph = this.#graph;
     if (graph === undefined) {
-      const nothing = { stages: [], tables: [], reports: [] };
+      const nothing = { stages: [], groups: [], tables: [], reports: [] };
       return { pipeline: "", now, ...nothing, ...problem };
     }
-    const stages = [...this.#status.values()].flatMap((status) => {
-      const stage = graph.stages.get(status.stage);
-      return stage ? [this.#stageState(stage, status)] : [];
-    });
+    const shown = [...this.#status.keys()]
+      .flatMap((id) => graph.stages.get(id) ?? []);
     return {
       pipeline: graph.pipeline,
       now,
-      stages,
+      stages: shown.map((stage) =>
+        this.#stageState(stage, this.#status.get(stage.id)!)
+      ),
+      groups: groupStages(shown),
       tables: this.#tables(graph),
       reports: [...this.#status.keys()].flatMap((stage) => {
         const kind = graph.stages.get(stage)?.declaration.output.kind;
@@ -213,8 +217,6 @@ export class Follower {
       : undefined;
     return {
       id: stage.id,
-      name: stage.name,
-      needs: [...new Set(Object.values(stage.inputs).flat())],
       state,
       ...(reason !== undefined && { reason }),
       ...(live && { started: live.started }),

@@ -1,4 +1,4 @@
-import type { Graph } from "../../pipeline/graph.ts";
+import { type Graph, groupStages } from "../../pipeline/graph.ts";
 import type { Event } from "../../scheduler/events.ts";
 import {
   type RunFacts,
@@ -55,17 +55,19 @@ export async function writePages(
     commit: await commitOf(PROJECT),
     versions: versionsOf(made.map(({ manifest }) => manifest)),
     machine: machine(),
-    stages: made.map(({ id, outcome, manifest }) => {
-      const { name, inputs } = graph.stages.get(id)!;
-      return {
-        id,
-        name,
-        needs: [...new Set(Object.values(inputs).flat())],
-        seconds: manifest.seconds,
-        started: manifest.started,
-        outcome,
-      };
-    }),
+    groups: groupStages(made.map(({ id }) => graph.stages.get(id)!))
+      .map(({ stages, ...group }) => ({
+        ...group,
+        count: stages.length,
+        seconds: made.filter(({ id }) => stages.includes(id))
+          .reduce((sum, { manifest }) => sum + manifest.seconds, 0),
+      })),
+    stages: made.map(({ id, outcome, manifest }) => ({
+      id,
+      seconds: manifest.seconds,
+      started: manifest.started,
+      outcome,
+    })),
   };
   const out = outOf(args);
   for (const [id, page] of pages) {

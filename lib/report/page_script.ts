@@ -1,31 +1,91 @@
-// Runs in the page of a report. `vega` is Vega's runtime.
+// Runs in the page of a report, without its types.
+/// <reference lib="dom" />
+/// <reference lib="dom.iterable" />
+import type { Spec, View } from "vega";
+import type { PageData, Panel } from "./page_data.ts";
+import type { RunFacts } from "./run_facts.ts";
 
-// From `page.ts`: figures for Vega, and panels for rank curves.
-const { figures, panels, picked, shown } = dataOf("report");
-// From the command line (`run_facts.ts`); null without it.
-const run = dataOf("run");
+/** Vega's runtime; its types lack the point of an event in a drawing. */
+const vega: typeof import("vega") & {
+  point(event: MouseEvent, drawing: Element): [x: number, y: number];
+} = Reflect.get(globalThis, "vega");
 
-function dataOf(id) {
-  return JSON.parse(document.getElementById(id).textContent);
+const { figures, panels, picked, shown }: PageData = dataOf("report");
+/** From the command line; null without it. */
+const run: RunFacts | null = dataOf("run");
+
+function dataOf(id: string) {
+  return JSON.parse(document.getElementById(id)!.textContent!);
 }
 
+function find(selector: string, within: Element = document.documentElement) {
+  return within.querySelector<HTMLElement>(selector)!;
+}
+
+type Attributes = Readonly<Record<string, string | number>>;
+
 /** Makes an element; children are elements or texts. */
-function make(name, attributes = {}, ...children) {
-  const element = document.createElement(name);
+function make<Name extends keyof HTMLElementTagNameMap>(
+  name: Name,
+  attributes: Attributes = {},
+  ...children: (Node | string)[]
+) {
+  return filled(document.createElement(name), attributes, children);
+}
+
+/** Makes an element of a drawing. */
+function svg(
+  name: string,
+  attributes: Attributes,
+  ...children: (Node | string)[]
+) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  return filled(element, attributes, children);
+}
+
+function filled<E extends Element>(
+  element: E,
+  attributes: Attributes,
+  children: readonly (Node | string)[],
+): E {
   for (const [key, value] of Object.entries(attributes)) {
-    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
-    else element.setAttribute(key, value);
+    element.setAttribute(key, String(value));
   }
   element.append(...children);
   return element;
 }
 
-function button(text, onclick, attributes = {}) {
-  return make("button", { type: "button", onclick, ...attributes }, text);
+function div(name: string, ...children: (Node | string)[]) {
+  return make("div", { class: name }, ...children);
+}
+
+function quiet(text: string) {
+  return make("p", { class: "quiet" }, text);
+}
+
+/** A list of names with what they stand for. */
+function list(
+  name: string,
+  entries: readonly (readonly [string, Node | string])[],
+) {
+  return make(
+    "dl",
+    { class: name },
+    ...entries.flatMap(([key, value]) => [
+      make("dt", {}, key),
+      make("dd", {}, value),
+    ]),
+  );
+}
+
+function button(text: string, onclick: () => void, attributes = {}) {
+  const made = make("button", { type: "button", ...attributes }, text);
+  made.addEventListener("click", onclick);
+  return made;
 }
 
 /** Saves a file. */
-function save(name, blob) {
+function save(name: string, blob: Blob) {
   const url = URL.createObjectURL(blob);
   make("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
@@ -36,22 +96,18 @@ function save(name, blob) {
 const tooltip = make("div", { id: "tooltip", hidden: "" });
 
 /** Vega's handler of tooltips: shows the fields of what is under the pointer. */
-function showTooltip(_handler, event, _item, value) {
+function showTooltip(
+  _handler: unknown,
+  event: MouseEvent,
+  _item: unknown,
+  value: unknown,
+) {
   tooltip.hidden = value === null || value === undefined || value === "";
   if (tooltip.hidden) return;
-  const fields = typeof value === "object"
-    ? Object.entries(value).filter(([, text]) => text !== "null")
-    : [["", value]];
-  tooltip.replaceChildren(
-    make(
-      "dl",
-      {},
-      ...fields.flatMap(([key, text]) => [
-        make("dt", {}, key),
-        make("dd", {}, String(text)),
-      ]),
-    ),
-  );
+  const fields = Object.entries(value instanceof Object ? value : { "": value })
+    .map(([key, text]) => [key, String(text)] as const)
+    .filter(([, text]) => text !== "null");
+  tooltip.replaceChildren(list("", fields));
   const { clientX: x, clientY: y } = event;
   const { offsetWidth: width, offsetHeight: height } = tooltip;
   tooltip.style.left = `${
@@ -63,10 +119,9 @@ function showTooltip(_handler, event, _item, value) {
 }
 
 /** Draws a figure again with Vega, to fit its place and to respond to the pointer. */
-async function draw(figure) {
-  const name = figure.dataset.figure;
-  const spec = { ...figures[name], background: undefined };
-  const place = figure.querySelector(".chart");
+async function draw(figure: HTMLElement, name: string) {
+  const { background: _, ...spec } = figures[name]!;
+  const place = find(".chart", figure);
   const view = new vega.View(vega.parse(spec), {
     renderer: "svg",
     container: place,
@@ -82,9 +137,8 @@ async function draw(figure) {
     fit();
   }).observe(place);
   figure.append(
-    make(
-      "div",
-      { class: "tools" },
+    div(
+      "tools",
       ...methodButtons(view, spec),
       button("SVG", async () => {
         const svg = await paperSvg(name);
@@ -99,14 +153,14 @@ async function draw(figure) {
 }
 
 /** Buttons that pick methods, if the figure has several; without a pick, it shows all. */
-function methodButtons(view, { signals }) {
-  const titles = view.scale("color").domain();
+function methodButtons(view: View, { signals }: Spec) {
+  const titles: string[] = view.scale("color").domain();
   const canPick = signals?.some(({ name }) => name === shown);
   if (!canPick || titles.length < 2) return [];
-  const buttons = titles.map((title) =>
-    button(title, ({ currentTarget }) => {
-      const isPressed = currentTarget.ariaPressed === "true";
-      currentTarget.ariaPressed = String(!isPressed);
+  const buttons = titles.map((title, i) =>
+    button(title, () => {
+      const own = buttons[i]!;
+      own.ariaPressed = String(own.ariaPressed !== "true");
       const pressed = buttons.filter((it) => it.ariaPressed === "true");
       view.signal(shown, pressed.map(({ textContent }) => textContent))
         .runAsync();
@@ -123,22 +177,25 @@ function methodButtons(view, { signals }) {
 }
 
 /** The figure on white, at its full width. */
-function paperSvg(name) {
-  return new vega.View(vega.parse(figures[name]), { renderer: "none" }).toSVG();
+function paperSvg(name: string) {
+  return new vega.View(vega.parse(figures[name]!), { renderer: "none" })
+    .toSVG();
 }
 
 /** Pixels of a saved image per pixel of its figure. */
 const SCALE = 2;
 
-async function pngOf(svg) {
+async function pngOf(svg: string): Promise<Blob> {
   const image = new Image();
   image.src = `data:image/svg+xml,${encodeURIComponent(svg)}`;
   await image.decode();
   const canvas = make("canvas");
   canvas.width = SCALE * image.width;
   canvas.height = SCALE * image.height;
-  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
-  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+  canvas.getContext("2d")!.drawImage(image, 0, 0, canvas.width, canvas.height);
+  return new Promise((resolve) =>
+    canvas.toBlob((blob) => resolve(blob!), "image/png")
+  );
 }
 
 // Ranks
@@ -147,14 +204,17 @@ async function pngOf(svg) {
 const VALUE_BYTES = 4;
 
 /** Adds a panel to a rank curve: a click on a rank shows its scores, its size and how to export it. */
-function addPanel(figure, view) {
-  const { ranks, methods, ...comparison } = panels[figure.dataset.figure];
+function addPanel(
+  figure: HTMLElement,
+  view: View,
+  { ranks, methods, ...comparison }: Panel,
+) {
   const heading = make("h3");
   const details = make("div");
   const buttons = ranks.map((rank) =>
     button(String(rank), () => pick(rank), { "aria-pressed": "false" })
   );
-  const pick = (rank) => {
+  const pick = (rank: number) => {
     view.signal(picked, rank).runAsync();
     buttons.forEach((it, i) =>
       it.setAttribute("aria-pressed", String(ranks[i] === rank))
@@ -166,22 +226,17 @@ function addPanel(figure, view) {
       ...methods.filter(({ scores }) => rank in scores)
         .map((method) => methodAt(method, rank, comparison)),
       ...(others.length === 0 ? [] : [
-        make(
-          "p",
-          { class: "quiet method" },
-          `Not run: ${others.join(", ")}`,
-        ),
+        make("p", { class: "quiet method" }, `Not run: ${others.join(", ")}`),
       ]),
     );
   };
   view.addEventListener("click", (event, item) => {
     // The legend has clicks of its own.
     if (/legend/.test(item?.mark?.role ?? "")) return;
-    const drawing = figure.querySelector(".chart svg");
-    const x = vega.point(event, drawing)[0] - view.origin()[0];
-    pick(nearest(ranks, view.scale("x").invert(x)));
+    const [x] = vega.point(event as MouseEvent, find(".chart svg", figure));
+    pick(nearest(ranks, view.scale("x").invert(x - view.origin()[0])));
   });
-  figure.parentElement.classList.add("picking");
+  figure.parentElement!.classList.add("picking");
   figure.after(
     make(
       "section",
@@ -198,25 +253,27 @@ function addPanel(figure, view) {
   pick(view.signal(picked) || ranks.at(-1));
 }
 
-function nearest(ranks, at) {
+function nearest(ranks: readonly number[], at: number) {
   return ranks.reduce((best, rank) =>
     Math.abs(rank - at) < Math.abs(best - at) ? rank : best
   );
 }
 
 /** One method at a rank. */
-function methodAt(method, rank, { metrics, options }) {
+function methodAt(
+  method: Panel["methods"][number],
+  rank: number,
+  { metrics, options }: Pick<Panel, "metrics" | "options">,
+) {
   const { title, recommended, scores, size, stages } = method;
-  const lines = metrics.map((metric, i) =>
-    make("p", {}, `${metric} ${scores[rank][i]}`)
+  const lines: HTMLElement[] = metrics.map((metric, i) =>
+    make("p", {}, `${metric} ${scores[rank]?.[i]}`)
   );
   if (size !== null) {
     const values = rank * size.perRank;
     const bytes = VALUE_BYTES * (values + size.others);
     lines.push(
-      make(
-        "p",
-        { class: "quiet" },
+      quiet(
         `${bytesText(bytes)}: ${values.toLocaleString("en")} values and ${
           size.others.toLocaleString("en")
         } of the head`,
@@ -235,36 +292,28 @@ function methodAt(method, rank, { metrics, options }) {
       ),
     );
   }
-  return make(
-    "div",
-    { class: "method" },
-    make(
-      "h4",
-      {},
-      `${title} `,
-      ...(recommended === rank
-        ? [make("span", { class: "tag" }, "recommended")]
-        : []),
-    ),
-    ...lines,
-  );
+  const heading = make("h4", {}, `${title} `);
+  if (recommended === rank) {
+    heading.append(make("span", { class: "tag" }, "recommended"));
+  }
+  return div("method", heading, ...lines);
 }
 
-function bytesText(bytes) {
+function bytesText(bytes: number) {
   return bytes < 1e6
     ? `${Math.ceil(bytes / 1e3)} kB`
     : `${(bytes / 1e6).toPrecision(3)} MB`;
 }
 
 /** An argument as a shell reads it. */
-function quoted(text) {
+function quoted(text: string) {
   return /^[\w@%+=:,./-]+$/.test(text)
     ? text
     : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 /** A command with a button that copies it. */
-function commandLine(text) {
+function commandLine(text: string) {
   const code = make("code", { tabindex: "0" }, text);
   const copy = button("Copy", async () => {
     try {
@@ -272,57 +321,36 @@ function commandLine(text) {
       copy.textContent = "Copied";
     } catch {
       // The browser forbids it: leave the text selected for the user to copy.
-      getSelection().selectAllChildren(code);
+      getSelection()!.selectAllChildren(code);
       copy.textContent = "Selected";
     }
     setTimeout(() => copy.textContent = "Copy", 2000);
   }, { "aria-label": `Copy: ${text}` });
-  return make("div", { class: "command" }, code, copy);
+  return div("command", code, copy);
 }
 
 // Tables
 
 /** Adds a button that saves a table as CSV (RFC 4180). */
-function addCsvButton(place, number) {
+function addCsvButton(place: Element, number: number) {
   const rows = [...place.querySelectorAll("tr")].map((row) =>
     [...row.cells].map(({ textContent }) => csvCell(textContent)).join()
   );
-  place.append(
-    make(
-      "div",
-      { class: "tools" },
-      button(
-        "CSV",
-        () =>
-          save(
-            `table-${number + 1}.csv`,
-            new Blob([rows.map((row) => `${row}\r\n`).join("")], {
-              type: "text/csv",
-            }),
-          ),
-        { "aria-label": `Save table ${number + 1} as CSV` },
-      ),
-    ),
-  );
+  const text = rows.map((row) => `${row}\r\n`).join("");
+  const csv = button("CSV", () => {
+    const blob = new Blob([text], { type: "text/csv" });
+    save(`table-${number + 1}.csv`, blob);
+  }, { "aria-label": `Save table ${number + 1} as CSV` });
+  place.append(div("tools", csv));
 }
 
-function csvCell(text) {
+function csvCell(text: string) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 // The run
 
-function facts(entries) {
-  return make(
-    "dl",
-    { class: "facts" },
-    ...entries.filter(([, value]) => value).map(([key, value]) =>
-      make("div", {}, make("dt", {}, key), make("dd", {}, value))
-    ),
-  );
-}
-
-function duration(seconds) {
+function duration(seconds: number) {
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   if (seconds < 90) return `${seconds.toFixed(0)} s`;
   const minutes = Math.round(seconds / 60);
@@ -331,78 +359,49 @@ function duration(seconds) {
     : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-function dateText(date) {
+function dateText(date: string) {
   return `${date.slice(0, 10)} ${date.slice(11, 16)} UTC`;
 }
 
 /** Shows the run that made the report: its command, program and machine, and the stages with their times. */
-function showRun() {
-  const { pipeline, command, date, commit, versions, machine, stages } = run;
+function showRun(run: RunFacts) {
+  const { pipeline, command, date, commit, versions, machine } = run;
   document.title = `${pipeline}: ${document.title}`;
-  document.querySelector("h1").after(facts([
-    ["Pipeline", pipeline],
-    ["Date", dateText(date)],
-    ["Commit", commit && make("code", {}, commit)],
-    ["Command", make("code", {}, command)],
-  ]));
+  const fact = (key: string, value: Node | string) =>
+    make("div", {}, make("dt", {}, key), make("dd", {}, value));
+  find("h1").after(make(
+    "dl",
+    { class: "facts" },
+    fact("Pipeline", pipeline),
+    fact("Date", dateText(date)),
+    ...(commit ? [fact("Commit", make("code", {}, commit))] : []),
+    fact("Command", make("code", {}, command)),
+  ));
   const section = make(
     "section",
     { id: "run" },
     make("h2", {}, "The run"),
-    make(
-      "p",
-      { class: "quiet" },
+    quiet(
       "Seconds are those of the run that made each result, possibly an earlier run on another machine. A bar shows the seconds of a stage relative to the longest one.",
     ),
-    graphOf(groupsOf(stages)),
-    stageTable(stages),
+    graphOf(run.groups),
+    stageTable(run.stages),
     make("h3", {}, "Versions and hardware"),
-    make(
-      "dl",
-      { class: "facts listed" },
-      ...Object.entries({ ...versions, ...machine }).flatMap(([key, value]) => [
-        make("dt", {}, key),
-        make("dd", {}, value),
-      ]),
-    ),
+    list("facts listed", Object.entries({ ...versions, ...machine })),
   );
-  document.querySelector("main").append(section);
-  const nav = document.querySelector("nav");
-  nav.append(make("a", { href: "#run" }, "The run"));
-}
-
-/** Stages by name, with their seconds, in the order of the pipeline. */
-function groupsOf(stages) {
-  const groups = new Map();
-  const nameOf = new Map(stages.map(({ id, name }) => [id, name]));
-  for (const { name, seconds, needs } of stages) {
-    const group = groups.get(name) ??
-      { name, count: 0, seconds: 0, needs: new Set(), depth: 0 };
-    groups.set(name, group);
-    group.count++;
-    group.seconds += seconds;
-    for (const id of needs) group.needs.add(nameOf.get(id));
-    group.needs.delete(undefined);
-  }
-  for (const group of groups.values()) {
-    for (const need of group.needs) {
-      group.depth = Math.max(group.depth, groups.get(need).depth + 1);
-    }
-  }
-  return groups;
+  find("main").append(section);
+  find("nav").append(make("a", { href: "#run" }, "The run"));
 }
 
 const BOX = { width: 168, height: 46, across: 20, down: 40 };
 
 /** Draws stages as boxes in rows, each below those that it needs. */
-function graphOf(groups) {
-  const rows = Object.values(
-    Object.groupBy(groups.values(), ({ depth }) => depth),
-  );
+function graphOf(groups: RunFacts["groups"]) {
+  const rows = [...Map.groupBy(groups, ({ depth }) => depth).values()];
   const widest = Math.max(...rows.map((row) => row.length));
   const width = widest * (BOX.width + BOX.across) - BOX.across + 2;
   const height = rows.length * (BOX.height + BOX.down) - BOX.down + 2;
-  const places = new Map();
+  const places = new Map<string, { readonly x: number; readonly y: number }>();
   rows.forEach((row, y) => {
     const length = row.length * (BOX.width + BOX.across) - BOX.across;
     row.forEach(({ name }, x) =>
@@ -412,10 +411,10 @@ function graphOf(groups) {
       })
     );
   });
-  const longest = Math.max(...[...groups.values()].map((it) => it.seconds));
-  const edges = [...groups.values()].flatMap(({ name, needs }) =>
-    [...needs].filter((need) => !isImplied(need, needs, groups)).map((need) => {
-      const [from, to] = [places.get(need), places.get(name)];
+  const longest = Math.max(...groups.map((it) => it.seconds));
+  const edges = groups.flatMap(({ name, needs }) =>
+    needs.map((need) => {
+      const [from, to] = [places.get(need)!, places.get(name)!];
       const [x1, y1] = [from.x + BOX.width / 2, from.y + BOX.height];
       const [x2, y2] = [to.x + BOX.width / 2, to.y];
       const bend = (y2 - y1) / 2;
@@ -424,8 +423,8 @@ function graphOf(groups) {
       });
     })
   );
-  const boxes = [...groups.values()].map(({ name, count, seconds }) => {
-    const { x, y } = places.get(name);
+  const boxes = groups.map(({ name, count, seconds }) => {
+    const { x, y } = places.get(name)!;
     const size = { x, y, height: BOX.height, rx: 6 };
     return svg(
       "g",
@@ -462,69 +461,41 @@ function graphOf(groups) {
   );
 }
 
-/** Whether a path through another need makes the edge redundant. */
-function isImplied(need, needs, groups) {
-  const reaches = (name) => {
-    const { needs } = groups.get(name);
-    return needs.has(need) || [...needs].some(reaches);
-  };
-  return [...needs].some((other) => other !== need && reaches(other));
-}
-
-function shortened(name) {
+function shortened(name: string) {
   return name.length <= 21 ? name : `${name.slice(0, 20)}…`;
-}
-
-function svg(name, attributes, ...children) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) {
-    element.setAttribute(key, value);
-  }
-  element.append(...children);
-  return element;
 }
 
 /** Number of stages above which their table is folded. */
 const FEW_STAGES = 16;
 
-function stageTable(stages) {
-  const table = make(
-    "div",
-    { class: "table" },
+function stageTable(stages: RunFacts["stages"]) {
+  const row = (name: "th" | "td", texts: readonly string[]) =>
+    make("tr", {}, ...texts.map((text) => make(name, {}, text)));
+  const scroll = { class: "scroll", tabindex: "0", role: "group" };
+  const table = div(
+    "table",
     make(
       "div",
-      { class: "scroll", tabindex: "0", role: "group", "aria-label": "Stages" },
+      { ...scroll, "aria-label": "Stages" },
       make(
         "table",
         {},
-        make(
-          "tr",
-          {},
-          ...["Stage", "Seconds", "Started", "In this run"].map((text) =>
-            make("th", { scope: "col" }, text)
-          ),
-        ),
+        row("th", ["Stage", "Seconds", "Started", "In this run"]),
         ...stages.map(({ id, seconds, started, outcome }) =>
-          make(
-            "tr",
-            {},
-            ...[
-              id,
-              seconds.toFixed(1),
-              dateText(started),
-              outcome === "ran" ? "ran" : "from the cache",
-            ].map((text) => make("td", {}, text)),
-          )
+          row("td", [
+            id,
+            seconds.toFixed(1),
+            dateText(started),
+            outcome === "ran" ? "ran" : "from the cache",
+          ])
         ),
       ),
     ),
   );
-  return stages.length <= FEW_STAGES ? table : make(
-    "details",
-    {},
-    make("summary", {}, `All ${stages.length} stages`),
-    table,
-  );
+  const summary = make("summary", {}, `All ${stages.length} stages`);
+  return stages.length <= FEW_STAGES
+    ? table
+    : make("details", {}, summary, table);
 }
 
 // Everything is printed.
@@ -536,11 +507,14 @@ addEventListener("beforeprint", () => {
 // would run this file: it loads all scripts of its task, to run them when needed.
 async function start() {
   document.body.append(tooltip);
-  if (run !== null) showRun();
+  if (run !== null) showRun(run);
   document.querySelectorAll(".table").forEach(addCsvButton);
-  for (const figure of document.querySelectorAll("figure[data-figure]")) {
-    const view = await draw(figure);
-    if (figure.dataset.figure in panels) addPanel(figure, view);
+  const drawn = document.querySelectorAll<HTMLElement>("figure[data-figure]");
+  for (const figure of drawn) {
+    const { figure: name = "" } = figure.dataset;
+    const view = await draw(figure, name);
+    const panel = panels[name];
+    if (panel !== undefined) addPanel(figure, view, panel);
   }
   document.documentElement.dataset.ready = "";
 }
