@@ -6,11 +6,11 @@ import { type Fingerprint, same } from "../store/stats.ts";
 import type { Spec } from "./child.ts";
 import { type Context, readyRuntimes, stageOf, taskOf } from "./context.ts";
 import type { Event } from "./events.ts";
-import { StaleKeyError } from "./failure.ts";
+import { StageFailure, StageRestart, StaleKeyError } from "./failure.ts";
 import type { HeldGpus } from "./gpus.ts";
 import { sourceDigest, sourcePrints, withAbsoluteSources } from "./sources.ts";
 import { confined, hasLandlock } from "./landlock.ts";
-import { ROUND } from "./executors/executor.ts";
+import type { Job } from "./executors/executor.ts";
 import { executorOf, resourcesOf } from "./limits.ts";
 import {
   ownOrigin,
@@ -19,8 +19,8 @@ import {
   stageEnvironment,
 } from "./permissions.ts";
 import type { Decided } from "./plan.ts";
-import { follow, type Measured, newMark } from "./process.ts";
-import type { RunFolder } from "./runs.ts";
+import { follow, type Measured } from "./process.ts";
+import type { AttemptFolder, RunFolder } from "./runs.ts";
 import { placeOf, visibleFolder } from "./visible.ts";
 
 /** Fingerprints of files; undefined for those that do not exist. */
@@ -44,9 +44,13 @@ export interface Attempted {
   readonly measured: Measured;
 }
 
+/** Maximum number of times in a row that a process does not start. */
+const MAX_STARTS = 3;
+
 /**
- * Runs a stage's process once: the bundle that is in its key, on its inputs and
- * sources.
+ * Runs a stage's process, and again whenever a batch system ends it for reasons
+ * of its own. The process of an earlier start may still live on a node that was
+ * lost, so each start has a folder of its own.
  *
  * @throws {StageFailure} If it fails.
  * @throws {StaleKeyError} If a source has changed since the key was computed, or while the process ran.
@@ -56,8 +60,40 @@ export async function attempt(
   context: Context,
   stage: GraphStage,
   decided: Decided,
+  folder: AttemptFolder,
+  options: AttemptOptions,
+): Promise<Attempted> {
+  let left: number | undefined;
+  let failed = 0;
+  for (let number = 0;; number++) {
+    const start = folder.start(number);
+    try {
+      return await runProcess(context, stage, decided, start, options, left);
+    } catch (error) {
+      if (!(error instanceof StageRestart)) throw error;
+      const { message: line } = error;
+      failed = error.hasStarted ? 0 : failed + 1;
+      if (failed === MAX_STARTS) throw new StageFailure(line);
+      left = error.left;
+      options.emit({ type: "log", stage: stage.id, line, stream: "log" });
+    }
+  }
+}
+
+/**
+ * Runs a stage's process once: the bundle that is in its key, on its inputs and
+ * sources.
+ *
+ * @param left Seconds that are left of its timeout, if it is started again.
+ * @throws {StageRestart} If it is to be started again.
+ */
+async function runProcess(
+  context: Context,
+  stage: GraphStage,
+  decided: Decided,
   folder: RunFolder,
   options: AttemptOptions,
+  left: number | undefined,
 ): Promise<Attempted> {
   const { gpus, emit, signal } = options;
   const { settings, store } = context;
@@ -69,7 +105,8 @@ export async function attempt(
   const before = printsOf(decided);
   await checkSources(context, decided, before);
   const spec: Spec = {
-    mark: newMark(),
+    events: folder.events,
+    stdout: folder.stdout,
     params: withAbsoluteSources(stage.params, decided.sources),
     inputs,
     output: folder.output,
@@ -83,15 +120,15 @@ export async function attempt(
     ),
   };
   Deno.writeTextFileSync(folder.spec, JSON.stringify(spec));
-  const { mark, checkpoint } = spec;
+  const { checkpoint } = spec;
   const { permissions = {} } = await taskOf(stage);
   const resources = resourcesOf(context, stage);
-  // A batch system enforces the time that it reserves, and may start the process again.
+  // A batch system enforces the time that it reserves.
   const { time, timeout = executor.allots ? undefined : time } = resources;
   using origin = ownOrigin();
   const access = {
-    read: [folder.inputs, ...decided.sources.values()],
-    write: [folder.output, checkpoint, folder.temporary],
+    read: [folder.inputs, folder.stdout, ...decided.sources.values()],
+    write: [folder.output, checkpoint, folder.temporary, folder.events],
   };
   const rules = rulesFor(permissions, access, runtimes, [code]);
   const isConfined = rules !== undefined && hasLandlock();
@@ -109,19 +146,14 @@ export async function attempt(
   ];
   const startsPrograms = runtimes.length > 0 ||
     (permissions.run ?? []).length > 0;
-  const execution = executor.start({
+  const job = {
     name: stage.id,
     task: stage.task,
     needs: stage.declaration.needs,
     resources,
     args: isConfined
-      ? confined(
-        args,
-        rules,
-        join(folder.path, `rules${executor.restarts ? `-${ROUND}` : ""}.json`),
-      )
+      ? confined(args, rules, join(folder.path, "rules.json"))
       : args,
-    input: folder.spec,
     env: {
       ...stageEnvironment(permissions, runtimes, folder.temporary),
       ...(gpus !== undefined && { CUDA_VISIBLE_DEVICES: gpus.ids.join() }),
@@ -131,17 +163,16 @@ export async function attempt(
     offline: startsPrograms && permissions.net !== true,
     folder: folder.path,
     checkpoint,
-    mark,
-  });
-  if (execution.note !== undefined) {
-    emit({ type: "log", stage: stage.id, line: execution.note, stream: "log" });
-  }
-  const { measured, round = 0 } = await follow(execution, {
+  };
+  const start = (onState: Job["onState"]) =>
+    executor.start({ ...job, onState });
+  const measured = await follow(start, {
     stage: stage.id,
-    mark,
+    folder: folder.path,
     emit,
     lastingPaths: lastingPaths(context, stage, folder),
     timeout,
+    left,
     grace: settings.grace,
     signal,
   });
@@ -149,7 +180,7 @@ export async function attempt(
   for (const [name, { handsOn }] of ready) {
     if (handsOn === undefined) continue;
     try {
-      await handsOn.take(inRound(handedOn(folder, name), round));
+      await handsOn.take(handedOn(folder, name));
     } catch (error) {
       // The result is complete without it: the disk may be full, or the folder another user's.
       const line = `${handsOn.title} is not kept for later stages: ${
@@ -158,12 +189,7 @@ export async function attempt(
       emit({ type: "log", stage: stage.id, line, stream: "log" });
     }
   }
-  return { output: inRound(folder.output, round), measured };
-}
-
-/** A path in a run folder for one start of the job. */
-function inRound(path: string, round: number): string {
-  return path.replace(ROUND, String(round));
+  return { output: folder.output, measured };
 }
 
 /** Folder in which a stage leaves what a runtime hands on to later stages. */

@@ -11,8 +11,10 @@ for (const name of ["localStorage", "sessionStorage", "caches"]) {
 
 /** What a stage's process reads from its standard input. */
 export interface Spec {
-  /** Prefix of every line that is an event. */
-  readonly mark: string;
+  /** File to which the process appends its events. */
+  readonly events: string;
+  /** File that is its standard output. */
+  readonly stdout: string;
   readonly params: Readonly<Record<string, unknown>>;
   readonly inputs: Readonly<Record<string, readonly InputArtifact[]>>;
   readonly output: string;
@@ -21,7 +23,7 @@ export interface Spec {
   readonly runtimes: Stage<unknown>["runtimes"];
 }
 
-/** An event of a stage's process, which writes it as a JSON line. */
+/** An event of a stage's process, which appends it as a JSON line to its file, with the bytes that it has `printed` before. */
 export type ChildEvent =
   | {
     readonly type: "progress";
@@ -53,8 +55,8 @@ const PROGRESS_PAUSE = 50;
 
 /** Runs a task in its stage's process, which exits with code 1 if it fails. */
 export async function perform(task: Pick<Task, "run">): Promise<void> {
-  const { mark, ...spec } = JSON.parse(readInput()) as Spec;
-  const send = sender(mark);
+  const { events, stdout, ...spec } = JSON.parse(readInput()) as Spec;
+  const send = sender(events, stdout);
   const interrupt = new AbortController();
   const onTerm = () => interrupt.abort(new Error("Interrupted"));
   Deno.addSignalListener("SIGTERM", onTerm);
@@ -119,13 +121,14 @@ function readInput(): string {
   }
 }
 
-function sender(mark: string): (event: ChildEvent) => void {
+function sender(events: string, stdout: string): (event: ChildEvent) => void {
   const encoder = new TextEncoder();
-  const stdout = Deno.stdout;
+  const file = Deno.openSync(events, { append: true, create: true });
   return (event) => {
-    const bytes = encoder.encode(`${mark}${JSON.stringify(event)}\n`);
+    const printed = Deno.statSync(stdout).size;
+    const bytes = encoder.encode(`${JSON.stringify({ ...event, printed })}\n`);
     for (let done = 0; done < bytes.length;) {
-      done += stdout.writeSync(bytes.subarray(done));
+      done += file.writeSync(bytes.subarray(done));
     }
   };
 }

@@ -33,6 +33,23 @@ export class StageInterrupted extends StageFailure {
   }
 }
 
+/** Thrown when a stage is to be started again from its last checkpoint, for a reason that is not its own. The message names it. */
+export class StageRestart extends Error {
+  override readonly name = "StageRestart";
+
+  /**
+   * @param hasStarted True if its process had started.
+   * @param left Seconds that are left of its timeout.
+   */
+  constructor(
+    message: string,
+    readonly hasStarted: boolean,
+    readonly left: number,
+  ) {
+    super(message);
+  }
+}
+
 /** Thrown to compute the key of a stage again, since code, a source or an input has changed in the meantime. The message says which. */
 export class StaleKeyError extends Error {
   override readonly name = "StaleKeyError";

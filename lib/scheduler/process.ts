@@ -1,19 +1,23 @@
+import { join } from "node:path";
 import type { Manifest } from "../store/manifests.ts";
 import type { ChildEvent } from "./child.ts";
 import type { Event } from "./events.ts";
-import type { Ended, Execution, JobEvent } from "./executors/executor.ts";
-import { StageFailure, StageInterrupted } from "./failure.ts";
+import type { Ended, Execution, Job } from "./executors/executor.ts";
+import { StageFailure, StageInterrupted, StageRestart } from "./failure.ts";
+import { Lines } from "./journal.ts";
 
 /** Options of {@linkcode follow}. */
 interface Watch {
   readonly stage: string;
-  /** Prefix of the lines that are events; see {@linkcode newMark}. */
-  readonly mark: string;
+  /** Folder with the files of the process; see `Job.folder`. */
+  readonly folder: string;
   readonly emit: (event: Event) => void;
   /** Replaces paths in its output by paths that exist after the run. */
   readonly lastingPaths?: (text: string) => string;
   /** Seconds, without those in a queue, after which the process is stopped. */
   readonly timeout: number | undefined;
+  /** Seconds that are left of it, if earlier starts have used some. */
+  readonly left?: number | undefined;
   /** Seconds between asking the process to end and killing it. */
   readonly grace: number;
   /** Seconds that it may take to end after its task is done; by default, {@linkcode LAST_SECONDS}. */
@@ -24,36 +28,39 @@ interface Watch {
 /** Measurements of a process that succeeded; its seconds are to the millisecond. */
 export type Measured = Pick<Manifest, "started" | "seconds" | "metrics">;
 
-/** Result of {@linkcode follow}. */
-interface Followed {
-  readonly measured: Measured;
-  /** See {@linkcode Ended.round}. */
-  readonly round: number | undefined;
-}
-
 /** See {@linkcode Watch.lastSeconds}. */
 const LAST_SECONDS = 10;
 
+/** Milliseconds between two looks at the files of a process of this machine. */
+const INTERVAL = 50;
+
 /**
- * Follows a stage's process to its end and emits its events.
+ * Starts a stage's process, follows it to its end by the files that it writes,
+ * and emits its events.
  *
  * @throws {StageFailure} If it fails or times out.
  * @throws {StageInterrupted} If it is interrupted.
+ * @throws {StageRestart} If it is to be started again.
  */
 export async function follow(
-  execution: Execution,
+  start: (onState: Job["onState"]) => Execution,
   watch: Watch,
-): Promise<Followed> {
-  const { stage, emit, lastSeconds = LAST_SECONDS } = watch;
+): Promise<Measured> {
+  const { stage, emit, folder, lastSeconds = LAST_SECONDS } = watch;
+  const [events, stdout, stderr] = ["events.jsonl", "stdout", "stderr"]
+    .map((name) => new Lines(join(folder, name))) as [Lines, Lines, Lines];
   const metrics: Record<string, number> = {};
   let failure: unknown;
-  /** The error that its task reported; discarded if the job starts again. */
+  /** The error that its task reported. */
   let error: StageFailure | undefined;
   let done = false;
   let saved: string | undefined;
   let lastError = "";
   let started = new Date();
   let clock = performance.now();
+  let hasStarted = false;
+  /** True while its last output may still be unread. */
+  let hasEnded = false;
   /** Runs from the end of its task to its own. */
   let ending: Disposable | undefined;
   const stop = (reason: unknown) => {
@@ -62,115 +69,106 @@ export async function follow(
       // Thrown when the process has ended.
       .catch((error) => failure = error);
   };
-  let hasStarted = false;
-  /** True while its last output may still arrive. */
-  let hasEnded = false;
-  const onEnd = () => {
-    hasEnded = true;
-  };
-  execution.ended.then(onEnd, onEnd);
-  const timeout = new Countdown(watch.timeout ?? Infinity, () => {
+  const timeout = new Countdown(watch.left ?? watch.timeout ?? Infinity, () => {
     if (hasEnded) return;
     stop(new StageFailure(`Timed out after ${watch.timeout} s`));
   });
   const endSoon = () => {
-    const timer = startTimer(lastSeconds, async () => {
-      const isRunning = await execution.isRunning?.() ?? true;
-      if (ending !== timer || hasEnded) return;
-      // Otherwise it has ended, and files that tell how appear late.
-      if (!isRunning) return endSoon();
+    const late = (execution.remote?.late ?? 0) / 1000;
+    ending = startTimer(lastSeconds + late, () => {
+      if (hasEnded) return;
       stop(
         new StageFailure(
           `The process did not end within ${lastSeconds} s after run() returned; a timer, worker or connection is still open`,
         ),
       );
     });
-    ending = timer;
   };
-  const endLater = () => {
-    ending?.[Symbol.dispose]();
-    ending = undefined;
+  const take = (event: ChildEvent) => {
+    switch (event.type) {
+      case "done":
+        done = true;
+        return endSoon();
+      case "error": {
+        const { message, stack, isBug } = event;
+        error ??= new StageFailure(message, isBug ? {} : { code: "reported" });
+        const stream = isBug ? "stderr" : "stack";
+        for (const line of stack?.split("\n") ?? []) {
+          emit({ type: "log", stage, line, stream });
+        }
+        return;
+      }
+      case "log":
+        return emit({ ...event, stage, stream: "log" });
+      case "saved":
+        saved = event.place;
+        break;
+      case "metric":
+        metrics[event.name] = event.value;
+    }
+    emit({ ...event, stage });
   };
-  const onAbort = () => stop(new StageInterrupted());
-  if (watch.signal.aborted) onAbort();
-  watch.signal.addEventListener("abort", onAbort, { once: true });
+  const hear = (lines: readonly string[], take: (line: string) => void) => {
+    for (const line of lines) {
+      try {
+        take(watch.lastingPaths?.(line) ?? line);
+      } catch (error) {
+        // The log cannot be written (disk full, for instance): go on until the process has ended.
+        stop(error);
+      }
+    }
+  };
+  const print = (line: string) =>
+    emit({ type: "log", stage, line, stream: "stdout" });
+  const complain = (line: string) => {
+    if (line.trim() !== "") lastError = line.trim();
+    emit({ type: "log", stage, line, stream: "stderr" });
+  };
+  const look = () => {
+    // Of what it prints from now on, the next look knows between which events it was.
+    const { size } = stdout;
+    hear(stderr.read(), complain);
+    hear(events.read(), (line) => {
+      const { printed, ...event } = JSON.parse(line) as
+        & ChildEvent
+        & { readonly printed: number };
+      hear([...stdout.read(printed), ...stdout.rest()], print);
+      take(event);
+    });
+    hear(stdout.read(size), print);
+  };
+  const execution = start((state) => {
+    if (state.state !== "RUNNING") timeout.pause();
+    else if (hasStarted) timeout.start();
+    emit({ type: "queued", stage, ...state });
+  });
+  if (execution.note !== undefined) {
+    emit({ type: "log", stage, line: execution.note, stream: "log" });
+  }
   execution.started.then(() => {
     started = new Date();
     clock = performance.now();
     hasStarted = true;
     timeout.start();
   });
-  const take = (line: ChildLine) => {
-    switch (line.type) {
-      case "done":
-        done = true;
-        endSoon();
-        break;
-      case "error": {
-        const { message, stack, isBug } = line;
-        error ??= new StageFailure(
-          message,
-          isBug ? {} : { code: "reported" },
-        );
-        const stream = isBug ? "stderr" : "stack";
-        for (const line of stack?.split("\n") ?? []) {
-          emit({ type: "log", stage, line, stream });
-        }
-        break;
-      }
-      case "saved":
-        saved = line.place;
-        emit({ ...line, stage });
-        break;
-      case "restarted":
-        error = undefined;
-        done = false;
-        endLater();
-        timeout.pause();
-        lastError = "";
-        break;
-      case "queued":
-        if (line.state !== "RUNNING") timeout.pause();
-        else if (hasStarted) timeout.start();
-        break;
-      case "metric":
-        metrics[line.name] = line.value;
-    }
-    const event = eventOf(line, stage);
-    if (event !== undefined) emit(event);
-  };
-  const listen = async (
-    stream: ReadableStream<Uint8Array>,
-    hear: (line: string) => void,
-  ) => {
-    const output = ReadableStream.from(outputOf(stream, execution.ended));
-    for await (const line of linesOf(output)) {
-      try {
-        hear(watch.lastingPaths?.(line) ?? line);
-      } catch (error) {
-        // The log cannot be written (disk full, for instance): go on reading until the process has ended.
-        stop(error);
-      }
-    }
-  };
-  const [end, ...heard] = await Promise.allSettled([
-    execution.ended,
-    listen(execution.stdout, (line) => {
-      readLine(line, watch.mark).forEach(take);
-    }),
-    listen(execution.stderr, (line) => {
-      if (line.trim() !== "") lastError = line.trim();
-      emit({ type: "log", stage, line, stream: "stderr" });
-    }),
-  ]);
+  const onAbort = () => stop(new StageInterrupted());
+  if (watch.signal.aborted) onAbort();
+  watch.signal.addEventListener("abort", onAbort, { once: true });
+  const timer = setInterval(look, execution.remote?.interval ?? INTERVAL);
+  const ended = await execution.ended;
+  hasEnded = true;
+  clearInterval(timer);
+  look();
+  hear(stderr.rest(), complain);
+  hear(stdout.rest(), print);
   timeout.pause();
-  endLater();
+  ending?.[Symbol.dispose]();
   watch.signal.removeEventListener("abort", onAbort);
-  if (end.status === "rejected") throw end.reason;
-  const ended = end.value;
-  for (const it of heard) if (it.status === "rejected") throw it.reason;
   if (failure instanceof StageInterrupted) throw new StageInterrupted(saved);
   if (failure !== undefined) throw failure;
+  if (ended.again) {
+    throw new StageRestart(ended.reason ?? "", hasStarted, timeout.left);
+  }
   if (ended.reason !== undefined) throw new StageFailure(ended.reason);
   if (error !== undefined) throw error;
   if (ended.code !== 0 || ended.signal !== undefined) {
@@ -182,56 +180,10 @@ export async function follow(
   const measured = ended.measured ??
     { started, seconds: (performance.now() - clock) / 1000 };
   return {
-    measured: {
-      started: measured.started.toISOString(),
-      seconds: Math.round(measured.seconds * 1000) / 1000,
-      metrics,
-    },
-    round: ended.round,
+    started: measured.started.toISOString(),
+    seconds: Math.round(measured.seconds * 1000) / 1000,
+    metrics,
   };
-}
-
-/**
- * Milliseconds between two looks at the output of a process that has ended, and
- * the number of looks, without output and in total, after which the scheduler
- * stops reading it.
- */
-const LOOK = 50;
-const SILENT_LOOKS = 10;
-const MOST_LOOKS = 100;
-
-/**
- * What a process writes to a stream, to its own end: a program that it left
- * behind may keep the stream open.
- */
-async function* outputOf(
-  stream: ReadableStream<Uint8Array>,
-  ended: Promise<unknown>,
-): AsyncGenerator<Uint8Array> {
-  const reader = stream.getReader();
-  let timer: ReturnType<typeof setInterval> | undefined;
-  let isClosed = false;
-  let silent = 0;
-  const onEnd = () => {
-    if (isClosed) return;
-    let looks = 0;
-    // Not by the clock: while this thread is busy, nothing is read, either.
-    timer = setInterval(() => {
-      if (++silent >= SILENT_LOOKS || ++looks >= MOST_LOOKS) reader.cancel();
-    }, LOOK);
-  };
-  ended.then(onEnd, onEnd);
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      silent = 0;
-      yield value;
-    }
-  } finally {
-    isClosed = true;
-    clearInterval(timer);
-  }
 }
 
 function describeEnd({ code, signal }: Ended, lastError: string): string {
@@ -286,80 +238,15 @@ class Countdown {
     this.#timer = startTimer(this.#left, this.#ring);
   }
 
+  /** Seconds that are left. */
+  get left(): number {
+    return this.#left;
+  }
+
   pause(): void {
     if (this.#timer === undefined) return;
     this.#timer[Symbol.dispose]();
     this.#timer = undefined;
     this.#left -= (performance.now() - this.#since) / 1000;
   }
-}
-
-/** A line of the standard output of a stage's process. */
-type ChildLine = ChildEvent | JobEvent | {
-  readonly type: "print";
-  readonly line: string;
-};
-
-/** A prefix for event lines that other code in the process can neither know nor guess. */
-export function newMark(): string {
-  return `\x1e${crypto.randomUUID()} `;
-}
-
-/** The event for a line of a stage's process; undefined for lines that the user does not see. */
-export function eventOf(line: ChildLine, stage: string): Event | undefined {
-  switch (line.type) {
-    case "queued":
-    case "progress":
-    case "metric":
-      return { ...line, stage };
-    case "log":
-      return { ...line, stage, stream: "log" };
-    case "restarted":
-      return { type: "log", stage, line: line.reason, stream: "log" };
-    case "print":
-      return { type: "log", stage, line: line.line, stream: "stdout" };
-    default:
-      return undefined;
-  }
-}
-
-/**
- * Separates events from what the task, or a library, prints. An event follows
- * the mark, which may be anywhere in the line.
- */
-export function readLine(line: string, mark: string): ChildLine[] {
-  const start = line.indexOf(mark);
-  if (start < 0) return [{ type: "print", line }];
-  const printed: ChildLine[] = start > 0
-    ? [{ type: "print", line: line.slice(0, start) }]
-    : [];
-  const json = line.slice(start + mark.length);
-  try {
-    return [...printed, JSON.parse(json) as ChildEvent | JobEvent];
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-    return [...printed, { type: "print", line: json }];
-  }
-}
-
-/** Characters after which a line is split. */
-const LONGEST_LINE = 1 << 20;
-
-/** Lines of a stream, including the last one if it does not end with a line break. */
-export async function* linesOf(
-  stream: ReadableStream<Uint8Array>,
-): AsyncGenerator<string> {
-  let rest = "";
-  const decoder = new TextDecoder();
-  for await (const bytes of stream) {
-    const text = decoder.decode(bytes, { stream: true });
-    const lines = (rest + text).split("\n");
-    rest = lines.pop()!;
-    yield* lines;
-    if (rest.length > LONGEST_LINE) {
-      yield rest;
-      rest = "";
-    }
-  }
-  if (rest !== "") yield rest;
 }

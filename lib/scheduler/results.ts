@@ -6,7 +6,7 @@ import type { Store } from "../store/store.ts";
 import { openContext } from "./context.ts";
 import { NoResultError } from "./failure.ts";
 import { findResult } from "./plan.ts";
-import type { FoundLog } from "./read_log.ts";
+import type { FoundLog } from "./journal.ts";
 import { liveRuns, makeRunFolder } from "./runs.ts";
 import type { Settings } from "./settings.ts";
 import { visibleFolder } from "./visible.ts";
@@ -49,7 +49,7 @@ export async function openResults(
   );
   try {
     for (const [i, stage] of stages.entries()) {
-      const path = join(folder.inputs, String(i));
+      const path = join(folder.path, String(i));
       Deno.mkdirSync(path);
       for (const { blob, path: below } of reused.get(stage)!.manifest.files) {
         await store.blobs.linkTo(blob, join(path, below));
@@ -74,7 +74,7 @@ export async function openResults(
 
 /** A private folder for results. */
 interface PrivateFolder extends Disposable {
-  readonly inputs: string;
+  readonly path: string;
 }
 
 /** Makes a folder in the cache, or one for temporary files if the cache is not writable. */
@@ -83,8 +83,8 @@ function privateFolder(make: () => PrivateFolder): PrivateFolder {
     return make();
   } catch (error) {
     if (!isReadOnly(error) && !isFull(error)) throw error;
-    const inputs = Deno.makeTempDirSync({ prefix: "dylora-results-" });
-    return { inputs, [Symbol.dispose]: () => removeFolder(inputs) };
+    const path = Deno.makeTempDirSync({ prefix: "dylora-results-" });
+    return { path, [Symbol.dispose]: () => removeFolder(path) };
   }
 }
 

@@ -16,15 +16,8 @@ import type { Context } from "./context.ts";
 import type { Event } from "./events.ts";
 import { StageFailure, StageInterrupted, StaleKeyError } from "./failure.ts";
 import type { HeldGpus } from "./gpus.ts";
-import {
-  claimOf,
-  executorOf,
-  lockKey,
-  lockMutex,
-  type Slots,
-  takeGpus,
-} from "./limits.ts";
-import { openLog } from "./logs.ts";
+import { claimOf, lockKey, lockMutex, type Slots, takeGpus } from "./limits.ts";
+import { openJournal } from "./journal.ts";
 import { decide, type Decided, type Reused } from "./plan.ts";
 import { makeRunFolder } from "./runs.ts";
 import { makeVisible, setModes } from "./visible.ts";
@@ -103,14 +96,8 @@ async function runOnce(
 ): Promise<Manifest | "failed" | "interrupted"> {
   const { store, graph: { pipeline } } = context;
   const { key, decision } = decided;
-  using folder = makeRunFolder(
-    store,
-    pipeline,
-    stage.id,
-    key,
-    executorOf(context, stage).restarts,
-  );
-  using log = openLog(folder.log);
+  using folder = makeRunFolder(store, pipeline, stage.id, key);
+  using log = openJournal(folder.log);
   const say = (event: Event) => {
     log.write(event);
     emit(event);

@@ -14,31 +14,39 @@ import {
 } from "../store/locks.ts";
 import { fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
-import { type Executor, ROUND } from "./executors/executor.ts";
+import type { Executor } from "./executors/executor.ts";
 
-/** Private folder of one attempt at a stage: `runs/...` in the cache. Removed on disposal. */
-export interface RunFolder extends Disposable {
+/** Private folder of an attempt at a stage: `runs/...` in the cache. Removed on disposal. */
+export interface AttemptFolder extends Disposable {
   readonly path: string;
-  /** Contains {@linkcode ROUND} if the executor may start the job again, as does `temporary`. */
+  /** Its journal. */
+  readonly log: string;
+  /** Creates the folder of a start (0, 1, ...) of the stage's process. */
+  start(number: number): RunFolder;
+}
+
+/** Private folder of one start of a stage's process. */
+export interface RunFolder {
+  readonly path: string;
   readonly output: string;
   readonly inputs: string;
   readonly temporary: string;
   readonly spec: string;
-  readonly log: string;
+  /** Where the process appends its events. */
+  readonly events: string;
+  /** What it prints. */
+  readonly stdout: string;
 }
 
 /**
- * Creates a run folder. It is locked until it is disposed of or this process ends.
- *
- * @param restarts True if the executor may start the job again.
+ * Creates the folder of an attempt. It is locked until it is disposed of or this process ends.
  */
 export function makeRunFolder(
   store: Store,
   pipeline: string,
   stage: string,
   key: string,
-  restarts = false,
-): RunFolder {
+): AttemptFolder {
   const runs = store.makeFolder("runs");
   const name = `${temporarySuffix()}-${stage.replaceAll(/[^\w.-]+/g, "-")}`;
   const path = join(runs, name);
@@ -48,9 +56,6 @@ export function makeRunFolder(
   let lock: Lock | undefined;
   try {
     lock = tryLockFile(join(unready, "lock"))!;
-    for (const part of restarts ? ["inputs"] : ["inputs", "output", "tmp"]) {
-      Deno.mkdirSync(join(unready, part));
-    }
     const started = new Date().toISOString();
     Deno.writeTextFileSync(
       join(unready, "run.json"),
@@ -62,14 +67,10 @@ export function makeRunFolder(
     removeFolder(unready);
     throw error;
   }
-  const round = restarts ? `-${ROUND}` : "";
   return {
     path,
-    output: join(path, `output${round}`),
-    inputs: join(path, "inputs"),
-    temporary: join(path, `tmp${round}`),
-    spec: join(path, "spec.json"),
     log: join(path, "log.jsonl"),
+    start: (number) => makeStart(join(path, String(number))),
     [Symbol.dispose]: () => {
       try {
         removeFolder(path);
@@ -81,6 +82,28 @@ export function makeRunFolder(
       }
     },
   };
+}
+
+/** Creates the folder of a start, which only its owner can read. */
+export function makeStart(path: string): RunFolder {
+  const folder: RunFolder = {
+    path,
+    inputs: join(path, "inputs"),
+    output: join(path, "output"),
+    temporary: join(path, "tmp"),
+    spec: join(path, "spec.json"),
+    events: join(path, "events.jsonl"),
+    stdout: join(path, "stdout"),
+  };
+  Deno.mkdirSync(path, { mode: 0o700 });
+  for (const part of [folder.inputs, folder.output, folder.temporary]) {
+    Deno.mkdirSync(part);
+  }
+  // Rules for native code are about files that exist.
+  for (const file of [folder.events, folder.stdout]) {
+    Deno.writeTextFileSync(file, "");
+  }
+  return folder;
 }
 
 /** Matches the names of run folders; others are not the scheduler's. */
@@ -110,7 +133,9 @@ export async function sweepRuns(
     try {
       using lock = tryLockFile(join(path, "lock"), { create: false });
       if (lock === undefined) continue;
-      await executor.reap(path);
+      for (const { name, isDirectory } of entriesOf(path)) {
+        if (isDirectory) await executor.reap(join(path, name));
+      }
     } catch (error) {
       // Without a lock file, its removal has failed before.
       if (!(error instanceof Deno.errors.NotFound)) throw error;

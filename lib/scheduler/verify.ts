@@ -7,8 +7,8 @@ import { attempt } from "./attempt.ts";
 import { openContext, openStore, stageOf } from "./context.ts";
 import type { Event } from "./events.ts";
 import { NoResultError } from "./failure.ts";
-import { executorOf, lockMutex, takeGpus } from "./limits.ts";
-import { openLog } from "./logs.ts";
+import { lockMutex, takeGpus } from "./limits.ts";
+import { openJournal } from "./journal.ts";
 import { findResult } from "./plan.ts";
 import { makeRunFolder } from "./runs.ts";
 import type { Settings } from "./settings.ts";
@@ -56,10 +56,9 @@ export async function verify(
     graph.pipeline,
     id,
     reused.get(id)!.key,
-    executorOf(context, stage).restarts,
   );
   // `logs` finds it as that of a run in progress.
-  using log = openLog(folder.log);
+  using log = openJournal(folder.log);
   const checkpoint = join(folder.path, "checkpoint");
   Deno.mkdirSync(checkpoint);
   const options = {

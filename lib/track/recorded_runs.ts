@@ -3,7 +3,7 @@ import { RUN_FIELDS } from "../artifacts/training.ts";
 import { ScoresInfo } from "../artifacts/scores.ts";
 import { EpochScores } from "../engine/training/checkpoint.ts";
 import { learningRateAt } from "../engine/training/adamw.ts";
-import { readLog } from "../scheduler/read_log.ts";
+import { readLog } from "../scheduler/journal.ts";
 import type { Manifest } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
 

@@ -66,3 +66,59 @@ Deno.test("run() does not count the time in an executor's queue towards a timeou
   );
   assertEquals(ran, ["a"]);
 });
+
+/** An executor that starts each stage again whenever `isAgain` says so of the number of its start. */
+function restarting(isAgain: (start: number) => boolean): Executor {
+  let starts = 0;
+  return {
+    ...local,
+    start(job) {
+      const again = isAgain(starts++);
+      const execution = local.start(job);
+      const ended = execution.ended.then((end) =>
+        again ? { ...end, again, reason: `start ${starts - 1} was lost` } : end
+      );
+      return { ...execution, ended };
+    },
+  };
+}
+
+Deno.test("run() starts a stage again from its checkpoint, in another folder, when its executor says so, as one attempt", async () => {
+  using project = new TestProject();
+  project.task(
+    "resume",
+    `const file = stage.checkpoint + "/state";
+     let before = "";
+     try { before = Deno.readTextFileSync(file); } catch { /* the first start */ }
+     Deno.writeTextFileSync(file, before + "x");
+     Deno.writeTextFileSync(stage.output + "/" + before + ".txt", "");
+     stage.log("from " + before);
+     return before;`,
+  );
+  const { ran, events } = await project.run({ a: { task: "resume" } }, {
+    executor: restarting((start) => start < 2),
+  });
+  assertEquals(ran, ["a"]);
+  assertEquals(
+    events.flatMap((it) => it.type === "log" ? [it.line] : []),
+    ["from ", "start 0 was lost", "from x", "start 1 was lost", "from xx"],
+  );
+  assertEquals(events.filter(({ type }) => type === "started").length, 1);
+  assertEquals(
+    [...Deno.readDirSync(project.path("out/test/a"))].map(({ name }) => name)
+      .toSorted(),
+    ["out.txt", "xx.txt"],
+  );
+});
+
+Deno.test("run() counts all starts of a stage towards its timeout", async () => {
+  using project = new TestProject();
+  project.task("slow", "await new Promise((r) => setTimeout(r, 400));");
+  const { events } = await project.run({ a: { task: "slow", timeout: 1 } }, {
+    executor: restarting(() => true),
+  });
+  assertEquals(
+    events.flatMap((it) => it.type === "failed" ? [it.message] : []),
+    ["Timed out after 1 s"],
+  );
+});

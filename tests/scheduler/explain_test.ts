@@ -6,7 +6,7 @@ import {
   assertRejects,
 } from "@std/assert";
 import { explain } from "../../lib/scheduler/plan.ts";
-import { type FoundLog, readLog } from "../../lib/scheduler/read_log.ts";
+import { type FoundLog, readLog } from "../../lib/scheduler/journal.ts";
 import { findStageLog } from "../../lib/scheduler/results.ts";
 import { status } from "../../lib/scheduler/plan.ts";
 import { verify } from "../../lib/scheduler/verify.ts";

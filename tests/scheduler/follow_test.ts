@@ -1,17 +1,14 @@
 /** Ends and outputs of processes that come while the scheduler's thread is busy, as it is while it flushes large outputs. */
 import { assertEquals } from "@std/assert";
-import type {
-  Ended,
-  Execution,
-} from "../../lib/scheduler/executors/executor.ts";
+import { join } from "node:path";
+import type { Event } from "../../lib/scheduler/events.ts";
+import type { Ended } from "../../lib/scheduler/executors/executor.ts";
 import { follow } from "../../lib/scheduler/process.ts";
+import { TemporaryFolder } from "../store/temporary_folder.ts";
 import { isAlive } from "./project.ts";
 
-/** Prefix of the lines that are events. */
-const MARK = "\x1emark ";
-
-const DONE = `${MARK}{"type":"done"}\n`;
-const READY = `${MARK}{"type":"ready"}\n`;
+const DONE = '{"type":"done","printed":0}\n';
+const READY = '{"type":"ready","printed":0}\n';
 
 /** Keeps the thread busy for some milliseconds, and until a condition holds. */
 function beBusy(milliseconds: number, until = () => true): void {
@@ -19,22 +16,25 @@ function beBusy(milliseconds: number, until = () => true): void {
   while (performance.now() < end || !until());
 }
 
-/** Follows a process; resolves if it succeeds. */
+/** Follows a process that writes to a folder; resolves with its events if it succeeds. */
 async function followed(
-  execution: Pick<Execution, "stdout" | "ended">,
-  more: { timeout?: number; lastSeconds?: number; onReady?: () => void },
-): Promise<void> {
-  await follow({
-    ...execution,
-    stderr: ReadableStream.from([]),
+  folder: string,
+  ended: Promise<Ended>,
+  more: { timeout?: number; lastSeconds?: number; onReady?: () => void } = {},
+): Promise<Event[]> {
+  const events: Event[] = [];
+  await follow(() => ({
+    ended,
     started: Promise.resolve(),
     stop: () => Promise.resolve(),
-  }, {
-    ...{ stage: "a", mark: MARK, emit() {}, onReady() {}, grace: 20 },
+  }), {
+    ...{ stage: "a", folder, onReady() {}, grace: 20 },
+    emit: (event) => events.push(event),
     timeout: undefined,
     signal: new AbortController().signal,
     ...more,
   });
+  return events;
 }
 
 for (
@@ -48,14 +48,13 @@ for (
       `follow() takes the end of a process within ${limit}, however late the thread hears of it`,
     ignore: Deno.build.os !== "linux",
     fn: async () => {
+      using folder = new TemporaryFolder();
       const process = new Deno.Command("sh", {
-        args: ["-c", 'printf %s "$0"; sleep 0.2', `${DONE}${READY}`],
-        stdout: "piped",
+        args: ["-c", 'printf %s "$0" >events.jsonl; sleep 0.2', DONE + READY],
+        cwd: folder.path,
       }).spawn();
-      await followed({
-        stdout: process.stdout,
-        ended: process.status.then(({ code }) => ({ code })),
-      }, {
+      const ended = process.status.then(({ code }) => ({ code }));
+      await followed(folder.path, ended, {
         ...more,
         onReady: () => beBusy(700, () => !isAlive(process.pid)),
       });
@@ -63,39 +62,50 @@ for (
   });
 }
 
-Deno.test("follow() reads what a process has written before its end, however late the thread gets to it", async () => {
+Deno.test("follow() reads all that a process has written before its end, the last line without a line break included", async () => {
+  using folder = new TemporaryFolder();
   const ending = Promise.withResolvers<Ended>();
-  let reads = 0;
-  const stdout = new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      if (++reads > 1) return controller.close();
-      ending.resolve({ code: 0 });
-      ending.promise.then(() => beBusy(700));
-      // Arrives some turns of the event loop later.
-      for (let turn = 0; turn < 3; turn++) await Deno.stat(".");
-      controller.enqueue(new TextEncoder().encode(DONE));
-    },
-  }, { highWaterMark: 0 });
-  await followed({ stdout, ended: ending.promise }, {});
-  assertEquals(reads, 2);
+  const following = followed(folder.path, ending.promise);
+  const write = (name: string, text: string) =>
+    Deno.writeTextFileSync(join(folder.path, name), text);
+  write("stdout", "printed\nlast");
+  write("stderr", "complained");
+  write("events.jsonl", DONE);
+  ending.resolve({ code: 0 });
+  beBusy(300);
+  assertEquals(
+    (await following).flatMap((it) =>
+      it.type === "log" ? [`${it.stream}: ${it.line}`] : []
+    ).toSorted(),
+    ["stderr: complained", "stdout: last", "stdout: printed"],
+  );
 });
 
-Deno.test("follow() takes the end of a process in time although another program keeps its output open for longer", async () => {
+Deno.test("follow() emits what a process prints between the events that surround it, as soon as it is written", async () => {
+  using folder = new TemporaryFolder();
   const ending = Promise.withResolvers<Ended>();
-  let isCancelled = false;
-  const stdout = new ReadableStream<Uint8Array>({
-    start(controller) {
-      controller.enqueue(new TextEncoder().encode(DONE));
-    },
-    pull() {
-      ending.resolve({ code: 0 });
-      return new Promise(() => {});
-    },
-    cancel() {
-      isCancelled = true;
-    },
-  }, { highWaterMark: 0 });
-  const { promise: ended } = ending;
-  await followed({ stdout, ended }, { lastSeconds: 0.2 });
-  assertEquals(isCancelled, true);
+  const following = followed(folder.path, ending.promise);
+  const texts = ["first ", "second\n", "third\n"];
+  using stdout = Deno.openSync(join(folder.path, "stdout"), {
+    append: true,
+    create: true,
+  });
+  using events = Deno.openSync(join(folder.path, "events.jsonl"), {
+    append: true,
+    create: true,
+  });
+  const encoder = new TextEncoder();
+  let printed = 0;
+  for (const text of texts) {
+    printed += stdout.writeSync(encoder.encode(text));
+    const event = { type: "log", line: `after ${text.trim()}`, printed };
+    events.writeSync(encoder.encode(JSON.stringify(event) + "\n"));
+  }
+  events.writeSync(encoder.encode(DONE));
+  ending.resolve({ code: 0 });
+  assertEquals(
+    (await following).flatMap((it) => it.type === "log" ? [it.line] : []),
+    texts.flatMap((text) => [text.trim(), `after ${text.trim()}`])
+      .map((line) => line === "first" ? "first " : line),
+  );
 });

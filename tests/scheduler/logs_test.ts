@@ -1,18 +1,18 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { openLog } from "../../lib/scheduler/logs.ts";
-import { readLog } from "../../lib/scheduler/read_log.ts";
+import { openJournal } from "../../lib/scheduler/journal.ts";
+import { readLog } from "../../lib/scheduler/journal.ts";
 import { findStageLog } from "../../lib/scheduler/results.ts";
 import { Store } from "../../lib/store/store.ts";
 import { TemporaryFolder } from "../store/temporary_folder.ts";
 import { TestProject } from "./project.ts";
 import { gateOf } from "./span_tasks.ts";
 
-Deno.test("openLog() keeps the start and the end of a long log, and says how much is left out", async () => {
+Deno.test("openJournal() keeps the start and the end of a long log, and says how much is left out", async () => {
   using folder = new TemporaryFolder();
   const path = folder.join("log.jsonl");
   const count = 400_000;
   {
-    using log = openLog(path);
+    using log = openJournal(path);
     for (let i = 0; i < count; i++) {
       const line = `line ${i} ${".".repeat(60)}`;
       log.write({ type: "log", stage: "loud", line, stream: "stdout" });
@@ -42,10 +42,10 @@ Deno.test("openLog() keeps the start and the end of a long log, and says how muc
   assert(kept.length - before > 7_000, "1 MB of the end");
 });
 
-Deno.test("openLog() writes the events of a short log at once", () => {
+Deno.test("openJournal() writes the events of a short log at once", () => {
   using folder = new TemporaryFolder();
   const path = folder.join("log.jsonl");
-  using log = openLog(path);
+  using log = openJournal(path);
   log.write({ type: "log", stage: "a", line: "now", stream: "log" });
   const text = Deno.readTextFileSync(path);
   assertMatch(text, /"line":"now"/);

@@ -1,6 +1,6 @@
 /** Runs a test project's stages and prints the events as JSON lines. */
-import { Slurm } from "../../lib/scheduler/executors/slurm.ts";
-import type { SlurmSettings } from "../../lib/scheduler/executors/slurm_settings.ts";
+import { Slurm } from "../../lib/slurm/executor.ts";
+import type { SlurmSettings } from "../../lib/slurm/settings.ts";
 import type { Settings } from "../../lib/scheduler/settings.ts";
 import type { Event } from "../../lib/scheduler/events.ts";
 import { run } from "../../lib/scheduler/scheduler.ts";

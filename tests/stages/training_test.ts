@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { readScores } from "../../lib/artifacts/scores.ts";
 import { readTokensInfo } from "../../lib/artifacts/tokens.ts";
 import { PROGRAM } from "../../lib/cli/arguments/options.ts";
-import { linesOf } from "../../lib/scheduler/process.ts";
+import { linesOf } from "../lines.ts";
 import { progressReporter } from "../../lib/stages/training.ts";
 import { withEngineStages } from "../tasks/engine_stages.ts";
 import {

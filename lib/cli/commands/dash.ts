@@ -1,4 +1,4 @@
-import type { StageStatus } from "../../scheduler/plan.ts";
+import { status } from "../../scheduler/plan.ts";
 import { join } from "../../store/paths.ts";
 import {
   type Arguments,
@@ -12,10 +12,10 @@ import {
   JSON_LINES,
   KEY_OPTIONS,
   outOf,
-  PROGRAM,
   PROJECT,
 } from "../arguments/options.ts";
 import { Follower } from "../pages/dash_state.ts";
+import { openPlanned } from "../runtime/executor.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
 import { writeLine } from "../terminal/renderer.ts";
 
@@ -51,8 +51,10 @@ async function serveDash(args: Arguments): Promise<number> {
   const follower = new Follower({
     store,
     out,
-    graph: async () => (await openPipeline(args, out)).graph,
-    status: () => readStatus(args),
+    async read() {
+      const { graph, settings } = await openPlanned(args);
+      return { graph, status: await status(graph, settings) };
+    },
   });
   using interrupts = watchInterrupts(() => {});
   const token = crypto.randomUUID();
@@ -90,22 +92,6 @@ function listen(
       `Port ${options.port} is in use by another program: choose another port with --port`,
     );
   }
-}
-
-/**
- * Reads the state of each stage with the command `status`, in a process of its
- * own: this one would keep planning with the task modules it imported first.
- */
-async function readStatus(args: Arguments): Promise<StageStatus[]> {
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: [...PROGRAM, "status", "--json", ...args.words(["port", "json"])],
-    stdin: "null",
-  }).output();
-  if (code !== EXIT.success) {
-    throw new Error(new TextDecoder().decode(stderr).trim());
-  }
-  return new TextDecoder().decode(stdout).split("\n")
-    .filter((line) => line !== "").map((line) => JSON.parse(line));
 }
 
 /** Headers of every response: nothing from other origins, no framing by them, no caching, no referrer. */

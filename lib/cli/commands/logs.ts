@@ -1,6 +1,5 @@
 import { printable } from "../../pipeline/faults.ts";
-import type { LogLine } from "../../scheduler/logs.ts";
-import { readLog } from "../../scheduler/read_log.ts";
+import { type LogLine, readLog } from "../../scheduler/journal.ts";
 import { findStageLog } from "../../scheduler/results.ts";
 import {
   type Arguments,

@@ -5,7 +5,8 @@ import type { Spec } from "../../scheduler/child.ts";
 import { CHILD } from "../../scheduler/bundle.ts";
 import { local } from "../../scheduler/executors/local.ts";
 import { allow, stageEnvironment } from "../../scheduler/permissions.ts";
-import { follow, newMark } from "../../scheduler/process.ts";
+import { follow } from "../../scheduler/process.ts";
+import { makeStart } from "../../scheduler/runs.ts";
 import type { Runtime } from "../../scheduler/settings.ts";
 import { PROJECT } from "../arguments/options.ts";
 
@@ -41,14 +42,13 @@ export async function runTask(
   const module = pathToFileURL(file).href;
   const task = await loadTask(module);
   await engine.prepare();
-  const [output, checkpoint, temporary] = ["output", "checkpoint", "tmp"].map(
-    (name) => join(folder, name),
-  ) as [string, string, string];
-  for (const path of [output, checkpoint, temporary]) Deno.mkdirSync(path);
-  const mark = newMark();
+  const { path, output, temporary, ...run } = makeStart(join(folder, "run"));
+  const checkpoint = join(folder, "checkpoint");
+  Deno.mkdirSync(checkpoint);
   const cpus = navigator.hardwareConcurrency;
   const spec: Spec = {
-    mark,
+    events: run.events,
+    stdout: run.stdout,
     params: task.params.parse(params),
     inputs: Object.fromEntries(
       Object.entries(inputs).map(([name, path]) => [
@@ -66,8 +66,7 @@ export async function runTask(
       },
     },
   };
-  const input = join(folder, "spec.json");
-  Deno.writeTextFileSync(input, JSON.stringify(spec));
+  Deno.writeTextFileSync(run.spec, JSON.stringify(spec));
   const entry = join(folder, "entry.js");
   Deno.writeTextFileSync(
     entry,
@@ -76,11 +75,10 @@ import task from ${JSON.stringify(module)};
 await perform(task);
 `,
   );
-  const execution = local.start({
+  const job = {
     name: "predict",
     task: "predict",
     needs: ["engine"],
-    mark,
     checkpoint,
     resources: { cpus, gpus: gpus.length, memory: 0 },
     args: [
@@ -95,17 +93,16 @@ await perform(task);
       ...engine.flags,
       entry,
     ],
-    input,
     env: {
       ...stageEnvironment({}, [engine], temporary),
       CUDA_VISIBLE_DEVICES: gpus.join(),
     },
     startsPrograms: true,
-    folder,
-  });
-  await follow(execution, {
+    folder: path,
+  };
+  await follow((onState) => local.start({ ...job, onState }), {
     stage: "predict",
-    mark,
+    folder: path,
     emit() {},
     lastingPaths,
     timeout: undefined,

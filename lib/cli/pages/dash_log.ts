@@ -1,4 +1,6 @@
 import type { Event } from "../../scheduler/events.ts";
+import { Lines } from "../../scheduler/journal.ts";
+import { statIfThere } from "../../store/files.ts";
 
 /** Maximum number of lines of a log that the page shows. */
 const MAX_LINES = 500;
@@ -12,52 +14,30 @@ export class StageLog {
   progress: Omit<Event & { type: "progress" }, "type" | "stage"> | undefined;
   /** Identifies the file that was read. */
   file = "";
-  #decoder = new TextDecoder();
-  #offset = 0;
-  #rest = "";
+  #size = 0;
+  #added: Lines;
 
   constructor(path: string) {
     this.path = path;
+    this.#added = new Lines(path);
   }
 
-  /** Reads what has been added. */
+  /** Reads what has been added, unless the run has ended and its log was moved. */
   read(): void {
-    const added = this.#added();
-    if (added === undefined) return;
-    const lines = (this.#rest + added).split("\n");
-    this.#rest = lines.pop()!;
-    for (const line of lines) this.#take(JSON.parse(line) as Event);
-    this.lines.splice(0, Math.max(0, this.lines.length - MAX_LINES));
-  }
-
-  /** Undefined if there is nothing new, or the run has ended and its log was moved. */
-  #added(): string | undefined {
-    try {
-      using file = Deno.openSync(this.path);
-      const { size, ino, birthtime } = file.statSync();
-      // A new file may get the inode of one that was removed.
-      const identity = `${ino} ${birthtime?.getTime()}`;
-      if (identity !== this.file || size < this.#offset) this.#startOver();
-      this.file = identity;
-      if (size <= this.#offset) return undefined;
-      file.seekSync(this.#offset, Deno.SeekMode.Start);
-      const bytes = new Uint8Array(size - this.#offset);
-      const count = file.readSync(bytes) ?? 0;
-      this.#offset += count;
-      return this.#decoder.decode(bytes.subarray(0, count), { stream: true });
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return undefined;
-      throw error;
+    const info = statIfThere(this.path);
+    if (info === undefined) return;
+    // A new file may get the inode of one that was removed.
+    const file = `${info.ino} ${info.birthtime?.getTime()}`;
+    if (file !== this.file || info.size < this.#size) {
+      this.series.clear();
+      this.lines.length = 0;
+      this.progress = undefined;
+      this.#added = new Lines(this.path);
     }
-  }
-
-  #startOver(): void {
-    this.series.clear();
-    this.lines.length = 0;
-    this.progress = undefined;
-    this.#decoder = new TextDecoder();
-    this.#offset = 0;
-    this.#rest = "";
+    this.file = file;
+    this.#size = info.size;
+    for (const line of this.#added.read()) this.#take(JSON.parse(line));
+    this.lines.splice(0, Math.max(0, this.lines.length - MAX_LINES));
   }
 
   #take(event: Event): void {

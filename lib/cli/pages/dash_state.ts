@@ -67,8 +67,8 @@ interface Sources {
   readonly store: Store;
   /** Folder of all output. */
   readonly out: string;
-  graph(): Promise<Graph>;
-  status(): Promise<readonly StageStatus[]>;
+  /** Reads the pipeline, and the state of its stages. */
+  read(): Promise<{ graph: Graph; status: readonly StageStatus[] }>;
 }
 
 /** Minimum and maximum milliseconds between two reads of the state of all stages. A read plans the pipeline. */
@@ -183,13 +183,9 @@ export class Follower {
     if (seen === this.#seen && age < MAX_AGE) return;
     this.#at = this.#now();
     try {
-      const status = await this.#sources.status();
+      const { graph, status } = await this.#sources.read();
+      this.#graph = graph;
       this.#status = new Map(status.map((it) => [it.stage, it]));
-      const ids = status.map(({ stage }) => stage);
-      if (
-        this.#graph === undefined || ids.length !== this.#graph.stages.size ||
-        ids.some((id) => !this.#graph!.stages.has(id))
-      ) this.#graph = await this.#sources.graph();
       this.#problem = undefined;
       this.#seen = seen;
     } catch (error) {

@@ -1,7 +1,7 @@
 import type { Host } from "../../engine/install/host.ts";
 import type { Graph } from "../../pipeline/graph.ts";
-import type { NodeAnswer, Slurm } from "../../scheduler/executors/slurm.ts";
-import type { SlurmSettings } from "../../scheduler/executors/slurm_settings.ts";
+import type { NodeAnswer, Slurm } from "../../slurm/executor.ts";
+import type { SlurmSettings } from "../../slurm/settings.ts";
 import type { Runtime, Settings } from "../../scheduler/settings.ts";
 import { digest } from "../../store/digest.ts";
 import { readSealed, writeSealed } from "../../store/files.ts";
@@ -16,7 +16,7 @@ import {
   type OpenedPipeline,
   openPipeline,
 } from "../arguments/open_pipeline.ts";
-import { EXECUTOR, PROJECT, settingsOf } from "../arguments/options.ts";
+import { EXECUTOR, outOf, PROJECT, settingsOf } from "../arguments/options.ts";
 import type { Message } from "../terminal/messages.ts";
 import { engineOption, hostFor, selectedEngine } from "./engine.ts";
 
@@ -49,15 +49,16 @@ export async function slurmExecutor(
       `Option "--detach" requires "--executor slurm": the executor "${name}" submits no jobs`,
     );
   }
-  const { Slurm } = await import("../../scheduler/executors/slurm.ts");
+  const { Slurm } = await import("../../slurm/executor.ts");
   const { MAX_JOBS, PACE } = await import(
-    "../../scheduler/executors/slurm_settings.ts"
+    "../../slurm/settings.ts"
   );
   const { executor: _, warning, ...own } = profile ?? {};
   const settings: SlurmSettings = {
     stages: {},
     ...own,
     jobs: args.integer("jobs", 1) ?? own.jobs ?? MAX_JOBS,
+    folder: join(outOf(args), "cache", "schedulers"),
     pace: { ...PACE, ...(warning !== undefined && { warning }) },
   };
   return new Slurm(settings, note);
@@ -108,7 +109,7 @@ export async function openPlanned(
 /** What a profile file may contain, besides the settings of the executor that are options. */
 type Profile =
   & { readonly executor?: "local" | "slurm"; readonly warning?: number }
-  & Partial<Omit<SlurmSettings, "pace">>;
+  & Partial<Omit<SlurmSettings, "folder" | "pace">>;
 
 /** Path of the user's profile: `$DYLORA_PROFILE`, or `dylora/profile.yaml` in the user's configuration folder. */
 function profilePath(): string | undefined {

@@ -1,9 +1,3 @@
-/**
- * Stands for the number of a start (0, 1, ...) in the arguments, environment,
- * input and names of files of a job whose executor may start it again.
- */
-export const ROUND = "@ROUND@";
-
 /** Runs the processes of stages: on this machine, or under a batch system. */
 export interface Executor {
   /**
@@ -12,17 +6,11 @@ export interface Executor {
    * `Settings.limits` and chooses their GPUs.
    */
   readonly allots: boolean;
-  /**
-   * True if it may start a job again. The process of an earlier start may still
-   * live on a node that was lost, so {@linkcode ROUND} gives each start an output
-   * folder and a temporary folder of its own, which the executor creates.
-   */
-  readonly restarts?: boolean;
   /** The executor that runs the stages of a task; this one if absent. */
   of?(task: PlacedTask): Executor;
   /** Starts, or queues, a job. */
   start(job: Job): Execution;
-  /** Ends all remaining processes of a job whose scheduler died, given its run folder only. */
+  /** Ends all remaining processes of a job whose scheduler died, given its folder only. */
   reap(folder: string): Promise<void>;
 }
 
@@ -45,36 +33,34 @@ export interface Job {
   readonly resources: JobResources;
   /** Arguments of the Deno executable. */
   readonly args: readonly string[];
-  /** File that becomes its standard input. */
-  readonly input: string;
   /** Its whole environment. */
   readonly env: Readonly<Record<string, string>>;
   /** True if it may start programs, which must end with it. */
   readonly startsPrograms: boolean;
   /** True if its native code and the programs that it starts must have no network, where the system can cut it off. */
   readonly offline?: boolean;
-  /** Private run folder, where the executor may store files of its own. */
+  /**
+   * Private folder of this start, where the executor may store files of its own.
+   * The file `spec.json` in it becomes the standard input of the process, and its
+   * standard output and error go to the files `stdout` and `stderr`. Its result
+   * is in the folder `output`.
+   */
   readonly folder: string;
   /** Folder of its checkpoints. */
   readonly checkpoint: string;
-  /** Prefix of the lines of standard output that are events. The executor may add lines of its own: {@linkcode JobEvent}. */
-  readonly mark: string;
+  /** Called when its state in a batch system has changed. */
+  readonly onState: (state: JobState) => void;
 }
 
-/** An event that an executor adds to the standard output of a job, as JSON after the mark. */
-export type JobEvent =
-  /** The state of the job in a batch system changed. */
-  | {
-    readonly type: "queued";
-    /** Id of the job in the batch system. */
-    readonly job: string;
-    /** State, as the batch system calls it: `PENDING`. Time counts towards a timeout only while it is `RUNNING`. */
-    readonly state: string;
-    /** Why it is in this state: `Resources`. */
-    readonly reason?: string;
-  }
-  /** The process starts again from its checkpoint, when its state is `RUNNING` again; an error or end that it has reported does not count. */
-  | { readonly type: "restarted"; readonly reason: string };
+/** State of a job in a batch system. */
+export interface JobState {
+  /** Id of the job. */
+  readonly job: string;
+  /** As the batch system calls it: `PENDING`. Time counts towards a timeout only while it is `RUNNING`. */
+  readonly state: string;
+  /** Why it is in this state: `Resources`. */
+  readonly reason?: string;
+}
 
 export interface JobResources {
   readonly cpus: number;
@@ -90,20 +76,15 @@ export interface JobResources {
 
 /** A job that was started. */
 export interface Execution {
-  readonly stdout: ReadableStream<Uint8Array>;
-  readonly stderr: ReadableStream<Uint8Array>;
   /** Resolves when the process starts, which under a batch system may be long after it was queued. */
   readonly started: Promise<void>;
   /**
    * Resolves when the process has ended, and with it every process that it
-   * started.
+   * started, and all that they wrote is visible here.
    */
   readonly ended: Promise<Ended>;
-  /**
-   * Whether the process runs. Only for executors for which `ended` may resolve
-   * long after its end, since the files that tell how it ended appear late.
-   */
-  isRunning?(): Promise<boolean>;
+  /** Set if its files are written on another machine: milliseconds between two looks at them, and by which they may appear late. */
+  readonly remote?: { readonly interval: number; readonly late: number };
   /** A warning about the way it runs, for its log. */
   readonly note?: string;
   /**
@@ -120,8 +101,8 @@ export interface Ended {
   readonly signal?: string;
   /** Why it ended, if the executor knows more than the exit code says. */
   readonly reason?: string;
-  /** Number of the start whose output counts; see {@linkcode ROUND}. */
-  readonly round?: number;
+  /** True if the stage is not the cause, so that it is to be started again from its last checkpoint. */
+  readonly again?: boolean;
   /** When the process started and how long it ran, if the executor has measured it. */
   readonly measured?: { readonly started: Date; readonly seconds: number };
 }

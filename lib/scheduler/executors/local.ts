@@ -1,3 +1,4 @@
+import { join } from "../../store/paths.ts";
 import type { Ended, Execution, Executor, Job } from "./executor.ts";
 import { inNamespace, tiedToParent } from "./namespace.ts";
 import { killByVariable, signal } from "./processes.ts";
@@ -12,15 +13,13 @@ export const local: Executor = { allots: false, start, reap };
  * for whatever reason, the pipe closes and the whole group is killed.
  */
 const SUPERVISOR = `
-exec 3<&0 4>&2 </dev/null 2>/dev/null
+exec 3<&0 </dev/null 2>/dev/null
 trap : TERM INT HUP
-input=$1
-shift
-"$@" <"$input" 3<&- 2>&4 4>&- &
+"$@" <spec.json >stdout 2>stderr 3<&- &
 child=$!
-(trap '' TERM INT HUP; while read -r word <&3; do :; done; kill -KILL 0) >/dev/null 4>&- &
+(trap '' TERM INT HUP; while read -r word <&3; do :; done; kill -KILL 0) &
 guard=$!
-exec 3<&- 4>&-
+exec 3<&-
 while wait $child; code=$?; kill -0 $child; do :; done
 kill -KILL $guard
 wait $guard
@@ -40,7 +39,7 @@ const SIGNALS: Readonly<Record<number, string>> = {
 
 function start(job: Job): Execution {
   const program = [Deno.execPath(), ...job.args];
-  const contained = inNamespace(job.input, program, job.offline);
+  const contained = inNamespace(program, job.offline);
   return typeof contained === "string"
     ? startGroup(job, program, contained)
     : startNamespace(job, contained);
@@ -49,7 +48,7 @@ function start(job: Job): Execution {
 /** Starts a job in a PID namespace, which ends with the stage's process. */
 function startNamespace(job: Job, command: readonly string[]): Execution {
   const process = spawn(job, command, "null");
-  const ended = process.status.then(async ({ code, signal }) => {
+  const ended = endOf(job, process).then(async ({ code, signal }) => {
     // The namespace has ended before `unshare`, unless that was killed itself.
     if (signal === "SIGKILL") await reap(job.folder);
     return describe(code, signal);
@@ -65,13 +64,13 @@ function startGroup(
 ): Execution {
   // The script and the stage's process each end with their parent, even if everything that watches them is killed.
   const tied = tiedToParent();
-  const script = ["/bin/sh", "-c", SUPERVISOR, "stage", job.input];
+  const script = ["/bin/sh", "-c", SUPERVISOR, "stage"];
   const process = spawn(
     job,
     [...tied, ...script, ...tied, ...program],
     "piped",
   );
-  const ended = process.status.then(async ({ code, signal: name }) => {
+  const ended = endOf(job, process).then(async ({ code, signal: name }) => {
     signal(-process.pid, "SIGKILL");
     await reap(job.folder);
     await process.stdin.close();
@@ -98,9 +97,21 @@ function spawn(
     detached: true,
     cwd: job.folder,
     stdin,
-    stdout: "piped",
+    stdout: "null",
     stderr: "piped",
   }).spawn();
+}
+
+/** How a process ends. What the programs around the stage's own have printed, such as `unshare`, goes to its standard error. */
+async function endOf(
+  job: Job,
+  process: Deno.ChildProcess,
+): Promise<Deno.CommandStatus> {
+  const said = await new Response(process.stderr).text();
+  if (said !== "") {
+    Deno.writeTextFileSync(join(job.folder, "stderr"), said, { append: true });
+  }
+  return await process.status;
 }
 
 function execution(
@@ -108,8 +119,6 @@ function execution(
   ended: Promise<Ended>,
 ): Execution {
   return {
-    stdout: process.stdout,
-    stderr: process.stderr,
     started: Promise.resolve(),
     ended,
     async stop(grace) {
@@ -124,7 +133,7 @@ function execution(
   };
 }
 
-/** Kills the remaining processes of a job, which have its run folder in their environment. */
+/** Kills the remaining processes of a job, which have its folder in their environment. */
 async function reap(folder: string): Promise<void> {
   await killByVariable(`STAGE_RUN=${folder}`);
 }

@@ -9,13 +9,12 @@
  * name, the state and the parent's id.
  */
 const INIT = `
-exec 4>&2 2>/dev/null
+exec 2>/dev/null
 read -r _ _ _ unshare _ </proc/self/stat
 read -r _ _ _ scheduler _ <"/proc/$unshare/stat"
 [ "$scheduler" = "$1" ] || exit 1
-input=$2
-shift 2
-(exec "$@" <"$input" 2>&4 4>&-)
+shift
+(exec "$@" <spec.json >stdout 2>stderr)
 exit $?
 `;
 
@@ -44,14 +43,13 @@ export function tiedToParent(): readonly string[] {
 
 /**
  * Command line that runs a program in a PID namespace of its own, which ends
- * with the program and with this process.
+ * with the program and with this process. It is to run in the folder of a
+ * {@linkcode Job}.
  *
- * @param input File that becomes the standard input of the program.
  * @param offline True for an empty network namespace as well.
  * @returns The reason, as text, if this system does not allow it.
  */
 export function inNamespace(
-  input: string,
   program: readonly string[],
   offline = false,
 ): readonly string[] | string {
@@ -60,7 +58,7 @@ export function inNamespace(
   if (typeof command === "string") return command;
   // Its id in the namespace of `/proc`.
   const scheduler = Deno.readLinkSync("/proc/self");
-  const init = ["/bin/sh", "-c", INIT, "stage", scheduler, input];
+  const init = ["/bin/sh", "-c", INIT, "stage", scheduler];
   return [...command, ...init, ...program];
 }
 

@@ -16,7 +16,7 @@ import {
 } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { fingerprint } from "../../../lib/store/stats.ts";
-import { Cluster, HAS_SLURM } from "../../scheduler/executors/cluster.ts";
+import { Cluster, HAS_SLURM } from "../../slurm/cluster.ts";
 import { onSlurm } from "./on_slurm.ts";
 import { ours } from "./ours.ts";
 import { denoTask, peers } from "./peers.ts";

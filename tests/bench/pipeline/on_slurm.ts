@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { Cluster } from "../../scheduler/executors/cluster.ts";
+import type { Cluster } from "../../slurm/cluster.ts";
 import { ours } from "./ours.ts";
 import { peers } from "./peers.ts";
 import type { Tool } from "./tool.ts";

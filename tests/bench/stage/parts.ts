@@ -12,7 +12,7 @@ import type {
 import { hasLandlock } from "../../../lib/scheduler/landlock.ts";
 import { decide } from "../../../lib/scheduler/plan.ts";
 import { follow } from "../../../lib/scheduler/process.ts";
-import { makeRunFolder } from "../../../lib/scheduler/runs.ts";
+import { makeRunFolder, type RunFolder } from "../../../lib/scheduler/runs.ts";
 import { makeVisible } from "../../../lib/scheduler/visible.ts";
 import type { Manifest } from "../../../lib/store/manifests.ts";
 import { type StageOptions, TestProject } from "../../scheduler/project.ts";
@@ -82,13 +82,7 @@ class Holding implements Executor {
     if (job.name !== this.#stage) return local.start(job);
     this.#hold(job);
     const later = this.#go.promise.then(() => local.start(job));
-    const stream = (name: "stdout" | "stderr") =>
-      ReadableStream.from(async function* () {
-        yield* (await later)[name];
-      }());
     return {
-      stdout: stream("stdout"),
-      stderr: stream("stderr"),
       started: later.then(({ started }) => started),
       ended: later.then(({ ended }) => ended),
       stop: async (grace) => (await later).stop(grace),
@@ -125,14 +119,14 @@ export async function processParts(): Promise<Parts> {
   const bare = ["run", "--quiet", "--no-check", "--no-config", "--no-lock"];
   const ladder: [string, Job, readonly string[]][] = [
     ["process: namespace, of a program that does nothing", job, [
-      ...inNamespace(job.input, ["/bin/true"]),
+      ...inNamespace(["/bin/true"]),
     ]],
     ["process: deno, of an empty module", job, [deno, ...bare, empty]],
     ["process: and permissions", job, [deno, ...flags, empty]],
     ["process: and the bundle, without its run", job, [deno, ...flags, idle]],
     ["process: and its run", job, [deno, ...flags, bundle]],
     ["process: and the namespace: all", job, [
-      ...inNamespace(job.input, [deno, ...job.args]),
+      ...inNamespace([deno, ...job.args]),
     ]],
   ];
   if (native !== undefined) {
@@ -143,7 +137,7 @@ export async function processParts(): Promise<Parts> {
         ...[deno, ...args.slice(0, rules + 1), "/bin/true"],
       ]],
       ["process: and the namespace and Landlock: all", native.job, [
-        ...inNamespace(native.job.input, [deno, ...args]),
+        ...inNamespace([deno, ...args]),
       ]],
     );
   }
@@ -153,7 +147,7 @@ export async function processParts(): Promise<Parts> {
   }));
   const watch = {
     stage: "next",
-    mark: JSON.parse(Deno.readTextFileSync(job.input)).mark,
+    folder: job.folder,
     emit: () => {},
     timeout: undefined,
     grace: 1,
@@ -161,7 +155,7 @@ export async function processParts(): Promise<Parts> {
   };
   parts.push({
     name: "scheduler: spawn the process and follow it",
-    work: () => spend("self", () => follow(local.start(job), watch)),
+    work: () => spend("self", () => follow(() => local.start(job), watch)),
   });
   return {
     parts,
@@ -205,7 +199,7 @@ async function runToEnd(
   job: Job,
   [program, ...args]: readonly string[],
 ): Promise<void> {
-  using input = Deno.openSync(job.input);
+  using input = Deno.openSync(join(job.folder, "spec.json"));
   const process = new Deno.Command(program!, {
     args,
     cwd: job.folder,
@@ -248,7 +242,8 @@ export async function schedulerParts(): Promise<Parts> {
   const part = (name: string, work: (ready: Ready) => unknown): Part => ({
     name: `scheduler: ${name}`,
     async work() {
-      using folder = makeRunFolder(store, "test", "next", "key");
+      using attempt = makeRunFolder(store, "test", "next", "key");
+      const folder = { ...attempt.start(0), log: attempt.log };
       const output = join(folder.output, "out.txt");
       Deno.writeTextFileSync(output, String(serial++));
       Deno.writeTextFileSync(folder.log, `{"type":"x${serial}"}\n`);
@@ -260,7 +255,8 @@ export async function schedulerParts(): Promise<Parts> {
     parts: [
       part("decide", () => decide(context, next, results)),
       part("make and remove the run folder", () => {
-        using _folder = makeRunFolder(store, "test", "next", "key");
+        using folder = makeRunFolder(store, "test", "next", "key");
+        folder.start(0);
       }),
       part("store the files and the log", async ({ folder, output }) => {
         await store.blobs.put(output);
@@ -293,6 +289,6 @@ export async function schedulerParts(): Promise<Parts> {
 }
 
 interface Ready {
-  readonly folder: ReturnType<typeof makeRunFolder>;
+  readonly folder: RunFolder & { readonly log: string };
   readonly output: string;
 }

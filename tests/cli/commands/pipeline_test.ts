@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { linesOf } from "../../../lib/scheduler/process.ts";
+import { linesOf } from "../../lines.ts";
 import { type Called, CliProject } from "../project.ts";
 
 const PIPELINE = `name: test

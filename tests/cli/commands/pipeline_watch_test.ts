@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { PROGRAM } from "../../../lib/cli/arguments/options.ts";
-import { linesOf } from "../../../lib/scheduler/process.ts";
+import { linesOf } from "../../lines.ts";
 import { CliProject } from "../project.ts";
 
 const PIPELINE = `name: test

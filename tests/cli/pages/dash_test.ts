@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { StageLog } from "../../../lib/cli/pages/dash_log.ts";
-import { openLog } from "../../../lib/scheduler/logs.ts";
+import { openJournal } from "../../../lib/scheduler/journal.ts";
 import { Browser, chromiumMissing } from "../../report/chromium.ts";
 import { CliProject, spawnMain } from "../project.ts";
 
@@ -266,7 +266,7 @@ Deno.test("StageLog starts over when another file has the path of the log, even 
   const path = Deno.makeTempFileSync({ prefix: "log-" });
   const write = (steps: readonly number[]) => {
     Deno.removeSync(path);
-    using log = openLog(path);
+    using log = openJournal(path);
     for (const step of steps) {
       log.write({ type: "metric", stage: "s", name: "loss", value: 1, step });
     }

@@ -3,9 +3,9 @@ import { join } from "node:path";
 import { loadProfile } from "../../../lib/cli/runtime/profile.ts";
 import { listFiles } from "../../../lib/store/blobs.ts";
 import { readSealed, writeSealed } from "../../../lib/store/files.ts";
-import { slurm, slurmTest } from "../../scheduler/executors/cluster.ts";
-import { IS_LONG, stateOf } from "../../scheduler/executors/waiting_stages.ts";
-import { linesOf } from "../../../lib/scheduler/process.ts";
+import { slurm, slurmTest } from "../../slurm/cluster.ts";
+import { IS_LONG, stateOf } from "../../slurm/waiting_stages.ts";
+import { linesOf } from "../../lines.ts";
 import { callMain, CliProject, spawnMain } from "../project.ts";
 
 /** Epochs of a training that takes longer than two minutes, also on a fast machine. */
@@ -287,9 +287,9 @@ stages:
   }
 });
 
-Deno.test("loadProfile() takes the example of the README of executors", async () => {
+Deno.test("loadProfile() takes the example of the README of lib/slurm", async () => {
   const readme = new URL(
-    "../../../lib/scheduler/executors/README.md",
+    "../../../lib/slurm/README.md",
     import.meta.url,
   );
   const [, example] = /^```text\n(executor: slurm .*?)^```/ms

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { PROGRAM } from "../../../lib/cli/arguments/options.ts";
 import { signal } from "../../../lib/scheduler/executors/processes.ts";
-import { linesOf } from "../../../lib/scheduler/process.ts";
+import { linesOf } from "../../lines.ts";
 import { isAlive, pidOutside } from "../../scheduler/project.ts";
 import { until } from "../../until.ts";
 import { CliProject } from "../project.ts";

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { TestProject } from "../project.ts";
+import { TestProject } from "../scheduler/project.ts";
 import { shadow, slurm, slurmTest } from "./cluster.ts";
 import {
   equalStages,
@@ -70,7 +70,7 @@ slurmTest(
       "squeue",
       `until [ -e ${
         project.path("out/cache/runs")
-      }/*/end-0 ]; do sleep 0.05; done
+      }/*/0/end ]; do sleep 0.05; done
 sleep 0.5; exec $REAL "$@"`,
     );
     const { ran, events } = await runJobs(project, stages);

@@ -1,14 +1,14 @@
-import type { FollowedJob } from "./slurm_followed.ts";
-import { type SlurmClient, SlurmError } from "./slurm_client.ts";
-import { batchScript } from "./slurm_job.ts";
-import { kindOf, type SlurmSettings } from "./slurm_settings.ts";
+import { type SlurmClient, SlurmError } from "./client.ts";
+import type { SlurmJob } from "./job.ts";
+import { batchScript } from "./script.ts";
+import { kindOf, type SlurmSettings } from "./settings.ts";
 
 /** The executor, as far as submitting jobs needs it. */
 interface Submitter {
   readonly settings: SlurmSettings;
   readonly client: SlurmClient;
   /** The jobs that are followed. */
-  readonly jobs: ReadonlySet<FollowedJob>;
+  readonly jobs: ReadonlySet<SlurmJob>;
   /** Calls a command. Undefined if the controller does not answer. */
   readonly reach: <T>(call: () => Promise<T>) => Promise<T | undefined>;
   /** Requests the states of jobs soon. */
@@ -24,7 +24,7 @@ interface Submitter {
 export class Batches {
   readonly #settings: SlurmSettings;
   readonly #client: SlurmClient;
-  readonly #jobs: ReadonlySet<FollowedJob>;
+  readonly #jobs: ReadonlySet<SlurmJob>;
   readonly #reach: Submitter["reach"];
   readonly #askNow: () => void;
   readonly #say: (text: string) => void;
@@ -49,7 +49,9 @@ export class Batches {
   /** Submits the jobs that are ready. */
   async submit(): Promise<void> {
     const now = performance.now();
-    const ready = [...this.#jobs].filter(({ note }) => note === undefined);
+    const ready = [...this.#jobs].filter(({ submission }) =>
+      submission === undefined
+    );
     if (ready.length === 0 || now < this.#nextSubmission) return;
     const { gather } = this.#settings.pace;
     const since = ready.map(({ ready }) => now - ready);
@@ -78,8 +80,7 @@ export class Batches {
     const { jobs } = this.#settings;
     let [all, own] = [jobs, kindOf(this.#settings, task).jobs ?? jobs];
     for (const [array, { size, task: other }] of this.#arrays()) {
-      // Of an array of an earlier scheduler, all may run.
-      const running = Math.min(this.#throttles.get(array) ?? size, size);
+      const running = Math.min(this.#throttles.get(array)!, size);
       all -= running;
       if (other === task) own -= running;
     }
@@ -89,27 +90,23 @@ export class Batches {
   /** The arrays with jobs that have not ended: the number of these jobs, and their task. */
   #arrays(): Map<string, { readonly size: number; readonly task: string }> {
     const arrays = new Map<string, { size: number; task: string }>();
-    for (const { note, job: { task } } of this.#jobs) {
-      if (note?.array === undefined) continue;
-      const size = arrays.get(note.array)?.size ?? 0;
-      arrays.set(note.array, { size: size + 1, task });
+    for (const { submission, job: { task } } of this.#jobs) {
+      const array = submission?.array;
+      if (array === undefined) continue;
+      const size = arrays.get(array)?.size ?? 0;
+      arrays.set(array, { size: size + 1, task });
     }
     return arrays;
   }
 
   /** Submits jobs as one array. Returns false if nothing more can be submitted now. */
   async #submitBatch(
-    jobs: readonly FollowedJob[],
+    jobs: readonly SlurmJob[],
     throttle: number,
   ): Promise<boolean> {
     const batch = crypto.randomUUID().slice(0, 13);
-    const entered = jobs.filter((job, index) =>
-      job.enter(batch, jobs.length > 1 ? index : undefined)
-    );
-    if (entered.length < jobs.length) {
-      // The others become another batch.
-      for (const job of entered) job.again();
-      return true;
+    for (const [i, job] of jobs.entries()) {
+      job.submission = { batch, index: jobs.length > 1 ? i : undefined };
     }
     const args = [
       ...jobs[0]!.options,
@@ -117,7 +114,7 @@ export class Batches {
       // A job of its own starts a second earlier than an array of one.
       ...(jobs.length > 1 ? [`--array=0-${jobs.length - 1}%${throttle}`] : []),
     ];
-    const script = batchScript(jobs.map(({ job }) => job.folder), batch);
+    const script = batchScript(jobs.map(({ job }) => job.folder));
     let array: string | undefined;
     try {
       array = await this.#reach(() => this.#client.submit(args, script));

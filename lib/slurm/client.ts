@@ -1,5 +1,5 @@
 /** Calls of Slurm's commands, with a time limit for each and a classification of failures. */
-import { signal } from "./processes.ts";
+import { signal } from "../scheduler/executors/processes.ts";
 
 /** A failed call. */
 export class SlurmError extends Error {

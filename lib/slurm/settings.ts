@@ -1,4 +1,4 @@
-import type { Job } from "./executor.ts";
+import type { Job } from "../scheduler/executors/executor.ts";
 
 /** How jobs of one kind of stage are submitted. Each is the option of `sbatch` of the same name. */
 interface SlurmKind {
@@ -24,6 +24,8 @@ export interface SlurmSettings extends SlurmKind {
   readonly jobs: number;
   /** Differences for some tasks, by name or by a pattern with `*`. The last match counts. */
   readonly stages: Readonly<Record<string, SlurmKind>>;
+  /** Folder that all nodes see, for the file by which jobs see that the scheduler lives. */
+  readonly folder: string;
   /** How the scheduler itself is submitted. By default, its partition, account and QOS are those of jobs. */
   readonly scheduler?: Omit<SlurmKind, "jobs" | "run"> | undefined;
   readonly pace: Pace;
@@ -43,6 +45,10 @@ export interface Pace {
   readonly late: number;
   /** Time after which a job that `squeue` no longer lists counts as lost. */
   readonly vanished: number;
+  /** Interval at which the scheduler touches a file, whose rest ends its jobs. */
+  readonly beat: number;
+  /** Time between asking a stage to end, as the scheduler is gone, and killing it. */
+  readonly grace: number;
   /** Time limit of a call of a Slurm command. */
   readonly call: number;
   /** Time before its limit at which a job is asked to write a checkpoint and end; at most a quarter of the limit. */
@@ -56,6 +62,8 @@ export const PACE: Pace = {
   slowest: 15,
   late: 60,
   vanished: 300,
+  beat: 5,
+  grace: 15,
   call: 60,
   warning: 120,
 };
@@ -96,7 +104,8 @@ export function sbatchOptions(settings: SlurmSettings, job: Job): string[] {
   return [
     // Passes no environment, neither of the scheduler nor of a login shell on the node: the script sets its own.
     "--export=NIL",
-    "--requeue",
+    // The scheduler starts it again itself, in another folder.
+    "--no-requeue",
     "--input=/dev/null",
     "--output=/dev/null",
     "--chdir=/",

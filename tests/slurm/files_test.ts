@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { TestProject } from "../project.ts";
+import { TestProject } from "../scheduler/project.ts";
 import { HAS_SLURM, shadow, slurmTest } from "./cluster.ts";
 import {
   equalStages,
@@ -24,17 +24,17 @@ function inScript(project: TestProject, line: string): Disposable {
     "sbatch",
     `sed -i "2r ${project.path("line.sh")}" ${
       project.path("out/cache/runs")
-    }/*/job.sh; exec $REAL "$@"`,
+    }/*/0/job.sh; exec $REAL "$@"`,
   );
 }
 
-/** The run folder of a stage. */
-function runFolder(project: TestProject, stage: string): string {
+/** The folder of the job of a stage. */
+function jobFolder(project: TestProject, stage: string): string {
   const runs = project.path("out/cache/runs");
   return [...Deno.readDirSync(runs)].map(({ name }) => join(runs, name))
     .find((run) =>
       Deno.readTextFileSync(join(run, "run.json")).includes(`"${stage}"`)
-    )!;
+    ) + "/0";
 }
 
 slurmTest(
@@ -43,7 +43,7 @@ slurmTest(
     using project = new TestProject();
     using _script = inScript(
       project,
-      'mv() { case "$2" in end-*) /bin/mv output-0/out.txt late;; *) /bin/mv "$@";; esac; }',
+      'mv() { case "$2" in end) /bin/mv output/out.txt late;; *) /bin/mv "$@";; esac; }',
     );
     const running = project.spawn(equalStages(project, 1), {
       slurm: { ...QUICK, pace: { ...QUICK.pace, late: 60 } },
@@ -54,10 +54,10 @@ slurmTest(
     await cluster.until(async () => await stateOf(job!) === "COMPLETED");
     const pause = () => new Promise((resolve) => setTimeout(resolve, 700));
     await pause();
-    const folder = runFolder(project, "make@n=0");
-    Deno.renameSync(join(folder, "end-0.new"), join(folder, "end-0"));
+    const folder = jobFolder(project, "make@n=0");
+    Deno.renameSync(join(folder, "end.new"), join(folder, "end"));
     await pause();
-    Deno.renameSync(join(folder, "late"), join(folder, "output-0", "out.txt"));
+    Deno.renameSync(join(folder, "late"), join(folder, "output", "out.txt"));
     await running.end();
     assertEquals(messages(running.events), []);
     assertEquals(project.read("out/test/make@n=0/out.txt"), "0");
@@ -70,7 +70,7 @@ slurmTest(
     using project = new TestProject();
     using _script = inScript(
       project,
-      'mv() { case "$2" in end-*) rm output-0/out.txt;; esac; /bin/mv "$@"; }',
+      'mv() { case "$2" in end) rm output/out.txt;; esac; /bin/mv "$@"; }',
     );
     const { events } = await runJobs(project, equalStages(project, 1), {
       pace: { late: 1 },
@@ -83,7 +83,7 @@ slurmTest(
 );
 
 slurmTest(
-  "run() fails a stage whose node cannot write to its run folder, though Slurm calls its job completed",
+  "run() fails a stage whose node cannot write to its run folder, though Slurm says that its job has ended",
   async () => {
     using project = new TestProject();
     project.write(
@@ -105,23 +105,4 @@ slurmTest(
     );
   },
   MAY_UNSHARE,
-);
-
-slurmTest(
-  "run() submits the other jobs of a batch when one of them cannot be noted",
-  async () => {
-    using project = new TestProject();
-    // A folder where the note is written, made before the first job is submitted.
-    using _scontrol = shadow(
-      "scontrol",
-      `run=$(grep -l '"make@n=0"' ${
-        project.path("out/cache/runs")
-      }/*/run.json); mkdir "\${run%/*}/slurm.json.new"; exec $REAL "$@"`,
-    );
-    const { ran, events } = await runJobs(project, equalStages(project, 3), {
-      pace: { gather: 0.5 },
-    });
-    assertEquals(ran.toSorted(), ["make@n=1", "make@n=2"]);
-    assertMatch(messages(events).join(), /^Is a directory.*slurm\.json\.new/);
-  },
 );

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import type { Event } from "../../../lib/scheduler/events.ts";
-import { type StageOptions, TestProject } from "../project.ts";
+import type { Event } from "../../lib/scheduler/events.ts";
+import { type StageOptions, TestProject } from "../scheduler/project.ts";
 import { hide, shadow, slurm, slurmTest } from "./cluster.ts";
 import {
   go,
@@ -13,6 +13,7 @@ import {
   QUICK,
   quick,
   runJobs,
+  stateOf,
   waiter,
 } from "./waiting_stages.ts";
 
@@ -113,10 +114,11 @@ slurmTest(
   IS_LONG,
 );
 
-/** Runs the stage "wait" on a partition until `disturb` has made Slurm start it again. */
+/** Runs the stage "wait" on a partition until `disturb` has made Slurm end its job, and a line says why. */
 async function startedAgain(
   partition: string,
   cpus: number,
+  again: RegExp,
   disturb: () => Promise<void>,
 ): Promise<void> {
   using project = new TestProject();
@@ -127,14 +129,12 @@ async function startedAgain(
   });
   await running.event(isBegun);
   await disturb();
-  await running.event((it) =>
-    it.type === "log" && it.line.startsWith("Started again on node")
-  );
+  await running.event((it) => it.type === "log" && again.test(it.line));
   go(project);
   await running.end();
   assertEquals(messages(running.events), []);
   assertEquals(project.read("out/test/wait/out.txt"), "went");
-  assertEquals(jobsIn(running.events).size, 1);
+  assertEquals(jobsIn(running.events).size, 2);
 }
 
 // Together, since Slurm lets both wait for some seconds before they start again.
@@ -142,15 +142,20 @@ slurmTest(
   "run() starts stages again whose node failed, or that were pre-empted",
   async () => {
     await Promise.all([
-      startedAgain("frail", 1, async () => {
+      startedAgain("frail", 1, /^Job \d+ lost its node "n4"$/, async () => {
         const node = ["update", "NodeName=n4"] as const;
         await slurm("scontrol", ...node, "State=DOWN", "Reason=test");
         await slurm("scontrol", ...node, "State=RESUME");
       }),
-      startedAgain("low", 4, async () => {
-        const job = ["--partition=other", "--cpus-per-task=4", "--chdir=/"];
-        await slurm("sbatch", ...job, "--output=/dev/null", "--wrap=sleep 1");
-      }),
+      startedAgain(
+        "low",
+        4,
+        /^Job \d+ was pre-empted on node "n3"$/,
+        async () => {
+          const job = ["--partition=other", "--cpus-per-task=4", "--chdir=/"];
+          await slurm("sbatch", ...job, "--output=/dev/null", "--wrap=sleep 1");
+        },
+      ),
     ]);
   },
 );
@@ -234,5 +239,69 @@ slurmTest(
       `"squeue" was not found: Slurm's commands must be in PATH where the scheduler runs`,
     ]);
     assertEquals(ran, ["near"]);
+  },
+);
+
+/** A stage that writes a checkpoint when it is asked to end, and goes on from it. */
+function resuming(project: TestProject): Record<string, StageOptions> {
+  project.task(
+    "resume",
+    `const file = stage.checkpoint + "/state";
+     try { return "from " + Deno.readTextFileSync(file); } catch { /* the first start */ }
+     stage.log("begun");
+     const timer = setTimeout(() => {}, 1e6);
+     await new Promise((r) => stage.signal.addEventListener("abort", r));
+     clearTimeout(timer);
+     Deno.writeTextFileSync(file, "checkpoint");
+     throw stage.signal.reason;`,
+  );
+  return { resume: { task: "resume" } };
+}
+
+slurmTest(
+  "a job ends by itself when its scheduler was killed, and the next run goes on from its checkpoint",
+  async (cluster) => {
+    using project = new TestProject();
+    const stages = resuming(project);
+    const killed = project.spawn(stages, { slurm: QUICK, limits: LIMITS });
+    await killed.event(isBegun);
+    const [job] = jobsIn(killed.events);
+    killed.process.kill("SIGKILL");
+    await killed.end();
+    assertEquals(await stateOf(job!), "RUNNING");
+    await cluster.until(async () => await stateOf(job!) === "FAILED");
+    const { ran } = await runJobs(project, stages);
+    assertEquals(ran, ["resume"]);
+    assertEquals(project.read("out/test/resume/out.txt"), "from checkpoint");
+    assertEquals([...Deno.readDirSync(project.path("out/cache/runs"))], []);
+  },
+);
+
+slurmTest(
+  "the job of a killed scheduler ends as soon as another run finds its folder, and writes to no checkpoint of that run",
+  async (cluster) => {
+    using project = new TestProject();
+    const stages = resuming(project);
+    // Without the next run, this job would go on for a minute.
+    const pace = { ...QUICK.pace, beat: 8 };
+    const killed = project.spawn(stages, {
+      slurm: { ...QUICK, pace },
+      limits: LIMITS,
+    });
+    await killed.event(isBegun);
+    const [job] = jobsIn(killed.events);
+    killed.process.kill("SIGKILL");
+    await killed.end();
+    const next = project.spawn(stages, { slurm: QUICK, limits: LIMITS });
+    await next.event(isBegun);
+    const folder = project.path("out/cache/checkpoints");
+    const [key] = [...Deno.readDirSync(folder)];
+    await cluster.until(async () => await stateOf(job!) !== "RUNNING");
+    assertEquals(
+      [...Deno.readDirSync(`${folder}/${key!.name}/2`)],
+      [],
+    );
+    next.process.kill("SIGINT");
+    await next.end();
   },
 );

@@ -1,11 +1,8 @@
 /** What tests with a real Slurm share: settings that look at everything often, and stages that wait. */
-import type { Event } from "../../../lib/scheduler/events.ts";
-import { Slurm } from "../../../lib/scheduler/executors/slurm.ts";
-import {
-  PACE,
-  type SlurmSettings,
-} from "../../../lib/scheduler/executors/slurm_settings.ts";
-import type { Ran, StageOptions, TestProject } from "../project.ts";
+import type { Event } from "../../lib/scheduler/events.ts";
+import { Slurm } from "../../lib/slurm/executor.ts";
+import { PACE, type SlurmSettings } from "../../lib/slurm/settings.ts";
+import type { Ran, StageOptions, TestProject } from "../scheduler/project.ts";
 import { slurm } from "./cluster.ts";
 
 /** Settings that look at everything often. */
@@ -13,6 +10,7 @@ export const QUICK: SlurmSettings = {
   partition: "main",
   jobs: 100,
   stages: {},
+  folder: Deno.makeTempDirSync({ prefix: "schedulers-" }),
   pace: {
     ...PACE,
     gather: 0.05,
@@ -22,6 +20,8 @@ export const QUICK: SlurmSettings = {
     late: 10,
     vanished: 10,
     call: 10,
+    beat: 0.5,
+    grace: 1,
   },
 };
 

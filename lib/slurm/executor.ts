@@ -1,24 +1,28 @@
-import { join } from "node:path";
-import { removeFolder } from "../../store/files.ts";
-import type { Execution, Executor, Job, PlacedTask } from "./executor.ts";
-import { local } from "./local.ts";
-import { Batches } from "./slurm_batches.ts";
-import { SlurmClient, SlurmError } from "./slurm_client.ts";
-import { FollowedJob } from "./slurm_followed.ts";
+import type {
+  Execution,
+  Executor,
+  Job,
+  PlacedTask,
+} from "../scheduler/executors/executor.ts";
+import { local } from "../scheduler/executors/local.ts";
+import { makeStart } from "../scheduler/runs.ts";
 import {
-  jobOf,
-  quoted,
-  readBegan,
-  readNote,
-  writeScript,
-} from "./slurm_job.ts";
+  removeFolder,
+  removeIfThere,
+  temporarySuffix,
+} from "../store/files.ts";
+import { join } from "../store/paths.ts";
+import { Batches } from "./batches.ts";
+import { SlurmClient, SlurmError } from "./client.ts";
+import { SlurmJob } from "./job.ts";
+import { quoted, readBegan, writeScript } from "./script.ts";
 import {
   kindOf,
   nodesOf,
   sbatchOptions,
   schedulerOptions,
   type SlurmSettings,
-} from "./slurm_settings.ts";
+} from "./settings.ts";
 
 /** Answer of a node to a probe. */
 export interface NodeAnswer {
@@ -31,23 +35,24 @@ export interface NodeAnswer {
 /** Seconds that a probe may take. */
 const PROBE_SECONDS = 300;
 
-/** Prefix of the executor's lines in the output of a probe. */
-const MARK = "\x1e";
+/** Maximum number of pending jobs whose files are read between two calls of `squeue`. */
+const MAX_LOOKS = 64;
 
 /**
  * Runs stages as jobs of Slurm. Equal stages that become ready together are one
  * job array. One loop follows all of them: states come from one `squeue` for
- * all, ends from the file that each job writes in its run folder.
+ * all, ends from the file that each job writes in its folder.
  */
 export class Slurm implements Executor {
   readonly allots = true;
-  readonly restarts = true;
   readonly #settings: SlurmSettings;
   readonly #client: SlurmClient;
   readonly #say: (text: string) => void;
   readonly #machines = new Map<string, string>();
-  readonly #jobs = new Set<FollowedJob>();
+  readonly #jobs = new Set<SlurmJob>();
   readonly #batches: Batches;
+  /** File by which jobs see that this scheduler lives. */
+  readonly #alive: string;
   #working = false;
   #wake: () => void = () => {};
   /** When `squeue` is called next, and the pause after it, in milliseconds. */
@@ -55,13 +60,14 @@ export class Slurm implements Executor {
   #pause = 0;
   /** True while the controller does not answer. */
   #unreachable = false;
-  /** Jobs to remove from the queue, since others replace them. */
+  /** Jobs that are given up, but may still be in the queue. */
   #discarded: string[] = [];
 
   /** @param say Shows the user a message that concerns no single stage. */
   constructor(settings: SlurmSettings, say: (text: string) => void = () => {}) {
     this.#settings = settings;
     this.#say = say;
+    this.#alive = join(settings.folder, `alive-${temporarySuffix()}`);
     this.#client = new SlurmClient(settings.pace.call);
     this.#batches = new Batches({
       settings,
@@ -81,33 +87,42 @@ export class Slurm implements Executor {
 
   start(job: Job): Execution {
     const machine = this.#machines.get(nodesOf(this.#settings, job.task));
-    writeScript(job, job.needs.length > 0 ? machine : undefined);
-    return this.#start(job);
+    return this.#start(
+      job,
+      job.needs.length > 0 ? machine : undefined,
+      job.resources.gpus > 0,
+    );
   }
 
-  #start(job: Job): Execution {
+  /** Jobs whose folder is removed end by themselves; of stages that ran here, processes may remain. */
+  async reap(folder: string): Promise<void> {
+    await local.reap(folder);
+  }
+
+  #start(job: Job, machine: string | undefined, seesGpus: boolean): Execution {
     const { pace } = this.#settings;
-    const options = sbatchOptions(this.#settings, job);
-    const followed = new FollowedJob(job, options, pace, {
+    writeScript(job, { alive: this.#alive, pace, machine, seesGpus });
+    const started = new SlurmJob(job, sbatchOptions(this.#settings, job), {
+      pace,
       askNow: () => this.#askNow(),
-      discard: (id) => this.#discarded.push(id),
-      finished: (it) => this.#jobs.delete(it),
+      finished: (it, isOver) => {
+        this.#jobs.delete(it);
+        if (!isOver && it.id !== undefined) this.#discarded.push(it.id);
+      },
     });
-    this.#jobs.add(followed);
+    this.#jobs.add(started);
     this.#askNow();
     if (!this.#working) this.#work();
     this.#wake();
     return {
-      stdout: followed.stdout.stream,
-      stderr: followed.stderr.stream,
-      started: followed.started.promise,
-      ended: followed.ended.promise,
-      isRunning: () => followed.isRunning(),
+      started: started.started.promise,
+      ended: started.ended.promise,
+      remote: { interval: pace.files * 1000, late: pace.late * 1000 },
       stop: async (grace) => {
         const deadline = performance.now() + grace * 1000;
-        followed.stop ??= { asked: false, killed: false, deadline };
+        started.stop ??= { asked: false, killed: false, deadline };
         this.#wake();
-        await Promise.allSettled([followed.ended.promise]);
+        await started.ended.promise;
       },
     };
   }
@@ -128,15 +143,14 @@ export class Slurm implements Executor {
     );
   }
 
-  /** Calls `squeue` as soon as possible, and often after that. */
-  #askNow(): void {
-    this.#pause = 0;
-    this.#nextQueue = 0;
-  }
-
   /** Options that determine on which nodes the stages of a task run: `partition "gpu", constraint ""`. */
   nodesOf(task: string): string {
     return nodesOf(this.#settings, task);
+  }
+
+  /** Sets the processors and GPUs that these nodes must have; see {@linkcode nodesOf}. */
+  expect(nodes: string, machine: string): void {
+    this.#machines.set(nodes, machine);
   }
 
   /**
@@ -153,87 +167,93 @@ export class Slurm implements Executor {
     folder: string,
     signal: AbortSignal,
   ): Promise<NodeAnswer> {
-    Deno.mkdirSync(join(folder, "checkpoint"), { recursive: true });
     try {
-      const input = join(folder, "spec.json");
-      Deno.writeTextFileSync(input, "");
+      const { spec } = makeStart(folder);
+      Deno.writeTextFileSync(spec, "");
       const job: Job = {
         ...program,
         name: "probe",
         task,
         needs: [],
         resources: { cpus: 1, gpus: 0, memory: 0, time: PROBE_SECONDS },
-        input,
         startsPrograms: true,
         folder,
         checkpoint: join(folder, "checkpoint"),
-        mark: MARK,
+        onState() {},
       };
-      writeScript(job, undefined, true);
-      const execution = this.#start(job);
+      const execution = this.#start(job, undefined, true);
       const stop = () => execution.stop(0);
       signal.addEventListener("abort", stop, { once: true });
-      const [stdout, stderr, ended] = await Promise.all([
-        new Response(execution.stdout).text(),
-        new Response(execution.stderr).text(),
-        execution.ended,
-      ]);
+      const { code, reason } = await execution.ended;
       signal.removeEventListener("abort", stop);
       signal.throwIfAborted();
-      if (ended.code !== 0) {
+      const read = (name: string) => Deno.readTextFileSync(join(folder, name));
+      if (code !== 0) {
         throw new Error(
           `The job that probes the engine of a node (${
             this.nodesOf(task)
-          }) failed: ${
-            ended.reason ?? (stderr.trim() || `code ${ended.code}`)
-          }`,
+          }) failed: ${reason ?? (read("stderr").trim() || `code ${code}`)}`,
         );
       }
-      const { machine } = readBegan(folder, 0)!;
-      const text = stdout.split("\n").filter((line) => !line.startsWith(MARK))
-        .join("\n");
-      return { text, machine };
+      return { text: read("stdout"), machine: readBegan(folder)!.machine };
     } finally {
       removeFolder(folder);
     }
   }
 
-  /** Sets the processors and GPUs that these nodes must have; see {@linkcode nodesOf}. */
-  expect(nodes: string, machine: string): void {
-    this.#machines.set(nodes, machine);
-  }
-
-  async reap(folder: string): Promise<void> {
-    const note = readNote(folder);
-    const id = note && jobOf(note);
-    if (id !== undefined) await this.#client.kill([id]);
+  /** Calls `squeue` as soon as possible, and often after that. */
+  #askNow(): void {
+    this.#pause = 0;
+    this.#nextQueue = 0;
   }
 
   /** Follows all jobs until there are none left. */
   async #work(): Promise<void> {
     this.#working = true;
+    const beat = () => {
+      try {
+        Deno.mkdirSync(this.#settings.folder, { recursive: true });
+        Deno.writeTextFileSync(this.#alive, new Date().toISOString());
+      } catch (error) {
+        for (const job of this.#jobs) lose(job, error);
+      }
+    };
+    const timer = setInterval(beat, 1000 * this.#settings.pace.beat);
     try {
-      while (this.#jobs.size > 0) {
+      beat();
+      while (this.#jobs.size + this.#discarded.length > 0) {
         const asked = await this.#ask();
         let looks = MAX_LOOKS;
         for (const job of this.#jobs) {
           const isPending = job.state.startsWith("PENDING");
-          if (asked || !isPending || looks-- > 0) job.look();
+          if (!asked && isPending && looks-- <= 0) continue;
+          this.#withFiles(job, () => job.look());
         }
         await this.#stopJobs();
         await this.#batches.submit();
         if (this.#jobs.size > 0) await this.#sleep();
       }
     } catch (error) {
-      for (const job of this.#jobs) job.lose(error);
+      for (const job of this.#jobs) lose(job, error);
     } finally {
       this.#working = false;
+      clearInterval(timer);
+      removeIfThere(this.#alive);
+    }
+  }
+
+  /** Does something with the files of a job. An error fails this job only. */
+  #withFiles(job: SlurmJob, work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      lose(job, error);
     }
   }
 
   async #sleep(): Promise<void> {
     const { gather, files } = this.#settings.pace;
-    const waits = [...this.#jobs].some(({ note }) => note === undefined);
+    const waits = [...this.#jobs].some((job) => job.submission === undefined);
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(
       resolve,
@@ -248,8 +268,8 @@ export class Slurm implements Executor {
   /** Calls `squeue`, if it is time. Returns true if it answered. */
   async #ask(): Promise<boolean> {
     const { queue, slowest } = this.#settings.pace;
-    const followed = [...this.#jobs].filter(({ note }) => note !== undefined);
-    if (followed.length === 0 || performance.now() < this.#nextQueue) {
+    const submitted = [...this.#jobs].filter((job) => job.submission);
+    if (submitted.length === 0 || performance.now() < this.#nextQueue) {
       return false;
     }
     const jobs = await this.#reach(() => this.#client.queue());
@@ -259,15 +279,14 @@ export class Slurm implements Executor {
       const arrays = new Map(
         jobs.map(({ id, comment }) => [comment, id.split("_")[0]!]),
       );
-      for (const job of followed) {
-        const array = arrays.get(job.note!.batch);
-        if (job.note!.array === undefined && array !== undefined) {
-          job.submitted(array);
-        }
-        if (!this.#jobs.has(job)) continue;
-        const { id } = job;
-        const listed = id === undefined ? undefined : byId.get(id);
-        if (job.hear(listed)) changed = true;
+      for (const job of submitted) {
+        const { batch, array } = job.submission!;
+        const found = arrays.get(batch);
+        if (array === undefined && found !== undefined) job.submitted(found);
+        this.#withFiles(job, () => {
+          const { id } = job;
+          if (job.hear(id === undefined ? id : byId.get(id))) changed = true;
+        });
       }
       await this.#batches.raiseThrottles();
     }
@@ -304,14 +323,18 @@ export class Slurm implements Executor {
     const now = performance.now();
     const stopping = [...this.#jobs].filter(({ stop }) => stop !== undefined);
     for (const job of stopping) {
-      if (job.note === undefined) job.finish({ code: 1 });
+      if (job.submission === undefined) job.finish({ code: 1 });
     }
-    const ask = stopping.filter((job) =>
-      job.id !== undefined && !job.stop!.asked
-    );
-    const kill = stopping.filter((job) =>
-      job.id !== undefined && !job.stop!.killed &&
-      now >= job.stop!.deadline
+    if (this.#discarded.length > 0) {
+      await this.#reach(async () => {
+        await this.#client.kill(this.#discarded);
+        this.#discarded = [];
+      });
+    }
+    const known = stopping.filter(({ id }) => id !== undefined);
+    const ask = known.filter(({ stop }) => !stop!.asked);
+    const kill = known.filter(({ stop }) =>
+      !stop!.killed && now >= stop!.deadline
     );
     if (ask.length > 0) {
       const ids = ask.map((job) => job.id!);
@@ -321,12 +344,6 @@ export class Slurm implements Executor {
         for (const { stop } of ask) stop!.asked = true;
       });
       this.#askNow();
-    }
-    if (this.#discarded.length > 0) {
-      await this.#reach(async () => {
-        await this.#client.kill(this.#discarded);
-        this.#discarded = [];
-      });
     }
     if (kill.length > 0) {
       await this.#reach(async () => {
@@ -338,5 +355,10 @@ export class Slurm implements Executor {
   }
 }
 
-/** Maximum number of pending jobs whose files are read between two calls of `squeue`. */
-const MAX_LOOKS = 64;
+/** Ends following a job because of an error. */
+function lose(job: SlurmJob, error: unknown): void {
+  if (!(error instanceof Error)) throw error;
+  const isBug = error instanceof TypeError || error instanceof ReferenceError;
+  const reason = isBug ? error.stack ?? error.message : error.message;
+  job.finish({ code: 1, reason });
+}

@@ -2,11 +2,8 @@ import { assert, assertEquals } from "@std/assert";
 import type {
   Job,
   JobResources,
-} from "../../../lib/scheduler/executors/executor.ts";
-import {
-  kindOf,
-  sbatchOptions,
-} from "../../../lib/scheduler/executors/slurm_settings.ts";
+} from "../../lib/scheduler/executors/executor.ts";
+import { kindOf, sbatchOptions } from "../../lib/slurm/settings.ts";
 import { QUICK } from "./waiting_stages.ts";
 
 Deno.test("kindOf() takes the last pattern that matches a task, and settings for all in other respects", () => {

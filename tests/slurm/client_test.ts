@@ -1,8 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import {
-  SlurmClient,
-  SlurmError,
-} from "../../../lib/scheduler/executors/slurm_client.ts";
+import { SlurmClient, SlurmError } from "../../lib/slurm/client.ts";
 import { shadow } from "./cluster.ts";
 
 /** The kind of failure that a client finds when a command prints something and fails. */

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { TestProject } from "../project.ts";
+import { TestProject } from "../scheduler/project.ts";
 import { slurm, slurmTest } from "./cluster.ts";
 import {
   equalStages,

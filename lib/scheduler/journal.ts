@@ -1,0 +1,286 @@
+/**
+ * The journal of an attempt at a stage: the events of its process and of the
+ * scheduler, in order, as JSON lines in the run folder. Everyone who follows the
+ * stage reads it, and when the attempt ends, it is the log.
+ */
+import { writeAll } from "../store/files.ts";
+import { isLocked } from "../store/locks.ts";
+import { fileSize, fingerprint } from "../store/stats.ts";
+import type { Store } from "../store/store.ts";
+import type { Event } from "./events.ts";
+import { isWritten, liveRuns } from "./runs.ts";
+
+/** An event in a journal, with the seconds since its start. */
+export type LogLine = Event & { readonly at: number };
+
+/** Seconds between two reports of progress in a journal, since a stage may run for days. */
+const PROGRESS_PAUSE = 10;
+
+/** Characters of the start and of the end of a journal that are kept. */
+const HEAD = 8 << 20;
+const TAIL = 1 << 20;
+
+/** Writes a journal. */
+interface Journal extends Disposable {
+  write(event: Event): void;
+  /** Writes what was held back. Called when the stage has ended. */
+  end(): void;
+}
+
+/**
+ * Creates a journal. Each event is written at once, until the journal is
+ * {@linkcode HEAD} long. The last events after that are held in memory, and
+ * written by `end()`; a line says how many are missing in between.
+ */
+export function openJournal(path: string): Journal {
+  const file = Deno.openSync(path, { write: true, createNew: true });
+  const start = performance.now();
+  let progress = -Infinity;
+  let size = 0;
+  /** The last lines, from the index `first`, `held` characters in all. */
+  let lines: string[] = [];
+  let first = 0;
+  let held = 0;
+  let dropped = 0;
+  const hold = (line: string) => {
+    lines.push(line);
+    held += line.length;
+    while (held > TAIL) {
+      held -= lines[first]!.length;
+      first++;
+      dropped++;
+    }
+    if (first > lines.length / 2) {
+      lines = lines.slice(first);
+      first = 0;
+    }
+  };
+  const now = () => Math.round(performance.now() - start) / 1000;
+  return {
+    write(event) {
+      const at = now();
+      if (event.type === "progress") {
+        const { done, total } = event;
+        if (done < total && at < progress + PROGRESS_PAUSE) return;
+        progress = at;
+      }
+      const line = JSON.stringify({ at, ...event }) + "\n";
+      size += line.length;
+      if (size <= HEAD) writeAll(file, line);
+      else hold(line);
+    },
+    end() {
+      if (dropped > 0) {
+        const line =
+          `... ${dropped} lines are left out here, since the log is too long ...`;
+        const event = { type: "log", stage: "", line, stream: "log" };
+        writeAll(file, JSON.stringify({ at: now(), ...event }) + "\n");
+      }
+      writeAll(file, lines.slice(first).join(""));
+      lines = [];
+    },
+    [Symbol.dispose]: () => file.close(),
+  };
+}
+
+/** Characters after which a line is split. */
+const LONGEST_LINE = 1 << 20;
+
+/** The lines that a process appends to a file. */
+export class Lines implements Disposable {
+  readonly #path: string;
+  /** Kept open, so that all of it can be read after it was moved or removed. */
+  readonly #file: Deno.FsFile | undefined;
+  readonly #decoder = new TextDecoder();
+  #offset = 0;
+  #rest = "";
+
+  /**
+   * @param keep True to open the file now, which must exist, and to keep it open.
+   * Otherwise it is opened whenever it has grown, which makes a network file
+   * system look for what other hosts have written.
+   */
+  constructor(path: string, keep = false) {
+    this.#path = path;
+    if (keep) this.#file = Deno.openSync(path);
+  }
+
+  /** Bytes of the file now. */
+  get size(): number {
+    return this.#file?.statSync().size ?? fileSize(this.#path);
+  }
+
+  /**
+   * The whole lines that were added since the last call.
+   *
+   * @param end Bytes of the file before which they are.
+   */
+  read(end = Infinity): string[] {
+    const size = Math.min(this.size, end);
+    if (size > this.#offset) this.#add(size);
+    const lines = this.#rest.split("\n");
+    this.#rest = lines.pop()!;
+    return this.#rest.length > LONGEST_LINE
+      ? [...lines, ...this.rest()]
+      : lines;
+  }
+
+  /** What was read of the last line, which no line break has ended yet. */
+  rest(): string[] {
+    const rest = this.#rest + this.#decoder.decode();
+    this.#rest = "";
+    return rest === "" ? [] : [rest];
+  }
+
+  #add(end: number): void {
+    const file = this.#file ?? Deno.openSync(this.#path);
+    try {
+      file.seekSync(this.#offset, Deno.SeekMode.Start);
+      const buffer = new Uint8Array(Math.min(end - this.#offset, 1 << 20));
+      while (this.#offset < end) {
+        const part = buffer.subarray(0, end - this.#offset);
+        const count = file.readSync(part);
+        if (count === null) return;
+        this.#offset += count;
+        this.#rest += this.#decoder.decode(part.subarray(0, count), {
+          stream: true,
+        });
+      }
+    } finally {
+      if (this.#file === undefined) file.close();
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#file?.close();
+  }
+}
+
+/** A stage's log: of the run in progress, of the last run if that failed, or of a result. */
+export interface FoundLog {
+  readonly from: "live" | "failed" | "result";
+  readonly path: string;
+  /** Key of the stage, by which further attempts are found. */
+  readonly key?: string;
+}
+
+/** What following a log may need. */
+interface Following {
+  /** Ends following. */
+  readonly signal?: AbortSignal;
+  /** Finds the log where it is, if its run has ended since it was found. */
+  readonly findAgain?: () => Promise<FoundLog>;
+  /** The cache, where further attempts at the stage are found. */
+  readonly store?: Store;
+}
+
+/** Milliseconds between two reads of a journal that is followed. */
+const FOLLOW_PAUSE = 100;
+
+/**
+ * Reads a journal.
+ *
+ * @param follow True to wait for further lines while the stage runs, also those
+ * of further attempts after a failure.
+ * @throws {Error} If it has been removed or is damaged.
+ */
+export async function* readLog(
+  first: FoundLog,
+  follow: boolean,
+  { signal, findAgain, store }: Following = {},
+): AsyncGenerator<LogLine> {
+  const isOver = () => !follow || signal?.aborted === true;
+  let next: FoundLog | undefined = first;
+  /** Number of the attempt that was read last. */
+  let attempt = 0;
+  while (next !== undefined) {
+    const { found, lines } = await openFound(next, findAgain);
+    using _lines = lines;
+    const shown = attempt;
+    let isNew = shown === 0;
+    let last: LogLine | undefined;
+    for (let isWhole = false; !isWhole;) {
+      isWhole = isOver() || found.from !== "live" || !isWritten(found.path);
+      for (const text of lines.read()) {
+        last = parseLine(text, found);
+        if (last.type === "started") {
+          isNew ||= last.attempt > shown;
+          attempt = last.attempt;
+        }
+        if (isNew) yield last;
+      }
+      if (!isWhole) await pause();
+    }
+    const goesOn = isNew && last?.type === "failed" && last.retry;
+    next = goesOn && store !== undefined && found.key !== undefined
+      ? await nextAttempt(store, found.key, found.path, isOver) ??
+        (isOver() ? undefined : await findAgain?.())
+      : undefined;
+  }
+}
+
+/**
+ * The journal of the next attempt at a stage. A scheduler holds the lock of the
+ * key during all attempts; undefined if none holds it any more.
+ *
+ * @param before Path of the journal of the attempt before.
+ */
+async function nextAttempt(
+  store: Store,
+  key: string,
+  before: string,
+  isOver: () => boolean,
+): Promise<FoundLog | undefined> {
+  while (!isOver()) {
+    const isHeld = isLocked(store.path("locks", key));
+    const run = liveRuns(store)
+      .find((run) => run.key === key && run.log !== before);
+    if (run === undefined && !isHeld) return undefined;
+    if (run !== undefined && fingerprint(run.log) !== undefined) {
+      return { from: "live", path: run.log, key };
+    }
+    await pause();
+  }
+}
+
+function pause(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, FOLLOW_PAUSE));
+}
+
+/** Attempts to open the log of a run in progress, which may end before each. */
+const ATTEMPTS = 3;
+
+async function openFound(
+  first: FoundLog,
+  findAgain: (() => Promise<FoundLog>) | undefined,
+): Promise<{ found: FoundLog; lines: Lines }> {
+  let found = first;
+  for (let attempt = 1;; attempt++) {
+    try {
+      return { found, lines: new Lines(found.path, true) };
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      const { from, path } = found;
+      if (from === "live" && findAgain !== undefined && attempt < ATTEMPTS) {
+        found = await findAgain();
+        continue;
+      }
+      throw new Error(
+        from === "live"
+          ? "The stage has just ended; request its log again"
+          : `The log "${path}" no longer exists; run the stage again`,
+        { cause: error },
+      );
+    }
+  }
+}
+
+function parseLine(line: string, { path }: FoundLog): LogLine {
+  try {
+    return JSON.parse(line) as LogLine;
+  } catch (error) {
+    throw new Error(`The log "${path}" is damaged; run the stage again`, {
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,293 @@
+import type { Ended, Job } from "../scheduler/executors/executor.ts";
+import type { QueuedJob } from "./client.ts";
+import {
+  type End,
+  endedBy,
+  giveUp,
+  hasArrived,
+  hasCheckpoint,
+  readBegan,
+  readEnd,
+} from "./script.ts";
+import type { Pace } from "./settings.ts";
+
+/** The executor, as far as a job needs it. */
+interface Follower {
+  readonly pace: Pace;
+  /** Requests the states of jobs soon. */
+  askNow(): void;
+  /** Called when a job is no longer followed; it may go on if it is not over. */
+  finished(job: SlurmJob, isOver: boolean): void;
+}
+
+/** A submission, from just before `sbatch` is called. */
+interface Submission {
+  /** Comment of its job array, by which it is found before its number is known. */
+  readonly batch: string;
+  /** Index in the array; undefined if the batch is a job of its own. */
+  readonly index: number | undefined;
+  /** Number of the array or job, once it is known. */
+  readonly array?: string;
+}
+
+/** Milliseconds after which a submission whose outcome is unknown counts as failed. */
+const SETTLING = 2_000;
+
+/** Milliseconds between the exit file of a stopped job and its end in `squeue`, at most. */
+const CONFIRMING = 10_000;
+
+/** A start of a stage as a job of Slurm, from when it is ready to be submitted to its end. */
+export class SlurmJob {
+  readonly job: Job;
+  /** Options of `sbatch`. */
+  readonly options: readonly string[];
+  readonly started = Promise.withResolvers<void>();
+  readonly ended = Promise.withResolvers<Ended>();
+  /** When it became ready to be submitted, in milliseconds. */
+  ready = performance.now();
+  submission: Submission | undefined;
+  /** The last state that `squeue` gave, with its reason. */
+  state = "";
+  /** Set if it was asked to stop; it is killed at the deadline. */
+  stop:
+    | { asked: boolean; killed: boolean; readonly deadline: number }
+    | undefined;
+  /** Its exit file, once all of its output is visible as well. */
+  #end: End | undefined;
+  /** Since when its exit file is there, Slurm says that it is over, and `squeue` has not listed it. */
+  #written: number | undefined;
+  #over: number | undefined;
+  #missing: number | undefined;
+  readonly #follower: Follower;
+
+  constructor(job: Job, options: readonly string[], follower: Follower) {
+    this.job = job;
+    this.options = options;
+    this.#follower = follower;
+  }
+
+  /** Id of the job, once it is known. */
+  get id(): string | undefined {
+    const { array, index } = this.submission ?? {};
+    return array === undefined || index === undefined
+      ? array
+      : `${array}_${index}`;
+  }
+
+  /** Notes that its batch was submitted, with the number that Slurm gave it. */
+  submitted(array: string): void {
+    this.submission = { ...this.submission!, array };
+    this.#missing = undefined;
+    // It may end before Slurm is first asked for its state.
+    this.#report(this.state = "PENDING");
+  }
+
+  /** Makes the job ready to be submitted again. */
+  again(): void {
+    this.submission = undefined;
+    this.ready = performance.now();
+  }
+
+  /** Reads the files of the job. */
+  look(): void {
+    const { pace } = this.#follower;
+    const { folder } = this.job;
+    if (this.submission === undefined) return;
+    if (readBegan(folder) !== undefined) this.started.resolve();
+    const end = readEnd(folder);
+    if (end === undefined) return;
+    const now = performance.now();
+    this.#written ??= now;
+    const since = now - this.#written;
+    if (this.#end === undefined && !hasArrived(folder, end)) {
+      if (since < pace.late * 1000) return;
+      return this.#fail(
+        `The output of job ${this.id} on node "${end.node}" is not complete here after ${pace.late} s: check the file system of "${folder}"`,
+      );
+    }
+    // Why it failed, or that a stopped job has ended as a whole, only Slurm knows.
+    const isClear = end.code === 0 || end.cause === "machine";
+    if (this.stop === undefined && isClear || since > CONFIRMING) {
+      return this.#finishBy(end);
+    }
+    if (this.#end === undefined) this.#follower.askNow();
+    this.#end = end;
+  }
+
+  /** Updates the job from its line of `squeue`; undefined if it is not listed. Returns true if something changed. */
+  hear(listed: QueuedJob | undefined): boolean {
+    const { pace } = this.#follower;
+    const now = performance.now();
+    if (listed === undefined) {
+      this.#missing ??= now;
+      const missing = now - this.#missing;
+      if (this.submission!.array === undefined && missing > SETTLING) {
+        // If it was submitted all the same, it ends at once.
+        this.#startAgain("sbatch has not answered; submitting the job again");
+      } else if (this.#end !== undefined) this.#finishBy(this.#end);
+      else if (missing > pace.vanished * 1000) {
+        this.#fail(
+          `Job ${
+            this.id ?? ""
+          } is no longer in the queue and has left no exit file in "${this.job.folder}"`,
+        );
+      }
+      return false;
+    }
+    this.#missing = undefined;
+    const { state, reason, node } = listed;
+    const shown = [state, reason].filter((it) => it !== "").join(" ");
+    const changed = this.state !== shown;
+    this.state = shown;
+    if (changed && state !== "COMPLETED" && state !== "COMPLETING") {
+      this.#report(state, reason);
+    }
+    const option = (name: string) =>
+      this.options.find((it) => it.startsWith(name))?.slice(name.length);
+    const judged = verdict(state, reason, {
+      job: listed.id,
+      node,
+      memory: option("--mem="),
+      time: option("--time="),
+    });
+    if (judged === "active") {
+      if (state === "COMPLETING" && this.stop && this.#end) {
+        this.#finishBy(this.#end);
+      }
+      return changed;
+    }
+    this.#over ??= now;
+    const over = now - this.#over;
+    if (judged === "ended") {
+      if (this.#end !== undefined) this.#finishBy(this.#end);
+      else if (this.#written === undefined && over > pace.late * 1000) {
+        this.#fail(
+          `Job ${listed.id} ended on node "${node}" and has left no exit file in "${this.job.folder}": check that the node has this folder, and see job.log there`,
+        );
+      }
+      return changed;
+    }
+    // A job that was killed may not have written an exit file, or it may appear late.
+    const hasBegun = readBegan(this.job.folder) !== undefined;
+    if (
+      hasBegun && this.#written === undefined && over < 2000 * pace.queue
+    ) return changed;
+    const again = judged.again || judged.limit && hasCheckpoint(this.job);
+    if (again && this.stop === undefined) this.#startAgain(judged.reason);
+    else this.#fail(judged.reason);
+    return true;
+  }
+
+  /** Ends following the job as its exit file says. */
+  #finishBy(end: End): void {
+    if (this.stop === undefined && end.code !== 0) {
+      if (end.cause === "alone") {
+        return this.#startAgain(
+          `Job ${this.id} saw no sign of life of the scheduler; it goes on from its checkpoint`,
+        );
+      }
+      if (end.cause === "limit") {
+        const reached = `Job ${this.id} reached its time limit`;
+        return hasCheckpoint(this.job)
+          ? this.#startAgain(`${reached}; it goes on from its checkpoint`)
+          : this.#fail(
+            `${reached} and has left no checkpoint: raise "time" in its resources or the profile`,
+          );
+      }
+    }
+    this.finish(endedBy(end, this.id));
+  }
+
+  #startAgain(reason: string): void {
+    this.finish({ code: 1, reason, again: true });
+  }
+
+  #fail(reason: string): void {
+    this.finish({ code: 1, reason });
+  }
+
+  /** Ends following the job, which must not go on. */
+  finish(ended: Ended): void {
+    const isOver = this.submission === undefined || this.#written !== undefined;
+    if (!isOver) giveUp(this.job.folder);
+    this.#follower.finished(this, isOver);
+    this.ended.resolve(ended);
+  }
+
+  #report(state: string, reason = ""): void {
+    const job = this.id;
+    // Unknown if Slurm has not listed it since it was submitted.
+    if (job === undefined) return;
+    this.job.onState({ job, state, ...(reason !== "" && { reason }) });
+  }
+}
+
+/** Properties of a job, for messages. */
+interface Known {
+  readonly job: string;
+  readonly node: string;
+  /** Its limits: `16384M`, `02:00:00`. */
+  readonly memory?: string | undefined;
+  readonly time?: string | undefined;
+}
+
+/** Meaning of a state of Slurm for a job. */
+type Verdict =
+  /** It waits, runs or is about to end. */
+  | "active"
+  /** It ran to its end, which its exit file describes. */
+  | "ended"
+  | {
+    readonly reason: string;
+    /** True if the stage is not the cause, so that it starts again. */
+    readonly again?: boolean;
+    /** True if it starts again from a checkpoint, if it has left one. */
+    readonly limit?: boolean;
+  };
+
+/** Judges a job by its state in `squeue`, and the reason for it: https://slurm.schedmd.com/job_state_codes.html. */
+export function verdict(
+  state: string,
+  why: string,
+  { job, node, memory = "the default", time = "the default" }: Known,
+): Verdict {
+  const where = node === "" ? "" : ` on node "${node}"`;
+  switch (state) {
+    case "COMPLETED":
+    case "FAILED":
+      return "ended";
+    case "PENDING":
+      // Slurm holds a job that a node did not start until an administrator releases it.
+      return /launch failed/i.test(why)
+        ? { again: true, reason: `Job ${job} could not start (${why})` }
+        : "active";
+    case "PREEMPTED":
+      return { again: true, reason: `Job ${job} was pre-empted${where}` };
+    case "NODE_FAIL":
+      return { again: true, reason: `Job ${job} lost its node "${node}"` };
+    case "BOOT_FAIL":
+    case "LAUNCH_FAILED":
+    case "RECONFIG_FAIL":
+      return {
+        again: true,
+        reason: `Job ${job} could not start${where} (${state})`,
+      };
+    case "TIMEOUT":
+    case "DEADLINE":
+      return {
+        limit: true,
+        reason:
+          `Job ${job} reached its time limit (${time})${where}: raise "time" in its resources or the profile`,
+      };
+    case "OUT_OF_MEMORY":
+      return {
+        reason:
+          `Job ${job} ran out of memory (${memory})${where}: raise "memory" in its resources or the profile`,
+      };
+    case "CANCELLED":
+    case "REVOKED":
+      return { reason: `Job ${job} was cancelled${where}, not by this run` };
+    default:
+      return "active";
+  }
+}

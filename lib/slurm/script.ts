@@ -1,0 +1,256 @@
+/** The script of a job, and the files in its folder by which it tells how it began and ended. */
+import { join } from "node:path";
+import type { Ended, Job } from "../scheduler/executors/executor.ts";
+import { entriesOf } from "../store/files.ts";
+import { fileSize, fingerprint } from "../store/stats.ts";
+import type { Pace } from "./settings.ts";
+
+/** How a job began: the file `began`. */
+interface Began {
+  readonly node: string;
+  /** Processors and GPUs, as `machine()` of the script prints them. */
+  readonly machine: string;
+}
+
+/** How a job ended: the file `end`, written by rename after everything else. */
+export interface End extends Began {
+  readonly code: number;
+  /** Milliseconds since 1970. */
+  readonly began: number;
+  readonly ended: number;
+  /** `limit`: Slurm announced the time limit. `term`: something sent SIGTERM. `alone`: the scheduler is gone. `machine`: the node has another engine. */
+  readonly cause: "" | "limit" | "term" | "alone" | "machine";
+  /** Bytes of the files that the process appends to. */
+  readonly events: number;
+  readonly stdout: number;
+  readonly stderr: number;
+  /** Number of files in the output, and their bytes. */
+  readonly files: number;
+  readonly bytes: number;
+}
+
+/** The script of a batch: task I of the array runs the job in the I-th folder. Without an array, there is one. */
+export function batchScript(folders: readonly string[]): string {
+  return `#!/bin/bash
+folders=(
+${folders.map(quoted).join("\n")}
+)
+cd "\${folders[\${SLURM_ARRAY_TASK_ID:-0}]}" && exec /bin/bash ./job.sh
+`;
+}
+
+/** What the script of a job depends on, besides the job. */
+interface ScriptOptions {
+  /** File to which the scheduler writes something else in each beat while it lives. */
+  readonly alive: string;
+  readonly pace: Pace;
+  /** The processors and GPUs that the node must have, if they matter. */
+  readonly machine: string | undefined;
+  /** True if it may use the GPUs that Slurm allots to it. */
+  readonly seesGpus: boolean;
+}
+
+/** Writes the script that a job runs in its folder. It has the job's environment, so only its owner can read it. */
+export function writeScript(
+  job: Job,
+  { alive, pace, machine, seesGpus }: ScriptOptions,
+): void {
+  const { CUDA_VISIBLE_DEVICES: _, ...env } = job.env;
+  const values: Record<string, string> = {
+    ENV: Object.entries(env)
+      .map(([name, value]) => quoted(`${name}=${value}`)).join(" "),
+    COMMAND: [Deno.execPath(), ...job.args].map(quoted).join(" "),
+    GPUS: seesGpus ? "1" : "",
+    MACHINE: quoted(machine ?? ""),
+    ALIVE: quoted(alive),
+    BEAT: String(pace.beat),
+    GRACE: String(pace.grace),
+  };
+  Deno.writeTextFileSync(
+    join(job.folder, "job.sh"),
+    SCRIPT.replaceAll(/@([A-Z]+)@/g, (_, name) => values[name]!),
+    { mode: 0o600 },
+  );
+}
+
+/** Beats of the scheduler that a job misses before it ends. */
+const MISSED_BEATS = 8;
+
+/**
+ * The job ends when the scheduler gives it up (`gone`), has removed its folder,
+ * or no longer touches its file: time is compared with none of another host.
+ */
+const SCRIPT = `#!/bin/bash
+export PATH="$PATH:/usr/bin:/bin"
+[ ! -e gone ] || exit 0
+exec </dev/null >>job.log 2>&1
+put() { printf '%s\\n' "$2" >"$1.new" && mv "$1.new" "$1"; }
+now() { date +%s%3N; }
+machine() {
+  {
+    uname -m
+    grep -m1 -E '^(flags|Features)' /proc/cpuinfo | tr ' ' '\\n' |
+      grep -E '^(sse4|avx|fma|amx|asimd|sve|bf16|i8mm)' | LC_ALL=C sort
+    cat /proc/driver/nvidia/gpus/*/information 2>/dev/null |
+      sed -n 's/^Model:[[:space:]]*//p' | LC_ALL=C sort -u
+  } | tr '\\n' ' '
+}
+finish() {
+  local files=0 bytes=0 size
+  [ -z "$watcher" ] || kill -KILL -- "-$watcher"
+  while read -r size; do files=$((files + 1)) bytes=$((bytes + size)); done \\
+    < <(find output -type f -printf '%s\\n')
+  put end "{\\"code\\":$1,\\"cause\\":\\"$cause\\",\\"began\\":$began,\\"ended\\":$(now),\\
+\\"node\\":\\"$node\\",\\"machine\\":\\"$machine\\",\\"files\\":$files,\\"bytes\\":$bytes,\\
+\\"events\\":$(stat -c %s events.jsonl || echo 0),\\
+\\"stdout\\":$(stat -c %s stdout),\\"stderr\\":$(stat -c %s stderr)}"
+  exit "$1"
+}
+began=$(now) node=\${SLURMD_NODENAME:-$(uname -n)} machine=$(machine)
+put began "{\\"node\\":\\"$node\\",\\"machine\\":\\"$machine\\"}"
+cause= watcher=
+: >stdout
+: >stderr
+expected=@MACHINE@
+if [ -n "$expected" ] && [ "$expected" != "$machine" ]; then
+  cause=machine
+  finish 1
+fi
+set -m
+[ -n "@GPUS@" ] || CUDA_VISIBLE_DEVICES=
+env -i @ENV@ \\
+  \${CUDA_VISIBLE_DEVICES+"CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES"} \\
+  @COMMAND@ <spec.json >stdout 2>stderr &
+child=$!
+{
+  missed=0 last=
+  until [ -e gone ] || [ ! -e job.sh ] || [ "$missed" -ge ${MISSED_BEATS} ]; do
+    sleep @BEAT@
+    beat=$(cat @ALIVE@ 2>&1)
+    [ "$beat" = "$last" ] && missed=$((missed + 1)) || missed=0
+    last=$beat
+  done
+  kill -USR2 $$
+  sleep @GRACE@
+  kill -KILL -- "-$child"
+} &
+watcher=$!
+caught=
+stop() { caught=1 cause=\${cause:-$1}; kill -TERM "$child"; }
+trap 'stop limit' USR1
+trap 'stop term' TERM
+trap 'stop alone' USR2
+# A trapped signal ends wait early. 127: the code was read already.
+code=
+while :; do
+  caught=
+  wait "$child"
+  status=$?
+  [ "$status" = 127 ] && [ -n "$code" ] || code=$status
+  [ -n "$caught" ] || break
+done
+trap '' TERM USR1 USR2
+kill -KILL -- "-$child"
+finish "$code"
+`;
+
+/** A text as a word of a shell. */
+export function quoted(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+/** How a job began, if it did. */
+export function readBegan(folder: string): Began | undefined {
+  return readJson(join(folder, "began")) as Began | undefined;
+}
+
+/** How a job ended, if it did. */
+export function readEnd(folder: string): End | undefined {
+  return readJson(join(folder, "end")) as End | undefined;
+}
+
+/** Reads a JSON file that is written atomically; undefined if it does not exist. */
+function readJson(path: string): unknown {
+  try {
+    return JSON.parse(Deno.readTextFileSync(path));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    if (error instanceof SyntaxError) {
+      throw new Error(`"${path}" is damaged`, { cause: error });
+    }
+    throw error;
+  }
+}
+
+/** Makes a job end that is running in a folder or may start there. */
+export function giveUp(folder: string): void {
+  Deno.writeTextFileSync(join(folder, "gone"), "");
+}
+
+/** True if everything is visible here that the process wrote. */
+export function hasArrived(folder: string, end: End): boolean {
+  const sizes = outputSizes(join(folder, "output"));
+  return sizes.length === end.files &&
+    sizes.reduce((sum, size) => sum + size, 0) === end.bytes &&
+    fileSize(join(folder, "events.jsonl")) >= end.events &&
+    fileSize(join(folder, "stdout")) >= end.stdout &&
+    fileSize(join(folder, "stderr")) >= end.stderr;
+}
+
+function outputSizes(folder: string): number[] {
+  // Reading a folder makes a network file system ask for its present state.
+  return entriesOf(folder).flatMap(({ name, isDirectory, isFile }) =>
+    isDirectory
+      ? outputSizes(join(folder, name))
+      : isFile
+      ? [fileSize(join(folder, name))]
+      : []
+  );
+}
+
+/** True if a job has left a checkpoint. */
+export function hasCheckpoint(job: Job): boolean {
+  const began = fingerprint(join(job.folder, "began"));
+  return began !== undefined && newest(job.checkpoint) > began.modified;
+}
+
+/** Time of the last write in a folder, in milliseconds since 1970. */
+function newest(folder: string): number {
+  return Math.max(
+    0,
+    ...entriesOf(folder).map(({ name, isDirectory }) =>
+      isDirectory
+        ? newest(join(folder, name))
+        : fingerprint(join(folder, name))?.modified ?? 0
+    ),
+  );
+}
+
+/** How the stage of a job ended, by its exit file. */
+export function endedBy(end: End, id: string | undefined): Ended {
+  if (end.cause === "machine") {
+    return {
+      code: end.code,
+      reason:
+        `Node "${end.node}" of job ${id} is of another kind than the one whose engine is in the stage's key (it has ${end.machine.trim()}): select nodes of one kind by "partition" or "constraint" in the profile`,
+    };
+  }
+  const signal = end.code > 128 ? SIGNALS[end.code - 128] : undefined;
+  return {
+    code: end.code,
+    ...(signal !== undefined && { signal }),
+    measured: {
+      started: new Date(end.began),
+      seconds: (end.ended - end.began) / 1000,
+    },
+  };
+}
+
+const SIGNALS: Readonly<Record<number, string>> = {
+  6: "SIGABRT",
+  7: "SIGBUS",
+  8: "SIGFPE",
+  9: "SIGKILL",
+  11: "SIGSEGV",
+  15: "SIGTERM",
+};
