@@ -286,26 +286,3 @@ Deno.test("run() needs no folder for temporary files", async () => {
   const summary = await scheduler.end();
   assertEquals(summary?.type === "summary" && summary.ran, 1);
 });
-
-Deno.test("run() names a source by its own path, also where the stage has read a copy", async () => {
-  using project = new TestProject();
-  project.write("data.txt", "x");
-  project.task(
-    "reader",
-    `stage.log(params.data.includes("/runs/") ? "a copy" : "the source");
-     throw new Error("Cannot read " + JSON.stringify(params.data));`,
-    { rest: "sources: (params: any) => ({ data: params.data })," },
-  );
-  // The stage gets a copy of a file that may change while it is read.
-  using _open = Deno.openSync(project.path("data.txt"), { write: true });
-  const { events } = await project.run({
-    s: { task: "reader", params: { data: "data.txt" } },
-  });
-  assert(
-    events.some((event) => event.type === "log" && event.line === "a copy"),
-  );
-  assertEquals(
-    failure(events),
-    `Cannot read ${JSON.stringify(project.path("data.txt"))}`,
-  );
-});
