@@ -2,7 +2,7 @@ import { taskCode } from "../../scheduler/code.ts";
 import { signal as sendSignal } from "../../scheduler/executors/processes.ts";
 import { SourcePaths } from "../../scheduler/sources.ts";
 import { listFiles } from "../../store/blobs.ts";
-import { isMissing } from "../../store/files.ts";
+import { statIfThere } from "../../store/files.ts";
 import { fromFileUrl, resolve } from "../../store/paths.ts";
 import { fingerprint } from "../../store/stats.ts";
 import { type Arguments, EXIT } from "../arguments/arguments.ts";
@@ -106,23 +106,16 @@ async function dependencies(
 
 /** Fingerprint of each file at or below some paths; empty for one that is missing. */
 function stateOf(paths: readonly string[]): Map<string, string> {
-  return new Map(
-    paths.flatMap(filesAt).map((path) => {
-      const print = fingerprint(path);
-      const state = print && `${print.size} ${print.modified} ${print.inode}`;
-      return [path, state ?? ""];
-    }),
+  const files = paths.flatMap((path) =>
+    statIfThere(path)?.isDirectory
+      ? listFiles(path, "follow").map((below) => `${path}/${below}`)
+      : [path]
   );
-}
-
-function filesAt(path: string): string[] {
-  try {
-    if (!Deno.statSync(path).isDirectory) return [path];
-    return listFiles(path, "follow").map((below) => `${path}/${below}`);
-  } catch (error) {
-    if (isMissing(error)) return [path];
-    throw error;
-  }
+  return new Map(files.map((path) => {
+    const print = fingerprint(path);
+    const state = print && `${print.size} ${print.modified} ${print.inode}`;
+    return [path, state ?? ""];
+  }));
 }
 
 /**
@@ -145,7 +138,11 @@ async function nextChange(
       return changed;
     }
     last = now;
-    await pause(signal);
+    const pause = Promise.withResolvers<void>();
+    const timer = setTimeout(pause.resolve, POLL);
+    signal.onabort = () => pause.resolve();
+    await pause.promise;
+    clearTimeout(timer);
   }
   return undefined;
 }
@@ -155,18 +152,5 @@ function difference(
   a: ReadonlyMap<string, string>,
   b: ReadonlyMap<string, string>,
 ): string | undefined {
-  for (const [path, print] of b) if (a.get(path) !== print) return path;
-  for (const path of a.keys()) if (!b.has(path)) return path;
-  return undefined;
-}
-
-/** Waits until the next poll, or the signal. */
-async function pause(signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, POLL);
-  const stop = () => resolve();
-  signal.addEventListener("abort", stop);
-  await promise;
-  clearTimeout(timer);
-  signal.removeEventListener("abort", stop);
+  return [...b.keys(), ...a.keys()].find((path) => a.get(path) !== b.get(path));
 }
