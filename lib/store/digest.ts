@@ -2,8 +2,8 @@ import type { Hash } from "node:crypto";
 
 /**
  * SHA-256 of bytes, or of text as UTF-8: 64 hexadecimal digits. It is our own
- * because `node:crypto` takes 20 ms to load, of the 50 ms of a run with nothing
- * to do, and `crypto.subtle` is asynchronous.
+ * because `node:crypto` makes a run with nothing to do a tenth slower, and
+ * `crypto.subtle` is asynchronous.
  */
 export function digest(data: string | Uint8Array): string {
   return sha256(
