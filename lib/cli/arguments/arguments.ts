@@ -40,12 +40,26 @@ export interface Option {
   readonly description: string;
 }
 
+/** Declares an option as the help text shows it: `-S, --set KEY=VALUE`. */
+export function option(
+  flags: string,
+  description: string,
+  more: Pick<Option, "choices" | "many"> = {},
+): Option {
+  const [, short, name, value] = /^(?:-(\w), )?--([\w-]+)(?: (.+))?$/.exec(
+    flags,
+  )!;
+  return {
+    name: name!,
+    ...(short !== undefined && { short }),
+    ...(value !== undefined && { value }),
+    description,
+    ...more,
+  };
+}
+
 /** The option that every command has. */
-const HELP: Option = {
-  name: "help",
-  short: "h",
-  description: "Show this help",
-};
+const HELP = option("-h, --help", "Show this help");
 
 /** The arguments that a command accepts. */
 export interface Usage {

@@ -11,6 +11,7 @@ import {
   type Arguments,
   invalidValue,
   type Option,
+  option,
   UsageError,
 } from "./arguments.ts";
 
@@ -35,85 +36,64 @@ export function projectTasks(): (readonly [name: string, summary: string])[] {
   );
 }
 
-export const JSON_LINES: Option = {
-  name: "json",
-  description: "Print JSON, one object per line",
-};
+export const JSON_LINES = option("--json", "Print JSON, one object per line");
 
-export const FORCE: Option = {
-  name: "force",
-  short: "f",
-  description:
-    "Run the named stages, or all if none is named, even if their results are cached",
-};
+export const FORCE = option(
+  "-f, --force",
+  "Run the named stages, or all if none is named, even if their results are cached",
+);
 
-export const CACHE_LIMIT: Option = {
-  name: "cache-limit",
-  value: "SIZE",
-  description:
-    "Maximum size of the cache, from which the oldest results are removed (default 50GB)",
-};
+export const CACHE_LIMIT = option(
+  "--cache-limit SIZE",
+  "Maximum size of the cache, from which the oldest results are removed (default 50GB)",
+);
 
-export const OUT: Option = {
-  name: "out",
-  value: "DIR",
-  description: "Output folder, including the cache (default out)",
-};
+export const OUT = option(
+  "--out DIR",
+  "Output folder, including the cache (default out)",
+);
 
-export const TASKS: Option = {
-  name: "tasks",
-  value: "DIR",
-  description:
-    "Folder of the task modules (default tasks). Only name one that you trust: planning imports its modules, with all rights of this program",
-};
+export const TASKS = option(
+  "--tasks DIR",
+  "Folder of the task modules (default tasks). Only name one that you trust: planning imports its modules, with all rights of this program",
+);
 
 /** Options that determine the graph of a pipeline. */
 export const GRAPH_OPTIONS: readonly Option[] = [
-  {
-    name: "set",
-    short: "S",
-    value: "KEY=VALUE",
-    many: true,
-    description:
-      "Set a parameter; KEY is a dotted path, VALUE is parsed as YAML",
-  },
-  {
-    name: "profile",
-    value: "NAME",
-    description: "Use a profile of the pipeline: a named set of parameters",
-  },
-  {
-    name: "name",
-    value: "NAME",
-    description: "Show the results in out/PIPELINE@NAME, not out/PIPELINE",
-  },
+  option(
+    "-S, --set KEY=VALUE",
+    "Set a parameter; KEY is a dotted path, VALUE is parsed as YAML",
+    { many: true },
+  ),
+  option(
+    "--profile NAME",
+    "Use a profile of the pipeline: a named set of parameters",
+  ),
+  option(
+    "--name NAME",
+    "Show the results in out/PIPELINE@NAME, not out/PIPELINE",
+  ),
   TASKS,
   OUT,
 ];
 
 /** Selects what runs the stages. */
-export const EXECUTOR: Option = {
-  name: "executor",
-  value: "NAME",
-  choices: ["local", "slurm"],
-  description:
-    "Where stages run: local or slurm (default: the one in your profile, else local)",
-};
+export const EXECUTOR = option(
+  "--executor NAME",
+  "Where stages run: local or slurm (default: the one in your profile, else local)",
+  { choices: ["local", "slurm"] },
+);
 
-export const ENGINE: Option = {
-  name: "engine",
-  value: "NAME",
-  choices: ["auto", "tensorflow", "webgpu", "wasm"],
-  description:
-    "Compute engine: auto, tensorflow, webgpu or wasm (default auto: the first that works)",
-};
+export const ENGINE = option(
+  "--engine NAME",
+  "Compute engine: auto, tensorflow, webgpu or wasm (default auto: the first that works)",
+  { choices: ["auto", "tensorflow", "webgpu", "wasm"] },
+);
 
-const GPUS: Option = {
-  name: "gpus",
-  value: "IDS",
-  description:
-    "GPUs to use, such as 0,2; with none, --engine auto selects the CPU (default: all visible GPUs)",
-};
+const GPUS = option(
+  "--gpus IDS",
+  "GPUs to use, such as 0,2; with none, --engine auto selects the CPU (default: all visible GPUs)",
+);
 
 /** Options that the keys of stages depend on. */
 export const KEY_OPTIONS: readonly Option[] = [
@@ -125,22 +105,15 @@ export const KEY_OPTIONS: readonly Option[] = [
 
 /** Options that limit the resources of a run. */
 export const LIMIT_OPTIONS: readonly Option[] = [
-  {
-    name: "jobs",
-    short: "j",
-    value: "N",
-    description: "Run at most N stages at a time (default: one per CPU)",
-  },
-  {
-    name: "cpus",
-    value: "N",
-    description: "Total CPUs of running stages (default: all)",
-  },
-  {
-    name: "memory",
-    value: "SIZE",
-    description: "Total memory of running stages, such as 8GB (default: all)",
-  },
+  option(
+    "-j, --jobs N",
+    "Run at most N stages at a time (default: one per CPU)",
+  ),
+  option("--cpus N", "Total CPUs of running stages (default: all)"),
+  option(
+    "--memory SIZE",
+    "Total memory of running stages, such as 8GB (default: all)",
+  ),
   GPUS,
 ];
 

@@ -5,6 +5,7 @@ import {
   type Command,
   EXIT,
   invalidValue,
+  option,
   UsageError,
 } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
@@ -28,11 +29,7 @@ export const dashCommand: Command = {
 
 The page is served on this machine only (127.0.0.1), at an address with a random token, and is read-only.`,
   options: [
-    {
-      name: "port",
-      value: "N",
-      description: "Port to listen on (default: any free port)",
-    },
+    option("--port N", "Port to listen on (default: any free port)"),
     ...KEY_OPTIONS,
     JSON_LINES,
   ],

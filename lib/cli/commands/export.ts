@@ -7,6 +7,7 @@ import { relativeIfBelow } from "../../store/paths.ts";
 import {
   type Arguments,
   type Command,
+  option,
   UsageError,
 } from "../arguments/arguments.ts";
 import {
@@ -27,23 +28,16 @@ export const exportCommand: Command = {
 
 STAGE makes an adapter, as trainings do, and has run with the same parameters (-S, --profile) and engine.`,
   options: [
-    {
-      name: "rank",
-      value: "N",
-      description: "Rank to export (default: the adapter's own)",
-    },
-    {
-      name: "epoch",
-      value: "NAME",
-      choices: ["last", "best"],
-      description: "Epoch of the adapter: last or best (default last)",
-    },
-    {
-      name: "to",
-      value: "DIR",
-      description:
-        "Folder to create (default: named after the stage and the rank, in the current folder)",
-    },
+    option("--rank N", "Rank to export (default: the adapter's own)"),
+    option(
+      "--epoch NAME",
+      "Epoch of the adapter: last or best (default last)",
+      { choices: ["last", "best"] },
+    ),
+    option(
+      "--to DIR",
+      "Folder to create (default: named after the stage and the rank, in the current folder)",
+    ),
     ...KEY_OPTIONS,
   ],
   examples: [

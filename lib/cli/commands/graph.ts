@@ -3,6 +3,7 @@ import { selectStages } from "../../scheduler/context.ts";
 import {
   type Arguments,
   type Command,
+  option,
   UsageError,
 } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
@@ -16,17 +17,12 @@ export const graphCommand: Command = {
   description:
     "Draw the stages of a pipeline and their dependencies. With STAGEs, draw only these and the stages that they need. The stages of a matrix are one node unless --expand is given.",
   options: [
-    {
-      name: "format",
-      value: "NAME",
-      choices: ["terminal", "mermaid", "dot"],
-      description:
-        "terminal (default), mermaid (rendered by GitHub) or dot (for Graphviz)",
-    },
-    {
-      name: "expand",
-      description: "Draw each stage of a matrix as a node of its own",
-    },
+    option(
+      "--format NAME",
+      "terminal (default), mermaid (rendered by GitHub) or dot (for Graphviz)",
+      { choices: ["terminal", "mermaid", "dot"] },
+    ),
+    option("--expand", "Draw each stage of a matrix as a node of its own"),
     ...GRAPH_OPTIONS,
     JSON_LINES,
   ],

@@ -7,6 +7,7 @@ import {
   type Arguments,
   type Command,
   invalidValue,
+  option,
   UsageError,
 } from "../arguments/arguments.ts";
 import { findPipeline } from "../arguments/open_pipeline.ts";
@@ -29,24 +30,14 @@ export const initCommand: Command = {
   description:
     `Write a commented pipeline for your own data. FILE is a .tsv, .csv, .jsonl or .parquet file with a column of texts and one of labels, which are detected by name and content. Nothing is trained.`,
   options: [
-    { name: "text", value: "COLUMN", description: "Column of the text" },
-    {
-      name: "pair",
-      value: "COLUMN",
-      description: "Column of the second text, for tasks on pairs",
-    },
-    { name: "label", value: "COLUMN", description: "Column of the label" },
-    {
-      name: "to",
-      value: "FILE",
-      description:
-        "Pipeline file to write (default: the name of the data in pipelines/)",
-    },
-    {
-      name: "force",
-      short: "f",
-      description: "Replace the pipeline file if it exists",
-    },
+    option("--text COLUMN", "Column of the text"),
+    option("--pair COLUMN", "Column of the second text, for tasks on pairs"),
+    option("--label COLUMN", "Column of the label"),
+    option(
+      "--to FILE",
+      "Pipeline file to write (default: the name of the data in pipelines/)",
+    ),
+    option("-f, --force", "Replace the pipeline file if it exists"),
   ],
   examples: [
     ["reviews.csv", "Write pipelines/reviews.yaml"],

@@ -5,6 +5,7 @@ import {
   type Arguments,
   type Command,
   EXIT,
+  option,
   UsageError,
 } from "../arguments/arguments.ts";
 import { JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
@@ -21,12 +22,10 @@ export const logsCommand: Command = {
   description:
     "Print the log of a stage with these parameters: of the current run if it is running, otherwise of the last run if that failed, otherwise of the run that made the cached result.",
   options: [
-    {
-      name: "follow",
-      short: "f",
-      description:
-        "Keep printing while the stage runs, also in further attempts",
-    },
+    option(
+      "-f, --follow",
+      "Keep printing while the stage runs, also in further attempts",
+    ),
     ...KEY_OPTIONS,
     JSON_LINES,
   ],

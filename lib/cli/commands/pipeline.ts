@@ -1,7 +1,11 @@
 import { selectStages } from "../../scheduler/context.ts";
 import { run } from "../../scheduler/scheduler.ts";
 import { join } from "../../store/paths.ts";
-import type { Arguments, Command } from "../arguments/arguments.ts";
+import {
+  type Arguments,
+  type Command,
+  option,
+} from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
 import {
   CACHE_LIMIT,
@@ -45,27 +49,19 @@ Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3
     ENGINE,
     ...LIMIT_OPTIONS,
     ...CLUSTER_OPTIONS,
-    {
-      name: "keep-going",
-      short: "k",
-      description:
-        "After a failure, run the stages that do not depend on the failed one",
-    },
-    {
-      name: "dry-run",
-      short: "n",
-      description: "Show what would run, and run nothing",
-    },
-    {
-      name: "no-wait",
-      description:
-        "Fail instead of waiting for another process that runs one of the stages, or holds a GPU or mutex that one needs",
-    },
-    {
-      name: "watch",
-      description:
-        "Run again whenever the pipeline file, the code of its tasks or a source file changes, until Ctrl-C",
-    },
+    option(
+      "-k, --keep-going",
+      "After a failure, run the stages that do not depend on the failed one",
+    ),
+    option("-n, --dry-run", "Show what would run, and run nothing"),
+    option(
+      "--no-wait",
+      "Fail instead of waiting for another process that runs one of the stages, or holds a GPU or mutex that one needs",
+    ),
+    option(
+      "--watch",
+      "Run again whenever the pipeline file, the code of its tasks or a source file changes, until Ctrl-C",
+    ),
     CACHE_LIMIT,
     JSON_LINES,
   ],

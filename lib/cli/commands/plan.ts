@@ -8,7 +8,12 @@ import {
   type StageStatus,
   status,
 } from "../../scheduler/plan.ts";
-import { type Arguments, type Command, EXIT } from "../arguments/arguments.ts";
+import {
+  type Arguments,
+  type Command,
+  EXIT,
+  option,
+} from "../arguments/arguments.ts";
 import { FORCE, JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
 import { openPlanned } from "../runtime/executor.ts";
 import {
@@ -47,10 +52,7 @@ ${
   options: [
     FORCE,
     ...KEY_OPTIONS,
-    {
-      name: "exit-code",
-      description: "Exit with code 10 if there is work to do",
-    },
+    option("--exit-code", "Exit with code 10 if there is work to do"),
     JSON_LINES,
   ],
   examples: [

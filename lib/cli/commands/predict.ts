@@ -10,6 +10,7 @@ import { statIfThere } from "../../store/files.ts";
 import {
   type Arguments,
   type Command,
+  option,
   UsageError,
 } from "../arguments/arguments.ts";
 import {
@@ -37,37 +38,26 @@ STAGE makes or exports an adapter, as trainings do, and has run with the same pa
 
 Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130 or 143 interrupted.`,
   options: [
-    {
-      name: "rank",
-      value: "N",
-      description:
-        "Rank to predict at, or recommended (default: the one recommended by the pipeline's report, else the adapter's own)",
-    },
-    {
-      name: "epoch",
-      value: "NAME",
-      choices: ["last", "best"],
-      description: "Epoch of the adapter: last or best (default last)",
-    },
-    {
-      name: "pair",
-      value: "SEPARATOR",
-      description:
-        "Split each TEXT into a pair at this separator; \\t is a tab",
-    },
-    {
-      name: "precision",
-      value: "NAME",
-      choices: ["f32", "bf16", "auto"],
-      description:
-        "Precision of matrix products; auto is bf16 where the machine supports it (default f32, which gives the same result on any machine)",
-    },
-    { name: "adapter", value: "DIR", description: "Folder of an adapter" },
-    {
-      name: "model",
-      value: "DIR",
-      description: "Folder of the adapter's base model",
-    },
+    option(
+      "--rank N",
+      "Rank to predict at, or recommended (default: the one recommended by the pipeline's report, else the adapter's own)",
+    ),
+    option(
+      "--epoch NAME",
+      "Epoch of the adapter: last or best (default last)",
+      { choices: ["last", "best"] },
+    ),
+    option(
+      "--pair SEPARATOR",
+      "Split each TEXT into a pair at this separator; \\t is a tab",
+    ),
+    option(
+      "--precision NAME",
+      "Precision of matrix products; auto is bf16 where the machine supports it (default f32, which gives the same result on any machine)",
+      { choices: ["f32", "bf16", "auto"] },
+    ),
+    option("--adapter DIR", "Folder of an adapter"),
+    option("--model DIR", "Folder of the adapter's base model"),
     ...KEY_OPTIONS,
     JSON_LINES,
   ],

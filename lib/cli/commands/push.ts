@@ -4,6 +4,7 @@ import {
   type Arguments,
   type Command,
   invalidValue,
+  option,
   UsageError,
 } from "../arguments/arguments.ts";
 import { JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
@@ -23,27 +24,16 @@ STAGE is a stage of the task export-adapter that has run, such as take-away. Ins
 
 Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130 or 143 interrupted.`,
   options: [
-    {
-      name: "to",
-      value: "OWNER/NAME",
-      description:
-        "Repository to upload to; it is created if it does not exist",
-    },
-    {
-      name: "base-model",
-      value: "OWNER/NAME",
-      description:
-        "Base model on the hub; required if it was fetched from a package or a folder",
-    },
-    {
-      name: "private",
-      description: "Make a new repository private",
-    },
-    {
-      name: "adapter",
-      value: "DIR",
-      description: "Folder of an exported adapter",
-    },
+    option(
+      "--to OWNER/NAME",
+      "Repository to upload to; it is created if it does not exist",
+    ),
+    option(
+      "--base-model OWNER/NAME",
+      "Base model on the hub; required if it was fetched from a package or a folder",
+    ),
+    option("--private", "Make a new repository private"),
+    option("--adapter DIR", "Folder of an exported adapter"),
     ...KEY_OPTIONS,
     JSON_LINES,
   ],

@@ -8,6 +8,7 @@ import { holdOff } from "../../store/cleanup.ts";
 import {
   type Arguments,
   type Command,
+  option,
   UsageError,
 } from "../arguments/arguments.ts";
 import { findPipeline, pipelineNames } from "../arguments/open_pipeline.ts";
@@ -31,18 +32,16 @@ export const runsCommand: Command = {
 
 * marks the results in the output folder. --json and --csv have all parameters and the scores at every rank.`,
   options: [
-    {
-      name: "sort",
-      value: "COLUMN",
-      description: "Sort by a column, ascending (default: latest first)",
-    },
-    { name: "reverse", short: "r", description: "Reverse the order" },
-    {
-      name: "all",
-      short: "a",
-      description: "Show all parameters, including those that do not differ",
-    },
-    { name: "csv", description: "Print CSV" },
+    option(
+      "--sort COLUMN",
+      "Sort by a column, ascending (default: latest first)",
+    ),
+    option("-r, --reverse", "Reverse the order"),
+    option(
+      "-a, --all",
+      "Show all parameters, including those that do not differ",
+    ),
+    option("--csv", "Print CSV"),
     OUT,
     JSON_LINES,
   ],

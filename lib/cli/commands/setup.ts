@@ -1,5 +1,9 @@
 import type { EngineReport } from "../../engine/install/check.ts";
-import { type Arguments, type Command } from "../arguments/arguments.ts";
+import {
+  type Arguments,
+  type Command,
+  option,
+} from "../arguments/arguments.ts";
 import { ENGINE, JSON_LINES } from "../arguments/options.ts";
 import {
   engineMessage,
@@ -19,10 +23,10 @@ export const setupCommand: Command = {
 
 Setup is optional: a run installs the engine when the first stage needs it. The library is installed into $DYLORA_CACHE, by default in the user's cache folder. A damaged library is replaced.`,
   options: [
-    {
-      name: "check",
-      description: "Only verify the hashes of the files and load the library",
-    },
+    option(
+      "--check",
+      "Only verify the hashes of the files and load the library",
+    ),
     ENGINE,
     JSON_LINES,
   ],

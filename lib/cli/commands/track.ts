@@ -5,6 +5,7 @@ import {
   type Command,
   EXIT,
   invalidValue,
+  option,
   UsageError,
 } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
@@ -31,24 +32,17 @@ export const trackCommand: Command = {
 
 tensorboard writes event files, which "tensorboard --logdir DIR" shows. mlflow and trackio send to the server at --url, or else at MLFLOW_TRACKING_URI or TRACKIO_SERVER_URL. MLFLOW_TRACKING_TOKEN, MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD and TRACKIO_WRITE_TOKEN have their usual meaning.`,
   options: [
-    {
-      name: "to",
-      value: "NAME",
+    option("--to NAME", "Tracker: tensorboard, trackio or mlflow", {
       choices: ["tensorboard", "trackio", "mlflow"],
-      description: "Tracker: tensorboard, trackio or mlflow",
-    },
-    {
-      name: "dir",
-      value: "DIR",
-      description:
-        "With tensorboard: folder of the event files (default OUT/PIPELINE/_tensorboard)",
-    },
-    {
-      name: "url",
-      value: "URL",
-      description:
-        "With mlflow and trackio: address of the server (default http://127.0.0.1:5000, http://127.0.0.1:7860)",
-    },
+    }),
+    option(
+      "--dir DIR",
+      "With tensorboard: folder of the event files (default OUT/PIPELINE/_tensorboard)",
+    ),
+    option(
+      "--url URL",
+      "With mlflow and trackio: address of the server (default http://127.0.0.1:5000, http://127.0.0.1:7860)",
+    ),
     TASKS,
     OUT,
     JSON_LINES,

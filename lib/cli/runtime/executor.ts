@@ -10,6 +10,7 @@ import type { Store } from "../../store/store.ts";
 import {
   type Arguments,
   type Option,
+  option,
   UsageError,
 } from "../arguments/arguments.ts";
 import {
@@ -23,11 +24,10 @@ import { engineOption, hostFor, selectedEngine } from "./engine.ts";
 /** Options of a run on a cluster. */
 export const CLUSTER_OPTIONS: readonly Option[] = [
   EXECUTOR,
-  {
-    name: "detach",
-    description:
-      "With slurm: submit the run itself as a job, and exit; status and logs show how it goes on",
-  },
+  option(
+    "--detach",
+    "With slurm: submit the run itself as a job, and exit; status and logs show how it goes on",
+  ),
 ];
 
 /**
