@@ -1,8 +1,12 @@
 import type { Loader, OnLoadResult, Plugin } from "esbuild";
 import { digest } from "../store/digest.ts";
-import { readIfThere } from "../store/files.ts";
-import { dirname, fromFileUrl, join, relative } from "../store/paths.ts";
-import { fingerprint } from "../store/stats.ts";
+import { dirname, fromFileUrl, relative } from "../store/paths.ts";
+import {
+  type ModuleGraph,
+  moduleGraph,
+  type Tsconfig,
+  withoutColors,
+} from "./module_graph.ts";
 
 /** The code of a stage as one file: its task, `child.ts`, and all that they import. */
 export interface Bundle {
@@ -36,8 +40,7 @@ export async function bundleTasks(
   project: string,
   { maps = false } = {},
 ): Promise<Map<string, Bundle>> {
-  const { tsconfig, flags, files } = projectSettings(project);
-  const graph = await moduleGraph([...tasks, CHILD], project, flags);
+  const graph = await moduleGraph([...tasks, CHILD], project);
   const modules = new Modules(graph, project, dirname(fromFileUrl(tasks[0]!)));
   const esbuild = await import("esbuild");
   const { builtinModules } = await import("node:module");
@@ -60,8 +63,8 @@ export async function bundleTasks(
     legalComments: "none",
     logLevel: "silent",
     absWorkingDir: project,
-    tsconfigRaw: tsconfig,
-    plugins: [modules.plugin(builtinModules, tsconfig, maps)],
+    tsconfigRaw: graph.tsconfig,
+    plugins: [modules.plugin(builtinModules, maps)],
     ...(maps && { sourcemap: "external", sourcesContent: false }),
   }).catch((error) => {
     throw new Error(messageOf(error), { cause: error });
@@ -75,7 +78,10 @@ export async function bundleTasks(
     const entry = `${ENTRY}:${modules.nameOf(task)}`;
     return [task, {
       text: head + text,
-      files: [...files, ...modules.filesBehind(entry, built.metafile.inputs)],
+      files: [
+        ...graph.files,
+        ...modules.filesBehind(entry, built.metafile.inputs),
+      ],
       ...(map !== undefined && {
         map: head === "" ? map : map.replace(/"mappings": "/, "$&;"),
       }),
@@ -187,11 +193,7 @@ class Modules {
     });
   }
 
-  plugin(
-    builtins: readonly string[],
-    tsconfig: Tsconfig,
-    maps: boolean,
-  ): Plugin {
+  plugin(builtins: readonly string[], maps: boolean): Plugin {
     return {
       name: "deno",
       setup: (build) => {
@@ -227,7 +229,7 @@ await perform(task);`,
         );
         build.onLoad(
           { filter: /.*/, namespace: CODE },
-          ({ path, with: { type } }) => this.#load(path, type, tsconfig, maps),
+          ({ path, with: { type } }) => this.#load(path, type, maps),
         );
       },
     };
@@ -247,7 +249,7 @@ await perform(task);`,
         `Cannot resolve the import of "${name}" in "${from.local}"${
           found?.error === undefined
             ? "; import a literal specifier"
-            : `: ${plain(found.error)}`
+            : `: ${withoutColors(found.error)}`
         }`,
       );
     }
@@ -263,13 +265,13 @@ await perform(task);`,
   async #load(
     name: string,
     type: string | undefined,
-    tsconfig: Tsconfig,
     maps: boolean,
   ): Promise<OnLoadResult> {
-    const { local, error } = this.#graph.modules.get(
-      this.#specifiers.get(name)!,
-    )!;
-    if (local === undefined) throw new Error(plain(error ?? `No "${name}"`));
+    const { modules, tsconfig } = this.#graph;
+    const { local, error } = modules.get(this.#specifiers.get(name)!)!;
+    if (local === undefined) {
+      throw new Error(withoutColors(error ?? `No "${name}"`));
+    }
     const contents = Deno.readFileSync(local);
     this.#read.set(name, [local, digest(contents)]);
     if (type === "text") return { contents, loader: "text" };
@@ -312,140 +314,6 @@ export async function withoutComments(
   return code;
 }
 
-type Tsconfig = {
-  readonly compilerOptions: Readonly<Record<string, unknown>>;
-};
-
-/** Compiler options that change what a module does. */
-const EMIT_OPTIONS =
-  /^(jsx.*|experimentalDecorators|useDefineForClassFields|verbatimModuleSyntax)$/;
-
-/** What of a project's files says how its code runs. */
-interface ProjectSettings {
-  readonly tsconfig: Tsconfig;
-  /** Flags by which Deno resolves imports as the project does, without changing its lock file. */
-  readonly flags: readonly string[];
-  readonly files: Bundle["files"];
-}
-
-function projectSettings(project: string): ProjectSettings {
-  const [path, lock] = ["deno.json", "deno.lock"].map((it) =>
-    join(project, it)
-  ) as [string, string];
-  const text = readIfThere(path);
-  if (text === undefined) throw new Error(`"${path}" does not exist`);
-  let config: Record<string, unknown>;
-  try {
-    config = JSON.parse(text);
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-    throw new Error(`"${path}" is not valid JSON: ${error.message}`, {
-      cause: error,
-    });
-  }
-  const { compilerOptions = {}, importMap, nodeModulesDir } = config;
-  const others = [
-    lock,
-    join(project, "package.json"),
-    fromFileUrl(import.meta.url),
-  ];
-  if (typeof importMap === "string") others.push(join(project, importMap));
-  return {
-    tsconfig: {
-      compilerOptions: Object.fromEntries(
-        Object.entries(compilerOptions as object)
-          .filter(([name]) => EMIT_OPTIONS.test(name)),
-      ),
-    },
-    flags: [
-      ...["--config", path],
-      ...(nodeModulesDir === "manual" ? [] : ["--node-modules-dir=auto"]),
-      ...(fingerprint(lock) === undefined
-        ? ["--no-lock"]
-        : ["--lock", lock, "--frozen"]),
-    ],
-    files: [
-      [path, digest(text)],
-      ...others.map((it) => {
-        const text = readIfThere(it);
-        return [it, text === undefined ? "" : digest(text)] as const;
-      }),
-    ],
-  };
-}
-
-/** The part of the output of `deno info --json` that is used. */
-interface Info {
-  readonly modules: readonly Module[];
-  readonly redirects: Readonly<Record<string, string>>;
-  readonly npmPackages?: Readonly<
-    Record<string, { readonly localPath: string }>
-  >;
-}
-
-interface Module {
-  readonly specifier: string;
-  /** File that has its text. */
-  readonly local?: string;
-  readonly npmPackage?: string;
-  readonly error?: string;
-  readonly dependencies?: readonly {
-    readonly specifier: string;
-    readonly code?: { readonly specifier?: string; readonly error?: string };
-  }[];
-}
-
-/** {@linkcode Info} with the modules by specifier. */
-type ModuleGraph = Omit<Info, "modules"> & {
-  readonly modules: ReadonlyMap<string, Module>;
-};
-
-/** The modules that entries import, directly or not. Packages that are missing are installed. */
-async function moduleGraph(
-  entries: readonly string[],
-  project: string,
-  flags: readonly string[],
-): Promise<ModuleGraph> {
-  // One module that imports all entries: one call of Deno.
-  const text = entries.map((it) => `import ${JSON.stringify(it)};`).join("");
-  const entry = `data:application/javascript,${encodeURIComponent(text)}`;
-  const ask = async (): Promise<Info> =>
-    JSON.parse(await deno(project, "info", "--json", ...flags, entry));
-  let info = await ask();
-  const packages = Object.values(info.npmPackages ?? {});
-  if (packages.some((it) => fingerprint(it.localPath) === undefined)) {
-    await deno(
-      project,
-      "install",
-      "--quiet",
-      ...flags,
-      "--entrypoint",
-      ...entries,
-    );
-    info = await ask();
-  }
-  return {
-    ...info,
-    modules: new Map(info.modules.map((it) => [it.specifier, it])),
-  };
-}
-
-async function deno(project: string, ...args: string[]): Promise<string> {
-  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args,
-    cwd: project,
-    env: { NO_COLOR: "1" },
-    stdin: "null",
-  }).output();
-  const decoder = new TextDecoder();
-  if (success) return decoder.decode(stdout);
-  throw new Error(
-    `Cannot read the project's modules: ${
-      plain(decoder.decode(stderr)).replace(/^error: /, "")
-    }`,
-  );
-}
-
 /** The first message of a failed build, with its place. */
 function messageOf(
   error: Error & {
@@ -463,9 +331,4 @@ function messageOf(
     : `${location.file.replace(`${CODE}:`, "")}:${location.line}:${
       location.column + 1
     }: ${text}`;
-}
-
-function plain(text: string): string {
-  // deno-lint-ignore no-control-regex
-  return text.replace(/\x1b\[[0-9;]*m/g, "").trim();
 }
