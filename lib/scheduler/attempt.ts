@@ -4,6 +4,7 @@ import type { InputArtifact } from "../pipeline/task.ts";
 import type { Manifest } from "../store/manifests.ts";
 import { type Fingerprint, same } from "../store/stats.ts";
 import type { Spec } from "./child.ts";
+import { locateTrace } from "./bundle.ts";
 import { type Context, readyRuntimes, stageOf, taskOf } from "./context.ts";
 import type { Event } from "./events.ts";
 import { StageFailure, StageRestart, StaleKeyError } from "./failure.ts";
@@ -171,6 +172,8 @@ async function runProcess(
     folder: folder.path,
     emit,
     lastingPaths: lastingPaths(context, stage, folder),
+    located: (trace) =>
+      locateTrace(trace, code, stage.module, settings.project),
     timeout,
     left,
     grace: settings.grace,

@@ -24,6 +24,9 @@ export const CHILD = new URL("./child.ts", import.meta.url).href;
 const ENTRY = "entry";
 const CODE = "code";
 
+/** End of the last call of {@linkcode bundleTasks}. Calls take turns, since each ends the process of esbuild, which all share. */
+let turn: Promise<unknown> = Promise.resolve();
+
 /**
  * Bundles tasks. Deno resolves the imports (import map, npm by the lock file,
  * JSR and https from its cache), and esbuild makes one file of what they lead
@@ -35,10 +38,20 @@ const CODE = "code";
  * @param maps True if source maps are wanted.
  * @throws {Error} If a module is missing or does not parse.
  */
-export async function bundleTasks(
+export function bundleTasks(
   tasks: readonly string[],
   project: string,
   { maps = false } = {},
+): Promise<Map<string, Bundle>> {
+  const result = turn.then(() => bundle(tasks, project, maps));
+  turn = result.catch(() => {});
+  return result;
+}
+
+async function bundle(
+  tasks: readonly string[],
+  project: string,
+  maps: boolean,
 ): Promise<Map<string, Bundle>> {
   const graph = await moduleGraph([...tasks, CHILD], project);
   const modules = new Modules(graph, project, dirname(fromFileUrl(tasks[0]!)));
@@ -140,6 +153,37 @@ export async function sourceLines(
     const entry = source.findEntry(line, indent);
     return "originalLine" in entry ? entry.originalLine + 1 : line + 1;
   };
+}
+
+/**
+ * A stack trace with the places of the source files for those in a bundle,
+ * which is made again, with a source map. Unchanged if it would be another now.
+ *
+ * @param path Path of the bundle.
+ * @param task URL of the task's module.
+ */
+export async function locateTrace(
+  trace: string,
+  path: string,
+  task: string,
+  project: string,
+): Promise<string> {
+  const place = new RegExp(`file://${path}:(\\d+):(\\d+)`, "g");
+  if (!place.test(trace)) return trace;
+  const made = await bundleTasks([task], project, { maps: true })
+    .catch(() => undefined); // The files have been edited since.
+  const { text, map } = made?.get(task) ?? {};
+  if (text !== Deno.readTextFileSync(path)) return trace;
+  const { SourceMap } = await import("node:module");
+  const source = new SourceMap(JSON.parse(map!));
+  return trace.replaceAll(place, (all, line, column) => {
+    const entry = source.findEntry(Number(line) - 1, Number(column) - 1);
+    if (!("originalLine" in entry)) return all;
+    const { originalSource, originalLine, originalColumn } = entry;
+    return `file:///${originalSource.replace(/^\//, "")}:${originalLine + 1}:${
+      originalColumn + 1
+    }`;
+  });
 }
 
 /** Modules of `deno info`, as a plugin of esbuild. */

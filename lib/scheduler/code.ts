@@ -11,26 +11,13 @@ export interface TaskCode {
 /** Section of the store's memo, by the URL of a task's module. */
 const SECTION = "code";
 
-/** End of the last call of {@linkcode taskCode}. Calls take turns, since each ends the process of esbuild, which all share. */
-let turn: Promise<void> = Promise.resolve();
-
 /**
  * Code of tasks, by the URL of their modules. Nothing is bundled again until one
  * of the files that a bundle was made from changes.
  *
  * @throws {Error} If a module is missing or does not parse.
  */
-export function taskCode(
-  modules: readonly string[],
-  project: string,
-  store: Store,
-): Promise<Map<string, TaskCode>> {
-  const result = turn.then(() => readTasks(modules, project, store));
-  turn = result.then(() => {}, () => {});
-  return result;
-}
-
-async function readTasks(
+export async function taskCode(
   modules: readonly string[],
   project: string,
   store: Store,

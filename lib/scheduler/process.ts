@@ -14,6 +14,8 @@ interface Watch {
   readonly emit: (event: Event) => void;
   /** Replaces paths in its output by paths that exist after the run. */
   readonly lastingPaths?: (text: string) => string;
+  /** Replaces places in the code that it ran by those in source files. */
+  readonly located?: (trace: string) => Promise<string>;
   /** Seconds, without those in a queue, after which the process is stopped. */
   readonly timeout: number | undefined;
   /** Seconds that are left of it, if earlier starts have used some. */
@@ -59,6 +61,7 @@ export async function follow(
   let started = new Date();
   let clock = performance.now();
   let hasStarted = false;
+  let thrown: Extract<ChildEvent, { type: "error" }> | undefined;
   /** True while its last output may still be unread. */
   let hasEnded = false;
   /** Runs from the end of its task to its own. */
@@ -90,12 +93,9 @@ export async function follow(
         done = true;
         return endSoon();
       case "error": {
-        const { message, stack, isBug } = event;
+        const { message, isBug } = event;
         error ??= new StageFailure(message, isBug ? {} : { code: "reported" });
-        const stream = isBug ? "stderr" : "stack";
-        for (const line of stack?.split("\n") ?? []) {
-          emit({ type: "log", stage, line, stream });
-        }
+        thrown = event;
         return;
       }
       case "log":
@@ -161,6 +161,14 @@ export async function follow(
   look();
   hear(stderr.rest(), complain);
   hear(stdout.rest(), print);
+  if (thrown?.stack !== undefined) {
+    const stream = thrown.isBug ? "stderr" : "stack";
+    const stack = await watch.located?.(thrown.stack) ?? thrown.stack;
+    hear(
+      stack.split("\n"),
+      (line) => emit({ type: "log", stage, line, stream }),
+    );
+  }
   timeout.pause();
   ending?.[Symbol.dispose]();
   watch.signal.removeEventListener("abort", onAbort);

@@ -290,3 +290,18 @@ Deno.test("an edit of a package runs only with a new key", async () => {
   });
   assertStringIncludes(after, "globalThis.edited");
 });
+
+Deno.test("run() logs stack traces with the places of the source files", async () => {
+  using project = new TestProject();
+  project.write(
+    "lib/fail.ts",
+    '// A comment\nexport function fail(): never {\n  throw new TypeError("wrong");\n}\n',
+  );
+  project.task("t", "fail();", {
+    head: 'import { fail } from "../lib/fail.ts";',
+  });
+  const { events } = await project.run({ t: { task: "t" } });
+  const lines = events.flatMap((it) => it.type === "log" ? [it.line] : []);
+  const place = pathToFileURL(project.path("lib/fail.ts")).href;
+  assertStringIncludes(lines.join("\n"), `at fail (${place}:3:9)`);
+});
