@@ -10,7 +10,7 @@ import { PEFT_FILES } from "../lib/artifacts/adapter.ts";
 import type { Mapping } from "../lib/pipeline/faults.ts";
 import { readYaml } from "../lib/pipeline/read.ts";
 import { listFiles } from "../lib/store/blobs.ts";
-import { tinyEncoders } from "./engine/reference.ts";
+import { callHere } from "./cli/project.ts";
 import { peftFolder } from "./tasks/peft_folder.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -71,22 +71,20 @@ async function succeeds(args: readonly string[]): Promise<string> {
   return text;
 }
 
-/** Output folder of all planned commands. */
-const planned = Deno.makeTempDirSync();
-addEventListener(
-  "unload",
-  () => Deno.removeSync(planned, { recursive: true }),
-);
+/** Output folder of all commands: the tasks are bundled once. */
+const out = Deno.makeTempDirSync();
+addEventListener("unload", () => Deno.removeSync(out, { recursive: true }));
 
-/** Commands that were planned: READMEs share some. */
+/** Commands that were called in this process: READMEs share some. */
 const done = new Set<string>();
 
-/** Plans a command of a README, once. */
-async function plans(args: readonly string[]): Promise<void> {
+/** Calls a command of a README that runs no stage, once. */
+async function reads(args: readonly string[]): Promise<void> {
   const command = args.join("\0");
   if (done.has(command)) return;
   done.add(command);
-  await succeeds(args);
+  const { code, stderr } = await callHere(...args);
+  assertEquals(code, 0, `${args.join(" ")}: ${stderr}`);
 }
 
 /** Tasks whose commands are run or planned; others take long or need what tests lack. */
@@ -109,7 +107,7 @@ const OWN: readonly (readonly [string, string])[] = [
   ["GLUE", "./fixtures/tiny-glue"],
   ["./roberta-base", "./fixtures/tiny-roberta"],
   ["./mpnet-base", "./fixtures/tiny-mpnet"],
-  ["ADAPTER", await peftFolder(planned, {})],
+  ["ADAPTER", await peftFolder(out, {})],
   ["MODEL", "./fixtures/tiny-roberta"],
   ["my.tsv", "./fixtures/tiny-glue/SST-2/train.tsv"],
 ];
@@ -136,119 +134,87 @@ Deno.test("README has its two commands first", () => {
 });
 
 Deno.test("README's smoke pipeline prints the report, then has nothing to do, and is deterministic", async () => {
-  const out = await Deno.makeTempDir();
-  try {
-    const first = await succeeds(["pipeline", "smoke", "--out", out]);
-    assertMatch(first, /12 stages: 12 ran/);
-    assertMatch(first, /Speed-up [\d.]+x/);
-    const scores = JSON.parse(
-      await Deno.readTextFile(
-        join(out, "smoke/evaluate-dylora@sst2,seed=0/scores.json"),
-      ),
-    ) as { ranks: { rank: number; metrics: { accuracy: number } }[] };
-    assertEquals(scores.ranks.map(({ rank }) => rank), [
-      1,
-      2,
-      3,
-      4,
-      5,
-      6,
-      7,
-      8,
-    ]);
-    for (const { rank, metrics } of scores.ranks) {
-      assert(
-        metrics.accuracy > 0.7,
-        `rank ${rank}: ${metrics.accuracy}, chance is 0.5`,
-      );
-    }
-
-    const second = await succeeds(["pipeline", "smoke", "--out", out]);
-    assertMatch(second, /Nothing to do: 12 stages unchanged/);
-
-    const commands = [...readmes()].flatMap((path) => commandsOf(textOf(path)))
-      .filter(([name]) => AFTER_SMOKE.includes(name!));
-    const names = new Set(commands.map(([name]) => name!));
-    assertEquals([...names].sort(), AFTER_SMOKE);
-    const distinct = new Set(
-      [...commands, ["verify", "smoke", "evaluate-dylora"]].map((args) =>
-        // Unlike own-data, smoke needs no settings, and exports nothing.
-        replaceAll(
-          args.filter((_, i) => ![args[i], args[i - 1]].includes("-S")),
-          [
-            ["own-data", "smoke"],
-            ["take-away", "train-dylora"],
-            ["ADAPTER", join(out, "smoke/train-dylora@sst2,seed=0")],
-            ["MODEL", join(out, "smoke/model")],
-            ["my-adapter", join(out, "my-adapter")],
-          ],
-        ).join("\0")
-      ),
+  const first = await succeeds(["pipeline", "smoke", "--out", out]);
+  assertMatch(first, /12 stages: 12 ran/);
+  assertMatch(first, /Speed-up [\d.]+x/);
+  const scores = JSON.parse(
+    await Deno.readTextFile(
+      join(out, "smoke/evaluate-dylora@sst2,seed=0/scores.json"),
+    ),
+  ) as { ranks: { rank: number; metrics: { accuracy: number } }[] };
+  assertEquals(scores.ranks.map(({ rank }) => rank), [
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+  ]);
+  for (const { rank, metrics } of scores.ranks) {
+    assert(
+      metrics.accuracy > 0.7,
+      `rank ${rank}: ${metrics.accuracy}, chance is 0.5`,
     );
-    const lora = join(out, "my-lora");
-    await Deno.mkdir(lora);
-    for (const file of PEFT_FILES) {
-      const trained = join(out, "smoke/train-lora@sst2,seed=0,rank=8", file);
-      await Deno.copyFile(trained, join(lora, file));
-    }
-    const resize = [
-      ...["pipeline", "resize", "--profile", "trial", "--out", out],
-      ...["-S", `adapter=${lora}`, "-S", "model=./fixtures/tiny-roberta"],
-    ];
-    // All have ended before the folder is removed, even if one fails.
-    const ends = await Promise.allSettled([
-      ...[...distinct].map((command) => command.split("\0")).map((words) =>
-        succeeds([
-          ...words,
-          ...words.includes("--adapter") ? [] : ["--out", out],
-        ])
-      ),
-      succeeds(resize),
-    ]);
-    for (const end of ends) if (end.status === "rejected") throw end.reason;
-    const { comparisons: [comparison] } = JSON.parse(
-      await Deno.readTextFile(join(out, "resize/report/report.json")),
-    ) as { comparisons: { methods: { method: string; ranks: unknown[] }[] }[] };
-    assertEquals(
-      comparison!.methods.map(({ method, ranks }) => [method, ranks.length]),
-      [["dylora", 8], ["imported-lora-svd", 8], ["imported-lora", 1]],
-    );
-    const exported = join(out, "my-adapter/adapter_config.json");
-    assertEquals(JSON.parse(await Deno.readTextFile(exported)).r, 4);
-    // The page has what made it.
-    const page = await Deno.readTextFile(join(out, "smoke/report.html"));
-    assertMatch(page, /id="run">\{"pipeline":"smoke"/);
-  } finally {
-    await Deno.remove(out, { recursive: true });
   }
-});
 
-Deno.test("the smoke pipeline trains every tiny encoder", async () => {
-  const out = await Deno.makeTempDir();
-  const read = async (path: string) =>
-    JSON.parse(await Deno.readTextFile(join(out, "smoke", path)));
-  try {
-    // The tiny RoBERTa is the pipeline's own.
-    for (const name of tinyEncoders.filter((name) => name !== "roberta")) {
-      const model = `model=./fixtures/tiny-${name}`;
-      const short = "train.epochs=2";
-      const end = "train-dylora";
-      await succeeds(
-        ["pipeline", "smoke", end, "-S", model, "-S", short, "--out", out],
-      );
-      const { losses } = await read("train-dylora@sst2,seed=0/training.json");
-      const quarter = Math.floor(losses.length / 4);
-      const mean = (of: { loss: number }[]) =>
-        of.reduce((sum, { loss }) => sum + loss / of.length, 0);
-      const [first, last] = [
-        mean(losses.slice(0, quarter)),
-        mean(losses.slice(-quarter)),
-      ];
-      assert(last < first, `${name}: loss from ${first} to ${last}`);
-    }
-  } finally {
-    await Deno.remove(out, { recursive: true });
+  const second = await succeeds(["pipeline", "smoke", "--out", out]);
+  assertMatch(second, /Nothing to do: 12 stages unchanged/);
+
+  const commands = [...readmes()].flatMap((path) => commandsOf(textOf(path)))
+    .filter(([name]) => AFTER_SMOKE.includes(name!));
+  const names = new Set(commands.map(([name]) => name!));
+  assertEquals([...names].sort(), AFTER_SMOKE);
+  const distinct = new Set(
+    [...commands, ["verify", "smoke", "evaluate-dylora"]].map((args) =>
+      // Unlike own-data, smoke needs no settings, and exports nothing.
+      replaceAll(
+        args.filter((_, i) => ![args[i], args[i - 1]].includes("-S")),
+        [
+          ["own-data", "smoke"],
+          ["take-away", "train-dylora"],
+          ["ADAPTER", join(out, "smoke/train-dylora@sst2,seed=0")],
+          ["MODEL", join(out, "smoke/model")],
+          ["my-adapter", join(out, "my-adapter")],
+        ],
+      ).join("\0")
+    ),
+  );
+  const lora = join(out, "my-lora");
+  await Deno.mkdir(lora);
+  for (const file of PEFT_FILES) {
+    const trained = join(out, "smoke/train-lora@sst2,seed=0,rank=8", file);
+    await Deno.copyFile(trained, join(lora, file));
   }
+  const resize = [
+    ...["pipeline", "resize", "--profile", "trial", "--out", out],
+    ...["-S", `adapter=${lora}`, "-S", "model=./fixtures/tiny-roberta"],
+  ];
+  const lines = [...distinct].map((command) => command.split("\0"))
+    .map((words) =>
+      words.includes("--adapter") ? words : [...words, "--out", out]
+    );
+  const isRead = ([name]: string[]) => ["logs", "runs"].includes(name!);
+  for (const line of lines.filter(isRead)) await reads(line);
+  // All have ended before the folder is removed, even if one fails.
+  const ends = await Promise.allSettled([
+    ...lines.filter((line) => !isRead(line)).map(succeeds),
+    succeeds(resize),
+  ]);
+  for (const end of ends) if (end.status === "rejected") throw end.reason;
+  const { comparisons: [comparison] } = JSON.parse(
+    await Deno.readTextFile(join(out, "resize/report/report.json")),
+  ) as { comparisons: { methods: { method: string; ranks: unknown[] }[] }[] };
+  assertEquals(
+    comparison!.methods.map(({ method, ranks }) => [method, ranks.length]),
+    [["dylora", 8], ["imported-lora-svd", 8], ["imported-lora", 1]],
+  );
+  const exported = join(out, "my-adapter/adapter_config.json");
+  assertEquals(JSON.parse(await Deno.readTextFile(exported)).r, 4);
+  // The page has what made it.
+  const page = await Deno.readTextFile(join(out, "smoke/report.html"));
+  assertMatch(page, /id="run">\{"pipeline":"smoke"/);
 });
 
 /** Adds a part of a pipeline file: whole stages and profiles, and single parameters. */
@@ -330,17 +296,13 @@ for (const path of readmes()) {
         return [
           name!,
           ...args,
-          ...(["completion", "schema"].includes(name!)
-            ? []
-            : ["--out", planned]),
+          ...(["completion", "schema"].includes(name!) ? [] : ["--out", out]),
           ...(name === "pipeline" && !args.includes("--dry-run")
             ? ["--dry-run"]
             : []),
         ];
       });
-    for (let i = 0; i < commands.length; i += 2) {
-      await Promise.all(commands.slice(i, i + 2).map(plans));
-    }
+    for (const command of commands) await reads(command);
   });
 
   // A block without a name adds to the last one that has one.
@@ -362,18 +324,19 @@ for (const path of readmes()) {
           isWhole ? block : JSON.stringify(pipeline),
         );
         const profiles = Object.keys(pipeline.profiles as Mapping ?? {});
-        await Promise.all([undefined, ...profiles].map(async (profile) => {
-          const stdout = await succeeds([
+        for (const profile of [undefined, ...profiles]) {
+          const { code, stdout, stderr } = await callHere(
             "plan",
             file,
             ...(profile === undefined ? [] : ["--profile", profile]),
             "--out",
-            planned,
-          ]);
+            out,
+          );
+          assertEquals(code, 0, stderr);
           for (const stage of Object.keys(pipeline.stages as Mapping)) {
             assertStringIncludes(stdout, stage);
           }
-        }));
+        }
       }
     } finally {
       await Deno.remove(temporary, { recursive: true });
@@ -382,7 +345,7 @@ for (const path of readmes()) {
 }
 
 Deno.test("lib/cli/README.md has every flag of the pipeline command, and no other", async () => {
-  const stdout = await succeeds(["pipeline", "--help"]);
+  const { stdout } = await callHere("pipeline", "--help");
   const flagsOf = (text: string) =>
     [...new Set(text.match(/--[a-z][a-z-]+/g))].sort();
   const readme = textOf("lib/cli/README.md");

@@ -32,7 +32,7 @@ const COMMANDS: Commands = {
     (await import("./commands/completion.ts")).completionCommand,
 };
 
-/** Runs a command; resolves to the exit code. */
+/** Runs a command; resolves to the exit code, and rejects with what {@linkcode report} prints. */
 async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
   if (name === undefined || name === "--help" || name === "-h") {
@@ -101,10 +101,13 @@ function faultsOf(error: unknown): { readonly faults?: readonly unknown[] } {
   };
 }
 
-let code: number;
-try {
-  code = await main(Deno.args);
-} catch (error) {
-  code = await report(error, Deno.args);
+/** Runs the command line; resolves to the exit code. */
+export async function run(args: readonly string[]): Promise<number> {
+  try {
+    return await main(args);
+  } catch (error) {
+    return await report(error, args);
+  }
 }
-Deno.exit(code);
+
+if (import.meta.main) Deno.exit(await run(Deno.args));

@@ -4,7 +4,7 @@ import { exportCommand } from "../../lib/cli/commands/export.ts";
 import { logsCommand } from "../../lib/cli/commands/logs.ts";
 import { predictCommand } from "../../lib/cli/commands/predict.ts";
 import { pushCommand } from "../../lib/cli/commands/push.ts";
-import { callMain, CliProject } from "./project.ts";
+import { callHere, CliProject } from "./project.ts";
 
 const PIPELINE = `name: test
 params: { word: one }
@@ -17,6 +17,10 @@ stages:
     inputs: { from: start }
   end: { task: make, with: { text: end }, inputs: { from: middle[*] } }
 `;
+
+/** Output folder of the project's own pipelines, whose tasks are bundled once. */
+const own = Deno.makeTempDirSync();
+addEventListener("unload", () => Deno.removeSync(own, { recursive: true }));
 
 /** Invalid command lines and their error messages. */
 const wrong: readonly (readonly [readonly string[], RegExp])[] = [
@@ -113,7 +117,7 @@ const wrong: readonly (readonly [readonly string[], RegExp])[] = [
 
 for (const [args, message] of wrong) {
   Deno.test(`"${args.join(" ")}" is refused with exit code 2`, async () => {
-    const { code, stdout, stderr } = await callMain(...args);
+    const { code, stdout, stderr } = await callHere(...args);
     assertEquals(code, 2, stderr);
     assertMatch(stderr, message);
     if (args.includes("--json")) assertEquals(JSON.parse(stdout).type, "error");
@@ -129,7 +133,7 @@ Deno.test("a fault of the file is not put down to a setting with the same word",
 });
 
 Deno.test("every command has a summary, help and examples", async () => {
-  const all = await callMain("--help");
+  const all = await callHere("--help");
   assertEquals(all.code, 0);
   const commands = [...all.stdout.matchAll(/^ {2}(\w+) {2,}/gm)]
     .map((it) => it[1]!);
@@ -137,7 +141,7 @@ Deno.test("every command has a summary, help and examples", async () => {
     await Deno.readTextFile(new URL("../../deno.json", import.meta.url)),
   );
   for (const command of commands) {
-    const { code, stdout } = await callMain(command, "--help");
+    const { code, stdout } = await callHere(command, "--help");
     assertEquals(code, 0);
     assertMatch(stdout, new RegExp(`^Usage: deno task ${command}\\b`));
     assertMatch(stdout, /\nExamples:\n {2}deno task /);
@@ -156,7 +160,7 @@ Deno.test("every command has a summary, help and examples", async () => {
 });
 
 Deno.test("pipeline --help lists exactly its exit codes", async () => {
-  const { stdout } = await callMain("pipeline", "--help");
+  const { stdout } = await callHere("pipeline", "--help");
   const [, listed] = /Exit codes: ([^.]*)\./.exec(
     stdout.replaceAll(/\s+/g, " "),
   )!;
@@ -173,7 +177,7 @@ Deno.test("pipeline --help lists exactly its exit codes", async () => {
 });
 
 Deno.test("plan --help has a line for each state of a stage", async () => {
-  const { stdout } = await callMain("plan", "--help");
+  const { stdout } = await callHere("plan", "--help");
   assertEquals(
     [...stdout.matchAll(/^(\w+) {2,}\w/gm)].map(([, state]) => state),
     ["run", "restore", "unchanged", "unknown", "skip"],
@@ -181,68 +185,51 @@ Deno.test("plan --help has a line for each state of a stage", async () => {
 });
 
 Deno.test("the examples in help texts name existing pipelines, profiles, parameters and stages", async () => {
-  const out = await Deno.makeTempDir();
   let checked = 0;
-  try {
-    for (
-      const command of [
-        "pipeline",
-        "plan",
-        "explain",
-        "graph",
-        "logs",
-        "verify",
-      ]
-    ) {
-      const { stdout } = await callMain(command, "--help");
-      for (const [, line] of stdout.matchAll(/^ {2}deno task \w+ (.+)$/gm)) {
-        const [pipeline, ...words] = line!.replaceAll('"', "").split(" ");
-        if (pipeline!.includes("/")) continue;
-        const given = words.flatMap((word, i) =>
-          ["-S", "--profile"].includes(word) ? [word, words[i + 1]!] : []
-        );
-        const stages = words[0]?.startsWith("-") ? [] : words.slice(0, 1);
-        const { code, stderr } = await callMain(
-          ...["plan", pipeline!, ...stages, ...given],
-          ...["-S", "model=./fixtures/tiny-roberta"],
-          ...["-S", "data=./fixtures/tiny-glue", "--out", out],
-        );
-        assertEquals(code, 0, `${command} ${line}: ${stderr}`);
-        checked++;
-      }
+  for (
+    const command of ["pipeline", "plan", "explain", "graph", "logs", "verify"]
+  ) {
+    const { stdout } = await callHere(command, "--help");
+    for (const [, line] of stdout.matchAll(/^ {2}deno task \w+ (.+)$/gm)) {
+      const [pipeline, ...words] = line!.replaceAll('"', "").split(" ");
+      if (pipeline!.includes("/")) continue;
+      const given = words.flatMap((word, i) =>
+        ["-S", "--profile"].includes(word) ? [word, words[i + 1]!] : []
+      );
+      const stages = words[0]?.startsWith("-") ? [] : words.slice(0, 1);
+      const { code, stderr } = await callHere(
+        ...["plan", pipeline!, ...stages, ...given],
+        ...["-S", "model=./fixtures/tiny-roberta"],
+        ...["-S", "data=./fixtures/tiny-glue", "--out", own],
+      );
+      assertEquals(code, 0, `${command} ${line}: ${stderr}`);
+      checked++;
     }
-    assert(checked > 8, `${checked} examples`);
-  } finally {
-    await Deno.remove(out, { recursive: true });
   }
+  assert(checked > 8, `${checked} examples`);
 });
 
 Deno.test("the examples of commands that read a stage name a single one", async () => {
-  const out = await Deno.makeTempDir();
   let checked = 0;
-  try {
-    for (
-      const { name, examples } of [
-        exportCommand,
-        logsCommand,
-        predictCommand,
-        pushCommand,
-      ]
-    ) {
-      for (const [line] of examples) {
-        if (line.startsWith("-")) continue;
-        const [words] = line.replaceAll('"', "").split(" <");
-        const { stderr } = await callMain(
-          ...[name, ...words!.split(" "), "--out", out],
-        );
-        assertMatch(stderr, /^Stage ".*" has no result yet: /, line);
-        checked++;
-      }
+  for (
+    const { name, examples } of [
+      exportCommand,
+      logsCommand,
+      predictCommand,
+      pushCommand,
+    ]
+  ) {
+    for (const [line] of examples) {
+      if (line.startsWith("-")) continue;
+      const [words] = line.replaceAll('"', "").split(" <");
+      const { stderr } = await callHere(
+        ...[name, ...words!.split(" "), "--out", own],
+      );
+      assertMatch(stderr, /^Stage ".*" has no result yet: /, line);
+      checked++;
     }
-    assert(checked > 7, `${checked} examples`);
-  } finally {
-    await Deno.remove(out, { recursive: true });
   }
+  assert(checked > 7, `${checked} examples`);
 });
 
 Deno.test("every command prints JSON lines with --json", async () => {
@@ -264,13 +251,13 @@ Deno.test("every command prints JSON lines with --json", async () => {
     assertEquals(called.lines.length > 0, true, command);
   }
   const out = ["--out", project.path("out")];
-  const runs = await callMain("runs", "test", "start", ...out, "--json");
+  const runs = await callHere("runs", "test", "start", ...out, "--json");
   assertEquals(runs.json().map(({ stage }) => stage), ["start"]);
-  const listed = await callMain("pipeline", "--json");
+  const listed = await callHere("pipeline", "--json");
   assert(listed.json().some(({ name }) => name === "smoke"));
   for (const action of ["ls", "du", "verify", "gc", "pin", "unpin"]) {
     const named = /pin/.test(action) ? ["test/end"] : [];
-    const called = await callMain("cache", action, ...named, ...out, "--json");
+    const called = await callHere("cache", action, ...named, ...out, "--json");
     assertEquals(called.code, 0, called.stderr);
     assertEquals(called.json().length > 0, true, action);
   }

@@ -2,6 +2,8 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { join } from "node:path";
 import { PROGRAM } from "../../lib/cli/arguments/options.ts";
+import { run } from "../../lib/cli/main.ts";
+import { withEnvironment } from "../tasks/with_environment.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -134,6 +136,33 @@ export function callMain(...args: string[]): Promise<Called> {
   return callMainWith({}, ...args);
 }
 
+/**
+ * Calls the command line in this process, which takes a tenth of the time: for
+ * commands that run no stage and read no standard input, one after the other.
+ */
+export async function callHere(...args: string[]): Promise<Called> {
+  const decoder = new TextDecoder();
+  const { log, error } = console;
+  const { writeSync } = Deno.stdout;
+  const folder = Deno.cwd();
+  let [stdout, stderr] = ["", ""];
+  console.log = (line: string) => void (stdout += `${line}\n`);
+  console.error = (line: string) => void (stderr += `${line}\n`);
+  Deno.stdout.writeSync = (bytes) => {
+    stdout += decoder.decode(bytes, { stream: true });
+    return bytes.length;
+  };
+  Deno.chdir(ROOT);
+  try {
+    const code = await withEnvironment({ NO_COLOR: "1" }, () => run(args));
+    return called(code, stdout, stderr);
+  } finally {
+    Deno.chdir(folder);
+    Object.assign(console, { log, error });
+    Deno.stdout.writeSync = writeSync;
+  }
+}
+
 /** Starts the command line. */
 export function spawnMain(...args: string[]): Deno.ChildProcess {
   return commandOf(args).spawn();
@@ -160,12 +189,15 @@ export async function callMainWith(
   }
   const { code, stdout, stderr } = await process.output();
   const decoder = new TextDecoder();
-  const text = decoder.decode(stdout);
-  const lines = text.split("\n").slice(0, -1);
+  return called(code, decoder.decode(stdout), errorsOf(decoder.decode(stderr)));
+}
+
+function called(code: number, stdout: string, stderr: string): Called {
+  const lines = stdout.split("\n").slice(0, -1);
   return {
     code,
-    stdout: text,
-    stderr: errorsOf(decoder.decode(stderr)),
+    stdout,
+    stderr,
     lines,
     json: () => lines.map((line) => JSON.parse(line)),
   };
