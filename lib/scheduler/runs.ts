@@ -1,17 +1,13 @@
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import {
   entriesOf,
   readSealed,
   removeFolder,
+  removeIfThere,
   seal,
   temporarySuffix,
 } from "../store/files.ts";
-import {
-  isLocked,
-  type Lock,
-  lockHolder,
-  tryLockFile,
-} from "../store/locks.ts";
+import { isLocked, lockHolder, tryLockFile } from "../store/locks.ts";
 import { fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
 import type { Executor } from "./executors/executor.ts";
@@ -47,41 +43,49 @@ export function makeRunFolder(
   stage: string,
   key: string,
 ): AttemptFolder {
-  const runs = store.makeFolder("runs");
   const name = `${temporarySuffix()}-${stage.replaceAll(/[^\w.-]+/g, "-")}`;
-  const path = join(runs, name);
-  // Renamed when it is locked and complete, so that no other process sweeps it.
-  const unready = join(runs, `.${name}`);
-  Deno.mkdirSync(unready);
-  let lock: Lock | undefined;
+  const path = join(store.makeFolder("runs"), name);
+  store.makeFolder("locks");
+  // Before there is a folder that another process could sweep.
+  const lock = tryLockFile(lockOf(path))!;
+  const dispose = () => {
+    try {
+      removeRun(path);
+    } catch (error) {
+      // The stage made a file immutable, for instance; `sweepRuns()` tries again, and reports it.
+      if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
+    } finally {
+      lock[Symbol.dispose]();
+    }
+  };
   try {
-    lock = tryLockFile(join(unready, "lock"))!;
+    Deno.mkdirSync(path);
     const started = new Date().toISOString();
     Deno.writeTextFileSync(
-      join(unready, "run.json"),
+      join(path, "run.json"),
       seal({ pipeline, stage, key, started, host: Deno.hostname() }),
     );
-    Deno.renameSync(unready, path);
   } catch (error) {
-    lock?.[Symbol.dispose]();
-    removeFolder(unready);
+    dispose();
     throw error;
   }
   return {
     path,
     log: join(path, "log.jsonl"),
     start: (number) => makeStart(join(path, String(number))),
-    [Symbol.dispose]: () => {
-      try {
-        removeFolder(path);
-      } catch (error) {
-        // The stage made a file immutable, for instance; `sweepRuns()` tries again, and reports it.
-        if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
-      } finally {
-        lock[Symbol.dispose]();
-      }
-    },
+    [Symbol.dispose]: dispose,
   };
+}
+
+/** Lock of a run folder, held by its scheduler. It is outside, so it can be held until the folder is gone. */
+function lockOf(folder: string): string {
+  const cache = dirname(dirname(folder));
+  return join(cache, "locks", `run-${basename(folder)}`);
+}
+
+function removeRun(folder: string): void {
+  removeFolder(folder);
+  removeIfThere(lockOf(folder));
 }
 
 /** Creates the folder of a start, which only its owner can read. */
@@ -107,7 +111,7 @@ export function makeStart(path: string): RunFolder {
 }
 
 /** Matches the names of run folders; others are not the scheduler's. */
-const RUN_NAME = /^\.?\d+-[0-9a-f]{8}-\d+-/;
+const RUN_NAME = /^\d+-[0-9a-f]{8}-\d+-/;
 
 /** Milliseconds after which a folder counts as forgotten in which nothing was created, removed or logged: 14 days. */
 const FORGOTTEN = 14 * 24 * 60 * 60 * 1000;
@@ -120,27 +124,19 @@ export async function sweepRuns(
   store: Store,
   executor: Executor,
 ): Promise<void> {
-  const runs = store.makeFolder("runs");
-  for (const { name } of entriesOf(runs)) {
+  store.makeFolder("locks");
+  for (const { name } of entriesOf(store.path("runs"))) {
     if (!RUN_NAME.test(name)) continue;
-    const path = join(runs, name);
-    const run = readSealed(join(path, "run.json"));
-    // Another process may be creating it, or its scheduler may live on another host, where its lock may not be seen.
-    const isOwn = run === undefined
-      ? !name.startsWith(".")
-      : run.host === Deno.hostname();
-    if (!isOwn && !isForgotten(path)) continue;
-    try {
-      using lock = tryLockFile(join(path, "lock"), { create: false });
-      if (lock === undefined) continue;
-      for (const { name, isDirectory } of entriesOf(path)) {
-        if (isDirectory) await executor.reap(join(path, name));
-      }
-    } catch (error) {
-      // Without a lock file, its removal has failed before.
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    const path = store.path("runs", name);
+    const host = readSealed(join(path, "run.json"))?.host ?? Deno.hostname();
+    // The locks of another host may not be seen here.
+    if (host !== Deno.hostname() && !isForgotten(path)) continue;
+    using lock = tryLockFile(lockOf(path));
+    if (lock === undefined) continue;
+    for (const { name, isDirectory } of entriesOf(path)) {
+      if (isDirectory) await executor.reap(join(path, name));
     }
-    removeFolder(path);
+    removeRun(path);
   }
 }
 
@@ -168,22 +164,20 @@ export function liveRuns(store: Store): LiveRun[] {
   return entriesOf(store.path("runs")).flatMap(({ name }) => {
     const folder = store.path("runs", name);
     const run = readSealed(join(folder, "run.json"));
-    // Its scheduler locks it before it writes this file, and must find the lock free.
-    if (run === undefined) return [];
     const log = join(folder, "log.jsonl");
-    if (!isWritten(log)) return [];
+    if (run === undefined || !isWritten(log)) return [];
     return [{
       pipeline: String(run.pipeline),
       stage: String(run.stage),
       key: String(run.key),
       started: String(run.started),
-      holder: lockHolder(join(folder, "lock")),
+      holder: lockHolder(lockOf(folder)),
       log,
     }];
   });
 }
 
-/** True while the run that writes this log is in progress: its scheduler holds the lock in the same folder. */
+/** True while the run that writes this log is in progress. */
 export function isWritten(log: string): boolean {
-  return isLocked(join(dirname(log), "lock"));
+  return isLocked(lockOf(dirname(log)));
 }

@@ -202,9 +202,7 @@ Deno.test("sweepRuns() removes what killed schedulers of this host left, but of 
     const { touched, logged } = { touched: true, logged: true, ...more };
     const path = join(runs, name);
     Deno.mkdirSync(path);
-    for (const file of ["lock", "log.jsonl"]) {
-      Deno.writeTextFileSync(join(path, file), "");
-    }
+    Deno.writeTextFileSync(join(path, "log.jsonl"), "");
     if (host !== undefined) {
       Deno.writeTextFileSync(join(path, "run.json"), seal({ host }));
     }
@@ -215,13 +213,11 @@ Deno.test("sweepRuns() removes what killed schedulers of this host left, but of 
   leave("1-00000002-0-other", "other");
   leave("1-00000003-0-long", "other", { touched: false });
   leave("1-00000004-0-old", "other", { touched: false, logged: false });
-  leave(".1-00000005-0-new", undefined);
-  leave(".1-00000006-0-new", undefined, { touched: false, logged: false });
+  leave("1-00000005-0-new", undefined);
   await sweepRuns(store, local);
   assertEquals(
     [...Deno.readDirSync(runs)].map(({ name }) => name).sort(),
     [
-      ".1-00000005-0-new",
       "1-00000002-0-other",
       "1-00000003-0-long",
       basename(folder.path),
@@ -232,8 +228,9 @@ Deno.test("sweepRuns() removes what killed schedulers of this host left, but of 
 Deno.test("liveRuns() does not touch the lock of a run folder that another process is creating", () => {
   using project = new TestProject();
   const store = new Store(project.path("out/cache"));
-  const creating = join(store.makeFolder("runs"), ".1-00000001-0-new");
+  const name = "1-00000001-0-new";
+  Deno.mkdirSync(join(store.makeFolder("runs"), name));
   // Whoever tries to lock this fails.
-  Deno.mkdirSync(join(creating, "lock"), { recursive: true });
+  Deno.mkdirSync(join(store.makeFolder("locks"), `run-${name}`));
   assertEquals(liveRuns(store), []);
 });
