@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import { webgpuAdapter } from "../lib/engine/install/probe.ts";
+import { webgpuAdapter } from "../../lib/engine/install/probe.ts";
 
 /** Tests of what every engine computes; they ignore what an engine does not have or has no time for (`engine.ts`). */
 const names = [
@@ -38,5 +38,5 @@ for (
 }
 
 function pathOf(name: string): string {
-  return fileURLToPath(new URL(`./engine/${name}_test.ts`, import.meta.url));
+  return fileURLToPath(new URL(`../engine/${name}_test.ts`, import.meta.url));
 }
