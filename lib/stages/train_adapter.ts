@@ -1,3 +1,4 @@
+import { elementCount } from "../engine/safetensors/reader.ts";
 import { z } from "zod";
 import {
   type Adapter,
@@ -14,11 +15,7 @@ import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
 import { PEFT_PREFIX } from "../engine/adapters/peft.ts";
 import type { AdapterScale, RankScaling } from "../engine/adapters/scale.ts";
 import type { ClassifierShape } from "../engine/models/outline.ts";
-import {
-  parameterLayout,
-  sizeOf,
-  toTensors,
-} from "../engine/models/parameters.ts";
+import { parameterLayout, toTensors } from "../engine/models/parameters.ts";
 import { Method, methodName } from "../engine/schedules/registry.ts";
 import type { Schedule } from "../engine/schedules/schedule.ts";
 import type { Stage } from "../pipeline/task.ts";
@@ -172,7 +169,7 @@ export function startFrom(
   const values = initial.slice();
   for (const { name, factor, offset, shape } of theirs.entries.values()) {
     if (factor === undefined && head === "new") continue;
-    const size = sizeOf(shape);
+    const size = elementCount(shape);
     values.set(
       start.subarray(offset, offset + size),
       layout.entries.get(name)!.offset,

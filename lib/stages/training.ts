@@ -13,7 +13,6 @@ import {
   TRAINING_SECONDS,
 } from "../artifacts/training.ts";
 import type { Classifier } from "../engine/models/classifier.ts";
-import { outline } from "../engine/models/outline.ts";
 import type { Precision } from "../engine/tensorflow/precision.ts";
 import type { Examples } from "../engine/training/batch.ts";
 import {
@@ -30,11 +29,7 @@ import {
   type RankEvaluator,
   rankEvaluator,
 } from "../engine/training/evaluation.ts";
-import {
-  measureProductPeak,
-  Stopwatch,
-  type TrainingReport,
-} from "../engine/training/progress.ts";
+import { Stopwatch, type TrainingReport } from "../engine/training/progress.ts";
 import {
   train,
   type TrainingHooks,
@@ -152,9 +147,6 @@ export class StageTraining {
     );
     const checkpoint = join(stage.checkpoint, "training.safetensors");
     const resume = this.#resume(checkpoint, classifier.layout.size);
-    const { model } = classifier;
-    const modules = outline(model).products.flat();
-    const peak = await measureProductPeak(model, modules);
     const result = await train(classifier, initial, this.examples, options, {
       evaluate: selection && ((values) => selection.evaluate(values)),
       resume,
@@ -164,7 +156,7 @@ export class StageTraining {
         saveCheckpoint(checkpoint, state);
         stage.saved(`step ${state.progress.step}`);
       },
-      ...progressReporter(stage, peak),
+      ...progressReporter(stage),
     });
     stage.metric(STEP_SECONDS, result.msPerStep / 1000);
     stage.metric(TRAINING_SECONDS, result.seconds);
@@ -276,33 +268,26 @@ class EpochSelection implements Disposable {
 /**
  * Reports the steps of a training: each as progress; to the log, and the loss
  * as a metric, every few steps.
- *
- * @param peak Floating-point operations per second of the fastest matrix product
  */
 export function progressReporter(
   stage: Pick<Stage<unknown>, "log" | "metric" | "progress">,
-  peak: number,
 ): Required<Pick<TrainingHooks, "report" | "progress">> {
-  stage.log(`Peak speed of matrix products: ${(peak / 1e9).toFixed(0)} GFLOPS`);
-  let fastest = peak;
   let line: string | undefined;
   return {
     progress: (step, steps, note = line) =>
       stage.progress(step, steps, "steps", note),
     report(report) {
       const { step, steps, loss } = report;
-      // Other work on the machine may have slowed the measurement of the peak.
-      fastest = Math.max(fastest, report.flopsPerSecond);
       // Shown with the next step.
-      line = lineOf(report, fastest);
+      line = lineOf(report);
       stage.log(`step ${step}/${steps}  ${line}`);
       stage.metric("loss", loss, step);
     },
   };
 }
 
-/** `loss 0.5310  lr 8.21e-4  rank 3  126 ms/step  5120 tokens/s  71 % of peak` */
-function lineOf(report: TrainingReport, peak: number): string {
+/** `loss 0.5310  lr 8.21e-4  rank 3  126 ms/step  5120 tokens/s  310 GFLOPS` */
+function lineOf(report: TrainingReport): string {
   const { loss, learningRate, ranks } = report;
   const { msPerStep, tokensPerSecond, flopsPerSecond } = report;
   const [lowest, highest] = [Math.min(...ranks), Math.max(...ranks)];
@@ -314,6 +299,6 @@ function lineOf(report: TrainingReport, peak: number): string {
     ]),
     `${msPerStep.toFixed(0)} ms/step`,
     `${tokensPerSecond.toFixed(0)} tokens/s`,
-    `${(flopsPerSecond / peak * 100).toFixed(0)} % of peak`,
+    `${(flopsPerSecond / 1e9).toFixed(0)} GFLOPS`,
   ].join("  ");
 }

@@ -1,9 +1,11 @@
 import { join } from "node:path";
 import { MODEL_EXTRA_FILES } from "../../lib/artifacts/model.ts";
 import { headTensors } from "../../lib/engine/models/outline.ts";
-import { sizeOf } from "../../lib/engine/models/parameters.ts";
 import { parseModel } from "../../lib/engine/models/registry.ts";
-import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
+import {
+  elementCount,
+  SafetensorsFile,
+} from "../../lib/engine/safetensors/reader.ts";
 import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
 
 /** Writes a model folder again, below a folder, with a classification head of zeros; gives its path. */
@@ -32,7 +34,7 @@ export function classifierFolder(
       ]),
       ...headTensors(architecture, hidden, outputs).map(({ name, shape }) => [
         name,
-        { shape, values: new Float32Array(sizeOf(shape)) },
+        { shape, values: new Float32Array(elementCount(shape)) },
       ]),
     ]),
     { format: "pt" },

@@ -1,14 +1,13 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { DropoutKeys } from "../ops/dropout.ts";
 import { seededRandom } from "../random.ts";
-import type { SafetensorsFile } from "../safetensors/reader.ts";
+import { elementCount, type SafetensorsFile } from "../safetensors/reader.ts";
 import { forward, type Model, type ParameterLayout } from "./model.ts";
 import type { ClassifierShape } from "./outline.ts";
 import {
   hasTensor,
   initialParameters,
   parameterLayout,
-  sizeOf,
   tensorReader,
   type Trained,
 } from "./parameters.ts";
@@ -99,7 +98,7 @@ export function splitParameters(
   { entries }: ParameterLayout,
 ): Record<string, tf.Tensor> {
   const all = [...entries.values()];
-  const parts = tf.split(flat, all.map(({ shape }) => sizeOf(shape)));
+  const parts = tf.split(flat, all.map(({ shape }) => elementCount(shape)));
   return Object.fromEntries(
     all.map(({ name, shape }, i) => [name, tf.reshape(parts[i]!, [...shape])]),
   );

@@ -1,5 +1,9 @@
 import { normal, type Random } from "../random.ts";
-import { FLOAT_TYPES, type SafetensorsFile } from "../safetensors/reader.ts";
+import {
+  elementCount,
+  FLOAT_TYPES,
+  type SafetensorsFile,
+} from "../safetensors/reader.ts";
 import type { TensorValues } from "../safetensors/writer.ts";
 import type {
   AdaptedModule,
@@ -42,7 +46,7 @@ export function parameterLayout(
   let offset = 0;
   const add = (entry: Omit<Parameter, "offset">) => {
     entries.set(entry.name, { ...entry, offset });
-    offset += sizeOf(entry.shape);
+    offset += elementCount(entry.shape);
   };
   modules.forEach(({ name, inputs, outputs }, module) => {
     add({
@@ -124,7 +128,7 @@ export function initialParameters(
   const flat = new Float32Array(size);
   for (const entry of entries.values()) {
     const { shape, offset, otherwise, deviation = 0.02 } = entry;
-    const values = flat.subarray(offset, offset + sizeOf(shape));
+    const values = flat.subarray(offset, offset + elementCount(shape));
     const start = entry.start === "pretrained" && !pretrained(entry, values)
       ? otherwise
       : entry.start;
@@ -148,7 +152,7 @@ export function decayedValues(
 ): Float32Array<ArrayBuffer> {
   const decayed = new Float32Array(size);
   for (const { shape, offset } of entries.values()) {
-    if (shape.length > 1) decayed.fill(1, offset, offset + sizeOf(shape));
+    if (shape.length > 1) decayed.fill(1, offset, offset + elementCount(shape));
   }
   return decayed;
 }
@@ -167,7 +171,7 @@ export function toTensors(
   return Object.fromEntries(
     [...entries.values()].map((entry) => {
       const { name, shape, offset } = entry;
-      const values = flat.slice(offset, offset + sizeOf(shape));
+      const values = flat.slice(offset, offset + elementCount(shape));
       return [
         `${prefix}${name}`,
         isTransposed(entry)
@@ -215,11 +219,6 @@ function transpose(
     }
   }
   return transposed;
-}
-
-/** Number of values of a shape. */
-export function sizeOf(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
 }
 
 /** Reads a tensor of a model by its name in transformers' classifier, into memory given or new. */

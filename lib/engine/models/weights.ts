@@ -1,9 +1,9 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { libraryBinding, tensorIds, writtenTensor } from "../backend.ts";
-import type { SafetensorsFile } from "../safetensors/reader.ts";
+import { elementCount, type SafetensorsFile } from "../safetensors/reader.ts";
 import type { Model } from "./model.ts";
 import { outline } from "./outline.ts";
-import { sizeOf, tensorReader } from "./parameters.ts";
+import { tensorReader } from "./parameters.ts";
 
 /** Frozen weights of an encoder, as the products of its forward pass take them. */
 export interface FrozenWeights {
@@ -47,7 +47,7 @@ export function loadFrozen(
       return writtenTensor([rows, ...shapes[0]!.slice(1)], (values) => {
         let offset = 0;
         names.forEach((name, i) => {
-          const end = offset + sizeOf(shapes[i]!);
+          const end = offset + elementCount(shapes[i]!);
           read(name, shapes[i]!, values.subarray(offset, end));
           ofProducts.add(name);
           offset = end;

@@ -1,5 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { libraryBinding, libraryOp } from "../backend.ts";
+import { elementCount } from "../safetensors/reader.ts";
 import { AttributeType, DataType } from "../tensorflow/tensors.ts";
 import { fused } from "../trace.ts";
 import { withGradient } from "./gradient.ts";
@@ -96,7 +97,7 @@ function randomBits(
   shape: readonly number[],
   key: tf.Tensor,
 ): tf.Tensor {
-  const size = shape.reduce((product, dim) => product * dim, 1);
+  const size = elementCount(shape);
   const positions = libraryOp("Range", [
     { name: "Tidx", type: AttributeType.type, value: DataType.int32 },
   ], [int32(0), int32(size), int32(1)])[0]!;
@@ -145,7 +146,7 @@ function hashedUniform(
   shape: readonly number[],
   key: tf.Tensor,
 ): tf.Tensor {
-  const size = shape.reduce((product, dim) => product * dim, 1);
+  const size = elementCount(shape);
   const position = tf.range(0, size, 1, "float32");
   const block = tf.floor(tf.div(position, BLOCK));
   const place = tf.sub(position, tf.mul(block, BLOCK));

@@ -23,10 +23,10 @@ import {
   type TensorRecord,
   TensorTable,
 } from "./tensor_table.ts";
+import { elementCount } from "../safetensors/reader.ts";
 import {
   AttributeType,
   DataType,
-  elementCount,
   isFloat,
   type TensorSource,
 } from "./tensors.ts";

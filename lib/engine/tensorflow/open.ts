@@ -22,7 +22,7 @@ const LIBRARY_SETTINGS = {
 };
 
 // Flags of dlopen().
-const RTLD_NOW = 0x2;
+const RTLD_LAZY = 0x1;
 const RTLD_NODELETE = Deno.build.os === "darwin" ? 0x80 : 0x1000;
 
 /**
@@ -30,9 +30,7 @@ const RTLD_NODELETE = Deno.build.os === "darwin" ? 0x80 : 0x1000;
  *
  * Deno unloads FFI libraries at exit, and libtensorflow crashes when it is
  * unloaded. So it is opened through libc first, with `RTLD_NODELETE`, which
- * keeps it mapped. All its functions are bound at once: bound at their first
- * call, after {@linkcode releaseLoadingPages}, they leave another 50 MiB of
- * symbols in resident memory, though they make the start a quarter shorter.
+ * keeps it mapped.
  *
  * @param env Further variables, unless the user has set them.
  * @throws {Error} With the loader's message, if a file cannot be loaded.
@@ -56,7 +54,7 @@ export function openLibtensorflow(
   const paths = libraryFiles(folder);
   for (const path of paths) {
     if (
-      libc.symbols.dlopen(cString(path), RTLD_NOW | RTLD_NODELETE) === null
+      libc.symbols.dlopen(cString(path), RTLD_LAZY | RTLD_NODELETE) === null
     ) {
       const message = libc.symbols.dlerror();
       throw new Error(
@@ -197,93 +195,4 @@ export function listDevices(
   } finally {
     library.TF_DeleteDeviceList(list);
   }
-}
-
-const MADV_DONTNEED = 4;
-
-/**
- * Removes the pages of mapped files from this process's resident memory. Most
- * pages of libtensorflow are read only while it is loaded: a few hundred MiB of
- * symbols, relocations and start-up code. Pages that are used again are read
- * from the kernel's page cache.
- *
- * Only mappings without modified pages are affected. Has no effect if the
- * kernel is not Linux or does not list the mappings.
- *
- * @param paths Files that do not change on disk.
- * @throws {Error} If the kernel rejects a mapping.
- */
-export function releaseLoadingPages(paths: readonly string[]): void {
-  if (Deno.build.os !== "linux") return;
-  const libc = Deno.dlopen("libc.so.6", {
-    madvise: { parameters: ["usize", "usize", "i32"], result: "i32" },
-  });
-  try {
-    for (const { start, bytes } of unwrittenMappings(readMappings(), paths)) {
-      if (libc.symbols.madvise(start, bytes, MADV_DONTNEED) !== 0) {
-        throw new Error(`The kernel rejects releasing the pages at ${start}`);
-      }
-    }
-  } finally {
-    libc.close();
-  }
-}
-
-const O_RDONLY = 0;
-
-/**
- * The kernel's list of mappings; empty if there is none. Read through libc,
- * since Deno requires the permission to read all files for `/proc/self`.
- */
-function readMappings(): string {
-  const libc = Deno.dlopen("libc.so.6", {
-    open: { parameters: ["buffer", "i32"], result: "i32" },
-    read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
-    close: { parameters: ["i32"], result: "i32" },
-  });
-  const { open, read, close } = libc.symbols;
-  const file = open(cString("/proc/self/smaps"), O_RDONLY);
-  try {
-    const decoder = new TextDecoder();
-    const part = new Uint8Array(2 ** 16);
-    let text = "";
-    while (file >= 0) {
-      const count = Number(read(file, part, BigInt(part.length)));
-      if (count < 0) throw new Error('Cannot read "/proc/self/smaps"');
-      if (count === 0) break;
-      text += decoder.decode(part.subarray(0, count), { stream: true });
-    }
-    return text + decoder.decode();
-  } finally {
-    if (file >= 0) close(file);
-    libc.close();
-  }
-}
-
-/** A range of this process's memory. */
-interface Mapping {
-  readonly start: bigint;
-  readonly bytes: bigint;
-}
-
-/**
- * Mappings of these files that are not writable and have no modified page.
- *
- * @param smaps Text of `/proc/self/smaps`: for each mapping a line such as
- *   `7f00-7fa0 r-xp 00000000 fe:00 42  /path`, then `Anonymous:  0 kB` and others.
- */
-export function unwrittenMappings(
-  smaps: string,
-  paths: readonly string[],
-): Mapping[] {
-  const found: Mapping[] = [];
-  for (const text of smaps.split(/\n(?=[0-9a-f]+-[0-9a-f]+ )/)) {
-    const [, start, end, flags, path] =
-      /^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ \d+ *(.*)$/m.exec(text) ?? [];
-    if (path === undefined || !paths.includes(path)) continue;
-    if (flags!.includes("w") || !/^Anonymous: +0 kB$/m.test(text)) continue;
-    const first = BigInt(`0x${start}`);
-    found.push({ start: first, bytes: BigInt(`0x${end}`) - first });
-  }
-  return found;
 }

@@ -5,11 +5,9 @@ import { type CompiledFolders, CompiledFunctions } from "./compiled.ts";
 import {
   type ContextOptions,
   type Device,
-  libraryFiles,
   listDevices,
   openContext,
   openLibtensorflow,
-  releaseLoadingPages,
 } from "./open.ts";
 
 /** The running library, backend "tensorflow" of tfjs. */
@@ -60,9 +58,6 @@ export async function startTensorflow(
     throw new Error('tfjs rejects the backend "tensorflow"');
   }
   await tf.ready();
-  releaseLoadingPages(
-    libraryFiles(folder).map((path) => Deno.realPathSync(path)),
-  );
   return { binding, devices, lanes: options.interOpThreads };
 }
 

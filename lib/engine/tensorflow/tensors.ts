@@ -1,3 +1,4 @@
+import { elementCount } from "../safetensors/reader.ts";
 import { int64Bytes, type LibTensorflow } from "./c_api.ts";
 
 /** Element types, numbered as `TF_DataType` in libtensorflow's `tf_datatype.h`. */
@@ -30,11 +31,6 @@ export const AttributeType = {
 /** True for the floating-point types that mixed precision converts between. */
 export function isFloat(dtype: number): boolean {
   return dtype === DataType.float32 || dtype === DataType.bfloat16;
-}
-
-/** Number of elements of a shape. */
-export function elementCount(shape: readonly number[]): number {
-  return shape.reduce((product, dim) => product * dim, 1);
 }
 
 /** Values of a tensor, or a function that writes them into the tensor's memory. */

@@ -1,8 +1,4 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { engineLanes } from "../backend.ts";
-import type { Model } from "../models/model.ts";
-import { sizeOf } from "../models/parameters.ts";
-import { trace } from "../trace.ts";
 
 /** State of training after a step. */
 export interface TrainingReport extends Rates {
@@ -131,72 +127,6 @@ export class DivergedError extends Error {
         `Try a lower learning rate than ${learningRate}, a longer warm-up, or precision "f32"`,
     );
   }
-}
-
-/** Rows of the product: enough for a kernel to reach its full speed, and for casts to be negligible. */
-const PEAK_ROWS = 2048;
-
-/** Seconds spent on measuring. */
-const PEAK_SECONDS = 0.1;
-
-/** Minimum number of products to time after the first, which prepares the library. */
-const PEAK_PRODUCTS = 3;
-
-/**
- * Peak speed of matrix products on this machine in the precision in use, in
- * floating-point operations a second: measured with the largest linear module
- * of the model, `[2048, in] x [in, out]`, its rows split among the engine's
- * threads. Training logs the share of it that each step reaches.
- */
-export async function measureProductPeak(
-  { tensors }: Pick<Model, "tensors">,
-  modules: readonly string[],
-): Promise<number> {
-  const [outputs, inputs] = modules
-    .map((name) => tensors.get(`${name}.weight`)!)
-    .reduce((largest, shape) =>
-      sizeOf(shape) > sizeOf(largest) ? shape : largest
-    ) as [number, number];
-  const lanes = engineLanes();
-  const share = Math.ceil(PEAK_ROWS / lanes);
-  const flops = 2 * lanes * share * inputs * outputs;
-  const products = trace(({ weight, ...parts }: Record<string, tf.Tensor>) =>
-    Object.fromEntries(
-      Object.entries(parts).map(([name, part]) => [
-        name,
-        tf.matMul(part, weight!, false, true),
-      ]),
-    )
-  );
-  const operands: Record<string, tf.Tensor> = {
-    weight: tf.fill([outputs, inputs], 0.25),
-    ...Object.fromEntries(
-      Array.from(
-        { length: lanes },
-        (_, i) => [`part${i}`, tf.fill([share, inputs], 0.5)],
-      ),
-    ),
-  };
-  const takeSeconds = async () => {
-    const started = performance.now();
-    const results = products(operands);
-    // Reading one value waits for engines that compute asynchronously.
-    const value = tf.slice(results.part0!, [0, 0], [1, 1]);
-    await value.data();
-    tf.dispose([...Object.values(results), value]);
-    return (performance.now() - started) / 1000;
-  };
-  await takeSeconds();
-  let best = Infinity;
-  let spent = 0;
-  for (let count = 0; count < PEAK_PRODUCTS || spent < PEAK_SECONDS; count++) {
-    const seconds = await takeSeconds();
-    best = Math.min(best, seconds);
-    spent += seconds;
-  }
-  tf.dispose(operands);
-  products.dispose();
-  return flops / best;
 }
 
 /** Steps between two reports: at least 10, and at most 200 reports in all. */

@@ -1,4 +1,5 @@
 /** Times the operations of libtensorflow in this process, one by one. */
+import { elementCount } from "../../../lib/engine/safetensors/reader.ts";
 import { libraryBinding } from "../../../lib/engine/backend.ts";
 import type { Attribute } from "../../../lib/engine/tensorflow/attributes.ts";
 
@@ -55,7 +56,7 @@ export function timeOperations(): Map<string, Timing> {
     const begin = performance.now();
     const outputs = call.apply(binding, args);
     const largest = shapesOf(binding, args[1])
-      .toSorted((a, b) => sizeOf(b) - sizeOf(a))[0] ?? [];
+      .toSorted((a, b) => elementCount(b) - elementCount(a))[0] ?? [];
     const name = `compiled [${largest}]`;
     count({ part: callingFile(), name, flops: 0 }, begin);
     return outputs;
@@ -80,10 +81,6 @@ function shapesOf(binding: Binding, ids: readonly number[]): number[][] {
   );
 }
 
-function sizeOf(shape: readonly number[]): number {
-  return shape.reduce((size, length) => size * length, 1);
-}
-
 /** Two for each multiply-add: the product of `[..., m, k]` and `[..., k, n]` takes `2 m k n`. */
 function productFlops(
   opName: string,
@@ -95,5 +92,5 @@ function productFlops(
   const isTransposed = attributes.some(({ name, value }) =>
     ["transpose_a", "adj_x"].includes(name) && value === true
   );
-  return 2 * sizeOf(output!) * left.at(isTransposed ? -2 : -1)!;
+  return 2 * elementCount(output!) * left.at(isTransposed ? -2 : -1)!;
 }

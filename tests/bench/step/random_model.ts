@@ -1,6 +1,6 @@
+import { elementCount } from "../../../lib/engine/safetensors/reader.ts";
 import { join } from "node:path";
 import { headTensors } from "../../../lib/engine/models/outline.ts";
-import { sizeOf } from "../../../lib/engine/models/parameters.ts";
 import { parseModel } from "../../../lib/engine/models/registry.ts";
 import { seededRandom } from "../../../lib/engine/random.ts";
 import {
@@ -24,7 +24,7 @@ export function writeRandomModel(folder: string, { config }: Model): void {
       .map(({ name, shape }) => [name, shape] as const),
   ]);
   for (const [name, shape] of shapes) {
-    const values = new Float32Array(sizeOf(shape));
+    const values = new Float32Array(elementCount(shape));
     if (shape.length === 2) {
       // Uniform with the standard deviation of a fresh model, 0.02.
       values.forEach((_, i) =>

@@ -8,7 +8,6 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { readScores } from "../../../lib/artifacts/scores.ts";
-import { readTraining } from "../../tasks/reference_adapter.ts";
 import {
   type Arguments,
   type Command,
@@ -43,7 +42,7 @@ export const command: Command = {
   name: "bench sweep",
   usage: "",
   description:
-    "Time a sweep on SST-2 with MiniLM against PyTorch with PEFT: one DyLoRA and a LoRA of each rank from 1 to 8, all scored at every rank, two trainings at a time. Prints seconds of this project and of the peer, medians, their ratio, and the mean accuracies of both; and the seconds that this project's matrix products alone would take at the speed of the fastest of them, with padding and without. PEFT_PYTHON names the peer's Python, DYLORA_MINILM the folder of all-MiniLM-L6-v2, DYLORA_GLUE that of GLUE's TSV files. Run it on an idle machine.",
+    "Time a sweep on SST-2 with MiniLM against PyTorch with PEFT: one DyLoRA and a LoRA of each rank from 1 to 8, all scored at every rank, two trainings at a time. Prints seconds of this project and of the peer, medians, their ratio, and the mean accuracies of both. PEFT_PYTHON names the peer's Python, DYLORA_MINILM the folder of all-MiniLM-L6-v2, DYLORA_GLUE that of GLUE's TSV files. Run it on an idle machine.",
   options: [
     PRECISION,
     {
@@ -76,7 +75,6 @@ async function bench(given: Arguments): Promise<number> {
   for (const precision of precisions) {
     const times = { ours: [] as number[], peer: [] as number[] };
     const scores = { ours: NaN, peer: NaN };
-    let limit: Limit | undefined;
     for (let round = 0; round < rounds; round++) {
       using ours = new TimedPipeline(join(import.meta.dirname!, "sweep.yaml"), {
         model,
@@ -85,12 +83,8 @@ async function bench(given: Arguments): Promise<number> {
         examples: `${examples}`,
       });
       await ours.run("model", "data");
-      let events = "";
-      times.ours.push(
-        await secondsOf(async () => events = await ours.run("--json")),
-      );
+      times.ours.push(await secondsOf(() => ours.run()));
       scores.ours = mean(await ourScores(ours));
-      limit = await limitOf(ours, events);
       times.peer.push(
         await secondsOf(async () => {
           scores.peer = mean(
@@ -106,7 +100,6 @@ async function bench(given: Arguments): Promise<number> {
       ours: mine,
       peer: theirs,
       ratio: mine / theirs,
-      ...limit!,
       oursAccuracy: scores.ours,
       peerAccuracy: scores.peer,
     };
@@ -117,50 +110,10 @@ async function bench(given: Arguments): Promise<number> {
           `${theirs.toFixed(1).padStart(8)} ${row.ratio.toFixed(2)}, ` +
           `mean accuracy ${scores.ours.toFixed(3)} and ${
             scores.peer.toFixed(3)
-          }; products alone ${row.products.toFixed(1)}, without padding ${
-            row.unpadded.toFixed(1)
           }`,
     );
   }
   return EXIT.success;
-}
-
-/** What the matrix products of a sweep alone would take. */
-interface Limit {
-  /** Seconds at the speed of the fastest product. */
-  readonly products: number;
-  /** The same, for trainings whose batches have no padding. */
-  readonly unpadded: number;
-}
-
-/**
- * Divides the operations in the artifacts by the speed that trainings measured
- * of the fastest product of their model, as they ran two at a time.
- *
- * @param events What the run printed, one event a line
- */
-async function limitOf(ours: TimedPipeline, events: string): Promise<Limit> {
-  const speeds = [...events.matchAll(/Peak speed of matrix products: (\d+)/g)]
-    .map(([, gflops]) => Number(gflops) * 1e9);
-  if (speeds.length === 0) throw new Error("No training has logged its speed");
-  let products = 0;
-  let unpadded = 0;
-  for (
-    const method of [
-      "dylora",
-      ...RANKS.map((rank) => `lora@rank=${rank}`),
-    ]
-  ) {
-    const folder = (stage: string) =>
-      ours.output("bench-sweep", `${stage}-${method}`);
-    const training = await readTraining(folder("train"));
-    const evaluation = await readScores(folder("evaluate"));
-    const { flops, tokens, paddedTokens } = training;
-    products += evaluation.flops + flops;
-    unpadded += evaluation.flops + flops * tokens / paddedTokens;
-  }
-  const speed = PROCESSES * median(speeds);
-  return { products: products / speed, unpadded: unpadded / speed };
 }
 
 /** The scores in the pipeline's artifacts. */

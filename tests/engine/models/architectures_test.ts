@@ -14,13 +14,15 @@ import {
   factorB,
   fromTensors,
   parameterLayout,
-  sizeOf,
 } from "../../../lib/engine/models/parameters.ts";
 import { forward } from "../../../lib/engine/models/model.ts";
 import { ARCHITECTURES } from "../../../lib/engine/models/registry.ts";
 import { TensorPass } from "../../../lib/engine/models/tensor_pass.ts";
 import { loadFrozen } from "../../../lib/engine/models/weights.ts";
-import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
+import {
+  elementCount,
+  SafetensorsFile,
+} from "../../../lib/engine/safetensors/reader.ts";
 import { assertProfiledFlops } from "../flops.ts";
 import { logitsAt, lossAndGradient, ranksAt } from "../logits.ts";
 import {
@@ -173,7 +175,7 @@ for (const name of names) {
         name.slice("gradient.".length),
       )!;
       assertClose(
-        gradient.subarray(offset, offset + sizeOf(shape)),
+        gradient.subarray(offset, offset + elementCount(shape)),
         full.floats(name),
         gradientTolerance,
         name,

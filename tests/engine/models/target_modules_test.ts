@@ -1,4 +1,5 @@
 /** Adapters on other modules than query and value. */
+import { elementCount } from "../../../lib/engine/safetensors/reader.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import { traced } from "../engine.ts";
@@ -14,7 +15,6 @@ import {
   factorA,
   factorB,
   parameterLayout,
-  sizeOf,
   type TargetModules,
 } from "../../../lib/engine/models/parameters.ts";
 import { evaluateRanks } from "../../../lib/engine/training/evaluation.ts";
@@ -138,7 +138,7 @@ for (const architecture of ["roberta", "bert"] as const) {
         ) {
           const part = expected.gradient.subarray(
             offset,
-            offset + sizeOf(shape),
+            offset + elementCount(shape),
           );
           if (factor) assert(part.some((value) => Math.abs(value) > 1e-5));
         }
@@ -242,7 +242,7 @@ async function mergedGradient(
   const pretrained = startValues(file, full, 0);
   const tensorOf = (flat: Float32Array, { offset, shape }: Parameter) =>
     tf.tensor(
-      flat.slice(offset, offset + sizeOf(shape)),
+      flat.slice(offset, offset + elementCount(shape)),
       [...shape] as [number, number],
     ) as tf.Tensor2D;
   const mean = { loss: 0, gradient: new Float32Array(layout.size) };
@@ -261,7 +261,7 @@ async function mergedGradient(
     for (const { name, shape, offset } of layout.entries.values()) {
       const own = full.layout.entries.get(name);
       if (own === undefined) continue;
-      const head = values.subarray(offset, offset + sizeOf(shape));
+      const head = values.subarray(offset, offset + elementCount(shape));
       merged.set(head, own.offset);
     }
     for (const { name } of layout.modules) {
