@@ -3,24 +3,15 @@ import type { GraphStage } from "../pipeline/graph.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
 import type { Manifest } from "../store/manifests.ts";
 import { type Fingerprint, same } from "../store/stats.ts";
-import type { Spec } from "./child.ts";
-import { locateTrace } from "./bundle.ts";
 import { type Context, readyRuntimes, stageOf, taskOf } from "./context.ts";
 import type { Event } from "./events.ts";
 import { StageFailure, StageRestart, StaleKeyError } from "./failure.ts";
 import type { HeldGpus } from "./gpus.ts";
 import { sourceDigest, sourcePrints, withAbsoluteSources } from "./sources.ts";
-import { confined, hasLandlock } from "./landlock.ts";
-import type { Job } from "./executors/executor.ts";
 import { executorOf, resourcesOf } from "./limits.ts";
-import {
-  ownOrigin,
-  permissionFlags,
-  rulesFor,
-  stageEnvironment,
-} from "./permissions.ts";
 import type { Decided } from "./plan.ts";
-import { follow, type Measured } from "./process.ts";
+import type { Measured } from "./process.ts";
+import { runTask } from "./run_task.ts";
 import type { AttemptFolder, RunFolder } from "./runs.ts";
 import { placeOf, visibleFolder } from "./visible.ts";
 
@@ -98,106 +89,35 @@ async function runProcess(
 ): Promise<Attempted> {
   const { gpus, emit, signal } = options;
   const { settings, store } = context;
-  const ready = await readyRuntimes(context, stage);
-  const runtimes = [...ready.values()];
-  const executor = executorOf(context, stage);
+  const runtimes = await readyRuntimes(context, stage);
   const inputs = await layOut(context, stage, options.results, folder);
-  const code = store.blobs.path(decided.parts.code);
   const before = printsOf(decided);
   await checkSources(context, decided, before);
-  const spec: Spec = {
-    events: folder.events,
-    stdout: folder.stdout,
-    params: withAbsoluteSources(stage.params, decided.sources),
-    inputs,
-    output: folder.output,
-    checkpoint: options.checkpoint(before),
-    cpus: stage.resources.cpus,
-    runtimes: Object.fromEntries(
-      [...ready].map(([name, { settings, handsOn }]) => [name, {
-        ...settings,
-        ...handsOn?.settings(handedOn(folder, name)),
-      }]),
-    ),
-  };
-  Deno.writeTextFileSync(folder.spec, JSON.stringify(spec));
-  const { checkpoint } = spec;
   const { permissions = {} } = await taskOf(stage);
-  const resources = resourcesOf(context, stage);
-  // A batch system enforces the time that it reserves.
-  const { time, timeout = executor.allots ? undefined : time } = resources;
-  using origin = ownOrigin();
-  const access = {
-    read: [folder.inputs, folder.stdout, ...decided.sources.values()],
-    write: [folder.output, checkpoint, folder.temporary, folder.events],
-  };
-  const rules = rulesFor(permissions, access, runtimes, [code]);
-  const isConfined = rules !== undefined && hasLandlock();
-  if (rules !== undefined && !isConfined) {
-    const line =
-      "The native code of the stage can read every file of the user, because this system has no Landlock";
-    emit({ type: "log", stage: stage.id, line, stream: "log" });
-  }
-  const args = [
-    ...["run", "--quiet", "--no-check", "--no-config", "--no-lock"],
-    ...["--no-npm", "--no-remote", "--cached-only", "--no-code-cache"],
-    ...origin.flags,
-    ...permissionFlags(permissions, access, runtimes),
-    ...["--ext=js", code],
-  ];
-  const startsPrograms = runtimes.length > 0 ||
-    (permissions.run ?? []).length > 0;
-  const job = {
+  const measured = await runTask({
     name: stage.id,
     task: stage.task,
-    needs: stage.declaration.needs,
-    resources,
-    args: isConfined
-      ? confined(args, rules, join(folder.path, "rules.json"))
-      : args,
-    env: {
-      ...stageEnvironment(permissions, runtimes, folder.temporary),
-      ...(gpus !== undefined && { CUDA_VISIBLE_DEVICES: gpus.ids.join() }),
-    },
-    startsPrograms,
-    // Deno itself keeps a stage without native code and programs from the network.
-    offline: startsPrograms && permissions.net !== true,
-    folder: folder.path,
-    checkpoint,
-  };
-  const start = (onState: Job["onState"]) =>
-    executor.start({ ...job, onState });
-  const measured = await follow(start, {
-    stage: stage.id,
-    folder: folder.path,
-    emit,
-    lastingPaths: lastingPaths(context, stage, folder),
-    located: (trace) =>
-      locateTrace(trace, code, stage.module, settings.project),
-    timeout,
+    module: stage.module,
+    project: settings.project,
+    code: store.blobs.path(decided.parts.code),
+    permissions,
+    params: withAbsoluteSources(stage.params, decided.sources),
+    inputs,
+    sources: [...decided.sources.values()],
+    folder,
+    checkpoint: options.checkpoint(before),
+    runtimes,
+    resources: resourcesOf(context, stage),
+    gpus: gpus?.ids,
+    executor: executorOf(context, stage),
     left,
     grace: settings.grace,
+    lastingPaths: lastingPaths(context, stage, folder),
+    emit,
     signal,
   });
   await checkSources(context, decided, before);
-  for (const [name, { handsOn }] of ready) {
-    if (handsOn === undefined) continue;
-    try {
-      await handsOn.take(handedOn(folder, name));
-    } catch (error) {
-      // The result is complete without it: the disk may be full, or the folder another user's.
-      const line = `${handsOn.title} is not kept for later stages: ${
-        error instanceof Error ? error.message : error
-      }`;
-      emit({ type: "log", stage: stage.id, line, stream: "log" });
-    }
-  }
   return { output: folder.output, measured };
-}
-
-/** Folder in which a stage leaves what a runtime hands on to later stages. */
-function handedOn({ temporary }: RunFolder, runtime: string): string {
-  return join(temporary, `${runtime}-hands-on`);
 }
 
 /** Folder of an input in the run folder. */

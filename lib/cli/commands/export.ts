@@ -1,22 +1,14 @@
 import { existsSync } from "node:fs";
-import { join, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
-import { loadTask } from "../../pipeline/load_task.ts";
-import type { InputArtifact } from "../../pipeline/task.ts";
-import { relativeIfBelow } from "../../store/paths.ts";
+import { resolve } from "node:path";
 import {
   type Arguments,
   type Command,
   option,
   UsageError,
 } from "../arguments/arguments.ts";
-import {
-  checkFolder,
-  KEY_OPTIONS,
-  PROJECT,
-  shortPath,
-  tasksOf,
-} from "../arguments/options.ts";
+import { checkFolder, KEY_OPTIONS, shortPath } from "../arguments/options.ts";
+import { interruptible } from "../terminal/interrupts.ts";
+import { runAlone } from "./run_alone.ts";
 import { adapterStage } from "./stage_result.ts";
 
 /** `deno task export`: exports a stage's adapter for PEFT. */
@@ -51,7 +43,7 @@ STAGE makes an adapter, as trainings do, and has run with the same parameters (-
   run: exportAdapter,
 };
 
-async function exportAdapter(args: Arguments): Promise<void> {
+async function exportAdapter(args: Arguments): Promise<number> {
   const rank = args.integer("rank", 1);
   const [, pattern] = args.positionals as [string, string];
   const { stage, model, open } = await adapterStage(args, pattern, ["adapter"]);
@@ -73,43 +65,26 @@ async function exportAdapter(args: Arguments): Promise<void> {
     stage.id,
     Object.values(sources).map(({ id }) => id),
   );
-  const file = join(tasksOf(args), "export-adapter.ts");
-  const task = await loadTask(pathToFileURL(file).href);
-  const inputs = Object.entries(sources)
-    .filter(([name]) => Object.hasOwn(task.inputs, name))
-    .map(([name, { id }]): [string, InputArtifact[]] => [
-      name,
-      [{
-        stage: name,
-        matrix: {},
-        path: results.of(id),
-        place: relativeIfBelow(PROJECT, results.lastingPaths(results.of(id))),
-      }],
-    ]);
   Deno.mkdirSync(folder, { recursive: true });
   try {
-    await task.run({
-      params: task.params.parse({
-        ...(rank !== undefined && { rank }),
-        ...(args.has("epoch") && { epoch: args.value("epoch") }),
-      }),
-      inputs: Object.fromEntries(inputs),
-      output: folder,
-      checkpoint: "",
-      cpus: 1,
-      runtimes: {},
-      signal: new AbortController().signal,
-      progress() {},
-      saved() {},
-      log() {},
-      metric() {},
+    return await interruptible(async (signal) => {
+      const artifact = await runAlone(args, "export-adapter", {
+        params: {
+          ...(rank !== undefined && { rank }),
+          ...(args.has("epoch") && { epoch: args.value("epoch") }),
+        },
+        inputs: Object.fromEntries(
+          Object.entries(sources).map((
+            [name, { id }],
+          ) => [name, results.of(id)]),
+        ),
+        ...{ folder, lastingPaths: results.lastingPaths, signal },
+      });
+      Deno.renameSync(artifact, output);
+      const at = rank === undefined ? "" : ` at rank ${rank}`;
+      console.log(`Exported ${stage.id}${at} to ${shortPath(output)}`);
     });
-    Deno.renameSync(folder, output);
-  } catch (error) {
+  } finally {
     Deno.removeSync(folder, { recursive: true });
-    const message = error instanceof Error ? error.message : String(error);
-    throw new Error(results.lastingPaths(message), { cause: error });
   }
-  const at = rank === undefined ? "" : ` at rank ${rank}`;
-  console.log(`Exported ${stage.id}${at} to ${shortPath(output)}`);
 }

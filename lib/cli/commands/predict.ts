@@ -18,14 +18,13 @@ import {
   JSON_LINES,
   KEY_OPTIONS,
   PROJECT,
-  tasksOf,
 } from "../arguments/options.ts";
 import { selectedEngine } from "../runtime/engine.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import type { Message } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
 import { dataOf, isOfPairs } from "./pipeline_outcome.ts";
-import { runTask } from "./predict_task.ts";
+import { runAlone } from "./run_alone.ts";
 import { adapterConfig, adapterFolder, adapterStage } from "./stage_result.ts";
 
 /** `deno task predict`: classifies texts with a trained adapter. */
@@ -115,12 +114,11 @@ async function predict(args: Arguments): Promise<number> {
           console.error(`Waiting for a GPU held by ${holders}`),
         signal,
       });
-      const file = join(tasksOf(args), "classify.ts");
       const { inputs, lastingPaths } = folders;
-      const where = { engine, gpus: gpus.ids, folder };
-      const output = await runTask(
-        { file, params, inputs, lastingPaths, ...where, signal },
-      );
+      const output = await runAlone(args, "classify", {
+        ...{ params, inputs, lastingPaths, engine, folder, signal },
+        gpus: gpus.ids,
+      });
       const text = Deno.readTextFileSync(join(output, "classification.json"));
       const predictions = JSON.parse(text) as Classification;
       const lines = args.has("json")
@@ -135,11 +133,8 @@ async function predict(args: Arguments): Promise<number> {
 
 /** The folders of an adapter, its base model and a report on it, which exist until disposal. */
 interface Folders extends Disposable {
-  readonly inputs: {
-    readonly adapter: string;
-    readonly model: string;
-    readonly report?: string;
-  };
+  /** `adapter`, `model` and perhaps `report`. */
+  readonly inputs: Readonly<Record<string, string>>;
   /** Replaces temporary folders in a text by lasting ones. */
   readonly lastingPaths: (text: string) => string;
   /** The stage that trained the adapter, and whether it did so on pairs of texts, as far as they are known. */

@@ -1,0 +1,94 @@
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { loadTask } from "../../pipeline/load_task.ts";
+import { taskCode } from "../../scheduler/code.ts";
+import { openStore } from "../../scheduler/context.ts";
+import { local } from "../../scheduler/executors/local.ts";
+import { runTask } from "../../scheduler/run_task.ts";
+import { makeStart } from "../../scheduler/runs.ts";
+import type { Runtime } from "../../scheduler/settings.ts";
+import { relativeIfBelow } from "../../store/paths.ts";
+import type { Arguments } from "../arguments/arguments.ts";
+import { outOf, PROJECT, tasksOf } from "../arguments/options.ts";
+
+/** A task to run without a pipeline. */
+interface Alone {
+  readonly params: Readonly<Record<string, unknown>>;
+  /** Folders by the names of inputs; those that the task does not declare are left out. */
+  readonly inputs: Readonly<Record<string, string>>;
+  readonly engine?: Runtime;
+  /** Ids of the GPUs to use. */
+  readonly gpus?: readonly string[];
+  /** Existing, empty folder for all that it writes. */
+  readonly folder: string;
+  /** Replaces temporary folders in a message by lasting ones. */
+  readonly lastingPaths: (text: string) => string;
+  readonly signal: AbortSignal;
+}
+
+/** Seconds that an interrupted task may take to end. */
+const GRACE = 10;
+
+/**
+ * Runs a task as a stage of it runs, but on folders, and keeps no result.
+ *
+ * @returns The folder of its artifact, in the folder given.
+ * @throws {StageFailure} If it fails.
+ */
+export async function runAlone(
+  args: Arguments,
+  name: string,
+  { params, inputs, engine, gpus = [], folder, ...run }: Alone,
+): Promise<string> {
+  const module = pathToFileURL(join(tasksOf(args), `${name}.ts`)).href;
+  const task = await loadTask(module);
+  const store = openStore({ out: outOf(args) });
+  const code = await taskCode([module], PROJECT, store);
+  await engine?.prepare();
+  const start = makeStart(join(folder, "run"));
+  const checkpoint = join(folder, "checkpoint");
+  Deno.mkdirSync(checkpoint);
+  const taken = Object.entries(inputs)
+    .filter(([input]) => Object.hasOwn(task.inputs, input));
+  await runTask({
+    name,
+    task: name,
+    module,
+    project: PROJECT,
+    code: store.blobs.path(code.get(module)!.bundle),
+    permissions: task.permissions ?? {},
+    params: task.params.parse(params),
+    inputs: Object.fromEntries(
+      taken.map(([input, path]) => [
+        input,
+        [{
+          ...{ stage: input, matrix: {}, path },
+          ...(task.places && {
+            place: relativeIfBelow(PROJECT, run.lastingPaths(path)),
+          }),
+        }],
+      ]),
+    ),
+    sources: taken.flatMap(([, path]) => [path, ...linkedFrom(path)]),
+    folder: start,
+    checkpoint,
+    runtimes: new Map(engine && [["engine", engine]]),
+    resources: {
+      cpus: navigator.hardwareConcurrency,
+      gpus: gpus.length,
+      memory: 0,
+    },
+    gpus,
+    executor: local,
+    grace: GRACE,
+    emit() {},
+    ...run,
+  });
+  return start.output;
+}
+
+/** Files that links in a folder lead to, as in caches of models. */
+function linkedFrom(folder: string): string[] {
+  return [...Deno.readDirSync(folder)].filter(({ isSymlink }) => isSymlink)
+    .map(({ name }) => Deno.realPathSync(join(folder, name)));
+}

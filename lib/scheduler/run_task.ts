@@ -1,0 +1,154 @@
+import { join } from "node:path";
+import type { InputArtifact, Permissions } from "../pipeline/task.ts";
+import { locateTrace } from "./bundle.ts";
+import type { Spec } from "./child.ts";
+import type { Event } from "./events.ts";
+import type { Executor, Job, JobResources } from "./executors/executor.ts";
+import { confined, hasLandlock } from "./landlock.ts";
+import {
+  ownOrigin,
+  permissionFlags,
+  rulesFor,
+  stageEnvironment,
+} from "./permissions.ts";
+import { follow, type Measured } from "./process.ts";
+import type { RunFolder } from "./runs.ts";
+import type { Runtime } from "./settings.ts";
+
+/** A task to run in a process of its own. */
+export interface TaskRun {
+  /** Id of its stage, or another name for messages. */
+  readonly name: string;
+  /** Name of the task. */
+  readonly task: string;
+  /** `file:` URL of its module. */
+  readonly module: string;
+  /** Path of its bundle. */
+  readonly code: string;
+  /** Folder of the project that the bundle was made from. */
+  readonly project: string;
+  readonly permissions: Permissions;
+  readonly params: Readonly<Record<string, unknown>>;
+  readonly inputs: Readonly<Record<string, readonly InputArtifact[]>>;
+  /** Files and folders that it may read besides its own folder: sources, and inputs elsewhere. */
+  readonly sources: readonly string[];
+  readonly folder: RunFolder;
+  readonly checkpoint: string;
+  /** What it needs, by name, ready to be used. */
+  readonly runtimes: ReadonlyMap<string, Runtime>;
+  readonly resources: JobResources;
+  /** Ids of the GPUs that it sees; undefined if the executor allots them. */
+  readonly gpus: readonly string[] | undefined;
+  readonly executor: Executor;
+  /** Seconds that are left of its timeout, if it is started again. */
+  readonly left?: number | undefined;
+  /** Seconds between asking the process to end and killing it. */
+  readonly grace: number;
+  /** Replaces paths in its output by paths that exist after the run. */
+  readonly lastingPaths: (text: string) => string;
+  readonly emit: (event: Event) => void;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Runs a task once, in a process that has the permissions which the task
+ * declares, and reads and writes nothing else.
+ *
+ * @throws {StageFailure} If it fails.
+ * @throws {StageInterrupted} If it is interrupted.
+ * @throws {StageRestart} If it is to be started again.
+ */
+export async function runTask(run: TaskRun): Promise<Measured> {
+  const { name, folder, checkpoint, permissions, resources, executor } = run;
+  const runtimes = [...run.runtimes.values()];
+  const log = (line: string) =>
+    run.emit({ type: "log", stage: name, line, stream: "log" });
+  const spec: Spec = {
+    events: folder.events,
+    stdout: folder.stdout,
+    params: run.params,
+    inputs: run.inputs,
+    output: folder.output,
+    checkpoint,
+    cpus: resources.cpus,
+    runtimes: Object.fromEntries(
+      [...run.runtimes].map(([name, { settings, handsOn }]) => [name, {
+        ...settings,
+        ...handsOn?.settings(handedOn(folder, name)),
+      }]),
+    ),
+  };
+  Deno.writeTextFileSync(folder.spec, JSON.stringify(spec));
+  // A batch system enforces the time that it reserves.
+  const { time, timeout = executor.allots ? undefined : time } = resources;
+  using origin = ownOrigin();
+  const access = {
+    read: [folder.inputs, folder.stdout, ...run.sources],
+    write: [folder.output, checkpoint, folder.temporary, folder.events],
+  };
+  const rules = rulesFor(permissions, access, runtimes, [run.code]);
+  const isConfined = rules !== undefined && hasLandlock();
+  if (rules !== undefined && !isConfined) {
+    log(
+      "The native code of the stage can read every file of the user, because this system has no Landlock",
+    );
+  }
+  const args = [
+    ...["run", "--quiet", "--no-check", "--no-config", "--no-lock"],
+    ...["--no-npm", "--no-remote", "--cached-only", "--no-code-cache"],
+    ...origin.flags,
+    ...permissionFlags(permissions, access, runtimes),
+    ...["--ext=js", run.code],
+  ];
+  const startsPrograms = runtimes.length > 0 ||
+    (permissions.run ?? []).length > 0;
+  const job = {
+    name,
+    task: run.task,
+    needs: [...run.runtimes.keys()],
+    resources,
+    args: isConfined
+      ? confined(args, rules, join(folder.path, "rules.json"))
+      : args,
+    env: {
+      ...stageEnvironment(permissions, runtimes, folder.temporary),
+      ...(run.gpus !== undefined && { CUDA_VISIBLE_DEVICES: run.gpus.join() }),
+    },
+    startsPrograms,
+    // Deno itself keeps a stage without native code and programs from the network.
+    offline: startsPrograms && permissions.net !== true,
+    folder: folder.path,
+    checkpoint,
+  };
+  const start = (onState: Job["onState"]) =>
+    executor.start({ ...job, onState });
+  const measured = await follow(start, {
+    stage: name,
+    folder: folder.path,
+    emit: run.emit,
+    lastingPaths: run.lastingPaths,
+    located: (trace) => locateTrace(trace, run.code, run.module, run.project),
+    timeout,
+    left: run.left,
+    grace: run.grace,
+    signal: run.signal,
+  });
+  for (const [name, { handsOn }] of run.runtimes) {
+    try {
+      await handsOn?.take(handedOn(folder, name));
+    } catch (error) {
+      // The result is complete without it: the disk may be full, or the folder another user's.
+      log(
+        `${handsOn!.title} is not kept for later stages: ${
+          error instanceof Error ? error.message : error
+        }`,
+      );
+    }
+  }
+  return measured;
+}
+
+/** Folder in which a stage leaves what a runtime hands on to later stages. */
+function handedOn({ temporary }: RunFolder, runtime: string): string {
+  return join(temporary, `${runtime}-hands-on`);
+}
