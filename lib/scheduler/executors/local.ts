@@ -107,11 +107,14 @@ async function endOf(
   job: Job,
   process: Deno.ChildProcess,
 ): Promise<Deno.CommandStatus> {
-  const said = await new Response(process.stderr).text();
-  if (said !== "") {
-    Deno.writeTextFileSync(join(job.folder, "stderr"), said, { append: true });
+  const status = await process.status;
+  if (status.success) await process.stderr.cancel();
+  else {
+    const said = await new Response(process.stderr).text();
+    const path = join(job.folder, "stderr");
+    if (said !== "") Deno.writeTextFileSync(path, said, { append: true });
   }
-  return await process.status;
+  return status;
 }
 
 function execution(
