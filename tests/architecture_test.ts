@@ -151,7 +151,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/pypi": 650,
   "lib/report": 4940,
   "lib/scheduler": 6900,
-  "lib/slurm": 1500,
+  "lib/slurm": 1350,
   "lib/stages": 1850,
   "lib/store": 2600,
   "lib/track": 900,

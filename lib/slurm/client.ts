@@ -92,18 +92,8 @@ export class SlurmClient {
     });
   }
 
-  /** Cancels jobs that have not started. */
-  async cancelPending(ids: readonly string[]): Promise<void> {
-    await this.#change("scancel", ["--state=PENDING", ...ids]);
-  }
-
-  /** Asks the scripts of running jobs to end. */
-  async terminate(ids: readonly string[]): Promise<void> {
-    await this.#change("scancel", ["--batch", "--signal=TERM", ...ids]);
-  }
-
-  /** Kills jobs. */
-  async kill(ids: readonly string[]): Promise<void> {
+  /** Cancels jobs: asks them to end, and kills them after the `KillWait` of the cluster. */
+  async cancel(ids: readonly string[]): Promise<void> {
     await this.#change("scancel", ids);
   }
 

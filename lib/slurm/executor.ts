@@ -5,17 +5,11 @@ import type {
   PlacedTask,
 } from "../scheduler/executors/executor.ts";
 import { local } from "../scheduler/executors/local.ts";
-import { makeStart } from "../scheduler/runs.ts";
-import {
-  removeFolder,
-  removeIfThere,
-  temporarySuffix,
-} from "../store/files.ts";
+import { removeIfThere, temporarySuffix } from "../store/files.ts";
 import { join } from "../store/paths.ts";
-import { Batches } from "./batches.ts";
 import { SlurmClient, SlurmError } from "./client.ts";
 import { SlurmJob } from "./job.ts";
-import { quoted, readBegan, writeScript } from "./script.ts";
+import { batchScript, quoted, writeScript } from "./script.ts";
 import {
   kindOf,
   nodesOf,
@@ -24,33 +18,30 @@ import {
   type SlurmSettings,
 } from "./settings.ts";
 
-/** Answer of a node to a probe. */
-export interface NodeAnswer {
-  /** Standard output of the program. */
-  readonly text: string;
-  /** Its processors and GPUs. */
-  readonly machine: string;
-}
-
-/** Seconds that a probe may take. */
-const PROBE_SECONDS = 300;
-
 /** Maximum number of pending jobs whose files are read between two calls of `squeue`. */
 const MAX_LOOKS = 64;
 
+/** An array with jobs that have not ended. */
+interface RunningArray {
+  readonly task: string;
+  readonly size: number;
+}
+
 /**
  * Runs stages as jobs of Slurm. Equal stages that become ready together are one
- * job array. One loop follows all of them: states come from one `squeue` for
- * all, ends from the file that each job writes in its folder.
+ * job array, no larger than the cluster accepts. One loop follows all jobs:
+ * states come from one `squeue` for all, ends from the file that each job writes
+ * in its folder.
  */
 export class Slurm implements Executor {
   readonly allots = true;
+  /** Of stages that ran here. Jobs whose folder is removed end by themselves. */
+  readonly reap = local.reap;
   readonly #settings: SlurmSettings;
   readonly #client: SlurmClient;
   readonly #say: (text: string) => void;
   readonly #machines = new Map<string, string>();
   readonly #jobs = new Set<SlurmJob>();
-  readonly #batches: Batches;
   /** File by which jobs see that this scheduler lives. */
   readonly #alive: string;
   #working = false;
@@ -60,8 +51,16 @@ export class Slurm implements Executor {
   #pause = 0;
   /** True while the controller does not answer. */
   #unreachable = false;
-  /** Jobs that are given up, but may still be in the queue. */
-  #discarded: string[] = [];
+  /** Jobs to cancel. */
+  #unwanted: string[] = [];
+  /** Maximum number of jobs of each array that run at a time, by its number. */
+  readonly #throttles = new Map<string, number>();
+  /** Maximum number of jobs per array: that of the cluster, and that which it has accepted lately. */
+  #maxArraySize: number | undefined;
+  #largest = 0;
+  /** Before this time nothing is submitted. */
+  #nextSubmission = 0;
+  #told = "";
 
   /** @param say Shows the user a message that concerns no single stage. */
   constructor(settings: SlurmSettings, say: (text: string) => void = () => {}) {
@@ -69,14 +68,6 @@ export class Slurm implements Executor {
     this.#say = say;
     this.#alive = join(settings.folder, `alive-${temporarySuffix()}`);
     this.#client = new SlurmClient(settings.pace.call);
-    this.#batches = new Batches({
-      settings,
-      client: this.#client,
-      jobs: this.#jobs,
-      reach: (call) => this.#reach(call),
-      askNow: () => this.#askNow(),
-      say,
-    });
   }
 
   of({ task, local: isLocal }: PlacedTask): Executor {
@@ -85,42 +76,41 @@ export class Slurm implements Executor {
     return run === "local" ? local : this;
   }
 
-  start(job: Job): Execution {
-    const machine = this.#machines.get(nodesOf(this.#settings, job.task));
-    return this.#start(
-      job,
-      job.needs.length > 0 ? machine : undefined,
-      job.resources.gpus > 0,
-    );
+  /** Options that determine on which nodes the stages of a task run: `partition "gpu", constraint ""`. */
+  nodesOf(task: string): string {
+    return nodesOf(this.#settings, task);
   }
 
-  /** Jobs whose folder is removed end by themselves; of stages that ran here, processes may remain. */
-  async reap(folder: string): Promise<void> {
-    await local.reap(folder);
+  /** Sets the processors and GPUs that these nodes must have; see {@linkcode nodesOf}. */
+  expect(nodes: string, machine: string): void {
+    this.#machines.set(nodes, machine);
   }
 
-  #start(job: Job, machine: string | undefined, seesGpus: boolean): Execution {
+  /** @param seesGpus True if it may use the GPUs that Slurm allots to it. */
+  start(job: Job, seesGpus = job.resources.gpus > 0): Execution {
     const { pace } = this.#settings;
+    const machine = job.needs.length > 0
+      ? this.#machines.get(this.nodesOf(job.task))
+      : undefined;
     writeScript(job, { alive: this.#alive, pace, machine, seesGpus });
     const started = new SlurmJob(job, sbatchOptions(this.#settings, job), {
       pace,
       askNow: () => this.#askNow(),
       finished: (it, isOver) => {
         this.#jobs.delete(it);
-        if (!isOver && it.id !== undefined) this.#discarded.push(it.id);
+        if (!isOver && it.id !== undefined) this.#unwanted.push(it.id);
       },
     });
     this.#jobs.add(started);
-    this.#askNow();
     if (!this.#working) this.#work();
     this.#wake();
     return {
       started: started.started.promise,
       ended: started.ended.promise,
       remote: { interval: pace.files * 1000, late: pace.late * 1000 },
-      stop: async (grace) => {
-        const deadline = performance.now() + grace * 1000;
-        started.stop ??= { asked: false, killed: false, deadline };
+      // Slurm kills it when it has not ended within its own `KillWait`.
+      stop: async () => {
+        started.stop ??= "wanted";
         this.#wake();
         await started.ended.promise;
       },
@@ -143,111 +133,42 @@ export class Slurm implements Executor {
     );
   }
 
-  /** Options that determine on which nodes the stages of a task run: `partition "gpu", constraint ""`. */
-  nodesOf(task: string): string {
-    return nodesOf(this.#settings, task);
-  }
-
-  /** Sets the processors and GPUs that these nodes must have; see {@linkcode nodesOf}. */
-  expect(nodes: string, machine: string): void {
-    this.#machines.set(nodes, machine);
-  }
-
-  /**
-   * Runs a short program on a node where the stages of a task run.
-   *
-   * @param program Arguments of the Deno executable.
-   * @param folder A folder that is created for it, and removed.
-   * @returns What it prints, and the node's processors and GPUs.
-   * @throws {Error} If it fails.
-   */
-  async probe(
-    task: string,
-    program: Pick<Job, "args" | "env">,
-    folder: string,
-    signal: AbortSignal,
-  ): Promise<NodeAnswer> {
-    try {
-      const { spec } = makeStart(folder);
-      Deno.writeTextFileSync(spec, "");
-      const job: Job = {
-        ...program,
-        name: "probe",
-        task,
-        needs: [],
-        resources: { cpus: 1, gpus: 0, memory: 0, time: PROBE_SECONDS },
-        startsPrograms: true,
-        folder,
-        checkpoint: join(folder, "checkpoint"),
-        onState() {},
-      };
-      const execution = this.#start(job, undefined, true);
-      const stop = () => execution.stop(0);
-      signal.addEventListener("abort", stop, { once: true });
-      const { code, reason } = await execution.ended;
-      signal.removeEventListener("abort", stop);
-      signal.throwIfAborted();
-      const read = (name: string) => Deno.readTextFileSync(join(folder, name));
-      if (code !== 0) {
-        throw new Error(
-          `The job that probes the engine of a node (${
-            this.nodesOf(task)
-          }) failed: ${reason ?? (read("stderr").trim() || `code ${code}`)}`,
-        );
-      }
-      return { text: read("stdout"), machine: readBegan(folder)!.machine };
-    } finally {
-      removeFolder(folder);
-    }
-  }
-
-  /** Calls `squeue` as soon as possible, and often after that. */
-  #askNow(): void {
-    this.#pause = 0;
-    this.#nextQueue = 0;
-  }
-
   /** Follows all jobs until there are none left. */
   async #work(): Promise<void> {
     this.#working = true;
-    const beat = () => {
-      try {
-        Deno.mkdirSync(this.#settings.folder, { recursive: true });
-        Deno.writeTextFileSync(this.#alive, new Date().toISOString());
-      } catch (error) {
-        for (const job of this.#jobs) lose(job, error);
-      }
-    };
-    const timer = setInterval(beat, 1000 * this.#settings.pace.beat);
+    const beat = setInterval(
+      () => this.#beat(),
+      1000 * this.#settings.pace.beat,
+    );
     try {
-      beat();
-      while (this.#jobs.size + this.#discarded.length > 0) {
+      this.#beat();
+      while (this.#jobs.size + this.#unwanted.length > 0) {
         const asked = await this.#ask();
         let looks = MAX_LOOKS;
         for (const job of this.#jobs) {
           const isPending = job.state.startsWith("PENDING");
-          if (!asked && isPending && looks-- <= 0) continue;
-          this.#withFiles(job, () => job.look());
+          if (asked || !isPending || looks-- > 0) trying(job, () => job.look());
         }
-        await this.#stopJobs();
-        await this.#batches.submit();
+        await this.#cancel();
+        await this.#submit();
         if (this.#jobs.size > 0) await this.#sleep();
       }
     } catch (error) {
       for (const job of this.#jobs) lose(job, error);
     } finally {
       this.#working = false;
-      clearInterval(timer);
+      clearInterval(beat);
       removeIfThere(this.#alive);
     }
   }
 
-  /** Does something with the files of a job. An error fails this job only. */
-  #withFiles(job: SlurmJob, work: () => void): void {
+  /** Gives a sign of life, for which all jobs wait. */
+  #beat(): void {
     try {
-      work();
+      Deno.mkdirSync(this.#settings.folder, { recursive: true });
+      Deno.writeTextFileSync(this.#alive, new Date().toISOString());
     } catch (error) {
-      lose(job, error);
+      for (const job of this.#jobs) lose(job, error);
     }
   }
 
@@ -263,6 +184,12 @@ export class Slurm implements Executor {
     await promise;
     clearTimeout(timer);
     this.#wake = () => {};
+  }
+
+  /** Calls `squeue` as soon as possible, and often after that. */
+  #askNow(): void {
+    this.#pause = 0;
+    this.#nextQueue = 0;
   }
 
   /** Calls `squeue`, if it is time. Returns true if it answered. */
@@ -283,12 +210,12 @@ export class Slurm implements Executor {
         const { batch, array } = job.submission!;
         const found = arrays.get(batch);
         if (array === undefined && found !== undefined) job.submitted(found);
-        this.#withFiles(job, () => {
+        trying(job, () => {
           const { id } = job;
           if (job.hear(id === undefined ? id : byId.get(id))) changed = true;
         });
       }
-      await this.#batches.raiseThrottles();
+      await this.#raiseThrottles();
     }
     this.#pause = changed || this.#pause === 0
       ? queue * 1000
@@ -318,40 +245,147 @@ export class Slurm implements Executor {
     }
   }
 
-  /** Ends the jobs that were asked to stop. */
-  async #stopJobs(): Promise<void> {
-    const now = performance.now();
-    const stopping = [...this.#jobs].filter(({ stop }) => stop !== undefined);
-    for (const job of stopping) {
+  /** Cancels the jobs that are to stop, and those that are given up. */
+  async #cancel(): Promise<void> {
+    for (const job of this.#jobs) {
+      if (job.stop !== "wanted") continue;
       if (job.submission === undefined) job.finish({ code: 1 });
+      else if (job.id !== undefined) {
+        job.stop = "asked";
+        this.#unwanted.push(job.id);
+      }
     }
-    if (this.#discarded.length > 0) {
-      await this.#reach(async () => {
-        await this.#client.kill(this.#discarded);
-        this.#discarded = [];
-      });
+    if (this.#unwanted.length === 0) return;
+    await this.#reach(async () => {
+      await this.#client.cancel(this.#unwanted);
+      this.#unwanted = [];
+    });
+    this.#askNow();
+  }
+
+  /** Submits the jobs that are ready. */
+  async #submit(): Promise<void> {
+    const now = performance.now();
+    const ready = [...this.#jobs].filter((job) => job.submission === undefined);
+    if (ready.length === 0 || now < this.#nextSubmission) return;
+    const gather = this.#settings.pace.gather * 1000;
+    const since = ready.map(({ ready }) => now - ready);
+    if (Math.min(...since) < gather && Math.max(...since) < 10 * gather) return;
+    if (this.#maxArraySize === undefined) {
+      const size = await this.#reach(() => this.#client.maxArraySize());
+      if (size === undefined) return this.#wait();
+      this.#maxArraySize = this.#largest = size;
     }
-    const known = stopping.filter(({ id }) => id !== undefined);
-    const ask = known.filter(({ stop }) => !stop!.asked);
-    const kill = known.filter(({ stop }) =>
-      !stop!.killed && now >= stop!.deadline
-    );
-    if (ask.length > 0) {
-      const ids = ask.map((job) => job.id!);
-      await this.#reach(async () => {
-        await this.#client.cancelPending(ids);
-        await this.#client.terminate(ids);
-        for (const { stop } of ask) stop!.asked = true;
-      });
+    const alike = Map.groupBy(ready, ({ options }) => JSON.stringify(options));
+    for (const jobs of alike.values()) {
+      for (let rest = jobs; rest.length > 0;) {
+        const room = this.#room(rest[0]!.job.task);
+        if (room <= 0) break;
+        const batch = rest.slice(0, this.#largest);
+        if (!await this.#submitBatch(batch, Math.min(room, batch.length))) {
+          return;
+        }
+        rest = rest.slice(batch.length);
+      }
+    }
+  }
+
+  /** Submits jobs as one array. Returns false if nothing more can be submitted now. */
+  async #submitBatch(
+    jobs: readonly SlurmJob[],
+    throttle: number,
+  ): Promise<boolean> {
+    const batch = crypto.randomUUID().slice(0, 13);
+    for (const [i, job] of jobs.entries()) {
+      job.submission = { batch, index: jobs.length > 1 ? i : undefined };
+    }
+    const args = [
+      ...jobs[0]!.options,
+      `--comment=${batch}`,
+      // A job of its own starts a second earlier than an array of one.
+      ...(jobs.length > 1 ? [`--array=0-${jobs.length - 1}%${throttle}`] : []),
+    ];
+    const script = batchScript(jobs.map(({ job }) => job.folder));
+    try {
+      const array = await this.#reach(() => this.#client.submit(args, script));
       this.#askNow();
+      if (array === undefined) {
+        // It may have been submitted all the same; `squeue` will show it.
+        this.#wait();
+        return false;
+      }
+      this.#largest = Math.min(2 * this.#largest, this.#maxArraySize!);
+      this.#throttles.set(array, throttle);
+      for (const job of jobs) job.submitted(array);
+      return true;
+    } catch (error) {
+      if (!(error instanceof SlurmError)) throw error;
+      const { kind, message } = error;
+      for (const job of jobs) {
+        job.submission = undefined;
+        if (kind === "limit") job.ready = performance.now();
+        else job.finish({ code: 1, reason: message });
+      }
+      if (kind !== "limit") return true;
+      this.#largest = Math.max(1, Math.floor(jobs.length / 2));
+      if (jobs.length === 1) this.#wait();
+      if (this.#told !== message) {
+        this.#say(`${message}; submitting fewer jobs at a time`);
+      }
+      this.#told = message;
+      return false;
     }
-    if (kill.length > 0) {
-      await this.#reach(async () => {
-        await this.#client.kill(kill.map((job) => job.id!));
-        for (const { stop } of kill) stop!.killed = true;
-      });
-      this.#askNow();
+  }
+
+  /** Submits nothing for some time. */
+  #wait(): void {
+    this.#nextSubmission = performance.now() +
+      this.#settings.pace.slowest * 1000;
+  }
+
+  /** How many more jobs of a task may run. Each array counts as many jobs as its throttle allows. */
+  #room(task: string): number {
+    const { jobs } = this.#settings;
+    let [all, own] = [jobs, kindOf(this.#settings, task).jobs ?? jobs];
+    for (const [array, { size, task: other }] of this.#arrays()) {
+      const running = Math.min(this.#throttles.get(array)!, size);
+      all -= running;
+      if (other === task) own -= running;
     }
+    return Math.min(all, own);
+  }
+
+  #arrays(): Map<string, RunningArray> {
+    const arrays = new Map<string, RunningArray>();
+    for (const { submission, job: { task } } of this.#jobs) {
+      const array = submission?.array;
+      if (array === undefined) continue;
+      const size = arrays.get(array)?.size ?? 0;
+      arrays.set(array, { size: size + 1, task });
+    }
+    return arrays;
+  }
+
+  /** Raises the throttles of arrays when other jobs have ended. */
+  async #raiseThrottles(): Promise<void> {
+    const arrays = this.#arrays();
+    for (const [array, before] of this.#throttles) {
+      const { task, size } = arrays.get(array) ?? { task: "", size: 0 };
+      if (size === 0) this.#throttles.delete(array);
+      const throttle = Math.min(before + this.#room(task), size);
+      if (throttle <= before) continue;
+      await this.#reach(() => this.#client.throttle(array, throttle));
+      this.#throttles.set(array, throttle);
+    }
+  }
+}
+
+/** Does something with a job. An error ends this job only. */
+function trying(job: SlurmJob, work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    lose(job, error);
   }
 }
 

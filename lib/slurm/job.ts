@@ -1,12 +1,12 @@
 import type { Ended, Job } from "../scheduler/executors/executor.ts";
+import { describe } from "../scheduler/executors/local.ts";
 import type { QueuedJob } from "./client.ts";
 import {
   type End,
-  endedBy,
   giveUp,
   hasArrived,
+  hasBegun,
   hasCheckpoint,
-  readBegan,
   readEnd,
 } from "./script.ts";
 import type { Pace } from "./settings.ts";
@@ -48,10 +48,8 @@ export class SlurmJob {
   submission: Submission | undefined;
   /** The last state that `squeue` gave, with its reason. */
   state = "";
-  /** Set if it was asked to stop; it is killed at the deadline. */
-  stop:
-    | { asked: boolean; killed: boolean; readonly deadline: number }
-    | undefined;
+  /** Set if it is to stop: whether Slurm has been asked to cancel it. */
+  stop: "wanted" | "asked" | undefined;
   /** Its exit file, once all of its output is visible as well. */
   #end: End | undefined;
   /** Since when its exit file is there, Slurm says that it is over, and `squeue` has not listed it. */
@@ -82,18 +80,12 @@ export class SlurmJob {
     this.#report(this.state = "PENDING");
   }
 
-  /** Makes the job ready to be submitted again. */
-  again(): void {
-    this.submission = undefined;
-    this.ready = performance.now();
-  }
-
   /** Reads the files of the job. */
   look(): void {
     const { pace } = this.#follower;
     const { folder } = this.job;
     if (this.submission === undefined) return;
-    if (readBegan(folder) !== undefined) this.started.resolve();
+    if (hasBegun(folder)) this.started.resolve();
     const end = readEnd(folder);
     if (end === undefined) return;
     const now = performance.now();
@@ -142,14 +134,7 @@ export class SlurmJob {
     if (changed && state !== "COMPLETED" && state !== "COMPLETING") {
       this.#report(state, reason);
     }
-    const option = (name: string) =>
-      this.options.find((it) => it.startsWith(name))?.slice(name.length);
-    const judged = verdict(state, reason, {
-      job: listed.id,
-      node,
-      memory: option("--mem="),
-      time: option("--time="),
-    });
+    const judged = verdict(listed, this.options);
     if (judged === "active") {
       if (state === "COMPLETING" && this.stop && this.#end) {
         this.#finishBy(this.#end);
@@ -168,11 +153,12 @@ export class SlurmJob {
       return changed;
     }
     // A job that was killed may not have written an exit file, or it may appear late.
-    const hasBegun = readBegan(this.job.folder) !== undefined;
     if (
-      hasBegun && this.#written === undefined && over < 2000 * pace.queue
+      hasBegun(this.job.folder) && this.#written === undefined &&
+      over < 2000 * pace.queue
     ) return changed;
-    const again = judged.again || judged.limit && hasCheckpoint(this.job);
+    const again = judged.again === "always" ||
+      judged.again === "from checkpoint" && hasCheckpoint(this.job);
     if (again && this.stop === undefined) this.#startAgain(judged.reason);
     else this.#fail(judged.reason);
     return true;
@@ -180,22 +166,33 @@ export class SlurmJob {
 
   /** Ends following the job as its exit file says. */
   #finishBy(end: End): void {
-    if (this.stop === undefined && end.code !== 0) {
-      if (end.cause === "alone") {
-        return this.#startAgain(
-          `Job ${this.id} saw no sign of life of the scheduler; it goes on from its checkpoint`,
-        );
-      }
-      if (end.cause === "limit") {
-        const reached = `Job ${this.id} reached its time limit`;
-        return hasCheckpoint(this.job)
-          ? this.#startAgain(`${reached}; it goes on from its checkpoint`)
-          : this.#fail(
-            `${reached} and has left no checkpoint: raise "time" in its resources or the profile`,
-          );
-      }
+    const { id } = this;
+    const reached = `Job ${id} reached its time limit`;
+    if (end.cause === "machine") {
+      return this.#fail(
+        `Node "${end.node}" of job ${id} is of another kind than the one whose engine is in the stage's key (it has ${end.machine.trim()}): select nodes of one kind by "partition" or "constraint" in the profile`,
+      );
     }
-    this.finish(endedBy(end, this.id));
+    const isCut = this.stop === undefined && end.code !== 0;
+    if (isCut && end.cause === "alone") {
+      return this.#startAgain(
+        `Job ${id} saw no sign of life of the scheduler; it goes on from its checkpoint`,
+      );
+    }
+    if (isCut && end.cause === "limit") {
+      return hasCheckpoint(this.job)
+        ? this.#startAgain(`${reached}; it goes on from its checkpoint`)
+        : this.#fail(
+          `${reached} and has left no checkpoint: raise "time" in its resources or the profile`,
+        );
+    }
+    this.finish({
+      ...describe(end.code),
+      measured: {
+        started: new Date(end.began),
+        seconds: (end.ended - end.began) / 1000,
+      },
+    });
   }
 
   #startAgain(reason: string): void {
@@ -222,15 +219,6 @@ export class SlurmJob {
   }
 }
 
-/** Properties of a job, for messages. */
-interface Known {
-  readonly job: string;
-  readonly node: string;
-  /** Its limits: `16384M`, `02:00:00`. */
-  readonly memory?: string | undefined;
-  readonly time?: string | undefined;
-}
-
 /** Meaning of a state of Slurm for a job. */
 type Verdict =
   /** It waits, runs or is about to end. */
@@ -239,19 +227,27 @@ type Verdict =
   | "ended"
   | {
     readonly reason: string;
-    /** True if the stage is not the cause, so that it starts again. */
-    readonly again?: boolean;
-    /** True if it starts again from a checkpoint, if it has left one. */
-    readonly limit?: boolean;
+    /** Whether it starts again: in any case, or if it has left a checkpoint. By default, the stage fails. */
+    readonly again?: "always" | "from checkpoint";
   };
 
-/** Judges a job by its state in `squeue`, and the reason for it: https://slurm.schedmd.com/job_state_codes.html. */
+/**
+ * Judges a job by its state in `squeue`, and the reason for it:
+ * https://slurm.schedmd.com/job_state_codes.html.
+ *
+ * @param options Of `sbatch`, which have its limits.
+ */
 export function verdict(
-  state: string,
-  why: string,
-  { job, node, memory = "the default", time = "the default" }: Known,
+  { id, state, reason: why, node }: Omit<QueuedJob, "comment">,
+  options: readonly string[],
 ): Verdict {
   const where = node === "" ? "" : ` on node "${node}"`;
+  const limit = (name: string) => {
+    const option = options.find((it) => it.startsWith(`--${name}=`));
+    return option?.slice(name.length + 3) ?? "the default";
+  };
+  const raise = (name: string) =>
+    `raise "${name}" in its resources or the profile`;
   switch (state) {
     case "COMPLETED":
     case "FAILED":
@@ -259,34 +255,35 @@ export function verdict(
     case "PENDING":
       // Slurm holds a job that a node did not start until an administrator releases it.
       return /launch failed/i.test(why)
-        ? { again: true, reason: `Job ${job} could not start (${why})` }
+        ? { again: "always", reason: `Job ${id} could not start (${why})` }
         : "active";
     case "PREEMPTED":
-      return { again: true, reason: `Job ${job} was pre-empted${where}` };
+      return { again: "always", reason: `Job ${id} was pre-empted${where}` };
     case "NODE_FAIL":
-      return { again: true, reason: `Job ${job} lost its node "${node}"` };
+      return { again: "always", reason: `Job ${id} lost its node "${node}"` };
     case "BOOT_FAIL":
     case "LAUNCH_FAILED":
-    case "RECONFIG_FAIL":
-      return {
-        again: true,
-        reason: `Job ${job} could not start${where} (${state})`,
-      };
+    case "RECONFIG_FAIL": {
+      const reason = `Job ${id} could not start${where} (${state})`;
+      return { again: "always", reason };
+    }
     case "TIMEOUT":
     case "DEADLINE":
       return {
-        limit: true,
-        reason:
-          `Job ${job} reached its time limit (${time})${where}: raise "time" in its resources or the profile`,
+        again: "from checkpoint",
+        reason: `Job ${id} reached its time limit (${limit("time")})${where}: ${
+          raise("time")
+        }`,
       };
     case "OUT_OF_MEMORY":
       return {
-        reason:
-          `Job ${job} ran out of memory (${memory})${where}: raise "memory" in its resources or the profile`,
+        reason: `Job ${id} ran out of memory (${limit("mem")})${where}: ${
+          raise("memory")
+        }`,
       };
     case "CANCELLED":
     case "REVOKED":
-      return { reason: `Job ${job} was cancelled${where}, not by this run` };
+      return { reason: `Job ${id} was cancelled${where}, not by this run` };
     default:
       return "active";
   }

@@ -1,19 +1,15 @@
 /** The script of a job, and the files in its folder by which it tells how it began and ended. */
 import { join } from "node:path";
-import type { Ended, Job } from "../scheduler/executors/executor.ts";
-import { entriesOf } from "../store/files.ts";
+import type { Job } from "../scheduler/executors/executor.ts";
+import { entriesOf, readIfThere } from "../store/files.ts";
 import { fileSize, fingerprint } from "../store/stats.ts";
 import type { Pace } from "./settings.ts";
 
-/** How a job began: the file `began`. */
-interface Began {
+/** How a job ended: the file `end`, written by rename after everything else. */
+export interface End {
   readonly node: string;
   /** Processors and GPUs, as `machine()` of the script prints them. */
   readonly machine: string;
-}
-
-/** How a job ended: the file `end`, written by rename after everything else. */
-export interface End extends Began {
   readonly code: number;
   /** Milliseconds since 1970. */
   readonly began: number;
@@ -84,7 +80,6 @@ const SCRIPT = `#!/bin/bash
 export PATH="$PATH:/usr/bin:/bin"
 [ ! -e gone ] || exit 0
 exec </dev/null >>job.log 2>&1
-put() { printf '%s\\n' "$2" >"$1.new" && mv "$1.new" "$1"; }
 now() { date +%s%3N; }
 machine() {
   {
@@ -100,14 +95,15 @@ finish() {
   [ -z "$watcher" ] || kill -KILL -- "-$watcher"
   while read -r size; do files=$((files + 1)) bytes=$((bytes + size)); done \\
     < <(find output -type f -printf '%s\\n')
-  put end "{\\"code\\":$1,\\"cause\\":\\"$cause\\",\\"began\\":$began,\\"ended\\":$(now),\\
+  printf '%s\\n' "{\\"code\\":$1,\\"cause\\":\\"$cause\\",\\"began\\":$began,\\"ended\\":$(now),\\
 \\"node\\":\\"$node\\",\\"machine\\":\\"$machine\\",\\"files\\":$files,\\"bytes\\":$bytes,\\
 \\"events\\":$(stat -c %s events.jsonl || echo 0),\\
-\\"stdout\\":$(stat -c %s stdout),\\"stderr\\":$(stat -c %s stderr)}"
+\\"stdout\\":$(stat -c %s stdout),\\"stderr\\":$(stat -c %s stderr)}" >end.new
+  mv end.new end
   exit "$1"
 }
 began=$(now) node=\${SLURMD_NODENAME:-$(uname -n)} machine=$(machine)
-put began "{\\"node\\":\\"$node\\",\\"machine\\":\\"$machine\\"}"
+: >began
 cause= watcher=
 : >stdout
 : >stderr
@@ -159,27 +155,15 @@ export function quoted(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** How a job began, if it did. */
-export function readBegan(folder: string): Began | undefined {
-  return readJson(join(folder, "began")) as Began | undefined;
+/** True if a job has begun. */
+export function hasBegun(folder: string): boolean {
+  return fingerprint(join(folder, "began")) !== undefined;
 }
 
 /** How a job ended, if it did. */
 export function readEnd(folder: string): End | undefined {
-  return readJson(join(folder, "end")) as End | undefined;
-}
-
-/** Reads a JSON file that is written atomically; undefined if it does not exist. */
-function readJson(path: string): unknown {
-  try {
-    return JSON.parse(Deno.readTextFileSync(path));
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    if (error instanceof SyntaxError) {
-      throw new Error(`"${path}" is damaged`, { cause: error });
-    }
-    throw error;
-  }
+  const text = readIfThere(join(folder, "end"));
+  return text === undefined ? undefined : JSON.parse(text);
 }
 
 /** Makes a job end that is running in a folder or may start there. */
@@ -225,32 +209,3 @@ function newest(folder: string): number {
     ),
   );
 }
-
-/** How the stage of a job ended, by its exit file. */
-export function endedBy(end: End, id: string | undefined): Ended {
-  if (end.cause === "machine") {
-    return {
-      code: end.code,
-      reason:
-        `Node "${end.node}" of job ${id} is of another kind than the one whose engine is in the stage's key (it has ${end.machine.trim()}): select nodes of one kind by "partition" or "constraint" in the profile`,
-    };
-  }
-  const signal = end.code > 128 ? SIGNALS[end.code - 128] : undefined;
-  return {
-    code: end.code,
-    ...(signal !== undefined && { signal }),
-    measured: {
-      started: new Date(end.began),
-      seconds: (end.ended - end.began) / 1000,
-    },
-  };
-}
-
-const SIGNALS: Readonly<Record<number, string>> = {
-  6: "SIGABRT",
-  7: "SIGBUS",
-  8: "SIGFPE",
-  9: "SIGKILL",
-  11: "SIGSEGV",
-  15: "SIGTERM",
-};

@@ -87,7 +87,7 @@ slurmTest(
     using _squeue = shadow(
       "squeue",
       `[ -e ${project.path("heard")} ] && exec $REAL "$@"
-$REAL "$@" | sed -E 's/[|](COMPLETING|COMPLETED|FAILED)[|]/|RUNNING|/'`,
+$REAL "$@" | sed -E 's/[|](COMPLETING|COMPLETED|CANCELLED)[|]/|RUNNING|/'`,
     );
     const running = project.spawn(waiter(project), {
       slurm: QUICK,
@@ -98,7 +98,7 @@ $REAL "$@" | sed -E 's/[|](COMPLETING|COMPLETED|FAILED)[|]/|RUNNING|/'`,
     let isOver = false;
     const end = running.end().then(() => isOver = true);
     const [job] = jobsIn(running.events);
-    await cluster.until(async () => await stateOf(job!) === "FAILED");
+    await cluster.until(async () => await stateOf(job!) === "CANCELLED");
     await new Promise((resolve) => setTimeout(resolve, 500));
     assertEquals(isOver, false);
     project.write("heard", "");

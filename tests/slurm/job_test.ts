@@ -26,7 +26,7 @@ class RunningJob implements Disposable {
     const checkpoint = join(folder, "checkpoint");
     Deno.mkdirSync(checkpoint);
     for (const name of ["stdout", "stderr"]) this.show(name, "");
-    this.show("began", '{"node":"n1","machine":""}');
+    this.show("began", "");
     this.slurm = new SlurmJob(
       { folder, checkpoint, onState() {} } as unknown as Job,
       [],
@@ -128,7 +128,7 @@ Deno.test("SlurmJob starts again what was pre-empted, or did not see its schedul
   assertEquals(await againOf(alone), true);
   assertEquals(
     await againOf((job) => {
-      job.slurm.stop = { asked: true, killed: false, deadline: 1e9 };
+      job.slurm.stop = "asked";
       alone(job);
     }),
     false,
@@ -156,10 +156,9 @@ class FollowedStage extends RunningJob {
       started: this.slurm.started.promise,
       ended: this.slurm.ended.promise,
       remote: { interval: 10, late: 500 },
-      stop: (grace) => {
+      stop: () => {
         this.stops++;
-        const deadline = performance.now() + grace * 1000;
-        this.slurm.stop ??= { asked: false, killed: false, deadline };
+        this.slurm.stop ??= "wanted";
         return Promise.resolve();
       },
     }), {
@@ -209,10 +208,14 @@ Deno.test("follow() waits for the exit file of a job that has ended, and stops o
 
 /** What becomes of a job in a state: `again`, `checkpoint` or `fails`, unless it is active or has ended. */
 function judge(state: string, why = ""): string {
-  const known = { job: "7", node: "n1", memory: "1024M", time: "01:00:00" };
-  const judged = verdict(state, why, known);
+  const listed = { id: "7", state, reason: why, node: "n1" };
+  const judged = verdict(listed, ["--mem=1024M", "--time=01:00:00"]);
   if (typeof judged === "string") return judged;
-  const what = judged.again ? "again" : judged.limit ? "checkpoint" : "fails";
+  const what = judged.again === "always"
+    ? "again"
+    : judged.again === "from checkpoint"
+    ? "checkpoint"
+    : "fails";
   return `${what}: ${judged.reason}`;
 }
 

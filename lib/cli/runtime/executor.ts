@@ -1,6 +1,7 @@
 import type { Host } from "../../engine/install/host.ts";
 import type { Graph } from "../../pipeline/graph.ts";
-import type { NodeAnswer, Slurm } from "../../slurm/executor.ts";
+import type { Slurm } from "../../slurm/executor.ts";
+import type { NodeAnswer } from "../../slurm/nodes.ts";
 import type { SlurmSettings } from "../../slurm/settings.ts";
 import type { Runtime, Settings } from "../../scheduler/settings.ts";
 import { digest } from "../../store/digest.ts";
@@ -181,7 +182,9 @@ async function nodeHost(
     if (answer === undefined) {
       say({ type: "note", text: `Asking a node (${nodes}) for its engine` });
       store.makeFolder("probes");
-      answer = await executor.probe(
+      const { probe } = await import("../../slurm/nodes.ts");
+      answer = await probe(
+        executor,
         task,
         {
           args: [

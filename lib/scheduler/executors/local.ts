@@ -141,7 +141,11 @@ async function reap(folder: string): Promise<void> {
   await killByVariable(`STAGE_RUN=${folder}`);
 }
 
-function describe(code: number, signal: Deno.Signal | null): Ended {
+/** How a process ended, by its exit code, in which a shell hides the signal, or by its signal. */
+export function describe(
+  code: number,
+  signal: Deno.Signal | null = null,
+): Ended {
   const name = signal ?? SIGNALS[code];
   return name === undefined ? { code } : { code, signal: name };
 }

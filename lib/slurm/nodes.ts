@@ -1,0 +1,66 @@
+import type { Job } from "../scheduler/executors/executor.ts";
+import { makeStart } from "../scheduler/runs.ts";
+import { removeFolder } from "../store/files.ts";
+import { join } from "../store/paths.ts";
+import type { Slurm } from "./executor.ts";
+import { readEnd } from "./script.ts";
+
+/** Answer of a node to a probe. */
+export interface NodeAnswer {
+  /** Standard output of the program. */
+  readonly text: string;
+  /** Its processors and GPUs. */
+  readonly machine: string;
+}
+
+/** Seconds that a probe may take. */
+const PROBE_SECONDS = 300;
+
+/**
+ * Runs a short program on a node where the stages of a task run.
+ *
+ * @param program Arguments of the Deno executable.
+ * @param folder A folder that is created for it, and removed.
+ * @returns What it prints, and the node's processors and GPUs.
+ * @throws {Error} If it fails.
+ */
+export async function probe(
+  slurm: Slurm,
+  task: string,
+  program: Pick<Job, "args" | "env">,
+  folder: string,
+  signal: AbortSignal,
+): Promise<NodeAnswer> {
+  try {
+    const { spec } = makeStart(folder);
+    Deno.writeTextFileSync(spec, "");
+    const job: Job = {
+      ...program,
+      name: "probe",
+      task,
+      needs: [],
+      resources: { cpus: 1, gpus: 0, memory: 0, time: PROBE_SECONDS },
+      startsPrograms: true,
+      folder,
+      checkpoint: join(folder, "checkpoint"),
+      onState() {},
+    };
+    const execution = slurm.start(job, true);
+    const stop = () => execution.stop(0);
+    signal.addEventListener("abort", stop, { once: true });
+    const { code, reason } = await execution.ended;
+    signal.removeEventListener("abort", stop);
+    signal.throwIfAborted();
+    const read = (name: string) => Deno.readTextFileSync(join(folder, name));
+    if (code !== 0) {
+      throw new Error(
+        `The job that probes the engine of a node (${
+          slurm.nodesOf(task)
+        }) failed: ${reason ?? (read("stderr").trim() || `code ${code}`)}`,
+      );
+    }
+    return { text: read("stdout"), machine: readEnd(folder)!.machine };
+  } finally {
+    removeFolder(folder);
+  }
+}
