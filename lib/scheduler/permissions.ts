@@ -16,90 +16,61 @@ interface Access {
 /** Variables that Deno itself needs. The task cannot read them unless it declares them. */
 const DENO_ENV = ["HOME", "PATH", "DENO_DIR", "XDG_CACHE_HOME"];
 
+/** What a stage's process may do. */
+interface Sandbox {
+  /** Flags of Deno. */
+  readonly flags: readonly string[];
+  /** Rules for native code, if there is some. */
+  readonly rules?: Rules;
+}
+
 /**
- * Deno flags that permit a stage's process what its task declares and what its
- * runtimes need, and nothing else.
+ * Permits a stage's process what its task declares and what its runtimes need,
+ * and nothing else. Where runtimes need all of FFI, Deno cannot restrict their
+ * native code; Landlock can, unless the task starts programs, which need wider
+ * access.
  *
+ * @param code File of its code.
  * @throws {StageFailure} If a path contains a comma.
  */
-export function permissionFlags(
+export function sandboxOf(
   permissions: Permissions,
   access: Access,
   runtimes: readonly Runtime[],
-): string[] {
-  const { net, env = [], run = [] } = permissions;
-  const { read: readable, write: writable } = accessOf(
-    permissions,
-    access,
-    runtimes,
-  );
-  const variables = [
-    ...env,
-    ...runtimes.flatMap(({ env }) => Object.keys(env)),
-  ];
-  return [
-    "--no-prompt",
-    ...allow("read", readable),
-    ...allow("write", writable),
-    ...(net === true ? ["--allow-net"] : []),
-    ...allow("env", variables),
-    ...allow("run", run),
-    ...runtimes.flatMap((runtime) => runtime.flags),
-  ];
-}
-
-/** All paths that a stage's process may access: because of its run, its task, and its runtimes. */
-function accessOf(
-  { read, write }: Permissions,
-  access: Access,
-  runtimes: readonly Runtime[],
-): Access {
-  const writable = [...access.write, ...write?.() ?? []];
-  return {
-    read: [
-      ...access.read,
-      ...writable,
-      ...read?.() ?? [],
-      ...runtimes.flatMap(({ read, handsOn }) => [
-        ...read,
-        ...handsOn?.read ?? [],
-      ]),
-    ],
-    write: writable,
-  };
-}
-
-/**
- * Landlock rules for a stage's process whose runtimes need all of FFI, so that
- * Deno cannot restrict their native code.
- *
- * @param code Files and folders of its code.
- * @returns Undefined if there is no such code, or the task starts programs, which need wider access.
- */
-export function rulesFor(
-  permissions: Permissions,
-  access: Access,
-  runtimes: readonly Runtime[],
-  code: readonly string[],
-): Rules | undefined {
-  const { net, run = [] } = permissions;
-  const hasNativeCode = runtimes.some(({ flags }) =>
-    flags.includes("--allow-ffi")
-  );
-  if (!hasNativeCode || run.length > 0) return undefined;
-  const { read, write } = accessOf(permissions, access, runtimes);
-  const native = runtimes.flatMap((runtime) => runtime.native ?? []);
-  return {
-    // Read only: whoever can write the compiled code there can change every later stage, and the scheduler.
-    read: [
-      ...code,
-      denoFolder(),
+  code: string,
+): Sandbox {
+  const { net = false, env = [], run = [] } = permissions;
+  const write = [...access.write, ...permissions.write?.() ?? []];
+  const read = [
+    ...access.read,
+    ...write,
+    ...permissions.read?.() ?? [],
+    ...runtimes.flatMap(({ read, handsOn }) => [
       ...read,
-      ...native.flatMap(({ read }) => read),
-    ],
+      ...handsOn?.read ?? [],
+    ]),
+  ];
+  const flags = [
+    "--no-prompt",
+    ...allow("read", read),
+    ...allow("write", write),
+    ...(net ? ["--allow-net"] : []),
+    ...allow("env", [
+      ...env,
+      ...runtimes.flatMap(({ env }) => Object.keys(env)),
+    ]),
+    ...allow("run", run),
+    ...runtimes.flatMap(({ flags }) => flags),
+  ];
+  if (!flags.includes("--allow-ffi") || run.length > 0) return { flags };
+  const native = runtimes.flatMap((runtime) => runtime.native ?? []);
+  const rules: Rules = {
+    // Read only: whoever can write the compiled code there can change every later stage, and the scheduler.
+    read: [code, denoFolder(), ...read, ...native.flatMap(({ read }) => read)],
     write: [...write, ...native.flatMap(({ write }) => write)],
-    net: net === true,
+    net,
   };
+  return { flags, rules };
 }
 
 /**

@@ -5,12 +5,7 @@ import type { Spec } from "./child.ts";
 import type { Event } from "./events.ts";
 import type { Executor, Job, JobResources } from "./executors/executor.ts";
 import { confined, hasLandlock } from "./landlock.ts";
-import {
-  ownOrigin,
-  permissionFlags,
-  rulesFor,
-  stageEnvironment,
-} from "./permissions.ts";
+import { ownOrigin, sandboxOf, stageEnvironment } from "./permissions.ts";
 import { follow, type Measured } from "./process.ts";
 import type { RunFolder } from "./runs.ts";
 import type { Runtime } from "./settings.ts";
@@ -86,7 +81,7 @@ export async function runTask(run: TaskRun): Promise<Measured> {
     read: [folder.inputs, folder.stdout, ...run.sources],
     write: [folder.output, checkpoint, folder.temporary, folder.events],
   };
-  const rules = rulesFor(permissions, access, runtimes, [run.code]);
+  const { flags, rules } = sandboxOf(permissions, access, runtimes, run.code);
   const isConfined = rules !== undefined && hasLandlock();
   if (rules !== undefined && !isConfined) {
     log(
@@ -97,7 +92,7 @@ export async function runTask(run: TaskRun): Promise<Measured> {
     ...["run", "--quiet", "--no-check", "--no-config", "--no-lock"],
     ...["--no-npm", "--no-remote", "--cached-only", "--no-code-cache"],
     ...origin.flags,
-    ...permissionFlags(permissions, access, runtimes),
+    ...flags,
     ...["--ext=js", run.code],
   ];
   const startsPrograms = runtimes.length > 0 ||

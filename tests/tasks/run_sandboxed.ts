@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { InputArtifact, Task } from "../../lib/pipeline/task.ts";
 import type { Runtime } from "../../lib/scheduler/settings.ts";
 import {
-  permissionFlags,
+  sandboxOf,
   stageEnvironment,
 } from "../../lib/scheduler/permissions.ts";
 import { withEnvironment } from "./with_environment.ts";
@@ -75,7 +75,7 @@ export async function runSandboxed(
     env,
     () =>
       Promise.resolve({
-        flags: permissionFlags(permissions, { read, write }, needed),
+        flags: sandboxOf(permissions, { read, write }, needed, entry).flags,
         environment: stageEnvironment(permissions, needed, temporary),
       }),
   );
