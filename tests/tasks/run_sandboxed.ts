@@ -71,6 +71,10 @@ export async function runSandboxed(
     ...Object.values(task.sources?.(parsed) ?? {}),
   ];
   const write = [output, checkpoint, temporary];
+  const [events, printed] = ["events", "stdout"].map((it) =>
+    join(temporary, it)
+  ) as [string, string];
+  await Deno.writeTextFile(printed, "");
   const { flags, environment } = await withEnvironment(
     env,
     () =>
@@ -93,7 +97,8 @@ export async function runSandboxed(
   }).spawn();
   const stdin = process.stdin.getWriter();
   await stdin.write(new TextEncoder().encode(JSON.stringify({
-    mark: "",
+    events,
+    stdout: printed,
     params: parsed,
     inputs: Object.fromEntries(artifacts),
     output,
@@ -109,6 +114,6 @@ export async function runSandboxed(
   const { code, stdout, stderr } = await process.output();
   const text = [stdout, stderr].map((x) => new TextDecoder().decode(x)).join(
     "",
-  );
+  ) + await Deno.readTextFile(events);
   return { code, output, text };
 }
