@@ -29,10 +29,6 @@ type Undo = () => void | Promise<void>;
 const NEEDS = {
   "Linux": () => Deno.build.os === "linux",
   "the right to mount": canMount,
-  "mksquashfs": () => has("mksquashfs"),
-  "squashfs and loop devices": () =>
-    existsSync("/dev/loop-control") &&
-    /\bsquashfs$/m.test(Deno.readTextFileSync("/proc/filesystems")),
 } satisfies Record<string, () => boolean>;
 
 const FAULTS: readonly Fault[] = [
@@ -55,28 +51,6 @@ const FAULTS: readonly Fault[] = [
       mount("--bind", out, out);
       mount("-o", "remount,bind,ro", out);
       return () => unmount(out);
-    },
-  },
-  {
-    name: "another image of the sources, with the same times",
-    needs: ["the right to mount", "mksquashfs", "squashfs and loop devices"],
-    async begin({ pipeline, run }) {
-      const data = pipeline.project.path("data");
-      const image = pipeline.project.path("data.squashfs");
-      const mountImage = () => {
-        call("mksquashfs", data, image, "-all-time", "0", "-noappend");
-        mount("-o", "loop", image, data);
-      };
-      mountImage();
-      try {
-        await run();
-      } finally {
-        unmount(data);
-      }
-      const { path, text } = pipeline.anotherSource();
-      Deno.writeTextFileSync(path, text);
-      mountImage();
-      return () => unmount(data);
     },
   },
   {
@@ -158,10 +132,6 @@ function call(program: string, ...args: string[]): void {
   if (success) return;
   const reason = new TextDecoder().decode(stderr);
   throw new Error(`${program} ${args.join(" ")}: ${reason}`);
-}
-
-function has(program: string): boolean {
-  return pathFolders().some((folder) => existsSync(join(folder, program)));
 }
 
 /** Folders of programs that exist. */

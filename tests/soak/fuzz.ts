@@ -4,7 +4,7 @@ import { signal } from "../../lib/scheduler/executors/processes.ts";
 import { listFiles } from "../../lib/store/blobs.ts";
 
 /** Parsers that must have a fuzz test, each by a word of the test's path. */
-const PARSERS = ["pipeline", "table", "safetensors", "tokenizer", "manifest"];
+const PARSERS = ["table", "safetensors", "tokenizer", "manifest"];
 
 /** Seconds that all inputs may take on a busy machine. */
 const limit = (inputs: number) => 300 + inputs / 10;

@@ -105,16 +105,6 @@ export class SoakPipeline implements Disposable {
     );
   }
 
-  /** A source that stages read, and another text of the same size for it. */
-  anotherSource(): { readonly path: string; readonly text: string } {
-    const stage = this.stages[this.#random.pick(this.ids)]!;
-    const path = stage.params!.source as string;
-    const texts = Array.from({ length: 5 }, (_, i) => `source ${i}`);
-    const now = Deno.readTextFileSync(path);
-    const text = this.#random.pick(texts.filter((text) => text !== now));
-    return { path, text };
-  }
-
   touch(): string {
     const path = this.#random.pick([
       `data/${this.#random.below(SOURCES)}.txt`,
