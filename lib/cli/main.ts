@@ -64,9 +64,9 @@ async function report(
   args: readonly string[],
 ): Promise<number> {
   const { withSettings } = await import("./arguments/options.ts");
-  const { name, message: plain } = error instanceof Error
-    ? error
-    : new Error(String(error));
+  const { fullMessage } = await import("../scheduler/failure.ts");
+  const failure = error instanceof Error ? error : new Error(String(error));
+  const { name, message: plain } = failure;
   const settings = args.flatMap((arg, i) => {
     if (arg === "-S" || arg === "--set") return args[i + 1] ?? [];
     return /^(?:-S|--set=)(.+)$/s.exec(arg)?.[1] ?? [];
@@ -74,9 +74,8 @@ async function report(
   const isUsage = error instanceof UsageError || name === "PipelineError";
   // A pipeline names the settings of its faults itself.
   const message = isUsage ? plain : withSettings(plain, settings);
-  // A bug of the program: the stack trace helps.
-  const isBug = error instanceof TypeError || error instanceof ReferenceError;
-  console.error(isBug ? error.stack : message);
+  const full = fullMessage(failure);
+  console.error(full === plain ? message : full);
   const [command = ""] = args;
   if (error instanceof UsageError && Object.hasOwn(COMMANDS, command)) {
     console.error(`Run "deno task ${command} --help" for usage`);

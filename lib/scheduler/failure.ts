@@ -88,9 +88,13 @@ export function messageOf(error: unknown, store: Store): string {
   if (error instanceof SuppressedError) {
     return messageOf(error.suppressed, store);
   }
+  return diskMessage(error, store) ?? fullMessage(error);
+}
+
+/** The message of an error; of a bug of the program, its stack trace. */
+export function fullMessage(error: Error): string {
   const isBug = error instanceof TypeError || error instanceof ReferenceError;
-  return diskMessage(error, store) ??
-    (isBug ? error.stack ?? error.message : error.message);
+  return isBug ? error.stack ?? error.message : error.message;
 }
 
 /** Message of an error of the disk or of the cache on it; undefined for other errors. */

@@ -5,6 +5,7 @@ import type {
   PlacedTask,
 } from "../scheduler/executors/executor.ts";
 import { local } from "../scheduler/executors/local.ts";
+import { fullMessage } from "../scheduler/failure.ts";
 import { removeIfThere, temporarySuffix } from "../store/files.ts";
 import { join } from "../store/paths.ts";
 import { SlurmClient, SlurmError } from "./client.ts";
@@ -392,7 +393,5 @@ function trying(job: SlurmJob, work: () => void): void {
 /** Ends following a job because of an error. */
 function lose(job: SlurmJob, error: unknown): void {
   if (!(error instanceof Error)) throw error;
-  const isBug = error instanceof TypeError || error instanceof ReferenceError;
-  const reason = isBug ? error.stack ?? error.message : error.message;
-  job.finish({ code: 1, reason });
+  job.finish({ code: 1, reason: fullMessage(error) });
 }
