@@ -47,8 +47,8 @@ export const ScoresInfo = z.strictObject({
 
 export type ScoresInfo = z.output<typeof ScoresInfo>;
 
-/** Metrics at a rank as the file has them: null for an undefined one. */
-export type RankScores = z.input<typeof ScoresInfo>["ranks"][number];
+/** The file as it is: an undefined metric is null. */
+export type ScoresFile = z.input<typeof ScoresInfo>;
 
 /** The logits and labels from which scores are computed. */
 export interface Outputs {

@@ -1,4 +1,4 @@
-import type { RankScores } from "../../artifacts/scores.ts";
+import type { ScoresFile } from "../../artifacts/scores.ts";
 import { didYouMean } from "../../pipeline/did_you_mean.ts";
 import { isMapping, printable, readText } from "../../pipeline/faults.ts";
 import { matchStages } from "../../pipeline/graph.ts";
@@ -140,6 +140,7 @@ async function selectedRows(
     .map((it) => results.row(it));
 }
 
+type RankScores = ScoresFile["ranks"][number];
 type Cell = string | number | boolean | undefined;
 
 /** A column of the table. */

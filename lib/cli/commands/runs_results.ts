@@ -1,5 +1,5 @@
 /** The results in a cache, with the parameters and costs of everything that each was made from. */
-import { type RankScores, SCORES_FILES } from "../../artifacts/scores.ts";
+import { SCORES_FILES, type ScoresFile } from "../../artifacts/scores.ts";
 import type { Manifest } from "../../store/manifests.ts";
 import type { Store } from "../../store/store.ts";
 
@@ -15,7 +15,7 @@ export interface Row {
   /** Parameters of the stage and of all that it was made from, by `TASK.PARAMETER`. */
   readonly params: Readonly<Record<string, unknown>>;
   /** From `scores.json`; empty for other results. */
-  readonly ranks: readonly RankScores[];
+  readonly ranks: ScoresFile["ranks"];
   /** Metrics that the stage reported. */
   readonly metrics: Readonly<Record<string, number>>;
   /** Durations of the stage itself, of the training that it scores, and of all results that it was made from. */
@@ -127,7 +127,7 @@ export class Results {
     return chain;
   }
 
-  #scores({ files, pipeline, stage }: Manifest): RankScores[] {
+  #scores({ files, pipeline, stage }: Manifest): ScoresFile["ranks"] {
     const file = files.find(({ path }) => path === SCORES);
     if (file === undefined) return [];
     const text = this.#store.blobs.text(file.blob);
@@ -136,8 +136,7 @@ export class Results {
         `The cache has lost "${SCORES}" of "${pipeline}/${stage}": run "deno task cache verify"`,
       );
     }
-    const { ranks } = JSON.parse(text) as { ranks?: RankScores[] };
-    return Array.isArray(ranks) ? ranks : [];
+    return (JSON.parse(text) as ScoresFile).ranks;
   }
 }
 

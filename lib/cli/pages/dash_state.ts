@@ -5,6 +5,7 @@ import {
   groupStages,
   type StageGroup,
 } from "../../pipeline/graph.ts";
+import type { ScoresFile } from "../../artifacts/scores.ts";
 import type { Event } from "../../scheduler/events.ts";
 import type { StageStatus } from "../../scheduler/plan.ts";
 import { visibleFolder } from "../../scheduler/visible.ts";
@@ -88,7 +89,7 @@ export class Follower {
   /** By key. */
   readonly #results = new Map<string, Manifest>();
   /** By blob. */
-  readonly #scores = new Map<string, Scores | undefined>();
+  readonly #scores = new Map<string, ScoresFile>();
 
   /** @param now The clock: milliseconds since 1970. */
   constructor(sources: Sources, now: () => number = Date.now) {
@@ -271,11 +272,12 @@ export class Follower {
       const [first] = scores;
       // The data set is unknown until the first result.
       if (first === undefined) continue;
-      const { task, metric } = first;
-      const byRank = Map.groupBy(
-        scores.flatMap(({ ranks }) => ranks),
-        ({ rank }) => rank,
-      );
+      const { task, ranks } = first;
+      const metric = Object.keys(ranks[0]!.metrics)[0]!;
+      const defined = scores.flatMap(({ ranks }) => ranks)
+        .map(({ rank, metrics }) => ({ rank, score: metrics[metric] }))
+        .filter((it) => typeof it.score === "number");
+      const byRank = Map.groupBy(defined, ({ rank }) => rank);
       const table = tables.get(task) ?? { task, metric, columns: [] };
       const column = {
         title,
@@ -284,7 +286,7 @@ export class Follower {
         scores: Object.fromEntries(
           [...byRank].map(([rank, of]) => [
             rank,
-            of.reduce((sum, { score }) => sum + score, 0) / of.length,
+            of.reduce((sum, { score }) => sum + score!, 0) / of.length,
           ]),
         ),
       };
@@ -293,15 +295,17 @@ export class Follower {
     return [...tables.values()];
   }
 
-  #scoresOf(stage: string): Scores | undefined {
+  #scoresOf(stage: string): ScoresFile | undefined {
     const file = this.#result(stage)?.files
       .find(({ path }) => path === "scores.json");
     if (file === undefined) return undefined;
-    if (!this.#scores.has(file.blob)) {
-      const text = this.#sources.store.blobs.text(file.blob);
-      this.#scores.set(file.blob, text === undefined ? text : readScores(text));
-    }
-    return this.#scores.get(file.blob);
+    const known = this.#scores.get(file.blob);
+    if (known !== undefined) return known;
+    const text = this.#sources.store.blobs.text(file.blob);
+    if (text === undefined) return undefined;
+    const scores = JSON.parse(text) as ScoresFile;
+    this.#scores.set(file.blob, scores);
+    return scores;
   }
 }
 
@@ -311,31 +315,4 @@ function titleOf({ id }: GraphStage): string {
   const others = values.split(",")
     .filter((it) => it !== "" && !/^(seed|rank)=/.test(it));
   return others.length === 0 ? name! : `${name}@${others}`;
-}
-
-/** The main metric of an evaluation, by rank. */
-interface Scores {
-  readonly task: string;
-  readonly metric: string;
-  readonly ranks: readonly { readonly rank: number; readonly score: number }[];
-}
-
-/** Reads `scores.json`; undefined if it is another file of this name. */
-function readScores(text: string): Scores | undefined {
-  const { task, ranks } = JSON.parse(text) as {
-    task?: string;
-    ranks?: { rank: number; metrics: Record<string, number | null> }[];
-  };
-  const metric = Object.keys(ranks?.[0]?.metrics ?? {})[0];
-  if (task === undefined || ranks === undefined || metric === undefined) {
-    return undefined;
-  }
-  return {
-    task,
-    metric,
-    ranks: ranks.flatMap(({ rank, metrics }) => {
-      const score = metrics[metric];
-      return typeof score === "number" ? [{ rank, score }] : [];
-    }),
-  };
 }
