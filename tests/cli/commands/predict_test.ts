@@ -12,7 +12,7 @@ import {
   referenceAdapter,
 } from "../../tasks/reference_adapter.ts";
 import { runTask, withFolder } from "../../tasks/run_task.ts";
-import { callMain, callMainWith, CliProject } from "../project.ts";
+import { callHere, callMain, callMainWith, CliProject } from "../project.ts";
 
 const model = join(import.meta.dirname!, "../../../fixtures/tiny-roberta");
 
@@ -175,7 +175,7 @@ Deno.test("predict says what a folder lacks that is not a model", () =>
     ];
     for (const [given, message] of cases) {
       const named = ["--adapter", adapter, "--model", given];
-      const { code, stderr } = await predict([...named, "great !"]);
+      const { code, stderr } = await callHere("predict", ...named, "great !");
       assertEquals(code, 1, stderr);
       assertMatch(stderr, message);
     }
@@ -265,13 +265,15 @@ Deno.test("predict refuses invalid arguments with exit code 2", () =>
       ],
       [[...named, "--rank", "0", "a"], /Invalid value "0" for option "--rank"/],
       [[...named, "--pair", "|", "a"], /"a" is not a pair: .* "\|"/],
-      [named, /No texts: give them as arguments/],
     ];
     for (const [args, message] of cases) {
-      const { code, stderr } = await predict(args);
+      const { code, stderr } = await callHere("predict", ...args);
       assertEquals(code, 2, `${args}: ${stderr}`);
       assertMatch(stderr, message);
     }
+    const empty = await predict(named);
+    assertEquals(empty.code, 2, empty.stderr);
+    assertMatch(empty.stderr, /No texts: give them as arguments/);
     const latin1 = Uint8Array.from("caf\xe9\n", (it) => it.charCodeAt(0));
     const { code, stderr } = await predict(named, latin1);
     assertEquals(code, 2, stderr);

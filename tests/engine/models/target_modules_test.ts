@@ -32,6 +32,7 @@ import { optimizer, referenceLoss, takeStep } from "../reference_step.ts";
 import {
   dyloraObjective,
   matryoshkaObjective,
+  ONE_LAYER,
   tinyExamples,
   withAdapters,
 } from "../tiny_task.ts";
@@ -51,8 +52,7 @@ const everyModule = [
 const dense = everyModule.slice(3);
 
 for (const architecture of ["roberta", "bert"] as const) {
-  const reference = openReference(architecture);
-  const { model } = reference;
+  const { model } = openReference(architecture);
   const layersOf = (modules: readonly string[]) =>
     Array.from(
       { length: model.layers },
@@ -95,12 +95,13 @@ for (const architecture of ["roberta", "bert"] as const) {
   });
 
   for (
-    const [name, targetModules] of [
-      ["all-linear", "all-linear"],
-      ["dense", ["dense"]],
-      ["key of the last layer", layersOf(["attention.self.key"]).slice(-1)],
+    const [name, targetModules, layers] of [
+      ["all-linear", "all-linear", ONE_LAYER],
+      ["dense", ["dense"], ONE_LAYER],
+      ["key of the last layer", layersOf(["attention.self.key"]).slice(-1), {}],
     ] as const
   ) {
+    const reference = openReference(architecture, layers);
     const { classifier, values } = adapted(reference, targetModules);
 
     for (
