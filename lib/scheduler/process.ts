@@ -91,7 +91,8 @@ export async function follow(
     switch (event.type) {
       case "done":
         done = true;
-        return endSoon();
+        if (!hasEnded) endSoon();
+        return;
       case "error": {
         const { message, isBug } = event;
         error ??= new StageFailure(message, isBug ? {} : { code: "reported" });
@@ -108,14 +109,17 @@ export async function follow(
     }
     emit({ ...event, stage });
   };
+  const trying = (work: () => void) => {
+    try {
+      work();
+    } catch (error) {
+      // The log cannot be written (disk full, for instance): go on until the process has ended.
+      stop(error);
+    }
+  };
   const hear = (lines: readonly string[], take: (line: string) => void) => {
     for (const line of lines) {
-      try {
-        take(watch.lastingPaths?.(line) ?? line);
-      } catch (error) {
-        // The log cannot be written (disk full, for instance): go on until the process has ended.
-        stop(error);
-      }
+      trying(() => take(watch.lastingPaths?.(line) ?? line));
     }
   };
   const print = (line: string) =>
@@ -140,7 +144,7 @@ export async function follow(
   const execution = start((state) => {
     if (state.state !== "RUNNING") timeout.pause();
     else if (hasStarted) timeout.start();
-    emit({ type: "queued", stage, ...state });
+    trying(() => emit({ type: "queued", stage, ...state }));
   });
   if (execution.note !== undefined) {
     emit({ type: "log", stage, line: execution.note, stream: "log" });
@@ -154,10 +158,20 @@ export async function follow(
   const onAbort = () => stop(new StageInterrupted());
   if (watch.signal.aborted) onAbort();
   watch.signal.addEventListener("abort", onAbort, { once: true });
-  const timer = setInterval(look, execution.remote?.interval ?? INTERVAL);
-  const ended = await execution.ended;
-  hasEnded = true;
-  clearInterval(timer);
+  const timer = setInterval(
+    () => trying(look),
+    execution.remote?.interval ?? INTERVAL,
+  );
+  let ended: Ended;
+  try {
+    ended = await execution.ended;
+  } finally {
+    hasEnded = true;
+    clearInterval(timer);
+    timeout.pause();
+    ending?.[Symbol.dispose]();
+    watch.signal.removeEventListener("abort", onAbort);
+  }
   look();
   hear(stderr.rest(), complain);
   hear(stdout.rest(), print);
@@ -169,9 +183,6 @@ export async function follow(
       (line) => emit({ type: "log", stage, line, stream }),
     );
   }
-  timeout.pause();
-  ending?.[Symbol.dispose]();
-  watch.signal.removeEventListener("abort", onAbort);
   if (failure instanceof StageInterrupted) throw new StageInterrupted(saved);
   if (failure !== undefined) throw failure;
   if (ended.again) {

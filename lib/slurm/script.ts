@@ -113,10 +113,14 @@ if [ -n "$expected" ] && [ "$expected" != "$machine" ]; then
   finish 1
 fi
 set -m
-[ -n "@GPUS@" ] || CUDA_VISIBLE_DEVICES=
-env -i @ENV@ \\
-  \${CUDA_VISIBLE_DEVICES+"CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES"} \\
-  @COMMAND@ <spec.json >stdout 2>stderr &
+# Not by "env", whose arguments every user of the node sees.
+(
+  [ -n "@GPUS@" ] || CUDA_VISIBLE_DEVICES=
+  gpus=\${CUDA_VISIBLE_DEVICES+"CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES"}
+  unset $(compgen -e)
+  export @ENV@ \${gpus:+"$gpus"}
+  exec @COMMAND@
+) <spec.json >stdout 2>stderr &
 child=$!
 {
   missed=0 last=

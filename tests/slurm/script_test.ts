@@ -54,6 +54,7 @@ class Script implements Disposable {
          Deno.writeTextFileSync("output/out.txt", "asked");
          Deno.exit(9);
        });
+       Deno.writeTextFileSync("environment", JSON.stringify(Deno.env.toObject()));
        console.log("begun");`,
     );
     const job: Job = {
@@ -83,6 +84,7 @@ class Script implements Disposable {
     const { status } = new Deno.Command("/bin/bash", {
       args: ["job.sh"],
       cwd: this.folder,
+      env: { SLURM_JOB_ID: "7", CUDA_VISIBLE_DEVICES: "0" },
     }).spawn();
     await until(
       () => Deno.readTextFileSync(join(this.folder, "stdout")) === "begun\n",
@@ -134,6 +136,24 @@ Deno.test(
     assertEquals(code, 0);
     const names = [...Deno.readDirSync(script.folder)].map(({ name }) => name);
     assertEquals(names.includes("began"), false);
+  },
+);
+
+Deno.test(
+  "a job gives its program the variables of the stage, and no GPUs that it does not ask for",
+  ON_LINUX,
+  async () => {
+    using script = new Script();
+    const { status } = await script.start();
+    giveUp(script.folder);
+    await status;
+    const { TOKEN, CUDA_VISIBLE_DEVICES, SLURM_JOB_ID } = JSON.parse(
+      Deno.readTextFileSync(join(script.folder, "environment")),
+    );
+    assertEquals(
+      [TOKEN, CUDA_VISIBLE_DEVICES, SLURM_JOB_ID],
+      ["secret", "", undefined],
+    );
   },
 );
 
