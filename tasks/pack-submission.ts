@@ -17,7 +17,7 @@ export default defineTask({
     const { packSubmission } = await import("../lib/glue/submission.ts");
     const { readPredictions } = await import("../lib/artifacts/predictions.ts");
     const predictions = await Promise.all(
-      inputs.predictions!.map(({ path }) => readPredictions(path)),
+      inputs.predictions.map(({ path }) => readPredictions(path)),
     );
     for (const { task, split, rank, examples } of predictions) {
       log(`${task} ${split}: ${examples} examples at rank ${rank}`);

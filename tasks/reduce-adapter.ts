@@ -21,7 +21,7 @@ export default defineTask({
   output: { kind: "adapter", files: ADAPTER_FILES },
   async run(stage) {
     const { by } = stage.params;
-    const adapter = await readAdapter(stage.inputs.adapter![0]!.path);
+    const adapter = await readAdapter(stage.inputs.adapter.path);
     const { training } = adapter;
     if (training.method.name !== fixed.name || training.reducedBy !== null) {
       throw new SyntaxError(

@@ -1,7 +1,10 @@
 import { z } from "zod";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { CLASSIFIER_FILES } from "../lib/artifacts/classifier.ts";
-import { classifierSettings } from "../lib/stages/settings.ts";
+import {
+  CLASSIFIER_INPUTS,
+  classifierSettings,
+} from "../lib/stages/settings.ts";
 
 export default defineTask({
   description:
@@ -12,7 +15,7 @@ export default defineTask({
       "Peak learning rate; lower than for adapters (1e-5 to 3e-5 in the RoBERTa paper)",
     ),
   }),
-  inputs: { model: { kind: "model" }, tokens: { kind: "tokens" } },
+  inputs: CLASSIFIER_INPUTS,
   output: { kind: "classifier", files: CLASSIFIER_FILES },
   needs: ["engine"],
   async run(stage) {

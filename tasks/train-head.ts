@@ -1,13 +1,16 @@
 import { z } from "zod";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { CLASSIFIER_FILES } from "../lib/artifacts/classifier.ts";
-import { classifierSettings } from "../lib/stages/settings.ts";
+import {
+  CLASSIFIER_INPUTS,
+  classifierSettings,
+} from "../lib/stages/settings.ts";
 
 export default defineTask({
   description:
     "Train the classification head alone, without adapters: the lower bound",
   params: z.strictObject(classifierSettings),
-  inputs: { model: { kind: "model" }, tokens: { kind: "tokens" } },
+  inputs: CLASSIFIER_INPUTS,
   output: { kind: "classifier", files: CLASSIFIER_FILES },
   needs: ["engine"],
   async run(stage) {

@@ -29,6 +29,7 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
   "lib/engine": ["lib/pypi"],
   "lib/artifacts": ["lib/engine", "lib/glue"],
   "lib/stages": [
+    "lib/hub",
     "lib/artifacts",
     "lib/engine",
     "lib/glue",
@@ -152,10 +153,10 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/report": 4940,
   "lib/scheduler": 6900,
   "lib/slurm": 1350,
-  "lib/stages": 1850,
+  "lib/stages": 3000,
   "lib/store": 2600,
   "lib/track": 900,
-  "tasks": 2500,
+  "tasks": 1150,
 };
 
 Deno.test("no room has more lines than its budget", () => {

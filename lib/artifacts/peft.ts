@@ -38,7 +38,7 @@ import { type PaddedModules, padModules } from "./pad_modules.ts";
 import type { AdapterRecord } from "./training.ts";
 
 /** A LoRA adapter that PEFT wrote. */
-interface PeftAdapter extends PaddedModules {
+export interface PeftAdapter extends PaddedModules {
   readonly baseModel: ModelOrigin | undefined;
   /** Target modules as the configuration lists them; undefined if it has a pattern. */
   readonly listedModules: readonly string[] | undefined;

@@ -4,8 +4,8 @@ import type { z } from "zod";
  * A kind of stage: its parameters, inputs, output and permissions.
  *
  * A task module (`tasks/NAME.ts`) has a task as its default export. Importing it
- * must be cheap, because planning imports all tasks of a pipeline: import engines
- * and readers inside `run()`. The declaration must depend on the imported modules
+ * must be cheap, because planning imports all tasks of a pipeline: what a stage
+ * runs is a module of its own, which `run()` imports. The declaration must depend on the imported modules
  * only, not on files or the environment: a graph is used again as long as these
  * modules do not change.
  */
@@ -95,11 +95,22 @@ type RuntimeSettings = Readonly<
   Record<string, string | number | boolean>
 >;
 
+/** Artifacts by the names of inputs, as a stage's process gets them; an input that is not `many` has exactly one, or none if optional. */
+type GivenInputs = Readonly<Record<string, readonly InputArtifact[]>>;
+
+/** Artifacts by the names of declared inputs: one, several, or undefined if a pipeline may leave the input out. */
+export type InputsOf<Declared> = {
+  readonly [Name in keyof Declared]: Declared[Name] extends
+    { readonly many: true } ? readonly InputArtifact[]
+    : Declared[Name] extends { readonly optional: true }
+      ? InputArtifact | undefined
+    : InputArtifact;
+};
+
 /** What a running stage gets. */
-export interface Stage<Params> {
+export interface Stage<Params, Inputs = GivenInputs> {
   readonly params: Params;
-  /** Artifacts by input name; an input that is not `many` has exactly one, or none if optional. */
-  readonly inputs: Readonly<Record<string, readonly InputArtifact[]>>;
+  readonly inputs: Inputs;
   /** Folder for the artifact; empty at the start. */
   readonly output: string;
   /** Folder that the next attempt gets after a crash or an interrupt; not part of the artifact. */
@@ -123,9 +134,31 @@ export interface Stage<Params> {
   metric(name: string, value: number, step?: number): void;
 }
 
-/** Declares a task, and infers the type of its parameters. */
-export function defineTask<Params extends z.ZodObject>(
-  task: Task<Params>,
-): Task<Params> {
-  return task;
+/** A task whose stages get the inputs that it declares. */
+interface TypedTask<Params extends z.ZodObject, Inputs>
+  extends Omit<Task<Params>, "inputs" | "run"> {
+  readonly inputs: Inputs;
+  readonly run: (
+    stage: Stage<z.output<Params>, InputsOf<Inputs>>,
+  ) => Promise<void>;
+}
+
+/** Declares a task, and infers the types of its parameters and inputs. */
+export function defineTask<
+  Params extends z.ZodObject,
+  const Inputs extends Readonly<Record<string, InputDeclaration>>,
+>(task: TypedTask<Params, Inputs>): Task<Params> {
+  return {
+    ...task,
+    run: (stage) => {
+      const inputs = Object.entries(task.inputs).map(([name, { many }]) => {
+        const given = stage.inputs[name] ?? [];
+        return [name, many ? given : given[0]] as const;
+      });
+      return task.run({
+        ...stage,
+        inputs: Object.fromEntries(inputs) as InputsOf<Inputs>,
+      });
+    },
+  };
 }

@@ -10,17 +10,24 @@ import {
 import { type AdapterTensors, cutAdapter } from "../engine/adapters/lora.ts";
 import { moduleOf, modulesOf } from "../engine/adapters/peft.ts";
 import { methodName } from "../engine/schedules/registry.ts";
-import type { InputArtifact, Stage } from "../pipeline/task.ts";
+import type { InputArtifact, InputsOf, Stage } from "../pipeline/task.ts";
 import {
   type RecommendationRequest,
   recommendedRank,
 } from "./recommended_rank.ts";
+import type { CUT_INPUTS } from "./settings.ts";
 
 /** Parameters that select the rank of an adapter. */
 interface RankSettings extends RecommendationRequest {
   /** Rank of every module; by default the recommended one if there is a report, else the adapter's own. */
   readonly rank?: number | "recommended" | undefined;
 }
+
+/** A stage that exports or merges an adapter. */
+export type CuttingStage<More = unknown> = Stage<
+  RankSettings,
+  InputsOf<typeof CUT_INPUTS> & More
+>;
 
 /** An adapter, cut to the requested ranks. */
 export interface CutAdapter {
@@ -37,10 +44,10 @@ export interface CutAdapter {
  * @throws {Error} If these contradict each other, belong to another adapter, or exceed its rank.
  */
 export async function readCutAdapter(
-  stage: Pick<Stage<RankSettings>, "params" | "inputs" | "log">,
+  stage: Pick<CuttingStage, "params" | "inputs" | "log">,
 ): Promise<CutAdapter> {
   const { epoch } = stage.params;
-  const adapter = await readAdapter(stage.inputs.adapter![0]!.path);
+  const adapter = await readAdapter(stage.inputs.adapter.path);
   const ranks = await requestedRanks(adapter, stage);
   const tensors = cutAdapter(
     tensorsOf(adapter, epoch),
@@ -51,13 +58,9 @@ export async function readCutAdapter(
 
 async function requestedRanks(
   adapter: Adapter,
-  { params, inputs, log }: Pick<
-    Stage<RankSettings>,
-    "params" | "inputs" | "log"
-  >,
+  { params, inputs, log }: Pick<CuttingStage, "params" | "inputs" | "log">,
 ): Promise<ModuleRanks> {
-  const report = inputs.report?.[0];
-  const ranks = inputs.ranks?.[0];
+  const { report, ranks } = inputs;
   const rank = params.rank ??
     (report === undefined || ranks !== undefined ? undefined : "recommended");
   if (rank === "recommended" && report === undefined) {
@@ -80,7 +83,7 @@ async function requestedRanks(
         'The parameter "rank" and the input "ranks" exclude each other: remove one of them',
       );
     }
-    const trained = join(inputs.adapter![0]!.path, "training.json");
+    const trained = join(inputs.adapter.path, "training.json");
     return await ranksByModule(ranks, adapter, {
       seed: adapter.training.seed,
       epoch: params.epoch,

@@ -1,5 +1,9 @@
 import { join } from "node:path";
-import type { Adapter } from "../artifacts/adapter.ts";
+import { type Adapter, readAdapter, tensorsOf } from "../artifacts/adapter.ts";
+import { checkClasses, outputsOf } from "../artifacts/classes.ts";
+import { checkServed } from "../artifacts/ranks.ts";
+import { readFittingTokens } from "../artifacts/tokens.ts";
+import type { Epoch } from "../artifacts/training.ts";
 import { PEFT_PREFIX } from "../engine/adapters/peft.ts";
 import {
   type Classifier,
@@ -12,7 +16,8 @@ import { parseModel } from "../engine/models/registry.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { type EngineSettings, startEngine } from "../engine/start.ts";
 import type { Precision } from "../engine/tensorflow/precision.ts";
-import type { Stage } from "../pipeline/task.ts";
+import type { InputsOf, Stage } from "../pipeline/task.ts";
+import type { ADAPTER_INPUTS } from "./settings.ts";
 
 /** The parts of a stage that starting the engine requires. */
 type ComputingStage = Pick<
@@ -99,4 +104,45 @@ export function adapterValues(
     layout,
     PEFT_PREFIX,
   );
+}
+
+/** A stage that runs an adapter on tokens. */
+export type AdapterStage<Params> = Stage<
+  Params & { readonly epoch: Epoch; readonly precision: Precision | "auto" },
+  InputsOf<typeof ADAPTER_INPUTS>
+>;
+
+/**
+ * Reads the adapter and the tokens of a stage; `load()` starts the engine and
+ * loads the model with the adapter.
+ *
+ * @param ranks Ranks at which the adapter will be used
+ * @throws {RangeError} If the adapter does not serve a rank.
+ * @throws {Error} If training selected no best epoch, or the tokens have other classes or are for another model.
+ */
+export async function openAdapter(
+  stage: Pick<
+    AdapterStage<unknown>,
+    "inputs" | "params" | "cpus" | "runtimes"
+  >,
+  ranks: readonly number[],
+) {
+  const { model, tokens, adapter: { path } } = stage.inputs;
+  const adapter = await readAdapter(path);
+  const { training } = adapter;
+  for (const rank of ranks) checkServed(rank, training);
+  const tensors = tensorsOf(adapter, stage.params.epoch);
+  const info = await readFittingTokens(tokens.path, model.path);
+  checkClasses(training, info);
+  return {
+    training,
+    info,
+    async load() {
+      const precision = await startStageEngine(stage);
+      const outputs = outputsOf(info.labels);
+      const classifier = loadFolder(model.path, outputs, training);
+      const values = adapterValues({ tensors }, classifier.layout);
+      return { precision, classifier, values };
+    },
+  };
 }

@@ -1,18 +1,158 @@
+import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
+import { digestOf } from "../artifacts/json_file.ts";
+import { readModel } from "../artifacts/model.ts";
+import { writeRanks } from "../artifacts/ranks.ts";
 import type { AdapterRecord } from "../artifacts/training.ts";
+import { moduleOf } from "../engine/adapters/peft.ts";
 import { rankScale } from "../engine/adapters/scale.ts";
 import type { Classifier } from "../engine/models/classifier.ts";
+import { factorA, parameterLayout } from "../engine/models/parameters.ts";
+import { methodName } from "../engine/schedules/registry.ts";
 import type { Examples } from "../engine/training/batch.ts";
 import { type Evaluator, evaluator } from "../engine/training/evaluation.ts";
+import { meanLoss } from "../glue/metrics.ts";
+import type { Stage } from "../pipeline/task.ts";
+import { type AdapterStage, openAdapter } from "./load_classifier.ts";
+import { ScoredSplit } from "./scored_split.ts";
+
+/** Chooses a rank for each module of the adapter of a stage, and scores the chosen ranks. */
+export async function chooseRanks(
+  stage: AdapterStage<{
+    readonly averageRank: number;
+    readonly selectOn: string;
+    readonly examples: number;
+    readonly split: string;
+    readonly batchSize: number;
+  }>,
+): Promise<void> {
+  const { params, inputs } = stage;
+  // The search starts at rank 1 in every module.
+  const { training, info, load } = await openAdapter(stage, [1]);
+  const model = await readModel(inputs.model.path);
+  const adapted = parameterLayout(model, 1, training).modules;
+  const modules = adapted.map(({ name }) => moduleOf(factorA(name))!);
+  const tokens = inputs.tokens.path;
+  const selection = new ScoredSplit(tokens, info, params.selectOn);
+  const held = new ScoredSplit(tokens, info, params.split);
+  if (selection.name === held.name) {
+    throw new RangeError(
+      `"selectOn" and "split" are both "${held.name}": choose and score the ranks on different splits`,
+    );
+  }
+  const costs = adapted.map(({ inputs, outputs }) => inputs + outputs);
+  const total = Math.floor(params.averageRank * sumOf(costs));
+  const { precision, classifier, values } = await load();
+  using evaluator = new ChoiceEvaluator(classifier, values, training, {
+    batchSize: params.batchSize,
+    signal: stage.signal,
+  });
+  const subset = spreadExamples(selection.examples, params.examples);
+  const budget = { costs, largest: training.rank, total };
+  const steps = await searchRanks(
+    stage,
+    evaluator,
+    subset,
+    held.outputs,
+    budget,
+  );
+  const { ranks, loss } = bestStep(steps);
+  const examples = subset.labels.length;
+  stage.log(
+    `Ranks ${ranks.join(", ")}: loss ${
+      loss.toFixed(4)
+    } on ${examples} examples of ${selection.name}, ${
+      steps[0]!.loss.toFixed(4)
+    } at rank 1`,
+  );
+  const { chosen, even } = await scoreBesideEven(
+    evaluator,
+    held,
+    ranks,
+    budget,
+  );
+  await writeRanks(stage.output, {
+    task: info.task,
+    method: methodName(training),
+    modules: new Map(modules.map((module, i) => [module, ranks[i]!])),
+    choice: {
+      seed: training.seed,
+      training: await digestOf(
+        join(inputs.adapter.path, "training.json"),
+      ),
+      epoch: params.epoch,
+      budget: total,
+      selection: {
+        split: selection.name,
+        examples,
+        start: steps[0]!.loss,
+        moves: steps.slice(1).map(({ raised, loss }) => ({
+          module: modules[raised!]!,
+          loss,
+        })),
+      },
+      precision,
+      split: held.name,
+      examples: held.examples.labels.length,
+      chosen,
+      even,
+    },
+  });
+}
+
+/** Runs the greedy search by the loss on the examples and reports its progress. */
+async function searchRanks(
+  stage: Pick<Stage<unknown>, "progress">,
+  evaluator: ChoiceEvaluator,
+  examples: Examples,
+  outputs: number,
+  budget: RankBudget,
+): Promise<GreedyStep[]> {
+  const { costs, largest, total } = budget;
+  const start = sumOf(costs);
+  const moves = Math.floor(
+    (Math.min(total, start * largest) - start) / Math.min(...costs),
+  );
+  let move = 0;
+  return await greedyRanks(budget, async (choices) => {
+    const logits = await evaluator.logits(examples, choices);
+    stage.progress(move++, moves, "moves");
+    return logits.map((one) => meanLoss(one, examples.labels, outputs));
+  });
+}
+
+/** Scores the chosen ranks, the largest uniform rank within the budget, and the whole adapter. */
+async function scoreBesideEven(
+  evaluator: ChoiceEvaluator,
+  split: ScoredSplit,
+  ranks: Choice,
+  budget: RankBudget,
+) {
+  const even = [...new Set([evenRank(budget), budget.largest])];
+  const choices = [ranks, ...even.map((rank) => ranks.map(() => rank))];
+  const { examples, outputs } = split;
+  const logits = await evaluator.logits(examples, choices);
+  const [chosen, ...others] = logits.map((one, i) => ({
+    parameters: sumOf(
+      choices[i]!.map((rank, module) => rank * budget.costs[module]!),
+    ),
+    loss: meanLoss(one, examples.labels, outputs),
+    metrics: split.score([0], one)[0]!.metrics,
+  }));
+  return {
+    chosen: chosen!,
+    even: even.map((rank, i) => ({ rank, ...others[i]! })),
+  };
+}
 
 /** A rank for each module, in the engine's order. */
-export type Choice = readonly number[];
+type Choice = readonly number[];
 
 /** Choices per forward pass. */
 const CHOICES_PER_PASS = 8;
 
 /** Evaluates an adapter with a separate rank for each module. */
-export class ChoiceEvaluator implements Disposable {
+class ChoiceEvaluator implements Disposable {
   readonly #classifier: Classifier;
   readonly #values: Float32Array;
   readonly #training: Pick<AdapterRecord, "alpha" | "scaling">;

@@ -1,20 +1,12 @@
 import { outputsOf } from "../artifacts/classes.ts";
-import { type ScoresInfo, writeScores } from "../artifacts/scores.ts";
 import { readTokens, type TokensInfo } from "../artifacts/tokens.ts";
-import type { Classifier } from "../engine/models/classifier.ts";
 import type { Examples } from "../engine/training/batch.ts";
-import {
-  evaluateRanks,
-  evaluationFlops,
-  type RankEvaluationOptions,
-} from "../engine/training/evaluation.ts";
 import { metricsOf } from "../glue/benchmark.ts";
 import {
   computeMetrics,
   type MetricName,
   predictionsOf,
 } from "../glue/metrics.ts";
-import type { Stage } from "../pipeline/task.ts";
 
 /** Metrics at one rank, by name; the main metric is the first. */
 interface RankScores {
@@ -73,42 +65,4 @@ export class ScoredSplit {
       ) as Record<string, number>,
     }));
   }
-}
-
-/** A classifier with its parameters, and the origin that its scores record. */
-interface Evaluated {
-  readonly classifier: Classifier;
-  /** Flat parameters, `[size]` */
-  readonly values: Float32Array;
-  readonly origin: Pick<
-    ScoresInfo,
-    "method" | "seed" | "training" | "epoch" | "precision"
-  >;
-}
-
-/** Evaluates a classifier on a split at the ranks of the options and writes an artifact of kind `scores`. */
-export async function writeSplitScores(
-  stage: Pick<Stage<unknown>, "output" | "progress" | "signal">,
-  { classifier, values, origin }: Evaluated,
-  { task, labels }: TokensInfo,
-  split: ScoredSplit,
-  options: RankEvaluationOptions,
-): Promise<void> {
-  const { examples } = split;
-  const count = examples.labels.length;
-  const logits = await evaluateRanks(classifier, values, examples, {
-    ...options,
-    signal: stage.signal,
-    progress: (done, note) => stage.progress(done, count, "examples", note),
-  });
-  await writeScores(stage.output, {
-    task,
-    labels,
-    ...origin,
-    split: split.name,
-    examples: count,
-    tokens: examples.ids.length,
-    flops: evaluationFlops(classifier, examples, options),
-    ranks: split.score(options.ranks, logits),
-  }, { logits, labels: examples.labels });
 }

@@ -8,6 +8,9 @@ const count = z.int().min(1);
 /** Name of a split of the tokens. */
 export const split = z.string().regex(/^[a-z_]+$/);
 
+/** Default maximum sequence length: the limit of the published models. */
+export const DEFAULT_LENGTH = 512;
+
 /** Requested precision of matrix products. */
 export const precision = z.enum(["auto", "f32", "bf16"]).default("auto")
   .describe(
@@ -84,10 +87,15 @@ export const ADAPTER_INPUTS = {
   adapter: { kind: "adapter" },
 } as const;
 
-/** Inputs of every training of adapters. */
-export const TRAINING_INPUTS = {
+/** Inputs of every training without adapters. */
+export const CLASSIFIER_INPUTS = {
   model: { kind: "model" },
   tokens: { kind: "tokens" },
+} as const;
+
+/** Inputs of every training of adapters. */
+export const TRAINING_INPUTS = {
+  ...CLASSIFIER_INPUTS,
   /** An adapter of the same rank to continue from. */
   start: { kind: "adapter", optional: true },
 } as const;
@@ -141,6 +149,13 @@ export const classifierSettings = withoutAdapters;
 export type ClassifierSettings = z.output<
   z.ZodObject<typeof classifierSettings>
 >;
+
+/** Inputs that select the rank at which an adapter is exported or merged. */
+export const CUT_INPUTS = {
+  adapter: { kind: "adapter" },
+  report: { kind: "report", optional: true },
+  ranks: { kind: "ranks", optional: true },
+} as const;
 
 /** Parameters that select the rank at which an adapter is exported or merged. */
 export const rankToTake = {

@@ -18,24 +18,28 @@ import type { ClassifierShape } from "../engine/models/outline.ts";
 import { parameterLayout, toTensors } from "../engine/models/parameters.ts";
 import { Method, methodName } from "../engine/schedules/registry.ts";
 import type { Schedule } from "../engine/schedules/schedule.ts";
-import type { Stage } from "../pipeline/task.ts";
+import type { InputsOf, Stage } from "../pipeline/task.ts";
 import { adapterValues, loadFolder } from "./load_classifier.ts";
-import { trainingOptions, type TrainingSettings } from "./settings.ts";
+import {
+  type TRAINING_INPUTS,
+  trainingOptions,
+  type TrainingSettings,
+} from "./settings.ts";
 import { StageTraining } from "./training.ts";
 
 /** Trains an adapter by a schedule on the tokens of a stage and writes an artifact of kind `adapter`. */
 export async function trainAdapter(
-  stage: Stage<TrainingSettings & Partial<Pick<AdapterScale, "scaling">>>,
+  stage: Stage<
+    TrainingSettings & Partial<Pick<AdapterScale, "scaling">>,
+    InputsOf<typeof TRAINING_INPUTS>
+  >,
   schedule: Schedule,
 ): Promise<void> {
   const { inputs } = stage;
   const training = await StageTraining.open(stage);
-  const folder = inputs.model![0]!.path;
+  const folder = inputs.model.path;
   const baseModel = await readModelOrigin(folder);
-  const startFolder = inputs.start?.[0]?.path;
-  const start = startFolder === undefined
-    ? undefined
-    : await readAdapter(startFolder);
+  const start = inputs.start && await readAdapter(inputs.start.path);
   const params = withDefaults(stage.params, start);
   const { rank, alpha, seed, scaling = schedule.scaling } = params;
   if (params.startHead === "kept") checkHead(start, training.info);

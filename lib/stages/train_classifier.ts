@@ -5,19 +5,18 @@ import type { Model } from "../engine/models/model.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import type { TensorValues } from "../engine/safetensors/writer.ts";
 import { type Bound, BOUNDS } from "../engine/schedules/registry.ts";
-import type { Stage } from "../pipeline/task.ts";
 import { loadFolder } from "./load_classifier.ts";
-import { type ClassifierSettings, trainingOptions } from "./settings.ts";
-import { StageTraining } from "./training.ts";
+import { trainingOptions } from "./settings.ts";
+import { StageTraining, type TrainingStage } from "./training.ts";
 
 /** Trains a model without adapters on the tokens of a stage and writes an artifact of kind `classifier`. */
 export async function trainClassifier(
-  stage: Stage<ClassifierSettings>,
+  stage: TrainingStage,
   method: Bound,
 ): Promise<void> {
   const { params } = stage;
   const { trains } = BOUNDS[method];
-  const folder = stage.inputs.model![0]!.path;
+  const folder = stage.inputs.model.path;
   const training = await StageTraining.open(stage);
   await training.startEngine();
   const classifier = loadFolder(folder, training.outputs, trains);

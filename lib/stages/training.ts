@@ -36,10 +36,16 @@ import {
   type TrainingOptions,
   type TrainingResult,
 } from "../engine/training/train.ts";
-import type { Stage } from "../pipeline/task.ts";
+import type { InputsOf, Stage } from "../pipeline/task.ts";
 import { engineOf, startStageEngine } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
-import type { ClassifierSettings } from "./settings.ts";
+import type { CLASSIFIER_INPUTS, ClassifierSettings } from "./settings.ts";
+
+/** A stage that trains. */
+export type TrainingStage = Stage<
+  ClassifierSettings,
+  InputsOf<typeof CLASSIFIER_INPUTS>
+>;
 
 /** The result of a training. */
 interface Trained extends Pick<TrainingResult, "values" | "best"> {
@@ -54,12 +60,12 @@ export class StageTraining {
   readonly examples: Examples;
   /** Split on which every epoch is scored; undefined if only the last one is saved. */
   readonly #held: ScoredSplit | undefined;
-  readonly #stage: Stage<ClassifierSettings>;
+  readonly #stage: TrainingStage;
   readonly #stopwatch: Stopwatch;
   #precision: Precision | undefined;
 
   private constructor(
-    stage: Stage<ClassifierSettings>,
+    stage: TrainingStage,
     info: TokensInfo,
     examples: Examples,
     held: ScoredSplit | undefined,
@@ -77,11 +83,11 @@ export class StageTraining {
    *
    * @throws {Error} If a split is missing or has no labels, or the tokens were made for another model.
    */
-  static async open(stage: Stage<ClassifierSettings>): Promise<StageTraining> {
+  static async open(stage: TrainingStage): Promise<StageTraining> {
     const stopwatch = new Stopwatch();
     stopwatch.start();
-    const folder = stage.inputs.tokens![0]!.path;
-    const info = await readFittingTokens(folder, stage.inputs.model![0]!.path);
+    const folder = stage.inputs.tokens.path;
+    const info = await readFittingTokens(folder, stage.inputs.model.path);
     const { labels, ...tokens } = readTokens(folder, info, "train");
     if (labels === undefined) {
       throw new Error(

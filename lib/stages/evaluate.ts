@@ -1,0 +1,150 @@
+import { join } from "node:path";
+import { checkClasses } from "../artifacts/classes.ts";
+import {
+  modelFolderOf,
+  readClassifierTraining,
+} from "../artifacts/classifier.ts";
+import { digestOf } from "../artifacts/json_file.ts";
+import { type ScoresInfo, writeScores } from "../artifacts/scores.ts";
+import { readFittingTokens, type TokensInfo } from "../artifacts/tokens.ts";
+import { type Epoch, servedRanks } from "../artifacts/training.ts";
+import type { Classifier } from "../engine/models/classifier.ts";
+import type { ParameterLayout } from "../engine/models/model.ts";
+import { fromTensors } from "../engine/models/parameters.ts";
+import { SafetensorsFile } from "../engine/safetensors/reader.ts";
+import { methodName } from "../engine/schedules/registry.ts";
+import type { Precision } from "../engine/tensorflow/precision.ts";
+import {
+  evaluateRanks,
+  evaluationBatchSize,
+  evaluationFlops,
+  type RankEvaluationOptions,
+} from "../engine/training/evaluation.ts";
+import type { InputArtifact, Stage } from "../pipeline/task.ts";
+import {
+  type AdapterStage,
+  loadFolder,
+  openAdapter,
+  startStageEngine,
+} from "./load_classifier.ts";
+import { ScoredSplit } from "./scored_split.ts";
+
+/** Evaluates the adapter of a stage at some of the ranks that it serves, by default all. */
+export async function evaluateAdapter(
+  stage: AdapterStage<{
+    readonly split: string;
+    readonly ranks?: readonly number[] | undefined;
+    readonly batchSize?: number | undefined;
+  }>,
+): Promise<void> {
+  const { params, inputs } = stage;
+  const { training, info, load } = await openAdapter(stage, params.ranks ?? []);
+  const ranks = params.ranks === undefined
+    ? servedRanks(training)
+    : [...new Set(params.ranks)].sort((a, b) => a - b);
+  const split = new ScoredSplit(inputs.tokens.path, info, params.split);
+  const { precision, classifier, values } = await load();
+  const origin = {
+    method: methodName(training),
+    seed: training.seed,
+    training: await digestOf(join(inputs.adapter.path, "training.json")),
+    epoch: params.epoch,
+    precision,
+  };
+  await writeSplitScores(stage, { classifier, values, origin }, info, split, {
+    alpha: training.alpha,
+    scaling: training.scaling,
+    ranks,
+    batchSize: params.batchSize ?? evaluationBatchSize(ranks.length),
+  });
+}
+
+/** Evaluates the model of a stage, which was trained without adapters, at rank 0. */
+export async function evaluateModel(
+  stage: Stage<{
+    readonly split: string;
+    readonly batchSize: number;
+    readonly epoch: Epoch;
+    readonly precision: Precision | "auto";
+  }, Readonly<Record<"model" | "tokens", InputArtifact>>>,
+): Promise<void> {
+  const { params, inputs: { model, tokens } } = stage;
+  const training = await readClassifierTraining(model.path);
+  const folder = modelFolderOf(model.path, training, params.epoch);
+  const info = await readFittingTokens(tokens.path, folder);
+  const split = new ScoredSplit(tokens.path, info, params.split);
+  checkClasses(training, info);
+  const precision = await startStageEngine(stage);
+  const classifier = loadFolder(folder, split.outputs, "head");
+  const origin = {
+    method: training.method,
+    seed: training.seed,
+    training: await digestOf(join(model.path, "training.json")),
+    epoch: params.epoch,
+    precision,
+  };
+  const values = headValues(folder, classifier.layout);
+  await writeSplitScores(stage, { classifier, values, origin }, info, split, {
+    alpha: 1,
+    scaling: "rank",
+    ranks: [0],
+    batchSize: params.batchSize,
+  });
+}
+
+/**
+ * The head of a model folder as flat parameters, `[size]`.
+ *
+ * @throws {SyntaxError} Naming the tensor, if the head does not fit the tokens.
+ */
+function headValues(folder: string, layout: ParameterLayout): Float32Array {
+  using file = SafetensorsFile.open(join(folder, "model.safetensors"));
+  const read = (name: string, shape: readonly number[]) => {
+    const found = file.tensors.get(name)?.shape;
+    if (String(found) === String(shape)) return file.floats(name);
+    throw new SyntaxError(
+      `"${file.path}" does not fit the tokens: tensor "${name}" ` +
+        (found === undefined ? "is missing" : `has shape [${found}]`) +
+        `, expected [${shape}]`,
+    );
+  };
+  return fromTensors(read, layout);
+}
+
+/** A classifier with its parameters, and the origin that its scores record. */
+interface Evaluated {
+  readonly classifier: Classifier;
+  /** Flat parameters, `[size]` */
+  readonly values: Float32Array;
+  readonly origin: Pick<
+    ScoresInfo,
+    "method" | "seed" | "training" | "epoch" | "precision"
+  >;
+}
+
+/** Evaluates a classifier on a split at the ranks of the options and writes an artifact of kind `scores`. */
+async function writeSplitScores(
+  stage: Pick<Stage<unknown>, "output" | "progress" | "signal">,
+  { classifier, values, origin }: Evaluated,
+  { task, labels }: TokensInfo,
+  split: ScoredSplit,
+  options: RankEvaluationOptions,
+): Promise<void> {
+  const { examples } = split;
+  const count = examples.labels.length;
+  const logits = await evaluateRanks(classifier, values, examples, {
+    ...options,
+    signal: stage.signal,
+    progress: (done, note) => stage.progress(done, count, "examples", note),
+  });
+  await writeScores(stage.output, {
+    task,
+    labels,
+    ...origin,
+    split: split.name,
+    examples: count,
+    tokens: examples.ids.length,
+    flops: evaluationFlops(classifier, examples, options),
+    ranks: split.score(options.ranks, logits),
+  }, { logits, labels: examples.labels });
+}

@@ -1,0 +1,155 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { type Adapter, writePeftFiles } from "../artifacts/adapter.ts";
+import { outputsOf, writeClasses } from "../artifacts/classes.ts";
+import { type ModelOrigin, readModel } from "../artifacts/model.ts";
+import type { ModuleRanks } from "../artifacts/ranks.ts";
+import { peftTargets } from "../engine/adapters/peft.ts";
+import { peftAlpha } from "../engine/adapters/scale.ts";
+import { methodName } from "../engine/schedules/registry.ts";
+import type { InputArtifact } from "../pipeline/task.ts";
+import { copyTokenizer } from "../artifacts/tokenizer.ts";
+import { headTensors } from "../engine/models/outline.ts";
+import { SafetensorsFile } from "../engine/safetensors/reader.ts";
+import { figureName } from "../report/figure_names.ts";
+import { type CuttingStage, readCutAdapter } from "./cut_adapter.ts";
+import { modelCard } from "./model_card.ts";
+import {
+  type RecommendationRequest,
+  reportedScores,
+} from "./recommended_rank.ts";
+
+/** A stage that exports an adapter. */
+interface ExportingStage
+  extends CuttingStage<{ readonly model: InputArtifact | undefined }> {
+  readonly params: CuttingStage["params"] & {
+    readonly baseModel?: string | null | undefined;
+    readonly datasets?: readonly string[] | null | undefined;
+    readonly language?: readonly string[] | null | undefined;
+    readonly license?: string | null | undefined;
+  };
+}
+
+/** Writes the adapter of a stage as an artifact of kind `peft`. */
+export async function exportAdapter(stage: ExportingStage): Promise<void> {
+  const { params, inputs, output } = stage;
+  const model = inputs.model;
+  const report = inputs.report;
+  const { adapter, ranks, tensors } = await readCutAdapter(stage);
+  const { training } = adapter;
+  const base = baseModelOf(params.baseModel ?? undefined, adapter, model);
+  await writePeftFiles(
+    output,
+    {
+      baseModel: base.origin,
+      targetModules: training.targetModules,
+      ...peftScales(ranks, training),
+    },
+    tensors,
+  );
+  await writeClasses(output, training);
+  if (model !== undefined) {
+    const { architecture } = await readModel(model.path);
+    await copyTokenizer(
+      model.path,
+      output,
+      architecture,
+      training.maxLength,
+    );
+  }
+  const used = [...new Set(ranks.values())].sort((a, b) => a - b);
+  const { scores, figure } = report === undefined || used.length > 1
+    ? { scores: [], figure: undefined }
+    : await copyScores(report.path, training, params, used[0]!, output);
+  await Deno.writeTextFile(
+    join(output, "README.md"),
+    modelCard({
+      training,
+      baseModel: base.origin,
+      isLoadable: base.isLoadable,
+      hasOtherClasses: model !== undefined &&
+        await hasOtherClasses(model.path, outputsOf(training.labels)),
+      ranks,
+      modules: peftTargets(training.targetModules, Object.keys(tensors)),
+      scores,
+      figure,
+      datasets: params.datasets ?? undefined,
+      language: params.language ?? undefined,
+      license: params.license ?? undefined,
+    }),
+  );
+  stage.log(
+    `${methodName(training)} of rank ${training.rank} at ${
+      used.length === 1 ? `rank ${used[0]}` : `ranks ${used.join(", ")}`
+    }`,
+  );
+}
+
+/**
+ * Ranks and alphas for the configuration of PEFT: the largest rank, and patterns
+ * for modules with another one. PEFT scales by alpha / b at rank b, so an adapter
+ * with another scale gets the alpha that gives the same scale.
+ */
+function peftScales(ranks: ModuleRanks, training: Adapter["training"]) {
+  const { scaling } = training;
+  const alphaAt = (rank: number) => peftAlpha(rank, training);
+  const rank = Math.max(...ranks.values());
+  const others = [...ranks].filter(([, other]) => other !== rank);
+  const alpha = alphaAt(rank);
+  return {
+    rank,
+    alpha,
+    ...(others.length > 0 && { rankPattern: Object.fromEntries(others) }),
+    ...(others.length > 0 && scaling !== "rank" && {
+      alphaPattern: Object.fromEntries(
+        others.map(([module, other]) => [module, alphaAt(other)]),
+      ),
+    }),
+  };
+}
+
+/** The base model for the configuration, and whether transformers finds a model under its name. */
+function baseModelOf(
+  requested: string | undefined,
+  { baseModel }: Adapter,
+  model: InputArtifact | undefined,
+): { readonly origin: ModelOrigin | undefined; readonly isLoadable: boolean } {
+  if (requested !== undefined) {
+    return { origin: { name: requested, revision: null }, isLoadable: true };
+  }
+  if (baseModel !== undefined && /^[\w.-]+\/[\w.-]+$/.test(baseModel.name)) {
+    return { origin: baseModel, isLoadable: true };
+  }
+  return model === undefined
+    ? { origin: baseModel, isLoadable: false }
+    : { origin: { name: model.place!, revision: null }, isLoadable: true };
+}
+
+/** Whether a model was saved as a classifier with another number of outputs. */
+async function hasOtherClasses(
+  folder: string,
+  outputs: number,
+): Promise<boolean> {
+  const { architecture } = await readModel(folder);
+  const { name } = headTensors(architecture).at(-1)!;
+  using file = SafetensorsFile.open(join(folder, "model.safetensors"));
+  const [found = outputs] = file.tensors.get(name)?.shape ?? [];
+  return found !== outputs;
+}
+
+/** The scores of an adapter at a rank in a report; copies the figure of scores by rank. */
+async function copyScores(
+  report: string,
+  training: Adapter["training"],
+  params: RecommendationRequest,
+  rank: number,
+  output: string,
+) {
+  const scores = await reportedScores(report, training, params, rank);
+  const [first] = scores;
+  const drawn = first && join(report, figureName(first.comparison));
+  if (!drawn || !existsSync(drawn)) return { scores, figure: undefined };
+  const figure = "scores-by-rank.svg";
+  await Deno.copyFile(drawn, join(output, figure));
+  return { scores, figure };
+}

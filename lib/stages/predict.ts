@@ -1,0 +1,216 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { type Adapter, readAdapter, tensorsOf } from "../artifacts/adapter.ts";
+import { numberedLabels, outputsOf } from "../artifacts/classes.ts";
+import { MODEL_FILES, readModel } from "../artifacts/model.ts";
+import { readPeft, toAdapter } from "../artifacts/peft.ts";
+import {
+  type Classification,
+  writeClassification,
+  writePredictions,
+} from "../artifacts/predictions.ts";
+import { checkServed } from "../artifacts/ranks.ts";
+import { readTokens } from "../artifacts/tokens.ts";
+import type { Epoch } from "../artifacts/training.ts";
+import { tokenizerDefaults } from "../engine/models/registry.ts";
+import { methodName } from "../engine/schedules/registry.ts";
+import type { Precision } from "../engine/tensorflow/precision.ts";
+import type { Examples } from "../engine/training/batch.ts";
+import { evaluateRanks } from "../engine/training/evaluation.ts";
+import { predictionsOf } from "../glue/metrics.ts";
+import { ModelTokenizer } from "../glue/model_tokenizer.ts";
+import { findModelFiles } from "../hub/model_source.ts";
+import type { InputArtifact, Stage } from "../pipeline/task.ts";
+import {
+  type AdapterStage,
+  adapterValues,
+  loadFolder,
+  openAdapter,
+  startStageEngine,
+} from "./load_classifier.ts";
+import { NoRecommendationError, recommendedRank } from "./recommended_rank.ts";
+
+/** Predicts the labels of a split with the adapter of a stage, at one rank, by default its own. */
+export async function predict(
+  stage: AdapterStage<{
+    readonly split: string;
+    readonly rank?: number | undefined;
+    readonly batchSize: number;
+  }>,
+): Promise<void> {
+  const { params: { split, batchSize, ...params }, inputs, signal } = stage;
+  const requested = params.rank === undefined ? [] : [params.rank];
+  const { training, info, load } = await openAdapter(stage, requested);
+  const { rank = training.rank } = params;
+  const { index, ...tokens } = readTokens(inputs.tokens.path, info, split);
+  const { precision, classifier, values } = await load();
+  const logits = await evaluateRanks(
+    classifier,
+    values,
+    // Prediction ignores labels.
+    { ...tokens, labels: new Float32Array(index.length) },
+    {
+      alpha: training.alpha,
+      scaling: training.scaling,
+      ranks: [rank],
+      batchSize,
+      signal,
+      progress: (done, note) =>
+        stage.progress(done, index.length, "examples", note),
+    },
+  );
+  const predictions = predictionsOf(logits, outputsOf(info.labels));
+  await writePredictions(stage.output, {
+    task: info.task,
+    labels: info.labels,
+    split,
+    rank,
+    precision,
+  }, { index, predictions });
+}
+
+/** A text or a pair of texts. */
+interface TextInput {
+  readonly text: string;
+  readonly pair?: string | undefined;
+}
+
+/** Texts per forward pass. */
+const BATCH = 32;
+
+type ClassifyingStage = Stage<{
+  readonly texts: readonly TextInput[];
+  readonly rank?: number | "recommended" | undefined;
+  readonly epoch: Epoch;
+  readonly precision: Precision | "auto";
+}, {
+  readonly model: InputArtifact;
+  readonly adapter: InputArtifact;
+  readonly report: InputArtifact | undefined;
+}>;
+
+/** Classifies the texts of a stage with its adapter, at one rank. */
+export async function classify(stage: ClassifyingStage): Promise<void> {
+  const { params, inputs } = stage;
+  const model = inputs.model.path;
+  findModelFiles(model, MODEL_FILES, []);
+  const adapter = await adapterIn(inputs.adapter.path, model);
+  const { training } = adapter;
+  const { labels } = training;
+  const { rank, recommended } = await rankOf(training, stage);
+  checkServed(rank, training);
+  const examples = await encode(params.texts, model, training.maxLength);
+  const precision = await startStageEngine(stage);
+  const outputs = outputsOf(labels);
+  const classifier = loadFolder(model, outputs, training);
+  const tensors = tensorsOf(adapter, params.epoch);
+  const logits = await evaluateRanks(
+    classifier,
+    adapterValues({ tensors }, classifier.layout),
+    examples,
+    {
+      alpha: training.alpha,
+      scaling: training.scaling,
+      ranks: [rank],
+      batchSize: BATCH,
+      signal: stage.signal,
+    },
+  );
+  const predictions = predictionsOf(logits, outputs);
+  await writeClassification(stage.output, {
+    task: training.task,
+    method: methodName(training),
+    rank,
+    recommended,
+    precision,
+    texts: params.texts.map(({ text, pair }, i) => ({
+      text,
+      ...(pair !== undefined && { pair }),
+      ...resultOf(
+        labels,
+        logits.subarray(i * outputs, (i + 1) * outputs),
+        predictions[i]!,
+      ),
+    })),
+  });
+}
+
+/** The rank to predict at, and whether a report recommends it. */
+async function rankOf(
+  training: Adapter["training"],
+  { params: { rank, epoch }, inputs: { report }, log }: ClassifyingStage,
+): Promise<{ readonly rank: number; readonly recommended: boolean }> {
+  if (typeof rank === "number") return { rank, recommended: false };
+  const own = { rank: training.rank, recommended: false };
+  if (report === undefined) {
+    if (rank === undefined) return own;
+    throw new RangeError(
+      'Rank "recommended" requires a report on the adapter: give the rank as a number',
+    );
+  }
+  try {
+    const found = await recommendedRank(report.path, training, { epoch });
+    if (found.caution !== undefined) log(found.caution);
+    return { rank: found.rank, recommended: found.caution === undefined };
+  } catch (error) {
+    if (rank === undefined && error instanceof NoRecommendationError) {
+      return own;
+    }
+    throw error;
+  }
+}
+
+/** Reads an artifact of kind `adapter`, or a folder of PEFT, whose classes have names only if it was exported here. */
+async function adapterIn(folder: string, model: string): Promise<Adapter> {
+  if (existsSync(join(folder, "training.json"))) return readAdapter(folder);
+  const peft = await readPeft(folder);
+  const { task, labels } = peft.exported ??
+    { task: "imported", labels: numberedLabels(peft.outputs) };
+  return toAdapter(peft, model, { method: "lora", task, labels, seed: 0 });
+}
+
+/**
+ * Tokenizes texts; their labels are zeros, which prediction ignores.
+ *
+ * @param trained Tokens to which the texts of the training were truncated; null if unknown
+ */
+async function encode(
+  texts: readonly TextInput[],
+  model: string,
+  trained: number | null,
+): Promise<Examples> {
+  const { architecture, maxLength, vocabSize } = await readModel(model);
+  const tokenizer = await ModelTokenizer.load(
+    model,
+    tokenizerDefaults(architecture),
+    Math.min(maxLength, trained ?? maxLength),
+  );
+  return {
+    ...tokenizer.encodeAll(texts, vocabSize),
+    labels: new Float32Array(texts.length),
+  };
+}
+
+/** The result for one text, from its logits `[outputs]` and its class id or score. */
+function resultOf(
+  labels: readonly string[] | null,
+  logits: Float32Array,
+  prediction: number,
+): Pick<
+  Classification["texts"][number],
+  "label" | "probabilities" | "score"
+> {
+  if (labels === null) {
+    return { label: null, probabilities: null, score: prediction };
+  }
+  const largest = Math.max(...logits);
+  const weights = [...logits].map((logit) => Math.exp(logit - largest));
+  const sum = weights.reduce((total, weight) => total + weight, 0);
+  return {
+    label: labels[prediction]!,
+    probabilities: Object.fromEntries(
+      labels.map((label, i) => [label, weights[i]! / sum]),
+    ),
+    score: null,
+  };
+}

@@ -1,0 +1,309 @@
+import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
+import runtime from "vega/runtime" with { type: "text" };
+import { outputsOf } from "../artifacts/classes.ts";
+import {
+  type ClassifierTraining,
+  readClassifierTraining,
+} from "../artifacts/classifier.ts";
+import { digestOf, writeJsonFile } from "../artifacts/json_file.ts";
+import { readRanks } from "../artifacts/ranks.ts";
+import {
+  readOutputs,
+  readScores,
+  type ScoresInfo,
+} from "../artifacts/scores.ts";
+import {
+  type AdapterRecord,
+  drawsInWords,
+  readRecord,
+  SELECTION_SECONDS,
+  servedRanks,
+  STEP_SECONDS,
+  TRAINING_SECONDS,
+} from "../artifacts/training.ts";
+import { scaleInWords } from "../engine/adapters/scale.ts";
+import { SafetensorsFile } from "../engine/safetensors/reader.ts";
+import { methodName } from "../engine/schedules/registry.ts";
+import { taskTitle } from "../glue/benchmark.ts";
+import { METRICS, predictionsOf } from "../glue/metrics.ts";
+import type { InputArtifact, Stage } from "../pipeline/task.ts";
+import { summarizeChoices } from "../report/choices.ts";
+import { compare } from "../report/compare.ts";
+import { renderFigures } from "../report/figure.ts";
+import { renderMarkdown } from "../report/markdown.ts";
+import { distinguished } from "../report/methods.ts";
+import { renderPage } from "../report/page.ts";
+import { Report } from "../report/report.ts";
+import type {
+  AdapterSize,
+  ChoiceResult,
+  RankResult,
+  Result,
+  TrainingCost,
+} from "../report/result.ts";
+import { type Metric, seededDraw } from "../report/statistics.ts";
+
+type Artifacts = readonly InputArtifact[];
+
+/** Compares the scores of a stage and writes an artifact of kind `report`. */
+export async function report(
+  { inputs, params, output }: Stage<
+    {
+      readonly replicates: number;
+      readonly confidence: number;
+      readonly margin: number;
+    },
+    Readonly<Record<"scores" | "adapters" | "classifiers" | "ranks", Artifacts>>
+  >,
+): Promise<void> {
+  const { scores, adapters, classifiers, ranks } = inputs;
+  const trainings = [
+    ...await readTrainings(adapters, readRecord),
+    ...await readTrainings(classifiers, readClassifierTraining),
+  ];
+  const results = distinguished(
+    await Promise.all(
+      scores.map((artifact) => readResult(artifact, trainings)),
+    ),
+    ({ ranks }) => ranks.map(({ rank }) => rank),
+  );
+  const choices = distinguished(
+    await Promise.all(ranks.map(readChoice)),
+    ({ even }) => even.map(({ rank }) => rank),
+  );
+  const report = Report.parse({
+    ...compare(results, {
+      ...params,
+      metric: metricNamed,
+      draw: seededDraw(0),
+    }),
+    choices: summarizeChoices(choices),
+  });
+  const markdown = renderMarkdown(report);
+  const figures = await renderFigures(report);
+  await writeJsonFile(join(output, "report.json"), report);
+  for (
+    const [name, text] of [
+      ["report.md", markdown],
+      ["report.html", renderPage({ report, markdown, figures, runtime })],
+      ...figures.map(({ name, svg }) => [name, svg] as const),
+    ] as const
+  ) {
+    await Deno.writeTextFile(join(output, name), text);
+  }
+}
+
+function metricNamed(name: string): Metric {
+  if (Object.hasOwn(METRICS, name)) {
+    return METRICS[name as keyof typeof METRICS];
+  }
+  throw new TypeError(
+    `Unknown metric "${name}"; the metrics are ${
+      Object.keys(METRICS).join(", ")
+    }`,
+  );
+}
+
+/** Reads scores, with the training that they belong to and its costs. */
+async function readResult(
+  artifact: InputArtifact,
+  trainings: readonly TrainedArtifact[],
+): Promise<Result> {
+  const info = await readScores(artifact.path);
+  const adapter = trainingOf(artifact, info, trainings);
+  const origin = originOf(adapter, trainings);
+  const { logits, labels } = readOutputs(artifact.path, info);
+  return {
+    task: info.task,
+    title: taskTitle(info.task),
+    split: info.split,
+    epoch: info.epoch,
+    method: info.method,
+    variant: artifact.matrix,
+    seed: info.seed,
+    stage: adapter.artifact.stage,
+    labels,
+    classes: info.labels !== null,
+    precision: info.precision,
+    ranks: rankResults(info, logits),
+    training: costOf(origin),
+    size: sizeOf(adapter),
+    reductionSeconds: adapter === origin ? 0 : secondsOf(adapter.artifact),
+    evaluationSeconds: secondsOf(artifact),
+    evaluationFlops: info.flops,
+  };
+}
+
+function rankResults(
+  { ranks, labels, examples }: ScoresInfo,
+  logits: Float32Array,
+): RankResult[] {
+  const outputs = outputsOf(labels);
+  const size = examples * outputs;
+  return ranks.map(({ rank, metrics }, i) => ({
+    rank,
+    metrics,
+    predictions: predictionsOf(
+      logits.subarray(i * size, (i + 1) * size),
+      outputs,
+    ),
+  }));
+}
+
+/** Costs of a training; undefined for an imported adapter. */
+function costOf(
+  { artifact, training }: TrainedArtifact,
+): TrainingCost | undefined {
+  if ("imported" in training && training.imported) return undefined;
+  const { epochs, batchSize, learningRate, precision, engine } = training;
+  const adapter = "alpha" in training ? training : undefined;
+  return {
+    rank: adapter?.rank ?? 0,
+    settings: {
+      epochs,
+      batchSize,
+      learningRate,
+      alpha: adapter?.alpha,
+      scale: adapter && servedRanks(adapter).length > 1
+        ? scaleInWords(adapter.scaling)
+        : undefined,
+      draws: adapter && drawsInWords(adapter),
+      precision,
+      engine,
+      start: adapter?.start?.task,
+    },
+    seconds: metricOf(artifact, TRAINING_SECONDS),
+    stepSeconds: metricOf(artifact, STEP_SECONDS),
+    steps: training.steps,
+    examples: training.examples,
+    flops: training.flops,
+    losses: training.losses,
+    selection: training.selection
+      ? {
+        split: training.selection.split,
+        seconds: metricOf(artifact, SELECTION_SECONDS),
+        flops: training.selection.flops,
+      }
+      : undefined,
+  };
+}
+
+/** Reads the size of an adapter; undefined for a model without adapters. */
+function sizeOf(
+  { artifact, training }: TrainedArtifact,
+): AdapterSize | undefined {
+  if (!("rank" in training)) return undefined;
+  const path = join(artifact.path, "adapter_model.safetensors");
+  using file = SafetensorsFile.open(path);
+  let ofRanks = 0;
+  let others = 0;
+  for (const [name, { shape }] of file.tensors) {
+    const count = shape.reduce((product, size) => product * size, 1);
+    if (/\.lora_[AB]\.weight$/.test(name)) ofRanks += count;
+    else others += count;
+  }
+  return { perRank: ofRanks / training.rank, others };
+}
+
+function secondsOf({ stage, seconds }: InputArtifact): number {
+  if (seconds !== undefined) return seconds;
+  throw new Error(
+    `"${stage}" has no recorded seconds; run it again with --force`,
+  );
+}
+
+function metricOf({ stage, metrics }: InputArtifact, name: string): number {
+  const value = metrics?.[name];
+  if (value !== undefined) return value;
+  throw new Error(
+    `"${stage}" reported no metric "${name}"; run it again with --force`,
+  );
+}
+
+/** An adapter or a classifier with its `training.json`. */
+interface TrainedArtifact {
+  readonly artifact: InputArtifact;
+  readonly training: AdapterRecord | ClassifierTraining;
+  /** SHA-256 of `training.json`. */
+  readonly digest: string;
+}
+
+/** Reads the trainings of adapters or of classifiers. */
+function readTrainings(
+  artifacts: readonly InputArtifact[],
+  read: (folder: string) => Promise<TrainedArtifact["training"]>,
+): Promise<TrainedArtifact[]> {
+  return Promise.all(artifacts.map(async (artifact) => ({
+    artifact,
+    training: await read(artifact.path),
+    digest: await digestOf(join(artifact.path, "training.json")),
+  })));
+}
+
+/**
+ * The training whose digest the scores hold.
+ *
+ * @throws {Error} If it is not connected.
+ */
+function trainingOf(
+  { stage }: InputArtifact,
+  info: ScoresInfo,
+  trainings: readonly TrainedArtifact[],
+): TrainedArtifact {
+  const found = trainings.find(({ digest }) => digest === info.training);
+  if (found !== undefined) return found;
+  throw new Error(
+    `"${stage}" scores a training of ${info.method} on "${info.task}" with seed ${info.seed} that is not connected: connect the stage that trained the scored adapter or model to "adapters" or "classifiers"`,
+  );
+}
+
+/**
+ * The training that produced an adapter: its own, or for a reduced adapter the
+ * training of the original, which differs in the reduction only.
+ *
+ * @throws {Error} If the original of a reduced adapter is not connected.
+ */
+function originOf(
+  adapter: TrainedArtifact,
+  adapters: readonly TrainedArtifact[],
+): TrainedArtifact {
+  const { training } = adapter;
+  if (!("reducedBy" in training) || training.reducedBy === null) return adapter;
+  const original = { ...training, reducedBy: null };
+  const found = adapters.find((other) =>
+    isDeepStrictEqual(other.training, original)
+  );
+  if (found !== undefined) return found;
+  throw new Error(
+    `"${adapter.artifact.stage}" was reduced from an adapter of method "${
+      methodName(original)
+    }" that is not connected; connect the stage that trained it to "adapters" too, since its costs count`,
+  );
+}
+
+/** Reads the scores of ranks chosen per module. */
+async function readChoice(
+  { path, stage, matrix }: InputArtifact,
+): Promise<ChoiceResult> {
+  const { task, method, modules, choice } = await readRanks(path);
+  if (choice === null) {
+    throw new Error(
+      `The ranks of "${stage}" were written by hand and have no scores: connect a stage of the task "choose-ranks"`,
+    );
+  }
+  const { split, epoch, seed, budget, chosen, even } = choice;
+  return {
+    task,
+    title: taskTitle(task),
+    split,
+    epoch,
+    method,
+    variant: matrix,
+    seed,
+    budget,
+    modules,
+    chosen,
+    even,
+  };
+}

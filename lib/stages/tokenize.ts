@@ -1,0 +1,90 @@
+import { readDatasetInfo, readExamples } from "../artifacts/dataset.ts";
+import { readModel } from "../artifacts/model.ts";
+import { tokenizerDigest } from "../artifacts/tokenizer.ts";
+import { type TokenizedSplit, writeTokens } from "../artifacts/tokens.ts";
+import { tokenizerDefaults } from "../engine/models/registry.ts";
+import type { Example } from "../glue/example.ts";
+import { ModelTokenizer } from "../glue/model_tokenizer.ts";
+import { quoteAll } from "../glue/text.ts";
+import type { InputArtifact, Stage } from "../pipeline/task.ts";
+import { DEFAULT_LENGTH } from "./settings.ts";
+
+/** Tokenizes the data set of a stage for its model and writes an artifact of kind `tokens`. */
+export async function tokenize(
+  { params, inputs, output, progress, log }: Stage<{
+    readonly maxLength?: number | undefined;
+    readonly splits?: readonly string[] | undefined;
+  }, Readonly<Record<"data" | "model", InputArtifact>>>,
+): Promise<void> {
+  const data = inputs.data.path;
+  const model = inputs.model.path;
+
+  const limits = await readModel(model);
+  const { maxLength = Math.min(DEFAULT_LENGTH, limits.maxLength) } = params;
+  if (maxLength > limits.maxLength) {
+    throw new RangeError(
+      `"maxLength" is ${maxLength}, but the model has ${limits.maxLength} positions: choose at most ${limits.maxLength}`,
+    );
+  }
+  const tokenizer = await ModelTokenizer.load(
+    model,
+    tokenizerDefaults(limits.architecture),
+    maxLength,
+  );
+  const info = await readDatasetInfo(data);
+  const names = params.splits ?? Object.keys(info.splits);
+  const unknown = names.find((name) => !Object.hasOwn(info.splits, name));
+  if (unknown !== undefined) {
+    throw new RangeError(
+      `The data set "${info.task}" has no split "${unknown}"; it has ${
+        quoteAll(Object.keys(info.splits))
+      }`,
+    );
+  }
+  const splits: Record<string, TokenizedSplit> = {};
+  const total = names.reduce((sum, name) => sum + info.splits[name]!, 0);
+  let done = 0;
+  for (const name of names) {
+    const examples = await readExamples(data, info, name);
+    const { truncated, ...encoded } = tokenizer.encodeAll(
+      examples,
+      limits.vocabSize,
+      () => {
+        if (++done % 256 === 0) progress(done, total, "examples", name);
+      },
+    );
+    splits[name] = { ...encoded, ...numbersOf(examples) };
+    const share = (100 * truncated / examples.length).toFixed(1);
+    log(
+      `${name}: ${examples.length} examples, ${encoded.ids.length} tokens; ${
+        truncated === 0 ? "none" : `${truncated} of them (${share} %)`
+      } truncated to ${maxLength} tokens`,
+    );
+  }
+  await writeTokens(output, {
+    task: info.task,
+    labels: info.labels,
+    maxLength,
+    padId: limits.padId,
+    vocabSize: limits.vocabSize,
+    tokenizer: await tokenizerDigest(model, limits.architecture),
+  }, splits);
+}
+
+/** The examples' numbers in their source, and their labels if they have them. */
+function numbersOf(
+  examples: readonly Example[],
+): Pick<TokenizedSplit, "index" | "labels"> {
+  const index = Int32Array.from(examples, ({ index }) => index);
+  const labels = examples.map(({ label }) => label)
+    .filter((label) => label !== undefined);
+  if (labels.length !== 0 && labels.length !== examples.length) {
+    throw new Error(
+      `Only ${labels.length} of ${examples.length} examples have a label`,
+    );
+  }
+  return {
+    index,
+    ...(labels.length > 0 && { labels: Float32Array.from(labels) }),
+  };
+}
