@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { callMain, CliProject } from "../project.ts";
+import { callHere, CliProject } from "../project.ts";
 
 const PIPELINE = `name: test
 stages:
@@ -17,7 +17,7 @@ Deno.test("cache lists, measures, pins and cleans up results", async () => {
   using project = new CliProject(PIPELINE);
   assertEquals((await project.call("pipeline")).code, 0);
   const cache = (...args: string[]) =>
-    callMain("cache", ...args, "--out", project.path("out"));
+    callHere("cache", ...args, "--out", project.path("out"));
   const listed = (await cache("ls", "--json")).json();
   assertEquals(listed.map(({ stage }) => stage).sort(), ["end", "start"]);
   assertMatch(
@@ -54,7 +54,7 @@ Deno.test("cache names the result or the action that does not exist", async () =
     [["pin", "0000"], /no result "0000"; run "deno task cache ls" for a list/],
   ];
   for (const [args, message] of wrong) {
-    const { code, stderr } = await callMain(
+    const { code, stderr } = await callHere(
       "cache",
       ...args,
       "--out",
@@ -68,7 +68,7 @@ Deno.test("cache names the result or the action that does not exist", async () =
 Deno.test("cache pin suggests a result of a stage with a matrix, rather than one of a similar name, if its values are left out", async () => {
   using project = new CliProject(MATRIX);
   assertEquals((await project.call("pipeline")).code, 0);
-  const { code, stderr } = await callMain(
+  const { code, stderr } = await callHere(
     "cache",
     "pin",
     "test/ends",
@@ -91,7 +91,7 @@ Deno.test("cache verify exits with 4 for a damaged cache, which the next run rep
   const path = `${blobs}/${folder}/${file}`;
   Deno.chmodSync(path, 0o644);
   Deno.writeTextFileSync(path, "damaged");
-  const { code, stdout } = await callMain(
+  const { code, stdout } = await callHere(
     "cache",
     "verify",
     "--out",
@@ -116,7 +116,7 @@ stages:
   }
   assertEquals((await project.call("pipeline", "--name", "kept")).code, 0);
   const cache = (...args: string[]) =>
-    callMain("cache", ...args, "--out", project.path("out"));
+    callHere("cache", ...args, "--out", project.path("out"));
   const [, old] = (await cache("ls", "--json")).json();
   for (const name of ["test/make", "test@kept/make"]) {
     const { code, stdout, stderr } = await cache("pin", name, "--json");

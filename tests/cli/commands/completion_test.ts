@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import type { Commands } from "../../../lib/cli/arguments/arguments.ts";
 import { candidates } from "../../../lib/cli/commands/completion.ts";
-import { callMain, CliProject } from "../project.ts";
+import { callHere, CliProject } from "../project.ts";
 
 const CLI = "../../../lib/cli/commands";
 
@@ -110,7 +110,7 @@ for (const shell of ["bash", "zsh", "fish"]) {
     async fn() {
       const home = await Deno.makeTempDir();
       try {
-        const { stdout } = await callMain("completion", shell);
+        const { stdout } = await callHere("completion", shell);
         const script = `${home}/completion`;
         await Deno.writeTextFile(script, stdout);
         const project = `${home}/project`;

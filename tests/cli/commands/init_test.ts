@@ -6,7 +6,12 @@ import { parse } from "yaml";
 import { UsageError } from "../../../lib/cli/arguments/arguments.ts";
 import { inspectTable } from "../../../lib/cli/commands/inspect_table.ts";
 import { withFolder } from "../../tasks/run_task.ts";
-import { callMain } from "../project.ts";
+import { callHere, callMain } from "../project.ts";
+
+/** Output folder of the pipelines, whose tasks are bundled once. */
+const own = Deno.makeTempDirSync();
+addEventListener("unload", () => Deno.removeSync(own, { recursive: true }));
+const out = ["--out", own];
 
 const FIXTURES = fileURLToPath(new URL("../../../fixtures", import.meta.url));
 
@@ -14,7 +19,7 @@ Deno.test("init writes a pipeline that reads the data, and says the command", ()
   withFolder(async (folder) => {
     const data = join(FIXTURES, "tiny-glue/SST-2/train.tsv");
     const file = join(folder, "it's (mine).yaml");
-    const { code, lines, stdout, stderr } = await callMain(
+    const { code, lines, stdout, stderr } = await callHere(
       ...["init", data, "--to", file],
     );
     assertEquals(code, 0, stderr);
@@ -41,10 +46,9 @@ Deno.test("init writes a pipeline that reads the data, and says the command", ()
     );
     assertEquals(Object.keys(stages).includes("take-away"), true);
 
-    const out = ["--out", join(folder, "out")];
     const ran = await callMain("pipeline", file, "data", ...out);
     assertEquals(ran.code, 0, ran.stdout + ran.stderr);
-    const planned = await callMain(
+    const planned = await callHere(
       ...["plan", file, "-S", "model=./fixtures/tiny-roberta", ...out],
     );
     assertEquals(planned.code, 0, planned.stderr);
@@ -59,7 +63,7 @@ Deno.test("init shows names of the data without control characters, each on one 
     );
     await Deno.writeTextFile(data, rows.join("\n"));
     const file = join(folder, "odd.yaml");
-    const { code, lines, stderr } = await callMain(
+    const { code, lines, stderr } = await callHere(
       ...["init", data, "--label", "the\nlabel", "--to", file],
     );
     assertEquals(code, 0, stderr);
@@ -77,7 +81,7 @@ Deno.test("init quotes names that some readers of YAML take for numbers", () =>
     const rows = ["1_000\t0b1", "good\tpos", "bad\tneg"];
     await Deno.writeTextFile(data, rows.join("\n"));
     const file = join(folder, "2024_01.yaml");
-    const written = await callMain(
+    const written = await callHere(
       ...["init", data, "--text", "1_000", "--label", "0b1", "--to", file],
     );
     assertEquals(written.code, 0, written.stderr);
@@ -88,8 +92,8 @@ Deno.test("init quotes names that some readers of YAML take for numbers", () =>
       [name, params.name, params.text, params.label],
       ["2024_01", "2024_01", "1_000", "0b1"],
     );
-    const planned = await callMain(
-      ...["plan", file, "--out", join(folder, "out")],
+    const planned = await callHere(
+      ...["plan", file, ...out],
     );
     assertEquals(planned.code, 0, planned.stderr);
   }));
@@ -99,17 +103,17 @@ Deno.test("init replaces no file unless told to", () =>
     const data = join(FIXTURES, "tiny-glue/SST-2/train.tsv");
     const file = join(folder, "mine.yaml");
     await Deno.writeTextFile(file, "the user's");
-    const refused = await callMain("init", data, "--to", file);
+    const refused = await callHere("init", data, "--to", file);
     assertEquals(refused.code, 2);
     assertMatch(refused.stderr, /already exists.*--to.*--force/);
     assertEquals(await Deno.readTextFile(file), "the user's");
     const beside = join(folder, "beside");
     await Deno.link(file, beside);
-    assertEquals((await callMain("init", data, "--to", file, "-f")).code, 0);
+    assertEquals((await callHere("init", data, "--to", file, "-f")).code, 0);
     assertMatch(await Deno.readTextFile(file), /^name: mine$/m);
     // Written beside and renamed: a failure leaves the user's file whole.
     assertEquals(await Deno.readTextFile(beside), "the user's");
-    const inside = await callMain("init", data, "--to", join(file, "p.yaml"));
+    const inside = await callHere("init", data, "--to", join(file, "p.yaml"));
     assertEquals(inside.code, 2);
     assertEquals(
       inside.stderr.split("\n")[0],
@@ -117,7 +121,7 @@ Deno.test("init replaces no file unless told to", () =>
     );
     const taken = join(folder, "taken.yaml");
     await Deno.mkdir(taken);
-    const onFolder = await callMain("init", data, "--to", taken, "--force");
+    const onFolder = await callHere("init", data, "--to", taken, "--force");
     assertEquals(onFolder.code, 2);
     assertMatch(
       onFolder.stderr,
@@ -125,7 +129,7 @@ Deno.test("init replaces no file unless told to", () =>
     );
     const smoke = join(folder, "smoke.tsv");
     await Deno.copyFile(data, smoke);
-    const named = await callMain("init", smoke);
+    const named = await callHere("init", smoke);
     assertEquals(named.code, 2);
     assertMatch(named.stderr, /^"pipelines\/smoke\.yaml" already exists/);
   }));
@@ -140,7 +144,7 @@ Deno.test("init reads a table with hundreds of thousands of columns, and lists t
     ];
     await Deno.writeTextFile(data, rows.map((it) => it.join()).join("\n"));
     const file = join(folder, "wide.yaml");
-    const { code, lines, stderr } = await callMain("init", data, "--to", file);
+    const { code, lines, stderr } = await callHere("init", data, "--to", file);
     assertEquals(code, 0, stderr);
     assertEquals(lines[0], `${data}: 2 rows, 200002 columns`);
     assertMatch(
@@ -154,7 +158,7 @@ Deno.test("init refuses a column or a file whose name would be a reference in th
     const to = ["--to", join(folder, "mine.yaml")];
     const data = join(folder, "a.csv");
     await Deno.writeTextFile(data, "te${x}t,label\ngood,1\nbad,0\n");
-    const column = await callMain("init", data, ...to);
+    const column = await callHere("init", data, ...to);
     assertEquals(column.code, 2);
     assertMatch(
       column.stderr,
@@ -162,7 +166,7 @@ Deno.test("init refuses a column or a file whose name would be a reference in th
     );
     const other = join(folder, "${a}.csv");
     await Deno.writeTextFile(other, "text,label\ngood,1\nbad,0\n");
-    const file = await callMain("init", other, ...to);
+    const file = await callHere("init", other, ...to);
     assertMatch(file.stderr, /\$\{a\}\.csv" cannot be .*: rename the file$/m);
     assertEquals([...Deno.readDirSync(folder)].length, 2);
   }));

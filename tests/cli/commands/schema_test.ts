@@ -1,13 +1,13 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
 import { parse } from "yaml";
-import { callMain, CliProject } from "../project.ts";
+import { callHere, CliProject } from "../project.ts";
 
 const PIPELINES = new URL("../../../pipelines/", import.meta.url);
 
 /** A validator made from what `deno task schema` prints. */
 async function validator(...args: string[]): Promise<ValidateFunction> {
-  const { code, stdout, stderr } = await callMain("schema", ...args);
+  const { code, stdout, stderr } = await callHere("schema", ...args);
   assertEquals(code, 0, stderr);
   return new Ajv2020({ strict: false }).compile(JSON.parse(stdout));
 }
