@@ -73,13 +73,11 @@ export async function follow(
       .catch((error) => failure = error);
   };
   const timeout = new Countdown(watch.left ?? watch.timeout ?? Infinity, () => {
-    if (hasEnded) return;
     stop(new StageFailure(`Timed out after ${watch.timeout} s`));
   });
   const endSoon = () => {
     const late = (execution.remote?.late ?? 0) / 1000;
     ending = startTimer(lastSeconds + late, () => {
-      if (hasEnded) return;
       stop(
         new StageFailure(
           `The process did not end within ${lastSeconds} s after run() returned; a timer, worker or connection is still open`,

@@ -1,5 +1,5 @@
 /** Ends and outputs of processes that come while the scheduler's thread is busy, as it is while it flushes large outputs. */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import type { Event } from "../../lib/scheduler/events.ts";
 import type { Ended } from "../../lib/scheduler/executors/executor.ts";
@@ -8,7 +8,7 @@ import { TemporaryFolder } from "../store/temporary_folder.ts";
 import { isAlive } from "./project.ts";
 
 const DONE = '{"type":"done","printed":0}\n';
-const READY = '{"type":"ready","printed":0}\n';
+const LOG = '{"type":"log","line":"","printed":0}\n';
 
 /** Keeps the thread busy for some milliseconds, and until a condition holds. */
 function beBusy(milliseconds: number, until = () => true): void {
@@ -20,19 +20,27 @@ function beBusy(milliseconds: number, until = () => true): void {
 async function followed(
   folder: string,
   ended: Promise<Ended>,
-  more: { timeout?: number; lastSeconds?: number; onReady?: () => void } = {},
+  more: {
+    readonly timeout?: number;
+    readonly lastSeconds?: number;
+    readonly onEvent?: () => void;
+    readonly stop?: () => Promise<void>;
+  } = {},
 ): Promise<Event[]> {
   const events: Event[] = [];
   await follow(() => ({
     ended,
     started: Promise.resolve(),
-    stop: () => Promise.resolve(),
+    stop: more.stop ?? (() => Promise.resolve()),
   }), {
-    ...{ stage: "a", folder, onReady() {}, grace: 20 },
-    emit: (event) => events.push(event),
-    timeout: undefined,
+    ...{ stage: "a", folder, grace: 20 },
+    emit(event) {
+      events.push(event);
+      more.onEvent?.();
+    },
+    timeout: more.timeout,
     signal: new AbortController().signal,
-    ...more,
+    ...(more.lastSeconds && { lastSeconds: more.lastSeconds }),
   });
   return events;
 }
@@ -50,13 +58,13 @@ for (
     fn: async () => {
       using folder = new TemporaryFolder();
       const process = new Deno.Command("sh", {
-        args: ["-c", 'printf %s "$0" >events.jsonl; sleep 0.2', DONE + READY],
+        args: ["-c", 'printf %s "$0" >events.jsonl; sleep 0.2', DONE + LOG],
         cwd: folder.path,
       }).spawn();
       const ended = process.status.then(({ code }) => ({ code }));
       await followed(folder.path, ended, {
         ...more,
-        onReady: () => beBusy(700, () => !isAlive(process.pid)),
+        onEvent: () => beBusy(700, () => !isAlive(process.pid)),
       });
     },
   });
@@ -78,6 +86,24 @@ Deno.test("follow() reads all that a process has written before its end, the las
       it.type === "log" ? [`${it.stream}: ${it.line}`] : []
     ).toSorted(),
     ["stderr: complained", "stdout: last", "stdout: printed"],
+  );
+});
+
+Deno.test("follow() stops a process whose files cannot be read", async () => {
+  using folder = new TemporaryFolder();
+  const ending = Promise.withResolvers<Ended>();
+  const stop = () => {
+    ending.resolve({ code: 143 });
+    Deno.removeSync(folder.join("stderr"));
+    return Promise.resolve();
+  };
+  // A folder where a file is expected.
+  folder.write("stderr/file", "");
+  Deno.removeSync(folder.join("stderr", "file"));
+  await assertRejects(
+    () => followed(folder.path, ending.promise, { stop }),
+    Error,
+    "Is a directory",
   );
 });
 

@@ -25,7 +25,7 @@ export const dashCommand: Command = {
   name: "dash",
   usage: "PIPELINE",
   description:
-    `Serve a page that follows the runs of a pipeline, whichever process started them: states of stages, loss curves of trainings, logs, scores by rank as they arrive, and then the report. Start it before, during or after a run, with the same parameters.
+    `Serve a page that follows the runs of a pipeline, whichever process started them: states of stages, loss curves of trainings, logs, scores by rank as they arrive, and then the report. Start it before, during or after a run, with the same parameters, and again after an edit of what a task declares.
 
 The page is served on this machine only (127.0.0.1), at an address with a random token, and is read-only.`,
   options: [
