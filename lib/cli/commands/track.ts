@@ -86,17 +86,10 @@ async function track(args: Arguments): Promise<number> {
       }"`,
     );
   }
-  const send = {
-    tensorboard: writeForTensorboard,
-    mlflow: sendToMlflow,
-    trackio: sendToTrackio,
-  }[to]!;
   return await interruptible(async (signal) => {
     const { added, replaced = 0, target } = await send(
-      pipeline,
-      runs,
-      args,
-      signal,
+      to,
+      ...[pipeline, runs, args, signal] as const,
     );
     const present = runs.length - added - replaced;
     const anew = replaced > 0 ? `; ${replaced} replaced` : "";
@@ -120,52 +113,45 @@ interface Sent {
   readonly target: string;
 }
 
-async function writeForTensorboard(
-  pipeline: string,
-  runs: readonly RecordedRun[],
-  args: Arguments,
-): Promise<Sent> {
-  const { writeEventFiles } = await import("../../track/event_files.ts");
-  const folder = args.value("dir") ??
-    join(outOf(args), pipeline, "_tensorboard");
-  const written = await writeEventFiles(runs, folder);
-  return { ...written, target: shortPath(folder) };
-}
-
-async function sendToMlflow(
-  pipeline: string,
-  runs: readonly RecordedRun[],
-  args: Arguments,
-  signal: AbortSignal,
-): Promise<Sent> {
-  const mlflow = await import("../../track/mlflow.ts");
-  const given = addressOf(args, "MLFLOW_TRACKING_URI", "http://127.0.0.1:5000");
-  const server = mlflow.mlflowServer(given, Deno.env.get);
-  const added = await mlflow.sendToMlflow(pipeline, runs, {
+/** Servers by the name of their tracker. */
+const SERVERS = {
+  mlflow: {
     title: "MLflow",
-    ...server,
     start: "mlflow server",
-    signal,
-  });
-  return { added, target: server.url };
-}
+    variable: "MLFLOW_TRACKING_URI",
+    usual: "http://127.0.0.1:5000",
+  },
+  trackio: {
+    title: "Trackio",
+    start: "trackio show",
+    variable: "TRACKIO_SERVER_URL",
+    usual: "http://127.0.0.1:7860",
+  },
+} as const;
 
-async function sendToTrackio(
+async function send(
+  to: string,
   pipeline: string,
   runs: readonly RecordedRun[],
   args: Arguments,
   signal: AbortSignal,
 ): Promise<Sent> {
+  if (to === "tensorboard") {
+    const { writeEventFiles } = await import("../../track/event_files.ts");
+    const folder = args.value("dir") ??
+      join(outOf(args), pipeline, "_tensorboard");
+    const written = await writeEventFiles(runs, folder);
+    return { ...written, target: shortPath(folder) };
+  }
+  const mlflow = await import("../../track/mlflow.ts");
   const trackio = await import("../../track/trackio.ts");
-  const given = addressOf(args, "TRACKIO_SERVER_URL", "http://127.0.0.1:7860");
-  const server = trackio.trackioServer(given, Deno.env.get);
-  const added = await trackio.sendToTrackio(pipeline, runs, {
-    title: "Trackio",
-    ...server,
-    start: "trackio show",
-    signal,
-  });
-  return { added, target: server.url };
+  const [serverOf, sendTo] = to === "mlflow"
+    ? [mlflow.mlflowServer, mlflow.sendToMlflow]
+    : [trackio.trackioServer, trackio.sendToTrackio];
+  const { title, start, variable, usual } = SERVERS[to as keyof typeof SERVERS];
+  const found = serverOf(addressOf(args, variable, usual), Deno.env.get);
+  const server = { title, start, ...found, signal };
+  return { added: await sendTo(pipeline, runs, server), target: server.url };
 }
 
 /** The address of a server: from `--url`, else from a variable, else the usual one. */

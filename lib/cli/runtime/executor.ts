@@ -5,8 +5,7 @@ import type { NodeAnswer } from "../../slurm/nodes.ts";
 import type { SlurmSettings } from "../../slurm/settings.ts";
 import type { Runtime, Settings } from "../../scheduler/settings.ts";
 import { digest } from "../../store/digest.ts";
-import { readSealed, writeSealed } from "../../store/files.ts";
-import { fromFileUrl, join } from "../../store/paths.ts";
+import { join } from "../../store/paths.ts";
 import type { Store } from "../../store/store.ts";
 import {
   type Arguments,
@@ -142,13 +141,12 @@ function isThere(path: string): boolean {
   }
 }
 
-/** Version of `nodes.json`. */
-const VERSION = 2;
+/** Section of the memo with what nodes have answered. */
+const SECTION = "nodes";
 
 /**
  * Describes the nodes that run the stages which need the engine. A short job
- * asks a node of each partition and constraint; `cache/nodes.json` keeps the
- * answers.
+ * asks a node of each partition and constraint; the memo keeps the answers.
  *
  * @throws {Error} If a job fails, or the nodes are not of one kind.
  */
@@ -169,16 +167,13 @@ async function nodeHost(
   );
   const { thisHost } = await import("../../engine/install/host.ts");
   if (tasks.size === 0) return thisHost;
-  const program = fromFileUrl(import.meta.resolve("./node_facts.ts"));
-  const path = store.path("nodes.json");
-  const memo = readSealed(path);
-  const kept = memo?.version === VERSION
-    ? memo.nodes as Record<string, NodeAnswer>
-    : {};
+  const { recordedHost } = await import(
+    "../../engine/install/recorded_host.ts"
+  );
   const answers: [string, NodeAnswer][] = [];
   for (const [nodes, task] of tasks) {
     const question = digest(`${nodes}\n${engineOption(args)}`).slice(0, 16);
-    let answer = kept[question];
+    let answer = store.memo.get<NodeAnswer>(SECTION, question);
     if (answer === undefined) {
       say({ type: "note", text: `Asking a node (${nodes}) for its engine` });
       store.makeFolder("probes");
@@ -191,7 +186,7 @@ async function nodeHost(
             // Without all permissions, Deno hides what /proc says of the processor.
             ...["run", "--quiet", "--no-check", "--no-remote", "-A"],
             `--config=${join(PROJECT, "deno.json")}`,
-            program,
+            join(PROJECT, "lib/engine/install/node_facts.ts"),
             engineOption(args),
           ],
           env: nodeEnvironment(),
@@ -199,8 +194,8 @@ async function nodeHost(
         store.path("probes", crypto.randomUUID()),
         signal,
       );
-      kept[question] = answer;
-      writeSealed(path, { version: VERSION, nodes: kept });
+      store.memo.set(SECTION, question, answer);
+      await store.memo.save();
     }
     executor.expect(nodes, answer.machine);
     answers.push([nodes, answer]);
@@ -219,7 +214,7 @@ async function nodeHost(
       }: select nodes of one kind for all stages that need the engine, by "partition" or "constraint" in the profile`,
     );
   }
-  return hostOf(JSON.parse(first.text));
+  return recordedHost(JSON.parse(first.text));
 }
 
 /** Variables that decide where the engine is installed. */
@@ -229,23 +224,4 @@ function nodeEnvironment(): Record<string, string> {
     names.map((name) => [name, Deno.env.get(name)])
       .filter((pair): pair is [string, string] => pair[1] !== undefined),
   );
-}
-
-/** The host of a node, with the answers that `node_facts.ts` has recorded there. */
-function hostOf(facts: Readonly<Record<string, unknown>>): Host {
-  const answer = (...question: string[]) => facts[JSON.stringify(question)];
-  return {
-    target: String(facts.target),
-    env: (name) => answer("env", name) as string | undefined,
-    exists: (path) => answer("exists", path) === true,
-    read: (path) => answer("read", path) as string | undefined,
-    output: (program, ...args) =>
-      Promise.resolve(answer("output", program, ...args) as string | undefined),
-    webgpuAdapter: () =>
-      Promise.resolve(
-        (answer("webgpuAdapter") ?? undefined) as Awaited<
-          ReturnType<Host["webgpuAdapter"]>
-        >,
-      ),
-  };
 }

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { StageLog } from "../../../lib/cli/pages/dash_log.ts";
+import { StageLog } from "../../../lib/cli/pages/dash_state.ts";
 import { openJournal } from "../../../lib/scheduler/journal.ts";
 import { Browser, chromiumMissing } from "../../report/chromium.ts";
 import { CliProject, spawnMain } from "../project.ts";
