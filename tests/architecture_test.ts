@@ -250,6 +250,7 @@ Deno.test("an architecture is named only in its own file and the registry", () =
     "outline",
     "parameters",
     "pass_weights",
+    "peft",
     "registry",
     "tensor_pass",
     "weights",

@@ -5,7 +5,7 @@ import {
   findAdapterFault,
   modulesToSave,
   peftTargets,
-} from "../engine/adapters/peft.ts";
+} from "../engine/models/peft.ts";
 import type { TargetModules } from "../engine/models/parameters.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import {

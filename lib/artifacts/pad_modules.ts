@@ -1,5 +1,5 @@
 import type { AdapterTensors } from "../engine/adapters/lora.ts";
-import { moduleOf, PEFT_PREFIX } from "../engine/adapters/peft.ts";
+import { moduleOf, PEFT_PREFIX } from "../engine/models/peft.ts";
 import type { TensorValues } from "../engine/safetensors/writer.ts";
 
 /** Ranks and alphas in the configuration of PEFT. */

@@ -1,7 +1,11 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { type AdapterTensors, mergeLora } from "../engine/adapters/lora.ts";
+import {
+  type AdapterTensors,
+  factorA,
+  mergeLora,
+} from "../engine/adapters/lora.ts";
 import {
   architectureOf,
   findAdapterFault,
@@ -12,11 +16,10 @@ import {
   modulesToSave,
   PEFT_PREFIX,
   peftTargets,
-} from "../engine/adapters/peft.ts";
+} from "../engine/models/peft.ts";
 import type { Architecture, Model } from "../engine/models/model.ts";
 import { headTensors } from "../engine/models/outline.ts";
 import {
-  factorA,
   hasTensor,
   parameterLayout,
   type TargetModules,

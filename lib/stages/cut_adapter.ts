@@ -8,7 +8,7 @@ import {
   readRanks,
 } from "../artifacts/ranks.ts";
 import { type AdapterTensors, cutAdapter } from "../engine/adapters/lora.ts";
-import { moduleOf, modulesOf } from "../engine/adapters/peft.ts";
+import { moduleOf, modulesOf } from "../engine/models/peft.ts";
 import { methodName } from "../engine/schedules/registry.ts";
 import type { InputArtifact, InputsOf, Stage } from "../pipeline/task.ts";
 import {

@@ -4,7 +4,7 @@ import { type Adapter, writePeftFiles } from "../artifacts/adapter.ts";
 import { outputsOf, writeClasses } from "../artifacts/classes.ts";
 import { type ModelOrigin, readModel } from "../artifacts/model.ts";
 import type { ModuleRanks } from "../artifacts/ranks.ts";
-import { peftTargets } from "../engine/adapters/peft.ts";
+import { peftTargets } from "../engine/models/peft.ts";
 import { peftAlpha } from "../engine/adapters/scale.ts";
 import { methodName } from "../engine/schedules/registry.ts";
 import type { InputArtifact } from "../pipeline/task.ts";

@@ -4,7 +4,7 @@ import { checkClasses, outputsOf } from "../artifacts/classes.ts";
 import { checkServed } from "../artifacts/ranks.ts";
 import { readFittingTokens } from "../artifacts/tokens.ts";
 import type { Epoch } from "../artifacts/training.ts";
-import { PEFT_PREFIX } from "../engine/adapters/peft.ts";
+import { PEFT_PREFIX } from "../engine/models/peft.ts";
 import {
   type Classifier,
   loadClassifier,

@@ -3,7 +3,7 @@ import { shapesOf } from "../artifacts/adapter.ts";
 import { writeClassifierModel } from "../artifacts/classifier.ts";
 import { readModel } from "../artifacts/model.ts";
 import { mergeAdapter } from "../engine/adapters/lora.ts";
-import { findMisfit, PEFT_PREFIX } from "../engine/adapters/peft.ts";
+import { findMisfit, PEFT_PREFIX } from "../engine/models/peft.ts";
 import { scaleAt } from "../engine/adapters/scale.ts";
 import { encoderTensors } from "../engine/models/parameters.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";

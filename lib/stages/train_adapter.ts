@@ -12,7 +12,7 @@ import {
 } from "../artifacts/classes.ts";
 import { type ModelOrigin, readModelOrigin } from "../artifacts/model.ts";
 import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
-import { PEFT_PREFIX } from "../engine/adapters/peft.ts";
+import { PEFT_PREFIX } from "../engine/models/peft.ts";
 import type { AdapterScale, RankScaling } from "../engine/adapters/scale.ts";
 import type { ClassifierShape } from "../engine/models/outline.ts";
 import { parameterLayout, toTensors } from "../engine/models/parameters.ts";

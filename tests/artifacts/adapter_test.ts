@@ -10,7 +10,7 @@ import {
   readAdapter,
   writeAdapter,
 } from "../../lib/artifacts/adapter.ts";
-import { findAdapterFault } from "../../lib/engine/adapters/peft.ts";
+import { findAdapterFault } from "../../lib/engine/models/peft.ts";
 import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
 import { assertSameBits } from "../engine/reference.ts";
 import {

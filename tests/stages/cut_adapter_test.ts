@@ -1,7 +1,7 @@
 import { assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { type Choice, writeRanks } from "../../lib/artifacts/ranks.ts";
-import { modulesOf } from "../../lib/engine/adapters/peft.ts";
+import { modulesOf } from "../../lib/engine/models/peft.ts";
 import { digestOf } from "../../lib/artifacts/json_file.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import merge from "../../tasks/merge.ts";

@@ -11,7 +11,7 @@ import fc from "fast-check";
 import { rankScale } from "../../lib/engine/adapters/scale.ts";
 import { methodName } from "../../lib/engine/schedules/registry.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
-import { modulesOf } from "../../lib/engine/adapters/peft.ts";
+import { modulesOf } from "../../lib/engine/models/peft.ts";
 import { writeRanks } from "../../lib/artifacts/ranks.ts";
 import type { Training } from "../../lib/artifacts/training.ts";
 import chooseRanks from "../../tasks/choose-ranks.ts";

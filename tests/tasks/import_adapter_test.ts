@@ -10,7 +10,7 @@ import {
   moduleOf,
   modulesOf,
   PEFT_PREFIX,
-} from "../../lib/engine/adapters/peft.ts";
+} from "../../lib/engine/models/peft.ts";
 import { MODEL_FILES, writeModelOrigin } from "../../lib/artifacts/model.ts";
 import { writeRanks } from "../../lib/artifacts/ranks.ts";
 import { digestOf } from "../../lib/artifacts/json_file.ts";

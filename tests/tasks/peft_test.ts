@@ -6,7 +6,7 @@ import type { Architecture } from "../../lib/engine/models/model.ts";
 import type { TargetModules } from "../../lib/engine/models/parameters.ts";
 import { parseModel } from "../../lib/engine/models/registry.ts";
 import { methodName } from "../../lib/engine/schedules/registry.ts";
-import { moduleOf, modulesOf } from "../../lib/engine/adapters/peft.ts";
+import { moduleOf, modulesOf } from "../../lib/engine/models/peft.ts";
 import { type ModuleRanks, writeRanks } from "../../lib/artifacts/ranks.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import importAdapter from "../../tasks/import-adapter.ts";

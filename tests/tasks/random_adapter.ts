@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { AdapterTensors } from "../../lib/engine/adapters/lora.ts";
-import { PEFT_PREFIX } from "../../lib/engine/adapters/peft.ts";
+import { PEFT_PREFIX } from "../../lib/engine/models/peft.ts";
 import {
   hasTensor,
   initialParameters,

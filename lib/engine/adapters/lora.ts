@@ -1,13 +1,209 @@
-import { Matrix, QrDecomposition, SingularValueDecomposition } from "ml-matrix";
-import type { ParameterLayout } from "../models/model.ts";
-import { fromTensors, toTensors } from "../models/parameters.ts";
+import * as tf from "@tensorflow/tfjs-core";
+import { withGradient } from "../ops/gradient.ts";
+import type { FrozenWeight } from "../ops/linear.ts";
 import type { TensorValues } from "../safetensors/writer.ts";
+import { fused } from "../trace.ts";
+
+// LoRA (arXiv 2106.09685): its layout, its product, and what becomes of it after training.
+
+/** A linear module with an adapter. */
+export interface AdaptedModule {
+  readonly name: string;
+  readonly inputs: number;
+  readonly outputs: number;
+}
+
+/** Name of a module's `lora_A`, `[rank, in]`. */
+export function factorA(module: string): string {
+  return `${module}.lora_A.weight`;
+}
+
+/** Name of a module's `lora_B`, `[out, rank]`. */
+export function factorB(module: string): string {
+  return `${module}.lora_B.weight`;
+}
+
+/** The tensors of a module's adapter, and how they start; B is transposed, so that a rank is a row of both. */
+export function loraTensors(
+  { name, inputs, outputs }: AdaptedModule,
+  rank: number,
+) {
+  return [
+    { name: factorA(name), shape: [rank, inputs], start: "uniform", of: "A" },
+    { name: factorB(name), shape: [rank, outputs], start: "zeros", of: "B" },
+  ] as const;
+}
+
+/** A low-rank adapter on one of the modules of a joined product. */
+export interface AdapterBlock {
+  /** `lora_A`: `[rank, in]` */
+  readonly a: tf.Tensor2D;
+  /** `lora_B`, transposed so that a rank is a row of both factors: `[rank, width]` */
+  readonly b: tf.Tensor2D;
+  /** First output of the module. */
+  readonly offset: number;
+  readonly ranks: RankVectors;
+}
+
+/**
+ * The ranks in use, as vectors over the rows of an adapter, so that one
+ * computation serves every rank: adding zeros is exact.
+ */
+export interface RankVectors {
+  /** `[ranks, rank]`: the scale at rank b for the first b rows, 0 beyond. */
+  readonly scale: tf.Tensor2D;
+  /** `[rank]`: 1 for the rows that get a gradient, else 0. */
+  readonly gradientMask: tf.Tensor1D;
+}
+
+/** Options of {@linkcode adaptedLinear}. */
+interface AdaptedLinearOptions {
+  /** Rows of `x` at one rank. */
+  readonly rows: number;
+  /** False if `x` depends on no trained parameter, so that its gradient is not needed. */
+  readonly inputGradient: boolean;
+}
+
+/**
+ * A frozen product with low-rank adapters on some of its outputs:
+ * `y = x W^T + c + (s * (x A^T)) B^T`, `s` the scale of the rank in use
+ * (arXiv 2210.07558, equation 4).
+ *
+ * At several ranks, rank g uses `scale[g]`. `x` then holds the rows of each
+ * rank one after the other, or rows that all ranks share; the result holds all.
+ *
+ * The gradients of A and B are masked by `gradientMask`; that of `x` passes
+ * through all rows in use.
+ *
+ * @param x `[ranks * rows, in]`, or `[rows, in]` shared by all ranks
+ * @param bias Undefined if the caller adds it
+ * @returns `[ranks * rows, out]`
+ */
+export function adaptedLinear(
+  x: tf.Tensor2D,
+  frozen: FrozenWeight,
+  bias: tf.Tensor1D | undefined,
+  blocks: readonly AdapterBlock[],
+  { rows, inputGradient }: AdaptedLinearOptions,
+): tf.Tensor2D {
+  const [ranks, rank] = blocks[0]!.ranks.scale.shape;
+  const width = rank * blocks.length;
+  const isShared = x.shape[0] === rows && ranks > 1;
+  const scale = tf.reshape(
+    tf.concat(blocks.map(({ ranks }) => ranks.scale), 1),
+    ranks === 1 ? [1, width] : [ranks, 1, width],
+  );
+  const masks = blocks.map(({ ranks }) =>
+    tf.reshape(ranks.gradientMask, [rank, 1])
+  );
+
+  const scaled = (rowsOf: tf.Tensor, by: tf.Tensor): tf.Tensor2D =>
+    tf.reshape(
+      ranks === 1
+        ? tf.mul(rowsOf, by)
+        : tf.mul(tf.reshape(rowsOf, [-1, rows, width]), by),
+      [-1, width],
+    );
+  const add = (frozen: tf.Tensor, adapted: tf.Tensor): tf.Tensor =>
+    bias === undefined
+      ? addTwo({ x: frozen, y: adapted }).sum
+      : addBiased({ x: frozen, bias, y: adapted }).sum;
+
+  const inputs: Record<string, tf.Tensor> = {
+    ...(inputGradient && { x }),
+    ...named("A", blocks.map(({ a }) => a)),
+    ...named("B", blocks.map(({ b }) => b)),
+  };
+  let outputs: number;
+  return withGradient(inputs, (inputs) => {
+    const source = (inputs.x ?? x) as tf.Tensor2D;
+    const { weight } = frozen;
+    [outputs] = weight.shape;
+    const down = tf.concat(
+      blocks.map((_, i) => inputs[`A${i}`] as tf.Tensor2D),
+      0,
+    );
+    const up = tf.concat(
+      blocks.map(({ offset, b }, i) =>
+        tf.pad(inputs[`B${i}`] as tf.Tensor2D, [[0, 0], [
+          offset,
+          outputs - offset - b.shape[1],
+        ]])
+      ),
+      0,
+    );
+    const used = scaled(tf.matMul(source, down, false, true), scale);
+    const product = tf.matMul(source, weight, false, true);
+    const adapted = tf.matMul(used, up);
+    return {
+      value: isShared
+        ? tf.reshape(
+          add(product, tf.reshape(adapted, [ranks, rows, outputs])),
+          [ranks * rows, outputs],
+        )
+        : add(product, adapted),
+      saved: { source, down, up, used, scale, ...named("mask", masks) },
+    };
+  }, (dy, saved: Readonly<Record<string, tf.Tensor>>) => {
+    const grad = dy as tf.Tensor2D;
+    const dUsed = scaled(
+      tf.matMul(grad, saved.up!, false, true),
+      saved.scale!,
+    );
+    const dDown = tf.matMul(
+      isShared
+        ? tf.sum(tf.reshape(dUsed, [ranks, rows, width]), 0)
+        : dUsed as tf.Tensor,
+      saved.source!,
+      true,
+      false,
+    );
+    const dUp = tf.matMul(saved.used!, grad, true, false);
+    const dA = tf.split(dDown, blocks.length, 0).map((part, i) =>
+      tf.mul(part, saved[`mask${i}`]!)
+    );
+    const dB = blocks.map(({ offset, b }, i) =>
+      tf.mul(
+        tf.slice(dUp, [i * rank, offset], [rank, b.shape[1]]),
+        saved[`mask${i}`]!,
+      )
+    );
+    return {
+      ...(inputGradient && {
+        x: addTwo({
+          x: tf.matMul(grad, frozen.weight),
+          y: tf.matMul(dUsed, saved.down!),
+        }).sum,
+      }),
+      ...named("A", dA),
+      ...named("B", dB),
+    };
+  }) as tf.Tensor2D;
+}
+
+function named(
+  name: string,
+  tensors: readonly tf.Tensor[],
+): Record<string, tf.Tensor> {
+  return Object.fromEntries(tensors.map((it, i) => [`${name}${i}`, it]));
+}
+
+const addBiased = fused(
+  ({ x, bias, y }: Record<"x" | "bias" | "y", tf.Tensor>) => ({
+    sum: tf.add(tf.add(x, bias), y),
+  }),
+  { products: ["sum"] },
+);
+
+const addTwo = fused(
+  ({ x, y }: Record<"x" | "y", tf.Tensor>) => ({ sum: tf.add(x, y) }),
+);
 
 /** The tensors of adapters by name, PEFT's or the model's own: `lora_A` is `[rank, in]`, `lora_B` `[out, rank]`; others are those of the head. */
 export type AdapterTensors = Readonly<Record<string, TensorValues>>;
 
 /** The two factors of a module. */
-interface Factors {
+export interface Factors {
   /** Name of the module, with the prefix of the tensors. */
   readonly module: string;
   readonly nameA: string;
@@ -32,7 +228,7 @@ function factorsOf(tensors: AdapterTensors): Factors[] {
 }
 
 /** The adapter with other factors. */
-function withFactors(
+export function withFactors(
   tensors: AdapterTensors,
   change: (factors: Factors) => Pick<Factors, "a" | "b" | "rank">,
 ): AdapterTensors {
@@ -63,14 +259,6 @@ export function cutAdapter(
       b: b.filter((_, i) => i % rank < kept),
     };
   });
-}
-
-/** Replaces the factors of all modules by those of {@linkcode svdFactors}: the products stay the same, and their first b rows are the best approximation of rank b. */
-export function sortAdapter(tensors: AdapterTensors): AdapterTensors {
-  return withFactors(
-    tensors,
-    ({ a, b, rank }) => ({ rank, ...svdFactors({ a, b }, rank) }),
-  );
 }
 
 /**
@@ -135,88 +323,4 @@ export function mergeLora(
     }
   }
   return merged;
-}
-
-/**
- * Factors of the same product, ordered so that the first b rows of A and
- * columns of B are the best approximation of rank b (Eckart and Young 1936):
- * of `B A = U S V^T`, A is `sqrt(S) V^T` and B is `U sqrt(S)`.
- *
- * Computed in float64 from the thin QR factors of B and A^T, so that only a
- * core of the size of the rank is decomposed. The signs, which the
- * decomposition leaves open, are those that make the largest value of each row
- * of A positive. Beyond the product's own rank, rows and columns are zero.
- */
-export function svdFactors(
-  { a, b }: Pick<Factors, "a" | "b">,
-  rank: number,
-): { a: Float32Array<ArrayBuffer>; b: Float32Array<ArrayBuffer> } {
-  const left = thinFactors(matrixOf(b, b.length / rank, rank));
-  const right = thinFactors(matrixOf(a, rank, a.length / rank).transpose());
-  const core = new SingularValueDecomposition(
-    left.r.mmul(right.r.transpose()),
-    { autoTranspose: true },
-  );
-  const u = left.q.mmul(core.leftSingularVectors);
-  const v = right.q.mmul(core.rightSingularVectors);
-  const factors = {
-    a: new Float32Array(a.length),
-    b: new Float32Array(b.length),
-  };
-  core.diagonal.forEach((value, row) => {
-    const root = Math.sqrt(value) * signOfLargest(v.getColumn(row));
-    for (let i = 0; i < v.rows; i++) {
-      factors.a[row * v.rows + i] = root * v.get(i, row);
-    }
-    for (let i = 0; i < u.rows; i++) {
-      factors.b[i * rank + row] = root * u.get(i, row);
-    }
-  });
-  return factors;
-}
-
-/**
- * {@linkcode sortAdapter} of a flat parameter vector.
- *
- * @param values `[size]`
- */
-export function sortParameters(
-  values: Float32Array,
-  layout: ParameterLayout,
-): Float32Array<ArrayBuffer> {
-  const sorted = sortAdapter(toTensors(values, layout));
-  return fromTensors((name) => sorted[name]!.values as Float32Array, layout);
-}
-
-/**
- * Floating-point operations of {@linkcode sortParameters}: for each module two
- * thin QR decompositions with their orthogonal factors, `4 n r^2` each, an SVD
- * of the core, `22 r^3`, and two products, `2 n r^2` each (Golub and Van Loan,
- * Matrix Computations, 4th edition, 5.2 and 8.6).
- */
-export function sortFlops({ modules, rank }: ParameterLayout): number {
-  return modules.reduce(
-    (sum, { inputs, outputs }) =>
-      sum + 6 * (inputs + outputs) * rank ** 2 + 22 * rank ** 3,
-    0,
-  );
-}
-
-/** `m = q r` with orthonormal columns in q, which has no more columns than m has rows. */
-function thinFactors(m: Matrix): { q: Matrix; r: Matrix } {
-  if (m.columns >= m.rows) return { q: Matrix.eye(m.rows), r: m };
-  const { orthogonalMatrix, upperTriangularMatrix } = new QrDecomposition(m);
-  return { q: orthogonalMatrix, r: upperTriangularMatrix };
-}
-
-function signOfLargest(values: readonly number[]): 1 | -1 {
-  let largest = 0;
-  for (const value of values) {
-    if (Math.abs(value) > Math.abs(largest)) largest = value;
-  }
-  return largest < 0 ? -1 : 1;
-}
-
-function matrixOf(values: Float32Array, rows: number, columns: number): Matrix {
-  return Matrix.from1DArray(rows, columns, values);
 }

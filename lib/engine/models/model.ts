@@ -1,3 +1,4 @@
+import type { AdaptedModule } from "../adapters/lora.ts";
 /**
  * The description of a model by its architecture's file, and the operations
  * that it is written in. Nothing here computes.
@@ -164,14 +165,6 @@ export interface ParameterLayout {
   readonly entries: ReadonlyMap<string, Parameter>;
   /** Total number of values. */
   readonly size: number;
-}
-
-/** A linear module with an adapter. */
-export interface AdaptedModule {
-  /** As transformers names it: `roberta.encoder.layer.0.attention.self.query` */
-  readonly name: string;
-  readonly inputs: number;
-  readonly outputs: number;
 }
 
 /** A trained tensor and its place in the flat vector. */

@@ -1,3 +1,4 @@
+import { type AdaptedModule, loraTensors } from "../adapters/lora.ts";
 import { normal, type Random } from "../random.ts";
 import {
   elementCount,
@@ -5,12 +6,7 @@ import {
   type SafetensorsFile,
 } from "../safetensors/reader.ts";
 import type { TensorValues } from "../safetensors/writer.ts";
-import type {
-  AdaptedModule,
-  Model,
-  Parameter,
-  ParameterLayout,
-} from "./model.ts";
+import type { Model, Parameter, ParameterLayout } from "./model.ts";
 import { headTensors, outline } from "./outline.ts";
 
 /** What is trained besides the head. */
@@ -48,19 +44,10 @@ export function parameterLayout(
     entries.set(entry.name, { ...entry, offset });
     offset += elementCount(entry.shape);
   };
-  modules.forEach(({ name, inputs, outputs }, module) => {
-    add({
-      name: factorA(name),
-      shape: [rank, inputs],
-      start: "uniform",
-      factor: { of: "A", module },
-    });
-    add({
-      name: factorB(name),
-      shape: [rank, outputs],
-      start: "zeros",
-      factor: { of: "B", module },
-    });
+  modules.forEach((adapted, module) => {
+    for (const { of, ...tensor } of loraTensors(adapted, rank)) {
+      add({ ...tensor, factor: { of, module } });
+    }
   });
   if (trained === "all") {
     for (const [name, shape] of model.tensors) {
@@ -73,16 +60,6 @@ export function parameterLayout(
     add(tensor);
   }
   return { rank, labels, modules, entries, size: offset };
-}
-
-/** Name of a module's `lora_A`, `[rank, in]`. */
-export function factorA(module: string): string {
-  return `${module}.lora_A.weight`;
-}
-
-/** Name of a module's `lora_B`, `[out, rank]`. */
-export function factorB(module: string): string {
-  return `${module}.lora_B.weight`;
 }
 
 function adaptedModules(model: Model, targets: TargetModules): AdaptedModule[] {

@@ -1,14 +1,14 @@
 import * as tf from "@tensorflow/tfjs-core";
-import type { LayerNorm } from "../ops/layer_norm.ts";
 import {
   adaptedLinear,
   type AdapterBlock,
-  frozenProduct,
+  factorA,
+  factorB,
   type RankVectors,
-  trainedLinear,
-} from "../ops/linear.ts";
+} from "../adapters/lora.ts";
+import type { LayerNorm } from "../ops/layer_norm.ts";
+import { frozenProduct, trainedLinear } from "../ops/linear.ts";
 import type { ParameterLayout } from "./model.ts";
-import { factorA, factorB } from "./parameters.ts";
 import type { FrozenProduct, FrozenWeights } from "./weights.ts";
 
 /** The ranks in use in a model: the same for all modules, or one for each. */

@@ -1,6 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Classifier } from "../models/classifier.ts";
 import { trainingFlops } from "../models/outline.ts";
+import { fromTensors, toTensors } from "../models/parameters.ts";
 import { type Random, restoreRandom, seededRandom } from "../random.ts";
 import type { RankObjective } from "../schedules/schedule.ts";
 import {
@@ -332,6 +333,11 @@ class TrainingRun implements Disposable {
     };
   }
 
+  async #sortFlops(): Promise<number> {
+    const { sortFlops } = await import("../adapters/svd.ts");
+    return sortFlops(this.#classifier.layout);
+  }
+
   /** Sorts the rows of all adapters by their singular values; the optimizer starts again. */
   async #sort(): Promise<void> {
     const values = await this.#sortedValues();
@@ -340,19 +346,16 @@ class TrainingRun implements Disposable {
     this.#progress.flops += await this.#sortFlops();
   }
 
-  async #sortFlops(): Promise<number> {
-    const { sortFlops } = await import("../adapters/lora.ts");
-    return sortFlops(this.#classifier.layout);
-  }
-
   /** The parameters, with the rows sorted by their singular values if steps before the sort made them, `[size]`. */
   async #sortedValues(): Promise<Float32Array<ArrayBuffer>> {
     const values = await readValues(this.#state.values);
     const isSorted = this.#sortStep === 0 ||
       this.#progress.step > this.#sortStep;
     if (isSorted) return values;
-    const { sortParameters } = await import("../adapters/lora.ts");
-    return sortParameters(values, this.#classifier.layout);
+    const { layout } = this.#classifier;
+    const { sortAdapter } = await import("../adapters/svd.ts");
+    const sorted = sortAdapter(toTensors(values, layout));
+    return fromTensors((name) => sorted[name]!.values as Float32Array, layout);
   }
 
   /** Takes one optimizer step on these batches. */

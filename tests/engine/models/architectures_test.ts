@@ -2,6 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import { engineName, tensorflow, traced } from "../engine.ts";
+import { factorA, factorB } from "../../../lib/engine/adapters/lora.ts";
 import { WITHOUT_ADAPTERS } from "../../../lib/engine/schedules/fixed.ts";
 import {
   type Classifier,
@@ -10,8 +11,6 @@ import {
   startValues,
 } from "../../../lib/engine/models/classifier.ts";
 import {
-  factorA,
-  factorB,
   fromTensors,
   parameterLayout,
 } from "../../../lib/engine/models/parameters.ts";

@@ -1,4 +1,5 @@
 /** Adapters on other modules than query and value. */
+import { factorA, factorB } from "../../../lib/engine/adapters/lora.ts";
 import { elementCount } from "../../../lib/engine/safetensors/reader.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
@@ -12,8 +13,6 @@ import {
 } from "../../../lib/engine/models/classifier.ts";
 import type { Parameter } from "../../../lib/engine/models/model.ts";
 import {
-  factorA,
-  factorB,
   parameterLayout,
   type TargetModules,
 } from "../../../lib/engine/models/parameters.ts";

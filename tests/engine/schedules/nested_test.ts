@@ -7,20 +7,18 @@ import {
 } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import "../engine.ts";
-import {
-  sortFlops,
-  sortParameters,
-} from "../../../lib/engine/adapters/lora.ts";
+import { factorA, factorB } from "../../../lib/engine/adapters/lora.ts";
+import { sortAdapter, sortFlops } from "../../../lib/engine/adapters/svd.ts";
 import {
   rankScale,
   type RankScaling,
   scaleAt,
 } from "../../../lib/engine/adapters/scale.ts";
 import {
-  factorA,
-  factorB,
+  fromTensors,
   toTensors,
 } from "../../../lib/engine/models/parameters.ts";
+import type { ParameterLayout } from "../../../lib/engine/models/model.ts";
 import { batchLoss } from "../../../lib/engine/ops/loss.ts";
 import { seededRandom } from "../../../lib/engine/random.ts";
 import type { Batch } from "../../../lib/engine/training/batch.ts";
@@ -52,11 +50,11 @@ import {
 
 const reference = openReference("roberta");
 
-Deno.test("sortParameters() keeps the logits at the maximum rank, and makes each prefix the best of its rank", async () => {
+Deno.test("sortAdapter() keeps the logits at the maximum rank, and makes each prefix the best of its rank", async () => {
   const { classifier, initial } = tinyClassifier();
   const { layout } = classifier;
   const values = withAdapters(initial);
-  const sorted = sortParameters(values, layout);
+  const sorted = sortedValues(values, layout);
   const input = referenceInput(reference, "padded");
   const logits = (values: Float32Array) =>
     logitsAt(classifier, values, input, ranksAt([8], 16, 8));
@@ -227,7 +225,7 @@ Deno.test("train() that sorts after the last step gives LoRA's values of the max
   const full = await trained(
     dyloraObjective({ scaling, sampler: { kind: "list", ranks: [8] } }),
   );
-  const inOrder = (values: Float32Array) => sortParameters(values, layout);
+  const inOrder = (values: Float32Array) => sortedValues(values, layout);
   assertSameBits(sorted.values, inOrder(full.values));
   assertSameBits(sorted.best, inOrder(full.best!));
   assertSameBits(sorted.scored, full.scored.map(inOrder));
@@ -286,6 +284,12 @@ function inputOf({ shape, ids, positions, types, mask }: Batch) {
     types: tf.tensor2d(types, [...shape], "int32"),
     mask: mask && tf.tensor2d(mask, [...shape]),
   };
+}
+
+/** Flat parameters with sorted adapters. */
+function sortedValues(values: Float32Array, layout: ParameterLayout) {
+  const sorted = sortAdapter(toTensors(values, layout));
+  return fromTensors((name) => sorted[name]!.values as Float32Array, layout);
 }
 
 /** Product of the first rows of A `[8, in]` and columns of B `[out, 8]`: `[out, in]` */

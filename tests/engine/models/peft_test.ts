@@ -4,7 +4,7 @@ import {
   modulesToSave,
   PEFT_PREFIX,
   peftTargets,
-} from "../../../lib/engine/adapters/peft.ts";
+} from "../../../lib/engine/models/peft.ts";
 import type { TargetModules } from "../../../lib/engine/models/parameters.ts";
 import { parameterLayout } from "../../../lib/engine/models/parameters.ts";
 import { openReference } from "../reference.ts";

@@ -1,7 +1,7 @@
-import type { Architecture, Model } from "../models/model.ts";
-import { headTensors } from "../models/outline.ts";
-import type { TargetModules } from "../models/parameters.ts";
-import { ARCHITECTURES } from "../models/registry.ts";
+import type { Architecture, Model } from "./model.ts";
+import { headTensors } from "./outline.ts";
+import type { TargetModules } from "./parameters.ts";
+import { ARCHITECTURES } from "./registry.ts";
 
 /** Prefix that PEFT adds to the name of every tensor. */
 export const PEFT_PREFIX = "base_model.model.";

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { svdFactors } from "../../../lib/engine/adapters/lora.ts";
+import { svdFactors } from "../../../lib/engine/adapters/svd.ts";
 import { seededRandom } from "../../../lib/engine/random.ts";
 import { assertClose, fixture, openReference } from "../reference.ts";
 
