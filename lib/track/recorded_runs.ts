@@ -124,35 +124,32 @@ async function readTraining(
   const times = await lossTimes(run, manifest, store);
   const timeAt = (step: number) =>
     times.find(([logged]) => logged >= step)?.[1] ?? run.ended;
-  const points: Point[] = losses.flatMap(({ step, loss }) => {
-    const at = { step, time: timeAt(step) };
-    return [
-      { ...at, name: "train/loss", value: loss },
-      {
-        ...at,
-        name: "train/learning_rate",
-        // learningRateAt() counts steps from 0.
-        value: learningRateAt(step - 1, training),
-      },
-    ];
-  });
-  for (const { step, ranks } of selection?.epochs ?? []) {
-    for (const { rank, metrics } of ranks) {
-      for (const [name, value] of defined(metrics)) {
-        points.push({
-          name: `epochs/${name}/rank_${rank}`,
-          step,
-          value,
-          time: timeAt(step),
-        });
-      }
-    }
-  }
-  for (const [name, value] of defined(manifest.metrics)) {
-    if (name === "loss") continue;
-    points.push({ name, step: training.steps, value, time: run.ended });
-  }
+  const points: Point[] = [
+    ...losses.flatMap(({ step, loss }) => [
+      point("train/loss", step, loss, timeAt(step)),
+      point(
+        "train/learning_rate",
+        step,
+        // Counts steps from 0.
+        learningRateAt(step - 1, training),
+        timeAt(step),
+      ),
+    ]),
+    ...(selection?.epochs ?? []).flatMap(({ step, ranks }) =>
+      ranks.flatMap(({ rank, metrics }) =>
+        defined(metrics).map(([name, value]) =>
+          point(`epochs/${name}/rank_${rank}`, step, value, timeAt(step))
+        )
+      )
+    ),
+    ...defined(manifest.metrics).filter(([name]) => name !== "loss")
+      .map(([name, value]) => point(name, training.steps, value, run.ended)),
+  ];
   return { ...run, points: points.sort((a, b) => a.step - b.step) };
+}
+
+function point(name: string, step: number, value: number, time: number): Point {
+  return { name, step, value, time };
 }
 
 /**
@@ -202,17 +199,13 @@ function readEvaluation(
     store,
   );
   const run = runOf(stage, "evaluation", manifest, settings);
-  const points: Point[] = ranks.flatMap(({ rank, metrics }) =>
-    defined(metrics).map(([name, value]) => ({
-      name: `ranks/${name}`,
-      step: rank,
-      value,
-      time: run.ended,
-    }))
+  const points = ranks.flatMap(({ rank, metrics }) =>
+    defined(metrics).map(([name, value]) =>
+      point(`ranks/${name}`, rank, value, run.ended)
+    )
   );
-  const step = ranks.at(-1)?.rank ?? 0;
-  const { seconds: value } = manifest;
-  points.push({ name: "seconds", step, value, time: run.ended });
+  const last = ranks.at(-1)?.rank ?? 0;
+  points.push(point("seconds", last, manifest.seconds, run.ended));
   return { ...run, points };
 }
 

@@ -5,6 +5,7 @@ import type { NodeAnswer } from "../../slurm/nodes.ts";
 import type { SlurmSettings } from "../../slurm/settings.ts";
 import type { Runtime, Settings } from "../../scheduler/settings.ts";
 import { digest } from "../../store/digest.ts";
+import { statIfThere } from "../../store/files.ts";
 import { join } from "../../store/paths.ts";
 import type { Store } from "../../store/store.ts";
 import {
@@ -120,25 +121,15 @@ function profilePath(): string | undefined {
     (folder ? join(folder, "dylora", "profile.yaml") : undefined);
 }
 
-/** Reads the user's profile, if there is one. */
+/** Reads the user's profile, if there is one. One that `$DYLORA_PROFILE` names must exist. */
 async function readProfile(): Promise<Profile | undefined> {
   const path = profilePath();
-  if (path === undefined || !isThere(path)) return undefined;
+  const isGiven = path === Deno.env.get("DYLORA_PROFILE");
+  if (path === undefined || !isGiven && statIfThere(path) === undefined) {
+    return undefined;
+  }
   const { loadProfile } = await import("./profile.ts");
   return await loadProfile(path) as Profile;
-}
-
-function isThere(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) {
-      // A path that the user gives must exist.
-      return Deno.env.get("DYLORA_PROFILE") === path;
-    }
-    throw error;
-  }
 }
 
 /** Section of the memo with what nodes have answered. */
