@@ -177,7 +177,7 @@ export function giveUp(folder: string): void {
 
 /** True if everything is visible here that the process wrote. */
 export function hasArrived(folder: string, end: End): boolean {
-  const sizes = outputSizes(join(folder, "output"));
+  const sizes = filesIn(join(folder, "output")).map(fileSize);
   return sizes.length === end.files &&
     sizes.reduce((sum, size) => sum + size, 0) === end.bytes &&
     fileSize(join(folder, "events.jsonl")) >= end.events &&
@@ -185,31 +185,17 @@ export function hasArrived(folder: string, end: End): boolean {
     fileSize(join(folder, "stderr")) >= end.stderr;
 }
 
-function outputSizes(folder: string): number[] {
-  // Reading a folder makes a network file system ask for its present state.
-  return entriesOf(folder).flatMap(({ name, isDirectory, isFile }) =>
-    isDirectory
-      ? outputSizes(join(folder, name))
-      : isFile
-      ? [fileSize(join(folder, name))]
-      : []
-  );
-}
-
 /** True if a job has left a checkpoint. */
 export function hasCheckpoint(job: Job): boolean {
-  const began = fingerprint(join(job.folder, "began"));
-  return began !== undefined && newest(job.checkpoint) > began.modified;
+  const began = fingerprint(join(job.folder, "began"))?.modified ?? Infinity;
+  return filesIn(job.checkpoint)
+    .some((path) => (fingerprint(path)?.modified ?? 0) > began);
 }
 
-/** Time of the last write in a folder, in milliseconds since 1970. */
-function newest(folder: string): number {
-  return Math.max(
-    0,
-    ...entriesOf(folder).map(({ name, isDirectory }) =>
-      isDirectory
-        ? newest(join(folder, name))
-        : fingerprint(join(folder, name))?.modified ?? 0
-    ),
-  );
+/** Files at any depth. Reading a folder makes a network file system ask for its present state. */
+function filesIn(folder: string): string[] {
+  return entriesOf(folder).flatMap(({ name, isDirectory, isFile }) => {
+    const path = join(folder, name);
+    return isDirectory ? filesIn(path) : isFile ? [path] : [];
+  });
 }
