@@ -2,9 +2,13 @@
 
 const GLYPHS = { done: "✓", running: "▶", failed: "✕", waiting: "·" };
 
-/** An element with attributes and children; texts are never read as HTML. */
-export function element(name, attributes = {}, ...children) {
-  return filled(document.createElement(name), attributes, children);
+/** An element with children, behind its attributes if it has any; texts are never read as HTML. */
+export function element(name, ...parts) {
+  const made = document.createElement(name);
+  const hasAttributes = parts[0]?.constructor === Object;
+  return hasAttributes
+    ? filled(made, parts[0], parts.slice(1))
+    : filled(made, {}, parts);
 }
 
 /** An element of a drawing. */

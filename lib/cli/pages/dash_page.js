@@ -142,7 +142,7 @@ function drawRunning() {
       return element(
         "div",
         { class: "card" },
-        element("h3", {}, id),
+        element("h3", id),
         bar,
         element("div", { class: "quiet" }, times.join(", ")),
         element("div", { class: "quiet" }, words.join(", ")),
@@ -166,7 +166,7 @@ function drawCurves(stages) {
       element(
         "div",
         { class: "card" },
-        element("h3", {}, id),
+        element("h3", id),
         curve(curves.get(id), METRIC),
       )
     ));
@@ -183,50 +183,41 @@ function drawScores() {
     const ranks = [
       ...new Set(columns.flatMap(({ scores }) => Object.keys(scores))),
     ].map(Number).sort((a, b) => a - b);
-    const head = element(
-      "tr",
-      {},
-      element("th", { scope: "col" }, "Rank"),
-      ...columns.map(({ title, done, total }) =>
-        element(
-          "th",
-          { scope: "col" },
-          title,
-          element("span", {}, `${done} of ${total} results`),
-        )
-      ),
+    const titles = columns.map(({ title, done, total }) =>
+      element(
+        "th",
+        { scope: "col" },
+        title,
+        element("span", `${done} of ${total} results`),
+      )
     );
     const best = columns.map(({ scores }) =>
       Math.max(...Object.values(scores))
     );
+    const rows = ranks.map((rank) => {
+      const cells = columns.map(({ scores }, i) =>
+        element(
+          "td",
+          { class: scores[rank] === best[i] ? "best" : "" },
+          scores[rank]?.toFixed(4) ?? "",
+        )
+      );
+      return element(
+        "tr",
+        element("th", { scope: "row" }, `${rank}`),
+        ...cells,
+      );
+    });
+    const head = element(
+      "tr",
+      element("th", { scope: "col" }, "Rank"),
+      ...titles,
+    );
     return element(
       "div",
       { class: "scroll" },
-      element("h3", {}, `${task}: ${metric}`),
-      element(
-        "table",
-        {},
-        element("thead", {}, head),
-        element(
-          "tbody",
-          {},
-          ...ranks.map((rank) =>
-            element(
-              "tr",
-              {},
-              element("th", { scope: "row" }, String(rank)),
-              ...columns.map(({ scores }, i) => {
-                const score = scores[rank];
-                return score === undefined ? element("td", {}, "") : element(
-                  "td",
-                  score === best[i] ? { class: "best" } : {},
-                  score.toFixed(4),
-                );
-              }),
-            )
-          ),
-        ),
-      ),
+      element("h3", `${task}: ${metric}`),
+      element("table", element("thead", head), element("tbody", ...rows)),
     );
   }));
 }
