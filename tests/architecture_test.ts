@@ -144,7 +144,7 @@ Deno.test("yaml is read for places only, in a module that is loaded when needed"
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
   "lib/artifacts": 2250,
-  "lib/cli": 9550,
+  "lib/cli": 8850,
   "lib/engine": 12_500,
   "lib/glue": 3500,
   "lib/hub": 1950,
@@ -155,7 +155,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/slurm": 1350,
   "lib/stages": 3000,
   "lib/store": 2600,
-  "lib/track": 900,
+  "lib/track": 850,
   "tasks": 1150,
 };
 
