@@ -19,7 +19,7 @@ export interface Called {
   json(): any[];
 }
 
-/** A task that writes its inputs and its text to `out.txt`. By its parameters, it waits for some seconds or for a file "go", fails or writes nothing. */
+/** A task that writes its inputs and its text to `out.txt`. By its parameters, it waits for some seconds or for a file, fails or writes nothing. */
 const MAKE = `
 import { z } from "zod";
 export default {
@@ -30,7 +30,7 @@ export default {
     fail: z.boolean().default(false),
     empty: z.boolean().default(false),
     seconds: z.number().default(0),
-    waits: z.boolean().default(false),
+    waits: z.string().optional(),
   }),
   inputs: { from: { kind: "text", many: true, optional: true } },
   output: { kind: "text", files: ["out.txt"] },
@@ -42,7 +42,7 @@ export default {
     stage.progress(1, 2, "steps", "half of it");
     const mayGo = () => {
       try {
-        Deno.statSync(new URL("../go", import.meta.url));
+        Deno.statSync(waits);
         return true;
       } catch {
         return false;
@@ -67,10 +67,11 @@ export default {
 export class CliProject implements Disposable {
   readonly folder = Deno.makeTempDirSync({ prefix: "cli-" });
 
+  /** @param pipeline Its text; GO stands for the path of the file `go`, for which a stage may wait. */
   constructor(pipeline: string) {
     Deno.mkdirSync(this.path("tasks"));
     this.write("tasks/make.ts", MAKE);
-    this.write("test.yaml", pipeline);
+    this.write("test.yaml", pipeline.replaceAll("GO", this.path("go")));
   }
 
   path(...parts: string[]): string {

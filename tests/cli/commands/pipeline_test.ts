@@ -135,7 +135,7 @@ stages:
   bad: { task: make, with: { text: bad, fail: true } }
   after: { task: make, with: { text: after }, inputs: { from: bad } }
   slow: { task: make, with: { text: slow }, inputs: { from: first } }
-  first: { task: make, with: { text: first, waits: true } }
+  first: { task: make, with: { text: first, waits: GO } }
 `);
   const process = project.spawn("pipeline", "--jobs", "2", "--cpus", "2");
   const lines: string[] = [];
@@ -179,7 +179,7 @@ Deno.test("pipeline refuses --detach unless stages run on Slurm", async () => {
 Deno.test("pipeline --no-wait exits with 3 while another process runs the stage", async () => {
   using project = new CliProject(`name: test
 stages:
-  long: { task: make, with: { text: x, waits: true } }
+  long: { task: make, with: { text: x, waits: GO } }
 `);
   const process = project.spawn("pipeline", "--json");
   for await (const line of linesOf(process.stdout)) {

@@ -67,7 +67,6 @@ stages:
 
 function dashProject(): CliProject {
   const project = new CliProject(PIPELINE);
-  project.edit("test.yaml", "GO", project.path("go"));
   for (const [name, text] of Object.entries(TASKS)) {
     project.write(`tasks/${name}`, text);
   }

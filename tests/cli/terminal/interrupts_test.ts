@@ -70,7 +70,7 @@ stages:
 Deno.test("pipeline goes on under nohup when the terminal of the shell is closed", async () => {
   using project = new CliProject(`name: test
 stages:
-  long: { task: make, with: { text: x, waits: true } }
+  long: { task: make, with: { text: x, waits: GO } }
 `);
   const process = project.spawn("pipeline", "--json");
   let isSent = false;
