@@ -252,6 +252,7 @@ Deno.test("an architecture is named only in its own file and the registry", () =
     "pass_weights",
     "peft",
     "registry",
+    "shape_pass",
     "tensor_pass",
     "weights",
   ];

@@ -31,7 +31,7 @@ export async function checkEngine(
   host: Host = thisHost,
 ): Promise<EngineReport> {
   const bfloat16 = hasBfloat16(await instructionsOf(choice, host));
-  if (choice.library === undefined) {
+  if (choice.engine !== "tensorflow" || choice.library === undefined) {
     return { devices: [choice.device.toUpperCase()], bfloat16 };
   }
   const folder = dirname(choice.library);

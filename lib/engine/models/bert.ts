@@ -144,46 +144,57 @@ export function bertEncoder<T>(
     x = m.linear(`${name}.embeddings_project`, x, config.hidden_size);
   }
   m.observe(x);
-  for (let i = 0; i < config.num_hidden_layers; i++) {
-    const isLast = i === config.num_hidden_layers - 1;
-    x = bertLayer(m, `${name}.encoder.layer.${i}`, x, isLast, config);
+  const layers = config.num_hidden_layers;
+  for (let i = 0; i < layers; i++) {
+    const layer = `${name}.encoder.layer.${i}`;
+    const read = i === layers - 1 ? m.read(x) : x;
+    const [query, key, value] = m.heads(
+      ["query", "key", "value"].map((of) => `${layer}.attention.self.${of}`),
+      x,
+      config.num_attention_heads,
+      { read },
+    ) as [T, T, T];
+    const context = m.attention(query, key, value, {
+      dropout: config.attention_probs_dropout_prob,
+    });
+    x = bertOutput(m, layer, context, read, config);
     m.observe(x);
   }
   return x;
 }
 
-function bertLayer<T>(
+/** What BERT's layers do with what attention gives, and DeBERTa's. */
+export function bertOutput<T>(
   m: Pass<T>,
   name: string,
+  context: T,
   x: T,
-  isLast: boolean,
   config: BertConfig,
 ): T {
-  const { hidden_dropout_prob: dropout, layer_norm_eps: epsilon } = config;
-  const read = isLast ? m.read(x) : x;
-  const [query, key, value] = m.heads(
-    ["query", "key", "value"].map((of) => `${name}.attention.self.${of}`),
-    x,
-    config.num_attention_heads,
-    { read },
-  ) as [T, T, T];
-  const context = m.attention(query, key, value, {
-    dropout: config.attention_probs_dropout_prob,
-  });
   const projected = m.linear(`${name}.attention.output.dense`, context);
   const attended = m.norm(
     `${name}.attention.output.LayerNorm`,
-    [m.dropout(projected, dropout), read],
-    { epsilon },
+    [m.dropout(projected, config.hidden_dropout_prob), x],
+    { epsilon: config.layer_norm_eps },
   );
+  return bertFeedForward(m, name, attended, config);
+}
+
+/** BERT's feed-forward network, and MPNet's. */
+export function bertFeedForward<T>(
+  m: Pass<T>,
+  name: string,
+  x: T,
+  config: BertConfig,
+): T {
   const inner = m.gelu(
-    m.linear(`${name}.intermediate.dense`, attended, config.intermediate_size),
+    m.linear(`${name}.intermediate.dense`, x, config.intermediate_size),
   );
   const outer = m.linear(`${name}.output.dense`, inner, config.hidden_size);
   return m.norm(
     `${name}.output.LayerNorm`,
-    [m.dropout(outer, dropout), attended],
-    { epsilon },
+    [m.dropout(outer, config.hidden_dropout_prob), x],
+    { epsilon: config.layer_norm_eps },
   );
 }
 

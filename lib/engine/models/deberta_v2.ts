@@ -1,5 +1,12 @@
 import { z } from "zod";
-import { BertConfig, bertSizes, count, epsilon, rate } from "./bert.ts";
+import {
+  BertConfig,
+  bertOutput,
+  bertSizes,
+  count,
+  epsilon,
+  rate,
+} from "./bert.ts";
 import type { Architecture, Pass } from "./model.ts";
 
 /**
@@ -135,25 +142,7 @@ function encode<T>(m: Pass<T>, config: DebertaConfig): T {
       scale: 1 / Math.sqrt(hidden / heads * (1 + terms.length)),
       bias,
     });
-    const projected = m.linear(`${name}.attention.output.dense`, context);
-    const attended = m.norm(
-      `${name}.attention.output.LayerNorm`,
-      [m.dropout(projected, dropout), read],
-      { epsilon },
-    );
-    const inner = m.gelu(
-      m.linear(
-        `${name}.intermediate.dense`,
-        attended,
-        config.intermediate_size,
-      ),
-    );
-    const outer = m.linear(`${name}.output.dense`, inner, hidden);
-    x = m.norm(
-      `${name}.output.LayerNorm`,
-      [m.dropout(outer, dropout), attended],
-      { epsilon },
-    );
+    x = bertOutput(m, name, context, read, config);
     m.observe(x);
   }
   return x;

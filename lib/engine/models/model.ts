@@ -1,8 +1,8 @@
-import type { AdaptedModule } from "../adapters/lora.ts";
 /**
  * The description of a model by its architecture's file, and the operations
  * that it is written in. Nothing here computes.
  */
+import type { AdaptedModule } from "../adapters/lora.ts";
 
 /** Name and shape of a tensor, both as transformers has them in a model for sequence classification. */
 export interface TensorShape {

@@ -1,5 +1,11 @@
 import { z } from "zod";
-import { BertConfig, bertSizes, count, wordPiece } from "./bert.ts";
+import {
+  BertConfig,
+  bertFeedForward,
+  bertSizes,
+  count,
+  wordPiece,
+} from "./bert.ts";
 import type { Architecture, Pass } from "./model.ts";
 import { robertaHead } from "./roberta.ts";
 
@@ -107,19 +113,7 @@ function encode<T>(m: Pass<T>, config: MPNetConfig): T {
       [m.dropout(projected, dropout), read],
       { epsilon },
     );
-    const inner = m.gelu(
-      m.linear(
-        `${name}.intermediate.dense`,
-        attended,
-        config.intermediate_size,
-      ),
-    );
-    const outer = m.linear(`${name}.output.dense`, inner, hidden);
-    x = m.norm(
-      `${name}.output.LayerNorm`,
-      [m.dropout(outer, dropout), attended],
-      { epsilon },
-    );
+    x = bertFeedForward(m, name, attended, config);
     m.observe(x);
   }
   return x;

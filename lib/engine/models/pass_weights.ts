@@ -6,6 +6,7 @@ import {
   factorB,
   type RankVectors,
 } from "../adapters/lora.ts";
+import { dropout, type DropoutSource } from "../ops/dropout.ts";
 import type { LayerNorm } from "../ops/layer_norm.ts";
 import { frozenProduct, trainedLinear } from "../ops/linear.ts";
 import type { ParameterLayout } from "./model.ts";
@@ -38,9 +39,9 @@ export interface PassTensors {
   readonly ranks: ModelRanks;
 }
 
-/** Input of linear modules. */
-interface ModuleInput {
-  /** `[rows, in]` */
+/** A tensor of a forward pass. */
+export interface Activation {
+  /** `[sequences * tokens, width]`, or heads: `[sequences, heads, tokens, depth]` */
   readonly value: tf.Tensor;
   /** Sequences at one rank. */
   readonly sequences: number;
@@ -70,7 +71,7 @@ export class PassWeights {
    */
   product(
     modules: readonly string[],
-    x: ModuleInput,
+    x: Activation,
     withBias = false,
   ): {
     readonly product: tf.Tensor2D;
@@ -122,11 +123,8 @@ export class PassWeights {
 
   /** The joined weights of several modules, which may be a part of a product that was loaded. */
   #frozen(modules: readonly string[]): FrozenProduct {
-    const products = this.#tensors.weights?.products;
-    const joined = products?.get(modules[0]!) ??
-      [...products?.values() ?? []].find((it) =>
-        it.modules.includes(modules[0]!)
-      );
+    const products = this.#tensors.weights?.products.values() ?? [];
+    const joined = [...products].find((it) => it.modules.includes(modules[0]!));
     const start = joined?.modules.indexOf(modules[0]!) ?? 0;
     const end = start + modules.length;
     if (joined?.modules.slice(start, end).join() !== modules.join()) {
@@ -191,6 +189,57 @@ export class PassWeights {
     const beta = this.tensor(`${name}.bias`) ?? tf.zeros(gamma.shape);
     return { gamma, beta: beta as tf.Tensor1D, epsilon };
   }
+}
+
+/** Output of linear modules side by side, computed when it is used: an operation that follows may add the bias, and apply the dropout, in a fused loop. */
+export class LinearOutput implements Activation {
+  readonly sequences: number;
+  readonly tokens: number;
+  readonly hasGradient: boolean;
+  #value: tf.Tensor | undefined;
+
+  constructor(
+    private readonly weights: PassWeights,
+    private readonly names: readonly string[],
+    private readonly input: Activation,
+    private readonly source?: DropoutSource,
+  ) {
+    ({ sequences: this.sequences, tokens: this.tokens } = input);
+    this.hasGradient = input.hasGradient || weights.haveGradient(names);
+  }
+
+  get value(): tf.Tensor {
+    if (this.#value === undefined) {
+      const { names, input } = this;
+      const { product, bias } = this.weights.product(names, input, true);
+      const y = bias === undefined ? product : tf.add(product, bias);
+      this.#value = dropout(y, this.source);
+    }
+    return this.#value;
+  }
+
+  dropped(source: DropoutSource | undefined): LinearOutput {
+    return new LinearOutput(this.weights, this.names, this.input, source);
+  }
+
+  /** The product, and the bias and the dropout that are still to be applied to it. */
+  unfinished(): Unfinished {
+    const { names, input, source } = this;
+    return { ...this.weights.product(names, input), source };
+  }
+}
+
+/** A product, and what is still to be applied to it. */
+export interface Unfinished {
+  readonly product: tf.Tensor2D;
+  readonly bias?: tf.Tensor1D | undefined;
+  readonly source?: DropoutSource | undefined;
+}
+
+export function unfinished(x: Activation): Unfinished {
+  return x instanceof LinearOutput
+    ? x.unfinished()
+    : { product: x.value as tf.Tensor2D };
 }
 
 /** The rank vectors of each module. */

@@ -36,7 +36,14 @@ import type {
   Pass,
   RelativePositions,
 } from "./model.ts";
-import { type PassTensors, PassWeights } from "./pass_weights.ts";
+import {
+  type Activation,
+  LinearOutput,
+  type PassTensors,
+  PassWeights,
+  type Unfinished,
+  unfinished,
+} from "./pass_weights.ts";
 
 /** A padded batch as tensors, all `[batch, seq]`. */
 export interface BatchTensors extends Readonly<Record<Index, tf.Tensor2D>> {
@@ -53,17 +60,6 @@ interface PassOptions extends PassTensors {
   readonly observe?: ((hidden: tf.Tensor2D) => void) | undefined;
 }
 
-/** A tensor of a forward pass. */
-interface Activation {
-  /** `[sequences * tokens, width]`, or heads: `[sequences, heads, tokens, depth]` */
-  readonly value: tf.Tensor;
-  /** Sequences at one rank. */
-  readonly sequences: number;
-  readonly tokens: number;
-  /** True if it depends on trained parameters. */
-  readonly hasGradient: boolean;
-}
-
 /** The activation with another value. */
 function replaced(
   { sequences, tokens }: Activation,
@@ -71,72 +67,6 @@ function replaced(
   hasGradient: boolean,
 ): Activation {
   return { value, sequences, tokens, hasGradient };
-}
-
-/** Output of linear modules side by side, computed when it is used: an operation that follows may add the bias, and apply the dropout, in a fused loop. */
-class LinearOutput implements Activation {
-  readonly sequences: number;
-  readonly tokens: number;
-  readonly hasGradient: boolean;
-  readonly #weights: PassWeights;
-  readonly #names: readonly string[];
-  readonly #input: Activation;
-  readonly #source: DropoutSource | undefined;
-  #value: tf.Tensor | undefined;
-
-  constructor(
-    weights: PassWeights,
-    names: readonly string[],
-    input: Activation,
-    source?: DropoutSource,
-  ) {
-    this.#weights = weights;
-    this.#names = names;
-    this.#input = input;
-    this.#source = source;
-    ({ sequences: this.sequences, tokens: this.tokens } = input);
-    this.hasGradient = input.hasGradient || weights.haveGradient(names);
-  }
-
-  get value(): tf.Tensor {
-    return this.#value ??= this.#finished();
-  }
-
-  #finished(): tf.Tensor {
-    const { product, bias } = this.#weights.product(
-      this.#names,
-      this.#input,
-      true,
-    );
-    return dropout(
-      bias === undefined ? product : tf.add(product, bias),
-      this.#source,
-    );
-  }
-
-  dropped(source: DropoutSource | undefined): LinearOutput {
-    return new LinearOutput(this.#weights, this.#names, this.#input, source);
-  }
-
-  /** The product, and the bias and the dropout that are still to be applied to it. */
-  unfinished(): Unfinished {
-    return {
-      ...this.#weights.product(this.#names, this.#input),
-      source: this.#source,
-    };
-  }
-}
-
-interface Unfinished {
-  readonly product: tf.Tensor2D;
-  readonly bias?: tf.Tensor1D | undefined;
-  readonly source?: DropoutSource | undefined;
-}
-
-function unfinished(x: Activation): Unfinished {
-  return x instanceof LinearOutput
-    ? x.unfinished()
-    : { product: x.value as tf.Tensor2D };
 }
 
 /**

@@ -1,3 +1,14 @@
+/** A function by the type of its result and those of its parameters, in the order of a C prototype. */
+function c<
+  const Result extends Deno.NativeResultType,
+  const Parameters extends readonly Deno.NativeType[],
+>(result: Result, ...parameters: Parameters) {
+  return { parameters, result };
+}
+
+/** `TF_Output` */
+const output = { struct: ["pointer", "i32"] } as const;
+
 /**
  * The functions of libtensorflow's public C API that the binding calls:
  * `TF_*` (tensors, graphs) and `TFE_*` (eager operations), as declared in the
@@ -6,192 +17,105 @@
  * `buffer` parameters take a `Uint8Array`; names are zero-terminated.
  */
 export const symbols = {
-  TF_Version: { parameters: [], result: "pointer" },
+  TF_Version: c("pointer"),
 
-  TF_NewStatus: { parameters: [], result: "pointer" },
-  TF_GetCode: { parameters: ["pointer"], result: "i32" },
-  TF_Message: { parameters: ["pointer"], result: "pointer" },
+  TF_NewStatus: c("pointer"),
+  TF_GetCode: c("i32", "pointer"),
+  TF_Message: c("pointer", "pointer"),
 
-  TF_AllocateTensor: {
-    parameters: ["i32", "buffer", "i32", "usize"],
-    result: "pointer",
-  },
-  TF_DeleteTensor: { parameters: ["pointer"], result: "void" },
-  TF_TensorData: { parameters: ["pointer"], result: "pointer" },
-  TF_TensorByteSize: { parameters: ["pointer"], result: "usize" },
+  TF_AllocateTensor: c("pointer", "i32", "buffer", "i32", "usize"),
+  TF_DeleteTensor: c("void", "pointer"),
+  TF_TensorData: c("pointer", "pointer"),
+  TF_TensorByteSize: c("usize", "pointer"),
 
-  TFE_NewContextOptions: { parameters: [], result: "pointer" },
-  TFE_ContextOptionsSetConfig: {
-    parameters: ["pointer", "buffer", "usize", "pointer"],
-    result: "void",
-  },
-  TFE_DeleteContextOptions: { parameters: ["pointer"], result: "void" },
-  TFE_NewContext: { parameters: ["pointer", "pointer"], result: "pointer" },
-  TFE_ContextListDevices: {
-    parameters: ["pointer", "pointer"],
-    result: "pointer",
-  },
-  TF_DeviceListCount: { parameters: ["pointer"], result: "i32" },
-  TF_DeviceListName: {
-    parameters: ["pointer", "i32", "pointer"],
-    result: "pointer",
-  },
-  TF_DeviceListType: {
-    parameters: ["pointer", "i32", "pointer"],
-    result: "pointer",
-  },
-  TF_DeleteDeviceList: { parameters: ["pointer"], result: "void" },
+  TFE_NewContextOptions: c("pointer"),
+  TFE_ContextOptionsSetConfig: c(
+    "void",
+    "pointer",
+    "buffer",
+    "usize",
+    "pointer",
+  ),
+  TFE_DeleteContextOptions: c("void", "pointer"),
+  TFE_NewContext: c("pointer", "pointer", "pointer"),
+  TFE_ContextListDevices: c("pointer", "pointer", "pointer"),
+  TF_DeviceListCount: c("i32", "pointer"),
+  TF_DeviceListName: c("pointer", "pointer", "i32", "pointer"),
+  TF_DeviceListType: c("pointer", "pointer", "i32", "pointer"),
+  TF_DeleteDeviceList: c("void", "pointer"),
 
-  TFE_NewTensorHandle: {
-    parameters: ["pointer", "pointer"],
-    result: "pointer",
-  },
-  TFE_DeleteTensorHandle: { parameters: ["pointer"], result: "void" },
-  TFE_TensorHandleDataType: { parameters: ["pointer"], result: "i32" },
-  TFE_TensorHandleNumDims: {
-    parameters: ["pointer", "pointer"],
-    result: "i32",
-  },
-  TFE_TensorHandleDim: {
-    parameters: ["pointer", "i32", "pointer"],
-    result: "i64",
-  },
-  TFE_TensorHandleResolve: {
-    parameters: ["pointer", "pointer"],
-    result: "pointer",
-  },
+  TFE_NewTensorHandle: c("pointer", "pointer", "pointer"),
+  TFE_DeleteTensorHandle: c("void", "pointer"),
+  TFE_TensorHandleDataType: c("i32", "pointer"),
+  TFE_TensorHandleNumDims: c("i32", "pointer", "pointer"),
+  TFE_TensorHandleDim: c("i64", "pointer", "i32", "pointer"),
+  TFE_TensorHandleResolve: c("pointer", "pointer", "pointer"),
 
-  TFE_NewOp: {
-    parameters: ["pointer", "buffer", "pointer"],
-    result: "pointer",
-  },
-  TFE_DeleteOp: { parameters: ["pointer"], result: "void" },
-  TFE_OpAddInput: {
-    parameters: ["pointer", "pointer", "pointer"],
-    result: "void",
-  },
-  TFE_OpSetAttrString: {
-    parameters: ["pointer", "buffer", "buffer", "usize"],
-    result: "void",
-  },
-  TFE_OpSetAttrInt: {
-    parameters: ["pointer", "buffer", "i64"],
-    result: "void",
-  },
-  TFE_OpSetAttrFloat: {
-    parameters: ["pointer", "buffer", "f32"],
-    result: "void",
-  },
-  TFE_OpSetAttrBool: {
-    parameters: ["pointer", "buffer", "u8"],
-    result: "void",
-  },
-  TFE_OpSetAttrType: {
-    parameters: ["pointer", "buffer", "i32"],
-    result: "void",
-  },
-  TFE_OpSetAttrIntList: {
-    parameters: ["pointer", "buffer", "buffer", "i32"],
-    result: "void",
-  },
-  TFE_Execute: {
-    parameters: ["pointer", "buffer", "buffer", "pointer"],
-    result: "void",
-  },
+  TFE_NewOp: c("pointer", "pointer", "buffer", "pointer"),
+  TFE_DeleteOp: c("void", "pointer"),
+  TFE_OpAddInput: c("void", "pointer", "pointer", "pointer"),
+  TFE_OpSetAttrString: c("void", "pointer", "buffer", "buffer", "usize"),
+  TFE_OpSetAttrInt: c("void", "pointer", "buffer", "i64"),
+  TFE_OpSetAttrFloat: c("void", "pointer", "buffer", "f32"),
+  TFE_OpSetAttrBool: c("void", "pointer", "buffer", "u8"),
+  TFE_OpSetAttrType: c("void", "pointer", "buffer", "i32"),
+  TFE_OpSetAttrIntList: c("void", "pointer", "buffer", "buffer", "i32"),
+  TFE_Execute: c("void", "pointer", "buffer", "buffer", "pointer"),
 
-  TF_NewGraph: { parameters: [], result: "pointer" },
-  TF_DeleteGraph: { parameters: ["pointer"], result: "void" },
-  TF_NewOperation: {
-    parameters: ["pointer", "buffer", "buffer"],
-    result: "pointer",
-  },
-  TF_AddInput: {
-    parameters: ["pointer", { struct: ["pointer", "i32"] }],
-    result: "void",
-  },
-  TF_AddInputList: { parameters: ["pointer", "buffer", "i32"], result: "void" },
-  TF_SetAttrString: {
-    parameters: ["pointer", "buffer", "buffer", "usize"],
-    result: "void",
-  },
-  TF_SetAttrInt: { parameters: ["pointer", "buffer", "i64"], result: "void" },
-  TF_SetAttrFloat: { parameters: ["pointer", "buffer", "f32"], result: "void" },
-  TF_SetAttrBool: { parameters: ["pointer", "buffer", "u8"], result: "void" },
-  TF_SetAttrType: { parameters: ["pointer", "buffer", "i32"], result: "void" },
-  TF_SetAttrTypeList: {
-    parameters: ["pointer", "buffer", "buffer", "i32"],
-    result: "void",
-  },
-  TF_SetAttrFuncName: {
-    parameters: ["pointer", "buffer", "buffer", "usize"],
-    result: "void",
-  },
-  TF_SetAttrShape: {
-    parameters: ["pointer", "buffer", "buffer", "i32"],
-    result: "void",
-  },
-  TF_SetAttrIntList: {
-    parameters: ["pointer", "buffer", "buffer", "i32"],
-    result: "void",
-  },
-  TF_SetAttrTensor: {
-    parameters: ["pointer", "buffer", "pointer", "pointer"],
-    result: "void",
-  },
-  TF_FinishOperation: { parameters: ["pointer", "pointer"], result: "pointer" },
-  TF_OperationOutputType: {
-    parameters: [{ struct: ["pointer", "i32"] }],
-    result: "i32",
-  },
-  TF_GraphGetTensorNumDims: {
-    parameters: ["pointer", { struct: ["pointer", "i32"] }, "pointer"],
-    result: "i32",
-  },
-  TF_GraphGetTensorShape: {
-    parameters: [
-      "pointer",
-      { struct: ["pointer", "i32"] },
-      "buffer",
-      "i32",
-      "pointer",
-    ],
-    result: "void",
-  },
-  TF_GraphToFunction: {
-    parameters: [
-      "pointer",
-      "buffer",
-      "u8",
-      "i32",
-      "pointer",
-      "i32",
-      "buffer",
-      "i32",
-      "buffer",
-      "pointer",
-      "pointer",
-      "pointer",
-      "pointer",
-    ],
-    result: "pointer",
-  },
-  TF_DeleteFunction: { parameters: ["pointer"], result: "void" },
-  TF_GraphCopyFunction: {
-    parameters: ["pointer", "pointer", "pointer", "pointer"],
-    result: "void",
-  },
-  TF_FunctionSetAttrValueProto: {
-    parameters: ["pointer", "buffer", "buffer", "usize", "pointer"],
-    result: "void",
-  },
-  TFE_ContextAddFunction: {
-    parameters: ["pointer", "pointer", "pointer"],
-    result: "void",
-  },
-  TFE_ContextRemoveFunction: {
-    parameters: ["pointer", "buffer", "pointer"],
-    result: "void",
-  },
+  TF_NewGraph: c("pointer"),
+  TF_DeleteGraph: c("void", "pointer"),
+  TF_NewOperation: c("pointer", "pointer", "buffer", "buffer"),
+  TF_AddInput: c("void", "pointer", output),
+  TF_AddInputList: c("void", "pointer", "buffer", "i32"),
+  TF_SetAttrString: c("void", "pointer", "buffer", "buffer", "usize"),
+  TF_SetAttrInt: c("void", "pointer", "buffer", "i64"),
+  TF_SetAttrFloat: c("void", "pointer", "buffer", "f32"),
+  TF_SetAttrBool: c("void", "pointer", "buffer", "u8"),
+  TF_SetAttrType: c("void", "pointer", "buffer", "i32"),
+  TF_SetAttrTypeList: c("void", "pointer", "buffer", "buffer", "i32"),
+  TF_SetAttrFuncName: c("void", "pointer", "buffer", "buffer", "usize"),
+  TF_SetAttrShape: c("void", "pointer", "buffer", "buffer", "i32"),
+  TF_SetAttrIntList: c("void", "pointer", "buffer", "buffer", "i32"),
+  TF_SetAttrTensor: c("void", "pointer", "buffer", "pointer", "pointer"),
+  TF_FinishOperation: c("pointer", "pointer", "pointer"),
+  TF_OperationOutputType: c("i32", output),
+  TF_GraphGetTensorNumDims: c("i32", "pointer", output, "pointer"),
+  TF_GraphGetTensorShape: c(
+    "void",
+    "pointer",
+    output,
+    "buffer",
+    "i32",
+    "pointer",
+  ),
+  TF_GraphToFunction: c(
+    "pointer",
+    "pointer",
+    "buffer",
+    "u8",
+    "i32",
+    "pointer",
+    "i32",
+    "buffer",
+    "i32",
+    "buffer",
+    "pointer",
+    "pointer",
+    "pointer",
+    "pointer",
+  ),
+  TF_DeleteFunction: c("void", "pointer"),
+  TF_GraphCopyFunction: c("void", "pointer", "pointer", "pointer", "pointer"),
+  TF_FunctionSetAttrValueProto: c(
+    "void",
+    "pointer",
+    "buffer",
+    "buffer",
+    "usize",
+    "pointer",
+  ),
+  TFE_ContextAddFunction: c("void", "pointer", "pointer", "pointer"),
+  TFE_ContextRemoveFunction: c("void", "pointer", "buffer", "pointer"),
 } as const satisfies Deno.ForeignLibraryInterface;
 
 /** The functions of an open libtensorflow. */

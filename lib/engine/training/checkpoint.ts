@@ -5,32 +5,6 @@ import { writeSafetensors } from "../safetensors/writer.ts";
 import { seededRandom } from "../random.ts";
 import type { StateValues } from "./adamw.ts";
 
-/** Progress of a training, apart from its tensors. */
-export interface TrainingProgress {
-  /** Optimizer steps taken. */
-  step: number;
-  /** Tokens seen, padding not counted. */
-  tokens: number;
-  /** Tokens computed, padding included. */
-  paddedTokens: number;
-  /** Floating-point operations, as `trainingFlops()` counts them. */
-  flops: number;
-  /** Mean loss since the previous entry, at regular steps. */
-  losses: LossEntry[];
-  /** Sum of the losses since the last entry. */
-  pendingLoss: number;
-  /** State of the generator of shuffles at the start of the current epoch. */
-  shuffles: readonly number[];
-  /** State of the generator of ranks after the last step. */
-  ranks: readonly number[];
-  /** Seconds of training, over all attempts. */
-  seconds: number;
-  /** Scores of the epochs so far, if they are evaluated. */
-  epochs: EpochScores[];
-  /** Seconds of their evaluations, over all attempts. */
-  evaluationSeconds: number;
-}
-
 /** Progress before the first step. */
 export function initialProgress(seed: number): TrainingProgress {
   return {
@@ -55,13 +29,6 @@ export interface Checkpoint extends StateValues {
   readonly stepMilliseconds: Float32Array;
   /** Flat parameters of the best epoch so far, `[size]`, if epochs are evaluated. */
   readonly best: Float32Array | undefined;
-}
-
-/** Mean training loss since the previous entry. */
-interface LossEntry {
-  /** Optimizer steps taken. */
-  readonly step: number;
-  readonly loss: number;
 }
 
 /** NaN where a metric is undefined; JSON writes null. */
@@ -96,20 +63,34 @@ export function bestEpoch(
 }
 
 const count = z.int().min(0);
-const generator = z.array(z.int()).length(4);
-const progressSchema = z.strictObject({
+const generator = z.array(z.int()).length(4).readonly();
+const Progress = z.strictObject({
+  /** Optimizer steps taken. */
   step: count,
+  /** Tokens seen, padding not counted. */
   tokens: count,
+  /** Tokens computed, padding included. */
   paddedTokens: count,
+  /** Floating-point operations, as `trainingFlops()` counts them. */
   flops: z.number().nonnegative(),
+  /** Mean loss since the previous entry, at regular steps. */
   losses: z.array(z.strictObject({ step: count, loss: z.number() })),
+  /** Sum of the losses since the last entry. */
   pendingLoss: z.number(),
+  /** State of the generator of shuffles at the start of the current epoch. */
   shuffles: generator,
+  /** State of the generator of ranks after the last step. */
   ranks: generator,
+  /** Seconds of training, over all attempts. */
   seconds: z.number().nonnegative(),
+  /** Scores of the epochs so far, if they are evaluated. */
   epochs: z.array(EpochScores),
+  /** Seconds of their evaluations, over all attempts. */
   evaluationSeconds: z.number().nonnegative(),
 });
+
+/** Progress of a training, apart from its tensors. */
+export type TrainingProgress = z.output<typeof Progress>;
 
 /** Writes a checkpoint, replacing the previous one atomically. */
 export function saveCheckpoint(path: string, checkpoint: Checkpoint): void {
@@ -167,7 +148,7 @@ export function loadCheckpoint(
   const text = file.metadata.get("progress") ?? "null";
   let progress: TrainingProgress;
   try {
-    progress = progressSchema.parse(JSON.parse(text));
+    progress = Progress.parse(JSON.parse(text));
   } catch (error) {
     throw new SyntaxError(`Checkpoint "${path}" has no valid progress`, {
       cause: error,

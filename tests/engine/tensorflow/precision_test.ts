@@ -78,13 +78,13 @@ Deno.test({
         );
       const { products, tensors } = weights!;
       // Of the last layer the query is a product of its own, of the first token.
-      assertEquals(products.size, 4 * 2 + 1);
+      assertEquals(products.size, 4 + 1);
       for (const { weight, bias } of products.values()) {
         assertEquals(typeOf(weight), DataType.bfloat16);
         assertEquals(typeOf(bias!), DataType.float32);
       }
       // Three tables, and the normalizations of the embeddings and of the layers.
-      assertEquals(tensors.size, 3 + 2 * (1 + 2 * 2));
+      assertEquals(tensors.size, 3 + 2 * (1 + 2));
       for (const tensor of tensors.values()) {
         assertEquals(typeOf(tensor), DataType.float32);
       }

@@ -1,0 +1,326 @@
+import type {
+  AttentionOptions,
+  HeadsOptions,
+  HeadTensor,
+  Index,
+  NormOptions,
+  ParameterLayout,
+  Pass,
+  RelativePositions,
+} from "./model.ts";
+
+/** An activation by its shape: `[ranks * sequences * tokens, width]`. */
+interface Shape {
+  /** Ranks at which it is computed: 1 where all share it. */
+  readonly ranks: number;
+  readonly sequences: number;
+  readonly tokens: number;
+  readonly width: number;
+  /** True if it depends on trained parameters. */
+  readonly hasGradient: boolean;
+}
+
+/** What a pass over shapes is over; nothing trained by default, and two tokens, so that the first is not all of a sequence. */
+interface ShapePassOptions {
+  readonly layout?: Pick<ParameterLayout, "rank" | "modules" | "entries">;
+  readonly sequences?: number;
+  readonly tokens?: number;
+  readonly ranks?: number | "example";
+  readonly allTokens?: boolean;
+}
+
+/** Declares the tensors of a forward pass, and counts its products. */
+export class ShapePass implements Pass<Shape> {
+  /** Multiply-adds of the forward pass. */
+  forward = 0;
+  /** Multiply-adds of the backward pass. */
+  backward = 0;
+  dropouts = 0;
+  readonly products: (readonly string[])[] = [];
+  readonly tensors = new Map<string, HeadTensor>();
+  readonly tokens: number;
+  readonly #sequences: number;
+  readonly #trained: ReadonlyMap<string, unknown>;
+  readonly #adapted: ReadonlySet<string>;
+  readonly #rank: number;
+  readonly #ranks: number | "example";
+  readonly #allTokens: boolean;
+
+  constructor(
+    { layout, sequences = 1, tokens = 2, ranks = 1, allTokens = false }:
+      ShapePassOptions = {},
+  ) {
+    this.tokens = tokens;
+    this.#sequences = sequences;
+    this.#trained = layout?.entries ?? new Map();
+    this.#adapted = new Set(layout?.modules.map(({ name }) => name));
+    this.#rank = layout?.rank ?? 0;
+    this.#ranks = ranks;
+    this.#allTokens = allTokens;
+  }
+
+  embed(name: string, _index: Index, rows: number, width: number): Shape {
+    const { tokens } = this;
+    return {
+      ...this.#table(name, [rows, width], tokens),
+      sequences: this.#sequences,
+    };
+  }
+
+  rows(
+    name: string,
+    rows: readonly number[],
+    count: number,
+    width: number,
+  ): Shape {
+    return this.#table(name, [count, width], rows.length);
+  }
+
+  positionBias(name: string, buckets: number, heads: number): Shape {
+    return this.#table(name, [buckets, heads], this.tokens);
+  }
+
+  linear(name: string, x: Shape, width = x.width, bias = true): Shape {
+    return this.#product([name], x, width, bias);
+  }
+
+  logits(
+    name: string,
+    x: Shape,
+    labels: number,
+    deviation?: (inputs: number) => number,
+  ): Shape {
+    this.#declare({
+      name: `${name}.weight`,
+      shape: [labels, x.width],
+      start: "normal",
+      ...(deviation && { deviation: deviation(x.width) }),
+    });
+    this.#declare({ name: `${name}.bias`, shape: [labels], start: "zeros" });
+    return this.#product([name], x, labels);
+  }
+
+  heads(
+    names: readonly string[],
+    x: Shape,
+    _heads: number,
+    { read = x, parts = 1, bias }: HeadsOptions<Shape> = {},
+  ): Shape[] {
+    const products = read === x
+      ? [this.#product(names, x, parts * x.width, bias)]
+      : [
+        this.#product(names.slice(0, 1), read, parts * x.width, bias),
+        this.#product(names.slice(1), x, parts * x.width, bias),
+      ];
+    return products.flatMap((product) =>
+      Array<Shape>(product.width / x.width).fill({ ...product, width: x.width })
+    );
+  }
+
+  rotary(x: Shape): Shape {
+    return x;
+  }
+
+  disentangle(
+    query: Shape,
+    key: Shape,
+    positions: RelativePositions<Shape>,
+  ): Shape {
+    const isFirst = query.tokens === 1;
+    const terms = [
+      ...(positions.key === undefined ? [] : [[query, positions.key] as const]),
+      ...(positions.query === undefined
+        ? []
+        : [[key, positions.query] as const]),
+    ];
+    const ranks = Math.max(
+      ...[query, key, ...this.#ranks === "example" ? [] : terms.flat()]
+        .map((it) => it.ranks),
+    );
+    for (const [contents, { hasGradient }] of terms) {
+      // The products of a first query's keys with a position each are elementwise.
+      if (isFirst && contents === key) continue;
+      const distances = isFirst ? key.tokens : positions.rows.length;
+      const size = ranks * contents.sequences * contents.tokens * distances *
+        contents.width;
+      this.forward += size;
+      if (contents.hasGradient) this.backward += size;
+      if (hasGradient) this.backward += size;
+    }
+    return {
+      ...query,
+      ranks,
+      hasGradient: [query, key, ...terms.flat()].some((it) => it.hasGradient),
+    };
+  }
+
+  attention(
+    query: Shape,
+    key: Shape,
+    value: Shape,
+    { bias, window }: AttentionOptions<Shape>,
+  ): Shape {
+    const parts = [query, key, value, ...(bias === undefined ? [] : [bias])];
+    const ranks = Math.max(...parts.map((it) => it.ranks));
+    const hasGradient = parts.some((it) => it.hasGradient);
+    // Scores and weighted values: products of two activations each.
+    const size = ranks * query.sequences * scoresOf(query, key, window) *
+      query.width;
+    this.forward += 2 * size;
+    if (hasGradient) this.backward += 4 * size;
+    this.dropouts++;
+    return { ...query, ranks, hasGradient };
+  }
+
+  norm(
+    name: string,
+    terms: readonly Shape[],
+    { bias = true, dropout }: NormOptions,
+  ): Shape {
+    const [x] = terms as [Shape];
+    this.#declare({
+      name: `${name}.weight`,
+      shape: [x.width],
+      start: "pretrained",
+      otherwise: "ones",
+    });
+    if (bias) this.#declareBias(name, x.width);
+    if (dropout !== undefined) this.dropouts++;
+    const sum = terms.reduce((sum, term) => this.add(sum, term));
+    const isTrained = this.#trained.has(`${name}.weight`);
+    return { ...sum, hasGradient: sum.hasGradient || isTrained };
+  }
+
+  add(x: Shape, residual: Shape): Shape {
+    return {
+      ...x,
+      ranks: Math.max(x.ranks, residual.ranks),
+      hasGradient: x.hasGradient || residual.hasGradient,
+    };
+  }
+
+  gelu(x: Shape): Shape {
+    return x;
+  }
+
+  geglu(x: Shape): Shape {
+    return { ...x, width: x.width / 2 };
+  }
+
+  tanh(x: Shape): Shape {
+    return x;
+  }
+
+  relu(x: Shape): Shape {
+    return x;
+  }
+
+  dropout(x: Shape): Shape {
+    this.dropouts++;
+    return x;
+  }
+
+  first(x: Shape): Shape {
+    return x.tokens === 1 ? x : { ...x, tokens: 1 };
+  }
+
+  mean(x: Shape): Shape {
+    return this.first(x);
+  }
+
+  read(x: Shape): Shape {
+    return this.#allTokens ? x : this.first(x);
+  }
+
+  observe(): void {}
+
+  #table(
+    name: string,
+    shape: readonly [number, number],
+    tokens: number,
+  ): Shape {
+    const weight = `${name}.weight`;
+    this.#declare({ name: weight, shape, start: "pretrained" });
+    const hasGradient = this.#trained.has(weight);
+    return { ranks: 1, sequences: 1, tokens, width: shape[1], hasGradient };
+  }
+
+  /** @param width Outputs of each module */
+  #product(
+    names: readonly string[],
+    x: Shape,
+    width: number,
+    bias = true,
+  ): Shape {
+    for (const name of names) {
+      this.#declare({
+        name: `${name}.weight`,
+        shape: [width, x.width],
+        start: "pretrained",
+        otherwise: "normal",
+      });
+      if (bias) this.#declareBias(name, width);
+    }
+    if (!this.products.some((it) => it.includes(names[0]!))) {
+      this.products.push(names);
+    }
+    const trained = names.some((name) => this.#trained.has(`${name}.weight`));
+    const outputs = names.length * width;
+    const rows = x.sequences * x.tokens;
+    const size = x.ranks * rows * x.width * outputs;
+    this.forward += size;
+    if (x.hasGradient) this.backward += size;
+    if (trained) this.backward += size;
+    const adapters = names.filter((name) => this.#adapted.has(name)).length;
+    const y = { ...x, width: outputs, hasGradient: x.hasGradient || trained };
+    if (adapters === 0) return y;
+    // From the first adapter on, every rank has activations of its own.
+    const ranks = this.#ranksOf(x);
+    const rank = adapters * this.#rank;
+    const down = x.ranks * rows * x.width * rank;
+    const up = ranks * rows * rank * outputs;
+    this.forward += down + up;
+    this.backward += down + 2 * up + (x.hasGradient ? down : 0);
+    return { ...y, ranks, hasGradient: true };
+  }
+
+  #declareBias(name: string, width: number): void {
+    this.#declare({
+      name: `${name}.bias`,
+      shape: [width],
+      start: "pretrained",
+      otherwise: "zeros",
+    });
+  }
+
+  /** A tensor that is used again is the same one. */
+  #declare(tensor: HeadTensor): void {
+    const known = this.tensors.get(tensor.name);
+    if (known === undefined) this.tensors.set(tensor.name, tensor);
+    else if (String(known.shape) !== String(tensor.shape)) {
+      throw new TypeError(
+        `Tensor "${tensor.name}" is used with shapes [${known.shape}] and [${tensor.shape}]`,
+      );
+    }
+  }
+
+  /** Ranks at which an adapted module computes: a sequence that all examples share once for each of them. */
+  #ranksOf({ sequences }: Shape): number {
+    if (this.#ranks !== "example") return this.#ranks;
+    return this.#sequences / sequences;
+  }
+}
+
+/** Scores of a sequence: pairs of a query and a key that attention computes. */
+function scoresOf(
+  query: Shape,
+  key: Shape,
+  window: number | undefined,
+): number {
+  if (window === undefined || key.tokens <= window + 1) {
+    return query.tokens * key.tokens;
+  }
+  return query.tokens === 1
+    ? window + 1
+    : Math.ceil(query.tokens / window) * window * 3 * window;
+}
