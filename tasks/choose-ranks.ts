@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { RANKS_FILES } from "../lib/artifacts/ranks.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import {

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { SCORES_FILES } from "../lib/artifacts/scores.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import {

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { PEFT_FILES } from "../lib/artifacts/adapter.ts";
 import { CLASSES_FILE } from "../lib/artifacts/classes.ts";
 import { defineTask } from "../lib/pipeline/task.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { GLUE_TASKS } from "../lib/glue/benchmark.ts";
 import type { Example } from "../lib/glue/example.ts";
 import type { Labelling } from "../lib/glue/own_data.ts";

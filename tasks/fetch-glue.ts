@@ -1,5 +1,5 @@
 import { basename, join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import {
   GLUE_TASKS,
   type GlueTask,

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { ADAPTER_FILES } from "../lib/artifacts/adapter.ts";
 import { areDistinct } from "../lib/artifacts/classes.ts";
 import { expandHome } from "../lib/hub/model_source.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { MODEL_FILES } from "../lib/artifacts/model.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { CUT_INPUTS, rankToTake } from "../lib/stages/settings.ts";

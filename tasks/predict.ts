@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { PREDICTIONS_FILES } from "../lib/artifacts/predictions.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import {

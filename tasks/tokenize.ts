@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { DEFAULT_LENGTH } from "../lib/stages/settings.ts";
 

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { ADAPTER_FILES } from "../lib/artifacts/adapter.ts";
 import { RankScaling } from "../lib/engine/adapters/scale.ts";
 import { dylora } from "../lib/engine/schedules/dylora.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { ADAPTER_FILES } from "../lib/artifacts/adapter.ts";
 import { fixed } from "../lib/engine/schedules/fixed.ts";
 import { defineTask } from "../lib/pipeline/task.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { ADAPTER_FILES } from "../lib/artifacts/adapter.ts";
 import { matryoshka } from "../lib/engine/schedules/matryoshka.ts";
 import { defineTask } from "../lib/pipeline/task.ts";

@@ -182,6 +182,14 @@ Deno.test("no room has more lines than its budget", () => {
   );
 });
 
+Deno.test("zod is imported as a namespace, without which a bundle has all its languages", () => {
+  assertEquals(
+    all.filter(({ text }) => /import \{[^}]*\bz\b[^}]*\} from "zod"/.test(text))
+      .map(({ path }) => path),
+    [],
+  );
+});
+
 Deno.test("the scheduler and the pipeline name no task", () => {
   const tasks = [...Deno.readDirSync(join(ROOT, "tasks"))]
     .flatMap(({ name }) => /^(.+)\.ts$/.exec(name)?.[1] ?? []);

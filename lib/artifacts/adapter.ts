@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import type { AdapterTensors } from "../engine/adapters/lora.ts";
 import {
   findAdapterFault,

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
 
 /** Fields by which every labelled artifact names its task and its classes. */

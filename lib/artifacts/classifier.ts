@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import type { Architecture } from "../engine/models/model.ts";
 import {
   type TensorValues,

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import type { Example } from "../glue/example.ts";
 import { readLines } from "../glue/text.ts";
 import { TASK_FIELDS } from "./classes.ts";

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import type { Model } from "../engine/models/model.ts";
 import { parseModel } from "../engine/models/registry.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { digest, readJsonFile, writeJsonFile } from "./json_file.ts";
 import { type AdapterRecord, servedRanks, UsedPrecision } from "./training.ts";
 

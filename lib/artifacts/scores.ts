@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { UsedPrecision } from "./training.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { stripEnd } from "./normalizer.ts";
 
 /** An added token of `tokenizer.json`. */

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { PrecompiledMap } from "./precompiled_map.ts";
 import { textPattern } from "./text_pattern.ts";
 

@@ -14,7 +14,7 @@ import {
   snappyUncompress,
 } from "hyparquet";
 import { parquetHeader } from "hyparquet/src/column.js";
-import { z } from "zod";
+import * as z from "zod";
 import { type GlueTask, isTestSplit } from "./benchmark.ts";
 import type { Example } from "./example.ts";
 import { lengthFault, quote } from "./text.ts";

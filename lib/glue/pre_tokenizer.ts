@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { textPattern } from "./text_pattern.ts";
 
 /** Parts of a text, each of which a model encodes separately. */

@@ -1,6 +1,6 @@
 import { SplitPreTokenizer } from "@huggingface/tokenizers";
 import { createContext, Script } from "node:vm";
-import { z } from "zod";
+import * as z from "zod";
 
 /** Milliseconds that a pattern may take for one text. */
 const LIMIT = 2000;

@@ -1,5 +1,5 @@
 import { BPE, WordPiece } from "@huggingface/tokenizers";
-import { z } from "zod";
+import * as z from "zod";
 import { AddedToken, AddedTokens, addedTokens } from "./added_tokens.ts";
 import { type Normalizer, normalizer } from "./normalizer.ts";
 import { type PreTokenizer, preTokenizer } from "./pre_tokenizer.ts";

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
-import { z } from "zod";
+import * as z from "zod";
 
 /** What a model's architecture says about its tokenizer. */
 export interface TokenizerDefaults {

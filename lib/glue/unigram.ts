@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 
 /** Difference between the scores of the rarest piece and of an unknown character. */
 const UNKNOWN_PENALTY = 10;

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { DataSource } from "./data_source.ts";
 import { fetchFiles, listRepository } from "./fetch_files.ts";
 

@@ -1,5 +1,5 @@
 /** Checks a pipeline file against its schema and describes its faults. */
-import { z } from "zod";
+import * as z from "zod";
 import { didYouMean } from "./did_you_mean.ts";
 import {
   describe,

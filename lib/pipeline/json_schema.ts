@@ -1,5 +1,5 @@
 /** The JSON Schema of pipeline files. */
-import { z } from "zod";
+import * as z from "zod";
 import { MERGE_KEY } from "./references.ts";
 import { Matrix, PipelineHead, StageDefinition } from "./schema.ts";
 import type { Task } from "./task.ts";

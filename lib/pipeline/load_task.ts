@@ -1,7 +1,7 @@
 /** Imports task modules. Separate from task.ts, whose text is part of every stage's key. */
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { z } from "zod";
+import * as z from "zod";
 import { isMissing } from "../store/files.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import type { Task } from "./task.ts";

@@ -1,5 +1,5 @@
 /** What a pipeline file may contain, as zod schemas. */
-import { z } from "zod";
+import * as z from "zod";
 
 const BYTES: Readonly<Record<string, number>> = {
   B: 1,

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 
 /** A number; null if undefined. */
 const figure = z.number().nullable();

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { WITHOUT_ADAPTERS } from "../engine/schedules/fixed.ts";
 import type { RankObjective } from "../engine/schedules/schedule.ts";
 import type { TrainingOptions } from "../engine/training/train.ts";

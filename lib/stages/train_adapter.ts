@@ -1,5 +1,5 @@
 import { elementCount } from "../engine/safetensors/reader.ts";
-import { z } from "zod";
+import * as z from "zod";
 import {
   type Adapter,
   readAdapter,

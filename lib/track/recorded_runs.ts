@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { RUN_FIELDS } from "../artifacts/training.ts";
 import { ScoresInfo } from "../artifacts/scores.ts";
 import { EpochScores } from "../engine/training/checkpoint.ts";

@@ -21,7 +21,7 @@ export interface Called {
 
 /** A task that writes its inputs and its text to `out.txt`. By its parameters, it waits for some seconds or for a file, fails or writes nothing. */
 const MAKE = `
-import { z } from "zod";
+import * as z from "zod";
 export default {
   description: "Writes a text below those of its inputs",
   params: z.strictObject({

@@ -8,7 +8,7 @@ import type { Graph } from "../../lib/pipeline/graph.ts";
 /** Task modules as a user would write them: a source, a transformer, and one that gathers. */
 const MODULES: Readonly<Record<string, string>> = {
   fetch: `
-    import { z } from "zod";
+    import * as z from "zod";
     export default {
       description: "Makes a data set",
       params: z.strictObject({
@@ -22,7 +22,7 @@ const MODULES: Readonly<Record<string, string>> = {
       run: async () => {},
     };`,
   train: `
-    import { z } from "zod";
+    import * as z from "zod";
     export default {
       description: "Trains on a data set",
       params: z.object({
@@ -44,7 +44,7 @@ const MODULES: Readonly<Record<string, string>> = {
       run: async () => {},
     };`,
   report: `
-    import { z } from "zod";
+    import * as z from "zod";
     export default {
       description: "Compares models",
       params: z.object({}),

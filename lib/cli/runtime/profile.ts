@@ -1,5 +1,5 @@
 /** Reads the user's profile: what runs the stages, and how. */
-import { z } from "zod";
+import * as z from "zod";
 import { reportIssues } from "../../pipeline/check.ts";
 import {
   FaultList,

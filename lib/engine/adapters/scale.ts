@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 
 /**
  * Scale of an adapter at rank b, of alpha and the maximum rank R: "rank" is

@@ -1,5 +1,5 @@
 import { dirname, join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { InstallError } from "../../pypi/install_error.ts";
 import type { EngineChoice } from "./choice.ts";
 import { addedLibrary, fileDigest, readMarker } from "./folder.ts";

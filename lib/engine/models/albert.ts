@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { bertEmbeddings, BertFields, bertSizes, count, rate } from "./bert.ts";
 import type {
   Architecture,

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { count, layerCount, notMultiple, rate, wordPiece } from "./bert.ts";
 import type { Architecture, Pass } from "./model.ts";
 

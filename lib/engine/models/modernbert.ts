@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { count, epsilon, layerCount, rate } from "./bert.ts";
 import type { Architecture, Pass } from "./model.ts";
 

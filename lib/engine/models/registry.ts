@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { albert } from "./albert.ts";
 import { bert } from "./bert.ts";
 import { debertaV2 } from "./deberta_v2.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { checkRank, firstRows, rankScale } from "../adapters/scale.ts";
 import { type Random, shuffle } from "../random.ts";
 import type { Schedule } from "./schedule.ts";

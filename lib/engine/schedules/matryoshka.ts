@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { firstRows, rankScale } from "../adapters/scale.ts";
 import type { Schedule } from "./schedule.ts";
 

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { dylora } from "./dylora.ts";
 import { fixed } from "./fixed.ts";
 import { matryoshka } from "./matryoshka.ts";

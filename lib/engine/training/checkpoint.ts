@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { z } from "zod";
+import * as z from "zod";
 import { SafetensorsFile } from "../safetensors/reader.ts";
 import { writeSafetensors } from "../safetensors/writer.ts";
 import { seededRandom } from "../random.ts";

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 
 /** The work of both sides of the epoch benchmark. */
 export interface EpochWork {

@@ -59,7 +59,7 @@ export function checkout(root: string): Tool {
   };
 }
 
-const FIRST = `import { z } from "zod";
+const FIRST = `import * as z from "zod";
 export default {
   description: "Reads a file",
   params: z.strictObject({ file: z.string() }),
@@ -73,7 +73,7 @@ export default {
 };
 `;
 
-const NEXT = `import { z } from "zod";
+const NEXT = `import * as z from "zod";
 export default {
   description: "Adds a line",
   params: z.strictObject({ n: z.number() }),

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import process from "node:process";
 import * as tf from "@tensorflow/tfjs-core";
-import { z } from "zod";
+import * as z from "zod";
 import {
   type Classifier,
   loadClassifier,

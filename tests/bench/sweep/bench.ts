@@ -6,7 +6,7 @@
  *     DYLORA_MINILM=MODEL DYLORA_GLUE=GLUE deno task bench sweep --json
  */
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { readScores } from "../../../lib/artifacts/scores.ts";
 import {
   type Arguments,

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { CliProject } from "../project.ts";
 
 const TRAIN = `
-import { z } from "zod";
+import * as z from "zod";
 export default {
   description: "Writes an adapter",
   params: z.strictObject({ text: z.string() }),
@@ -15,7 +15,7 @@ export default {
 `;
 
 const EXPORT = `
-import { z } from "zod";
+import * as z from "zod";
 export default {
   description: "Copies an adapter",
   params: z.strictObject({ rank: z.number().optional(), epoch: z.string().optional() }),

@@ -11,7 +11,7 @@ import { inTerminal } from "../terminal/pseudo_terminal.ts";
 
 /** A task that fails: by its parameter, because of the user's data or by a bug. It may read a file. */
 const FAIL = `
-import { z } from "zod";
+import * as z from "zod";
 export default {
   description: "Fails",
   params: z.strictObject({ how: z.string(), file: z.string().optional() }),

@@ -20,7 +20,7 @@ stages:
 
 /** A task that writes a report with a verdict. */
 const JUDGE = `
-import { z } from "zod";
+import * as z from "zod";
 export default {
   description: "Writes a report",
   params: z.strictObject({ kind: z.string(), reference: z.string(), rank: z.number() }),
@@ -44,7 +44,7 @@ export default {
 
 /** A task that writes what names the classes and the base model of an adapter. */
 const PACK = `
-import { z } from "zod";
+import * as z from "zod";
 export default {
   description: "Exports an adapter",
   params: z.strictObject({ seed: z.number() }),
@@ -190,7 +190,7 @@ stages:
     test.write(
       "tasks/data.ts",
       `
-import { z } from "zod";
+import * as z from "zod";
 export default {
   description: "Writes a data set",
   params: z.strictObject({ columns: z.number() }),

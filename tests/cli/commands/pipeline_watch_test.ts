@@ -9,7 +9,7 @@ stages:
 `;
 
 const COPY = `
-import { z } from "zod";
+import * as z from "zod";
 export default {
   description: "Copies a file",
   params: z.strictObject({ file: z.string() }),

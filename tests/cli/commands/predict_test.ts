@@ -190,7 +190,7 @@ stages:
   adapter: { task: adapt, inputs: { model: model, data: data } }
 `);
   const task = (kind: string, inputs: string, columns = "") => `
-import { z } from "zod";
+import * as z from "zod";
 export default {
   description: "Writes an artifact",
   params: z.strictObject({ ${columns && "columns: z.array(z.string())"} }),

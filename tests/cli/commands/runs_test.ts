@@ -5,7 +5,7 @@ import { callMain, CliProject } from "../project.ts";
 /** As trainings and evaluations are: the score at rank r is lr + r / 100. */
 const TASKS = {
   "train.ts": `
-import { z } from "zod";
+import * as z from "zod";
 export default {
   description: "Trains",
   params: z.strictObject({
@@ -19,7 +19,7 @@ export default {
   },
 };`,
   "evaluate.ts": `
-import { z } from "zod";
+import * as z from "zod";
 export default {
   description: "Scores",
   params: z.strictObject({ seed: z.int().default(0) }),

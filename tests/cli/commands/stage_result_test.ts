@@ -20,7 +20,7 @@ stages:
  */
 const TASKS = {
   base: `
-import { z } from "zod";
+import * as z from "zod";
 export default {
   description: "Makes a model",
   params: z.strictObject({}),
@@ -30,7 +30,7 @@ export default {
 };
 `,
   fit: `
-import { z } from "zod";
+import * as z from "zod";
 export default {
   description: "Makes an adapter",
   params: z.strictObject({ rank: z.number() }),
@@ -45,7 +45,7 @@ export default {
 };
 `,
   judge: `
-import { z } from "zod";
+import * as z from "zod";
 export default {
   description: "Makes a report",
   params: z.strictObject({}),
@@ -58,7 +58,7 @@ export default {
 };
 `,
   classify: `
-import { z } from "zod";
+import * as z from "zod";
 export default {
   description: "Says which adapter it was given",
   params: z.looseObject({}),

@@ -19,7 +19,7 @@ stages:
 `);
   project.write(
     "tasks/random.ts",
-    `import { z } from "zod";
+    `import * as z from "zod";
 export default {
   description: "Never the same twice",
   params: z.object({}),

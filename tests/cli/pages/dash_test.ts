@@ -7,7 +7,7 @@ import { CliProject, spawnMain } from "../project.ts";
 /** Tasks as trainings, evaluations and reports are; the training goes on while there is no file "go". */
 const TASKS = {
   "train.ts": `
-import { z } from "zod";
+import * as z from "zod";
 export default {
   description: "Trains",
   params: z.strictObject({ seed: z.int(), go: z.string() }),
@@ -33,7 +33,7 @@ export default {
   },
 };`,
   "evaluate.ts": `
-import { z } from "zod";
+import * as z from "zod";
 export default {
   description: "Scores",
   params: z.strictObject({}),
@@ -46,7 +46,7 @@ export default {
   },
 };`,
   "report.ts": `
-import { z } from "zod";
+import * as z from "zod";
 export default {
   description: "Reports",
   params: z.strictObject({}),
@@ -200,7 +200,7 @@ stages:
   project.write(
     "tasks/tell.ts",
     `
-import { z } from "zod";
+import * as z from "zod";
 export default {
   description: "Reports",
   params: z.strictObject({ word: z.string() }),
@@ -232,7 +232,7 @@ stages:
   project.write(
     "tasks/fail.ts",
     `
-import { z } from "zod";
+import * as z from "zod";
 export default {
   description: "Fails",
   params: z.strictObject({ told: z.string() }),

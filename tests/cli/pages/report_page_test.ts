@@ -10,7 +10,7 @@ const PAGE = renderPage({
 });
 
 const RENDER = `
-import { z } from "zod";
+import * as z from "zod";
 export default {
   description: "Writes a page",
   params: z.strictObject({}),

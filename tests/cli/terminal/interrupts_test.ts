@@ -95,7 +95,7 @@ stages:
 `);
   project.write(
     "tasks/deaf.ts",
-    `import { z } from "zod";
+    `import * as z from "zod";
 export default {
   description: "Does not heed an interrupt",
   params: z.object({}),
@@ -140,7 +140,7 @@ Deno.test("predict stops at Ctrl-C with 130 and removes its temporary folder", a
   using project = new CliProject("");
   project.write(
     "tasks/classify.ts",
-    `import { z } from "zod";
+    `import * as z from "zod";
 export default {
   description: "Waits until it is interrupted",
   params: z.looseObject({}),
@@ -182,7 +182,7 @@ stages:
 `);
   project.write(
     "tasks/slow.ts",
-    `import { z } from "zod";
+    `import * as z from "zod";
 export default {
   description: "Writes a checkpoint when there is a file go",
   params: z.object({}),
@@ -227,7 +227,7 @@ export default {
 
 /** A task that takes steps until it is interrupted, then writes a checkpoint, from which it goes on. */
 const STEPS = `
-import { z } from "zod";
+import * as z from "zod";
 export default {
   description: "Takes steps",
   params: z.strictObject({}),

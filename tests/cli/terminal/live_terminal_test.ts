@@ -18,7 +18,7 @@ stages:
 
 /** A task that compiles, then takes steps. */
 const TRAIN = `
-import { z } from "zod";
+import * as z from "zod";
 export default {
   description: "Takes steps",
   params: z.strictObject({ rank: z.number(), steps: z.number().default(40) }),
