@@ -167,7 +167,9 @@ export default {
   const output = process.output();
   const isStarted = () =>
     [...Deno.readDirSync(temporary)]
-      .some(({ name }) => project.exists(`temporary/${name}/output/started`));
+      .some(({ name }) =>
+        project.exists(`temporary/${name}/run/output/started`)
+      );
   await until(isStarted, "the task had started");
   process.kill("SIGINT");
   const { code, stderr } = await output;
@@ -178,14 +180,14 @@ export default {
 Deno.test("pipeline waits for a checkpoint also if its terminal is closed after Ctrl-C", async () => {
   using project = new CliProject(`name: test
 stages:
-  slow: { task: slow }
+  slow: { task: slow, with: { go: GO } }
 `);
   project.write(
     "tasks/slow.ts",
     `import * as z from "zod";
 export default {
   description: "Writes a checkpoint when there is a file go",
-  params: z.object({}),
+  params: z.object({ go: z.string() }),
   inputs: {},
   output: { kind: "text", files: ["out.txt"] },
   permissions: { read: () => [new URL("..", import.meta.url).pathname] },
@@ -193,7 +195,7 @@ export default {
     const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
     stage.log("begun");
     while (!stage.signal.aborted) await wait(20);
-    const folder = new URL("..", import.meta.url);
+    const folder = stage.params.go.slice(0, -3);
     while (![...Deno.readDirSync(folder)].some(({ name }) => name === "go")) await wait(20);
     stage.saved("the end");
     stage.signal.throwIfAborted();
