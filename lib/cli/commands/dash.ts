@@ -147,9 +147,13 @@ async function answer(
   switch (path[0]) {
     case "":
       return await asset("cli/pages/dash_page.html", "html");
-    case "dash_page.js":
-    case "dash_drawings.js":
-      return await asset(`cli/pages/${path[0]}`, "js");
+    case "dash_page.ts":
+    case "dash_drawings.ts": {
+      const script = join(PROJECT, "lib/cli/pages", path[0]);
+      const text = await Deno.readTextFile(script);
+      const { stripTypeScriptTypes } = await import("node:module");
+      return send(stripTypeScriptTypes(text), "js");
+    }
     case "page.css":
       return await asset("report/page.css", "css");
     case "state":

@@ -16,7 +16,7 @@ import { fingerprint } from "../../store/stats.ts";
 import type { Store } from "../../store/store.ts";
 
 /** State of a stage, for the page. */
-interface StageState {
+export interface StageState {
   readonly id: string;
   readonly state: "done" | "running" | "failed" | "waiting";
   /** Why it waits or has failed. */
@@ -46,7 +46,7 @@ interface RankTable {
 }
 
 /** What the page shows. */
-interface DashState {
+export interface DashState {
   /** Its name; empty until it has been read. */
   readonly pipeline: string;
   /** Time of the server, for durations: ISO 8601. */

@@ -1,23 +1,44 @@
 // What the page of "deno task dash" draws: the graph of stages and the curves of metrics.
+/// <reference lib="dom" />
+import type { DashState, StageState } from "./dash_state.ts";
+
+/** A value of a metric. */
+export type Point = readonly [step: number, value: number];
+
+type Attributes = Readonly<Record<string, string | number>>;
 
 const GLYPHS = { done: "✓", running: "▶", failed: "✕", waiting: "·" };
 
 /** An element with children, behind its attributes if it has any; texts are never read as HTML. */
-export function element(name, ...parts) {
-  const made = document.createElement(name);
-  const hasAttributes = parts[0]?.constructor === Object;
-  return hasAttributes
-    ? filled(made, parts[0], parts.slice(1))
-    : filled(made, {}, parts);
+export function element<Name extends keyof HTMLElementTagNameMap>(
+  name: Name,
+  ...parts: (Attributes | Node | string)[]
+): HTMLElementTagNameMap[Name] {
+  const isChild = (it: typeof parts[number]) =>
+    typeof it === "string" || it instanceof Node;
+  const attributes = parts.find((it) => !isChild(it)) as Attributes | undefined;
+  return filled(
+    document.createElement(name),
+    attributes ?? {},
+    parts.filter(isChild) as (Node | string)[],
+  );
 }
 
 /** An element of a drawing. */
-function drawn(name, attributes = {}, ...children) {
+function drawn(
+  name: string,
+  attributes: Attributes = {},
+  ...children: (Node | string)[]
+) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", name);
   return filled(made, attributes, children);
 }
 
-function filled(made, attributes, children) {
+function filled<E extends Element>(
+  made: E,
+  attributes: Attributes,
+  children: readonly (Node | string)[],
+): E {
   for (const [key, value] of Object.entries(attributes)) {
     made.setAttribute(key, String(value));
   }
@@ -36,7 +57,12 @@ const BOX = { narrow: 120, wide: 176, gap: 32, cell: 16, head: 24 };
  * @param room Width of the window in pixels
  * @param choose Called with the id of a stage whose cell is chosen
  */
-export function graph(groups, all, room, choose) {
+export function graph(
+  groups: DashState["groups"],
+  all: DashState["stages"],
+  room: number,
+  choose: (id: string) => void,
+) {
   const byId = new Map(all.map((stage) => [stage.id, stage]));
   const across = Math.max(0, ...groups.map(({ depth }) => depth)) + 1;
   const free = room - 8 - (across - 1) * BOX.gap;
@@ -47,8 +73,8 @@ export function graph(groups, all, room, choose) {
   const letters = Math.floor((boxWidth - 16) / 6.6);
   const cells = Math.floor((boxWidth - 12) / (BOX.cell + 4));
   const svg = drawn("svg", { role: "group", "aria-label": "Stages" });
-  const places = new Map();
-  const heights = [];
+  const places = new Map<string, { x: number; y: number; height: number }>();
+  const heights: number[] = [];
   for (const { name, stages, depth } of groups) {
     const lines = Math.ceil(stages.length / cells);
     const height = BOX.head + lines * (BOX.cell + 3) + 8;
@@ -57,9 +83,9 @@ export function graph(groups, all, room, choose) {
     places.set(name, { x: 4 + depth * (boxWidth + BOX.gap), y, height });
   }
   for (const { name, needs } of groups) {
-    const to = places.get(name);
+    const to = places.get(name)!;
     for (const need of needs) {
-      const from = places.get(need);
+      const from = places.get(need)!;
       const [x1, y1] = [from.x + boxWidth, from.y + from.height / 2];
       const [x2, y2] = [to.x, to.y + to.height / 2];
       const bend = BOX.gap / 2;
@@ -70,7 +96,7 @@ export function graph(groups, all, room, choose) {
     }
   }
   for (const { name, stages } of groups) {
-    const { x, y, height } = places.get(name);
+    const { x, y, height } = places.get(name)!;
     svg.append(
       drawn("rect", { class: "box", x, y, width: boxWidth, height, rx: 5 }),
       drawn(
@@ -82,19 +108,24 @@ export function graph(groups, all, room, choose) {
     stages.forEach((id, i) => {
       const left = x + 8 + (i % cells) * (BOX.cell + 4);
       const top = y + BOX.head + Math.floor(i / cells) * (BOX.cell + 3);
-      svg.append(cell(byId.get(id), left, top, choose));
+      svg.append(cell(byId.get(id)!, left, top, choose));
     });
   }
   const width = 8 + across * (boxWidth + BOX.gap) - BOX.gap;
   const height = Math.max(0, ...heights.filter((it) => it !== undefined));
-  svg.setAttribute("width", width);
-  svg.setAttribute("height", height);
+  svg.setAttribute("width", String(width));
+  svg.setAttribute("height", String(height));
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   return svg;
 }
 
 /** A stage in the graph. */
-function cell(stage, x, y, choose) {
+function cell(
+  stage: StageState,
+  x: number,
+  y: number,
+  choose: (id: string) => void,
+) {
   const words = [stage.id, stage.state, stage.reason]
     .filter((it) => it !== undefined).join(", ");
   const made = drawn(
@@ -111,24 +142,25 @@ function cell(stage, x, y, choose) {
     drawn("text", { x: x + BOX.cell / 2, y: y + 12 }, GLYPHS[stage.state]),
   );
   made.addEventListener("click", () => choose(stage.id));
-  made.addEventListener("keydown", ({ key }) => {
+  made.addEventListener("keydown", (event) => {
+    const { key } = event as KeyboardEvent;
     if (key === "Enter" || key === " ") choose(stage.id);
   });
   return made;
 }
 
 /** A curve with its axes, and the value at the pointer. */
-export function curve(points, metric) {
-  const [width, height, left, bottom] = [300, 110, 40, 16];
+export function curve(points: readonly Point[], metric: string) {
+  const [width, height, left, bottom] = [300, 110, 40, 16] as const;
   const [steps, values] = [
     points.map(([it]) => it),
     points.map(([, it]) => it),
   ];
-  const [first, last] = [steps[0], steps.at(-1)];
+  const [first, last] = [steps[0]!, steps.at(-1)!];
   const [low, high] = [Math.min(...values), Math.max(...values)];
-  const x = (step) =>
+  const x = (step: number) =>
     left + (width - left - 4) * (step - first) / (last - first || 1);
-  const y = (value) =>
+  const y = (value: number) =>
     height - bottom - (height - bottom - 8) * (value - low) / (high - low || 1);
   const caption = drawn("text", {
     class: "quiet",
@@ -137,10 +169,11 @@ export function curve(points, metric) {
     "text-anchor": "end",
   });
   const dot = drawn("circle", { r: 3 });
-  const show = (i) => {
-    caption.textContent = `step ${steps[i]}: ${metric} ${values[i].toFixed(4)}`;
-    dot.setAttribute("cx", x(steps[i]));
-    dot.setAttribute("cy", y(values[i]));
+  const show = (i: number) => {
+    const [step, value] = points[i]!;
+    caption.textContent = `step ${step}: ${metric} ${value.toFixed(4)}`;
+    dot.setAttribute("cx", String(x(step)));
+    dot.setAttribute("cy", String(y(value)));
   };
   show(points.length - 1);
   const svg = drawn(
@@ -150,8 +183,8 @@ export function curve(points, metric) {
       viewBox: `0 0 ${width} ${height}`,
       role: "img",
       "aria-label": `${metric} from ${
-        values[0].toFixed(4)
-      } at step ${first} to ${values.at(-1).toFixed(4)} at step ${last}`,
+        values[0]!.toFixed(4)
+      } at step ${first} to ${values.at(-1)!.toFixed(4)} at step ${last}`,
     },
     drawn("line", {
       x1: left,
@@ -173,12 +206,13 @@ export function curve(points, metric) {
     dot,
     caption,
   );
-  svg.addEventListener("pointermove", ({ clientX }) => {
+  svg.addEventListener("pointermove", (event) => {
+    const { clientX } = event as PointerEvent;
     const box = svg.getBoundingClientRect();
     const at = (clientX - box.left) / box.width * width;
     let nearest = 0;
     steps.forEach((step, i) => {
-      if (Math.abs(x(step) - at) < Math.abs(x(steps[nearest]) - at)) {
+      if (Math.abs(x(step) - at) < Math.abs(x(steps[nearest]!) - at)) {
         nearest = i;
       }
     });

@@ -1,5 +1,8 @@
-// The page of "deno task dash": asks for the state of the pipeline once a second, and shows it.
-import { curve, element, graph } from "./dash_drawings.js";
+// The page of "deno task dash", without its types: asks for the state of the pipeline once a second, and shows it.
+/// <reference lib="dom" />
+/// <reference lib="dom.iterable" />
+import { curve, element, graph, type Point } from "./dash_drawings.ts";
+import type { DashState, StageState } from "./dash_state.ts";
 
 /** Milliseconds between two requests for the state. */
 const PAUSE = 1000;
@@ -7,16 +10,17 @@ const PAUSE = 1000;
 /** Number of curves shown until the user asks for all. */
 const FEW_CURVES = 12;
 
-/** @param {string} id */
-const byId = (id) => document.getElementById(id);
+function byId<E extends HTMLElement = HTMLElement>(id: string): E {
+  return document.getElementById(id) as E;
+}
 
-async function ask(path) {
+async function ask<T>(path: string): Promise<T> {
   const answer = await fetch(path);
   if (!answer.ok) throw new Error(await answer.text());
   return await answer.json();
 }
 
-function duration(seconds) {
+function duration(seconds: number) {
   if (seconds < 60) return `${seconds.toFixed(1)} s`;
   const whole = Math.round(seconds);
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
@@ -25,7 +29,7 @@ function duration(seconds) {
 }
 
 /** An estimate, to the second. */
-function roughly(seconds) {
+function roughly(seconds: number) {
   return seconds < 60 ? `${Math.ceil(seconds)} s` : duration(seconds);
 }
 
@@ -33,26 +37,27 @@ function roughly(seconds) {
 const METRIC = "loss";
 
 /** Points of each stage's curve that have been fetched. */
-const curves = new Map();
+const curves = new Map<string, Point[]>();
 
 /** The log that each curve comes from. */
-const sources = new Map();
+const sources = new Map<string, string | undefined>();
 
 /** The stage whose log is shown: a running one until the user chooses. */
 let chosen = "";
 let isChosen = false;
 let showAll = false;
-let state;
+let state: DashState;
 
 async function update() {
   state = await ask("state");
-  const withCurve = state.stages.filter(({ points }) => points[METRIC] > 1);
+  const withCurve = stagesWithCurve();
   for (const { id, points, log } of withCurve) {
+    const count = points[METRIC]!;
     const known = sources.get(id) === log ? curves.get(id) ?? [] : [];
     sources.set(id, log);
-    const from = known.length <= points[METRIC] ? known.length : 0;
-    if (from === points[METRIC]) continue;
-    const more = await ask(
+    const from = known.length <= count ? known.length : 0;
+    if (from === count) continue;
+    const more = await ask<Point[]>(
       `series?stage=${encodeURIComponent(id)}&name=${METRIC}&from=${from}`,
     );
     curves.set(id, [...known.slice(0, from), ...more]);
@@ -67,12 +72,17 @@ async function update() {
   if (chosen !== "") await drawLog();
 }
 
+function stagesWithCurve() {
+  return state.stages.filter(({ points }) => (points[METRIC] ?? 0) > 1);
+}
+
 function drawSummary() {
   const { pipeline, stages, problem } = state;
   document.title = `${pipeline} - dash`;
   byId("title").textContent = pipeline || "dash";
-  const count = (it) => stages.filter(({ state }) => state === it).length;
-  const parts = ["running", "failed", "waiting"]
+  const count = (it: StageState["state"]) =>
+    stages.filter(({ state }) => state === it).length;
+  const parts = (["running", "failed", "waiting"] as const)
     .filter((it) => count(it) > 0).map((it) => `${count(it)} ${it}`);
   const done = `${count("done")} of ${stages.length} stages done`;
   byId("summary").textContent = [done, ...parts].join(", ");
@@ -98,21 +108,29 @@ function drawGraph() {
 }
 
 /** Replaces the children of an element, and keeps the focus on the same stage. */
-function replace(parent, ...children) {
-  const focused = document.activeElement?.getAttribute?.("data-stage");
+function replace(parent: HTMLElement, ...children: Node[]) {
+  const focused = document.activeElement?.getAttribute("data-stage");
   const held = parent.contains(document.activeElement);
   parent.replaceChildren(...children);
   if (!held || !focused) return;
-  parent.querySelector(`[data-stage="${CSS.escape(focused)}"]`)?.focus();
+  parent.querySelector<SVGElement>(`[data-stage="${CSS.escape(focused)}"]`)
+    ?.focus();
 }
 
 /** Where each running stage was when the page saw it first: what came before, such as compiling, says nothing of its speed. */
-const firstSeen = new Map();
+const firstSeen = new Map<
+  string,
+  { started: string | undefined; done: number; now: number }
+>();
 
 /** Seconds until a running stage ends at its speed since it was first seen; undefined until that is known. */
-function secondsLeft({ id, started, progress: { done, total } }, now) {
+function secondsLeft(
+  { id, started }: StageState,
+  { done, total }: NonNullable<StageState["progress"]>,
+  now: number,
+) {
   const first = firstSeen.get(id);
-  if (first?.started !== started || done < first.done) {
+  if (first === undefined || first.started !== started || done < first.done) {
     firstSeen.set(id, { started, done, now });
     return undefined;
   }
@@ -127,16 +145,16 @@ function drawRunning() {
     (stage) => {
       const { id, started, progress } = stage;
       const now = Date.parse(state.now);
-      const seconds = (now - Date.parse(started)) / 1000;
+      const seconds = (now - Date.parse(started ?? state.now)) / 1000;
       const times = [duration(Math.max(0, seconds))];
       const bar = element("progress", { max: 1, "aria-label": id });
-      const words = [];
+      const words: string[] = [];
       if (progress !== undefined && progress.total > 0) {
         bar.value = Math.min(1, progress.done / progress.total);
         words.push(`${progress.done}/${progress.total} ${progress.unit}`);
         // Columns of the log become items.
         words.push(...(progress.note?.split(/ {2,}/) ?? []));
-        const left = secondsLeft(stage, now);
+        const left = secondsLeft(stage, progress, now);
         if (left !== undefined) times.push(`${roughly(left)} left`);
       }
       return element(
@@ -146,7 +164,7 @@ function drawRunning() {
         bar,
         element("div", { class: "quiet" }, times.join(", ")),
         element("div", { class: "quiet" }, words.join(", ")),
-        ...(curves.has(id) ? [curve(curves.get(id), METRIC)] : []),
+        ...(curves.has(id) ? [curve(curves.get(id)!, METRIC)] : []),
       );
     },
   ));
@@ -155,11 +173,11 @@ function drawRunning() {
 /** State of the last drawing. Curves are drawn again only if it changes, so that the value at the pointer stays. */
 let drawnCurves = "";
 
-function drawCurves(stages) {
+function drawCurves(stages: readonly StageState[]) {
   const ended = stages.filter((it) => it.state !== "running");
   byId("curves-section").hidden = ended.length === 0;
   const shown = showAll ? ended : ended.slice(0, FEW_CURVES);
-  const now = shown.map(({ id }) => `${id} ${curves.get(id).length}`).join();
+  const now = shown.map(({ id }) => `${id} ${curves.get(id)!.length}`).join();
   if (now !== drawnCurves) {
     drawnCurves = now;
     byId("curves").replaceChildren(...shown.map(({ id }) =>
@@ -167,7 +185,7 @@ function drawCurves(stages) {
         "div",
         { class: "card" },
         element("h3", id),
-        curve(curves.get(id), METRIC),
+        curve(curves.get(id)!, METRIC),
       )
     ));
   }
@@ -191,7 +209,7 @@ function drawScores() {
         element("span", `${done} of ${total} results`),
       )
     );
-    const best = columns.map(({ scores }) =>
+    const best: number[] = columns.map(({ scores }) =>
       Math.max(...Object.values(scores))
     );
     const rows = ranks.map((rank) => {
@@ -223,10 +241,11 @@ function drawScores() {
 }
 
 function drawStages() {
-  const select = byId("stage");
+  const select = byId<HTMLSelectElement>("stage");
   const ids = state.stages.map(({ id }) => id);
   if (!isChosen || !ids.includes(chosen)) {
-    const of = (it) => state.stages.find(({ state }) => state === it)?.id;
+    const of = (it: StageState["state"]) =>
+      state.stages.find(({ state }) => state === it)?.id;
     chosen = of("running") ?? of("failed") ??
       (ids.includes(chosen) ? chosen : ids[0] ?? "");
   }
@@ -240,7 +259,7 @@ function drawStages() {
 }
 
 async function drawLog() {
-  const lines = await ask(`log?stage=${encodeURIComponent(chosen)}`);
+  const lines = await ask<string[]>(`log?stage=${encodeURIComponent(chosen)}`);
   const log = byId("log");
   const text = lines.length === 0 ? "No log yet" : lines.join("\n");
   if (log.textContent === text) return;
@@ -254,11 +273,13 @@ let drawnReport = "";
 
 function drawReport() {
   const { reports } = state;
-  byId("report-section").hidden = reports.length === 0;
+  const [first] = reports;
+  byId("report-section").hidden = first === undefined;
   const now = JSON.stringify(reports);
-  if (reports.length === 0 || now === drawnReport) return;
+  if (first === undefined || now === drawnReport) return;
   drawnReport = now;
-  const address = ({ stage }) => `report?stage=${encodeURIComponent(stage)}`;
+  const address = ({ stage }: DashState["reports"][number]) =>
+    `report?stage=${encodeURIComponent(stage)}`;
   byId("report-links").replaceChildren(
     ...reports.flatMap((it) => [
       element(
@@ -270,22 +291,23 @@ function drawReport() {
     ]),
   );
   // A later run replaces the report at the same address.
-  byId("report").src = `${address(reports[0])}&version=${
-    encodeURIComponent(reports[0].version)
+  byId<HTMLIFrameElement>("report").src = `${address(first)}&version=${
+    encodeURIComponent(first.version)
   }`;
 }
 
-async function choose(id) {
+async function choose(id: string) {
   chosen = id;
   isChosen = true;
-  byId("stage").value = id;
+  byId<HTMLSelectElement>("stage").value = id;
   await drawLog();
 }
 
-byId("stage").addEventListener("change", ({ target }) => choose(target.value));
+const list = byId<HTMLSelectElement>("stage");
+list.addEventListener("change", () => choose(list.value));
 byId("all-curves").addEventListener("click", () => {
   showAll = true;
-  drawCurves(state.stages.filter(({ points }) => points[METRIC] > 1));
+  drawCurves(stagesWithCurve());
 });
 
 for (;;) {
@@ -294,7 +316,7 @@ for (;;) {
   } catch (error) {
     byId("problem").textContent = error instanceof TypeError
       ? 'dash has stopped: start it again with "deno task dash"'
-      : error.message;
+      : (error as Error).message;
     byId("problem").hidden = false;
   }
   await new Promise((resolve) => setTimeout(resolve, PAUSE));
