@@ -83,12 +83,11 @@ export function openJournal(path: string): Journal {
   };
 }
 
-/** Characters after which a line is split. */
-const LONGEST_LINE = 1 << 20;
-
 /** The lines that a process appends to a file. */
 export class Lines implements Disposable {
   readonly #path: string;
+  /** Characters after which a line is split. */
+  readonly #longest: number;
   /** Kept open, so that all of it can be read after it was moved or removed. */
   readonly #file: Deno.FsFile | undefined;
   readonly #decoder = new TextDecoder();
@@ -96,12 +95,19 @@ export class Lines implements Disposable {
   #rest = "";
 
   /**
-   * @param keep True to open the file now, which must exist, and to keep it open.
+   * @param options With `keep`, the file is opened now, and must exist.
    * Otherwise it is opened whenever it has grown, which makes a network file
    * system look for what other hosts have written.
    */
-  constructor(path: string, keep = false) {
+  constructor(
+    path: string,
+    { keep = false, longest = Infinity }: {
+      readonly keep?: boolean;
+      readonly longest?: number;
+    } = {},
+  ) {
     this.#path = path;
+    this.#longest = longest;
     if (keep) this.#file = Deno.openSync(path);
   }
 
@@ -115,14 +121,29 @@ export class Lines implements Disposable {
    *
    * @param end Bytes of the file before which they are.
    */
-  read(end = Infinity): string[] {
+  *read(end = Infinity): Generator<string> {
     const size = Math.min(this.size, end);
-    if (size > this.#offset) this.#add(size);
-    const lines = this.#rest.split("\n");
-    this.#rest = lines.pop()!;
-    return this.#rest.length > LONGEST_LINE
-      ? [...lines, ...this.rest()]
-      : lines;
+    if (size <= this.#offset) return;
+    const file = this.#file ?? Deno.openSync(this.#path);
+    try {
+      file.seekSync(this.#offset, Deno.SeekMode.Start);
+      const buffer = new Uint8Array(Math.min(size - this.#offset, 1 << 20));
+      while (this.#offset < size) {
+        const part = buffer.subarray(0, size - this.#offset);
+        const count = file.readSync(part);
+        if (count === null) return;
+        this.#offset += count;
+        const text = this.#decoder.decode(part.subarray(0, count), {
+          stream: true,
+        });
+        const lines = (this.#rest + text).split("\n");
+        this.#rest = lines.pop()!;
+        yield* lines;
+        if (this.#rest.length > this.#longest) yield* this.rest();
+      }
+    } finally {
+      if (this.#file === undefined) file.close();
+    }
   }
 
   /** What was read of the last line, which no line break has ended yet. */
@@ -130,25 +151,6 @@ export class Lines implements Disposable {
     const rest = this.#rest + this.#decoder.decode();
     this.#rest = "";
     return rest === "" ? [] : [rest];
-  }
-
-  #add(end: number): void {
-    const file = this.#file ?? Deno.openSync(this.#path);
-    try {
-      file.seekSync(this.#offset, Deno.SeekMode.Start);
-      const buffer = new Uint8Array(Math.min(end - this.#offset, 1 << 20));
-      while (this.#offset < end) {
-        const part = buffer.subarray(0, end - this.#offset);
-        const count = file.readSync(part);
-        if (count === null) return;
-        this.#offset += count;
-        this.#rest += this.#decoder.decode(part.subarray(0, count), {
-          stream: true,
-        });
-      }
-    } finally {
-      if (this.#file === undefined) file.close();
-    }
   }
 
   [Symbol.dispose](): void {
@@ -257,7 +259,7 @@ async function openFound(
   let found = first;
   for (let attempt = 1;; attempt++) {
     try {
-      return { found, lines: new Lines(found.path, true) };
+      return { found, lines: new Lines(found.path, { keep: true }) };
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
       const { from, path } = found;

@@ -33,6 +33,9 @@ export type Measured = Pick<Manifest, "started" | "seconds" | "metrics">;
 /** See {@linkcode Watch.lastSeconds}. */
 const LAST_SECONDS = 10;
 
+/** Characters after which a line of its output is split. */
+const LONGEST_LINE = 1 << 20;
+
 /** Milliseconds between two looks at the files of a process of this machine. */
 const INTERVAL = 50;
 
@@ -49,8 +52,10 @@ export async function follow(
   watch: Watch,
 ): Promise<Measured> {
   const { stage, emit, folder, lastSeconds = LAST_SECONDS } = watch;
-  const [events, stdout, stderr] = ["events.jsonl", "stdout", "stderr"]
-    .map((name) => new Lines(join(folder, name))) as [Lines, Lines, Lines];
+  const events = new Lines(join(folder, "events.jsonl"));
+  const [stdout, stderr] = ["stdout", "stderr"].map((name) =>
+    new Lines(join(folder, name), { longest: LONGEST_LINE })
+  ) as [Lines, Lines];
   const metrics: Record<string, number> = {};
   let failure: unknown;
   /** The error that its task reported. */
@@ -115,7 +120,7 @@ export async function follow(
       stop(error);
     }
   };
-  const hear = (lines: readonly string[], take: (line: string) => void) => {
+  const hear = (lines: Iterable<string>, take: (line: string) => void) => {
     for (const line of lines) {
       trying(() => take(watch.lastingPaths?.(line) ?? line));
     }
@@ -134,7 +139,8 @@ export async function follow(
       const { printed, ...event } = JSON.parse(line) as
         & ChildEvent
         & { readonly printed: number };
-      hear([...stdout.read(printed), ...stdout.rest()], print);
+      hear(stdout.read(printed), print);
+      hear(stdout.rest(), print);
       take(event);
     });
     hear(stdout.read(size), print);

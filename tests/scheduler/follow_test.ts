@@ -1,5 +1,5 @@
 /** Ends and outputs of processes that come while the scheduler's thread is busy, as it is while it flushes large outputs. */
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import type { Event } from "../../lib/scheduler/events.ts";
 import type { Ended } from "../../lib/scheduler/executors/executor.ts";
@@ -87,6 +87,26 @@ Deno.test("follow() reads all that a process has written before its end, the las
     ).toSorted(),
     ["stderr: complained", "stdout: last", "stdout: printed"],
   );
+});
+
+Deno.test("follow() waits for the rest of an event of any length, and splits what is printed without a line break", async () => {
+  using folder = new TemporaryFolder();
+  const ending = Promise.withResolvers<Ended>();
+  const following = followed(folder.path, ending.promise);
+  const line = "y".repeat(3_000_000);
+  const event = JSON.stringify({ type: "log", line, printed: 4_000_000 });
+  folder.write("stdout", "x".repeat(4_000_000));
+  folder.write("events.jsonl", event.slice(0, 2_000_000));
+  // Meanwhile it looks at the files.
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  folder.write("events.jsonl", `${event}\n${DONE}`);
+  ending.resolve({ code: 0 });
+  const lines = (await following).flatMap((it) =>
+    it.type === "log" ? [it.line.length] : []
+  );
+  assertEquals(lines.pop(), line.length);
+  assertEquals(lines.reduce((sum, it) => sum + it, 0), 4_000_000);
+  assert(lines.length > 1);
 });
 
 Deno.test("follow() stops a process whose files cannot be read", async () => {
