@@ -1,7 +1,10 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { parseModelSource } from "../../lib/hub/model_source.ts";
+import {
+  findModelFiles,
+  parseModelSource,
+} from "../../lib/hub/model_source.ts";
 
 const hash = "0123456789abcdef".repeat(4);
 const hub = (name: string, revision = "main") => ({
@@ -60,3 +63,20 @@ for (
     );
   });
 }
+
+Deno.test("findModelFiles() says what a folder is that is not a model", () => {
+  const folder = Deno.makeTempDirSync();
+  const fails = (message: string) =>
+    void assertThrows(
+      () => findModelFiles(folder, ["config.json"], []),
+      SyntaxError,
+      `"${folder}" has no "config.json"\n${message}`,
+    );
+  try {
+    fails("Use a folder with config.json, model.safetensors and ");
+    Deno.writeTextFileSync(join(folder, "adapter_config.json"), "{}");
+    fails("This is an adapter, not a model; use the model that it was trained");
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+});

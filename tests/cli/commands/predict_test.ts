@@ -165,20 +165,13 @@ Deno.test("predict says what a folder lacks that is not a model", () =>
     for (const file of ["config.json", "model.safetensors"]) {
       Deno.copyFileSync(join(model, file), join(bare, file));
     }
-    const cases: [string, RegExp][] = [
-      [bare, /^".*\/bare" has no "tokenizer\.json"\nUse a folder with/],
-      [folder, /^".*" has no "config\.json"\nUse a folder with/],
-      [
-        adapter,
-        /^".*" has no "config\.json"\nThis is an adapter, not a model; use the model that it was trained on/,
-      ],
-    ];
-    for (const [given, message] of cases) {
-      const named = ["--adapter", adapter, "--model", given];
-      const { code, stderr } = await callHere("predict", ...named, "great !");
-      assertEquals(code, 1, stderr);
-      assertMatch(stderr, message);
-    }
+    const named = ["--adapter", adapter, "--model", bare];
+    const { code, stderr } = await callHere("predict", ...named, "great !");
+    assertEquals(code, 1, stderr);
+    assertMatch(
+      stderr,
+      /^".*\/bare" has no "tokenizer\.json"\nUse a folder with/,
+    );
   }));
 
 Deno.test("predict wants texts in the form of the data that the adapter was trained on", async () => {
