@@ -1,7 +1,5 @@
 import { join, resolve } from "node:path";
-
-/** Where `deno task` runs commands; stages run in folders of their own. */
-const PROJECT = join(import.meta.dirname!, "../..");
+import { PROJECT_ENV, projectFolder } from "../pypi/project.ts";
 
 /** Access to the hub, as configured for Hugging Face's tools. */
 export interface HubSettings {
@@ -16,6 +14,7 @@ export interface HubSettings {
 
 /** Environment variables that {@linkcode hubSettings} reads. */
 export const HUB_ENV = [
+  PROJECT_ENV,
   "HF_ENDPOINT",
   "HF_HOME",
   "HF_HUB_CACHE",
@@ -75,7 +74,10 @@ export function hubCache(
       "Cannot determine the folder of the hub's cache; set HF_HOME",
     );
   }
-  return resolve(PROJECT, cache.replace(/^~(?=[/\\]|$)/, () => home ?? "~"));
+  return resolve(
+    projectFolder(),
+    cache.replace(/^~(?=[/\\]|$)/, () => home ?? "~"),
+  );
 }
 
 /** Environment variables that configure proxies and certificates, also for pip. */

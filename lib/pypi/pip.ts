@@ -7,6 +7,7 @@ import {
   type InstallErrorCode,
   throwIfInterrupted,
 } from "./install_error.ts";
+import { projectFolder } from "./project.ts";
 
 /** A Python with a working pip: `{ python: "/usr/bin/python3", version: "23.2.1" }`. */
 export interface Pip {
@@ -188,15 +189,14 @@ export async function downloadWheel(
   return join(whole, file.name);
 }
 
-/** Where `deno task` runs commands. */
-const PROJECT = join(import.meta.dirname!, "../..");
-
 /** The user's variables of pip that have relative paths, with absolute ones: pip runs in another folder. */
 function absolutePaths(): Record<string, string> {
   const found: Record<string, string> = {};
   for (const name of ["PIP_CERT", "PIP_CLIENT_CERT", "PIP_CONFIG_FILE"]) {
     const path = Deno.env.get(name);
-    if (path && !path.startsWith("~")) found[name] = resolve(PROJECT, path);
+    if (path && !path.startsWith("~")) {
+      found[name] = resolve(projectFolder(), path);
+    }
   }
   const links = Deno.env.get("PIP_FIND_LINKS")?.split(/\s+/).filter(Boolean);
   if (links?.length) {
@@ -204,7 +204,7 @@ function absolutePaths(): Record<string, string> {
     found.PIP_FIND_LINKS = links.map((link) =>
       /^([~/\\]|[a-z][\w+.-]*:)/i.test(link)
         ? link
-        : pathToFileURL(resolve(PROJECT, link)).href
+        : pathToFileURL(resolve(projectFolder(), link)).href
     ).join(" ");
   }
   return found;

@@ -94,14 +94,19 @@ export function allow(name: string, values: readonly string[]): string[] {
 /**
  * Environment of a stage's process: what Deno and the runtimes need and what the
  * task declares, with a fixed time zone and language.
+ *
+ * @param project Folder of the project, which a task may declare as `DYLORA_PROJECT`.
  */
 export function stageEnvironment(
   permissions: Permissions,
   runtimes: readonly Runtime[],
   temporary: string,
+  project: string,
 ): Record<string, string> {
   const names = [...DENO_ENV, ...permissions.env ?? []];
-  const own = names.map((name) => [name, Deno.env.get(name)])
+  const valueOf = (name: string) =>
+    name === "DYLORA_PROJECT" ? project : Deno.env.get(name);
+  const own = names.map((name) => [name, valueOf(name)])
     .filter(([, value]) => value !== undefined);
   return {
     ...Object.fromEntries(own),

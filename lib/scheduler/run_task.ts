@@ -106,7 +106,7 @@ export async function runTask(run: TaskRun): Promise<Measured> {
       ? confined(args, rules, join(folder.path, "rules.json"))
       : args,
     env: {
-      ...stageEnvironment(permissions, runtimes, folder.temporary),
+      ...stageEnvironment(permissions, runtimes, folder.temporary, run.project),
       ...(run.gpus !== undefined && { CUDA_VISIBLE_DEVICES: run.gpus.join() }),
     },
     startsPrograms,

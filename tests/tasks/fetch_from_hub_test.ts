@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { join, relative } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
+import { callMainWith } from "../cli/project.ts";
 import { LocalHub } from "../hub/local_hub.ts";
 import { runSandboxed } from "./run_sandboxed.ts";
 import { withFolder } from "./run_task.ts";
@@ -132,6 +133,30 @@ Deno.test("fetch-model takes a hub cache that is a symbolic link", () =>
     await Deno.mkdir(join(folder, "cache"));
     await Deno.symlink(join(folder, "cache"), cache);
     await fetchTwice(folder, { HF_HUB_CACHE: cache });
+  }));
+
+Deno.test("a stage of fetch-model finds a relative hub cache from the project, where the command runs", () =>
+  withFolder(async (folder) => {
+    await using hub = new LocalHub(repositories);
+    const file = join(folder, "fetch.yaml");
+    await Deno.writeTextFile(
+      file,
+      `name: fetch
+stages:
+  model: { task: fetch-model, with: { source: org/tiny-bert } }
+`,
+    );
+    const cache = join(folder, "hub");
+    const env = {
+      HF_HUB_CACHE: relative(dirname(fixtures), cache),
+      HF_ENDPOINT: hub.endpoint,
+    };
+    const { code, stdout } = await callMainWith(
+      { env },
+      ...["pipeline", file, "--out", join(folder, "out")],
+    );
+    assertEquals(code, 0, stdout);
+    assert(Deno.statSync(join(cache, "models--org--tiny-bert")).isDirectory);
   }));
 
 Deno.test("fetch-data takes single splits of the hub beside files, and class names in the order given", () =>

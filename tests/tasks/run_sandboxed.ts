@@ -80,7 +80,7 @@ export async function runSandboxed(
     () =>
       Promise.resolve({
         flags: sandboxOf(permissions, { read, write }, needed, entry).flags,
-        environment: stageEnvironment(permissions, needed, temporary),
+        environment: stageEnvironment(permissions, needed, temporary, PROJECT),
       }),
   );
   const process = new Deno.Command(Deno.execPath(), {
