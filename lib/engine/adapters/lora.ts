@@ -181,6 +181,28 @@ export function adaptedLinear(
   }) as tf.Tensor2D;
 }
 
+/** Multiply-adds that the adapters of a product add to it. */
+export function loraOperations(
+  { inputs, outputs, rank, inputRows, outputRows, inputGradient }: {
+    readonly inputs: number;
+    readonly outputs: number;
+    /** Of all its adapters together. */
+    readonly rank: number;
+    /** Rows of the input, which ranks may share. */
+    readonly inputRows: number;
+    /** Rows of the output, at all ranks. */
+    readonly outputRows: number;
+    readonly inputGradient: boolean;
+  },
+): { readonly forward: number; readonly backward: number } {
+  const down = inputRows * inputs * rank;
+  const up = outputRows * rank * outputs;
+  return {
+    forward: down + up,
+    backward: (inputGradient ? 2 : 1) * down + 2 * up,
+  };
+}
+
 function named(
   name: string,
   tensors: readonly tf.Tensor[],

@@ -18,8 +18,8 @@ export interface ModelRanks {
   readonly perExample?: boolean;
   /** `[ranks, rank]`, or `[modules, ranks, rank]`; `[sequences, rank]` if each sequence has its own */
   readonly scale: tf.Tensor2D | tf.Tensor3D;
-  /** `[rank]`, or `[modules, rank]` */
-  readonly gradientMask: tf.Tensor1D | tf.Tensor2D;
+  /** `[rank]` */
+  readonly gradientMask: tf.Tensor1D;
 }
 
 /** Number of ranks at which each sequence is computed. */
@@ -243,25 +243,17 @@ export function unfinished(x: Activation): Unfinished {
 }
 
 /** The rank vectors of each module. */
-function rankVectors(ranks: ModelRanks, modules: number): RankVectors[] {
-  const scale = byModule<tf.Tensor2D>(ranks.scale, 2, modules);
-  const mask = byModule<tf.Tensor1D>(ranks.gradientMask, 1, modules);
-  return scale.map((scale, i) => ({ scale, gradientMask: mask[i]! }));
-}
-
-/** One tensor of `rank` dimensions for each module. */
-function byModule<T extends tf.Tensor>(
-  tensor: tf.Tensor,
-  rank: number,
+function rankVectors(
+  { scale, gradientMask }: ModelRanks,
   modules: number,
-): T[] {
-  if (tensor.rank === rank) return Array<T>(modules).fill(tensor as T);
-  if (tensor.shape[0] !== modules) {
+): RankVectors[] {
+  const scales = scale.rank === 2
+    ? Array<tf.Tensor2D>(modules).fill(scale as tf.Tensor2D)
+    : tf.unstack(scale) as tf.Tensor2D[];
+  if (scales.length !== modules) {
     throw new RangeError(
-      `Ranks are given for ${
-        tensor.shape[0]
-      } modules, but ${modules} carry adapters`,
+      `Ranks are given for ${scales.length} modules, but ${modules} carry adapters`,
     );
   }
-  return tf.unstack(tensor) as T[];
+  return scales.map((scale) => ({ scale, gradientMask }));
 }

@@ -1,3 +1,4 @@
+import { loraOperations } from "../adapters/lora.ts";
 import type {
   AttentionOptions,
   HeadsOptions,
@@ -276,11 +277,16 @@ export class ShapePass implements Pass<Shape> {
     if (adapters === 0) return y;
     // From the first adapter on, every rank has activations of its own.
     const ranks = this.#ranksOf(x);
-    const rank = adapters * this.#rank;
-    const down = x.ranks * rows * x.width * rank;
-    const up = ranks * rows * rank * outputs;
-    this.forward += down + up;
-    this.backward += down + 2 * up + (x.hasGradient ? down : 0);
+    const { forward, backward } = loraOperations({
+      inputs: x.width,
+      outputs,
+      rank: adapters * this.#rank,
+      inputRows: x.ranks * rows,
+      outputRows: ranks * rows,
+      inputGradient: x.hasGradient,
+    });
+    this.forward += forward;
+    this.backward += backward;
     return { ...y, ranks, hasGradient: true };
   }
 
