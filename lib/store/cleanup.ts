@@ -52,15 +52,14 @@ interface CleanUp {
  * Pinned results, those of the latest runs and those that output folders show
  * are kept. The age of a checkpoint is that of its last write.
  *
- * @returns Undefined if nothing was removed, because a run is in progress or
- * the cache has results of a newer version of this program.
+ * @returns Undefined if nothing was removed, because a run is in progress.
  */
 export async function cleanUp(
   store: Store,
   limit: number,
 ): Promise<CleanUp | undefined> {
   using lock = tryLockFile(lockPath(store));
-  if (lock === undefined || hasNewer(store) || hasJobs(store)) return undefined;
+  if (lock === undefined) return undefined;
   const before = cacheSize(store);
   for (const { path, written } of checkpointsOf(store)) {
     if (written < Date.now() - CHECKPOINT_AGE) removeFolder(path);
@@ -115,18 +114,6 @@ export async function cleanUp(
 /** Cleans up if the cache takes more than `limit` bytes. */
 export async function keepWithin(store: Store, limit: number): Promise<void> {
   if (cacheSize(store) > limit) await cleanUp(store, limit);
-}
-
-/** True if a job of a batch system, which outlived its scheduler, uses the cache. */
-function hasJobs(store: Store): boolean {
-  return entriesOf(store.path("runs")).some(({ name }) => isDigest(name));
-}
-
-function hasNewer(store: Store): boolean {
-  return store.manifests.keys().some((key) => {
-    const found = store.manifests.read(key);
-    return found.state === "unusable" && found.newer;
-  });
 }
 
 /** Number of results that use each blob. */
@@ -265,7 +252,7 @@ export function diskUse(store: Store): DiskUse {
 interface Audit {
   /** Number of blobs read. */
   readonly blobs: number;
-  /** Files that were damaged, or manifests of an older version. They are removed, so their stages run again. */
+  /** Files that were damaged, or manifests of another version. They are removed, so their stages run again. */
   readonly damaged: readonly string[];
   /** Results that now lack a file, each as `PIPELINE STAGE`. */
   readonly incomplete: readonly string[];
@@ -290,7 +277,7 @@ export async function audit(store: Store): Promise<Audit> {
   }
   for (const key of store.manifests.keys()) {
     const found = store.manifests.read(key);
-    if (found.state !== "unusable" || found.newer) continue;
+    if (found.state !== "unusable") continue;
     damaged.push(store.manifests.path(key));
     store.manifests.remove(key);
   }

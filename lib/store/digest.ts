@@ -141,7 +141,7 @@ function fractions(count: number, of: (prime: number) => number): Int32Array {
 }
 
 /**
- * 64-bit checksum for memos, which can be recomputed when damaged. It detects
+ * 64-bit checksum for the store's own files. It detects
  * accidental damage, not tampering, and is about twenty times as fast as
  * {@linkcode sha256}: two FNV-1a hashes, each finalized as in MurmurHash3.
  *

@@ -1,5 +1,5 @@
 import { dirname, join } from "./paths.ts";
-import { digest } from "./digest.ts";
+import { quickChecksum } from "./digest.ts";
 
 /**
  * Replaces a file atomically and durably: a concurrent reader, or a reader
@@ -187,54 +187,30 @@ function pathBytes(path: string): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(`${path}\0`);
 }
 
-/** Computes the checksum of a sealed file, in hexadecimal digits. */
-type Checksum = (text: string) => string;
-
 /** Writes a value as JSON together with its checksum, durably. */
-export function writeSealed(
-  path: string,
-  value: object,
-  checksum: Checksum = digest,
-): void {
-  writeDurably(path, seal(value, checksum));
+export function writeSealed(path: string, value: object): void {
+  writeDurably(path, seal(value));
 }
 
 /** The text of a sealed file: JSON whose first member, `seal`, is the checksum of the others. */
-export function seal(value: object, checksum: Checksum = digest): string {
+export function seal(value: object): string {
   const json = JSON.stringify(value);
   const members = json === "{}" ? "" : `,${json.slice(1, -1)}`;
-  return `{"seal":"${checksum(json)}"${members}}\n`;
+  return `{"seal":"${quickChecksum(json)}"${members}}\n`;
 }
 
 /** Inverse of {@linkcode seal}; undefined if the text is damaged. */
-export function unseal(
-  text: string,
-  checksum: Checksum = digest,
-): Record<string, unknown> | undefined {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(text);
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
-  if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
-    return undefined;
-  }
-  const { seal, ...value } = parsed as Record<string, unknown>;
-  const start = `{"seal":"${seal}"`;
-  if (!text.startsWith(start) || !text.endsWith("\n")) return undefined;
-  const json = `{${text.slice(start.length, -1).replace(/^,/, "")}`;
-  return seal === checksum(json) ? value : undefined;
+export function unseal(text: string): Record<string, unknown> | undefined {
+  const [, seal, members] = /^\{"seal":"([0-9a-f]+)",?(.*)\}\n$/s.exec(text) ??
+    [];
+  const json = `{${members}}`;
+  return seal === quickChecksum(json) ? JSON.parse(json) : undefined;
 }
 
-/** Reads what {@linkcode writeSealed} wrote with the same checksum function; undefined if it is missing or damaged. */
-export function readSealed(
-  path: string,
-  checksum?: Checksum,
-): Record<string, unknown> | undefined {
+/** Reads what {@linkcode writeSealed} wrote; undefined if it is missing or damaged. */
+export function readSealed(path: string): Record<string, unknown> | undefined {
   const text = readIfThere(path);
-  return text === undefined ? undefined : unseal(text, checksum);
+  return text === undefined ? undefined : unseal(text);
 }
 
 /**

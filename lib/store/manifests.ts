@@ -67,8 +67,6 @@ export interface Manifest {
 interface Fault {
   /** Predicate of a sentence whose subject is the result: `is damaged`. */
   readonly fault: string;
-  /** True if the manifest was written by a newer version of this program. */
-  readonly newer: boolean;
 }
 
 /**
@@ -78,20 +76,10 @@ interface Fault {
 export function parseManifest(
   value: Record<string, unknown>,
 ): Manifest | Fault {
-  const { version } = value;
-  if (typeof version === "number" && version > MANIFEST_VERSION) {
-    return {
-      fault: "was written by a newer version of this program",
-      newer: true,
-    };
+  if (value.version !== MANIFEST_VERSION) {
+    return { fault: "was written by another version of this program" };
   }
-  if (typeof version === "number" && version < MANIFEST_VERSION) {
-    return {
-      fault: "was written by an older version of this program",
-      newer: false,
-    };
-  }
-  return isManifest(value) ? value : { fault: "is invalid", newer: false };
+  return isManifest(value) ? value : { fault: "is invalid" };
 }
 
 function isManifest(value: unknown): value is Manifest {
@@ -185,7 +173,7 @@ export class Manifests {
     if (text === undefined) return { state: "none" };
     const value = unseal(text);
     if (value === undefined) {
-      return { state: "unusable", fault: "is damaged", newer: false };
+      return { state: "unusable", fault: "is damaged" };
     }
     const manifest = parseManifest(value);
     if ("fault" in manifest) return { state: "unusable", ...manifest };
@@ -195,7 +183,7 @@ export class Manifests {
       : own === canonical;
     return manifest.key === key && isOfKey
       ? { state: "found", manifest }
-      : { state: "unusable", fault: "belongs to another key", newer: false };
+      : { state: "unusable", fault: "belongs to another key" };
   }
 
   /** The manifest of a key, if there is one and it is usable. */

@@ -1,4 +1,3 @@
-import { quickChecksum } from "./digest.ts";
 import { isFull, isReadOnly, readSealed, writeSealed } from "./files.ts";
 import { lockFile } from "./locks.ts";
 import { dirname } from "./paths.ts";
@@ -78,12 +77,12 @@ export class Memo {
           [section, entries],
         ) => [section, Object.fromEntries(entries)]),
       ),
-    }, quickChecksum);
+    });
   }
 }
 
 function read(path: string): Map<string, Map<string, unknown>> {
-  const file = readSealed(path, quickChecksum);
+  const file = readSealed(path);
   if (file?.version !== VERSION) return new Map();
   return new Map(
     Object.entries(file.sections as Record<string, Entries>)

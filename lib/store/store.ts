@@ -76,12 +76,12 @@ export class Store {
     const { files, log } = found.manifest;
     for (const { path, blob } of files) {
       if (!await this.blobs.holds(blob)) {
-        return { state: "unusable", fault: `has lost "${path}"`, newer: false };
+        return { state: "unusable", fault: `has lost "${path}"` };
       }
     }
     return await this.blobs.holds(log.blob)
       ? found
-      : { state: "unusable", fault: "has lost its log", newer: false };
+      : { state: "unusable", fault: "has lost its log" };
   }
 }
 

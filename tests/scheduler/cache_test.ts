@@ -120,10 +120,10 @@ Deno.test("run() fails a stage whose input is damaged each time it is made", asy
   assertMatch(failures[0]!, /^The cache keeps losing its inputs/);
 });
 
-Deno.test("run() runs a stage whose manifest is newer, older, damaged, invalid or misplaced, and says why", async () => {
+Deno.test("run() runs a stage whose manifest is of another version, damaged, invalid or misplaced, and says why", async () => {
   const cases: [string, (store: Store, manifest: Manifest) => void][] = [
     [
-      "was written by a newer version of this program",
+      "was written by another version of this program",
       (store, manifest) =>
         writeSealed(store.manifests.path(manifest.key), {
           ...manifest,
@@ -132,7 +132,7 @@ Deno.test("run() runs a stage whose manifest is newer, older, damaged, invalid o
         }),
     ],
     [
-      "was written by an older version of this program",
+      "was written by another version of this program",
       (store, manifest) =>
         writeSealed(store.manifests.path(manifest.key), {
           ...manifest,

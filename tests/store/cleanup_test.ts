@@ -11,7 +11,6 @@ import {
   listResults,
 } from "../../lib/store/cleanup.ts";
 import type { Manifest } from "../../lib/store/manifests.ts";
-import { writeSealed } from "../../lib/store/files.ts";
 import { Store } from "../../lib/store/store.ts";
 import { treeDigest } from "../../lib/store/blobs.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
@@ -116,15 +115,10 @@ Deno.test("cleanUp() keeps the results of the last ten different runs of a pipel
   assertEquals(done.removed, results.slice(0, 2).map(({ key }) => key));
 });
 
-Deno.test("cleanUp() does nothing while a run is in progress, or when a newer version has results there", async () => {
+Deno.test("cleanUp() does nothing while a run is in progress", async () => {
   using folder = new TemporaryFolder();
-  const { store, results } = await filled(folder, 2);
-  {
-    using _live = await holdOff(store);
-    assertEquals(await cleanUp(store, 0), undefined);
-  }
-  const { key } = results[0]!;
-  writeSealed(store.manifests.path(key), { ...results[0]!, version: 3 });
+  const { store } = await filled(folder, 2);
+  using _live = await holdOff(store);
   assertEquals(await cleanUp(store, 0), undefined);
 });
 

@@ -1,6 +1,5 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { digest, quickChecksum } from "../../lib/store/digest.ts";
 import {
   exchange,
   readSealed,
@@ -23,19 +22,17 @@ Deno.test("readSealed() returns any value that writeSealed() wrote", () => {
 
 Deno.test("readSealed() returns undefined when any character differs", () => {
   using folder = new TemporaryFolder();
-  for (const checksum of [digest, quickChecksum]) {
-    const text = seal({ a: [1, 2.5], b: { c: "d" } }, checksum);
-    for (let at = 0; at < text.length; at++) {
-      const path = folder.write(
-        "sealed.json",
-        text.slice(0, at) + (text[at] === "1" ? "2" : "1") + text.slice(at + 1),
-      );
-      assertEquals(readSealed(path, checksum), undefined);
-    }
-    for (const cut of [text.slice(0, -1), text + " ", "{}", ""]) {
-      const path = folder.write("sealed.json", cut);
-      assertEquals(readSealed(path, checksum), undefined, cut);
-    }
+  const text = seal({ a: [1, 2.5], b: { c: "d" } });
+  for (let at = 0; at < text.length; at++) {
+    const path = folder.write(
+      "sealed.json",
+      text.slice(0, at) + (text[at] === "1" ? "2" : "1") + text.slice(at + 1),
+    );
+    assertEquals(readSealed(path), undefined);
+  }
+  for (const cut of [text.slice(0, -1), text + " ", "{}", ""]) {
+    const path = folder.write("sealed.json", cut);
+    assertEquals(readSealed(path), undefined, cut);
   }
 });
 

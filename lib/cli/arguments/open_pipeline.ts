@@ -2,7 +2,7 @@ import { readText } from "../../pipeline/faults.ts";
 import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import { taskCode } from "../../scheduler/code.ts";
 import { openStore } from "../../scheduler/context.ts";
-import { digest, quickChecksum } from "../../store/digest.ts";
+import { digest } from "../../store/digest.ts";
 import {
   entriesOf,
   isFull,
@@ -146,7 +146,7 @@ async function readSnapshot(
   source: Source,
   store: Store,
 ): Promise<Graph | undefined> {
-  const snapshot = readSealed(snapshotPath(source, store), quickChecksum);
+  const snapshot = readSealed(snapshotPath(source, store));
   if (snapshot === undefined) return undefined;
   const { version, text, files, graph } = snapshot as {
     version: number;
@@ -199,7 +199,7 @@ async function writeSnapshot(
       text: source.text,
       files: [...files],
       graph: { ...rest, stages: [...stages.values()] },
-    }, quickChecksum);
+    });
     removeOldest(store.path("graphs"));
     await store.memo.save();
   } catch (error) {

@@ -139,7 +139,7 @@ async function gc(store: Store, args: Arguments): Promise<void> {
   await sweepRuns(store, local);
   const done = await cleanUp(store, limit);
   const text = done === undefined
-    ? "Nothing removed: a run is in progress (try again when it has ended), or a newer version of this program uses this cache"
+    ? "Nothing removed: a run is in progress; try again when it has ended"
     : `${count(done.removed.length, "result")} removed, ${
       bytes(done.freed)
     } freed, ${bytes(done.left)} left`;

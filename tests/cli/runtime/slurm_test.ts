@@ -2,7 +2,6 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { loadProfile } from "../../../lib/cli/runtime/profile.ts";
 import { listFiles } from "../../../lib/store/blobs.ts";
-import { quickChecksum } from "../../../lib/store/digest.ts";
 import { readSealed, writeSealed } from "../../../lib/store/files.ts";
 import { slurm, slurmTest } from "../../slurm/cluster.ts";
 import { IS_LONG, stateOf } from "../../slurm/waiting_stages.ts";
@@ -126,7 +125,7 @@ slurmTest(
 
       // The nodes change: a stage that lands on another kind of node must fail.
       const path = join(folder, "slurm", "cache", "memo.json");
-      const memo = readSealed(path, quickChecksum) as {
+      const memo = readSealed(path) as {
         sections: {
           nodes: Record<string, { machine: string; text: string }>;
         };
@@ -138,7 +137,7 @@ slurmTest(
         assertMatch(answer.text, /"\[\\"read\\",\\"\/proc\/cpuinfo\\"\]":"/);
         answer.machine = "a riscv64";
       }
-      writeSealed(path, memo, quickChecksum);
+      writeSealed(path, memo);
       const failed = await callMain(
         "pipeline",
         ...smoke(SOME_EPOCHS),
