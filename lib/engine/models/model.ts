@@ -4,14 +4,11 @@
  */
 import type { AdaptedModule } from "../adapters/lora.ts";
 
-/** Name and shape of a tensor, both as transformers has them in a model for sequence classification. */
-export interface TensorShape {
+/** A tensor of a model for sequence classification; one of the head is always trained. */
+export interface HeadTensor {
+  /** As transformers has it. */
   readonly name: string;
   readonly shape: readonly number[];
-}
-
-/** A tensor of the classification head, which is always trained. */
-export interface HeadTensor extends TensorShape {
   /** Initial values: normally distributed, zeros, ones, or those of the pretrained model. */
   readonly start: "normal" | "zeros" | "ones" | "pretrained";
   /** Initial values of a pretrained tensor that the model's file lacks; by default, it must have the tensor. */

@@ -9,30 +9,11 @@ export interface Attribute {
   readonly value: unknown;
 }
 
-type Bytes = Uint8Array<ArrayBuffer>;
-
 /** The functions that set attributes; those of eager operations and of graph nodes have the same parameters. */
-export interface AttributeSetters {
-  string(
-    op: Deno.PointerValue,
-    name: Bytes,
-    value: Bytes,
-    length: bigint,
-  ): void;
-  int(op: Deno.PointerValue, name: Bytes, value: bigint): void;
-  intList(
-    op: Deno.PointerValue,
-    name: Bytes,
-    values: Bytes,
-    count: number,
-  ): void;
-  float(op: Deno.PointerValue, name: Bytes, value: number): void;
-  bool(op: Deno.PointerValue, name: Bytes, value: number): void;
-  type(op: Deno.PointerValue, name: Bytes, value: number): void;
-}
+export type AttributeSetters = ReturnType<typeof eagerSetters>;
 
 /** Setters for eager operations. */
-export function eagerSetters(library: LibTensorflow): AttributeSetters {
+export function eagerSetters(library: LibTensorflow) {
   return {
     string: library.TFE_OpSetAttrString,
     int: library.TFE_OpSetAttrInt,
