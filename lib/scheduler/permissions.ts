@@ -1,8 +1,6 @@
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Permissions } from "../pipeline/task.ts";
-import { digest } from "../store/digest.ts";
-import { removeFolder } from "../store/files.ts";
 import { StageFailure } from "./failure.ts";
 import type { Rules } from "./landlock.ts";
 import type { Runtime } from "./settings.ts";
@@ -117,28 +115,6 @@ export function stageEnvironment(
     LC_ALL: "C.UTF-8",
     TMPDIR: temporary,
     ...Object.assign({}, ...runtimes.map((runtime) => runtime.env)),
-  };
-}
-
-/** An origin for one stage's process. Its web storage is removed on disposal. */
-interface OwnOrigin extends Disposable {
-  readonly flags: readonly string[];
-}
-
-/**
- * Separates the web storage and caches of stages, which need no permission:
- * without an origin, all processes of a project share them. `child.ts` removes
- * their globals from the stage's process, but cannot do so in its workers.
- */
-export function ownOrigin(): OwnOrigin {
-  const origin = `http://${crypto.randomUUID()}.invalid`;
-  return {
-    flags: ["--location", `${origin}/`],
-    [Symbol.dispose]: () => {
-      const stored = join(denoFolder(), "location_data");
-      removeFolder(join(stored, digest(origin)));
-      removeFolder(join(stored, "web_cache", digest(origin)));
-    },
   };
 }
 

@@ -5,7 +5,7 @@ import type { Spec } from "./child.ts";
 import type { Event } from "./events.ts";
 import type { Executor, Job, JobResources } from "./executors/executor.ts";
 import { confined, hasLandlock } from "./landlock.ts";
-import { ownOrigin, sandboxOf, stageEnvironment } from "./permissions.ts";
+import { sandboxOf, stageEnvironment } from "./permissions.ts";
 import { follow, type Measured } from "./process.ts";
 import type { RunFolder } from "./runs.ts";
 import type { Runtime } from "./settings.ts";
@@ -76,7 +76,6 @@ export async function runTask(run: TaskRun): Promise<Measured> {
   Deno.writeTextFileSync(folder.spec, JSON.stringify(spec));
   // A batch system enforces the time that it reserves.
   const { time, timeout = executor.allots ? undefined : time } = resources;
-  using origin = ownOrigin();
   const access = {
     read: [folder.inputs, folder.stdout, ...run.sources],
     write: [folder.output, checkpoint, folder.temporary, folder.events],
@@ -91,7 +90,6 @@ export async function runTask(run: TaskRun): Promise<Measured> {
   const args = [
     ...["run", "--quiet", "--no-check", "--no-config", "--no-lock"],
     ...["--no-npm", "--no-remote", "--cached-only", "--no-code-cache"],
-    ...origin.flags,
     ...flags,
     ...["--ext=js", run.code],
   ];

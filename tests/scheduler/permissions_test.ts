@@ -1,20 +1,10 @@
-import {
-  assert,
-  assertEquals,
-  assertMatch,
-  assertNotEquals,
-  assertRejects,
-} from "@std/assert";
-import { join, relative } from "node:path";
-import type { Event } from "../../lib/scheduler/events.ts";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { relative } from "node:path";
 import { inNamespace } from "../../lib/scheduler/executors/namespace.ts";
 import { hasLandlock } from "../../lib/scheduler/landlock.ts";
-import { digest } from "../../lib/store/digest.ts";
 import { readIfThere } from "../../lib/store/files.ts";
-import { fingerprint } from "../../lib/store/stats.ts";
 import { until } from "../until.ts";
 import { engine, TestProject } from "./project.ts";
-import { gateOf } from "./span_tasks.ts";
 
 /** Attempts at what a task did not declare; each returns what it got. */
 const ATTEMPTS: Readonly<Record<string, string>> = {
@@ -280,44 +270,6 @@ Deno.test({
     await serving;
     assertEquals(connections, 0);
   },
-});
-
-Deno.test("run() separates the caches of workers by stage, and removes them", async () => {
-  using project = new TestProject();
-  const gate = gateOf(project);
-
-  project.task(
-    "cacher",
-    `const source = 'const cache = await caches.open("shared"); const found = await cache.match("http://x/y"); await cache.put("http://x/y", new Response("z")); postMessage(found === undefined ? "nothing" : "something");';
-     const worker = new Worker("data:application/javascript," + encodeURIComponent(source), { type: "module" });
-     const found = await new Promise((resolve, reject) => {
-       worker.onmessage = ({ data }) => resolve(data);
-       worker.onerror = (event) => reject(event.error);
-     });
-     worker.terminate();
-     stage.log(location.origin);
-     ${gate.wait("String(params.n)")}
-     return found;`,
-    { rest: gate.permissions },
-  );
-  const folderOf = (event: Event) =>
-    event.type === "log"
-      ? join(denoFolder(), "location_data/web_cache", digest(event.line))
-      : "";
-  const folders: string[] = [];
-  for (const n of [1, 2]) {
-    const scheduler = project.spawn({
-      cacher: { task: "cacher", params: { n } },
-    });
-    const said = await scheduler.event(({ type }) => type === "log");
-    folders.push(folderOf(said));
-    assert(fingerprint(folders.at(-1)!));
-    gate.open(String(n));
-    await scheduler.end();
-    assertEquals(project.read("out/test/cacher/out.txt"), "nothing");
-  }
-  assertNotEquals(folders[0], folders[1]);
-  assertEquals(folders.map(fingerprint), [undefined, undefined]);
 });
 
 /** Deno's cache folder, as Deno reports it. */
