@@ -27,30 +27,47 @@ export function variantText(variant: Variant): string {
 
 /**
  * Results whose variant is their place in the matrix of a pipeline, with those
- * of its dimensions alone in which results differ that would otherwise be the
- * same.
+ * of its dimensions alone in which results of a method differ that would
+ * otherwise be the same; of other methods, with the one value that they have in
+ * such a dimension.
  */
 export function distinguished<T extends Result | ChoiceResult>(
   results: readonly T[],
   ranksOf: (result: T) => readonly number[],
 ): T[] {
-  const groups = Map.groupBy(
-    results,
-    ({ task, split, epoch, method, seed }) =>
-      JSON.stringify([task, split, epoch, method, seed]),
+  const methods = Map.groupBy(results, ({ method }) => method);
+  const differing = new Map(
+    [...methods].map(([method, of]) => [method, differencesOf(of, ranksOf)]),
   );
-  const pairs = [...groups.values()].flatMap((same) =>
-    same.flatMap((one, i) => same.slice(i + 1).map((it) => [one, it] as const))
-  ).filter(([one, other]) => {
-    const ranks = ranksOf(other);
-    return ranksOf(one).some((rank) => ranks.includes(rank));
+  const all = new Set([...differing.values()].flatMap((names) => [...names]));
+  return results.map((result) => {
+    const { method, variant } = result;
+    const isVariant = ([name, value]: readonly [string, unknown]) =>
+      differing.get(method)!.has(name) || all.has(name) &&
+        methods.get(method)!.every((other) => other.variant[name] === value);
+    const own = Object.entries(variant).filter(isVariant).sort();
+    return { ...result, variant: Object.fromEntries(own) };
   });
-  const isVariant = ([name]: readonly [string, unknown]) =>
-    pairs.some(([one, other]) => one.variant[name] !== other.variant[name]);
-  return results.map((result) => ({
-    ...result,
-    variant: Object.fromEntries(
-      Object.entries(result.variant).filter(isVariant).sort(),
+}
+
+/** Dimensions in which results on the same examples, with the same seed and a rank in common, differ. */
+function differencesOf<T extends Result | ChoiceResult>(
+  results: readonly T[],
+  ranksOf: (result: T) => readonly number[],
+): Set<string> {
+  const isSame = (one: T, other: T) => {
+    const ranks = ranksOf(other);
+    return one.task === other.task && one.split === other.split &&
+      one.epoch === other.epoch && one.seed === other.seed &&
+      ranksOf(one).some((rank) => ranks.includes(rank));
+  };
+  const pairs = results.flatMap((one, i) =>
+    results.slice(i + 1).filter((other) => isSame(one, other))
+      .map((other) => [one.variant, other.variant] as const)
+  );
+  return new Set(
+    pairs.flatMap(([one, other]) =>
+      Object.keys({ ...one, ...other }).filter((it) => one[it] !== other[it])
     ),
-  }));
+  );
 }

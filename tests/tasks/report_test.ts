@@ -449,6 +449,28 @@ Deno.test("report distinguishes variants of a method by the matrix values in whi
   });
 });
 
+Deno.test("report tells DyLoRAs of two ranks apart by the dimension in which LoRAs have their ranks", async () => {
+  await withFolder(async (folder) => {
+    const stages = new TrainedStages(folder);
+    await stages.train("dylora", [1, 2], 0, {}, { rank: "2" });
+    await stages.train("dylora", [1, 2, 4], 0, {}, { rank: "4" });
+    for (const rank of [2, 4]) await stages.train("lora", [rank], 0);
+    const { json } = await stages.report();
+    assertEquals(
+      json.comparisons[0]!.methods.map(({ method, variant, ranks }) => [
+        method,
+        variant,
+        ranks.map(({ rank }) => rank),
+      ]),
+      [
+        ["dylora", { rank: "2" }, [1, 2]],
+        ["dylora", { rank: "4" }, [1, 2, 4]],
+        ["lora", {}, [2, 4]],
+      ],
+    );
+  });
+});
+
 Deno.test("report rejects scores whose training is not connected", async () => {
   await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
