@@ -33,7 +33,6 @@ import { makeVisible, sweepVisible } from "./visible.ts";
  * @param store The cache, if it is open already.
  * @throws {Error} Before anything runs, naming the sources of the stages that do not exist.
  * @throws {BusyError} After the summary, if another process holds what a stage needs and `Settings.wait` is false.
- * @throws The reason of the signal, if the run does not end in time after an interrupt.
  */
 export async function run(
   graph: Graph,
@@ -43,14 +42,10 @@ export async function run(
   signal: AbortSignal,
   store = openStore(settings),
 ): Promise<Summary> {
-  using patience = new Patience(signal, settings.grace, emit);
-  return await Promise.race([
-    withCache(
-      store,
-      () => runAll(graph, targets, settings, patience.emit, signal, store),
-    ),
-    patience.over,
-  ]);
+  return await withCache(
+    store,
+    () => runAll(graph, targets, settings, emit, signal, store),
+  );
 }
 
 async function runAll(
@@ -88,70 +83,6 @@ async function runAll(
   emit(summary);
   if (scheduler.busy !== undefined) throw scheduler.busy;
   return summary;
-}
-
-/** Seconds that a run may take to end after an interrupt. If stages are running, it gets the grace and as many seconds again. */
-const LAST_SECONDS = 5;
-
-/** Abandons a run that does not end after an interrupt, whether it waits for a lock, a subprocess or a disk. */
-class Patience implements Disposable {
-  readonly #over = Promise.withResolvers<never>();
-  readonly #running = new Set<string>();
-  readonly #signal: AbortSignal;
-  readonly #grace: number;
-  readonly #emit: (event: Event) => void;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #isOver = false;
-
-  constructor(
-    signal: AbortSignal,
-    grace: number,
-    emit: (event: Event) => void,
-  ) {
-    this.#signal = signal;
-    this.#grace = grace;
-    this.#emit = emit;
-    if (signal.aborted) this.#start();
-    else signal.addEventListener("abort", this.#start);
-  }
-
-  /** Rejects when the run is abandoned. */
-  get over(): Promise<never> {
-    return this.#over.promise;
-  }
-
-  /** Emits an event, unless the run has been abandoned. */
-  readonly emit = (event: Event): void => {
-    if (this.#isOver) return;
-    if (event.type === "started") this.#running.add(event.stage);
-    if (["finished", "failed", "interrupted"].includes(event.type)) {
-      this.#running.delete((event as Event & { stage: string }).stage);
-    }
-    this.#emit(event);
-  };
-
-  [Symbol.dispose](): void {
-    this.#isOver = true;
-    // The first use of timers in a process takes milliseconds.
-    if (this.#timer !== undefined) clearTimeout(this.#timer);
-    this.#signal.removeEventListener("abort", this.#start);
-  }
-
-  readonly #start = (): void => {
-    this.#wait(LAST_SECONDS, () => {
-      if (this.#running.size === 0) this.#giveUp();
-      else this.#wait(this.#grace + LAST_SECONDS, () => this.#giveUp());
-    });
-  };
-
-  #wait(seconds: number, then: () => void): void {
-    this.#timer = setTimeout(then, seconds * 1000);
-  }
-
-  #giveUp(): void {
-    this.#isOver = true;
-    this.#over.reject(this.#signal.reason);
-  }
 }
 
 /** End of a stage: its result, or the reason why it has none. */

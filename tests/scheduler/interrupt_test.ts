@@ -2,7 +2,6 @@ import { assert, assertEquals } from "@std/assert";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { taskCode } from "../../lib/scheduler/code.ts";
-import { lockFile } from "../../lib/store/locks.ts";
 import { Store } from "../../lib/store/store.ts";
 import { failAtPoints } from "../soak/fault_points.ts";
 import { Random } from "../soak/random.ts";
@@ -43,19 +42,6 @@ Deno.test("taskCode() ends when it is called for several tasks at once", async (
     found.map((code) => [...code.keys()]),
     modules.map((it) => [it]),
   );
-});
-
-Deno.test("run() ends after an interrupt while it waits for a lock that is never released", async () => {
-  using project = new TestProject();
-  project.task("quick", "return 1;");
-  const store = new Store(project.path("out/cache"));
-  store.makeFolder();
-  using _held = await lockFile(`${store.usage.folder}.lock`);
-  const scheduler = project.spawn({ a: { task: "quick" } });
-  await scheduler.event((event) => event.type === "finished");
-  scheduler.process.kill("SIGINT");
-  const last = await within(60, scheduler.end());
-  assert(last?.type !== "summary");
 });
 
 Deno.test("run() ends in words when system calls on its output folder fail", async () => {
