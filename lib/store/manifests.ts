@@ -101,9 +101,7 @@ function isFile(value: unknown): value is TreeFile {
 
 /** True if the path, joined to a folder, cannot leave it. */
 function isBelow(path: string): boolean {
-  return path.split("/").every((part) =>
-    part !== "" && part !== "." && part !== ".." && !part.includes("\\")
-  );
+  return path.split("/").every((part) => !["", ".", ".."].includes(part));
 }
 
 function areDigests(values: readonly unknown[]): boolean {
@@ -122,9 +120,6 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** Maximum number of files of earlier results that a manifest names. */
-const MAX_REPLACED = 1_000;
-
 /** The files of a result, and of the earlier ones with its key. */
 export function filesOfKey(
   { files, replaced = [] }: Manifest,
@@ -139,8 +134,7 @@ export function replacedFiles(
 ): readonly TreeFile[] {
   const name = ({ path, blob }: TreeFile) => `${blob} ${path}`;
   const kept = new Set(files.map(name));
-  return filesOfKey(before).filter((file) => !kept.has(name(file)))
-    .slice(0, MAX_REPLACED);
+  return filesOfKey(before).filter((file) => !kept.has(name(file)));
 }
 
 /** Result of looking up a manifest. */

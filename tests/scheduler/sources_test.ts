@@ -55,6 +55,18 @@ Deno.test("run() fails a stage whose source folder has a file only while it runs
   );
 });
 
+Deno.test("run() keeps a file whose name has a backslash", async () => {
+  using project = new TestProject();
+  project.task(
+    "writer",
+    "Deno.writeTextFileSync(stage.output + '/a\\\\b', 'text'); return 1;",
+  );
+  const stages = { writer: { task: "writer" } };
+  await project.run(stages);
+  assertEquals(project.read("out/test/writer/a\\b"), "text");
+  assertEquals((await project.run(stages)).summary.unchanged, 1);
+});
+
 Deno.test("run() fails a stage that leaves an empty folder in its output, which could not be restored", async () => {
   using project = new TestProject();
   project.task("empty", "Deno.mkdirSync(stage.output + '/logs'); return 1;");
