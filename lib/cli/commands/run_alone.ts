@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { loadTask } from "../../pipeline/load_task.ts";
 import { taskCode } from "../../scheduler/code.ts";
@@ -69,7 +69,8 @@ export async function runAlone(
         }],
       ]),
     ),
-    sources: taken.flatMap(([, path]) => [path, ...linkedFrom(path)]),
+    sources: taken.flatMap(([, path]) => [path, ...linkedFrom(path)])
+      .map(readable),
     folder: start,
     checkpoint,
     runtimes: new Map(engine && [["engine", engine]]),
@@ -85,6 +86,11 @@ export async function runAlone(
     ...run,
   });
   return start.output;
+}
+
+/** A path that Deno can be given, which splits paths at commas, as the folders of stages have them: its nearest folder without one. */
+function readable(path: string): string {
+  return path.includes(",") ? readable(dirname(path)) : path;
 }
 
 /** Files that links in a folder lead to, as in caches of models. */
