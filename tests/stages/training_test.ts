@@ -145,11 +145,11 @@ stages:
   model: { task: fetch-model, with: { source: ./fixtures/tiny-roberta } }
   data:
     task: fetch-glue
-    with: { task: sst2, source: ./fixtures/tiny-glue, splits: [train, validation] }
+    with: { task: sst2, source: ./fixtures/tiny-glue, splits: [train], limit: { train: 640 } }
   tokens: { task: tokenize, inputs: { data: data, model: model } }
   train:
     task: train-dylora
-    with: { rank: 8, epochs: 12, batchSize: 32, learningRate: 5e-3 }
+    with: { rank: 8, epochs: 20, batchSize: 32, learningRate: 5e-3 }
     inputs: { model: model, tokens: tokens }
     resources: { cpus: 2 }
 `;
