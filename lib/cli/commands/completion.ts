@@ -62,27 +62,25 @@ export const schemaCommand: Command = {
   options: [TASKS],
   examples: [["> out/pipeline.schema.json", "Write the schema to a file"]],
   positionals: { min: 0, max: 0 },
-  run: printSchema,
+  async run(args) {
+    const [{ pipelineJsonSchema }, { TaskFolder }] = await Promise.all([
+      import("../../pipeline/json_schema.ts"),
+      import("../../pipeline/load_task.ts"),
+    ]);
+    const folder = new TaskFolder(tasksOf(args));
+    const tasks = new Map<string, Task>();
+    for (const name of folder.names()) {
+      const found = await folder.find(name);
+      if ("problem" in found) throw new Error(found.problem);
+      tasks.set(name, found.task);
+    }
+    const schema = {
+      $schema: "https://json-schema.org/draft/2020-12/schema",
+      ...pipelineJsonSchema(tasks),
+    };
+    writeOut(`${JSON.stringify(schema, null, 2)}\n`);
+  },
 };
-
-async function printSchema(args: Arguments): Promise<void> {
-  const [{ pipelineJsonSchema }, { TaskFolder }] = await Promise.all([
-    import("../../pipeline/json_schema.ts"),
-    import("../../pipeline/load_task.ts"),
-  ]);
-  const folder = new TaskFolder(tasksOf(args));
-  const tasks = new Map<string, Task>();
-  for (const name of folder.names()) {
-    const found = await folder.find(name);
-    if ("problem" in found) throw new Error(found.problem);
-    tasks.set(name, found.task);
-  }
-  const schema = {
-    $schema: "https://json-schema.org/draft/2020-12/schema",
-    ...pipelineJsonSchema(tasks),
-  };
-  writeOut(`${JSON.stringify(schema, null, 2)}\n`);
-}
 
 /** The command to which a script adds the words of a command line. */
 function wordsCommand(): string {

@@ -1,7 +1,6 @@
 import { status } from "../../scheduler/plan.ts";
 import { join } from "../../store/paths.ts";
 import {
-  type Arguments,
   type Command,
   EXIT,
   invalidValue,
@@ -38,43 +37,41 @@ The page is served on this machine only (127.0.0.1), at an address with a random
     ["glue-mini --profile quick", "Follow a run with these parameters"],
   ],
   positionals: { min: 1, max: 1 },
-  run: serveDash,
+  async run(args) {
+    const out = outOf(args);
+    // Reports errors in the arguments and in the file before it serves anything.
+    const { store } = await openPipeline(args, out);
+    const follower = new Follower({
+      store,
+      out,
+      async read() {
+        const { graph, settings } = await openPlanned(args);
+        return { graph, status: await status(graph, settings) };
+      },
+    });
+    using interrupts = watchInterrupts(() => {});
+    const token = crypto.randomUUID();
+    const port = args.integer("port", 0) ?? 0;
+    if (port > 65_535) {
+      throw invalidValue("port", String(port), "expected at most 65535");
+    }
+    const server = listen({
+      hostname: "127.0.0.1",
+      port,
+      signal: interrupts.signal,
+      onListen({ port }) {
+        const url = `http://127.0.0.1:${port}/${token}/`;
+        writeLine(
+          args,
+          { type: "dash", url },
+          `${url}\nOpen this page in a browser; press Ctrl-C to stop`,
+        );
+      },
+    }, (request) => answer(request, token, follower));
+    await server.finished;
+    return interrupts.code ?? EXIT.success;
+  },
 };
-
-async function serveDash(args: Arguments): Promise<number> {
-  const out = outOf(args);
-  // Reports errors in the arguments and in the file before it serves anything.
-  const { store } = await openPipeline(args, out);
-  const follower = new Follower({
-    store,
-    out,
-    async read() {
-      const { graph, settings } = await openPlanned(args);
-      return { graph, status: await status(graph, settings) };
-    },
-  });
-  using interrupts = watchInterrupts(() => {});
-  const token = crypto.randomUUID();
-  const port = args.integer("port", 0) ?? 0;
-  if (port > 65_535) {
-    throw invalidValue("port", String(port), "expected at most 65535");
-  }
-  const server = listen({
-    hostname: "127.0.0.1",
-    port,
-    signal: interrupts.signal,
-    onListen({ port }) {
-      const url = `http://127.0.0.1:${port}/${token}/`;
-      writeLine(
-        args,
-        { type: "dash", url },
-        `${url}\nOpen this page in a browser; press Ctrl-C to stop`,
-      );
-    },
-  }, (request) => answer(request, token, follower));
-  await server.finished;
-  return interrupts.code ?? EXIT.success;
-}
 
 /** @throws {UsageError} If another program listens on the port. */
 function listen(

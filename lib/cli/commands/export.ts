@@ -1,11 +1,6 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
-import {
-  type Arguments,
-  type Command,
-  option,
-  UsageError,
-} from "../arguments/arguments.ts";
+import { type Command, option, UsageError } from "../arguments/arguments.ts";
 import { checkFolder, KEY_OPTIONS, shortPath } from "../arguments/options.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import { runAlone } from "./run_alone.ts";
@@ -40,51 +35,51 @@ STAGE makes an adapter, as trainings do, and has run with the same parameters (-
     ],
   ],
   positionals: { min: 2, max: 2 },
-  run: exportAdapter,
-};
-
-async function exportAdapter(args: Arguments): Promise<number> {
-  const rank = args.integer("rank", 1);
-  const [, pattern] = args.positionals as [string, string];
-  const { stage, model, open } = await adapterStage(args, pattern, ["adapter"]);
-  const name = rank === undefined ? stage.id : `${stage.id}-rank-${rank}`;
-  const output = resolve(Deno.cwd(), args.value("to") ?? name);
-  // The folder appears when it is complete.
-  const folder = `${output}.incomplete`;
-  const present = [output, folder].find((it) => existsSync(it));
-  if (present !== undefined) {
-    throw new UsageError(
-      `"${
-        shortPath(present)
-      }" already exists: remove it, or choose another folder with --to`,
+  async run(args) {
+    const rank = args.integer("rank", 1);
+    const [, pattern] = args.positionals as [string, string];
+    const { stage, model, open } = await adapterStage(args, pattern, [
+      "adapter",
+    ]);
+    const name = rank === undefined ? stage.id : `${stage.id}-rank-${rank}`;
+    const output = resolve(Deno.cwd(), args.value("to") ?? name);
+    // The folder appears when it is complete.
+    const folder = `${output}.incomplete`;
+    const present = [output, folder].find((it) => existsSync(it));
+    if (present !== undefined) {
+      throw new UsageError(
+        `"${
+          shortPath(present)
+        }" already exists: remove it, or choose another folder with --to`,
+      );
+    }
+    checkFolder(output, "to");
+    const sources = { adapter: stage, ...(model !== undefined && { model }) };
+    using results = await open(
+      stage.id,
+      Object.values(sources).map(({ id }) => id),
     );
-  }
-  checkFolder(output, "to");
-  const sources = { adapter: stage, ...(model !== undefined && { model }) };
-  using results = await open(
-    stage.id,
-    Object.values(sources).map(({ id }) => id),
-  );
-  Deno.mkdirSync(folder, { recursive: true });
-  try {
-    return await interruptible(async (signal) => {
-      const artifact = await runAlone(args, "export-adapter", {
-        params: {
-          ...(rank !== undefined && { rank }),
-          ...(args.has("epoch") && { epoch: args.value("epoch") }),
-        },
-        inputs: Object.fromEntries(
-          Object.entries(sources).map((
-            [name, { id }],
-          ) => [name, results.of(id)]),
-        ),
-        ...{ folder, lastingPaths: results.lastingPaths, signal },
+    Deno.mkdirSync(folder, { recursive: true });
+    try {
+      return await interruptible(async (signal) => {
+        const artifact = await runAlone(args, "export-adapter", {
+          params: {
+            ...(rank !== undefined && { rank }),
+            ...(args.has("epoch") && { epoch: args.value("epoch") }),
+          },
+          inputs: Object.fromEntries(
+            Object.entries(sources).map((
+              [name, { id }],
+            ) => [name, results.of(id)]),
+          ),
+          ...{ folder, lastingPaths: results.lastingPaths, signal },
+        });
+        Deno.renameSync(artifact, output);
+        const at = rank === undefined ? "" : ` at rank ${rank}`;
+        console.log(`Exported ${stage.id}${at} to ${shortPath(output)}`);
       });
-      Deno.renameSync(artifact, output);
-      const at = rank === undefined ? "" : ` at rank ${rank}`;
-      console.log(`Exported ${stage.id}${at} to ${shortPath(output)}`);
-    });
-  } finally {
-    Deno.removeSync(folder, { recursive: true });
-  }
-}
+    } finally {
+      Deno.removeSync(folder, { recursive: true });
+    }
+  },
+};

@@ -32,15 +32,13 @@ export const graphCommand: Command = {
     ["smoke --format dot | dot -Tsvg > smoke.svg", "Make an image"],
   ],
   positionals: { min: 1, max: Infinity },
-  run: printGraph,
+  async run(args) {
+    const { graph, selected } = await openPipeline(args, outOf(args));
+    const stages = selectStages(graph, selected);
+    const nodes = graphNodes(graph, stages, args.has("expand"));
+    writeOut(drawing(graph.pipeline, nodes, args));
+  },
 };
-
-async function printGraph(args: Arguments): Promise<void> {
-  const { graph, selected } = await openPipeline(args, outOf(args));
-  const stages = selectStages(graph, selected);
-  const nodes = graphNodes(graph, stages, args.has("expand"));
-  writeOut(drawing(graph.pipeline, nodes, args));
-}
 
 function drawing(
   name: string,

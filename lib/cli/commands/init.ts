@@ -4,7 +4,6 @@ import { hasReference } from "../../pipeline/references.ts";
 import { statIfThere, writeDurably } from "../../store/files.ts";
 import { dirname, relative, resolve } from "../../store/paths.ts";
 import {
-  type Arguments,
   type Command,
   invalidValue,
   option,
@@ -48,39 +47,37 @@ export const initCommand: Command = {
     ["reviews.csv --to my/pipeline.yaml", "Write it elsewhere"],
   ],
   positionals: { min: 1, max: 1 },
-  run: init,
+  async run(args) {
+    const [given] = args.positionals;
+    const data = resolve(Deno.cwd(), given!);
+    const name = nameFor(args.value("to") ?? given!);
+    const target = args.value("to") ?? `pipelines/${name}.yaml`;
+    const file = args.has("to")
+      ? resolve(Deno.cwd(), target)
+      : resolve(PROJECT, target);
+    if (!/\.ya?ml$/.test(file)) {
+      throw invalidValue("to", target, "expected a file name ending in .yaml");
+    }
+    const table = await inspectTable(data, {
+      text: args.value("text"),
+      pair: args.value("pair"),
+      label: args.value("label"),
+    });
+    const text = await starter(name, projectPath(data), table);
+    write(file, text, target, args.has("force"));
+    const command = quoted(args.has("to") ? target : name);
+    writeOut(`${
+      [
+        ...summary(given!, table),
+        "",
+        `Wrote ${target}. See what it would do, then run it:`,
+        "",
+        `  deno task plan ${command}`,
+        `  deno task pipeline ${command}`,
+      ].join("\n")
+    }\n`);
+  },
 };
-
-async function init(args: Arguments): Promise<void> {
-  const [given] = args.positionals;
-  const data = resolve(Deno.cwd(), given!);
-  const name = nameFor(args.value("to") ?? given!);
-  const target = args.value("to") ?? `pipelines/${name}.yaml`;
-  const file = args.has("to")
-    ? resolve(Deno.cwd(), target)
-    : resolve(PROJECT, target);
-  if (!/\.ya?ml$/.test(file)) {
-    throw invalidValue("to", target, "expected a file name ending in .yaml");
-  }
-  const table = await inspectTable(data, {
-    text: args.value("text"),
-    pair: args.value("pair"),
-    label: args.value("label"),
-  });
-  const text = await starter(name, projectPath(data), table);
-  write(file, text, target, args.has("force"));
-  const command = quoted(args.has("to") ? target : name);
-  writeOut(`${
-    [
-      ...summary(given!, table),
-      "",
-      `Wrote ${target}. See what it would do, then run it:`,
-      "",
-      `  deno task plan ${command}`,
-      `  deno task pipeline ${command}`,
-    ].join("\n")
-  }\n`);
-}
 
 /** @throws {UsageError} If the file cannot be written, or exists and is not to be replaced. */
 function write(

@@ -2,7 +2,6 @@ import { printable } from "../../pipeline/faults.ts";
 import { type LogLine, readLog } from "../../scheduler/journal.ts";
 import { findStageLog } from "../../scheduler/results.ts";
 import {
-  type Arguments,
   type Command,
   EXIT,
   option,
@@ -34,34 +33,32 @@ export const logsCommand: Command = {
     ["glue-mini train-dylora@mrpc,seed=0 -f", "Follow a running stage"],
   ],
   positionals: { min: 2, max: 2 },
-  run: printLog,
+  async run(args) {
+    const { graph, selected, store, settings } = await openPlanned(args);
+    const [id, ...others] = selected;
+    if (id === undefined || others.length > 0) {
+      throw new UsageError(
+        `"${args.positionals[1]}" selects more than one stage: "${id}", "${
+          others[0]
+        }"; name one of them`,
+      );
+    }
+    const find = () =>
+      needingResult(args, id, () => findStageLog(graph, id, settings, store));
+    using interrupts = watchInterrupts(() => {});
+    for await (
+      const line of readLog(await find(), args.has("follow"), {
+        signal: interrupts.signal,
+        findAgain: find,
+        store,
+      })
+    ) {
+      const text = args.has("json") ? JSON.stringify(line) : logText(line);
+      if (text !== undefined) writeOut(`${text}\n`);
+    }
+    return interrupts.code ?? EXIT.success;
+  },
 };
-
-async function printLog(args: Arguments): Promise<number> {
-  const { graph, selected, store, settings } = await openPlanned(args);
-  const [id, ...others] = selected;
-  if (id === undefined || others.length > 0) {
-    throw new UsageError(
-      `"${args.positionals[1]}" selects more than one stage: "${id}", "${
-        others[0]
-      }"; name one of them`,
-    );
-  }
-  const find = () =>
-    needingResult(args, id, () => findStageLog(graph, id, settings, store));
-  using interrupts = watchInterrupts(() => {});
-  for await (
-    const line of readLog(await find(), args.has("follow"), {
-      signal: interrupts.signal,
-      findAgain: find,
-      store,
-    })
-  ) {
-    const text = args.has("json") ? JSON.stringify(line) : logText(line);
-    if (text !== undefined) writeOut(`${text}\n`);
-  }
-  return interrupts.code ?? EXIT.success;
-}
 
 /** A line of a log as text, after the seconds since the start; undefined for events that are not shown. */
 function logText(line: LogLine): string | undefined {

@@ -1,11 +1,7 @@
 import { selectStages } from "../../scheduler/context.ts";
 import { run } from "../../scheduler/scheduler.ts";
 import { join } from "../../store/paths.ts";
-import {
-  type Arguments,
-  type Command,
-  option,
-} from "../arguments/arguments.ts";
+import { type Command, option } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
 import {
   CACHE_LIMIT,
@@ -73,106 +69,104 @@ Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3
     ["my/pipeline.yaml --dry-run", "Show what would run, and why"],
   ],
   positionals: { min: 0, max: Infinity },
-  run: runPipeline,
+  async run(args) {
+    if (args.positionals.length === 0) {
+      const { printPipelines } = await import("./pipeline_help.ts");
+      return await printPipelines(args);
+    }
+    if (args.has("watch")) {
+      const { watchPipeline } = await import("./pipeline_watch.ts");
+      return await watchPipeline(args);
+    }
+    if (args.has("dry-run")) {
+      const { printPlan } = await import("./plan.ts");
+      await printPlan(args);
+      return;
+    }
+    const settings = await settingsOf(args);
+    const { graph, selected, forced, store, saveGraph } = await openPipeline(
+      args,
+      settings.out,
+    );
+    const renderer = await chooseRenderer(args.has("json"));
+    const say = (message: Message) => renderer.show(message);
+    const note = (text: string) => say({ type: "note", text });
+    const slurm = await slurmExecutor(args, note);
+    if (slurm !== undefined && args.has("detach")) {
+      const log = join(store.makeFolder("schedulers"), `${graph.pipeline}.log`);
+      const job = await slurm.submitScheduler(
+        [...PROGRAM, "pipeline", ...args.words(["detach"])],
+        log,
+      );
+      note(
+        `Submitted the run as job ${job}; "deno task status" and "deno task logs" show its stages, "${log}" what it prints`,
+      );
+      renderer.end();
+      return;
+    }
+    using interrupts = watchInterrupts(() =>
+      note(
+        "Stopping: waiting for stages to write checkpoints; press Ctrl-C again to end them at once",
+      )
+    );
+    const { signal } = interrupts;
+    const engine = engineForRun(args, slurm, graph, store, say, signal);
+    const outcome = new Outcome(graph.pipeline, store);
+    let answer: Answer | undefined;
+    try {
+      const { failed, skipped, interrupted } = await run(
+        graph,
+        selected,
+        {
+          ...settings,
+          ...(slurm && {
+            executor: slurm,
+            limits: { ...settings.limits, jobs: MAX_JOBS },
+          }),
+          runtimes: { engine },
+          force: forced,
+        },
+        (event) => {
+          outcome.take(event);
+          if (event.type === "failed") {
+            const message = withSettings(event.message, args.values("set"));
+            say({ ...event, message });
+          } else if (event.type !== "summary") {
+            // The summary comes last, after the files that the pipeline shows.
+            say(event);
+          }
+        },
+        signal,
+        store,
+      );
+      if (failed === 0 && interrupts.code === undefined) await saveGraph();
+      const pages = interrupts.code === undefined
+        ? await updatePages(args, outcome, graph, store, say)
+        : new Map<string, string>();
+      if (failed + skipped + interrupted === 0) {
+        const current = selectStages(graph, selected);
+        showFiles(graph, outcome.changed, settings.out, say);
+        const replaced = await outcome.replacedText();
+        if (replaced !== undefined) note(replaced);
+        answer = await answerOf(graph, current, pages, settings.out, args);
+      }
+    } catch (error) {
+      if (!interrupts.caused(error)) throw error;
+    } finally {
+      // People read the answer last; programs expect the summary last.
+      const end = [outcome.summary, answer];
+      if (args.has("json")) end.reverse();
+      for (const message of end) if (message) say(message);
+      renderer.end();
+    }
+    return interrupts.code ?? outcome.code;
+  },
   async help(args) {
     if (args.positionals.length === 0) return undefined;
     const { helpOfPipeline } = await import("./pipeline_help.ts");
     return await helpOfPipeline(args);
   },
 };
-
-async function runPipeline(args: Arguments): Promise<number | void> {
-  if (args.positionals.length === 0) {
-    const { printPipelines } = await import("./pipeline_help.ts");
-    return await printPipelines(args);
-  }
-  if (args.has("watch")) {
-    const { watchPipeline } = await import("./pipeline_watch.ts");
-    return await watchPipeline(args);
-  }
-  if (args.has("dry-run")) {
-    const { printPlan } = await import("./plan.ts");
-    await printPlan(args);
-    return;
-  }
-  const settings = await settingsOf(args);
-  const { graph, selected, forced, store, saveGraph } = await openPipeline(
-    args,
-    settings.out,
-  );
-  const renderer = await chooseRenderer(args.has("json"));
-  const say = (message: Message) => renderer.show(message);
-  const note = (text: string) => say({ type: "note", text });
-  const slurm = await slurmExecutor(args, note);
-  if (slurm !== undefined && args.has("detach")) {
-    const log = join(store.makeFolder("schedulers"), `${graph.pipeline}.log`);
-    const job = await slurm.submitScheduler(
-      [...PROGRAM, "pipeline", ...args.words(["detach"])],
-      log,
-    );
-    note(
-      `Submitted the run as job ${job}; "deno task status" and "deno task logs" show its stages, "${log}" what it prints`,
-    );
-    renderer.end();
-    return;
-  }
-  using interrupts = watchInterrupts(() =>
-    note(
-      "Stopping: waiting for stages to write checkpoints; press Ctrl-C again to end them at once",
-    )
-  );
-  const { signal } = interrupts;
-  const engine = engineForRun(args, slurm, graph, store, say, signal);
-  const outcome = new Outcome(graph.pipeline, store);
-  let answer: Answer | undefined;
-  try {
-    const { failed, skipped, interrupted } = await run(
-      graph,
-      selected,
-      {
-        ...settings,
-        ...(slurm && {
-          executor: slurm,
-          limits: { ...settings.limits, jobs: MAX_JOBS },
-        }),
-        runtimes: { engine },
-        force: forced,
-      },
-      (event) => {
-        outcome.take(event);
-        if (event.type === "failed") {
-          const message = withSettings(event.message, args.values("set"));
-          say({ ...event, message });
-        } else if (event.type !== "summary") {
-          // The summary comes last, after the files that the pipeline shows.
-          say(event);
-        }
-      },
-      signal,
-      store,
-    );
-    if (failed === 0 && interrupts.code === undefined) await saveGraph();
-    const pages = interrupts.code === undefined
-      ? await updatePages(args, outcome, graph, store, say)
-      : new Map<string, string>();
-    if (failed + skipped + interrupted === 0) {
-      const current = selectStages(graph, selected);
-      showFiles(graph, outcome.changed, settings.out, say);
-      const replaced = await outcome.replacedText();
-      if (replaced !== undefined) note(replaced);
-      answer = await answerOf(graph, current, pages, settings.out, args);
-    }
-  } catch (error) {
-    if (!interrupts.caused(error)) throw error;
-  } finally {
-    // People read the answer last; programs expect the summary last.
-    const end = [outcome.summary, answer];
-    if (args.has("json")) end.reverse();
-    for (const message of end) if (message) say(message);
-    renderer.end();
-  }
-  return interrupts.code ?? outcome.code;
-}
 
 /** Maximum number of stages that run or wait in the queue of a cluster. */
 const MAX_JOBS = 10_000;

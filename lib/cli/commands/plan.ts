@@ -155,18 +155,16 @@ export const explainCommand: Command = {
     ],
   ],
   positionals: { min: 1, max: Infinity },
-  run: explainStages,
+  async run(args) {
+    const { graph, selected, settings } = await openPlanned(args);
+    const stages = selected.length > 0 ? selected : graph.stages.keys();
+    const style = styleFor(Deno.stdout);
+    for (const id of stages) {
+      const explanation = await explain(graph, id, settings);
+      writeLine(args, explanation, explanationText(explanation, style));
+    }
+  },
 };
-
-async function explainStages(args: Arguments): Promise<void> {
-  const { graph, selected, settings } = await openPlanned(args);
-  const stages = selected.length > 0 ? selected : graph.stages.keys();
-  const style = styleFor(Deno.stdout);
-  for (const id of stages) {
-    const explanation = await explain(graph, id, settings);
-    writeLine(args, explanation, explanationText(explanation, style));
-  }
-}
 
 function explanationText(
   { stage, decision, parts, nearest }: Explanation,
@@ -242,24 +240,22 @@ export const statusCommand: Command = {
     ["glue-mini --json", "Print it for a program, one stage per line"],
   ],
   positionals: { min: 1, max: 1 },
-  run: printStatus,
+  async run(args) {
+    const { graph, saveGraph, settings } = await openPlanned(args);
+    const stages = await status(graph, settings);
+    await saveGraph();
+    const style = styleFor(Deno.stdout);
+    const lines = stages.map((it) => ({ it, ...statusOf(it, style) }));
+    const widest = (texts: readonly string[]) =>
+      Math.max(0, ...texts.map((text) => text.length));
+    const states = widest(lines.map(({ state }) => state));
+    const names = widest(stages.map(({ stage }) => stage));
+    for (const { it, state, color, text } of lines) {
+      const name = it.stage.padEnd(names);
+      writeLine(args, it, `${color(state.padEnd(states))}  ${name}  ${text}`);
+    }
+  },
 };
-
-async function printStatus(args: Arguments): Promise<void> {
-  const { graph, saveGraph, settings } = await openPlanned(args);
-  const stages = await status(graph, settings);
-  await saveGraph();
-  const style = styleFor(Deno.stdout);
-  const lines = stages.map((it) => ({ it, ...statusOf(it, style) }));
-  const widest = (texts: readonly string[]) =>
-    Math.max(0, ...texts.map((text) => text.length));
-  const states = widest(lines.map(({ state }) => state));
-  const names = widest(stages.map(({ stage }) => stage));
-  for (const { it, state, color, text } of lines) {
-    const name = it.stage.padEnd(names);
-    writeLine(args, it, `${color(state.padEnd(states))}  ${name}  ${text}`);
-  }
-}
 
 /** What `status` says of a stage: a word, its color, and the rest of the line. */
 function statusOf(

@@ -76,60 +76,58 @@ Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130
     ],
   ],
   positionals: { min: 0, max: Infinity },
-  run: predict,
-};
-
-async function predict(args: Arguments): Promise<number> {
-  const { folders: named, texts } = await adapterOf(args);
-  using folders = named;
-  const separator = args.value("pair");
-  checkPairs(folders, separator);
-  const params = {
-    texts: splitTexts(
-      texts.length > 0 ? texts : await readLines(),
-      separator,
-    ),
-    rank: args.value("rank") === "recommended"
-      ? "recommended"
-      : args.integer("rank", 1),
-    epoch: args.value("epoch"),
-    precision: args.value("precision") ?? "f32",
-  };
-  // Standard output is for predictions only.
-  const say = (message: Message) => {
-    if (message.type === "note") console.error(message.text);
-    if (message.type === "install" && message.done === 0) {
-      console.error(`${message.step} ${message.subject}`);
+  async run(args) {
+    const { folders: named, texts } = await adapterOf(args);
+    using folders = named;
+    const separator = args.value("pair");
+    checkPairs(folders, separator);
+    const params = {
+      texts: splitTexts(
+        texts.length > 0 ? texts : await readLines(),
+        separator,
+      ),
+      rank: args.value("rank") === "recommended"
+        ? "recommended"
+        : args.integer("rank", 1),
+      epoch: args.value("epoch"),
+      precision: args.value("precision") ?? "f32",
+    };
+    // Standard output is for predictions only.
+    const say = (message: Message) => {
+      if (message.type === "note") console.error(message.text);
+      if (message.type === "install" && message.done === 0) {
+        console.error(`${message.step} ${message.subject}`);
+      }
+    };
+    const folder = Deno.makeTempDirSync({ prefix: "predict-" });
+    try {
+      return await interruptible(async (signal) => {
+        const options = { say, signal, forRun: true };
+        const engine = await selectedEngine(args, options)();
+        using gpus = await holdGpus({
+          count: engine.gpus ?? 0,
+          among: gpusOf(args) ?? visibleGpus(),
+          onWait: (holders) =>
+            console.error(`Waiting for a GPU held by ${holders}`),
+          signal,
+        });
+        const { inputs, lastingPaths } = folders;
+        const output = await runAlone(args, "classify", {
+          ...{ params, inputs, lastingPaths, engine, folder, signal },
+          gpus: gpus.ids,
+        });
+        const text = Deno.readTextFileSync(join(output, "classification.json"));
+        const predictions = JSON.parse(text) as Classification;
+        const lines = args.has("json")
+          ? jsonLines(predictions)
+          : textLines(predictions);
+        writeOut(lines.map((line) => `${line}\n`).join(""));
+      });
+    } finally {
+      Deno.removeSync(folder, { recursive: true });
     }
-  };
-  const folder = Deno.makeTempDirSync({ prefix: "predict-" });
-  try {
-    return await interruptible(async (signal) => {
-      const options = { say, signal, forRun: true };
-      const engine = await selectedEngine(args, options)();
-      using gpus = await holdGpus({
-        count: engine.gpus ?? 0,
-        among: gpusOf(args) ?? visibleGpus(),
-        onWait: (holders) =>
-          console.error(`Waiting for a GPU held by ${holders}`),
-        signal,
-      });
-      const { inputs, lastingPaths } = folders;
-      const output = await runAlone(args, "classify", {
-        ...{ params, inputs, lastingPaths, engine, folder, signal },
-        gpus: gpus.ids,
-      });
-      const text = Deno.readTextFileSync(join(output, "classification.json"));
-      const predictions = JSON.parse(text) as Classification;
-      const lines = args.has("json")
-        ? jsonLines(predictions)
-        : textLines(predictions);
-      writeOut(lines.map((line) => `${line}\n`).join(""));
-    });
-  } finally {
-    Deno.removeSync(folder, { recursive: true });
-  }
-}
+  },
+};
 
 /** The folders of an adapter, its base model and a report on it, which exist until disposal. */
 interface Folders extends Disposable {

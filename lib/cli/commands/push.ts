@@ -48,42 +48,40 @@ Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130
     ],
   ],
   positionals: { min: 0, max: 2 },
-  run: push,
+  async run(args) {
+    const repository = hubName(args, "to");
+    if (repository === undefined) {
+      throw new UsageError('Missing option "--to": give OWNER/NAME');
+    }
+    const baseModel = hubName(args, "base-model");
+    using found = await folderOf(args);
+    const files = adapterFiles(found.folder, repository, baseModel);
+    const [{ pushFiles }, { hubSettings }] = await Promise.all([
+      import("../../hub/push_files.ts"),
+      import("../../hub/settings.ts"),
+    ]);
+    const size = [...files.values()].reduce((sum, file) => sum + file.size, 0);
+    return await interruptible(async (signal) => {
+      const pushed = await pushFiles(
+        {
+          repository,
+          files,
+          isPrivate: args.has("private"),
+          title: "Upload adapter",
+          onUpload: () =>
+            console.error(
+              `Uploading ${count(files.size, "file")}, ${
+                bytes(size)
+              }, to ${repository}`,
+            ),
+        },
+        hubSettings(),
+        signal,
+      );
+      writeLine(args, { type: "pushed", ...pushed }, pushed.url);
+    });
+  },
 };
-
-async function push(args: Arguments): Promise<number> {
-  const repository = hubName(args, "to");
-  if (repository === undefined) {
-    throw new UsageError('Missing option "--to": give OWNER/NAME');
-  }
-  const baseModel = hubName(args, "base-model");
-  using found = await folderOf(args);
-  const files = adapterFiles(found.folder, repository, baseModel);
-  const [{ pushFiles }, { hubSettings }] = await Promise.all([
-    import("../../hub/push_files.ts"),
-    import("../../hub/settings.ts"),
-  ]);
-  const size = [...files.values()].reduce((sum, file) => sum + file.size, 0);
-  return await interruptible(async (signal) => {
-    const pushed = await pushFiles(
-      {
-        repository,
-        files,
-        isPrivate: args.has("private"),
-        title: "Upload adapter",
-        onUpload: () =>
-          console.error(
-            `Uploading ${count(files.size, "file")}, ${
-              bytes(size)
-            }, to ${repository}`,
-          ),
-      },
-      hubSettings(),
-      signal,
-    );
-    writeLine(args, { type: "pushed", ...pushed }, pushed.url);
-  });
-}
 
 const HUB_NAME = /^[\w][\w.-]*\/[\w][\w.-]*$/;
 

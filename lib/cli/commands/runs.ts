@@ -51,46 +51,44 @@ export const runsCommand: Command = {
     ['glue-mini "train-*" --csv > runs.csv', "Save all trainings as CSV"],
   ],
   positionals: { min: 0, max: Infinity },
-  run: printRuns,
-};
-
-async function printRuns(args: Arguments): Promise<void> {
-  if (args.has("json") && args.has("csv")) {
-    throw new UsageError('Options "--json" and "--csv" exclude each other');
-  }
-  const store = openStore({ out: outOf(args) });
-  let rows: Row[];
-  {
-    // Keeps a clean-up from removing manifests and their files meanwhile.
-    using _live = await holdOff(store);
-    const [given, ...patterns] = args.positionals;
-    const pipeline = given === undefined ? given : await nameOf(given);
-    rows = await selectedRows(new Results(store), pipeline, patterns);
-  }
-  const [params, others] = parameterColumns(rows);
-  const isCsv = args.has("csv");
-  const columns = [
-    ...FIRST,
-    ...args.has("all") || isCsv ? [...params, ...others] : params,
-    ...scoreColumns(rows),
-    ...LAST,
-    ...isCsv ? rankColumns(rows) : [],
-  ].filter(({ isNeeded, value }) =>
-    isCsv || isNeeded?.(rows.map(value)) !== false
-  );
-  const sorted = sortRows(rows, columns, args);
-  if (args.has("json")) {
-    for (const row of sorted) writeOut(`${JSON.stringify(row)}\n`);
-  } else if (isCsv) {
-    writeOut(csv(columns, sorted));
-  } else {
-    writeOut(
-      sorted.length === 0
-        ? "No scored results yet; name stages to compare other results\n"
-        : table(columns, sorted, styleFor(Deno.stdout)),
+  async run(args) {
+    if (args.has("json") && args.has("csv")) {
+      throw new UsageError('Options "--json" and "--csv" exclude each other');
+    }
+    const store = openStore({ out: outOf(args) });
+    let rows: Row[];
+    {
+      // Keeps a clean-up from removing manifests and their files meanwhile.
+      using _live = await holdOff(store);
+      const [given, ...patterns] = args.positionals;
+      const pipeline = given === undefined ? given : await nameOf(given);
+      rows = await selectedRows(new Results(store), pipeline, patterns);
+    }
+    const [params, others] = parameterColumns(rows);
+    const isCsv = args.has("csv");
+    const columns = [
+      ...FIRST,
+      ...args.has("all") || isCsv ? [...params, ...others] : params,
+      ...scoreColumns(rows),
+      ...LAST,
+      ...isCsv ? rankColumns(rows) : [],
+    ].filter(({ isNeeded, value }) =>
+      isCsv || isNeeded?.(rows.map(value)) !== false
     );
-  }
-}
+    const sorted = sortRows(rows, columns, args);
+    if (args.has("json")) {
+      for (const row of sorted) writeOut(`${JSON.stringify(row)}\n`);
+    } else if (isCsv) {
+      writeOut(csv(columns, sorted));
+    } else {
+      writeOut(
+        sorted.length === 0
+          ? "No scored results yet; name stages to compare other results\n"
+          : table(columns, sorted, styleFor(Deno.stdout)),
+      );
+    }
+  },
+};
 
 /** The name under which results of a pipeline are stored; its file may be gone. */
 async function nameOf(given: string): Promise<string> {

@@ -1,9 +1,5 @@
 import type { EngineReport } from "../../engine/install/check.ts";
-import {
-  type Arguments,
-  type Command,
-  option,
-} from "../arguments/arguments.ts";
+import { type Command, option } from "../arguments/arguments.ts";
 import { ENGINE, JSON_LINES } from "../arguments/options.ts";
 import {
   engineMessage,
@@ -35,31 +31,29 @@ Setup is optional: a run installs the engine when the first stage needs it. The 
     ["--check", "Check whether it works, and on which devices"],
   ],
   positionals: { min: 0, max: 0 },
-  run: setUp,
+  async run(args) {
+    const { selectEngine } = await import("../../engine/install/choose.ts");
+    const { checkEngine } = await import("../../engine/install/check.ts");
+    const renderer = await chooseRenderer(args.has("json"));
+    const say = (message: Message) => renderer.show(message);
+    const note = (text: string) => say({ type: "note", text });
+    try {
+      return await interruptible(async (signal) => {
+        let choice = await selectEngine(engineOption(args));
+        if (!args.has("check")) {
+          choice = await choice.prepare({
+            ...installOptions(say, signal),
+            thorough: true,
+          });
+        }
+        say(engineMessage(choice));
+        reportLines(await checkEngine(choice)).forEach(note);
+      }, () => note("Stopping: removing the unfinished installation"));
+    } finally {
+      renderer.end();
+    }
+  },
 };
-
-async function setUp(args: Arguments): Promise<number> {
-  const { selectEngine } = await import("../../engine/install/choose.ts");
-  const { checkEngine } = await import("../../engine/install/check.ts");
-  const renderer = await chooseRenderer(args.has("json"));
-  const say = (message: Message) => renderer.show(message);
-  const note = (text: string) => say({ type: "note", text });
-  try {
-    return await interruptible(async (signal) => {
-      let choice = await selectEngine(engineOption(args));
-      if (!args.has("check")) {
-        choice = await choice.prepare({
-          ...installOptions(say, signal),
-          thorough: true,
-        });
-      }
-      say(engineMessage(choice));
-      reportLines(await checkEngine(choice)).forEach(note);
-    }, () => note("Stopping: removing the unfinished installation"));
-  } finally {
-    renderer.end();
-  }
-}
 
 function reportLines({ library, devices, bfloat16 }: EngineReport): string[] {
   return [

@@ -56,55 +56,58 @@ tensorboard writes event files, which "tensorboard --logdir DIR" shows. mlflow a
     ],
   ],
   positionals: { min: 1, max: 1 },
-  run: track,
-};
-
-async function track(args: Arguments): Promise<number> {
-  const to = args.value("to");
-  if (to === undefined) {
-    throw new UsageError(
-      'Missing option "--to": give a tracker, tensorboard, trackio or mlflow',
-    );
-  }
-  const other = to === "tensorboard" ? "url" : "dir";
-  if (args.has(other)) {
-    throw new UsageError(`Option "--${other}" does not apply to "--to ${to}"`);
-  }
-  const dir = args.value("dir");
-  if (dir !== undefined) checkFolder(dir, "dir");
-  const { graph: { pipeline }, store } = await openPipeline(args, outOf(args));
-  const { recordedRuns } = await import("../../track/recorded_runs.ts");
-  const runs = await recordedRuns(
-    pipeline,
-    store,
-    (text) => console.error(text),
-  );
-  if (runs.length === 0) {
-    throw new Error(
-      `Pipeline "${pipeline}" has no trainings or evaluations yet: run it with "${
-        stageCommand("pipeline", args)
-      }"`,
-    );
-  }
-  return await interruptible(async (signal) => {
-    const { added, replaced = 0, target } = await send(
-      to,
-      ...[pipeline, runs, args, signal] as const,
-    );
-    const present = runs.length - added - replaced;
-    const anew = replaced > 0 ? `; ${replaced} replaced` : "";
-    const before = present > 0 ? `; ${present} already there` : "";
-    const hint = to === "tensorboard"
-      ? `\nShow it with "tensorboard --logdir ${quoted(target)}"`
-      : "";
-    writeLine(
+  async run(args) {
+    const to = args.value("to");
+    if (to === undefined) {
+      throw new UsageError(
+        'Missing option "--to": give a tracker, tensorboard, trackio or mlflow',
+      );
+    }
+    const other = to === "tensorboard" ? "url" : "dir";
+    if (args.has(other)) {
+      throw new UsageError(
+        `Option "--${other}" does not apply to "--to ${to}"`,
+      );
+    }
+    const dir = args.value("dir");
+    if (dir !== undefined) checkFolder(dir, "dir");
+    const { graph: { pipeline }, store } = await openPipeline(
       args,
-      { type: "tracked", to, target, added, replaced, present },
-      `${count(added, "run")} added to ${target}${anew}${before}${hint}`,
+      outOf(args),
     );
-    return EXIT.success;
-  });
-}
+    const { recordedRuns } = await import("../../track/recorded_runs.ts");
+    const runs = await recordedRuns(
+      pipeline,
+      store,
+      (text) => console.error(text),
+    );
+    if (runs.length === 0) {
+      throw new Error(
+        `Pipeline "${pipeline}" has no trainings or evaluations yet: run it with "${
+          stageCommand("pipeline", args)
+        }"`,
+      );
+    }
+    return await interruptible(async (signal) => {
+      const { added, replaced = 0, target } = await send(
+        to,
+        ...[pipeline, runs, args, signal] as const,
+      );
+      const present = runs.length - added - replaced;
+      const anew = replaced > 0 ? `; ${replaced} replaced` : "";
+      const before = present > 0 ? `; ${present} already there` : "";
+      const hint = to === "tensorboard"
+        ? `\nShow it with "tensorboard --logdir ${quoted(target)}"`
+        : "";
+      writeLine(
+        args,
+        { type: "tracked", to, target, added, replaced, present },
+        `${count(added, "run")} added to ${target}${anew}${before}${hint}`,
+      );
+      return EXIT.success;
+    });
+  },
+};
 
 /** Numbers of runs that a tracker has got, and its address or folder. */
 interface Sent {

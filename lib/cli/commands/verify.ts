@@ -1,5 +1,5 @@
 import { verify } from "../../scheduler/verify.ts";
-import { type Arguments, type Command, EXIT } from "../arguments/arguments.ts";
+import { type Command, EXIT } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
 import { JSON_LINES, KEY_OPTIONS, settingsOf } from "../arguments/options.ts";
 import { engineForRun, slurmExecutor } from "../runtime/executor.ts";
@@ -20,39 +20,37 @@ export const verifyCommand: Command = {
     ['smoke "*"', "Check every stage"],
   ],
   positionals: { min: 2, max: Infinity },
-  run: verifyStages,
+  async run(args) {
+    const settings = await settingsOf(args);
+    const { graph, selected, store } = await openPipeline(args, settings.out);
+    const renderer = await chooseRenderer(args.has("json"));
+    const say = (message: Message) => renderer.show(message);
+    const slurm = await slurmExecutor(
+      args,
+      (text) => say({ type: "note", text }),
+    );
+    try {
+      return await interruptible(async (signal) => {
+        const engine = engineForRun(args, slurm, graph, store, say, signal);
+        const executor = slurm && { executor: slurm };
+        const ofRun = { ...settings, ...executor, runtimes: { engine } };
+        let code: number = EXIT.success;
+        say({ type: "start", pipeline: graph.pipeline, stages: selected });
+        for (const stage of selected) {
+          const reason = "compare with the cached result";
+          say({ type: "started", stage, attempt: 1, reason });
+          const result = await needingResult(
+            args,
+            stage,
+            () => verify(graph, stage, ofRun, say, signal),
+          );
+          if (result.differing.length > 0) code = EXIT.failed;
+          say({ type: "verified", ...result });
+        }
+        return code;
+      });
+    } finally {
+      renderer.end();
+    }
+  },
 };
-
-async function verifyStages(args: Arguments): Promise<number> {
-  const settings = await settingsOf(args);
-  const { graph, selected, store } = await openPipeline(args, settings.out);
-  const renderer = await chooseRenderer(args.has("json"));
-  const say = (message: Message) => renderer.show(message);
-  const slurm = await slurmExecutor(
-    args,
-    (text) => say({ type: "note", text }),
-  );
-  try {
-    return await interruptible(async (signal) => {
-      const engine = engineForRun(args, slurm, graph, store, say, signal);
-      const executor = slurm && { executor: slurm };
-      const ofRun = { ...settings, ...executor, runtimes: { engine } };
-      let code: number = EXIT.success;
-      say({ type: "start", pipeline: graph.pipeline, stages: selected });
-      for (const stage of selected) {
-        const reason = "compare with the cached result";
-        say({ type: "started", stage, attempt: 1, reason });
-        const result = await needingResult(
-          args,
-          stage,
-          () => verify(graph, stage, ofRun, say, signal),
-        );
-        if (result.differing.length > 0) code = EXIT.failed;
-        say({ type: "verified", ...result });
-      }
-      return code;
-    });
-  } finally {
-    renderer.end();
-  }
-}
