@@ -3,25 +3,20 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { RecordedRun } from "./recorded_runs.ts";
 
-/** What {@linkcode writeEventFiles} has changed. */
-interface WrittenRuns {
-  /** Number of runs that the folder did not have. */
-  readonly added: number;
-  /** Number of runs that it had otherwise, such as before their stage was run again. */
-  readonly replaced: number;
-}
-
 /**
  * Writes an event file of TensorBoard for each run: `FOLDER/RUN/events.out.tfevents.TIME.dylora`.
  *
  * Equal runs give equal files, so that writing a run again changes nothing. A
  * run has only one such file, because TensorBoard merges those of a folder. The
  * settings are written as hyperparameters, which TensorBoard compares.
+ *
+ * @returns Number of runs that the folder did not have, and of those that it had
+ * otherwise, such as before their stage was run again.
  */
 export async function writeEventFiles(
   runs: readonly RecordedRun[],
   folder: string,
-): Promise<WrittenRuns> {
+): Promise<{ added: number; replaced: number }> {
   let added = 0;
   let replaced = 0;
   for (const run of runs) {
@@ -56,16 +51,14 @@ export async function writeEventFiles(
  * @see https://github.com/tensorflow/tensorboard/blob/master/tensorboard/compat/proto/summary.proto
  */
 function eventFile(run: RecordedRun): Uint8Array {
+  const summary = (value: Uint8Array) => field(5, field(1, value));
   const events = [
     event(run.started, 0, field(3, "brain.Event:2")),
-    event(run.started, 0, field(5, field(1, hyperparameters(run)))),
-    ...run.points.map(({ name, step, value, time }) =>
-      event(
-        time,
-        step,
-        field(5, field(1, Buffer.concat([field(1, name), float(2, value)]))),
-      )
-    ),
+    event(run.started, 0, summary(hyperparameters(run))),
+    ...run.points.map(({ name, step, value, time }) => {
+      const named = Buffer.concat([field(1, name), float(2, value)]);
+      return event(time, step, summary(named));
+    }),
   ];
   return Buffer.concat(events.map(record));
 }

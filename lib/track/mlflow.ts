@@ -12,12 +12,8 @@ import {
 /** Tag that identifies a run of this program. */
 const KEY_TAG = "dylora.key";
 
-/** Maximum number of metrics and of parameters in a request. */
-const MAX_METRICS = 1000;
-const MAX_PARAMS = 100;
-
-/** Maximum length of the value of a parameter. */
-const MAX_VALUE = 500;
+/** Maximum number of metrics and of parameters in a request, and of characters in a parameter. */
+const [MAX_METRICS, MAX_PARAMS, MAX_VALUE] = [1000, 100, 500];
 
 /**
  * Sends runs to a server of MLflow, to the experiment of the pipeline.
@@ -67,11 +63,7 @@ const Named = z.looseObject({
 });
 
 /** Id of the experiment with this name, which is created if there is none. */
-async function experimentNamed(
-  name: string,
-  call: Call,
-  { url }: Server,
-): Promise<string> {
+async function experimentNamed(name: string, call: Call, { url }: Server) {
   const query = new URLSearchParams({ experiment_name: name });
   let found: unknown;
   try {
@@ -90,13 +82,11 @@ async function experimentNamed(
   );
 }
 
+const Tag = z.looseObject({ key: z.string(), value: z.string() });
 const Found = z.looseObject({
   runs: z.array(z.looseObject({
     info: z.looseObject({ run_id: z.string(), status: z.string() }),
-    data: z.looseObject({
-      tags: z.array(z.looseObject({ key: z.string(), value: z.string() }))
-        .default([]),
-    }),
+    data: z.looseObject({ tags: z.array(Tag).default([]) }),
   })).default([]),
   next_page_token: z.string().optional(),
 });

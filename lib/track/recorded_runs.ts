@@ -71,10 +71,13 @@ export async function recordedRuns(
       }
       const { manifest } = found;
       const stage = manifest.pipeline === name ? manifest.stage : id;
-      if (isTraining(manifest)) {
+      const has = (file: string) =>
+        manifest.files.some(({ path }) => path === file);
+      // Without a loss, the adapter was reduced or imported.
+      if (has("training.json") && manifest.metrics.loss !== undefined) {
         runs.push(await readTraining(stage, manifest, store));
         trained.set(manifest.content, key);
-      } else if (isEvaluation(manifest)) {
+      } else if (has("scores.json")) {
         const inputs = Object.values(manifest.parts.inputs).flat();
         scored.push([
           readEvaluation(stage, manifest, store),
@@ -90,16 +93,6 @@ export async function recordedRuns(
   return runs.sort((a, b) =>
     a.started - b.started || (a.name < b.name ? -1 : 1)
   );
-}
-
-/** Whether the stage trained its adapter or model, instead of reducing or importing it. */
-function isTraining({ files, metrics }: Manifest): boolean {
-  return metrics.loss !== undefined &&
-    files.some(({ path }) => path === "training.json");
-}
-
-function isEvaluation({ files }: Manifest): boolean {
-  return files.some(({ path }) => path === "scores.json");
 }
 
 const { steps, learningRate, warmupRatio, losses } = RUN_FIELDS;
@@ -124,16 +117,12 @@ async function readTraining(
   const times = await lossTimes(run, manifest, store);
   const timeAt = (step: number) =>
     times.find(([logged]) => logged >= step)?.[1] ?? run.ended;
+  // Learning rates count steps from 0.
+  const rateAt = (step: number) => learningRateAt(step - 1, training);
   const points: Point[] = [
     ...losses.flatMap(({ step, loss }) => [
       point("train/loss", step, loss, timeAt(step)),
-      point(
-        "train/learning_rate",
-        step,
-        // Counts steps from 0.
-        learningRateAt(step - 1, training),
-        timeAt(step),
-      ),
+      point("train/learning_rate", step, rateAt(step), timeAt(step)),
     ]),
     ...(selection?.epochs ?? []).flatMap(({ step, ranks }) =>
       ranks.flatMap(({ rank, metrics }) =>
@@ -192,12 +181,8 @@ function readEvaluation(
   manifest: Manifest,
   store: Store,
 ): RecordedRun {
-  const { ranks, ...settings } = readFile(
-    "scores.json",
-    ScoresFile,
-    manifest,
-    store,
-  );
+  const scores = readFile("scores.json", ScoresFile, manifest, store);
+  const { ranks, ...settings } = scores;
   const run = runOf(stage, "evaluation", manifest, settings);
   const points = ranks.flatMap(({ rank, metrics }) =>
     defined(metrics).map(([name, value]) =>
@@ -263,9 +248,7 @@ function flattened(
 }
 
 /** Metrics with a finite value, the only ones that trackers accept. */
-function defined(
-  metrics: Readonly<Record<string, number | null>>,
-): [string, number][] {
+function defined(metrics: Readonly<Record<string, number | null>>) {
   return Object.entries(metrics).filter((entry): entry is [string, number] =>
     Number.isFinite(entry[1])
   );

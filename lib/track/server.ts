@@ -41,10 +41,7 @@ export function serverAt(address: URL): Pick<Server, "url" | "headers"> {
 }
 
 /** Basic authentication (RFC 7617), in UTF-8. */
-export function basicHeaders(
-  user: string,
-  password: string,
-): { readonly authorization: string } {
+export function basicHeaders(user: string, password: string) {
   const bytes = new TextEncoder().encode(`${user}:${password}`);
   return { authorization: `Basic ${btoa(String.fromCharCode(...bytes))}` };
 }
@@ -64,18 +61,17 @@ export async function ask(
   path: string,
   body?: unknown,
 ): Promise<unknown> {
-  let status: number;
+  const sent = body === undefined
+    ? {}
+    : { method: "POST", body: JSON.stringify(body) };
+  let response: Response;
   let text: string;
   try {
-    const response = await fetch(`${url}${path}`, {
+    response = await fetch(`${url}${path}`, {
+      ...sent,
       headers: { ...headers, "content-type": "application/json" },
       signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT)]),
-      ...(body !== undefined && {
-        method: "POST",
-        body: JSON.stringify(body),
-      }),
     });
-    status = response.status;
     text = await response.text();
   } catch (error) {
     signal.throwIfAborted();
@@ -86,7 +82,8 @@ export async function ask(
       { cause: error },
     );
   }
-  if (status < 200 || status > 299) {
+  const { ok, status } = response;
+  if (!ok) {
     throw new TrackError(
       `The server at ${url} responds with status ${status} to ${path}: ${
         text.slice(0, 300)

@@ -73,11 +73,7 @@ export function trackioServer(
     env("TRACKIO_WRITE_TOKEN");
   address.search = "";
   address.hash = "";
-  const server = serverAt(address);
-  return token
-    ? {
-      ...server,
-      headers: { ...server.headers, "x-trackio-write-token": token },
-    }
-    : server;
+  const { url: bare, headers } = serverAt(address);
+  const own = token ? { "x-trackio-write-token": token } : {};
+  return { url: bare, headers: { ...headers, ...own } };
 }

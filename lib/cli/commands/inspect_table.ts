@@ -57,19 +57,9 @@ interface Named {
 }
 
 /** Usual names of columns, the most specific first. */
-const LABELS = [
-  "label",
-  "labels",
-  "gold_label",
-  "class",
-  "category",
-  "target",
-  "sentiment",
-  "score",
-  "rating",
-  "stars",
-  "y",
-];
+const LABELS =
+  "label labels gold_label class category target sentiment score rating stars y"
+    .split(" ");
 const TEXTS = ["text", "sentence", "review", "content", "body", "comment"];
 const PAIRS = [
   ["sentence1", "sentence2"],

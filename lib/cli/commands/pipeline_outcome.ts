@@ -20,16 +20,11 @@ export class Outcome {
   /** Stages with a result, by id: what the run did, and the key of the result. */
   readonly upToDate = new Map<string, { outcome: string; key: string }>();
   readonly #decided = new Map<string, string>();
-  readonly #pipeline: string;
-  readonly #store: Store;
   /** Keys of the visible results before the run and after it, by stage. */
   readonly #keys = new Map<string, { before: string; after: string }>();
   #otherFailure = false;
 
-  constructor(pipeline: string, store: Store) {
-    this.#pipeline = pipeline;
-    this.#store = store;
-  }
+  constructor(readonly pipeline: string, readonly store: Store) {}
 
   take(event: Event): void {
     if (event.type === "summary") this.summary = event;
@@ -46,7 +41,7 @@ export class Outcome {
   #noteKeys({ stage, decision }: Event & { type: "decided" }): void {
     if ("key" in decision) this.#decided.set(stage, decision.key);
     if (decision.state !== "run" && decision.state !== "restore") return;
-    const { keys } = this.#store.histories.read(this.#pipeline, stage);
+    const { keys } = this.store.histories.read(this.pipeline, stage);
     const before = this.#keys.get(stage)?.before ?? keys[0];
     if (before === undefined) return;
     this.#keys.set(stage, { before, after: decision.key });
@@ -63,10 +58,10 @@ export class Outcome {
     );
     const causes = replaced.flatMap(([stage, { before, after }]) => {
       const [old, now] = [before, after].map((key) =>
-        this.#store.manifests.find(key)
+        this.store.manifests.find(key)
       );
       if (old === undefined || now === undefined) return [];
-      const found = changes(old.parts, now.parts, this.#store)
+      const found = changes(old.parts, now.parts, this.store)
         .filter(({ kind }) => kind === "param" || kind === "source");
       return found.length === 0 ? [] : [`${stage}: ${describeChanges(found)}`];
     });

@@ -248,12 +248,6 @@ function reportOn({ id }: GraphStage, graph: Graph): GraphStage | undefined {
   return others.length === 0 ? report : undefined;
 }
 
-/** A text, or a pair of texts. */
-interface TextInput {
-  readonly text: string;
-  readonly pair?: string;
-}
-
 /** @throws {UsageError} If texts are not given in the form that the adapter was trained on. */
 function checkPairs({ trained }: Folders, separator: string | undefined): void {
   if (trained === undefined) return;
@@ -270,7 +264,7 @@ function checkPairs({ trained }: Folders, separator: string | undefined): void {
 function splitTexts(
   texts: readonly string[],
   separator: string | undefined,
-): TextInput[] {
+): { text: string; pair?: string }[] {
   if (separator === undefined) return texts.map((text) => ({ text }));
   const mark = separator.replaceAll("\\t", "\t");
   return texts.map((text) => {

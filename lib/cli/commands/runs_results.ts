@@ -40,12 +40,10 @@ interface StageResult {
 export class Results {
   /** Latest first. */
   readonly all: readonly StageResult[];
-  readonly #store: Store;
   /** Results by the digest of their content, latest first. */
   readonly #byContent: Map<string, Manifest[]>;
 
-  constructor(store: Store) {
-    this.#store = store;
+  constructor(readonly store: Store) {
     const manifests = store.manifests.all()
       .sort((a, b) => a.started < b.started ? 1 : -1);
     this.#byContent = Map.groupBy(manifests, ({ content }) => content);
@@ -56,7 +54,7 @@ export class Results {
 
   /** The results in the histories of all stages, then those that are too old for a history. */
   *#list(manifests: readonly Manifest[]): Generator<StageResult> {
-    const { histories } = this.#store;
+    const { histories } = this.store;
     const byKey = new Map(manifests.map((it) => [it.key, it]));
     const listed = new Set<string>();
     for (const pipeline of histories.pipelines()) {
@@ -130,7 +128,7 @@ export class Results {
   #scores({ files, pipeline, stage }: Manifest): ScoresFile["ranks"] {
     const file = files.find(({ path }) => path === SCORES);
     if (file === undefined) return [];
-    const text = this.#store.blobs.text(file.blob);
+    const text = this.store.blobs.text(file.blob);
     if (text === undefined) {
       throw new Error(
         `The cache has lost "${SCORES}" of "${pipeline}/${stage}": run "deno task cache verify"`,

@@ -2,7 +2,7 @@
 import { describe, isMapping, type Mapping } from "../../pipeline/faults.ts";
 import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import { NoResultError } from "../../scheduler/failure.ts";
-import { openResults, type ResultFolders } from "../../scheduler/results.ts";
+import { openResults } from "../../scheduler/results.ts";
 import { join } from "../../store/paths.ts";
 import { type Arguments, UsageError } from "../arguments/arguments.ts";
 import { KEY_OPTIONS, stageCommand } from "../arguments/options.ts";
@@ -50,20 +50,6 @@ export function adapterFolder(
   throw new UsageError(`Option "--${unused}" does not apply to "--adapter"`);
 }
 
-/** A stage that makes an adapter. */
-interface AdapterStage {
-  readonly graph: Graph;
-  readonly stage: GraphStage;
-  /** The stage of its base model: the input "model", or that of the input "adapter". */
-  readonly model: GraphStage | undefined;
-  /**
-   * Opens the result of a stage, and those of stages that it needs.
-   *
-   * @throws {Error} As {@linkcode needingResult}.
-   */
-  open(stage: string, stages: readonly string[]): Promise<ResultFolders>;
-}
-
 /**
  * Finds the stage that makes an adapter in the pipeline of the first argument.
  *
@@ -75,7 +61,7 @@ export async function adapterStage(
   args: Arguments,
   pattern: string,
   kinds: readonly ("adapter" | "peft")[],
-): Promise<AdapterStage> {
+) {
   const { graph, selected, store, settings } = await openPlanned(args, [
     pattern,
   ]);
@@ -99,8 +85,10 @@ export async function adapterStage(
   return {
     graph,
     stage,
+    /** The stage of its base model: the input "model", or that of the input "adapter". */
     model: modelOf(stage, graph),
-    open: (id, stages) =>
+    /** Opens the result of a stage, and those of stages that it needs. */
+    open: (id: string, stages: readonly string[]) =>
       needingResult(
         args,
         id,

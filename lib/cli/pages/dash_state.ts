@@ -78,8 +78,6 @@ const [MIN_AGE, MAX_AGE] = [1_000, 5_000];
 
 /** Follows the runs of a pipeline. */
 export class Follower {
-  readonly #sources: Sources;
-  readonly #now: () => number;
   #graph: Graph | undefined;
   #status: ReadonlyMap<string, StageStatus> = new Map();
   #problem: string | undefined;
@@ -93,10 +91,10 @@ export class Follower {
   readonly #scores = new Map<string, ScoresFile>();
 
   /** @param now The clock: milliseconds since 1970. */
-  constructor(sources: Sources, now: () => number = Date.now) {
-    this.#sources = sources;
-    this.#now = now;
-  }
+  constructor(
+    readonly sources: Sources,
+    readonly now: () => number = Date.now,
+  ) {}
 
   /** The state now. */
   async state(): Promise<DashState> {
@@ -105,7 +103,7 @@ export class Follower {
     }));
     const problem = this.#problem !== undefined &&
       { problem: this.#problem };
-    const now = new Date(this.#now()).toISOString();
+    const now = new Date(this.now()).toISOString();
     const graph = this.#graph;
     if (graph === undefined) {
       const nothing = { stages: [], groups: [], tables: [], reports: [] };
@@ -155,7 +153,7 @@ export class Follower {
     const file = this.#result(stage)?.files
       .find(({ path }) => path === "report.html");
     if (file === undefined) return undefined;
-    const { out, store } = this.#sources;
+    const { out, store } = this.sources;
     const made = { path: store.blobs.path(file.blob), version: file.blob };
     // What is visible may be the report of a run with other parameters.
     const isVisible = this.#status.get(stage)?.decision.state === "unchanged";
@@ -169,8 +167,8 @@ export class Follower {
   }
 
   async #read(): Promise<void> {
-    const { store } = this.#sources;
-    const age = this.#now() - this.#at;
+    const { store } = this.sources;
+    const age = this.now() - this.#at;
     if (age < MIN_AGE) return;
     const seen = [
       "runs",
@@ -183,9 +181,9 @@ export class Follower {
       return `${print?.changed} ${print?.modified} ${print?.inode}`;
     }).join();
     if (seen === this.#seen && age < MAX_AGE) return;
-    this.#at = this.#now();
+    this.#at = this.now();
     try {
-      const { graph, status } = await this.#sources.read();
+      const { graph, status } = await this.sources.read();
       this.#graph = graph;
       this.#status = new Map(status.map((it) => [it.stage, it]));
       this.#problem = undefined;
@@ -228,7 +226,7 @@ export class Follower {
 
   /** The log of the last run of a stage, read up to its present end. */
   #log(stage: string): StageLog | undefined {
-    const { store } = this.#sources;
+    const { store } = this.sources;
     const status = this.#status.get(stage);
     const result = this.#result(stage);
     const path = status?.live?.log ??
@@ -255,7 +253,7 @@ export class Follower {
     const { key } = decision;
     const known = this.#results.get(key);
     if (known !== undefined) return known;
-    const found = this.#sources.store.manifests.find(key);
+    const found = this.sources.store.manifests.find(key);
     if (found !== undefined) this.#results.set(key, found);
     return found;
   }
@@ -302,7 +300,7 @@ export class Follower {
     if (file === undefined) return undefined;
     const known = this.#scores.get(file.blob);
     if (known !== undefined) return known;
-    const text = this.#sources.store.blobs.text(file.blob);
+    const text = this.sources.store.blobs.text(file.blob);
     if (text === undefined) return undefined;
     const scores = JSON.parse(text) as ScoresFile;
     this.#scores.set(file.blob, scores);
@@ -323,7 +321,6 @@ const MAX_LINES = 500;
 
 /** The log at a path, read incrementally while it is written. A later run may replace the file. */
 export class StageLog {
-  readonly path: string;
   /** Points `[step, value]` of each metric. */
   readonly series = new Map<string, [number, number][]>();
   readonly lines: string[] = [];
@@ -333,8 +330,7 @@ export class StageLog {
   #size = 0;
   #added: Lines;
 
-  constructor(path: string) {
-    this.path = path;
+  constructor(readonly path: string) {
     this.#added = new Lines(path);
   }
 

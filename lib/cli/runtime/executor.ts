@@ -20,6 +20,7 @@ import {
 } from "../arguments/open_pipeline.ts";
 import { EXECUTOR, outOf, PROJECT, settingsOf } from "../arguments/options.ts";
 import type { Message } from "../terminal/messages.ts";
+import type { Profile } from "./profile.ts";
 import { engineOption, hostFor, selectedEngine } from "./engine.ts";
 
 /** Options of a run on a cluster. */
@@ -56,8 +57,8 @@ export async function slurmExecutor(
   );
   const { executor: _, warning, ...own } = profile ?? {};
   const settings: SlurmSettings = {
-    stages: {},
     ...own,
+    stages: own.stages ?? {},
     jobs: args.integer("jobs", 1) ?? own.jobs ?? MAX_JOBS,
     folder: join(outOf(args), "cache", "schedulers"),
     pace: { ...PACE, ...(warning !== undefined && { warning }) },
@@ -107,29 +108,17 @@ export async function openPlanned(
   return { ...opened, settings: { ...settings, force, runtimes } };
 }
 
-/** What a profile file may contain, besides the settings of the executor that are options. */
-type Profile =
-  & { readonly executor?: "local" | "slurm"; readonly warning?: number }
-  & Partial<Omit<SlurmSettings, "folder" | "pace">>;
-
-/** Path of the user's profile: `$DYLORA_PROFILE`, or `dylora/profile.yaml` in the user's configuration folder. */
-function profilePath(): string | undefined {
+/** Reads the user's profile, if there is one: `$DYLORA_PROFILE`, which must exist, or `dylora/profile.yaml` in the user's configuration folder. */
+async function readProfile(): Promise<Profile | undefined> {
   const { env } = Deno;
   const home = env.get("HOME");
   const folder = env.get("XDG_CONFIG_HOME") || home && join(home, ".config");
-  return env.get("DYLORA_PROFILE") ||
-    (folder ? join(folder, "dylora", "profile.yaml") : undefined);
-}
-
-/** Reads the user's profile, if there is one. One that `$DYLORA_PROFILE` names must exist. */
-async function readProfile(): Promise<Profile | undefined> {
-  const path = profilePath();
-  const isGiven = path === Deno.env.get("DYLORA_PROFILE");
-  if (path === undefined || !isGiven && statIfThere(path) === undefined) {
-    return undefined;
-  }
+  const usual = folder ? join(folder, "dylora", "profile.yaml") : undefined;
+  const isThere = usual !== undefined && statIfThere(usual) !== undefined;
+  const path = env.get("DYLORA_PROFILE") || (isThere ? usual : undefined);
+  if (path === undefined) return undefined;
   const { loadProfile } = await import("./profile.ts");
-  return await loadProfile(path) as Profile;
+  return await loadProfile(path);
 }
 
 /** Section of the memo with what nodes have answered. */

@@ -24,6 +24,8 @@ const kind = {
 
 const { jobs: _, ...scheduler } = kind;
 
+export type Profile = z.output<typeof Profile>;
+
 const Profile = z.strictObject({
   executor: z.enum(["local", "slurm"]).optional(),
   ...kind,
@@ -40,9 +42,7 @@ const Profile = z.strictObject({
  *
  * @throws {PipelineError} With all faults of the file.
  */
-export async function loadProfile(
-  file: string,
-): Promise<z.output<typeof Profile>> {
+export async function loadProfile(file: string): Promise<Profile> {
   const text = await readText(file);
   const source = new SourceText(file, text);
   const { value: written, faults: unreadable } = await readYaml(text);

@@ -6,20 +6,17 @@ type Progress = Event & { readonly type: "progress" };
 
 /** Estimates how long a stage will take, from its progress and earlier runs. Times are in milliseconds. */
 export class Pace {
-  /** When it, or its job, started. */
-  readonly since: number;
-  /** Duration of an earlier run in seconds; undefined if there was none. */
-  readonly #expected: number | undefined;
   #last: { readonly progress: Progress; readonly at: number } | undefined;
   /** True if the last report was of other work, such as compiling: the time until the next one is not that of a step. */
   #isOther = false;
   #milliseconds = 0;
   #units = 0;
 
-  constructor(since: number, expected: number | undefined) {
-    this.since = since;
-    this.#expected = expected;
-  }
+  /**
+   * @param since When it, or its job, started.
+   * @param expected Duration of an earlier run in seconds; undefined if there was none.
+   */
+  constructor(readonly since: number, readonly expected: number | undefined) {}
 
   get progress(): Progress | undefined {
     return this.#last?.progress;
@@ -52,9 +49,9 @@ export class Pace {
   /** Seconds left; undefined if there is nothing to estimate them from. */
   left(now: number): number | undefined {
     const { share } = this;
-    const byRun = this.#expected === undefined
+    const byRun = this.expected === undefined
       ? undefined
-      : Math.max(0, this.#expected - (now - this.since) / 1000);
+      : Math.max(0, this.expected - (now - this.since) / 1000);
     const bySteps = this.#leftBySteps(now);
     if (bySteps === undefined) return share < 1 && byRun || undefined;
     if (byRun === undefined) return bySteps;

@@ -1,15 +1,5 @@
 import { EXIT } from "../arguments/arguments.ts";
 
-/** Watches for Ctrl-C, SIGTERM and the closing of the terminal. */
-interface Interrupts extends Disposable {
-  /** Aborted by the first signal. */
-  readonly signal: AbortSignal;
-  /** The exit code of the signal; undefined if there was none. */
-  readonly code: number | undefined;
-  /** True if the error is only a consequence of the interruption. */
-  caused(error: unknown): boolean;
-}
-
 /**
  * Milliseconds within which signals count as one press of Ctrl-C. A terminal
  * signals every process of a command, and `deno task` and `npx` pass the signal
@@ -55,9 +45,7 @@ export async function interruptible(
  *
  * @param onFirst Called at the first signal, to notify the user.
  */
-export function watchInterrupts(
-  onFirst: (signal: Deno.Signal) => void,
-): Interrupts {
+export function watchInterrupts(onFirst: (signal: Deno.Signal) => void) {
   const controller = new AbortController();
   let code: number | undefined;
   let isPressed = false;
@@ -92,11 +80,14 @@ export function watchInterrupts(
     listen("SIGHUP", EXIT.hungUp),
   ];
   return {
+    /** Aborted by the first signal. */
     signal: controller.signal,
-    get code() {
+    /** The exit code of the signal; undefined if there was none. */
+    get code(): number | undefined {
       return code;
     },
-    caused: (error) =>
+    /** True if the error is only a consequence of the interruption. */
+    caused: (error: unknown) =>
       code !== undefined && error instanceof Error &&
       (error === controller.signal.reason ||
         ("code" in error && error.code === "interrupted")),

@@ -64,8 +64,6 @@ interface RunningStage {
 
 /** The state of a run, as rows of a table. */
 class Table {
-  readonly #style: Style;
-  readonly #clock: Clock;
   readonly #running = new Map<string, RunningStage>();
   readonly #forecast = new Forecast();
   readonly #transcript: Transcript;
@@ -78,9 +76,7 @@ class Table {
   #install: (Message & { type: "install" }) | undefined;
   #start: number;
 
-  constructor(style: Style, clock: Clock) {
-    this.#style = style;
-    this.#clock = clock;
+  constructor(readonly style: Style, readonly clock: Clock) {
     this.#transcript = new Transcript(style);
     this.#start = clock.now();
   }
@@ -90,7 +86,7 @@ class Table {
     const running = "stage" in message
       ? this.#running.get(message.stage)
       : undefined;
-    const now = this.#clock.now();
+    const now = this.clock.now();
     const lines = this.#transcript.take(message);
     switch (message.type) {
       case "install":
@@ -148,7 +144,7 @@ class Table {
         const said = running.said.length > FEW_LINES ? [] : running.said;
         return [
           this.#why(line, running, width()),
-          ...said.map((it) => this.#style.dim(`  | ${it}`)),
+          ...said.map((it) => this.style.dim(`  | ${it}`)),
         ];
       }
       case "interrupted":
@@ -179,7 +175,7 @@ class Table {
     const left = width - line.replace(/\x1b\[\d+m/g, "").length - 3;
     return reason === "" || left < 10
       ? line
-      : `${line} ${this.#style.dim(`(${clip(reason, left)})`)}`;
+      : `${line} ${this.style.dim(`(${clip(reason, left)})`)}`;
   }
 
   /** The rows of the table, at most `height`. */
@@ -200,7 +196,7 @@ class Table {
       const rest = width - column - bar - LEFT - 13;
       rows.push(`  ${name}  ${this.#progress(running, bar, rest)}`.trimEnd());
     }
-    if (hidden > 0) rows.push(this.#style.dim(`  and ${hidden} more`));
+    if (hidden > 0) rows.push(this.style.dim(`  and ${hidden} more`));
     return rows;
   }
 
@@ -219,7 +215,7 @@ class Table {
   }
 
   #headRow(): string {
-    const now = this.#clock.now();
+    const now = this.clock.now();
     const paces = new Map(
       [...this.#running].map(([stage, { pace }]) => [stage, pace]),
     );
@@ -228,8 +224,8 @@ class Table {
     const end = left === undefined
       ? ""
       : `, ${left.isMinimum ? "over " : ""}${about(left.seconds)} left`;
-    return this.#style.bold(this.#pipeline) +
-      this.#style.dim(
+    return this.style.bold(this.#pipeline) +
+      this.style.dim(
         `  ${this.#finished}/${this.#stages.length} stages  ${time}${end}`,
       );
   }
@@ -240,7 +236,7 @@ class Table {
     width: number,
   ): string {
     const { progress, share } = pace;
-    const now = this.#clock.now();
+    const now = this.clock.now();
     const passed = duration((now - pace.since) / 1000);
     const left = pace.left(now);
     const time = left === undefined ? passed : `${about(left)} left`;
@@ -282,8 +278,8 @@ class Table {
 
   #bar(width: number, share: number): string {
     const full = Math.round(share * width);
-    return this.#style.green("━".repeat(full)) +
-      this.#style.dim("━".repeat(width - full));
+    return this.style.green("━".repeat(full)) +
+      this.style.dim("━".repeat(width - full));
   }
 }
 

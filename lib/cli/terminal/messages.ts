@@ -90,20 +90,44 @@ export function messageLine(
       const why = reason === undefined ? "" : ` (${reason})`;
       return style.dim(`${stage}: job ${job} ${state}${printable(why)}`);
     }
-    case "finished":
-      return finishedLine(message, style);
+    case "finished": {
+      const { stage, outcome, seconds, note } = message;
+      if (outcome === "unchanged") return undefined;
+      if (outcome === "skipped") return skippedLine(stage, note, style);
+      return outcome === "ran"
+        ? `${stage}: ${style.green("done")} in ${duration(seconds)}`
+        : `${stage}: ${style.cyan("restored")} from the cache`;
+    }
     case "kept": {
       const { stage, files, folder } = message;
       return `${stage}: moved ${
         count(files, "file")
       } of yours from its output folder to "${folder}"`;
     }
-    case "failed":
-      return failedLine(message, style);
-    case "interrupted":
-      return interruptedLine(message, style);
-    case "verified":
-      return verifiedLine(message, style);
+    case "failed": {
+      const { stage, log, retry, attempt } = message;
+      const why = printable(message.message);
+      const line = `${stage}: ${style.red("failed")} - ${why}`;
+      if (retry) return `${line}; retrying after ${count(attempt, "attempt")}`;
+      return log === "" ? line : `${line}\n  log: ${log}`;
+    }
+    case "interrupted": {
+      const { stage, checkpoint } = message;
+      const next = checkpoint === undefined
+        ? "; run again to restart it"
+        : `, checkpoint at ${printable(checkpoint)}; run again to resume`;
+      return `${stage}: ${style.yellow("interrupted")}${next}`;
+    }
+    case "verified": {
+      const { stage, differing, files, seconds } = message;
+      const all = count(files, "file");
+      const time = `in ${duration(seconds)}`;
+      return differing.length === 0
+        ? `${stage}: ${all} ${style.green("identical")}, ${time}`
+        : `${stage}: ${differing.length} of ${all} ${
+          style.red("different")
+        }, ${time}: ${differing.join(", ")}`;
+    }
     case "shown": {
       const text = message.path.endsWith(".md")
         ? terminalMarkdown(message.text, style)
@@ -119,47 +143,12 @@ export function messageLine(
   }
 }
 
-function finishedLine(
-  { stage, outcome, seconds, note }: Message & { type: "finished" },
-  style: Style,
-): string | undefined {
-  switch (outcome) {
-    case "ran":
-      return `${stage}: ${style.green("done")} in ${duration(seconds)}`;
-    case "restored":
-      return `${stage}: ${style.cyan("restored")} from the cache`;
-    case "skipped":
-      return skippedLine(stage, note, style);
-    case "unchanged":
-      return undefined;
-  }
-}
-
-function failedLine(
-  { stage, message, log, retry, attempt }: Message & { type: "failed" },
-  style: Style,
-): string {
-  const line = `${stage}: ${style.red("failed")} - ${printable(message)}`;
-  if (retry) return `${line}; retrying after ${count(attempt, "attempt")}`;
-  return log === "" ? line : `${line}\n  log: ${log}`;
-}
-
 function skippedLine(
   what: string,
   note: string | undefined,
   style: Style,
 ): string {
   return `${what}: ${style.yellow("skipped")} - ${note ?? ""}`;
-}
-
-function interruptedLine(
-  { stage, checkpoint }: Message & { type: "interrupted" },
-  style: Style,
-): string {
-  const next = checkpoint === undefined
-    ? "; run again to restart it"
-    : `, checkpoint at ${printable(checkpoint)}; run again to resume`;
-  return `${stage}: ${style.yellow("interrupted")}${next}`;
 }
 
 /** Maximum number of names in a list. */
@@ -176,15 +165,12 @@ const LAST_LINES = 20;
  * that its task did not report is shown with the last lines of its output.
  */
 export class Transcript {
-  readonly #style: Style;
   /** For each error, the stages after the first that have it. */
   readonly #errors = new Map<string, string[]>();
   readonly #skipped = new Map<string, string[]>();
   readonly #output = new Map<string, string[]>();
 
-  constructor(style: Style) {
-    this.#style = style;
-  }
+  constructor(readonly style: Style) {}
 
   /** Keeps a line of a stage's output for its failure. */
   hear({ stage, line, stream }: Event & { type: "log" }): void {
@@ -199,7 +185,7 @@ export class Transcript {
   take(message: Message): string[] {
     const line = this.#holds(message)
       ? undefined
-      : messageLine(message, this.#style);
+      : messageLine(message, this.style);
     const lines = line === undefined ? [] : [line];
     switch (message.type) {
       case "summary":
@@ -213,7 +199,7 @@ export class Transcript {
           return lines;
         }
         const last = output.filter((it) => !it.includes(message.message))
-          .map((it) => this.#style.dim(`  | ${it}`));
+          .map((it) => this.style.dim(`  | ${it}`));
         return line === undefined ? [] : [...last, line];
       }
       default:
@@ -242,7 +228,7 @@ export class Transcript {
 
   /** The lines that were held back. */
   held(): string[] {
-    const style = this.#style;
+    const style = this.style;
     const lines = [...this.#errors.values()]
       .filter((stages) => stages.length > 0)
       .map((stages) =>
@@ -272,21 +258,6 @@ function listed(names: readonly string[]): string {
   const more = names.length - MAX_NAMES;
   return names.slice(0, MAX_NAMES).join(", ") +
     (more > 0 ? ` and ${more} more` : "");
-}
-
-function verifiedLine(
-  { stage, differing, files, seconds }: Verification,
-  style: Style,
-): string {
-  const time = `in ${duration(seconds)}`;
-  if (differing.length === 0) {
-    return `${stage}: ${count(files, "file")} ${
-      style.green("identical")
-    }, ${time}`;
-  }
-  return `${stage}: ${differing.length} of ${count(files, "file")} ${
-    style.red("different")
-  }, ${time}: ${differing.join(", ")}`;
 }
 
 /** Minimum seconds saved by the cache that the summary mentions. */

@@ -118,8 +118,13 @@ export function plainLines(
   return {
     show(message) {
       if (message.type === "install") {
-        const line = installLine(message, isDue);
-        if (line !== undefined) print(line);
+        const { step, subject, done, total } = message;
+        const line = `engine: ${step} ${subject}`;
+        if (total === 0) print(line);
+        else if (done === 0) print(`${line} (${bytes(total)})`);
+        else if (isDue(line)) {
+          print(`${line}: ${Math.floor(100 * done / total)}%`);
+        }
       } else if (message.type === "progress") {
         const { stage } = message;
         if (isDue(stage)) {
@@ -135,16 +140,4 @@ export function plainLines(
     },
     end: () => transcript.held().forEach(print),
   };
-}
-
-function installLine(
-  { step, subject, done, total }: Message & { type: "install" },
-  isDue: (subject: string) => boolean,
-): string | undefined {
-  const line = `engine: ${step} ${subject}`;
-  if (total === 0) return line;
-  if (done === 0) return `${line} (${bytes(total)})`;
-  return isDue(line)
-    ? `${line}: ${Math.floor(100 * done / total)}%`
-    : undefined;
 }

@@ -38,9 +38,6 @@ const CLEAR_BELOW = "\x1b[J";
  * is one write over the last one, so nothing flickers.
  */
 export class Screen {
-  readonly #terminal: Terminal;
-  readonly #clock: Clock;
-  readonly #rows: (width: number, height: number) => readonly string[];
   readonly #stop: () => void;
   /** Lines to print above the rows with the next frame. */
   #pending: string[] = [];
@@ -50,13 +47,10 @@ export class Screen {
   #closed = false;
 
   constructor(
-    terminal: Terminal,
-    clock: Clock,
-    rows: (width: number, height: number) => readonly string[],
+    readonly terminal: Terminal,
+    readonly clock: Clock,
+    readonly rows: (width: number, height: number) => readonly string[],
   ) {
-    this.#terminal = terminal;
-    this.#clock = clock;
-    this.#rows = rows;
     // The rows show times, which change without any message.
     this.#stop = clock.every(FRAME, () => this.#draw());
   }
@@ -67,7 +61,7 @@ export class Screen {
 
   /** Draws a frame, unless the last one is too recent. */
   refresh(): void {
-    if (this.#clock.now() - this.#drawnAt >= FRAME) this.#draw();
+    if (this.clock.now() - this.#drawnAt >= FRAME) this.#draw();
   }
 
   /** Removes the rows, prints the pending lines and shows the cursor. */
@@ -76,30 +70,30 @@ export class Screen {
     this.#closed = true;
     this.#stop();
     this.#frame([]);
-    this.#terminal.write(SHOW_CURSOR);
+    this.terminal.write(SHOW_CURSOR);
   }
 
   #draw(): void {
     if (this.#closed) return;
     const { width } = this;
     // Some terminals report 0 rows and columns.
-    const height = Math.max(1, (this.#terminal.size()?.rows || 24) - 1);
-    const shown = this.#rows(width, height).slice(0, height);
+    const height = Math.max(1, (this.terminal.size()?.rows || 24) - 1);
+    const shown = this.rows(width, height).slice(0, height);
     this.#frame(shown.map((row) => fit(row, width)));
   }
 
   /** Columns of a row; the last one stays free, since some terminals wrap after it. */
   get width(): number {
-    return (this.#terminal.size()?.columns || 80) - 1;
+    return (this.terminal.size()?.columns || 80) - 1;
   }
 
   #frame(rows: readonly string[]): void {
-    this.#drawnAt = this.#clock.now();
+    this.#drawnAt = this.clock.now();
     if (this.#pending.length + rows.length + this.#drawn === 0) return;
     const up = this.#drawn > 0 ? `\x1b[${this.#drawn}A` : "";
     const lines = [...this.#pending, ...rows]
       .map((line) => `${line}${CLEAR_TO_END_OF_LINE}\n`).join("");
-    this.#terminal.write(
+    this.terminal.write(
       `${BEGIN_FRAME}${HIDE_CURSOR}${up}\r${lines}${CLEAR_BELOW}${END_FRAME}`,
     );
     this.#pending = [];

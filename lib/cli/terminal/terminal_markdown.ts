@@ -1,9 +1,7 @@
 import { WIDTH, wrap } from "../arguments/arguments.ts";
+import type { Style as FullStyle } from "./messages.ts";
 
-interface Style {
-  bold(text: string): string;
-  dim(text: string): string;
-}
+type Style = Pick<FullStyle, "bold" | "dim">;
 
 /**
  * A Markdown text for a terminal: paragraphs are wrapped, the columns of tables
