@@ -1,7 +1,9 @@
 import { WIDTH, wrap } from "../arguments/arguments.ts";
-import type { Style as FullStyle } from "./messages.ts";
 
-type Style = Pick<FullStyle, "bold" | "dim">;
+interface Style {
+  bold(text: string): string;
+  dim(text: string): string;
+}
 
 /**
  * A Markdown text for a terminal: paragraphs are wrapped, the columns of tables
