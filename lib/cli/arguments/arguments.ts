@@ -322,9 +322,12 @@ export const WIDTH = 80;
 /** The help text of a command. */
 export function helpOf(command: Usage): string {
   const { name, usage, description, examples } = command;
-  const rows = optionsOf(command).map((option) =>
-    [flagsOf(option), descriptionOf(option)] as const
-  );
+  const rows = optionsOf(command).map((option) => {
+    const letter = option.short === undefined ? "" : `-${option.short}, `;
+    const flags = `${letter}--${option.name} ${option.value ?? ""}`.trimEnd();
+    const more = option.many === true ? "; may be repeated" : "";
+    return [flags, option.description + more] as const;
+  });
   return [
     `Usage: deno task ${name} ${usage} [OPTION...]`.replace("  ", " "),
     "",
@@ -353,15 +356,6 @@ export function helpOfAll(
     "",
     'Run "deno task COMMAND --help" for the options and examples of a command.',
   ].join("\n");
-}
-
-function flagsOf({ name, short, value }: Option): string {
-  const flag = short === undefined ? `--${name}` : `-${short}, --${name}`;
-  return value === undefined ? flag : `${flag} ${value}`;
-}
-
-function descriptionOf({ description, many }: Option): string {
-  return many === true ? `${description}; may be repeated` : description;
 }
 
 /** Formats rows as two columns within {@linkcode WIDTH}; the second one is wrapped. */

@@ -70,8 +70,7 @@ A RESULT is PIPELINE/STAGE for the result in the output folder of a stage, or th
     const action = Object.hasOwn(ACTIONS, name) ? ACTIONS[name] : undefined;
     if (action === undefined) {
       const names = Object.keys(ACTIONS);
-      const hint = didYouMean(name, names) ||
-        `; expected ${names.join(", ")}`;
+      const hint = didYouMean(name, names) || `; expected ${names.join(", ")}`;
       throw new UsageError(`Unknown action "${name}" of "cache"${hint}`);
     }
     const takesResults = name === "pin" || name === "unpin";

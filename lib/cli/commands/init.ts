@@ -156,17 +156,6 @@ function labelText({ regression, classes, range }: TableSummary): string {
   }`;
 }
 
-/** Default number of epochs for a number of training examples, as in the pipelines of the project. */
-function epochsFor(examples: number): number {
-  return examples < 3000
-    ? 10
-    : examples < 10_000
-    ? 5
-    : examples < 50_000
-    ? 3
-    : 1;
-}
-
 /** Comments of stages by name. */
 const STAGES: Readonly<Record<string, string>> = {
   model: "The encoder with its tokenizer",
@@ -239,7 +228,10 @@ async function starter(
     table.tokens,
     "maximum tokens per text, estimated to cover 99 % of the texts; longer ones are truncated",
   );
-  pipeline = pipeline.replace(/epochs: \d+/, `epochs: ${epochsFor(rows)}`);
+  // As in the pipelines of the project.
+  const [, epochs] = [[3000, 10], [10_000, 5], [50_000, 3], [Infinity, 1]]
+    .find(([most]) => rows < most!)!;
+  pipeline = pipeline.replace(/epochs: \d+/, `epochs: ${epochs}`);
   for (const [stage, comment] of Object.entries(STAGES)) {
     pipeline = pipeline.replace(
       new RegExp(`^  ${stage}:$`, "m"),

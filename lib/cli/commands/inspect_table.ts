@@ -50,11 +50,7 @@ export interface TableSummary {
 }
 
 /** Columns named by the user. */
-interface Named {
-  readonly text?: string | undefined;
-  readonly pair?: string | undefined;
-  readonly label?: string | undefined;
-}
+type Named = Partial<Record<"text" | "pair" | "label", string | undefined>>;
 
 /** Usual names of columns, the most specific first. */
 const LABELS =
@@ -267,11 +263,7 @@ class Column implements ColumnSummary {
   }
 }
 
-function find(
-  columns: readonly Column[],
-  name: string,
-  path: string,
-): Column {
+function find(columns: readonly Column[], name: string, path: string): Column {
   const found = columns.find((it) => it.name === name);
   if (found !== undefined) return found;
   const names = columns.map((it) => it.name);
@@ -286,11 +278,9 @@ function byName(
   columns: readonly Column[],
   names: readonly string[],
 ): Column | undefined {
-  for (const name of names) {
-    const found = columns.find((it) => it.name.toLowerCase() === name);
-    if (found !== undefined) return found;
-  }
-  return undefined;
+  return names.map((name) =>
+    columns.find((it) => it.name.toLowerCase() === name)
+  ).find((it) => it !== undefined);
 }
 
 /** The column of the labels: by its name, else the one with short values of which the fewest are distinct. */

@@ -91,15 +91,9 @@ export async function printPlan(
     for (const [stage, decision] of decisions) {
       print({ type: "decided", stage, decision });
     }
-    print({
-      type: "summary",
-      ran: 0,
-      restored: 0,
-      unchanged: counts.unchanged,
-      failed: 0,
-      seconds,
-      planned: counts,
-    });
+    const { unchanged } = counts;
+    const done = { ran: 0, restored: 0, unchanged, failed: 0 };
+    print({ type: "summary", ...done, seconds, planned: counts });
   } else {
     writeOut(planText(decisions, counts, seconds, styleFor(Deno.stdout)));
   }

@@ -83,6 +83,11 @@ Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130
   },
 };
 
+const REQUIRED = [
+  "adapter_config.json",
+  "adapter_model.safetensors",
+  "README.md",
+];
 const HUB_NAME = /^[\w][\w.-]*\/[\w][\w.-]*$/;
 
 /** The value of an option that names a repository of the hub. */
@@ -93,9 +98,7 @@ function hubName(args: Arguments, option: string): string | undefined {
 }
 
 /** The folder of the adapter, which exists until disposal. */
-async function folderOf(
-  args: Arguments,
-): Promise<{ readonly folder: string } & Disposable> {
+async function folderOf(args: Arguments) {
   const folder = adapterFolder(args);
   const [pipeline, pattern] = args.positionals;
   if (folder !== undefined) {
@@ -133,16 +136,10 @@ function adapterFiles(
   baseModel: string | undefined,
 ): Map<string, Blob> {
   const names = fileNames(folder);
-  for (
-    const name of [
-      "adapter_config.json",
-      "adapter_model.safetensors",
-      "README.md",
-    ]
-  ) {
-    if (names.includes(name)) continue;
+  const missing = REQUIRED.find((name) => !names.includes(name));
+  if (missing !== undefined) {
     throw new UsageError(
-      `"${folder}" has no file "${name}": give the output of a stage of the task export-adapter`,
+      `"${folder}" has no file "${missing}": give the output of a stage of the task export-adapter`,
     );
   }
   const files = new Map(
@@ -151,7 +148,6 @@ function adapterFiles(
       new Blob([Deno.readFileSync(join(folder, name))]),
     ]),
   );
-  const read = (name: string) => Deno.readTextFileSync(join(folder, name));
   const config = adapterConfig(folder);
   const base = baseModel ?? config.base_model_name_or_path;
   if (typeof base !== "string" || !HUB_NAME.test(base)) {
@@ -168,7 +164,7 @@ function adapterFiles(
     "adapter_config.json",
     new Blob([`${JSON.stringify(changed, null, 2)}\n`]),
   );
-  const card = read("README.md")
+  const card = Deno.readTextFileSync(join(folder, "README.md"))
     .replace(/^base_model: .*$/m, () => `base_model: ${base}`)
     .replaceAll('"FOLDER"', JSON.stringify(repository))
     .replace(

@@ -243,14 +243,18 @@ function best({ ranks }: Row): RankScores | undefined {
   );
 }
 
+/** Names of the metrics at the best rank of any row. */
+function scoreNames(rows: readonly Row[]): string[] {
+  const names = rows.flatMap((row) => Object.keys(best(row)?.metrics ?? {}));
+  return [...new Set(names)];
+}
+
 /** The scores at the best rank; without any, the metrics that stages reported. */
 function scoreColumns(rows: readonly Row[]): Column[] {
-  const scores = new Set(
-    rows.flatMap((row) => Object.keys(best(row)?.metrics ?? {})),
-  );
-  if (scores.size > 0) {
+  const scores = scoreNames(rows);
+  if (scores.length > 0) {
     return [
-      ...[...scores].map((name): Column => ({
+      ...scores.map((name): Column => ({
         name,
         value: (row) => best(row)?.metrics[name] ?? undefined,
         show: (score) => score.toFixed(4),
@@ -272,10 +276,7 @@ function rankColumns(rows: readonly Row[]): Column[] {
   const ranks = new Set(
     rows.flatMap(({ ranks }) => ranks.map((it) => it.rank)),
   );
-  const metrics = new Set(
-    rows.flatMap((row) => Object.keys(best(row)?.metrics ?? {})),
-  );
-  return [...metrics].flatMap((metric) =>
+  return scoreNames(rows).flatMap((metric) =>
     [...ranks].sort((a, b) => a - b).map((rank) => ({
       name: `${metric}@${rank}`,
       value: ({ ranks }: Row) =>

@@ -109,13 +109,6 @@ tensorboard writes event files, which "tensorboard --logdir DIR" shows. mlflow a
   },
 };
 
-/** Numbers of runs that a tracker has got, and its address or folder. */
-interface Sent {
-  readonly added: number;
-  readonly replaced?: number;
-  readonly target: string;
-}
-
 /** Servers by the name of their tracker. */
 const SERVERS = {
   mlflow: {
@@ -132,13 +125,14 @@ const SERVERS = {
   },
 } as const;
 
+/** Numbers of runs that a tracker has got, and its address or folder. */
 async function send(
   to: string,
   pipeline: string,
   runs: readonly RecordedRun[],
   args: Arguments,
   signal: AbortSignal,
-): Promise<Sent> {
+): Promise<{ added: number; replaced?: number; target: string }> {
   if (to === "tensorboard") {
     const { writeEventFiles } = await import("../../track/event_files.ts");
     const folder = args.value("dir") ??

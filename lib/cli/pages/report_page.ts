@@ -135,7 +135,10 @@ async function commitOf(folder: string): Promise<string | undefined> {
 function machine(): Record<string, string> {
   const cpus = navigator.hardwareConcurrency;
   const memory = Deno.systemMemoryInfo().total / 2 ** 30;
-  const gpus = gpuNames();
+  const drivers = "/proc/driver/nvidia/gpus";
+  const gpus = entriesOf(drivers).flatMap(({ name }) =>
+    textOf(join(drivers, name, "information"), /^Model:\s*(.+)$/m) ?? []
+  );
   const processor = textOf("/proc/cpuinfo", /^model name\s*:\s*(.+)$/m);
   return {
     System: `${Deno.build.os} ${Deno.osRelease()} (${Deno.build.arch})`,
@@ -143,13 +146,6 @@ function machine(): Record<string, string> {
     Memory: `${memory.toFixed(1)} GiB`,
     ...(gpus.length > 0 && { GPU: gpus.join("; ") }),
   };
-}
-
-function gpuNames(): string[] {
-  const folder = "/proc/driver/nvidia/gpus";
-  return entriesOf(folder).flatMap(({ name }) =>
-    textOf(join(folder, name, "information"), /^Model:\s*(.+)$/m) ?? []
-  );
 }
 
 /** The first group of a pattern in a system file; undefined if there is no match or no file. */

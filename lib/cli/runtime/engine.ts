@@ -12,30 +12,26 @@ import type { Arguments } from "../arguments/arguments.ts";
 import { gpusOf } from "../arguments/options.ts";
 import type { Message } from "../terminal/messages.ts";
 
-/** Options of {@linkcode selectedEngine}. */
-interface EngineOptions {
-  /** Prints messages about the engine. */
-  readonly say: (message: Message) => void;
-  /** Stops an installation. */
-  readonly signal?: AbortSignal;
-  /** True if stages will run on it. */
-  readonly forRun?: boolean;
-  /** Describes the machine that runs the stages; by default this one. */
-  readonly findHost?: (() => Promise<Host>) | undefined;
-}
-
 /**
  * Selects the engine for `--engine` as a runtime for stages, and reports it with
  * the reason. It is installed when the first stage needs it; only `auto` for a
  * run installs it at once, to try the next engine if that fails, since the
  * engine is part of every key.
  *
+ * @param options.say Prints messages about the engine.
+ * @param options.signal Stops an installation.
+ * @param options.forRun True if stages will run on it.
+ * @param options.findHost Describes the machine that runs the stages; by default this one.
  * @returns A function that selects it, once.
  */
 export function selectedEngine(
   args: Arguments,
-  { say, signal, forRun = false, findHost = () => hostFor(args) }:
-    EngineOptions,
+  { say, signal, forRun = false, findHost = () => hostFor(args) }: {
+    readonly say: (message: Message) => void;
+    readonly signal?: AbortSignal;
+    readonly forRun?: boolean;
+    readonly findHost?: (() => Promise<Host>) | undefined;
+  },
 ): () => Promise<Runtime> {
   const select = async () => {
     const { selectEngine } = await import("../../engine/install/choose.ts");
@@ -138,11 +134,8 @@ async function compiledFunctions(
   host: Host,
 ): Promise<NonNullable<Runtime["handsOn"]>> {
   const { cacheFolder } = await import("../../engine/install/folder.ts");
-  const kept = join(
-    cacheFolder(host.env),
-    "compiled",
-    digest(engine).slice(0, 16),
-  );
+  const name = digest(engine).slice(0, 16);
+  const kept = join(cacheFolder(host.env), "compiled", name);
   return {
     title: "Compiled code",
     settings: (folder) => ({ compiledBefore: kept, compiledNow: folder }),
