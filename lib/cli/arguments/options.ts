@@ -1,5 +1,5 @@
 import { defaultSettings, type Settings } from "../../scheduler/settings.ts";
-import { isMissing, statIfThere } from "../../store/files.ts";
+import { statIfThere } from "../../store/files.ts";
 import {
   dirname,
   join,
@@ -7,6 +7,7 @@ import {
   resolve,
   systemFolderOf,
 } from "../../store/paths.ts";
+import { linkFingerprint } from "../../store/stats.ts";
 import {
   type Arguments,
   invalidValue,
@@ -202,22 +203,14 @@ export function inWayOf(
   for (let path = folder;; path = dirname(path)) {
     const found = statIfThere(path);
     if (found?.isDirectory) return undefined;
-    const link = found ? undefined : linkTarget(path);
-    if (found === undefined && link === undefined) continue;
-    const what = found ? "a file" : `a link to "${link}", which does not exist`;
+    const isLink = found === undefined && linkFingerprint(path) !== undefined;
+    if (found === undefined && !isLink) continue;
+    const what = found
+      ? "a file"
+      : `a link to "${Deno.readLinkSync(path)}", which does not exist`;
     return path === own
       ? `${name} is ${what}`
       : `${name} cannot be created because "${path}" is ${what}`;
-  }
-}
-
-/** What a link names; undefined if there is no link at the path. */
-function linkTarget(path: string): string | undefined {
-  try {
-    return Deno.readLinkSync(path);
-  } catch (error) {
-    if (isMissing(error)) return undefined;
-    throw error;
   }
 }
 

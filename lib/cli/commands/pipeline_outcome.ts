@@ -174,6 +174,9 @@ export async function answerOf(
   if (reports.length + adapters.length === 0) return undefined;
   const [first] = adapters;
   const data = first && dataOf(first, graph);
+  const texts = data !== undefined && isOfPairs(pathOf(data))
+    ? `--pair '|' "your text|its pair"`
+    : '"your text"';
   const verdicts = comparisons.flatMap(({ verdict }) => verdict ?? []);
   const isUsable = verdicts.length === 0 ||
     verdicts.some(({ kind, reference }) =>
@@ -187,14 +190,9 @@ export async function answerOf(
     ),
     adapters: adapters.map((stage) => shortPath(pathOf(stage))),
     ...(first !== undefined && isUsable && {
-      predict: predictCommand(
-        first,
-        graph,
-        args,
-        data !== undefined && isOfPairs(pathOf(data))
-          ? `--pair '|' "your text|its pair"`
-          : '"your text"',
-      ),
+      predict: `${
+        stageCommand("predict", args, nameIn(graph, first))
+      } ${texts}`,
     }),
     python: exported.length > 0 && isUsable
       ? await pythonLines(pathOf(exported[0]!))
@@ -220,16 +218,10 @@ function findingsOf(comparisons: Report["comparisons"]): Finding[] {
   });
 }
 
-/** The command that classifies texts, given as words of a shell, with a stage's adapter. */
-function predictCommand(
-  { id, name }: GraphStage,
-  graph: Graph,
-  args: Arguments,
-  texts: string,
-): string {
-  const alone = [...graph.stages.values()]
-    .filter((other) => other.name === name).length === 1;
-  return `${stageCommand("predict", args, alone ? name : id)} ${texts}`;
+/** The name of a stage if it has no namesakes, else its id. */
+function nameIn({ stages }: Graph, { id, name }: GraphStage): string {
+  const named = [...stages.values()].filter((it) => it.name === name);
+  return named.length === 1 ? name : id;
 }
 
 /** The lines of Python that load an exported adapter. */

@@ -80,7 +80,14 @@ Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130
     const { folders: named, texts } = await adapterOf(args);
     using folders = named;
     const separator = args.value("pair");
-    checkPairs(folders, separator);
+    const { by, onPairs } = folders.trained ?? {};
+    if (by !== undefined && onPairs !== (separator !== undefined)) {
+      throw new UsageError(
+        onPairs
+          ? `"${by}" classifies pairs of texts: separate them, as in --pair '|' "a text|its pair"`
+          : `"${by}" classifies single texts: leave out "--pair"`,
+      );
+    }
     const params = {
       texts: splitTexts(
         texts.length > 0 ? texts : await readLines(),
@@ -246,18 +253,6 @@ function reportOn({ id }: GraphStage, graph: Graph): GraphStage | undefined {
     Object.values(stage.inputs).flat().includes(id)
   );
   return others.length === 0 ? report : undefined;
-}
-
-/** @throws {UsageError} If texts are not given in the form that the adapter was trained on. */
-function checkPairs({ trained }: Folders, separator: string | undefined): void {
-  if (trained === undefined) return;
-  const { by, onPairs } = trained;
-  if (onPairs === (separator !== undefined)) return;
-  throw new UsageError(
-    onPairs
-      ? `"${by}" classifies pairs of texts: separate them, as in --pair '|' "a text|its pair"`
-      : `"${by}" classifies single texts: leave out "--pair"`,
-  );
 }
 
 /** Splits texts into pairs at the first occurrence of the separator. */

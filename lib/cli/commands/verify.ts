@@ -25,10 +25,8 @@ export const verifyCommand: Command = {
     const { graph, selected, store } = await openPipeline(args, settings.out);
     const renderer = await chooseRenderer(args.has("json"));
     const say = (message: Message) => renderer.show(message);
-    const slurm = await slurmExecutor(
-      args,
-      (text) => say({ type: "note", text }),
-    );
+    const note = (text: string) => say({ type: "note", text });
+    const slurm = await slurmExecutor(args, note);
     try {
       return await interruptible(async (signal) => {
         const engine = engineForRun(args, slurm, graph, store, say, signal);

@@ -152,10 +152,8 @@ function cell(
 /** A curve with its axes, and the value at the pointer. */
 export function curve(points: readonly Point[], metric: string) {
   const [width, height, left, bottom] = [300, 110, 40, 16] as const;
-  const [steps, values] = [
-    points.map(([it]) => it),
-    points.map(([, it]) => it),
-  ];
+  const steps = points.map(([step]) => step);
+  const values = points.map(([, value]) => value);
   const [first, last] = [steps[0]!, steps.at(-1)!];
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const x = (step: number) =>
@@ -176,28 +174,20 @@ export function curve(points: readonly Point[], metric: string) {
     dot.setAttribute("cy", String(y(value)));
   };
   show(points.length - 1);
+  const [from, to] = [values[0]!, values.at(-1)!].map((it) => it.toFixed(4));
+  const base = height - bottom;
   const svg = drawn(
     "svg",
     {
       class: "curve",
       viewBox: `0 0 ${width} ${height}`,
       role: "img",
-      "aria-label": `${metric} from ${
-        values[0]!.toFixed(4)
-      } at step ${first} to ${values.at(-1)!.toFixed(4)} at step ${last}`,
+      "aria-label":
+        `${metric} from ${from} at step ${first} to ${to} at step ${last}`,
     },
-    drawn("line", {
-      x1: left,
-      x2: width - 4,
-      y1: height - bottom,
-      y2: height - bottom,
-    }),
+    drawn("line", { x1: left, x2: width - 4, y1: base, y2: base }),
     drawn("text", { class: "quiet", x: 0, y: 12 }, high.toPrecision(3)),
-    drawn(
-      "text",
-      { class: "quiet", x: 0, y: height - bottom },
-      low.toPrecision(3),
-    ),
+    drawn("text", { class: "quiet", x: 0, y: base }, low.toPrecision(3)),
     drawn("path", {
       d: points.map(([step, value], i) =>
         `${i === 0 ? "M" : "L"}${x(step).toFixed(1)} ${y(value).toFixed(1)}`

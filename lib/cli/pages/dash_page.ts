@@ -101,17 +101,12 @@ function drawGraph() {
   ]);
   if (now === drawnGraph) return;
   drawnGraph = now;
-  replace(
-    parent,
-    graph(state.groups, state.stages, parent.clientWidth, choose),
-  );
-}
-
-/** Replaces the children of an element, and keeps the focus on the same stage. */
-function replace(parent: HTMLElement, ...children: Node[]) {
+  // The focus stays on the same stage.
   const focused = document.activeElement?.getAttribute("data-stage");
   const held = parent.contains(document.activeElement);
-  parent.replaceChildren(...children);
+  parent.replaceChildren(
+    graph(state.groups, state.stages, parent.clientWidth, choose),
+  );
   if (!held || !focused) return;
   parent.querySelector<SVGElement>(`[data-stage="${CSS.escape(focused)}"]`)
     ?.focus();
@@ -220,17 +215,11 @@ function drawScores() {
           scores[rank]?.toFixed(4) ?? "",
         )
       );
-      return element(
-        "tr",
-        element("th", { scope: "row" }, `${rank}`),
-        ...cells,
-      );
+      const head = element("th", { scope: "row" }, `${rank}`);
+      return element("tr", head, ...cells);
     });
-    const head = element(
-      "tr",
-      element("th", { scope: "col" }, "Rank"),
-      ...titles,
-    );
+    const rank = element("th", { scope: "col" }, "Rank");
+    const head = element("tr", rank, ...titles);
     return element(
       "div",
       { class: "scroll" },
@@ -251,9 +240,8 @@ function drawStages() {
   }
   const listed = [...select.options].map(({ value }) => value);
   if (listed.join() !== ids.join()) {
-    select.replaceChildren(
-      ...ids.map((id) => element("option", { value: id }, id)),
-    );
+    const options = ids.map((id) => element("option", { value: id }, id));
+    select.replaceChildren(...options);
   }
   select.value = chosen;
 }

@@ -52,9 +52,7 @@ export async function slurmExecutor(
     );
   }
   const { Slurm } = await import("../../slurm/executor.ts");
-  const { MAX_JOBS, PACE } = await import(
-    "../../slurm/settings.ts"
-  );
+  const { MAX_JOBS, PACE } = await import("../../slurm/settings.ts");
   const { executor: _, warning, ...own } = profile ?? {};
   const settings: SlurmSettings = {
     ...own,
@@ -96,10 +94,8 @@ export async function openPlanned(
   const opened = await openPipeline(args, settings.out, patterns);
   const { graph, forced: force, store } = opened;
   const findHost = async () => {
-    const slurm = await slurmExecutor(
-      args,
-      (text) => say({ type: "note", text }),
-    );
+    const note = (text: string) => say({ type: "note", text });
+    const slurm = await slurmExecutor(args, note);
     return slurm === undefined
       ? await hostFor(args)
       : await nodeHost(args, slurm, graph, store, say);
@@ -201,7 +197,7 @@ async function nodeHost(
 function nodeEnvironment(): Record<string, string> {
   const names = ["HOME", "PATH", "DENO_DIR", "XDG_CACHE_HOME", "DYLORA_CACHE"];
   return Object.fromEntries(
-    names.map((name) => [name, Deno.env.get(name)])
-      .filter((pair): pair is [string, string] => pair[1] !== undefined),
+    Object.entries(Deno.env.toObject())
+      .filter(([name]) => names.includes(name)),
   );
 }

@@ -141,9 +141,16 @@ class Table {
         this.#end(message.stage, ran ? message.seconds : undefined);
         const [line] = lines;
         if (!ran || line === undefined || running === undefined) return lines;
+        const { reason } = running;
         const said = running.said.length > FEW_LINES ? [] : running.said;
+        // Why it ran, if there is room.
+        // deno-lint-ignore no-control-regex
+        const left = width() - line.replace(/\x1b\[\d+m/g, "").length - 3;
+        const why = reason === "" || left < 10
+          ? ""
+          : ` ${this.style.dim(`(${clip(reason, left)})`)}`;
         return [
-          this.#why(line, running, width()),
+          line + why,
           ...said.map((it) => this.style.dim(`  | ${it}`)),
         ];
       }
@@ -169,18 +176,10 @@ class Table {
     this.#forecast.end(stage, seconds);
   }
 
-  /** The line of a stage that has run, with the reason why it ran if there is room. */
-  #why(line: string, { reason }: RunningStage, width: number): string {
-    // deno-lint-ignore no-control-regex
-    const left = width - line.replace(/\x1b\[\d+m/g, "").length - 3;
-    return reason === "" || left < 10
-      ? line
-      : `${line} ${this.style.dim(`(${clip(reason, left)})`)}`;
-  }
-
   /** The rows of the table, at most `height`. */
   rows(width: number, height: number): string[] {
-    const rows = this.#install ? [this.#installRow(this.#install, width)] : [];
+    const bar = width < WIDE ? 10 : 16;
+    const rows = this.#install ? [this.#installRow(this.#install, bar)] : [];
     if (this.#running.size === 0) return rows;
     rows.push(this.#headRow());
     const room = Math.max(1, height - rows.length);
@@ -192,7 +191,6 @@ class Table {
     const column = Math.max(...[...names.values()].map((it) => it.length));
     for (const [stage, running] of shown) {
       const name = names.get(stage)!.padEnd(column);
-      const bar = this.#barWidth(width);
       const rest = width - column - bar - LEFT - 13;
       rows.push(`  ${name}  ${this.#progress(running, bar, rest)}`.trimEnd());
     }
@@ -201,10 +199,7 @@ class Table {
   }
 
   /** Short names of stages, cached as long as the rows stay the same: a run may have thousands of stages. */
-  #shortNames(
-    stages: readonly string[],
-    width: number,
-  ): ReadonlyMap<string, string> {
+  #shortNames(stages: readonly string[], width: number) {
     const rows = [width, ...stages].join(" ");
     if (this.#names?.rows !== rows) {
       const most = Math.floor(width * 0.3);
@@ -263,17 +258,12 @@ class Table {
 
   #installRow(
     { step, subject, done, total }: Message & { type: "install" },
-    width: number,
+    bar: number,
   ): string {
     if (total === 0) return `  ${step} ${subject}`;
     const share = Math.min(1, done / total);
-    return `  ${this.#bar(this.#barWidth(width), share)} ${
-      percent(share)
-    }  ${step} ${subject}, ${bytes(done)} of ${bytes(total)}`;
-  }
-
-  #barWidth(width: number): number {
-    return width < WIDE ? 10 : 16;
+    const text = `${step} ${subject}, ${bytes(done)} of ${bytes(total)}`;
+    return `  ${this.#bar(bar, share)} ${percent(share)}  ${text}`;
   }
 
   #bar(width: number, share: number): string {
