@@ -49,7 +49,8 @@ export const completionCommand: Command = {
         `Unknown shell "${positionals.join(" ")}"; expected bash, zsh or fish`,
       );
     }
-    writeOut(script(PROJECT, wordsCommand()));
+    const command = [Deno.execPath(), ...PROGRAM, "completion", "words", "--"];
+    writeOut(script(PROJECT, command.map(quoted).join(" ")));
   },
 };
 
@@ -81,12 +82,6 @@ export const schemaCommand: Command = {
     writeOut(`${JSON.stringify(schema, null, 2)}\n`);
   },
 };
-
-/** The command to which a script adds the words of a command line. */
-function wordsCommand(): string {
-  return [Deno.execPath(), ...PROGRAM, "completion", "words", "--"]
-    .map(quoted).join(" ");
-}
 
 /** A possible word, and what it means. */
 interface Candidate {
@@ -126,10 +121,8 @@ export async function candidates(
   }
   if (typed.startsWith("-")) {
     return matching(
-      optionsOf(command).map(({ name, description }) => ({
-        word: `--${name}`,
-        about: description,
-      })),
+      optionsOf(command)
+        .map((it) => ({ word: `--${it.name}`, about: it.description })),
     );
   }
   return matching(await positionalsOf(command, line.args, typed));
@@ -178,10 +171,7 @@ async function valuesOf(
 }
 
 /** Parameters by dot path; after a `=`, the current value, for editing. */
-function parametersOf(
-  { parameters }: Outline,
-  typed: string,
-): Candidate[] {
+function parametersOf({ parameters }: Outline, typed: string): Candidate[] {
   if (!typed.includes("=")) {
     return parameters.map(({ name, description, value }) => ({
       word: `${name}=`,
@@ -213,10 +203,7 @@ async function positionalsOf(
 }
 
 /** Names of stages; ids once a name is complete. */
-async function stagesOf(
-  args: Arguments,
-  typed: string,
-): Promise<Candidate[]> {
+async function stagesOf(args: Arguments, typed: string): Promise<Candidate[]> {
   const opened = await readable(() => openPipeline(args, outOf(args), []));
   const stages = [...opened?.graph.stages.values() ?? []];
   const names = new Map(stages.map((it) => [it.name, it.task]));

@@ -40,11 +40,7 @@ export const graphCommand: Command = {
   },
 };
 
-function drawing(
-  name: string,
-  nodes: readonly GraphNode[],
-  args: Arguments,
-): string {
+function drawing(name: string, nodes: readonly GraphNode[], args: Arguments) {
   if (args.has("json")) {
     if (args.has("format")) {
       throw new UsageError(
@@ -53,14 +49,9 @@ function drawing(
     }
     return nodes.map((node) => `${JSON.stringify(node)}\n`).join("");
   }
-  switch (args.value("format")) {
-    case "mermaid":
-      return mermaid(nodes);
-    case "dot":
-      return dot(name, nodes);
-    default:
-      return rails(nodes);
-  }
+  const format = args.value("format");
+  if (format === "mermaid") return mermaid(nodes);
+  return format === "dot" ? dot(name, nodes) : rails(nodes);
 }
 
 /** A node of a drawing: a stage, or all stages of a name. */

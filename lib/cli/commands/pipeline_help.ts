@@ -118,14 +118,8 @@ const INDENT = 6;
 
 function parameterLines({ name, value, description }: Parameter): string[] {
   const shown = value === undefined ? "" : ` = ${flow(value)}`;
-  return [
-    `  ${name}${shown}`,
-    ...(description === ""
-      ? []
-      : wrap(description, WIDTH - INDENT).map((line) =>
-        " ".repeat(INDENT) + line
-      )),
-  ];
+  const lines = description === "" ? [] : wrap(description, WIDTH - INDENT);
+  return [`  ${name}${shown}`, ...lines.map((it) => " ".repeat(INDENT) + it)];
 }
 
 /**
@@ -252,8 +246,7 @@ async function descriptionsOf(
         )
         : [[path, shape[key]] as const];
       for (const [name, schema] of described) {
-        const text = (schema as { description?: string } | undefined)
-          ?.description;
+        const text = (schema as { description?: string })?.description;
         if (text !== undefined && !found.has(name)) found.set(name, text);
       }
     }

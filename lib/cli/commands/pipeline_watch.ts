@@ -37,7 +37,12 @@ export async function watchPipeline(args: Arguments): Promise<number> {
   let paths = await dependencies(args, []);
   for (let run = 0; !signal.aborted; run++) {
     const before = new Map(paths.map((path) => [path, stateOf([path])]));
-    child = startRun(args, run);
+    // Only the first run is forced.
+    const words = args.words(["watch", ...run > 0 ? ["force"] : []]);
+    child = new Deno.Command(Deno.execPath(), {
+      args: [...PROGRAM, "pipeline", ...words],
+      stdin: "inherit",
+    }).spawn();
     const { code } = await child.status;
     child = undefined;
     if (signal.aborted) break;
@@ -52,17 +57,6 @@ export async function watchPipeline(args: Arguments): Promise<number> {
     if (changed !== undefined) note(`${changed} changed`);
   }
   return interrupts.code!;
-}
-
-/** Starts a run with the same arguments; only the first one is forced. */
-function startRun(args: Arguments, run: number): Deno.ChildProcess {
-  const words = args.words(["watch", ...run > 0 ? ["force"] : []]);
-  return new Deno.Command(Deno.execPath(), {
-    args: [...PROGRAM, "pipeline", ...words],
-    stdin: "inherit",
-    stdout: "inherit",
-    stderr: "inherit",
-  }).spawn();
 }
 
 /**
@@ -82,11 +76,8 @@ async function dependencies(
     const { graph, store } = await openPipeline(args, outOf(args));
     const stages = [...graph.stages.values()];
     for (const { module } of stages) paths.add(fromFileUrl(module));
-    const code = await taskCode(
-      [...new Set(stages.map(({ module }) => module))],
-      PROJECT,
-      store,
-    );
+    const modules = new Set(stages.map(({ module }) => module));
+    const code = await taskCode([...modules], PROJECT, store);
     for (const { files } of code.values()) {
       for (const [path] of files) paths.add(path);
     }

@@ -48,6 +48,7 @@ export async function runAlone(
   const start = makeStart(join(folder, "run"));
   const checkpoint = join(folder, "checkpoint");
   Deno.mkdirSync(checkpoint);
+  const cpus = navigator.hardwareConcurrency;
   const taken = Object.entries(inputs)
     .filter(([input]) => Object.hasOwn(task.inputs, input));
   await runTask({
@@ -74,11 +75,7 @@ export async function runAlone(
     folder: start,
     checkpoint,
     runtimes: new Map(engine && [["engine", engine]]),
-    resources: {
-      cpus: navigator.hardwareConcurrency,
-      gpus: gpus.length,
-      memory: 0,
-    },
+    resources: { cpus, gpus: gpus.length, memory: 0 },
     gpus,
     executor: local,
     grace: GRACE,

@@ -23,12 +23,9 @@ export async function needingResult<T>(
     return await work();
   } catch (error) {
     if (!(error instanceof NoResultError)) throw error;
-    throw new Error(
-      `${error.message}: run it with "${
-        stageCommand("pipeline", args, stage)
-      }"`,
-      { cause: error },
-    );
+    const command = stageCommand("pipeline", args, stage);
+    const message = `${error.message}: run it with "${command}"`;
+    throw new Error(message, { cause: error });
   }
 }
 
