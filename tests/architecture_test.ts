@@ -144,7 +144,7 @@ Deno.test("yaml is read for places only, in a module that is loaded when needed"
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
   "lib/artifacts": 2250,
-  "lib/cli": 8577,
+  "lib/cli": 8570,
   "lib/engine": 11_900,
   "lib/glue": 3500,
   "lib/hub": 1790,

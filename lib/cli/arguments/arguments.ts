@@ -170,61 +170,50 @@ export async function readArguments(
   return parsed;
 }
 
+/** Gives `parseArgs()` words that it reads correctly: `--set=a.b=c` for `-Sa.b=c`, and positional arguments last. */
 async function parseOptions(
   command: Usage,
   args: readonly string[],
 ): Promise<Arguments> {
   // Loaded only when needed: Deno checks node_modules first, which takes 5 ms.
   const { parseArgs } = await import("@std/cli/parse-args");
-  const tokens = [...tokensOf(command, args)];
-  for (const { name, word, option, value } of tokens) {
-    if (name === undefined) continue;
-    if (option === undefined) throw await unknownOption(name, word, command);
-    if (option.value === undefined && value !== undefined) {
+  const words: string[] = [];
+  const rest: string[] = [];
+  for (const { name, word, option, value } of tokensOf(command, args)) {
+    if (name === undefined) rest.push(word);
+    else if (option === undefined) {
+      throw await unknownOption(name, word, command);
+    } else if (value === undefined) words.push(`--${option.name}`);
+    else if (option.value !== undefined) {
+      words.push(`--${option.name}=${value}`);
+    } else {
       throw new UsageError(
         `Option "${name}" does not take a value, got "${value}"`,
       );
     }
   }
-  const namesOf = (isFlag: boolean) =>
-    optionsOf(command).filter(({ value }) => (value === undefined) === isFlag)
-      .map(({ name }) => name);
-  const { _: positionals, ...parsed } = parseArgs(wordsOf(tokens), {
-    boolean: namesOf(true),
-    string: ["_", ...namesOf(false)],
-    collect: namesOf(false),
+  const { flag = [], valued = [] } = Object.groupBy(
+    optionsOf(command),
+    ({ value }) => value === undefined ? "flag" : "valued",
+  );
+  const names = valued.map(({ name }) => name);
+  const parsed = parseArgs([...words, "--", ...rest], {
+    boolean: flag.map(({ name }) => name),
+    string: ["_", ...names],
+    collect: names,
   });
-  const options = new Map<string, readonly string[]>();
-  for (const option of optionsOf(command)) {
-    const given = parsed[option.name];
-    if (given === true) options.set(option.name, []);
-    if (!Array.isArray(given) || given.length === 0) continue;
+  const options = new Map<string, readonly string[]>(
+    flag.filter(({ name }) => parsed[name]).map(({ name }) => [name, []]),
+  );
+  for (const option of valued) {
+    const given = parsed[option.name] as string[];
     for (const value of given) await checkValue(option, value);
     if (given.length > 1 && option.many !== true) {
       throw new UsageError(`Option "--${option.name}" can be given only once`);
     }
-    options.set(option.name, given);
+    if (given.length > 0) options.set(option.name, given);
   }
-  return new Arguments(positionals, options);
-}
-
-/**
- * Words that `parseArgs()` reads correctly: `-fSa.b=c x` becomes
- * `--force --set=a.b=c -- x`. By itself it takes a positional "true" after a
- * flag as the flag's value, and reads `-Sa=b` as `-S b`.
- */
-function wordsOf(tokens: readonly Token[]): string[] {
-  return [
-    ...tokens.flatMap(({ option, value }) =>
-      option === undefined
-        ? []
-        : value === undefined
-        ? [`--${option.name}`]
-        : [`--${option.name}=${value}`]
-    ),
-    "--",
-    ...tokens.filter(({ name }) => name === undefined).map(({ word }) => word),
-  ];
+  return new Arguments(parsed._, options);
 }
 
 /** A part of a command line: a positional argument, or an option. */
