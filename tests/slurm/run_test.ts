@@ -2,7 +2,6 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { TestProject } from "../scheduler/project.ts";
 import { slurm, slurmTest } from "./cluster.ts";
 import {
-  equalStages,
   go,
   isBegun,
   jobsIn,
@@ -180,14 +179,3 @@ slurmTest("run() lets two schedulers share one job", async (cluster) => {
   );
   assertEquals((await cluster.submitted()).length, before.length + 1);
 });
-
-slurmTest(
-  "run() runs 200 trivial stages",
-  async () => {
-    using project = new TestProject();
-    const { ran } = await runJobs(project, equalStages(project, 200), {
-      jobs: 8,
-    });
-    assertEquals(ran.length, 200);
-  },
-);

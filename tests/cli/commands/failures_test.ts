@@ -228,7 +228,7 @@ stages:
     all,
     [...all, "--json"],
   ];
-  for (const command of commands) {
+  await Promise.all(commands.map(async (command) => {
     const { code, stdout, stderr } = await new Deno.Command("bash", {
       args: [
         "-c",
@@ -240,5 +240,5 @@ stages:
     assertEquals(code, 0);
     assertEquals(errorsOf(decoder.decode(stderr)), "", command.join(" "));
     assertMatch(decoder.decode(stdout), /^.+\n(0|129)\n$/);
-  }
+  }));
 });
