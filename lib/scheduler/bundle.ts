@@ -120,7 +120,7 @@ interface Section {
 const HEADER =
   /^\/\/ (?:code:(.+)|(entry:.+)|.*node_modules\/\.deno\/([^/]+)\/.*)$/;
 
-/** Name of the package a section comes from has a version, paths do not. */
+/** True if a section is of a package, whose name has a version: `zod@4.6.7`. */
 export function isPackage(module: string): boolean {
   return /.@\d/.test(module);
 }

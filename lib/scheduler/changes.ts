@@ -8,7 +8,7 @@ export interface Change {
   readonly kind: "code" | "param" | "source" | "input" | "runtime";
   /** A module's path, a parameter's dot path (followed, for a source, by the changed file) or an input's name. */
   readonly name: string;
-  /** Earlier value; undefined if it is new. For modules, the blob of the reduced text and the imports. */
+  /** Earlier value; undefined if it is new. For modules, the start of the digest of their code in the bundle. */
   readonly before?: string;
   /** Present value; undefined if it was removed. */
   readonly after?: string;
