@@ -109,8 +109,7 @@ Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130
     const folder = Deno.makeTempDirSync({ prefix: "predict-" });
     try {
       return await interruptible(async (signal) => {
-        const options = { say, signal, forRun: true };
-        const engine = await selectedEngine(args, options)();
+        const engine = await selectedEngine(args, { say, signal })();
         using gpus = await holdGpus({
           count: engine.gpus ?? 0,
           among: gpusOf(args) ?? visibleGpus(),

@@ -39,9 +39,9 @@ Setup is optional: a run installs the engine when the first stage needs it. The 
     const note = (text: string) => say({ type: "note", text });
     try {
       return await interruptible(async (signal) => {
-        let choice = await selectEngine(engineOption(args));
+        const choice = await selectEngine(engineOption(args));
         if (!args.has("check")) {
-          choice = await choice.prepare({
+          await choice.prepare({
             ...installOptions(say, signal),
             thorough: true,
           });

@@ -14,36 +14,27 @@ import type { Message } from "../terminal/messages.ts";
 
 /**
  * Selects the engine for `--engine` as a runtime for stages, and reports it with
- * the reason. It is installed when the first stage needs it; only `auto` for a
- * run installs it at once, to try the next engine if that fails, since the
- * engine is part of every key.
+ * the reason. It is installed when the first stage needs it.
  *
  * @param options.say Prints messages about the engine.
  * @param options.signal Stops an installation.
- * @param options.forRun True if stages will run on it.
  * @param options.findHost Describes the machine that runs the stages; by default this one.
  * @returns A function that selects it, once.
  */
 export function selectedEngine(
   args: Arguments,
-  { say, signal, forRun = false, findHost = () => hostFor(args) }: {
+  { say, signal, findHost = () => hostFor(args) }: {
     readonly say: (message: Message) => void;
     readonly signal?: AbortSignal;
-    readonly forRun?: boolean;
     readonly findHost?: (() => Promise<Host>) | undefined;
   },
 ): () => Promise<Runtime> {
   const select = async () => {
     const { selectEngine } = await import("../../engine/install/choose.ts");
-    const engine = engineOption(args);
-    const options = installOptions(say, signal);
     const host = await findHost();
-    const selected = await selectEngine(engine, host);
-    const choice = forRun && engine === "auto"
-      ? await selected.prepare(options)
-      : selected;
+    const choice = await selectEngine(engineOption(args), host);
     say(engineMessage(choice));
-    return await runtimeOf(choice, options, host);
+    return await runtimeOf(choice, installOptions(say, signal), host);
   };
   let runtime: Promise<Runtime> | undefined;
   return () => runtime ??= select();
@@ -119,9 +110,7 @@ export async function runtimeOf(
       handsOn: await compiledFunctions(`${identity}\n${processor}`, host),
     }),
     env,
-    prepare: async () => {
-      await choice.prepare(options);
-    },
+    prepare: () => choice.prepare(options),
   };
 }
 

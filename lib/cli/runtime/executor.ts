@@ -75,7 +75,7 @@ export function engineForRun(
 ): () => Promise<Runtime> {
   const findHost = slurm &&
     (() => nodeHost(args, slurm, graph, store, say, signal));
-  return selectedEngine(args, { say, signal, forRun: true, findHost });
+  return selectedEngine(args, { say, signal, findHost });
 }
 
 /**

@@ -31,8 +31,7 @@ export interface EngineChoice {
   /**
    * Makes the engine ready to run, installing the library if it is missing or damaged.
    *
-   * @returns This choice, or with `auto` the next engine if this one cannot be installed.
-   * @throws {InstallError} If a requested engine cannot be installed.
+   * @throws {InstallError} If it cannot be installed.
    */
-  prepare(options?: InstallOptions): Promise<EngineChoice>;
+  prepare(options?: InstallOptions): Promise<void>;
 }

@@ -56,41 +56,14 @@ async function chooseFirst(
   if (engine === undefined) {
     throw new Error(`No engine can run here: ${rejected.join("; ")}`);
   }
-  const next = (error: unknown) =>
-    chooseFirst(others, host, [...rejected, rejection(engine, error)]);
-  let choice: EngineChoice;
   try {
-    choice = await choose(engine, host, false);
+    const choice = await choose(engine, host, false);
+    return { ...choice, reason: [choice.reason, ...rejected].join("; ") };
   } catch (error) {
-    return await next(error);
+    if (!(error instanceof InstallError)) throw error;
+    const why = `not ${engine}: ${error.problem}`;
+    return await chooseFirst(others, host, [...rejected, why]);
   }
-  const explained = {
-    ...choice,
-    reason: [choice.reason, ...rejected].join("; "),
-  };
-  return {
-    ...explained,
-    prepare: async (options) => {
-      try {
-        await choice.prepare(options);
-      } catch (error) {
-        return await (await next(error)).prepare(options);
-      }
-      return explained;
-    },
-  };
-}
-
-/** Why an engine is skipped. Rethrows interruptions and errors that no other engine would avoid. */
-function rejection(engine: EngineName, error: unknown): string {
-  if (!(error instanceof InstallError) || error.code === "interrupted") {
-    throw error;
-  }
-  const { code, problem, remedy } = error;
-  // The user may want to fix what prevents a supported engine from running.
-  return `not ${engine}: ${problem}${
-    code === "unsupported" ? "" : `. ${remedy}`
-  }`;
 }
 
 /**
@@ -106,7 +79,7 @@ function chooseTensorflow(host: Host): EngineChoice {
   const cache = cacheFolder(host.env);
   const folder = join(cache, folderName(build));
   const device = nvidia.usable ? "gpu" : "cpu";
-  const choice: EngineChoice = {
+  return {
     engine: "tensorflow",
     device,
     reason: `libtensorflow on the ${device.toUpperCase()}: ${nvidia.reason}`,
@@ -128,7 +101,7 @@ function chooseTensorflow(host: Host): EngineChoice {
         build,
         options?.thorough,
       );
-      if (state === "intact") return choice;
+      if (state === "intact") return;
       // An engine is chosen on every run but installed once.
       const { installLibrary } = await import("./install.ts");
       const { verifyLibrary } = await import("./check.ts");
@@ -136,11 +109,20 @@ function chooseTensorflow(host: Host): EngineChoice {
         verify: (folder) =>
           verifyLibrary(join(folder, "tensorflow"), build.version),
         ...options,
-      });
-      return choice;
+      }).catch(nameOtherEngine);
     },
   };
-  return choice;
+}
+
+/** Adds to the remedy that WebAssembly needs no library: `auto` does not choose an engine that is 50 times slower for a broken network. */
+function nameOtherEngine(error: unknown): never {
+  if (!(error instanceof InstallError) || error.code === "interrupted") {
+    throw error;
+  }
+  const { code, problem, remedy, cause } = error;
+  const other =
+    "Or run without the library, some 50 times slower: --engine wasm";
+  throw new InstallError(code, problem, `${remedy}\n${other}`, { cause });
 }
 
 /** Folder of the kernels that CUDA's driver compiles. */
@@ -227,12 +209,11 @@ function ready(
     & Pick<EngineChoice, "engine" | "device" | "reason" | "identity">
     & Partial<Pick<EngineChoice, "library" | "read" | "flags">>,
 ): EngineChoice {
-  const choice: EngineChoice = {
+  return {
     flags: [],
     read: [],
     ...facts,
     env: {},
-    prepare: () => Promise.resolve(choice),
+    prepare: () => Promise.resolve(),
   };
-  return choice;
 }
