@@ -1,8 +1,8 @@
 import * as z from "zod";
-import { GLUE_TASKS } from "../lib/glue/benchmark.ts";
-import type { Example } from "../lib/glue/example.ts";
-import type { Labelling } from "../lib/glue/own_data.ts";
-import { type Row, TABLE_FORMATS } from "../lib/glue/table.ts";
+import { GLUE_TASKS } from "../lib/benchmarks/glue.ts";
+import type { Example } from "../lib/data/example.ts";
+import type { Labelling } from "../lib/data/own_data.ts";
+import { type Row, TABLE_FORMATS } from "../lib/data/table.ts";
 import { isDataSource, parseDataSource } from "../lib/hub/data_source.ts";
 import { expandHome } from "../lib/hub/model_source.ts";
 import { HUB_ENV, hubCache, NETWORK_ENV } from "../lib/hub/settings.ts";
@@ -93,11 +93,11 @@ export default defineTask({
   small: true,
   async run(stage) {
     const { areLabelled, classesOf, toExamples } = await import(
-      "../lib/glue/own_data.ts"
+      "../lib/data/own_data.ts"
     );
     const { countQuoted, countShared, describeExamples, drawSubset } =
       await import(
-        "../lib/glue/example.ts"
+        "../lib/data/example.ts"
       );
     const { writeDataset } = await import("../lib/artifacts/dataset.ts");
     const { params, output, log } = stage;
@@ -212,9 +212,9 @@ async function readRows(
   label: string,
   regression: boolean,
 ) {
-  const { nameClasses } = await import("../lib/glue/own_data.ts");
+  const { nameClasses } = await import("../lib/data/own_data.ts");
   const { readTable, recordedClasses } = await import(
-    "../lib/glue/table.ts"
+    "../lib/data/table.ts"
   );
   const tables = [];
   let names: readonly string[] | undefined;

@@ -7,9 +7,9 @@ import {
   type SplitName,
   SPLITS,
   splitsNamed,
-} from "../lib/glue/benchmark.ts";
-import type { Example } from "../lib/glue/example.ts";
-import { quoteAll } from "../lib/glue/text.ts";
+} from "../lib/benchmarks/glue.ts";
+import type { Example } from "../lib/data/example.ts";
+import { quoteAll } from "../lib/data/text_file.ts";
 import { expandHome } from "../lib/hub/model_source.ts";
 import { HUB_ENV, hubCache, NETWORK_ENV } from "../lib/hub/settings.ts";
 import { defineTask, type Stage } from "../lib/pipeline/task.ts";
@@ -78,7 +78,7 @@ export default defineTask({
   },
   async run(stage) {
     const { describeExamples, drawSubset } = await import(
-      "../lib/glue/example.ts"
+      "../lib/data/example.ts"
     );
     const { writeDataset } = await import("../lib/artifacts/dataset.ts");
     const { params, log, output } = stage;
@@ -120,10 +120,12 @@ async function readSplit(
   log: (line: string) => void,
 ): Promise<readonly Example[]> {
   if (file.endsWith(".parquet")) {
-    const { readParquet } = await import("../lib/glue/parquet.ts");
+    const { readParquet } = await import(
+      "../lib/benchmarks/glue_parquet.ts"
+    );
     return await readParquet(file, task, split);
   }
-  const { readTsv } = await import("../lib/glue/tsv.ts");
+  const { readTsv } = await import("../lib/benchmarks/tsv.ts");
   const { examples, broken } = await readTsv(file, task, split);
   if (broken > 0) {
     log(`${split}: skipped ${broken} lines that are malformed in the original`);

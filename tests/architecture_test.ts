@@ -7,14 +7,15 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
 /** Rooms, and the rooms whose modules theirs may import; type imports count as well. */
 const KNOWS: Readonly<Record<string, readonly string[]>> = {
-  // lib/glue reads the table that `init` looks at, lib/hub pushes adapters.
+  // lib/data reads the table that `init` looks at, lib/hub pushes adapters.
   "lib/cli": [
     "lib/scheduler",
     "lib/slurm",
     "lib/pipeline",
     "lib/store",
     "lib/engine",
-    "lib/glue",
+    "lib/data",
+    "lib/benchmarks",
     "lib/artifacts",
     "lib/report",
     "lib/hub",
@@ -27,16 +28,20 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
   "lib/store": [],
   "lib/pipeline": ["lib/store"],
   "lib/engine": ["lib/pypi"],
-  "lib/artifacts": ["lib/engine", "lib/glue"],
+  "lib/artifacts": ["lib/engine", "lib/text", "lib/data"],
   "lib/stages": [
     "lib/hub",
     "lib/artifacts",
     "lib/engine",
-    "lib/glue",
+    "lib/text",
+    "lib/data",
+    "lib/benchmarks",
     "lib/report",
     "lib/pipeline",
   ],
-  "lib/glue": [],
+  "lib/text": [],
+  "lib/data": [],
+  "lib/benchmarks": ["lib/data"],
   "lib/hub": ["lib/pypi"],
   "lib/pypi": [],
   // Titles and roles of methods are in their own files.
@@ -45,7 +50,8 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
     "lib/stages",
     "lib/artifacts",
     "lib/engine",
-    "lib/glue",
+    "lib/data",
+    "lib/benchmarks",
     "lib/hub",
     "lib/pypi",
     "lib/report",
@@ -144,9 +150,10 @@ Deno.test("yaml is read for places only, in a module that is loaded when needed"
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
   "lib/artifacts": 2250,
+  "lib/benchmarks": 540,
   "lib/cli": 8570,
+  "lib/data": 1310,
   "lib/engine": 11_900,
-  "lib/glue": 3500,
   "lib/hub": 1790,
   "lib/pipeline": 3200,
   "lib/pypi": 600,
@@ -155,6 +162,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/slurm": 1330,
   "lib/stages": 3000,
   "lib/store": 2100,
+  "lib/text": 1650,
   "lib/track": 800,
   "tasks": 1150,
 };

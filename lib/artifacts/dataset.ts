@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import * as z from "zod";
-import type { Example } from "../glue/example.ts";
-import { readLines } from "../glue/text.ts";
+import type { Example } from "../data/example.ts";
+import { readLines } from "../data/text_file.ts";
 import { TASK_FIELDS } from "./classes.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
 

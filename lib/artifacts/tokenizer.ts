@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Architecture } from "../engine/models/model.ts";
 import { tokenizerDefaults } from "../engine/models/registry.ts";
-import { neededConfig, readTokenizerFiles } from "../glue/tokenizer_files.ts";
+import { neededConfig, readTokenizerFiles } from "../text/tokenizer_files.ts";
 import { asWritten, digestOf } from "./json_file.ts";
 import { MODEL_EXTRA_FILES } from "./model.ts";
 

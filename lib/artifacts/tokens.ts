@@ -2,7 +2,7 @@ import { join } from "node:path";
 import * as z from "zod";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
-import { quoteAll } from "../glue/text.ts";
+import { quoteAll } from "../data/text_file.ts";
 import { TASK_FIELDS } from "./classes.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
 import { readModel } from "./model.ts";

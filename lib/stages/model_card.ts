@@ -9,7 +9,7 @@ import {
 } from "../artifacts/training.ts";
 import { scaleInWords } from "../engine/adapters/scale.ts";
 import { methodName, methodTraits } from "../engine/schedules/registry.ts";
-import { glueTask, taskTitle } from "../glue/benchmark.ts";
+import { glueTask, taskTitle } from "../benchmarks/glue.ts";
 import {
   exactPercent,
   percent,

@@ -17,8 +17,8 @@ import { methodName } from "../engine/schedules/registry.ts";
 import type { Precision } from "../engine/tensorflow/precision.ts";
 import type { Examples } from "../engine/training/batch.ts";
 import { evaluateRanks } from "../engine/training/evaluation.ts";
-import { predictionsOf } from "../glue/metrics.ts";
-import { ModelTokenizer } from "../glue/model_tokenizer.ts";
+import { predictionsOf } from "../data/metrics.ts";
+import { ModelTokenizer } from "../text/model_tokenizer.ts";
 import { findModelFiles } from "../hub/model_source.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import {

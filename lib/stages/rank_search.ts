@@ -12,7 +12,7 @@ import { parameterLayout } from "../engine/models/parameters.ts";
 import { methodName } from "../engine/schedules/registry.ts";
 import type { Examples } from "../engine/training/batch.ts";
 import { type Evaluator, evaluator } from "../engine/training/evaluation.ts";
-import { meanLoss } from "../glue/metrics.ts";
+import { meanLoss } from "../data/metrics.ts";
 import type { Stage } from "../pipeline/task.ts";
 import { type AdapterStage, openAdapter } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";

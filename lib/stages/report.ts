@@ -25,8 +25,8 @@ import {
 import { scaleInWords } from "../engine/adapters/scale.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { methodName } from "../engine/schedules/registry.ts";
-import { taskTitle } from "../glue/benchmark.ts";
-import { METRICS, predictionsOf } from "../glue/metrics.ts";
+import { taskTitle } from "../benchmarks/glue.ts";
+import { METRICS, predictionsOf } from "../data/metrics.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import { summarizeChoices } from "../report/choices.ts";
 import { compare } from "../report/compare.ts";

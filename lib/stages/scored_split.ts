@@ -1,12 +1,12 @@
 import { outputsOf } from "../artifacts/classes.ts";
 import { readTokens, type TokensInfo } from "../artifacts/tokens.ts";
 import type { Examples } from "../engine/training/batch.ts";
-import { metricsOf } from "../glue/benchmark.ts";
+import { metricsOf } from "../benchmarks/glue.ts";
 import {
   computeMetrics,
   type MetricName,
   predictionsOf,
-} from "../glue/metrics.ts";
+} from "../data/metrics.ts";
 
 /** Metrics at one rank, by name; the main metric is the first. */
 interface RankScores {

@@ -3,9 +3,9 @@ import { readModel } from "../artifacts/model.ts";
 import { tokenizerDigest } from "../artifacts/tokenizer.ts";
 import { type TokenizedSplit, writeTokens } from "../artifacts/tokens.ts";
 import { tokenizerDefaults } from "../engine/models/registry.ts";
-import type { Example } from "../glue/example.ts";
-import { ModelTokenizer } from "../glue/model_tokenizer.ts";
-import { quoteAll } from "../glue/text.ts";
+import type { Example } from "../data/example.ts";
+import { ModelTokenizer } from "../text/model_tokenizer.ts";
+import { quoteAll } from "../data/text_file.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import { DEFAULT_LENGTH } from "./settings.ts";
 

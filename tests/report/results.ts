@@ -1,4 +1,4 @@
-import { METRICS } from "../../lib/glue/metrics.ts";
+import { METRICS } from "../../lib/data/metrics.ts";
 import type { Result, TrainingCost } from "../../lib/report/result.ts";
 import { seededDraw } from "../../lib/report/statistics.ts";
 import type { CompareOptions } from "../../lib/report/summarize.ts";

@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import fc from "fast-check";
-import { METRICS } from "../../lib/glue/metrics.ts";
+import { METRICS } from "../../lib/data/metrics.ts";
 import {
   areaUnderCurve,
   bootstrap,

@@ -12,7 +12,7 @@ import {
   seededDraw,
   simultaneousIntervals,
 } from "../../lib/report/statistics.ts";
-import { METRICS } from "../../lib/glue/metrics.ts";
+import { METRICS } from "../../lib/data/metrics.ts";
 import { EXAMPLES, OPTIONS, resultOf } from "./results.ts";
 
 function verdictOn(results: readonly Result[], margin = 0.01): Verdict {

@@ -5,7 +5,7 @@ import {
   assertRejects,
 } from "@std/assert";
 import { join } from "node:path";
-import { meanLoss } from "../../lib/glue/metrics.ts";
+import { meanLoss } from "../../lib/data/metrics.ts";
 import { readAdapter, writeAdapter } from "../../lib/artifacts/adapter.ts";
 import { readRanks } from "../../lib/artifacts/ranks.ts";
 import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";

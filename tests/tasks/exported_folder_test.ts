@@ -3,7 +3,7 @@ import { tokenizerDefaults } from "../../lib/engine/models/registry.ts";
 import { join } from "node:path";
 import { writeAdapter } from "../../lib/artifacts/adapter.ts";
 import { readModel } from "../../lib/artifacts/model.ts";
-import { ModelTokenizer } from "../../lib/glue/model_tokenizer.ts";
+import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import merge from "../../tasks/merge.ts";
 import { callMain } from "../cli/project.ts";

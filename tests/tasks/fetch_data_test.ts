@@ -6,7 +6,7 @@ import {
 } from "@std/assert";
 import fc from "fast-check";
 import { join } from "node:path";
-import { readTable } from "../../lib/glue/table.ts";
+import { readTable } from "../../lib/data/table.ts";
 import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
 import fetchData from "../../tasks/fetch-data.ts";
 import { runSandboxed } from "./run_sandboxed.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { TextWriter, Uint8ArrayReader, ZipReader } from "@zip.js/zip.js";
-import { predictionsOf } from "../../lib/glue/metrics.ts";
+import { predictionsOf } from "../../lib/data/metrics.ts";
 import { readPredictions } from "../../lib/artifacts/predictions.ts";
 import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";
 import { withEngineStages } from "./engine_stages.ts";

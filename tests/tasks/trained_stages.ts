@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { METRICS } from "../../lib/glue/metrics.ts";
+import { METRICS } from "../../lib/data/metrics.ts";
 import type { InputArtifact } from "../../lib/pipeline/task.ts";
 import { Report } from "../../lib/report/report.ts";
 import { digestOf } from "../../lib/artifacts/json_file.ts";

@@ -1,4 +1,4 @@
-import { quoteAll } from "../../glue/text.ts";
+import { quoteAll } from "../../data/text_file.ts";
 import { printable, readText } from "../../pipeline/faults.ts";
 import { hasReference } from "../../pipeline/references.ts";
 import { statIfThere, writeDurably } from "../../store/files.ts";
@@ -200,7 +200,7 @@ async function starter(
     }
     write(`  ${key}`, value, comment);
   };
-  const { GLUE_TASKS } = await import("../../glue/benchmark.ts");
+  const { GLUE_TASKS } = await import("../../benchmarks/glue.ts");
   const isTaken = Object.hasOwn(GLUE_TASKS, name);
   set("train", path);
   set("text", text.name, lengthsOf(text));

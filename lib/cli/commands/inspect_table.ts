@@ -6,15 +6,15 @@ import {
   isEmpty,
   isUnlabelled,
   nameClasses,
-} from "../../glue/own_data.ts";
+} from "../../data/own_data.ts";
 import {
   columnPlace,
   columnsOf,
   readTable,
   recordedClasses,
   type Row,
-} from "../../glue/table.ts";
-import { quoteAll } from "../../glue/text.ts";
+} from "../../data/table.ts";
+import { quoteAll } from "../../data/text_file.ts";
 import { didYouMean } from "../../pipeline/did_you_mean.ts";
 import { statIfThere } from "../../store/files.ts";
 import { UsageError } from "../arguments/arguments.ts";

@@ -8,7 +8,7 @@ export type Normalizer = (text: string) => string;
 /*
  * The Rust library has tables of other versions of Unicode than V8. The
  * constants list the characters in which they differ, found by comparing all;
- * tests/glue/token_ids_test.ts compares them again.
+ * tests/text/token_ids_test.ts compares them again.
  */
 
 /** Format characters added since Unicode 7, which it keeps. */

@@ -10,7 +10,7 @@ import {
   computeMetrics,
   type MetricName,
   predictionsOf,
-} from "../../lib/glue/metrics.ts";
+} from "../../lib/data/metrics.ts";
 
 for (const { name, predictions, labels, metrics } of reference) {
   Deno.test(`computeMetrics() equals scikit-learn and SciPy to 1e-12: ${name}`, () => {

@@ -1,5 +1,5 @@
 import { TextReader, Uint8ArrayWriter, ZipWriter } from "@zip.js/zip.js";
-import { GLUE_TASKS, type GlueTask, type GlueTaskName } from "./benchmark.ts";
+import { GLUE_TASKS, type GlueTask, type GlueTaskName } from "./glue.ts";
 
 /** Predictions for a test set. */
 export interface TestPredictions {

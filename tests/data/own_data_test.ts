@@ -6,10 +6,10 @@ import {
 } from "@std/assert";
 import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
-import { GLUE_TASKS, type GlueTask } from "../../lib/glue/benchmark.ts";
-import { classesOf, toExamples } from "../../lib/glue/own_data.ts";
-import { readTable, TABLE_FORMATS } from "../../lib/glue/table.ts";
-import { readTsv } from "../../lib/glue/tsv.ts";
+import { GLUE_TASKS, type GlueTask } from "../../lib/benchmarks/glue.ts";
+import { classesOf, toExamples } from "../../lib/data/own_data.ts";
+import { readTable, TABLE_FORMATS } from "../../lib/data/table.ts";
+import { readTsv } from "../../lib/benchmarks/tsv.ts";
 
 /** Reads the columns text and label of a file, and gives line and values of each row. */
 async function read(name: string, text: string) {

@@ -2,16 +2,16 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import fc from "fast-check";
-import { GLUE_TASKS, type GlueTask } from "../../lib/glue/benchmark.ts";
+import { GLUE_TASKS, type GlueTask } from "../../lib/benchmarks/glue.ts";
 import {
   ModelTokenizer,
   truncatedLengths,
-} from "../../lib/glue/model_tokenizer.ts";
+} from "../../lib/text/model_tokenizer.ts";
 import {
   ARCHITECTURES,
   tokenizerDefaults,
 } from "../../lib/engine/models/registry.ts";
-import { readTsv } from "../../lib/glue/tsv.ts";
+import { readTsv } from "../../lib/benchmarks/tsv.ts";
 import reference from "../../fixtures/tokenization.json" with { type: "json" };
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");

@@ -5,11 +5,11 @@ import {
   assertRejects,
 } from "@std/assert";
 import { TextWriter, Uint8ArrayReader, ZipReader } from "@zip.js/zip.js";
-import type { GlueTaskName } from "../../lib/glue/benchmark.ts";
+import type { GlueTaskName } from "../../lib/benchmarks/glue.ts";
 import {
   packSubmission,
   type TestPredictions,
-} from "../../lib/glue/submission.ts";
+} from "../../lib/benchmarks/submission.ts";
 
 /** Lines of each file, header included, as the benchmark's server wants them. */
 const LINES = {

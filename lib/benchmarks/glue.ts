@@ -1,4 +1,4 @@
-import type { MetricName } from "./metrics.ts";
+import type { MetricName } from "../data/metrics.ts";
 
 /** A task of the GLUE benchmark, as the hub and as GLUE's own TSV files present it. */
 export interface GlueTask {

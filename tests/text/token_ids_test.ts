@@ -9,9 +9,9 @@ import {
   parseModel,
   tokenizerDefaults,
 } from "../../lib/engine/models/registry.ts";
-import { normalizer } from "../../lib/glue/normalizer.ts";
-import { preTokenizer } from "../../lib/glue/pre_tokenizer.ts";
-import { ModelTokenizer } from "../../lib/glue/model_tokenizer.ts";
+import { normalizer } from "../../lib/text/normalizer.ts";
+import { preTokenizer } from "../../lib/text/pre_tokenizer.ts";
+import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
 import { withFolder } from "../tasks/run_task.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");

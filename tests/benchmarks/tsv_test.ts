@@ -7,8 +7,8 @@ import {
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
-import { GLUE_TASKS, type GlueTask } from "../../lib/glue/benchmark.ts";
-import { readTsv } from "../../lib/glue/tsv.ts";
+import { GLUE_TASKS, type GlueTask } from "../../lib/benchmarks/glue.ts";
+import { readTsv } from "../../lib/benchmarks/tsv.ts";
 
 const BOM = "\uFEFF";
 

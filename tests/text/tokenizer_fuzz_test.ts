@@ -3,7 +3,7 @@ import { tokenizerDefaults } from "../../lib/engine/models/registry.ts";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { bert } from "../../lib/engine/models/bert.ts";
-import { ModelTokenizer } from "../../lib/glue/model_tokenizer.ts";
+import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
 import { mutatedBytes, mutatedJson, survives, testProperty } from "../fuzz.ts";
 import { withFolder } from "../tasks/run_task.ts";
 

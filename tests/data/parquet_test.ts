@@ -10,15 +10,15 @@ import { Buffer } from "node:buffer";
 import { join } from "node:path";
 import { brotliCompressSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { parquetMetadata } from "hyparquet";
-import { GLUE_TASKS, type GlueTask } from "../../lib/glue/benchmark.ts";
-import { columnsOf, readTable } from "../../lib/glue/table.ts";
+import { GLUE_TASKS, type GlueTask } from "../../lib/benchmarks/glue.ts";
+import { columnsOf, readTable } from "../../lib/data/table.ts";
 import {
   COMPRESSORS,
   parquetClasses,
-  readParquet,
   unpackSnappy,
-} from "../../lib/glue/parquet.ts";
-import { readTsv } from "../../lib/glue/tsv.ts";
+} from "../../lib/data/parquet.ts";
+import { readParquet } from "../../lib/benchmarks/glue_parquet.ts";
+import { readTsv } from "../../lib/benchmarks/tsv.ts";
 import { withFolder } from "../tasks/run_task.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");

@@ -2,11 +2,11 @@ import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import fc from "fast-check";
-import { GLUE_TASKS, type GlueTask } from "../../lib/glue/benchmark.ts";
-import { classesOf, toExamples } from "../../lib/glue/own_data.ts";
-import { readTable } from "../../lib/glue/table.ts";
-import { readParquet } from "../../lib/glue/parquet.ts";
-import { readTsv } from "../../lib/glue/tsv.ts";
+import { GLUE_TASKS, type GlueTask } from "../../lib/benchmarks/glue.ts";
+import { classesOf, toExamples } from "../../lib/data/own_data.ts";
+import { readTable } from "../../lib/data/table.ts";
+import { readParquet } from "../../lib/benchmarks/glue_parquet.ts";
+import { readTsv } from "../../lib/benchmarks/tsv.ts";
 import { mutatedBytes, mutatedText, survives, testProperty } from "../fuzz.ts";
 import { withFolder } from "../tasks/run_task.ts";
 

@@ -1,6 +1,6 @@
 import type { Example } from "./example.ts";
 import type { Row } from "./table.ts";
-import { lengthFault, quote, quoteAll } from "./text.ts";
+import { lengthFault, quote, quoteAll } from "./text_file.ts";
 
 /** Kind of the labels of a user's table. */
 export type Labelling =

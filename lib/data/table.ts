@@ -1,5 +1,5 @@
 import { basename, extname } from "node:path";
-import { quote, quoteAll, readLines } from "./text.ts";
+import { quote, quoteAll, readLines } from "./text_file.ts";
 
 /** A row of a table. */
 export interface Row {

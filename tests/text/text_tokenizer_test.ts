@@ -3,9 +3,9 @@ import { tokenizerDefaults } from "../../lib/engine/models/registry.ts";
 import { join } from "node:path";
 import { cpuUsage } from "node:process";
 import { electra } from "../../lib/engine/models/electra.ts";
-import { ModelTokenizer } from "../../lib/glue/model_tokenizer.ts";
-import { TextTokenizer } from "../../lib/glue/text_tokenizer.ts";
-import { Unigram } from "../../lib/glue/unigram.ts";
+import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
+import { TextTokenizer } from "../../lib/text/text_tokenizer.ts";
+import { Unigram } from "../../lib/text/unigram.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
 

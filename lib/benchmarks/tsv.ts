@@ -1,6 +1,6 @@
-import { type GlueTask, isTestSplit } from "./benchmark.ts";
-import type { Example } from "./example.ts";
-import { lengthFault, quote, quoteAll, readLines } from "./text.ts";
+import { type GlueTask, isTestSplit } from "./glue.ts";
+import type { Example } from "../data/example.ts";
+import { lengthFault, quote, quoteAll, readLines } from "../data/text_file.ts";
 
 /** Content of a TSV file of GLUE. */
 interface TsvSplit {

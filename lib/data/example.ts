@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { quote } from "./text.ts";
+import { quote } from "./text_file.ts";
 
 /** An example of a task: a text or a pair of texts. */
 export interface Example {
