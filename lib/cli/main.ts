@@ -1,5 +1,6 @@
 import type { PipelineError } from "../pipeline/faults.ts";
 import {
+  asTyped,
   type Commands,
   EXIT,
   helpOf,
@@ -38,7 +39,7 @@ async function main(args: readonly string[]): Promise<number> {
   if (name === undefined || name === "--help" || name === "-h") {
     const { projectTasks } = await import("./arguments/options.ts");
     console.log(
-      helpOfAll(projectTasks().filter(([task]) => task in COMMANDS)),
+      asTyped(helpOfAll(projectTasks().filter(([task]) => task in COMMANDS))),
     );
     return name === undefined ? EXIT.usage : EXIT.success;
   }
@@ -52,7 +53,7 @@ async function main(args: readonly string[]): Promise<number> {
   const command = await found();
   const parsed = await readArguments(command, rest);
   if (parsed.has("help")) {
-    console.log(await command.help?.(parsed) ?? helpOf(command));
+    console.log(asTyped(await command.help?.(parsed) ?? helpOf(command)));
     return EXIT.success;
   }
   return await command.run(parsed, COMMANDS) ?? EXIT.success;
@@ -75,10 +76,10 @@ async function report(
   // A pipeline names the settings of its faults itself.
   const message = isUsage ? plain : withSettings(plain, settings);
   const full = fullMessage(failure);
-  console.error(full === plain ? message : full);
+  console.error(asTyped(full === plain ? message : full));
   const [command = ""] = args;
   if (error instanceof UsageError && Object.hasOwn(COMMANDS, command)) {
-    console.error(`Run "deno task ${command} --help" for usage`);
+    console.error(asTyped(`Run "deno task ${command} --help" for usage`));
   }
   if (args.includes("--json") && name !== "BusyError") {
     console.log(JSON.stringify({ type: "error", message, ...faultsOf(error) }));

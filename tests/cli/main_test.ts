@@ -4,6 +4,7 @@ import { exportCommand } from "../../lib/cli/commands/export.ts";
 import { logsCommand } from "../../lib/cli/commands/logs.ts";
 import { predictCommand } from "../../lib/cli/commands/predict.ts";
 import { pushCommand } from "../../lib/cli/commands/push.ts";
+import { withEnvironment } from "../tasks/with_environment.ts";
 import { callHere, CliProject } from "./project.ts";
 
 const PIPELINE = `name: test
@@ -261,4 +262,16 @@ Deno.test("every command prints JSON lines with --json", async () => {
     assertEquals(called.code, 0, called.stderr);
     assertEquals(called.json().length > 0, true, action);
   }
+});
+
+Deno.test("under npx, printed commands start with npx", async () => {
+  await withEnvironment({ npm_lifecycle_event: "npx" }, async () => {
+    const typed = `npx -y deno@${Deno.version.deno} task`;
+    const { stdout } = await callHere("plan", "--help");
+    assert(stdout.startsWith(`Usage: ${typed} plan PIPELINE`), stdout);
+    assert(stdout.includes(`  ${typed} plan smoke`), stdout);
+    const { stderr } = await callHere("plan");
+    assert(stderr.includes(`Missing arguments: ${typed} plan`), stderr);
+    assert(stderr.includes(`Run "${typed} plan --help" for usage`), stderr);
+  });
 });

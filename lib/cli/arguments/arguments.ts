@@ -305,6 +305,13 @@ async function unknownOption(
   return new UsageError(`Unknown option "${name}"${hint}`);
 }
 
+/** A text whose commands start as the user's did: under npx, no PATH has `deno`. */
+export function asTyped(text: string): string {
+  if (Deno.env.get("npm_lifecycle_event") !== "npx") return text;
+  const npx = `npx -y deno@${Deno.version.deno}`;
+  return text.replaceAll(/\bdeno task (?=[\w.])/g, `${npx} task `);
+}
+
 /** Width of help texts in columns. */
 export const WIDTH = 80;
 

@@ -4,6 +4,7 @@ import { hasReference } from "../../pipeline/references.ts";
 import { statIfThere, writeDurably } from "../../store/files.ts";
 import { dirname, relative, resolve } from "../../store/paths.ts";
 import {
+  asTyped,
   type Command,
   invalidValue,
   option,
@@ -66,16 +67,15 @@ export const initCommand: Command = {
     const text = await starter(name, projectPath(data), table);
     write(file, text, target, args.has("force"));
     const command = quoted(args.has("to") ? target : name);
-    writeOut(`${
-      [
-        ...summary(given!, table),
-        "",
-        `Wrote ${target}. See what it would do, then run it:`,
-        "",
-        `  deno task plan ${command}`,
-        `  deno task pipeline ${command}`,
-      ].join("\n")
-    }\n`);
+    const lines = [
+      ...summary(given!, table),
+      "",
+      `Wrote ${target}. See what it would do, then run it:`,
+      "",
+      `  deno task plan ${command}`,
+      `  deno task pipeline ${command}`,
+    ];
+    writeOut(asTyped(`${lines.join("\n")}\n`));
   },
 };
 

@@ -12,6 +12,7 @@ import { MERGE_KEY } from "../../pipeline/references.ts";
 import { join } from "../../store/paths.ts";
 import {
   type Arguments,
+  asTyped,
   columns,
   WIDTH,
   wrap,
@@ -67,19 +68,14 @@ export async function printPipelines(args: Arguments): Promise<void> {
         .join(`\n${" ".repeat(indent)}`)
     }`
   );
-  writeOut(`${
-    [
-      "Pipelines:",
-      ...lines,
-      "",
-      ...columns([
-        ["deno task pipeline NAME", "run a pipeline"],
-        ["deno task pipeline NAME --help", "see its parameters"],
-        ["deno task init FILE", "write a pipeline for your own data"],
-        ["deno task pipeline --help", "see all options"],
-      ]),
-    ].join("\n")
-  }\n`);
+  const commands = [
+    ["pipeline NAME", "run a pipeline"],
+    ["pipeline NAME --help", "see its parameters"],
+    ["init FILE", "write a pipeline for your own data"],
+    ["pipeline --help", "see all options"],
+  ].map(([words, effect]) => [asTyped(`deno task ${words}`), effect!] as const);
+  const text = ["Pipelines:", ...lines, "", ...columns(commands)].join("\n");
+  writeOut(`${text}\n`);
 }
 
 /** The help text of a pipeline: its parameters with defaults, its profiles and stages. */

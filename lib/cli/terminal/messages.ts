@@ -1,7 +1,7 @@
 import { printable } from "../../pipeline/faults.ts";
 import type { Event, Summary } from "../../scheduler/events.ts";
 import type { Verification } from "../../scheduler/verify.ts";
-import { WIDTH, wrap } from "../arguments/arguments.ts";
+import { asTyped, WIDTH, wrap } from "../arguments/arguments.ts";
 import { terminalMarkdown } from "./terminal_markdown.ts";
 
 /** What a command reports while it works: the scheduler's events and its own. */
@@ -186,7 +186,7 @@ export class Transcript {
     const line = this.#holds(message)
       ? undefined
       : messageLine(message, this.style);
-    const lines = line === undefined ? [] : [line];
+    const lines = line === undefined ? [] : [asTyped(line)];
     switch (message.type) {
       case "summary":
         return [...this.held(), ...lines];
