@@ -2,7 +2,6 @@ import { status } from "../../scheduler/plan.ts";
 import { join } from "../../store/paths.ts";
 import {
   type Command,
-  EXIT,
   invalidValue,
   option,
   UsageError,
@@ -69,7 +68,7 @@ The page is served on this machine only (127.0.0.1), at an address with a random
       },
     }, (request) => answer(request, token, follower));
     await server.finished;
-    return interrupts.code ?? EXIT.success;
+    return interrupts.code;
   },
 };
 

@@ -37,10 +37,7 @@ STAGE makes an adapter, as trainings do, and has run with the same parameters (-
   positionals: { min: 2, max: 2 },
   async run(args) {
     const rank = args.integer("rank", 1);
-    const [, pattern] = args.positionals as [string, string];
-    const { stage, model, open } = await adapterStage(args, pattern, [
-      "adapter",
-    ]);
+    const { stage, model, open } = await adapterStage(args, ["adapter"]);
     const name = rank === undefined ? stage.id : `${stage.id}-rank-${rank}`;
     const output = resolve(Deno.cwd(), args.value("to") ?? name);
     // The folder appears when it is complete.

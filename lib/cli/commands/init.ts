@@ -12,7 +12,7 @@ import {
 } from "../arguments/arguments.ts";
 import { findPipeline } from "../arguments/open_pipeline.ts";
 import { inWayOf, PROJECT, quoted } from "../arguments/options.ts";
-import { count } from "../terminal/messages.ts";
+import { count, listed } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
 import {
   type ColumnSummary,
@@ -148,12 +148,8 @@ function labelText({ regression, classes, range }: TableSummary): string {
   if (regression) {
     return `regression, numbers from ${range[0]} to ${range[1]}`;
   }
-  const listed = classes.slice(0, MAX_LISTED)
-    .map(([name, size]) => `${oneLine(name)} ${size}`).join(", ");
-  const more = classes.length - MAX_LISTED;
-  return `${classes.length} classes: ${listed}${
-    more > 0 ? ` and ${more} more` : ""
-  }`;
+  const names = classes.map(([name, size]) => `${oneLine(name)} ${size}`);
+  return `${classes.length} classes: ${listed(names, MAX_LISTED)}`;
 }
 
 /** Comments of stages by name. */

@@ -1,16 +1,10 @@
-import { printable } from "../../pipeline/faults.ts";
 import { type LogLine, readLog } from "../../scheduler/journal.ts";
 import { findStageLog } from "../../scheduler/results.ts";
-import {
-  type Command,
-  EXIT,
-  option,
-  UsageError,
-} from "../arguments/arguments.ts";
+import { type Command, option, UsageError } from "../arguments/arguments.ts";
 import { JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
 import { openPlanned } from "../runtime/executor.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
-import { progressText } from "../terminal/messages.ts";
+import { eventText } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
 import { needingResult } from "./stage_result.ts";
 
@@ -56,7 +50,7 @@ export const logsCommand: Command = {
       const text = args.has("json") ? JSON.stringify(line) : logText(line);
       if (text !== undefined) writeOut(`${text}\n`);
     }
-    return interrupts.code ?? EXIT.success;
+    return interrupts.code;
   },
 };
 
@@ -64,32 +58,4 @@ export const logsCommand: Command = {
 function logText(line: LogLine): string | undefined {
   const text = eventText(line);
   return text && `${line.at.toFixed(1).padStart(8)}  ${text}`;
-}
-
-function eventText(line: LogLine): string | undefined {
-  switch (line.type) {
-    case "log":
-      return line.stream === "stack" ? undefined : printable(line.line);
-    case "saved":
-      return `checkpoint at ${printable(line.place)}`;
-    case "interrupted":
-      return "interrupted";
-    case "progress":
-      return progressText(line);
-    case "metric":
-      // Points of a curve are for pages and trackers; a training logs the step in words.
-      return line.step === undefined
-        ? printable(`${line.name} = ${line.value}`)
-        : undefined;
-    case "queued": {
-      const why = line.reason === undefined ? "" : ` (${line.reason})`;
-      return printable(`job ${line.job}: ${line.state}${why}`);
-    }
-    case "started":
-      return `attempt ${line.attempt}: ${line.reason}`;
-    case "failed":
-      return `failed: ${printable(line.message)}`;
-    default:
-      return undefined;
-  }
 }

@@ -60,13 +60,8 @@ export async function printPipelines(args: Arguments): Promise<void> {
     writeOut(found.map((it) => `${JSON.stringify(it)}\n`).join(""));
     return;
   }
-  const width = Math.max(...found.map(({ name }) => name.length));
-  const indent = width + 4;
-  const lines = found.map(({ name, description }) =>
-    `  ${name.padEnd(width)}  ${
-      wrap(printable(description), WIDTH - indent)
-        .join(`\n${" ".repeat(indent)}`)
-    }`
+  const rows = found.map(({ name, description }) =>
+    [name, printable(description)] as const
   );
   const commands = [
     ["pipeline NAME", "run a pipeline"],
@@ -74,7 +69,9 @@ export async function printPipelines(args: Arguments): Promise<void> {
     ["init FILE", "write a pipeline for your own data"],
     ["pipeline --help", "see all options"],
   ].map(([words, effect]) => [asTyped(`deno task ${words}`), effect!] as const);
-  const text = ["Pipelines:", ...lines, "", ...columns(commands)].join("\n");
+  const text = ["Pipelines:", ...columns(rows), "", ...columns(commands)].join(
+    "\n",
+  );
   writeOut(`${text}\n`);
 }
 

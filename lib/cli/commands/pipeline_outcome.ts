@@ -10,7 +10,12 @@ import { fingerprint } from "../../store/stats.ts";
 import type { Store } from "../../store/store.ts";
 import { type Arguments, EXIT } from "../arguments/arguments.ts";
 import { outOf, shortPath, stageCommand } from "../arguments/options.ts";
-import type { Answer, Finding, Message } from "../terminal/messages.ts";
+import {
+  type Answer,
+  type Finding,
+  listed,
+  type Message,
+} from "../terminal/messages.ts";
 
 /** Collects from the events of a run what its last lines and its exit code depend on. */
 export class Outcome {
@@ -67,11 +72,10 @@ export class Outcome {
     });
     const [cause] = causes;
     if (cause === undefined) return undefined;
-    const names = replaced.slice(0, 3).map(([stage]) => stage).join(", ");
-    const more = replaced.length > 3 ? ` and ${replaced.length - 3} more` : "";
+    const names = listed(replaced.map(([stage]) => stage), 3);
     return `Replaced results of other parameters or sources (${cause}${
       causes.length > 1 ? ", ..." : ""
-    }): ${names}${more}; they stay in the cache, and --name NAME keeps both visible`;
+    }): ${names}; they stay in the cache, and --name NAME keeps both visible`;
   }
 
   /** Exit code of the run. */

@@ -171,13 +171,8 @@ async function adapterOf(
   if (model !== undefined) {
     throw new UsageError('Option "--model" requires "--adapter"');
   }
-  const [pipeline, stage, ...texts] = args.positionals;
-  if (pipeline === undefined || stage === undefined) {
-    throw new UsageError(
-      "Missing arguments: give PIPELINE and STAGE, or --adapter and --model",
-    );
-  }
-  return { folders: await foldersOfStage(args, stage), texts };
+  const [_pipeline, _stage, ...texts] = args.positionals;
+  return { folders: await foldersOfStage(args), texts };
 }
 
 function existingFolder(option: string, folder: string): string {
@@ -204,15 +199,11 @@ function baseModelOf(adapter: string): string {
   );
 }
 
-async function foldersOfStage(
-  args: Arguments,
-  pattern: string,
-): Promise<Folders> {
-  const { graph, stage, model, open } = await adapterStage(
-    args,
-    pattern,
-    ["adapter", "peft"],
-  );
+async function foldersOfStage(args: Arguments): Promise<Folders> {
+  const { graph, stage, model, open } = await adapterStage(args, [
+    "adapter",
+    "peft",
+  ]);
   if (model === undefined) {
     throw new UsageError(
       `Stage "${stage.id}" has no input "model": use --adapter and --model instead`,

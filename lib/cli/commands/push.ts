@@ -100,7 +100,7 @@ function hubName(args: Arguments, option: string): string | undefined {
 /** The folder of the adapter, which exists until disposal. */
 async function folderOf(args: Arguments) {
   const folder = adapterFolder(args);
-  const [pipeline, pattern] = args.positionals;
+  const [pipeline] = args.positionals;
   if (folder !== undefined) {
     if (pipeline !== undefined) {
       throw new UsageError(
@@ -109,12 +109,7 @@ async function folderOf(args: Arguments) {
     }
     return { folder, [Symbol.dispose]() {} };
   }
-  if (pipeline === undefined || pattern === undefined) {
-    throw new UsageError(
-      "Missing arguments: give PIPELINE and STAGE, or --adapter",
-    );
-  }
-  const { stage: { id }, open } = await adapterStage(args, pattern, ["peft"]);
+  const { stage: { id }, open } = await adapterStage(args, ["peft"]);
   const results = await open(id, [id]);
   return {
     folder: results.of(id),

@@ -48,17 +48,22 @@ export function adapterFolder(
 }
 
 /**
- * Finds the stage that makes an adapter in the pipeline of the first argument.
+ * Finds the stage that makes an adapter: that of the second argument, in the
+ * pipeline of the first.
  *
- * @param pattern Selects the stage.
  * @param kinds Kinds of artifacts that count as adapters.
- * @throws {UsageError} If no stage makes an adapter, or several do.
+ * @throws {UsageError} If there are no such arguments, or no stage makes an adapter, or several do.
  */
 export async function adapterStage(
   args: Arguments,
-  pattern: string,
   kinds: readonly ("adapter" | "peft")[],
 ) {
+  const [, pattern] = args.positionals;
+  if (pattern === undefined) {
+    throw new UsageError(
+      "Missing arguments: give PIPELINE and STAGE, or --adapter",
+    );
+  }
   const { graph, selected, store, settings } = await openPlanned(args, [
     pattern,
   ]);

@@ -3,7 +3,6 @@ import type { RecordedRun } from "../../track/recorded_runs.ts";
 import {
   type Arguments,
   type Command,
-  EXIT,
   invalidValue,
   option,
   UsageError,
@@ -104,7 +103,6 @@ tensorboard writes event files, which "tensorboard --logdir DIR" shows. mlflow a
         { type: "tracked", to, target, added, replaced, present },
         `${count(added, "run")} added to ${target}${anew}${before}${hint}`,
       );
-      return EXIT.success;
     });
   },
 };

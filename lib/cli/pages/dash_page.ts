@@ -20,19 +20,6 @@ async function ask<T>(path: string): Promise<T> {
   return await answer.json();
 }
 
-function duration(seconds: number) {
-  if (seconds < 60) return `${seconds.toFixed(1)} s`;
-  const whole = Math.round(seconds);
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  const minutes = Math.round(whole / 60);
-  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-}
-
-/** An estimate, to the second. */
-function roughly(seconds: number) {
-  return seconds < 60 ? `${Math.ceil(seconds)} s` : duration(seconds);
-}
-
 /** The metric whose curve is drawn. */
 const METRIC = "loss";
 
@@ -112,53 +99,21 @@ function drawGraph() {
     ?.focus();
 }
 
-/** Where each running stage was when the page saw it first: what came before, such as compiling, says nothing of its speed. */
-const firstSeen = new Map<
-  string,
-  { started: string | undefined; done: number; now: number }
->();
-
-/** Seconds until a running stage ends at its speed since it was first seen; undefined until that is known. */
-function secondsLeft(
-  { id, started }: StageState,
-  { done, total }: NonNullable<StageState["progress"]>,
-  now: number,
-) {
-  const first = firstSeen.get(id);
-  if (first === undefined || first.started !== started || done < first.done) {
-    firstSeen.set(id, { started, done, now });
-    return undefined;
-  }
-  if (done === first.done || done >= total) return undefined;
-  return (now - first.now) / 1000 * (total - done) / (done - first.done);
-}
-
 function drawRunning() {
   const running = state.stages.filter((it) => it.state === "running");
   byId("running-section").hidden = running.length === 0;
   byId("running").replaceChildren(...running.map(
-    (stage) => {
-      const { id, started, progress } = stage;
-      const now = Date.parse(state.now);
-      const seconds = (now - Date.parse(started ?? state.now)) / 1000;
-      const times = [duration(Math.max(0, seconds))];
+    ({ id, running }) => {
+      const { time = "", text = "", share } = running ?? {};
       const bar = element("progress", { max: 1, "aria-label": id });
-      const words: string[] = [];
-      if (progress !== undefined && progress.total > 0) {
-        bar.value = Math.min(1, progress.done / progress.total);
-        words.push(`${progress.done}/${progress.total} ${progress.unit}`);
-        // Columns of the log become items.
-        words.push(...(progress.note?.split(/ {2,}/) ?? []));
-        const left = secondsLeft(stage, progress, now);
-        if (left !== undefined) times.push(`${roughly(left)} left`);
-      }
+      if (share !== undefined) bar.value = share;
       return element(
         "div",
         { class: "card" },
         element("h3", id),
         bar,
-        element("div", { class: "quiet" }, times.join(", ")),
-        element("div", { class: "quiet" }, words.join(", ")),
+        element("div", { class: "quiet" }, time),
+        element("div", { class: "quiet" }, text),
         ...(curves.has(id) ? [curve(curves.get(id)!, METRIC)] : []),
       );
     },

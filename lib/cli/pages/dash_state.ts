@@ -6,14 +6,20 @@ import {
   type StageGroup,
 } from "../../pipeline/graph.ts";
 import type { ScoresFile } from "../../artifacts/scores.ts";
-import type { Event } from "../../scheduler/events.ts";
-import { Lines } from "../../scheduler/journal.ts";
+import { Lines, type LogLine } from "../../scheduler/journal.ts";
 import type { StageStatus } from "../../scheduler/plan.ts";
 import { visibleFolder } from "../../scheduler/visible.ts";
 import { statIfThere } from "../../store/files.ts";
 import type { Manifest } from "../../store/manifests.ts";
 import { fingerprint } from "../../store/stats.ts";
 import type { Store } from "../../store/store.ts";
+import { Pace } from "../terminal/estimate.ts";
+import {
+  about,
+  duration,
+  eventText,
+  progressText,
+} from "../terminal/messages.ts";
 
 /** State of a stage, for the page. */
 export interface StageState {
@@ -21,9 +27,12 @@ export interface StageState {
   readonly state: "done" | "running" | "failed" | "waiting";
   /** Why it waits or has failed. */
   readonly reason?: string;
-  /** When its run started: ISO 8601. */
-  readonly started?: string;
-  readonly progress?: Omit<Event & { type: "progress" }, "type" | "stage">;
+  /** While it runs: `12.3 s, 45 s left`, `128/8192 steps, loss 0.41`, and the fraction that is done. */
+  readonly running?: {
+    readonly time: string;
+    readonly text?: string;
+    readonly share?: number;
+  };
   /** Identifies its log: changes when another run begins one. */
   readonly log?: string;
   /** Number of points of each metric that it logs by step. */
@@ -49,8 +58,6 @@ interface RankTable {
 export interface DashState {
   /** Its name; empty until it has been read. */
   readonly pipeline: string;
-  /** Time of the server, for durations: ISO 8601. */
-  readonly now: string;
   readonly stages: readonly StageState[];
   readonly groups: readonly StageGroup[];
   readonly tables: readonly RankTable[];
@@ -103,17 +110,15 @@ export class Follower {
     }));
     const problem = this.#problem !== undefined &&
       { problem: this.#problem };
-    const now = new Date(this.now()).toISOString();
     const graph = this.#graph;
     if (graph === undefined) {
       const nothing = { stages: [], groups: [], tables: [], reports: [] };
-      return { pipeline: "", now, ...nothing, ...problem };
+      return { pipeline: "", ...nothing, ...problem };
     }
     const shown = [...this.#status.keys()]
       .flatMap((id) => graph.stages.get(id) ?? []);
     return {
       pipeline: graph.pipeline,
-      now,
       stages: shown.map((stage) =>
         this.#stageState(stage, this.#status.get(stage.id)!)
       ),
@@ -215,12 +220,25 @@ export class Follower {
       id: stage.id,
       state,
       ...(reason !== undefined && { reason }),
-      ...(live && { started: live.started }),
-      ...(live && log?.progress && { progress: log.progress }),
+      ...(live && { running: this.#running(live.started, log?.pace) }),
       ...(log && { log: log.file }),
       points: Object.fromEntries(
         [...log?.series ?? []].map(([name, points]) => [name, points.length]),
       ),
+    };
+  }
+
+  #running(started: string, pace: Pace | undefined) {
+    const passed = Math.max(0, this.now() - Date.parse(started));
+    const time = duration(passed / 1000);
+    const left = pace?.left(passed);
+    return {
+      time: left === undefined ? time : `${time}, ${about(left)} left`,
+      ...(pace?.progress && pace.progress.total > 0 && {
+        // Columns of the log become items.
+        text: progressText(pace.progress).replaceAll(/ {2,}/g, ", "),
+        share: pace.share,
+      }),
     };
   }
 
@@ -235,7 +253,7 @@ export class Follower {
     let log = this.#logs.get(stage);
     const isKnown = log?.path === path;
     if (log === undefined || !isKnown) {
-      log = new StageLog(path);
+      log = new StageLog(path, status?.last?.seconds);
       this.#logs.set(stage, log);
     }
     // The log of a result never changes.
@@ -324,13 +342,15 @@ export class StageLog {
   /** Points `[step, value]` of each metric. */
   readonly series = new Map<string, [number, number][]>();
   readonly lines: string[] = [];
-  progress: Omit<Event & { type: "progress" }, "type" | "stage"> | undefined;
+  /** Of the last attempt. Its times are since the start of the log. */
+  pace: Pace | undefined;
   /** Identifies the file that was read. */
   file = "";
   #size = 0;
   #added: Lines;
 
-  constructor(readonly path: string) {
+  /** @param expected Seconds that an earlier run took. */
+  constructor(readonly path: string, readonly expected?: number) {
     this.#added = new Lines(path);
   }
 
@@ -343,7 +363,7 @@ export class StageLog {
     if (file !== this.file || info.size < this.#size) {
       this.series.clear();
       this.lines.length = 0;
-      this.progress = undefined;
+      this.pace = undefined;
       this.#added = new Lines(this.path);
     }
     this.file = file;
@@ -352,38 +372,24 @@ export class StageLog {
     this.lines.splice(0, Math.max(0, this.lines.length - MAX_LINES));
   }
 
-  #take(event: Event): void {
-    switch (event.type) {
-      case "progress": {
-        const { type: _, stage: __, ...progress } = event;
-        this.progress = progress;
-        break;
-      }
-      case "metric": {
-        if (event.step === undefined) break;
-        const points = this.series.get(event.name) ?? [];
-        points.push([event.step, event.value]);
-        this.series.set(event.name, points);
-        // A log has fewer reports of progress than metrics.
-        const { progress } = this;
-        if (progress?.unit === "steps" && event.step > progress.done) {
-          const note = `${event.name} ${event.value.toPrecision(4)}`;
-          this.progress = { ...progress, done: event.step, note };
-        }
-        break;
-      }
-      case "log":
-        if (event.stream !== "stack") this.lines.push(event.line);
-        break;
-      case "started":
-        this.lines.push(`attempt ${event.attempt}: ${event.reason}`);
-        break;
-      case "failed":
-        this.lines.push(`failed: ${event.message}`);
-        break;
-      case "interrupted":
-        this.lines.push("interrupted");
-        break;
+  #take({ at, ...event }: LogLine): void {
+    const now = 1000 * at;
+    if (event.type === "started") this.pace = new Pace(now, this.expected);
+    if (event.type === "progress") {
+      this.pace?.take(event, now);
+    } else if (event.type === "metric" && event.step !== undefined) {
+      const { name, value, step } = event;
+      const points = this.series.get(name) ?? [];
+      points.push([step, value]);
+      this.series.set(name, points);
+      // A log has fewer reports of progress than metrics.
+      const progress = this.pace?.progress;
+      if (progress?.unit !== "steps" || step <= progress.done) return;
+      const note = `${name} ${value.toPrecision(4)}`;
+      this.pace!.take({ ...progress, done: step, note }, now);
+    } else {
+      const text = eventText(event);
+      if (text !== undefined) this.lines.push(text);
     }
   }
 }

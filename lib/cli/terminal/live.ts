@@ -1,6 +1,7 @@
 import { printable } from "../../pipeline/faults.ts";
 import { Forecast, Pace } from "./estimate.ts";
 import {
+  about,
   bytes,
   clip,
   duration,
@@ -271,16 +272,6 @@ class Table {
     return this.style.green("━".repeat(full)) +
       this.style.dim("━".repeat(width - full));
   }
-}
-
-/** An estimated duration: `45 s`, `12 min`, `2.1 h`, `3 days`. */
-function about(seconds: number): string {
-  if (seconds < 90) return `${Math.ceil(seconds)} s`;
-  if (seconds < 90 * 60) return `${Math.round(seconds / 60)} min`;
-  const hours = seconds / 3600;
-  return hours < 48
-    ? `${hours.toFixed(1)} h`
-    : `${Math.round(hours / 24)} days`;
 }
 
 function percent(share: number): string {

@@ -254,9 +254,9 @@ export class Transcript {
 }
 
 /** `a, b, c and 12 more` */
-function listed(names: readonly string[]): string {
-  const more = names.length - MAX_NAMES;
-  return names.slice(0, MAX_NAMES).join(", ") +
+export function listed(names: readonly string[], most = MAX_NAMES): string {
+  const more = names.length - most;
+  return names.slice(0, most).join(", ") +
     (more > 0 ? ` and ${more} more` : "");
 }
 
@@ -293,11 +293,8 @@ function summaryLine(summary: Summary, style: Style): string {
 function answerLines(answer: Answer, style: Style): string[] {
   const { findings, adapters, reports, predict, python } = answer;
   const isOne = findings.length === 1;
-  const rest = adapters.length - 1;
   const rows = [
-    ...adapters.slice(0, 1).map((
-      folder,
-    ) => ["adapter", `${folder}${rest > 0 ? ` and ${rest} more` : ""}`]),
+    ...(adapters.length === 0 ? [] : [["adapter", listed(adapters, 1)]]),
     ...(predict === undefined ? [] : [["predict", predict]]),
     ...python.map((line, i) => [i === 0 ? "python" : "", line]),
     ...reports.map((path) => ["report", path]),
@@ -321,6 +318,35 @@ function answerLines(answer: Answer, style: Style): string[] {
   ];
 }
 
+/** What the log of a stage says of an event; undefined for events that are not shown. */
+export function eventText(event: Event): string | undefined {
+  switch (event.type) {
+    case "log":
+      return event.stream === "stack" ? undefined : printable(event.line);
+    case "saved":
+      return `checkpoint at ${printable(event.place)}`;
+    case "interrupted":
+      return "interrupted";
+    case "progress":
+      return progressText(event);
+    case "metric":
+      // Points of a curve are for pages and trackers; a training logs the step in words.
+      return event.step === undefined
+        ? printable(`${event.name} = ${event.value}`)
+        : undefined;
+    case "queued": {
+      const why = event.reason === undefined ? "" : ` (${event.reason})`;
+      return printable(`job ${event.job}: ${event.state}${why}`);
+    }
+    case "started":
+      return `attempt ${event.attempt}: ${event.reason}`;
+    case "failed":
+      return `failed: ${printable(event.message)}`;
+    default:
+      return undefined;
+  }
+}
+
 /** The progress of a stage: `128/8192 examples, loss 0.41`. */
 export function progressText(
   { done, total, unit, note }: Message & { type: "progress" },
@@ -337,6 +363,16 @@ export function duration(seconds: number): string {
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
   const minutes = Math.round(whole / 60);
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** An estimated duration: `45 s`, `12 min`, `2.1 h`, `3 days`. */
+export function about(seconds: number): string {
+  if (seconds < 90) return `${Math.ceil(seconds)} s`;
+  if (seconds < 90 * 60) return `${Math.round(seconds / 60)} min`;
+  const hours = seconds / 3600;
+  return hours < 48
+    ? `${hours.toFixed(1)} h`
+    : `${Math.round(hours / 24)} days`;
 }
 
 /** An ISO time in the local time zone: `2026-01-31 14:05`. */

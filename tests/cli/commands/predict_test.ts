@@ -227,7 +227,7 @@ Deno.test("predict refuses invalid arguments with exit code 2", () =>
     Deno.mkdirSync(damaged);
     Deno.writeTextFileSync(join(damaged, "adapter_config.json"), "[]");
     const cases: [string[], RegExp][] = [
-      [["smoke"], /give PIPELINE and STAGE, or --adapter and --model/],
+      [["smoke"], /give PIPELINE and STAGE, or --adapter$/m],
       [["smoke", "evaluate-dylora", "a"], /no stage that makes an adapter/],
       [["smoke", "train-lora", "a"], /more than one adapter: "train-lora@sst2/],
       [["smoke", "train-dylra", "a"], /train-dylora/],

@@ -152,7 +152,8 @@ Deno.test("dash follows a run of another process from the disk, and ends at one 
   );
   const [first] = running.stages;
   assertEquals(first.id, "train@seed=0");
-  assertEquals([first.progress.done, first.progress.total], [40, 80]);
+  assertEquals(first.running.share, 0.5);
+  assertMatch(first.running.text, /^40\/80 steps, loss 0\.02500$/);
   assertEquals(running.tables, []);
   const stage = encodeURIComponent(first.id);
   assertEquals(await dash.ask(`series?stage=${stage}&name=loss&from=2`), [
