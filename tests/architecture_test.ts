@@ -151,7 +151,7 @@ Deno.test("yaml is read for places only, in a module that is loaded when needed"
 const BUDGETS: Readonly<Record<string, number>> = {
   "lib/artifacts": 2250,
   "lib/benchmarks": 540,
-  "lib/cli": 8500,
+  "lib/cli": 8515,
   "lib/data": 1310,
   "lib/engine": 11_900,
   "lib/hub": 1790,
