@@ -161,7 +161,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/scheduler": 5670,
   "lib/slurm": 1330,
   "lib/stages": 3000,
-  "lib/store": 2100,
+  "lib/store": 2000,
   "lib/text": 1650,
   "lib/track": 800,
   "tasks": 1150,

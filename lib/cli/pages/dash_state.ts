@@ -123,7 +123,7 @@ export class Follower {
         this.#stageState(stage, this.#status.get(stage.id)!)
       ),
       groups: groupStages(shown),
-      tables: this.#tables(graph),
+      tables: await this.#tables(graph),
       reports: [...this.#status.keys()].flatMap((stage) => {
         const kind = graph.stages.get(stage)?.declaration.output.kind;
         const page = kind === "report" ? this.#page(stage) : undefined;
@@ -276,7 +276,7 @@ export class Follower {
     return found;
   }
 
-  #tables({ stages }: Graph): RankTable[] {
+  async #tables({ stages }: Graph): Promise<RankTable[]> {
     const groups = Map.groupBy(
       [...stages.values()].filter(({ declaration }) =>
         declaration.output.kind === "scores"
@@ -285,7 +285,8 @@ export class Follower {
     );
     const tables = new Map<string, RankTable>();
     for (const [title, members] of groups) {
-      const scores = members.flatMap(({ id }) => this.#scoresOf(id) ?? []);
+      const all = members.map(({ id }) => this.#scoresOf(id));
+      const scores = (await Promise.all(all)).filter((it) => it !== undefined);
       const [first] = scores;
       // The data set is unknown until the first result.
       if (first === undefined) continue;
@@ -312,13 +313,13 @@ export class Follower {
     return [...tables.values()];
   }
 
-  #scoresOf(stage: string): ScoresFile | undefined {
+  async #scoresOf(stage: string): Promise<ScoresFile | undefined> {
     const file = this.#result(stage)?.files
       .find(({ path }) => path === "scores.json");
     if (file === undefined) return undefined;
     const known = this.#scores.get(file.blob);
     if (known !== undefined) return known;
-    const text = this.sources.store.blobs.text(file.blob);
+    const text = await this.sources.store.blobs.text(file.blob);
     if (text === undefined) return undefined;
     const scores = JSON.parse(text) as ScoresFile;
     this.#scores.set(file.blob, scores);
