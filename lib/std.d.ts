@@ -1,7 +1,7 @@
 /**
- * Types of the modules of the Deno standard library that are used here. They
- * come from the npm package deno-std, which has none; the signatures are those
- * of the library itself.
+ * Types of what is used of packages without types: the Deno standard library,
+ * in the npm package deno-std, with the signatures of the library itself, and
+ * vega-statistics.
  */
 
 declare module "@std/assert" {
@@ -151,4 +151,13 @@ declare module "@std/async/delay" {
     ms: number,
     options?: { readonly signal?: AbortSignal | undefined },
   ): Promise<void>;
+}
+
+declare module "vega-statistics" {
+  /** Quantile of the normal distribution, by default of the standard one. */
+  export function quantileNormal(
+    share: number,
+    mean?: number,
+    deviation?: number,
+  ): number;
 }

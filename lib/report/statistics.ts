@@ -1,3 +1,4 @@
+import { quantileNormal } from "vega-statistics";
 import { splitMix32 } from "../engine/random.ts";
 import type { MethodSummary } from "./report.ts";
 
@@ -177,50 +178,12 @@ export function simultaneousIntervals(
     });
   const c = Math.max(
     quantile(largest, confidence),
-    normalQuantile(sides === 1 ? confidence : (1 + confidence) / 2),
+    quantileNormal(sides === 1 ? confidence : (1 + confidence) / 2),
   );
   return differences.map(({ value, added }, i) => {
     const half = c * Math.sqrt(errors[i]! ** 2 + added);
     return [value - half, value + half] as const;
   });
-}
-
-/**
- * Quantile of the standard normal distribution, to seven digits: algorithm
- * AS 241 (PPND7, Wichura 1988).
- */
-export function normalQuantile(share: number): number {
-  const q = share - 0.5;
-  if (Math.abs(q) <= 0.425) {
-    const r = 0.180625 - q * q;
-    return q *
-      polynomial(r, 3.3871327179, 50.434271938, 159.29113202, 59.109374720) /
-      polynomial(r, 1, 17.895169469, 78.757757664, 67.187563600);
-  }
-  const r = Math.sqrt(-Math.log(Math.min(share, 1 - share)));
-  const z = r <= 5
-    ? polynomial(
-      r - 1.6,
-      1.4234372777,
-      2.7568153900,
-      1.3067284816,
-      0.17023821103,
-    ) /
-      polynomial(r - 1.6, 1, 0.73700164250, 0.12021132975)
-    : polynomial(
-      r - 5,
-      6.6579051150,
-      3.0812263860,
-      0.42868294337,
-      0.017337203997,
-    ) /
-      polynomial(r - 5, 1, 0.24197894225, 0.012258202635);
-  return q < 0 ? -z : z;
-}
-
-/** Polynomial with coefficients in ascending order. */
-function polynomial(x: number, ...coefficients: readonly number[]): number {
-  return coefficients.reduceRight((sum, a) => sum * x + a, 0);
 }
 
 /** Draws from a seeded generator, so that the same seed gives the same report. */
