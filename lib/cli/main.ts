@@ -36,14 +36,10 @@ const COMMANDS: Commands = {
 /** Runs a command; resolves to the exit code, and rejects with what {@linkcode report} prints. */
 async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
-  const ofVersion = args.slice(0, 2).includes("--version");
-  if (name === undefined || ["--help", "-h"].includes(name) || ofVersion) {
-    const { readProject } = await import("./arguments/options.ts");
-    const { version, summaries } = readProject();
+  if (name === undefined || name === "--help" || name === "-h") {
+    const { projectTasks } = await import("./arguments/options.ts");
     console.log(
-      ofVersion
-        ? `DyLoRA pipelines ${version}, Deno ${Deno.version.deno}`
-        : asTyped(helpOfAll(summaries.filter(([task]) => task in COMMANDS))),
+      asTyped(helpOfAll(projectTasks().filter(([task]) => task in COMMANDS))),
     );
     return name === undefined ? EXIT.usage : EXIT.success;
   }

@@ -1,4 +1,4 @@
-import { type Column, percent, plain, signed, table } from "./format.ts";
+import { percent, plain, signed, table } from "./format.ts";
 import { methodTitle } from "./methods.ts";
 import type { ChoiceSummary } from "./report.ts";
 import type { ChoiceResult, ChoiceScore } from "./result.ts";
@@ -84,24 +84,26 @@ export function choicesText(choices: readonly ChoiceSummary[]): string[] {
     `One rank per module within a parameter budget, chosen by the loss on examples other than the scored ones, compared with the largest uniform rank within the same budget and with the full adapter. Scores are multiplied by 100${
       several ? " and averaged over seeds" : ""
     }; they have no intervals.`,
-    table("Task", choices, titleOf, [
-      { title: "Metric", cell: metricOf },
-      { title: "Ranks per module", cell: (it) => scoreText(it, it.chosen) },
-      { title: "Uniform rank", cell: (it) => evenText(it, it.even[0]!) },
-      { title: "Difference", cell: differenceText },
-      { title: "Full adapter", cell: (it) => evenText(it, it.even.at(-1)!) },
-    ]),
+    table(
+      [
+        "Task",
+        "Metric",
+        "Ranks per module",
+        "Uniform rank",
+        "Difference",
+        "Full adapter",
+      ],
+      choices.map(cellsOf),
+    ),
     several ? "Ranks, one per seed:" : "Ranks:",
     table(
-      "Module",
-      [...modules],
-      plain,
-      choices.map((choice): Column<string> => ({
-        title: titleOf(choice),
-        cell: (name) =>
-          choice.modules.find(({ module }) => module === name)?.ranks
-            .join(", ") ?? "",
-      })),
+      ["Module", ...choices.map(titleOf)],
+      [...modules].map((name) => [
+        plain(name),
+        ...choices.map(({ modules }) =>
+          modules.find(({ module }) => module === name)?.ranks.join(", ") ?? ""
+        ),
+      ]),
     ),
   ];
 }
@@ -117,28 +119,21 @@ function titleOf(choice: ChoiceSummary): string {
   ].join(", ");
 }
 
-function metricOf({ chosen }: ChoiceSummary): string {
-  return Object.keys(chosen.metrics)[0]!;
-}
-
-function scoreText(
-  choice: ChoiceSummary,
-  { metrics, parameters }: ChoiceSummary["chosen"],
-): string {
-  const score = percent(metrics[metricOf(choice)]!);
-  return `${score} (${Math.round(parameters)} parameters)`;
-}
-
-function evenText(
-  choice: ChoiceSummary,
-  even: ChoiceSummary["even"][number],
-): string {
-  return `rank ${even.rank}: ${scoreText(choice, even)}`;
-}
-
-function differenceText(choice: ChoiceSummary): string {
-  const name = metricOf(choice);
-  const chosen = choice.chosen.metrics[name]!;
-  const even = choice.even[0]!.metrics[name]!;
-  return signed(chosen === null || even === null ? null : chosen - even);
+function cellsOf(choice: ChoiceSummary): string[] {
+  const { chosen, even } = choice;
+  const [metric] = Object.keys(chosen.metrics) as [string];
+  const scoreText = ({ metrics, parameters }: ChoiceSummary["chosen"]) =>
+    `${percent(metrics[metric]!)} (${Math.round(parameters)} parameters)`;
+  const evenText = (it: typeof even[number]) =>
+    `rank ${it.rank}: ${scoreText(it)}`;
+  const uniform = even[0]!;
+  const [ours, theirs] = [chosen, uniform].map((it) => it.metrics[metric]!);
+  return [
+    titleOf(choice),
+    metric,
+    scoreText(chosen),
+    evenText(uniform),
+    signed(ours === null || theirs === null ? null : ours! - theirs!),
+    evenText(even.at(-1)!),
+  ];
 }

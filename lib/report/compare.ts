@@ -239,6 +239,9 @@ function areaDifference(
   };
 }
 
+/** The name of the metric that is a mean over tasks. */
+const MEAN = "mean score";
+
 /**
  * Averages the main metric over tasks, for each split and epoch that several
  * tasks have: the methods that all tasks have, at the ranks that all of them
@@ -261,8 +264,11 @@ function averagesOf(
     const { swept, reduced } = pairsOf(sides);
     const [split, epoch] = JSON.parse(key) as [string, Average["epoch"]];
     return [{
+      task: `mean-of-${group.length}`,
+      title: `Mean over ${group.length} tasks`,
       split,
       epoch,
+      metrics: [MEAN],
       tasks: group.map(({ comparison: { task, title, metrics } }) => ({
         task,
         title,
@@ -275,8 +281,8 @@ function averagesOf(
         variant,
         ranks: curve.ranks.map((rank, i) => ({
           rank,
-          mean: definedOf(curve.scores[i]!),
-          interval: intervalOf(curve.means[i]!, confidence),
+          metrics: { [MEAN]: { mean: definedOf(curve.scores[i]!) } },
+          intervals: { mean: intervalOf(curve.means[i]!, confidence) },
         })),
       })),
       contrasts: [...swept, ...reduced].map(([candidate, baseline]) =>

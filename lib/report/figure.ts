@@ -3,8 +3,8 @@ import { compile, type TopLevelSpec } from "vega-lite";
 import { significant } from "./format.ts";
 import { methodTitle } from "./methods.ts";
 import { CONFIG, FADED, keysOf, SHOWN, WIDTH } from "./chart_style.ts";
-import { averageFigure, figuresOf } from "./figure_names.ts";
-import { averageCurves, scoreCurves } from "./rank_curve.ts";
+import { figuresOf } from "./figure_names.ts";
+import { rankCurve } from "./rank_curve.ts";
 import type { Comparison, MethodSummary, Report } from "./report.ts";
 import { mean } from "./statistics.ts";
 
@@ -22,27 +22,26 @@ export interface Figure {
 export async function renderFigures(
   { averages, comparisons }: Pick<Report, "averages" | "comparisons">,
 ): Promise<Figure[]> {
-  const figures: Promise<Figure>[] = [
-    ...averages.map((average) =>
-      rendered(averageFigure(average), averageCurves(average))
+  return await Promise.all([
+    ...averages.flatMap((average) =>
+      figuresOf(average).map(({ name }) => rendered(name, rankCurve(average)))
     ),
     ...comparisons.flatMap((comparison) =>
-      figuresOf(comparison).map((figure) =>
-        rendered(figure, SPECIFICATIONS[figure.kind](comparison))
+      figuresOf(comparison).map(({ name, kind }) =>
+        rendered(name, SPECIFICATIONS[kind](comparison))
       )
     ),
-  ];
-  return await Promise.all(figures);
+  ]);
 }
 
 const SPECIFICATIONS = {
-  scores: scoreCurves,
+  scores: rankCurve,
   cost: barChart,
   loss: lossChart,
 } as const;
 
 async function rendered(
-  { name }: Pick<Figure, "name">,
+  name: string,
   specification: TopLevelSpec,
 ): Promise<Figure> {
   const { spec } = compile(specification);

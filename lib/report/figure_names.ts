@@ -1,7 +1,7 @@
 import { exactPercent, titleOf } from "./format.ts";
-import type { Average, Comparison, MethodSummary } from "./report.ts";
+import type { Curves } from "./report.ts";
 
-/** A figure of a comparison. */
+/** A figure of a report. */
 export interface FigureReference {
   /** Scores by rank, seconds of training and evaluation, or losses. */
   readonly kind: "scores" | "cost" | "loss";
@@ -11,45 +11,33 @@ export interface FigureReference {
   readonly title: string;
 }
 
-/** The figures of a comparison; those of seconds and losses only if it has trainings. */
-export function figuresOf(comparison: Comparison): FigureReference[] {
-  const { methods, metrics } = comparison;
-  const isTimed = methods.some(({ role, trainings }) =>
+/** The figures of a comparison, or of a mean over tasks; those of seconds and losses only if it has trainings. */
+export function figuresOf(curves: Curves): FigureReference[] {
+  const { methods } = curves;
+  const isTimed = methods.some(({ role, trainings = [] }) =>
     role !== "bound" && trainings.length > 0
   );
-  const hasLosses = methods.some(({ trainings }) =>
+  const hasLosses = methods.some(({ trainings = [] }) =>
     trainings.some(({ losses }) => losses.length > 0)
   );
   const cost = "Seconds of training and of evaluation, a segment per training";
   const loss = "Training loss by step, a line per training";
   return [
-    ["scores", "", curveTitle(metrics[0]!, comparison)] as const,
+    ["scores", "", curveTitle(curves)] as const,
     ...(isTimed ? [["cost", "-cost", cost] as const] : []),
     ...(hasLosses ? [["loss", "-loss", loss] as const] : []),
   ].map(([kind, suffix, title]) => ({
     kind,
-    name: figureName(comparison, suffix),
+    name: figureName(curves, suffix),
     title,
   }));
-}
-
-/** The figure of a mean over tasks. */
-export function averageFigure(average: Average): FigureReference {
-  const task = `mean-of-${average.tasks.length}`;
-  return {
-    kind: "scores",
-    name: figureName({ ...average, task }),
-    title: curveTitle("mean score", average),
-  };
 }
 
 /** Maximum number of methods with adapters that all have intervals in a figure; more bands would hide one another. */
 const MAX_BANDS = 4;
 
-type Named = Pick<MethodSummary, "role" | "method" | "variant">;
-
 /** The methods whose intervals a figure shows unless the reader picks others: all, or of more than {@linkcode MAX_BANDS} the first candidate and the first baseline. */
-export function bandedMethods<M extends Named>(methods: readonly M[]): M[] {
+export function bandedMethods(methods: Curves["methods"]): Curves["methods"] {
   const adapted = methods.filter(({ role }) => role !== "bound");
   if (adapted.length <= MAX_BANDS) return adapted;
   return ["candidate", "baseline"].flatMap((role) =>
@@ -57,25 +45,20 @@ export function bandedMethods<M extends Named>(methods: readonly M[]): M[] {
   );
 }
 
-function curveTitle(
-  metric: string,
-  { methods, confidence }: {
-    readonly methods: readonly Named[];
-    readonly confidence: number;
-  },
-): string {
+function curveTitle({ metrics, methods, confidence }: Curves): string {
   const banded = bandedMethods(methods);
-  const intervals = `${exactPercent(confidence)} % intervals`;
-  return methods.every((it) => it.role === "bound" || banded.includes(it))
-    ? `${metric} by rank, with ${intervals}`
-    : `${metric} by rank, with ${intervals} of ${
-      banded.map(titleOf).join(" and ")
-    }`;
+  const hasAll = methods.every((it) =>
+    it.role === "bound" || banded.includes(it)
+  );
+  const of = hasAll ? "" : ` of ${banded.map(titleOf).join(" and ")}`;
+  return `${metrics[0]} by rank, with ${
+    exactPercent(confidence)
+  } % intervals${of}`;
 }
 
 /** File of a comparison's figure of scores by rank, `mrpc-validation.svg`, or with a suffix of another figure. */
 export function figureName(
-  { task, split, epoch }: Pick<Comparison, "task" | "split" | "epoch">,
+  { task, split, epoch }: Pick<Curves, "task" | "split" | "epoch">,
   suffix = "",
 ): string {
   const safe = (text: string) => text.replace(/[^A-Za-z0-9_.-]+/g, "-");

@@ -1,27 +1,12 @@
-import { methodTitle } from "./methods.ts";
+import { methodTitle, ranksOf } from "./methods.ts";
 
-/** Column of a Markdown table. */
-export interface Column<Row> {
-  readonly title: string;
-  readonly cell: (row: Row) => string;
-}
-
-/** Markdown table with the row titles in the first column, headed by `corner`. */
-export function table<Row>(
-  corner: string,
-  rows: readonly Row[],
-  rowTitle: (row: Row) => string,
-  columns: readonly Column<Row>[],
+/** Markdown table; the first cell of each row is its title. */
+export function table(
+  header: readonly string[],
+  rows: readonly (readonly string[])[],
 ): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
-  const header = [corner, ...columns.map(({ title }) => title)];
-  return [
-    line(header),
-    line(header.map(() => "---")),
-    ...rows.map((row) =>
-      line([rowTitle(row), ...columns.map(({ cell }) => cell(row))])
-    ),
-  ].join("\n");
+  return [header, header.map(() => "---"), ...rows]
+    .map((cells) => `| ${cells.join(" | ")} |`).join("\n");
 }
 
 /** Column of a table by rank. */
@@ -38,23 +23,21 @@ export function rankTable<T>(
   text: (value: T) => string,
   missing: string,
 ): string {
-  const ranks = columns.flatMap(({ ranks }) => ranks.map(({ rank }) => rank));
-  const rows: (number | "all")[] = [...new Set(ranks)].sort((a, b) => a - b);
-  if (columns.some(({ whole }) => whole)) rows.push("all");
-  return table(
-    "Rank",
-    rows,
-    (row) => row === "all" ? "area under the curve" : String(row),
-    columns.map(({ title, ranks, whole }): Column<number | "all"> => ({
-      title,
-      cell: (row) => {
-        const found = row === "all"
-          ? whole
-          : ranks.find(({ rank }) => rank === row);
-        return found ? text(found) : missing;
-      },
-    })),
-  );
+  const row = (
+    title: string,
+    valueOf: (column: RankColumn<T>) => T | null | undefined,
+  ) => {
+    const values = columns.map(valueOf);
+    return [title, ...values.map((it) => it ? text(it) : missing)];
+  };
+  return table(["Rank", ...columns.map(({ title }) => title)], [
+    ...ranksOf(columns).map((rank) =>
+      row(String(rank), ({ ranks }) => ranks.find((it) => it.rank === rank))
+    ),
+    ...(columns.some(({ whole }) => whole)
+      ? [row("area under the curve", ({ whole }) => whole)]
+      : []),
+  ]);
 }
 
 /** Escapes text so that Markdown shows it literally. */
@@ -110,4 +93,9 @@ export function withInterval(
 /** Three significant digits without an exponent. */
 export function significant(value: number): string {
   return value >= 100 ? value.toFixed(0) : String(Number(value.toPrecision(3)));
+}
+
+/** Escapes text for HTML, where it may also stand in an attribute. */
+export function escapeHtml(text: string): string {
+  return text.replace(/[&<>"]/g, (letter) => `&#${letter.charCodeAt(0)};`);
 }

@@ -1,11 +1,6 @@
 import { choicesText } from "./choices.ts";
+import { type FigureReference, figuresOf } from "./figure_names.ts";
 import {
-  averageFigure,
-  type FigureReference,
-  figuresOf,
-} from "./figure_names.ts";
-import {
-  type Column,
   exactPercent,
   plain,
   rankTable,
@@ -14,8 +9,15 @@ import {
   withInterval,
 } from "./format.ts";
 import { ABLATION, MEAN, TASKS } from "./published.ts";
-import type { Average, Comparison, MethodSummary, Report } from "./report.ts";
+import type {
+  Average,
+  Comparison,
+  Curves,
+  MethodSummary,
+  Report,
+} from "./report.ts";
 import {
+  boundsText,
   costText,
   differencesText,
   differenceTables,
@@ -55,7 +57,7 @@ export function renderMarkdown(report: Report): string {
 }
 
 /** The verdict on a comparison, after its title if there are several. */
-function verdictText(
+export function verdictText(
   comparison: Comparison,
   all: readonly Comparison[],
 ): string {
@@ -69,7 +71,7 @@ function verdictText(
 }
 
 /** Title of a comparison among all, as plain text: with its split if there are several, and with its epoch. */
-export function comparisonTitle(
+function comparisonTitle(
   comparison: Comparison,
   all: readonly Comparison[],
 ): string {
@@ -81,17 +83,10 @@ export function comparisonTitle(
   return `${title}${of}${epochText(comparison)}`;
 }
 
-/** The figure of a kind, if the comparison has one. */
-function imageOf(
-  comparison: Comparison,
-  kind: FigureReference["kind"],
-): string[] {
-  return figuresOf(comparison).filter((figure) => figure.kind === kind)
-    .map(imageText);
-}
-
-function imageText({ title, name }: FigureReference): string {
-  return `![${title}](${name})`;
+/** The figure of a kind, if there is one. */
+function imageOf(curves: Curves, kind: FigureReference["kind"]): string[] {
+  return figuresOf(curves).filter((figure) => figure.kind === kind)
+    .map(({ title, name }) => `![${title}](${name})`);
 }
 
 function lossText(comparison: Comparison): string[] {
@@ -124,9 +119,7 @@ function protocolText(comparison: Comparison): string[] {
 }
 
 function bestEpochText({ methods, split, metrics }: Comparison): string[] {
-  const splits = [
-    ...new Set(methods.flatMap(({ settings }) => settings?.selectedOn ?? [])),
-  ];
+  const splits = [...new Set(methods.flatMap((it) => it.selectedOn))];
   return [
     `The best epoch of each training is evaluated: the one with the highest ${
       metrics[0]
@@ -172,16 +165,13 @@ function intervalsText({ methods, confidence }: Comparison): string[] {
   ];
 }
 
-const SETTINGS = [
-  ["epochs", "epochs"],
-  ["batchSize", "batch size"],
-  ["learningRate", "learning rate"],
-  ["alpha", "alpha"],
-  ["scale", "scale at rank b"],
-  ["draws", "ranks drawn"],
-  ["precision", "precision"],
-  ["engine", "engine"],
-] as const;
+/** Names of settings where they are not words. */
+const NAMES: Readonly<Record<string, string>> = {
+  batchSize: "batch size",
+  learningRate: "learning rate",
+  scale: "scale at rank b",
+  draws: "ranks drawn",
+};
 
 function settingsText({ methods }: Comparison): string {
   const evaluation = `Evaluation: precision ${
@@ -189,16 +179,15 @@ function settingsText({ methods }: Comparison): string {
   }.`;
   const trained = methods.filter(({ settings }) => settings !== null);
   if (trained.length === 0) return evaluation;
-  const texts = SETTINGS.flatMap(([key, name]) => {
-    const text = sharedText(trained, ({ settings }) => settings![key]);
-    return text === "" ? [] : [`${name} ${text}`];
+  const names = new Set(
+    trained.flatMap(({ settings }) => Object.keys(settings!)),
+  );
+  const texts = [...names].flatMap((name) => {
+    const text = sharedText(trained, ({ settings }) => settings![name] ?? []);
+    return text === "" ? [] : [`${NAMES[name] ?? name} ${text}`];
   });
-  const started = trained.filter(({ settings }) =>
-    settings!.startedFrom.length > 0
-  );
-  const tasks = new Set(
-    started.flatMap(({ settings }) => settings!.startedFrom),
-  );
+  const started = trained.filter((it) => it.startedFrom.length > 0);
+  const tasks = new Set(started.flatMap((it) => it.startedFrom));
   return [
     `Training: ${texts.join("; ")}.`,
     ...(started.length === 0 ? [] : [
@@ -227,83 +216,51 @@ function sharedText(
 }
 
 function averageText(average: Average): string[] {
-  const { methods, tasks, split, contrasts } = average;
+  const { title, methods, metrics, tasks, split, contrasts } = average;
   const columns = methods.filter(({ role }) => role !== "bound")
     .map((method) => ({ title: titleOf(method), ranks: method.ranks }));
-  const bounds = methods.filter(({ role }) => role === "bound");
   const names = tasks.map(({ task }) => task).sort();
-  const cell = ({ mean, interval }: AverageScore) =>
-    withInterval(mean, interval);
   return [
-    `## Mean over ${tasks.length} tasks${epochText(average)}`,
+    `## ${title}${epochText(average)}`,
     `Split ${plain(split)} of ${
       tasks.map(({ title, metric }) => `${plain(title)} (${metric})`).join(", ")
     }${
       tasks.some(({ task }) => task === "mnli") ? "; MNLI: matched set" : ""
     }.`,
-    imageText(averageFigure(average)),
-    ...(columns.length === 0
-      ? []
-      : [rankTable<AverageScore>(columns, cell, "not run")]),
+    ...imageOf(average, "scores"),
+    ...(columns.length === 0 ? [] : [
+      rankTable<Average["methods"][number]["ranks"][number]>(
+        columns,
+        ({ metrics: found, intervals }) =>
+          withInterval(found[metrics[0]!]!.mean, intervals.mean),
+        "not run",
+      ),
+    ]),
     ...differenceTables(
       methods,
       contrasts,
       (baseline) =>
         `Difference to ${baseline} at the same rank (paired as in each task):`,
     ),
-    ...(bounds.length === 0 ? [] : [
-      table("Without adapters", bounds, titleOf, [
-        { title: "mean", cell: ({ ranks: [score] }) => cell(score!) },
-      ]),
-    ]),
+    ...boundsText(average, null),
     ...(names.join() === MEAN.tasks.join() ? [MEAN.text] : []),
   ];
 }
 
-type AverageScore = Average["methods"][number]["ranks"][number];
-
-/** Published results to compare with: an ablation, and six GLUE tasks. */
+/** Published results to compare with: an ablation, if a comparison has several of its ways to draw ranks, and six GLUE tasks, if all are compared. */
 function publishedText({ comparisons }: Report): string[] {
-  const parts = [...ablationText(comparisons), ...tasksText(comparisons)];
-  return parts.length === 0 ? [] : ["## Published results", ...parts];
-}
-
-/** The ablation, if a comparison has several of its ways to draw ranks. */
-function ablationText(comparisons: readonly Comparison[]): string[] {
-  const { heading, ranks, columns } = ABLATION;
-  const isShown = comparisons.some(({ methods }) => {
+  const isAblation = comparisons.some(({ methods }) => {
     const draws = methods.flatMap(({ settings }) => settings?.draws ?? []);
-    return columns.filter((it) => draws.includes(it.draws)).length > 1;
+    return ABLATION.draws.filter((it) => draws.includes(it)).length > 1;
   });
-  if (!isShown) return [];
-  return [
-    heading,
-    table(
-      "Rank",
-      ranks,
-      String,
-      columns.map(({ title, scores }): Column<number> => ({
-        title,
-        cell: (rank) => scores[ranks.indexOf(rank)]!,
-      })),
-    ),
-  ];
-}
-
-function tasksText(comparisons: readonly Comparison[]): string[] {
-  const { heading, tasks, rows } = TASKS;
   const titles = new Map(comparisons.map(({ task, title }) => [task, title]));
-  if (!tasks.every((task) => titles.has(task))) return [];
+  const hasTasks = TASKS.tasks.every((task) => titles.has(task));
+  const header = TASKS.tasks.map((task) => plain(titles.get(task) ?? task));
   return [
-    heading,
-    table(
-      "Method",
-      rows,
-      ({ title }) => title,
-      tasks.map((task, i): Column<typeof rows[number]> => ({
-        title: plain(titles.get(task)!),
-        cell: ({ scores }) => scores[i]!,
-      })),
-    ),
+    ...(isAblation || hasTasks ? ["## Published results"] : []),
+    ...(isAblation
+      ? [ABLATION.text, table(ABLATION.header, ABLATION.rows)]
+      : []),
+    ...(hasTasks ? [TASKS.text, table(["Method", ...header], TASKS.rows)] : []),
   ];
 }

@@ -12,6 +12,14 @@ export function methodKey({ method, variant }: Named): string {
   return JSON.stringify([method, Object.entries(variant).sort()]);
 }
 
+/** All ranks of methods or results, ascending. */
+export function ranksOf(
+  found: readonly { readonly ranks: readonly { readonly rank: number }[] }[],
+): number[] {
+  const ranks = found.flatMap((it) => it.ranks.map(({ rank }) => rank));
+  return [...new Set(ranks)].sort((a, b) => a - b);
+}
+
 /** Title with the variant: `DyLoRA (mode=frozen)`. */
 export function methodTitle({ method, variant }: Named): string {
   const { title } = methodTraits(method);

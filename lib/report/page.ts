@@ -1,7 +1,8 @@
 import { stripTypeScriptTypes } from "node:module";
-import { Marked, type Tokens } from "marked";
+import { Marked } from "marked";
 import type { Figure } from "./figure.ts";
-import { comparisonTitle } from "./markdown.ts";
+import { escapeHtml } from "./format.ts";
+import { verdictText } from "./markdown.ts";
 import style from "./page.css" with { type: "text" };
 import { pageData } from "./page_data.ts";
 import script from "./page_script.ts" with { type: "text" };
@@ -71,27 +72,23 @@ function titleOf({ comparisons }: Report): string {
   return text === "" ? "Report" : `Report on ${escapeHtml(text)}`;
 }
 
-/** The verdict on each comparison, after its title if there are several. */
+/** The verdict on each comparison. */
 function verdictsHtml({ comparisons }: Report): string {
   return comparisons.map((comparison) => {
-    const { verdict } = comparison;
-    const { headline, reasons } = verdict ?? {
-      headline: "No verdict.",
-      reasons: ["No adapter has a score that is defined."],
-    };
-    const isSure = verdict?.kind === "recommended";
-    return `<section class="verdict${isSure ? "" : " doubt"}">
-${
-      comparisons.length === 1
-        ? ""
-        : `<h2>${escapeHtml(comparisonTitle(comparison, comparisons))}</h2>
-`
-    }<p class="headline">${escapeHtml(headline)}</p>
-<p>${escapeHtml(reasons.join(" "))}</p>
-</section>
+    const isSure = comparison.verdict?.kind === "recommended";
+    const text = PLAIN.parse(verdictText(comparison, comparisons));
+    return `<section class="verdict${isSure ? "" : " doubt"}">${text}</section>
 `;
   }).join("");
 }
+
+/** Options of Markdown: names that look like addresses or HTML are neither. */
+const TEXT = {
+  tokenizer: { url: () => undefined },
+  renderer: { html: ({ text }: { readonly text: string }) => escapeHtml(text) },
+};
+
+const PLAIN = new Marked(TEXT);
 
 interface Section {
   readonly id: string;
@@ -103,11 +100,8 @@ interface Section {
 function bodyOf(markdown: string, figures: readonly Figure[]) {
   const sections: Section[] = [];
   const byName = new Map(figures.map((figure) => [figure.name, figure]));
-  const marked = new Marked({
-    // Names that look like addresses are not links.
-    tokenizer: { url: () => undefined },
+  const marked = new Marked(TEXT, {
     renderer: {
-      html: ({ text }) => escapeHtml(text),
       heading({ depth, tokens }) {
         const text = this.parser.parseInline(tokens);
         // It is the title of the page.
@@ -130,22 +124,6 @@ function bodyOf(markdown: string, figures: readonly Figure[]) {
         }
         return figureHtml(figure, text);
       },
-      table(token) {
-        const row = (cells: readonly Tokens.TableCell[], name: string) =>
-          `<tr>${
-            cells.map(({ tokens }) =>
-              `<${name}>${this.parser.parseInline(tokens)}</${name}>`
-            ).join("")
-          }</tr>\n`;
-        return `<div class="table"><div class="scroll" tabindex="0" role="group" aria-label="Table">
-<table>
-<thead>
-${row(token.header, "th")}</thead>
-<tbody>
-${token.rows.map((cells) => row(cells, "td")).join("")}</tbody>
-</table></div></div>
-`;
-      },
     },
   });
   const tokens = marked.lexer(markdown);
@@ -153,12 +131,18 @@ ${token.rows.map((cells) => row(cells, "td")).join("")}</tbody>
   const start = tokens.findIndex((token) =>
     token.type === "heading" && token.depth === 2
   );
-  const body = marked.parser(start < 0 ? tokens : tokens.slice(start));
+  const body = marked.parser(start < 0 ? tokens : tokens.slice(start))
+    .replaceAll("<table>", `${TABLE}<table>`)
+    .replaceAll("</table>", "</table></div></div>");
   return {
     body: `${body}${sections.length > 0 ? "</section>\n" : ""}`,
     sections,
   };
 }
+
+/** Where a table scrolls to the side if it is too wide. */
+const TABLE =
+  '<div class="table"><div class="scroll" tabindex="0" role="group" aria-label="Table">';
 
 function isImage(tokens: readonly { readonly type: string }[]): boolean {
   return tokens.length === 1 && tokens[0]!.type === "image";
@@ -171,14 +155,4 @@ function figureHtml({ name, svg }: Figure, title: string): string {
 <figcaption>${escapeHtml(title)}</figcaption>
 <div class="chart">${svg}</div>
 </figure></div>`;
-}
-
-function escapeHtml(text: string): string {
-  const entities: Record<string, string> = {
-    "&": "&amp;",
-    "<": "&lt;",
-    ">": "&gt;",
-    '"': "&quot;",
-  };
-  return text.replace(/[&<>"]/g, (letter) => entities[letter]!);
 }

@@ -1,9 +1,9 @@
 import { PICKED, SHOWN } from "./chart_style.ts";
 import type { Figure } from "./figure.ts";
-import { averageFigure, figureName } from "./figure_names.ts";
+import { figureName } from "./figure_names.ts";
 import { withInterval } from "./format.ts";
-import { methodTitle } from "./methods.ts";
-import type { Average, Comparison, MethodSummary, Report } from "./report.ts";
+import { methodTitle, ranksOf } from "./methods.ts";
+import type { Curves, Report } from "./report.ts";
 
 /** What the script of the page (`page_script.ts`) reads. */
 export type PageData = ReturnType<typeof pageData>;
@@ -19,85 +19,41 @@ export function pageData(
     picked: PICKED,
     shown: SHOWN,
     figures: Object.fromEntries(figures.map(({ name, spec }) => [name, spec])),
-    panels: Object.fromEntries([
-      ...averages.map((average) =>
-        [averageFigure(average).name, averagePanelOf(average)] as const
-      ),
-      ...comparisons
+    panels: Object.fromEntries(
+      [...averages, ...comparisons]
         .filter(({ methods }) => methods.some(({ role }) => role !== "bound"))
-        .map((comparison) =>
-          [figureName(comparison), panelOf(comparison)] as const
-        ),
-    ]),
+        .map((curves) => [figureName(curves), panelOf(curves)]),
+    ),
   };
 }
 
-/** What the page shows of each rank of a comparison. */
-function panelOf({ metrics, methods, verdict, epoch }: Comparison) {
-  return panel(
+/** What the page shows of each rank of a comparison, or of a mean over tasks, which has no adapters to export. */
+function panelOf({ metrics, methods, epoch, verdict }: Curves) {
+  const adapted = methods.filter(({ role }) => role !== "bound");
+  return {
     metrics,
-    methods,
-    ({ role, recommendation, size, trainings, ranks }) => ({
-      recommended: role === "candidate" && verdict?.kind !== "nothing-learnt"
-        ? recommendation?.rank ?? null
-        : null,
-      size,
-      stages: trainings.map(({ rank, stage }) => ({ rank, stage })),
+    /** Of the command that exports an adapter. */
+    options: epoch === "best" ? ["--epoch", epoch] : [],
+    ranks: ranksOf(adapted),
+    methods: adapted.map((method) => ({
+      title: methodTitle(method),
+      recommended:
+        method.role === "candidate" && verdict?.kind !== "nothing-learnt"
+          ? method.recommendation?.rank ?? null
+          : null,
+      size: method.size ?? null,
+      /** Stages that made the adapters, with the ranks of these. */
+      stages: (method.trainings ?? [])
+        .map(({ rank, stage }) => ({ rank, stage })),
+      /** Texts by rank, one per metric; the main one with its interval. */
       scores: Object.fromEntries(
-        ranks.map(({ rank, metrics: found, intervals }) => [
+        method.ranks.map(({ rank, metrics: found, intervals }) => [
           rank,
           metrics.map((metric, i) =>
             withInterval(found[metric]!.mean, i === 0 ? intervals.mean : null)
           ),
         ]),
       ),
-    }),
-    epoch === "best" ? ["--epoch", epoch] : [],
-  );
-}
-
-/** What the page shows of each rank of a mean over tasks. */
-function averagePanelOf({ methods }: Average) {
-  return panel(["mean score"], methods, ({ ranks }) => ({
-    recommended: null,
-    size: null,
-    stages: [],
-    scores: Object.fromEntries(
-      ranks.map(({ rank, mean, interval }) => [
-        rank,
-        [withInterval(mean, interval)],
-      ]),
-    ),
-  }), []);
-}
-
-/** The panel of a rank curve, as `page_script.ts` reads it. */
-function panel<M extends Average["methods"][number] | MethodSummary>(
-  metrics: readonly string[],
-  methods: readonly M[],
-  shown: (method: M) => {
-    readonly recommended: number | null;
-    readonly size: MethodSummary["size"];
-    /** Texts by rank, one per metric; the main one with its interval. */
-    readonly scores: Readonly<Record<string, readonly string[]>>;
-    /** Stages that made the adapters, with the ranks of these. */
-    readonly stages: readonly {
-      readonly rank: number;
-      readonly stage: string;
-    }[];
-  },
-  /** Of the command that exports an adapter. */
-  options: readonly string[],
-) {
-  const adapted = methods.filter(({ role }) => role !== "bound");
-  const ranks = adapted.flatMap((it) => it.ranks.map(({ rank }) => rank));
-  return {
-    metrics,
-    options,
-    ranks: [...new Set(ranks)].sort((a, b) => a - b),
-    methods: adapted.map((method) => ({
-      title: methodTitle(method),
-      ...shown(method),
     })),
   };
 }

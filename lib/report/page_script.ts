@@ -22,32 +22,13 @@ function find(selector: string, within: Element = document.documentElement) {
   return within.querySelector<HTMLElement>(selector)!;
 }
 
-type Attributes = Readonly<Record<string, string | number>>;
-
 /** Makes an element; children are elements or texts. */
 function make<Name extends keyof HTMLElementTagNameMap>(
   name: Name,
-  attributes: Attributes = {},
+  attributes: Readonly<Record<string, string | number>> = {},
   ...children: (Node | string)[]
 ) {
-  return filled(document.createElement(name), attributes, children);
-}
-
-/** Makes an element of a drawing. */
-function svg(
-  name: string,
-  attributes: Attributes,
-  ...children: (Node | string)[]
-) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-  return filled(element, attributes, children);
-}
-
-function filled<E extends Element>(
-  element: E,
-  attributes: Attributes,
-  children: readonly (Node | string)[],
-): E {
+  const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
     element.setAttribute(key, String(value));
   }
@@ -61,21 +42,6 @@ function div(name: string, ...children: (Node | string)[]) {
 
 function quiet(text: string) {
   return make("p", { class: "quiet" }, text);
-}
-
-/** A list of names with what they stand for. */
-function list(
-  name: string,
-  entries: readonly (readonly [string, Node | string])[],
-) {
-  return make(
-    "dl",
-    { class: name },
-    ...entries.flatMap(([key, value]) => [
-      make("dt", {}, key),
-      make("dd", {}, value),
-    ]),
-  );
 }
 
 function button(text: string, onclick: () => void, attributes = {}) {
@@ -93,7 +59,7 @@ function save(name: string, blob: Blob) {
 
 // Figures
 
-const tooltip = make("div", { id: "tooltip", hidden: "" });
+const tooltip = make("dl", { id: "tooltip", hidden: "" });
 
 /** Vega's handler of tooltips: shows the fields of what is under the pointer. */
 function showTooltip(
@@ -105,9 +71,12 @@ function showTooltip(
   tooltip.hidden = value === null || value === undefined || value === "";
   if (tooltip.hidden) return;
   const fields = Object.entries(value instanceof Object ? value : { "": value })
-    .map(([key, text]) => [key, String(text)] as const)
-    .filter(([, text]) => text !== "null");
-  tooltip.replaceChildren(list("", fields));
+    .filter(([, text]) => String(text) !== "null")
+    .flatMap(([key, text]) => [
+      make("dt", {}, key),
+      make("dd", {}, String(text)),
+    ]);
+  tooltip.replaceChildren(...fields);
   const { clientX: x, clientY: y } = event;
   const { offsetWidth: width, offsetHeight: height } = tooltip;
   tooltip.style.left = `${
@@ -348,156 +317,6 @@ function csvCell(text: string) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-// The run
-
-function duration(seconds: number) {
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
-  if (seconds < 90) return `${seconds.toFixed(0)} s`;
-  const minutes = Math.round(seconds / 60);
-  return minutes < 90
-    ? `${minutes} min`
-    : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-}
-
-function dateText(date: string) {
-  return `${date.slice(0, 10)} ${date.slice(11, 16)} UTC`;
-}
-
-/** Shows the run that made the report: its command, program and machine, and the stages with their times. */
-function showRun(run: RunFacts) {
-  const { pipeline, command, date, commit, versions, machine } = run;
-  document.title = `${pipeline}: ${document.title}`;
-  const fact = (key: string, value: Node | string) =>
-    make("div", {}, make("dt", {}, key), make("dd", {}, value));
-  find("h1").after(make(
-    "dl",
-    { class: "facts" },
-    fact("Pipeline", pipeline),
-    fact("Date", dateText(date)),
-    ...(commit ? [fact("Commit", make("code", {}, commit))] : []),
-    fact("Command", make("code", {}, command)),
-  ));
-  const section = make(
-    "section",
-    { id: "run" },
-    make("h2", {}, "The run"),
-    quiet(
-      "Seconds are those of the run that made each result, possibly an earlier run on another machine. A bar shows the seconds of a stage relative to the longest one.",
-    ),
-    graphOf(run.groups),
-    stageTable(run.stages),
-    make("h3", {}, "Versions and hardware"),
-    list("facts listed", Object.entries({ ...versions, ...machine })),
-  );
-  find("main").append(section);
-  find("nav").append(make("a", { href: "#run" }, "The run"));
-}
-
-const BOX = { width: 168, height: 46, across: 20, down: 40 };
-
-/** Draws stages as boxes in rows, each below those that it needs. */
-function graphOf(groups: RunFacts["groups"]) {
-  const rows = [...Map.groupBy(groups, ({ depth }) => depth).values()];
-  const widest = Math.max(...rows.map((row) => row.length));
-  const width = widest * (BOX.width + BOX.across) - BOX.across + 2;
-  const height = rows.length * (BOX.height + BOX.down) - BOX.down + 2;
-  const places = new Map<string, { readonly x: number; readonly y: number }>();
-  rows.forEach((row, y) => {
-    const length = row.length * (BOX.width + BOX.across) - BOX.across;
-    row.forEach(({ name }, x) =>
-      places.set(name, {
-        x: (width - length) / 2 + x * (BOX.width + BOX.across),
-        y: 1 + y * (BOX.height + BOX.down),
-      })
-    );
-  });
-  const longest = Math.max(...groups.map((it) => it.seconds));
-  const edges = groups.flatMap(({ name, needs }) =>
-    needs.map((need) => {
-      const [from, to] = [places.get(need)!, places.get(name)!];
-      const [x1, y1] = [from.x + BOX.width / 2, from.y + BOX.height];
-      const [x2, y2] = [to.x + BOX.width / 2, to.y];
-      const bend = (y2 - y1) / 2;
-      return svg("path", {
-        d: `M${x1} ${y1}C${x1} ${y1 + bend} ${x2} ${y2 - bend} ${x2} ${y2}`,
-      });
-    })
-  );
-  const boxes = groups.map(({ name, count, seconds }) => {
-    const { x, y } = places.get(name)!;
-    const size = { x, y, height: BOX.height, rx: 6 };
-    return svg(
-      "g",
-      { class: "stage" },
-      svg("rect", { ...size, width: BOX.width }),
-      svg("rect", {
-        ...size,
-        class: "share",
-        width: longest > 0 ? BOX.width * seconds / longest : 0,
-      }),
-      svg("text", { x: x + 10, y: y + 19 }, shortened(name)),
-      svg(
-        "text",
-        { x: x + 10, y: y + 36, class: "quiet" },
-        `${count > 1 ? `${count} stages, ` : ""}${duration(seconds)}`,
-      ),
-    );
-  });
-  return make(
-    "div",
-    { class: "scroll", tabindex: "0", role: "group", "aria-label": "Graph" },
-    svg(
-      "svg",
-      {
-        class: "graph",
-        role: "img",
-        "aria-label": "Stages of the pipeline and what each needs",
-        viewBox: `0 0 ${width} ${height}`,
-        style: `max-width: ${width}px; min-width: ${Math.min(width, 560)}px`,
-      },
-      ...edges,
-      ...boxes,
-    ),
-  );
-}
-
-function shortened(name: string) {
-  return name.length <= 21 ? name : `${name.slice(0, 20)}…`;
-}
-
-/** Number of stages above which their table is folded. */
-const FEW_STAGES = 16;
-
-function stageTable(stages: RunFacts["stages"]) {
-  const row = (name: "th" | "td", texts: readonly string[]) =>
-    make("tr", {}, ...texts.map((text) => make(name, {}, text)));
-  const scroll = { class: "scroll", tabindex: "0", role: "group" };
-  const table = div(
-    "table",
-    make(
-      "div",
-      { ...scroll, "aria-label": "Stages" },
-      make(
-        "table",
-        {},
-        row("th", ["Stage", "Seconds", "Started", "In this run"]),
-        ...stages.map(({ id, seconds, started, outcome }) =>
-          row("td", [
-            id,
-            seconds.toFixed(1),
-            dateText(started),
-            outcome === "ran" ? "ran" : "from the cache",
-          ])
-        ),
-      ),
-    ),
-  );
-  const summary = make("summary", {}, `All ${stages.length} stages`);
-  return stages.length <= FEW_STAGES
-    ? table
-    : make("details", {}, summary, table);
-}
-
 // Everything is printed.
 addEventListener("beforeprint", () => {
   for (const it of document.querySelectorAll("details")) it.open = true;
@@ -507,7 +326,12 @@ addEventListener("beforeprint", () => {
 // would run this file: it loads all scripts of its task, to run them when needed.
 async function start() {
   document.body.append(tooltip);
-  if (run !== null) showRun(run);
+  if (run !== null) {
+    document.title = `${run.pipeline}: ${document.title}`;
+    find("h1").insertAdjacentHTML("afterend", run.header);
+    find("main").insertAdjacentHTML("beforeend", run.section);
+    find("nav").append(make("a", { href: "#this-run" }, "The run"));
+  }
   document.querySelectorAll(".table").forEach(addCsvButton);
   const drawn = document.querySelectorAll<HTMLElement>("figure[data-figure]");
   for (const figure of drawn) {

@@ -9,67 +9,36 @@ import {
   WIDTH,
 } from "./chart_style.ts";
 import { bandedMethods } from "./figure_names.ts";
-import { methodTitle } from "./methods.ts";
-import type { Average, Comparison } from "./report.ts";
-
-/** Methods whose main metric a rank curve shows. */
-interface Curves {
-  readonly metric: string;
-  readonly confidence: number;
-  readonly methods: Average["methods"];
-  /** Rank that is picked at first; 0 for none. */
-  readonly picked: number;
-}
-
-/** The main metric of a comparison by rank. */
-export function scoreCurves(
-  { metrics, methods, confidence, verdict }: Comparison,
-) {
-  const [metric] = metrics as [string];
-  return rankCurve({
-    metric,
-    confidence,
-    methods: methods.map((method) => ({
-      ...method,
-      ranks: method.ranks.map(({ rank, metrics, intervals }) => ({
-        rank,
-        mean: metrics[metric]!.mean,
-        interval: intervals.mean,
-      })),
-    })),
-    picked: verdict === null || verdict.kind === "nothing-learnt"
-      ? 0
-      : verdict.recommended.rank,
-  });
-}
-
-/** The mean score over tasks by rank. */
-export function averageCurves({ methods, confidence }: Average) {
-  return rankCurve({ metric: "mean score", confidence, methods, picked: 0 });
-}
+import { exactPercent } from "./format.ts";
+import { methodTitle, ranksOf } from "./methods.ts";
+import type { Curves } from "./report.ts";
 
 /**
- * Means as lines, intervals as bands, and bounds as horizontal lines. Undefined
- * scores are left out.
+ * The main metric of a comparison, or a mean over tasks, by rank: means as
+ * lines, intervals as bands, and bounds as horizontal lines. Undefined scores
+ * are left out. The recommended rank is picked at first.
  */
-function rankCurve(
-  { metric, confidence, methods, picked }: Curves,
+export function rankCurve(
+  { metrics, methods, confidence, verdict }: Curves,
 ): TopLevelSpec {
+  const [metric] = metrics as [string];
+  const picked = !verdict || verdict.kind === "nothing-learnt"
+    ? 0
+    : verdict.recommended.rank;
   const banded = bandedMethods(methods);
   const points = methods.flatMap((method) =>
-    method.ranks.map(({ rank, mean, interval }) => ({
+    method.ranks.map(({ rank, metrics, intervals: { mean: interval } }) => ({
       rank,
       method: methodTitle(method),
       isBanded: banded.includes(method),
       // Vega leaves out points that are null.
-      score: scaled(mean),
+      score: scaled(metrics[metric]!.mean),
       low: scaled(interval?.[0] ?? null),
       high: scaled(interval?.[1] ?? null),
     }))
   );
   const curves = points.filter(({ rank }) => rank > 0);
-  const ranks = [...new Set(curves.map(({ rank }) => rank))]
-    .sort((a, b) => a - b);
+  const ranks = ranksOf([{ ranks: curves }]);
   const x = rankAxis(ranks);
   const y = {
     type: "quantitative",
@@ -77,7 +46,7 @@ function rankCurve(
     scale: { zero: false },
   } as const;
   const { color, strokeDash, shape } = keysOf(methods.map(methodTitle));
-  const interval = `${Number((100 * confidence).toPrecision(12))} % interval`;
+  const interval = `${exactPercent(confidence)} % interval`;
   const score = {
     field: "score",
     type: "quantitative",

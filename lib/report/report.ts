@@ -28,6 +28,18 @@ const Score = z.strictObject({
   intervals: z.strictObject({ mean: Interval, median: Interval }),
 });
 
+/** Seconds of the parts of a training and its evaluation. */
+const SECONDS = {
+  /** Training, including reading the data, over all attempts. */
+  trainingSeconds: z.number(),
+  /** Evaluating every epoch to select the best; 0 if the last one is used. */
+  selectionSeconds: z.number(),
+  /** Reducing the trained adapter. */
+  reductionSeconds: z.number(),
+  /** The stages that evaluate it. */
+  evaluationSeconds: z.number(),
+};
+
 /** Costs of a sweep: everything that scores a method at all its ranks once. Means over seeds. */
 const Cost = z.strictObject({
   /** Ranks at which the method was evaluated; 0 is no adapter. */
@@ -40,14 +52,8 @@ const Cost = z.strictObject({
   steps: z.number(),
   /** Training examples, counted each time they are seen. */
   examples: z.number(),
-  /** Sequential seconds of training, including reading the data, over all attempts. */
-  trainingSeconds: z.number(),
-  /** Seconds of evaluating every epoch to select the best; 0 if the last one is used. */
-  selectionSeconds: z.number(),
-  /** Seconds of reducing trained adapters. */
-  reductionSeconds: z.number(),
-  /** Sequential seconds of the evaluation stages. */
-  evaluationSeconds: z.number(),
+  ...SECONDS,
+  /** All of these, one after another. */
   sweepSeconds: z.number(),
   /** Floating-point operations of training. */
   trainingFlops: z.number(),
@@ -65,36 +71,11 @@ const Training = z.strictObject({
   /** Rank of the trained adapter; 0 without adapters. */
   rank: z.int(),
   seed: z.int(),
-  /** Seconds of training, including reading the data, over all attempts. */
-  trainingSeconds: z.number(),
-  /** Seconds of evaluating every epoch to select the best; 0 if the last one is used. */
-  selectionSeconds: z.number(),
-  /** Seconds of reducing the trained adapter. */
-  reductionSeconds: z.number(),
-  /** Seconds of the stages that evaluated it. */
-  evaluationSeconds: z.number(),
+  ...SECONDS,
   /** Step of each value of `losses`. */
   steps: z.array(z.int()),
   /** Mean loss since the previous value; a long training has means of several values, with five digits. */
   losses: z.array(z.number()),
-});
-
-/** Distinct values of each setting over the trainings of a method. */
-const Settings = z.strictObject({
-  epochs: z.array(z.number()),
-  batchSize: z.array(z.number()),
-  learningRate: z.array(z.number()),
-  alpha: z.array(z.number()),
-  /** Scale at rank b of adapters that serve several ranks: `alpha / b`. */
-  scale: z.array(z.string()),
-  /** How steps drew ranks: `uniformly for each step`. */
-  draws: z.array(z.string()),
-  precision: z.array(z.string()),
-  engine: z.array(z.string()),
-  /** Tasks whose trained adapters the trainings started from. */
-  startedFrom: z.array(z.string()),
-  /** Splits on which the best epoch was selected. */
-  selectedOn: z.array(z.string()),
 });
 
 const Method = z.strictObject({
@@ -125,8 +106,15 @@ const Method = z.strictObject({
   }).nullable(),
   /** Precisions of the evaluations' matrix products. */
   evaluatedIn: z.array(z.string()),
-  /** Null if the adapters were not trained by this pipeline. */
-  settings: Settings.nullable(),
+  /** Distinct values of each setting over the trainings, by name; null if the adapters were not trained by this pipeline. */
+  settings: z.record(
+    z.string(),
+    z.array(z.union([z.string(), z.number()])),
+  ).nullable(),
+  /** Tasks whose trained adapters the trainings started from. */
+  startedFrom: z.array(z.string()),
+  /** Splits on which the best epoch was selected. */
+  selectedOn: z.array(z.string()),
   /** Null if the adapters were not trained by this pipeline. */
   cost: Cost.nullable(),
   /** One per rank and seed; empty if the adapters were not trained by this pipeline. */
@@ -249,6 +237,10 @@ const Comparison = z.strictObject({
 
 /** Means of the main metric over several tasks. */
 const Average = z.strictObject({
+  /** `mean-of-8`. */
+  task: z.string(),
+  /** `Mean over 8 tasks`. */
+  title: z.string(),
   /** For MNLI the matched one. */
   split: z.string(),
   epoch: Epoch,
@@ -257,13 +249,17 @@ const Average = z.strictObject({
     title: z.string(),
     metric: z.string(),
   })),
+  /** The name of the mean. */
+  metrics: z.array(z.string()).min(1),
   confidence: z.number(),
   /** Methods that all tasks have, at the ranks that all of them have. */
   methods: z.array(
     Method.pick({ role: true, method: true, variant: true }).extend({
-      ranks: z.array(
-        z.strictObject({ rank: z.int(), mean: figure, interval: Interval }),
-      ),
+      ranks: z.array(z.strictObject({
+        rank: z.int(),
+        metrics: z.record(z.string(), z.strictObject({ mean: figure })),
+        intervals: z.strictObject({ mean: Interval }),
+      })),
     }),
   ),
   /** Candidate minus baseline, at ranks that both have. */
@@ -318,3 +314,14 @@ export type CostSummary = z.output<typeof Cost>;
 export type Contrast = z.output<typeof Contrast>;
 export type Verdict = z.output<typeof Verdict>;
 export type ChoiceSummary = z.output<typeof Choice>;
+
+/** Scores by rank, of a comparison or of a mean over tasks, which has no verdict and no trainings. */
+export interface Curves
+  extends
+    Omit<Average, "tasks" | "contrasts" | "methods">,
+    Partial<Pick<Comparison, "verdict">> {
+  readonly methods: readonly (
+    & Average["methods"][number]
+    & Partial<Pick<MethodSummary, "recommendation" | "trainings" | "size">>
+  )[];
+}

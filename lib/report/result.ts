@@ -1,8 +1,7 @@
-/** Epoch of a training whose adapter is evaluated: the last one, or the one with the best scores. */
-type Epoch = "last" | "best";
+import type { Comparison, MethodSummary } from "./report.ts";
 
 /** Matrix dimensions that distinguish trainings of the same method: `{ mode: "frozen" }`. */
-export type Variant = Readonly<Record<string, string | number>>;
+export type Variant = Readonly<MethodSummary["variant"]>;
 
 /** One training and its evaluation at one or more ranks: the input of a report. */
 export interface Result {
@@ -11,7 +10,7 @@ export interface Result {
   /** Display name of the task: `SST-2`. */
   readonly title: string;
   readonly split: string;
-  readonly epoch: Epoch;
+  readonly epoch: Comparison["epoch"];
   /** `dylora`, `lora`, ... */
   readonly method: string;
   /** Often empty. */
@@ -29,21 +28,13 @@ export interface Result {
   readonly ranks: readonly RankResult[];
   /** Undefined if the adapter was not trained by this pipeline. */
   readonly training: TrainingCost | undefined;
-  /** Undefined for a model without adapters. */
-  readonly size: AdapterSize | undefined;
+  /** Null for a model without adapters. */
+  readonly size: MethodSummary["size"];
   /** Seconds spent reducing the trained adapter; 0 if it is evaluated as trained. */
   readonly reductionSeconds: number;
   readonly evaluationSeconds: number;
   /** Floating-point operations of the evaluation at all ranks. */
   readonly evaluationFlops: number;
-}
-
-/** Number of values in an adapter that is cut to rank b: `perRank * b + others`. */
-export interface AdapterSize {
-  /** Values in one row of every lora_A and one column of every lora_B. */
-  readonly perRank: number;
-  /** Values of the classification head. */
-  readonly others: number;
 }
 
 /** Scores and predictions at one rank. */
@@ -59,7 +50,10 @@ export interface RankResult {
 export interface TrainingCost {
   /** Rank of the trained adapter; 0 without adapters. */
   readonly rank: number;
-  readonly settings: TrainingSettings;
+  /** What a report prints of its settings, by name; undefined where it has none, such as `alpha` without adapters. */
+  readonly settings: Readonly<Record<string, string | number | undefined>>;
+  /** Task whose trained adapter this training started from. */
+  readonly start: string | undefined;
   /** Wall-clock seconds over all attempts. */
   readonly seconds: number;
   /** Median seconds of an optimizer step. */
@@ -80,30 +74,12 @@ export interface TrainingCost {
   } | undefined;
 }
 
-/** Settings of a training that a report prints. */
-interface TrainingSettings {
-  readonly epochs: number;
-  /** Examples per optimizer step. */
-  readonly batchSize: number;
-  readonly learningRate: number;
-  /** Undefined without adapters. */
-  readonly alpha: number | undefined;
-  /** Scale at rank b of an adapter that serves several ranks: `alpha / b`. */
-  readonly scale: string | undefined;
-  /** How the steps drew ranks: `uniformly for each step`; undefined if they drew none. */
-  readonly draws: string | undefined;
-  readonly precision: string;
-  readonly engine: string;
-  /** Task whose trained adapter this training started from. */
-  readonly start: string | undefined;
-}
-
 /** Ranks chosen per module for one trained adapter, and their scores. */
-export interface ChoiceResult
-  extends Pick<Result, "task" | "title" | "method" | "variant" | "seed"> {
-  /** Split on which the choice is scored. */
-  readonly split: string;
-  readonly epoch: Epoch;
+export interface ChoiceResult extends
+  Pick<
+    Result,
+    "task" | "title" | "split" | "epoch" | "method" | "variant" | "seed"
+  > {
   /** Maximum number of values in all lora_A and lora_B. */
   readonly budget: number;
   /** Rank by module, in the adapter's order. */

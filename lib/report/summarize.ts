@@ -1,5 +1,5 @@
 import { methodTraits } from "../engine/schedules/registry.ts";
-import { methodKey } from "./methods.ts";
+import { methodKey, ranksOf } from "./methods.ts";
 import type { CostSummary, MethodSummary } from "./report.ts";
 import type { Result, TrainingCost } from "./result.ts";
 import {
@@ -119,12 +119,6 @@ function bestConstant(labels: ArrayLike<number>, metric: Metric) {
   return constants.reduce((best, it) => it.score > best.score ? it : best);
 }
 
-/** All ranks of the results, ascending. */
-function ranksOf(results: readonly Result[]): number[] {
-  const ranks = results.flatMap((it) => it.ranks.map(({ rank }) => rank));
-  return [...new Set(ranks)].sort((a, b) => a - b);
-}
-
 function resultsAt(results: readonly Result[], rank: number) {
   return results.flatMap(({ seed, ranks }) =>
     ranks.filter((it) => it.rank === rank).map((it) => ({ ...it, seed }))
@@ -188,9 +182,15 @@ export function summarize(
       : recommend(ranks, scores, means, { margin, confidence }) ?? null,
     evaluatedIn: distinct(results.map(({ precision }) => precision)),
     settings: settingsOf(results),
+    startedFrom: distinct(
+      results.flatMap(({ training }) => training?.start ?? []),
+    ),
+    selectedOn: distinct(
+      results.flatMap((it) => selectionOf(it)?.split ?? []),
+    ),
     cost: costOf(results),
     trainings: trainingsOf(results),
-    size: first.size ?? null,
+    size: first.size,
   };
 }
 
@@ -243,6 +243,11 @@ function allTrained(results: readonly Result[]): results is readonly Trained[] {
   return results.every(({ training }) => training !== undefined);
 }
 
+/** The evaluations that selected the epoch of a result; undefined for the last one. */
+function selectionOf({ epoch, training }: Result) {
+  return epoch === "best" ? training?.selection : undefined;
+}
+
 /**
  * Cost of a method's sweep from measured times and counted operations; null if
  * an adapter was not trained by this pipeline.
@@ -261,17 +266,15 @@ export function costOf(results: readonly Result[]): CostSummary | null {
     sum(repeats.map((seeds) => mean(seeds.map(([first]) => cost(first!)))));
   const perEvaluation = (cost: (result: Trained) => number) =>
     sum(repeats.map((seeds) => mean(seeds.map((it) => sum(it.map(cost))))));
-  const selection = ({ epoch, training }: Trained) =>
-    epoch === "best" ? training.selection : undefined;
   const seconds = {
     trainingSeconds: perTraining(({ training }) => training.seconds),
-    selectionSeconds: perTraining((it) => selection(it)?.seconds ?? 0),
+    selectionSeconds: perTraining((it) => selectionOf(it)?.seconds ?? 0),
     reductionSeconds: perTraining((it) => it.reductionSeconds),
     evaluationSeconds: perEvaluation((it) => it.evaluationSeconds),
   };
   const flops = {
     trainingFlops: perTraining(({ training }) => training.flops),
-    selectionFlops: perTraining((it) => selection(it)?.flops ?? 0),
+    selectionFlops: perTraining((it) => selectionOf(it)?.flops ?? 0),
     evaluationFlops: perEvaluation((it) => it.evaluationFlops),
   };
   const steps = repeats.flat().map(([first]) => first!.training.stepSeconds);
@@ -297,14 +300,14 @@ function trainingsOf(results: readonly Result[]): MethodSummary["trainings"] {
   );
   return [...groups.values()].map((group) => {
     const [first] = group as [Trained];
-    const { stage, seed, epoch, training, reductionSeconds } = first;
+    const { stage, seed, training, reductionSeconds } = first;
     const losses = thinned(training.losses);
     return {
       stage,
       rank: training.rank,
       seed,
       trainingSeconds: training.seconds,
-      selectionSeconds: epoch === "best" ? training.selection?.seconds ?? 0 : 0,
+      selectionSeconds: selectionOf(first)?.seconds ?? 0,
       reductionSeconds,
       evaluationSeconds: group.reduce(
         (sum, it) => sum + it.evaluationSeconds,
@@ -335,23 +338,15 @@ function thinned(losses: TrainingCost["losses"]): TrainingCost["losses"] {
 /** Distinct values of each setting; null if an adapter was not trained by this pipeline. */
 function settingsOf(results: readonly Result[]): MethodSummary["settings"] {
   if (!allTrained(results)) return null;
-  const settings = results.map(({ training }) => training.settings);
-  return {
-    epochs: distinct(settings.map((it) => it.epochs)),
-    batchSize: distinct(settings.map((it) => it.batchSize)),
-    learningRate: distinct(settings.map((it) => it.learningRate)),
-    alpha: distinct(settings.flatMap(({ alpha }) => alpha ?? [])),
-    scale: distinct(settings.flatMap(({ scale }) => scale ?? [])),
-    draws: distinct(settings.flatMap(({ draws }) => draws ?? [])),
-    precision: distinct(settings.map(({ precision }) => precision)),
-    engine: distinct(settings.map(({ engine }) => engine)),
-    startedFrom: distinct(settings.flatMap(({ start }) => start ?? [])),
-    selectedOn: distinct(
-      results.flatMap(({ epoch, training: { selection } }) =>
-        epoch === "best" && selection ? [selection.split] : []
-      ),
-    ),
-  };
+  const entries = results.flatMap(({ training }) =>
+    Object.entries(training.settings)
+  );
+  return Object.fromEntries(
+    [...Map.groupBy(entries, ([name]) => name)].map(([name, found]) => [
+      name,
+      distinct(found.flatMap(([, value]) => value ?? [])),
+    ]),
+  );
 }
 
 function distinct<T>(values: readonly T[]): T[] {

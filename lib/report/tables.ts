@@ -1,5 +1,4 @@
 import {
-  type Column,
   exactPercent,
   percent,
   plain,
@@ -17,6 +16,7 @@ import type {
   Comparison,
   Contrast,
   CostSummary,
+  Curves,
   MethodSummary,
   ScoreSummary,
 } from "./report.ts";
@@ -34,7 +34,9 @@ export function scoresText(comparison: Comparison): string[] {
     title: titleOf(it),
     ranks: it.ranks,
   }));
-  if (curves.length === 0) return ["### Scores", ...boundsText(comparison)];
+  if (curves.length === 0) {
+    return ["### Scores", ...boundsText(comparison, comparison.majority)];
+  }
   const scores = (text: (score: ScoreSummary) => string) =>
     rankTable<ScoreSummary>(curves, text, "not run");
   return [
@@ -59,41 +61,46 @@ export function scoresText(comparison: Comparison): string[] {
       ),
     ]),
     "`not run`: no adapter of this rank was trained or evaluated.",
-    ...boundsText(comparison),
+    ...boundsText(comparison, comparison.majority),
   ];
 }
 
-function spread({ metrics }: ScoreSummary, name: string): string {
-  const { deviation } = metrics[name]!;
+/** A score, of which one of a mean over tasks has no deviation. */
+type Scored = Curves["methods"][number]["ranks"][number] & {
+  readonly metrics: Readonly<
+    Record<string, Partial<ScoreSummary["metrics"][string]>>
+  >;
+};
+
+function spread({ metrics }: Pick<Scored, "metrics">, name: string): string {
+  const { deviation = null } = metrics[name]!;
   return deviation === null ? "" : ` ± ${percent(deviation)}`;
 }
 
-function boundsText({ methods, metrics, majority }: Comparison): string[] {
-  const rows: [string, (metric: string) => string][] = methods
-    .filter(({ role }) => role === "bound").map((bound) => [
+/** Scores of the majority class and of the methods without adapters. */
+export function boundsText(
+  { methods, metrics }: Curves,
+  majority: Comparison["majority"],
+): string[] {
+  const rows = methods.filter(({ role }) => role === "bound").map((bound) => {
+    const score: Scored = bound.ranks[0]!;
+    return [
       titleOf(bound),
-      (metric) => {
-        const [score] = bound.ranks;
-        const { mean } = score!.metrics[metric]!;
-        const main = metric === metrics[0];
-        return withInterval(mean, main ? score!.intervals.mean : null) +
-          spread(score!, metric);
-      },
-    ]);
+      ...metrics.map((metric, i) =>
+        withInterval(
+          score.metrics[metric]!.mean,
+          i === 0 ? score.intervals.mean : null,
+        ) + spread(score, metric)
+      ),
+    ];
+  });
   if (majority !== null) {
-    rows.unshift(["Majority class", (metric) => percent(majority[metric]!)]);
+    const scores = metrics.map((metric) => percent(majority[metric]!));
+    rows.unshift(["Majority class", ...scores]);
   }
-  return rows.length === 0 ? [] : [
-    table(
-      "Without adapters",
-      rows,
-      ([title]) => title,
-      metrics.map((metric) => ({
-        title: metric,
-        cell: ([, cell]) => cell(metric),
-      })),
-    ),
-  ];
+  return rows.length === 0
+    ? []
+    : [table(["Without adapters", ...metrics], rows)];
 }
 
 /** Differences to each baseline by rank. */
@@ -180,32 +187,35 @@ export function recommendationText(
           exactPercent(confidence)
         } % confidence.`;
       })),
-    table("Method", curves, titleOf, [
-      {
-        title: "Ranks",
-        cell: ({ ranks }) => rankList(ranks.map(({ rank }) => rank)),
-      },
-      {
-        title: `Mean ${metrics[0]} over ranks (area under the curve)`,
-        cell: ({ area }) => withInterval(area.value, area.interval),
-      },
-      {
-        title: "Elbow",
-        cell: ({ elbow }) => elbow === null ? "none" : `rank ${elbow}`,
-      },
-    ]),
+    table(
+      [
+        "Method",
+        "Ranks",
+        `Mean ${metrics[0]} over ranks (area under the curve)`,
+        "Elbow",
+      ],
+      curves.map((method) => [
+        titleOf(method),
+        rankList(method.ranks.map(({ rank }) => rank)),
+        withInterval(method.area.value, method.area.interval),
+        method.elbow === null ? "none" : `rank ${method.elbow}`,
+      ]),
+    ),
     ...recommended.map(({ title, confidence, evidence }) =>
-      table(title, evidence, ({ rank }) => `rank ${rank}`, [
-        { title: "Loss to best rank", cell: ({ loss }) => percent(loss) },
-        {
-          title: `Upper bound (${exactPercent(confidence)} %)`,
-          cell: ({ bound }) => percent(bound),
-        },
-        {
-          title: "Sufficient",
-          cell: ({ sufficient }) => sufficient ? "yes" : "no",
-        },
-      ])
+      table(
+        [
+          title,
+          "Loss to best rank",
+          `Upper bound (${exactPercent(confidence)} %)`,
+          "Sufficient",
+        ],
+        evidence.map(({ rank, loss, bound, sufficient }) => [
+          `rank ${rank}`,
+          percent(loss),
+          percent(bound),
+          sufficient ? "yes" : "no",
+        ]),
+      )
     ),
   ];
 }
@@ -233,25 +243,25 @@ export function sweepText(
             several ? "; by all seeds, and by each alone" : ""
           }:`,
           table(
-            "Method",
-            found,
-            ({ candidate }) => titleOf(methods[candidate]!),
             [
-              {
-                title: "Recommended",
-                cell: ({ recommendations: [all] }) => `rank ${all!.candidate}`,
-              },
-              {
-                title: `By ${baseline}`,
-                cell: ({ recommendations: [all] }) => `rank ${all!.baseline}`,
-              },
-              {
-                title: "Difference",
-                cell: ({ recommendations: [all] }) =>
-                  withInterval(all!.difference, all!.interval, signed),
-              },
-              ...(several ? SINGLE_SEEDS : []),
+              "Method",
+              "Recommended",
+              `By ${baseline}`,
+              "Difference",
+              ...(several
+                ? [
+                  "Same rank by single seeds",
+                  "Mean difference by single seeds",
+                ]
+                : []),
             ],
+            found.map(({ candidate, recommendations: [all, ...alone] }) => [
+              titleOf(methods[candidate]!),
+              `rank ${all!.candidate}`,
+              `rank ${all!.baseline}`,
+              withInterval(all!.difference, all!.interval, signed),
+              ...(several ? bySingleSeeds(alone) : []),
+            ]),
           ),
         ];
       },
@@ -259,23 +269,15 @@ export function sweepText(
   ];
 }
 
-/** Columns of what each seed alone recommends. */
-const SINGLE_SEEDS: readonly Column<Contrast>[] = [
-  {
-    title: "Same rank by single seeds",
-    cell: ({ recommendations: [, ...alone] }) =>
-      `${
-        alone.filter((it) => it.candidate === it.baseline).length
-      } of ${alone.length}`,
-  },
-  {
-    title: "Mean difference by single seeds",
-    cell: ({ recommendations: [, ...alone] }) =>
-      alone.length === 0
-        ? ""
-        : signed(mean(alone.map(({ difference }) => difference))),
-  },
-];
+/** How often a seed alone recommends the same rank for both, and what it loses on average. */
+function bySingleSeeds(alone: Contrast["recommendations"]): string[] {
+  const same = alone.filter((it) => it.candidate === it.baseline);
+  const differences = alone.map(({ difference }) => difference);
+  return [
+    `${same.length} of ${alone.length}`,
+    alone.length === 0 ? "" : signed(mean(differences)),
+  ];
+}
 
 /** Rows of the cost table; a row is left out if it is 0 for all methods. */
 const COSTS: readonly (readonly [string, (cost: CostSummary) => string])[] = [
@@ -308,21 +310,16 @@ export function costText(comparison: Comparison): string[] {
   return [
     "### Costs",
     table(
-      "Cost",
-      COSTS.filter(([, text]) => costs.some(({ cost }) => text(cost) !== "0")),
-      ([title]) => title,
-      costs.map(({ title, cost }): Column<typeof COSTS[number]> => ({
+      ["Cost", ...costs.map(({ title }) => title)],
+      COSTS.map(([title, text]) => [
         title,
-        cell: ([, text]) => text(cost),
-      })),
+        ...costs.map(({ cost }) => text(cost)),
+      ]).filter(([, ...texts]) => texts.some((text) => text !== "0")),
     ),
     "A sweep trains and evaluates a method at all its ranks. Seconds are sums of the times measured when each stage ran: of training with reading the data, and of the whole stages of evaluation and reduction. Costs are means over seeds. One TFLOP is 10^12 floating-point operations, counted from the shapes of the matrix products including padding; a reduction counts as 0.",
     ...speedUpTable(comparison),
   ];
 }
-
-/** Ratios of costs: sweep and training in seconds, then in FLOP, and training examples. */
-type SpeedUpRow = readonly [title: string, ...ratios: string[]];
 
 /** The speed-up of the first candidate against the first baseline that it is compared with. */
 export function speedUpText(comparison: Comparison): string[] {
@@ -334,46 +331,36 @@ export function speedUpText(comparison: Comparison): string[] {
   ];
 }
 
-function speedUps({ methods, contrasts }: Comparison): SpeedUpRow[] {
+/** Rows of the table of speed-ups: what is compared, and the ratios of costs. */
+function speedUps({ methods, contrasts }: Comparison): string[][] {
   const withRanks = (method: MethodSummary, ranks: readonly number[]) =>
     `${titleOf(method)}, ${plain(rankList(ranks))}`;
-  return contrasts.flatMap(
-    ({ candidate, baseline, speedUp }): SpeedUpRow[] => {
-      if (speedUp === null) return [];
-      const [ours, theirs] = [methods[candidate]!, methods[baseline]!];
-      const { ranks, sweep, training, sweepFlops, trainingFlops, examples } =
-        speedUp;
-      return [[
-        `${withRanks(theirs, ranks)} / ${withRanks(ours, ours.cost!.ranks)}`,
-        ...[sweep, training, sweepFlops, trainingFlops, examples]
-          .map((ratio) => `${ratio.toFixed(2)}x`),
-      ]];
-    },
-  );
+  return contrasts.flatMap(({ candidate, baseline, speedUp }) => {
+    if (speedUp === null) return [];
+    const [ours, theirs] = [methods[candidate]!, methods[baseline]!];
+    const { ranks, sweep, training, sweepFlops, trainingFlops, examples } =
+      speedUp;
+    return [[
+      `${withRanks(theirs, ranks)} / ${withRanks(ours, ours.cost!.ranks)}`,
+      ...[sweep, training, sweepFlops, trainingFlops, examples]
+        .map((ratio) => `${ratio.toFixed(2)}x`),
+    ]];
+  });
 }
 
 function speedUpTable(comparison: Comparison): string[] {
   const rows = speedUps(comparison);
   if (rows.length === 0) return [];
   const isPublished = comparison.task === SPEED_UP.task;
-  const unknown = "not published";
-  const { title, training, note } = SPEED_UP;
-  const published: SpeedUpRow[] = isPublished
-    ? [[title, unknown, training, unknown, unknown, unknown]]
-    : [];
   return [
-    table<SpeedUpRow>(
+    table([
       "Speed-up",
-      [...rows, ...published],
-      ([title]) => title,
-      [
-        "Sweep (s)",
-        "Training (s)",
-        "Sweep (FLOP)",
-        "Training (FLOP)",
-        "Training examples",
-      ].map((title, i) => ({ title, cell: (row) => row[i + 1]! })),
-    ),
-    ...(isPublished ? [note] : []),
+      "Sweep (s)",
+      "Training (s)",
+      "Sweep (FLOP)",
+      "Training (FLOP)",
+      "Training examples",
+    ], [...rows, ...(isPublished ? [SPEED_UP.row] : [])]),
+    ...(isPublished ? [SPEED_UP.text] : []),
   ];
 }

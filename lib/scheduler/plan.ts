@@ -68,7 +68,8 @@ export async function decide(
     runtimes,
     store,
   });
-  const key = await digest(canonicalJson(parts));
+  const canonical = canonicalJson(parts);
+  const key = digest(canonical);
   const run = (reason: string): Decided => ({
     key,
     parts,
@@ -76,13 +77,13 @@ export async function decide(
     decision: { state: "run", key, reason },
   });
   if (settings.force.has(stage.id)) return run("forced");
-  const found = await store.lookup(key);
+  const found = await store.lookup(key, canonical);
   if (found.state === "unusable") {
     return run(`its result in the cache ${found.fault}`);
   }
   if (found.state === "none") {
     const { explainMiss } = await import("./changes.ts");
-    return run(await explainMiss(pipeline, stage.id, parts, store));
+    return run(explainMiss(pipeline, stage.id, parts, store));
   }
   const { manifest } = found;
   const missing = stage.declaration.output.files.find((file) =>
@@ -287,7 +288,7 @@ export async function explain(
   }
   const { decision, parts, key } = await decide(context, stage, results);
   const { codeHunks, nearest } = await import("./changes.ts");
-  const other = await nearest(graph.pipeline, id, parts, store, key);
+  const other = nearest(graph.pipeline, id, parts, store, key);
   if (other === undefined) return { stage: id, decision, parts };
   const { manifest, changes } = other;
   return {

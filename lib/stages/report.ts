@@ -36,7 +36,6 @@ import { distinguished } from "../report/methods.ts";
 import { renderPage } from "../report/page.ts";
 import { Report } from "../report/report.ts";
 import type {
-  AdapterSize,
   ChoiceResult,
   RankResult,
   Result,
@@ -171,8 +170,8 @@ function costOf(
       draws: adapter && drawsInWords(adapter),
       precision,
       engine,
-      start: adapter?.start?.task,
     },
+    start: adapter?.start?.task,
     seconds: metricOf(artifact, TRAINING_SECONDS),
     stepSeconds: metricOf(artifact, STEP_SECONDS),
     steps: training.steps,
@@ -189,11 +188,9 @@ function costOf(
   };
 }
 
-/** Reads the size of an adapter; undefined for a model without adapters. */
-function sizeOf(
-  { artifact, training }: TrainedArtifact,
-): AdapterSize | undefined {
-  if (!("rank" in training)) return undefined;
+/** Reads the size of an adapter; null for a model without adapters. */
+function sizeOf({ artifact, training }: TrainedArtifact): Result["size"] {
+  if (!("rank" in training)) return null;
   const path = join(artifact.path, "adapter_model.safetensors");
   using file = SafetensorsFile.open(path);
   let ofRanks = 0;

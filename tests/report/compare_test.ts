@@ -23,7 +23,10 @@ Deno.test("compare() averages what all tasks have, MNLI by its matched set", () 
   assertEquals(
     average!.methods.map(({ method, ranks }) => [
       method,
-      ranks.map(({ rank, mean }) => [rank, Number(mean!.toFixed(6))]),
+      ranks.map(({ rank, metrics }) => [
+        rank,
+        Number(metrics["mean score"]!.mean!.toFixed(6)),
+      ]),
     ]),
     [
       ["dylora", [[1, 0.75], [2, 0.85]]],
@@ -31,7 +34,7 @@ Deno.test("compare() averages what all tasks have, MNLI by its matched set", () 
     ],
   );
   // The mean with a task without errors has half the deviation of the other task alone.
-  const [low, high] = average!.methods[0]!.ranks[0]!.interval!;
+  const [low, high] = average!.methods[0]!.ranks[0]!.intervals.mean!;
   const half = 1.96 * Math.sqrt(0.25 / EXAMPLES) / 2;
   assert(Math.abs(low - (0.75 - half)) < 0.02, `${low}`);
   assert(Math.abs(high - (0.75 + half)) < 0.02, `${high}`);

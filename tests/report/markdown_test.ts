@@ -137,8 +137,7 @@ const REPORTS: Readonly<
               draws: `uniformly for each step${
                 mode === "all" ? "" : `, mode ${mode}`
               }`,
-              start: mode === "all" ? undefined : "mnli",
-            }, { selection }),
+            }, { selection, start: mode === "all" ? undefined : "mnli" }),
           }),
           ...(mode === "all"
             ? [

@@ -118,7 +118,7 @@ Deno.test("renderPage() gives the scores, size and stage of each method by rank"
       training: trainingOf(2, { scale: "alpha / b" }),
     }),
     resultOf("rte", "lora", { 2: 4 }, { training: trainingOf(2) }),
-    resultOf("rte", "head", { 0: 16 }, { size: undefined }),
+    resultOf("rte", "head", { 0: 16 }, { size: null }),
   ]);
   const [, json] = /id="report">([^]*?)<\/script>/.exec(page)!;
   const { panels } = JSON.parse(json!);
@@ -196,7 +196,7 @@ Deno.test("renderFigures() draws one segment for each training and for its evalu
     ...[1, 2, 4, 8].map((rank) =>
       resultOf("rte", "lora", { [rank]: 4 }, training(rank))
     ),
-    resultOf("rte", "full", { 0: 2 }, { ...training(0), size: undefined }),
+    resultOf("rte", "full", { 0: 2 }, { ...training(0), size: null }),
   ]);
   const { svg } = figures.find(({ name }) => name.endsWith("-cost.svg"))!;
   const labels = [...svg.matchAll(/aria-label="([^"]*)"[^>]*"bar"/g)]

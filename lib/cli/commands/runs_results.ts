@@ -75,9 +75,7 @@ export class Results {
     }
   }
 
-  async row(
-    { pipeline, stage, manifest, current }: StageResult,
-  ): Promise<Row> {
+  row({ pipeline, stage, manifest, current }: StageResult): Row {
     const { key, started, metrics, seconds } = manifest;
     const chain = this.#chain(manifest);
     const scored = isScored(manifest)
@@ -91,7 +89,7 @@ export class Results {
       started,
       current,
       params: Object.fromEntries(chain.toReversed().flatMap(paramsOf)),
-      ranks: await this.#scores(manifest),
+      ranks: this.#scores(manifest),
       metrics,
       seconds: {
         stage: seconds,
@@ -127,12 +125,10 @@ export class Results {
     return chain;
   }
 
-  async #scores(
-    { files, pipeline, stage }: Manifest,
-  ): Promise<ScoresFile["ranks"]> {
+  #scores({ files, pipeline, stage }: Manifest): ScoresFile["ranks"] {
     const file = files.find(({ path }) => path === SCORES);
     if (file === undefined) return [];
-    const text = await this.store.blobs.text(file.blob);
+    const text = this.store.blobs.text(file.blob);
     if (text === undefined) {
       throw new Error(
         `The cache has lost "${SCORES}" of "${pipeline}/${stage}": run "deno task cache verify"`,

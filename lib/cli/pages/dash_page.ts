@@ -1,7 +1,7 @@
 // The page of "deno task dash", without its types: asks for the state of the pipeline once a second, and shows it.
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
-import { curve, element, graph, type Point } from "./dash_drawings.ts";
+import { curve, element, type Point } from "./dash_drawings.ts";
 import type { DashState, StageState } from "./dash_state.ts";
 
 /** Milliseconds between two requests for the state. */
@@ -77,26 +77,25 @@ function drawSummary() {
   byId("problem").hidden = problem === undefined;
 }
 
-/** State of the last drawing. The graph is drawn again only if it changes, so tooltips and focus stay. */
+/** The graph that is shown. It is replaced only if it changes, so tooltips and focus stay. */
 let drawnGraph = "";
 
 function drawGraph() {
+  if (state.graph === drawnGraph) return;
+  drawnGraph = state.graph;
   const parent = byId("graph");
-  const now = JSON.stringify([
-    parent.clientWidth,
-    state.stages.map(({ id, state, reason }) => [id, state, reason]),
-  ]);
-  if (now === drawnGraph) return;
-  drawnGraph = now;
   // The focus stays on the same stage.
-  const focused = document.activeElement?.getAttribute("data-stage");
-  const held = parent.contains(document.activeElement);
-  parent.replaceChildren(
-    graph(state.groups, state.stages, parent.clientWidth, choose),
-  );
-  if (!held || !focused) return;
+  const focused = parent.querySelector(":focus")?.getAttribute("data-stage");
+  parent.innerHTML = state.graph;
+  if (!focused) return;
   parent.querySelector<SVGElement>(`[data-stage="${CSS.escape(focused)}"]`)
     ?.focus();
+}
+
+/** Chooses the stage of the graph that an event is for. */
+function chooseIn({ target }: Event) {
+  const stage = (target as Element).closest("[data-stage]");
+  if (stage !== null) choose(stage.getAttribute("data-stage")!);
 }
 
 function drawRunning() {
@@ -248,6 +247,10 @@ async function choose(id: string) {
 
 const list = byId<HTMLSelectElement>("stage");
 list.addEventListener("change", () => choose(list.value));
+byId("graph").addEventListener("click", chooseIn);
+byId("graph").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" || event.key === " ") chooseIn(event);
+});
 byId("all-curves").addEventListener("click", () => {
   showAll = true;
   drawCurves(stagesWithCurve());

@@ -3,7 +3,6 @@ import {
   type Graph,
   type GraphStage,
   groupStages,
-  type StageGroup,
 } from "../../pipeline/graph.ts";
 import type { ScoresFile } from "../../artifacts/scores.ts";
 import { Lines, type LogLine } from "../../scheduler/journal.ts";
@@ -20,6 +19,7 @@ import {
   eventText,
   progressText,
 } from "../terminal/messages.ts";
+import { cellContent, stageGraph } from "./stage_graph.ts";
 
 /** State of a stage, for the page. */
 export interface StageState {
@@ -59,7 +59,8 @@ export interface DashState {
   /** Its name; empty until it has been read. */
   readonly pipeline: string;
   readonly stages: readonly StageState[];
-  readonly groups: readonly StageGroup[];
+  /** The stages and what each needs, as SVG. */
+  readonly graph: string;
   readonly tables: readonly RankTable[];
   /** Reports that are up to date. */
   readonly reports: readonly {
@@ -112,18 +113,25 @@ export class Follower {
       { problem: this.#problem };
     const graph = this.#graph;
     if (graph === undefined) {
-      const nothing = { stages: [], groups: [], tables: [], reports: [] };
+      const nothing = { stages: [], graph: "", tables: [], reports: [] };
       return { pipeline: "", ...nothing, ...problem };
     }
     const shown = [...this.#status.keys()]
       .flatMap((id) => graph.stages.get(id) ?? []);
+    const states = new Map(
+      shown.map((stage) => [
+        stage.id,
+        this.#stageState(stage, this.#status.get(stage.id)!),
+      ]),
+    );
     return {
       pipeline: graph.pipeline,
-      stages: shown.map((stage) =>
-        this.#stageState(stage, this.#status.get(stage.id)!)
+      stages: [...states.values()],
+      graph: stageGraph(
+        groupStages(shown),
+        ({ stages }) => cellContent(stages.map((id) => states.get(id)!)),
       ),
-      groups: groupStages(shown),
-      tables: await this.#tables(graph),
+      tables: this.#tables(graph),
       reports: [...this.#status.keys()].flatMap((stage) => {
         const kind = graph.stages.get(stage)?.declaration.output.kind;
         const page = kind === "report" ? this.#page(stage) : undefined;
@@ -276,7 +284,7 @@ export class Follower {
     return found;
   }
 
-  async #tables({ stages }: Graph): Promise<RankTable[]> {
+  #tables({ stages }: Graph): RankTable[] {
     const groups = Map.groupBy(
       [...stages.values()].filter(({ declaration }) =>
         declaration.output.kind === "scores"
@@ -285,8 +293,7 @@ export class Follower {
     );
     const tables = new Map<string, RankTable>();
     for (const [title, members] of groups) {
-      const all = members.map(({ id }) => this.#scoresOf(id));
-      const scores = (await Promise.all(all)).filter((it) => it !== undefined);
+      const scores = members.flatMap(({ id }) => this.#scoresOf(id) ?? []);
       const [first] = scores;
       // The data set is unknown until the first result.
       if (first === undefined) continue;
@@ -313,13 +320,13 @@ export class Follower {
     return [...tables.values()];
   }
 
-  async #scoresOf(stage: string): Promise<ScoresFile | undefined> {
+  #scoresOf(stage: string): ScoresFile | undefined {
     const file = this.#result(stage)?.files
       .find(({ path }) => path === "scores.json");
     if (file === undefined) return undefined;
     const known = this.#scores.get(file.blob);
     if (known !== undefined) return known;
-    const text = await this.sources.store.blobs.text(file.blob);
+    const text = this.sources.store.blobs.text(file.blob);
     if (text === undefined) return undefined;
     const scores = JSON.parse(text) as ScoresFile;
     this.#scores.set(file.blob, scores);

@@ -1,5 +1,6 @@
 import { type Graph, groupStages } from "../../pipeline/graph.ts";
 import type { Event } from "../../scheduler/events.ts";
+import { escapeHtml } from "../../report/format.ts";
 import {
   type RunFacts,
   withFacts,
@@ -14,7 +15,8 @@ import { linkFingerprint } from "../../store/stats.ts";
 import type { Store } from "../../store/store.ts";
 import type { Arguments } from "../arguments/arguments.ts";
 import { KEY_OPTIONS, outOf, PROJECT, quoted } from "../arguments/options.ts";
-import { count } from "../terminal/messages.ts";
+import { count, duration } from "../terminal/messages.ts";
+import { barContent, stageGraph } from "./stage_graph.ts";
 
 /** A stage that a run brought up to date. */
 interface UpToDate {
@@ -47,33 +49,22 @@ export async function writePages(
   const facts: RunFacts = {
     pipeline: graph.pipeline,
     source: args.positionals[0]!,
-    command: ["deno", "task", ...Deno.args].map(quoted).join(" "),
     options: KEY_OPTIONS.flatMap(({ name }) =>
       args.values(name).flatMap((value) => [`--${name}`, value])
     ),
-    date: new Date().toISOString(),
-    commit: await commitOf(PROJECT),
-    versions: versionsOf(made.map(({ manifest }) => manifest)),
-    machine: machine(),
-    groups: groupStages(made.map(({ id }) => graph.stages.get(id)!))
-      .map(({ stages, ...group }) => ({
-        ...group,
-        count: stages.length,
-        seconds: made.filter(({ id }) => stages.includes(id))
-          .reduce((sum, { manifest }) => sum + manifest.seconds, 0),
-      })),
-    stages: made.map(({ id, outcome, manifest }) => ({
-      id,
-      seconds: manifest.seconds,
-      started: manifest.started,
-      outcome,
-    })),
+    header: listHtml({
+      Pipeline: graph.pipeline,
+      Date: dateText(new Date().toISOString()),
+      Commit: await commitOf(PROJECT),
+      Command: ["deno", "task", ...Deno.args].map(quoted).join(" "),
+    }),
+    section: runSection(graph, made),
   };
   const out = outOf(args);
   for (const [id, page] of pages) {
     const folder = visibleFolder(out, graph.pipeline, { id });
     const text = Deno.readTextFileSync(join(folder, "report.html"));
-    if (!await isPage(page, graph.pipeline, id, store)) {
+    if (!isPage(page, graph.pipeline, id, store)) {
       const aside = keepAside(page, folder);
       emit({ type: "kept", stage: id, files: 1, folder: aside });
     }
@@ -81,16 +72,101 @@ export async function writePages(
   }
 }
 
+/** A result of a stage, and how this run came by it. */
+interface Made {
+  readonly id: string;
+  readonly outcome: string;
+  readonly manifest: Manifest;
+}
+
+/** Number of stages above which their table is folded. */
+const FEW_STAGES = 16;
+
+/** The section on the run: the stages with their times, versions, and the machine. */
+function runSection(graph: Graph, made: readonly Made[]): string {
+  const secondsOf = (ids: readonly string[]) =>
+    made.filter(({ id }) => ids.includes(id))
+      .reduce((sum, { manifest }) => sum + manifest.seconds, 0);
+  const groups = groupStages(made.map(({ id }) => graph.stages.get(id)!));
+  const longest = Math.max(...groups.map(({ stages }) => secondsOf(stages)));
+  const drawing = stageGraph(groups, ({ stages }) => {
+    const seconds = secondsOf(stages);
+    const count = stages.length > 1 ? `${stages.length} stages, ` : "";
+    return barContent(
+      `${count}${duration(seconds)}`,
+      longest > 0 ? seconds / longest : 0,
+    );
+  });
+  const rows = made.map(({ id, outcome, manifest }) => [
+    id,
+    manifest.seconds.toFixed(1),
+    dateText(manifest.started),
+    outcome === "ran" ? "ran" : "from the cache",
+  ]);
+  const header = ["Stage", "Seconds", "Started", "In this run"];
+  const table = `<div class="table">${
+    scrolled(
+      "Stages",
+      `<table><thead>${rowHtml("th", header)}</thead><tbody>${
+        rows.map((row) => rowHtml("td", row)).join("")
+      }</tbody></table>`,
+    )
+  }</div>`;
+  return `<section id="this-run"><h2>The run</h2>
+<p class="quiet">Seconds are those of the run that made each result, possibly an earlier run on another machine. A bar shows the seconds of a stage relative to the longest one.</p>
+${scrolled("Graph", drawing)}
+${
+    made.length <= FEW_STAGES
+      ? table
+      : `<details><summary>All ${made.length} stages</summary>${table}</details>`
+  }
+<h3>Versions and hardware</h3>
+${
+    listHtml({
+      ...versionsOf(made.map(({ manifest }) => manifest)),
+      ...machine(),
+    })
+  }</section>`;
+}
+
+/** Names with what they stand for, without those that are undefined. */
+function listHtml(entries: Readonly<Record<string, string | undefined>>) {
+  return `<dl class="facts">${
+    Object.entries(entries).flatMap(([name, value]) =>
+      value === undefined
+        ? []
+        : `<div><dt>${escapeHtml(name)}</dt> <dd>${
+          escapeHtml(value)
+        }</dd></div>`
+    ).join("\n")
+  }</dl>`;
+}
+
+function rowHtml(name: "th" | "td", texts: readonly string[]): string {
+  const cells = texts.map((it) => `<${name}>${escapeHtml(it)}</${name}>`);
+  return `<tr>${cells.join("")}</tr>`;
+}
+
+/** Content that scrolls to the side where it is too wide. */
+function scrolled(label: string, html: string): string {
+  return `<div class="scroll" tabindex="0" role="group" aria-label="${label}">${html}</div>`;
+}
+
+/** `2026-01-02 03:04 UTC` */
+function dateText(iso: string): string {
+  return `${iso.slice(0, 16).replace("T", " ")} UTC`;
+}
+
 /** True if there is nothing at a path, or a page as a run has written it: with the facts taken out, it is in a result of the stage. */
-async function isPage(
+function isPage(
   path: string,
   pipeline: string,
   stage: string,
   store: Store,
-): Promise<boolean> {
+): boolean {
   if (linkFingerprint(path) === undefined) return true;
   const file = Deno.lstatSync(path).isFile ? Deno.readTextFileSync(path) : "";
-  const blank = await digest(withoutFacts(file));
+  const blank = digest(withoutFacts(file));
   return store.results(pipeline, stage).flatMap(filesOfKey)
     .some(({ blob }) => blob === blank);
 }

@@ -1,10 +1,11 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { factorA, factorB } from "../adapters/lora.ts";
 import {
   adaptedLinear,
   type AdapterBlock,
+  factorA,
+  factorB,
   type RankVectors,
-} from "../ops/adapted_linear.ts";
+} from "../adapters/lora.ts";
 import { dropout, type DropoutSource } from "../ops/dropout.ts";
 import type { LayerNorm } from "../ops/layer_norm.ts";
 import { frozenProduct, trainedLinear } from "../ops/linear.ts";
