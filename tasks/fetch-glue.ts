@@ -182,6 +182,7 @@ async function hubFiles(
   { params, progress, log, signal }: FetchStage,
 ): Promise<ReadonlyMap<string, string>> {
   const { fetchFiles } = await import("../lib/hub/fetch_files.ts");
+  const { HubError } = await import("../lib/hub/requests.ts");
   const { hubSettings } = await import("../lib/hub/settings.ts");
   const splits = wantedSplits(params.task, params.splits);
   const paths = splits.map((split) =>
@@ -197,6 +198,12 @@ async function hubFiles(
     onProgress: (bytes, total) =>
       progress(Math.round(bytes / 1e3), Math.round(total / 1e3), "kB"),
     signal,
+  }).catch((error) => {
+    if (!(error instanceof HubError)) throw error;
+    const { code, problem, remedy } = error;
+    const folder =
+      'Or take GLUE\'s TSV files: set "source" to their folder, in the pipelines of this project with -S data=FOLDER';
+    throw new HubError(code, problem, `${remedy}\n${folder}`, { cause: error });
   });
   log(title);
   return new Map(splits.map((split, i) => [split, files.get(paths[i]!)!]));

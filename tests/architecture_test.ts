@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { ARCHITECTURES } from "../lib/engine/models/registry.ts";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -88,9 +88,13 @@ function importsOf(source: Source): string[] {
 }
 
 /** Paths of the modules that are loaded together with a module. */
-function staticImportsOf({ path, text }: Source): string[] {
-  const code = text.replace(/^(import|export) type [^;]*;/gm, "");
-  return pathsOf({ path, text: code }, /\bfrom\s+"(\.{1,2}\/[^"]+)"/g);
+function staticImportsOf(source: Source): string[] {
+  const text = withoutTypeImports(source);
+  return pathsOf({ ...source, text }, /\bfrom\s+"(\.{1,2}\/[^"]+)"/g);
+}
+
+function withoutTypeImports({ text }: Source): string {
+  return text.replace(/^(import|export) type [^;]*;/gm, "");
 }
 
 function pathsOf({ path, text }: Source, specifier: RegExp): string[] {
@@ -127,31 +131,42 @@ Deno.test("tasks import nothing from lib/pipeline except task.ts", () => {
   assertEquals(wrong, []);
 });
 
-Deno.test("yaml is read for places only, in a module that is loaded when needed", () => {
-  const readers = ["lib/pipeline/places.ts"];
+/** Modules whose import loads a package, since they or what they import statically import it. */
+function loadersOf(name: string): Set<string> {
   const product = all.filter(({ path }) => /^(lib|tasks)\//.test(path));
-  assertEquals(
-    product.filter(({ text }) => /\b(from|import\()\s*"yaml"/.test(text))
-      .map(({ path }) => path).sort(),
-    readers,
+  const found = new Set(
+    product.filter((it) => withoutTypeImports(it).includes(` from "${name}";`))
+      .map(({ path }) => path),
   );
-  const loaded = new Set(readers);
-  for (const path of loaded) {
-    for (const source of product) {
-      if (staticImportsOf(source).includes(path)) loaded.add(source.path);
+  const imports = product.map((it) => [it.path, staticImportsOf(it)] as const);
+  for (const path of found) {
+    for (const [importer, imported] of imports) {
+      if (imported.includes(path)) found.add(importer);
     }
   }
+  return found;
+}
+
+Deno.test("yaml is read for places only, in a module that is loaded when needed", () => {
+  const loaders = [...loadersOf("yaml")];
+  assertEquals(loaders[0], "lib/pipeline/places.ts");
   assertEquals(
-    [...loaded].filter((it) => /main\.ts$|pipeline\/(load|read)\.ts$/.test(it)),
+    loaders.filter((it) => /main\.ts$|pipeline\/(load|read)\.ts$/.test(it)),
     [],
   );
+});
+
+Deno.test("planning, which imports tasks, loads no tensors", () => {
+  const loaders = [...loadersOf("@tensorflow/tfjs-core")];
+  assert(loaders.includes("lib/stages/training.ts"));
+  assertEquals(loaders.filter((it) => /^(tasks|lib\/cli)\//.test(it)), []);
 });
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
   "lib/artifacts": 2250,
   "lib/benchmarks": 540,
-  "lib/cli": 8575,
+  "lib/cli": 8590,
   "lib/data": 1310,
   "lib/engine": 11_900,
   "lib/hub": 1790,
@@ -161,7 +176,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/scheduler": 5670,
   "lib/slurm": 1330,
   "lib/stages": 3000,
-  "lib/store": 2100,
+  "lib/store": 2000,
   "lib/text": 1650,
   "lib/track": 800,
   "tasks": 1150,

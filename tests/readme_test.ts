@@ -17,15 +17,16 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const tasks: Record<string, unknown> =
   JSON.parse(Deno.readTextFileSync(join(root, "deno.json"))).tasks;
 
-/** Paths of all files called README.md, below the root. */
-function* readmes(folder = ""): Generator<string> {
+/** Paths of all Markdown files for readers: README.md, RESULTS.md, .github/ and so on. */
+function* documents(folder = ""): Generator<string> {
   for (const { name, isDirectory } of Deno.readDirSync(join(root, folder))) {
-    if (["node_modules", "out"].includes(name) || name.startsWith(".")) {
-      continue;
-    }
+    const isHidden = name.startsWith(".") && name !== ".github";
+    if (["node_modules", "out"].includes(name) || isHidden) continue;
     const path = join(folder, name);
-    if (isDirectory) yield* readmes(path);
-    else if (name === "README.md") yield path;
+    if (isDirectory) yield* documents(path);
+    else if (/^[A-Z_]+\.md$/.test(name) || /^\.github.*\.md$/.test(path)) {
+      yield path;
+    }
   }
 }
 
@@ -56,7 +57,7 @@ function commandsOf(text: string): string[][] {
     });
 }
 
-/** Runs a command of a README, which must succeed; gives its output. */
+/** Runs a command of a document, which must succeed; gives its output. */
 async function succeeds(args: readonly string[]): Promise<string> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["task", ...args],
@@ -75,10 +76,10 @@ async function succeeds(args: readonly string[]): Promise<string> {
 const out = Deno.makeTempDirSync();
 addEventListener("unload", () => Deno.removeSync(out, { recursive: true }));
 
-/** Commands that were called in this process: READMEs share some. */
+/** Commands that were called in this process: documents share some. */
 const done = new Set<string>();
 
-/** Calls a command of a README that runs no stage, once. */
+/** Calls a command of a document that runs no stage, once. */
 async function reads(args: readonly string[]): Promise<void> {
   const command = args.join("\0");
   if (done.has(command)) return;
@@ -162,7 +163,7 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
   const second = await succeeds(["pipeline", "smoke", "--out", out]);
   assertMatch(second, /Nothing to do: 12 stages unchanged/);
 
-  const commands = [...readmes()].flatMap((path) => commandsOf(textOf(path)))
+  const commands = [...documents()].flatMap((path) => commandsOf(textOf(path)))
     .filter(([name]) => AFTER_SMOKE.includes(name!));
   const names = new Set(commands.map(([name]) => name!));
   assertEquals([...names].sort(), AFTER_SMOKE);
@@ -250,7 +251,7 @@ function anchorsOf(text: string): string[] {
     );
 }
 
-for (const path of readmes()) {
+for (const path of documents()) {
   const text = textOf(path);
   const folder = dirname(join(root, path));
 

@@ -36,10 +36,14 @@ const COMMANDS: Commands = {
 /** Runs a command; resolves to the exit code, and rejects with what {@linkcode report} prints. */
 async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
-  if (name === undefined || name === "--help" || name === "-h") {
-    const { projectTasks } = await import("./arguments/options.ts");
+  const ofVersion = args.slice(0, 2).includes("--version");
+  if (name === undefined || ["--help", "-h"].includes(name) || ofVersion) {
+    const { readProject } = await import("./arguments/options.ts");
+    const { version, summaries } = readProject();
     console.log(
-      asTyped(helpOfAll(projectTasks().filter(([task]) => task in COMMANDS))),
+      ofVersion
+        ? `DyLoRA pipelines ${version}, Deno ${Deno.version.deno}`
+        : asTyped(helpOfAll(summaries.filter(([task]) => task in COMMANDS))),
     );
     return name === undefined ? EXIT.usage : EXIT.success;
   }

@@ -8,8 +8,8 @@ import {
 import {
   explainFileError,
   HubError,
+  type HubOptions,
   PATIENCE,
-  type Patience,
 } from "./requests.ts";
 import type { HubSettings } from "./settings.ts";
 
@@ -27,16 +27,11 @@ interface FilesRequest extends RevisionRequest {
   readonly optional?: readonly string[];
 }
 
-interface FetchOptions {
-  readonly settings: HubSettings;
-  readonly patience?: Patience;
+interface FetchOptions extends HubOptions {
   /** Called with the bytes present, and the total of all files to fetch. */
   readonly onProgress?: (bytes: number, total: number) => void;
-  /** Called with a sentence for the user. */
-  readonly log?: (line: string) => void;
   /** Clock, in milliseconds since 1970. */
   readonly now?: () => number;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** The commit of a repository that a revision stands for. */
@@ -105,9 +100,10 @@ export async function fetchFiles(
  */
 export async function listRepository(
   request: RevisionRequest,
-  { settings, patience = PATIENCE, signal, now }: FetchOptions,
+  options: FetchOptions,
 ): Promise<RevisionCommit & { readonly paths: readonly string[] }> {
   const { repository, revision } = request;
+  const { settings, now } = options;
   const cache = new RepositoryCache(settings.cache, repository, now);
   try {
     const known = await cache.commitOf(revision);
@@ -119,7 +115,7 @@ export async function listRepository(
     if (settings.offline) {
       throw notCached(request, settings, "The list of files");
     }
-    const api = new HubApi(repository, settings, patience, signal);
+    const api = new HubApi(repository, options);
     const commit = known ?? await api.commitOf(revision);
     const paths = await api.list(commit);
     await cache.setListing(commit, paths);
@@ -173,10 +169,11 @@ async function fetchMissing(
   cache: RepositoryCache,
   known: string | undefined,
   request: FilesRequest,
-  { settings, patience = PATIENCE, onProgress, signal }: FetchOptions,
+  options: FetchOptions,
 ): Promise<FetchedFiles> {
+  const { patience = PATIENCE, onProgress, signal } = options;
   const { repository, revision, required, optional = [] } = request;
-  const api = new HubApi(repository, settings, patience, signal);
+  const api = new HubApi(repository, options);
   const commit = known ?? await api.commitOf(revision);
   const contents = await api.contents(commit, required, optional);
   const total = contents.values().reduce((sum, { size }) => sum + size, 0);

@@ -9,7 +9,7 @@ import {
 import type { Content } from "./download.ts";
 import { hubRemedy } from "./model_source.ts";
 import { isCommit, type Repository } from "./repository_cache.ts";
-import { HubError, hubFetch, type Patience } from "./requests.ts";
+import { HubError, hubFetch, type HubOptions } from "./requests.ts";
 import type { HubSettings } from "./settings.ts";
 
 /** Maximum number of files of a repository that are listed. */
@@ -18,27 +18,20 @@ const MAX_FILES = 100_000;
 /** What the hub knows of a repository. Its methods throw {@linkcode HubError}s. */
 export class HubApi {
   readonly #repository: Repository;
-  readonly #endpoint: string;
-  readonly #token: string | undefined;
+  readonly #settings: HubSettings;
   readonly #load: typeof fetch;
   /** Common parameters of the functions of `@huggingface/hub`. */
   readonly #access;
 
-  constructor(
-    repository: Repository,
-    settings: HubSettings,
-    patience: Patience,
-    signal?: AbortSignal,
-  ) {
-    const { endpoint, token } = settings;
+  constructor(repository: Repository, options: HubOptions) {
+    const { endpoint, token } = options.settings;
+    this.#settings = options.settings;
     this.#repository = repository;
-    this.#endpoint = endpoint;
-    this.#token = token;
-    this.#load = hubFetch("content", settings, patience, signal);
+    this.#load = hubFetch("content", options);
     this.#access = {
       repo: repository,
       hubUrl: endpoint,
-      fetch: hubFetch("answer", settings, patience, signal),
+      fetch: hubFetch("answer", options),
       ...(token && { accessToken: token }),
     };
   }
@@ -62,7 +55,7 @@ export class HubApi {
       if (!isNotFound(error)) throw this.#explain(error);
       throw new HubError(
         "not-found",
-        `The hub at ${this.#endpoint} has no ${type} "${name}" with a revision "${revision}"`,
+        `The hub at ${this.#settings.endpoint} has no ${type} "${name}" with a revision "${revision}"`,
         `Check the name and the revision${
           type === "model" ? `; for a local folder, use "./${name}"` : ""
         }`,
@@ -138,7 +131,8 @@ export class HubApi {
     }
     const folder = type === "dataset" ? "datasets/" : "";
     const parts = path.split("/").map(encodeURIComponent);
-    const url = `${this.#endpoint}/${folder}${name}/resolve/${commit}/${
+    const { endpoint, token } = this.#settings;
+    const url = `${endpoint}/${folder}${name}/resolve/${commit}/${
       parts.join("/")
     }`;
     return {
@@ -150,7 +144,7 @@ export class HubApi {
       open: async (from) => {
         const { status, body } = await this.#load(url, {
           headers: {
-            ...(this.#token && { authorization: `Bearer ${this.#token}` }),
+            ...(token && { authorization: `Bearer ${token}` }),
             ...(from > 0 && { range: `bytes=${from}-${size - 1}` }),
           },
         });
@@ -172,7 +166,7 @@ export class HubApi {
       const { type, name } = this.#repository;
       return new HubError(
         "not-found",
-        `The hub at ${this.#endpoint} has no commit ${commit} of "${name}"`,
+        `The hub at ${this.#settings.endpoint} has no commit ${commit} of "${name}"`,
         `Check the name and the commit; for a branch that was rewritten, delete what the cache has of it: hf cache rm ${type}/${name}`,
         { cause: error },
       );
@@ -188,7 +182,7 @@ export class HubApi {
   #malformed(what: string): HubError {
     return new HubError(
       "damaged",
-      `The hub at ${this.#endpoint} ${what}`,
+      `The hub at ${this.#settings.endpoint} ${what}`,
       "Check that HF_ENDPOINT is the address of a hub",
     );
   }

@@ -19,8 +19,8 @@ export class HubError extends Error {
 
   constructor(
     readonly code: HubErrorCode,
-    problem: string,
-    remedy: string,
+    readonly problem: string,
+    readonly remedy: string,
     options?: ErrorOptions,
   ) {
     super(`${problem}\n${remedy}`, options);
@@ -62,6 +62,15 @@ export const PATIENCE: Patience = {
   silence: 30_000,
 };
 
+/** How the hub is asked. */
+export interface HubOptions {
+  readonly settings: HubSettings;
+  readonly patience?: Patience;
+  /** Called with a sentence for the user. */
+  readonly log?: (line: string) => void;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** Maximum `Retry-After` to wait for, in milliseconds; a request with a longer one fails. */
 const MAX_PAUSE = 120_000;
 
@@ -78,17 +87,15 @@ const MAX_ANSWER = 8 << 20;
  */
 export function hubFetch(
   kind: "answer" | "content",
-  { endpoint, token }: HubSettings,
-  patience: Patience,
-  signal?: AbortSignal,
+  { settings: { endpoint, token }, patience = PATIENCE, log, signal }:
+    HubOptions,
 ): typeof fetch {
   return async (input, init) => {
     for (let attempt = 0;; attempt++) {
-      const last = attempt === patience.retries;
-      const pause = patience.pause * 2 ** attempt;
-      let response: Response;
+      let failure: HubError;
+      let asked: number | undefined;
       try {
-        response = await fetchWithin(
+        const response = await fetchWithin(
           patience.silence,
           async (signal) => {
             const response = await fetch(input, { ...init, signal });
@@ -96,30 +103,32 @@ export function hubFetch(
           },
           signal,
         );
+        const { ok, status, url } = response;
+        if (ok || status === 404) return response;
+        await response.body?.cancel();
+        if (status === 401 || status === 403) throw refused(response, token);
+        if (status !== 429 && status < 500) {
+          throw new HubError(
+            "unreachable",
+            `The hub responds with status ${status} to ${url}`,
+            `Check that HF_ENDPOINT (${endpoint}) is the address of a hub`,
+          );
+        }
+        asked = retryAfter(response);
+        failure = busy(response, asked);
       } catch (error) {
         signal?.throwIfAborted();
         if (error instanceof HubError) throw error;
-        if (last || isFinal(error)) throw unreachable(endpoint, error);
-        await delay(pause, { signal });
-        continue;
-      }
-      const { status } = response;
-      if (response.ok || status === 404) return response;
-      await response.body?.cancel();
-      if (status === 401 || status === 403) throw refused(response, token);
-      if (status !== 429 && status < 500) {
-        throw new HubError(
-          "unreachable",
-          `The hub responds with status ${status} to ${response.url}`,
-          `Check that HF_ENDPOINT (${endpoint}) is the address of a hub`,
-        );
-      }
-      const asked = retryAfter(response);
-      if (last || asked !== undefined && asked > MAX_PAUSE) {
-        throw busy(response, attempt + 1, asked);
+        failure = unreachable(endpoint, error);
+        if (isFinal(error)) throw failure;
       }
       // The hub may ask for 0 seconds, or for a date in the past.
-      await delay(Math.max(asked ?? 0, pause), { signal });
+      const pause = Math.max(asked ?? 0, patience.pause * 2 ** attempt);
+      const isLast = attempt === patience.retries;
+      if (isLast || asked !== undefined && asked > MAX_PAUSE) throw failure;
+      const next = `try ${attempt + 2} of ${patience.retries + 1}`;
+      log?.(`${failure.problem}; ${next} in ${Math.ceil(pause / 1000)} s`);
+      await delay(pause, { signal });
     }
   };
 }
@@ -204,17 +213,13 @@ function refused(response: Response, token: string | undefined): HubError {
   );
 }
 
-function busy(
-  response: Response,
-  tries: number,
-  asked: number | undefined,
-): HubError {
+function busy(response: Response, asked: number | undefined): HubError {
   const wait = asked === undefined
     ? ""
     : ` and asks to retry after ${Math.ceil(asked / 1000)} s`;
   return new HubError(
     "busy",
-    `The hub is busy: it responds with status ${response.status} to ${response.url}${wait} (${tries} attempts)`,
+    `The hub is busy: it responds with status ${response.status} to ${response.url}${wait}`,
     "Try again later; the hub allows more requests with an access token in HF_TOKEN",
   );
 }

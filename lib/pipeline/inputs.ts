@@ -1,7 +1,7 @@
 /** Inputs of stages: the references that the file gives, and the stages that they connect. */
 import type { Definition } from "./check.ts";
 import { didYouMean } from "./did_you_mean.ts";
-import { type FaultList } from "./faults.ts";
+import type { FaultList } from "./faults.ts";
 import type { LoadedTask } from "./load_task.ts";
 import type { Placed } from "./matrix.ts";
 import type { InputDeclaration, Task } from "./task.ts";

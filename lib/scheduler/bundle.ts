@@ -317,7 +317,7 @@ await perform(task);`,
       throw new Error(withoutColors(error ?? `No "${name}"`));
     }
     const contents = Deno.readFileSync(local);
-    this.#read.set(name, [local, digest(contents)]);
+    this.#read.set(name, [local, await digest(contents)]);
     if (type === "text") return { contents, loader: "text" };
     if (type === "bytes") return { contents, loader: "binary" };
     const [, loader = "js"] = /\.[cm]?([jt]sx?|json)$/.exec(local) ?? [];

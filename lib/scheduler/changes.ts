@@ -1,4 +1,4 @@
-import { canonicalJson, digest } from "../store/digest.ts";
+import { canonicalJson, quickChecksum } from "../store/digest.ts";
 import type { InputPart, KeyParts, Manifest } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
 import { bundleTasks, isPackage, sectionsOf, sourceLines } from "./bundle.ts";
@@ -8,22 +8,22 @@ export interface Change {
   readonly kind: "code" | "param" | "source" | "input" | "runtime";
   /** A module's path, a parameter's dot path (followed, for a source, by the changed file) or an input's name. */
   readonly name: string;
-  /** Earlier value; undefined if it is new. For modules, the start of the digest of their code in the bundle. */
+  /** Earlier value; undefined if it is new. For modules, a checksum of their code in the bundle. */
   readonly before?: string;
   /** Present value; undefined if it was removed. */
   readonly after?: string;
 }
 
 /** Differences between the parts of two keys. */
-export function changes(
+export async function changes(
   before: KeyParts,
   after: KeyParts,
   store: Store,
-): Change[] {
+): Promise<Change[]> {
   return [
-    ...codeChanges(before.code, after.code, store),
+    ...await codeChanges(before.code, after.code, store),
     ...compare("param", flat(before.params), flat(after.params)),
-    ...sourceChanges(before.sources, after.sources, store),
+    ...await sourceChanges(before.sources, after.sources, store),
     ...compare("input", inputs(before.inputs), inputs(after.inputs)),
     ...compare(
       "runtime",
@@ -50,9 +50,15 @@ function describeChange({ kind, name, before, after }: Change): string {
     : `${kind} ${name} ${before} -> ${after}`;
 }
 
-function codeChanges(before: string, after: string, store: Store): Change[] {
+async function codeChanges(
+  before: string,
+  after: string,
+  store: Store,
+): Promise<Change[]> {
   if (before === after) return [];
-  const [old, now] = [before, after].map((it) => store.blobs.text(it));
+  const [old, now] = await Promise.all(
+    [before, after].map((it) => store.blobs.text(it)),
+  );
   if (old === undefined || now === undefined) {
     return [{ kind: "code", name: "of the task", before, after }];
   }
@@ -63,30 +69,31 @@ function codeChanges(before: string, after: string, store: Store): Change[] {
           [module, sections],
         ) => [
           module,
-          digest(canonicalJson(sections.map(({ lines }) => lines))),
+          quickChecksum(canonicalJson(sections.map(({ lines }) => lines))),
         ]),
     );
-  return compare("code", parts(old), parts(now)).map(shortened);
+  return compare("code", parts(old), parts(now));
 }
 
 /** Changed files of sources that are folders whose listings are known; else the changed sources. */
-function sourceChanges(
+async function sourceChanges(
   before: KeyParts["sources"],
   after: KeyParts["sources"],
   store: Store,
-): Change[] {
-  const changed = compare("source", entries(before), entries(after));
-  return changed.flatMap((change) => {
-    const [old, now] = [change.before, change.after].map((listing) =>
-      listing === undefined ? undefined : store.listings.files(listing)
+): Promise<Change[]> {
+  const found: Change[] = [];
+  for (const change of compare("source", entries(before), entries(after))) {
+    const [old, now] = await Promise.all(
+      [change.before, change.after].map((it) => it && store.listings.files(it)),
     );
-    if (old === undefined || now === undefined || old.size + now.size < 3) {
-      return [shortened(change)];
+    if (!old || !now || old.size + now.size < 3) found.push(change);
+    else {
+      for (const file of compare("source", old, now)) {
+        found.push({ ...file, name: `${change.name} ${file.name}` });
+      }
     }
-    return compare("source", old, now).map((file) =>
-      shortened({ ...file, name: `${change.name} ${file.name}` })
-    );
-  });
+  }
+  return found.map(shortened);
 }
 
 /** The change with abbreviated digests. */
@@ -163,17 +170,17 @@ interface Nearest {
  *
  * @param except Key of a result to leave out.
  */
-export function nearest(
+export async function nearest(
   pipeline: string,
   stage: string,
   parts: KeyParts,
   store: Store,
   except?: string,
-): Nearest | undefined {
+): Promise<Nearest | undefined> {
   let best: Nearest | undefined;
   for (const manifest of store.results(pipeline, stage)) {
     if (manifest.key === except) continue;
-    const differences = changes(manifest.parts, parts, store);
+    const differences = await changes(manifest.parts, parts, store);
     if (best === undefined || differences.length < best.changes.length) {
       best = { manifest, changes: differences };
     }
@@ -182,14 +189,14 @@ export function nearest(
 }
 
 /** Why the cache has no result for the parts of a key, in one line. */
-export function explainMiss(
+export async function explainMiss(
   pipeline: string,
   stage: string,
   parts: KeyParts,
   store: Store,
-): string {
+): Promise<string> {
   const { failure } = store.histories.read(pipeline, stage);
-  const found = nearest(pipeline, stage, parts, store);
+  const found = await nearest(pipeline, stage, parts, store);
   if (found !== undefined && found.changes.length > 0) {
     return describeChanges(found.changes);
   }
@@ -226,7 +233,7 @@ export async function codeHunks(
   task: string,
   store: Store,
 ): Promise<CodeHunk[]> {
-  const old = store.blobs.text(before);
+  const old = await store.blobs.text(before);
   if (old === undefined || before === after) return [];
   const bundles = await bundleTasks([task], project, { maps: true });
   const bundle = bundles.get(task)!;

@@ -33,7 +33,7 @@ export async function taskCode(
   if (missing.length === 0) return found;
   const { bundleTasks } = await import("./bundle.ts");
   for (const [module, { text, files }] of await bundleTasks(missing, project)) {
-    const { blob } = await store.blobs.putBytes(text);
+    const { blob } = await store.blobs.putText(text);
     const code = { bundle: blob, files };
     found.set(module, code);
     store.memo.set(SECTION, module, code);

@@ -195,7 +195,7 @@ export async function lockMutex(
 ): Promise<Lock | undefined> {
   const { id, mutex } = stage;
   if (mutex === undefined) return undefined;
-  const name = `mutex-${digest(mutex).slice(0, 16)}`;
+  const name = `mutex-${(await digest(mutex)).slice(0, 16)}`;
   return await lock(context, stage, name, waiting, {
     refuse: (holder) =>
       `"${id}" needs the mutex "${mutex}", which ${holder} holds`,

@@ -61,10 +61,10 @@ export async function moduleGraph(
   for (const name of ["module_graph.ts", "bundle.ts"]) {
     files.push(fromFileUrl(new URL(name, import.meta.url).href));
   }
-  const digests = files.map((it) => {
+  const digests = await Promise.all(files.map(async (it) => {
     const text = readIfThere(it);
-    return [it, text === undefined ? "" : digest(text)] as const;
-  });
+    return [it, text === undefined ? "" : await digest(text)] as const;
+  }));
   const flags = [
     ...["--config", path],
     ...(nodeModulesDir === "manual" ? [] : ["--node-modules-dir=auto"]),

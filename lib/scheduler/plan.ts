@@ -68,8 +68,7 @@ export async function decide(
     runtimes,
     store,
   });
-  const canonical = canonicalJson(parts);
-  const key = digest(canonical);
+  const key = await digest(canonicalJson(parts));
   const run = (reason: string): Decided => ({
     key,
     parts,
@@ -77,13 +76,13 @@ export async function decide(
     decision: { state: "run", key, reason },
   });
   if (settings.force.has(stage.id)) return run("forced");
-  const found = await store.lookup(key, canonical);
+  const found = await store.lookup(key);
   if (found.state === "unusable") {
     return run(`its result in the cache ${found.fault}`);
   }
   if (found.state === "none") {
     const { explainMiss } = await import("./changes.ts");
-    return run(explainMiss(pipeline, stage.id, parts, store));
+    return run(await explainMiss(pipeline, stage.id, parts, store));
   }
   const { manifest } = found;
   const missing = stage.declaration.output.files.find((file) =>
@@ -288,7 +287,7 @@ export async function explain(
   }
   const { decision, parts, key } = await decide(context, stage, results);
   const { codeHunks, nearest } = await import("./changes.ts");
-  const other = nearest(graph.pipeline, id, parts, store, key);
+  const other = await nearest(graph.pipeline, id, parts, store, key);
   if (other === undefined) return { stage: id, decision, parts };
   const { manifest, changes } = other;
   return {

@@ -61,7 +61,7 @@ export async function runStage(
   using _key = await lockKey(context, stage, decided.key, options);
   const again = await decide(context, stage, results);
   if (again.key !== decided.key) {
-    const moved = changes(decided.parts, again.parts, context.store);
+    const moved = await changes(decided.parts, again.parts, context.store);
     throw new StaleKeyError(describeChanges(moved));
   }
   if ("manifest" in again) return { state: "reused", decided: again };
@@ -193,7 +193,7 @@ async function commit(
     stage: stage.id,
     runtime: `deno ${Deno.version.deno}`,
     ...measured,
-    content: treeDigest(files),
+    content: await treeDigest(files),
     files,
     ...(replaced.length > 0 && { replaced }),
     log: stored.at(-1)!,

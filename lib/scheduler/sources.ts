@@ -35,7 +35,7 @@ export async function sourceDigest(
     if (blob === undefined) throw new Error(`"${file}" does not exist`);
     files.push({ path: name, size: 0, blob });
   }
-  return listings.note(treeText(files));
+  return await listings.note(treeText(files));
 }
 
 /** Fingerprints of all files and folders of a source: a file that comes and goes changes its folder. */
@@ -152,7 +152,7 @@ export class SourcePaths {
     code: TaskCode,
   ): Promise<Sources> {
     if (!declaration.sources) return new Map();
-    const question = digest(canonicalJson([
+    const question = await digest(canonicalJson([
       code.bundle,
       params,
       this.#project,

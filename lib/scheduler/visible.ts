@@ -95,8 +95,8 @@ export async function makeVisible(
 ): Promise<void> {
   const { graph: { pipeline }, settings, store } = context;
   const folder = visibleFolder(settings.out, pipeline, stage);
-  using _lock = await lockFile(lockPath(folder, store), { signal });
-  const copy = store.path("incoming", digest(folder));
+  using _lock = await lockFile(await lockPath(folder, store), { signal });
+  const copy = store.path("incoming", await digest(folder));
   const beside = replacedFolder(folder);
   try {
     if (fresh === undefined) {
@@ -137,7 +137,7 @@ export async function sweepVisible(
     const [, id] = REPLACED.exec(name) ?? [];
     if (id === undefined) continue;
     const folder = visibleFolder(out, pipeline, { id });
-    using lock = tryLockFile(lockPath(folder, store));
+    using lock = tryLockFile(await lockPath(folder, store));
     if (lock === undefined) continue;
     await keepForeign(replacedFolder(folder), context, { id }, onKept);
     removeFolder(replacedFolder(folder));
@@ -264,6 +264,6 @@ export function keepAside(path: string, folder: string): string {
 }
 
 /** Lock of a visible folder, held while it is replaced. */
-function lockPath(folder: string, store: Store): string {
-  return join(store.makeFolder("locks"), digest(folder));
+async function lockPath(folder: string, store: Store): Promise<string> {
+  return join(store.makeFolder("locks"), await digest(folder));
 }

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import * as z from "zod";
+import type * as z from "zod";
 import { readJsonFile } from "../artifacts/json_file.ts";
 import {
   type AdapterRecord,

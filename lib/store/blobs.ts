@@ -49,14 +49,10 @@ export class Blobs {
     return stored;
   }
 
-  /** Stores bytes, or text as UTF-8. */
-  async putBytes(
-    content: string | Uint8Array,
-  ): Promise<{ blob: string; size: number }> {
-    const bytes = typeof content === "string"
-      ? new TextEncoder().encode(content)
-      : content;
-    const stored = { blob: digest(bytes), size: bytes.length };
+  /** Stores text as UTF-8. */
+  async putText(text: string): Promise<{ blob: string; size: number }> {
+    const bytes = new TextEncoder().encode(text);
+    const stored = { blob: await digest(bytes), size: bytes.length };
     if (await this.holds(stored.blob)) return stored;
     return await this.#take((copy) => {
       writeAll(copy, bytes);
@@ -65,15 +61,17 @@ export class Blobs {
   }
 
   /** Text of a blob; undefined if it is missing or damaged. */
-  text(blob: string): string | undefined {
-    let bytes: Uint8Array;
+  async text(blob: string): Promise<string | undefined> {
+    let bytes: Uint8Array<ArrayBuffer>;
     try {
       bytes = Deno.readFileSync(this.path(blob));
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) return undefined;
       throw error;
     }
-    return digest(bytes) === blob ? new TextDecoder().decode(bytes) : undefined;
+    return await digest(bytes) === blob
+      ? new TextDecoder().decode(bytes)
+      : undefined;
   }
 
   /**
@@ -188,8 +186,10 @@ export class NotAFileError extends Error {
 }
 
 /** Digest of an artifact: of the paths and contents of its files, independent of their order. */
-export function treeDigest(files: readonly TreeFile[]): string {
-  return digest(treeText(files));
+export async function treeDigest(
+  files: readonly TreeFile[],
+): Promise<string> {
+  return await digest(treeText(files));
 }
 
 /** Listing of files as text: canonical JSON of `[path, blob]` pairs, sorted by path. */
@@ -299,8 +299,8 @@ export class Listings {
   }
 
   /** Remembers a listing in memory and returns its digest. */
-  note(text: string): string {
-    const listing = digest(text);
+  async note(text: string): Promise<string> {
+    const listing = await digest(text);
     this.#seen.set(listing, text);
     return listing;
   }
@@ -309,13 +309,13 @@ export class Listings {
   async keep(listing: string): Promise<void> {
     const text = this.#seen.get(listing);
     if (text !== undefined && filesIn(text).size > 1) {
-      await this.#blobs.putBytes(text);
+      await this.#blobs.putText(text);
     }
   }
 
   /** Digests of a listing's files by path; undefined if the listing is unknown. */
-  files(listing: string): Map<string, string> | undefined {
-    const text = this.#seen.get(listing) ?? this.#blobs.text(listing);
+  async files(listing: string): Promise<Map<string, string> | undefined> {
+    const text = this.#seen.get(listing) ?? await this.#blobs.text(listing);
     return text === undefined ? undefined : filesIn(text);
   }
 }

@@ -1,5 +1,5 @@
 import { join } from "./paths.ts";
-import { canonicalJson, digest, isDigest } from "./digest.ts";
+import { isDigest } from "./digest.ts";
 import {
   entriesOf,
   readIfThere,
@@ -69,10 +69,7 @@ interface Fault {
   readonly fault: string;
 }
 
-/**
- * Validates the value of a manifest file. Its `parts` are not inspected: they
- * are valid if and only if the key is their digest.
- */
+/** Validates the value of a manifest file, except for what is in its `parts`. */
 export function parseManifest(
   value: Record<string, unknown>,
 ): Manifest | Fault {
@@ -156,13 +153,8 @@ export class Manifests {
     return `${this.folder}/${key.slice(0, 2)}/${key.slice(2)}.json`;
   }
 
-  /**
-   * Reads the manifest of a key.
-   *
-   * @param canonical Canonical JSON of the key's parts, if available: comparing
-   * it is faster than computing the digest.
-   */
-  read(key: string, canonical?: string): Lookup {
+  /** Reads the manifest of a key. */
+  read(key: string): Lookup {
     const text = readIfThere(this.path(key));
     if (text === undefined) return { state: "none" };
     const value = unseal(text);
@@ -171,11 +163,7 @@ export class Manifests {
     }
     const manifest = parseManifest(value);
     if ("fault" in manifest) return { state: "unusable", ...manifest };
-    const own = canonicalJson(manifest.parts);
-    const isOfKey = canonical === undefined
-      ? digest(own) === key
-      : own === canonical;
-    return manifest.key === key && isOfKey
+    return manifest.key === key
       ? { state: "found", manifest }
       : { state: "unusable", fault: "belongs to another key" };
   }

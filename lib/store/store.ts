@@ -67,11 +67,9 @@ export class Store {
   /**
    * Looks up the result of a key. It is usable only if all of its files and its
    * log are intact.
-   *
-   * @param canonical As for {@linkcode Manifests.read}.
    */
-  async lookup(key: string, canonical?: string): Promise<Lookup> {
-    const found = this.manifests.read(key, canonical);
+  async lookup(key: string): Promise<Lookup> {
+    const found = this.manifests.read(key);
     if (found.state !== "found") return found;
     const { files, log } = found.manifest;
     for (const { path, blob } of files) {

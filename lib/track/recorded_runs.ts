@@ -80,7 +80,7 @@ export async function recordedRuns(
       } else if (has("scores.json")) {
         const inputs = Object.values(manifest.parts.inputs).flat();
         scored.push([
-          readEvaluation(stage, manifest, store),
+          await readEvaluation(stage, manifest, store),
           inputs.map(({ content }) => content),
         ]);
       }
@@ -108,7 +108,7 @@ async function readTraining(
   manifest: Manifest,
   store: Store,
 ): Promise<RecordedRun> {
-  const training = readFile("training.json", TrainingFile, manifest, store);
+  const training = await fileOf("training.json", TrainingFile, manifest, store);
   const { losses, selection, ...settings } = training;
   const run = runOf(stage, "training", manifest, {
     ...settings,
@@ -176,12 +176,12 @@ async function lossTimes(
 
 const ScoresFile = z.looseObject({ ranks: ScoresInfo.shape.ranks });
 
-function readEvaluation(
+async function readEvaluation(
   stage: string,
   manifest: Manifest,
   store: Store,
-): RecordedRun {
-  const scores = readFile("scores.json", ScoresFile, manifest, store);
+): Promise<RecordedRun> {
+  const scores = await fileOf("scores.json", ScoresFile, manifest, store);
   const { ranks, ...settings } = scores;
   const run = runOf(stage, "evaluation", manifest, settings);
   const points = ranks.flatMap(({ rank, metrics }) =>
@@ -195,15 +195,15 @@ function readEvaluation(
 }
 
 /** @throws {SyntaxError} If a field is missing or invalid. */
-function readFile<T extends z.ZodType>(
+async function fileOf<T extends z.ZodType>(
   name: string,
   schema: T,
   { files, key, stage }: Manifest,
   store: Store,
-): z.output<T> {
+): Promise<z.output<T>> {
   const { blob } = files.find(({ path }) => path === name)!;
   const { data, error } = schema.safeParse(
-    JSON.parse(store.blobs.text(blob) ?? "null"),
+    JSON.parse(await store.blobs.text(blob) ?? "null"),
   );
   if (data !== undefined) return data;
   throw new SyntaxError(

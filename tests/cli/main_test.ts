@@ -160,6 +160,20 @@ Deno.test("every command has a summary, help and examples", async () => {
   assertEquals(Object.keys(tasks).slice(0, commands.length), commands);
 });
 
+Deno.test("--version prints the version in deno.json, and Deno's", async () => {
+  const { version } = JSON.parse(
+    await Deno.readTextFile(new URL("../../deno.json", import.meta.url)),
+  );
+  for (const args of [["--version"], ["pipeline", "--version"]]) {
+    const { code, stdout } = await callHere(...args);
+    assertEquals(code, 0);
+    assertEquals(
+      stdout,
+      `DyLoRA pipelines ${version}, Deno ${Deno.version.deno}\n`,
+    );
+  }
+});
+
 Deno.test("pipeline --help lists exactly its exit codes", async () => {
   const { stdout } = await callHere("pipeline", "--help");
   const [, listed] = /Exit codes: ([^.]*)\./.exec(

@@ -363,7 +363,7 @@ Deno.test(
 );
 
 Deno.test(
-  "fetchFiles() waits as long as a busy hub asks it to",
+  "fetchFiles() waits as long as a busy hub asks it to, and says so",
   withHub([model], async (hub, settings) => {
     let refusals = 0;
     hub.breakWith(({ path }) =>
@@ -374,11 +374,20 @@ Deno.test(
         })
         : undefined
     );
+    const said: string[] = [];
+    const log = (line: string) => void said.push(line);
     const started = performance.now();
-    await fetchFiles(request, { settings, patience });
+    await fetchFiles(request, { settings, patience, log });
     const waited = performance.now() - started;
     assert(waited > 1000, `${waited} ms`);
     assertEquals(refusals, 3);
+    const tries = said.flatMap((it) =>
+      /^The hub is busy: .* (4|5).*; try (\d) of (\d) in 1 s$/.exec(it)?.slice(
+        1,
+      ) ?? []
+    );
+    const all = String(patience.retries + 1);
+    assertEquals(tries, ["4", "2", all, "5", "3", all]);
   }),
 );
 

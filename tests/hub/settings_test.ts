@@ -5,7 +5,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { join } from "node:path";
-import { HUB_ENV, hubSettings } from "../../lib/hub/settings.ts";
+import { type HUB_ENV, hubSettings } from "../../lib/hub/settings.ts";
 
 type Environment = Partial<Record<typeof HUB_ENV[number], string>>;
 

@@ -22,7 +22,7 @@ async function bundleOf(
   const store = new Store(project.path("out/cache"));
   const code = await taskCode([task], project.folder, store);
   await store.memo.save();
-  return store.blobs.text(code.get(task)!.bundle)!;
+  return (await store.blobs.text(code.get(task)!.bundle))!;
 }
 
 const TASK = `import { double } from "../lib/double.ts";

@@ -163,7 +163,7 @@ Deno.test("run() runs a stage whose manifest is of another version, damaged, inv
       (store, manifest) =>
         writeSealed(store.manifests.path(manifest.key), {
           ...manifest,
-          parts: { ...manifest.parts, params: { text: "other" } },
+          key: manifest.content,
         }),
     ],
   ];

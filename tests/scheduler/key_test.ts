@@ -156,7 +156,7 @@ Deno.test("keys contain only what lib/scheduler/README.md lists", async () => {
     "stage",
     "matrix",
   ]]);
-  const bundle = store.blobs.text(parts.code)!;
+  const bundle = (await store.blobs.text(parts.code))!;
   const modules = new Set(sectionsOf(bundle).map(({ module }) => module));
   assertEquals([...modules], [
     "child.ts",

@@ -1,8 +1,4 @@
-import {
-  type SchedulerProcess,
-  type StageOptions,
-  TestProject,
-} from "./project.ts";
+import type { SchedulerProcess, StageOptions, TestProject } from "./project.ts";
 
 /** Start and end of a stage, and its GPUs. */
 export type Span = readonly [start: number, end: number, gpus: string];

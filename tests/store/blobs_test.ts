@@ -13,10 +13,10 @@ async function storeWith(folder: TemporaryFolder, text: string) {
 Deno.test("Blobs.put() stores a read-only copy under its digest", async () => {
   using folder = new TemporaryFolder();
   const { blobs, blob, size } = await storeWith(folder, "text");
-  assertEquals(blob, digest("text"));
+  assertEquals(blob, await digest("text"));
   assertEquals(size, 4);
   folder.write("a.txt", "edited");
-  assertEquals(blobs.text(blob), "text");
+  assertEquals(await blobs.text(blob), "text");
   assertEquals(Deno.statSync(blobs.path(blob)).mode! & 0o777, 0o444);
   assertEquals([...Deno.readDirSync(blobs.folder)].map(({ name }) => name), [
     blob.slice(0, 2),
@@ -30,7 +30,7 @@ Deno.test("Blobs.putAll() stores files in the order given, equal ones once, and 
   paths.forEach((path, i) => Deno.writeTextFileSync(path, String(i % 15)));
   const stored = await blobs.putAll(paths);
   assertEquals(
-    stored.map(({ blob }) => blobs.text(blob)),
+    await Promise.all(stored.map(({ blob }) => blobs.text(blob))),
     paths.map((_, i) => String(i % 15)),
   );
   await assertRejects(
@@ -52,7 +52,7 @@ Deno.test("Blobs.holds() is false when a blob is truncated, changed or missing",
   for (const damage of ["tex", "Text", ""]) {
     Deno.writeTextFileSync(blobs.path(blob), damage);
     assertEquals(await blobs.holds(blob), false, damage);
-    assertEquals(blobs.text(blob), undefined);
+    assertEquals(await blobs.text(blob), undefined);
   }
   blobs.remove(blob);
   assertEquals(await blobs.holds(blob), false);

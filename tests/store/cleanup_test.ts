@@ -18,7 +18,7 @@ import { TemporaryFolder } from "./temporary_folder.ts";
 /** Commits a result of 10,000 bytes. */
 async function addResult(store: Store, n: number): Promise<Manifest> {
   const listing = canonicalJson({ modules: {}, packages: {}, options: {} });
-  const { blob: code } = await store.blobs.putBytes(listing);
+  const { blob: code } = await store.blobs.putText(listing);
   const parts = {
     code,
     params: { n },
@@ -26,11 +26,11 @@ async function addResult(store: Store, n: number): Promise<Manifest> {
     inputs: {},
     runtimes: {},
   };
-  const content = await store.blobs.putBytes(String(n).padEnd(10_000, "."));
+  const content = await store.blobs.putText(String(n).padEnd(10_000, "."));
   const files = [{ path: "out.txt", ...content }];
   const manifest: Manifest = {
     version: 2,
-    key: digest(canonicalJson(parts)),
+    key: await digest(canonicalJson(parts)),
     parts,
     task: "make",
     pipeline: "test",
@@ -39,9 +39,9 @@ async function addResult(store: Store, n: number): Promise<Manifest> {
     runtime: "deno",
     seconds: 1,
     metrics: {},
-    content: treeDigest(files),
+    content: await treeDigest(files),
     files,
-    log: await store.blobs.putBytes(`log ${n}`),
+    log: await store.blobs.putText(`log ${n}`),
   };
   store.manifests.write(manifest);
   return manifest;
@@ -125,17 +125,21 @@ Deno.test("cleanUp() does nothing while a run is in progress", async () => {
 Deno.test("cleanUp() removes blobs that no result needs", async () => {
   using folder = new TemporaryFolder();
   const { store } = await filled(folder, 1);
-  const { blob } = await store.blobs.putBytes("left by a run that was killed");
+  const { blob } = await store.blobs.putText("left by a run that was killed");
   Deno.writeTextFileSync(`${store.blobs.folder}/new.1-1.tmp`, "half");
   await cleanUp(store, 1e9);
-  assertEquals(store.blobs.text(blob), undefined);
+  assertEquals(await store.blobs.text(blob), undefined);
   assertEquals(listResults(store).length, 1);
   assertEquals((await store.lookup(listResults(store)[0]!.key)).state, "found");
 });
 
 /** Adds a checkpoint of 10,000 bytes, last written so many days ago in a folder that is much older. */
-function addCheckpoint(store: Store, name: string, days: number): string {
-  const key = digest(name);
+async function addCheckpoint(
+  store: Store,
+  name: string,
+  days: number,
+): Promise<string> {
+  const key = await digest(name);
   const folder = store.makeFolder("checkpoints", key);
   const file = `${store.makeFolder("checkpoints", key, "1")}/state`;
   Deno.writeTextFileSync(file, ".".repeat(10_000));
@@ -148,8 +152,8 @@ function addCheckpoint(store: Store, name: string, days: number): string {
 Deno.test("cleanUp() counts checkpoints towards the limit, and removes the oldest first", async () => {
   using folder = new TemporaryFolder();
   const { store, results } = await filled(folder, 2);
-  const older = addCheckpoint(store, "a", 3);
-  const newer = addCheckpoint(store, "b", 2);
+  const older = await addCheckpoint(store, "a", 3);
+  const newer = await addCheckpoint(store, "b", 2);
   const done = (await cleanUp(store, 25_000))!;
   assertEquals(done.removed, results.map(({ key }) => key));
   assert(done.left > 20_000 && done.left < 25_000);
@@ -162,8 +166,8 @@ Deno.test("cleanUp() counts checkpoints towards the limit, and removes the oldes
 Deno.test("cleanUp() removes checkpoints 14 days after their last write", async () => {
   using folder = new TemporaryFolder();
   const { store } = await filled(folder, 0);
-  const [live, dead] = [13, 15].map((days) =>
-    addCheckpoint(store, `of ${days} days`, days)
+  const [live, dead] = await Promise.all(
+    [13, 15].map((days) => addCheckpoint(store, `of ${days} days`, days)),
   );
   await cleanUp(store, 1e9);
   assertEquals([live!, dead!].map(existsSync), [true, false]);
@@ -175,7 +179,8 @@ Deno.test("cleanUp() counts everything in the cache towards the limit, and remov
   const log = `${store.makeFolder("failures", "test")}/loud.jsonl`;
   Deno.writeTextFileSync(log, ".".repeat(50_000));
   Deno.utimeSync(log, 0, 0);
-  const failure = { key: digest("loud"), message: "failed", ended: "", log };
+  const key = await digest("loud");
+  const failure = { key, message: "failed", ended: "", log };
   await store.histories.failed("test", "loud", failure);
   const foreign = folder.write("cache/failures/test/notes.jsonl", "mine");
   await keepWithin(store, 40_000);

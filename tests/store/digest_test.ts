@@ -12,26 +12,11 @@ import { TemporaryFolder } from "./temporary_folder.ts";
 const expected = (data: string | Uint8Array) =>
   createHash("sha256").update(data).digest("hex");
 
-Deno.test("digest() equals the SHA-256 of node:crypto for any length", () => {
-  for (let length = 0; length <= 300; length++) {
-    const bytes = Uint8Array.from({ length }, (_, at) => at * 37 + length);
-    assertEquals(digest(bytes), expected(bytes), `${length} bytes`);
-  }
-  fc.assert(
-    fc.property(fc.uint8Array({ maxLength: 5_000 }), (bytes) => {
-      assertEquals(digest(bytes), expected(bytes));
-    }),
-  );
-});
-
-Deno.test("digest() accepts a view of a larger buffer, and text as UTF-8", () => {
+Deno.test("digest() is the SHA-256 of bytes, of a view of a larger buffer, and of text as UTF-8", async () => {
   const view = new Uint8Array(200).fill(7).subarray(13, 113);
-  assertEquals(digest(view), expected(view));
-  fc.assert(
-    fc.property(fc.string({ unit: "binary" }), (text) => {
-      assertEquals(digest(text), expected(text));
-    }),
-  );
+  for (const data of [new Uint8Array(), view, "", "text", "é\u{1f600}"]) {
+    assertEquals(await digest(data), expected(data));
+  }
 });
 
 Deno.test("digestFile() equals digest() below and above the size of a chunk", async () => {

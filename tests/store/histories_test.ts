@@ -87,10 +87,10 @@ Deno.test("Usage.record() keeps all runs when two processes record at once", asy
     folder,
     `const [path, name] = Deno.args;
      const usage = new histories.Usage(path);
-     for (let i = 0; i < 5; i++) await usage.record("p", [digest.digest(name + i)]);`,
+     for (let i = 0; i < 5; i++) await usage.record("p", [await digest.digest(name + i)]);`,
   );
-  const wanted = NAMES.flatMap((name) =>
-    [0, 1, 2, 3, 4].map((i) => digest(name + i))
+  const wanted = await Promise.all(
+    NAMES.flatMap((name) => [0, 1, 2, 3, 4].map((i) => digest(name + i))),
   );
   assertEquals(
     [...new Usage(folder.join("used")).keys()].sort(),

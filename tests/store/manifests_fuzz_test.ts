@@ -11,19 +11,21 @@ import { staysBounded, testProperty } from "../fuzz.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
 
 const PARTS = {
-  code: digest("code"),
+  code: await digest("code"),
   params: { lr: 1e-3, nested: { list: [1, "two", null, true] } },
-  sources: { data: digest("data") },
-  inputs: { of: [{ content: digest("of"), stage: "s", matrix: { seed: 0 } }] },
+  sources: { data: await digest("data") },
+  inputs: {
+    of: [{ content: await digest("of"), stage: "s", matrix: { seed: 0 } }],
+  },
   runtimes: { engine: "tensorflow 2.21" },
 };
 const FILES = [
-  { path: "a.txt", size: 1, blob: digest("a") },
-  { path: "deep/b.txt", size: 2, blob: digest("b") },
+  { path: "a.txt", size: 1, blob: await digest("a") },
+  { path: "deep/b.txt", size: 2, blob: await digest("b") },
 ];
 const MANIFEST: Manifest = {
   version: 2,
-  key: digest(canonicalJson(PARTS)),
+  key: await digest(canonicalJson(PARTS)),
   parts: PARTS,
   task: "train",
   pipeline: "test",
@@ -32,10 +34,10 @@ const MANIFEST: Manifest = {
   runtime: "deno 2",
   seconds: 1.5,
   metrics: { loss: 0.25 },
-  content: treeDigest(FILES),
+  content: await treeDigest(FILES),
   files: FILES,
-  replaced: [{ path: "a.txt", size: 3, blob: digest("former") }],
-  log: { blob: digest("log"), size: 3 },
+  replaced: [{ path: "a.txt", size: 3, blob: await digest("former") }],
+  log: { blob: await digest("log"), size: 3 },
 };
 
 /** Manifests with one manifest. */

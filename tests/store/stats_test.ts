@@ -11,13 +11,16 @@ Deno.test("Stats.digest() notices a file replaced within the same second, with t
   const memo = new Memo(path);
   const stats = new Stats(memo);
   const { atime, mtime } = Deno.statSync(file);
-  assertEquals(await stats.digest(file), digest("one"));
+  assertEquals(await stats.digest(file), await digest("one"));
   await memo.save();
   for (const text of ["two", "six", "ten"]) {
     Deno.writeTextFileSync(file, text);
     Deno.utimeSync(file, atime!, mtime!);
-    assertEquals(await stats.digest(file), digest(text));
-    assertEquals(await new Stats(new Memo(path)).digest(file), digest(text));
+    assertEquals(await stats.digest(file), await digest(text));
+    assertEquals(
+      await new Stats(new Memo(path)).digest(file),
+      await digest(text),
+    );
   }
 });
 
@@ -27,11 +30,11 @@ Deno.test("Stats.digest() notices an old file replaced by another of the same si
   const file = folder.write("a.txt", "one");
   Deno.utimeSync(file, old, old);
   const stats = new Stats(new Memo(folder.join("memo.json")));
-  assertEquals(await stats.digest(file), digest("one"));
+  assertEquals(await stats.digest(file), await digest("one"));
   const other = folder.write("b.txt", "two");
   Deno.utimeSync(other, old, old);
   Deno.renameSync(other, file);
-  assertEquals(await stats.digest(file), digest("two"));
+  assertEquals(await stats.digest(file), await digest("two"));
 });
 
 Deno.test("Stats.digest() notices a replaced file whose mtime is in the future", async () => {
@@ -40,10 +43,10 @@ Deno.test("Stats.digest() notices a replaced file whose mtime is in the future",
   const file = folder.write("a.txt", "one");
   Deno.utimeSync(file, future, future);
   const stats = new Stats(new Memo(folder.join("memo.json")));
-  assertEquals(await stats.digest(file), digest("one"));
+  assertEquals(await stats.digest(file), await digest("one"));
   Deno.writeTextFileSync(file, "two");
   Deno.utimeSync(file, future, future);
-  assertEquals(await stats.digest(file), digest("two"));
+  assertEquals(await stats.digest(file), await digest("two"));
 });
 
 Deno.test("Stats.digest() does not read a file again that changed long ago", async () => {
@@ -78,12 +81,10 @@ Deno.test("Stats starts empty when its file is damaged", async () => {
   await stats.digest(file, "blob");
   await memo.save();
   const text = Deno.readTextFileSync(path);
-  for (const damage of [text.replace(digest("one"), digest("two")), "{", ""]) {
+  const [one, two] = [await digest("one"), await digest("two")];
+  for (const damage of [text.replace(one, two), "{", ""]) {
     Deno.writeTextFileSync(path, damage);
-    assertEquals(
-      await new Stats(new Memo(path)).digest(file, "blob"),
-      digest("one"),
-    );
+    assertEquals(await new Stats(new Memo(path)).digest(file, "blob"), one);
   }
 });
 

@@ -7,8 +7,10 @@ import {
 } from "@std/assert";
 import { join } from "node:path";
 import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
+import { HubError } from "../../lib/hub/requests.ts";
 import fetchGlue from "../../tasks/fetch-glue.ts";
 import { runTask, withFolder } from "./run_task.ts";
+import { withEnvironment } from "./with_environment.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
 const source = join(fixtures, "tiny-glue");
@@ -135,3 +137,16 @@ Deno.test("fetch-glue names only the files of its own task as sources", () => {
   assertEquals(fetchGlue.sources!({ ...params, ...sources }), sources);
   assertEquals(fetchGlue.sources!({ ...params, source: "hub" }), {});
 });
+
+Deno.test("fetch-glue names a folder as the way without the hub", () =>
+  withFolder(async (folder) => {
+    await withEnvironment(
+      { HF_HOME: folder, HF_HUB_OFFLINE: "1" },
+      async () => {
+        const error = await assertRejects(() =>
+          runTask(fetchGlue, folder, { task: "rte" })
+        );
+        assertIsError(error, HubError, "-S data=FOLDER");
+      },
+    );
+  }));

@@ -40,7 +40,7 @@ export async function addResult(
 ): Promise<Manifest> {
   const listing = canonicalJson({ modules: {}, packages: {}, options: {} });
   const parts = {
-    code: (await store.blobs.putBytes(listing)).blob,
+    code: (await store.blobs.putText(listing)).blob,
     params: { stage, n },
     sources: {},
     inputs: adapter === undefined ? {} : { adapter: [{ content: adapter }] },
@@ -49,7 +49,7 @@ export async function addResult(
   const stored = await Promise.all(
     Object.entries(files).map(async ([path, value]) => ({
       path,
-      ...await store.blobs.putBytes(JSON.stringify(value)),
+      ...await store.blobs.putText(JSON.stringify(value)),
     })),
   );
   const metric = { type: "metric", stage, name: "loss" };
@@ -67,7 +67,7 @@ export async function addResult(
   const log = lines.map((line) => `${JSON.stringify(line)}\n`);
   const manifest: Manifest = {
     version: 2,
-    key: digest(canonicalJson(parts)),
+    key: await digest(canonicalJson(parts)),
     parts,
     task: "train",
     pipeline,
@@ -76,9 +76,9 @@ export async function addResult(
     runtime: "deno",
     seconds: 100,
     metrics,
-    content: treeDigest(stored),
+    content: await treeDigest(stored),
     files: stored,
-    log: await store.blobs.putBytes(log.join("")),
+    log: await store.blobs.putText(log.join("")),
   };
   store.manifests.write(manifest);
   await store.histories.succeeded(pipeline, stage, manifest.key);

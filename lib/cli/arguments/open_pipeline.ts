@@ -146,7 +146,7 @@ async function readSnapshot(
   source: Source,
   store: Store,
 ): Promise<Graph | undefined> {
-  const snapshot = readSealed(snapshotPath(source, store));
+  const snapshot = readSealed(await snapshotPath(source, store));
   if (snapshot === undefined) return undefined;
   const { version, text, files, graph } = snapshot as {
     version: number;
@@ -194,7 +194,7 @@ async function writeSnapshot(
   const { stages, ...rest } = graph;
   try {
     store.makeFolder("graphs");
-    writeSealed(snapshotPath(source, store), {
+    writeSealed(await snapshotPath(source, store), {
       version: VERSION,
       text: source.text,
       files: [...files],
@@ -208,9 +208,9 @@ async function writeSnapshot(
   }
 }
 
-function snapshotPath(source: Source, store: Store): string {
+async function snapshotPath(source: Source, store: Store): Promise<string> {
   const { file, profile, settings, tasks } = source;
-  const name = digest(JSON.stringify([file, profile, settings, tasks]));
+  const name = await digest(JSON.stringify([file, profile, settings, tasks]));
   return store.path("graphs", `${name.slice(0, 16)}.json`);
 }
 

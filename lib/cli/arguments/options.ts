@@ -27,14 +27,15 @@ export const PROGRAM: readonly string[] = [
   join(PROJECT, "lib/cli/main.ts"),
 ];
 
-/** Tasks of the project and what each does. */
-export function projectTasks(): (readonly [name: string, summary: string])[] {
-  const { tasks } = JSON.parse(
+/** The version of the project, and its tasks with what each does. */
+export function readProject() {
+  const { version, tasks } = JSON.parse(
     Deno.readTextFileSync(join(PROJECT, "deno.json")),
-  ) as { tasks: Record<string, { readonly description?: string }> };
-  return Object.entries(tasks).map(([name, { description = "" }]) =>
-    [name, description] as const
+  ) as { version: string; tasks: Record<string, { description?: string }> };
+  const summaries = Object.entries(tasks).map(
+    ([name, { description = "" }]) => [name, description] as const,
   );
+  return { version, summaries };
 }
 
 export const JSON_LINES = option("--json", "Print JSON, one object per line");

@@ -13,8 +13,8 @@ import {
   outOf,
   PROGRAM,
   PROJECT,
-  projectTasks,
   quoted,
+  readProject,
   TASKS,
   tasksOf,
 } from "../arguments/options.ts";
@@ -103,7 +103,9 @@ export async function candidates(
   const matching = (found: Iterable<Candidate>) =>
     [...found].filter(({ word }) => word.startsWith(typed));
   if (name === undefined) {
-    return matching(projectTasks().map(([word, about]) => ({ word, about })));
+    return matching(
+      readProject().summaries.map(([word, about]) => ({ word, about })),
+    );
   }
   if (!Object.hasOwn(commands, name)) return [];
   const command = await commands[name]!();

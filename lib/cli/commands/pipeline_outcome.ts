@@ -61,15 +61,16 @@ export class Outcome {
     const { changes, describeChanges } = await import(
       "../../scheduler/changes.ts"
     );
-    const causes = replaced.flatMap(([stage, { before, after }]) => {
+    const causes: string[] = [];
+    for (const [stage, { before, after }] of replaced) {
       const [old, now] = [before, after].map((key) =>
         this.store.manifests.find(key)
       );
-      if (old === undefined || now === undefined) return [];
-      const found = changes(old.parts, now.parts, this.store)
+      if (old === undefined || now === undefined) continue;
+      const found = (await changes(old.parts, now.parts, this.store))
         .filter(({ kind }) => kind === "param" || kind === "source");
-      return found.length === 0 ? [] : [`${stage}: ${describeChanges(found)}`];
-    });
+      if (found.length > 0) causes.push(`${stage}: ${describeChanges(found)}`);
+    }
     const [cause] = causes;
     if (cause === undefined) return undefined;
     const names = listed(replaced.map(([stage]) => stage), 3);

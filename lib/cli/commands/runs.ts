@@ -121,21 +121,20 @@ async function selectedRows(
       `The cache has no results of pipeline "${pipeline}"${hint}`,
     );
   }
-  if (patterns.length === 0) {
-    return ofPipeline.filter(({ manifest }) => isScored(manifest))
-      .map((it) => results.row(it));
+  let selected = ofPipeline.filter(({ manifest }) => isScored(manifest));
+  if (patterns.length > 0) {
+    const stages = new Map(
+      ofPipeline.map(({ stage }) =>
+        [stage, { name: stage.replace(/@.*/, "") }] as const
+      ),
+    );
+    const matched = await matchStages({ stages }, patterns);
+    if (matched.problems.length > 0) {
+      throw new UsageError(matched.problems.join("\n"));
+    }
+    selected = ofPipeline.filter(({ stage }) => matched.stages.includes(stage));
   }
-  const stages = new Map(
-    ofPipeline.map(({ stage }) =>
-      [stage, { name: stage.replace(/@.*/, "") }] as const
-    ),
-  );
-  const matched = await matchStages({ stages }, patterns);
-  if (matched.problems.length > 0) {
-    throw new UsageError(matched.problems.join("\n"));
-  }
-  return ofPipeline.filter(({ stage }) => matched.stages.includes(stage))
-    .map((it) => results.row(it));
+  return await Promise.all(selected.map((it) => results.row(it)));
 }
 
 type RankScores = ScoresFile["ranks"][number];

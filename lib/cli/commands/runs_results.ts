@@ -75,7 +75,9 @@ export class Results {
     }
   }
 
-  row({ pipeline, stage, manifest, current }: StageResult): Row {
+  async row(
+    { pipeline, stage, manifest, current }: StageResult,
+  ): Promise<Row> {
     const { key, started, metrics, seconds } = manifest;
     const chain = this.#chain(manifest);
     const scored = isScored(manifest)
@@ -89,7 +91,7 @@ export class Results {
       started,
       current,
       params: Object.fromEntries(chain.toReversed().flatMap(paramsOf)),
-      ranks: this.#scores(manifest),
+      ranks: await this.#scores(manifest),
       metrics,
       seconds: {
         stage: seconds,
@@ -125,10 +127,12 @@ export class Results {
     return chain;
   }
 
-  #scores({ files, pipeline, stage }: Manifest): ScoresFile["ranks"] {
+  async #scores(
+    { files, pipeline, stage }: Manifest,
+  ): Promise<ScoresFile["ranks"]> {
     const file = files.find(({ path }) => path === SCORES);
     if (file === undefined) return [];
-    const text = this.store.blobs.text(file.blob);
+    const text = await this.store.blobs.text(file.blob);
     if (text === undefined) {
       throw new Error(
         `The cache has lost "${SCORES}" of "${pipeline}/${stage}": run "deno task cache verify"`,

@@ -131,7 +131,7 @@ export class Follower {
         groupStages(shown),
         ({ stages }) => cellContent(stages.map((id) => states.get(id)!)),
       ),
-      tables: this.#tables(graph),
+      tables: await this.#tables(graph),
       reports: [...this.#status.keys()].flatMap((stage) => {
         const kind = graph.stages.get(stage)?.declaration.output.kind;
         const page = kind === "report" ? this.#page(stage) : undefined;
@@ -284,7 +284,7 @@ export class Follower {
     return found;
   }
 
-  #tables({ stages }: Graph): RankTable[] {
+  async #tables({ stages }: Graph): Promise<RankTable[]> {
     const groups = Map.groupBy(
       [...stages.values()].filter(({ declaration }) =>
         declaration.output.kind === "scores"
@@ -293,7 +293,8 @@ export class Follower {
     );
     const tables = new Map<string, RankTable>();
     for (const [title, members] of groups) {
-      const scores = members.flatMap(({ id }) => this.#scoresOf(id) ?? []);
+      const all = members.map(({ id }) => this.#scoresOf(id));
+      const scores = (await Promise.all(all)).filter((it) => it !== undefined);
       const [first] = scores;
       // The data set is unknown until the first result.
       if (first === undefined) continue;
@@ -320,13 +321,13 @@ export class Follower {
     return [...tables.values()];
   }
 
-  #scoresOf(stage: string): ScoresFile | undefined {
+  async #scoresOf(stage: string): Promise<ScoresFile | undefined> {
     const file = this.#result(stage)?.files
       .find(({ path }) => path === "scores.json");
     if (file === undefined) return undefined;
     const known = this.#scores.get(file.blob);
     if (known !== undefined) return known;
-    const text = this.sources.store.blobs.text(file.blob);
+    const text = await this.sources.store.blobs.text(file.blob);
     if (text === undefined) return undefined;
     const scores = JSON.parse(text) as ScoresFile;
     this.#scores.set(file.blob, scores);

@@ -64,7 +64,7 @@ export async function writePages(
   for (const [id, page] of pages) {
     const folder = visibleFolder(out, graph.pipeline, { id });
     const text = Deno.readTextFileSync(join(folder, "report.html"));
-    if (!isPage(page, graph.pipeline, id, store)) {
+    if (!await isPage(page, graph.pipeline, id, store)) {
       const aside = keepAside(page, folder);
       emit({ type: "kept", stage: id, files: 1, folder: aside });
     }
@@ -158,15 +158,15 @@ function dateText(iso: string): string {
 }
 
 /** True if there is nothing at a path, or a page as a run has written it: with the facts taken out, it is in a result of the stage. */
-function isPage(
+async function isPage(
   path: string,
   pipeline: string,
   stage: string,
   store: Store,
-): boolean {
+): Promise<boolean> {
   if (linkFingerprint(path) === undefined) return true;
   const file = Deno.lstatSync(path).isFile ? Deno.readTextFileSync(path) : "";
-  const blank = digest(withoutFacts(file));
+  const blank = await digest(withoutFacts(file));
   return store.results(pipeline, stage).flatMap(filesOfKey)
     .some(({ blob }) => blob === blank);
 }

@@ -123,7 +123,7 @@ async function compiledFunctions(
   host: Host,
 ): Promise<NonNullable<Runtime["handsOn"]>> {
   const { cacheFolder } = await import("../../engine/install/folder.ts");
-  const name = digest(engine).slice(0, 16);
+  const name = (await digest(engine)).slice(0, 16);
   const kept = join(cacheFolder(host.env), "compiled", name);
   return {
     title: "Compiled code",

@@ -148,7 +148,7 @@ async function nodeHost(
   );
   const answers: [string, NodeAnswer][] = [];
   for (const [nodes, task] of tasks) {
-    const question = digest(`${nodes}\n${engineOption(args)}`).slice(0, 16);
+    const question = await digest(`${nodes}\n${engineOption(args)}`);
     let answer = store.memo.get<NodeAnswer>(SECTION, question);
     if (answer === undefined) {
       say({ type: "note", text: `Asking a node (${nodes}) for its engine` });

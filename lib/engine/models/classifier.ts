@@ -11,7 +11,7 @@ import {
   tensorReader,
   type Trained,
 } from "./parameters.ts";
-import { type ModelRanks } from "./pass_weights.ts";
+import type { ModelRanks } from "./pass_weights.ts";
 import { type BatchTensors, TensorPass } from "./tensor_pass.ts";
 import { type FrozenWeights, loadFrozen } from "./weights.ts";
 

@@ -1,11 +1,10 @@
 import * as tf from "@tensorflow/tfjs-core";
+import { factorA, factorB } from "../adapters/lora.ts";
 import {
   adaptedLinear,
   type AdapterBlock,
-  factorA,
-  factorB,
   type RankVectors,
-} from "../adapters/lora.ts";
+} from "../ops/adapted_linear.ts";
 import { dropout, type DropoutSource } from "../ops/dropout.ts";
 import type { LayerNorm } from "../ops/layer_norm.ts";
 import { frozenProduct, trainedLinear } from "../ops/linear.ts";

@@ -1,4 +1,4 @@
-import * as tf from "@tensorflow/tfjs-core";
+import type * as tf from "@tensorflow/tfjs-core";
 import { libraryBinding, tensorIds, writtenTensor } from "../backend.ts";
 import { elementCount, type SafetensorsFile } from "../safetensors/reader.ts";
 import type { Model } from "./model.ts";

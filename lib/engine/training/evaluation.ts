@@ -7,7 +7,7 @@ import {
 } from "../models/classifier.ts";
 import { type ClassifierShape, forwardFlops } from "../models/outline.ts";
 import { type ModelRanks, rankCount } from "../models/pass_weights.ts";
-import { type BatchTensors } from "../models/tensor_pass.ts";
+import type { BatchTensors } from "../models/tensor_pass.ts";
 import { type Named, trace, type TraceOptions } from "../trace.ts";
 import {
   batchesByLength,

@@ -8,7 +8,7 @@ import {
 import { outline } from "../models/outline.ts";
 import { decayedValues } from "../models/parameters.ts";
 import { type ModelRanks, rankCount } from "../models/pass_weights.ts";
-import { type BatchTensors } from "../models/tensor_pass.ts";
+import type { BatchTensors } from "../models/tensor_pass.ts";
 import { batchLoss } from "../ops/loss.ts";
 import { seededRandom } from "../random.ts";
 import type { RankObjective } from "../schedules/schedule.ts";

@@ -1,7 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import "../engine.ts";
 import { adamW } from "../../../lib/engine/training/adamw.ts";
-import { adaptedLinear } from "../../../lib/engine/adapters/lora.ts";
+import { adaptedLinear } from "../../../lib/engine/ops/adapted_linear.ts";
 import { assertClose, fixture, read } from "../reference.ts";
 import { dyloraObjective } from "../tiny_task.ts";
 

@@ -1,0 +1,169 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { fused } from "../trace.ts";
+import { withGradient } from "./gradient.ts";
+import type { FrozenWeight } from "./linear.ts";
+
+/** A low-rank adapter on one of the modules of a joined product. */
+export interface AdapterBlock {
+  /** `lora_A`: `[rank, in]` */
+  readonly a: tf.Tensor2D;
+  /** `lora_B`, transposed so that a rank is a row of both factors: `[rank, width]` */
+  readonly b: tf.Tensor2D;
+  /** First output of the module. */
+  readonly offset: number;
+  readonly ranks: RankVectors;
+}
+
+/**
+ * The ranks in use, as vectors over the rows of an adapter, so that one
+ * computation serves every rank: adding zeros is exact.
+ */
+export interface RankVectors {
+  /** `[ranks, rank]`: the scale at rank b for the first b rows, 0 beyond. */
+  readonly scale: tf.Tensor2D;
+  /** `[rank]`: 1 for the rows that get a gradient, else 0. */
+  readonly gradientMask: tf.Tensor1D;
+}
+
+/** Options of {@linkcode adaptedLinear}. */
+interface AdaptedLinearOptions {
+  /** Rows of `x` at one rank. */
+  readonly rows: number;
+  /** False if `x` depends on no trained parameter, so that its gradient is not needed. */
+  readonly inputGradient: boolean;
+}
+
+/**
+ * A frozen product with low-rank adapters on some of its outputs:
+ * `y = x W^T + c + (s * (x A^T)) B^T`, `s` the scale of the rank in use
+ * (arXiv 2210.07558, equation 4).
+ *
+ * At several ranks, rank g uses `scale[g]`. `x` then holds the rows of each
+ * rank one after the other, or rows that all ranks share; the result holds all.
+ *
+ * The gradients of A and B are masked by `gradientMask`; that of `x` passes
+ * through all rows in use.
+ *
+ * @param x `[ranks * rows, in]`, or `[rows, in]` shared by all ranks
+ * @param bias Undefined if the caller adds it
+ * @returns `[ranks * rows, out]`
+ */
+export function adaptedLinear(
+  x: tf.Tensor2D,
+  frozen: FrozenWeight,
+  bias: tf.Tensor1D | undefined,
+  blocks: readonly AdapterBlock[],
+  { rows, inputGradient }: AdaptedLinearOptions,
+): tf.Tensor2D {
+  const [ranks, rank] = blocks[0]!.ranks.scale.shape;
+  const width = rank * blocks.length;
+  const isShared = x.shape[0] === rows && ranks > 1;
+  const scale = tf.reshape(
+    tf.concat(blocks.map(({ ranks }) => ranks.scale), 1),
+    ranks === 1 ? [1, width] : [ranks, 1, width],
+  );
+  const masks = blocks.map(({ ranks }) =>
+    tf.reshape(ranks.gradientMask, [rank, 1])
+  );
+
+  const scaled = (rowsOf: tf.Tensor, by: tf.Tensor): tf.Tensor2D =>
+    tf.reshape(
+      ranks === 1
+        ? tf.mul(rowsOf, by)
+        : tf.mul(tf.reshape(rowsOf, [-1, rows, width]), by),
+      [-1, width],
+    );
+  const add = (frozen: tf.Tensor, adapted: tf.Tensor): tf.Tensor =>
+    bias === undefined
+      ? addTwo({ x: frozen, y: adapted }).sum
+      : addBiased({ x: frozen, bias, y: adapted }).sum;
+
+  const inputs: Record<string, tf.Tensor> = {
+    ...(inputGradient && { x }),
+    ...named("A", blocks.map(({ a }) => a)),
+    ...named("B", blocks.map(({ b }) => b)),
+  };
+  let outputs: number;
+  return withGradient(inputs, (inputs) => {
+    const source = (inputs.x ?? x) as tf.Tensor2D;
+    const { weight } = frozen;
+    [outputs] = weight.shape;
+    const down = tf.concat(
+      blocks.map((_, i) => inputs[`A${i}`] as tf.Tensor2D),
+      0,
+    );
+    const up = tf.concat(
+      blocks.map(({ offset, b }, i) =>
+        tf.pad(inputs[`B${i}`] as tf.Tensor2D, [[0, 0], [
+          offset,
+          outputs - offset - b.shape[1],
+        ]])
+      ),
+      0,
+    );
+    const used = scaled(tf.matMul(source, down, false, true), scale);
+    const product = tf.matMul(source, weight, false, true);
+    const adapted = tf.matMul(used, up);
+    return {
+      value: isShared
+        ? tf.reshape(
+          add(product, tf.reshape(adapted, [ranks, rows, outputs])),
+          [ranks * rows, outputs],
+        )
+        : add(product, adapted),
+      saved: { source, down, up, used, scale, ...named("mask", masks) },
+    };
+  }, (dy, saved: Readonly<Record<string, tf.Tensor>>) => {
+    const grad = dy as tf.Tensor2D;
+    const dUsed = scaled(
+      tf.matMul(grad, saved.up!, false, true),
+      saved.scale!,
+    );
+    const dDown = tf.matMul(
+      isShared
+        ? tf.sum(tf.reshape(dUsed, [ranks, rows, width]), 0)
+        : dUsed as tf.Tensor,
+      saved.source!,
+      true,
+      false,
+    );
+    const dUp = tf.matMul(saved.used!, grad, true, false);
+    const dA = tf.split(dDown, blocks.length, 0).map((part, i) =>
+      tf.mul(part, saved[`mask${i}`]!)
+    );
+    const dB = blocks.map(({ offset, b }, i) =>
+      tf.mul(
+        tf.slice(dUp, [i * rank, offset], [rank, b.shape[1]]),
+        saved[`mask${i}`]!,
+      )
+    );
+    return {
+      ...(inputGradient && {
+        x: addTwo({
+          x: tf.matMul(grad, frozen.weight),
+          y: tf.matMul(dUsed, saved.down!),
+        }).sum,
+      }),
+      ...named("A", dA),
+      ...named("B", dB),
+    };
+  }) as tf.Tensor2D;
+}
+
+function named(
+  name: string,
+  tensors: readonly tf.Tensor[],
+): Record<string, tf.Tensor> {
+  return Object.fromEntries(tensors.map((it, i) => [`${name}${i}`, it]));
+}
+
+const addBiased = fused(
+  ({ x, bias, y }: Record<"x" | "bias" | "y", tf.Tensor>) => ({
+    sum: tf.add(tf.add(x, bias), y),
+  }),
+  { products: ["sum"] },
+);
+
+const addTwo = fused(
+  ({ x, y }: Record<"x" | "y", tf.Tensor>) => ({ sum: tf.add(x, y) }),
+);
