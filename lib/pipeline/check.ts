@@ -9,7 +9,12 @@ import {
   type Path,
 } from "./faults.ts";
 import { hasReference, MERGE_KEY } from "./references.ts";
-import { PipelineHead, REFERENCE_EXPECTED, StageDefinition } from "./schema.ts";
+import {
+  Defaults,
+  PipelineHead,
+  REFERENCE_EXPECTED,
+  StageDefinition,
+} from "./schema.ts";
 
 /** A stage before its references are resolved, without its faulty parts. */
 export interface Definition {
@@ -25,6 +30,8 @@ export interface Definitions {
   readonly head?: PipelineHead;
   /** False if the parameters or profiles have faults, so that nothing can be expanded. */
   readonly paramsSound: boolean;
+  /** What is valid of the section `defaults`. */
+  readonly defaults: Defaults;
   readonly stages: ReadonlyMap<string, Definition>;
   /** Names of all stages, valid or not. */
   readonly names: ReadonlySet<string>;
@@ -57,10 +64,25 @@ export function readDefinitions(
   if (isMapping(written) && entries.length === 0) {
     faults.addAtKey(["stages"], "The pipeline has no stages");
   }
+  const { sound: defaults = Defaults.parse({}), damaged } = readSection({
+    file,
+    at: ["defaults"],
+    schema: Defaults,
+    value: isMapping(file) ? file.defaults ?? {} : {},
+    owner: '"defaults"',
+  }, faults);
   const stages = new Map<string, Definition>();
   for (const [name, value] of entries) {
-    const definition = readStage(name, value, file, faults);
-    if (definition) stages.set(name, definition);
+    const stage = readSection({
+      file,
+      at: ["stages", name],
+      schema: StageDefinition,
+      value,
+      owner: `stage "${name}"`,
+    }, faults);
+    if (stage.sound === undefined) continue;
+    const all = stage.damaged.union(damaged);
+    stages.set(name, { name, written: stage.sound, damaged: all });
   }
   return {
     ...(head.success ? { head: head.data } : {}),
@@ -68,34 +90,29 @@ export function readDefinitions(
       !head.error?.issues.some((issue) =>
         wrongKeys(issue).some((key) => key === "params" || key === "profiles")
       ),
+    defaults,
     stages,
     names: new Set(entries.map(([name]) => name)),
   };
 }
 
-function readStage(
-  name: string,
-  value: unknown,
-  file: unknown,
+/** A part of the file, checked against its schema: without what is faulty, which damages a key; or undefined if it is no mapping. */
+function readSection<T extends z.ZodObject>(
+  checked: Checked & { readonly schema: T },
   faults: FaultList,
-): Definition | undefined {
-  const result = StageDefinition.safeParse(value);
-  if (result.success) {
-    return { name, written: result.data, damaged: new Set() };
-  }
-  reportIssues(result.error.issues, faults, {
-    file,
-    at: ["stages", name],
-    schema: StageDefinition,
-    value,
-    owner: `stage "${name}"`,
-  });
-  if (!isMapping(value)) return undefined;
-  const sound: Mapping = structuredClone(value);
+): { sound: z.output<T> | undefined; damaged: ReadonlySet<string> } {
+  const { schema, value } = checked;
   const damaged = new Set<string>();
+  const result = schema.safeParse(value);
+  if (result.success) return { sound: result.data, damaged };
+  reportIssues(result.error.issues, faults, checked);
+  if (!isMapping(value)) {
+    return { sound: undefined, damaged: new Set(Object.keys(schema.shape)) };
+  }
+  const sound: Mapping = structuredClone(value);
   for (const issue of result.error.issues) {
     for (const key of wrongKeys(issue)) {
-      if (key in StageDefinition.shape) damaged.add(key);
+      if (key in schema.shape) damaged.add(key);
       // What else is in a faulty mapping may have faults of other kinds.
       const [, inner] = issue.path;
       const within = sound[key];
@@ -104,8 +121,7 @@ function readStage(
       } else delete sound[key];
     }
   }
-  const rest = StageDefinition.safeParse(sound);
-  return rest.success ? { name, written: rest.data, damaged } : undefined;
+  return { sound: schema.safeParse(sound).data, damaged };
 }
 
 function wrongKeys(issue: z.core.$ZodIssue): readonly string[] {
@@ -281,7 +297,8 @@ function origin(file: unknown, path: Path): string {
   return "";
 }
 
-function valueAt(value: unknown, path: Path): unknown {
+/** The value at a path, if there is one. */
+export function valueAt(value: unknown, path: Path): unknown {
   for (const step of path) {
     if (typeof value !== "object" || value === null) return undefined;
     value = Object.hasOwn(value, step)

@@ -8,9 +8,15 @@ import {
   type Path,
 } from "./faults.ts";
 import {
-  type Combination,
+  type Edge,
+  inheritedDimensions,
+  inheritedPlaces,
+  type PlacedStage,
+  StageFamily,
+} from "./inputs.ts";
+import {
   expandMatrix,
-  type Placed,
+  ownDimensions,
   productSize,
   readMatrix,
   stageId,
@@ -30,12 +36,6 @@ const MAX_STAGES = 10_000;
 /** Maximum length of a stage id, which names a folder. */
 const LONGEST_ID = 200;
 
-/** A stage at one place of its matrix. */
-export interface PlacedStage extends Placed {
-  /** Values for `${matrix.x}`. */
-  readonly values: Mapping;
-}
-
 /** A stage's parameters and settings, with references resolved. */
 export interface Content {
   readonly params: Mapping;
@@ -54,40 +54,40 @@ export class Expansion {
     readonly faults: FaultList,
   ) {}
 
-  /** The places of a stage's matrix, empty if all are excluded or a list is empty; undefined if the matrix has faults. */
-  place({ name, written, damaged }: Definition): PlacedStage[] | undefined {
+  /**
+   * The stages of one name, at the places that they have from their inputs and
+   * their matrix; undefined if the matrix has faults.
+   *
+   * @param edges Undefined if the inputs have faults: then the places are those of the matrix alone.
+   */
+  place(
+    { name, written, damaged }: Definition,
+    edges: readonly Edge[] | undefined,
+    families: ReadonlyMap<string, StageFamily>,
+  ): StageFamily | undefined {
     if (damaged.has("matrix")) return undefined;
-    if (written.matrix === undefined) return this.#placed(name, [ALONE]);
-    const path = ["stages", name, "matrix"];
+    const dimensions = edges && inheritedDimensions(edges, families);
     const matrix = readMatrix(
-      written.matrix,
+      written.matrix ?? {},
       this.params,
-      path,
+      dimensions,
+      ["stages", name, "matrix"],
       this.faults,
     );
     if (matrix === undefined) return undefined;
-    const size = productSize(matrix) + matrix.include.length;
+    const own = ownDimensions(matrix);
+    const inherited = edges
+      ? inheritedPlaces(edges, families, own, MAX_STAGES)
+      : [{}];
+    const size = productSize(matrix) * inherited.length + matrix.include.length;
     if (size > MAX_STAGES) return this.#tooMany(name);
-    const combinations = expandMatrix(matrix);
-    const isEmptied = matrix.exclude.length > 0 ||
-      Object.values(matrix.dimensions).some((values) => values.length === 0);
-    if (combinations.length === 0 && !isEmptied) {
-      this.faults.addAtKey(
-        path,
-        `The matrix of stage "${name}" has no combinations`,
-      );
-      return undefined;
-    }
-    return this.#placed(name, combinations);
-  }
-
-  #placed(name: string, combinations: Combination[]) {
+    const combinations = expandMatrix(matrix, inherited);
     this.#stages += combinations.length;
     if (this.#stages > MAX_STAGES) return this.#tooMany(name);
     const at = ["stages", name];
     const ids = new Set<string>();
-    return combinations.map(({ place, values }) => {
-      const id = stageId(name, place);
+    const stages = combinations.map((combination) => {
+      const id = stageId(name, combination.place);
       if (ids.has(id)) {
         this.faults.addAtKey(at, `Two stages have the id "${id}"`);
       }
@@ -98,8 +98,10 @@ export class Expansion {
         );
       }
       ids.add(id);
-      return { id, place, values };
+      return { id, ...combination };
     });
+    const all = new Set([...dimensions ?? [], ...own]);
+    return new StageFamily([...all], stages);
   }
 
   #tooMany(name: string): undefined {
@@ -109,36 +111,43 @@ export class Expansion {
     );
   }
 
-  /** Resolves and checks the parameters and settings of a stage; undefined if they have faults. Of an unknown task, only the references are checked. */
+  /**
+   * Resolves and checks the parameters and settings of a stage; undefined if
+   * they have faults. Of an unknown task, only the references are checked.
+   *
+   * @param partial True if the stage has unknown dimensions, from faulty inputs.
+   */
   fill(
     { name, written, damaged }: Definition,
     { values }: PlacedStage,
     task: Task | undefined,
+    partial: boolean,
   ): Content | undefined {
-    const settings = this.#settings(name, written, values);
+    const scope = { params: this.params, matrix: values, partial };
+    const settings = this.#settings(name, written, scope);
     const params = damaged.has("with")
       ? undefined
-      : this.#params(name, written, values, task && strict(task.params));
+      : this.#params(name, written, scope, task && strict(task.params));
     return settings && params && { params, settings };
   }
 
-  #settings(name: string, written: Definition["written"], matrix: Mapping) {
+  #settings(name: string, written: Definition["written"], scope: Scope) {
     const { resources, mutex, retries, timeout } = written;
     const at = ["stages", name];
     const settings = { resources, mutex, retries, timeout };
-    const resolved = this.#resolve(settings, matrix, at);
+    const resolved = this.#resolve(settings, scope, at);
     return this.#check(resolved, StageSettings, `stage "${name}"`);
   }
 
   #params(
     name: string,
     written: Definition["written"],
-    matrix: Mapping,
+    scope: Scope,
     schema: z.ZodType<Mapping> | undefined,
   ): Mapping | undefined {
     const at = ["stages", name, "with"];
     const owner = `task "${written.task}"`;
-    const resolved = this.#resolve(written.with, matrix, at);
+    const resolved = this.#resolve(written.with, scope, at);
     if (schema === undefined) return undefined;
     const params = this.#check(resolved, schema, owner);
     if (params !== undefined && !isData(params)) {
@@ -151,11 +160,11 @@ export class Expansion {
   }
 
   /** Resolves references, then merges the mapping under the merge key. */
-  #resolve(written: Mapping, matrix: Mapping, at: readonly string[]): Resolved {
+  #resolve(written: Mapping, scope: Scope, at: readonly string[]): Resolved {
     const unresolved = new Set<string>();
-    const scope = { params: this.params, matrix };
     const fail = (message: string, path: Path) => {
       unresolved.add(path.join("."));
+      if (scope.partial && message.startsWith('"matrix" has no')) return;
       this.faults.addAt([...at, ...path], message);
     };
     const substituted = substitute(written, scope, fail) as Mapping;
@@ -195,6 +204,14 @@ export class Expansion {
   }
 }
 
+/** The values that references can name. */
+interface Scope {
+  readonly params: Mapping;
+  readonly matrix: Mapping;
+  /** True if the matrix may have more values, so that a missing one is no fault. */
+  readonly partial: boolean;
+}
+
 /** A mapping with its references resolved. */
 interface Resolved {
   readonly value: Mapping;
@@ -206,8 +223,6 @@ interface Resolved {
   /** Paths of values with faulty references. */
   readonly unresolved: ReadonlySet<string>;
 }
-
-const ALONE: Combination = { place: {}, values: {} };
 
 /** The schema, refusing unknown keys unless it handles them itself. */
 function strict(schema: z.ZodObject): z.ZodType<Mapping> {

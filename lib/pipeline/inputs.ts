@@ -1,10 +1,42 @@
-/** Inputs of stages: the references that the file gives, and the stages that they connect. */
+/** Inputs of stages: the references that the file gives, the places that a stage has from them, and the stages that they connect. */
 import type { Definition } from "./check.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import type { FaultList } from "./faults.ts";
 import type { LoadedTask } from "./load_task.ts";
-import type { Placed } from "./matrix.ts";
+import { type Combination, dimensionsOf, type Place } from "./matrix.ts";
 import type { InputDeclaration, Task } from "./task.ts";
+
+/** A stage at one of its places. */
+export interface PlacedStage extends Combination {
+  readonly id: string;
+}
+
+/** The stages of one name. */
+export class StageFamily {
+  readonly #indices = new Map<string, Map<string, PlacedStage[]>>();
+
+  constructor(
+    readonly dimensions: readonly string[],
+    /** In the order of their matrix; none if all are excluded. */
+    readonly stages: readonly PlacedStage[],
+  ) {}
+
+  /** The stages that have the values of `place` in some dimensions. */
+  at(place: Place, dimensions: readonly string[]): readonly PlacedStage[] {
+    const key = dimensions.join();
+    const index = this.#indices.get(key) ??
+      Map.groupBy(this.stages, (it) => valuesOf(it.place, dimensions));
+    this.#indices.set(key, index);
+    return index.get(valuesOf(place, dimensions)) ?? [];
+  }
+}
+
+function valuesOf(place: Place, dimensions: readonly string[]): string {
+  return JSON.stringify(dimensions.map((it) => place[it] ?? null));
+}
+
+/** Families of stages by name, without those whose places are unknown because of a fault. */
+type Families = ReadonlyMap<string, StageFamily>;
 
 /** An input of a stage and the references that the file gives for it. */
 export interface Edge {
@@ -21,8 +53,7 @@ interface EdgeContext {
   readonly names: ReadonlySet<string>;
   /** Tasks of the stages, as far as they are known. */
   readonly tasks: ReadonlyMap<string, LoadedTask>;
-  /** Dimensions of the stages, as far as they are known. */
-  readonly dimensions: ReadonlyMap<string, readonly string[]>;
+  readonly families: Families;
   readonly faults: FaultList;
 }
 
@@ -31,15 +62,17 @@ interface EdgeContext {
  * name stages whose artifacts have the right kind.
  *
  * @param task Undefined if it is unknown
- * @returns The valid edges; faults of the others are reported.
+ * @returns The edges, required inputs first, then in the order of the task's
+ * declaration; undefined if there are faults, or unknown families.
  */
 export function readEdges(
   { name, written, damaged }: Definition,
   task: Task | undefined,
   context: EdgeContext,
-): Edge[] {
-  const { faults } = context;
+): Edge[] | undefined {
+  const { families, faults } = context;
   const edges: Edge[] = [];
+  let sound = task !== undefined && !damaged.has("inputs");
   const path = ["stages", name, "inputs"];
   for (const [input, given] of Object.entries(written.inputs)) {
     const declaration = task && Object.hasOwn(task.inputs, input)
@@ -57,9 +90,8 @@ export function readEdges(
         `Task "${written.task}" has no input "${input}"${hint}`,
       );
     }
-    const texts = Array.isArray(given) ? given : [given];
+    const texts = [given].flat();
     const references = texts.map(parseInputReference);
-    let sound = true;
     if (texts.length > 1 && declaration && !declaration.many) {
       sound = false;
       faults.addAtKey(
@@ -68,21 +100,21 @@ export function readEdges(
       );
     }
     for (const [index, reference] of references.entries()) {
-      const problems = checkReference(name, reference, declaration, context);
+      const problems = checkReference(reference, declaration, context);
       for (const problem of problems) {
         faults.addAt(Array.isArray(given) ? [...at, index] : at, problem);
       }
-      sound &&= problems.length === 0;
+      sound &&= problems.length === 0 && families.has(reference.stage);
     }
-    if (sound && declaration) {
-      edges.push({ input, declaration, references, path: at });
-    }
+    if (declaration) edges.push({ input, declaration, references, path: at });
+    else sound = false;
   }
   if (task !== undefined && !damaged.has("inputs")) {
     const missing = Object.entries(task.inputs).filter(([input, it]) =>
       !it.optional && !Object.hasOwn(written.inputs, input)
     );
     for (const [input, { kind, many }] of missing) {
+      sound = false;
       faults.addAtKey(
         path,
         `Stage "${name}" needs input "${input}" of task "${written.task}": ${
@@ -91,15 +123,22 @@ export function readEdges(
       );
     }
   }
-  return edges;
+  const declared = Object.keys(task?.inputs ?? {});
+  const position = ({ input, declaration }: Edge) =>
+    declared.indexOf(input) + (leavesAll(declaration) ? declared.length : 0);
+  return sound ? edges.sort((a, b) => position(a) - position(b)) : undefined;
 }
 
-/** Faults of a reference in the inputs of the stage `name`. */
+/** Whether a stage has a place without the stages that an input refers to. */
+function leavesAll({ optional, many }: InputDeclaration): boolean {
+  return optional === true || many === true;
+}
+
+/** Faults of a reference. */
 function checkReference(
-  name: string,
   reference: InputReference,
   declaration: InputDeclaration | undefined,
-  { names, tasks, dimensions }: EdgeContext,
+  { names, tasks, families }: EdgeContext,
 ): string[] {
   const { stage } = reference;
   if (!names.has(stage)) {
@@ -114,178 +153,162 @@ function checkReference(
       `Stage "${stage}" produces an artifact of kind "${theirKind}", but this input takes kind "${kind}"`,
     );
   }
-  const own = dimensions.get(name);
-  const theirs = dimensions.get(stage);
-  const problem = own && theirs &&
-    checkDimensions(reference, many, own, theirs);
+  const theirs = families.get(stage)?.dimensions;
+  const problem = theirs && checkDimensions(reference, many, theirs);
   if (problem !== undefined) problems.push(problem);
   return problems;
 }
 
 /** A parsed reference to a stage: `train-lora[glue, *]`. */
 interface InputReference {
+  readonly text: string;
   readonly stage: string;
-  /** Dimensions whose values must equal those of the stage with the input. */
-  readonly shared: readonly string[];
+  /** Dimensions in brackets whose values must equal those of the stage with the input; undefined without brackets: all. */
+  readonly named: readonly string[] | undefined;
   /** True with `*`: the other dimensions take all their values. */
   readonly all: boolean;
-  /** True if the reference has brackets. */
-  readonly bracketed: boolean;
 }
 
 /** Parses a reference, whose form the schema has checked. */
 function parseInputReference(text: string): InputReference {
   const bracket = text.indexOf("[");
-  if (bracket < 0) {
-    return { stage: text, shared: [], all: false, bracketed: false };
-  }
+  if (bracket < 0) return { text, stage: text, named: undefined, all: false };
   const names = text.slice(bracket + 1, -1).split(",").map((it) => it.trim());
   return {
+    text,
     stage: text.slice(0, bracket),
-    shared: names.filter((it) => it !== "*"),
+    named: names.filter((it) => it !== "*"),
     all: names.includes("*"),
-    bracketed: true,
   };
 }
 
-/** The fault of a reference with regard to the dimensions of both stages; undefined if there is none. */
+/** The fault of a reference with regard to the dimensions of its stage; undefined if there is none. */
 function checkDimensions(
-  reference: InputReference,
+  { text, stage, named, all }: InputReference,
   many: boolean,
-  own: readonly string[],
   theirs: readonly string[],
 ): string | undefined {
-  const { stage, shared, all, bracketed } = reference;
-  if (new Set(shared).size < shared.length) {
+  if (named === undefined) return undefined;
+  if (new Set(named).size < named.length) {
     return `The reference to "${stage}" names a dimension twice`;
   }
-  for (const dimension of shared) {
-    if (!theirs.includes(dimension)) {
-      return `Stage "${stage}" has no dimension "${dimension}"` +
-        didYouMean(dimension, theirs);
-    }
-    if (!own.includes(dimension)) {
-      return `This stage has no dimension "${dimension}" to match with "${stage}"` +
-        didYouMean(dimension, own);
-    }
+  const unknown = named.find((it) => !theirs.includes(it));
+  if (unknown !== undefined) {
+    return `Stage "${stage}" has no dimension "${unknown}"` +
+      didYouMean(unknown, theirs);
   }
-  const open = theirs.filter((it) => !shared.includes(it));
   if (all && !many) {
     return `This input takes one artifact, but "*" selects any number of artifacts`;
   }
-  if (open.length > 0 && !all && !(many && bracketed)) {
-    const names = theirs.filter((it) => own.includes(it));
-    const remedy = many
-      ? `"${stage}[${[...names, "*"].join(", ")}]"`
-      : names.length === theirs.length
-      ? `"${stage}[${names.join(", ")}]"`
-      : undefined;
-    return `Stage "${stage}" has a matrix over ${
+  const open = theirs.filter((it) => !named.includes(it));
+  return open.length > 0 && !many
+    ? `"${text}" names no value of ${
       quoted(open)
-    }, for which this reference names no value` +
-      (remedy ? `; write ${remedy}` : "; this input takes one artifact");
-  }
-  return undefined;
+    }, but this input takes one artifact; write "${stage}"`
+    : undefined;
 }
 
-/** The stages of one name, indexed by the dimensions that references share. */
-class Candidates<T extends Placed> {
-  readonly #byShared = new Map<string, Map<string, readonly T[]>>();
+/** Names of the dimensions that a stage has from its inputs. */
+export function inheritedDimensions(
+  edges: readonly Edge[],
+  families: Families,
+): string[] {
+  return edges.flatMap(({ references }) => references).flatMap((
+    { stage, named },
+  ) => named ?? families.get(stage)!.dimensions);
+}
 
-  constructor(readonly stages: readonly T[]) {}
-
-  /** The stages that a reference selects for a stage at `place`, in the order of their matrix. */
-  find({ shared }: InputReference, place: Placed["place"]): readonly T[] {
-    if (shared.length === 0) return this.stages;
-    let index = this.#byShared.get(shared.join());
-    if (index === undefined) {
-      index = Map.groupBy(this.stages, (it) => valuesOf(it.place, shared));
-      this.#byShared.set(shared.join(), index);
+/**
+ * The places that a stage has from its inputs: the combinations of places of
+ * the stages that they refer to that agree in the dimensions that they share.
+ *
+ * If a required input refers to a stage without places, there are none. An
+ * input that is optional, or takes any number of artifacts, removes none.
+ *
+ * @param own Dimensions that the stage's matrix has, which are not inherited.
+ * @param limit Number of places after which no more are made.
+ */
+export function inheritedPlaces(
+  edges: readonly Edge[],
+  families: Families,
+  own: readonly string[],
+  limit: number,
+): readonly Place[] {
+  let places: readonly Place[] = [{}];
+  for (const { declaration, references } of edges) {
+    const outer = leavesAll(declaration);
+    for (const { stage, named } of references) {
+      const family = families.get(stage)!;
+      if (family.stages.length === 0 && !outer) return [];
+      const theirs = (named ?? family.dimensions)
+        .filter((it) => !own.includes(it));
+      const shared = dimensionsOf(places).filter((it) => theirs.includes(it));
+      const joined: Place[] = [];
+      for (const place of places) {
+        const found = family.at(place, shared).map((it) => it.place);
+        const distinct = new Map(found.map((it) => [valuesOf(it, theirs), it]));
+        for (const it of distinct.values()) {
+          const added = Object.entries(it).filter(([key]) =>
+            theirs.includes(key)
+          );
+          joined.push({ ...place, ...Object.fromEntries(added) });
+        }
+        if (found.length === 0 && outer) joined.push(place);
+        if (joined.length > limit) break;
+      }
+      // If nothing agrees, connect() says so.
+      if (joined.length > 0) places = joined;
     }
-    return index.get(valuesOf(place, shared)) ?? [];
   }
+  return places;
 }
 
-function valuesOf(place: Placed["place"], dimensions: readonly string[]) {
-  return JSON.stringify(dimensions.map((it) => place[it] ?? null));
-}
-
-function quoted(names: readonly string[]): string {
-  return names.map((it) => `"${it}"`).join(", ");
-}
-
-/** Ids of the stages connected to each input of a stage. */
-type Connections = Readonly<Record<string, readonly string[]>>;
-
-/** Connects expanded stages. */
-export class Connector {
-  readonly #candidates = new Map<string, Candidates<Placed>>();
-
-  constructor(
-    stages: ReadonlyMap<string, readonly Placed[]>,
-    readonly faults: FaultList,
-  ) {
-    for (const [name, placed] of stages) {
-      this.#candidates.set(name, new Candidates(placed));
-    }
-  }
-
-  /**
-   * The connections of a stage at its place. An input that selects no stage
-   * there is left out, as if the file did not give it: a stage whose `start` is
-   * excluded equals one without `start`. Inputs from stages with faults are
-   * left out, too.
-   */
-  connect(stage: Placed, edges: readonly Edge[]): Connections {
-    const connections: Record<string, readonly string[]> = {};
-    for (const edge of edges) {
-      const connected = this.#connect(stage, edge);
-      if (connected?.length) connections[edge.input] = connected;
-    }
-    return connections;
-  }
-
-  #connect(
-    stage: Placed,
-    { input, declaration, references, path }: Edge,
-  ): readonly string[] | undefined {
-    const ids: string[] = [];
-    for (const reference of references) {
-      const candidates = this.#candidates.get(reference.stage);
-      if (candidates === undefined) return undefined;
-      const found = candidates.find(reference, stage.place);
-      const excluded = candidates.stages.length === 0;
-      if (
-        found.length === 0 && !declaration.optional &&
-        !(declaration.many && excluded)
-      ) {
-        this.faults.addAtKey(
-          path,
-          `No stage "${reference.stage}" matches "${stage.id}"`,
-        );
+/**
+ * Ids of the stages connected to each input of a stage. An input that selects
+ * no stage at its place is left out, as if the file did not give it: a stage
+ * whose `start` is excluded equals one without `start`.
+ */
+export function connect(
+  stage: PlacedStage,
+  edges: readonly Edge[],
+  families: Families,
+  faults: FaultList,
+): Readonly<Record<string, readonly string[]>> {
+  const connections: Record<string, readonly string[]> = {};
+  for (const { input, declaration, references, path } of edges) {
+    const ids = new Set<string>();
+    const absent: string[] = [];
+    for (const { stage: name, named } of references) {
+      const family = families.get(name)!;
+      const found = family.at(stage.place, named ?? family.dimensions);
+      if (family.stages.length === 0) absent.push(name);
+      else if (found.length === 0 && !declaration.optional) {
+        faults.addAtKey(path, `No stage "${name}" matches "${stage.id}"`);
       }
       if (found.length > 1 && !declaration.many) {
         const [first, second] = found;
-        this.faults.addAtKey(
+        faults.addAtKey(
           path,
           `Input "${input}" takes one artifact, but "${stage.id}" matches "${
             first!.id
           }", "${second!.id}"${found.length > 2 ? " and more" : ""}`,
         );
       }
-      for (const { id } of found) ids.push(id);
+      for (const { id } of found) ids.add(id);
     }
-    const absent = references.every(({ stage }) =>
-      this.#candidates.get(stage)?.stages.length === 0
-    );
-    if (absent && declaration.many && !declaration.optional) {
-      this.faults.addAtKey(
+    if (absent.length === references.length && !declaration.optional) {
+      faults.addAtKey(
         path,
         `Input "${input}" of "${stage.id}" has no artifact: the matrix of ${
-          quoted(references.map(({ stage }) => stage))
+          quoted(absent)
         } has no combinations left`,
       );
     }
-    return [...new Set(ids)];
+    if (ids.size > 0) connections[input] = [...ids];
   }
+  return connections;
+}
+
+function quoted(names: readonly string[]): string {
+  return names.map((it) => `"${it}"`).join(", ");
 }

@@ -1,14 +1,15 @@
 /** The JSON Schema of pipeline files. */
 import * as z from "zod";
 import { MERGE_KEY } from "./references.ts";
-import { Matrix, PipelineHead, StageDefinition } from "./schema.ts";
+import { Defaults, Matrix, PipelineHead, StageDefinition } from "./schema.ts";
 import type { Task } from "./task.ts";
 
 type JsonSchema = Record<string, unknown>;
 
 /**
  * The JSON Schema (draft 2020-12) of pipeline files, with the parameters and
- * inputs of each task, with which editors complete and check files.
+ * inputs of each task, with which editors complete and check files. It requires
+ * none of them, because `defaults` may have them.
  */
 export function pipelineJsonSchema(
   tasks: ReadonlyMap<string, Task>,
@@ -27,7 +28,17 @@ export function pipelineJsonSchema(
     if: { properties: { task: { const: name } }, required: ["task"] },
     then: taskPart(task),
   }));
+  const defaults = toJson(Defaults);
+  const general = defaults.properties as JsonSchema;
+  general.with = {
+    ...general.with as JsonSchema,
+    additionalProperties: false,
+    properties: Object.fromEntries(
+      [...tasks].map(([name, { params }]) => [name, parametersOf(params)]),
+    ),
+  };
   const head = schema.properties as JsonSchema;
+  head.defaults = defaults;
   head.stages = { ...head.stages as JsonSchema, additionalProperties: stage };
   return {
     ...schema,
@@ -44,22 +55,12 @@ export function pipelineJsonSchema(
 
 /** The part of the schema of a stage that depends on its task. */
 function taskPart({ params, inputs }: Task): JsonSchema {
-  const declared = toJson(params);
-  const needed = Object.entries(inputs).filter(([, it]) => !it.optional);
-  const withRequired = Array.isArray(declared.required);
   return {
-    required: [
-      ...(withRequired ? ["with"] : []),
-      ...(needed.length > 0 ? ["inputs"] : []),
-    ],
     properties: {
-      with: withMergeKey(
-        orReference({ ...declared, additionalProperties: false }),
-      ),
+      with: parametersOf(params),
       inputs: {
         type: "object",
         additionalProperties: false,
-        required: needed.map(([name]) => name),
         properties: Object.fromEntries(
           Object.entries(inputs).map(([name, { kind, many }]) => [name, {
             description: many
@@ -73,12 +74,12 @@ function taskPart({ params, inputs }: Task): JsonSchema {
   };
 }
 
-/** Adds the merge key, which may supply any of the required parameters. */
-function withMergeKey(
-  { required, properties, ...rest }: JsonSchema,
-): JsonSchema {
+/** The parameters of a task, with the merge key. */
+function parametersOf(params: z.ZodType): JsonSchema {
+  const { required: _, properties, ...rest } = orReference(toJson(params));
   return {
     ...rest,
+    additionalProperties: false,
     properties: {
       ...properties as JsonSchema,
       [MERGE_KEY]: {
@@ -90,9 +91,6 @@ function withMergeKey(
           "Mapping whose parameters are merged: ${params.train}; of a list, the first mapping that has a parameter",
       },
     },
-    ...(required === undefined
-      ? {}
-      : { anyOf: [{ required }, { required: [MERGE_KEY] }] }),
   };
 }
 

@@ -1,6 +1,11 @@
 /** From the text of a pipeline file to its graph. */
-import { type Definitions, readDefinitions } from "./check.ts";
-import { type Content, Expansion, type PlacedStage } from "./expand.ts";
+import {
+  type Definition,
+  type Definitions,
+  readDefinitions,
+  valueAt,
+} from "./check.ts";
+import { Expansion } from "./expand.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import {
   FaultList,
@@ -10,7 +15,7 @@ import {
   SourceText,
 } from "./faults.ts";
 import type { Declaration, Graph, GraphStage, Shown } from "./graph.ts";
-import { Connector, type Edge, readEdges } from "./inputs.ts";
+import { connect, readEdges, type StageFamily } from "./inputs.ts";
 import { type LoadedTask, TaskFolder } from "./load_task.ts";
 import { resolveParams, type Setting, settingBehind } from "./params.ts";
 import { locate, readYaml } from "./read.ts";
@@ -36,6 +41,7 @@ export async function expandPipeline(
   text: string,
   options: LoadOptions,
 ): Promise<Graph> {
+  const { settings = [] } = options;
   const source = new SourceText(file, text);
   const { value, faults: unreadable } = await readYaml(text);
   if (unreadable.length > 0) throw new PipelineError(source, unreadable);
@@ -43,31 +49,40 @@ export async function expandPipeline(
     throw new PipelineError(source, [{ message: "The file is empty" }]);
   }
   const faults = new FaultList();
-  const definitions = readDefinitions(value, faults);
-  const tasks = await findTasks(definitions, options.tasks, faults);
-  const contents = new Map<string, Content>();
-  const placed = definitions.paramsSound
-    ? expand(definitions, value as Mapping, tasks, options, contents, faults)
-    : new Map<string, readonly PlacedStage[]>();
-  const edges = edgesByStage(definitions, tasks, placed, faults);
-  const names = order(definitions, faults);
-  const connector = new Connector(placed, faults);
-  const show = readShown(value, definitions.names, placed, faults);
-
+  const written = readDefinitions(value, faults);
+  const tasks = await findTasks(written, options.tasks, faults);
+  const definitions = withDefaults(written, tasks, faults);
+  const { names } = definitions;
+  const ordered = order(definitions, faults);
+  const expansion = definitions.paramsSound
+    ? new Expansion(
+      value as Mapping,
+      resolveParams(value as Mapping, options.profile, settings, faults),
+      faults,
+    )
+    : undefined;
+  const families = new Map<string, StageFamily>();
   const stages = new Map<string, GraphStage>();
-  for (const name of names) {
-    const task = tasks.get(name);
-    const declaration = task && declarationOf(task.task);
-    for (const stage of placed.get(name) ?? []) {
-      const inputs = connector.connect(stage, edges.get(name) ?? []);
-      const content = contents.get(stage.id);
-      if (!task || !declaration || !content) continue;
+  for (const name of new Set([...ordered, ...definitions.stages.keys()])) {
+    const definition = definitions.stages.get(name)!;
+    const loaded = tasks.get(name);
+    const declaration = loaded && declarationOf(loaded.task);
+    const context = { names, tasks, families, faults };
+    const edges = readEdges(definition, loaded?.task, context);
+    const family = expansion?.place(definition, edges, families);
+    if (family && edges) families.set(name, family);
+    for (const stage of family?.stages ?? []) {
+      const content = expansion!
+        .fill(definition, stage, loaded?.task, edges === undefined);
+      if (!edges) continue;
+      const inputs = connect(stage, edges, families, faults);
+      if (!loaded || !declaration || !content) continue;
       stages.set(stage.id, {
         id: stage.id,
         name,
         matrix: stage.place,
-        task: definitions.stages.get(name)!.written.task,
-        module: task.module,
+        task: definition.written.task,
+        module: loaded.module,
         declaration,
         params: content.params,
         inputs,
@@ -75,14 +90,32 @@ export async function expandPipeline(
       });
     }
   }
+  const show = readShown(value, names, families, faults);
   if (faults.size > 0 || !definitions.head) {
-    const { settings = [] } = options;
-    throw new PipelineError(
-      source,
-      await locate(faults.all.map((it) => blamed(it, value, settings)), text),
-    );
+    const found = faults.all
+      .map((it) => inDefaults(it, value, definitions))
+      .map((it) => blamed(it, value, settings));
+    throw new PipelineError(source, await locate(found, text));
   }
   return { pipeline: definitions.head.name, stages, show };
+}
+
+/** The fault, of what `defaults` has if the stage has its value from there. */
+function inDefaults(
+  fault: PlacedFault,
+  file: unknown,
+  { stages }: Definitions,
+): PlacedFault {
+  const { place } = fault;
+  const [root, name, section, key, ...rest] = place?.path ?? [];
+  if (!place || root !== "stages" || section === undefined) return fault;
+  const inner = key === undefined ? [] : [key];
+  const task = stages.get(String(name))?.written.task ?? "";
+  const general = [section, ...(section === "with" ? [task] : []), ...inner];
+  return valueAt(file, [root, name!, section, ...inner]) === undefined &&
+      valueAt(file, ["defaults", ...general]) !== undefined
+    ? { ...fault, place: { ...place, path: ["defaults", ...general, ...rest] } }
+    : fault;
 }
 
 /** The fault, of the setting instead of the value that the setting gives. */
@@ -121,60 +154,61 @@ async function findTasks(
   return tasks;
 }
 
-/** The places of the stages by name; the content of each place is added to `contents` by id. */
-function expand(
-  { stages }: Definitions,
-  file: Mapping,
+/** Adds to each stage what `defaults` has and the stage does not. */
+function withDefaults(
+  definitions: Definitions,
   tasks: ReadonlyMap<string, LoadedTask>,
-  { profile, settings = [] }: LoadOptions,
-  contents: Map<string, Content>,
   faults: FaultList,
-): Map<string, readonly PlacedStage[]> {
-  const placed = new Map<string, readonly PlacedStage[]>();
-  const params = resolveParams(file, profile, settings, faults);
-  const expansion = new Expansion(file, params, faults);
-  for (const definition of stages.values()) {
-    const places = expansion.place(definition);
-    if (places) placed.set(definition.name, places);
-    for (const stage of places ?? []) {
-      const task = tasks.get(definition.name)?.task;
-      const content = expansion.fill(definition, stage, task);
-      if (content) contents.set(stage.id, content);
+): Definitions {
+  const { defaults } = definitions;
+  const known = { with: new Set<string>(), inputs: new Set<string>() };
+  const stages = new Map<string, Definition>();
+  for (const [name, definition] of definitions.stages) {
+    const { written } = definition;
+    const declared = tasks.get(name)?.task.inputs ?? {};
+    known.with.add(written.task);
+    for (const input of Object.keys(declared)) known.inputs.add(input);
+    const inputs = Object.entries(defaults.inputs)
+      .filter(([input]) => Object.hasOwn(declared, input));
+    stages.set(name, {
+      ...definition,
+      written: {
+        ...written,
+        with: { ...defaults.with[written.task], ...written.with },
+        inputs: { ...Object.fromEntries(inputs), ...written.inputs },
+        resources: { ...defaults.resources, ...written.resources },
+        retries: written.retries ?? defaults.retries,
+        timeout: written.timeout ?? defaults.timeout,
+      },
+    });
+  }
+  for (const section of ["with", "inputs"] as const) {
+    const words = known[section];
+    for (const key of Object.keys(defaults[section])) {
+      // Of a stage with an unknown task, the inputs are unknown.
+      if (words.has(key) || tasks.size < definitions.names.size) continue;
+      const what = section === "with" ? "runs the task" : "has the input";
+      faults.addAtKey(
+        ["defaults", section, key],
+        `No stage ${what} "${key}"${didYouMean(key, words)}`,
+      );
     }
   }
-  return placed;
+  return { ...definitions, stages };
 }
 
-function edgesByStage(
-  { stages, names }: Definitions,
-  tasks: ReadonlyMap<string, LoadedTask>,
-  placed: ReadonlyMap<string, readonly PlacedStage[]>,
-  faults: FaultList,
-): Map<string, readonly Edge[]> {
-  const dimensions = new Map<string, readonly string[]>();
-  for (const [name, places] of placed) {
-    // References to a stage without places cannot be wrong.
-    if (places.length === 0) continue;
-    const keys = places.flatMap(({ place }) => Object.keys(place));
-    dimensions.set(name, [...new Set(keys)]);
-  }
-  const context = { names, tasks, dimensions, faults };
-  const edges = new Map<string, readonly Edge[]>();
-  for (const definition of stages.values()) {
-    const task = tasks.get(definition.name)?.task;
-    edges.set(definition.name, readEdges(definition, task, context));
-  }
-  return edges;
+/** Names of the stages that the inputs of a stage refer to. */
+function stagesBehind({ written }: Definition): string[] {
+  return Object.values(written.inputs).flat()
+    .map((reference) => reference.replace(/\[.*/, ""));
 }
 
 /** Stage names in topological order; cycles are reported and left out. */
 function order({ stages }: Definitions, faults: FaultList): readonly string[] {
   const needs = new Map<string, Set<string>>();
-  for (const { name, written } of stages.values()) {
-    const needed = Object.values(written.inputs).flat()
-      .map((reference) => reference.replace(/\[.*/, ""))
-      .filter((it) => stages.has(it));
-    needs.set(name, new Set(needed));
+  for (const definition of stages.values()) {
+    const needed = stagesBehind(definition).filter((it) => stages.has(it));
+    needs.set(definition.name, new Set(needed));
   }
   const names = orderNames(needs);
   for (const cycle of findCycles(needs, new Set(names))) {
@@ -250,7 +284,7 @@ function findCycles(needs: Needs, done: Set<string>): string[][] {
 function readShown(
   file: unknown,
   names: ReadonlySet<string>,
-  placed: ReadonlyMap<string, readonly PlacedStage[]>,
+  families: ReadonlyMap<string, StageFamily>,
   faults: FaultList,
 ): Shown[] {
   const shown: Shown[] = [];
@@ -271,7 +305,7 @@ function readShown(
       );
     }
     const name = wanted.replace(/@.*/, "");
-    const known = placed.get(name)?.map(({ id }) => id);
+    const known = families.get(name)?.stages.map(({ id }) => id);
     const ids = known?.filter((id) => wanted === name || wanted === id) ?? [];
     if (!names.has(name)) {
       faults.addAt(at, `Unknown stage "${name}"${didYouMean(name, names)}`);

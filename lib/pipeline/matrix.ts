@@ -10,16 +10,19 @@ import {
 import { substitute } from "./references.ts";
 import { Key, MATRIX_TEXT_RULE, MatrixValue } from "./schema.ts";
 
+/** Values by dimension, in the order of the stage's id. */
+export type Place = Readonly<Record<string, string | number>>;
+
 /** One combination of a matrix. */
 export interface Combination {
-  /** Values by dimension, in the order of the file. They are part of the stage's id. */
-  readonly place: Readonly<Record<string, string | number>>;
+  /** The values that are part of the stage's id. */
+  readonly place: Place;
   /** The place and the keys that `include` adds: what `${matrix.x}` can name. */
   readonly values: Mapping;
 }
 
 /** A matrix with its references resolved. */
-interface MatrixSource {
+export interface MatrixSource {
   readonly dimensions: Readonly<Record<string, readonly (string | number)[]>>;
   readonly include: readonly Mapping[];
   readonly exclude: readonly Mapping[];
@@ -27,33 +30,64 @@ interface MatrixSource {
 
 /** Number of combinations of the dimensions, before `include` and `exclude`. */
 export function productSize({ dimensions }: MatrixSource): number {
-  const sizes = Object.values(dimensions).map((it) => it.length);
-  return sizes.length === 0 ? 0 : sizes.reduce((a, b) => a * b, 1);
+  return Object.values(dimensions).reduce((size, it) => size * it.length, 1);
+}
+
+/** Names of the dimensions that places have. */
+export function dimensionsOf(places: readonly Place[]): string[] {
+  return [...new Set(places.flatMap((place) => Object.keys(place)))];
+}
+
+/** Names of the dimensions that a matrix gives by itself. */
+export function ownDimensions({ dimensions, include }: MatrixSource): string[] {
+  const names = Object.keys(dimensions);
+  return names.length > 0
+    ? names
+    : dimensionsOf(include.map((entry) => placeOf(entry, names)));
 }
 
 /**
  * Expands a matrix as GitHub Actions does.
  *
  * The result starts with all combinations of the dimensions, in the order of
- * the file, the last dimension fastest. Combinations that have all values of an
- * entry of `exclude` are removed. Then each entry of `include` adds its keys to
- * every combination whose values it does not contradict; an entry that fits no
- * combination becomes one itself.
+ * the file, the last dimension fastest, at each of the inherited places.
+ * Combinations that have the values of an entry of `exclude` are removed; a
+ * list there stands for any of its values. Then each entry of `include` adds
+ * its keys to every combination whose values it does not contradict; an entry
+ * that fits no combination becomes one itself.
  *
  * Keys that `include` adds are not part of the place, unless the matrix has no
  * dimensions: then each text or number of an entry is.
+ *
+ * @param inherited Places by dimensions that the matrix does not have; without any there are no combinations.
  */
-export function expandMatrix(source: MatrixSource): Combination[] {
-  const names = Object.keys(source.dimensions);
-  const originals = product(source.dimensions).filter((place) =>
+export function expandMatrix(
+  source: MatrixSource,
+  inherited: readonly Place[] = [{}],
+): Combination[] {
+  if (inherited.length === 0) return [];
+  const includesAlone = Object.keys(source.dimensions).length === 0 &&
+    source.include.length > 0;
+  const own: readonly Combination[] = includesAlone
+    ? source.include.map((values) => ({ place: placeOf(values, []), values }))
+    : product(source.dimensions).map((place) => ({ place, values: place }));
+  const combinations = inherited.flatMap((from) =>
+    own.map(({ place, values }) => ({
+      place: { ...from, ...place },
+      values: { ...from, ...values },
+    }))
+  ).filter(({ place }) =>
     !source.exclude.some((entry) =>
-      Object.entries(entry).every(([key, value]) => place[key] === value)
+      Object.entries(entry).every(([key, value]) =>
+        [value].flat().includes(place[key])
+      )
     )
   );
-  const combinations = originals.map((place) => ({
-    place,
-    values: { ...place } as Mapping,
-  }));
+  if (includesAlone) return combinations;
+  const names = [
+    ...dimensionsOf(inherited),
+    ...Object.keys(source.dimensions),
+  ];
   const added: Combination[] = [];
   for (const entry of source.include) {
     const fitting = combinations.filter(({ place }) =>
@@ -69,24 +103,17 @@ export function expandMatrix(source: MatrixSource): Combination[] {
   return [...combinations, ...added];
 }
 
-function product(
-  dimensions: MatrixSource["dimensions"],
-): Record<string, string | number>[] {
-  const entries = Object.entries(dimensions);
-  if (entries.length === 0) return [];
-  let places: Record<string, string | number>[] = [{}];
-  for (const [dimension, values] of entries) {
-    places = places.flatMap((place) =>
-      values.map((value) => ({ ...place, [dimension]: value }))
-    );
-  }
-  return places;
+function product(dimensions: MatrixSource["dimensions"]): Place[] {
+  return Object.entries(dimensions).reduce<Place[]>(
+    (places, [dimension, values]) =>
+      places.flatMap((place) =>
+        values.map((value) => ({ ...place, [dimension]: value }))
+      ),
+    [{}],
+  );
 }
 
-function placeOf(
-  entry: Mapping,
-  names: readonly string[],
-): Record<string, string | number> {
+function placeOf(entry: Mapping, names: readonly string[]): Place {
   return Object.fromEntries(
     placeKeys(entry, names).map((key) => [key, entry[key] as string | number]),
   );
@@ -101,22 +128,13 @@ function placeKeys(entry: Mapping, names: readonly string[]): string[] {
     );
 }
 
-/** A stage at one place of its matrix. */
-export interface Placed {
-  readonly id: string;
-  readonly place: Readonly<Record<string, string | number>>;
-}
-
 /**
  * The id of a stage: `train-dylora@mrpc,seed=0`.
  *
  * Text appears alone and numbers with their dimension, in the order of the
  * matrix: ids are short and still tell `rank=4` from `seed=4`.
  */
-export function stageId(
-  name: string,
-  place: Readonly<Record<string, string | number>>,
-): string {
+export function stageId(name: string, place: Place): string {
   const components = Object.entries(place).map(([dimension, value]) =>
     typeof value === "string" ? value : `${dimension}=${value}`
   );
@@ -131,12 +149,14 @@ function isEntry(value: unknown): value is Mapping {
 /**
  * Resolves the references of a matrix and checks its values.
  *
+ * @param inherited Dimensions of the inputs; undefined if they are unknown.
  * @param path Path of the matrix in the file.
  * @returns undefined if the matrix has faults, which are added to `faults`.
  */
 export function readMatrix(
   written: Mapping,
   params: Mapping,
+  inherited: readonly string[] | undefined,
   path: readonly string[],
   faults: FaultList,
 ): MatrixSource | undefined {
@@ -171,13 +191,14 @@ export function readMatrix(
     include: checkEntries("include", include, fail),
     exclude: checkEntries("exclude", exclude, fail),
   };
-  for (const [index, entry] of matrix.exclude.entries()) {
+  for (const [index, entry] of inherited ? matrix.exclude.entries() : []) {
     for (const key of Object.keys(entry)) {
-      if (names.includes(key)) continue;
+      const known = [...names, ...inherited ?? []];
+      if (known.includes(key)) continue;
       faults.addAtKey(
         [...path, "exclude", index, key],
-        `"exclude" names "${key}", which is not a dimension of the matrix` +
-          didYouMean(key, names),
+        `"exclude" names "${key}", which is not a dimension of the stage` +
+          didYouMean(key, known),
       );
     }
   }

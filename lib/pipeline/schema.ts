@@ -95,7 +95,7 @@ export const Matrix = z.object({
     "Adds keys to combinations, or whole combinations, as in GitHub Actions",
   ),
   exclude: orReference(z.array(Combination)).optional().describe(
-    "Removes the combinations that have all these values, as in GitHub Actions",
+    "Removes the combinations that have these values, as in GitHub Actions; a list stands for any of its values",
   ),
 }).catchall(
   orReference(z.array(orReference(MatrixValue))).describe(
@@ -105,21 +105,18 @@ export const Matrix = z.object({
 
 const InputReference = z.string().regex(
   /^[A-Za-z0-9][\w-]*(\[[\w\-*, ]+\])?$/,
-  {
-    error:
-      'Expected a stage such as "model", "tokenize[glue]", "train[glue, seed]" or "evaluate[*]"',
-  },
+  { error: 'Expected a stage such as "model", "train[seed]" or "train[*]"' },
 );
 
 /** Resources, with references resolved. */
 const StageResources = z.strictObject({
-  cpus: z.number().int().positive().default(1).describe(
+  cpus: z.number().int().positive().describe(
     "Number of CPU cores that the stage uses",
-  ),
-  gpu: z.number().int().nonnegative().default(0).describe(
+  ).default(1),
+  gpu: z.number().int().nonnegative().describe(
     "Number of GPUs that the stage holds while it runs",
-  ),
-  memory: Bytes.default(0).describe("Memory that the stage needs"),
+  ).default(0),
+  memory: Bytes.describe("Memory that the stage needs").default(0),
   time: Duration.optional().describe(
     "Time to reserve for a run on a batch system: 30m, 2h. The run is stopped after it, unless `timeout` is set",
   ),
@@ -136,6 +133,34 @@ export const StageSettings = z.object({
 const settings = StageSettings.shape;
 const resources = StageResources.shape;
 
+/** What both a stage and `defaults` can have, before references are resolved: what is absent stays so. */
+const common = {
+  inputs: z.record(
+    z.string(),
+    z.union([InputReference, z.array(InputReference).min(1)]),
+  ).default({}).describe("Outputs of other stages by the name of the input"),
+  resources: z.strictObject({
+    cpus: orReference(resources.cpus.unwrap()),
+    gpu: orReference(resources.gpu.unwrap()),
+    memory: orReference(resources.memory.unwrap()),
+    time: orReference(resources.time),
+  }).partial().default({}).describe("Machine resources of the stage"),
+  retries: orReference(settings.retries.unwrap()).optional().describe(
+    "Number of retries after a failed run",
+  ),
+  timeout: orReference(settings.timeout).optional().describe(
+    "Time limit of a run: 90s, 30m, 2h",
+  ),
+};
+
+/** What all stages have unless they say otherwise, before references are resolved. */
+export const Defaults = z.strictObject({
+  with: z.record(z.string(), z.record(z.string(), z.unknown())).default({})
+    .describe("Parameters by task"),
+  ...common,
+}).describe("What all stages have unless they say otherwise");
+export type Defaults = z.output<typeof Defaults>;
+
 /** A stage, before its references are resolved. */
 export const StageDefinition = z.strictObject({
   task: name("A task").describe("Task that the stage runs: a module of tasks/"),
@@ -144,24 +169,9 @@ export const StageDefinition = z.strictObject({
   ),
   /** Checked by `readMatrix()`, after its references are resolved. */
   matrix: z.record(z.string(), z.unknown()).optional(),
-  inputs: z.record(
-    z.string(),
-    z.union([InputReference, z.array(InputReference).min(1)]),
-  ).default({}).describe("Outputs of other stages that this stage reads"),
-  resources: z.strictObject({
-    cpus: orReference(resources.cpus),
-    gpu: orReference(resources.gpu),
-    memory: orReference(resources.memory),
-    time: orReference(resources.time),
-  }).partial().default({}).describe("Machine resources of the stage"),
+  ...common,
   mutex: orReference(settings.mutex).optional().describe(
     "Stages with the same mutex never run at the same time",
-  ),
-  retries: orReference(settings.retries).optional().describe(
-    "Number of retries after a failed run",
-  ),
-  timeout: orReference(settings.timeout).optional().describe(
-    "Time limit of a run: 90s, 30m, 2h",
   ),
 });
 export type StageDefinition = z.output<typeof StageDefinition>;
@@ -170,7 +180,7 @@ const shown = z.string().regex(/^[^/]+\/.+$/, {
   error: 'Expected STAGE/FILE, such as "report/report.md"',
 });
 
-/** A pipeline file without its stages, which are checked one by one. */
+/** A pipeline file without its defaults and stages, which are checked one by one. */
 export const PipelineHead = z.strictObject({
   name: name("A pipeline's name").refine((it) => it !== "cache", {
     error: 'A pipeline cannot be named "cache"',
@@ -186,6 +196,7 @@ export const PipelineHead = z.strictObject({
   show: z.union([shown, z.array(shown)]).default([]).describe(
     "Files to print after a run: STAGE/FILE",
   ),
+  defaults: z.unknown().optional(),
   stages: z.record(name("A stage's name"), z.unknown()).describe(
     "The stages by name",
   ),

@@ -214,27 +214,76 @@ stages:
     '3:3 "source" of task "fetch" is missing',
   ]],
   [
-    "a matrix left open",
-    `${head}${data}  train: { task: train, matrix: { seed: [1, 2] }, inputs: { data: data } }
-  a: { task: report, inputs: { models: train } }
-  b: { task: train, inputs: { data: data, start: train } }
-  c: { task: train, inputs: { data: data, start: train[*] } }
-  d: { task: train, matrix: { seed: [1] }, inputs: { data: data, start: train } }`,
+    "a dimension left open, or gathered, where an input takes one artifact",
+    `${head}${data}  train: { task: train, matrix: { seed: [1], lr: [2] }, inputs: { data: data } }
+  a: { task: train, inputs: { data: data, start: train[seed] } }
+  b: { task: train, inputs: { data: data, start: train[*] } }
+  c: { task: train, inputs: { data: data, start: train[sed] } }`,
     [
-      '5:40 Stage "train" has a matrix over "seed", for which this reference names no value; write "train[*]"',
-      '6:50 Stage "train" has a matrix over "seed", for which this reference names no value; this input takes one artifact',
-      '7:50 This input takes one artifact, but "*" selects any number of artifacts',
-      '8:73 Stage "train" has a matrix over "seed", for which this reference names no value; write "train[seed]"',
+      '5:50 "train[seed]" names no value of "lr", but this input takes one artifact; write "train"',
+      '6:50 This input takes one artifact, but "*" selects any number of artifacts',
+      '7:50 Stage "train" has no dimension "sed"; did you mean "seed"?',
     ],
   ],
   [
-    "a dimension that is not shared",
+    "stages that have no values in common",
     `${head}  data: { task: fetch, with: { source: x }, matrix: { glue: [a] } }
-  a: { task: train, inputs: { data: data[glue] } }
-  b: { task: train, matrix: { glue: [c] }, inputs: { data: data[glue] } }`,
+  b: { task: train, matrix: { glue: [c] }, inputs: { data: data } }
+  d: { task: train, inputs: { data: data } }
+  e: { task: train, matrix: { glue: [e] }, inputs: { data: one } }
+  one: { task: fetch, with: { source: x } }
+  f: { task: report, matrix: { glue: [a, e] }, inputs: { models: [d, e] } }`,
     [
-      '4:37 This stage has no dimension "glue" to match with "data"',
-      '5:54 No stage "data" matches "b@c"',
+      '4:54 No stage "data" matches "b@c"',
+      '8:58 No stage "e" matches "f@a"',
+      '8:58 No stage "d" matches "f@e"',
+    ],
+  ],
+  [
+    "what 'defaults' gives, at its place there",
+    `name: test
+params: { tasks: [a], lr: x }
+defaults:
+  with:
+    train: { lr: "\${params.lr}", sed: 1, note: "\${matrix.glu}" }
+    tran: { lr: 1 }
+  inputs: { data: dta, modls: a }
+  resources: { cpus: "\${params.cpu}" }
+  retries: many
+stages:
+  data: { task: fetch, with: { source: x }, retries: 1 }
+  a: { task: train }
+  b: { task: train, with: { lr: y }, inputs: { data: data } }`,
+    [
+      '5:18 Invalid "lr" of task "train": expected a number, got text "x"',
+      '5:34 Unknown key "sed" of task "train"; did you mean "seed"?',
+      '5:48 "matrix" has no "glu"',
+      '6:5 No stage runs the task "tran"; did you mean "train"?',
+      '7:19 Unknown stage "dta"; did you mean "data"?',
+      '7:24 No stage has the input "modls"',
+      '8:22 "params" has no "cpu"',
+      '9:12 Invalid "retries" of "defaults": expected a number, got text "many"',
+      '13:33 Invalid "lr" of task "train": expected a number, got text "y"',
+    ],
+  ],
+  [
+    "defaults that are no mapping",
+    `name: test
+defaults: [a]
+stages:
+  a: { task: train, with: { lr: x, note: "\${matrix.glue}" } }`,
+    [
+      '2:1 Invalid "defaults": expected a mapping, got a list',
+    ],
+  ],
+  [
+    "a faulty input without a word about the dimensions that it would have given",
+    `${head}${data}  a: { task: train, with: { lr: x, note: "\${matrix.glue}" }, inputs: { data: dta } }
+  b: { task: train, with: { note: "\${matrix.glue}" }, inputs: { data: data, start: a } }
+  c: { task: report, inputs: { models: "b[glue]" } }`,
+    [
+      '4:33 Invalid "lr" of task "train": expected a number, got text "x"',
+      '4:78 Unknown stage "dta"; did you mean "data"?',
     ],
   ],
   [
@@ -260,7 +309,7 @@ stages:
       '8:18 Dimension "twice" contains "1" twice',
       `9:14 Invalid matrix value "a/b": text in a matrix becomes part of a folder name, so it consists of at most 64 letters, digits, "_", ".", "+" and "-", and begins with a letter or digit; to use other text, choose a short name and add the text with "include"`,
       "10:14 A matrix value must be text or a finite number, got a list",
-      '11:19 "exclude" names "tiwce", which is not a dimension of the matrix; did you mean "twice"?',
+      '11:19 "exclude" names "tiwce", which is not a dimension of the stage; did you mean "twice"?',
       '11:31 An entry of "exclude" must be a mapping with at least one key',
     ],
   ],

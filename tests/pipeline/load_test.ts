@@ -1,9 +1,4 @@
-import {
-  assertEquals,
-  assertIsError,
-  assertRejects,
-  assertStringIncludes,
-} from "@std/assert";
+import { assertEquals, assertIsError, assertRejects } from "@std/assert";
 import { mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { readText } from "../../lib/pipeline/faults.ts";
@@ -186,25 +181,145 @@ stages:
     ]);
   }));
 
-Deno.test("expandPipeline() refuses an input that needs a stage whose places are all excluded", () =>
+Deno.test("expandPipeline() makes no stage where one that it needs has no places, and refuses an input that needs any", () =>
   withTasks(async (tasks) => {
     const text = `
 name: test
 stages:
   data: { task: fetch, matrix: { glue: [mrpc], exclude: [{ glue: mrpc }] }, with: { source: x } }
-  one: { task: train, inputs: { data: data } }
-  report: { task: report, inputs: { models: "all[*]" } }
-  all: { task: train, matrix: { glue: [mrpc], exclude: [{ glue: mrpc }] }, inputs: { data: data } }
+  one: { task: train, matrix: { seed: [0], include: [{ seed: 0, lr: 1 }] }, inputs: { data: data } }
+  two: { task: train, inputs: { data: other } }
+  other: { task: fetch, with: { source: x } }
+  report: { task: report, inputs: { models: ["one[*]", "two"] } }
 `;
-    const { message } = await assertRejects(
-      () => load(tasks, text),
+    const { stages } = await load(tasks, text);
+    assertEquals([...stages.keys()], ["other", "two", "report"]);
+    assertEquals(stages.get("report")!.inputs.models, ["two"]);
+    await assertRejects(
+      () => load(tasks, text.replace(', "two"', "")),
       Error,
-      'No stage "data" matches "one"',
+      'Input "models" of "report" has no artifact: the matrix of "one" has no combinations left',
     );
-    assertStringIncludes(
-      message,
-      'Input "models" of "report" has no artifact: the matrix of "all" has no combinations left',
+  }));
+
+const FLOW = `
+name: test
+params: { tasks: [mrpc, cola], seeds: [0, 1] }
+stages:
+  data: { task: fetch, matrix: { glue: "\${params.tasks}" }, with: { source: x } }
+  train:
+    task: train
+    matrix: { seed: "\${params.seeds}", lr: [1, 2] }
+    with: { lr: "\${matrix.lr}", note: "\${matrix.glue}" }
+    inputs: { data: data }
+  more: { task: train, inputs: { data: data, start: train } }
+  largest: { task: train, matrix: { lr: [2], by: [x] }, inputs: { start: train, data: data } }
+  some:
+    task: train
+    matrix: { exclude: [{ glue: mrpc, lr: [1, 3] }, { seed: [0] }] }
+    inputs: { data: data, start: more }
+  by-seed: { task: report, inputs: { models: "train[seed]" } }
+  by-task: { task: report, inputs: { models: ["train[glue, *]", "largest[glue]"] } }
+  each: { task: report, inputs: { models: [train, more] } }
+  all: { task: report, inputs: { models: "train[*]" } }
+`;
+
+Deno.test("expandPipeline() gives a stage the dimensions of its inputs, and those that its matrix adds", () =>
+  withTasks(async (tasks) => {
+    const { stages } = await load(tasks, FLOW);
+    const ids = (name: string) =>
+      [...stages.values()].filter((it) => it.name === name)
+        .map(({ id }) => id.replace(`${name}@`, ""));
+    const places = ["mrpc", "cola"].flatMap((glue) =>
+      [0, 1].flatMap((seed) =>
+        [1, 2].map((lr) => `${glue},seed=${seed},lr=${lr}`)
+      )
     );
+    assertEquals(ids("train"), places);
+    assertEquals(stages.get("train@cola,seed=1,lr=2")!.params, {
+      lr: 2,
+      note: "cola",
+      seed: 0,
+    });
+    // Stages that share dimensions have the same values there.
+    assertEquals(ids("more"), places);
+    assertEquals(stages.get("more@cola,seed=1,lr=2")!.inputs, {
+      data: ["data@cola"],
+      start: ["train@cola,seed=1,lr=2"],
+    });
+    // The values of the matrix take precedence.
+    assertEquals(ids("largest"), [
+      "mrpc,seed=0,lr=2,x",
+      "mrpc,seed=1,lr=2,x",
+      "cola,seed=0,lr=2,x",
+      "cola,seed=1,lr=2,x",
+    ]);
+    assertEquals(stages.get("largest@cola,seed=1,lr=2,x")!.inputs.start, [
+      "train@cola,seed=1,lr=2",
+    ]);
+    assertEquals(ids("some"), [
+      "mrpc,seed=1,lr=2",
+      "cola,seed=1,lr=1",
+      "cola,seed=1,lr=2",
+    ]);
+  }));
+
+Deno.test("expandPipeline() selects by the dimensions in brackets, and gathers over the others", () =>
+  withTasks(async (tasks) => {
+    const { stages } = await load(tasks, FLOW);
+    const models = (id: string) => stages.get(id)!.inputs.models;
+    assertEquals(models("by-seed@seed=1"), [
+      "train@mrpc,seed=1,lr=1",
+      "train@mrpc,seed=1,lr=2",
+      "train@cola,seed=1,lr=1",
+      "train@cola,seed=1,lr=2",
+    ]);
+    assertEquals(models("by-task@cola")!.length, 6);
+    assertEquals(models("each@cola,seed=1,lr=2"), [
+      "train@cola,seed=1,lr=2",
+      "more@cola,seed=1,lr=2",
+    ]);
+    assertEquals(models("all")!.length, 8);
+  }));
+
+Deno.test("expandPipeline() adds what 'defaults' has to the stages that do not have it", () =>
+  withTasks(async (tasks) => {
+    const { stages } = await load(
+      tasks,
+      `
+name: test
+params: { lr: 3 }
+defaults:
+  with: { train: { <<: "\${params}", seed: "\${matrix.seed}", note: default } }
+  inputs: { data: data }
+  resources: { cpus: 2, memory: 1KB }
+  retries: 1
+  timeout: 1m
+stages:
+  data: { task: fetch, with: { source: x } }
+  other: { task: fetch, with: { source: x }, retries: 0 }
+  a: { task: train, matrix: { seed: [4] } }
+  b:
+    task: train
+    matrix: { seed: [5] }
+    with: { lr: 1, note: own }
+    inputs: { data: other }
+    resources: { cpus: 1 }
+`,
+    );
+    const { params, inputs, resources, retries, timeout } = stages.get(
+      "a@seed=4",
+    )!;
+    assertEquals(params, { lr: 3, seed: 4, note: "default" });
+    assertEquals(inputs, { data: ["data"] });
+    assertEquals(resources, { cpus: 2, gpu: 0, memory: 1000 });
+    assertEquals([retries, timeout], [1, 60]);
+    const own = stages.get("b@seed=5")!;
+    assertEquals(own.params, { lr: 1, seed: 5, note: "own" });
+    assertEquals(own.inputs, { data: ["other"] });
+    assertEquals(own.resources, { cpus: 1, gpu: 0, memory: 1000 });
+    assertEquals(stages.get("other")!.retries, 0);
+    assertEquals(stages.get("other")!.inputs, {});
   }));
 
 Deno.test("expandPipeline() takes references unquoted in flow and in block style", () =>

@@ -4,6 +4,9 @@ import { fileURLToPath } from "node:url";
 import { readText } from "../../lib/pipeline/faults.ts";
 import type { Graph } from "../../lib/pipeline/graph.ts";
 import { expandPipeline } from "../../lib/pipeline/load.ts";
+import { loadTask } from "../../lib/pipeline/load_task.ts";
+import { canonicalJson, digest } from "../../lib/store/digest.ts";
+import resolved from "./resolved.json" with { type: "json" };
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -60,6 +63,41 @@ for (const name of NAMES) {
     }
   });
 }
+
+/** Number of stages, and a digest of what their ids and keys come from: parameters that are no defaults, inputs, and processors. */
+async function summary({ stages }: Graph): Promise<string> {
+  const parts = await Promise.all([...stages.values()].map(async (stage) => {
+    const { id, task, module, params, inputs, resources, declaration } = stage;
+    const { shape } = (await loadTask(module)).params;
+    const given = Object.entries(params).filter(([name, value]) =>
+      canonicalJson(shape[name].safeParse(undefined).data ?? null) !==
+        canonicalJson(value ?? null)
+    );
+    const cpus = declaration.needs.length > 0 ? resources.cpus : 0;
+    return canonicalJson([id, task, Object.fromEntries(given), inputs, cpus]);
+  }));
+  const content = await digest(parts.sort().join());
+  return `${stages.size} ${content.slice(0, 16)}`;
+}
+
+Deno.test("pipelines have the stages and keys that resolved.json records", async () => {
+  const found: Record<string, Record<string, string>> = {};
+  for (const [name, cases] of Object.entries(resolved)) {
+    found[name] = {};
+    for (const key of Object.keys(cases)) {
+      const [, profile, set = "", value] = /^([\w-]+)(?: -S (\w+)=(\w+))?$/
+        .exec(key)!;
+      found[name][key] = await summary(
+        await load(
+          name,
+          set === "" ? {} : { [set]: value },
+          profile === "default" ? undefined : profile,
+        ),
+      );
+    }
+  }
+  assertEquals(found, resolved);
+});
 
 Deno.test("pipeline own-data takes pairs, scores and a validation file by its parameters", async () => {
   const { stages } = await load("own-data", {

@@ -230,7 +230,7 @@ async function starter(
   pipeline = pipeline.replace(/epochs: \d+/, `epochs: ${epochs}`);
   for (const [stage, comment] of Object.entries(STAGES)) {
     pipeline = pipeline.replace(
-      new RegExp(`^  ${stage}:$`, "m"),
+      new RegExp(`(?<=^stages:\n(?:  .*\n)*)  ${stage}:`, "m"),
       (line) => `  # ${comment}\n${line}`,
     );
   }

@@ -140,7 +140,7 @@ export async function outlineOf(
   const stages = isMapping(value.stages) ? value.stages : {};
   const params = isMapping(value.params) ? value.params : {};
   const comments = paramComments(text);
-  const descriptions = await descriptionsOf(stages, tasks);
+  const descriptions = await descriptionsOf(value, tasks);
   return {
     name: typeof name === "string" ? name : nameOrFile,
     description: typeof description === "string" ? description : "",
@@ -215,22 +215,28 @@ function flow(value: unknown): string {
 
 /**
  * Descriptions of the task parameters to which pipeline parameters are passed
- * unchanged, by dot path: under `with`, as `key: ${params.path}`, or as a whole
- * mapping by the merge key.
+ * unchanged, by dot path: under `with` of stages or `defaults`, as `key:
+ * ${params.path}`, or as whole mappings by the merge key.
  */
 async function descriptionsOf(
-  stages: Mapping,
+  { stages, defaults }: Mapping,
   folder: string,
 ): Promise<Map<string, string>> {
   const { TaskFolder } = await import("../../pipeline/load_task.ts");
   const tasks = new TaskFolder(folder);
   const found = new Map<string, string>();
-  for (const stage of Object.values(stages)) {
-    if (!isMapping(stage) || !isMapping(stage.with)) continue;
-    const task = await tasks.find(String(stage.task));
+  const general = isMapping(defaults) && isMapping(defaults.with)
+    ? Object.entries(defaults.with).map((it) => ({ task: it[0], with: it[1] }))
+    : [];
+  for (const given of [...Object.values(stages ?? {}), ...general]) {
+    if (!isMapping(given) || !isMapping(given.with)) continue;
+    const task = await tasks.find(String(given.task));
     if ("problem" in task) continue;
     const { shape } = task.task.params;
-    for (const [key, value] of Object.entries(stage.with)) {
+    const values = Object.entries(given.with).flatMap(([key, value]) =>
+      [value].flat().map((it) => [key, it] as const)
+    );
+    for (const [key, value] of values) {
       const [, path] = /^\$\{params\.([\w.-]+)\}$/.exec(String(value)) ?? [];
       if (path === undefined) continue;
       const described = key === MERGE_KEY

@@ -39,8 +39,6 @@ Deno.test("schema knows the parameters and inputs of each task", async () => {
   }));
   const refused: readonly (readonly [unknown, RegExp])[] = [
     [{ task: "mak", with: { text: "x" } }, /task/],
-    [{ task: "make" }, /with/],
-    [{ task: "make", with: { size: 2 } }, /text/],
     [{ task: "make", with: { text: 5 } }, /text/],
     [{ task: "make", with: { text: "x", txt: "y" } }, /txt/],
     [{ task: "make", with: { text: "x" }, inputs: { form: "a" } }, /form/],
@@ -50,6 +48,17 @@ Deno.test("schema knows the parameters and inputs of each task", async () => {
   for (const [stage, where] of refused) {
     assertEquals(accepts(stage), false, JSON.stringify(stage));
     assertMatch(JSON.stringify(validate.errors), where);
+  }
+  // Parameters and inputs that a stage does not have may come from defaults.
+  const stages = { stage: { task: "make" } };
+  const general = { with: { make: { text: "x" } }, retries: 2 };
+  assert(validate({ name: "test", defaults: general, stages }));
+  for (
+    const wrong of [{ retry: 1 }, { with: { mak: {} } }, {
+      with: { make: { txt: "x" } },
+    }]
+  ) {
+    assertEquals(validate({ name: "test", defaults: wrong, stages }), false);
   }
   assertEquals(validate({ stages: {} }), false);
   assertEquals(validate.errors?.[0]?.params, { missingProperty: "name" });
