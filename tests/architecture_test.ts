@@ -164,7 +164,7 @@ Deno.test("planning, which imports tasks, loads no tensors", () => {
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 2250,
+  "lib/artifacts": 1950,
   "lib/benchmarks": 540,
   "lib/cli": 8590,
   "lib/data": 1310,

@@ -8,10 +8,7 @@ import {
 } from "../engine/models/peft.ts";
 import type { TargetModules } from "../engine/models/parameters.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
-import {
-  type TensorValues,
-  writeSafetensors,
-} from "../engine/safetensors/writer.ts";
+import { writeSafetensors } from "../engine/safetensors/writer.ts";
 import { outputsOf } from "./classes.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
 import type { ModelOrigin } from "./model.ts";
@@ -32,11 +29,16 @@ export const PEFT_FILES = [
 /** Files of an artifact of kind `adapter`: a LoRA adapter for PEFT and how it was trained. */
 export const ADAPTER_FILES = [...PEFT_FILES, "training.json"] as const;
 
-/** The fields of PEFT's configuration that are read here; PEFT writes more. */
-const AdapterConfig = z.looseObject({
+/** The fields of PEFT's configuration that every adapter needs; PEFT writes more. */
+export const AdapterConfig = z.looseObject({
   base_model_name_or_path: z.string().nullish(),
   revision: z.string().nullish(),
-  peft_type: z.literal("LORA"),
+  peft_type: z.literal("LORA", {
+    error: ({ input }) =>
+      `An adapter of another type than LoRA (${
+        JSON.stringify(input)
+      }) cannot be imported; train it with LoRA, or merge it in PEFT`,
+  }),
   r: z.int().positive(),
   lora_alpha: z.number().positive(),
 });
@@ -126,19 +128,23 @@ async function readPeftFiles(
     );
   }
   const path = join(folder, "adapter_model.safetensors");
-  using file = SafetensorsFile.open(path);
-  const shapes = new Map(
-    [...file.tensors].map(([name, { shape }]) => [name, shape]),
-  );
-  const fault = adapterFault(shapes, training);
+  const tensors = readTensors(path);
+  const fault = adapterFault(shapesOf(tensors), training);
   if (fault !== undefined) {
     throw new SyntaxError(`"${path}" is not a complete adapter: ${fault}`);
   }
-  const tensors: Record<string, TensorValues> = {};
-  for (const [name, shape] of shapes) {
-    tensors[name] = { shape, values: file.floats(name) };
-  }
   return { baseModel: baseModelIn(config), tensors };
+}
+
+/** All tensors of a safetensors file, as float32. */
+export function readTensors(path: string): AdapterTensors {
+  using file = SafetensorsFile.open(path);
+  return Object.fromEntries(
+    [...file.tensors].map(([name, { shape }]) => [
+      name,
+      { shape, values: file.floats(name) },
+    ]),
+  );
 }
 
 /** The base model that a configuration of PEFT names. */

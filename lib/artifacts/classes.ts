@@ -1,6 +1,5 @@
-import { join } from "node:path";
 import * as z from "zod";
-import { readJsonFile, writeJsonFile } from "./json_file.ts";
+import { jsonFile } from "./json_file.ts";
 
 /** Fields by which every labelled artifact names its task and its classes. */
 export const TASK_FIELDS = {
@@ -13,7 +12,6 @@ export const TASK_FIELDS = {
 /** Task and classes of a trained artifact or of tokens. */
 export interface TaskClasses {
   readonly task: string;
-  /** Class names in the order of their ids; null for a regression. */
   readonly labels: readonly string[] | null;
 }
 
@@ -27,29 +25,11 @@ const Classes = z.strictObject({ ...TASK_FIELDS, maxLength: trainedLength });
 
 export type ExportedClasses = z.output<typeof Classes>;
 
-/** Writes {@linkcode CLASSES_FILE}. */
-export async function writeClasses(
-  folder: string,
-  { task, labels, maxLength }: ExportedClasses,
-): Promise<void> {
-  await writeJsonFile(
-    join(folder, CLASSES_FILE),
-    { task, labels, maxLength },
-    Classes,
-  );
-}
-
-/** Reads {@linkcode CLASSES_FILE}; undefined for an adapter that another program wrote. */
-export async function readClasses(
-  folder: string,
-): Promise<ExportedClasses | undefined> {
-  try {
-    return await readJsonFile(join(folder, CLASSES_FILE), Classes);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-}
+/** {@linkcode CLASSES_FILE}, which an adapter that another program wrote lacks. */
+export const { find: findClasses, write: writeClasses } = jsonFile(
+  CLASSES_FILE,
+  Classes,
+);
 
 /** Outputs of a classifier for these classes: one logit per class, or one score. */
 export function outputsOf(labels: readonly string[] | null): number {

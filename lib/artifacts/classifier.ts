@@ -7,7 +7,7 @@ import {
 } from "../engine/safetensors/writer.ts";
 import { type Bound, BOUNDS } from "../engine/schedules/registry.ts";
 import { TASK_FIELDS } from "./classes.ts";
-import { asWritten, readJsonFile, writeJsonFile } from "./json_file.ts";
+import { asWritten, jsonFile } from "./json_file.ts";
 import { MODEL_FILES } from "./model.ts";
 import { copyTokenizer } from "./tokenizer.ts";
 import { type Epoch, noBestEpoch, RUN_FIELDS } from "./training.ts";
@@ -25,6 +25,11 @@ export const ClassifierTraining = z.strictObject({
 });
 
 export type ClassifierTraining = z.output<typeof ClassifierTraining>;
+
+const trainingFile = jsonFile("training.json", ClassifierTraining);
+
+/** Reads `training.json` of an artifact of kind `classifier`. */
+export const readClassifierTraining = trainingFile.read;
 
 /** A model with a head for sequence classification. */
 interface ClassifierModel {
@@ -63,18 +68,7 @@ export async function writeClassifier(
     await Deno.mkdir(subfolder);
     await writeClassifierModel(subfolder, model, { ...known, tensors: best });
   }
-  await writeJsonFile(
-    join(folder, "training.json"),
-    training,
-    ClassifierTraining,
-  );
-}
-
-/** Reads `training.json` of an artifact of kind `classifier`. */
-export function readClassifierTraining(
-  folder: string,
-): Promise<ClassifierTraining> {
-  return readJsonFile(join(folder, "training.json"), ClassifierTraining);
+  await trainingFile.write(folder, training);
 }
 
 /**

@@ -3,7 +3,7 @@ import * as z from "zod";
 import type { Example } from "../data/example.ts";
 import { readLines } from "../data/text_file.ts";
 import { TASK_FIELDS } from "./classes.ts";
-import { readJsonFile, writeJsonFile } from "./json_file.ts";
+import { jsonFile } from "./json_file.ts";
 
 /** `dataset.json` of an artifact of kind `dataset`; each split is stored beside it as `SPLIT.jsonl`. */
 const DatasetInfo = z.strictObject({
@@ -15,6 +15,11 @@ const DatasetInfo = z.strictObject({
 });
 
 export type DatasetInfo = z.output<typeof DatasetInfo>;
+
+const infoFile = jsonFile("dataset.json", DatasetInfo);
+
+/** Reads `dataset.json` of an artifact of kind `dataset`. */
+export const readDatasetInfo = infoFile.read;
 
 const ExampleLine = z.strictObject({
   index: z.int().nonnegative(),
@@ -38,16 +43,7 @@ export async function writeDataset(
     counts[split] = examples.length;
   }
   const { task, labels, columns } = info;
-  await writeJsonFile(
-    join(folder, "dataset.json"),
-    { task, labels, columns, splits: counts },
-    DatasetInfo,
-  );
-}
-
-/** Reads `dataset.json` of an artifact of kind `dataset`. */
-export function readDatasetInfo(folder: string): Promise<DatasetInfo> {
-  return readJsonFile(join(folder, "dataset.json"), DatasetInfo);
+  await infoFile.write(folder, { task, labels, columns, splits: counts });
 }
 
 /**

@@ -1,4 +1,27 @@
+import { join } from "node:path";
 import * as z from "zod";
+
+/** Reads and writes a JSON file of a name in the folder of an artifact. */
+export function jsonFile<T extends z.ZodType>(name: string, schema: T) {
+  /** @throws {SyntaxError} Naming the file and the invalid field. */
+  const read = (folder: string): Promise<z.output<T>> =>
+    readJsonFile(join(folder, name), schema);
+  return {
+    read,
+    /** The same; undefined if there is no file. */
+    async find(folder: string): Promise<z.output<T> | undefined> {
+      try {
+        return await read(folder);
+      } catch (error) {
+        if (error instanceof Deno.errors.NotFound) return undefined;
+        throw error;
+      }
+    },
+    /** @throws {TypeError} Naming the file and the invalid field. */
+    write: (folder: string, value: z.output<T>): Promise<void> =>
+      writeJsonFile(join(folder, name), value, schema),
+  };
+}
 
 /**
  * Reads a JSON file and validates it.

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import * as z from "zod";
 import type { Model } from "../engine/models/model.ts";
 import { parseModel } from "../engine/models/registry.ts";
-import { readJsonFile, writeJsonFile } from "./json_file.ts";
+import { jsonFile } from "./json_file.ts";
 
 /** Files of every artifact of kind `model`: a model folder as transformers writes it. */
 export const MODEL_FILES = [
@@ -33,29 +33,11 @@ const ModelOrigin = z.strictObject({
 /** Origin of a model, as the configuration of an adapter names its base model. */
 export type ModelOrigin = z.output<typeof ModelOrigin>;
 
-/** Records the origin of the model in a folder. */
-export async function writeModelOrigin(
-  folder: string,
-  origin: ModelOrigin,
-): Promise<void> {
-  await writeJsonFile(
-    join(folder, MODEL_ORIGIN_FILE),
-    origin,
-    ModelOrigin,
-  );
-}
-
-/** Reads the origin of a model; undefined if none is recorded. */
-export async function readModelOrigin(
-  folder: string,
-): Promise<ModelOrigin | undefined> {
-  try {
-    return await readJsonFile(join(folder, MODEL_ORIGIN_FILE), ModelOrigin);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-}
+/** The origin of the model in a folder, if one is recorded. */
+export const { find: findModelOrigin, write: writeModelOrigin } = jsonFile(
+  MODEL_ORIGIN_FILE,
+  ModelOrigin,
+);
 
 /**
  * Describes the model in a folder by its `config.json`.

@@ -1,5 +1,5 @@
 import type { AdapterTensors } from "../engine/adapters/lora.ts";
-import { moduleOf, PEFT_PREFIX } from "../engine/models/peft.ts";
+import { PEFT_PREFIX } from "../engine/models/peft.ts";
 import type { TensorValues } from "../engine/safetensors/writer.ts";
 
 /** Ranks and alphas in the configuration of PEFT. */
@@ -26,13 +26,13 @@ export interface PaddedModules {
 /** LoRA that is to be added to a weight: `scale B A`. */
 export interface WeightUpdate {
   /** `lora_A`: `[rank, in]` */
-  readonly a: Float32Array;
+  readonly a: TensorValues;
   /** `lora_B`: `[out, rank]` */
-  readonly b: Float32Array;
+  readonly b: TensorValues;
   readonly rank: number;
+  readonly alpha: number;
+  /** Rounded to float32, as PEFT applies it. */
   readonly scale: number;
-  /** Shape of the weight: `[out, in]` */
-  readonly shape: readonly number[];
 }
 
 /**
@@ -44,138 +44,98 @@ export interface WeightUpdate {
  * pooler, is kept apart, because a head has no rank.
  *
  * @param isOfHead Tells the modules of the head by the names of their weights.
- * @throws {SyntaxError} If the ratio of two scales is not a power of two, so that the product would be rounded.
+ * @throws {SyntaxError} If a factor is missing or of another rank than configured, or the ratio of two scales is not a power of two, so that the product would be rounded.
  */
 export function padModules(
   given: AdapterTensors,
   scales: PeftScales,
   isOfHead: (weight: string) => boolean,
 ): PaddedModules {
-  const { head = [], encoder = [] } = Object.groupBy(
-    Object.entries(given),
-    ([name]) =>
-      LORA.test(name) && isOfHead(weightOf(name)) ? "head" : "encoder",
+  const paths = new Set(
+    Object.keys(given).flatMap((name) => LORA.exec(name)?.[1] ?? []),
   );
-  const tensors = Object.fromEntries(encoder);
-  const modules = modulesIn(tensors, scales);
-  const [first, ...others] = modules.values();
+  const { head = [], encoder = [] } = Object.groupBy(
+    paths,
+    (path) => isOfHead(`${path}.weight`) ? "head" : "encoder",
+  );
+  const modules = new Map(
+    encoder.map((path) => [path, updateOf(path, given, scales)]),
+  );
+  const [first, ...others] = modules;
   if (first === undefined) throw new SyntaxError("it has no LoRA tensors");
-  const largest = others.reduce(
-    (best, it) => it.rank > best.rank ? it : best,
+  const [largestPath, largest] = others.reduce(
+    (best, it) => it[1].rank > best[1].rank ? it : best,
     first,
   );
-  const padded = Object.entries(tensors).map(([name, tensor]) => {
-    const module = modules.get(moduleOf(name) ?? "");
-    if (module === undefined) return [name, tensor];
-    const isA = name.includes(".lora_A.");
-    checkRank(name, tensor, module);
-    return [
-      name,
-      isA
-        ? paddedRows(tensor, largest.rank)
-        : paddedColumns(tensor, largest.rank, factorOf(module, largest)),
-    ];
+  /** What `lora_B` is multiplied by. */
+  const factorOf = (path: string, { scale }: WeightUpdate) => {
+    const factor = scale / largest.scale;
+    if (Number.isInteger(Math.log2(factor))) return factor;
+    throw new SyntaxError(
+      `the scales of "${nameOf(path)}" (${scale}) and "${
+        nameOf(largestPath)
+      }" (${largest.scale}) cannot be made equal without rounding; train with one scale, or merge the adapter in PEFT`,
+    );
+  };
+  const tensors = Object.entries(given).flatMap(([name, tensor]) => {
+    const [, path, letter] = LORA.exec(name) ?? [];
+    if (path === undefined) return [[name, tensor] as const];
+    const module = modules.get(path);
+    if (module === undefined) return [];
+    const padded = letter === "A"
+      ? paddedRows(tensor, largest.rank)
+      : paddedColumns(tensor, largest.rank, factorOf(path, module));
+    return [[name, padded] as const];
   });
   return {
     rank: largest.rank,
     alpha: scales.stabilized
       ? largest.alpha * Math.sqrt(largest.rank)
       : largest.alpha,
-    tensors: Object.fromEntries(padded),
-    headUpdates: updatesOf(Object.fromEntries(head), scales),
+    tensors: Object.fromEntries(tensors),
+    headUpdates: Object.fromEntries(
+      head.map((path) => [`${path}.weight`, updateOf(path, given, scales)]),
+    ),
   };
 }
 
-const LORA = /\.lora_[AB]\.weight$/;
+const LORA = /^(.+)\.lora_([AB])\.weight$/;
 
-/** Name of the weight that a LoRA tensor adapts. */
-function weightOf(tensor: string): string {
-  return tensor.replace(LORA, ".weight");
+/** Name of a module without PEFT's prefix. */
+function nameOf(path: string): string {
+  return path.slice(PEFT_PREFIX.length);
 }
 
-/** @throws {SyntaxError} If a LoRA tensor has another rank than the configuration says. */
-function checkRank(
-  name: string,
-  { shape }: TensorValues,
-  { rank }: Module,
-): void {
-  if (shape[name.includes(".lora_A.") ? 0 : 1] === rank) return;
-  throw new SyntaxError(
-    `tensor "${name}" has shape [${shape}], but its rank in "adapter_config.json" is ${rank}`,
-  );
-}
-
-function updatesOf(
-  tensors: AdapterTensors,
-  scales: PeftScales,
-): Record<string, WeightUpdate> {
-  const modules = modulesIn(tensors, scales);
-  return Object.fromEntries(
-    Object.entries(tensors).flatMap(([name, a]) => {
-      if (!name.includes(".lora_A.")) return [];
-      const other = name.replace(".lora_A.", ".lora_B.");
-      const b = tensors[other];
-      if (b === undefined) {
-        throw new SyntaxError(`tensor "${other}" is missing`);
-      }
-      const module = modules.get(moduleOf(name)!)!;
-      checkRank(name, a, module);
-      checkRank(other, b, module);
-      return [[weightOf(name), {
-        a: Float32Array.from(a.values),
-        b: Float32Array.from(b.values),
-        rank: module.rank,
-        scale: module.scale,
-        shape: [b.shape[0]!, a.shape[1]!],
-      }]];
-    }),
-  );
-}
-
-/** Rank, alpha and scale of a module. */
-interface Module {
-  readonly name: string;
-  readonly rank: number;
-  readonly alpha: number;
-  /** Rounded to float32, as PEFT applies it. */
-  readonly scale: number;
-}
-
-function modulesIn(
+/** The factors of a module, with the rank, alpha and scale that PEFT looks up by its name. */
+function updateOf(
+  path: string,
   tensors: AdapterTensors,
   { rank: r, alpha: a, rankPattern, alphaPattern, stabilized }: PeftScales,
-): Map<string, Module> {
-  return new Map(
-    Object.keys(tensors).flatMap((tensor) => {
-      const module = moduleOf(tensor);
-      if (module === undefined) return [];
-      const name = tensor.slice(PEFT_PREFIX.length).replace(LORA, "");
-      const rank = at(rankPattern, name) ?? r;
-      const alpha = at(alphaPattern, name) ?? a;
-      const scale = Math.fround(alpha / (stabilized ? Math.sqrt(rank) : rank));
-      return [[module, { name, rank, alpha, scale }]];
-    }),
-  );
-}
-
-/** The factor for `lora_B` of a module that takes the scale of the largest one. */
-function factorOf(module: Module, largest: Module): number {
-  const factor = module.scale / largest.scale;
-  if (Number.isInteger(Math.log2(factor))) return factor;
-  throw new SyntaxError(
-    `the scales of "${module.name}" (${module.scale}) and "${largest.name}" (${largest.scale}) cannot be made equal without rounding; train with one scale, or merge the adapter in PEFT`,
-  );
-}
-
-/** The value of the first suffix that matches a module name, as PEFT looks it up. */
-function at(
-  suffixes: Readonly<Record<string, number>>,
-  name: string,
-): number | undefined {
-  return Object.entries(suffixes).find(([suffix]) =>
-    `.${name}`.endsWith(`.${suffix}`)
-  )
-    ?.[1];
+): WeightUpdate {
+  const bySuffix = (pattern: Readonly<Record<string, number>>) =>
+    Object.entries(pattern).find(([suffix]) =>
+      `.${nameOf(path)}`.endsWith(`.${suffix}`)
+    )?.[1];
+  const rank = bySuffix(rankPattern) ?? r;
+  const alpha = bySuffix(alphaPattern) ?? a;
+  const factor = (letter: "A" | "B"): TensorValues => {
+    const name = `${path}.lora_${letter}.weight`;
+    const found = tensors[name];
+    if (found === undefined) {
+      throw new SyntaxError(`tensor "${name}" is missing`);
+    }
+    if (found.shape[letter === "A" ? 0 : 1] === rank) return found;
+    throw new SyntaxError(
+      `tensor "${name}" has shape [${found.shape}], but its rank in "adapter_config.json" is ${rank}`,
+    );
+  };
+  return {
+    a: factor("A"),
+    b: factor("B"),
+    rank,
+    alpha,
+    scale: Math.fround(alpha / (stabilized ? Math.sqrt(rank) : rank)),
+  };
 }
 
 function paddedRows(

@@ -28,16 +28,26 @@ import {
 import { parseModel } from "../engine/models/registry.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { scheduleNamed } from "../engine/schedules/registry.ts";
-import { type Adapter, baseModelIn, shapesOf } from "./adapter.ts";
+import {
+  type Adapter,
+  AdapterConfig,
+  baseModelIn,
+  readTensors,
+  shapesOf,
+} from "./adapter.ts";
 import {
   CLASSES_FILE,
   type ExportedClasses,
+  findClasses,
   outputsOf,
-  readClasses,
 } from "./classes.ts";
 import { readJsonFile } from "./json_file.ts";
 import type { ModelOrigin } from "./model.ts";
-import { type PaddedModules, padModules } from "./pad_modules.ts";
+import {
+  type PaddedModules,
+  padModules,
+  type WeightUpdate,
+} from "./pad_modules.ts";
 import type { AdapterRecord } from "./training.ts";
 
 /** A LoRA adapter that PEFT wrote. */
@@ -79,29 +89,28 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
       `"${folder}" has no "adapter_model.safetensors": save the adapter again with save_pretrained(FOLDER), which writes safetensors by default`,
     );
   }
-  using file = SafetensorsFile.open(path);
+  const saved = readTensors(path);
+  // PEFT may adapt modules of the head too, whose names do not tell the architecture.
   const shapes = new Map(
-    [...file.tensors].map(([name, { shape }]) => [name, shape]),
+    [...shapesOf(saved)].filter(([name]) => !isOutsideLayers(name)),
   );
-  const architecture = architectureIn(file);
-  const outputs = headOutputs(
-    new Map([...shapes].filter(([name]) => !isOutsideLayers(name))),
-  );
+  const architecture = architectureOf(shapes.keys());
+  const outputs = headOutputs(shapes);
   if (architecture !== undefined && outputs === undefined) {
     throw new SyntaxError(
       `"${path}" has no classification head: train the adapter with modules_to_save=["classifier"], the default of PEFT for task_type SEQ_CLS`,
     );
   }
-  const { rank, alpha, tensors, headUpdates } = padded(path, file, config);
+  const refuse = (fault: string) =>
+    new SyntaxError(`"${path}" cannot be imported: ${fault}`);
+  const adapter = padded(saved, config, architecture, refuse);
+  const { rank, tensors } = adapter;
   const fault = findAdapterFault(shapesOf(tensors), rank, outputs ?? 1);
   if (fault !== undefined) {
-    throw new SyntaxError(
-      `"${path}" cannot be imported: ${fault}${
-        architecture === undefined ? "" : `; ${importable(architecture)}`
-      }`,
-    );
+    const remedy = architecture && `; ${importable(architecture)}`;
+    throw refuse(`${fault}${remedy ?? ""}`);
   }
-  const exported = await readClasses(folder);
+  const exported = await findClasses(folder);
   if (exported !== undefined && outputsOf(exported.labels) !== outputs) {
     throw new SyntaxError(
       `"${folder}" has ${outputs} outputs, but "${CLASSES_FILE}" names ${
@@ -110,14 +119,11 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
     );
   }
   return {
+    ...adapter,
     baseModel: baseModelIn(config),
-    rank,
-    alpha,
     listedModules: config.target_modules,
     outputs: outputs!,
     exported,
-    tensors,
-    headUpdates,
   };
 }
 
@@ -133,13 +139,6 @@ function importable(architecture: Architecture, isPretrained = true): string {
   return `train LoRA in every layer, with modules_to_save=${
     JSON.stringify(modulesToSave(needed))
   } and no other trained weights`;
-}
-
-/** The architecture of an adapter. PEFT may adapt modules of the head too, whose names do not tell it. */
-function architectureIn(file: SafetensorsFile): Architecture | undefined {
-  return architectureOf(
-    [...file.tensors.keys()].filter((name) => !isOutsideLayers(name)),
-  );
 }
 
 /** True for a LoRA tensor of a module that is in no layer. */
@@ -257,41 +256,41 @@ function withPretrainedHead(
   return {
     ...tensors,
     ...Object.fromEntries(missing.map(({ name, shape }) => {
-      const update = headUpdates[`${PEFT_PREFIX}${name}`];
-      if (update !== undefined && String(update.shape) !== String(shape)) {
-        throw new SyntaxError(
-          `The adapter does not fit the model: its LoRA on "${name}" has shape [${update.shape}], expected [${shape}]; connect the model on which it was trained`,
-        );
-      }
       const weight = read(name, shape);
-      return [`${PEFT_PREFIX}${name}`, {
-        shape,
-        values: update
-          ? mergeLora(weight, update.a, update.b, update.rank, update.scale)
-          : weight,
-      }];
+      const update = headUpdates[`${PEFT_PREFIX}${name}`];
+      const values = update ? merged(name, weight, shape, update) : weight;
+      return [`${PEFT_PREFIX}${name}`, { shape, values }];
     })),
   };
 }
 
+/** @throws {SyntaxError} If the update has another shape than the weight. */
+function merged(
+  name: string,
+  weight: Float32Array,
+  shape: readonly number[],
+  { a, b, rank, scale }: WeightUpdate,
+): Float32Array {
+  const own = [b.shape[0], a.shape[1]];
+  if (String(own) !== String(shape)) {
+    throw new SyntaxError(
+      `The adapter does not fit the model: its LoRA on "${name}" has shape [${own}], expected [${shape}]; connect the model on which it was trained`,
+    );
+  }
+  const [ours, theirs] = [a, b].map(({ values }) => Float32Array.from(values));
+  return mergeLora(weight, ours!, theirs!, rank, scale);
+}
+
 /** The tensors, with one rank and one scale for all modules. */
 function padded(
-  path: string,
-  file: SafetensorsFile,
+  tensors: AdapterTensors,
   config: PeftConfig,
+  architecture: Architecture | undefined,
+  refuse: (fault: string) => SyntaxError,
 ): PaddedModules {
-  const architecture = architectureIn(file);
   const head = new Set(
     architecture &&
       headTensors(architecture).map(({ name }) => `${PEFT_PREFIX}${name}`),
-  );
-  const isOfHead = (weight: string) =>
-    head.has(weight) && !file.tensors.has(weight);
-  const tensors = Object.fromEntries(
-    [...file.tensors].map(([name, { shape }]) => [
-      name,
-      { shape, values: file.floats(name) },
-    ]),
   );
   try {
     return padModules(tensors, {
@@ -300,35 +299,17 @@ function padded(
       rankPattern: config.rank_pattern,
       alphaPattern: config.alpha_pattern,
       stabilized: config.use_rslora === true,
-    }, isOfHead);
+    }, (weight) => head.has(weight) && !(weight in tensors));
   } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-    throw new SyntaxError(`"${path}" cannot be imported: ${error.message}`);
+    throw error instanceof SyntaxError ? refuse(error.message) : error;
   }
 }
 
-const never = (what: string, remedy: string) => ({
-  error: `${what} cannot be imported; ${remedy}`,
-});
-const off = (what: string, remedy: string) =>
-  z.literal(false, never(what, remedy)).nullish();
-/** A field that configures a variant of LoRA and must be absent. */
-const unset = (what: string, remedy: string) =>
-  z.null(never(what, remedy)).optional();
-/** A list or mapping that must be empty. */
-const empty = (what: string, remedy: string) =>
-  z.unknown().refine(
-    (found) => Object.keys(found ?? {}).length === 0,
-    never(what, remedy),
-  ).optional();
 /** Values by module name suffix. PEFT accepts any regular expression; those of an untrusted file are not run here. */
 const byName = (value: z.ZodNumber) =>
   z.record(z.string(), value).refine(
     (found) => Object.keys(found).every((name) => /^[\w.]+$/.test(name)),
-    never(
-      "A module pattern other than a name suffix",
-      "write out the module names",
-    ),
+    "A module pattern other than a name suffix cannot be imported; write out the module names",
   ).nullish().transform((found) => found ?? {});
 
 /**
@@ -345,17 +326,31 @@ const PLAIN_INITS = [
 ] as const;
 
 /**
+ * Fields of PEFT's configuration that change what an adapter computes unless
+ * they are absent, false or empty, and what they stand for.
+ */
+const REFUSED = {
+  alora_invocation_tokens:
+    "An adapter activated by an invocation sequence (aLoRA)",
+  arrow_config: "A router between adapters (Arrow)",
+  kasa_config: "KaSA",
+  layer_replication: "A model with replicated layers",
+  lora_bias: "A bias in lora_B",
+  monteclora_config: "MonteCLoRA",
+  target_parameters: "LoRA on bare parameters",
+  trainable_token_indices: "Training of single tokens",
+  use_bdlora: "BD-LoRA",
+  use_dora: "DoRA",
+  use_qalora: "QALoRA",
+  velora_config: "VeLoRA",
+};
+
+/**
  * The fields of PEFT's configuration that decide whether an adapter can be
  * imported. Other fields do not change what a trained adapter computes, or are
  * visible in its tensors, such as the target modules.
  */
-const PeftConfig = z.looseObject({
-  peft_type: z.literal("LORA", {
-    error: ({ input }) =>
-      `An adapter of another type than LoRA (${
-        JSON.stringify(input)
-      }) cannot be imported; train it with LoRA, or merge it in PEFT`,
-  }),
+const PeftConfig = AdapterConfig.extend({
   task_type: z.literal("SEQ_CLS", {
     error: ({ input }) =>
       input == null
@@ -364,57 +359,33 @@ const PeftConfig = z.looseObject({
           JSON.stringify(input)
         }) cannot be imported; train it with task_type SEQ_CLS`,
   }),
-  base_model_name_or_path: z.string().nullish(),
-  revision: z.string().nullish(),
-  r: z.int().positive(),
-  lora_alpha: z.number().positive(),
   use_rslora: z.boolean().nullish(),
-  bias: z.literal("none", never("Trained biases", "train with bias: none"))
-    .default("none"),
+  bias: z.literal(
+    "none",
+    "Trained biases cannot be imported; train with bias: none",
+  ).default("none"),
   init_lora_weights: z.literal(PLAIN_INITS, {
     error: ({ input }) =>
       `An adapter whose initialization may change the model's weights (${
         JSON.stringify(input)
       }) cannot be imported; convert it when saving it in PEFT (path_initial_model_for_weight_conversion), or merge it there`,
   }).nullish(),
-  layer_replication: empty(
-    "A model with replicated layers",
-    "train without layer_replication",
-  ),
-  use_dora: off("DoRA", "train with use_dora: false, or merge it in PEFT"),
-  use_qalora: off("QALoRA", "merge it in PEFT"),
-  use_bdlora: unset("BD-LoRA", "merge it in PEFT"),
-  lora_bias: off("A bias in lora_B", "train with lora_bias: false"),
-  alora_invocation_tokens: unset(
-    "An adapter activated by an invocation sequence (aLoRA)",
-    "train without alora_invocation_tokens",
-  ),
-  arrow_config: unset(
-    "A router between adapters (Arrow)",
-    "import one of the adapters",
-  ),
-  kasa_config: unset("KaSA", "train without kasa_config"),
-  monteclora_config: unset(
-    "MonteCLoRA",
-    "train without monteclora_config, or merge it in PEFT",
-  ),
-  velora_config: unset(
-    "VeLoRA",
-    "train without velora_config, or merge it in PEFT",
-  ),
   /** A list of plain names; for a pattern, the names of the tensors show the modules. */
   target_modules: z.array(z.string().regex(/^[\w.]+$/)).min(1).optional()
     .catch(undefined),
-  target_parameters: empty(
-    "LoRA on bare parameters",
-    'train with target_modules=["query", "value"]',
-  ),
-  trainable_token_indices: empty(
-    "Trainable tokens",
-    "train without trainable_token_indices",
-  ),
   rank_pattern: byName(z.int().positive()),
   alpha_pattern: byName(z.number().positive()),
+}).superRefine((config, context) => {
+  for (const [field, what] of Object.entries(REFUSED)) {
+    const found: unknown = config[field];
+    if (!found || Object.keys(found).length === 0 && found !== true) continue;
+    context.addIssue({
+      code: "custom",
+      path: [field],
+      message:
+        `${what} cannot be imported; train without ${field}, or merge it in PEFT`,
+    });
+  }
 });
 
 type PeftConfig = z.output<typeof PeftConfig>;

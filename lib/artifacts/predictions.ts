@@ -3,7 +3,7 @@ import * as z from "zod";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
 import { TASK_FIELDS } from "./classes.ts";
-import { readJsonFile, writeJsonFile } from "./json_file.ts";
+import { jsonFile } from "./json_file.ts";
 import { UsedPrecision } from "./training.ts";
 
 /** Files of an artifact of kind `predictions`. */
@@ -22,6 +22,8 @@ const PredictionsInfo = z.strictObject({
 });
 
 type PredictionsInfo = z.output<typeof PredictionsInfo>;
+
+const infoFile = jsonFile("predictions.json", PredictionsInfo);
 
 /** The predicted values, each `[examples]`. */
 interface PredictionValues {
@@ -42,35 +44,17 @@ export async function writePredictions(
     index: { shape, values: index },
     predictions: { shape, values: predictions },
   });
-  await writeJsonFile(
-    join(folder, "predictions.json"),
-    { ...info, examples: index.length },
-    PredictionsInfo,
-  );
+  await infoFile.write(folder, { ...info, examples: index.length });
 }
 
-/**
- * Reads an artifact of kind `predictions`.
- *
- * @throws {SyntaxError} If its files contradict each other.
- */
+/** Reads an artifact of kind `predictions`. */
 export async function readPredictions(
   folder: string,
 ): Promise<PredictionsInfo & PredictionValues> {
-  const info = await readJsonFile(
-    join(folder, "predictions.json"),
-    PredictionsInfo,
-  );
-  const path = join(folder, "predictions.safetensors");
-  using file = SafetensorsFile.open(path);
+  const info = await infoFile.read(folder);
+  using file = SafetensorsFile.open(join(folder, "predictions.safetensors"));
   const index = file.ints("index");
-  const predictions = file.floats("predictions");
-  if (index.length !== info.examples || predictions.length !== info.examples) {
-    throw new SyntaxError(
-      `"${path}" does not match "predictions.json": it has ${index.length} positions and ${predictions.length} predictions, expected ${info.examples} of each`,
-    );
-  }
-  return { ...info, index, predictions };
+  return { ...info, index, predictions: file.floats("predictions") };
 }
 
 /** Files of an artifact of kind `classification`. */
@@ -100,13 +84,5 @@ const Classification = z.strictObject({
 export type Classification = z.output<typeof Classification>;
 
 /** Writes an artifact of kind `classification`. */
-export async function writeClassification(
-  folder: string,
-  classification: Classification,
-): Promise<void> {
-  await writeJsonFile(
-    join(folder, "classification.json"),
-    classification,
-    Classification,
-  );
-}
+export const writeClassification =
+  jsonFile("classification.json", Classification).write;

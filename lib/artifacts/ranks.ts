@@ -1,6 +1,5 @@
-import { join } from "node:path";
 import * as z from "zod";
-import { digest, readJsonFile, writeJsonFile } from "./json_file.ts";
+import { digest, jsonFile } from "./json_file.ts";
 import { type AdapterRecord, servedRanks, UsedPrecision } from "./training.ts";
 
 /** Files of an artifact of kind `ranks`. */
@@ -67,13 +66,11 @@ const RanksInfo = z.strictObject({
 });
 
 /** Content of an artifact of kind `ranks`. */
-interface ChosenRanks {
-  readonly task: string;
-  readonly method: string;
+type ChosenRanks = Omit<z.output<typeof RanksInfo>, "modules"> & {
   readonly modules: ModuleRanks;
-  /** Null for ranks written by hand. */
-  readonly choice: Choice | null;
-}
+};
+
+const ranksFile = jsonFile("ranks.json", RanksInfo);
 
 /** Writes an artifact of kind `ranks`. */
 export async function writeRanks(
@@ -81,13 +78,12 @@ export async function writeRanks(
   { modules, ...rest }: ChosenRanks,
 ): Promise<void> {
   const info = { ...rest, modules: Object.fromEntries(modules) };
-  await writeJsonFile(join(folder, "ranks.json"), info, RanksInfo);
+  await ranksFile.write(folder, info);
 }
 
 /** Reads an artifact of kind `ranks`. */
 export async function readRanks(folder: string): Promise<ChosenRanks> {
-  const path = join(folder, "ranks.json");
-  const { modules, ...rest } = await readJsonFile(path, RanksInfo);
+  const { modules, ...rest } = await ranksFile.read(folder);
   return { ...rest, modules: new Map(Object.entries(modules)) };
 }
 

@@ -4,7 +4,7 @@ import { UsedPrecision } from "./training.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
 import { outputsOf, TASK_FIELDS } from "./classes.ts";
-import { digest, readJsonFile, writeJsonFile } from "./json_file.ts";
+import { digest, jsonFile } from "./json_file.ts";
 
 /** Files of an artifact of kind `scores`. */
 export const SCORES_FILES = ["scores.json", "logits.safetensors"] as const;
@@ -47,6 +47,11 @@ export const ScoresInfo = z.strictObject({
 
 export type ScoresInfo = z.output<typeof ScoresInfo>;
 
+const infoFile = jsonFile("scores.json", ScoresInfo);
+
+/** Reads `scores.json` of an artifact of kind `scores`. */
+export const readScores = infoFile.read;
+
 /** The file as it is: an undefined metric is null. */
 export type ScoresFile = z.input<typeof ScoresInfo>;
 
@@ -61,72 +66,32 @@ export interface Outputs {
 /**
  * Writes an artifact of kind `scores`.
  *
- * @throws {TypeError} If the outputs do not match the scores.
+ * @throws {RangeError} If a logit is not finite.
  */
 export async function writeScores(
   folder: string,
   info: ScoresInfo,
   { logits, labels }: Outputs,
 ): Promise<void> {
-  const shape = logitsShape(info);
-  const fault = outputsFault(info, { logits, labels });
-  if (fault !== undefined) {
-    throw new TypeError(`Cannot save the scores: ${fault}`);
-  }
-  writeSafetensors(join(folder, "logits.safetensors"), {
-    logits: { shape, values: logits },
-    labels: { shape: [info.examples], values: labels },
-  });
-  await writeJsonFile(join(folder, "scores.json"), info, ScoresInfo);
-}
-
-/** Reads `scores.json` of an artifact of kind `scores`. */
-export function readScores(folder: string): Promise<ScoresInfo> {
-  return readJsonFile(join(folder, "scores.json"), ScoresInfo);
-}
-
-/**
- * Reads logits and labels of an artifact of kind `scores`.
- *
- * @throws {SyntaxError} If they do not match its `scores.json`.
- */
-export function readOutputs(folder: string, info: ScoresInfo): Outputs {
-  const path = join(folder, "logits.safetensors");
-  using file = SafetensorsFile.open(path);
-  const outputs = {
-    logits: file.floats("logits"),
-    labels: file.floats("labels"),
-  };
-  const shape = file.tensors.get("logits")!.shape;
-  const fault = String(shape) === String(logitsShape(info))
-    ? outputsFault(info, outputs)
-    : `logits have shape [${shape}], expected [${logitsShape(info)}]`;
-  if (fault === undefined) return outputs;
-  throw new SyntaxError(`"${path}" does not match "scores.json": ${fault}`);
-}
-
-function logitsShape({ ranks, examples, labels }: ScoresInfo): number[] {
-  return [ranks.length, examples, outputsOf(labels)];
-}
-
-function outputsFault(
-  info: ScoresInfo,
-  { logits, labels }: Outputs,
-): string | undefined {
-  const shape = logitsShape(info);
-  const size = shape.reduce((product, length) => product * length, 1);
-  if (logits.length !== size) {
-    return `it has ${logits.length} logits, expected shape [${shape}]`;
-  }
-  if (labels.length !== info.examples) {
-    return `it has ${labels.length} labels, expected ${info.examples}`;
-  }
   const odd = logits.find((logit) => !Number.isFinite(logit));
-  if (odd !== undefined) return `a logit is ${odd}`;
-  const wrong = labels.find((label) =>
-    info.labels ? !(label in info.labels) : !Number.isFinite(label)
-  );
-  return wrong === undefined
-    ? undefined
-    : `label ${wrong} is not ${info.labels ? "a class id" : "a finite number"}`;
+  if (odd !== undefined) {
+    throw new RangeError(
+      `Cannot save the scores: a logit is ${odd}; train with a lower learning rate`,
+    );
+  }
+  const { ranks, examples } = info;
+  writeSafetensors(join(folder, "logits.safetensors"), {
+    logits: {
+      shape: [ranks.length, examples, outputsOf(info.labels)],
+      values: logits,
+    },
+    labels: { shape: [examples], values: labels },
+  });
+  await infoFile.write(folder, info);
+}
+
+/** Reads logits and labels of an artifact of kind `scores`. */
+export function readOutputs(folder: string): Outputs {
+  using file = SafetensorsFile.open(join(folder, "logits.safetensors"));
+  return { logits: file.floats("logits"), labels: file.floats("labels") };
 }

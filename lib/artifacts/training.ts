@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import * as z from "zod";
 import { RankScaling } from "../engine/adapters/scale.ts";
 import {
@@ -8,7 +7,7 @@ import {
 } from "../engine/schedules/registry.ts";
 import { EpochScores } from "../engine/training/checkpoint.ts";
 import { TASK_FIELDS, trainedLength } from "./classes.ts";
-import { readJsonFile, writeJsonFile } from "./json_file.ts";
+import { jsonFile } from "./json_file.ts";
 
 const count = z.int().positive();
 
@@ -118,22 +117,11 @@ const AdapterRecord = z.discriminatedUnion("imported", [Training, Imported], {
 
 export type AdapterRecord = z.output<typeof AdapterRecord>;
 
-/** Writes `training.json` of an artifact of kind `adapter`. */
-export async function writeRecord(
-  folder: string,
-  record: AdapterRecord,
-): Promise<void> {
-  await writeJsonFile(join(folder, "training.json"), record, AdapterRecord);
-}
-
-/**
- * Reads `training.json` of an artifact of kind `adapter`.
- *
- * @throws {SyntaxError} Naming the file and the invalid field.
- */
-export function readRecord(folder: string): Promise<AdapterRecord> {
-  return readJsonFile(join(folder, "training.json"), AdapterRecord);
-}
+/** `training.json` of an artifact of kind `adapter`. */
+export const { read: readRecord, write: writeRecord } = jsonFile(
+  "training.json",
+  AdapterRecord,
+);
 
 /** Ranks that an adapter serves, ascending. */
 export function servedRanks(

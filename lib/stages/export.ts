@@ -47,7 +47,8 @@ export async function exportAdapter(stage: ExportingStage): Promise<void> {
     },
     tensors,
   );
-  await writeClasses(output, training);
+  const { task, labels, maxLength } = training;
+  await writeClasses(output, { task, labels, maxLength });
   if (model !== undefined) {
     const { architecture } = await readModel(model.path);
     await copyTokenizer(

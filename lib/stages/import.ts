@@ -8,7 +8,7 @@ import {
   outputsOf,
   type TaskClasses,
 } from "../artifacts/classes.ts";
-import { readModelOrigin } from "../artifacts/model.ts";
+import { findModelOrigin } from "../artifacts/model.ts";
 import { type PeftAdapter, readPeft, toAdapter } from "../artifacts/peft.ts";
 import { readTokensInfo, type TokensInfo } from "../artifacts/tokens.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
@@ -41,7 +41,7 @@ export async function importAdapter(stage: ImportingStage): Promise<void> {
     }),
   );
   // Names of paths and packages say nothing, and copies have other owners.
-  const [theirs, ours] = [peft.baseModel, await readModelOrigin(model)].map(
+  const [theirs, ours] = [peft.baseModel, await findModelOrigin(model)].map(
     (it) => /^(?:[\w.-]+\/)?([\w.-]+)$/.exec(it?.name ?? "") ?? undefined,
   );
   if (theirs && ours && theirs[1] !== ours[1]) {

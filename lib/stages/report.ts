@@ -112,7 +112,7 @@ async function readResult(
   const info = await readScores(artifact.path);
   const adapter = trainingOf(artifact, info, trainings);
   const origin = originOf(adapter, trainings);
-  const { logits, labels } = readOutputs(artifact.path, info);
+  const { logits, labels } = readOutputs(artifact.path);
   return {
     task: info.task,
     title: taskTitle(info.task),

@@ -10,7 +10,7 @@ import {
   outputsOf,
   type TaskClasses,
 } from "../artifacts/classes.ts";
-import { type ModelOrigin, readModelOrigin } from "../artifacts/model.ts";
+import { findModelOrigin, type ModelOrigin } from "../artifacts/model.ts";
 import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
 import { PEFT_PREFIX } from "../engine/models/peft.ts";
 import type { AdapterScale, RankScaling } from "../engine/adapters/scale.ts";
@@ -38,7 +38,7 @@ export async function trainAdapter(
   const { inputs } = stage;
   const training = await StageTraining.open(stage);
   const folder = inputs.model.path;
-  const baseModel = await readModelOrigin(folder);
+  const baseModel = await findModelOrigin(folder);
   const start = inputs.start && await readAdapter(inputs.start.path);
   const params = withDefaults(stage.params, start);
   const { rank, alpha, seed, scaling = schedule.scaling } = params;

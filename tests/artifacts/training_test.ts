@@ -1,6 +1,6 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { readClasses } from "../../lib/artifacts/classes.ts";
+import { findClasses } from "../../lib/artifacts/classes.ts";
 import { writeJsonFile } from "../../lib/artifacts/json_file.ts";
 import {
   type AdapterRecord,
@@ -48,9 +48,9 @@ Deno.test("readRecord() refuses the training.json of an earlier version and says
     );
   }));
 
-Deno.test("readClasses() reads files of earlier versions, which do not say how long texts were", () =>
+Deno.test("findClasses() reads files of earlier versions, which do not say how long texts were", () =>
   withFolder(async (folder) => {
     const { task, labels } = REFERENCE_TRAINING;
     await writeJsonFile(join(folder, "classes.json"), { task, labels });
-    assertEquals(await readClasses(folder), { task, labels, maxLength: null });
+    assertEquals(await findClasses(folder), { task, labels, maxLength: null });
   }));

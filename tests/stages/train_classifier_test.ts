@@ -59,7 +59,7 @@ for (
       assertEquals(info.ranks.map(({ rank }) => rank), [0]);
       assert(info.ranks[0]!.metrics.accuracy! >= 0);
 
-      const { logits } = readOutputs(scored, info);
+      const { logits } = readOutputs(scored);
       assert(new Set(logits).size > info.examples, "logits differ");
       if (python === undefined) return;
       const expected = await transformersLogits(

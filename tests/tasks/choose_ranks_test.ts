@@ -31,7 +31,7 @@ Deno.test("choose-ranks stays within its budget and gives the scores of the mode
     ) => {
       const output = await run("evaluate-ranks", params, from);
       const info = await readScores(output);
-      const { logits, labels } = readOutputs(output, info);
+      const { logits, labels } = readOutputs(output);
       const size = logits.length / info.ranks.length;
       return info.ranks.map(({ rank, metrics }, i) => ({
         rank,

@@ -9,7 +9,7 @@ export async function logitsByRank(
 ): Promise<Map<number, Float32Array>> {
   const scored = await run("evaluate-ranks", params, inputs);
   const info = await readScores(scored);
-  const { logits } = readOutputs(scored, info);
+  const { logits } = readOutputs(scored);
   const size = logits.length / info.ranks.length;
   return new Map(
     info.ranks.map(({ rank }, i) => [

@@ -17,7 +17,7 @@ Deno.test("predict gives the classes that evaluate-ranks scored, and predictions
 
     const scored = await run("evaluate-ranks", {}, given);
     const info = await readScores(scored);
-    const { logits } = readOutputs(scored, info);
+    const { logits } = readOutputs(scored);
     for (const [i, { rank }] of info.ranks.entries()) {
       const options = { split: "validation", rank };
       const predicted = await run("predict", options, given);
