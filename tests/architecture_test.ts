@@ -182,18 +182,21 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "tasks": 1150,
 };
 
+/** Lines of code below a folder. */
+function linesIn(folder: string): number {
+  return [...Deno.readDirSync(join(ROOT, folder))].reduce(
+    (sum, { name, isDirectory }) => {
+      const path = `${folder}/${name}`;
+      if (isDirectory) return sum + linesIn(path);
+      if (!/\.(ts|js|css|html|py)$/.test(name)) return sum;
+      return sum +
+        Deno.readTextFileSync(join(ROOT, path)).split("\n").length - 1;
+    },
+    0,
+  );
+}
+
 Deno.test("no room has more lines than its budget", () => {
-  const linesIn = (folder: string): number =>
-    [...Deno.readDirSync(join(ROOT, folder))].reduce(
-      (sum, { name, isDirectory }) => {
-        const path = `${folder}/${name}`;
-        if (isDirectory) return sum + linesIn(path);
-        if (!/\.(ts|js|css|html|py)$/.test(name)) return sum;
-        return sum +
-          Deno.readTextFileSync(join(ROOT, path)).split("\n").length - 1;
-      },
-      0,
-    );
   const rooms = Object.keys(KNOWS);
   assertEquals(Object.keys(BUDGETS).sort(), rooms.sort());
   assertEquals(
@@ -203,6 +206,16 @@ Deno.test("no room has more lines than its budget", () => {
       ),
     [],
   );
+});
+
+Deno.test("the README of a room of more than 1,000 lines ends with its decisions", () => {
+  // That of the command line is its manual: lib/README.md has the decisions.
+  const rooms = Object.keys(KNOWS)
+    .filter((room) => room !== "lib/cli" && linesIn(room) > 1000);
+  const lastHeading = (room: string) =>
+    Deno.readTextFileSync(join(ROOT, room, "README.md"))
+      .match(/^## .*$/gm)?.at(-1);
+  assertEquals(rooms.filter((it) => lastHeading(it) !== "## Decisions"), []);
 });
 
 Deno.test("zod is imported as a namespace, without which a bundle has all its languages", () => {

@@ -345,6 +345,23 @@ for (const path of documents()) {
   });
 }
 
+Deno.test("pipelines/README.md shows a fault as it is printed", async () => {
+  const text = textOf("pipelines/README.md");
+  const [example] = blocks(text, "yaml");
+  const [fault] = blocks(text, "text");
+  const temporary = await Deno.makeTempDir();
+  try {
+    const file = join(temporary, "which-rank.yaml");
+    const misspelt = example!.replace("train-dylora", "train-dylroa");
+    await Deno.writeTextFile(file, misspelt);
+    const { code, stderr } = await callHere("plan", file, "--out", out);
+    assertEquals(code, 2);
+    assertEquals(stderr.replace(`${temporary}/`, ""), fault);
+  } finally {
+    await Deno.remove(temporary, { recursive: true });
+  }
+});
+
 Deno.test("lib/cli/README.md has every flag of the pipeline command, and no other", async () => {
   const { stdout } = await callHere("pipeline", "--help");
   const flagsOf = (text: string) =>
