@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Architecture } from "../engine/models/model.ts";
 import { tokenizerDefaults } from "../engine/models/registry.ts";
-import { neededConfig, readTokenizerFiles } from "../text/tokenizer_files.ts";
+import { readTokenizerFiles } from "../text/tokenizer_files.ts";
 import { asWritten, digestOf } from "./json_file.ts";
 import { MODEL_EXTRA_FILES } from "./model.ts";
 
@@ -47,9 +47,12 @@ export async function copyTokenizer(
     const path = join(from, name);
     if (existsSync(path)) await Deno.copyFile(path, join(to, name));
   }
-  const files = await readTokenizerFiles(from, tokenizerDefaults(architecture));
+  const { neededConfig } = await readTokenizerFiles(
+    from,
+    tokenizerDefaults(architecture),
+  );
   const needed = {
-    ...neededConfig(files),
+    ...neededConfig,
     ...(maxLength !== null && { model_max_length: maxLength }),
   };
   const path = join(to, "tokenizer_config.json");

@@ -129,16 +129,29 @@ const KINDS: Readonly<Record<string, (settings: unknown) => Normalizer>> = {
  * @throws {z.ZodError | SyntaxError | RangeError} If it is invalid, or of an unsupported kind.
  */
 export function normalizer(settings: unknown): Normalizer {
-  if (settings === null || settings === undefined) return (text) => text;
+  return ofKind(KINDS, "Normalizer", settings) ?? ((text) => text);
+}
+
+/**
+ * Makes a part of a tokenizer from its settings, by their `type`.
+ *
+ * @param title Name of the part in messages
+ * @returns Undefined if the settings are null or absent.
+ * @throws {z.ZodError | SyntaxError | RangeError} If they are invalid, or of an unsupported kind.
+ */
+export function ofKind<T>(
+  kinds: Readonly<Record<string, (settings: unknown) => T>>,
+  title: string,
+  settings: unknown,
+): T | undefined {
+  if (settings === null || settings === undefined) return undefined;
   const { type } = z.looseObject({ type: z.string() }).parse(settings);
-  if (!Object.hasOwn(KINDS, type)) {
-    throw new RangeError(
-      `Normalizer ${JSON.stringify(type)} is not supported; expected ${
-        Object.keys(KINDS).join(", ")
-      }`,
-    );
-  }
-  return KINDS[type]!(settings);
+  if (Object.hasOwn(kinds, type)) return kinds[type]!(settings);
+  throw new RangeError(
+    `${title} ${JSON.stringify(type)} is not supported; expected ${
+      Object.keys(kinds).join(", ")
+    }`,
+  );
 }
 
 /** Drops white space at the end, in time linear in its length. */

@@ -1,5 +1,6 @@
 import * as z from "zod";
-import { textPattern } from "./text_pattern.ts";
+import { ofKind } from "./normalizer.ts";
+import { matchesOf, type TextPattern, textPattern } from "./text_pattern.ts";
 
 /** Parts of a text, each of which a model encodes separately. */
 interface Words {
@@ -57,25 +58,25 @@ const KINDS: Readonly<Record<string, (settings: unknown) => PreTokenizer>> = {
   },
   BertPreTokenizer: () => (words) =>
     splitAt(
-      splitAt(words, matches(WHITE_SPACE), "Removed"),
-      matches(PUNCTUATION),
+      splitAt(words, matchesOf(WHITE_SPACE), "Removed"),
+      matchesOf(PUNCTUATION),
       "Isolated",
     ),
-  Whitespace: () => (words) => splitAt(words, matches(WORD), "Removed", true),
+  Whitespace: () => (words) => splitAt(words, matchesOf(WORD), "Removed", true),
   WhitespaceSplit: () => (words) =>
-    splitAt(words, matches(WHITE_SPACE), "Removed"),
+    splitAt(words, matchesOf(WHITE_SPACE), "Removed"),
   Punctuation(settings) {
     const { behavior } = z.looseObject({
       behavior: Behavior.default("Isolated"),
     }).parse(settings);
-    return (words) => splitAt(words, matches(PUNCTUATION), behavior);
+    return (words) => splitAt(words, matchesOf(PUNCTUATION), behavior);
   },
   Digits(settings) {
     const { individual_digits } = z.looseObject({
       individual_digits: z.boolean(),
     }).parse(settings);
     const behavior = individual_digits ? "Isolated" : "Contiguous";
-    return (words) => splitAt(words, matches(DIGIT), behavior);
+    return (words) => splitAt(words, matchesOf(DIGIT), behavior);
   },
   Split(settings) {
     const { pattern, behavior, invert } = z.looseObject({
@@ -90,13 +91,7 @@ const KINDS: Readonly<Record<string, (settings: unknown) => PreTokenizer>> = {
     const { replacement, prepend_scheme, add_prefix_space, split } = Metaspace
       .parse(settings);
     const prepended = add_prefix_space === false ? "never" : prepend_scheme;
-    const find = (text: string) => {
-      const found: [number, number][] = [];
-      for (let at = -1; (at = text.indexOf(replacement, at + 1)) !== -1;) {
-        found.push([at, at + replacement.length]);
-      }
-      return found;
-    };
+    const find = textPattern({ String: replacement });
     return ({ texts, atStart }) => {
       const words = {
         atStart,
@@ -123,7 +118,7 @@ const KINDS: Readonly<Record<string, (settings: unknown) => PreTokenizer>> = {
         : texts;
       const words = { texts: prefixed, atStart };
       const { texts: parts } = use_regex
-        ? splitAt(words, matches(GPT2), "Isolated")
+        ? splitAt(words, matchesOf(GPT2), "Isolated")
         : words;
       return { atStart, texts: parts.map(byteLetters) };
     };
@@ -137,26 +132,7 @@ const KINDS: Readonly<Record<string, (settings: unknown) => PreTokenizer>> = {
  * @throws {z.ZodError | SyntaxError | RangeError} If it is invalid, or of an unsupported kind.
  */
 export function preTokenizer(settings: unknown): PreTokenizer {
-  if (settings === null || settings === undefined) return (words) => words;
-  const { type } = z.looseObject({ type: z.string() }).parse(settings);
-  if (!Object.hasOwn(KINDS, type)) {
-    throw new RangeError(
-      `Pre-tokenizer ${JSON.stringify(type)} is not supported; expected ${
-        Object.keys(KINDS).join(", ")
-      }`,
-    );
-  }
-  return KINDS[type]!(settings);
-}
-
-type Find = (text: string) => Iterable<readonly [start: number, end: number]>;
-
-function matches(regex: RegExp): Find {
-  return (text) =>
-    Array.from(
-      text.matchAll(regex),
-      (match) => [match.index, match.index + match[0].length],
-    );
+  return ofKind(KINDS, "Pre-tokenizer", settings) ?? ((words) => words);
 }
 
 /**
@@ -167,7 +143,7 @@ function matches(regex: RegExp): Find {
  */
 function splitAt(
   { texts, atStart }: Words,
-  find: Find,
+  find: TextPattern,
   behavior: Behavior,
   inverted = false,
 ): Words {

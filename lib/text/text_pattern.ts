@@ -29,17 +29,22 @@ export function textPattern(settings: unknown): TextPattern {
     pattern,
     behavior: "Isolated",
   });
-  const find: TextPattern = (text) =>
-    Array.from(
-      text.matchAll(regex!),
-      (match) => [match.index, match.index + match[0].length],
-    );
+  const find = matchesOf(regex!);
   if ("String" in pattern || NEVER_BACKTRACKS.test(pattern.Regex)) return find;
   return (text) =>
     withinLimit(
       () => find(text),
       `The regular expression ${JSON.stringify(pattern.Regex)}`,
       text,
+    );
+}
+
+/** Finds what a global regular expression matches. */
+export function matchesOf(regex: RegExp): TextPattern {
+  return (text) =>
+    Array.from(
+      text.matchAll(regex),
+      (match) => [match.index, match.index + match[0].length],
     );
 }
 

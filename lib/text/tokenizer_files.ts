@@ -4,8 +4,10 @@ import * as z from "zod";
 
 /** What a model's architecture says about its tokenizer. */
 export interface TokenizerDefaults {
-  /** Transformers' class, unless the files name another. */
+  /** Transformers' class. */
   readonly class: string;
+  /** Whether transformers takes this class even if the files name another. */
+  readonly isFixed?: boolean;
   /** What the classes of all architectures make of the files. Any other one takes `tokenizer.json` as it is. */
   readonly classes: Readonly<Record<string, TokenizerClass>>;
   /** Token type of the second text of a pair, if the tokenizer distinguishes the texts. */
@@ -13,18 +15,19 @@ export interface TokenizerDefaults {
 }
 
 /** What a class of transformers makes of the files. */
-interface TokenizerClass {
+export interface TokenizerClass {
   /** Whether it gives token types, unless `tokenizer_config.json` names the inputs of the model. */
   readonly types: boolean;
   /** A part of `tokenizer.json` that it makes from `tokenizer_config.json`. */
   readonly sets?: {
     readonly part: "normalizer" | "pre_tokenizer";
-    value(given: Part, options: Config): Part;
+    /** @param given The part of the file */
+    value(given: TokenizerPart, options: TokenizerOptions): TokenizerPart;
   };
 }
 
-/** A normalizer or pre-tokenizer. */
-type Part = Readonly<Record<string, unknown>> | null;
+/** A normalizer or pre-tokenizer of `tokenizer.json`. */
+export type TokenizerPart = Readonly<Record<string, unknown>> | null;
 
 /** What the files of a model say about its tokenizer. */
 export interface TokenizerFiles {
@@ -34,17 +37,11 @@ export interface TokenizerFiles {
   readonly settings: object;
   /** Fields of `settings` to which transformers gives other values. */
   readonly changes: object;
-  /** Transformers' class. */
-  readonly tokenizerClass: string;
-  /** Inputs of the model that `tokenizer_config.json` names, if it does. */
-  readonly inputNames: readonly string[] | undefined;
-  readonly classes: TokenizerDefaults["classes"];
   /** Token type of the second text of a pair. */
   readonly pairType: 0 | 1;
+  /** Fields of `tokenizer_config.json` by which transformers gives the same tokens and token types with the tokenizer alone in a folder. */
+  readonly neededConfig: object;
 }
-
-/** The class of any `tokenizer.json`. */
-const BASE_CLASS = "PreTrainedTokenizerFast";
 
 const Config = z.looseObject({
   tokenizer_class: z.string().nullish(),
@@ -57,7 +54,8 @@ const Config = z.looseObject({
   model_input_names: z.array(z.string()).nullish(),
 });
 
-type Config = z.output<typeof Config>;
+/** Options of `tokenizer_config.json`, by some of which classes of transformers change `tokenizer.json`. */
+export type TokenizerOptions = z.output<typeof Config>;
 
 const ModelConfig = z.looseObject({ tokenizer_class: z.string().nullish() });
 
@@ -75,60 +73,45 @@ export async function readTokenizerFiles(
   const settings = await readJson(path) as object;
   const config = await readConfig(folder, "tokenizer_config.json", Config);
   const model = await readConfig(folder, "config.json", ModelConfig);
-  // Transformers does not believe a ModernBERT that names another class.
-  const { classes } = defaults;
-  const tokenizerClass = defaults.class === BASE_CLASS
-    ? BASE_CLASS
-    : config.tokenizer_class ?? model.tokenizer_class ?? defaults.class;
-  const known = classOf(tokenizerClass, classes);
-  const inputNames = config.model_input_names ?? undefined;
-  // Transformers 4 gives token types by the base class, 5 does not. BERTs were trained with them.
+  const named = config.tokenizer_class ?? model.tokenizer_class;
+  const tokenizer_class = defaults.isFixed || named == null
+    ? defaults.class
+    : named;
+  // In transformers 5, `Fast` in the name of a class means nothing.
+  const plain = tokenizer_class.replace(/Fast$/, "");
+  const known = Object.hasOwn(defaults.classes, plain)
+    ? defaults.classes[plain]
+    : undefined;
+  const inputNames = config.model_input_names;
+  // Transformers 4 gives token types by the base class, 5 does not. Models were trained with them.
   const hasTypes = inputNames?.includes("token_type_ids") ??
     known?.types ?? true;
+  const pairType = hasTypes ? defaults.pairType : 0;
+  const needsNames = pairType === 1 && inputNames == null &&
+    known === undefined;
   return {
     path,
     settings,
     changes: changesOf(settings, config, known?.sets),
-    tokenizerClass,
-    inputNames,
-    classes,
-    pairType: hasTypes ? defaults.pairType : 0,
+    pairType,
+    neededConfig: {
+      tokenizer_class,
+      ...(needsNames && {
+        model_input_names: ["input_ids", "token_type_ids", "attention_mask"],
+      }),
+    },
   };
-}
-
-/**
- * Fields of `tokenizer_config.json` by which transformers gives the same tokens
- * and token types, with the tokenizer alone in a folder.
- */
-export function neededConfig(
-  { tokenizerClass, inputNames, classes, pairType }: TokenizerFiles,
-): object {
-  const needsNames = pairType === 1 && inputNames === undefined &&
-    classOf(tokenizerClass, classes) === undefined;
-  return {
-    tokenizer_class: tokenizerClass,
-    ...(needsNames && {
-      model_input_names: ["input_ids", "token_type_ids", "attention_mask"],
-    }),
-  };
-}
-
-/** What a class makes of the files; in transformers 5, `Fast` in its name means nothing. */
-function classOf(
-  name: string,
-  classes: TokenizerDefaults["classes"],
-): TokenizerClass | undefined {
-  const plain = name.replace(/Fast$/, "");
-  return Object.hasOwn(classes, plain) ? classes[plain] : undefined;
 }
 
 /** Fields of `tokenizer.json` to which a class gives other values. */
 function changesOf(
   settings: unknown,
-  config: Config,
+  config: TokenizerOptions,
   sets: TokenizerClass["sets"],
 ): object {
-  const fields = (settings ?? {}) as Readonly<Record<string, Part | undefined>>;
+  const fields = (settings ?? {}) as Readonly<
+    Record<string, TokenizerPart | undefined>
+  >;
   const given = sets && fields[sets.part] || null;
   const value = sets?.value(given, config);
   const differs = Object.entries(value ?? {}).some(([key, it]) =>

@@ -1,11 +1,10 @@
 import * as z from "zod";
-import { bertEmbeddings, BertFields, bertSizes, count, rate } from "./bert.ts";
 import type {
-  Architecture,
-  Pass,
   TokenizerOptions,
   TokenizerPart,
-} from "./model.ts";
+} from "../../text/tokenizer_files.ts";
+import { bertEmbeddings, BertFields, bertSizes, count, rate } from "./bert.ts";
+import type { Architecture, Pass } from "./model.ts";
 
 /**
  * ALBERT (arXiv 1909.11942), as transformers' `AlbertForSequenceClassification`

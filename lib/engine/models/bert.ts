@@ -1,10 +1,6 @@
 import * as z from "zod";
-import type {
-  Architecture,
-  Description,
-  Pass,
-  TokenizerClass,
-} from "./model.ts";
+import type { TokenizerClass } from "../../text/tokenizer_files.ts";
+import type { Architecture, Description, Pass } from "./model.ts";
 
 /**
  * BERT (arXiv 1810.04805), as transformers' `BertForSequenceClassification`

@@ -2,6 +2,7 @@
  * The description of a model by its architecture's file, and the operations
  * that it is written in. Nothing here computes.
  */
+import type { TokenizerDefaults } from "../../text/tokenizer_files.ts";
 import type { AdaptedModule } from "../adapters/lora.ts";
 
 /** A tensor of a model for sequence classification; one of the head is always trained. */
@@ -27,7 +28,10 @@ export interface Architecture {
   readonly prefix: string;
   /** Names of modules that adapters wrap by default, as in PEFT. */
   readonly targetModules: readonly string[];
-  readonly tokenizer: ArchitectureTokenizer;
+  /** What is known of its tokenizer, and what its classes in transformers make of the model's files; without any, they take them as they are. */
+  readonly tokenizer:
+    & Omit<TokenizerDefaults, "classes">
+    & Partial<Pick<TokenizerDefaults, "classes">>;
   /**
    * Describes the model of a parsed `config.json`.
    *
@@ -41,40 +45,6 @@ export interface Architecture {
    * @returns Logits, `[sequences, labels]`
    */
   head<T>(m: Pass<T>, x: T, labels: number, settings: HeadSettings): T;
-}
-
-/** What an architecture's file says about its tokenizer. */
-export interface ArchitectureTokenizer {
-  /** Transformers' class, unless the model names another. */
-  readonly class: string;
-  /** What that class, and others like it, make of the model's files; absent if they take them as they are. */
-  readonly classes?: Readonly<Record<string, TokenizerClass>>;
-  /** Token type of the second text of a pair, if the tokenizer distinguishes the texts. */
-  readonly pairType: 0 | 1;
-}
-
-/** What a class of transformers makes of the files of a tokenizer. */
-export interface TokenizerClass {
-  /** Whether it gives token types, unless `tokenizer_config.json` names the inputs of the model. */
-  readonly types: boolean;
-  /** A part of `tokenizer.json` that it makes from `tokenizer_config.json`. */
-  readonly sets?: {
-    readonly part: "normalizer" | "pre_tokenizer";
-    /** @param given The part of the file */
-    value(given: TokenizerPart, options: TokenizerOptions): TokenizerPart;
-  };
-}
-
-/** A normalizer or pre-tokenizer of `tokenizer.json`. */
-export type TokenizerPart = Readonly<Record<string, unknown>> | null;
-
-/** Options of `tokenizer_config.json` by which classes of transformers change `tokenizer.json`. */
-export interface TokenizerOptions {
-  readonly do_lower_case?: boolean | null | undefined;
-  readonly strip_accents?: boolean | null | undefined;
-  readonly keep_accents?: boolean | null | undefined;
-  readonly tokenize_chinese_chars?: boolean | null | undefined;
-  readonly add_prefix_space?: boolean | null | undefined;
 }
 
 /** Settings by which a head computes; its tensors do not depend on them. */

@@ -13,7 +13,7 @@ export const modernbert: Architecture = {
   classifierClass: "ModernBertForSequenceClassification",
   prefix: "model",
   targetModules: ["Wqkv"],
-  tokenizer: { class: "PreTrainedTokenizerFast", pairType: 0 },
+  tokenizer: { class: "PreTrainedTokenizerFast", isFixed: true, pairType: 0 },
   configure(json) {
     const config = ModernBertConfig.parse(json);
     return {

@@ -1,10 +1,11 @@
 import * as z from "zod";
+import type { TokenizerClass } from "../../text/tokenizer_files.ts";
 import { albert } from "./albert.ts";
 import { bert } from "./bert.ts";
 import { debertaV2 } from "./deberta_v2.ts";
 import { distilbert } from "./distilbert.ts";
 import { electra } from "./electra.ts";
-import type { Architecture, Model, TokenizerClass } from "./model.ts";
+import type { Architecture, Model } from "./model.ts";
 import { modernbert } from "./modernbert.ts";
 import { mpnet } from "./mpnet.ts";
 import { modelOf } from "./outline.ts";

@@ -1,5 +1,6 @@
+import type { TokenizerClass } from "../../text/tokenizer_files.ts";
 import { BertConfig, bertEncoder, bertSizes } from "./bert.ts";
-import type { Architecture, Pass, TokenizerClass } from "./model.ts";
+import type { Architecture, Pass } from "./model.ts";
 
 /** Byte-level BPE. */
 const bytes: TokenizerClass = {
