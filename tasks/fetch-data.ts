@@ -1,7 +1,6 @@
 import * as z from "zod";
 import { GLUE_TASKS } from "../lib/benchmarks/glue.ts";
 import type { Example } from "../lib/data/example.ts";
-import type { Labelling } from "../lib/data/own_data.ts";
 import { type Row, TABLE_FORMATS } from "../lib/data/table.ts";
 import { isDataSource, parseDataSource } from "../lib/hub/data_source.ts";
 import { expandHome } from "../lib/hub/model_source.ts";
@@ -93,12 +92,13 @@ export default defineTask({
   small: true,
   async run(stage) {
     const { areLabelled, classesOf, toExamples } = await import(
-      "../lib/data/own_data.ts"
+      "../lib/data/labels.ts"
     );
     const { countQuoted, countShared, describeExamples, drawSubset } =
       await import(
         "../lib/data/example.ts"
       );
+    const { usualMetrics } = await import("../lib/data/metrics.ts");
     const { writeDataset } = await import("../lib/artifacts/dataset.ts");
     const { params, output, log } = stage;
     const { label } = params;
@@ -110,11 +110,10 @@ export default defineTask({
       optional: readonly string[] = [],
     ) => readRows(files, required, optional, label, params.regression);
     const { rows, names } = await read(files.train!, [...texts, label]);
-    const labelling: Labelling = params.regression ? { kind: "score" } : {
-      kind: "classes",
-      names: params.classes ?? names ?? classesOf(rows),
-      areRecorded: names !== undefined,
-    };
+    const labels = params.regression
+      ? null
+      : [...params.classes ?? names ?? classesOf(rows)];
+    const labelling = { labels, areRecorded: names !== undefined };
     const labelled = (split: string, rows: readonly Row[]) => {
       const all = toExamples(rows, labelling);
       const found = all.filter(({ label }) => label !== undefined);
@@ -163,7 +162,6 @@ export default defineTask({
       Object.entries({ train, validation, test })
         .filter(([, examples]) => examples.length > 0),
     );
-    const labels = labelling.kind === "classes" ? [...labelling.names] : null;
     for (const [split, examples] of Object.entries(splits)) {
       log(`${split}: ${describeExamples(examples, labels)}`);
       const isTsv = files[split]?.some(({ path }) => /\.tsv$/i.test(path));
@@ -188,6 +186,7 @@ export default defineTask({
     await writeDataset(output, {
       task: params.name,
       labels,
+      metrics: usualMetrics(labels),
       columns: texts,
     }, splits);
   },
@@ -212,7 +211,7 @@ async function readRows(
   label: string,
   regression: boolean,
 ) {
-  const { nameClasses } = await import("../lib/data/own_data.ts");
+  const { nameClasses } = await import("../lib/data/labels.ts");
   const { readTable, recordedClasses } = await import(
     "../lib/data/table.ts"
   );

@@ -4,6 +4,7 @@ import {
   GLUE_TASKS,
   type GlueTask,
   type GlueTaskName,
+  readSplit,
   type SplitName,
   SPLITS,
   splitsNamed,
@@ -95,7 +96,12 @@ export default defineTask({
     );
     const splits: Record<string, readonly Example[]> = {};
     for (const [split, file] of files) {
-      const all = await readSplit(file, task, split, log);
+      const { examples: all, broken } = await readSplit(file, task, split);
+      if (broken > 0) {
+        log(
+          `${split}: skipped ${broken} lines that are malformed in the original`,
+        );
+      }
       const limit = limits.get(split) ?? all.length;
       const drawn = drawSubset(all, limit, params.seed);
       splits[split] = drawn;
@@ -108,30 +114,11 @@ export default defineTask({
     await writeDataset(output, {
       task: params.task,
       labels: task.labels && [...task.labels],
+      metrics: [...task.metrics],
       columns: [...task.columns],
     }, splits);
   },
 });
-
-async function readSplit(
-  file: string,
-  task: GlueTask,
-  split: string,
-  log: (line: string) => void,
-): Promise<readonly Example[]> {
-  if (file.endsWith(".parquet")) {
-    const { readParquet } = await import(
-      "../lib/benchmarks/glue_parquet.ts"
-    );
-    return await readParquet(file, task, split);
-  }
-  const { readTsv } = await import("../lib/benchmarks/tsv.ts");
-  const { examples, broken } = await readTsv(file, task, split);
-  if (broken > 0) {
-    log(`${split}: skipped ${broken} lines that are malformed in the original`);
-  }
-  return examples;
-}
 
 /** The requested splits, or all of the task. */
 function wantedSplits(

@@ -14,7 +14,7 @@ export default defineTask({
   small: true,
   async run({ params, inputs, output, log }) {
     const { join } = await import("node:path");
-    const { packSubmission } = await import("../lib/benchmarks/submission.ts");
+    const { packSubmission } = await import("../lib/benchmarks/glue.ts");
     const { readPredictions } = await import("../lib/artifacts/predictions.ts");
     const predictions = await Promise.all(
       inputs.predictions.map(({ path }) => readPredictions(path)),

@@ -27,8 +27,8 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
   "lib/slurm": ["lib/scheduler", "lib/store"],
   "lib/store": [],
   "lib/pipeline": ["lib/store"],
-  // Of lib/text, the types of tokenizer classes.
-  "lib/engine": ["lib/pypi", "lib/text"],
+  // Of lib/text and lib/data, the types of tokenizer classes and of encoded examples.
+  "lib/engine": ["lib/pypi", "lib/text", "lib/data"],
   "lib/artifacts": ["lib/engine", "lib/text", "lib/data"],
   "lib/stages": [
     "lib/hub",
@@ -40,7 +40,7 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
     "lib/report",
     "lib/pipeline",
   ],
-  "lib/text": [],
+  "lib/text": ["lib/data"],
   "lib/data": [],
   "lib/benchmarks": ["lib/data"],
   "lib/hub": ["lib/pypi"],
@@ -165,10 +165,10 @@ Deno.test("planning, which imports tasks, loads no tensors", () => {
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 1950,
-  "lib/benchmarks": 540,
+  "lib/artifacts": 1970,
+  "lib/benchmarks": 380,
   "lib/cli": 8590,
-  "lib/data": 1310,
+  "lib/data": 1330,
   "lib/engine": 11_900,
   "lib/hub": 1790,
   "lib/pipeline": 3300,
@@ -176,11 +176,11 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/report": 4500,
   "lib/scheduler": 5670,
   "lib/slurm": 1330,
-  "lib/stages": 3000,
+  "lib/stages": 2950,
   "lib/store": 2000,
-  "lib/text": 1650,
+  "lib/text": 1620,
   "lib/track": 800,
-  "tasks": 1150,
+  "tasks": 1110,
 };
 
 /** Lines of code below a folder. */

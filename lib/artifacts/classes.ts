@@ -1,12 +1,20 @@
 import * as z from "zod";
+import { type MetricName, METRICS } from "../data/metrics.ts";
 import { jsonFile } from "./json_file.ts";
 
 /** Fields by which every labelled artifact names its task and its classes. */
 export const TASK_FIELDS = {
-  /** A GLUE task, or the user's own name for the data. */
+  /** A task of a benchmark, or the user's own name for the data. */
   task: z.string().min(1),
   /** Class names in the order of their ids; null for a regression. */
   labels: z.array(z.string()).min(2).nullable(),
+};
+
+/** Fields by which a data set, and tokens of it, also name what models of them are scored by. */
+export const SCORED_TASK_FIELDS = {
+  ...TASK_FIELDS,
+  /** Metrics, the main metric first. */
+  metrics: z.array(z.enum(Object.keys(METRICS) as MetricName[])).min(1),
 };
 
 /** Task and classes of a trained artifact or of tokens. */

@@ -2,12 +2,12 @@ import { join } from "node:path";
 import * as z from "zod";
 import type { Example } from "../data/example.ts";
 import { readLines } from "../data/text_file.ts";
-import { TASK_FIELDS } from "./classes.ts";
+import { SCORED_TASK_FIELDS } from "./classes.ts";
 import { jsonFile } from "./json_file.ts";
 
 /** `dataset.json` of an artifact of kind `dataset`; each split is stored beside it as `SPLIT.jsonl`. */
 const DatasetInfo = z.strictObject({
-  ...TASK_FIELDS,
+  ...SCORED_TASK_FIELDS,
   /** Names of the one or two text columns. */
   columns: z.array(z.string()).min(1).max(2),
   /** Number of examples of each split. */
@@ -42,8 +42,7 @@ export async function writeDataset(
     await Deno.writeTextFile(join(folder, `${split}.jsonl`), lines.join(""));
     counts[split] = examples.length;
   }
-  const { task, labels, columns } = info;
-  await infoFile.write(folder, { task, labels, columns, splits: counts });
+  await infoFile.write(folder, { ...info, splits: counts });
 }
 
 /**

@@ -2,15 +2,16 @@ import { join } from "node:path";
 import * as z from "zod";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
+import type { EncodedExamples } from "../data/example.ts";
 import { quoteAll } from "../data/text_file.ts";
-import { TASK_FIELDS } from "./classes.ts";
+import { SCORED_TASK_FIELDS } from "./classes.ts";
 import { digest, jsonFile } from "./json_file.ts";
 import { readModel } from "./model.ts";
 import { tokenizerDigest } from "./tokenizer.ts";
 
 /** `tokens.json` of an artifact of kind `tokens`; each split is stored beside it as `SPLIT.safetensors`. */
 const TokensInfo = z.strictObject({
-  ...TASK_FIELDS,
+  ...SCORED_TASK_FIELDS,
   /** Maximum sequence length, special tokens included. */
   maxLength: z.int().positive(),
   /** Id of the padding token; stored sequences are not padded. */
@@ -37,25 +38,11 @@ const infoFile = jsonFile("tokens.json", TokensInfo);
 /** Reads `tokens.json` of an artifact of kind `tokens`. */
 export const readTokensInfo = infoFile.read;
 
-/** The token sequences of a split, concatenated without padding. */
-export interface TokenizedSplit {
-  /** Token ids, `[tokens]`. */
-  readonly ids: Int32Array;
-  /** Token types, `[tokens]`: 1 for the second text of a pair if the model distinguishes the two. */
-  readonly types: Uint8Array;
-  /** Example `i` is `ids.subarray(offsets[i], offsets[i + 1])`, `[examples + 1]`. */
-  readonly offsets: Int32Array;
-  /** Position of each example in its source, `[examples]`. */
-  readonly index: Int32Array;
-  /** Class ids or scores, `[examples]`; absent from a test set. */
-  readonly labels?: Float32Array;
-}
-
 /** Writes an artifact of kind `tokens`. */
 export async function writeTokens(
   folder: string,
   info: Omit<TokensInfo, "splits">,
-  splits: Readonly<Record<string, TokenizedSplit>>,
+  splits: Readonly<Record<string, EncodedExamples>>,
 ): Promise<void> {
   const counts: TokensInfo["splits"] = {};
   for (const [name, split] of Object.entries(splits)) {
@@ -80,7 +67,7 @@ export function readTokens(
   folder: string,
   info: TokensInfo,
   split: string,
-): TokenizedSplit {
+): EncodedExamples {
   if (!Object.hasOwn(info.splits, split)) {
     throw new SyntaxError(
       `The tokens of "${info.task}" have no split "${split}"; they have ${
@@ -98,7 +85,24 @@ export function readTokens(
   };
 }
 
-function countTokens({ ids, offsets }: TokenizedSplit) {
+/**
+ * Reads a split as {@linkcode readTokens} does, to train on it or to score it.
+ *
+ * @throws {Error} If it has no labels.
+ */
+export function readLabelledTokens(
+  folder: string,
+  info: TokensInfo,
+  split: string,
+): Required<EncodedExamples> {
+  const { labels, ...tokens } = readTokens(folder, info, split);
+  if (labels !== undefined) return { ...tokens, labels };
+  throw new Error(
+    `Split "${split}" of "${info.task}" has no labels, without which it can be neither trained on nor scored; choose a split with labels`,
+  );
+}
+
+function countTokens({ ids, offsets }: EncodedExamples) {
   let longest = 0;
   for (let i = 1; i < offsets.length; i++) {
     longest = Math.max(longest, offsets[i]! - offsets[i - 1]!);

@@ -1,6 +1,12 @@
+/** GLUE (Wang et al. 2018): its tasks with their metrics, its files, and the submission to its server. */
+import { extname } from "node:path";
+import type { Example } from "../data/example.ts";
+import { toExamples, toNumber } from "../data/labels.ts";
 import type { MetricName } from "../data/metrics.ts";
+import { readTable } from "../data/table.ts";
+import { quote } from "../data/text_file.ts";
 
-/** A task of the GLUE benchmark, as the hub and as GLUE's own TSV files present it. */
+/** A task of GLUE, as the hub and as GLUE's own TSV files present it. */
 export interface GlueTask {
   /** Display name, and the name of GLUE's folder: `SST-2`. */
   readonly title: string;
@@ -16,7 +22,7 @@ export interface GlueTask {
   readonly tsvColumns: readonly [string] | readonly [string, string];
   /** Label column of the TSV files. */
   readonly tsvLabel: string;
-  /** Whether the TSV files give a class by number or by name. */
+  /** Whether the TSV files, and those of a submission, give a class by number or by name. */
   readonly tsvClass: "number" | "name";
   /** TSV file by split. */
   readonly tsvFiles: Readonly<Record<string, string>>;
@@ -24,6 +30,10 @@ export interface GlueTask {
   readonly tsvHeader?: readonly string[];
   /** Whether the published TSV files have lines that are broken in two. */
   readonly tsvBroken?: boolean;
+  /** File of a submission, and number of examples of the published test set, by split. */
+  readonly submission: Readonly<
+    Record<string, readonly [file: string, examples: number]>
+  >;
 }
 
 const FILES = {
@@ -41,7 +51,7 @@ const ENTAILMENT = {
 } as const;
 
 /**
- * The tasks of GLUE by their names on the hub (Wang et al. 2018).
+ * The tasks of GLUE by their names on the hub.
  *
  * Labels and columns are those of the data set `nyu-mll/glue`. Where GLUE
  * averages two metrics, the one that the LoRA papers report comes first.
@@ -57,6 +67,7 @@ export const GLUE_TASKS = {
     tsvClass: "number",
     tsvFiles: FILES,
     tsvHeader: ["source", "label", "star", "sentence"],
+    submission: { test: ["CoLA.tsv", 1063] },
   },
   sst2: {
     title: "SST-2",
@@ -67,6 +78,7 @@ export const GLUE_TASKS = {
     tsvLabel: "label",
     tsvClass: "number",
     tsvFiles: FILES,
+    submission: { test: ["SST-2.tsv", 1821] },
   },
   mrpc: {
     title: "MRPC",
@@ -77,6 +89,7 @@ export const GLUE_TASKS = {
     tsvLabel: "Quality",
     tsvClass: "number",
     tsvFiles: FILES,
+    submission: { test: ["MRPC.tsv", 1725] },
   },
   qqp: {
     title: "QQP",
@@ -88,6 +101,7 @@ export const GLUE_TASKS = {
     tsvClass: "number",
     tsvFiles: FILES,
     tsvBroken: true,
+    submission: { test: ["QQP.tsv", 390_965] },
   },
   stsb: {
     title: "STS-B",
@@ -98,6 +112,7 @@ export const GLUE_TASKS = {
     tsvLabel: "score",
     tsvClass: "number",
     tsvFiles: FILES,
+    submission: { test: ["STS-B.tsv", 1379] },
   },
   mnli: {
     title: "MNLI",
@@ -114,18 +129,24 @@ export const GLUE_TASKS = {
       test_matched: "test_matched.tsv",
       test_mismatched: "test_mismatched.tsv",
     },
+    submission: {
+      test_matched: ["MNLI-m.tsv", 9796],
+      test_mismatched: ["MNLI-mm.tsv", 9847],
+    },
   },
   qnli: {
     ...ENTAILMENT,
     title: "QNLI",
     columns: ["question", "sentence"],
     tsvColumns: ["question", "sentence"],
+    submission: { test: ["QNLI.tsv", 5463] },
   },
   rte: {
     ...ENTAILMENT,
     title: "RTE",
     columns: ["sentence1", "sentence2"],
     tsvColumns: ["sentence1", "sentence2"],
+    submission: { test: ["RTE.tsv", 3000] },
   },
   wnli: {
     title: "WNLI",
@@ -136,6 +157,7 @@ export const GLUE_TASKS = {
     tsvLabel: "label",
     tsvClass: "number",
     tsvFiles: FILES,
+    submission: { test: ["WNLI.tsv", 146] },
   },
   ax: {
     title: "AX",
@@ -147,6 +169,7 @@ export const GLUE_TASKS = {
     tsvLabel: "label",
     tsvClass: "name",
     tsvFiles: { test: "diagnostic.tsv" },
+    submission: { test: ["AX.tsv", 1104] },
   },
 } as const satisfies Readonly<Record<string, GlueTask>>;
 
@@ -163,27 +186,6 @@ export function glueTask(name: string): GlueTask | undefined {
 /** Display name of a task: GLUE's, or the user's own name for the data. */
 export function taskTitle(name: string): string {
   return glueTask(name)?.title ?? name;
-}
-
-/**
- * Metrics of a data set, the main metric first: those of GLUE for its tasks,
- * otherwise by the kind of labels.
- *
- * @param labels Class names; null for a regression.
- */
-export function metricsOf(
-  task: string,
-  labels: readonly string[] | null,
-): readonly MetricName[] {
-  const known = glueTask(task);
-  if (known !== undefined) return known.metrics;
-  if (labels === null) return ["pearson", "spearman"];
-  return labels.length === 2 ? ["accuracy", "f1"] : ["accuracy"];
-}
-
-/** Whether a split is a test set, whose labels the benchmark does not publish. */
-export function isTestSplit(split: string): boolean {
-  return split.startsWith("test");
 }
 
 /** Names of splits, including MNLI's two halves and the names for both together. */
@@ -207,4 +209,166 @@ export function splitsNamed(
   return Object.keys(task.tsvFiles).filter((split) =>
     split === name || split.startsWith(`${name}_`)
   );
+}
+
+/** Content of a file of GLUE. */
+interface SplitContent {
+  readonly examples: readonly Example[];
+  /** Number of lines skipped because they are broken in two. */
+  readonly broken: number;
+}
+
+/**
+ * Reads a file of the data set `nyu-mll/glue` on the hub (`.parquet`), or a TSV
+ * file as GLUE publishes it. Examples of a test set have no labels, which GLUE
+ * does not publish, and the numbers by which a submission names them.
+ *
+ * @throws {SyntaxError} With file and row, if the file is not valid for this task.
+ */
+export async function readSplit(
+  path: string,
+  task: GlueTask,
+  split: string,
+): Promise<SplitContent> {
+  const isTsv = extname(path) === ".tsv";
+  const isTest = split in task.submission;
+  const texts = isTsv ? task.tsvColumns : task.columns;
+  const label = isTsv ? task.tsvLabel : "label";
+  const numbers = isTsv ? (isTest ? ["index", "id"] : []) : ["idx"];
+  const rows = await readTable(
+    path,
+    isTest ? texts : [...texts, label],
+    isTest ? [label, ...numbers] : numbers,
+    isTsv
+      ? { header: isTest ? undefined : task.tsvHeader, broken: task.tsvBroken }
+      : {},
+  );
+  const numbered = rows.flatMap(({ place, values }, position) => {
+    if (values.length === 0) return [];
+    const found = values.slice(texts.length + 1).find((it) => it !== undefined);
+    const index = found === undefined ? position : toNumber(found);
+    if (Number.isSafeInteger(index) && index >= 0) {
+      return [{ place, values: values.slice(0, texts.length + 1), index }];
+    }
+    throw new SyntaxError(
+      `${place}: Index ${quote(String(found))} is not a non-negative integer`,
+    );
+  });
+  const labels = isTsv && task.tsvClass === "name"
+    ? task.labels
+    : task.labels && task.labels.map((_, number) => String(number));
+  const examples = toExamples(numbered, isTest ? undefined : { labels })
+    .map((example, i) => ({ ...example, index: numbered[i]!.index }));
+  return { examples, broken: rows.length - numbered.length };
+}
+
+/** Predictions for a test set. */
+export interface TestPredictions {
+  /** Name of the GLUE task on the hub. */
+  readonly task: string;
+  /** `test`, or one of MNLI's two test sets. */
+  readonly split: string;
+  /** Number of each example in its source. */
+  readonly index: ArrayLike<number>;
+  /** Class numbers, or scores of a regression. */
+  readonly predictions: ArrayLike<number>;
+}
+
+/**
+ * Packs predictions into the zip file that the benchmark's server expects
+ * (https://gluebenchmark.com/faq). Equal predictions give equal bytes.
+ *
+ * @param options.partial Allows missing tasks and examples, which the server rejects.
+ * @returns The zip file.
+ * @throws {Error} With every fault, if the server would reject the file.
+ */
+export async function packSubmission(
+  predictions: readonly TestPredictions[],
+  { partial = false }: { readonly partial?: boolean } = {},
+): Promise<Uint8Array> {
+  const faults = predictions.flatMap(({ task, split }) =>
+    Object.hasOwn(glueTask(task)?.submission ?? {}, split)
+      ? []
+      : [`GLUE has no test set "${split}" for the task "${task}"`]
+  );
+  const texts = new Map<string, string>();
+  for (const [name, task] of Object.entries<GlueTask>(GLUE_TASKS)) {
+    for (const [split, [file, examples]] of Object.entries(task.submission)) {
+      const [found, ...more] = predictions.filter((it) =>
+        it.task === name && it.split === split
+      );
+      if (found === undefined && partial) continue;
+      const fault = found === undefined
+        ? "is missing"
+        : more.length > 0
+        ? "is given twice"
+        : findFault(found, task, partial ? undefined : examples);
+      if (fault !== undefined) faults.push(`"${file}" ${fault}`);
+      else texts.set(file, format(found!, task));
+    }
+  }
+  if (faults.length > 0) {
+    throw new Error(
+      `The predictions are not a valid GLUE submission:\n${faults.join("\n")}`,
+    );
+  }
+  return await zip(texts);
+}
+
+/** @param examples Number of examples in the test set; undefined if some may be missing */
+function findFault(
+  { index, predictions }: TestPredictions,
+  { labels }: GlueTask,
+  examples: number | undefined,
+): string | undefined {
+  if (index.length !== predictions.length) {
+    return `has ${predictions.length} predictions for ${index.length} examples`;
+  }
+  const seen = new Set(Array.from(index));
+  if (seen.size !== index.length) return "has a duplicate example index";
+  if (examples !== undefined) {
+    if (index.length !== examples) {
+      return `has ${index.length} examples, expected ${examples}`;
+    }
+    for (let i = 0; i < examples; i++) {
+      if (!seen.has(i)) return `has no example ${i}`;
+    }
+  }
+  const wrong = Array.from(predictions).find((value) =>
+    labels ? !(value in labels) : !Number.isFinite(value)
+  );
+  return wrong === undefined
+    ? undefined
+    : `has the invalid prediction ${wrong}`;
+}
+
+/** TSV with index and prediction of each example, ordered by index. */
+function format(
+  { index, predictions }: TestPredictions,
+  { labels, tsvClass }: GlueTask,
+): string {
+  const write = (value: number): string => {
+    if (labels === null) return Math.max(0, Math.min(5, value)).toFixed(3);
+    return tsvClass === "name" ? labels[value]! : String(value);
+  };
+  const order = Array.from(index, (_, i) => i)
+    .sort((a, b) => index[a]! - index[b]!);
+  const lines = order.map((i) => `${index[i]}\t${write(predictions[i]!)}\n`);
+  return `index\tprediction\n${lines.join("")}`;
+}
+
+async function zip(texts: ReadonlyMap<string, string>): Promise<Uint8Array> {
+  const { TextReader, Uint8ArrayWriter, ZipWriter } = await import(
+    "@zip.js/zip.js"
+  );
+  const writer = new ZipWriter(new Uint8ArrayWriter(), {
+    useWebWorkers: false,
+    extendedTimestamp: false,
+    // A constant date, the earliest of the format, for reproducible bytes.
+    lastModDate: new Date(1980, 0, 1),
+  });
+  for (const [name, text] of texts) {
+    await writer.add(name, new TextReader(text));
+  }
+  return await writer.close();
 }

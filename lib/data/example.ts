@@ -12,6 +12,20 @@ export interface Example {
   readonly label?: number;
 }
 
+/** Examples as token ids, one after the other, without padding. */
+export interface EncodedExamples {
+  /** Token ids with special tokens, `[tokens]`. */
+  readonly ids: Int32Array;
+  /** Token types, `[tokens]`: 1 for the second text of a pair if the model distinguishes the two. */
+  readonly types: Uint8Array;
+  /** Example i is `ids[offsets[i]..offsets[i + 1])`, `[examples + 1]`. */
+  readonly offsets: Int32Array;
+  /** Number of each example in its source, `[examples]`. */
+  readonly index: Int32Array;
+  /** Class numbers, or scores of a regression, `[examples]`; absent from a test set. */
+  readonly labels?: Float32Array;
+}
+
 /**
  * Draws `count` examples without replacement, in their original order.
  *

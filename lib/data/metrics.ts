@@ -5,7 +5,7 @@ type Metric = (
 ) => number;
 
 /**
- * The metrics of GLUE, with the edge cases of scikit-learn and SciPy.
+ * Metrics by name, with the edge cases of scikit-learn and SciPy.
  *
  * `accuracy`, `f1` and `matthews` compare class numbers; `pearson` and
  * `spearman` compare scores.
@@ -18,8 +18,19 @@ export const METRICS = {
   spearman,
 } as const satisfies Record<string, Metric>;
 
-/** Name of a metric, as in result files. */
+/** Name of a metric, as in artifacts. */
 export type MetricName = keyof typeof METRICS;
+
+/**
+ * Metrics of data that no benchmark scores, by the kind of their labels; the
+ * main metric first.
+ *
+ * @param labels Class names; null for a regression.
+ */
+export function usualMetrics(labels: readonly string[] | null): MetricName[] {
+  if (labels === null) return ["pearson", "spearman"];
+  return labels.length === 2 ? ["accuracy", "f1"] : ["accuracy"];
+}
 
 /**
  * Computes metrics by name.

@@ -5,7 +5,7 @@ import { quote, quoteAll, readLines } from "./text_file.ts";
 export interface Row {
   /** Location for messages: `reviews.csv:12` or `"reviews.parquet", row 11`. */
   readonly place: string;
-  /** Values of the requested columns, in their order; undefined if absent. */
+  /** Values of the requested columns, in their order; undefined if absent. None of a broken row. */
   readonly values: readonly unknown[];
 }
 
@@ -33,8 +33,9 @@ export async function readTable(
   path: string,
   required: readonly string[],
   optional: readonly string[] = [],
+  form: TableForm = {},
 ): Promise<Row[]> {
-  const rows = await readRows(path, { required, optional });
+  const rows = await readRows(path, { required, optional, ...form });
   if (rows.length === 0) throw new SyntaxError(`"${path}" has no rows`);
   return rows;
 }
@@ -47,12 +48,9 @@ async function readRows(path: string, columns: Columns): Promise<Row[]> {
   }
   switch (extname(path).toLowerCase()) {
     case ".tsv":
-      return await readDelimited(path, columns, {
-        delimiter: "\t",
-        quote: null,
-      });
+      return await readDelimited(path, columns, "\t", parseTsv);
     case ".csv":
-      return await readDelimited(path, columns, { delimiter: ",", quote: '"' });
+      return await readDelimited(path, columns, ",", parseCsv);
     case ".jsonl":
       return await readJsonLines(path, columns);
     case ".parquet":
@@ -102,7 +100,15 @@ export async function recordedClasses(
   return await parquetClasses(path, column);
 }
 
-interface Columns {
+/** How a `.tsv` or `.csv` differs from what its name says. */
+interface TableForm {
+  /** Names of the columns of a file without a header. */
+  readonly header?: readonly string[] | undefined;
+  /** Keeps lines with another number of fields, as broken rows, and empty ones; otherwise the file is refused, and empty lines are skipped. */
+  readonly broken?: boolean | undefined;
+}
+
+interface Columns extends TableForm {
   readonly required: readonly string[];
   readonly optional: readonly string[];
   /** Called with the names in a header, or with those of each JSON object. */
@@ -115,9 +121,9 @@ const MAX_TABLE = 500_000_000;
 async function readDelimited(
   path: string,
   columns: Columns,
-  format: { delimiter: string; quote: string | null },
+  delimiter: "\t" | ",",
+  parse: (text: string, path: string, take: TakeRecord) => void | Promise<void>,
 ): Promise<Row[]> {
-  const { CsvError, parse } = await import("csv-parse/sync");
   const { size } = await Deno.stat(path);
   if (size > MAX_TABLE) {
     throw new SyntaxError(
@@ -125,44 +131,87 @@ async function readDelimited(
     );
   }
   const text = decode(await Deno.readFile(path), path);
-  checkDelimiter(path, text, columns, format.delimiter);
+  checkDelimiter(path, text, columns, delimiter);
+  const rows: Row[] = [];
+  let { header } = columns;
+  let places = header && findColumns(columns, header, path);
+  let filled = 0;
+  await parse(text, path, (record, line) => {
+    if (record.length === 1 && record[0] === "" && !columns.broken) return;
+    if (header === undefined || places === undefined) {
+      header = record;
+      places = findColumns(columns, record, path);
+      return;
+    }
+    const [expected, found] = [header.length, record.length];
+    if (found !== expected && !columns.broken) {
+      const marks = DELIMITERS[delimiter];
+      const hint = delimiter === "," && found > expected
+        ? `; put a text that contains ${marks} in quotes`
+        : "";
+      throw new SyntaxError(
+        `${path}:${line}: Expected ${expected} columns separated by ${marks}, found ${found}${hint}`,
+      );
+    }
+    const values = found === expected ? places.map((it) => record[it]) : [];
+    rows.push({ place: `${path}:${line}`, values });
+    if (record.some((value) => value.trim() !== "")) filled = rows.length;
+  });
+  if (places === undefined) findColumns(columns, [], path);
+  // Spreadsheets write the cells below a table that were ever used.
+  return rows.slice(0, filled);
+}
+
+/** Takes the fields of a record and the number of its first line. */
+type TakeRecord = (record: readonly string[], line: number) => void;
+
+function parseTsv(text: string, _path: string, take: TakeRecord): void {
+  const lines = text.split(text.includes("\n") ? /\r?\n/ : "\r");
+  for (const [i, line] of lines.entries()) take(line.split("\t"), i + 1);
+}
+
+/** @throws {SyntaxError} With `file:line`, if quotes are not as in RFC 4180. */
+async function parseCsv(
+  text: string,
+  path: string,
+  take: TakeRecord,
+): Promise<void> {
+  const { CsvError, parse } = await import("csv-parse/sync");
   const lines = new LineCounter(text);
-  const rows: { readonly record: string[]; readonly line: number }[] = [];
   let end = 0;
   try {
     parse(text, {
-      ...format,
-      escape: format.quote,
       record_delimiter: text.includes("\n") ? ["\r\n", "\n"] : "\r",
-      skip_empty_lines: true,
+      relax_column_count: true,
       on_record: (record: string[], { bytes }) => {
-        rows.push({ record, line: lines.after(end) });
+        const line = lines.after(end);
         end = bytes;
+        take(record, line);
         return null;
       },
     });
   } catch (error) {
     if (!(error instanceof CsvError)) throw error;
-    const { code, record } = error as { code: string; record?: unknown[] };
-    const message = faultOfRecord(code, {
-      format,
-      expected: rows[0]?.record.length ?? 0,
-      found: record?.length ?? 0,
-    }) ?? error.message;
+    const message = QUOTE_FAULTS[error.code] ?? error.message;
     // Its line numbers count a quoted CRLF twice.
     throw new SyntaxError(`${path}:${lines.after(end)}: ${message}`, {
       cause: error,
     });
   }
-  // Spreadsheets write the cells below a table that were ever used.
-  while (rows.at(-1)?.record.every((value) => value.trim() === "")) rows.pop();
-  const [header, ...others] = rows;
-  const places = findColumns(columns, header?.record ?? [], path);
-  return others.map(({ record, line }) => ({
-    place: `${path}:${line}`,
-    values: places.map((place) => record[place]),
-  }));
 }
+
+const AFTER_QUOTE =
+  'Text follows a closing quote; write a quote inside quotes twice ("")';
+
+/** Messages on quotes by the error code of the CSV parser. */
+const QUOTE_FAULTS: Readonly<Record<string, string>> = {
+  CSV_QUOTE_NOT_CLOSED:
+    'A quoted text is not closed; write a quote inside quotes twice ("")',
+  CSV_INVALID_CLOSING_QUOTE: AFTER_QUOTE,
+  CSV_NON_TRIMABLE_CHAR_AFTER_CLOSING_QUOTE: AFTER_QUOTE,
+  INVALID_OPENING_QUOTE:
+    'A text without quotes contains a quote; put the whole text in quotes, and write the quote inside it twice ("")',
+};
 
 /** The characters that separate columns. */
 const DELIMITERS: Readonly<Record<string, string>> = {
@@ -196,35 +245,6 @@ function checkDelimiter(
         : `rename it to "${basename(path, extname(path))}${format}"`
     }`,
   );
-}
-
-/** Describes a faulty record by the error code of the CSV parser; undefined for other codes. */
-function faultOfRecord(
-  code: string,
-  { format, expected, found }: {
-    readonly format: { delimiter: string; quote: string | null };
-    readonly expected: number;
-    readonly found: number;
-  },
-): string | undefined {
-  const marks = DELIMITERS[format.delimiter];
-  switch (code) {
-    case "CSV_RECORD_INCONSISTENT_FIELDS_LENGTH": {
-      const hint = format.quote !== null && found > expected
-        ? `; put a text that contains ${marks} in quotes`
-        : "";
-      return `Expected ${expected} columns separated by ${marks}, found ${found}${hint}`;
-    }
-    case "CSV_QUOTE_NOT_CLOSED":
-      return 'A quoted text is not closed; write a quote inside quotes twice ("")';
-    case "CSV_INVALID_CLOSING_QUOTE":
-    case "CSV_NON_TRIMABLE_CHAR_AFTER_CLOSING_QUOTE":
-      return 'Text follows a closing quote; write a quote inside quotes twice ("")';
-    case "INVALID_OPENING_QUOTE":
-      return 'A text without quotes contains a quote; put the whole text in quotes, and write the quote inside it twice ("")';
-    default:
-      return undefined;
-  }
 }
 
 async function readJsonLines(

@@ -2,12 +2,6 @@
 const MAX_LINE = 1 << 26;
 
 /**
- * Maximum number of characters in a text. A tokenizer takes a second and 150 MB
- * of memory for each million, of which a model reads a few thousand.
- */
-const MAX_TEXT = 4_000_000;
-
-/**
  * Reads a UTF-8 text file line by line, with one line in memory at a time.
  *
  * Only `\n` and `\r\n` end a line; other Unicode line separators are part of
@@ -50,13 +44,6 @@ export async function* readLines(path: string): AsyncGenerator<string> {
       );
     }
   }
-}
-
-/** An error message if a text is too long; undefined otherwise. */
-export function lengthFault(text: string): string | undefined {
-  return text.length <= MAX_TEXT
-    ? undefined
-    : `The text has ${text.length} characters; the maximum is ${MAX_TEXT}: shorten it, since a model reads only the first few thousand`;
 }
 
 /** Maximum number of characters that a message quotes. */

@@ -15,8 +15,8 @@ import type { Epoch } from "../artifacts/training.ts";
 import { tokenizerDefaults } from "../engine/models/registry.ts";
 import { methodName } from "../engine/schedules/registry.ts";
 import type { Precision } from "../engine/tensorflow/precision.ts";
-import type { Examples } from "../engine/training/batch.ts";
 import { evaluateRanks } from "../engine/training/evaluation.ts";
+import type { EncodedExamples } from "../data/example.ts";
 import { predictionsOf } from "../data/metrics.ts";
 import { ModelTokenizer } from "../text/model_tokenizer.ts";
 import { findModelFiles } from "../hub/model_source.ts";
@@ -42,13 +42,13 @@ export async function predict(
   const requested = params.rank === undefined ? [] : [params.rank];
   const { training, info, load } = await openAdapter(stage, requested);
   const { rank = training.rank } = params;
-  const { index, ...tokens } = readTokens(inputs.tokens.path, info, split);
+  const examples = readTokens(inputs.tokens.path, info, split);
+  const { index } = examples;
   const { precision, classifier, values } = await load();
   const logits = await evaluateRanks(
     classifier,
     values,
-    // Prediction ignores labels.
-    { ...tokens, labels: new Float32Array(index.length) },
+    examples,
     {
       alpha: training.alpha,
       scaling: training.scaling,
@@ -170,7 +170,7 @@ async function adapterIn(folder: string, model: string): Promise<Adapter> {
 }
 
 /**
- * Tokenizes texts; their labels are zeros, which prediction ignores.
+ * Tokenizes texts.
  *
  * @param trained Tokens to which the texts of the training were truncated; null if unknown
  */
@@ -178,17 +178,22 @@ async function encode(
   texts: readonly TextInput[],
   model: string,
   trained: number | null,
-): Promise<Examples> {
+): Promise<EncodedExamples> {
   const { architecture, maxLength, vocabSize } = await readModel(model);
   const tokenizer = await ModelTokenizer.load(
     model,
     tokenizerDefaults(architecture),
     Math.min(maxLength, trained ?? maxLength),
   );
-  return {
-    ...tokenizer.encodeAll(texts, vocabSize),
-    labels: new Float32Array(texts.length),
-  };
+  const [encoded] = tokenizer.encodeAll(
+    texts.map(({ text, pair }, index) => ({
+      index,
+      text,
+      ...(pair !== undefined && { pair }),
+    })),
+    vocabSize,
+  );
+  return encoded;
 }
 
 /** The result for one text, from its logits `[outputs]` and its class id or score. */

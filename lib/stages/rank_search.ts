@@ -10,8 +10,8 @@ import { rankScale } from "../engine/adapters/scale.ts";
 import type { Classifier } from "../engine/models/classifier.ts";
 import { parameterLayout } from "../engine/models/parameters.ts";
 import { methodName } from "../engine/schedules/registry.ts";
-import type { Examples } from "../engine/training/batch.ts";
 import { type Evaluator, evaluator } from "../engine/training/evaluation.ts";
+import type { EncodedExamples } from "../data/example.ts";
 import { meanLoss } from "../data/metrics.ts";
 import type { Stage } from "../pipeline/task.ts";
 import { type AdapterStage, openAdapter } from "./load_classifier.ts";
@@ -105,7 +105,7 @@ export async function chooseRanks(
 async function searchRanks(
   stage: Pick<Stage<unknown>, "progress">,
   evaluator: ChoiceEvaluator,
-  examples: Examples,
+  examples: Required<EncodedExamples>,
   outputs: number,
   budget: RankBudget,
 ): Promise<GreedyStep[]> {
@@ -179,7 +179,7 @@ class ChoiceEvaluator implements Disposable {
 
   /** Logits of the examples for each choice, `[examples, outputs]`. */
   async logits(
-    examples: Examples,
+    examples: EncodedExamples,
     choices: readonly Choice[],
   ): Promise<Float32Array[]> {
     const results: Float32Array[] = [];
@@ -195,7 +195,7 @@ class ChoiceEvaluator implements Disposable {
   }
 
   async #pass(
-    examples: Examples,
+    examples: EncodedExamples,
     group: readonly Choice[],
   ): Promise<Float32Array> {
     const { rank } = this.#classifier.layout;
@@ -305,9 +305,9 @@ function sumOf(values: readonly number[]): number {
 
 /** Selects up to a number of examples, evenly spaced. */
 export function spreadExamples(
-  { ids, types, offsets, labels }: Examples,
+  { ids, types, offsets, index, labels }: Required<EncodedExamples>,
   most: number,
-): Examples {
+): Required<EncodedExamples> {
   const count = Math.min(most, labels.length);
   const chosen = Array.from(
     { length: count },
@@ -322,6 +322,7 @@ export function spreadExamples(
       spans.flatMap(([a, b]) => [...types.subarray(a, b)]),
     ),
     offsets: Int32Array.from(ends),
+    index: Int32Array.from(chosen, (i) => index[i]!),
     labels: Float32Array.from(chosen, (i) => labels[i]!),
   };
 }

@@ -1,7 +1,6 @@
 import { outputsOf } from "../artifacts/classes.ts";
-import { readTokens, type TokensInfo } from "../artifacts/tokens.ts";
-import type { Examples } from "../engine/training/batch.ts";
-import { metricsOf } from "../benchmarks/glue.ts";
+import { readLabelledTokens, type TokensInfo } from "../artifacts/tokens.ts";
+import type { EncodedExamples } from "../data/example.ts";
 import {
   computeMetrics,
   type MetricName,
@@ -18,8 +17,8 @@ interface RankScores {
 export class ScoredSplit {
   /** Name of the split. For MNLI, `validation` is `validation_matched`. */
   readonly name: string;
-  readonly examples: Examples;
-  /** Metrics of the task, the main one first. */
+  readonly examples: Required<EncodedExamples>;
+  /** Metrics of the data, the main one first. */
   readonly metrics: readonly MetricName[];
   /** Outputs per example: one logit per class, or one score. */
   readonly outputs: number;
@@ -34,14 +33,8 @@ export class ScoredSplit {
         Object.hasOwn(info.splits, matched)
       ? matched
       : requested;
-    const { labels, ...tokens } = readTokens(folder, info, this.name);
-    if (labels === undefined) {
-      throw new Error(
-        `Split "${this.name}" of "${info.task}" has no labels, so it cannot be scored; choose a split with labels`,
-      );
-    }
-    this.examples = { ...tokens, labels };
-    this.metrics = metricsOf(info.task, info.labels);
+    this.examples = readLabelledTokens(folder, info, this.name);
+    this.metrics = info.metrics;
     this.outputs = outputsOf(info.labels);
   }
 

@@ -1,11 +1,11 @@
 import { readDatasetInfo, readExamples } from "../artifacts/dataset.ts";
 import { readModel } from "../artifacts/model.ts";
 import { tokenizerDigest } from "../artifacts/tokenizer.ts";
-import { type TokenizedSplit, writeTokens } from "../artifacts/tokens.ts";
-import { tokenizerDefaults } from "../engine/models/registry.ts";
-import type { Example } from "../data/example.ts";
-import { ModelTokenizer } from "../text/model_tokenizer.ts";
+import { writeTokens } from "../artifacts/tokens.ts";
+import type { EncodedExamples } from "../data/example.ts";
 import { quoteAll } from "../data/text_file.ts";
+import { tokenizerDefaults } from "../engine/models/registry.ts";
+import { ModelTokenizer } from "../text/model_tokenizer.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import { DEFAULT_LENGTH } from "./settings.ts";
 
@@ -41,19 +41,19 @@ export async function tokenize(
       }`,
     );
   }
-  const splits: Record<string, TokenizedSplit> = {};
+  const splits: Record<string, EncodedExamples> = {};
   const total = names.reduce((sum, name) => sum + info.splits[name]!, 0);
   let done = 0;
   for (const name of names) {
     const examples = await readExamples(data, info, name);
-    const { truncated, ...encoded } = tokenizer.encodeAll(
+    const [encoded, truncated] = tokenizer.encodeAll(
       examples,
       limits.vocabSize,
       () => {
         if (++done % 256 === 0) progress(done, total, "examples", name);
       },
     );
-    splits[name] = { ...encoded, ...numbersOf(examples) };
+    splits[name] = encoded;
     const share = (100 * truncated / examples.length).toFixed(1);
     log(
       `${name}: ${examples.length} examples, ${encoded.ids.length} tokens; ${
@@ -64,27 +64,10 @@ export async function tokenize(
   await writeTokens(output, {
     task: info.task,
     labels: info.labels,
+    metrics: info.metrics,
     maxLength,
     padId: limits.padId,
     vocabSize: limits.vocabSize,
     tokenizer: await tokenizerDigest(model, limits.architecture),
   }, splits);
-}
-
-/** The examples' numbers in their source, and their labels if they have them. */
-function numbersOf(
-  examples: readonly Example[],
-): Pick<TokenizedSplit, "index" | "labels"> {
-  const index = Int32Array.from(examples, ({ index }) => index);
-  const labels = examples.map(({ label }) => label)
-    .filter((label) => label !== undefined);
-  if (labels.length !== 0 && labels.length !== examples.length) {
-    throw new Error(
-      `Only ${labels.length} of ${examples.length} examples have a label`,
-    );
-  }
-  return {
-    index,
-    ...(labels.length > 0 && { labels: Float32Array.from(labels) }),
-  };
 }

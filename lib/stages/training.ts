@@ -3,7 +3,7 @@ import { outputsOf } from "../artifacts/classes.ts";
 import type { ClassifierTraining } from "../artifacts/classifier.ts";
 import {
   readFittingTokens,
-  readTokens,
+  readLabelledTokens,
   type TokensInfo,
 } from "../artifacts/tokens.ts";
 import {
@@ -12,9 +12,9 @@ import {
   type Training,
   TRAINING_SECONDS,
 } from "../artifacts/training.ts";
+import type { EncodedExamples } from "../data/example.ts";
 import type { Classifier } from "../engine/models/classifier.ts";
 import type { Precision } from "../engine/tensorflow/precision.ts";
-import type { Examples } from "../engine/training/batch.ts";
 import {
   bestEpoch,
   type Checkpoint,
@@ -57,7 +57,7 @@ interface Trained extends Pick<TrainingResult, "values" | "best"> {
 export class StageTraining {
   readonly info: TokensInfo;
   /** Examples of the split `train`. */
-  readonly examples: Examples;
+  readonly examples: Required<EncodedExamples>;
   /** Split on which every epoch is scored; undefined if only the last one is saved. */
   readonly #held: ScoredSplit | undefined;
   readonly #stage: TrainingStage;
@@ -67,7 +67,7 @@ export class StageTraining {
   private constructor(
     stage: TrainingStage,
     info: TokensInfo,
-    examples: Examples,
+    examples: Required<EncodedExamples>,
     held: ScoredSplit | undefined,
     stopwatch: Stopwatch,
   ) {
@@ -88,13 +88,7 @@ export class StageTraining {
     stopwatch.start();
     const folder = stage.inputs.tokens.path;
     const info = await readFittingTokens(folder, stage.inputs.model.path);
-    const { labels, ...tokens } = readTokens(folder, info, "train");
-    if (labels === undefined) {
-      throw new Error(
-        `Split "train" of "${info.task}" has no labels, so it cannot be trained on`,
-      );
-    }
-    const examples = { ...tokens, labels };
+    const examples = readLabelledTokens(folder, info, "train");
     const { selectOn } = stage.params;
     const held = selectOn === "none"
       ? undefined

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import type { EncodedExamples, Example } from "../data/example.ts";
 import { type Layout, TextTokenizer } from "./text_tokenizer.ts";
 import {
   readTokenizerFiles,
@@ -13,18 +14,6 @@ interface Encoding {
   readonly types: readonly number[];
   /** Whether tokens of the texts were left out. */
   readonly truncated: boolean;
-}
-
-/** Encoded texts one after the other, without padding. */
-interface PackedEncodings {
-  /** Token ids, `[tokens]`. */
-  readonly ids: Int32Array;
-  /** Token types, `[tokens]`. */
-  readonly types: Uint8Array;
-  /** Text i is `ids[offsets[i]..offsets[i + 1])`, `[texts + 1]`. */
-  readonly offsets: Int32Array;
-  /** Number of texts that were truncated. */
-  readonly truncated: number;
 }
 
 /** Converts texts to token ids exactly as transformers does with the same files. */
@@ -45,7 +34,7 @@ export class ModelTokenizer {
     this.#path = path;
     this.#specials = specialTokens(tokenizer, path);
     const { between, separator } = this.#specials;
-    // Tokenizers of RoBERTa's kind, with two separators, give no types.
+    // Tokenizers with two separators between the texts give no types.
     this.#pairType = between[1] === separator ? 0 : pairType;
     this.#maxLength = maxLength;
   }
@@ -106,23 +95,27 @@ export class ModelTokenizer {
   }
 
   /**
-   * Encodes texts and packs them one after the other.
+   * Encodes examples, all with labels or all without.
    *
    * @param vocabSize Size of the model's vocabulary.
-   * @param onText Called after each text is encoded.
+   * @param onExample Called after each example is encoded.
+   * @returns The encoded examples, and how many of them were truncated.
    * @throws {SyntaxError} As {@linkcode encode}.
-   * @throws {RangeError} If a token is not in the model's vocabulary.
+   * @throws {RangeError} If a token is not in the model's vocabulary, or only some examples have a label.
    */
   encodeAll(
-    texts: readonly {
-      readonly text: string;
-      readonly pair?: string | undefined;
-    }[],
+    examples: readonly Example[],
     vocabSize: number,
-    onText: () => void = () => {},
-  ): PackedEncodings {
-    const offsets = new Int32Array(texts.length + 1);
-    const encodings = texts.map(({ text, pair }, i) => {
+    onExample: () => void = () => {},
+  ): [encoded: EncodedExamples, truncated: number] {
+    const labels = examples.flatMap(({ label }) => label ?? []);
+    if (labels.length > 0 && labels.length < examples.length) {
+      throw new RangeError(
+        `Only ${labels.length} of ${examples.length} examples have a label`,
+      );
+    }
+    const offsets = new Int32Array(examples.length + 1);
+    const encodings = examples.map(({ text, pair }, i) => {
       const encoding = this.encode(text, pair);
       const unknown = encoding.ids.find((id) => id >= vocabSize);
       if (unknown !== undefined) {
@@ -133,7 +126,7 @@ export class ModelTokenizer {
         );
       }
       offsets[i + 1] = offsets[i]! + encoding.ids.length;
-      onText();
+      onExample();
       return encoding;
     });
     const ids = new Int32Array(offsets.at(-1)!);
@@ -142,8 +135,17 @@ export class ModelTokenizer {
       ids.set(encoding.ids, offsets[i]);
       types.set(encoding.types, offsets[i]);
     }
-    const truncated = encodings.filter((it) => it.truncated).length;
-    return { ids, types, offsets, truncated };
+    const index = Int32Array.from(examples, ({ index }) => index);
+    return [
+      {
+        ids,
+        types,
+        offsets,
+        index,
+        ...(labels.length > 0 && { labels: Float32Array.from(labels) }),
+      },
+      encodings.filter((it) => it.truncated).length,
+    ];
   }
 
   #idsOf(text: string): number[] {
@@ -157,13 +159,13 @@ interface SpecialTokens {
   readonly start: number;
   /** Id of the token after each text. */
   readonly separator: number;
-  /** Ids between the texts of a pair, the separator first: `[SEP]`, `</s></s>` or, of tokenizers like that of Llama, `</s><s>`. */
+  /** Ids between the texts of a pair, the separator first: `[SEP]`, `</s></s>` or `</s><s>`. */
   readonly between: readonly number[];
 }
 
 /**
  * The special tokens by the post-processor of `tokenizer.json`, which models of
- * one architecture need not share: some BERTs have the tokenizer of XLM-RoBERTa.
+ * one architecture need not share.
  *
  * @throws {SyntaxError} If it wraps texts in a way that no supported model does.
  */

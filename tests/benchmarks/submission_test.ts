@@ -5,11 +5,11 @@ import {
   assertRejects,
 } from "@std/assert";
 import { TextWriter, Uint8ArrayReader, ZipReader } from "@zip.js/zip.js";
-import type { GlueTaskName } from "../../lib/benchmarks/glue.ts";
 import {
+  type GlueTaskName,
   packSubmission,
   type TestPredictions,
-} from "../../lib/benchmarks/submission.ts";
+} from "../../lib/benchmarks/glue.ts";
 
 /** Lines of each file, header included, as the benchmark's server wants them. */
 const LINES = {

@@ -1,47 +1,17 @@
-import {
-  assert,
-  assertEquals,
-  assertIsError,
-  assertRejects,
-  assertStringIncludes,
-  assertThrows,
-} from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { join } from "node:path";
 import { brotliCompressSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { parquetMetadata } from "hyparquet";
-import { GLUE_TASKS, type GlueTask } from "../../lib/benchmarks/glue.ts";
 import { columnsOf, readTable } from "../../lib/data/table.ts";
 import {
   COMPRESSORS,
   parquetClasses,
   unpackSnappy,
 } from "../../lib/data/parquet.ts";
-import { readParquet } from "../../lib/benchmarks/glue_parquet.ts";
-import { readTsv } from "../../lib/benchmarks/tsv.ts";
 import { withFolder } from "../tasks/run_task.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
-const hubFile = (task: string, split: string) =>
-  join(fixtures, "tiny-hub", task, `${split}-00000-of-00001.parquet`);
-
-for (const name of ["rte", "stsb", "mnli"] as const) {
-  Deno.test(`readParquet() reads from the hub's files of ${name} the same as from the TSV files`, async () => {
-    const task: GlueTask = GLUE_TASKS[name];
-    for (const [split, file] of Object.entries(task.tsvFiles)) {
-      const fromHub = await readParquet(hubFile(name, split), task, split);
-      const path = join(fixtures, "tiny-glue", task.title, file);
-      const { examples } = await readTsv(path, task, split);
-      const expected = examples.slice(0, fromHub.length).map((example) =>
-        name === "stsb" && example.label !== undefined
-          ? { ...example, label: Math.fround(example.label) }
-          : example
-      );
-      assert(fromHub.length > 0);
-      assertEquals(fromHub, expected, split);
-    }
-  });
-}
 
 Deno.test("unpackSnappy() takes no memory for a page that says it is longer than it can be", () => {
   const page = new Uint8Array(1000);
@@ -96,7 +66,7 @@ for (
   });
 }
 
-Deno.test("readTable(), columnsOf() and readParquet() make no rows that the pages of a file do not have", () =>
+Deno.test("readTable() and columnsOf() make no rows that the pages of a file do not have", () =>
   withFolder(async (folder) => {
     const claiming = async (source: string, rows: bigint) => {
       const path = join(folder, `${rows}.parquet`);
@@ -117,12 +87,6 @@ Deno.test("readTable(), columnsOf() and readParquet() make no rows that the page
         );
       }
     }
-    const glue = await claiming(hubFile("rte", "train"), 1_000_000n);
-    await assertRejects(
-      () => readParquet(glue, GLUE_TASKS.rte, "train"),
-      SyntaxError,
-      "row group 1 says it has 1000000 rows; its column",
-    );
   }));
 
 Deno.test("COMPRESSORS unpack no more than a page says it has", () => {
@@ -156,7 +120,10 @@ Deno.test("COMPRESSORS unpack an empty page, as a column without values has it",
 
 Deno.test("parquetClasses() gives no names of a file that records none", async () => {
   assertEquals(
-    await parquetClasses(hubFile("rte", "train"), "label"),
+    await parquetClasses(
+      join(fixtures, "tiny-hub/rte/train-00000-of-00001.parquet"),
+      "label",
+    ),
     undefined,
   );
 });
@@ -175,38 +142,6 @@ Deno.test("parquetClasses() refuses two names that differ in spaces only", async
     `"${path}" records the class "intent 11" of the column "label" twice`,
   );
   await Deno.remove(path);
-});
-
-Deno.test("readParquet() names a file of another task, and one that is not Parquet", async () => {
-  const path = hubFile("mnli", "train");
-  const { message } = await assertRejects(
-    () => readParquet(path, GLUE_TASKS.rte, "train"),
-    SyntaxError,
-    path,
-  );
-  assertStringIncludes(message, "sentence1");
-  const other = join(fixtures, "tiny-glue/RTE/dev.tsv");
-  await assertRejects(
-    () => readParquet(other, GLUE_TASKS.rte, "train"),
-    Error,
-    'dev.tsv" as parquet',
-  );
-});
-
-Deno.test("readParquet() refuses an unpublished label in a labelled split, and a class out of range, with the row", async () => {
-  await assertRejects(
-    () => readParquet(hubFile("rte", "test"), GLUE_TASKS.rte, "train"),
-    Error,
-    'row 1: Column "label" has the value -1, which is invalid for RTE',
-  );
-  const binary: GlueTask = { ...GLUE_TASKS.mnli, labels: ["no", "yes"] };
-  assertIsError(
-    await assertRejects(() =>
-      readParquet(hubFile("mnli", "train"), binary, "train")
-    ),
-    Error,
-    /row \d+: Column "label" has the value 2/,
-  );
 });
 
 /** A parquet file whose metadata say that it has another number of rows, wherever they say it. */

@@ -12,7 +12,7 @@ import {
   startValues,
 } from "../../lib/engine/models/classifier.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
-import type { Examples } from "../../lib/engine/training/batch.ts";
+import type { EncodedExamples } from "../../lib/data/example.ts";
 import type { TrainingOptions } from "../../lib/engine/training/train.ts";
 import { openReference } from "./reference.ts";
 
@@ -67,7 +67,7 @@ export function withAdapters(initial: Float32Array): Float32Array {
 }
 
 /** Examples with a pattern: the label says whether token 40 occurs. */
-export function tinyExamples(count: number): Examples {
+export function tinyExamples(count: number): Required<EncodedExamples> {
   const random = seededRandom(5, "examples");
   const ids: number[] = [];
   const offsets = [0];
@@ -88,6 +88,7 @@ export function tinyExamples(count: number): Examples {
     ids: Int32Array.from(ids),
     types: new Uint8Array(ids.length),
     offsets: Int32Array.from(offsets),
+    index: Int32Array.from({ length: count }, (_, i) => i),
     labels: Float32Array.from(labels),
   };
 }

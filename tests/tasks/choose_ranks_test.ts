@@ -111,6 +111,7 @@ Deno.test("choose-ranks rejects tokens with other classes than the adapter", () 
     await writeTokens(tokens, {
       task: "cola",
       labels: ["unacceptable", "acceptable"],
+      metrics: ["accuracy"],
       maxLength: 8,
       padId: 1,
       vocabSize: 9,

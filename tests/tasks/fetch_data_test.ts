@@ -50,6 +50,7 @@ for (const [name, text] of Object.entries(rows)) {
       assertEquals(await readDatasetInfo(output), {
         task: "data",
         labels: ["ham", "spam"],
+        metrics: ["accuracy", "f1"],
         columns: ["body"],
         splits: { train: 2 },
       });
@@ -73,6 +74,7 @@ Deno.test("fetch-data reads pairs and scores from Parquet", () =>
     });
     const info = await readDatasetInfo(output);
     assertEquals(info.labels, null);
+    assertEquals(info.metrics, ["pearson", "spearman"]);
     assertEquals(info.splits, { train: 25, validation: 25 });
     const [first] = await readSplit(output, "train");
     assertEquals(first!.text, "the humor is smart .");
@@ -87,7 +89,8 @@ Deno.test("fetch-data names classes as a parquet file records them, without spac
     const { output } = await runTask(fetchData, folder, {
       files: { train: file },
     });
-    const { labels } = await readDatasetInfo(output);
+    const { labels, metrics } = await readDatasetInfo(output);
+    assertEquals(metrics, ["accuracy"]);
     assertEquals(labels?.length, 25);
     assertEquals([labels?.[0], labels?.[24]], ["intent 0", "card lost"]);
   }));

@@ -568,6 +568,12 @@ async function tokensOf(
   const model = join(fixtures, "tiny-roberta");
   const tokenizer = await digestOf(join(model, "tokenizer.json"));
   const sizes = { maxLength: 8, padId: 1, vocabSize: 9 };
-  await writeTokens(tokens, { ...known, tokenizer, ...sizes }, {});
+  const info = {
+    ...known,
+    metrics: ["accuracy" as const],
+    tokenizer,
+    ...sizes,
+  };
+  await writeTokens(tokens, info, {});
   return tokens;
 }

@@ -33,6 +33,7 @@ for (const task of Object.keys(GLUE_TASKS) as GlueTaskName[]) {
         info.labels,
         GLUE_TASKS[task].labels,
       );
+      assertEquals<readonly string[]>(info.metrics, GLUE_TASKS[task].metrics);
       assertEquals(
         Object.keys(info.splits),
         Object.keys(GLUE_TASKS[task].tsvFiles),

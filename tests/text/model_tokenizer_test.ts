@@ -2,7 +2,11 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import fc from "fast-check";
-import { GLUE_TASKS, type GlueTask } from "../../lib/benchmarks/glue.ts";
+import {
+  GLUE_TASKS,
+  type GlueTask,
+  readSplit,
+} from "../../lib/benchmarks/glue.ts";
 import {
   ModelTokenizer,
   truncatedLengths,
@@ -11,7 +15,6 @@ import {
   ARCHITECTURES,
   tokenizerDefaults,
 } from "../../lib/engine/models/registry.ts";
-import { readTsv } from "../../lib/benchmarks/tsv.ts";
 import reference from "../../fixtures/tokenization.json" with { type: "json" };
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
@@ -47,7 +50,7 @@ for (const { file, maxLength, tokens, sha256 } of reference.minilm) {
       const task = Object.values<GlueTask>(GLUE_TASKS).find(({ title }) =>
         file.startsWith(title)
       );
-      const { examples } = await readTsv(join(glue!, file), task!, "train");
+      const { examples } = await readSplit(join(glue!, file), task!, "train");
       const tokenizer = await ModelTokenizer.load(
         minilm!,
         tokenizerDefaults(architectureOf("bert")),

@@ -5,8 +5,10 @@ import {
   doubtOf,
   isEmpty,
   isUnlabelled,
+  MAX_CLASSES,
   nameClasses,
-} from "../../data/own_data.ts";
+  toNumber,
+} from "../../data/labels.ts";
 import {
   columnPlace,
   columnsOf,
@@ -124,8 +126,7 @@ export async function inspectTable(
       } in each row, expected text, a number or a boolean: name the column of the labels with --label`,
     );
   }
-  const numbers = label.values.map(toNumber);
-  const known = numbers.filter((it) => it !== undefined);
+  const known = label.values.map(toNumber).filter(Number.isFinite);
   const isNumeric = known.length > 0 && known.length === label.filled;
   const regression = isNumeric && names === undefined &&
     (label.distinct > MAX_NUMERIC || known.some((it) => !Number.isInteger(it)));
@@ -138,7 +139,7 @@ export async function inspectTable(
     );
   }
   const isExample = classes.some(([name]) => name === label.name) ||
-    (isNumeric && toNumber(label.name) !== undefined);
+    (isNumeric && Number.isFinite(toNumber(label.name)));
   if (isExample && named.label === undefined) {
     throw new UsageError(
       `The first row of "${path}" seems to be an example, because the name of the column "${label.name}" looks like its labels: add a row with the names of the columns above it, or name the column of the labels with --label`,
@@ -211,9 +212,6 @@ function rejected(
 
 /** Maximum number of distinct numeric labels that count as classes; more are a regression. */
 const MAX_NUMERIC = 20;
-
-/** Maximum number of classes that the task fetch-data accepts. */
-const MAX_CLASSES = 1000;
 
 /** A column with its values. */
 class Column implements ColumnSummary {
@@ -297,7 +295,7 @@ function guessLabel(
   const numeric = varied.filter(({ values }) =>
     values.some((it) => {
       const number = toNumber(it);
-      return number !== undefined && !Number.isInteger(number);
+      return Number.isFinite(number) && !Number.isInteger(number);
     })
   );
   const found = byName(free, LABELS) ?? few[0] ?? numeric[0];
@@ -329,7 +327,7 @@ function textsOf(
   }
   const texts = free.filter(({ values, isRepeated }) =>
     isRepeated ||
-    values.some((it) => typeof it === "string" && toNumber(it) === undefined)
+    values.some((it) => typeof it === "string" && Number.isNaN(toNumber(it)))
   );
   const longest = texts.toSorted((a, b) => b.mean - a.mean);
   const found = byName(texts, TEXTS) ?? longest[0];
@@ -373,13 +371,4 @@ function estimate(value: unknown): number {
   // deno-lint-ignore no-control-regex
   const ascii = value.match(/[\x00-\x7f]/g)?.length ?? 0;
   return ascii / 3 + (value.length - ascii);
-}
-
-const DECIMAL = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
-
-/** The number that a label is or spells; undefined for others. */
-function toNumber(value: unknown): number | undefined {
-  const spelt = typeof value === "string" && DECIMAL.test(value.trim());
-  const number = spelt || typeof value === "bigint" ? Number(value) : value;
-  return Number.isFinite(number) ? number as number : undefined;
 }

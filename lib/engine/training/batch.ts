@@ -1,21 +1,10 @@
 import * as tf from "@tensorflow/tfjs-core";
+import type { EncodedExamples } from "../../data/example.ts";
 import { engineLanes, libraryBinding } from "../backend.ts";
 import type { Classifier } from "../models/classifier.ts";
 import { type PositionedModel, positionsOf } from "../models/model.ts";
 import type { BatchTensors } from "../models/tensor_pass.ts";
 import { type Random, shuffle } from "../random.ts";
-
-/** Tokenized examples of a split, one after the other, without padding. */
-export interface Examples {
-  /** Token ids of all examples. */
-  readonly ids: Int32Array;
-  /** Token types of all examples. */
-  readonly types: Uint8Array;
-  /** Example i is `ids[offsets[i]..offsets[i + 1])`. */
-  readonly offsets: Int32Array;
-  /** Class numbers or scores, one for each example. */
-  readonly labels: Float32Array;
-}
 
 /**
  * Some examples padded to one length, in memory; all arrays `[batch, seq]`
@@ -30,14 +19,16 @@ export interface Batch {
   readonly types: Int32Array;
   /** 1 for tokens and 0 for padding; undefined where nothing is padded. */
   readonly mask: Float32Array | undefined;
-  /** `[batch]` */
+  /** `[batch]`; zeros where the examples have none, as in a test set. */
   readonly labels: Float32Array;
   /** Tokens without padding. */
   readonly tokens: number;
 }
 
 /** Number of examples. */
-export function exampleCount({ offsets }: Pick<Examples, "offsets">): number {
+export function exampleCount(
+  { offsets }: Pick<EncodedExamples, "offsets">,
+): number {
   return offsets.length - 1;
 }
 
@@ -51,7 +42,7 @@ const WINDOW = 50;
  * @param padded True if all batches are padded to one length, so that they need not be bucketed
  */
 export function epochBatches(
-  examples: Examples,
+  examples: EncodedExamples,
   batchSize: number,
   random: Random,
   padded = false,
@@ -71,7 +62,7 @@ export function epochBatches(
 
 /** Batches of these examples, longest first; examples of equal length stay in order. */
 export function batchesByLength(
-  examples: Examples,
+  examples: EncodedExamples,
   order: readonly number[],
   batchSize: number,
 ): number[][] {
@@ -91,7 +82,7 @@ function cutBatches(order: readonly number[], batchSize: number): number[][] {
 
 /** Pads examples to a length, by default that of the longest. */
 export function padBatch(
-  examples: Examples,
+  examples: EncodedExamples,
   indices: readonly number[],
   model: PositionedModel,
   seq = longestOf(examples, indices),
@@ -108,7 +99,7 @@ export function padBatch(
     ids.set(examples.ids.subarray(start, end), row * seq);
     types.set(examples.types.subarray(start, end), row * seq);
     mask.fill(1, row * seq, row * seq + end - start);
-    labels[row] = examples.labels[example]!;
+    labels[row] = examples.labels?.[example] ?? 0;
     tokens += end - start;
   });
   return {
@@ -175,14 +166,14 @@ export function splitBatch(
 }
 
 function longestOf(
-  examples: Pick<Examples, "offsets">,
+  examples: Pick<EncodedExamples, "offsets">,
   indices: readonly number[],
 ): number {
   return Math.max(...indices.map((i) => lengthOf(examples, i)));
 }
 
 function lengthOf(
-  { offsets }: Pick<Examples, "offsets">,
+  { offsets }: Pick<EncodedExamples, "offsets">,
   example: number,
 ): number {
   return offsets[example + 1]! - offsets[example]!;
@@ -206,7 +197,7 @@ const FIRST_PASS = 1e11;
  * @returns The length for any batch whose longest example is no longer than those of `batches`
  */
 export function paddedLengths(
-  examples: Examples,
+  examples: EncodedExamples,
   batches: readonly (readonly number[])[],
   passes: number,
   flops: (shape: readonly [number, number]) => number,

@@ -1,4 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
+import type { EncodedExamples } from "../../data/example.ts";
 import { type AdapterScale, rankScale } from "../adapters/scale.ts";
 import {
   type Classifier,
@@ -14,7 +15,6 @@ import {
   batchTensors,
   compilingNote,
   exampleCount,
-  type Examples,
   padBatch,
   paddedLengths,
   shardSizes,
@@ -42,7 +42,7 @@ export interface Evaluator {
   (
     values: Float32Array,
     scale: ModelRanks["scale"],
-    examples: Examples,
+    examples: EncodedExamples,
     hooks?: EvaluationHooks,
   ): Promise<Float32Array<ArrayBuffer>>;
   /** Frees its tensors and graph functions. */
@@ -87,7 +87,7 @@ export function evaluator(
   async function evaluate(
     values: Float32Array,
     scale: ModelRanks["scale"],
-    examples: Examples,
+    examples: EncodedExamples,
     { progress, signal }: EvaluationHooks = {},
   ): Promise<Float32Array<ArrayBuffer>> {
     const ranks = rankCount({ scale });
@@ -150,7 +150,7 @@ interface EvaluationBatch {
 
 function evaluationBatches(
   classifier: ClassifierShape,
-  examples: Examples,
+  examples: EncodedExamples,
   { batchSize, ranks, passes }: {
     readonly batchSize: number;
     readonly ranks: number;
@@ -193,7 +193,7 @@ export interface RankEvaluator {
   /** As {@linkcode Evaluator}, at the ranks that it was made for. */
   (
     values: Float32Array,
-    examples: Examples,
+    examples: EncodedExamples,
     hooks?: EvaluationHooks,
   ): Promise<Float32Array<ArrayBuffer>>;
   /** Frees its tensors and graph functions. */
@@ -213,8 +213,11 @@ export function rankEvaluator(
   );
   const evaluate = evaluator(classifier, options);
   return Object.assign(
-    (values: Float32Array, examples: Examples, hooks?: EvaluationHooks) =>
-      evaluate(values, scale, examples, hooks),
+    (
+      values: Float32Array,
+      examples: EncodedExamples,
+      hooks?: EvaluationHooks,
+    ) => evaluate(values, scale, examples, hooks),
     {
       dispose() {
         scale.dispose();
@@ -228,7 +231,7 @@ export function rankEvaluator(
 export async function evaluateRanks(
   classifier: Classifier,
   values: Float32Array,
-  examples: Examples,
+  examples: EncodedExamples,
   options: RankEvaluationOptions & EvaluationHooks,
 ): Promise<Float32Array<ArrayBuffer>> {
   const evaluate = rankEvaluator(classifier, options);
@@ -242,7 +245,7 @@ export async function evaluateRanks(
 /** Floating-point operations of {@linkcode evaluateRanks}, counted like those of {@linkcode forwardFlops}. */
 export function evaluationFlops(
   classifier: ClassifierShape,
-  examples: Examples,
+  examples: EncodedExamples,
   { ranks, batchSize, passes = 1 }: Pick<
     RankEvaluationOptions,
     "ranks" | "batchSize" | "passes"

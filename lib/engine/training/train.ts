@@ -1,4 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
+import type { EncodedExamples } from "../../data/example.ts";
 import type { Classifier } from "../models/classifier.ts";
 import { trainingFlops } from "../models/outline.ts";
 import { fromTensors, toTensors } from "../models/parameters.ts";
@@ -17,7 +18,6 @@ import {
   compilingNote,
   epochBatches,
   exampleCount,
-  type Examples,
   padBatch,
   paddedLengths,
 } from "./batch.ts";
@@ -124,7 +124,7 @@ export interface TrainingResult extends
 export async function train(
   classifier: Classifier,
   initial: Float32Array,
-  examples: Examples,
+  examples: Required<EncodedExamples>,
   options: TrainingOptions,
   hooks: TrainingHooks,
 ): Promise<TrainingResult> {
@@ -165,7 +165,7 @@ function sortStepOf(
 /** A training in progress, which can be saved after every step. */
 class TrainingRun implements Disposable {
   readonly #classifier: Classifier;
-  readonly #examples: Examples;
+  readonly #examples: Required<EncodedExamples>;
   readonly #options: TrainingOptions;
   readonly #hooks: TrainingHooks;
   readonly #stepsPerEpoch: number;
@@ -193,7 +193,7 @@ class TrainingRun implements Disposable {
   constructor(
     classifier: Classifier,
     initial: Float32Array,
-    examples: Examples,
+    examples: Required<EncodedExamples>,
     options: TrainingOptions,
     hooks: TrainingHooks,
   ) {

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import process from "node:process";
 import * as tf from "@tensorflow/tfjs-core";
 import * as z from "zod";
+import type { EncodedExamples } from "../../../lib/data/example.ts";
 import {
   type Classifier,
   loadClassifier,
@@ -12,11 +13,7 @@ import { seededRandom } from "../../../lib/engine/random.ts";
 import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
 import { dylora } from "../../../lib/engine/schedules/dylora.ts";
 import type { AdamWState } from "../../../lib/engine/training/adamw.ts";
-import {
-  type Batch,
-  type Examples,
-  padBatch,
-} from "../../../lib/engine/training/batch.ts";
+import { type Batch, padBatch } from "../../../lib/engine/training/batch.ts";
 import {
   type RankEvaluator,
   rankEvaluator,
@@ -33,7 +30,7 @@ export class Work {
   readonly #work: PeerWork;
   readonly #eager: boolean;
   readonly #classifier: Classifier;
-  readonly #examples: Examples;
+  readonly #examples: Required<EncodedExamples>;
   readonly #batch: Batch;
   readonly #takeStep: ReturnType<typeof trainingStep>;
   #evaluate: RankEvaluator | undefined;
@@ -134,7 +131,7 @@ function fullExamples(
   { length, labels }: PeerWork,
   count: number,
   vocabSize: number,
-): Examples {
+): Required<EncodedExamples> {
   const random = seededRandom(0, "tokens");
   return {
     // The first ids are special tokens: one of them would count as padding.
@@ -144,6 +141,7 @@ function fullExamples(
     ),
     types: new Uint8Array(count * length),
     offsets: Int32Array.from({ length: count + 1 }, (_, i) => i * length),
+    index: Int32Array.from({ length: count }, (_, i) => i),
     labels: Float32Array.from({ length: count }, (_, i) => i % labels),
   };
 }

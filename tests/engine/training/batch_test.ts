@@ -1,11 +1,11 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import fc from "fast-check";
+import type { EncodedExamples } from "../../../lib/data/example.ts";
 import { engineLanes } from "../../../lib/engine/backend.ts";
 import type { FrozenWeights } from "../../../lib/engine/models/weights.ts";
 import { restoreRandom, seededRandom } from "../../../lib/engine/random.ts";
 import {
   epochBatches,
-  type Examples,
   padBatch,
   paddedLengths,
   shardSizes,
@@ -217,7 +217,7 @@ function batchesOf(lengths: readonly number[]) {
 }
 
 /** Examples of these lengths. */
-function examplesOf(lengths: readonly number[]): Examples {
+function examplesOf(lengths: readonly number[]): Required<EncodedExamples> {
   const offsets = [0];
   for (const length of lengths) offsets.push(offsets.at(-1)! + length);
   const tokens = offsets.at(-1)!;
@@ -225,6 +225,7 @@ function examplesOf(lengths: readonly number[]): Examples {
     ids: Int32Array.from({ length: tokens }, (_, i) => 5 + i % 90),
     types: new Uint8Array(tokens),
     offsets: Int32Array.from(offsets),
+    index: Int32Array.from(lengths, (_, i) => i),
     labels: new Float32Array(lengths.length),
   };
 }

@@ -93,7 +93,7 @@ Deno.test("evaluationFlops() sums the batches of all ranks, each padded as it is
     ids: new Int32Array(40),
     types: new Uint8Array(40),
     offsets,
-    labels: new Float32Array(4),
+    index: Int32Array.of(0, 1, 2, 3),
   };
   const flops = (passes: number) =>
     evaluationFlops(classifier, examples, {

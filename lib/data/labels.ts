@@ -1,21 +1,17 @@
 import type { Example } from "./example.ts";
 import type { Row } from "./table.ts";
-import { lengthFault, quote, quoteAll } from "./text_file.ts";
+import { quote, quoteAll } from "./text_file.ts";
 
-/** Kind of the labels of a user's table. */
-export type Labelling =
-  | {
-    readonly kind: "classes";
-    /** In the order of their numbers. */
-    readonly names: readonly string[];
-    /** Whether a file names the classes, where -1 is the id of examples without a label. */
-    readonly areRecorded?: boolean;
-  }
-  /** Numbers, for a regression. */
-  | { readonly kind: "score" };
+/** What the labels of a table mean. */
+export interface Labelling {
+  /** Class names in the order of their numbers; null for a regression. */
+  readonly labels: readonly string[] | null;
+  /** Whether a file names the classes, where -1 is the id of examples without a label. */
+  readonly areRecorded?: boolean;
+}
 
 /** Maximum number of classes; more distinct values suggest a regression or a wrong column. */
-const MAX_CLASSES = 1000;
+export const MAX_CLASSES = 1000;
 
 /** Maximum number of distinct decimal numbers that may be classes, such as half stars; more suggest a regression. */
 const MAX_GRADES = 10;
@@ -114,18 +110,22 @@ export function isUnlabelled(label: unknown): boolean {
  */
 export function areLabelled(
   rows: readonly Row[],
-  labelling: Labelling,
+  { labels }: Labelling,
   training: readonly Row[],
 ): boolean {
-  const known = labelling.kind === "classes"
-    ? labelling.names
-    : training.map(({ values }) => values.at(-1));
+  const known = labels ?? training.map(({ values }) => values.at(-1));
   const mayBeMinusOne = known.some(isMinusOne);
   return rows.some(({ values }) => {
     const value = values.at(-1);
     return !isEmpty(value) && (mayBeMinusOne || !isMinusOne(value));
   });
 }
+
+/**
+ * Maximum number of characters in a text. A tokenizer takes a second and 150 MB
+ * of memory for each million, of which a model reads a few thousand.
+ */
+const MAX_TEXT = 4_000_000;
 
 /**
  * Converts rows to examples. Those without a label, which only a file that names
@@ -139,34 +139,35 @@ export function toExamples(
   rows: readonly Row[],
   labelling: Labelling | undefined,
 ): Example[] {
+  const lacksLabel = ({ values }: Row) =>
+    labelling?.areRecorded === true && isUnlabelled(values.at(-1));
   return rows.map((row, index) => {
     const [text, pair] = row.values.slice(0, -1).map((value) => {
-      const fault = typeof value === "string"
-        ? lengthFault(value)
-        : `Expected text, found ${describeValue(value)}`;
-      if (fault === undefined) return value as string;
-      throw new SyntaxError(`${row.place}: ${fault}`);
+      if (typeof value !== "string") {
+        throw new SyntaxError(
+          `${row.place}: Expected text, found ${describeValue(value)}`,
+        );
+      }
+      if (value.length <= MAX_TEXT) return value;
+      throw new SyntaxError(
+        `${row.place}: The text has ${value.length} characters; the maximum is ${MAX_TEXT}: shorten it, since a model reads only the first few thousand`,
+      );
     });
     return {
       index,
       text: text!,
       ...(pair !== undefined && { pair }),
-      ...(labelling && !lacksLabel(row, labelling) &&
+      ...(labelling && !lacksLabel(row) &&
         { label: readLabel(row, labelling) }),
     };
   });
 }
 
-function lacksLabel({ values }: Row, labelling: Labelling): boolean {
-  return labelling.kind === "classes" && labelling.areRecorded === true &&
-    isUnlabelled(values.at(-1));
-}
-
-function readLabel(row: Row, labelling: Labelling): number {
-  if (labelling.kind === "score") {
+function readLabel(row: Row, { labels }: Labelling): number {
+  if (labels === null) {
     const value = row.values.at(-1);
     const score = toNumber(value);
-    if (Number.isFinite(score)) return score;
+    if (!Number.isNaN(score)) return score;
     throw new SyntaxError(
       `${row.place}: Expected a number as the label, found ${
         describeValue(value)
@@ -174,22 +175,21 @@ function readLabel(row: Row, labelling: Labelling): number {
     );
   }
   const name = readClass(row);
-  const label = labelling.names.indexOf(name);
+  const label = labels.indexOf(name);
   if (label >= 0) return label;
   throw new SyntaxError(
     `${row.place}: Label ${quote(name)} is not one of the classes (${
-      quoteAll(labelling.names)
+      quoteAll(labels)
     })`,
   );
 }
 
-/** Converts a number or a decimal string; NaN for anything else. */
-function toNumber(value: unknown): number {
-  if (typeof value === "number" || typeof value === "bigint") {
-    return Number(value);
-  }
-  const spelt = typeof value === "string" && DECIMAL.test(value.trim());
-  return spelt ? Number(value) : NaN;
+/** The finite number that a value is, or spells in decimal; NaN for anything else. */
+export function toNumber(value: unknown): number {
+  const isNumber = typeof value === "number" || typeof value === "bigint" ||
+    typeof value === "string" && DECIMAL.test(value.trim());
+  const number = isNumber ? Number(value) : NaN;
+  return Number.isFinite(number) ? number : NaN;
 }
 
 function readClass({ place, values }: Row): string {

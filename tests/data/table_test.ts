@@ -1,15 +1,7 @@
-import {
-  assertEquals,
-  assertIsError,
-  assertRejects,
-  assertThrows,
-} from "@std/assert";
-import { existsSync } from "node:fs";
+import { assertEquals, assertIsError, assertRejects } from "@std/assert";
 import { basename, join } from "node:path";
-import { GLUE_TASKS, type GlueTask } from "../../lib/benchmarks/glue.ts";
-import { classesOf, toExamples } from "../../lib/data/own_data.ts";
+import fc from "fast-check";
 import { readTable, TABLE_FORMATS } from "../../lib/data/table.ts";
-import { readTsv } from "../../lib/benchmarks/tsv.ts";
 
 /** Reads the columns text and label of a file, and gives line and values of each row. */
 async function read(name: string, text: string) {
@@ -141,122 +133,6 @@ Deno.test("readTable() rejects a column that the header has twice, unless it is 
   ]]);
 });
 
-const glue = Deno.env.get("DYLORA_GLUE");
-for (const task of Object.values<GlueTask>(GLUE_TASKS)) {
-  const folder = glue && join(glue, task.tsvFolder ?? task.title);
-  if (task.tsvBroken) continue;
-  Deno.test({
-    name: `readTable() reads the real ${task.title} as readTsv() does`,
-    ignore: !folder || !existsSync(folder),
-    async fn() {
-      for (const [split, file] of Object.entries(task.tsvFiles)) {
-        const path = join(folder!, file);
-        const headless = task.tsvHeader && split !== "test";
-        if (headless || !existsSync(path)) continue;
-        const rows = await readTable(path, task.tsvColumns);
-        const { examples } = await readTsv(path, task, split);
-        assertEquals(
-          rows.map(({ place, values }) => [place, ...values]),
-          examples.map(({ text, pair }, i) => [
-            `${path}:${i + 2}`,
-            text,
-            ...pair === undefined ? [] : [pair],
-          ]),
-        );
-      }
-    },
-  });
-}
-
-/** Rows of one text with these labels, from line 2 on. */
-function rowsOf(labels: readonly unknown[]) {
-  return labels.map((label, i) => ({
-    place: `a.jsonl:${i + 2}`,
-    values: ["text", label],
-  }));
-}
-
-/** What a label becomes in a regression. */
-function scoreOf(label: unknown) {
-  return toExamples(rowsOf([label]), { kind: "score" })[0]!.label;
-}
-
-Deno.test("toExamples() takes numbers in any decimal notation as scores", () => {
-  const labels = [4, 4.5, -2n, "0", " 3 ", "+.5", "-5.", "1.5e-3", "2E2"];
-  assertEquals(labels.map(scoreOf), [4, 4.5, -2, 0, 3, 0.5, -5, 0.0015, 200]);
-});
-
-for (
-  const [label, found] of [
-    ["", "nothing"],
-    [" ", "nothing"],
-    ["\t", "nothing"],
-    [null, "nothing"],
-    [undefined, "nothing"],
-    ["0x10", '"0x10"'],
-    ["1,5", '"1,5"'],
-    ["1e999", '"1e999"'],
-    ["Infinity", '"Infinity"'],
-    [NaN, "NaN"],
-    [Infinity, "Infinity"],
-    [true, "true"],
-    [[], "a list"],
-    [[4], "a list"],
-    [new Date(0), "a date"],
-  ] as const
-) {
-  Deno.test(`toExamples() refuses ${Deno.inspect(label)} as a score, with its place`, () => {
-    assertEquals(
-      assertThrows(() => scoreOf(label), SyntaxError).message,
-      `a.jsonl:2: Expected a number as the label, found ${found}`,
-    );
-  });
-}
-
-Deno.test("classesOf() and toExamples() leave out spaces around the name of a class", () => {
-  const rows = rowsOf(["pos ", "neg\r", "pos", "\tneg"]);
-  const names = classesOf(rows);
-  assertEquals(names, ["neg", "pos"]);
-  const examples = toExamples(rows, { kind: "classes", names });
-  assertEquals(examples.map(({ label }) => label), [1, 0, 1, 0]);
-});
-
-for (
-  const [label, found] of [
-    ["   ", "nothing"],
-    [NaN, "NaN"],
-    [-Infinity, "-Infinity"],
-    [
-      2 ** 53,
-      "9007199254740992, which is not exact as a number: write it in quotes",
-    ],
-    [["pos"], "a list"],
-  ] as const
-) {
-  Deno.test(`classesOf() refuses ${Deno.inspect(label)} as a class, with its place`, () => {
-    assertEquals(
-      assertThrows(
-        () => classesOf(rowsOf(["pos", "neg", label])),
-        SyntaxError,
-      ).message,
-      `a.jsonl:4: Expected a label, found ${found}`,
-    );
-  });
-}
-
-Deno.test("toExamples() refuses a text of more than four million characters, with its place", () => {
-  const rows = [1, 0].map((more, i) => ({
-    place: `a.csv:${i + 2}`,
-    values: ["x".repeat(4_000_000 + more), "1"],
-  }));
-  assertEquals(toExamples(rows.slice(1), undefined).length, 1);
-  assertIsError(
-    assertThrows(() => toExamples(rows, undefined), SyntaxError),
-    SyntaxError,
-    /^a.csv:2: The text has 4000001 characters; the maximum is 4000000/,
-  );
-});
-
 Deno.test("readTable() refuses a folder with the name of a table, as Spark writes it", async () => {
   const folder = await Deno.makeTempDir();
   try {
@@ -279,5 +155,53 @@ Deno.test("readTable() refuses a table that is too large to decode, naming other
   await Deno.truncate(path, 600_000_000);
   const error = await assertRejects(() => readTable(path, ["text"]));
   assertIsError(error, SyntaxError, /has 600000000 bytes.*to .jsonl or .parq/);
+  await Deno.remove(path);
+});
+
+Deno.test("readTable() gives back any texts of a .jsonl, across buffers of any length", async () => {
+  const text = fc.string({ unit: "grapheme", maxLength: 300 });
+  const long = fc.tuple(text, fc.nat(300)).map(([text, n]) => text.repeat(n));
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.tuple(text, long), { minLength: 1, maxLength: 30 }),
+      async (rows) => {
+        const lines = rows.map(([text, label]) =>
+          JSON.stringify({ text, label })
+        );
+        const found = await read("a.jsonl", lines.join("\n"));
+        assertEquals(found.map(([, ...values]) => values), rows);
+      },
+    ),
+    { numRuns: 30 },
+  );
+});
+
+Deno.test("readTable() refuses a line of a .jsonl that is too long, with its place", async () => {
+  const row = JSON.stringify({ text: "x".repeat(70_000_000), label: "a" });
+  assertIsError(
+    await assertRejects(() => read("a.jsonl", `\n${row}\n`)),
+    SyntaxError,
+    /a\.jsonl:2: The line has more than 67108864 characters/,
+  );
+});
+
+Deno.test("readTable() names the columns of a file without a header, and keeps broken rows without values if asked", async () => {
+  const path = await Deno.makeTempFile({ suffix: ".tsv" });
+  await Deno.writeTextFile(path, "x\ta\nb\nc\td\te\ny\tf\n");
+  const form = { header: ["label", "text"], broken: true };
+  const rows = await readTable(path, ["text"], ["label", "id"], form);
+  assertEquals(rows.map(({ values }) => values), [
+    ["a", "x", undefined],
+    [],
+    [],
+    ["f", "y", undefined],
+  ]);
+  assertIsError(
+    await assertRejects(() =>
+      readTable(path, ["text"], [], { header: form.header })
+    ),
+    SyntaxError,
+    /:2: Expected 2 columns separated by tabs, found 1$/,
+  );
   await Deno.remove(path);
 });
