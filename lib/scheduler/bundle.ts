@@ -155,6 +155,9 @@ export async function sourceLines(
   };
 }
 
+/** Bundles with source maps by the paths of those without: stages fail in the same code. */
+const mapped = new Map<string, ReturnType<typeof bundleTasks>>();
+
 /**
  * A stack trace with the places of the source files for those in a bundle,
  * which is made again, with a source map. Unchanged if it would be another now.
@@ -170,9 +173,10 @@ export async function locateTrace(
 ): Promise<string> {
   const place = new RegExp(`file://${path}:(\\d+):(\\d+)`, "g");
   if (!place.test(trace)) return trace;
-  const made = await bundleTasks([task], project, { maps: true })
-    .catch(() => undefined); // The files have been edited since.
-  const { text, map } = made?.get(task) ?? {};
+  const made = mapped.get(path) ?? bundleTasks([task], project, { maps: true });
+  mapped.set(path, made);
+  const { text, map } = (await made.catch(() => undefined)) // The files have been edited since.
+    ?.get(task) ?? {};
   if (text !== Deno.readTextFileSync(path)) return trace;
   const { SourceMap } = await import("node:module");
   const source = new SourceMap(JSON.parse(map!));
