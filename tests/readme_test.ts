@@ -10,7 +10,7 @@ import { PEFT_FILES } from "../lib/artifacts/adapter.ts";
 import type { Mapping } from "../lib/pipeline/faults.ts";
 import { readYaml } from "../lib/pipeline/read.ts";
 import { listFiles } from "../lib/store/blobs.ts";
-import { callHere } from "./cli/project.ts";
+import { callHere, outWithCode } from "./cli/project.ts";
 import { peftFolder } from "./tasks/peft_folder.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -72,9 +72,8 @@ async function succeeds(args: readonly string[]): Promise<string> {
   return text;
 }
 
-/** Output folder of all commands: the tasks are bundled once. */
-const out = Deno.makeTempDirSync();
-addEventListener("unload", () => Deno.removeSync(out, { recursive: true }));
+/** Output folder of all commands. */
+const out = await outWithCode();
 
 /** Commands that were called in this process: documents share some. */
 const done = new Set<string>();

@@ -5,7 +5,7 @@ import { logsCommand } from "../../lib/cli/commands/logs.ts";
 import { predictCommand } from "../../lib/cli/commands/predict.ts";
 import { pushCommand } from "../../lib/cli/commands/push.ts";
 import { withEnvironment } from "../tasks/with_environment.ts";
-import { callHere, CliProject } from "./project.ts";
+import { callHere, CliProject, outWithCode } from "./project.ts";
 
 const PIPELINE = `name: test
 params: { word: one }
@@ -19,9 +19,8 @@ stages:
   end: { task: make, with: { text: end }, inputs: { from: middle[*] } }
 `;
 
-/** Output folder of the project's own pipelines, whose tasks are bundled once. */
-const own = Deno.makeTempDirSync();
-addEventListener("unload", () => Deno.removeSync(own, { recursive: true }));
+/** Output folder of the project's own pipelines. */
+const own = await outWithCode();
 
 /** Invalid command lines and their error messages. */
 const wrong: readonly (readonly [readonly string[], RegExp])[] = [

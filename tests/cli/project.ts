@@ -1,8 +1,11 @@
 import { existsSync } from "node:fs";
-import { fileURLToPath } from "node:url";
-import { join } from "node:path";
-import { PROGRAM } from "../../lib/cli/arguments/options.ts";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { dirname, join } from "node:path";
+import { PROGRAM, PROJECT } from "../../lib/cli/arguments/options.ts";
 import { run } from "../../lib/cli/main.ts";
+import { taskCode } from "../../lib/scheduler/code.ts";
+import { keepWithin } from "../../lib/store/cleanup.ts";
+import { Store } from "../../lib/store/store.ts";
 import { withEnvironment } from "../tasks/with_environment.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -66,6 +69,9 @@ export default {
 /** A temporary folder with a pipeline and its tasks, on which commands are called. */
 export class CliProject implements Disposable {
   readonly folder = Deno.makeTempDirSync({ prefix: "cli-" });
+  #isCalledHere = false;
+  /** True if this process may have imported a task that has been edited since: Deno imports a module once. */
+  #isStale = false;
 
   /** @param pipeline Its text; GO stands for the path of the file `go`, for which a stage may wait. */
   constructor(pipeline: string) {
@@ -79,6 +85,7 @@ export class CliProject implements Disposable {
   }
 
   write(path: string, text: string): void {
+    this.#isStale ||= this.#isCalledHere && path.startsWith("tasks/");
     Deno.writeTextFileSync(this.path(path), text);
   }
 
@@ -97,12 +104,14 @@ export class CliProject implements Disposable {
     return existsSync(this.path(path));
   }
 
-  /** Calls a command on the project's pipeline. */
+  /** Calls a command on the project's pipeline: in this process, unless another one is being called or a task was edited. */
   call(command: string, ...args: string[]): Promise<Called> {
-    return this.callWith({}, command, ...args);
+    if (isCalling || this.#isStale) return this.callWith({}, command, ...args);
+    this.#isCalledHere = true;
+    return callHere(...this.#words(command, args));
   }
 
-  /** As {@linkcode CliProject.call}, with options of the process. */
+  /** As {@linkcode CliProject.call}, in a process of its own, with its options. */
   callWith(
     options: CallOptions,
     command: string,
@@ -137,15 +146,19 @@ export function callMain(...args: string[]): Promise<Called> {
   return callMainWith({}, ...args);
 }
 
+/** True while a command is being called in this process. */
+let isCalling = false;
+
 /**
  * Calls the command line in this process, which takes a tenth of the time: for
- * commands that run no stage and read no standard input, one after the other.
+ * commands that read no standard input, one after the other.
  */
 export async function callHere(...args: string[]): Promise<Called> {
   const decoder = new TextDecoder();
   const { log, error } = console;
-  const { writeSync } = Deno.stdout;
+  const { writeSync, isTerminal } = Deno.stdout;
   const folder = Deno.cwd();
+  isCalling = true;
   let [stdout, stderr] = ["", ""];
   console.log = (line: string) => void (stdout += `${line}\n`);
   console.error = (line: string) => void (stderr += `${line}\n`);
@@ -153,6 +166,7 @@ export async function callHere(...args: string[]): Promise<Called> {
     stdout += decoder.decode(bytes, { stream: true });
     return bytes.length;
   };
+  Deno.stdout.isTerminal = () => false;
   Deno.chdir(ROOT);
   try {
     const code = await withEnvironment({ NO_COLOR: "1" }, () => run(args));
@@ -160,7 +174,8 @@ export async function callHere(...args: string[]): Promise<Called> {
   } finally {
     Deno.chdir(folder);
     Object.assign(console, { log, error });
-    Deno.stdout.writeSync = writeSync;
+    Object.assign(Deno.stdout, { writeSync, isTerminal });
+    isCalling = false;
   }
 }
 
@@ -217,4 +232,33 @@ function commandOf(
     stdout: "piped",
     stderr: "piped",
   });
+}
+
+/**
+ * A new output folder in which the code of the project's own tasks is bundled,
+ * which takes seconds: `out/tests` keeps it from run to run. The folder is
+ * removed at the end of the file of tests.
+ */
+export async function outWithCode(): Promise<string> {
+  const tasks = join(PROJECT, "tasks");
+  const modules = [...Deno.readDirSync(tasks)].map(({ name }) => name)
+    .filter((name) => name.endsWith(".ts"))
+    .map((name) => pathToFileURL(join(tasks, name)).href);
+  const out = Deno.makeTempDirSync();
+  addEventListener("unload", () => Deno.removeSync(out, { recursive: true }));
+  const [kept, own] = [join(PROJECT, "out/tests"), out]
+    .map((folder) => new Store(join(folder, "cache"))) as [Store, Store];
+  const lock = join(kept.makeFolder(), "bundling.lock");
+  // Another process of tests may be bundling the same.
+  using file = Deno.openSync(lock, { create: true, write: true });
+  await file.lock(true);
+  // Code of tasks as they were is in no result.
+  await keepWithin(kept, 500e6);
+  for (const { bundle } of (await taskCode(modules, PROJECT, kept)).values()) {
+    const path = own.blobs.path(bundle);
+    Deno.mkdirSync(dirname(path), { recursive: true });
+    Deno.copyFileSync(kept.blobs.path(bundle), path);
+  }
+  Deno.copyFileSync(kept.path("memo.json"), own.path("memo.json"));
+  return out;
 }

@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { readScores } from "../../lib/artifacts/scores.ts";
 import { readTokensInfo } from "../../lib/artifacts/tokens.ts";
 import { PROGRAM } from "../../lib/cli/arguments/options.ts";
+import { outWithCode } from "../cli/project.ts";
 import { linesOf } from "../lines.ts";
 import { progressReporter } from "../../lib/stages/training.ts";
 import { withEngineStages } from "../tasks/engine_stages.ts";
@@ -149,19 +150,19 @@ stages:
   tokens: { task: tokenize, inputs: { data: data, model: model } }
   train:
     task: train-dylora
-    with: { rank: 8, epochs: 20, batchSize: 32, learningRate: 5e-3 }
+    with: { rank: 8, epochs: 8, batchSize: 32, learningRate: 5e-3 }
     inputs: { model: model, tokens: tokens }
     resources: { cpus: 2 }
 `;
 
 /** Calls a command on the pipeline, sending it a signal once its training has taken some steps. */
 async function call(
-  folder: string,
+  out: string,
   args: readonly string[],
   signal?: Deno.Signal,
 ) {
   const process = new Deno.Command(Deno.execPath(), {
-    args: [...PROGRAM, ...args, "--json", "--out", `${folder}/out`],
+    args: [...PROGRAM, ...args, "--json", "--out", out],
     cwd: ROOT,
     stdout: "piped",
     stderr: "inherit",
@@ -191,16 +192,17 @@ Deno.test("a training that was interrupted and killed ends with the same bytes a
   await withFolder(async (folder) => {
     const file = `${folder}/interrupted.yaml`;
     await Deno.writeTextFile(file, PIPELINE);
-    const stopped = await call(folder, ["pipeline", file], "SIGINT");
+    const out = await outWithCode();
+    const stopped = await call(out, ["pipeline", file], "SIGINT");
     assertEquals(stopped.code, 130, JSON.stringify(stopped.events));
-    const killed = await call(folder, ["pipeline", file], "SIGKILL");
+    const killed = await call(out, ["pipeline", file], "SIGKILL");
     assertEquals(killed.code, 137, JSON.stringify(killed.events));
     assert(firstStep(killed) > 1, `goes on from ${firstStep(killed)}`);
-    const resumed = await call(folder, ["pipeline", file]);
+    const resumed = await call(out, ["pipeline", file]);
     assertEquals(resumed.code, 0, JSON.stringify(resumed.events));
     assert(firstStep(resumed) > 1, `goes on from ${firstStep(resumed)}`);
     // Runs it again from the start, and compares.
-    const again = await call(folder, ["verify", file, "train"]);
+    const again = await call(out, ["verify", file, "train"]);
     assertEquals(again.code, 0, JSON.stringify(again.events.at(-1)));
   });
 });

@@ -1,11 +1,23 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+} from "@std/assert";
 import { join } from "node:path";
 import { TextWriter, Uint8ArrayReader, ZipReader } from "@zip.js/zip.js";
 import { predictionsOf } from "../../lib/data/metrics.ts";
-import { readPredictions } from "../../lib/artifacts/predictions.ts";
+import {
+  type Classification,
+  readPredictions,
+} from "../../lib/artifacts/predictions.ts";
 import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";
 import { withEngineStages } from "./engine_stages.ts";
-import { readTraining } from "./reference_adapter.ts";
+import {
+  readTraining,
+  REFERENCE_TRAINING,
+  referenceAdapter,
+} from "./reference_adapter.ts";
 import { assertSameBits } from "../engine/reference.ts";
 
 Deno.test("predict gives the classes that evaluate-ranks scored, and predictions that pack-submission packs", () =>
@@ -66,4 +78,30 @@ Deno.test("predict gives the classes that evaluate-ranks scored, and predictions
       lines.slice(1).every((line) => /^\d+\t(not_)?entailment$/.test(line)),
     );
     await reader.close();
+  }));
+
+Deno.test("classify truncates texts as the training of an adapter and of its export did", () =>
+  withEngineStages(async ({ run, folder, given: { model } }) => {
+    const [short, long] = ["the film is very good .", "never dull , cold !"];
+    const texts = [{ text: short }, { text: `${short} ${long}` }];
+    for (const maxLength of [8, null]) {
+      const adapter = await referenceAdapter(folder, {
+        ...REFERENCE_TRAINING,
+        maxLength,
+      });
+      const exported = await run("export-adapter", {}, { adapter });
+      for (const given of [adapter, exported]) {
+        const output = await run("classify", { texts, precision: "f32" }, {
+          adapter: given,
+          model,
+        });
+        const path = join(output, "classification.json");
+        const { texts: [first, second] } = JSON.parse(
+          Deno.readTextFileSync(path),
+        ) as Classification;
+        const [one, two] = [first, second].map((it) => it!.probabilities);
+        if (maxLength === null) assertNotEquals(one, two);
+        else assertEquals(one, two);
+      }
+    }
   }));

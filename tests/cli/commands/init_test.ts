@@ -6,11 +6,10 @@ import { parse } from "yaml";
 import { UsageError } from "../../../lib/cli/arguments/arguments.ts";
 import { inspectTable } from "../../../lib/cli/commands/inspect_table.ts";
 import { withFolder } from "../../tasks/run_task.ts";
-import { callHere, callMain } from "../project.ts";
+import { callHere, outWithCode } from "../project.ts";
 
-/** Output folder of the pipelines, whose tasks are bundled once. */
-const own = Deno.makeTempDirSync();
-addEventListener("unload", () => Deno.removeSync(own, { recursive: true }));
+/** Output folder of the pipelines. */
+const own = await outWithCode();
 const out = ["--out", own];
 
 const FIXTURES = fileURLToPath(new URL("../../../fixtures", import.meta.url));
@@ -46,7 +45,7 @@ Deno.test("init writes a pipeline that reads the data, and says the command", ()
     );
     assertEquals(Object.keys(stages).includes("take-away"), true);
 
-    const ran = await callMain("pipeline", file, "data", ...out);
+    const ran = await callHere("pipeline", file, "data", ...out);
     assertEquals(ran.code, 0, ran.stdout + ran.stderr);
     const planned = await callHere(
       ...["plan", file, "-S", "model=./fixtures/tiny-roberta", ...out],

@@ -1,8 +1,8 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { callMain, CliProject } from "../project.ts";
+import { callHere, CliProject } from "../project.ts";
 
 Deno.test("pipeline alone lists all pipelines with their descriptions", async () => {
-  const { code, stdout } = await callMain("pipeline");
+  const { code, stdout } = await callHere("pipeline");
   assertEquals(code, 0);
   const folder = new URL("../../../pipelines/", import.meta.url);
   for (const { name } of Deno.readDirSync(folder)) {

@@ -4,7 +4,7 @@ import {
   assertMatch,
   assertStringIncludes,
 } from "@std/assert";
-import { callMain, callMainWith, CliProject } from "../project.ts";
+import { callHere, callMainWith, CliProject } from "../project.ts";
 
 const PIPELINE = `name: test
 params: { word: one, last: end, extra: {} }
@@ -108,7 +108,7 @@ Deno.test("status, explain, runs and cache ls print times in the local time zone
   using project = new CliProject(PIPELINE);
   assertEquals((await project.call("pipeline", "other")).code, 0);
   const out = ["--out", project.path("out")];
-  const [{ started }] = (await callMain("cache", "ls", ...out, "--json"))
+  const [{ started }] = (await callHere("cache", "ls", ...out, "--json"))
     .json();
   const env = { TZ: "Asia/Kolkata" };
   const time = new Date(started)

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { parse } from "csv-parse/sync";
-import { callMain, CliProject } from "../project.ts";
+import { callHere, CliProject } from "../project.ts";
 
 /** As trainings and evaluations are: the score at rank r is lr + r / 100. */
 const TASKS = {
@@ -50,7 +50,7 @@ Deno.test("runs compares results that were replaced with those that are visible"
     project.write(`tasks/${name}`, text);
   }
   const out = ["--out", project.path("out")];
-  const none = await callMain("runs", "test", ...out);
+  const none = await callHere("runs", "test", ...out);
   assertEquals(none.code, 2);
   assertMatch(none.stderr, /no results of pipeline "test"; .* "none"|none$/m);
   for (const lr of ["0.25", "0.5"]) {
@@ -58,7 +58,7 @@ Deno.test("runs compares results that were replaced with those that are visible"
     assertEquals(code, 0, stderr);
   }
 
-  const json = (await callMain("runs", "test", ...out, "--json")).json();
+  const json = (await callHere("runs", "test", ...out, "--json")).json();
   assertEquals(json.length, 2);
   const [latest, first] = json;
   assertEquals(
@@ -78,7 +78,7 @@ Deno.test("runs compares results that were replaced with those that are visible"
     1000 + JSON.stringify({ lr: 0.25, rank: 2, seed: 0 }).length,
   );
 
-  const table = await callMain("runs", "test", ...out);
+  const table = await callHere("runs", "test", ...out);
   const [head, ...rows] = table.lines;
   assertMatch(
     head!,
@@ -90,9 +90,9 @@ Deno.test("runs compares results that were replaced with those that are visible"
   );
   assertMatch(rows[1]!, /^ {2}[\d-]+ [\d:]+ +evaluate +0\.25 +0\.2700 /);
 
-  const sorted = await callMain("runs", "test", ...out, "--sort", "accuracy");
+  const sorted = await callHere("runs", "test", ...out, "--sort", "accuracy");
   assertMatch(sorted.lines[1]!, / 0\.25 /);
-  const all = await callMain(
+  const all = await callHere(
     ...["runs", "test", "train", ...out, "--sort", "lr", "--reverse", "--csv"],
   );
   const records = parse(all.stdout, { columns: true }) as Record<
@@ -104,7 +104,7 @@ Deno.test("runs compares results that were replaced with those that are visible"
     ["0.25", "2"],
   ]);
 
-  const scored = await callMain("runs", ...out, "--csv");
+  const scored = await callHere("runs", ...out, "--csv");
   const [row] = parse(scored.stdout, { columns: true }) as Record<
     string,
     string
@@ -119,27 +119,27 @@ Deno.test("runs compares results that were replaced with those that are visible"
   project.write("other.yaml", PIPELINE.replace("name: test", "name: other"));
   const other = project.path("other.yaml");
   const tasks = ["--tasks", project.path("tasks")];
-  assertEquals((await callMain("pipeline", other, ...tasks, ...out)).code, 0);
-  const others = (await callMain("runs", other, ...out, "--json")).json();
+  assertEquals((await callHere("pipeline", other, ...tasks, ...out)).code, 0);
+  const others = (await callHere("runs", other, ...out, "--json")).json();
   assertEquals(
     others.map((it) => [it.pipeline, it.key, it.current]),
     [["other", first.key, true]],
   );
 
-  const single = await callMain("runs", other, ...out);
+  const single = await callHere("runs", other, ...out);
   assertMatch(single.lines[0]!, / +training +time +total +size$/);
   const byRank = ["--csv", "--sort", "accuracy@1", "--reverse"];
-  const ofRank = await callMain("runs", "test", ...out, ...byRank);
+  const ofRank = await callHere("runs", "test", ...out, ...byRank);
   assertMatch(ofRank.lines[1]!, /0\.51/);
-  const ofOne = await callMain("runs", other, ...out, "--csv");
+  const ofOne = await callHere("runs", other, ...out, "--csv");
   assertEquals(ofOne.lines[0], ofRank.lines[0]);
-  const wrong = await callMain("runs", "test", ...out, "--sort", "acuracy");
+  const wrong = await callHere("runs", "test", ...out, "--sort", "acuracy");
   assertEquals(wrong.code, 2);
   assertMatch(
     wrong.stderr,
     /^No column "acuracy" .*; did you mean "accuracy"\?$/m,
   );
-  const both = await callMain("runs", "test", ...out, "--json", "--csv");
+  const both = await callHere("runs", "test", ...out, "--json", "--csv");
   assertEquals(both.code, 2);
   assertMatch(
     both.stderr,
@@ -155,7 +155,7 @@ Deno.test("runs shows the parameters of a training that was run again after its 
   const out = ["--out", project.path("out")];
   assertEquals((await project.call("pipeline")).code, 0);
   assertEquals((await project.call("pipeline", "train", "--force")).code, 0);
-  const [row] = (await callMain("runs", "test", ...out, "--json")).json();
+  const [row] = (await callHere("runs", "test", ...out, "--json")).json();
   assertEquals(row.params["train.lr"], 0.25);
   assertEquals(row.seconds.training, 25);
 });

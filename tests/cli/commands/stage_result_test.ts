@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type Called, callMain, CliProject } from "../project.ts";
+import { type Called, callHere, CliProject } from "../project.ts";
 
 const PIPELINE = `name: test
 params: { rank: 8, data: first }
@@ -224,7 +224,7 @@ Deno.test("predict, logs and verify say which command runs a stage that has not 
   });
   const words = new TextDecoder().decode((await shell.output()).stdout)
     .split("\n").slice(0, -1);
-  const { code, stderr } = await callMain(...words);
+  const { code, stderr } = await callHere(...words);
   assertEquals(code, 0, stderr);
   assertEquals(await adapterUsed(...given), "it's new at 4");
 });

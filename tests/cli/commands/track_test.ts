@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { listFiles } from "../../../lib/store/blobs.ts";
 import { filledStore } from "../../track/made_results.ts";
 import { PYTHON } from "../../track/tracking_server.ts";
-import { callMain, CliProject } from "../project.ts";
+import { callHere, CliProject } from "../project.ts";
 
 const PIPELINE = `name: made
 stages:
@@ -137,10 +137,10 @@ Deno.test({
       const file = join(folder, "tiny.yaml");
       await Deno.writeTextFile(file, TINY);
       const out = join(folder, "out");
-      const ran = await callMain("pipeline", file, "--out", out);
+      const ran = await callHere("pipeline", file, "--out", out);
       assertEquals(ran.code, 0, ran.stdout + ran.stderr);
       const events = join(folder, "events");
-      const tracked = await callMain(
+      const tracked = await callHere(
         ...["track", file, "--to", "tensorboard", "--dir", events],
         ...["--out", out],
       );
@@ -187,7 +187,7 @@ Deno.test({
       assert(train.scalars.training_seconds[0][2] > 0);
 
       // The learning rate is that of the log, which has three digits.
-      const { stdout: log } = await callMain(
+      const { stdout: log } = await callHere(
         "logs",
         file,
         "train",

@@ -238,8 +238,14 @@ for (const name of names) {
     `trainingStep() traced equals eager bit for bit, with dropout, ${name}`,
     traced,
     async () => {
-      const lora = referenceAdapter(reference);
-      const all = fullClassifier(reference);
+      // A trace of one layer costs half of that of two; these two have layers of two kinds.
+      const layers = /^(albert|modernbert)/.test(name) ? 2 : 1;
+      const cut = openReference(name, {
+        num_hidden_layers: layers,
+        n_layers: layers,
+      });
+      const lora = referenceAdapter(cut);
+      const all = fullClassifier(cut);
       for (
         const [{ classifier, values }, objective, rank] of [
           [lora, dyloraObjective({ alpha, rank: maxRank }), 3],
@@ -248,7 +254,7 @@ for (const name of names) {
       ) {
         const end = (eager: boolean) =>
           takeStep(
-            reference,
+            cut,
             classifier,
             values,
             { objective, optimizer, dropout: true, eager },
