@@ -30,7 +30,7 @@ export default defineTask({
         }" cannot be reduced: connect a stage of the task "train-lora", or "import-adapter" of a LoRA`,
       );
     }
-    const { sortAdapter } = await import("../lib/engine/adapters/svd.ts");
+    const { sortAdapter } = await import("../lib/engine/adapters/lora.ts");
     const reduced = (tensors: AdapterTensors) =>
       by === "svd" ? sortAdapter(tensors) : tensors;
     await writeAdapter(stage.output, {

@@ -20,6 +20,7 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
     "lib/report",
     "lib/hub",
     "lib/track",
+    "lib/resize",
   ],
   // Schedules of learning rates are in the engine.
   "lib/track": ["lib/scheduler", "lib/store", "lib/artifacts", "lib/engine"],
@@ -40,6 +41,7 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
     "lib/report",
     "lib/pipeline",
   ],
+  "lib/resize": ["lib/engine", "lib/artifacts", "lib/hub", "lib/report"],
   "lib/text": ["lib/data"],
   "lib/data": [],
   "lib/benchmarks": ["lib/data"],
@@ -56,6 +58,7 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
     "lib/hub",
     "lib/pypi",
     "lib/report",
+    "lib/resize",
     "lib/pipeline",
   ],
 };
@@ -174,6 +177,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/pipeline": 3300,
   "lib/pypi": 600,
   "lib/report": 4500,
+  "lib/resize": 1490,
   "lib/scheduler": 5675,
   "lib/slurm": 1330,
   "lib/stages": 2950,

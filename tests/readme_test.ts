@@ -100,7 +100,15 @@ const QUICK = [
 ];
 
 /** Tasks whose commands are run on the results of smoke. */
-const AFTER_SMOKE = ["export", "logs", "predict", "runs", "track", "verify"];
+const AFTER_SMOKE = [
+  "export",
+  "logs",
+  "predict",
+  "resize",
+  "runs",
+  "track",
+  "verify",
+];
 
 /** Paths that stand for those of a reader. */
 const OWN: readonly (readonly [string, string])[] = [
@@ -177,6 +185,7 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
           ["ADAPTER", join(out, "smoke/train-dylora@sst2,seed=0")],
           ["MODEL", join(out, "smoke/model")],
           ["my-adapter", join(out, "my-adapter")],
+          ["FOLDER", join(out, "resized")],
         ],
       ).join("\0")
     ),
@@ -193,7 +202,9 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
   ];
   const lines = [...distinct].map((command) => command.split("\0"))
     .map((words) =>
-      words.includes("--adapter") ? words : [...words, "--out", out]
+      words.includes("--adapter") || words[0] === "resize"
+        ? words
+        : [...words, "--out", out]
     );
   const isRead = ([name]: string[]) => ["logs", "runs"].includes(name!);
   for (const line of lines.filter(isRead)) await reads(line);

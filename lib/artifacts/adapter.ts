@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import * as z from "zod";
+import type * as z from "zod";
 import type { AdapterTensors } from "../engine/adapters/lora.ts";
 import {
   findAdapterFault,
@@ -11,6 +11,7 @@ import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
 import { outputsOf } from "./classes.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
+import { AdapterConfig } from "./lora_config.ts";
 import type { ModelOrigin } from "./model.ts";
 import {
   type AdapterRecord,
@@ -28,20 +29,6 @@ export const PEFT_FILES = [
 
 /** Files of an artifact of kind `adapter`: a LoRA adapter for PEFT and how it was trained. */
 export const ADAPTER_FILES = [...PEFT_FILES, "training.json"] as const;
-
-/** The fields of PEFT's configuration that every adapter needs; PEFT writes more. */
-export const AdapterConfig = z.looseObject({
-  base_model_name_or_path: z.string().nullish(),
-  revision: z.string().nullish(),
-  peft_type: z.literal("LORA", {
-    error: ({ input }) =>
-      `An adapter of another type than LoRA (${
-        JSON.stringify(input)
-      }) cannot be imported; train it with LoRA, or merge it in PEFT`,
-  }),
-  r: z.int().positive(),
-  lora_alpha: z.number().positive(),
-});
 
 /** A trained adapter with its classification head. */
 export interface Adapter {

@@ -1,6 +1,7 @@
 import type { AdapterTensors } from "../engine/adapters/lora.ts";
 import { PEFT_PREFIX } from "../engine/models/peft.ts";
 import type { TensorValues } from "../engine/safetensors/writer.ts";
+import { patternValue } from "./lora_config.ts";
 
 /** Ranks and alphas in the configuration of PEFT. */
 interface PeftScales {
@@ -112,12 +113,8 @@ function updateOf(
   tensors: AdapterTensors,
   { rank: r, alpha: a, rankPattern, alphaPattern, stabilized }: PeftScales,
 ): WeightUpdate {
-  const bySuffix = (pattern: Readonly<Record<string, number>>) =>
-    Object.entries(pattern).find(([suffix]) =>
-      `.${nameOf(path)}`.endsWith(`.${suffix}`)
-    )?.[1];
-  const rank = bySuffix(rankPattern) ?? r;
-  const alpha = bySuffix(alphaPattern) ?? a;
+  const rank = patternValue(rankPattern, nameOf(path)) ?? r;
+  const alpha = patternValue(alphaPattern, nameOf(path)) ?? a;
   const factor = (letter: "A" | "B"): TensorValues => {
     const name = `${path}.lora_${letter}.weight`;
     const found = tensors[name];

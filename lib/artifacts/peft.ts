@@ -28,13 +28,7 @@ import {
 import { parseModel } from "../engine/models/registry.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { scheduleNamed } from "../engine/schedules/registry.ts";
-import {
-  type Adapter,
-  AdapterConfig,
-  baseModelIn,
-  readTensors,
-  shapesOf,
-} from "./adapter.ts";
+import { type Adapter, baseModelIn, readTensors, shapesOf } from "./adapter.ts";
 import {
   CLASSES_FILE,
   type ExportedClasses,
@@ -42,6 +36,12 @@ import {
   outputsOf,
 } from "./classes.ts";
 import { readJsonFile } from "./json_file.ts";
+import {
+  AdapterConfig,
+  LORA_FIELDS,
+  refuseFields,
+  VARIANTS,
+} from "./lora_config.ts";
 import type { ModelOrigin } from "./model.ts";
 import {
   type PaddedModules,
@@ -305,52 +305,13 @@ function padded(
   }
 }
 
-/** Values by module name suffix. PEFT accepts any regular expression; those of an untrusted file are not run here. */
-const byName = (value: z.ZodNumber) =>
-  z.record(z.string(), value).refine(
-    (found) => Object.keys(found).every((name) => /^[\w.]+$/.test(name)),
-    "A module pattern other than a name suffix cannot be imported; write out the module names",
-  ).nullish().transform((found) => found ?? {});
-
-/**
- * Values of `init_lora_weights` that leave the model's weights unchanged.
- * PiSSA, OLoRA, CorDA, LoRA-GA and LoftQ subtract something from them first.
- */
-const PLAIN_INITS = [
-  true,
-  false,
-  "gaussian",
-  "eva",
-  "orthogonal",
-  "mica",
-] as const;
-
-/**
- * Fields of PEFT's configuration that change what an adapter computes unless
- * they are absent, false or empty, and what they stand for.
- */
-const REFUSED = {
-  alora_invocation_tokens:
-    "An adapter activated by an invocation sequence (aLoRA)",
-  arrow_config: "A router between adapters (Arrow)",
-  kasa_config: "KaSA",
-  layer_replication: "A model with replicated layers",
-  lora_bias: "A bias in lora_B",
-  monteclora_config: "MonteCLoRA",
-  target_parameters: "LoRA on bare parameters",
-  trainable_token_indices: "Training of single tokens",
-  use_bdlora: "BD-LoRA",
-  use_dora: "DoRA",
-  use_qalora: "QALoRA",
-  velora_config: "VeLoRA",
-};
-
 /**
  * The fields of PEFT's configuration that decide whether an adapter can be
  * imported. Other fields do not change what a trained adapter computes, or are
  * visible in its tensors, such as the target modules.
  */
 const PeftConfig = AdapterConfig.extend({
+  ...LORA_FIELDS,
   task_type: z.literal("SEQ_CLS", {
     error: ({ input }) =>
       input == null
@@ -359,33 +320,20 @@ const PeftConfig = AdapterConfig.extend({
           JSON.stringify(input)
         }) cannot be imported; train it with task_type SEQ_CLS`,
   }),
-  use_rslora: z.boolean().nullish(),
   bias: z.literal(
     "none",
     "Trained biases cannot be imported; train with bias: none",
   ).default("none"),
-  init_lora_weights: z.literal(PLAIN_INITS, {
-    error: ({ input }) =>
-      `An adapter whose initialization may change the model's weights (${
-        JSON.stringify(input)
-      }) cannot be imported; convert it when saving it in PEFT (path_initial_model_for_weight_conversion), or merge it there`,
-  }).nullish(),
   /** A list of plain names; for a pattern, the names of the tensors show the modules. */
   target_modules: z.array(z.string().regex(/^[\w.]+$/)).min(1).optional()
     .catch(undefined),
-  rank_pattern: byName(z.int().positive()),
-  alpha_pattern: byName(z.number().positive()),
-}).superRefine((config, context) => {
-  for (const [field, what] of Object.entries(REFUSED)) {
-    const found: unknown = config[field];
-    if (!found || Object.keys(found).length === 0 && found !== true) continue;
-    context.addIssue({
-      code: "custom",
-      path: [field],
-      message:
-        `${what} cannot be imported; train without ${field}, or merge it in PEFT`,
-    });
-  }
-});
+}).superRefine(refuseFields({
+  ...VARIANTS,
+  alora_invocation_tokens:
+    "An adapter activated by an invocation sequence (aLoRA)",
+  layer_replication: "A model with replicated layers",
+  lora_bias: "A bias in lora_B",
+  trainable_token_indices: "Training of single tokens",
+}));
 
 type PeftConfig = z.output<typeof PeftConfig>;

@@ -16,6 +16,7 @@ const COMMANDS: Commands = {
   init: async () => (await import("./commands/init.ts")).initCommand,
   predict: async () => (await import("./commands/predict.ts")).predictCommand,
   export: async () => (await import("./commands/export.ts")).exportCommand,
+  resize: async () => (await import("./commands/resize.ts")).resizeCommand,
   push: async () => (await import("./commands/push.ts")).pushCommand,
   runs: async () => (await import("./commands/runs.ts")).runsCommand,
   dash: async () => (await import("./commands/dash.ts")).dashCommand,

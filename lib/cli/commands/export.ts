@@ -1,8 +1,8 @@
-import { existsSync } from "node:fs";
 import { resolve } from "node:path";
-import { type Command, option, UsageError } from "../arguments/arguments.ts";
-import { checkFolder, KEY_OPTIONS, shortPath } from "../arguments/options.ts";
+import { type Command, option } from "../arguments/arguments.ts";
+import { KEY_OPTIONS, shortPath } from "../arguments/options.ts";
 import { interruptible } from "../terminal/interrupts.ts";
+import { createFolder } from "./new_folder.ts";
 import { runAlone } from "./run_alone.ts";
 import { adapterStage } from "./stage_result.ts";
 
@@ -40,26 +40,14 @@ STAGE makes an adapter, as trainings do, and has run with the same parameters (-
     const { stage, model, open } = await adapterStage(args, ["adapter"]);
     const name = rank === undefined ? stage.id : `${stage.id}-rank-${rank}`;
     const output = resolve(Deno.cwd(), args.value("to") ?? name);
-    // The folder appears when it is complete.
-    const folder = `${output}.incomplete`;
-    const present = [output, folder].find((it) => existsSync(it));
-    if (present !== undefined) {
-      throw new UsageError(
-        `"${
-          shortPath(present)
-        }" already exists: remove it, or choose another folder with --to`,
-      );
-    }
-    checkFolder(output, "to");
     const sources = { adapter: stage, ...(model !== undefined && { model }) };
     using results = await open(
       stage.id,
       Object.values(sources).map(({ id }) => id),
     );
-    Deno.mkdirSync(folder, { recursive: true });
-    try {
-      return await interruptible(async (signal) => {
-        const artifact = await runAlone(args, "export-adapter", {
+    return await interruptible(async (signal) => {
+      await createFolder(output, (folder) =>
+        runAlone(args, "export-adapter", {
           params: {
             ...(rank !== undefined && { rank }),
             ...(args.has("epoch") && { epoch: args.value("epoch") }),
@@ -70,13 +58,9 @@ STAGE makes an adapter, as trainings do, and has run with the same parameters (-
             ) => [name, results.of(id)]),
           ),
           ...{ folder, lastingPaths: results.lastingPaths, signal },
-        });
-        Deno.renameSync(artifact, output);
-        const at = rank === undefined ? "" : ` at rank ${rank}`;
-        console.log(`Exported ${stage.id}${at} to ${shortPath(output)}`);
-      });
-    } finally {
-      Deno.removeSync(folder, { recursive: true });
-    }
+        }));
+      const at = rank === undefined ? "" : ` at rank ${rank}`;
+      console.log(`Exported ${stage.id}${at} to ${shortPath(output)}`);
+    });
   },
 };

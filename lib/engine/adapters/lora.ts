@@ -1,4 +1,5 @@
 import type { TensorValues } from "../safetensors/writer.ts";
+import { productSvd } from "./svd.ts";
 
 // LoRA (arXiv 2106.09685): its layout, and what becomes of it after training. Its product is in ops/adapted_linear.ts, since tasks that compute no tensor read adapters.
 
@@ -112,6 +113,40 @@ export function cutAdapter(
       b: b.filter((_, i) => i % rank < kept),
     };
   });
+}
+
+/**
+ * Replaces the factors of all modules by those of their singular value
+ * decomposition: the products stay the same, and the first b rows of A and
+ * columns of B are the best approximation of rank b. Beyond the product's own
+ * rank, rows and columns are zero.
+ */
+export function sortAdapter(tensors: AdapterTensors): AdapterTensors {
+  return withFactors(
+    tensors,
+    ({ a, b, rank }) => ({
+      rank,
+      ...productSvd({ a, b }, rank).factors(rank),
+    }),
+  );
+}
+
+/**
+ * Floating-point operations of {@linkcode sortAdapter}: for each module two QR
+ * decompositions without their orthogonal factors and two products, `2 n r^2`
+ * each, and the rotations of the core, about `40 r^3`.
+ */
+export function sortFlops(
+  { modules, rank }: {
+    readonly modules: readonly AdaptedModule[];
+    readonly rank: number;
+  },
+): number {
+  return modules.reduce(
+    (sum, { inputs, outputs }) =>
+      sum + 4 * (inputs + outputs) * rank ** 2 + 40 * rank ** 3,
+    0,
+  );
 }
 
 /**

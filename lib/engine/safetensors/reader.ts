@@ -1,8 +1,12 @@
-/** A tensor as the header of a safetensors file describes it. */
-interface TensorEntry {
-  /** Element type in the format's notation: `F32`, `BF16`, `I64`. */
+/** Element type and shape of a tensor. */
+export interface TensorType {
+  /** In the format's notation: `F32`, `BF16`, `I64`. */
   readonly dtype: string;
   readonly shape: readonly number[];
+}
+
+/** A tensor as the header of a safetensors file describes it. */
+interface TensorEntry extends TensorType {
   /** First byte, and the byte after the last, relative to the end of the header. */
   readonly begin: number;
   readonly end: number;
@@ -37,9 +41,12 @@ export class SafetensorsFile implements Disposable {
     this.#dataStart = dataStart;
   }
 
-  /** @throws {SyntaxError} If the file is damaged or not safetensors. */
-  static open(path: string): SafetensorsFile {
-    const file = Deno.openSync(path);
+  /**
+   * @param write Whether values are written, too.
+   * @throws {SyntaxError} If the file is damaged or not safetensors.
+   */
+  static open(path: string, { write = false } = {}): SafetensorsFile {
+    const file = Deno.openSync(path, { read: true, write });
     try {
       return new SafetensorsFile(path, file);
     } catch (error) {
@@ -125,10 +132,45 @@ export class SafetensorsFile implements Disposable {
 
   /** Reads a tensor of type U8. */
   bytes(name: string): Uint8Array<ArrayBuffer> {
-    const entry = this.#entry(name, ["U8"]);
-    const values = new Uint8Array(elementCount(entry.shape));
-    this.#read(entry, values);
-    return values;
+    this.#entry(name, ["U8"]);
+    return this.raw(name);
+  }
+
+  /** Reads the bytes of a tensor of any type. */
+  raw(name: string): Uint8Array<ArrayBuffer> {
+    const entry = this.#entry(name);
+    const bytes = new Uint8Array(entry.end - entry.begin);
+    this.#read(entry, bytes);
+    return bytes;
+  }
+
+  /**
+   * Writes a tensor. Its values are rounded to the nearest of its type; a
+   * `Uint8Array` holds its bytes.
+   *
+   * @throws {TypeError} If they do not fill the tensor.
+   * @throws {RangeError} If a value is too large for its type.
+   */
+  write(name: string, values: Float32Array | Int32Array | Uint8Array): void {
+    const entry = this.#entry(name);
+    const bytes = bytesOf(values, entry.dtype);
+    if (bytes === undefined || bytes.byteLength !== entry.end - entry.begin) {
+      throw new TypeError(
+        `Cannot write ${values.length} values as tensor "${name}" of type ${entry.dtype} and shape [${entry.shape}]`,
+      );
+    }
+    if (bytes instanceof Float16Array && !bytes.every(Number.isFinite)) {
+      throw new RangeError(
+        `A value of tensor "${name}" of "${this.path}" is too large for type F16`,
+      );
+    }
+    this.#file.seekSync(this.#dataStart + entry.begin, Deno.SeekMode.Start);
+    writeFully(this.#file, bytes);
+  }
+
+  /** Waits until what was written is on the disk. */
+  sync(): void {
+    this.#file.syncSync();
   }
 
   /** Closes the file; arrays that were read stay valid. */
@@ -136,7 +178,7 @@ export class SafetensorsFile implements Disposable {
     this.#file.close();
   }
 
-  #entry(name: string, dtypes: readonly string[]): TensorEntry {
+  #entry(name: string, dtypes?: readonly string[]): TensorEntry {
     const entry = this.tensors.get(name);
     if (entry === undefined) {
       throw new TypeError(
@@ -145,7 +187,7 @@ export class SafetensorsFile implements Disposable {
         }`,
       );
     }
-    if (!dtypes.includes(entry.dtype)) {
+    if (dtypes?.includes(entry.dtype) === false) {
       throw new TypeError(
         `Tensor "${name}" of "${this.path}" has type ${entry.dtype}, expected ${
           dtypes.join(" or ")
@@ -185,7 +227,7 @@ function readHeader(
 /** Maximum length of an error message, since a malicious header may contain names of any length. */
 const LONGEST_MESSAGE = 500;
 
-/** Maximum bytes per read; some systems transfer at most 2 GiB at once. */
+/** Maximum bytes per read or write; some systems transfer at most 2 GiB at once. */
 const CHUNK_BYTES = 2 ** 30;
 
 function readFully(
@@ -202,6 +244,31 @@ function readFully(
   }
 }
 
+export function writeFully(file: Deno.FsFile, from: ArrayBufferView): void {
+  let rest = new Uint8Array(from.buffer, from.byteOffset, from.byteLength);
+  while (rest.length > 0) {
+    rest = rest.subarray(file.writeSync(rest.subarray(0, CHUNK_BYTES)));
+  }
+}
+
+/** Values as a tensor of a type holds them; undefined if it cannot. */
+function bytesOf(
+  values: Float32Array | Int32Array | Uint8Array,
+  dtype: string,
+): ArrayBufferView | undefined {
+  if (values instanceof Uint8Array) return values;
+  if (values instanceof Int32Array) return dtype === "I32" ? values : undefined;
+  if (dtype === "F32") return values;
+  if (dtype === "F16") return Float16Array.from(values);
+  if (dtype !== "BF16") return undefined;
+  const bits = new Uint32Array(Float32Array.from(values).buffer);
+  // To the nearest, and to the even one of two as near.
+  return Uint16Array.from(
+    bits,
+    (bit) => (bit + 0x7fff + (bit >>> 16 & 1)) >>> 16,
+  );
+}
+
 function listSome(names: readonly string[]): string {
   const shown = names.slice(0, 5).map((name) => `"${name}"`).join(", ");
   return names.length > 5 ? `${shown} and ${names.length - 5} more` : shown;
@@ -210,8 +277,8 @@ function listSome(names: readonly string[]): string {
 /** Maximum size of a header in the reference implementation, in bytes. */
 const MAX_HEADER_BYTES = 100_000_000;
 
-/** Bytes per element, of the types that take whole bytes. */
-const DTYPE_BYTES: ReadonlyMap<string, number> = new Map([
+/** Bytes per element, of the types that take whole bytes, in the order of the reference implementation. */
+export const DTYPE_BYTES: ReadonlyMap<string, number> = new Map([
   ["BOOL", 1],
   ["U8", 1],
   ["I8", 1],

@@ -1,4 +1,10 @@
-import { elementCount } from "./reader.ts";
+import {
+  DTYPE_BYTES,
+  elementCount,
+  SafetensorsFile,
+  type TensorType,
+  writeFully,
+} from "./reader.ts";
 
 /** A tensor to write. The type of its array decides its dtype: `F32`, `I32` or `U8`. */
 export interface TensorValues {
@@ -10,8 +16,7 @@ export interface TensorValues {
 /**
  * Writes a safetensors file atomically.
  *
- * The same tensors in any order result in the same bytes: the layout is that of
- * the reference implementation (wider types first, then by name).
+ * The same tensors in any order result in the same bytes.
  *
  * @throws {TypeError} If a shape does not fit its values, or a name is reserved.
  */
@@ -20,38 +25,48 @@ export function writeSafetensors(
   tensors: Readonly<Record<string, TensorValues>>,
   metadata: Readonly<Record<string, string>> = {},
 ): void {
-  const ordered = Object.entries(tensors)
-    .map(([name, tensor]) => ({
-      name,
-      dtype: dtypeOf(tensor.values),
-      ...tensor,
-    }))
-    .sort((a, b) =>
-      WRITE_ORDER.indexOf(a.dtype) - WRITE_ORDER.indexOf(b.dtype) ||
-      compareText(a.name, b.name)
-    );
   const partial = `${path}.partial`;
-  const file = Deno.openSync(partial, {
-    write: true,
-    create: true,
-    truncate: true,
+  const types = Object.entries(tensors).map(([name, { shape, values }]) => {
+    if (elementCount(shape) !== values.length) {
+      throw new TypeError(
+        `Cannot write tensor "${name}" of shape [${shape}] with ${values.length} values`,
+      );
+    }
+    return [name, { shape, dtype: dtypeOf(values) }] as const;
   });
-  try {
-    const header = formatHeader(ordered, metadata);
-    const length = new DataView(new ArrayBuffer(8));
-    length.setBigUint64(0, BigInt(header.length), true);
-    writeFully(file, length);
-    writeFully(file, header);
-    for (const { values } of ordered) writeFully(file, values);
-    file.syncSync();
-  } finally {
-    file.close();
+  createSafetensors(partial, new Map(types), new Map(Object.entries(metadata)));
+  {
+    using file = SafetensorsFile.open(partial, { write: true });
+    for (const [name] of file.tensors) file.write(name, tensors[name]!.values);
+    file.sync();
   }
   Deno.renameSync(partial, path);
 }
 
-/** Order of the types in the reference implementation, widest first. */
-const WRITE_ORDER = ["F32", "I32", "U8"];
+/**
+ * Creates a safetensors file whose values, zero at first, are to be written by
+ * {@linkcode SafetensorsFile.write}. The layout is that of the reference
+ * implementation: wider types first, then by name.
+ *
+ * @throws {TypeError} If a name is reserved.
+ */
+export function createSafetensors(
+  path: string,
+  tensors: ReadonlyMap<string, TensorType>,
+  metadata: ReadonlyMap<string, string>,
+): void {
+  const { header, fileBytes } = formatHeader(tensors, metadata);
+  using file = Deno.openSync(path, {
+    write: true,
+    create: true,
+    truncate: true,
+  });
+  const length = new DataView(new ArrayBuffer(8));
+  length.setBigUint64(0, BigInt(header.length), true);
+  writeFully(file, length);
+  writeFully(file, header);
+  file.truncateSync(fileBytes);
+}
 
 function dtypeOf(values: TensorValues["values"]): string {
   if (values instanceof Float32Array) return "F32";
@@ -59,15 +74,23 @@ function dtypeOf(values: TensorValues["values"]): string {
   return "U8";
 }
 
-function formatHeader(
-  ordered: readonly (TensorValues & { name: string; dtype: string })[],
-  metadata: Readonly<Record<string, string>>,
-): Uint8Array {
+/** Types by width, narrowest first. */
+const WRITE_ORDER = [...DTYPE_BYTES.keys()];
+
+/** The header of a safetensors file, and the size of the file. */
+export function formatHeader(
+  tensors: ReadonlyMap<string, TensorType>,
+  metadata: ReadonlyMap<string, string>,
+): { readonly header: Uint8Array; readonly fileBytes: number } {
+  const ordered = [...tensors].sort((
+    [a, { dtype: ofA }],
+    [b, { dtype: ofB }],
+  ) =>
+    WRITE_ORDER.indexOf(ofB) - WRITE_ORDER.indexOf(ofA) || compareText(a, b)
+  );
   // Built by hand, since an object would move keys such as "0" to the front.
   const fields: string[] = [];
-  const sortedMetadata = Object.entries(metadata).sort(([a], [b]) =>
-    compareText(a, b)
-  );
+  const sortedMetadata = [...metadata].sort(([a], [b]) => compareText(a, b));
   if (sortedMetadata.length > 0) {
     const pairs = sortedMetadata.map(([key, value]) =>
       `${JSON.stringify(key)}:${JSON.stringify(value)}`
@@ -75,13 +98,11 @@ function formatHeader(
     fields.push(`"__metadata__":{${pairs}}`);
   }
   let begin = 0;
-  for (const { name, dtype, shape, values } of ordered) {
-    if (name === "__metadata__" || elementCount(shape) !== values.length) {
-      throw new TypeError(
-        `Cannot write tensor "${name}" of shape [${shape}] with ${values.length} values`,
-      );
+  for (const [name, { dtype, shape }] of ordered) {
+    if (name === "__metadata__") {
+      throw new TypeError(`Cannot write a tensor with the name "${name}"`);
     }
-    const end = begin + values.byteLength;
+    const end = begin + elementCount(shape) * DTYPE_BYTES.get(dtype)!;
     const entry = { dtype, shape, data_offsets: [begin, end] };
     fields.push(`${JSON.stringify(name)}:${JSON.stringify(entry)}`);
     begin = end;
@@ -89,14 +110,7 @@ function formatHeader(
   const json = new TextEncoder().encode(`{${fields}}`);
   const padded = new Uint8Array(Math.ceil(json.length / 8) * 8).fill(0x20);
   padded.set(json);
-  return padded;
-}
-
-function writeFully(file: Deno.FsFile, from: ArrayBufferView): void {
-  let rest = new Uint8Array(from.buffer, from.byteOffset, from.byteLength);
-  while (rest.length > 0) {
-    rest = rest.subarray(file.writeSync(rest.subarray(0, 2 ** 30)));
-  }
+  return { header: padded, fileBytes: 8 + padded.length + begin };
 }
 
 function compareText(a: string, b: string): number {

@@ -1,5 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { EncodedExamples } from "../../data/example.ts";
+import { sortAdapter, sortFlops } from "../adapters/lora.ts";
 import type { Classifier } from "../models/classifier.ts";
 import { trainingFlops } from "../models/outline.ts";
 import { fromTensors, toTensors } from "../models/parameters.ts";
@@ -317,7 +318,7 @@ class TrainingRun implements Disposable {
     const values = await this.#sortedValues();
     this.#training.stop();
     const { step, tokens, paddedTokens, losses, epochs } = this.#progress;
-    const ofSort = step === this.#sortStep ? await this.#sortFlops() : 0;
+    const ofSort = step === this.#sortStep ? this.#sortFlops() : 0;
     return {
       values,
       steps: step,
@@ -333,8 +334,7 @@ class TrainingRun implements Disposable {
     };
   }
 
-  async #sortFlops(): Promise<number> {
-    const { sortFlops } = await import("../adapters/svd.ts");
+  #sortFlops(): number {
     return sortFlops(this.#classifier.layout);
   }
 
@@ -343,7 +343,7 @@ class TrainingRun implements Disposable {
     const values = await this.#sortedValues();
     this.#disposeState();
     this.#state = stateTensors({ values });
-    this.#progress.flops += await this.#sortFlops();
+    this.#progress.flops += this.#sortFlops();
   }
 
   /** The parameters, with the rows sorted by their singular values if steps before the sort made them, `[size]`. */
@@ -353,7 +353,6 @@ class TrainingRun implements Disposable {
       this.#progress.step > this.#sortStep;
     if (isSorted) return values;
     const { layout } = this.#classifier;
-    const { sortAdapter } = await import("../adapters/svd.ts");
     const sorted = sortAdapter(toTensors(values, layout));
     return fromTensors((name) => sorted[name]!.values as Float32Array, layout);
   }

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { svdFactors } from "../../../lib/engine/adapters/svd.ts";
+import { productSvd } from "../../../lib/engine/adapters/svd.ts";
 import { seededRandom } from "../../../lib/engine/random.ts";
 import { assertClose, fixture, openReference } from "../reference.ts";
 
@@ -8,7 +8,7 @@ const { rank } = JSON.parse(
 );
 
 for (const architecture of ["roberta", "bert"] as const) {
-  Deno.test(`svdFactors() gives numpy's factors of every product of the reference, ${architecture}`, () => {
+  Deno.test(`productSvd() gives numpy's factors of every product of the reference, ${architecture}`, () => {
     const { figures } = openReference(architecture);
     const names = [...figures.tensors.keys()].filter((name) =>
       name.startsWith("svd.adapter.") && name.includes("lora_A")
@@ -16,7 +16,7 @@ for (const architecture of ["roberta", "bert"] as const) {
     assertEquals(names.length, 4);
     for (const name of names) {
       const nameB = name.replace("lora_A", "lora_B");
-      const { a, b } = svdFactors({
+      const { a, b } = factorsOf({
         a: figures.floats(name.replace("svd.", "")),
         b: figures.floats(nameB.replace("svd.", "")),
       }, rank);
@@ -26,13 +26,13 @@ for (const architecture of ["roberta", "bert"] as const) {
   });
 }
 
-Deno.test("svdFactors() keeps the product, even if the rank exceeds its size", () => {
+Deno.test("productSvd() keeps the product, even if the rank exceeds its size", () => {
   for (const [rank, inputs, outputs] of [[3, 7, 5], [5, 4, 6], [9, 4, 4]]) {
     const given = {
       a: randomMatrix(rank! * inputs!),
       b: randomMatrix(outputs! * rank!),
     };
-    const factors = svdFactors(given, rank!);
+    const factors = factorsOf(given, rank!);
     assertClose(
       product(factors, rank!),
       product(given, rank!),
@@ -44,24 +44,29 @@ Deno.test("svdFactors() keeps the product, even if the rank exceeds its size", (
   }
 });
 
-Deno.test("svdFactors() of repeated rows leaves zeros beyond the product's own rank", () => {
+Deno.test("productSvd() of repeated rows leaves zeros beyond the product's own rank", () => {
   const row = randomMatrix(6);
   const column = randomMatrix(4);
   const a = Float32Array.from([...row, ...row, ...row]);
   const b = Float32Array.from([...column].flatMap((it) => [it, it, it]));
-  const factors = svdFactors({ a, b }, 3);
+  const factors = factorsOf({ a, b }, 3);
   assertClose(product(factors, 3), product({ a, b }, 3), 1e-5, "product");
   assertClose(factors.a.subarray(6), new Float32Array(12), 1e-6, "the rest");
 });
 
-Deno.test("svdFactors() of an adapter that was never trained is zero", () => {
-  const factors = svdFactors({
+Deno.test("productSvd() of an adapter that was never trained is zero", () => {
+  const factors = factorsOf({
     a: randomMatrix(12),
     b: new Float32Array(8),
   }, 2);
   assertClose(factors.a, new Float32Array(12), 0, "A");
   assertClose(factors.b, new Float32Array(8), 0, "B");
 });
+
+/** The factors of the whole rank. */
+function factorsOf(given: Parameters<typeof productSvd>[0], rank: number) {
+  return productSvd(given, rank).factors(rank);
+}
 
 function randomMatrix(size: number): Float32Array {
   const random = seededRandom(size, "matrix");

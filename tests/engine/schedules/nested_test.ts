@@ -8,7 +8,7 @@ import {
 import * as tf from "@tensorflow/tfjs-core";
 import "../engine.ts";
 import { factorA, factorB } from "../../../lib/engine/adapters/lora.ts";
-import { sortAdapter, sortFlops } from "../../../lib/engine/adapters/svd.ts";
+import { sortAdapter, sortFlops } from "../../../lib/engine/adapters/lora.ts";
 import {
   rankScale,
   type RankScaling,

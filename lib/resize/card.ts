@@ -1,0 +1,141 @@
+import { plain, significant, table } from "../report/format.ts";
+import type { Adapter } from "./adapter.ts";
+import { energyOf, type Spectrum } from "./choose.ts";
+import { factorBytes, type Ranks } from "./rewrite.ts";
+
+/** What has become of a module, or of all of them together. */
+export interface Change {
+  readonly name: string;
+  readonly rankBefore: number;
+  readonly rank: number;
+  /** Share of the sum of squared singular values that is kept; 1 for an update of zero. */
+  readonly energy: number;
+  /** Norm of what is lost, relative to that of the update. */
+  readonly error: number;
+  /** Of the factors. */
+  readonly bytes: number;
+}
+
+/** An adapter at other ranks. */
+export interface Resized {
+  /** Name of its folder below the output. */
+  readonly folder: string;
+  readonly modules: readonly Change[];
+  readonly total: Change;
+  /** Size of the safetensors file. */
+  readonly fileBytes: number;
+}
+
+/** The changes of all modules, and their sum. */
+export function changesOf(
+  spectra: readonly Spectrum[],
+  ranks: Ranks,
+  dtype: string | undefined,
+) {
+  const change = (kept: number, lost: number) => ({
+    energy: kept + lost === 0 ? 1 : kept / (kept + lost),
+    error: kept + lost === 0 ? 0 : Math.sqrt(lost / (kept + lost)),
+  });
+  const sums = { kept: 0, lost: 0, bytes: 0 };
+  const modules = spectra.map(({ module, values }) => {
+    const rank = ranks.get(module.name)!;
+    const kept = energyOf(values.subarray(0, rank));
+    const lost = energyOf(values.subarray(rank));
+    const bytes = factorBytes(module, rank, dtype);
+    sums.kept += kept, sums.lost += lost, sums.bytes += bytes;
+    const { name, rank: rankBefore } = module;
+    return { name, rankBefore, rank, ...change(kept, lost), bytes };
+  });
+  const total = {
+    name: "all",
+    rankBefore: Math.max(...modules.map(({ rankBefore }) => rankBefore)),
+    rank: Math.max(...modules.map(({ rank }) => rank)),
+    ...change(sums.kept, sums.lost),
+    bytes: sums.bytes,
+  };
+  return { modules, total };
+}
+
+/** A table of the changes of all modules, and of their sum, in Markdown. */
+export function changesTable({ modules, total }: Resized): string {
+  return table(
+    "Module",
+    [...modules, total],
+    (row) => row === total ? "**all**" : plain(row.name),
+    [
+      {
+        title: "rank",
+        cell: ({ rankBefore, rank }) => `${rankBefore} to ${rank}`,
+      },
+      { title: "energy kept", cell: ({ energy }) => percent(energy) },
+      { title: "relative error", cell: ({ error }) => significant(error) },
+      { title: "size", cell: ({ bytes }) => megabytes(bytes) },
+    ],
+  );
+}
+
+/** What the numbers do not say. */
+export const CAUTION =
+  "Energy is not quality: it is the share of the squared singular values of the update that is kept, whatever the model does with it.";
+
+/** Heading of the part of a model card that is about the resizing. */
+const HEADING = "## Resized";
+
+/**
+ * The model card of a resized adapter: that of its source, if it has one, and
+ * what has become of each module.
+ */
+export function modelCard(
+  card: string | undefined,
+  { adapter, resized, title }: {
+    readonly adapter: Adapter;
+    readonly resized: Resized;
+    /** Name of the source, or the weighted sum. */
+    readonly title: string;
+  },
+): string {
+  const { total } = resized;
+  const before = card?.split(`\n${HEADING}\n`)[0]!.trimEnd() ??
+    `---\n${frontMatter(adapter)}---\n\n# ${plain(title)} at ${
+      rankText(total)
+    }`;
+  return [
+    before,
+    HEADING,
+    `This is ${plain(title)} at ${
+      rankText(total)
+    }, by the singular value decomposition of the update of each module: ${
+      percent(total.energy)
+    } of the energy is kept, the relative error is ${
+      significant(total.error)
+    }, and the factors take ${megabytes(total.bytes)}. ${CAUTION}${
+      card === undefined
+        ? ""
+        : " What is said above is about the adapter before."
+    }`,
+    "![Singular values of all modules: median, half of them, all of them; and the median rank kept](singular-values.svg)",
+    changesTable(resized),
+  ].join("\n\n") + "\n";
+}
+
+function frontMatter({ format, configs: [config] }: Adapter): string {
+  const base = config?.checked.base_model_name_or_path;
+  return [
+    ...(format === "PEFT" ? ["library_name: peft"] : []),
+    ...(base ? [`base_model: ${JSON.stringify(base)}`] : []),
+    "tags: [lora]",
+    "",
+  ].join("\n");
+}
+
+function rankText({ rank, rankBefore }: Change): string {
+  return `rank ${rank} (before: ${rankBefore})`;
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(2)} %`;
+}
+
+function megabytes(bytes: number): string {
+  return `${significant(bytes / 1e6)} MB`;
+}

@@ -1,0 +1,79 @@
+import { CONFIG, WIDTH } from "../report/chart_style.ts";
+import type { Spectrum } from "./choose.ts";
+import type { Ranks } from "./rewrite.ts";
+
+/**
+ * Draws the singular values of all modules, relative to the largest of each, by
+ * their index: the median as a line, half of the modules and all of them as
+ * bands, and the median rank that was kept as a rule.
+ *
+ * @returns An SVG
+ */
+export async function drawSpectra(
+  spectra: readonly Spectrum[],
+  ranks: Ranks,
+): Promise<string> {
+  const [{ parse, View }, { compile }] = await Promise.all([
+    import("vega"),
+    import("vega-lite"),
+  ]);
+  const most = Math.max(...spectra.map(({ values }) => values.length));
+  const points = Array.from({ length: most }, (_, i) => {
+    const relative = spectra.filter(({ values }) => values[0]! > 0)
+      .map(({ values }) => (values[i] ?? 0) / values[0]!)
+      .filter((value) => value > FLOOR).sort((a, b) => a - b);
+    const at = (share: number) =>
+      relative[Math.round(share * (relative.length - 1))];
+    return {
+      index: i + 1,
+      least: at(0),
+      quarter: at(0.25),
+      median: at(0.5),
+      threeQuarters: at(0.75),
+      most: at(1),
+    };
+  }).filter(({ median }) => median !== undefined);
+  const kept = [...ranks.values()].sort((a, b) => a - b);
+  const x = {
+    field: "index",
+    type: "quantitative",
+    title: "index of the singular value",
+    scale: { zero: false, nice: false },
+  } as const;
+  const y = (field: string) =>
+    ({
+      field,
+      type: "quantitative",
+      title: "singular value / largest of its module",
+      scale: { type: "log" },
+    }) as const;
+  const band = (from: string, to: string) =>
+    ({
+      mark: { type: "area", color: "#0072b2", opacity: 0.2 },
+      encoding: { x, y: y(from), y2: { field: to } },
+    }) as const;
+  const { spec } = compile({
+    $schema: "https://vega.github.io/schema/vega-lite/v6.json",
+    width: WIDTH,
+    height: 320,
+    data: { values: points },
+    layer: [
+      band("least", "most"),
+      band("quarter", "threeQuarters"),
+      {
+        mark: { type: "line", color: "#0072b2", point: most === 1 },
+        encoding: { x, y: y("median") },
+      },
+      {
+        data: { values: [{ index: kept[Math.floor(kept.length / 2)] }] },
+        mark: { type: "rule", color: "#d55e00", strokeDash: [6, 3] },
+        encoding: { x },
+      },
+    ],
+    config: CONFIG,
+  });
+  return await new View(parse(spec), { renderer: "none" }).toSVG();
+}
+
+/** Relative singular values up to this are rounding errors of float32 factors. */
+const FLOOR = 1e-9;

@@ -1,0 +1,132 @@
+import { productSvd } from "../engine/adapters/svd.ts";
+import { SafetensorsFile } from "../engine/safetensors/reader.ts";
+import type { Module, Part } from "./adapter.ts";
+import { tensorsAt } from "./rewrite.ts";
+
+/** A file that gets the factors of a module, which was made with room for them. */
+export interface ModuleOutput {
+  readonly path: string;
+  readonly rank: number;
+  /** Type of its factors; undefined for that of the module's own. */
+  readonly dtype: string | undefined;
+}
+
+/** A module to decompose, and where to write it at lower ranks. */
+export interface Job {
+  readonly module: Module;
+  readonly outputs: readonly ModuleOutput[];
+}
+
+/** Decomposes modules one at a time; keeps the files open. */
+export class ModuleResizer implements Disposable {
+  readonly #files = new Map<string, SafetensorsFile>();
+
+  /**
+   * Writes a module at the ranks of its outputs.
+   *
+   * @returns The singular values of its update, largest first: `[rank]`
+   * @throws {SyntaxError} If a factor has a value that is not finite, naming its tensor.
+   */
+  resize({ module, outputs }: Job): Float64Array {
+    const { parts, rank, inputs } = module;
+    const svd = productSvd({
+      a: this.#joinedA(parts, inputs),
+      b: this.#joinedB(parts, rank),
+    }, rank);
+    for (const { path, rank, dtype } of outputs) {
+      const { a, b, alpha, scale } = tensorsAt(module, rank, dtype);
+      const factors = svd.factors(rank, scale);
+      const file = this.#open(path, true);
+      file.write(a.name, factors.a);
+      file.write(b.name, factors.b);
+      if (alpha) file.write(alpha.name, Float32Array.of(alpha.value));
+    }
+    return svd.values;
+  }
+
+  [Symbol.dispose](): void {
+    for (const file of this.#files.values()) file[Symbol.dispose]();
+  }
+
+  /** The A of all parts, one below the other: `[rank, in]` */
+  #joinedA(parts: readonly Part[], inputs: number) {
+    if (parts.length === 1 && parts[0]!.mid === undefined) {
+      return this.#floats(parts[0]!, "a");
+    }
+    const rows = parts.flatMap((part) => {
+      const a = this.#floats(part, "a");
+      return [part.mid === undefined ? a : this.#withMid(part, a)];
+    });
+    const joined = new Float64Array(
+      rows.reduce((sum, { length }) => sum + length, 0),
+    );
+    let at = 0;
+    for (const part of rows) {
+      joined.set(part, at);
+      at += part.length;
+    }
+    return joined;
+  }
+
+  /** The B of all parts side by side, scaled: `[out, rank]` */
+  #joinedB(parts: readonly Part[], rank: number): Float64Array {
+    const outputs = parts[0]!.b.shape[0]!;
+    const joined = new Float64Array(outputs * rank);
+    let column = 0;
+    for (const part of parts) {
+      const b = this.#floats(part, "b");
+      for (let i = 0; i < outputs; i++) {
+        for (let j = 0; j < part.rank; j++) {
+          joined[i * rank + column + j] = part.scale * b[i * part.rank + j]!;
+        }
+      }
+      column += part.rank;
+    }
+    return joined;
+  }
+
+  /**
+   * The A of a plain convolution: `mid` `[rank, rank, height, width]` times A
+   * `[rank, in]` over its second dimension, `[rank, in, height, width]`.
+   */
+  #withMid(part: Part, a: Float32Array): Float64Array {
+    const { rank } = part;
+    const mid = this.#floats(part, "mid");
+    const inputs = a.length / rank;
+    const area = mid.length / rank ** 2;
+    const product = new Float64Array(rank * inputs * area);
+    for (let i = 0; i < rank; i++) {
+      for (let j = 0; j < rank; j++) {
+        for (let c = 0; c < inputs; c++) {
+          const value = a[j * inputs + c]!;
+          for (let k = 0; k < area; k++) {
+            product[(i * inputs + c) * area + k]! += value *
+              mid[(i * rank + j) * area + k]!;
+          }
+        }
+      }
+    }
+    return product;
+  }
+
+  #floats(part: Part, which: "a" | "b" | "mid"): Float32Array {
+    const { name } = part[which]!;
+    const values = this.#open(part.path).floats(name);
+    // The sum of finite values may be infinite, and that of others cannot be finite.
+    let sum = 0;
+    for (let i = 0; i < values.length; i++) sum += values[i]!;
+    if (Number.isFinite(sum)) return values;
+    throw new SyntaxError(
+      `Tensor "${name}" of "${part.path}" holds ${
+        values.find((value) => !Number.isFinite(value))
+      }, expected finite values`,
+    );
+  }
+
+  #open(path: string, write = false): SafetensorsFile {
+    const file = this.#files.get(path) ??
+      SafetensorsFile.open(path, { write });
+    this.#files.set(path, file);
+    return file;
+  }
+}

@@ -1,0 +1,329 @@
+import { basename, join } from "node:path";
+import {
+  SafetensorsFile,
+  type TensorType,
+} from "../engine/safetensors/reader.ts";
+import {
+  createSafetensors,
+  formatHeader,
+} from "../engine/safetensors/writer.ts";
+import {
+  type Adapter,
+  type Module,
+  readAdapter,
+  weightedSum,
+} from "./adapter.ts";
+import { changesOf, modelCard, type Resized } from "./card.ts";
+import { type Choice, chooseRanks, type Spectrum } from "./choose.ts";
+import { drawSpectra } from "./figure.ts";
+import { type Job, ModuleResizer } from "./module_resizer.ts";
+import {
+  configAt,
+  factorBytes,
+  metadataAt,
+  type Ranks,
+  tensorsAt,
+} from "./rewrite.ts";
+import { type AdapterFiles, findAdapter } from "./source.ts";
+import type { Answer } from "./worker.ts";
+
+/** An adapter to resize, with others of the same model added to it. */
+export interface ResizeRequest {
+  /** As {@linkcode findAdapter} takes it. */
+  readonly source: string;
+  /** Factor of its update. */
+  readonly weight: number;
+  readonly added: readonly {
+    readonly source: string;
+    readonly weight: number;
+  }[];
+  /** Type of the factors that are written: F32, F16 or BF16; undefined for that of the source. */
+  readonly dtype: string | undefined;
+  /** What to write, by the folder below the output; `""` for the output itself. */
+  readonly choices: ReadonlyMap<string, Choice>;
+}
+
+/** How to do it. */
+export interface ResizeOptions {
+  /** An empty folder; undefined to write nothing. */
+  readonly output: string | undefined;
+  /** Threads that decompose modules; one of them is this one. */
+  readonly threads: number;
+  readonly signal?: AbortSignal;
+  readonly log?: (line: string) => void;
+  /** Called with the work that is done, in units of no meaning, and all of it. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/**
+ * Resizes an adapter: replaces the update of each module by its best
+ * approximation of a lower rank, computed from the factors in float64. The
+ * files are read and written a module at a time.
+ *
+ * @throws {SyntaxError | RangeError} If the adapter or the choice is invalid.
+ */
+export async function resize(
+  request: ResizeRequest,
+  options: ResizeOptions,
+): Promise<readonly Resized[]> {
+  const { source, weight, dtype, choices } = request;
+  const files = await findAdapter(source, options);
+  const adapters: [Adapter, number][] = [[await readAdapter(files), weight]];
+  for (const added of request.added) {
+    const found = await findAdapter(added.source, options);
+    adapters.push([await readAdapter(found), added.weight]);
+  }
+  const adapter = weightedSum(adapters);
+  const { modules } = adapter;
+  options.log?.(
+    `${adapter.format}: ${modules.length} modules of rank ${
+      range(modules.map(({ rank }) => rank))
+    }`,
+  );
+  checkChoices(choices.values(), adapter);
+
+  const isKnown = options.output !== undefined &&
+    [...choices.values()].every(({ rank }) => rank !== undefined);
+  // If ranks depend on the singular values of all modules, these are found
+  // first, and no more is kept of a module meanwhile.
+  let spectra: readonly Spectrum[] = isKnown
+    ? modules.map((module) => ({ module, values: new Float64Array() }))
+    : await decomposeAll(modules.map((module) => ({ module, outputs: [] })), {
+      ...options,
+      share: options.output === undefined ? [0, 1] : [0, 0.5],
+    });
+  const outputs = [...choices].map(([folder, choice]) => ({
+    folder,
+    ...chooseFile(adapter, spectra, choice, dtype),
+  }));
+  if (options.output !== undefined) {
+    const path = (folder: string) =>
+      join(options.output!, folder, basename(files.weights));
+    for (const { folder, ...file } of outputs) {
+      await Deno.mkdir(join(options.output, folder), { recursive: true });
+      createFile(path(folder), adapter, file);
+    }
+    spectra = await decomposeAll(
+      modules.map((module) => ({
+        module,
+        outputs: outputs.map(({ folder, ranks }) => ({
+          path: path(folder),
+          rank: ranks.get(module.name)!,
+          dtype,
+        })),
+      })),
+      { ...options, share: isKnown ? [0, 1] : [0.5, 1] },
+    );
+  }
+  const resized = outputs.map(({ folder, ranks, fileBytes }) => ({
+    folder,
+    ...changesOf(spectra, ranks, dtype),
+    fileBytes,
+  }));
+  if (options.output !== undefined) {
+    for (const [i, { ranks }] of outputs.entries()) {
+      await writeCompanions(
+        join(options.output, resized[i]!.folder),
+        { adapter, files, ranks, spectra, resized: resized[i]! },
+        titleOf(request),
+      );
+    }
+  }
+  return resized;
+}
+
+/** @throws {RangeError} If a rank is above that of every module. */
+function checkChoices(choices: Iterable<Choice>, { modules, path }: Adapter) {
+  const most = Math.max(...modules.map(({ rank }) => rank));
+  for (const { rank = 0 } of choices) {
+    if (rank <= most) continue;
+    throw new RangeError(
+      `Rank ${rank} is above the ranks of "${path}", which are ${
+        range(modules.map(({ rank }) => rank))
+      }`,
+    );
+  }
+}
+
+/** `8`, or `4 to 64`. */
+export function range(ranks: readonly number[]): string {
+  const [least, most] = [Math.min(...ranks), Math.max(...ranks)];
+  return least === most ? `${most}` : `${least} to ${most}`;
+}
+
+/** A safetensors file at some ranks, without values. */
+interface FileAt {
+  readonly ranks: Ranks;
+  readonly tensors: ReadonlyMap<string, TensorType>;
+  readonly metadata: ReadonlyMap<string, string>;
+  readonly fileBytes: number;
+}
+
+function fileAt(
+  adapter: Adapter,
+  ranks: Ranks,
+  dtype: string | undefined,
+): FileAt {
+  const factors = adapter.modules.flatMap((module) => {
+    const { a, b, alpha } = tensorsAt(module, ranks.get(module.name)!, dtype);
+    return alpha === undefined ? [a, b] : [a, b, alpha];
+  });
+  const tensors = new Map(
+    [...factors, ...adapter.carried].map(({ name, dtype, shape }) => [
+      name,
+      { dtype, shape },
+    ]),
+  );
+  const metadata = metadataAt(adapter, ranks);
+  const { fileBytes } = formatHeader(tensors, metadata);
+  return { ranks, tensors, metadata, fileBytes };
+}
+
+/** @throws {RangeError} If the file exceeds its budget at rank 1. */
+function chooseFile(
+  adapter: Adapter,
+  spectra: readonly Spectrum[],
+  choice: Choice,
+  dtype: string | undefined,
+): FileAt {
+  const bytesOf = (module: Module) => factorBytes(module, 1, dtype);
+  const { budget } = choice;
+  if (budget === undefined) {
+    const ranks = chooseRanks(spectra, choice, bytesOf);
+    return fileAt(adapter, ranks, dtype);
+  }
+  // The file has a header, too, whose size depends on the ranks.
+  for (let left = budget;;) {
+    const ranks = chooseRanks(spectra, { ...choice, budget: left }, bytesOf);
+    const file = fileAt(adapter, ranks, dtype);
+    if (file.fileBytes <= budget) return file;
+    if (ranks.values().every((rank) => rank === 1)) {
+      throw new RangeError(
+        `A budget of ${budget} bytes is too small: the file takes ${file.fileBytes} at rank 1`,
+      );
+    }
+    left -= file.fileBytes - budget;
+  }
+}
+
+/** Creates the file with room for the factors, and everything else copied. */
+function createFile(
+  path: string,
+  { path: source, carried }: Adapter,
+  { tensors, metadata }: FileAt,
+): void {
+  createSafetensors(path, tensors, metadata);
+  using from = SafetensorsFile.open(source);
+  using to = SafetensorsFile.open(path, { write: true });
+  for (const { name } of carried) to.write(name, from.raw(name));
+}
+
+/**
+ * Decomposes modules, and writes them to their outputs.
+ *
+ * @param options.share Part of the whole work that this is
+ */
+async function decomposeAll(
+  jobs: readonly Job[],
+  { threads, signal, onProgress, share: [from, to] }: ResizeOptions & {
+    readonly share: readonly [number, number];
+  },
+): Promise<readonly Spectrum[]> {
+  const spectra = jobs.map(({ module }) => ({
+    module,
+    values: new Float64Array() as Float64Array,
+  }));
+  // The most expensive ones first, so that no thread starts one at the end.
+  const costOf = ({ module: { inputs, outputs, rank } }: Job) =>
+    (inputs + outputs + 10 * rank) * rank ** 2;
+  const queue = [...jobs.entries()]
+    .sort(([, a], [, b]) => costOf(b) - costOf(a));
+  const total = jobs.reduce((sum, job) => sum + costOf(job), 0);
+  let done = 0;
+  const work = async (
+    decompose: (job: Job) => Float64Array | Promise<Float64Array>,
+  ) => {
+    for (let next; (next = queue.shift()) !== undefined;) {
+      const [place, job] = next;
+      signal?.throwIfAborted();
+      spectra[place]!.values = await decompose(job);
+      done += costOf(job);
+      onProgress?.(from * total + (to - from) * done, total);
+    }
+  };
+  if (threads === 1) {
+    using resizer = new ModuleResizer();
+    await work(async (job) => {
+      // Signals arrive between modules.
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      return resizer.resize(job);
+    });
+    return spectra;
+  }
+  const workers = Array.from(
+    { length: Math.min(threads, jobs.length) },
+    () =>
+      new Worker(new URL("./worker.ts", import.meta.url), { type: "module" }),
+  );
+  try {
+    await Promise.all(
+      workers.map((worker) => work((job) => ask(worker, job))),
+    );
+  } finally {
+    for (const worker of workers) worker.terminate();
+  }
+  return spectra;
+}
+
+/** @throws {SyntaxError} As {@linkcode ModuleResizer.resize} does. */
+async function ask(worker: Worker, job: Job): Promise<Float64Array> {
+  const answer = await new Promise<Answer>((resolve, reject) => {
+    worker.onmessage = ({ data }) => resolve(data);
+    worker.onerror = (event) => {
+      event.preventDefault();
+      reject(new Error(event.message));
+    };
+    worker.postMessage(job);
+  });
+  if ("values" in answer) return answer.values;
+  throw new SyntaxError(answer.fault);
+}
+
+/** Name of the source, or the weighted sum. */
+function titleOf({ source, weight, added }: ResizeRequest): string {
+  return added.length === 0 ? basename(source) : [{ source, weight }, ...added]
+    .map(({ source, weight }) => `${weight} ${basename(source)}`).join(" + ");
+}
+
+/** Writes what belongs beside the weights: configuration, model card and figure, and the source's tokenizer. */
+async function writeCompanions(
+  folder: string,
+  { adapter, files, ranks, spectra, resized }: {
+    readonly adapter: Adapter;
+    readonly files: AdapterFiles;
+    readonly ranks: Ranks;
+    readonly spectra: readonly Spectrum[];
+    readonly resized: Resized;
+  },
+  title: string,
+): Promise<void> {
+  const config = configAt(adapter, ranks);
+  if (config !== undefined) {
+    await Deno.writeTextFile(join(folder, basename(files.config!)), config);
+  }
+  for (const [name, path] of files.others) {
+    await Deno.copyFile(path, join(folder, name));
+  }
+  await Deno.writeTextFile(
+    join(folder, "singular-values.svg"),
+    await drawSpectra(spectra, ranks),
+  );
+  const card = files.others.get("README.md");
+  await Deno.writeTextFile(
+    join(folder, "README.md"),
+    modelCard(
+      card && await Deno.readTextFile(card),
+      { adapter, resized, title },
+    ),
+  );
+}

@@ -1,0 +1,178 @@
+import {
+  DTYPE_BYTES,
+  elementCount,
+  FLOAT_TYPES,
+} from "../engine/safetensors/reader.ts";
+import {
+  type Adapter,
+  type Config,
+  DIFFUSERS_CONFIG,
+  type Module,
+  type NamedTensor,
+} from "./adapter.ts";
+
+// What the files of a resized adapter say: each module keeps its scale, alpha / rank, so alphas change with the ranks.
+
+/** The tensors of a module at a rank, and the scale that its alpha then gives. */
+export function tensorsAt(
+  { parts: [part], scale, alpha }: Module,
+  rank: number,
+  dtype: string | undefined,
+) {
+  const { a, b, mid } = part!;
+  const typed = (tensor: NamedTensor, shape: readonly number[]) => ({
+    name: tensor.name,
+    dtype: dtype ?? tensor.dtype,
+    shape,
+  });
+  const kernel = mid === undefined ? a.shape.slice(2) : mid.shape.slice(2);
+  const written = alpha && {
+    ...alpha,
+    dtype: FLOAT_TYPES.includes(alpha.dtype) ? alpha.dtype : "F32",
+    // A rounded alpha changes the factors, not the product.
+    value: rounded(scale * rank, alpha.dtype),
+  };
+  return {
+    a: typed(a, [rank, a.shape[1]!, ...kernel]),
+    b: typed(b, [b.shape[0]!, rank, ...b.shape.slice(2)]),
+    alpha: written,
+    scale: written === undefined ? scale : written.value / rank,
+  };
+}
+
+/** Bytes of both factors of a module at a rank. */
+export function factorBytes(
+  module: Module,
+  rank: number,
+  dtype: string | undefined,
+): number {
+  const { a, b } = tensorsAt(module, rank, dtype);
+  return [a, b].reduce(
+    (sum, { dtype, shape }) =>
+      sum + elementCount(shape) * DTYPE_BYTES.get(dtype)!,
+    0,
+  );
+}
+
+function rounded(value: number, dtype: string): number {
+  if (dtype === "F16") return Math.f16round(value);
+  if (dtype !== "BF16") return Math.fround(value);
+  // Seven bits of the fraction, cut off.
+  const bits = new Uint32Array(Float32Array.of(value).buffer);
+  bits[0]! &= 0xffff0000;
+  return new Float32Array(bits.buffer)[0]!;
+}
+
+/** Ranks of modules by name. */
+export type Ranks = ReadonlyMap<string, number>;
+
+/** `adapter_config.json` at other ranks; undefined for a file of another format. */
+export function configAt(adapter: Adapter, ranks: Ranks): string | undefined {
+  if (adapter.format !== "PEFT") return undefined;
+  const [config] = adapter.configs;
+  return JSON.stringify(fieldsAt(config!, adapter, ranks), null, 2) + "\n";
+}
+
+/** The fields of a configuration at other ranks: each module keeps its scale. */
+function fieldsAt(
+  { prefix, fields, checked }: Config,
+  { modules, path }: Adapter,
+  ranks: Ranks,
+) {
+  const own = modules.filter(({ name }) => name.startsWith(prefix));
+  const alphaOf = ({ name, scale }: Module) => {
+    const rank = ranks.get(name)!;
+    // Rounding errors of the division and the product.
+    const alpha = scale * (checked.use_rslora ? Math.sqrt(rank) : rank);
+    return Number(alpha.toPrecision(15));
+  };
+  const largest = own.reduce((best, it) =>
+    ranks.get(it.name)! > ranks.get(best.name)! ? it : best
+  );
+  const [r, lora_alpha] = [ranks.get(largest.name)!, alphaOf(largest)];
+  const pattern = (valueOf: (module: Module) => number, usual: number) =>
+    Object.fromEntries(
+      own.filter((it) => valueOf(it) !== usual)
+        .map((it) => [it.name.slice(prefix.length), valueOf(it)]),
+    );
+  const names = own.map(({ name }) => name.slice(prefix.length));
+  const isAdded = own.some(({ parts: [part] }) => part!.path !== path);
+  return {
+    ...fields,
+    ...(isAdded && { target_modules: names, exclude_modules: null }),
+    r,
+    lora_alpha,
+    rank_pattern: pattern(({ name }) => ranks.get(name)!, r),
+    alpha_pattern: pattern(alphaOf, lora_alpha),
+  };
+}
+
+/** Fields of kohya's metadata that hold hashes of the tensors. */
+const HASHES = ["sshs_model_hash", "sshs_legacy_hash"];
+
+/** The metadata of the file at other ranks. Hashes of the tensors before are left out. */
+export function metadataAt(
+  adapter: Adapter,
+  ranks: Ranks,
+): Map<string, string> {
+  const { metadata, modules, configs, format } = adapter;
+  const changed = new Map(
+    [...metadata].filter(([key]) => !HASHES.includes(key)),
+  );
+  if (metadata.has(DIFFUSERS_CONFIG)) {
+    const fields = configs.flatMap((config) =>
+      Object.entries(fieldsAt(config, adapter, ranks))
+        .map(([key, value]) => [`${config.prefix}${key}`, value])
+    );
+    changed.set(
+      DIFFUSERS_CONFIG,
+      JSON.stringify(Object.fromEntries(fields), null, 2),
+    );
+  }
+  if (format !== "kohya") return changed;
+  const oneOf = (values: readonly number[]) =>
+    new Set(values).size === 1 ? String(values[0]) : "Dynamic";
+  const [conv, linear] = [true, false].map((isConv) =>
+    modules.filter(({ parts: [part] }) =>
+      isConv === (part!.mid ?? part!.a).shape.slice(2).some((size) => size > 1)
+    )
+  ) as [Module[], Module[]];
+  const dimOf = (some: readonly Module[]) =>
+    oneOf(some.map(({ name }) => ranks.get(name)!));
+  const alphaOf = (some: readonly Module[]) =>
+    oneOf(
+      some.map((it) => tensorsAt(it, ranks.get(it.name)!, undefined))
+        .map(({ alpha, scale, a }) => alpha?.value ?? scale * a.shape[0]!),
+    );
+  const main = linear.length > 0 ? linear : conv;
+  const before = Math.max(...modules.map(({ rank }) => rank));
+  const comment = metadata.get("ss_training_comment");
+  changed.set("ss_network_dim", dimOf(main));
+  changed.set("ss_network_alpha", alphaOf(main));
+  changed.set(
+    "ss_training_comment",
+    `resized from rank ${before} to ${dimOf(main)}; ${comment ?? ""}`,
+  );
+  const args = metadata.get("ss_network_args");
+  if (conv.length > 0 && args !== undefined) {
+    changed.set(
+      "ss_network_args",
+      networkArgs(args, dimOf(conv), alphaOf(conv)),
+    );
+  }
+  return changed;
+}
+
+/** `ss_network_args` with the rank and the alpha of the convolutions, where it has them. */
+function networkArgs(text: string, dim: string, alpha: string): string {
+  let args: unknown;
+  try {
+    args = JSON.parse(text);
+  } catch {
+    return text;
+  }
+  if (typeof args !== "object" || args === null || !("conv_dim" in args)) {
+    return text;
+  }
+  return JSON.stringify({ ...args, conv_dim: dim, conv_alpha: alpha });
+}

@@ -1,0 +1,105 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { existsSync } from "node:fs";
+import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
+import { factors, KOHYA, writeFile } from "../../resize/lora_file.ts";
+import { callHere } from "../project.ts";
+
+const folder = await Deno.makeTempDir();
+addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
+
+const source = writeFile(folder, "hands.safetensors", {
+  ...factors("unet_a", [9, 7, 6], KOHYA, 2),
+  ...factors("unet_b", [5, 12, 6], KOHYA, 2),
+});
+
+Deno.test("resize writes a file for each rank, and says what is kept", async () => {
+  const to = `${folder}/several`;
+  const { code, stdout, stderr } = await callHere(
+    ...["resize", source, "--ranks", "2,4", "--to", to],
+  );
+  assertEquals(code, 0, stderr);
+  assertMatch(stderr, /kohya: 2 modules of rank 6/);
+  assertMatch(stdout, /^Module +rank +energy kept +relative error +size$/m);
+  assertMatch(stdout, /^unet_a +6 to 2 +\d+\.\d\d % +0\.\d+ +[\d.]+ MB$/m);
+  assertMatch(stdout, /^all +6 to 4 /m);
+  assertMatch(stdout, /^Wrote .*several\/rank-4, \d/m);
+  assertMatch(
+    stdout,
+    /Energy is not quality[^]*"deno\s+task\s+pipeline\s+resize"/,
+  );
+  for (const rank of [2, 4]) {
+    using file = SafetensorsFile.open(`${to}/rank-${rank}/hands.safetensors`);
+    assertEquals(file.tensors.get("unet_b.lora_up.weight")!.shape, [5, rank]);
+  }
+  assert(!existsSync(`${to}.incomplete`));
+});
+
+Deno.test("resize --dry-run --json prints an object for each module, and writes nothing", async () => {
+  const called = await callHere(
+    ...["resize", source, "--energy", "0.8", "--max-rank", "3"],
+    ...["--add", `${source}=0.5`, "--dry-run", "--json"],
+  );
+  assertEquals(called.code, 0, called.stderr);
+  const lines = called.json();
+  assertEquals(lines.map(({ type, name }) => [type, name]), [
+    ["module", "unet_a"],
+    ["module", "unet_b"],
+    ["total", "all"],
+  ]);
+  assertEquals(lines[0].rankBefore, 12);
+  assert(lines.every(({ rank }) => rank >= 1 && rank <= 3));
+  assert(lines[2].energy >= 0.8);
+  assertEquals(
+    [...Deno.readDirSync(folder)].filter(({ name }) => name !== "several")
+      .map(({ name }) => name),
+    ["hands.safetensors"],
+  );
+});
+
+Deno.test("resize that fails leaves nothing", async () => {
+  const broken = writeFile(folder, "broken.safetensors", {
+    "m.lora_down.weight": { shape: [1, 2], values: Float32Array.of(1, NaN) },
+    "m.lora_up.weight": { shape: [2, 1], values: Float32Array.of(1, 2) },
+  });
+  const to = `${folder}/failed`;
+  const { code, stderr } = await callHere(
+    ...["resize", broken, "--rank", "1", "--to", to],
+  );
+  assertEquals(code, 1);
+  assertMatch(
+    stderr,
+    /^Tensor "m\.lora_down\.weight" of ".*broken.* holds NaN/m,
+  );
+  assert(!existsSync(to) && !existsSync(`${to}.incomplete`));
+  Deno.removeSync(broken);
+});
+
+for (
+  const [args, message] of [
+    [
+      ["--to", "x"],
+      /Give one of --rank, --ranks, --energy, --error and --budg/,
+    ],
+    [["--rank", "2", "--energy", "0.9", "--to", "x"], /Give one of/],
+    [["--rank", "2"], /Missing option "--to"/],
+    [
+      ["--rank", "2", "--max-rank", "1", "--to", "x"],
+      /cannot be used with "--r/,
+    ],
+    [["--energy", "95", "--to", "x"], /"95".*expected a number from 0 to 1/],
+    [["--ranks", "1,b", "--to", "x"], /"1,b".*expected a list such as 1,2,4/],
+    [["--budget", "big", "--to", "x"], /"big".*expected a size/],
+    [
+      ["--rank", "2", "--add", "x", "--to", "x"],
+      /"x".*expected ADAPTER=WEIGHT/,
+    ],
+    [["--rank", "2", "--weight", "w", "--to", "x"], /"w".*expected a number/],
+    [["--rank", "2", "--to", folder], /already exists: remove it/],
+  ] as const
+) {
+  Deno.test(`resize refuses "${args.join(" ")}"`, async () => {
+    const { code, stderr } = await callHere("resize", source, ...args);
+    assertEquals(code, 2);
+    assertMatch(stderr, message);
+  });
+}
