@@ -168,11 +168,11 @@ Deno.test("planning, which imports tasks, loads no tensors", () => {
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 1970,
+  "lib/artifacts": 1990,
   "lib/benchmarks": 380,
-  "lib/cli": 8590,
+  "lib/cli": 8800,
   "lib/data": 1330,
-  "lib/engine": 11_900,
+  "lib/engine": 12_180,
   "lib/hub": 1790,
   "lib/pipeline": 3300,
   "lib/pypi": 600,
@@ -184,7 +184,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/store": 2000,
   "lib/text": 1620,
   "lib/track": 800,
-  "tasks": 1110,
+  "tasks": 1190,
 };
 
 /** Lines of code below a folder. */

@@ -59,18 +59,14 @@ export function changesOf(
 /** A table of the changes of all modules, and of their sum, in Markdown. */
 export function changesTable({ modules, total }: Resized): string {
   return table(
-    "Module",
-    [...modules, total],
-    (row) => row === total ? "**all**" : plain(row.name),
-    [
-      {
-        title: "rank",
-        cell: ({ rankBefore, rank }) => `${rankBefore} to ${rank}`,
-      },
-      { title: "energy kept", cell: ({ energy }) => percent(energy) },
-      { title: "relative error", cell: ({ error }) => significant(error) },
-      { title: "size", cell: ({ bytes }) => megabytes(bytes) },
-    ],
+    ["Module", "rank", "energy kept", "relative error", "size"],
+    [...modules, total].map((row) => [
+      row === total ? "**all**" : plain(row.name),
+      `${row.rankBefore} to ${row.rank}`,
+      percent(row.energy),
+      significant(row.error),
+      megabytes(row.bytes),
+    ]),
   );
 }
 

@@ -234,9 +234,10 @@ def compare(path, resized, rank):
         )
         is_small = b.shape[0] * a.shape[1] <= WHOLE
         if config is None and is_small and f"{module}.lora_mid.weight" not in before:
-            up, down, alpha = kohya_resize(before, module, k)
+            own = new_a.shape[0]
+            up, down, alpha = kohya_resize(before, module, own)
             assert alpha == after[f"{module}.alpha"], module
-            theirs = alpha / k * (up @ down)
+            theirs = alpha / own * (up @ down)
             ours = (new_b @ new_a).float()
             worst["kohya"] = max(
                 worst["kohya"], float((theirs - ours).norm() / theirs.norm())
