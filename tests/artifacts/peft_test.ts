@@ -74,7 +74,7 @@ Deno.test("import-adapter names each setting of PEFT that would change what the 
       [{ task_type: null }, /without a task type cannot .* write "SEQ_CLS"/],
       [
         { init_lora_weights: "pissa_niter_16" },
-        /initialization may change the model's weights \("pissa_niter_16"\) cannot.*path_initial/,
+        /initialization may change the model's weights \("pissa_niter_16"\) is not.*path_initial/,
       ],
       [
         { init_lora_weights: "lora_ga", lora_ga_config: { scale: "stable" } },
