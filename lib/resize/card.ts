@@ -91,10 +91,11 @@ export function modelCard(
   },
 ): string {
   const { total } = resized;
-  const before = card?.split(`\n${HEADING}\n`)[0]!.trimEnd() ??
-    `---\n${frontMatter(adapter)}---\n\n# ${plain(title)} at ${
-      rankText(total)
-    }`;
+  const before =
+    card?.replace(new RegExp(`\n${HEADING}\n[^]*`), "").trimEnd() ??
+      `---\n${frontMatter(adapter)}---\n\n# ${plain(title)} at ${
+        rankText(total)
+      }`;
   return [
     before,
     HEADING,

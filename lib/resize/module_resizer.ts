@@ -28,9 +28,9 @@ export class ModuleResizer implements Disposable {
    * @throws {SyntaxError} If a factor has a value that is not finite, naming its tensor.
    */
   resize({ module, outputs }: Job): Float64Array {
-    const { parts, rank, inputs } = module;
+    const { parts, rank } = module;
     const svd = productSvd({
-      a: this.#joinedA(parts, inputs),
+      a: this.#joinedA(parts),
       b: this.#joinedB(parts, rank),
     }, rank);
     for (const { path, rank, dtype } of outputs) {
@@ -49,7 +49,7 @@ export class ModuleResizer implements Disposable {
   }
 
   /** The A of all parts, one below the other: `[rank, in]` */
-  #joinedA(parts: readonly Part[], inputs: number) {
+  #joinedA(parts: readonly Part[]) {
     if (parts.length === 1 && parts[0]!.mid === undefined) {
       return this.#floats(parts[0]!, "a");
     }

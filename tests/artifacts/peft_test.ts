@@ -78,11 +78,11 @@ Deno.test("import-adapter names each setting of PEFT that would change what the 
       ],
       [
         { init_lora_weights: "lora_ga", lora_ga_config: { scale: "stable" } },
-        /initialization may change the model's weights \("lora_ga"\) cannot/,
+        /initialization may change the model's weights \("lora_ga"\) is not/,
       ],
       [
         { init_lora_weights: "of another year" },
-        /initialization may change .* \("of another year"\) cannot/,
+        /initialization may change .* \("of another year"\) is not/,
       ],
       [
         { layer_replication: [[0, 2], [1, 2]] },
