@@ -54,7 +54,8 @@ const ENTAILMENT = {
  * The tasks of GLUE by their names on the hub.
  *
  * Labels and columns are those of the data set `nyu-mll/glue`. Where GLUE
- * averages two metrics, the one that the LoRA papers report comes first.
+ * averages two metrics, the one that the LoRA papers report comes first. The
+ * order is that of the files in a submission.
  */
 export const GLUE_TASKS = {
   cola: {
@@ -91,6 +92,17 @@ export const GLUE_TASKS = {
     tsvFiles: FILES,
     submission: { test: ["MRPC.tsv", 1725] },
   },
+  stsb: {
+    title: "STS-B",
+    labels: null,
+    metrics: ["pearson", "spearman"],
+    columns: ["sentence1", "sentence2"],
+    tsvColumns: ["sentence1", "sentence2"],
+    tsvLabel: "score",
+    tsvClass: "number",
+    tsvFiles: FILES,
+    submission: { test: ["STS-B.tsv", 1379] },
+  },
   qqp: {
     title: "QQP",
     labels: ["not_duplicate", "duplicate"],
@@ -102,17 +114,6 @@ export const GLUE_TASKS = {
     tsvFiles: FILES,
     tsvBroken: true,
     submission: { test: ["QQP.tsv", 390_965] },
-  },
-  stsb: {
-    title: "STS-B",
-    labels: null,
-    metrics: ["pearson", "spearman"],
-    columns: ["sentence1", "sentence2"],
-    tsvColumns: ["sentence1", "sentence2"],
-    tsvLabel: "score",
-    tsvClass: "number",
-    tsvFiles: FILES,
-    submission: { test: ["STS-B.tsv", 1379] },
   },
   mnli: {
     title: "MNLI",
