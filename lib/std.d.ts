@@ -118,6 +118,21 @@ declare module "@std/path/glob-to-regexp" {
   ): RegExp;
 }
 
+declare module "@std/path/posix/basename" {
+  /** The last part of a path, without a suffix. */
+  export function basename(path: string, suffix?: string): string;
+}
+
+declare module "@std/path/posix/extname" {
+  /** The end of the last part of a path, from its last dot: `.tsv`. */
+  export function extname(path: string): string;
+}
+
+declare module "@std/path/posix/join" {
+  /** Joins parts to a path, without `.` and `..` in it. */
+  export function join(...paths: readonly string[]): string;
+}
+
 declare module "@std/text/closest-string" {
   /** The word that is closest to a given one by edit distance; case does not count. */
   export function closestString(

@@ -147,7 +147,7 @@ export default defineTask({
       }
       const share = Math.ceil(train.length * params.holdout);
       const count = Math.min(share, train.length - 1);
-      validation = drawSubset(train, count, params.seed);
+      validation = await drawSubset(train, count, params.seed);
       const drawn = new Set(validation);
       train = train.filter((example) => !drawn.has(example));
     }

@@ -1,5 +1,7 @@
-import { basename, join } from "node:path";
+import { basename } from "@std/path/posix/basename";
+import { join } from "@std/path/posix/join";
 import * as z from "zod";
+import { exists } from "../lib/artifacts/json_file.ts";
 import {
   GLUE_TASKS,
   type GlueTask,
@@ -86,7 +88,7 @@ export default defineTask({
     const task: GlueTask = GLUE_TASKS[params.task];
     const files = params.source === "hub"
       ? await hubFiles(stage)
-      : await folderFiles(stage);
+      : folderFiles(stage);
     const limits = new Map(
       // A longer name is of a single split and overrides one for several.
       Object.entries(params.limit).toSorted(([a], [b]) => a.length - b.length)
@@ -103,7 +105,7 @@ export default defineTask({
         );
       }
       const limit = limits.get(split) ?? all.length;
-      const drawn = drawSubset(all, limit, params.seed);
+      const drawn = await drawSubset(all, limit, params.seed);
       splits[split] = drawn;
       log(
         `${split}: ${describeExamples(drawn, task.labels)}${
@@ -140,16 +142,13 @@ function taskFolder(source: string, name: GlueTaskName): string {
 }
 
 /** Paths of the TSV files by split. */
-async function folderFiles(
-  { params, log }: FetchStage,
-): Promise<ReadonlyMap<string, string>> {
-  const { existsSync } = await import("node:fs");
+function folderFiles({ params, log }: FetchStage): ReadonlyMap<string, string> {
   const { tsvFiles }: GlueTask = GLUE_TASKS[params.task];
   const folder = taskFolder(params.source, params.task);
   const files = new Map<string, string>();
   for (const split of wantedSplits(params.task, params.splits)) {
     const file = join(folder, tsvFiles[split]!);
-    if (existsSync(file)) files.set(split, file);
+    if (exists(file)) files.set(split, file);
     else if (params.splits) {
       throw new Error(
         `"${file}" does not exist, but "splits" requires the split "${split}"`,

@@ -1,4 +1,4 @@
-import { basename } from "node:path";
+import { basename } from "@std/path/posix/basename";
 import * as z from "zod";
 import {
   HUB_ENV,
@@ -49,7 +49,7 @@ export default defineTask({
     return from.kind === "folder" ? { source: from.path } : {};
   },
   async run(stage) {
-    const { join } = await import("node:path");
+    const { join } = await import("@std/path/posix/join");
     const { SafetensorsFile } = await import(
       "../lib/engine/safetensors/reader.ts"
     );

@@ -13,7 +13,7 @@ export default defineTask({
   output: { kind: "submission", files: ["submission.zip"] },
   small: true,
   async run({ params, inputs, output, log }) {
-    const { join } = await import("node:path");
+    const { join } = await import("@std/path/posix/join");
     const { packSubmission } = await import("../lib/benchmarks/glue.ts");
     const { readPredictions } = await import("../lib/artifacts/predictions.ts");
     const predictions = await Promise.all(

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "@std/path/posix/join";
 import type * as z from "zod";
 import type { AdapterTensors } from "../engine/adapters/lora.ts";
 import {

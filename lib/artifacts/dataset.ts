@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "@std/path/posix/join";
 import * as z from "zod";
 import type { Example } from "../data/example.ts";
 import { readLines } from "../data/text_file.ts";

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "@std/path/posix/join";
 import * as z from "zod";
 
 /** Reads and writes a JSON file of a name in the folder of an artifact. */
@@ -89,6 +89,21 @@ export const digest = z.string().regex(/^[0-9a-f]{64}$/);
 
 /** SHA-256 of a file in hexadecimal. */
 export async function digestOf(path: string): Promise<string> {
-  const { createHash } = await import("node:crypto");
-  return createHash("sha256").update(await Deno.readFile(path)).digest("hex");
+  return await sha256(await Deno.readFile(path));
+}
+
+/** SHA-256 of bytes in hexadecimal. */
+export async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+}
+
+/** True if a file or folder exists. */
+export function exists(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
 }

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "@std/path/posix/join";
 import * as z from "zod";
 import type { Model } from "../engine/models/model.ts";
 import { parseModel } from "../engine/models/registry.ts";

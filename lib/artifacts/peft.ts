@@ -1,5 +1,4 @@
-import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { join } from "@std/path/posix/join";
 import * as z from "zod";
 import {
   type AdapterTensors,
@@ -35,7 +34,7 @@ import {
   findClasses,
   outputsOf,
 } from "./classes.ts";
-import { readJsonFile } from "./json_file.ts";
+import { exists, readJsonFile } from "./json_file.ts";
 import {
   AdapterConfig,
   LORA_FIELDS,
@@ -71,7 +70,7 @@ export interface PeftAdapter extends PaddedModules {
  */
 export async function readPeft(folder: string): Promise<PeftAdapter> {
   const configPath = join(folder, "adapter_config.json");
-  if (!existsSync(configPath)) {
+  if (!exists(configPath)) {
     // PEFT saves an adapter with a name of its own in a folder of that name.
     const named = await subfolders(folder, "adapter_config.json");
     throw new SyntaxError(
@@ -84,7 +83,7 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
   }
   const config = await readJsonFile(configPath, PeftConfig);
   const path = join(folder, "adapter_model.safetensors");
-  if (!existsSync(path)) {
+  if (!exists(path)) {
     throw new SyntaxError(
       `"${folder}" has no "adapter_model.safetensors": save the adapter again with save_pretrained(FOLDER), which writes safetensors by default`,
     );
@@ -149,10 +148,10 @@ function isOutsideLayers(tensor: string): boolean {
 /** The folders in a folder that have a file. */
 async function subfolders(folder: string, file: string): Promise<string[]> {
   const names = await Array.fromAsync(
-    existsSync(folder) ? Deno.readDir(folder) : [],
+    exists(folder) ? Deno.readDir(folder) : [],
     ({ name }) => join(folder, name),
   );
-  return names.filter((it) => existsSync(join(it, file))).sort();
+  return names.filter((it) => exists(join(it, file))).sort();
 }
 
 /** Facts about an adapter that are not in its files. */

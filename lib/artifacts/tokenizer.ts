@@ -1,9 +1,8 @@
-import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { join } from "@std/path/posix/join";
 import type { Architecture } from "../engine/models/model.ts";
 import { tokenizerDefaults } from "../engine/models/registry.ts";
 import { readTokenizerFiles } from "../text/tokenizer_files.ts";
-import { asWritten, digestOf } from "./json_file.ts";
+import { asWritten, digestOf, exists, sha256 } from "./json_file.ts";
 import { MODEL_EXTRA_FILES } from "./model.ts";
 
 /**
@@ -25,9 +24,8 @@ export async function tokenizerDigest(
     ...(pairType !== defaults.pairType && { pairType }),
   };
   if (Object.keys(differences).length === 0) return digest;
-  const { createHash } = await import("node:crypto");
-  return createHash("sha256").update(digest)
-    .update(JSON.stringify(differences)).digest("hex");
+  const text = digest + JSON.stringify(differences);
+  return await sha256(new TextEncoder().encode(text));
 }
 
 /**
@@ -45,7 +43,7 @@ export async function copyTokenizer(
 ): Promise<void> {
   for (const name of ["tokenizer.json", ...MODEL_EXTRA_FILES]) {
     const path = join(from, name);
-    if (existsSync(path)) await Deno.copyFile(path, join(to, name));
+    if (exists(path)) await Deno.copyFile(path, join(to, name));
   }
   const { neededConfig } = await readTokenizerFiles(
     from,
@@ -56,7 +54,7 @@ export async function copyTokenizer(
     ...(maxLength !== null && { model_max_length: maxLength }),
   };
   const path = join(to, "tokenizer_config.json");
-  const config = existsSync(path)
+  const config = exists(path)
     ? JSON.parse(await Deno.readTextFile(path), asWritten)
     : {};
   const isThere = Object.entries(needed).every(([key, value]) =>

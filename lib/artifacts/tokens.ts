@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "@std/path/posix/join";
 import * as z from "zod";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";

@@ -1,5 +1,5 @@
 /** GLUE (Wang et al. 2018): its tasks with their metrics, its files, and the submission to its server. */
-import { extname } from "node:path";
+import { extname } from "@std/path/posix/extname";
 import type { Example } from "../data/example.ts";
 import { toExamples, toNumber } from "../data/labels.ts";
 import type { MetricName } from "../data/metrics.ts";

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { quote } from "./text_file.ts";
 
 /** An example of a task: a text or a pair of texts. */
@@ -33,12 +32,13 @@ export interface EncodedExamples {
  * seed selects the same examples everywhere, and a larger subset contains
  * every smaller one.
  */
-export function drawSubset(
+export async function drawSubset(
   examples: readonly Example[],
   count: number,
   seed: number,
-): readonly Example[] {
+): Promise<readonly Example[]> {
   if (count >= examples.length) return examples;
+  const { createHash } = await import("node:crypto");
   const lots = examples.map(({ index }) =>
     createHash("sha256").update(`${seed}:${index}`).digest("hex")
   );

@@ -1,4 +1,5 @@
-import { basename, extname } from "node:path";
+import { basename } from "@std/path/posix/basename";
+import { extname } from "@std/path/posix/extname";
 import { quote, quoteAll, readLines } from "./text_file.ts";
 
 /** A row of a table. */

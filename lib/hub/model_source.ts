@@ -1,6 +1,4 @@
-import { existsSync } from "node:fs";
-import { homedir } from "node:os";
-import { isAbsolute, join } from "node:path";
+import { join } from "@std/path/posix/join";
 
 /** Source of a model. */
 export type ModelSource =
@@ -49,12 +47,12 @@ export function parseModelSource(source: string): ModelSource {
 
 /** Whether a source is a path: `./x`, `../x`, `~/x` or absolute. */
 function isFolder(source: string): boolean {
-  return /^(~|\.\.?)([/\\]|$)/.test(source) || isAbsolute(source);
+  return /^(\/|(~|\.\.?)([/\\]|$))/.test(source);
 }
 
 /** Replaces a leading `~` with the home folder, as a shell does. */
 export function expandHome(path: string): string {
-  return /^~([/\\]|$)/.test(path) ? join(homedir(), path.slice(1)) : path;
+  return path.replace(/^~(?=[/\\]|$)/, (it) => Deno.env.get("HOME") ?? it);
 }
 
 const NO_TOKENIZER =
@@ -108,10 +106,13 @@ export function findModelFiles(
   required: readonly string[],
   optional: readonly string[],
 ): Map<string, string> {
-  const missing = required.find((file) => !existsSync(join(folder, file)));
+  const there = new Set(
+    Array.from(Deno.readDirSync(folder), ({ name }) => name),
+  );
+  const missing = required.find((file) => !there.has(file));
   if (missing !== undefined) {
     const [, advice] = Object.entries(REMEDIES[missing] ?? {})
-      .find(([file]) => existsSync(join(folder, file))) ?? [];
+      .find(([file]) => there.has(file)) ?? [];
     throw new SyntaxError(
       `"${folder}" has no "${missing}"\n${
         advice ??
@@ -120,8 +121,7 @@ export function findModelFiles(
     );
   }
   return new Map(
-    [...required, ...optional]
-      .map((file) => [file, join(folder, file)] as const)
-      .filter(([, path]) => existsSync(path)),
+    [...required, ...optional].filter((file) => there.has(file))
+      .map((file) => [file, join(folder, file)]),
   );
 }

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "@std/path/posix/join";
 import { checkClasses } from "../artifacts/classes.ts";
 import {
   modelFolderOf,

@@ -1,7 +1,7 @@
-import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { join } from "@std/path/posix/join";
 import { type Adapter, writePeftFiles } from "../artifacts/adapter.ts";
 import { outputsOf, writeClasses } from "../artifacts/classes.ts";
+import { exists } from "../artifacts/json_file.ts";
 import { type ModelOrigin, readModel } from "../artifacts/model.ts";
 import type { ModuleRanks } from "../artifacts/ranks.ts";
 import { peftTargets } from "../engine/models/peft.ts";
@@ -149,7 +149,7 @@ async function copyScores(
   const scores = await reportedScores(report, training, params, rank);
   const [first] = scores;
   const drawn = first && join(report, figureName(first.comparison));
-  if (!drawn || !existsSync(drawn)) return { scores, figure: undefined };
+  if (!drawn || !exists(drawn)) return { scores, figure: undefined };
   const figure = "scores-by-rank.svg";
   await Deno.copyFile(drawn, join(output, figure));
   return { scores, figure };

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "@std/path/posix/join";
 import { type Adapter, readAdapter, tensorsOf } from "../artifacts/adapter.ts";
 import { checkClasses, outputsOf } from "../artifacts/classes.ts";
 import { checkServed } from "../artifacts/ranks.ts";

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "@std/path/posix/join";
 import { shapesOf } from "../artifacts/adapter.ts";
 import { writeClassifierModel } from "../artifacts/classifier.ts";
 import { readModel } from "../artifacts/model.ts";

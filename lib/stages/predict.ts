@@ -1,7 +1,7 @@
-import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { join } from "@std/path/posix/join";
 import { type Adapter, readAdapter, tensorsOf } from "../artifacts/adapter.ts";
 import { numberedLabels, outputsOf } from "../artifacts/classes.ts";
+import { exists } from "../artifacts/json_file.ts";
 import { MODEL_FILES, readModel } from "../artifacts/model.ts";
 import { readPeft, toAdapter } from "../artifacts/peft.ts";
 import {
@@ -162,7 +162,7 @@ async function rankOf(
 
 /** Reads an artifact of kind `adapter`, or a folder of PEFT, whose classes have names only if it was exported here. */
 async function adapterIn(folder: string, model: string): Promise<Adapter> {
-  if (existsSync(join(folder, "training.json"))) return readAdapter(folder);
+  if (exists(join(folder, "training.json"))) return readAdapter(folder);
   const peft = await readPeft(folder);
   const { task, labels } = peft.exported ??
     { task: "imported", labels: numberedLabels(peft.outputs) };

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "@std/path/posix/join";
 import * as tf from "@tensorflow/tfjs-core";
 import { digestOf } from "../artifacts/json_file.ts";
 import { readModel } from "../artifacts/model.ts";

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "@std/path/posix/join";
 import type * as z from "zod";
 import { readJsonFile } from "../artifacts/json_file.ts";
 import {

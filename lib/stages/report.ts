@@ -1,5 +1,4 @@
-import { join } from "node:path";
-import { isDeepStrictEqual } from "node:util";
+import { join } from "@std/path/posix/join";
 import runtime from "vega/runtime" with { type: "text" };
 import { outputsOf } from "../artifacts/classes.ts";
 import {
@@ -269,7 +268,7 @@ function originOf(
   if (!("reducedBy" in training) || training.reducedBy === null) return adapter;
   const original = { ...training, reducedBy: null };
   const found = adapters.find((other) =>
-    isDeepStrictEqual(other.training, original)
+    JSON.stringify(other.training) === JSON.stringify(original)
   );
   if (found !== undefined) return found;
   throw new Error(

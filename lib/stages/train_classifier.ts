@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "@std/path/posix/join";
 import { writeClassifier } from "../artifacts/classifier.ts";
 import { encoderTensors, toTensors } from "../engine/models/parameters.ts";
 import type { Model } from "../engine/models/model.ts";

@@ -1,5 +1,4 @@
 import { SplitPreTokenizer } from "@huggingface/tokenizers";
-import { createContext, Script } from "node:vm";
 import * as z from "zod";
 
 /** Milliseconds that a pattern may take for one text. */
@@ -65,8 +64,10 @@ let clock: { work: () => unknown; run: () => unknown } | undefined;
 /** Calls a function with a time limit, which V8 enforces inside a regular expression too. */
 function withinLimit<T>(work: () => T, what: string, text: string): T {
   if (clock === undefined) {
-    const script = new Script("work()");
-    const context = createContext({ work: () => clock!.work() });
+    // Loaded here, since most tokenizers do not need it.
+    const vm = globalThis.process.getBuiltinModule("node:vm");
+    const script = new vm.Script("work()");
+    const context = vm.createContext({ work: () => clock!.work() });
     clock = {
       work,
       run: () => script.runInContext(context, { timeout: LIMIT }),

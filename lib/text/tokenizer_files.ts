@@ -1,5 +1,4 @@
-import { join } from "node:path";
-import { isDeepStrictEqual } from "node:util";
+import { join } from "@std/path/posix/join";
 import * as z from "zod";
 
 /** What a model's architecture says about its tokenizer. */
@@ -115,7 +114,7 @@ function changesOf(
   const given = sets && fields[sets.part] || null;
   const value = sets?.value(given, config);
   const differs = Object.entries(value ?? {}).some(([key, it]) =>
-    !isDeepStrictEqual(it, given?.[key] ?? null)
+    JSON.stringify(it) !== JSON.stringify(given?.[key] ?? null)
   );
   const { truncation } = fields;
   const direction = config.truncation_side === "left" ? "Left" : "Right";

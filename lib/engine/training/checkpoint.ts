@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import * as z from "zod";
 import { SafetensorsFile } from "../safetensors/reader.ts";
 import { writeSafetensors } from "../safetensors/writer.ts";
@@ -117,6 +116,8 @@ function checksum(
     "progress"
   >,
 ): string {
+  // Loaded here, since whoever reads artifacts imports the schema above.
+  const { createHash } = globalThis.process.getBuiltinModule("node:crypto");
   const hash = createHash("sha256").update(progress);
   for (const tensor of [values, moment1, moment2, best, stepMilliseconds]) {
     hash.update(`${tensor?.length} `);
