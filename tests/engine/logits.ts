@@ -73,6 +73,6 @@ export async function lossAndGradient(
   )(Object.values(parameters));
   return {
     loss: (await read(value))[0]!,
-    gradient: await read(joinParameters(byName(grads), layout)),
+    gradient: await read(joinParameters(grads)),
   };
 }

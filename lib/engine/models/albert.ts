@@ -3,8 +3,9 @@ import type {
   TokenizerOptions,
   TokenizerPart,
 } from "../../text/tokenizer_files.ts";
-import { bertEmbeddings, BertFields, bertSizes, count, rate } from "./bert.ts";
-import type { Architecture, Pass } from "./model.ts";
+import { BertConfig, bertEmbeddings, bertOutput, bertSizes } from "./bert.ts";
+import { count, rate } from "./config.ts";
+import { type Architecture, inLayers, type Pass } from "./model.ts";
 
 /**
  * ALBERT (arXiv 1909.11942), as transformers' `AlbertForSequenceClassification`
@@ -41,11 +42,11 @@ export const albert: Architecture = {
   },
 };
 
-const AlbertConfig = BertFields.safeExtend({
+const AlbertConfig = BertConfig.safeExtend({
   embedding_size: count.default(128),
   num_hidden_groups: count.default(1),
   inner_group_num: count.default(1),
-  hidden_act: z.enum(["gelu_new", "gelu"]).default("gelu_new"),
+  hidden_act: z.enum(["gelu", "gelu_new"]).default("gelu_new"),
   hidden_dropout_prob: rate.default(0),
   attention_probs_dropout_prob: rate.default(0),
   classifier_dropout_prob: rate.default(0.1),
@@ -57,47 +58,37 @@ const AlbertConfig = BertFields.safeExtend({
 type AlbertConfig = z.output<typeof AlbertConfig>;
 
 function encode<T>(m: Pass<T>, config: AlbertConfig): T {
-  const { num_hidden_groups: groups, inner_group_num: inner } = config;
-  const { hidden_dropout_prob: dropout, layer_norm_eps: epsilon } = config;
-  const layers = config.num_hidden_layers * inner;
-  let x = m.linear(
+  const { inner_group_num: inner, num_hidden_layers: outer } = config;
+  const embeddings = m.linear(
     "albert.encoder.embedding_hidden_mapping_in",
     bertEmbeddings(m, "albert.embeddings", config, config.embedding_size),
     config.hidden_size,
   );
-  m.observe(x);
-  for (let i = 0; i < layers; i++) {
+  return inLayers(m, outer * inner, embeddings, (i, x, read) => {
     const group = Math.trunc(
-      Math.trunc(i / inner) / (config.num_hidden_layers / groups),
+      Math.trunc(i / inner) / (outer / config.num_hidden_groups),
     );
-    const name = `albert.encoder.albert_layer_groups.${group}.albert_layers.${
-      i % inner
-    }`;
-    const read = i === layers - 1 ? m.read(x) : x;
+    const groups = "albert.encoder.albert_layer_groups";
+    const layer = `${groups}.${group}.albert_layers.${i % inner}`;
+    const attention = `${layer}.attention`;
+    const own = read(x);
     const [query, key, value] = m.heads(
-      ["query", "key", "value"].map((of) => `${name}.attention.${of}`),
+      [`${attention}.query`, `${attention}.key`, `${attention}.value`],
       x,
       config.num_attention_heads,
-      { read },
-    ) as [T, T, T];
+      { read: own },
+    );
     const context = m.attention(query, key, value, {
       dropout: config.attention_probs_dropout_prob,
     });
-    const projected = m.linear(`${name}.attention.dense`, context);
-    const attended = m.norm(
-      `${name}.attention.LayerNorm`,
-      [m.dropout(projected, dropout), read],
-      { epsilon },
-    );
+    const attended = bertOutput(m, attention, context, own, config);
     const wide = m.gelu(
-      m.linear(`${name}.ffn`, attended, config.intermediate_size),
-      config.hidden_act === "gelu_new" ? "tanh" : undefined,
+      m.linear(`${layer}.ffn`, attended, config.intermediate_size),
+      config.hidden_act,
     );
-    const outer = m.linear(`${name}.ffn_output`, wide, config.hidden_size);
-    x = m.norm(`${name}.full_layer_layer_norm`, [outer, attended], { epsilon });
-    m.observe(x);
-  }
-  return x;
+    const narrow = m.linear(`${layer}.ffn_output`, wide, config.hidden_size);
+    return m.norm(`${layer}.full_layer_layer_norm`, [narrow, attended]);
+  });
 }
 
 /** What transformers makes of the options, before the given map of characters. */

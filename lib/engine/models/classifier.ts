@@ -82,6 +82,7 @@ export function logitsOf(
   keys: tf.Tensor2D | undefined,
 ): tf.Tensor2D {
   const pass = new TensorPass({
+    model,
     weights,
     layout,
     parameters,
@@ -104,14 +105,7 @@ export function splitParameters(
   );
 }
 
-/** Joins tensors by name to one flat vector, `[size]`. */
-export function joinParameters(
-  tensors: Readonly<Record<string, tf.Tensor>>,
-  { entries }: ParameterLayout,
-): tf.Tensor1D {
-  return tf.concat(
-    [...entries.keys()].map((name) =>
-      tf.reshape(tensors[name]!, [-1]) as tf.Tensor1D
-    ),
-  );
+/** Joins tensors in the order of their layout to one flat vector, `[size]`. */
+export function joinParameters(tensors: readonly tf.Tensor[]): tf.Tensor1D {
+  return tf.concat(tensors.map((it) => tf.reshape(it, [-1]) as tf.Tensor1D));
 }

@@ -1,13 +1,13 @@
 import * as z from "zod";
 import {
   BertConfig,
+  bertEmbeddings,
+  bertFeedForward,
   bertOutput,
   bertSizes,
-  count,
-  epsilon,
-  rate,
 } from "./bert.ts";
-import type { Architecture, Pass } from "./model.ts";
+import { count, epsilon, rate } from "./config.ts";
+import { type Architecture, inLayers, type Pass } from "./model.ts";
 
 /**
  * DeBERTa-v2 and v3 (arXiv 2006.03654, 2111.09543), as transformers'
@@ -83,32 +83,12 @@ const DebertaConfig = BertConfig.safeExtend({
 type DebertaConfig = z.output<typeof DebertaConfig>;
 
 function encode<T>(m: Pass<T>, config: DebertaConfig): T {
-  const {
-    hidden_size: hidden,
-    num_hidden_layers: layers,
-    num_attention_heads: heads,
-    layer_norm_eps: epsilon,
-    hidden_dropout_prob: dropout,
-    pos_att_type: terms,
-  } = config;
-  const positioned = config.position_biased_input;
-  const tables = [
-    ["word_embeddings", "ids", config.vocab_size],
-    [
-      "position_embeddings",
-      "positions",
-      positioned ? config.max_position_embeddings : 0,
-    ],
-    ["token_type_embeddings", "types", config.type_vocab_size],
-  ] as const;
-  let x = m.norm(
-    "deberta.embeddings.LayerNorm",
-    tables.filter(([, , rows]) => rows > 0).map(([name, index, rows]) =>
-      m.embed(`deberta.embeddings.${name}`, index, rows, hidden)
-    ),
-    { epsilon, dropout },
-  );
-  m.observe(x);
+  const { hidden_size: hidden, num_attention_heads: heads } = config;
+  const { hidden_dropout_prob: dropout, pos_att_type: terms } = config;
+  const x = bertEmbeddings(m, "deberta.embeddings", {
+    ...config,
+    ...(!config.position_biased_input && { max_position_embeddings: 0 }),
+  });
   const { rows, buckets } = bucketRows(config, m.tokens);
   const table = m.rows(
     "deberta.encoder.rel_embeddings",
@@ -117,21 +97,21 @@ function encode<T>(m: Pass<T>, config: DebertaConfig): T {
     hidden,
   );
   const relative = config.norm_rel_ebd.includes("layer_norm")
-    ? m.norm("deberta.encoder.LayerNorm", [table], { epsilon })
+    ? m.norm("deberta.encoder.LayerNorm", [table])
     : table;
-  for (let i = 0; i < layers; i++) {
-    const name = `deberta.encoder.layer.${i}`;
-    const of = (module: string) => `${name}.attention.self.${module}`;
-    const read = i === layers - 1 ? m.read(x) : x;
+  return inLayers(m, config.num_hidden_layers, x, (i, x, read) => {
+    const layer = `deberta.encoder.layer.${i}`;
+    const self = `${layer}.attention.self`;
+    const own = read(x);
     const [query, key, value] = m.heads(
-      ["query_proj", "key_proj", "value_proj"].map(of),
+      [`${self}.query_proj`, `${self}.key_proj`, `${self}.value_proj`],
       x,
       heads,
-      { read },
-    ) as [T, T, T];
+      { read: own },
+    );
     const positions = m.dropout(relative, dropout);
     const project = (module: string) =>
-      m.heads([of(module)], positions, heads)[0]!;
+      m.heads([`${self}.${module}`], positions, heads)[0];
     const bias = m.disentangle(query, key, {
       rows,
       query: terms.includes("p2c") ? project("query_proj") : undefined,
@@ -142,10 +122,10 @@ function encode<T>(m: Pass<T>, config: DebertaConfig): T {
       scale: 1 / Math.sqrt(hidden / heads * (1 + terms.length)),
       bias,
     });
-    x = bertOutput(m, name, context, read, config);
-    m.observe(x);
-  }
-  return x;
+    const output = `${layer}.attention.output`;
+    const attended = bertOutput(m, output, context, own, config);
+    return bertFeedForward(m, layer, attended, config);
+  });
 }
 
 /**

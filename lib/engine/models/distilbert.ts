@@ -1,6 +1,7 @@
 import * as z from "zod";
-import { count, layerCount, notMultiple, rate, wordPiece } from "./bert.ts";
-import type { Architecture, Pass } from "./model.ts";
+import { wordPiece } from "./bert.ts";
+import { count, layerCount, multipleOf, padToken, rate } from "./config.ts";
+import { type Architecture, inLayers, type Pass } from "./model.ts";
 
 /**
  * DistilBERT (arXiv 1910.01108), as transformers'
@@ -24,7 +25,9 @@ export const distilbert: Architecture = {
       hidden: config.dim,
       vocabSize: config.vocab_size,
       padId: config.pad_token_id ?? 0,
-      maxLength: config.max_position_embeddings,
+      positions: config.max_position_embeddings,
+      // Fixed in transformers.
+      epsilon: 1e-12,
       headSettings: { dropout: config.seq_classif_dropout },
       encoder: (m) => encode(m, config),
     };
@@ -42,53 +45,41 @@ const DistilBertConfig = z.looseObject({
   n_heads: count,
   hidden_dim: count,
   max_position_embeddings: count,
-  pad_token_id: z.int().min(0).nullish(),
+  pad_token_id: padToken.nullish(),
   activation: z.literal("gelu").default("gelu"),
   dropout: rate.default(0.1),
   attention_dropout: rate.default(0.1),
   seq_classif_dropout: rate.default(0.2),
-}).refine(({ dim, n_heads }) => dim % n_heads === 0, {
-  path: ["dim"],
-  error: ({ input }) => notMultiple(input, "dim", "n_heads"),
-});
+}).superRefine(multipleOf("dim", "n_heads"));
 
 type DistilBertConfig = z.output<typeof DistilBertConfig>;
 
-/** Fixed in transformers. */
-const epsilon = 1e-12;
-
 function encode<T>(m: Pass<T>, config: DistilBertConfig): T {
-  const { dim, dropout, n_layers: layers } = config;
+  const { dim, dropout, max_position_embeddings: rows } = config;
   const embeddings = "distilbert.embeddings";
-  const rows = config.max_position_embeddings;
-  let x = m.norm(`${embeddings}.LayerNorm`, [
+  const x = m.norm(`${embeddings}.LayerNorm`, [
     m.embed(`${embeddings}.word_embeddings`, "ids", config.vocab_size, dim),
     m.embed(`${embeddings}.position_embeddings`, "positions", rows, dim),
-  ], { epsilon, dropout });
-  m.observe(x);
-  for (let i = 0; i < layers; i++) {
-    const name = `distilbert.transformer.layer.${i}`;
-    const read = i === layers - 1 ? m.read(x) : x;
+  ], { dropout });
+  return inLayers(m, config.n_layers, x, (i, x, read) => {
+    const layer = `distilbert.transformer.layer.${i}`;
+    const attention = `${layer}.attention`;
+    const own = read(x);
     const [query, key, value] = m.heads(
-      ["q_lin", "k_lin", "v_lin"].map((of) => `${name}.attention.${of}`),
+      [`${attention}.q_lin`, `${attention}.k_lin`, `${attention}.v_lin`],
       x,
       config.n_heads,
-      { read },
-    ) as [T, T, T];
+      { read: own },
+    );
     const context = m.attention(query, key, value, {
       dropout: config.attention_dropout,
     });
-    const attended = m.norm(
-      `${name}.sa_layer_norm`,
-      [m.linear(`${name}.attention.out_lin`, context), read],
-      { epsilon },
-    );
+    const projected = m.linear(`${attention}.out_lin`, context);
+    const attended = m.norm(`${layer}.sa_layer_norm`, [projected, own]);
     const inner = m.gelu(
-      m.linear(`${name}.ffn.lin1`, attended, config.hidden_dim),
+      m.linear(`${layer}.ffn.lin1`, attended, config.hidden_dim),
     );
-    const outer = m.dropout(m.linear(`${name}.ffn.lin2`, inner, dim), dropout);
-    x = m.norm(`${name}.output_layer_norm`, [outer, attended], { epsilon });
-    m.observe(x);
-  }
-  return x;
+    const outer = m.dropout(m.linear(`${layer}.ffn.lin2`, inner, dim), dropout);
+    return m.norm(`${layer}.output_layer_norm`, [outer, attended]);
+  });
 }

@@ -1,10 +1,5 @@
-import {
-  BertConfig,
-  bertEncoder,
-  bertSizes,
-  count,
-  wordPiece,
-} from "./bert.ts";
+import { BertConfig, bertEncoder, bertSizes, wordPiece } from "./bert.ts";
+import { count } from "./config.ts";
 import type { Architecture } from "./model.ts";
 
 /**

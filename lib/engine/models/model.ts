@@ -53,8 +53,6 @@ export interface HeadSettings {
   readonly dropout: number;
   /** Rate of the dropout before the pooler, where it has one of its own. */
   readonly poolerDropout?: number;
-  /** Of its normalization. */
-  readonly epsilon?: number;
   /** What it reads of a sequence: the first token, by default, or the mean of all. */
   readonly pooling?: "cls" | "mean";
 }
@@ -65,10 +63,12 @@ export interface Description {
   readonly hidden: number;
   readonly vocabSize: number;
   readonly padId: number;
-  /** Longest sequence that has positions, in tokens, special tokens included. */
-  readonly maxLength: number;
+  /** Number of positions that it knows. */
+  readonly positions: number;
   /** True if positions are counted from `padId + 1` and padding has `padId`, as in fairseq; otherwise they are counted from 0. */
   readonly countsFromPadding?: boolean;
+  /** Epsilon of its normalizations. */
+  readonly epsilon: number;
   readonly headSettings: HeadSettings;
   /** The encoder; only the part of the last layer that the head reads is computed. */
   encoder<T>(m: Pass<T>): T;
@@ -77,6 +77,8 @@ export interface Description {
 /** Everything that the engine needs to know about a model; the weights are elsewhere. */
 export interface Model extends Description {
   readonly architecture: Architecture;
+  /** Longest sequence that has positions, in tokens, special tokens included. */
+  readonly maxLength: number;
   /** All tensors of the encoder: shapes by name, in the order of their first use. */
   readonly tensors: ReadonlyMap<string, readonly number[]>;
 }
@@ -88,6 +90,27 @@ export function forward<T>(
   labels: number,
 ): T {
   return architecture.head(m, model.encoder(m), labels, headSettings);
+}
+
+/**
+ * Layers, each on the hidden states of the one before. Of the last one, only
+ * the positions that the head reads are computed.
+ *
+ * @param x Hidden states of the embeddings
+ * @param layer Gives the hidden states after layer i; `read` takes from its input the positions that it computes
+ */
+export function inLayers<T>(
+  m: Pass<T>,
+  count: number,
+  x: T,
+  layer: (i: number, x: T, read: (x: T) => T) => T,
+): T {
+  m.observe(x);
+  for (let i = 0; i < count; i++) {
+    x = layer(i, x, (all) => i === count - 1 ? m.read(all) : all);
+    m.observe(x);
+  }
+  return x;
 }
 
 /** What positions and padding depend on. */
@@ -147,7 +170,6 @@ export interface Parameter extends Pick<HeadTensor, "otherwise" | "deviation"> {
 
 /** How a layer normalization is computed. */
 export interface NormOptions {
-  readonly epsilon: number;
   /** False if it has a scale alone. */
   readonly bias?: boolean;
   /** Rate of a dropout after it, as embeddings have. */
@@ -161,10 +183,22 @@ export type Index = "ids" | "types" | "positions";
 export interface HeadsOptions<T> {
   /** Input of the first module, the query, where it reads less than the others. */
   readonly read?: T;
-  /** Parts of each module's output, each as wide as the input; 1 by default. */
-  readonly parts?: number;
   /** False if the modules have no bias. */
   readonly bias?: boolean;
+}
+
+/** One for each of several names. */
+export type EachOf<Names, T> = { [I in keyof Names]: T };
+
+/** The products of modules on the same input, the query's apart where it reads less. */
+export function productsOf<T>(
+  names: readonly string[],
+  x: T,
+  read: T,
+): (readonly [names: readonly string[], input: T])[] {
+  return read === x
+    ? [[names, x]]
+    : [[names.slice(0, 1), read], [names.slice(1), x]];
 }
 
 /** How attention differs from `softmax(q k^T / sqrt(d)) v`. */
@@ -173,7 +207,7 @@ export interface AttentionOptions<T> {
   readonly dropout: number;
   /** Factor of the scores, `1 / sqrt(d)` by default. */
   readonly scale?: number;
-  /** Added to the products of queries and keys before the scale: `[1 or sequences, heads, queries, keys]` */
+  /** Added to the products of queries and keys before the scale: `[1 or sequences, heads, queries, keys]`, or of all tokens where the queries read less */
   readonly bias?: T;
   /** Tokens on either side that a token attends to; all of them by default. */
   readonly window?: number | undefined;
@@ -232,13 +266,17 @@ export interface Pass<T> {
     labels: number,
     deviation?: (inputs: number) => number,
   ): T;
-  /** Several linear modules on the same input as one product, split into heads. */
-  heads(
-    names: readonly string[],
+  /**
+   * Several linear modules on the same input as one product, split into heads.
+   * Each output is as wide as the input; a module that is named several times
+   * has that many.
+   */
+  heads<const Names extends readonly string[]>(
+    names: Names,
     x: T,
     heads: number,
     options?: HeadsOptions<T>,
-  ): T[];
+  ): EachOf<Names, T>;
   /** Rotary positions of heads (arXiv 2104.09864), halves of the depth paired as in GPT-NeoX. */
   rotary(x: T, theta: number): T;
   /** The products of contents and relative positions in disentangled attention (arXiv 2006.03654, equation 4): a bias of attention. */
@@ -246,10 +284,10 @@ export interface Pass<T> {
   /** `softmax(q k^T / sqrt(d)) v`, padding masked; heads joined again. */
   attention(query: T, key: T, value: T, options: AttentionOptions<T>): T;
   /** Layer normalization of a sum. */
-  norm(name: string, terms: readonly T[], options: NormOptions): T;
+  norm(name: string, terms: readonly T[], options?: NormOptions): T;
   add(x: T, residual: T): T;
-  /** GELU in its exact form, or approximated by tanh. */
-  gelu(x: T, approximation?: "tanh"): T;
+  /** GELU in its exact form, or approximated by tanh (`gelu_new`). */
+  gelu(x: T, form?: "gelu" | "gelu_new"): T;
   /** `GELU(x1) * x2`, with `x1` and `x2` the halves of `x` (arXiv 2002.05202). */
   geglu(x: T): T;
   tanh(x: T): T;

@@ -1,6 +1,13 @@
 import * as z from "zod";
-import { count, epsilon, layerCount, rate } from "./bert.ts";
-import type { Architecture, Pass } from "./model.ts";
+import {
+  count,
+  epsilon,
+  layerCount,
+  multipleOf,
+  padToken,
+  rate,
+} from "./config.ts";
+import { type Architecture, inLayers, type Pass } from "./model.ts";
 
 /**
  * ModernBERT (arXiv 2412.13663), as transformers'
@@ -21,19 +28,19 @@ export const modernbert: Architecture = {
       hidden: config.hidden_size,
       vocabSize: config.vocab_size,
       padId: config.pad_token_id,
-      maxLength: config.max_position_embeddings,
+      positions: config.max_position_embeddings,
+      epsilon: config.norm_eps,
       headSettings: {
         dropout: config.classifier_dropout,
-        epsilon: config.norm_eps,
         pooling: config.classifier_pooling,
       },
       encoder: (m) => encode(m, config),
     };
   },
-  head(m, x, labels, { dropout, epsilon = 0, pooling }) {
+  head(m, x, labels, { dropout, pooling }) {
     const pooled = pooling === "mean" ? m.mean(x) : m.first(x);
     const dense = m.gelu(m.linear("head.dense", pooled, undefined, false));
-    const features = m.norm("head.norm", [dense], { epsilon, bias: false });
+    const features = m.norm("head.norm", [dense], { bias: false });
     return m.logits(
       "classifier",
       m.dropout(features, dropout),
@@ -62,7 +69,7 @@ const ModernBertConfig = z.looseObject({
   num_attention_heads: count,
   intermediate_size: count,
   max_position_embeddings: count,
-  pad_token_id: z.int().min(0).default(50283),
+  pad_token_id: padToken.default(50283),
   norm_eps: epsilon.default(1e-5),
   hidden_activation: z.literal("gelu").default("gelu"),
   classifier_activation: z.literal("gelu").default("gelu"),
@@ -82,26 +89,16 @@ const ModernBertConfig = z.looseObject({
   mlp_dropout: rate.default(0),
   classifier_dropout: rate.default(0),
   classifier_pooling: z.enum(["cls", "mean"]).default("cls"),
-}).superRefine((config, { addIssue }) => {
-  const { hidden_size, num_attention_heads, layer_types } = config;
-  if (hidden_size % (2 * num_attention_heads) !== 0) {
-    addIssue({
-      code: "custom",
-      path: ["hidden_size"],
-      message: `Expected a multiple of twice num_attention_heads (${
-        2 * num_attention_heads
-      }), got ${hidden_size}`,
-    });
-  }
-  if (layer_types && layer_types.length !== config.num_hidden_layers) {
+}).superRefine(multipleOf("hidden_size", "num_attention_heads", 2))
+  .superRefine(({ layer_types, num_hidden_layers: layers }, { addIssue }) => {
+    const { length } = layer_types ?? { length: layers };
+    if (length === layers) return;
     addIssue({
       code: "custom",
       path: ["layer_types"],
-      message:
-        `Expected num_hidden_layers (${config.num_hidden_layers}) entries, got ${layer_types.length}`,
+      message: `Expected num_hidden_layers (${layers}) entries, got ${length}`,
     });
-  }
-});
+  });
 
 type ModernBertConfig = z.output<typeof ModernBertConfig>;
 
@@ -129,47 +126,50 @@ function thetaOf(config: ModernBertConfig, type: LayerType): number {
 function encode<T>(m: Pass<T>, config: ModernBertConfig): T {
   const { hidden_size: hidden, num_attention_heads: heads } = config;
   const bias = false;
-  const norm = { epsilon: config.norm_eps, bias };
   const table = "model.embeddings.tok_embeddings";
-  let x = m.norm(
+  const embeddings = m.norm(
     "model.embeddings.norm",
     [m.embed(table, "ids", config.vocab_size, hidden)],
-    { ...norm, dropout: config.embedding_dropout },
+    { bias, dropout: config.embedding_dropout },
   );
-  m.observe(x);
-  layerTypes(config).forEach((type, i, { length }) => {
-    const name = `model.layers.${i}`;
-    const isLast = i === length - 1;
-    const read = (y: T) =>
-      isLast && config.classifier_pooling === "cls" ? m.read(y) : y;
+  const types = layerTypes(config);
+  return inLayers(m, types.length, embeddings, (i, x, readFirst) => {
+    const layer = `model.layers.${i}`;
+    const read = config.classifier_pooling === "cls" ? readFirst : (y: T) => y;
+    const qkv = `${layer}.attn.Wqkv`;
     const [query, key, value] = m.heads(
-      [`${name}.attn.Wqkv`],
-      i === 0 ? x : m.norm(`${name}.attn_norm`, [x], norm),
+      [qkv, qkv, qkv],
+      i === 0 ? x : m.norm(`${layer}.attn_norm`, [x], { bias }),
       heads,
-      { parts: 3, bias },
-    ) as [T, T, T];
-    const theta = thetaOf(config, type);
+      { bias },
+    );
+    const theta = thetaOf(config, types[i]!);
     const context = m.attention(
       m.rotary(read(query), theta),
       m.rotary(key, theta),
       value,
       {
         dropout: config.attention_dropout,
-        window: type === "sliding_attention"
+        window: types[i] === "sliding_attention"
           ? Math.floor(config.local_attention / 2)
           : undefined,
       },
     );
-    const projected = m.linear(`${name}.attn.Wo`, context, hidden, bias);
-    x = m.add(m.dropout(projected, config.attention_dropout), read(x));
-    const normed = m.norm(`${name}.mlp_norm`, [x], norm);
+    const projected = m.linear(`${layer}.attn.Wo`, context, hidden, bias);
+    const attended = m.add(
+      m.dropout(projected, config.attention_dropout),
+      read(x),
+    );
+    const normed = m.norm(`${layer}.mlp_norm`, [attended], { bias });
     const inner = m.geglu(
-      m.linear(`${name}.mlp.Wi`, normed, 2 * config.intermediate_size, bias),
+      m.linear(`${layer}.mlp.Wi`, normed, 2 * config.intermediate_size, bias),
     );
     const dropped = m.dropout(inner, config.mlp_dropout);
-    x = m.add(m.linear(`${name}.mlp.Wo`, dropped, hidden, bias), x);
-    if (isLast) x = m.norm("model.final_norm", [x], norm);
-    m.observe(x);
+    const y = m.add(
+      m.linear(`${layer}.mlp.Wo`, dropped, hidden, bias),
+      attended,
+    );
+    const isLast = i === types.length - 1;
+    return isLast ? m.norm("model.final_norm", [y], { bias }) : y;
   });
-  return x;
 }

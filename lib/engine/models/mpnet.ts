@@ -1,13 +1,14 @@
 import * as z from "zod";
 import {
   BertConfig,
+  bertEmbeddings,
   bertFeedForward,
   bertSizes,
-  count,
   wordPiece,
 } from "./bert.ts";
-import type { Architecture, Pass } from "./model.ts";
-import { robertaHead } from "./roberta.ts";
+import { count } from "./config.ts";
+import { type Architecture, inLayers, type Pass } from "./model.ts";
+import { roberta } from "./roberta.ts";
 
 /**
  * MPNet (arXiv 2004.09297), as transformers' `MPNetForSequenceClassification`
@@ -25,16 +26,16 @@ export const mpnet: Architecture = {
     pairType: 0,
   },
   configure(json) {
-    const config = MPNetConfig.parse(json);
+    // It has no token types, and its head no dropout of its own.
+    const own = { type_vocab_size: 0, classifier_dropout: null };
+    const config = { ...MPNetConfig.parse(json), ...own };
     return {
-      ...bertSizes({ ...config, classifier_dropout: null }),
-      padId: PAD_ID,
-      maxLength: config.max_position_embeddings - PAD_ID - 1,
+      ...bertSizes(config),
       countsFromPadding: true,
       encoder: (m) => encode(m, config),
     };
   },
-  head: robertaHead,
+  head: roberta.head,
 };
 
 /** Fixed in transformers, whatever `pad_token_id` says. */
@@ -71,20 +72,8 @@ const MPNetConfig = BertConfig.safeExtend({
 type MPNetConfig = z.output<typeof MPNetConfig>;
 
 function encode<T>(m: Pass<T>, config: MPNetConfig): T {
-  const {
-    hidden_size: hidden,
-    num_hidden_layers: layers,
-    num_attention_heads: heads,
-    hidden_dropout_prob: dropout,
-    layer_norm_eps: epsilon,
-  } = config;
-  const embeddings = "mpnet.embeddings";
-  const rows = config.max_position_embeddings;
-  let x = m.norm(`${embeddings}.LayerNorm`, [
-    m.embed(`${embeddings}.word_embeddings`, "ids", config.vocab_size, hidden),
-    m.embed(`${embeddings}.position_embeddings`, "positions", rows, hidden),
-  ], { epsilon, dropout });
-  m.observe(x);
+  const { hidden_size: hidden, num_attention_heads: heads } = config;
+  const x = bertEmbeddings(m, "mpnet.embeddings", config);
   const bias = m.positionBias(
     "mpnet.encoder.relative_attention_bias",
     config.relative_attention_num_buckets,
@@ -93,28 +82,25 @@ function encode<T>(m: Pass<T>, config: MPNetConfig): T {
     // Attention scales its bias, and MPNet does not.
     Math.sqrt(hidden / heads),
   );
-  for (let i = 0; i < layers; i++) {
-    const name = `mpnet.encoder.layer.${i}`;
-    const isLast = i === layers - 1;
-    const read = isLast ? m.read(x) : x;
+  return inLayers(m, config.num_hidden_layers, x, (i, x, read) => {
+    const layer = `mpnet.encoder.layer.${i}`;
+    const attention = `${layer}.attention.attn`;
+    const own = read(x);
     const [query, key, value] = m.heads(
-      ["q", "k", "v"].map((of) => `${name}.attention.attn.${of}`),
+      [`${attention}.q`, `${attention}.k`, `${attention}.v`],
       x,
       heads,
-      { read },
-    ) as [T, T, T];
+      { read: own },
+    );
     const context = m.attention(query, key, value, {
       dropout: config.attention_probs_dropout_prob,
-      bias: isLast ? m.read(bias) : bias,
+      bias,
     });
-    const projected = m.linear(`${name}.attention.attn.o`, context);
-    const attended = m.norm(
-      `${name}.attention.LayerNorm`,
-      [m.dropout(projected, dropout), read],
-      { epsilon },
+    const projected = m.dropout(
+      m.linear(`${attention}.o`, context),
+      config.hidden_dropout_prob,
     );
-    x = bertFeedForward(m, name, attended, config);
-    m.observe(x);
-  }
-  return x;
+    const attended = m.norm(`${layer}.attention.LayerNorm`, [projected, own]);
+    return bertFeedForward(m, layer, attended, config);
+  });
 }

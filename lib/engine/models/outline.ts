@@ -18,7 +18,9 @@ export function modelOf(
   const tensors = new Map(
     [...pass.tensors.values()].map(({ name, shape }) => [name, shape]),
   );
-  return { ...description, architecture, tensors };
+  const { positions, padId, countsFromPadding } = description;
+  const maxLength = countsFromPadding ? positions - padId - 1 : positions;
+  return { ...description, architecture, maxLength, tensors };
 }
 
 /** The tensors that an architecture's head declares, in the order of computation. */
@@ -47,13 +49,9 @@ interface Outline {
   readonly dropouts: number;
 }
 
-/**
- * Outlines a model's forward pass.
- *
- * @param allTokens True for a pass that computes all hidden states of the last layer
- */
-export function outline(model: Model, allTokens = false): Outline {
-  const pass = new ShapePass({ allTokens });
+/** Outlines a model's forward pass. */
+export function outline(model: Model): Outline {
+  const pass = new ShapePass();
   forward(model, pass, 1);
   const products = pass.products.filter(([name]) =>
     model.tensors.has(`${name}.weight`)

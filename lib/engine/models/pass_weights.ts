@@ -8,7 +8,7 @@ import {
 import { dropout, type DropoutSource } from "../ops/dropout.ts";
 import type { LayerNorm } from "../ops/layer_norm.ts";
 import { frozenProduct, trainedLinear } from "../ops/linear.ts";
-import type { ParameterLayout } from "./model.ts";
+import type { Model, ParameterLayout } from "./model.ts";
 import type { FrozenProduct, FrozenWeights } from "./weights.ts";
 
 /** The ranks in use in a model: the same for all modules, or one for each. */
@@ -30,6 +30,7 @@ export function rankCount(
 
 /** The tensors that a forward pass uses. */
 export interface PassTensors {
+  readonly model: Pick<Model, "epsilon">;
   /** Undefined where the encoder's weights are among the parameters. */
   readonly weights: FrozenWeights | undefined;
   readonly layout: ParameterLayout;
@@ -183,9 +184,10 @@ export class PassWeights {
     };
   }
 
-  norm(name: string, epsilon: number): LayerNorm {
+  norm(name: string): LayerNorm {
     const gamma = this.tensor(`${name}.weight`) as tf.Tensor1D;
     const beta = this.tensor(`${name}.bias`) ?? tf.zeros(gamma.shape);
+    const { epsilon } = this.#tensors.model;
     return { gamma, beta: beta as tf.Tensor1D, epsilon };
   }
 }

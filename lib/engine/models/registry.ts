@@ -88,8 +88,8 @@ export function parseModel(text: string, path = "config.json"): Model {
   try {
     const { model_type: type } = KnownConfig.parse(json);
     const architecture = ARCHITECTURES.find((it) => it.type === type)!;
-    const model = architecture.configure(json);
-    if (model.maxLength >= 1) return modelOf(architecture, model);
+    const model = modelOf(architecture, architecture.configure(json));
+    if (model.maxLength >= 1) return model;
     throw new SyntaxError(
       `"${path}": "max_position_embeddings" leaves no positions for tokens`,
     );

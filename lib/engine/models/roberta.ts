@@ -1,17 +1,16 @@
 import type { TokenizerClass } from "../../text/tokenizer_files.ts";
 import { BertConfig, bertEncoder, bertSizes } from "./bert.ts";
-import type { Architecture, Pass } from "./model.ts";
+import type { Architecture } from "./model.ts";
 
 /** Byte-level BPE. */
 const bytes: TokenizerClass = {
   types: false,
   sets: {
     part: "pre_tokenizer",
-    value: (given, options) =>
-      given?.type !== "ByteLevel" ? given : {
-        ...given,
-        add_prefix_space: options.add_prefix_space ?? false,
-      },
+    value: (given, { add_prefix_space }) =>
+      given?.type !== "ByteLevel"
+        ? given
+        : { ...given, add_prefix_space: add_prefix_space ?? false },
   },
 };
 
@@ -19,58 +18,54 @@ const bytes: TokenizerClass = {
  * RoBERTa (arXiv 1907.11692), as transformers' `RobertaForSequenceClassification`
  * computes it: BERT's encoder with other positions and another head.
  */
-export const roberta = robertaLike("roberta", "Roberta", {
-  RobertaTokenizer: bytes,
-  BartTokenizer: bytes,
-  GPT2Tokenizer: bytes,
-  LongformerTokenizer: bytes,
-});
+export const roberta: Architecture = {
+  type: "roberta",
+  classifierClass: "RobertaForSequenceClassification",
+  prefix: "roberta",
+  targetModules: ["query", "value"],
+  tokenizer: {
+    class: "RobertaTokenizer",
+    classes: {
+      RobertaTokenizer: bytes,
+      BartTokenizer: bytes,
+      GPT2Tokenizer: bytes,
+      LongformerTokenizer: bytes,
+    },
+    pairType: 0,
+  },
+  configure(json) {
+    const config = BertConfig.parse(json);
+    return {
+      ...bertSizes(config),
+      padId: config.pad_token_id ?? 1,
+      countsFromPadding: true,
+      encoder: (m) => bertEncoder(m, "roberta", config),
+    };
+  },
+  head(m, x, labels, { dropout }) {
+    const first = m.dropout(m.first(x), dropout);
+    const dense = m.tanh(m.linear("classifier.dense", first));
+    return m.logits("classifier.out_proj", m.dropout(dense, dropout), labels);
+  },
+};
 
 /** XLM-RoBERTa (arXiv 1911.02116): RoBERTa with the vocabulary of 100 languages. */
-export const xlmRoberta = robertaLike("xlm-roberta", "XLMRoberta", {
-  XLMRobertaTokenizer: { types: false },
-});
+export const xlmRoberta = relative("xlm-roberta", "XLMRoberta");
 
 /** CamemBERT (arXiv 1911.03894): RoBERTa with a French vocabulary. */
-export const camembert = robertaLike("camembert", "Camembert", {
-  CamembertTokenizer: { types: false },
-});
+export const camembert = relative("camembert", "Camembert");
 
-/** An architecture that differs from RoBERTa in names only. Its encoder is called `roberta` in transformers, too. */
-function robertaLike(
-  type: string,
-  name: string,
-  classes: Readonly<Record<string, TokenizerClass>>,
-): Architecture {
+/** RoBERTa under another name and with another vocabulary. Its encoder is called `roberta` in transformers, too. */
+function relative(type: string, name: string): Architecture {
+  const own = `${name}Tokenizer`;
   return {
+    ...roberta,
     type,
     classifierClass: `${name}ForSequenceClassification`,
-    prefix: "roberta",
-    targetModules: ["query", "value"],
-    tokenizer: { class: `${name}Tokenizer`, classes, pairType: 0 },
-    configure(json) {
-      const config = BertConfig.parse(json);
-      const padId = config.pad_token_id ?? 1;
-      return {
-        ...bertSizes(config),
-        padId,
-        maxLength: config.max_position_embeddings - padId - 1,
-        countsFromPadding: true,
-        encoder: (m) => bertEncoder(m, "roberta", config),
-      };
+    tokenizer: {
+      class: own,
+      classes: { [own]: { types: false } },
+      pairType: 0,
     },
-    head: robertaHead,
   };
-}
-
-/** RoBERTa's head. */
-export function robertaHead<T>(
-  m: Pass<T>,
-  x: T,
-  labels: number,
-  { dropout }: { readonly dropout: number },
-): T {
-  const first = m.dropout(m.first(x), dropout);
-  const dense = m.tanh(m.linear("classifier.dense", first));
-  return m.logits("classifier.out_proj", m.dropout(dense, dropout), labels);
 }

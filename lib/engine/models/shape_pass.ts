@@ -1,13 +1,15 @@
 import { loraOperations } from "../adapters/lora.ts";
-import type {
-  AttentionOptions,
-  HeadsOptions,
-  HeadTensor,
-  Index,
-  NormOptions,
-  ParameterLayout,
-  Pass,
-  RelativePositions,
+import {
+  type AttentionOptions,
+  type EachOf,
+  type HeadsOptions,
+  type HeadTensor,
+  type Index,
+  type NormOptions,
+  type ParameterLayout,
+  type Pass,
+  productsOf,
+  type RelativePositions,
 } from "./model.ts";
 
 /** An activation by its shape: `[ranks * sequences * tokens, width]`. */
@@ -27,7 +29,6 @@ interface ShapePassOptions {
   readonly sequences?: number;
   readonly tokens?: number;
   readonly ranks?: number | "example";
-  readonly allTokens?: boolean;
 }
 
 /** Declares the tensors of a forward pass, and counts its products. */
@@ -45,11 +46,13 @@ export class ShapePass implements Pass<Shape> {
   readonly #adapted: ReadonlySet<string>;
   readonly #rank: number;
   readonly #ranks: number | "example";
-  readonly #allTokens: boolean;
+  readonly rotary = unchanged;
+  readonly gelu = unchanged;
+  readonly tanh = unchanged;
+  readonly relu = unchanged;
 
   constructor(
-    { layout, sequences = 1, tokens = 2, ranks = 1, allTokens = false }:
-      ShapePassOptions = {},
+    { layout, sequences = 1, tokens = 2, ranks = 1 }: ShapePassOptions = {},
   ) {
     this.tokens = tokens;
     this.#sequences = sequences;
@@ -57,7 +60,6 @@ export class ShapePass implements Pass<Shape> {
     this.#adapted = new Set(layout?.modules.map(({ name }) => name));
     this.#rank = layout?.rank ?? 0;
     this.#ranks = ranks;
-    this.#allTokens = allTokens;
   }
 
   embed(name: string, _index: Index, rows: number, width: number): Shape {
@@ -101,25 +103,18 @@ export class ShapePass implements Pass<Shape> {
     return this.#product([name], x, labels);
   }
 
-  heads(
-    names: readonly string[],
+  heads<const Names extends readonly string[]>(
+    names: Names,
     x: Shape,
     _heads: number,
-    { read = x, parts = 1, bias }: HeadsOptions<Shape> = {},
-  ): Shape[] {
-    const products = read === x
-      ? [this.#product(names, x, parts * x.width, bias)]
-      : [
-        this.#product(names.slice(0, 1), read, parts * x.width, bias),
-        this.#product(names.slice(1), x, parts * x.width, bias),
-      ];
-    return products.flatMap((product) =>
-      Array<Shape>(product.width / x.width).fill({ ...product, width: x.width })
-    );
-  }
-
-  rotary(x: Shape): Shape {
-    return x;
+    { read = x, bias }: HeadsOptions<Shape> = {},
+  ): EachOf<Names, Shape> {
+    return productsOf(names, x, read).flatMap(([names, x]) => {
+      const modules = [...new Set(names)];
+      const width = x.width * names.length / modules.length;
+      const product = this.#product(modules, x, width, bias);
+      return names.map(() => ({ ...product, width: x.width }));
+    }) as EachOf<Names, Shape>;
   }
 
   disentangle(
@@ -176,7 +171,7 @@ export class ShapePass implements Pass<Shape> {
   norm(
     name: string,
     terms: readonly Shape[],
-    { bias = true, dropout }: NormOptions,
+    { bias = true, dropout }: NormOptions = {},
   ): Shape {
     const [x] = terms as [Shape];
     this.#declare({
@@ -200,20 +195,8 @@ export class ShapePass implements Pass<Shape> {
     };
   }
 
-  gelu(x: Shape): Shape {
-    return x;
-  }
-
   geglu(x: Shape): Shape {
     return { ...x, width: x.width / 2 };
-  }
-
-  tanh(x: Shape): Shape {
-    return x;
-  }
-
-  relu(x: Shape): Shape {
-    return x;
   }
 
   dropout(x: Shape): Shape {
@@ -230,7 +213,7 @@ export class ShapePass implements Pass<Shape> {
   }
 
   read(x: Shape): Shape {
-    return this.#allTokens ? x : this.first(x);
+    return this.first(x);
   }
 
   observe(): void {}
@@ -315,6 +298,10 @@ export class ShapePass implements Pass<Shape> {
     if (this.#ranks !== "example") return this.#ranks;
     return this.#sequences / sequences;
   }
+}
+
+function unchanged(x: Shape): Shape {
+  return x;
 }
 
 /** Scores of a sequence: pairs of a query and a key that attention computes. */

@@ -15,7 +15,6 @@ import { lookUp, lookUpTrained } from "../ops/embedding.ts";
 import { biasGeglu, biasGelu } from "../ops/gelu.ts";
 import {
   addAndNorm,
-  addResidual,
   type LayerNorm,
   layerNorm,
   normFrozen,
@@ -28,13 +27,15 @@ import {
   positionBias,
   rotary,
 } from "../ops/positions.ts";
-import type {
-  AttentionOptions,
-  HeadsOptions,
-  Index,
-  NormOptions,
-  Pass,
-  RelativePositions,
+import {
+  type AttentionOptions,
+  type EachOf,
+  type HeadsOptions,
+  type Index,
+  type NormOptions,
+  type Pass,
+  productsOf,
+  type RelativePositions,
 } from "./model.ts";
 import {
   type Activation,
@@ -138,27 +139,18 @@ export class TensorPass implements Pass<Activation> {
     return this.linear(name, x);
   }
 
-  heads(
-    names: readonly string[],
+  heads<const Names extends readonly string[]>(
+    names: Names,
     x: Activation,
     heads: number,
-    { read = x, parts = 1 }: HeadsOptions<Activation> = {},
-  ): Activation[] {
-    if (read !== x) {
-      return [
-        ...this.heads(names.slice(0, 1), read, heads, { parts }),
-        ...this.heads(names.slice(1), x, heads, { parts }),
-      ];
-    }
-    const y = new LinearOutput(this.#weights, names, x);
-    const value = y.value as tf.Tensor2D;
-    const { sequences, tokens, hasGradient } = y;
-    return splitHeads(
-      value,
-      value.shape[0] / tokens,
-      heads,
-      names.length * parts,
-    ).map((value) => ({ value, sequences, tokens, hasGradient }));
+    { read = x }: HeadsOptions<Activation> = {},
+  ): EachOf<Names, Activation> {
+    return productsOf(names, x, read).flatMap(([names, x]) => {
+      const y = new LinearOutput(this.#weights, [...new Set(names)], x);
+      const value = y.value as tf.Tensor2D;
+      return splitHeads(value, value.shape[0] / y.tokens, heads, names.length)
+        .map((value) => replaced(y, value, y.hasGradient));
+    }) as EachOf<Names, Activation>;
   }
 
   rotary(x: Activation, theta: number): Activation {
@@ -208,7 +200,10 @@ export class TensorPass implements Pass<Activation> {
     value: Activation,
     options: AttentionOptions<Activation>,
   ): Activation {
-    const { bias, window } = options;
+    const { window } = options;
+    const bias = options.bias && query.tokens === 1
+      ? this.first(options.bias)
+      : options.bias;
     const parts = [query, key, value, ...(bias === undefined ? [] : [bias])];
     const sequences = Math.max(...parts.map(({ value }) => value.shape[0]));
     const [q, k, v] = [query, key, value].map(({ value }) =>
@@ -238,10 +233,10 @@ export class TensorPass implements Pass<Activation> {
   norm(
     name: string,
     terms: readonly Activation[],
-    { epsilon, dropout: rate }: NormOptions,
+    { dropout: rate }: NormOptions = {},
   ): Activation {
     const [x] = terms as [Activation];
-    const norm = this.#weights.norm(name, epsilon);
+    const norm = this.#weights.norm(name);
     const isTrained = this.#weights.isTrained(`${name}.weight`);
     const hasGradient = isTrained || terms.some((it) => it.hasGradient);
     if (rate !== undefined && !hasGradient) {
@@ -272,25 +267,19 @@ export class TensorPass implements Pass<Activation> {
   }
 
   add(x: Activation, residual: Activation): Activation {
-    const { product, bias, source } = unfinished(x);
-    const other = residual.value as tf.Tensor2D;
-    const rows = Math.max(product.shape[0], other.shape[0]);
+    const [y, other] = [x.value, residual.value];
+    const rows = Math.max(y.shape[0]!, other.shape[0]!);
     return replaced(
       x,
-      addResidual(
-        repeated(product, rows),
-        bias,
-        repeated(other, rows),
-        source,
-      ),
+      tf.add(repeated(y, rows), repeated(other, rows)),
       x.hasGradient || residual.hasGradient,
     );
   }
 
-  gelu(x: Activation, approximation?: "tanh"): Activation {
+  gelu(x: Activation, form?: "gelu" | "gelu_new"): Activation {
     const { product, bias } = unfinished(x);
     const added = bias ?? tf.zeros([product.shape[1]]) as tf.Tensor1D;
-    return replaced(x, biasGelu(product, added, approximation), x.hasGradient);
+    return replaced(x, biasGelu(product, added, form), x.hasGradient);
   }
 
   geglu(x: Activation): Activation {
@@ -343,7 +332,8 @@ export class TensorPass implements Pass<Activation> {
   }
 
   read(x: Activation): Activation {
-    return this.#options.observe === undefined ? this.first(x) : x;
+    if (this.#options.observe === undefined) return this.first(x);
+    return replaced(x, x.value, x.hasGradient);
   }
 
   observe(x: Activation): void {

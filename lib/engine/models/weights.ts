@@ -28,18 +28,16 @@ export interface FrozenProduct {
  * Loads a model's encoder, frozen, tensor by tensor. The engine must have been
  * started.
  *
- * @param allTokens True for passes that compute all hidden states of the last layer
  * @throws {SyntaxError} Naming the tensor that is missing or has another shape.
  */
 export function loadFrozen(
   file: SafetensorsFile,
   model: Model,
-  allTokens = false,
 ): FrozenWeights {
   const read = tensorReader(file, model);
   const products = new Map<string, FrozenProduct>();
   const ofProducts = new Set<string>();
-  for (const modules of outline(model, allTokens).products) {
+  for (const modules of outline(model).products) {
     const join = (kind: "weight" | "bias") => {
       const names = modules.map((module) => `${module}.${kind}`);
       const shapes = names.map((name) => model.tensors.get(name)!);

@@ -5,7 +5,7 @@ import { withGradient } from "./gradient.ts";
 /**
  * GELU of `x + bias`, `z Phi(z)` with the cumulative normal distribution
  * `Phi(z) = (1 + erf(z / sqrt 2)) / 2` (arXiv 1606.08415) or its approximation
- * by tanh, with its own gradient `Phi(z) + z Phi'(z)`. The bias is frozen.
+ * by tanh (`gelu_new`), with its own gradient `Phi(z) + z Phi'(z)`. The bias is frozen.
  *
  * @param x `[rows, width]`
  * @param bias `[width]`
@@ -13,9 +13,9 @@ import { withGradient } from "./gradient.ts";
 export function biasGelu(
   x: tf.Tensor2D,
   bias: tf.Tensor1D,
-  approximation?: "tanh",
+  form?: "gelu" | "gelu_new",
 ): tf.Tensor2D {
-  const { forward, backward } = approximation === "tanh" ? byTanh : exact;
+  const { forward, backward } = form === "gelu_new" ? byTanh : exact;
   return withGradient(
     { x: x as tf.Tensor },
     ({ x }) => ({ value: forward({ x, bias }).value, saved: { x, bias } }),

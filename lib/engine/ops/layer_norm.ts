@@ -3,7 +3,6 @@ import { fused } from "../trace.ts";
 import {
   drawDropout,
   drop,
-  dropout,
   type DropoutDraw,
   type DropoutSource,
 } from "./dropout.ts";
@@ -135,24 +134,6 @@ const normBackward = fused((
 ) => ({ dx: normGradient(inputs) }));
 
 /**
- * `dropout(x + bias) + residual` with the bias frozen, and with its own
- * gradient.
- *
- * @param x `[rows, hidden]`
- * @param bias `[hidden]`
- * @param residual `[rows, hidden]`
- */
-export function addResidual(
-  x: tf.Tensor2D,
-  bias: tf.Tensor1D | undefined,
-  residual: tf.Tensor2D,
-  source: DropoutSource | undefined,
-): tf.Tensor2D {
-  const y = bias === undefined ? x : tf.add(x, bias) as tf.Tensor2D;
-  return tf.add(dropout(y, source), residual);
-}
-
-/**
  * Layer normalization of the sum of frozen tensors, then dropout. It has no
  * gradient, since nothing below is trained.
  *
@@ -194,16 +175,8 @@ const normThenDrop = fused((
 });
 
 /** Layer normalization with gradients of its input and of its scale and shift. */
-export function trainedLayerNorm(
-  x: tf.Tensor2D,
-  { gamma, beta, epsilon }: LayerNorm,
-): tf.Tensor2D {
-  const plain = {
-    gamma: tf.ones(gamma.shape) as tf.Tensor1D,
-    beta: tf.zeros(gamma.shape) as tf.Tensor1D,
-    epsilon,
-  };
-  return tf.add(tf.mul(layerNorm(x, plain), gamma), beta);
+export function trainedLayerNorm(x: tf.Tensor2D, norm: LayerNorm): tf.Tensor2D {
+  return scaled(layerNorm(x, unscaled(norm)), norm);
 }
 
 /**
@@ -213,17 +186,21 @@ export function trainedLayerNorm(
 export function trainedNorm(
   x: tf.Tensor2D,
   residual: tf.Tensor2D,
-  { gamma, beta, epsilon }: LayerNorm,
+  norm: LayerNorm,
   source: DropoutSource | undefined,
 ): tf.Tensor2D {
-  const zeros = tf.zeros(beta.shape) as tf.Tensor1D;
-  const plain = {
-    gamma: tf.ones(gamma.shape) as tf.Tensor1D,
-    beta: zeros,
-    epsilon,
-  };
-  const normalized = addAndNorm(x, zeros, residual, plain, source);
-  return tf.add(tf.mul(normalized, gamma), beta);
+  const plain = unscaled(norm);
+  return scaled(addAndNorm(x, plain.beta, residual, plain, source), norm);
+}
+
+/** A normalization to mean 0 and variance 1. */
+function unscaled({ gamma, epsilon }: LayerNorm): LayerNorm {
+  const ones: tf.Tensor1D = tf.ones(gamma.shape);
+  return { gamma: ones, beta: tf.zeros(gamma.shape), epsilon };
+}
+
+function scaled(x: tf.Tensor2D, { gamma, beta }: LayerNorm): tf.Tensor2D {
+  return tf.add(tf.mul(x, gamma), beta);
 }
 
 /** Mean of each row, and one over its standard deviation: `[rows, 1]`. */

@@ -103,12 +103,7 @@ export function trainingStep(
     });
     return {
       loss: sumOf(shards.map(({ value }) => value)),
-      gradient: sumOf(shards.map(({ grads }) =>
-        joinParameters(
-          Object.fromEntries(names.map((name, i) => [name, grads[i]!])),
-          layout,
-        )
-      )),
+      gradient: sumOf(shards.map(({ grads }) => joinParameters(grads))),
     };
   };
   const update = (inputs: UpdateInputs, gradient: tf.Tensor1D) =>

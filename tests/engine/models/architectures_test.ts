@@ -90,7 +90,7 @@ for (const name of names) {
 
     Deno.test(`logitsOf() gives the logits of transformers, whether all hidden states are computed or not, ${name}, ${batch}`, async () => {
       for (const labels of [1, 2, 3]) {
-        const { classifier } = withHead(reference, labels, false);
+        const { classifier } = withHead(reference, labels);
         const logits = await logitsAt(
           classifier,
           referenceHead(reference, labels),
@@ -295,15 +295,11 @@ function forwardAllTokens(
   batch: "padded" | "unpadded",
   labels: number,
 ): { hidden: tf.Tensor[]; logits: tf.Tensor } {
-  const { classifier: { model, ...classifier }, parameters } = withHead(
-    reference,
-    labels,
-    true,
-  );
+  const { classifier, parameters } = withHead(reference, labels);
   const hidden: tf.Tensor[] = [];
   const logits = tf.tidy(() =>
     forward(
-      model,
+      classifier.model,
       new TensorPass({
         ...classifier,
         parameters,
@@ -321,12 +317,11 @@ function forwardAllTokens(
 function withHead(
   reference: Reference,
   labels: number,
-  allTokens: boolean,
 ): { classifier: Classifier; parameters: Record<string, tf.Tensor> } {
   const { model, file } = reference;
   const layout = parameterLayout(model, labels, "head");
   return {
-    classifier: { model, layout, weights: loadFrozen(file, model, allTokens) },
+    classifier: { model, layout, weights: loadFrozen(file, model) },
     parameters: splitParameters(
       tf.tensor1d(referenceHead(reference, labels)),
       layout,

@@ -1,0 +1,36 @@
+import * as z from "zod";
+
+// Fields that the `config.json` of most models have.
+
+/** A size. */
+export const count = z.int().min(1).max(1 << 20);
+/** A number of layers. */
+export const layerCount = z.int().min(1).max(1000);
+/** A rate of dropout. */
+export const rate = z.number().min(0).lt(1);
+/** Epsilon of a layer normalization. */
+export const epsilon = z.number().positive().max(0.1);
+/** The token of padding. */
+export const padToken = z.int().min(0);
+
+/** Refines a configuration: one of its sizes must be a multiple of some times another. */
+export function multipleOf<Size extends string, Factor extends string>(
+  size: Size,
+  factor: Factor,
+  times = 1,
+) {
+  return (
+    config: Readonly<Record<Size | Factor, number>>,
+    { addIssue }: Pick<z.core.$RefinementCtx, "addIssue">,
+  ): void => {
+    const { [size]: found, [factor]: of } = config;
+    if (found % (times * of) === 0) return;
+    addIssue({
+      code: "custom",
+      path: [size],
+      message: `Expected a multiple of ${
+        times === 1 ? "" : `${times} x `
+      }${factor} (${of}), got ${found}`,
+    });
+  };
+}
