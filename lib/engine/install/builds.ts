@@ -20,10 +20,6 @@ export interface LibraryBuild {
   /** `linux-x86_64` */
   readonly platform: string;
   readonly device: "cpu" | "cuda";
-  /** Processor that its files are built for. */
-  readonly machine: "x86_64" | "aarch64";
-  /** File names of the two libraries, in load order. */
-  readonly libraries: readonly [framework: string, library: string];
   /** SHA-256 of the hashes of its wheels, one a line. Stands for the content of its files in keys. */
   readonly digest: string;
   /** The first wheel holds libtensorflow, the others the libraries of CUDA. */
@@ -90,8 +86,9 @@ export function folderName(
 }
 
 /** True for the files to extract from a build's wheels: libraries, CUDA's compiler, licences. */
-export function isNeeded(build: LibraryBuild, path: string): boolean {
-  return build.libraries.some((name) => path === `tensorflow/${name}`) ||
+export function isNeeded(path: string): boolean {
+  return /^tensorflow\/libtensorflow_(framework|cc)\.(so\.2|2\.dylib)$/
+    .test(path) ||
     path === "tensorflow/include/LICENSE" ||
     path === "tensorflow/THIRD_PARTY_NOTICES.txt" ||
     /^nvidia\/[^/]+\/lib\/[^/]+\.so(\.[\d.]+)?$/.test(path) ||

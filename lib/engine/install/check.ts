@@ -1,8 +1,8 @@
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import * as z from "zod";
 import { InstallError } from "../../pypi/install_error.ts";
 import type { EngineChoice } from "./choice.ts";
-import { addedLibrary, fileDigest, readMarker } from "./folder.ts";
+import { inspectInstallation } from "./folder.ts";
 import { hasBfloat16, type Host, instructionsOf, thisHost } from "./host.ts";
 
 /** What an engine can do on this machine. */
@@ -35,7 +35,20 @@ export async function checkEngine(
     return { devices: [choice.device.toUpperCase()], bfloat16 };
   }
   const folder = dirname(choice.library);
-  const bytes = await checkFiles(folder);
+  const found = await inspectInstallation(folder, undefined, true);
+  if (found.state !== "intact") {
+    throw found.state === "missing"
+      ? new InstallError(
+        "not-loadable",
+        `libtensorflow is not installed in "${folder}"`,
+        "Install it: deno task setup",
+      )
+      : new InstallError(
+        "not-loadable",
+        `"${found.path}" in "${folder}" is missing, has changed, or was added since the installation`,
+        REINSTALL,
+      );
+  }
   const { version, devices } = await inspectLibrary(choice.library, choice.env);
   if (choice.device === "gpu" && !devices.includes("GPU")) {
     throw new InstallError(
@@ -44,44 +57,11 @@ export async function checkEngine(
       "Run nvidia-smi to see the driver's state, or set CUDA_VISIBLE_DEVICES=-1 to use the CPU",
     );
   }
-  return { devices, bfloat16, library: { version, folder, bytes } };
-}
-
-/**
- * Compares the files of an installation with the hashes in its record.
- *
- * @returns Total size of the files, in bytes.
- * @throws {InstallError} `not-loadable`, if the installation is missing or a file differs.
- */
-export async function checkFiles(folder: string): Promise<number> {
-  const marker = readMarker(folder);
-  if (marker === undefined) {
-    throw new InstallError(
-      "not-loadable",
-      `libtensorflow is not installed in "${folder}"`,
-      "Install it: deno task setup",
-    );
-  }
-  let total = 0;
-  for (const { path, bytes, sha256 } of marker.files) {
-    if (await fileDigest(join(folder, path)) !== sha256) {
-      throw new InstallError(
-        "not-loadable",
-        `"${path}" in "${folder}" is missing or has changed since its installation`,
-        "Install it again: deno task setup",
-      );
-    }
-    total += bytes;
-  }
-  const added = addedLibrary(folder, marker);
-  if (added !== undefined) {
-    throw new InstallError(
-      "not-loadable",
-      `"${added}" in "${folder}" was not installed with libtensorflow, which may load it`,
-      "Install it again: deno task setup",
-    );
-  }
-  return total;
+  return {
+    devices,
+    bfloat16,
+    library: { version, folder, bytes: found.bytes },
+  };
 }
 
 const inspectionSchema = z.strictObject({
@@ -119,25 +99,6 @@ export async function inspectLibrary(
     return inspectionSchema.parse(JSON.parse(text.trim().split("\n").at(-1)!));
   }
   throw explainLoadFailure(new TextDecoder().decode(stderr), signal, folder);
-}
-
-/**
- * Checks that the library in `folder` can be loaded and has this version.
- *
- * @throws {InstallError} `not-loadable`, with an explanation.
- */
-export async function verifyLibrary(
-  folder: string,
-  version: string,
-): Promise<void> {
-  const inspection = await inspectLibrary(folder);
-  if (inspection.version !== version) {
-    throw new InstallError(
-      "not-loadable",
-      `The installed libtensorflow has version "${inspection.version}", expected "${version}"`,
-      "The package index served another file; check pip's settings: python3 -m pip config list",
-    );
-  }
 }
 
 const REINSTALL = "Install it again: deno task setup";

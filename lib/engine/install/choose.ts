@@ -98,16 +98,15 @@ function chooseTensorflow(host: Host): EngineChoice {
       }
       const { state } = await inspectInstallation(
         folder,
-        build,
+        build.wheels,
         options?.thorough,
       );
       if (state === "intact") return;
       // An engine is chosen on every run but installed once.
       const { installLibrary } = await import("./install.ts");
-      const { verifyLibrary } = await import("./check.ts");
+      const { inspectLibrary } = await import("./check.ts");
       await installLibrary(build, cache, {
-        verify: (folder) =>
-          verifyLibrary(join(folder, "tensorflow"), build.version),
+        verify: (folder) => inspectLibrary(join(folder, "tensorflow")),
         ...options,
       }).catch(nameOtherEngine);
     },

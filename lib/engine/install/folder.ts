@@ -69,7 +69,7 @@ export async function writeMarker(
 }
 
 /** Reads the record of an installation; undefined if it is missing or damaged. */
-export function readMarker(folder: string): Marker | undefined {
+function readMarker(folder: string): Marker | undefined {
   try {
     return markerSchema.parse(
       JSON.parse(Deno.readTextFileSync(join(folder, NAME))),
@@ -80,8 +80,9 @@ export function readMarker(folder: string): Marker | undefined {
 }
 
 /** State of an installation. */
-export type Installation =
-  | { readonly state: "intact" }
+type Installation =
+  /** With the total size of its files, in bytes. */
+  | { readonly state: "intact"; readonly bytes: number }
   | { readonly state: "missing" }
   /** A file is missing or differs from what was installed, or a library has been added, which the loader would take. */
   | { readonly state: "damaged"; readonly path: string };
@@ -90,17 +91,21 @@ export type Installation =
  * Compares an installation with its record. Files are hashed if their size,
  * inode and times differ from those at the last comparison, which are noted in
  * the folder, or if `thorough` is set.
+ *
+ * @param wheels Those that it must come from; by default any
  */
 export async function inspectInstallation(
   folder: string,
-  build: LibraryBuild,
+  wheels: LibraryBuild["wheels"] | undefined,
   thorough = false,
 ): Promise<Installation> {
   const marker = readMarker(folder);
-  const isOfBuild = marker !== undefined &&
-    marker.wheels.length === build.wheels.length &&
-    build.wheels.every(({ sha256 }, i) => marker.wheels[i]?.sha256 === sha256);
-  if (!isOfBuild) return { state: "missing" };
+  const hashes = (of: readonly { readonly sha256: string }[]) =>
+    of.map(({ sha256 }) => sha256).join();
+  if (
+    marker === undefined ||
+    hashes(wheels ?? marker.wheels) !== hashes(marker.wheels)
+  ) return { state: "missing" };
   const known = thorough ? undefined : readPrints(folder);
   const at = Date.now();
   const prints: Record<string, Print> = {};
@@ -119,14 +124,15 @@ export async function inspectInstallation(
   if (JSON.stringify(prints) !== JSON.stringify(known)) {
     await writePrints(folder, prints, at);
   }
-  return { state: "intact" };
+  const bytes = marker.files.reduce((sum, { bytes }) => sum + bytes, 0);
+  return { state: "intact", bytes };
 }
 
 /** Matches the names of shared libraries. */
 const LIBRARY = /\.(so(\.\d+)*|dylib|dll)$/;
 
 /** A shared library in the folder of an installation that is not part of it: the loader may prefer it to the system's. */
-export function addedLibrary(
+function addedLibrary(
   folder: string,
   { files }: Marker,
 ): string | undefined {
@@ -151,7 +157,7 @@ export function installedFiles(folder: string): string[] {
 }
 
 /** SHA-256 of a file in hexadecimal digits; undefined if it does not exist. */
-export async function fileDigest(path: string): Promise<string | undefined> {
+async function fileDigest(path: string): Promise<string | undefined> {
   const { createHash } = await import("node:crypto");
   const hash = createHash("sha256");
   const buffer = new Uint8Array(1 << 20);

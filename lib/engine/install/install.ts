@@ -33,7 +33,7 @@ export interface InstallOptions {
   /** Default: {@linkcode findPip}. */
   readonly pip?: Pip;
   /** Called with the complete folder before it is put in place; throws if the library cannot be used. */
-  readonly verify?: ((folder: string) => Promise<void>) | undefined;
+  readonly verify?: ((folder: string) => Promise<unknown>) | undefined;
   /** True to hash the files of an existing installation even if they look unchanged. */
   readonly thorough?: boolean;
   /** Called with the path of a damaged file before its installation is replaced. */
@@ -56,8 +56,9 @@ export async function installLibrary(
   cache: string,
   options: InstallOptions = {},
 ): Promise<string> {
+  const { wheels, version } = build;
   const folder = join(cache, folderName(build));
-  const found = await inspectInstallation(folder, build, options.thorough);
+  const found = await inspectInstallation(folder, wheels, options.thorough);
   if (found.state === "intact") return folder;
   if (found.state === "damaged") options.onDamage?.(found.path);
   const report = options.onProgress ?? (() => {});
@@ -70,19 +71,18 @@ export async function installLibrary(
       options.signal,
     );
     await removeLeftovers(folder);
-    const again = await inspectInstallation(folder, build, options.thorough);
+    const again = await inspectInstallation(folder, wheels, options.thorough);
     if (again.state === "intact") return folder;
     await checkSpace(build, cache);
     const staging = `${folder}.part-${Deno.pid}`;
     await Deno.mkdir(staging);
     try {
       const files = await fetchFiles(build, staging, report, options);
-      await checkMachine(build, staging);
       report({ step: "check", subject: "the library", done: 0, total: 0 });
       await options.verify?.(staging);
       await writeMarker(staging, {
-        version: build.version,
-        wheels: build.wheels.map(({ file, sha256 }) => ({ file, sha256 })),
+        version,
+        wheels: wheels.map(({ file, sha256 }) => ({ file, sha256 })),
         files,
       });
       await putInPlace(staging, folder);
@@ -126,7 +126,7 @@ async function fetchFiles(
     );
     files.push(
       ...await unpackWheel(path, staging, {
-        select: (path) => isNeeded(build, path),
+        select: isNeeded,
         signal,
         onBytes: (done) =>
           report({ step: "unpack", subject, done, total: wheel.unpacked }),
@@ -135,24 +135,6 @@ async function fetchFiles(
     await Deno.remove(downloads, { recursive: true });
   }
   return files;
-}
-
-async function checkMachine(
-  build: LibraryBuild,
-  staging: string,
-): Promise<void> {
-  for (const name of build.libraries) {
-    const machine = await machineOf(join(staging, "tensorflow", name));
-    if (machine !== build.machine) {
-      throw new InstallError(
-        "not-loadable",
-        `"${name}" is built for ${
-          machine ?? "an unknown processor"
-        }, expected ${build.machine}`,
-        "The package index served a wheel for another machine; check pip's settings: python3 -m pip config list",
-      );
-    }
-  }
 }
 
 /** Renames the staging folder to its final name, after moving a damaged installation away. */
@@ -244,40 +226,4 @@ async function takeLock(
     file.close();
     throw error;
   }
-}
-
-/** Values of `e_machine` in ELF headers. */
-const ELF_MACHINES: Readonly<Record<number, string>> = {
-  3: "x86",
-  40: "arm",
-  62: "x86_64",
-  183: "aarch64",
-  243: "riscv64",
-};
-
-/** Values of `cputype` in Mach-O headers. */
-const MACH_O_MACHINES: Readonly<Record<number, string>> = {
-  0x01000007: "x86_64",
-  0x0100000c: "aarch64",
-};
-
-/**
- * Processor that a shared library is built for, from its ELF or Mach-O header.
- *
- * @returns `x86_64`, `aarch64`, ...; undefined if the file is not a 64-bit little-endian library.
- */
-export async function machineOf(path: string): Promise<string | undefined> {
-  using file = await Deno.open(path);
-  const header = new Uint8Array(20);
-  if (await file.read(header) !== header.length) return undefined;
-  const view = new DataView(header.buffer);
-  if (view.getUint32(0) === 0x7f454c46 && header[4] === 2 && header[5] === 1) {
-    const machine = view.getUint16(18, true);
-    return ELF_MACHINES[machine] ?? `ELF machine ${machine}`;
-  }
-  if (view.getUint32(0, true) === 0xfeedfacf) {
-    const machine = view.getUint32(4, true);
-    return MACH_O_MACHINES[machine] ?? `Mach-O processor ${machine}`;
-  }
-  return undefined;
 }

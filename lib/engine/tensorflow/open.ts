@@ -1,14 +1,10 @@
 import { join } from "node:path";
 import { cString, type LibTensorflow, type Status, symbols } from "./c_api.ts";
 
+/** The two files of the library, in load order: the second depends on the first. */
 const LIBRARY_NAMES = Deno.build.os === "darwin"
   ? ["libtensorflow_framework.2.dylib", "libtensorflow_cc.2.dylib"]
   : ["libtensorflow_framework.so.2", "libtensorflow_cc.so.2"];
-
-/** The two files of the library, in load order: the second depends on the first. */
-export function libraryFiles(folder: string): string[] {
-  return LIBRARY_NAMES.map((name) => join(folder, name));
-}
 
 /** Environment variables that configure the library, unless the user has set them. */
 const LIBRARY_SETTINGS = {
@@ -51,7 +47,7 @@ export function openLibtensorflow(
     libc.symbols.setenv(cString(name), cString(value), 0);
   }
   keepFreedMemory();
-  const paths = libraryFiles(folder);
+  const paths = LIBRARY_NAMES.map((name) => join(folder, name));
   for (const path of paths) {
     if (
       libc.symbols.dlopen(cString(path), RTLD_LAZY | RTLD_NODELETE) === null

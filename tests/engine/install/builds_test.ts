@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { createHash } from "node:crypto";
 import {
-  buildFor,
   builds,
   folderName,
   isNeeded,
@@ -35,9 +34,9 @@ Deno.test("builds are pinned: every wheel has a name, a hash and sizes", () => {
 });
 
 Deno.test("isNeeded() takes libraries, CUDA's compiler and licences, and nothing else", () => {
-  const build = buildFor("x86_64-unknown-linux-gnu", "cuda");
   const needed = [
     "tensorflow/libtensorflow_cc.so.2",
+    "tensorflow/libtensorflow_framework.2.dylib",
     "tensorflow/THIRD_PARTY_NOTICES.txt",
     "nvidia/cublas/lib/libcublasLt.so.12",
     "nvidia/cuda_nvrtc/lib/libnvrtc-builtins.so.12.9",
@@ -47,14 +46,13 @@ Deno.test("isNeeded() takes libraries, CUDA's compiler and licences, and nothing
   ];
   const others = [
     "tensorflow/python/_pywrap_tensorflow_internal.so",
-    "tensorflow/libtensorflow_cc.2.dylib",
     "nvidia/cublas/include/cublas.h",
     "nvidia/cuda_runtime/lib/libcudart_static.a",
     "nvidia/cublas/__init__.py",
     "nvidia_nccl_cu12-2.32.3.dist-info/RECORD",
   ];
-  assertEquals(needed.filter((path) => !isNeeded(build, path)), []);
-  assertEquals(others.filter((path) => isNeeded(build, path)), []);
+  assertEquals(needed.filter((path) => !isNeeded(path)), []);
+  assertEquals(others.filter(isNeeded), []);
 });
 
 Deno.test("TFJS_VERSION is the release that the project imports", async () => {

@@ -7,12 +7,6 @@ import type { Pip } from "../../../lib/pypi/pip.ts";
 import { pipWith } from "../../pypi/fake_python.ts";
 import { makeWheel } from "../../pypi/make_wheel.ts";
 
-/** The first 20 bytes of a shared library for x86-64, which are all that an installation reads. */
-export const ELF_X86_64 = "\x7fELF\x02\x01\x01" + "\0".repeat(9) + "\x03\0>\0";
-/** The same for another processor. */
-export const ELF_S390X = "\x7fELF\x02\x02\x01" + "\0".repeat(9) +
-  "\0\x03\0\x16";
-
 const TENSORFLOW = "tensorflow-2.21.0-cp311-cp311-manylinux_2_27_x86_64.whl";
 const CUBLAS =
   "nvidia_cublas_cu12-12.9.3.13-py3-none-manylinux_2_27_x86_64.whl";
@@ -22,10 +16,7 @@ const NVCC =
 /** A build of a few kilobytes with the layout of the real ones, and a pip that serves its wheels from a folder. */
 export async function smallBuild(
   folder: string,
-  { device = "cpu", header = ELF_X86_64 }: {
-    device?: "cpu" | "cuda";
-    header?: string;
-  } = {},
+  { device = "cpu" }: { device?: "cpu" | "cuda" } = {},
 ): Promise<{ build: LibraryBuild; pip: Pip }> {
   const wheels = join(folder, "wheels");
   await Deno.mkdir(wheels, { recursive: true });
@@ -45,20 +36,20 @@ export async function smallBuild(
   };
   await add(TENSORFLOW, {
     "tensorflow/__init__.py": "raise",
-    "tensorflow/libtensorflow_framework.so.2": header,
-    "tensorflow/libtensorflow_cc.so.2": header + "x".repeat(2000),
+    "tensorflow/libtensorflow_framework.so.2": "library",
+    "tensorflow/libtensorflow_cc.so.2": "x".repeat(2000),
     "tensorflow/THIRD_PARTY_NOTICES.txt": "notices",
   });
   if (device === "cuda") {
     await add(CUBLAS, {
       "nvidia/__init__.py": "",
       "nvidia/cublas/include/cublas.h": "",
-      "nvidia/cublas/lib/libcublas.so.12": header,
-      "nvidia/cublas/lib/libcublasLt.so.12": header,
+      "nvidia/cublas/lib/libcublas.so.12": "library",
+      "nvidia/cublas/lib/libcublasLt.so.12": "library",
     });
     await add(NVCC, {
       "nvidia/__init__.py": "",
-      "nvidia/cuda_nvcc/bin/ptxas": header,
+      "nvidia/cuda_nvcc/bin/ptxas": "library",
       "nvidia/cuda_nvcc/nvvm/libdevice/libdevice.10.bc": "code",
     }, ["nvidia/cuda_nvcc/bin/ptxas"]);
   }
@@ -66,8 +57,6 @@ export async function smallBuild(
     version: "2.21.0",
     platform: "linux-x86_64",
     device,
-    machine: "x86_64",
-    libraries: ["libtensorflow_framework.so.2", "libtensorflow_cc.so.2"],
     digest: "0".repeat(64),
     wheels: pinned,
   };
