@@ -1,4 +1,4 @@
-import type { AdapterTensors } from "../engine/adapters/lora.ts";
+import { type AdapterTensors, FACTOR } from "../engine/adapters/lora.ts";
 import { PEFT_PREFIX } from "../engine/models/peft.ts";
 import type { TensorValues } from "../engine/safetensors/writer.ts";
 import { patternValue } from "./lora_config.ts";
@@ -53,7 +53,7 @@ export function padModules(
   isOfHead: (weight: string) => boolean,
 ): PaddedModules {
   const paths = new Set(
-    Object.keys(given).flatMap((name) => LORA.exec(name)?.[1] ?? []),
+    Object.keys(given).flatMap((name) => FACTOR.exec(name)?.[1] ?? []),
   );
   const { head = [], encoder = [] } = Object.groupBy(
     paths,
@@ -79,7 +79,7 @@ export function padModules(
     );
   };
   const tensors = Object.entries(given).flatMap(([name, tensor]) => {
-    const [, path, letter] = LORA.exec(name) ?? [];
+    const [, path, letter] = FACTOR.exec(name) ?? [];
     if (path === undefined) return [[name, tensor] as const];
     const module = modules.get(path);
     if (module === undefined) return [];
@@ -99,8 +99,6 @@ export function padModules(
     ),
   };
 }
-
-const LORA = /^(.+)\.lora_([AB])\.weight$/;
 
 /** Name of a module without PEFT's prefix. */
 function nameOf(path: string): string {

@@ -1,7 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { DataType } from "./tensorflow/tensors.ts";
+import { AttributeType, DataType } from "./tensorflow/tensors.ts";
 import type { Tensorflow } from "./tensorflow/start.ts";
-import type { Attribute } from "./tensorflow/attributes.ts";
 import type { TensorMetadata } from "./tensorflow/tensor_table.ts";
 
 /** The parts of tfjs-node's backend that the engine uses. */
@@ -70,22 +69,29 @@ export function writtenTensor(
   return tensorOf({ id, shape, dtype });
 }
 
-/** Executes an operation of the library for which tfjs has no function. */
+/**
+ * Executes an operation of the library for which tfjs has no function.
+ *
+ * @param types Its attributes, all of which are element types
+ */
 export function libraryOp(
   opName: string,
-  attributes: readonly Attribute[],
+  types: Readonly<Record<string, DataType>>,
   inputs: readonly tf.Tensor[],
-  outputs = 1,
-): tf.Tensor[] {
+): tf.Tensor {
   const binding = libraryBinding();
   if (binding === undefined) {
     throw new Error(
       `Operation "${opName}" requires the engine "tensorflow"`,
     );
   }
-  return binding.executeOp(opName, attributes, tensorIds(inputs), outputs).map((
-    m,
-  ) => tensorOf(m));
+  const attributes = Object.entries(types).map(([name, value]) => ({
+    name,
+    type: AttributeType.type,
+    value,
+  }));
+  const ids = tensorIds(inputs);
+  return tensorOf(binding.executeOp(opName, attributes, ids, 1)[0]!);
 }
 
 function nodeBackend(): NodeBackend {

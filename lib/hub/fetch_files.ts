@@ -80,7 +80,7 @@ export async function fetchFiles(
       for (const path of all("unknown")) {
         log?.(`${title(path)} is not verified: the cache has no hash of it`);
       }
-      return { commit, files, title: titleOf(request, commit, "cache") };
+      return { commit, files, title: commitTitle(request, commit, "cache") };
     }
     for (const path of all("wrong")) {
       log?.(`${title(path)} in the hub's cache is damaged; replacing it`);
@@ -109,7 +109,7 @@ export async function listRepository(
     const known = await cache.commitOf(revision);
     const listed = known && await cache.listing(known);
     if (listed) {
-      const title = titleOf(request, known, "cache");
+      const title = commitTitle(request, known, "cache");
       return { commit: known, paths: listed, title };
     }
     if (settings.offline) {
@@ -120,7 +120,7 @@ export async function listRepository(
     const paths = await api.list(commit);
     await cache.setListing(commit, paths);
     await cache.setCommit(revision, commit);
-    const title = titleOf(request, commit, known ? "cache" : "hub");
+    const title = commitTitle(request, commit, known ? "cache" : "hub");
     return { commit, paths, title };
   } catch (error) {
     throw explainFileError(error, settings.cache);
@@ -128,7 +128,7 @@ export async function listRepository(
 }
 
 /** {@linkcode RevisionCommit.title} */
-function titleOf(
+function commitTitle(
   { repository: { name }, revision }: RevisionRequest,
   commit: string,
   from: "cache" | "hub",
@@ -207,7 +207,7 @@ async function fetchMissing(
     if (!files.has(path)) await cache.setAbsent(commit, path);
   }
   await cache.setCommit(revision, commit);
-  const title = titleOf(request, commit, known ? "cache" : "hub");
+  const title = commitTitle(request, commit, known ? "cache" : "hub");
   return { commit, files, title };
 }
 

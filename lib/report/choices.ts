@@ -97,7 +97,7 @@ export function choicesText(choices: readonly ChoiceSummary[]): string[] {
     ),
     several ? "Ranks, one per seed:" : "Ranks:",
     table(
-      ["Module", ...choices.map(titleOf)],
+      ["Module", ...choices.map(choiceTitle)],
       [...modules].map((name) => [
         plain(name),
         ...choices.map(({ modules }) =>
@@ -109,7 +109,7 @@ export function choicesText(choices: readonly ChoiceSummary[]): string[] {
 }
 
 /** `MRPC, DyLoRA, best epoch`. */
-function titleOf(choice: ChoiceSummary): string {
+function choiceTitle(choice: ChoiceSummary): string {
   const { title, split, epoch } = choice;
   return [
     plain(title),
@@ -129,7 +129,7 @@ function cellsOf(choice: ChoiceSummary): string[] {
   const uniform = even[0]!;
   const [ours, theirs] = [chosen, uniform].map((it) => it.metrics[metric]!);
   return [
-    titleOf(choice),
+    choiceTitle(choice),
     metric,
     scoreText(chosen),
     evenText(uniform),

@@ -29,7 +29,7 @@ interface PageParts {
 export function renderPage(
   { report, markdown, figures, runtime }: PageParts,
 ): string {
-  const title = titleOf(report);
+  const title = pageTitle(report);
   const { body, sections } = bodyOf(markdown, figures);
   const links = sections.map(({ id, text }) => `<a href="#${id}">${text}</a>`);
   return `<!DOCTYPE html>
@@ -66,7 +66,7 @@ function json(value: unknown): string {
   return JSON.stringify(value).replaceAll("<", "\\u003c");
 }
 
-function titleOf({ comparisons }: Report): string {
+function pageTitle({ comparisons }: Report): string {
   const titles = [...new Set(comparisons.map(({ title }) => title))];
   const text = titles.length > 4 ? `${titles.length} tasks` : titles.join(", ");
   return text === "" ? "Report" : `Report on ${escapeHtml(text)}`;

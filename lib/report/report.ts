@@ -276,7 +276,7 @@ const ChoiceScore = z.strictObject({
 });
 
 /** Per-module choices of ranks that differ only in their seed. */
-const Choice = z.strictObject({
+const ChoiceSummary = z.strictObject({
   task: z.string(),
   title: z.string(),
   split: z.string(),
@@ -302,7 +302,7 @@ export const Report = z.strictObject({
   /** One per split and epoch that several tasks have. */
   averages: z.array(Average),
   /** One per task, split, epoch, method and variant. */
-  choices: z.array(Choice),
+  choices: z.array(ChoiceSummary),
 });
 
 export type Report = z.output<typeof Report>;
@@ -313,7 +313,7 @@ export type ScoreSummary = z.output<typeof Score>;
 export type CostSummary = z.output<typeof Cost>;
 export type Contrast = z.output<typeof Contrast>;
 export type Verdict = z.output<typeof Verdict>;
-export type ChoiceSummary = z.output<typeof Choice>;
+export type ChoiceSummary = z.output<typeof ChoiceSummary>;
 
 /** Scores by rank, of a comparison or of a mean over tasks, which has no verdict and no trainings. */
 export interface Curves

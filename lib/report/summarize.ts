@@ -237,9 +237,11 @@ export function pairedInterval(
   return intervalOf(ours.map((it, r) => it - theirs[r]!), confidence);
 }
 
-type Trained = Result & { readonly training: TrainingCost };
+type TrainedResult = Result & { readonly training: TrainingCost };
 
-function allTrained(results: readonly Result[]): results is readonly Trained[] {
+function allTrained(
+  results: readonly Result[],
+): results is readonly TrainedResult[] {
   return results.every(({ training }) => training !== undefined);
 }
 
@@ -262,9 +264,9 @@ export function costOf(results: readonly Result[]): CostSummary | null {
     ...Map.groupBy(results, ({ training }) => training.rank).values(),
   ].map((group) => [...Map.groupBy(group, ({ seed }) => seed).values()]);
   const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
-  const perTraining = (cost: (result: Trained) => number) =>
+  const perTraining = (cost: (result: TrainedResult) => number) =>
     sum(repeats.map((seeds) => mean(seeds.map(([first]) => cost(first!)))));
-  const perEvaluation = (cost: (result: Trained) => number) =>
+  const perEvaluation = (cost: (result: TrainedResult) => number) =>
     sum(repeats.map((seeds) => mean(seeds.map((it) => sum(it.map(cost))))));
   const seconds = {
     trainingSeconds: perTraining(({ training }) => training.seconds),
@@ -299,7 +301,7 @@ function trainingsOf(results: readonly Result[]): MethodSummary["trainings"] {
     ({ training, seed }) => `${training.rank} ${seed}`,
   );
   return [...groups.values()].map((group) => {
-    const [first] = group as [Trained];
+    const [first] = group as [TrainedResult];
     const { stage, seed, training, reductionSeconds } = first;
     const losses = thinned(training.losses);
     return {

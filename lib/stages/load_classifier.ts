@@ -11,7 +11,7 @@ import {
   startValues,
 } from "../engine/models/classifier.ts";
 import type { ParameterLayout } from "../engine/models/model.ts";
-import { fromTensors, type Trained } from "../engine/models/parameters.ts";
+import { fromTensors, type Trainable } from "../engine/models/parameters.ts";
 import { parseModel } from "../engine/models/registry.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { type EngineSettings, startEngine } from "../engine/start.ts";
@@ -62,7 +62,7 @@ interface Loaded extends Classifier {
 export function loadFolder(
   folder: string,
   labels: number,
-  trained: Trained,
+  trained: Trainable,
 ): Loaded {
   const config = join(folder, "config.json");
   const model = parseModel(Deno.readTextFileSync(config), config);

@@ -126,7 +126,7 @@ async function searchRanks(
 async function scoreBesideEven(
   evaluator: ChoiceEvaluator,
   split: ScoredSplit,
-  ranks: Choice,
+  ranks: RankPerModule,
   budget: RankBudget,
 ) {
   const even = [...new Set([evenRank(budget), budget.largest])];
@@ -147,7 +147,7 @@ async function scoreBesideEven(
 }
 
 /** A rank for each module, in the engine's order. */
-type Choice = readonly number[];
+type RankPerModule = readonly number[];
 
 /** Choices per forward pass. */
 const CHOICES_PER_PASS = 8;
@@ -180,7 +180,7 @@ class ChoiceEvaluator implements Disposable {
   /** Logits of the examples for each choice, `[examples, outputs]`. */
   async logits(
     examples: EncodedExamples,
-    choices: readonly Choice[],
+    choices: readonly RankPerModule[],
   ): Promise<Float32Array[]> {
     const results: Float32Array[] = [];
     for (let start = 0; start < choices.length; start += CHOICES_PER_PASS) {
@@ -196,7 +196,7 @@ class ChoiceEvaluator implements Disposable {
 
   async #pass(
     examples: EncodedExamples,
-    group: readonly Choice[],
+    group: readonly RankPerModule[],
   ): Promise<Float32Array> {
     const { rank } = this.#classifier.layout;
     const { alpha, scaling } = this.#training;

@@ -215,9 +215,10 @@ function contradictionOf(
   training: AdapterRecord,
 ): Contradiction | undefined {
   if (training.imported) return undefined;
+  const { settings: own, named = {} } = scheduleNamed(training.method.name);
   const schemas: Readonly<Record<string, z.ZodType>> = {
     ...Training.shape,
-    ...scheduleNamed(training.method.name).settings,
+    ...own,
   };
   const settings: Readonly<Record<string, unknown>> = {
     ...training,
@@ -226,15 +227,13 @@ function contradictionOf(
   for (const [key, value] of Object.entries(variant)) {
     const schema = schemas[key];
     if (schema === undefined) continue;
-    const own = settings[key];
-    // A variant names a sampler by its kind.
-    const { kind } = Object(own);
-    const isPossible = kind === undefined
+    const setting = settings[key];
+    const naming = named[key];
+    const isPossible = naming === undefined
       ? schema.safeParse(value).success
-      : !schema.safeParse({ kind: value }).error?.issues
-        .some(({ path }) => path[0] === "kind");
-    const recorded = kind ??
-      (typeof own === "object" ? JSON.stringify(own) : own);
+      : naming.names.includes(String(value));
+    const recorded = naming?.nameOf(setting) ??
+      (typeof setting === "object" ? JSON.stringify(setting) : setting);
     if (!isPossible || recorded === value) continue;
     return { variant: `${key}=${value}`, training: `${key}=${recorded}` };
   }

@@ -21,8 +21,9 @@ import {
   STEP_SECONDS,
   TRAINING_SECONDS,
 } from "../artifacts/training.ts";
+import { FACTOR } from "../engine/adapters/lora.ts";
 import { scaleInWords } from "../engine/adapters/scale.ts";
-import { SafetensorsFile } from "../engine/safetensors/reader.ts";
+import { elementCount, SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { methodName } from "../engine/schedules/registry.ts";
 import { taskTitle } from "../benchmarks/glue.ts";
 import { METRICS, predictionsOf } from "../data/metrics.ts";
@@ -126,7 +127,7 @@ async function readResult(
     precision: info.precision,
     ranks: rankResults(info, logits),
     training: costOf(origin),
-    size: sizeOf(adapter),
+    size: adapterSize(adapter),
     reductionSeconds: adapter === origin ? 0 : secondsOf(adapter.artifact),
     evaluationSeconds: secondsOf(artifact),
     evaluationFlops: info.flops,
@@ -188,16 +189,15 @@ function costOf(
 }
 
 /** Reads the size of an adapter; null for a model without adapters. */
-function sizeOf({ artifact, training }: TrainedArtifact): Result["size"] {
+function adapterSize({ artifact, training }: TrainedArtifact): Result["size"] {
   if (!("rank" in training)) return null;
   const path = join(artifact.path, "adapter_model.safetensors");
   using file = SafetensorsFile.open(path);
   let ofRanks = 0;
   let others = 0;
   for (const [name, { shape }] of file.tensors) {
-    const count = shape.reduce((product, size) => product * size, 1);
-    if (/\.lora_[AB]\.weight$/.test(name)) ofRanks += count;
-    else others += count;
+    if (FACTOR.test(name)) ofRanks += elementCount(shape);
+    else others += elementCount(shape);
   }
   return { perRank: ofRanks / training.rank, others };
 }

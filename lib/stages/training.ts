@@ -48,7 +48,7 @@ export type TrainingStage = Stage<
 >;
 
 /** The result of a training. */
-interface Trained extends Pick<TrainingResult, "values" | "best"> {
+interface FinishedTraining extends Pick<TrainingResult, "values" | "best"> {
   /** The fields of `training.json` that every method has. */
   readonly record: Omit<ClassifierTraining, "method">;
 }
@@ -137,7 +137,7 @@ export class StageTraining {
     initial: Float32Array,
     options: TrainingOptions,
     served: Pick<RankEvaluationOptions, "alpha" | "scaling" | "ranks">,
-  ): Promise<Trained> {
+  ): Promise<FinishedTraining> {
     const stage = this.#stage;
     using selection = this.#held && new EpochSelection(
       this.#held,
@@ -173,7 +173,7 @@ export class StageTraining {
   #record(
     result: TrainingResult,
     selection: Training["selection"],
-  ): Trained["record"] {
+  ): FinishedTraining["record"] {
     const { params } = this.#stage;
     return {
       task: this.info.task,

@@ -2,10 +2,7 @@
 import { assertEquals, assertIsError, assertThrows } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import { libraryOp } from "../../lib/engine/backend.ts";
-import {
-  AttributeType,
-  DataType,
-} from "../../lib/engine/tensorflow/tensors.ts";
+import { DataType } from "../../lib/engine/tensorflow/tensors.ts";
 import { eager, fused, type Named, trace } from "../../lib/engine/trace.ts";
 import { tensorflow } from "./engine.ts";
 import { assertSameBits, read } from "./reference.ts";
@@ -37,9 +34,7 @@ Deno.test({
   ignore,
   fn() {
     const traced = trace(({ x }: X) => ({
-      places: libraryOp("Where", [
-        { name: "T", type: AttributeType.type, value: DataType.float32 },
-      ], [x])[0],
+      places: libraryOp("Where", { T: DataType.float32 }, [x]),
     }));
     assertThrows(
       () => traced({ x }),

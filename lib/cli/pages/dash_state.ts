@@ -289,7 +289,7 @@ export class Follower {
       [...stages.values()].filter(({ declaration }) =>
         declaration.output.kind === "scores"
       ),
-      titleOf,
+      stageTitle,
     );
     const tables = new Map<string, RankTable>();
     for (const [title, members] of groups) {
@@ -336,7 +336,7 @@ export class Follower {
 }
 
 /** The id of a stage without its seed, over which scores are averaged, and its rank, which is a row. */
-function titleOf({ id }: GraphStage): string {
+function stageTitle({ id }: GraphStage): string {
   const [name, values = ""] = id.split("@");
   const others = values.split(",")
     .filter((it) => it !== "" && !/^(seed|rank)=/.test(it));

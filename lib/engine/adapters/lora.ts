@@ -10,6 +10,9 @@ export interface AdaptedModule {
   readonly outputs: number;
 }
 
+/** Matches the names of factors: the module, and A or B. */
+export const FACTOR = /^(.+)\.lora_([AB])\.weight$/;
+
 /** Name of a module's `lora_A`, `[rank, in]`. */
 export function factorA(module: string): string {
   return `${module}.lora_A.weight`;
@@ -72,9 +75,9 @@ export interface Factors {
 /** The factors of all modules. */
 function factorsOf(tensors: AdapterTensors): Factors[] {
   return Object.entries(tensors).flatMap(([nameA, { shape, values }]) => {
-    const [, module] = /^(.+)\.lora_A\.weight$/.exec(nameA) ?? [];
-    if (module === undefined) return [];
-    const nameB = `${module}.lora_B.weight`;
+    const [, module, of] = FACTOR.exec(nameA) ?? [];
+    if (module === undefined || of !== "A") return [];
+    const nameB = factorB(module);
     const b = tensors[nameB]!.values as Float32Array;
     const a = values as Float32Array;
     return [{ module, nameA, nameB, rank: shape[0]!, a, b }];

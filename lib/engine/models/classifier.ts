@@ -9,7 +9,7 @@ import {
   initialParameters,
   parameterLayout,
   tensorReader,
-  type Trained,
+  type Trainable,
 } from "./parameters.ts";
 import type { ModelRanks } from "./pass_weights.ts";
 import { type BatchTensors, TensorPass } from "./tensor_pass.ts";
@@ -33,7 +33,7 @@ export function loadClassifier(
   file: SafetensorsFile,
   model: Model,
   labels: number,
-  trained: Trained,
+  trained: Trainable,
 ): Classifier {
   return {
     model,

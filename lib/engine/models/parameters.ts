@@ -10,7 +10,7 @@ import type { Model, Parameter, ParameterLayout } from "./model.ts";
 import { headTensors, outline } from "./outline.ts";
 
 /** What is trained besides the head. */
-export type Trained =
+export type Trainable =
   | {
     readonly rank: number;
     /** By default those of the architecture. */
@@ -30,7 +30,7 @@ export type TargetModules = readonly string[] | "all-linear";
 export function parameterLayout(
   model: Model,
   labels: number,
-  trained: Trained,
+  trained: Trainable,
 ): ParameterLayout {
   const isAdapted = typeof trained === "object";
   const rank = isAdapted ? trained.rank : 0;

@@ -1,3 +1,4 @@
+import { FACTOR } from "../adapters/lora.ts";
 import type { Architecture, Model } from "./model.ts";
 import { headTensors } from "./outline.ts";
 import type { TargetModules } from "./parameters.ts";
@@ -9,11 +10,9 @@ export const PEFT_PREFIX = "base_model.model.";
 /** Shapes of an adapter's tensors by PEFT's names. */
 type AdapterShapes = ReadonlyMap<string, readonly number[]>;
 
-const LORA = /^(.+)\.lora_([AB])\.weight$/;
-
 /** Name of the module of a LoRA tensor from its layer on, by which PEFT finds it: `layer.0.attention.self.query`; outside of layers, the whole name. */
 export function moduleOf(tensor: string): string | undefined {
-  const [, name] = LORA.exec(tensor) ?? [];
+  const [, name] = FACTOR.exec(tensor) ?? [];
   return name &&
     (/[^.]+\.\d+\..+$/.exec(name)?.[0] ?? name.slice(PEFT_PREFIX.length));
 }
@@ -37,7 +36,7 @@ export function peftTargets(
   const names = [...tensors];
   const isOfHead = (target: string) =>
     names.some((name) =>
-      !LORA.test(name) && name.endsWith(`.${target}.weight`)
+      !FACTOR.test(name) && name.endsWith(`.${target}.weight`)
     );
   if (targets !== "all-linear" && !targets.some(isOfHead)) return [...targets];
   return [
@@ -47,7 +46,7 @@ export function peftTargets(
 
 /** Modules of the head, which PEFT's configuration lists as `modules_to_save`. */
 export function modulesToSave(tensors: Iterable<string>): string[] {
-  const names = [...tensors].filter((name) => !LORA.test(name))
+  const names = [...tensors].filter((name) => !FACTOR.test(name))
     .map((name) => name.slice(PEFT_PREFIX.length).split("."));
   const prefixes = new Set(ARCHITECTURES.map(({ prefix }) => prefix));
   const heads = names.map(([first, second]) =>
@@ -60,7 +59,7 @@ export function modulesToSave(tensors: Iterable<string>): string[] {
 export function architectureOf(
   tensors: Iterable<string>,
 ): Architecture | undefined {
-  const [lora] = [...tensors].filter((name) => LORA.test(name));
+  const [lora] = [...tensors].filter((name) => FACTOR.test(name));
   return ARCHITECTURES.find(({ prefix }) =>
     lora?.startsWith(`${PEFT_PREFIX}${prefix}.`)
   );
@@ -92,12 +91,12 @@ export function findAdapterFault(
   rank: number,
   labels: number,
 ): string | undefined {
-  if (![...shapes.keys()].some((name) => LORA.test(name))) {
+  if (![...shapes.keys()].some((name) => FACTOR.test(name))) {
     return "it has no LoRA tensors";
   }
   const architecture = architectureOf(shapes.keys());
   if (architecture === undefined) {
-    const [first] = [...shapes.keys()].filter((name) => LORA.test(name));
+    const [first] = [...shapes.keys()].filter((name) => FACTOR.test(name));
     return `tensor "${first}" belongs to no supported architecture`;
   }
   return findFactorFault(shapes, rank) ??
@@ -111,7 +110,7 @@ function findFactorFault(
 ): string | undefined {
   const sizes = new Map<string, number>();
   for (const [name, shape] of shapes) {
-    const [, module, factor] = LORA.exec(name) ?? [];
+    const [, module, factor] = FACTOR.exec(name) ?? [];
     if (module === undefined) continue;
     const other = `${module}.lora_${factor === "A" ? "B" : "A"}.weight`;
     if (!shapes.has(other)) return `tensor "${other}" is missing`;
@@ -174,7 +173,7 @@ function findHeadFault(
     }
   }
   const unknown = [...shapes.keys()].find((name) =>
-    !LORA.test(name) && !expected.has(name)
+    !FACTOR.test(name) && !expected.has(name)
   );
   return unknown === undefined
     ? undefined
@@ -205,7 +204,7 @@ export function findMisfit(
     return `it has ${layers} layers, and the model has ${expected}`;
   }
   for (const [name, shape] of shapes) {
-    const [, module, factor] = LORA.exec(name) ?? [];
+    const [, module, factor] = FACTOR.exec(name) ?? [];
     if (module === undefined) continue;
     const own = model.tensors.get(
       `${module.slice(PEFT_PREFIX.length)}.weight`,

@@ -1,7 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { libraryBinding, libraryOp } from "../backend.ts";
 import { elementCount } from "../safetensors/reader.ts";
-import { AttributeType, DataType } from "../tensorflow/tensors.ts";
+import { DataType } from "../tensorflow/tensors.ts";
 import { fused } from "../trace.ts";
 import { withGradient } from "./gradient.ts";
 
@@ -98,9 +98,11 @@ function randomBits(
   key: tf.Tensor,
 ): tf.Tensor {
   const size = elementCount(shape);
-  const positions = libraryOp("Range", [
-    { name: "Tidx", type: AttributeType.type, value: DataType.int32 },
-  ], [int32(0), int32(size), int32(1)])[0]!;
+  const positions = libraryOp(
+    "Range",
+    { Tidx: DataType.int32 },
+    [int32(0), int32(size), int32(1)],
+  );
   const [key1, key2] = [0, 1].map((i) => tf.slice(key, [i], [1]));
   const bits = hash(tf.add(hash(xor(positions, key1!)), key2!));
   return tf.reshape(bits, [...shape]);
@@ -124,9 +126,7 @@ function xor(a: tf.Tensor, b: tf.Tensor): tf.Tensor {
 }
 
 function bitwise(opName: string, a: tf.Tensor, b: tf.Tensor): tf.Tensor {
-  return libraryOp(opName, [
-    { name: "T", type: AttributeType.type, value: DataType.int32 },
-  ], [a, b])[0]!;
+  return libraryOp(opName, { T: DataType.int32 }, [a, b]);
 }
 
 /** 32 bits as a scalar; products and sums of them wrap around. */

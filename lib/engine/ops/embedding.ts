@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { libraryBinding, libraryOp } from "../backend.ts";
-import { AttributeType, DataType } from "../tensorflow/tensors.ts";
+import { DataType } from "../tensorflow/tensors.ts";
 import { withGradient } from "./gradient.ts";
 
 /**
@@ -16,11 +16,10 @@ export function lookUp(table: tf.Tensor2D, ids: tf.Tensor2D): tf.Tensor2D {
   if (libraryBinding() === undefined) {
     return tf.gather(table, flat) as tf.Tensor2D;
   }
-  return libraryOp("GatherV2", [
-    { name: "Tparams", type: AttributeType.type, value: DataType.float32 },
-    { name: "Tindices", type: AttributeType.type, value: DataType.int32 },
-    { name: "Taxis", type: AttributeType.type, value: DataType.int32 },
-  ], [table, flat, tf.scalar(0, "int32")])[0] as tf.Tensor2D;
+  const { float32, int32 } = DataType;
+  const types = { Tparams: float32, Tindices: int32, Taxis: int32 };
+  const inputs = [table, flat, tf.scalar(0, "int32")];
+  return libraryOp("GatherV2", types, inputs) as tf.Tensor2D;
 }
 
 /**
@@ -64,9 +63,8 @@ function sumByRow(
       values.shape[1],
     ]) as tf.Tensor2D;
   }
-  return libraryOp("UnsortedSegmentSum", [
-    { name: "T", type: AttributeType.type, value: DataType.float32 },
-    { name: "Tindices", type: AttributeType.type, value: DataType.int32 },
-    { name: "Tnumsegments", type: AttributeType.type, value: DataType.int32 },
-  ], [values, row, tf.scalar(rows, "int32")])[0] as tf.Tensor2D;
+  const { float32, int32 } = DataType;
+  const types = { T: float32, Tindices: int32, Tnumsegments: int32 };
+  const inputs = [values, row, tf.scalar(rows, "int32")];
+  return libraryOp("UnsortedSegmentSum", types, inputs) as tf.Tensor2D;
 }

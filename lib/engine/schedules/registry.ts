@@ -5,20 +5,23 @@ import { matryoshka } from "./matryoshka.ts";
 import type { Schedule } from "./schedule.ts";
 
 /** Every schedule. */
-const SCHEDULES: readonly Schedule[] = [dylora, fixed, matryoshka];
+const SCHEDULES = [dylora, fixed, matryoshka] as const;
 
 /** The method of a training: the name of its schedule, with the schedule's settings. */
-export const Method = z.discriminatedUnion("name", [
-  recordOf(dylora),
-  recordOf(fixed),
-  recordOf(matryoshka),
-]);
+export const Method = z.discriminatedUnion(
+  "name",
+  SCHEDULES.map(({ name, settings }) =>
+    z.strictObject({ name: z.literal(name), ...settings })
+  ) as unknown as RecordsOf<typeof SCHEDULES>,
+);
 
-function recordOf<Name extends string, Settings extends z.ZodRawShape>(
-  { name, settings }: Pick<Schedule<Name, Settings>, "name" | "settings">,
-) {
-  return z.strictObject({ name: z.literal(name), ...settings });
-}
+type RecordsOf<Schedules extends readonly Schedule[]> = {
+  [I in keyof Schedules]: z.ZodObject<
+    & { readonly name: z.ZodLiteral<Schedules[I]["name"]> }
+    & Schedules[I]["settings"],
+    z.core.$strict
+  >;
+};
 
 /**
  * The schedule of this name.
@@ -26,11 +29,12 @@ function recordOf<Name extends string, Settings extends z.ZodRawShape>(
  * @throws {TypeError} If there is none.
  */
 export function scheduleNamed(name: string): Schedule {
-  const found = SCHEDULES.find((schedule) => schedule.name === name);
+  const known: readonly Schedule[] = SCHEDULES;
+  const found = known.find((schedule) => schedule.name === name);
   if (found !== undefined) return found;
   throw new TypeError(
     `Unknown schedule "${name}"; expected one of ${
-      SCHEDULES.map(({ name }) => `"${name}"`).join(", ")
+      known.map(({ name }) => `"${name}"`).join(", ")
     }`,
   );
 }

@@ -113,11 +113,8 @@ export class TensorflowBinding {
   ): number {
     if (this.#trace !== undefined) {
       const { graph } = this.#trace;
-      return this.#tensors.add({
-        shape,
-        dtype,
-        symbol: { graph, tensor: graph.constant(dtype, shape, values) },
-      });
+      const tensor = graph.constant(dtype, shape, values);
+      return this.#tensors.add(symbolRecord(graph, tensor));
     }
     return this.#tensors.add(
       eagerRecord(this.#runtime.make(shape, dtype, values)),
@@ -227,12 +224,10 @@ export class TensorflowBinding {
       const { dtype, shape } = this.#tensors.get(id);
       const tensor = graph.placeholder(dtype, shape);
       trace.inputs.push(tensor);
-      return this.#tensors.describe(
-        this.#tensors.add({ shape, dtype, symbol: { graph, tensor } }),
-      );
+      return symbolRecord(graph, tensor);
     });
     this.#trace = trace;
-    return inputs;
+    return this.#tensors.addAll(inputs);
   }
 
   /** Ends the trace and makes a function that returns these tensors. */

@@ -113,8 +113,8 @@ function clipByGlobalNorm(gradient: tf.Tensor, bound: tf.Tensor): tf.Tensor {
   return tf.mul(gradient, tf.minimum(tf.div(bound, tf.add(norm, 1e-6)), 1));
 }
 
-/** Linear warm-up from 0, then linear decay to 0. */
-export interface Schedule {
+/** Learning rates with a linear warm-up from 0, then a linear decay to 0. */
+export interface LearningRates {
   readonly learningRate: number;
   readonly steps: number;
   /** Share of the steps that warm up, rounded up to whole steps. */
@@ -125,13 +125,13 @@ export interface Schedule {
  * Learning rate of a step, counted from 0, as in
  * `get_linear_schedule_with_warmup` of transformers.
  */
-export function learningRateAt(step: number, schedule: Schedule): number {
-  const warmup = Math.ceil(schedule.warmupRatio * schedule.steps);
+export function learningRateAt(step: number, rates: LearningRates): number {
+  const warmup = Math.ceil(rates.warmupRatio * rates.steps);
   const factor = step < warmup ? step / Math.max(1, warmup) : Math.max(
     0,
-    (schedule.steps - step) / Math.max(1, schedule.steps - warmup),
+    (rates.steps - step) / Math.max(1, rates.steps - warmup),
   );
-  return schedule.learningRate * factor;
+  return rates.learningRate * factor;
 }
 
 /** The optimizer's state in memory, all of it flat: `[size]`. */

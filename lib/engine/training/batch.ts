@@ -5,6 +5,7 @@ import type { Classifier } from "../models/classifier.ts";
 import { type PositionedModel, positionsOf } from "../models/model.ts";
 import type { BatchTensors } from "../models/tensor_pass.ts";
 import { type Random, shuffle } from "../random.ts";
+import type { Named } from "../trace.ts";
 
 /**
  * Some examples padded to one length, in memory; all arrays `[batch, seq]`
@@ -144,25 +145,17 @@ export function batchTensors(
   };
 }
 
-/** Splits a batch along its sequences. */
-export function splitBatch(
-  { ids, positions, types, mask }: BatchTensors,
+/** Splits tensors of a batch along its sequences. */
+export function splitBatch<Tensors extends Named>(
+  tensors: Tensors,
   sizes: readonly number[],
-): BatchTensors[] {
-  const split = (tensor: tf.Tensor2D) =>
-    tf.split(tensor, [...sizes]) as tf.Tensor2D[];
-  const parts = {
-    ids: split(ids),
-    positions: split(positions),
-    types: split(types),
-    mask: mask && split(mask),
-  };
-  return sizes.map((_, i) => ({
-    ids: parts.ids[i]!,
-    positions: parts.positions[i]!,
-    types: parts.types[i]!,
-    mask: parts.mask?.[i],
-  }));
+): Tensors[] {
+  const parts = Object.entries(tensors).map(([name, tensor]) =>
+    [name, tensor && tf.split(tensor, [...sizes])] as const
+  );
+  return sizes.map((_, i) =>
+    Object.fromEntries(parts.map(([name, part]) => [name, part?.[i]]))
+  ) as Tensors[];
 }
 
 function longestOf(

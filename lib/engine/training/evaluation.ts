@@ -188,23 +188,14 @@ export function evaluationBatchSize(ranks: number): number {
   return Math.max(1, Math.min(32, Math.floor(256 / ranks)));
 }
 
-/** Evaluates any number of parameter vectors of one classifier, all at the same ranks. */
-export interface RankEvaluator {
-  /** As {@linkcode Evaluator}, at the ranks that it was made for. */
-  (
-    values: Float32Array,
-    examples: EncodedExamples,
-    hooks?: EvaluationHooks,
-  ): Promise<Float32Array<ArrayBuffer>>;
-  /** Frees its tensors and graph functions. */
-  dispose(): void;
-}
+/** An {@linkcode Evaluator} at some ranks, each the same in all modules. */
+export type RankEvaluator = ReturnType<typeof rankEvaluator>;
 
-/** Makes an evaluator of a classifier at some ranks, each the same in all modules. */
+/** Makes a {@linkcode RankEvaluator}. */
 export function rankEvaluator(
   classifier: Classifier,
   options: RankEvaluationOptions,
-): RankEvaluator {
+) {
   const { alpha, scaling, ranks } = options;
   const { rank } = classifier.layout;
   const scale = tf.tensor2d(

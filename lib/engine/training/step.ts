@@ -260,23 +260,23 @@ function shardBatch(
   classifier: Classifier,
   perExample: boolean,
 ): BatchInputs[] {
-  const { labels, keys, scale, gradientMask } = batch;
-  const [sequences, seq] = batch.ids.shape;
+  const { ids, positions, types, mask, labels } = batch;
+  const { keys, scale, gradientMask } = batch;
+  const [sequences, seq] = ids.shape;
   const sizes = trainingShardSizes(
     classifier,
     sequences,
     seq * rankCount({ scale, perExample }),
   );
   if (sizes.length === 1) return [batch];
-  const labelsOf = tf.split(labels, sizes) as tf.Tensor1D[];
   const keysOf = tf.split(keys, sizes.length) as tf.Tensor2D[];
-  const scaleOf = perExample ? tf.split<typeof scale>(scale, sizes) : undefined;
-  return splitBatch(batch, sizes).map((part, i) => ({
+  const ofSequences = {
+    ...{ ids, positions, types, mask, labels },
+    ...(perExample && { scale }),
+  };
+  return splitBatch(ofSequences, sizes).map((part, i) => ({
+    ...{ scale, gradientMask, keys: keysOf[i]! },
     ...part,
-    labels: labelsOf[i]!,
-    keys: keysOf[i]!,
-    scale: scaleOf?.[i] ?? scale,
-    gradientMask,
   }));
 }
 

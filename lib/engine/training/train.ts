@@ -10,8 +10,8 @@ import {
   type AdamWOptions,
   type AdamWState,
   learningRateAt,
+  type LearningRates,
   readValues,
-  type Schedule,
   stateTensors,
   stateValues,
 } from "./adamw.ts";
@@ -144,14 +144,14 @@ export async function train(
  */
 function sortStepOf(
   { sortAt = 0 }: RankObjective,
-  schedule: Schedule,
+  rates: LearningRates,
 ): number {
   if (sortAt === 0) return 0;
-  const { steps } = schedule;
+  const { steps } = rates;
   const sortStep = Math.round(sortAt * steps);
   const hasChanged = Array.from(
     { length: sortStep },
-    (_, step) => learningRateAt(step, schedule),
+    (_, step) => learningRateAt(step, rates),
   ).some((rate) => rate > 0);
   if (hasChanged && (sortStep < steps || sortAt === 1)) return sortStep;
   throw new RangeError(
@@ -172,7 +172,7 @@ class TrainingRun implements Disposable {
   readonly #stepsPerEpoch: number;
   /** Number of steps after which the factors are sorted; 0 if they never are. */
   readonly #sortStep: number;
-  readonly #schedule: Schedule;
+  readonly #rates: LearningRates;
   readonly #reportEvery: number;
   /** Generator of ranks. */
   readonly #ranks: Random;
@@ -208,8 +208,8 @@ class TrainingRun implements Disposable {
     );
     const steps = this.#stepsPerEpoch * options.epochs;
     const { learningRate, warmupRatio } = options;
-    this.#schedule = { learningRate, steps, warmupRatio };
-    this.#sortStep = sortStepOf(options.objective, this.#schedule);
+    this.#rates = { learningRate, steps, warmupRatio };
+    this.#sortStep = sortStepOf(options.objective, this.#rates);
     this.#reportEvery = reportInterval(steps);
     this.#progress = structuredClone(
       resume?.progress ?? initialProgress(options.seed),
@@ -232,7 +232,7 @@ class TrainingRun implements Disposable {
 
   /** Reports the number of steps taken, with a note on what is done next. */
   #tell(note?: string): void {
-    this.#hooks.progress?.(this.#progress.step, this.#schedule.steps, note);
+    this.#hooks.progress?.(this.#progress.step, this.#rates.steps, note);
   }
 
   /** Chooses the length to which each batch is padded, from a sample of an epoch's batches. */
@@ -246,7 +246,7 @@ class TrainingRun implements Disposable {
 
   /** True if all steps have been taken. */
   get done(): boolean {
-    return this.#progress.step === this.#schedule.steps;
+    return this.#progress.step === this.#rates.steps;
   }
 
   /** True between two epochs. */
@@ -374,7 +374,7 @@ class TrainingRun implements Disposable {
       ? objective.draw(this.#ranks, examples)
       : Array<number>(objective.perExample ? examples : 1)
         .fill(this.#classifier.layout.rank);
-    const learningRate = learningRateAt(progress.step, this.#schedule);
+    const learningRate = learningRateAt(progress.step, this.#rates);
     const { state, loss } = this.#takeStep(this.#state, padded, {
       step: progress.step,
       optimizerStep: isSorted ? progress.step - this.#sortStep : progress.step,
@@ -417,7 +417,7 @@ class TrainingRun implements Disposable {
     this.#progress.pendingLoss = 0;
     this.#hooks.report({
       step,
-      steps: this.#schedule.steps,
+      steps: this.#rates.steps,
       loss,
       learningRate,
       ranks,
