@@ -37,17 +37,13 @@ export async function checkEngine(
   const folder = dirname(choice.library);
   const found = await inspectInstallation(folder, undefined, true);
   if (found.state !== "intact") {
-    throw found.state === "missing"
-      ? new InstallError(
-        "not-loadable",
-        `libtensorflow is not installed in "${folder}"`,
-        "Install it: deno task setup",
-      )
-      : new InstallError(
-        "not-loadable",
-        `"${found.path}" in "${folder}" is missing, has changed, or was added since the installation`,
-        REINSTALL,
-      );
+    throw new InstallError(
+      "not-loadable",
+      found.state === "missing"
+        ? `libtensorflow is not installed in "${folder}"`
+        : `"${found.path}" in "${folder}" is missing, has changed, or was added since the installation`,
+      "Install it: deno task setup",
+    );
   }
   const { version, devices } = await inspectLibrary(choice.library, choice.env);
   if (choice.device === "gpu" && !devices.includes("GPU")) {

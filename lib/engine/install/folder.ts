@@ -57,15 +57,8 @@ export async function writeMarker(
   folder: string,
   marker: Marker,
 ): Promise<void> {
-  using file = await Deno.open(join(folder, NAME), {
-    write: true,
-    createNew: true,
-  });
-  const text = new TextEncoder().encode(JSON.stringify(marker, null, 2) + "\n");
-  for (let done = 0; done < text.length;) {
-    done += await file.write(text.subarray(done));
-  }
-  await file.sync();
+  const text = JSON.stringify(marker, null, 2) + "\n";
+  await Deno.writeTextFile(join(folder, NAME), text, { createNew: true });
 }
 
 /** Reads the record of an installation; undefined if it is missing or damaged. */

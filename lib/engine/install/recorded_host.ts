@@ -1,4 +1,5 @@
 import type { Host } from "./host.ts";
+import type { WebgpuAdapter } from "./probe.ts";
 
 /** Answers of a host, by the question as JSON: `["env","HOME"]`. */
 type Answers = Record<string, unknown>;
@@ -42,9 +43,7 @@ export function recordedHost(answers: Answers): Host {
       Promise.resolve(answer("output", program, ...args) as string | undefined),
     webgpuAdapter: () =>
       Promise.resolve(
-        (answer("webgpuAdapter") ?? undefined) as Awaited<
-          ReturnType<Host["webgpuAdapter"]>
-        >,
+        (answer("webgpuAdapter") ?? undefined) as WebgpuAdapter | undefined,
       ),
   };
 }

@@ -1,5 +1,4 @@
 import * as z from "zod";
-import type { TokenizerClass } from "../../text/tokenizer_files.ts";
 import {
   count,
   epsilon,
@@ -15,6 +14,7 @@ import {
   inLayers,
   type Pass,
 } from "./model.ts";
+import { wordPiece } from "./tokenizer_classes.ts";
 
 /**
  * BERT (arXiv 1810.04805), as transformers' `BertForSequenceClassification`
@@ -158,21 +158,4 @@ export function bertOutput<T>(
   const dense = m.linear(`${name}.dense`, x, config.hidden_size);
   const dropped = m.dropout(dense, config.hidden_dropout_prob);
   return m.norm(`${name}.LayerNorm`, [dropped, residual]);
-}
-
-/** A class of transformers with BERT's WordPiece. */
-export function wordPiece(types: boolean): TokenizerClass {
-  return {
-    types,
-    sets: {
-      part: "normalizer",
-      value: (given, options) =>
-        given?.type !== "BertNormalizer" ? given : {
-          ...given,
-          lowercase: options.do_lower_case ?? true,
-          strip_accents: options.strip_accents ?? null,
-          handle_chinese_chars: options.tokenize_chinese_chars ?? true,
-        },
-    },
-  };
 }

@@ -1,7 +1,7 @@
 import * as z from "zod";
-import { wordPiece } from "./bert.ts";
 import { count, layerCount, multipleOf, padToken, rate } from "./config.ts";
 import { type Architecture, inLayers, type Pass } from "./model.ts";
+import { wordPiece } from "./tokenizer_classes.ts";
 
 /**
  * DistilBERT (arXiv 1910.01108), as transformers'

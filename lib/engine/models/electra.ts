@@ -1,6 +1,7 @@
-import { BertConfig, bertEncoder, bertSizes, wordPiece } from "./bert.ts";
+import { BertConfig, bertEncoder, bertSizes } from "./bert.ts";
 import { count } from "./config.ts";
 import type { Architecture } from "./model.ts";
+import { wordPiece } from "./tokenizer_classes.ts";
 
 /**
  * ELECTRA (arXiv 2003.10555), as transformers'

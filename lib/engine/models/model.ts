@@ -4,6 +4,7 @@
  */
 import type { TokenizerDefaults } from "../../text/tokenizer_files.ts";
 import type { AdaptedModule } from "../adapters/lora.ts";
+import type { ArchitectureTokenizer } from "./tokenizer.ts";
 
 /** A tensor of a model for sequence classification; one of the head is always trained. */
 export interface HeadTensor {
@@ -158,8 +159,7 @@ export interface ParameterLayout {
 }
 
 /** A trained tensor and its place in the flat vector. */
-export interface Parameter extends Pick<HeadTensor, "otherwise" | "deviation"> {
-  readonly name: string;
+export interface Parameter extends Omit<HeadTensor, "start"> {
   /** In the vector; `lora_B` is transposed to `[rank, out]`, so that a rank is a row of both factors. */
   readonly shape: readonly number[];
   readonly offset: number;

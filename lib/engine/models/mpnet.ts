@@ -4,11 +4,11 @@ import {
   bertEmbeddings,
   bertFeedForward,
   bertSizes,
-  wordPiece,
 } from "./bert.ts";
 import { count } from "./config.ts";
 import { type Architecture, inLayers, type Pass } from "./model.ts";
 import { roberta } from "./roberta.ts";
+import { wordPiece } from "./tokenizer_classes.ts";
 
 /**
  * MPNet (arXiv 2004.09297), as transformers' `MPNetForSequenceClassification`

@@ -111,13 +111,9 @@ export function initialParameters(
       : entry.start;
     if (start === "uniform") {
       const bound = 1 / Math.sqrt(shape[1]!);
-      for (let i = 0; i < values.length; i++) {
-        values[i] = (2 * random.next() - 1) * bound;
-      }
+      values.set(values.map(() => (2 * random.next() - 1) * bound));
     } else if (start === "normal") {
-      for (let i = 0; i < values.length; i++) {
-        values[i] = deviation * normal(random);
-      }
+      values.set(values.map(() => deviation * normal(random)));
     } else if (start === "ones") values.fill(1);
   }
   return flat;

@@ -91,12 +91,10 @@ export function findAdapterFault(
   rank: number,
   labels: number,
 ): string | undefined {
-  if (![...shapes.keys()].some((name) => FACTOR.test(name))) {
-    return "it has no LoRA tensors";
-  }
-  const architecture = architectureOf(shapes.keys());
+  const first = shapes.keys().find((name) => FACTOR.test(name));
+  if (first === undefined) return "it has no LoRA tensors";
+  const architecture = architectureOf([first]);
   if (architecture === undefined) {
-    const [first] = [...shapes.keys()].filter((name) => FACTOR.test(name));
     return `tensor "${first}" belongs to no supported architecture`;
   }
   return findFactorFault(shapes, rank) ??

@@ -1,18 +1,6 @@
-import type { TokenizerClass } from "../../text/tokenizer_files.ts";
 import { BertConfig, bertEncoder, bertSizes } from "./bert.ts";
 import type { Architecture } from "./model.ts";
-
-/** Byte-level BPE. */
-const bytes: TokenizerClass = {
-  types: false,
-  sets: {
-    part: "pre_tokenizer",
-    value: (given, { add_prefix_space }) =>
-      given?.type !== "ByteLevel"
-        ? given
-        : { ...given, add_prefix_space: add_prefix_space ?? false },
-  },
-};
+import { byteLevel } from "./tokenizer_classes.ts";
 
 /**
  * RoBERTa (arXiv 1907.11692), as transformers' `RobertaForSequenceClassification`
@@ -26,10 +14,10 @@ export const roberta: Architecture = {
   tokenizer: {
     class: "RobertaTokenizer",
     classes: {
-      RobertaTokenizer: bytes,
-      BartTokenizer: bytes,
-      GPT2Tokenizer: bytes,
-      LongformerTokenizer: bytes,
+      RobertaTokenizer: byteLevel,
+      BartTokenizer: byteLevel,
+      GPT2Tokenizer: byteLevel,
+      LongformerTokenizer: byteLevel,
     },
     pairType: 0,
   },

@@ -50,6 +50,9 @@ export class ShapePass implements Pass<Shape> {
   readonly gelu = unchanged;
   readonly tanh = unchanged;
   readonly relu = unchanged;
+  readonly first = oneToken;
+  readonly mean = oneToken;
+  readonly read = oneToken;
 
   constructor(
     { layout, sequences = 1, tokens = 2, ranks = 1 }: ShapePassOptions = {},
@@ -93,13 +96,11 @@ export class ShapePass implements Pass<Shape> {
     labels: number,
     deviation?: (inputs: number) => number,
   ): Shape {
-    this.#declare({
-      name: `${name}.weight`,
-      shape: [labels, x.width],
+    this.#declare(`${name}.weight`, [labels, x.width], {
       start: "normal",
       ...(deviation && { deviation: deviation(x.width) }),
     });
-    this.#declare({ name: `${name}.bias`, shape: [labels], start: "zeros" });
+    this.#declare(`${name}.bias`, [labels], { start: "zeros" });
     return this.#product([name], x, labels);
   }
 
@@ -174,13 +175,8 @@ export class ShapePass implements Pass<Shape> {
     { bias = true, dropout }: NormOptions = {},
   ): Shape {
     const [x] = terms as [Shape];
-    this.#declare({
-      name: `${name}.weight`,
-      shape: [x.width],
-      start: "pretrained",
-      otherwise: "ones",
-    });
-    if (bias) this.#declareBias(name, x.width);
+    this.#declare(`${name}.weight`, [x.width], pretrained("ones"));
+    if (bias) this.#declare(`${name}.bias`, [x.width], pretrained("zeros"));
     if (dropout !== undefined) this.dropouts++;
     const sum = terms.reduce((sum, term) => this.add(sum, term));
     const isTrained = this.#trained.has(`${name}.weight`);
@@ -204,18 +200,6 @@ export class ShapePass implements Pass<Shape> {
     return x;
   }
 
-  first(x: Shape): Shape {
-    return x.tokens === 1 ? x : { ...x, tokens: 1 };
-  }
-
-  mean(x: Shape): Shape {
-    return this.first(x);
-  }
-
-  read(x: Shape): Shape {
-    return this.first(x);
-  }
-
   observe(): void {}
 
   #table(
@@ -224,7 +208,7 @@ export class ShapePass implements Pass<Shape> {
     tokens: number,
   ): Shape {
     const weight = `${name}.weight`;
-    this.#declare({ name: weight, shape, start: "pretrained" });
+    this.#declare(weight, shape, { start: "pretrained" });
     const hasGradient = this.#trained.has(weight);
     return { ranks: 1, sequences: 1, tokens, width: shape[1], hasGradient };
   }
@@ -237,13 +221,8 @@ export class ShapePass implements Pass<Shape> {
     bias = true,
   ): Shape {
     for (const name of names) {
-      this.#declare({
-        name: `${name}.weight`,
-        shape: [width, x.width],
-        start: "pretrained",
-        otherwise: "normal",
-      });
-      if (bias) this.#declareBias(name, width);
+      this.#declare(`${name}.weight`, [width, x.width], pretrained("normal"));
+      if (bias) this.#declare(`${name}.bias`, [width], pretrained("zeros"));
     }
     if (!this.products.some((it) => it.includes(names[0]!))) {
       this.products.push(names);
@@ -273,22 +252,17 @@ export class ShapePass implements Pass<Shape> {
     return { ...y, ranks, hasGradient: true };
   }
 
-  #declareBias(name: string, width: number): void {
-    this.#declare({
-      name: `${name}.bias`,
-      shape: [width],
-      start: "pretrained",
-      otherwise: "zeros",
-    });
-  }
-
   /** A tensor that is used again is the same one. */
-  #declare(tensor: HeadTensor): void {
-    const known = this.tensors.get(tensor.name);
-    if (known === undefined) this.tensors.set(tensor.name, tensor);
-    else if (String(known.shape) !== String(tensor.shape)) {
+  #declare(
+    name: string,
+    shape: readonly number[],
+    start: Omit<HeadTensor, "name" | "shape">,
+  ): void {
+    const known = this.tensors.get(name)?.shape;
+    if (known === undefined) this.tensors.set(name, { name, shape, ...start });
+    else if (String(known) !== String(shape)) {
       throw new TypeError(
-        `Tensor "${tensor.name}" is used with shapes [${known.shape}] and [${tensor.shape}]`,
+        `Tensor "${name}" is used with shapes [${known}] and [${shape}]`,
       );
     }
   }
@@ -300,8 +274,16 @@ export class ShapePass implements Pass<Shape> {
   }
 }
 
+function pretrained(otherwise: NonNullable<HeadTensor["otherwise"]>) {
+  return { start: "pretrained", otherwise } as const;
+}
+
 function unchanged(x: Shape): Shape {
   return x;
+}
+
+function oneToken(x: Shape): Shape {
+  return x.tokens === 1 ? x : { ...x, tokens: 1 };
 }
 
 /** Scores of a sequence: pairs of a query and a key that attention computes. */

@@ -183,18 +183,12 @@ export function windowedAttention(
       ),
       [batch * blocks, heads, -1, depth],
     );
-  const neighbours = (x: tf.Tensor4D): tf.Tensor4D => {
-    const all = tf.reshape(padded(x, window, end + window), [
+  const neighbours = (x: tf.Tensor4D): tf.Tensor4D =>
+    byBlock(withNeighbours(tf.reshape(padded(x, window, end + window), [
       batch * heads,
       blocks + 2,
       window * depth,
-    ]);
-    // On three dimensions: the gradient pads, and WebGPU pads tensors of five incorrectly.
-    return byBlock(tf.concat(
-      [0, 1, 2].map((shift) => tf.slice(all, [0, shift, 0], [-1, blocks, -1])),
-      2,
-    ));
-  };
+    ])));
   const context = attention(
     byBlock(padded(query, 0, end)),
     neighbours(key),
@@ -253,14 +247,21 @@ function windowMask(
     window,
     (blocks + 1) * window - seq,
   ]]);
-  const parts = tf.reshape(padded, [batch, blocks + 2, 1, window]);
-  const neighbours = tf.concat(
-    [0, 1, 2].map((shift) =>
-      tf.slice(parts, [0, shift, 0, 0], [-1, blocks, -1, -1])
-    ),
-    3,
-  );
+  const parts = tf.reshape(padded, [batch, blocks + 2, window]) as tf.Tensor3D;
+  const neighbours = tf.expandDims(withNeighbours(parts), 2);
   return tf.reshape(tf.add(inWindow, neighbours), shape);
+}
+
+/**
+ * Blocks with their neighbours: `[n, blocks + 2, size]` -> `[n, blocks, 3 * size]`.
+ * On three dimensions: the gradient pads, and WebGPU pads tensors of five incorrectly.
+ */
+function withNeighbours(x: tf.Tensor3D): tf.Tensor3D {
+  const blocks = x.shape[1] - 2;
+  const parts = [0, 1, 2].map((shift) =>
+    tf.slice(x, [0, shift, 0], [-1, blocks, -1])
+  );
+  return tf.concat(parts, 2);
 }
 
 /**

@@ -66,8 +66,8 @@ const forward = fused((
   >,
 ) => {
   const sum = tf.add(drop(tf.add(x, bias), draw), residual);
-  const { mean, scale } = moments(sum, epsilon);
-  const value = tf.add(tf.mul(normalize(sum, mean, scale), gamma), beta);
+  const norm = { gamma, beta, epsilon };
+  const { value, mean, scale } = normalized(sum, norm);
   return { value, sum, mean, scale };
 });
 
@@ -122,12 +122,8 @@ export function layerNorm(
 }
 
 const normOnly = fused((
-  { x, gamma, beta, epsilon }: Names<"x" | "gamma" | "beta" | "epsilon">,
-) => {
-  const { mean, scale } = moments(x, epsilon);
-  const value = tf.add(tf.mul(normalize(x, mean, scale), gamma), beta);
-  return { value, mean, scale };
-}, { products: ["value"] });
+  { x, ...norm }: Names<"x" | "gamma" | "beta" | "epsilon">,
+) => normalized(x, norm), { products: ["value"] });
 
 const normBackward = fused((
   inputs: Names<"dy" | "gamma" | "sum" | "mean" | "scale">,
@@ -168,11 +164,9 @@ const normThenDrop = fused((
   { x, gamma, beta, epsilon, ...draw }: Names<
     "x" | "gamma" | "beta" | "epsilon"
   >,
-) => {
-  const { mean, scale } = moments(x, epsilon);
-  const normalized = normalize(x, mean, scale);
-  return { value: drop(tf.add(tf.mul(normalized, gamma), beta), draw) };
-});
+) => ({
+  value: drop(normalized(x, { gamma, beta, epsilon }).value, draw),
+}));
 
 /** Layer normalization with gradients of its input and of its scale and shift. */
 export function trainedLayerNorm(x: tf.Tensor2D, norm: LayerNorm): tf.Tensor2D {
@@ -203,11 +197,16 @@ function scaled(x: tf.Tensor2D, { gamma, beta }: LayerNorm): tf.Tensor2D {
   return tf.add(tf.mul(x, gamma), beta);
 }
 
-/** Mean of each row, and one over its standard deviation: `[rows, 1]`. */
-function moments(x: tf.Tensor, epsilon: tf.Tensor) {
+/** The normalized rows; the mean of each, and one over its standard deviation, `[rows, 1]`. */
+function normalized(
+  x: tf.Tensor,
+  { gamma, beta, epsilon }: Record<"gamma" | "beta" | "epsilon", tf.Tensor>,
+) {
   const mean = tf.mean(x, -1, true);
   const variance = tf.mean(tf.square(tf.sub(x, mean)), -1, true);
-  return { mean, scale: tf.rsqrt(tf.add(variance, epsilon)) };
+  const scale = tf.rsqrt(tf.add(variance, epsilon));
+  const value = tf.add(tf.mul(normalize(x, mean, scale), gamma), beta);
+  return { value, mean, scale };
 }
 
 function normalize(

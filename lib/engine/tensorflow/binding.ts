@@ -10,17 +10,11 @@ import {
   type TensorType,
   type TracedFunction,
 } from "./graph.ts";
+import { inputType, type Precision, withType } from "./precision.ts";
 import {
-  inputType,
-  type Precision,
-  withSource,
-  withType,
-} from "./precision.ts";
-import {
-  eagerRecord,
-  symbolRecord,
+  type HeldTensor,
+  isEager,
   type TensorMetadata,
-  type TensorRecord,
   TensorTable,
 } from "./tensor_table.ts";
 import { elementCount } from "../safetensors/reader.ts";
@@ -111,21 +105,18 @@ export class TensorflowBinding {
     dtype: number,
     values: TensorSource,
   ): number {
-    if (this.#trace !== undefined) {
-      const { graph } = this.#trace;
-      const tensor = graph.constant(dtype, shape, values);
-      return this.#tensors.add(symbolRecord(graph, tensor));
-    }
     return this.#tensors.add(
-      eagerRecord(this.#runtime.make(shape, dtype, values)),
+      this.#trace === undefined
+        ? this.#runtime.make(shape, dtype, values)
+        : this.#trace.graph.constant(dtype, shape, values),
     );
   }
 
   /** Frees a tensor. Tensors of a graph are freed with it, so for them this does nothing. */
   deleteTensor(id: number): void {
-    const record = this.#tensors.get(id);
-    if (record.eager === undefined) return;
-    this.#runtime.free(record.eager);
+    const tensor = this.#tensors.get(id);
+    if (!isEager(tensor)) return;
+    this.#runtime.free(tensor);
     this.#tensors.delete(id);
   }
 
@@ -135,14 +126,13 @@ export class TensorflowBinding {
    * @throws {Error} While tracing, for a result of a traced operation.
    */
   tensorDataSync(id: number): Float32Array | Int32Array | Uint8Array {
-    const record = this.#tensors.get(id);
-    if (record.eager === undefined) {
-      const { opName } = record.symbol!.tensor;
+    const tensor = this.#tensors.get(id);
+    if (!isEager(tensor)) {
       throw new Error(
-        `Cannot read the result of "${opName}", of shape [${record.shape}], inside a traced function: it has values only when the function runs`,
+        `Cannot read the result of "${tensor.opName}", of shape [${tensor.shape}], inside a traced function: it has values only when the function runs`,
       );
     }
-    if (record.dtype === DataType.bfloat16) {
+    if (tensor.dtype === DataType.bfloat16) {
       const wide = this.#cast(id, DataType.float32);
       try {
         return this.tensorDataSync(wide);
@@ -150,7 +140,7 @@ export class TensorflowBinding {
         this.deleteTensor(wide);
       }
     }
-    return this.#runtime.read(record.eager);
+    return this.#runtime.read(tensor);
   }
 
   /** Executes an operation, or while tracing adds it to the graph. */
@@ -170,16 +160,16 @@ export class TensorflowBinding {
       );
     }
     const trace = this.#trace;
-    const records = trace === undefined
+    const results = trace === undefined
       ? this.#execute(opName, attributes, inputIds, outputs)
       : trace.graph.operation(
         opName,
         attributes,
         inputIds.map((id) => this.#symbol(trace, id)),
         outputs,
-      ).map((tensor) => symbolRecord(trace.graph, tensor));
+      );
     for (const id of casts) this.deleteTensor(id);
-    return this.#tensors.addAll(records);
+    return this.#tensors.addAll(results);
   }
 
   /**
@@ -187,11 +177,11 @@ export class TensorflowBinding {
    * take it without a cast. Frozen weights are stored this way.
    */
   narrow(id: number): void {
-    const { eager, dtype } = this.#tensors.get(id);
-    if (eager === undefined || dtype !== DataType.float32) return;
+    const wide = this.#tensors.get(id);
+    if (!isEager(wide) || wide.dtype !== DataType.float32) return;
     const narrowed = this.#cast(id, DataType.bfloat16);
     this.#tensors.move(narrowed, id);
-    this.#runtime.free(eager);
+    this.#runtime.free(wide);
   }
 
   /** Actual types and shapes of tensors, which tell the traces of a function apart. */
@@ -224,7 +214,7 @@ export class TensorflowBinding {
       const { dtype, shape } = this.#tensors.get(id);
       const tensor = graph.placeholder(dtype, shape);
       trace.inputs.push(tensor);
-      return symbolRecord(graph, tensor);
+      return tensor;
     });
     this.#trace = trace;
     return this.#tensors.addAll(inputs);
@@ -287,16 +277,14 @@ export class TensorflowBinding {
   call(traced: TracedFunction, inputIds: readonly number[]): TensorMetadata[] {
     const ids = [...inputIds, ...traced.captures];
     const trace = this.#trace;
-    const records = trace === undefined
-      ? this.#callNow(traced, ids)
-      : trace.graph.call(
-        traced,
-        ids.map((id) => this.#symbol(trace, id)),
-      ).map((tensor) => symbolRecord(trace.graph, tensor));
-    return this.#tensors.addAll(records);
+    return this.#tensors.addAll(
+      trace === undefined
+        ? this.#callNow(traced, ids)
+        : trace.graph.call(traced, ids.map((id) => this.#symbol(trace, id))),
+    );
   }
 
-  #callNow(traced: TracedFunction, ids: readonly number[]): TensorRecord[] {
+  #callNow(traced: TracedFunction, ids: readonly number[]): HeldTensor[] {
     const call = () =>
       this.#execute(traced.name, [], ids, traced.outputs.length);
     if (this.#compiled === undefined || this.#called.has(traced.name)) {
@@ -343,23 +331,23 @@ export class TensorflowBinding {
     attributes: readonly Attribute[],
     inputIds: readonly number[],
     outputs: number,
-  ): TensorRecord[] {
+  ): HeldTensor[] {
     const inputs = inputIds.map((id) => {
-      const { eager } = this.#tensors.get(id);
-      if (eager !== undefined) return eager;
+      const tensor = this.#tensors.get(id);
+      if (isEager(tensor)) return tensor;
       throw new Error(
         `An input of operation "${opName}" belongs to a trace that has ended`,
       );
     });
-    return this.#runtime.execute(opName, attributes, inputs, outputs)
-      .map(eagerRecord);
+    return this.#runtime.execute(opName, attributes, inputs, outputs);
   }
 
   /** The graph's tensor for an id. An eager tensor becomes a further input of the function. */
   #symbol(trace: OpenTrace, id: number): GraphTensor {
-    const { symbol, dtype, shape } = this.#tensors.get(id);
-    if (symbol !== undefined) {
-      if (symbol.graph === trace.graph) return symbol.tensor;
+    const tensor = this.#tensors.get(id);
+    const { dtype, shape } = tensor;
+    if (!isEager(tensor)) {
+      if (tensor.graph === trace.graph) return tensor;
       throw new Error(
         `A traced function uses a tensor of shape [${shape}] of the surrounding trace: pass it as an input`,
       );
@@ -386,7 +374,9 @@ export class TensorflowBinding {
     const types = inputIds.map((id) => this.#tensors.get(id).dtype);
     const floats = types.filter(isFloat);
     if (floats.length === 0) return [attributes, inputIds];
-    if (opName === "Cast") return [withSource(attributes, types[0]!), inputIds];
+    if (opName === "Cast") {
+      return [withType(attributes, "SrcT", types[0]!), inputIds];
+    }
     const wanted = inputType(opName, floats);
     const ids = inputIds.map((id, i) => {
       const type = types[i]!;
@@ -398,7 +388,7 @@ export class TensorflowBinding {
     return [
       wanted === DataType.float32
         ? attributes
-        : withType(attributes, DataType.float32, wanted),
+        : withType(attributes, "T", wanted),
       ids,
     ];
   }
@@ -426,7 +416,7 @@ export class TensorflowBinding {
     const [tensor] = trace.graph.operation("Cast", attributes, [
       this.#symbol(trace, id),
     ], 1);
-    const cast = this.#tensors.add(symbolRecord(trace.graph, tensor!));
+    const cast = this.#tensors.add(tensor!);
     trace.casts.set(memo, cast);
     return cast;
   }

@@ -21,6 +21,7 @@ export interface TensorType {
 
 /** A tensor of a graph under construction. */
 export interface GraphTensor extends TensorType {
+  readonly graph: Graph;
   /** Number of its node in the graph, and index of the output. */
   readonly place: string;
   /** Name of the operation that computes it. */
@@ -195,6 +196,7 @@ export class Graph {
     );
     this.#status.check(`Cannot call the function "${name}" in a graph`);
     return outputs.map(({ shape, dtype }, index) => ({
+      graph: this,
       place: this.#place(index),
       opName: name,
       output: outputBytes(operation, index),
@@ -318,6 +320,7 @@ export class Graph {
       );
     }
     return {
+      graph: this,
       place: this.#place(index),
       opName,
       output,

@@ -42,28 +42,16 @@ export function inputType(
   return DataType.float32;
 }
 
-/** The attributes of an operation with its element type `T` changed. */
+/** The attributes of an operation with one of its element types changed, where tfjs assumes float32. */
 export function withType(
   attributes: readonly Attribute[],
-  from: number,
-  to: number,
+  name: "T" | "SrcT",
+  type: number,
 ): Attribute[] {
   return attributes.map((attribute) =>
-    attribute.type === AttributeType.type && attribute.name === "T" &&
-      attribute.value === from
-      ? { ...attribute, value: to }
-      : attribute
-  );
-}
-
-/** The attributes of a `Cast` with the type that its input really has, where tfjs assumes float32. */
-export function withSource(
-  attributes: readonly Attribute[],
-  source: number,
-): Attribute[] {
-  return attributes.map((attribute) =>
-    attribute.type === AttributeType.type && attribute.name === "SrcT"
-      ? { ...attribute, value: source }
+    attribute.type === AttributeType.type && attribute.name === name &&
+      attribute.value === DataType.float32
+      ? { ...attribute, value: type }
       : attribute
   );
 }

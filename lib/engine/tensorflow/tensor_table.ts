@@ -9,50 +9,36 @@ export interface TensorMetadata {
   dtype: number;
 }
 
-/** A tensor in the library's memory (`eager`) or in a graph under construction (`symbol`). */
-export interface TensorRecord {
-  readonly shape: number[];
-  readonly dtype: number;
-  readonly eager?: EagerTensor;
-  readonly symbol?: { readonly graph: Graph; readonly tensor: GraphTensor };
-}
+/** A tensor in the library's memory, or of a graph under construction. */
+export type HeldTensor = EagerTensor | GraphTensor;
 
-/** The record of an eager tensor. */
-export function eagerRecord(eager: EagerTensor): TensorRecord {
-  return { shape: eager.shape, dtype: eager.dtype, eager };
-}
-
-/** The record of a graph's tensor. */
-export function symbolRecord(graph: Graph, tensor: GraphTensor): TensorRecord {
-  return {
-    shape: tensor.shape,
-    dtype: tensor.dtype,
-    symbol: { graph, tensor },
-  };
+/** True for a tensor in the library's memory. */
+export function isEager(tensor: HeldTensor): tensor is EagerTensor {
+  return "handle" in tensor;
 }
 
 /** The tensors that tfjs holds, by id. */
 export class TensorTable {
-  readonly #records = new Map<number, TensorRecord>();
+  readonly #tensors = new Map<number, HeldTensor>();
   #nextId = 1;
 
   /** Adds a tensor and returns its id. */
-  add(record: TensorRecord): number {
+  add(tensor: HeldTensor): number {
     const id = this.#nextId++;
-    this.#records.set(id, record);
+    this.#tensors.set(id, tensor);
     return id;
   }
 
   /** Adds tensors and returns their metadata. */
-  addAll(records: readonly TensorRecord[]): TensorMetadata[] {
-    return records.map((record) => this.describe(this.add(record)));
+  addAll(tensors: readonly HeldTensor[]): TensorMetadata[] {
+    return tensors.map((tensor) => this.describe(this.add(tensor)));
   }
 
   /** @throws {Error} If the tensor has been freed. */
-  get(id: number): TensorRecord {
-    const record = this.#records.get(id);
-    if (record === undefined) throw new Error(`Tensor ${id} has been freed`);
-    return record;
+  get(id: number): HeldTensor {
+    const tensor = this.#tensors.get(id);
+    if (tensor === undefined) throw new Error(`Tensor ${id} has been freed`);
+    return tensor;
   }
 
   /** Metadata of a tensor. bfloat16 appears as float32, since tfjs does not know it. */
@@ -75,27 +61,23 @@ export class TensorTable {
 
   /** Moves the tensor `from` to the id `to`. */
   move(from: number, to: number): void {
-    this.#records.set(to, this.get(from));
-    this.#records.delete(from);
+    this.#tensors.set(to, this.get(from));
+    this.#tensors.delete(from);
   }
 
   delete(id: number): void {
-    this.#records.delete(id);
+    this.#tensors.delete(id);
   }
 
   /** Deletes the tensors of a graph. */
   deleteSymbols(graph: Graph): void {
-    for (const [id, { symbol }] of this.#records) {
-      if (symbol?.graph === graph) this.#records.delete(id);
+    for (const [id, tensor] of this.#tensors) {
+      if (!isEager(tensor) && tensor.graph === graph) this.#tensors.delete(id);
     }
   }
 
   /** Number of tensors in the library's memory. */
   get held(): number {
-    let held = 0;
-    for (const { eager } of this.#records.values()) {
-      if (eager !== undefined) held++;
-    }
-    return held;
+    return [...this.#tensors.values()].filter(isEager).length;
   }
 }

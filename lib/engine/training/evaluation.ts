@@ -56,7 +56,6 @@ export function evaluator(
   classifier: Classifier,
   options: EvaluatorOptions,
 ): Evaluator {
-  const { batchSize, passes = 1 } = options;
   const { layout, model } = classifier;
   const gradientMask = tf.zeros([layout.rank]) as tf.Tensor1D;
   const shapes = new Set<string>();
@@ -98,11 +97,12 @@ export function evaluator(
     try {
       let done = 0;
       for (
-        const { indices, length } of evaluationBatches(classifier, examples, {
-          batchSize,
+        const { indices, length } of evaluationBatches(
+          classifier,
+          examples,
           ranks,
-          passes,
-        })
+          options,
+        )
       ) {
         await yieldToEvents();
         signal?.throwIfAborted();
@@ -112,9 +112,7 @@ export function evaluator(
         const input = batchTensors(padded);
         const { logits } = run({ values: flat, scale, ...input });
         const batch = await logits.data();
-        const { mask, ...others } = input;
-        tf.dispose([...Object.values(others), logits]);
-        mask?.dispose();
+        tf.dispose([...Object.values(input), logits]);
         for (let rank = 0; rank < ranks; rank++) {
           indices.forEach((example, row) => {
             const from = (rank * indices.length + row) * labels;
@@ -140,23 +138,13 @@ export function evaluator(
   });
 }
 
-/** Some examples that are evaluated together. */
-interface EvaluationBatch {
-  /** Their numbers. */
-  readonly indices: readonly number[];
-  /** Length to which they are padded. */
-  readonly length: number;
-}
-
+/** The numbers of the examples of each batch, and the length to which they are padded. */
 function evaluationBatches(
   classifier: ClassifierShape,
   examples: EncodedExamples,
-  { batchSize, ranks, passes }: {
-    readonly batchSize: number;
-    readonly ranks: number;
-    readonly passes: number;
-  },
-): EvaluationBatch[] {
+  ranks: number,
+  { batchSize, passes = 1 }: Pick<EvaluatorOptions, "batchSize" | "passes">,
+) {
   const order = Array.from({ length: exampleCount(examples) }, (_, i) => i);
   const batches = batchesByLength(examples, order, batchSize);
   const lengthOf = paddedLengths(
@@ -237,19 +225,12 @@ export async function evaluateRanks(
 export function evaluationFlops(
   classifier: ClassifierShape,
   examples: EncodedExamples,
-  { ranks, batchSize, passes = 1 }: Pick<
-    RankEvaluationOptions,
-    "ranks" | "batchSize" | "passes"
-  >,
+  options: Pick<RankEvaluationOptions, "ranks" | "batchSize" | "passes">,
 ): number {
-  const count = ranks.length;
-  return evaluationBatches(classifier, examples, {
-    batchSize,
-    ranks: count,
-    passes,
-  }).reduce(
+  const ranks = options.ranks.length;
+  return evaluationBatches(classifier, examples, ranks, options).reduce(
     (sum, { indices, length }) =>
-      sum + forwardFlops(classifier, [indices.length, length], count),
+      sum + forwardFlops(classifier, [indices.length, length], ranks),
     0,
   );
 }

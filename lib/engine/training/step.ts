@@ -137,11 +137,9 @@ export function trainingStep(
     batches: readonly Batch[],
     draw: StepDraw,
   ): ReturnType<TrainingStep> {
-    const owned: tf.Tensor[] = [];
+    const owned: Named[] = [];
     const own = <T extends Named>(tensors: T): T => {
-      for (const tensor of Object.values(tensors)) {
-        if (tensor !== undefined) owned.push(tensor);
-      }
+      owned.push(tensors);
       return tensors;
     };
     try {
@@ -186,7 +184,7 @@ export function trainingStep(
         loss: sums.loss,
       };
     } finally {
-      tf.dispose(owned);
+      tf.dispose(owned.map((it) => Object.values(it)));
     }
   }
   return Object.assign(step, {
