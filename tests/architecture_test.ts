@@ -183,7 +183,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/benchmarks": 380,
   "lib/cli": 8800,
   "lib/data": 1330,
-  "lib/engine": 12_180,
+  "lib/engine": 11_920,
   "lib/hub": 1790,
   "lib/pipeline": 3300,
   "lib/pypi": 600,
@@ -306,6 +306,7 @@ Deno.test("an architecture is named only in its own file and the registry", () =
   const architectures = ARCHITECTURES.map(({ type }) => type);
   const others = [
     "classifier",
+    "config",
     "model",
     "outline",
     "parameters",
@@ -314,6 +315,7 @@ Deno.test("an architecture is named only in its own file and the registry", () =
     "registry",
     "shape_pass",
     "tensor_pass",
+    "tokenizer_classes",
     "weights",
   ];
   const files = [...sources(folder)].filter(({ path }) =>

@@ -4,7 +4,6 @@
  */
 import type { TokenizerDefaults } from "../../text/tokenizer_files.ts";
 import type { AdaptedModule } from "../adapters/lora.ts";
-import type { ArchitectureTokenizer } from "./tokenizer.ts";
 
 /** A tensor of a model for sequence classification; one of the head is always trained. */
 export interface HeadTensor {

@@ -10,7 +10,6 @@ import { modernbert } from "./modernbert.ts";
 import { mpnet } from "./mpnet.ts";
 import { modelOf } from "./outline.ts";
 import { camembert, roberta, xlmRoberta } from "./roberta.ts";
-import type { TokenizerClass } from "./tokenizer.ts";
 
 /** Every architecture that the engine computes. */
 export const ARCHITECTURES: readonly Architecture[] = [
