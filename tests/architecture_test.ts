@@ -183,7 +183,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/benchmarks": 380,
   "lib/cli": 8800,
   "lib/data": 1330,
-  "lib/engine": 11_920,
+  "lib/engine": 11_950,
   "lib/hub": 1790,
   "lib/pipeline": 3300,
   "lib/pypi": 600,

@@ -47,7 +47,7 @@ export interface ResizeRequest {
 export interface ResizeOptions {
   /** An empty folder; undefined to write nothing. */
   readonly output: string | undefined;
-  /** Threads that decompose modules; one of them is this one. */
+  /** Threads that decompose modules; with 1, this one does. */
   readonly threads: number;
   readonly signal?: AbortSignal;
   readonly log?: (line: string) => void;
@@ -146,7 +146,7 @@ function checkChoices(choices: Iterable<Choice>, { modules, path }: Adapter) {
 }
 
 /** `8`, or `4 to 64`. */
-export function range(ranks: readonly number[]): string {
+function range(ranks: readonly number[]): string {
   const [least, most] = [Math.min(...ranks), Math.max(...ranks)];
   return least === most ? `${most}` : `${least} to ${most}`;
 }

@@ -157,22 +157,9 @@ export function metadataAt(
   if (conv.length > 0 && args !== undefined) {
     changed.set(
       "ss_network_args",
-      networkArgs(args, dimOf(conv), alphaOf(conv)),
+      args.replace(/("conv_dim": *")[^"]*/, `$1${dimOf(conv)}`)
+        .replace(/("conv_alpha": *")[^"]*/, `$1${alphaOf(conv)}`),
     );
   }
   return changed;
-}
-
-/** `ss_network_args` with the rank and the alpha of the convolutions, where it has them. */
-function networkArgs(text: string, dim: string, alpha: string): string {
-  let args: unknown;
-  try {
-    args = JSON.parse(text);
-  } catch {
-    return text;
-  }
-  if (typeof args !== "object" || args === null || !("conv_dim" in args)) {
-    return text;
-  }
-  return JSON.stringify({ ...args, conv_dim: dim, conv_alpha: alpha });
 }

@@ -10,6 +10,7 @@ import { command as epoch } from "./epoch/bench.ts";
 import { command as first } from "./first/bench.ts";
 import { command as pipeline } from "./pipeline/bench.ts";
 import { command as profile } from "./profile/bench.ts";
+import { command as resize } from "./resize/bench.ts";
 import { command as stage } from "./stage/bench.ts";
 import { command as step } from "./step/bench.ts";
 import { command as sweep } from "./sweep/bench.ts";
@@ -19,6 +20,7 @@ const commands: readonly Command[] = [
   first,
   pipeline,
   profile,
+  resize,
   stage,
   step,
   sweep,

@@ -52,6 +52,12 @@ const programs: readonly (readonly [string, string[], RegExp, string[]])[] = [
     "--samples",
     "--json",
   ]],
+  ["./main.ts", ["resize"], /^Usage: deno task bench resize/, [
+    "--layers N",
+    "--full-layers N",
+    "--dtype NAME",
+    "--json",
+  ]],
   ["./main.ts", ["sweep"], /^Usage: deno task bench sweep/, [
     "--precision LIST",
     "--rounds N",

@@ -76,7 +76,7 @@ for (
       assertEquals(found.metadata, {
         ss_network_dim: "16",
         ss_network_alpha: "4",
-        ss_network_args: '{"conv_dim":"16","conv_alpha":"4"}',
+        ss_network_args: '{"conv_dim": "16", "conv_alpha": "4"}',
         ss_training_comment: "resized from rank 128 to 16; hands",
         "modelspec.title": "hands",
       });

@@ -101,7 +101,7 @@ function triangularFactor(
   const size = Math.min(CHUNK, count);
   // A last group of vectors reaches beyond the rank, into zeros that stay zero.
   const stride = rank + WIDTH - 1;
-  const r = new Float64Array(rank * stride);
+  const r = new Float64Array((rank + 1) * stride);
   const chunk = new Float64Array(stride * size);
   for (let start = 0; start < count; start += size) {
     const filled = Math.min(size, count - start);
@@ -112,7 +112,9 @@ function triangularFactor(
         chunk[j * size + i] = values[from]!;
       }
     }
-    for (let j = 0; j < rank; j++) reflect(r, stride, chunk, size, j, rank);
+    for (let j = 0; j < rank; j += 2) {
+      reflect(r, stride, chunk, size, j, rank);
+    }
   }
   const packed = new Float64Array(rank * rank);
   for (let j = 0; j < rank; j++) {
@@ -121,7 +123,11 @@ function triangularFactor(
   return packed;
 }
 
-/** Reflects the rows of a chunk, below row j of R, so that only R is left of vector j. */
+/**
+ * Reflects vectors j and j + 1 in the rows of a chunk, below rows j and j + 1 of
+ * R, so that only R is left of them. Two reflections are applied at a time,
+ * which halves the loads and stores.
+ */
 function reflect(
   r: Float64Array,
   stride: number,
@@ -130,40 +136,68 @@ function reflect(
   j: number,
   rank: number,
 ): void {
-  const own = j * size;
-  let below = 0;
-  for (let i = own; i < own + size; i++) below += chunk[i]! * chunk[i]!;
-  if (below === 0) return;
-  const row = j * stride;
-  const diagonal = r[row + j]!;
-  const length = Math.sqrt(diagonal * diagonal + below);
-  const reflected = diagonal > 0 ? -length : length;
-  const head = diagonal - reflected;
-  const tau = -head / reflected;
-  for (let i = own; i < own + size; i++) chunk[i]! /= head;
-  r[row + j] = reflected;
-  for (let k = j + 1; k < rank; k += WIDTH) {
+  const u = j * size, v = u + size;
+  const first = j * stride, second = first + stride;
+  const tauU = reduce(r, first + j, chunk, u, size);
+  let sum = r[first + j + 1]!;
+  for (let i = 0; i < size; i++) sum += chunk[u + i]! * chunk[v + i]!;
+  sum *= tauU;
+  r[first + j + 1]! -= sum;
+  for (let i = 0; i < size; i++) chunk[v + i]! -= sum * chunk[u + i]!;
+  const tauV = j + 1 < rank ? reduce(r, second + j + 1, chunk, v, size) : 0;
+  let inner = 0;
+  for (let i = 0; i < size; i++) inner += chunk[u + i]! * chunk[v + i]!;
+  for (let k = j + 2; k < rank; k += WIDTH) {
     const o0 = k * size, o1 = o0 + size, o2 = o1 + size, o3 = o2 + size;
-    let s0 = r[row + k]!, s1 = r[row + k + 1]!;
-    let s2 = r[row + k + 2]!, s3 = r[row + k + 3]!;
+    let a0 = r[first + k]!, a1 = r[first + k + 1]!;
+    let a2 = r[first + k + 2]!, a3 = r[first + k + 3]!;
+    let b0 = r[second + k]!, b1 = r[second + k + 1]!;
+    let b2 = r[second + k + 2]!, b3 = r[second + k + 3]!;
     for (let i = 0; i < size; i++) {
-      const v = chunk[own + i]!;
-      s0 += v * chunk[o0 + i]!;
-      s1 += v * chunk[o1 + i]!;
-      s2 += v * chunk[o2 + i]!;
-      s3 += v * chunk[o3 + i]!;
+      const x = chunk[u + i]!, y = chunk[v + i]!;
+      const c0 = chunk[o0 + i]!, c1 = chunk[o1 + i]!;
+      const c2 = chunk[o2 + i]!, c3 = chunk[o3 + i]!;
+      a0 += x * c0, a1 += x * c1, a2 += x * c2, a3 += x * c3;
+      b0 += y * c0, b1 += y * c1, b2 += y * c2, b3 += y * c3;
     }
-    s0 *= tau, s1 *= tau, s2 *= tau, s3 *= tau;
-    r[row + k]! -= s0, r[row + k + 1]! -= s1;
-    r[row + k + 2]! -= s2, r[row + k + 3]! -= s3;
+    a0 *= tauU, a1 *= tauU, a2 *= tauU, a3 *= tauU;
+    b0 = tauV * (b0 - inner * a0), b1 = tauV * (b1 - inner * a1);
+    b2 = tauV * (b2 - inner * a2), b3 = tauV * (b3 - inner * a3);
+    r[first + k]! -= a0, r[first + k + 1]! -= a1;
+    r[first + k + 2]! -= a2, r[first + k + 3]! -= a3;
+    r[second + k]! -= b0, r[second + k + 1]! -= b1;
+    r[second + k + 2]! -= b2, r[second + k + 3]! -= b3;
     for (let i = 0; i < size; i++) {
-      const v = chunk[own + i]!;
-      chunk[o0 + i]! -= s0 * v;
-      chunk[o1 + i]! -= s1 * v;
-      chunk[o2 + i]! -= s2 * v;
-      chunk[o3 + i]! -= s3 * v;
+      const x = chunk[u + i]!, y = chunk[v + i]!;
+      chunk[o0 + i]! -= a0 * x + b0 * y;
+      chunk[o1 + i]! -= a1 * x + b1 * y;
+      chunk[o2 + i]! -= a2 * x + b2 * y;
+      chunk[o3 + i]! -= a3 * x + b3 * y;
     }
   }
+}
+
+/**
+ * Makes a vector of a chunk that of its reflection, whose first element is 1,
+ * and its element of R what is left; returns the factor of the reflection.
+ */
+function reduce(
+  r: Float64Array,
+  diagonal: number,
+  chunk: Float64Array,
+  own: number,
+  size: number,
+): number {
+  let below = 0;
+  for (let i = own; i < own + size; i++) below += chunk[i]! * chunk[i]!;
+  if (below === 0) return 0;
+  const before = r[diagonal]!;
+  const length = Math.sqrt(before * before + below);
+  const after = before > 0 ? -length : length;
+  const head = before - after;
+  for (let i = own; i < own + size; i++) chunk[i]! /= head;
+  r[diagonal] = after;
+  return -head / after;
 }
 
 /** Maximum number of sweeps; ten are usual. */
