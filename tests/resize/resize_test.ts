@@ -17,6 +17,8 @@ import {
   writeFile,
   writeFolder,
 } from "./lora_file.ts";
+import { LocalHub } from "../hub/local_hub.ts";
+import { withEnvironment } from "../tasks/with_environment.ts";
 
 async function withFolder(body: (folder: string) => Promise<void>) {
   const folder = await Deno.makeTempDir();
@@ -518,4 +520,60 @@ test("resize() says what to name where there is no adapter, or more than one", a
     SyntaxError,
     /2 safetensors files: name one.*"a\.safetensors", "b\.safetensors"/,
   );
+});
+
+test("resize() fetches an adapter of the hub, and works offline afterwards", async (folder) => {
+  const peft = writeFolder(
+    folder,
+    "peft",
+    factors("base_model.model.l.1.q", [9, 7, 6], PEFT),
+  );
+  const files = new Map(
+    [
+      ["adapter_config.json", `${peft}/adapter_config.json`],
+      ["adapter_model.safetensors", `${peft}/adapter_model.safetensors`],
+      ["styles/hands.safetensors", writeFile(folder, "hands", own)],
+    ].map(([name, path]) => [name!, Deno.readFileSync(path!)]),
+  );
+  files.set("README.md", new TextEncoder().encode("# Mine\n"));
+  files.set("optimizer.pt", new Uint8Array(9));
+  const hub = new LocalHub([{
+    id: "models/me/lora",
+    commit: "a".repeat(40),
+    files,
+  }]);
+  const env = {
+    HF_HUB_CACHE: `${folder}/cache`,
+    HF_ENDPOINT: hub.endpoint,
+    HF_HUB_OFFLINE: "",
+    HF_TOKEN: "",
+  };
+  const to = async (source: string, name: string, more = {}) => {
+    const output = `${folder}/${name}`;
+    Deno.mkdirSync(output);
+    await withEnvironment({ ...env, ...more }, () =>
+      resize({
+        source,
+        weight: 1,
+        added: [],
+        dtype: undefined,
+        choices: new Map([["", { rank: 2 }]]),
+      }, { output, threads: 1 }));
+    return output;
+  };
+  const online = await to("me/lora", "online");
+  assertMatch(
+    Deno.readTextFileSync(`${online}/README.md`),
+    /^# Mine\n\n## Resized\n\nThis is lora at rank 2/,
+  );
+  assert(!hub.seen.some(({ path }) => path.endsWith("optimizer.pt")));
+  await to("me/lora/styles/hands.safetensors@main", "file");
+  await hub[Symbol.asyncDispose]();
+  const offline = await to("me/lora", "offline", { HF_HUB_OFFLINE: "1" });
+  const name = "adapter_model.safetensors";
+  assertEquals(
+    Deno.readFileSync(`${offline}/${name}`),
+    Deno.readFileSync(`${online}/${name}`),
+  );
+  using _ = SafetensorsFile.open(`${folder}/file/hands.safetensors`);
 });
