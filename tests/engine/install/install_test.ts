@@ -112,7 +112,7 @@ test("installLibrary() puts CUDA's libraries where libtensorflow looks for them"
 });
 
 test("installLibrary() replaces a damaged installation", async (folder) => {
-  const { build, pip } = await smallBuild(folder);
+  const { build, copier: pip } = await smallBuild(folder);
   const cache = join(folder, "cache");
   const library = join(
     await installLibrary(build, cache, { pip }),
@@ -128,7 +128,7 @@ test("installLibrary() replaces a damaged installation", async (folder) => {
 });
 
 test("installLibrary() replaces a library with one changed byte, whose size and mtime are as before", async (folder) => {
-  const { build, pip } = await smallBuild(folder);
+  const { build, copier: pip } = await smallBuild(folder);
   const cache = join(folder, "cache");
   const installed = await installLibrary(build, cache, { pip });
   const path = "tensorflow/libtensorflow_cc.so.2";
@@ -160,7 +160,7 @@ test("installLibrary() replaces a library with one changed byte, whose size and 
 });
 
 test("installLibrary() removes a library that was added to the installation, which the loader would prefer to the system's", async (folder) => {
-  const { build, pip } = await smallBuild(folder);
+  const { build, copier: pip } = await smallBuild(folder);
   const cache = join(folder, "cache");
   const installed = await installLibrary(build, cache, { pip });
   const whole = list(installed, true);
@@ -181,7 +181,7 @@ test("installLibrary() removes a library that was added to the installation, whi
 });
 
 test("installLibrary() leaves nothing behind when a step fails", async (folder) => {
-  const { build, pip } = await smallBuild(folder);
+  const { build, pip, copier } = await smallBuild(folder);
   const cache = join(folder, "cache");
   const [wheel] = build.wheels;
   const wrong = { ...build, wheels: [{ ...wheel!, sha256: "0".repeat(64) }] };
@@ -194,7 +194,7 @@ test("installLibrary() leaves nothing behind when a step fails", async (folder) 
     "Remedy",
   );
   await failure(build, cache, "not-loadable", {
-    pip,
+    pip: copier,
     verify: () => Promise.reject(cannotLoad),
   });
   assertEquals(list(cache), CLEAN);
@@ -217,7 +217,7 @@ test("installLibrary() stops a download that is interrupted and cleans up", asyn
 });
 
 test("installLibrary() installs once when two processes ask at the same time", async (folder) => {
-  const { build, pip } = await smallBuild(folder);
+  const { build, copier: pip } = await smallBuild(folder);
   const cache = join(folder, "cache");
   const counted = await fakePython(
     `${folder}/counted`,
@@ -237,7 +237,7 @@ test("installLibrary() installs once when two processes ask at the same time", a
 });
 
 test("installLibrary() removes what a killed installation left behind", async (folder) => {
-  const { build, pip } = await smallBuild(folder);
+  const { build, copier: pip } = await smallBuild(folder);
   const cache = join(folder, "cache");
   const hanging = await fakePython(
     `${folder}/hanging`,

@@ -4,7 +4,7 @@ import type {
   PinnedWheel,
 } from "../../../lib/engine/install/builds.ts";
 import type { Pip } from "../../../lib/pypi/pip.ts";
-import { pipWith } from "../../pypi/fake_python.ts";
+import { fakePython, pipWith } from "../../pypi/fake_python.ts";
 import { makeWheel } from "../../pypi/make_wheel.ts";
 
 const TENSORFLOW = "tensorflow-2.21.0-cp311-cp311-manylinux_2_27_x86_64.whl";
@@ -13,11 +13,15 @@ const CUBLAS =
 const NVCC =
   "nvidia_cuda_nvcc_cu12-12.9.86-py3-none-manylinux2010_x86_64.manylinux_2_12_x86_64.whl";
 
-/** A build of a few kilobytes with the layout of the real ones, and a pip that serves its wheels from a folder. */
+/**
+ * A build of a few kilobytes with the layout of the real ones, a pip that serves
+ * its wheels from a folder, and a program that copies them when it is called as
+ * pip is, in no time.
+ */
 export async function smallBuild(
   folder: string,
   { device = "cpu" }: { device?: "cpu" | "cuda" } = {},
-): Promise<{ build: LibraryBuild; pip: Pip }> {
+): Promise<{ build: LibraryBuild; pip: Pip; copier: Pip }> {
   const wheels = join(folder, "wheels");
   await Deno.mkdir(wheels, { recursive: true });
   const pinned: PinnedWheel[] = [];
@@ -64,5 +68,9 @@ export async function smallBuild(
     PIP_NO_INDEX: "1",
     PIP_FIND_LINKS: wheels,
   });
-  return { build, pip };
+  // Called with: -m pip download --requirement FILE --dest FOLDER ...
+  const copying = `name=$(sed 's/==.*//' "$5" | tr - _)
+mkdir "$7" && cp ${wheels}/$name-*.whl "$7"`;
+  const python = await fakePython(join(folder, "copier"), copying);
+  return { build, pip, copier: { python, version: "24.0" } };
 }
