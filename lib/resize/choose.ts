@@ -2,7 +2,7 @@ import type { Module } from "./adapter.ts";
 import type { Ranks } from "./rewrite.ts";
 
 /** How ranks are chosen: one of the first four. Energy is the sum of squared singular values. */
-export interface Choice {
+export interface RankTarget {
   /** One rank for all modules; those of a lower one keep their own. */
   readonly rank?: number | undefined;
   /** The smallest ranks that keep this share of the energy of all modules together. */
@@ -31,7 +31,7 @@ export interface Spectrum {
  */
 export function chooseRanks(
   spectra: readonly Spectrum[],
-  choice: Choice,
+  choice: RankTarget,
   bytesOf: (module: Module) => number,
 ): Ranks {
   const { rank, energy, error, budget, maxRank = Infinity } = choice;

@@ -14,7 +14,7 @@ import {
   weightedSum,
 } from "./adapter.ts";
 import { changesOf, modelCard, type Resized } from "./card.ts";
-import { type Choice, chooseRanks, type Spectrum } from "./choose.ts";
+import { chooseRanks, type RankTarget, type Spectrum } from "./choose.ts";
 import { drawSpectra } from "./figure.ts";
 import { type Job, ModuleResizer } from "./module_resizer.ts";
 import {
@@ -40,7 +40,7 @@ export interface ResizeRequest {
   /** Type of the factors that are written: F32, F16 or BF16; undefined for that of the source. */
   readonly dtype: string | undefined;
   /** What to write, by the folder below the output; `""` for the output itself. */
-  readonly choices: ReadonlyMap<string, Choice>;
+  readonly choices: ReadonlyMap<string, RankTarget>;
 }
 
 /** How to do it. */
@@ -125,7 +125,7 @@ export async function resize(
       await writeCompanions(
         join(options.output, resized[i]!.folder),
         { adapter, files, ranks, spectra, resized: resized[i]! },
-        titleOf(request),
+        cardTitle(request),
       );
     }
   }
@@ -133,7 +133,10 @@ export async function resize(
 }
 
 /** @throws {RangeError} If a rank is above that of every module. */
-function checkChoices(choices: Iterable<Choice>, { modules, path }: Adapter) {
+function checkChoices(
+  choices: Iterable<RankTarget>,
+  { modules, path }: Adapter,
+) {
   const most = Math.max(...modules.map(({ rank }) => rank));
   for (const { rank = 0 } of choices) {
     if (rank <= most) continue;
@@ -183,7 +186,7 @@ function fileAt(
 function chooseFile(
   adapter: Adapter,
   spectra: readonly Spectrum[],
-  choice: Choice,
+  choice: RankTarget,
   dtype: string | undefined,
 ): FileAt {
   const bytesOf = (module: Module) => factorBytes(module, 1, dtype);
@@ -290,7 +293,7 @@ async function ask(worker: Worker, job: Job): Promise<Float64Array> {
 }
 
 /** Name of the source, or the weighted sum. */
-function titleOf({ source, weight, added }: ResizeRequest): string {
+function cardTitle({ source, weight, added }: ResizeRequest): string {
   return added.length === 0 ? basename(source) : [{ source, weight }, ...added]
     .map(({ source, weight }) => `${weight} ${basename(source)}`).join(" + ");
 }

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
-import type { Choice } from "../../lib/resize/choose.ts";
+import type { RankTarget } from "../../lib/resize/choose.ts";
 import { resize, type ResizeRequest } from "../../lib/resize/resize.ts";
 
 const PYTHON = Deno.env.get("PEFT_PYTHON");
@@ -90,7 +90,7 @@ for (const kind of ["llama", "encoder", "convolutions"] as const) {
     await python("peft_models.py", "make", kind, source);
     const output = join(folder, "resized");
     await resized(source, output, {
-      choices: new Map<string, Choice>([
+      choices: new Map<string, RankTarget>([
         ["rank", { rank: 4 }],
         ["energy", { energy: 0.7 }],
       ]),

@@ -7,7 +7,7 @@ import {
 } from "@std/assert";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import type { TensorValues } from "../../lib/engine/safetensors/writer.ts";
-import type { Choice } from "../../lib/resize/choose.ts";
+import type { RankTarget } from "../../lib/resize/choose.ts";
 import { resize, type ResizeRequest } from "../../lib/resize/resize.ts";
 import {
   factors,
@@ -36,7 +36,7 @@ function test(name: string, body: (folder: string) => Promise<void>): void {
 /** Resizes into a new folder; gives its path and the results. */
 async function resized(
   source: string,
-  choice: Choice,
+  choice: RankTarget,
   more: Partial<ResizeRequest> & { readonly threads?: number } = {},
 ) {
   const output = await Deno.makeTempDir({ dir: source.replace(/[^/]+$/, "") });
@@ -421,7 +421,7 @@ for (
   ] as readonly (readonly [
     string,
     Record<string, TensorValues>,
-    Choice,
+    RankTarget,
     RegExp,
   ])[]
 ) {

@@ -1,6 +1,6 @@
 import { join, resolve } from "node:path";
 import type { Resized } from "../../resize/card.ts";
-import type { Choice } from "../../resize/choose.ts";
+import type { RankTarget } from "../../resize/choose.ts";
 import { writeAll } from "../../store/files.ts";
 import {
   type Arguments,
@@ -127,7 +127,7 @@ ADAPTER is a folder of PEFT, a safetensors file of kohya, LyCORIS or diffusers, 
  *
  * @throws {UsageError} If the options do not name one way.
  */
-async function choicesOf(args: Arguments): Promise<Map<string, Choice>> {
+async function choicesOf(args: Arguments): Promise<Map<string, RankTarget>> {
   const given = ["rank", "ranks", "energy", "error", "budget"]
     .filter((name) => args.has(name));
   const [name] = given;
