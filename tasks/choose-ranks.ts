@@ -3,10 +3,8 @@ import { RANKS_FILES } from "../lib/artifacts/ranks.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import {
   ADAPTER_INPUTS,
-  epoch,
-  evaluationBatch,
-  precision,
   split,
+  usageSettings,
 } from "../lib/stages/settings.ts";
 
 export default defineTask({
@@ -25,15 +23,11 @@ export default defineTask({
     split: split.default("validation").describe(
       "Split on which to score the chosen ranks and, for comparison, a uniform rank",
     ),
-    batchSize: evaluationBatch,
-    epoch,
-    precision,
+    ...usageSettings,
   }),
   inputs: ADAPTER_INPUTS,
   output: { kind: "ranks", files: RANKS_FILES },
   needs: ["engine"],
-  async run(stage) {
-    const { chooseRanks } = await import("../lib/stages/rank_search.ts");
-    await chooseRanks(stage);
-  },
+  run: async (stage) =>
+    (await import("../lib/stages/rank_search.ts")).chooseRanks(stage),
 });

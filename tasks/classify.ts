@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { CLASSIFICATION_FILES } from "../lib/artifacts/predictions.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
-import { epoch, precision } from "../lib/stages/settings.ts";
+import { usageSettings } from "../lib/stages/settings.ts";
 
 export default defineTask({
   description:
@@ -9,14 +9,14 @@ export default defineTask({
   params: z.strictObject({
     texts: z.array(z.strictObject({
       text: z.string(),
-      pair: z.string().optional(),
+      pair: z.string().exactOptional(),
     })).min(1).describe("Texts or pairs of texts"),
     rank: z.union([z.int().min(1), z.literal("recommended")]).optional()
       .describe(
         'Rank to predict at; "recommended" is the one that the input report recommends, and the default if it recommends one; otherwise the default is the rank of the adapter',
       ),
-    epoch,
-    precision,
+    epoch: usageSettings.epoch,
+    precision: usageSettings.precision,
   }),
   inputs: {
     model: { kind: "model" },
@@ -26,8 +26,6 @@ export default defineTask({
   },
   output: { kind: "classification", files: CLASSIFICATION_FILES },
   needs: ["engine"],
-  async run(stage) {
-    const { classify } = await import("../lib/stages/predict.ts");
-    await classify(stage);
-  },
+  run: async (stage) =>
+    (await import("../lib/stages/predict.ts")).classify(stage),
 });

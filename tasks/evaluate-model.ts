@@ -1,12 +1,7 @@
 import * as z from "zod";
 import { SCORES_FILES } from "../lib/artifacts/scores.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
-import {
-  epoch,
-  evaluationBatch,
-  precision,
-  split,
-} from "../lib/stages/settings.ts";
+import { split, usageSettings } from "../lib/stages/settings.ts";
 
 export default defineTask({
   description:
@@ -15,15 +10,11 @@ export default defineTask({
     split: split.default("validation").describe(
       "Split to evaluate on; for MNLI, validation means validation_matched",
     ),
-    batchSize: evaluationBatch,
-    epoch,
-    precision,
+    ...usageSettings,
   }),
   inputs: { model: { kind: "classifier" }, tokens: { kind: "tokens" } },
   output: { kind: "scores", files: SCORES_FILES },
   needs: ["engine"],
-  async run(stage) {
-    const { evaluateModel } = await import("../lib/stages/evaluate.ts");
-    await evaluateModel(stage);
-  },
+  run: async (stage) =>
+    (await import("../lib/stages/evaluate.ts")).evaluateModel(stage),
 });

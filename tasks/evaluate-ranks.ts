@@ -3,9 +3,8 @@ import { SCORES_FILES } from "../lib/artifacts/scores.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import {
   ADAPTER_INPUTS,
-  epoch,
-  precision,
   split,
+  usageSettings,
 } from "../lib/stages/settings.ts";
 
 export default defineTask({
@@ -18,17 +17,14 @@ export default defineTask({
     ranks: z.array(z.int().min(1)).min(1).optional().describe(
       "Ranks to evaluate; default: all ranks that the adapter serves",
     ),
+    ...usageSettings,
     batchSize: z.int().min(1).optional().describe(
       "Examples per forward pass; default: 32, or fewer for more than 8 ranks",
     ),
-    epoch,
-    precision,
   }),
   inputs: ADAPTER_INPUTS,
   output: { kind: "scores", files: SCORES_FILES },
   needs: ["engine"],
-  async run(stage) {
-    const { evaluateAdapter } = await import("../lib/stages/evaluate.ts");
-    await evaluateAdapter(stage);
-  },
+  run: async (stage) =>
+    (await import("../lib/stages/evaluate.ts")).evaluateAdapter(stage),
 });

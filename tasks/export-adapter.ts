@@ -32,8 +32,6 @@ export default defineTask({
   output: { kind: "peft", files: [...PEFT_FILES, CLASSES_FILE, "README.md"] },
   places: true,
   small: true,
-  async run(stage) {
-    const { exportAdapter } = await import("../lib/stages/export.ts");
-    await exportAdapter(stage);
-  },
+  run: async (stage) =>
+    (await import("../lib/stages/export.ts")).exportAdapter(stage),
 });

@@ -36,8 +36,6 @@ export default defineTask({
     return { source: expandHome(source) };
   },
   small: true,
-  async run(stage) {
-    const { importAdapter } = await import("../lib/stages/import.ts");
-    await importAdapter(stage);
-  },
+  run: async (stage) =>
+    (await import("../lib/stages/import.ts")).importAdapter(stage),
 });

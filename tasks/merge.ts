@@ -9,8 +9,5 @@ export default defineTask({
   params: z.strictObject(rankToTake),
   inputs: { model: { kind: "model" }, ...CUT_INPUTS },
   output: { kind: "model", files: MODEL_FILES },
-  async run(stage) {
-    const { merge } = await import("../lib/stages/merge.ts");
-    await merge(stage);
-  },
+  run: async (stage) => (await import("../lib/stages/merge.ts")).merge(stage),
 });

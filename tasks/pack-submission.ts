@@ -12,17 +12,6 @@ export default defineTask({
   inputs: { predictions: { kind: "predictions", many: true } },
   output: { kind: "submission", files: ["submission.zip"] },
   small: true,
-  async run({ params, inputs, output, log }) {
-    const { join } = await import("@std/path/posix/join");
-    const { packSubmission } = await import("../lib/benchmarks/glue.ts");
-    const { readPredictions } = await import("../lib/artifacts/predictions.ts");
-    const predictions = await Promise.all(
-      inputs.predictions.map(({ path }) => readPredictions(path)),
-    );
-    for (const { task, split, rank, examples } of predictions) {
-      log(`${task} ${split}: ${examples} examples at rank ${rank}`);
-    }
-    const zip = await packSubmission(predictions, params);
-    await Deno.writeFile(join(output, "submission.zip"), zip);
-  },
+  run: async (stage) =>
+    (await import("../lib/stages/pack_predictions.ts")).pack(stage),
 });

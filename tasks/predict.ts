@@ -3,10 +3,8 @@ import { PREDICTIONS_FILES } from "../lib/artifacts/predictions.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import {
   ADAPTER_INPUTS,
-  epoch,
-  evaluationBatch,
-  precision,
   split,
+  usageSettings,
 } from "../lib/stages/settings.ts";
 
 export default defineTask({
@@ -18,15 +16,11 @@ export default defineTask({
     rank: z.int().min(1).optional().describe(
       "Rank to predict at; default: the rank of the adapter",
     ),
-    batchSize: evaluationBatch,
-    epoch,
-    precision,
+    ...usageSettings,
   }),
   inputs: ADAPTER_INPUTS,
   output: { kind: "predictions", files: PREDICTIONS_FILES },
   needs: ["engine"],
-  async run(stage) {
-    const { predict } = await import("../lib/stages/predict.ts");
-    await predict(stage);
-  },
+  run: async (stage) =>
+    (await import("../lib/stages/predict.ts")).predict(stage),
 });

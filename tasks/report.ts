@@ -28,8 +28,5 @@ export default defineTask({
   },
   timings: true,
   small: true,
-  async run(stage) {
-    const { report } = await import("../lib/stages/report.ts");
-    await report(stage);
-  },
+  run: async (stage) => (await import("../lib/stages/report.ts")).report(stage),
 });

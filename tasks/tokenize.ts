@@ -14,8 +14,6 @@ export default defineTask({
   }),
   inputs: { data: { kind: "dataset" }, model: { kind: "model" } },
   output: { kind: "tokens", files: ["tokens.json"] },
-  async run(stage) {
-    const { tokenize } = await import("../lib/stages/tokenize.ts");
-    await tokenize(stage);
-  },
+  run: async (stage) =>
+    (await import("../lib/stages/tokenize.ts")).tokenize(stage),
 });

@@ -1,9 +1,8 @@
 import * as z from "zod";
-import { ADAPTER_FILES } from "../lib/artifacts/adapter.ts";
 import { RankScaling } from "../lib/engine/adapters/scale.ts";
 import { dylora } from "../lib/engine/schedules/dylora.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
-import { TRAINING_INPUTS, trainingSettings } from "../lib/stages/settings.ts";
+import { ADAPTER_TRAINING, trainingSettings } from "../lib/stages/settings.ts";
 
 export default defineTask({
   description: "Train DyLoRA: one adapter that serves every rank up to its own",
@@ -14,11 +13,10 @@ export default defineTask({
       "Scale at rank b: rank = alpha / b, as in the paper; maximum = alpha / R at every b, with R the rank of the adapter; {exponent: p} = (alpha / R) (R / b)^p",
     ),
   }),
-  inputs: TRAINING_INPUTS,
-  output: { kind: "adapter", files: ADAPTER_FILES },
-  needs: ["engine"],
-  async run(stage) {
-    const { trainAdapter } = await import("../lib/stages/train_adapter.ts");
-    await trainAdapter(stage, dylora);
-  },
+  ...ADAPTER_TRAINING,
+  run: async (stage) =>
+    (await import("../lib/stages/train_adapter.ts")).trainAdapter(
+      stage,
+      dylora,
+    ),
 });

@@ -1,8 +1,7 @@
 import * as z from "zod";
 import { defineTask } from "../lib/pipeline/task.ts";
-import { CLASSIFIER_FILES } from "../lib/artifacts/classifier.ts";
 import {
-  CLASSIFIER_INPUTS,
+  CLASSIFIER_TRAINING,
   classifierSettings,
 } from "../lib/stages/settings.ts";
 
@@ -15,13 +14,10 @@ export default defineTask({
       "Peak learning rate; lower than for adapters (1e-5 to 3e-5 in the RoBERTa paper)",
     ),
   }),
-  inputs: CLASSIFIER_INPUTS,
-  output: { kind: "classifier", files: CLASSIFIER_FILES },
-  needs: ["engine"],
-  async run(stage) {
-    const { trainClassifier } = await import(
-      "../lib/stages/train_classifier.ts"
-    );
-    await trainClassifier(stage, "full");
-  },
+  ...CLASSIFIER_TRAINING,
+  run: async (stage) =>
+    (await import("../lib/stages/train_classifier.ts")).trainClassifier(
+      stage,
+      "full",
+    ),
 });

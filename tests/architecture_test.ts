@@ -179,8 +179,8 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 2002,
-  "lib/benchmarks": 380,
+  "lib/artifacts": 2000,
+  "lib/benchmarks": 395,
   "lib/cli": 8800,
   "lib/data": 1330,
   "lib/engine": 11_950,
@@ -191,11 +191,11 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/resize": 1490,
   "lib/scheduler": 5675,
   "lib/slurm": 1330,
-  "lib/stages": 2950,
+  "lib/stages": 3305,
   "lib/store": 2000,
   "lib/text": 1620,
   "lib/track": 800,
-  "tasks": 1190,
+  "tasks": 690,
 };
 
 /** Lines of code below a folder. */

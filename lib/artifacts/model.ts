@@ -44,7 +44,7 @@ export const { find: findModelOrigin, write: writeModelOrigin } = jsonFile(
  *
  * @throws {SyntaxError} Naming the file and every fault, if it is not of a supported model.
  */
-export async function readModel(folder: string): Promise<Model> {
+export function readModel(folder: string): Model {
   const path = join(folder, "config.json");
-  return parseModel(await Deno.readTextFile(path), path);
+  return parseModel(Deno.readTextFileSync(path), path);
 }

@@ -24,7 +24,6 @@ import {
   type TargetModules,
   tensorReader,
 } from "../engine/models/parameters.ts";
-import { parseModel } from "../engine/models/registry.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { scheduleNamed } from "../engine/schedules/registry.ts";
 import { type Adapter, baseModelIn, readTensors, shapesOf } from "./adapter.ts";
@@ -41,7 +40,7 @@ import {
   refuseFields,
   VARIANTS,
 } from "./lora_config.ts";
-import type { ModelOrigin } from "./model.ts";
+import { type ModelOrigin, readModel } from "./model.ts";
 import {
   type PaddedModules,
   padModules,
@@ -170,8 +169,7 @@ export function toAdapter(
   { method: name, ...known }: ImportFacts,
 ): Adapter {
   const { baseModel, rank, alpha, tensors } = peft;
-  const config = join(folder, "config.json");
-  const model = parseModel(Deno.readTextFileSync(config), config);
+  const model = readModel(folder);
   const misfit = findMisfit(shapesOf(tensors), model);
   if (misfit !== undefined) {
     throw new SyntaxError(

@@ -122,7 +122,7 @@ export async function readFittingTokens(
   model: string,
 ): Promise<TokensInfo> {
   const info = await readTokensInfo(folder);
-  const limits = await readModel(model);
+  const limits = readModel(model);
   const remedy = "tokenize the data with this model";
   const tokenizer = await tokenizerDigest(model, limits.architecture);
   if (info.tokenizer !== tokenizer) {

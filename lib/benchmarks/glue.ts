@@ -1,5 +1,7 @@
 /** GLUE (Wang et al. 2018): its tasks with their metrics, its files, and the submission to its server. */
+import { basename } from "@std/path/posix/basename";
 import { extname } from "@std/path/posix/extname";
+import { join } from "@std/path/posix/join";
 import type { Example } from "../data/example.ts";
 import { toExamples, toNumber } from "../data/labels.ts";
 import type { MetricName } from "../data/metrics.ts";
@@ -372,4 +374,19 @@ async function zip(texts: ReadonlyMap<string, string>): Promise<Uint8Array> {
     await writer.add(name, new TextReader(text));
   }
   return await writer.close();
+}
+
+/** The requested splits of a task, or all that it has. */
+export function wantedSplits(
+  task: GlueTask,
+  requested: readonly SplitName[] | undefined,
+): string[] {
+  const splits = requested?.flatMap((name) => splitsNamed(task, name));
+  return [...new Set(splits ?? Object.keys(task.tsvFiles))];
+}
+
+/** Folder of a task's TSV files, given GLUE's folder or that folder itself. */
+export function taskFolder(folder: string, task: GlueTask): string {
+  const own = task.tsvFolder ?? task.title;
+  return basename(folder) === own ? folder : join(folder, own);
 }

@@ -11,17 +11,8 @@ import { type AdapterTensors, cutAdapter } from "../engine/adapters/lora.ts";
 import { moduleOf, modulesOf } from "../engine/models/peft.ts";
 import { methodName } from "../engine/schedules/registry.ts";
 import type { InputArtifact, InputsOf, Stage } from "../pipeline/task.ts";
-import {
-  type RecommendationRequest,
-  recommendedRank,
-} from "./recommended_rank.ts";
-import type { CUT_INPUTS } from "./settings.ts";
-
-/** Parameters that select the rank of an adapter. */
-interface RankSettings extends RecommendationRequest {
-  /** Rank of every module; by default the recommended one if there is a report, else the adapter's own. */
-  readonly rank?: number | "recommended" | undefined;
-}
+import { recommendedRank } from "./recommended_rank.ts";
+import type { CUT_INPUTS, RankSettings } from "./settings.ts";
 
 /** A stage that exports or merges an adapter. */
 export type CuttingStage<More = unknown> = Stage<

@@ -7,13 +7,12 @@ import {
 import { digestOf } from "../artifacts/json_file.ts";
 import { type ScoresInfo, writeScores } from "../artifacts/scores.ts";
 import { readFittingTokens, type TokensInfo } from "../artifacts/tokens.ts";
-import { type Epoch, servedRanks } from "../artifacts/training.ts";
+import { servedRanks } from "../artifacts/training.ts";
 import type { Classifier } from "../engine/models/classifier.ts";
 import type { ParameterLayout } from "../engine/models/model.ts";
 import { fromTensors } from "../engine/models/parameters.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { methodName } from "../engine/schedules/registry.ts";
-import type { Precision } from "../engine/tensorflow/precision.ts";
 import {
   evaluateRanks,
   evaluationBatchSize,
@@ -28,6 +27,7 @@ import {
   startStageEngine,
 } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
+import type { UsageSettings } from "./settings.ts";
 
 /** Evaluates the adapter of a stage at some of the ranks that it serves, by default all. */
 export async function evaluateAdapter(
@@ -43,15 +43,13 @@ export async function evaluateAdapter(
     ? servedRanks(training)
     : [...new Set(params.ranks)].sort((a, b) => a - b);
   const split = new ScoredSplit(inputs.tokens.path, info, params.split);
-  const { precision, classifier, values } = await load();
-  const origin = {
+  const evaluated = {
+    ...await load(),
+    folder: inputs.adapter.path,
     method: methodName(training),
     seed: training.seed,
-    training: await digestOf(join(inputs.adapter.path, "training.json")),
-    epoch: params.epoch,
-    precision,
   };
-  await writeSplitScores(stage, { classifier, values, origin }, info, split, {
+  await writeSplitScores(stage, evaluated, info, split, {
     alpha: training.alpha,
     scaling: training.scaling,
     ranks,
@@ -61,12 +59,10 @@ export async function evaluateAdapter(
 
 /** Evaluates the model of a stage, which was trained without adapters, at rank 0. */
 export async function evaluateModel(
-  stage: Stage<{
-    readonly split: string;
-    readonly batchSize: number;
-    readonly epoch: Epoch;
-    readonly precision: Precision | "auto";
-  }, Readonly<Record<"model" | "tokens", InputArtifact>>>,
+  stage: Stage<
+    UsageSettings & { readonly split: string },
+    Readonly<Record<"model" | "tokens", InputArtifact>>
+  >,
 ): Promise<void> {
   const { params, inputs: { model, tokens } } = stage;
   const training = await readClassifierTraining(model.path);
@@ -76,15 +72,15 @@ export async function evaluateModel(
   checkClasses(training, info);
   const precision = await startStageEngine(stage);
   const classifier = loadFolder(folder, split.outputs, "head");
-  const origin = {
+  const evaluated = {
+    precision,
+    classifier,
+    values: headValues(folder, classifier.layout),
+    folder: model.path,
     method: training.method,
     seed: training.seed,
-    training: await digestOf(join(model.path, "training.json")),
-    epoch: params.epoch,
-    precision,
   };
-  const values = headValues(folder, classifier.layout);
-  await writeSplitScores(stage, { classifier, values, origin }, info, split, {
+  await writeSplitScores(stage, evaluated, info, split, {
     alpha: 1,
     scaling: "rank",
     ranks: [0],
@@ -92,40 +88,28 @@ export async function evaluateModel(
   });
 }
 
-/**
- * The head of a model folder as flat parameters, `[size]`.
- *
- * @throws {SyntaxError} Naming the tensor, if the head does not fit the tokens.
- */
+/** The head of a model folder as flat parameters, `[size]`. */
 function headValues(folder: string, layout: ParameterLayout): Float32Array {
   using file = SafetensorsFile.open(join(folder, "model.safetensors"));
-  const read = (name: string, shape: readonly number[]) => {
-    const found = file.tensors.get(name)?.shape;
-    if (String(found) === String(shape)) return file.floats(name);
-    throw new SyntaxError(
-      `"${file.path}" does not fit the tokens: tensor "${name}" ` +
-        (found === undefined ? "is missing" : `has shape [${found}]`) +
-        `, expected [${shape}]`,
-    );
-  };
-  return fromTensors(read, layout);
+  return fromTensors((name) => file.floats(name), layout);
 }
 
-/** A classifier with its parameters, and the origin that its scores record. */
-interface Evaluated {
+/** A classifier with its parameters, and what its scores record of its training. */
+interface Evaluated extends Pick<ScoresInfo, "method" | "seed" | "precision"> {
   readonly classifier: Classifier;
   /** Flat parameters, `[size]` */
   readonly values: Float32Array;
-  readonly origin: Pick<
-    ScoresInfo,
-    "method" | "seed" | "training" | "epoch" | "precision"
-  >;
+  /** Folder of the trained artifact. */
+  readonly folder: string;
 }
 
 /** Evaluates a classifier on a split at the ranks of the options and writes an artifact of kind `scores`. */
 async function writeSplitScores(
-  stage: Pick<Stage<unknown>, "output" | "progress" | "signal">,
-  { classifier, values, origin }: Evaluated,
+  stage: Pick<
+    Stage<Pick<UsageSettings, "epoch">>,
+    "params" | "output" | "progress" | "signal"
+  >,
+  { classifier, values, folder, ...origin }: Evaluated,
   { task, labels }: TokensInfo,
   split: ScoredSplit,
   options: RankEvaluationOptions,
@@ -141,6 +125,8 @@ async function writeSplitScores(
     task,
     labels,
     ...origin,
+    training: await digestOf(join(folder, "training.json")),
+    epoch: stage.params.epoch,
     split: split.name,
     examples: count,
     tokens: examples.ids.length,

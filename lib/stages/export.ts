@@ -32,9 +32,7 @@ interface ExportingStage
 
 /** Writes the adapter of a stage as an artifact of kind `peft`. */
 export async function exportAdapter(stage: ExportingStage): Promise<void> {
-  const { params, inputs, output } = stage;
-  const model = inputs.model;
-  const report = inputs.report;
+  const { params, inputs: { model, report }, output } = stage;
   const { adapter, ranks, tensors } = await readCutAdapter(stage);
   const { training } = adapter;
   const base = baseModelOf(params.baseModel ?? undefined, adapter, model);
@@ -50,7 +48,7 @@ export async function exportAdapter(stage: ExportingStage): Promise<void> {
   const { task, labels, maxLength } = training;
   await writeClasses(output, { task, labels, maxLength });
   if (model !== undefined) {
-    const { architecture } = await readModel(model.path);
+    const { architecture } = readModel(model.path);
     await copyTokenizer(
       model.path,
       output,
@@ -65,18 +63,16 @@ export async function exportAdapter(stage: ExportingStage): Promise<void> {
   await Deno.writeTextFile(
     join(output, "README.md"),
     modelCard({
+      ...params,
       training,
       baseModel: base.origin,
       isLoadable: base.isLoadable,
       hasOtherClasses: model !== undefined &&
-        await hasOtherClasses(model.path, outputsOf(training.labels)),
+        hasOtherClasses(model.path, outputsOf(training.labels)),
       ranks,
       modules: peftTargets(training.targetModules, Object.keys(tensors)),
       scores,
       figure,
-      datasets: params.datasets ?? undefined,
-      language: params.language ?? undefined,
-      license: params.license ?? undefined,
     }),
   );
   stage.log(
@@ -127,11 +123,8 @@ function baseModelOf(
 }
 
 /** Whether a model was saved as a classifier with another number of outputs. */
-async function hasOtherClasses(
-  folder: string,
-  outputs: number,
-): Promise<boolean> {
-  const { architecture } = await readModel(folder);
+function hasOtherClasses(folder: string, outputs: number): boolean {
+  const { architecture } = readModel(folder);
   const { name } = headTensors(architecture).at(-1)!;
   using file = SafetensorsFile.open(join(folder, "model.safetensors"));
   const [found = outputs] = file.tensors.get(name)?.shape ?? [];

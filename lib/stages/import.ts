@@ -102,14 +102,13 @@ function taskWithoutTokens(
   { source, task, labels }: ImportingStage["params"],
   { outputs, exported }: PeftAdapter,
 ): TaskClasses {
-  if (labels !== undefined && outputs === 1) {
-    throw new SyntaxError(
-      `The head of "${source}" has one output, a regression: remove "labels"`,
-    );
-  }
   if (labels !== undefined && labels.length !== outputs) {
     throw new SyntaxError(
-      `The head of "${source}" has ${outputs} outputs, but "labels" names ${labels.length} classes: name one class per output`,
+      `The head of "${source}" has ${outputs} outputs, but "labels" names ${labels.length} classes: ${
+        outputs === 1
+          ? 'remove "labels", since it is a regression'
+          : "name one class per output"
+      }`,
     );
   }
   const { task: recorded = UNKNOWN } = exported ?? {};

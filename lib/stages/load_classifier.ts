@@ -1,9 +1,9 @@
 import { join } from "@std/path/posix/join";
 import { type Adapter, readAdapter, tensorsOf } from "../artifacts/adapter.ts";
 import { checkClasses, outputsOf } from "../artifacts/classes.ts";
+import { readModel } from "../artifacts/model.ts";
 import { checkServed } from "../artifacts/ranks.ts";
 import { readFittingTokens } from "../artifacts/tokens.ts";
-import type { Epoch } from "../artifacts/training.ts";
 import { PEFT_PREFIX } from "../engine/models/peft.ts";
 import {
   type Classifier,
@@ -12,12 +12,11 @@ import {
 } from "../engine/models/classifier.ts";
 import type { ParameterLayout } from "../engine/models/model.ts";
 import { fromTensors, type Trainable } from "../engine/models/parameters.ts";
-import { parseModel } from "../engine/models/registry.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { type EngineSettings, startEngine } from "../engine/start.ts";
 import type { Precision } from "../engine/tensorflow/precision.ts";
 import type { InputsOf, Stage } from "../pipeline/task.ts";
-import type { ADAPTER_INPUTS } from "./settings.ts";
+import type { ADAPTER_INPUTS, UsageSettings } from "./settings.ts";
 
 /** The parts of a stage that starting the engine requires. */
 type ComputingStage = Pick<
@@ -64,8 +63,7 @@ export function loadFolder(
   labels: number,
   trained: Trainable,
 ): Loaded {
-  const config = join(folder, "config.json");
-  const model = parseModel(Deno.readTextFileSync(config), config);
+  const model = readModel(folder);
   const open = () => SafetensorsFile.open(join(folder, "model.safetensors"));
   using file = open();
   const classifier = loadClassifier(file, model, labels, trained);
@@ -108,7 +106,7 @@ export function adapterValues(
 
 /** A stage that runs an adapter on tokens. */
 export type AdapterStage<Params> = Stage<
-  Params & { readonly epoch: Epoch; readonly precision: Precision | "auto" },
+  Params & Omit<UsageSettings, "batchSize">,
   InputsOf<typeof ADAPTER_INPUTS>
 >;
 

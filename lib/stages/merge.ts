@@ -16,7 +16,7 @@ export async function merge(
 ): Promise<void> {
   const folder = stage.inputs.model.path;
   const { adapter: { training }, tensors } = await readCutAdapter(stage);
-  const model = await readModel(folder);
+  const model = readModel(folder);
   const misfit = findMisfit(shapesOf(tensors), model);
   if (misfit !== undefined) {
     throw new SyntaxError(

@@ -35,10 +35,10 @@ interface CardContent {
   /** File with the scores by rank, in the folder of the card. */
   readonly figure: string | undefined;
   /** Data sets on the hub; by default GLUE for its tasks. */
-  readonly datasets: readonly string[] | undefined;
+  readonly datasets?: readonly string[] | null | undefined;
   /** Languages as ISO 639-1 codes; by default English for the tasks of GLUE. */
-  readonly language: readonly string[] | undefined;
-  readonly license: string | undefined;
+  readonly language?: readonly string[] | null | undefined;
+  readonly license?: string | null | undefined;
 }
 
 /**

@@ -11,12 +11,10 @@ import {
 } from "../artifacts/predictions.ts";
 import { checkServed } from "../artifacts/ranks.ts";
 import { readTokens } from "../artifacts/tokens.ts";
-import type { Epoch } from "../artifacts/training.ts";
 import { tokenizerDefaults } from "../engine/models/registry.ts";
 import { methodName } from "../engine/schedules/registry.ts";
-import type { Precision } from "../engine/tensorflow/precision.ts";
 import { evaluateRanks } from "../engine/training/evaluation.ts";
-import type { EncodedExamples } from "../data/example.ts";
+import type { EncodedExamples, Example } from "../data/example.ts";
 import { predictionsOf } from "../data/metrics.ts";
 import { ModelTokenizer } from "../text/model_tokenizer.ts";
 import { findModelFiles } from "../hub/model_source.ts";
@@ -29,6 +27,7 @@ import {
   startStageEngine,
 } from "./load_classifier.ts";
 import { NoRecommendationError, recommendedRank } from "./recommended_rank.ts";
+import type { UsageSettings } from "./settings.ts";
 
 /** Predicts the labels of a split with the adapter of a stage, at one rank, by default its own. */
 export async function predict(
@@ -70,24 +69,22 @@ export async function predict(
 }
 
 /** A text or a pair of texts. */
-interface TextInput {
-  readonly text: string;
-  readonly pair?: string | undefined;
-}
+type TextInput = Pick<Example, "text" | "pair">;
 
 /** Texts per forward pass. */
 const BATCH = 32;
 
-type ClassifyingStage = Stage<{
-  readonly texts: readonly TextInput[];
-  readonly rank?: number | "recommended" | undefined;
-  readonly epoch: Epoch;
-  readonly precision: Precision | "auto";
-}, {
-  readonly model: InputArtifact;
-  readonly adapter: InputArtifact;
-  readonly report: InputArtifact | undefined;
-}>;
+type ClassifyingStage = Stage<
+  {
+    readonly texts: readonly TextInput[];
+    readonly rank?: number | "recommended" | undefined;
+  } & Omit<UsageSettings, "batchSize">,
+  {
+    readonly model: InputArtifact;
+    readonly adapter: InputArtifact;
+    readonly report: InputArtifact | undefined;
+  }
+>;
 
 /** Classifies the texts of a stage with its adapter, at one rank. */
 export async function classify(stage: ClassifyingStage): Promise<void> {
@@ -179,7 +176,7 @@ async function encode(
   model: string,
   trained: number | null,
 ): Promise<EncodedExamples> {
-  const { architecture, maxLength, vocabSize } = await readModel(model);
+  const { architecture, maxLength, vocabSize } = readModel(model);
   const tokenizer = await ModelTokenizer.load(
     model,
     tokenizerDefaults(architecture),

@@ -30,7 +30,7 @@ export async function chooseRanks(
   const { params, inputs } = stage;
   // The search starts at rank 1 in every module.
   const { training, info, load } = await openAdapter(stage, [1]);
-  const model = await readModel(inputs.model.path);
+  const model = readModel(inputs.model.path);
   const adapted = parameterLayout(model, 1, training).modules;
   const modules = adapted.map(({ name }) => moduleOf(factorA(name))!);
   const tokens = inputs.tokens.path;
@@ -44,10 +44,13 @@ export async function chooseRanks(
   const costs = adapted.map(({ inputs, outputs }) => inputs + outputs);
   const total = Math.floor(params.averageRank * sumOf(costs));
   const { precision, classifier, values } = await load();
-  using evaluator = new ChoiceEvaluator(classifier, values, training, {
-    batchSize: params.batchSize,
-    signal: stage.signal,
-  });
+  using evaluator = new ChoiceEvaluator(
+    classifier,
+    values,
+    training,
+    params.batchSize,
+    stage.signal,
+  );
   const subset = spreadExamples(selection.examples, params.examples);
   const budget = { costs, largest: training.rank, total };
   const steps = await searchRanks(
@@ -154,26 +157,16 @@ const CHOICES_PER_PASS = 8;
 
 /** Evaluates an adapter with a separate rank for each module. */
 class ChoiceEvaluator implements Disposable {
-  readonly #classifier: Classifier;
-  readonly #values: Float32Array;
-  readonly #training: Pick<AdapterRecord, "alpha" | "scaling">;
-  readonly #signal: AbortSignal;
   readonly #evaluate: Evaluator;
 
   /** @param values Flat parameters, `[size]` */
   constructor(
-    classifier: Classifier,
-    values: Float32Array,
-    training: Pick<AdapterRecord, "alpha" | "scaling">,
-    { batchSize, signal }: {
-      readonly batchSize: number;
-      readonly signal: AbortSignal;
-    },
+    private readonly classifier: Classifier,
+    private readonly values: Float32Array,
+    private readonly training: Pick<AdapterRecord, "alpha" | "scaling">,
+    batchSize: number,
+    private readonly signal: AbortSignal,
   ) {
-    this.#classifier = classifier;
-    this.#values = values;
-    this.#training = training;
-    this.#signal = signal;
     this.#evaluate = evaluator(classifier, { batchSize });
   }
 
@@ -198,8 +191,8 @@ class ChoiceEvaluator implements Disposable {
     examples: EncodedExamples,
     group: readonly RankPerModule[],
   ): Promise<Float32Array> {
-    const { rank } = this.#classifier.layout;
-    const { alpha, scaling } = this.#training;
+    const { rank } = this.classifier.layout;
+    const { alpha, scaling } = this.training;
     const modules = group[0]!.map((_, module) =>
       group.flatMap((ranks) => [
         ...rankScale(ranks[module]!, { rank, alpha, scaling }),
@@ -211,9 +204,8 @@ class ChoiceEvaluator implements Disposable {
       rank,
     ]);
     try {
-      return await this.#evaluate(this.#values, scale, examples, {
-        signal: this.#signal,
-      });
+      const { values, signal } = this;
+      return await this.#evaluate(values, scale, examples, { signal });
     } finally {
       scale.dispose();
     }

@@ -3,7 +3,6 @@ import type * as z from "zod";
 import { readJsonFile } from "../artifacts/json_file.ts";
 import {
   type AdapterRecord,
-  type Epoch,
   servedRanks,
   Training,
 } from "../artifacts/training.ts";
@@ -15,26 +14,13 @@ import {
 } from "../report/report.ts";
 import type { Variant } from "../report/result.ts";
 import { variantText } from "../report/methods.ts";
+import type { RankSettings } from "./settings.ts";
 
-/** Selects one of the recommendations of a report. */
-export interface RecommendationRequest {
-  /** Variant of the method, if the report has several: `mode=all`. */
-  readonly variant?: string | undefined;
-  /** Split, if the report has several: `validation_matched`. */
-  readonly split?: string | undefined;
-  /** Epoch of the adapter; its scores must recommend the rank. */
-  readonly epoch: Epoch;
-}
+/** Selects one of the recommendations of a report: that of a variant or a split, if there are several, for an epoch of the adapter. */
+export type RecommendationRequest = Omit<RankSettings, "rank">;
 
 /** Thrown if a report does not recommend exactly one rank for an adapter. */
 export class NoRecommendationError extends Error {}
-
-/** A rank that a report recommends for a variant of a method. */
-interface Recommendation {
-  readonly split: string;
-  readonly variant: Variant;
-  readonly rank: number;
-}
 
 /** The rank to use. */
 interface RecommendedRank {
@@ -159,17 +145,13 @@ function recommendations(
   report: Report,
   training: AdapterRecord,
   request: RecommendationRequest,
-): Recommendation[] {
+) {
   return comparisonsFor(report, training, request).flatMap((
     { split, methods },
   ) =>
     methods.filter((it) => isRequested(it, training, request)).flatMap((
       { variant, recommendation },
-    ) =>
-      recommendation === null
-        ? []
-        : [{ split, variant, rank: recommendation.rank }]
-    )
+    ) => recommendation ? [{ split, variant, rank: recommendation.rank }] : [])
   );
 }
 
@@ -197,23 +179,17 @@ function inWords(
   } at the ${epoch} epoch`;
 }
 
-/** A dimension in which a variant and a training differ. */
-interface Contradiction {
-  /** `mode=frozen`. */
-  readonly variant: string;
-  /** `mode=all`. */
-  readonly training: string;
-}
-
 /**
  * Finds a dimension in which a variant of a report differs from the training of
  * an adapter. Dimensions that are no settings of the training, and values that
  * a setting cannot have, are names chosen by the user and are skipped.
+ *
+ * @returns What both have: `mode=frozen` and `mode=all`.
  */
 function contradictionOf(
   variant: Variant,
   training: AdapterRecord,
-): Contradiction | undefined {
+): { readonly variant: string; readonly training: string } | undefined {
   if (training.imported) return undefined;
   const { settings: own, named = {} } = scheduleNamed(training.method.name);
   const schemas: Readonly<Record<string, z.ZodType>> = {

@@ -42,17 +42,14 @@ import type {
   TrainingCost,
 } from "../report/result.ts";
 import { type Metric, seededDraw } from "../report/statistics.ts";
+import type { CompareOptions } from "../report/summarize.ts";
 
 type Artifacts = readonly InputArtifact[];
 
 /** Compares the scores of a stage and writes an artifact of kind `report`. */
 export async function report(
   { inputs, params, output }: Stage<
-    {
-      readonly replicates: number;
-      readonly confidence: number;
-      readonly margin: number;
-    },
+    Pick<CompareOptions, "replicates" | "confidence" | "margin">,
     Readonly<Record<"scores" | "adapters" | "classifiers" | "ranks", Artifacts>>
   >,
 ): Promise<void> {
@@ -114,22 +111,17 @@ async function readResult(
   const origin = originOf(adapter, trainings);
   const { logits, labels } = readOutputs(artifact.path);
   return {
-    task: info.task,
+    ...info,
     title: taskTitle(info.task),
-    split: info.split,
-    epoch: info.epoch,
-    method: info.method,
     variant: artifact.matrix,
-    seed: info.seed,
     stage: adapter.artifact.stage,
     labels,
     classes: info.labels !== null,
-    precision: info.precision,
     ranks: rankResults(info, logits),
     training: costOf(origin),
     size: adapterSize(adapter),
-    reductionSeconds: adapter === origin ? 0 : secondsOf(adapter.artifact),
-    evaluationSeconds: secondsOf(artifact),
+    reductionSeconds: adapter === origin ? 0 : measured(adapter.artifact),
+    evaluationSeconds: measured(artifact),
     evaluationFlops: info.flops,
   };
 }
@@ -172,8 +164,8 @@ function costOf(
       engine,
     },
     start: adapter?.start?.task,
-    seconds: metricOf(artifact, TRAINING_SECONDS),
-    stepSeconds: metricOf(artifact, STEP_SECONDS),
+    seconds: measured(artifact, TRAINING_SECONDS),
+    stepSeconds: measured(artifact, STEP_SECONDS),
     steps: training.steps,
     examples: training.examples,
     flops: training.flops,
@@ -181,7 +173,7 @@ function costOf(
     selection: training.selection
       ? {
         split: training.selection.split,
-        seconds: metricOf(artifact, SELECTION_SECONDS),
+        seconds: measured(artifact, SELECTION_SECONDS),
         flops: training.selection.flops,
       }
       : undefined,
@@ -202,18 +194,15 @@ function adapterSize({ artifact, training }: TrainedArtifact): Result["size"] {
   return { perRank: ofRanks / training.rank, others };
 }
 
-function secondsOf({ stage, seconds }: InputArtifact): number {
-  if (seconds !== undefined) return seconds;
-  throw new Error(
-    `"${stage}" has no recorded seconds; run it again with --force`,
-  );
-}
-
-function metricOf({ stage, metrics }: InputArtifact, name: string): number {
-  const value = metrics?.[name];
+/** The seconds or a metric of the run that made an artifact. */
+function measured(
+  { stage, seconds, metrics }: InputArtifact,
+  name = "seconds",
+): number {
+  const value = name === "seconds" ? seconds : metrics?.[name];
   if (value !== undefined) return value;
   throw new Error(
-    `"${stage}" reported no metric "${name}"; run it again with --force`,
+    `"${stage}" has no recorded ${name}; run it again with --force`,
   );
 }
 
@@ -288,18 +277,6 @@ async function readChoice(
       `The ranks of "${stage}" were written by hand and have no scores: connect a stage of the task "choose-ranks"`,
     );
   }
-  const { split, epoch, seed, budget, chosen, even } = choice;
-  return {
-    task,
-    title: taskTitle(task),
-    split,
-    epoch,
-    method,
-    variant: matrix,
-    seed,
-    budget,
-    modules,
-    chosen,
-    even,
-  };
+  const title = taskTitle(task);
+  return { ...choice, task, title, method, variant: matrix, modules };
 }

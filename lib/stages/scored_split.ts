@@ -1,4 +1,5 @@
 import { outputsOf } from "../artifacts/classes.ts";
+import type { ScoresInfo } from "../artifacts/scores.ts";
 import { readLabelledTokens, type TokensInfo } from "../artifacts/tokens.ts";
 import type { EncodedExamples } from "../data/example.ts";
 import {
@@ -6,12 +7,6 @@ import {
   type MetricName,
   predictionsOf,
 } from "../data/metrics.ts";
-
-/** Metrics at one rank, by name; the main metric is the first. */
-interface RankScores {
-  readonly rank: number;
-  readonly metrics: Record<string, number>;
-}
 
 /** A labelled split on which classifiers are scored. */
 export class ScoredSplit {
@@ -43,7 +38,7 @@ export class ScoredSplit {
    *
    * @param logits `[ranks, examples, outputs]`
    */
-  score(ranks: readonly number[], logits: Float32Array): RankScores[] {
+  score(ranks: readonly number[], logits: Float32Array): ScoresInfo["ranks"] {
     const { labels } = this.examples;
     const size = labels.length * this.outputs;
     return ranks.map((rank, i) => ({

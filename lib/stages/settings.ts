@@ -1,4 +1,6 @@
 import * as z from "zod";
+import { ADAPTER_FILES } from "../artifacts/adapter.ts";
+import { CLASSIFIER_FILES } from "../artifacts/classifier.ts";
 import { WITHOUT_ADAPTERS } from "../engine/schedules/fixed.ts";
 import type { RankObjective } from "../engine/schedules/schedule.ts";
 import type { TrainingOptions } from "../engine/training/train.ts";
@@ -12,28 +14,16 @@ export const split = z.string().regex(/^[a-z_]+$/);
 export const DEFAULT_LENGTH = 512;
 
 /** Requested precision of matrix products. */
-export const precision = z.enum(["auto", "f32", "bf16"]).default("auto")
+const precision = z.enum(["auto", "f32", "bf16"]).default("auto")
   .describe(
     "Precision of matrix products; auto uses bf16 if the CPU or GPU supports it, otherwise f32",
   );
 
 /**
- * Parameters of every training of adapters. Defaults are those of the DyLoRA
- * paper's appendix (arXiv 2210.07558).
+ * Parameters of every training. Defaults are those of the DyLoRA paper's
+ * appendix (arXiv 2210.07558).
  */
-export const trainingSettings = {
-  rank: count.max(1024).optional().describe(
-    "LoRA rank; for DyLoRA and Matryoshka, the largest one; default: that of the input start, otherwise 8",
-  ),
-  alpha: z.number().positive().optional().describe(
-    "LoRA alpha; the scale is alpha / rank; default: that of the input start, otherwise 16",
-  ),
-  targetModules: z.union([
-    z.array(z.string().regex(/^[\w.-]+$/)).min(1),
-    z.literal("all-linear"),
-  ]).optional().describe(
-    "Modules that carry adapters, as in PEFT: name suffixes, or all-linear; default: those of the input start, otherwise those of PEFT for the model, such as [query, value]",
-  ),
+export const classifierSettings = {
   epochs: count.default(30).describe("Passes over the training set"),
   batchSize: count.default(32).describe(
     "Examples per forward and backward pass",
@@ -61,24 +51,51 @@ export const trainingSettings = {
   seed: z.int().min(0).max(2 ** 31 - 1).default(0).describe(
     "Seed of initialization, shuffling, drawn ranks and dropout",
   ),
-  startHead: z.enum(["new", "kept"]).default("new").describe(
-    "Head of a training that continues from the input start: new, for any task, or kept, for the same classes",
-  ),
   selectOn: split.default("none").describe(
     "Split on which every epoch is scored at all ranks, such as validation, to save the best epoch beside the last one; none saves only the last one",
   ),
   precision,
 };
 
-/** Batch size of an evaluation at a few ranks. */
-export const evaluationBatch = z.int().min(1).default(32).describe(
-  "Examples per forward pass",
-);
+/** Values of {@linkcode classifierSettings}. */
+export type ClassifierSettings = z.output<
+  z.ZodObject<typeof classifierSettings>
+>;
 
-/** Epoch of the training to use. */
-export const epoch = z.enum(["last", "best"]).default("last").describe(
-  "Epoch of the training to use; best requires a training with selectOn",
-);
+/** Parameters of every training of adapters. */
+export const trainingSettings = {
+  rank: count.max(1024).optional().describe(
+    "LoRA rank; for DyLoRA and Matryoshka, the largest one; default: that of the input start, otherwise 8",
+  ),
+  alpha: z.number().positive().optional().describe(
+    "LoRA alpha; the scale is alpha / rank; default: that of the input start, otherwise 16",
+  ),
+  targetModules: z.union([
+    z.array(z.string().regex(/^[\w.-]+$/)).min(1),
+    z.literal("all-linear"),
+  ]).optional().describe(
+    "Modules that carry adapters, as in PEFT: name suffixes, or all-linear; default: those of the input start, otherwise those of PEFT for the model, such as [query, value]",
+  ),
+  ...classifierSettings,
+  startHead: z.enum(["new", "kept"]).default("new").describe(
+    "Head of a training that continues from the input start: new, for any task, or kept, for the same classes",
+  ),
+};
+
+/** Values of {@linkcode trainingSettings}. */
+export type TrainingSettings = z.output<z.ZodObject<typeof trainingSettings>>;
+
+/** Parameters of tasks that run a trained adapter or model. */
+export const usageSettings = {
+  batchSize: z.int().min(1).default(32).describe("Examples per forward pass"),
+  epoch: z.enum(["last", "best"]).default("last").describe(
+    "Epoch of the training to use; best requires a training with selectOn",
+  ),
+  precision,
+};
+
+/** Values of {@linkcode usageSettings}. */
+export type UsageSettings = z.output<z.ZodObject<typeof usageSettings>>;
 
 /** Inputs of tasks that run an adapter on tokens. */
 export const ADAPTER_INPUTS = {
@@ -87,21 +104,23 @@ export const ADAPTER_INPUTS = {
   adapter: { kind: "adapter" },
 } as const;
 
-/** Inputs of every training without adapters. */
-export const CLASSIFIER_INPUTS = {
-  model: { kind: "model" },
-  tokens: { kind: "tokens" },
+/** What every training without adapters takes, gives and needs. */
+export const CLASSIFIER_TRAINING = {
+  inputs: { model: { kind: "model" }, tokens: { kind: "tokens" } },
+  output: { kind: "classifier", files: CLASSIFIER_FILES },
+  needs: ["engine"],
 } as const;
 
-/** Inputs of every training of adapters. */
-export const TRAINING_INPUTS = {
-  ...CLASSIFIER_INPUTS,
-  /** An adapter of the same rank to continue from. */
-  start: { kind: "adapter", optional: true },
+/** What every training of adapters takes, gives and needs. */
+export const ADAPTER_TRAINING = {
+  ...CLASSIFIER_TRAINING,
+  inputs: {
+    ...CLASSIFIER_TRAINING.inputs,
+    /** An adapter of the same rank to continue from. */
+    start: { kind: "adapter", optional: true },
+  },
+  output: { kind: "adapter", files: ADAPTER_FILES },
 } as const;
-
-/** Values of {@linkcode trainingSettings}. */
-export type TrainingSettings = z.output<z.ZodObject<typeof trainingSettings>>;
 
 /**
  * Converts parameters of a training of adapters to options of the engine.
@@ -134,22 +153,6 @@ export function trainingOptions(
   };
 }
 
-const {
-  rank: _rank,
-  alpha: _alpha,
-  targetModules: _targetModules,
-  startHead: _startHead,
-  ...withoutAdapters
-} = trainingSettings;
-
-/** Parameters of every training without adapters. */
-export const classifierSettings = withoutAdapters;
-
-/** Values of {@linkcode classifierSettings}. */
-export type ClassifierSettings = z.output<
-  z.ZodObject<typeof classifierSettings>
->;
-
 /** Inputs that select the rank at which an adapter is exported or merged. */
 export const CUT_INPUTS = {
   adapter: { kind: "adapter" },
@@ -168,5 +171,8 @@ export const rankToTake = {
   split: z.string().regex(/^[a-z_]+$/).optional().describe(
     "Split whose recommendation to use, such as validation_matched, if the report has several",
   ),
-  epoch,
+  epoch: usageSettings.epoch,
 };
+
+/** Values of {@linkcode rankToTake}. */
+export type RankSettings = z.output<z.ZodObject<typeof rankToTake>>;

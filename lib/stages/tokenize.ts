@@ -16,10 +16,8 @@ export async function tokenize(
     readonly splits?: readonly string[] | undefined;
   }, Readonly<Record<"data" | "model", InputArtifact>>>,
 ): Promise<void> {
-  const data = inputs.data.path;
-  const model = inputs.model.path;
-
-  const limits = await readModel(model);
+  const [data, model] = [inputs.data.path, inputs.model.path];
+  const limits = readModel(model);
   const { maxLength = Math.min(DEFAULT_LENGTH, limits.maxLength) } = params;
   if (maxLength > limits.maxLength) {
     throw new RangeError(

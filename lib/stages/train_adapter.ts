@@ -19,9 +19,9 @@ import { parameterLayout, toTensors } from "../engine/models/parameters.ts";
 import { Method, methodName } from "../engine/schedules/registry.ts";
 import type { Schedule } from "../engine/schedules/schedule.ts";
 import type { InputsOf, Stage } from "../pipeline/task.ts";
-import { adapterValues, loadFolder } from "./load_classifier.ts";
+import { adapterValues } from "./load_classifier.ts";
 import {
-  type TRAINING_INPUTS,
+  type ADAPTER_TRAINING,
   trainingOptions,
   type TrainingSettings,
 } from "./settings.ts";
@@ -31,14 +31,13 @@ import { StageTraining } from "./training.ts";
 export async function trainAdapter(
   stage: Stage<
     TrainingSettings & Partial<Pick<AdapterScale, "scaling">>,
-    InputsOf<typeof TRAINING_INPUTS>
+    InputsOf<typeof ADAPTER_TRAINING["inputs"]>
   >,
   schedule: Schedule,
 ): Promise<void> {
   const { inputs } = stage;
   const training = await StageTraining.open(stage);
-  const folder = inputs.model.path;
-  const baseModel = await findModelOrigin(folder);
+  const baseModel = await findModelOrigin(inputs.model.path);
   const start = inputs.start && await readAdapter(inputs.start.path);
   const params = withDefaults(stage.params, start);
   const { rank, alpha, seed, scaling = schedule.scaling } = params;
@@ -53,8 +52,7 @@ export async function trainAdapter(
     scaling,
   } as const;
   const objective = schedule.objective(settings, own);
-  await training.startEngine();
-  const classifier = loadFolder(folder, training.outputs, params);
+  const classifier = await training.load(params);
   const { model, layout } = classifier;
   const { targetModules = model.architecture.targetModules } = params;
   const fresh = classifier.start(seed);

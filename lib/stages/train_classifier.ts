@@ -5,7 +5,6 @@ import type { Model } from "../engine/models/model.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import type { TensorValues } from "../engine/safetensors/writer.ts";
 import { type Bound, BOUNDS } from "../engine/schedules/registry.ts";
-import { loadFolder } from "./load_classifier.ts";
 import { trainingOptions } from "./settings.ts";
 import { StageTraining, type TrainingStage } from "./training.ts";
 
@@ -18,8 +17,7 @@ export async function trainClassifier(
   const { trains } = BOUNDS[method];
   const folder = stage.inputs.model.path;
   const training = await StageTraining.open(stage);
-  await training.startEngine();
-  const classifier = loadFolder(folder, training.outputs, trains);
+  const classifier = await training.load(trains);
   const { model, layout } = classifier;
   const { values, best, record } = await training.run(
     classifier,

@@ -14,6 +14,7 @@ import {
 } from "../artifacts/training.ts";
 import type { EncodedExamples } from "../data/example.ts";
 import type { Classifier } from "../engine/models/classifier.ts";
+import type { Trainable } from "../engine/models/parameters.ts";
 import type { Precision } from "../engine/tensorflow/precision.ts";
 import {
   bestEpoch,
@@ -37,14 +38,14 @@ import {
   type TrainingResult,
 } from "../engine/training/train.ts";
 import type { InputsOf, Stage } from "../pipeline/task.ts";
-import { engineOf, startStageEngine } from "./load_classifier.ts";
+import { engineOf, loadFolder, startStageEngine } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
-import type { CLASSIFIER_INPUTS, ClassifierSettings } from "./settings.ts";
+import type { CLASSIFIER_TRAINING, ClassifierSettings } from "./settings.ts";
 
 /** A stage that trains. */
 export type TrainingStage = Stage<
   ClassifierSettings,
-  InputsOf<typeof CLASSIFIER_INPUTS>
+  InputsOf<typeof CLASSIFIER_TRAINING["inputs"]>
 >;
 
 /** The result of a training. */
@@ -55,28 +56,19 @@ interface FinishedTraining extends Pick<TrainingResult, "values" | "best"> {
 
 /** The training of a stage, with or without adapters: data, checkpoints, epoch selection and reports. */
 export class StageTraining {
-  readonly info: TokensInfo;
-  /** Examples of the split `train`. */
-  readonly examples: Required<EncodedExamples>;
-  /** Split on which every epoch is scored; undefined if only the last one is saved. */
-  readonly #held: ScoredSplit | undefined;
-  readonly #stage: TrainingStage;
-  readonly #stopwatch: Stopwatch;
   #precision: Precision | undefined;
 
+  /**
+   * @param examples Examples of the split `train`
+   * @param held Split on which every epoch is scored; undefined if only the last one is saved
+   */
   private constructor(
-    stage: TrainingStage,
-    info: TokensInfo,
-    examples: Required<EncodedExamples>,
-    held: ScoredSplit | undefined,
-    stopwatch: Stopwatch,
-  ) {
-    this.#stage = stage;
-    this.info = info;
-    this.examples = examples;
-    this.#held = held;
-    this.#stopwatch = stopwatch;
-  }
+    private readonly stage: TrainingStage,
+    readonly info: TokensInfo,
+    private readonly examples: Required<EncodedExamples>,
+    private readonly held: ScoredSplit | undefined,
+    private readonly stopwatch: Stopwatch,
+  ) {}
 
   /**
    * Reads the training data of a stage. The reported seconds start here.
@@ -96,19 +88,16 @@ export class StageTraining {
     return new StageTraining(stage, info, examples, held, stopwatch);
   }
 
-  /** Outputs of the head: one logit per class, or one score. */
-  get outputs(): number {
-    return outputsOf(this.info.labels);
-  }
-
-  /** Starts the engine; a model can be loaded afterwards. */
-  async startEngine(): Promise<void> {
-    this.#precision = await startStageEngine(this.#stage);
+  /** Starts the engine and loads the model of the stage, with what is trained. */
+  async load(trained: Trainable): Promise<ReturnType<typeof loadFolder>> {
+    this.#precision = await startStageEngine(this.stage);
+    const folder = this.stage.inputs.model.path;
+    return loadFolder(folder, outputsOf(this.info.labels), trained);
   }
 
   /** The checkpoint to resume from, if there is an intact one. */
   #resume(path: string, size: number): Checkpoint | undefined {
-    const { log, saved } = this.#stage;
+    const { log, saved } = this.stage;
     try {
       const resume = loadCheckpoint(path, size);
       if (resume !== undefined) {
@@ -138,9 +127,9 @@ export class StageTraining {
     options: TrainingOptions,
     served: Pick<RankEvaluationOptions, "alpha" | "scaling" | "ranks">,
   ): Promise<FinishedTraining> {
-    const stage = this.#stage;
-    using selection = this.#held && new EpochSelection(
-      this.#held,
+    const stage = this.stage;
+    using selection = this.held && new EpochSelection(
+      this.held,
       classifier,
       { ...served, passes: options.epochs },
       stage,
@@ -150,7 +139,7 @@ export class StageTraining {
     const result = await train(classifier, initial, this.examples, options, {
       evaluate: selection && ((values) => selection.evaluate(values)),
       resume,
-      stopwatch: this.#stopwatch,
+      stopwatch: this.stopwatch,
       signal: stage.signal,
       save(state) {
         saveCheckpoint(checkpoint, state);
@@ -174,7 +163,7 @@ export class StageTraining {
     result: TrainingResult,
     selection: Training["selection"],
   ): FinishedTraining["record"] {
-    const { params } = this.#stage;
+    const { params } = this.stage;
     return {
       task: this.info.task,
       labels: this.info.labels,
@@ -188,7 +177,7 @@ export class StageTraining {
       weightDecay: params.weightDecay,
       warmupRatio: params.warmupRatio,
       precision: this.#precision!,
-      engine: engineOf(this.#stage).engine,
+      engine: engineOf(this.stage).engine,
       examples: this.examples.labels.length * params.epochs,
       tokens: result.tokens,
       paddedTokens: result.paddedTokens,
@@ -201,36 +190,28 @@ export class StageTraining {
 
 /** Scores each epoch of a training at all of its ranks. */
 class EpochSelection implements Disposable {
-  readonly #split: ScoredSplit;
-  readonly #classifier: Classifier;
   readonly #options: RankEvaluationOptions;
   readonly #evaluator: RankEvaluator;
-  readonly #stage: Pick<Stage<unknown>, "log" | "signal">;
 
   constructor(
-    split: ScoredSplit,
-    classifier: Classifier,
+    private readonly split: ScoredSplit,
+    private readonly classifier: Classifier,
     options: Omit<RankEvaluationOptions, "batchSize">,
-    stage: Pick<Stage<unknown>, "log" | "signal">,
+    private readonly stage: Pick<Stage<unknown>, "log" | "signal">,
   ) {
-    this.#split = split;
-    this.#classifier = classifier;
-    this.#options = {
-      ...options,
-      batchSize: evaluationBatchSize(options.ranks.length),
-    };
+    const batchSize = evaluationBatchSize(options.ranks.length);
+    this.#options = { ...options, batchSize };
     this.#evaluator = rankEvaluator(classifier, this.#options);
-    this.#stage = stage;
   }
 
   /** Scores flat parameters: the mean of the task's main metric over the ranks. */
   async evaluate(
     values: Float32Array,
   ): Promise<Pick<EpochScores, "score" | "ranks">> {
-    const { examples, metrics } = this.#split;
-    const { signal, log } = this.#stage;
+    const { examples, metrics } = this.split;
+    const { signal, log } = this.stage;
     const logits = await this.#evaluator(values, examples, { signal });
-    const ranks = this.#split.score(this.#options.ranks, logits);
+    const ranks = this.split.score(this.#options.ranks, logits);
     const [metric] = metrics;
     const main = ranks.map(({ metrics }) => metrics[metric!]!);
     const sum = main.reduce((sum, it) => sum + (Number.isNaN(it) ? 0 : it), 0);
@@ -239,7 +220,7 @@ class EpochSelection implements Disposable {
       ? ""
       : ` at ranks ${this.#options.ranks.join(" ")}, mean ${score.toFixed(4)}`;
     log(
-      `${this.#split.name}: ${metric} ${
+      `${this.split.name}: ${metric} ${
         main.map((it) => it.toFixed(4)).join(" ")
       }${atRanks}`,
     );
@@ -248,13 +229,13 @@ class EpochSelection implements Disposable {
 
   /** The entry of `training.json`. */
   record(epochs: readonly EpochScores[]): NonNullable<Training["selection"]> {
-    const { name, examples, metrics } = this.#split;
+    const { name, examples, metrics } = this.split;
     return {
       split: name,
       examples: examples.labels.length,
       metric: metrics[0]!,
       flops: epochs.length *
-        evaluationFlops(this.#classifier, examples, this.#options),
+        evaluationFlops(this.classifier, examples, this.#options),
       best: bestEpoch(epochs)!.epoch,
       epochs: [...epochs],
     };

@@ -20,7 +20,7 @@ Deno.test("tokenizerDigest() is the digest of tokenizer.json if the other files 
     // Its class gives no token types, although the model has them.
     if (name === "albert") continue;
     const model = join(fixtures, `tiny-${name}`);
-    const { architecture } = await readModel(model);
+    const { architecture } = readModel(model);
     assertEquals(
       await tokenizerDigest(model, architecture),
       await digestOf(join(model, "tokenizer.json")),
@@ -32,7 +32,7 @@ Deno.test("tokenizerDigest() is the digest of tokenizer.json if the other files 
 Deno.test("tokenizerDigest() depends on the configuration of the tokenizer where token ids or types do", () =>
   withFolder(async (folder) => {
     const own = join(fixtures, "tiny-bert");
-    const { architecture } = await readModel(own);
+    const { architecture } = readModel(own);
     await Deno.copyFile(
       join(own, "tokenizer.json"),
       join(folder, "tokenizer.json"),

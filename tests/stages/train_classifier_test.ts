@@ -124,7 +124,7 @@ for (const [task, tolerance] of [["train-head", 0], ["train-full", 1]]) {
     }));
 }
 
-Deno.test("evaluate-model rejects tokens with other classes and names the tensor that does not fit", () =>
+Deno.test("evaluate-model rejects tokens with other classes", () =>
   withEngineStages(async ({ folder, run, attempt, given }) => {
     const model = await run("train-head", training, given);
     const tokens = await Deno.makeTempDir({ dir: folder });
@@ -140,15 +140,6 @@ Deno.test("evaluate-model rejects tokens with other classes and names the tensor
     assertMatch(
       refused.text,
       /trained for .*rte.* with the classes entailment, not_entailment, but the tokens are for .*, neither: connect tokens/,
-    );
-    const { labels } = info;
-    const record = join(model, "training.json");
-    const claimed = JSON.parse(await Deno.readTextFile(record));
-    await Deno.writeTextFile(record, JSON.stringify({ ...claimed, labels }));
-    const lacking = await attempt("evaluate-model", {}, { model, tokens });
-    assertMatch(
-      lacking.text,
-      /classifier.out_proj.weight.* has shape \[2,64\], expected \[3,64\]/,
     );
   }));
 

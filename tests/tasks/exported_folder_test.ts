@@ -167,7 +167,7 @@ Deno.test({
             JSON.stringify(config),
           );
         }
-        const { architecture } = await readModel(model);
+        const { architecture } = readModel(model);
         const tokenizer = await ModelTokenizer.load(
           model,
           tokenizerDefaults(architecture),

@@ -568,7 +568,7 @@ Deno.test("report refuses a training that reported no seconds", async () => {
     await assertRejects(
       () => stages.report(),
       Error,
-      'reported no metric "training_seconds"',
+      "has no recorded training_seconds",
     );
   });
 });

@@ -1,0 +1,119 @@
+import { join } from "@std/path/posix/join";
+import { writeDataset } from "../artifacts/dataset.ts";
+import { exists } from "../artifacts/json_file.ts";
+import {
+  GLUE_TASKS,
+  type GlueTask,
+  type GlueTaskName,
+  readSplit,
+  type SplitName,
+  splitsNamed,
+  taskFolder,
+  wantedSplits,
+} from "../benchmarks/glue.ts";
+import { describeExamples, drawSubset, type Example } from "../data/example.ts";
+import { quoteAll } from "../data/text_file.ts";
+import { fetchFiles } from "../hub/fetch_files.ts";
+import { expandHome } from "../hub/model_source.ts";
+import { HubError } from "../hub/requests.ts";
+import type { Stage } from "../pipeline/task.ts";
+import { hubOptions } from "./hub.ts";
+
+type FetchStage = Stage<{
+  readonly task: GlueTaskName;
+  readonly source: string;
+  readonly revision: string;
+  readonly splits?: readonly SplitName[] | undefined;
+  readonly limit: Readonly<Partial<Record<SplitName, number>>>;
+  readonly seed: number;
+}>;
+
+/** Fetches a task of GLUE from the hub or a folder and writes an artifact of kind `dataset`. */
+export async function fetchGlue(stage: FetchStage): Promise<void> {
+  const { params, log, output } = stage;
+  const task: GlueTask = GLUE_TASKS[params.task];
+  const files = params.source === "hub"
+    ? await hubFiles(stage, task)
+    : folderFiles(stage, task);
+  const limits = new Map(
+    // A longer name is of a single split and overrides one for several.
+    Object.entries(params.limit).toSorted(([a], [b]) => a.length - b.length)
+      .flatMap(([name, limit]) =>
+        splitsNamed(task, name as SplitName).map((split) => [split, limit])
+      ),
+  );
+  const splits: Record<string, readonly Example[]> = {};
+  for (const [split, file] of files) {
+    const { examples: all, broken } = await readSplit(file, task, split);
+    if (broken > 0) {
+      log(
+        `${split}: skipped ${broken} lines that are malformed in the original`,
+      );
+    }
+    const limit = limits.get(split) ?? all.length;
+    const drawn = await drawSubset(all, limit, params.seed);
+    splits[split] = drawn;
+    log(
+      `${split}: ${describeExamples(drawn, task.labels)}${
+        drawn.length < all.length ? `; drawn from ${all.length}` : ""
+      }`,
+    );
+  }
+  await writeDataset(output, {
+    task: params.task,
+    labels: task.labels && [...task.labels],
+    metrics: [...task.metrics],
+    columns: [...task.columns],
+  }, splits);
+}
+
+/** Paths of the TSV files by split. */
+function folderFiles(
+  { params, log }: FetchStage,
+  task: GlueTask,
+): ReadonlyMap<string, string> {
+  const folder = taskFolder(expandHome(params.source), task);
+  const files = new Map<string, string>();
+  for (const split of wantedSplits(task, params.splits)) {
+    const file = join(folder, task.tsvFiles[split]!);
+    if (exists(file)) files.set(split, file);
+    else if (params.splits) {
+      throw new Error(
+        `"${file}" does not exist, but "splits" requires the split "${split}"`,
+      );
+    } else log(`${split}: "${file}" does not exist`);
+  }
+  if (files.size > 0) return files;
+  throw new Error(
+    `"${folder}" contains none of the files ${
+      quoteAll(Object.values(task.tsvFiles))
+    }; set "source" to the folder of the unpacked GLUE archive`,
+  );
+}
+
+/** Paths of the Parquet files of the hub by split. */
+async function hubFiles(
+  stage: FetchStage,
+  task: GlueTask,
+): Promise<ReadonlyMap<string, string>> {
+  const { params, log } = stage;
+  const paths = new Map(
+    wantedSplits(task, params.splits).map((split) => [
+      split,
+      `${params.task}/${split}-00000-of-00001.parquet`,
+    ]),
+  );
+  const { files, title } = await fetchFiles({
+    repository: { type: "dataset", name: "nyu-mll/glue" },
+    revision: params.revision,
+    required: [...paths.values()],
+  }, hubOptions(stage)).catch((error) => {
+    if (!(error instanceof HubError)) throw error;
+    const { code, problem, remedy } = error;
+    const folder =
+      'Or take GLUE\'s TSV files: set "source" to their folder, in the pipelines of this project with -S data=FOLDER';
+    throw new HubError(code, problem, `${remedy}\n${folder}`, { cause: error });
+  });
+  log(title);
+  return new Map([...paths].map(([split, path]) => [split, files.get(path)!]));
+}

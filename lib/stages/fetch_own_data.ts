@@ -1,0 +1,194 @@
+import { writeDataset } from "../artifacts/dataset.ts";
+import {
+  countQuoted,
+  countShared,
+  describeExamples,
+  drawSubset,
+  type Example,
+} from "../data/example.ts";
+import {
+  areLabelled,
+  classesOf,
+  nameClasses,
+  toExamples,
+} from "../data/labels.ts";
+import { usualMetrics } from "../data/metrics.ts";
+import { readTable, recordedClasses, type Row } from "../data/table.ts";
+import { openDataSet } from "../hub/data_files.ts";
+import { isDataSource, parseDataSource } from "../hub/data_source.ts";
+import type { Stage } from "../pipeline/task.ts";
+import { hubOptions } from "./hub.ts";
+
+type FetchStage = Stage<{
+  readonly name: string;
+  /** A file of the user, or a data set of the hub, by split. */
+  readonly files: {
+    readonly train: string;
+    readonly validation?: string | null | undefined;
+    readonly test?: string | null | undefined;
+  };
+  readonly text: string;
+  readonly pair?: string | null | undefined;
+  readonly label: string;
+  readonly regression: boolean;
+  readonly classes?: readonly string[] | null | undefined;
+  readonly holdout?: number | null | undefined;
+  readonly seed: number;
+}>;
+
+/** Reads the data of a stage and writes an artifact of kind `dataset`. */
+export async function fetchData(stage: FetchStage): Promise<void> {
+  const { params, output, log } = stage;
+  const texts = [params.text, ...params.pair ? [params.pair] : []];
+  const files = await findFiles(stage);
+  const columns = [...texts, params.label];
+  const { rows, names } = await readRows(files.train!, columns, [], params);
+  const labels = params.regression
+    ? null
+    : [...params.classes ?? names ?? classesOf(rows)];
+  const labelling = { labels, areRecorded: names !== undefined };
+  const labelled = (split: string, rows: readonly Row[]) => {
+    const all = toExamples(rows, labelling);
+    const found = all.filter(({ label }) => label !== undefined);
+    if (found.length === 0) {
+      throw new SyntaxError(
+        `The split "${split}" has no labels: all are -1 (last row: ${
+          rows.at(-1)!.place
+        })`,
+      );
+    }
+    if (found.length < all.length) {
+      log(
+        `${split}: ${
+          all.length - found.length
+        } of ${all.length} examples have no label (-1) and are left out`,
+      );
+    }
+    return found;
+  };
+
+  let train: readonly Example[] = labelled("train", rows);
+  let validation: readonly Example[] = [];
+  if (files.validation) {
+    const { rows } = await readRows(files.validation, columns, [], params);
+    validation = labelled("validation", rows);
+  } else if (params.holdout) {
+    if (train.length === 1) {
+      throw new RangeError(
+        `"${params.files.train}" has a single example, too few for a holdout: add examples, or set "files.validation"`,
+      );
+    }
+    const share = Math.ceil(train.length * params.holdout);
+    const count = Math.min(share, train.length - 1);
+    validation = await drawSubset(train, count, params.seed);
+    const drawn = new Set(validation);
+    train = train.filter((example) => !drawn.has(example));
+  }
+  let test: readonly Example[] = [];
+  if (files.test) {
+    const found = await readRows(files.test, texts, [params.label], params);
+    test = areLabelled(found.rows, labelling, rows)
+      ? labelled("test", found.rows)
+      : toExamples(found.rows, undefined);
+  }
+  const splits = Object.fromEntries(
+    Object.entries({ train, validation, test })
+      .filter(([, examples]) => examples.length > 0),
+  );
+  for (const [split, examples] of Object.entries(splits)) {
+    log(`${split}: ${describeExamples(examples, labels)}`);
+    const isTsv = files[split]?.some(({ path }) => /\.tsv$/i.test(path));
+    const quoted = isTsv ? countQuoted(examples) : 0;
+    if (quoted > 0) {
+      log(
+        `${split}: ${quoted} of ${examples.length} examples have a text in quotes, with doubled quotes in it; quotes are part of the text in a .tsv: if a CSV writer has added them, save the table as .csv`,
+      );
+    }
+    const shared = split === "train" ? 0 : countShared(examples, train);
+    if (shared > 0) {
+      log(
+        `${split}: ${shared} of ${examples.length} examples have the texts of an example of train, so scores may be too high; remove duplicates from your files`,
+      );
+    }
+  }
+  if (validation.length === 0) {
+    log(
+      'No validation split, on which stages evaluate by default: set "files.validation" or "holdout" to have one',
+    );
+  }
+  await writeDataset(output, {
+    task: params.name,
+    labels,
+    metrics: usualMetrics(labels),
+    columns: texts,
+  }, splits);
+}
+
+/** A file of a split. */
+interface SplitFile {
+  readonly path: string;
+  /** Its name in messages: the path of the user's file, or the data set of the hub and the path in it. */
+  readonly title: string;
+}
+
+/**
+ * Reads the rows of a split, and the names of its classes if the parquet files record them.
+ *
+ * @throws {SyntaxError} Naming the file, if it is invalid.
+ */
+async function readRows(
+  files: readonly SplitFile[],
+  required: readonly string[],
+  optional: readonly string[],
+  { label, regression }: FetchStage["params"],
+) {
+  const tables = [];
+  let names: readonly string[] | undefined;
+  for (const { path, title } of files) {
+    try {
+      const rows = (await readTable(path, required, optional))
+        .map((row) => ({ ...row, place: row.place.replace(path, title) }));
+      const own = regression ? undefined : await recordedClasses(path, label);
+      names ??= own;
+      tables.push(own ? nameClasses(rows, own) : rows);
+    } catch (error) {
+      if (title === path || !(error instanceof SyntaxError)) throw error;
+      throw new SyntaxError(error.message.replaceAll(path, title), {
+        cause: error,
+      });
+    }
+  }
+  return { rows: tables.flat(), names };
+}
+
+/** Files by split: the user's own, and those of the hub, which are fetched. */
+async function findFiles(
+  stage: FetchStage,
+): Promise<Partial<Record<string, readonly SplitFile[]>>> {
+  const { params: { files }, log } = stage;
+  const found: Record<string, readonly SplitFile[]> = {};
+  for (const [split, file] of Object.entries(files)) {
+    if (!file) continue;
+    if (!isDataSource(file)) {
+      found[split] = [{ path: file, title: file }];
+      continue;
+    }
+    const source = parseDataSource(file);
+    const data = await openDataSet({ split, ...source }, hubOptions(stage));
+    log(data.title);
+    const fetch = async (wanted: string) => {
+      const paths = await data.fetch(wanted);
+      return data.splits.get(wanted)!.map((path, i) => ({
+        path: paths[i]!,
+        title: `${source.name}/${path}`,
+      }));
+    };
+    found[split] = await fetch(source.split ?? split);
+    if (split !== "train" || source.split !== undefined) continue;
+    for (const other of ["validation", "test"] as const) {
+      if (files[other] || !data.splits.has(other)) continue;
+      found[other] = await fetch(other);
+    }
+  }
+  return found;
+}

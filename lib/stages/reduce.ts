@@ -1,0 +1,31 @@
+import { readAdapter, writeAdapter } from "../artifacts/adapter.ts";
+import { type AdapterTensors, sortAdapter } from "../engine/adapters/lora.ts";
+import { fixed } from "../engine/schedules/fixed.ts";
+import { methodName, type Reduction } from "../engine/schedules/registry.ts";
+import type { InputArtifact, Stage } from "../pipeline/task.ts";
+
+/** Makes the LoRA of a stage serve every rank up to its own and writes an artifact of kind `adapter`. */
+export async function reduce(
+  { params: { by }, inputs, output }: Stage<
+    { readonly by: typeof Reduction.options[number] },
+    { readonly adapter: InputArtifact }
+  >,
+): Promise<void> {
+  const adapter = await readAdapter(inputs.adapter.path);
+  const { training } = adapter;
+  if (training.method.name !== fixed.name || training.reducedBy !== null) {
+    throw new SyntaxError(
+      `An adapter of method "${
+        methodName(training)
+      }" cannot be reduced: connect a stage of the task "train-lora", or "import-adapter" of a LoRA`,
+    );
+  }
+  const reduced = (tensors: AdapterTensors) =>
+    by === "svd" ? sortAdapter(tensors) : tensors;
+  await writeAdapter(output, {
+    ...adapter,
+    training: { ...training, reducedBy: by },
+    tensors: reduced(adapter.tensors),
+    best: adapter.best && reduced(adapter.best),
+  });
+}
