@@ -84,9 +84,9 @@ const PEFT_PREFIX = "base_model.model.";
 /** Field of a file's metadata in which diffusers keeps the configurations of PEFT. */
 export const DIFFUSERS_CONFIG = "lora_adapter_metadata";
 
-/** Ends of the names of A, of B, and of what is between them. */
+/** Ends of the names of A and of B. */
 const NOTATIONS = [
-  [".lora_down", ".lora_up", ".lora_mid"],
+  [".lora_down", ".lora_up"],
   [".lora_A", ".lora_B"],
   [".lora_embedding_A", ".lora_embedding_B"],
   [".lora.down", ".lora.up"],
@@ -182,7 +182,7 @@ export async function readAdapter(
 
 /** Names of all tensors of the module of a factor; undefined for other tensors. */
 function factorNames(name: string) {
-  for (const [down, up, mid] of NOTATIONS) {
+  for (const [down, up] of NOTATIONS) {
     for (const end of [down, up]) {
       const at = name.lastIndexOf(end);
       const rest = name.slice(at + end.length);
@@ -192,7 +192,7 @@ function factorNames(name: string) {
         module,
         a: module + down + rest,
         b: module + up + rest,
-        mid: module + mid + rest,
+        mid: `${module}.lora_mid${rest}`,
       };
     }
   }

@@ -227,6 +227,35 @@ test("resize() adds up adapters with weights, exactly", async (folder) => {
   );
 });
 
+test("resize() adds up PEFT folders, and targets the modules of both", async (folder) => {
+  const [q, v] = ["base_model.model.l.1.q", "base_model.model.l.1.v"] as const;
+  const first = writeFolder(folder, "a", factors(q, [9, 7, 6], PEFT));
+  const second = writeFolder(folder, "b", {
+    ...factors(q, [9, 7, 6], PEFT),
+    ...factors(v, [5, 7, 6], PEFT),
+  }, { lora_alpha: 12 });
+  const { output } = await resized(first, { rank: 12 }, {
+    added: [{ source: second, weight: 0.25 }],
+  });
+  const config = JSON.parse(
+    Deno.readTextFileSync(`${output}/adapter_config.json`),
+  );
+  assertEquals(config.target_modules, ["l.1.q", "l.1.v"]);
+  assertEquals([config.r, config.lora_alpha], [12, 6]);
+  assertEquals(config.rank_pattern, { "l.1.v": 6 });
+  assertEquals(config.alpha_pattern, { "l.1.v": 12 });
+  // Both have the same factors of q: 0.5 + 0.25 * 2.
+  const name = "adapter_model.safetensors";
+  assertSame(
+    updateOf(`${output}/${name}`, q, PEFT, 0.5),
+    updateOf(`${first}/${name}`, q, PEFT, 1),
+  );
+  assertSame(
+    updateOf(`${output}/${name}`, v, PEFT, 2),
+    updateOf(`${second}/${name}`, v, PEFT, 0.5),
+  );
+});
+
 test("resize() chooses ranks by one threshold for all modules", async (folder) => {
   const source = writeFile(folder, "own.safetensors", threeModules(KOHYA, 6));
   const whole = await resized(source, { rank: 6 });

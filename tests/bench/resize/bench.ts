@@ -33,6 +33,9 @@ const LAYERS = 32;
 
 const RANK = 8;
 
+/** Compares a resized adapter with PyTorch. */
+const REFERENCE = join(import.meta.dirname!, "../../resize/reference.py");
+
 /** `deno task bench resize`. */
 export const command: Command = {
   name: "bench resize",
@@ -98,6 +101,8 @@ async function bench(given: Arguments): Promise<number> {
       peer("lowrank", "PyTorch, randomized SVD of each product"),
       peer("full", "PyTorch, SVD of each product", fullLayers),
     ];
+    const print = (row: unknown, text: string) =>
+      console.log(given.has("json") ? JSON.stringify(row) : text);
     let ours: z.output<typeof Timed> | undefined;
     for (const { name, layers: own, command } of sides) {
       const text = await run([
@@ -117,8 +122,9 @@ async function bench(given: Arguments): Promise<number> {
         timesOurCpu: share * times.cpu_seconds / ours.cpu_seconds,
         timesOurMemory: times.peak_bytes / ours.peak_bytes,
       };
-      console.log(
-        given.has("json") ? JSON.stringify(row) : [
+      print(
+        row,
+        [
           name.padEnd(40),
           duration(row.seconds).padStart(12),
           duration(row.cpuSeconds).padStart(12),
@@ -126,6 +132,24 @@ async function bench(given: Arguments): Promise<number> {
           `${row.timesOurs.toFixed(1)}x`.padStart(8),
           `${row.timesOurMemory.toFixed(1)}x`.padStart(6),
         ].join(" "),
+      );
+      if (name !== "ours") continue;
+      const { modules, values, product } = JSON.parse(
+        await run([
+          ...[python, "-W", "ignore", REFERENCE, "compare", "llama"],
+          ...[adapter, join(folder, name), `${RANK}`],
+        ]),
+      );
+      print(
+        {
+          work: "difference from PyTorch in float64",
+          modules,
+          values,
+          product,
+        },
+        `Of ${modules} modules, singular values differ from those of PyTorch in float64 by ${
+          values.toPrecision(2)
+        } of their size at most, products by ${product.toPrecision(2)}`,
       );
     }
   } finally {
