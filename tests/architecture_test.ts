@@ -179,7 +179,7 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 2000,
+  "lib/artifacts": 1950,
   "lib/benchmarks": 395,
   "lib/cli": 8800,
   "lib/data": 1330,

@@ -6,7 +6,6 @@ import {
   modulesToSave,
   peftTargets,
 } from "../engine/models/peft.ts";
-import type { TargetModules } from "../engine/models/parameters.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
 import { outputsOf } from "./classes.ts";
@@ -91,16 +90,11 @@ async function writeTensors(
   { baseModel, training }: Pick<Adapter, "baseModel" | "training">,
   tensors: AdapterTensors,
 ): Promise<void> {
-  const fault = adapterFault(shapesOf(tensors), training);
+  const fault = adapterFault(tensors, training);
   if (fault !== undefined) {
     throw new TypeError(`Cannot save the adapter: ${fault}`);
   }
-  const { rank, alpha, targetModules } = training;
-  await writePeftFiles(
-    folder,
-    { baseModel, rank, alpha, targetModules },
-    tensors,
-  );
+  await writePeftFiles(folder, { baseModel, ...training }, tensors);
 }
 
 async function readPeftFiles(
@@ -116,7 +110,7 @@ async function readPeftFiles(
   }
   const path = join(folder, "adapter_model.safetensors");
   const tensors = readTensors(path);
-  const fault = adapterFault(shapesOf(tensors), training);
+  const fault = adapterFault(tensors, training);
   if (fault !== undefined) {
     throw new SyntaxError(`"${path}" is not a complete adapter: ${fault}`);
   }
@@ -145,10 +139,10 @@ export function baseModelIn(
 }
 
 function adapterFault(
-  shapes: ReadonlyMap<string, readonly number[]>,
+  tensors: AdapterTensors,
   { rank, labels }: AdapterRecord,
 ): string | undefined {
-  return findAdapterFault(shapes, rank, outputsOf(labels));
+  return findAdapterFault(shapesOf(tensors), rank, outputsOf(labels));
 }
 
 /** Shapes by the names of tensors. */
@@ -160,14 +154,11 @@ export function shapesOf(
   );
 }
 
-/** The configuration of an adapter for PEFT. */
-interface PeftSettings {
-  /** Base model; undefined if unknown. */
-  readonly baseModel: ModelOrigin | undefined;
-  readonly rank: number;
-  /** PEFT's scale is alpha / rank. */
-  readonly alpha: number;
-  readonly targetModules: TargetModules;
+/** The configuration of an adapter for PEFT, whose scale is alpha / rank. */
+interface PeftSettings
+  extends
+    Pick<Adapter, "baseModel">,
+    Pick<AdapterRecord, "rank" | "alpha" | "targetModules"> {
   /** Ranks of modules that differ from `rank`, by module name suffix. */
   readonly rankPattern?: Readonly<Record<string, number>>;
   /** Alphas of modules that differ from `alpha`, by module name suffix. */

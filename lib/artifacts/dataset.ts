@@ -24,8 +24,8 @@ export const readDatasetInfo = infoFile.read;
 const ExampleLine = z.strictObject({
   index: z.int().nonnegative(),
   text: z.string(),
-  pair: z.string().optional(),
-  label: z.number().optional(),
+  pair: z.string().exactOptional(),
+  label: z.number().exactOptional(),
 });
 
 /** Writes an artifact of kind `dataset`. */
@@ -59,13 +59,13 @@ export async function readExamples(
   const examples: Example[] = [];
   for await (const text of readLines(path)) {
     const place = `${path}:${examples.length + 1}`;
-    const result = ExampleLine.safeParse(parseLine(text, place));
+    const result = ExampleLine.safeParse(JSON.parse(text));
     if (!result.success) {
       throw new SyntaxError(
         `${place}: Invalid example:\n${z.prettifyError(result.error)}`,
       );
     }
-    const { index, pair, label } = result.data;
+    const { pair, label } = result.data;
     if ((pair !== undefined) !== (info.columns.length === 2)) {
       throw new SyntaxError(
         `${place}: Expected ${info.columns.length} texts, since "dataset.json" names ${info.columns.length} columns`,
@@ -73,17 +73,10 @@ export async function readExamples(
     }
     if (label !== undefined && info.labels && !(label in info.labels)) {
       throw new SyntaxError(
-        `${place}: Label ${label} is not a class id of "dataset.json"; its ids are 0 to ${
-          info.labels.length - 1
-        }`,
+        `${place}: Label ${label} is not one of the ${info.labels.length} class ids of "dataset.json"`,
       );
     }
-    examples.push({
-      index,
-      text: result.data.text,
-      ...(pair !== undefined && { pair }),
-      ...(label !== undefined && { label }),
-    });
+    examples.push(result.data);
   }
   if (examples.length !== info.splits[split]) {
     throw new SyntaxError(
@@ -93,12 +86,4 @@ export async function readExamples(
     );
   }
   return examples;
-}
-
-function parseLine(text: string, place: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new SyntaxError(`${place}: ${(error as SyntaxError).message}`);
-  }
 }

@@ -9,14 +9,8 @@ export function jsonFile<T extends z.ZodType>(name: string, schema: T) {
   return {
     read,
     /** The same; undefined if there is no file. */
-    async find(folder: string): Promise<z.output<T> | undefined> {
-      try {
-        return await read(folder);
-      } catch (error) {
-        if (error instanceof Deno.errors.NotFound) return undefined;
-        throw error;
-      }
-    },
+    find: async (folder: string): Promise<z.output<T> | undefined> =>
+      exists(join(folder, name)) ? await read(folder) : undefined,
     /** @throws {TypeError} Naming the file and the invalid field. */
     write: (folder: string, value: z.output<T>): Promise<void> =>
       writeJsonFile(join(folder, name), value, schema),
@@ -103,10 +97,8 @@ export function exists(path: string): boolean {
     Deno.statSync(path);
     return true;
   } catch (error) {
-    const { NotADirectory, NotFound } = Deno.errors;
-    if (error instanceof NotFound || error instanceof NotADirectory) {
-      return false;
-    }
+    const { name } = error as Error;
+    if (name === "NotFound" || name === "NotADirectory") return false;
     throw error;
   }
 }

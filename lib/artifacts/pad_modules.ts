@@ -83,9 +83,10 @@ export function padModules(
     if (path === undefined) return [[name, tensor] as const];
     const module = modules.get(path);
     if (module === undefined) return [];
+    const [rows, columns] = tensor.shape as [number, number];
     const padded = letter === "A"
-      ? paddedRows(tensor, largest.rank)
-      : paddedColumns(tensor, largest.rank, factorOf(path, module));
+      ? paddedTo([largest.rank, columns], tensor, 1)
+      : paddedTo([rows, largest.rank], tensor, factorOf(path, module));
     return [[name, padded] as const];
   });
   return {
@@ -133,25 +134,18 @@ function updateOf(
   };
 }
 
-function paddedRows(
-  { shape: [, columns], values }: TensorValues,
-  count: number,
-): TensorValues {
-  const padded = new Float32Array(count * columns!);
-  padded.set(values);
-  return { shape: [count, columns!], values: padded };
-}
-
-function paddedColumns(
+/** A matrix with zeros below and to the right up to a shape, multiplied by a factor. */
+function paddedTo(
+  shape: readonly [rows: number, columns: number],
   { shape: [rows, columns], values }: TensorValues,
-  count: number,
   factor: number,
 ): TensorValues {
-  const padded = new Float32Array(rows! * count);
+  const padded = new Float32Array(shape[0] * shape[1]);
   for (let row = 0; row < rows!; row++) {
     for (let column = 0; column < columns!; column++) {
-      padded[row * count + column] = values[row * columns! + column]! * factor;
+      padded[row * shape[1] + column] = factor *
+        values[row * columns! + column]!;
     }
   }
-  return { shape: [rows!, count], values: padded };
+  return { shape, values: padded };
 }

@@ -71,7 +71,10 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
   const configPath = join(folder, "adapter_config.json");
   if (!exists(configPath)) {
     // PEFT saves an adapter with a name of its own in a folder of that name.
-    const named = await subfolders(folder, "adapter_config.json");
+    const named = exists(folder) && Deno.statSync(folder).isDirectory
+      ? [...Deno.readDirSync(folder)].map(({ name }) => join(folder, name))
+        .filter((it) => exists(join(it, "adapter_config.json"))).sort()
+      : [];
     throw new SyntaxError(
       `"${folder}" has no "adapter_config.json": give ${
         named.length === 0
@@ -142,15 +145,6 @@ function importable(architecture: Architecture, isPretrained = true): string {
 /** True for a LoRA tensor of a module that is in no layer. */
 function isOutsideLayers(tensor: string): boolean {
   return moduleOf(tensor) !== undefined && !/\.\d+\./.test(tensor);
-}
-
-/** The folders in a folder that have a file. */
-async function subfolders(folder: string, file: string): Promise<string[]> {
-  const names = await Array.fromAsync(
-    exists(folder) ? Deno.readDir(folder) : [],
-    ({ name }) => join(folder, name),
-  );
-  return names.filter((it) => exists(join(it, file))).sort();
 }
 
 /** Facts about an adapter that are not in its files. */

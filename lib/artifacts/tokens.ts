@@ -123,22 +123,16 @@ export async function readFittingTokens(
 ): Promise<TokensInfo> {
   const info = await readTokensInfo(folder);
   const limits = readModel(model);
-  const remedy = "tokenize the data with this model";
   const tokenizer = await tokenizerDigest(model, limits.architecture);
-  if (info.tokenizer !== tokenizer) {
-    throw new Error(
-      `The tokens of "${info.task}" were made by a different tokenizer than the model's: ${remedy}`,
-    );
-  }
-  if (info.maxLength > limits.maxLength) {
-    throw new Error(
-      `The tokens of "${info.task}" have up to ${info.maxLength} tokens per sequence, but the model has ${limits.maxLength} positions: ${remedy}`,
-    );
-  }
-  if (info.vocabSize > limits.vocabSize) {
-    throw new Error(
-      `The tokens of "${info.task}" come from a vocabulary of ${info.vocabSize}, but the model's has ${limits.vocabSize}: ${remedy}`,
-    );
-  }
-  return info;
+  const fault = info.tokenizer !== tokenizer
+    ? "were made by a different tokenizer than the model's"
+    : info.maxLength > limits.maxLength
+    ? `have up to ${info.maxLength} tokens per sequence, but the model has ${limits.maxLength} positions`
+    : info.vocabSize > limits.vocabSize
+    ? `come from a vocabulary of ${info.vocabSize}, but the model's has ${limits.vocabSize}`
+    : undefined;
+  if (fault === undefined) return info;
+  throw new Error(
+    `The tokens of "${info.task}" ${fault}: tokenize the data with this model`,
+  );
 }
