@@ -62,7 +62,7 @@ export function changesTable({ modules, total }: Resized): string {
     ["Module", "rank", "energy kept", "relative error", "size"],
     [...modules, total].map((row) => [
       row === total ? "**all**" : plain(row.name),
-      `${row.rankBefore} to ${row.rank}`,
+      row === total ? rankText(modules) : rankText([row]),
       percent(row.energy),
       significant(row.error),
       megabytes(row.bytes),
@@ -91,17 +91,14 @@ export function modelCard(
   },
 ): string {
   const { total } = resized;
+  const name = `${plain(title)}, rank ${rankText(resized.modules)}`;
   const before =
     card?.replace(new RegExp(`\n${HEADING}\n[^]*`), "").trimEnd() ??
-      `---\n${frontMatter(adapter)}---\n\n# ${plain(title)} at ${
-        rankText(total)
-      }`;
+      `---\n${frontMatter(adapter)}---\n\n# ${name}`;
   return [
     before,
     HEADING,
-    `This is ${plain(title)} at ${
-      rankText(total)
-    }, by the singular value decomposition of the update of each module: ${
+    `This is ${name}, by the singular value decomposition of the update of each module: ${
       percent(total.energy)
     } of the energy is kept, the relative error is ${
       significant(total.error)
@@ -125,8 +122,17 @@ function frontMatter({ format, configs: [config] }: Adapter): string {
   ].join("\n");
 }
 
-function rankText({ rank, rankBefore }: Change): string {
-  return `rank ${rank} (before: ${rankBefore})`;
+/** `64 to 8`, `16-64 to 2-17`. */
+function rankText(changes: readonly Change[]): string {
+  return `${rankRange(changes.map(({ rankBefore }) => rankBefore))} to ${
+    rankRange(changes.map(({ rank }) => rank))
+  }`;
+}
+
+/** `8`, or `4-64`. */
+export function rankRange(ranks: readonly number[]): string {
+  const [least, most] = [Math.min(...ranks), Math.max(...ranks)];
+  return least === most ? `${most}` : `${least}-${most}`;
 }
 
 function percent(share: number): string {

@@ -13,7 +13,7 @@ import {
   readAdapter,
   weightedSum,
 } from "./adapter.ts";
-import { changesOf, modelCard, type Resized } from "./card.ts";
+import { changesOf, modelCard, rankRange, type Resized } from "./card.ts";
 import { chooseRanks, type RankTarget, type Spectrum } from "./choose.ts";
 import { drawSpectra } from "./figure.ts";
 import { type Job, ModuleResizer } from "./module_resizer.ts";
@@ -77,7 +77,7 @@ export async function resize(
   const { modules } = adapter;
   options.log?.(
     `${adapter.format}: ${modules.length} modules of rank ${
-      range(modules.map(({ rank }) => rank))
+      rankRange(modules.map(({ rank }) => rank))
     }`,
   );
   checkChoices(choices.values(), adapter);
@@ -142,16 +142,10 @@ function checkChoices(
     if (rank <= most) continue;
     throw new RangeError(
       `Rank ${rank} is above the ranks of "${path}", which are ${
-        range(modules.map(({ rank }) => rank))
+        rankRange(modules.map(({ rank }) => rank))
       }`,
     );
   }
-}
-
-/** `8`, or `4 to 64`. */
-function range(ranks: readonly number[]): string {
-  const [least, most] = [Math.min(...ranks), Math.max(...ranks)];
-  return least === most ? `${most}` : `${least} to ${most}`;
 }
 
 /** A safetensors file at some ranks, without values. */

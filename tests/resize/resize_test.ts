@@ -361,7 +361,7 @@ test("resize() keeps the model card, and says what has changed", async (folder) 
   const card = Deno.readTextFileSync(`${twice.output}/README.md`);
   assertMatch(card, /^---\nlicense: mit\n---\n# Mine\n\n## Resized\n\n/);
   assertEquals(card.match(/## Resized/g)!.length, 1);
-  assertMatch(card, /rank 2 \(before: 4\).*Energy is not quality/);
+  assertMatch(card, /, rank 4 to 2, by.*Energy is not quality/);
   assertMatch(card, /^\| base\\_model\.model\.l\.1\.q \| 4 to 2 \| \d/m);
   assertMatch(
     Deno.readTextFileSync(`${twice.output}/singular-values.svg`),
@@ -593,7 +593,7 @@ test("resize() fetches an adapter of the hub, and works offline afterwards", asy
   const online = await to("me/lora", "online");
   assertMatch(
     Deno.readTextFileSync(`${online}/README.md`),
-    /^# Mine\n\n## Resized\n\nThis is lora at rank 2/,
+    /^# Mine\n\n## Resized\n\nThis is lora, rank 6 to 2, by/,
   );
   assert(!hub.seen.some(({ path }) => path.endsWith("optimizer.pt")));
   await to("me/lora/styles/hands.safetensors@main", "file");

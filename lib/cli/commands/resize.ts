@@ -49,7 +49,7 @@ ADAPTER is a folder of PEFT, a safetensors file of kohya, LyCORIS or diffusers, 
       "Type of the factors (default: that of ADAPTER)",
       { choices: ["F32", "F16", "BF16"] },
     ),
-    option("--threads N", "Threads (default: one per CPU)"),
+    option("--threads N", "Threads (default: one per CPU, at most 8)"),
     option("--dry-run", "Write nothing, only show what would be kept"),
     JSON_LINES,
   ],
@@ -83,7 +83,8 @@ ADAPTER is a folder of PEFT, a safetensors file of kohya, LyCORIS or diffusers, 
       const run = (output: string | undefined) =>
         resize(request, {
           output,
-          threads: args.integer("threads", 1) ?? navigator.hardwareConcurrency,
+          threads: args.integer("threads", 1) ??
+            Math.min(navigator.hardwareConcurrency, 8),
           signal,
           log: (line) => console.error(line),
           onProgress: progressLine(),
