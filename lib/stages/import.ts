@@ -10,7 +10,7 @@ import {
 } from "../artifacts/classes.ts";
 import { findModelOrigin } from "../artifacts/model.ts";
 import { type PeftAdapter, readPeft, toAdapter } from "../artifacts/peft.ts";
-import { readTokensInfo, type TokensInfo } from "../artifacts/tokens.ts";
+import { readTokensInfo } from "../artifacts/tokens.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 
 /** A stage that imports an adapter. */
@@ -58,18 +58,22 @@ export async function importAdapter(stage: ImportingStage): Promise<void> {
   );
 }
 
+/** Name of the task of an adapter if nothing says it. */
+const UNKNOWN = "imported";
+
 /**
  * The task and its classes, from the parameters, the tokens, or the record of
  * an export. Names of classes have precedence over their numbers.
  *
- * @throws {SyntaxError | RangeError} If these contradict each other, or do not fit the head.
+ * @throws {SyntaxError} If the classes do not fit the head.
+ * @throws {RangeError | Error} If parameters, tokens and record contradict each other.
  */
 async function taskOf(
-  { params, inputs }: ImportingStage,
-  peft: PeftAdapter,
+  { params: { source, task, labels }, inputs: { tokens } }: ImportingStage,
+  { outputs, exported }: PeftAdapter,
 ): Promise<TaskClasses> {
-  const { source, labels } = params;
-  const recorded = peft.exported?.labels;
+  const info = tokens && await readTokensInfo(tokens.path);
+  const recorded = exported?.labels;
   if (labels && recorded && !areSameClasses(labels, recorded)) {
     throw new RangeError(
       `"labels" names ${
@@ -79,71 +83,34 @@ async function taskOf(
       }: remove "labels", or correct the file`,
     );
   }
-  const { tokens } = inputs;
-  const found = tokens === undefined
-    ? taskWithoutTokens(params, peft)
-    : taskWithTokens(params, await readTokensInfo(tokens.path), peft);
-  const named = [labels, found.labels, recorded].find((it) =>
-    it && !isNumbered(it)
-  );
-  return { task: found.task, labels: named ?? found.labels };
-}
-
-/** Name of the task of an adapter if nothing says it. */
-const UNKNOWN = "imported";
-
-/**
- * The task if no tokens are connected, and its classes by their numbers.
- *
- * @throws {SyntaxError} If the classes of the parameters do not fit the head.
- * @throws {RangeError} If the task of the parameters differs from that of the export.
- */
-function taskWithoutTokens(
-  { source, task, labels }: ImportingStage["params"],
-  { outputs, exported }: PeftAdapter,
-): TaskClasses {
-  if (labels !== undefined && labels.length !== outputs) {
-    throw new SyntaxError(
-      `The head of "${source}" has ${outputs} outputs, but "labels" names ${labels.length} classes: ${
+  const expected = info ? outputsOf(info.labels) : labels?.length ?? outputs;
+  if (expected !== outputs) {
+    const other = info
+      ? `the tokens for "${info.task}" require ${expected}: connect tokens with the classes of the adapter`
+      : `"labels" names ${expected} classes: ${
         outputs === 1
           ? 'remove "labels", since it is a regression'
           : "name one class per output"
-      }`,
-    );
-  }
-  const { task: recorded = UNKNOWN } = exported ?? {};
-  if (task !== undefined && ![task, UNKNOWN].includes(recorded)) {
-    throw new RangeError(
-      `"task" is "${task}", but "${CLASSES_FILE}" of "${source}" names "${recorded}": connect tokens for "${task}", or remove "task"`,
-    );
-  }
-  return { task: task ?? recorded, labels: numberedLabels(outputs) };
-}
-
-/**
- * The task and its classes if tokens are connected.
- *
- * @throws {SyntaxError} If the head does not fit the tokens.
- * @throws {RangeError} If the task of the parameters differs from that of the tokens.
- * @throws {Error} If the classes of the parameters or of the export differ from those of the tokens.
- */
-function taskWithTokens(
-  { source, task, labels }: ImportingStage["params"],
-  info: TokensInfo,
-  { outputs, exported }: PeftAdapter,
-): TaskClasses {
-  const expected = outputsOf(info.labels);
-  if (expected !== outputs) {
+      }`;
     throw new SyntaxError(
-      `The head of "${source}" has ${outputs} outputs, but the tokens for "${info.task}" require ${expected}: connect tokens with the classes of the adapter`,
+      `The head of "${source}" has ${outputs} outputs, but ${other}`,
     );
   }
-  if (task !== undefined && task !== info.task) {
+  const known = info?.task ?? exported?.task ?? UNKNOWN;
+  if (task !== undefined && ![task, UNKNOWN].includes(known)) {
     throw new RangeError(
-      `"task" is "${task}", but the tokens are for "${info.task}": connect tokens for "${task}", or remove "task"`,
+      `"task" is "${task}", but ${
+        info ? "the tokens are for" : `"${CLASSES_FILE}" of "${source}" names`
+      } "${known}": connect tokens for "${task}", or remove "task"`,
     );
   }
-  if (exported !== undefined) checkClasses(exported, info);
-  if (labels !== undefined) checkClasses({ task: info.task, labels }, info);
-  return info;
+  if (info && exported) checkClasses(exported, info);
+  if (info && labels) checkClasses({ task: info.task, labels }, info);
+  const named = [labels, info?.labels, recorded].find((it) =>
+    it && !isNumbered(it)
+  );
+  return {
+    task: info?.task ?? task ?? known,
+    labels: named ?? (info ? info.labels : numberedLabels(outputs)),
+  };
 }

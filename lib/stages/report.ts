@@ -149,7 +149,9 @@ function costOf(
   if ("imported" in training && training.imported) return undefined;
   const { epochs, batchSize, learningRate, precision, engine } = training;
   const adapter = "alpha" in training ? training : undefined;
+  const { selection } = training;
   return {
+    ...training,
     rank: adapter?.rank ?? 0,
     settings: {
       epochs,
@@ -166,16 +168,8 @@ function costOf(
     start: adapter?.start?.task,
     seconds: measured(artifact, TRAINING_SECONDS),
     stepSeconds: measured(artifact, STEP_SECONDS),
-    steps: training.steps,
-    examples: training.examples,
-    flops: training.flops,
-    losses: training.losses,
-    selection: training.selection
-      ? {
-        split: training.selection.split,
-        seconds: measured(artifact, SELECTION_SECONDS),
-        flops: training.selection.flops,
-      }
+    selection: selection
+      ? { ...selection, seconds: measured(artifact, SELECTION_SECONDS) }
       : undefined,
   };
 }
