@@ -63,6 +63,54 @@ Deno.test("productSvd() of an adapter that was never trained is zero", () => {
   assertClose(factors.b, new Float32Array(8), 0, "B");
 });
 
+Deno.test("productSvd() finds the best approximation of each rank, of factors of any shape and size", () => {
+  const sizes = [1, 2, 5, 31, 300];
+  for (const outputs of sizes) {
+    for (const inputs of sizes) {
+      for (const rank of [1, 2, 3, 8, 33]) {
+        // From far below one to far above it, as float32 allows.
+        const size = 10 ** (outputs % 3 * 10 - 10);
+        const a = randomMatrix(rank * inputs).map((it) => size * it);
+        const b = randomMatrix(outputs * rank).map((it, i) =>
+          it * 0.5 ** (i % rank)
+        );
+        const { values, factors } = productSvd({ a, b }, rank);
+        const whole = product({ a, b }, rank);
+        const norm = Math.hypot(...whole);
+        assert(values.every((it, k) => k === 0 || it <= values[k - 1]!));
+        for (const kept of new Set([1, Math.ceil(rank / 2), rank])) {
+          const cut = product(factors(kept), kept);
+          const error = Math.hypot(...cut.map((it, i) => it - whole[i]!));
+          const tail = Math.hypot(...values.subarray(kept));
+          assert(
+            Math.abs(error - tail) < 1e-6 * norm,
+            `[${outputs}, ${rank}, ${inputs}] at ${kept}: ${error} for ${tail}`,
+          );
+        }
+      }
+    }
+  }
+});
+
+Deno.test("productSvd() finds singular values a million times smaller than others", () => {
+  // Orthogonal rows and columns, whose lengths are the singular values.
+  const sizes = [1, 1e-3, 1e-6, 1e-9];
+  const hadamard = [[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [
+    1,
+    -1,
+    -1,
+    1,
+  ]];
+  const a = Float64Array.from(hadamard.flat());
+  const b = Float64Array.from(
+    hadamard.flatMap((row) => row.map((it, k) => it * sizes[k]!)),
+  );
+  const { values } = productSvd({ a, b }, 4);
+  sizes.forEach((size, k) =>
+    assert(Math.abs(values[k]! / (4 * size) - 1) < 1e-6, `${values[k]}`)
+  );
+});
+
 /** The factors of the whole rank. */
 function factorsOf(given: Parameters<typeof productSvd>[0], rank: number) {
   return productSvd(given, rank).factors(rank);
