@@ -55,6 +55,12 @@ const Params = z.strictObject({
   seed: z.int().nonnegative().default(0).describe(
     "Seed of the draw of holdout",
   ),
+  encoding: z.string().refine(
+    isEncoding,
+    "Expected an encoding such as utf-8, latin1 or utf-16le",
+  ).default("utf-8").describe(
+    "Encoding of text files, by its name in the Encoding Standard of the web; latin1 is that of Western European spreadsheets, Windows-1252",
+  ),
 }).refine(
   ({ regression, classes }) => !(regression && classes),
   "Expected no classes for a regression",
@@ -66,9 +72,17 @@ const Params = z.strictObject({
   message: "Expected another column than those of the texts",
 });
 
+function isEncoding(label: string): boolean {
+  try {
+    return new TextDecoder(label).encoding !== "";
+  } catch {
+    return false;
+  }
+}
+
 export default defineTask({
   description:
-    "Read your own data from TSV, CSV, JSON Lines or Parquet files, or a data set of the hub",
+    "Read your own data from TSV, CSV, JSON or Parquet files, or a data set of the hub",
   params: Params,
   inputs: {},
   output: { kind: "dataset", files: ["dataset.json"] },

@@ -181,8 +181,8 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 const BUDGETS: Readonly<Record<string, number>> = {
   "lib/artifacts": 1950,
   "lib/benchmarks": 395,
-  "lib/cli": 8800,
-  "lib/data": 1330,
+  "lib/cli": 8835,
+  "lib/data": 1430,
   "lib/engine": 11_950,
   "lib/hub": 1790,
   "lib/pipeline": 3300,
@@ -191,11 +191,11 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/resize": 1490,
   "lib/scheduler": 5675,
   "lib/slurm": 1330,
-  "lib/stages": 3262,
+  "lib/stages": 3266,
   "lib/store": 2000,
   "lib/text": 1620,
   "lib/track": 800,
-  "tasks": 688,
+  "tasks": 706,
 };
 
 /** Lines of code below a folder. */

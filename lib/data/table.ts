@@ -1,6 +1,6 @@
 import { basename } from "@std/path/posix/basename";
 import { extname } from "@std/path/posix/extname";
-import { quote, quoteAll, readLines } from "./text_file.ts";
+import { quote, quoteAll, readLines, readText } from "./text_file.ts";
 
 /** A row of a table. */
 export interface Row {
@@ -11,20 +11,27 @@ export interface Row {
 }
 
 /** Endings of the names of files that {@linkcode readTable} reads. */
-export const TABLE_FORMATS = [".tsv", ".csv", ".jsonl", ".parquet"] as const;
+export const TABLE_FORMATS = [
+  ...[".tsv", ".tsv.gz", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz"],
+  ...[".json", ".json.gz", ".parquet"],
+] as const;
 
 /**
  * Reads columns of a user's table.
  *
  * - `.tsv`: a header, then fields separated by tabs; a quote is a plain character
- * - `.csv`: a header, then fields separated by commas, quoted as in RFC 4180
+ * - `.csv`: a header, then fields separated by commas, or by semicolons if the
+ *   header has more of these, quoted as in RFC 4180
  * - `.jsonl`: one object per line
+ * - `.json`: an array of objects
  * - `.parquet`
+ *
+ * All but `.parquet` may be packed as `.gz`.
  *
  * Lines end with `\n` or `\r\n`, which may be mixed; in a `.tsv` or `.csv`
  * without any `\n` they end with `\r`. Rows of empty fields at their end are
- * dropped. A `.tsv` or `.csv` has at most 500 MB, a line of a `.jsonl` 64 Mi
- * characters.
+ * dropped. A file has at most 500 MB, apart from a `.jsonl`, whose lines have at
+ * most 64 Mi characters.
  *
  * @param required Columns that the table must have; single JSON objects may lack them.
  * @param optional Further columns, after the required ones in each row's values.
@@ -47,13 +54,15 @@ async function readRows(path: string, columns: Columns): Promise<Row[]> {
       `"${path}" is a folder, such as Spark writes: give a single file`,
     );
   }
-  switch (extname(path).toLowerCase()) {
+  switch (extname(path.toLowerCase().replace(/\.gz$/, ""))) {
     case ".tsv":
-      return await readDelimited(path, columns, "\t", parseTsv);
+      return await readDelimited(path, columns, "\t");
     case ".csv":
-      return await readDelimited(path, columns, ",", parseCsv);
+      return await readDelimited(path, columns, ",");
     case ".jsonl":
       return await readJsonLines(path, columns);
+    case ".json":
+      return await readJson(path, columns);
     case ".parquet":
       return await readParquetTable(path, columns);
     default:
@@ -67,16 +76,20 @@ async function readRows(path: string, columns: Columns): Promise<Row[]> {
 
 /**
  * Names of the columns of a user's table, in their order, as often as its
- * header has them; of a `.jsonl`, the keys of all of its objects.
+ * header has them; of JSON, the keys of all of its objects.
  *
  * @throws {SyntaxError} As {@linkcode readTable}.
  */
-export async function columnsOf(path: string): Promise<string[]> {
+export async function columnsOf(
+  path: string,
+  encoding?: string,
+): Promise<string[]> {
   const found: string[] = [];
   const known = new Set<string>();
   await readRows(path, {
     required: [],
     optional: [],
+    encoding,
     onNames: (names) => {
       for (const name of names) if (!known.has(name)) found.push(name);
       for (const name of names) known.add(name);
@@ -101,8 +114,12 @@ export async function recordedClasses(
   return await parquetClasses(path, column);
 }
 
-/** How a `.tsv` or `.csv` differs from what its name says. */
+/** How a file differs from what its name says. */
 interface TableForm {
+  /** Encoding of text, as {@linkcode readText} takes it; UTF-8 by default. */
+  readonly encoding?: string | undefined;
+  /** Columns that may have numbers with decimal commas, in a file separated by semicolons; they are given with points. */
+  readonly numbers?: readonly string[] | undefined;
   /** Names of the columns of a file without a header. */
   readonly header?: readonly string[] | undefined;
   /** Keeps lines with another number of fields, as broken rows, and empty ones; otherwise the file is refused, and empty lines are skipped. */
@@ -116,28 +133,25 @@ interface Columns extends TableForm {
   readonly onNames?: (names: readonly string[]) => void;
 }
 
-/** Maximum bytes of a file that is decoded as a whole: V8's longest string has 2^29 - 24 characters. */
-const MAX_TABLE = 500_000_000;
+/** A number with a decimal comma. */
+const DECIMAL_COMMA = /^(\s*[+-]?\d*),(\d+\s*)$/;
 
 async function readDelimited(
   path: string,
   columns: Columns,
-  delimiter: "\t" | ",",
-  parse: (text: string, path: string, take: TakeRecord) => void | Promise<void>,
+  usual: "\t" | ",",
 ): Promise<Row[]> {
-  const { size } = await Deno.stat(path);
-  if (size > MAX_TABLE) {
-    throw new SyntaxError(
-      `"${path}" has ${size} bytes; the maximum of a .tsv or .csv file is ${MAX_TABLE}: convert it to .jsonl or .parquet`,
-    );
-  }
-  const text = decode(await Deno.readFile(path), path);
-  checkDelimiter(path, text, columns, delimiter);
+  const text = await readText(path, columns.encoding);
+  const delimiter = delimiterOf(path, text, columns, usual);
+  const parse = delimiter === "\t" ? parseTsv : parseCsv;
+  const numbers = new Set(delimiter === ";" ? columns.numbers : []);
+  const isNumber = [...columns.required, ...columns.optional]
+    .map((it) => numbers.has(it));
   const rows: Row[] = [];
   let { header } = columns;
   let places = header && findColumns(columns, header, path);
   let filled = 0;
-  await parse(text, path, (record, line) => {
+  await parse(text, path, delimiter, (record, line) => {
     if (record.length === 1 && record[0] === "" && !columns.broken) return;
     if (header === undefined || places === undefined) {
       header = record;
@@ -146,15 +160,19 @@ async function readDelimited(
     }
     const [expected, found] = [header.length, record.length];
     if (found !== expected && !columns.broken) {
-      const marks = DELIMITERS[delimiter];
-      const hint = delimiter === "," && found > expected
+      const [marks] = DELIMITERS[delimiter];
+      const hint = delimiter !== "\t" && found > expected
         ? `; put a text that contains ${marks} in quotes`
         : "";
       throw new SyntaxError(
         `${path}:${line}: Expected ${expected} columns separated by ${marks}, found ${found}${hint}`,
       );
     }
-    const values = found === expected ? places.map((it) => record[it]) : [];
+    const values = found !== expected
+      ? []
+      : places.map((it, i) =>
+        isNumber[i] ? record[it]?.replace(DECIMAL_COMMA, "$1.$2") : record[it]
+      );
     rows.push({ place: `${path}:${line}`, values });
     if (record.some((value) => value.trim() !== "")) filled = rows.length;
   });
@@ -166,7 +184,12 @@ async function readDelimited(
 /** Takes the fields of a record and the number of its first line. */
 type TakeRecord = (record: readonly string[], line: number) => void;
 
-function parseTsv(text: string, _path: string, take: TakeRecord): void {
+function parseTsv(
+  text: string,
+  _path: string,
+  _delimiter: string,
+  take: TakeRecord,
+): void {
   const lines = text.split(text.includes("\n") ? /\r?\n/ : "\r");
   for (const [i, line] of lines.entries()) take(line.split("\t"), i + 1);
 }
@@ -175,6 +198,7 @@ function parseTsv(text: string, _path: string, take: TakeRecord): void {
 async function parseCsv(
   text: string,
   path: string,
+  delimiter: string,
   take: TakeRecord,
 ): Promise<void> {
   const { CsvError, parse } = await import("csv-parse/sync");
@@ -182,6 +206,7 @@ async function parseCsv(
   let end = 0;
   try {
     parse(text, {
+      delimiter,
       record_delimiter: text.includes("\n") ? ["\r\n", "\n"] : "\r",
       relax_column_count: true,
       on_record: (record: string[], { bytes }) => {
@@ -214,48 +239,46 @@ const QUOTE_FAULTS: Readonly<Record<string, string>> = {
     'A text without quotes contains a quote; put the whole text in quotes, and write the quote inside it twice ("")',
 };
 
-/** The characters that separate columns. */
-const DELIMITERS: Readonly<Record<string, string>> = {
-  "\t": "tabs",
-  ",": "commas",
-  ";": "semicolons",
-};
+/** The characters that separate columns, with their names and the formats that have them. */
+const DELIMITERS = {
+  "\t": ["tabs", ".tsv"],
+  ",": ["commas", ".csv"],
+  ";": ["semicolons", ".csv"],
+} as const;
 
 /**
- * Refuses a table whose header has the delimiter of another format only.
+ * The delimiter of a table: that of its format, or semicolons in a `.csv` whose
+ * header has more of them than commas, as spreadsheets write it where the comma
+ * is the decimal point.
  *
- * @throws {SyntaxError} Naming the delimiter that it seems to have, and the remedy.
+ * @throws {SyntaxError} If the header has the delimiter of another format only.
  */
-function checkDelimiter(
+function delimiterOf(
   path: string,
   text: string,
   { required }: Columns,
-  delimiter: string,
-): void {
+  usual: "\t" | ",",
+): keyof typeof DELIMITERS {
   const header = text.trimStart().split(/[\r\n]/, 1)[0]!;
-  if (header.includes(delimiter) || required.includes(header)) return;
-  const other = Object.keys(DELIMITERS).find((it) => header.includes(it));
-  if (other === undefined) return;
-  const format = { "\t": ".tsv", ",": ".csv" }[other];
+  if (required.includes(header)) return usual;
+  const marks = header.replaceAll(/"[^"]*"/g, "");
+  const count = (mark: string) => marks.split(mark).length - 1;
+  if (usual === "," && count(";") > count(",")) return ";";
+  const others = Object.entries(DELIMITERS).filter(([it]) => count(it) > 0);
+  const [other] = others;
+  if (count(usual) > 0 || other === undefined) return usual;
+  const [, [names, format]] = other;
   throw new SyntaxError(
-    `"${path}" seems to have ${
-      DELIMITERS[other]
-    } between its columns, but its name requires ${DELIMITERS[delimiter]}; ${
-      format === undefined
-        ? `save it with ${DELIMITERS[delimiter]}`
-        : `rename it to "${basename(path, extname(path))}${format}"`
-    }`,
+    `"${path}" seems to have ${names} between its columns, but its name requires ${
+      DELIMITERS[usual][0]
+    }; rename it to "${basename(path).replace(/\.\w+(?=(\.gz)?$)/i, format)}"`,
   );
 }
 
-async function readJsonLines(
-  path: string,
-  { required, optional, onNames }: Columns,
-): Promise<Row[]> {
-  const columns = [...required, ...optional];
+async function readJsonLines(path: string, columns: Columns): Promise<Row[]> {
   const rows: Row[] = [];
   let line = 0;
-  for await (const text of readLines(path)) {
+  for await (const text of readLines(path, columns.encoding)) {
     const place = `${path}:${++line}`;
     if (text.trim() === "") continue;
     let value: unknown;
@@ -267,20 +290,52 @@ async function readJsonLines(
         { cause: error },
       );
     }
-    if (typeof value !== "object" || value === null || Array.isArray(value)) {
-      throw new SyntaxError(
-        `${place}: Expected a JSON object, found ${quote(text)}`,
-      );
-    }
-    onNames?.(Object.keys(value));
-    const values = columns.map((column) =>
-      Object.hasOwn(value, column)
-        ? (value as Record<string, unknown>)[column]
-        : undefined
-    );
-    rows.push({ place, values });
+    rows.push(rowOf(value, place, columns));
   }
   return rows;
+}
+
+async function readJson(path: string, columns: Columns): Promise<Row[]> {
+  const text = await readText(path, columns.encoding);
+  let values: unknown;
+  try {
+    values = JSON.parse(text);
+  } catch (error) {
+    throw new SyntaxError(
+      `"${path}" is not JSON: ${
+        (error as Error).message
+      }; if it has one object per line, rename it to end in .jsonl`,
+      { cause: error },
+    );
+  }
+  if (!Array.isArray(values)) {
+    throw new SyntaxError(
+      `"${path}" has no array of JSON objects, one for each row, at the top`,
+    );
+  }
+  return values.map((value, i) =>
+    rowOf(value, `"${path}", row ${i + 1}`, columns)
+  );
+}
+
+/** The columns of a JSON object. */
+function rowOf(
+  value: unknown,
+  place: string,
+  { required, optional, onNames }: Columns,
+): Row {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new SyntaxError(
+      `${place}: Expected a JSON object, found ${quote(JSON.stringify(value))}`,
+    );
+  }
+  onNames?.(Object.keys(value));
+  const values = [...required, ...optional].map((column) =>
+    Object.hasOwn(value, column)
+      ? (value as Record<string, unknown>)[column]
+      : undefined
+  );
+  return { place, values };
 }
 
 async function readParquetTable(
@@ -352,17 +407,6 @@ export function columnPlace(
       place + 1
     } and ${last + 1}; rename all but one`,
   );
-}
-
-function decode(bytes: Uint8Array, path: string): string {
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch (error) {
-    throw new SyntaxError(
-      `"${path}" is not valid UTF-8; convert it, for example with "iconv"`,
-      { cause: error },
-    );
-  }
 }
 
 const CR = 13;

@@ -1,22 +1,85 @@
+/** Maximum bytes of a file that is read as a whole: V8's longest string has 2^29 - 24 characters. */
+const MAX_BYTES = 500_000_000;
+
+/**
+ * Bytes of a file, of at most 500 MB; unpacked if its name ends in `.gz`.
+ *
+ * @throws {SyntaxError} If it has more bytes, or is not gzip.
+ */
+async function readBytes(path: string): Promise<Uint8Array> {
+  const isPacked = path.toLowerCase().endsWith(".gz");
+  const { size } = await Deno.stat(path);
+  if (size > MAX_BYTES) {
+    throw new SyntaxError(
+      `"${path}" has ${size} bytes; the maximum is ${MAX_BYTES}: convert it to .jsonl or .parquet`,
+    );
+  }
+  const bytes = await Deno.readFile(path);
+  if (!isPacked) return bytes;
+  // Unlike DecompressionStream, it reads files of several parts, as bgzip writes them.
+  const { gunzipSync } = await import("node:zlib");
+  try {
+    return gunzipSync(bytes, { maxOutputLength: MAX_BYTES });
+  } catch (error) {
+    throw new SyntaxError(
+      `Cannot unpack "${path}": ${(error as Error).message}`,
+      { cause: error },
+    );
+  }
+}
+
+/** A function that decodes a file piece by piece, and without a piece ends. */
+function decoderOf(path: string, encoding = "utf-8") {
+  const decoder = new TextDecoder(encoding, { fatal: true });
+  return (bytes?: Uint8Array, place = "") => {
+    try {
+      return decoder.decode(bytes, { stream: bytes !== undefined });
+    } catch (error) {
+      throw new SyntaxError(
+        `"${path}" is not valid ${decoder.encoding.toUpperCase()}${place}; name its encoding, such as encoding=latin1 for files of Western European spreadsheets`,
+        { cause: error },
+      );
+    }
+  };
+}
+
+/**
+ * Reads a text file of at most 500 MB, unpacked if its name ends in `.gz`. A
+ * byte-order mark is dropped.
+ *
+ * @param encoding Label of the WHATWG Encoding Standard, which takes `latin1` for Windows-1252
+ * @throws {SyntaxError} If the file has another encoding, is larger, or is not gzip.
+ */
+export async function readText(
+  path: string,
+  encoding?: string,
+): Promise<string> {
+  const decode = decoderOf(path, encoding);
+  return decode(await readBytes(path)) + decode();
+}
+
 /** Maximum number of characters in a line; a longer one suggests a file of another format. */
 const MAX_LINE = 1 << 26;
 
 /**
- * Reads a UTF-8 text file line by line, with one line in memory at a time.
+ * Reads a text file line by line, with one line in memory at a time unless its
+ * name ends in `.gz`.
  *
  * Only `\n` and `\r\n` end a line; other Unicode line separators are part of
  * the text. A byte-order mark is dropped.
  *
- * @throws {SyntaxError} If the file is not UTF-8 or has a line of more than 64 Mi characters.
+ * @param encoding As in {@linkcode readText}
+ * @throws {SyntaxError} As {@linkcode readText}, or if a line has more than 64 Mi characters.
  */
-export async function* readLines(path: string): AsyncGenerator<string> {
-  using file = await Deno.open(path);
-  const decoder = new TextDecoder("utf-8", { fatal: true });
-  const buffer = new Uint8Array(1 << 18);
+export async function* readLines(
+  path: string,
+  encoding?: string,
+): AsyncGenerator<string> {
+  const decode = decoderOf(path, encoding);
   let lines = 0;
   let rest = "";
-  for (let count; (count = await file.read(buffer)) !== null;) {
-    const ended = decode(buffer.subarray(0, count)).split("\n");
+  for await (const bytes of piecesOf(path)) {
+    const ended = decode(bytes, ` (after line ${lines})`).split("\n");
     ended[0] = rest + ended[0];
     rest = ended.pop()!;
     if (rest.length > MAX_LINE) {
@@ -33,16 +96,14 @@ export async function* readLines(path: string): AsyncGenerator<string> {
   }
   rest += decode();
   if (rest !== "") yield rest;
+}
 
-  function decode(bytes?: Uint8Array): string {
-    try {
-      return decoder.decode(bytes, { stream: bytes !== undefined });
-    } catch (error) {
-      throw new SyntaxError(
-        `"${path}" is not valid UTF-8 (after line ${lines}); convert it, for example with "iconv"`,
-        { cause: error },
-      );
-    }
+async function* piecesOf(path: string): AsyncGenerator<Uint8Array> {
+  if (path.toLowerCase().endsWith(".gz")) return yield await readBytes(path);
+  using file = await Deno.open(path);
+  const buffer = new Uint8Array(1 << 18);
+  for (let count; (count = await file.read(buffer)) !== null;) {
+    yield buffer.subarray(0, count);
   }
 }
 

@@ -34,6 +34,7 @@ type FetchStage = Stage<{
   readonly classes?: readonly string[] | null | undefined;
   readonly holdout?: number | null | undefined;
   readonly seed: number;
+  readonly encoding: string;
 }>;
 
 /** Reads the data of a stage and writes an artifact of kind `dataset`. */
@@ -97,7 +98,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   );
   for (const [split, examples] of Object.entries(splits)) {
     log(`${split}: ${describeExamples(examples, labels)}`);
-    const isTsv = files[split]?.some(({ path }) => /\.tsv$/i.test(path));
+    const isTsv = files[split]?.some(({ path }) => /\.tsv(\.gz)?$/i.test(path));
     const quoted = isTsv ? countQuoted(examples) : 0;
     if (quoted > 0) {
       log(
@@ -140,13 +141,14 @@ async function readRows(
   files: readonly SplitFile[],
   required: readonly string[],
   optional: readonly string[],
-  { label, regression }: FetchStage["params"],
+  { label, regression, encoding }: FetchStage["params"],
 ) {
   const tables = [];
   let names: readonly string[] | undefined;
   for (const { path, title } of files) {
     try {
-      const rows = (await readTable(path, required, optional))
+      const form = { encoding, numbers: [label] };
+      const rows = (await readTable(path, required, optional, form))
         .map((row) => ({ ...row, place: row.place.replace(path, title) }));
       const own = regression ? undefined : await recordedClasses(path, label);
       names ??= own;

@@ -1,15 +1,27 @@
-import { assertEquals, assertIsError, assertRejects } from "@std/assert";
-import { basename, join } from "node:path";
+import {
+  assert,
+  assertEquals,
+  assertIsError,
+  assertRejects,
+} from "@std/assert";
+import { Buffer } from "node:buffer";
+import { basename, extname, join } from "node:path";
+import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { readTable, TABLE_FORMATS } from "../../lib/data/table.ts";
 
-/** Reads the columns text and label of a file, and gives line and values of each row. */
-async function read(name: string, text: string) {
+/** Reads the columns text and label of a file, packed if its name says so, and gives line and values of each row. */
+async function read(
+  name: string,
+  text: string | Uint8Array,
+  form: Parameters<typeof readTable>[3] = {},
+) {
   const folder = await Deno.makeTempDir();
   try {
     const path = join(folder, name);
-    await Deno.writeTextFile(path, text);
-    const rows = await readTable(path, ["text", "label"]);
+    const bytes = Buffer.from(text);
+    await Deno.writeFile(path, name.endsWith(".gz") ? gzipSync(bytes) : bytes);
+    const rows = await readTable(path, ["text", "label"], [], form);
     return rows.map(({ place, values }) => [basename(place), ...values]);
   } finally {
     await Deno.remove(folder, { recursive: true });
@@ -98,9 +110,9 @@ Deno.test("readTable() guesses what separates the columns if it is not what the 
       /a\.tsv" seems to have commas between its columns, but its name requires tabs; rename it to "a\.csv"$/,
     ],
     [
-      "a.csv",
+      "a.TSV.gz",
       "\ufefftext;label\r\na;x\r\n",
-      /a\.csv" seems to have semicolons between its columns, but its name requires commas; save it with commas$/,
+      /a\.TSV\.gz" seems to have semicolons between its columns, but its name requires tabs; rename it to "a\.csv\.gz"$/,
     ],
   ];
   for (const [name, text, message] of cases) {
@@ -204,4 +216,123 @@ Deno.test("readTable() names the columns of a file without a header, and keeps b
     /:2: Expected 2 columns separated by tabs, found 1$/,
   );
   await Deno.remove(path);
+});
+
+Deno.test("readTable() reads a .csv with semicolons, as spreadsheets write it where the comma is the decimal point", async () => {
+  const text =
+    'text;"label, or ""kind""; text";label\r\na, b;x;1,5\r\n"c; d";y;-,25\r\n1,5;z;2\r\n';
+  assertEquals(await read("a.csv", text), [
+    ["a.csv:2", "a, b", "1,5"],
+    ["a.csv:3", "c; d", "-,25"],
+    ["a.csv:4", "1,5", "2"],
+  ]);
+  assertEquals(await read("a.csv", text, { numbers: ["label"] }), [
+    ["a.csv:2", "a, b", "1.5"],
+    ["a.csv:3", "c; d", "-.25"],
+    ["a.csv:4", "1,5", "2"],
+  ]);
+  await assertRejects(
+    () => read("a.csv", `${text}e;f\r\n`),
+    SyntaxError,
+    "a.csv:5: Expected 3 columns separated by semicolons, found 2",
+  );
+  // With commas between its columns, a comma may separate thousands.
+  assertEquals(
+    await read("b.csv", 'text,label\na,"1,500"\n', { numbers: ["label"] }),
+    [["b.csv:2", "a", "1,500"]],
+  );
+});
+
+const PACKED = {
+  "a.tsv.gz": "text\tlabel\nA film\tgood\n",
+  "a.csv.gz": "text,label\nA film,good\n",
+  "A.JSONL.gz": '\n{"text":"A film","label":"good"}\n',
+  "a.json": '[{"text":"A film","label":"good"}]',
+  "a.json.gz": '[{"text":"A film","label":"good"}]',
+};
+
+for (const [name, text] of Object.entries(PACKED)) {
+  Deno.test(`readTable() reads ${name}`, async () => {
+    const place = name.startsWith("a.json") ? '", row 1' : ":2";
+    const rows = await read(name, text);
+    assertEquals(rows.length, 1);
+    const [found, ...values] = rows[0]!;
+    assert(`${found}`.endsWith(`${name}${place}`));
+    assertEquals(values, ["A film", "good"]);
+  });
+}
+
+Deno.test("readTable() reads a .gz of several parts, and refuses a damaged one and one that is too large", async () => {
+  const folder = await Deno.makeTempDir();
+  const path = join(folder, "a.csv.gz");
+  const parts = ["text\na\n", "b\n"].map((part) => gzipSync(part));
+  await Deno.writeFile(path, Buffer.concat(parts));
+  const rows = await readTable(path, ["text"]);
+  assertEquals(rows.map(({ values }) => values), [["a"], ["b"]]);
+  for (
+    const [bytes, fault] of [
+      [parts[0]!.subarray(0, 20), "unexpected end of file"],
+      [Buffer.from("text\na\n"), "incorrect header check"],
+      [gzipSync(Buffer.alloc(500_000_001)), "larger than 500000000 bytes"],
+    ] as const
+  ) {
+    await Deno.writeFile(path, bytes);
+    assertIsError(
+      await assertRejects(() => readTable(path, ["text"])),
+      SyntaxError,
+      new RegExp(`^Cannot unpack "${path}": .*${fault}`),
+    );
+  }
+  await Deno.remove(folder, { recursive: true });
+});
+
+for (const name of ["a.tsv", "a.jsonl", "a.json", "a.csv.gz"]) {
+  Deno.test(`readTable() refuses ${name} if it is not UTF-8, and reads it by its encoding`, async () => {
+    const table = {
+      ".tsv": "text\tlabel\ncafé “x”\t€\n",
+      ".gz": "text;label\ncafé “x”;€\n",
+    }[extname(name)] ??
+      `[{"text":"café “x”","label":"€"}]`.slice(
+        ...name === "a.jsonl" ? [1, -1] : [],
+      );
+    const bytes = Uint8Array.from(
+      table,
+      (it) => ({ "“": 0x93, "”": 0x94, "€": 0x80 })[it] ?? it.charCodeAt(0),
+    );
+    assertIsError(
+      await assertRejects(() => read(name, bytes)),
+      SyntaxError,
+      new RegExp(
+        `${name}" is not valid UTF-8.*; name its encoding, such as encoding=latin1 for`,
+      ),
+    );
+    const rows = await read(name, bytes, { encoding: "latin1" });
+    assertEquals(rows.map(([, ...values]) => values), [["café “x”", "€"]]);
+  });
+}
+
+Deno.test("readTable() names the row of a .json that is no object, and what a .json must be", async () => {
+  for (
+    const [text, fault] of [
+      [
+        '[{"text":"a","label":1},[2]]',
+        /a\.json", row 2: Expected a JSON object, found "\[2\]"$/,
+      ],
+      [
+        '{"text":["a"]}',
+        /a\.json" has no array of JSON objects, one for each row/,
+      ],
+      [
+        '{"text":"a"}\n{"text":"b"}',
+        /a\.json" is not JSON: .*; if it has one object per line, rename it to end in \.jsonl$/,
+      ],
+      ["[]", /a\.json" has no rows$/],
+    ] as const
+  ) {
+    assertIsError(
+      await assertRejects(() => read("a.json", text)),
+      SyntaxError,
+      fault,
+    );
+  }
 });

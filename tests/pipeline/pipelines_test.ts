@@ -120,6 +120,7 @@ Deno.test("pipeline own-data takes pairs, scores and a validation file by its pa
     regression: true,
     classes: null,
     seed: 0,
+    encoding: "utf-8",
   });
   const { params: exported, inputs } = stages.get("take-away@seed=0")!;
   assertEquals(exported.rank, "recommended");

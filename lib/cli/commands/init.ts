@@ -23,16 +23,23 @@ import {
 /** The pipeline that `init` copies and changes. */
 const TEMPLATE = "own-data";
 
+/** The JSON Schema of pipelines, where the help of `deno task schema` writes it. */
+const SCHEMA = "out/pipeline.schema.json";
+
 /** `deno task init`: writes a pipeline for a file of the user. */
 export const initCommand: Command = {
   name: "init",
   usage: "FILE",
   description:
-    `Write a commented pipeline for your own data. FILE is a .tsv, .csv, .jsonl or .parquet file with a column of texts and one of labels, which are detected by name and content. Nothing is trained.`,
+    `Write a commented pipeline for your own data. FILE is a .tsv, .csv, .jsonl, .json (or one of these packed as .gz) or .parquet file with a column of texts and one of labels, which are detected by name and content. Nothing is trained.`,
   options: [
     option("--text COLUMN", "Column of the text"),
     option("--pair COLUMN", "Column of the second text, for tasks on pairs"),
     option("--label COLUMN", "Column of the label"),
+    option(
+      "--encoding NAME",
+      "Encoding of a text file, such as latin1 (default utf-8)",
+    ),
     option(
       "--to FILE",
       "Pipeline file to write (default: the name of the data in pipelines/)",
@@ -63,8 +70,15 @@ export const initCommand: Command = {
       text: args.value("text"),
       pair: args.value("pair"),
       label: args.value("label"),
+      encoding: args.value("encoding"),
     });
-    const text = await starter(name, projectPath(data), table);
+    const encoding = args.value("encoding");
+    const pipeline = await starter(name, projectPath(data), table, encoding);
+    const text = `# yaml-language-server: $schema=${
+      relative(dirname(file), resolve(PROJECT, SCHEMA))
+    }
+# For completion in editors; made by: deno task schema > ${SCHEMA}
+${pipeline}`;
     write(file, text, target, args.has("force"));
     const command = quoted(args.has("to") ? target : name);
     const lines = [
@@ -110,7 +124,7 @@ function write(
 
 /** The name of a pipeline for a file. */
 function nameFor(path: string): string {
-  const base = path.replace(/^.*[\\/]/, "").replace(/\.\w+$/, "");
+  const base = path.replace(/^.*[\\/]/, "").replace(/\.\w+(\.gz)?$/i, "");
   const name = base.replaceAll(/[^\w-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "")
     .replace(/-+$/, "").slice(0, 80);
   return name === "" || name === "cache" ? `${name}data` : name;
@@ -124,7 +138,7 @@ function projectPath(path: string): string {
 
 /** The lines that describe the table to the user. */
 function summary(file: string, table: TableSummary): string[] {
-  const { rows, columns, text, pair, label } = table;
+  const { rows, columns, text, pair, label, unused } = table;
   const lengths = (it: ColumnSummary) =>
     `"${oneLine(it.name)}", ${lengthsOf(it)}`;
   return [
@@ -132,6 +146,18 @@ function summary(file: string, table: TableSummary): string[] {
     `  text    ${lengths(text)}`,
     ...(pair ? [`  pair    ${lengths(pair)}`] : []),
     `  label   "${oneLine(label.name)}", ${labelText(table)}`,
+    ...unused.slice(0, MAX_LISTED).map((it) =>
+      `  unused  ${lengths(it)}${
+        pair ? "" : `: read it too by --pair ${quoted(oneLine(it.name))}`
+      }`
+    ),
+    ...unused.length > MAX_LISTED
+      ? [
+        `  unused  ${
+          count(unused.length - MAX_LISTED, "more column")
+        } of texts`,
+      ]
+      : [],
     ...table.problems.map((it) => `  problem ${oneLine(it)}`),
   ];
 }
@@ -170,6 +196,7 @@ async function starter(
   name: string,
   path: string,
   table: TableSummary,
+  encoding: string | undefined,
 ): Promise<string> {
   let pipeline = await readText(await findPipeline(TEMPLATE));
   const { rows, columns, text, pair, label } = table;
@@ -206,6 +233,7 @@ async function starter(
     pair ? lengthsOf(pair) : "column of the second text, for pairs",
   );
   set("label", label.name, labelText(table));
+  if (encoding !== undefined) set("encoding", encoding);
   set(
     "regression",
     table.regression,

@@ -39,6 +39,8 @@ export interface TableSummary {
   readonly text: ColumnSummary;
   readonly pair: ColumnSummary | undefined;
   readonly label: ColumnSummary;
+  /** Other columns of texts, which the pipeline does not read. */
+  readonly unused: readonly ColumnSummary[];
   /** True if the labels look like numbers to predict. */
   readonly regression: boolean;
   /** Classes with their number of rows, largest first, by the names that the file records; none for a regression. */
@@ -51,8 +53,10 @@ export interface TableSummary {
   readonly problems: readonly string[];
 }
 
-/** Columns named by the user. */
-type Named = Partial<Record<"text" | "pair" | "label", string | undefined>>;
+/** Columns named by the user, and the encoding of a text file. */
+type Named = Partial<
+  Record<"text" | "pair" | "label" | "encoding", string | undefined>
+>;
 
 /** Usual names of columns, the most specific first. */
 const LABELS =
@@ -98,11 +102,13 @@ export async function inspectTable(
   if (info.isDirectory) {
     throw new UsageError(`"${path}" is a folder: give a file`);
   }
-  const header = await columnsOf(path);
+  const { encoding } = named;
+  const header = await columnsOf(path, encoding);
   const times = Map.groupBy(header, (name) => name);
   const once = header.filter((name) => times.get(name)!.length === 1);
   const places = new Map(once.map((name, place) => [name, place]));
-  const rows = await readTable(path, [], once);
+  const form = { encoding, numbers: once };
+  const rows = await readTable(path, [], once, form);
   const columns = [...times.keys()].map((name) => {
     const place = places.get(name) ?? -1;
     return new Column(name, rows.map(({ values }) => values[place]), place < 0);
@@ -154,6 +160,9 @@ export async function inspectTable(
     text,
     pair,
     label,
+    unused: columns.filter((it) =>
+      it !== text && it !== pair && it !== found && it.hasTexts
+    ),
     regression,
     classes,
     range: [
@@ -238,6 +247,13 @@ class Column implements ColumnSummary {
     this.longest = lengths.at(-1) ?? 0;
     this.mean = lengths.reduce((sum, it) => sum + it, 0) /
       Math.max(1, lengths.length);
+  }
+
+  /** Whether any value is a text that is no number. */
+  get hasTexts(): boolean {
+    return this.values.some((it) =>
+      typeof it === "string" && !isEmpty(it) && Number.isNaN(toNumber(it))
+    );
   }
 
   /** The column with names instead of class ids. */
@@ -325,10 +341,7 @@ function textsOf(
       if (both[0] && both[1]) return [both[0], both[1]];
     }
   }
-  const texts = free.filter(({ values, isRepeated }) =>
-    isRepeated ||
-    values.some((it) => typeof it === "string" && Number.isNaN(toNumber(it)))
-  );
+  const texts = free.filter((it) => it.isRepeated || it.hasTexts);
   const longest = texts.toSorted((a, b) => b.mean - a.mean);
   const found = byName(texts, TEXTS) ?? longest[0];
   if (found !== undefined) {

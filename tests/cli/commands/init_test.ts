@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
 import { parse } from "yaml";
 import { UsageError } from "../../../lib/cli/arguments/arguments.ts";
 import { inspectTable } from "../../../lib/cli/commands/inspect_table.ts";
@@ -28,7 +29,7 @@ Deno.test("init writes a pipeline that reads the data, and says the command", ()
     const text = await Deno.readTextFile(file);
     assertMatch(
       text,
-      /^# A starter for .*: \d+ rows with the columns "sentence", "label"/,
+      /^# yaml-language-server: \$schema=\S+\/out\/pipeline\.schema\.json\n# .*\n# A starter for .*: \d+ rows with the columns "sentence", "label"/,
     );
     assertMatch(text, /^ {2}# One training that serves every rank/m);
     const { name, params, stages } = parse(text.replaceAll(/\$\{.*?\}/g, "x"));
@@ -52,6 +53,70 @@ Deno.test("init writes a pipeline that reads the data, and says the command", ()
     );
     assertEquals(planned.code, 0, planned.stderr);
     assertMatch(planned.stdout, /^unchanged +data/m);
+  }));
+
+Deno.test("init names the columns of texts that the pipeline does not read, and the option that adds one", () =>
+  withFolder(async (folder) => {
+    const data = join(folder, "a.csv");
+    const rows = ["good", "bad"].flatMap((label, i) => [
+      `${i};my title;a text that is longer;${label};x ${i}`,
+      `${i + 2};title;a longer text;${label};y`,
+    ]);
+    await Deno.writeTextFile(
+      data,
+      ["id;the title;text;label;tag", ...rows].join("\r\n"),
+    );
+    const summaryOf = async (...options: string[]) => {
+      const to = ["--to", join(folder, "a.yaml"), "--force"];
+      const { code, lines, stderr } = await callHere(
+        ...["init", data, ...to, ...options],
+      );
+      assertEquals(code, 0, stderr);
+      return lines.filter((it) => /^ {2}(pair|unused)/.test(it));
+    };
+    assertEquals(await summaryOf(), [
+      `  unused  "the title", median 8 characters, maximum 8: read it too by --pair 'the title'`,
+      `  unused  "tag", median 3 characters, maximum 3: read it too by --pair tag`,
+    ]);
+    assertEquals(await summaryOf("--pair", "the title"), [
+      `  pair    "the title", median 8 characters, maximum 8`,
+      `  unused  "tag", median 3 characters, maximum 3`,
+    ]);
+  }));
+
+Deno.test("init reads a table of another encoding, packed, and the pipeline reads it so", () =>
+  withFolder(async (folder) => {
+    const data = join(folder, "a.csv.gz");
+    const table = Array.from(
+      { length: 40 },
+      (_, i) => `d\xe9j\xe0 vu ${i};${i / 8}`.replace(".", ","),
+    );
+    await Deno.writeFile(
+      data,
+      gzipSync(Buffer.from(["text;score", ...table].join("\r\n"), "latin1")),
+    );
+    const file = join(folder, "a.yaml");
+    const refused = await callHere("init", data, "--to", file);
+    assertEquals(refused.code, 1);
+    assertMatch(
+      refused.stderr,
+      /a\.csv\.gz" is not valid UTF-8.*encoding=latin1/,
+    );
+    const { code, lines, stderr } = await callHere(
+      ...["init", data, "--to", file, "--encoding=latin1"],
+    );
+    assertEquals(code, 0, stderr);
+    assertEquals(
+      lines[2],
+      '  label   "score", regression, numbers from 0 to 4.875',
+    );
+    const ran = await callHere("pipeline", file, "data", ...out);
+    assertEquals(ran.code, 0, ran.stdout + ran.stderr);
+    const dataset = join(own, "a/data/train.jsonl");
+    assertMatch(
+      await Deno.readTextFile(dataset),
+      /^\{"index":\d+,"text":"déjà vu \d+","label":[\d.]+\}$/m,
+    );
   }));
 
 Deno.test("init shows names of the data without control characters, each on one line", () =>
