@@ -94,7 +94,7 @@ export const ENGINE = option(
 
 const GPUS = option(
   "--gpus IDS",
-  "GPUs to use, such as 0,2; with none, --engine auto selects the CPU (default: all visible GPUs)",
+  'GPUs to use, such as 0,2, or "none", with which --engine auto selects the CPU (default: all visible GPUs)',
 );
 
 /** Options that the keys of stages depend on. */

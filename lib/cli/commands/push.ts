@@ -16,7 +16,7 @@ import { adapterConfig, adapterFolder, adapterStage } from "./stage_result.ts";
 /** `deno task push`: uploads an exported adapter to the Hugging Face hub. */
 export const pushCommand: Command = {
   name: "push",
-  usage: "[PIPELINE STAGE]",
+  usage: "[PIPELINE STAGE] --to OWNER/NAME",
   description:
     `Upload an exported adapter to the Hugging Face hub, with its tokenizer and its model card.
 

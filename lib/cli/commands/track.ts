@@ -25,7 +25,7 @@ import { writeLine } from "../terminal/renderer.ts";
 /** `deno task track`: sends trainings and evaluations to an experiment tracker. */
 export const trackCommand: Command = {
   name: "track",
-  usage: "PIPELINE",
+  usage: "PIPELINE --to NAME",
   description:
     `Send the cached trainings and evaluations of a pipeline to an experiment tracker: losses and learning rates by step, scores by rank, settings and durations. These are the latest 20 results of each stage, whatever their parameters, and the same of runs with --name. Runs that the tracker already has are not added again; the event file of a run whose stage has run again is replaced.
 
@@ -40,7 +40,7 @@ tensorboard writes event files, which "tensorboard --logdir DIR" shows. mlflow a
     ),
     option(
       "--url URL",
-      "With mlflow and trackio: address of the server (default http://127.0.0.1:5000, http://127.0.0.1:7860)",
+      "With mlflow and trackio: address of the server (default http://127.0.0.1:5000 of mlflow, http://127.0.0.1:7860 of trackio)",
     ),
     TASKS,
     OUT,
@@ -50,7 +50,7 @@ tensorboard writes event files, which "tensorboard --logdir DIR" shows. mlflow a
     ["smoke --to tensorboard", "Write event files"],
     ["glue-mini --to mlflow", "Send to the server of MLFLOW_TRACKING_URI"],
     [
-      '--to trackio --url "http://127.0.0.1:7860/?write_token=TOKEN" smoke',
+      'smoke --to trackio --url "http://127.0.0.1:7860/?write_token=TOKEN"',
       "Send to a server that trackio.show() has started",
     ],
   ],
