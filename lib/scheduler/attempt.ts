@@ -46,7 +46,7 @@ const MAX_STARTS = 3;
  *
  * @throws {StageFailure} If it fails.
  * @throws {StaleKeyError} If a source has changed since the key was computed, or while the process ran.
- * @throws {DamagedBlobError} If the cache has lost an input.
+ * @throws {DamagedBlobError} If the cache has lost an input or the code.
  */
 export async function attempt(
   context: Context,
@@ -91,6 +91,7 @@ async function runProcess(
   const { settings, store } = context;
   const runtimes = await readyRuntimes(context, stage);
   const inputs = await layOut(context, stage, options.results, folder);
+  await store.blobs.linkTo(decided.parts.code, folder.code);
   const before = printsOf(decided);
   await checkSources(context, decided, before);
   const { permissions = {} } = await taskOf(stage);
@@ -99,7 +100,6 @@ async function runProcess(
     task: stage.task,
     module: stage.module,
     project: settings.project,
-    code: store.blobs.path(decided.parts.code),
     permissions,
     params: withAbsoluteSources(stage.params, decided.sources),
     inputs,

@@ -1,6 +1,6 @@
 import type { Loader, OnLoadResult, Plugin } from "esbuild";
 import { digest } from "../store/digest.ts";
-import { dirname, fromFileUrl, relative } from "../store/paths.ts";
+import { basename, dirname, fromFileUrl, relative } from "../store/paths.ts";
 import {
   type ModuleGraph,
   moduleGraph,
@@ -171,7 +171,7 @@ export async function locateTrace(
   task: string,
   project: string,
 ): Promise<string> {
-  const place = new RegExp(`file://${path}:(\\d+):(\\d+)`, "g");
+  const place = new RegExp(`file://\\S*${basename(path)}:(\\d+):(\\d+)`, "g");
   if (!place.test(trace)) return trace;
   const made = mapped.get(path) ?? bundleTasks([task], project, { maps: true });
   mapped.set(path, made);

@@ -62,16 +62,14 @@ async function codeChanges(
   if (old === undefined || now === undefined) {
     return [{ kind: "code", name: "of the task", before, after }];
   }
-  const parts = (bundle: string) =>
-    new Map(
-      [...Map.groupBy(sectionsOf(bundle), ({ module }) => module)]
-        .map((
-          [module, sections],
-        ) => [
-          module,
-          quickChecksum(canonicalJson(sections.map(({ lines }) => lines))),
-        ]),
-    );
+  const parts = (bundle: string) => {
+    const found = new Map<string, string>();
+    for (const { module, lines } of sectionsOf(bundle)) {
+      const before = found.get(module) ?? "";
+      found.set(module, quickChecksum(before + lines.join("\n")));
+    }
+    return found;
+  };
   return compare("code", parts(old), parts(now));
 }
 

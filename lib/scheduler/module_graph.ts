@@ -55,12 +55,11 @@ export async function moduleGraph(
   const text = readIfThere(path);
   if (text === undefined) throw new Error(`"${path}" does not exist`);
   const { compilerOptions = {}, importMap, nodeModulesDir } = parse(text, path);
-  const files = [path, lock, join(project, "package.json")];
-  if (typeof importMap === "string") files.push(join(project, importMap));
   // A later version of these modules may bundle otherwise.
-  for (const name of ["module_graph.ts", "bundle.ts"]) {
-    files.push(fromFileUrl(new URL(name, import.meta.url).href));
-  }
+  const own = ["./module_graph.ts", "./bundle.ts"]
+    .map((it) => fromFileUrl(import.meta.resolve(it)));
+  const files = [path, lock, join(project, "package.json"), ...own];
+  if (typeof importMap === "string") files.push(join(project, importMap));
   const digests = await Promise.all(files.map(async (it) => {
     const text = readIfThere(it);
     return [it, text === undefined ? "" : await digest(text)] as const;

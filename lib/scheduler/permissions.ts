@@ -28,14 +28,12 @@ interface Sandbox {
  * native code; Landlock can, unless the task starts programs, which need wider
  * access.
  *
- * @param code File of its code.
  * @throws {StageFailure} If a path contains a comma.
  */
 export function sandboxOf(
   permissions: Permissions,
   access: Access,
   runtimes: readonly Runtime[],
-  code: string,
 ): Sandbox {
   const { net = false, env = [], run = [] } = permissions;
   const write = [...access.write, ...permissions.write?.() ?? []];
@@ -64,7 +62,7 @@ export function sandboxOf(
   const native = runtimes.flatMap((runtime) => runtime.native ?? []);
   const rules: Rules = {
     // Read only: whoever can write the compiled code there can change every later stage, and the scheduler.
-    read: [code, denoFolder(), ...read, ...native.flatMap(({ read }) => read)],
+    read: [denoFolder(), ...read, ...native.flatMap(({ read }) => read)],
     write: [...write, ...native.flatMap(({ write }) => write)],
     net,
   };

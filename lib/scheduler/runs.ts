@@ -24,6 +24,8 @@ export interface AttemptFolder extends Disposable {
 /** Private folder of one start of a stage's process. */
 export interface RunFolder {
   readonly path: string;
+  /** The code that the process runs; see `run_task.ts` for its place. */
+  readonly code: string;
   readonly output: string;
   readonly inputs: string;
   readonly temporary: string;
@@ -92,6 +94,7 @@ function removeRun(folder: string): void {
 export function makeStart(path: string): RunFolder {
   const folder: RunFolder = {
     path,
+    code: join(path, "node_modules", "stage.mjs"),
     inputs: join(path, "inputs"),
     output: join(path, "output"),
     temporary: join(path, "tmp"),

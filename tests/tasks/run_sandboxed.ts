@@ -79,7 +79,7 @@ export async function runSandboxed(
     env,
     () =>
       Promise.resolve({
-        flags: sandboxOf(permissions, { read, write }, needed, entry).flags,
+        flags: sandboxOf(permissions, { read, write }, needed).flags,
         environment: stageEnvironment(permissions, needed, temporary, PROJECT),
       }),
   );

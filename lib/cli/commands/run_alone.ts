@@ -46,6 +46,7 @@ export async function runAlone(
   const code = await taskCode([module], PROJECT, store);
   await engine?.prepare();
   const start = makeStart(join(folder, "run"));
+  await store.blobs.linkTo(code.get(module)!.bundle, start.code);
   const checkpoint = join(folder, "checkpoint");
   Deno.mkdirSync(checkpoint);
   const cpus = navigator.hardwareConcurrency;
@@ -56,7 +57,6 @@ export async function runAlone(
     task: name,
     module,
     project: PROJECT,
-    code: store.blobs.path(code.get(module)!.bundle),
     permissions: task.permissions ?? {},
     params: task.params.parse(params),
     inputs: Object.fromEntries(
