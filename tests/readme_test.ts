@@ -180,6 +180,8 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
       replaceAll(
         args.filter((_, i) => ![args[i], args[i - 1]].includes("-S")),
         [
+          ["out/own-data/take-away@seed=0", "ADAPTER"],
+          ["out/own-data/model", "MODEL"],
           ["own-data", "smoke"],
           ["take-away", "train-dylora"],
           ["ADAPTER", join(out, "smoke/train-dylora@sst2,seed=0")],

@@ -84,8 +84,8 @@ export interface InputArtifact {
   /** Last value of each metric of the run that produced it; only for tasks with `timings`. */
   readonly metrics?: Readonly<Record<string, number>>;
   /**
-   * Where the user sees the artifact: `out/smoke/model`, relative to the
-   * project, or absolute if it is outside; only for tasks with `places`.
+   * Absolute path at which the user sees the artifact, such as that of
+   * `out/smoke/model`; only for tasks with `places`.
    */
   readonly place?: string;
 }

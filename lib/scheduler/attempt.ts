@@ -13,7 +13,7 @@ import type { Decided } from "./plan.ts";
 import type { Measured } from "./process.ts";
 import { runTask } from "./run_task.ts";
 import type { AttemptFolder, RunFolder } from "./runs.ts";
-import { placeOf, visibleFolder } from "./visible.ts";
+import { visibleFolder } from "./visible.ts";
 
 /** Fingerprints of files; undefined for those that do not exist. */
 type Prints = readonly (Fingerprint | undefined)[];
@@ -149,7 +149,12 @@ async function layOut(
         matrix: many ? stageOf(context, id).matrix : {},
         path,
         ...(timings && { seconds, metrics }),
-        ...(places && { place: placeOf(context, { id }) }),
+        ...(places &&
+          {
+            place: visibleFolder(context.settings.out, context.graph.pipeline, {
+              id,
+            }),
+          }),
       });
     }
   }

@@ -18,7 +18,7 @@ import type { LiveRun } from "./runs.ts";
 import type { Settings } from "./settings.ts";
 import type { Sources } from "./sources.ts";
 import type { Store } from "../store/store.ts";
-import { difference, placeOf, visibleFolder } from "./visible.ts";
+import { difference, visibleFolder } from "./visible.ts";
 
 /** Decision on a stage whose inputs all exist. */
 export type Decided = Reused | (StageKey & { readonly decision: Run });
@@ -64,7 +64,8 @@ export async function decide(
         })),
       ]),
     ),
-    placeOf: (stage) => placeOf(context, stage),
+    placeOf: (stage) =>
+      visibleFolder(context.settings.out, context.graph.pipeline, stage),
     runtimes,
     store,
   });

@@ -1,4 +1,4 @@
-import { basename, dirname, join, relativeIfBelow } from "../store/paths.ts";
+import { basename, dirname, join } from "../store/paths.ts";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { listFiles, NotAFileError, type TreeFile } from "../store/blobs.ts";
 import { digest } from "../store/digest.ts";
@@ -27,14 +27,6 @@ export function visibleFolder(
   stage: Pick<GraphStage, "id">,
 ): string {
   return join(out, pipeline, stage.id);
-}
-
-/** The visible folder of a stage, relative to the project if it is below it. */
-export function placeOf(
-  { graph: { pipeline }, settings: { out, project } }: Context,
-  stage: Pick<GraphStage, "id">,
-): string {
-  return relativeIfBelow(project, visibleFolder(out, pipeline, stage));
 }
 
 /** First difference between a folder and an artifact: `output file scores.json is changed`; undefined if they are equal. */

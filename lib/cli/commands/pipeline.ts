@@ -148,7 +148,7 @@ Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3
         showFiles(graph, outcome.changed, settings.out, say);
         const replaced = await outcome.replacedText();
         if (replaced !== undefined) note(replaced);
-        answer = await answerOf(graph, current, pages, settings.out, args);
+        answer = answerOf(graph, current, pages, settings.out, args);
       }
     } catch (error) {
       if (!interrupts.caused(error)) throw error;

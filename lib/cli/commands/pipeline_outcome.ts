@@ -1,6 +1,6 @@
 /** What a run has come to: its exit code, its pages, and its last lines. */
-import type { ExportedClasses } from "../../artifacts/classes.ts";
 import type { DatasetInfo } from "../../artifacts/dataset.ts";
+import { pythonCode } from "../../artifacts/python_code.ts";
 import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import type { Report } from "../../report/report.ts";
 import type { Event, Summary } from "../../scheduler/events.ts";
@@ -9,7 +9,13 @@ import { join } from "../../store/paths.ts";
 import { fingerprint } from "../../store/stats.ts";
 import type { Store } from "../../store/store.ts";
 import { type Arguments, EXIT } from "../arguments/arguments.ts";
-import { outOf, shortPath, stageCommand } from "../arguments/options.ts";
+import {
+  commandLine,
+  ENGINE_OPTIONS,
+  outOf,
+  shortPath,
+  stageCommand,
+} from "../arguments/options.ts";
 import {
   type Answer,
   type Finding,
@@ -153,13 +159,13 @@ export async function updatePages(
  * @param pages Paths of the pages of reports, by the id of the stage.
  * @returns Undefined if there is no report and no adapter.
  */
-export async function answerOf(
+export function answerOf(
   graph: Graph,
   current: ReadonlySet<string>,
   pages: ReadonlyMap<string, string>,
   out: string,
   args: Arguments,
-): Promise<Answer | undefined> {
+): Answer | undefined {
   const stages = [...graph.stages.values()].filter(({ id }) => current.has(id));
   const ofKind = (kind: string, file: string) =>
     stages.filter(({ declaration: { output } }) =>
@@ -178,6 +184,8 @@ export async function answerOf(
     : ofKind("adapter", "training.json");
   if (reports.length + adapters.length === 0) return undefined;
   const [first] = adapters;
+  const [model] = exported[0]?.inputs.model ?? [];
+  const base = model && pathOf(graph.stages.get(model)!);
   const data = first && dataOf(first, graph);
   const texts = data !== undefined && isOfPairs(pathOf(data))
     ? `--pair '|' "your text|its pair"`
@@ -195,12 +203,21 @@ export async function answerOf(
     ),
     adapters: adapters.map((stage) => shortPath(pathOf(stage))),
     ...(first !== undefined && isUsable && {
-      predict: `${
-        stageCommand("predict", args, nameIn(graph, first))
-      } ${texts}`,
+      predict: (base === undefined
+        ? stageCommand("predict", args, first.id)
+        : commandLine(args, [
+          ...["predict", "--adapter", shortPath(pathOf(first))],
+          ...["--model", shortPath(base)],
+        ], ENGINE_OPTIONS)) + ` ${texts}`,
     }),
     python: exported.length > 0 && isUsable
-      ? await pythonLines(pathOf(exported[0]!))
+      ? pythonCode(pathOf(exported[0]!), {
+        labels: JSON.parse(
+          Deno.readTextFileSync(pathOf(exported[0]!, "classes.json")),
+        ).labels,
+        base,
+        hasOtherClasses: true,
+      }).split("\n")
       : [],
   };
 }
@@ -221,27 +238,6 @@ function findingsOf(comparisons: Report["comparisons"]): Finding[] {
       ...(kind !== "nothing-learnt" && { rank: recommended.rank }),
     }];
   });
-}
-
-/** The name of a stage if it has no namesakes, else its id. */
-function nameIn({ stages }: Graph, { id, name }: GraphStage): string {
-  const named = [...stages.values()].filter((it) => it.name === name);
-  return named.length === 1 ? name : id;
-}
-
-/** The lines of Python that load an exported adapter. */
-async function pythonLines(folder: string): Promise<string[]> {
-  const { pythonCode } = await import("../../artifacts/python_code.ts");
-  const read = (file: string) =>
-    JSON.parse(Deno.readTextFileSync(join(folder, file)));
-  const { labels } = read("classes.json") as ExportedClasses;
-  const baseModel = read("adapter_config.json").base_model_name_or_path;
-  return pythonCode(shortPath(folder), {
-    labels,
-    baseModel: baseModel ?? undefined,
-    isLoadable: typeof baseModel === "string",
-    hasOtherClasses: true,
-  }).split("\n");
 }
 
 /** The stage of the data that an adapter was trained on, the nearest data set upstream; undefined if there is none. */

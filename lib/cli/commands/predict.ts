@@ -14,10 +14,10 @@ import {
   UsageError,
 } from "../arguments/arguments.ts";
 import {
+  ENGINE_OPTIONS,
   gpusOf,
   JSON_LINES,
   KEY_OPTIONS,
-  PROJECT,
 } from "../arguments/options.ts";
 import { selectedEngine } from "../runtime/engine.ts";
 import { interruptible } from "../terminal/interrupts.ts";
@@ -152,7 +152,7 @@ interface Folders extends Disposable {
 async function adapterOf(
   args: Arguments,
 ): Promise<{ folders: Folders; texts: readonly string[] }> {
-  const adapter = adapterFolder(args, ["engine", "gpus", "tasks"]);
+  const adapter = adapterFolder(args, ENGINE_OPTIONS);
   const model = args.value("model");
   if (adapter !== undefined) {
     const folder = existingFolder("adapter", adapter);
@@ -182,16 +182,14 @@ function existingFolder(option: string, folder: string): string {
   throw new UsageError(`Folder "${folder}" of option "--${option}" ${fault}`);
 }
 
-/** The folder of the base model in the configuration of an adapter, relative to the current folder or to the project. */
+/** The folder of the base model in the configuration of an adapter. */
 function baseModelOf(adapter: string): string {
   const name = existsSync(join(adapter, "adapter_config.json"))
     ? adapterConfig(adapter).base_model_name_or_path
     : undefined;
-  const found = typeof name !== "string" || name === ""
-    ? undefined
-    : [resolve(name), resolve(PROJECT, name)]
-      .find((folder) => existsSync(join(folder, "config.json")));
-  if (found !== undefined) return found;
+  if (typeof name === "string" && existsSync(resolve(name, "config.json"))) {
+    return resolve(name);
+  }
   throw new UsageError(
     `Option "--adapter" requires "--model": the adapter names ${
       name ? `"${name}", which is not a folder,` : "no folder"

@@ -39,12 +39,12 @@ Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130
   ],
   examples: [
     [
-      "own-data take-away --to me/my-adapter --base-model sentence-transformers/all-MiniLM-L6-v2",
+      "own-data take-away --to me/my-adapter",
       "Upload the adapter at the recommended rank",
     ],
     [
-      "--adapter out/own-data/take-away@seed=0 --to me/my-adapter --base-model sentence-transformers/all-MiniLM-L6-v2",
-      "Upload a folder",
+      "--adapter out/own-data/take-away@seed=0 --to me/my-adapter --base-model me/my-model",
+      "Upload a folder, for a base model that was fetched from one",
     ],
   ],
   positionals: { min: 0, max: 2 },

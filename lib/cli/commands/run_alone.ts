@@ -7,7 +7,6 @@ import { local } from "../../scheduler/executors/local.ts";
 import { runTask } from "../../scheduler/run_task.ts";
 import { makeStart } from "../../scheduler/runs.ts";
 import type { Runtime } from "../../scheduler/settings.ts";
-import { relativeIfBelow } from "../../store/paths.ts";
 import type { Arguments } from "../arguments/arguments.ts";
 import { outOf, PROJECT, tasksOf } from "../arguments/options.ts";
 
@@ -64,9 +63,7 @@ export async function runAlone(
         input,
         [{
           ...{ stage: input, matrix: {}, path },
-          ...(task.places && {
-            place: relativeIfBelow(PROJECT, run.lastingPaths(path)),
-          }),
+          ...(task.places && { place: run.lastingPaths(path) }),
         }],
       ]),
     ),

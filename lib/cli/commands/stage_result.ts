@@ -4,7 +4,11 @@ import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import { NoResultError } from "../../scheduler/failure.ts";
 import { openResults } from "../../scheduler/results.ts";
 import { join } from "../../store/paths.ts";
-import { type Arguments, UsageError } from "../arguments/arguments.ts";
+import {
+  type Arguments,
+  type Option,
+  UsageError,
+} from "../arguments/arguments.ts";
 import { KEY_OPTIONS, stageCommand } from "../arguments/options.ts";
 import { openPlanned } from "../runtime/executor.ts";
 
@@ -37,14 +41,16 @@ export async function needingResult<T>(
  */
 export function adapterFolder(
   args: Arguments,
-  used: readonly string[] = [],
+  used: readonly Option[] = [],
 ): string | undefined {
   const folder = args.value("adapter");
   if (folder === undefined) return undefined;
-  const unused = KEY_OPTIONS.map(({ name }) => name)
-    .find((it) => !used.includes(it) && args.has(it));
+  const unused = KEY_OPTIONS
+    .find((it) => !used.includes(it) && args.has(it.name));
   if (unused === undefined) return folder;
-  throw new UsageError(`Option "--${unused}" does not apply to "--adapter"`);
+  throw new UsageError(
+    `Option "--${unused.name}" does not apply to "--adapter"`,
+  );
 }
 
 /**

@@ -85,8 +85,13 @@ Deno.test("pipeline ends with the verdict, the adapter, the commands that use it
     } --out ${out} "your text"`,
     "python   from peft import AutoPeftModelForSequenceClassification",
     "         from transformers import AutoTokenizer",
-    `         model = AutoPeftModelForSequenceClassification.from_pretrained("${out}/test/take@seed=0", id2label={0: "bad", 1: "good"}, ignore_mismatched_sizes=True)`,
-    `         tokenizer = AutoTokenizer.from_pretrained("${out}/test/take@seed=0")`,
+    `         folder = "${out}/test/take@seed=0"`,
+    "         model = AutoPeftModelForSequenceClassification.from_pretrained(",
+    "             folder,",
+    '             id2label={0: "bad", 1: "good"},',
+    "             ignore_mismatched_sizes=True,",
+    "         )",
+    "         tokenizer = AutoTokenizer.from_pretrained(folder)",
     `report   ${out}/test/judge.html`,
   ];
   assertEquals(first.lines.slice(-answer.length), answer);
@@ -94,6 +99,39 @@ Deno.test("pipeline ends with the verdict, the adapter, the commands that use it
   const second = await test.call("pipeline", "-S", "rank=2");
   assertMatch(second.lines[0]!, /^Nothing to do: 3 stages unchanged/);
   assertEquals(second.lines.slice(1), answer);
+});
+
+Deno.test("pipeline names the folders of an exported adapter and its model, which need no parameters of the run", async () => {
+  using test = new CliProject(`name: test
+params: { columns: 1 }
+stages:
+  base: { task: make, with: { text: "\${params.columns}" } }
+  take: { task: pack, with: { seed: 0 }, inputs: { model: base } }
+`);
+  test.edit("tasks/make.ts", "text: z.string()", "text: z.coerce.string()");
+  const model = 'inputs: { model: { kind: "text" }';
+  test.write("tasks/pack.ts", PACK.replace(/inputs: \{ report: .*? \}/, model));
+  const { code, lines, stderr } = await test.call(
+    "pipeline",
+    "-S",
+    "columns=2",
+  );
+  assertEquals(code, 0, stderr);
+  const [out, tasks] = [test.path("out/test"), test.path("tasks")];
+  assertEquals(lines.slice(-12), [
+    `adapter  ${out}/take`,
+    `predict  deno task predict --adapter ${out}/take --model ${out}/base --tasks ${tasks} "your text"`,
+    "python   from peft import PeftModel",
+    "         from transformers import AutoModelForSequenceClassification, AutoTokenizer",
+    `         folder = "${out}/take"`,
+    "         base = AutoModelForSequenceClassification.from_pretrained(",
+    `             "${out}/base",`,
+    '             id2label={0: "bad", 1: "good"},',
+    "             ignore_mismatched_sizes=True,",
+    "         )",
+    "         model = PeftModel.from_pretrained(base, folder)",
+    "         tokenizer = AutoTokenizer.from_pretrained(folder)",
+  ]);
 });
 
 Deno.test("pipeline --json prints the answer before the summary, which is last", async () => {
