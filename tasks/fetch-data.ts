@@ -50,10 +50,13 @@ const Params = z.strictObject({
     "Class names in the order of their ids; default: those that a parquet file records, otherwise the labels in the training file, sorted",
   ),
   holdout: z.number().gt(0).lt(1).nullish().describe(
-    "Fraction of the training examples to draw at random as the validation split if there is no validation file; rounded up, but at least one example is left for training",
+    "Fraction of the training examples to draw at random as the validation split if there is no validation file: the same of each class, equal texts together; rounded up, but one text of each class is left for training",
   ),
   seed: z.int().nonnegative().default(0).describe(
     "Seed of the draw of holdout",
+  ),
+  missing: z.enum(["refuse", "skip"]).default("refuse").describe(
+    "What to do with rows without a label: refuse the file, or skip these rows",
   ),
   encoding: z.string().refine(
     isEncoding,

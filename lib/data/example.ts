@@ -46,19 +46,64 @@ export async function drawSubset(
   return examples.filter((_, i) => lots[i]! <= last);
 }
 
+/**
+ * Draws a share of the examples as a holdout, rounded up: of each class about
+ * the same share, and examples with equal texts together. One text of each
+ * class is left out of the draw, so that all classes can be learnt.
+ *
+ * The draw depends on the seed and the texts: in another order, the same ones
+ * are drawn.
+ *
+ * @param share Fraction of the examples, between 0 and 1
+ * @param byClass False if the labels are scores
+ * @returns None if there are too few different texts.
+ */
+export async function drawHoldout(
+  examples: readonly Example[],
+  share: number,
+  seed: number,
+  byClass: boolean,
+): Promise<ReadonlySet<Example>> {
+  const { createHash } = await import("node:crypto");
+  const groups = [...groupByTexts(examples)].map(([texts, group]) => ({
+    group,
+    label: byClass ? group[0]!.label! : 0,
+    lot: createHash("sha256").update(`${seed}:${texts}`).digest("hex"),
+  })).sort((a, b) => a.label - b.label || (a.lot < b.lot ? -1 : 1));
+  const held = new Set<Example>();
+  let seen = 0;
+  // The shares of the classes are rounded so that their sum is that of all.
+  for (const [, texts] of Map.groupBy(groups, ({ label }) => label)) {
+    seen += texts.reduce((sum, { group }) => sum + group.length, 0);
+    for (const { group } of texts.slice(1)) {
+      const lacking = Math.ceil(seen * share - 1e-9) - held.size;
+      if (group.length <= 2 * lacking) group.forEach((it) => held.add(it));
+    }
+  }
+  return held;
+}
+
+/** Examples, or what else has texts, by these. */
+export function groupByTexts<T extends Pick<Example, "text" | "pair">>(
+  examples: readonly T[],
+): Map<string, T[]> {
+  return Map.groupBy(
+    examples,
+    ({ text, pair }) => JSON.stringify([text, pair]),
+  );
+}
+
 /** Counts the examples whose texts are also those of an example in `others`. */
 export function countShared(
   examples: readonly Example[],
   others: readonly Example[],
 ): number {
-  const pairs = new Map<string, Set<string | undefined>>();
-  for (const { text, pair } of others) {
-    const known = pairs.get(text);
-    if (known === undefined) pairs.set(text, new Set([pair]));
-    else known.add(pair);
-  }
-  return examples
-    .filter(({ text, pair }) => pairs.get(text)?.has(pair)).length;
+  const known = groupByTexts(others);
+  return [...groupByTexts(examples)]
+    .reduce(
+      (sum, [texts, { length }]) => sum + (known.has(texts) ? length : 0),
+      0,
+    );
 }
 
 /** Counts the examples with a text as a writer of CSV files quotes it: in quotes, with those within doubled. */

@@ -7,12 +7,13 @@ type Metric = (
 /**
  * Metrics by name, with the edge cases of scikit-learn and SciPy.
  *
- * `accuracy`, `f1` and `matthews` compare class numbers; `pearson` and
+ * `accuracy`, `f1`, `f1_macro` and `matthews` compare class numbers; `pearson` and
  * `spearman` compare scores.
  */
 export const METRICS = {
   accuracy,
   f1,
+  f1_macro: macroF1,
   matthews,
   pearson,
   spearman,
@@ -23,13 +24,24 @@ export type MetricName = keyof typeof METRICS;
 
 /**
  * Metrics of data that no benchmark scores, by the kind of their labels; the
- * main metric first.
+ * main metric first. Macro F1 is one of them if the largest class has more than
+ * twice as many examples as the smallest.
  *
  * @param labels Class names; null for a regression.
+ * @param given Class number of each example
  */
-export function usualMetrics(labels: readonly string[] | null): MetricName[] {
+export function usualMetrics(
+  labels: readonly string[] | null,
+  given: ArrayLike<number>,
+): MetricName[] {
   if (labels === null) return ["pearson", "spearman"];
-  return labels.length === 2 ? ["accuracy", "f1"] : ["accuracy"];
+  const counts = labels.map((_, label) => count(given, (it) => it === label));
+  const areUneven = Math.max(...counts) > 2 * Math.min(...counts);
+  return [
+    "accuracy",
+    ...labels.length === 2 ? ["f1"] as const : [],
+    ...areUneven ? ["f1_macro"] as const : [],
+  ];
 }
 
 /**
@@ -61,15 +73,26 @@ function accuracy(
   return count(labels, (label, i) => label === predictions[i]) / labels.length;
 }
 
-/** Harmonic mean of precision and recall of class 1; 0 if class 1 never occurs. */
+/** Harmonic mean of precision and recall of a class; 0 if it never occurs. */
 function f1(
   predictions: ArrayLike<number>,
   labels: ArrayLike<number>,
+  of = 1,
 ): number {
-  const hits = count(labels, (label, i) => label === 1 && predictions[i] === 1);
-  const marked = count(labels, (label) => label === 1) +
-    count(predictions, (prediction) => prediction === 1);
+  const hits = count(labels, (it, i) => it === of && predictions[i] === of);
+  const marked = count(labels, (it) => it === of) +
+    count(predictions, (it) => it === of);
   return marked === 0 ? 0 : 2 * hits / marked;
+}
+
+/** Mean F1 of the classes that are labels or predictions. */
+function macroF1(
+  predictions: ArrayLike<number>,
+  labels: ArrayLike<number>,
+): number {
+  const classes = new Set([...Array.from(predictions), ...Array.from(labels)]);
+  return [...classes].sort()
+    .reduce((sum, it) => sum + f1(predictions, labels, it), 0) / classes.size;
 }
 
 /**

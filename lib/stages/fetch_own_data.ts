@@ -3,13 +3,17 @@ import {
   countQuoted,
   countShared,
   describeExamples,
-  drawSubset,
+  drawHoldout,
   type Example,
 } from "../data/example.ts";
 import {
   areLabelled,
   classesOf,
+  conflictingLabels,
+  isEmpty,
   nameClasses,
+  placesOf,
+  similarClasses,
   toExamples,
 } from "../data/labels.ts";
 import { usualMetrics } from "../data/metrics.ts";
@@ -35,6 +39,7 @@ type FetchStage = Stage<{
   readonly holdout?: number | null | undefined;
   readonly seed: number;
   readonly encoding: string;
+  readonly missing: "refuse" | "skip";
 }>;
 
 /** Reads the data of a stage and writes an artifact of kind `dataset`. */
@@ -43,13 +48,18 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   const texts = [params.text, ...params.pair ? [params.pair] : []];
   const files = await findFiles(stage);
   const columns = [...texts, params.label];
-  const { rows, names } = await readRows(files.train!, columns, [], params);
+  const { names, ...found } = await readRows(files.train!, columns, [], params);
+  const rows = withLabels("train", found.rows, stage);
   const labels = params.regression
     ? null
     : [...params.classes ?? names ?? classesOf(rows)];
   const labelling = { labels, areRecorded: names !== undefined };
   const labelled = (split: string, rows: readonly Row[]) => {
     const all = toExamples(rows, labelling);
+    const conflict = labels === null
+      ? undefined
+      : conflictingLabels(rows.filter((_, i) => all[i]!.label !== undefined));
+    if (conflict !== undefined) log(`${split}: ${conflict}`);
     const found = all.filter(({ label }) => label !== undefined);
     if (found.length === 0) {
       throw new SyntaxError(
@@ -68,28 +78,30 @@ export async function fetchData(stage: FetchStage): Promise<void> {
     return found;
   };
 
+  if (labels !== null && !params.classes && names === undefined) {
+    for (const note of similarClasses(rows)) log(`train: ${note}`);
+  }
   let train: readonly Example[] = labelled("train", rows);
   let validation: readonly Example[] = [];
   if (files.validation) {
     const { rows } = await readRows(files.validation, columns, [], params);
-    validation = labelled("validation", rows);
+    validation = labelled("validation", withLabels("validation", rows, stage));
   } else if (params.holdout) {
-    if (train.length === 1) {
+    const { holdout, seed } = params;
+    const held = await drawHoldout(train, holdout, seed, labels !== null);
+    if (held.size === 0) {
       throw new RangeError(
-        `"${params.files.train}" has a single example, too few for a holdout: add examples, or set "files.validation"`,
+        `"${params.files.train}" has too few different texts for a holdout: add examples, or set "files.validation"`,
       );
     }
-    const share = Math.ceil(train.length * params.holdout);
-    const count = Math.min(share, train.length - 1);
-    validation = await drawSubset(train, count, params.seed);
-    const drawn = new Set(validation);
-    train = train.filter((example) => !drawn.has(example));
+    validation = train.filter((example) => held.has(example));
+    train = train.filter((example) => !held.has(example));
   }
   let test: readonly Example[] = [];
   if (files.test) {
     const found = await readRows(files.test, texts, [params.label], params);
     test = areLabelled(found.rows, labelling, rows)
-      ? labelled("test", found.rows)
+      ? labelled("test", withLabels("test", found.rows, stage))
       : toExamples(found.rows, undefined);
   }
   const splits = Object.fromEntries(
@@ -120,9 +132,35 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   await writeDataset(output, {
     task: params.name,
     labels,
-    metrics: usualMetrics(labels),
+    metrics: usualMetrics(labels, train.map(({ label }) => label!)),
     columns: texts,
   }, splits);
+}
+
+/**
+ * The rows of a split that have a label.
+ *
+ * @throws {SyntaxError} With the places of the others, unless they are to be skipped.
+ */
+function withLabels(
+  split: string,
+  rows: readonly Row[],
+  { params: { missing }, log }: FetchStage,
+): readonly Row[] {
+  const lacks = ({ values }: Row) => isEmpty(values.at(-1));
+  const lacking = rows.filter(lacks);
+  if (lacking.length === 0) return rows;
+  const fault =
+    `${split}: ${lacking.length} of ${rows.length} rows have no label`;
+  if (missing === "skip" && lacking.length < rows.length) {
+    log(`${fault} and are left out: ${placesOf(lacking)}`);
+    return rows.filter((row) => !lacks(row));
+  }
+  throw new SyntaxError(
+    `${fault}: ${
+      placesOf(lacking)
+    }; complete them, or leave them out by missing=skip`,
+  );
 }
 
 /** A file of a split. */

@@ -78,6 +78,7 @@ const GLUE = "nyu-mll/glue";
 
 /** Names of metrics in the hub's library `evaluate`. */
 const METRIC_TYPES: Readonly<Record<string, string>> = {
+  f1_macro: "f1",
   matthews: "matthews_correlation",
   pearson: "pearsonr",
   spearman: "spearmanr",

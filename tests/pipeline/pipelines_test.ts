@@ -121,6 +121,7 @@ Deno.test("pipeline own-data takes pairs, scores and a validation file by its pa
     classes: null,
     seed: 0,
     encoding: "utf-8",
+    missing: "refuse",
   });
   const { params: exported, inputs } = stages.get("take-away@seed=0")!;
   assertEquals(exported.rank, "recommended");

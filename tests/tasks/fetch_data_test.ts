@@ -284,8 +284,10 @@ Deno.test("fetch-data says in a line what it has read: classes with counts, scor
       );
       return log.slice(0, -1);
     };
-    const rows = (labels: readonly unknown[], text = "x") =>
-      `text\tlabel\n${labels.map((it) => `${text}\t${it}\n`).join("")}`;
+    const rows = (labels: readonly unknown[], text?: string) =>
+      `text\tlabel\n${
+        labels.map((it, i) => `${text ?? `x ${i}`}\t${it}\n`).join("")
+      }`;
     assertEquals(await linesOf(rows(["b", "a", "b"]) + "  \ta\n"), [
       'train: 4 examples; 2 classes: "a" 2, "b" 2; 1 has an empty text',
     ]);
@@ -365,10 +367,10 @@ for (
       /a\.jsonl:1: Expected text, found 5/,
     ],
     [
-      "a missing label",
+      "missing labels",
       "a.tsv",
-      "text\tlabel\na\t1\nb\t\n",
-      /a\.tsv:3: Expected a label, found nothing/,
+      "text\tlabel\na\t1\nb\t\nc\t2\nd\t \n",
+      /^train: 2 of 4 rows have no label: .*a\.tsv:3, 5; complete them, or leave them out by missing=skip$/,
     ],
     [
       "one class only",
@@ -524,8 +526,8 @@ Deno.test("fetch-data reads -1 in the test file as a label if training has it", 
 
 for (
   const [test, message] of [
-    [["a", ""], /test\.jsonl:2: Expected a label, found nothing/],
-    [[null, "a"], /test\.jsonl:1: Expected a label, found nothing/],
+    [["a", ""], /^test: 1 of 2 rows have no label: .*test\.jsonl:2; /],
+    [[null, "a"], /^test: 1 of 2 rows have no label: .*test\.jsonl:1; /],
     [["a", -1], /test\.jsonl:2: Label "-1" is not one of the classes/],
   ] as const
 ) {
@@ -538,19 +540,83 @@ for (
   });
 }
 
-Deno.test("fetch-data leaves at least one training example for any holdout", async () => {
-  const params = { holdout: 0.9 };
-  const { train, validation } = await labelsOf({
-    train: ["a", "b", "a", "b", "a"],
-    params,
-  });
-  assertEquals(train!.length, 1);
-  assertEquals(validation!.length, 4);
+Deno.test("fetch-data refuses a holdout if all texts are equal", async () => {
+  const params = { holdout: 0.9, regression: true };
   assertIsError(
-    await assertRejects(() =>
-      labelsOf({ train: [1], params: { ...params, regression: true } })
-    ),
+    await assertRejects(() => labelsOf({ train: [1, 2], params })),
     Error,
-    /train\.jsonl" has a single example, too few for a holdout.*"files\.validation"/,
+    /train\.jsonl" has too few different texts for a holdout.*"files\.validation"/,
   );
 });
+
+Deno.test("fetch-data says which classes may be typing errors, and which texts have several labels", () =>
+  withFolder(async (folder) => {
+    const rows = [
+      ...Array.from({ length: 30 }, (_, i) => [`a ${i}`, "positive"]),
+      ...Array.from({ length: 20 }, (_, i) => [`b ${i}`, "negative"]),
+      ...[["c", "Positive"], ["d", "postive"], ["e", "neutral"]],
+      ...[["a 3", "negative"], ["a 4", "neutral"]],
+    ];
+    const files = await write(folder, {
+      "a.csv": `text,label\n${rows.map((row) => `${row}\n`).join("")}`,
+      "b.csv": "text,label\nx,positive\nx,negative\n",
+    });
+    const [train, validation] = [files["a.csv"]!, files["b.csv"]!];
+    const { log, output } = await runTask(fetchData, folder, {
+      files: { train, validation },
+    });
+    assertEquals(log.slice(0, 4), [
+      `train: the class "Positive" (1 row, first ${train}:52) may be "positive" (30 rows) with a typing error: if so, correct it`,
+      `train: the class "postive" (1 row, first ${train}:53) may be "positive" (30 rows) with a typing error: if so, correct it`,
+      `train: 2 texts have several labels, first "a 3": "positive" (${train}:5) and "negative" (${train}:55)`,
+      `validation: 1 text has several labels, first "x": "positive" (${validation}:2) and "negative" (${validation}:3)`,
+    ]);
+    assertEquals((await readDatasetInfo(output)).metrics, [
+      "accuracy",
+      "f1_macro",
+    ]);
+  }));
+
+Deno.test("fetch-data takes classes that differ in digits, or are alike and frequent, as they are", () =>
+  withFolder(async (folder) => {
+    const rows = Array.from(
+      { length: 240 },
+      (_, i) =>
+        `t ${i},${["intent 1", "intent 2", "increase", "decrease"][i % 4]}\n`,
+    );
+    rows.push("x,intent 3\n", "y,pos\n", "z,neg\n");
+    const { train } = await write(folder, {
+      train: `text,label\n${rows.join("")}`,
+    });
+    await Deno.rename(train!, `${train}.csv`);
+    const { log } = await runTask(fetchData, folder, {
+      files: { train: `${train}.csv` },
+    });
+    assertEquals(log.length, 2);
+  }));
+
+Deno.test("fetch-data leaves out rows without a label if it is told, and names them all", () =>
+  withFolder(async (folder) => {
+    const rows = Array.from(
+      { length: 60 },
+      (_, i) => `t ${i}\t${i % 2 === 0 ? "" : i % 4}\n`,
+    );
+    const { train } = await write(folder, {
+      train: `text\tlabel\n${rows.join("")}`,
+    });
+    await Deno.rename(train!, `${train}.tsv`);
+    const files = { train: `${train}.tsv`, test: `${train}.tsv` };
+    const { output, log } = await runTask(fetchData, folder, {
+      files,
+      missing: "skip",
+    });
+    const { splits } = await readDatasetInfo(output);
+    assertEquals(splits, { train: 30, test: 30 });
+    const places = Array.from({ length: 20 }, (_, i) => 2 * i + 2).join(", ");
+    assertEquals(
+      log.slice(0, 2),
+      ["train", "test"].map((split) =>
+        `${split}: 30 of 60 rows have no label and are left out: ${train}.tsv:${places} and 10 more`
+      ),
+    );
+  }));

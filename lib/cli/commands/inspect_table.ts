@@ -191,7 +191,12 @@ function labelProblems(
 ): string[] {
   const classes = values.map(className);
   return [
-    ...rejected(rows, "without a label", (i) => isEmpty(values[i])),
+    ...rejected(
+      rows,
+      "without a label",
+      (i) => isEmpty(values[i]),
+      'complete them, or set "missing: skip"',
+    ),
     ...rejected(
       rows,
       "with a label that is not text, a number or a boolean",
@@ -210,12 +215,13 @@ function rejected(
   rows: readonly Row[],
   reason: string,
   isRejected: (row: number) => boolean,
+  remedy = "remove them",
 ): string[] {
   const found = rows.filter((_, i) => isRejected(i));
   return found.length === 0 ? [] : [
     `${count(found.length, "row")} ${reason}, first ${
       found[0]!.place
-    }: remove them`,
+    }: ${remedy}`,
   ];
 }
 

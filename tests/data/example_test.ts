@@ -1,0 +1,79 @@
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import { drawHoldout, type Example } from "../../lib/data/example.ts";
+
+/** Examples with these texts and labels. */
+function examplesOf(
+  rows: readonly (readonly [text: string, label: number])[],
+): Example[] {
+  return rows.map(([text, label], index) => ({ index, text, label }));
+}
+
+/** Numbers of examples of each class. */
+function countsOf(examples: Iterable<Example>): Record<number, number> {
+  const classes = Map.groupBy(examples, ({ label }) => label!);
+  return Object.fromEntries(
+    [...classes].map(([label, { length }]) => [label, length]),
+  );
+}
+
+Deno.test("drawHoldout() draws the same share of each class, rounded so that the sum is that of all", async () => {
+  const examples = examplesOf(
+    Array.from(
+      { length: 103 },
+      (_, i) => [`text ${i}`, i < 80 ? 0 : i % 2 + 1],
+    ),
+  );
+  const held = await drawHoldout(examples, 0.1, 0, true);
+  assertEquals(held.size, 11);
+  assertEquals(countsOf(held), { 0: 8, 1: 2, 2: 1 });
+  const most = await drawHoldout(examples, 0.99, 0, true);
+  const left = examples.filter((it) => !most.has(it));
+  assertEquals(countsOf(left), { 0: 1, 1: 1, 2: 1 });
+});
+
+Deno.test("drawHoldout() depends on seed and texts, not on their order, and never divides equal texts", async () => {
+  const label = fc.nat(2);
+  const row = fc.tuple(fc.nat(30).map((it) => `text ${it}`), label);
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(row, { minLength: 4, maxLength: 80 }),
+      fc.double({ min: 0.05, max: 0.5 }),
+      fc.boolean(),
+      async (rows, share, byClass) => {
+        const examples = examplesOf(rows);
+        const held = await drawHoldout(examples, share, 1, byClass);
+        const texts = new Set([...held].map(({ text }) => text));
+        for (const example of examples) {
+          assertEquals(held.has(example), texts.has(example.text));
+        }
+        assert(held.size < examples.length);
+        assertEquals(await drawHoldout(examples, share, 1, byClass), held);
+        // The first label of a text that has several decides on its class.
+        const scores = await drawHoldout(
+          examples.toReversed(),
+          share,
+          1,
+          false,
+        );
+        const same = await drawHoldout(examples, share, 1, false);
+        assertEquals(
+          [...scores].map(({ index }) => index).sort(),
+          [...same].map(({ index }) => index).sort(),
+        );
+      },
+    ),
+    { numRuns: 100 },
+  );
+});
+
+Deno.test("drawHoldout() draws others with another seed", async () => {
+  const examples = examplesOf(
+    Array.from({ length: 100 }, (_, i) => [`text ${i}`, i % 2]),
+  );
+  const [a, b] = await Promise.all(
+    [0, 1].map((seed) => drawHoldout(examples, 0.2, seed, true)),
+  );
+  assertEquals([a!.size, b!.size], [20, 20]);
+  assert(a!.intersection(b!).size < 15);
+});
