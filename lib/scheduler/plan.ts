@@ -37,6 +37,7 @@ interface StageKey {
 }
 
 type Run = Extract<Decision, { state: "run" }>;
+type Unknown = Extract<Decision, { state: "unknown" }>;
 
 /**
  * Decides what to do with a stage, for plans and runs alike.
@@ -78,14 +79,16 @@ export async function decide(
   });
   if (settings.force.has(stage.id)) return run("forced");
   const found = await store.lookup(key);
-  if (found.state === "unusable") {
-    return run(`its result in the cache ${found.fault}`);
-  }
-  if (found.state === "none") {
+  const manifest = found.state === "found"
+    ? found.manifest
+    : await settings.remote?.find(key);
+  if (manifest === undefined) {
+    if (found.state === "unusable") {
+      return run(`its result in the cache ${found.fault}`);
+    }
     const { explainMiss } = await import("./changes.ts");
     return run(await explainMiss(pipeline, stage.id, parts, store));
   }
-  const { manifest } = found;
   const missing = stage.declaration.output.files.find((file) =>
     !manifest.files.some(({ path }) => path === file)
   );
@@ -93,7 +96,9 @@ export async function decide(
     return run(`its result in the cache lacks "${missing}"`);
   }
   const folder = visibleFolder(settings.out, pipeline, stage);
-  const reason = await difference(folder, manifest.files, store);
+  const reason = found.state === "found"
+    ? await difference(folder, manifest.files, store)
+    : `in ${settings.remote?.name}`;
   return {
     key,
     parts,
@@ -136,33 +141,35 @@ async function decideAll(
   using _live = await holdOff(store);
   const context = await openContext(graph, targets, settings, store);
   await check?.(context);
+  const decided = new Map(await Array.fromAsync(decideEach(context)));
+  await store.memo.save();
+  return new Map(
+    [...graph.stages.keys()].map((id) => [
+      id,
+      decided.get(id)?.decision ?? { state: "skip", reason: "not selected" },
+    ]),
+  );
+}
+
+/** Decides on each selected stage, in topological order; it is unknown if one of its inputs does not exist yet. */
+async function* decideEach(
+  context: Context,
+): AsyncGenerator<[id: string, Decided | { readonly decision: Unknown }]> {
   const results = new Map<string, Manifest>();
-  const decisions = new Map<string, Decision>();
-  for (const [id, stage] of graph.stages) {
-    if (!context.selected.has(id)) {
-      decisions.set(id, { state: "skip", reason: "not selected" });
-      continue;
-    }
-    const missing = missingInputs(stage, results);
+  for (const id of context.selected) {
+    const stage = stageOf(context, id);
+    const missing = Object.values(stage.inputs).flat()
+      .filter((input) => !results.has(input));
     if (missing.length > 0) {
       const more = missing.length > 1 ? ` and ${missing.length - 1} more` : "";
       const reason = `needs ${missing[0]}${more} first`;
-      decisions.set(id, { state: "unknown", reason });
+      yield [id, { decision: { state: "unknown", reason } }];
       continue;
     }
     const decided = await decide(context, stage, results);
-    decisions.set(id, decided.decision);
     if ("manifest" in decided) results.set(id, decided.manifest);
+    yield [id, decided];
   }
-  await store.memo.save();
-  return decisions;
-}
-
-function missingInputs(
-  stage: GraphStage,
-  results: ReadonlyMap<string, Manifest>,
-): string[] {
-  return Object.values(stage.inputs).flat().filter((id) => !results.has(id));
 }
 
 /** A stage's result as a run would find it, and those of all stages that it needs. */
@@ -185,16 +192,13 @@ export async function findResult(
   id: string,
 ): Promise<FoundResult> {
   const reused = new Map<string, Reused>();
-  const results = new Map<string, Manifest>();
-  for (const needed of context.selected) {
-    const decided = await decide(context, stageOf(context, needed), results);
+  for await (const [stage, decided] of decideEach(context)) {
     if (!("manifest" in decided)) {
-      const { key, decision: { reason } } = decided;
-      const lacking = { stage: needed, reason };
-      return { ...(needed === id && { key }), reused, lacking };
+      const { reason } = decided.decision;
+      const key = "key" in decided && stage === id ? decided.key : undefined;
+      return { ...(key && { key }), reused, lacking: { stage, reason } };
     }
-    reused.set(needed, decided);
-    results.set(needed, decided.manifest);
+    reused.set(stage, decided);
   }
   return { key: reused.get(id)!.key, reused };
 }
@@ -273,20 +277,11 @@ export async function explain(
   const store = openStore(settings);
   using _live = await holdOff(store);
   const context = await openContext(graph, [id], settings, store);
-  const results = new Map<string, Manifest>();
-  for (const needed of context.selected) {
-    const stage = stageOf(context, needed);
-    if (needed === id || missingInputs(stage, results).length > 0) continue;
-    const decided = await decide(context, stage, results);
-    if ("manifest" in decided) results.set(needed, decided.manifest);
-  }
-  const stage = stageOf(context, id);
-  const [missing] = missingInputs(stage, results);
-  if (missing !== undefined) {
-    const reason = `needs ${missing} first`;
-    return { stage: id, decision: { state: "unknown", reason } };
-  }
-  const { decision, parts, key } = await decide(context, stage, results);
+  // The stage itself is the last of those that it needs.
+  const [, decided] = (await Array.fromAsync(decideEach(context))).at(-1)!;
+  const { decision } = decided;
+  if (!("parts" in decided)) return { stage: id, decision };
+  const { parts, key } = decided;
   const { codeHunks, nearest } = await import("./changes.ts");
   const other = await nearest(graph.pipeline, id, parts, store, key);
   if (other === undefined) return { stage: id, decision, parts };
@@ -303,7 +298,7 @@ export async function explain(
         manifest.parts.code,
         parts.code,
         settings.project,
-        stage.module,
+        stageOf(context, id).module,
         store,
       ),
     },

@@ -172,7 +172,7 @@ async function commit(
   log: string,
   { emit, signal }: Pick<StageOptions, "emit" | "signal">,
 ): Promise<Manifest> {
-  const { graph: { pipeline }, store } = context;
+  const { graph: { pipeline }, settings, store } = context;
   const paths = artifactFiles(stage, output);
   const stored = await store.blobs.putAll([
     ...paths.map((path) => join(output, path)),
@@ -199,6 +199,7 @@ async function commit(
     log: stored.at(-1)!,
   };
   store.manifests.write(manifest);
+  settings.remote?.offer(manifest);
   removeFolder(store.path("checkpoints", key));
   // Noted first: what is visible later is then known as written by the stage.
   await store.noteResult(pipeline, stage.id, key);

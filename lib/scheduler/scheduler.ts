@@ -209,7 +209,11 @@ class Scheduler {
     for (;;) {
       const decided = await decide(this.#context, stage, results);
       const { key } = decided;
-      if ("manifest" in decided) return await this.#reuse(id, decided);
+      if ("manifest" in decided) {
+        const { remote } = this.#context.settings;
+        if (await remote?.fetch(decided.manifest) === false) continue;
+        return await this.#reuse(id, decided);
+      }
       const twin = this.#running.get(key);
       if (twin !== undefined) {
         // Here it waits without a slot, which others can use.

@@ -1,4 +1,5 @@
 import { join } from "../store/paths.ts";
+import type { Manifest } from "../store/manifests.ts";
 import type { Executor } from "./executors/executor.ts";
 import { local } from "./executors/local.ts";
 
@@ -23,6 +24,19 @@ export interface Settings {
   readonly grace: number;
   /** Bytes of the cache above which old results are removed after a run. */
   readonly cacheLimit: number;
+  readonly remote?: Remote;
+}
+
+/** Results of other caches, for those that the own one lacks. Its faults are no faults of a run. */
+export interface Remote {
+  /** Its address, for messages. */
+  readonly name: string;
+  /** The result of a key, whose files need not be in the cache yet. */
+  find(key: string): Promise<Manifest | undefined>;
+  /** Brings a result that was found into the cache. False if that fails; it is then not found again. */
+  fetch(manifest: Manifest): Promise<boolean>;
+  /** Takes a new result of the cache, in the background. */
+  offer(manifest: Manifest): void;
 }
 
 /** Resources that all running stages may use together. */

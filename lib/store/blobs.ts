@@ -60,6 +60,33 @@ export class Blobs {
     });
   }
 
+  /**
+   * Stores bytes that come from elsewhere.
+   *
+   * @throws {DamagedBlobError} If they are not the blob; then nothing is stored.
+   */
+  async receive(
+    blob: string,
+    size: number,
+    content: AsyncIterable<Uint8Array>,
+  ): Promise<void> {
+    const { createHash } = await import("node:crypto");
+    await this.#take(async (copy) => {
+      const hash = createHash("sha256");
+      let received = 0;
+      for await (const piece of content) {
+        received += piece.length;
+        if (received > size) break;
+        hash.update(piece);
+        writeAll(copy, piece);
+      }
+      if (received === size && hash.digest("hex") === blob) {
+        return { blob, size };
+      }
+      throw new DamagedBlobError(blob);
+    });
+  }
+
   /** Text of a blob; undefined if it is missing or damaged. */
   async text(blob: string): Promise<string | undefined> {
     let bytes: Uint8Array<ArrayBuffer>;

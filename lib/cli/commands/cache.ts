@@ -10,6 +10,7 @@ import {
   type Listed,
   listResults,
 } from "../../store/cleanup.ts";
+import { statIfThere } from "../../store/files.ts";
 import type { Store } from "../../store/store.ts";
 import {
   type Arguments,
@@ -25,6 +26,7 @@ import {
   PROJECT,
   sizeOf,
 } from "../arguments/options.ts";
+import { keyFile } from "../runtime/remote.ts";
 import { bytes, count, duration, localTime } from "../terminal/messages.ts";
 import { writeLine } from "../terminal/renderer.ts";
 
@@ -40,15 +42,16 @@ const ACTIONS: Readonly<
   gc,
   pin: (store, args) => setPins(store, args, true),
   unpin: (store, args) => setPins(store, args, false),
+  key: showKey,
 };
 
 /** `deno task cache`: manages the cache. */
 export const cacheCommand: Command = {
   name: "cache",
-  usage: "ls|du|verify|gc|pin|unpin [RESULT...]",
+  usage: "ls|du|verify|gc|pin|unpin|key [RESULT...]",
   description: `Manage the cache of results.
 
-ls lists the results, newest first. du prints the disk usage. verify compares every file with its digest and removes damaged ones, which the next run makes again; it exits with code 4 if there are any. gc removes the oldest results until everything in the cache is within the limit; it keeps pinned results, those of the last 10 runs of each pipeline, those that output folders show, and those that a current run needs. It also removes the oldest checkpoints of interrupted stages and logs of failures, and all checkpoints that are older than 14 days. pin protects results from gc; unpin undoes that.
+ls lists the results, newest first. du prints the disk usage. verify compares every file with its digest and removes damaged ones, which the next run makes again; it exits with code 4 if there are any. gc removes the oldest results until everything in the cache is within the limit; it keeps pinned results, those of the last 10 runs of each pipeline, those that output folders show, and those that a current run needs. It also removes the oldest checkpoints of interrupted stages and logs of failures, and all checkpoints that are older than 14 days. pin protects results from gc; unpin undoes that. key prints the public key by which others trust the results that you store in a remote, and makes the key if you have none.
 
 A RESULT is PIPELINE/STAGE for the result in the output folder of a stage, or the start of a key as printed by ls.`,
   options: [
@@ -165,6 +168,14 @@ async function setPins(
     const text = `${key.slice(0, 12)}  ${pinned ? "pinned" : "unpinned"}`;
     writeLine(args, { key, pinned }, text);
   }
+}
+
+async function showKey(_: Store, args: Arguments): Promise<void> {
+  const { makeKey, readKey } = await import("../../remote/signature.ts");
+  const file = keyFile();
+  if (!statIfThere(file)) await makeKey(file);
+  const { signer } = (await readKey(file))!;
+  writeLine(args, { signer, file }, signer);
 }
 
 /** The key of the result that `PIPELINE/STAGE` or the start of a key names. */

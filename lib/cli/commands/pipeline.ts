@@ -19,6 +19,11 @@ import {
   engineForRun,
   slurmExecutor,
 } from "../runtime/executor.ts";
+import {
+  REMOTE_OPTIONS,
+  remoteSettings,
+  RunRemote,
+} from "../runtime/remote.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
 import type { Answer, Message } from "../terminal/messages.ts";
 import { chooseRenderer } from "../terminal/renderer.ts";
@@ -45,6 +50,7 @@ Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3
     ENGINE,
     ...LIMIT_OPTIONS,
     ...CLUSTER_OPTIONS,
+    ...REMOTE_OPTIONS,
     option(
       "-k, --keep-going",
       "After a failure, run the stages that do not depend on the failed one",
@@ -88,6 +94,7 @@ Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3
       args,
       settings.out,
     );
+    const ofRemote = await remoteSettings(args);
     const renderer = await chooseRenderer(args.has("json"));
     const say = (message: Message) => renderer.show(message);
     const note = (text: string) => say({ type: "note", text });
@@ -111,6 +118,7 @@ Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3
     );
     const { signal } = interrupts;
     const engine = engineForRun(args, slurm, graph, store, say, signal);
+    const remote = ofRemote && new RunRemote(ofRemote, store, note, signal);
     const outcome = new Outcome(graph.pipeline, store);
     let answer: Answer | undefined;
     try {
@@ -123,6 +131,7 @@ Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3
             executor: slurm,
             limits: { ...settings.limits, jobs: MAX_JOBS },
           }),
+          ...(remote && { remote }),
           runtimes: { engine },
           force: forced,
         },
@@ -153,6 +162,8 @@ Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3
     } catch (error) {
       if (!interrupts.caused(error)) throw error;
     } finally {
+      const travelled = await remote?.end();
+      if (travelled !== undefined) say(travelled);
       // People read the answer last; programs expect the summary last.
       const end = [outcome.summary, answer];
       if (args.has("json")) end.reverse();

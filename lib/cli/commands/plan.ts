@@ -17,6 +17,11 @@ import {
 import { FORCE, JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
 import { openPlanned } from "../runtime/executor.ts";
 import {
+  REMOTE_OPTIONS,
+  remoteSettings,
+  RunRemote,
+} from "../runtime/remote.ts";
+import {
   clip,
   count,
   duration,
@@ -31,7 +36,8 @@ type State = Decision["state"];
 /** The states of a stage in a plan. */
 const STATES: Readonly<Record<State, string>> = {
   run: "its result is not cached, or damaged, or --force selects it",
-  restore: "its result is cached, but not in the output folder",
+  restore:
+    "its result is cached or in the remote, but not in the output folder",
   unchanged: "its result is in the output folder",
   unknown: "it depends on stages that will run, and may turn out unchanged",
   skip: "it is not selected (printed with --json only)",
@@ -52,6 +58,7 @@ ${
   options: [
     FORCE,
     ...KEY_OPTIONS,
+    ...REMOTE_OPTIONS,
     option("--exit-code", "Exit with code 10 if there is work to do"),
     JSON_LINES,
   ],
@@ -82,7 +89,13 @@ export async function printPlan(
     undefined,
     say,
   );
-  const decisions = await plan(graph, selected, settings, store);
+  const ofRemote = await remoteSettings(args);
+  const note = (text: string) =>
+    json ? say({ type: "note", text }) : console.error(text);
+  const remote = ofRemote && new RunRemote(ofRemote, store, note);
+  const ofPlan = { ...settings, ...(remote && { remote }) };
+  const decisions = await plan(graph, selected, ofPlan, store);
+  await remote?.end();
   await saveGraph();
   const counts = { run: 0, restore: 0, unchanged: 0, unknown: 0, skip: 0 };
   for (const { state } of decisions.values()) counts[state]++;

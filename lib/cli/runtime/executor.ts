@@ -53,7 +53,7 @@ export async function slurmExecutor(
   }
   const { Slurm } = await import("../../slurm/executor.ts");
   const { MAX_JOBS, PACE } = await import("../../slurm/settings.ts");
-  const { executor: _, warning, ...own } = profile ?? {};
+  const { executor: _, remote: __, warning, ...own } = profile ?? {};
   const settings: SlurmSettings = {
     ...own,
     stages: own.stages ?? {},
@@ -104,14 +104,19 @@ export async function openPlanned(
   return { ...opened, settings: { ...settings, force, runtimes } };
 }
 
+/** The path of a file in the user's configuration folder; undefined if the user has none. */
+export function configFile(name: string): string | undefined {
+  const home = Deno.env.get("HOME");
+  const folder = Deno.env.get("XDG_CONFIG_HOME") ||
+    home && join(home, ".config");
+  return folder ? join(folder, "dylora", name) : undefined;
+}
+
 /** Reads the user's profile, if there is one: `$DYLORA_PROFILE`, which must exist, or `dylora/profile.yaml` in the user's configuration folder. */
-async function readProfile(): Promise<Profile | undefined> {
-  const { env } = Deno;
-  const home = env.get("HOME");
-  const folder = env.get("XDG_CONFIG_HOME") || home && join(home, ".config");
-  const usual = folder ? join(folder, "dylora", "profile.yaml") : undefined;
+export async function readProfile(): Promise<Profile | undefined> {
+  const usual = configFile("profile.yaml");
   const isThere = usual !== undefined && statIfThere(usual) !== undefined;
-  const path = env.get("DYLORA_PROFILE") || (isThere ? usual : undefined);
+  const path = Deno.env.get("DYLORA_PROFILE") || (isThere ? usual : undefined);
   if (path === undefined) return undefined;
   const { loadProfile } = await import("./profile.ts");
   return await loadProfile(path);

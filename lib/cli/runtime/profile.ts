@@ -1,4 +1,4 @@
-/** Reads the user's profile: what runs the stages, and how. */
+/** Reads the user's profile: what runs the stages, and how; where results of other machines are. */
 import * as z from "zod";
 import { reportIssues } from "../../pipeline/check.ts";
 import {
@@ -35,6 +35,11 @@ const Profile = z.strictObject({
     z.string(),
     z.strictObject({ ...kind, run: z.enum(["slurm", "local"]).optional() }),
   ).optional(),
+  remote: z.strictObject({
+    url: z.string().min(1),
+    mode: z.enum(["read", "write", "off"]).optional(),
+    trust: z.array(z.string()).optional(),
+  }).optional(),
 });
 
 /**

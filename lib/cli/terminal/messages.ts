@@ -1,4 +1,5 @@
 import { printable } from "../../pipeline/faults.ts";
+import type { Travelled } from "../../remote/remote.ts";
 import type { Event, Summary } from "../../scheduler/events.ts";
 import type { Verification } from "../../scheduler/verify.ts";
 import { asTyped, WIDTH, wrap } from "../arguments/arguments.ts";
@@ -34,7 +35,15 @@ export type Message =
     readonly path: string;
     readonly text: string;
   }
+  | RemoteMessage
   | Answer;
+
+/** What a run got from a remote, and gave to it. */
+export type RemoteMessage = Travelled & {
+  readonly type: "remote";
+  /** Its address. */
+  readonly remote: string;
+};
 
 /** The last lines of a run: its findings and where its results are. */
 export interface Answer {
@@ -134,6 +143,8 @@ export function messageLine(
         : message.text.trimEnd();
       return `\n${text}\n\n${style.dim(message.path)}`;
     }
+    case "remote":
+      return remoteLine(message);
     case "summary":
       return summaryLine(message, style);
     case "answer":
@@ -141,6 +152,24 @@ export function messageLine(
     default:
       return undefined;
   }
+}
+
+/** `12 of 12 results from https://..., 31 MB` */
+function remoteLine(message: RemoteMessage): string | undefined {
+  const { remote, asked, fetched, offered, stored } = message;
+  const lines = [
+    ...(asked === 0 ? [] : [
+      `${fetched} of ${count(asked, "result")} from ${remote}, ${
+        bytes(message.fetchedBytes)
+      }`,
+    ]),
+    ...(offered === 0 ? [] : [
+      `${stored} of ${count(offered, "new result")} stored in ${remote}, ${
+        bytes(message.storedBytes)
+      }`,
+    ]),
+  ];
+  return lines.length === 0 ? undefined : lines.join("\n");
 }
 
 function skippedLine(

@@ -1,0 +1,175 @@
+/** The remote of a command: where it is, and what its results are used for. */
+import type { Remote as Opened } from "../../remote/remote.ts";
+import type { Remote } from "../../scheduler/settings.ts";
+import { isDigest } from "../../store/digest.ts";
+import { statIfThere } from "../../store/files.ts";
+import type { Manifest } from "../../store/manifests.ts";
+import type { Store } from "../../store/store.ts";
+import {
+  type Arguments,
+  type Option,
+  option,
+  UsageError,
+} from "../arguments/arguments.ts";
+import type { RemoteMessage } from "../terminal/messages.ts";
+import { configFile, readProfile } from "./executor.ts";
+
+/** Options of commands that use results of other machines. */
+export const REMOTE_OPTIONS: readonly Option[] = [
+  option(
+    "--remote URL",
+    "Use results of other machines: https://..., s3://BUCKET/PREFIX or file:///FOLDER (default: DYLORA_REMOTE, else that of your profile)",
+  ),
+  option(
+    "--remote-mode MODE",
+    "read: take results from the remote (default); write: also store new ones in it; off",
+    { choices: ["read", "write", "off"] },
+  ),
+];
+
+/** A remote, according to the options, the environment and the user's profile. */
+export interface RemoteSettings {
+  readonly url: URL;
+  /** Its address without secrets. */
+  readonly name: string;
+  readonly writes: boolean;
+  /** Public keys whose results are used, besides the user's own. */
+  readonly trust: readonly string[];
+}
+
+/**
+ * The remote of a command; undefined if there is none, or it is off.
+ *
+ * @throws {UsageError} If its address is invalid or, in an option, secret; if a key is invalid, or missing.
+ */
+export async function remoteSettings(
+  args: Arguments,
+): Promise<RemoteSettings | undefined> {
+  const profile = (await readProfile())?.remote;
+  const option = args.value("remote");
+  const given = option ?? (Deno.env.get("DYLORA_REMOTE") || profile?.url);
+  const mode = args.value("remote-mode") ?? profile?.mode ?? "read";
+  if (mode === "off") return undefined;
+  if (given === undefined) {
+    if (!args.has("remote-mode")) return undefined;
+    throw new UsageError(
+      'Option "--remote-mode" requires a remote: give --remote, or set DYLORA_REMOTE',
+    );
+  }
+  const url = URL.parse(given);
+  if (!/^(https?|s3|file):$/.test(url?.protocol ?? "")) {
+    throw new UsageError(
+      "The address of the remote is invalid: expected https://..., s3://BUCKET/PREFIX or file:///FOLDER",
+    );
+  }
+  const name = url!.href.replace(/\/\/[^/]*@/, "//").replace(/[?#].*/, "");
+  if (option !== undefined && name !== url!.href) {
+    throw new UsageError(
+      `Option "--remote" must not have a password or a query, which lists of processes show: set DYLORA_REMOTE to the address`,
+    );
+  }
+  const named = Deno.env.get("DYLORA_REMOTE_TRUST")?.split(",") ?? [];
+  const trust = [...profile?.trust ?? [], ...named.map((it) => it.trim())]
+    .filter((it) => it !== "");
+  const wrong = trust.find((it) => !isDigest(it));
+  if (wrong !== undefined) {
+    throw new UsageError(
+      `"${wrong}" is not a public key: expected 64 hexadecimal digits, as "deno task cache key" prints them`,
+    );
+  }
+  const writes = mode === "write";
+  if (!statIfThere(keyFile())?.isFile && (writes || trust.length === 0)) {
+    throw new UsageError(
+      writes
+        ? 'Results that are stored in a remote are signed: make a key with "deno task cache key"'
+        : 'No key is trusted, so no result of the remote can be used: name keys in DYLORA_REMOTE_TRUST or under "remote: trust" in your profile, or make your own with "deno task cache key"',
+    );
+  }
+  return { url: url!, name, writes, trust };
+}
+
+/** The file of the user's signing key: `$DYLORA_REMOTE_KEY`, or `dylora/remote-key.json` in the user's configuration folder. */
+export function keyFile(): string {
+  const file = Deno.env.get("DYLORA_REMOTE_KEY") ||
+    configFile("remote-key.json");
+  if (file !== undefined) return file;
+  throw new UsageError("HOME is not set: set DYLORA_REMOTE_KEY to a file");
+}
+
+/** Opens a remote. */
+export async function openRemote(
+  { url, name, writes, trust }: RemoteSettings,
+  store: Store,
+  note: (text: string) => void,
+  signal: AbortSignal,
+): Promise<Opened> {
+  const [{ Remote }, { openTransport }, { readKey }] = await Promise.all([
+    import("../../remote/remote.ts"),
+    import("../../remote/open.ts"),
+    import("../../remote/signature.ts"),
+  ]);
+  const own = await readKey(keyFile());
+  const trusted = new Set([...own ? [own.signer] : [], ...trust]);
+  return new Remote(
+    openTransport(url, { name, isReadOnly: !writes, signal }),
+    store,
+    {
+      trusted: [...trusted],
+      key: writes ? own : undefined,
+      say: note,
+    },
+  );
+}
+
+/** Milliseconds after which it is said that results are still being stored. */
+const SILENCE = 2000;
+
+/** The remote of a run, which is opened, and whose modules are loaded, for the first result that the cache lacks. */
+export class RunRemote implements Remote {
+  readonly name: string;
+  readonly #settings: RemoteSettings;
+  readonly #note: (text: string) => void;
+  readonly #open: () => Promise<Opened>;
+  #opened: Promise<Opened> | undefined;
+
+  constructor(
+    settings: RemoteSettings,
+    store: Store,
+    note: (text: string) => void,
+    signal = new AbortController().signal,
+  ) {
+    this.name = settings.name;
+    this.#settings = settings;
+    this.#note = note;
+    this.#open = () => openRemote(settings, store, note, signal);
+  }
+
+  async find(key: string): Promise<Manifest | undefined> {
+    return await (await (this.#opened ??= this.#open())).find(key);
+  }
+
+  async fetch(manifest: Manifest): Promise<boolean> {
+    return await (await this.#opened)?.fetch(manifest) ?? true;
+  }
+
+  offer(manifest: Manifest): void {
+    if (!this.#settings.writes) return;
+    this.#opened = (this.#opened ?? this.#open()).then((remote) => {
+      remote.offer(manifest);
+      return remote;
+    });
+  }
+
+  /** Waits for what is being stored. Undefined if the remote was not needed. */
+  async end(): Promise<RemoteMessage | undefined> {
+    const opened = await this.#opened;
+    if (opened === undefined) return undefined;
+    const timer = setTimeout(
+      () => this.#note(`Storing results in ${this.name}; Ctrl-C ends that`),
+      SILENCE,
+    );
+    await opened.end();
+    clearTimeout(timer);
+    return { type: "remote", remote: this.name, ...opened.travelled };
+  }
+}

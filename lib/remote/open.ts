@@ -1,0 +1,47 @@
+import { FolderTransport, HttpTransport, type Transport } from "./transport.ts";
+
+/** How the remote at an address is reached. */
+interface Reach {
+  /** The address without secrets, for messages. */
+  readonly name: string;
+  /** Whether it is only read, so that a folder must exist. */
+  readonly isReadOnly: boolean;
+  /** Ends all transfers. */
+  readonly signal: AbortSignal;
+  /** Milliseconds in which a transfer must make progress. */
+  readonly patience?: number;
+}
+
+/** Bytes of a file that is sent as a whole. */
+const WHOLE = 16 << 20;
+
+/**
+ * Opens the remote at an address: `https:`, `http:`, `s3:` or `file:`. What
+ * gives access comes from the address, `DYLORA_REMOTE_TOKEN` and the variables
+ * and files of AWS.
+ */
+export function openTransport(
+  address: URL,
+  { name, isReadOnly, signal, patience = 10_000 }: Reach,
+): Transport {
+  if (address.protocol === "file:") {
+    return new FolderTransport(address, name, isReadOnly);
+  }
+  const { username, password } = address;
+  const token = Deno.env.get("DYLORA_REMOTE_TOKEN");
+  const user = [username, password].map(decodeURIComponent).join(":");
+  const authorization = username !== ""
+    ? `Basic ${new TextEncoder().encode(user).toBase64()}`
+    : token
+    ? `Bearer ${token}`
+    : undefined;
+  const base = new URL(address);
+  base.username = base.password = "";
+  return new HttpTransport(base, name, {
+    signal,
+    patience,
+    streamed: WHOLE,
+    authorize: () =>
+      Promise.resolve(authorization === undefined ? {} : { authorization }),
+  });
+}

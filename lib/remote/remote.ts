@@ -1,0 +1,381 @@
+import { DamagedBlobError } from "../store/blobs.ts";
+import { besides, removeIfThere } from "../store/files.ts";
+import type { Manifest } from "../store/manifests.ts";
+import type { Store } from "../store/store.ts";
+import {
+  openSigned,
+  sign,
+  type SignedResult,
+  type SigningKey,
+} from "./signature.ts";
+import {
+  type Content,
+  RemoteFault,
+  type Stored,
+  textOf,
+  type Transport,
+} from "./transport.ts";
+
+/** What a remote is used for. */
+export interface RemoteOptions {
+  /** Public keys whose results are used. */
+  readonly trusted: readonly string[];
+  /** Signs new results; undefined if none are stored. */
+  readonly key?: SigningKey | undefined;
+  /** Called with a sentence for the user. */
+  readonly say: (sentence: string) => void;
+}
+
+/** What has travelled. Sizes are in bytes as stored in the remote. */
+export interface Travelled {
+  /** Number of results that the cache lacked and the remote was asked for. */
+  readonly asked: number;
+  readonly fetched: number;
+  readonly fetchedBytes: number;
+  /** Number of results that were to be stored. */
+  readonly offered: number;
+  readonly stored: number;
+  readonly storedBytes: number;
+}
+
+/** Number of transfers at the same time. */
+const AT_A_TIME = 8;
+
+/**
+ * Results that caches share: blobs and signed manifests in a remote.
+ *
+ *     blobs/ab/cdef...[.gz]                     content, by its SHA-256
+ *     manifests/KEY/SIGNER.json                 the result of a key, as a signer vouches for it
+ *     manifests/KEY/SIGNER.CONTENT.json         the same, if the signer has several
+ *
+ * The first fault of the remote turns it off: the run goes on with the own cache.
+ */
+export class Remote {
+  readonly #transport: Transport;
+  readonly #store: Store;
+  readonly #options: RemoteOptions;
+  readonly #lanes = new Lanes(AT_A_TIME);
+  /** Results by key: undefined where there is none that can be used. */
+  readonly #found = new Map<string, Promise<SignedResult | undefined>>();
+  readonly #fetches = new Map<string, Promise<boolean>>();
+  readonly #offers = new Set<Promise<void>>();
+  /** Looks for results that are not trusted. */
+  readonly #looks: Promise<void>[] = [];
+  #mayLook = true;
+  readonly #sent = new Map<string, Promise<boolean>>();
+  /** Blobs and keys that the remote has, but damaged. */
+  readonly #damaged = new Set<string>();
+  #isOff = false;
+  #hasRefused = false;
+  #travelled = { fetched: 0, fetchedBytes: 0, stored: 0, storedBytes: 0 };
+
+  constructor(transport: Transport, store: Store, options: RemoteOptions) {
+    this.#transport = transport;
+    this.#store = store;
+    this.#options = options;
+  }
+
+  get name(): string {
+    return this.#transport.name;
+  }
+
+  get travelled(): Travelled {
+    const [asked, offered] = [this.#found.size, this.#offers.size];
+    return { asked, offered, ...this.#travelled };
+  }
+
+  /** The result of a key by a trusted signer, whose files need not be in the cache yet. */
+  async find(key: string): Promise<Manifest | undefined> {
+    let found = this.#found.get(key);
+    if (found === undefined) {
+      found = this.#find(key);
+      this.#found.set(key, found);
+    }
+    return (await found)?.manifest;
+  }
+
+  /**
+   * Brings a result that was found into the cache, its files first.
+   *
+   * @returns False if that fails; then there is no such result any more.
+   */
+  async fetch({ key }: Manifest): Promise<boolean> {
+    const found = await this.#found.get(key);
+    if (found === undefined) return true;
+    let fetched = this.#fetches.get(key);
+    if (fetched === undefined) {
+      fetched = this.#fetch(found);
+      this.#fetches.set(key, fetched);
+    }
+    if (await fetched) return true;
+    this.#found.set(key, Promise.resolve(undefined));
+    return false;
+  }
+
+  /** Stores a result of the cache in the remote, in the background. */
+  offer(manifest: Manifest): void {
+    if (this.#options.key === undefined) return;
+    const sent = this.push(manifest, this.#options.key).then(() => {});
+    this.#offers.add(sent);
+    // A failure has been said; an interruption is none.
+    sent.catch(() => {});
+  }
+
+  /** Waits for what was offered. */
+  async end(): Promise<void> {
+    await Promise.allSettled([...this.#offers, ...this.#looks]);
+  }
+
+  /**
+   * Stores a result in the remote: its blobs, then its manifest.
+   *
+   * @returns True if it was not there before.
+   */
+  async push(manifest: Manifest, key: SigningKey): Promise<boolean> {
+    const pushed = await this.#unlessOff(async () => {
+      const gzip: string[] = [];
+      await Promise.all(
+        [...blobsOf(manifest)].map(async ([blob, size]) => {
+          let sent = this.#sent.get(blob);
+          if (sent === undefined) {
+            sent = this.#lanes.run(() => this.#send(blob, size));
+            this.#sent.set(blob, sent);
+          }
+          if (await sent) gzip.push(blob);
+        }),
+      );
+      return await this.#vouch({ manifest, gzip: gzip.sort() }, key);
+    });
+    if (pushed) this.#travelled.stored++;
+    return pushed === true;
+  }
+
+  async #find(key: string): Promise<SignedResult | undefined> {
+    const found = await Promise.all(
+      this.#options.trusted.map((signer) =>
+        this.#unlessOff(() =>
+          this.#lanes.run(() => this.#read(pathOf(key, signer), key, signer))
+        )
+      ),
+    );
+    const first = found.find((it) => it !== undefined);
+    if (first === undefined && this.#mayLook && !this.#isOff) {
+      this.#looks.push(this.#lanes.run(() => this.#lookForOthers(key)));
+    }
+    return first;
+  }
+
+  /** Says once whose results there are that are not used. Delays nothing, and ends where the remote lists no files. */
+  async #lookForOthers(key: string): Promise<void> {
+    try {
+      for await (const { path } of this.#transport.list(`manifests/${key}`)) {
+        const [, signer] = /\/([0-9a-f]{64})\.[^/]*json$/.exec(path) ?? [];
+        if (!signer || this.#options.trusted.includes(signer)) continue;
+        this.#refuse(`it is signed by ${signer}, a key that you do not trust`);
+        this.#mayLook = false;
+        return;
+      }
+    } catch {
+      this.#mayLook = false;
+    }
+  }
+
+  async #read(
+    path: string,
+    key: string,
+    signer: string,
+  ): Promise<SignedResult | undefined> {
+    const text = await this.#transport.get(path, textOf);
+    if (text === undefined) return undefined;
+    const found = await openSigned(text, signer, (it) => it.key === key);
+    if (!("fault" in found)) return found;
+    this.#damaged.add(key);
+    this.#refuse(`"${path}" ${found.fault}`);
+    return undefined;
+  }
+
+  async #fetch({ manifest, gzip }: SignedResult): Promise<boolean> {
+    const { blobs, manifests } = this.#store;
+    const fetched = await Promise.all(
+      [...blobsOf(manifest)].map(async ([blob, size]) =>
+        await blobs.holds(blob) ||
+        await this.#unlessOff(() =>
+          this.#lanes.run(() => this.#receive(blob, size, gzip.includes(blob)))
+        )
+      ),
+    );
+    if (!fetched.every((it) => it === true)) {
+      this.#damaged.add(manifest.key);
+      return false;
+    }
+    manifests.write(manifest);
+    this.#travelled.fetched++;
+    return true;
+  }
+
+  /** Brings a blob into the cache; false if the remote lacks it or has other content. */
+  async #receive(blob: string, size: number, isGzip: boolean) {
+    const path = blobPath(blob, isGzip);
+    const take = async (content: Content) => {
+      const counted = this.#counted(content, size + (size >> 6) + 1024);
+      await this.#store.blobs.receive(
+        blob,
+        size,
+        isGzip ? gunzip(counted) : counted,
+      );
+      return true;
+    };
+    try {
+      if (await this.#transport.get(path, take)) return true;
+      this.#refuse(`"${path}" is missing`);
+    } catch (error) {
+      // A TypeError: what should be compressed is not.
+      const isDamaged = error instanceof DamagedBlobError ||
+        error instanceof TypeError;
+      if (!isDamaged) throw error;
+      this.#refuse(`"${path}" has other content than its digest says`);
+    }
+    this.#damaged.add(blob);
+    return false;
+  }
+
+  /** @param limit Bytes after which a content is not what it should be. */
+  async *#counted(content: Content, limit: number): Content {
+    let size = 0;
+    for await (const piece of content) {
+      size += piece.length;
+      this.#travelled.fetchedBytes += piece.length;
+      if (size > limit) throw new TypeError("Too long");
+      yield piece;
+    }
+  }
+
+  /** Stores a blob, if it is not there; true if it is compressed. */
+  async #send(blob: string, size: number): Promise<boolean> {
+    const file = this.#store.blobs.path(blob);
+    const isGzip = await shrinks(file);
+    const path = blobPath(blob, isGzip);
+    const isThere = !this.#damaged.has(blob) &&
+      await this.#transport.has(path);
+    if (isThere) return isGzip;
+    if (!await this.#store.blobs.holds(blob)) throw new DamagedBlobError(blob);
+    if (!isGzip) await this.#put(path, { file, size });
+    else {
+      const copy = besides(this.#store.path("upload"));
+      try {
+        using from = await Deno.open(file);
+        const packed = from.readable
+          .pipeThrough(new CompressionStream("gzip"));
+        await Deno.writeFile(copy, packed, { createNew: true });
+        await this.#put(path, { file: copy, size: Deno.statSync(copy).size });
+      } finally {
+        removeIfThere(copy);
+      }
+    }
+    return isGzip;
+  }
+
+  async #put(path: string, content: Stored): Promise<void> {
+    await this.#transport.put(path, content);
+    this.#travelled.storedBytes += content instanceof Uint8Array
+      ? content.length
+      : content.size;
+  }
+
+  /** Stores a signed manifest; true if the remote had none. Where it has another one, both stay readable. */
+  async #vouch(result: SignedResult, key: SigningKey): Promise<boolean> {
+    const { signer } = key;
+    const { manifest } = result;
+    const path = pathOf(manifest.key, signer);
+    const isDamaged = this.#damaged.has(manifest.key);
+    const before = isDamaged
+      ? undefined
+      : await this.#read(path, manifest.key, signer);
+    if (before?.manifest.content === manifest.content) return false;
+    const text = new TextEncoder().encode(await sign(result, key));
+    // Of two writers at once, the last one's is at the first path, and both have one with their content.
+    await this.#put(path.replace(/json$/, `${manifest.content}.json`), text);
+    if (before === undefined) await this.#put(path, text);
+    return true;
+  }
+
+  /** Does work with the remote, unless it has failed. Undefined if it has, now or before. */
+  async #unlessOff<T>(work: () => Promise<T>): Promise<T | undefined> {
+    if (this.#isOff) return undefined;
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof RemoteFault)) throw error;
+      if (!this.#isOff) {
+        this.#options.say(
+          `The remote ${this.name} ${error.message}; this run goes on without it`,
+        );
+      }
+      this.#isOff = true;
+      return undefined;
+    }
+  }
+
+  #refuse(reason: string): void {
+    if (this.#hasRefused) return;
+    this.#hasRefused = true;
+    this.#options.say(
+      `Refused a result of the remote ${this.name}: ${reason}; what is refused runs here`,
+    );
+  }
+}
+
+/** Limits how much happens at the same time. */
+class Lanes {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(lanes: number) {
+    this.#free = lanes;
+  }
+
+  async run<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#free > 0) this.#free--;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    try {
+      return await work();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#free++;
+      else next();
+    }
+  }
+}
+
+/** The blobs of a result that travel, with their sizes: its files and its log. */
+function blobsOf({ files, log }: Manifest): Map<string, number> {
+  return new Map([...files, log].map(({ blob, size }) => [blob, size]));
+}
+
+/** The path of a result in a remote. */
+function pathOf(key: string, signer: string): string {
+  return `manifests/${key}/${signer}.json`;
+}
+
+/** The path of a blob in a remote. */
+function blobPath(blob: string, isGzip: boolean): string {
+  return `blobs/${blob.slice(0, 2)}/${blob.slice(2)}${isGzip ? ".gz" : ""}`;
+}
+
+function gunzip(content: Content): Content {
+  return ReadableStream.from(content)
+    .pipeThrough(new DecompressionStream("gzip"));
+}
+
+/** Bytes of a file by which its compression is tried. */
+const SAMPLE = 1 << 20;
+
+/** Whether compression makes the start of a file smaller by a tenth. */
+async function shrinks(path: string): Promise<boolean> {
+  using file = await Deno.open(path);
+  const buffer = new Uint8Array(SAMPLE);
+  const sample = buffer.subarray(0, await file.read(buffer) ?? 0);
+  const packed = new Blob([sample]).stream()
+    .pipeThrough(new CompressionStream("gzip"));
+  return (await new Response(packed).bytes()).length < 0.9 * sample.length;
+}

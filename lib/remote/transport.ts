@@ -1,0 +1,358 @@
+/** The files of a remote: in a folder, or behind HTTP. */
+import {
+  besides,
+  entriesOf,
+  isMissing,
+  removeIfThere,
+  statIfThere,
+} from "../store/files.ts";
+import { dirname, fromFileUrl, join } from "../store/paths.ts";
+
+/** Bytes as they come. */
+export type Content = AsyncIterable<Uint8Array<ArrayBuffer>>;
+
+/** Bytes, or a file of `size` bytes, to store in a remote. */
+export type Stored = Uint8Array<ArrayBuffer> | {
+  readonly file: string;
+  readonly size: number;
+};
+
+/** A file in a remote. */
+export interface Entry {
+  readonly path: string;
+  /** When it was written, in milliseconds since 1970, if the remote says so. */
+  readonly written?: number;
+}
+
+/**
+ * Files of a remote, by paths such as `blobs/ab/cdef`. What is stored appears as
+ * a whole or not at all.
+ *
+ * All methods throw a {@linkcode RemoteFault} if the remote fails.
+ */
+export interface Transport {
+  /** Its address without secrets. */
+  readonly name: string;
+  /** Gives the content of a file to `take`; undefined if there is no such file. */
+  get<T>(
+    path: string,
+    take: (content: Content) => Promise<T>,
+  ): Promise<T | undefined>;
+  has(path: string): Promise<boolean>;
+  put(path: string, content: Stored): Promise<void>;
+  /** All files below a folder. */
+  list(folder: string): AsyncGenerator<Entry>;
+  /** Removes a file, if it exists. */
+  remove(path: string): Promise<void>;
+}
+
+/** Thrown when a remote fails. The message is the predicate of a sentence whose subject is the remote. */
+export class RemoteFault extends Error {
+  override readonly name = "RemoteFault";
+}
+
+/** A folder that machines share. */
+export class FolderTransport implements Transport {
+  readonly #root: string;
+
+  /** @param mustExist Whether it is a fault that there is no such folder. */
+  constructor(
+    url: URL,
+    readonly name: string,
+    readonly mustExist: boolean,
+  ) {
+    this.#root = fromFileUrl(url.href);
+  }
+
+  get<T>(path: string, take: (content: Content) => Promise<T>) {
+    return this.#guarded(async () => {
+      const file = await this.#open(path);
+      return file && await take(file.readable);
+    });
+  }
+
+  has(path: string) {
+    return this.#guarded(() => statIfThere(this.#path(path)) !== undefined);
+  }
+
+  put(path: string, content: Stored) {
+    return this.#guarded(async () => {
+      const target = this.#path(path);
+      Deno.mkdirSync(dirname(target), { recursive: true });
+      const temporary = besides(target);
+      try {
+        if (content instanceof Uint8Array) {
+          await Deno.writeFile(temporary, content);
+        } else await Deno.copyFile(content.file, temporary);
+        Deno.chmodSync(temporary, 0o666 & ~Deno.umask());
+        Deno.renameSync(temporary, target);
+      } catch (error) {
+        removeIfThere(temporary);
+        throw error;
+      }
+    });
+  }
+
+  async *list(folder: string): AsyncGenerator<Entry> {
+    for (const { name, isDirectory } of entriesOf(this.#path(folder))) {
+      const path = join(folder, name);
+      if (isDirectory) yield* this.list(path);
+      else {
+        const written = statIfThere(this.#path(path))?.mtime?.getTime();
+        yield { path, ...(written !== undefined && { written }) };
+      }
+    }
+  }
+
+  remove(path: string) {
+    return this.#guarded(() => removeIfThere(this.#path(path)));
+  }
+
+  #path(path: string): string {
+    return join(this.#root, path);
+  }
+
+  async #open(path: string): Promise<Deno.FsFile | undefined> {
+    try {
+      return await Deno.open(this.#path(path));
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+      if (!this.mustExist || statIfThere(this.#root)) return undefined;
+      throw new RemoteFault("does not exist");
+    }
+  }
+
+  async #guarded<T>(work: () => T | Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      const isOurs = error instanceof Error &&
+        error.message.includes(this.#root);
+      if (!isOurs) throw error;
+      throw new RemoteFault(`cannot be used: ${error.message}`);
+    }
+  }
+}
+
+/** How requests are made. */
+export interface HttpOptions {
+  /** Headers that give access, for a method and a URL. */
+  readonly authorize: (
+    method: string,
+    url: string,
+  ) => Promise<Readonly<Record<string, string>>>;
+  /** Milliseconds in which a transfer must make progress. */
+  readonly patience: number;
+  /** Bytes above which a file is sent as a stream, so without its length, and not as a whole. */
+  readonly streamed: number;
+  /** Ends all transfers. */
+  readonly signal: AbortSignal;
+}
+
+/** Bytes per second below which a transfer counts as stalled. */
+const SLOWEST = 20_000;
+
+/** Status codes that a second try may change. */
+const AGAIN = [429, 500, 502, 503, 504];
+
+/** Milliseconds before the second try. */
+const PAUSE = 300;
+
+/** Files behind HTTP, by plain GET, HEAD, PUT and DELETE. A query in the URL, as signed URLs have one, is part of every request. */
+export class HttpTransport implements Transport {
+  readonly #base: URL;
+  readonly #options: HttpOptions;
+
+  /** @param base Its URL, without user and password. */
+  constructor(base: URL, readonly name: string, options: HttpOptions) {
+    this.#base = base;
+    this.#options = options;
+  }
+
+  async get<T>(path: string, take: (content: Content) => Promise<T>) {
+    return await this.request(this.urlOf(path), "GET", take);
+  }
+
+  async has(path: string) {
+    const found = await this.request(
+      this.urlOf(path),
+      "HEAD",
+      () => Promise.resolve(true),
+    );
+    return found === true;
+  }
+
+  async put(path: string, content: Stored) {
+    const url = this.urlOf(path);
+    const done = () => Promise.resolve(true);
+    if (await this.request(url, "PUT", done, content)) return;
+    throw new RemoteFault("answers 404 to PUT");
+  }
+
+  /** By the pages that list the files of a folder, as web servers make them. */
+  async *list(folder: string): AsyncGenerator<Entry> {
+    const url = this.urlOf(`${folder.replace(/\/$/, "")}/`);
+    const page = await this.request(url, "GET", textOf) ?? "";
+    const names = [...page.matchAll(/<a\s[^>]*?href="([^"?#]+)"/gi)]
+      .map(([, href]) => new URL(href!, url))
+      .filter(({ href }) => href.startsWith(url.origin + url.pathname))
+      .map(({ pathname }) => pathname.slice(url.pathname.length))
+      .filter((name) => /^[\w.-]+\/?$/.test(name));
+    for (const name of new Set(names)) {
+      const path = join(folder, name);
+      if (name.endsWith("/")) yield* this.list(path);
+      else yield { path };
+    }
+  }
+
+  async remove(path: string) {
+    await this.request(this.urlOf(path), "DELETE", () => Promise.resolve());
+  }
+
+  protected urlOf(path: string): URL {
+    const url = new URL(this.#base);
+    url.pathname = `${url.pathname.replace(/\/+$/, "")}/${path}`;
+    return url;
+  }
+
+  /** Makes a request and gives the content of the answer to `take`; undefined if the answer is 404. */
+  protected async request<T>(
+    url: URL,
+    method: string,
+    take: (content: Content) => Promise<T>,
+    content?: Stored,
+  ): Promise<T | undefined> {
+    const { signal, patience, streamed, authorize } = this.#options;
+    for (let isFirst = true;; isFirst = false) {
+      signal.throwIfAborted();
+      using watch = new Watch(patience, signal);
+      const response = await this.#reached(watch, async () => {
+        const headers = await authorize(method, url.href);
+        const body = content && await watch.bodyOf(content, streamed);
+        const redirect = content ? "manual" : "follow";
+        return await fetch(url, {
+          method,
+          headers,
+          redirect,
+          signal: watch.signal,
+          ...(body !== undefined && { body }),
+        });
+      });
+      const { ok, status, body } = response;
+      const received = this.#through(watch, watch.piecesOf(body));
+      try {
+        if (ok) return await take(received);
+        if (status === 404 || status === 410) return undefined;
+        if (!isFirst || !AGAIN.includes(status)) {
+          const code = codeOf(await textOf(received));
+          throw new RemoteFault(`answers ${status}${code} to ${method}`);
+        }
+      } finally {
+        // Unless it was read.
+        await body?.cancel().catch(() => {});
+      }
+      await new Promise((resolve) => setTimeout(resolve, PAUSE));
+    }
+  }
+
+  async *#through(watch: Watch, pieces: Content): Content {
+    const all = pieces[Symbol.asyncIterator]();
+    try {
+      for (;;) {
+        const next = await this.#reached(watch, () => all.next());
+        if (next.done) return;
+        yield next.value;
+      }
+    } finally {
+      await all.return?.().catch(() => {});
+    }
+  }
+
+  /** Does a part of a transfer. Its errors, which name the URL, become faults, which do not. */
+  async #reached<T>(watch: Watch, part: () => Promise<T>): Promise<T> {
+    try {
+      return await part();
+    } catch (error) {
+      this.#options.signal.throwIfAborted();
+      if (watch.hasStalled) throw new RemoteFault("does not answer in time");
+      if (!(error instanceof TypeError)) throw error;
+      const causes = [error.cause, error].filter((it) => it instanceof Error);
+      const reason = causes[0]!.message.replaceAll(
+        /\s*(for url )?\(?https?:\S*/g,
+        "",
+      );
+      throw new RemoteFault(`cannot be reached (${reason})`);
+    }
+  }
+}
+
+/** Ends a transfer that makes no progress. */
+class Watch implements Disposable {
+  readonly #stalled = new AbortController();
+  readonly #timer: ReturnType<typeof setInterval>;
+  readonly signal: AbortSignal;
+  #moved = 0;
+  /** Bytes of a request that is sent as a whole. */
+  #whole = 0;
+
+  constructor(patience: number, signal: AbortSignal) {
+    this.signal = AbortSignal.any([this.#stalled.signal, signal]);
+    const least = SLOWEST * patience / 1000;
+    this.#timer = setInterval(() => {
+      if (this.#whole > 0) this.#whole -= least;
+      else if (this.#moved < least) this.#stalled.abort();
+      this.#moved = 0;
+    }, patience);
+  }
+
+  get hasStalled(): boolean {
+    return this.#stalled.signal.aborted;
+  }
+
+  async bodyOf(content: Stored, streamed: number): Promise<BodyInit> {
+    if (content instanceof Uint8Array) return content;
+    if (content.size > streamed) {
+      const file = await Deno.open(content.file);
+      return ReadableStream.from(this.piecesOf(file.readable));
+    }
+    this.#whole = content.size;
+    return await Deno.readFile(content.file);
+  }
+
+  async *piecesOf(
+    stream: ReadableStream<Uint8Array<ArrayBuffer>> | null,
+  ): Content {
+    for await (const piece of stream ?? []) {
+      this.#moved += piece.length;
+      yield piece;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+  }
+}
+
+/** The code of an error of S3: ` (RequestTimeTooSkewed)`. */
+function codeOf(text: string): string {
+  const [, code] = /<Code>(\w+)<\/Code>/.exec(text) ?? [];
+  return code === undefined ? "" : ` (${code})`;
+}
+
+/** Maximum bytes of a text: a manifest, a listing. */
+const MAX_TEXT = 32 << 20;
+
+/**
+ * The content of a file as text.
+ *
+ * @throws {RemoteFault} If it is too long.
+ */
+export async function textOf(content: Content): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const piece of content) {
+    text += decoder.decode(piece, { stream: true });
+    if (text.length > MAX_TEXT) throw new RemoteFault("sends an endless file");
+  }
+  return text + decoder.decode();
+}

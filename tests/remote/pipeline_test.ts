@@ -1,0 +1,225 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { type Called, CliProject } from "../cli/project.ts";
+import { withEnvironment } from "../tasks/with_environment.ts";
+import { until } from "../until.ts";
+import { FaultyServer } from "./made.ts";
+
+const PIPELINE = `name: test
+stages:
+  a:
+    task: make
+    with: { text: one }
+  b:
+    task: make
+    with: { text: two }
+    inputs: { from: [a] }
+`;
+
+/** Two checkouts of a project with caches of their own, of a user with a key, and a folder for a remote. */
+class Checkouts implements Disposable {
+  readonly first = new CliProject(PIPELINE);
+  readonly second = new CliProject(PIPELINE);
+  readonly folder = this.first.path("remote");
+  readonly env = {
+    XDG_CONFIG_HOME: this.first.path("config"),
+    DYLORA_REMOTE: `file://${this.folder}`,
+    DYLORA_PROFILE: "",
+  };
+
+  static async open(): Promise<Checkouts> {
+    const checkouts = new Checkouts();
+    const { makeKey } = await import("../../lib/remote/signature.ts");
+    await makeKey(checkouts.first.path("config/dylora/remote-key.json"));
+    return checkouts;
+  }
+
+  async run(
+    project: CliProject,
+    args: readonly string[] = [],
+    env: Readonly<Record<string, string>> = {},
+    command = "pipeline",
+  ): Promise<Called> {
+    return await withEnvironment(
+      { ...this.env, ...env },
+      () => project.call(command, ...args),
+    );
+  }
+
+  /** Runs the pipeline in the first checkout, which stores its results. */
+  async store(env: Readonly<Record<string, string>> = {}): Promise<Called> {
+    return await this.run(this.first, ["--remote-mode", "write"], env);
+  }
+
+  [Symbol.dispose](): void {
+    this.first[Symbol.dispose]();
+    this.second[Symbol.dispose]();
+  }
+}
+
+Deno.test("a second checkout takes all results from a folder, runs nothing and has the same files", async () => {
+  using checkouts = await Checkouts.open();
+  const { first, second, env } = checkouts;
+  const stored = await checkouts.store();
+  assertMatch(
+    stored.stdout,
+    /^2 of 2 new results stored in file:\/\/\S+, [\d.]+ kB$/m,
+  );
+  const plan = await checkouts.run(second, [], {}, "plan");
+  assertEquals(
+    plan.lines.slice(0, 2),
+    ["a", "b"].map((it) => `restore    ${it}  in ${env.DYLORA_REMOTE}`),
+  );
+  const ran = await checkouts.run(second);
+  assertMatch(ran.stdout, /^2 of 2 results from file:\/\/\S+, [\d.]+ k?B$/m);
+  assertMatch(ran.stdout, /^2 stages: 0 ran, 2 restored, /m);
+  for (const stage of ["a", "b"]) {
+    const file = `out/test/${stage}/out.txt`;
+    assertEquals(second.read(file), first.read(file));
+  }
+  Deno.removeSync(checkouts.folder, { recursive: true });
+  const noop = await checkouts.run(second);
+  assertMatch(noop.stdout, /^Nothing to do: 2 stages unchanged/m);
+  assert(!noop.stdout.includes("results from"), noop.stdout);
+});
+
+Deno.test("a remote is not asked without a miss, and with a miss for the stages that miss", async () => {
+  using checkouts = await Checkouts.open();
+  await using server = new FaultyServer(checkouts.folder);
+  const env = { DYLORA_REMOTE: server.url };
+  await checkouts.store(env);
+  server.requests.length = 0;
+  await checkouts.run(checkouts.first, [], env);
+  assertEquals(server.requests, []);
+  checkouts.first.edit("test.yaml", "two", "second");
+  const { stdout } = await checkouts.run(checkouts.first, [], env);
+  assertMatch(stdout, /^0 of 1 result from http\S+, 0 B$/m);
+  const { requests } = server;
+  assertEquals(requests.filter((it) => it.endsWith(".json")).length, 1);
+  assert(requests.every((it) => it.startsWith("GET manifests/")));
+});
+
+for (
+  const [name, fault, said] of [
+    [
+      "answers with errors",
+      () => new Response("oh", { status: 500 }),
+      /^The remote http\S+ answers 500 to GET; this run goes on without it$/m,
+    ],
+    [
+      "lies",
+      (_: Request, path: string) =>
+        path.startsWith("blobs") ? new Response("lies") : undefined,
+      /^Refused a result of the remote http\S+: "blobs\/\S+" has other content than its digest says; what is refused runs here$/m,
+    ],
+  ] as const
+) {
+  Deno.test(`a run goes on by itself where the remote ${name}, and says so once`, async () => {
+    using checkouts = await Checkouts.open();
+    await using server = new FaultyServer(checkouts.folder);
+    const env = { DYLORA_REMOTE: `${server.url}?sig=s3cret` };
+    await checkouts.store(env);
+    server.fault = fault;
+    const { code, stdout } = await checkouts.run(checkouts.second, [], env);
+    assertEquals(code, 0);
+    assertMatch(stdout, said);
+    assertMatch(stdout, /^2 stages: 2 ran, /m);
+    assertEquals(stdout.match(/the remote/gi)?.length, 1);
+    assert(!stdout.includes("s3cret"), stdout);
+    assertEquals(
+      checkouts.second.read("out/test/b/out.txt"),
+      "one\ntwo\n",
+    );
+  });
+}
+
+Deno.test("a run that is killed while it stores or fetches results leaves nothing partial, and the next one goes on", async () => {
+  using checkouts = await Checkouts.open();
+  await using server = new FaultyServer(checkouts.folder);
+  const env = { ...checkouts.env, DYLORA_REMOTE: server.url };
+  const { promise: never, resolve: end } = Promise.withResolvers<undefined>();
+  const killDuring = async (
+    project: CliProject,
+    mode: string,
+    request: string,
+  ) => {
+    let reached = false;
+    server.fault = ({ method }, path) => {
+      if (!`${method} ${path}`.startsWith(request)) return undefined;
+      reached = true;
+      return never;
+    };
+    const process = await withEnvironment(
+      env,
+      () => Promise.resolve(project.spawn("pipeline", "--remote-mode", mode)),
+    );
+    await until(() => reached, `the request ${request}`);
+    process.kill("SIGKILL");
+    await process.output();
+    server.fault = () => undefined;
+  };
+  await killDuring(checkouts.first, "write", "PUT blobs");
+  const { stdout } = await checkouts.run(checkouts.second, [
+    "--remote-mode",
+    "write",
+  ], env);
+  assertMatch(stdout, /^0 of 2 results from .*\n2 of 2 new results stored/m);
+  Deno.removeSync(checkouts.first.path("out"), { recursive: true });
+  await killDuring(checkouts.first, "read", "GET blobs");
+  const again = await checkouts.run(checkouts.first, [], env);
+  assertMatch(again.stdout, /^2 stages: 0 ran, 2 restored, /m);
+  end(undefined);
+});
+
+Deno.test("a remote is refused without keys, with an invalid address or with a secret in an option", async () => {
+  using checkouts = await Checkouts.open();
+  const { first } = checkouts;
+  const none = { XDG_CONFIG_HOME: first.path("none"), DYLORA_REMOTE_TRUST: "" };
+  for (
+    const [args, env, message] of [
+      [[], none, /^No key is trusted, so no result of the remote can be used/],
+      [["--remote-mode", "write"], none, /^Results .* make a key with/],
+      [[], { DYLORA_REMOTE_TRUST: "abc" }, /^"abc" is not a public key/],
+      [["--remote", "results"], {}, /^The address of the remote is invalid/],
+      [
+        ["--remote", "ftp://u:passw0rd@h/"],
+        {},
+        /^The address of the remote is/,
+      ],
+      [
+        ["--remote", "https://u:passw0rd@h/"],
+        {},
+        /^Option "--remote" must not have a password or a query/,
+      ],
+      [["--remote", "https://h/?sig=passw0rd"], {}, /^Option "--remote" must/],
+      [
+        ["--remote-mode", "write"],
+        { DYLORA_REMOTE: "" },
+        /^Option "--remote-mode" requires a remote/,
+      ],
+    ] as const
+  ) {
+    const { code, stderr } = await checkouts.run(first, args, env);
+    assertEquals(code, 2, stderr);
+    assertMatch(stderr, message);
+    assert(!stderr.includes("passw0rd"), stderr);
+  }
+});
+
+Deno.test("the remote, its mode and the keys to trust come from the profile", async () => {
+  using checkouts = await Checkouts.open();
+  const { first, second, folder } = checkouts;
+  const { readKey } = await import("../../lib/remote/signature.ts");
+  const file = first.path("config/dylora/remote-key.json");
+  const { signer } = (await readKey(file))!;
+  await checkouts.store();
+  second.write(
+    "profile.yaml",
+    `remote: { url: "file://${folder}", mode: read, trust: ["${signer}"] }\n`,
+  );
+  const { stdout } = await checkouts.run(second, [], {
+    XDG_CONFIG_HOME: second.path("none"),
+    DYLORA_REMOTE: "",
+    DYLORA_PROFILE: second.path("profile.yaml"),
+  });
+  assertMatch(stdout, /^2 stages: 0 ran, 2 restored, /m);
+});
