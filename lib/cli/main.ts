@@ -7,6 +7,8 @@ import {
   helpOfAll,
   readArguments,
   UsageError,
+  WIDTH,
+  wrap,
 } from "./arguments/arguments.ts";
 
 /** The commands by name, and how each is loaded; deno.json has their summaries. */
@@ -81,7 +83,9 @@ async function report(
   // A pipeline names the settings of its faults itself.
   const message = isUsage ? plain : withSettings(plain, settings);
   const full = fullMessage(failure);
-  console.error(asTyped(full === plain ? message : full));
+  const text = asTyped(full === plain ? message : full);
+  const isRead = Deno.stderr.isTerminal();
+  console.error(isRead ? wrap(text, WIDTH).join("\n") : text);
   const [command = ""] = args;
   if (error instanceof UsageError && Object.hasOwn(COMMANDS, command)) {
     console.error(asTyped(`Run "deno task ${command} --help" for usage`));

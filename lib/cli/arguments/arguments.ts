@@ -368,17 +368,18 @@ export function columns(
   });
 }
 
-/** Wraps a text at spaces into lines of at most `width` characters; keeps its line breaks. */
+/** Wraps a text at spaces into lines of at most `width` characters; keeps its line breaks and their indents. */
 export function wrap(text: string, width: number): string[] {
   return text.split("\n").flatMap((paragraph) => {
     const lines: string[] = [];
-    let line = "";
-    for (const word of paragraph.split(" ")) {
-      if (line !== "" && line.length + 1 + word.length > width) {
+    const [indent] = /^ */.exec(paragraph)!;
+    let line = indent;
+    for (const word of paragraph.slice(indent.length).split(" ")) {
+      if (line !== indent && line.length + 1 + word.length > width) {
         lines.push(line);
-        line = "";
+        line = indent;
       }
-      line = line === "" ? word : `${line} ${word}`;
+      line += line === indent ? word : ` ${word}`;
     }
     return [...lines, line];
   });

@@ -15,12 +15,14 @@ import { findPipeline, pipelineNames } from "../arguments/open_pipeline.ts";
 import { JSON_LINES, OUT, outOf } from "../arguments/options.ts";
 import {
   bytes,
+  clip,
   duration,
   localTime,
   type Style,
   styleFor,
 } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
+import { tableLines } from "../terminal/terminal_markdown.ts";
 import { isScored, Results, type Row, TRAINING } from "./runs_results.ts";
 
 /** `deno task runs`: compares results in the cache. */
@@ -144,6 +146,8 @@ type Cell = string | number | boolean | undefined;
 interface Column {
   readonly name: string;
   readonly value: (row: Row) => Cell;
+  /** Whether the table shows what differs in long texts only. */
+  readonly isLong?: boolean;
   /** Formats a number for the table. */
   readonly show?: (value: number) => string;
   /** Whether the table has the column, given its cells; by default always. CSV has all columns. */
@@ -202,9 +206,12 @@ function parameterColumns(
     return shared.map((of) => ({
       // At most one of these columns has several tasks.
       name: shared.length === 1 || of.length > 1 ? name : of[0]!,
-      value({ params }) {
+      isLong: true,
+      value({ params, ranks }) {
         const found = of.find((it) => Object.hasOwn(params, it));
-        return found === undefined ? undefined : cellOf(params[found]);
+        if (found !== undefined) return cellOf(params[found]);
+        // The rank of an imported adapter is no parameter.
+        return name === "rank" ? ranks.at(-1)?.rank : undefined;
       },
     }));
   });
@@ -333,8 +340,8 @@ function table(
   style: Style,
 ): string {
   const shown = columns.filter(({ name }) => name !== "current");
-  const cells = rows.map((row) =>
-    shown.map(({ name, value, show }) => {
+  const texts = shown.map(({ name, value, show, isLong }) => {
+    const cells = rows.map((row) => {
       const cell = value(row);
       if (name === "started") {
         return `${row.current ? "*" : " "} ${localTime(row.started)}`;
@@ -343,21 +350,33 @@ function table(
       return printable(
         typeof cell === "number" && show ? show(cell) : String(cell),
       );
-    })
-  );
-  const titles = shown.map(({ name }) =>
-    name === "started" ? "  started" : name
-  );
-  const widths = titles.map((title, i) =>
-    Math.max(title.length, ...cells.map((row) => row[i]!.length))
-  );
+    });
+    const title = name === "started" ? "  started" : name;
+    return [title, ...isLong ? differing(cells) : cells];
+  });
   const isNumber = shown.map(({ value }) =>
     rows.every((row) => typeof (value(row) ?? 0) === "number")
   );
-  const line = (texts: readonly string[]) =>
-    texts.map((text, i) =>
-      isNumber[i] ? text.padStart(widths[i]!) : text.padEnd(widths[i]!)
-    ).join("  ").trimEnd();
-  return [style.bold(line(titles)), ...cells.map(line)]
+  const width = Deno.stdout.isTerminal()
+    ? Deno.consoleSize().columns
+    : Infinity;
+  return tableLines(texts, (column) => isNumber[column]!, width, style)
     .map((it) => `${it}\n`).join("");
+}
+
+/** Maximum characters of a parameter. */
+const MAX_CELL = 24;
+
+/** Cells without the words that all of them have, if any is long. */
+function differing(cells: readonly string[]): readonly string[] {
+  if (cells.every(({ length }) => length <= MAX_CELL)) return cells;
+  const filled = cells.filter((it) => it !== "").map((it) => it.split(" "));
+  return cells.map((cell) =>
+    clip(
+      cell.split(" ")
+        .filter((word) => !filled.every((words) => words.includes(word)))
+        .join(" "),
+      MAX_CELL,
+    )
+  );
 }

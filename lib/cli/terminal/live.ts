@@ -1,4 +1,5 @@
 import { printable } from "../../pipeline/faults.ts";
+import { wrap } from "../arguments/arguments.ts";
 import { Forecast, Pace } from "./estimate.ts";
 import {
   about,
@@ -160,7 +161,7 @@ class Table {
         if (message.type === "failed" && message.retry) {
           this.#running.delete(message.stage);
         } else this.#end(message.stage);
-        return lines;
+        return lines.flatMap((line) => wrap(line, width()));
       default:
         return lines;
     }

@@ -17,7 +17,10 @@ export function terminalMarkdown(markdown: string, style: Style): string {
 function blockText(block: string, style: Style): string {
   if (block.startsWith("|")) return tableText(block.split("\n"), style);
   const [, title, file] = /^!\[(.*)\]\((.*)\)$/.exec(block) ?? [];
-  if (title !== undefined) return style.dim(`figure: ${plain(title)}, ${file}`);
+  if (title !== undefined) {
+    return wrap(`figure: ${plain(title)}, ${file}`, WIDTH)
+      .map((line) => style.dim(line)).join("\n");
+  }
   const [, heading] = /^#+ +(.*)$/.exec(block) ?? [];
   if (heading !== undefined) return style.bold(plain(heading));
   // Lists and code keep their lines.
@@ -37,15 +40,49 @@ function tableText(lines: readonly string[], style: Style): string {
       line.replace(/^\| ?| ?\|\s*$/g, "").split(/(?<!\\)\|/)
         .map((cell) => plain(cell.trim()).replaceAll("**", ""))
     );
-  const widths = head.map((_, column) =>
-    Math.max(...[head, ...rows].map((row) => (row[column] ?? "").length))
+  // An interval stays on one line.
+  const columns = head.map((_, i) =>
+    [head, ...rows].map((row) =>
+      (row[i] ?? "").replace(/\[.*\]/, (it) => it.replaceAll(" ", "\u00a0"))
+    )
   );
-  const text = (row: readonly string[]) =>
-    widths.map((width, column) => {
-      const cell = row[column] ?? "";
-      return column === 0 ? cell.padEnd(width) : cell.padStart(width);
-    }).join("  ").trimEnd();
-  return [style.bold(text(head)), ...rows.map(text)].join("\n");
+  return tableLines(columns, (column) => column > 0, WIDTH, style)
+    .join("\n").replaceAll("\u00a0", " ");
+}
+
+/**
+ * The lines of a table, given its columns with their titles. If it is too wide,
+ * the widest columns but the first wrap at words.
+ *
+ * @param isRight Whether a column is aligned right.
+ */
+export function tableLines(
+  columns: readonly (readonly string[])[],
+  isRight: (column: number) => boolean,
+  width: number,
+  style: Pick<Style, "bold">,
+): string[] {
+  const longest = (texts: readonly { length: number }[]) =>
+    Math.max(...texts.map((it) => it.length));
+  const widths = columns.map(longest);
+  const least = columns.map((cells, i) =>
+    i === 0 ? widths[0]! : longest(cells.flatMap((it) => it.split(" ")))
+  );
+  while (widths.reduce((sum, it) => sum + it + 2, -2) > width) {
+    const widest = Math.max(...widths.filter((it, i) => it > least[i]!));
+    if (widest === -Infinity) break;
+    widths[widths.findIndex((it, i) => it === widest && it > least[i]!)]! -= 1;
+  }
+  return columns[0]!.flatMap((_, row) => {
+    const cells = columns.map((of, i) => wrap(of[row]!, widths[i]!));
+    return Array.from({ length: longest(cells) }, (_, line) => {
+      const text = cells.map((lines, i) => {
+        const part = lines[line] ?? "";
+        return isRight(i) ? part.padStart(widths[i]!) : part.padEnd(widths[i]!);
+      }).join("  ").trimEnd();
+      return row === 0 ? style.bold(text) : text;
+    });
+  });
 }
 
 /** Text without the backslashes that keep Markdown from reading it. */

@@ -185,6 +185,7 @@ Examples:
   );
 });
 
-Deno.test("wrap() breaks lines at spaces and keeps line breaks", () => {
+Deno.test("wrap() breaks lines at spaces and keeps line breaks and indents", () => {
   assertEquals(wrap("one two three\nfour", 8), ["one two", "three", "four"]);
+  assertEquals(wrap("  one two", 6), ["  one", "  two"]);
 });

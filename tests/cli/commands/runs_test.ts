@@ -159,3 +159,45 @@ Deno.test("runs shows the parameters of a training that was run again after its 
   assertEquals(row.params["train.lr"], 0.25);
   assertEquals(row.seconds.training, 25);
 });
+
+Deno.test("runs shows what differs of long parameters, and the rank of an adapter that has none as a parameter", async () => {
+  using project = new CliProject(`name: test
+params: { cpus: 1 }
+stages:
+  adopt:
+    task: adopt
+    with: { on: "tensorflow 2.21.0 linux-x86_64 avx2 fma, \${params.cpus} cpus" }
+  evaluate: { task: evaluate, inputs: { adapter: adopt } }
+  train: { task: train, with: { lr: 0.25 } }
+  scored: { task: evaluate, inputs: { adapter: train } }
+`);
+  for (const [name, text] of Object.entries(TASKS)) {
+    project.write(`tasks/${name}`, text);
+  }
+  project.write(
+    "tasks/adopt.ts",
+    TASKS["train.ts"]
+      .replace(/lr: .*/, "on: z.string(),")
+      .replace("100 * params.lr", "1")
+      .replace(
+        "stringify(params)",
+        "stringify({ lr: 0.5, rank: 3, ...params })",
+      ),
+  );
+  for (const cpus of [1, 2]) {
+    const run = await project.call("pipeline", "-S", `cpus=${cpus}`);
+    assertEquals(run.code, 0, run.stderr);
+  }
+  const out = ["--out", project.path("out")];
+  const sorted = ["--sort", "stage"];
+  const { lines } = await callHere("runs", "test", ...out, ...sorted);
+  assertMatch(lines[0]!, /started +stage +on +rank +accuracy/);
+  assertMatch(lines[1]!, / evaluate +2 +3 +0\.5300/);
+  assertMatch(lines[2]!, / evaluate +1 +3 +0\.5300/);
+  assertMatch(lines[3]!, / scored +2 +0\.2700/);
+  const [row] = (await callHere("runs", "test", ...out, "--json")).json();
+  assertEquals(
+    row.params["adopt.on"],
+    "tensorflow 2.21.0 linux-x86_64 avx2 fma, 2 cpus",
+  );
+});

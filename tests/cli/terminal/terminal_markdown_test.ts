@@ -37,3 +37,23 @@ mean                  7  not run
 - of two`,
   );
 });
+
+Deno.test("terminalMarkdown() wraps at words what is wider than 80 columns", () => {
+  const titles = ["DyLoRA, sorted", "DyLoRA, as in the paper", "Matryoshka"];
+  const head = ["Rank", ...titles, "LoRA", "LoRA of rank 8, by SVD"];
+  const row = ["1", ...head.slice(1).map(() => "82.6 [80.2, 85.0]")];
+  const markdown = [head, head.map(() => "---"), row]
+    .map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+  const figure = `![${"seconds of training, ".repeat(5)}in all](cost.svg)`;
+  const plain = { bold: (it: string) => it, dim: (it: string) => it };
+  assertEquals(
+    terminalMarkdown(`${markdown}\n\n${figure}`, plain),
+    `Rank        DyLoRA,  DyLoRA, as in     Matryoshka           LoRA    LoRA of rank
+             sorted      the paper                                     8, by SVD
+1              82.6           82.6           82.6           82.6            82.6
+       [80.2, 85.0]   [80.2, 85.0]   [80.2, 85.0]   [80.2, 85.0]    [80.2, 85.0]
+
+figure: seconds of training, seconds of training, seconds of training, seconds
+of training, seconds of training, in all, cost.svg`,
+  );
+});
