@@ -120,6 +120,8 @@ interface TableForm {
   readonly encoding?: string | undefined;
   /** Columns that may have numbers with decimal commas, in a file separated by semicolons; they are given with points. */
   readonly numbers?: readonly string[] | undefined;
+  /** How to name another column, for the message that the table lacks one. */
+  readonly remedy?: (column: string, header: readonly string[]) => string;
   /** Names of the columns of a file without a header. */
   readonly header?: readonly string[] | undefined;
   /** Keeps lines with another number of fields, as broken rows, and empty ones; otherwise the file is refused, and empty lines are skipped. */
@@ -302,7 +304,7 @@ async function readJson(path: string, columns: Columns): Promise<Row[]> {
     values = JSON.parse(text);
   } catch (error) {
     throw new SyntaxError(
-      `"${path}" is not JSON: ${
+      `"${path}" is not JSON; ${
         (error as Error).message
       }; if it has one object per line, rename it to end in .jsonl`,
       { cause: error },
@@ -369,7 +371,7 @@ async function readParquetTable(
 
 /** Positions of the columns in a header, -1 for an absent optional one. */
 function findColumns(
-  { required, optional, onNames }: Columns,
+  { required, optional, onNames, remedy }: Columns,
   header: readonly string[],
   path: string,
 ): number[] {
@@ -380,7 +382,7 @@ function findColumns(
     throw new SyntaxError(
       `"${path}" has no column "${lacking}"; it has ${
         quoteAll(header) || "none"
-      }`,
+      }${remedy?.(lacking, header) ?? ""}`,
     );
   }
   return [...required, ...optional].map((column) => {

@@ -179,13 +179,19 @@ async function readRows(
   files: readonly SplitFile[],
   required: readonly string[],
   optional: readonly string[],
-  { label, regression, encoding }: FetchStage["params"],
+  params: FetchStage["params"],
 ) {
+  const { label, regression, encoding } = params;
   const tables = [];
   let names: readonly string[] | undefined;
   for (const { path, title } of files) {
     try {
-      const form = { encoding, numbers: [label] };
+      const form = {
+        encoding,
+        numbers: [label],
+        remedy: (column: string, header: readonly string[]) =>
+          remedyFor(params, column, header),
+      };
       const rows = (await readTable(path, required, optional, form))
         .map((row) => ({ ...row, place: row.place.replace(path, title) }));
       const own = regression ? undefined : await recordedClasses(path, label);
@@ -199,6 +205,23 @@ async function readRows(
     }
   }
   return { rows: tables.flat(), names };
+}
+
+/** Says which parameter names a column that a table lacks, with a column that the table has. */
+function remedyFor(
+  { text, pair, label }: FetchStage["params"],
+  column: string,
+  header: readonly string[],
+): string {
+  const named = { text, pair, label };
+  const key = column === text ? "text" : column === pair ? "pair" : "label";
+  const free = header.filter((it) =>
+    !Object.values(named).includes(it) && /^[\w.-]+$/.test(it)
+  );
+  const what = { text: "texts", pair: "second texts", label: "labels" }[key];
+  return `: name the column of the ${what}, as by -S ${key}=${
+    free.at(key === "label" ? -1 : 0) ?? "COLUMN"
+  }`;
 }
 
 /** Files by split: the user's own, and those of the hub, which are fetched. */

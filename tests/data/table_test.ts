@@ -324,7 +324,7 @@ Deno.test("readTable() names the row of a .json that is no object, and what a .j
       ],
       [
         '{"text":"a"}\n{"text":"b"}',
-        /a\.json" is not JSON: .*; if it has one object per line, rename it to end in \.jsonl$/,
+        /a\.json" is not JSON; .*; if it has one object per line, rename it to end in \.jsonl$/,
       ],
       ["[]", /a\.json" has no rows$/],
     ] as const

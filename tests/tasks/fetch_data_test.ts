@@ -333,9 +333,20 @@ for (
       "a missing column",
       "a.csv",
       "body,label\nx,1\n",
-      /no column "text"; it has "body", "label"/,
+      /no column "text"; it has "body", "label": name the column of the texts, as by -S text=body$/,
     ],
-    ["an empty file", "a.tsv", "", /no column "text"; it has none/],
+    [
+      "a missing column of labels",
+      "a.csv",
+      "text,id,my kind,kind\nx,1,a,b\n",
+      /no column "label"; .*: name the column of the labels, as by -S label=kind$/,
+    ],
+    [
+      "an empty file",
+      "a.tsv",
+      "",
+      /no column "text"; it has none: name the column of the texts, as by -S text=COLUMN$/,
+    ],
     [
       "too many fields",
       "a.csv",

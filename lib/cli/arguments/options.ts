@@ -19,6 +19,9 @@ import {
 /** Folder of the project, which contains `deno.json`, `pipelines/` and `tasks/`. */
 export const PROJECT = dirname(dirname(dirname(import.meta.dirname!)));
 
+/** The pipeline for data of the user, which `init` copies and changes. */
+export const OWN_DATA = "own-data";
+
 /** Arguments of `deno` that run this program; those of a command follow. */
 export const PROGRAM: readonly string[] = [
   "run",
@@ -217,18 +220,17 @@ export function inWayOf(
  * A message with the settings that it is about, behind the line that quotes
  * them: `"/a/x.tsv" does not exist; set by -S train=x.tsv`. Those whose values
  * the message quotes as they are tell more than those that only name the file
- * in which the fault is.
+ * in which the fault is. What a message quotes of a file is no setting, and a
+ * message that names an option says enough.
  */
 export function withSettings(
   message: string,
   settings: readonly string[],
 ): string {
-  const [fault] = message.split("; ", 1) as [string];
-  const unnamed = settings.filter((it) =>
-    !message.includes(`-S ${quoted(it)}`)
-  );
+  if (/(^| )-S /.test(message)) return message;
+  const [fault] = message.split(/; |, found "/, 1) as [string];
   const quoting = (text: string, isPath: boolean) =>
-    unnamed.filter((setting) => {
+    settings.filter((setting) => {
       const value = setting.slice(setting.indexOf("=") + 1);
       if (value === "" || (!isPath && value.includes("/"))) return false;
       return text.includes(`"${isPath ? resolve(PROJECT, value) : value}"`);

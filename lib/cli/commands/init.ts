@@ -11,7 +11,7 @@ import {
   UsageError,
 } from "../arguments/arguments.ts";
 import { findPipeline } from "../arguments/open_pipeline.ts";
-import { inWayOf, PROJECT, quoted } from "../arguments/options.ts";
+import { inWayOf, OWN_DATA, PROJECT, quoted } from "../arguments/options.ts";
 import { count, listed } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
 import {
@@ -19,9 +19,6 @@ import {
   inspectTable,
   type TableSummary,
 } from "./inspect_table.ts";
-
-/** The pipeline that `init` copies and changes. */
-const TEMPLATE = "own-data";
 
 /** The JSON Schema of pipelines, where the help of `deno task schema` writes it. */
 const SCHEMA = "out/pipeline.schema.json";
@@ -198,7 +195,7 @@ async function starter(
   table: TableSummary,
   encoding: string | undefined,
 ): Promise<string> {
-  let pipeline = await readText(await findPipeline(TEMPLATE));
+  let pipeline = await readText(await findPipeline(OWN_DATA));
   const { rows, columns, text, pair, label } = table;
   const names = quoteAll(columns.map(oneLine));
   /** Sets the value of the first such key; without a comment, the old one stays. */

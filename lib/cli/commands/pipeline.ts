@@ -10,6 +10,7 @@ import {
   GRAPH_OPTIONS,
   JSON_LINES,
   LIMIT_OPTIONS,
+  OWN_DATA,
   PROGRAM,
   settingsOf,
   withSettings,
@@ -98,6 +99,12 @@ Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3
     const renderer = await chooseRenderer(args.has("json"));
     const say = (message: Message) => renderer.show(message);
     const note = (text: string) => say({ type: "note", text });
+    const isSet = args.values("set").some((it) => it.startsWith("train="));
+    if (args.positionals[0] === OWN_DATA && !isSet) {
+      note(
+        "This trains on a small example; for your own data, add -S train=FILE, and -S text=COLUMN and -S label=COLUMN to name its columns",
+      );
+    }
     const slurm = await slurmExecutor(args, note);
     if (slurm !== undefined && args.has("detach")) {
       const log = join(store.makeFolder("schedulers"), `${graph.pipeline}.log`);

@@ -29,7 +29,11 @@ Deno.test("withSettings() names the setting that a message quotes, else the one 
   const named = '-S text=txt: Invalid "text": got "txt"';
   const once = withSettings('No column "my x"', ["text=my x"]);
   assertEquals(withSettings(once, ["text=my x"]), once);
-  for (const message of [named, "The loss is NaN"]) {
+  const lacking =
+    '"/data/x.tsv" has no column "txt"; it has "review": name it by -S text=review';
+  const quotes =
+    '/data/x.tsv:2: Expected a JSON object on one line, found "{"label": 1"';
+  for (const message of [named, lacking, quotes, "The loss is NaN"]) {
     assertEquals(withSettings(message, settings), message);
   }
 });

@@ -1,4 +1,10 @@
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotMatch,
+  assertRejects,
+} from "@std/assert";
 import { Buffer } from "node:buffer";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -117,6 +123,34 @@ Deno.test("init reads a table of another encoding, packed, and the pipeline read
       await Deno.readTextFile(dataset),
       /^\{"index":\d+,"text":"déjà vu \d+","label":[\d.]+\}$/m,
     );
+  }));
+
+Deno.test("pipeline own-data says how to name a file, and which option names another column of it", () =>
+  withFolder(async (folder) => {
+    const data = join(folder, "a.csv");
+    await Deno.writeTextFile(data, "review,sentiment\ngood,1\nbad,0\n");
+    const call = async (...settings: string[]) => {
+      const { stdout, stderr } = await callHere(
+        ...["pipeline", "own-data", "data", ...out],
+        ...settings.flatMap((it) => ["-S", it]),
+      );
+      return stdout + stderr;
+    };
+    const note = /This trains on a small example.*-S train=FILE/;
+    assertMatch(await call(), note);
+    const lacking = await call(`train=${data}`);
+    assertNotMatch(lacking, note);
+    assertMatch(
+      lacking,
+      /has no column "sentence"; it has "review", "sentiment": name the column of the texts, as by -S text=review\n/,
+    );
+    assertNotMatch(lacking, /set by/);
+    await Deno.writeTextFile(join(folder, "b.jsonl"), '{"text": "a", "label"}');
+    const broken = await call(
+      ...[`train=${join(folder, "b.jsonl")}`, "text=text", "label=label"],
+    );
+    assertMatch(broken, /b\.jsonl:1: Expected a JSON object on one line/);
+    assertNotMatch(broken, /set by/);
   }));
 
 Deno.test("init shows names of the data without control characters, each on one line", () =>
