@@ -20,12 +20,16 @@ const WHOLE = 16 << 20;
  * gives access comes from the address, `DYLORA_REMOTE_TOKEN` and the variables
  * and files of AWS.
  */
-export function openTransport(
+export async function openTransport(
   address: URL,
   { name, isReadOnly, signal, patience = 10_000 }: Reach,
-): Transport {
+): Promise<Transport> {
   if (address.protocol === "file:") {
     return new FolderTransport(address, name, isReadOnly);
+  }
+  if (address.protocol === "s3:") {
+    const { S3Transport } = await import("./s3.ts");
+    return new S3Transport(address, name, { signal, patience });
   }
   const { username, password } = address;
   const token = Deno.env.get("DYLORA_REMOTE_TOKEN");

@@ -10,6 +10,7 @@ import {
 } from "./signature.ts";
 import {
   type Content,
+  type Entry,
   RemoteFault,
   type Stored,
   textOf,
@@ -36,6 +37,14 @@ export interface Travelled {
   readonly offered: number;
   readonly stored: number;
   readonly storedBytes: number;
+}
+
+/** A result in a remote. */
+export interface RemoteResult {
+  readonly manifest: Manifest;
+  /** The public key of who vouches for it. */
+  readonly signer: string;
+  readonly isTrusted: boolean;
 }
 
 /** Number of transfers at the same time. */
@@ -148,6 +157,83 @@ export class Remote {
     });
     if (pushed) this.#travelled.stored++;
     return pushed === true;
+  }
+
+  /**
+   * Lists the results in the remote, as one signer each vouches for them.
+   *
+   * @throws {RemoteFault} If it cannot be listed.
+   */
+  async list(): Promise<RemoteResult[]> {
+    const paths = await this.#pathsOf("manifests");
+    const found = paths.map((path) =>
+      this.#lanes.run(async (): Promise<RemoteResult[]> => {
+        const [, key, signer] = RESULT.exec(path) ?? [];
+        if (key === undefined || signer === undefined) return [];
+        const text = await this.#transport.get(path, textOf);
+        if (text === undefined) return [];
+        const opened = await openSigned(text, signer, (it) => it.key === key);
+        if ("fault" in opened) return [];
+        const isTrusted = this.#options.trusted.includes(signer);
+        return [{ manifest: opened.manifest, signer, isTrusted }];
+      })
+    );
+    return (await Promise.all(found)).flat();
+  }
+
+  /**
+   * Removes results that ran before a time, whoever signed them, and then the
+   * blobs that no other result has.
+   *
+   * @param before In milliseconds since 1970.
+   * @returns Number of results and of blobs removed.
+   * @throws {RemoteFault} If the remote fails.
+   */
+  async removeBefore(before: number) {
+    const kept = new Set<string>();
+    const dropped = new Set<string>();
+    const results = new Set<string>();
+    const remove = (path: string) => this.#transport.remove(path);
+    await this.#each(await this.#pathsOf("manifests"), async (path) => {
+      const text = await this.#transport.get(path, textOf) ?? "{}";
+      const manifest = manifestIn(text);
+      const isOld = !(Date.parse(manifest?.started ?? "") >= before);
+      for (const blob of manifest ? blobsOf(manifest).keys() : []) {
+        (isOld ? dropped : kept).add(blob);
+      }
+      if (!isOld) return;
+      // Before its blobs: a result without them is none.
+      await remove(path);
+      if (manifest) results.add(manifest.key);
+    });
+    let blobs = 0;
+    await this.#each(
+      await this.#pathsOf("blobs", ({ path, written = Infinity }) => {
+        const blob = path.replace(/^blobs\/|\.gz$/g, "").replace("/", "");
+        // Others may be those of a result that is just being stored.
+        return !kept.has(blob) && (dropped.has(blob) || written < before);
+      }),
+      async (path) => {
+        await remove(path);
+        blobs++;
+      },
+    );
+    return { results: results.size, blobs };
+  }
+
+  async #each(
+    paths: readonly string[],
+    work: (path: string) => Promise<void>,
+  ): Promise<void> {
+    await Promise.all(paths.map((path) => this.#lanes.run(() => work(path))));
+  }
+
+  async #pathsOf(
+    folder: string,
+    test: (entry: Entry) => boolean = () => true,
+  ): Promise<string[]> {
+    const entries = await Array.fromAsync(this.#transport.list(folder));
+    return entries.filter(test).map(({ path }) => path);
   }
 
   async #find(key: string): Promise<SignedResult | undefined> {
@@ -351,6 +437,18 @@ class Lanes {
 function blobsOf({ files, log }: Manifest): Map<string, number> {
   return new Map([...files, log].map(({ blob, size }) => [blob, size]));
 }
+
+/** The manifest of a signed result of any signer and version; undefined if it is damaged. */
+function manifestIn(text: string): Manifest | undefined {
+  try {
+    return (JSON.parse(text) as Partial<SignedResult>).manifest;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Matches the path of a result, with its key and its signer. */
+const RESULT = /^manifests\/([0-9a-f]{64})\/([0-9a-f]{64})\.json$/;
 
 /** The path of a result in a remote. */
 function pathOf(key: string, signer: string): string {

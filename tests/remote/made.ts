@@ -26,7 +26,7 @@ export class Caches extends TemporaryFolder {
     return (await readKey(file))!;
   }
 
-  remote(
+  async remote(
     url: string,
     store: Store,
     { key, trusted = key ? [key.signer] : [], ...more }: {
@@ -35,8 +35,8 @@ export class Caches extends TemporaryFolder {
       patience?: number;
       signal?: AbortSignal;
     },
-  ): Remote {
-    const transport = openTransport(new URL(url), {
+  ): Promise<Remote> {
+    const transport = await openTransport(new URL(url), {
       name: "REMOTE",
       isReadOnly: key === undefined,
       signal: more.signal ?? new AbortController().signal,

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type Called, CliProject } from "../cli/project.ts";
+import { delay } from "@std/async/delay";
+import { type Called, callHere, CliProject } from "../cli/project.ts";
 import { withEnvironment } from "../tasks/with_environment.ts";
 import { until } from "../until.ts";
 import { FaultyServer } from "./made.ts";
@@ -48,6 +49,23 @@ class Checkouts implements Disposable {
   /** Runs the pipeline in the first checkout, which stores its results. */
   async store(env: Readonly<Record<string, string>> = {}): Promise<Called> {
     return await this.run(this.first, ["--remote-mode", "write"], env);
+  }
+
+  /** Calls `deno task cache` on a checkout. */
+  async cache(
+    project: CliProject,
+    action: string,
+    ...args: readonly string[]
+  ): Promise<Called> {
+    const [file, tasks, out] = ["test.yaml", "tasks", "out"]
+      .map((it) => project.path(it)) as [string, string, string];
+    const words = ["push", "pull"].includes(action)
+      ? [action, file, "--tasks", tasks]
+      : [action];
+    return await withEnvironment(
+      this.env,
+      () => callHere("cache", ...words, ...args, "--out", out),
+    );
   }
 
   [Symbol.dispose](): void {
@@ -194,7 +212,7 @@ Deno.test("a remote is refused without keys, with an invalid address or with a s
       [
         ["--remote-mode", "write"],
         { DYLORA_REMOTE: "" },
-        /^Option "--remote-mode" requires a remote/,
+        /^There is no remote: give its address/,
       ],
     ] as const
   ) {
@@ -222,4 +240,57 @@ Deno.test("the remote, its mode and the keys to trust come from the profile", as
     DYLORA_PROFILE: second.path("profile.yaml"),
   });
   assertMatch(stdout, /^2 stages: 0 ran, 2 restored, /m);
+});
+
+Deno.test("cache push and pull bring the results of a pipeline from cache to cache, ls and gc show and remove them", async () => {
+  using checkouts = await Checkouts.open();
+  const { first, second } = checkouts;
+  await checkouts.run(first, ["--remote-mode", "off"]);
+  const pushed = await checkouts.cache(first, "push");
+  assertMatch(pushed.stdout, /^2 of 2 new results stored in file:/);
+  const again = await checkouts.cache(first, "push");
+  assertMatch(again.stdout, /^0 of 2 new results stored in \S+, 0 B$/m);
+  const pulled = await checkouts.cache(second, "pull");
+  assertMatch(pulled.stdout, /^2 of 2 results from file:/);
+  const ran = await checkouts.run(second, ["--remote-mode", "off"]);
+  assertMatch(ran.stdout, /^2 stages: 0 ran, 2 restored, /m);
+  const signer = (await checkouts.cache(first, "key")).stdout.trim();
+  const listed = await checkouts.cache(second, "ls", "--remote");
+  assertEquals(
+    listed.lines.map((it) => it.split("  ").slice(-2)),
+    ["b", "a"].map((it) => [`test/${it}`, `by ${signer.slice(0, 12)}`]),
+  );
+  const young = await checkouts.cache(
+    first,
+    "gc",
+    "--remote",
+    "--older-than",
+    "1d",
+  );
+  assertMatch(young.stdout, /^0 results and 0 files removed from file:/);
+  await delay(1000);
+  const old = await checkouts.cache(
+    first,
+    "gc",
+    "--remote",
+    "--older-than",
+    "1s",
+  );
+  assertMatch(old.stdout, /^2 results and [34] files removed from file:/);
+  for (
+    const [args, message] of [
+      [["gc", "--remote"], /requires "--older-than AGE"/],
+      [["gc", "--older-than", "1d"], /requires "--remote"/],
+      [
+        ["ls", "-S", "a=1"],
+        /^Option "--set" is for "cache push", "cache pull"/,
+      ],
+      [["gc", "--remote", "--older-than", "old"], /^Invalid value "old"/],
+    ] as const
+  ) {
+    const [action, ...rest] = args;
+    const { code, stderr } = await checkouts.cache(first, action!, ...rest);
+    assertEquals(code, 2);
+    assertMatch(stderr, message);
+  }
 });

@@ -18,7 +18,7 @@ async function shared(caches: Caches, url: string, names = ["a"]) {
   for (const name of names) {
     manifests.push(await makeResult(from, name, TEXTS));
   }
-  await offerAll(caches.remote(url, from, { key }), ...manifests);
+  await offerAll(await caches.remote(url, from, { key }), ...manifests);
   return { from, to, key, manifests, manifest: manifests[0]! };
 }
 
@@ -26,7 +26,7 @@ Deno.test("a result travels through a folder, of which only the manifest is read
   using caches = new Caches();
   const url = `file://${caches.join("remote")}`;
   const { to, key, manifest } = await shared(caches, url);
-  const remote = caches.remote(url, to, { trusted: [key.signer] });
+  const remote = await caches.remote(url, to, { trusted: [key.signer] });
   assertEquals(await remote.find(manifest.key), manifest);
   assertEquals(entriesOf(caches.join("to")), []);
   assert(await remote.fetch(manifest));
@@ -45,7 +45,7 @@ Deno.test("a result travels through a server, with the query and the token of it
   try {
     const url = `${server.url}?sig=s3cret`;
     const { to, key, manifest } = await shared(caches, url);
-    const remote = caches.remote(url, to, { trusted: [key.signer] });
+    const remote = await caches.remote(url, to, { trusted: [key.signer] });
     assertEquals(await remote.find(manifest.key), manifest);
     assert(await remote.fetch(manifest));
     await assertHas(to, manifest);
@@ -63,7 +63,7 @@ Deno.test("results of keys that are not trusted are not used, nor unsigned ones"
   const url = `file://${caches.join("remote")}`;
   const { to, key, manifest } = await shared(caches, url);
   const { signer } = await caches.key("stranger");
-  const foreign = caches.remote(url, to, { trusted: [signer] });
+  const foreign = await caches.remote(url, to, { trusted: [signer] });
   assertEquals(await foreign.find(manifest.key), undefined);
   await foreign.end();
   assertEquals(caches.said, [
@@ -80,7 +80,7 @@ Deno.test("results of keys that are not trusted are not used, nor unsigned ones"
   ) {
     Deno.writeTextFileSync(`${folder}/${signer}.json`, text);
     caches.said.length = 0;
-    const remote = caches.remote(url, to, { trusted: [signer] });
+    const remote = await caches.remote(url, to, { trusted: [signer] });
     assertEquals(await remote.find(manifest.key), undefined);
     assertEquals(caches.said.length, 1);
     assert(caches.said[0]!.includes(fault), caches.said[0]);
@@ -93,10 +93,13 @@ Deno.test("a writer's two results of a key stay readable, and so do those of two
   const { to, from, key, manifest } = await shared(caches, url);
   const other = await makeResult(caches.store("other"), "a", { f: "other" });
   assertEquals(other.key, manifest.key);
-  await offerAll(caches.remote(url, caches.store("other"), { key }), other);
+  await offerAll(
+    await caches.remote(url, caches.store("other"), { key }),
+    other,
+  );
   const stranger = await caches.key("stranger");
   await offerAll(
-    caches.remote(url, caches.store("other"), { key: stranger }),
+    await caches.remote(url, caches.store("other"), { key: stranger }),
     other,
   );
   assertEquals(
@@ -110,9 +113,9 @@ Deno.test("a writer's two results of a key stay readable, and so do those of two
     ].sort(),
   );
   const trusted = [key.signer];
-  const remote = caches.remote(url, to, { trusted });
+  const remote = await caches.remote(url, to, { trusted });
   assertEquals(await remote.find(manifest.key), manifest);
-  const same = caches.remote(url, from, { key });
+  const same = await caches.remote(url, from, { key });
   await offerAll(same, manifest);
   assertEquals(same.travelled.stored, 0);
   assertEquals(same.travelled.storedBytes, 0);
@@ -175,7 +178,7 @@ for (const [name, [fault, said]] of Object.entries(FAULTS)) {
     await using server = new FaultyServer(caches.join("remote"));
     const { to, key, manifests } = await shared(caches, server.url, ["a", "b"]);
     server.fault = fault;
-    const remote = caches.remote(server.url, to, {
+    const remote = await caches.remote(server.url, to, {
       trusted: [key.signer],
       patience: 150,
     });
@@ -193,7 +196,7 @@ Deno.test("a server that cannot be reached is said without the secrets of its ad
   const url = server.url.replace("//", "//user:passw0rd@");
   await server[Symbol.asyncDispose]();
   const { manifest, to, key } = await shared(caches, `${url}?sig=s3cret`);
-  const remote = caches.remote(`${url}?sig=s3cret`, to, {
+  const remote = await caches.remote(`${url}?sig=s3cret`, to, {
     trusted: [key.signer],
   });
   assertEquals(await remote.find(manifest.key), undefined);
@@ -227,13 +230,13 @@ Deno.test("a redirect of another server is followed without the token, but not t
   );
   server.headers.length = 0;
   const url = front.url.replace("//", "//user:passw0rd@");
-  const remote = caches.remote(url, to, { trusted: [key.signer] });
+  const remote = await caches.remote(url, to, { trusted: [key.signer] });
   assertEquals(await remote.find(manifest.key), manifest);
   assert(await remote.fetch(manifest));
   assert(front.headers.every((it) => it.has("authorization")));
   assert(!server.headers.some((it) => it.has("authorization")));
   const other = await makeResult(from, "other", { f: "other" });
-  await offerAll(caches.remote(url, from, { key }), other);
+  await offerAll(await caches.remote(url, from, { key }), other);
   assertMatch(caches.said.join(), /answers 307 to PUT/);
 });
 
@@ -255,7 +258,10 @@ Deno.test("what is damaged, truncated, swapped or old is refused, in 240 tries, 
   const stranger = await caches.key("stranger");
   const forged = caches.store("forged");
   const evil = await makeResult(forged, "a", { "random.bin": "evil" });
-  await offerAll(caches.remote(server.url, forged, { key: stranger }), evil);
+  await offerAll(
+    await caches.remote(server.url, forged, { key: stranger }),
+    evil,
+  );
   const text = new TextEncoder();
   /** How a file is made wrong, by its bytes and the number of the try. */
   const wrongs: readonly ((bytes: Uint8Array, i: number, path: string) =>
@@ -307,7 +313,7 @@ Deno.test("what is damaged, truncated, swapped or old is refused, in 240 tries, 
         tries++;
         const to = caches.store(`to-${tries}`);
         to.makeFolder();
-        const remote = caches.remote(server.url, to, {
+        const remote = await caches.remote(server.url, to, {
           trusted: [key.signer],
         });
         const found = await remote.find(manifest.key);
@@ -330,7 +336,7 @@ Deno.test("what is damaged, truncated, swapped or old is refused, in 240 tries, 
   }
   assert(unharmed < 5, `${unharmed}`);
   server.fault = () => undefined;
-  const remote = caches.remote(server.url, caches.store("last"), {
+  const remote = await caches.remote(server.url, caches.store("last"), {
     trusted: [key.signer],
   });
   assert(await remote.fetch((await remote.find(manifest.key))!));
@@ -351,7 +357,7 @@ Deno.test("a writer replaces what a reader of the same run has refused", async (
     const bytes = Deno.readFileSync(file);
     Deno.writeFileSync(file, bytes.slice(1));
     const empty = caches.store("empty");
-    const refusing = caches.remote(server.url, empty, { key });
+    const refusing = await caches.remote(server.url, empty, { key });
     const found = await refusing.find(manifest.key);
     assertEquals(found && await refusing.fetch(found) || false, false);
     const again = await makeResult(empty, "a", TEXTS);
@@ -359,7 +365,7 @@ Deno.test("a writer replaces what a reader of the same run has refused", async (
     assertEquals(Deno.readFileSync(file).length, bytes.length);
     Deno.removeSync(empty.folder, { recursive: true });
   }
-  const remote = caches.remote(server.url, to, { trusted: [key.signer] });
+  const remote = await caches.remote(server.url, to, { trusted: [key.signer] });
   assert(await remote.fetch((await remote.find(manifest.key))!));
 });
 
@@ -377,7 +383,7 @@ Deno.test("an interrupt ends transfers, which the next run goes on with", async 
     return undefined;
   };
   const options = { trusted: [key.signer] };
-  const first = caches.remote(server.url, to, {
+  const first = await caches.remote(server.url, to, {
     ...options,
     signal: stop.signal,
   });
@@ -387,7 +393,7 @@ Deno.test("an interrupt ends transfers, which the next run goes on with", async 
   for (const go of hanging) go();
   server.fault = () => undefined;
   server.requests.length = 0;
-  const second = caches.remote(server.url, to, options);
+  const second = await caches.remote(server.url, to, options);
   assert(await second.fetch((await second.find(manifest.key))!));
   await assertHas(to, manifest);
   // The other blobs were there.

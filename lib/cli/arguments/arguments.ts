@@ -37,6 +37,8 @@ export interface Option {
   readonly choices?: readonly string[];
   /** True if the option may be repeated. */
   readonly many?: boolean;
+  /** True if the value may be left out; it is then empty. */
+  readonly optional?: boolean;
   readonly description: string;
 }
 
@@ -44,7 +46,7 @@ export interface Option {
 export function option(
   flags: string,
   description: string,
-  more: Pick<Option, "choices" | "many"> = {},
+  more: Pick<Option, "choices" | "many" | "optional"> = {},
 ): Option {
   const [, short, name, value] = /^(?:-(\w), )?--([\w-]+)(?: (.+))?$/.exec(
     flags,
@@ -274,9 +276,10 @@ export function optionsOf({ options }: Usage): Option[] {
 }
 
 async function checkValue(
-  { name, value, choices }: Option,
+  { name, value, choices, optional }: Option,
   given: string,
 ): Promise<void> {
+  if (given === "" && optional) return;
   if (given === "") {
     throw new UsageError(
       `Option "--${name}" requires a value: --${name} ${value}`,

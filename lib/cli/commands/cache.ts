@@ -10,23 +10,23 @@ import {
   type Listed,
   listResults,
 } from "../../store/cleanup.ts";
-import { statIfThere } from "../../store/files.ts";
 import type { Store } from "../../store/store.ts";
 import {
   type Arguments,
   type Command,
   EXIT,
+  option,
   UsageError,
 } from "../arguments/arguments.ts";
 import {
   CACHE_LIMIT,
   JSON_LINES,
-  OUT,
+  KEY_OPTIONS,
   outOf,
   PROJECT,
   sizeOf,
 } from "../arguments/options.ts";
-import { keyFile } from "../runtime/remote.ts";
+import { REMOTE } from "../runtime/remote.ts";
 import { bytes, count, duration, localTime } from "../terminal/messages.ts";
 import { writeLine } from "../terminal/renderer.ts";
 
@@ -42,16 +42,32 @@ const ACTIONS: Readonly<
   gc,
   pin: (store, args) => setPins(store, args, true),
   unpin: (store, args) => setPins(store, args, false),
-  key: showKey,
+  key: async (_, args) => (await ofRemotes()).showKey(args),
+  push: async (store, args) => (await ofRemotes()).push(store, args),
+  pull: async (store, args) => (await ofRemotes()).pull(store, args),
+};
+
+/** What has to do with remotes, which few commands need. */
+const ofRemotes = () => import("./cache_remote.ts");
+
+/** Options, and the actions that they are for. */
+const ONLY: Readonly<Record<string, readonly string[]>> = {
+  "cache-limit": ["gc"],
+  "older-than": ["gc"],
+  remote: ["ls", "gc", "push", "pull"],
+  ...Object.fromEntries(
+    KEY_OPTIONS.filter(({ name }) => name !== "out")
+      .map(({ name }) => [name, ["push", "pull"]]),
+  ),
 };
 
 /** `deno task cache`: manages the cache. */
 export const cacheCommand: Command = {
   name: "cache",
-  usage: "ls|du|verify|gc|pin|unpin|key [RESULT...]",
+  usage: "ls|du|verify|gc|pin|unpin|key|push|pull [RESULT...|PIPELINE]",
   description: `Manage the cache of results.
 
-ls lists the results, newest first. du prints the disk usage. verify compares every file with its digest and removes damaged ones, which the next run makes again; it exits with code 4 if there are any. gc removes the oldest results until everything in the cache is within the limit; it keeps pinned results, those of the last 10 runs of each pipeline, those that output folders show, and those that a current run needs. It also removes the oldest checkpoints of interrupted stages and logs of failures, and all checkpoints that are older than 14 days. pin protects results from gc; unpin undoes that. key prints the public key by which others trust the results that you store in a remote, and makes the key if you have none.
+ls lists the results, newest first. du prints the disk usage. verify compares every file with its digest and removes damaged ones, which the next run makes again; it exits with code 4 if there are any. gc removes the oldest results until everything in the cache is within the limit; it keeps pinned results, those of the last 10 runs of each pipeline, those that output folders show, and those that a current run needs. It also removes the oldest checkpoints of interrupted stages and logs of failures, and all checkpoints that are older than 14 days. pin protects results from gc; unpin undoes that. key prints the public key by which others trust the results that you store in a remote, and makes the key if you have none. push stores the results of a PIPELINE with these parameters in the remote, or all of the cache; pull takes them from it. With --remote, ls lists the results in it, and gc removes those that ran before --older-than.
 
 A RESULT is PIPELINE/STAGE for the result in the output folder of a stage, or the start of a key as printed by ls.`,
   options: [
@@ -59,7 +75,12 @@ A RESULT is PIPELINE/STAGE for the result in the output folder of a stage, or th
       ...CACHE_LIMIT,
       description: "With gc: maximum size of the cache (default 50GB)",
     },
-    OUT,
+    REMOTE,
+    option(
+      "--older-than AGE",
+      "With gc --remote: minimum age of the results to remove, such as 90d",
+    ),
+    ...KEY_OPTIONS,
     JSON_LINES,
   ],
   examples: [
@@ -69,33 +90,39 @@ A RESULT is PIPELINE/STAGE for the result in the output folder of a stage, or th
   ],
   positionals: { min: 1, max: Infinity },
   async run(args) {
-    const [name = "", result] = args.positionals;
+    const [name = ""] = args.positionals;
     const action = Object.hasOwn(ACTIONS, name) ? ACTIONS[name] : undefined;
     if (action === undefined) {
       const names = Object.keys(ACTIONS);
       const hint = didYouMean(name, names) || `; expected ${names.join(", ")}`;
       throw new UsageError(`Unknown action "${name}" of "cache"${hint}`);
     }
-    const takesResults = name === "pin" || name === "unpin";
-    if (result !== undefined && !takesResults) {
-      throw new UsageError(`Unexpected argument "${result}"`);
+    const takes = ["push", "pull"].includes(name)
+      ? 1
+      : ["pin", "unpin"].includes(name)
+      ? Infinity
+      : 0;
+    const unexpected = args.positionals[1 + takes];
+    if (unexpected !== undefined) {
+      throw new UsageError(`Unexpected argument "${unexpected}"`);
     }
-    if (name !== "gc" && args.has(CACHE_LIMIT.name)) {
-      throw new UsageError(
-        `Option "--${CACHE_LIMIT.name}" is for "cache gc" only`,
-      );
+    for (const [option, actions] of Object.entries(ONLY)) {
+      if (!args.has(option) || actions.includes(name)) continue;
+      const names = actions.map((it) => `"cache ${it}"`).join(", ");
+      throw new UsageError(`Option "--${option}" is for ${names} only`);
     }
     return await action(openStore({ out: outOf(args) }), args);
   },
 };
 
-function ls(store: Store, args: Arguments): void {
+async function ls(store: Store, args: Arguments): Promise<void> {
+  if (args.has("remote")) return await (await ofRemotes()).list(store, args);
   for (const result of listResults(store)) {
     writeLine(args, result, resultLine(result));
   }
 }
 
-function resultLine(result: Listed): string {
+export function resultLine(result: Listed): string {
   const { key, pipeline, stage, started, seconds, size, pinned } = result;
   return [
     key.slice(0, 12),
@@ -135,6 +162,10 @@ async function verify(store: Store, args: Arguments): Promise<number> {
 }
 
 async function gc(store: Store, args: Arguments): Promise<void> {
+  if (args.has("remote")) return await (await ofRemotes()).gc(store, args);
+  if (args.has("older-than")) {
+    throw new UsageError('Option "--older-than" requires "--remote"');
+  }
   const limit = await sizeOf(args, CACHE_LIMIT.name) ??
     defaultSettings(PROJECT).cacheLimit;
   // What killed runs have left takes space as well.
@@ -168,14 +199,6 @@ async function setPins(
     const text = `${key.slice(0, 12)}  ${pinned ? "pinned" : "unpinned"}`;
     writeLine(args, { key, pinned }, text);
   }
-}
-
-async function showKey(_: Store, args: Arguments): Promise<void> {
-  const { makeKey, readKey } = await import("../../remote/signature.ts");
-  const file = keyFile();
-  if (!statIfThere(file)) await makeKey(file);
-  const { signer } = (await readKey(file))!;
-  writeLine(args, { signer, file }, signer);
 }
 
 /** The key of the result that `PIPELINE/STAGE` or the start of a key names. */

@@ -14,12 +14,16 @@ import {
 import type { RemoteMessage } from "../terminal/messages.ts";
 import { configFile, readProfile } from "./executor.ts";
 
-/** Options of commands that use results of other machines. */
+/** The address of a remote; without a value, the usual one. */
+export const REMOTE = option(
+  "--remote URL",
+  "Results of other machines: https://..., s3://BUCKET/PREFIX or file:///FOLDER (default: DYLORA_REMOTE, else that of your profile)",
+  { optional: true },
+);
+
+/** Options of commands that may use results of other machines. */
 export const REMOTE_OPTIONS: readonly Option[] = [
-  option(
-    "--remote URL",
-    "Use results of other machines: https://..., s3://BUCKET/PREFIX or file:///FOLDER (default: DYLORA_REMOTE, else that of your profile)",
-  ),
+  REMOTE,
   option(
     "--remote-mode MODE",
     "read: take results from the remote (default); write: also store new ones in it; off",
@@ -40,20 +44,31 @@ export interface RemoteSettings {
 /**
  * The remote of a command; undefined if there is none, or it is off.
  *
+ * @param needed The mode of a command that needs a remote.
  * @throws {UsageError} If its address is invalid or, in an option, secret; if a key is invalid, or missing.
  */
 export async function remoteSettings(
   args: Arguments,
+): Promise<RemoteSettings | undefined>;
+export async function remoteSettings(
+  args: Arguments,
+  needed: "read" | "write",
+): Promise<RemoteSettings>;
+export async function remoteSettings(
+  args: Arguments,
+  needed?: "read" | "write",
 ): Promise<RemoteSettings | undefined> {
   const profile = (await readProfile())?.remote;
-  const option = args.value("remote");
+  const option = args.value("remote") || undefined;
   const given = option ?? (Deno.env.get("DYLORA_REMOTE") || profile?.url);
-  const mode = args.value("remote-mode") ?? profile?.mode ?? "read";
+  const mode = needed ?? args.value("remote-mode") ?? profile?.mode ?? "read";
   if (mode === "off") return undefined;
   if (given === undefined) {
-    if (!args.has("remote-mode")) return undefined;
+    if (!needed && !args.has("remote-mode") && !args.has("remote")) {
+      return undefined;
+    }
     throw new UsageError(
-      'Option "--remote-mode" requires a remote: give --remote, or set DYLORA_REMOTE',
+      "There is no remote: give its address by --remote, or set DYLORA_REMOTE",
     );
   }
   const url = URL.parse(given);
@@ -110,15 +125,12 @@ export async function openRemote(
   ]);
   const own = await readKey(keyFile());
   const trusted = new Set([...own ? [own.signer] : [], ...trust]);
-  return new Remote(
-    openTransport(url, { name, isReadOnly: !writes, signal }),
-    store,
-    {
-      trusted: [...trusted],
-      key: writes ? own : undefined,
-      say: note,
-    },
-  );
+  const reach = { name, isReadOnly: !writes, signal };
+  return new Remote(await openTransport(url, reach), store, {
+    trusted: [...trusted],
+    key: writes ? own : undefined,
+    say: note,
+  });
 }
 
 /** Milliseconds after which it is said that results are still being stored. */

@@ -34,7 +34,7 @@ Deno.test("completion offers commands, pipelines, stages, parameters, profiles a
     [["pipeline", "smoke", "-S", "train.alpha="], ["train.alpha=16"]],
     [["plan", "glue-mini", "--profile", "qu"], ["quick"]],
     [["plan", "smoke", "--engine=w"], ["--engine=webgpu", "--engine=wasm"]],
-    [["cache", "p"], ["pin"]],
+    [["cache", "p"], ["pin", "push", "pull"]],
     [["pipeline", "--wat"], ["--watch"]],
     // Faults of the line are not for a completion to report.
     [["pipeline", "nothing-of-this-name", "-S", ""], []],

@@ -1,0 +1,165 @@
+/** The actions of `deno task cache` on a remote. */
+import type { Remote } from "../../remote/remote.ts";
+import { makeKey, readKey } from "../../remote/signature.ts";
+import { RemoteFault } from "../../remote/transport.ts";
+import { plan } from "../../scheduler/plan.ts";
+import { holdOff } from "../../store/cleanup.ts";
+import { statIfThere } from "../../store/files.ts";
+import type { Store } from "../../store/store.ts";
+import {
+  Arguments,
+  EXIT,
+  invalidValue,
+  UsageError,
+} from "../arguments/arguments.ts";
+import { openPlanned } from "../runtime/executor.ts";
+import { keyFile, openRemote, remoteSettings } from "../runtime/remote.ts";
+import { interruptible } from "../terminal/interrupts.ts";
+import {
+  bytes,
+  count,
+  duration,
+  localTime,
+  type Message,
+  messageLine,
+  styleFor,
+} from "../terminal/messages.ts";
+import { writeLine } from "../terminal/renderer.ts";
+
+/** Prints the user's public key, which is made if there is none. */
+export async function showKey(args: Arguments): Promise<void> {
+  const file = keyFile();
+  if (!statIfThere(file)) await makeKey(file);
+  const { signer } = (await readKey(file))!;
+  writeLine(args, { signer, file }, signer);
+}
+
+/** Stores results of the cache in the remote: those that a pipeline needs now, or all. */
+export async function push(store: Store, args: Arguments): Promise<number> {
+  return await withRemote(store, args, "write", async (remote) => {
+    const keys = await keysOf(args) ?? store.manifests.keys();
+    using _live = await holdOff(store);
+    for (const key of keys) {
+      const manifest = store.manifests.find(key);
+      if (manifest !== undefined) remote.offer(manifest);
+    }
+    await remote.end();
+  });
+}
+
+/** Takes results from the remote into the cache: those that a pipeline needs now, or all that are trusted. */
+export async function pull(store: Store, args: Arguments): Promise<number> {
+  return await withRemote(store, args, "read", async (remote) => {
+    const keys = await keysOf(args, remote) ??
+      (await remote.list()).filter(({ isTrusted }) => isTrusted)
+        .map(({ manifest }) => manifest.key);
+    using _live = await holdOff(store);
+    await Promise.all(keys.map(async (key) => {
+      if ((await store.lookup(key)).state === "found") return;
+      const manifest = await remote.find(key);
+      if (manifest !== undefined) await remote.fetch(manifest);
+    }));
+    await remote.end();
+  });
+}
+
+/** Lists the results in the remote, latest first. */
+export async function list(store: Store, args: Arguments): Promise<void> {
+  await withRemote(store, args, "read", async (remote) => {
+    const found = await remote.list();
+    found.sort((a, b) => a.manifest.started < b.manifest.started ? 1 : -1);
+    for (const { manifest, signer, isTrusted } of found) {
+      const { key, pipeline, stage, started, seconds, files } = manifest;
+      const size = files.reduce((sum, file) => sum + file.size, 0);
+      const value = { key, pipeline, stage, started, seconds, size };
+      const text = [
+        key.slice(0, 12),
+        localTime(started),
+        bytes(size).padStart(7),
+        duration(seconds).padStart(11),
+        `${pipeline}/${stage}  by ${signer.slice(0, 12)}${
+          isTrusted ? "" : ", not trusted"
+        }`,
+      ].join("  ");
+      writeLine(args, { ...value, signer, trusted: isTrusted }, text);
+    }
+  });
+}
+
+/** Removes old results from the remote. */
+export async function gc(store: Store, args: Arguments): Promise<void> {
+  const text = args.value("older-than");
+  if (text === undefined) {
+    throw new UsageError(
+      '"cache gc --remote" requires "--older-than AGE", such as 90d',
+    );
+  }
+  const { Duration } = await import("../../pipeline/schema.ts");
+  const age = Duration.safeParse(text);
+  if (!age.success) {
+    throw invalidValue("older-than", text, "expected an age such as 90d");
+  }
+  await withRemote(store, args, "read", async (remote) => {
+    const done = await remote.removeBefore(Date.now() - age.data * 1000);
+    writeLine(
+      args,
+      done,
+      `${count(done.results, "result")} and ${
+        count(done.blobs, "file")
+      } removed from ${remote.name}`,
+    );
+  });
+}
+
+/**
+ * Does work with the remote of the arguments, and says what has travelled.
+ *
+ * @returns The exit code: that of a failure if the remote has failed or lied.
+ */
+async function withRemote(
+  store: Store,
+  args: Arguments,
+  mode: "read" | "write",
+  work: (remote: Remote) => Promise<void>,
+): Promise<number> {
+  const settings = await remoteSettings(args, mode);
+  let code: number = EXIT.success;
+  const note = (text: string) => {
+    code = EXIT.failed;
+    console.error(text);
+  };
+  return await interruptible(async (signal) => {
+    const remote = await openRemote(settings, store, note, signal);
+    try {
+      await work(remote);
+    } catch (error) {
+      if (!(error instanceof RemoteFault)) throw error;
+      throw new Error(`The remote ${remote.name} ${error.message}`);
+    }
+    const travelled = { remote: remote.name, ...remote.travelled };
+    const message: Message = { type: "remote", ...travelled };
+    const text = messageLine(message, styleFor(Deno.stdout));
+    if (text !== undefined) writeLine(args, message, text);
+    return code;
+  });
+}
+
+/**
+ * Keys of the results that the pipeline of the arguments needs now, as far as
+ * the cache or the remote has them; undefined without a pipeline.
+ */
+async function keysOf(
+  args: Arguments,
+  remote?: Remote,
+): Promise<string[] | undefined> {
+  const [, ...positionals] = args.positionals;
+  if (positionals.length === 0) return undefined;
+  const { graph, store, settings } = await openPlanned(
+    new Arguments(positionals, args.options),
+  );
+  const ofPlan = { ...settings, ...(remote && { remote }) };
+  const decisions = await plan(graph, [], ofPlan, store);
+  return [...decisions.values()].flatMap((decision) =>
+    "key" in decision ? decision.key : []
+  );
+}

@@ -1,0 +1,130 @@
+import { AwsV4Signer } from "aws4fetch";
+import { readIfThere } from "../store/files.ts";
+import { join } from "../store/paths.ts";
+import {
+  type Entry,
+  type HttpOptions,
+  HttpTransport,
+  textOf,
+} from "./transport.ts";
+
+/** What signs requests; without it, they are anonymous, as public buckets allow. */
+interface Credentials {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  readonly sessionToken?: string;
+}
+
+/**
+ * An S3 bucket: `s3://BUCKET/PREFIX`. A blob is stored by one PUT, which S3
+ * limits to 5 GB, and is in memory meanwhile.
+ *
+ * Credentials come from `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and
+ * `AWS_SESSION_TOKEN`, or the profile `AWS_PROFILE` of `~/.aws/credentials`.
+ * `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` names another service than
+ * Amazon's, `AWS_REGION` the region.
+ */
+export class S3Transport extends HttpTransport {
+  readonly #bucket: URL;
+  readonly #prefix: string;
+
+  constructor(
+    { hostname, pathname }: URL,
+    name: string,
+    options: Omit<HttpOptions, "authorize" | "streamed">,
+  ) {
+    const { env } = Deno;
+    const region = env.get("AWS_REGION") || env.get("AWS_DEFAULT_REGION") ||
+      "us-east-1";
+    const endpoint = env.get("AWS_ENDPOINT_URL_S3") ||
+      env.get("AWS_ENDPOINT_URL");
+    const bucket = new URL(
+      endpoint
+        ? `${endpoint.replace(/\/+$/, "")}/${hostname}/`
+        : `https://${hostname}.s3.${region}.amazonaws.com/`,
+    );
+    const prefix = pathname.replace(/^\/+|\/+$/g, "");
+    const credentials = findCredentials();
+    super(new URL(prefix, bucket), name, {
+      ...options,
+      streamed: Infinity,
+      async authorize(method, url) {
+        if (credentials === undefined) return {};
+        const { headers } = await new AwsV4Signer({
+          method,
+          url,
+          service: "s3",
+          region,
+          ...credentials,
+        }).sign();
+        return Object.fromEntries(headers);
+      },
+    });
+    this.#bucket = bucket;
+    this.#prefix = prefix;
+  }
+
+  override async *list(folder: string): AsyncGenerator<Entry> {
+    for (let token: string | undefined = "";;) {
+      const url = new URL(this.#bucket);
+      const prefix = join(this.#prefix, folder);
+      url.search = new URLSearchParams({
+        "list-type": "2",
+        prefix: `${prefix}/`,
+        ...(token && { "continuation-token": token }),
+      }).toString();
+      const page = await this.request(url, "GET", textOf) ?? "";
+      for (const [, entry] of page.matchAll(/<Contents>(.*?)<\/Contents>/gs)) {
+        const key = memberOf(entry!, "Key");
+        const written = Date.parse(memberOf(entry!, "LastModified") ?? "");
+        const path = key?.slice(prefix.length - folder.length);
+        if (path) yield { path, ...(written && { written }) };
+      }
+      token = memberOf(page, "NextContinuationToken");
+      if (token === undefined) return;
+    }
+  }
+}
+
+/** The text of an element of XML. Keys of a remote have no characters that are escaped. */
+function memberOf(xml: string, name: string): string | undefined {
+  return new RegExp(`<${name}>([^<]*)</${name}>`).exec(xml)?.[1];
+}
+
+function findCredentials(): Credentials | undefined {
+  const { env } = Deno;
+  const [id, secret] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+    .map((name) => env.get(name));
+  if (id && secret) {
+    return credentialsOf(id, secret, env.get("AWS_SESSION_TOKEN"));
+  }
+  const file = env.get("AWS_SHARED_CREDENTIALS_FILE") ||
+    join(env.get("HOME") ?? "", ".aws/credentials");
+  const profile = env.get("AWS_PROFILE") || "default";
+  const section = (readIfThere(file) ?? "").split(/^\s*\[/m)
+    .find((it) => it.startsWith(`${profile}]`)) ?? "";
+  const values = Object.fromEntries(
+    [...section.matchAll(/^\s*(\w+)\s*=\s*(\S+)\s*$/gm)]
+      .map(([, name, value]) => [name!, value!]),
+  );
+  const { aws_access_key_id, aws_secret_access_key } = values;
+  return aws_access_key_id && aws_secret_access_key
+    ? credentialsOf(
+      aws_access_key_id,
+      aws_secret_access_key,
+      values.aws_session_token,
+    )
+    : undefined;
+}
+
+function credentialsOf(
+  accessKeyId: string,
+  secretAccessKey: string,
+  sessionToken: string | undefined,
+): Credentials {
+  return {
+    accessKeyId,
+    secretAccessKey,
+    ...(sessionToken && { sessionToken }),
+  };
+}

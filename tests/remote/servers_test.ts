@@ -1,0 +1,121 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import type { Manifest } from "../../lib/store/manifests.ts";
+import { withEnvironment } from "../tasks/with_environment.ts";
+import { Caches, makeResult, offerAll, TEXTS } from "./made.ts";
+import { NGINX, S3_USER, startNginx, startS3, WEED } from "./servers.ts";
+
+/** Stores results in a remote, takes them from it, and removes an old one. */
+async function travels(caches: Caches, url: string): Promise<void> {
+  const [from, to] = [caches.store("from"), caches.store("to")];
+  const key = await caches.key("key");
+  const a = await makeResult(from, "a", TEXTS);
+  const big = crypto.getRandomValues(new Uint8Array(65_536));
+  const bytes = new Uint8Array(20 << 20);
+  for (let at = 0; at < bytes.length; at += big.length) bytes.set(big, at);
+  const b: Manifest = await makeResult(from, "b", { "big.bin": bytes });
+  const writer = await caches.remote(url, from, { key });
+  await offerAll(writer, a, b);
+  assertEquals(caches.said, []);
+  assertEquals(writer.travelled.stored, 2);
+
+  const reader = await caches.remote(url, to, { trusted: [key.signer] });
+  for (const manifest of [a, b]) {
+    assertEquals(await reader.find(manifest.key), manifest);
+    assert(await reader.fetch(manifest));
+    assertEquals((await to.lookup(manifest.key)).state, "found");
+  }
+  assertEquals(await reader.find("0".repeat(64)), undefined);
+  assertEquals(
+    (await reader.list()).map(({ manifest, signer }) => [
+      manifest.key,
+      signer,
+    ]).sort(),
+    [[a.key, key.signer], [b.key, key.signer]].sort(),
+  );
+
+  const young = { ...b, started: "2026-05-05T00:00:00.000Z" };
+  const other = await caches.key("other");
+  await offerAll(await caches.remote(url, from, { key: other }), young);
+  const done = await reader.removeBefore(Date.parse("2026-02-02"));
+  assertEquals(done, { results: 2, blobs: 3 });
+  const left = await caches.remote(url, caches.store("left"), {
+    trusted: [key.signer, other.signer],
+  });
+  assertEquals(await left.find(a.key), undefined);
+  assert(await left.fetch((await left.find(b.key))!));
+  await left.end();
+  assertEquals(caches.said, []);
+}
+
+Deno.test("results travel through a folder, and old ones are removed from it", async () => {
+  using caches = new Caches();
+  await travels(caches, `file://${caches.join("remote")}`);
+});
+
+Deno.test({
+  name: "results travel through nginx, and old ones are removed from it",
+  ignore: NGINX === undefined,
+  async fn() {
+    using caches = new Caches();
+    await using server = await startNginx(caches.path);
+    const url = server.url.replace("//", "//ci:passw0rd@") + "team";
+    await travels(caches, url);
+    const foreign = await caches.remote(
+      url.replace("passw0rd", "wrong"),
+      caches.store("to"),
+      { trusted: ["0".repeat(64)] },
+    );
+    assertEquals(await foreign.find("0".repeat(64)), undefined);
+    assertMatch(caches.said.join(), /^The remote REMOTE answers 401 to GET;/);
+  },
+});
+
+Deno.test({
+  name: "results travel through S3, and old ones are removed from it",
+  ignore: WEED === undefined,
+  async fn() {
+    using caches = new Caches();
+    await using server = await startS3(caches.path);
+    const env = { ...S3_USER, AWS_ENDPOINT_URL_S3: server.url };
+    await withEnvironment(env, () => travels(caches, "s3://results/team/a"));
+    for (
+      const [wrong, said] of [
+        [{ AWS_ACCESS_KEY_ID: "nobody" }, "403 (InvalidAccessKeyId)"],
+        [{ AWS_SECRET_ACCESS_KEY: "no" }, "403 (SignatureDoesNotMatch)"],
+      ] as const
+    ) {
+      caches.said.length = 0;
+      const trusted = ["0".repeat(64)];
+      await withEnvironment({ ...env, ...wrong }, async () => {
+        const store = caches.store("to");
+        const remote = await caches.remote("s3://results/a", store, {
+          trusted,
+        });
+        assertEquals(await remote.find("0".repeat(64)), undefined);
+      });
+      assertEquals(caches.said, [
+        `The remote REMOTE answers ${said} to GET; this run goes on without it`,
+      ]);
+    }
+    caches.write(
+      "credentials",
+      `[default]
+aws_access_key_id = ${S3_USER.AWS_ACCESS_KEY_ID}
+aws_secret_access_key = ${S3_USER.AWS_SECRET_ACCESS_KEY}
+`,
+    );
+    const file = {
+      ...env,
+      AWS_ACCESS_KEY_ID: "",
+      AWS_SHARED_CREDENTIALS_FILE: caches.join("credentials"),
+    };
+    caches.said.length = 0;
+    await withEnvironment(file, async () => {
+      const remote = await caches.remote("s3://results/a", caches.store("to"), {
+        trusted: ["0".repeat(64)],
+      });
+      assertEquals(await remote.find("0".repeat(64)), undefined);
+    });
+    assertEquals(caches.said, []);
+  },
+});
