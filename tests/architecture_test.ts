@@ -185,7 +185,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/benchmarks": 395,
   "lib/cli": 9361,
   "lib/data": 1585,
-  "lib/engine": 11_950,
+  "lib/engine": 12_430,
   "lib/hub": 1790,
   "lib/pipeline": 3300,
   "lib/pypi": 600,

@@ -20,7 +20,6 @@ interface Encoding {
 export class ModelTokenizer {
   readonly #tokenizer: TextTokenizer;
   readonly #path: string;
-  readonly #specials: SpecialTokens;
   readonly #pairType: 0 | 1;
   readonly #maxLength: number;
 
@@ -32,10 +31,7 @@ export class ModelTokenizer {
   ) {
     this.#tokenizer = tokenizer;
     this.#path = path;
-    this.#specials = specialTokens(tokenizer, path);
-    const { between, separator } = this.#specials;
-    // Tokenizers with two separators between the texts give no types.
-    this.#pairType = between[1] === separator ? 0 : pairType;
+    this.#pairType = pairType;
     this.#maxLength = maxLength;
   }
 
@@ -55,10 +51,16 @@ export class ModelTokenizer {
       folder,
       defaults,
     );
-    return new ModelTokenizer(
-      attempt(path, () => new TextTokenizer({ ...settings, ...changes })),
+    const tokenizer = attempt(
       path,
-      pairType,
+      () => new TextTokenizer({ ...settings, ...changes }),
+    );
+    const separators = defaults.isFree ? 0 : separatorCount(tokenizer, path);
+    return new ModelTokenizer(
+      tokenizer,
+      path,
+      // Tokenizers with two separators between the texts give no types.
+      separators === 2 ? 0 : pairType,
       maxLength,
     );
   }
@@ -70,25 +72,29 @@ export class ModelTokenizer {
    * @throws {SyntaxError} If `tokenizer.json` is invalid in a part that this text needs.
    */
   encode(text: string, pair?: string): Encoding {
-    const { start, separator, between } = this.#specials;
+    const { single, pair: double, cutsLeft } = this.#tokenizer;
+    const layout = pair === undefined ? single : double;
     const first = this.#idsOf(text);
     const second = pair === undefined ? [] : this.#idsOf(pair);
-    const specials = pair === undefined ? 2 : 2 + between.length;
+    const specials = layout.filter((it) => typeof it === "number").length;
     const [firstLength, secondLength] = truncatedLengths(
       first.length,
       second.length,
       Math.max(0, this.#maxLength - specials),
     );
     const cut = (ids: readonly number[], length: number) =>
-      this.#tokenizer.cutsLeft
-        ? ids.slice(ids.length - length)
-        : ids.slice(0, length);
-    const ids = [start, ...cut(first, firstLength), separator];
-    const types: number[] = ids.map(() => 0);
-    if (pair !== undefined) {
-      ids.push(...between.slice(1), ...cut(second, secondLength), separator);
-      while (types.length < ids.length) types.push(this.#pairType);
-    }
+      cutsLeft ? ids.slice(ids.length - length) : ids.slice(0, length);
+    const texts = {
+      A: cut(first, firstLength),
+      B: cut(second, secondLength),
+    };
+    const idsOf = (part: Layout) =>
+      part.flatMap((it) => typeof it === "number" ? [it] : texts[it]);
+    // The special token after the first text belongs to it.
+    const ofFirst = layout.indexOf("A") + (layout.includes("B") ? 2 : Infinity);
+    const ids = idsOf(layout);
+    const start = idsOf(layout.slice(0, ofFirst)).length;
+    const types = ids.map((_, i) => i < start ? 0 : this.#pairType);
     const truncated = firstLength < first.length ||
       secondLength < second.length;
     return { ids, types, truncated };
@@ -153,26 +159,16 @@ export class ModelTokenizer {
   }
 }
 
-/** The special tokens around a text, or a pair of texts. */
-interface SpecialTokens {
-  /** Id of the token before the first text. */
-  readonly start: number;
-  /** Id of the token after each text. */
-  readonly separator: number;
-  /** Ids between the texts of a pair, the separator first: `[SEP]`, `</s></s>` or `</s><s>`. */
-  readonly between: readonly number[];
-}
-
 /**
- * The special tokens by the post-processor of `tokenizer.json`, which models of
- * one architecture need not share.
+ * Number of separators between the texts of a pair by the post-processor of
+ * `tokenizer.json`, which encoders of one architecture need not share.
  *
- * @throws {SyntaxError} If it wraps texts in a way that no supported model does.
+ * @throws {SyntaxError} If it wraps texts in a way that no supported encoder does.
  */
-function specialTokens(
+function separatorCount(
   { single, pair }: TextTokenizer,
   path: string,
-): SpecialTokens {
+): number {
   const [start] = single;
   const separator = single.at(-1);
   if (typeof start !== "number" || typeof separator !== "number") {
@@ -188,7 +184,7 @@ function specialTokens(
       `The tokenizer "${path}" does not place its special tokens as the supported models expect: one before the texts, the same one after each, and at most one of them once more before the second; use the tokenizer.json of the model`,
     );
   }
-  return { start, separator, between };
+  return between.filter((id) => id === separator).length;
 }
 
 /** Adds the path of the settings to errors about them. */

@@ -11,6 +11,8 @@ export interface TokenizerDefaults {
   readonly classes: Readonly<Record<string, TokenizerClass>>;
   /** Token type of the second text of a pair, if the tokenizer distinguishes the texts. */
   readonly pairType: 0 | 1;
+  /** True if texts may have no special tokens around them, or any, as those of decoders. */
+  readonly isFree?: boolean;
 }
 
 /** What a class of transformers makes of the files. */

@@ -32,12 +32,18 @@ const fixtures = join(import.meta.dirname!, "../../fixtures");
 
 Deno.test("import-adapter reads what export-adapter wrote at any rank, byte for byte", () =>
   withFolder(async (folder) => {
-    for (const family of ["roberta", "bert"]) {
+    for (
+      const [family, targetModules] of [
+        ["roberta", ["query", "value"]],
+        ["bert", ["query", "value"]],
+        ["llama", ["q_proj", "v_proj"]],
+      ] as const
+    ) {
       const model = join(fixtures, `tiny-${family}`);
       const labels = ["negative", "positive"];
       const adapter = await referenceAdapter(
         folder,
-        { ...REFERENCE_TRAINING, labels, maxLength: 64 },
+        { ...REFERENCE_TRAINING, labels, targetModules, maxLength: 64 },
         family,
       );
       for (const rank of [1, 2, 3, 4]) {
@@ -60,7 +66,7 @@ Deno.test("import-adapter reads what export-adapter wrote at any rank, byte for 
           rank,
           alpha: 8,
           scaling: "rank",
-          targetModules: ["query", "value"],
+          targetModules,
           maxLength: 64,
           seed: 0,
           selection: null,

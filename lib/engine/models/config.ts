@@ -13,6 +13,18 @@ export const epsilon = z.number().positive().max(0.1);
 /** The token of padding. */
 export const padToken = z.int().min(0);
 
+/** Frequencies of rotary positions, `theta^(-2 i / depth)`, rounded as in float32: `[depth / 2]` */
+export function rotaryFrequencies(
+  theta: number,
+  depth: number,
+): Float32Array<ArrayBuffer> {
+  const { fround } = Math;
+  return Float32Array.from(
+    { length: depth / 2 },
+    (_, i) => 1 / fround(theta ** fround(2 * i / depth)),
+  );
+}
+
 /** Refines a configuration: one of its sizes must be a multiple of some times another. */
 export function multipleOf<Size extends string, Factor extends string>(
   size: Size,

@@ -18,7 +18,7 @@ export interface HeadTensor {
   readonly deviation?: number;
 }
 
-/** One encoder architecture of transformers. */
+/** One architecture of transformers, an encoder or a decoder without its language head. */
 export interface Architecture {
   /** `model_type` of its `config.json`. */
   readonly type: string;
@@ -55,6 +55,8 @@ export interface HeadSettings {
   readonly poolerDropout?: number;
   /** What it reads of a sequence: the first token, by default, or the mean of all. */
   readonly pooling?: "cls" | "mean";
+  /** Where it reads the last token: that of padding, if the model has one. */
+  readonly padToken?: number | undefined;
 }
 
 /** A model as its architecture describes it. */
@@ -98,16 +100,18 @@ export function forward<T>(
  *
  * @param x Hidden states of the embeddings
  * @param layer Gives the hidden states after layer i; `read` takes from its input the positions that it computes
+ * @param take Takes the positions that the head reads: the first, by default
  */
 export function inLayers<T>(
   m: Pass<T>,
   count: number,
   x: T,
   layer: (i: number, x: T, read: (x: T) => T) => T,
+  take?: (x: T) => T,
 ): T {
   m.observe(x);
   for (let i = 0; i < count; i++) {
-    x = layer(i, x, (all) => i === count - 1 ? m.read(all) : all);
+    x = layer(i, x, (all) => i === count - 1 ? m.read(all, take) : all);
     m.observe(x);
   }
   return x;
@@ -167,12 +171,16 @@ export interface Parameter extends Omit<HeadTensor, "start"> {
   readonly factor?: { readonly of: "A" | "B"; readonly module: number };
 }
 
-/** How a layer normalization is computed. */
+/** How a normalization is computed. */
 export interface NormOptions {
+  /** `rms` divides by the root mean square (arXiv 1910.07467) and has a scale alone; otherwise it is a layer normalization. */
+  readonly form?: "rms";
   /** False if it has a scale alone. */
   readonly bias?: boolean;
   /** Rate of a dropout after it, as embeddings have. */
   readonly dropout?: number;
+  /** Values normalized at a time, where they are not all of a token's: the depth of heads. */
+  readonly width?: number;
 }
 
 /** Input of a batch that embeddings are looked up by. */
@@ -184,6 +192,8 @@ export interface HeadsOptions<T> {
   readonly read?: T;
   /** False if the modules have no bias. */
   readonly bias?: boolean;
+  /** Width of a head; by default, the heads of a module are together as wide as the input. */
+  readonly depth?: number;
 }
 
 /** One for each of several names. */
@@ -200,6 +210,15 @@ export function productsOf<T>(
     : [[names.slice(0, 1), read], [names.slice(1), x]];
 }
 
+/** Heads of each module. */
+export function headsByName(
+  names: readonly string[],
+  heads: number | readonly number[],
+): (name: string) => number {
+  return (name) =>
+    typeof heads === "number" ? heads : heads[names.indexOf(name)]!;
+}
+
 /** How attention differs from `softmax(q k^T / sqrt(d)) v`. */
 export interface AttentionOptions<T> {
   /** Rate of the dropout of the probabilities. */
@@ -210,6 +229,8 @@ export interface AttentionOptions<T> {
   readonly bias?: T;
   /** Tokens on either side that a token attends to; all of them by default. */
   readonly window?: number | undefined;
+  /** True if a token attends to itself and those before it alone. */
+  readonly causal?: boolean;
 }
 
 /** Relative positions as queries and as keys, each one sequence split into heads, or left out. */
@@ -252,52 +273,66 @@ export interface Pass<T> {
     bucket: (distance: number) => number,
     factor: number,
   ): T;
-  /** `x W^T + b`, as wide as the input by default, and with a bias. */
-  linear(name: string, x: T, width?: number, bias?: boolean): T;
+  /** `x W^T + b`, as wide as the input by default, and with a bias; of several modules side by side. */
+  linear(
+    name: string | readonly string[],
+    x: T,
+    width?: number,
+    bias?: boolean,
+  ): T;
   /**
    * The last layer of a head, which starts anew: its classes are those of the task.
    *
    * @param deviation Standard deviation of its initial values, 0.02 by default as in transformers
+   * @param bias False if it has none
    */
   logits(
     name: string,
     x: T,
     labels: number,
     deviation?: (inputs: number) => number,
+    bias?: boolean,
   ): T;
   /**
    * Several linear modules on the same input as one product, split into heads.
-   * Each output is as wide as the input; a module that is named several times
-   * has that many.
+   * A module that is named several times has that many outputs.
+   *
+   * @param heads Heads of each module, or of all; where keys and values have fewer than the query (arXiv 2305.13245), neighbours share one
    */
   heads<const Names extends readonly string[]>(
     names: Names,
     x: T,
-    heads: number,
+    heads: number | readonly number[],
     options?: HeadsOptions<T>,
   ): EachOf<Names, T>;
-  /** Rotary positions of heads (arXiv 2104.09864), halves of the depth paired as in GPT-NeoX. */
-  rotary(x: T, theta: number): T;
+  /**
+   * Rotary positions of heads (arXiv 2104.09864), halves of the depth paired as in GPT-NeoX.
+   *
+   * @param frequencies Of each pair
+   */
+  rotary(x: T, frequencies: Float32Array): T;
   /** The products of contents and relative positions in disentangled attention (arXiv 2006.03654, equation 4): a bias of attention. */
   disentangle(query: T, key: T, positions: RelativePositions<T>): T;
   /** `softmax(q k^T / sqrt(d)) v`, padding masked; heads joined again. */
   attention(query: T, key: T, value: T, options: AttentionOptions<T>): T;
-  /** Layer normalization of a sum. */
+  /** Normalization of a sum. */
   norm(name: string, terms: readonly T[], options?: NormOptions): T;
   add(x: T, residual: T): T;
   /** GELU in its exact form, or approximated by tanh (`gelu_new`). */
   gelu(x: T, form?: "gelu" | "gelu_new"): T;
-  /** `GELU(x1) * x2`, with `x1` and `x2` the halves of `x` (arXiv 2002.05202). */
-  geglu(x: T): T;
+  /** `GELU(x1) * x2` or `SiLU(x1) * x2`, with `x1` and `x2` the halves of `x` (arXiv 2002.05202). */
+  glu(x: T, form: "gelu" | "silu"): T;
   tanh(x: T): T;
   relu(x: T): T;
   dropout(x: T, rate: number): T;
   /** The first token of each sequence, split into heads or not. */
   first(x: T): T;
+  /** The last token of each sequence that is not this one of padding, or without one, the last that is not masked; split into heads or not. */
+  last(x: T, padToken: number | undefined): T;
   /** The mean of the tokens of each sequence that are not padding: `[sequences, width]`. */
   mean(x: T): T;
-  /** The positions of the last layer that the head reads: {@linkcode first}, unless the pass computes all hidden states. */
-  read(x: T): T;
+  /** The positions of the last layer that the head reads: those that `take` takes, {@linkcode first} by default, unless the pass computes all hidden states. */
+  read(x: T, take?: (x: T) => T): T;
   /** Called with the hidden states of the embeddings and of each layer. */
   observe(x: T): void;
 }

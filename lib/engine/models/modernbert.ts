@@ -6,6 +6,7 @@ import {
   multipleOf,
   padToken,
   rate,
+  rotaryFrequencies,
 } from "./config.ts";
 import { type Architecture, inLayers, type Pass } from "./model.ts";
 
@@ -144,9 +145,10 @@ function encode<T>(m: Pass<T>, config: ModernBertConfig): T {
       { bias },
     );
     const theta = thetaOf(config, types[i]!);
+    const frequencies = rotaryFrequencies(theta, hidden / heads);
     const context = m.attention(
-      m.rotary(read(query), theta),
-      m.rotary(key, theta),
+      m.rotary(read(query), frequencies),
+      m.rotary(key, frequencies),
       value,
       {
         dropout: config.attention_dropout,
@@ -161,8 +163,9 @@ function encode<T>(m: Pass<T>, config: ModernBertConfig): T {
       read(x),
     );
     const normed = m.norm(`${layer}.mlp_norm`, [attended], { bias });
-    const inner = m.geglu(
+    const inner = m.glu(
       m.linear(`${layer}.mlp.Wi`, normed, 2 * config.intermediate_size, bias),
+      "gelu",
     );
     const dropped = m.dropout(inner, config.mlp_dropout);
     const y = m.add(

@@ -46,6 +46,8 @@ export interface Activation {
   /** Sequences at one rank. */
   readonly sequences: number;
   readonly tokens: number;
+  /** Place of the only token in each sequence, `[batch]`, where that is not the first. */
+  readonly at?: tf.Tensor1D;
   /** True if it depends on trained parameters. */
   readonly hasGradient: boolean;
 }
@@ -184,10 +186,11 @@ export class PassWeights {
     };
   }
 
-  norm(name: string): LayerNorm {
+  norm(name: string, form?: "rms"): LayerNorm {
     const gamma = this.tensor(`${name}.weight`) as tf.Tensor1D;
-    const beta = this.tensor(`${name}.bias`) ?? tf.zeros(gamma.shape);
     const { epsilon } = this.#tensors.model;
+    if (form === "rms") return { gamma, beta: undefined, epsilon };
+    const beta = this.tensor(`${name}.bias`) ?? tf.zeros(gamma.shape);
     return { gamma, beta: beta as tf.Tensor1D, epsilon };
   }
 }

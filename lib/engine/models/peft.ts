@@ -59,10 +59,19 @@ export function modulesToSave(tensors: Iterable<string>): string[] {
 export function architectureOf(
   tensors: Iterable<string>,
 ): Architecture | undefined {
-  const [lora] = [...tensors].filter((name) => FACTOR.test(name));
-  return ARCHITECTURES.find(({ prefix }) =>
+  const names = [...tensors];
+  const lora = names.find((name) => FACTOR.test(name));
+  const alike = ARCHITECTURES.filter(({ prefix }) =>
     lora?.startsWith(`${PEFT_PREFIX}${prefix}.`)
   );
+  // ModernBERT and Llama share a prefix, and differ in their heads.
+  return alike.find((it) => names.includes(`${PEFT_PREFIX}${outputOf(it)}`)) ??
+    alike[0];
+}
+
+/** Name of the last tensor of an architecture's head, which has a row for each output. */
+function outputOf(architecture: Architecture): string {
+  return headTensors(architecture).at(-1)!.name;
 }
 
 /**
@@ -71,8 +80,7 @@ export function architectureOf(
 export function headOutputs(shapes: AdapterShapes): number | undefined {
   const architecture = architectureOf(shapes.keys());
   if (architecture === undefined) return undefined;
-  const { name } = headTensors(architecture).at(-1)!;
-  return shapes.get(`${PEFT_PREFIX}${name}`)?.[0];
+  return shapes.get(`${PEFT_PREFIX}${outputOf(architecture)}`)?.[0];
 }
 
 /**
@@ -93,7 +101,7 @@ export function findAdapterFault(
 ): string | undefined {
   const first = shapes.keys().find((name) => FACTOR.test(name));
   if (first === undefined) return "it has no LoRA tensors";
-  const architecture = architectureOf([first]);
+  const architecture = architectureOf(shapes.keys());
   if (architecture === undefined) {
     return `tensor "${first}" belongs to no supported architecture`;
   }
@@ -189,7 +197,11 @@ export function findMisfit(
 ): string | undefined {
   const architecture = architectureOf(shapes.keys());
   // Architectures with the same names of tensors take each other's adapters.
-  if (architecture?.prefix !== model.architecture.prefix) {
+  const namesOf = (it: Architecture) => `${it.prefix} ${outputOf(it)}`;
+  if (
+    architecture === undefined ||
+    namesOf(architecture) !== namesOf(model.architecture)
+  ) {
     return `its architecture is ${architecture?.type}, and the model's is ${model.architecture.type}`;
   }
   const [layers, expected] = [shapes.keys(), model.tensors.keys()].map((

@@ -5,6 +5,7 @@ import { bert } from "./bert.ts";
 import { debertaV2 } from "./deberta_v2.ts";
 import { distilbert } from "./distilbert.ts";
 import { electra } from "./electra.ts";
+import { llama, mistral, qwen2, qwen3 } from "./llama.ts";
 import type { Architecture, Model } from "./model.ts";
 import { modernbert } from "./modernbert.ts";
 import { mpnet } from "./mpnet.ts";
@@ -23,6 +24,10 @@ export const ARCHITECTURES: readonly Architecture[] = [
   modernbert,
   debertaV2,
   albert,
+  llama,
+  mistral,
+  qwen2,
+  qwen3,
 ];
 
 /** What the classes of all architectures make of the files of a tokenizer. */
@@ -44,6 +49,9 @@ const KnownConfig = z.looseObject({
   }),
   auto_map: z.undefined({
     error: "The model runs code of its own repository, which is not supported",
+  }).optional(),
+  quantization_config: z.undefined({
+    error: "The weights are quantized, which is not supported",
   }).optional(),
 });
 
@@ -97,7 +105,7 @@ export function parseModel(text: string, path = "config.json"): Model {
     if (!(error instanceof z.ZodError)) throw error;
     const faults = error.issues.map((issue) => faultOf(issue, json));
     throw new SyntaxError(
-      `"${path}" does not describe a supported encoder: ${faults.join("; ")}`,
+      `"${path}" does not describe a supported model: ${faults.join("; ")}`,
     );
   }
 }

@@ -2,6 +2,7 @@ import { loraOperations } from "../adapters/lora.ts";
 import {
   type AttentionOptions,
   type EachOf,
+  headsByName,
   type HeadsOptions,
   type HeadTensor,
   type Index,
@@ -51,6 +52,7 @@ export class ShapePass implements Pass<Shape> {
   readonly tanh = unchanged;
   readonly relu = unchanged;
   readonly first = oneToken;
+  readonly last = oneToken;
   readonly mean = oneToken;
   readonly read = oneToken;
 
@@ -86,8 +88,13 @@ export class ShapePass implements Pass<Shape> {
     return this.#table(name, [buckets, heads], this.tokens);
   }
 
-  linear(name: string, x: Shape, width = x.width, bias = true): Shape {
-    return this.#product([name], x, width, bias);
+  linear(
+    name: string | readonly string[],
+    x: Shape,
+    width = x.width,
+    bias = true,
+  ): Shape {
+    return this.#product([name].flat(), x, width, bias);
   }
 
   logits(
@@ -95,26 +102,32 @@ export class ShapePass implements Pass<Shape> {
     x: Shape,
     labels: number,
     deviation?: (inputs: number) => number,
+    bias = true,
   ): Shape {
     this.#declare(`${name}.weight`, [labels, x.width], {
       start: "normal",
       ...(deviation && { deviation: deviation(x.width) }),
     });
-    this.#declare(`${name}.bias`, [labels], { start: "zeros" });
-    return this.#product([name], x, labels);
+    if (bias) this.#declare(`${name}.bias`, [labels], { start: "zeros" });
+    return this.#product([name], x, labels, bias);
   }
 
   heads<const Names extends readonly string[]>(
     names: Names,
     x: Shape,
-    _heads: number,
-    { read = x, bias }: HeadsOptions<Shape> = {},
+    heads: number | readonly number[],
+    { read = x, bias, depth }: HeadsOptions<Shape> = {},
   ): EachOf<Names, Shape> {
+    const headsOf = headsByName(names, heads);
+    const widthOf = (name: string) =>
+      depth === undefined ? x.width : depth * headsOf(name);
     return productsOf(names, x, read).flatMap(([names, x]) => {
       const modules = [...new Set(names)];
-      const width = x.width * names.length / modules.length;
-      const product = this.#product(modules, x, width, bias);
-      return names.map(() => ({ ...product, width: x.width }));
+      const outputs = modules.map((name) =>
+        widthOf(name) * names.filter((it) => it === name).length
+      );
+      const product = this.#product(modules, x, outputs, bias);
+      return names.map((name) => ({ ...product, width: widthOf(name) }));
     }) as EachOf<Names, Shape>;
   }
 
@@ -155,14 +168,14 @@ export class ShapePass implements Pass<Shape> {
     query: Shape,
     key: Shape,
     value: Shape,
-    { bias, window }: AttentionOptions<Shape>,
+    { bias, window, causal }: AttentionOptions<Shape>,
   ): Shape {
     const parts = [query, key, value, ...(bias === undefined ? [] : [bias])];
     const ranks = Math.max(...parts.map((it) => it.ranks));
     const hasGradient = parts.some((it) => it.hasGradient);
     // Scores and weighted values: products of two activations each.
-    const size = ranks * query.sequences * scoresOf(query, key, window) *
-      query.width;
+    const size = ranks * query.sequences *
+      scoresOf(query, key, causal ? undefined : window) * query.width;
     this.forward += 2 * size;
     if (hasGradient) this.backward += 4 * size;
     this.dropouts++;
@@ -172,11 +185,11 @@ export class ShapePass implements Pass<Shape> {
   norm(
     name: string,
     terms: readonly Shape[],
-    { bias = true, dropout }: NormOptions = {},
+    { form, bias = form !== "rms", dropout, width }: NormOptions = {},
   ): Shape {
-    const [x] = terms as [Shape];
-    this.#declare(`${name}.weight`, [x.width], pretrained("ones"));
-    if (bias) this.#declare(`${name}.bias`, [x.width], pretrained("zeros"));
+    const shape = [width ?? terms[0]!.width];
+    this.#declare(`${name}.weight`, shape, pretrained("ones"));
+    if (bias) this.#declare(`${name}.bias`, shape, pretrained("zeros"));
     if (dropout !== undefined) this.dropouts++;
     const sum = terms.reduce((sum, term) => this.add(sum, term));
     const isTrained = this.#trained.has(`${name}.weight`);
@@ -191,7 +204,7 @@ export class ShapePass implements Pass<Shape> {
     };
   }
 
-  geglu(x: Shape): Shape {
+  glu(x: Shape): Shape {
     return { ...x, width: x.width / 2 };
   }
 
@@ -213,22 +226,26 @@ export class ShapePass implements Pass<Shape> {
     return { ranks: 1, sequences: 1, tokens, width: shape[1], hasGradient };
   }
 
-  /** @param width Outputs of each module */
+  /** @param width Outputs of each module, or of all */
   #product(
     names: readonly string[],
     x: Shape,
-    width: number,
+    width: number | readonly number[],
     bias = true,
   ): Shape {
-    for (const name of names) {
-      this.#declare(`${name}.weight`, [width, x.width], pretrained("normal"));
-      if (bias) this.#declare(`${name}.bias`, [width], pretrained("zeros"));
+    const widths = names.map((_, i) =>
+      typeof width === "number" ? width : width[i]!
+    );
+    for (const [i, name] of names.entries()) {
+      const outputs = widths[i]!;
+      this.#declare(`${name}.weight`, [outputs, x.width], pretrained("normal"));
+      if (bias) this.#declare(`${name}.bias`, [outputs], pretrained("zeros"));
     }
     if (!this.products.some((it) => it.includes(names[0]!))) {
       this.products.push(names);
     }
     const trained = names.some((name) => this.#trained.has(`${name}.weight`));
-    const outputs = names.length * width;
+    const outputs = widths.reduce((sum, it) => sum + it);
     const rows = x.sequences * x.tokens;
     const size = x.ranks * rows * x.width * outputs;
     this.forward += size;

@@ -1,9 +1,12 @@
 import * as tf from "@tensorflow/tfjs-core";
 import {
   attention,
+  causalMask,
+  groupedAttention,
   joinHeads,
   MASKED,
   splitHeads,
+  tokenRange,
   windowedAttention,
 } from "../ops/attention.ts";
 import {
@@ -12,7 +15,7 @@ import {
   type DropoutSource,
 } from "../ops/dropout.ts";
 import { lookUp, lookUpTrained } from "../ops/embedding.ts";
-import { biasGeglu, biasGelu } from "../ops/gelu.ts";
+import { biasGelu, biasGlu } from "../ops/gelu.ts";
 import {
   addAndNorm,
   type LayerNorm,
@@ -30,6 +33,7 @@ import {
 import {
   type AttentionOptions,
   type EachOf,
+  headsByName,
   type HeadsOptions,
   type Index,
   type NormOptions,
@@ -82,6 +86,7 @@ export class TensorPass implements Pass<Activation> {
   readonly #seq: number;
   readonly #weights: PassWeights;
   readonly #masks = new Map<number, tf.Tensor4D>();
+  readonly #causalMasks = new Map<string, tf.Tensor4D>();
 
   constructor(options: PassOptions) {
     this.#options = options;
@@ -131,8 +136,8 @@ export class TensorPass implements Pass<Activation> {
     };
   }
 
-  linear(name: string, x: Activation): LinearOutput {
-    return new LinearOutput(this.#weights, [name], x);
+  linear(name: string | readonly string[], x: Activation): LinearOutput {
+    return new LinearOutput(this.#weights, [name].flat(), x);
   }
 
   logits(name: string, x: Activation): Activation {
@@ -142,21 +147,21 @@ export class TensorPass implements Pass<Activation> {
   heads<const Names extends readonly string[]>(
     names: Names,
     x: Activation,
-    heads: number,
+    heads: number | readonly number[],
     { read = x }: HeadsOptions<Activation> = {},
   ): EachOf<Names, Activation> {
+    const headsOf = headsByName(names, heads);
     return productsOf(names, x, read).flatMap(([names, x]) => {
       const y = new LinearOutput(this.#weights, [...new Set(names)], x);
-      const value = y.value as tf.Tensor2D;
-      return splitHeads(value, value.shape[0] / y.tokens, heads, names.length)
+      return splitHeads(y.value as tf.Tensor2D, y.tokens, names.map(headsOf))
         .map((value) => replaced(y, value, y.hasGradient));
     }) as EachOf<Names, Activation>;
   }
 
-  rotary(x: Activation, theta: number): Activation {
+  rotary(x: Activation, frequencies: Float32Array): Activation {
     // The first token is at position 0, where the angles are 0.
     if (x.tokens === 1) return x;
-    const value = rotary(x.value as tf.Tensor4D, theta);
+    const value = rotary(x.value as tf.Tensor4D, frequencies);
     return replaced(x, value, x.hasGradient);
   }
 
@@ -200,7 +205,7 @@ export class TensorPass implements Pass<Activation> {
     value: Activation,
     options: AttentionOptions<Activation>,
   ): Activation {
-    const { window } = options;
+    const { window, causal } = options;
     const bias = options.bias && query.tokens === 1
       ? this.first(options.bias)
       : options.bias;
@@ -215,7 +220,12 @@ export class TensorPass implements Pass<Activation> {
       scale: options.scale ?? 1 / Math.sqrt(depth),
       dropout: this.#dropout(options.dropout),
     };
-    const context = window !== undefined && this.#seq > window + 1
+    const context = causal
+      ? groupedAttention(q, k, v, {
+        ...common,
+        mask: this.#causalMask(query, window, sequences),
+      })
+      : window !== undefined && this.#seq > window + 1
       ? windowedAttention(q, k, v, window, common)
       : attention(q, k, v, {
         ...common,
@@ -233,10 +243,10 @@ export class TensorPass implements Pass<Activation> {
   norm(
     name: string,
     terms: readonly Activation[],
-    { dropout: rate }: NormOptions = {},
+    { form, dropout: rate }: NormOptions = {},
   ): Activation {
     const [x] = terms as [Activation];
-    const norm = this.#weights.norm(name);
+    const norm = this.#weights.norm(name, form);
     const isTrained = this.#weights.isTrained(`${name}.weight`);
     const hasGradient = isTrained || terms.some((it) => it.hasGradient);
     if (rate !== undefined && !hasGradient) {
@@ -282,9 +292,9 @@ export class TensorPass implements Pass<Activation> {
     return replaced(x, biasGelu(product, added, form), x.hasGradient);
   }
 
-  geglu(x: Activation): Activation {
+  glu(x: Activation, form: "gelu" | "silu"): Activation {
     const { product, bias } = unfinished(x);
-    return replaced(x, biasGeglu(product, bias), x.hasGradient);
+    return replaced(x, biasGlu(product, bias, form), x.hasGradient);
   }
 
   relu(x: Activation): Activation {
@@ -315,6 +325,29 @@ export class TensorPass implements Pass<Activation> {
     return { ...replaced(x, value, x.hasGradient), tokens: 1 };
   }
 
+  last(x: Activation, padToken: number | undefined): Activation {
+    if (x.tokens === 1) return x;
+    const { ids, mask } = this.#options.input;
+    const range = tokenRange(x.tokens);
+    const isToken = padToken === undefined
+      ? mask ?? tf.onesLike(ids)
+      : tf.notEqual(ids, padToken);
+    const at: tf.Tensor1D = tf.max(
+      tf.mul(tf.cast(isToken, "float32"), range),
+      1,
+    );
+    const isLast = tf.cast(tf.equal(range, tf.expandDims(at, 1)), "float32");
+    const all = x.value.rank === 4 ? x.value : this.#bySequence(x);
+    const isHeads = all.rank === 4;
+    const [sequences] = all.shape as [number];
+    const kept = tf.reshape(
+      repeated(isLast, sequences),
+      isHeads ? [sequences, 1, -1, 1] : [sequences, -1, 1],
+    );
+    const value = tf.sum(tf.mul(all, kept), isHeads ? 2 : 1, isHeads);
+    return { ...replaced(x, value, x.hasGradient), tokens: 1, at };
+  }
+
   mean(x: Activation): Activation {
     const all = this.#bySequence(x);
     const { mask } = this.#options.input;
@@ -331,8 +364,11 @@ export class TensorPass implements Pass<Activation> {
     return tf.reshape(x.value, [-1, x.tokens, x.value.shape[1]!]);
   }
 
-  read(x: Activation): Activation {
-    if (this.#options.observe === undefined) return this.first(x);
+  read(
+    x: Activation,
+    take = (x: Activation) => this.first(x),
+  ): Activation {
+    if (this.#options.observe === undefined) return take(x);
     return replaced(x, x.value, x.hasGradient);
   }
 
@@ -359,6 +395,27 @@ export class TensorPass implements Pass<Activation> {
       this.#masks.set(sequences, added);
     }
     return added;
+  }
+
+  /** The mask of a causal attention, that of padding added. */
+  #causalMask(
+    { at, tokens }: Activation,
+    window: number | undefined,
+    sequences: number,
+  ): tf.Tensor4D {
+    const key = `${tokens}.${window}.${sequences}`;
+    const known = this.#causalMasks.get(key);
+    if (known !== undefined) return known;
+    const places: tf.Tensor4D = at === undefined
+      ? tf.reshape(tokenRange(tokens), [1, 1, tokens, 1])
+      : tf.reshape(at, [this.#batch, 1, 1, 1]);
+    const causal = causalMask(places, this.#seq, window);
+    const padding = this.#mask(sequences);
+    const mask = padding === undefined
+      ? ofSequences(causal, sequences)
+      : tf.add(ofSequences(causal, sequences), padding) as tf.Tensor4D;
+    this.#causalMasks.set(key, mask);
+    return mask;
   }
 }
 

@@ -10,7 +10,7 @@ import { withGradient } from "./gradient.ts";
 
 /** How attention is computed. */
 interface AttentionInputs {
-  /** Added to the scores, `[batch, 1, 1 or queries, seq]`; undefined where nothing is masked */
+  /** Added to the scores, `[1 or batch, 1, 1 or queries, seq]`; undefined where nothing is masked */
   readonly mask?: tf.Tensor4D | undefined;
   /** Added to the products before the scale, `[1 or batch, heads, queries, seq]` */
   readonly bias?: tf.Tensor4D | undefined;
@@ -136,6 +136,59 @@ function scores(
 
 /** Added to the scores of masked keys. */
 export const MASKED = -1e9;
+
+/**
+ * Attention where several neighbouring heads of the query share one of keys and
+ * values (arXiv 2305.13245): their queries are those of one head.
+ *
+ * @param query `[batch, heads, queries, depth]`
+ * @param key `[batch, shared heads, seq, depth]`, as `value`
+ * @returns `[batch, heads, queries, depth]`
+ */
+export function groupedAttention(
+  query: tf.Tensor4D,
+  key: tf.Tensor4D,
+  value: tf.Tensor4D,
+  inputs: Pick<AttentionInputs, "mask" | "scale" | "dropout">,
+): tf.Tensor4D {
+  const [batch, heads, queries, depth] = query.shape;
+  const shared = key.shape[1];
+  const group = heads / shared;
+  const { mask } = inputs;
+  const grouped = tf.reshape(query, [batch, shared, group * queries, depth]);
+  const context = attention(grouped as tf.Tensor4D, key, value, {
+    ...inputs,
+    mask: mask === undefined || mask.shape[2] === 1
+      ? mask
+      : tf.tile(mask, [1, 1, group, 1]),
+  });
+  return tf.reshape(context, [batch, heads, queries, depth]);
+}
+
+/**
+ * Additive mask of causal attention.
+ *
+ * @param at Places of the queries: `[1, 1, queries, 1]`, or of one in each sequence, `[batch, 1, 1, 1]`
+ * @param window Tokens before its own that a query attends to; all of them by default
+ * @returns `[1 or batch, 1, queries, seq]`
+ */
+export function causalMask(
+  at: tf.Tensor4D,
+  seq: number,
+  window: number | undefined,
+): tf.Tensor4D {
+  const distance = tf.sub(at, tokenRange(seq));
+  const later = tf.less(distance, 0);
+  const masked = window === undefined
+    ? later
+    : tf.logicalOr(later, tf.greater(distance, window));
+  return tf.mul(tf.cast(masked, "float32"), MASKED);
+}
+
+/** The places of tokens, from 0: `[seq]` */
+export function tokenRange(seq: number): tf.Tensor1D {
+  return tf.tensor1d(Float32Array.from({ length: seq }, (_, i) => i));
+}
 
 /**
  * Attention within a window: each token attends to the tokens at a distance of
@@ -265,19 +318,26 @@ function withNeighbours(x: tf.Tensor3D): tf.Tensor3D {
 }
 
 /**
- * Splits a projection that holds `parts` modules of the same width into heads:
- * `[batch * seq, parts * hidden]` -> for each part `[batch, heads, seq, depth]`.
+ * Splits a projection that holds several modules into the heads of each:
+ * `[batch * seq, all heads * depth]` -> `[batch, heads, seq, depth]`.
  */
 export function splitHeads(
   projected: tf.Tensor2D,
-  batch: number,
-  heads: number,
-  parts: number,
+  seq: number,
+  heads: readonly number[],
 ): tf.Tensor4D[] {
-  const seq = projected.shape[0] / batch;
-  const depth = projected.shape[1] / parts / heads;
+  const all = heads.reduce((sum, it) => sum + it);
+  const depth = projected.shape[1] / all;
+  const parts = heads.length;
+  if (heads.some((it) => it !== heads[0])) {
+    const byHead: tf.Tensor4D = tf.transpose(
+      tf.reshape(projected, [-1, seq, all, depth]),
+      [0, 2, 1, 3],
+    );
+    return tf.split(byHead, [...heads], 1);
+  }
   const split = tf.transpose(
-    tf.reshape(projected, [batch, seq, parts, heads, depth]),
+    tf.reshape(projected, [-1, seq, parts, heads[0]!, depth]),
     [2, 0, 3, 1, 4],
   );
   // The gradient of tf.unstack fails for a single part.

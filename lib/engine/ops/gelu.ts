@@ -61,47 +61,62 @@ function inner(z: tf.Tensor): tf.Tensor {
 }
 
 /**
- * GeGLU (arXiv 2002.05202): `GELU(y1) y2` of the halves of `x + bias`, with its
- * own gradient. The bias is frozen.
+ * A gated unit (arXiv 2002.05202): `GELU(y1) y2` or `SiLU(y1) y2` of the halves
+ * of `x + bias`, with its own gradient. The bias is frozen. SiLU is `z` times
+ * the cumulative logistic distribution, as GELU is of the normal one.
  *
  * @param x `[rows, 2 * width]`
  * @param bias `[2 * width]`
  * @returns `[rows, width]`
  */
-export function biasGeglu(
+export function biasGlu(
   x: tf.Tensor2D,
   bias: tf.Tensor1D | undefined,
+  form: "gelu" | "silu",
 ): tf.Tensor2D {
+  const { forward, backward } = GATED[form];
   return withGradient(
     { x: x as tf.Tensor },
-    ({ x }) => ({ value: gegluForward({ x, bias }).value, saved: { x, bias } }),
-    (dy, { x, bias }) => ({ x: gegluBackward({ dy, x, bias }).dx }),
+    ({ x }) => ({ value: forward({ x, bias }).value, saved: { x, bias } }),
+    (dy, { x, bias }) => ({ x: backward({ dy, x, bias }).dx }),
   ) as tf.Tensor2D;
 }
 
-interface GegluInputs {
+interface GluInputs {
   readonly [name: string]: tf.Tensor | undefined;
   readonly x: tf.Tensor;
   readonly bias: tf.Tensor | undefined;
 }
 
-const gegluForward = fused(({ x, bias }: GegluInputs) => {
-  const [z, gate] = halves(x, bias);
-  return { value: tf.mul(tf.mul(z, cumulative(z)), gate) };
-}, { products: ["value"] });
+/** Both directions, of a cumulative distribution and its density. */
+function glu(cumulative: Curve, density: Curve) {
+  return {
+    forward: fused(({ x, bias }: GluInputs) => {
+      const [z, gate] = halves(x, bias);
+      return { value: tf.mul(tf.mul(z, cumulative(z)), gate) };
+    }, { products: ["value"] }),
+    backward: fused(
+      ({ dy, x, bias }: GluInputs & { readonly dy: tf.Tensor }) => {
+        const [z, gate] = halves(x, bias);
+        const phi = cumulative(z);
+        const dz = tf.mul(
+          tf.mul(dy, gate),
+          tf.add(phi, tf.mul(z, density(z))),
+        );
+        return { dx: tf.concat([dz, tf.mul(dy, tf.mul(z, phi))], -1) };
+      },
+      { products: ["dx"] },
+    ),
+  };
+}
 
-const gegluBackward = fused(
-  ({ dy, x, bias }: GegluInputs & { readonly dy: tf.Tensor }) => {
-    const [z, gate] = halves(x, bias);
-    const phi = cumulative(z);
-    const dz = tf.mul(
-      tf.mul(dy, gate),
-      tf.add(phi, tf.mul(z, density(z))),
-    );
-    return { dx: tf.concat([dz, tf.mul(dy, tf.mul(z, phi))], -1) };
-  },
-  { products: ["dx"] },
-);
+const GATED = {
+  gelu: glu(cumulative, density),
+  silu: glu(
+    tf.sigmoid,
+    (z) => tf.mul(tf.sigmoid(z), tf.sub(1, tf.sigmoid(z))),
+  ),
+};
 
 function halves(
   x: tf.Tensor,

@@ -8,12 +8,12 @@ import {
 } from "./dropout.ts";
 import { withGradient } from "./gradient.ts";
 
-/** A layer normalization (arXiv 1607.06450). */
+/** A layer normalization (arXiv 1607.06450), or one by the root mean square (arXiv 1910.07467). */
 export interface LayerNorm {
   /** `[hidden]` */
   readonly gamma: tf.Tensor1D;
-  /** `[hidden]` */
-  readonly beta: tf.Tensor1D;
+  /** `[hidden]`; undefined for the root mean square, which neither subtracts the mean nor shifts */
+  readonly beta: tf.Tensor1D | undefined;
   readonly epsilon: number;
 }
 
@@ -60,10 +60,14 @@ type Names<Name extends string> =
     Record<Name, tf.Tensor>
   >;
 
+type NormTensors = Readonly<Record<"gamma" | "epsilon", tf.Tensor>> & {
+  readonly beta: tf.Tensor | undefined;
+};
+
 const forward = fused((
-  { x, bias, residual, gamma, beta, epsilon, ...draw }: Names<
-    "x" | "bias" | "residual" | "gamma" | "beta" | "epsilon"
-  >,
+  { x, bias, residual, gamma, beta, epsilon, ...draw }:
+    & Names<"x" | "bias" | "residual">
+    & NormTensors,
 ) => {
   const sum = tf.add(drop(tf.add(x, bias), draw), residual);
   const norm = { gamma, beta, epsilon };
@@ -77,24 +81,25 @@ const forward = fused((
  * to `dx` as well.
  */
 const backward = fused((
-  { dy, gamma, sum, mean, scale, ...draw }: Names<
-    "dy" | "gamma" | "sum" | "mean" | "scale"
-  >,
+  { dy, gamma, sum, mean, scale, ...draw }: DropoutDraw & NormGradient,
 ) => {
   const dSum = normGradient({ dy, gamma, sum, mean, scale });
   return { dx: drop(dSum, draw), dSum };
 }, { products: ["dx"] });
 
+/** What the gradient of a normalization is computed from; that by the root mean square has no mean. */
+type NormGradient =
+  & Readonly<Record<"dy" | "gamma" | "sum" | "scale", tf.Tensor>>
+  & { readonly mean: tf.Tensor | undefined };
+
 function normGradient(
-  { dy, gamma, sum, mean, scale }: Record<
-    "dy" | "gamma" | "sum" | "mean" | "scale",
-    tf.Tensor
-  >,
+  { dy, gamma, sum, mean, scale }: NormGradient,
 ): tf.Tensor {
   const n = normalize(sum, mean, scale);
   const g = tf.mul(dy, gamma);
   const projection = tf.mul(n, tf.mean(tf.mul(g, n), -1, true));
-  return tf.mul(tf.sub(tf.sub(g, tf.mean(g, -1, true)), projection), scale);
+  const centered = mean === undefined ? g : tf.sub(g, tf.mean(g, -1, true));
+  return tf.mul(tf.sub(centered, projection), scale);
 }
 
 /**
@@ -122,11 +127,11 @@ export function layerNorm(
 }
 
 const normOnly = fused((
-  { x, ...norm }: Names<"x" | "gamma" | "beta" | "epsilon">,
+  { x, ...norm }: { readonly x: tf.Tensor } & NormTensors,
 ) => normalized(x, norm), { products: ["value"] });
 
 const normBackward = fused((
-  inputs: Names<"dy" | "gamma" | "sum" | "mean" | "scale">,
+  inputs: NormGradient,
 ) => ({ dx: normGradient(inputs) }));
 
 /**
@@ -161,9 +166,7 @@ export function normFrozen(
 }
 
 const normThenDrop = fused((
-  { x, gamma, beta, epsilon, ...draw }: Names<
-    "x" | "gamma" | "beta" | "epsilon"
-  >,
+  { x, gamma, beta, epsilon, ...draw }: Names<"x"> & NormTensors,
 ) => ({
   value: drop(normalized(x, { gamma, beta, epsilon }).value, draw),
 }));
@@ -184,35 +187,41 @@ export function trainedNorm(
   source: DropoutSource | undefined,
 ): tf.Tensor2D {
   const plain = unscaled(norm);
-  return scaled(addAndNorm(x, plain.beta, residual, plain, source), norm);
+  const bias: tf.Tensor1D = tf.zeros(norm.gamma.shape);
+  return scaled(addAndNorm(x, bias, residual, plain, source), norm);
 }
 
-/** A normalization to mean 0 and variance 1. */
-function unscaled({ gamma, epsilon }: LayerNorm): LayerNorm {
+/** A normalization without its scale and shift. */
+function unscaled({ gamma, beta, epsilon }: LayerNorm): LayerNorm {
   const ones: tf.Tensor1D = tf.ones(gamma.shape);
-  return { gamma: ones, beta: tf.zeros(gamma.shape), epsilon };
+  return { gamma: ones, beta: beta && tf.zeros(gamma.shape), epsilon };
 }
 
 function scaled(x: tf.Tensor2D, { gamma, beta }: LayerNorm): tf.Tensor2D {
-  return tf.add(tf.mul(x, gamma), beta);
+  return shifted(tf.mul(x, gamma), beta);
+}
+
+function shifted<T extends tf.Tensor>(x: T, beta: tf.Tensor | undefined): T {
+  return beta === undefined ? x : tf.add(x, beta);
 }
 
 /** The normalized rows; the mean of each, and one over its standard deviation, `[rows, 1]`. */
 function normalized(
   x: tf.Tensor,
-  { gamma, beta, epsilon }: Record<"gamma" | "beta" | "epsilon", tf.Tensor>,
+  { gamma, beta, epsilon }: NormTensors,
 ) {
-  const mean = tf.mean(x, -1, true);
-  const variance = tf.mean(tf.square(tf.sub(x, mean)), -1, true);
+  const mean = beta && tf.mean(x, -1, true);
+  const centered = mean === undefined ? x : tf.sub(x, mean);
+  const variance = tf.mean(tf.square(centered), -1, true);
   const scale = tf.rsqrt(tf.add(variance, epsilon));
-  const value = tf.add(tf.mul(normalize(x, mean, scale), gamma), beta);
+  const value = shifted(tf.mul(normalize(x, mean, scale), gamma), beta);
   return { value, mean, scale };
 }
 
 function normalize(
   x: tf.Tensor,
-  mean: tf.Tensor,
+  mean: tf.Tensor | undefined,
   scale: tf.Tensor,
 ): tf.Tensor {
-  return tf.mul(tf.sub(x, mean), scale);
+  return tf.mul(mean === undefined ? x : tf.sub(x, mean), scale);
 }

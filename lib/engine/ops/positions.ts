@@ -8,11 +8,13 @@ import { withGradient } from "./gradient.ts";
  * GPT-NeoX, with its own gradient, which turns the other way.
  *
  * @param x `[sequences, heads, tokens, depth]`
- * @param theta Base of the frequencies `theta^(-2 i / depth)`
+ * @param frequencies `[depth / 2]`
  */
-export function rotary(x: tf.Tensor4D, theta: number): tf.Tensor4D {
-  const [, , tokens, depth] = x.shape;
-  const { cos, sin } = angles(tokens, depth, theta);
+export function rotary(
+  x: tf.Tensor4D,
+  frequencies: Float32Array,
+): tf.Tensor4D {
+  const { cos, sin } = angles(x.shape[2], frequencies);
   return withGradient(
     { x: x as tf.Tensor },
     ({ x }) => ({ value: turn({ x, cos, sin }).value, saved: { cos, sin } }),
@@ -38,16 +40,13 @@ const turn = fused(
 /** Cosines and sines of every position and frequency: `[tokens, depth / 2]`, rounded as in float32. */
 function angles(
   tokens: number,
-  depth: number,
-  theta: number,
+  frequencies: Float32Array,
 ): { readonly cos: tf.Tensor2D; readonly sin: tf.Tensor2D } {
-  const half = depth / 2;
-  const { fround } = Math;
-  const values = Float32Array.from({ length: tokens * half }, (_, i) => {
-    const exponent = fround(2 * (i % half) / depth);
-    const frequency = fround(1 / fround(theta ** exponent));
-    return Math.floor(i / half) * frequency;
-  });
+  const half = frequencies.length;
+  const values = Float32Array.from(
+    { length: tokens * half },
+    (_, i) => Math.floor(i / half) * frequencies[i % half]!,
+  );
   return {
     cos: tf.tensor2d(values.map(Math.cos), [tokens, half]),
     sin: tf.tensor2d(values.map(Math.sin), [tokens, half]),

@@ -162,7 +162,8 @@ function longestOf(
   examples: Pick<EncodedExamples, "offsets">,
   indices: readonly number[],
 ): number {
-  return Math.max(...indices.map((i) => lengthOf(examples, i)));
+  // A text may have no tokens.
+  return Math.max(1, ...indices.map((i) => lengthOf(examples, i)));
 }
 
 function lengthOf(

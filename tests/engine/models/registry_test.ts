@@ -10,6 +10,7 @@ import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
 import { writeSafetensors } from "../../../lib/engine/safetensors/writer.ts";
 import { logitsAt } from "../logits.ts";
 import {
+  assertClose,
   assertSameBits,
   fixture,
   openReference,
@@ -93,6 +94,32 @@ Deno.test("parseModel() names settings that the engine does not compute, with th
       { num_hidden_groups: 4 },
       '"num_hidden_groups": Expected at most num_hidden_layers',
     ],
+    [
+      "llama",
+      { model_type: "mixtral" },
+      'Model type "mixtral" is not supported',
+    ],
+    ["llama", { hidden_act: "gelu" }, '"hidden_act" is "gelu"'],
+    [
+      "llama",
+      { quantization_config: { quant_method: "gptq" } },
+      '"quantization_config": The weights are quantized, which is not supported',
+    ],
+    [
+      "llama",
+      { rope_scaling: { type: "yarn", factor: 4 } },
+      '"rope_scaling.type" is "yarn", which is not supported; expected "default" or "linear" or "llama3"',
+    ],
+    [
+      "llama",
+      { rope_parameters: { rope_type: "llama3", factor: 8 } },
+      '"rope_parameters.low_freq_factor": Expected a number',
+    ],
+    [
+      "qwen3",
+      { num_key_value_heads: 3 },
+      '"num_attention_heads": Expected a multiple of num_key_value_heads (3), got 4',
+    ],
   ];
   for (const [name, change, fault] of cases) {
     assertThrows(
@@ -150,6 +177,24 @@ Deno.test("parseModel() reads ModernBERT with any position_embedding_type, which
     );
     assertEquals(model.layers, 4);
   }
+});
+
+Deno.test("a decoder without a token of padding reads the last token of each sequence", async () => {
+  const reference = openReference("qwen3");
+  const expected = reference.figures.floats("padded.logits2");
+  const { pad_token_id: _, ...config } = configOf("qwen3");
+  const logits = await logitsAt(
+    loadClassifier(
+      reference.file,
+      parseModel(JSON.stringify(config)),
+      2,
+      "head",
+    ),
+    referenceHead(reference, 2),
+    referenceInput(reference, "padded"),
+    noRanks(),
+  );
+  assertClose(logits, expected, 1e-4, "logits");
 });
 
 Deno.test("encoderTensors() reads the norms of the first BERTs, whose names are gamma and beta", () => {

@@ -6,7 +6,8 @@ import {
   windowedAttention,
 } from "../../../lib/engine/ops/attention.ts";
 import { dropout, DropoutKeys } from "../../../lib/engine/ops/dropout.ts";
-import { biasGeglu, biasGelu } from "../../../lib/engine/ops/gelu.ts";
+import { rotaryFrequencies } from "../../../lib/engine/models/config.ts";
+import { biasGelu, biasGlu } from "../../../lib/engine/ops/gelu.ts";
 import { addAndNorm, layerNorm } from "../../../lib/engine/ops/layer_norm.ts";
 import { disentangle, rotary } from "../../../lib/engine/ops/positions.ts";
 import { eager, type Named, trace } from "../../../lib/engine/trace.ts";
@@ -54,9 +55,9 @@ const operations: Record<string, {
       return tf.mul(z, tf.mul(tf.add(tf.erf(tf.div(z, Math.SQRT2)), 1), 0.5));
     },
   },
-  "biasGeglu()": {
+  "biasGlu() with GELU": {
     inputs: [[256, 160], [160]],
-    ours: ([x, bias]) => biasGeglu(x as tf.Tensor2D, bias as tf.Tensor1D),
+    ours: ([x, bias]) => biasGlu(x as tf.Tensor2D, bias as tf.Tensor1D, "gelu"),
     plain: ([x, bias]) => {
       const [z, gate] = tf.split(tf.add(x!, bias!), 2, 1) as [
         tf.Tensor,
@@ -64,6 +65,30 @@ const operations: Record<string, {
       ];
       const phi = tf.mul(tf.add(tf.erf(tf.div(z, Math.SQRT2)), 1), 0.5);
       return tf.mul(tf.mul(z, phi), gate);
+    },
+  },
+  "biasGlu() with SiLU": {
+    inputs: [[256, 160], [160]],
+    ours: ([x, bias]) => biasGlu(x as tf.Tensor2D, bias as tf.Tensor1D, "silu"),
+    plain: ([x, bias]) => {
+      const [z, gate] = tf.split(tf.add(x!, bias!), 2, 1) as [
+        tf.Tensor,
+        tf.Tensor,
+      ];
+      return tf.mul(tf.mul(z, tf.sigmoid(z)), gate);
+    },
+  },
+  "layerNorm() by the root mean square": {
+    inputs: [[256, 160], [160]],
+    ours: ([x, gamma]) =>
+      layerNorm(x as tf.Tensor2D, {
+        gamma: gamma as tf.Tensor1D,
+        beta: undefined,
+        epsilon: 1e-5,
+      }),
+    plain: ([x, gamma]) => {
+      const square = tf.mean(tf.square(x!), -1, true);
+      return tf.mul(tf.mul(x!, tf.rsqrt(tf.add(square, 1e-5))), gamma!);
     },
   },
   "layerNorm()": {
@@ -82,7 +107,7 @@ const operations: Record<string, {
     inputs: [[2, 4, 96, 64]],
     // Angles are rounded to float32.
     tolerance: 1e-4,
-    ours: ([x]) => rotary(x as tf.Tensor4D, 100),
+    ours: ([x]) => rotary(x as tf.Tensor4D, rotaryFrequencies(100, 64)),
     plain: ([x]) => {
       // (left + i right) e^(i angle)
       const [left, right] = tf.split(x!, 2, 3) as [tf.Tensor, tf.Tensor];

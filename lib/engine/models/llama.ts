@@ -1,0 +1,252 @@
+import * as z from "zod";
+import {
+  count,
+  epsilon,
+  layerCount,
+  padToken,
+  rate,
+  rotaryFrequencies,
+} from "./config.ts";
+import { type Architecture, inLayers, type Pass } from "./model.ts";
+
+/**
+ * Llama (arXiv 2302.13971) and its relatives, as transformers'
+ * `...ForSequenceClassification` compute them: a decoder with pre-norm layers,
+ * rotary positions, SwiGLU and several heads of the query to one of keys and
+ * values; its head reads the last token that is not padding. SmolLM is a Llama.
+ */
+export const llama = member("llama", "Llama", (config) => ({
+  bias: config.attention_bias,
+  outputBias: config.attention_bias,
+}));
+
+/** Mistral (arXiv 2310.06825): each token attends to the last `sliding_window`, itself among them. */
+export const mistral = member("mistral", "Mistral", (config) => ({
+  window: () =>
+    config.sliding_window === undefined ? 4096 : config.sliding_window,
+}));
+
+/** Qwen2 (arXiv 2407.10671): with biases of queries, keys and values. */
+export const qwen2 = member("qwen2", "Qwen2", (config) => ({
+  bias: true,
+  window: (i) => qwenWindow(config, i),
+}));
+
+/** Qwen3 (arXiv 2505.09388): queries and keys are normalized. */
+export const qwen3 = member("qwen3", "Qwen3", (config) => ({
+  bias: config.attention_bias,
+  outputBias: config.attention_bias,
+  normalizes: true,
+  depth: 128,
+  window: (i) => qwenWindow(config, i),
+}));
+
+/** How the attention of a member of the family differs from Mistral's without a window. */
+interface Attention {
+  /** Whether queries, keys and values have a bias. */
+  readonly bias?: boolean;
+  /** Whether the output has a bias. */
+  readonly outputBias?: boolean;
+  /** Whether queries and keys are normalized. */
+  readonly normalizes?: boolean;
+  /** Width of a head where the configuration does not say it. */
+  readonly depth?: number;
+  /** Tokens that a token of layer i attends to. */
+  window?(i: number): number | null;
+}
+
+function member(
+  type: string,
+  name: string,
+  attentionOf: (config: Config) => Attention,
+): Architecture {
+  return {
+    type,
+    classifierClass: `${name}ForSequenceClassification`,
+    prefix: "model",
+    targetModules: ["q_proj", "v_proj"],
+    tokenizer: {
+      class: "PreTrainedTokenizerFast",
+      pairType: 0,
+      isFree: true,
+    },
+    configure(json) {
+      const config = Config.parse(json);
+      const padToken = config.pad_token_id ?? undefined;
+      return {
+        layers: config.num_hidden_layers,
+        hidden: config.hidden_size,
+        vocabSize: config.vocab_size,
+        padId: padToken ?? 0,
+        positions: config.max_position_embeddings,
+        epsilon: config.rms_norm_eps,
+        headSettings: { dropout: 0, padToken },
+        encoder: (m) => decode(m, config, attentionOf(config)),
+      };
+    },
+    head(m, x, labels, { padToken }) {
+      return m.logits("score", m.last(x, padToken), labels, undefined, false);
+    },
+  };
+}
+
+/** Fields of `config.json` that each kind of rotary positions needs. */
+const SCALED = {
+  default: [],
+  linear: ["factor"],
+  llama3: ["factor", "low_freq_factor", "high_freq_factor"],
+} as const;
+
+const RopeType = z.enum(["default", "linear", "llama3"]);
+const factor = z.number().positive().optional();
+
+const Rope = z.looseObject({
+  rope_type: RopeType.optional(),
+  /** Its older name. */
+  type: RopeType.optional(),
+  rope_theta: factor,
+  factor,
+  low_freq_factor: factor,
+  high_freq_factor: factor,
+  original_max_position_embeddings: count.optional(),
+  partial_rotary_factor: z.literal(1).default(1),
+}).superRefine((rope, { addIssue }) => {
+  for (const field of SCALED[rope.rope_type ?? rope.type ?? "default"]) {
+    if (rope[field] !== undefined) continue;
+    addIssue({ code: "custom", path: [field], message: "Expected a number" });
+  }
+});
+
+const Config = z.looseObject({
+  vocab_size: count,
+  hidden_size: count,
+  num_hidden_layers: layerCount,
+  num_attention_heads: count,
+  num_key_value_heads: count.nullish(),
+  head_dim: count.multipleOf(2).nullish(),
+  intermediate_size: count,
+  max_position_embeddings: count,
+  pad_token_id: padToken.nullish(),
+  rms_norm_eps: epsilon.default(1e-6),
+  hidden_act: z.literal("silu").default("silu"),
+  attention_bias: z.boolean().default(false),
+  mlp_bias: z.boolean().default(false),
+  attention_dropout: rate.nullish(),
+  rope_theta: factor,
+  rope_parameters: Rope.nullish(),
+  rope_scaling: Rope.nullish(),
+  partial_rotary_factor: z.literal(1).default(1),
+  sliding_window: count.nullish(),
+  use_sliding_window: z.boolean().default(false),
+  max_window_layers: z.int().min(0).default(28),
+  layer_types: z.array(z.enum(["full_attention", "sliding_attention"]))
+    .nullish(),
+}).superRefine((config, { addIssue }) => {
+  const { num_attention_heads: heads, num_key_value_heads: shared } = config;
+  if (heads % (shared ?? heads) === 0) return;
+  addIssue({
+    code: "custom",
+    path: ["num_attention_heads"],
+    message:
+      `Expected a multiple of num_key_value_heads (${shared}), got ${heads}`,
+  });
+});
+
+type Config = z.output<typeof Config>;
+
+/** The window of a layer of Qwen, which has one in some layers if at all. */
+function qwenWindow(config: Config, i: number): number | null {
+  const { sliding_window: window = 4096, layer_types: types } = config;
+  const isSliding = types == null
+    ? i >= config.max_window_layers
+    : types[i] === "sliding_attention";
+  return config.use_sliding_window && isSliding ? window : null;
+}
+
+/** Frequencies of the rotary positions, scaled as `rope_parameters` or, in the older form, `rope_scaling` says. */
+function frequenciesOf(config: Config, depth: number): Float32Array {
+  const rope: Partial<z.output<typeof Rope>> = config.rope_scaling ??
+    config.rope_parameters ?? {};
+  const theta = rope.rope_theta ?? config.rope_theta ?? 10_000;
+  const frequencies = rotaryFrequencies(theta, depth);
+  const { factor = 1, low_freq_factor: low, high_freq_factor: high } = rope;
+  switch (rope.rope_type ?? rope.type) {
+    case "linear":
+      return frequencies.map((it) => it / factor);
+    case "llama3": {
+      const known = rope.original_max_position_embeddings ??
+        config.max_position_embeddings;
+      // Those that turn less than `low` times within the known positions are divided, those that turn more than `high` times are not.
+      return frequencies.map((it) => {
+        const turns = known * it / (2 * Math.PI);
+        const kept = Math.min(1, Math.max(0, (turns - low!) / (high! - low!)));
+        return (1 - kept) * it / factor + kept * it;
+      });
+    }
+    default:
+      return frequencies;
+  }
+}
+
+function decode<T>(m: Pass<T>, config: Config, attention: Attention): T {
+  const { hidden_size: hidden, num_attention_heads: heads } = config;
+  const shared = config.num_key_value_heads ?? heads;
+  const depth = config.head_dim ?? attention.depth ?? hidden / heads;
+  const frequencies = frequenciesOf(config, depth);
+  const norm = (name: string, x: T, width?: number) =>
+    m.norm(name, [x], { form: "rms", ...(width && { width }) });
+  const embeddings = m.embed(
+    "model.embed_tokens",
+    "ids",
+    config.vocab_size,
+    hidden,
+  );
+  const padToken = config.pad_token_id ?? undefined;
+  return inLayers(m, config.num_hidden_layers, embeddings, (i, x, read) => {
+    const layer = `model.layers.${i}`;
+    const self = `${layer}.self_attn`;
+    const [query, key, value] = m.heads(
+      [`${self}.q_proj`, `${self}.k_proj`, `${self}.v_proj`],
+      norm(`${layer}.input_layernorm`, x),
+      [heads, shared, shared],
+      { depth, bias: attention.bias ?? false },
+    );
+    const turned = (name: string, x: T) =>
+      m.rotary(
+        attention.normalizes ? norm(`${self}.${name}_norm`, x, depth) : x,
+        frequencies,
+      );
+    const window = attention.window?.(i) ?? undefined;
+    const context = m.attention(
+      read(turned("q", query)),
+      turned("k", key),
+      value,
+      {
+        dropout: config.attention_dropout ?? 0,
+        causal: true,
+        window: window && window - 1,
+      },
+    );
+    const outputBias = attention.outputBias ?? false;
+    const attended = m.add(
+      m.linear(`${self}.o_proj`, context, hidden, outputBias),
+      read(x),
+    );
+    const mlp = `${layer}.mlp`;
+    const inner = m.glu(
+      m.linear(
+        [`${mlp}.gate_proj`, `${mlp}.up_proj`],
+        norm(`${layer}.post_attention_layernorm`, attended),
+        config.intermediate_size,
+        config.mlp_bias,
+      ),
+      "silu",
+    );
+    const y = m.add(
+      m.linear(`${mlp}.down_proj`, inner, hidden, config.mlp_bias),
+      attended,
+    );
+    const isLast = i === config.num_hidden_layers - 1;
+    return isLast ? norm("model.norm", y) : y;
+  }, (x) => m.last(x, padToken));
+}
