@@ -1,4 +1,11 @@
-import { FolderTransport, HttpTransport, type Transport } from "./transport.ts";
+import { removeIfThere } from "../store/files.ts";
+import { basename, dirname, fromFileUrl } from "../store/paths.ts";
+import {
+  FolderTransport,
+  HttpTransport,
+  RemoteFault,
+  type Transport,
+} from "./transport.ts";
 
 /** How the remote at an address is reached. */
 interface Reach {
@@ -16,14 +23,20 @@ interface Reach {
 const WHOLE = 16 << 20;
 
 /**
- * Opens the remote at an address: `https:`, `http:`, `s3:` or `file:`. What
- * gives access comes from the address, `DYLORA_REMOTE_TOKEN` and the variables
+ * Opens the remote at an address: `https:`, `http:`, `s3:` or `file:`. One
+ * that ends in `.tar` is a bundle. What gives access comes from the address, `DYLORA_REMOTE_TOKEN` and the variables
  * and files of AWS.
  */
 export async function openTransport(
   address: URL,
   { name, isReadOnly, signal, patience = 10_000 }: Reach,
 ): Promise<Transport> {
+  const isTar = address.pathname.endsWith(".tar");
+  if (address.protocol === "file:" && isTar) {
+    const { TarTransport } = await import("./tar.ts");
+    const path = fromFileUrl(address.href);
+    return new TarTransport(name, () => Promise.resolve(path));
+  }
   if (address.protocol === "file:") {
     return new FolderTransport(address, name, isReadOnly);
   }
@@ -41,11 +54,28 @@ export async function openTransport(
     : undefined;
   const base = new URL(address);
   base.username = base.password = "";
-  return new HttpTransport(base, name, {
+  const file = basename(base.pathname);
+  if (isTar) base.pathname = dirname(base.pathname);
+  const http = new HttpTransport(base, name, {
     signal,
     patience,
     streamed: WHOLE,
     authorize: () =>
       Promise.resolve(authorization === undefined ? {} : { authorization }),
   });
+  if (!isTar) return http;
+  const { TarTransport } = await import("./tar.ts");
+  return new TarTransport(name, () => downloaded(http, file));
+}
+
+/** The path of a copy of a file, which lasts as long as this process. */
+async function downloaded(from: Transport, file: string): Promise<string> {
+  const path = Deno.makeTempFileSync({ prefix: "dylora-", suffix: ".tar" });
+  addEventListener("unload", () => removeIfThere(path));
+  const found = await from.get(file, async (content) => {
+    await Deno.writeFile(path, ReadableStream.from(content));
+    return true;
+  });
+  if (found) return path;
+  throw new RemoteFault("does not exist");
 }

@@ -380,7 +380,10 @@ export class Remote {
     if (before?.manifest.content === manifest.content) return false;
     const text = new TextEncoder().encode(await sign(result, key));
     // Of two writers at once, the last one's is at the first path, and both have one with their content.
-    await this.#put(path.replace(/json$/, `${manifest.content}.json`), text);
+    await this.#put(
+      path.replace(/json$/, `${manifest.content.slice(0, 16)}.json`),
+      text,
+    );
     if (before === undefined) await this.#put(path, text);
     return true;
   }

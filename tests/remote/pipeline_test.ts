@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { delay } from "@std/async/delay";
+import { PROGRAM } from "../../lib/cli/arguments/options.ts";
 import { type Called, callHere, CliProject } from "../cli/project.ts";
 import { withEnvironment } from "../tasks/with_environment.ts";
 import { until } from "../until.ts";
@@ -283,7 +284,7 @@ Deno.test("cache push and pull bring the results of a pipeline from cache to cac
       [["gc", "--older-than", "1d"], /requires "--remote"/],
       [
         ["ls", "-S", "a=1"],
-        /^Option "--set" is for "cache push", "cache pull"/,
+        /^Option "--set" is for "cache push", "cache pull", "cache bundle" only/,
       ],
       [["gc", "--remote", "--older-than", "old"], /^Invalid value "old"/],
     ] as const
@@ -293,4 +294,48 @@ Deno.test("cache push and pull bring the results of a pipeline from cache to cac
     assertEquals(code, 2);
     assertMatch(stderr, message);
   }
+});
+
+Deno.test("cache bundle writes a tar file, from which runs take results by a path and by a URL", async () => {
+  using checkouts = await Checkouts.open();
+  const { first, second } = checkouts;
+  await checkouts.run(first, ["--remote-mode", "off"]);
+  const [file, tasks, out] = ["test.yaml", "tasks", "out"]
+    .map((it) => first.path(it)) as [string, string, string];
+  const { code, stdout, stderr } = await withEnvironment(
+    checkouts.env,
+    () =>
+      new Deno.Command(Deno.execPath(), {
+        args: [
+          ...PROGRAM,
+          ...["cache", "bundle", file, "--tasks", tasks, "--out", out],
+        ],
+      }).output(),
+  );
+  assertEquals(code, 0, new TextDecoder().decode(stderr));
+  assertMatch(
+    new TextDecoder().decode(stderr),
+    /^2 results, [\d.]+ kB, signed by [0-9a-f]{64}$/m,
+  );
+  Deno.mkdirSync(checkouts.folder);
+  const tar = `${checkouts.folder}/results.tar`;
+  Deno.writeFileSync(tar, stdout);
+  const listed = await new Deno.Command("tar", { args: ["-tf", tar] }).output();
+  assertEquals(listed.code, 0);
+  await using server = new FaultyServer(checkouts.folder);
+  for (const address of [`file://${tar}`, `${server.url}/results.tar`]) {
+    const env = { DYLORA_REMOTE: address };
+    const ran = await checkouts.run(second, [], env);
+    assertMatch(ran.stdout, /^2 stages: 0 ran, 2 restored, /m);
+    Deno.removeSync(second.path("out"), { recursive: true });
+  }
+  Deno.truncateSync(tar, stdout.length - 4000);
+  const ran = await checkouts.run(second, [], {
+    DYLORA_REMOTE: `file://${tar}`,
+  });
+  assertMatch(
+    ran.stdout,
+    /^The remote file:\S+ is not a tar file, or truncated;/m,
+  );
+  assertMatch(ran.stdout, /^2 stages: 2 ran, /m);
 });

@@ -105,10 +105,10 @@ Deno.test("a writer's two results of a key stay readable, and so do those of two
   assertEquals(
     listFiles(caches.join("remote/manifests", manifest.key), "refuse"),
     [
-      `${key.signer}.${manifest.content}.json`,
-      `${key.signer}.${other.content}.json`,
+      `${key.signer}.${manifest.content.slice(0, 16)}.json`,
+      `${key.signer}.${other.content.slice(0, 16)}.json`,
       `${key.signer}.json`,
-      `${stranger.signer}.${other.content}.json`,
+      `${stranger.signer}.${other.content.slice(0, 16)}.json`,
       `${stranger.signer}.json`,
     ].sort(),
   );

@@ -45,6 +45,7 @@ const ACTIONS: Readonly<
   key: async (_, args) => (await ofRemotes()).showKey(args),
   push: async (store, args) => (await ofRemotes()).push(store, args),
   pull: async (store, args) => (await ofRemotes()).pull(store, args),
+  bundle: async (store, args) => (await ofRemotes()).bundle(store, args),
 };
 
 /** What has to do with remotes, which few commands need. */
@@ -57,17 +58,17 @@ const ONLY: Readonly<Record<string, readonly string[]>> = {
   remote: ["ls", "gc", "push", "pull"],
   ...Object.fromEntries(
     KEY_OPTIONS.filter(({ name }) => name !== "out")
-      .map(({ name }) => [name, ["push", "pull"]]),
+      .map(({ name }) => [name, ["push", "pull", "bundle"]]),
   ),
 };
 
 /** `deno task cache`: manages the cache. */
 export const cacheCommand: Command = {
   name: "cache",
-  usage: "ls|du|verify|gc|pin|unpin|key|push|pull [RESULT...|PIPELINE]",
+  usage: "ls|du|verify|gc|pin|unpin|key|push|pull|bundle [RESULT...|PIPELINE]",
   description: `Manage the cache of results.
 
-ls lists the results, newest first. du prints the disk usage. verify compares every file with its digest and removes damaged ones, which the next run makes again; it exits with code 4 if there are any. gc removes the oldest results until everything in the cache is within the limit; it keeps pinned results, those of the last 10 runs of each pipeline, those that output folders show, and those that a current run needs. It also removes the oldest checkpoints of interrupted stages and logs of failures, and all checkpoints that are older than 14 days. pin protects results from gc; unpin undoes that. key prints the public key by which others trust the results that you store in a remote, and makes the key if you have none. push stores the results of a PIPELINE with these parameters in the remote, or all of the cache; pull takes them from it. With --remote, ls lists the results in it, and gc removes those that ran before --older-than.
+ls lists the results, newest first. du prints the disk usage. verify compares every file with its digest and removes damaged ones, which the next run makes again; it exits with code 4 if there are any. gc removes the oldest results until everything in the cache is within the limit; it keeps pinned results, those of the last 10 runs of each pipeline, those that output folders show, and those that a current run needs. It also removes the oldest checkpoints of interrupted stages and logs of failures, and all checkpoints that are older than 14 days. pin protects results from gc; unpin undoes that. key prints the public key by which others trust the results that you store in a remote, and makes the key if you have none. push stores the results of a PIPELINE with these parameters in the remote, or all of the cache; pull takes them from it. bundle writes those of a PIPELINE to standard output as a tar file, which is a remote as well. With --remote, ls lists the results in it, and gc removes those that ran before --older-than.
 
 A RESULT is PIPELINE/STAGE for the result in the output folder of a stage, or the start of a key as printed by ls.`,
   options: [
@@ -97,7 +98,7 @@ A RESULT is PIPELINE/STAGE for the result in the output folder of a stage, or th
       const hint = didYouMean(name, names) || `; expected ${names.join(", ")}`;
       throw new UsageError(`Unknown action "${name}" of "cache"${hint}`);
     }
-    const takes = ["push", "pull"].includes(name)
+    const takes = ["push", "pull", "bundle"].includes(name)
       ? 1
       : ["pin", "unpin"].includes(name)
       ? Infinity

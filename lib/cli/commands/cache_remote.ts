@@ -63,6 +63,45 @@ export async function pull(store: Store, args: Arguments): Promise<number> {
   });
 }
 
+/**
+ * Writes the results that a pipeline needs now to standard output, as a tar
+ * that is a remote to read from.
+ */
+export async function bundle(store: Store, args: Arguments): Promise<number> {
+  const [{ TarWriter }, { Remote }] = await Promise.all([
+    import("../../remote/tar.ts"),
+    import("../../remote/remote.ts"),
+  ]);
+  if (Deno.stdout.isTerminal()) {
+    throw new UsageError('A bundle is a file: add "> results.tar"');
+  }
+  const key = await readKey(keyFile());
+  if (key === undefined) {
+    throw new UsageError(
+      'The results of a bundle are signed: make a key with "deno task cache key"',
+    );
+  }
+  const keys = await keysOf(args);
+  if (keys === undefined) throw new UsageError("Missing argument: PIPELINE");
+  const tar = new TarWriter(Deno.stdout);
+  const say = (text: string) => console.error(text);
+  const remote = new Remote(tar, store, { trusted: [], key, say });
+  using _live = await holdOff(store);
+  const manifests = keys.flatMap((key) => store.manifests.find(key) ?? []);
+  for (const manifest of manifests) remote.offer(manifest);
+  await remote.end();
+  tar.end();
+  const { stored, storedBytes } = remote.travelled;
+  say(
+    `${count(stored, "result")}, ${
+      bytes(storedBytes)
+    }, signed by ${key.signer}`,
+  );
+  if (stored === keys.length) return EXIT.success;
+  say(`The cache lacks ${keys.length - stored} more: run the pipeline first`);
+  return EXIT.failed;
+}
+
 /** Lists the results in the remote, latest first. */
 export async function list(store: Store, args: Arguments): Promise<void> {
   await withRemote(store, args, "read", async (remote) => {
