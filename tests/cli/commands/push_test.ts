@@ -63,10 +63,7 @@ Deno.test(
       (parse(head!) as { base_model: string }).base_model,
       "org/base",
     );
-    assertMatch(
-      card,
-      /^model = AutoPeft\w+\.from_pretrained\("me\/mine", id2label/m,
-    );
+    assertMatch(card, /^folder = "me\/mine"$/m);
     assert(!card.includes("FOLDER"), card);
     const config = JSON.parse(text("adapter_config.json"));
     assertEquals(config.base_model_name_or_path, "org/base");
