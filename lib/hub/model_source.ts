@@ -82,8 +82,6 @@ const REMEDIES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
       "This is an adapter, not a model; use the model that it was trained on",
   },
   "model.safetensors": {
-    "model.safetensors.index.json":
-      'The weights are split into several files; save them as one: AutoModel.from_pretrained(FOLDER).save_pretrained(FOLDER, max_shard_size="100GB")',
     "pytorch_model.bin":
       "The weights are a Python pickle; save them as safetensors: AutoModel.from_pretrained(FOLDER).save_pretrained(FOLDER)",
   },

@@ -1,11 +1,14 @@
 import {
+  assert,
   assertEquals,
   assertIsError,
   assertMatch,
   assertRejects,
 } from "@std/assert";
-import { existsSync } from "node:fs";
+import { cpSync, existsSync } from "node:fs";
 import { join } from "node:path";
+import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
+import { createSafetensors } from "../../lib/engine/safetensors/writer.ts";
 import fetchModel from "../../tasks/fetch-model.ts";
 import { makeWheel } from "../pypi/make_wheel.ts";
 import { runSandboxed } from "./run_sandboxed.ts";
@@ -23,6 +26,57 @@ Deno.test("fetch-model records the name of a folder, not its location", () =>
       name: "tiny-roberta",
       revision: null,
     });
+  }));
+
+Deno.test("fetch-model joins weights that are spread over several files, and reads bfloat16", () =>
+  withFolder(async (folder) => {
+    const own = join(fixtures, "tiny-llama");
+    const source = join(folder, "source");
+    cpSync(own, source, { recursive: true });
+    Deno.removeSync(join(source, "model.safetensors"));
+    using whole = SafetensorsFile.open(join(own, "model.safetensors"));
+    const names = [...whole.tensors.keys()];
+    const weight_map: Record<string, string> = {};
+    for (const shard of [0, 1]) {
+      const path = `model-0000${shard + 1}-of-00002.safetensors`;
+      const tensors = names.filter((_, i) => i % 2 === shard);
+      createSafetensors(
+        join(source, path),
+        new Map(tensors.map((name) => {
+          const { shape } = whole.tensors.get(name)!;
+          return [name, { shape, dtype: "BF16" }];
+        })),
+        new Map([["format", "pt"]]),
+      );
+      using file = SafetensorsFile.open(join(source, path), { write: true });
+      for (const name of tensors) {
+        file.write(name, whole.floats(name));
+        weight_map[name] = path;
+      }
+    }
+    const index = join(source, "model.safetensors.index.json");
+    Deno.writeTextFileSync(index, JSON.stringify({ weight_map }));
+    const { output } = await runTask(fetchModel, folder, { source });
+    assert(!existsSync(join(output, "model.safetensors.index.json")));
+    using joined = SafetensorsFile.open(join(output, "model.safetensors"));
+    assertEquals(new Set(joined.tensors.keys()), new Set(names));
+    for (const name of names) {
+      assertEquals(joined.tensors.get(name)!.dtype, "BF16");
+      const [found, expected] = [joined.floats(name), whole.floats(name)];
+      // bfloat16 keeps 8 bits.
+      assert(
+        found.every((it, i) =>
+          Math.abs(it - expected[i]!) <= Math.abs(expected[i]!) / 256
+        ),
+        name,
+      );
+    }
+    Deno.removeSync(join(source, "model-00002-of-00002.safetensors"));
+    await assertRejects(
+      () => runTask(fetchModel, folder, { source }),
+      SyntaxError,
+      `"${source}" has no "model-00002-of-00002.safetensors"`,
+    );
   }));
 
 Deno.test("fetch-model reads through symbolic links with the permissions that it declares", () =>

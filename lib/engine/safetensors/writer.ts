@@ -68,6 +68,20 @@ export function createSafetensors(
   file.truncateSync(fileBytes);
 }
 
+/** Writes the tensors of several files as one file, their values as they are. */
+export function joinSafetensors(
+  path: string,
+  parts: readonly SafetensorsFile[],
+  metadata: ReadonlyMap<string, string>,
+): void {
+  const types = new Map(parts.flatMap(({ tensors }) => [...tensors]));
+  createSafetensors(path, types, metadata);
+  using joined = SafetensorsFile.open(path, { write: true });
+  for (const part of parts) {
+    for (const name of part.tensors.keys()) joined.write(name, part.raw(name));
+  }
+}
+
 function dtypeOf(values: TensorValues["values"]): string {
   if (values instanceof Float32Array) return "F32";
   if (values instanceof Int32Array) return "I32";
