@@ -181,11 +181,11 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 1950,
+  "lib/artifacts": 1955,
   "lib/benchmarks": 395,
   "lib/cli": 9401,
   "lib/data": 1585,
-  "lib/engine": 12_440,
+  "lib/engine": 12_455,
   "lib/hub": 1790,
   "lib/pipeline": 3300,
   "lib/pypi": 600,
@@ -194,7 +194,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/resize": 1490,
   "lib/scheduler": 5690,
   "lib/slurm": 1330,
-  "lib/stages": 3382,
+  "lib/stages": 3430,
   "lib/store": 2024,
   "lib/text": 1620,
   "lib/track": 800,

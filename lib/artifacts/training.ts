@@ -40,6 +40,8 @@ export const RUN_FIELDS = {
   maxLength: trainedLength,
   learningRate: z.number().positive(),
   weightDecay: z.number().nonnegative(),
+  /** Weights of the classes in the loss; equal if absent. */
+  classWeights: z.literal("balanced").optional(),
   warmupRatio: z.number().min(0).max(1),
   precision: UsedPrecision,
   /** Name of the engine: `tensorflow`. */

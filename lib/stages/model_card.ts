@@ -170,6 +170,7 @@ const SETTINGS = [
   ["learningRate", "Learning rate"],
   ["warmupRatio", "Warm-up"],
   ["weightDecay", "Weight decay"],
+  ["classWeights", "Class weights"],
   ["precision", "Precision"],
 ] as const;
 

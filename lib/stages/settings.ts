@@ -48,6 +48,9 @@ export const classifierSettings = {
   dropout: z.boolean().default(true).describe(
     "Apply the dropout rates of the model's configuration",
   ),
+  classWeights: z.enum(["none", "balanced"]).default("none").describe(
+    "Weights of the classes in the loss: balanced gives rare classes more, as scikit-learn does, examples / (classes * examples of the class)",
+  ),
   seed: z.int().min(0).max(2 ** 31 - 1).default(0).describe(
     "Seed of initialization, shuffling, drawn ranks and dropout",
   ),

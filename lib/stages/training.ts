@@ -13,6 +13,7 @@ import {
   TRAINING_SECONDS,
 } from "../artifacts/training.ts";
 import type { EncodedExamples } from "../data/example.ts";
+import { quote } from "../data/text_file.ts";
 import type { Classifier } from "../engine/models/classifier.ts";
 import type { Trainable } from "../engine/models/parameters.ts";
 import type { Precision } from "../engine/tensorflow/precision.ts";
@@ -136,7 +137,9 @@ export class StageTraining {
     );
     const checkpoint = join(stage.checkpoint, "training.safetensors");
     const resume = this.#resume(checkpoint, classifier.layout.size);
-    const result = await train(classifier, initial, this.examples, options, {
+    const classWeights = this.#classWeights();
+    const weighted = { ...options, classWeights };
+    const result = await train(classifier, initial, this.examples, weighted, {
       evaluate: selection && ((values) => selection.evaluate(values)),
       resume,
       stopwatch: this.stopwatch,
@@ -159,6 +162,24 @@ export class StageTraining {
     };
   }
 
+  /** The weights of the classes that the stage asks for. */
+  #classWeights(): readonly number[] | undefined {
+    const { params, log } = this.stage;
+    const { labels } = this.info;
+    if (params.classWeights === "none") return undefined;
+    if (labels === null) {
+      throw new RangeError(
+        '"classWeights: balanced" requires classes, but the labels are scores: remove it',
+      );
+    }
+    const weights = balancedWeights(this.examples.labels, labels.length);
+    const shown = labels.map((name, i) =>
+      `${quote(name)} ${weights[i]!.toFixed(3)}`
+    );
+    log(`Class weights: ${shown.join(", ")}`);
+    return weights;
+  }
+
   #record(
     result: TrainingResult,
     selection: Training["selection"],
@@ -175,6 +196,8 @@ export class StageTraining {
       maxLength: this.info.maxLength,
       learningRate: params.learningRate,
       weightDecay: params.weightDecay,
+      ...params.classWeights === "balanced" &&
+        { classWeights: params.classWeights },
       warmupRatio: params.warmupRatio,
       precision: this.#precision!,
       engine: engineOf(this.stage).engine,
@@ -186,6 +209,23 @@ export class StageTraining {
       selection,
     };
   }
+}
+
+/**
+ * Weights of classes that are inversely proportional to their frequency, as
+ * scikit-learn's `compute_class_weight("balanced")`: examples / (classes *
+ * examples of the class); 0 for a class without examples, which is not counted.
+ *
+ * @param labels Class numbers, `[examples]`
+ */
+export function balancedWeights(
+  labels: ArrayLike<number>,
+  classes: number,
+): number[] {
+  const counts = new Array<number>(classes).fill(0);
+  for (let i = 0; i < labels.length; i++) counts[labels[i]!]!++;
+  const present = counts.filter((it) => it > 0).length;
+  return counts.map((it) => it === 0 ? 0 : labels.length / (present * it));
 }
 
 /** Scores each epoch of a training at all of its ranks. */

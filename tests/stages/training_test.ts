@@ -3,6 +3,7 @@ import {
   assertAlmostEquals,
   assertEquals,
   assertMatch,
+  assertNotEquals,
 } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -66,6 +67,13 @@ Deno.test("train-dylora saves the epoch with the best mean over its ranks, and e
     const weights = (folder: string) =>
       Deno.readFile(join(folder, "adapter_model.safetensors"));
     assertEquals(await weights(plain), await weights(selected));
+
+    const balanced = { ...params, classWeights: "balanced" };
+    const { text } = await attempt("train-dylora", balanced, given);
+    assertMatch(text, /^Class weights: "\w+" \d\.\d{3}, "\w+" \d\.\d{3}$/m);
+    const weighted = await run("train-dylora", balanced, given);
+    assertEquals((await readTraining(weighted)).classWeights, "balanced");
+    assertNotEquals(await weights(weighted), await weights(plain));
 
     const missing = await attempt("train-lora", {
       ...common,

@@ -27,6 +27,8 @@ export interface StepOptions extends TraceOptions {
   readonly optimizer: AdamWOptions;
   /** False switches dropout off. */
   readonly dropout: boolean;
+  /** Weight of the loss of each class, as of PyTorch's `CrossEntropyLoss`; equal by default. */
+  readonly classWeights?: readonly number[] | undefined;
 }
 
 /** Number, ranks and seed of one optimizer step. */
@@ -46,7 +48,8 @@ export interface StepDraw {
 interface TrainingStep {
   /**
    * Takes one optimizer step on the mean loss of all examples of the batches,
-   * which are computed one after the other at the same rank.
+   * weighted by their classes, which are computed one after the other at the
+   * same rank.
    *
    * @returns The new state and the loss, a scalar; the caller disposes both.
    */
@@ -65,7 +68,7 @@ export function trainingStep(
   options: StepOptions,
 ): TrainingStep {
   const { layout, model } = classifier;
-  const { objective, optimizer } = options;
+  const { objective, optimizer, classWeights } = options;
   const { dropouts } = outline(model);
   const { perExample = false } = objective;
   /** The rank, or the ranks of the examples, of one of a step's batches. */
@@ -82,11 +85,10 @@ export function trainingStep(
   const decayed = tf.tensor1d(decayedValues(layout));
 
   const gradientOf = (flat: tf.Tensor1D, batch: BatchInputs) => {
-    const sequences = batch.labels.size;
     const parameters = splitParameters(flat, layout);
     const names = Object.keys(parameters);
     const shards = shardBatch(batch, classifier, perExample).map((shard) => {
-      const { labels, scale, gradientMask, keys } = shard;
+      const { labels, weights, scale, gradientMask, keys } = shard;
       return tf.valueAndGrads((...tensors: tf.Tensor[]) => {
         const logits = logitsOf(
           classifier,
@@ -95,10 +97,7 @@ export function trainingStep(
           { scale, gradientMask, perExample },
           options.dropout ? keys : undefined,
         );
-        const loss = batchLoss(logits, labels, objective.lossWeights);
-        return labels.size === sequences
-          ? loss
-          : tf.mul(loss, labels.size / sequences);
+        return batchLoss(logits, labels, objective.lossWeights, weights);
       })(Object.values(parameters));
     });
     return {
@@ -118,14 +117,12 @@ export function trainingStep(
       readonly values: tf.Tensor1D;
       readonly gradient: tf.Tensor1D;
       readonly loss: tf.Scalar;
-      /** Share of the batch in the step's examples. */
-      readonly weight: tf.Scalar;
     },
   ) => {
     const part = gradientOf(inputs.values, inputs);
     return {
-      gradient: tf.add(inputs.gradient, tf.mul(part.gradient, inputs.weight)),
-      loss: tf.add(inputs.loss, tf.mul(part.loss, inputs.weight)),
+      gradient: tf.add(inputs.gradient, part.gradient),
+      loss: tf.add(inputs.loss, part.loss),
     };
   }, options);
   const finish = trace((
@@ -147,11 +144,17 @@ export function trainingStep(
         ...state,
         ...own({ rates: ratesOf(draw, optimizer) }),
       };
+      const weightOf = (label: number) => classWeights?.[label] ?? 1;
+      const total = batches.flatMap(({ labels }) => [...labels])
+        .reduce((sum, label) => sum + weightOf(label), 0);
       const inputsOf = (batch: Batch, part: number) => {
         const ofBatch = { ...draw, ranks: ranksOf(part, batches, draw.ranks) };
-        return own(
-          batchInputs(batch, part, ofBatch, objective, classifier, dropouts),
-        );
+        return own({
+          ...batchInputs(batch, part, ofBatch, objective, classifier, dropouts),
+          weights: tf.tensor1d(
+            batch.labels.map((label) => weightOf(label) / total),
+          ),
+        });
       };
       if (batches.length === 1) {
         const { loss, ...after } = whole({
@@ -160,19 +163,14 @@ export function trainingStep(
         });
         return { state: after, loss: loss as tf.Scalar };
       }
-      const examples = batches.reduce((sum, { shape }) => sum + shape[0], 0);
       let sums: { gradient: tf.Tensor1D; loss: tf.Scalar } = {
         gradient: tf.zeros([layout.size]),
         loss: tf.scalar(0),
       };
       batches.forEach((batch, part) => {
-        const { weight } = own({
-          weight: tf.scalar(batch.shape[0] / examples),
-        });
         const next = accumulate({
           values: state.values,
           ...sums,
-          weight,
           ...inputsOf(batch, part),
         });
         tf.dispose(sums);
@@ -210,6 +208,8 @@ interface BatchInputs
   extends BatchTensors, Pick<ModelRanks, "scale" | "gradientMask"> {
   /** `[batch]` */
   readonly labels: tf.Tensor1D;
+  /** Weight of each example's loss, `[batch]`; those of a step's batches add up to 1. */
+  readonly weights: tf.Tensor1D;
   /** Keys of its dropout masks, int32 `[places, 2]` for each of its shards, one after the other. */
   readonly keys: tf.Tensor2D;
 }
@@ -221,7 +221,7 @@ function batchInputs(
   { scale, gradientMask, lossWeights }: RankObjective,
   classifier: Classifier,
   dropouts: number,
-): Named & BatchInputs {
+): Named & Omit<BatchInputs, "weights"> {
   const { rank } = classifier.layout;
   const [sequences, seq] = batch.shape;
   const ranks = lossWeights.length;
@@ -258,7 +258,7 @@ function shardBatch(
   classifier: Classifier,
   perExample: boolean,
 ): BatchInputs[] {
-  const { ids, positions, types, mask, labels } = batch;
+  const { ids, positions, types, mask, labels, weights } = batch;
   const { keys, scale, gradientMask } = batch;
   const [sequences, seq] = ids.shape;
   const sizes = trainingShardSizes(
@@ -269,7 +269,7 @@ function shardBatch(
   if (sizes.length === 1) return [batch];
   const keysOf = tf.split(keys, sizes.length) as tf.Tensor2D[];
   const ofSequences = {
-    ...{ ids, positions, types, mask, labels },
+    ...{ ids, positions, types, mask, labels, weights },
     ...(perExample && { scale }),
   };
   return splitBatch(ofSequences, sizes).map((part, i) => ({

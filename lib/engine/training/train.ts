@@ -57,6 +57,8 @@ export interface TrainingOptions {
   readonly warmupRatio: number;
   readonly optimizer: AdamWOptions;
   readonly dropout: boolean;
+  /** As of {@linkcode trainingStep}. */
+  readonly classWeights?: readonly number[] | undefined;
   readonly seed: number;
 }
 

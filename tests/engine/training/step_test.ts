@@ -165,6 +165,34 @@ Deno.test("trainingStep() with the maximum's scale trains rank b as with alpha b
   assertNotEquals(await ends(dyloraObjective()), maximum);
 });
 
+Deno.test("trainingStep() weights the losses of a step's classes, in one batch or two", async () => {
+  const reference = openReference("roberta", ONE_LAYER);
+  const { classifier, values } = referenceAdapter(reference);
+  const rows = [0, 1, 2, 3].map((row) => batchRows(reference, row, row + 1));
+  const lossOf = async (
+    batches: readonly Batch[],
+    classWeights?: readonly number[],
+  ) => {
+    const objective = dyloraObjective({ alpha, rank });
+    const options = stepOptions({ objective, classWeights });
+    const step = trainingStep(classifier, options);
+    const { loss } = step(startState(values), batches, draw(0, rank, 0));
+    step.dispose();
+    return (await read(loss))[0]!;
+  };
+  const losses = await Promise.all(rows.map((row) => lossOf([row])));
+  const weights = rows.map(({ labels }) => [0.5, 3][labels[0]!]!);
+  const total = weights.reduce((sum, it) => sum + it);
+  const expected = losses.reduce((sum, it, i) => sum + it * weights[i]!, 0);
+  for (const cuts of [[0, 4], [0, 3, 4]]) {
+    const batches = cuts.slice(1).map((to, i) =>
+      batchRows(reference, cuts[i]!, to)
+    );
+    const loss = await lossOf(batches, [0.5, 3]);
+    assertClose([loss], [expected / total], 1e-6, `${cuts}`);
+  }
+});
+
 Deno.test("trainingStep() in mode frozen moves rows that momentum and decay move", async () => {
   const before = await trainTiny({ objective: frozen }, [2, 6]);
   const after = await trainTiny({ objective: frozen }, [2, 6, 3]);

@@ -1,0 +1,36 @@
+import { assertEquals } from "@std/assert";
+import * as tf from "@tensorflow/tfjs-core";
+import "../engine.ts";
+import { batchLoss } from "../../../lib/engine/ops/loss.ts";
+import { balancedWeights } from "../../../lib/stages/training.ts";
+import { assertClose, fixture, read } from "../reference.ts";
+
+/** What PyTorch's CrossEntropyLoss and scikit-learn's balanced weights are; see fixtures/class_weights.py. */
+const { labels, logits, weights, loss, gradient } = JSON.parse(
+  Deno.readTextFileSync(fixture("references/class_weights.json")),
+);
+
+Deno.test("batchLoss() with balanced weights of classes is PyTorch's CrossEntropyLoss(weight=), and its gradient", async () => {
+  const balanced = balancedWeights(labels, weights.length);
+  assertClose(balanced, weights, 1e-12, "weights");
+  const ofExamples = labels.map((it: number) => balanced[it]);
+  const total = ofExamples.reduce((sum: number, it: number) => sum + it, 0);
+  const shares = tf.tensor1d(ofExamples.map((it: number) => it / total));
+  const { value, grad } = tf.valueAndGrad((it: tf.Tensor) =>
+    batchLoss(it as tf.Tensor2D, tf.tensor1d(labels), [1], shares)
+  )(tf.tensor2d(logits));
+  assertClose(await read(value), [loss], 1e-6, "loss");
+  assertClose(await read(grad), gradient.flat(), 1e-6, "gradient");
+});
+
+Deno.test("batchLoss() without weights is the mean, of classes and scores", async () => {
+  const given = tf.tensor1d([0.5, 2]);
+  const scores = batchLoss(tf.tensor2d([[1], [4]]), given);
+  assertClose(await read(scores), [(0.25 + 4) / 2], 1e-6, "squared error");
+  const even = batchLoss(tf.zeros([4, 2]), tf.tensor1d([0, 1, 1, 0]));
+  assertClose(await read(even), [Math.LN2], 1e-6, "cross-entropy");
+});
+
+Deno.test("balancedWeights() gives a class without examples no weight, and does not count it", () => {
+  assertEquals(balancedWeights([0, 0, 0, 2], 3), [4 / 6, 0, 2]);
+});
