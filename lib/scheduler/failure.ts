@@ -136,7 +136,8 @@ export async function withCache<T>(
   } catch (error) {
     const first = error instanceof SuppressedError ? error.suppressed : error;
     const message = first instanceof Error && diskMessage(first, store);
-    if (!message) throw error;
+    // An error with a cause has such a message already.
+    if (!message || first.cause !== undefined) throw error;
     throw new Error(message, { cause: error });
   }
 }

@@ -133,6 +133,9 @@ Deno.test(
       failures(events)[0]!,
       /is not writable, so no stage can run/,
     );
+    const empty = project.run(stages("b"), { out: `${disk.path}/new` });
+    const { message } = await assertRejects(() => empty, Error);
+    assertEquals(message.split("is not writable").length, 2, message);
   },
 );
 

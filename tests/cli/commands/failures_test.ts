@@ -49,7 +49,9 @@ function argumentsOf(project: CliProject): string[] {
 
 Deno.test("pipeline prints a fault of the user's data once, without a stack", async () => {
   using project = failing(`  bad: { task: fail, with: { how: data } }\n`);
-  const log = project.path("out/cache/failures/test/bad.jsonl");
+  const [file, tasks, out] = ["test.yaml", "tasks", "out"]
+    .map((it) => project.path(it));
+  const log = `deno task logs ${file} bad --tasks ${tasks} --out ${out}`;
   const expected = [
     "bad: failed - data.csv:3: Expected 2 columns",
     `  log: ${log}`,
