@@ -1,6 +1,6 @@
 import { DamagedBlobError } from "../store/blobs.ts";
 import { besides, removeIfThere } from "../store/files.ts";
-import type { Manifest } from "../store/manifests.ts";
+import { type Manifest, recordedKey } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
 import {
   openSigned,
@@ -56,6 +56,7 @@ const AT_A_TIME = 8;
  *     blobs/ab/cdef...[.gz]                     content, by its SHA-256
  *     manifests/KEY/SIGNER.json                 the result of a key, as a signer vouches for it
  *     manifests/KEY/SIGNER.CONTENT.json         the same, if the signer has several
+ *     recorded/KEY/SIGNER.json                  the result of a key without runtimes
  *
  * The first fault of the remote turns it off: the run goes on with the own cache.
  */
@@ -76,7 +77,13 @@ export class Remote {
   readonly #damaged = new Set<string>();
   #isOff = false;
   #hasRefused = false;
-  #travelled = { fetched: 0, fetchedBytes: 0, stored: 0, storedBytes: 0 };
+  #travelled = {
+    asked: 0,
+    fetched: 0,
+    fetchedBytes: 0,
+    stored: 0,
+    storedBytes: 0,
+  };
 
   constructor(transport: Transport, store: Store, options: RemoteOptions) {
     this.#transport = transport;
@@ -89,18 +96,24 @@ export class Remote {
   }
 
   get travelled(): Travelled {
-    const [asked, offered] = [this.#found.size, this.#offers.size];
-    return { asked, offered, ...this.#travelled };
+    return { offered: this.#offers.size, ...this.#travelled };
   }
 
   /** The result of a key by a trusted signer, whose files need not be in the cache yet. */
-  async find(key: string): Promise<Manifest | undefined> {
+  async find(
+    key: string,
+    recorded?: "recorded",
+  ): Promise<Manifest | undefined> {
     let found = this.#found.get(key);
     if (found === undefined) {
-      found = this.#find(key);
+      found = this.#find(key, recorded ?? "manifests");
+      if (!recorded) this.#travelled.asked++;
       this.#found.set(key, found);
     }
-    return (await found)?.manifest;
+    const result = await found;
+    // A recorded result has a key of its own.
+    if (result) this.#found.set(result.manifest.key, found);
+    return result?.manifest;
   }
 
   /**
@@ -109,7 +122,8 @@ export class Remote {
    * @returns False if that fails; then there is no such result any more.
    */
   async fetch({ key }: Manifest): Promise<boolean> {
-    const found = await this.#found.get(key);
+    const finding = this.#found.get(key);
+    const found = await finding;
     if (found === undefined) return true;
     let fetched = this.#fetches.get(key);
     if (fetched === undefined) {
@@ -117,7 +131,9 @@ export class Remote {
       this.#fetches.set(key, fetched);
     }
     if (await fetched) return true;
-    this.#found.set(key, Promise.resolve(undefined));
+    for (const [name, it] of this.#found) {
+      if (it === finding) this.#found.set(name, Promise.resolve(undefined));
+    }
     return false;
   }
 
@@ -194,7 +210,11 @@ export class Remote {
     const dropped = new Set<string>();
     const results = new Set<string>();
     const remove = (path: string) => this.#transport.remove(path);
-    await this.#each(await this.#pathsOf("manifests"), async (path) => {
+    const all = [
+      ...await this.#pathsOf("recorded"),
+      ...await this.#pathsOf("manifests"),
+    ];
+    await this.#each(all, async (path) => {
       const text = await this.#transport.get(path, textOf) ?? "{}";
       const manifest = manifestIn(text);
       const isOld = !(Date.parse(manifest?.started ?? "") >= before);
@@ -236,11 +256,11 @@ export class Remote {
     return entries.filter(test).map(({ path }) => path);
   }
 
-  async #find(key: string): Promise<SignedResult | undefined> {
+  async #find(key: string, index: Index): Promise<SignedResult | undefined> {
     const found = await Promise.all(
       this.#options.trusted.map((signer) =>
         this.#unlessOff(() =>
-          this.#lanes.run(() => this.#read(pathOf(key, signer), key, signer))
+          this.#lanes.run(() => this.#read(index, key, signer))
         )
       ),
     );
@@ -267,13 +287,18 @@ export class Remote {
   }
 
   async #read(
-    path: string,
+    index: Index,
     key: string,
     signer: string,
   ): Promise<SignedResult | undefined> {
+    const path = pathOf(index, key, signer);
     const text = await this.#transport.get(path, textOf);
     if (text === undefined) return undefined;
-    const found = await openSigned(text, signer, (it) => it.key === key);
+    const found = await openSigned(
+      text,
+      signer,
+      async (it) => (await keyIn(index, it)) === key,
+    );
     if (!("fault" in found)) return found;
     this.#damaged.add(key);
     this.#refuse(`"${path}" ${found.fault}`);
@@ -372,11 +397,11 @@ export class Remote {
   async #vouch(result: SignedResult, key: SigningKey): Promise<boolean> {
     const { signer } = key;
     const { manifest } = result;
-    const path = pathOf(manifest.key, signer);
+    const path = pathOf("manifests", manifest.key, signer);
     const isDamaged = this.#damaged.has(manifest.key);
     const before = isDamaged
       ? undefined
-      : await this.#read(path, manifest.key, signer);
+      : await this.#read("manifests", manifest.key, signer);
     if (before?.manifest.content === manifest.content) return false;
     const text = new TextEncoder().encode(await sign(result, key));
     // Of two writers at once, the last one's is at the first path, and both have one with their content.
@@ -385,6 +410,12 @@ export class Remote {
       text,
     );
     if (before === undefined) await this.#put(path, text);
+    if (Object.keys(manifest.parts.runtimes).length > 0) {
+      const key = await recordedKey(manifest.parts);
+      if (isDamaged || !await this.#read("recorded", key, signer)) {
+        await this.#put(pathOf("recorded", key, signer), text);
+      }
+    }
     return true;
   }
 
@@ -453,9 +484,16 @@ function manifestIn(text: string): Manifest | undefined {
 /** Matches the path of a result, with its key and its signer. */
 const RESULT = /^manifests\/([0-9a-f]{64})\/([0-9a-f]{64})\.json$/;
 
+/** Results by their key, or by what they have in common with those of other runtimes. */
+type Index = "manifests" | "recorded";
+
 /** The path of a result in a remote. */
-function pathOf(key: string, signer: string): string {
-  return `manifests/${key}/${signer}.json`;
+function pathOf(index: Index, key: string, signer: string): string {
+  return `${index}/${key}/${signer}.json`;
+}
+
+async function keyIn(index: Index, { key, parts }: Manifest): Promise<string> {
+  return index === "manifests" ? key : await recordedKey(parts);
 }
 
 /** The path of a blob in a remote. */

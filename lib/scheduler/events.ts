@@ -4,9 +4,19 @@ type Reason = string;
 /** What a run does with a stage. */
 export type Decision =
   /** Its result is in the cache and its visible output is up to date. */
-  | { readonly state: "unchanged"; readonly key: string }
+  | {
+    readonly state: "unchanged";
+    readonly key: string;
+    readonly recorded?: string;
+  }
   /** Its result is in the cache; its visible output is missing or changed. */
-  | { readonly state: "restore"; readonly key: string; readonly reason: Reason }
+  | {
+    readonly state: "restore";
+    readonly key: string;
+    readonly reason: Reason;
+    /** Identity of the other runtimes that made it: `tensorflow 2.21.0 cuda`. */
+    readonly recorded?: string;
+  }
   /** Its result is not in the cache, or it is forced to run. */
   | { readonly state: "run"; readonly key: string; readonly reason: Reason }
   /** An input does not exist yet: the stage runs unless that input turns out as before. */

@@ -2,7 +2,11 @@ import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import { holdOff } from "../store/cleanup.ts";
 import { canonicalJson, digest } from "../store/digest.ts";
 import type { Failure } from "../store/histories.ts";
-import type { KeyParts, Manifest } from "../store/manifests.ts";
+import {
+  type KeyParts,
+  type Manifest,
+  recordedKey,
+} from "../store/manifests.ts";
 import type { Change, CodeHunk } from "./changes.ts";
 import {
   checkSources,
@@ -81,7 +85,10 @@ export async function decide(
   const found = await store.lookup(key);
   const manifest = found.state === "found"
     ? found.manifest
-    : await settings.remote?.find(key);
+    : await settings.remote?.find(key) ??
+      (settings.recorded
+        ? await recordedResult(parts, settings, store)
+        : undefined);
   if (manifest === undefined) {
     if (found.state === "unusable") {
       return run(`its result in the cache ${found.fault}`);
@@ -96,7 +103,12 @@ export async function decide(
     return run(`its result in the cache lacks "${missing}"`);
   }
   const folder = visibleFolder(settings.out, pipeline, stage);
-  const reason = found.state === "found"
+  const recorded = manifest.key === key
+    ? {}
+    : { recorded: Object.values(manifest.parts.runtimes).join(", ") };
+  const isHere = found.state === "found" ||
+    (await store.lookup(manifest.key)).state === "found";
+  const reason = isHere
     ? await difference(folder, manifest.files, store)
     : `in ${settings.remote?.name}`;
   return {
@@ -105,9 +117,24 @@ export async function decide(
     sources,
     manifest,
     decision: reason === undefined
-      ? { state: "unchanged", key }
-      : { state: "restore", key, reason },
+      ? { state: "unchanged", key: manifest.key, ...recorded }
+      : { state: "restore", key: manifest.key, reason, ...recorded },
   };
+}
+
+/** A result of the same parts but for the runtimes, of the cache or the remote. */
+async function recordedResult(
+  parts: KeyParts,
+  { remote }: Settings,
+  store: Store,
+): Promise<Manifest | undefined> {
+  const wanted = await recordedKey(parts);
+  for (const { key, parts: others } of store.manifests.all()) {
+    if (await recordedKey(others) !== wanted) continue;
+    const found = await store.lookup(key);
+    if (found.state === "found") return found.manifest;
+  }
+  return await remote?.find(wanted, "recorded");
 }
 
 /** Decision on each stage of the graph, in topological order. */

@@ -25,14 +25,16 @@ export interface Settings {
   /** Bytes of the cache above which old results are removed after a run. */
   readonly cacheLimit: number;
   readonly remote?: Remote;
+  /** True if results that other runtimes have made are used where there are none of the own ones. */
+  readonly recorded?: boolean;
 }
 
 /** Results of other caches, for those that the own one lacks. Its faults are no faults of a run. */
 export interface Remote {
   /** Its address, for messages. */
   readonly name: string;
-  /** The result of a key, whose files need not be in the cache yet. */
-  find(key: string): Promise<Manifest | undefined>;
+  /** The result of a key, or of a {@linkcode recordedKey}, whose files need not be in the cache yet. */
+  find(key: string, recorded?: "recorded"): Promise<Manifest | undefined>;
   /** Brings a result that was found into the cache. False if that fails; it is then not found again. */
   fetch(manifest: Manifest): Promise<boolean>;
   /** Takes a new result of the cache, in the background. */

@@ -26,7 +26,7 @@ export interface Verification {
 
 /**
  * Runs a stage again, with its inputs from the cache, and compares its artifact
- * with the cached one byte by byte. Neither the cache nor the visible output
+ * with the cached one, or that of the remote, byte by byte. Neither the cache nor the visible output
  * changes.
  *
  * @throws {StageFailure} If the stage fails.
@@ -48,6 +48,21 @@ export async function verify(
     [...reused].map(([stage, { manifest }]) => [stage, manifest]),
   );
   const stage = stageOf(context, id);
+  const { remote } = settings;
+  for (const input of new Set(Object.values(stage.inputs).flat())) {
+    if (await remote?.fetch(results.get(input)!) !== false) continue;
+    throw new NoResultError(id, { stage: input, reason: "it was refused" });
+  }
+  const { key, manifest, decision } = reused.get(id)!;
+  const expected = remote && !decision.recorded
+    ? await remote.find(key)
+    : manifest;
+  if (expected === undefined) {
+    throw new NoResultError(id, {
+      stage: id,
+      reason: `not in ${remote!.name}`,
+    });
+  }
   const waiting = { emit, waiting: signal };
   using _mutex = await lockMutex(context, stage, waiting);
   using gpus = await takeGpus(context, stage, waiting);
@@ -55,7 +70,7 @@ export async function verify(
     store,
     graph.pipeline,
     id,
-    reused.get(id)!.key,
+    key,
   );
   // `logs` finds it as that of a run in progress.
   using log = openJournal(folder.log);
@@ -80,7 +95,7 @@ export async function verify(
   );
   log.end();
   const cached = new Map(
-    results.get(id)!.files.map(({ path, blob }) => [path, blob]),
+    expected.files.map(({ path, blob }) => [path, blob]),
   );
   const made = new Map<string, string>();
   for (const path of listFiles(output, "refuse")) {

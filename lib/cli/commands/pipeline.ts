@@ -22,6 +22,7 @@ import {
   slurmExecutor,
 } from "../runtime/executor.ts";
 import {
+  RECORDED,
   REMOTE_OPTIONS,
   remoteSettings,
   RunRemote,
@@ -53,6 +54,7 @@ Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3
     ...LIMIT_OPTIONS,
     ...CLUSTER_OPTIONS,
     ...REMOTE_OPTIONS,
+    RECORDED,
     option(
       "-k, --keep-going",
       "After a failure, run the stages that do not depend on the failed one",
@@ -140,6 +142,7 @@ Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3
             limits: { ...settings.limits, jobs: MAX_JOBS },
           }),
           ...(remote && { remote }),
+          recorded: args.has("recorded"),
           runtimes: { engine },
           force: forced,
         },
@@ -166,6 +169,8 @@ Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3
       if (failed + skipped + interrupted === 0) {
         const current = selectStages(graph, selected);
         showFiles(graph, outcome.changed, settings.out, say);
+        const recorded = outcome.recordedText();
+        if (recorded !== undefined) note(recorded);
         const replaced = await outcome.replacedText();
         if (replaced !== undefined) note(replaced);
         answer = answerOf(graph, current, pages, settings.out, args);

@@ -31,6 +31,8 @@ export class Outcome {
   /** Stages with a result, by id: what the run did, and the key of the result. */
   readonly upToDate = new Map<string, { outcome: string; key: string }>();
   readonly #decided = new Map<string, string>();
+  /** Identities of the runtimes that made the results of others, by stage. */
+  readonly #recorded = new Map<string, string>();
   /** Keys of the visible results before the run and after it, by stage. */
   readonly #keys = new Map<string, { before: string; after: string }>();
   #otherFailure = false;
@@ -41,9 +43,13 @@ export class Outcome {
     if (event.type === "summary") this.summary = event;
     if (event.type === "decided") this.#noteKeys(event);
     if (event.type === "finished" && event.outcome !== "skipped") {
-      const { stage, outcome } = event;
+      const { stage } = event;
+      const recorded = event.outcome === "ran"
+        ? undefined
+        : this.#recorded.get(stage);
+      const outcome = recorded ? `recorded on ${recorded}` : event.outcome;
       this.upToDate.set(stage, { outcome, key: this.#decided.get(stage)! });
-      if (outcome !== "unchanged") this.changed.add(stage);
+      if (event.outcome !== "unchanged") this.changed.add(stage);
     }
     if (event.type !== "failed" || event.retry) return;
     this.#otherFailure ||= event.code !== "output-missing";
@@ -51,11 +57,24 @@ export class Outcome {
 
   #noteKeys({ stage, decision }: Event & { type: "decided" }): void {
     if ("key" in decision) this.#decided.set(stage, decision.key);
+    if ("recorded" in decision) this.#recorded.set(stage, decision.recorded!);
     if (decision.state !== "run" && decision.state !== "restore") return;
     const { keys } = this.store.histories.read(this.pipeline, stage);
     const before = this.#keys.get(stage)?.before ?? keys[0];
     if (before === undefined) return;
     this.#keys.set(stage, { before, after: decision.key });
+  }
+
+  /** Says which results of this run are recorded, not those of this kind of machine; undefined if none is. */
+  recordedText(): string | undefined {
+    const stages = [...this.upToDate].flatMap(([stage, { outcome }]) =>
+      outcome.startsWith("recorded on ") ? [stage] : []
+    );
+    if (stages.length === 0) return undefined;
+    const on = new Set(stages.map((stage) => this.#recorded.get(stage)));
+    return `${stages.length} of ${this.upToDate.size} results are recorded, on ${
+      [...on].join(" and on ")
+    }: ${listed(stages, 3)}; computed here, their last bits may differ`;
   }
 
   /** Names the results of other parameters or sources that this run has replaced; undefined if there are none. */

@@ -17,6 +17,7 @@ import {
 import { FORCE, JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
 import { openPlanned } from "../runtime/executor.ts";
 import {
+  RECORDED,
   REMOTE_OPTIONS,
   remoteSettings,
   RunRemote,
@@ -59,6 +60,7 @@ ${
     FORCE,
     ...KEY_OPTIONS,
     ...REMOTE_OPTIONS,
+    RECORDED,
     option("--exit-code", "Exit with code 10 if there is work to do"),
     JSON_LINES,
   ],
@@ -93,7 +95,11 @@ export async function printPlan(
   const note = (text: string) =>
     json ? say({ type: "note", text }) : console.error(text);
   const remote = ofRemote && new RunRemote(ofRemote, store, note);
-  const ofPlan = { ...settings, ...(remote && { remote }) };
+  const ofPlan = {
+    ...settings,
+    ...(remote && { remote }),
+    recorded: args.has("recorded"),
+  };
   const decisions = await plan(graph, selected, ofPlan, store);
   await remote?.end();
   await saveGraph();
@@ -129,7 +135,11 @@ function planText(
   const shown = [...decisions].filter(([, { state }]) => state !== "skip");
   const width = Math.max(0, ...shown.map(([stage]) => stage.length));
   const lines = shown.map(([stage, decision]) => {
-    const reason = "reason" in decision ? decision.reason : "";
+    const reason = "recorded" in decision
+      ? `recorded on ${decision.recorded}`
+      : "reason" in decision
+      ? decision.reason
+      : "";
     const state = colors[decision.state](decision.state.padEnd(9));
     return `${state}  ${stage.padEnd(width)}  ${reason}`.trimEnd();
   });

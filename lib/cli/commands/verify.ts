@@ -1,8 +1,9 @@
 import { verify } from "../../scheduler/verify.ts";
-import { type Command, EXIT } from "../arguments/arguments.ts";
+import { type Command, EXIT, option } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
 import { JSON_LINES, KEY_OPTIONS, settingsOf } from "../arguments/options.ts";
 import { engineForRun, slurmExecutor } from "../runtime/executor.ts";
+import { RECORDED, remoteSettings, RunRemote } from "../runtime/remote.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import type { Message } from "../terminal/messages.ts";
 import { chooseRenderer } from "../terminal/renderer.ts";
@@ -14,10 +15,23 @@ export const verifyCommand: Command = {
   usage: "PIPELINE STAGE...",
   description:
     "Run stages again, without changing the cache or the output folder, and compare their output with the cached results byte by byte. Exits with code 1 if any file differs.",
-  options: [...KEY_OPTIONS, JSON_LINES],
+  options: [
+    ...KEY_OPTIONS,
+    option(
+      "--from URL",
+      "Compare with the results of a remote, whose inputs are used as well (default: as of --remote)",
+      { optional: true },
+    ),
+    RECORDED,
+    JSON_LINES,
+  ],
   examples: [
     ["smoke train-dylora", "Check that training is deterministic"],
     ['smoke "*"', "Check every stage"],
+    [
+      "smoke train-dylora --from file:///mnt/results",
+      "Check a result of others",
+    ],
   ],
   positionals: { min: 2, max: Infinity },
   async run(args) {
@@ -31,7 +45,17 @@ export const verifyCommand: Command = {
       return await interruptible(async (signal) => {
         const engine = engineForRun(args, slurm, graph, store, say, signal);
         const executor = slurm && { executor: slurm };
-        const ofRun = { ...settings, ...executor, runtimes: { engine } };
+        const ofRemote = args.has("from")
+          ? await remoteSettings(args, "read", "from")
+          : undefined;
+        const remote = ofRemote && new RunRemote(ofRemote, store, note, signal);
+        const ofRun = {
+          ...settings,
+          ...executor,
+          runtimes: { engine },
+          ...(remote && { remote }),
+          recorded: args.has("recorded"),
+        };
         let code: number = EXIT.success;
         say({ type: "start", pipeline: graph.pipeline, stages: selected });
         for (const stage of selected) {

@@ -101,7 +101,7 @@ function runSection(graph: Graph, made: readonly Made[]): string {
     id,
     manifest.seconds.toFixed(1),
     dateText(manifest.started),
-    outcome === "ran" ? "ran" : "from the cache",
+    /^(ran$|recorded)/.test(outcome) ? outcome : "from the cache",
   ]);
   const header = ["Stage", "Seconds", "Started", "In this run"];
   const table = `<div class="table">${

@@ -31,6 +31,12 @@ export const REMOTE_OPTIONS: readonly Option[] = [
   ),
 ];
 
+/** Selects results of other runtimes. */
+export const RECORDED = option(
+  "--recorded",
+  "Where there is no result for this kind of machine, use one that was recorded on another; its last bits may differ from what would be computed here",
+);
+
 /** A remote, according to the options, the environment and the user's profile. */
 export interface RemoteSettings {
   readonly url: URL;
@@ -53,13 +59,15 @@ export async function remoteSettings(
 export async function remoteSettings(
   args: Arguments,
   needed: "read" | "write",
+  name?: string,
 ): Promise<RemoteSettings>;
 export async function remoteSettings(
   args: Arguments,
   needed?: "read" | "write",
+  optionName = "remote",
 ): Promise<RemoteSettings | undefined> {
   const profile = (await readProfile())?.remote;
-  const option = args.value("remote") || undefined;
+  const option = args.value(optionName) || undefined;
   const given = option ?? (Deno.env.get("DYLORA_REMOTE") || profile?.url);
   const mode = needed ?? args.value("remote-mode") ?? profile?.mode ?? "read";
   if (mode === "off") return undefined;
@@ -80,7 +88,7 @@ export async function remoteSettings(
   const name = url!.href.replace(/\/\/[^/]*@/, "//").replace(/[?#].*/, "");
   if (option !== undefined && name !== url!.href) {
     throw new UsageError(
-      `Option "--remote" must not have a password or a query, which lists of processes show: set DYLORA_REMOTE to the address`,
+      `Option "--${optionName}" must not have a password or a query, which lists of processes show: set DYLORA_REMOTE to the address`,
     );
   }
   const named = Deno.env.get("DYLORA_REMOTE_TRUST")?.split(",") ?? [];
@@ -156,8 +164,11 @@ export class RunRemote implements Remote {
     this.#open = () => openRemote(settings, store, note, signal);
   }
 
-  async find(key: string): Promise<Manifest | undefined> {
-    return await (await (this.#opened ??= this.#open())).find(key);
+  async find(
+    key: string,
+    recorded?: "recorded",
+  ): Promise<Manifest | undefined> {
+    return await (await (this.#opened ??= this.#open())).find(key, recorded);
   }
 
   async fetch(manifest: Manifest): Promise<boolean> {
