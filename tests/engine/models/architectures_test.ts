@@ -64,7 +64,7 @@ Deno.test("every architecture has a reference", () => {
 /** On WebGPU in software, those alone that have operations of their own. */
 const names = engineName === "webgpu"
   ? referenceNames.filter((name) =>
-    ["bert", "deberta", "modernbert", "mpnet"].includes(name)
+    ["bert", "deberta", "llama", "modernbert", "mpnet"].includes(name)
   )
   : referenceNames;
 
