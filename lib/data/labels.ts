@@ -34,7 +34,9 @@ export function classesOf(rows: readonly Row[]): string[] {
   const names = new Set(rows.map(readClass));
   if (names.size < 2 || names.size > MAX_CLASSES) {
     throw new SyntaxError(
-      `The labels have ${names.size} different values; expected 2 to ${MAX_CLASSES} classes${
+      `The labels have ${
+        names.size === 1 ? "one value only" : `${names.size} different values`
+      }; expected 2 to ${MAX_CLASSES} classes${
         names.size > 2 ? '; for a regression, set "regression: true"' : ""
       } (last row: ${rows.at(-1)?.place ?? "none"})`,
     );

@@ -44,6 +44,8 @@ interface CleanUp {
   readonly freed: number;
   /** Bytes of the cache that are left. */
   readonly left: number;
+  /** Number of results that nothing may remove, by the reason; some have several. */
+  readonly kept: Readonly<Record<"pinned" | "recent" | "shown", number>>;
 }
 
 /**
@@ -65,18 +67,22 @@ export async function cleanUp(
     if (written < Date.now() - CHECKPOINT_AGE) removeFolder(path);
   }
   const manifests = store.manifests.all();
-  const needed = new Set([
-    ...store.pins.read(),
-    ...store.usage.keys(),
+  const keepers = {
+    pinned: new Set(store.pins.read()),
+    recent: new Set(store.usage.keys()),
     // Without its record, what an output folder shows would count as the user's.
-    ...store.histories.shown(dirname(store.folder)),
-  ]);
+    shown: new Set(store.histories.shown(dirname(store.folder))),
+  };
+  const keptFor = (reason: keyof typeof keepers) =>
+    manifests.filter(({ key }) => keepers[reason].has(key)).length;
+  const isNeeded = (key: string) =>
+    Object.values(keepers).some((keys) => keys.has(key));
   const users = countUsers(manifests);
   removeUnused(store, users);
   let size = cacheSize(store);
   const removed: string[] = [];
   const takeResult = (manifest: Manifest) => {
-    if (needed.has(manifest.key)) return;
+    if (isNeeded(manifest.key)) return;
     size -= fileSize(store.manifests.path(manifest.key));
     // The manifest goes first: blobs without a manifest are harmless, a manifest without its blobs is not.
     store.manifests.remove(manifest.key);
@@ -108,7 +114,12 @@ export async function cleanUp(
   removeUnused(store, users);
   await store.stats.prune();
   const left = cacheSize(store);
-  return { removed, freed: before - left, left };
+  const kept = {
+    pinned: keptFor("pinned"),
+    recent: keptFor("recent"),
+    shown: keptFor("shown"),
+  };
+  return { removed, freed: before - left, left, kept };
 }
 
 /** Cleans up if the cache takes more than `limit` bytes. */

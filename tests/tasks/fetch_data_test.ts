@@ -387,7 +387,7 @@ for (
       "one class only",
       "a.tsv",
       "text\tlabel\na\t1\nb\t1\n",
-      /1 different values; expected 2/,
+      /The labels have one value only; expected 2/,
     ],
     [
       "a file that is not parquet",

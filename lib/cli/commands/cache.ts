@@ -176,7 +176,11 @@ async function gc(store: Store, args: Arguments): Promise<void> {
     ? "Nothing removed: a run is in progress; try again when it has ended"
     : `${count(done.removed.length, "result")} removed, ${
       bytes(done.freed)
-    } freed, ${bytes(done.left)} left`;
+    } freed, ${bytes(done.left)} left${
+      done.left <= limit
+        ? ""
+        : `, above the limit; results are kept that output folders show (${done.kept.shown}), that the latest runs used (${done.kept.recent}) or that are pinned (${done.kept.pinned})`
+    }`;
   writeLine(args, done ?? null, text);
 }
 

@@ -189,7 +189,8 @@ function explanationText(
 ): string {
   const reason = "reason" in decision ? ` - ${decision.reason}` : "";
   const lines = [`${style.bold(stage)}: ${decision.state}${reason}`];
-  if (nearest !== undefined) {
+  // What makes no difference to an unchanged stage is no explanation.
+  if (nearest !== undefined && decision.state !== "unchanged") {
     const when = localTime(nearest.started);
     lines.push("", `  Compared with the result of ${when}:`);
     for (const change of nearest.changes) {

@@ -41,6 +41,10 @@ export function openLibtensorflow(
       dlopen: { parameters: ["buffer", "i32"], result: "pointer" },
       dlerror: { parameters: [], result: "pointer" },
       setenv: { parameters: ["buffer", "buffer", "i32"], result: "i32" },
+      open: { parameters: ["buffer", "i32"], result: "i32" },
+      dup: { parameters: ["i32"], result: "i32" },
+      dup2: { parameters: ["i32", "i32"], result: "i32" },
+      close: { parameters: ["i32"], result: "i32" },
     },
   );
   for (const [name, value] of Object.entries({ ...LIBRARY_SETTINGS, ...env })) {
@@ -48,6 +52,16 @@ export function openLibtensorflow(
   }
   keepFreedMemory();
   const paths = LIBRARY_NAMES.map((name) => join(folder, name));
+  // While it is loaded, it warns that it cannot log yet, whatever its level.
+  const { open, dup, dup2, close } = libc.symbols;
+  const [standardError, nowhere] = [dup(2), open(cString("/dev/null"), 1)];
+  using _restored = {
+    [Symbol.dispose]() {
+      dup2(standardError, 2);
+      for (const file of [standardError, nowhere]) close(file);
+    },
+  };
+  dup2(nowhere, 2);
   for (const path of paths) {
     if (
       libc.symbols.dlopen(cString(path), RTLD_LAZY | RTLD_NODELETE) === null

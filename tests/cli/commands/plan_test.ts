@@ -61,6 +61,10 @@ Deno.test("explain compares a key with the nearest result, down to the parameter
     (await explain("-S", "word=two")).stdout,
     /^start: run - param text "start one" -> "start two"\n\n {2}Compared with the result of .*:\n {4}param text: "start one" -> "start two"\n/,
   );
+  // Of an unchanged stage, an earlier result explains nothing.
+  await project.call("pipeline", "start", "-S", "word=two");
+  await project.call("pipeline", "start");
+  assertMatch((await explain()).stdout, /^start: unchanged\n\n {2}Key:\n/);
   project.edit("tasks/make.ts", '"\\n"', '"\\n\\n"');
   assertMatch(
     (await explain()).stdout,

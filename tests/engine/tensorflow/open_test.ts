@@ -58,3 +58,17 @@ Deno.test({
     }
   },
 });
+
+Deno.test({
+  name:
+    "the library prints nothing when it starts, and leaves standard error open",
+  ignore: tensorflow === undefined || Deno.build.os === "darwin",
+  async fn() {
+    const engine = import.meta.resolve("../engine.ts");
+    const code = `await import("${engine}"); console.error("opened");`;
+    const { stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["eval", "--quiet", code],
+    }).output();
+    assertEquals(new TextDecoder().decode(stderr), "opened\n");
+  },
+});
