@@ -11,6 +11,7 @@ import { command as first } from "./first/bench.ts";
 import { command as pipeline } from "./pipeline/bench.ts";
 import { command as profile } from "./profile/bench.ts";
 import { command as resize } from "./resize/bench.ts";
+import { command as remote } from "./remote/bench.ts";
 import { command as stage } from "./stage/bench.ts";
 import { command as step } from "./step/bench.ts";
 import { command as sweep } from "./sweep/bench.ts";
@@ -20,6 +21,7 @@ const commands: readonly Command[] = [
   first,
   pipeline,
   profile,
+  remote,
   resize,
   stage,
   step,

@@ -45,6 +45,12 @@ const programs: readonly (readonly [string, string[], RegExp, string[]])[] = [
     "--beside DIR",
     "--json",
   ]],
+  ["./main.ts", ["remote"], /^Usage: deno task bench remote/, [
+    "--stages N",
+    "--rounds N",
+    "--pipeline NAME",
+    "--json",
+  ]],
   ["./main.ts", ["profile"], /^Usage: deno task bench profile/, [
     "--only SHAPE",
     "--precision LIST",
