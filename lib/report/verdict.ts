@@ -157,7 +157,7 @@ export function decide(
     ? "other-better"
     : ours.short !== undefined
     ? "nothing-learnt"
-    : (bound !== null && bound > margin) ||
+    : (bound !== null && bound > margin && recommended.score < 1) ||
         (other !== null && other.difference > margin)
     ? "too-few-examples"
     : "recommended";

@@ -50,11 +50,18 @@ function verdictText(
         : ""
     }.`,
   ];
+  const use = `Use rank ${recommended.rank} of ${title}: ${
+    scoreOf(recommended)
+  }.`;
+  const remedy =
+    "More validation examples tell more; of your own data, -S holdout=0.2 holds out a fifth.";
   const enough = `${title} scores ${
     scoreOf(recommended)
   } at rank ${recommended.rank}; ${
     bound === null
       ? "no other rank was evaluated"
+      : recommended.score === 1
+      ? "no other rank can score more"
       : `${
         bound < 0
           ? "no other rank is as good"
@@ -73,21 +80,26 @@ function verdictText(
       const [nothing, anything, score] = othersLearnt
         ? [`${title} learnt nothing`, `${title} learnt anything`, `of ${title}`]
         : ["Nothing was learnt", "anything was learnt", ""];
+      const interval = differenceInterval.map((end) => signed(end)).join(", ");
+      // The interval leaves room for a gain that matters.
+      const isOpen = differenceInterval[1] > margin;
       return {
-        headline: difference > 0
-          ? `No evidence that ${anything}${beyond}.`
+        headline: isOpen
+          ? `Too few examples to tell whether ${anything}${beyond}.`
           : `${nothing}${beyond}.`,
         reasons: [
           `The best score${score && ` ${score}`}, ${
             scoreOf(reference)
-          } (${reference.title} at rank ${reference.rank}), is not above the ${
+          } (${reference.title} at rank ${reference.rank}), is ${
+            isOpen ? "not certainly" : "not"
+          } above the ${
             percent(reference.referenceScore)
-          } of ${than}: ${metric} ${signed(difference)} [${
-            differenceInterval.map((end) => signed(end)).join(", ")
-          }] on ${examples} examples.`,
+          } of ${than}: ${metric} ${
+            signed(difference)
+          } [${interval}] on ${examples} examples.`,
           ...(othersLearnt ? otherText : []),
           difference > 0
-            ? "Use more validation examples to be sure; more epochs may help."
+            ? `${remedy} More epochs may help.`
             : "Try a lower learning rate or more epochs.",
         ],
       };
@@ -112,23 +124,28 @@ function verdictText(
     case "too-few-examples": {
       if (bound === null || bound <= margin) {
         return {
-          headline: `Too few examples to tell whether ${
-            other!.title
-          } is better.`,
-          reasons: [...otherText, enough, ...seeds],
+          headline: use,
+          reasons: [
+            `There are too few examples to tell whether ${
+              other!.title
+            } is better.`,
+            ...otherText,
+            enough,
+            ...seeds,
+            remedy,
+          ],
         };
       }
       // With one digit, the bound may look like the margin that it exceeds.
       const isClose = percent(bound) === percent(margin);
       const most = points(bound, (it) => (100 * it).toFixed(isClose ? 2 : 1));
       return {
-        headline: `Too few examples to tell ranks apart by less than ${most}.`,
+        headline: use,
         reasons: [
-          `${title} scores ${
-            scoreOf(recommended)
-          } at rank ${recommended.rank}, the recommended one; on these ${examples} examples, another rank may be better by up to ${most} (${level} confidence), more than the margin of ${acceptable}.`,
+          `There are too few examples to tell ranks apart by less than ${most}: on these ${examples}, another rank may be better by up to ${most} (${level} confidence), more than the margin of ${acceptable}.`,
           ...otherText,
           ...seeds,
+          remedy,
         ],
       };
     }

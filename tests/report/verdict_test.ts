@@ -31,12 +31,17 @@ const balanced = (examples: number) =>
   Float32Array.from({ length: examples }, (_, i) => i % 2);
 
 Deno.test("compare() gives the verdict that nothing was learnt if no score is above always predicting the same class", () => {
-  const verdict = verdictOn([
+  const results = [
     resultOf("rte", "dylora", { 1: 22, 2: 21 }),
     resultOf("rte", "lora", { 2: 23 }),
-  ]);
+  ];
+  const verdict = verdictOn(results);
   assertEquals(verdict.kind, "nothing-learnt");
-  assertEquals(verdict.headline, "Nothing was learnt.");
+  assertEquals(
+    verdict.headline,
+    "Too few examples to tell whether anything was learnt.",
+  );
+  assertEquals(verdictOn(results, 0.5).headline, "Nothing was learnt.");
   assertEquals(verdict.reference.kind, "constant");
   assertEquals(verdict.reference.referenceScore, 0.5);
   assertEquals([verdict.reference.method, verdict.reference.rank], [0, 2]);
@@ -47,7 +52,10 @@ Deno.test("compare() gives the verdict that nothing was learnt if no score is ab
 Deno.test("compare() does not claim that nothing was learnt if a score is higher, but by chance perhaps", () => {
   const verdict = verdictOn([resultOf("rte", "dylora", { 1: 17, 2: 16 })]);
   assertEquals(verdict.kind, "nothing-learnt");
-  assertEquals(verdict.headline, "No evidence that anything was learnt.");
+  assertEquals(
+    verdict.headline,
+    "Too few examples to tell whether anything was learnt.",
+  );
   const [low, high] = verdict.reference.differenceInterval;
   assert(low < 0 && high > 0.1, `${low} ${high}`);
 });
@@ -85,7 +93,7 @@ Deno.test("compare() gives the verdict that nothing was learnt beyond the head o
   ]);
   assertEquals(
     unsure.headline,
-    "No evidence that anything was learnt beyond the head.",
+    "Too few examples to tell whether anything was learnt beyond the head.",
   );
 });
 
@@ -98,7 +106,7 @@ Deno.test("compare() says that one method learnt nothing, if another did, and wh
   assertEquals(unsure.kind, "nothing-learnt");
   assertEquals(
     unsure.headline,
-    "No evidence that DyLoRA learnt anything.",
+    "DyLoRA learnt nothing.",
   );
   const [first, second] = unsure.reasons;
   assert(first!.startsWith("The best score of DyLoRA, 52.5 ["), first);
@@ -182,8 +190,13 @@ Deno.test("compare() gives the verdict that examples are too few, also if all ra
   assertAlmostEquals(verdict.bound!, 1.6448536 * Math.SQRT2 / 22, 1e-6);
   assertEquals(
     verdict.headline,
-    "Too few examples to tell ranks apart by less than 10.6 points.",
+    "Use rank 1 of DyLoRA: 90.0 [75.0, 100.0].",
   );
+  assertMatch(
+    verdict.reasons[0]!,
+    /^There are too few examples to tell ranks apart by less than 10\.6 points/,
+  );
+  assertMatch(verdict.reasons.at(-1)!, /holdout=0\.2/);
   // Rounded to one digit, the bound would be the margin.
   const close = verdictOn([
     resultOf("rte", "dylora", { 1: 2, 2: 2, 4: 2 }, { labels }),
@@ -204,7 +217,24 @@ Deno.test("compare() gives the verdict that examples are too few to tell whether
   assert(verdict.other!.differenceInterval[0] < 0);
   assertEquals(
     verdict.headline,
-    "Too few examples to tell whether LoRA is better.",
+    "Use rank 4 of DyLoRA: 87.5 [77.5, 97.5].",
+  );
+  assertEquals(
+    verdict.reasons[0],
+    "There are too few examples to tell whether LoRA is better.",
+  );
+});
+
+Deno.test("compare() does not say that another rank may be better than one that scores everything", () => {
+  const labels = balanced(20);
+  const { kind, headline, reasons } = verdictOn([
+    resultOf("rte", "dylora", { 1: 0, 2: 0 }, { labels }),
+  ]);
+  assertEquals(kind, "recommended");
+  assertEquals(headline, "Rank 1 of DyLoRA is enough.");
+  assertMatch(
+    reasons[0]!,
+    /^DyLoRA scores 100\.0 .*; no other rank can score more\.$/,
   );
 });
 
