@@ -190,7 +190,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/pipeline": 3300,
   "lib/pypi": 600,
   "lib/remote": 1392,
-  "lib/report": 4500,
+  "lib/report": 4506,
   "lib/resize": 1490,
   "lib/scheduler": 5740,
   "lib/slurm": 1330,

@@ -37,6 +37,9 @@ export function scoresText(comparison: Comparison): string[] {
   if (curves.length === 0) {
     return ["### Scores", ...boundsText(comparison, comparison.majority)];
   }
+  const all = new Set(
+    curves.flatMap(({ ranks }) => ranks.map((it) => it.rank)),
+  );
   const scores = (text: (score: ScoreSummary) => string) =>
     rankTable<ScoreSummary>(curves, text, "not run");
   return [
@@ -60,7 +63,9 @@ export function scoresText(comparison: Comparison): string[] {
         percent(score.metrics[other]!.mean) + spread(score, other)
       ),
     ]),
-    "`not run`: no adapter of this rank was trained or evaluated.",
+    ...(curves.every(({ ranks }) => ranks.length === all.size)
+      ? []
+      : ["`not run`: no adapter of this rank was trained or evaluated."]),
     ...boundsText(comparison, comparison.majority),
   ];
 }
