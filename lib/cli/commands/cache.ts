@@ -123,7 +123,7 @@ async function ls(store: Store, args: Arguments): Promise<void> {
   }
 }
 
-export function resultLine(result: Listed): string {
+function resultLine(result: Listed): string {
   const { key, pipeline, stage, started, seconds, size, pinned } = result;
   return [
     key.slice(0, 12),
