@@ -32,8 +32,11 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
   "lib/pipeline": ["lib/store"],
   // Of lib/text and lib/data, the types of tokenizer classes and of encoded examples.
   "lib/engine": ["lib/pypi", "lib/text", "lib/data"],
+  // The pass over ONNX computes nothing: it loads no tensors.
+  "lib/onnx": ["lib/engine"],
   "lib/artifacts": ["lib/engine", "lib/text", "lib/data"],
   "lib/stages": [
+    "lib/onnx",
     "lib/hub",
     "lib/artifacts",
     "lib/engine",
@@ -165,7 +168,10 @@ Deno.test("yaml is read for places only, in a module that is loaded when needed"
 Deno.test("planning, which imports tasks, loads no tensors", () => {
   const loaders = [...loadersOf("@tensorflow/tfjs-core")];
   assert(loaders.includes("lib/stages/training.ts"));
-  assertEquals(loaders.filter((it) => /^(tasks|lib\/cli)\//.test(it)), []);
+  assertEquals(
+    loaders.filter((it) => /^(tasks|lib\/cli|lib\/onnx)\//.test(it)),
+    [],
+  );
 });
 
 Deno.test("what small stages load needs no module of Node.js, which take 15 to 50 ms", () => {
@@ -187,6 +193,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/data": 1585,
   "lib/engine": 12468,
   "lib/hub": 1790,
+  "lib/onnx": 1116,
   "lib/pipeline": 3300,
   "lib/pypi": 600,
   "lib/remote": 1392,

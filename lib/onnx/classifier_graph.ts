@@ -1,0 +1,72 @@
+import { forward, type Model } from "../engine/models/model.ts";
+import { headTensors } from "../engine/models/outline.ts";
+import { Graph } from "./graph.ts";
+import type { Precision, WeightOptions } from "./graph_weights.ts";
+import { writeOnnx } from "./model_file.ts";
+import { OnnxPass } from "./onnx_pass.ts";
+
+/** A classifier as a graph of ONNX. */
+interface ClassifierGraph extends Pick<WeightOptions, "read"> {
+  readonly model: Model;
+  readonly precision?: Precision;
+  /**
+   * What is part of the graph: the encoder alone, or with the head of this many
+   * labels. In the former, the tensors of the head are inputs, and so are, by
+   * PEFT's names, the factors of adapters on `modules`, with the scale of each
+   * row ({@linkcode scaleInput}). Their ranks are up to what is given.
+   */
+  readonly head: number | { readonly modules: readonly string[] };
+}
+
+/** Operations of ONNX 1.13: the oldest that has all that are used, so that most versions of onnxruntime run them. */
+const OPSET = 18;
+
+/**
+ * Writes a classifier as a model of ONNX. Its inputs are `input_ids`,
+ * `attention_mask` and, where the tokenizer gives token types,
+ * `token_type_ids`, int64 `[batch, sequence]`; its output is `logits`,
+ * float32 `[batch, labels]`. Sequences are padded on the right.
+ *
+ * @param path The file; weights of more than about 2 GB go to `PATH_data`
+ */
+export function writeClassifierGraph(
+  path: string,
+  classifier: ClassifierGraph,
+  options: { readonly maxInside?: number } = {},
+): void {
+  writeOnnx(path, classifierGraph(classifier), { opset: OPSET, ...options });
+}
+
+function classifierGraph(
+  { model, precision = "fp32", head, read }: ClassifierGraph,
+): Graph {
+  const isWhole = typeof head === "number";
+  const labels = isWhole ? head : 1;
+  const ofHead = headTensors(model.architecture, model.hidden, labels)
+    .map(({ name, shape }) => [name, shape] as const);
+  const last = ofHead.at(-1)![0].replace(/\w+$/, "");
+  const given = ofHead.map(([name, shape]) => {
+    const isLast = name.startsWith(last);
+    return [name, isLast ? ["labels", ...shape.slice(1)] : shape] as const;
+  });
+  const graph = new Graph();
+  const pass = new OnnxPass(graph, {
+    model,
+    precision,
+    adapted: new Set(isWhole ? [] : head.modules),
+    given: new Map(isWhole ? [] : given),
+    shapes: new Map([...model.tensors, ...(isWhole ? ofHead : [])]),
+    read,
+  });
+  const logits = forward(model, pass, labels);
+  const shape = ["batch", isWhole ? labels : "labels"];
+  graph.output(
+    { name: "logits", type: "float32", shape },
+    "Squeeze",
+    [
+      precision === "fp16" ? graph.cast(logits.name, "float32") : logits.name,
+      graph.ints([1]),
+    ],
+  );
+  return graph;
+}

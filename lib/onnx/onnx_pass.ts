@@ -1,0 +1,498 @@
+import {
+  type AttentionOptions,
+  type EachOf,
+  headsByName,
+  type HeadsOptions,
+  type Index,
+  type NormOptions,
+  type Pass,
+  productsOf,
+  type RelativePositions,
+} from "../engine/models/model.ts";
+import { floats, type Graph } from "./graph.ts";
+import { GraphWeights, type WeightOptions } from "./graph_weights.ts";
+
+/** An activation: a value of the graph, `[sequences, tokens, width]`, or heads, `[sequences, heads, tokens, depth]`. */
+interface Value {
+  readonly name: string;
+  /** Which tokens of a sequence it has: all, the first, or the one at a place of its own. */
+  readonly tokens: "all" | "first" | { readonly at: string };
+  /** Sizes, where it is split into heads. */
+  readonly heads?: { readonly count: number; readonly depth: number };
+}
+
+/** Added to the scores of masked keys; float16 has no larger number. */
+const MASKED = { float32: -1e9, float16: -65504 };
+
+/**
+ * Writes a forward pass as a graph of ONNX. Numbers of sequences and of tokens
+ * are not known: lengths, positions and masks are computed in the graph, from
+ * tables for the model's longest sequence.
+ */
+export class OnnxPass implements Pass<Value> {
+  readonly #graph: Graph;
+  readonly #weights: GraphWeights;
+  readonly #model: WeightOptions["model"];
+  readonly #ids: string;
+  readonly #mask: string;
+
+  constructor(graph: Graph, options: WeightOptions) {
+    this.#graph = graph;
+    this.#weights = new GraphWeights(graph, options);
+    this.#model = options.model;
+    this.#ids = this.#batchInput("input_ids");
+    this.#mask = this.#batchInput("attention_mask");
+  }
+
+  /** Those of the longest sequence. */
+  get tokens(): number {
+    return this.#model.maxLength;
+  }
+
+  #batchInput(name: string): string {
+    const shape = ["batch", "sequence"];
+    return this.#graph.input({ name, type: "int64", shape });
+  }
+
+  /** Tokens of each sequence, a number. */
+  get #count(): string {
+    const shape = this.#op("Shape", this.#ids);
+    return this.#op("Gather", shape, this.#int(1));
+  }
+
+  /** Places of the tokens, from 0: `[tokens]` */
+  get #range(): string {
+    const [zero, one] = [0, 1].map((it) => this.#int(it));
+    return this.#op("Range", zero!, this.#count, one!);
+  }
+
+  #op(...operation: Parameters<Graph["op"]>): string {
+    return this.#graph.op(...operation);
+  }
+
+  #number(value: number): string {
+    return this.#graph.number(value, this.#weights.float);
+  }
+
+  #float(value: string): string {
+    return this.#graph.cast(value, this.#weights.float);
+  }
+
+  #int(value: number): string {
+    return this.#graph.number(value, "int64");
+  }
+
+  #transpose(value: string, perm: readonly number[]): string {
+    return this.#op("Transpose", value, { perm });
+  }
+
+  #unsqueezed(value: string, ...axes: readonly number[]): string {
+    return this.#op("Unsqueeze", value, this.#graph.ints(axes));
+  }
+
+  embed(name: string, index: Index): Value {
+    const ids = {
+      ids: () => this.#ids,
+      types: () => this.#types,
+      positions: () => this.#positions,
+    };
+    return this.#rows(name, ids[index]());
+  }
+
+  rows(name: string, rows: readonly number[]): Value {
+    return this.#rows(name, this.#graph.ints(rows, [1, rows.length]));
+  }
+
+  #rows(name: string, ids: string): Value {
+    return { name: this.#weights.rows(`${name}.weight`, ids), tokens: "all" };
+  }
+
+  /** An input, unless the tokenizer of the architecture has one type alone. */
+  get #types(): string {
+    const { pairType } = this.#model.architecture.tokenizer;
+    return pairType === 0
+      ? this.#graph.ints([0], [1, 1])
+      : this.#batchInput("token_type_ids");
+  }
+
+  /** As `positionsOf()` of the engine. */
+  get #positions(): string {
+    const { countsFromPadding, padId } = this.#model;
+    if (!countsFromPadding) return this.#unsqueezed(this.#range, 0);
+    const pad = this.#int(padId);
+    const isToken = this.#graph.cast(
+      this.#op("Not", this.#op("Equal", this.#ids, pad)),
+      "int64",
+    );
+    const axis = this.#int(1);
+    const counted = this.#op("CumSum", isToken, axis);
+    return this.#op("Add", this.#op("Mul", counted, isToken), pad);
+  }
+
+  positionBias(
+    name: string,
+    _buckets: number,
+    _heads: number,
+    bucket: (distance: number) => number,
+    factor: number,
+  ): Value {
+    const all: Value = { name: "", tokens: "all" };
+    const buckets = this.#byDistance((distance) => bucket(-distance), all);
+    const biases = this.#weights.rows(`${name}.weight`, buckets);
+    return {
+      name: this.#op(
+        "Mul",
+        this.#transpose(biases, [0, 3, 1, 2]),
+        this.#number(factor),
+      ),
+      tokens: "all",
+    };
+  }
+
+  /** Places of queries: `[1 or sequences, queries, 1]` */
+  #places({ tokens }: Value): string {
+    if (tokens === "all") return this.#unsqueezed(this.#range, 0, 2);
+    return tokens === "first"
+      ? this.#graph.ints([0], [1, 1, 1])
+      : this.#unsqueezed(tokens.at, 1, 2);
+  }
+
+  /** Distances of queries and keys, query minus key: `[1 or sequences, queries, tokens]` */
+  #distances(query: Value): string {
+    return this.#op("Sub", this.#places(query), this.#range);
+  }
+
+  /** An integer for each distance, query minus key, as {@linkcode #distances}. */
+  #byDistance(of: (distance: number) => number, query: Value): string {
+    const last = this.tokens - 1;
+    const table = Array.from({ length: 2 * last + 1 }, (_, i) => of(i - last));
+    const index = this.#op(
+      "Add",
+      this.#distances(query),
+      this.#int(last),
+    );
+    return this.#op("Gather", this.#graph.ints(table), index);
+  }
+
+  linear(
+    name: string | readonly string[],
+    x: Value,
+    _width?: number,
+    bias = true,
+  ): Value {
+    const outputs = [name].flat()
+      .map((name) => this.#weights.linear(name, x.name, bias));
+    return {
+      ...x,
+      name: outputs.length === 1
+        ? outputs[0]!
+        : this.#op("Concat", ...outputs, { axis: -1 }),
+    };
+  }
+
+  logits(
+    name: string,
+    x: Value,
+    _labels: number,
+    _deviation?: unknown,
+    bias = true,
+  ): Value {
+    return this.linear(name, x, undefined, bias);
+  }
+
+  heads<const Names extends readonly string[]>(
+    names: Names,
+    x: Value,
+    heads: number | readonly number[],
+    { read = x, bias = true }: HeadsOptions<Value> = {},
+  ): EachOf<Names, Value> {
+    const headsOf = headsByName(names, heads);
+    return productsOf(names, x, read).flatMap(([names, x]) =>
+      [...new Set(names)].flatMap((name) => {
+        const y = this.#weights.linear(name, x.name, bias);
+        const parts = names.filter((it) => it === name).length;
+        const count = headsOf(name);
+        const depth = this.#weights.outputs(name) / parts / count;
+        return this.#split(y, parts).map((part) => ({
+          ...x,
+          name: this.#transpose(
+            this.#op("Reshape", part, this.#graph.ints([0, 0, count, depth])),
+            [0, 2, 1, 3],
+          ),
+          heads: { count, depth },
+        }));
+      })
+    ) as EachOf<Names, Value>;
+  }
+
+  /** Equal parts of the last axis. */
+  #split(value: string, count: number): readonly string[] {
+    if (count === 1) return [value];
+    const attributes = { axis: -1, num_outputs: count };
+    return this.#graph.ops("Split", [value], attributes, count);
+  }
+
+  rotary(x: Value, frequencies: Float32Array): Value {
+    // The first token is at position 0, where the angles are 0.
+    if (x.tokens === "first") return x;
+    const { float } = this.#weights;
+    const half = frequencies.length;
+    const [cos, sin] = (["cos", "sin"] as const).map((of) => {
+      const table = this.#graph.constant(`${of} ${frequencies.join(" ")}`, {
+        type: float,
+        shape: [this.tokens, half],
+        read: () =>
+          floats(
+            Float32Array.from(
+              { length: this.tokens * half },
+              (_, i) => Math.floor(i / half) * frequencies[i % half]!,
+            ).map(Math[of]),
+            float,
+          ),
+      });
+      return this.#slice(table, 0, this.#unsqueezed(this.#count, 0));
+    });
+    const [left, right] = this.#split(x.name, 2);
+    const turned = (type: string, [a, b]: string[]) =>
+      this.#op(type, this.#op("Mul", a!, cos!), this.#op("Mul", b!, sin!));
+    const [first, second] = [
+      turned("Sub", [left!, right!]),
+      turned("Add", [right!, left!]),
+    ];
+    return { ...x, name: this.#op("Concat", first!, second!, { axis: -1 }) };
+  }
+
+  /** The beginning of an axis. */
+  #slice(value: string, axis: number, end: string): string {
+    const [start, axes] = [0, axis].map((it) => this.#graph.ints([it]));
+    return this.#op("Slice", value, start!, end, axes!);
+  }
+
+  disentangle(
+    query: Value,
+    key: Value,
+    positions: RelativePositions<Value>,
+  ): Value {
+    const last = this.tokens - 1;
+    const row = this.#byDistance((it) => positions.rows[it + last]!, query);
+    const swapped = (value: string) => this.#transpose(value, [0, 1, 3, 2]);
+    // Products with every position, of which each pair of tokens takes that of its distance.
+    const taken = (x: Value, positions: Value, rows: string) => {
+      const products = this.#op("MatMul", x.name, swapped(positions.name));
+      const start = this.#op("Shape", products, { start: 0, end: 3 });
+      const size = this.#op("Shape", rows, { start: 3 });
+      const shape = this.#op("Concat", start, size, { axis: 0 });
+      const index = this.#op("Expand", rows, shape);
+      return this.#op("GatherElements", products, index, { axis: 3 });
+    };
+    const rows = this.#unsqueezed(row, 1);
+    const terms = [
+      positions.key && taken(query, positions.key, rows),
+      positions.query && swapped(taken(key, positions.query, swapped(rows))),
+    ].filter((it) => it !== undefined);
+    return {
+      tokens: query.tokens,
+      name: terms.reduce((sum, it) => this.#op("Add", sum, it)),
+    };
+  }
+
+  attention(
+    query: Value,
+    key: Value,
+    value: Value,
+    { scale, bias, window, causal = false }: AttentionOptions<Value>,
+  ): Value {
+    const { count, depth } = query.heads!;
+    const keys = this.#transpose(this.#ofEach(key, count), [0, 1, 3, 2]);
+    let scores = this.#op("MatMul", query.name, keys);
+    if (bias !== undefined) {
+      const isWhole = bias.tokens === "all" && query.tokens !== "all";
+      const { name } = isWhole
+        ? this.first({ ...bias, heads: query.heads! })
+        : bias;
+      scores = this.#op("Add", scores, name);
+    }
+    scores = this.#op(
+      "Mul",
+      scores,
+      this.#number(scale ?? 1 / Math.sqrt(depth)),
+    );
+    const masked = this.#op(
+      "Where",
+      this.#masked(query, window, causal),
+      this.#number(MASKED[this.#weights.float]),
+      this.#number(0),
+    );
+    const shares = this.#op("Softmax", this.#op("Add", scores, masked), {
+      axis: -1,
+    });
+    const context = this.#op("MatMul", shares, this.#ofEach(value, count));
+    const joined = this.#op(
+      "Reshape",
+      this.#transpose(context, [0, 2, 1, 3]),
+      this.#graph.ints([0, 0, count * depth]),
+    );
+    return { name: joined, tokens: query.tokens };
+  }
+
+  /** Keys or values for each head of the query, of which neighbours may share one. */
+  #ofEach({ name, heads }: Value, count: number): string {
+    const { count: shared, depth } = heads!;
+    if (shared === count) return name;
+    const repeated = this.#op(
+      "Expand",
+      this.#unsqueezed(name, 2),
+      this.#graph.ints([1, 1, count / shared, 1, 1]),
+    );
+    const shape = this.#graph.ints([0, count, -1, depth]);
+    return this.#op("Reshape", repeated, shape);
+  }
+
+  /** Which keys a query does not attend to: `[sequences, 1, queries or 1, tokens]` */
+  #masked(
+    query: Value,
+    window: number | undefined,
+    causal: boolean,
+  ): string {
+    const or = (a: string, b: string) => this.#op("Or", a, b);
+    let masked = this.#unsqueezed(
+      this.#op("Equal", this.#mask, this.#int(0)),
+      ...[1, 2],
+    );
+    const distances = () => this.#unsqueezed(this.#distances(query), 1);
+    if (causal) {
+      masked = or(masked, this.#op("Less", distances(), this.#int(0)));
+    }
+    if (window !== undefined) {
+      const far = causal ? distances() : this.#op("Abs", distances());
+      masked = or(masked, this.#op("Greater", far, this.#int(window)));
+    }
+    return masked;
+  }
+
+  norm(
+    name: string,
+    terms: readonly Value[],
+    { form, bias = form !== "rms" }: NormOptions = {},
+  ): Value {
+    const sum = terms.reduce((sum, term) => this.add(sum, term));
+    const weight = this.#weights.vector(`${name}.weight`);
+    const { epsilon } = this.#model;
+    if (form === "rms") {
+      return { ...sum, name: this.#rmsNorm(sum.name, weight) };
+    }
+    const inputs = [
+      sum.name,
+      weight,
+      ...(bias ? [this.#weights.vector(`${name}.bias`)] : []),
+    ];
+    const attributes = { axis: -1, epsilon: { float: epsilon } };
+    return {
+      ...sum,
+      name: this.#op("LayerNormalization", ...inputs, attributes),
+    };
+  }
+
+  /** In float32, since squares may be too large for float16. */
+  #rmsNorm(x: string, weight: string): string {
+    const isHalf = this.#weights.float === "float16";
+    const wide = isHalf ? this.#graph.cast(x, "float32") : x;
+    const number = (value: number) => this.#graph.number(value, "float32");
+    const square = this.#op("Pow", wide, number(2));
+    const mean = this.#op("ReduceMean", square, this.#graph.ints([-1]));
+    const root = this.#op(
+      "Sqrt",
+      this.#op("Add", mean, number(this.#model.epsilon)),
+    );
+    const normed = this.#op("Div", wide, root);
+    return this.#op("Mul", isHalf ? this.#float(normed) : normed, weight);
+  }
+
+  add(x: Value, residual: Value): Value {
+    return { ...x, name: this.#op("Add", x.name, residual.name) };
+  }
+
+  gelu(x: Value, form: "gelu" | "gelu_new" = "gelu"): Value {
+    const { name } = x;
+    const cumulative = form === "gelu"
+      ? this.#op("Erf", this.#op("Div", name, this.#number(Math.SQRT2)))
+      : this.#op("Tanh", this.#inner(name));
+    const one = this.#op("Add", cumulative, this.#number(1));
+    const product = this.#op("Mul", name, one);
+    return { ...x, name: this.#op("Mul", product, this.#number(0.5)) };
+  }
+
+  /** `sqrt(2 / pi) (x + 0.044715 x^3)`, the cube as products, which float16 has room for. */
+  #inner(x: string): string {
+    const square = this.#op("Mul", x, x);
+    const cubic = this.#op("Mul", square, this.#number(0.044715));
+    const sum = this.#op("Add", cubic, this.#number(1));
+    const scaled = this.#op("Mul", x, this.#number(Math.sqrt(2 / Math.PI)));
+    return this.#op("Mul", scaled, sum);
+  }
+
+  glu(x: Value, form: "gelu" | "silu"): Value {
+    const [left, right] = this.#split(x.name, 2);
+    const gate = form === "gelu"
+      ? this.gelu({ ...x, name: left! }).name
+      : this.#op("Mul", left!, this.#op("Sigmoid", left!));
+    return { ...x, name: this.#op("Mul", gate, right!) };
+  }
+
+  tanh(x: Value): Value {
+    return { ...x, name: this.#op("Tanh", x.name) };
+  }
+
+  relu(x: Value): Value {
+    return { ...x, name: this.#op("Relu", x.name) };
+  }
+
+  dropout(x: Value): Value {
+    return x;
+  }
+
+  first(x: Value): Value {
+    if (x.tokens !== "all") return x;
+    const axis = x.heads === undefined ? 1 : 2;
+    const name = this.#slice(x.name, axis, this.#graph.ints([1]));
+    return { ...x, name, tokens: "first" };
+  }
+
+  last(x: Value, padToken: number | undefined): Value {
+    if (x.tokens !== "all") return x;
+    const isToken = padToken === undefined ? this.#mask : this.#graph.cast(
+      this.#op(
+        "Not",
+        this.#op("Equal", this.#ids, this.#int(padToken)),
+      ),
+      "int64",
+    );
+    const at = this.#op(
+      "ReduceMax",
+      this.#op("Mul", isToken, this.#range),
+      this.#graph.ints([1]),
+      { keepdims: 0 },
+    );
+    const isLast = this.#float(
+      this.#op("Equal", this.#range, this.#unsqueezed(at, 1)),
+    );
+    const axes = x.heads === undefined ? [2] : [1, 3];
+    const kept = this.#op("Mul", x.name, this.#unsqueezed(isLast, ...axes));
+    const axis = this.#graph.ints([x.heads === undefined ? 1 : 2]);
+    return { ...x, name: this.#op("ReduceSum", kept, axis), tokens: { at } };
+  }
+
+  mean(x: Value): Value {
+    const mask = this.#unsqueezed(this.#float(this.#mask), 2);
+    const axis = this.#graph.ints([1]);
+    const sum = this.#op("ReduceSum", this.#op("Mul", x.name, mask), axis);
+    const count = this.#op("ReduceSum", mask, axis);
+    return { ...x, name: this.#op("Div", sum, count), tokens: "first" };
+  }
+
+  read(x: Value, take = (x: Value) => this.first(x)): Value {
+    return take(x);
+  }
+
+  observe(): void {}
+}
