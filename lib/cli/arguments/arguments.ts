@@ -42,26 +42,39 @@ export interface Option {
   readonly description: string;
 }
 
-/** Declares an option as the help text shows it: `-S, --set KEY=VALUE`. */
-export function option(
-  flags: string,
-  description: string,
-  more: Pick<Option, "choices" | "many" | "optional"> = {},
-): Option {
-  const [, short, name, value] = /^(?:-(\w), )?--([\w-]+)(?: (.+))?$/.exec(
-    flags,
-  )!;
-  return {
-    name: name!,
-    ...(short !== undefined && { short }),
-    ...(value !== undefined && { value }),
-    description,
-    ...more,
-  };
+/**
+ * Reads options as the help text shows them, one a line, with two blanks before
+ * what it does:
+ *
+ *     -f, --force  Run again
+ *     -S, --set KEY=VALUE...  An option that may be repeated
+ *     --remote [URL]  An option whose value may be left out
+ *     --engine NAME{auto,wasm}  An option with few valid values
+ */
+export function readOptions(text: string): Option[] {
+  return text.split("\n").map((line) => line.trim()).filter((it) => it !== "")
+    .map((line) => {
+      const { short, name, optional, value, choices, many, description } =
+        /^(?:-(?<short>\w), )?--(?<name>[\w-]+)(?: (?<optional>\[?)(?<value>[^\]{ ]+?)\]?(?:{(?<choices>.*?)})?(?<many>\.\.\.)?)? {2,}(?<description>.*)$/
+          .exec(line)!.groups!;
+      return {
+        name: name!,
+        ...(short && { short }),
+        ...(value && { value }),
+        ...(choices && { choices: choices.split(",") }),
+        ...(many && { many: true }),
+        ...(optional && { optional: true }),
+        description: description!,
+      };
+    });
 }
 
 /** The option that every command has. */
-const HELP = option("-h, --help", "Show this help");
+const HELP: Option = {
+  name: "help",
+  short: "h",
+  description: "Show this help",
+};
 
 /** The arguments that a command accepts. */
 export interface Usage {
@@ -84,6 +97,46 @@ export interface Command extends Usage {
   readonly run: (args: Arguments, all: Commands) => Promise<number | void>;
   /** Help for what the arguments name; undefined to print the command's own help. */
   readonly help?: (args: Arguments) => Promise<string | undefined>;
+}
+
+/**
+ * Declares a command by its help text, and what runs it: the usage, what it
+ * does, its options (see {@linkcode readOptions}), and examples with two blanks
+ * before their effect.
+ *
+ *     logs PIPELINE STAGE
+ *
+ *     Print the log of a stage.
+ *
+ *     Options:
+ *     -f, --follow  Keep printing while the stage runs
+ *
+ *     Examples:
+ *     smoke train  Print what the stage logged
+ */
+export function command(
+  text: TemplateStringsArray,
+  ...values: readonly string[]
+): (run: Command["run"], help?: Command["help"]) => Command {
+  const [, name, usage, description, options, examples] =
+    /^(\S+) ?(.*)\n\n([^]*?)(?:\n\nOptions:\n([^]*))?\n\s*Examples:\n([^]*)$/
+      .exec(String.raw(text, ...values).trim().replaceAll(/\n +/g, "\n"))!;
+  const positionals = usage!.replace(/--.*/, "");
+  const count = (words: string) => words.match(/\S+/g)?.length ?? 0;
+  const max = positionals.includes("...") ? Infinity : count(positionals);
+  return (run, help) => ({
+    name: name!,
+    usage: usage!,
+    description: description!,
+    options: readOptions(options ?? ""),
+    examples: examples!.split("\n").map((line) => {
+      const [args, effect] = line.split(/ {2,}/);
+      return effect === undefined ? ["", args!] : [args!, effect];
+    }),
+    positionals: { min: count(positionals.replace(/\[.*\]/, "")), max },
+    run,
+    ...(help && { help }),
+  });
 }
 
 /** The commands by name, and how each is loaded. */

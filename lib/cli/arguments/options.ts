@@ -11,8 +11,7 @@ import { linkFingerprint } from "../../store/stats.ts";
 import {
   type Arguments,
   invalidValue,
-  type Option,
-  option,
+  readOptions,
   UsageError,
 } from "./arguments.ts";
 
@@ -41,84 +40,56 @@ export function readProject() {
   return { version, summaries };
 }
 
-export const JSON_LINES = option("--json", "Print JSON, one object per line");
+export const JSON_LINES = "--json  Print JSON, one object per line";
 
-export const FORCE = option(
-  "-f, --force",
-  "Run the named stages, or all if none is named, even if their results are cached",
-);
+export const FORCE =
+  "-f, --force  Run the named stages, or all if none is named, even if their results are cached";
 
-export const CACHE_LIMIT = option(
-  "--cache-limit SIZE",
-  "Maximum size of the cache, from which the oldest results are removed (default 50GB)",
-);
+export const CACHE_LIMIT =
+  "--cache-limit SIZE  Maximum size of the cache, from which the oldest results are removed (default 50GB)";
 
-export const OUT = option(
-  "--out DIR",
-  "Output folder, including the cache (default out)",
-);
+export const OUT =
+  "--out DIR  Output folder, including the cache (default out)";
 
-export const TASKS = option(
-  "--tasks DIR",
-  "Folder of the task modules (default tasks). Only name one that you trust: planning imports its modules, with all rights of this program",
-);
+export const TASKS =
+  "--tasks DIR  Folder of the task modules (default tasks). Only name one that you trust: planning imports its modules, with all rights of this program";
 
 /** Options that determine the graph of a pipeline. */
-export const GRAPH_OPTIONS: readonly Option[] = [
-  option(
-    "-S, --set KEY=VALUE",
-    "Set a parameter; KEY is a dotted path, VALUE is parsed as YAML",
-    { many: true },
-  ),
-  option(
-    "--profile NAME",
-    "Use a profile of the pipeline: a named set of parameters",
-  ),
-  option(
-    "--name NAME",
-    "Show the results in out/PIPELINE@NAME, not out/PIPELINE",
-  ),
-  TASKS,
-  OUT,
-];
+export const GRAPH_OPTIONS = `
+  -S, --set KEY=VALUE...  Set a parameter; KEY is a dotted path, VALUE is parsed as YAML
+  --profile NAME  Use a profile of the pipeline: a named set of parameters
+  --name NAME  Show the results in out/PIPELINE@NAME, not out/PIPELINE
+  ${TASKS}
+  ${OUT}`;
 
 /** Selects what runs the stages. */
-export const EXECUTOR = option(
-  "--executor NAME",
-  "Where stages run: local or slurm (default: the one in your profile, else local)",
-  { choices: ["local", "slurm"] },
-);
+export const EXECUTOR =
+  "--executor NAME{local,slurm}  Where stages run: local or slurm (default: the one in your profile, else local)";
 
-export const ENGINE = option(
-  "--engine NAME",
-  "Compute engine: auto, tensorflow, webgpu or wasm (default auto: the first that works)",
-  { choices: ["auto", "tensorflow", "webgpu", "wasm"] },
-);
+export const ENGINE =
+  "--engine NAME{auto,tensorflow,webgpu,wasm}  Compute engine: auto, tensorflow, webgpu or wasm (default auto: the first that works)";
 
-const GPUS = option(
-  "--gpus IDS",
-  'GPUs to use, such as 0,2, or "none", with which --engine auto selects the CPU (default: all visible GPUs)',
-);
+const GPUS =
+  '--gpus IDS  GPUs to use, such as 0,2, or "none", with which --engine auto selects the CPU (default: all visible GPUs)';
 
 /** Options of what computes, a part of {@linkcode KEY_OPTIONS}. */
-export const ENGINE_OPTIONS: readonly Option[] = [TASKS, ENGINE, GPUS];
+export const ENGINE_OPTIONS = `
+  ${TASKS}
+  ${ENGINE}
+  ${GPUS}`;
 
 /** Options that the keys of stages depend on. */
-export const KEY_OPTIONS = [...GRAPH_OPTIONS, ENGINE, GPUS, EXECUTOR];
+export const KEY_OPTIONS = `${GRAPH_OPTIONS}
+  ${ENGINE}
+  ${GPUS}
+  ${EXECUTOR}`;
 
 /** Options that limit the resources of a run. */
-export const LIMIT_OPTIONS: readonly Option[] = [
-  option(
-    "-j, --jobs N",
-    "Run at most N stages at a time (default: one per CPU)",
-  ),
-  option("--cpus N", "Total CPUs of running stages (default: all)"),
-  option(
-    "--memory SIZE",
-    "Total memory of running stages, such as 8GB (default: all)",
-  ),
-  GPUS,
-];
+export const LIMIT_OPTIONS = `
+  -j, --jobs N  Run at most N stages at a time (default: one per CPU)
+  --cpus N  Total CPUs of running stages (default: all)
+  --memory SIZE  Total memory of running stages, such as 8GB (default: all)
+  ${GPUS}`;
 
 /**
  * The scheduler's settings according to the options.
@@ -188,6 +159,35 @@ export function checkFolder(folder: string, option: string): void {
   const fault = inWayOf(path, `"${shortPath(folder)}"`);
   if (fault === undefined) return;
   throw new UsageError(`${fault}: choose another folder with --${option}`);
+}
+
+/**
+ * Creates the folder that `--to` names. It appears when it is complete.
+ *
+ * @param output Absolute path
+ * @param write Gets a temporary folder; resolves to the folder in it that is to be moved.
+ * @throws {UsageError} If it exists, or cannot be created.
+ */
+export async function createFolder(
+  output: string,
+  write: (temporary: string) => Promise<string>,
+): Promise<void> {
+  const temporary = `${output}.incomplete`;
+  const present = [output, temporary].find((it) => linkFingerprint(it));
+  if (present !== undefined) {
+    throw new UsageError(
+      `"${
+        shortPath(present)
+      }" already exists: remove it, or choose another folder with --to`,
+    );
+  }
+  checkFolder(output, "to");
+  Deno.mkdirSync(temporary, { recursive: true });
+  try {
+    Deno.renameSync(await write(temporary), output);
+  } finally {
+    Deno.removeSync(temporary, { recursive: true });
+  }
 }
 
 /**
@@ -279,9 +279,9 @@ export function stageCommand(
 export function commandLine(
   args: Arguments,
   words: readonly string[],
-  options: readonly Option[] = KEY_OPTIONS,
+  options = KEY_OPTIONS,
 ): string {
-  const given = options.flatMap(({ name, short }) =>
+  const given = readOptions(options).flatMap(({ name, short }) =>
     args.values(name).flatMap((value) => [
       short === undefined ? `--${name}` : `-${short}`,
       value,

@@ -13,13 +13,12 @@ import {
 import type { Store } from "../../store/store.ts";
 import {
   type Arguments,
-  type Command,
+  command,
   EXIT,
-  option,
+  readOptions,
   UsageError,
 } from "../arguments/arguments.ts";
 import {
-  CACHE_LIMIT,
   JSON_LINES,
   KEY_OPTIONS,
   outOf,
@@ -57,64 +56,56 @@ const ONLY: Readonly<Record<string, readonly string[]>> = {
   "older-than": ["gc"],
   remote: ["ls", "gc", "push", "pull"],
   ...Object.fromEntries(
-    KEY_OPTIONS.filter(({ name }) => name !== "out")
+    readOptions(KEY_OPTIONS).filter(({ name }) => name !== "out")
       .map(({ name }) => [name, ["push", "pull", "bundle"]]),
   ),
 };
 
 /** `deno task cache`: manages the cache. */
-export const cacheCommand: Command = {
-  name: "cache",
-  usage: "ls|du|verify|gc|pin|unpin|key|push|pull|bundle [RESULT...|PIPELINE]",
-  description: `Manage the cache of results.
+export const cacheCommand = command`
+  cache ls|du|verify|gc|pin|unpin|key|push|pull|bundle [RESULT...|PIPELINE]
 
-ls lists the results, newest first. du prints the disk usage. verify compares every file with its digest and removes damaged ones, which the next run makes again; it exits with code 4 if there are any. gc removes the oldest results until everything in the cache is within the limit; it keeps pinned results, those of the last 10 runs of each pipeline, those that output folders show, and those that a current run needs. It also removes the oldest checkpoints of interrupted stages and logs of failures, and all checkpoints that are older than 14 days. pin protects results from gc; unpin undoes that. key prints the public key by which others trust the results that you store in a remote, and makes the key if you have none. push stores the results of a PIPELINE with these parameters in the remote, or all of the cache; pull takes them from it. bundle writes those of a PIPELINE to standard output as a tar file, which is a remote as well. With --remote, ls lists the results in it, and gc removes those that ran before --older-than.
+  Manage the cache of results.
 
-A RESULT is PIPELINE/STAGE for the result in the output folder of a stage, or the start of a key as printed by ls.`,
-  options: [
-    {
-      ...CACHE_LIMIT,
-      description: "With gc: maximum size of the cache (default 50GB)",
-    },
-    REMOTE,
-    option(
-      "--older-than AGE",
-      "With gc --remote: minimum age of the results to remove, such as 90d",
-    ),
-    ...KEY_OPTIONS,
-    JSON_LINES,
-  ],
-  examples: [
-    ["ls", "List the results"],
-    ["gc --cache-limit 5GB", "Reduce the cache to 5 GB"],
-    ["pin glue-mini/train-dylora@mrpc,seed=0", "Keep a result"],
-  ],
-  positionals: { min: 1, max: Infinity },
-  async run(args) {
-    const [name = ""] = args.positionals;
-    const action = Object.hasOwn(ACTIONS, name) ? ACTIONS[name] : undefined;
-    if (action === undefined) {
-      const names = Object.keys(ACTIONS);
-      const hint = didYouMean(name, names) || `; expected ${names.join(", ")}`;
-      throw new UsageError(`Unknown action "${name}" of "cache"${hint}`);
-    }
-    const takes = ["push", "pull", "bundle"].includes(name)
-      ? 1
-      : ["pin", "unpin"].includes(name)
-      ? Infinity
-      : 0;
-    const unexpected = args.positionals[1 + takes];
-    if (unexpected !== undefined) {
-      throw new UsageError(`Unexpected argument "${unexpected}"`);
-    }
-    for (const [option, actions] of Object.entries(ONLY)) {
-      if (!args.has(option) || actions.includes(name)) continue;
-      const names = actions.map((it) => `"cache ${it}"`).join(", ");
-      throw new UsageError(`Option "--${option}" is for ${names} only`);
-    }
-    return await action(openStore({ out: outOf(args) }), args);
-  },
-};
+  ls lists the results, newest first. du prints the disk usage. verify compares every file with its digest and removes damaged ones, which the next run makes again; it exits with code 4 if there are any. gc removes the oldest results until everything in the cache is within the limit; it keeps pinned results, those of the last 10 runs of each pipeline, those that output folders show, and those that a current run needs. It also removes the oldest checkpoints of interrupted stages and logs of failures, and all checkpoints that are older than 14 days. pin protects results from gc; unpin undoes that. key prints the public key by which others trust the results that you store in a remote, and makes the key if you have none. push stores the results of a PIPELINE with these parameters in the remote, or all of the cache; pull takes them from it. bundle writes those of a PIPELINE to standard output as a tar file, which is a remote as well. With --remote, ls lists the results in it, and gc removes those that ran before --older-than.
+
+  A RESULT is PIPELINE/STAGE for the result in the output folder of a stage, or the start of a key as printed by ls.
+
+  Options:
+  --cache-limit SIZE  With gc: maximum size of the cache (default 50GB)
+  ${REMOTE}
+  --older-than AGE  With gc --remote: minimum age of the results to remove, such as 90d
+  ${KEY_OPTIONS}
+  ${JSON_LINES}
+
+  Examples:
+  ls  List the results
+  gc --cache-limit 5GB  Reduce the cache to 5 GB
+  pin glue-mini/train-dylora@mrpc,seed=0  Keep a result
+`(async (args) => {
+  const [name = ""] = args.positionals;
+  const action = Object.hasOwn(ACTIONS, name) ? ACTIONS[name] : undefined;
+  if (action === undefined) {
+    const names = Object.keys(ACTIONS);
+    const hint = didYouMean(name, names) || `; expected ${names.join(", ")}`;
+    throw new UsageError(`Unknown action "${name}" of "cache"${hint}`);
+  }
+  const takes = ["push", "pull", "bundle"].includes(name)
+    ? 1
+    : ["pin", "unpin"].includes(name)
+    ? Infinity
+    : 0;
+  const unexpected = args.positionals[1 + takes];
+  if (unexpected !== undefined) {
+    throw new UsageError(`Unexpected argument "${unexpected}"`);
+  }
+  for (const [option, actions] of Object.entries(ONLY)) {
+    if (!args.has(option) || actions.includes(name)) continue;
+    const names = actions.map((it) => `"cache ${it}"`).join(", ");
+    throw new UsageError(`Option "--${option}" is for ${names} only`);
+  }
+  return await action(openStore({ out: outOf(args) }), args);
+});
 
 async function ls(store: Store, args: Arguments): Promise<void> {
   if (args.has("remote")) return await (await ofRemotes()).list(store, args);
@@ -167,7 +158,7 @@ async function gc(store: Store, args: Arguments): Promise<void> {
   if (args.has("older-than")) {
     throw new UsageError('Option "--older-than" requires "--remote"');
   }
-  const limit = await sizeOf(args, CACHE_LIMIT.name) ??
+  const limit = await sizeOf(args, "cache-limit") ??
     defaultSettings(PROJECT).cacheLimit;
   // What killed runs have left takes space as well.
   await sweepRuns(store, local);

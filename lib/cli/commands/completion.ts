@@ -2,6 +2,7 @@ import type { Task } from "../../pipeline/task.ts";
 import {
   Arguments,
   type Command,
+  command,
   type Commands,
   type Option,
   optionsOf,
@@ -23,18 +24,16 @@ import type { Outline } from "./pipeline_help.ts";
 
 /** `deno task completion`: prints the script that completes commands in a shell. */
 export const completionCommand: Command = {
-  name: "completion",
-  usage: "bash|zsh|fish",
-  description:
-    `Print a script that makes a shell complete the arguments of "deno task" in this project: commands and their options, and the names of pipelines, stages, parameters and profiles. Completion in other folders and of other deno commands does not change.`,
-  options: [],
-  examples: [
-    ["bash >> ~/.bashrc", "Install it for bash"],
-    ["zsh >> ~/.zshrc", "Install it for zsh, after compinit"],
-    ["fish > ~/.config/fish/conf.d/dylora.fish", "Install it for fish"],
-  ],
-  positionals: { min: 1, max: Infinity },
-  async run({ positionals }, commands) {
+  ...command`
+  completion bash|zsh|fish
+
+  Print a script that makes a shell complete the arguments of "deno task" in this project: commands and their options, and the names of pipelines, stages, parameters and profiles. Completion in other folders and of other deno commands does not change.
+
+  Examples:
+  bash >> ~/.bashrc  Install it for bash
+  zsh >> ~/.zshrc  Install it for zsh, after compinit
+  fish > ~/.config/fish/conf.d/dylora.fish  Install it for fish
+`(async ({ positionals }, commands) => {
     const [shell, ...words] = positionals;
     // The scripts call this for the words after "deno task".
     if (shell === "words") {
@@ -49,39 +48,48 @@ export const completionCommand: Command = {
         `Unknown shell "${positionals.join(" ")}"; expected bash, zsh or fish`,
       );
     }
-    const command = [Deno.execPath(), ...PROGRAM, "completion", "words", "--"];
+    const command = [
+      Deno.execPath(),
+      ...PROGRAM,
+      "completion",
+      "words",
+      "--",
+    ];
     writeOut(script(PROJECT, command.map(quoted).join(" ")));
-  },
+  }),
+  // The words of an unfinished line follow.
+  positionals: { min: 1, max: Infinity },
 };
 
 /** `deno task schema`: prints the JSON Schema of pipeline files. */
-export const schemaCommand: Command = {
-  name: "schema",
-  usage: "",
-  description:
-    `Print the JSON Schema of pipeline files, including the parameters of every task, for completion and validation in editors. Save it to a file, and name that file in the first line of a pipeline: # yaml-language-server: $schema=FILE`,
-  options: [TASKS],
-  examples: [["> out/pipeline.schema.json", "Write the schema to a file"]],
-  positionals: { min: 0, max: 0 },
-  async run(args) {
-    const [{ pipelineJsonSchema }, { TaskFolder }] = await Promise.all([
-      import("../../pipeline/json_schema.ts"),
-      import("../../pipeline/load_task.ts"),
-    ]);
-    const folder = new TaskFolder(tasksOf(args));
-    const tasks = new Map<string, Task>();
-    for (const name of folder.names()) {
-      const found = await folder.find(name);
-      if ("problem" in found) throw new Error(found.problem);
-      tasks.set(name, found.task);
-    }
-    const schema = {
-      $schema: "https://json-schema.org/draft/2020-12/schema",
-      ...pipelineJsonSchema(tasks),
-    };
-    writeOut(`${JSON.stringify(schema, null, 2)}\n`);
-  },
-};
+export const schemaCommand = command`
+  schema
+
+  Print the JSON Schema of pipeline files, including the parameters of every task, for completion and validation in editors. Save it to a file, and name that file in the first line of a pipeline: # yaml-language-server: $schema=FILE
+
+  Options:
+  ${TASKS}
+
+  Examples:
+  > out/pipeline.schema.json  Write the schema to a file
+`(async (args) => {
+  const [{ pipelineJsonSchema }, { TaskFolder }] = await Promise.all([
+    import("../../pipeline/json_schema.ts"),
+    import("../../pipeline/load_task.ts"),
+  ]);
+  const folder = new TaskFolder(tasksOf(args));
+  const tasks = new Map<string, Task>();
+  for (const name of folder.names()) {
+    const found = await folder.find(name);
+    if ("problem" in found) throw new Error(found.problem);
+    tasks.set(name, found.task);
+  }
+  const schema = {
+    $schema: "https://json-schema.org/draft/2020-12/schema",
+    ...pipelineJsonSchema(tasks),
+  };
+  writeOut(`${JSON.stringify(schema, null, 2)}\n`);
+});
 
 /** A possible word, and what it means. */
 interface Candidate {

@@ -1,11 +1,6 @@
 import { status } from "../../scheduler/plan.ts";
 import { join } from "../../store/paths.ts";
-import {
-  type Command,
-  invalidValue,
-  option,
-  UsageError,
-} from "../arguments/arguments.ts";
+import { command, invalidValue, UsageError } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
 import {
   JSON_LINES,
@@ -19,58 +14,55 @@ import { watchInterrupts } from "../terminal/interrupts.ts";
 import { writeLine } from "../terminal/renderer.ts";
 
 /** `deno task dash`: serves a page that follows the runs of a pipeline. */
-export const dashCommand: Command = {
-  name: "dash",
-  usage: "PIPELINE",
-  description:
-    `Serve a page that follows the runs of a pipeline, whichever process started them: states of stages, loss curves of trainings, logs, scores by rank as they arrive, and then the report. Start it before, during or after a run, with the same parameters, and again after an edit of what a task declares.
+export const dashCommand = command`
+  dash PIPELINE
 
-The page is served on this machine only (127.0.0.1), at an address with a random token, and is read-only.`,
-  options: [
-    option("--port N", "Port to listen on (default: any free port)"),
-    ...KEY_OPTIONS,
-    JSON_LINES,
-  ],
-  examples: [
-    ["smoke", "Print the address of the page, and serve it until Ctrl-C"],
-    ["glue-mini --profile quick", "Follow a run with these parameters"],
-  ],
-  positionals: { min: 1, max: 1 },
-  async run(args) {
-    const out = outOf(args);
-    // Reports errors in the arguments and in the file before it serves anything.
-    const { store } = await openPipeline(args, out);
-    const follower = new Follower({
-      store,
-      out,
-      async read() {
-        const { graph, settings } = await openPlanned(args);
-        return { graph, status: await status(graph, settings) };
-      },
-    });
-    using interrupts = watchInterrupts(() => {});
-    const token = crypto.randomUUID();
-    const port = args.integer("port", 0) ?? 0;
-    if (port > 65_535) {
-      throw invalidValue("port", String(port), "expected at most 65535");
-    }
-    const server = listen({
-      hostname: "127.0.0.1",
-      port,
-      signal: interrupts.signal,
-      onListen({ port }) {
-        const url = `http://127.0.0.1:${port}/${token}/`;
-        writeLine(
-          args,
-          { type: "dash", url },
-          `${url}\nOpen this page in a browser; press Ctrl-C to stop`,
-        );
-      },
-    }, (request) => answer(request, token, follower));
-    await server.finished;
-    return interrupts.code;
-  },
-};
+  Serve a page that follows the runs of a pipeline, whichever process started them: states of stages, loss curves of trainings, logs, scores by rank as they arrive, and then the report. Start it before, during or after a run, with the same parameters, and again after an edit of what a task declares.
+
+  The page is served on this machine only (127.0.0.1), at an address with a random token, and is read-only.
+
+  Options:
+  --port N  Port to listen on (default: any free port)
+  ${KEY_OPTIONS}
+  ${JSON_LINES}
+
+  Examples:
+  smoke  Print the address of the page, and serve it until Ctrl-C
+  glue-mini --profile quick  Follow a run with these parameters
+`(async (args) => {
+  const out = outOf(args);
+  // Reports errors in the arguments and in the file before it serves anything.
+  const { store } = await openPipeline(args, out);
+  const follower = new Follower({
+    store,
+    out,
+    async read() {
+      const { graph, settings } = await openPlanned(args);
+      return { graph, status: await status(graph, settings) };
+    },
+  });
+  using interrupts = watchInterrupts(() => {});
+  const token = crypto.randomUUID();
+  const port = args.integer("port", 0) ?? 0;
+  if (port > 65_535) {
+    throw invalidValue("port", String(port), "expected at most 65535");
+  }
+  const server = listen({
+    hostname: "127.0.0.1",
+    port,
+    signal: interrupts.signal,
+    onListen({ port }) {
+      const url = `http://127.0.0.1:${port}/${token}/`;
+      writeLine(
+        args,
+        { type: "dash", url },
+        `${url}\nOpen this page in a browser; press Ctrl-C to stop`,
+      );
+    },
+  }, (request) => answer(request, token, follower));
+  await server.finished;
+  return interrupts.code;
+});
 
 /** @throws {UsageError} If another program listens on the port. */
 function listen(

@@ -1,44 +1,32 @@
 import { type Graph, reduceEdges } from "../../pipeline/graph.ts";
 import { selectStages } from "../../scheduler/context.ts";
-import {
-  type Arguments,
-  type Command,
-  option,
-  UsageError,
-} from "../arguments/arguments.ts";
+import { type Arguments, command, UsageError } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
 import { GRAPH_OPTIONS, JSON_LINES, outOf } from "../arguments/options.ts";
 import { writeOut } from "../terminal/renderer.ts";
 
 /** `deno task graph`: draws a pipeline. */
-export const graphCommand: Command = {
-  name: "graph",
-  usage: "PIPELINE [STAGE...]",
-  description:
-    "Draw the stages of a pipeline and their dependencies. With STAGEs, draw only these and the stages that they need. The stages of a matrix are one node unless --expand is given.",
-  options: [
-    option(
-      "--format NAME",
-      "terminal (default), mermaid (rendered by GitHub) or dot (for Graphviz)",
-      { choices: ["terminal", "mermaid", "dot"] },
-    ),
-    option("--expand", "Draw each stage of a matrix as a node of its own"),
-    ...GRAPH_OPTIONS,
-    JSON_LINES,
-  ],
-  examples: [
-    ["glue-mini", "Show the stages and their dependencies"],
-    ["smoke --format mermaid", "Make a chart for a README"],
-    ["smoke --format dot | dot -Tsvg > smoke.svg", "Make an image"],
-  ],
-  positionals: { min: 1, max: Infinity },
-  async run(args) {
-    const { graph, selected } = await openPipeline(args, outOf(args));
-    const stages = selectStages(graph, selected);
-    const nodes = graphNodes(graph, stages, args.has("expand"));
-    writeOut(drawing(graph.pipeline, nodes, args));
-  },
-};
+export const graphCommand = command`
+  graph PIPELINE [STAGE...]
+
+  Draw the stages of a pipeline and their dependencies. With STAGEs, draw only these and the stages that they need. The stages of a matrix are one node unless --expand is given.
+
+  Options:
+  --format NAME{terminal,mermaid,dot}  terminal (default), mermaid (rendered by GitHub) or dot (for Graphviz)
+  --expand  Draw each stage of a matrix as a node of its own
+  ${GRAPH_OPTIONS}
+  ${JSON_LINES}
+
+  Examples:
+  glue-mini  Show the stages and their dependencies
+  smoke --format mermaid  Make a chart for a README
+  smoke --format dot | dot -Tsvg > smoke.svg  Make an image
+`(async (args) => {
+  const { graph, selected } = await openPipeline(args, outOf(args));
+  const stages = selectStages(graph, selected);
+  const nodes = graphNodes(graph, stages, args.has("expand"));
+  writeOut(drawing(graph.pipeline, nodes, args));
+});
 
 function drawing(name: string, nodes: readonly GraphNode[], args: Arguments) {
   if (args.has("json")) {

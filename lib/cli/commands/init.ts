@@ -5,9 +5,8 @@ import { statIfThere, writeDurably } from "../../store/files.ts";
 import { dirname, relative, resolve } from "../../store/paths.ts";
 import {
   asTyped,
-  type Command,
+  command,
   invalidValue,
-  option,
   UsageError,
 } from "../arguments/arguments.ts";
 import { findPipeline } from "../arguments/open_pipeline.ts";
@@ -15,7 +14,7 @@ import { inWayOf, OWN_DATA, PROJECT, quoted } from "../arguments/options.ts";
 import { count, listed } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
 import {
-  type ColumnSummary,
+  type Column,
   inspectTable,
   type TableSummary,
 } from "./inspect_table.ts";
@@ -24,71 +23,59 @@ import {
 const SCHEMA = "out/pipeline.schema.json";
 
 /** `deno task init`: writes a pipeline for a file of the user. */
-export const initCommand: Command = {
-  name: "init",
-  usage: "FILE",
-  description:
-    `Write a commented pipeline for your own data. FILE is a .tsv, .csv, .jsonl, .json (or one of these packed as .gz) or .parquet file with a column of texts and one of labels, which are detected by name and content. Nothing is trained.`,
-  options: [
-    option("--text COLUMN", "Column of the text"),
-    option("--pair COLUMN", "Column of the second text, for tasks on pairs"),
-    option("--label COLUMN", "Column of the label"),
-    option(
-      "--encoding NAME",
-      "Encoding of a text file, such as latin1 (default utf-8)",
-    ),
-    option(
-      "--to FILE",
-      "Pipeline file to write (default: the name of the data in pipelines/)",
-    ),
-    option("-f, --force", "Replace the pipeline file if it exists"),
-  ],
-  examples: [
-    ["reviews.csv", "Write pipelines/reviews.yaml"],
-    [
-      "pairs.tsv --text question --pair answer --label good",
-      "Name the columns",
-    ],
-    ["reviews.csv --to my/pipeline.yaml", "Write it elsewhere"],
-  ],
-  positionals: { min: 1, max: 1 },
-  async run(args) {
-    const [given] = args.positionals;
-    const data = resolve(Deno.cwd(), given!);
-    const name = nameFor(args.value("to") ?? given!);
-    const target = args.value("to") ?? `pipelines/${name}.yaml`;
-    const file = args.has("to")
-      ? resolve(Deno.cwd(), target)
-      : resolve(PROJECT, target);
-    if (!/\.ya?ml$/.test(file)) {
-      throw invalidValue("to", target, "expected a file name ending in .yaml");
-    }
-    const table = await inspectTable(data, {
-      text: args.value("text"),
-      pair: args.value("pair"),
-      label: args.value("label"),
-      encoding: args.value("encoding"),
-    });
-    const encoding = args.value("encoding");
-    const pipeline = await starter(name, projectPath(data), table, encoding);
-    const text = `# yaml-language-server: $schema=${
-      relative(dirname(file), resolve(PROJECT, SCHEMA))
-    }
+export const initCommand = command`
+  init FILE
+
+  Write a commented pipeline for your own data. FILE is a .tsv, .csv, .jsonl, .json (or one of these packed as .gz) or .parquet file with a column of texts and one of labels, which are detected by name and content. Nothing is trained.
+
+  Options:
+  --text COLUMN  Column of the text
+  --pair COLUMN  Column of the second text, for tasks on pairs
+  --label COLUMN  Column of the label
+  --encoding NAME  Encoding of a text file, such as latin1 (default utf-8)
+  --to FILE  Pipeline file to write (default: the name of the data in pipelines/)
+  -f, --force  Replace the pipeline file if it exists
+
+  Examples:
+  reviews.csv  Write pipelines/reviews.yaml
+  pairs.tsv --text question --pair answer --label good  Name the columns
+  reviews.csv --to my/pipeline.yaml  Write it elsewhere
+`(async (args) => {
+  const [given] = args.positionals;
+  const data = resolve(Deno.cwd(), given!);
+  const name = nameFor(args.value("to") ?? given!);
+  const target = args.value("to") ?? `pipelines/${name}.yaml`;
+  const file = args.has("to")
+    ? resolve(Deno.cwd(), target)
+    : resolve(PROJECT, target);
+  if (!/\.ya?ml$/.test(file)) {
+    throw invalidValue("to", target, "expected a file name ending in .yaml");
+  }
+  const table = await inspectTable(data, {
+    text: args.value("text"),
+    pair: args.value("pair"),
+    label: args.value("label"),
+    encoding: args.value("encoding"),
+  });
+  const encoding = args.value("encoding");
+  const pipeline = await starter(name, projectPath(data), table, encoding);
+  const text = `# yaml-language-server: $schema=${
+    relative(dirname(file), resolve(PROJECT, SCHEMA))
+  }
 # For completion in editors; made by: deno task schema > ${SCHEMA}
 ${pipeline}`;
-    write(file, text, target, args.has("force"));
-    const command = quoted(args.has("to") ? target : name);
-    const lines = [
-      ...summary(given!, table),
-      "",
-      `Wrote ${target}. See what it would do, then run it:`,
-      "",
-      `  deno task plan ${command}`,
-      `  deno task pipeline ${command}`,
-    ];
-    writeOut(asTyped(`${lines.join("\n")}\n`));
-  },
-};
+  write(file, text, target, args.has("force"));
+  const command = quoted(args.has("to") ? target : name);
+  const lines = [
+    ...summary(given!, table),
+    "",
+    `Wrote ${target}. See what it would do, then run it:`,
+    "",
+    `  deno task plan ${command}`,
+    `  deno task pipeline ${command}`,
+  ];
+  writeOut(asTyped(`${lines.join("\n")}\n`));
+});
 
 /** @throws {UsageError} If the file cannot be written, or exists and is not to be replaced. */
 function write(
@@ -136,8 +123,7 @@ function projectPath(path: string): string {
 /** The lines that describe the table to the user. */
 function summary(file: string, table: TableSummary): string[] {
   const { rows, columns, text, pair, label, unused } = table;
-  const lengths = (it: ColumnSummary) =>
-    `"${oneLine(it.name)}", ${lengthsOf(it)}`;
+  const lengths = (it: Column) => `"${oneLine(it.name)}", ${lengthsOf(it)}`;
   return [
     `${file}: ${count(rows, "row")}, ${count(columns.length, "column")}`,
     `  text    ${lengths(text)}`,
@@ -175,19 +161,6 @@ function labelText({ regression, classes, range }: TableSummary): string {
   return `${classes.length} classes: ${listed(names, MAX_LISTED)}`;
 }
 
-/** Comments of stages by name. */
-const STAGES: Readonly<Record<string, string>> = {
-  model: "The encoder with its tokenizer",
-  data:
-    "Reads the file, checks every row, and holds out the examples for validation",
-  tokenize: "Turns texts into token ids",
-  "train-dylora":
-    "One training that serves every rank up to params.rank; --profile compare trains LoRA at some ranks to compare it with",
-  "evaluate-dylora": "Scores all ranks on the validation examples in one pass",
-  report: "Tables, figures and the recommended rank, as text and as a page",
-  "take-away": "The adapter at the recommended rank, as PEFT loads it",
-};
-
 /** The text of a pipeline for a table: the template with its parameters and comments. */
 async function starter(
   name: string,
@@ -224,11 +197,7 @@ async function starter(
   const isTaken = Object.hasOwn(GLUE_TASKS, name);
   set("train", path);
   set("text", text.name, lengthsOf(text));
-  set(
-    "pair",
-    pair?.name ?? null,
-    pair ? lengthsOf(pair) : "column of the second text, for pairs",
-  );
+  set("pair", pair?.name ?? null, pair && lengthsOf(pair));
   set("label", label.name, labelText(table));
   if (encoding !== undefined) set("encoding", encoding);
   set(
@@ -236,14 +205,10 @@ async function starter(
     table.regression,
     table.regression
       ? `true because the labels look numeric: ${label.distinct} distinct values`
-      : "true if the labels are numbers to predict, not classes",
+      : undefined,
   );
-  set("name", isTaken ? `${name}-data` : name, "name of the data in reports");
-  set(
-    "holdout",
-    rows < 1000 ? 0.2 : 0.1,
-    "fraction of the examples that is held out for validation",
-  );
+  set("name", isTaken ? `${name}-data` : name);
+  set("holdout", rows < 1000 ? 0.2 : 0.1);
   set(
     "maxLength",
     table.tokens,
@@ -253,12 +218,6 @@ async function starter(
   const [, epochs] = [[3000, 10], [10_000, 5], [50_000, 3], [Infinity, 1]]
     .find(([most]) => rows < most!)!;
   pipeline = pipeline.replace(/epochs: \d+/, `epochs: ${epochs}`);
-  for (const [stage, comment] of Object.entries(STAGES)) {
-    pipeline = pipeline.replace(
-      new RegExp(`(?<=^stages:\n(?:  .*\n)*)  ${stage}:`, "m"),
-      (line) => `  # ${comment}\n${line}`,
-    );
-  }
   return `# A starter for ${path}: ${rows} rows with the columns ${names}.
 # Change parameters here, or for one run with an option such as -S rank=4
 
@@ -273,6 +232,6 @@ function scalar(value: unknown): string {
   return isPlain ? String(value) : JSON.stringify(value);
 }
 
-function lengthsOf({ median, longest }: ColumnSummary): string {
+function lengthsOf({ median, longest }: Column): string {
   return `median ${median} characters, maximum ${longest}`;
 }

@@ -22,25 +22,15 @@ import { statIfThere } from "../../store/files.ts";
 import { UsageError } from "../arguments/arguments.ts";
 import { count } from "../terminal/messages.ts";
 
-/** A column. */
-export interface ColumnSummary {
-  readonly name: string;
-  /** Number of distinct values, without empty ones. */
-  readonly distinct: number;
-  /** Median and maximum length of the values in characters. */
-  readonly median: number;
-  readonly longest: number;
-}
-
 /** What was detected in a table. */
 export interface TableSummary {
   readonly rows: number;
   readonly columns: readonly string[];
-  readonly text: ColumnSummary;
-  readonly pair: ColumnSummary | undefined;
-  readonly label: ColumnSummary;
+  readonly text: Column;
+  readonly pair: Column | undefined;
+  readonly label: Column;
   /** Other columns of texts, which the pipeline does not read. */
-  readonly unused: readonly ColumnSummary[];
+  readonly unused: readonly Column[];
   /** True if the labels look like numbers to predict. */
   readonly regression: boolean;
   /** Classes with their number of rows, largest first, by the names that the file records; none for a regression. */
@@ -229,8 +219,10 @@ function rejected(
 const MAX_NUMERIC = 20;
 
 /** A column with its values. */
-class Column implements ColumnSummary {
+export class Column {
+  /** Number of distinct values, without empty ones. */
   readonly distinct: number;
+  /** Median and maximum length of the values in characters. */
   readonly median: number;
   readonly longest: number;
   /** Number of values that are a text, a number or a boolean, and not empty. */

@@ -1,6 +1,6 @@
 import { type LogLine, readLog } from "../../scheduler/journal.ts";
 import { findStageLog } from "../../scheduler/results.ts";
-import { type Command, option, UsageError } from "../arguments/arguments.ts";
+import { command, UsageError } from "../arguments/arguments.ts";
 import { JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
 import { openPlanned } from "../runtime/executor.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
@@ -9,50 +9,44 @@ import { writeOut } from "../terminal/renderer.ts";
 import { needingResult } from "./stage_result.ts";
 
 /** `deno task logs`: prints the log of a stage. */
-export const logsCommand: Command = {
-  name: "logs",
-  usage: "PIPELINE STAGE",
-  description:
-    "Print the log of a stage with these parameters: of the current run if it is running, otherwise of the last run if that failed, otherwise of the run that made the cached result.",
-  options: [
-    option(
-      "-f, --follow",
-      "Keep printing while the stage runs, also in further attempts",
-    ),
-    ...KEY_OPTIONS,
-    JSON_LINES,
-  ],
-  examples: [
-    ["smoke train-dylora", "Print what the stage logged"],
-    ["glue-mini train-dylora@mrpc,seed=0 -f", "Follow a running stage"],
-  ],
-  positionals: { min: 2, max: 2 },
-  async run(args) {
-    const { graph, selected, store, settings } = await openPlanned(args);
-    const [id, ...others] = selected;
-    if (id === undefined || others.length > 0) {
-      throw new UsageError(
-        `"${args.positionals[1]}" selects more than one stage: "${id}", "${
-          others[0]
-        }"; name one of them`,
-      );
-    }
-    const find = () =>
-      needingResult(args, id, () => findStageLog(graph, id, settings, store));
-    using interrupts = watchInterrupts(() => {});
-    for await (
-      const line of readLog(await find(), args.has("follow"), {
-        signal: interrupts.signal,
-        findAgain: find,
-        store,
-      })
-    ) {
-      const text = args.has("json") ? JSON.stringify(line) : logText(line);
-      if (text !== undefined) writeOut(`${text}\n`);
-    }
-    return interrupts.code;
-  },
-};
+export const logsCommand = command`
+  logs PIPELINE STAGE
+
+  Print the log of a stage with these parameters: of the current run if it is running, otherwise of the last run if that failed, otherwise of the run that made the cached result.
+
+  Options:
+  -f, --follow  Keep printing while the stage runs, also in further attempts
+  ${KEY_OPTIONS}
+  ${JSON_LINES}
+
+  Examples:
+  smoke train-dylora  Print what the stage logged
+  glue-mini train-dylora@mrpc,seed=0 -f  Follow a running stage
+`(async (args) => {
+  const { graph, selected, store, settings } = await openPlanned(args);
+  const [id, ...others] = selected;
+  if (id === undefined || others.length > 0) {
+    throw new UsageError(
+      `"${args.positionals[1]}" selects more than one stage: "${id}", "${
+        others[0]
+      }"; name one of them`,
+    );
+  }
+  const find = () =>
+    needingResult(args, id, () => findStageLog(graph, id, settings, store));
+  using interrupts = watchInterrupts(() => {});
+  for await (
+    const line of readLog(await find(), args.has("follow"), {
+      signal: interrupts.signal,
+      findAgain: find,
+      store,
+    })
+  ) {
+    const text = args.has("json") ? JSON.stringify(line) : logText(line);
+    if (text !== undefined) writeOut(`${text}\n`);
+  }
+  return interrupts.code;
+});
 
 /** A line of a log as text, after the seconds since the start; undefined for events that are not shown. */
 function logText(line: LogLine): string | undefined {

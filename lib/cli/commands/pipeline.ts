@@ -1,11 +1,12 @@
 import { selectStages } from "../../scheduler/context.ts";
 import { run } from "../../scheduler/scheduler.ts";
 import { join } from "../../store/paths.ts";
-import { type Command, option } from "../arguments/arguments.ts";
+import { command } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
 import {
   CACHE_LIMIT,
   ENGINE,
+  EXECUTOR,
   FORCE,
   GRAPH_OPTIONS,
   JSON_LINES,
@@ -16,11 +17,7 @@ import {
   stageCommand,
   withSettings,
 } from "../arguments/options.ts";
-import {
-  CLUSTER_OPTIONS,
-  engineForRun,
-  slurmExecutor,
-} from "../runtime/executor.ts";
+import { engineForRun, slurmExecutor } from "../runtime/executor.ts";
 import {
   RECORDED,
   REMOTE_OPTIONS,
@@ -38,162 +35,150 @@ import {
 } from "./pipeline_outcome.ts";
 
 /** `deno task pipeline`: brings the stages of a pipeline up to date. */
-export const pipelineCommand: Command = {
-  name: "pipeline",
-  usage: "[PIPELINE [STAGE...]]",
-  description:
-    `Run a pipeline: exactly the stages whose results are not cached. Without arguments, list the pipelines; PIPELINE --help shows the parameters of one.
+export const pipelineCommand = command`
+  pipeline [PIPELINE [STAGE...]]
 
-PIPELINE is a name in pipelines/ or a file. With STAGEs, only these and the stages that they need run. A STAGE is an id (train@mrpc,seed=0), the start of an id (train@mrpc), a name (train), or a glob in quotes ("train-*@mrpc*").
+  Run a pipeline: exactly the stages whose results are not cached. Without arguments, list the pipelines; PIPELINE --help shows the parameters of one.
 
-Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3 another process runs a stage or holds what it needs (--no-wait), 5 a stage ended without its output, 129, 130 or 143 interrupted. The first Ctrl-C lets stages write a checkpoint; the second ends them at once.`,
-  options: [
-    FORCE,
-    ...GRAPH_OPTIONS,
-    ENGINE,
-    ...LIMIT_OPTIONS,
-    ...CLUSTER_OPTIONS,
-    ...REMOTE_OPTIONS,
-    RECORDED,
-    option(
-      "-k, --keep-going",
-      "After a failure, run the stages that do not depend on the failed one",
-    ),
-    option("-n, --dry-run", "Show what would run, and run nothing"),
-    option(
-      "--no-wait",
-      "Fail instead of waiting for another process that runs one of the stages, or holds a GPU or mutex that one needs",
-    ),
-    option(
-      "--watch",
-      "Run again whenever the pipeline file, the code of its tasks or a source file changes, until Ctrl-C",
-    ),
-    CACHE_LIMIT,
-    JSON_LINES,
-  ],
-  examples: [
-    ["smoke", "Run all of pipelines/smoke.yaml"],
-    ["glue-mini --profile quick -S data=glue", "Use a profile and a parameter"],
-    ["glue-mini train-dylora@mrpc", "Run some stages and what they need"],
-    ['glue-mini "train-lora@mrpc*" --force', "Run stages again, by a glob"],
-    ["my/pipeline.yaml --dry-run", "Show what would run, and why"],
-  ],
-  positionals: { min: 0, max: Infinity },
-  async run(args) {
-    if (args.positionals.length === 0) {
-      const { printPipelines } = await import("./pipeline_help.ts");
-      return await printPipelines(args);
-    }
-    if (args.has("watch")) {
-      const { watchPipeline } = await import("./pipeline_watch.ts");
-      return await watchPipeline(args);
-    }
-    if (args.has("dry-run")) {
-      const { printPlan } = await import("./plan.ts");
-      await printPlan(args);
-      return;
-    }
-    const settings = await settingsOf(args);
-    const { graph, selected, forced, store, saveGraph } = await openPipeline(
-      args,
-      settings.out,
+  PIPELINE is a name in pipelines/ or a file. With STAGEs, only these and the stages that they need run. A STAGE is an id (train@mrpc,seed=0), the start of an id (train@mrpc), a name (train), or a glob in quotes ("train-*@mrpc*").
+
+  Exit codes: 0 success, 1 a stage failed, 2 invalid arguments or pipeline file, 3 another process runs a stage or holds what it needs (--no-wait), 5 a stage ended without its output, 129, 130 or 143 interrupted. The first Ctrl-C lets stages write a checkpoint; the second ends them at once.
+
+  Options:
+  ${FORCE}
+  ${GRAPH_OPTIONS}
+  ${ENGINE}
+  ${LIMIT_OPTIONS}
+  ${EXECUTOR}
+  --detach  With slurm: submit the run itself as a job, and exit; status and logs show how it goes on
+  ${REMOTE_OPTIONS}
+  ${RECORDED}
+  -k, --keep-going  After a failure, run the stages that do not depend on the failed one
+  -n, --dry-run  Show what would run, and run nothing
+  --no-wait  Fail instead of waiting for another process that runs one of the stages, or holds a GPU or mutex that one needs
+  --watch  Run again whenever the pipeline file, the code of its tasks or a source file changes, until Ctrl-C
+  ${CACHE_LIMIT}
+  ${JSON_LINES}
+
+  Examples:
+  smoke  Run all of pipelines/smoke.yaml
+  glue-mini --profile quick -S data=glue  Use a profile and a parameter
+  glue-mini train-dylora@mrpc  Run some stages and what they need
+  glue-mini "train-lora@mrpc*" --force  Run stages again, by a glob
+  my/pipeline.yaml --dry-run  Show what would run, and why
+`(async (args) => {
+  if (args.positionals.length === 0) {
+    const { printPipelines } = await import("./pipeline_help.ts");
+    return await printPipelines(args);
+  }
+  if (args.has("watch")) {
+    const { watchPipeline } = await import("./pipeline_watch.ts");
+    return await watchPipeline(args);
+  }
+  if (args.has("dry-run")) {
+    const { printPlan } = await import("./plan.ts");
+    await printPlan(args);
+    return;
+  }
+  const settings = await settingsOf(args);
+  const { graph, selected, forced, store, saveGraph } = await openPipeline(
+    args,
+    settings.out,
+  );
+  const ofRemote = await remoteSettings(args);
+  const renderer = await chooseRenderer(args.has("json"));
+  const say = (message: Message) => renderer.show(message);
+  const note = (text: string) => say({ type: "note", text });
+  const isSet = args.values("set").some((it) => it.startsWith("train="));
+  if (args.positionals[0] === OWN_DATA && !isSet) {
+    note(
+      "This trains on a small example; for your own data, add -S train=FILE, and -S text=COLUMN and -S label=COLUMN to name its columns",
     );
-    const ofRemote = await remoteSettings(args);
-    const renderer = await chooseRenderer(args.has("json"));
-    const say = (message: Message) => renderer.show(message);
-    const note = (text: string) => say({ type: "note", text });
-    const isSet = args.values("set").some((it) => it.startsWith("train="));
-    if (args.positionals[0] === OWN_DATA && !isSet) {
-      note(
-        "This trains on a small example; for your own data, add -S train=FILE, and -S text=COLUMN and -S label=COLUMN to name its columns",
-      );
-    }
-    const slurm = await slurmExecutor(args, note);
-    if (slurm !== undefined && args.has("detach")) {
-      const log = join(store.makeFolder("schedulers"), `${graph.pipeline}.log`);
-      const job = await slurm.submitScheduler(
-        [...PROGRAM, "pipeline", ...args.words(["detach"])],
-        log,
-      );
-      note(
-        `Submitted the run as job ${job}; "deno task status" and "deno task logs" show its stages, "${log}" what it prints`,
-      );
-      renderer.end();
-      return;
-    }
-    using interrupts = watchInterrupts(() =>
-      note(
-        "Stopping: waiting for stages to write checkpoints; press Ctrl-C again to end them at once",
-      )
+  }
+  const slurm = await slurmExecutor(args, note);
+  if (slurm !== undefined && args.has("detach")) {
+    const log = join(store.makeFolder("schedulers"), `${graph.pipeline}.log`);
+    const job = await slurm.submitScheduler(
+      [...PROGRAM, "pipeline", ...args.words(["detach"])],
+      log,
     );
-    const { signal } = interrupts;
-    const engine = engineForRun(args, slurm, graph, store, say, signal);
-    const remote = ofRemote && new RunRemote(ofRemote, store, note, signal);
-    const outcome = new Outcome(graph.pipeline, store);
-    let answer: Answer | undefined;
-    try {
-      const { failed, skipped, interrupted } = await run(
-        graph,
-        selected,
-        {
-          ...settings,
-          ...(slurm && {
-            executor: slurm,
-            limits: { ...settings.limits, jobs: MAX_JOBS },
-          }),
-          ...(remote && { remote }),
-          recorded: args.has("recorded"),
-          runtimes: { engine },
-          force: forced,
-        },
-        (event) => {
-          outcome.take(event);
-          if (event.type === "failed") {
-            const message = withSettings(event.message, args.values("set"));
-            const log = event.log !== "" && !args.has("json")
-              ? stageCommand("logs", args, event.stage)
-              : event.log;
-            say({ ...event, message, log });
-          } else if (event.type !== "summary") {
-            // The summary comes last, after the files that the pipeline shows.
-            say(event);
-          }
-        },
-        signal,
-        store,
-      );
-      if (failed === 0 && interrupts.code === undefined) await saveGraph();
-      const pages = interrupts.code === undefined
-        ? await updatePages(args, outcome, graph, store, say)
-        : new Map<string, string>();
-      if (failed + skipped + interrupted === 0) {
-        const current = selectStages(graph, selected);
-        showFiles(graph, outcome.changed, settings.out, say);
-        const recorded = outcome.recordedText();
-        if (recorded !== undefined) note(recorded);
-        const replaced = await outcome.replacedText();
-        if (replaced !== undefined) note(replaced);
-        answer = answerOf(graph, current, pages, settings.out, args);
-      }
-    } catch (error) {
-      if (!interrupts.caused(error)) throw error;
-    } finally {
-      const travelled = await remote?.end();
-      if (travelled !== undefined) say(travelled);
-      // People read the answer last; programs expect the summary last.
-      const end = [outcome.summary, answer];
-      if (args.has("json")) end.reverse();
-      for (const message of end) if (message) say(message);
-      renderer.end();
+    note(
+      `Submitted the run as job ${job}; "deno task status" and "deno task logs" show its stages, "${log}" what it prints`,
+    );
+    renderer.end();
+    return;
+  }
+  using interrupts = watchInterrupts(() =>
+    note(
+      "Stopping: waiting for stages to write checkpoints; press Ctrl-C again to end them at once",
+    )
+  );
+  const { signal } = interrupts;
+  const engine = engineForRun(args, slurm, graph, store, say, signal);
+  const remote = ofRemote && new RunRemote(ofRemote, store, note, signal);
+  const outcome = new Outcome(graph.pipeline, store);
+  let answer: Answer | undefined;
+  try {
+    const { failed, skipped, interrupted } = await run(
+      graph,
+      selected,
+      {
+        ...settings,
+        ...(slurm && {
+          executor: slurm,
+          limits: { ...settings.limits, jobs: MAX_JOBS },
+        }),
+        ...(remote && { remote }),
+        recorded: args.has("recorded"),
+        runtimes: { engine },
+        force: forced,
+      },
+      (event) => {
+        outcome.take(event);
+        if (event.type === "failed") {
+          const message = withSettings(event.message, args.values("set"));
+          const log = event.log !== "" && !args.has("json")
+            ? stageCommand("logs", args, event.stage)
+            : event.log;
+          say({ ...event, message, log });
+        } else if (event.type !== "summary") {
+          // The summary comes last, after the files that the pipeline shows.
+          say(event);
+        }
+      },
+      signal,
+      store,
+    );
+    if (failed === 0 && interrupts.code === undefined) await saveGraph();
+    const pages = interrupts.code === undefined
+      ? await updatePages(args, outcome, graph, store, say)
+      : new Map<string, string>();
+    if (failed + skipped + interrupted === 0) {
+      const current = selectStages(graph, selected);
+      showFiles(graph, outcome.changed, settings.out, say);
+      const recorded = outcome.recordedText();
+      if (recorded !== undefined) note(recorded);
+      const replaced = await outcome.replacedText();
+      if (replaced !== undefined) note(replaced);
+      answer = answerOf(graph, current, pages, settings.out, args);
     }
-    return interrupts.code ?? outcome.code;
-  },
-  async help(args) {
-    if (args.positionals.length === 0) return undefined;
-    const { helpOfPipeline } = await import("./pipeline_help.ts");
-    return await helpOfPipeline(args);
-  },
-};
+  } catch (error) {
+    if (!interrupts.caused(error)) throw error;
+  } finally {
+    const travelled = await remote?.end();
+    if (travelled !== undefined) say(travelled);
+    // People read the answer last; programs expect the summary last.
+    const end = [outcome.summary, answer];
+    if (args.has("json")) end.reverse();
+    for (const message of end) if (message) say(message);
+    renderer.end();
+  }
+  return interrupts.code ?? outcome.code;
+}, async (args) => {
+  if (args.positionals.length === 0) return undefined;
+  const { helpOfPipeline } = await import("./pipeline_help.ts");
+  return await helpOfPipeline(args);
+});
 
 /** Maximum number of stages that run or wait in the queue of a cluster. */
 const MAX_JOBS = 10_000;

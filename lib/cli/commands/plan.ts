@@ -8,12 +8,7 @@ import {
   type StageStatus,
   status,
 } from "../../scheduler/plan.ts";
-import {
-  type Arguments,
-  type Command,
-  EXIT,
-  option,
-} from "../arguments/arguments.ts";
+import { type Arguments, command, EXIT } from "../arguments/arguments.ts";
 import { FORCE, JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
 import { openPlanned } from "../runtime/executor.ts";
 import {
@@ -34,49 +29,37 @@ import { writeLine, writeOut } from "../terminal/renderer.ts";
 
 type State = Decision["state"];
 
-/** The states of a stage in a plan. */
-const STATES: Readonly<Record<State, string>> = {
-  run: "its result is not cached, or damaged, or --force selects it",
-  restore:
-    "its result is cached or in the remote, but not in the output folder",
-  unchanged: "its result is in the output folder",
-  unknown: "it depends on stages that will run, and may turn out unchanged",
-  skip: "it is not selected (printed with --json only)",
-};
-
 /** `deno task plan`: shows what a run would do. */
-export const planCommand: Command = {
-  name: "plan",
-  usage: "PIPELINE [STAGE...]",
-  description:
-    `Show what "deno task pipeline" would do with the same arguments, and why, without running anything.
+export const planCommand = command`
+  plan PIPELINE [STAGE...]
 
-The states of a stage:
-${
-      Object.entries(STATES)
-        .map(([state, meaning]) => `${state.padEnd(11)}${meaning}`).join("\n")
-    }`,
-  options: [
-    FORCE,
-    ...KEY_OPTIONS,
-    ...REMOTE_OPTIONS,
-    RECORDED,
-    option("--exit-code", "Exit with code 10 if there is work to do"),
-    JSON_LINES,
-  ],
-  examples: [
-    ["smoke", "Show what a run would do"],
-    ["glue-mini -S train.mrpc.epochs=8", "Show what a parameter changes"],
-    ["smoke --exit-code", "Test in a script whether there is work to do"],
-  ],
-  positionals: { min: 1, max: Infinity },
-  async run(args) {
-    const { run, restore, unknown } = await printPlan(args);
-    return args.has("exit-code") && run + restore + unknown > 0
-      ? EXIT.workToDo
-      : EXIT.success;
-  },
-};
+  Show what "deno task pipeline" would do with the same arguments, and why, without running anything.
+
+  The states of a stage:
+  run        its result is not cached, or damaged, or --force selects it
+  restore    its result is cached or in the remote, but not in the output folder
+  unchanged  its result is in the output folder
+  unknown    it depends on stages that will run, and may turn out unchanged
+  skip       it is not selected (printed with --json only)
+
+  Options:
+  ${FORCE}
+  ${KEY_OPTIONS}
+  ${REMOTE_OPTIONS}
+  ${RECORDED}
+  --exit-code  Exit with code 10 if there is work to do
+  ${JSON_LINES}
+
+  Examples:
+  smoke  Show what a run would do
+  glue-mini -S train.mrpc.epochs=8  Show what a parameter changes
+  smoke --exit-code  Test in a script whether there is work to do
+`(async (args) => {
+  const { run, restore, unknown } = await printPlan(args);
+  return args.has("exit-code") && run + restore + unknown > 0
+    ? EXIT.workToDo
+    : EXIT.success;
+});
 
 /** Prints the plan of a run with these arguments. Returns the number of stages in each state. */
 export async function printPlan(
@@ -158,30 +141,27 @@ function planText(
 const MAX_STATEMENTS = 12;
 
 /** `deno task explain`: explains why stages run or not. */
-export const explainCommand: Command = {
-  name: "explain",
-  usage: "PIPELINE [STAGE...]",
-  description:
-    `Explain why stages run or not: show the contents of each stage's key, and how it differs from the key of the most similar earlier result, down to the parameter, input or line of code that changed. Without a STAGE, explain all.`,
-  options: [...KEY_OPTIONS, JSON_LINES],
-  examples: [
-    ["smoke train-dylora", "Explain why this stage runs"],
-    [
-      "glue-mini train-dylora@mrpc -S train.mrpc.epochs=8",
-      "Explain the effect of a parameter",
-    ],
-  ],
-  positionals: { min: 1, max: Infinity },
-  async run(args) {
-    const { graph, selected, settings } = await openPlanned(args);
-    const stages = selected.length > 0 ? selected : graph.stages.keys();
-    const style = styleFor(Deno.stdout);
-    for (const id of stages) {
-      const explanation = await explain(graph, id, settings);
-      writeLine(args, explanation, explanationText(explanation, style));
-    }
-  },
-};
+export const explainCommand = command`
+  explain PIPELINE [STAGE...]
+
+  Explain why stages run or not: show the contents of each stage's key, and how it differs from the key of the most similar earlier result, down to the parameter, input or line of code that changed. Without a STAGE, explain all.
+
+  Options:
+  ${KEY_OPTIONS}
+  ${JSON_LINES}
+
+  Examples:
+  smoke train-dylora  Explain why this stage runs
+  glue-mini train-dylora@mrpc -S train.mrpc.epochs=8  Explain the effect of a parameter
+`(async (args) => {
+  const { graph, selected, settings } = await openPlanned(args);
+  const stages = selected.length > 0 ? selected : graph.stages.keys();
+  const style = styleFor(Deno.stdout);
+  for (const id of stages) {
+    const explanation = await explain(graph, id, settings);
+    writeLine(args, explanation, explanationText(explanation, style));
+  }
+});
 
 function explanationText(
   { stage, decision, parts, nearest }: Explanation,
@@ -247,33 +227,33 @@ function keyLines(parts: NonNullable<Explanation["parts"]>): string[] {
 }
 
 /** `deno task status`: shows the state and the last run of each stage. */
-export const statusCommand: Command = {
-  name: "status",
-  usage: "PIPELINE",
-  description:
-    "Show the state of each stage of a pipeline with these parameters: running, failed, interrupted, or what a run would do, with the time and the duration of its last run.",
-  options: [...KEY_OPTIONS, JSON_LINES],
-  examples: [
-    ["smoke", "Show the state of each stage"],
-    ["glue-mini --json", "Print it for a program, one stage per line"],
-  ],
-  positionals: { min: 1, max: 1 },
-  async run(args) {
-    const { graph, saveGraph, settings } = await openPlanned(args);
-    const stages = await status(graph, settings);
-    await saveGraph();
-    const style = styleFor(Deno.stdout);
-    const lines = stages.map((it) => ({ it, ...statusOf(it, style) }));
-    const widest = (texts: readonly string[]) =>
-      Math.max(0, ...texts.map((text) => text.length));
-    const states = widest(lines.map(({ state }) => state));
-    const names = widest(stages.map(({ stage }) => stage));
-    for (const { it, state, color, text } of lines) {
-      const name = it.stage.padEnd(names);
-      writeLine(args, it, `${color(state.padEnd(states))}  ${name}  ${text}`);
-    }
-  },
-};
+export const statusCommand = command`
+  status PIPELINE
+
+  Show the state of each stage of a pipeline with these parameters: running, failed, interrupted, or what a run would do, with the time and the duration of its last run.
+
+  Options:
+  ${KEY_OPTIONS}
+  ${JSON_LINES}
+
+  Examples:
+  smoke  Show the state of each stage
+  glue-mini --json  Print it for a program, one stage per line
+`(async (args) => {
+  const { graph, saveGraph, settings } = await openPlanned(args);
+  const stages = await status(graph, settings);
+  await saveGraph();
+  const style = styleFor(Deno.stdout);
+  const lines = stages.map((it) => ({ it, ...statusOf(it, style) }));
+  const widest = (texts: readonly string[]) =>
+    Math.max(0, ...texts.map((text) => text.length));
+  const states = widest(lines.map(({ state }) => state));
+  const names = widest(stages.map(({ stage }) => stage));
+  for (const { it, state, color, text } of lines) {
+    const name = it.stage.padEnd(names);
+    writeLine(args, it, `${color(state.padEnd(states))}  ${name}  ${text}`);
+  }
+});
 
 /** What `status` says of a stage: a word, its color, and the rest of the line. */
 function statusOf(

@@ -7,12 +7,7 @@ import { NoResultError } from "../../scheduler/failure.ts";
 import { holdGpus } from "../../scheduler/gpus.ts";
 import { visibleGpus } from "../../scheduler/settings.ts";
 import { statIfThere } from "../../store/files.ts";
-import {
-  type Arguments,
-  type Command,
-  option,
-  UsageError,
-} from "../arguments/arguments.ts";
+import { type Arguments, command, UsageError } from "../arguments/arguments.ts";
 import {
   ENGINE_OPTIONS,
   gpusOf,
@@ -28,112 +23,87 @@ import { runAlone } from "./run_alone.ts";
 import { adapterConfig, adapterFolder, adapterStage } from "./stage_result.ts";
 
 /** `deno task predict`: classifies texts with a trained adapter. */
-export const predictCommand: Command = {
-  name: "predict",
-  usage: "[PIPELINE STAGE] [TEXT...]",
-  description: `Classify texts with a trained adapter, at any of its ranks.
+export const predictCommand = command`
+  predict [PIPELINE STAGE] [TEXT...]
 
-STAGE makes or exports an adapter, as trainings do, and has run with the same parameters (-S, --profile) and engine. Instead of PIPELINE and STAGE, --adapter and --model name folders, of an adapter in PEFT's format and of its base model; --model is not needed if the adapter's configuration names a folder. Without TEXTs, standard input is read, one text per line; empty lines are skipped.
+  Classify texts with a trained adapter, at any of its ranks.
 
-Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130 or 143 interrupted.`,
-  options: [
-    option(
-      "--rank N",
-      "Rank to predict at, or recommended (default: the one recommended by the pipeline's report, else the adapter's own)",
+  STAGE makes or exports an adapter, as trainings do, and has run with the same parameters (-S, --profile) and engine. Instead of PIPELINE and STAGE, --adapter and --model name folders, of an adapter in PEFT's format and of its base model; --model is not needed if the adapter's configuration names a folder. Without TEXTs, standard input is read, one text per line; empty lines are skipped.
+
+  Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130 or 143 interrupted.
+
+  Options:
+  --rank N  Rank to predict at, or recommended (default: the one recommended by the pipeline's report, else the adapter's own)
+  --epoch NAME{last,best}  Epoch of the adapter: last or best (default last)
+  --pair SEPARATOR  Split each TEXT into a pair at this separator; \t is a tab
+  --precision NAME{f32,bf16,auto}  Precision of matrix products; auto is bf16 where the machine supports it (default f32, which gives the same result on any machine)
+  --adapter DIR  Folder of an adapter
+  --model DIR  Folder of the adapter's base model
+  ${KEY_OPTIONS}
+  ${JSON_LINES}
+
+  Examples:
+  smoke train-dylora "great fun !"  Classify a text at the recommended rank
+  smoke train-dylora --rank 1 "great fun !"  Classify it at rank 1
+  glue-mini train-dylora@mrpc,seed=0 --pair '\t' < pairs.tsv  Classify pairs of texts, one per line
+  --adapter ./adapter --model ./roberta-base --json "a text"  Use folders, and print JSON
+`(async (args) => {
+  const { folders: named, texts } = await adapterOf(args);
+  using folders = named;
+  const separator = args.value("pair");
+  const { by, onPairs } = folders.trained ?? {};
+  if (by !== undefined && onPairs !== (separator !== undefined)) {
+    throw new UsageError(
+      onPairs
+        ? `"${by}" classifies pairs of texts: separate them, as in --pair '|' "a text|its pair"`
+        : `"${by}" classifies single texts: leave out "--pair"`,
+    );
+  }
+  const params = {
+    texts: splitTexts(
+      texts.length > 0 ? texts : await readLines(),
+      separator,
     ),
-    option(
-      "--epoch NAME",
-      "Epoch of the adapter: last or best (default last)",
-      { choices: ["last", "best"] },
-    ),
-    option(
-      "--pair SEPARATOR",
-      "Split each TEXT into a pair at this separator; \\t is a tab",
-    ),
-    option(
-      "--precision NAME",
-      "Precision of matrix products; auto is bf16 where the machine supports it (default f32, which gives the same result on any machine)",
-      { choices: ["f32", "bf16", "auto"] },
-    ),
-    option("--adapter DIR", "Folder of an adapter"),
-    option("--model DIR", "Folder of the adapter's base model"),
-    ...KEY_OPTIONS,
-    JSON_LINES,
-  ],
-  examples: [
-    [
-      'smoke train-dylora "great fun !"',
-      "Classify a text at the recommended rank",
-    ],
-    ['smoke train-dylora --rank 1 "great fun !"', "Classify it at rank 1"],
-    [
-      "glue-mini train-dylora@mrpc,seed=0 --pair '\\t' < pairs.tsv",
-      "Classify pairs of texts, one per line",
-    ],
-    [
-      '--adapter ./adapter --model ./roberta-base --json "a text"',
-      "Use folders, and print JSON",
-    ],
-  ],
-  positionals: { min: 0, max: Infinity },
-  async run(args) {
-    const { folders: named, texts } = await adapterOf(args);
-    using folders = named;
-    const separator = args.value("pair");
-    const { by, onPairs } = folders.trained ?? {};
-    if (by !== undefined && onPairs !== (separator !== undefined)) {
-      throw new UsageError(
-        onPairs
-          ? `"${by}" classifies pairs of texts: separate them, as in --pair '|' "a text|its pair"`
-          : `"${by}" classifies single texts: leave out "--pair"`,
-      );
+    rank: args.value("rank") === "recommended"
+      ? "recommended"
+      : args.integer("rank", 1),
+    epoch: args.value("epoch"),
+    precision: args.value("precision") ?? "f32",
+  };
+  // Standard output is for predictions only.
+  const say = (message: Message) => {
+    if (message.type === "note") console.error(message.text);
+    if (message.type === "install" && message.done === 0) {
+      console.error(`${message.step} ${message.subject}`);
     }
-    const params = {
-      texts: splitTexts(
-        texts.length > 0 ? texts : await readLines(),
-        separator,
-      ),
-      rank: args.value("rank") === "recommended"
-        ? "recommended"
-        : args.integer("rank", 1),
-      epoch: args.value("epoch"),
-      precision: args.value("precision") ?? "f32",
-    };
-    // Standard output is for predictions only.
-    const say = (message: Message) => {
-      if (message.type === "note") console.error(message.text);
-      if (message.type === "install" && message.done === 0) {
-        console.error(`${message.step} ${message.subject}`);
-      }
-    };
-    const folder = Deno.makeTempDirSync({ prefix: "predict-" });
-    try {
-      return await interruptible(async (signal) => {
-        const engine = await selectedEngine(args, { say, signal })();
-        using gpus = await holdGpus({
-          count: engine.gpus ?? 0,
-          among: gpusOf(args) ?? visibleGpus(),
-          onWait: (holders) =>
-            console.error(`Waiting for a GPU held by ${holders}`),
-          signal,
-        });
-        const { inputs, lastingPaths } = folders;
-        const output = await runAlone(args, "classify", {
-          ...{ params, inputs, lastingPaths, engine, folder, signal },
-          gpus: gpus.ids,
-        });
-        const text = Deno.readTextFileSync(join(output, "classification.json"));
-        const predictions = JSON.parse(text) as Classification;
-        const lines = args.has("json")
-          ? jsonLines(predictions)
-          : textLines(predictions);
-        writeOut(lines.map((line) => `${line}\n`).join(""));
+  };
+  const folder = Deno.makeTempDirSync({ prefix: "predict-" });
+  try {
+    return await interruptible(async (signal) => {
+      const engine = await selectedEngine(args, { say, signal })();
+      using gpus = await holdGpus({
+        count: engine.gpus ?? 0,
+        among: gpusOf(args) ?? visibleGpus(),
+        onWait: (holders) =>
+          console.error(`Waiting for a GPU held by ${holders}`),
+        signal,
       });
-    } finally {
-      Deno.removeSync(folder, { recursive: true });
-    }
-  },
-};
+      const { inputs, lastingPaths } = folders;
+      const output = await runAlone(args, "classify", {
+        ...{ params, inputs, lastingPaths, engine, folder, signal },
+        gpus: gpus.ids,
+      });
+      const text = Deno.readTextFileSync(join(output, "classification.json"));
+      const predictions = JSON.parse(text) as Classification;
+      const lines = args.has("json")
+        ? jsonLines(predictions)
+        : textLines(predictions);
+      writeOut(lines.map((line) => `${line}\n`).join(""));
+    });
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+});
 
 /** The folders of an adapter, its base model and a report on it, which exist until disposal. */
 interface Folders extends Disposable {

@@ -2,9 +2,8 @@ import { join } from "node:path";
 import { statIfThere } from "../../store/files.ts";
 import {
   type Arguments,
-  type Command,
+  command,
   invalidValue,
-  option,
   UsageError,
 } from "../arguments/arguments.ts";
 import { JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
@@ -14,74 +13,59 @@ import { writeLine } from "../terminal/renderer.ts";
 import { adapterConfig, adapterFolder, adapterStage } from "./stage_result.ts";
 
 /** `deno task push`: uploads an exported adapter to the Hugging Face hub. */
-export const pushCommand: Command = {
-  name: "push",
-  usage: "[PIPELINE STAGE] --to OWNER/NAME",
-  description:
-    `Upload an exported adapter to the Hugging Face hub, with its tokenizer and its model card.
+export const pushCommand = command`
+  push [PIPELINE STAGE] --to OWNER/NAME
 
-STAGE is a stage of the task export-adapter that has run, such as take-away. Instead of PIPELINE and STAGE, --adapter names the folder of an exported adapter. The access token is read from HF_TOKEN.
+  Upload an exported adapter to the Hugging Face hub, with its tokenizer and its model card.
 
-Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130 or 143 interrupted.`,
-  options: [
-    option(
-      "--to OWNER/NAME",
-      "Repository to upload to; it is created if it does not exist",
-    ),
-    option(
-      "--base-model OWNER/NAME",
-      "Base model on the hub; required if it was fetched from a package or a folder",
-    ),
-    option("--private", "Make a new repository private"),
-    option("--adapter DIR", "Folder of an exported adapter"),
-    ...KEY_OPTIONS,
-    JSON_LINES,
-  ],
-  examples: [
-    [
-      "own-data take-away --to me/my-adapter",
-      "Upload the adapter at the recommended rank",
-    ],
-    [
-      "--adapter out/own-data/take-away@seed=0 --to me/my-adapter --base-model me/my-model",
-      "Upload a folder, for a base model that was fetched from one",
-    ],
-  ],
-  positionals: { min: 0, max: 2 },
-  async run(args) {
-    const repository = hubName(args, "to");
-    if (repository === undefined) {
-      throw new UsageError('Missing option "--to": give OWNER/NAME');
-    }
-    const baseModel = hubName(args, "base-model");
-    using found = await folderOf(args);
-    const files = adapterFiles(found.folder, repository, baseModel);
-    const [{ pushFiles }, { hubSettings }] = await Promise.all([
-      import("../../hub/push_files.ts"),
-      import("../../hub/settings.ts"),
-    ]);
-    const size = [...files.values()].reduce((sum, file) => sum + file.size, 0);
-    return await interruptible(async (signal) => {
-      const pushed = await pushFiles(
-        {
-          repository,
-          files,
-          isPrivate: args.has("private"),
-          title: "Upload adapter",
-          onUpload: () =>
-            console.error(
-              `Uploading ${count(files.size, "file")}, ${
-                bytes(size)
-              }, to ${repository}`,
-            ),
-        },
-        hubSettings(),
-        signal,
-      );
-      writeLine(args, { type: "pushed", ...pushed }, pushed.url);
-    });
-  },
-};
+  STAGE is a stage of the task export-adapter that has run, such as take-away. Instead of PIPELINE and STAGE, --adapter names the folder of an exported adapter. The access token is read from HF_TOKEN.
+
+  Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130 or 143 interrupted.
+
+  Options:
+  --to OWNER/NAME  Repository to upload to; it is created if it does not exist
+  --base-model OWNER/NAME  Base model on the hub; required if it was fetched from a package or a folder
+  --private  Make a new repository private
+  --adapter DIR  Folder of an exported adapter
+  ${KEY_OPTIONS}
+  ${JSON_LINES}
+
+  Examples:
+  own-data take-away --to me/my-adapter  Upload the adapter at the recommended rank
+  --adapter out/own-data/take-away@seed=0 --to me/my-adapter --base-model me/my-model  Upload a folder, for a base model that was fetched from one
+`(async (args) => {
+  const repository = hubName(args, "to");
+  if (repository === undefined) {
+    throw new UsageError('Missing option "--to": give OWNER/NAME');
+  }
+  const baseModel = hubName(args, "base-model");
+  using found = await folderOf(args);
+  const files = adapterFiles(found.folder, repository, baseModel);
+  const [{ pushFiles }, { hubSettings }] = await Promise.all([
+    import("../../hub/push_files.ts"),
+    import("../../hub/settings.ts"),
+  ]);
+  const size = [...files.values()].reduce((sum, file) => sum + file.size, 0);
+  return await interruptible(async (signal) => {
+    const pushed = await pushFiles(
+      {
+        repository,
+        files,
+        isPrivate: args.has("private"),
+        title: "Upload adapter",
+        onUpload: () =>
+          console.error(
+            `Uploading ${count(files.size, "file")}, ${
+              bytes(size)
+            }, to ${repository}`,
+          ),
+      },
+      hubSettings(),
+      signal,
+    );
+    writeLine(args, { type: "pushed", ...pushed }, pushed.url);
+  });
+});
 
 const REQUIRED = [
   "adapter_config.json",

@@ -4,124 +4,99 @@ import type { RankTarget } from "../../resize/choose.ts";
 import { writeAll } from "../../store/files.ts";
 import {
   type Arguments,
-  type Command,
+  command,
   invalidValue,
-  option,
   UsageError,
 } from "../arguments/arguments.ts";
-import { JSON_LINES, sizeOf } from "../arguments/options.ts";
+import { createFolder, JSON_LINES, sizeOf } from "../arguments/options.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import { bytes, duration, styleFor } from "../terminal/messages.ts";
 import { writeLine, writeOut } from "../terminal/renderer.ts";
 import { terminalMarkdown } from "../terminal/terminal_markdown.ts";
-import { createFolder } from "./new_folder.ts";
 
 /** `deno task resize`: resizes a LoRA of any model. */
-export const resizeCommand: Command = {
-  name: "resize",
-  usage: "ADAPTER",
-  description:
-    `Write a LoRA of any model at a lower rank: the best approximation of each module's update, from its singular value decomposition, without the model.
+export const resizeCommand = command`
+  resize ADAPTER
 
-ADAPTER is a folder of PEFT, a safetensors file of kohya, LyCORIS or diffusers, or OWNER/NAME, OWNER/NAME@REVISION or OWNER/NAME/FILE.safetensors of the Hugging Face hub. The result has the same format. Energy is the sum of squared singular values.`,
-  options: [
-    option("--rank N", "Rank of all modules"),
-    option("--ranks LIST", "Several ranks, such as 1,2,4, in a folder each"),
-    option(
-      "--energy SHARE",
-      "Smallest ranks by module that keep this share of the energy of all modules, such as 0.95",
-    ),
-    option(
-      "--error SHARE",
-      "Smallest ranks by module with at most this relative error of the update, such as 0.05",
-    ),
-    option("--budget SIZE", "Best ranks by module within a size, such as 4MB"),
-    option("--max-rank N", "Largest rank of a module, for the options above"),
-    option("--to DIR", "Folder to create"),
-    option(
-      "--add ADAPTER=WEIGHT",
-      "Add another LoRA of the same model, such as other.safetensors=0.5",
-      { many: true },
-    ),
-    option("--weight WEIGHT", "Weight of ADAPTER itself (default 1)"),
-    option(
-      "--dtype NAME",
-      "Type of the factors (default: that of ADAPTER)",
-      { choices: ["F32", "F16", "BF16"] },
-    ),
-    option("--threads N", "Threads (default: one per CPU, at most 8)"),
-    option("--dry-run", "Write nothing, only show what would be kept"),
-    JSON_LINES,
-  ],
-  examples: [
-    ["my-lora --rank 8 --to my-lora-8", "One rank for all modules"],
-    [
-      "style.safetensors --energy 0.95 --max-rank 32 --to style-small",
-      "A rank for each module",
-    ],
-    [
-      "a.safetensors --weight 0.7 --add b.safetensors=0.3 --rank 16 --to both",
-      "Merge two LoRAs",
-    ],
-  ],
-  positionals: { min: 1, max: 1 },
-  async run(args) {
-    const request = {
-      source: args.positionals[0]!,
-      weight: numberOf(args, "weight") ?? 1,
-      added: args.values("add").map(addedOf),
-      dtype: args.value("dtype"),
-      choices: await choicesOf(args),
-    };
-    const to = args.value("to");
-    if (to === undefined && !args.has("dry-run")) {
-      throw new UsageError('Missing option "--to": name a folder to create');
+  Write a LoRA of any model at a lower rank: the best approximation of each module's update, from its singular value decomposition, without the model.
+
+  ADAPTER is a folder of PEFT, a safetensors file of kohya, LyCORIS or diffusers, or OWNER/NAME, OWNER/NAME@REVISION or OWNER/NAME/FILE.safetensors of the Hugging Face hub. The result has the same format. Energy is the sum of squared singular values.
+
+  Options:
+  --rank N  Rank of all modules
+  --ranks LIST  Several ranks, such as 1,2,4, in a folder each
+  --energy SHARE  Smallest ranks by module that keep this share of the energy of all modules, such as 0.95
+  --error SHARE  Smallest ranks by module with at most this relative error of the update, such as 0.05
+  --budget SIZE  Best ranks by module within a size, such as 4MB
+  --max-rank N  Largest rank of a module, for the options above
+  --to DIR  Folder to create
+  --add ADAPTER=WEIGHT...  Add another LoRA of the same model, such as other.safetensors=0.5
+  --weight WEIGHT  Weight of ADAPTER itself (default 1)
+  --dtype NAME{F32,F16,BF16}  Type of the factors (default: that of ADAPTER)
+  --threads N  Threads (default: one per CPU, at most 8)
+  --dry-run  Write nothing, only show what would be kept
+  ${JSON_LINES}
+
+  Examples:
+  my-lora --rank 8 --to my-lora-8  One rank for all modules
+  style.safetensors --energy 0.95 --max-rank 32 --to style-small  A rank for each module
+  a.safetensors --weight 0.7 --add b.safetensors=0.3 --rank 16 --to both  Merge two LoRAs
+`(async (args) => {
+  const request = {
+    source: args.positionals[0]!,
+    weight: numberOf(args, "weight") ?? 1,
+    added: args.values("add").map(addedOf),
+    dtype: args.value("dtype"),
+    choices: await choicesOf(args),
+  };
+  const to = args.value("to");
+  if (to === undefined && !args.has("dry-run")) {
+    throw new UsageError('Missing option "--to": name a folder to create');
+  }
+  const { resize } = await import("../../resize/resize.ts");
+  const { CAUTION, changesTable } = await import("../../resize/card.ts");
+  return await interruptible(async (signal) => {
+    const run = (output: string | undefined) =>
+      resize(request, {
+        output,
+        threads: args.integer("threads", 1) ??
+          Math.min(navigator.hardwareConcurrency, 8),
+        signal,
+        log: (line) => console.error(line),
+        onProgress: progressLine(),
+      });
+    let results: readonly Resized[] = [];
+    if (args.has("dry-run")) results = await run(undefined);
+    else {
+      await createFolder(resolve(Deno.cwd(), to!), async (temporary) => {
+        const output = join(temporary, "adapter");
+        Deno.mkdirSync(output);
+        results = await run(output);
+        return output;
+      });
     }
-    const { resize } = await import("../../resize/resize.ts");
-    const { CAUTION, changesTable } = await import("../../resize/card.ts");
-    return await interruptible(async (signal) => {
-      const run = (output: string | undefined) =>
-        resize(request, {
-          output,
-          threads: args.integer("threads", 1) ??
-            Math.min(navigator.hardwareConcurrency, 8),
-          signal,
-          log: (line) => console.error(line),
-          onProgress: progressLine(),
-        });
-      let results: readonly Resized[] = [];
-      if (args.has("dry-run")) results = await run(undefined);
-      else {
-        await createFolder(resolve(Deno.cwd(), to!), async (temporary) => {
-          const output = join(temporary, "adapter");
-          Deno.mkdirSync(output);
-          results = await run(output);
-          return output;
-        });
-      }
-      const style = styleFor(Deno.stdout);
-      const print = (markdown: string) =>
-        writeOut(`${terminalMarkdown(markdown, style)}\n`);
-      for (const result of results) {
-        const { folder, modules, total, fileBytes } = result;
-        if (args.has("json")) {
-          for (const it of modules) {
-            writeLine(args, { type: "module", folder, ...it }, "");
-          }
-          writeLine(args, { type: "total", folder, ...total, fileBytes }, "");
-          continue;
+    const style = styleFor(Deno.stdout);
+    const print = (markdown: string) =>
+      writeOut(`${terminalMarkdown(markdown, style)}\n`);
+    for (const result of results) {
+      const { folder, modules, total, fileBytes } = result;
+      if (args.has("json")) {
+        for (const it of modules) {
+          writeLine(args, { type: "module", folder, ...it }, "");
         }
-        print(changesTable(result));
-        if (to === undefined || args.has("dry-run")) continue;
-        writeOut(`Wrote ${join(to, folder)}, ${bytes(fileBytes)}\n\n`);
+        writeLine(args, { type: "total", folder, ...total, fileBytes }, "");
+        continue;
       }
-      if (args.has("json")) return;
-      print(
-        `${CAUTION} For an encoder, "deno task pipeline resize" scores every rank on your data.`,
-      );
-    });
-  },
-};
+      print(changesTable(result));
+      if (to === undefined || args.has("dry-run")) continue;
+      writeOut(`Wrote ${join(to, folder)}, ${bytes(fileBytes)}\n\n`);
+    }
+    if (args.has("json")) return;
+    print(
+      `${CAUTION} For an encoder, "deno task pipeline resize" scores every rank on your data.`,
+    );
+  });
+});
 
 /**
  * How ranks are chosen, by the folder of the result.

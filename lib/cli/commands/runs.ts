@@ -5,12 +5,7 @@ import { matchStages } from "../../pipeline/graph.ts";
 import { readYaml } from "../../pipeline/read.ts";
 import { openStore } from "../../scheduler/context.ts";
 import { holdOff } from "../../store/cleanup.ts";
-import {
-  type Arguments,
-  type Command,
-  option,
-  UsageError,
-} from "../arguments/arguments.ts";
+import { type Arguments, command, UsageError } from "../arguments/arguments.ts";
 import { findPipeline, pipelineNames } from "../arguments/open_pipeline.ts";
 import { JSON_LINES, OUT, outOf } from "../arguments/options.ts";
 import {
@@ -26,71 +21,62 @@ import { tableLines } from "../terminal/terminal_markdown.ts";
 import { isScored, Results, type Row, TRAINING } from "./runs_results.ts";
 
 /** `deno task runs`: compares results in the cache. */
-export const runsCommand: Command = {
-  name: "runs",
-  usage: "[PIPELINE [STAGE...]]",
-  description:
-    `Compare runs: one row for each scored result in the cache, current or replaced. The columns are the parameters that differ, of the stage and of all stages upstream, the scores at the best rank, the times, and the size of the adapter. With STAGEs (names, ids or globs), compare their results of any kind.
+export const runsCommand = command`
+  runs [PIPELINE [STAGE...]]
 
-* marks the results in the output folder. --json and --csv have all parameters and the scores at every rank.`,
-  options: [
-    option(
-      "--sort COLUMN",
-      "Sort by a column, ascending (default: latest first)",
-    ),
-    option("-r, --reverse", "Reverse the order"),
-    option(
-      "-a, --all",
-      "Show all parameters, including those that do not differ",
-    ),
-    option("--csv", "Print CSV"),
-    OUT,
-    JSON_LINES,
-  ],
-  examples: [
-    ["glue-mini", "Compare all scored results of a pipeline"],
-    ["smoke --sort accuracy --reverse", "Show the best first"],
-    ['glue-mini "train-*" --csv > runs.csv', "Save all trainings as CSV"],
-  ],
-  positionals: { min: 0, max: Infinity },
-  async run(args) {
-    if (args.has("json") && args.has("csv")) {
-      throw new UsageError('Options "--json" and "--csv" exclude each other');
-    }
-    const store = openStore({ out: outOf(args) });
-    let rows: Row[];
-    {
-      // Keeps a clean-up from removing manifests and their files meanwhile.
-      using _live = await holdOff(store);
-      const [given, ...patterns] = args.positionals;
-      const pipeline = given === undefined ? given : await nameOf(given);
-      rows = await selectedRows(new Results(store), pipeline, patterns);
-    }
-    const [params, others] = parameterColumns(rows);
-    const isCsv = args.has("csv");
-    const columns = [
-      ...FIRST,
-      ...args.has("all") || isCsv ? [...params, ...others] : params,
-      ...scoreColumns(rows),
-      ...LAST,
-      ...isCsv ? rankColumns(rows) : [],
-    ].filter(({ isNeeded, value }) =>
-      isCsv || isNeeded?.(rows.map(value)) !== false
+  Compare runs: one row for each scored result in the cache, current or replaced. The columns are the parameters that differ, of the stage and of all stages upstream, the scores at the best rank, the times, and the size of the adapter. With STAGEs (names, ids or globs), compare their results of any kind.
+
+  * marks the results in the output folder. --json and --csv have all parameters and the scores at every rank.
+
+  Options:
+  --sort COLUMN  Sort by a column, ascending (default: latest first)
+  -r, --reverse  Reverse the order
+  -a, --all  Show all parameters, including those that do not differ
+  --csv  Print CSV
+  ${OUT}
+  ${JSON_LINES}
+
+  Examples:
+  glue-mini  Compare all scored results of a pipeline
+  smoke --sort accuracy --reverse  Show the best first
+  glue-mini "train-*" --csv > runs.csv  Save all trainings as CSV
+`(async (args) => {
+  if (args.has("json") && args.has("csv")) {
+    throw new UsageError('Options "--json" and "--csv" exclude each other');
+  }
+  const store = openStore({ out: outOf(args) });
+  let rows: Row[];
+  {
+    // Keeps a clean-up from removing manifests and their files meanwhile.
+    using _live = await holdOff(store);
+    const [given, ...patterns] = args.positionals;
+    const pipeline = given === undefined ? given : await nameOf(given);
+    rows = await selectedRows(new Results(store), pipeline, patterns);
+  }
+  const [params, others] = parameterColumns(rows);
+  const isCsv = args.has("csv");
+  const columns = [
+    ...FIRST,
+    ...args.has("all") || isCsv ? [...params, ...others] : params,
+    ...scoreColumns(rows),
+    ...LAST,
+    ...isCsv ? rankColumns(rows) : [],
+  ].filter(({ isNeeded, value }) =>
+    isCsv || isNeeded?.(rows.map(value)) !== false
+  );
+  const sorted = sortRows(rows, columns, args);
+  if (args.has("json")) {
+    for (const row of sorted) writeOut(`${JSON.stringify(row)}\n`);
+  } else if (isCsv) {
+    writeOut(csv(columns, sorted));
+  } else {
+    writeOut(
+      sorted.length === 0
+        ? "No scored results yet; name stages to compare other results\n"
+        : table(columns, sorted, styleFor(Deno.stdout)),
     );
-    const sorted = sortRows(rows, columns, args);
-    if (args.has("json")) {
-      for (const row of sorted) writeOut(`${JSON.stringify(row)}\n`);
-    } else if (isCsv) {
-      writeOut(csv(columns, sorted));
-    } else {
-      writeOut(
-        sorted.length === 0
-          ? "No scored results yet; name stages to compare other results\n"
-          : table(columns, sorted, styleFor(Deno.stdout)),
-      );
-    }
-  },
-};
+  }
+});
 
 /** The name under which results of a pipeline are stored; its file may be gone. */
 async function nameOf(given: string): Promise<string> {

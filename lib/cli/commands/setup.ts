@@ -1,5 +1,5 @@
 import type { EngineReport } from "../../engine/install/check.ts";
-import { type Command, option } from "../arguments/arguments.ts";
+import { command } from "../arguments/arguments.ts";
 import { ENGINE, JSON_LINES } from "../arguments/options.ts";
 import {
   engineMessage,
@@ -11,49 +11,43 @@ import { bytes, type Message } from "../terminal/messages.ts";
 import { chooseRenderer } from "../terminal/renderer.ts";
 
 /** `deno task setup`: installs the engine, or checks it. */
-export const setupCommand: Command = {
-  name: "setup",
-  usage: "",
-  description:
-    `Install the engine for all pipelines, and report what it supports on this machine.
+export const setupCommand = command`
+  setup
 
-Setup is optional: a run installs the engine when the first stage needs it. The library is installed into $DYLORA_CACHE, by default in the user's cache folder. A damaged library is replaced.`,
-  options: [
-    option(
-      "--check",
-      "Only verify the hashes of the files and load the library",
-    ),
-    ENGINE,
-    JSON_LINES,
-  ],
-  examples: [
-    ["", "Install the engine that suits this machine"],
-    ["--check", "Check whether it works, and on which devices"],
-  ],
-  positionals: { min: 0, max: 0 },
-  async run(args) {
-    const { selectEngine } = await import("../../engine/install/choose.ts");
-    const { checkEngine } = await import("../../engine/install/check.ts");
-    const renderer = await chooseRenderer(args.has("json"));
-    const say = (message: Message) => renderer.show(message);
-    const note = (text: string) => say({ type: "note", text });
-    try {
-      return await interruptible(async (signal) => {
-        const choice = await selectEngine(engineOption(args));
-        if (!args.has("check")) {
-          await choice.prepare({
-            ...installOptions(say, signal),
-            thorough: true,
-          });
-        }
-        say(engineMessage(choice));
-        reportLines(await checkEngine(choice)).forEach(note);
-      }, () => note("Stopping: removing the unfinished installation"));
-    } finally {
-      renderer.end();
-    }
-  },
-};
+  Install the engine for all pipelines, and report what it supports on this machine.
+
+  Setup is optional: a run installs the engine when the first stage needs it. The library is installed into $DYLORA_CACHE, by default in the user's cache folder. A damaged library is replaced.
+
+  Options:
+  --check  Only verify the hashes of the files and load the library
+  ${ENGINE}
+  ${JSON_LINES}
+
+  Examples:
+  Install the engine that suits this machine
+  --check  Check whether it works, and on which devices
+`(async (args) => {
+  const { selectEngine } = await import("../../engine/install/choose.ts");
+  const { checkEngine } = await import("../../engine/install/check.ts");
+  const renderer = await chooseRenderer(args.has("json"));
+  const say = (message: Message) => renderer.show(message);
+  const note = (text: string) => say({ type: "note", text });
+  try {
+    return await interruptible(async (signal) => {
+      const choice = await selectEngine(engineOption(args));
+      if (!args.has("check")) {
+        await choice.prepare({
+          ...installOptions(say, signal),
+          thorough: true,
+        });
+      }
+      say(engineMessage(choice));
+      reportLines(await checkEngine(choice)).forEach(note);
+    }, () => note("Stopping: removing the unfinished installation"));
+  } finally {
+    renderer.end();
+  }
+});
 
 function reportLines({ library, devices, bfloat16 }: EngineReport): string[] {
   return [

@@ -6,7 +6,7 @@ import { openResults } from "../../scheduler/results.ts";
 import { join } from "../../store/paths.ts";
 import {
   type Arguments,
-  type Option,
+  readOptions,
   UsageError,
 } from "../arguments/arguments.ts";
 import { KEY_OPTIONS, stageCommand } from "../arguments/options.ts";
@@ -41,12 +41,13 @@ export async function needingResult<T>(
  */
 export function adapterFolder(
   args: Arguments,
-  used: readonly Option[] = [],
+  used = "",
 ): string | undefined {
   const folder = args.value("adapter");
   if (folder === undefined) return undefined;
-  const unused = KEY_OPTIONS
-    .find((it) => !used.includes(it) && args.has(it.name));
+  const names = readOptions(used).map(({ name }) => name);
+  const unused = readOptions(KEY_OPTIONS)
+    .find(({ name }) => !names.includes(name) && args.has(name));
   if (unused === undefined) return folder;
   throw new UsageError(
     `Option "--${unused.name}" does not apply to "--adapter"`,

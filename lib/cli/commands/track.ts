@@ -2,9 +2,8 @@ import { join } from "../../store/paths.ts";
 import type { RecordedRun } from "../../track/recorded_runs.ts";
 import {
   type Arguments,
-  type Command,
+  command,
   invalidValue,
-  option,
   UsageError,
 } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
@@ -23,89 +22,75 @@ import { count } from "../terminal/messages.ts";
 import { writeLine } from "../terminal/renderer.ts";
 
 /** `deno task track`: sends trainings and evaluations to an experiment tracker. */
-export const trackCommand: Command = {
-  name: "track",
-  usage: "PIPELINE --to NAME",
-  description:
-    `Send the cached trainings and evaluations of a pipeline to an experiment tracker: losses and learning rates by step, scores by rank, settings and durations. These are the latest 20 results of each stage, whatever their parameters, and the same of runs with --name. Runs that the tracker already has are not added again; the event file of a run whose stage has run again is replaced.
+export const trackCommand = command`
+  track PIPELINE --to NAME
 
-tensorboard writes event files, which "tensorboard --logdir DIR" shows. mlflow and trackio send to the server at --url, or else at MLFLOW_TRACKING_URI or TRACKIO_SERVER_URL. MLFLOW_TRACKING_TOKEN, MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD and TRACKIO_WRITE_TOKEN have their usual meaning.`,
-  options: [
-    option("--to NAME", "Tracker: tensorboard, trackio or mlflow", {
-      choices: ["tensorboard", "trackio", "mlflow"],
-    }),
-    option(
-      "--dir DIR",
-      "With tensorboard: folder of the event files (default OUT/PIPELINE/_tensorboard)",
-    ),
-    option(
-      "--url URL",
-      "With mlflow and trackio: address of the server (default http://127.0.0.1:5000 of mlflow, http://127.0.0.1:7860 of trackio)",
-    ),
-    TASKS,
-    OUT,
-    JSON_LINES,
-  ],
-  examples: [
-    ["smoke --to tensorboard", "Write event files"],
-    ["glue-mini --to mlflow", "Send to the server of MLFLOW_TRACKING_URI"],
-    [
-      'smoke --to trackio --url "http://127.0.0.1:7860/?write_token=TOKEN"',
-      "Send to a server that trackio.show() has started",
-    ],
-  ],
-  positionals: { min: 1, max: 1 },
-  async run(args) {
-    const to = args.value("to");
-    if (to === undefined) {
-      throw new UsageError(
-        'Missing option "--to": give a tracker, tensorboard, trackio or mlflow',
-      );
-    }
-    const other = to === "tensorboard" ? "url" : "dir";
-    if (args.has(other)) {
-      throw new UsageError(
-        `Option "--${other}" does not apply to "--to ${to}"`,
-      );
-    }
-    const dir = args.value("dir");
-    if (dir !== undefined) checkFolder(dir, "dir");
-    const { graph: { pipeline }, store } = await openPipeline(
+  Send the cached trainings and evaluations of a pipeline to an experiment tracker: losses and learning rates by step, scores by rank, settings and durations. These are the latest 20 results of each stage, whatever their parameters, and the same of runs with --name. Runs that the tracker already has are not added again; the event file of a run whose stage has run again is replaced.
+
+  tensorboard writes event files, which "tensorboard --logdir DIR" shows. mlflow and trackio send to the server at --url, or else at MLFLOW_TRACKING_URI or TRACKIO_SERVER_URL. MLFLOW_TRACKING_TOKEN, MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD and TRACKIO_WRITE_TOKEN have their usual meaning.
+
+  Options:
+  --to NAME{tensorboard,trackio,mlflow}  Tracker: tensorboard, trackio or mlflow
+  --dir DIR  With tensorboard: folder of the event files (default OUT/PIPELINE/_tensorboard)
+  --url URL  With mlflow and trackio: address of the server (default http://127.0.0.1:5000 of mlflow, http://127.0.0.1:7860 of trackio)
+  ${TASKS}
+  ${OUT}
+  ${JSON_LINES}
+
+  Examples:
+  smoke --to tensorboard  Write event files
+  glue-mini --to mlflow  Send to the server of MLFLOW_TRACKING_URI
+  smoke --to trackio --url "http://127.0.0.1:7860/?write_token=TOKEN"  Send to a server that trackio.show() has started
+`(async (args) => {
+  const to = args.value("to");
+  if (to === undefined) {
+    throw new UsageError(
+      'Missing option "--to": give a tracker, tensorboard, trackio or mlflow',
+    );
+  }
+  const other = to === "tensorboard" ? "url" : "dir";
+  if (args.has(other)) {
+    throw new UsageError(
+      `Option "--${other}" does not apply to "--to ${to}"`,
+    );
+  }
+  const dir = args.value("dir");
+  if (dir !== undefined) checkFolder(dir, "dir");
+  const { graph: { pipeline }, store } = await openPipeline(
+    args,
+    outOf(args),
+  );
+  const { recordedRuns } = await import("../../track/recorded_runs.ts");
+  const runs = await recordedRuns(
+    pipeline,
+    store,
+    (text) => console.error(text),
+  );
+  if (runs.length === 0) {
+    throw new Error(
+      `Pipeline "${pipeline}" has no trainings or evaluations yet: run it with "${
+        stageCommand("pipeline", args)
+      }"`,
+    );
+  }
+  return await interruptible(async (signal) => {
+    const { added, replaced = 0, target } = await send(
+      to,
+      ...[pipeline, runs, args, signal] as const,
+    );
+    const present = runs.length - added - replaced;
+    const anew = replaced > 0 ? `; ${replaced} replaced` : "";
+    const before = present > 0 ? `; ${present} already there` : "";
+    const hint = to === "tensorboard"
+      ? `\nShow it with "tensorboard --logdir ${quoted(target)}"`
+      : "";
+    writeLine(
       args,
-      outOf(args),
+      { type: "tracked", to, target, added, replaced, present },
+      `${count(added, "run")} added to ${target}${anew}${before}${hint}`,
     );
-    const { recordedRuns } = await import("../../track/recorded_runs.ts");
-    const runs = await recordedRuns(
-      pipeline,
-      store,
-      (text) => console.error(text),
-    );
-    if (runs.length === 0) {
-      throw new Error(
-        `Pipeline "${pipeline}" has no trainings or evaluations yet: run it with "${
-          stageCommand("pipeline", args)
-        }"`,
-      );
-    }
-    return await interruptible(async (signal) => {
-      const { added, replaced = 0, target } = await send(
-        to,
-        ...[pipeline, runs, args, signal] as const,
-      );
-      const present = runs.length - added - replaced;
-      const anew = replaced > 0 ? `; ${replaced} replaced` : "";
-      const before = present > 0 ? `; ${present} already there` : "";
-      const hint = to === "tensorboard"
-        ? `\nShow it with "tensorboard --logdir ${quoted(target)}"`
-        : "";
-      writeLine(
-        args,
-        { type: "tracked", to, target, added, replaced, present },
-        `${count(added, "run")} added to ${target}${anew}${before}${hint}`,
-      );
-    });
-  },
-};
+  });
+});
 
 /** Servers by the name of their tracker. */
 const SERVERS = {

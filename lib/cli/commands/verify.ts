@@ -1,5 +1,5 @@
 import { verify } from "../../scheduler/verify.ts";
-import { type Command, EXIT, option } from "../arguments/arguments.ts";
+import { command, EXIT } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
 import { JSON_LINES, KEY_OPTIONS, settingsOf } from "../arguments/options.ts";
 import { engineForRun, slurmExecutor } from "../runtime/executor.ts";
@@ -10,69 +10,59 @@ import { chooseRenderer } from "../terminal/renderer.ts";
 import { needingResult } from "./stage_result.ts";
 
 /** `deno task verify`: runs cached stages again and compares the output. */
-export const verifyCommand: Command = {
-  name: "verify",
-  usage: "PIPELINE STAGE...",
-  description:
-    "Run stages again, without changing the cache or the output folder, and compare their output with the cached results byte by byte. Exits with code 1 if any file differs.",
-  options: [
-    ...KEY_OPTIONS,
-    option(
-      "--from URL",
-      "Compare with the results of a remote, whose inputs are used as well (default: as of --remote)",
-      { optional: true },
-    ),
-    RECORDED,
-    JSON_LINES,
-  ],
-  examples: [
-    ["smoke train-dylora", "Check that training is deterministic"],
-    ['smoke "*"', "Check every stage"],
-    [
-      "smoke train-dylora --from file:///mnt/results",
-      "Check a result of others",
-    ],
-  ],
-  positionals: { min: 2, max: Infinity },
-  async run(args) {
-    const settings = await settingsOf(args);
-    const { graph, selected, store } = await openPipeline(args, settings.out);
-    const renderer = await chooseRenderer(args.has("json"));
-    const say = (message: Message) => renderer.show(message);
-    const note = (text: string) => say({ type: "note", text });
-    const slurm = await slurmExecutor(args, note);
-    try {
-      return await interruptible(async (signal) => {
-        const engine = engineForRun(args, slurm, graph, store, say, signal);
-        const executor = slurm && { executor: slurm };
-        const ofRemote = args.has("from")
-          ? await remoteSettings(args, "read", "from")
-          : undefined;
-        const remote = ofRemote && new RunRemote(ofRemote, store, note, signal);
-        const ofRun = {
-          ...settings,
-          ...executor,
-          runtimes: { engine },
-          ...(remote && { remote }),
-          recorded: args.has("recorded"),
-        };
-        let code: number = EXIT.success;
-        say({ type: "start", pipeline: graph.pipeline, stages: selected });
-        for (const stage of selected) {
-          const reason = "compare with the cached result";
-          say({ type: "started", stage, attempt: 1, reason });
-          const result = await needingResult(
-            args,
-            stage,
-            () => verify(graph, stage, ofRun, say, signal),
-          );
-          if (result.differing.length > 0) code = EXIT.failed;
-          say({ type: "verified", ...result });
-        }
-        return code;
-      });
-    } finally {
-      renderer.end();
-    }
-  },
-};
+export const verifyCommand = command`
+  verify PIPELINE STAGE...
+
+  Run stages again, without changing the cache or the output folder, and compare their output with the cached results byte by byte. Exits with code 1 if any file differs.
+
+  Options:
+  ${KEY_OPTIONS}
+  --from [URL]  Compare with the results of a remote, whose inputs are used as well (default: as of --remote)
+  ${RECORDED}
+  ${JSON_LINES}
+
+  Examples:
+  smoke train-dylora  Check that training is deterministic
+  smoke "*"  Check every stage
+  smoke train-dylora --from file:///mnt/results  Check a result of others
+`(async (args) => {
+  const settings = await settingsOf(args);
+  const { graph, selected, store } = await openPipeline(args, settings.out);
+  const renderer = await chooseRenderer(args.has("json"));
+  const say = (message: Message) => renderer.show(message);
+  const note = (text: string) => say({ type: "note", text });
+  const slurm = await slurmExecutor(args, note);
+  try {
+    return await interruptible(async (signal) => {
+      const engine = engineForRun(args, slurm, graph, store, say, signal);
+      const executor = slurm && { executor: slurm };
+      const ofRemote = args.has("from")
+        ? await remoteSettings(args, "read", "from")
+        : undefined;
+      const remote = ofRemote && new RunRemote(ofRemote, store, note, signal);
+      const ofRun = {
+        ...settings,
+        ...executor,
+        runtimes: { engine },
+        ...(remote && { remote }),
+        recorded: args.has("recorded"),
+      };
+      let code: number = EXIT.success;
+      say({ type: "start", pipeline: graph.pipeline, stages: selected });
+      for (const stage of selected) {
+        const reason = "compare with the cached result";
+        say({ type: "started", stage, attempt: 1, reason });
+        const result = await needingResult(
+          args,
+          stage,
+          () => verify(graph, stage, ofRun, say, signal),
+        );
+        if (result.differing.length > 0) code = EXIT.failed;
+        say({ type: "verified", ...result });
+      }
+      return code;
+    });
+  } finally {
+    renderer.end();
+  }
+});

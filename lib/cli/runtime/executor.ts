@@ -8,29 +8,15 @@ import { digest } from "../../store/digest.ts";
 import { statIfThere } from "../../store/files.ts";
 import { join } from "../../store/paths.ts";
 import type { Store } from "../../store/store.ts";
-import {
-  type Arguments,
-  type Option,
-  option,
-  UsageError,
-} from "../arguments/arguments.ts";
+import { type Arguments, UsageError } from "../arguments/arguments.ts";
 import {
   type OpenedPipeline,
   openPipeline,
 } from "../arguments/open_pipeline.ts";
-import { EXECUTOR, outOf, PROJECT, settingsOf } from "../arguments/options.ts";
+import { outOf, PROJECT, settingsOf } from "../arguments/options.ts";
 import type { Message } from "../terminal/messages.ts";
 import type { Profile } from "./profile.ts";
 import { engineOption, hostFor, selectedEngine } from "./engine.ts";
-
-/** Options of a run on a cluster. */
-export const CLUSTER_OPTIONS: readonly Option[] = [
-  EXECUTOR,
-  option(
-    "--detach",
-    "With slurm: submit the run itself as a job, and exit; status and logs show how it goes on",
-  ),
-];
 
 /**
  * The executor for Slurm, if the options or the user's profile select it.

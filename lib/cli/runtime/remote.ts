@@ -5,37 +5,22 @@ import { isDigest } from "../../store/digest.ts";
 import { statIfThere } from "../../store/files.ts";
 import type { Manifest } from "../../store/manifests.ts";
 import type { Store } from "../../store/store.ts";
-import {
-  type Arguments,
-  type Option,
-  option,
-  UsageError,
-} from "../arguments/arguments.ts";
+import { type Arguments, UsageError } from "../arguments/arguments.ts";
 import type { RemoteMessage } from "../terminal/messages.ts";
 import { configFile, readProfile } from "./executor.ts";
 
 /** The address of a remote; without a value, the usual one. */
-export const REMOTE = option(
-  "--remote URL",
-  "Results of other machines: https://..., s3://BUCKET/PREFIX or file:///FOLDER (default: DYLORA_REMOTE, else that of your profile)",
-  { optional: true },
-);
+export const REMOTE =
+  "--remote [URL]  Results of other machines: https://..., s3://BUCKET/PREFIX or file:///FOLDER (default: DYLORA_REMOTE, else that of your profile)";
 
 /** Options of commands that may use results of other machines. */
-export const REMOTE_OPTIONS: readonly Option[] = [
-  REMOTE,
-  option(
-    "--remote-mode MODE",
-    "read: take results from the remote (default); write: also store new ones in it; off",
-    { choices: ["read", "write", "off"] },
-  ),
-];
+export const REMOTE_OPTIONS = `
+  ${REMOTE}
+  --remote-mode MODE{read,write,off}  read: take results from the remote (default); write: also store new ones in it; off`;
 
 /** Selects results of other runtimes. */
-export const RECORDED = option(
-  "--recorded",
-  "Where there is no result for this kind of machine, use one that was recorded on another; its last bits may differ from what would be computed here",
-);
+export const RECORDED =
+  "--recorded  Where there is no result for this kind of machine, use one that was recorded on another; its last bits may differ from what would be computed here";
 
 /** A remote, according to the options, the environment and the user's profile. */
 export interface RemoteSettings {

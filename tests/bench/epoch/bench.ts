@@ -10,6 +10,7 @@ import {
   type Arguments,
   type Command,
   EXIT,
+  readOptions,
 } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
@@ -48,7 +49,7 @@ export const command: Command = {
       value: "N",
       description: "Epochs that each side trains per row (default 3)",
     },
-    JSON_LINES,
+    ...readOptions(JSON_LINES),
   ],
   examples: [
     ["--json", "Time everything, one row per line"],

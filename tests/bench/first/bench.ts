@@ -10,6 +10,7 @@ import {
   type Arguments,
   type Command,
   EXIT,
+  readOptions,
 } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
@@ -39,7 +40,7 @@ export const command: Command = {
       value: "N",
       description: "Processes of each kind (default: 3)",
     },
-    JSON_LINES,
+    ...readOptions(JSON_LINES),
   ],
   examples: [
     ["", "MiniLM in both precisions"],

@@ -12,6 +12,7 @@ import {
   type Arguments,
   type Command,
   EXIT,
+  readOptions,
   UsageError,
 } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
@@ -74,7 +75,7 @@ export const command: Command = {
       description:
         "Folder in which tests/bench/pipeline/setup.sh installed the other tools (default out/bench-tools)",
     },
-    JSON_LINES,
+    ...readOptions(JSON_LINES),
   ],
   examples: [
     ["--json", "Time everything, one row per line"],

@@ -11,6 +11,7 @@ import {
   type Arguments,
   type Command,
   EXIT,
+  readOptions,
 } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
@@ -64,7 +65,7 @@ export const command: Command = {
       description:
         "Sample the step with perf instead, as one graph, and print the share of each kind of work",
     },
-    JSON_LINES,
+    ...readOptions(JSON_LINES),
   ],
   examples: [
     ["", "MiniLM in both precisions"],

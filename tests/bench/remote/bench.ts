@@ -1,6 +1,9 @@
 /** Times what a remote costs and what it saves: a no-op, look-ups that find nothing, and a pipeline that is restored instead of run. */
 import { join } from "node:path";
-import { type Command, option } from "../../../lib/cli/arguments/arguments.ts";
+import {
+  type Command,
+  readOptions,
+} from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES, PROGRAM } from "../../../lib/cli/arguments/options.ts";
 import { makeKey } from "../../../lib/remote/signature.ts";
 import { CliProject } from "../../cli/project.ts";
@@ -13,15 +16,11 @@ export const command: Command = {
   usage: "",
   description:
     `Time what a remote costs and saves. A server on this machine that has nothing is asked for the results of many stages: seconds of a run with nothing to do, and milliseconds per stage that is planned without a result, without a remote and with it, beside the round trip of a request. Then a pipeline is run, which stores its results, and restored into an empty cache.`,
-  options: [
-    option("--stages N", "Number of stages that are planned (default 50)"),
-    option("--rounds N", "Number of times that each is timed (default 5)"),
-    option(
-      "--pipeline NAME",
-      "Pipeline that is run and restored (default smoke)",
-    ),
-    JSON_LINES,
-  ],
+  options: readOptions(`
+    --stages N  Number of stages that are planned (default 50)
+    --rounds N  Number of times that each is timed (default 5)
+    --pipeline NAME  Pipeline that is run and restored (default smoke)
+    ${JSON_LINES}`),
   examples: [["", "Time everything"]],
   positionals: { min: 0, max: 0 },
   async run(args) {

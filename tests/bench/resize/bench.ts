@@ -10,6 +10,7 @@ import {
   type Arguments,
   type Command,
   EXIT,
+  readOptions,
 } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES, PROGRAM } from "../../../lib/cli/arguments/options.ts";
 import { bytes, duration } from "../../../lib/cli/terminal/messages.ts";
@@ -60,7 +61,7 @@ export const command: Command = {
       choices: ["float32", "bfloat16"],
       description: "Type of the file's tensors (default float32)",
     },
-    JSON_LINES,
+    ...readOptions(JSON_LINES),
   ],
   examples: [
     ["--json", "Time everything, one row per line"],

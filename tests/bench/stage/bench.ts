@@ -10,6 +10,7 @@ import {
   type Arguments,
   type Command,
   EXIT,
+  readOptions,
 } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
@@ -46,7 +47,7 @@ export const command: Command = {
       description:
         "Another checkout of this project, whose pipelines take turns with those of this one; the parts are left out",
     },
-    JSON_LINES,
+    ...readOptions(JSON_LINES),
   ],
   examples: [
     ["", "The parts, and whole pipelines"],

@@ -10,6 +10,7 @@ import {
   type Arguments,
   type Command,
   EXIT,
+  readOptions,
 } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { modulesToSave, PEFT_PREFIX } from "../../../lib/engine/models/peft.ts";
@@ -70,7 +71,7 @@ export const command: Command = {
       value: "N",
       description: "Threads of each side (default 2)",
     },
-    JSON_LINES,
+    ...readOptions(JSON_LINES),
   ],
   examples: [
     ["--json", "Time everything, one row per line"],

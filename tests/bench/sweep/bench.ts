@@ -12,6 +12,7 @@ import {
   type Arguments,
   type Command,
   EXIT,
+  readOptions,
 } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
@@ -55,7 +56,7 @@ export const command: Command = {
       value: "N",
       description: "Training examples (default 8192)",
     },
-    JSON_LINES,
+    ...readOptions(JSON_LINES),
   ],
   examples: [
     ["--json", "Time both precisions, one row per line"],

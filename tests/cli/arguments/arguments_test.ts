@@ -1,8 +1,10 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import {
+  command,
   helpOf,
   readArguments,
+  readOptions,
   type Usage,
   UsageError,
   wrap,
@@ -12,26 +14,15 @@ const USAGE: Usage = {
   name: "test",
   usage: "FILE [TEXT...]",
   description: "Do something",
-  options: [
-    {
-      name: "set",
-      short: "S",
-      value: "KEY=VALUE",
-      many: true,
-      description: "Set",
-    },
-    { name: "jobs", short: "j", value: "N", description: "Number of jobs" },
-    { name: "force", short: "f", description: "Force" },
-    { name: "no-wait", short: "w", description: "Do not wait" },
-    { name: "pair", value: "SEPARATOR", description: "Split" },
-    {
-      name: "engine",
-      value: "NAME",
-      choices: ["auto", "wasm"],
-      description: "Engine",
-    },
-    { name: "help", short: "h", description: "Show this help" },
-  ],
+  options: readOptions(`
+    -S, --set KEY=VALUE...  Set
+    -j, --jobs N  Number of jobs
+    -f, --force  Force
+    -w, --no-wait  Do not wait
+    --pair SEPARATOR  Split
+    --engine NAME{auto,wasm}  Engine
+    -h, --help  Show this help
+  `),
   examples: [["a.txt", "Read a file"]],
   positionals: { min: 1, max: 3 },
 };
@@ -183,6 +174,64 @@ Examples:
   deno task test a.txt
       Read a file`,
   );
+});
+
+Deno.test("command() reads a command from its help text", () => {
+  const shared = `
+    --json  Print JSON
+    --remote [URL]  Results of others`;
+  const made = command`
+    send [FILE [TEXT...]] --to NAME
+
+    Send a text.
+
+    A second paragraph.
+
+    Options:
+    -t, --to NAME{a,b}  To whom, "a" or "b"
+    ${shared}
+
+    Examples:
+    Send nothing
+    x.txt --to a  Send a file
+  `(() => Promise.resolve(3));
+  const { run: _, ...usage } = made;
+  assertEquals<Usage>(usage, {
+    name: "send",
+    usage: "[FILE [TEXT...]] --to NAME",
+    description: "Send a text.\n\nA second paragraph.",
+    options: [
+      {
+        name: "to",
+        short: "t",
+        value: "NAME",
+        choices: ["a", "b"],
+        description: 'To whom, "a" or "b"',
+      },
+      { name: "json", description: "Print JSON" },
+      {
+        name: "remote",
+        value: "URL",
+        optional: true,
+        description: "Results of others",
+      },
+    ],
+    examples: [["", "Send nothing"], ["x.txt --to a", "Send a file"]],
+    positionals: { min: 0, max: Infinity },
+  });
+  const counts = (usage: string) =>
+    command`
+      x ${usage}
+
+      Do.
+
+      Examples:
+      Do it
+    `(made.run).positionals;
+  assertEquals(counts(""), { min: 0, max: 0 });
+  assertEquals(counts("A|B [C...|D]"), { min: 1, max: Infinity });
+  assertEquals(counts("A B"), { min: 2, max: 2 });
+  assertEquals(counts("[A B] --to C"), { min: 0, max: 2 });
 });
 
 Deno.test("wrap() breaks lines at spaces and keeps line breaks and indents", () => {
