@@ -139,19 +139,12 @@ export class Forecast {
     let isMinimum = false;
     const stages = this.#expected.stages
       .filter(({ stage }) => !this.#ended.has(stage))
-      .map(({ stage, needs, cpus, gpus }) => {
-        const pace = running.get(stage);
-        const seconds = pace ? pace.left(now) : this.secondsOf(stage);
+      .map((stage) => {
+        const pace = running.get(stage.stage);
+        const seconds = pace ? pace.left(now) : this.secondsOf(stage.stage);
         if (seconds === undefined) isMinimum = true;
         else known++;
-        return {
-          stage,
-          needs: needs.filter((it) => !this.#ended.has(it)),
-          cpus,
-          gpus,
-          seconds: seconds ?? 0,
-          runs: pace !== undefined,
-        };
+        return { ...stage, seconds: seconds ?? 0, runs: pace !== undefined };
       });
     if (known === 0) return undefined;
     const seconds = makespan(stages, this.#expected);
@@ -165,8 +158,6 @@ function nameOf(stage: string): string {
 
 /** A stage to run, in the order of the graph. */
 interface Planned extends ExpectedStage {
-  /** Stages that have not ended. */
-  readonly needs: readonly string[];
   readonly seconds: number;
   /** True if it runs already. */
   readonly runs: boolean;
@@ -180,46 +171,33 @@ export function makespan(
   stages: readonly Planned[],
   limits: Pick<Expected, "cpus" | "gpus" | "jobs">,
 ): number {
-  const missing = new Map(stages.map((it) => [it.stage, it.needs.length]));
-  const neededBy = Map.groupBy(
-    stages.flatMap((stage) => stage.needs.map((need) => ({ need, stage }))),
-    ({ need }) => need,
-  );
-  let ready = stages.filter(({ runs, needs }) => !runs && needs.length === 0);
+  const waiting = new Set(stages.filter(({ runs }) => !runs));
+  const unfinished = new Set(stages.map(({ stage }) => stage));
   let running = stages.filter(({ runs }) => runs)
     .map((stage) => ({ stage, end: stage.seconds }));
   // A stage that asks for more than there is runs alone.
   const cpusOf = ({ cpus }: Planned) => Math.min(cpus, limits.cpus);
-  let { cpus, gpus } = limits;
-  const take = (stage: Planned, sign: 1 | -1) => {
-    cpus -= sign * cpusOf(stage);
-    gpus -= sign * stage.gpus;
-  };
-  for (const { stage } of running) take(stage, 1);
   for (let now = 0;;) {
-    const left: Planned[] = [];
-    for (const stage of ready) {
+    let cpus = running.reduce(
+      (left, it) => left - cpusOf(it.stage),
+      limits.cpus,
+    );
+    let gpus = running.reduce((left, it) => left - it.stage.gpus, limits.gpus);
+    for (const stage of waiting) {
+      if (running.length >= limits.jobs) break;
       const fits = running.length === 0 ||
-        running.length < limits.jobs && cpusOf(stage) <= cpus &&
-          stage.gpus <= gpus;
-      if (!fits) left.push(stage);
-      else {
-        take(stage, 1);
-        running.push({ stage, end: now + stage.seconds });
-      }
+        cpusOf(stage) <= cpus && stage.gpus <= gpus;
+      if (!fits || stage.needs.some((it) => unfinished.has(it))) continue;
+      waiting.delete(stage);
+      cpus -= cpusOf(stage);
+      gpus -= stage.gpus;
+      running.push({ stage, end: now + stage.seconds });
     }
-    ready = left;
     if (running.length === 0) return now;
     now = Math.min(...running.map(({ end }) => end));
-    const ended = running.filter(({ end }) => end === now);
-    running = running.filter(({ end }) => end > now);
-    for (const { stage } of ended) {
-      take(stage, -1);
-      for (const { stage: next } of neededBy.get(stage.stage) ?? []) {
-        const left = missing.get(next.stage)! - 1;
-        missing.set(next.stage, left);
-        if (left === 0 && !next.runs) ready.push(next);
-      }
+    for (const { stage, end } of running) {
+      if (end === now) unfinished.delete(stage.stage);
     }
+    running = running.filter(({ end }) => end > now);
   }
 }

@@ -324,15 +324,8 @@ function partsOf(id: string): string[] {
 
 /** The parts as a text, with `…` for dropped parts that are followed by others. */
 function joined(parts: readonly string[]): string {
-  return parts.reduce(
-    (text, part, i) =>
-      part === ""
-        ? text
-        : i > 0 && parts[i - 1] === ""
-        ? `${text}…${part.slice(1)}`
-        : text + part,
-    "",
-  );
+  return parts.map((part) => part || "…").join("")
+    .replaceAll(/…+[@,]?/g, "…").replace(/…$/, "");
 }
 
 /** A name without the characters that all names begin with, if it is still too long. */

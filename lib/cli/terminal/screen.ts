@@ -32,6 +32,9 @@ const BEGIN_FRAME = "\x1b[?2026h";
 const END_FRAME = "\x1b[?2026l";
 const CLEAR_TO_END_OF_LINE = "\x1b[K";
 const CLEAR_BELOW = "\x1b[J";
+/** Without wrapping, the terminal itself cuts rows, whatever the width of their characters. */
+const NO_WRAP = "\x1b[?7l";
+const WRAP = "\x1b[?7h";
 
 /**
  * Keeps rows at the bottom of a terminal and prints lines above them. A frame
@@ -75,11 +78,11 @@ export class Screen {
 
   #draw(): void {
     if (this.#closed) return;
-    const { width } = this;
     // Some terminals report 0 rows and columns.
     const height = Math.max(1, (this.terminal.size()?.rows || 24) - 1);
-    const shown = this.rows(width, height).slice(0, height);
-    this.#frame(shown.map((row) => fit(row, width)));
+    const shown = this.rows(this.width, height).slice(0, height);
+    // The table counts rows.
+    this.#frame(shown.map((row) => row.replaceAll(/\s/g, " ")));
   }
 
   /** Columns of a row; the last one stays free, since some terminals wrap after it. */
@@ -91,37 +94,13 @@ export class Screen {
     this.#drawnAt = this.clock.now();
     if (this.#pending.length + rows.length + this.#drawn === 0) return;
     const up = this.#drawn > 0 ? `\x1b[${this.#drawn}A` : "";
-    const lines = [...this.#pending, ...rows]
-      .map((line) => `${line}${CLEAR_TO_END_OF_LINE}\n`).join("");
+    const [above, below] = [this.#pending, rows].map((lines) =>
+      lines.map((line) => `${line}${CLEAR_TO_END_OF_LINE}\n`).join("")
+    );
     this.terminal.write(
-      `${BEGIN_FRAME}${HIDE_CURSOR}${up}\r${lines}${CLEAR_BELOW}${END_FRAME}`,
+      `${BEGIN_FRAME}${HIDE_CURSOR}${up}\r${above}${NO_WRAP}${below}${WRAP}${CLEAR_BELOW}${END_FRAME}`,
     );
     this.#pending = [];
     this.#drawn = rows.length;
   }
-}
-
-/** Matches characters that take up two columns: East Asian ones and emoji. */
-const WIDE =
-  /[\u1100-\u115f\u2e80-\ua4cf\ua960-\ua97c\uac00-\ud7a3\uf900-\ufaff\ufe10-\ufe6f\uff01-\uff60\uffe0-\uffe6\u{16fe0}-\u{1b2ff}\u{1f200}-\u{1f2ff}\u{20000}-\u{3fffd}\p{Emoji_Presentation}]/u;
-
-/**
- * Truncates a row to the width of the terminal, not counting escape codes. Tabs
- * and line breaks become spaces, since the table counts rows.
- */
-function fit(row: string, columns: number): string {
-  let width = 0;
-  let result = "";
-  // deno-lint-ignore no-control-regex
-  for (const part of row.split(/(\x1b\[\d+m)/)) {
-    if (part.startsWith("\x1b[")) {
-      result += part;
-      continue;
-    }
-    for (const character of part.replaceAll(/\s/g, " ")) {
-      width += WIDE.test(character) ? 2 : 1;
-      if (width <= columns) result += character;
-    }
-  }
-  return result;
 }

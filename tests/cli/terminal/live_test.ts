@@ -22,6 +22,7 @@ class FakeTerminal {
   readonly rows: string[] = [""];
   #row = 0;
   #column = 0;
+  #isCutting = false;
 
   write(text: string): void {
     this.writes.push(text);
@@ -31,6 +32,7 @@ class FakeTerminal {
       else if (code === "K") {
         this.rows[this.#row] = this.rows[this.#row]!.slice(0, this.#column);
       } else if (code === "J") this.rows.length = this.#row + 1;
+      else if (/^\?7[hl]$/.test(code)) this.#isCutting = code === "?7l";
     }
   }
 
@@ -42,6 +44,10 @@ class FakeTerminal {
       this.rows[this.#row] ??= "";
     } else {
       const row = this.rows[this.#row]!.padEnd(this.#column);
+      const before = row.slice(0, this.#column) + character;
+      const columns = before.replaceAll(/[正面评论]/g, "  ").length;
+      // What is cut is in the last column, and erased with the rest of the line.
+      if (this.#isCutting && columns >= (this.columns || 80)) return;
       this.rows[this.#row] = row.slice(0, this.#column) + character +
         row.slice(this.#column + 1);
       this.#column++;

@@ -1,7 +1,7 @@
 /** A control sequence and its code, or a character. */
 const SEQUENCE = new RegExp("\x1b\\[([?\\d;]*[A-Za-z])|[^\x1b]", "gu");
 
-/** A terminal's screen: it wraps long lines and scrolls, as xterm does for what the live table writes. */
+/** A terminal's screen: it wraps or cuts long lines and scrolls, as xterm does for what the live table writes. */
 export class Screen {
   /** Rows of the screen. */
   rows: string[];
@@ -13,6 +13,7 @@ export class Screen {
   readonly frames: (readonly string[])[] = [];
   #row = 0;
   #column = 0;
+  #isWrapping = true;
 
   constructor(readonly columns: number, readonly height: number) {
     this.rows = Array.from({ length: height }, () => "");
@@ -28,6 +29,8 @@ export class Screen {
       } else if (code === "J") {
         this.rows[this.#row] = this.rows[this.#row]!.slice(0, this.#column);
         this.rows.fill("", this.#row + 1);
+      } else if (code === "?7h" || code === "?7l") {
+        this.#isWrapping = code === "?7h";
       } else if (code === "?2026l") this.frames.push([...this.rows]);
     }
   }
@@ -44,7 +47,8 @@ export class Screen {
       const row = this.rows[this.#row]!.padEnd(this.#column);
       this.rows[this.#row] = row.slice(0, this.#column) + character +
         row.slice(this.#column + 1);
-      this.#column++;
+      // Without wrapping, the cursor stays in the last column.
+      if (this.#isWrapping || this.#column < this.columns - 1) this.#column++;
     }
   }
 
