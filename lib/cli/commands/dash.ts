@@ -8,6 +8,7 @@ import {
   outOf,
   PROJECT,
 } from "../arguments/options.ts";
+import { METRIC, sectionsOf } from "../pages/dash_sections.ts";
 import { Follower } from "../pages/dash_state.ts";
 import { openPlanned } from "../runtime/executor.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
@@ -135,8 +136,7 @@ async function answer(
   switch (path[0]) {
     case "":
       return await asset("cli/pages/dash_page.html", "html");
-    case "dash_page.ts":
-    case "dash_drawings.ts": {
+    case "dash_page.ts": {
       const script = join(PROJECT, "lib/cli/pages", path[0]);
       const text = await Deno.readTextFile(script);
       const { stripTypeScriptTypes } = await import("node:module");
@@ -144,16 +144,15 @@ async function answer(
     }
     case "page.css":
       return await asset("report/page.css", "css");
-    case "state":
-      return json(await follower.state());
-    case "series":
-      return json(
-        follower.series(
-          stage,
-          searchParams.get("name") ?? "",
-          Number(searchParams.get("from")) || 0,
-        ),
-      );
+    case "state": {
+      const state = await follower.state();
+      const pointsOf = (stage: string) => follower.series(stage, METRIC);
+      const isWhole = searchParams.has("all");
+      return json({
+        ...state,
+        sections: sectionsOf(state, pointsOf, isWhole),
+      });
+    }
     case "log":
       return json(follower.lines(stage));
     case "report": {

@@ -40,7 +40,7 @@ export interface StageState {
 }
 
 /** A metric by rank, with a column for each group of evaluations. */
-interface RankTable {
+export interface RankTable {
   /** Name of the data set. */
   readonly task: string;
   readonly metric: string;
@@ -141,13 +141,12 @@ export class Follower {
     };
   }
 
-  /** Points `[step, value]` of a metric of a stage, from the index `from`. */
+  /** Points `[step, value]` of a metric of a stage. */
   series(
     stage: string,
     name: string,
-    from: number,
   ): readonly (readonly [step: number, value: number])[] {
-    return this.#log(stage)?.series.get(name)?.slice(from) ?? [];
+    return this.#log(stage)?.series.get(name) ?? [];
   }
 
   /** The last lines of the log of a stage. */

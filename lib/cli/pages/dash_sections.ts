@@ -1,0 +1,132 @@
+/** The sections of the page of `dash`, as HTML that its script puts into place. */
+import { escapeHtml } from "../../report/format.ts";
+import type { DashState, RankTable, StageState } from "./dash_state.ts";
+
+/** A value of a metric. */
+export type Point = readonly [step: number, value: number];
+
+/** The metric whose curve is drawn. */
+export const METRIC = "loss";
+
+/** Number of curves shown until the user asks for all. */
+const FEW_CURVES = 12;
+
+/** Width and height of a curve, and where its axes are, in pixels. */
+const CURVE = { width: 300, height: 110, left: 40, bottom: 16 } as const;
+
+/**
+ * HTML by the id of the element that shows it; empty where there is nothing to
+ * show.
+ *
+ * @param pointsOf Points of {@linkcode METRIC} of a stage.
+ * @param isWhole Whether the user has asked for all curves.
+ */
+export function sectionsOf(
+  { stages, graph, tables, reports }: DashState,
+  pointsOf: (stage: string) => readonly Point[],
+  isWhole: boolean,
+) {
+  const curveOf = ({ id, points }: StageState) =>
+    (points[METRIC] ?? 0) > 1 ? curve(pointsOf(id)) : "";
+  const curves = stages.filter(({ state }) => state !== "running")
+    .flatMap((it) => {
+      const drawn = curveOf(it);
+      return drawn === "" ? [] : [cardHtml(it.id, drawn)];
+    });
+  const shown = isWhole ? curves : curves.slice(0, FEW_CURVES);
+  return {
+    graph,
+    running: stages.flatMap((it) => {
+      if (it.running === undefined) return [];
+      const { time, text = "", share } = it.running;
+      return cardHtml(
+        it.id,
+        `<progress max="1" aria-label="${escapeHtml(it.id)}"${
+          share === undefined ? "" : ` value="${share}"`
+        }></progress><div class="quiet">${time}</div><div class="quiet">${
+          escapeHtml(text)
+        }</div>${curveOf(it)}`,
+      );
+    }).join(""),
+    "report-links": reports.map(({ stage }) =>
+      `<a href="report?stage=${
+        encodeURIComponent(stage)
+      }" target="_blank">Open ${escapeHtml(stage)} in a new tab</a> `
+    ).join(""),
+    scores: tables.map(tableHtml).join(""),
+    curves: shown.length === 0
+      ? ""
+      : `<div class="cards">${shown.join("")}</div>${
+        shown.length === curves.length
+          ? ""
+          : `<p><button id="all-curves" type="button">Show all ${curves.length} curves</button></p>`
+      }`,
+    stage: stages.map(({ id }) => `<option>${escapeHtml(id)}</option>`)
+      .join(""),
+  };
+}
+
+function cardHtml(title: string, html: string): string {
+  return `<div class="card"><h3>${escapeHtml(title)}</h3>${html}</div>`;
+}
+
+function tableHtml({ task, metric, columns }: RankTable): string {
+  const ranks = [
+    ...new Set(columns.flatMap(({ scores }) => Object.keys(scores))),
+  ].map(Number).sort((a, b) => a - b);
+  const titles = columns.map(({ title, done, total }) =>
+    `<th scope="col">${
+      escapeHtml(title)
+    }<span>${done} of ${total} results</span></th>`
+  );
+  const best = columns.map(({ scores }) => Math.max(...Object.values(scores)));
+  const rows = ranks.map((rank) => {
+    const cells = columns.map(({ scores: { [rank]: score } }, i) =>
+      `<td${score === best[i] ? ' class="best"' : ""}>${
+        score?.toFixed(4) ?? ""
+      }</td>`
+    );
+    return `<tr><th scope="row">${rank}</th>${cells.join("")}</tr>`;
+  });
+  return `<div class="scroll"><h3>${
+    escapeHtml(`${task}: ${metric}`)
+  }</h3><table><thead><tr><th scope="col">Rank</th>${
+    titles.join("")
+  }</tr></thead><tbody>${rows.join("")}</tbody></table></div>`;
+}
+
+/** A curve with its axes, at most a point per pixel. The page shows the value at the pointer by the attribute `data-points`. */
+function curve(all: readonly Point[]): string {
+  const { width, height, left, bottom } = CURVE;
+  const every = Math.ceil(all.length / (width - left));
+  const points = all.filter((_, i) => (all.length - 1 - i) % every === 0);
+  const values = points.map(([, value]) => value);
+  const [[first, start], [last, end]] = [points[0]!, points.at(-1)!];
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const base = height - bottom;
+  const marks = points.map(([step, value]) => {
+    const x = left + (width - left - 4) * (step - first) / (last - first || 1);
+    const y = base - (base - 8) * (value - low) / (high - low || 1);
+    return [
+      Number(x.toFixed(1)),
+      Number(y.toFixed(1)),
+      `step ${step}: ${METRIC} ${value.toFixed(4)}`,
+    ] as const;
+  });
+  const [x, y, caption] = marks.at(-1)!;
+  return `<svg class="curve" viewBox="0 0 ${width} ${height}" role="img" aria-label="${METRIC} from ${
+    start.toFixed(4)
+  } at step ${first} to ${end.toFixed(4)} at step ${last}" data-points="${
+    escapeHtml(JSON.stringify(marks))
+  }"><line x1="${left}" x2="${
+    width - 4
+  }" y1="${base}" y2="${base}"/><text class="quiet" y="12">${
+    high.toPrecision(3)
+  }</text><text class="quiet" y="${base}">${
+    low.toPrecision(3)
+  }</text><path d="M${
+    marks.map(([x, y]) => `${x} ${y}`).join("L")
+  }"/><circle r="3" cx="${x}" cy="${y}"/><text class="quiet" x="${
+    width - 4
+  }" y="${height - 3}" text-anchor="end">${caption}</text></svg>`;
+}
