@@ -11,6 +11,7 @@ import {
   startValues,
 } from "../engine/models/classifier.ts";
 import type { ParameterLayout } from "../engine/models/model.ts";
+import type { ClassifierShape } from "../engine/models/outline.ts";
 import { fromTensors, type Trainable } from "../engine/models/parameters.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { type EngineSettings, startEngine } from "../engine/start.ts";
@@ -47,8 +48,9 @@ interface Loaded extends Classifier {
    * Initial parameters, flat.
    *
    * @param seed Equal seeds give equal heads, whether the head is trained alone or with all weights
+   * @param shape The classifier at the first rank of its training, if that is another
    */
-  start(seed: number): Float32Array<ArrayBuffer>;
+  start(seed: number, shape?: ClassifierShape): Float32Array<ArrayBuffer>;
 }
 
 /**
@@ -69,9 +71,9 @@ export function loadFolder(
   const classifier = loadClassifier(file, model, labels, trained);
   return {
     ...classifier,
-    start(seed) {
+    start(seed, shape = classifier) {
       using file = open();
-      return startValues(file, classifier, seed);
+      return startValues(file, shape, seed);
     },
   };
 }

@@ -14,6 +14,7 @@ import { findModelOrigin, type ModelOrigin } from "../artifacts/model.ts";
 import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
 import { PEFT_PREFIX } from "../engine/models/peft.ts";
 import type { AdapterScale, RankScaling } from "../engine/adapters/scale.ts";
+import { atRank } from "../engine/models/classifier.ts";
 import type { ClassifierShape } from "../engine/models/outline.ts";
 import { parameterLayout, toTensors } from "../engine/models/parameters.ts";
 import { Method, methodName } from "../engine/schedules/registry.ts";
@@ -54,15 +55,14 @@ export async function trainAdapter(
   const objective = schedule.objective(settings, own);
   const classifier = await training.load(params);
   const { model, layout } = classifier;
+  const first = atRank(classifier, objective.sources?.[0]?.rank ?? rank);
   const { targetModules = model.architecture.targetModules } = params;
-  const fresh = classifier.start(seed);
-  const initial = start === undefined
-    ? fresh
-    : startFrom(start, fresh, classifier, {
-      ...own,
-      baseModel,
-      targetModules,
-    }, params.startHead);
+  const fresh = classifier.start(seed, first);
+  const initial = start === undefined ? fresh : startFrom(start, fresh, first, {
+    ...own,
+    baseModel,
+    targetModules,
+  }, params.startHead);
   const { values, best, record } = await training.run(
     classifier,
     initial,

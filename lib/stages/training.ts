@@ -14,7 +14,7 @@ import {
 } from "../artifacts/training.ts";
 import type { EncodedExamples } from "../data/example.ts";
 import { quote } from "../data/text_file.ts";
-import type { Classifier } from "../engine/models/classifier.ts";
+import { atRank, type Classifier } from "../engine/models/classifier.ts";
 import type { Trainable } from "../engine/models/parameters.ts";
 import type { Precision } from "../engine/tensorflow/precision.ts";
 import {
@@ -97,10 +97,10 @@ export class StageTraining {
   }
 
   /** The checkpoint to resume from, if there is an intact one. */
-  #resume(path: string, size: number): Checkpoint | undefined {
+  #resume(path: string, sizes: readonly number[]): Checkpoint | undefined {
     const { log, saved } = this.stage;
     try {
-      const resume = loadCheckpoint(path, size);
+      const resume = loadCheckpoint(path, ...sizes);
       if (resume !== undefined) {
         log(`Resuming after step ${resume.progress.step}`);
         saved(`step ${resume.progress.step}`);
@@ -119,7 +119,7 @@ export class StageTraining {
    * Trains, from the stage's checkpoint if there is one, and reports progress
    * and seconds.
    *
-   * @param initial Flat parameters, `[size]`
+   * @param initial As of {@linkcode train}
    * @param served Ranks at which epochs are scored if the stage selects the best one
    */
   async run(
@@ -136,7 +136,13 @@ export class StageTraining {
       stage,
     );
     const checkpoint = join(stage.checkpoint, "training.safetensors");
-    const resume = this.#resume(checkpoint, classifier.layout.size);
+    const { sources = [] } = options.objective;
+    const resume = this.#resume(
+      checkpoint,
+      [...sources, classifier.layout].map(({ rank }) =>
+        atRank(classifier, rank).layout.size
+      ),
+    );
     const classWeights = this.#classWeights();
     const weighted = { ...options, classWeights };
     const result = await train(classifier, initial, this.examples, weighted, {

@@ -26,7 +26,12 @@ export function dyloraObjective(
   given: Partial<DyloraSettings & AdapterScale> = {},
 ): RankObjective {
   const params = {
-    ...{ mode: "all", scope: "model", sortAt: 0 } as const,
+    ...{
+      mode: "all",
+      scope: "model",
+      sortAt: 0,
+      sourceRanks: [] as number[],
+    } as const,
     ...{ sampler: { kind: "uniform" }, scaling: "rank" } as const,
     ...{ rank: 8, alpha: 16 },
     ...given,

@@ -13,6 +13,7 @@ const SETTINGS: DyloraSettings = {
   sampler: { kind: "geometric", p: 0.15 },
   scope: "model",
   sortAt: 0,
+  sourceRanks: [],
 };
 
 /** That of the adapters in fixtures/references, which PEFT made, as a training of DyLoRA. */

@@ -123,15 +123,19 @@ export function cutAdapter(
  * decomposition: the products stay the same, and the first b rows of A and
  * columns of B are the best approximation of rank b. Beyond the product's own
  * rank, rows and columns are zero.
+ *
+ * @param kept Rank of the result, by default that of the adapter
+ * @param scale By which the products are divided
  */
-export function sortAdapter(tensors: AdapterTensors): AdapterTensors {
-  return withFactors(
-    tensors,
-    ({ a, b, rank }) => ({
-      rank,
-      ...productSvd({ a, b }, rank).factors(rank),
-    }),
-  );
+export function sortAdapter(
+  tensors: AdapterTensors,
+  kept?: number,
+  scale = 1,
+): AdapterTensors {
+  return withFactors(tensors, ({ a, b, rank }) => ({
+    rank: kept ?? rank,
+    ...productSvd({ a, b }, rank).factors(kept ?? rank, scale),
+  }));
 }
 
 /**

@@ -42,6 +42,17 @@ export function loadClassifier(
   };
 }
 
+/** The classifier with adapters of another rank on the same modules. */
+export function atRank(classifier: Classifier, rank: number): Classifier {
+  const { model, layout } = classifier;
+  if (rank === layout.rank) return classifier;
+  const targetModules = layout.modules.map(({ name }) => name);
+  return {
+    ...classifier,
+    layout: parameterLayout(model, layout.labels, { rank, targetModules }),
+  };
+}
+
 /**
  * Initial parameters of a classifier's training, flat: `[size]`.
  *

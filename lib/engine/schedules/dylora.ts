@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { checkRank, firstRows, rankScale } from "../adapters/scale.ts";
+import { checkRank, firstRows, rankScale, scaleAt } from "../adapters/scale.ts";
 import { type Random, shuffle } from "../random.ts";
 import type { Schedule } from "./schedule.ts";
 
@@ -11,6 +11,8 @@ export const Sampler = z.discriminatedUnion("kind", [
     /** P(b) is proportional to p (1 - p)^(b - 1). */
     p: z.number().gt(0).lt(1).default(0.15),
   }),
+  /** Uniform in the logarithm of the rank: P(b) is proportional to 1 / b. */
+  z.strictObject({ kind: z.literal("log") }),
   /** Uniform over these ranks. */
   z.strictObject({
     kind: z.literal("list"),
@@ -25,13 +27,16 @@ const settings = {
     "Rows that a step at rank b trains: all = 1 to b; frozen = b, while momentum and weight decay still move the others",
   ),
   sampler: Sampler.default({ kind: "uniform" }).describe(
-    "Distribution of the rank of a step: uniform or geometric from 1 to rank, or uniform over a list that includes rank",
+    "Distribution of the rank of a step: uniform, geometric or log (proportional to 1 / b) from 1 to rank, or uniform over a list that includes rank",
   ),
   scope: z.enum(["model", "example"]).default("model").describe(
     "Scope of the rank that a step draws: model = one rank for the whole model; example = one rank for each example, each as often in a batch as the sampler says",
   ),
   sortAt: z.number().min(0).max(1).default(0).describe(
     "Share of the steps at the full rank, after which the rows are sorted by their singular values and the other steps draw ranks; 0 = draw from the start, as in the paper; 1 = never draw, which is a LoRA reduced by SVD",
+  ),
+  sourceRanks: z.array(z.int().min(1)).default([]).describe(
+    "Ranks above the adapter's that the steps before sortAt train, highest first, in equal shares: [64] learns at rank 64, sorts, and goes on at rank; [64, 32, 16] sorts and descends in steps; [] = rank",
   ),
 };
 
@@ -57,9 +62,10 @@ export const dylora: Schedule<"dylora", typeof settings> = {
   lowestRank: ({ sampler }) =>
     sampler.kind === "list" ? Math.min(...sampler.ranks) : 1,
   drawsInWords,
-  objective({ mode, sampler, scope, sortAt }, adapter) {
+  objective({ mode, sampler, scope, sortAt, sourceRanks }, adapter) {
     const { rank } = adapter;
     if (sampler.kind === "list") checkList(sampler.ranks, rank);
+    checkSources(sourceRanks, rank, sortAt);
     const [reason] = mode === "all" ? [] : [
       ...scope === "example"
         ? ['scope "example" draws several ranks per step']
@@ -74,6 +80,12 @@ export const dylora: Schedule<"dylora", typeof settings> = {
     return {
       perExample: scope === "example",
       sortAt,
+      // At its full rank, each has the scale that the adapter's formula gives there.
+      sources: sourceRanks.map((source) => ({
+        ...adapter,
+        rank: source,
+        alpha: source * scaleAt(source, adapter),
+      })),
       lossWeights: [1],
       draw: (random, examples) =>
         scope === "example"
@@ -89,22 +101,54 @@ export const dylora: Schedule<"dylora", typeof settings> = {
 };
 
 /** `uniformly for each example, after the rows were sorted at 60 % of the steps`. */
-function drawsInWords({ mode, sampler, scope, sortAt }: DyloraSettings) {
-  if (sortAt === 1) return "none, the rows were sorted after the last step";
-  const how = sampler.kind === "list"
-    ? `from ${sampler.ranks.join(" ")}`
-    : sampler.kind === "uniform"
-    ? "uniformly"
-    : `geometrically (p = ${sampler.p})`;
+function drawsInWords(
+  { mode, sampler, scope, sortAt, sourceRanks }: DyloraSettings,
+) {
+  const from = sourceRanks.length === 0
+    ? ""
+    : ` from rank ${sourceRanks.join(", ")}`;
+  if (sortAt === 1) {
+    return `none, the rows were sorted${from} after the last step`;
+  }
   return [
-    `${how} for each ${scope === "model" ? "step" : scope}`,
+    `${inWords(sampler)} for each ${scope === "model" ? "step" : scope}`,
     ...mode === "all" ? [] : [`mode ${mode}`],
     ...sortAt === 0 ? [] : [
-      `after the rows were sorted at ${
+      `after the rows were sorted${from} at ${
         Number((100 * sortAt).toPrecision(6))
       } % of the steps`,
     ],
   ].join(", ");
+}
+
+function inWords(sampler: Sampler): string {
+  switch (sampler.kind) {
+    case "uniform":
+      return "uniformly";
+    case "log":
+      return "uniformly in the logarithm";
+    case "list":
+      return `from ${sampler.ranks.join(" ")}`;
+    case "geometric":
+      return `geometrically (p = ${sampler.p})`;
+  }
+}
+
+function checkSources(
+  sources: readonly number[],
+  rank: number,
+  sortAt: number,
+): void {
+  if (sources.length === 0) return;
+  const descends = [...sources, rank].every((it, i, all) =>
+    i === 0 || it < all[i - 1]!
+  );
+  const reason = sortAt === 0
+    ? 'are trained before the rows are sorted: set "sortAt" above 0'
+    : `must descend to above the adapter's rank ${rank}`;
+  if (sortAt === 0 || !descends) {
+    throw new RangeError(`The sourceRanks ${sources.join(", ")} ${reason}`);
+  }
 }
 
 function checkList(ranks: readonly number[], maxRank: number): void {
@@ -129,6 +173,12 @@ function rankAt(sampler: Sampler, maxRank: number, share: number): number {
       return 1 + Math.floor(share * maxRank);
     case "list":
       return sampler.ranks[Math.floor(share * sampler.ranks.length)]!;
+    case "log": {
+      const weights = Array.from({ length: maxRank }, (_, i) => 1 / (i + 1));
+      let left = share * weights.reduce((sum, weight) => sum + weight, 0);
+      const drawn = weights.findIndex((weight) => (left -= weight) < 0);
+      return drawn < 0 ? maxRank : drawn + 1;
+    }
     case "geometric": {
       const { p } = sampler;
       const total = 1 - (1 - p) ** maxRank;

@@ -47,6 +47,11 @@ export interface RankObjective {
   readonly perExample?: boolean;
   /** Share of the steps before the factors are sorted, all at the maximum rank; 0, the default, if they never are, 1 after the last step. */
   readonly sortAt?: number;
+  /**
+   * Adapters of higher ranks that the steps before `sortAt` train instead, one
+   * after the other for equal shares; each is sorted and cut to the next.
+   */
+  readonly sources?: readonly AdapterScale[];
   /** Weights of a step's losses, one for each rank at which it computes its batch; they add up to 1. */
   readonly lossWeights: readonly number[];
   /** Draws the ranks of a step: one, or with `perExample` one for each of its examples. */

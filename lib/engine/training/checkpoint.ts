@@ -132,11 +132,12 @@ function checksum(
 /**
  * Reads a checkpoint; undefined if there is none.
  *
+ * @param sizes Sizes that flat parameters have during the training; the last, that of its result
  * @throws {SyntaxError} If the file is damaged, or belongs to a model of another size.
  */
 export function loadCheckpoint(
   path: string,
-  size: number,
+  ...sizes: readonly number[]
 ): Checkpoint | undefined {
   let opened: SafetensorsFile;
   try {
@@ -164,11 +165,14 @@ export function loadCheckpoint(
     }
     return file.floats(name);
   };
+  const stored = file.tensors.get("values")?.shape[0];
+  const result = sizes.at(-1)!;
+  const size = sizes.find((it) => it === stored) ?? result;
   const tensors = {
     values: read("values", size),
     moment1: read("moment1", size),
     moment2: read("moment2", size),
-    best: progress.epochs.length > 0 ? read("best", size) : undefined,
+    best: progress.epochs.length > 0 ? read("best", result) : undefined,
     stepMilliseconds: read("stepMilliseconds", progress.step),
   };
   if (file.metadata.get("checksum") !== checksum(text, tensors)) {

@@ -1,9 +1,11 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { EncodedExamples } from "../../data/example.ts";
 import { sortAdapter, sortFlops } from "../adapters/lora.ts";
-import type { Classifier } from "../models/classifier.ts";
+import { atRank, type Classifier } from "../models/classifier.ts";
 import { trainingFlops } from "../models/outline.ts";
+import type { ParameterLayout } from "../models/model.ts";
 import { fromTensors, toTensors } from "../models/parameters.ts";
+import { firstRows, rankScale } from "../adapters/scale.ts";
 import { type Random, restoreRandom, seededRandom } from "../random.ts";
 import type { RankObjective } from "../schedules/schedule.ts";
 import {
@@ -119,7 +121,7 @@ export interface TrainingResult extends
  * Deterministic: the same examples, start, options and engine give the same
  * bits, whether training was interrupted or not.
  *
- * @param initial Flat parameters at the start, `[size]`
+ * @param initial Flat parameters at the start, `[size]`, in the layout of the objective's first source, if it has one
  * @throws {DivergedError} If the loss becomes infinite or NaN
  * @throws {RangeError} If the factors cannot be sorted at the objective's share of the steps
  * @throws The signal's reason, if it is aborted
@@ -139,16 +141,59 @@ export async function train(
   }
 }
 
+/** Steps that train an adapter of one rank: all of its rows, or in the last phase those that they draw. */
+interface Phase {
+  /** Number of steps before it. */
+  readonly from: number;
+  readonly classifier: Classifier;
+  readonly objective: RankObjective;
+}
+
 /**
- * Number of steps after which the factors are sorted; 0 if they never are.
+ * The phases of a training, between which the factors are sorted.
+ *
+ * @throws {RangeError} If a phase before the last does not change the adapter, or the last has no steps although it should
+ */
+function phasesOf(
+  classifier: Classifier,
+  objective: RankObjective,
+  rates: LearningRates,
+): Phase[] {
+  const { sortAt = 0, sources = [] } = objective;
+  if (sortAt === 0) return [{ from: 0, classifier, objective }];
+  const end = sortStepOf(sortAt, rates);
+  const { rank } = classifier.layout;
+  const ofRows = (rank: number) => ({
+    ...objective,
+    draw: (_: Random, examples: number) =>
+      Array<number>(objective.perExample ? examples : 1).fill(rank),
+  });
+  const parts = sources.length === 0
+    ? [{ rank, objective: ofRows(rank) }]
+    : sources.map((source) => ({
+      rank: source.rank,
+      objective: {
+        ...ofRows(source.rank),
+        scale: (b: number) => rankScale(b, source),
+        gradientMask: (b: number) => firstRows(b, source.rank),
+      },
+    }));
+  return [
+    ...parts.map(({ rank, objective }, i) => ({
+      from: Math.round(end * i / parts.length),
+      classifier: atRank(classifier, rank),
+      objective,
+    })),
+    { from: end, classifier, objective },
+  ];
+}
+
+/**
+ * Number of steps after which the factors have the adapter's rank and are sorted.
  *
  * @throws {RangeError} If none of them changes the adapter, or none follows them although some should
  */
-function sortStepOf(
-  { sortAt = 0 }: RankObjective,
-  rates: LearningRates,
-): number {
-  if (sortAt === 0) return 0;
+function sortStepOf(sortAt: number, rates: LearningRates): number {
   const { steps } = rates;
   const sortStep = Math.round(sortAt * steps);
   const hasChanged = Array.from(
@@ -165,27 +210,32 @@ function sortStepOf(
   );
 }
 
+/** Layout of a phase, and the scale of its products at the full rank. */
+interface PhaseScale {
+  readonly layout: ParameterLayout;
+  readonly scale: number;
+}
+
 /** A training in progress, which can be saved after every step. */
 class TrainingRun implements Disposable {
-  readonly #classifier: Classifier;
   readonly #examples: Required<EncodedExamples>;
   readonly #options: TrainingOptions;
   readonly #hooks: TrainingHooks;
   readonly #stepsPerEpoch: number;
-  /** Number of steps after which the factors are sorted; 0 if they never are. */
-  readonly #sortStep: number;
+  readonly #phases: readonly Phase[];
   readonly #rates: LearningRates;
   readonly #reportEvery: number;
   /** Generator of ranks. */
   readonly #ranks: Random;
   readonly #progress: TrainingProgress;
-  readonly #takeStep: ReturnType<typeof trainingStep>;
-  readonly #flopsOf: (shape: readonly [batch: number, seq: number]) => number;
   readonly #lengthOf: (indices: readonly number[]) => number;
   readonly #window = new ReportWindow();
   readonly #stepTimes: number[];
   readonly #training: Stopwatch;
   readonly #evaluations = new Stopwatch();
+  /** Number of the phase whose steps the state is of. */
+  #phase: number;
+  #takeStep: ReturnType<typeof trainingStep>;
   #state: AdamWState;
   #best: Float32Array | undefined;
   #lastSave = performance.now();
@@ -201,7 +251,6 @@ class TrainingRun implements Disposable {
     hooks: TrainingHooks,
   ) {
     const { resume } = hooks;
-    this.#classifier = classifier;
     this.#examples = examples;
     this.#options = options;
     this.#hooks = hooks;
@@ -211,16 +260,18 @@ class TrainingRun implements Disposable {
     const steps = this.#stepsPerEpoch * options.epochs;
     const { learningRate, warmupRatio } = options;
     this.#rates = { learningRate, steps, warmupRatio };
-    this.#sortStep = sortStepOf(options.objective, this.#rates);
+    this.#phases = phasesOf(classifier, options.objective, this.#rates);
     this.#reportEvery = reportInterval(steps);
     this.#progress = structuredClone(
       resume?.progress ?? initialProgress(options.seed),
     );
     this.#ranks = restoreRandom(this.#progress.ranks);
-    this.#takeStep = trainingStep(classifier, options);
-    const { perExample, lossWeights } = options.objective;
-    const ranks = perExample ? "example" : lossWeights.length;
-    this.#flopsOf = (shape) => trainingFlops(classifier, shape, ranks);
+    const { step } = this.#progress;
+    this.#phase = Math.max(
+      0,
+      this.#phases.findLastIndex(({ from }) => from < step),
+    );
+    this.#takeStep = this.#makeStep();
     this.#lengthOf = this.#chooseLengths();
     this.#stepTimes = [...resume?.stepMilliseconds ?? []];
     this.#training = hooks.stopwatch ?? new Stopwatch();
@@ -243,7 +294,28 @@ class TrainingRun implements Disposable {
     if (padTo !== undefined) return () => padTo;
     const random = seededRandom(seed, "lengths");
     const sample = epochBatches(this.#examples, batchSize, random);
-    return paddedLengths(this.#examples, sample, epochs, this.#flopsOf);
+    return paddedLengths(
+      this.#examples,
+      sample,
+      epochs,
+      (shape) => this.#flopsOf(shape),
+    );
+  }
+
+  #current(): Phase {
+    return this.#phases[this.#phase]!;
+  }
+
+  #makeStep(): ReturnType<typeof trainingStep> {
+    const { classifier, objective } = this.#current();
+    return trainingStep(classifier, { ...this.#options, objective });
+  }
+
+  #flopsOf(shape: readonly [batch: number, seq: number]): number {
+    const { classifier, objective } = this.#current();
+    const { perExample, lossWeights } = objective;
+    const ranks = perExample ? "example" : lossWeights.length;
+    return trainingFlops(classifier, shape, ranks);
   }
 
   /** True if all steps have been taken. */
@@ -277,9 +349,8 @@ class TrainingRun implements Disposable {
       next < batches.length;
       next += accumulation
     ) {
-      if (this.#sortStep > 0 && this.#progress.step === this.#sortStep) {
-        await this.#sort();
-      }
+      const following = this.#phases[this.#phase + 1];
+      if (following?.from === this.#progress.step) await this.#enter(following);
       const { ranks, learningRate } = this.#step(
         batches.slice(next, next + accumulation),
       );
@@ -299,7 +370,7 @@ class TrainingRun implements Disposable {
     const { step, epochs } = this.#progress;
     const unscored = step - epochs.length * this.#stepsPerEpoch;
     if (!evaluate || unscored < this.#stepsPerEpoch) return;
-    const values = await this.#sortedValues();
+    const values = await this.#valuesIn(this.#phases.at(-1)!);
     this.#training.stop();
     this.#evaluations.start();
     try {
@@ -317,10 +388,12 @@ class TrainingRun implements Disposable {
 
   /** The result, after all steps have been taken. */
   async result(): Promise<TrainingResult> {
-    const values = await this.#sortedValues();
+    const last = this.#phases.at(-1)!;
+    const values = await this.#valuesIn(last);
     this.#training.stop();
     const { step, tokens, paddedTokens, losses, epochs } = this.#progress;
-    const ofSort = step === this.#sortStep ? this.#sortFlops() : 0;
+    const current = this.#current();
+    const ofSort = current === last ? 0 : sortFlops(current.classifier.layout);
     return {
       values,
       steps: step,
@@ -336,53 +409,63 @@ class TrainingRun implements Disposable {
     };
   }
 
-  #sortFlops(): number {
-    return sortFlops(this.#classifier.layout);
-  }
-
-  /** Sorts the rows of all adapters by their singular values; the optimizer starts again. */
-  async #sort(): Promise<void> {
-    const values = await this.#sortedValues();
+  /** Sorts the factors and goes on in the next phase; the optimizer starts again. */
+  async #enter(phase: Phase): Promise<void> {
+    const values = await this.#valuesIn(phase);
+    const { layout } = this.#current().classifier;
     this.#disposeState();
     this.#state = stateTensors({ values });
-    this.#progress.flops += this.#sortFlops();
+    this.#progress.flops += sortFlops(layout);
+    this.#phase++;
+    if (phase.classifier.layout.rank === layout.rank) return;
+    this.#takeStep.dispose();
+    this.#takeStep = this.#makeStep();
+    this.#shapes.clear();
   }
 
-  /** The parameters, with the rows sorted by their singular values if steps before the sort made them, `[size]`. */
-  async #sortedValues(): Promise<Float32Array<ArrayBuffer>> {
+  /** The parameters as another phase has them: if it is a later one, with the factors sorted, cut to its rank, and at its scale, `[size]`. */
+  async #valuesIn(phase: Phase): Promise<Float32Array<ArrayBuffer>> {
     const values = await readValues(this.#state.values);
-    const isSorted = this.#sortStep === 0 ||
-      this.#progress.step > this.#sortStep;
-    if (isSorted) return values;
-    const { layout } = this.#classifier;
-    const sorted = sortAdapter(toTensors(values, layout));
-    return fromTensors((name) => sorted[name]!.values as Float32Array, layout);
+    const current = this.#current();
+    if (phase === current) return values;
+    const [from, to] = [current, phase].map(({ classifier, objective }) => ({
+      layout: classifier.layout,
+      scale: objective.scale(classifier.layout.rank)[0]!,
+    })) as [PhaseScale, PhaseScale];
+    const sorted = sortAdapter(
+      toTensors(values, from.layout),
+      to.layout.rank,
+      to.scale / from.scale,
+    );
+    return fromTensors(
+      (name) => sorted[name]!.values as Float32Array,
+      to.layout,
+    );
   }
 
   /** Takes one optimizer step on these batches. */
   #step(batches: readonly (readonly number[])[]) {
     const started = performance.now();
-    const { model } = this.#classifier;
+    const { classifier, objective, from } = this.#current();
     const progress = this.#progress;
     const padded = batches.map((indices) =>
-      padBatch(this.#examples, indices, model, this.#lengthOf(indices))
+      padBatch(
+        this.#examples,
+        indices,
+        classifier.model,
+        this.#lengthOf(indices),
+      )
     );
     const note = compilingNote(padded, this.#shapes);
     if (note !== undefined) this.#tell(note);
-    const isSorted = progress.step >= this.#sortStep;
-    const { objective, seed } = this.#options;
-    const examples = batches.flat().length;
-    const ranks = isSorted
-      ? objective.draw(this.#ranks, examples)
-      : Array<number>(objective.perExample ? examples : 1)
-        .fill(this.#classifier.layout.rank);
+    const ranks = objective.draw(this.#ranks, batches.flat().length);
     const learningRate = learningRateAt(progress.step, this.#rates);
     const { state, loss } = this.#takeStep(this.#state, padded, {
       step: progress.step,
-      optimizerStep: isSorted ? progress.step - this.#sortStep : progress.step,
+      optimizerStep: progress.step - from,
       ranks,
       learningRate,
-      seed,
+      seed: this.#options.seed,
     });
     this.#disposeState();
     this.#state = state;

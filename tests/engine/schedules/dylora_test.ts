@@ -12,6 +12,7 @@ const SETTINGS: DyloraSettings = {
   sampler: { kind: "uniform" },
   scope: "model",
   sortAt: 0,
+  sourceRanks: [],
 };
 const draws = 40_000;
 
@@ -24,6 +25,15 @@ Deno.test("DyLoRA draws the geometric distribution, truncated at the maximum ran
   const mass = Array.from({ length: 8 }, (_, i) => p * (1 - p) ** i);
   const total = mass.reduce((sum, it) => sum + it, 0);
   assertFrequencies({ kind: "geometric", p }, mass.map((it) => it / total));
+});
+
+Deno.test("DyLoRA draws a rank b in proportion to 1 / b when uniform in its logarithm", () => {
+  const total = Array.from({ length: 8 }, (_, i) => 1 / (i + 1))
+    .reduce((sum, it) => sum + it, 0);
+  assertFrequencies(
+    { kind: "log" },
+    Array.from({ length: 8 }, (_, i) => 1 / (i + 1) / total),
+  );
 });
 
 Deno.test("DyLoRA draws listed ranks only", () => {
@@ -87,6 +97,10 @@ Deno.test("DyLoRA says in words how a training drew ranks", () => {
       sortAt: 0.55,
     }),
     "from 2 8 for each example, after the rows were sorted at 55 % of the steps",
+  );
+  assertEquals(
+    inWords({ kind: "log" }, { sortAt: 0.5, sourceRanks: [64, 32] }),
+    "uniformly in the logarithm for each step, after the rows were sorted from rank 64, 32 at 50 % of the steps",
   );
   assertEquals(
     inWords({ kind: "uniform" }, { sortAt: 1 }),

@@ -18,6 +18,8 @@ import {
   fromTensors,
   toTensors,
 } from "../../../lib/engine/models/parameters.ts";
+import { atRank } from "../../../lib/engine/models/classifier.ts";
+import { trainingFlops } from "../../../lib/engine/models/outline.ts";
 import type { ParameterLayout } from "../../../lib/engine/models/model.ts";
 import { batchLoss } from "../../../lib/engine/ops/loss.ts";
 import { seededRandom } from "../../../lib/engine/random.ts";
@@ -42,6 +44,7 @@ import {
 } from "../reference_step.ts";
 import {
   dyloraObjective,
+  loraObjective,
   tinyClassifier,
   tinyExamples,
   tinyOptions,
@@ -230,6 +233,107 @@ Deno.test("train() that sorts after the last step gives LoRA's values of the max
   assertSameBits(sorted.best, inOrder(full.best!));
   assertSameBits(sorted.scored, full.scored.map(inOrder));
   assertEquals(sorted.flops, full.flops + sortFlops(layout));
+});
+
+Deno.test("train() with source ranks gives LoRA's values of the first, sorted, cut and at the scale of the next", async () => {
+  const source = tinyClassifier(16);
+  const { classifier } = tinyClassifier();
+  for (const scaling of ["maximum", "rank"] as const) {
+    const descended = await train(
+      classifier,
+      source.initial,
+      tinyExamples(16),
+      {
+        ...tinyOptions,
+        objective: dyloraObjective({ scaling, sortAt: 1, sourceRanks: [16] }),
+      },
+      { report: () => {} },
+    );
+    // Scale alpha / 8 at every rank, or alpha / b.
+    const alpha = scaling === "maximum" ? 32 : 16;
+    const full = await train(
+      source.classifier,
+      source.initial,
+      tinyExamples(16),
+      {
+        ...tinyOptions,
+        objective: loraObjective(16, alpha),
+      },
+      { report: () => {} },
+    );
+    const sorted = sortAdapter(
+      toTensors(full.values, source.classifier.layout),
+      8,
+      scaling === "maximum" ? 1 : 2,
+    );
+    assertSameBits(
+      descended.values,
+      fromTensors(
+        (name) => sorted[name]!.values as Float32Array,
+        classifier.layout,
+      ),
+    );
+    assertEquals(
+      descended.flops,
+      full.flops + sortFlops(source.classifier.layout),
+    );
+  }
+});
+
+Deno.test("train() that descends takes LoRA's steps of the first rank, and then fewer operations", async () => {
+  const { classifier } = tinyClassifier();
+  const { initial } = tinyClassifier(16);
+  const flopsOf = async (sourceRanks: number[]) => {
+    const { flops } = await train(
+      classifier,
+      sourceRanks.length === 0 ? tinyClassifier().initial : initial,
+      tinyExamples(16),
+      {
+        ...tinyOptions,
+        padTo: 24,
+        objective: dyloraObjective({ sortAt: 0.5, sourceRanks }),
+      },
+      { report: () => {} },
+    );
+    return flops;
+  };
+  // Three of six steps at the source rank.
+  const perStep = (rank: number) =>
+    trainingFlops(atRank(classifier, rank), [8, 24], 1);
+  assertEquals(
+    await flopsOf([16]),
+    3 * perStep(16) + 3 * perStep(8) + sortFlops(atRank(classifier, 16).layout),
+  );
+  assertEquals(
+    await flopsOf([]),
+    6 * perStep(8) + sortFlops(classifier.layout),
+  );
+});
+
+Deno.test("DyLoRA refuses source ranks that do not descend to its own, or are never sorted", () => {
+  for (
+    const [params, message] of [
+      [
+        { sourceRanks: [64] },
+        'sourceRanks 64 are trained before the rows are sorted: set "sortAt"',
+      ],
+      [
+        { sourceRanks: [8], sortAt: 0.5 },
+        "sourceRanks 8 must descend to above the adapter's rank 8",
+      ],
+      [
+        { sourceRanks: [16, 32], sortAt: 0.5 },
+        "sourceRanks 16, 32 must descend",
+      ],
+    ] as const
+  ) {
+    assertThrows(
+      () =>
+        dyloraObjective({ ...params, sourceRanks: [...params.sourceRanks] }),
+      RangeError,
+      message,
+    );
+  }
 });
 
 Deno.test("train() refuses to sort before any step has changed the rows, and after the last one if others should follow", async () => {

@@ -23,6 +23,7 @@ import {
   train,
   type TrainingHooks,
 } from "../../../lib/engine/training/train.ts";
+import { atRank } from "../../../lib/engine/models/classifier.ts";
 import { assertClose, assertSameBits } from "../reference.ts";
 import {
   dyloraObjective,
@@ -49,10 +50,17 @@ for (
       ...tinyOptions,
       objective: dyloraObjective({ sortAt: 0.1, scope: "example" }),
     },
+    // Of 30 steps, three are at rank 16 and three at rank 12.
+    "descending": {
+      ...tinyOptions,
+      objective: dyloraObjective({ sortAt: 0.2, sourceRanks: [16, 12] }),
+    },
   })
 ) {
   Deno.test(`train() gives the same bits whole and interrupted twice, ${name}`, async () => {
-    const { classifier, initial } = tinyClassifier();
+    const { classifier } = tinyClassifier();
+    const { sources = [] } = options.objective;
+    const { initial } = tinyClassifier(sources[0]?.rank);
     const given = options.accumulation > 1 ? ragged : examples;
     const whole = await train(classifier, initial, given, options, quiet);
 
@@ -80,7 +88,12 @@ for (
         "Interrupted",
       );
       const before = resume?.progress.step ?? 0;
-      resume = loadCheckpoint(path, classifier.layout.size);
+      resume = loadCheckpoint(
+        path,
+        ...[...sources, classifier.layout].map(({ rank }) =>
+          atRank(classifier, rank).layout.size
+        ),
+      );
       assert(resume!.progress.step > before);
     }
     const resumed = await train(classifier, initial, given, options, {
