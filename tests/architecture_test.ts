@@ -187,19 +187,19 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 1955,
+  "lib/artifacts": 2030,
   "lib/benchmarks": 395,
-  "lib/cli": 9080,
+  "lib/cli": 9122,
   "lib/data": 1585,
   "lib/engine": 12625,
   "lib/hub": 1790,
   "lib/onnx": 1116,
   "lib/pipeline": 3300,
   "lib/pypi": 600,
-  "lib/remote": 1392,
+  "lib/remote": 1246,
   "lib/report": 4506,
   "lib/resize": 1490,
-  "lib/scheduler": 5740,
+  "lib/scheduler": 5762,
   "lib/slurm": 1330,
   "lib/stages": 3446,
   "lib/store": 2045,

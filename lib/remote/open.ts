@@ -1,11 +1,5 @@
-import { removeIfThere } from "../store/files.ts";
-import { basename, dirname, fromFileUrl } from "../store/paths.ts";
-import {
-  FolderTransport,
-  HttpTransport,
-  RemoteFault,
-  type Transport,
-} from "./transport.ts";
+import { basename, fromFileUrl } from "../store/paths.ts";
+import { FolderTransport, HttpTransport, type Transport } from "./transport.ts";
 
 /** How the remote at an address is reached. */
 interface Reach {
@@ -24,21 +18,24 @@ const WHOLE = 16 << 20;
 
 /**
  * Opens the remote at an address: `https:`, `http:`, `s3:` or `file:`. One
- * that ends in `.tar` is a bundle. What gives access comes from the address, `DYLORA_REMOTE_TOKEN` and the variables
- * and files of AWS.
+ * that ends in `.tar` is a bundle. What gives access comes from the address,
+ * `DYLORA_REMOTE_TOKEN` and the variables and files of AWS.
  */
 export async function openTransport(
   address: URL,
-  { name, isReadOnly, signal, patience = 10_000 }: Reach,
+  reach: Reach,
 ): Promise<Transport> {
-  const isTar = address.pathname.endsWith(".tar");
-  if (address.protocol === "file:" && isTar) {
+  if (address.pathname.endsWith(".tar")) {
+    const folder = new URL(".", address);
+    folder.search = address.search;
     const { TarTransport } = await import("./tar.ts");
-    const path = fromFileUrl(address.href);
-    return new TarTransport(name, () => Promise.resolve(path));
+    const file = decodeURIComponent(basename(address.pathname));
+    return new TarTransport(await openTransport(folder, reach), file);
   }
+  const { name, isReadOnly, signal, patience = 10_000 } = reach;
   if (address.protocol === "file:") {
-    return new FolderTransport(address, name, isReadOnly);
+    const root = fromFileUrl(address.href);
+    return new FolderTransport(name, isReadOnly, () => Promise.resolve(root));
   }
   if (address.protocol === "s3:") {
     const { S3Transport } = await import("./s3.ts");
@@ -54,28 +51,11 @@ export async function openTransport(
     : undefined;
   const base = new URL(address);
   base.username = base.password = "";
-  const file = basename(base.pathname);
-  if (isTar) base.pathname = dirname(base.pathname);
-  const http = new HttpTransport(base, name, {
+  return new HttpTransport(base, name, {
     signal,
     patience,
     streamed: WHOLE,
     authorize: () =>
       Promise.resolve(authorization === undefined ? {} : { authorization }),
   });
-  if (!isTar) return http;
-  const { TarTransport } = await import("./tar.ts");
-  return new TarTransport(name, () => downloaded(http, file));
-}
-
-/** The path of a copy of a file, which lasts as long as this process. */
-async function downloaded(from: Transport, file: string): Promise<string> {
-  const path = Deno.makeTempFileSync({ prefix: "dylora-", suffix: ".tar" });
-  addEventListener("unload", () => removeIfThere(path));
-  const found = await from.get(file, async (content) => {
-    await Deno.writeFile(path, ReadableStream.from(content));
-    return true;
-  });
-  if (found) return path;
-  throw new RemoteFault("does not exist");
 }

@@ -64,7 +64,7 @@ export class Remote {
   readonly #transport: Transport;
   readonly #store: Store;
   readonly #options: RemoteOptions;
-  readonly #lanes = new Lanes(AT_A_TIME);
+  readonly #limited = limited(AT_A_TIME);
   /** Results by key: undefined where there is none that can be used. */
   readonly #found = new Map<string, Promise<SignedResult | undefined>>();
   readonly #fetches = new Map<string, Promise<boolean>>();
@@ -137,6 +137,13 @@ export class Remote {
     return false;
   }
 
+  /** Brings the files of a result that was found, or some of them, into the cache, but not the result. */
+  async fetchFiles(manifest: Manifest): Promise<boolean> {
+    const found = await this.#found.get(manifest.key);
+    return found === undefined ||
+      await this.#receiveAll({ ...found, manifest });
+  }
+
   /** Stores a result of the cache in the remote, in the background. */
   offer(manifest: Manifest): void {
     if (this.#options.key === undefined) return;
@@ -163,7 +170,7 @@ export class Remote {
         [...blobsOf(manifest)].map(async ([blob, size]) => {
           let sent = this.#sent.get(blob);
           if (sent === undefined) {
-            sent = this.#lanes.run(() => this.#send(blob, size));
+            sent = this.#limited(() => this.#send(blob, size));
             this.#sent.set(blob, sent);
           }
           if (await sent) gzip.push(blob);
@@ -183,7 +190,7 @@ export class Remote {
   async list(): Promise<RemoteResult[]> {
     const paths = await this.#pathsOf("manifests");
     const found = paths.map((path) =>
-      this.#lanes.run(async (): Promise<RemoteResult[]> => {
+      this.#limited(async (): Promise<RemoteResult[]> => {
         const [, key, signer] = RESULT.exec(path) ?? [];
         if (key === undefined || signer === undefined) return [];
         const text = await this.#transport.get(path, textOf);
@@ -245,7 +252,7 @@ export class Remote {
     paths: readonly string[],
     work: (path: string) => Promise<void>,
   ): Promise<void> {
-    await Promise.all(paths.map((path) => this.#lanes.run(() => work(path))));
+    await Promise.all(paths.map((path) => this.#limited(() => work(path))));
   }
 
   async #pathsOf(
@@ -260,13 +267,13 @@ export class Remote {
     const found = await Promise.all(
       this.#options.trusted.map((signer) =>
         this.#unlessOff(() =>
-          this.#lanes.run(() => this.#read(index, key, signer))
+          this.#limited(() => this.#read(index, key, signer))
         )
       ),
     );
     const first = found.find((it) => it !== undefined);
     if (first === undefined && this.#mayLook && !this.#isOff) {
-      this.#looks.push(this.#lanes.run(() => this.#lookForOthers(key)));
+      this.#looks.push(this.#limited(() => this.#lookForOthers(key)));
     }
     return first;
   }
@@ -305,23 +312,25 @@ export class Remote {
     return undefined;
   }
 
-  async #fetch({ manifest, gzip }: SignedResult): Promise<boolean> {
-    const { blobs, manifests } = this.#store;
-    const fetched = await Promise.all(
+  async #fetch(found: SignedResult): Promise<boolean> {
+    if (!await this.#receiveAll(found)) return false;
+    this.#store.manifests.write(found.manifest);
+    this.#travelled.fetched++;
+    return true;
+  }
+
+  async #receiveAll({ manifest, gzip }: SignedResult): Promise<boolean> {
+    const received = await Promise.all(
       [...blobsOf(manifest)].map(async ([blob, size]) =>
-        await blobs.holds(blob) ||
+        await this.#store.blobs.holds(blob) ||
         await this.#unlessOff(() =>
-          this.#lanes.run(() => this.#receive(blob, size, gzip.includes(blob)))
+          this.#limited(() => this.#receive(blob, size, gzip.includes(blob)))
         )
       ),
     );
-    if (!fetched.every((it) => it === true)) {
-      this.#damaged.add(manifest.key);
-      return false;
-    }
-    manifests.write(manifest);
-    this.#travelled.fetched++;
-    return true;
+    if (received.every((it) => it === true)) return true;
+    this.#damaged.add(manifest.key);
+    return false;
   }
 
   /** Brings a blob into the cache; false if the remote lacks it or has other content. */
@@ -445,26 +454,18 @@ export class Remote {
   }
 }
 
-/** Limits how much happens at the same time. */
-class Lanes {
-  #free: number;
-  readonly #waiting: (() => void)[] = [];
-
-  constructor(lanes: number) {
-    this.#free = lanes;
-  }
-
-  async run<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#free > 0) this.#free--;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+/** A function that does work, as soon as less than `free` other work is being done. */
+function limited(free: number) {
+  const waiting: (() => void)[] = [];
+  return async <T>(work: () => Promise<T>): Promise<T> => {
+    if (free-- <= 0) await new Promise<void>((go) => waiting.push(go));
     try {
       return await work();
     } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#free++;
-      else next();
+      free++;
+      waiting.shift()?.();
     }
-  }
+  };
 }
 
 /** The blobs of a result that travel, with their sizes: its files and its log. */

@@ -8,13 +8,6 @@ import {
   textOf,
 } from "./transport.ts";
 
-/** What signs requests; without it, they are anonymous, as public buckets allow. */
-interface Credentials {
-  readonly accessKeyId: string;
-  readonly secretAccessKey: string;
-  readonly sessionToken?: string;
-}
-
 /**
  * An S3 bucket: `s3://BUCKET/PREFIX`. A blob is stored by one PUT, which S3
  * limits to 5 GB, and is in memory meanwhile.
@@ -91,40 +84,33 @@ function memberOf(xml: string, name: string): string | undefined {
   return new RegExp(`<${name}>([^<]*)</${name}>`).exec(xml)?.[1];
 }
 
-function findCredentials(): Credentials | undefined {
+/** What signs requests, of the environment or a file; without it, they are anonymous, as public buckets allow. */
+function findCredentials() {
   const { env } = Deno;
-  const [id, secret] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
-    .map((name) => env.get(name));
-  if (id && secret) {
-    return credentialsOf(id, secret, env.get("AWS_SESSION_TOKEN"));
-  }
-  const file = env.get("AWS_SHARED_CREDENTIALS_FILE") ||
-    join(env.get("HOME") ?? "", ".aws/credentials");
-  const profile = env.get("AWS_PROFILE") || "default";
-  const section = (readIfThere(file) ?? "").split(/^\s*\[/m)
-    .find((it) => it.startsWith(`${profile}]`)) ?? "";
-  const values = Object.fromEntries(
-    [...section.matchAll(/^\s*(\w+)\s*=\s*(\S+)\s*$/gm)]
-      .map(([, name, value]) => [name!, value!]),
+  const own = env.toObject();
+  const hasOwn = own.AWS_ACCESS_KEY_ID && own.AWS_SECRET_ACCESS_KEY;
+  const found = hasOwn ? own : profileIn(
+    env.get("AWS_SHARED_CREDENTIALS_FILE") ||
+      join(env.get("HOME") ?? "", ".aws/credentials"),
+    env.get("AWS_PROFILE") || "default",
   );
-  const { aws_access_key_id, aws_secret_access_key } = values;
-  return aws_access_key_id && aws_secret_access_key
-    ? credentialsOf(
-      aws_access_key_id,
-      aws_secret_access_key,
-      values.aws_session_token,
-    )
-    : undefined;
-}
-
-function credentialsOf(
-  accessKeyId: string,
-  secretAccessKey: string,
-  sessionToken: string | undefined,
-): Credentials {
+  const accessKeyId = found.AWS_ACCESS_KEY_ID;
+  const secretAccessKey = found.AWS_SECRET_ACCESS_KEY;
+  const sessionToken = found.AWS_SESSION_TOKEN;
+  if (!accessKeyId || !secretAccessKey) return undefined;
   return {
     accessKeyId,
     secretAccessKey,
     ...(sessionToken && { sessionToken }),
   };
+}
+
+/** The values of a profile in a file of credentials, by the names of their variables. */
+function profileIn(file: string, profile: string): Record<string, string> {
+  const section = (readIfThere(file) ?? "").split(/^\s*\[/m)
+    .find((it) => it.startsWith(`${profile}]`)) ?? "";
+  return Object.fromEntries(
+    [...section.matchAll(/^\s*(\w+)\s*=\s*(\S+)\s*$/gm)]
+      .map(([, name, value]) => [name!.toUpperCase(), value!]),
+  );
 }

@@ -2,11 +2,10 @@
 import {
   besides,
   entriesOf,
-  isMissing,
   removeIfThere,
   statIfThere,
 } from "../store/files.ts";
-import { dirname, fromFileUrl, join } from "../store/paths.ts";
+import { dirname, join } from "../store/paths.ts";
 
 /** Bytes as they come. */
 export type Content = AsyncIterable<Uint8Array<ArrayBuffer>>;
@@ -53,31 +52,36 @@ export class RemoteFault extends Error {
 
 /** A folder that machines share. */
 export class FolderTransport implements Transport {
-  readonly #root: string;
+  readonly #find: () => Promise<string>;
+  #root: Promise<string> | undefined;
 
-  /** @param mustExist Whether it is a fault that there is no such folder. */
+  /**
+   * @param mustExist Whether it is a fault that there is no such folder.
+   * @param find Finds the path of the folder; called once, when it is needed.
+   */
   constructor(
-    url: URL,
     readonly name: string,
     readonly mustExist: boolean,
+    find: () => Promise<string>,
   ) {
-    this.#root = fromFileUrl(url.href);
+    this.#find = find;
   }
 
   get<T>(path: string, take: (content: Content) => Promise<T>) {
-    return this.#guarded(async () => {
-      const file = await this.#open(path);
-      return file && await take(file.readable);
+    return this.#at(path, async (target, root) => {
+      const isThere = statIfThere(target) !== undefined;
+      if (isThere) return await take((await Deno.open(target)).readable);
+      if (!this.mustExist || statIfThere(root)) return undefined;
+      throw new RemoteFault("does not exist");
     });
   }
 
   has(path: string) {
-    return this.#guarded(() => statIfThere(this.#path(path)) !== undefined);
+    return this.#at(path, (target) => statIfThere(target) !== undefined);
   }
 
   put(path: string, content: Stored) {
-    return this.#guarded(async () => {
-      const target = this.#path(path);
+    return this.#at(path, async (target) => {
       Deno.mkdirSync(dirname(target), { recursive: true });
       const temporary = besides(target);
       try {
@@ -94,40 +98,31 @@ export class FolderTransport implements Transport {
   }
 
   async *list(folder: string): AsyncGenerator<Entry> {
-    for (const { name, isDirectory } of entriesOf(this.#path(folder))) {
-      const path = join(folder, name);
+    const read = (target: string) =>
+      entriesOf(target).map(({ name, isDirectory }) => ({
+        path: join(folder, name),
+        isDirectory,
+        written: statIfThere(join(target, name))?.mtime?.getTime(),
+      }));
+    for (const { path, isDirectory, written } of await this.#at(folder, read)) {
       if (isDirectory) yield* this.list(path);
-      else {
-        const written = statIfThere(this.#path(path))?.mtime?.getTime();
-        yield { path, ...(written !== undefined && { written }) };
-      }
+      else yield { path, ...(written !== undefined && { written }) };
     }
   }
 
   remove(path: string) {
-    return this.#guarded(() => removeIfThere(this.#path(path)));
+    return this.#at(path, removeIfThere);
   }
 
-  #path(path: string): string {
-    return join(this.#root, path);
-  }
-
-  async #open(path: string): Promise<Deno.FsFile | undefined> {
+  async #at<T>(
+    path: string,
+    work: (target: string, root: string) => T | Promise<T>,
+  ): Promise<T> {
+    const root = await (this.#root ??= this.#find());
     try {
-      return await Deno.open(this.#path(path));
+      return await work(join(root, path), root);
     } catch (error) {
-      if (!isMissing(error)) throw error;
-      if (!this.mustExist || statIfThere(this.#root)) return undefined;
-      throw new RemoteFault("does not exist");
-    }
-  }
-
-  async #guarded<T>(work: () => T | Promise<T>): Promise<T> {
-    try {
-      return await work();
-    } catch (error) {
-      const isOurs = error instanceof Error &&
-        error.message.includes(this.#root);
+      const isOurs = error instanceof Error && error.message.includes(root);
       if (!isOurs) throw error;
       throw new RemoteFault(`cannot be used: ${error.message}`);
     }

@@ -17,6 +17,8 @@ export interface ResultFolders extends Disposable {
   of(stage: string): string;
   /** Replaces these folders in a text by those in which the user sees the results of the stages. */
   readonly lastingPaths: (text: string) => string;
+  /** Identities of other runtimes that made results among them, by stage. */
+  readonly recorded: ReadonlyMap<string, string>;
 }
 
 /**
@@ -42,6 +44,7 @@ export async function openResults(
   const { reused, lacking, key } = await findResult(context, id);
   if (lacking !== undefined) throw new NoResultError(id, lacking);
   const paths = new Map<string, string>();
+  const recorded = new Map<string, string>();
   const visible = (stage: string) =>
     visibleFolder(settings.out, pipeline, { id: stage });
   const folder = privateFolder(() =>
@@ -51,7 +54,9 @@ export async function openResults(
     for (const [i, stage] of stages.entries()) {
       const path = join(folder.path, String(i));
       Deno.mkdirSync(path);
-      for (const { blob, path: below } of reused.get(stage)!.manifest.files) {
+      const { manifest, decision } = reused.get(stage)!;
+      if (decision.recorded) recorded.set(stage, decision.recorded);
+      for (const { blob, path: below } of manifest.files) {
         await store.blobs.linkTo(blob, join(path, below));
       }
       paths.set(stage, path);
@@ -68,6 +73,7 @@ export async function openResults(
         (it, [stage, path]) => it.replaceAll(path, visible(stage)),
         text,
       ),
+    recorded,
     [Symbol.dispose]: () => folder[Symbol.dispose](),
   };
 }

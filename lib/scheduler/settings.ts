@@ -37,6 +37,8 @@ export interface Remote {
   find(key: string, recorded?: "recorded"): Promise<Manifest | undefined>;
   /** Brings a result that was found into the cache. False if that fails; it is then not found again. */
   fetch(manifest: Manifest): Promise<boolean>;
+  /** Brings the files of a result that was found into the cache, but not the result. False if that fails. */
+  fetchFiles(manifest: Manifest): Promise<boolean>;
   /** Takes a new result of the cache, in the background. */
   offer(manifest: Manifest): void;
 }

@@ -14,10 +14,12 @@ import { makeRunFolder } from "./runs.ts";
 import type { Settings } from "./settings.ts";
 
 /** Comparison of a stage's artifact with that of a second run. */
-export interface Verification {
+export interface Verification<Difference> {
   readonly stage: string;
-  /** Files that differ, or that only one of the two artifacts has. */
-  readonly differing: readonly string[];
+  /** How files differ, by their path; null for a file that only one of the two artifacts has. */
+  readonly differing: Readonly<Record<string, Difference | null>>;
+  /** Identity of the other runtimes that made the result; undefined if it is equal to that of this machine. */
+  readonly recorded?: string | undefined;
   /** Number of files compared. */
   readonly files: number;
   /** Duration of the second run. */
@@ -26,19 +28,21 @@ export interface Verification {
 
 /**
  * Runs a stage again, with its inputs from the cache, and compares its artifact
- * with the cached one, or that of the remote, byte by byte. Neither the cache nor the visible output
- * changes.
+ * with the cached one, or that of the remote, byte by byte. Neither the results
+ * in the cache nor the visible output change.
  *
+ * @param compare Says how two files of this name differ, given their paths.
  * @throws {StageFailure} If the stage fails.
  * @throws {NoResultError} If its result or an input is not in the cache.
  */
-export async function verify(
+export async function verify<Difference>(
   graph: Graph,
   id: string,
   settings: Settings,
   emit: (event: Event) => void,
   signal: AbortSignal,
-): Promise<Verification> {
+  compare: (name: string, before: string, after: string) => Difference,
+): Promise<Verification<Difference>> {
   const store = openStore(settings);
   using _live = await holdOff(store);
   const context = await openContext(graph, [id], settings, store);
@@ -94,18 +98,29 @@ export async function verify(
     options,
   );
   log.end();
-  const cached = new Map(
-    expected.files.map(({ path, blob }) => [path, blob]),
-  );
-  const made = new Map<string, string>();
+  const before = new Map(expected.files.map(({ path, blob }) => [path, blob]));
+  const after = new Map<string, string>();
   for (const path of listFiles(output, "refuse")) {
-    made.set(path, (await digestFile(join(output, path))).blob);
+    after.set(path, (await digestFile(join(output, path))).blob);
   }
-  const all = new Set([...cached.keys(), ...made.keys()]);
+  const all = [...new Set([...before.keys(), ...after.keys()])];
+  const changed = all.filter((path) => before.get(path) !== after.get(path));
+  const both = expected.files
+    .filter(({ path }) => after.has(path) && changed.includes(path));
+  if (
+    both.length > 0 &&
+    await remote?.fetchFiles({ ...expected, files: both }) === false
+  ) throw new NoResultError(id, { stage: id, reason: "it was refused" });
+  const differing: Record<string, Difference | null> = {};
+  for (const path of changed) differing[path] = null;
+  for (const { path, blob } of both) {
+    differing[path] = compare(path, store.blobs.path(blob), join(output, path));
+  }
   return {
     stage: id,
-    differing: [...all].filter((path) => cached.get(path) !== made.get(path)),
-    files: all.size,
+    differing,
+    files: all.length,
     seconds,
+    recorded: decision.recorded,
   };
 }

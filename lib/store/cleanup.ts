@@ -197,33 +197,30 @@ function lockPath(store: Store): string {
   return join(store.makeFolder(), "cleanup.lock");
 }
 
+/** What lists say of a result, of the cache or a remote. */
+export function summaryOf(manifest: Manifest) {
+  const { key, pipeline, stage, task, started, seconds, files } = manifest;
+  return {
+    ...{ key, pipeline, stage, task, started, seconds },
+    /** Bytes of its files, which other results may share. */
+    size: files.reduce((sum, { size }) => sum + size, 0),
+    files: files.length,
+  };
+}
+
 /** A result in the cache. */
-export interface Listed extends
-  Pick<
-    Manifest,
-    "key" | "pipeline" | "stage" | "task" | "started" | "seconds"
-  > {
-  /** Bytes of its files, which other results may share. */
-  readonly size: number;
-  readonly files: number;
+export type Listed = ReturnType<typeof summaryOf> & {
   readonly pinned: boolean;
   /** True if it is a result of one of the latest runs. */
   readonly used: boolean;
-}
+};
 
 /** All results in the cache, latest first. */
 export function listResults(store: Store): Listed[] {
   const pinned = store.pins.read();
   const used = store.usage.keys();
   return store.manifests.all().map((manifest) => ({
-    key: manifest.key,
-    pipeline: manifest.pipeline,
-    stage: manifest.stage,
-    task: manifest.task,
-    started: manifest.started,
-    seconds: manifest.seconds,
-    size: manifest.files.reduce((sum, { size }) => sum + size, 0),
-    files: manifest.files.length,
+    ...summaryOf(manifest),
     pinned: pinned.has(manifest.key),
     used: used.has(manifest.key),
   })).sort((a, b) => a.started < b.started ? 1 : -1);

@@ -166,6 +166,15 @@ const FAULTS: Readonly<
       })())),
     /does not answer in time/,
   ],
+  "a connection that breaks": [
+    () =>
+      new Response(ReadableStream.from((async function* () {
+        yield new Uint8Array(5000);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        throw new Error("broken");
+      })())),
+    /cannot be reached \(/,
+  ],
   "a page for people": [
     () => new Response("<html>Please log in</html>"),
     /Refused a result of the remote REMOTE: "manifests\/\S+" is damaged/,
@@ -218,6 +227,14 @@ Deno.test("a server that is full stores nothing, and delays nothing", async () =
   assertEquals(caches.said, [
     "The remote REMOTE answers 507 to PUT; this run goes on without it",
   ]);
+});
+
+Deno.test("a folder that cannot be written to stores nothing, and is said once", async () => {
+  using caches = new Caches();
+  caches.write("remote", "a file");
+  await shared(caches, `file://${caches.join("remote")}`, ["a", "b"]);
+  assertEquals(caches.said.length, 1);
+  assertMatch(caches.said[0]!, /^The remote REMOTE cannot be used: .+; this/);
 });
 
 Deno.test("a redirect of another server is followed without the token, but not to store", async () => {

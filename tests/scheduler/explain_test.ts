@@ -284,9 +284,10 @@ Deno.test("verify() compares a second run with the cached result, and changes ne
   const before = project.read("out/test/random/out.txt");
   const graph = await project.graph(stages);
   const check = async (id: string) =>
-    (await verify(graph, id, project.settings(), () => {}, NEVER)).differing;
-  assertEquals(await check("same"), []);
-  assertEquals(await check("random"), ["out.txt"]);
+    (await verify(graph, id, project.settings(), () => {}, NEVER, (it) => it))
+      .differing;
+  assertEquals(await check("same"), {});
+  assertEquals(await check("random"), { "out.txt": "out.txt" });
   assertEquals(project.read("out/test/random/out.txt"), before);
   assertEquals((await project.run(stages)).summary.unchanged, 2);
 });
@@ -314,7 +315,14 @@ Deno.test("readLog() reads the log of a stage that verify() runs again", async (
     }
   };
   let reading: Promise<void> | undefined;
-  await verify(graph, "s", project.settings(), () => reading ??= read(), NEVER);
+  await verify(
+    graph,
+    "s",
+    project.settings(),
+    () => reading ??= read(),
+    NEVER,
+    (it) => it,
+  );
   await reading;
   assertEquals(lines, ["fine"]);
 });

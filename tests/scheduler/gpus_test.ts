@@ -166,8 +166,15 @@ Deno.test("verify() takes GPUs as run() does, and keys do not depend on them", a
   assertEquals(spanOf(project, "s0")[2], "");
   const graph = await project.graph({ s0 });
   const again = (gpus: readonly string[]) =>
-    verify(graph, "s0", project.settings(engineOn(1, gpus)), () => {}, NEVER);
-  assertEquals((await again(["7"])).differing, []);
+    verify(
+      graph,
+      "s0",
+      project.settings(engineOn(1, gpus)),
+      () => {},
+      NEVER,
+      (it) => it,
+    );
+  assertEquals((await again(["7"])).differing, {});
   assertEquals(spanOf(project, "s0")[2], "7");
   assertIsError(
     await assertRejects(() => again([])),

@@ -78,11 +78,16 @@ export const ENGINE_OPTIONS = `
   ${ENGINE}
   ${GPUS}`;
 
-/** Options that the keys of stages depend on. */
+/** Selects results of other runtimes. */
+export const RECORDED =
+  "--recorded  Where there is no result for this kind of machine, use one that was recorded on another; its last bits may differ from what would be computed here";
+
+/** Options that select the results of stages. */
 export const KEY_OPTIONS = `${GRAPH_OPTIONS}
   ${ENGINE}
   ${GPUS}
-  ${EXECUTOR}`;
+  ${EXECUTOR}
+  ${RECORDED}`;
 
 /** Options that limit the resources of a run. */
 export const LIMIT_OPTIONS = `
@@ -112,6 +117,7 @@ export async function settingsOf(args: Arguments): Promise<Settings> {
       gpus: gpusOf(args) ?? limits.gpus,
     },
     cacheLimit: await sizeOf(args, "cache-limit") ?? settings.cacheLimit,
+    recorded: args.has("recorded"),
   };
 }
 
@@ -281,13 +287,19 @@ export function commandLine(
   words: readonly string[],
   options = KEY_OPTIONS,
 ): string {
-  const given = readOptions(options).flatMap(({ name, short }) =>
-    args.values(name).flatMap((value) => [
-      short === undefined ? `--${name}` : `-${short}`,
-      value,
-    ])
-  );
-  return ["deno", "task", ...words, ...given].map(quoted).join(" ");
+  return ["deno", "task", ...words, ...givenWords(args, options)]
+    .map(quoted).join(" ");
+}
+
+/** Those of some options that these arguments have, as words of a command line. */
+export function givenWords(args: Arguments, options = KEY_OPTIONS): string[] {
+  return readOptions(options).filter(({ name }) => args.has(name))
+    .flatMap(({ name, short, value }) => {
+      const flag = short === undefined ? `--${name}` : `-${short}`;
+      return value === undefined
+        ? [flag]
+        : args.values(name).flatMap((value) => [flag, value]);
+    });
 }
 
 /** A word of a command line, quoted for sh, bash, zsh and fish if it must be. */

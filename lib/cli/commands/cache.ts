@@ -28,6 +28,7 @@ import {
 import { REMOTE } from "../runtime/remote.ts";
 import { bytes, count, duration, localTime } from "../terminal/messages.ts";
 import { writeLine } from "../terminal/renderer.ts";
+import type { RemoteListed } from "./cache_remote.ts";
 
 const ACTIONS: Readonly<
   Record<
@@ -108,21 +109,28 @@ export const cacheCommand = command`
 });
 
 async function ls(store: Store, args: Arguments): Promise<void> {
-  if (args.has("remote")) return await (await ofRemotes()).list(store, args);
-  for (const result of listResults(store)) {
-    writeLine(args, result, resultLine(result));
+  const results: readonly (Listed | RemoteListed)[] = args.has("remote")
+    ? await (await ofRemotes()).list(store, args)
+    : listResults(store);
+  for (const result of results) {
+    const { key, pipeline, stage, started, seconds, size } = result;
+    const columns = [
+      key.slice(0, 12),
+      localTime(started),
+      bytes(size).padStart(7),
+      duration(seconds).padStart(11),
+      `${pipeline}/${stage}`,
+      ...("pinned" in result && result.pinned ? ["pinned"] : []),
+      ...("signer" in result
+        ? [
+          `by ${result.signer.slice(0, 12)}${
+            result.trusted ? "" : ", not trusted"
+          }`,
+        ]
+        : []),
+    ];
+    writeLine(args, result, columns.join("  "));
   }
-}
-
-function resultLine(result: Listed): string {
-  const { key, pipeline, stage, started, seconds, size, pinned } = result;
-  return [
-    key.slice(0, 12),
-    localTime(started),
-    bytes(size).padStart(7),
-    duration(seconds).padStart(11),
-    `${pipeline}/${stage}${pinned ? "  pinned" : ""}`,
-  ].join("  ");
 }
 
 function du(store: Store, args: Arguments): void {

@@ -3,8 +3,8 @@ import type { Remote } from "../../remote/remote.ts";
 import { makeKey, readKey } from "../../remote/signature.ts";
 import { RemoteFault } from "../../remote/transport.ts";
 import { plan } from "../../scheduler/plan.ts";
-import { holdOff } from "../../store/cleanup.ts";
-import { statIfThere } from "../../store/files.ts";
+import { holdOff, summaryOf } from "../../store/cleanup.ts";
+import { removeFolder, statIfThere } from "../../store/files.ts";
 import type { Store } from "../../store/store.ts";
 import {
   Arguments,
@@ -18,8 +18,6 @@ import { interruptible } from "../terminal/interrupts.ts";
 import {
   bytes,
   count,
-  duration,
-  localTime,
   type Message,
   messageLine,
   styleFor,
@@ -37,14 +35,17 @@ export async function showKey(args: Arguments): Promise<void> {
 /** Stores results of the cache in the remote: those that a pipeline needs now, or all. */
 export async function push(store: Store, args: Arguments): Promise<number> {
   return await withRemote(store, args, "write", async (remote) => {
-    const keys = await keysOf(args) ?? store.manifests.keys();
-    using _live = await holdOff(store);
-    for (const key of keys) {
-      const manifest = store.manifests.find(key);
-      if (manifest !== undefined) remote.offer(manifest);
-    }
-    await remote.end();
+    await offerAll(store, await keysOf(args) ?? store.manifests.keys(), remote);
   });
+}
+
+async function offerAll(store: Store, keys: readonly string[], remote: Remote) {
+  using _live = await holdOff(store);
+  for (const key of keys) {
+    const manifest = store.manifests.find(key);
+    if (manifest !== undefined) remote.offer(manifest);
+  }
+  await remote.end();
 }
 
 /** Takes results from the remote into the cache: those that a pipeline needs now, or all that are trusted. */
@@ -68,10 +69,6 @@ export async function pull(store: Store, args: Arguments): Promise<number> {
  * that is a remote to read from.
  */
 export async function bundle(store: Store, args: Arguments): Promise<number> {
-  const [{ TarWriter }, { Remote }] = await Promise.all([
-    import("../../remote/tar.ts"),
-    import("../../remote/remote.ts"),
-  ]);
   if (Deno.stdout.isTerminal()) {
     throw new UsageError('A bundle is a file: add "> results.tar"');
   }
@@ -83,46 +80,52 @@ export async function bundle(store: Store, args: Arguments): Promise<number> {
   }
   const keys = await keysOf(args);
   if (keys === undefined) throw new UsageError("Missing argument: PIPELINE");
-  const tar = new TarWriter(Deno.stdout);
-  const say = (text: string) => console.error(text);
-  const remote = new Remote(tar, store, { trusted: [], key, say });
-  using _live = await holdOff(store);
-  const manifests = keys.flatMap((key) => store.manifests.find(key) ?? []);
-  for (const manifest of manifests) remote.offer(manifest);
-  await remote.end();
-  tar.end();
-  const { stored, storedBytes } = remote.travelled;
-  say(
-    `${count(stored, "result")}, ${
-      bytes(storedBytes)
-    }, signed by ${key.signer}`,
-  );
-  if (stored === keys.length) return EXIT.success;
-  say(`The cache lacks ${keys.length - stored} more: run the pipeline first`);
-  return EXIT.failed;
+  const [{ pack }, { FolderTransport }, { Remote }] = await Promise.all([
+    import("../../remote/tar.ts"),
+    import("../../remote/transport.ts"),
+    import("../../remote/remote.ts"),
+  ]);
+  const folder = Deno.makeTempDirSync({ prefix: "dylora-" });
+  try {
+    const to = new FolderTransport(
+      "the bundle",
+      false,
+      () => Promise.resolve(folder),
+    );
+    const say = (text: string) => console.error(text);
+    const remote = new Remote(to, store, { trusted: [], key, say });
+    await offerAll(store, keys, remote);
+    await pack(folder, Deno.stdout.writable);
+    const { stored, storedBytes } = remote.travelled;
+    const size = bytes(storedBytes);
+    say(`${count(stored, "result")}, ${size}, signed by ${key.signer}`);
+    if (stored === keys.length) return EXIT.success;
+    say(`The cache lacks ${keys.length - stored} more: run the pipeline first`);
+    return EXIT.failed;
+  } finally {
+    removeFolder(folder);
+  }
 }
 
-/** Lists the results in the remote, latest first. */
-export async function list(store: Store, args: Arguments): Promise<void> {
+/** A result in a remote. */
+export type RemoteListed = ReturnType<typeof summaryOf> & {
+  /** The public key of who vouches for it. */
+  readonly signer: string;
+  readonly trusted: boolean;
+};
+
+/** The results in the remote, latest first. */
+export async function list(
+  store: Store,
+  args: Arguments,
+): Promise<RemoteListed[]> {
+  const results: RemoteListed[] = [];
   await withRemote(store, args, "read", async (remote) => {
-    const found = await remote.list();
-    found.sort((a, b) => a.manifest.started < b.manifest.started ? 1 : -1);
-    for (const { manifest, signer, isTrusted } of found) {
-      const { key, pipeline, stage, started, seconds, files } = manifest;
-      const size = files.reduce((sum, file) => sum + file.size, 0);
-      const value = { key, pipeline, stage, started, seconds, size };
-      const text = [
-        key.slice(0, 12),
-        localTime(started),
-        bytes(size).padStart(7),
-        duration(seconds).padStart(11),
-        `${pipeline}/${stage}  by ${signer.slice(0, 12)}${
-          isTrusted ? "" : ", not trusted"
-        }`,
-      ].join("  ");
-      writeLine(args, { ...value, signer, trusted: isTrusted }, text);
+    for (const { manifest, signer, isTrusted } of await remote.list()) {
+      results.push({ ...summaryOf(manifest), signer, trusted: isTrusted });
     }
   });
+  return results.sort((a, b) => a.started < b.started ? 1 : -1);
 }
 
 /** Removes old results from the remote. */

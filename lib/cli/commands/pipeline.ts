@@ -13,13 +13,13 @@ import {
   LIMIT_OPTIONS,
   OWN_DATA,
   PROGRAM,
+  RECORDED,
   settingsOf,
   stageCommand,
   withSettings,
 } from "../arguments/options.ts";
 import { engineForRun, slurmExecutor } from "../runtime/executor.ts";
 import {
-  RECORDED,
   REMOTE_OPTIONS,
   remoteSettings,
   RunRemote,
@@ -129,7 +129,6 @@ export const pipelineCommand = command`
           limits: { ...settings.limits, jobs: MAX_JOBS },
         }),
         ...(remote && { remote }),
-        recorded: args.has("recorded"),
         runtimes: { engine },
         force: forced,
       },

@@ -12,7 +12,6 @@ import { type Arguments, command, EXIT } from "../arguments/arguments.ts";
 import { FORCE, JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
 import { openPlanned } from "../runtime/executor.ts";
 import {
-  RECORDED,
   REMOTE_OPTIONS,
   remoteSettings,
   RunRemote,
@@ -46,7 +45,6 @@ export const planCommand = command`
   ${FORCE}
   ${KEY_OPTIONS}
   ${REMOTE_OPTIONS}
-  ${RECORDED}
   --exit-code  Exit with code 10 if there is work to do
   ${JSON_LINES}
 
@@ -78,11 +76,7 @@ export async function printPlan(
   const note = (text: string) =>
     json ? say({ type: "note", text }) : console.error(text);
   const remote = ofRemote && new RunRemote(ofRemote, store, note);
-  const ofPlan = {
-    ...settings,
-    ...(remote && { remote }),
-    recorded: args.has("recorded"),
-  };
+  const ofPlan = { ...settings, ...(remote && { remote }) };
   const decisions = await plan(graph, selected, ofPlan, store);
   await remote?.end();
   await saveGraph();
@@ -118,11 +112,7 @@ function planText(
   const shown = [...decisions].filter(([, { state }]) => state !== "skip");
   const width = Math.max(0, ...shown.map(([stage]) => stage.length));
   const lines = shown.map(([stage, decision]) => {
-    const reason = "recorded" in decision
-      ? `recorded on ${decision.recorded}`
-      : "reason" in decision
-      ? decision.reason
-      : "";
+    const reason = reasonOf(decision);
     const state = colors[decision.state](decision.state.padEnd(9));
     return `${state}  ${stage.padEnd(width)}  ${reason}`.trimEnd();
   });
@@ -135,6 +125,14 @@ function planText(
   const stages = count(shown.length, "stage");
   lines.push(`${stages}: ${parts.join(", ")}, in ${duration(seconds)}`);
   return lines.map((line) => `${line}\n`).join("");
+}
+
+/** Why a stage is in its state, and what made its result if another kind of machine did. */
+function reasonOf(decision: Decision): string {
+  return [
+    ..."recorded" in decision ? [`recorded on ${decision.recorded}`] : [],
+    ..."reason" in decision ? [decision.reason] : [],
+  ].join(", ");
 }
 
 /** Maximum number of changed statements shown per module. */
@@ -167,8 +165,8 @@ function explanationText(
   { stage, decision, parts, nearest }: Explanation,
   style: Style,
 ): string {
-  const reason = "reason" in decision ? ` - ${decision.reason}` : "";
-  const lines = [`${style.bold(stage)}: ${decision.state}${reason}`];
+  const state = [decision.state, reasonOf(decision)].filter((it) => it !== "");
+  const lines = [`${style.bold(stage)}: ${state.join(" - ")}`];
   // What makes no difference to an unchanged stage is no explanation.
   if (nearest !== undefined && decision.state !== "unchanged") {
     const when = localTime(nearest.started);
@@ -277,8 +275,8 @@ function statusOf(
   const ran = last === undefined
     ? "never ran"
     : `ran ${localTime(last.started)}, ${duration(last.seconds)}`;
-  const reason = "reason" in decision ? `; ${decision.reason}` : "";
   const { state } = decision;
   const color = state === "unchanged" ? green : yellow;
-  return { state, color, text: `${ran}${reason}` };
+  const text = [ran, reasonOf(decision)].filter((it) => it !== "").join("; ");
+  return { state, color, text };
 }

@@ -97,12 +97,17 @@ export async function adapterStage(
     /** The stage of its base model: the input "model", or that of the input "adapter". */
     model: modelOf(stage, graph),
     /** Opens the result of a stage, and those of stages that it needs. */
-    open: (id: string, stages: readonly string[]) =>
-      needingResult(
+    open: async (id: string, stages: readonly string[]) => {
+      const results = await needingResult(
         args,
         id,
         () => openResults(graph, id, stages, settings, store),
-      ),
+      );
+      for (const [stage, identity] of results.recorded) {
+        console.error(`The result of "${stage}" is recorded, on ${identity}`);
+      }
+      return results;
+    },
   };
 }
 

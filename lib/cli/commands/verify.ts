@@ -1,9 +1,10 @@
+import { differenceOf } from "../../artifacts/file_difference.ts";
 import { verify } from "../../scheduler/verify.ts";
 import { command, EXIT } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
 import { JSON_LINES, KEY_OPTIONS, settingsOf } from "../arguments/options.ts";
 import { engineForRun, slurmExecutor } from "../runtime/executor.ts";
-import { RECORDED, remoteSettings, RunRemote } from "../runtime/remote.ts";
+import { remoteSettings, RunRemote } from "../runtime/remote.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import type { Message } from "../terminal/messages.ts";
 import { chooseRenderer } from "../terminal/renderer.ts";
@@ -13,12 +14,11 @@ import { needingResult } from "./stage_result.ts";
 export const verifyCommand = command`
   verify PIPELINE STAGE...
 
-  Run stages again, without changing the cache or the output folder, and compare their output with the cached results byte by byte. Exits with code 1 if any file differs.
+  Run stages again, without changing the cache or the output folder, and compare their output with the cached results byte by byte. Says how many bytes of a file differ, where the first is, and in which tensors. Exits with code 1 if any file differs.
 
   Options:
   ${KEY_OPTIONS}
   --from [URL]  Compare with the results of a remote, whose inputs are used as well (default: as of --remote)
-  ${RECORDED}
   ${JSON_LINES}
 
   Examples:
@@ -45,7 +45,6 @@ export const verifyCommand = command`
         ...executor,
         runtimes: { engine },
         ...(remote && { remote }),
-        recorded: args.has("recorded"),
       };
       let code: number = EXIT.success;
       say({ type: "start", pipeline: graph.pipeline, stages: selected });
@@ -55,9 +54,9 @@ export const verifyCommand = command`
         const result = await needingResult(
           args,
           stage,
-          () => verify(graph, stage, ofRun, say, signal),
+          () => verify(graph, stage, ofRun, say, signal, differenceOf),
         );
-        if (result.differing.length > 0) code = EXIT.failed;
+        if (Object.keys(result.differing).length > 0) code = EXIT.failed;
         say({ type: "verified", ...result });
       }
       return code;

@@ -13,8 +13,8 @@ import { filesOfKey, type Manifest } from "../../store/manifests.ts";
 import { join } from "../../store/paths.ts";
 import { linkFingerprint } from "../../store/stats.ts";
 import type { Store } from "../../store/store.ts";
-import { type Arguments, readOptions } from "../arguments/arguments.ts";
-import { KEY_OPTIONS, outOf, PROJECT, quoted } from "../arguments/options.ts";
+import type { Arguments } from "../arguments/arguments.ts";
+import { givenWords, outOf, PROJECT, quoted } from "../arguments/options.ts";
 import { count, duration } from "../terminal/messages.ts";
 import { barContent, stageGraph } from "./stage_graph.ts";
 
@@ -49,9 +49,7 @@ export async function writePages(
   const facts: RunFacts = {
     pipeline: graph.pipeline,
     source: args.positionals[0]!,
-    options: readOptions(KEY_OPTIONS).flatMap(({ name }) =>
-      args.values(name).flatMap((value) => [`--${name}`, value])
-    ),
+    options: givenWords(args),
     header: listHtml({
       Pipeline: graph.pipeline,
       Date: dateText(new Date().toISOString()),

@@ -18,10 +18,6 @@ export const REMOTE_OPTIONS = `
   ${REMOTE}
   --remote-mode MODE{read,write,off}  read: take results from the remote (default); write: also store new ones in it; off`;
 
-/** Selects results of other runtimes. */
-export const RECORDED =
-  "--recorded  Where there is no result for this kind of machine, use one that was recorded on another; its last bits may differ from what would be computed here";
-
 /** A remote, according to the options, the environment and the user's profile. */
 export interface RemoteSettings {
   readonly url: URL;
@@ -158,6 +154,10 @@ export class RunRemote implements Remote {
 
   async fetch(manifest: Manifest): Promise<boolean> {
     return await (await this.#opened)?.fetch(manifest) ?? true;
+  }
+
+  async fetchFiles(manifest: Manifest): Promise<boolean> {
+    return await (await this.#opened)?.fetchFiles(manifest) ?? true;
   }
 
   offer(manifest: Manifest): void {

@@ -1,3 +1,4 @@
+import type { FileDifference } from "../../artifacts/file_difference.ts";
 import { printable } from "../../pipeline/faults.ts";
 import type { Travelled } from "../../remote/remote.ts";
 import type { Event, Summary } from "../../scheduler/events.ts";
@@ -25,7 +26,7 @@ export type Message =
     readonly total: number;
   }
   /** A stage was run again by `verify`. */
-  | ({ readonly type: "verified" } & Verification)
+  | ({ readonly type: "verified" } & Verification<FileDifference>)
   /** A line of text. */
   | { readonly type: "note"; readonly text: string }
   /** A file that the pipeline shows at its end. */
@@ -128,14 +129,17 @@ export function messageLine(
       return `${stage}: ${style.yellow("interrupted")}${next}`;
     }
     case "verified": {
-      const { stage, differing, files, seconds } = message;
+      const { stage, files, seconds, recorded } = message;
+      const differing = Object.entries(message.differing);
       const all = count(files, "file");
-      const time = `in ${duration(seconds)}`;
-      return differing.length === 0
-        ? `${stage}: ${all} ${style.green("identical")}, ${time}`
-        : `${stage}: ${differing.length} of ${all} ${
-          style.red("different")
-        }, ${time}: ${differing.join(", ")}`;
+      const result = differing.length === 0
+        ? `${all} ${style.green("identical")}`
+        : `${differing.length} of ${all} ${style.red("different")}`;
+      const on = recorded === undefined ? "" : `, recorded on ${recorded}`;
+      return [
+        `${stage}: ${result}, in ${duration(seconds)}${on}`,
+        ...differing.map(([path, it]) => `  ${path}: ${differenceText(it)}`),
+      ].join("\n");
     }
     case "shown": {
       const text = message.path.endsWith(".md")
@@ -152,6 +156,24 @@ export function messageLine(
     default:
       return undefined;
   }
+}
+
+/** `12 of 4096 bytes differ, the first at 1032; in "q.lora_A" 8, in "q.lora_B" 4` */
+function differenceText(it: FileDifference | null): string {
+  if (it === null) return "only one of the two runs has made it";
+  const { sizes: [before, after], first, bytes, tensors } = it;
+  const tensorTexts = Object.entries(tensors).map(([name, bytes]) =>
+    `in ${name === "" ? "the header" : `"${name}"`} ${bytes}`
+  );
+  return [
+    `${bytes} of ${
+      count(Math.max(before, after), "byte")
+    } differ, the first at ${first}`,
+    ...(before === after
+      ? []
+      : [`it has ${before} bytes, the new one ${after}`]),
+    ...(tensorTexts.length === 0 ? [] : [listed(tensorTexts)]),
+  ].join("; ");
 }
 
 /** `12 of 12 results from https://..., 31 MB` */

@@ -36,6 +36,6 @@ export default {
   assertEquals(code, 1);
   assertMatch(
     stdout,
-    /^random: 1 of 1 file different, .*: out\.txt$/m,
+    /^random: 1 of 1 file different, in .*\n {2}out\.txt: \d+ of 36 bytes differ, the first at \d+$/m,
   );
 });
