@@ -84,15 +84,16 @@ const PEFT_PREFIX = "base_model.model.";
 /** Field of a file's metadata in which diffusers keeps the configurations of PEFT. */
 export const DIFFUSERS_CONFIG = "lora_adapter_metadata";
 
-/** Ends of the names of A and of B. */
-const NOTATIONS = [
-  [".lora_down", ".lora_up"],
-  [".lora_A", ".lora_B"],
-  [".lora_embedding_A", ".lora_embedding_B"],
-  [".lora.down", ".lora.up"],
-  ["_lora.down", "_lora.up"],
-  [".lora_linear_layer.down", ".lora_linear_layer.up"],
-] as const;
+/** What a tensor is to its module: a factor, the one between LyCORIS's, or the alpha. */
+type Role = "a" | "b" | "mid" | "alpha";
+
+/** Ends of the names of tensors in all notations, before `.default` and `.weight`. */
+const ENDS: Readonly<Record<Role, RegExp>> = {
+  a: /(\.lora_(down|A|embedding_A)|[._]lora\.down|\.lora_linear_layer\.down)$/,
+  b: /(\.lora_(up|B|embedding_B)|[._]lora\.up|\.lora_linear_layer\.up)$/,
+  mid: /\.lora_mid$/,
+  alpha: /\.alpha$/,
+};
 
 /** Tensors of methods other than LoRA. */
 const OTHER_METHODS = [
@@ -115,63 +116,56 @@ export async function readAdapter(
 ): Promise<Adapter> {
   using file = SafetensorsFile.open(path);
   const fault = (message: string) => new SyntaxError(`"${path}": ${message}`);
-  const tensors = new Map(
-    [...file.tensors].map(([name, { dtype, shape }]) => [
-      name,
-      { name, dtype, shape },
-    ]),
-  );
+  const tensors = [...file.tensors]
+    .map(([name, { dtype, shape }]): NamedTensor => ({ name, dtype, shape }));
   for (const [pattern, method] of OTHER_METHODS) {
-    const name = tensors.keys().find((it) => pattern.test(it));
-    if (name === undefined) continue;
+    const found = tensors.find(({ name }) => pattern.test(name));
+    if (found === undefined) continue;
     throw fault(
-      `${method} cannot be resized (tensor "${name}"); merge it into its model, and extract a LoRA`,
+      `${method} cannot be resized (tensor "${found.name}"); merge it into its model, and extract a LoRA`,
     );
   }
   const configs = config === undefined
     ? configsIn(file.metadata, fault)
     : [await readConfig(config)];
 
-  const modules: Module[] = [];
-  const used = new Set<string>();
-  const take = (name: string) => {
-    const tensor = tensors.get(name);
-    if (tensor !== undefined) used.add(name);
-    return tensor;
-  };
-  for (const name of tensors.keys()) {
-    const found = factorNames(name);
-    if (found === undefined) continue;
-    const a = take(found.a), b = take(found.b);
-    if (a === undefined || b === undefined) {
+  const carried: NamedTensor[] = [];
+  const found = new Map<string, Partial<Record<Role, NamedTensor>>>();
+  for (const tensor of tensors) {
+    const [module, role] = roleOf(tensor.name);
+    if (role === undefined) {
+      carried.push(tensor);
+      continue;
+    }
+    const own = found.get(module) ?? {};
+    if (own[role] !== undefined) {
       throw fault(
-        `tensor "${name}" lacks its other factor, "${
-          a === undefined ? found.a : found.b
-        }"`,
+        `module "${module}" has two of a kind, "${
+          own[role].name
+        }" and "${tensor.name}"`,
       );
     }
-    if (found.a !== name) continue;
-    if (modules.some((it) => it.name === found.module)) {
-      throw fault(`module "${found.module}" has two pairs of factors`);
-    }
-    const alpha = take(`${found.module}.alpha`);
-    modules.push(moduleOf(
-      { path, name: found.module, a, b, mid: take(found.mid), alpha },
-      (rank) => scaleOf(file, found.module, rank, alpha, configs, fault),
-      fault,
-    ));
+    found.set(module, { ...own, [role]: tensor });
   }
-  const carried = [...tensors.values()].filter(({ name }) => !used.has(name));
-  if (modules.length === 0) {
+  if (found.size === 0) {
     const names = carried.slice(0, 3).map(({ name }) => `"${name}"`);
     throw fault(`it has no LoRA tensors, but ${names.join(", ")}`);
   }
-  const lost = carried.find(({ name }) =>
-    /\.(alpha|lora_mid\.weight)$/.test(name)
-  );
-  if (lost !== undefined) {
-    throw fault(`tensor "${lost.name}" belongs to no pair of factors`);
-  }
+  const modules = [...found].map(([name, { a, b, mid, alpha }]) => {
+    if (a === undefined || b === undefined) {
+      const lone = (a ?? b ?? mid ?? alpha)!.name;
+      throw fault(
+        a ?? b
+          ? `tensor "${lone}" lacks its other factor`
+          : `tensor "${lone}" belongs to no pair of factors`,
+      );
+    }
+    return moduleOf(
+      { path, name, a, b, mid, alpha },
+      (rank) => scaleOf(file, name, rank, alpha, configs, fault),
+      fault,
+    );
+  });
   const format = config !== undefined
     ? "PEFT"
     : modules.some(({ alpha }) => alpha !== undefined)
@@ -180,23 +174,14 @@ export async function readAdapter(
   return { path, format, modules, carried, metadata: file.metadata, configs };
 }
 
-/** Names of all tensors of the module of a factor; undefined for other tensors. */
-function factorNames(name: string) {
-  for (const [down, up] of NOTATIONS) {
-    for (const end of [down, up]) {
-      const at = name.lastIndexOf(end);
-      const rest = name.slice(at + end.length);
-      if (at < 1 || !/^(\.default)?(\.weight)?$/.test(rest)) continue;
-      const module = name.slice(0, at);
-      return {
-        module,
-        a: module + down + rest,
-        b: module + up + rest,
-        mid: `${module}.lora_mid${rest}`,
-      };
-    }
+/** The module of a tensor, and what it is there; no role if it is none of a LoRA. */
+function roleOf(name: string): [module: string, role?: Role] {
+  const stem = name.replace(/(\.default)?(\.weight)?$/, "");
+  for (const role of ["a", "b", "mid", "alpha"] as const) {
+    const at = stem.search(ENDS[role]);
+    if (at > 0) return [stem.slice(0, at), role];
   }
-  return undefined;
+  return [name];
 }
 
 /** Checks the shapes of a module's tensors. */
@@ -336,38 +321,31 @@ export function weightedSum(
 ): Adapter {
   const [[first]] = adapters as [readonly [Adapter, number]];
   const modules = new Map<string, Module>();
-  for (const [adapter, weight] of adapters) {
-    const known = adapter.modules.filter(({ name }) => modules.has(name));
-    if (adapter !== first) {
-      const fault = known.length === 0
-        ? `no module of "${first.path}", but "${adapter.modules[0]!.name}"`
-        : adapter.carried[0] &&
-          `tensor "${adapter.carried[0].name}", which is not LoRA`;
-      if (fault !== undefined) {
-        throw new SyntaxError(
-          `"${adapter.path}" cannot be added: it has ${fault}`,
-        );
-      }
+  for (const [{ path, carried, modules: own }, weight] of adapters) {
+    const fault = (message: string) =>
+      new SyntaxError(`"${path}" cannot be added: ${message}`);
+    if (path !== first.path && carried.length > 0) {
+      throw fault(`it has tensor "${carried[0]!.name}", which is not LoRA`);
     }
-    for (const own of adapter.modules) {
-      const parts = own.parts.map((it) => ({
-        ...it,
-        scale: weight * it.scale,
-      }));
-      const before = modules.get(own.name);
-      if (before === undefined) {
-        modules.set(own.name, { ...own, parts });
-        continue;
-      }
-      if (before.inputs !== own.inputs || before.outputs !== own.outputs) {
-        throw new SyntaxError(
-          `"${adapter.path}" cannot be added: its module "${own.name}" is [${own.outputs}, ${own.inputs}], and [${before.outputs}, ${before.inputs}] in "${first.path}"`,
+    if (modules.size > 0 && !own.some(({ name }) => modules.has(name))) {
+      throw fault(
+        `it has no module of "${first.path}", but "${own[0]!.name}"`,
+      );
+    }
+    for (const module of own) {
+      const { name, inputs, outputs, rank } = module;
+      const before = modules.get(name) ?? { ...module, parts: [], rank: 0 };
+      if (before.inputs !== inputs || before.outputs !== outputs) {
+        throw fault(
+          `its module "${name}" is [${outputs}, ${inputs}], and [${before.outputs}, ${before.inputs}] in "${first.path}"`,
         );
       }
-      modules.set(own.name, {
+      const parts = module.parts
+        .map((part) => ({ ...part, scale: weight * part.scale }));
+      modules.set(name, {
         ...before,
         parts: [...before.parts, ...parts],
-        rank: before.rank + own.rank,
+        rank: before.rank + rank,
       });
     }
   }

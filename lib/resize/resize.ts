@@ -183,24 +183,22 @@ function chooseFile(
   choice: RankTarget,
   dtype: string | undefined,
 ): FileAt {
-  const bytesOf = (module: Module) => factorBytes(module, 1, dtype);
   const { budget } = choice;
-  if (budget === undefined) {
-    const ranks = chooseRanks(spectra, choice, bytesOf);
-    return fileAt(adapter, ranks, dtype);
-  }
-  // The file has a header, too, whose size depends on the ranks.
-  for (let left = budget;;) {
-    const ranks = chooseRanks(spectra, { ...choice, budget: left }, bytesOf);
-    const file = fileAt(adapter, ranks, dtype);
-    if (file.fileBytes <= budget) return file;
-    if (ranks.values().every((rank) => rank === 1)) {
-      throw new RangeError(
-        `A budget of ${budget} bytes is too small: the file takes ${file.fileBytes} at rank 1`,
-      );
-    }
-    left -= file.fileBytes - budget;
-  }
+  const bytesOf = (module: Module) => factorBytes(module, 1, dtype);
+  // The file has a header, too, which is longest at full rank, and what is carried.
+  const whole = new Map(adapter.modules.map(({ name, rank }) => [name, rank]));
+  const more = fileAt(adapter, whole, dtype).fileBytes -
+    adapter.modules.reduce((sum, it) => sum + it.rank * bytesOf(it), 0);
+  const ranks = chooseRanks(
+    spectra,
+    { ...choice, budget: budget && budget - more },
+    bytesOf,
+  );
+  const file = fileAt(adapter, ranks, dtype);
+  if (file.fileBytes <= (budget ?? Infinity)) return file;
+  throw new RangeError(
+    `A budget of ${budget} bytes is too small: the file takes ${file.fileBytes} at rank 1`,
+  );
 }
 
 /** Creates the file with room for the factors, and everything else copied. */

@@ -1,8 +1,4 @@
-import {
-  DTYPE_BYTES,
-  elementCount,
-  FLOAT_TYPES,
-} from "../engine/safetensors/reader.ts";
+import { DTYPE_BYTES, elementCount } from "../engine/safetensors/reader.ts";
 import {
   type Adapter,
   type Config,
@@ -26,11 +22,11 @@ export function tensorsAt(
     shape,
   });
   const kernel = mid === undefined ? a.shape.slice(2) : mid.shape.slice(2);
+  // Rounded to half precision, it would change the factors.
   const written = alpha && {
     ...alpha,
-    dtype: FLOAT_TYPES.includes(alpha.dtype) ? alpha.dtype : "F32",
-    // A rounded alpha changes the factors, not the product.
-    value: rounded(scale * rank, alpha.dtype),
+    dtype: "F32",
+    value: Math.fround(scale * rank),
   };
   return {
     a: typed(a, [rank, a.shape[1]!, ...kernel]),
@@ -52,15 +48,6 @@ export function factorBytes(
       sum + elementCount(shape) * DTYPE_BYTES.get(dtype)!,
     0,
   );
-}
-
-function rounded(value: number, dtype: string): number {
-  if (dtype === "F16") return Math.f16round(value);
-  if (dtype !== "BF16") return Math.fround(value);
-  // Seven bits of the fraction, cut off.
-  const bits = new Uint32Array(Float32Array.of(value).buffer);
-  bits[0]! &= 0xffff0000;
-  return new Float32Array(bits.buffer)[0]!;
 }
 
 /** Ranks of modules by name. */

@@ -40,48 +40,49 @@ export async function findAdapter(
 ): Promise<AdapterFiles> {
   const path = expandHome(source);
   if (!existsSync(path)) return await fetchAdapter(source, options);
-  if (Deno.statSync(path).isFile) {
-    return basename(path) === WEIGHTS
-      ? inFolder(dirname(path), source)
-      : { weights: path, config: undefined, others: new Map() };
-  }
-  return inFolder(path, source);
+  const isFile = Deno.statSync(path).isFile;
+  if (isFile && basename(path) !== WEIGHTS) return filesOf([path], (it) => it);
+  const folder = isFile ? dirname(path) : path;
+  const names = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
+  return filesOf(
+    chosenOf(source, names, `"${join(folder, "FILE.safetensors")}"`),
+    (name) => join(folder, name),
+  );
 }
 
-function inFolder(folder: string, source: string): AdapterFiles {
-  const names = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
-  const at = (name: string) => join(folder, name);
-  return filesOf(source, names, at, `"${at("FILE.safetensors")}"`);
+/** The files of an adapter with these names, the weights first. */
+function filesOf(
+  [weights, ...names]: readonly string[],
+  at: (name: string) => string,
+): AdapterFiles {
+  const others = names.filter((name) => name !== CONFIG);
+  return {
+    weights: at(weights!),
+    config: names.includes(CONFIG) ? at(CONFIG) : undefined,
+    others: new Map(others.map((name) => [name, at(name)])),
+  };
 }
 
 /**
- * Chooses among the files of a folder or a repository.
+ * Chooses among the names of the files of a folder or a repository those of an
+ * adapter, the weights first.
  *
- * @param at Path of a file
  * @param example How to name one of several files
  */
-function filesOf(
+function chosenOf(
   source: string,
   names: readonly string[],
-  at: (name: string) => string,
   example: string,
-): AdapterFiles {
-  if (names.includes(CONFIG) && names.includes(WEIGHTS)) {
-    const others = names.filter((name) => KEPT.test(name));
-    return {
-      weights: at(WEIGHTS),
-      config: at(CONFIG),
-      others: new Map(others.map((name) => [name, at(name)])),
-    };
+): string[] {
+  const isPeft = names.includes(CONFIG);
+  if (isPeft && names.includes(WEIGHTS)) {
+    return [WEIGHTS, CONFIG, ...names.filter((name) => KEPT.test(name))];
   }
   const found = names.filter((name) => name.endsWith(".safetensors"));
-  const [only] = found;
-  if (only !== undefined && found.length === 1 && !names.includes(CONFIG)) {
-    return { weights: at(only), config: undefined, others: new Map() };
-  }
+  if (found.length === 1 && !isPeft) return found;
   const pickle = names.find((name) => /\.(bin|pt|pth|ckpt)$/.test(name));
   throw new SyntaxError(
-    names.includes(CONFIG) || found.length === 0
+    isPeft || found.length === 0
       ? `"${source}" has no "${WEIGHTS}" with "${CONFIG}" and no other safetensors file${
         pickle === undefined
           ? ""
@@ -106,35 +107,16 @@ async function fetchAdapter(
     );
   }
   const repository = { type: "model", name } as const;
-  const options = {
-    settings: hubSettings(),
-    signal,
-    ...(log && { log }),
-  };
-  const { paths, title } = await listRepository(
-    { repository, revision },
-    options,
-  );
-  log?.(title);
-  const chosen = file === undefined
-    ? filesOf(
-      source,
-      paths.filter((path) => !path.includes("/")),
-      (path) => path,
-      `${name}/FILE.safetensors`,
-    )
-    : { weights: file, config: undefined, others: new Map<string, string>() };
-  const wanted = [chosen.weights, chosen.config, ...chosen.others.keys()]
-    .filter((it) => it !== undefined);
+  const options = { settings: hubSettings(), signal, ...(log && { log }) };
+  const listed = await listRepository({ repository, revision }, options);
+  log?.(listed.title);
+  const names = listed.paths.filter((path) => !path.includes("/"));
+  const required = file === undefined
+    ? chosenOf(source, names, `${name}/FILE.safetensors`)
+    : [file];
   const { files } = await fetchFiles(
-    { repository, revision, required: wanted },
+    { repository, revision, required },
     options,
   );
-  return {
-    weights: files.get(chosen.weights)!,
-    config: chosen.config && files.get(chosen.config),
-    others: new Map(
-      [...chosen.others.keys()].map((name) => [name, files.get(name)!]),
-    ),
-  };
+  return filesOf(required, (name) => files.get(name)!);
 }

@@ -56,6 +56,35 @@ Deno.test("resize --dry-run --json prints an object for each module, and writes 
   );
 });
 
+Deno.test("resize takes an error, a size, weights, a type and threads", async () => {
+  const resized = async (...args: string[]) => {
+    const to = `${folder}/one`;
+    const { code, stderr, json } = await callHere(
+      ...["resize", source, "--json", "--to", to, ...args],
+    );
+    assertEquals(code, 0, stderr);
+    using file = SafetensorsFile.open(`${to}/hands.safetensors`);
+    const { dtype } = file.tensors.get("unet_a.lora_up.weight")!;
+    const values = file.floats("unet_a.lora_up.weight");
+    const { size } = Deno.statSync(`${to}/hands.safetensors`);
+    Deno.removeSync(to, { recursive: true });
+    return { total: json().at(-1), dtype, size, values };
+  };
+  const exact = await resized("--error", "0.3");
+  assert(exact.total.error <= 0.3 && exact.total.rank < 6, exact.total.error);
+  const small = await resized("--budget", "1100B");
+  assert(small.size <= 1100 && small.size === small.total.fileBytes);
+  const half = await resized("--rank", "6", "--dtype", "F16");
+  assertEquals(half.dtype, "F16");
+  const [one, four] = [
+    await resized("--rank", "6", "--threads", "1"),
+    await resized("--rank", "6", "--threads", "2", "--weight", "4"),
+  ];
+  assertEquals(one.dtype, "F32");
+  // Both factors are balanced, so four times the update is twice a factor.
+  assertEquals(four.values, one.values.map((it) => 2 * it));
+});
+
 Deno.test("resize that fails leaves nothing", async () => {
   const broken = writeFile(folder, "broken.safetensors", {
     "m.lora_down.weight": { shape: [1, 2], values: Float32Array.of(1, NaN) },
