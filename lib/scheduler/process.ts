@@ -67,34 +67,20 @@ export async function follow(
   let clock = performance.now();
   let hasStarted = false;
   let thrown: Extract<ChildEvent, { type: "error" }> | undefined;
-  /** True while its last output may still be unread. */
-  let hasEnded = false;
-  /** Runs from the end of its task to its own. */
-  let ending: Disposable | undefined;
+  /** Seconds that are left of its timeout, and of the time to end after its task is done. */
+  let left = watch.left ?? watch.timeout ?? Infinity;
+  let lastLeft = lastSeconds;
+  let isQueued = false;
   const stop = (reason: unknown) => {
     failure ??= reason;
     execution.stop(watch.grace)
       // Thrown when the process has ended.
       .catch((error) => failure = error);
   };
-  const timeout = new Countdown(watch.left ?? watch.timeout ?? Infinity, () => {
-    stop(new StageFailure(`Timed out after ${watch.timeout} s`));
-  });
-  const endSoon = () => {
-    const late = (execution.remote?.late ?? 0) / 1000;
-    ending = startTimer(lastSeconds + late, () => {
-      stop(
-        new StageFailure(
-          `The process did not end within ${lastSeconds} s after run() returned; a timer, worker or connection is still open`,
-        ),
-      );
-    });
-  };
   const take = (event: ChildEvent) => {
     switch (event.type) {
       case "done":
         done = true;
-        if (!hasEnded) endSoon();
         return;
       case "error": {
         const { message, isBug } = event;
@@ -145,11 +131,32 @@ export async function follow(
     });
     hear(stdout.read(size), print);
   };
+  let looked = performance.now();
+  const tick = () => {
+    const isEnding = done;
+    trying(look);
+    // An end that came while this thread was busy is heard of before the next tick.
+    if (left <= 0) {
+      stop(new StageFailure(`Timed out after ${watch.timeout} s`));
+    } else if (lastLeft <= 0) {
+      stop(
+        new StageFailure(
+          `The process did not end within ${lastSeconds} s after run() returned; a timer, worker or connection is still open`,
+        ),
+      );
+    }
+    if (failure !== undefined) left = lastLeft = Infinity;
+    const now = performance.now();
+    const passed = (now - looked) / 1000;
+    looked = now;
+    if (hasStarted && !isQueued) left -= passed;
+    if (isEnding) lastLeft -= passed;
+  };
   const execution = start((state) => {
-    if (state.state !== "RUNNING") timeout.pause();
-    else if (hasStarted) timeout.start();
+    isQueued = state.state !== "RUNNING";
     trying(() => emit({ type: "queued", stage, ...state }));
   });
+  lastLeft += (execution.remote?.late ?? 0) / 1000;
   if (execution.note !== undefined) {
     emit({ type: "log", stage, line: execution.note, stream: "log" });
   }
@@ -157,23 +164,16 @@ export async function follow(
     started = new Date();
     clock = performance.now();
     hasStarted = true;
-    timeout.start();
   });
   const onAbort = () => stop(new StageInterrupted());
   if (watch.signal.aborted) onAbort();
   watch.signal.addEventListener("abort", onAbort, { once: true });
-  const timer = setInterval(
-    () => trying(look),
-    execution.remote?.interval ?? INTERVAL,
-  );
+  const timer = setInterval(tick, execution.remote?.interval ?? INTERVAL);
   let ended: Ended;
   try {
     ended = await execution.ended;
   } finally {
-    hasEnded = true;
     clearInterval(timer);
-    timeout.pause();
-    ending?.[Symbol.dispose]();
     watch.signal.removeEventListener("abort", onAbort);
   }
   look();
@@ -190,7 +190,7 @@ export async function follow(
   if (failure instanceof StageInterrupted) throw new StageInterrupted(saved);
   if (failure !== undefined) throw failure;
   if (ended.again) {
-    throw new StageRestart(ended.reason ?? "", hasStarted, timeout.left);
+    throw new StageRestart(ended.reason ?? "", hasStarted, left);
   }
   if (ended.reason !== undefined) throw new StageFailure(ended.reason);
   if (error !== undefined) throw error;
@@ -216,60 +216,4 @@ function describeEnd({ code, signal }: Ended, lastError: string): string {
       signal === "SIGKILL" ? ", possibly out of memory" : ""
     }`;
   return lastError === "" ? end : `${end}: ${lastError}`;
-}
-
-/** Milliseconds that `setTimeout()` can wait at most: 24 days. */
-const LONGEST_TIMEOUT = 2 ** 31 - 1;
-
-/**
- * Calls a function after any number of seconds, unless disposed of. What
- * happened while the thread was busy is handled first.
- */
-export function startTimer(seconds: number, ring: () => void): Disposable {
-  const due = performance.now() + seconds * 1000;
-  let timer: ReturnType<typeof setTimeout>;
-  const ringNext = () => {
-    timer = setTimeout(ring, 1);
-  };
-  const wait = () => {
-    const left = due - performance.now();
-    timer = left > LONGEST_TIMEOUT
-      ? setTimeout(wait, LONGEST_TIMEOUT)
-      : setTimeout(ringNext, Math.max(0, left));
-  };
-  wait();
-  return { [Symbol.dispose]: () => clearTimeout(timer) };
-}
-
-/** Calls a function when the stretches of time between `start()` and `pause()` add up to some seconds. */
-class Countdown {
-  readonly #ring: () => void;
-  #left: number;
-  #since = 0;
-  #timer: Disposable | undefined;
-
-  /** @param seconds Infinity for never. */
-  constructor(seconds: number, ring: () => void) {
-    this.#left = seconds;
-    this.#ring = ring;
-  }
-
-  /** Starts, or goes on. */
-  start(): void {
-    if (this.#timer !== undefined || this.#left === Infinity) return;
-    this.#since = performance.now();
-    this.#timer = startTimer(this.#left, this.#ring);
-  }
-
-  /** Seconds that are left. */
-  get left(): number {
-    return this.#left;
-  }
-
-  pause(): void {
-    if (this.#timer === undefined) return;
-    this.#timer[Symbol.dispose]();
-    this.#timer = undefined;
-    this.#left -= (performance.now() - this.#since) / 1000;
-  }
 }

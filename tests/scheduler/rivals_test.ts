@@ -1,5 +1,4 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { startTimer } from "../../lib/scheduler/process.ts";
 import { type StageOptions, TestProject } from "./project.ts";
 
 /** A file whose content differs each time it is read. */
@@ -69,15 +68,3 @@ Deno.test(
     }
   },
 );
-
-Deno.test("startTimer() rings on time, even after months", async () => {
-  const rung: string[] = [];
-  const ended = startTimer(0.01, () => rung.push("ended"));
-  const late = startTimer(90 * 86_400, () => rung.push("late"));
-  ended[Symbol.dispose]();
-  const { promise, resolve } = Promise.withResolvers<void>();
-  startTimer(0.05, resolve);
-  await promise;
-  late[Symbol.dispose]();
-  assertEquals(rung, []);
-});
