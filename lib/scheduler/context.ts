@@ -4,7 +4,6 @@ import type { Task } from "../pipeline/task.ts";
 import { Store } from "../store/store.ts";
 import { type TaskCode, taskCode } from "./code.ts";
 import { withCache } from "./failure.ts";
-import { SourcePaths } from "./sources.ts";
 import type { Runtime, Settings } from "./settings.ts";
 
 /** Data shared by planning and running. Everything is found once, for all stages. */
@@ -16,7 +15,6 @@ export interface Context {
   readonly selected: ReadonlySet<string>;
   /** Code of each task, by the URL of its module. */
   readonly code: Map<string, TaskCode>;
-  readonly sources: SourcePaths;
   readonly runtimes: ReadonlyMap<string, Runtime>;
   /** The last call of `prepare()`, by runtime. */
   readonly prepared: Map<Runtime, Promise<void>>;
@@ -34,7 +32,6 @@ export async function openContext(
   settings: Settings,
   store: Store,
 ): Promise<Context> {
-  checkNames(graph);
   const selected = selectStages(graph, targets);
   const stages = [...selected].map((id) => graph.stages.get(id)!);
   const modules = new Set(stages.map(({ module }) => module));
@@ -60,21 +57,9 @@ export async function openContext(
       store,
       () => taskCode([...modules], settings.project, store),
     ),
-    sources: new SourcePaths(store, settings.project),
     runtimes,
     prepared: new Map(),
   };
-}
-
-/**
- * Checks that the sources of all selected stages exist, so that none of them is
- * missed after others have run for hours.
- *
- * @throws {Error} Naming every source that does not.
- */
-export async function checkSources(context: Context): Promise<void> {
-  const stages = [...context.selected].map((id) => stageOf(context, id));
-  await context.sources.check(stages, context.code);
 }
 
 /** The cache of an output folder. */
@@ -130,27 +115,9 @@ export async function readyRuntimes(
 }
 
 /** Imports the task of a stage. */
-export async function taskOf({ module }: GraphStage): Promise<Task> {
+export async function taskOf(
+  { module }: Pick<GraphStage, "module">,
+): Promise<Task> {
   const { loadTask } = await import("../pipeline/load_task.ts");
   return await loadTask(module);
-}
-
-/**
- * Pipelines and stages become folders below `out`.
- *
- * @throws {RangeError} If a name is not usable as one.
- */
-function checkNames({ pipeline, stages }: Graph): void {
-  if (pipeline === "cache") {
-    throw new RangeError(
-      'A pipeline cannot be named "cache": its outputs would be in the folder of the cache; rename it',
-    );
-  }
-  for (const name of [pipeline, ...stages.keys()]) {
-    if (!/^[^./\\\0][^/\\\0]*$/.test(name)) {
-      throw new RangeError(
-        `"${name}" is not usable as the name of a folder; it must not contain "/" or "\\" or begin with "."`,
-      );
-    }
-  }
 }

@@ -7,20 +7,15 @@ import {
   type Manifest,
   recordedKey,
 } from "../store/manifests.ts";
+import type { Memo } from "../store/memo.ts";
 import type { Change, CodeHunk } from "./changes.ts";
-import {
-  checkSources,
-  type Context,
-  openContext,
-  openStore,
-  stageOf,
-} from "./context.ts";
+import { type Context, openContext, openStore, stageOf } from "./context.ts";
 import type { Decision } from "./events.ts";
 import { keyParts } from "./key.ts";
 import type { Measured } from "./process.ts";
 import type { LiveRun } from "./runs.ts";
 import type { Settings } from "./settings.ts";
-import type { Sources } from "./sources.ts";
+import { checkSources, type Sources, sourcesOf } from "./sources.ts";
 import type { Store } from "../store/store.ts";
 import { difference, visibleFolder } from "./visible.ts";
 
@@ -56,7 +51,7 @@ export async function decide(
 ): Promise<Decided> {
   const { graph: { pipeline }, settings, store, runtimes } = context;
   const code = context.code.get(stage.module)!;
-  const sources = await context.sources.of(stage, code);
+  const sources = await sourcesOf(context, stage);
   const parts = await keyParts(stage, {
     code: code.bundle,
     sources,
@@ -74,7 +69,7 @@ export async function decide(
     runtimes,
     store,
   });
-  const key = await digest(canonicalJson(parts));
+  const key = await keyOf(parts, `${pipeline}/${stage.id}`, store.memo);
   const run = (reason: string): Decided => ({
     key,
     parts,
@@ -120,6 +115,23 @@ export async function decide(
       ? { state: "unchanged", key: manifest.key, ...recorded }
       : { state: "restore", key: manifest.key, reason, ...recorded },
   };
+}
+
+/** Section of the store's memo, by stage: the parts that its key was computed from last, as canonical JSON, and the key. */
+const SECTION = "keys";
+
+/** The key of a stage. The platform computes each digest in another thread, which takes longer than comparing the parts. */
+async function keyOf(
+  parts: KeyParts,
+  name: string,
+  memo: Memo,
+): Promise<string> {
+  const text = canonicalJson(parts);
+  const [before, known] = memo.get<[string, string]>(SECTION, name) ?? [];
+  if (known !== undefined && before === text) return known;
+  const key = await digest(text);
+  memo.set(SECTION, name, [text, key]);
+  return key;
 }
 
 /** A result of the same parts but for the runtimes, of the cache or the remote. */

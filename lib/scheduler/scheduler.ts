@@ -2,13 +2,7 @@ import type { Graph } from "../pipeline/graph.ts";
 import { DamagedBlobError } from "../store/blobs.ts";
 import { holdOff, keepWithin } from "../store/cleanup.ts";
 import type { Manifest } from "../store/manifests.ts";
-import {
-  checkSources,
-  type Context,
-  openContext,
-  openStore,
-  stageOf,
-} from "./context.ts";
+import { type Context, openContext, openStore, stageOf } from "./context.ts";
 import type { Event, Summary } from "./events.ts";
 import {
   BusyError,
@@ -21,6 +15,7 @@ import { Outcomes } from "./outcomes.ts";
 import { decide, type Decided, type Reused } from "./plan.ts";
 import type { Store } from "../store/store.ts";
 import type { Settings } from "./settings.ts";
+import { checkSources } from "./sources.ts";
 import { makeVisible, sweepVisible } from "./visible.ts";
 
 /**
@@ -90,11 +85,8 @@ type Settled =
   | { readonly manifest: Manifest }
   | { readonly lacking: string };
 
-/** Maximum number of times that a stage starts over because its key has changed. */
-const MAX_KEY_CHANGES = 5;
-
-/** Maximum number of times that a stage starts over because the cache has lost the same blob. */
-const MAX_LOSSES = 5;
+/** Maximum number of times that a stage starts over because its key has changed, or the cache has lost the same blob. */
+const MAX_TIMES = 5;
 
 /** Reason for skipping the stages that an interrupted run has not reached. */
 const INTERRUPTED = "interrupted";
@@ -165,8 +157,9 @@ class Scheduler {
   /** Awaits the inputs of a stage and brings it up to date; starts over if an input is lost or something changes meanwhile. */
   async #bring(id: string): Promise<Settled> {
     const stage = stageOf(this.#context, id);
-    const losses = new Map<string, number>();
-    for (let keyChanges = 0;;) {
+    /** How often it has started over, by the lost blob, or for its key. */
+    const times = new Map<string, number>();
+    for (;;) {
       const results = new Map<string, Manifest>();
       for (const input of new Set(Object.values(stage.inputs).flat())) {
         const settled = await this.#get(input);
@@ -178,24 +171,18 @@ class Scheduler {
       try {
         return await this.#once(id, results);
       } catch (error) {
-        if (error instanceof DamagedBlobError) {
-          const times = (losses.get(error.blob) ?? 0) + 1;
-          losses.set(error.blob, times);
-          if (times === MAX_LOSSES) {
-            throw new StageFailure(
-              `The cache keeps losing its inputs (${error.message}); check the disk of "${this.#context.store.folder}"`,
-            );
-          }
-          this.#forget(error.blob, results);
-        } else if (error instanceof StaleKeyError) {
-          if (++keyChanges === MAX_KEY_CHANGES) {
-            throw new StageFailure(
-              `Its sources keep changing (${error.message}); run it again when they are stable`,
-            );
-          }
-        } else {
-          throw error;
+        const isLoss = error instanceof DamagedBlobError;
+        if (!isLoss && !(error instanceof StaleKeyError)) throw error;
+        const reason = isLoss ? error.blob : "key";
+        times.set(reason, (times.get(reason) ?? 0) + 1);
+        if (times.get(reason) === MAX_TIMES) {
+          throw new StageFailure(
+            isLoss
+              ? `The cache keeps losing its inputs (${error.message}); check the disk of "${this.#context.store.folder}"`
+              : `Its sources keep changing (${error.message}); run it again when they are stable`,
+          );
         }
+        if (isLoss) this.#forget(error.blob, results);
       }
     }
   }

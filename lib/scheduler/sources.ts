@@ -1,18 +1,14 @@
 /** The files and folders outside the cache that parameters of stages name. */
 import type { GraphStage } from "../pipeline/graph.ts";
 import { listTree, notAFile, treeText } from "../store/blobs.ts";
-import { canonicalJson, digest } from "../store/digest.ts";
+import { canonicalJson } from "../store/digest.ts";
 import { isMissing } from "../store/files.ts";
-import {
-  basename,
-  dirname,
-  join,
-  resolve,
-  systemFolderOf,
-} from "../store/paths.ts";
+import { basename, dirname, join, resolve } from "../store/paths.ts";
 import { type Fingerprint, fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
-import { isCurrent, type TaskCode } from "./code.ts";
+import { isCurrent } from "./code.ts";
+import { type Context, stageOf, taskOf } from "./context.ts";
+import type { Settings } from "./settings.ts";
 
 /** Absolute paths of the files and folders that parameters name, by the dot path of the parameter. */
 export type Sources = ReadonlyMap<string, string>;
@@ -120,12 +116,6 @@ function sourceInfo(path: string): Deno.FileInfo {
     const { message } = notAFile(path, info);
     throw new Error(`${message}; write its content to a file`);
   }
-  const system = systemFolderOf(path);
-  if (system !== undefined) {
-    throw new Error(
-      `"${path}" is a folder of ${system}, whose content the kernel generates; copy the files that you need to another folder`,
-    );
-  }
   return info;
 }
 
@@ -133,78 +123,61 @@ function sourceInfo(path: string): Deno.FileInfo {
 const SECTION = "sources";
 
 /**
- * The sources that stages name by their parameters, as their tasks' `sources()`
+ * The sources that a stage names by its parameters, as its task's `sources()`
  * returns them. They are memoized by code and parameters, so that a run with
  * nothing to do imports no task.
  */
-export class SourcePaths {
-  readonly #store: Store;
-  readonly #project: string;
-
-  constructor(store: Store, project: string) {
-    this.#store = store;
-    this.#project = project;
+export async function sourcesOf(
+  { settings: { project }, store, code: codes }:
+    & Pick<Context, "store" | "code">
+    & { readonly settings: Pick<Settings, "project"> },
+  { declaration, module, params }: GraphStage,
+): Promise<Sources> {
+  if (!declaration.sources) return new Map();
+  const code = codes.get(module)!;
+  const home = Deno.env.get("HOME") ?? "";
+  const question = canonicalJson([code.bundle, params, project, home]);
+  const { memo } = store;
+  const known = memo.get<Record<string, string>>(SECTION, question);
+  if (known !== undefined) return new Map(Object.entries(known));
+  const task = await taskOf({ module });
+  const sources = new Map(
+    Object.entries(task.sources?.(params) ?? {})
+      .map(([name, path]) => [name, resolve(project, path)]),
+  );
+  // The imported module may be newer than the code.
+  if (await isCurrent(code, store)) {
+    memo.set(SECTION, question, Object.fromEntries(sources));
   }
+  return sources;
+}
 
-  /** The sources of a stage whose task has this code. */
-  async of(
-    { declaration, module, params }: GraphStage,
-    code: TaskCode,
-  ): Promise<Sources> {
-    if (!declaration.sources) return new Map();
-    const question = await digest(canonicalJson([
-      code.bundle,
-      params,
-      this.#project,
-      Deno.env.get("HOME") ?? "",
-    ]));
-    const { memo } = this.#store;
-    const known = memo.get<Record<string, string>>(SECTION, question);
-    if (known !== undefined) return new Map(Object.entries(known));
-    const { loadTask } = await import("../pipeline/load_task.ts");
-    const task = await loadTask(module);
-    const sources = new Map(
-      Object.entries(task.sources?.(params) ?? {})
-        .map(([name, path]) => [name, resolve(this.#project, path)]),
-    );
-    // The imported module may be newer than the code.
-    if (await isCurrent(code, this.#store)) {
-      memo.set(SECTION, question, Object.fromEntries(sources));
-    }
-    return sources;
-  }
-
-  /**
-   * Checks that the sources of stages exist.
-   *
-   * @param code Code of each task, by the URL of its module
-   * @throws {Error} Naming every source that does not, and the stages.
-   */
-  async check(
-    stages: readonly GraphStage[],
-    code: ReadonlyMap<string, TaskCode>,
-  ): Promise<void> {
-    const faults: { name: string; message: string; id: string }[] = [];
-    for (const stage of stages) {
-      const sources = await this.of(stage, code.get(stage.module)!);
-      for (const [name, path] of sources) {
-        try {
-          sourceInfo(path);
-        } catch (error) {
-          if (!(error instanceof Error)) throw error;
-          faults.push({ name, message: error.message, id: stage.id });
-        }
+/**
+ * Checks that the sources of all selected stages exist, so that none of them is
+ * missed after others have run for hours.
+ *
+ * @throws {Error} Naming every source that does not, and the stages.
+ */
+export async function checkSources(context: Context): Promise<void> {
+  const faults: { name: string; message: string; id: string }[] = [];
+  for (const id of context.selected) {
+    for (const [name, path] of await sourcesOf(context, stageOf(context, id))) {
+      try {
+        sourceInfo(path);
+      } catch (error) {
+        if (!(error instanceof Error)) throw error;
+        faults.push({ name, message: error.message, id });
       }
     }
-    if (faults.length === 0) return;
-    const lines = Map.groupBy(
-      faults,
-      ({ name, message }) => `${name} ${message}`,
-    ).values().map(([first, ...others]) => {
-      const { name, message, id } = first!;
-      const more = others.length > 0 ? ` and ${others.length} more` : "";
-      return `Parameter "${name}" of stage "${id}"${more}: ${message}`;
-    });
-    throw new Error([...lines].join("\n"));
   }
+  if (faults.length === 0) return;
+  const lines = Map.groupBy(
+    faults,
+    ({ name, message }) => `${name} ${message}`,
+  ).values().map(([first, ...others]) => {
+    const { name, message, id } = first!;
+    const more = others.length > 0 ? ` and ${others.length} more` : "";
+    return `Parameter "${name}" of stage "${id}"${more}: ${message}`;
+  });
+  throw new Error([...lines].join("\n"));
 }

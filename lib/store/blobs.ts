@@ -231,7 +231,7 @@ export function treeText(files: readonly TreeFile[]): string {
  * Paths of all files below a folder, sorted, with forward slashes.
  *
  * @param links Whether symbolic links are an error (as in artifacts) or followed.
- * @throws {NotAFileError} If an entry is neither a file nor a folder, its name is not UTF-8, or a link leads to a folder that contains it.
+ * @throws {NotAFileError} If an entry is neither a file nor a folder, or a link leads to a folder that contains it.
  */
 export function listFiles(
   folder: string,
@@ -266,14 +266,7 @@ function walk(
   }
   const entries = [...Deno.readDirSync(folder)];
   if (entries.length === 0 && below !== "") found.push(`${below}/`);
-  const names = new Set<string>();
   for (const entry of entries) {
-    if (names.has(entry.name) || !isUtf8(folder, entry.name)) {
-      throw new NotAFileError(
-        `"${folder}" contains a file whose name is not valid UTF-8, "${entry.name}"; rename it`,
-      );
-    }
-    names.add(entry.name);
     const path = below === "" ? entry.name : `${below}/${entry.name}`;
     const whole = join(root, path);
     if (entry.isSymlink && links === "refuse") {
@@ -285,18 +278,6 @@ function walk(
     if (info.isDirectory) walk(root, path, links, trail, found);
     else if (info.isFile) found.push(path);
     else throw notAFile(whole, Deno.statSync(whole));
-  }
-}
-
-/** Whether a name that `Deno.readDirSync()` gives, with U+FFFD for invalid bytes, is that of an entry. */
-function isUtf8(folder: string, name: string): boolean {
-  if (!name.includes("\uFFFD")) return true;
-  try {
-    Deno.lstatSync(join(folder, name));
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
   }
 }
 

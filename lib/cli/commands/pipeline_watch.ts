@@ -1,6 +1,6 @@
 import { taskCode } from "../../scheduler/code.ts";
 import { signal as sendSignal } from "../../scheduler/executors/processes.ts";
-import { SourcePaths } from "../../scheduler/sources.ts";
+import { sourcesOf } from "../../scheduler/sources.ts";
 import { listFiles } from "../../store/blobs.ts";
 import { statIfThere } from "../../store/files.ts";
 import { fromFileUrl, resolve } from "../../store/paths.ts";
@@ -81,9 +81,9 @@ async function dependencies(
     for (const { files } of code.values()) {
       for (const [path] of files) paths.add(path);
     }
-    const sources = new SourcePaths(store, PROJECT);
+    const context = { store, code, settings: { project: PROJECT } };
     for (const stage of stages) {
-      const named = await sources.of(stage, code.get(stage.module)!);
+      const named = await sourcesOf(context, stage);
       for (const path of named.values()) paths.add(path);
     }
     return [...paths];

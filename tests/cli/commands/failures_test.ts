@@ -204,18 +204,6 @@ Deno.test("pipeline refuses an output folder that cannot be one, in words", asyn
   }
 });
 
-Deno.test("pipeline refuses a folder of /proc as a source, in words", async () => {
-  using project = failing(
-    `  bad: { task: fail, with: { how: data, file: /proc/self } }\n`,
-  );
-  const { code, stderr } = await project.call("pipeline");
-  assertEquals(code, 1);
-  assertMatch(
-    stderr,
-    /^Parameter "file" of stage "bad": "\/proc\/self" is a folder of \/proc, whose content the kernel generates; copy the files that you need to another folder$/m,
-  );
-});
-
 Deno.test("commands end quietly when nobody reads what they print", async () => {
   using project = new CliProject(`name: test
 stages:
