@@ -127,7 +127,7 @@ async function bench(given: Arguments): Promise<number> {
     if (given.has("json")) console.log(JSON.stringify(row));
   };
   for (const count of counts) {
-    for (const tool of tools) await time(tool, count, runs, report);
+    await time(tools, count, runs, report);
   }
   for (const row of overheads(rows)) report(row);
   if (!given.has("json")) print(rows, tools);
@@ -148,46 +148,56 @@ function overheads(rows: readonly Row[]): Row[] {
     }));
 }
 
+/** Times tools, which take turns: all wait together until files have rested. */
 async function time(
-  tool: Tool,
+  tools: readonly Tool[],
   count: number,
   runs: number,
   report: (row: Row) => void,
 ): Promise<void> {
-  const folder = Deno.makeTempDirSync({ prefix: "bench-" });
-  try {
-    tool.prepare(folder, count);
-    const work = async (name: string, times: number, before?: Before) => {
-      const measured: { ms: number; ran: number }[] = [];
-      for (let round = 0; round < times; round++) {
-        before?.(folder, round);
-        await sleep(REST);
-        measured.push(await once(tool, folder));
-        if (before === undefined) break;
+  const timed = tools.map((tool) => ({
+    tool,
+    folder: Deno.makeTempDirSync({ prefix: "bench-" }),
+  }));
+  const work = async (
+    name: string,
+    times: number,
+    before?: "comment" | "edit" | "clean",
+  ) => {
+    const measured = timed.map((): { ms: number; ran: number }[] => []);
+    for (let round = 0; round < times; round++) {
+      if (before) timed.forEach((it) => it.tool[before](it.folder, round));
+      await sleep(REST);
+      for (const [i, { tool, folder }] of timed.entries()) {
+        measured[i]!.push(await once(tool, folder));
       }
-      const middle = measured.toSorted((a, b) => a.ms - b.ms)
-        .at(measured.length >> 1)!;
-      const ms = Math.round(middle.ms * 10) / 10;
+    }
+    for (const [i, { tool }] of timed.entries()) {
+      const sorted = measured[i]!.toSorted((a, b) => a.ms - b.ms);
+      const { ms, ran } = sorted[sorted.length >> 1]!;
       report({
         work: `${name} ${count}`,
         tool: tool.name,
-        ms,
-        ran: middle.ran,
+        ms: Math.round(ms * 10) / 10,
+        ran,
       });
-    };
+    }
+  };
+  try {
+    for (const { tool, folder } of timed) tool.prepare(folder, count);
     await work("cold", 1);
-    await once(tool, folder);
-    await work("no-op", runs, () => {});
+    for (const { tool, folder } of timed) await once(tool, folder);
+    await work("no-op", runs);
     if (count > 8) return;
-    await work("comment", runs, tool.comment);
-    await work("edit", runs, (folder, round) => tool.edit(folder, round));
-    await work("restore", runs, tool.clean);
+    await work("comment", runs, "comment");
+    await work("edit", runs, "edit");
+    await work("restore", runs, "clean");
   } finally {
-    Deno.removeSync(folder, { recursive: true });
+    for (const { folder } of timed) {
+      Deno.removeSync(folder, { recursive: true });
+    }
   }
 }
-
-type Before = (folder: string, round: number) => void;
 
 async function once(
   tool: Tool,
