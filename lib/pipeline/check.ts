@@ -7,8 +7,9 @@ import {
   isMapping,
   type Mapping,
   type Path,
+  valueAt,
 } from "./faults.ts";
-import { hasReference, MERGE_KEY } from "./references.ts";
+import { MERGE_KEY, referenceBehind } from "./references.ts";
 import {
   Defaults,
   PipelineHead,
@@ -289,23 +290,8 @@ function typeName(expected: string): string {
 
 /** The reference that a faulty value came from: ` from "${params.lr}"`, or empty. */
 function origin(file: unknown, path: Path): string {
-  let at = file;
-  for (const step of path) {
-    at = valueAt(at, [step]);
-    if (typeof at === "string" && hasReference(at)) return ` from "${at}"`;
-  }
-  return "";
-}
-
-/** The value at a path, if there is one. */
-export function valueAt(value: unknown, path: Path): unknown {
-  for (const step of path) {
-    if (typeof value !== "object" || value === null) return undefined;
-    value = Object.hasOwn(value, step)
-      ? (value as Record<PropertyKey, unknown>)[step]
-      : undefined;
-  }
-  return value;
+  const [text] = referenceBehind(file, path) ?? [];
+  return text === undefined ? "" : ` from "${text}"`;
 }
 
 /** Keys that a schema has at a path, for suggestions. */

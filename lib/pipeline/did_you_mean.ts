@@ -4,8 +4,14 @@ import { levenshteinDistance } from "@std/text/levenshtein-distance";
 /**
  * The end of a message about an unknown word: `; did you mean "matrix"?`, or
  * empty if no known word is close. Case does not count.
+ *
+ * @param list Introduces the known words, which are listed if none is close: `the tasks are`.
  */
-export function didYouMean(word: string, known: Iterable<string>): string {
+export function didYouMean(
+  word: string,
+  known: Iterable<string>,
+  list?: string,
+): string {
   const words = [...known];
   if (words.length === 0) return "";
   const closest = closestString(word, words);
@@ -15,7 +21,10 @@ export function didYouMean(word: string, known: Iterable<string>): string {
   );
   const { length } = word;
   // A swap of neighbours counts as two changes.
-  return distance <= (length < 4 ? 1 : Math.max(2, Math.floor(length / 3)))
-    ? `; did you mean "${closest}"?`
-    : "";
+  if (distance <= (length < 4 ? 1 : Math.max(2, Math.floor(length / 3)))) {
+    return `; did you mean "${closest}"?`;
+  }
+  return list === undefined
+    ? ""
+    : `; ${list} ${words.map((it) => `"${it}"`).join(", ")}`;
 }

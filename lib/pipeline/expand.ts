@@ -1,5 +1,6 @@
 /** Expands a stage: the places of its matrix, and its parameters and settings at each. */
 import type { z } from "zod";
+import { canonicalJson } from "../store/digest.ts";
 import { type Definition, reportIssues } from "./check.ts";
 import {
   type FaultList,
@@ -238,19 +239,11 @@ function indexIn(merged: unknown, key: PropertyKey): number[] {
 
 /** Whether JSON can represent a value. */
 function isData(value: unknown): boolean {
-  switch (typeof value) {
-    case "string":
-    case "boolean":
-    case "undefined":
-      return true;
-    case "number":
-      return Number.isFinite(value);
-    case "object":
-      if (value === null) return true;
-      if (Array.isArray(value)) return value.every(isData);
-      return [Object.prototype, null].includes(Object.getPrototypeOf(value)) &&
-        Object.values(value).every(isData);
-    default:
-      return false;
+  try {
+    canonicalJson(value);
+    return true;
+  } catch (error) {
+    if (error instanceof TypeError) return false;
+    throw error;
   }
 }

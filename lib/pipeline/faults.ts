@@ -12,6 +12,17 @@ export function isMapping(value: unknown): value is Mapping {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/** The value at a path, if there is one. */
+export function valueAt(value: unknown, path: Path): unknown {
+  for (const step of path) {
+    if (typeof value !== "object" || value === null) return undefined;
+    value = Object.hasOwn(value, step)
+      ? (value as Record<PropertyKey, unknown>)[step]
+      : undefined;
+  }
+  return value;
+}
+
 /** A value as a message quotes it: `text "abc"`, `"3"`, `a list`. */
 export function describe(value: unknown): string {
   if (value === null || value === undefined) return "nothing";

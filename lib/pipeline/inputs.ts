@@ -81,10 +81,8 @@ export function readEdges(
     const at = [...path, input];
     if (task !== undefined && declaration === undefined) {
       const known = Object.keys(task.inputs);
-      const hint = didYouMean(input, known) ||
-        (known.length === 0
-          ? "; it has no inputs"
-          : `; its inputs are ${quoted(known)}`);
+      const hint = didYouMean(input, known, "its inputs are") ||
+        "; it has no inputs";
       faults.addAtKey(
         at,
         `Task "${written.task}" has no input "${input}"${hint}`,

@@ -1,10 +1,5 @@
 /** From the text of a pipeline file to its graph. */
-import {
-  type Definition,
-  type Definitions,
-  readDefinitions,
-  valueAt,
-} from "./check.ts";
+import { type Definition, type Definitions, readDefinitions } from "./check.ts";
 import { Expansion } from "./expand.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import {
@@ -13,6 +8,7 @@ import {
   PipelineError,
   type PlacedFault,
   SourceText,
+  valueAt,
 } from "./faults.ts";
 import type { Declaration, Graph, GraphStage, Shown } from "./graph.ts";
 import { connect, readEdges, type StageFamily } from "./inputs.ts";

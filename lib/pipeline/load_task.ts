@@ -107,10 +107,8 @@ export class TaskFolder {
   async #find(name: string): Promise<Found> {
     const names = this.names();
     if (!names.includes(name)) {
-      const hint = didYouMean(name, names) ||
-        (names.length > 0
-          ? `; the tasks are ${names.map((it) => `"${it}"`).join(", ")}`
-          : `; the folder "${this.folder}" contains no task modules`);
+      const hint = didYouMean(name, names, "the tasks are") ||
+        `; the folder "${this.folder}" contains no task modules`;
       return { problem: `Unknown task "${name}"${hint}` };
     }
     const module = pathToFileURL(join(resolve(this.folder), `${name}.ts`)).href;

@@ -7,7 +7,7 @@ import {
   type Path,
 } from "./faults.ts";
 import { readYaml } from "./read.ts";
-import { hasReference } from "./references.ts";
+import { hasReference, referenceBehind } from "./references.ts";
 
 /** A parameter override by dot path: `-S train.lr=5e-4`. */
 export interface Setting {
@@ -32,13 +32,15 @@ export function resolveParams(
 ): Mapping {
   const original = (file.params ?? {}) as Mapping;
   const profiles = (file.profiles ?? {}) as Record<string, Mapping>;
-  checkNames(original, ["params"], faults);
-  for (const path of referencesIn(original, ["params"])) {
-    faults.addAt(path, NO_REFERENCE);
+  for (const [name, path] of wrongNames(original, ["params"])) {
+    faults.addAtKey(path, `Invalid name "${name}" of a parameter${NAME_RULE}`);
   }
-  for (const path of referencesIn(profiles, ["profiles"])) {
-    faults.addAt(path, NO_REFERENCE);
-  }
+  for (
+    const path of [
+      ...referencesIn(original, ["params"]),
+      ...referencesIn(profiles, ["profiles"]),
+    ]
+  ) faults.addAt(path, NO_REFERENCE);
   let params = original;
   for (const [name, changes] of Object.entries(profiles)) {
     let changed = original;
@@ -58,10 +60,8 @@ export function resolveParams(
   }
   if (profile !== undefined && !Object.hasOwn(profiles, profile)) {
     const names = Object.keys(profiles);
-    const hint = didYouMean(profile, names) ||
-      (names.length > 0
-        ? `; the profiles are ${names.map((it) => `"${it}"`).join(", ")}`
-        : "; the pipeline has no profiles");
+    const hint = didYouMean(profile, names, "the profiles are") ||
+      "; the pipeline has no profiles";
     faults.add(`Unknown profile "${profile}"${hint}`);
   }
   for (const setting of settings) {
@@ -102,21 +102,13 @@ export function settingBehind(
   path: Path,
   settings: readonly Setting[],
 ): { readonly setting: string; readonly text: string } | undefined {
-  let at = file;
-  for (const [i, step] of path.entries()) {
-    if (typeof at !== "object" || at === null || !Object.hasOwn(at, step)) {
-      return undefined;
-    }
-    at = (at as Record<PropertyKey, unknown>)[step];
-    if (typeof at !== "string" || !hasReference(at)) continue;
-    for (const [, steps] of at.matchAll(/\$\{\s*params((?:\.[\w-]+)+)\s*\}/g)) {
-      const name = [steps!.slice(1), ...path.slice(i + 1)].join(".");
-      const setting = settings.findLast(({ key }) =>
-        `${name}.`.startsWith(`${key}.`) || key.startsWith(`${name}.`)
-      );
-      if (setting !== undefined) return { setting: textOf(setting), text: at };
-    }
-    return undefined;
+  const [text = "", rest = []] = referenceBehind(file, path) ?? [];
+  for (const [, steps] of text.matchAll(/\$\{\s*params((?:\.[\w-]+)+)\s*\}/g)) {
+    const name = [steps!.slice(1), ...rest].join(".");
+    const setting = settings.findLast(({ key }) =>
+      `${name}.`.startsWith(`${key}.`) || key.startsWith(`${name}.`)
+    );
+    if (setting !== undefined) return { setting: textOf(setting), text };
   }
 }
 
@@ -161,25 +153,11 @@ function change(
 const NAME_RULE =
   ': a name consists of letters, digits, "_" and "-", and does not begin with "-"';
 
-/** Reports names below `params` that a dot path cannot contain. */
-function checkNames(params: Mapping, path: Path, faults: FaultList): void {
-  // The schema has checked the names of the parameters themselves.
-  for (const [key, value] of Object.entries(params)) {
-    for (const [wrong, at] of wrongNames(value, [...path, key])) {
-      faults.addAtKey(
-        at,
-        `Invalid name "${wrong}" of a parameter${NAME_RULE}`,
-      );
-    }
-  }
-}
-
-/** Keys below a value that a dot path cannot contain, such as `<<`, and their paths. */
+/** Keys in a value that a dot path cannot contain, such as `<<`, and their paths. */
 function* wrongNames(value: unknown, path: Path): Generator<[string, Path]> {
-  for (const [key, item] of entriesOf(value)) {
-    const at = [...path, key];
+  for (const [at] of valuesIn(value, path)) {
+    const key = at.at(-1);
     if (typeof key === "string" && !/^\w[\w-]*$/.test(key)) yield [key, at];
-    yield* wrongNames(item, at);
   }
 }
 
@@ -188,15 +166,20 @@ const NO_REFERENCE =
 
 /** Paths of the texts with references in a value. */
 function* referencesIn(value: unknown, path: Path): Generator<Path> {
-  if (typeof value === "string" && hasReference(value)) yield path;
-  for (const [key, item] of entriesOf(value)) {
-    yield* referencesIn(item, [...path, key]);
+  for (const [at, it] of valuesIn(value, path)) {
+    if (typeof it === "string" && hasReference(it)) yield at;
   }
 }
 
-function entriesOf(value: unknown): Iterable<[string | number, unknown]> {
-  if (Array.isArray(value)) return value.entries();
-  return isMapping(value) ? Object.entries(value) : [];
+/** A value and all that it contains, with their paths. */
+function* valuesIn(value: unknown, path: Path): Generator<[Path, unknown]> {
+  yield [path, value];
+  const entries = Array.isArray(value)
+    ? value.entries()
+    : isMapping(value)
+    ? Object.entries(value)
+    : [];
+  for (const [key, item] of entries) yield* valuesIn(item, [...path, key]);
 }
 
 /**

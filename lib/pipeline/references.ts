@@ -1,6 +1,12 @@
 /** References such as `${params.train.lr}`, and how they are written in YAML. */
 import { didYouMean } from "./did_you_mean.ts";
-import { describe, isMapping, type Mapping, type Path } from "./faults.ts";
+import {
+  describe,
+  isMapping,
+  type Mapping,
+  type Path,
+  valueAt,
+} from "./faults.ts";
 
 /** The values that references can name. */
 interface Scope {
@@ -29,6 +35,19 @@ type Template = readonly (string | Reference)[];
 /** Whether a text contains a reference. */
 export function hasReference(text: string): boolean {
   return /(?<!\$)\$\{/.test(text);
+}
+
+/** The text with a reference that a value of the file comes from, at its path or above, and the rest of the path. */
+export function referenceBehind(
+  file: unknown,
+  path: Path,
+): readonly [text: string, rest: Path] | undefined {
+  for (let steps = 1; steps <= path.length; steps++) {
+    const at = valueAt(file, path.slice(0, steps));
+    if (typeof at === "string" && hasReference(at)) {
+      return [at, path.slice(steps)];
+    }
+  }
 }
 
 /**

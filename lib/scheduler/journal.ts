@@ -249,31 +249,26 @@ function pause(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, FOLLOW_PAUSE));
 }
 
-/** Attempts to open the log of a run in progress, which may end before each. */
-const ATTEMPTS = 3;
-
+/** @param tries Of a run in progress, which may end before each. */
 async function openFound(
-  first: FoundLog,
+  found: FoundLog,
   findAgain: (() => Promise<FoundLog>) | undefined,
+  tries = 3,
 ): Promise<{ found: FoundLog; lines: Lines }> {
-  let found = first;
-  for (let attempt = 1;; attempt++) {
-    try {
-      return { found, lines: new Lines(found.path, { keep: true }) };
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-      const { from, path } = found;
-      if (from === "live" && findAgain !== undefined && attempt < ATTEMPTS) {
-        found = await findAgain();
-        continue;
-      }
-      throw new Error(
-        from === "live"
-          ? "The stage has just ended; request its log again"
-          : `The log "${path}" no longer exists; run the stage again`,
-        { cause: error },
-      );
+  try {
+    return { found, lines: new Lines(found.path, { keep: true }) };
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    const isLive = found.from === "live";
+    if (isLive && findAgain !== undefined && tries > 1) {
+      return await openFound(await findAgain(), findAgain, tries - 1);
     }
+    throw new Error(
+      isLive
+        ? "The stage has just ended; request its log again"
+        : `The log "${found.path}" no longer exists; run the stage again`,
+      { cause: error },
+    );
   }
 }
 

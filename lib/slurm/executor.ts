@@ -22,12 +22,6 @@ import {
 /** Maximum number of pending jobs whose files are read between two calls of `squeue`. */
 const MAX_LOOKS = 64;
 
-/** An array with jobs that have not ended. */
-interface RunningArray {
-  readonly task: string;
-  readonly size: number;
-}
-
 /**
  * Runs stages as jobs of Slurm. Equal stages that become ready together are one
  * job array, no larger than the cluster accepts. One loop follows all jobs:
@@ -348,32 +342,28 @@ export class Slurm implements Executor {
   #room(task: string): number {
     const { jobs } = this.#settings;
     let [all, own] = [jobs, kindOf(this.#settings, task).jobs ?? jobs];
-    for (const [array, { size, task: other }] of this.#arrays()) {
-      const running = Math.min(this.#throttles.get(array)!, size);
+    for (const [array, throttle] of this.#throttles) {
+      const left = this.#left(array);
+      const running = Math.min(throttle, left.length);
       all -= running;
-      if (other === task) own -= running;
+      if (left[0]?.job.task === task) own -= running;
     }
     return Math.min(all, own);
   }
 
-  #arrays(): Map<string, RunningArray> {
-    const arrays = new Map<string, RunningArray>();
-    for (const { submission, job: { task } } of this.#jobs) {
-      const array = submission?.array;
-      if (array === undefined) continue;
-      const size = arrays.get(array)?.size ?? 0;
-      arrays.set(array, { size: size + 1, task });
-    }
-    return arrays;
+  /** The jobs of an array that have not ended. */
+  #left(array: string): SlurmJob[] {
+    return [...this.#jobs].filter((it) => it.submission?.array === array);
   }
 
   /** Raises the throttles of arrays when other jobs have ended. */
   async #raiseThrottles(): Promise<void> {
-    const arrays = this.#arrays();
     for (const [array, before] of this.#throttles) {
-      const { task, size } = arrays.get(array) ?? { task: "", size: 0 };
-      if (size === 0) this.#throttles.delete(array);
-      const throttle = Math.min(before + this.#room(task), size);
+      const left = this.#left(array);
+      const [first] = left;
+      if (first === undefined) this.#throttles.delete(array);
+      const room = this.#room(first?.job.task ?? "");
+      const throttle = Math.min(before + room, left.length);
       if (throttle <= before) continue;
       await this.#reach(() => this.#client.throttle(array, throttle));
       this.#throttles.set(array, throttle);

@@ -74,17 +74,6 @@ export function readIfThere(path: string): string | undefined {
   }
 }
 
-/** Renames a file or folder; false if it does not exist. */
-export function renameIfThere(from: string, to: string): boolean {
-  try {
-    Deno.renameSync(from, to);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
-
 /** Removes a file, if it exists. */
 export function removeIfThere(path: string): void {
   try {
@@ -117,7 +106,7 @@ export function entriesOf(folder: string): Deno.DirEntry[] {
 const PROCESS_NAME = `${Deno.pid}-${crypto.randomUUID().slice(0, 8)}`;
 
 /** Matches what {@linkcode temporarySuffix} returns. */
-export const TEMPORARY = /^\d+-[0-9a-f]{8}-\d+$/;
+const TEMPORARY = /^\d+-[0-9a-f]{8}-\d+$/;
 
 /** True for a name that {@linkcode besides} made. */
 export function isTemporary(name: string): boolean {
@@ -229,8 +218,6 @@ export const ESRCH = 3;
 export const EIO = 5;
 /** A file or folder cannot be renamed to a path on another disk. */
 export const EXDEV = 18;
-/** A folder is not empty, so nothing can be renamed to its name. */
-export const ENOTEMPTY = Deno.build.os === "darwin" ? 66 : 39;
 const ENFILE = 23;
 const EMFILE = 24;
 const ENOSPC = 28;

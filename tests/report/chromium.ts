@@ -1,5 +1,5 @@
 import { assert } from "@std/assert";
-import { ENOTEMPTY, osError } from "../../lib/store/files.ts";
+import { osError } from "../../lib/store/files.ts";
 import { until } from "../until.ts";
 
 /** Why tests in a browser are skipped here; undefined if they run. */
@@ -234,6 +234,9 @@ export class Browser implements AsyncDisposable {
     );
   }
 }
+
+/** `errno` of Linux: a folder is not empty. */
+const ENOTEMPTY = 39;
 
 /** Removes a folder; false if something was written to it meanwhile. */
 async function removed(folder: string): Promise<boolean> {
