@@ -99,6 +99,8 @@ export default defineTask({
             : []
         ),
     ),
+  check: async (params) =>
+    (await import("../lib/stages/fetch_own_data.ts")).checkColumns(params),
   small: true,
   run: async (stage) =>
     (await import("../lib/stages/fetch_own_data.ts")).fetchData(stage),

@@ -54,11 +54,12 @@ async function readRows(path: string, columns: Columns): Promise<Row[]> {
       `"${path}" is a folder, such as Spark writes: give a single file`,
     );
   }
+  const text = () => readText(path, columns.encoding);
   switch (extname(path.toLowerCase().replace(/\.gz$/, ""))) {
     case ".tsv":
-      return await readDelimited(path, columns, "\t");
+      return await readDelimited(path, await text(), columns, "\t");
     case ".csv":
-      return await readDelimited(path, columns, ",");
+      return await readDelimited(path, await text(), columns, ",");
     case ".jsonl":
       return await readJsonLines(path, columns);
     case ".json":
@@ -138,12 +139,35 @@ interface Columns extends TableForm {
 /** A number with a decimal comma. */
 const DECIMAL_COMMA = /^(\s*[+-]?\d*),(\d+\s*)$/;
 
+/**
+ * Checks the header of a table of the user by its first line alone, where it
+ * has one.
+ *
+ * @throws {SyntaxError} As {@linkcode readTable}, if it lacks a column or has it twice.
+ */
+export async function checkHeader(
+  path: string,
+  required: readonly string[],
+  form: TableForm,
+): Promise<void> {
+  const [, format] = /\.([ct]sv)(\.gz)?$/i.exec(path) ?? [];
+  if (format === undefined) return;
+  const usual = format.toLowerCase() === "tsv" ? "\t" : ",";
+  for await (const line of readLines(path, form.encoding)) {
+    if (line.trim() === "") continue;
+    // A name that goes on in the next line, or lines that end with \r.
+    if (line.split('"').length % 2 === 0 || line.includes("\r")) return;
+    await readDelimited(path, line, { required, optional: [], ...form }, usual);
+    return;
+  }
+}
+
 async function readDelimited(
   path: string,
+  text: string,
   columns: Columns,
   usual: "\t" | ",",
 ): Promise<Row[]> {
-  const text = await readText(path, columns.encoding);
   const delimiter = delimiterOf(path, text, columns, usual);
   const parse = delimiter === "\t" ? parseTsv : parseCsv;
   const numbers = new Set(delimiter === ";" ? columns.numbers : []);

@@ -66,6 +66,7 @@ const Shape = z.strictObject({
     read: callable.optional(),
   }).optional(),
   sources: callable.optional(),
+  check: callable.optional(),
   needs: z.array(z.string()).optional(),
   timings: z.boolean().optional(),
   places: z.boolean().optional(),

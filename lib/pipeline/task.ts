@@ -29,6 +29,14 @@ export interface Task<Params extends z.ZodObject = z.ZodObject> {
   readonly sources?: (
     params: z.output<Params>,
   ) => Readonly<Record<string, string>>;
+  /**
+   * Looks for a fault of the sources before a stage runs, such as a column that
+   * a table lacks. Plans call it as well, so it must be fast.
+   *
+   * @param params With the sources as absolute paths
+   * @throws {Error} If there is one.
+   */
+  readonly check?: (params: z.output<Params>) => Promise<void>;
   /** Runtimes that the stage's process needs (`engine`); their identity is part of the key. */
   readonly needs?: readonly string[];
   /** True if the task reads the recorded seconds and metrics of its inputs; they become part of its key. */

@@ -9,13 +9,24 @@ import {
 } from "../store/manifests.ts";
 import type { Memo } from "../store/memo.ts";
 import type { Change, CodeHunk } from "./changes.ts";
-import { type Context, openContext, openStore, stageOf } from "./context.ts";
+import {
+  type Context,
+  openContext,
+  openStore,
+  stageOf,
+  taskOf,
+} from "./context.ts";
 import type { Decision } from "./events.ts";
 import { keyParts } from "./key.ts";
 import type { Measured } from "./process.ts";
 import type { LiveRun } from "./runs.ts";
 import type { Settings } from "./settings.ts";
-import { checkSources, type Sources, sourcesOf } from "./sources.ts";
+import {
+  checkSources,
+  type Sources,
+  sourcesOf,
+  withAbsoluteSources,
+} from "./sources.ts";
 import type { Store } from "../store/store.ts";
 import { difference, visibleFolder } from "./visible.ts";
 
@@ -42,7 +53,7 @@ type Unknown = Extract<Decision, { state: "unknown" }>;
  * Decides what to do with a stage, for plans and runs alike.
  *
  * @param results Results of its inputs, by stage.
- * @throws {Error} If a source does not exist.
+ * @throws {Error} If a source does not exist, or its task finds a fault in it.
  */
 export async function decide(
   context: Context,
@@ -70,12 +81,13 @@ export async function decide(
     store,
   });
   const key = await keyOf(parts, `${pipeline}/${stage.id}`, store.memo);
-  const run = (reason: string): Decided => ({
-    key,
-    parts,
-    sources,
-    decision: { state: "run", key, reason },
-  });
+  const run = async (reason: string): Promise<Decided> => {
+    if (sources.size > 0) {
+      const { check } = await taskOf(stage);
+      await check?.(withAbsoluteSources(stage.params, sources));
+    }
+    return { key, parts, sources, decision: { state: "run", key, reason } };
+  };
   if (settings.force.has(stage.id)) return run("forced");
   const found = await store.lookup(key);
   const manifest = found.state === "found"

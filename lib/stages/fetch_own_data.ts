@@ -17,7 +17,12 @@ import {
   toExamples,
 } from "../data/labels.ts";
 import { usualMetrics } from "../data/metrics.ts";
-import { readTable, recordedClasses, type Row } from "../data/table.ts";
+import {
+  checkHeader,
+  readTable,
+  recordedClasses,
+  type Row,
+} from "../data/table.ts";
 import { openDataSet } from "../hub/data_files.ts";
 import { isDataSource, parseDataSource } from "../hub/data_source.ts";
 import type { Stage } from "../pipeline/task.ts";
@@ -138,6 +143,32 @@ export async function fetchData(stage: FetchStage): Promise<void> {
 }
 
 /**
+ * Checks that the files of the user have the columns that are named.
+ *
+ * @throws {SyntaxError} Naming the file and the parameter of the column, if one lacks it.
+ */
+export async function checkColumns(
+  params: FetchStage["params"],
+): Promise<void> {
+  const { text, pair, label } = params;
+  const texts = [text, ...pair ? [pair] : []];
+  for (const [split, file] of Object.entries(params.files)) {
+    if (!file || isDataSource(file)) continue;
+    const columns = split === "test" ? texts : [...texts, label];
+    await checkHeader(file, columns, formOf(params));
+  }
+}
+
+function formOf(params: FetchStage["params"]) {
+  return {
+    encoding: params.encoding,
+    numbers: [params.label],
+    remedy: (column: string, header: readonly string[]) =>
+      remedyFor(params, column, header),
+  };
+}
+
+/**
  * The rows of a split that have a label.
  *
  * @throws {SyntaxError} With the places of the others, unless they are to be skipped.
@@ -181,18 +212,12 @@ async function readRows(
   optional: readonly string[],
   params: FetchStage["params"],
 ) {
-  const { label, regression, encoding } = params;
+  const { label, regression } = params;
   const tables = [];
   let names: readonly string[] | undefined;
   for (const { path, title } of files) {
     try {
-      const form = {
-        encoding,
-        numbers: [label],
-        remedy: (column: string, header: readonly string[]) =>
-          remedyFor(params, column, header),
-      };
-      const rows = (await readTable(path, required, optional, form))
+      const rows = (await readTable(path, required, optional, formOf(params)))
         .map((row) => ({ ...row, place: row.place.replace(path, title) }));
       const own = regression ? undefined : await recordedClasses(path, label);
       names ??= own;

@@ -8,7 +8,7 @@ import { Buffer } from "node:buffer";
 import { basename, extname, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import fc from "fast-check";
-import { readTable, TABLE_FORMATS } from "../../lib/data/table.ts";
+import { checkHeader, readTable, TABLE_FORMATS } from "../../lib/data/table.ts";
 
 /** Reads the columns text and label of a file, packed if its name says so, and gives line and values of each row. */
 async function read(
@@ -334,5 +334,46 @@ Deno.test("readTable() names the row of a .json that is no object, and what a .j
       SyntaxError,
       fault,
     );
+  }
+});
+
+Deno.test("checkHeader() finds the columns that readTable() would, by the first line alone", async () => {
+  const folder = await Deno.makeTempDir();
+  const check = async (name: string, text: string) => {
+    const path = join(folder, name);
+    const bytes = Buffer.from(text);
+    await Deno.writeFile(path, name.endsWith(".gz") ? gzipSync(bytes) : bytes);
+    await checkHeader(path, ["text", "label"], {});
+  };
+  try {
+    // What follows the header is left to readTable().
+    for (
+      const [name, text] of [
+        ["a.csv", '\ufefftext,label\n"not closed'],
+        ["b.csv", "\n\ntext;label;more\n"],
+        ["c.tsv", "label\ttext\r\n1"],
+        ["d.csv.gz", "text,label\n"],
+        ["e.jsonl", "{}"],
+        ["f.csv", 'text,"la\nbel",label\n'],
+        ["g.csv", "text,label\rgood,1\r"],
+      ] as const
+    ) await check(name, text);
+    for (
+      const [name, text, message] of [
+        [
+          "a.csv",
+          "text,labels\n",
+          'has no column "label"; it has "text", "labels"',
+        ],
+        ["c.tsv", "text,label\n", "seems to have commas between its columns"],
+        [
+          "d.csv.gz",
+          "text;text;label\n",
+          'has the column "text" more than once',
+        ],
+      ] as const
+    ) await assertRejects(() => check(name, text), SyntaxError, message);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
   }
 });

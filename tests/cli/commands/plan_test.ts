@@ -52,6 +52,29 @@ Deno.test("pipeline --dry-run and plan show what would run, and run nothing", as
   assertMatch(restore.lines[0]!, /^restore +other +output is missing$/);
 });
 
+Deno.test("plan finds a column that a file of the user lacks, before anything runs", async () => {
+  const out = Deno.makeTempDirSync();
+  try {
+    for (
+      const [setting, named] of [
+        ["text=review", /no column "review".*-S text=sentence/],
+        ["label=stars", /no column "stars".*-S label=label/],
+        ["pair=answer", /no column "answer".*-S pair=/],
+      ] as const
+    ) {
+      const { code, stderr } = await callHere(
+        ...["plan", "own-data", "-S", setting, "--out", out],
+        ...["-S", "model=./fixtures/tiny-roberta"],
+      );
+      assertEquals(code, 1);
+      assertMatch(stderr, named);
+    }
+    assertEquals([...Deno.readDirSync(out)].map(({ name }) => name), ["cache"]);
+  } finally {
+    Deno.removeSync(out, { recursive: true });
+  }
+});
+
 Deno.test("explain compares a key with the nearest result, down to the parameter and the line of code", async () => {
   using project = new CliProject(PIPELINE);
   assertEquals((await project.call("pipeline", "start")).code, 0);
