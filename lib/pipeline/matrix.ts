@@ -227,18 +227,19 @@ function checkValues(
     );
     return [];
   }
-  const seen = new Set<unknown>();
   for (const [index, value] of values.entries()) {
-    checkValue(value, (message) => fail(message, [name, index]));
-    if (seen.has(value)) {
+    for (const it of [value].flat()) {
+      checkValue(it, (message) => fail(message, [name, index]));
+    }
+    if (values.indexOf(value) < index) {
       fail(`Dimension "${name}" contains ${describe(value)} twice`, [
         name,
         index,
       ]);
     }
-    seen.add(value);
   }
-  return values;
+  // The values of a list in the list take its place, each once.
+  return [...new Set(values.flat())];
 }
 
 function checkValue(value: unknown, fail: (message: string) => void): void {

@@ -62,7 +62,7 @@ Deno.test("expandPipeline() reports faults beside others in the same mapping", (
 stages:
   data:
     task: fetch
-    matrix: { x: ["\${params.x}", "a/b"], y: [[1]], include: [{ x: "c/d" }] }
+    matrix: { x: ["\${params.x}", "a/b"], y: [{ }], include: [{ x: "c/d" }] }
     with: { source: a }
     resources: { cpus: 0 }
   train:
@@ -79,7 +79,7 @@ stages:
     assertEquals(starts, [
       '5:19 "params" has no "x"',
       '5:34 Invalid matrix value "a/b"',
-      "5:46 A matrix value must be text or a finite number, got a list",
+      "5:46 A matrix value must be text or a finite number, got a mapping",
       '5:67 Invalid matrix value "c/d"',
       '7:24 Invalid "resources.cpus"',
       '10:21 Invalid "inputs.data"',
@@ -302,13 +302,13 @@ stages:
       none: []
       twice: [1, 1]
       path: [a/b]
-      list: [[1]]
+      list: [{}]
       exclude: [{ tiwce: 1 }, {}]`,
     [
       '7:7 Dimension "none" has no values',
       '8:18 Dimension "twice" contains "1" twice',
       `9:14 Invalid matrix value "a/b": text in a matrix becomes part of a folder name, so it consists of at most 64 letters, digits, "_", ".", "+" and "-", and begins with a letter or digit; to use other text, choose a short name and add the text with "include"`,
-      "10:14 A matrix value must be text or a finite number, got a list",
+      "10:14 A matrix value must be text or a finite number, got a mapping",
       '11:19 "exclude" names "tiwce", which is not a dimension of the stage; did you mean "twice"?',
       '11:31 An entry of "exclude" must be a mapping with at least one key',
     ],

@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { readText } from "../../lib/pipeline/faults.ts";
@@ -97,6 +97,23 @@ Deno.test("pipelines have the stages and keys that resolved.json records", async
     }
   }
   assertEquals(found, resolved);
+});
+
+Deno.test("pipelines reduce a LoRA of the largest rank, whether the user's ranks have it or not", async () => {
+  for (
+    const name of ["sst2-mini", "glue-base", "glue-mini", "glue-full", "nested"]
+  ) {
+    const { stages } = await load(name, { ranks: [4, 2], seeds: [0] });
+    const trained = [...stages.keys()]
+      .filter((id) => /^train-lora@/.test(id))
+      .map((id) => Number(/rank=(\d+)/.exec(id)![1]));
+    assertEquals(new Set(trained), new Set([4, 2, 8]), name);
+    for (const { task, inputs } of stages.values()) {
+      if (task === "reduce-adapter") {
+        assertMatch(inputs.adapter![0]!, /^train-lora@.*rank=8/);
+      }
+    }
+  }
 });
 
 Deno.test("pipeline own-data takes pairs, scores and a validation file by its parameters", async () => {
