@@ -21,6 +21,8 @@ export default defineTask({
     classifiers: { kind: "classifier", many: true, optional: true },
     /** Ranks per module of choose-ranks. */
     ranks: { kind: "ranks", many: true, optional: true },
+    /** Texts of the mistakes that the report lists. */
+    data: { kind: "dataset", many: true, optional: true },
   },
   output: {
     kind: "report",

@@ -187,25 +187,25 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 2030,
+  "lib/artifacts": 2080,
   "lib/benchmarks": 395,
   "lib/cli": 9122,
-  "lib/data": 1585,
+  "lib/data": 1620,
   "lib/engine": 12625,
   "lib/hub": 1790,
   "lib/onnx": 1116,
-  "lib/pipeline": 3293,
+  "lib/pipeline": 3302,
   "lib/pypi": 600,
   "lib/remote": 1246,
-  "lib/report": 4506,
+  "lib/report": 4590,
   "lib/resize": 1416,
-  "lib/scheduler": 5642,
+  "lib/scheduler": 5653,
   "lib/slurm": 1322,
-  "lib/stages": 3446,
+  "lib/stages": 3475,
   "lib/store": 2009,
   "lib/text": 1620,
   "lib/track": 800,
-  "tasks": 706,
+  "tasks": 708,
 };
 
 /** Lines of code below a folder. */

@@ -28,11 +28,11 @@ const Selection = z.strictObject({
   epochs: z.array(EpochScores).min(1),
 });
 
-/** Settings, counts and results of a training, for any method. */
-export const RUN_FIELDS = {
+/** Settings of a training, for any method, and what it was given. */
+const RUN_SETTINGS = {
+  /** Name of the model at its source; null if none is recorded. */
+  model: z.string().nullable().default(null),
   epochs: z.number().positive(),
-  /** Optimizer steps. */
-  steps: count,
   /** Examples per optimizer step. */
   batchSize: count,
   /** Length to which batches were padded: their longest example, or the tokens' `maxLength`. */
@@ -43,11 +43,20 @@ export const RUN_FIELDS = {
   /** Weights of the classes in the loss; equal if absent. */
   classWeights: z.literal("balanced").optional(),
   warmupRatio: z.number().min(0).max(1),
+  clipNorm: z.number().positive().default(1),
+  dropout: z.boolean().default(true),
   precision: UsedPrecision,
   /** Name of the engine: `tensorflow`. */
   engine: z.string().min(1),
   /** Examples seen, summed over the epochs. */
   examples: count,
+};
+
+/** Settings, counts and results of a training, for any method. */
+export const RUN_FIELDS = {
+  ...RUN_SETTINGS,
+  /** Optimizer steps. */
+  steps: count,
   /** Tokens seen, summed over the epochs, without padding. */
   tokens: count,
   /** Tokens computed, summed over the epochs, with padding. */
@@ -62,11 +71,8 @@ export const RUN_FIELDS = {
   selection: Selection.nullable(),
 };
 
-/** What an adapter is, whether it was trained here or imported. */
-const ADAPTER_FIELDS = {
-  /** Null for an adapter that was not reduced since its training. */
-  reducedBy: Reduction.nullable(),
-  ...TASK_FIELDS,
+/** Settings of an adapter. */
+const ADAPTER_SETTINGS = {
   /** Rank of the adapter; the largest one for methods that train several. */
   rank: count,
   alpha: z.number().positive(),
@@ -77,6 +83,14 @@ const ADAPTER_FIELDS = {
     z.array(z.string().min(1)).min(1).readonly(),
     z.literal("all-linear"),
   ]),
+};
+
+/** What an adapter is, whether it was trained here or imported. */
+const ADAPTER_FIELDS = {
+  /** Null for an adapter that was not reduced since its training. */
+  reducedBy: Reduction.nullable(),
+  ...TASK_FIELDS,
+  ...ADAPTER_SETTINGS,
   /** Of an imported adapter, the seed under which its scores are reported. */
   seed: z.int().nonnegative(),
 };
@@ -137,6 +151,42 @@ export function servedRanks(
   const settings = imported ? z.object(schedule.settings).parse({}) : method;
   const lowest = reducedBy === null ? schedule.lowestRank(settings, rank) : 1;
   return Array.from({ length: rank - lowest + 1 }, (_, i) => lowest + i);
+}
+
+const SETTINGS = Object.keys({ ...ADAPTER_SETTINGS, ...RUN_SETTINGS });
+
+/**
+ * The settings in which trainings may differ, by name, as numbers or text: those
+ * of the schedule, of the adapter and of the run, and the task of the training
+ * from which it started.
+ */
+export function settingsOf(
+  { method, ...record }: {
+    readonly method: string | Readonly<Record<string, unknown>>;
+    readonly start?: { readonly task: string } | null;
+  },
+): Record<string, string | number> {
+  const { name: _, ...schedule } = Object(method);
+  const settings = {
+    ...schedule,
+    ...Object.fromEntries(
+      Object.entries(record).filter(([name]) => SETTINGS.includes(name)),
+    ),
+    start: record.start?.task,
+  };
+  return Object.fromEntries(
+    Object.entries(settings).flatMap(([name, value]) =>
+      value === undefined || value === null ? [] : [[name, inWords(value)]]
+    ),
+  );
+}
+
+/** `uniform`, `geometric p 0.15`, `query value`. */
+function inWords(value: unknown): string | number {
+  if (typeof value === "number") return value;
+  if (typeof value !== "object") return String(value);
+  return (Array.isArray(value) ? value : Object.entries(Object(value)).flat())
+    .filter((it) => it !== "kind").map(inWords).join(" ");
 }
 
 /** How the steps of a training drew ranks, in words; undefined if they drew none, or of an imported adapter. */

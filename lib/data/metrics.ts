@@ -218,6 +218,19 @@ export function predictionsOf(
 }
 
 /**
+ * Probabilities of classes.
+ *
+ * @param logits `[classes]`
+ * @returns `[classes]`
+ */
+export function softmax(logits: Float32Array): number[] {
+  const largest = Math.max(...logits);
+  const weights = Array.from(logits, (logit) => Math.exp(logit - largest));
+  const sum = weights.reduce((total, weight) => total + weight, 0);
+  return weights.map((weight) => weight / sum);
+}
+
+/**
  * Mean training loss: cross-entropy in nats for classes, squared error for a
  * single output.
  *

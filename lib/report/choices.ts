@@ -36,7 +36,7 @@ function summarize(group: readonly ChoiceResult[]): ChoiceSummary {
     throw new Error(
       `The ranks per module of "${method}" on "${task}" were chosen ${
         same ? "twice for one seed" : "under different budgets"
-      }; add a matrix dimension that distinguishes the variants`,
+      }, and nothing in the settings of its trainings tells them apart`,
     );
   }
   return {

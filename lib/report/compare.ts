@@ -1,5 +1,6 @@
 import { methodTraits } from "../engine/schedules/registry.ts";
 import { methodKey } from "./methods.ts";
+import { mistakesOf } from "./mistakes.ts";
 import type { Average, Comparison, Contrast, Report } from "./report.ts";
 import type { Result } from "./result.ts";
 import { areaUnderCurve, mean } from "./statistics.ts";
@@ -13,7 +14,7 @@ import {
   type ScoreCurve,
   summarize,
 } from "./summarize.ts";
-import { againstSweeps } from "./sweep.ts";
+import { againstSweep } from "./sweep.ts";
 import { verdictOf } from "./verdict_text.ts";
 
 /**
@@ -71,12 +72,16 @@ function compareOne(
     ...differenceOf(sides, candidate, baseline, confidence),
     area: areaDifference(candidate.curve, baseline.curve, confidence),
   });
-  const sweeps = againstSweeps(
-    swept.map(([candidate, baseline]) => [candidate.curve, baseline.curve]),
-    methods,
-    metrics[0]!,
-    options,
-  );
+  const verdict = verdictOf(sides, {
+    examples: first.labels.length,
+    classes: first.classes !== null,
+    metric: metrics[0]!,
+    constant,
+    confidence,
+    margin,
+  });
+  const { method, rank } = verdict?.recommended ??
+    { method: 0, rank: methods[0]!.ranks[0]! };
   return {
     sides,
     comparison: {
@@ -88,23 +93,20 @@ function compareOne(
       metrics,
       majority: majorityOf(first, metrics, options),
       confidence,
-      verdict: verdictOf(sides, {
-        examples: first.labels.length,
-        classes: first.classes,
-        metric: metrics[0]!,
-        constant,
-        confidence,
-        margin,
-      }),
+      verdict,
       methods: sides.map(({ summary }) => summary),
       contrasts: [
-        ...swept.map((pair, i) => ({ ...contrastOf(pair), ...sweeps[i]! })),
+        ...swept.map((pair) => ({
+          ...contrastOf(pair),
+          ...againstSweep(pair[0].curve, pair[1].curve, options),
+        })),
         ...reduced.map((pair) => ({
           ...contrastOf(pair),
           speedUp: null,
-          recommendations: [],
+          recommended: null,
         })),
       ],
+      mistakes: mistakesOf({ method, rank }, methods[method]!.results),
     },
   };
 }
@@ -282,7 +284,7 @@ function averagesOf(
         ranks: curve.ranks.map((rank, i) => ({
           rank,
           metrics: { [MEAN]: { mean: definedOf(curve.scores[i]!) } },
-          intervals: { mean: intervalOf(curve.means[i]!, confidence) },
+          interval: intervalOf(curve.means[i]!, confidence),
         })),
       })),
       contrasts: [...swept, ...reduced].map(([candidate, baseline]) =>

@@ -1,16 +1,22 @@
 import { methodTitle, ranksOf } from "./methods.ts";
 
-/** Markdown table; the first cell of each row is its title. */
+/**
+ * Markdown table; the first cell of each row is its title.
+ *
+ * @param texts Titles of columns of texts, which are aligned left
+ */
 export function table(
   header: readonly string[],
   rows: readonly (readonly string[])[],
+  texts: readonly string[] = [],
 ): string {
-  return [header, header.map(() => "---"), ...rows]
+  const rules = header.map((title) => texts.includes(title) ? ":---" : "---");
+  return [header, rules, ...rows]
     .map((cells) => `| ${cells.join(" | ")} |`).join("\n");
 }
 
 /** Column of a table by rank. */
-interface RankColumn<T> {
+export interface RankColumn<T> {
   readonly title: string;
   readonly ranks: readonly (T & { readonly rank: number })[];
   /** Value over all ranks. */

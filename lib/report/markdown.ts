@@ -2,12 +2,14 @@ import { choicesText } from "./choices.ts";
 import { type FigureReference, figuresOf } from "./figure_names.ts";
 import {
   exactPercent,
+  percent,
   plain,
   rankTable,
   table,
   titleOf,
   withInterval,
 } from "./format.ts";
+import { mistakesText } from "./mistakes.ts";
 import { ABLATION, MEAN, TASKS } from "./published.ts";
 import type {
   Average,
@@ -16,6 +18,7 @@ import type {
   MethodSummary,
   Report,
 } from "./report.ts";
+import { mean } from "./statistics.ts";
 import {
   boundsText,
   costText,
@@ -47,6 +50,7 @@ export function renderMarkdown(report: Report): string {
       ...differencesText(comparison),
       ...recommendationText(comparison),
       ...sweepText(comparison),
+      ...mistakesText(comparison),
       ...costText(comparison),
       ...lossText(comparison),
       "### Settings",
@@ -95,6 +99,35 @@ function lossText(comparison: Comparison): string[] {
     "### Training loss",
     "Each point is the mean over the steps since the previous one.",
     ...image,
+    ...epochsText(comparison),
+  ];
+}
+
+/** Scores by epoch, of the methods whose trainings measured them. */
+function epochsText({ methods, metrics }: Comparison): string[] {
+  const scored = methods.map((method) => ({
+    title: titleOf(method),
+    trainings: method.trainings.map(({ epochScores }) => epochScores),
+  })).filter(({ trainings }) => trainings.some((it) => it.length > 0));
+  if (scored.length === 0) return [];
+  const epochs = Math.max(
+    ...scored.flatMap(({ trainings }) => trainings.map((it) => it.length)),
+  );
+  const meanAt = (trainings: readonly (readonly number[])[], epoch: number) => {
+    const values = trainings.flatMap((it) => it[epoch] ?? []);
+    return values.length === 0 ? "" : percent(mean(values));
+  };
+  return [
+    `**${
+      metrics[0]
+    }** after each epoch, mean over ranks and trainings, on the split that selects the best epoch:`,
+    table(
+      ["Epoch", ...scored.map(({ title }) => title)],
+      Array.from({ length: epochs }, (_, epoch) => [
+        String(epoch + 1),
+        ...scored.map(({ trainings }) => meanAt(trainings, epoch)),
+      ]),
+    ),
   ];
 }
 
@@ -231,8 +264,8 @@ function averageText(average: Average): string[] {
     ...(columns.length === 0 ? [] : [
       rankTable<Average["methods"][number]["ranks"][number]>(
         columns,
-        ({ metrics: found, intervals }) =>
-          withInterval(found[metrics[0]!]!.mean, intervals.mean),
+        ({ metrics: found, interval }) =>
+          withInterval(found[metrics[0]!]!.mean, interval),
         "not run",
       ),
     ]),

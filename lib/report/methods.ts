@@ -34,48 +34,77 @@ export function variantText(variant: Variant): string {
 }
 
 /**
- * Results whose variant is their place in the matrix of a pipeline, with those
- * of its dimensions alone in which results of a method differ that would
- * otherwise be the same; of other methods, with the one value that they have in
- * such a dimension.
+ * Results whose variant is all their settings, with as few of these as tell
+ * those of a method apart that would otherwise be the same. Results of another
+ * method that all have the same value of such a setting, which a variant has,
+ * have it too, to be compared with that variant.
  */
 export function distinguished<T extends Result | ChoiceResult>(
   results: readonly T[],
   ranksOf: (result: T) => readonly number[],
 ): T[] {
-  const methods = Map.groupBy(results, ({ method }) => method);
-  const differing = new Map(
-    [...methods].map(([method, of]) => [method, differencesOf(of, ranksOf)]),
-  );
-  const all = new Set([...differing.values()].flatMap((names) => [...names]));
-  return results.map((result) => {
-    const { method, variant } = result;
-    const isVariant = ([name, value]: readonly [string, unknown]) =>
-      differing.get(method)!.has(name) || all.has(name) &&
-        methods.get(method)!.every((other) => other.variant[name] === value);
-    const own = Object.entries(variant).filter(isVariant).sort();
-    return { ...result, variant: Object.fromEntries(own) };
-  });
+  const methods = [...Map.groupBy(results, ({ method }) => method)];
+  const telling = methods.map(([, of]) => tellingSettings(of, ranksOf));
+  const own = new Map(methods.map(([method, of]) => {
+    const names = telling.flatMap((names, i) => {
+      const [other, theirs] = methods[i]!;
+      return names.filter((name) => {
+        const values = valuesOf(of, name);
+        return other === method ||
+          values.size === 1 && values.isSubsetOf(valuesOf(theirs, name));
+      });
+    });
+    return [method, [...new Set(names)].sort()];
+  }));
+  return results.map((result) => ({
+    ...result,
+    variant: Object.fromEntries(
+      own.get(result.method)!.flatMap((name) => {
+        const value = result.variant[name];
+        return value === undefined ? [] : [[name, value]];
+      }),
+    ),
+  }));
 }
 
-/** Dimensions in which results on the same examples, with the same seed and a rank in common, differ. */
-function differencesOf<T extends Result | ChoiceResult>(
+function valuesOf(
+  results: readonly { readonly variant: Variant }[],
+  name: string,
+): Set<Variant[string] | undefined> {
+  return new Set(results.map(({ variant }) => variant[name]));
+}
+
+/**
+ * The settings that tell all pairs of results of a method apart which are on the
+ * same examples, with the same seed and a rank in common: each time the one in
+ * which most of the remaining pairs differ, the first of several.
+ */
+function tellingSettings<T extends Result | ChoiceResult>(
   results: readonly T[],
   ranksOf: (result: T) => readonly number[],
-): Set<string> {
-  const isSame = (one: T, other: T) => {
-    const ranks = ranksOf(other);
-    return one.task === other.task && one.split === other.split &&
-      one.epoch === other.epoch && one.seed === other.seed &&
-      ranksOf(one).some((rank) => ranks.includes(rank));
-  };
-  const pairs = results.flatMap((one, i) =>
+): string[] {
+  const isSame = (one: T, other: T) =>
+    one.task === other.task && one.split === other.split &&
+    one.epoch === other.epoch && one.seed === other.seed &&
+    !new Set(ranksOf(one)).isDisjointFrom(new Set(ranksOf(other)));
+  let pairs = results.flatMap((one, i) =>
     results.slice(i + 1).filter((other) => isSame(one, other))
       .map((other) => [one.variant, other.variant] as const)
   );
-  return new Set(
-    pairs.flatMap(([one, other]) =>
-      Object.keys({ ...one, ...other }).filter((it) => one[it] !== other[it])
-    ),
-  );
+  const names = new Set(results.flatMap(({ variant }) => Object.keys(variant)));
+  const found: string[] = [];
+  while (pairs.length > 0) {
+    const left = [...names].map((name) => ({
+      name,
+      pairs: pairs.filter(([one, other]) => one[name] === other[name]),
+    }));
+    const best = left.reduce((best, it) =>
+      it.pairs.length < best.pairs.length ? it : best
+    );
+    // Equal trainings; to compare them is refused.
+    if (best.pairs.length === pairs.length) break;
+    found.push(best.name);
+    pairs = best.pairs;
+  }
+  return found;
 }

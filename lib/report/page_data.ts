@@ -47,10 +47,10 @@ function panelOf({ metrics, methods, epoch, verdict }: Curves) {
         .map(({ rank, stage }) => ({ rank, stage })),
       /** Texts by rank, one per metric; the main one with its interval. */
       scores: Object.fromEntries(
-        method.ranks.map(({ rank, metrics: found, intervals }) => [
+        method.ranks.map(({ rank, metrics: found, interval }) => [
           rank,
           metrics.map((metric, i) =>
-            withInterval(found[metric]!.mean, i === 0 ? intervals.mean : null)
+            withInterval(found[metric]!.mean, i === 0 ? interval : null)
           ),
         ]),
       ),

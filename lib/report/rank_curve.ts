@@ -27,7 +27,7 @@ export function rankCurve(
     : verdict.recommended.rank;
   const banded = bandedMethods(methods);
   const points = methods.flatMap((method) =>
-    method.ranks.map(({ rank, metrics, intervals: { mean: interval } }) => ({
+    method.ranks.map(({ rank, metrics, interval }) => ({
       rank,
       method: methodTitle(method),
       isBanded: banded.includes(method),

@@ -8,12 +8,11 @@ const Interval = z.tuple([z.number(), z.number()]).nullable();
 
 const Epoch = z.enum(["last", "best"]);
 
-/** Matrix dimensions that distinguish trainings of the same method. */
+/** Settings that distinguish trainings of the same method. */
 const Variant = z.record(z.string(), z.union([z.string(), z.number()]));
 
 const Sample = z.strictObject({
   mean: figure,
-  median: figure,
   /** Sample standard deviation over seeds; null for one seed. */
   deviation: figure,
   /** One per seed, in the order of `seeds`. */
@@ -24,8 +23,8 @@ const Sample = z.strictObject({
 const Score = z.strictObject({
   seeds: z.array(z.int()).readonly(),
   metrics: z.record(z.string(), Sample),
-  /** Bootstrap intervals of the main metric over examples and seeds. */
-  intervals: z.strictObject({ mean: Interval, median: Interval }),
+  /** Bootstrap interval of the mean of the main metric over examples and seeds. */
+  interval: Interval,
 });
 
 /** Seconds of the parts of a training and its evaluation. */
@@ -76,6 +75,8 @@ const Training = z.strictObject({
   steps: z.array(z.int()),
   /** Mean loss since the previous value; a long training has means of several values, with five digits. */
   losses: z.array(z.number()),
+  /** Main metric after each epoch, mean over its ranks; empty if only the last epoch was kept. */
+  epochScores: z.array(z.number()),
 });
 
 const Method = z.strictObject({
@@ -86,8 +87,6 @@ const Method = z.strictObject({
   ranks: z.array(Score.extend({ rank: z.int() })),
   /** Area under the rank curve of the main metric, divided by the range of ranks. */
   area: z.strictObject({ value: figure, interval: Interval }),
-  /** Rank beyond which the score rises little; null if there is none. */
-  elbow: z.int().nullable(),
   recommendation: z.strictObject({
     rank: z.int(),
     /** Rank with the highest score; the smallest on a tie. */
@@ -151,18 +150,16 @@ const Contrast = z.strictObject({
   }).nullable(),
   /**
    * The rank recommended for the candidate, and the one that a sweep of the
-   * baseline recommends within the candidate's range: by all seeds, then, if
-   * there are several, by each alone. Empty if either has fewer than two such
-   * ranks, or if the baseline is reduced.
+   * baseline recommends within the candidate's range. Null if either has fewer
+   * than two such ranks, or if the baseline is reduced.
    */
-  recommendations: z.array(z.strictObject({
-    seeds: z.array(z.int()),
+  recommended: z.strictObject({
     candidate: z.int(),
     baseline: z.int(),
     /** Score of the candidate at its rank minus that of the baseline at its own. */
     difference: z.number(),
     interval: Interval,
-  })),
+  }).nullable(),
 });
 
 /** A method at one of its ranks. */
@@ -214,6 +211,34 @@ const Verdict = z.strictObject({
   seeds: z.int(),
 });
 
+/** What a method gets wrong at a rank. */
+const Mistakes = z.strictObject({
+  /** Position in `methods`. */
+  method: z.int(),
+  rank: z.int(),
+  /** Null for a regression. */
+  classes: z.array(z.strictObject({
+    name: z.string(),
+    /** How often an example of this class was predicted as each class, over all seeds: a row of the confusion matrix. */
+    predicted: z.array(z.int()),
+    precision: z.number(),
+    recall: z.number(),
+    f1: z.number(),
+  })).nullable(),
+  /** Mistakes with the highest probability, or the largest errors of a regression, at most one for an example. */
+  worst: z.array(z.strictObject({
+    /** Place in the split, from 0. */
+    example: z.int(),
+    label: z.union([z.string(), z.number()]),
+    prediction: z.union([z.string(), z.number()]),
+    /** Of the predicted class; null for a regression. */
+    probability: figure,
+    /** Absent if the data are not connected. */
+    text: z.string().exactOptional(),
+    pair: z.string().exactOptional(),
+  })),
+});
+
 const Comparison = z.strictObject({
   task: z.string(),
   /** Display name of the task: `SST-2`. */
@@ -233,6 +258,8 @@ const Comparison = z.strictObject({
   methods: z.array(Method),
   /** Each candidate against each baseline, and what trained several ranks against each LoRA reduced by SVD, where the variants do not contradict each other. */
   contrasts: z.array(Contrast),
+  /** Of the verdict's method at its recommended rank; without a verdict, of the first method at its lowest rank. */
+  mistakes: Mistakes,
 });
 
 /** Means of the main metric over several tasks. */
@@ -258,7 +285,7 @@ const Average = z.strictObject({
       ranks: z.array(z.strictObject({
         rank: z.int(),
         metrics: z.record(z.string(), z.strictObject({ mean: figure })),
-        intervals: z.strictObject({ mean: Interval }),
+        interval: Interval,
       })),
     }),
   ),
@@ -312,6 +339,7 @@ export type MethodSummary = z.output<typeof Method>;
 export type ScoreSummary = z.output<typeof Score>;
 export type CostSummary = z.output<typeof Cost>;
 export type Contrast = z.output<typeof Contrast>;
+export type Mistakes = z.output<typeof Mistakes>;
 export type Verdict = z.output<typeof Verdict>;
 export type ChoiceSummary = z.output<typeof ChoiceSummary>;
 

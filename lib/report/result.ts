@@ -1,6 +1,6 @@
 import type { Comparison, MethodSummary } from "./report.ts";
 
-/** Matrix dimensions that distinguish trainings of the same method: `{ mode: "frozen" }`. */
+/** Settings that distinguish trainings of the same method: `{ mode: "frozen" }`. */
 export type Variant = Readonly<MethodSummary["variant"]>;
 
 /** One training and its evaluation at one or more ranks: the input of a report. */
@@ -20,8 +20,10 @@ export interface Result {
   readonly stage: string;
   /** Class numbers or regression targets, `[examples]`. */
   readonly labels: ArrayLike<number>;
-  /** Whether the labels are classes. */
-  readonly classes: boolean;
+  /** Names of the classes by their numbers; null for a regression. */
+  readonly classes: readonly string[] | null;
+  /** Texts or pairs of texts, `[examples]`; undefined if the data are not connected. */
+  readonly texts: readonly Text[] | undefined;
   /** Precision of the evaluation's matrix products. */
   readonly precision: string;
   /** In ascending order of rank; rank 0 is a model without adapters. */
@@ -37,6 +39,12 @@ export interface Result {
   readonly evaluationFlops: number;
 }
 
+/** The text of an example, or its pair. */
+export interface Text {
+  readonly text: string;
+  readonly pair?: string;
+}
+
 /** Scores and predictions at one rank. */
 export interface RankResult {
   readonly rank: number;
@@ -44,6 +52,8 @@ export interface RankResult {
   readonly metrics: Readonly<Record<string, number>>;
   /** Class numbers or regression outputs, `[examples]`. */
   readonly predictions: ArrayLike<number>;
+  /** Probability of each predicted class, `[examples]`; null for a regression. */
+  readonly probabilities: ArrayLike<number> | null;
 }
 
 /** Settings of a training and its measured costs. */
@@ -69,6 +79,8 @@ export interface TrainingCost {
   readonly selection: {
     /** Split on which every epoch was scored. */
     readonly split: string;
+    /** Main metric after each epoch, mean over the ranks. */
+    readonly epochs: readonly { readonly score: number }[];
     readonly seconds: number;
     readonly flops: number;
   } | undefined;

@@ -71,24 +71,16 @@ interface Trainings {
 /** Draws `count` positions from `0..count - 1` with replacement. */
 export type Draw = (count: number) => ArrayLike<number>;
 
-/** Bootstrap replicates of scores, `[replicates]`. */
-export interface Replicates {
-  /** Mean over the drawn seeds. */
-  readonly means: Float64Array;
-  /** Median over the drawn seeds. */
-  readonly medians: Float64Array;
-}
-
 /**
  * Paired bootstrap (Efron 1979) of scores over examples and seeds.
  *
  * Each replicate draws one set of examples for all trainings, and one set of
- * seeds for all entries with the same seeds; its score is the mean, or median,
- * of the metric over the drawn seeds. Shared draws make differences between
- * entries paired. Examples whose labels are all equal, with which nothing has a
- * correlation, are drawn again.
+ * seeds for all entries with the same seeds; its score is the mean of the metric
+ * over the drawn seeds. Shared draws make differences between entries paired.
+ * Examples whose labels are all equal, with which nothing has a correlation, are
+ * drawn again.
  *
- * @returns The replicates of each entry of `trainings`.
+ * @returns The replicates of each entry of `trainings`, `[replicates]`.
  */
 export function bootstrap(
   trainings: readonly Trainings[],
@@ -96,14 +88,11 @@ export function bootstrap(
   metric: Metric,
   replicates: number,
   draw: Draw,
-): Replicates[] {
+): Float64Array[] {
   const examples = labels.length;
   const drawnLabels = new Float64Array(examples);
   const drawnPredictions = new Float64Array(examples);
-  const scores = trainings.map(() => ({
-    means: new Float64Array(replicates),
-    medians: new Float64Array(replicates),
-  }));
+  const scores = trainings.map(() => new Float64Array(replicates));
   const isDefined = (labels: ArrayLike<number>) =>
     !Number.isNaN(metric(labels, labels));
   const isEverDefined = isDefined(labels);
@@ -125,8 +114,7 @@ export function bootstrap(
         seedDraws.get(key)!,
         (position) => values[position]!,
       );
-      scores[t]!.means[replicate] = mean(drawn);
-      scores[t]!.medians[replicate] = quantile(drawn, 0.5);
+      scores[t]![replicate] = mean(drawn);
     });
   }
   return scores;
@@ -214,27 +202,6 @@ export function areaUnderCurve({ ranks, scores }: Curve): number {
   }
   const range = ranks.at(-1)! - ranks[0]!;
   return range === 0 ? scores[0]! : area / range;
-}
-
-/**
- * Rank with the greatest height above the line from the first point to the
- * last, beyond which the score rises little (Kneedle, Satopää et al. 2011,
- * without smoothing).
- *
- * @returns Undefined if the curve does not rise or no point lies above the line.
- */
-export function elbow({ ranks, scores }: Curve): number | undefined {
-  const last = ranks.length - 1;
-  const rise = scores[last]! - scores[0]!;
-  const range = ranks[last]! - ranks[0]!;
-  if (!(rise > 0)) return undefined;
-  let best: number | undefined;
-  let highest = 0;
-  ranks.forEach((rank, i) => {
-    const above = (scores[i]! - scores[0]!) / rise - (rank - ranks[0]!) / range;
-    if (above > highest + ROUNDING) [best, highest] = [rank, above];
-  });
-  return best;
 }
 
 /** Tolerance that keeps rounding errors of sums from deciding a comparison. */

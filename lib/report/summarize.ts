@@ -7,13 +7,10 @@ import {
   bootstrap,
   deviation,
   type Draw,
-  elbow,
   interval,
   mean,
   type Metric,
-  quantile,
   recommend,
-  type Replicates,
 } from "./statistics.ts";
 
 /** Settings of the bootstrap and of the recommendation. */
@@ -44,8 +41,6 @@ export interface MethodResults extends ScoreCurve {
   readonly results: readonly Result[];
   /** Seeds by rank. */
   readonly seeds: readonly (readonly number[])[];
-  /** Replicates of the median over seeds, `[ranks][replicates]`. */
-  readonly medians: readonly Float64Array[];
 }
 
 /** Score of a constant prediction in the main metric, and its bootstrap replicates. */
@@ -82,7 +77,7 @@ export function methodsOf(
   const constant = classes
     ? bestConstant(labels, metric(main))
     : { score: 0, predictions: [] };
-  const rest: Replicates[] = bootstrap(
+  const rest = bootstrap(
     [
       ...methods.flatMap(({ trainings }) => trainings),
       { seeds: [], predictions: constant.predictions },
@@ -98,13 +93,12 @@ export function methodsOf(
       return {
         ...method,
         seeds: trainings.map(({ seeds }) => seeds),
-        means: found.map(({ means }) => means),
-        medians: found.map(({ medians }) => medians),
+        means: found,
       };
     }),
     constant: {
       score: constant.score,
-      means: classes ? rest[0]!.means : new Float64Array(replicates),
+      means: classes ? rest[0]! : new Float64Array(replicates),
     },
   };
 }
@@ -119,7 +113,8 @@ function bestConstant(labels: ArrayLike<number>, metric: Metric) {
   return constants.reduce((best, it) => it.score > best.score ? it : best);
 }
 
-function resultsAt(results: readonly Result[], rank: number) {
+/** The scores and predictions at a rank, one per seed. */
+export function resultsAt(results: readonly Result[], rank: number) {
   return results.flatMap(({ seed, ranks }) =>
     ranks.filter((it) => it.rank === rank).map((it) => ({ ...it, seed }))
   );
@@ -142,7 +137,7 @@ function trainingsAt(results: readonly Result[], rank: number) {
     throw new Error(
       `Rank ${rank} of "${method}" on "${task}" is evaluated twice for one seed (${
         seeds.join(", ")
-      }); add a matrix dimension that distinguishes the variants`,
+      }), and nothing in the settings of its trainings tells them apart`,
     );
   }
   return { seeds, predictions: found.map(({ predictions }) => predictions) };
@@ -154,7 +149,7 @@ export function summarize(
   metrics: readonly string[],
   { confidence, margin }: CompareOptions,
 ): MethodSummary {
-  const { results, ranks, scores, seeds, means, medians } = method;
+  const { results, ranks, scores, seeds, means } = method;
   const [first] = results as [Result];
   const { role } = methodTraits(first.method);
   return {
@@ -167,16 +162,12 @@ export function summarize(
       metrics: Object.fromEntries(
         metrics.map((name) => [name, sampleOf(valuesAt(results, rank, name))]),
       ),
-      intervals: {
-        mean: intervalOf(means[i]!, confidence),
-        median: intervalOf(medians[i]!, confidence),
-      },
+      interval: intervalOf(means[i]!, confidence),
     })),
     area: {
       value: definedOf(areaUnderCurve({ ranks, scores })),
       interval: intervalOf(areasOver(ranks, method), confidence),
     },
-    elbow: elbow({ ranks, scores }) ?? null,
     recommendation: role === "bound"
       ? null
       : recommend(ranks, scores, means, { margin, confidence }) ?? null,
@@ -208,7 +199,6 @@ export function areasOver(
 function sampleOf(values: readonly number[]) {
   return {
     mean: definedOf(mean(values)),
-    median: definedOf(quantile(values, 0.5)),
     deviation: definedOf(deviation(values)),
     values: values.map(definedOf),
   };
@@ -317,6 +307,7 @@ function trainingsOf(results: readonly Result[]): MethodSummary["trainings"] {
       ),
       steps: losses.map(({ step }) => step),
       losses: losses.map(({ loss }) => Number(loss.toPrecision(5))),
+      epochScores: training.selection?.epochs.map(({ score }) => score) ?? [],
     };
   }).sort((a, b) => a.rank - b.rank || a.seed - b.seed);
 }

@@ -2,6 +2,7 @@ import {
   exactPercent,
   percent,
   plain,
+  type RankColumn,
   rankList,
   rankTable,
   signed,
@@ -20,47 +21,40 @@ import type {
   MethodSummary,
   ScoreSummary,
 } from "./report.ts";
-import { mean } from "./statistics.ts";
 
 /** Scores by rank, and the scores of the majority class and the bounds. */
 export function scoresText(comparison: Comparison): string[] {
-  const { methods } = comparison;
-  const [main, ...others] = comparison.metrics as [string, ...string[]];
+  const { methods, metrics } = comparison;
   const several = methods.some(({ ranks }) =>
     ranks.some(({ seeds }) => seeds.length > 1)
   );
-  const of = several ? "mean over seeds" : "one seed";
-  const curves = methods.filter(({ role }) => role !== "bound").map((it) => ({
-    title: titleOf(it),
-    ranks: it.ranks,
-  }));
+  const curves = methods.filter(({ role }) => role !== "bound");
   if (curves.length === 0) {
     return ["### Scores", ...boundsText(comparison, comparison.majority)];
   }
   const all = new Set(
     curves.flatMap(({ ranks }) => ranks.map((it) => it.rank)),
   );
-  const scores = (text: (score: ScoreSummary) => string) =>
-    rankTable<ScoreSummary>(curves, text, "not run");
+  const columns = curves.map((method): RankColumn<Scored> => ({
+    title: titleOf(method),
+    ranks: method.ranks,
+    whole: method.ranks.length > 1
+      ? {
+        metrics: { [metrics[0]!]: { mean: method.area.value } },
+        interval: method.area.interval,
+      }
+      : null,
+  }));
   return [
     "### Scores by rank",
-    `**${main}**, ${of}:`,
-    scores(({ metrics, intervals }) =>
-      withInterval(metrics[main]!.mean, intervals.mean)
-    ),
-    ...(several
-      ? [
-        `**${main}**, median over seeds ± standard deviation:`,
-        scores((score) =>
-          withInterval(score.metrics[main]!.median, score.intervals.median) +
-          spread(score, main)
-        ),
-      ]
-      : []),
-    ...others.flatMap((other) => [
-      `**${other}**, ${of}${several ? " ± standard deviation" : ""}:`,
-      scores((score) =>
-        percent(score.metrics[other]!.mean) + spread(score, other)
+    ...metrics.flatMap((metric, i) => [
+      `**${metric}**, ${
+        several ? "mean over seeds ± standard deviation" : "one seed"
+      }:`,
+      rankTable(
+        i === 0 ? columns : columns.map((it) => ({ ...it, whole: null })),
+        (score) => scoreText(score, metric, i === 0),
+        "not run",
       ),
     ]),
     ...(curves.every(({ ranks }) => ranks.length === all.size)
@@ -71,15 +65,24 @@ export function scoresText(comparison: Comparison): string[] {
 }
 
 /** A score, of which one of a mean over tasks has no deviation. */
-type Scored = Curves["methods"][number]["ranks"][number] & {
+interface Scored extends Pick<ScoreSummary, "interval"> {
   readonly metrics: Readonly<
-    Record<string, Partial<ScoreSummary["metrics"][string]>>
+    Record<
+      string,
+      { readonly mean: number | null; readonly deviation?: number | null }
+    >
   >;
-};
+}
 
-function spread({ metrics }: Pick<Scored, "metrics">, name: string): string {
-  const { deviation = null } = metrics[name]!;
-  return deviation === null ? "" : ` ± ${percent(deviation)}`;
+/** A metric with its spread over seeds; the main one with its interval. */
+function scoreText(
+  { metrics, interval }: Scored,
+  metric: string,
+  isMain: boolean,
+): string {
+  const { mean, deviation = null } = metrics[metric]!;
+  return withInterval(mean, isMain ? interval : null) +
+    (deviation === null ? "" : ` ± ${percent(deviation)}`);
 }
 
 /** Scores of the majority class and of the methods without adapters. */
@@ -91,12 +94,7 @@ export function boundsText(
     const score: Scored = bound.ranks[0]!;
     return [
       titleOf(bound),
-      ...metrics.map((metric, i) =>
-        withInterval(
-          score.metrics[metric]!.mean,
-          i === 0 ? score.intervals.mean : null,
-        ) + spread(score, metric)
-      ),
+      ...metrics.map((metric, i) => scoreText(score, metric, i === 0)),
     ];
   });
   if (majority !== null) {
@@ -167,24 +165,21 @@ function pairingText(
   return `paired by example and seed; ${titles.join(", ")}: ${only}`;
 }
 
-/** Recommended ranks with their evidence, and the curves over all ranks. */
+/** The recommended rank of each candidate that serves several. */
 export function recommendationText(
-  { methods, metrics, verdict }: Comparison,
+  { methods, verdict }: Comparison,
 ): string[] {
-  const curves = methods.filter(({ role, ranks }) =>
-    role !== "bound" && ranks.length > 1
-  );
-  if (curves.length === 0) return [];
-  const recommended = curves.flatMap((method) =>
-    method.role === "candidate" && method.recommendation !== null
-      ? [{ title: titleOf(method), ...method.recommendation }]
+  const found = methods.flatMap(({ role, recommendation, ranks, ...method }) =>
+    role === "candidate" && recommendation !== null && ranks.length > 1
+      ? [{ title: titleOf(method), ...recommendation }]
       : []
   );
+  if (found.length === 0) return [];
   return [
     "### Recommended rank",
     ...(verdict?.kind === "nothing-learnt"
       ? [`No rank is recommended. ${plain(verdict.headline)}`]
-      : recommended.map(({ title, rank, best, margin, confidence }) => {
+      : found.map(({ title, rank, best, margin, confidence }) => {
         const points = exactPercent(margin);
         return `**Recommended rank of ${title}: ${rank}**, the smallest rank that scores at most ${points} ${
           points === "1" ? "point" : "points"
@@ -192,36 +187,6 @@ export function recommendationText(
           exactPercent(confidence)
         } % confidence.`;
       })),
-    table(
-      [
-        "Method",
-        "Ranks",
-        `Mean ${metrics[0]} over ranks (area under the curve)`,
-        "Elbow",
-      ],
-      curves.map((method) => [
-        titleOf(method),
-        rankList(method.ranks.map(({ rank }) => rank)),
-        withInterval(method.area.value, method.area.interval),
-        method.elbow === null ? "none" : `rank ${method.elbow}`,
-      ]),
-    ),
-    ...recommended.map(({ title, confidence, evidence }) =>
-      table(
-        [
-          title,
-          "Loss to best rank",
-          `Upper bound (${exactPercent(confidence)} %)`,
-          "Sufficient",
-        ],
-        evidence.map(({ rank, loss, bound, sufficient }) => [
-          `rank ${rank}`,
-          percent(loss),
-          percent(bound),
-          sufficient ? "yes" : "no",
-        ]),
-      )
-    ),
   ];
 }
 
@@ -229,58 +194,19 @@ export function recommendationText(
 export function sweepText(
   { methods, metrics, contrasts, verdict }: Comparison,
 ): string[] {
-  const compared = contrasts.filter(({ recommendations }) =>
-    recommendations.length > 0
+  const rows = contrasts.flatMap(({ candidate, baseline, recommended: it }) =>
+    it === null || verdict?.kind === "nothing-learnt" ? [] : [[
+      `${titleOf(methods[candidate]!)}, rank ${it.candidate}`,
+      `${titleOf(methods[baseline]!)}, rank ${it.baseline}`,
+      withInterval(it.difference, it.interval, signed),
+    ]]
   );
-  if (compared.length === 0 || verdict?.kind === "nothing-learnt") return [];
-  const several = compared.some(({ recommendations }) =>
-    recommendations.length > 1
-  );
-  return [
+  return rows.length === 0 ? [] : [
     "### Against the rank that a sweep recommends",
-    ...[...Map.groupBy(compared, ({ baseline }) => baseline)].flatMap(
-      ([place, found]) => {
-        const baseline = titleOf(methods[place]!);
-        return [
-          `**${
-            metrics[0]
-          }** at the recommended rank, against that of ${baseline} at the rank that training it at every rank recommends${
-            several ? "; by all seeds, and by each alone" : ""
-          }:`,
-          table(
-            [
-              "Method",
-              "Recommended",
-              `By ${baseline}`,
-              "Difference",
-              ...(several
-                ? [
-                  "Same rank by single seeds",
-                  "Mean difference by single seeds",
-                ]
-                : []),
-            ],
-            found.map(({ candidate, recommendations: [all, ...alone] }) => [
-              titleOf(methods[candidate]!),
-              `rank ${all!.candidate}`,
-              `rank ${all!.baseline}`,
-              withInterval(all!.difference, all!.interval, signed),
-              ...(several ? bySingleSeeds(alone) : []),
-            ]),
-          ),
-        ];
-      },
-    ),
-  ];
-}
-
-/** How often a seed alone recommends the same rank for both, and what it loses on average. */
-function bySingleSeeds(alone: Contrast["recommendations"]): string[] {
-  const same = alone.filter((it) => it.candidate === it.baseline);
-  const differences = alone.map(({ difference }) => difference);
-  return [
-    `${same.length} of ${alone.length}`,
-    alone.length === 0 ? "" : signed(mean(differences)),
+    `**${
+      metrics[0]
+    }** at the recommended rank, against a method trained at every rank, at the rank that this recommends:`,
+    table(["Method", "Sweep", "Difference"], rows),
   ];
 }
 

@@ -55,21 +55,17 @@ function verdictText(
   }.`;
   const remedy =
     "More validation examples tell more; of your own data, -S holdout=0.2 holds out a fifth.";
-  const enough = `${title} scores ${
-    scoreOf(recommended)
-  } at rank ${recommended.rank}; ${
-    bound === null
-      ? "no other rank was evaluated"
-      : recommended.score === 1
-      ? "no other rank can score more"
-      : `${
-        bound < 0
-          ? "no other rank is as good"
-          : bound === 0
-          ? "no other rank is better"
-          : `no other rank is better by more than ${points(bound)}`
-      } (${level} confidence), and a loss of ${acceptable} is acceptable`
-  }.`;
+  const enough = bound === null
+    ? "No other rank was evaluated."
+    : recommended.score === 1
+    ? "No other rank can score more."
+    : `${
+      bound < 0
+        ? "No other rank is as good"
+        : bound === 0
+        ? "No other rank is better"
+        : `No other rank is better by more than ${points(bound)}`
+    } (${level} confidence), and a loss of ${acceptable} is acceptable.`;
   switch (kind) {
     case "nothing-learnt": {
       const { difference, differenceInterval } = reference;
@@ -151,7 +147,7 @@ function verdictText(
     }
     case "recommended":
       return {
-        headline: `Rank ${recommended.rank} of ${title} is enough.`,
+        headline: use,
         reasons: [enough, ...otherText, ...seeds],
       };
   }

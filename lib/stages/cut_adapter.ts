@@ -59,14 +59,10 @@ async function requestedRanks(
       '"rank: recommended" requires the input "report": connect a stage of the task "report"',
     );
   }
-  if (report === undefined) {
-    const unused = (["variant", "split"] as const)
-      .find((name) => params[name] !== undefined);
-    if (unused !== undefined) {
-      throw new RangeError(
-        `The parameter "${unused}" requires "rank: recommended" and the input "report": connect a stage of the task "report"`,
-      );
-    }
+  if (report === undefined && params.split !== undefined) {
+    throw new RangeError(
+      'The parameter "split" requires "rank: recommended" and the input "report": connect a stage of the task "report"',
+    );
   }
   if (ranks !== undefined) {
     if (rank !== undefined) {

@@ -139,7 +139,7 @@ function scoreText({ comparison, score }: ReportedScore): string {
   ];
   const { seeds } = score;
   return [
-    `${main[0]} ${withInterval(main[1].mean, score.intervals.mean)}${
+    `${main[0]} ${withInterval(main[1].mean, score.interval)}${
       others.map(([name, { mean }]) => `, ${name} ${percent(mean)}`).join("")
     } on the ${examples} examples of the split ${
       plain(split)

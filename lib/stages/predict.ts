@@ -15,7 +15,7 @@ import { tokenizerDefaults } from "../engine/models/registry.ts";
 import { methodName } from "../engine/schedules/registry.ts";
 import { evaluateRanks } from "../engine/training/evaluation.ts";
 import type { EncodedExamples, Example } from "../data/example.ts";
-import { predictionsOf } from "../data/metrics.ts";
+import { predictionsOf, softmax } from "../data/metrics.ts";
 import { ModelTokenizer } from "../text/model_tokenizer.ts";
 import { findModelFiles } from "../hub/model_source.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
@@ -205,13 +205,11 @@ function resultOf(
   if (labels === null) {
     return { label: null, probabilities: null, score: prediction };
   }
-  const largest = Math.max(...logits);
-  const weights = [...logits].map((logit) => Math.exp(logit - largest));
-  const sum = weights.reduce((total, weight) => total + weight, 0);
+  const probabilities = softmax(logits);
   return {
     label: labels[prediction]!,
     probabilities: Object.fromEntries(
-      labels.map((label, i) => [label, weights[i]! / sum]),
+      labels.map((label, i) => [label, probabilities[i]!]),
     ),
     score: null,
   };

@@ -1,12 +1,11 @@
 import { join } from "@std/path/posix/join";
-import type * as z from "zod";
 import { readJsonFile } from "../artifacts/json_file.ts";
 import {
   type AdapterRecord,
   servedRanks,
-  Training,
+  settingsOf,
 } from "../artifacts/training.ts";
-import { methodName, scheduleNamed } from "../engine/schedules/registry.ts";
+import { methodName } from "../engine/schedules/registry.ts";
 import {
   type Comparison,
   Report,
@@ -16,7 +15,7 @@ import type { Variant } from "../report/result.ts";
 import { variantText } from "../report/methods.ts";
 import type { RankSettings } from "./settings.ts";
 
-/** Selects one of the recommendations of a report: that of a variant or a split, if there are several, for an epoch of the adapter. */
+/** Selects one of the recommendations of a report: that of a split, if there are several, for an epoch of the adapter. */
 export type RecommendationRequest = Omit<RankSettings, "rank">;
 
 /** Thrown if a report does not recommend exactly one rank for an adapter. */
@@ -42,21 +41,26 @@ export async function recommendedRank(
 ): Promise<RecommendedRank> {
   const method = methodName(training);
   const report = await readJsonFile(join(folder, "report.json"), Report);
-  const found = recommendations(report, training, request);
+  const reported = comparisonsFor(report, training, request)
+    .flatMap(({ split, methods }) =>
+      methods.flatMap(({ recommendation, ...it }) =>
+        recommendation && it.method === method
+          ? [{ ...it, split, rank: recommendation.rank }]
+          : []
+      )
+    );
+  const found = reported.filter(({ variant }) =>
+    contradictionOf(variant, training) === undefined
+  );
   const of = inWords(training, request);
   if (found.length === 0) {
+    const other = reported[0] &&
+      contradictionOf(reported[0].variant, training);
     throw new NoRecommendationError(
-      lackingEpoch(report, training, request) ??
-        `The report recommends no rank for ${of}; give "rank" as a number`,
-    );
-  }
-  const contradictions = found.map(({ variant }) =>
-    contradictionOf(variant, training)
-  );
-  const [first] = contradictions;
-  if (first !== undefined && !contradictions.includes(undefined)) {
-    throw new NoRecommendationError(
-      `The report recommends a rank for ${method} with ${first.variant}, but the adapter was trained with ${first.training}: connect an adapter with ${first.variant}, give the adapter's own "variant", or give "rank" as a number`,
+      other === undefined
+        ? lackingEpoch(report, training, request) ??
+          `The report recommends no rank for ${of}; give "rank" as a number`
+        : `The report recommends a rank for ${method} with ${other.variant}, but the adapter was trained with ${other.training}: connect an adapter with ${other.variant}, or give "rank" as a number`,
     );
   }
   const ranks = new Set(found.map(({ rank }) => rank));
@@ -67,7 +71,7 @@ export async function recommendedRank(
       return `${rank} on ${split}${text ? ` for ${text}` : ""}`;
     }).join(", ");
     throw new NoRecommendationError(
-      `The report recommends several ranks for ${of} (${list}); select one by "variant" or "split", or give "rank" as a number`,
+      `The report recommends several ranks for ${of} (${list}); select one by "split", or give "rank" as a number`,
     );
   }
   if (servedRanks(training).includes(rank)) {
@@ -108,7 +112,7 @@ export async function reportedScores(
   const report = await readJsonFile(join(folder, "report.json"), Report);
   return comparisonsFor(report, training, request).flatMap((comparison) => {
     const found = comparison.methods.filter((it) =>
-      isRequested(it, training, request) &&
+      it.method === methodName(training) &&
       contradictionOf(it.variant, training) === undefined
     );
     const score = found[0]?.ranks.find((it) => it.rank === rank);
@@ -130,31 +134,6 @@ function comparisonsFor(
   );
 }
 
-function isRequested(
-  it: Comparison["methods"][number],
-  training: AdapterRecord,
-  { variant }: RecommendationRequest,
-): boolean {
-  const own = variantText(it.variant);
-  // A method without variants leaves nothing to select.
-  return it.method === methodName(training) &&
-    (variant === undefined || own === "" || own === variant);
-}
-
-function recommendations(
-  report: Report,
-  training: AdapterRecord,
-  request: RecommendationRequest,
-) {
-  return comparisonsFor(report, training, request).flatMap((
-    { split, methods },
-  ) =>
-    methods.filter((it) => isRequested(it, training, request)).flatMap((
-      { variant, recommendation },
-    ) => recommendation ? [{ split, variant, rank: recommendation.rank }] : [])
-  );
-}
-
 /** An error message if the report has only the other epoch of the task. */
 function lackingEpoch(
   { comparisons }: Report,
@@ -167,22 +146,19 @@ function lackingEpoch(
   return `The report has scores of "${task}" only at the ${other} epoch, but the adapter is used at the ${epoch} epoch: evaluate that epoch too, use "epoch: ${other}", or give "rank" as a number`;
 }
 
-/** `dylora (mode=all) on "mnli", split "validation_matched", at the last epoch`. */
+/** `dylora on "mnli", split "validation_matched", at the last epoch`. */
 function inWords(
   training: AdapterRecord,
-  { epoch, variant, split }: RecommendationRequest,
+  { epoch, split }: RecommendationRequest,
 ): string {
-  return `${methodName(training)}${
-    variant ? ` (${variant})` : ""
-  } on "${training.task}"${
+  return `${methodName(training)} on "${training.task}"${
     split === undefined ? "" : `, split "${split}",`
   } at the ${epoch} epoch`;
 }
 
 /**
- * Finds a dimension in which a variant of a report differs from the training of
- * an adapter. Dimensions that are no settings of the training, and values that
- * a setting cannot have, are names chosen by the user and are skipped.
+ * Finds a setting in which a variant of a report differs from the training of an
+ * adapter.
  *
  * @returns What both have: `mode=frozen` and `mode=all`.
  */
@@ -190,28 +166,11 @@ function contradictionOf(
   variant: Variant,
   training: AdapterRecord,
 ): { readonly variant: string; readonly training: string } | undefined {
-  if (training.imported) return undefined;
-  const { settings: own, named = {} } = scheduleNamed(training.method.name);
-  const schemas: Readonly<Record<string, z.ZodType>> = {
-    ...Training.shape,
-    ...own,
+  const own = settingsOf(training);
+  const [name] = Object.keys(variant)
+    .filter((it) => Object.hasOwn(own, it) && own[it] !== variant[it]);
+  return name === undefined ? undefined : {
+    variant: `${name}=${variant[name]}`,
+    training: `${name}=${own[name]}`,
   };
-  const settings: Readonly<Record<string, unknown>> = {
-    ...training,
-    ...training.method,
-  };
-  for (const [key, value] of Object.entries(variant)) {
-    const schema = schemas[key];
-    if (schema === undefined) continue;
-    const setting = settings[key];
-    const naming = named[key];
-    const isPossible = naming === undefined
-      ? schema.safeParse(value).success
-      : naming.names.includes(String(value));
-    const recorded = naming?.nameOf(setting) ??
-      (typeof setting === "object" ? JSON.stringify(setting) : setting);
-    if (!isPossible || recorded === value) continue;
-    return { variant: `${key}=${value}`, training: `${key}=${recorded}` };
-  }
-  return undefined;
 }

@@ -5,6 +5,7 @@ import {
   type ClassifierTraining,
   readClassifierTraining,
 } from "../artifacts/classifier.ts";
+import { readDatasetInfo, readExamples } from "../artifacts/dataset.ts";
 import { digestOf, writeJsonFile } from "../artifacts/json_file.ts";
 import { readRanks } from "../artifacts/ranks.ts";
 import {
@@ -18,6 +19,7 @@ import {
   readRecord,
   SELECTION_SECONDS,
   servedRanks,
+  settingsOf,
   STEP_SECONDS,
   TRAINING_SECONDS,
 } from "../artifacts/training.ts";
@@ -26,7 +28,7 @@ import { scaleInWords } from "../engine/adapters/scale.ts";
 import { elementCount, SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { methodName } from "../engine/schedules/registry.ts";
 import { taskTitle } from "../benchmarks/glue.ts";
-import { METRICS, predictionsOf } from "../data/metrics.ts";
+import { METRICS, predictionsOf, softmax } from "../data/metrics.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import { summarizeChoices } from "../report/choices.ts";
 import { compare } from "../report/compare.ts";
@@ -50,22 +52,27 @@ type Artifacts = readonly InputArtifact[];
 export async function report(
   { inputs, params, output }: Stage<
     Pick<CompareOptions, "replicates" | "confidence" | "margin">,
-    Readonly<Record<"scores" | "adapters" | "classifiers" | "ranks", Artifacts>>
+    Readonly<
+      Record<
+        "scores" | "adapters" | "classifiers" | "ranks" | "data",
+        Artifacts
+      >
+    >
   >,
 ): Promise<void> {
-  const { scores, adapters, classifiers, ranks } = inputs;
+  const { scores, adapters, classifiers, ranks, data } = inputs;
   const trainings = [
     ...await readTrainings(adapters, readRecord),
     ...await readTrainings(classifiers, readClassifierTraining),
   ];
   const results = distinguished(
     await Promise.all(
-      scores.map((artifact) => readResult(artifact, trainings)),
+      scores.map((artifact) => readResult(artifact, trainings, data)),
     ),
     ({ ranks }) => ranks.map(({ rank }) => rank),
   );
   const choices = distinguished(
-    await Promise.all(ranks.map(readChoice)),
+    await Promise.all(ranks.map((it) => readChoice(it, trainings))),
     ({ even }) => even.map(({ rank }) => rank),
   );
   const report = Report.parse({
@@ -105,6 +112,7 @@ function metricNamed(name: string): Metric {
 async function readResult(
   artifact: InputArtifact,
   trainings: readonly TrainedArtifact[],
+  data: Artifacts,
 ): Promise<Result> {
   const info = await readScores(artifact.path);
   const adapter = trainingOf(artifact, info, trainings);
@@ -113,10 +121,11 @@ async function readResult(
   return {
     ...info,
     title: taskTitle(info.task),
-    variant: artifact.matrix,
+    variant: { ...settingsOf(adapter.training), evaluatedIn: info.precision },
     stage: adapter.artifact.stage,
     labels,
-    classes: info.labels !== null,
+    classes: info.labels,
+    texts: await textsOf(artifact, info, labels, data),
     ranks: rankResults(info, logits),
     training: costOf(origin),
     size: adapterSize(adapter),
@@ -132,14 +141,49 @@ function rankResults(
 ): RankResult[] {
   const outputs = outputsOf(labels);
   const size = examples * outputs;
-  return ranks.map(({ rank, metrics }, i) => ({
-    rank,
-    metrics,
-    predictions: predictionsOf(
-      logits.subarray(i * size, (i + 1) * size),
-      outputs,
-    ),
-  }));
+  return ranks.map(({ rank, metrics }, i) => {
+    const own = logits.subarray(i * size, (i + 1) * size);
+    return {
+      rank,
+      metrics,
+      predictions: predictionsOf(own, outputs),
+      probabilities: labels && Float64Array.from(
+        { length: examples },
+        (_, i) =>
+          Math.max(...softmax(own.subarray(i * outputs, (i + 1) * outputs))),
+      ),
+    };
+  });
+}
+
+/**
+ * The texts of scored examples, if their data set is connected.
+ *
+ * @throws {Error} If it has other examples.
+ */
+async function textsOf(
+  { stage }: InputArtifact,
+  { task, split }: ScoresInfo,
+  labels: Float32Array,
+  data: Artifacts,
+): Promise<Result["texts"]> {
+  for (const { path, stage: source } of data) {
+    const info = await readDatasetInfo(path);
+    if (info.task !== task || !Object.hasOwn(info.splits, split)) continue;
+    const examples = await readExamples(path, info, split);
+    const same = examples.length === labels.length &&
+      examples.every(({ label = NaN }, i) => Math.fround(label) === labels[i]);
+    if (same) {
+      return examples.map(({ text, pair }) => ({
+        text,
+        ...(pair !== undefined && { pair }),
+      }));
+    }
+    throw new Error(
+      `"${stage}" scores other examples than "${source}" has: connect the data that were scored to "data"`,
+    );
+  }
+  return undefined;
 }
 
 /** Costs of a training; undefined for an imported adapter. */
@@ -263,7 +307,8 @@ function originOf(
 
 /** Reads the scores of ranks chosen per module. */
 async function readChoice(
-  { path, stage, matrix }: InputArtifact,
+  { path, stage }: InputArtifact,
+  trainings: readonly TrainedArtifact[],
 ): Promise<ChoiceResult> {
   const { task, method, modules, choice } = await readRanks(path);
   if (choice === null) {
@@ -272,5 +317,8 @@ async function readChoice(
     );
   }
   const title = taskTitle(task);
-  return { ...choice, task, title, method, variant: matrix, modules };
+  // Of an adapter that nothing else in the report concerns, the settings are unknown.
+  const of = trainings.find(({ digest }) => digest === choice.training);
+  const variant = of ? settingsOf(of.training) : {};
+  return { ...choice, task, title, method, variant, modules };
 }

@@ -168,9 +168,6 @@ export const rankToTake = {
   rank: z.union([z.int().min(1), z.literal("recommended")]).optional().describe(
     'Rank to use; "recommended" is the one that the input report recommends, and the default if there is a report; otherwise the default is the rank of the adapter',
   ),
-  variant: z.string().min(1).optional().describe(
-    "Variant of the method in the report, such as mode=all, if it has several",
-  ),
   split: z.string().regex(/^[a-z_]+$/).optional().describe(
     "Split whose recommendation to use, such as validation_matched, if the report has several",
   ),

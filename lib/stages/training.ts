@@ -1,6 +1,7 @@
 import { join } from "@std/path/posix/join";
 import { outputsOf } from "../artifacts/classes.ts";
 import type { ClassifierTraining } from "../artifacts/classifier.ts";
+import { findModelOrigin } from "../artifacts/model.ts";
 import {
   readFittingTokens,
   readLabelledTokens,
@@ -61,11 +62,13 @@ export class StageTraining {
 
   /**
    * @param examples Examples of the split `train`
+   * @param model Name of the model at its source
    * @param held Split on which every epoch is scored; undefined if only the last one is saved
    */
   private constructor(
     private readonly stage: TrainingStage,
     readonly info: TokensInfo,
+    private readonly model: string | null,
     private readonly examples: Required<EncodedExamples>,
     private readonly held: ScoredSplit | undefined,
     private readonly stopwatch: Stopwatch,
@@ -80,13 +83,15 @@ export class StageTraining {
     const stopwatch = new Stopwatch();
     stopwatch.start();
     const folder = stage.inputs.tokens.path;
-    const info = await readFittingTokens(folder, stage.inputs.model.path);
+    const model = stage.inputs.model.path;
+    const info = await readFittingTokens(folder, model);
+    const { name = null } = await findModelOrigin(model) ?? {};
     const examples = readLabelledTokens(folder, info, "train");
     const { selectOn } = stage.params;
     const held = selectOn === "none"
       ? undefined
       : new ScoredSplit(folder, info, selectOn);
-    return new StageTraining(stage, info, examples, held, stopwatch);
+    return new StageTraining(stage, info, name, examples, held, stopwatch);
   }
 
   /** Starts the engine and loads the model of the stage, with what is trained. */
@@ -195,6 +200,7 @@ export class StageTraining {
       task: this.info.task,
       labels: this.info.labels,
       seed: params.seed,
+      model: this.model,
       epochs: params.epochs,
       steps: result.steps,
       batchSize: params.batchSize * params.accumulation,
@@ -205,6 +211,8 @@ export class StageTraining {
       ...params.classWeights === "balanced" &&
         { classWeights: params.classWeights },
       warmupRatio: params.warmupRatio,
+      clipNorm: params.clipNorm,
+      dropout: params.dropout,
       precision: this.#precision!,
       engine: engineOf(this.stage).engine,
       examples: this.examples.labels.length * params.epochs,

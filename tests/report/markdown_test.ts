@@ -127,7 +127,12 @@ const REPORTS: Readonly<
           seed,
           precision: mode === "all" ? "f32" : "bf16",
         };
-        const selection = { split: "dev_2", seconds: 3, flops: 5e9 };
+        const selection = {
+          split: "dev_2",
+          epochs: [{ score: 0.5 }, { score: 0.75 + seed / 10 }],
+          seconds: 3,
+          flops: 5e9,
+        };
         return [
           resultOf("own", "dylora", { 1: 12, 4: 6 }, {
             ...others,
@@ -158,16 +163,21 @@ const REPORTS: Readonly<
       resultOf("stsb", "dylora", { 1: 20, 2: 10 }, {
         epoch: "best",
         metrics: ["pearson"],
-        classes: false,
+        classes: null,
         labels: new Float32Array(40).fill(1),
         training: trainingOf(2, {}, {
-          selection: { split: "validation", seconds: 3, flops: 5e9 },
+          selection: {
+            split: "validation",
+            epochs: [{ score: 0.5 }, { score: 0.625 }],
+            seconds: 3,
+            flops: 5e9,
+          },
         }),
       }),
       resultOf("stsb", "lora", { 2: 10 }, {
         epoch: "best",
         metrics: ["pearson"],
-        classes: false,
+        classes: null,
         labels: new Float32Array(40).fill(1),
         seed: 1,
       }),
@@ -177,11 +187,11 @@ const REPORTS: Readonly<
     results: [
       resultOf("stsb", "imported-dylora", { 1: 4, 8: 1 }, {
         metrics: ["pearson"],
-        classes: false,
+        classes: null,
       }),
       resultOf("stsb", "another", { 8: 1 }, {
         metrics: ["pearson"],
-        classes: false,
+        classes: null,
         variant: { sampler: "geometric", of: "<b>" },
       }),
     ],

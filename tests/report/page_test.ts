@@ -178,7 +178,7 @@ Deno.test("renderPage() forbids the network, and leaves a place for the run", as
 Deno.test("renderFigures() leaves out a score that is undefined", async () => {
   const { report } = await pageOf([resultOf("rte", "dylora", { 1: 4, 2: 2 })]);
   const score = report.comparisons[0]!.methods[0]!.ranks[1]!;
-  score.intervals.mean = null;
+  score.interval = null;
   score.metrics.accuracy!.mean = null;
   const [figure] = await renderFigures(report);
   assertEquals(figure!.name, "rte-validation.svg");

@@ -42,7 +42,8 @@ export function resultOf(
     size: { perRank: 1000, others: 500 },
     precision: "f32",
     labels,
-    classes: true,
+    classes: ["no", "yes"],
+    texts: undefined,
     training: undefined,
     reductionSeconds: 0,
     evaluationSeconds: 1,
@@ -59,6 +60,9 @@ export function resultOf(
           metrics.map((name) => [name, METRICS[name](predictions, labels)]),
         ),
         predictions,
+        probabilities: others.classes === null
+          ? null
+          : predictions.map((_, i) => 1 - i / 100),
       };
     }),
   };

@@ -70,6 +70,7 @@ Deno.test("compare() asks of F1 more than always predicting the better class, wh
       rank: 1,
       metrics: { f1: METRICS.f1(predictions, labels) },
       predictions,
+      probabilities: null,
     }],
   };
   const { kind, reference } = verdictOn([result]);
@@ -119,12 +120,17 @@ Deno.test("compare() does not claim that no rank is as good if another one is", 
   const metrics = { pearson: METRICS.pearson(predictions, labels) };
   const verdict = verdictOn([{
     ...resultOf("stsb", "dylora", {}, { labels }),
-    classes: false,
-    ranks: [1, 2].map((rank) => ({ rank, metrics, predictions })),
+    classes: null,
+    ranks: [1, 2].map((rank) => ({
+      rank,
+      metrics,
+      predictions,
+      probabilities: null,
+    })),
   }]);
   assertEquals(verdict.kind, "recommended");
   assert(
-    verdict.reasons[0]!.includes("at rank 1; no other rank is better (95 %"),
+    verdict.reasons[0]!.startsWith("No other rank is better (95 %"),
     verdict.reasons[0],
   );
 });
@@ -231,11 +237,8 @@ Deno.test("compare() does not say that another rank may be better than one that 
     resultOf("rte", "dylora", { 1: 0, 2: 0 }, { labels }),
   ]);
   assertEquals(kind, "recommended");
-  assertEquals(headline, "Rank 1 of DyLoRA is enough.");
-  assertMatch(
-    reasons[0]!,
-    /^DyLoRA scores 100\.0 .*; no other rank can score more\.$/,
-  );
+  assertMatch(headline, /^Use rank 1 of DyLoRA: 100\.0 \[.*\]\.$/);
+  assertEquals(reasons[0], "No other rank can score more.");
 });
 
 Deno.test("compare() recommends a rank if enough examples show that no other is better by more than the margin", () => {
@@ -247,7 +250,8 @@ Deno.test("compare() recommends a rank if enough examples show that no other is 
   assertEquals(verdict.recommended.rank, 2);
   assertEquals(verdict.best.rank, 4);
   assert(verdict.bound! > 0 && verdict.bound! < 0.004, `${verdict.bound}`);
-  assertEquals(verdict.headline, "Rank 2 of DyLoRA is enough.");
+  assertMatch(verdict.headline, /^Use rank 2 of DyLoRA: [\d.]+ \[.*\]\.$/);
+  assertMatch(verdict.reasons[0]!, /^No other rank is better by more than /);
 });
 
 Deno.test("a verdict names the method with one seed where others have several", () => {
@@ -271,7 +275,7 @@ Deno.test("compare() gives no verdict without a defined score or an adapter", ()
   const { comparisons } = compare([
     resultOf("stsb", "dylora", { 1: 4 }, {
       metrics: ["pearson"],
-      classes: false,
+      classes: null,
       labels,
     }),
   ], OPTIONS);
@@ -284,11 +288,12 @@ Deno.test("compare() takes the correlation of always predicting the same number 
   const labels = Float32Array.from({ length: 40 }, (_, i) => i);
   const of = (predictions: Float32Array) =>
     verdictOn([{
-      ...resultOf("stsb", "dylora", {}, { classes: false, labels }),
+      ...resultOf("stsb", "dylora", {}, { classes: null, labels }),
       ranks: [{
         rank: 1,
         metrics: { pearson: METRICS.pearson(predictions, labels) },
         predictions,
+        probabilities: null,
       }],
     }]);
   assertEquals(of(labels.map((x) => x + (x % 2))).kind, "recommended");
@@ -374,7 +379,7 @@ function drawn(
         chance[i]! < rightBy(method, rank) * examples ? label : 1 - label
       );
       const accuracy = METRICS.accuracy(predictions, labels);
-      return { rank, metrics: { accuracy }, predictions };
+      return { rank, metrics: { accuracy }, predictions, probabilities: null };
     }),
   }));
 }

@@ -46,7 +46,7 @@ Deno.test("recommendedRank() gives the rank that a report recommends for the ada
     await assertRejects(
       take,
       Error,
-      'several ranks for dylora on "mrpc" at the last epoch (2 on validation_matched, 3 on validation_mismatched); select one by "variant" or "split"',
+      'several ranks for dylora on "mrpc" at the last epoch (2 on validation_matched, 3 on validation_mismatched); select one by "split"',
     );
     assertEquals(await take({ split: "validation_mismatched" }), 3);
     await assertRejects(
@@ -71,65 +71,41 @@ Deno.test("recommendedRank() uses the recommendation for the adapter's own varia
     });
     const { method } = referenceTraining({ mode: "frozen" });
     const frozen: Training = { ...TRAINING, method };
-    assertEquals(await take({ variant: "mode=all" }), 2);
-    assertEquals(await take({ variant: "mode=frozen" }, frozen), 3);
-    await assertRejects(
-      () => take({ variant: "mode=frozen" }),
-      Error,
-      'recommends a rank for dylora with mode=frozen, but the adapter was trained with mode=all: connect an adapter with mode=frozen, give the adapter\'s own "variant"',
-    );
-    await assertRejects(
-      take,
-      Error,
-      'several ranks for dylora on "mrpc" at the last epoch (2 on validation for mode=all, 3 on validation for mode=frozen); select one by "variant" or "split"',
-    );
-    await assertRejects(
-      () => take({ variant: "mode=strict" }),
-      Error,
-      'The report recommends no rank for dylora (mode=strict) on "mrpc" at the last epoch; give "rank" as a number',
-    );
-    // Of a report with one variant, a variant that is named selects nothing.
-    write({ ...comparison, methods: [at(2)] });
-    assertEquals(await take({ variant: "mode=all" }), 2);
+    assertEquals(await take(), 2);
+    assertEquals(await take({}, frozen), 3);
     write({ ...comparison, methods: [at(3, { mode: "frozen" })] });
     assertIsError(
       await assertRejects(take),
       Error,
-      /with mode=frozen, but .* with mode=all/,
+      /rank for dylora with mode=frozen, but the adapter was trained with mode=all: connect an adapter with mode=frozen, or give "rank"/,
     );
   }));
 
-Deno.test("recommendedRank() compares only those dimensions of a variant that training.json records", () =>
+Deno.test("recommendedRank() compares the settings of a variant that training.json records", () =>
   withReport(async ({ take, write, comparison, at }) => {
     const variants: [Record<string, string | number>, string | undefined][] = [
-      [{ sampler: "geometric", scope: "model" }, undefined],
+      [{ sampler: "geometric p 0.15", scope: "model" }, undefined],
       [{ sampler: "uniform", scope: "model" }, "sampler=uniform"],
-      [{ sampler: "geometric", scope: "example" }, "scope=example"],
-      [{ sampler: "list" }, "sampler=list"],
+      [{ scope: "example" }, "scope=example"],
       [{ precision: "bf16" }, "precision=bf16"],
       [{ learningRate: 0.01 }, undefined],
       [{ learningRate: 0.02 }, "learningRate=0.02"],
       [{ scaling: "rank" }, undefined],
-      [{ scaling: "maximum" }, "scaling=maximum"],
-      [{ sortAt: 0 }, undefined],
+      [{ scaling: "exponent 0" }, "scaling=exponent 0"],
       [{ sortAt: 0.6 }, "sortAt=0.6"],
-      // Of one's own naming, or told by no adapter of DyLoRA.
-      [{ sampler: "mine" }, undefined],
-      [{ learningRate: "high" }, undefined],
-      [{ maximum: 8 }, undefined],
+      [{ targetModules: "query value" }, undefined],
+      [{ rank: 8 }, "rank=8"],
+      // Of the evaluation, or of other schedules.
+      [{ evaluatedIn: "bf16" }, undefined],
       [{ objective: "losses" }, undefined],
     ];
     for (const [variant, contradiction] of variants) {
       write({ ...comparison, methods: [at(3, variant)] });
-      const text = Object.entries(variant).map(([key, value]) =>
-        `${key}=${value}`
-      ).join(", ");
-      const taken = take({ variant: text });
       if (contradiction === undefined) {
-        assertEquals(await taken, 3);
+        assertEquals(await take(), 3);
       } else {
         assertIsError(
-          await assertRejects(() => taken),
+          await assertRejects(take),
           Error,
           new RegExp(`rank for dylora with ${contradiction}, but the adapter`),
         );
@@ -139,7 +115,7 @@ Deno.test("recommendedRank() compares only those dimensions of a variant that tr
       ...comparison,
       methods: [{ ...at(4, { mode: "all" }), method: "lora" }],
     });
-    assertEquals(await take({ variant: "mode=all" }, LORA), 4);
+    assertEquals(await take({}, LORA), 4);
   }));
 
 Deno.test("recommendedRank() names the epoch that a report lacks and the one that it has", () =>
@@ -178,32 +154,21 @@ Deno.test("export-adapter says that the report behind its rank found nothing lea
     );
   }));
 
-Deno.test("export-adapter and merge reject a variant or a split without rank: recommended", () =>
+Deno.test("export-adapter and merge reject a split without rank: recommended", () =>
   withFolder(async (folder) => {
     const adapter = await referenceAdapter(folder, TRAINING);
-    const params = [{ rank: 2, variant: "mode=all" }, { split: "validation" }];
-    for (const given of params) {
-      const message = new RegExp(
-        `"${
-          "variant" in given ? "variant" : "split"
-        }" requires "rank: recommended"`,
-      );
+    const model = join(import.meta.dirname!, "../../fixtures/tiny-roberta");
+    const given = { split: "validation" };
+    for (
+      const run of [
+        () => runTask(exportAdapter, folder, given, { adapter }),
+        () => runTask(merge, folder, given, { adapter, model }),
+      ]
+    ) {
       assertIsError(
-        await assertRejects(() =>
-          runTask(exportAdapter, folder, given, { adapter })
-        ),
+        await assertRejects(run),
         Error,
-        message,
-      );
-      assertIsError(
-        await assertRejects(() =>
-          runTask(merge, folder, given, {
-            adapter,
-            model: join(import.meta.dirname!, "../../fixtures/tiny-roberta"),
-          })
-        ),
-        Error,
-        message,
+        /"split" requires "rank: recommended"/,
       );
     }
   }));

@@ -1,5 +1,6 @@
 import {
   assert,
+  assertAlmostEquals,
   assertEquals,
   assertMatch,
   assertNotEquals,
@@ -36,20 +37,16 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
 
     assertEquals(dylora!.ranks.map(({ rank }) => rank), [1, 2, 4]);
     assertEquals(lora!.ranks.map(({ rank }) => rank), [1, 4]);
-    const { values, mean, median, deviation } = dylora!.ranks[1]!.metrics
+    const { values, mean, deviation } = dylora!.ranks[1]!.metrics
       .accuracy!;
     const [a, b] = [0, 1].map((seed) => stages.accuracy("dylora", 2, seed));
     assertEquals(values, [a!, b!]);
     assertEquals(mean, (a! + b!) / 2);
-    assertEquals(median, (a! + b!) / 2);
     // Of two values: their distance divided by the square root of two.
     assert(Math.abs(deviation! - Math.abs(a! - b!) / Math.SQRT2) < 1e-12);
-    for (const { metrics, intervals } of dylora!.ranks) {
-      for (const centre of ["mean", "median"] as const) {
-        const [low, high] = intervals[centre]!;
-        assert(low <= metrics.accuracy![centre]!);
-        assert(high >= metrics.accuracy![centre]!);
-      }
+    for (const { metrics, interval } of dylora!.ranks) {
+      const [low, high] = interval!;
+      assert(low <= metrics.accuracy!.mean! && high >= metrics.accuracy!.mean!);
     }
     // Two of three examples are of the more frequent class.
     assertEquals(comparison!.majority, { accuracy: 2 / 3, f1: 0.8 });
@@ -199,6 +196,9 @@ Deno.test("report compares last and best epochs separately, and counts the cost 
       json.comparisons.map(({ methods }) => methods[0]!.selectedOn),
       [[], ["validation"]],
     );
+    assertEquals(json.comparisons[1]!.methods[0]!.trainings[0]!.epochScores, [
+      0.7,
+    ]);
   });
 });
 
@@ -303,9 +303,11 @@ Deno.test("report compares variants with the baselines that do not contradict th
     const [{ methods, contrasts }] = json.comparisons as [Comparison];
     assertEquals(
       contrasts.map(({ candidate, baseline }) =>
-        [candidate, baseline].map((place) => methods[place]!.variant.rate)
+        [candidate, baseline].map((place) =>
+          methods[place]!.variant.learningRate
+        )
       ),
-      [["low", "low"], ["high", "high"]],
+      [[1e-4, 1e-4], [1e-2, 1e-2]],
     );
   });
 });
@@ -325,7 +327,7 @@ Deno.test("report gives the size of adapters, and the seconds and losses of each
     }
     const seconds = methods.map(({ trainings: [first, ...others] }) => {
       assertEquals(others, []);
-      const { steps: _1, losses: _2, ...rest } = first!;
+      const { steps: _1, losses: _2, epochScores: _3, ...rest } = first!;
       return rest;
     });
     const timed = { seed: 0, rank: 4, selectionSeconds: 0 };
@@ -430,7 +432,7 @@ Deno.test("report works without baselines, and then reports no speed-up", async 
   });
 });
 
-Deno.test("report distinguishes variants of a method by the matrix values in which they differ", async () => {
+Deno.test("report distinguishes variants of a method by the settings in which their trainings differ, however a pipeline names them", async () => {
   await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
     await stages.train("dylora", [1, 2], 0, {}, { mode: "all", rate: "low" });
@@ -449,11 +451,11 @@ Deno.test("report distinguishes variants of a method by the matrix values in whi
   });
 });
 
-Deno.test("report tells DyLoRAs of two ranks apart by the dimension in which LoRAs have their ranks", async () => {
+Deno.test("report tells DyLoRAs of two ranks apart by their rank", async () => {
   await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
-    await stages.train("dylora", [1, 2], 0, {}, { rank: "2" });
-    await stages.train("dylora", [1, 2, 4], 0, {}, { rank: "4" });
+    await stages.train("dylora", [1, 2], 0, {}, { maximum: "2" });
+    await stages.train("dylora", [1, 2, 4], 0, {}, { maximum: "4" });
     for (const rank of [2, 4]) await stages.train("lora", [rank], 0);
     const { json } = await stages.report();
     assertEquals(
@@ -463,10 +465,94 @@ Deno.test("report tells DyLoRAs of two ranks apart by the dimension in which LoR
         ranks.map(({ rank }) => rank),
       ]),
       [
-        ["dylora", { rank: "2" }, [1, 2]],
-        ["dylora", { rank: "4" }, [1, 2, 4]],
+        ["dylora", { rank: 2 }, [1, 2]],
+        ["dylora", { rank: 4 }, [1, 2, 4]],
         ["lora", {}, [2, 4]],
       ],
+    );
+  });
+});
+
+Deno.test("report tells variants apart by as few settings as possible, and compares with what shares them", async () => {
+  await withFolder(async (folder) => {
+    const stages = new TrainedStages(folder);
+    // Mode and rate change together; LoRA has the rate of one of them.
+    await stages.train("dylora", [1, 2], 0, {}, { mode: "all", rate: "low" });
+    await stages.train("dylora", [1, 2], 0, {}, {
+      mode: "frozen",
+      rate: "high",
+    });
+    await stages.train("lora", [2], 0, {}, { rate: "low" });
+    const of = async () => {
+      const [{ methods, contrasts }] = (await stages.report()).json
+        .comparisons as [Comparison];
+      return [methods.map(({ variant }) => variant), contrasts.length];
+    };
+    assertEquals(await of(), [[{ mode: "all" }, { mode: "frozen" }, {}], 2]);
+    // A third training, for which the mode is not enough.
+    await stages.train("dylora", [1, 2], 0, {}, { mode: "all", rate: "high" });
+    assertEquals(await of(), [
+      [
+        { learningRate: 1e-4, mode: "all" },
+        { learningRate: 1e-2, mode: "frozen" },
+        { learningRate: 1e-4 },
+        { learningRate: 1e-2, mode: "all" },
+      ],
+      1,
+    ]);
+    // Nothing tells equal trainings apart.
+    await stages.train("dylora", [1, 2], 0, {}, {
+      mode: "all",
+      rate: "high",
+      again: "yes",
+    });
+    await assertRejects(
+      () => stages.report(),
+      Error,
+      'Rank 1 of "dylora" on "mrpc" is evaluated twice for one seed (0, 0), and nothing in the settings of its trainings tells them apart',
+    );
+  });
+});
+
+Deno.test("report lists the most confident mistakes, with their texts if the data are connected", async () => {
+  await withFolder(async (folder) => {
+    const stages = new TrainedStages(folder);
+    await stages.train("dylora", [1, 2], 0);
+    const without = (await stages.report()).json.comparisons[0]!.mistakes;
+    assertEquals(Object.keys(without.worst[0]!), [
+      ...["example", "label", "prediction", "probability"],
+    ]);
+    const data = await stages.addData();
+    const { json, markdown, page } = await stages.report();
+    const { method, rank, classes, worst } = json.comparisons[0]!.mistakes;
+    assertEquals([method, rank], [0, 2]);
+    // At rank 2, every fifth example from the second on is wrong, by the same margin.
+    const { label, prediction, probability, ...place } = worst[1]!;
+    assertEquals(place, { example: 6, text: "text 6", pair: "<pair> 6" });
+    assertEquals([label, prediction], ["not_equivalent", "equivalent"]);
+    assertAlmostEquals(probability!, 1 / (1 + Math.exp(-2)), 1e-12);
+    assertEquals(worst.length, 10);
+    assertEquals(classes!.map(({ predicted }) => predicted), [[16, 4], [
+      8,
+      32,
+    ]]);
+    assertMatch(
+      markdown,
+      /\| 7 \| not\\_equivalent \| equivalent \| 88\.1 \| text 6 \|/,
+    );
+    assert(
+      page.includes("<td>&#60;pair&#62; 6</td>") ||
+        page.includes("&lt;pair&gt; 6"),
+    );
+    await Deno.writeTextFile(
+      join(data, "validation.jsonl"),
+      (await Deno.readTextFile(join(data, "validation.jsonl")))
+        .replace('"label":0', '"label":1'),
+    );
+    await assertRejects(
+      () => stages.report(),
+      Error,
+      '"evaluate-dylora@mrpc,seed=0" scores other examples than "data@mrpc" has',
     );
   });
 });

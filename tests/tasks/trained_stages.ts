@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { METRICS } from "../../lib/data/metrics.ts";
 import type { InputArtifact } from "../../lib/pipeline/task.ts";
 import { Report } from "../../lib/report/report.ts";
+import { writeDataset } from "../../lib/artifacts/dataset.ts";
 import { digestOf } from "../../lib/artifacts/json_file.ts";
 import { writeRanks } from "../../lib/artifacts/ranks.ts";
 import { writeScores } from "../../lib/artifacts/scores.ts";
@@ -69,6 +70,7 @@ export class TrainedStages {
     adapters: [],
     classifiers: [],
     ranks: [],
+    data: [],
   };
   readonly #folder: string;
 
@@ -187,6 +189,26 @@ export class TrainedStages {
     });
     const stage = `choose-ranks@mrpc,seed=${seed}`;
     this.inputs.ranks!.push({ stage, matrix: { glue: "mrpc", seed }, path });
+  }
+
+  /** Adds the data set that was scored, and returns its folder. */
+  async addData(): Promise<string> {
+    const path = Deno.makeTempDirSync({ dir: this.#folder });
+    await writeDataset(path, {
+      task: "mrpc",
+      labels: LABELS,
+      metrics: ["accuracy", "f1"],
+      columns: ["a", "b"],
+    }, {
+      validation: [...labelsOf(EXAMPLES)].map((label, index) => ({
+        index,
+        text: `text ${index}`,
+        pair: `<pair> ${index}`,
+        label,
+      })),
+    });
+    this.inputs.data!.push({ stage: "data@mrpc", matrix: {}, path });
+    return path;
   }
 
   #addTraining(

@@ -32,10 +32,9 @@ function blockText(block: string, style: Style): string {
   return plain(bold);
 }
 
-/** A table whose first column is aligned left, and the others right, as numbers are. */
+/** A table whose first column is aligned left, as those of texts are (`:---`), and the others right, as numbers are. */
 function tableText(lines: readonly string[], style: Style): string {
-  const [head = [], ...rows] = lines
-    .filter((line) => !/^[|\s:-]+$/.test(line))
+  const [head = [], rules = [], ...rows] = lines
     .map((line) =>
       line.replace(/^\| ?| ?\|\s*$/g, "").split(/(?<!\\)\|/)
         .map((cell) => plain(cell.trim()).replaceAll("**", ""))
@@ -46,7 +45,8 @@ function tableText(lines: readonly string[], style: Style): string {
       (row[i] ?? "").replace(/\[.*\]/, (it) => it.replaceAll(" ", "\u00a0"))
     )
   );
-  return tableLines(columns, (column) => column > 0, WIDTH, style)
+  const isRight = (column: number) => column > 0 && rules[column] === "---";
+  return tableLines(columns, isRight, WIDTH, style)
     .join("\n").replaceAll("\u00a0", " ");
 }
 

@@ -53,12 +53,6 @@ export const dylora: Schedule<"dylora", typeof settings> = {
   role: "candidate",
   scaling: "rank",
   settings,
-  named: {
-    sampler: {
-      names: Sampler.options.map(({ shape }) => shape.kind.value),
-      nameOf: (value) => Sampler.parse(value).kind,
-    },
-  },
   lowestRank: ({ sampler }) =>
     sampler.kind === "list" ? Math.min(...sampler.ranks) : 1,
   drawsInWords,

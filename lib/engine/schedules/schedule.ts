@@ -16,8 +16,6 @@ export interface Schedule<
   readonly scaling: RankScaling;
   /** Its own settings, as a task takes them and `training.json` records them. */
   readonly settings: Settings;
-  /** The settings that a matrix gives by name, with all their names and that of a value. */
-  readonly named?: Readonly<Record<string, NamedSetting>>;
   /** Lowest rank that its adapters serve; they serve every rank from there to their own. */
   lowestRank(settings: SettingsOf<Settings>, rank: number): number;
   /** How the steps draw ranks, in words; absent if they draw none. */
@@ -31,12 +29,6 @@ export interface Schedule<
     settings: SettingsOf<Settings>,
     adapter: AdapterScale,
   ): RankObjective;
-}
-
-/** How a matrix names the values of a setting. */
-interface NamedSetting {
-  readonly names: readonly string[];
-  nameOf(value: unknown): string;
 }
 
 type SettingsOf<Shape extends z.ZodRawShape> = z.output<z.ZodObject<Shape>>;

@@ -1,0 +1,163 @@
+import { percent, plain, table, titleOf } from "./format.ts";
+import type { Comparison, Mistakes } from "./report.ts";
+import type { Result } from "./result.ts";
+import { resultsAt } from "./summarize.ts";
+
+/** Number of mistakes that a report lists. */
+const LISTED = 10;
+
+/**
+ * What a method gets wrong at a rank: counts over all its seeds, and the
+ * mistakes with the highest probability, or the largest error of a regression,
+ * of any seed.
+ *
+ * @param results Results of the method
+ */
+export function mistakesOf(
+  { method, rank }: Pick<Mistakes, "method" | "rank">,
+  results: readonly Result[],
+): Mistakes {
+  const { labels, classes, texts } = results[0]!;
+  const predicted = resultsAt(results, rank).flatMap((scored) =>
+    Array.from(labels, (label, example) => ({
+      example,
+      label,
+      prediction: scored.predictions[example]!,
+      probability: scored.probabilities?.[example] ?? null,
+    }))
+  );
+  type Prediction = typeof predicted[number];
+  const weight = ({ label, prediction, probability }: Prediction) =>
+    probability ?? Math.abs(prediction - label);
+  const wrong = predicted.filter((it) => it.prediction !== it.label)
+    .sort((a, b) => weight(b) - weight(a) || a.example - b.example);
+  const nameOf = (label: number) => classes?.[label] ?? label;
+  return {
+    method,
+    rank,
+    classes: classes && classScores(classes, predicted),
+    worst: [...Map.groupBy(wrong, ({ example }) => example).values()]
+      .slice(0, LISTED).map(([it]) => ({
+        ...it!,
+        label: nameOf(it!.label),
+        prediction: nameOf(it!.prediction),
+        ...texts?.[it!.example],
+      })),
+  };
+}
+
+/** Rows of the confusion matrix, with scores that equal scikit-learn's, where `zero_division` is 0. */
+function classScores(
+  classes: readonly string[],
+  predicted: readonly { readonly label: number; readonly prediction: number }[],
+): NonNullable<Mistakes["classes"]> {
+  const counts = classes.map(() => classes.map(() => 0));
+  for (const { label, prediction } of predicted) counts[label]![prediction]!++;
+  const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
+  const share = (part: number, whole: number) => whole && part / whole;
+  return classes.map((name, i) => {
+    const hits = counts[i]![i]!;
+    const examples = sum(counts[i]!);
+    const marked = sum(counts.map((row) => row[i]!));
+    return {
+      name,
+      predicted: counts[i]!,
+      precision: share(hits, marked),
+      recall: share(hits, examples),
+      f1: share(2 * hits, marked + examples),
+    };
+  });
+}
+
+/** Scores by class with the confusion matrix, and the worst mistakes. */
+export function mistakesText({ methods, mistakes }: Comparison): string[] {
+  const { method, rank, classes, worst } = mistakes;
+  const summary = methods[method]!;
+  const { seeds } = summary.ranks.find((it) => it.rank === rank)!;
+  const of = seeds.length === 1 ? "" : ` of ${seeds.length} seeds`;
+  const listed = classes === null
+    ? "The largest errors"
+    : "The most confident mistakes";
+  return [
+    `### Mistakes of ${titleOf(summary)}${
+      rank === 0 ? "" : ` at rank ${rank}`
+    }`,
+    ...(classes === null ? [] : [
+      classTable(classes),
+      `Each row counts what the examples of a class were predicted as${
+        of && `, the predictions${of} together`
+      }.`,
+    ]),
+    ...(worst.length === 0
+      ? ["There are no mistakes."]
+      : [`${listed}${of && `${of}, each example once`}:`, worstTable(worst)]),
+  ];
+}
+
+/** Number of classes above which the matrix is shown by its largest counts. */
+const MAX_COLUMNS = 8;
+
+function classTable(classes: NonNullable<Mistakes["classes"]>): string {
+  const isWide = classes.length > MAX_COLUMNS;
+  const mistaken = (counts: readonly number[], own: number) =>
+    counts.map((count, i) => ({ count, name: classes[i]!.name, i }))
+      .filter(({ count, i }) => count > 0 && i !== own)
+      .sort((a, b) => b.count - a.count).slice(0, 3)
+      .map(({ count, name }) => `${plain(name)} ${count}`).join(", ");
+  return table(
+    [
+      "Class",
+      "Precision",
+      "Recall",
+      "F1",
+      ...(isWide
+        ? ["Examples", "Mistaken for"]
+        : classes.map(({ name }) => `as ${plain(name)}`)),
+    ],
+    classes.map(({ name, precision, recall, f1, predicted }, own) => [
+      plain(name),
+      ...[precision, recall, f1].map(percent),
+      ...(isWide
+        ? [
+          String(predicted.reduce((a, b) => a + b, 0)),
+          mistaken(predicted, own),
+        ]
+        : predicted.map(String)),
+    ]),
+  );
+}
+
+/** Maximum number of characters of a text in a table. */
+const MAX_TEXT = 160;
+
+function worstTable(worst: Mistakes["worst"]): string {
+  const shown = (value: string | number) =>
+    typeof value === "string"
+      ? plain(value)
+      : String(Number(value.toPrecision(4)));
+  const cut = (text: string) =>
+    plain(
+      text.length <= MAX_TEXT
+        ? text
+        : `${text.slice(0, MAX_TEXT).replace(/[\uD800-\uDBFF]$/, "")}…`,
+    );
+  const [first] = worst;
+  return table(
+    [
+      "Example",
+      "Label",
+      "Predicted",
+      ...(first!.probability === null ? [] : ["Probability"]),
+      ...(first!.text === undefined ? [] : ["Text"]),
+      ...(first!.pair === undefined ? [] : ["Pair"]),
+    ],
+    worst.map(({ example, label, prediction, probability, text, pair }) => [
+      String(example + 1),
+      shown(label),
+      shown(prediction),
+      ...(probability === null ? [] : [percent(probability)]),
+      ...[text, pair].flatMap((it) => it === undefined ? [] : [cut(it)]),
+    ]),
+    ["Text", "Pair"],
+  );
+}
