@@ -205,11 +205,12 @@ function decode<T>(m: Pass<T>, config: Config, attention: Attention): T {
   return inLayers(m, config.num_hidden_layers, embeddings, (i, x, read) => {
     const layer = `model.layers.${i}`;
     const self = `${layer}.self_attn`;
+    const normed = norm(`${layer}.input_layernorm`, x);
     const [query, key, value] = m.heads(
       [`${self}.q_proj`, `${self}.k_proj`, `${self}.v_proj`],
-      norm(`${layer}.input_layernorm`, x),
+      normed,
       [heads, shared, shared],
-      { depth, bias: attention.bias ?? false },
+      { read: read(normed), depth, bias: attention.bias ?? false },
     );
     const turned = (name: string, x: T) =>
       m.rotary(
@@ -217,16 +218,11 @@ function decode<T>(m: Pass<T>, config: Config, attention: Attention): T {
         frequencies,
       );
     const window = attention.window?.(i) ?? undefined;
-    const context = m.attention(
-      read(turned("q", query)),
-      turned("k", key),
-      value,
-      {
-        dropout: config.attention_dropout ?? 0,
-        causal: true,
-        window: window && window - 1,
-      },
-    );
+    const context = m.attention(turned("q", query), turned("k", key), value, {
+      dropout: config.attention_dropout ?? 0,
+      causal: true,
+      window: window && window - 1,
+    });
     const outputBias = attention.outputBias ?? false;
     const attended = m.add(
       m.linear(`${self}.o_proj`, context, hidden, outputBias),

@@ -47,7 +47,7 @@ export interface Activation {
   readonly sequences: number;
   readonly tokens: number;
   /** Place of the only token in each sequence, `[batch]`, where that is not the first. */
-  readonly at?: tf.Tensor1D;
+  readonly at?: tf.Tensor1D | undefined;
   /** True if it depends on trained parameters. */
   readonly hasGradient: boolean;
 }
@@ -199,6 +199,7 @@ export class PassWeights {
 export class LinearOutput implements Activation {
   readonly sequences: number;
   readonly tokens: number;
+  readonly at: tf.Tensor1D | undefined;
   readonly hasGradient: boolean;
   #value: tf.Tensor | undefined;
 
@@ -208,7 +209,7 @@ export class LinearOutput implements Activation {
     private readonly input: Activation,
     private readonly source?: DropoutSource,
   ) {
-    ({ sequences: this.sequences, tokens: this.tokens } = input);
+    ({ sequences: this.sequences, tokens: this.tokens, at: this.at } = input);
     this.hasGradient = input.hasGradient || weights.haveGradient(names);
   }
 

@@ -67,11 +67,11 @@ interface PassOptions extends PassTensors {
 
 /** The activation with another value. */
 function replaced(
-  { sequences, tokens }: Activation,
+  { sequences, tokens, at }: Activation,
   value: tf.Tensor,
   hasGradient: boolean,
 ): Activation {
-  return { value, sequences, tokens, hasGradient };
+  return { value, sequences, tokens, at, hasGradient };
 }
 
 /**
@@ -160,8 +160,10 @@ export class TensorPass implements Pass<Activation> {
 
   rotary(x: Activation, frequencies: Float32Array): Activation {
     // The first token is at position 0, where the angles are 0.
-    if (x.tokens === 1) return x;
-    const value = rotary(x.value as tf.Tensor4D, frequencies);
+    if (x.tokens === 1 && x.at === undefined) return x;
+    const at = x.at && repeated(x.at, x.value.shape[0]!);
+    const heads = x.value as tf.Tensor4D;
+    const value = rotary(heads, frequencies, this.#seq, at);
     return replaced(x, value, x.hasGradient);
   }
 

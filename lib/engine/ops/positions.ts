@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { fused } from "../trace.ts";
-import { lookUpTrained } from "./embedding.ts";
+import { lookUp, lookUpTrained } from "./embedding.ts";
 import { withGradient } from "./gradient.ts";
 
 /**
@@ -9,12 +9,20 @@ import { withGradient } from "./gradient.ts";
  *
  * @param x `[sequences, heads, tokens, depth]`
  * @param frequencies `[depth / 2]`
+ * @param tokens Those of a whole sequence
+ * @param at Place of the only token of each sequence, `[sequences]`; otherwise `x` has all of them
  */
 export function rotary(
   x: tf.Tensor4D,
   frequencies: Float32Array,
+  tokens: number,
+  at?: tf.Tensor1D,
 ): tf.Tensor4D {
-  const { cos, sin } = angles(x.shape[2], frequencies);
+  const ofAll = angles(tokens, frequencies);
+  const places = at && tf.cast(tf.expandDims(at), "int32") as tf.Tensor2D;
+  const [cos, sin] = ofAll.map((of) =>
+    places ? tf.reshape(lookUp(of, places), [-1, 1, 1, of.shape[1]]) : of
+  ) as [tf.Tensor, tf.Tensor];
   return withGradient(
     { x: x as tf.Tensor },
     ({ x }) => ({ value: turn({ x, cos, sin }).value, saved: { cos, sin } }),
@@ -37,20 +45,16 @@ const turn = fused(
   { products: ["value"] },
 );
 
-/** Cosines and sines of every position and frequency: `[tokens, depth / 2]`, rounded as in float32. */
-function angles(
-  tokens: number,
-  frequencies: Float32Array,
-): { readonly cos: tf.Tensor2D; readonly sin: tf.Tensor2D } {
+/** Cosines and sines of every position and frequency: `[tokens, depth / 2]` each, rounded as in float32. */
+function angles(tokens: number, frequencies: Float32Array): tf.Tensor2D[] {
   const half = frequencies.length;
   const values = Float32Array.from(
     { length: tokens * half },
     (_, i) => Math.floor(i / half) * frequencies[i % half]!,
   );
-  return {
-    cos: tf.tensor2d(values.map(Math.cos), [tokens, half]),
-    sin: tf.tensor2d(values.map(Math.sin), [tokens, half]),
-  };
+  return [Math.cos, Math.sin].map((of) =>
+    tf.tensor2d(values.map(of), [tokens, half])
+  );
 }
 
 /**

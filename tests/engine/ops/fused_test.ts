@@ -107,7 +107,8 @@ const operations: Record<string, {
     inputs: [[2, 4, 96, 64]],
     // Angles are rounded to float32.
     tolerance: 1e-4,
-    ours: ([x]) => rotary(x as tf.Tensor4D, rotaryFrequencies(100, 64)),
+    ours: ([x]) =>
+      rotary(x as tf.Tensor4D, rotaryFrequencies(100, 64), x!.shape[2]!),
     plain: ([x]) => {
       // (left + i right) e^(i angle)
       const [left, right] = tf.split(x!, 2, 3) as [tf.Tensor, tf.Tensor];
