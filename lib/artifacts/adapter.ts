@@ -3,12 +3,13 @@ import type * as z from "zod";
 import type { AdapterTensors } from "../engine/adapters/lora.ts";
 import {
   findAdapterFault,
+  findMisfit,
   modulesToSave,
   peftTargets,
 } from "../engine/models/peft.ts";
+import type { Model } from "../engine/models/model.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
-import { outputsOf } from "./classes.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
 import { AdapterConfig } from "./lora_config.ts";
 import type { ModelOrigin } from "./model.ts";
@@ -57,7 +58,7 @@ export function tensorsOf(
 /**
  * Writes an artifact of kind `adapter`.
  *
- * @throws {TypeError} If a tensor is missing, unknown or has the wrong shape.
+ * @throws {TypeError} If a LoRA tensor is missing or has the wrong shape.
  */
 export async function writeAdapter(
   folder: string,
@@ -90,7 +91,7 @@ async function writeTensors(
   { baseModel, training }: Pick<Adapter, "baseModel" | "training">,
   tensors: AdapterTensors,
 ): Promise<void> {
-  const fault = adapterFault(tensors, training);
+  const fault = findAdapterFault(shapesOf(tensors), training.rank);
   if (fault !== undefined) {
     throw new TypeError(`Cannot save the adapter: ${fault}`);
   }
@@ -110,7 +111,7 @@ async function readPeftFiles(
   }
   const path = join(folder, "adapter_model.safetensors");
   const tensors = readTensors(path);
-  const fault = adapterFault(tensors, training);
+  const fault = findAdapterFault(shapesOf(tensors), training.rank);
   if (fault !== undefined) {
     throw new SyntaxError(`"${path}" is not a complete adapter: ${fault}`);
   }
@@ -138,11 +139,23 @@ export function baseModelIn(
   return name ? { name, revision: revision ?? null } : undefined;
 }
 
-function adapterFault(
+/**
+ * Checks that an adapter fits a model, and has a head with this number of
+ * outputs, if it is known.
+ *
+ * @throws {SyntaxError} Saying what does not fit.
+ */
+export function checkFit(
   tensors: AdapterTensors,
-  { rank, labels }: AdapterRecord,
-): string | undefined {
-  return findAdapterFault(shapesOf(tensors), rank, outputsOf(labels));
+  model: Model,
+  outputs?: number,
+): void {
+  const misfit = findMisfit(shapesOf(tensors), model, outputs);
+  if (misfit !== undefined) {
+    throw new SyntaxError(
+      `The adapter does not fit the model: ${misfit}; connect the model on which it was trained, with LoRA in every layer`,
+    );
+  }
 }
 
 /** Shapes by the names of tensors. */

@@ -6,11 +6,9 @@ import {
   mergeLora,
 } from "../engine/adapters/lora.ts";
 import {
-  architectureOf,
   findAdapterFault,
-  findMisfit,
+  findHeadFault,
   headOutputs,
-  moduleOf,
   modulesOf,
   modulesToSave,
   PEFT_PREFIX,
@@ -26,7 +24,13 @@ import {
 } from "../engine/models/parameters.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { scheduleNamed } from "../engine/schedules/registry.ts";
-import { type Adapter, baseModelIn, readTensors, shapesOf } from "./adapter.ts";
+import {
+  type Adapter,
+  baseModelIn,
+  checkFit,
+  readTensors,
+  shapesOf,
+} from "./adapter.ts";
 import {
   CLASSES_FILE,
   type ExportedClasses,
@@ -60,14 +64,18 @@ export interface PeftAdapter extends PaddedModules {
 }
 
 /**
- * Reads a folder written by PEFT: LoRA on the same modules of every layer, with
- * a classification head. Modules of lower rank are padded with zeros. The alpha
- * of rank-stabilized LoRA (arXiv 2312.03732, scale alpha / sqrt(rank)) is
- * converted to the alpha that gives the same scale as alpha / rank.
+ * Reads a folder written by PEFT for a model: LoRA on the same modules of every
+ * layer, with a classification head. Modules of lower rank are padded with
+ * zeros. The alpha of rank-stabilized LoRA (arXiv 2312.03732, scale
+ * alpha / sqrt(rank)) is converted to the alpha that gives the same scale as
+ * alpha / rank.
  *
- * @throws {SyntaxError} Naming the file and what cannot be imported, or the classes that do not fit the head.
+ * @throws {SyntaxError} Naming the file and what cannot be imported, what does not fit the model, or the classes that do not fit the head.
  */
-export async function readPeft(folder: string): Promise<PeftAdapter> {
+export async function readPeft(
+  folder: string,
+  model: Model,
+): Promise<PeftAdapter> {
   const configPath = join(folder, "adapter_config.json");
   if (!exists(configPath)) {
     // PEFT saves an adapter with a name of its own in a folder of that name.
@@ -90,26 +98,17 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
       `"${folder}" has no "adapter_model.safetensors": save the adapter again with save_pretrained(FOLDER), which writes safetensors by default`,
     );
   }
-  const saved = readTensors(path);
-  // PEFT may adapt modules of the head too, whose names do not tell the architecture.
-  const shapes = new Map(
-    [...shapesOf(saved)].filter(([name]) => !isOutsideLayers(name)),
-  );
-  const architecture = architectureOf(shapes.keys());
-  const outputs = headOutputs(shapes);
-  if (architecture !== undefined && outputs === undefined) {
-    throw new SyntaxError(
-      `"${path}" has no classification head: train the adapter with modules_to_save=["classifier"], the default of PEFT for task_type SEQ_CLS`,
-    );
-  }
+  const { architecture } = model;
   const refuse = (fault: string) =>
     new SyntaxError(`"${path}" cannot be imported: ${fault}`);
-  const adapter = padded(saved, config, architecture, refuse);
-  const { rank, tensors } = adapter;
-  const fault = findAdapterFault(shapesOf(tensors), rank, outputs ?? 1);
+  const adapter = padded(readTensors(path), config, architecture, refuse);
+  const shapes = shapesOf(adapter.tensors);
+  const incomplete = findAdapterFault(shapes, adapter.rank);
+  if (incomplete === undefined) checkFit(adapter.tensors, model);
+  const outputs = headOutputs(shapes, architecture);
+  const fault = incomplete ?? findHeadFault(shapes, architecture, outputs);
   if (fault !== undefined) {
-    const remedy = architecture && `; ${importable(architecture)}`;
-    throw refuse(`${fault}${remedy ?? ""}`);
+    throw refuse(`${fault}; ${importable(architecture)}`);
   }
   const exported = await findClasses(folder);
   if (exported !== undefined && outputsOf(exported.labels) !== outputs) {
@@ -123,7 +122,7 @@ export async function readPeft(folder: string): Promise<PeftAdapter> {
     ...adapter,
     baseModel: baseModelIn(config),
     listedModules: config.target_modules,
-    outputs: outputs!,
+    outputs,
     exported,
   };
 }
@@ -142,34 +141,23 @@ function importable(architecture: Architecture, isPretrained = true): string {
   } and no other trained weights`;
 }
 
-/** True for a LoRA tensor of a module that is in no layer. */
-function isOutsideLayers(tensor: string): boolean {
-  return moduleOf(tensor) !== undefined && !/\.\d+\./.test(tensor);
-}
-
 /** Facts about an adapter that are not in its files. */
 interface ImportFacts extends Pick<AdapterRecord, "task" | "labels" | "seed"> {
   readonly method: "lora" | "dylora";
 }
 
 /**
- * Converts an adapter of PEFT to one for a model folder.
+ * Converts an adapter of PEFT to one for the folder of its model.
  *
- * @throws {SyntaxError} If the adapter does not fit the model.
+ * @throws {SyntaxError} If neither has a tensor of the pretrained head.
  */
 export function toAdapter(
   peft: PeftAdapter,
   folder: string,
   { method: name, ...known }: ImportFacts,
 ): Adapter {
-  const { baseModel, rank, alpha, tensors } = peft;
+  const { baseModel, rank, alpha } = peft;
   const model = readModel(folder);
-  const misfit = findMisfit(shapesOf(tensors), model);
-  if (misfit !== undefined) {
-    throw new SyntaxError(
-      `The adapter does not fit the model: ${misfit}; connect the model on which it was trained, with LoRA in every layer`,
-    );
-  }
   return {
     baseModel,
     training: {
@@ -276,12 +264,11 @@ function merged(
 function padded(
   tensors: AdapterTensors,
   config: PeftConfig,
-  architecture: Architecture | undefined,
+  architecture: Architecture,
   refuse: (fault: string) => SyntaxError,
 ): PaddedModules {
   const head = new Set(
-    architecture &&
-      headTensors(architecture).map(({ name }) => `${PEFT_PREFIX}${name}`),
+    headTensors(architecture).map(({ name }) => `${PEFT_PREFIX}${name}`),
   );
   try {
     return padModules(tensors, {

@@ -8,7 +8,7 @@ import {
   outputsOf,
   type TaskClasses,
 } from "../artifacts/classes.ts";
-import { findModelOrigin } from "../artifacts/model.ts";
+import { findModelOrigin, readModel } from "../artifacts/model.ts";
 import { type PeftAdapter, readPeft, toAdapter } from "../artifacts/peft.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
@@ -28,9 +28,9 @@ type ImportingStage = Stage<
 /** Writes a LoRA in a PEFT folder as an artifact of kind `adapter`. */
 export async function importAdapter(stage: ImportingStage): Promise<void> {
   const { source, method, seed } = stage.params;
-  const peft = await readPeft(source);
-  const { task, labels } = await taskOf(stage, peft);
   const model = stage.inputs.model.path;
+  const peft = await readPeft(source, readModel(model));
+  const { task, labels } = await taskOf(stage, peft);
   await writeAdapter(
     stage.output,
     toAdapter(peft, model, {

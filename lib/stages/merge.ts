@@ -1,9 +1,10 @@
 import { join } from "@std/path/posix/join";
-import { shapesOf } from "../artifacts/adapter.ts";
+import { checkFit } from "../artifacts/adapter.ts";
+import { outputsOf } from "../artifacts/classes.ts";
 import { writeClassifierModel } from "../artifacts/classifier.ts";
 import { readModel } from "../artifacts/model.ts";
 import { mergeAdapter } from "../engine/adapters/lora.ts";
-import { findMisfit, PEFT_PREFIX } from "../engine/models/peft.ts";
+import { PEFT_PREFIX } from "../engine/models/peft.ts";
 import { scaleAt } from "../engine/adapters/scale.ts";
 import { encoderTensors } from "../engine/models/parameters.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
@@ -17,12 +18,7 @@ export async function merge(
   const folder = stage.inputs.model.path;
   const { adapter: { training }, tensors } = await readCutAdapter(stage);
   const model = readModel(folder);
-  const misfit = findMisfit(shapesOf(tensors), model);
-  if (misfit !== undefined) {
-    throw new SyntaxError(
-      `The adapter does not fit the model: ${misfit}; connect the model on which it was trained`,
-    );
-  }
+  checkFit(tensors, model, outputsOf(training.labels));
   using file = SafetensorsFile.open(join(folder, "model.safetensors"));
   await writeClassifierModel(stage.output, folder, {
     architecture: model.architecture,

@@ -160,7 +160,7 @@ async function rankOf(
 /** Reads an artifact of kind `adapter`, or a folder of PEFT, whose classes have names only if it was exported here. */
 async function adapterIn(folder: string, model: string): Promise<Adapter> {
   if (exists(join(folder, "training.json"))) return readAdapter(folder);
-  const peft = await readPeft(folder);
+  const peft = await readPeft(folder, readModel(model));
   const { task, labels } = peft.exported ??
     { task: "imported", labels: numberedLabels(peft.outputs) };
   return toAdapter(peft, model, { method: "lora", task, labels, seed: 0 });

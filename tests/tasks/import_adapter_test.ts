@@ -491,7 +491,7 @@ Deno.test("import-adapter says what it cannot import and why", () =>
       ],
       [
         without(whole, /classifier/),
-        /has no classification head: train the adapter with modules_to_save/,
+        /it has no classification head; train LoRA in every layer, with modules_to_save=\["classifier"\]/,
       ],
       [
         without(whole, /layer.1.*value.lora_B/),
@@ -537,7 +537,28 @@ Deno.test("import-adapter says what it cannot import and why", () =>
     await assertRejects(
       () => attempt(fine, {}, "tiny-bert"),
       Error,
-      "does not fit the model: its architecture is roberta, and the model's is bert",
+      'does not fit the model: the model, a bert, has no module "roberta.encoder.layer.0.attention.self.query"',
+    );
+    // ModernBERT and Llama name their encoder alike.
+    const modernbert = await peftFolder(
+      folder,
+      { target_modules: ["Wqkv"] },
+      without(referenceTensors("modernbert"), /layers\.[23]|head|classifier/),
+    );
+    await assertRejects(
+      () => attempt(modernbert, {}, "tiny-llama"),
+      Error,
+      'the model, a llama, has no module "model.layers.0.attn.Wqkv"',
+    );
+    const llama = await peftFolder(
+      folder,
+      { target_modules: ["q_proj", "v_proj"] },
+      without(referenceTensors("llama"), /score/),
+    );
+    await assertRejects(
+      () => attempt(llama, {}, "tiny-llama"),
+      Error,
+      'it has no classification head; train LoRA in every layer, with modules_to_save=["score"]',
     );
     await assertRejects(
       () => attempt(join(fixtures, "tiny-bert")),

@@ -12,44 +12,55 @@ import { runTask, withFolder } from "./run_task.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
 
-Deno.test("merge makes a model with the logits that evaluate-ranks computed with the adapter", () =>
-  withEngineStages(async (stages) => {
-    const { folder, given } = stages;
-    const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
-    const expected = await logitsByRank(stages, { ...given, adapter });
-    const { training, tensors, baseModel } = await readAdapter(adapter);
-    const headOnly = await Deno.makeTempDir({ dir: folder });
-    await writeAdapter(headOnly, {
-      baseModel,
-      training,
-      tensors: Object.fromEntries(
-        Object.entries(tensors).map(([name, { shape, values }]) => [
-          name,
-          {
-            shape,
-            values: name.includes("lora_B") ? values.map(() => 0) : values,
-          },
-        ]),
-      ),
-    });
-    for (const rank of [1, 3]) {
-      const { output: model } = await runTask(merge, folder, { rank }, {
-        model: given.model,
-        adapter,
-      });
-      const merged = await logitsByRank(stages, {
-        ...given,
-        model,
-        adapter: headOnly,
-      }, { ranks: [1] });
-      assertClose(
-        merged.get(1)!,
-        expected.get(rank)!,
-        1e-5,
-        `logits of the model merged at rank ${rank}`,
+for (
+  const [family, targetModules] of [
+    ["roberta", ["query", "value"]],
+    ["llama", ["q_proj", "v_proj"]],
+  ] as const
+) {
+  Deno.test(`merge makes a model with the logits that evaluate-ranks computed with the adapter, ${family}`, () =>
+    withEngineStages(async (stages) => {
+      const { folder, given } = stages;
+      const adapter = await referenceAdapter(
+        folder,
+        { ...REFERENCE_TRAINING, targetModules },
+        family,
       );
-    }
-  }));
+      const expected = await logitsByRank(stages, { ...given, adapter });
+      const { training, tensors, baseModel } = await readAdapter(adapter);
+      const headOnly = await Deno.makeTempDir({ dir: folder });
+      await writeAdapter(headOnly, {
+        baseModel,
+        training,
+        tensors: Object.fromEntries(
+          Object.entries(tensors).map(([name, { shape, values }]) => [
+            name,
+            {
+              shape,
+              values: name.includes("lora_B") ? values.map(() => 0) : values,
+            },
+          ]),
+        ),
+      });
+      for (const rank of [1, 3]) {
+        const { output: model } = await runTask(merge, folder, { rank }, {
+          model: given.model,
+          adapter,
+        });
+        const merged = await logitsByRank(stages, {
+          ...given,
+          model,
+          adapter: headOnly,
+        }, { ranks: [1] });
+        assertClose(
+          merged.get(1)!,
+          expected.get(rank)!,
+          1e-5,
+          `logits of the model merged at rank ${rank}`,
+        );
+      }
+    }, join(fixtures, `tiny-${family}`)));
+}
 
 Deno.test("merge writes the tensors and labels of a classifier and nothing else", () =>
   withFolder(async (folder) => {
@@ -128,6 +139,6 @@ Deno.test("merge rejects an adapter of another model", () =>
     await assertRejects(
       () => runTask(merge, folder, {}, { model, adapter }),
       Error,
-      "does not fit the model: its architecture is bert, and the model's is roberta",
+      'does not fit the model: the model, a roberta, has no module "bert.encoder.layer.0.attention.self.query"',
     );
   }));

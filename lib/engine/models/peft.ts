@@ -55,59 +55,31 @@ export function modulesToSave(tensors: Iterable<string>): string[] {
   return [...new Set(heads)].sort();
 }
 
-/** The architecture of an adapter, or another one with the same tensor names; undefined if no supported architecture has them. */
-export function architectureOf(
-  tensors: Iterable<string>,
-): Architecture | undefined {
-  const names = [...tensors];
-  const lora = names.find((name) => FACTOR.test(name));
-  const alike = ARCHITECTURES.filter(({ prefix }) =>
-    lora?.startsWith(`${PEFT_PREFIX}${prefix}.`)
-  );
-  // ModernBERT and Llama share a prefix, and differ in their heads.
-  return alike.find((it) => names.includes(`${PEFT_PREFIX}${outputOf(it)}`)) ??
-    alike[0];
-}
-
-/** Name of the last tensor of an architecture's head, which has a row for each output. */
-function outputOf(architecture: Architecture): string {
-  return headTensors(architecture).at(-1)!.name;
+/** Number of outputs of an adapter's classification head; 0 without one. */
+export function headOutputs(
+  shapes: AdapterShapes,
+  architecture: Architecture,
+): number {
+  const { name } = headTensors(architecture).at(-1)!;
+  return shapes.get(`${PEFT_PREFIX}${name}`)?.[0] ?? 0;
 }
 
 /**
- * Number of outputs of an adapter's classification head; undefined without one.
- */
-export function headOutputs(shapes: AdapterShapes): number | undefined {
-  const architecture = architectureOf(shapes.keys());
-  if (architecture === undefined) return undefined;
-  return shapes.get(`${PEFT_PREFIX}${outputOf(architecture)}`)?.[0];
-}
-
-/**
- * Checks the names and shapes of an adapter's tensors, since PEFT loads an
- * incomplete adapter with only a warning.
- *
- * An adapter is complete if each of its modules has A `[rank, in]` and B
- * `[out, rank]` in every layer, and if it has the classification head of its
- * architecture; tensors of the head that start from the pretrained model may be
- * absent.
+ * Checks the names and shapes of an adapter's LoRA tensors, since PEFT loads an
+ * incomplete adapter with only a warning: each of its modules must have A
+ * `[rank, in]` and B `[out, rank]` in every layer.
  *
  * @returns Description of the fault, or undefined.
  */
 export function findAdapterFault(
   shapes: AdapterShapes,
   rank: number,
-  labels: number,
 ): string | undefined {
-  const first = shapes.keys().find((name) => FACTOR.test(name));
-  if (first === undefined) return "it has no LoRA tensors";
-  const architecture = architectureOf(shapes.keys());
-  if (architecture === undefined) {
-    return `tensor "${first}" belongs to no supported architecture`;
+  if (!shapes.keys().some((name) => FACTOR.test(name))) {
+    return "it has no LoRA tensors";
   }
   return findFactorFault(shapes, rank) ??
-    findLayerFault(modulesOf(shapes.keys())) ??
-    findHeadFault(shapes, architecture, labels);
+    findLayerFault(modulesOf(shapes.keys()));
 }
 
 function findFactorFault(
@@ -153,11 +125,19 @@ function findLayerFault(modules: readonly string[]): string | undefined {
   return undefined;
 }
 
-function findHeadFault(
+/**
+ * Checks that an adapter has the classification head of its model's
+ * architecture and trains nothing else; tensors of the head that start from the
+ * pretrained model may be absent.
+ *
+ * @returns Description of the fault, or undefined.
+ */
+export function findHeadFault(
   shapes: AdapterShapes,
   architecture: Architecture,
   labels: number,
 ): string | undefined {
+  if (labels === 0) return "it has no classification head";
   const matrices = headTensors(architecture).flatMap(({ name }) => {
     const shape = shapes.get(`${PEFT_PREFIX}${name}`);
     return shape?.length === 2 ? [shape] : [];
@@ -187,23 +167,16 @@ function findHeadFault(
 }
 
 /**
- * Checks that an adapter fits a model.
+ * Checks that an adapter fits a model, and has a head with this number of
+ * outputs, if it is known.
  *
  * @returns Description of the difference, or undefined.
  */
 export function findMisfit(
   shapes: AdapterShapes,
   model: Model,
+  outputs?: number,
 ): string | undefined {
-  const architecture = architectureOf(shapes.keys());
-  // Architectures with the same names of tensors take each other's adapters.
-  const namesOf = (it: Architecture) => `${it.prefix} ${outputOf(it)}`;
-  if (
-    architecture === undefined ||
-    namesOf(architecture) !== namesOf(model.architecture)
-  ) {
-    return `its architecture is ${architecture?.type}, and the model's is ${model.architecture.type}`;
-  }
   const [layers, expected] = [shapes.keys(), model.tensors.keys()].map((
     names,
   ) =>
@@ -216,10 +189,11 @@ export function findMisfit(
   for (const [name, shape] of shapes) {
     const [, module, factor] = FACTOR.exec(name) ?? [];
     if (module === undefined) continue;
-    const own = model.tensors.get(
-      `${module.slice(PEFT_PREFIX.length)}.weight`,
-    );
-    if (own === undefined) return `the model has no module "${module}"`;
+    const target = module.slice(PEFT_PREFIX.length);
+    const own = model.tensors.get(`${target}.weight`);
+    if (own === undefined) {
+      return `the model, a ${model.architecture.type}, has no module "${target}"`;
+    }
     const [found, expected] = factor === "A"
       ? [shape[1], own[1]]
       : [shape[0], own[0]];
@@ -227,5 +201,7 @@ export function findMisfit(
       return `tensor "${name}" has shape [${shape}], and the module [${own}]`;
     }
   }
-  return undefined;
+  return outputs === undefined
+    ? undefined
+    : findHeadFault(shapes, model.architecture, outputs);
 }
