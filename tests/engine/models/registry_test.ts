@@ -99,6 +99,9 @@ Deno.test("parseModel() names settings that the engine does not compute, with th
       { model_type: "mixtral" },
       'Model type "mixtral" is not supported',
     ],
+    ["qwen3", { model_type: "qwen3_moe" }, 'Model type "qwen3_moe" is not'],
+    ["qwen3", { model_type: "qwen2_vl" }, 'Model type "qwen2_vl" is not'],
+    ["llama", { model_type: "llava" }, 'Model type "llava" is not supported'],
     ["llama", { hidden_act: "gelu" }, '"hidden_act" is "gelu"'],
     [
       "llama",
