@@ -55,7 +55,7 @@ export function loadFrozen(
     products.set(modules[0]!, {
       modules,
       outputs: modules.map((name) => model.tensors.get(`${name}.weight`)![0]!),
-      weight: forProducts(join("weight") as tf.Tensor2D),
+      weight: narrowed(join("weight") as tf.Tensor2D),
       bias: model.tensors.has(`${modules[0]}.bias`)
         ? join("bias") as tf.Tensor1D
         : undefined,
@@ -64,16 +64,25 @@ export function loadFrozen(
   const tensors = new Map<string, tf.Tensor>();
   for (const [name, shape] of model.tensors) {
     if (ofProducts.has(name)) continue;
-    tensors.set(
-      name,
-      writtenTensor([...shape], (values) => void read(name, shape, values)),
-    );
+    let isExact = false;
+    const tensor = writtenTensor([...shape], (values) => {
+      read(name, shape, values);
+      isExact = shape.length === 2 && isBfloat16(values);
+    });
+    // Tables are looked up in the type in which they are stored.
+    tensors.set(name, isExact ? narrowed(tensor) : tensor);
   }
   return { tensors, products };
 }
 
-/** A matrix that only products take is stored in the type in which they take it. */
-function forProducts(matrix: tf.Tensor2D): tf.Tensor2D {
+/** Whether bfloat16 has all of these values. */
+function isBfloat16({ buffer, byteOffset, length }: Float32Array): boolean {
+  return new Uint32Array(buffer, byteOffset, length)
+    .every((bits) => (bits & 0xffff) === 0);
+}
+
+/** A matrix in the type in which products take it. */
+function narrowed<T extends tf.Tensor>(matrix: T): T {
   const binding = libraryBinding();
   if (binding?.precision === "bf16") binding.narrow(tensorIds([matrix])[0]!);
   return matrix;

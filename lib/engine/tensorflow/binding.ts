@@ -375,7 +375,7 @@ export class TensorflowBinding {
     const floats = types.filter(isFloat);
     if (floats.length === 0) return [attributes, inputIds];
     if (opName === "Cast") {
-      return [withType(attributes, "SrcT", types[0]!), inputIds];
+      return [withType(attributes, ["SrcT"], types[0]!), inputIds];
     }
     const wanted = inputType(opName, floats);
     const ids = inputIds.map((id, i) => {
@@ -388,7 +388,7 @@ export class TensorflowBinding {
     return [
       wanted === DataType.float32
         ? attributes
-        : withType(attributes, "T", wanted),
+        : withType(attributes, ["T", "Tparams"], wanted),
       ids,
     ];
   }

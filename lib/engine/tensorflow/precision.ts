@@ -11,6 +11,7 @@ const PRODUCTS = new Set(["MatMul", "BatchMatMulV2"]);
 const MOVES = new Set([
   "ConcatV2",
   "ExpandDims",
+  "GatherV2",
   "Identity",
   "Pack",
   "Reshape",
@@ -42,14 +43,14 @@ export function inputType(
   return DataType.float32;
 }
 
-/** The attributes of an operation with one of its element types changed, where tfjs assumes float32. */
+/** The attributes of an operation with some of its element types changed, where tfjs assumes float32. */
 export function withType(
   attributes: readonly Attribute[],
-  name: "T" | "SrcT",
+  names: readonly string[],
   type: number,
 ): Attribute[] {
   return attributes.map((attribute) =>
-    attribute.type === AttributeType.type && attribute.name === name &&
+    attribute.type === AttributeType.type && names.includes(attribute.name) &&
       attribute.value === DataType.float32
       ? { ...attribute, value: type }
       : attribute

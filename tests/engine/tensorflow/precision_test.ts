@@ -4,6 +4,10 @@ import * as tf from "@tensorflow/tfjs-core";
 import { tensorIds } from "../../../lib/engine/backend.ts";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import type { Classifier } from "../../../lib/engine/models/classifier.ts";
+import { loadFrozen } from "../../../lib/engine/models/weights.ts";
+import { lookUp } from "../../../lib/engine/ops/embedding.ts";
+import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
+import { writeSafetensors } from "../../../lib/engine/safetensors/writer.ts";
 import { startEngine } from "../../../lib/engine/start.ts";
 import { DataType } from "../../../lib/engine/tensorflow/tensors.ts";
 import type { Precision } from "../../../lib/engine/tensorflow/precision.ts";
@@ -11,7 +15,12 @@ import { batchTensors, padBatch } from "../../../lib/engine/training/batch.ts";
 import { trainingStep } from "../../../lib/engine/training/step.ts";
 import { tensorflow } from "../engine.ts";
 import { logitsAt, ranksAt } from "../logits.ts";
-import { assertClose, assertSameBits, read } from "../reference.ts";
+import {
+  assertClose,
+  assertSameBits,
+  openReference,
+  read,
+} from "../reference.ts";
 import { draw, optimizer, startState } from "../reference_step.ts";
 import {
   dyloraObjective,
@@ -36,6 +45,12 @@ async function at<Result>(
   } finally {
     binding.precision = "f32";
   }
+}
+
+/** The type in which the library has a tensor. */
+function typeOf(tensor: tf.Tensor): number {
+  const signature = tensorflow!.binding.signature(tensorIds([tensor]));
+  return Number(signature.split("[")[0]);
 }
 
 /** Some steps of training: the values at the end, after the loss of each step. */
@@ -72,10 +87,6 @@ Deno.test({
   ignore,
   fn: () =>
     at("bf16", ({ weights }) => {
-      const typeOf = (tensor: tf.Tensor) =>
-        Number(
-          tensorflow!.binding.signature(tensorIds([tensor])).split("[")[0],
-        );
       const { products, tensors } = weights!;
       // Of the last layer the query is a product of its own, of the first token.
       assertEquals(products.size, 4 + 1);
@@ -89,6 +100,47 @@ Deno.test({
         assertEquals(typeOf(tensor), DataType.float32);
       }
       return Promise.resolve();
+    }),
+});
+
+Deno.test({
+  name:
+    "bf16 keeps a table in bfloat16 if that loses nothing, and looks up its values",
+  ignore,
+  fn: () =>
+    at("bf16", async () => {
+      const { model, file } = openReference("roberta");
+      const path = Deno.makeTempFileSync({ suffix: ".safetensors" });
+      try {
+        const rounded = [...file.tensors].map(([name, { shape }]) => {
+          const values = file.floats(name);
+          const bits = new Uint32Array(values.buffer);
+          bits.forEach((it, i) => bits[i] = it & 0xffff0000);
+          return [name, { shape, values }] as const;
+        });
+        writeSafetensors(path, Object.fromEntries(rounded));
+        const name = "roberta.embeddings.word_embeddings.weight";
+        using own = SafetensorsFile.open(path);
+        const table = loadFrozen(own, model).tensors.get(name)!;
+        assertEquals(typeOf(table), DataType.bfloat16);
+        const ids = [7, 0, 140, 7];
+        const found = lookUp(
+          table as tf.Tensor2D,
+          tf.tensor2d(ids, [1, 4], "int32"),
+        );
+        assertEquals(typeOf(found), DataType.bfloat16);
+        const [, width] = table.shape as [number, number];
+        const values = own.floats(name);
+        assertSameBits(
+          await read(found),
+          Float32Array.from(
+            { length: 4 * width },
+            (_, i) => values[ids[Math.floor(i / width)]! * width + i % width]!,
+          ),
+        );
+      } finally {
+        Deno.removeSync(path);
+      }
     }),
 });
 
