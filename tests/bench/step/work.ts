@@ -94,6 +94,18 @@ const deberta: Model = {
     pad_token_id: 0,
   },
 };
+const smollm: Model = {
+  name: "smollm2-135m",
+  config: {
+    ...sizes(49152, 576, 30, 9, 1536),
+    model_type: "llama",
+    num_key_value_heads: 3,
+    max_position_embeddings: 8192,
+    rms_norm_eps: 1e-5,
+    rope_theta: 100_000,
+    pad_token_id: 2,
+  },
+};
 
 /** What is timed, in the order of the table. */
 export const shapes: readonly Shape[] = [
@@ -105,6 +117,7 @@ export const shapes: readonly Shape[] = [
   { model: modernbert, batch: 16, length: 64, evaluated: false },
   { model: modernbert, batch: 4, length: 512, evaluated: false },
   { model: deberta, batch: 16, length: 64, evaluated: false },
+  { model: smollm, batch: 16, length: 64, evaluated: true },
 ];
 
 /** Ranks at which evaluations are timed. */
