@@ -4,7 +4,7 @@ import { readAdapter, writeAdapter } from "../../lib/artifacts/adapter.ts";
 import type { AdapterTensors } from "../../lib/engine/adapters/lora.ts";
 import type { Architecture } from "../../lib/engine/models/model.ts";
 import type { TargetModules } from "../../lib/engine/models/parameters.ts";
-import { parseModel } from "../../lib/engine/models/registry.ts";
+import { ARCHITECTURES, parseModel } from "../../lib/engine/models/registry.ts";
 import { methodName } from "../../lib/engine/schedules/registry.ts";
 import { moduleOf, modulesOf } from "../../lib/engine/models/peft.ts";
 import { type ModuleRanks, writeRanks } from "../../lib/artifacts/ranks.ts";
@@ -100,6 +100,28 @@ for (
     );
   }
 }
+
+Deno.test({
+  name:
+    "the default target modules are PEFT's, of every architecture of which it has any",
+  ignore: PYTHON === undefined,
+  async fn() {
+    const { stdout } = await new Deno.Command(PYTHON!, {
+      args: [
+        "-c",
+        "import json; from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as known; print(json.dumps(known))",
+      ],
+    }).output();
+    const known = new Map<string, string[]>(
+      Object.entries(JSON.parse(new TextDecoder().decode(stdout))),
+    );
+    const shared = ARCHITECTURES.filter(({ type }) => known.has(type));
+    assert(shared.length >= 9);
+    for (const { type, targetModules } of shared) {
+      assertEquals([...targetModules], known.get(type), type);
+    }
+  },
+});
 
 function architectureIn(model: string): Architecture {
   const path = join(model, "config.json");

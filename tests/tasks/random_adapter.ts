@@ -37,7 +37,7 @@ export function randomAdapter(
   );
   for (const [name, { values }] of Object.entries(tensors)) {
     // Logits of a range beside which a tolerance of 1e-4 is small.
-    const isLast = /classifier\.(out_proj\.)?weight$/.test(name);
+    const isLast = /(classifier\.(out_proj\.)?|score\.)weight$/.test(name);
     if (!name.includes(".lora_B.") && !isLast) continue;
     const deviation = isLast ? 0.5 : 0.1;
     for (let i = 0; i < values.length; i++) {
