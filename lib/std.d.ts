@@ -150,7 +150,11 @@ declare module "@std/yaml" {
   /** Writes a value as one YAML document. */
   export function stringify(
     data: unknown,
-    options?: { readonly lineWidth?: number },
+    options?: {
+      /** Depth from which mappings and lists are on one line: `{a: 1}`. */
+      readonly flowLevel?: number;
+      readonly lineWidth?: number;
+    },
   ): string;
 
   /** Parses one YAML document. */

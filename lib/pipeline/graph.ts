@@ -75,7 +75,8 @@ export interface StageGroup {
   readonly name: string;
   /** Ids of the stages. */
   readonly stages: readonly string[];
-  /** Names of the groups that it depends on, without those that others imply. */
+  /** Names of the groups that it depends on, all and without those that others imply. */
+  readonly inputs: readonly string[];
   readonly needs: readonly string[];
   /** Number of groups on the longest path to it. */
   readonly depth: number;
@@ -102,11 +103,11 @@ export function groupStages(
     [...groups].map(([id, { needs }]) => ({ id, needs: [...needs] })),
   );
   const depths = new Map<string, number>();
-  return [...groups].map(([name, { stages }]) => {
+  return [...groups].map(([name, { stages, needs: inputs }]) => {
     const needs = edges.get(name)!;
     const depth = Math.max(-1, ...needs.map((it) => depths.get(it)!)) + 1;
     depths.set(name, depth);
-    return { name, stages, needs, depth };
+    return { name, stages, inputs: [...inputs], needs, depth };
   });
 }
 

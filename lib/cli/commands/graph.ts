@@ -1,4 +1,4 @@
-import { type Graph, reduceEdges } from "../../pipeline/graph.ts";
+import { type Graph, groupStages, reduceEdges } from "../../pipeline/graph.ts";
 import { selectStages } from "../../scheduler/context.ts";
 import { type Arguments, command, UsageError } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
@@ -61,22 +61,14 @@ function graphNodes(
   stages: ReadonlySet<string>,
   expanded: boolean,
 ): GraphNode[] {
-  const nodeOf = (id: string) => expanded ? id : graph.stages.get(id)!.name;
-  const needs = new Map<string, Set<string>>();
-  const sizes = new Map<string, number>();
-  for (const id of stages) {
-    const node = nodeOf(id);
-    const needed = needs.get(node) ?? new Set();
-    for (const ids of Object.values(graph.stages.get(id)!.inputs)) {
-      for (const it of ids) if (stages.has(it)) needed.add(nodeOf(it));
-    }
-    needs.set(node, needed);
-    sizes.set(node, (sizes.get(node) ?? 0) + 1);
-  }
-  return [...needs].map(([id, needed]) => ({
+  const drawn = [...stages].map((id) => graph.stages.get(id)!);
+  const groups = groupStages(
+    expanded ? drawn.map((it) => ({ ...it, name: it.id })) : drawn,
+  );
+  return groups.map(({ name: id, stages: { length }, inputs: needs }) => ({
     id,
-    label: sizes.get(id)! > 1 ? `${id} ×${sizes.get(id)}` : id,
-    needs: [...needed],
+    label: length > 1 ? `${id} ×${length}` : id,
+    needs,
   }));
 }
 

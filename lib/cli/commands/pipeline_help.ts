@@ -82,6 +82,9 @@ export async function helpOfPipeline(args: Arguments): Promise<string> {
     given!,
     tasksOf(args),
   );
+  const { stringify } = await import("@std/yaml");
+  const flow = (value: unknown) =>
+    stringify(value, { flowLevel: 0, lineWidth: -1 }).trimEnd();
   const section = (title: string, lines: readonly string[]) =>
     lines.length === 0 ? [] : ["", title, ...lines];
   return printable([
@@ -90,13 +93,18 @@ export async function helpOfPipeline(args: Arguments): Promise<string> {
     ...wrap(description === "" ? name : description, WIDTH),
     ...section(
       "Parameters (-S KEY=VALUE):",
-      parameters.flatMap(parameterLines),
+      parameters.flatMap(({ name, value, description }) => [
+        value === undefined ? `  ${name}` : `  ${name} = ${flow(value)}`,
+        ...description === ""
+          ? []
+          : wrap(description, WIDTH - INDENT.length).map((it) => INDENT + it),
+      ]),
     ),
     ...section(
       "Profiles (--profile NAME):",
       columns(
         Object.entries(profiles).map(([name, changes]) =>
-          [name, flow(changes).replace(/^\{ (.*) \}$/s, "$1")] as const
+          [name, flow(changes).replace(/^\{(.*)\}$/s, "$1")] as const
         ),
       ),
     ),
@@ -107,13 +115,7 @@ export async function helpOfPipeline(args: Arguments): Promise<string> {
 }
 
 /** Indentation of the descriptions of parameters. */
-const INDENT = 6;
-
-function parameterLines({ name, value, description }: Parameter): string[] {
-  const shown = value === undefined ? "" : ` = ${flow(value)}`;
-  const lines = description === "" ? [] : wrap(description, WIDTH - INDENT);
-  return [`  ${name}${shown}`, ...lines.map((it) => " ".repeat(INDENT) + it)];
-}
+const INDENT = "      ";
 
 /**
  * Reads a pipeline file for help and completion.
@@ -197,20 +199,6 @@ function* flattened(params: Mapping): Generator<[string, unknown]> {
       }
     }
   }
-}
-
-/** A value in YAML's flow style: `{ alpha: 16, epochs: [1, 2] }`. */
-function flow(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(flow).join(", ")}]`;
-  if (isMapping(value)) {
-    const entries = Object.entries(value);
-    return entries.length === 0
-      ? "{}"
-      : `{ ${entries.map(([key, it]) => `${key}: ${flow(it)}`).join(", ")} }`;
-  }
-  const isPlain = typeof value !== "string" ||
-    /^(?!(true|false|null|~)$)[A-Za-z./][\w./:=@-]*$/.test(value);
-  return isPlain ? String(value) : JSON.stringify(value);
 }
 
 /**

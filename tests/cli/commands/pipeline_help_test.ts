@@ -56,7 +56,7 @@ stages:
   many = [1, 2]
   group.size = 3
       a whole group
-  group.text = "1"
+  group.text = '1'
       a whole group
   plain = [a]
   listed = []
