@@ -30,8 +30,6 @@ interface FilesRequest extends RevisionRequest {
 interface FetchOptions extends HubOptions {
   /** Called with the bytes present, and the total of all files to fetch. */
   readonly onProgress?: (bytes: number, total: number) => void;
-  /** Clock, in milliseconds since 1970. */
-  readonly now?: () => number;
 }
 
 /** The commit of a repository that a revision stands for. */
@@ -60,9 +58,9 @@ export async function fetchFiles(
   request: FilesRequest,
   options: FetchOptions,
 ): Promise<FetchedFiles> {
-  const { settings, now, log } = options;
+  const { settings, log } = options;
   const { repository: { name }, required } = request;
-  const cache = new RepositoryCache(settings.cache, request.repository, now);
+  const cache = new RepositoryCache(settings.cache, request.repository);
   try {
     const commit = await cache.commitOf(request.revision);
     const { files, states } = await findFiles(cache, commit, request);
@@ -103,8 +101,8 @@ export async function listRepository(
   options: FetchOptions,
 ): Promise<RevisionCommit & { readonly paths: readonly string[] }> {
   const { repository, revision } = request;
-  const { settings, now } = options;
-  const cache = new RepositoryCache(settings.cache, repository, now);
+  const { settings } = options;
+  const cache = new RepositoryCache(settings.cache, repository);
   try {
     const known = await cache.commitOf(revision);
     const listed = known && await cache.listing(known);

@@ -1,6 +1,5 @@
 import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
-import { fileFault } from "../pypi/install_error.ts";
 
 /** A repository of the hub. */
 export interface Repository {
@@ -22,7 +21,7 @@ export function isCommit(revision: string): boolean {
  * - `snapshots/COMMIT/PATH` is a file of a commit
  * - `.no_exist/COMMIT/PATH` marks a file that a commit does not have
  * - `.verified/COMMIT/PATH`, which only this program writes, has the hash of a
- *   file and its metadata when its content was last compared with that
+ *   file
  * - `.listing/COMMIT`, which only this program writes, has the paths of all
  *   files of a commit as JSON
  *
@@ -31,15 +30,8 @@ export function isCommit(revision: string): boolean {
 export class RepositoryCache {
   readonly #folder: string;
   readonly #locks: string;
-  readonly #now: () => number;
 
-  /** @param now Clock, in milliseconds since 1970 */
-  constructor(
-    cache: string,
-    { type, name }: Repository,
-    now: () => number = Date.now,
-  ) {
-    this.#now = now;
+  constructor(cache: string, { type, name }: Repository) {
     const folder = `${type}s--${name.replaceAll("/", "--")}`;
     this.#folder = join(cache, folder);
     this.#locks = join(cache, ".locks", folder);
@@ -94,18 +86,18 @@ export class RepositoryCache {
   /**
    * Compares a file of a commit with the hash that the cache has for it: the
    * name of the blob that it links to, or the hash that {@linkcode take}
-   * recorded. The file is read only if it may have changed since it was last
-   * verified.
+   * recorded.
    */
   async check(
     commit: string,
     path: string,
   ): Promise<"right" | "wrong" | "unknown"> {
-    const record = await this.#record(commit, path);
-    const hash = record?.hash ??
-      await blobName(this.#path("snapshots", commit, path));
-    if (hash === undefined) return "unknown";
-    return await this.#verify(commit, path, hash, record) ? "right" : "wrong";
+    const file = this.#path("snapshots", commit, path);
+    const recorded = await readIfThere(this.#path(".verified", commit, path));
+    // Earlier versions wrote more behind the hash.
+    const hash = recorded?.split(" ")[0] ?? await blobName(file);
+    if (hash === undefined || !isHash(hash)) return "unknown";
+    return await hasContent(file, hash) ? "right" : "wrong";
   }
 
   /**
@@ -126,55 +118,22 @@ export class RepositoryCache {
     const file = this.#path("snapshots", commit, path);
     await Deno.mkdir(dirname(blob), { recursive: true });
     await Deno.mkdir(dirname(file), { recursive: true });
-    const record = await this.#record(commit, path);
-    if (await exists(file)) {
-      if (await this.#verify(commit, path, hash, record)) return file;
+    if (!await exists(file) || !await hasContent(file, hash)) {
+      if (!await exists(blob) || !await hasContent(blob, hash)) {
+        return undefined;
+      }
+      const partial = `${file}.${crypto.randomUUID()}`;
+      try {
+        await Deno.link(blob, partial);
+      } catch (error) {
+        if (error instanceof Deno.errors.NotFound) throw error;
+        // The file system has no hard links.
+        await Deno.copyFile(blob, partial);
+      }
+      await Deno.rename(partial, file);
     }
-    if (!await exists(blob) || !await hasContent(blob, hash)) return undefined;
-    const partial = `${file}.${crypto.randomUUID()}`;
-    try {
-      await Deno.link(blob, partial);
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) throw error;
-      // The file system has no hard links.
-      await Deno.copyFile(blob, partial);
-    }
-    await Deno.rename(partial, file);
-    return await this.#verify(commit, path, hash, undefined) ? file : undefined;
-  }
-
-  /** Whether a file of a commit has a hash; records it if it does. */
-  async #verify(
-    commit: string,
-    path: string,
-    hash: string,
-    record: Verified | undefined,
-  ): Promise<boolean> {
-    const file = this.#path("snapshots", commit, path);
-    const at = this.#now();
-    const before = await Deno.stat(file);
-    const same = metadata(before);
-    if (record?.hash === hash && record.metadata === same) return true;
-    if (!await hasContent(file, hash)) return false;
-    if (metadata(await Deno.stat(file)) !== same) return false;
-    // A second write within a tick of the clock would leave the metadata unchanged.
-    const changed = Math.max(Number(before.mtime), Number(before.ctime));
-    const settled = changed + TICK <= at;
-    const line = settled ? `${hash} ${same}` : hash;
-    try {
-      await this.#write(this.#path(".verified", commit, path), line);
-    } catch (error) {
-      // The cache may be read-only, or full: the file is read again next time.
-      if (fileFault(error) === undefined) throw error;
-    }
-    return true;
-  }
-
-  /** The hash of a file and its metadata when it was last verified. */
-  async #record(commit: string, path: string): Promise<Verified | undefined> {
-    const text = await readIfThere(this.#path(".verified", commit, path));
-    const [hash = "", ...rest] = text?.split(" ") ?? [];
-    return isHash(hash) ? { hash, metadata: rest.join(" ") } : undefined;
+    await this.#write(this.#path(".verified", commit, path), hash);
+    return file;
   }
 
   /** Replaces a small file. */
@@ -204,21 +163,6 @@ export class RepositoryCache {
   #path(...parts: string[]): string {
     return join(this.#folder, ...parts);
   }
-}
-
-/** Recorded hash of a file. */
-interface Verified {
-  readonly hash: string;
-  /** Metadata of the file when it had this hash; empty if they would not show a later change. */
-  readonly metadata: string;
-}
-
-/** Milliseconds within which a second write may leave the times of a file unchanged: two ticks of the coarsest file system. */
-const TICK = 2_000;
-
-/** Metadata that change whenever the content does. */
-function metadata({ size, mtime, ctime, dev, ino }: Deno.FileInfo): string {
-  return [size, Number(mtime), Number(ctime), dev, ino].join(" ");
 }
 
 /** Whether a text is a hash as the hub gives it: SHA-256, or SHA-1 of a git blob. */

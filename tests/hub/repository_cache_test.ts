@@ -127,29 +127,6 @@ Deno.test(
 );
 
 Deno.test({
-  name: "fetchFiles() reads a cached file again only when its metadata changed",
-  ignore: Deno.build.os !== "linux",
-  fn: withHub([model], async (_hub, settings) => {
-    // Later than any change, so that one within a tick of the clock shows.
-    const now = () => Date.now() + 60_000;
-    const bytesRead = () => {
-      const io = Deno.readTextFileSync("/proc/self/io");
-      return Number(/rchar: (\d+)/.exec(io)![1]);
-    };
-    const readBy = async () => {
-      const before = bytesRead();
-      await fetchFiles(request, { settings, patience, now });
-      return bytesRead() - before;
-    };
-    await readBy();
-    assert(await readBy() < weights.length);
-    await Deno.utime(snapshotIn(settings.cache), 1, 1);
-    assert(await readBy() >= weights.length);
-    assert(await readBy() < weights.length);
-  }),
-});
-
-Deno.test({
   name: "fetchFiles() verifies the files of a cache that it cannot write to",
   // Only root can mount.
   ignore: Deno.build.os !== "linux" || Deno.uid() !== 0,
