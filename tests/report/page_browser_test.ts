@@ -29,6 +29,7 @@ const RUN: RunFacts = {
       ["data", "train-dylora", "report"].map((name, depth, names) => ({
         name,
         stages: [name],
+        inputs: [],
         needs: names.slice(Math.max(0, depth - 1), depth),
         depth,
       })),

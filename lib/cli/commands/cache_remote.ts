@@ -12,7 +12,7 @@ import {
   invalidValue,
   UsageError,
 } from "../arguments/arguments.ts";
-import { openPlanned } from "../runtime/executor.ts";
+import { openRun } from "../runtime/executor.ts";
 import { keyFile, openRemote, remoteSettings } from "../runtime/remote.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import {
@@ -196,7 +196,7 @@ async function keysOf(
 ): Promise<string[] | undefined> {
   const [, ...positionals] = args.positionals;
   if (positionals.length === 0) return undefined;
-  const { graph, store, settings } = await openPlanned(
+  const { graph, store, settings } = await openRun(
     new Arguments(positionals, args.options),
   );
   const ofPlan = { ...settings, ...(remote && { remote }) };

@@ -10,7 +10,7 @@ import {
 } from "../arguments/options.ts";
 import { METRIC, sectionsOf } from "../pages/dash_sections.ts";
 import { Follower } from "../pages/dash_state.ts";
-import { openPlanned } from "../runtime/executor.ts";
+import { openRun } from "../runtime/executor.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
 import { writeLine } from "../terminal/renderer.ts";
 
@@ -38,7 +38,7 @@ export const dashCommand = command`
     store,
     out,
     async read() {
-      const { graph, settings } = await openPlanned(args);
+      const { graph, settings } = await openRun(args);
       return { graph, status: await status(graph, settings) };
     },
   });

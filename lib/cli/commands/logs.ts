@@ -2,7 +2,7 @@ import { type LogLine, readLog } from "../../scheduler/journal.ts";
 import { findStageLog } from "../../scheduler/results.ts";
 import { command, UsageError } from "../arguments/arguments.ts";
 import { JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
-import { openPlanned } from "../runtime/executor.ts";
+import { openRun } from "../runtime/executor.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
 import { eventText } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
@@ -23,7 +23,7 @@ export const logsCommand = command`
   smoke train-dylora  Print what the stage logged
   glue-mini train-dylora@mrpc,seed=0 -f  Follow a running stage
 `(async (args) => {
-  const { graph, selected, store, settings } = await openPlanned(args);
+  const { graph, selected, store, settings } = await openRun(args);
   const [id, ...others] = selected;
   if (id === undefined || others.length > 0) {
     throw new UsageError(

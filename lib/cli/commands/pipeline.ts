@@ -2,7 +2,6 @@ import { selectStages } from "../../scheduler/context.ts";
 import { run } from "../../scheduler/scheduler.ts";
 import { join } from "../../store/paths.ts";
 import { command } from "../arguments/arguments.ts";
-import { openPipeline } from "../arguments/open_pipeline.ts";
 import {
   CACHE_LIMIT,
   ENGINE,
@@ -14,11 +13,10 @@ import {
   OWN_DATA,
   PROGRAM,
   RECORDED,
-  settingsOf,
   stageCommand,
   withSettings,
 } from "../arguments/options.ts";
-import { engineForRun, slurmExecutor } from "../runtime/executor.ts";
+import { openRun } from "../runtime/executor.ts";
 import {
   REMOTE_OPTIONS,
   remoteSettings,
@@ -80,22 +78,26 @@ export const pipelineCommand = command`
     await printPlan(args);
     return;
   }
-  const settings = await settingsOf(args);
-  const { graph, selected, forced, store, saveGraph } = await openPipeline(
-    args,
-    settings.out,
-  );
-  const ofRemote = await remoteSettings(args);
   const renderer = await chooseRenderer(args.has("json"));
   const say = (message: Message) => renderer.show(message);
   const note = (text: string) => say({ type: "note", text });
+  using interrupts = watchInterrupts(() =>
+    note(
+      "Stopping: waiting for stages to write checkpoints; press Ctrl-C again to end them at once",
+    )
+  );
+  const { signal } = interrupts;
+  const { graph, selected, store, saveGraph, slurm, settings } = await openRun(
+    args,
+    { say, signal },
+  );
+  const ofRemote = await remoteSettings(args);
   const isSet = args.values("set").some((it) => it.startsWith("train="));
   if (args.positionals[0] === OWN_DATA && !isSet) {
     note(
       "This trains on a small example; for your own data, add -S train=FILE, and -S text=COLUMN and -S label=COLUMN to name its columns",
     );
   }
-  const slurm = await slurmExecutor(args, note);
   if (slurm !== undefined && args.has("detach")) {
     const log = join(store.makeFolder("schedulers"), `${graph.pipeline}.log`);
     const job = await slurm.submitScheduler(
@@ -108,13 +110,6 @@ export const pipelineCommand = command`
     renderer.end();
     return;
   }
-  using interrupts = watchInterrupts(() =>
-    note(
-      "Stopping: waiting for stages to write checkpoints; press Ctrl-C again to end them at once",
-    )
-  );
-  const { signal } = interrupts;
-  const engine = engineForRun(args, slurm, graph, store, say, signal);
   const remote = ofRemote && new RunRemote(ofRemote, store, note, signal);
   const outcome = new Outcome(graph.pipeline, store);
   let answer: Answer | undefined;
@@ -122,16 +117,7 @@ export const pipelineCommand = command`
     const { failed, skipped, interrupted } = await run(
       graph,
       selected,
-      {
-        ...settings,
-        ...(slurm && {
-          executor: slurm,
-          limits: { ...settings.limits, jobs: MAX_JOBS },
-        }),
-        ...(remote && { remote }),
-        runtimes: { engine },
-        force: forced,
-      },
+      { ...settings, ...(remote && { remote }) },
       (event) => {
         outcome.take(event);
         if (event.type === "failed") {
@@ -178,6 +164,3 @@ export const pipelineCommand = command`
   const { helpOfPipeline } = await import("./pipeline_help.ts");
   return await helpOfPipeline(args);
 });
-
-/** Maximum number of stages that run or wait in the queue of a cluster. */
-const MAX_JOBS = 10_000;

@@ -10,7 +10,7 @@ import {
 } from "../../scheduler/plan.ts";
 import { type Arguments, command, EXIT } from "../arguments/arguments.ts";
 import { FORCE, JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
-import { openPlanned } from "../runtime/executor.ts";
+import { openRun } from "../runtime/executor.ts";
 import {
   REMOTE_OPTIONS,
   remoteSettings,
@@ -67,10 +67,9 @@ export async function printPlan(
   const json = args.has("json");
   const print = (value: unknown) => writeOut(`${JSON.stringify(value)}\n`);
   const say = json ? print : () => {};
-  const { graph, selected, store, saveGraph, settings } = await openPlanned(
+  const { graph, selected, store, saveGraph, settings } = await openRun(
     args,
-    undefined,
-    say,
+    { say },
   );
   const ofRemote = await remoteSettings(args);
   const note = (text: string) =>
@@ -152,7 +151,7 @@ export const explainCommand = command`
   smoke train-dylora  Explain why this stage runs
   glue-mini train-dylora@mrpc -S train.mrpc.epochs=8  Explain the effect of a parameter
 `(async (args) => {
-  const { graph, selected, settings } = await openPlanned(args);
+  const { graph, selected, settings } = await openRun(args);
   const stages = selected.length > 0 ? selected : graph.stages.keys();
   const style = styleFor(Deno.stdout);
   for (const id of stages) {
@@ -238,7 +237,7 @@ export const statusCommand = command`
   smoke  Show the state of each stage
   glue-mini --json  Print it for a program, one stage per line
 `(async (args) => {
-  const { graph, saveGraph, settings } = await openPlanned(args);
+  const { graph, saveGraph, settings } = await openRun(args);
   const stages = await status(graph, settings);
   await saveGraph();
   const style = styleFor(Deno.stdout);

@@ -10,7 +10,7 @@ import {
   UsageError,
 } from "../arguments/arguments.ts";
 import { KEY_OPTIONS, stageCommand } from "../arguments/options.ts";
-import { openPlanned } from "../runtime/executor.ts";
+import { openRun } from "../runtime/executor.ts";
 
 /**
  * Does work that reads the result of a stage.
@@ -71,9 +71,9 @@ export async function adapterStage(
       "Missing arguments: give PIPELINE and STAGE, or --adapter",
     );
   }
-  const { graph, selected, store, settings } = await openPlanned(args, [
-    pattern,
-  ]);
+  const { graph, selected, store, settings } = await openRun(args, {
+    patterns: [pattern],
+  });
   const isAdapter = ({ declaration: { output } }: GraphStage) =>
     kinds.some((kind) => kind === output.kind);
   const [stage, other] = selected.map((id) => graph.stages.get(id)!)

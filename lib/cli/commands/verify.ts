@@ -1,9 +1,8 @@
 import { differenceOf } from "../../artifacts/file_difference.ts";
 import { verify } from "../../scheduler/verify.ts";
 import { command, EXIT } from "../arguments/arguments.ts";
-import { openPipeline } from "../arguments/open_pipeline.ts";
-import { JSON_LINES, KEY_OPTIONS, settingsOf } from "../arguments/options.ts";
-import { engineForRun, slurmExecutor } from "../runtime/executor.ts";
+import { JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
+import { openRun } from "../runtime/executor.ts";
 import { remoteSettings, RunRemote } from "../runtime/remote.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import type { Message } from "../terminal/messages.ts";
@@ -26,26 +25,20 @@ export const verifyCommand = command`
   smoke "*"  Check every stage
   smoke train-dylora --from file:///mnt/results  Check a result of others
 `(async (args) => {
-  const settings = await settingsOf(args);
-  const { graph, selected, store } = await openPipeline(args, settings.out);
   const renderer = await chooseRenderer(args.has("json"));
   const say = (message: Message) => renderer.show(message);
   const note = (text: string) => say({ type: "note", text });
-  const slurm = await slurmExecutor(args, note);
   try {
     return await interruptible(async (signal) => {
-      const engine = engineForRun(args, slurm, graph, store, say, signal);
-      const executor = slurm && { executor: slurm };
+      const { graph, selected, store, settings } = await openRun(args, {
+        say,
+        signal,
+      });
       const ofRemote = args.has("from")
         ? await remoteSettings(args, "read", "from")
         : undefined;
       const remote = ofRemote && new RunRemote(ofRemote, store, note, signal);
-      const ofRun = {
-        ...settings,
-        ...executor,
-        runtimes: { engine },
-        ...(remote && { remote }),
-      };
+      const ofRun = { ...settings, ...(remote && { remote }) };
       let code: number = EXIT.success;
       say({ type: "start", pipeline: graph.pipeline, stages: selected });
       for (const stage of selected) {

@@ -25,7 +25,7 @@ export function selectedEngine(
   args: Arguments,
   { say, signal, findHost = () => hostFor(args) }: {
     readonly say: (message: Message) => void;
-    readonly signal?: AbortSignal;
+    readonly signal?: AbortSignal | undefined;
     readonly findHost?: (() => Promise<Host>) | undefined;
   },
 ): () => Promise<Runtime> {
@@ -46,7 +46,7 @@ export function engineOption(args: Arguments): EngineName | "auto" {
 }
 
 /** This machine; with `--gpus none`, without its GPUs. */
-export async function hostFor(args: Arguments): Promise<Host> {
+async function hostFor(args: Arguments): Promise<Host> {
   const { thisHost } = await import("../../engine/install/host.ts");
   if (gpusOf(args)?.length !== 0) return thisHost;
   return {

@@ -3,20 +3,16 @@ import type { Graph } from "../../pipeline/graph.ts";
 import type { Slurm } from "../../slurm/executor.ts";
 import type { NodeAnswer } from "../../slurm/nodes.ts";
 import type { SlurmSettings } from "../../slurm/settings.ts";
-import type { Runtime, Settings } from "../../scheduler/settings.ts";
 import { digest } from "../../store/digest.ts";
 import { statIfThere } from "../../store/files.ts";
 import { join } from "../../store/paths.ts";
 import type { Store } from "../../store/store.ts";
 import { type Arguments, UsageError } from "../arguments/arguments.ts";
-import {
-  type OpenedPipeline,
-  openPipeline,
-} from "../arguments/open_pipeline.ts";
+import { openPipeline } from "../arguments/open_pipeline.ts";
 import { outOf, PROJECT, settingsOf } from "../arguments/options.ts";
 import type { Message } from "../terminal/messages.ts";
 import type { Profile } from "./profile.ts";
-import { engineOption, hostFor, selectedEngine } from "./engine.ts";
+import { engineOption, selectedEngine } from "./engine.ts";
 
 /**
  * The executor for Slurm, if the options or the user's profile select it.
@@ -25,7 +21,7 @@ import { engineOption, hostFor, selectedEngine } from "./engine.ts";
  * @throws {PipelineError} If the profile has faults.
  * @throws {UsageError} If an option for Slurm is given to another executor.
  */
-export async function slurmExecutor(
+async function slurmExecutor(
   args: Arguments,
   note: (text: string) => void,
 ): Promise<Slurm | undefined> {
@@ -50,44 +46,47 @@ export async function slurmExecutor(
   return new Slurm(settings, note);
 }
 
-/** The engine for commands that run stages: of the nodes, if they run on Slurm, or of this machine. */
-export function engineForRun(
-  args: Arguments,
-  slurm: Slurm | undefined,
-  graph: Graph,
-  store: Store,
-  say: (message: Message) => void,
-  signal: AbortSignal,
-): () => Promise<Runtime> {
-  const findHost = slurm &&
-    (() => nodeHost(args, slurm, graph, store, say, signal));
-  return selectedEngine(args, { say, signal, findHost });
-}
+/** Maximum number of stages that run or wait in the queue of a cluster. */
+const MAX_QUEUED = 10_000;
 
 /**
- * Opens a pipeline for a command that runs no stages, with the settings of a run
- * with these arguments. Its engine is that of the nodes or of this machine, and
- * is not installed.
+ * Opens a pipeline with the settings of a run with these arguments, for commands
+ * that run stages, or read or plan what a run does. Its engine is that of the
+ * nodes or of this machine, which is found when it is needed.
  *
- * @param patterns As of {@linkcode openPipeline}.
+ * @param options.patterns As of {@linkcode openPipeline}.
+ * @param options.say Prints messages about the engine and the cluster.
+ * @param options.signal Stops an installation, and questions to nodes.
  */
-export async function openPlanned(
+export async function openRun(
   args: Arguments,
-  patterns?: readonly string[],
-  say: (message: Message) => void = () => {},
-): Promise<OpenedPipeline & { readonly settings: Settings }> {
+  { patterns, say = () => {}, signal }: {
+    readonly patterns?: readonly string[];
+    readonly say?: (message: Message) => void;
+    readonly signal?: AbortSignal;
+  } = {},
+) {
   const settings = await settingsOf(args);
   const opened = await openPipeline(args, settings.out, patterns);
   const { graph, forced: force, store } = opened;
-  const findHost = async () => {
-    const note = (text: string) => say({ type: "note", text });
-    const slurm = await slurmExecutor(args, note);
-    return slurm === undefined
-      ? await hostFor(args)
-      : await nodeHost(args, slurm, graph, store, say);
+  const note = (text: string) => say({ type: "note", text });
+  const slurm = await slurmExecutor(args, note);
+  const findHost = slurm &&
+    (() => nodeHost(args, slurm, graph, store, say, signal));
+  const engine = selectedEngine(args, { say, signal, findHost });
+  return {
+    ...opened,
+    slurm,
+    settings: {
+      ...settings,
+      force,
+      runtimes: { engine },
+      ...(slurm && {
+        executor: slurm,
+        limits: { ...settings.limits, jobs: MAX_QUEUED },
+      }),
+    },
   };
-  const runtimes = { engine: selectedEngine(args, { say, findHost }) };
-  return { ...opened, settings: { ...settings, force, runtimes } };
 }
 
 /** The path of a file in the user's configuration folder; undefined if the user has none. */
@@ -137,7 +136,7 @@ async function nodeHost(
   const { recordedHost } = await import(
     "../../engine/install/recorded_host.ts"
   );
-  const answers: [string, NodeAnswer][] = [];
+  let first: { nodes: string; answer: NodeAnswer } | undefined;
   for (const [nodes, task] of tasks) {
     const question = await digest(`${nodes}\n${engineOption(args)}`);
     let answer = store.memo.get<NodeAnswer>(SECTION, question);
@@ -165,23 +164,13 @@ async function nodeHost(
       await store.memo.save();
     }
     executor.expect(nodes, answer.machine);
-    answers.push([nodes, answer]);
-  }
-  const [[nodes, first], ...others] = answers as [
-    [string, NodeAnswer],
-    ...[string, NodeAnswer][],
-  ];
-  const other = others.find(([, { machine }]) => machine !== first.machine);
-  if (other !== undefined) {
+    first ??= { nodes, answer };
+    if (answer.machine === first.answer.machine) continue;
     throw new Error(
-      `Nodes with ${nodes} have ${first.machine.trim()}, but those with ${
-        other[0]
-      } have ${
-        other[1].machine.trim()
-      }: select nodes of one kind for all stages that need the engine, by "partition" or "constraint" in the profile`,
+      `Nodes with ${first.nodes} have ${first.answer.machine.trim()}, but those with ${nodes} have ${answer.machine.trim()}: select nodes of one kind for all stages that need the engine, by "partition" or "constraint" in the profile`,
     );
   }
-  return recordedHost(JSON.parse(first.text));
+  return recordedHost(JSON.parse(first!.answer.text));
 }
 
 /** Variables that decide where the engine is installed. */
