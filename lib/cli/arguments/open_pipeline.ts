@@ -148,13 +148,10 @@ async function readSnapshot(
 ): Promise<Graph | undefined> {
   const snapshot = readSealed(await snapshotPath(source, store));
   if (snapshot === undefined) return undefined;
-  const { version, text, files, graph } = snapshot as {
-    version: number;
-    text: string;
+  const { files, graph } = snapshot as unknown as {
     files: readonly SourceFile[];
     graph: Omit<Graph, "stages"> & { stages: GraphStage[] };
   };
-  if (version !== VERSION || text !== source.text) return undefined;
   const digests = new Map(files);
   if (!programFiles().every((path) => digests.has(path))) return undefined;
   for (const [path, before] of files) {
@@ -195,8 +192,6 @@ async function writeSnapshot(
   try {
     store.makeFolder("graphs");
     writeSealed(await snapshotPath(source, store), {
-      version: VERSION,
-      text: source.text,
       files: [...files],
       graph: { ...rest, stages: [...stages.values()] },
     });
@@ -209,8 +204,10 @@ async function writeSnapshot(
 }
 
 async function snapshotPath(source: Source, store: Store): Promise<string> {
-  const { file, profile, settings, tasks } = source;
-  const name = await digest(JSON.stringify([file, profile, settings, tasks]));
+  const { file, text, profile, settings, tasks } = source;
+  const name = await digest(
+    JSON.stringify([VERSION, file, text, profile, settings, tasks]),
+  );
   return store.path("graphs", `${name.slice(0, 16)}.json`);
 }
 

@@ -48,37 +48,25 @@ export const dashCommand = command`
   if (port > 65_535) {
     throw invalidValue("port", String(port), "expected at most 65535");
   }
-  const server = listen({
-    hostname: "127.0.0.1",
-    port,
-    signal: interrupts.signal,
-    onListen({ port }) {
-      const url = `http://127.0.0.1:${port}/${token}/`;
-      writeLine(
-        args,
-        { type: "dash", url },
-        `${url}\nOpen this page in a browser; press Ctrl-C to stop`,
-      );
-    },
-  }, (request) => answer(request, token, follower));
-  await server.finished;
-  return interrupts.code;
-});
-
-/** @throws {UsageError} If another program listens on the port. */
-function listen(
-  options: Deno.ServeTcpOptions & { port: number },
-  handler: (request: Request) => Promise<Response>,
-): Deno.HttpServer {
+  const { signal } = interrupts;
+  const onListen = ({ port }: Deno.NetAddr) => {
+    const url = `http://127.0.0.1:${port}/${token}/`;
+    const text = `${url}\nOpen this page in a browser; press Ctrl-C to stop`;
+    writeLine(args, { type: "dash", url }, text);
+  };
   try {
-    return Deno.serve(options, handler);
+    await Deno.serve(
+      { hostname: "127.0.0.1", port, signal, onListen },
+      (request) => answer(request, token, follower),
+    ).finished;
   } catch (error) {
     if (!(error instanceof Deno.errors.AddrInUse)) throw error;
     throw new UsageError(
-      `Port ${options.port} is in use by another program: choose another port with --port`,
+      `Port ${port} is in use by another program: choose another port with --port`,
     );
   }
-}
+  return interrupts.code;
+});
 
 /** Headers of every response: nothing from other origins, no framing by them, no caching, no referrer. */
 const HEADERS = {

@@ -39,8 +39,9 @@ export const pushCommand = command`
     throw new UsageError('Missing option "--to": give OWNER/NAME');
   }
   const baseModel = hubName(args, "base-model");
-  using found = await folderOf(args);
-  const files = adapterFiles(found.folder, repository, baseModel);
+  using opened = new DisposableStack();
+  const folder = await folderOf(args, opened);
+  const files = adapterFiles(folder, repository, baseModel);
   const [{ pushFiles }, { hubSettings }] = await Promise.all([
     import("../../hub/push_files.ts"),
     import("../../hub/settings.ts"),
@@ -81,24 +82,25 @@ function hubName(args: Arguments, option: string): string | undefined {
   throw invalidValue(option, name, "expected OWNER/NAME");
 }
 
-/** The folder of the adapter, which exists until disposal. */
-async function folderOf(args: Arguments) {
+/**
+ * The folder of the adapter.
+ *
+ * @param opened Its disposal removes the folder of a result.
+ */
+async function folderOf(
+  args: Arguments,
+  opened: DisposableStack,
+): Promise<string> {
   const folder = adapterFolder(args);
   const [pipeline] = args.positionals;
-  if (folder !== undefined) {
-    if (pipeline !== undefined) {
-      throw new UsageError(
-        `Unexpected argument "${pipeline}" with option "--adapter"`,
-      );
-    }
-    return { folder, [Symbol.dispose]() {} };
+  if (folder === undefined) {
+    const { stage: { id }, open } = await adapterStage(args, ["peft"]);
+    return opened.use(await open(id, [id])).of(id);
   }
-  const { stage: { id }, open } = await adapterStage(args, ["peft"]);
-  const results = await open(id, [id]);
-  return {
-    folder: results.of(id),
-    [Symbol.dispose]: () => results[Symbol.dispose](),
-  };
+  if (pipeline === undefined) return folder;
+  throw new UsageError(
+    `Unexpected argument "${pipeline}" with option "--adapter"`,
+  );
 }
 
 /**

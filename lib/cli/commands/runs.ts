@@ -180,12 +180,14 @@ function parameterColumns(
   const columns = [...groups].flatMap(([name, of]): Column[] => {
     const shared: string[][] = [];
     for (const one of of) {
-      const fits = shared.find((others) =>
-        rows.every(({ params }) =>
-          !Object.hasOwn(params, one) ||
-          !others.some((other) => Object.hasOwn(params, other))
-        )
-      );
+      // The code of two tasks always differs.
+      const fits = name !== "code" &&
+        shared.find((others) =>
+          rows.every(({ params }) =>
+            !Object.hasOwn(params, one) ||
+            !others.some((other) => Object.hasOwn(params, other))
+          )
+        );
       if (fits) fits.push(one);
       else shared.push([one]);
     }
@@ -201,18 +203,8 @@ function parameterColumns(
       },
     }));
   });
-  const differs = ({ name, value }: Column): boolean => {
-    if (!/(^|\.)code$/.test(name)) {
-      return new Set(rows.map(value).filter((it) => it !== undefined)).size > 1;
-    }
-    // The code of different tasks always differs, so only the same tasks are compared.
-    return Map.groupBy(
-      rows,
-      ({ params }) =>
-        Object.keys(params).filter((it) => it.endsWith(".code")).join(),
-    ).values()
-      .some((same) => new Set(same.map(value)).size > 1);
-  };
+  const differs = ({ value }: Column) =>
+    new Set(rows.map(value).filter((it) => it !== undefined)).size > 1;
   return [
     columns.filter(differs),
     columns.filter((column) => !differs(column)),
