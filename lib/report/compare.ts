@@ -3,7 +3,7 @@ import { methodKey } from "./methods.ts";
 import { mistakesOf } from "./mistakes.ts";
 import type { Average, Comparison, Contrast, Report } from "./report.ts";
 import type { Result } from "./result.ts";
-import { areaUnderCurve, mean } from "./statistics.ts";
+import { areaUnderCurve, eachAxis, mean } from "./statistics.ts";
 import {
   areasOver,
   type CompareOptions,
@@ -70,7 +70,7 @@ function compareOne(
   const { swept, reduced } = pairsOf(sides);
   const contrastOf = ([candidate, baseline]: typeof swept[number]) => ({
     ...differenceOf(sides, candidate, baseline, confidence),
-    area: areaDifference(candidate.curve, baseline.curve, confidence),
+    areas: areaDifferences(candidate.curve, baseline.curve, confidence),
   });
   const verdict = verdictOf(sides, {
     examples: first.labels.length,
@@ -218,27 +218,29 @@ function differenceOf(
   };
 }
 
-/** Difference of the areas over the ranks that both curves have. */
-function areaDifference(
+/** Differences of the areas over the ranks that both curves have. */
+function areaDifferences(
   ours: ScoreCurve,
   theirs: ScoreCurve,
   confidence: number,
-): Contrast["area"] {
+): Contrast["areas"] {
   const ranks = sharedRanks(ours, theirs);
   if (ranks.length < 2) return null;
-  const area = (curve: ScoreCurve) =>
-    areaUnderCurve({
-      ranks,
-      scores: ranks.map((rank) => curve.scores[curve.ranks.indexOf(rank)]!),
-    });
-  return {
-    difference: definedOf(area(ours) - area(theirs)),
-    interval: pairedInterval(
-      areasOver(ranks, ours),
-      areasOver(ranks, theirs),
-      confidence,
-    ),
-  };
+  return eachAxis((axis) => {
+    const area = ({ ranks: all, scores }: ScoreCurve) =>
+      areaUnderCurve({
+        ranks,
+        scores: ranks.map((rank) => scores[all.indexOf(rank)]!),
+      }, axis);
+    return {
+      difference: definedOf(area(ours) - area(theirs)),
+      interval: pairedInterval(
+        areasOver(ranks, ours, axis),
+        areasOver(ranks, theirs, axis),
+        confidence,
+      ),
+    };
+  });
 }
 
 /** The name of the metric that is a mean over tasks. */

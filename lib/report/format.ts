@@ -1,3 +1,4 @@
+import type { Axis } from "./statistics.ts";
 import { methodTitle, ranksOf } from "./methods.ts";
 
 /**
@@ -19,11 +20,14 @@ export function table(
 export interface RankColumn<T> {
   readonly title: string;
   readonly ranks: readonly (T & { readonly rank: number })[];
-  /** Value over all ranks. */
-  readonly whole?: T | null | undefined;
+  /** Values over all ranks. */
+  readonly areas?: Readonly<Record<Axis, T>> | null | undefined;
 }
 
-/** Table with one row per rank, and a last one if a column has a value over all ranks. */
+/**
+ * Table with one row per rank, and last those of areas if a column has them;
+ * between two ranks, both are the mean.
+ */
 export function rankTable<T>(
   columns: readonly RankColumn<T>[],
   text: (value: T) => string,
@@ -40,8 +44,13 @@ export function rankTable<T>(
     ...ranksOf(columns).map((rank) =>
       row(String(rank), ({ ranks }) => ranks.find((it) => it.rank === rank))
     ),
-    ...(columns.some(({ whole }) => whole)
-      ? [row("area under the curve", ({ whole }) => whole)]
+    ...(columns.some(({ areas }) => areas)
+      ? [
+        row("area under the curve", ({ areas }) => areas?.linear),
+        ...(columns.some(({ areas, ranks }) => areas && ranks.length > 2)
+          ? [row("area over log2 of the rank", ({ areas }) => areas?.log2)]
+          : []),
+      ]
       : []),
   ]);
 }

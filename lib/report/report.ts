@@ -11,6 +11,10 @@ const Epoch = z.enum(["last", "best"]);
 /** Settings that distinguish trainings of the same method. */
 const Variant = z.record(z.string(), z.union([z.string(), z.number()]));
 
+function perAxis<T extends z.ZodType>(value: T) {
+  return z.strictObject({ linear: value, log2: value });
+}
+
 const Sample = z.strictObject({
   mean: figure,
   /** Sample standard deviation over seeds; null for one seed. */
@@ -85,8 +89,8 @@ const Method = z.strictObject({
   variant: Variant,
   /** A bound has the single rank 0: no adapter. */
   ranks: z.array(Score.extend({ rank: z.int() })),
-  /** Area under the rank curve of the main metric, divided by the range of ranks. */
-  area: z.strictObject({ value: figure, interval: Interval }),
+  /** Areas under the rank curve of the main metric, divided by the range of the axis. */
+  areas: perAxis(z.strictObject({ value: figure, interval: Interval })),
   recommendation: z.strictObject({
     rank: z.int(),
     /** Rank with the highest score; the smallest on a tie. */
@@ -131,8 +135,8 @@ const Contrast = z.strictObject({
   baseline: z.int(),
   /** Candidate minus baseline in the mean of the main metric, at ranks that both have. */
   ranks: z.array(Difference.extend({ rank: z.int() })),
-  /** Difference of the areas over the ranks that both have; null for fewer than two ranks. */
-  area: Difference.nullable(),
+  /** Differences of the areas over the ranks that both have; null for fewer than two ranks. */
+  areas: perAxis(Difference).nullable(),
   /**
    * Cost of the baseline's sweep over its ranks within the candidate's range,
    * divided by the cost of the candidate's whole sweep; null if there are no

@@ -191,16 +191,31 @@ interface Curve {
   readonly scores: ArrayLike<number>;
 }
 
+/** Axes over which the area under a curve is taken: the rank, or its logarithm, in which low ranks count as much as high ones. */
+const AXES = { linear: (rank: number) => rank, log2: Math.log2 } as const;
+
+export type Axis = keyof typeof AXES;
+
+/** A value for each axis. */
+export function eachAxis<T>(valueOf: (axis: Axis) => T): Record<Axis, T> {
+  return { linear: valueOf("linear"), log2: valueOf("log2") };
+}
+
 /**
- * Area under the curve by the trapezoidal rule, divided by the range of ranks:
- * the mean score over that range. For a single rank, its score.
+ * Area under the curve by the trapezoidal rule, divided by the range of the
+ * axis: the mean score over that range (AURAC of arXiv 2605.07850). For a
+ * single rank, its score.
  */
-export function areaUnderCurve({ ranks, scores }: Curve): number {
+export function areaUnderCurve(
+  { ranks, scores }: Curve,
+  axis: Axis = "linear",
+): number {
+  const at = ranks.map(AXES[axis]);
   let area = 0;
-  for (let i = 1; i < ranks.length; i++) {
-    area += (ranks[i]! - ranks[i - 1]!) * (scores[i]! + scores[i - 1]!) / 2;
+  for (let i = 1; i < at.length; i++) {
+    area += (at[i]! - at[i - 1]!) * (scores[i]! + scores[i - 1]!) / 2;
   }
-  const range = ranks.at(-1)! - ranks[0]!;
+  const range = at.at(-1)! - at[0]!;
   return range === 0 ? scores[0]! : area / range;
 }
 

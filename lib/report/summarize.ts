@@ -4,9 +4,11 @@ import type { CostSummary, MethodSummary } from "./report.ts";
 import type { Result, TrainingCost } from "./result.ts";
 import {
   areaUnderCurve,
+  type Axis,
   bootstrap,
   deviation,
   type Draw,
+  eachAxis,
   interval,
   mean,
   type Metric,
@@ -164,10 +166,10 @@ export function summarize(
       ),
       interval: intervalOf(means[i]!, confidence),
     })),
-    area: {
-      value: definedOf(areaUnderCurve({ ranks, scores })),
-      interval: intervalOf(areasOver(ranks, method), confidence),
-    },
+    areas: eachAxis((axis) => ({
+      value: definedOf(areaUnderCurve({ ranks, scores }, axis)),
+      interval: intervalOf(areasOver(ranks, method, axis), confidence),
+    })),
     recommendation: role === "bound"
       ? null
       : recommend(ranks, scores, means, { margin, confidence }) ?? null,
@@ -189,10 +191,11 @@ export function summarize(
 export function areasOver(
   ranks: readonly number[],
   curve: ScoreCurve,
+  axis: Axis,
 ): Float64Array {
   const means = ranks.map((rank) => curve.means[curve.ranks.indexOf(rank)]!);
   return means[0]!.map((_, r) =>
-    areaUnderCurve({ ranks, scores: means.map((values) => values[r]!) })
+    areaUnderCurve({ ranks, scores: means.map((values) => values[r]!) }, axis)
   );
 }
 

@@ -12,6 +12,7 @@ import {
   withInterval,
 } from "./format.ts";
 import { SPEED_UP } from "./published.ts";
+import { eachAxis } from "./statistics.ts";
 import type {
   Average,
   Comparison,
@@ -38,11 +39,11 @@ export function scoresText(comparison: Comparison): string[] {
   const columns = curves.map((method): RankColumn<Scored> => ({
     title: titleOf(method),
     ranks: method.ranks,
-    whole: method.ranks.length > 1
-      ? {
-        metrics: { [metrics[0]!]: { mean: method.area.value } },
-        interval: method.area.interval,
-      }
+    areas: method.ranks.length > 1
+      ? eachAxis((axis) => {
+        const { value, interval } = method.areas[axis];
+        return { metrics: { [metrics[0]!]: { mean: value } }, interval };
+      })
       : null,
   }));
   return [
@@ -52,7 +53,7 @@ export function scoresText(comparison: Comparison): string[] {
         several ? "mean over seeds ± standard deviation" : "one seed"
       }:`,
       rankTable(
-        i === 0 ? columns : columns.map((it) => ({ ...it, whole: null })),
+        i === 0 ? columns : columns.map((it) => ({ ...it, areas: null })),
         (score) => scoreText(score, metric, i === 0),
         "not run",
       ),
@@ -123,7 +124,7 @@ export function differencesText(
 
 /** One table per baseline, with one column per candidate, each after its heading. */
 export function differenceTables<
-  T extends Average["contrasts"][number] & Partial<Pick<Contrast, "area">>,
+  T extends Average["contrasts"][number] & Partial<Pick<Contrast, "areas">>,
 >(
   methods: readonly Parameters<typeof titleOf>[0][],
   contrasts: readonly T[],
@@ -133,11 +134,11 @@ export function differenceTables<
   return [...Map.groupBy(shared, ({ baseline }) => baseline)].flatMap(
     ([place, found]) => [
       heading(titleOf(methods[place]!), found),
-      rankTable<NonNullable<Contrast["area"]>>(
-        found.map(({ candidate, ranks, area }) => ({
+      rankTable<NonNullable<Contrast["areas"]>["linear"]>(
+        found.map(({ candidate, ranks, areas }) => ({
           title: titleOf(methods[candidate]!),
           ranks,
-          whole: area,
+          areas,
         })),
         (it) => withInterval(it.difference, it.interval, signed),
         "",

@@ -80,8 +80,8 @@ Deno.test("compare() sets what trains every rank against a LoRA reduced by SVD t
       ],
     );
   }
-  const { area, speedUp, recommended } = comparison!.contrasts[3]!;
-  assertEquals(area!.difference!.toFixed(3), "0.050");
+  const { areas, speedUp, recommended } = comparison!.contrasts[3]!;
+  assertEquals(areas!.linear.difference!.toFixed(3), "0.050");
   // Costs and recommended ranks are compared with those of a sweep alone.
   assertEquals([speedUp, recommended], [null, null]);
   // Of 40 examples, the four that differ at rank 1 make the interval.

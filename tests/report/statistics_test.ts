@@ -93,6 +93,7 @@ Deno.test("bootstrap() draws examples again if their labels are all equal, unles
 Deno.test("areaUnderCurve() agrees with NumPy", () => {
   for (const curve of REFERENCES.curves) {
     near(areaUnderCurve(curve), curve.area);
+    near(areaUnderCurve(curve, "log2"), curve.logArea);
   }
 });
 

@@ -93,7 +93,7 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
       sweepFlops: 2.002 / 1.003,
     });
     assertEquals(contrast!.ranks.map(({ rank }) => rank), [1, 4]);
-    assert(contrast!.area !== null);
+    assert(contrast!.areas !== null);
 
     const { split, epoch, examples } = comparison!;
     assertEquals([split, epoch, examples], [
@@ -138,7 +138,7 @@ Deno.test("report counts only the baseline's ranks within the candidate's range 
     assertEquals(contrasts[0]!.speedUp!.training, 60 / 40);
     const mean = (method: string) =>
       (stages.accuracy(method, 1, 0) + stages.accuracy(method, 4, 0)) / 2;
-    const { difference } = contrasts[0]!.area!;
+    const { difference } = contrasts[0]!.areas!.linear;
     const expected = mean("dylora") - mean("lora");
     assert(Math.abs(difference! - expected) < 1e-12, `${difference}`);
   });
