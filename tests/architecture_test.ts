@@ -187,9 +187,9 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 2080,
+  "lib/artifacts": 2095,
   "lib/benchmarks": 395,
-  "lib/cli": 9048,
+  "lib/cli": 9064,
   "lib/data": 1620,
   "lib/engine": 12625,
   "lib/hub": 1726,
@@ -201,11 +201,11 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/resize": 1416,
   "lib/scheduler": 5653,
   "lib/slurm": 1322,
-  "lib/stages": 3475,
+  "lib/stages": 3742,
   "lib/store": 2009,
   "lib/text": 1620,
   "lib/track": 800,
-  "tasks": 708,
+  "tasks": 740,
 };
 
 /** Lines of code below a folder. */

@@ -187,6 +187,7 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
           ["ADAPTER", join(out, "smoke/train-dylora@sst2,seed=0")],
           ["MODEL", join(out, "smoke/model")],
           ["my-adapter", join(out, "my-adapter")],
+          ["my-model", join(out, "my-model")],
           ["FOLDER", join(out, "resized")],
         ],
       ).join("\0")

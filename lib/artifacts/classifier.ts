@@ -100,6 +100,21 @@ export async function writeClassifierModel(
   writeSafetensors(join(folder, "model.safetensors"), tensors, {
     format: "pt",
   });
+  await writeClassifierConfig(folder, model, { architecture, labels });
+  await copyTokenizer(model, folder, architecture, maxLength);
+}
+
+/**
+ * Writes the `config.json` of a model as a classifier of some labels.
+ *
+ * @param more Further fields
+ */
+export async function writeClassifierConfig(
+  folder: string,
+  model: string,
+  { architecture, labels }: Pick<ClassifierModel, "architecture" | "labels">,
+  more: Readonly<Record<string, unknown>> = {},
+): Promise<void> {
   // Transformers 5 prefers these to `torch_dtype` and `id2label`.
   const { dtype: _, num_labels: __, ...rest } = JSON.parse(
     await Deno.readTextFile(join(model, "config.json")),
@@ -115,10 +130,10 @@ export async function writeClassifierModel(
       ? "regression"
       : "single_label_classification",
     torch_dtype: "float32",
+    ...more,
   };
   await Deno.writeTextFile(
     join(folder, "config.json"),
     `${JSON.stringify(config, null, 2)}\n`,
   );
-  await copyTokenizer(model, folder, architecture, maxLength);
 }

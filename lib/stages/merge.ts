@@ -11,24 +11,44 @@ import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
 import { type CuttingStage, readCutAdapter } from "./cut_adapter.ts";
 
+/** A stage that merges an adapter. */
+export type MergingStage = CuttingStage<{ readonly model: InputArtifact }>;
+
 /** Merges the adapter of a stage into its model and writes an artifact of kind `model`. */
-export async function merge(
-  stage: CuttingStage<{ readonly model: InputArtifact }>,
-): Promise<void> {
+export async function merge(stage: MergingStage): Promise<void> {
+  const { model: { architecture }, training, tensors } = await readMerged(
+    stage,
+  );
+  const { labels, maxLength } = training;
+  await writeClassifierModel(
+    stage.output,
+    stage.inputs.model.path,
+    { architecture, labels, maxLength, tensors },
+  );
+}
+
+/**
+ * The model of a stage with the adapter merged into it.
+ *
+ * @throws {SyntaxError} If the adapter does not fit the model.
+ */
+export async function readMerged(stage: Omit<MergingStage, "output">) {
+  const { adapter: { training }, ranks, tensors } = await readCutAdapter(stage);
   const folder = stage.inputs.model.path;
-  const { adapter: { training }, tensors } = await readCutAdapter(stage);
   const model = readModel(folder);
   checkFit(tensors, model, outputsOf(training.labels));
   using file = SafetensorsFile.open(join(folder, "model.safetensors"));
-  await writeClassifierModel(stage.output, folder, {
-    architecture: model.architecture,
-    labels: training.labels,
-    maxLength: training.maxLength,
+  return {
+    model,
+    training,
+    ranks,
+    /** Names of the adapter's tensors. */
+    adapter: Object.keys(tensors),
     tensors: mergeAdapter(
       encoderTensors(file, model),
       tensors,
       (rank) => scaleAt(rank, training),
       PEFT_PREFIX,
     ),
-  });
+  };
 }

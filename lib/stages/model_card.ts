@@ -39,32 +39,42 @@ interface CardContent {
   /** Languages as ISO 639-1 codes; by default English for the tasks of GLUE. */
   readonly language?: readonly string[] | null | undefined;
   readonly license?: string | null | undefined;
+  /** Of an export that is not for PEFT: the library on the hub, what it is, and the code that loads it. */
+  readonly other?: {
+    readonly library: string;
+    readonly what: string;
+    readonly code: string;
+  };
 }
 
 /**
  * The `README.md` of an exported adapter: metadata as the hub reads them, the
- * Python code that loads the adapter, scores and training settings. In the code,
+ * code that loads the adapter, scores and training settings. In the code,
  * `"FOLDER"` stands for the folder of the file or its repository.
  */
 export function modelCard(card: CardContent): string {
-  const { training, ranks, modules, scores, figure } = card;
+  const { training, ranks, modules, scores, figure, other } = card;
   const used = [...new Set(ranks.values())].sort((a, b) => a - b);
   const { title } = methodTraits(methodName(training));
   return [
     `---\n${stringify(metadata(card), { lineWidth: -1 })}---`,
     `# ${title} for ${plain(taskTitle(training.task))}`,
-    `An adapter for [PEFT](https://github.com/huggingface/peft): ${
+    `${
+      other?.what ??
+        "An adapter for [PEFT](https://github.com/huggingface/peft)"
+    }: ${
       used.length === 1
         ? `rank ${used[0]} on ${modules.join(" and ")}`
         : `ranks ${used.join(", ")} on ${modules.join(" and ")}, by module,`
-    } with the classification head, in float32.${
+    } with the classification head${other ? "" : ", in float32"}.${
       training.labels === null
         ? ""
         : ` Classes: ${training.labels.map(plain).join(", ")}.`
     }`,
-    `\`\`\`python\n${
-      pythonCode("FOLDER", { ...card, labels: training.labels })
-    }\n\`\`\``,
+    other?.code ??
+      `\`\`\`python\n${
+        pythonCode("FOLDER", { ...card, labels: training.labels })
+      }\n\`\`\``,
     "`FOLDER` is this folder, or the name of its repository on the hub.",
     ...(scores.length === 0 ? [] : ["## Scores", ...scores.map(scoreText)]),
     ...(figure === undefined ? [] : [`![Scores by rank](${figure})`]),
@@ -86,7 +96,8 @@ const METRIC_TYPES: Readonly<Record<string, string>> = {
 
 /** @see https://huggingface.co/docs/hub/model-cards#model-card-metadata */
 function metadata(
-  { training, baseModel, scores, datasets, language, license }: CardContent,
+  { training, baseModel, scores, datasets, language, license, other }:
+    CardContent,
 ) {
   const { task } = training;
   const method = methodName(training);
@@ -98,7 +109,7 @@ function metadata(
     : Object.keys(scores[0].score.metrics).map(metricType);
   const title = `${methodTraits(method).title} for ${taskTitle(task)}`;
   return {
-    library_name: "peft",
+    library_name: other?.library ?? "peft",
     pipeline_tag: "text-classification",
     ...(baseModel && { base_model: baseModel.name }),
     ...(found && { datasets: [...found] }),

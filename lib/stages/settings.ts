@@ -65,6 +65,12 @@ export type ClassifierSettings = z.output<
   z.ZodObject<typeof classifierSettings>
 >;
 
+/** Modules as PEFT names them. */
+export const modulesToTake = z.union([
+  z.array(z.string().regex(/^[\w.-]+$/)).min(1),
+  z.literal("all-linear"),
+]).optional();
+
 /** Parameters of every training of adapters. */
 export const trainingSettings = {
   rank: count.max(1024).optional().describe(
@@ -73,10 +79,7 @@ export const trainingSettings = {
   alpha: z.number().positive().optional().describe(
     "LoRA alpha; the scale is alpha / rank; default: that of the input start, otherwise 16",
   ),
-  targetModules: z.union([
-    z.array(z.string().regex(/^[\w.-]+$/)).min(1),
-    z.literal("all-linear"),
-  ]).optional().describe(
+  targetModules: modulesToTake.describe(
     "Modules that carry adapters, as in PEFT: name suffixes, or all-linear; default: those of the input start, otherwise those of PEFT for the model, such as [query, value]",
   ),
   ...classifierSettings,

@@ -65,6 +65,12 @@ export class ModelTokenizer {
     );
   }
 
+  /** What surrounds a text and the texts of a pair, the token type of a second one, and whether long texts lose their beginnings. */
+  get frame() {
+    const { single, pair, cutsLeft } = this.#tokenizer;
+    return { single, pair, pairType: this.#pairType, cutsLeft };
+  }
+
   /**
    * Encodes a text or a pair of texts, truncated like `truncation="longest_first"`
    * of transformers, on the side that the files say.

@@ -32,6 +32,20 @@ export default {
 };
 `;
 
+const EXPORT_ONNX = `
+import * as z from "zod";
+export default {
+  description: "Writes what it is given",
+  params: z.strictObject({ merged: z.boolean().optional(), dtype: z.string().optional() }),
+  inputs: { model: { kind: "text" }, adapter: { kind: "adapter" } },
+  output: { kind: "onnx", files: ["exported.json"] },
+  async run({ params, inputs, output }) {
+    const names = Object.keys(inputs);
+    Deno.writeTextFileSync(output + "/exported.json", JSON.stringify({ ...params, inputs: names }));
+  },
+};
+`;
+
 const PIPELINE = `name: test
 params: { word: one }
 stages:
@@ -127,4 +141,31 @@ Deno.test("export writes the adapter of the given parameters at a rank, or nothi
     none.stderr,
     /"model" selects no stage that makes an adapter; name one that does, such as "[^"]+"/,
   );
+});
+
+Deno.test("export --to onnx runs the task for ONNX with the model of the stage, into a folder that is named or not", async () => {
+  using project = new CliProject(PIPELINE);
+  project.write("tasks/train.ts", TRAIN);
+  project.write("tasks/export-onnx.ts", EXPORT_ONNX);
+  assertEquals((await project.call("pipeline")).code, 0);
+  const to = `onnx:${project.path("served")}`;
+  const { code, stderr, lines } = await project.call(
+    "export",
+    ...["train@rank=1", "--to", to, "--merged", "--dtype", "q8"],
+  );
+  assertEquals(code, 0, stderr);
+  assertMatch(lines.at(-1)!, /^Exported train@rank=1 to .*served$/);
+  assertEquals(JSON.parse(project.read("served/exported.json")), {
+    merged: true,
+    dtype: "q8",
+    inputs: ["adapter", "model"],
+  });
+  for (const option of [["--merged"], ["--dtype", "q8"]]) {
+    const { code, stderr } = await project.call(
+      "export",
+      ...["train@rank=1", "--to", project.path("onnx-models"), ...option],
+    );
+    assertEquals(code, 2);
+    assertMatch(stderr, /requires "--to onnx"/);
+  }
 });

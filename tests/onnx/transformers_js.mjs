@@ -1,0 +1,25 @@
+// Classifies texts by a model folder through the pipeline of transformers.js, for export_onnx_test.ts.
+//
+// Usage: node transformers_js.mjs REQUEST.json
+//
+// The request names `modules`, the folder of a package.json, the model `folders` and the `texts`. Prints JSON: for
+// each folder and text the class names with their probabilities.
+import { readFileSync } from "node:fs";
+import process from "node:process";
+import { createRequire } from "node:module";
+import { pathToFileURL } from "node:url";
+
+const { modules, folders, texts } = JSON.parse(
+  readFileSync(process.argv[2], "utf8"),
+);
+const require = createRequire(`${modules}/package.json`);
+const { env, pipeline } = await import(
+  pathToFileURL(require.resolve("@huggingface/transformers"))
+);
+env.allowRemoteModels = false;
+const answers = [];
+for (const folder of folders) {
+  const classify = await pipeline("text-classification", folder);
+  answers.push(await classify(texts, { top_k: null }));
+}
+console.log(JSON.stringify(answers));

@@ -1,0 +1,184 @@
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import { readModel } from "../../lib/artifacts/model.ts";
+import { writeAdapter } from "../../lib/artifacts/adapter.ts";
+import { tokenizerDefaults } from "../../lib/engine/models/registry.ts";
+import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
+import exportOnnx from "../../tasks/export-onnx.ts";
+import { assertClose, fixture, tinyEncoders } from "../engine/reference.ts";
+import { type Feed, ONNX_PYTHON, onnxruntimeLogits } from "../onnx/peer.ts";
+import { randomAdapter } from "./random_adapter.ts";
+import { REFERENCE_TRAINING, referenceAdapter } from "./reference_adapter.ts";
+import { runTask, withFolder } from "./run_task.ts";
+
+const ONNX_JS = Deno.env.get("ONNX_JS");
+const TEXTS = ["A film that stays.", "It rained, and nobody came to see it!"];
+/** Transformers.js has no classes for the classification of sequences by decoders. */
+const names = tinyEncoders.filter((name) => !["llama", "qwen3"].includes(name));
+const LABELS = ["bad", "good", "so-so"];
+const TRAINING = { ...REFERENCE_TRAINING, labels: LABELS, maxLength: 48 };
+
+Deno.test({
+  name:
+    "export-onnx --merged writes what transformers.js loads, with the probabilities of onnxruntime on the tokens of tokenize",
+  ignore: ONNX_PYTHON === undefined || ONNX_JS === undefined,
+  fn: () =>
+    withFolder(async (folder) => {
+      const models = names.map((name) => fixture(`tiny-${name}`));
+      const folders = await Promise.all(models.map(async (model) => {
+        const adapter = await savedAdapter(folder, model);
+        const params = { merged: true, rank: 3 };
+        const given = { model, adapter };
+        return (await runTask(exportOnnx, folder, params, given)).output;
+      }));
+      const expected = await onnxruntimeLogits(
+        await Promise.all(folders.map(async (folder) => ({
+          path: join(folder, "onnx/model.onnx"),
+          feeds: await Promise.all(TEXTS.map((text) => feedOf(folder, text))),
+        }))),
+      );
+      const found = await transformersJs(folders);
+      for (const [i, name] of names.entries()) {
+        for (const [j, logits] of expected[i]!.entries()) {
+          const exps = logits.map(Math.exp);
+          const sum = exps.reduce((sum, it) => sum + it);
+          const scores = Object.fromEntries(
+            found[i]![j]!.map(({ label, score }) => [label, score]),
+          );
+          assertClose(
+            LABELS.map((label) => scores[label]!),
+            exps.map((it) => it / sum),
+            1e-4,
+            `${name}, text ${j}`,
+          );
+        }
+      }
+    }),
+});
+
+Deno.test("export-onnx writes the adapter of all ranks, and its scale at each", () =>
+  withFolder(async (folder) => {
+    const model = fixture("tiny-roberta");
+    const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
+    const { output, log } = await runTask(exportOnnx, folder, { rank: 2 }, {
+      model,
+      adapter,
+    });
+    const { weights, ...info } = JSON.parse(
+      await Deno.readTextFile(join(output, "adapter.json")),
+    );
+    assertEquals(info, {
+      task: "sst2",
+      labels: ["LABEL_0", "LABEL_1"],
+      maxLength: readModel(model).maxLength,
+      rank: 2,
+      scales: { 1: 8, 2: 4, 3: 8 / 3, 4: 2 },
+    });
+    const of = JSON.parse(await Deno.readTextFile(join(output, "model.json")));
+    assertEquals(of.weights, weights);
+    assertEquals(of.hasData, false);
+    assertEquals(
+      await Deno.readFile(join(output, "adapter.safetensors")),
+      await Deno.readFile(join(adapter, "adapter_model.safetensors")),
+    );
+    assertEquals(log, ["For every rank, in float32"]);
+    const again = await runTask(exportOnnx, folder, { rank: 2 }, {
+      model,
+      adapter,
+    });
+    for (const { name } of Deno.readDirSync(output)) {
+      assertEquals(
+        await Deno.readFile(join(again.output, name)),
+        await Deno.readFile(join(output, name)),
+        name,
+      );
+    }
+  }));
+
+Deno.test("export-onnx in 8 bits says so in the card, and names the file as transformers.js finds it", () =>
+  withFolder(async (folder) => {
+    const model = fixture("tiny-bert");
+    const adapter = await referenceAdapter(
+      folder,
+      REFERENCE_TRAINING,
+      "bert",
+    );
+    const { output } = await runTask(exportOnnx, folder, {
+      merged: true,
+      dtype: "q8",
+    }, { model, adapter });
+    assert(Deno.statSync(join(output, "onnx/model_quantized.onnx")).isFile);
+    const { "transformers.js_config": config, id2label } = JSON.parse(
+      await Deno.readTextFile(join(output, "config.json")),
+    );
+    assertEquals(config, { dtype: "q8" });
+    assertEquals(id2label, { 0: "LABEL_0", 1: "LABEL_1" });
+    const card = await Deno.readTextFile(join(output, "README.md"));
+    assertMatch(card, /^library_name: transformers\.js$/m);
+    assertMatch(card, /with weights in 8 bits/);
+    assertMatch(card, /pipeline\("text-classification", "FOLDER"\)/);
+  }));
+
+Deno.test("export-onnx refuses the adapter of another model", () =>
+  withFolder(async (folder) => {
+    const adapter = await referenceAdapter(folder, REFERENCE_TRAINING, "bert");
+    await assertRejects(
+      () =>
+        runTask(exportOnnx, folder, {}, {
+          model: fixture("tiny-roberta"),
+          adapter,
+        }),
+      SyntaxError,
+      "The adapter does not fit the model",
+    );
+  }));
+
+/** An artifact of an adapter with random values. */
+async function savedAdapter(folder: string, model: string): Promise<string> {
+  const adapter = await Deno.makeTempDir({ dir: folder });
+  const targets = readModel(model).architecture.targetModules;
+  await writeAdapter(adapter, {
+    baseModel: { name: "org/tiny", revision: null },
+    training: { ...TRAINING, targetModules: [...targets] },
+    tensors: randomAdapter(model, TRAINING.rank, targets, LABELS.length),
+  });
+  return adapter;
+}
+
+/** A text as inputs of a model, by the tokenizer of tokenize. */
+async function feedOf(folder: string, text: string): Promise<Feed> {
+  const { architecture } = readModel(folder);
+  const tokenizer = await ModelTokenizer.load(
+    folder,
+    tokenizerDefaults(architecture),
+    TRAINING.maxLength,
+  );
+  const { ids, types } = tokenizer.encode(text);
+  const shape = [1, ids.length];
+  const tensor = (values: readonly number[]) => ({
+    shape,
+    values: Int32Array.from(values),
+  });
+  return {
+    input_ids: tensor(ids),
+    token_type_ids: tensor(types),
+    attention_mask: tensor(ids.map(() => 1)),
+  };
+}
+
+async function transformersJs(
+  folders: readonly string[],
+): Promise<{ label: string; score: number }[][][]> {
+  const request = await Deno.makeTempFile();
+  const text = JSON.stringify({ modules: ONNX_JS, folders, texts: TEXTS });
+  await Deno.writeTextFile(request, text);
+  const script = join(import.meta.dirname!, "../onnx/transformers_js.mjs");
+  const { code, stdout, stderr } = await new Deno.Command("node", {
+    args: [script, request],
+  }).output();
+  await Deno.remove(request);
+  assertEquals(code, 0, new TextDecoder().decode(stderr));
+  return JSON.parse(
+    new TextDecoder().decode(stdout).trim().split("\n").at(-1)!,
+  );
+}
