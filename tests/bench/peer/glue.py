@@ -1,13 +1,15 @@
-"""LoRA, the same by SVD, and sorted DyLoRA on a task of GLUE with PyTorch and PEFT, scored at every rank.
+"""LoRA, the same by SVD, and sorted DyLoRA on a task of GLUE with PyTorch and PEFT, scored at some ranks.
 
     python tests/bench/peer/glue.py '{"model": FOLDER, "data": "MRPC" | "SST-2" folder, "examples": null,
         "max_length": 64, "precision": "f32" | "bf16", "batch": 32, "learning_rate": 1e-3, "epochs": 1,
-        "rank": 8, "alpha": 16, "methods": ["lora", "sorted"], "seed": 0, "threads": 1}'
+        "rank": 8, "alpha": 16, "methods": ["lora", "sorted"], "ranks": [1, ..., 8], "seed": 0, "threads": 1}'
 
 Prints a JSON line for each method:
     {"method": "lora", "seconds": of training, "steps": count, "loss": mean of the last fifth, "peak_bytes": so far,
      "scores": {"8": accuracy}, "svd": {"1": accuracy, ...}}
     {"method": "sorted", ..., "scores": {"1": accuracy, ...}}
+
+A LoRA by SVD of its own rank is the LoRA itself, and is not scored again.
 
 What the pipelines of this project train: PEFT's default target modules, AdamW with weight decay 0.1, warm-up
 over 6 % of the steps, gradients clipped to norm 1, batches of like length, each padded to its longest text.
@@ -77,7 +79,7 @@ class Nested:
             a.copy_(root[:, None] * (v @ p.T))
 
 
-def main(model, data, examples, max_length, precision, batch, learning_rate, epochs, rank, alpha, methods, seed, threads):
+def main(model, data, examples, max_length, precision, batch, learning_rate, epochs, rank, alpha, methods, ranks, seed, threads):
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.set_num_threads(threads)
@@ -112,9 +114,9 @@ def main(model, data, examples, max_length, precision, batch, learning_rate, epo
                 nested.sort()
                 optimizer.state.clear()
             count = len(inputs["labels"])
-            ranks = [1 + i * rank // count for i in range(count)] if sort_step and step >= sort_step else [rank]
-            draws.shuffle(ranks)
-            nested.at(ranks, rank, alpha / rank)
+            drawn = [1 + i * rank // count for i in range(count)] if sort_step and step >= sort_step else [rank]
+            draws.shuffle(drawn)
+            nested.at(drawn, rank, alpha / rank)
             with autocast:
                 loss = peft(**inputs).loss
             loss.backward()
@@ -138,11 +140,10 @@ def main(model, data, examples, max_length, precision, batch, learning_rate, epo
                 found[served] = score(peft)
             return found
 
-        every = range(1, rank + 1)
-        result["scores"] = scores(every if method == "sorted" else [rank])
+        result["scores"] = scores(ranks if method == "sorted" else [rank])
         if method == "lora":
             nested.sort()
-            result["svd"] = scores(every)
+            result["svd"] = scores([served for served in ranks if served < rank])
         print(json.dumps(result), flush=True)
 
 
