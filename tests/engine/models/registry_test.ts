@@ -1,4 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import * as tf from "@tensorflow/tfjs-core";
 import "../engine.ts";
 import { loadClassifier } from "../../../lib/engine/models/classifier.ts";
 import {
@@ -14,6 +15,7 @@ import {
   assertSameBits,
   fixture,
   openReference,
+  referenceBatch,
   referenceInput,
 } from "../reference.ts";
 import { noRanks, referenceHead } from "../without_adapters.ts";
@@ -198,6 +200,36 @@ Deno.test("a decoder without a token of padding reads the last token of each seq
     noRanks(),
   );
   assertClose(logits, expected, 1e-4, "logits");
+});
+
+Deno.test("a decoder padded on the right gives the logits that transformers gives padded on the left", async () => {
+  for (const name of ["llama-scaled", "qwen2"]) {
+    const reference = openReference(name);
+    const { model, figures } = reference;
+    const { shape, ids, mask } = referenceBatch(reference, "padded");
+    const [batch, seq] = shape;
+    const right = new Int32Array(ids.length).fill(model.padId);
+    const kept = new Float32Array(ids.length);
+    for (let row = 0; row < batch; row++) {
+      const [start, end] = [row * seq, (row + 1) * seq];
+      const own = ids.slice(start, end).filter((_, i) => mask![start + i]);
+      // The first row alone has no padding.
+      assertEquals(ids[start] === model.padId, row > 0);
+      right.set(own, start);
+      kept.fill(1, start, start + own.length);
+    }
+    const logits = await logitsAt(
+      loadClassifier(reference.file, model, 2, "head"),
+      referenceHead(reference, 2),
+      {
+        ...referenceInput(reference, "padded"),
+        ids: tf.tensor2d(right, shape, "int32"),
+        mask: tf.tensor2d(kept, shape),
+      },
+      noRanks(),
+    );
+    assertClose(logits, figures.floats("padded.logits2"), 1e-4, name);
+  }
 });
 
 Deno.test("encoderTensors() reads the norms of the first BERTs, whose names are gamma and beta", () => {
