@@ -15,15 +15,8 @@ import {
   type DropoutSource,
 } from "../ops/dropout.ts";
 import { lookUp, lookUpTrained } from "../ops/embedding.ts";
-import { biasGelu, biasGlu } from "../ops/gelu.ts";
-import {
-  addAndNorm,
-  type LayerNorm,
-  layerNorm,
-  normFrozen,
-  trainedLayerNorm,
-  trainedNorm,
-} from "../ops/layer_norm.ts";
+import { activation } from "../ops/gelu.ts";
+import { layerNorm } from "../ops/layer_norm.ts";
 import {
   disentangle,
   ofDistances,
@@ -247,35 +240,31 @@ export class TensorPass implements Pass<Activation> {
     terms: readonly Activation[],
     { form, dropout: rate }: NormOptions = {},
   ): Activation {
-    const [x] = terms as [Activation];
+    const [x, ...others] = terms as [Activation, ...Activation[]];
     const norm = this.#weights.norm(name, form);
     const isTrained = this.#weights.isTrained(`${name}.weight`);
     const hasGradient = isTrained || terms.some((it) => it.hasGradient);
-    if (rate !== undefined && !hasGradient) {
-      const values = terms.map(({ value }) => value as tf.Tensor2D);
-      return replaced(x, normFrozen(values, norm, this.#dropout(rate)), false);
-    }
-    const y = terms.length > 1
-      ? this.#normOfSum(terms, norm)
-      : isTrained
-      ? trainedLayerNorm(x.value as tf.Tensor2D, norm)
-      : layerNorm(x.value as tf.Tensor2D, norm);
-    const dropped = rate === undefined ? y : dropout(y, this.#dropout(rate));
-    return replaced(x, dropped, hasGradient);
-  }
-
-  #normOfSum(terms: readonly Activation[], norm: LayerNorm): tf.Tensor2D {
-    const [x, ...others] = terms.slice(0, -1) as [Activation];
-    const last = terms.at(-1)!.value as tf.Tensor2D;
-    const { product, bias, source } = others.reduce<Unfinished>(
-      (sum, { value }) => ({ product: tf.add(sum.product, value) }),
-      unfinished(x),
+    // A dropout of its own follows embeddings; otherwise, one of the sub-layer precedes its residual.
+    const last = rate === undefined ? others.pop() : undefined;
+    const { product, bias, source }: Unfinished = last === undefined
+      ? { product: x.value as tf.Tensor2D, source: this.#dropout(rate) }
+      : unfinished(x);
+    const sum = others.reduce((sum, { value }) => tf.add(sum, value), product);
+    const rows = Math.max(sum.shape[0], last?.value.shape[0] ?? 0);
+    const y = layerNorm(
+      {
+        x: repeated(sum, rows),
+        bias,
+        residual: last && repeated(last.value as tf.Tensor2D, rows),
+      },
+      norm,
+      {
+        source,
+        isTrained,
+        ofProducts: last === undefined && rate === undefined,
+      },
     );
-    const rows = Math.max(product.shape[0], last.shape[0]);
-    const [y, residual] = [repeated(product, rows), repeated(last, rows)];
-    return bias === undefined
-      ? trainedNorm(y, residual, norm, source)
-      : addAndNorm(y, bias, residual, norm, source);
+    return replaced(x, y, hasGradient);
   }
 
   add(x: Activation, residual: Activation): Activation {
@@ -290,13 +279,13 @@ export class TensorPass implements Pass<Activation> {
 
   gelu(x: Activation, form?: "gelu" | "gelu_new"): Activation {
     const { product, bias } = unfinished(x);
-    const added = bias ?? tf.zeros([product.shape[1]]) as tf.Tensor1D;
-    return replaced(x, biasGelu(product, added, form), x.hasGradient);
+    return replaced(x, activation(product, bias, form), x.hasGradient);
   }
 
   glu(x: Activation, form: "gelu" | "silu"): Activation {
     const { product, bias } = unfinished(x);
-    return replaced(x, biasGlu(product, bias, form), x.hasGradient);
+    const y = activation(product, bias, form, "gated");
+    return replaced(x, y, x.hasGradient);
   }
 
   relu(x: Activation): Activation {
@@ -378,9 +367,9 @@ export class TensorPass implements Pass<Activation> {
     this.#options.observe?.(x.value as tf.Tensor2D);
   }
 
-  #dropout(rate: number): DropoutSource | undefined {
+  #dropout(rate: number | undefined): DropoutSource | undefined {
     const { keys } = this.#options;
-    return keys && { rate, keys };
+    return keys && rate !== undefined ? { rate, keys } : undefined;
   }
 
   /** Values added to the scores: 0 for tokens, -1e9 for padding. `[sequences, 1, 1, seq]` */

@@ -3,19 +3,22 @@ import { fused } from "../trace.ts";
 import { withGradient } from "./gradient.ts";
 
 /**
- * GELU of `x + bias`, `z Phi(z)` with the cumulative normal distribution
- * `Phi(z) = (1 + erf(z / sqrt 2)) / 2` (arXiv 1606.08415) or its approximation
- * by tanh (`gelu_new`), with its own gradient `Phi(z) + z Phi'(z)`. The bias is frozen.
+ * An activation of `z = x + bias`, `z Phi(z)` with a cumulative distribution
+ * Phi, with its own gradient `Phi(z) + z Phi'(z)`. The bias is frozen.
  *
  * @param x `[rows, width]`
  * @param bias `[width]`
+ * @param form Phi: the normal distribution (arXiv 1606.08415), its approximation by tanh, or the logistic one
+ * @param unit `gated`: of the first half of each row, times the other half (arXiv 2002.05202)
+ * @returns `[rows, width]`, or gated `[rows, width / 2]`
  */
-export function biasGelu(
+export function activation(
   x: tf.Tensor2D,
-  bias: tf.Tensor1D,
-  form?: "gelu" | "gelu_new",
+  bias: tf.Tensor1D | undefined,
+  form: keyof typeof ACTIVATIONS = "gelu",
+  unit: "plain" | "gated" = "plain",
 ): tf.Tensor2D {
-  const { forward, backward } = form === "gelu_new" ? byTanh : exact;
+  const { forward, backward } = ACTIVATIONS[form][unit];
   return withGradient(
     { x: x as tf.Tensor },
     ({ x }) => ({ value: forward({ x, bias }).value, saved: { x, bias } }),
@@ -23,34 +26,49 @@ export function biasGelu(
   ) as tf.Tensor2D;
 }
 
-type Curve = (x: tf.Tensor) => tf.Tensor;
-
-/** Both directions, of a cumulative distribution and its density. */
-function gelu(cumulative: Curve, density: Curve) {
-  return {
-    forward: fused(({ x, bias }: Record<"x" | "bias", tf.Tensor>) => {
-      const z = tf.add(x, bias);
-      return { value: tf.mul(z, cumulative(z)) };
-    }, { products: ["value"] }),
-    backward: fused(
-      ({ dy, x, bias }: Record<"dy" | "x" | "bias", tf.Tensor>) => {
-        const z = tf.add(x, bias);
-        return { dx: tf.mul(dy, tf.add(cumulative(z), tf.mul(z, density(z)))) };
-      },
-      { products: ["dx"] },
-    ),
-  };
+interface Inputs {
+  readonly [name: string]: tf.Tensor | undefined;
+  readonly x: tf.Tensor;
+  readonly bias: tf.Tensor | undefined;
 }
 
-const exact = gelu(cumulative, density);
-const byTanh = gelu(
-  (z) => tf.mul(tf.add(tf.tanh(inner(z)), 1), 0.5),
-  (z) => {
-    const slope = tf.add(tf.mul(tf.square(z), 3 * CUBIC), 1);
-    const bend = tf.sub(1, tf.square(tf.tanh(inner(z))));
-    return tf.mul(tf.mul(bend, slope), SCALE / 2);
-  },
-);
+type Curve = (z: tf.Tensor) => tf.Tensor;
+
+/** An activation by its cumulative distribution and the density of that. */
+function activationBy(cumulative: Curve, density: Curve) {
+  const unit = (split: (y: tf.Tensor) => [z: tf.Tensor, gate?: tf.Tensor]) => {
+    const parts = ({ x, bias }: Inputs) =>
+      split(bias === undefined ? x : tf.add(x, bias));
+    return {
+      forward: fused((inputs: Inputs) => {
+        const [z, gate] = parts(inputs);
+        const value = tf.mul(z, cumulative(z));
+        return { value: gate === undefined ? value : tf.mul(value, gate) };
+      }, { products: ["value"] }),
+      backward: fused(
+        ({ dy, ...inputs }: Inputs & { readonly dy: tf.Tensor }) => {
+          const [z, gate] = parts(inputs);
+          const phi = cumulative(z);
+          const slope = tf.add(phi, tf.mul(z, density(z)));
+          if (gate === undefined) return { dx: tf.mul(dy, slope) };
+          const dz = tf.mul(tf.mul(dy, gate), slope);
+          return { dx: tf.concat([dz, tf.mul(dy, tf.mul(z, phi))], -1) };
+        },
+        { products: ["dx"] },
+      ),
+    };
+  };
+  return { plain: unit((y) => [y]), gated: unit(halves) };
+}
+
+function halves(y: tf.Tensor): [tf.Tensor, tf.Tensor] {
+  const [rows, width] = y.shape as [number, number];
+  const half = width / 2;
+  return [
+    tf.slice(y, [0, 0], [rows, half]),
+    tf.slice(y, [0, half], [rows, half]),
+  ];
+}
 
 const SCALE = Math.sqrt(2 / Math.PI);
 const CUBIC = 0.044715;
@@ -60,86 +78,22 @@ function inner(z: tf.Tensor): tf.Tensor {
   return tf.mul(tf.mul(z, tf.add(tf.mul(tf.square(z), CUBIC), 1)), SCALE);
 }
 
-/**
- * A gated unit (arXiv 2002.05202): `GELU(y1) y2` or `SiLU(y1) y2` of the halves
- * of `x + bias`, with its own gradient. The bias is frozen. SiLU is `z` times
- * the cumulative logistic distribution, as GELU is of the normal one.
- *
- * @param x `[rows, 2 * width]`
- * @param bias `[2 * width]`
- * @returns `[rows, width]`
- */
-export function biasGlu(
-  x: tf.Tensor2D,
-  bias: tf.Tensor1D | undefined,
-  form: "gelu" | "silu",
-): tf.Tensor2D {
-  const { forward, backward } = GATED[form];
-  return withGradient(
-    { x: x as tf.Tensor },
-    ({ x }) => ({ value: forward({ x, bias }).value, saved: { x, bias } }),
-    (dy, { x, bias }) => ({ x: backward({ dy, x, bias }).dx }),
-  ) as tf.Tensor2D;
-}
-
-interface GluInputs {
-  readonly [name: string]: tf.Tensor | undefined;
-  readonly x: tf.Tensor;
-  readonly bias: tf.Tensor | undefined;
-}
-
-/** Both directions, of a cumulative distribution and its density. */
-function glu(cumulative: Curve, density: Curve) {
-  return {
-    forward: fused(({ x, bias }: GluInputs) => {
-      const [z, gate] = halves(x, bias);
-      return { value: tf.mul(tf.mul(z, cumulative(z)), gate) };
-    }, { products: ["value"] }),
-    backward: fused(
-      ({ dy, x, bias }: GluInputs & { readonly dy: tf.Tensor }) => {
-        const [z, gate] = halves(x, bias);
-        const phi = cumulative(z);
-        const dz = tf.mul(
-          tf.mul(dy, gate),
-          tf.add(phi, tf.mul(z, density(z))),
-        );
-        return { dx: tf.concat([dz, tf.mul(dy, tf.mul(z, phi))], -1) };
-      },
-      { products: ["dx"] },
-    ),
-  };
-}
-
-const GATED = {
-  gelu: glu(cumulative, density),
-  silu: glu(
-    tf.sigmoid,
+const ACTIVATIONS = {
+  gelu: activationBy(
+    (z) => tf.add(tf.mul(tf.erf(tf.mul(z, Math.SQRT1_2)), 0.5), 0.5),
+    (z) =>
+      tf.mul(tf.exp(tf.mul(tf.square(z), -0.5)), 1 / Math.sqrt(2 * Math.PI)),
+  ),
+  gelu_new: activationBy(
+    (z) => tf.mul(tf.add(tf.tanh(inner(z)), 1), 0.5),
+    (z) => {
+      const slope = tf.add(tf.mul(tf.square(z), 3 * CUBIC), 1);
+      const bend = tf.sub(1, tf.square(tf.tanh(inner(z))));
+      return tf.mul(tf.mul(bend, slope), SCALE / 2);
+    },
+  ),
+  silu: activationBy(
+    (z) => tf.sigmoid(z),
     (z) => tf.mul(tf.sigmoid(z), tf.sub(1, tf.sigmoid(z))),
   ),
 };
-
-function halves(
-  x: tf.Tensor,
-  bias: tf.Tensor | undefined,
-): [tf.Tensor, tf.Tensor] {
-  const y = bias === undefined ? x : tf.add(x, bias);
-  const [rows, width] = y.shape as [number, number];
-  const half = width / 2;
-  return [
-    tf.slice(y, [0, 0], [rows, half]),
-    tf.slice(y, [0, half], [rows, half]),
-  ];
-}
-
-/** Cumulative distribution function of the standard normal distribution. */
-function cumulative(x: tf.Tensor): tf.Tensor {
-  return tf.add(tf.mul(tf.erf(tf.mul(x, Math.SQRT1_2)), 0.5), 0.5);
-}
-
-/** Density of the standard normal distribution. */
-function density(x: tf.Tensor): tf.Tensor {
-  return tf.mul(
-    tf.exp(tf.mul(tf.square(x), -0.5)),
-    1 / Math.sqrt(2 * Math.PI),
-  );
-}

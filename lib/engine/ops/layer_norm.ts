@@ -3,6 +3,7 @@ import { fused } from "../trace.ts";
 import {
   drawDropout,
   drop,
+  dropout,
   type DropoutDraw,
   type DropoutSource,
 } from "./dropout.ts";
@@ -17,84 +18,103 @@ export interface LayerNorm {
   readonly epsilon: number;
 }
 
+/** What is normalized, all `[rows, hidden]` but the bias, `[hidden]`, which is frozen. */
+interface NormTerms {
+  readonly x: tf.Tensor2D;
+  readonly bias?: tf.Tensor1D | undefined;
+  readonly residual?: tf.Tensor2D | undefined;
+}
+
+/** How a normalization is computed. */
+interface NormOptions {
+  readonly source?: DropoutSource | undefined;
+  /** True if scale and shift get gradients as well. */
+  readonly isTrained?: boolean;
+  /** True if only products take the result. */
+  readonly ofProducts?: boolean;
+}
+
 /**
- * End of a post-norm sub-layer: `LayerNorm(dropout(x + bias) + residual)`, with
- * bias and normalization frozen, and with its own gradient.
- *
- * @param x `[rows, hidden]`
- * @param bias `[hidden]`
- * @param residual `[rows, hidden]`
+ * The end of a post-norm sub-layer, `LayerNorm(dropout(x + bias) + residual)`,
+ * or without a residual `dropout(LayerNorm(x + bias))`, with its own gradient.
  */
-export function addAndNorm(
-  x: tf.Tensor2D,
-  bias: tf.Tensor1D,
-  residual: tf.Tensor2D,
-  { gamma, beta, epsilon }: LayerNorm,
-  source: DropoutSource | undefined,
+export function layerNorm(
+  terms: NormTerms,
+  norm: LayerNorm,
+  { source, isTrained, ofProducts }: NormOptions = {},
 ): tf.Tensor2D {
+  const { gamma, beta, epsilon } = norm;
+  const { x, bias, residual } = terms;
+  if (isTrained) {
+    const ones: tf.Tensor1D = tf.ones(gamma.shape);
+    const zeros: tf.Tensor1D | undefined = beta && tf.zeros(gamma.shape);
+    const plain = { gamma: ones, beta: zeros, epsilon };
+    const y = layerNorm(terms, plain, { source: residual && source });
+    const scaled = shifted(tf.mul(y, gamma) as tf.Tensor2D, beta);
+    return residual ? scaled : dropout(scaled, source);
+  }
   const draw = drawDropout(source);
+  const inputs: Record<string, tf.Tensor> = {
+    x,
+    ...(residual && { residual }),
+  };
   return withGradient(
-    { x, residual } as Record<"x" | "residual", tf.Tensor>,
+    inputs,
     ({ x, residual }) => {
-      const { value, sum, mean, scale } = forward({
-        x,
-        bias,
-        residual,
-        gamma,
-        beta,
-        epsilon: tf.scalar(epsilon),
-        ...draw,
-      });
-      return { value, saved: { gamma, sum, mean, scale, ...draw } };
+      const { value, sum, mean, scale } =
+        (ofProducts ? forwardForProducts : forward)({
+          x: x!,
+          bias,
+          residual,
+          gamma,
+          beta,
+          epsilon: tf.scalar(epsilon),
+          ...draw,
+        });
+      return { value, saved: { gamma, sum: sum ?? x!, mean, scale, ...draw } };
     },
-    (dy, saved) => {
-      const { dx, dSum } = backward({ dy, ...saved });
+    (dy, saved): Record<string, tf.Tensor> => {
+      if (residual === undefined) return { x: backward({ dy, ...saved }).dx };
+      const { dx, dSum } = backwardOfSum({ dy, ...saved });
       return { x: dx, residual: dSum };
     },
   ) as tf.Tensor2D;
 }
 
-type Names<Name extends string> =
+type Inputs =
   & DropoutDraw
-  & Readonly<
-    Record<Name, tf.Tensor>
-  >;
+  & Readonly<Record<"x" | "gamma" | "epsilon", tf.Tensor>>
+  & Readonly<Record<"bias" | "residual" | "beta", tf.Tensor | undefined>>;
 
-type NormTensors = Readonly<Record<"gamma" | "epsilon", tf.Tensor>> & {
-  readonly beta: tf.Tensor | undefined;
-};
+/** The normalized rows; of a sum, that as well; the mean of each row, and one over its standard deviation, `[rows, 1]`. */
+function normalized(
+  { x, bias, residual, gamma, beta, epsilon, ...draw }: Inputs,
+) {
+  const biased = shifted(x, bias);
+  const sum = residual && tf.add(drop(biased, draw), residual);
+  const y = sum ?? biased;
+  const mean = beta && tf.mean(y, -1, true);
+  const centered = mean === undefined ? y : tf.sub(y, mean);
+  const variance = tf.mean(tf.square(centered), -1, true);
+  const scale = tf.rsqrt(tf.add(variance, epsilon));
+  const value = shifted(tf.mul(normalize(y, mean, scale), gamma), beta);
+  return { value: residual ? value : drop(value, draw), sum, mean, scale };
+}
 
-const forward = fused((
-  { x, bias, residual, gamma, beta, epsilon, ...draw }:
-    & Names<"x" | "bias" | "residual">
-    & NormTensors,
-) => {
-  const sum = tf.add(drop(tf.add(x, bias), draw), residual);
-  const norm = { gamma, beta, epsilon };
-  const { value, mean, scale } = normalized(sum, norm);
-  return { value, sum, mean, scale };
-});
-
-/**
- * `dx = s (g - mean(g) - n mean(g n))`, where `n` is the normalized input,
- * `s = 1 / sqrt(var + epsilon)` and `g = dy gamma`; the dropout mask is applied
- * to `dx` as well.
- */
-const backward = fused((
-  { dy, gamma, sum, mean, scale, ...draw }: DropoutDraw & NormGradient,
-) => {
-  const dSum = normGradient({ dy, gamma, sum, mean, scale });
-  return { dx: drop(dSum, draw), dSum };
-}, { products: ["dx"] });
+const forward = fused(normalized);
+const forwardForProducts = fused(normalized, { products: ["value"] });
 
 /** What the gradient of a normalization is computed from; that by the root mean square has no mean. */
-type NormGradient =
+type Gradient =
+  & DropoutDraw
   & Readonly<Record<"dy" | "gamma" | "sum" | "scale", tf.Tensor>>
   & { readonly mean: tf.Tensor | undefined };
 
-function normGradient(
-  { dy, gamma, sum, mean, scale }: NormGradient,
-): tf.Tensor {
+/**
+ * `s (g - mean(g) - n mean(g n))`, where `n` is the normalized input,
+ * `s = 1 / sqrt(var + epsilon)` and `g = dy gamma`.
+ */
+function gradientOfSum({ dy, gamma, sum, mean, scale }: Gradient): tf.Tensor {
   const n = normalize(sum, mean, scale);
   const g = tf.mul(dy, gamma);
   const projection = tf.mul(n, tf.mean(tf.mul(g, n), -1, true));
@@ -102,120 +122,22 @@ function normGradient(
   return tf.mul(tf.sub(centered, projection), scale);
 }
 
-/**
- * Layer normalization with frozen scale and shift, and with its own gradient.
- *
- * @param x `[rows, hidden]`
- */
-export function layerNorm(
-  x: tf.Tensor2D,
-  { gamma, beta, epsilon }: LayerNorm,
-): tf.Tensor2D {
-  return withGradient(
-    { x: x as tf.Tensor },
-    ({ x }) => {
-      const { value, mean, scale } = normOnly({
-        x,
-        gamma,
-        beta,
-        epsilon: tf.scalar(epsilon),
-      });
-      return { value, saved: { gamma, sum: x, mean, scale } };
-    },
-    (dy, saved) => ({ x: normBackward({ dy, ...saved }).dx }),
-  ) as tf.Tensor2D;
-}
+const backwardOfSum = fused(
+  ({ dy, gamma, sum, mean, scale, ...draw }: Gradient) => {
+    const dSum = gradientOfSum({ dy, gamma, sum, mean, scale });
+    return { dx: drop(dSum, draw), dSum };
+  },
+  { products: ["dx"] },
+);
 
-const normOnly = fused((
-  { x, ...norm }: { readonly x: tf.Tensor } & NormTensors,
-) => normalized(x, norm), { products: ["value"] });
-
-const normBackward = fused((
-  inputs: NormGradient,
-) => ({ dx: normGradient(inputs) }));
-
-/**
- * Layer normalization of the sum of frozen tensors, then dropout. It has no
- * gradient, since nothing below is trained.
- *
- * @param parts Each `[rows, hidden]`
- */
-export function normFrozen(
-  parts: readonly tf.Tensor2D[],
-  { gamma, beta, epsilon }: LayerNorm,
-  source: DropoutSource | undefined,
-): tf.Tensor2D {
-  const sum = parts.reduce((sum, part) => tf.add(sum, part));
-  const draw = drawDropout(source);
-  return withGradient(
-    { sum: sum as tf.Tensor },
-    ({ sum }) => ({
-      value: normThenDrop({
-        x: sum,
-        gamma,
-        beta,
-        epsilon: tf.scalar(epsilon),
-        ...draw,
-      }).value,
-      saved: {},
-    }),
-    () => {
-      throw new Error("Frozen embeddings have no gradient");
-    },
-  ) as tf.Tensor2D;
-}
-
-const normThenDrop = fused((
-  { x, gamma, beta, epsilon, ...draw }: Names<"x"> & NormTensors,
+const backward = fused((
+  { dy, gamma, sum, mean, scale, ...draw }: Gradient,
 ) => ({
-  value: drop(normalized(x, { gamma, beta, epsilon }).value, draw),
+  dx: gradientOfSum({ dy: drop(dy, draw), gamma, sum, mean, scale }),
 }));
 
-/** Layer normalization with gradients of its input and of its scale and shift. */
-export function trainedLayerNorm(x: tf.Tensor2D, norm: LayerNorm): tf.Tensor2D {
-  return scaled(layerNorm(x, unscaled(norm)), norm);
-}
-
-/**
- * `LayerNorm(dropout(x) + residual)` with gradients of both inputs and of the
- * normalization's two tensors.
- */
-export function trainedNorm(
-  x: tf.Tensor2D,
-  residual: tf.Tensor2D,
-  norm: LayerNorm,
-  source: DropoutSource | undefined,
-): tf.Tensor2D {
-  const plain = unscaled(norm);
-  const bias: tf.Tensor1D = tf.zeros(norm.gamma.shape);
-  return scaled(addAndNorm(x, bias, residual, plain, source), norm);
-}
-
-/** A normalization without its scale and shift. */
-function unscaled({ gamma, beta, epsilon }: LayerNorm): LayerNorm {
-  const ones: tf.Tensor1D = tf.ones(gamma.shape);
-  return { gamma: ones, beta: beta && tf.zeros(gamma.shape), epsilon };
-}
-
-function scaled(x: tf.Tensor2D, { gamma, beta }: LayerNorm): tf.Tensor2D {
-  return shifted(tf.mul(x, gamma), beta);
-}
-
-function shifted<T extends tf.Tensor>(x: T, beta: tf.Tensor | undefined): T {
-  return beta === undefined ? x : tf.add(x, beta);
-}
-
-/** The normalized rows; the mean of each, and one over its standard deviation, `[rows, 1]`. */
-function normalized(
-  x: tf.Tensor,
-  { gamma, beta, epsilon }: NormTensors,
-) {
-  const mean = beta && tf.mean(x, -1, true);
-  const centered = mean === undefined ? x : tf.sub(x, mean);
-  const variance = tf.mean(tf.square(centered), -1, true);
-  const scale = tf.rsqrt(tf.add(variance, epsilon));
-  const value = shifted(tf.mul(normalize(x, mean, scale), gamma), beta);
-  return { value, mean, scale };
+function shifted<T extends tf.Tensor>(x: T, by: tf.Tensor | undefined): T {
+  return by === undefined ? x : tf.add(x, by);
 }
 
 function normalize(

@@ -7,8 +7,8 @@ import {
 } from "../../../lib/engine/ops/attention.ts";
 import { dropout, DropoutKeys } from "../../../lib/engine/ops/dropout.ts";
 import { rotaryFrequencies } from "../../../lib/engine/models/config.ts";
-import { biasGelu, biasGlu } from "../../../lib/engine/ops/gelu.ts";
-import { addAndNorm, layerNorm } from "../../../lib/engine/ops/layer_norm.ts";
+import { activation } from "../../../lib/engine/ops/gelu.ts";
+import { layerNorm } from "../../../lib/engine/ops/layer_norm.ts";
 import { disentangle, rotary } from "../../../lib/engine/ops/positions.ts";
 import { eager, type Named, trace } from "../../../lib/engine/trace.ts";
 import { assertClose, assertSameBits, read } from "../reference.ts";
@@ -47,17 +47,18 @@ const operations: Record<string, {
   ours: (inputs: Tensors) => tf.Tensor;
   plain: (inputs: Tensors) => tf.Tensor;
 }> = {
-  "biasGelu()": {
+  "activation()": {
     inputs: [[256, 160], [160]],
-    ours: ([x, bias]) => biasGelu(x as tf.Tensor2D, bias as tf.Tensor1D),
+    ours: ([x, bias]) => activation(x as tf.Tensor2D, bias as tf.Tensor1D),
     plain: ([x, bias]) => {
       const z = tf.add(x!, bias!);
       return tf.mul(z, tf.mul(tf.add(tf.erf(tf.div(z, Math.SQRT2)), 1), 0.5));
     },
   },
-  "biasGlu() with GELU": {
+  "activation() gated, with GELU": {
     inputs: [[256, 160], [160]],
-    ours: ([x, bias]) => biasGlu(x as tf.Tensor2D, bias as tf.Tensor1D, "gelu"),
+    ours: ([x, bias]) =>
+      activation(x as tf.Tensor2D, bias as tf.Tensor1D, "gelu", "gated"),
     plain: ([x, bias]) => {
       const [z, gate] = tf.split(tf.add(x!, bias!), 2, 1) as [
         tf.Tensor,
@@ -67,9 +68,10 @@ const operations: Record<string, {
       return tf.mul(tf.mul(z, phi), gate);
     },
   },
-  "biasGlu() with SiLU": {
+  "activation() gated, with SiLU": {
     inputs: [[256, 160], [160]],
-    ours: ([x, bias]) => biasGlu(x as tf.Tensor2D, bias as tf.Tensor1D, "silu"),
+    ours: ([x, bias]) =>
+      activation(x as tf.Tensor2D, bias as tf.Tensor1D, "silu", "gated"),
     plain: ([x, bias]) => {
       const [z, gate] = tf.split(tf.add(x!, bias!), 2, 1) as [
         tf.Tensor,
@@ -81,7 +83,7 @@ const operations: Record<string, {
   "layerNorm() by the root mean square": {
     inputs: [[256, 160], [160]],
     ours: ([x, gamma]) =>
-      layerNorm(x as tf.Tensor2D, {
+      layerNorm({ x: x as tf.Tensor2D }, {
         gamma: gamma as tf.Tensor1D,
         beta: undefined,
         epsilon: 1e-5,
@@ -93,7 +95,8 @@ const operations: Record<string, {
   },
   "layerNorm()": {
     inputs: [[256, 160], [160], [160]],
-    ours: ([x, ...weights]) => layerNorm(x as tf.Tensor2D, norm(weights)),
+    ours: ([x, ...weights]) =>
+      layerNorm({ x: x as tf.Tensor2D }, norm(weights)),
     plain: ([x, gamma, beta]) => {
       const { mean, variance } = tf.moments(x!, -1, true);
       const normed = tf.div(
@@ -188,15 +191,12 @@ const operations: Record<string, {
       return tf.matMul(tf.softmax(masked), v!);
     },
   },
-  "addAndNorm()": {
+  "layerNorm() of a sum": {
     inputs: [[256, 160], [160], [256, 160], [160], [160]],
     ours: ([x, bias, residual, ...weights]) =>
-      addAndNorm(
-        x as tf.Tensor2D,
-        bias as tf.Tensor1D,
-        residual as tf.Tensor2D,
+      layerNorm(
+        { x, bias, residual } as Parameters<typeof layerNorm>[0],
         norm(weights),
-        undefined,
       ),
     plain: ([x, bias, residual, gamma, beta]) => {
       const sum = tf.add(tf.add(x!, bias!), residual!);
@@ -264,13 +264,11 @@ Deno.test({
       { x, bias, residual, gamma, beta }: Named,
     ): Record<"x" | "residual", tf.Tensor> => {
       const [dx, dResidual] = tf.grads((x, residual) =>
-        biasGelu(
-          addAndNorm(
-            x as tf.Tensor2D,
-            bias as tf.Tensor1D,
-            residual as tf.Tensor2D,
+        activation(
+          layerNorm(
+            { x, bias, residual } as Parameters<typeof layerNorm>[0],
             norm([gamma!, beta!]),
-            dropsHalf(),
+            { source: dropsHalf() },
           ),
           bias as tf.Tensor1D,
         )

@@ -7,7 +7,7 @@
 import { createHash } from "node:crypto";
 import * as tf from "@tensorflow/tfjs-core";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
-import { biasGelu } from "../../../lib/engine/ops/gelu.ts";
+import { activation } from "../../../lib/engine/ops/gelu.ts";
 import { startEngine } from "../../../lib/engine/start.ts";
 import { trace } from "../../../lib/engine/trace.ts";
 
@@ -38,7 +38,7 @@ for (const size of [160, 192]) {
     const results = [x];
     for (let i = 0; i < Number(times); i++) {
       results.push(
-        biasGelu(results.at(-1) as tf.Tensor2D, bias as tf.Tensor1D),
+        activation(results.at(-1) as tf.Tensor2D, bias as tf.Tensor1D),
       );
     }
     return { twice: results[2], last: results.at(-1) };
