@@ -187,11 +187,11 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 2095,
+  "lib/artifacts": 2112,
   "lib/benchmarks": 395,
   "lib/cli": 9064,
   "lib/data": 1620,
-  "lib/engine": 12625,
+  "lib/engine": 12829,
   "lib/hub": 1726,
   "lib/onnx": 1116,
   "lib/pipeline": 3302,
@@ -201,7 +201,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/resize": 1416,
   "lib/scheduler": 5653,
   "lib/slurm": 1322,
-  "lib/stages": 3742,
+  "lib/stages": 3748,
   "lib/store": 2009,
   "lib/text": 1620,
   "lib/track": 800,

@@ -1,6 +1,7 @@
 import { join } from "@std/path/posix/join";
-import type * as z from "zod";
-import type { AdapterTensors } from "../engine/adapters/lora.ts";
+import * as z from "zod";
+import type { AdapterTensors, PeftScale } from "../engine/adapters/adapter.ts";
+import { kindNamed } from "../engine/adapters/registry.ts";
 import {
   findAdapterFault,
   findMisfit,
@@ -11,7 +12,7 @@ import type { Model } from "../engine/models/model.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
-import { AdapterConfig } from "./lora_config.ts";
+import { BASE_MODEL } from "./lora_config.ts";
 import type { ModelOrigin } from "./model.ts";
 import {
   type AdapterRecord,
@@ -91,7 +92,7 @@ async function writeTensors(
   { baseModel, training }: Pick<Adapter, "baseModel" | "training">,
   tensors: AdapterTensors,
 ): Promise<void> {
-  const fault = findAdapterFault(shapesOf(tensors), training.rank);
+  const fault = faultOf(tensors, training);
   if (fault !== undefined) {
     throw new TypeError(`Cannot save the adapter: ${fault}`);
   }
@@ -103,15 +104,21 @@ async function readPeftFiles(
   training: AdapterRecord,
 ): Promise<Pick<Adapter, "baseModel" | "tensors">> {
   const configPath = join(folder, "adapter_config.json");
-  const config = await readJsonFile(configPath, AdapterConfig);
-  if (config.r !== training.rank || config.lora_alpha !== training.alpha) {
+  const config = await readJsonFile(configPath, z.looseObject(BASE_MODEL));
+  const { adapter, rank, alpha } = training;
+  const kind = kindNamed(adapter);
+  const expected = { ...kind.type, ...kind.config({ rank, alpha }) };
+  for (const [field, value] of Object.entries(expected)) {
+    if (JSON.stringify(config[field]) === JSON.stringify(value)) continue;
     throw new SyntaxError(
-      `"${configPath}" has rank ${config.r} and alpha ${config.lora_alpha}, but "training.json" has rank ${training.rank} and alpha ${training.alpha}`,
+      `"${configPath}" has "${field}" ${
+        JSON.stringify(config[field])
+      }, but "training.json" requires ${JSON.stringify(value)}`,
     );
   }
   const path = join(folder, "adapter_model.safetensors");
   const tensors = readTensors(path);
-  const fault = findAdapterFault(shapesOf(tensors), training.rank);
+  const fault = faultOf(tensors, training);
   if (fault !== undefined) {
     throw new SyntaxError(`"${path}" is not a complete adapter: ${fault}`);
   }
@@ -131,9 +138,8 @@ export function readTensors(path: string): AdapterTensors {
 
 /** The base model that a configuration of PEFT names. */
 export function baseModelIn(
-  { base_model_name_or_path: name, revision }: Pick<
-    z.output<typeof AdapterConfig>,
-    "base_model_name_or_path" | "revision"
+  { base_model_name_or_path: name, revision }: z.output<
+    z.ZodObject<typeof BASE_MODEL>
   >,
 ): ModelOrigin | undefined {
   return name ? { name, revision: revision ?? null } : undefined;
@@ -158,6 +164,13 @@ export function checkFit(
   }
 }
 
+function faultOf(
+  tensors: AdapterTensors,
+  { adapter, rank }: AdapterRecord,
+): string | undefined {
+  return findAdapterFault(kindNamed(adapter), shapesOf(tensors), rank);
+}
+
 /** Shapes by the names of tensors. */
 export function shapesOf(
   tensors: AdapterTensors,
@@ -167,40 +180,32 @@ export function shapesOf(
   );
 }
 
-/** The configuration of an adapter for PEFT, whose scale is alpha / rank. */
-interface PeftSettings
-  extends
-    Pick<Adapter, "baseModel">,
-    Pick<AdapterRecord, "rank" | "alpha" | "targetModules"> {
-  /** Ranks of modules that differ from `rank`, by module name suffix. */
-  readonly rankPattern?: Readonly<Record<string, number>>;
-  /** Alphas of modules that differ from `alpha`, by module name suffix. */
-  readonly alphaPattern?: Readonly<Record<string, number>>;
-}
-
-/** Writes a LoRA adapter with its classification head in the format of PEFT. */
+/** Writes an adapter with its classification head in the format of PEFT. */
 export async function writePeftFiles(
   folder: string,
-  { baseModel, rank, alpha, targetModules, rankPattern, alphaPattern }:
-    PeftSettings,
+  { baseModel, adapter, targetModules, ...scale }:
+    & PeftScale
+    & Pick<Adapter, "baseModel">
+    & Pick<AdapterRecord, "adapter" | "targetModules">,
   tensors: AdapterTensors,
 ): Promise<void> {
   const names = Object.keys(tensors);
-  await writeJsonFile(join(folder, "adapter_config.json"), {
-    ...(alphaPattern && { alpha_pattern: alphaPattern }),
+  const kind = kindNamed(adapter);
+  const config: Readonly<Record<string, unknown>> = {
     base_model_name_or_path: baseModel?.name ?? null,
     bias: "none",
     inference_mode: true,
-    lora_alpha: alpha,
-    lora_dropout: 0,
     modules_to_save: modulesToSave(names),
-    peft_type: "LORA",
-    r: rank,
-    ...(rankPattern && { rank_pattern: rankPattern }),
     revision: baseModel?.revision ?? null,
     target_modules: peftTargets(targetModules, names),
     task_type: "SEQ_CLS",
-  });
+    ...kind.type,
+    ...kind.config(scale),
+  };
+  await writeJsonFile(
+    join(folder, "adapter_config.json"),
+    Object.fromEntries(Object.entries(config).sort()),
+  );
   writeSafetensors(join(folder, "adapter_model.safetensors"), tensors, {
     format: "pt",
   });

@@ -1,9 +1,14 @@
 import * as z from "zod";
 
-/** The fields of PEFT's configuration that every adapter needs; PEFT writes more. */
-export const AdapterConfig = z.looseObject({
+/** The fields of PEFT's configuration that name the base model. */
+export const BASE_MODEL = {
   base_model_name_or_path: z.string().nullish(),
   revision: z.string().nullish(),
+};
+
+/** The fields that every LoRA needs; PEFT writes more. */
+export const AdapterConfig = z.looseObject({
+  ...BASE_MODEL,
   peft_type: z.literal("LORA", {
     error: ({ input }) =>
       `An adapter of another type than LoRA (${

@@ -1,10 +1,10 @@
 import { join } from "@std/path/posix/join";
 import * as z from "zod";
-import {
-  type AdapterTensors,
-  factorA,
-  mergeLora,
-} from "../engine/adapters/lora.ts";
+import type {
+  AdapterKind,
+  AdapterTensors,
+} from "../engine/adapters/adapter.ts";
+import { kindNamed, kindOf, TYPE_FIELDS } from "../engine/adapters/registry.ts";
 import {
   findAdapterFault,
   findHeadFault,
@@ -12,6 +12,7 @@ import {
   modulesOf,
   modulesToSave,
   PEFT_PREFIX,
+  peftName,
   peftTargets,
 } from "../engine/models/peft.ts";
 import type { Architecture, Model } from "../engine/models/model.ts";
@@ -52,8 +53,9 @@ import {
 } from "./pad_modules.ts";
 import type { AdapterRecord } from "./training.ts";
 
-/** A LoRA adapter that PEFT wrote. */
+/** An adapter that PEFT wrote. */
 export interface PeftAdapter extends PaddedModules {
+  readonly kind: AdapterKind;
   readonly baseModel: ModelOrigin | undefined;
   /** Target modules as the configuration lists them; undefined if it has a pattern. */
   readonly listedModules: readonly string[] | undefined;
@@ -64,7 +66,7 @@ export interface PeftAdapter extends PaddedModules {
 }
 
 /**
- * Reads a folder written by PEFT for a model: LoRA on the same modules of every
+ * Reads a folder written by PEFT for a model: adapters on the same modules of every
  * layer, with a classification head. Modules of lower rank are padded with
  * zeros. The alpha of rank-stabilized LoRA (arXiv 2312.03732, scale
  * alpha / sqrt(rank)) is converted to the alpha that gives the same scale as
@@ -92,6 +94,10 @@ export async function readPeft(
     );
   }
   const config = await readJsonFile(configPath, PeftConfig);
+  const kind = kindOf(config);
+  if (kind === undefined) {
+    throw new SyntaxError(`"${configPath}" describes no known kind of adapter`);
+  }
   const path = join(folder, "adapter_model.safetensors");
   if (!exists(path)) {
     throw new SyntaxError(
@@ -101,9 +107,9 @@ export async function readPeft(
   const { architecture } = model;
   const refuse = (fault: string) =>
     new SyntaxError(`"${path}" cannot be imported: ${fault}`);
-  const adapter = padded(readTensors(path), config, architecture, refuse);
+  const adapter = padded(kind, readTensors(path), config, architecture, refuse);
   const shapes = shapesOf(adapter.tensors);
-  const incomplete = findAdapterFault(shapes, adapter.rank);
+  const incomplete = findAdapterFault(kind, shapes, adapter.rank);
   if (incomplete === undefined) checkFit(adapter.tensors, model);
   const outputs = headOutputs(shapes, architecture);
   const fault = incomplete ?? findHeadFault(shapes, architecture, outputs);
@@ -120,6 +126,7 @@ export async function readPeft(
   }
   return {
     ...adapter,
+    kind,
     baseModel: baseModelIn(config),
     listedModules: config.target_modules,
     outputs,
@@ -156,7 +163,7 @@ export function toAdapter(
   folder: string,
   { method: name, ...known }: ImportFacts,
 ): Adapter {
-  const { baseModel, rank, alpha } = peft;
+  const { kind, baseModel, rank, alpha } = peft;
   const model = readModel(folder);
   return {
     baseModel,
@@ -165,6 +172,7 @@ export function toAdapter(
       method: { name },
       imported: true,
       reducedBy: null,
+      ...(kind !== kindNamed() && { adapter: kind.name }),
       rank,
       alpha,
       targetModules: targetsOf(peft, model),
@@ -191,13 +199,14 @@ function targetsOf(
   });
   const isEnd = (target: string, name: string) =>
     `.${name}`.endsWith(`.${target}`);
+  const adapted = new Set(modulesOf(Object.keys(tensors)));
   const selects = (targets: readonly string[]) =>
     targets.every((target) =>
       modules.some(({ name }) => isEnd(target, name))
     ) &&
     modules.every(({ name }) =>
       targets.some((target) => isEnd(target, name)) ===
-        `${PEFT_PREFIX}${factorA(name)}` in tensors
+        adapted.has(peftName(name))
     );
   const names = Object.keys(tensors);
   const isLayer = (target: string) => /\.\d+\./.test(`.${target}`);
@@ -214,7 +223,7 @@ function targetsOf(
  * @throws {SyntaxError} If the model lacks one as well, or LoRA on the head has another shape than the model.
  */
 function withPretrainedHead(
-  { tensors, headUpdates }: PeftAdapter,
+  { kind, tensors, headUpdates }: PeftAdapter,
   folder: string,
   model: Model,
 ): AdapterTensors {
@@ -237,7 +246,9 @@ function withPretrainedHead(
     ...Object.fromEntries(missing.map(({ name, shape }) => {
       const weight = read(name, shape);
       const update = headUpdates[`${PEFT_PREFIX}${name}`];
-      const values = update ? merged(name, weight, shape, update) : weight;
+      const values = update
+        ? merged(kind, name, weight, shape, update)
+        : weight;
       return [`${PEFT_PREFIX}${name}`, { shape, values }];
     })),
   };
@@ -245,23 +256,26 @@ function withPretrainedHead(
 
 /** @throws {SyntaxError} If the update has another shape than the weight. */
 function merged(
+  kind: AdapterKind,
   name: string,
   weight: Float32Array,
-  shape: readonly number[],
-  { a, b, rank, scale }: WeightUpdate,
+  [outputs, inputs]: readonly number[],
+  { adapter, rank, scale }: WeightUpdate,
 ): Float32Array {
-  const own = [b.shape[0], a.shape[1]];
-  if (String(own) !== String(shape)) {
+  const sizes = { rank, inputs, outputs };
+  for (const [suffix, { shape }] of Object.entries(adapter)) {
+    const expected = kind.tensors[suffix]!.shape.map((it) => sizes[it]);
+    if (String(shape) === String(expected)) continue;
     throw new SyntaxError(
-      `The adapter does not fit the model: its LoRA on "${name}" has shape [${own}], expected [${shape}]; connect the model on which it was trained`,
+      `The adapter does not fit the model: "${suffix}" on "${name}" has shape [${shape}], expected [${expected}]; connect the model on which it was trained`,
     );
   }
-  const [ours, theirs] = [a, b].map(({ values }) => Float32Array.from(values));
-  return mergeLora(weight, ours!, theirs!, rank, scale);
+  return kind.merge(weight, adapter, scale);
 }
 
 /** The tensors, with one rank and one scale for all modules. */
 function padded(
+  kind: AdapterKind,
   tensors: AdapterTensors,
   config: PeftConfig,
   architecture: Architecture,
@@ -271,7 +285,7 @@ function padded(
     headTensors(architecture).map(({ name }) => `${PEFT_PREFIX}${name}`),
   );
   try {
-    return padModules(tensors, {
+    return padModules(kind, tensors, {
       rank: config.r,
       alpha: config.lora_alpha,
       rankPattern: config.rank_pattern,
@@ -306,7 +320,9 @@ const PeftConfig = AdapterConfig.extend({
   target_modules: z.array(z.string().regex(/^[\w.]+$/)).min(1).optional()
     .catch(undefined),
 }).superRefine(refuseFields({
-  ...VARIANTS,
+  ...Object.fromEntries(
+    Object.entries(VARIANTS).filter(([field]) => !TYPE_FIELDS.includes(field)),
+  ),
   alora_invocation_tokens:
     "An adapter activated by an invocation sequence (aLoRA)",
   layer_replication: "A model with replicated layers",

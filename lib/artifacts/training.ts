@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { ADAPTER_KINDS } from "../engine/adapters/registry.ts";
 import { RankScaling } from "../engine/adapters/scale.ts";
 import {
   Method,
@@ -73,6 +74,8 @@ export const RUN_FIELDS = {
 
 /** Settings of an adapter. */
 const ADAPTER_SETTINGS = {
+  /** Kind of the adapter; LoRA if absent. */
+  adapter: z.enum(ADAPTER_KINDS).optional(),
   /** Rank of the adapter; the largest one for methods that train several. */
   rank: count,
   alpha: z.number().positive(),

@@ -1,4 +1,4 @@
-import { factorA, factorB } from "../engine/adapters/lora.ts";
+import { LORA_A, LORA_B } from "../engine/adapters/lora.ts";
 import type { Model } from "../engine/models/model.ts";
 import { PEFT_PREFIX } from "../engine/models/peft.ts";
 import { floats, type Graph } from "./graph.ts";
@@ -88,8 +88,9 @@ export class GraphWeights {
     if (!this.#options.adapted.has(module)) return y;
     const [outputs, inputs] = this.#options.shapes.get(`${module}.weight`)!;
     const rank = `rank of ${module}`;
-    const a = this.#input(`${PEFT_PREFIX}${factorA(module)}`, [rank, inputs!]);
-    const b = this.#input(`${PEFT_PREFIX}${factorB(module)}`, [outputs!, rank]);
+    const name = `${PEFT_PREFIX}${module}`;
+    const a = this.#input(`${name}.${LORA_A}`, [rank, inputs!]);
+    const b = this.#input(`${name}.${LORA_B}`, [outputs!, rank]);
     const scale = this.#input(scaleInput(module), [rank]);
     const down = graph.op("MatMul", x, this.#transposed(a));
     const scaled = graph.op("Mul", down, scale);

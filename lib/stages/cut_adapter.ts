@@ -7,8 +7,9 @@ import {
   type ModuleRanks,
   readRanks,
 } from "../artifacts/ranks.ts";
-import { type AdapterTensors, cutAdapter } from "../engine/adapters/lora.ts";
-import { moduleOf, modulesOf } from "../engine/models/peft.ts";
+import type { AdapterTensors } from "../engine/adapters/adapter.ts";
+import { cutAdapter } from "../engine/adapters/registry.ts";
+import { modulesOf, peftName } from "../engine/models/peft.ts";
 import { methodName } from "../engine/schedules/registry.ts";
 import type { InputArtifact, InputsOf, Stage } from "../pipeline/task.ts";
 import { recommendedRank } from "./recommended_rank.ts";
@@ -42,7 +43,7 @@ export async function readCutAdapter(
   const ranks = await requestedRanks(adapter, stage);
   const tensors = cutAdapter(
     tensorsOf(adapter, epoch),
-    (tensor) => ranks.get(moduleOf(tensor)!)!,
+    (module) => ranks.get(peftName(module))!,
   );
   return { adapter, ranks, tensors };
 }

@@ -40,6 +40,7 @@ export async function exportAdapter(stage: ExportingStage): Promise<void> {
     output,
     {
       baseModel: base.origin,
+      adapter: training.adapter,
       targetModules: training.targetModules,
       ...peftScales(ranks, training),
     },

@@ -52,7 +52,7 @@ export async function importAdapter(stage: ImportingStage): Promise<void> {
     );
   }
   stage.log(
-    `LoRA of rank ${peft.rank} and alpha ${peft.alpha} for ${
+    `${peft.kind.title} of rank ${peft.rank} and alpha ${peft.alpha} for ${
       labels === null ? "a regression" : labels.join(", ")
     }`,
   );

@@ -3,8 +3,8 @@ import { checkFit } from "../artifacts/adapter.ts";
 import { outputsOf } from "../artifacts/classes.ts";
 import { writeClassifierModel } from "../artifacts/classifier.ts";
 import { readModel } from "../artifacts/model.ts";
-import { mergeAdapter } from "../engine/adapters/lora.ts";
-import { PEFT_PREFIX } from "../engine/models/peft.ts";
+import { kindNamed, mergeAdapter } from "../engine/adapters/registry.ts";
+import { PEFT_PREFIX, peftName } from "../engine/models/peft.ts";
 import { scaleAt } from "../engine/adapters/scale.ts";
 import { encoderTensors } from "../engine/models/parameters.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
@@ -45,9 +45,10 @@ export async function readMerged(stage: Omit<MergingStage, "output">) {
     /** Names of the adapter's tensors. */
     adapter: Object.keys(tensors),
     tensors: mergeAdapter(
+      kindNamed(training.adapter),
       encoderTensors(file, model),
       tensors,
-      (rank) => scaleAt(rank, training),
+      (module) => scaleAt(ranks.get(peftName(module))!, training),
       PEFT_PREFIX,
     ),
   };

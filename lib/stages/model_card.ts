@@ -116,7 +116,9 @@ function metadata(
     ...(languages && { language: [...languages] }),
     ...(license && { license }),
     ...(metrics.length > 0 && { metrics }),
-    tags: [...new Set(["lora", "text-classification", method])],
+    tags: [
+      ...new Set([training.adapter ?? "lora", "text-classification", method]),
+    ],
     ...(scores.length > 0 && {
       "model-index": [{
         name: title,
@@ -170,6 +172,7 @@ function scoreText({ comparison, score }: ReportedScore): string {
 /** Fields of `training.json` and of {@linkcode settingsText} that a card lists, with their names. */
 const SETTINGS = [
   ["method", "Method"],
+  ["adapter", "Kind of adapter"],
   ["rank", "Trained rank, R"],
   ["alpha", "Alpha"],
   ["draws", "Ranks drawn"],

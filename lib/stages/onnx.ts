@@ -7,6 +7,7 @@ import { readModel } from "../artifacts/model.ts";
 import type { ModuleRanks } from "../artifacts/ranks.ts";
 import { copyTokenizer } from "../artifacts/tokenizer.ts";
 import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
+import { kindNamed } from "../engine/adapters/registry.ts";
 import { scaleAt } from "../engine/adapters/scale.ts";
 import type { Model } from "../engine/models/model.ts";
 import {
@@ -129,6 +130,11 @@ async function writeServed(stage: OnnxStage): Promise<Written> {
   if (other !== undefined) {
     throw new RangeError(
       'Ranks by module require "merged: true": a model that serves every rank has the same one in all modules',
+    );
+  }
+  if (kindNamed(training.adapter) !== kindNamed()) {
+    throw new RangeError(
+      `"adapter: ${training.adapter}" requires "merged: true": a model that serves every rank computes LoRA`,
     );
   }
   const tensors = tensorsOf(adapter, epoch);

@@ -4,8 +4,8 @@ import { digestOf } from "../artifacts/json_file.ts";
 import { readModel } from "../artifacts/model.ts";
 import { writeRanks } from "../artifacts/ranks.ts";
 import type { AdapterRecord } from "../artifacts/training.ts";
-import { factorA } from "../engine/adapters/lora.ts";
-import { moduleOf } from "../engine/models/peft.ts";
+import { valuesPerRank } from "../engine/adapters/registry.ts";
+import { peftName } from "../engine/models/peft.ts";
 import { rankScale } from "../engine/adapters/scale.ts";
 import type { Classifier } from "../engine/models/classifier.ts";
 import { parameterLayout } from "../engine/models/parameters.ts";
@@ -31,8 +31,8 @@ export async function chooseRanks(
   // The search starts at rank 1 in every module.
   const { training, info, load } = await openAdapter(stage, [1]);
   const model = readModel(inputs.model.path);
-  const adapted = parameterLayout(model, 1, training).modules;
-  const modules = adapted.map(({ name }) => moduleOf(factorA(name))!);
+  const { kind, modules: adapted } = parameterLayout(model, 1, training);
+  const modules = adapted.map(({ name }) => peftName(name));
   const tokens = inputs.tokens.path;
   const selection = new ScoredSplit(tokens, info, params.selectOn);
   const held = new ScoredSplit(tokens, info, params.split);
@@ -41,7 +41,7 @@ export async function chooseRanks(
       `"selectOn" and "split" are both "${held.name}": choose and score the ranks on different splits`,
     );
   }
-  const costs = adapted.map(({ inputs, outputs }) => inputs + outputs);
+  const costs = adapted.map((it) => valuesPerRank(kind, it));
   const total = Math.floor(params.averageRank * sumOf(costs));
   const { precision, classifier, values } = await load();
   using evaluator = new ChoiceEvaluator(
@@ -227,11 +227,11 @@ export interface GreedyStep {
 
 /** The limits of a search. */
 export interface RankBudget {
-  /** Values of `lora_A` and `lora_B` per rank of each module. */
+  /** Values that each rank of a module has. */
   readonly costs: readonly number[];
   /** Maximum rank of a module. */
   readonly largest: number;
-  /** Maximum number of values in all `lora_A` and `lora_B`. */
+  /** Maximum number of values of all modules' ranks. */
   readonly total: number;
 }
 

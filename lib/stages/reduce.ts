@@ -1,5 +1,6 @@
 import { readAdapter, writeAdapter } from "../artifacts/adapter.ts";
-import { type AdapterTensors, sortAdapter } from "../engine/adapters/lora.ts";
+import type { AdapterTensors } from "../engine/adapters/adapter.ts";
+import { kindNamed, sortAdapter } from "../engine/adapters/registry.ts";
 import { fixed } from "../engine/schedules/fixed.ts";
 import { methodName, type Reduction } from "../engine/schedules/registry.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
@@ -21,7 +22,7 @@ export async function reduce(
     );
   }
   const reduced = (tensors: AdapterTensors) =>
-    by === "svd" ? sortAdapter(tensors) : tensors;
+    by === "svd" ? sortAdapter(kindNamed(training.adapter), tensors) : tensors;
   await writeAdapter(output, {
     ...adapter,
     training: { ...training, reducedBy: by },

@@ -23,7 +23,7 @@ import {
   STEP_SECONDS,
   TRAINING_SECONDS,
 } from "../artifacts/training.ts";
-import { FACTOR } from "../engine/adapters/lora.ts";
+import { adapterTensor } from "../engine/adapters/registry.ts";
 import { scaleInWords } from "../engine/adapters/scale.ts";
 import { elementCount, SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { methodName } from "../engine/schedules/registry.ts";
@@ -226,7 +226,8 @@ function adapterSize({ artifact, training }: TrainedArtifact): Result["size"] {
   let ofRanks = 0;
   let others = 0;
   for (const [name, { shape }] of file.tensors) {
-    if (FACTOR.test(name)) ofRanks += elementCount(shape);
+    const isOfRank = adapterTensor(name)?.of.shape.includes("rank");
+    if (isOfRank) ofRanks += elementCount(shape);
     else others += elementCount(shape);
   }
   return { perRank: ofRanks / training.rank, others };

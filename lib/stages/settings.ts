@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { ADAPTER_FILES } from "../artifacts/adapter.ts";
 import { CLASSIFIER_FILES } from "../artifacts/classifier.ts";
+import { ADAPTER_KINDS } from "../engine/adapters/registry.ts";
 import { WITHOUT_ADAPTERS } from "../engine/schedules/fixed.ts";
 import type { RankObjective } from "../engine/schedules/schedule.ts";
 import type { TrainingOptions } from "../engine/training/train.ts";
@@ -73,6 +74,9 @@ export const modulesToTake = z.union([
 
 /** Parameters of every training of adapters. */
 export const trainingSettings = {
+  adapter: z.enum(ADAPTER_KINDS).optional().describe(
+    "Kind of adapter; default: that of the input start, otherwise lora",
+  ),
   rank: count.max(1024).optional().describe(
     "LoRA rank; for DyLoRA and Matryoshka, the largest one; default: that of the input start, otherwise 8",
   ),

@@ -41,13 +41,14 @@ export async function trainAdapter(
   const baseModel = await findModelOrigin(inputs.model.path);
   const start = inputs.start && await readAdapter(inputs.start.path);
   const params = withDefaults(stage.params, start);
-  const { rank, alpha, seed, scaling = schedule.scaling } = params;
+  const { adapter, rank, alpha, seed, scaling = schedule.scaling } = params;
   if (params.startHead === "kept") checkHead(start, training.info);
   const settings = z.object(schedule.settings).parse(params);
   const own = {
     method: Method.parse({ name: schedule.name, ...settings }),
     imported: false,
     reducedBy: null,
+    adapter,
     rank,
     alpha,
     scaling,
@@ -93,13 +94,11 @@ function withDefaults<Params extends TrainingSettings>(
   params: Params,
   start: Adapter | undefined,
 ): Params & Pick<AdapterScale, "rank" | "alpha"> {
-  const { rank = 8, alpha = 16, targetModules } = start?.training ?? {};
-  return {
-    ...(targetModules && { targetModules }),
-    ...params,
-    rank: params.rank ?? rank,
-    alpha: params.alpha ?? alpha,
-  };
+  const { adapter, rank, alpha, targetModules }: Partial<AdapterRecord> =
+    start?.training ?? { rank: 8, alpha: 16 };
+  return { adapter, rank, alpha, targetModules, ...params } as
+    & Params
+    & Pick<AdapterScale, "rank" | "alpha">;
 }
 
 /**
@@ -139,9 +138,12 @@ export function startFrom(
     >,
   head: TrainingSettings["startHead"] = "new",
 ): Float32Array {
+  const labels = outputsOf(training.labels);
+  const theirs = parameterLayout(model, labels, training);
   const isSameMethod = methodName(training) === methodName(own);
   for (
     const [name, found, expected] of [
+      ["adapter", theirs.kind.name, layout.kind.name],
       ["rank", training.rank, layout.rank],
       ["alpha", training.alpha, own.alpha],
       ["targetModules", inWords(training), inWords(own)],
@@ -165,12 +167,10 @@ export function startFrom(
       );
     }
   }
-  const labels = outputsOf(training.labels);
-  const theirs = parameterLayout(model, labels, training);
   const start = adapterValues({ tensors }, theirs);
   const values = initial.slice();
-  for (const { name, factor, offset, shape } of theirs.entries.values()) {
-    if (factor === undefined && head === "new") continue;
+  for (const { name, module, offset, shape } of theirs.entries.values()) {
+    if (module === undefined && head === "new") continue;
     const size = elementCount(shape);
     values.set(
       start.subarray(offset, offset + size),

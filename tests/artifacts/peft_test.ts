@@ -113,7 +113,7 @@ Deno.test("import-adapter names each setting of PEFT that would change what the 
         { trainable_token_indices: { word_embeddings: [4] } },
         /single tokens is not/,
       ],
-      [{ use_dora: true }, /DoRA is not supported.*\n.*use_dora/],
+      [{ use_dora: true }, /query.lora_magnitude_vector" is missing/],
       [{ lora_bias: true }, /bias in lora_B is not.*\n.*lora_bias/],
       [{ bias: "all" }, /Trained biases cannot be imported/],
       [

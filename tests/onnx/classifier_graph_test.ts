@@ -1,12 +1,13 @@
 /** Every architecture in ONNX, beside the logits of transformers and PEFT (fixtures/references.py). */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
+import type { AdapterTensors } from "../../lib/engine/adapters/adapter.ts";
+import { lora } from "../../lib/engine/adapters/lora.ts";
 import {
-  type AdapterTensors,
+  adapterTensor,
   cutAdapter,
-  FACTOR,
   mergeAdapter,
-} from "../../lib/engine/adapters/lora.ts";
+} from "../../lib/engine/adapters/registry.ts";
 import {
   encoderTensors,
   parameterLayout,
@@ -101,6 +102,7 @@ for (const name of referenceNames) {
     fn: () =>
       withFolder(async (folder) => {
         const tensors = mergeAdapter(
+          lora,
           encoderTensors(reference.file, model),
           cut(adapterOf(reference), 3),
           () => alpha / 3,
@@ -177,7 +179,7 @@ function cut(adapter: AdapterTensors, rank: number): AdapterTensors {
 /** The adapter at rank 1 with factors of zeros. */
 function withoutEffect(adapter: AdapterTensors): AdapterTensors {
   return Object.fromEntries(
-    Object.entries(cut(adapter, 1)).filter(([name]) => FACTOR.test(name))
+    Object.entries(cut(adapter, 1)).filter(([name]) => adapterTensor(name))
       .map(([name, { shape, values }]) => [
         name,
         { shape, values: new Float32Array(values.length) },

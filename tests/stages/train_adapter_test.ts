@@ -45,8 +45,8 @@ for (const family of ["bert", "roberta"] as const) {
       parameterLayout(model, 2, { rank: 4 }),
     );
     // The adapters come first in both layouts.
-    const head = [...layout.entries.values()].find(({ factor }) =>
-      factor === undefined
+    const head = [...layout.entries.values()].find(({ module }) =>
+      module === undefined
     )!.offset;
     assertSameBits(values.slice(0, head), carried.slice(0, head));
     assertSameBits(values.slice(head), fresh.slice(head));

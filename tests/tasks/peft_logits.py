@@ -55,6 +55,8 @@ def main() -> None:
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.1)
+            if "lora_magnitude_vector" in name:
+                parameter.data.mul_(torch.empty_like(parameter).uniform_(0.5, 1.5))
         model.save_pretrained(request["write"]["folder"])
         result["written"] = logits(model)
     print(json.dumps(result))

@@ -1,12 +1,12 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { basename, join } from "node:path";
 import { readAdapter, writeAdapter } from "../../lib/artifacts/adapter.ts";
-import type { AdapterTensors } from "../../lib/engine/adapters/lora.ts";
+import type { AdapterTensors } from "../../lib/engine/adapters/adapter.ts";
 import type { Architecture } from "../../lib/engine/models/model.ts";
 import type { TargetModules } from "../../lib/engine/models/parameters.ts";
 import { ARCHITECTURES, parseModel } from "../../lib/engine/models/registry.ts";
 import { methodName } from "../../lib/engine/schedules/registry.ts";
-import { moduleOf, modulesOf } from "../../lib/engine/models/peft.ts";
+import { modulesOf } from "../../lib/engine/models/peft.ts";
 import { type ModuleRanks, writeRanks } from "../../lib/artifacts/ranks.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import importAdapter from "../../tasks/import-adapter.ts";
@@ -52,6 +52,10 @@ for (
       (stages) => compareExports(stages, model!, targetModules),
     );
   }
+  test(
+    "PEFT and transformers compute the logits of evaluate-ranks from an exported and merged DoRA",
+    (stages) => compareExports(stages, model!, "all-linear", "dora"),
+  );
 
   test(
     "evaluate-ranks computes what PEFT computes from an adapter that it made with the configuration of an exported one",
@@ -73,6 +77,17 @@ for (
       "evaluate-ranks computes what PEFT computes from an adapter on all linear modules, those of the pretrained head included",
       (stages) =>
         compareImport(stages, model!, { target_modules: "all-linear" }),
+    );
+  }
+
+  if (OFTEN.includes(name)) {
+    test(
+      "evaluate-ranks computes what PEFT computes from a DoRA",
+      (stages) =>
+        compareImport(stages, model!, {
+          target_modules: architectureIn(model!).targetModules,
+          use_dora: true,
+        }),
     );
   }
 
@@ -132,10 +147,12 @@ async function compareExports(
   stages: EngineStages,
   model: string,
   targetModules: TargetModules | undefined,
+  kind?: string,
 ): Promise<void> {
   const { folder, given } = stages;
-  const tensors = randomAdapter(model, TRAINING.rank, targetModules);
-  const adapter = await saved(folder, model, targetModules);
+  const { rank } = TRAINING;
+  const tensors = randomAdapter(model, rank, targetModules, 2, kind);
+  const adapter = await saved(folder, model, targetModules, tensors, kind);
   const modules = modulesOf(Object.keys(tensors));
   const byModule = new Map(modules.map((name, i) => [name, 1 + i * 3 % 8]));
   const ranks = await Deno.makeTempDir({ dir: folder });
@@ -149,6 +166,7 @@ async function compareExports(
     model,
     targetModules,
     atOwnRanks(tensors, byModule),
+    kind,
   );
   const { 8: mixed } = Object.fromEntries(
     await logitsByRank(stages, { ...given, adapter: cut }, { ranks: [8] }),
@@ -212,7 +230,7 @@ function atOwnRanks(
 ): AdapterTensors {
   return Object.fromEntries(
     Object.entries(tensors).map(([name, { shape, values }]) => {
-      const rank = ranks.get(moduleOf(name) ?? "");
+      const rank = ranks.get(modulesOf([name])[0] ?? "");
       if (rank === undefined || !name.includes(".lora_B.")) {
         return [name, { shape, values }];
       }
@@ -230,12 +248,14 @@ async function saved(
   model: string,
   targetModules: TargetModules | undefined,
   tensors = randomAdapter(model, TRAINING.rank, targetModules),
+  adapter?: string,
 ): Promise<string> {
   const path = await Deno.makeTempDir({ dir: folder });
   await writeAdapter(path, {
     baseModel: undefined,
     training: {
       ...TRAINING,
+      adapter,
       targetModules: targetModules ?? architectureIn(model).targetModules,
     },
     tensors,

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { AdapterTensors } from "../../lib/engine/adapters/lora.ts";
+import type { AdapterTensors } from "../../lib/engine/adapters/adapter.ts";
 import { PEFT_PREFIX } from "../../lib/engine/models/peft.ts";
 import {
   hasTensor,
@@ -19,9 +19,14 @@ export function randomAdapter(
   rank: number,
   targetModules?: TargetModules,
   outputs = 2,
+  adapter?: string,
 ): AdapterTensors {
   const model = parseModel(Deno.readTextFileSync(join(folder, "config.json")));
-  const layout = parameterLayout(model, outputs, { rank, targetModules });
+  const layout = parameterLayout(model, outputs, {
+    adapter,
+    rank,
+    targetModules,
+  });
   const random = seededRandom(7, "adapter");
   using file = SafetensorsFile.open(join(folder, "model.safetensors"));
   const read = tensorReader(file, model);
@@ -36,6 +41,11 @@ export function randomAdapter(
     PEFT_PREFIX,
   );
   for (const [name, { values }] of Object.entries(tensors)) {
+    if (name.endsWith(".lora_magnitude_vector")) {
+      for (let i = 0; i < values.length; i++) {
+        values[i]! *= 1 + 0.2 * normal(random);
+      }
+    }
     // Logits of a range beside which a tolerance of 1e-4 is small.
     const isLast = /(classifier\.(out_proj\.)?|score\.)weight$/.test(name);
     if (!name.includes(".lora_B.") && !isLast) continue;

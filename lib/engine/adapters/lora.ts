@@ -1,221 +1,95 @@
-import type { TensorValues } from "../safetensors/writer.ts";
+import type { AdapterBlock } from "../ops/adapted_linear.ts";
+import type { AdapterKind, ModuleBlock, ModuleTensors } from "./adapter.ts";
 import { productSvd } from "./svd.ts";
 
-// LoRA (arXiv 2106.09685): its layout, and what becomes of it after training. Its product is in ops/adapted_linear.ts, since tasks that compute no tensor read adapters.
+/** What follows a module's name in the name of its factor A, `[rank, in]`. */
+export const LORA_A = "lora_A.weight";
+/** Of its factor B, `[out, rank]`. */
+export const LORA_B = "lora_B.weight";
 
-/** A linear module with an adapter. */
-export interface AdaptedModule {
-  readonly name: string;
-  readonly inputs: number;
-  readonly outputs: number;
-}
-
-/** Matches the names of factors: the module, and A or B. */
-export const FACTOR = /^(.+)\.lora_([AB])\.weight$/;
-
-/** Name of a module's `lora_A`, `[rank, in]`. */
-export function factorA(module: string): string {
-  return `${module}.lora_A.weight`;
-}
-
-/** Name of a module's `lora_B`, `[out, rank]`. */
-export function factorB(module: string): string {
-  return `${module}.lora_B.weight`;
-}
-
-/** The tensors of a module's adapter, and how they start; B is transposed, so that a rank is a row of both. */
-export function loraTensors(
-  { name, inputs, outputs }: AdaptedModule,
-  rank: number,
-) {
-  return [
-    { name: factorA(name), shape: [rank, inputs], start: "uniform", of: "A" },
-    { name: factorB(name), shape: [rank, outputs], start: "zeros", of: "B" },
-  ] as const;
-}
-
-/** Multiply-adds that the adapters of a product add to it. */
-export function loraOperations(
-  { inputs, outputs, rank, inputRows, outputRows, inputGradient }: {
-    readonly inputs: number;
-    readonly outputs: number;
-    /** Of all its adapters together. */
-    readonly rank: number;
-    /** Rows of the input, which ranks may share. */
-    readonly inputRows: number;
-    /** Rows of the output, at all ranks. */
-    readonly outputRows: number;
-    readonly inputGradient: boolean;
+/** LoRA (arXiv 2106.09685): `y = x W^T + c + (s * (x A^T)) B^T`. */
+export const lora: AdapterKind = {
+  name: "lora",
+  title: "LoRA",
+  type: { peft_type: "LORA" },
+  config: ({ rank, alpha, rankPattern, alphaPattern }) => ({
+    ...(alphaPattern && { alpha_pattern: alphaPattern }),
+    lora_alpha: alpha,
+    lora_dropout: 0,
+    r: rank,
+    ...(rankPattern && { rank_pattern: rankPattern }),
+  }),
+  // A is Kaiming-uniform with a = sqrt 5, as in microsoft/LoRA.
+  tensors: {
+    [LORA_A]: { shape: ["rank", "inputs"], start: "uniform" },
+    [LORA_B]: { shape: ["outputs", "rank"], start: "zeros", scales: true },
   },
-): { readonly forward: number; readonly backward: number } {
-  const down = inputRows * inputs * rank;
-  const up = outputRows * rank * outputs;
-  return {
-    forward: down + up,
-    backward: (inputGradient ? 2 : 1) * down + 2 * up,
-  };
-}
-
-/** The tensors of adapters by name, PEFT's or the model's own: `lora_A` is `[rank, in]`, `lora_B` `[out, rank]`; others are those of the head. */
-export type AdapterTensors = Readonly<Record<string, TensorValues>>;
-
-/** The two factors of a module. */
-export interface Factors {
-  /** Name of the module, with the prefix of the tensors. */
-  readonly module: string;
-  readonly nameA: string;
-  readonly nameB: string;
-  readonly rank: number;
-  /** `lora_A`: `[rank, in]` */
-  readonly a: Float32Array;
-  /** `lora_B`: `[out, rank]` */
-  readonly b: Float32Array;
-}
-
-/** The factors of all modules. */
-function factorsOf(tensors: AdapterTensors): Factors[] {
-  return Object.entries(tensors).flatMap(([nameA, { shape, values }]) => {
-    const [, module, of] = FACTOR.exec(nameA) ?? [];
-    if (module === undefined || of !== "A") return [];
-    const nameB = factorB(module);
-    const b = tensors[nameB]!.values as Float32Array;
-    const a = values as Float32Array;
-    return [{ module, nameA, nameB, rank: shape[0]!, a, b }];
-  });
-}
-
-/** The adapter with other factors. */
-export function withFactors(
-  tensors: AdapterTensors,
-  change: (factors: Factors) => Pick<Factors, "a" | "b" | "rank">,
-): AdapterTensors {
-  const changed: Record<string, TensorValues> = { ...tensors };
-  for (const factors of factorsOf(tensors)) {
-    const { a, b, rank } = change(factors);
-    const [inputs, outputs] = [a.length / rank, b.length / rank];
-    changed[factors.nameA] = { shape: [rank, inputs], values: a };
-    changed[factors.nameB] = { shape: [outputs, rank], values: b };
-  }
-  return changed;
-}
-
-/**
- * Keeps the first rows of each `lora_A` and the first columns of each `lora_B`.
- *
- * @param rankOf Rank to keep of the module of a tensor
- */
-export function cutAdapter(
-  tensors: AdapterTensors,
-  rankOf: (tensor: string) => number,
-): AdapterTensors {
-  return withFactors(tensors, ({ nameA, a, b, rank }) => {
-    const kept = rankOf(nameA);
+  operations({ inputs, outputs, adapted, rank, ...product }) {
+    const { inputRows, outputRows, inputGradient } = product;
+    const down = inputRows * inputs * adapted.length * rank;
+    const up = outputRows * adapted.length * rank * outputs;
     return {
-      rank: kept,
-      a: a.slice(0, kept * a.length / rank),
-      b: b.filter((_, i) => i % rank < kept),
+      forward: down + up,
+      backward: (inputGradient ? 2 : 1) * down + 2 * up,
     };
-  });
-}
-
-/**
- * Replaces the factors of all modules by those of their singular value
- * decomposition: the products stay the same, and the first b rows of A and
- * columns of B are the best approximation of rank b. Beyond the product's own
- * rank, rows and columns are zero.
- *
- * @param kept Rank of the result, by default that of the adapter
- * @param scale By which the products are divided
- */
-export function sortAdapter(
-  tensors: AdapterTensors,
-  kept?: number,
-  scale = 1,
-): AdapterTensors {
-  return withFactors(tensors, ({ a, b, rank }) => ({
-    rank: kept ?? rank,
-    ...productSvd({ a, b }, rank).factors(kept ?? rank, scale),
-  }));
-}
-
-/**
- * Floating-point operations of {@linkcode sortAdapter}: for each module two QR
- * decompositions without their orthogonal factors and two products, `2 n r^2`
- * each, and the rotations of the core, about `40 r^3`.
- */
-export function sortFlops(
-  { modules, rank }: {
-    readonly modules: readonly AdaptedModule[];
-    readonly rank: number;
   },
-): number {
-  return modules.reduce(
-    (sum, { inputs, outputs }) =>
-      sum + 4 * (inputs + outputs) * rank ** 2 + 40 * rank ** 3,
-    0,
-  );
+  product: ({ adaptedLinear }, x, frozen, bias, blocks, options) =>
+    adaptedLinear(x, frozen, bias, blocks.map(factorsOf), options),
+  merge(weight, adapter, scale) {
+    const merged = new Float32Array(weight.length);
+    let offset = 0;
+    for (const row of updatedRows(weight, adapter, scale)) {
+      merged.set(row, offset);
+      offset += row.length;
+    }
+    return merged;
+  },
+  sort(adapter, kept, scale) {
+    const [rank, inputs] = adapter[LORA_A]!.shape as [number, number];
+    const [outputs] = adapter[LORA_B]!.shape as [number];
+    const size = kept ?? rank;
+    const { a, b } = productSvd(valuesOf(adapter), rank).factors(size, scale);
+    return {
+      ...adapter,
+      [LORA_A]: { shape: [size, inputs], values: a },
+      [LORA_B]: { shape: [outputs, size], values: b },
+    };
+  },
+  // Two QR decompositions without their orthogonal factors and two products,
+  // `2 n r^2` each, and the rotations of the core, about `40 r^3`.
+  sortFlops: ({ inputs, outputs }, rank) =>
+    4 * (inputs + outputs) * rank ** 2 + 40 * rank ** 3,
+};
+
+/** The factors of a module as {@linkcode adaptedLinear} takes them. */
+function factorsOf(block: ModuleBlock): AdapterBlock {
+  const { [LORA_A]: a, [LORA_B]: b } = block.tensors;
+  return { a, b, ...block } as unknown as AdapterBlock;
 }
 
-/**
- * Weights with an adapter merged into them, beside the adapter's other tensors.
- *
- * @param weights By the names of the modules, `[out, in]` each
- * @param scaleAt Scale at the rank of a module
- * @param prefix Of the adapter's names
- */
-export function mergeAdapter(
-  weights: Readonly<Record<string, TensorValues>>,
-  tensors: AdapterTensors,
-  scaleAt: (rank: number) => number,
-  prefix: string,
-): Record<string, TensorValues> {
-  const merged = { ...weights };
-  const factors = factorsOf(tensors);
-  const ofFactors = new Set(factors.flatMap((it) => [it.nameA, it.nameB]));
-  for (const [name, tensor] of Object.entries(tensors)) {
-    if (!ofFactors.has(name)) merged[name.slice(prefix.length)] = tensor;
-  }
-  for (const { module, a, b, rank } of factors) {
-    const target = `${module.slice(prefix.length)}.weight`;
-    const { shape, values } = weights[target]!;
-    const weight = values as Float32Array;
-    const scale = scaleAt(rank);
-    merged[target] = { shape, values: mergeLora(weight, a, b, rank, scale) };
-  }
-  return merged;
+function valuesOf({ [LORA_A]: a, [LORA_B]: b }: ModuleTensors) {
+  return { a: a!.values as Float32Array, b: b!.values as Float32Array };
 }
 
-/**
- * The weight of a linear module with a low-rank update added: `W + scale B A`, each
- * value summed in float64 and rounded once.
- *
- * @param weight `W`: `[out, in]`
- * @param a `lora_A`: `[rank, in]`
- * @param b `lora_B`: `[out, rank]`
- * @returns `[out, in]`
- */
-export function mergeLora(
+/** The rows of a weight with a low-rank update added, `W + scale B A`, in float64: `[in]` each, overwritten by the next. */
+export function* updatedRows(
   weight: Float32Array,
-  a: Float32Array,
-  b: Float32Array,
-  rank: number,
+  adapter: ModuleTensors,
   scale: number,
-): Float32Array<ArrayBuffer> {
-  const inputs = a.length / rank;
-  const outputs = b.length / rank;
-  const merged = new Float32Array(weight.length);
+): Generator<Float64Array> {
+  const { a, b } = valuesOf(adapter);
+  const [rank, inputs] = adapter[LORA_A]!.shape as [number, number];
   const row = new Float64Array(inputs);
-  for (let out = 0; out < outputs; out++) {
+  for (let start = 0, next = 0; start < weight.length; start += inputs) {
     row.fill(0);
     for (let k = 0; k < rank; k++) {
-      const factor = b[out * rank + k]!;
-      const start = k * inputs;
-      for (let i = 0; i < inputs; i++) row[i]! += factor * a[start + i]!;
+      const factor = b[next++]!;
+      const from = k * inputs;
+      for (let i = 0; i < inputs; i++) row[i]! += factor * a[from + i]!;
     }
-    const start = out * inputs;
     for (let i = 0; i < inputs; i++) {
-      merged[start + i] = weight[start + i]! + scale * row[i]!;
+      row[i] = weight[start + i]! + scale * row[i]!;
     }
+    yield row;
   }
-  return merged;
 }

@@ -49,7 +49,11 @@ export function atRank(classifier: Classifier, rank: number): Classifier {
   const targetModules = layout.modules.map(({ name }) => name);
   return {
     ...classifier,
-    layout: parameterLayout(model, layout.labels, { rank, targetModules }),
+    layout: parameterLayout(model, layout.labels, {
+      adapter: layout.kind.name,
+      rank,
+      targetModules,
+    }),
   };
 }
 

@@ -3,7 +3,11 @@
  * that it is written in. Nothing here computes.
  */
 import type { TokenizerDefaults } from "../../text/tokenizer_files.ts";
-import type { AdaptedModule } from "../adapters/lora.ts";
+import type {
+  AdaptedModule,
+  AdapterKind,
+  ModuleParameter,
+} from "../adapters/adapter.ts";
 
 /** A tensor of a model for sequence classification; one of the head is always trained. */
 export interface HeadTensor {
@@ -153,6 +157,8 @@ export interface ParameterLayout {
   readonly rank: number;
   /** Outputs of the head. */
   readonly labels: number;
+  /** Kind of the adapters. */
+  readonly kind: AdapterKind;
   /** The modules that carry adapters, in the order of computation. */
   readonly modules: readonly AdaptedModule[];
   /** The tensors of the vector by name, in their order. */
@@ -163,12 +169,14 @@ export interface ParameterLayout {
 
 /** A trained tensor and its place in the flat vector. */
 export interface Parameter extends Omit<HeadTensor, "start"> {
-  /** In the vector; `lora_B` is transposed to `[rank, out]`, so that a rank is a row of both factors. */
+  /** In the vector. */
   readonly shape: readonly number[];
   readonly offset: number;
-  readonly start: HeadTensor["start"] | "uniform";
-  /** Of the two factors of an adapter, which one it is, and of which of the layout's modules. */
-  readonly factor?: { readonly of: "A" | "B"; readonly module: number };
+  readonly start: HeadTensor["start"] | ModuleParameter["start"];
+  /** Of an adapter, which of the layout's modules it belongs to. */
+  readonly module?: number;
+  /** True if the vector has the transpose of what is stored, so that a rank is a row. */
+  readonly isTransposed?: boolean;
 }
 
 /** How a normalization is computed. */

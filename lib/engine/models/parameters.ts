@@ -1,4 +1,5 @@
-import { type AdaptedModule, loraTensors } from "../adapters/lora.ts";
+import type { AdaptedModule } from "../adapters/adapter.ts";
+import { kindNamed } from "../adapters/registry.ts";
 import { normal, type Random } from "../random.ts";
 import {
   elementCount,
@@ -13,6 +14,8 @@ import { headTensors, outline } from "./outline.ts";
 export type Trainable =
   | {
     readonly rank: number;
+    /** Name of the kind of adapter, LoRA by default. */
+    readonly adapter?: string | undefined;
     /** By default those of the architecture. */
     readonly targetModules?: TargetModules | undefined;
   }
@@ -44,9 +47,19 @@ export function parameterLayout(
     entries.set(entry.name, { ...entry, offset });
     offset += elementCount(entry.shape);
   };
+  const kind = kindNamed(isAdapted ? trained.adapter : undefined);
   modules.forEach((adapted, module) => {
-    for (const { of, ...tensor } of loraTensors(adapted, rank)) {
-      add({ ...tensor, factor: { of, module } });
+    const sizes = { ...adapted, rank };
+    for (const [suffix, of] of Object.entries(kind.tensors)) {
+      const shape = of.shape.map((it) => sizes[it]);
+      const isTransposed = of.shape[1] === "rank";
+      add({
+        name: `${adapted.name}.${suffix}`,
+        shape: isTransposed ? shape.reverse() : shape,
+        start: of.start,
+        module,
+        isTransposed,
+      });
     }
   });
   if (trained === "all") {
@@ -59,7 +72,7 @@ export function parameterLayout(
   ) {
     add(tensor);
   }
-  return { rank, labels, modules, entries, size: offset };
+  return { rank, labels, kind, modules, entries, size: offset };
 }
 
 function adaptedModules(model: Model, targets: TargetModules): AdaptedModule[] {
@@ -90,17 +103,19 @@ function adaptedModules(model: Model, targets: TargetModules): AdaptedModule[] {
 }
 
 /**
- * Values at the start of training: `lora_A` uniform in +-1/sqrt(in)
- * (Kaiming-uniform with a = sqrt 5, as in microsoft/LoRA), `lora_B` zero, the
- * head as its architecture says.
+ * Values at the start of training: adapters as their kind says, the head as its
+ * architecture does.
  *
  * @param pretrained Reads a tensor of the pretrained model; false if the model lacks one that has another start
  * @returns `[size]`
  */
 export function initialParameters(
-  { entries, size }: ParameterLayout,
+  { entries, size, modules }: ParameterLayout,
   random: Random,
-  pretrained: (tensor: Parameter, into: Float32Array<ArrayBuffer>) => boolean,
+  pretrained: (
+    tensor: Pick<Parameter, "name" | "shape" | "otherwise">,
+    into: Float32Array<ArrayBuffer>,
+  ) => boolean,
 ): Float32Array<ArrayBuffer> {
   const flat = new Float32Array(size);
   for (const entry of entries.values()) {
@@ -115,6 +130,17 @@ export function initialParameters(
     } else if (start === "normal") {
       values.set(values.map(() => deviation * normal(random)));
     } else if (start === "ones") values.fill(1);
+    else if (typeof start === "function") {
+      const module = modules[entry.module!]!;
+      const { inputs, outputs } = module;
+      const weight = new Float32Array(outputs * inputs);
+      const tensor = {
+        name: `${module.name}.weight`,
+        shape: [outputs, inputs],
+      };
+      pretrained(tensor, weight);
+      values.set(start(weight, module));
+    }
   }
   return flat;
 }
@@ -131,8 +157,7 @@ export function decayedValues(
 }
 
 /**
- * The tensors of a flat vector in memory, as PyTorch has them: all
- * `[out, in]`, `lora_B` `[out, rank]`.
+ * The tensors of a flat vector in memory, as PyTorch has them.
  *
  * @param prefix Put before every name
  */
@@ -147,7 +172,7 @@ export function toTensors(
       const values = flat.slice(offset, offset + elementCount(shape));
       return [
         `${prefix}${name}`,
-        isTransposed(entry)
+        entry.isTransposed
           ? { shape: shape.toReversed(), values: transpose(values, shape) }
           : { shape, values },
       ];
@@ -169,15 +194,11 @@ export function fromTensors(
   const flat = new Float32Array(size);
   for (const entry of entries.values()) {
     const { name, shape, offset } = entry;
-    const stored = isTransposed(entry) ? shape.toReversed() : shape;
+    const stored = entry.isTransposed ? shape.toReversed() : shape;
     const values = read(`${prefix}${name}`, stored);
-    flat.set(isTransposed(entry) ? transpose(values, stored) : values, offset);
+    flat.set(entry.isTransposed ? transpose(values, stored) : values, offset);
   }
   return flat;
-}
-
-function isTransposed({ factor }: Parameter): boolean {
-  return factor?.of === "B";
 }
 
 /** Row-major `[rows, columns]` -> `[columns, rows]`. */

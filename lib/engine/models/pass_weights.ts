@@ -1,11 +1,8 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { factorA, factorB } from "../adapters/lora.ts";
-import {
-  adaptedLinear,
-  type AdapterBlock,
-  type RankVectors,
-} from "../ops/adapted_linear.ts";
+import type { ModuleBlock } from "../adapters/adapter.ts";
+import { adaptedLinear, type RankVectors } from "../ops/adapted_linear.ts";
 import { dropout, type DropoutSource } from "../ops/dropout.ts";
+import { withGradient } from "../ops/gradient.ts";
 import type { LayerNorm } from "../ops/layer_norm.ts";
 import { frozenProduct, trainedLinear } from "../ops/linear.ts";
 import type { Model, ParameterLayout } from "./model.ts";
@@ -100,7 +97,8 @@ export class PassWeights {
       return { product: frozenProduct(input, frozen), bias };
     }
     return {
-      product: adaptedLinear(
+      product: this.#tensors.layout.kind.product(
+        { tf, adaptedLinear, withGradient },
         input,
         frozen,
         withBias ? bias : undefined,
@@ -147,21 +145,21 @@ export class PassWeights {
     };
   }
 
-  #adapters({ modules, outputs }: FrozenProduct): AdapterBlock[] {
-    const { parameters } = this.#tensors;
-    const blocks: AdapterBlock[] = [];
+  #adapters({ modules, outputs }: FrozenProduct): ModuleBlock[] {
+    const { parameters, layout } = this.#tensors;
+    const blocks: ModuleBlock[] = [];
     let offset = 0;
     for (const [i, name] of modules.entries()) {
+      const width = outputs[i]!;
       const module = this.#modules.get(name);
       if (module !== undefined) {
-        blocks.push({
-          a: parameters[factorA(name)] as tf.Tensor2D,
-          b: parameters[factorB(name)] as tf.Tensor2D,
-          offset,
-          ranks: this.#ranks[module]!,
-        });
+        const tensors = Object.fromEntries(
+          Object.keys(layout.kind.tensors)
+            .map((suffix) => [suffix, parameters[`${name}.${suffix}`]!]),
+        );
+        blocks.push({ tensors, offset, width, ranks: this.#ranks[module]! });
       }
-      offset += outputs[i]!;
+      offset += width;
     }
     return blocks;
   }

@@ -1,4 +1,5 @@
-import { FACTOR } from "../adapters/lora.ts";
+import type { AdapterKind } from "../adapters/adapter.ts";
+import { adapterTensor } from "../adapters/registry.ts";
 import type { Architecture, Model } from "./model.ts";
 import { headTensors } from "./outline.ts";
 import type { TargetModules } from "./parameters.ts";
@@ -10,16 +11,22 @@ export const PEFT_PREFIX = "base_model.model.";
 /** Shapes of an adapter's tensors by PEFT's names. */
 type AdapterShapes = ReadonlyMap<string, readonly number[]>;
 
-/** Name of the module of a LoRA tensor from its layer on, by which PEFT finds it: `layer.0.attention.self.query`; outside of layers, the whole name. */
-export function moduleOf(tensor: string): string | undefined {
-  const [, name] = FACTOR.exec(tensor) ?? [];
-  return name &&
-    (/[^.]+\.\d+\..+$/.exec(name)?.[0] ?? name.slice(PEFT_PREFIX.length));
+/** Name of a module from its layer on, by which PEFT finds it: `layer.0.attention.self.query`; outside of layers, the whole name. */
+export function peftName(module: string): string {
+  return /[^.]+\.\d+\..+$/.exec(module)?.[0] ??
+    module.replace(PEFT_PREFIX, "");
 }
 
 /** Modules of an adapter, in the order of its tensors. */
 export function modulesOf(tensors: Iterable<string>): string[] {
-  return [...new Set([...tensors].flatMap((name) => moduleOf(name) ?? []))];
+  return pathsOf(tensors).map(peftName);
+}
+
+/** Whole names of the modules of an adapter, in the order of its tensors. */
+function pathsOf(tensors: Iterable<string>): string[] {
+  return [
+    ...new Set([...tensors].flatMap((it) => adapterTensor(it)?.module ?? [])),
+  ];
 }
 
 /**
@@ -36,7 +43,7 @@ export function peftTargets(
   const names = [...tensors];
   const isOfHead = (target: string) =>
     names.some((name) =>
-      !FACTOR.test(name) && name.endsWith(`.${target}.weight`)
+      !adapterTensor(name) && name.endsWith(`.${target}.weight`)
     );
   if (targets !== "all-linear" && !targets.some(isOfHead)) return [...targets];
   return [
@@ -46,7 +53,7 @@ export function peftTargets(
 
 /** Modules of the head, which PEFT's configuration lists as `modules_to_save`. */
 export function modulesToSave(tensors: Iterable<string>): string[] {
-  const names = [...tensors].filter((name) => !FACTOR.test(name))
+  const names = [...tensors].filter((name) => !adapterTensor(name))
     .map((name) => name.slice(PEFT_PREFIX.length).split("."));
   const prefixes = new Set(ARCHITECTURES.map(({ prefix }) => prefix));
   const heads = names.map(([first, second]) =>
@@ -65,44 +72,53 @@ export function headOutputs(
 }
 
 /**
- * Checks the names and shapes of an adapter's LoRA tensors, since PEFT loads an
- * incomplete adapter with only a warning: each of its modules must have A
- * `[rank, in]` and B `[out, rank]` in every layer.
+ * Checks the names and shapes of the tensors of an adapter's modules, since PEFT
+ * loads an incomplete adapter with only a warning: each module must have those of
+ * its kind, in every layer.
  *
  * @returns Description of the fault, or undefined.
  */
 export function findAdapterFault(
+  kind: AdapterKind,
   shapes: AdapterShapes,
   rank: number,
 ): string | undefined {
-  if (!shapes.keys().some((name) => FACTOR.test(name))) {
-    return "it has no LoRA tensors";
+  const modules = pathsOf(shapes.keys());
+  if (modules.length === 0) return "it has no LoRA tensors";
+  const other = shapes.keys().find((name) => {
+    const { suffix } = adapterTensor(name) ?? {};
+    return suffix !== undefined && !(suffix in kind.tensors);
+  });
+  if (other !== undefined) {
+    return `tensor "${other}" is not part of a ${kind.title}`;
   }
-  return findFactorFault(shapes, rank) ??
+  return findModuleFault(kind, modules, shapes, rank) ??
     findLayerFault(modulesOf(shapes.keys()));
 }
 
-function findFactorFault(
+function findModuleFault(
+  kind: AdapterKind,
+  modules: readonly string[],
   shapes: AdapterShapes,
   rank: number,
 ): string | undefined {
   const sizes = new Map<string, number>();
-  for (const [name, shape] of shapes) {
-    const [, module, factor] = FACTOR.exec(name) ?? [];
-    if (module === undefined) continue;
-    const other = `${module}.lora_${factor === "A" ? "B" : "A"}.weight`;
-    if (!shapes.has(other)) return `tensor "${other}" is missing`;
-    const [own, size] = factor === "A" ? shape : shape.toReversed();
-    // A module has the same shape in every layer.
-    const kind = `${module.replace(/\.\d+\./, ".*.")} ${factor}`;
-    const expected = sizes.get(kind) ?? size;
-    if (own !== rank || size !== expected || shape.length !== 2) {
-      const wanted = [rank, expected];
-      return `tensor "${name}" has shape [${shape}], expected [${
-        factor === "A" ? wanted : wanted.toReversed()
-      }]`;
+  for (const module of modules) {
+    for (const [suffix, { shape }] of Object.entries(kind.tensors)) {
+      const name = `${module}.${suffix}`;
+      const found = shapes.get(name);
+      if (found === undefined) return `tensor "${name}" is missing`;
+      const expected = shape.map((size, i) => {
+        if (size === "rank") return rank;
+        // A module has the same shape in every layer.
+        const known = `${module.replace(/\.\d+\./, ".*.")} ${size}`;
+        if (!sizes.has(known)) sizes.set(known, found[i]!);
+        return sizes.get(known);
+      });
+      if (String(found) !== String(expected)) {
+        return `tensor "${name}" has shape [${found}], expected [${expected}]`;
+      }
     }
-    sizes.set(kind, expected!);
   }
   return undefined;
 }
@@ -159,7 +175,7 @@ export function findHeadFault(
     }
   }
   const unknown = [...shapes.keys()].find((name) =>
-    !FACTOR.test(name) && !expected.has(name)
+    !adapterTensor(name) && !expected.has(name)
   );
   return unknown === undefined
     ? undefined
@@ -187,17 +203,16 @@ export function findMisfit(
     return `it has ${layers} layers, and the model has ${expected}`;
   }
   for (const [name, shape] of shapes) {
-    const [, module, factor] = FACTOR.exec(name) ?? [];
+    const { module, of } = adapterTensor(name) ?? {};
     if (module === undefined) continue;
     const target = module.slice(PEFT_PREFIX.length);
     const own = model.tensors.get(`${target}.weight`);
     if (own === undefined) {
       return `the model, a ${model.architecture.type}, has no module "${target}"`;
     }
-    const [found, expected] = factor === "A"
-      ? [shape[1], own[1]]
-      : [shape[0], own[0]];
-    if (found !== expected) {
+    const [outputs, inputs] = own;
+    const sizes = { rank: undefined, inputs, outputs };
+    if (of!.shape.some((it, i) => (sizes[it] ?? shape[i]) !== shape[i])) {
       return `tensor "${name}" has shape [${shape}], and the module [${own}]`;
     }
   }

@@ -1,4 +1,3 @@
-import { loraOperations } from "../adapters/lora.ts";
 import {
   type AttentionOptions,
   type EachOf,
@@ -26,7 +25,7 @@ interface Shape {
 
 /** What a pass over shapes is over; nothing trained by default, and two tokens, so that the first is not all of a sequence. */
 interface ShapePassOptions {
-  readonly layout?: Pick<ParameterLayout, "rank" | "modules" | "entries">;
+  readonly layout?: ParameterLayout;
   readonly sequences?: number;
   readonly tokens?: number;
   readonly ranks?: number | "example";
@@ -45,7 +44,7 @@ export class ShapePass implements Pass<Shape> {
   readonly #sequences: number;
   readonly #trained: ReadonlyMap<string, unknown>;
   readonly #adapted: ReadonlySet<string>;
-  readonly #rank: number;
+  readonly #layout: ParameterLayout | undefined;
   readonly #ranks: number | "example";
   readonly rotary = unchanged;
   readonly gelu = unchanged;
@@ -63,7 +62,7 @@ export class ShapePass implements Pass<Shape> {
     this.#sequences = sequences;
     this.#trained = layout?.entries ?? new Map();
     this.#adapted = new Set(layout?.modules.map(({ name }) => name));
-    this.#rank = layout?.rank ?? 0;
+    this.#layout = layout;
     this.#ranks = ranks;
   }
 
@@ -251,17 +250,20 @@ export class ShapePass implements Pass<Shape> {
     this.forward += size;
     if (x.hasGradient) this.backward += size;
     if (trained) this.backward += size;
-    const adapters = names.filter((name) => this.#adapted.has(name)).length;
+    const adapted = widths.filter((_, i) => this.#adapted.has(names[i]!));
     const y = { ...x, width: outputs, hasGradient: x.hasGradient || trained };
-    if (adapters === 0) return y;
+    if (adapted.length === 0) return y;
     // From the first adapter on, every rank has activations of its own.
     const ranks = this.#ranksOf(x);
-    const { forward, backward } = loraOperations({
+    const { kind, rank } = this.#layout!;
+    const { forward, backward } = kind.operations({
       inputs: x.width,
       outputs,
-      rank: adapters * this.#rank,
+      adapted,
+      rank,
       inputRows: x.ranks * rows,
       outputRows: ranks * rows,
+      ranks: this.#ranks === "example" ? this.#sequences : this.#ranks,
       inputGradient: x.hasGradient,
     });
     this.forward += forward;

@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { EncodedExamples } from "../../data/example.ts";
-import { sortAdapter, sortFlops } from "../adapters/lora.ts";
+import { sortAdapter, sortFlops } from "../adapters/registry.ts";
 import { atRank, type Classifier } from "../models/classifier.ts";
 import { trainingFlops } from "../models/outline.ts";
 import type { ParameterLayout } from "../models/model.ts";
@@ -433,6 +433,7 @@ class TrainingRun implements Disposable {
       scale: objective.scale(classifier.layout.rank)[0]!,
     })) as [PhaseScale, PhaseScale];
     const sorted = sortAdapter(
+      from.layout.kind,
       toTensors(values, from.layout),
       to.layout.rank,
       to.scale / from.scale,

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import { engineName, tensorflow, traced } from "../engine.ts";
-import { factorA, factorB } from "../../../lib/engine/adapters/lora.ts";
+import { LORA_A, LORA_B } from "../../../lib/engine/adapters/lora.ts";
 import { WITHOUT_ADAPTERS } from "../../../lib/engine/schedules/fixed.ts";
 import {
   type Classifier,
@@ -213,8 +213,8 @@ for (const name of names) {
     // W + s B A with B = 0: the gradient of A is 0, and that of B is s dW A^T.
     for (const { name, inputs, outputs } of layout.modules) {
       const weight = offsetOf(full.classifier, `${name}.weight`);
-      const a = offsetOf(classifier, factorA(name));
-      const b = offsetOf(classifier, factorB(name));
+      const a = offsetOf(classifier, `${name}.${LORA_A}`);
+      const b = offsetOf(classifier, `${name}.${LORA_B}`);
       const expected = Float64Array.from({ length: rank * outputs }, (_, i) => {
         const [row, out] = [Math.floor(i / outputs), i % outputs];
         let sum = 0;

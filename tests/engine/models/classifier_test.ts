@@ -59,9 +59,10 @@ for (const architecture of ["roberta", "bert"] as const) {
     assert(new Set(ranks).size > 2);
     // B with rows beyond its rank zeroed, and the others scaled from alpha / 4 to alpha / b.
     const cut = values.slice();
-    for (const { factor, offset, shape } of layout.entries.values()) {
-      if (factor?.of !== "B") continue;
-      const rank = ranks[factor.module]!;
+    for (const entry of layout.entries.values()) {
+      const { isTransposed, module, offset, shape } = entry;
+      if (!isTransposed) continue;
+      const rank = ranks[module!]!;
       const [rows, width] = shape as [number, number];
       for (let i = 0; i < rows * width; i++) {
         cut[offset + i]! *= Math.floor(i / width) < rank ? 4 / rank : 0;

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import {
-  moduleOf,
+  modulesOf,
   modulesToSave,
   PEFT_PREFIX,
   peftTargets,
@@ -47,8 +47,9 @@ Deno.test("modulesToSave() names what is trained with the head", () => {
   assertEquals(saved("roberta"), ["classifier"]);
 });
 
-Deno.test("moduleOf() gives the end of a module's name from its layer on", () => {
+Deno.test("modulesOf() gives the ends of the modules' names from their layers on", () => {
   const module = "base_model.model.bert.encoder.layer.10.output.dense";
-  assertEquals(moduleOf(`${module}.lora_A.weight`), "layer.10.output.dense");
-  assertEquals(moduleOf(`${module}.weight`), undefined);
+  const names = ["lora_A.weight", "weight", "lora_B.weight"]
+    .map((it) => `${module}.${it}`);
+  assertEquals(modulesOf(names), ["layer.10.output.dense"]);
 });

@@ -1,5 +1,5 @@
 /** Adapters on other modules than query and value. */
-import { factorA, factorB } from "../../../lib/engine/adapters/lora.ts";
+import { LORA_A, LORA_B } from "../../../lib/engine/adapters/lora.ts";
 import { elementCount } from "../../../lib/engine/safetensors/reader.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
@@ -136,13 +136,15 @@ for (const architecture of ["roberta", "bert"] as const) {
           ranks,
         );
         for (
-          const { factor, offset, shape } of classifier.layout.entries.values()
+          const { module, offset, shape } of classifier.layout.entries.values()
         ) {
           const part = expected.gradient.subarray(
             offset,
             offset + elementCount(shape),
           );
-          if (factor) assert(part.some((value) => Math.abs(value) > 1e-5));
+          if (module !== undefined) {
+            assert(part.some((value) => Math.abs(value) > 1e-5));
+          }
         }
         assertClose([loss], [expected.loss], 1e-5, "loss");
         assertClose(gradient, expected.gradient, 1e-5, "gradient");
@@ -254,8 +256,8 @@ async function mergedGradient(
       [rank, 1],
     );
     const factorsOf = (module: string) => {
-      const [a, b] = [factorA(module), factorB(module)].map((name) =>
-        tensorOf(values, layout.entries.get(name)!)
+      const [a, b] = [LORA_A, LORA_B].map((suffix) =>
+        tensorOf(values, layout.entries.get(`${module}.${suffix}`)!)
       );
       return { a: a!, b: b! };
     };
@@ -281,18 +283,19 @@ async function mergedGradient(
       referenceLoss(reference),
     );
     mean.loss += loss / ranks.length;
-    for (const { name, factor, offset } of layout.entries.values()) {
+    for (const entry of layout.entries.values()) {
+      const { name, offset } = entry;
       let part: tf.Tensor;
-      if (factor === undefined) {
+      if (entry.module === undefined) {
         part = tensorOf(gradient, full.layout.entries.get(name)!);
       } else {
-        const module = layout.modules[factor.module]!.name;
+        const module = layout.modules[entry.module]!.name;
         const { a, b } = factorsOf(module);
         const own = full.layout.entries.get(`${module}.weight`)!;
         const g = tensorOf(gradient, own);
-        const other = factor.of === "A"
-          ? tf.matMul(b, g)
-          : tf.matMul(a, g, false, true);
+        const other = entry.isTransposed
+          ? tf.matMul(a, g, false, true)
+          : tf.matMul(b, g);
         part = tf.mul(other, diagonal);
       }
       (await read(part)).forEach((value, i) =>

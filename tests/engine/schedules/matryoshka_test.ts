@@ -101,9 +101,10 @@ for (const architecture of ["roberta", "bert"] as const) {
     const diagonal = [8 + 4 + 2, 4 + 2, 2, 2].map((sum) => sum / 3);
     const scaled = values.slice();
     for (
-      const { factor, offset, shape } of classifier.layout.entries.values()
+      const { isTransposed, offset, shape } of classifier.layout.entries
+        .values()
     ) {
-      if (factor?.of !== "B") continue;
+      if (!isTransposed) continue;
       const [rows, width] = shape as [number, number];
       for (let i = 0; i < rows * width; i++) {
         scaled[offset + i]! *= diagonal[Math.floor(i / width)]! /

@@ -7,8 +7,11 @@ import {
 } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import "../engine.ts";
-import { factorA, factorB } from "../../../lib/engine/adapters/lora.ts";
-import { sortAdapter, sortFlops } from "../../../lib/engine/adapters/lora.ts";
+import { LORA_A, LORA_B } from "../../../lib/engine/adapters/lora.ts";
+import {
+  sortAdapter,
+  sortFlops,
+} from "../../../lib/engine/adapters/registry.ts";
 import {
   rankScale,
   type RankScaling,
@@ -64,15 +67,16 @@ Deno.test("sortAdapter() keeps the logits at the maximum rank, and makes each pr
   assertClose(await logits(sorted), await logits(values), 1e-5, "logits");
 
   const { entries } = layout;
-  const head = [...entries.values()].find(({ factor }) => !factor)!.offset;
+  const head = [...entries.values()].find((it) => it.module === undefined)!
+    .offset;
   assertSameBits(sorted.subarray(head), values.subarray(head));
   for (const { name } of layout.modules) {
     const [before, after] = [values, sorted].map((of) => {
       const tensors = toTensors(of, layout);
       return (rank: number) =>
         prefixProduct(
-          tensors[factorA(name)]!.values as Float32Array,
-          tensors[factorB(name)]!.values as Float32Array,
+          tensors[`${name}.${LORA_A}`]!.values as Float32Array,
+          tensors[`${name}.${LORA_B}`]!.values as Float32Array,
           rank,
         );
     }) as [(rank: number) => Float64Array, (rank: number) => Float64Array];
@@ -262,6 +266,7 @@ Deno.test("train() with source ranks gives LoRA's values of the first, sorted, c
       { report: () => {} },
     );
     const sorted = sortAdapter(
+      source.classifier.layout.kind,
       toTensors(full.values, source.classifier.layout),
       8,
       scaling === "maximum" ? 1 : 2,
@@ -392,7 +397,7 @@ function inputOf({ shape, ids, positions, types, mask }: Batch) {
 
 /** Flat parameters with sorted adapters. */
 function sortedValues(values: Float32Array, layout: ParameterLayout) {
-  const sorted = sortAdapter(toTensors(values, layout));
+  const sorted = sortAdapter(layout.kind, toTensors(values, layout));
   return fromTensors((name) => sorted[name]!.values as Float32Array, layout);
 }
 

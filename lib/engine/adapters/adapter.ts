@@ -1,0 +1,144 @@
+import type * as tfjs from "@tensorflow/tfjs-core";
+import type { adaptedLinear, RankVectors } from "../ops/adapted_linear.ts";
+import type { withGradient } from "../ops/gradient.ts";
+import type { FrozenWeight } from "../ops/linear.ts";
+import type { TensorValues } from "../safetensors/writer.ts";
+
+/** A kind of adapter: what it adds to a linear module whose weight is frozen. */
+export interface AdapterKind {
+  /** Name in parameters and in `training.json`. */
+  readonly name: string;
+  readonly title: string;
+  /** Fields of PEFT's configuration that tell it from the others. */
+  readonly type: Readonly<Record<string, unknown>>;
+  /** Its further fields there. */
+  config(settings: PeftScale): Readonly<Record<string, unknown>>;
+  /** Its tensors of one module, by what follows the name of the module in PEFT's files. */
+  readonly tensors: Readonly<Record<string, ModuleParameter>>;
+  /** Multiply-adds that the adapters of a product add to it. */
+  operations(
+    product: AdaptedProduct,
+  ): { readonly forward: number; readonly backward: number };
+  /**
+   * The outputs of a frozen product with adapters on some of its modules, with
+   * gradients of the adapters, and of `x` if it has one.
+   *
+   * @param ops What it computes with, handed in since tasks without tensors read kinds as well
+   * @param x `[ranks * rows, in]`, or `[rows, in]` shared by all ranks
+   * @param bias Undefined if the caller adds it
+   * @returns `[ranks * rows, out]`
+   */
+  product(
+    ops: AdapterOps,
+    x: tfjs.Tensor2D,
+    frozen: FrozenWeight,
+    bias: tfjs.Tensor1D | undefined,
+    blocks: readonly ModuleBlock[],
+    options: Parameters<typeof adaptedLinear>[4],
+  ): tfjs.Tensor2D;
+  /** The weight of a module, `[out, in]`, with its adapter merged into it. */
+  merge(
+    weight: Float32Array,
+    adapter: ModuleTensors,
+    scale: number,
+  ): Float32Array;
+  /**
+   * The adapter of a module with its ranks sorted by what they contribute: the
+   * first b are the best approximation of rank b.
+   *
+   * @param kept Rank of the result, by default that of the adapter
+   * @param scale By which its update is divided
+   */
+  sort(adapter: ModuleTensors, kept?: number, scale?: number): ModuleTensors;
+  /** Floating-point operations of `sort()`. */
+  sortFlops(module: AdaptedModule, rank: number): number;
+}
+
+/** A linear module with an adapter. */
+export interface AdaptedModule {
+  readonly name: string;
+  readonly inputs: number;
+  readonly outputs: number;
+}
+
+/** A tensor that a kind of adapter has for each module. */
+export interface ModuleParameter {
+  /** As PEFT stores it. In training it is transposed, if need be, so that a rank is a row. */
+  readonly shape: readonly ("rank" | "inputs" | "outputs")[];
+  /** Initial values: uniform in ±1/sqrt(in), zeros, or made of the module's weight, `[out, in]`. */
+  readonly start:
+    | "uniform"
+    | "zeros"
+    | ((weight: Float32Array, module: AdaptedModule) => Float32Array);
+  /** True if the update is proportional to it. */
+  readonly scales?: boolean;
+}
+
+/** A product of modules on the same input, some of which are adapted. */
+export interface AdaptedProduct {
+  readonly inputs: number;
+  /** Of all its modules. */
+  readonly outputs: number;
+  /** Outputs of each module with an adapter. */
+  readonly adapted: readonly number[];
+  /** Of each adapter. */
+  readonly rank: number;
+  /** Rows of the input, which ranks may share. */
+  readonly inputRows: number;
+  /** Rows of the output, at all ranks. */
+  readonly outputRows: number;
+  /** Ranks at which it is computed. */
+  readonly ranks: number;
+  readonly inputGradient: boolean;
+}
+
+/** The adapter of one module of a product. */
+export interface ModuleBlock {
+  /** Its tensors, a rank a row of each. */
+  readonly tensors: Readonly<Record<string, tfjs.Tensor>>;
+  /** First output of the module. */
+  readonly offset: number;
+  /** Outputs of the module. */
+  readonly width: number;
+  readonly ranks: RankVectors;
+}
+
+/** The operations that adapters compute with. */
+export interface AdapterOps {
+  readonly tf: typeof tfjs;
+  readonly adaptedLinear: typeof adaptedLinear;
+  readonly withGradient: typeof withGradient;
+}
+
+/** Rank and alpha of an adapter in PEFT, where the scale is alpha / rank, and those of modules that differ, by module name suffix. */
+export interface PeftScale {
+  readonly rank: number;
+  readonly alpha: number;
+  readonly rankPattern?: Readonly<Record<string, number>> | undefined;
+  readonly alphaPattern?: Readonly<Record<string, number>> | undefined;
+}
+
+/** The tensors of adapters by name, PEFT's or the model's own; others are those of the head. */
+export type AdapterTensors = Readonly<Record<string, TensorValues>>;
+
+/** The tensors of one module's adapter, as PEFT stores them, by what follows the name of the module. */
+export type ModuleTensors = Readonly<Record<string, TensorValues>>;
+
+/** A tensor of an adapter at another rank: cut, or padded with zeros. */
+export function resized(
+  { shape, values }: TensorValues,
+  of: ModuleParameter,
+  rank: number,
+): TensorValues & { readonly values: Float32Array } {
+  const axis = of.shape.indexOf("rank");
+  if (axis < 0) return { shape, values: values as Float32Array };
+  const [rows, columns] = shape.with(axis, rank) as [number, number];
+  const [from, width] = shape as [number, number];
+  const padded = new Float32Array(rows * columns);
+  for (let row = 0; row < Math.min(rows, from); row++) {
+    const start = row * width;
+    const kept = values.subarray(start, start + Math.min(width, columns));
+    padded.set(kept, row * columns);
+  }
+  return { shape: [rows, columns], values: padded };
+}

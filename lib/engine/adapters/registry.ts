@@ -1,0 +1,168 @@
+import { elementCount } from "../safetensors/reader.ts";
+import type { TensorValues } from "../safetensors/writer.ts";
+import {
+  type AdaptedModule,
+  type AdapterKind,
+  type AdapterTensors,
+  type ModuleParameter,
+  type ModuleTensors,
+  resized,
+} from "./adapter.ts";
+import { dora } from "./dora.ts";
+import { lora } from "./lora.ts";
+
+/** Every kind of adapter; the first is the default. */
+const KINDS: readonly AdapterKind[] = [lora, dora];
+
+/** Names of the kinds. */
+export const ADAPTER_KINDS = KINDS.map(({ name }) => name);
+
+/**
+ * The kind of this name.
+ *
+ * @throws {TypeError} If there is none.
+ */
+export function kindNamed(name = lora.name): AdapterKind {
+  const found = KINDS.find((kind) => kind.name === name);
+  if (found !== undefined) return found;
+  throw new TypeError(
+    `Unknown kind of adapter "${name}"; expected one of ${
+      ADAPTER_KINDS.map((it) => `"${it}"`).join(", ")
+    }`,
+  );
+}
+
+/** The kind of an adapter with this configuration of PEFT; undefined if it is another one. */
+export function kindOf(
+  config: Readonly<Record<string, unknown>>,
+): AdapterKind | undefined {
+  return KINDS.find(({ type }) =>
+    TYPE_FIELDS.every((it) => (config[it] || undefined) === type[it])
+  );
+}
+
+/** Fields of PEFT's configuration that tell kinds apart. */
+export const TYPE_FIELDS = [
+  ...new Set(KINDS.flatMap(({ type }) => Object.keys(type))),
+];
+
+/** A tensor of a module's adapter, by its name. */
+interface AdapterTensor {
+  readonly module: string;
+  /** What follows the name of the module. */
+  readonly suffix: string;
+  readonly of: ModuleParameter;
+}
+
+/** Tensors of all kinds; those of one name are one in all of them, as in PEFT. */
+const TENSORS = new Map(
+  KINDS.flatMap(({ tensors }) => Object.entries(tensors)),
+);
+
+/** Finds out what tensor of an adapter a name is; undefined for tensors of the head. */
+export function adapterTensor(name: string): AdapterTensor | undefined {
+  for (const [suffix, of] of TENSORS) {
+    if (!name.endsWith(`.${suffix}`)) continue;
+    return { module: name.slice(0, -suffix.length - 1), suffix, of };
+  }
+}
+
+/** The adapters by module, with the prefix of the tensors. */
+function byModule(tensors: AdapterTensors): Map<string, ModuleTensors> {
+  const modules = new Map<string, ModuleTensors>();
+  for (const [name, tensor] of Object.entries(tensors)) {
+    const found = adapterTensor(name);
+    if (found === undefined) continue;
+    const { module, suffix } = found;
+    modules.set(module, { ...modules.get(module), [suffix]: tensor });
+  }
+  return modules;
+}
+
+/**
+ * Keeps the first ranks of each module.
+ *
+ * @param rankOf Rank to keep of a module, by its name in the tensors
+ */
+export function cutAdapter(
+  tensors: AdapterTensors,
+  rankOf: (module: string) => number,
+): AdapterTensors {
+  return Object.fromEntries(
+    Object.entries(tensors).map(([name, tensor]) => {
+      const found = adapterTensor(name);
+      return [
+        name,
+        found ? resized(tensor, found.of, rankOf(found.module)) : tensor,
+      ];
+    }),
+  );
+}
+
+/** Sorts the ranks of all modules; see {@linkcode AdapterKind.sort}. */
+export function sortAdapter(
+  kind: AdapterKind,
+  tensors: AdapterTensors,
+  kept?: number,
+  scale?: number,
+): AdapterTensors {
+  const sorted = { ...tensors };
+  for (const [module, adapter] of byModule(tensors)) {
+    const changed = kind.sort(adapter, kept, scale);
+    for (const [suffix, tensor] of Object.entries(changed)) {
+      sorted[`${module}.${suffix}`] = tensor;
+    }
+  }
+  return sorted;
+}
+
+/** Floating-point operations of {@linkcode sortAdapter}. */
+export function sortFlops(
+  { kind, modules, rank }: {
+    readonly kind: AdapterKind;
+    readonly modules: readonly AdaptedModule[];
+    readonly rank: number;
+  },
+): number {
+  return modules.reduce((sum, it) => sum + kind.sortFlops(it, rank), 0);
+}
+
+/**
+ * Weights with an adapter merged into them, beside the adapter's other tensors.
+ *
+ * @param weights By the names of the modules, `[out, in]` each
+ * @param scaleOf Scale of a module, by its name in the tensors
+ * @param prefix Of the adapter's names
+ */
+export function mergeAdapter(
+  kind: AdapterKind,
+  weights: Readonly<Record<string, TensorValues>>,
+  tensors: AdapterTensors,
+  scaleOf: (module: string) => number,
+  prefix: string,
+): Record<string, TensorValues> {
+  const merged = { ...weights };
+  for (const [name, tensor] of Object.entries(tensors)) {
+    if (!adapterTensor(name)) merged[name.slice(prefix.length)] = tensor;
+  }
+  for (const [module, adapter] of byModule(tensors)) {
+    const target = `${module.slice(prefix.length)}.weight`;
+    const { shape, values } = weights[target]!;
+    const weight = values as Float32Array;
+    const scale = scaleOf(module);
+    merged[target] = { shape, values: kind.merge(weight, adapter, scale) };
+  }
+  return merged;
+}
+
+/** Values that each rank of a module's adapter has. */
+export function valuesPerRank(
+  kind: AdapterKind,
+  module: AdaptedModule,
+): number {
+  const sizes = { ...module, rank: 1 };
+  return Object.values(kind.tensors)
+    .filter(({ shape }) => shape.includes("rank"))
+    .map(({ shape }) => elementCount(shape.map((it) => sizes[it])))
+    .reduce((sum, count) => sum + count);
+}
