@@ -111,6 +111,8 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
       ranks: [rank],
       batchSize: BATCH,
       signal: stage.signal,
+      progress: (done, note) =>
+        stage.progress(done, params.texts.length, "texts", note),
     },
   );
   const predictions = predictionsOf(logits, outputs);

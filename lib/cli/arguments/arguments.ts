@@ -162,6 +162,12 @@ export class Arguments {
     return this.options.get(name) ?? [];
   }
 
+  /** The arguments without an option. */
+  without(name: string): Arguments {
+    const others = [...this.options].filter(([other]) => other !== name);
+    return new Arguments(this.positionals, new Map(others));
+  }
+
   /** The arguments as words of a command line, without some of the options. */
   words(without: readonly string[]): string[] {
     const options = [...this.options].flatMap(([name, values]) =>

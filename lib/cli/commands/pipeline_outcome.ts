@@ -206,7 +206,7 @@ export function answerOf(
   const [model] = exported[0]?.inputs.model ?? [];
   const base = model && pathOf(graph.stages.get(model)!);
   const data = first && dataOf(first, graph);
-  const texts = data !== undefined && isOfPairs(pathOf(data))
+  const texts = data !== undefined && textColumns(pathOf(data)).length > 1
     ? `--pair '|' "your text|its pair"`
     : '"your text"';
   const verdicts = comparisons.flatMap(({ verdict }) => verdict ?? []);
@@ -277,9 +277,8 @@ export function dataOf(
   return undefined;
 }
 
-/** Whether the examples of a data set, in its folder, are pairs of texts. */
-export function isOfPairs(folder: string): boolean {
+/** Names of the columns of the one or two texts of a data set, in its folder. */
+export function textColumns(folder: string): readonly string[] {
   const text = Deno.readTextFileSync(join(folder, "dataset.json"));
-  const { columns } = JSON.parse(text) as DatasetInfo;
-  return columns.length > 1;
+  return (JSON.parse(text) as DatasetInfo).columns;
 }

@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import type { Classification } from "../../artifacts/predictions.ts";
 import { printable } from "../../pipeline/faults.ts";
 import type { Graph, GraphStage } from "../../pipeline/graph.ts";
+import type { Event } from "../../scheduler/events.ts";
 import { NoResultError } from "../../scheduler/failure.ts";
 import { holdGpus } from "../../scheduler/gpus.ts";
 import { visibleGpus } from "../../scheduler/settings.ts";
@@ -13,12 +14,20 @@ import {
   gpusOf,
   JSON_LINES,
   KEY_OPTIONS,
+  shortPath,
 } from "../arguments/options.ts";
 import { selectedEngine } from "../runtime/engine.ts";
 import { interruptible } from "../terminal/interrupts.ts";
-import type { Message } from "../terminal/messages.ts";
-import { writeOut } from "../terminal/renderer.ts";
-import { dataOf, isOfPairs } from "./pipeline_outcome.ts";
+import { Pace } from "../terminal/estimate.ts";
+import {
+  about,
+  count,
+  type Message,
+  progressText,
+} from "../terminal/messages.ts";
+import { writeLine, writeOut } from "../terminal/renderer.ts";
+import { dataOf, textColumns } from "./pipeline_outcome.ts";
+import { readTexts, type TextTable, writePredicted } from "./predict_table.ts";
 import { runAlone } from "./run_alone.ts";
 import { adapterConfig, adapterFolder, adapterStage } from "./stage_result.ts";
 
@@ -30,12 +39,18 @@ export const predictCommand = command`
 
   STAGE makes or exports an adapter, as trainings do, and has run with the same parameters (-S, --profile) and engine. Instead of PIPELINE and STAGE, --adapter and --model name folders, of an adapter in PEFT's format and of its base model; --model is not needed if the adapter's configuration names a folder. Without TEXTs, standard input is read, one text per line; empty lines are skipped.
 
+  With --in FILE, the rows of a table are classified, which is read as your own data are (.csv, .tsv, .jsonl, also as .gz, .json or .parquet). It is written to --out FILE (.csv, .tsv or .jsonl) with all its columns and "predicted_label" and "probability", or "predicted_score". Name it by --to instead if --out is the folder of the results of PIPELINE.
+
   Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130 or 143 interrupted.
 
   Options:
   --rank N  Rank to predict at, or recommended (default: the one recommended by the pipeline's report, else the adapter's own)
   --epoch NAME{last,best}  Epoch of the adapter: last or best (default last)
-  --pair SEPARATOR  Split each TEXT into a pair at this separator; \t is a tab
+  --pair SEPARATOR  Split each TEXT into a pair at this separator; \t is a tab. With --in, the column of the second texts
+  --in FILE  Classify the rows of a table, and write it with its predictions to --out
+  --to FILE  With --in, the table to write, if --out is the folder of results
+  --text COLUMN  With --in, the column of the texts (default: that of the training, else text)
+  --encoding NAME  With --in, the encoding of the table, such as latin1 (default utf-8)
   --precision NAME{f32,bf16,auto}  Precision of matrix products; auto is bf16 where the machine supports it (default f32, which gives the same result on any machine)
   --adapter DIR  Folder of an adapter
   --model DIR  Folder of the adapter's base model
@@ -47,23 +62,34 @@ export const predictCommand = command`
   smoke train-dylora --rank 1 "great fun !"  Classify it at rank 1
   glue-mini train-dylora@mrpc,seed=0 --pair '\t' < pairs.tsv  Classify pairs of texts, one per line
   --adapter ./adapter --model ./roberta-base --json "a text"  Use folders, and print JSON
-`(async (args) => {
+  own-data train-dylora --in new.csv --out predicted.csv  Classify the rows of a table
+`(async (given) => {
+  const input = given.value("in");
+  // With "--in" alone, "--out" is the table to write, not the folder of results.
+  const args = input === undefined || given.has("to")
+    ? given
+    : given.without("out");
+  const out = given.value(given.has("to") ? "to" : "out");
   const { folders: named, texts } = await adapterOf(args);
   using folders = named;
-  const separator = args.value("pair");
-  const { by, onPairs } = folders.trained ?? {};
-  if (by !== undefined && onPairs !== (separator !== undefined)) {
+  const pair = args.value("pair");
+  const { by, columns = [] } = folders.trained ?? {};
+  const isPair = columns.length > 1;
+  // The column of second texts is known.
+  const isNamed = input !== undefined && isPair;
+  if (by !== undefined && isPair !== args.has("pair") && !isNamed) {
     throw new UsageError(
-      onPairs
+      isPair
         ? `"${by}" classifies pairs of texts: separate them, as in --pair '|' "a text|its pair"`
         : `"${by}" classifies single texts: leave out "--pair"`,
     );
   }
+  const table = input === undefined
+    ? undefined
+    : await tableOf(input, out, texts, args, columns);
   const params = {
-    texts: splitTexts(
-      texts.length > 0 ? texts : await readLines(),
-      separator,
-    ),
+    texts: table?.texts.map(({ index: _, ...text }) => text) ??
+      splitTexts(texts.length > 0 ? texts : await readLines(), pair),
     rank: args.value("rank") === "recommended"
       ? "recommended"
       : args.integer("rank", 1),
@@ -92,9 +118,17 @@ export const predictCommand = command`
       const output = await runAlone(args, "classify", {
         ...{ params, inputs, lastingPaths, engine, folder, signal },
         gpus: gpus.ids,
+        emit: progressOnError(),
       });
       const text = Deno.readTextFileSync(join(output, "classification.json"));
       const predictions = JSON.parse(text) as Classification;
+      if (table !== undefined) {
+        writePredicted(out!, table, predictions.texts);
+        const path = shortPath(out!);
+        const { rank, texts: { length: rows } } = predictions;
+        const text = `${count(rows, "row")} at rank ${rank}: ${path}`;
+        return writeLine(args, { type: "predicted", path, rows, rank }, text);
+      }
       const lines = args.has("json")
         ? jsonLines(predictions)
         : textLines(predictions);
@@ -105,14 +139,66 @@ export const predictCommand = command`
   }
 });
 
+/**
+ * The table that `--in` names.
+ *
+ * @param columns Names of the columns of the training's texts, if they are known
+ */
+async function tableOf(
+  input: string,
+  out: string | undefined,
+  texts: readonly string[],
+  args: Arguments,
+  columns: readonly string[],
+): Promise<TextTable> {
+  if (out === undefined) {
+    throw new UsageError('Option "--in" requires "--out", the table to write');
+  }
+  if (texts.length > 0) {
+    throw new UsageError(
+      `Unexpected argument "${texts[0]}": the texts are those of "--in"`,
+    );
+  }
+  const [text = "text", pair] = columns;
+  const named = [args.value("text") ?? text, args.value("pair") ?? pair];
+  return await readTexts(
+    input,
+    out,
+    named.filter((it) => it !== undefined),
+    args.value("encoding"),
+  );
+}
+
+/** Shows progress on standard error, if it is a terminal, once a second after the first. */
+function progressOnError(): (event: Event) => void {
+  const pace = new Pace(Date.now(), undefined);
+  let shown = pace.since;
+  return (event) => {
+    const now = Date.now();
+    if (event.type !== "progress") return;
+    pace.take(event, now);
+    if (!Deno.stderr.isTerminal() || now - shown < 1000) return;
+    shown = now;
+    const left = pace.left(now);
+    const time = left === undefined ? "" : `, ${about(left)} left`;
+    const end = event.done < event.total ? "" : "\n";
+    Deno.stderr.writeSync(
+      new TextEncoder().encode(`\r\x1b[K${progressText(event)}${time}${end}`),
+    );
+  };
+}
+
 /** The folders of an adapter, its base model and a report on it, which exist until disposal. */
 interface Folders extends Disposable {
   /** `adapter`, `model` and perhaps `report`. */
   readonly inputs: Readonly<Record<string, string>>;
   /** Replaces temporary folders in a text by lasting ones. */
   readonly lastingPaths: (text: string) => string;
-  /** The stage that trained the adapter, and whether it did so on pairs of texts, as far as they are known. */
-  readonly trained?: { readonly by: string; readonly onPairs: boolean };
+  /** The stage that trained the adapter, and the columns of the one or two texts of its examples, as far as they are known. */
+  readonly trained?: {
+    readonly by: string;
+    readonly columns: readonly string[];
+  };
 }
 
 /**
@@ -198,7 +284,7 @@ async function foldersOfStage(args: Arguments): Promise<Folders> {
     },
     lastingPaths: results.lastingPaths,
     ...(data && {
-      trained: { by: stage.id, onPairs: isOfPairs(results.of(data.id)) },
+      trained: { by: stage.id, columns: textColumns(results.of(data.id)) },
     }),
     [Symbol.dispose]: () => results[Symbol.dispose](),
   };

@@ -2,6 +2,7 @@ import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { loadTask } from "../../pipeline/load_task.ts";
 import { taskCode } from "../../scheduler/code.ts";
+import type { Event } from "../../scheduler/events.ts";
 import { openStore } from "../../scheduler/context.ts";
 import { local } from "../../scheduler/executors/local.ts";
 import { runTask } from "../../scheduler/run_task.ts";
@@ -23,6 +24,7 @@ interface Alone {
   /** Replaces temporary folders in a message by lasting ones. */
   readonly lastingPaths: (text: string) => string;
   readonly signal: AbortSignal;
+  readonly emit?: (event: Event) => void;
 }
 
 /** Seconds that an interrupted task may take to end. */
@@ -76,7 +78,7 @@ export async function runAlone(
     gpus,
     executor: local,
     grace: GRACE,
-    emit() {},
+    emit: () => {},
     ...run,
   });
   return start.output;

@@ -1,6 +1,7 @@
 import { assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import exportAdapter from "../../../tasks/export-adapter.ts";
+import { writePredicted } from "../../../lib/cli/commands/predict_table.ts";
 import { openReference } from "../../engine/reference.ts";
 import {
   REFERENCE_TRAINING,
@@ -253,4 +254,115 @@ Deno.test("predict refuses invalid arguments with exit code 2", () =>
       stderr,
       /^Standard input is not valid UTF-8; convert it, for example with "iconv"$/m,
     );
+  }));
+
+Deno.test("predict --in writes a table with the predictions of PEFT, beside it and then in its place", () =>
+  withFolder(async (folder) => {
+    const adapter = await referenceAdapter(folder, {
+      ...REFERENCE_TRAINING,
+      labels: ["negative", "positive"],
+    });
+    const path = (name: string) => join(folder, name);
+    const named = ["--adapter", adapter, "--model", model, "--rank", "2"];
+    const onTable = (name: string, out: string, ...args: string[]) =>
+      predict([
+        ...named,
+        ...["--in", path(name), "--out", path(out), "--text", "a", ...args],
+      ]);
+    const expected = expectedAt(2);
+    const [single, pairs] = [[1, 2], [0, 3]].map((rows) =>
+      rows.map((row) => ({ row, texts: TEXTS.get(row)!, of: expected[row]! }))
+    );
+    const isBetween = (found: number, [negative, positive]: [number, number]) =>
+      assertAlmostEquals(found, Math.max(negative, positive), 1e-4);
+
+    const cell = (text: string) => `"${text.replaceAll('"', '""')}"`;
+    Deno.writeTextFileSync(
+      path("pairs.csv"),
+      `id,a,b\n${
+        pairs!.map(({ row, texts }) => [row, ...texts.map(cell)].join())
+          .join("\n")
+      }\n`,
+    );
+    const first = await onTable("pairs.csv", "out.jsonl", "--pair", "b");
+    assertEquals(first.code, 0, first.stderr);
+    assertMatch(first.stdout, /^2 rows at rank 2: \S+out\.jsonl\n$/);
+    const lines = Deno.readTextFileSync(path("out.jsonl")).trim().split("\n")
+      .map((line) => JSON.parse(line));
+    pairs!.forEach(({ row, texts: [a, b], of }, i) => {
+      const { predicted_label: label, probability, ...columns } = lines[i];
+      assertEquals(columns, { id: String(row), a, b });
+      assertEquals(label, of[1] > of[0] ? "positive" : "negative");
+      isBetween(probability, of);
+    });
+
+    Deno.writeTextFileSync(
+      path("single.jsonl"),
+      single!.map(({ row, texts: [a] }) => JSON.stringify({ n: row, a }))
+        .join("\n"),
+    );
+    const second = await predict([
+      ...named,
+      ...["--in", path("single.jsonl"), "--to", path("out.csv")],
+      ...["--text", "a", "--json"],
+    ]);
+    assertEquals(second.code, 0, second.stderr);
+    assertEquals(second.json(), [{
+      type: "predicted",
+      path: path("out.csv"),
+      rows: 2,
+      rank: 2,
+    }]);
+    const [head, ...rows] = Deno.readTextFileSync(path("out.csv")).trim()
+      .split("\n");
+    assertEquals(head, "n,a,predicted_label,probability");
+    rows.forEach((line, i) => {
+      const [n, a, , probability] = line.split(",");
+      assertEquals([n, a], [`${single![i]!.row}`, single![i]!.texts[0]]);
+      isBetween(Number(probability), single![i]!.of);
+    });
+
+    Deno.writeTextFileSync(path("bad.jsonl"), '{"a":"x"}\n{"b":"y"}\n');
+    const bad = await onTable("bad.jsonl", "out.csv");
+    assertEquals(bad.code, 1);
+    assertMatch(bad.stderr, /bad\.jsonl:2: Expected text, found nothing\n$/);
+    // A failure leaves what was there, and nothing else.
+    assertMatch(Deno.readTextFileSync(path("out.csv")), /^n,a,predicted_label/);
+    Deno.writeTextFileSync(path("tab.csv"), 'a,b\n"one\ttwo",x\n');
+    Deno.writeTextFileSync(path("twice.csv"), "a,probability\nx,1\n");
+    for (
+      const [name, out, message] of [
+        ["tab.csv", "out.tsv", /cannot have a tab .* "one\\ttwo"/],
+        ["tab.csv", "out.xlsx", /must end in \.csv, \.tsv, \.jsonl/],
+        ["twice.csv", "out.csv", /has a column "probability".*rename it/],
+      ] as const
+    ) {
+      const { code, stderr } = await onTable(name, out);
+      assertEquals(code, 2);
+      assertMatch(stderr, message);
+    }
+    const files = [...Deno.readDirSync(folder)].map(({ name }) => name)
+      .filter((name) => name.startsWith("out"));
+    assertEquals(files.sort(), ["out.csv", "out.jsonl"]);
+  }));
+
+Deno.test("writePredicted() writes the scores of a regression", () =>
+  withFolder((folder) => {
+    const out = join(folder, "new/scores.tsv");
+    const table = { texts: [], columns: ["a"], rows: [["x"], [null]] };
+    writePredicted(
+      out,
+      table,
+      [0.5, -1].map((score) => ({
+        text: "x",
+        label: null,
+        probabilities: null,
+        score,
+      })),
+    );
+    assertEquals(
+      Deno.readTextFileSync(out),
+      "a\tpredicted_score\nx\t0.5\n\t-1\n",
+    );
+    return Promise.resolve();
   }));

@@ -1,0 +1,130 @@
+/** Tables of texts to classify, and the same with predictions. */
+import { dirname, extname } from "node:path";
+import type { Classification } from "../../artifacts/predictions.ts";
+import type { Example } from "../../data/example.ts";
+import { toExamples } from "../../data/labels.ts";
+import { columnsOf, readTable, type Row } from "../../data/table.ts";
+import { besides, removeIfThere } from "../../store/files.ts";
+import { UsageError } from "../arguments/arguments.ts";
+
+/** A table whose rows are to be classified. */
+export interface TextTable {
+  readonly texts: readonly Example[];
+  /** Names of its columns. */
+  readonly columns: readonly string[];
+  /** Values of these columns, by row. */
+  readonly rows: readonly (readonly unknown[])[];
+}
+
+/** Columns that predictions get: of classes, or of a regression. */
+const ADDED = [["predicted_label", "probability"], [
+  "predicted_score",
+]] as const;
+
+/**
+ * Reads a table as own data is read.
+ *
+ * @param path The table
+ * @param out The table to write
+ * @param named The column of the texts, and perhaps that of their second texts
+ * @throws {SyntaxError} With the place, if the table is invalid, lacks a column, or a row has no text.
+ * @throws {UsageError} If its rows cannot be written with predictions.
+ */
+export async function readTexts(
+  path: string,
+  out: string,
+  named: readonly string[],
+  encoding: string | undefined,
+): Promise<TextTable> {
+  const write = writerOf(out);
+  const remedy = () => ": name the columns of the texts by --text and --pair";
+  const columns = await columnsOf(path, encoding);
+  const twice = ADDED.flat().find((name) => columns.includes(name));
+  if (twice !== undefined) {
+    throw new UsageError(
+      `"${path}" has a column "${twice}", which predictions get: rename it`,
+    );
+  }
+  const found = await readTable(path, named, columns, { encoding, remedy });
+  const count = named.length;
+  // What toExamples() reads ends with a label.
+  const unlabelled = (row: Row) => ({
+    ...row,
+    values: [...row.values.slice(0, count), undefined],
+  });
+  const texts = toExamples(found.map(unlabelled), undefined);
+  const rows = found.map(({ values }) => values.slice(count));
+  for (const values of rows) write(values, columns);
+  return { texts, columns, rows };
+}
+
+/**
+ * Writes a table with its predictions, beside the file and then in its place.
+ *
+ * @param predictions By row
+ */
+export function writePredicted(
+  out: string,
+  { columns, rows }: TextTable,
+  predictions: Classification["texts"],
+): void {
+  const write = writerOf(out);
+  const all = [...columns, ...ADDED[predictions[0]!.label === null ? 1 : 0]];
+  const lines = rows.map((values, i) => {
+    const { label, probabilities, score } = predictions[i]!;
+    const found = label === null ? [score] : [label, probabilities![label]];
+    return write([...values, ...found], all);
+  });
+  const head = /\.jsonl$/i.test(out) ? [] : [write(all, all)];
+  Deno.mkdirSync(dirname(out), { recursive: true });
+  const beside = besides(out);
+  try {
+    Deno.writeTextFileSync(beside, [...head, ...lines, ""].join("\n"));
+    Deno.renameSync(beside, out);
+  } finally {
+    removeIfThere(beside);
+  }
+}
+
+type Writer = (
+  values: readonly unknown[],
+  columns: readonly string[],
+) => string;
+
+/** Makes a line of values, by the ending of the table's name. */
+const WRITERS: Readonly<Record<string, Writer>> = {
+  ".csv": (values) =>
+    values.map(textOf).map((text) =>
+      /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
+    ).join(","),
+  ".tsv": (values) => {
+    const texts = values.map(textOf);
+    const odd = texts.find((text) => /[\t\r\n]/.test(text));
+    if (odd === undefined) return texts.join("\t");
+    throw new UsageError(
+      `A .tsv cannot have a tab or a line break in a text, as in ${
+        JSON.stringify(odd.slice(0, 40))
+      }: name a .csv or a .jsonl by "--out"`,
+    );
+  },
+  ".jsonl": (values, columns) =>
+    JSON.stringify(
+      Object.fromEntries(columns.map((name, i) => [name, values[i]])),
+      (_, value) => typeof value === "bigint" ? Number(value) : value,
+    ),
+};
+
+function textOf(value: unknown): string {
+  if (value === undefined || value === null) return "";
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+function writerOf(out: string): Writer {
+  const found = WRITERS[extname(out.toLowerCase())];
+  if (found !== undefined) return found;
+  throw new UsageError(
+    `"${out}" cannot be written: its name must end in ${
+      Object.keys(WRITERS).join(", ")
+    }`,
+  );
+}
