@@ -250,7 +250,9 @@ export class OnnxPass implements Pass<Value> {
             float,
           ),
       });
-      return this.#slice(table, 0, this.#unsqueezed(this.#count, 0));
+      return typeof x.tokens === "object"
+        ? this.#unsqueezed(this.#op("Gather", table, x.tokens.at), 1, 2)
+        : this.#slice(table, 0, this.#unsqueezed(this.#count, 0));
     });
     const [left, right] = this.#split(x.name, 2);
     const turned = (type: string, [a, b]: string[]) =>
