@@ -5,87 +5,26 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { PEFT_FILES } from "../lib/artifacts/adapter.ts";
 import type { Mapping } from "../lib/pipeline/faults.ts";
 import { readYaml } from "../lib/pipeline/read.ts";
 import { listFiles } from "../lib/store/blobs.ts";
 import { callHere, outWithCode } from "./cli/project.ts";
+import {
+  blocks,
+  commandsOf,
+  documents,
+  reads,
+  replaceAll,
+  root,
+  textOf,
+} from "./documents.ts";
 import { peftFolder } from "./tasks/peft_folder.ts";
 
-const root = fileURLToPath(new URL("..", import.meta.url));
 const tasks: Record<string, unknown> =
   JSON.parse(Deno.readTextFileSync(join(root, "deno.json"))).tasks;
 
-/** Paths of all Markdown files for readers: README.md, RESULTS.md, .github/ and so on. */
-function* documents(folder = ""): Generator<string> {
-  for (const { name, isDirectory } of Deno.readDirSync(join(root, folder))) {
-    const isHidden = name.startsWith(".") && name !== ".github";
-    if (["node_modules", "out"].includes(name) || isHidden) continue;
-    const path = join(folder, name);
-    if (isDirectory) yield* documents(path);
-    else if (/^[A-Z_]+\.md$/.test(name) || /^\.github.*\.md$/.test(path)) {
-      yield path;
-    }
-  }
-}
-
-function textOf(path: string): string {
-  return Deno.readTextFileSync(join(root, path));
-}
-
-/** Blocks of a language, without the fences. */
-function blocks(text: string, language: string): string[] {
-  return [
-    ...text.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, "gms")),
-  ]
-    .map(([, block]) => block!);
-}
-
-/** Arguments of each `deno task` line of the shell blocks. */
-function commandsOf(text: string): string[][] {
-  return blocks(text, "sh").flatMap((block) => block.trim().split("\n"))
-    .flatMap((line) => {
-      const [, command] =
-        /^(?:npx -y deno@[\d.]+|deno) task ([^#]*)/.exec(line) ??
-          [];
-      return command === undefined
-        ? []
-        : [[...command.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map((
-          [, double, single, bare],
-        ) => double ?? single ?? bare!)];
-    });
-}
-
-/** Runs a command of a document, which must succeed; gives its output. */
-async function succeeds(args: readonly string[]): Promise<string> {
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["task", ...args],
-    cwd: root,
-    env: { NO_COLOR: "1", CI: "1" },
-    stdin: "null",
-  }).output();
-  const [text, errors] = [stdout, stderr].map((bytes) =>
-    new TextDecoder().decode(bytes)
-  ) as [string, string];
-  assertEquals(code, 0, `${args.join(" ")}: ${text}${errors}`);
-  return text;
-}
-
 /** Output folder of all commands. */
 const out = await outWithCode();
-
-/** Commands that were called in this process: documents share some. */
-const done = new Set<string>();
-
-/** Calls a command of a document that runs no stage, once. */
-async function reads(args: readonly string[]): Promise<void> {
-  const command = args.join("\0");
-  if (done.has(command)) return;
-  done.add(command);
-  const { code, stderr } = await callHere(...args);
-  assertEquals(code, 0, `${args.join(" ")}: ${stderr}`);
-}
 
 /** Tasks whose commands are run or planned; others take long or need what tests lack. */
 const QUICK = [
@@ -99,17 +38,6 @@ const QUICK = [
   "status",
 ];
 
-/** Tasks whose commands are run on the results of smoke. */
-const AFTER_SMOKE = [
-  "export",
-  "logs",
-  "predict",
-  "resize",
-  "runs",
-  "track",
-  "verify",
-];
-
 /** Paths that stand for those of a reader. */
 const OWN: readonly (readonly [string, string])[] = [
   ["GLUE", "./fixtures/tiny-glue"],
@@ -119,15 +47,6 @@ const OWN: readonly (readonly [string, string])[] = [
   ["MODEL", "./fixtures/tiny-roberta"],
   ["my.tsv", "./fixtures/tiny-glue/SST-2/train.tsv"],
 ];
-
-function replaceAll(
-  args: readonly string[],
-  replacements: readonly (readonly [string, string])[],
-): string[] {
-  return args.map((arg) =>
-    replacements.reduce((arg, [from, to]) => arg.replaceAll(from, to), arg)
-  );
-}
 
 Deno.test("README has its two commands first", () => {
   const readme = textOf("README.md");
@@ -139,96 +58,6 @@ Deno.test("README has its two commands first", () => {
     readme,
     /npx -y deno@2\.9\.6 task pipeline smoke\nnpx -y deno@2\.9\.6 task pipeline sst2-mini/,
   );
-});
-
-Deno.test("README's smoke pipeline prints the report, then has nothing to do, and is deterministic", async () => {
-  const first = await succeeds(["pipeline", "smoke", "--out", out]);
-  assertMatch(first, /12 stages: 12 ran/);
-  assertMatch(first, /Speed-up [\d.]+x/);
-  const scores = JSON.parse(
-    await Deno.readTextFile(
-      join(out, "smoke/evaluate-dylora@sst2,seed=0/scores.json"),
-    ),
-  ) as { ranks: { rank: number; metrics: { accuracy: number } }[] };
-  assertEquals(scores.ranks.map(({ rank }) => rank), [
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    7,
-    8,
-  ]);
-  for (const { rank, metrics } of scores.ranks) {
-    assert(
-      metrics.accuracy > 0.7,
-      `rank ${rank}: ${metrics.accuracy}, chance is 0.5`,
-    );
-  }
-
-  const second = await succeeds(["pipeline", "smoke", "--out", out]);
-  assertMatch(second, /Nothing to do: 12 stages unchanged/);
-
-  const commands = [...documents()].flatMap((path) => commandsOf(textOf(path)))
-    .filter(([name]) => AFTER_SMOKE.includes(name!));
-  const names = new Set(commands.map(([name]) => name!));
-  assertEquals([...names].sort(), AFTER_SMOKE);
-  const distinct = new Set(
-    [...commands, ["verify", "smoke", "evaluate-dylora"]].map((args) =>
-      // Unlike own-data, smoke needs no settings, and exports nothing.
-      replaceAll(
-        args.filter((_, i) => ![args[i], args[i - 1]].includes("-S")),
-        [
-          ["out/own-data/take-away@seed=0", "ADAPTER"],
-          ["out/own-data/model", "MODEL"],
-          ["own-data", "smoke"],
-          ["take-away", "train-dylora"],
-          ["ADAPTER", join(out, "smoke/train-dylora@sst2,seed=0")],
-          ["MODEL", join(out, "smoke/model")],
-          ["my-adapter", join(out, "my-adapter")],
-          ["my-model", join(out, "my-model")],
-          ["FOLDER", join(out, "resized")],
-        ],
-      ).join("\0")
-    ),
-  );
-  const lora = join(out, "my-lora");
-  await Deno.mkdir(lora);
-  for (const file of PEFT_FILES) {
-    const trained = join(out, "smoke/train-lora@sst2,seed=0,rank=8", file);
-    await Deno.copyFile(trained, join(lora, file));
-  }
-  const resize = [
-    ...["pipeline", "resize", "--profile", "trial", "--out", out],
-    ...["-S", `adapter=${lora}`, "-S", "model=./fixtures/tiny-roberta"],
-  ];
-  const lines = [...distinct].map((command) => command.split("\0"))
-    .map((words) =>
-      words.includes("--adapter") || words[0] === "resize"
-        ? words
-        : [...words, "--out", out]
-    );
-  const isRead = ([name]: string[]) => ["logs", "runs"].includes(name!);
-  for (const line of lines.filter(isRead)) await reads(line);
-  // All have ended before the folder is removed, even if one fails.
-  const ends = await Promise.allSettled([
-    ...lines.filter((line) => !isRead(line)).map(succeeds),
-    succeeds(resize),
-  ]);
-  for (const end of ends) if (end.status === "rejected") throw end.reason;
-  const { comparisons: [comparison] } = JSON.parse(
-    await Deno.readTextFile(join(out, "resize/report/report.json")),
-  ) as { comparisons: { methods: { method: string; ranks: unknown[] }[] }[] };
-  assertEquals(
-    comparison!.methods.map(({ method, ranks }) => [method, ranks.length]),
-    [["dylora", 8], ["imported-lora-svd", 8], ["imported-lora", 1]],
-  );
-  const exported = join(out, "my-adapter/adapter_config.json");
-  assertEquals(JSON.parse(await Deno.readTextFile(exported)).r, 4);
-  // The page has what made it.
-  const page = await Deno.readTextFile(join(out, "smoke/report.html"));
-  assertMatch(page, /id="run">\{"pipeline":"smoke"/);
 });
 
 /** Adds a part of a pipeline file: whole stages and profiles, and single parameters. */

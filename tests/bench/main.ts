@@ -40,7 +40,22 @@ const usage = [
 ].join("\n");
 
 /** Runs a benchmark; resolves to the exit code. */
-async function main([name, ...args]: readonly string[]): Promise<number> {
+export async function main(
+  [name, ...args]: readonly string[],
+): Promise<number> {
+  try {
+    return await runBenchmark(name, args);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    console.error(error.message);
+    return EXIT.usage;
+  }
+}
+
+async function runBenchmark(
+  name: string | undefined,
+  args: readonly string[],
+): Promise<number> {
   if (name === undefined || name === "--help" || name === "-h") {
     console.log(usage);
     return name === undefined ? EXIT.usage : EXIT.success;
@@ -57,10 +72,4 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
   return EXIT.success;
 }
 
-try {
-  Deno.exit(await main(Deno.args));
-} catch (error) {
-  if (!(error instanceof UsageError)) throw error;
-  console.error(error.message);
-  Deno.exit(EXIT.usage);
-}
+if (import.meta.main) Deno.exit(await main(Deno.args));

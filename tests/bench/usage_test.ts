@@ -1,15 +1,30 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
+import { withEnvironment } from "../tasks/with_environment.ts";
+import { main } from "./main.ts";
 
-/** Runs a module of the tests as a program. */
+/** Calls `deno task bench` in this process, or runs another module of the tests. */
 async function call(module: string, args: readonly string[]) {
+  if (module === "./main.ts") return await benchHere(args);
   const path = fileURLToPath(import.meta.resolve(module));
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", "--quiet", path, ...args],
-    env: { PEFT_PYTHON: "" },
   }).output();
   const decoder = new TextDecoder();
   return { code, out: decoder.decode(stdout), error: decoder.decode(stderr) };
+}
+
+async function benchHere(args: readonly string[]) {
+  const { log, error } = console;
+  const printed = { out: "", error: "" };
+  console.log = (line: string) => void (printed.out += `${line}\n`);
+  console.error = (line: string) => void (printed.error += `${line}\n`);
+  try {
+    const code = await withEnvironment({ PEFT_PYTHON: "" }, () => main(args));
+    return { code, ...printed };
+  } finally {
+    Object.assign(console, { log, error });
+  }
 }
 
 /** Options that each shows, and how the text begins. */

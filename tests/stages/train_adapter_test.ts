@@ -1,25 +1,12 @@
-import {
-  assertEquals,
-  assertIsError,
-  assertMatch,
-  assertNotEquals,
-  assertThrows,
-} from "@std/assert";
-import { readAdapter } from "../../lib/artifacts/adapter.ts";
+import { assertIsError, assertNotEquals, assertThrows } from "@std/assert";
 import {
   fromTensors,
   parameterLayout,
 } from "../../lib/engine/models/parameters.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
 import { startFrom } from "../../lib/stages/train_adapter.ts";
+import { assertSameBits, openReference } from "../engine/reference.ts";
 import {
-  assertClose,
-  assertSameBits,
-  openReference,
-} from "../engine/reference.ts";
-import { withEngineStages } from "../tasks/engine_stages.ts";
-import {
-  readTraining,
   REFERENCE_TRAINING,
   referenceTensors,
 } from "../tasks/reference_adapter.ts";
@@ -124,55 +111,3 @@ Deno.test("startFrom() takes an imported adapter whose model PEFT knew by anothe
   );
   assertNotEquals(values, new Float32Array(layout.size));
 });
-
-Deno.test("train-dylora continues from the adapters of another task", () =>
-  withEngineStages(async ({ run, attempt, sandboxed, given }) => {
-    const params = { rank: 2, epochs: 1, batchSize: 16 };
-    const first = await run("train-lora", {
-      ...params,
-      learningRate: 1e-2,
-    }, given);
-    const inputs = { ...given, start: first };
-    // So slow that nothing moves by more than 1e-6.
-    const still = { ...params, learningRate: 1e-8, seed: 1 };
-    const second = await run("train-dylora", still, inputs);
-    const [from, to] = [await readAdapter(first), await readAdapter(second)];
-    assertEquals((await readTraining(second)).start, {
-      method: "lora",
-      task: "rte",
-      seed: 0,
-    });
-    for (const [name, { values }] of Object.entries(to.tensors)) {
-      const before = from.tensors[name]!.values;
-      if (name.includes("lora_")) assertClose(values, before, 1e-6, name);
-      else if (name.endsWith("weight")) assertNotEquals(values, before);
-    }
-    // The rank is that of the adapter if none is given.
-    const { rank: _, ...unranked } = still;
-    const third = await run(
-      "train-dylora",
-      { ...unranked, startHead: "kept" },
-      inputs,
-    );
-    assertEquals((await readTraining(third)).rank, params.rank);
-    for (
-      const [name, { values }] of Object.entries(
-        (await readAdapter(third)).tensors,
-      )
-    ) assertClose(values, from.tensors[name]!.values, 1e-6, name);
-    const headless = await sandboxed(
-      "train-dylora",
-      { ...still, startHead: "kept" },
-      given,
-    );
-    assertEquals(headless.code, 1);
-    // A fault of the user is shown without a stack.
-    assertMatch(headless.text, /"isBug":false/);
-    assertMatch(
-      headless.text,
-      /"startHead: kept\\?" requires an adapter: connect one/,
-    );
-    const refused = await attempt("train-lora", { rank: 3 }, inputs);
-    assertEquals(refused.code, 1);
-    assertMatch(refused.text, /has rank 2, but this training has rank 3/);
-  }));

@@ -25,9 +25,11 @@ const TEXTS = new Map([
 
 function predict(
   args: readonly string[],
-  input: string | Uint8Array<ArrayBuffer> = "",
+  input?: string | Uint8Array<ArrayBuffer>,
 ) {
-  return callMainWith({ input }, "predict", ...args);
+  return input === undefined
+    ? callHere("predict", ...args)
+    : callMainWith({ input }, "predict", ...args);
 }
 
 /** Probabilities of both classes by row, from the logits that PEFT computed at a rank. */
@@ -58,7 +60,7 @@ Deno.test("predict computes the probabilities of PEFT at any rank, of a trained 
         rank: 2,
         rows: [1, 2],
         args: ["--adapter", adapter, ...single, "--rank", "2"],
-        input: "",
+        input: undefined,
       },
       {
         rank: 4,
@@ -244,7 +246,7 @@ Deno.test("predict refuses invalid arguments with exit code 2", () =>
       assertEquals(code, 2, `${args}: ${stderr}`);
       assertMatch(stderr, message);
     }
-    const empty = await predict(named);
+    const empty = await predict(named, "");
     assertEquals(empty.code, 2, empty.stderr);
     assertMatch(empty.stderr, /No texts: give them as arguments/);
     const latin1 = Uint8Array.from("caf\xe9\n", (it) => it.charCodeAt(0));

@@ -1,9 +1,8 @@
 /** Every architecture beside transformers and PEFT (fixtures/references.py), in float32. */
 import { assert, assertEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
-import { engineName, tensorflow, traced } from "../engine.ts";
+import { engineName, tensorflow } from "../engine.ts";
 import { LORA_A, LORA_B } from "../../../lib/engine/adapters/lora.ts";
-import { WITHOUT_ADAPTERS } from "../../../lib/engine/schedules/fixed.ts";
 import {
   type Classifier,
   loadClassifier,
@@ -26,7 +25,6 @@ import { assertProfiledFlops } from "../flops.ts";
 import { logitsAt, lossAndGradient, ranksAt } from "../logits.ts";
 import {
   assertClose,
-  assertSameBits,
   fixture,
   openReference,
   read,
@@ -35,13 +33,10 @@ import {
   referenceNames,
 } from "../reference.ts";
 import {
-  optimizer,
   referenceAdapter,
   referenceLoss,
   settings,
-  takeStep,
 } from "../reference_step.ts";
-import { dyloraObjective } from "../tiny_task.ts";
 import { fullClassifier, noRanks, referenceHead } from "../without_adapters.ts";
 
 const { alpha, rank: maxRank } = settings;
@@ -233,37 +228,6 @@ for (const name of names) {
       assert(gradient.subarray(a, a + rank * inputs).every((it) => it === 0));
     }
   });
-
-  Deno.test(
-    `trainingStep() traced equals eager bit for bit, with dropout, ${name}`,
-    traced,
-    async () => {
-      // A trace of one layer costs half of that of two; these two have layers of two kinds.
-      const layers = /^(albert|modernbert)/.test(name) ? 2 : 1;
-      const cut = openReference(name, {
-        num_hidden_layers: layers,
-        n_layers: layers,
-      });
-      const lora = referenceAdapter(cut);
-      const all = fullClassifier(cut);
-      for (
-        const [{ classifier, values }, objective, rank] of [
-          [lora, dyloraObjective({ alpha, rank: maxRank }), 3],
-          [all, WITHOUT_ADAPTERS, 0],
-        ] as const
-      ) {
-        const end = (eager: boolean) =>
-          takeStep(
-            cut,
-            classifier,
-            values,
-            { objective, optimizer, dropout: true, eager },
-            rank,
-          );
-        assertSameBits(await end(false), await end(true));
-      }
-    },
-  );
 
   Deno.test(
     `forwardFlops() and trainingFlops() count the products that the engine computes, ${name}`,

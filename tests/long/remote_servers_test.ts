@@ -1,8 +1,14 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Manifest } from "../../lib/store/manifests.ts";
 import { withEnvironment } from "../tasks/with_environment.ts";
-import { Caches, makeResult, offerAll, TEXTS } from "./made.ts";
-import { NGINX, S3_USER, startNginx, startS3, WEED } from "./servers.ts";
+import { Caches, makeResult, offerAll, TEXTS } from "../remote/made.ts";
+import {
+  NGINX,
+  S3_USER,
+  startNginx,
+  startS3,
+  WEED,
+} from "../remote/servers.ts";
 
 /** Stores results in a remote, takes them from it, and removes an old one. */
 async function travels(caches: Caches, url: string): Promise<void> {

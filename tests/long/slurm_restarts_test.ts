@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import type { Event } from "../../lib/scheduler/events.ts";
 import { type StageOptions, TestProject } from "../scheduler/project.ts";
-import { hide, shadow, slurm, slurmTest } from "./cluster.ts";
+import { hide, shadow, slurm, slurmTest } from "../slurm/cluster.ts";
 import {
   go,
   IS_LONG,
@@ -15,7 +15,7 @@ import {
   runJobs,
   stateOf,
   waiter,
-} from "./waiting_stages.ts";
+} from "../slurm/waiting_stages.ts";
 
 slurmTest(
   "run() tells a job that somebody cancelled from one that failed",

@@ -11,8 +11,8 @@ import { renderPage } from "../../lib/report/page.ts";
 import { type RunFacts, withFacts } from "../../lib/report/run_facts.ts";
 import { seededDraw } from "../../lib/report/statistics.ts";
 import { until } from "../until.ts";
-import { Browser, chromiumMissing } from "./chromium.ts";
-import { OPTIONS, resultOf, trainingOf } from "./results.ts";
+import { Browser, chromiumMissing } from "../report/chromium.ts";
+import { OPTIONS, resultOf, trainingOf } from "../report/results.ts";
 
 const missing = chromiumMissing();
 if (missing !== undefined) {

@@ -12,12 +12,12 @@ import {
   readPredictions,
 } from "../../lib/artifacts/predictions.ts";
 import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";
-import { withEngineStages } from "./engine_stages.ts";
+import { withEngineStages } from "../tasks/engine_stages.ts";
 import {
   readTraining,
   REFERENCE_TRAINING,
   referenceAdapter,
-} from "./reference_adapter.ts";
+} from "../tasks/reference_adapter.ts";
 import { assertSameBits } from "../engine/reference.ts";
 
 Deno.test("predict gives the classes that evaluate-ranks scored, and predictions that pack-submission packs", () =>

@@ -1,9 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { selectEngine } from "../../../lib/engine/install/choose.ts";
-import { keepCompiled } from "../../../lib/engine/tensorflow/compiled.ts";
-import { engineName } from "../engine.ts";
+import { selectEngine } from "../../lib/engine/install/choose.ts";
+import { keepCompiled } from "../../lib/engine/tensorflow/compiled.ts";
+import { engineName } from "../engine/engine.ts";
 
 const PROCESS = fileURLToPath(new URL("compiling.ts", import.meta.url));
 

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { withEngineStages } from "./engine_stages.ts";
-import { readTraining } from "./reference_adapter.ts";
-import { logitsByRank } from "./logits_by_rank.ts";
+import { withEngineStages } from "../tasks/engine_stages.ts";
+import { readTraining } from "../tasks/reference_adapter.ts";
+import { logitsByRank } from "../tasks/logits_by_rank.ts";
 
 Deno.test("train-matryoshka trains an adapter that evaluate-ranks scores at every rank", () =>
   withEngineStages(async (stages) => {

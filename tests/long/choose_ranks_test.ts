@@ -14,9 +14,12 @@ import { writeTokens } from "../../lib/artifacts/tokens.ts";
 import chooseRanks from "../../tasks/choose-ranks.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import merge from "../../tasks/merge.ts";
-import { withEngineStages } from "./engine_stages.ts";
-import { REFERENCE_TRAINING, referenceAdapter } from "./reference_adapter.ts";
-import { runTask, withFolder } from "./run_task.ts";
+import { withEngineStages } from "../tasks/engine_stages.ts";
+import {
+  REFERENCE_TRAINING,
+  referenceAdapter,
+} from "../tasks/reference_adapter.ts";
+import { runTask, withFolder } from "../tasks/run_task.ts";
 
 const TOLERANCE = 1e-5;
 

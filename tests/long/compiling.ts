@@ -6,10 +6,10 @@
  */
 import { createHash } from "node:crypto";
 import * as tf from "@tensorflow/tfjs-core";
-import { selectEngine } from "../../../lib/engine/install/choose.ts";
-import { activation } from "../../../lib/engine/ops/gelu.ts";
-import { startEngine } from "../../../lib/engine/start.ts";
-import { trace } from "../../../lib/engine/trace.ts";
+import { selectEngine } from "../../lib/engine/install/choose.ts";
+import { activation } from "../../lib/engine/ops/gelu.ts";
+import { startEngine } from "../../lib/engine/start.ts";
+import { trace } from "../../lib/engine/trace.ts";
 
 const [times, compiledBefore, compiledNow] = Deno.args;
 let files = 0;

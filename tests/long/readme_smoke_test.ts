@@ -1,0 +1,131 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { join } from "node:path";
+import { PEFT_FILES } from "../../lib/artifacts/adapter.ts";
+import { outWithCode } from "../cli/project.ts";
+import {
+  commandsOf,
+  documents,
+  reads,
+  replaceAll,
+  root,
+  textOf,
+} from "../documents.ts";
+
+/** Runs a command of a document, which must succeed; gives its output. */
+async function succeeds(args: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["task", ...args],
+    cwd: root,
+    env: { NO_COLOR: "1", CI: "1" },
+    stdin: "null",
+  }).output();
+  const [text, errors] = [stdout, stderr].map((bytes) =>
+    new TextDecoder().decode(bytes)
+  ) as [string, string];
+  assertEquals(code, 0, `${args.join(" ")}: ${text}${errors}`);
+  return text;
+}
+
+/** Output folder of all commands. */
+const out = await outWithCode();
+
+/** Tasks whose commands are run on the results of smoke. */
+const AFTER_SMOKE = [
+  "export",
+  "logs",
+  "predict",
+  "resize",
+  "runs",
+  "track",
+  "verify",
+];
+
+Deno.test("README's smoke pipeline prints the report, then has nothing to do, and is deterministic", async () => {
+  const first = await succeeds(["pipeline", "smoke", "--out", out]);
+  assertMatch(first, /12 stages: 12 ran/);
+  assertMatch(first, /Speed-up [\d.]+x/);
+  const scores = JSON.parse(
+    await Deno.readTextFile(
+      join(out, "smoke/evaluate-dylora@sst2,seed=0/scores.json"),
+    ),
+  ) as { ranks: { rank: number; metrics: { accuracy: number } }[] };
+  assertEquals(scores.ranks.map(({ rank }) => rank), [
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+  ]);
+  for (const { rank, metrics } of scores.ranks) {
+    assert(
+      metrics.accuracy > 0.7,
+      `rank ${rank}: ${metrics.accuracy}, chance is 0.5`,
+    );
+  }
+
+  const second = await succeeds(["pipeline", "smoke", "--out", out]);
+  assertMatch(second, /Nothing to do: 12 stages unchanged/);
+
+  const commands = [...documents()].flatMap((path) => commandsOf(textOf(path)))
+    .filter(([name]) => AFTER_SMOKE.includes(name!));
+  const names = new Set(commands.map(([name]) => name!));
+  assertEquals([...names].sort(), AFTER_SMOKE);
+  const distinct = new Set(
+    [...commands, ["verify", "smoke", "evaluate-dylora"]].map((args) =>
+      // Unlike own-data, smoke needs no settings, and exports nothing.
+      replaceAll(
+        args.filter((_, i) => ![args[i], args[i - 1]].includes("-S")),
+        [
+          ["out/own-data/take-away@seed=0", "ADAPTER"],
+          ["out/own-data/model", "MODEL"],
+          ["own-data", "smoke"],
+          ["take-away", "train-dylora"],
+          ["ADAPTER", join(out, "smoke/train-dylora@sst2,seed=0")],
+          ["MODEL", join(out, "smoke/model")],
+          ["my-adapter", join(out, "my-adapter")],
+          ["my-model", join(out, "my-model")],
+          ["FOLDER", join(out, "resized")],
+        ],
+      ).join("\0")
+    ),
+  );
+  const lora = join(out, "my-lora");
+  await Deno.mkdir(lora);
+  for (const file of PEFT_FILES) {
+    const trained = join(out, "smoke/train-lora@sst2,seed=0,rank=8", file);
+    await Deno.copyFile(trained, join(lora, file));
+  }
+  const resize = [
+    ...["pipeline", "resize", "--profile", "trial", "--out", out],
+    ...["-S", `adapter=${lora}`, "-S", "model=./fixtures/tiny-roberta"],
+  ];
+  const lines = [...distinct].map((command) => command.split("\0"))
+    .map((words) =>
+      words.includes("--adapter") || words[0] === "resize"
+        ? words
+        : [...words, "--out", out]
+    );
+  const isRead = ([name]: string[]) => ["logs", "runs"].includes(name!);
+  for (const line of lines.filter(isRead)) await reads(line);
+  // All have ended before the folder is removed, even if one fails.
+  const ends = await Promise.allSettled([
+    ...lines.filter((line) => !isRead(line)).map(succeeds),
+    succeeds(resize),
+  ]);
+  for (const end of ends) if (end.status === "rejected") throw end.reason;
+  const { comparisons: [comparison] } = JSON.parse(
+    await Deno.readTextFile(join(out, "resize/report/report.json")),
+  ) as { comparisons: { methods: { method: string; ranks: unknown[] }[] }[] };
+  assertEquals(
+    comparison!.methods.map(({ method, ranks }) => [method, ranks.length]),
+    [["dylora", 8], ["imported-lora-svd", 8], ["imported-lora", 1]],
+  );
+  const exported = join(out, "my-adapter/adapter_config.json");
+  assertEquals(JSON.parse(await Deno.readTextFile(exported)).r, 4);
+  // The page has what made it.
+  const page = await Deno.readTextFile(join(out, "smoke/report.html"));
+  assertMatch(page, /id="run">\{"pipeline":"smoke"/);
+});
