@@ -20,11 +20,9 @@ import {
   tasksOf,
 } from "../arguments/options.ts";
 import { writeOut } from "../terminal/renderer.ts";
-import type { Outline } from "./pipeline_help.ts";
 
 /** `deno task completion`: prints the script that completes commands in a shell. */
-export const completionCommand: Command = {
-  ...command`
+const completion = command`
   completion bash|zsh|fish
 
   Print a script that makes a shell complete the arguments of "deno task" in this project: commands and their options, and the names of pipelines, stages, parameters and profiles. Completion in other folders and of other deno commands does not change.
@@ -34,29 +32,26 @@ export const completionCommand: Command = {
   zsh >> ~/.zshrc  Install it for zsh, after compinit
   fish > ~/.config/fish/conf.d/dylora.fish  Install it for fish
 `(async ({ positionals }, commands) => {
-    const [shell, ...words] = positionals;
-    // The scripts call this for the words after "deno task".
-    if (shell === "words") {
-      for (const { word, about } of await candidates(words, commands)) {
-        writeOut(`${word}\t${about.replaceAll(/\s+/g, " ")}\n`);
-      }
-      return;
+  const [shell, ...words] = positionals;
+  // The scripts call this for the words after "deno task".
+  if (shell === "words") {
+    for (const [word, about] of await candidates(words, commands)) {
+      writeOut(`${word}\t${about.replaceAll(/\s+/g, " ")}\n`);
     }
-    const script = Object.hasOwn(SCRIPTS, shell!) ? SCRIPTS[shell!] : undefined;
-    if (script === undefined || words.length > 0) {
-      throw new UsageError(
-        `Unknown shell "${positionals.join(" ")}"; expected bash, zsh or fish`,
-      );
-    }
-    const command = [
-      Deno.execPath(),
-      ...PROGRAM,
-      "completion",
-      "words",
-      "--",
-    ];
-    writeOut(script(PROJECT, command.map(quoted).join(" ")));
-  }),
+    return;
+  }
+  const script = Object.hasOwn(SCRIPTS, shell!) ? SCRIPTS[shell!] : undefined;
+  if (script === undefined || words.length > 0) {
+    throw new UsageError(
+      `Unknown shell "${positionals.join(" ")}"; expected bash, zsh or fish`,
+    );
+  }
+  const command = [Deno.execPath(), ...PROGRAM, "completion", "words", "--"];
+  writeOut(script(PROJECT, command.map(quoted).join(" ")));
+});
+
+export const completionCommand: Command = {
+  ...completion,
   // The words of an unfinished line follow.
   positionals: { min: 1, max: Infinity },
 };
@@ -91,11 +86,7 @@ export const schemaCommand = command`
   writeOut(`${JSON.stringify(schema, null, 2)}\n`);
 });
 
-/** A possible word, and what it means. */
-interface Candidate {
-  readonly word: string;
-  readonly about: string;
-}
+type Candidate = readonly [word: string, meaning: string];
 
 /**
  * Candidates for the last word.
@@ -106,36 +97,37 @@ export async function candidates(
   words: readonly string[],
   commands: Commands,
 ): Promise<readonly Candidate[]> {
-  const [name, ...before] = words.slice(0, -1);
   const typed = words.at(-1) ?? "";
-  const matching = (found: Iterable<Candidate>) =>
-    [...found].filter(({ word }) => word.startsWith(typed));
-  if (name === undefined) {
-    return matching(
-      readProject().summaries.map(([word, about]) => ({ word, about })),
-    );
+  try {
+    const found = await allCandidates(words.slice(0, -1), typed, commands);
+    return found.filter(([word]) => word.startsWith(typed));
+  } catch (error) {
+    // A completion cannot show errors, such as those of an invalid pipeline.
+    if (/^(Pipeline|Usage)Error$/.test((error as Error).name)) return [];
+    throw error;
   }
+}
+
+async function allCandidates(
+  [name, ...before]: readonly string[],
+  typed: string,
+  commands: Commands,
+): Promise<readonly Candidate[]> {
+  if (name === undefined) return readProject().summaries;
   if (!Object.hasOwn(commands, name)) return [];
   const command = await commands[name]!();
-  const line = readLine(command, before);
-  if (line.waiting !== undefined) {
-    return matching(await valuesOf(line.waiting, line.args, typed));
-  }
+  const { args, waiting } = readLine(command, before);
+  if (waiting !== undefined) return await valuesOf(waiting, args, typed);
+  const options = optionsOf(command);
   const [, long, value] = /^--([^=]+)=(.*)$/s.exec(typed) ?? [];
-  const option = optionsOf(command).find((it) => it.name === long);
+  const option = options.find((it) => it.name === long);
   if (option !== undefined) {
-    const found = await valuesOf(option, line.args, value!);
-    return matching(
-      found.map(({ word, about }) => ({ word: `--${long}=${word}`, about })),
-    );
+    const found = await valuesOf(option, args, value!);
+    return found.map(([word, about]) => [`--${long}=${word}`, about]);
   }
-  if (typed.startsWith("-")) {
-    return matching(
-      optionsOf(command)
-        .map((it) => ({ word: `--${it.name}`, about: it.description })),
-    );
-  }
-  return matching(await positionalsOf(command, line.args, typed));
+  return typed.startsWith("-")
+    ? options.map(({ name, description }) => [`--${name}`, description])
+    : await positionalsOf(command, args, typed);
 }
 
 /** Parses a line that is incomplete and may be invalid; `waiting` is the option whose value comes next. */
@@ -162,34 +154,23 @@ async function valuesOf(
   args: Arguments,
   typed: string,
 ): Promise<readonly Candidate[]> {
-  if (choices !== undefined) {
-    return choices.map((word) => ({ word, about: "" }));
-  }
+  if (choices !== undefined) return choices.map((word) => [word, ""]);
   const [pipeline] = args.positionals;
-  if (pipeline === undefined) return [];
-  if (name !== "set" && name !== "profile") return [];
-  const outline = await readable(async () => {
-    const { outlineOf } = await import("./pipeline_help.ts");
-    return await outlineOf(pipeline, tasksOf(args));
-  });
-  if (outline === undefined) return [];
-  if (name === "set") return parametersOf(outline, typed);
-  return Object.entries(outline.profiles).map(([word, changes]) => ({
-    word,
-    about: JSON.stringify(changes),
-  }));
-}
-
-/** Parameters by dot path; after a `=`, the current value, for editing. */
-function parametersOf({ parameters }: Outline, typed: string): Candidate[] {
-  if (!typed.includes("=")) {
-    return parameters.map(({ name, description, value }) => ({
-      word: `${name}=`,
-      about: description || JSON.stringify(value),
-    }));
+  if (pipeline === undefined || !["set", "profile"].includes(name)) return [];
+  const { outlineOf } = await import("./pipeline_help.ts");
+  const { parameters, profiles } = await outlineOf(pipeline, tasksOf(args));
+  if (name === "profile") {
+    return Object.entries(profiles)
+      .map(([word, changes]) => [word, JSON.stringify(changes)]);
   }
-  return parameters.filter(({ value }) => typeof value !== "object")
-    .map(({ name, value }) => ({ word: `${name}=${value}`, about: "" }));
+  // After a "=", the present value, for editing.
+  return typed.includes("=")
+    ? parameters.filter(({ value }) => typeof value !== "object")
+      .map(({ name, value }) => [`${name}=${value}`, ""])
+    : parameters.map(({ name, description, value }) => [
+      `${name}=`,
+      description || JSON.stringify(value),
+    ]);
 }
 
 /** Pipelines, stages, or the words that the usage lists. */
@@ -201,38 +182,20 @@ async function positionalsOf(
   const place = args.positionals.length;
   const [first = ""] = usage.split(" ");
   if (place === 0 && /^[a-z|]+$/.test(first)) {
-    return first.split("|").map((word) => ({ word, about: "" }));
+    return first.split("|").map((word) => [word, ""]);
   }
   if (!usage.replace("[", "").startsWith("PIPELINE")) return [];
-  if (place === 0) {
-    return pipelineNames().map((word) => ({ word, about: "pipeline" }));
-  }
+  if (place === 0) return pipelineNames().map((word) => [word, "pipeline"]);
   const takesStage = usage.includes("STAGE...") ||
     usage.includes("STAGE") && place === 1;
-  return takesStage ? await stagesOf(args, typed) : [];
-}
-
-/** Names of stages; ids once a name is complete. */
-async function stagesOf(args: Arguments, typed: string): Promise<Candidate[]> {
-  const opened = await readable(() => openPipeline(args, outOf(args), []));
-  const stages = [...opened?.graph.stages.values() ?? []];
-  const names = new Map(stages.map((it) => [it.name, it.task]));
-  const byName = [...names].map(([word, about]) => ({ word, about }));
-  const isWhole = typed.includes("@") || names.has(typed);
-  return isWhole
-    ? stages.map(({ id, task }) => ({ word: id, about: task }))
-    : byName;
-}
-
-/** What `read` resolves to; undefined if the pipeline is invalid, since a completion cannot show errors. */
-async function readable<T>(read: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await read();
-  } catch (error) {
-    const { name } = error as Error;
-    if (name === "PipelineError" || name === "UsageError") return undefined;
-    throw error;
-  }
+  if (!takesStage) return [];
+  const { graph } = await openPipeline(args, outOf(args), []);
+  const stages = [...graph.stages.values()];
+  const names = new Map(stages.map(({ name, task }) => [name, task]));
+  // Ids once a name is complete.
+  return typed.includes("@") || names.has(typed)
+    ? stages.map(({ id, task }) => [id, task])
+    : [...names];
 }
 
 /**

@@ -18,7 +18,7 @@ const COMMANDS: Commands = {
 
 /** The words that complete a command line. */
 async function completing(...words: readonly string[]): Promise<string[]> {
-  return (await candidates(words, COMMANDS)).map(({ word }) => word);
+  return (await candidates(words, COMMANDS)).map(([word]) => word);
 }
 
 Deno.test("completion offers commands, pipelines, stages, parameters, profiles and options", async () => {
