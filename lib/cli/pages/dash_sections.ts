@@ -26,8 +26,10 @@ export function sectionsOf(
   pointsOf: (stage: string) => readonly Point[],
   isWhole: boolean,
 ) {
-  const curveOf = ({ id, points }: StageState) =>
-    (points[METRIC] ?? 0) > 1 ? curve(pointsOf(id)) : "";
+  const curveOf = ({ id }: StageState) => {
+    const points = pointsOf(id);
+    return points.length > 1 ? curve(points) : "";
+  };
   const curves = stages.filter(({ state }) => state !== "running")
     .flatMap((it) => {
       const drawn = curveOf(it);

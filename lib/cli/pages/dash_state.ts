@@ -33,10 +33,6 @@ export interface StageState {
     readonly text?: string;
     readonly share?: number;
   };
-  /** Identifies its log: changes when another run begins one. */
-  readonly log?: string;
-  /** Number of points of each metric that it logs by step. */
-  readonly points: Readonly<Record<string, number>>;
 }
 
 /** A metric by rank, with a column for each group of evaluations. */
@@ -84,19 +80,30 @@ interface Sources {
 /** Minimum and maximum milliseconds between two reads of the state of all stages. A read plans the pipeline. */
 const [MIN_AGE, MAX_AGE] = [1_000, 5_000];
 
+/** A stage, what is known about it, and its result if that is up to date. */
+interface ReadStage {
+  readonly stage: GraphStage;
+  readonly status: StageStatus;
+  readonly result: Manifest | undefined;
+}
+
+/** What the last read has found. */
+interface Found {
+  readonly graph: Graph;
+  readonly stages: ReadonlyMap<string, ReadStage>;
+  readonly tables: readonly RankTable[];
+  /** The page of each report that is up to date; its version changes with the content. */
+  readonly pages: ReadonlyMap<string, { path: string; version: string }>;
+}
+
 /** Follows the runs of a pipeline. */
 export class Follower {
-  #graph: Graph | undefined;
-  #status: ReadonlyMap<string, StageStatus> = new Map();
+  #found: Found | undefined;
   #problem: string | undefined;
   #seen = "";
   #at = -Infinity;
   #reading: Promise<void> | undefined;
   readonly #logs = new Map<string, StageLog>();
-  /** By key. */
-  readonly #results = new Map<string, Manifest>();
-  /** By blob. */
-  readonly #scores = new Map<string, ScoresFile>();
 
   /** @param now The clock: milliseconds since 1970. */
   constructor(
@@ -111,32 +118,23 @@ export class Follower {
     }));
     const problem = this.#problem !== undefined &&
       { problem: this.#problem };
-    const graph = this.#graph;
-    if (graph === undefined) {
+    if (this.#found === undefined) {
       const nothing = { stages: [], graph: "", tables: [], reports: [] };
       return { pipeline: "", ...nothing, ...problem };
     }
-    const shown = [...this.#status.keys()]
-      .flatMap((id) => graph.stages.get(id) ?? []);
+    const { graph, stages, tables, pages } = this.#found;
     const states = new Map(
-      shown.map((stage) => [
-        stage.id,
-        this.#stageState(stage, this.#status.get(stage.id)!),
-      ]),
+      [...stages].map(([id, it]) => [id, this.#stageState(it)]),
     );
     return {
       pipeline: graph.pipeline,
       stages: [...states.values()],
       graph: stageGraph(
-        groupStages(shown),
+        groupStages([...stages.values()].map(({ stage }) => stage)),
         ({ stages }) => cellContent(stages.map((id) => states.get(id)!)),
       ),
-      tables: await this.#tables(graph),
-      reports: [...this.#status.keys()].flatMap((stage) => {
-        const kind = graph.stages.get(stage)?.declaration.output.kind;
-        const page = kind === "report" ? this.#page(stage) : undefined;
-        return page ? [{ stage, version: page.version }] : [];
-      }),
+      tables,
+      reports: [...pages].map(([stage, { version }]) => ({ stage, version })),
       ...problem,
     };
   }
@@ -156,38 +154,20 @@ export class Follower {
 
   /** The page of a report that is up to date; undefined if there is none. */
   report(stage: string): Uint8Array<ArrayBuffer> | undefined {
-    const page = this.#page(stage);
+    const page = this.#found?.pages.get(stage);
     return page && Deno.readFileSync(page.path);
-  }
-
-  /** Path of the page of a report: beside the folder of the stage, with the facts of the run, if the run has written it, else as the stage made it. */
-  #page(stage: string): { path: string; version: string } | undefined {
-    const file = this.#result(stage)?.files
-      .find(({ path }) => path === "report.html");
-    if (file === undefined) return undefined;
-    const { out, store } = this.sources;
-    const made = { path: store.blobs.path(file.blob), version: file.blob };
-    // What is visible may be the report of a run with other parameters.
-    const isVisible = this.#status.get(stage)?.decision.state === "unchanged";
-    if (!isVisible) return made;
-    const folder = visibleFolder(out, this.#graph!.pipeline, { id: stage });
-    const [page, source] = [`${folder}.html`, `${folder}/report.html`]
-      .map(fingerprint);
-    return page !== undefined && page.modified >= (source?.modified ?? 0)
-      ? { path: `${folder}.html`, version: `${page.changed}` }
-      : made;
   }
 
   async #read(): Promise<void> {
     const { store } = this.sources;
     const age = this.now() - this.#at;
     if (age < MIN_AGE) return;
+    const pipeline = this.#found?.graph.pipeline;
     const seen = [
       "runs",
-      ...this.#graph === undefined ? [] : [
-        `stages/${this.#graph.pipeline}`,
-        `failures/${this.#graph.pipeline}`,
-      ],
+      ...pipeline === undefined
+        ? []
+        : [`stages/${pipeline}`, `failures/${pipeline}`],
     ].map((path) => {
       const print = fingerprint(store.path(path));
       return `${print?.changed} ${print?.modified} ${print?.inode}`;
@@ -196,8 +176,26 @@ export class Follower {
     this.#at = this.now();
     try {
       const { graph, status } = await this.sources.read();
-      this.#graph = graph;
-      this.#status = new Map(status.map((it) => [it.stage, it]));
+      const stages = new Map(status.map((status) => {
+        const { stage: id, decision } = status;
+        const isUpToDate = decision.state === "unchanged" ||
+          decision.state === "restore";
+        const result = isUpToDate
+          ? store.manifests.find(decision.key)
+          : undefined;
+        return [id, { stage: graph.stages.get(id)!, status, result }];
+      }));
+      this.#found = {
+        graph,
+        stages,
+        tables: await this.#tables(graph, stages),
+        pages: new Map(
+          [...stages].flatMap(([id, it]) => {
+            const page = this.#page(graph, it);
+            return page ? [[id, page]] : [];
+          }),
+        ),
+      };
       this.#problem = undefined;
       this.#seen = seen;
     } catch (error) {
@@ -206,14 +204,28 @@ export class Follower {
     }
   }
 
-  #stageState(stage: GraphStage, status: StageStatus): StageState {
+  /** The page of a report: beside the folder of the stage, with the facts of the run, if the run has written it, else as the stage made it. */
+  #page({ pipeline }: Graph, { stage, status, result }: ReadStage) {
+    if (stage.declaration.output.kind !== "report") return undefined;
+    const file = result?.files.find(({ path }) => path === "report.html");
+    if (file === undefined) return undefined;
+    const { out, store } = this.sources;
+    const made = { path: store.blobs.path(file.blob), version: file.blob };
+    // What is visible may be the report of a run with other parameters.
+    if (status.decision.state !== "unchanged") return made;
+    const folder = visibleFolder(out, pipeline, stage);
+    const [page, source] = [`${folder}.html`, `${folder}/report.html`]
+      .map(fingerprint);
+    return page !== undefined && page.modified >= (source?.modified ?? 0)
+      ? { path: `${folder}.html`, version: `${page.changed}` }
+      : made;
+  }
+
+  #stageState({ stage: { id }, status, result }: ReadStage): StageState {
     const { decision, live, failure } = status;
-    const log = this.#log(stage.id);
-    const isDone = decision.state === "unchanged" ||
-      decision.state === "restore";
     const state = live !== undefined
       ? "running"
-      : isDone
+      : result !== undefined
       ? "done"
       : failure !== undefined && !failure.interrupted
       ? "failed"
@@ -224,14 +236,12 @@ export class Follower {
       ? decision.reason
       : undefined;
     return {
-      id: stage.id,
+      id,
       state,
       ...(reason !== undefined && { reason }),
-      ...(live && { running: this.#running(live.started, log?.pace) }),
-      ...(log && { log: log.file }),
-      points: Object.fromEntries(
-        [...log?.series ?? []].map(([name, points]) => [name, points.length]),
-      ),
+      ...(live && {
+        running: this.#running(live.started, this.#log(id)?.pace),
+      }),
     };
   }
 
@@ -250,50 +260,41 @@ export class Follower {
   }
 
   /** The log of the last run of a stage, read up to its present end. */
-  #log(stage: string): StageLog | undefined {
-    const { store } = this.sources;
-    const status = this.#status.get(stage);
-    const result = this.#result(stage);
+  #log(id: string): StageLog | undefined {
+    const { status, result } = this.#found?.stages.get(id) ?? {};
     const path = status?.live?.log ??
-      (result ? store.blobs.path(result.log.blob) : status?.failure?.log);
+      (result
+        ? this.sources.store.blobs.path(result.log.blob)
+        : status?.failure?.log);
     if (path === undefined) return undefined;
-    let log = this.#logs.get(stage);
-    const isKnown = log?.path === path;
-    if (log === undefined || !isKnown) {
-      log = new StageLog(path, status?.last?.seconds);
-      this.#logs.set(stage, log);
-    }
-    // The log of a result never changes.
-    const isFixed = status?.live === undefined && result !== undefined;
-    if (!isKnown || !isFixed) log.read();
+    const known = this.#logs.get(id);
+    const log = known?.path === path
+      ? known
+      : new StageLog(path, status?.last?.seconds);
+    this.#logs.set(id, log);
+    log.read();
     return log;
   }
 
-  /** The result of a stage that is up to date. */
-  #result(stage: string): Manifest | undefined {
-    const decision = this.#status.get(stage)?.decision;
-    if (decision?.state !== "unchanged" && decision?.state !== "restore") {
-      return undefined;
-    }
-    const { key } = decision;
-    const known = this.#results.get(key);
-    if (known !== undefined) return known;
-    const found = this.sources.store.manifests.find(key);
-    if (found !== undefined) this.#results.set(key, found);
-    return found;
-  }
-
-  async #tables({ stages }: Graph): Promise<RankTable[]> {
+  async #tables(
+    graph: Graph,
+    stages: ReadonlyMap<string, ReadStage>,
+  ): Promise<RankTable[]> {
     const groups = Map.groupBy(
-      [...stages.values()].filter(({ declaration }) =>
+      [...graph.stages.values()].filter(({ declaration }) =>
         declaration.output.kind === "scores"
       ),
       stageTitle,
     );
     const tables = new Map<string, RankTable>();
     for (const [title, members] of groups) {
-      const all = members.map(({ id }) => this.#scoresOf(id));
-      const scores = (await Promise.all(all)).filter((it) => it !== undefined);
+      const texts = await Promise.all(members.map(async ({ id }) => {
+        const file = stages.get(id)?.result?.files
+          .find(({ path }) => path === "scores.json");
+        return file && await this.sources.store.blobs.text(file.blob);
+      }));
+      const scores = texts.filter((it) => it !== undefined)
+        .map((text): ScoresFile => JSON.parse(text));
       const [first] = scores;
       // The data set is unknown until the first result.
       if (first === undefined) continue;
@@ -318,19 +319,6 @@ export class Follower {
       tables.set(task, { ...table, columns: [...table.columns, column] });
     }
     return [...tables.values()];
-  }
-
-  async #scoresOf(stage: string): Promise<ScoresFile | undefined> {
-    const file = this.#result(stage)?.files
-      .find(({ path }) => path === "scores.json");
-    if (file === undefined) return undefined;
-    const known = this.#scores.get(file.blob);
-    if (known !== undefined) return known;
-    const text = await this.sources.store.blobs.text(file.blob);
-    if (text === undefined) return undefined;
-    const scores = JSON.parse(text) as ScoresFile;
-    this.#scores.set(file.blob, scores);
-    return scores;
   }
 }
 
@@ -374,6 +362,7 @@ export class StageLog {
       this.pace = undefined;
       this.#added = new Lines(this.path);
     }
+    if (file === this.file && info.size === this.#size) return;
     this.file = file;
     this.#size = info.size;
     for (const line of this.#added.read()) this.#take(JSON.parse(line));
