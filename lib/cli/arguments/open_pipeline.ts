@@ -77,8 +77,7 @@ export async function findPipeline(nameOrFile: string): Promise<string> {
     return shortPath(join(PROJECT, "pipelines", `${nameOrFile}.yaml`));
   }
   const { didYouMean } = await import("../../pipeline/did_you_mean.ts");
-  const hint = didYouMean(nameOrFile, names) ||
-    `; available: ${names.map((name) => `"${name}"`).join(", ") || "none"}`;
+  const hint = didYouMean(nameOrFile, names, "available:");
   throw new UsageError(`No pipeline "${nameOrFile}" in pipelines/${hint}`);
 }
 

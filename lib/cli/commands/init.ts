@@ -51,20 +51,16 @@ export const initCommand = command`
   if (!/\.ya?ml$/.test(file)) {
     throw invalidValue("to", target, "expected a file name ending in .yaml");
   }
-  const table = await inspectTable(data, {
-    text: args.value("text"),
-    pair: args.value("pair"),
-    label: args.value("label"),
-    encoding: args.value("encoding"),
-  });
-  const encoding = args.value("encoding");
+  const [text, pair, label, encoding] = ["text", "pair", "label", "encoding"]
+    .map((name) => args.value(name));
+  const table = await inspectTable(data, { text, pair, label, encoding });
   const pipeline = await starter(name, projectPath(data), table, encoding);
-  const text = `# yaml-language-server: $schema=${
+  const written = `# yaml-language-server: $schema=${
     relative(dirname(file), resolve(PROJECT, SCHEMA))
   }
 # For completion in editors; made by: deno task schema > ${SCHEMA}
 ${pipeline}`;
-  write(file, text, target, args.has("force"));
+  write(file, written, target, args.has("force"));
   const command = quoted(args.has("to") ? target : name);
   const lines = [
     ...summary(given!, table),

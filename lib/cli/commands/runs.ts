@@ -101,10 +101,8 @@ async function selectedRows(
     );
   if (pipeline !== undefined && ofPipeline.length === 0) {
     const names = new Set(results.all.map((it) => it.pipeline));
-    const hint = didYouMean(pipeline, names) ||
-      `; it has results of ${
-        [...names].sort().map((name) => `"${name}"`).join(", ") || "none"
-      }`;
+    const hint = didYouMean(pipeline, [...names].sort(), "it has results of") ||
+      "; it has none";
     throw new UsageError(
       `The cache has no results of pipeline "${pipeline}"${hint}`,
     );
@@ -281,8 +279,7 @@ function sortRows(
     const column = columns.find((it) => it.name === name);
     if (column === undefined && rows.length > 0) {
       const names = columns.map((it) => it.name);
-      const hint = didYouMean(name, names) ||
-        `; the columns are ${names.map((it) => `"${it}"`).join(", ")}`;
+      const hint = didYouMean(name, names, "the columns are");
       throw new UsageError(`No column "${name}" to sort by${hint}`);
     }
     sorted = rows.toSorted((a, b) => order(column!.value(a), column!.value(b)));
@@ -292,12 +289,9 @@ function sortRows(
 
 /** Orders cells: absent ones, numbers, then texts. */
 function order(a: Cell, b: Cell): number {
-  if (typeof a === "number" && typeof b === "number") return a - b;
-  const kind = (cell: Cell) =>
-    cell === undefined ? 0 : typeof cell === "number" ? 1 : 2;
-  if (kind(a) !== kind(b)) return kind(a) - kind(b);
-  const [left, right] = [String(a), String(b)];
-  return left < right ? -1 : left > right ? 1 : 0;
+  const kinds = ["undefined", "number", "boolean", "string"];
+  if (typeof a === typeof b) return a! < b! ? -1 : a! > b! ? 1 : 0;
+  return kinds.indexOf(typeof a) - kinds.indexOf(typeof b);
 }
 
 /** Rows as CSV (RFC 4180), with numbers in full. */

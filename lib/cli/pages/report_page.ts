@@ -187,18 +187,16 @@ function versionsOf(manifests: readonly Manifest[]): Record<string, string> {
 
 /** The Git commit of a folder, and whether files differ from it; undefined without Git or outside of a repository. */
 async function commitOf(folder: string): Promise<string | undefined> {
-  const git = async (...args: string[]) => {
-    const { success, stdout } = await new Deno.Command("git", {
-      args: ["-C", folder, ...args],
-      stderr: "null",
-    }).output();
-    return success ? new TextDecoder().decode(stdout).trim() : undefined;
-  };
+  const git = new Deno.Command("git", {
+    args: [
+      ...["-C", folder, "describe", "--always", "--exclude=*", "--abbrev=12"],
+      "--dirty=, with changes",
+    ],
+    stderr: "null",
+  });
   try {
-    const commit = await git("rev-parse", "--short=12", "HEAD");
-    if (commit === undefined) return undefined;
-    const changes = await git("status", "--porcelain", "--untracked-files=no");
-    return changes === "" ? commit : `${commit}, with changes`;
+    const { success, stdout } = await git.output();
+    return success ? new TextDecoder().decode(stdout).trim() : undefined;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
     throw error;

@@ -63,7 +63,7 @@ Deno.test("pipeline writes the page of a report with what made it, unless it had
     facts.header,
     /<dd>deno task pipeline \S*test\.yaml .* -S 'text=it'\\''s \$&#38; &#60;\/script&#62;'<\/dd>/,
   );
-  assertEquals(facts.options.slice(0, 2), ["--set", "text=it's $& </script>"]);
+  assertEquals(facts.options.slice(0, 2), ["-S", "text=it's $& </script>"]);
   const [, minute] = /<dd>(\S+ \S+) UTC<\/dd>/.exec(facts.header)!;
   assert(Date.parse(`${minute}Z`) >= start - 60_000);
   assertMatch(
