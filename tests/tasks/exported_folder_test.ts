@@ -27,6 +27,7 @@ const CASES: readonly (readonly [
   [join(fixtures, "tiny-bert"), ["no", 'may "be"', "yes"]],
   [join(fixtures, "tiny-distilbert"), ["bad", "good"]],
   [join(fixtures, "tiny-deberta"), null],
+  [join(fixtures, "tiny-llama"), ["no", "maybe", "yes"]],
   ...(MINILM === undefined ? [] : [[MINILM, ["bad", "good"]] as const]),
 ];
 
@@ -150,6 +151,8 @@ const TOKENIZERS: readonly (readonly [
   ["mpnet", { normalizer: CASED }],
   ["roberta", { pre_tokenizer: PREFIXED }],
   ["modernbert", {}, { tokenizer_class: "BertTokenizer" }],
+  ["llama", {}],
+  ["qwen3", {}, { padding_side: "left", pad_token: "<|endoftext|>" }],
 ];
 
 Deno.test({
