@@ -97,7 +97,11 @@ async function draw(figure: HTMLElement, name: string) {
     hover: true,
     tooltip: showTooltip,
   });
-  const fit = () => view.width(Math.min(place.clientWidth, 672)).runAsync();
+  const fit = async () => {
+    await view.width(Math.min(place.clientWidth, 672)).runAsync();
+    // The legend has as many rows as fit the width, and takes place above.
+    await view.resize().runAsync();
+  };
   await fit();
   let width = place.clientWidth;
   new ResizeObserver(() => {
