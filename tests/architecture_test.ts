@@ -189,7 +189,7 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 const BUDGETS: Readonly<Record<string, number>> = {
   "lib/artifacts": 2112,
   "lib/benchmarks": 395,
-  "lib/cli": 9225,
+  "lib/cli": 9229,
   "lib/data": 1620,
   "lib/engine": 12829,
   "lib/hub": 1726,
@@ -197,7 +197,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/pipeline": 3302,
   "lib/pypi": 600,
   "lib/remote": 1246,
-  "lib/report": 4625,
+  "lib/report": 4627,
   "lib/resize": 1416,
   "lib/scheduler": 5653,
   "lib/slurm": 1322,

@@ -67,12 +67,15 @@ export const schemaCommand = command`
 
   Examples:
   > out/pipeline.schema.json  Write the schema to a file
-`(async (args) => {
+`(async (args) => writeOut(await schemaText(tasksOf(args))));
+
+/** The JSON Schema of pipelines whose tasks are in a folder. */
+export async function schemaText(folderOfTasks: string): Promise<string> {
   const [{ pipelineJsonSchema }, { TaskFolder }] = await Promise.all([
     import("../../pipeline/json_schema.ts"),
     import("../../pipeline/load_task.ts"),
   ]);
-  const folder = new TaskFolder(tasksOf(args));
+  const folder = new TaskFolder(folderOfTasks);
   const tasks = new Map<string, Task>();
   for (const name of folder.names()) {
     const found = await folder.find(name);
@@ -83,8 +86,8 @@ export const schemaCommand = command`
     $schema: "https://json-schema.org/draft/2020-12/schema",
     ...pipelineJsonSchema(tasks),
   };
-  writeOut(`${JSON.stringify(schema, null, 2)}\n`);
-});
+  return `${JSON.stringify(schema, null, 2)}\n`;
+}
 
 type Candidate = readonly [word: string, meaning: string];
 

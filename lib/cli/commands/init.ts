@@ -1,7 +1,7 @@
 import { quoteAll } from "../../data/text_file.ts";
 import { printable, readText } from "../../pipeline/faults.ts";
 import { hasReference } from "../../pipeline/references.ts";
-import { statIfThere, writeDurably } from "../../store/files.ts";
+import { replaceText, statIfThere, writeDurably } from "../../store/files.ts";
 import { dirname, relative, resolve } from "../../store/paths.ts";
 import {
   asTyped,
@@ -13,13 +13,14 @@ import { findPipeline } from "../arguments/open_pipeline.ts";
 import { inWayOf, OWN_DATA, PROJECT, quoted } from "../arguments/options.ts";
 import { count, listed } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
+import { schemaText } from "./completion.ts";
 import {
   type Column,
   inspectTable,
   type TableSummary,
 } from "./inspect_table.ts";
 
-/** The JSON Schema of pipelines, where the help of `deno task schema` writes it. */
+/** The JSON Schema of pipelines, which init writes for the editors that its file sends there. */
 const SCHEMA = "out/pipeline.schema.json";
 
 /** `deno task init`: writes a pipeline for a file of the user. */
@@ -55,12 +56,15 @@ export const initCommand = command`
     .map((name) => args.value(name));
   const table = await inspectTable(data, { text, pair, label, encoding });
   const pipeline = await starter(name, projectPath(data), table, encoding);
+  const schema = resolve(PROJECT, SCHEMA);
   const written = `# yaml-language-server: $schema=${
-    relative(dirname(file), resolve(PROJECT, SCHEMA))
+    relative(dirname(file), schema)
   }
-# For completion in editors; made by: deno task schema > ${SCHEMA}
+# For completion in editors; made again by: deno task schema > ${SCHEMA}
 ${pipeline}`;
   write(file, written, target, args.has("force"));
+  Deno.mkdirSync(dirname(schema), { recursive: true });
+  replaceText(schema, await schemaText(resolve(PROJECT, "tasks")));
   const command = quoted(args.has("to") ? target : name);
   const lines = [
     ...summary(given!, table),

@@ -9,6 +9,7 @@ import { Buffer } from "node:buffer";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
+import { Ajv2020 } from "ajv/dist/2020.js";
 import { parse } from "yaml";
 import { UsageError } from "../../../lib/cli/arguments/arguments.ts";
 import { inspectTable } from "../../../lib/cli/commands/inspect_table.ts";
@@ -37,6 +38,12 @@ Deno.test("init writes a pipeline that reads the data, and says the command", ()
       text,
       /^# yaml-language-server: \$schema=\S+\/out\/pipeline\.schema\.json\n# .*\n# A starter for .*: \d+ rows with the columns "sentence", "label"/,
     );
+    // What the first line names is there, and accepts the file.
+    const [, schema] = /\$schema=(.*)/.exec(text)!;
+    const validate = new Ajv2020({ strict: false }).compile(
+      JSON.parse(await Deno.readTextFile(join(folder, schema!))),
+    );
+    assert(validate(parse(text)), JSON.stringify(validate.errors));
     assertMatch(text, /^ {2}# One training that serves every rank/m);
     const { name, params, stages } = parse(text.replaceAll(/\$\{.*?\}/g, "x"));
     assertEquals(name, "it-s-mine");
