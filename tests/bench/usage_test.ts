@@ -64,6 +64,9 @@ const programs: readonly (readonly [string, string[], RegExp, string[]])[] = [
     "--stages N",
     "--rounds N",
     "--pipeline NAME",
+    "--profile NAME",
+    "-S, --set KEY=VALUE",
+    "--tools DIR",
     "--json",
   ]],
   ["./main.ts", ["profile"], /^Usage: deno task bench profile/, [
@@ -74,8 +77,9 @@ const programs: readonly (readonly [string, string[], RegExp, string[]])[] = [
     "--json",
   ]],
   ["./main.ts", ["resize"], /^Usage: deno task bench resize/, [
-    "--layers N",
-    "--full-layers N",
+    "--layers LIST",
+    "--model NAME",
+    "--only LIST",
     "--dtype NAME",
     "--json",
   ]],

@@ -109,18 +109,21 @@ def make_encoder(folder):
     )
 
 
-def make_sdxl(path, rank=128):
+def make_sdxl(path, layers=1, rank=128, dtype=torch.float16):
+    """The modules of SDXL above, `layers` times."""
     generator = torch.Generator().manual_seed(2)
     tensors = {}
-    for module, (out, inputs, kernel) in SDXL.items():
-        own = 64 if "te1" in module else rank
-        a, b = random_factors(out, inputs * max(kernel, 1) ** 2, own, generator)
-        if kernel:
-            a = a.reshape(own, inputs, kernel, kernel)
-            b = b.reshape(out, own, 1, 1)
-        tensors[f"{module}.lora_down.weight"] = a.half()
-        tensors[f"{module}.lora_up.weight"] = b.half()
-        tensors[f"{module}.alpha"] = torch.tensor(own / 4).half()
+    for layer in range(layers):
+        for name, (out, inputs, kernel) in SDXL.items():
+            module = name if layer == 0 else f"{name}_{layer}"
+            own = 64 if "te1" in module else rank
+            a, b = random_factors(out, inputs * max(kernel, 1) ** 2, own, generator)
+            if kernel:
+                a = a.reshape(own, inputs, kernel, kernel)
+                b = b.reshape(out, own, 1, 1)
+            tensors[f"{module}.lora_down.weight"] = a.to(dtype)
+            tensors[f"{module}.lora_up.weight"] = b.to(dtype)
+            tensors[f"{module}.alpha"] = torch.tensor(own / 4).to(dtype)
     # LyCORIS: mid [rank, rank, 3, 3] between down and up of 1 x 1.
     module = "lora_unet_input_blocks_2_0_out_layers_3"
     normal = lambda *shape: torch.randn(*shape, generator=generator) / 30

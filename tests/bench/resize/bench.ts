@@ -1,8 +1,8 @@
 /**
- * Times `deno task resize` beside PyTorch on the same file, as whole processes.
+ * Times `deno task resize` beside PEFT and PyTorch on the same files, as whole processes.
  *
  *     eval "$(sh tests/bench/peer/setup.sh)"
- *     deno task bench resize --json
+ *     deno task bench resize --layers 1,2,4 --json
  */
 import { join } from "node:path";
 import * as z from "zod";
@@ -11,6 +11,7 @@ import {
   type Command,
   EXIT,
   readOptions,
+  UsageError,
 } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES, PROGRAM } from "../../../lib/cli/arguments/options.ts";
 import { bytes, duration } from "../../../lib/cli/terminal/messages.ts";
@@ -21,18 +22,25 @@ const Timed = z.strictObject({
   cpu_seconds: z.number().positive(),
   peak_bytes: z.int().positive(),
 });
-
-/** A process, and how many of the file's layers it resizes. */
-interface Side {
-  readonly name: string;
-  readonly layers: number;
-  readonly command: (output: string) => readonly string[];
-}
-
-/** Layers of Llama-3-8B, with seven adapted modules each. */
-const LAYERS = 32;
+type Timed = z.output<typeof Timed>;
 
 const RANK = 8;
+
+/** Models, with the modules that a layer has, and the file in which a LoRA of them is. */
+const MODELS = {
+  llama: { modules: 7, file: "" },
+  sdxl: { modules: 11, file: "adapter.safetensors" },
+} as const;
+
+/** Methods, by the name of `--only`. */
+const METHODS = {
+  ours: "this",
+  factors: "PyTorch, QR of the factors",
+  lowrank: "PyTorch, randomized SVD of each product",
+  full: "PyTorch, SVD of each product",
+  peft: "PEFT's convert_to_lora()",
+} as const;
+type Method = keyof typeof METHODS;
 
 /** Compares a resized adapter with PyTorch. */
 const REFERENCE = join(import.meta.dirname!, "../../resize/reference.py");
@@ -42,30 +50,21 @@ export const command: Command = {
   name: "bench resize",
   usage: "",
   description:
-    "Time the resizing of a LoRA of rank 64 with the shapes of Llama-3-8B, 224 modules, to rank 8: this program, and PyTorch by the SVD of each product, by kohya's randomized one, and by QR of the factors. Prints seconds, processor seconds and peak memory of whole processes. The SVD of the products takes hours, so it gets some layers, and its times are multiplied. PEFT_PYTHON names the peer's Python. Run it on an idle machine.",
-  options: [
-    {
-      name: "layers",
-      value: "N",
-      description: "Layers of the file (default 32)",
-    },
-    {
-      name: "full-layers",
-      value: "N",
-      description:
-        "Layers whose products are decomposed as a whole (default 1)",
-    },
-    {
-      name: "dtype",
-      value: "NAME",
-      choices: ["float32", "bfloat16"],
-      description: "Type of the file's tensors (default float32)",
-    },
-    ...readOptions(JSON_LINES),
-  ],
+    "Time the resizing to rank 8 of a LoRA with the shapes of Llama-3-8B and rank 64, or of SDXL with convolutions and rank 128: this program, PEFT's convert_to_lora(), and PyTorch by the SVD of each product, by kohya's randomized one, and by QR of the factors. Prints seconds, processor seconds and peak memory of whole processes for each number of layers, and what a further layer takes, since modules are resized one by one; Llama has 32 layers. The SVD of a layer's products takes minutes. PEFT_PYTHON names the peer's Python. Run it on an idle machine.",
+  options: readOptions(`
+    --layers LIST  Numbers of layers, of seven modules each for Llama and eleven of all kinds for SDXL (default 1,2,4)
+    --model NAME{${
+    Object.keys(MODELS)
+  }}  Whose shapes: llama or sdxl (default llama)
+    --only LIST  Methods of ${
+    Object.keys(METHODS)
+  } (default: all; PEFT converts no convolutions)
+    --dtype NAME{float32,float16,bfloat16}  Type of the file's tensors (default float32)
+    ${JSON_LINES}`),
   examples: [
     ["--json", "Time everything, one row per line"],
-    ["--layers 2", "A smaller file"],
+    ["--layers 32 --only ours,factors", "Time all of Llama's layers"],
+    ["--model sdxl --only ours,full", "Time convolutions of rank 128"],
   ],
   positionals: { min: 0, max: 0 },
   run: bench,
@@ -73,90 +72,131 @@ export const command: Command = {
 
 async function bench(given: Arguments): Promise<number> {
   const python = peerPython();
-  const layers = given.integer("layers", 1) ?? LAYERS;
-  const fullLayers = Math.min(given.integer("full-layers", 1) ?? 1, layers);
+  const kind = (given.value("model") ?? "llama") as keyof typeof MODELS;
+  const { modules, file } = MODELS[kind];
+  const counts = (given.value("layers") ?? "1,2,4").split(",").map((text) => {
+    if (/^[1-9]\d*$/.test(text)) return Number(text);
+    throw new UsageError(
+      `Invalid value "${text}" for option "--layers": expected an integer of at least 1`,
+    );
+  });
+  const methods = methodsOf(given, kind);
   const script = [python, "-W", "ignore", join(import.meta.dirname!, "svd.py")];
-  const folder = Deno.makeTempDirSync({ prefix: "bench-" });
-  try {
-    const adapter = join(folder, "adapter");
-    const dtype = given.value("dtype") ?? "float32";
-    await run([...script, "make", adapter, `${layers}`, dtype]);
-    const peer = (method: string, name: string, count = layers): Side => ({
-      name,
-      layers: count,
-      command: (output) => [
-        ...[...script, method, adapter, output],
-        ...[`${RANK}`, `${count}`],
-      ],
-    });
-    const sides: Side[] = [
-      {
-        name: "ours",
-        layers,
-        command: (output) => [
-          ...[Deno.execPath(), ...PROGRAM, "resize", adapter],
-          ...["--rank", `${RANK}`, "--to", output],
-        ],
-      },
-      peer("factors", "PyTorch, QR of the factors"),
-      peer("lowrank", "PyTorch, randomized SVD of each product"),
-      peer("full", "PyTorch, SVD of each product", fullLayers),
-    ];
-    const print = (row: unknown, text: string) =>
-      console.log(given.has("json") ? JSON.stringify(row) : text);
-    let ours: z.output<typeof Timed> | undefined;
-    for (const { name, layers: own, command } of sides) {
-      const text = await run([
-        ...[...script, "timed"],
-        ...command(join(folder, name)),
-      ]);
-      const times = Timed.parse(JSON.parse(text));
-      ours ??= times;
-      const share = layers / own;
-      const row = {
-        work: name,
-        modules: 7 * own,
-        seconds: share * times.seconds,
-        cpuSeconds: share * times.cpu_seconds,
-        peakBytes: times.peak_bytes,
-        timesOurs: share * times.seconds / ours.seconds,
-        timesOurCpu: share * times.cpu_seconds / ours.cpu_seconds,
-        timesOurMemory: times.peak_bytes / ours.peak_bytes,
-      };
-      print(
-        row,
-        [
-          name.padEnd(40),
-          duration(row.seconds).padStart(12),
-          duration(row.cpuSeconds).padStart(12),
-          bytes(row.peakBytes).padStart(8),
-          `${row.timesOurs.toFixed(1)}x`.padStart(8),
-          `${row.timesOurMemory.toFixed(1)}x`.padStart(6),
-        ].join(" "),
-      );
-      if (name !== "ours") continue;
-      const { modules, values, product } = JSON.parse(
-        await run([
-          ...[python, "-W", "ignore", REFERENCE, "compare", "llama"],
-          ...[adapter, join(folder, name), `${RANK}`],
-        ]),
-      );
-      print(
-        {
-          work: "difference from PyTorch in float64",
-          modules,
-          values,
-          product,
-        },
-        `Of ${modules} modules, singular values differ from those of PyTorch in float64 by ${
-          values.toPrecision(2)
-        } of their size at most, products by ${product.toPrecision(2)}`,
-      );
+  const print = (row: unknown, text: string) =>
+    console.log(given.has("json") ? JSON.stringify(row) : text);
+  const times = new Map<Method, (readonly [number, Timed])[]>();
+  for (const layers of counts) {
+    const folder = Deno.makeTempDirSync({ prefix: "bench-" });
+    try {
+      const adapter = join(folder, file || "adapter");
+      const dtype = given.value("dtype") ?? "float32";
+      await run([...script, "make", kind, adapter, `${layers}`, dtype]);
+      let ours: Timed | undefined;
+      for (const method of methods) {
+        const output = join(folder, method);
+        const command = method === "ours"
+          ? [
+            ...[Deno.execPath(), ...PROGRAM, "resize", adapter],
+            ...["--rank", `${RANK}`, "--to", output],
+          ]
+          : [...script, method, adapter, output, `${RANK}`];
+        const text = await run([...script, "timed", ...command]);
+        const timed = Timed.parse(JSON.parse(text));
+        times.set(method, [...times.get(method) ?? [], [layers, timed]]);
+        if (method === "ours") ours = timed;
+        const row = {
+          method: METHODS[method],
+          model: kind,
+          layers,
+          modules: layers * modules,
+          seconds: timed.seconds,
+          cpuSeconds: timed.cpu_seconds,
+          peakBytes: timed.peak_bytes,
+          ...(ours && {
+            timesOurs: timed.seconds / ours.seconds,
+            timesOurCpu: timed.cpu_seconds / ours.cpu_seconds,
+            timesOurMemory: timed.peak_bytes / ours.peak_bytes,
+          }),
+        };
+        print(
+          row,
+          [
+            row.method.padEnd(40),
+            `${row.modules} modules`.padStart(12),
+            duration(row.seconds).padStart(12),
+            duration(row.cpuSeconds).padStart(12),
+            bytes(row.peakBytes).padStart(8),
+            ...(ours
+              ? [
+                `${row.timesOurs!.toFixed(1)}x`.padStart(8),
+                `${row.timesOurMemory!.toFixed(1)}x`.padStart(6),
+              ]
+              : []),
+          ].join(" "),
+        );
+        if (method !== "ours") continue;
+        const compared = await run([
+          ...[python, "-W", "ignore", REFERENCE, "compare", kind],
+          ...[adapter, join(output, file), `${RANK}`],
+        ]);
+        const { values, product } = JSON.parse(compared);
+        print(
+          { difference: { modules: layers * modules, values, product } },
+          `  Singular values differ from those of PyTorch in float64 by ${
+            values.toPrecision(2)
+          } of their size at most, products by ${product.toPrecision(2)}`,
+        );
+      }
+    } finally {
+      Deno.removeSync(folder, { recursive: true });
     }
-  } finally {
-    Deno.removeSync(folder, { recursive: true });
+  }
+  for (const [method, points] of times) {
+    if (points.length < 2) continue;
+    const line = lineThrough(
+      points.map(([layers, { cpu_seconds }]) => [layers, cpu_seconds]),
+    );
+    print(
+      { method: METHODS[method], line },
+      `${METHODS[method]}: ${duration(line.start)} and ${
+        duration(line.perLayer)
+      } of processor time per layer, from which no time differs by more than ${
+        (100 * line.error).toFixed(1)
+      } %`,
+    );
   }
   return EXIT.success;
+}
+
+/** @throws {UsageError} If there is no such method, or not for this model. */
+function methodsOf(given: Arguments, kind: keyof typeof MODELS): Method[] {
+  const all = (Object.keys(METHODS) as Method[])
+    .filter((name) => kind === "llama" || name !== "peft");
+  const only = given.value("only");
+  if (only === undefined) return all;
+  return only.split(",").map((name) => {
+    const found = all.find((it) => it === name);
+    if (found !== undefined) return found;
+    throw new UsageError(
+      `Invalid value "${name}" for option "--only": expected some of ${all}`,
+    );
+  });
+}
+
+/** The line of least squares through points, and the largest relative distance of a point from it. */
+function lineThrough(points: readonly (readonly [number, number])[]) {
+  const mean = (at: 0 | 1) =>
+    points.reduce((sum, it) => sum + it[at], 0) / points.length;
+  const [x, y] = [mean(0), mean(1)];
+  const perLayer = points.reduce((sum, it) => sum + (it[0] - x) * it[1], 0) /
+    points.reduce((sum, it) => sum + (it[0] - x) ** 2, 0);
+  const start = y - perLayer * x;
+  const error = Math.max(
+    ...points.map(([layers, seconds]) =>
+      Math.abs(start + perLayer * layers - seconds) / seconds
+    ),
+  );
+  return { start, perLayer, error };
 }
 
 /** Standard output of a command that succeeds. */
