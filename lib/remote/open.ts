@@ -44,18 +44,18 @@ export async function openTransport(
   const { username, password } = address;
   const token = Deno.env.get("DYLORA_REMOTE_TOKEN");
   const user = [username, password].map(decodeURIComponent).join(":");
-  const authorization = username !== ""
+  const access = username !== ""
     ? `Basic ${new TextEncoder().encode(user).toBase64()}`
-    : token
-    ? `Bearer ${token}`
-    : undefined;
+    : `Bearer ${token}`;
+  const headers: HeadersInit = username || token
+    ? { authorization: access }
+    : {};
   const base = new URL(address);
   base.username = base.password = "";
   return new HttpTransport(base, name, {
     signal,
     patience,
     streamed: WHOLE,
-    authorize: () =>
-      Promise.resolve(authorization === undefined ? {} : { authorization }),
+    authorize: () => headers,
   });
 }

@@ -27,17 +27,8 @@ export interface RemoteOptions {
   readonly say: (sentence: string) => void;
 }
 
-/** What has travelled. Sizes are in bytes as stored in the remote. */
-export interface Travelled {
-  /** Number of results that the cache lacked and the remote was asked for. */
-  readonly asked: number;
-  readonly fetched: number;
-  readonly fetchedBytes: number;
-  /** Number of results that were to be stored. */
-  readonly offered: number;
-  readonly stored: number;
-  readonly storedBytes: number;
-}
+/** What has travelled. */
+export type Travelled = Readonly<Remote["travelled"]>;
 
 /** A result in a remote. */
 export interface RemoteResult {
@@ -46,6 +37,9 @@ export interface RemoteResult {
   readonly signer: string;
   readonly isTrusted: boolean;
 }
+
+/** A result that was found. */
+type Found = SignedResult & { fetched?: Promise<boolean>; isRefused?: boolean };
 
 /** Number of transfers at the same time. */
 const AT_A_TIME = 8;
@@ -66,9 +60,8 @@ export class Remote {
   readonly #options: RemoteOptions;
   readonly #limited = limited(AT_A_TIME);
   /** Results by key: undefined where there is none that can be used. */
-  readonly #found = new Map<string, Promise<SignedResult | undefined>>();
-  readonly #fetches = new Map<string, Promise<boolean>>();
-  readonly #offers = new Set<Promise<void>>();
+  readonly #found = new Map<string, Promise<Found | undefined>>();
+  readonly #offers: Promise<void>[] = [];
   /** Looks for results that are not trusted. */
   readonly #looks: Promise<void>[] = [];
   #mayLook = true;
@@ -77,10 +70,14 @@ export class Remote {
   readonly #damaged = new Set<string>();
   #isOff = false;
   #hasRefused = false;
-  #travelled = {
+  /** Numbers of results and, as stored in the remote, of bytes. */
+  readonly travelled = {
+    /** Results that the cache lacked and the remote was asked for. */
     asked: 0,
     fetched: 0,
     fetchedBytes: 0,
+    /** Results that were to be stored. */
+    offered: 0,
     stored: 0,
     storedBytes: 0,
   };
@@ -95,10 +92,6 @@ export class Remote {
     return this.#transport.name;
   }
 
-  get travelled(): Travelled {
-    return { offered: this.#offers.size, ...this.#travelled };
-  }
-
   /** The result of a key by a trusted signer, whose files need not be in the cache yet. */
   async find(
     key: string,
@@ -107,13 +100,14 @@ export class Remote {
     let found = this.#found.get(key);
     if (found === undefined) {
       found = this.#find(key, recorded ?? "manifests");
-      if (!recorded) this.#travelled.asked++;
+      if (!recorded) this.travelled.asked++;
       this.#found.set(key, found);
     }
     const result = await found;
+    if (result === undefined || result.isRefused) return undefined;
     // A recorded result has a key of its own.
-    if (result) this.#found.set(result.manifest.key, found);
-    return result?.manifest;
+    this.#found.set(result.manifest.key, found);
+    return result.manifest;
   }
 
   /**
@@ -122,19 +116,11 @@ export class Remote {
    * @returns False if that fails; then there is no such result any more.
    */
   async fetch({ key }: Manifest): Promise<boolean> {
-    const finding = this.#found.get(key);
-    const found = await finding;
+    const found = await this.#found.get(key);
     if (found === undefined) return true;
-    let fetched = this.#fetches.get(key);
-    if (fetched === undefined) {
-      fetched = this.#fetch(found);
-      this.#fetches.set(key, fetched);
-    }
-    if (await fetched) return true;
-    for (const [name, it] of this.#found) {
-      if (it === finding) this.#found.set(name, Promise.resolve(undefined));
-    }
-    return false;
+    const isFetched = await (found.fetched ??= this.#fetch(found));
+    found.isRefused = !isFetched;
+    return isFetched;
   }
 
   /** Brings the files of a result that was found, or some of them, into the cache, but not the result. */
@@ -148,7 +134,8 @@ export class Remote {
   offer(manifest: Manifest): void {
     if (this.#options.key === undefined) return;
     const sent = this.push(manifest, this.#options.key).then(() => {});
-    this.#offers.add(sent);
+    this.#offers.push(sent);
+    this.travelled.offered++;
     // A failure has been said; an interruption is none.
     sent.catch(() => {});
   }
@@ -178,7 +165,7 @@ export class Remote {
       );
       return await this.#vouch({ manifest, gzip: gzip.sort() }, key);
     });
-    if (pushed) this.#travelled.stored++;
+    if (pushed) this.travelled.stored++;
     return pushed === true;
   }
 
@@ -263,7 +250,7 @@ export class Remote {
     return entries.filter(test).map(({ path }) => path);
   }
 
-  async #find(key: string, index: Index): Promise<SignedResult | undefined> {
+  async #find(key: string, index: Index): Promise<Found | undefined> {
     const found = await Promise.all(
       this.#options.trusted.map((signer) =>
         this.#unlessOff(() =>
@@ -315,7 +302,7 @@ export class Remote {
   async #fetch(found: SignedResult): Promise<boolean> {
     if (!await this.#receiveAll(found)) return false;
     this.#store.manifests.write(found.manifest);
-    this.#travelled.fetched++;
+    this.travelled.fetched++;
     return true;
   }
 
@@ -364,7 +351,7 @@ export class Remote {
     let size = 0;
     for await (const piece of content) {
       size += piece.length;
-      this.#travelled.fetchedBytes += piece.length;
+      this.travelled.fetchedBytes += piece.length;
       if (size > limit) throw new TypeError("Too long");
       yield piece;
     }
@@ -397,7 +384,7 @@ export class Remote {
 
   async #put(path: string, content: Stored): Promise<void> {
     await this.#transport.put(path, content);
-    this.#travelled.storedBytes += content instanceof Uint8Array
+    this.travelled.storedBytes += content instanceof Uint8Array
       ? content.length
       : content.size;
   }

@@ -50,7 +50,7 @@ export class S3Transport extends HttpTransport {
           region,
           ...credentials,
         }).sign();
-        return Object.fromEntries(headers);
+        return headers;
       },
     });
     this.#bucket = bucket;

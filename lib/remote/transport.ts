@@ -1,10 +1,6 @@
 /** The files of a remote: in a folder, or behind HTTP. */
-import {
-  besides,
-  entriesOf,
-  removeIfThere,
-  statIfThere,
-} from "../store/files.ts";
+import { listFiles } from "../store/blobs.ts";
+import { besides, removeIfThere, statIfThere } from "../store/files.ts";
 import { dirname, join } from "../store/paths.ts";
 
 /** Bytes as they come. */
@@ -20,7 +16,7 @@ export type Stored = Uint8Array<ArrayBuffer> | {
 export interface Entry {
   readonly path: string;
   /** When it was written, in milliseconds since 1970, if the remote says so. */
-  readonly written?: number;
+  readonly written?: number | undefined;
 }
 
 /**
@@ -98,16 +94,13 @@ export class FolderTransport implements Transport {
   }
 
   async *list(folder: string): AsyncGenerator<Entry> {
-    const read = (target: string) =>
-      entriesOf(target).map(({ name, isDirectory }) => ({
+    yield* await this.#at(folder, (target) => {
+      const names = statIfThere(target) ? listFiles(target, "follow") : [];
+      return names.map((name) => ({
         path: join(folder, name),
-        isDirectory,
         written: statIfThere(join(target, name))?.mtime?.getTime(),
       }));
-    for (const { path, isDirectory, written } of await this.#at(folder, read)) {
-      if (isDirectory) yield* this.list(path);
-      else yield { path, ...(written !== undefined && { written }) };
-    }
+    });
   }
 
   remove(path: string) {
@@ -132,10 +125,7 @@ export class FolderTransport implements Transport {
 /** How requests are made. */
 export interface HttpOptions {
   /** Headers that give access, for a method and a URL. */
-  readonly authorize: (
-    method: string,
-    url: string,
-  ) => Promise<Readonly<Record<string, string>>>;
+  authorize(method: string, url: string): HeadersInit | Promise<HeadersInit>;
   /** Milliseconds in which a transfer must make progress. */
   readonly patience: number;
   /** Bytes above which a file is sent as a stream, so without its length, and not as a whole. */
@@ -169,19 +159,17 @@ export class HttpTransport implements Transport {
   }
 
   async has(path: string) {
-    const found = await this.request(
-      this.urlOf(path),
-      "HEAD",
-      () => Promise.resolve(true),
-    );
-    return found === true;
+    return await this.request(this.urlOf(path), "HEAD", () => true) === true;
   }
 
   async put(path: string, content: Stored) {
-    const url = this.urlOf(path);
-    const done = () => Promise.resolve(true);
-    if (await this.request(url, "PUT", done, content)) return;
-    throw new RemoteFault("answers 404 to PUT");
+    const isStored = await this.request(
+      this.urlOf(path),
+      "PUT",
+      () => true,
+      content,
+    );
+    if (!isStored) throw new RemoteFault("answers 404 to PUT");
   }
 
   /** By the pages that list the files of a folder, as web servers make them. */
@@ -201,7 +189,7 @@ export class HttpTransport implements Transport {
   }
 
   async remove(path: string) {
-    await this.request(this.urlOf(path), "DELETE", () => Promise.resolve());
+    await this.request(this.urlOf(path), "DELETE", () => true);
   }
 
   protected urlOf(path: string): URL {
@@ -214,7 +202,7 @@ export class HttpTransport implements Transport {
   protected async request<T>(
     url: URL,
     method: string,
-    take: (content: Content) => Promise<T>,
+    take: (content: Content) => T | Promise<T>,
     content?: Stored,
   ): Promise<T | undefined> {
     const { signal, patience, streamed, authorize } = this.#options;
