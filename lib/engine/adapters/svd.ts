@@ -80,9 +80,6 @@ export function productSvd({ a, b }: Factors, rank: number): ProductSvd {
 /** Elements of each vector that are reduced at a time, so that they stay in the processor's cache. */
 const CHUNK = 256;
 
-/** Vectors to which a reflection is applied at a time, which share the loads of its own. */
-const WIDTH = 4;
-
 /**
  * The factor R, upper triangular, `[rank, rank]`, of the QR decomposition of the
  * matrix with these columns, by Householder's reflections. R is updated chunk
@@ -99,10 +96,8 @@ function triangularFactor(
   strides: { readonly vector: number; readonly element: number },
 ): Float64Array {
   const size = Math.min(CHUNK, count);
-  // A last group of vectors reaches beyond the rank, into zeros that stay zero.
-  const stride = rank + WIDTH - 1;
-  const r = new Float64Array((rank + 1) * stride);
-  const chunk = new Float64Array(stride * size);
+  const r = new Float64Array(rank * rank);
+  const chunk = new Float64Array(rank * size);
   for (let start = 0; start < count; start += size) {
     const filled = Math.min(size, count - start);
     if (filled < size) chunk.fill(0);
@@ -112,92 +107,39 @@ function triangularFactor(
         chunk[j * size + i] = values[from]!;
       }
     }
-    for (let j = 0; j < rank; j += 2) {
-      reflect(r, stride, chunk, size, j, rank);
-    }
+    for (let j = 0; j < rank; j++) reflect(r, rank, chunk, size, j);
   }
-  const packed = new Float64Array(rank * rank);
-  for (let j = 0; j < rank; j++) {
-    packed.set(r.subarray(j * stride, j * stride + rank), j * rank);
-  }
-  return packed;
+  return r;
 }
 
-/**
- * Reflects vectors j and j + 1 in the rows of a chunk, below rows j and j + 1 of
- * R, so that only R is left of them. Two reflections are applied at a time,
- * which halves the loads and stores.
- */
+/** Reflects vectors j and later in row j of R and the rows of a chunk, so that of vector j only its element of R is left. */
 function reflect(
   r: Float64Array,
-  stride: number,
+  rank: number,
   chunk: Float64Array,
   size: number,
   j: number,
-  rank: number,
 ): void {
-  const u = j * size, v = u + size;
-  const first = j * stride, second = first + stride;
-  const tauU = reduce(r, first + j, chunk, u, size);
-  let sum = r[first + j + 1]!;
-  for (let i = 0; i < size; i++) sum += chunk[u + i]! * chunk[v + i]!;
-  sum *= tauU;
-  r[first + j + 1]! -= sum;
-  for (let i = 0; i < size; i++) chunk[v + i]! -= sum * chunk[u + i]!;
-  const tauV = j + 1 < rank ? reduce(r, second + j + 1, chunk, v, size) : 0;
-  let inner = 0;
-  for (let i = 0; i < size; i++) inner += chunk[u + i]! * chunk[v + i]!;
-  for (let k = j + 2; k < rank; k += WIDTH) {
-    const o0 = k * size, o1 = o0 + size, o2 = o1 + size, o3 = o2 + size;
-    let a0 = r[first + k]!, a1 = r[first + k + 1]!;
-    let a2 = r[first + k + 2]!, a3 = r[first + k + 3]!;
-    let b0 = r[second + k]!, b1 = r[second + k + 1]!;
-    let b2 = r[second + k + 2]!, b3 = r[second + k + 3]!;
-    for (let i = 0; i < size; i++) {
-      const x = chunk[u + i]!, y = chunk[v + i]!;
-      const c0 = chunk[o0 + i]!, c1 = chunk[o1 + i]!;
-      const c2 = chunk[o2 + i]!, c3 = chunk[o3 + i]!;
-      a0 += x * c0, a1 += x * c1, a2 += x * c2, a3 += x * c3;
-      b0 += y * c0, b1 += y * c1, b2 += y * c2, b3 += y * c3;
-    }
-    a0 *= tauU, a1 *= tauU, a2 *= tauU, a3 *= tauU;
-    b0 = tauV * (b0 - inner * a0), b1 = tauV * (b1 - inner * a1);
-    b2 = tauV * (b2 - inner * a2), b3 = tauV * (b3 - inner * a3);
-    r[first + k]! -= a0, r[first + k + 1]! -= a1;
-    r[first + k + 2]! -= a2, r[first + k + 3]! -= a3;
-    r[second + k]! -= b0, r[second + k + 1]! -= b1;
-    r[second + k + 2]! -= b2, r[second + k + 3]! -= b3;
-    for (let i = 0; i < size; i++) {
-      const x = chunk[u + i]!, y = chunk[v + i]!;
-      chunk[o0 + i]! -= a0 * x + b0 * y;
-      chunk[o1 + i]! -= a1 * x + b1 * y;
-      chunk[o2 + i]! -= a2 * x + b2 * y;
-      chunk[o3 + i]! -= a3 * x + b3 * y;
-    }
-  }
-}
-
-/**
- * Makes a vector of a chunk that of its reflection, whose first element is 1,
- * and its element of R what is left; returns the factor of the reflection.
- */
-function reduce(
-  r: Float64Array,
-  diagonal: number,
-  chunk: Float64Array,
-  own: number,
-  size: number,
-): number {
+  const own = j * size, row = j * rank;
   let below = 0;
   for (let i = own; i < own + size; i++) below += chunk[i]! * chunk[i]!;
-  if (below === 0) return 0;
-  const before = r[diagonal]!;
+  if (below === 0) return;
+  const before = r[row + j]!;
   const length = Math.sqrt(before * before + below);
   const after = before > 0 ? -length : length;
   const head = before - after;
+  // The vector of the reflection has 1 in row j; its factor is tau.
   for (let i = own; i < own + size; i++) chunk[i]! /= head;
-  r[diagonal] = after;
-  return -head / after;
+  r[row + j] = after;
+  const tau = -head / after;
+  for (let k = j + 1; k < rank; k++) {
+    const other = k * size;
+    let sum = r[row + k]!;
+    for (let i = 0; i < size; i++) sum += chunk[own + i]! * chunk[other + i]!;
+    sum *= tau;
+    r[row + k]! -= sum;
+    for (let i = 0; i < size; i++) chunk[other + i]! -= sum * chunk[own + i]!;
+  }
 }
 
 /** Maximum number of sweeps; ten are usual. */
