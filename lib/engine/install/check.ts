@@ -41,7 +41,7 @@ export async function checkEngine(
       "not-loadable",
       found.state === "missing"
         ? `libtensorflow is not installed in "${folder}"`
-        : `"${found.path}" in "${folder}" is missing, has changed, or was added since the installation`,
+        : `"${found.path}" in "${folder}" is missing or has changed since the installation`,
       "Install it: deno task setup",
     );
   }

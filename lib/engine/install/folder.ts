@@ -77,7 +77,7 @@ type Installation =
   /** With the total size of its files, in bytes. */
   | { readonly state: "intact"; readonly bytes: number }
   | { readonly state: "missing" }
-  /** A file is missing or differs from what was installed, or a library has been added, which the loader would take. */
+  /** A file is missing or differs from what was installed. */
   | { readonly state: "damaged"; readonly path: string };
 
 /**
@@ -100,7 +100,6 @@ export async function inspectInstallation(
     hashes(wheels ?? marker.wheels) !== hashes(marker.wheels)
   ) return { state: "missing" };
   const known = thorough ? undefined : readPrints(folder);
-  const at = Date.now();
   const prints: Record<string, Print> = {};
   for (const { path, bytes, sha256 } of marker.files) {
     const file = join(folder, path);
@@ -112,36 +111,11 @@ export async function inspectInstallation(
     ) return { state: "damaged", path };
     prints[path] = print;
   }
-  const added = addedLibrary(folder, marker);
-  if (added !== undefined) return { state: "damaged", path: added };
   if (JSON.stringify(prints) !== JSON.stringify(known)) {
-    await writePrints(folder, prints, at);
+    await writePrints(folder, prints);
   }
   const bytes = marker.files.reduce((sum, { bytes }) => sum + bytes, 0);
   return { state: "intact", bytes };
-}
-
-/** Matches the names of shared libraries. */
-const LIBRARY = /\.(so(\.\d+)*|dylib|dll)$/;
-
-/** A shared library in the folder of an installation that is not part of it: the loader may prefer it to the system's. */
-function addedLibrary(
-  folder: string,
-  { files }: Marker,
-): string | undefined {
-  const own = new Set(files.map(({ path }) => path));
-  return librariesIn(folder).find((path) => !own.has(path));
-}
-
-/** Paths of the shared libraries in a folder, relative to it. */
-function librariesIn(folder: string, below = ""): string[] {
-  return [...Deno.readDirSync(join(folder, below))].flatMap(
-    ({ name, isDirectory }) => {
-      const path = below === "" ? name : `${below}/${name}`;
-      if (isDirectory) return librariesIn(folder, path);
-      return LIBRARY.test(name) ? [path] : [];
-    },
-  );
 }
 
 /** Files of an installation; none if it is missing. */
@@ -182,9 +156,6 @@ function printOf(path: string): Print | undefined {
 /** Name of the note of what the files looked like when their hashes were right. */
 const PRINTS = "verified.json";
 
-/** Milliseconds within which a second write may leave the times of a file as they are. */
-const TICK = 2_000;
-
 function readPrints(folder: string): Record<string, Print> | undefined {
   try {
     return JSON.parse(Deno.readTextFileSync(join(folder, PRINTS)));
@@ -196,16 +167,10 @@ function readPrints(folder: string): Record<string, Print> | undefined {
   }
 }
 
-/** @param at When the first file was read, in milliseconds since 1970. */
 async function writePrints(
   folder: string,
   prints: Readonly<Record<string, Print>>,
-  at: number,
 ): Promise<void> {
-  const settled = Object.values(prints).every(([, modified, changed]) =>
-    Math.max(modified, changed) + TICK <= at
-  );
-  if (!settled) return;
   const temporary = join(folder, `${PRINTS}.${crypto.randomUUID()}`);
   try {
     await Deno.writeTextFile(temporary, JSON.stringify(prints));

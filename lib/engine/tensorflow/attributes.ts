@@ -9,42 +9,17 @@ export interface Attribute {
   readonly value: unknown;
 }
 
-/** The functions that set attributes; those of eager operations and of graph nodes have the same parameters. */
-export type AttributeSetters = ReturnType<typeof eagerSetters>;
-
-/** Setters for eager operations. */
-export function eagerSetters(library: LibTensorflow) {
-  return {
-    string: library.TFE_OpSetAttrString,
-    int: library.TFE_OpSetAttrInt,
-    intList: library.TFE_OpSetAttrIntList,
-    float: library.TFE_OpSetAttrFloat,
-    bool: library.TFE_OpSetAttrBool,
-    type: library.TFE_OpSetAttrType,
-  };
-}
-
-/** Setters for nodes of a graph. */
-export function graphSetters(library: LibTensorflow): AttributeSetters {
-  return {
-    string: library.TF_SetAttrString,
-    int: library.TF_SetAttrInt,
-    intList: library.TF_SetAttrIntList,
-    float: library.TF_SetAttrFloat,
-    bool: library.TF_SetAttrBool,
-    type: library.TF_SetAttrType,
-  };
-}
-
 const encoder = new TextEncoder();
 
 /**
- * Sets the attributes of an operation.
+ * Sets the attributes of an operation: an eager one, or a node of a graph, whose
+ * functions have the same parameters.
  *
  * @throws {Error} If an attribute has a type that no kernel of tfjs uses.
  */
 export function setAttributes(
-  setters: AttributeSetters,
+  library: LibTensorflow,
+  of: "TFE_Op" | "TF_",
   op: Deno.PointerValue,
   opName: string,
   attributes: readonly Attribute[],
@@ -52,18 +27,18 @@ export function setAttributes(
   for (const { name, type, value } of attributes) {
     const key = cString(name);
     if (type === AttributeType.type && typeof value === "number") {
-      setters.type(op, key, value);
+      library[`${of}SetAttrType`](op, key, value);
     } else if (type === AttributeType.bool) {
-      setters.bool(op, key, value ? 1 : 0);
+      library[`${of}SetAttrBool`](op, key, value ? 1 : 0);
     } else if (type === AttributeType.int && Array.isArray(value)) {
-      setters.intList(op, key, int64Bytes(value), value.length);
+      library[`${of}SetAttrIntList`](op, key, int64Bytes(value), value.length);
     } else if (type === AttributeType.int) {
-      setters.int(op, key, BigInt(value as number));
+      library[`${of}SetAttrInt`](op, key, BigInt(value as number));
     } else if (type === AttributeType.float) {
-      setters.float(op, key, value as number);
+      library[`${of}SetAttrFloat`](op, key, value as number);
     } else if (type === AttributeType.string) {
       const bytes = encoder.encode(value as string);
-      setters.string(op, key, bytes, BigInt(bytes.length));
+      library[`${of}SetAttrString`](op, key, bytes, BigInt(bytes.length));
     } else {
       throw new Error(
         `Attribute "${name}" of operation "${opName}" has unsupported type ${type}`,

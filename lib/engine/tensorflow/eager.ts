@@ -1,9 +1,4 @@
-import {
-  type Attribute,
-  type AttributeSetters,
-  eagerSetters,
-  setAttributes,
-} from "./attributes.ts";
+import { type Attribute, setAttributes } from "./attributes.ts";
 import { cString, type LibTensorflow, type Status } from "./c_api.ts";
 import {
   allocateTensor,
@@ -25,7 +20,6 @@ export class EagerRuntime {
   readonly #library: LibTensorflow;
   readonly #status: Status;
   readonly #context: Deno.PointerValue;
-  readonly #setters: AttributeSetters;
 
   constructor(
     library: LibTensorflow,
@@ -35,7 +29,6 @@ export class EagerRuntime {
     this.#library = library;
     this.#status = status;
     this.#context = context;
-    this.#setters = eagerSetters(library);
   }
 
   /** Creates a tensor. */
@@ -100,7 +93,7 @@ export class EagerRuntime {
     );
     status.check(`Operation "${opName}"`);
     try {
-      setAttributes(this.#setters, op, opName, attributes);
+      setAttributes(library, "TFE_Op", op, opName, attributes);
       for (const { handle } of inputs) {
         library.TFE_OpAddInput(op, handle, status.pointer);
         status.check(`Input of operation "${opName}"`);

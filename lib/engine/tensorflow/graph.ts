@@ -1,10 +1,5 @@
 import { createHash } from "node:crypto";
-import {
-  type Attribute,
-  type AttributeSetters,
-  graphSetters,
-  setAttributes,
-} from "./attributes.ts";
+import { type Attribute, setAttributes } from "./attributes.ts";
 import {
   cString,
   int64Bytes,
@@ -66,7 +61,6 @@ const LIST_INPUTS: Readonly<Record<string, number>> = {
 export class Graph {
   readonly #library: LibTensorflow;
   readonly #status: Status;
-  readonly #setters: AttributeSetters;
   readonly #graph: Deno.PointerValue;
   /** The functions that the graph calls, by name. */
   readonly #functions = new Map<string, TracedFunction>();
@@ -77,7 +71,6 @@ export class Graph {
   constructor(library: LibTensorflow, status: Status) {
     this.#library = library;
     this.#status = status;
-    this.#setters = graphSetters(library);
     this.#graph = library.TF_NewGraph();
   }
 
@@ -141,7 +134,8 @@ export class Graph {
       this.#library.TF_AddInput(node, input.output);
     }
     setAttributes(
-      this.#setters,
+      this.#library,
+      "TF_",
       node,
       opName,
       after === undefined

@@ -159,27 +159,6 @@ test("installLibrary() replaces a library with one changed byte, whose size and 
   assertEquals(await Deno.readFile(library), content);
 });
 
-test("installLibrary() removes a library that was added to the installation, which the loader would prefer to the system's", async (folder) => {
-  const { build, copier: pip } = await smallBuild(folder);
-  const cache = join(folder, "cache");
-  const installed = await installLibrary(build, cache, { pip });
-  const whole = list(installed, true);
-  const path = "tensorflow/libstdc++.so.6";
-  await Deno.writeTextFile(join(installed, path), "another");
-  assertEquals(await inspectInstallation(installed, build.wheels), {
-    state: "damaged",
-    path,
-  });
-  const damaged: string[] = [];
-  const onDamage = (path: string) => void damaged.push(path);
-  await installLibrary(build, cache, { pip, onDamage });
-  assertEquals(damaged, [path]);
-  assertEquals(
-    list(installed, true).filter((it) => !whole.includes(it)),
-    [],
-  );
-});
-
 test("installLibrary() leaves nothing behind when a step fails", async (folder) => {
   const { build, pip, copier } = await smallBuild(folder);
   const cache = join(folder, "cache");
