@@ -7,8 +7,14 @@ import { mergeAdapter } from "../../../lib/engine/adapters/registry.ts";
 import { rankScale, scaleAt } from "../../../lib/engine/adapters/scale.ts";
 import { adaptedLinear } from "../../../lib/engine/ops/adapted_linear.ts";
 import { withGradient } from "../../../lib/engine/ops/gradient.ts";
+import {
+  loadClassifier,
+  startValues,
+} from "../../../lib/engine/models/classifier.ts";
 import { normal, seededRandom } from "../../../lib/engine/random.ts";
-import { assertClose, read } from "../reference.ts";
+import { assertProfiledFlops } from "../flops.ts";
+import { ranksAt } from "../logits.ts";
+import { assertClose, openReference, read } from "../reference.ts";
 
 const [rows, inputs, rank, alpha] = [3, 5, 4, 8];
 const scaling = "rank";
@@ -144,3 +150,21 @@ Deno.test("dora.merge() gives each row the trained length", () => {
   );
   assertClose(lengths, adapters[1]!.m.map(Math.abs), 1e-6, "lengths");
 });
+
+for (const ranks of [[3], [1, 2, 3, 4]]) {
+  Deno.test(`forwardFlops() and trainingFlops() count the products of a DoRA, ${ranks.length} ranks`, async () => {
+    const reference = openReference("bert");
+    const { file, model } = reference;
+    const classifier = loadClassifier(file, model, 2, {
+      adapter: "dora",
+      rank,
+      targetModules: "all-linear",
+    });
+    await assertProfiledFlops(
+      reference,
+      classifier,
+      startValues(file, classifier, 0),
+      ranksAt(ranks, alpha, rank),
+    );
+  });
+}
