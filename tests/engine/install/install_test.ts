@@ -8,7 +8,6 @@ import {
 } from "@std/assert";
 import { join } from "node:path";
 import type { LibraryBuild } from "../../../lib/engine/install/builds.ts";
-import { inspectInstallation } from "../../../lib/engine/install/folder.ts";
 import {
   installLibrary,
   type InstallOptions,
