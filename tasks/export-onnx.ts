@@ -6,6 +6,9 @@ import {
   rankToTake,
 } from "../lib/stages/settings.ts";
 
+/** Folder of onnxruntime's WebAssembly in a project. */
+const RUNTIME = "node_modules/onnxruntime-web/dist";
+
 export default defineTask({
   description:
     "Export an adapter and its model in ONNX, for every rank at once or merged at one",
@@ -21,11 +24,29 @@ export default defineTask({
       "Modules with inputs for the factors of adapters, as in PEFT: name suffixes, or all-linear; default: those of the adapter",
     ),
   }),
-  inputs: { model: { kind: "model" }, ...CUT_INPUTS },
+  inputs: {
+    model: { kind: "model" },
+    ...CUT_INPUTS,
+    /** Examples on which the loss by a smaller dtype is measured. */
+    tokens: { kind: "tokens", optional: true },
+  },
   output: {
     kind: "onnx",
     files: ["config.json", "tokenizer.json", "README.md"],
   },
+  permissions: {
+    env: ["DYLORA_PROJECT"],
+    read: () => {
+      const { pathname } = new URL(`../${RUNTIME}`, import.meta.url);
+      const path = decodeURIComponent(pathname);
+      return [path, Deno.realPathSync(path)];
+    },
+  },
   run: async (stage) =>
-    (await import("../lib/stages/onnx.ts")).exportOnnx(stage),
+    (await import("../lib/stages/onnx.ts")).exportOnnx(
+      stage,
+      `${
+        Deno.env.get("DYLORA_PROJECT") ?? "."
+      }/${RUNTIME}/ort-wasm-simd-threaded.wasm`,
+    ),
 });

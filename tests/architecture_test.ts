@@ -189,7 +189,7 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 const BUDGETS: Readonly<Record<string, number>> = {
   "lib/artifacts": 2112,
   "lib/benchmarks": 395,
-  "lib/cli": 9229,
+  "lib/cli": 9233,
   "lib/data": 1620,
   "lib/engine": 12673,
   "lib/hub": 1726,
@@ -201,11 +201,11 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/resize": 1416,
   "lib/scheduler": 5653,
   "lib/slurm": 1322,
-  "lib/stages": 3748,
+  "lib/stages": 3901,
   "lib/store": 2009,
   "lib/text": 1620,
   "lib/track": 800,
-  "tasks": 740,
+  "tasks": 760,
 };
 
 /** Lines of code below a folder. */

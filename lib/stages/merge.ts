@@ -43,7 +43,7 @@ export async function readMerged(stage: Omit<MergingStage, "output">) {
     training,
     ranks,
     /** Names of the adapter's tensors. */
-    adapter: Object.keys(tensors),
+    names: Object.keys(tensors),
     tensors: mergeAdapter(
       kindNamed(training.adapter),
       encoderTensors(file, model),

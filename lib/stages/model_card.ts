@@ -45,6 +45,8 @@ interface CardContent {
     readonly what: string;
     readonly code: string;
   };
+  /** Paragraphs before the scores. */
+  readonly notes?: readonly string[];
 }
 
 /**
@@ -53,7 +55,7 @@ interface CardContent {
  * `"FOLDER"` stands for the folder of the file or its repository.
  */
 export function modelCard(card: CardContent): string {
-  const { training, ranks, modules, scores, figure, other } = card;
+  const { training, ranks, modules, scores, figure, other, notes = [] } = card;
   const used = [...new Set(ranks.values())].sort((a, b) => a - b);
   const { title } = methodTraits(methodName(training));
   return [
@@ -76,6 +78,7 @@ export function modelCard(card: CardContent): string {
         pythonCode("FOLDER", { ...card, labels: training.labels })
       }\n\`\`\``,
     "`FOLDER` is this folder, or the name of its repository on the hub.",
+    ...notes,
     ...(scores.length === 0 ? [] : ["## Scores", ...scores.map(scoreText)]),
     ...(figure === undefined ? [] : [`![Scores by rank](${figure})`]),
     "## Training",

@@ -1,10 +1,13 @@
 import { join } from "@std/path/posix/join";
+import { predictionsOf } from "../data/metrics.ts";
+import type { AdapterTensors } from "../engine/adapters/adapter.ts";
 import { checkFit, tensorsOf } from "../artifacts/adapter.ts";
 import { writeClassifierConfig } from "../artifacts/classifier.ts";
-import { outputsOf } from "../artifacts/classes.ts";
+import { checkClasses, outputsOf } from "../artifacts/classes.ts";
 import { digestOf, exists, writeJsonFile } from "../artifacts/json_file.ts";
 import { readModel } from "../artifacts/model.ts";
 import type { ModuleRanks } from "../artifacts/ranks.ts";
+import { readFittingTokens } from "../artifacts/tokens.ts";
 import { copyTokenizer } from "../artifacts/tokenizer.ts";
 import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
 import { kindNamed } from "../engine/adapters/registry.ts";
@@ -20,16 +23,21 @@ import { tokenizerDefaults } from "../engine/models/registry.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
 import { writeClassifierGraph } from "../onnx/classifier_graph.ts";
-import type { Precision } from "../onnx/graph_weights.ts";
+import { type Precision, scaleInput } from "../onnx/graph_weights.ts";
+import type { InputArtifact } from "../pipeline/task.ts";
+import { percent } from "../report/format.ts";
 import { ModelTokenizer } from "../text/model_tokenizer.ts";
 import { readTokenizerFiles } from "../text/tokenizer_files.ts";
 import { readCutAdapter } from "./cut_adapter.ts";
 import { type MergingStage, readMerged } from "./merge.ts";
+import { onnxLogits } from "./onnx_logits.ts";
 import { modelCard } from "./model_card.ts";
 import { reportedScores } from "./recommended_rank.ts";
+import { ScoredSplit } from "./scored_split.ts";
 
 /** A stage that exports to ONNX. */
 type OnnxStage = MergingStage & {
+  readonly inputs: { readonly tokens: InputArtifact | undefined };
   readonly params: {
     readonly merged: boolean;
     readonly dtype: Precision;
@@ -39,10 +47,16 @@ type OnnxStage = MergingStage & {
 
 /** What was written, for the files beside it. */
 interface Written {
+  readonly path: string;
+  /** The same graph in float32. */
+  readonly graph: Parameters<typeof writeClassifierGraph>[1];
+  /** Inputs of the graph besides those of a batch. */
+  readonly given: AdapterTensors;
   readonly model: Model;
   readonly training: AdapterRecord;
   readonly ranks: ModuleRanks;
-  readonly tensors: Iterable<string>;
+  /** Names of the adapter's tensors. */
+  readonly names: readonly string[];
 }
 
 /** Files of a merged model, by which transformers.js tells how it is stored. */
@@ -64,11 +78,16 @@ const PRECISIONS: Readonly<Record<Precision, string>> = {
  * Writes an artifact of kind `onnx`: a model that serves every rank with its
  * adapter beside it, or with `merged` a classifier at one rank for
  * transformers.js.
+ *
+ * @param runtime The file of onnxruntime's WebAssembly
  */
-export async function exportOnnx(stage: OnnxStage): Promise<void> {
+export async function exportOnnx(
+  stage: OnnxStage,
+  runtime: string,
+): Promise<void> {
   const { params: { merged, dtype }, inputs, output } = stage;
-  const { model, training, ranks, tensors } =
-    await (merged ? writeMerged(stage) : writeServed(stage));
+  const written = await (merged ? writeMerged(stage) : writeServed(stage));
+  const { model, training, ranks, names } = written;
   const { architecture } = model;
   await writeClassifierConfig(
     output,
@@ -95,10 +114,11 @@ export async function exportOnnx(stage: OnnxStage): Promise<void> {
       base: undefined,
       hasOtherClasses: false,
       ranks,
-      modules: peftTargets(training.targetModules, tensors),
+      modules: peftTargets(training.targetModules, names),
       scores,
       figure: undefined,
       other: merged ? mergedUse(dtype) : servedUse(dtype),
+      notes: await lossInWords(stage, written, runtime),
     }),
   );
   stage.log(
@@ -110,23 +130,24 @@ export async function exportOnnx(stage: OnnxStage): Promise<void> {
 
 async function writeMerged(stage: OnnxStage): Promise<Written> {
   const { params: { dtype }, output } = stage;
-  const merged = await readMerged(stage);
-  const { model, training, tensors } = merged;
+  const { tensors, ...merged } = await readMerged(stage);
   await Deno.mkdir(join(output, "onnx"));
-  writeClassifierGraph(join(output, "onnx", MERGED_FILES[dtype]), {
-    model,
-    precision: dtype,
-    head: outputsOf(training.labels),
+  const path = join(output, "onnx", MERGED_FILES[dtype]);
+  const graph: Written["graph"] = {
+    model: merged.model,
+    head: outputsOf(merged.training.labels),
     read: (name) => tensors[name]!.values as Float32Array,
-  });
-  return { ...merged, tensors: merged.adapter };
+  };
+  writeClassifierGraph(path, { ...graph, precision: dtype });
+  return { ...merged, path, graph, given: {} };
 }
 
 async function writeServed(stage: OnnxStage): Promise<Written> {
   const { params: { dtype, epoch, targetModules }, inputs, output } = stage;
-  const { adapter, ranks } = await readCutAdapter(stage);
+  const { adapter, ranks, tensors: cut } = await readCutAdapter(stage);
   const { training } = adapter;
-  const [rank, other] = new Set(ranks.values());
+  const { task, labels } = training;
+  const [rank, other] = new Set(ranks.values()) as Iterable<number>;
   if (other !== undefined) {
     throw new RangeError(
       'Ranks by module require "merged: true": a model that serves every rank has the same one in all modules',
@@ -140,46 +161,97 @@ async function writeServed(stage: OnnxStage): Promise<Written> {
   const tensors = tensorsOf(adapter, epoch);
   const folder = inputs.model.path;
   const model = readModel(folder);
-  checkFit(tensors, model, outputsOf(training.labels));
-  using file = SafetensorsFile.open(join(folder, "model.safetensors"));
-  const { modules } = parameterLayout(model, 1, {
+  checkFit(tensors, model, outputsOf(labels));
+  const modules = parameterLayout(model, 1, {
     rank: 1,
     targetModules: targetModules ?? training.targetModules,
-  });
-  writeClassifierGraph(join(output, "model.onnx"), {
+  }).modules.map(({ name }) => name);
+  const weights = join(folder, "model.safetensors");
+  const path = join(output, "model.onnx");
+  const graph: Written["graph"] = {
     model,
-    precision: dtype,
-    head: { modules: modules.map(({ name }) => name) },
-    read: tensorReader(file, model),
-  });
+    head: { modules },
+    read(name, shape) {
+      using file = SafetensorsFile.open(weights);
+      return tensorReader(file, model)(name, shape);
+    },
+  };
+  writeClassifierGraph(path, { ...graph, precision: dtype });
   writeSafetensors(join(output, "adapter.safetensors"), tensors, {
     format: "pt",
   });
-  const digest = await digestOf(join(folder, "model.safetensors"));
+  const digest = await digestOf(weights);
+  const { maxLength, padId } = model;
   const { frame } = await ModelTokenizer.load(
     folder,
     tokenizerDefaults(model.architecture),
-    model.maxLength,
+    maxLength,
   );
-  await writeJsonFile(join(output, "model.json"), {
-    weights: digest,
-    maxLength: model.maxLength,
-    padId: model.padId,
-    hasData: exists(join(output, "model.onnx_data")),
-    ...frame,
-  });
-  const { task, labels, maxLength } = training;
+  const hasData = exists(`${path}_data`);
+  await writeJsonFile(
+    join(output, "model.json"),
+    { weights: digest, maxLength, padId, hasData, ...frame },
+  );
   await writeJsonFile(join(output, "adapter.json"), {
-    weights: digest,
-    task,
-    labels,
-    maxLength: Math.min(maxLength ?? model.maxLength, model.maxLength),
-    rank,
+    ...{ weights: digest, task, labels, rank },
+    maxLength: Math.min(training.maxLength ?? maxLength, maxLength),
     scales: Object.fromEntries(
       servedRanks(training).map((b) => [b, scaleAt(b, training)]),
     ),
   });
-  return { model, training, ranks, tensors: Object.keys(tensors) };
+  const scale = new Float32Array(rank!).fill(scaleAt(rank!, training));
+  const scales = modules.map((name) =>
+    [scaleInput(name), { shape: [rank!], values: scale }] as const
+  );
+  return {
+    ...{ path, graph, model, training, ranks },
+    given: { ...cut, ...Object.fromEntries(scales) },
+    names: Object.keys(tensors),
+  };
+}
+
+/** What a smaller type costs on the labelled examples of the tokens; nothing if there are none. */
+async function lossInWords(
+  stage: OnnxStage,
+  { model, training, ranks, graph, given, path }: Written,
+  runtime: string,
+): Promise<string[]> {
+  const { params: { dtype, split }, inputs, checkpoint } = stage;
+  if (inputs.tokens === undefined || dtype === "fp32") return [];
+  const folder = inputs.tokens.path;
+  const info = await readFittingTokens(folder, inputs.model.path);
+  checkClasses(training, info);
+  const scored = new ScoredSplit(folder, info, split ?? "validation");
+  const { examples, outputs, name } = scored;
+  const count = examples.labels.length;
+  const whole = join(checkpoint, "model.onnx");
+  writeClassifierGraph(whole, graph);
+  const rank = Math.max(...ranks.values());
+  const resultOf = async (path: string, done: number) => {
+    const logits = await onnxLogits(
+      { path, padId: model.padId, given },
+      examples,
+      outputs,
+      runtime,
+      (more) => stage.progress(done + more, 2 * count, "examples"),
+    );
+    const { metrics } = scored.score([rank], logits)[0]!;
+    return { metrics, predictions: predictionsOf(logits, outputs) };
+  };
+  const before = await resultOf(whole, 0);
+  const after = await resultOf(path, count);
+  const scores = Object.entries(before.metrics).map(([metric, value]) =>
+    `${metric} ${percent(after.metrics[metric]!)} (${
+      percent(value)
+    } in float32)`
+  );
+  const differ = Array.from(before.predictions)
+    .filter((it, i) => it !== after.predictions[i]).length;
+  const line = `On the ${count} examples of the split ${name}, times 100: ${
+    scores.join(", ")
+  }.${training.labels === null ? "" : ` ${differ} classes differ.`}`;
+  stage.log(line);
+  return ["## Loss by the smaller type", line];
 }
 
 /** Writes the tokenizer with what its class in transformers changes, which other libraries do not know. */

@@ -4,6 +4,8 @@ import { readModel } from "../../lib/artifacts/model.ts";
 import { writeAdapter } from "../../lib/artifacts/adapter.ts";
 import { tokenizerDefaults } from "../../lib/engine/models/registry.ts";
 import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
+import fetchGlue from "../../tasks/fetch-glue.ts";
+import tokenize from "../../tasks/tokenize.ts";
 import exportOnnx from "../../tasks/export-onnx.ts";
 import { assertClose, fixture, tinyEncoders } from "../engine/reference.ts";
 import { type Feed, ONNX_PYTHON, onnxruntimeLogits } from "../onnx/peer.ts";
@@ -117,6 +119,33 @@ Deno.test("export-onnx in 8 bits says so in the card, and names the file as tran
     assertMatch(card, /^library_name: transformers\.js$/m);
     assertMatch(card, /with weights in 8 bits/);
     assertMatch(card, /pipeline\("text-classification", "FOLDER"\)/);
+  }));
+
+Deno.test("export-onnx measures what a smaller type costs on the tokens, of a merged model and of one for every rank", () =>
+  withFolder(async (folder) => {
+    const model = fixture("tiny-roberta");
+    const { output: data } = await runTask(fetchGlue, folder, {
+      task: "sst2",
+      source: fixture("tiny-glue"),
+    });
+    const { output: tokens } = await runTask(tokenize, folder, {
+      maxLength: 32,
+    }, { data, model });
+    const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
+    for (const merged of [true, false]) {
+      for (const dtype of ["fp16", "q8"] as const) {
+        const { output, log } = await runTask(exportOnnx, folder, {
+          ...{ merged, dtype },
+          rank: 3,
+        }, { model, adapter, tokens });
+        const card = await Deno.readTextFile(join(output, "README.md"));
+        const [, line, before, after] =
+          /^(On the \d+ examples of the split validation, times 100: accuracy ([\d.]+) \(([\d.]+) in float32\)\. \d+ classes differ\.)$/m
+            .exec(card)!;
+        assert(Math.abs(Number(before) - Number(after)) <= 2, line);
+        assertEquals(log[0], line);
+      }
+    }
   }));
 
 Deno.test("export-onnx refuses the adapter of another model", () =>

@@ -20,7 +20,7 @@ export const exportCommand = command`
   --epoch NAME{last,best}  Epoch of the adapter: last or best (default last)
   --to DIR  Folder to create (default: named after the stage and the rank, in the current folder); onnx or onnx:DIR for ONNX
   --merged  In ONNX: merge the adapter at the rank
-  --dtype TYPE{fp32,fp16,q8}  In ONNX: float32, float16, or 8 bits (default fp32)
+  --dtype TYPE{fp32,fp16,q8}  In ONNX: float32, float16, or 8 bits; the model card has what it costs on the validation split (default fp32)
   ${KEY_OPTIONS}
 
   Examples:
@@ -41,10 +41,16 @@ export const exportCommand = command`
   const name = isOnnx ? `${ofRank}-onnx` : ofRank;
   const folder = (isOnnx ? to.slice("onnx:".length) : to) || name;
   const output = resolve(Deno.cwd(), folder);
-  const sources = { adapter: stage, ...(model !== undefined && { model }) };
+  const [tokens] = args.has("dtype") ? stage.inputs.tokens ?? [] : [];
+  const sources = {
+    adapter: stage.id,
+    ...(model !== undefined && { model: model.id }),
+    // The examples on which the loss by a smaller type is measured.
+    ...(tokens !== undefined && { tokens }),
+  };
   using results = await open(
     stage.id,
-    Object.values(sources).map(({ id }) => id),
+    Object.values(sources),
   );
   return await interruptible(async (signal) => {
     await createFolder(
@@ -58,9 +64,7 @@ export const exportCommand = command`
             ...(args.has("dtype") && { dtype: args.value("dtype") }),
           },
           inputs: Object.fromEntries(
-            Object.entries(sources).map((
-              [name, { id }],
-            ) => [name, results.of(id)]),
+            Object.entries(sources).map(([name, id]) => [name, results.of(id)]),
           ),
           ...{ folder, lastingPaths: results.lastingPaths, signal },
         }),
