@@ -143,6 +143,8 @@ async function answer(
     }
     case "log":
       return json(follower.lines(stage));
+    case "about":
+      return json(follower.about(stage));
     case "report": {
       const page = follower.report(stage);
       if (page !== undefined) return send(page, "html", REPORT_HEADERS);

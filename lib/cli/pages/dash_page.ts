@@ -72,7 +72,9 @@ function tell(problem: string | undefined) {
 
 async function showLog() {
   byId<HTMLSelectElement>("stage").value = chosen;
-  const lines = await ask<string[]>(`log?stage=${encodeURIComponent(chosen)}`);
+  const stage = `stage=${encodeURIComponent(chosen)}`;
+  const lines = await ask<string[]>(`log?${stage}`);
+  byId("about").textContent = await ask<string>(`about?${stage}`);
   const log = byId("log");
   const text = lines.length === 0 ? "No log yet" : lines.join("\n");
   if (log.textContent === text) return;

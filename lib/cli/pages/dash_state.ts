@@ -1,4 +1,5 @@
 /** The state of a pipeline that `dash` shows, read from the files of its runs, whichever process started them. */
+import { stringify } from "@std/yaml";
 import {
   type Graph,
   type GraphStage,
@@ -7,14 +8,18 @@ import {
 import type { ScoresFile } from "../../artifacts/scores.ts";
 import { Lines, type LogLine } from "../../scheduler/journal.ts";
 import type { StageStatus } from "../../scheduler/plan.ts";
+import { usageOf } from "../../scheduler/executors/processes.ts";
+import type { LiveRun } from "../../scheduler/runs.ts";
 import { visibleFolder } from "../../scheduler/visible.ts";
 import { statIfThere } from "../../store/files.ts";
+import { dirname } from "../../store/paths.ts";
 import type { Manifest } from "../../store/manifests.ts";
 import { fingerprint } from "../../store/stats.ts";
 import type { Store } from "../../store/store.ts";
 import { Pace } from "../terminal/estimate.ts";
 import {
   about,
+  bytes,
   duration,
   eventText,
   progressText,
@@ -27,7 +32,7 @@ export interface StageState {
   readonly state: "done" | "running" | "failed" | "waiting";
   /** Why it waits or has failed. */
   readonly reason?: string;
-  /** While it runs: `12.3 s, 45 s left`, `128/8192 steps, loss 0.41`, and the fraction that is done. */
+  /** While it runs: `12.3 s, 45 s left, 20.1 s of processor, 812 MB`, `128/8192 steps, loss 0.41`, and the fraction that is done. */
   readonly running?: {
     readonly time: string;
     readonly text?: string;
@@ -240,17 +245,34 @@ export class Follower {
       state,
       ...(reason !== undefined && { reason }),
       ...(live && {
-        running: this.#running(live.started, this.#log(id)?.pace),
+        running: this.#running(live, this.#log(id)?.pace),
       }),
     };
   }
 
-  #running(started: string, pace: Pace | undefined) {
+  /** The task, the parameters and the resources of a stage, and what its result took, as YAML. */
+  about(id: string): string {
+    const { stage, result } = this.#found?.stages.get(id) ?? {};
+    if (stage === undefined) return "";
+    const { task, params, resources } = stage;
+    const took = result && { started: result.started, seconds: result.seconds };
+    return stringify({ task, with: params, resources, ...took });
+  }
+
+  #running({ started, log }: LiveRun, pace: Pace | undefined) {
     const passed = Math.max(0, this.now() - Date.parse(started));
     const time = duration(passed / 1000);
     const left = pace?.left(passed);
+    const usage = usageOf(dirname(log));
     return {
-      time: left === undefined ? time : `${time}, ${about(left)} left`,
+      time: [
+        time,
+        ...left === undefined ? [] : [`${about(left)} left`],
+        ...usage === undefined ? [] : [
+          `${duration(usage.seconds)} of processor`,
+          bytes(usage.memory),
+        ],
+      ].join(", "),
       ...(pace?.progress && pace.progress.total > 0 && {
         // Columns of the log become items.
         text: progressText(pace.progress).replaceAll(/ {2,}/g, ", "),

@@ -158,6 +158,16 @@ Deno.test("dash follows a run of another process from the disk, and ends at one 
     running.sections.running,
     /<h3>train@seed=0<\/h3>.*step 30: loss 0\.0333.*step 40: loss 0\.0250/,
   );
+  if (Deno.build.os === "linux") {
+    const [, seconds, size] = /, ([\d.]+) s of processor, ([\d.]+) MB$/.exec(
+      first.running.time,
+    )!;
+    assert(Number(seconds) > 0 && Number(size) > 10, first.running.time);
+  }
+  assertMatch(
+    await dash.ask(`about?stage=${stage}`),
+    /^task: train\nwith:\n {2}seed: 0\n {2}go: .*\nresources:\n {2}cpus: 1\n/,
+  );
   const lines = await dash.ask(`log?stage=${stage}`);
   assertEquals(lines.slice(1), ["step 10", "step 20", "step 30", "step 40"]);
 
