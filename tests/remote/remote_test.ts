@@ -229,6 +229,25 @@ Deno.test("a server that is full stores nothing, and delays nothing", async () =
   ]);
 });
 
+Deno.test("a server that does not take what is stored is given up", async () => {
+  using caches = new Caches();
+  await using server = new FaultyServer(caches.join("remote"));
+  const { from, key } = await shared(caches, server.url);
+  const { promise, resolve } = Promise.withResolvers<undefined>();
+  server.fault = ({ method }) => method === "PUT" ? promise : undefined;
+  const more = [
+    await makeResult(from, "b", { f: "b" }),
+    await makeResult(from, "c", { f: "c" }),
+  ];
+  const remote = await caches.remote(server.url, from, { key, patience: 150 });
+  await offerAll(remote, ...more);
+  resolve(undefined);
+  assertEquals(caches.said, [
+    "The remote REMOTE does not answer in time; this run goes on without it",
+  ]);
+  assertEquals(remote.travelled.stored, 0);
+});
+
 Deno.test("a folder that cannot be written to stores nothing, and is said once", async () => {
   using caches = new Caches();
   caches.write("remote", "a file");
