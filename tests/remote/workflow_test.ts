@@ -67,3 +67,17 @@ Deno.test("the commands of the workflow in lib/remote/README.md store results, a
     Deno.removeSync(project.path("out"), { recursive: true });
   }
 });
+
+Deno.test("the step of the workflow that keeps a folder keeps the one that its address names", async () => {
+  const readme = Deno.readTextFileSync(
+    new URL("../../lib/remote/README.md", import.meta.url),
+  );
+  const [, step] = /^```yml\n(- uses: actions\/cache.*?)^```/ms.exec(readme)!;
+  const { value } = await readYaml(step!);
+  const [{ with: kept }] = value as unknown as [{
+    readonly with: Readonly<Record<string, string>>;
+  }];
+  const [, address] = /`DYLORA_REMOTE: file:\/\/(\S+)`/.exec(readme)!;
+  assertEquals(kept.path, address);
+  assertEquals(kept.key, `${kept["restore-keys"]}\${{ github.sha }}`);
+});
