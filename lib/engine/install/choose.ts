@@ -22,49 +22,31 @@ export async function selectEngine(
   request: EngineName | "auto",
   host: Host = thisHost,
 ): Promise<EngineChoice> {
-  return request === "auto"
-    ? await chooseFirst(ENGINES, host, [])
-    : await choose(request, host, true);
+  if (request !== "auto") return await CHOOSE[request](host, true);
+  const rejected: string[] = [];
+  for (const engine of ENGINES) {
+    try {
+      const choice = await CHOOSE[engine](host, false);
+      return { ...choice, reason: [choice.reason, ...rejected].join("; ") };
+    } catch (error) {
+      if (!(error instanceof InstallError)) throw error;
+      rejected.push(`not ${engine}: ${error.problem}`);
+    }
+  }
+  throw new Error(`No engine can run here: ${rejected.join("; ")}`);
 }
 
-async function choose(
-  engine: EngineName,
-  host: Host,
-  requested: boolean,
-): Promise<EngineChoice> {
-  switch (engine) {
-    case "tensorflow":
-      return chooseTensorflow(host);
-    case "webgpu":
-      return await chooseWebgpu(host, requested);
-    case "wasm":
-      return chooseWasm();
-  }
-}
-
-/**
- * The first engine that can run.
- *
- * @param rejected Why each engine before these cannot.
- */
-async function chooseFirst(
-  engines: readonly EngineName[],
-  host: Host,
-  rejected: readonly string[],
-): Promise<EngineChoice> {
-  const [engine, ...others] = engines;
-  if (engine === undefined) {
-    throw new Error(`No engine can run here: ${rejected.join("; ")}`);
-  }
-  try {
-    const choice = await choose(engine, host, false);
-    return { ...choice, reason: [choice.reason, ...rejected].join("; ") };
-  } catch (error) {
-    if (!(error instanceof InstallError)) throw error;
-    const why = `not ${engine}: ${error.problem}`;
-    return await chooseFirst(others, host, [...rejected, why]);
-  }
-}
+/** Chooses each engine; `requested` is false where it is one of several. */
+const CHOOSE: Readonly<
+  Record<
+    EngineName,
+    (host: Host, requested: boolean) => EngineChoice | Promise<EngineChoice>
+  >
+> = {
+  tensorflow: chooseTensorflow,
+  webgpu: chooseWebgpu,
+  wasm: chooseWasm,
+};
 
 /**
  * libtensorflow: the CUDA build if there is a usable NVIDIA driver, else the CPU build.

@@ -22,21 +22,8 @@ export interface Host {
 export const thisHost: Host = {
   target: Deno.build.target,
   env: Deno.env.get,
-  exists(path) {
-    try {
-      Deno.statSync(path);
-      return true;
-    } catch {
-      return false; // Absent or inaccessible: it cannot be used.
-    }
-  },
-  read(path) {
-    try {
-      return Deno.readTextFileSync(path);
-    } catch {
-      return undefined; // As above.
-    }
-  },
+  exists: (path) => ifUsable(() => Deno.statSync(path)) !== undefined,
+  read: (path) => ifUsable(() => Deno.readTextFileSync(path)),
   async output(program, ...args) {
     try {
       const { success, stdout } = await new Deno.Command(program, {
@@ -73,6 +60,15 @@ export const thisHost: Host = {
     return JSON.parse(new TextDecoder().decode(stdout)) ?? undefined;
   },
 };
+
+/** What a function gives; undefined if a file is absent or inaccessible, so that it cannot be used. */
+function ifUsable<T>(f: () => T): T | undefined {
+  try {
+    return f();
+  } catch {
+    return undefined;
+  }
+}
 
 /** Whether CUDA can be used, and why: `NVIDIA driver 535 found`. */
 interface NvidiaFinding {

@@ -1,8 +1,6 @@
-import { statfs } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import {
   explainFileError,
-  InstallError,
   throwIfInterrupted,
 } from "../../pypi/install_error.ts";
 import {
@@ -73,7 +71,6 @@ export async function installLibrary(
     await removeLeftovers(folder);
     const again = await inspectInstallation(folder, wheels, options.thorough);
     if (again.state === "intact") return folder;
-    await checkSpace(build, cache);
     const staging = `${folder}.part-${Deno.pid}`;
     await Deno.mkdir(staging);
     try {
@@ -155,49 +152,6 @@ async function removeLeftovers(folder: string): Promise<void> {
       await Deno.remove(join(dirname(folder), name), { recursive: true });
     }
   }
-}
-
-/**
- * Checks that the disk has space for the installation.
- *
- * @throws {InstallError} `disk-full`, if it does not.
- */
-async function checkSpace(
-  build: LibraryBuild,
-  cache: string,
-): Promise<void> {
-  const needed = spaceNeeded(build);
-  const { bavail, bsize } = await statfs(cache);
-  const free = bavail * bsize;
-  if (free < needed) {
-    throw new InstallError(
-      "disk-full",
-      `Installing libtensorflow takes ${
-        megabytes(needed)
-      } MB, but the disk of "${cache}" has ${megabytes(free)} MB free`,
-      "Free some space, or set DYLORA_CACHE to a folder on another disk",
-    );
-  }
-}
-
-/** Peak disk usage in bytes: wheels are downloaded, unpacked and removed one at a time. */
-function spaceNeeded({ wheels }: LibraryBuild): number {
-  let installed = 0;
-  let peak = 0;
-  for (const { bytes, unpacked } of wheels) {
-    // pip copies a finished download before it removes the original.
-    peak = Math.max(
-      peak,
-      installed + 2 * bytes,
-      installed + bytes + unpacked,
-    );
-    installed += unpacked;
-  }
-  return peak;
-}
-
-function megabytes(bytes: number): number {
-  return Math.ceil(bytes / 1e6);
 }
 
 /**

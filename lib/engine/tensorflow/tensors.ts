@@ -33,6 +33,34 @@ export function isFloat(dtype: number): boolean {
   return dtype === DataType.float32 || dtype === DataType.bfloat16;
 }
 
+/** Bytes of an element of each type, and the typed array that tfjs has for values of it. */
+const ELEMENTS: Readonly<
+  Record<number, {
+    readonly bytes: number;
+    readonly view?:
+      | Float32ArrayConstructor
+      | Int32ArrayConstructor
+      | Uint8ArrayConstructor;
+  }>
+> = {
+  [DataType.bool]: { bytes: 1, view: Uint8Array },
+  [DataType.uint8]: { bytes: 1, view: Uint8Array },
+  [DataType.bfloat16]: { bytes: 2 },
+  [DataType.half]: { bytes: 2 },
+  [DataType.uint16]: { bytes: 2 },
+  [DataType.float32]: { bytes: 4, view: Float32Array },
+  [DataType.int32]: { bytes: 4, view: Int32Array },
+  [DataType.uint32]: { bytes: 4 },
+  [DataType.int64]: { bytes: 8 },
+  [DataType.complex64]: { bytes: 8, view: Float32Array },
+};
+
+function elementOf(dtype: number) {
+  const found = ELEMENTS[dtype];
+  if (found !== undefined) return found;
+  throw new Error(`Tensors of data type ${dtype} are not supported`);
+}
+
 /** Values of a tensor, or a function that writes them into the tensor's memory. */
 export type TensorSource =
   | ArrayLike<number>
@@ -49,7 +77,7 @@ export function allocateTensor(
   dtype: number,
   values: TensorSource,
 ): Deno.PointerValue {
-  const size = elementCount(shape) * elementSize(dtype);
+  const size = elementCount(shape) * elementOf(dtype).bytes;
   const write = typeof values === "function"
     ? values
     : copyOf(shape, dtype, size, values);
@@ -90,37 +118,11 @@ function copyOf(
 }
 
 function bytesOf(dtype: number, values: ArrayLike<number>): Uint8Array {
-  const typed = dtype === DataType.float32 && !(values instanceof Float32Array)
-    ? Float32Array.from(values)
-    : (dtype === DataType.bool || dtype === DataType.uint8) &&
-        !(values instanceof Uint8Array)
-    ? Uint8Array.from(values)
-    : ArrayBuffer.isView(values)
-    ? values
-    : Int32Array.from(values);
+  const View = elementOf(dtype).view;
+  const typed = View !== undefined && !(values instanceof View)
+    ? View.from(values)
+    : values as ArrayLike<number> & ArrayBufferView;
   return new Uint8Array(typed.buffer, typed.byteOffset, typed.byteLength);
-}
-
-/** Bytes per element. */
-function elementSize(dtype: number): number {
-  switch (dtype) {
-    case DataType.bool:
-    case DataType.uint8:
-      return 1;
-    case DataType.bfloat16:
-    case DataType.half:
-    case DataType.uint16:
-      return 2;
-    case DataType.float32:
-    case DataType.int32:
-    case DataType.uint32:
-      return 4;
-    case DataType.int64:
-    case DataType.complex64:
-      return 8;
-    default:
-      throw new Error(`Cannot create a tensor of data type ${dtype}`);
-  }
 }
 
 /** The memory of a `TF_Tensor`, valid until the tensor is deleted. */
@@ -139,16 +141,7 @@ export function viewOf(
   dtype: number,
   bytes: ArrayBuffer,
 ): Float32Array | Int32Array | Uint8Array {
-  switch (dtype) {
-    case DataType.float32:
-    case DataType.complex64:
-      return new Float32Array(bytes);
-    case DataType.int32:
-      return new Int32Array(bytes);
-    case DataType.bool:
-    case DataType.uint8:
-      return new Uint8Array(bytes);
-    default:
-      throw new Error(`Cannot read a tensor of data type ${dtype}`);
-  }
+  const View = elementOf(dtype).view;
+  if (View !== undefined) return new View(bytes);
+  throw new Error(`Cannot read a tensor of data type ${dtype}`);
 }

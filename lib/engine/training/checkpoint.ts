@@ -4,23 +4,6 @@ import { writeSafetensors } from "../safetensors/writer.ts";
 import { seededRandom } from "../random.ts";
 import type { StateValues } from "./adamw.ts";
 
-/** Progress before the first step. */
-export function initialProgress(seed: number): TrainingProgress {
-  return {
-    step: 0,
-    tokens: 0,
-    paddedTokens: 0,
-    flops: 0,
-    losses: [],
-    pendingLoss: 0,
-    shuffles: seededRandom(seed, "shuffle").state,
-    ranks: seededRandom(seed, "rank").state,
-    seconds: 0,
-    epochs: [],
-    evaluationSeconds: 0,
-  };
-}
-
 /** All that training needs to continue as if it had not been interrupted. */
 export interface Checkpoint extends StateValues {
   readonly progress: TrainingProgress;
@@ -61,7 +44,8 @@ export function bestEpoch(
   );
 }
 
-const count = z.int().min(0);
+const count = z.int().min(0).default(0);
+const seconds = z.number().nonnegative().default(0);
 const generator = z.array(z.int()).length(4).readonly();
 const Progress = z.strictObject({
   /** Optimizer steps taken. */
@@ -71,22 +55,31 @@ const Progress = z.strictObject({
   /** Tokens computed, padding included. */
   paddedTokens: count,
   /** Floating-point operations, as `trainingFlops()` counts them. */
-  flops: z.number().nonnegative(),
+  flops: z.number().nonnegative().default(0),
   /** Mean loss since the previous entry, at regular steps. */
-  losses: z.array(z.strictObject({ step: count, loss: z.number() })),
+  losses: z.array(z.strictObject({ step: z.int().min(0), loss: z.number() }))
+    .default([]),
   /** Sum of the losses since the last entry. */
-  pendingLoss: z.number(),
+  pendingLoss: z.number().default(0),
   /** State of the generator of shuffles at the start of the current epoch. */
   shuffles: generator,
   /** State of the generator of ranks after the last step. */
   ranks: generator,
   /** Seconds of training, over all attempts. */
-  seconds: z.number().nonnegative(),
+  seconds,
   /** Scores of the epochs so far, if they are evaluated. */
-  epochs: z.array(EpochScores),
+  epochs: z.array(EpochScores).default([]),
   /** Seconds of their evaluations, over all attempts. */
-  evaluationSeconds: z.number().nonnegative(),
+  evaluationSeconds: seconds,
 });
+
+/** Progress before the first step. */
+export function initialProgress(seed: number): TrainingProgress {
+  return Progress.parse({
+    shuffles: seededRandom(seed, "shuffle").state,
+    ranks: seededRandom(seed, "rank").state,
+  });
+}
 
 /** Progress of a training, apart from its tensors. */
 export type TrainingProgress = z.output<typeof Progress>;

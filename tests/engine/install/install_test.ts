@@ -246,20 +246,6 @@ test("installLibrary() rejects a cache that is not writable", async (folder) => 
   assertMatch(error.remedy, /DYLORA_CACHE/);
 });
 
-test("installLibrary() rejects an installation for which there is too little space", async (folder) => {
-  const { build, pip } = await smallBuild(folder);
-  const [wheel] = build.wheels;
-  const huge = { ...build, wheels: [{ ...wheel!, bytes: 1e15 }] };
-  const error = await failure(huge, join(folder, "cache"), "disk-full", {
-    pip,
-  });
-  assertMatch(
-    error.problem,
-    /^Installing libtensorflow takes 2000000000 MB, but the disk of/,
-  );
-  assertEquals(list(join(folder, "cache")), CLEAN);
-});
-
 /** Runs `use` with a disk of 16 kB; returns false if the user may not mount one. */
 async function withSmallDisk(
   use: (path: string) => Promise<void>,
@@ -297,13 +283,8 @@ Deno.test({
   fn: async () => {
     const folder = await Deno.makeTempDir();
     const { build, pip } = await smallBuild(folder);
-    const wheels = build.wheels.map((wheel) => ({
-      ...wheel,
-      bytes: 1,
-      unpacked: 1,
-    }));
     await withSmallDisk(async (path) => {
-      await failure({ ...build, wheels }, path, "disk-full", { pip });
+      await failure(build, path, "disk-full", { pip });
       assertEquals(list(path), CLEAN);
     });
     await Deno.remove(folder, { recursive: true });
