@@ -3,7 +3,6 @@ import { join, resolve } from "node:path";
 import type { Classification } from "../../artifacts/predictions.ts";
 import { printable } from "../../pipeline/faults.ts";
 import type { Graph, GraphStage } from "../../pipeline/graph.ts";
-import type { Event } from "../../scheduler/events.ts";
 import { NoResultError } from "../../scheduler/failure.ts";
 import { holdGpus } from "../../scheduler/gpus.ts";
 import { visibleGpus } from "../../scheduler/settings.ts";
@@ -17,14 +16,9 @@ import {
   shortPath,
 } from "../arguments/options.ts";
 import { selectedEngine } from "../runtime/engine.ts";
+import { progressLine } from "../terminal/estimate.ts";
 import { interruptible } from "../terminal/interrupts.ts";
-import { Pace } from "../terminal/estimate.ts";
-import {
-  about,
-  count,
-  type Message,
-  progressText,
-} from "../terminal/messages.ts";
+import { count, type Message } from "../terminal/messages.ts";
 import { writeLine, writeOut } from "../terminal/renderer.ts";
 import { dataOf, textColumns } from "./pipeline_outcome.ts";
 import { readTexts, type TextTable, writePredicted } from "./predict_table.ts";
@@ -70,10 +64,13 @@ export const predictCommand = command`
     ? given
     : given.without("out");
   const out = given.value(given.has("to") ? "to" : "out");
-  const { folders: named, texts } = await adapterOf(args);
-  using folders = named;
+  using opened = new DisposableStack();
+  const { inputs, lastingPaths, trained, texts } = await adapterOf(
+    args,
+    opened,
+  );
   const pair = args.value("pair");
-  const { by, columns = [] } = folders.trained ?? {};
+  const { by, columns = [] } = trained ?? {};
   const isPair = columns.length > 1;
   // The column of second texts is known.
   const isNamed = input !== undefined && isPair;
@@ -114,11 +111,10 @@ export const predictCommand = command`
           console.error(`Waiting for a GPU held by ${holders}`),
         signal,
       });
-      const { inputs, lastingPaths } = folders;
       const output = await runAlone(args, "classify", {
         ...{ params, inputs, lastingPaths, engine, folder, signal },
         gpus: gpus.ids,
-        emit: progressOnError(),
+        emit: progressLine(),
       });
       const text = Deno.readTextFileSync(join(output, "classification.json"));
       const predictions = JSON.parse(text) as Classification;
@@ -169,27 +165,8 @@ async function tableOf(
   );
 }
 
-/** Shows progress on standard error, if it is a terminal, once a second after the first. */
-function progressOnError(): (event: Event) => void {
-  const pace = new Pace(Date.now(), undefined);
-  let shown = pace.since;
-  return (event) => {
-    const now = Date.now();
-    if (event.type !== "progress") return;
-    pace.take(event, now);
-    if (!Deno.stderr.isTerminal() || now - shown < 1000) return;
-    shown = now;
-    const left = pace.left(now);
-    const time = left === undefined ? "" : `, ${about(left)} left`;
-    const end = event.done < event.total ? "" : "\n";
-    Deno.stderr.writeSync(
-      new TextEncoder().encode(`\r\x1b[K${progressText(event)}${time}${end}`),
-    );
-  };
-}
-
-/** The folders of an adapter, its base model and a report on it, which exist until disposal. */
-interface Folders extends Disposable {
+/** The folders of an adapter, its base model and a report on it. */
+interface Folders {
   /** `adapter`, `model` and perhaps `report`. */
   readonly inputs: Readonly<Record<string, string>>;
   /** Replaces temporary folders in a text by lasting ones. */
@@ -204,31 +181,31 @@ interface Folders extends Disposable {
 /**
  * The adapter named by `--adapter` and `--model`, or by a pipeline and a stage,
  * and the remaining arguments.
+ *
+ * @param opened Its disposal removes the folders of results.
  */
 async function adapterOf(
   args: Arguments,
-): Promise<{ folders: Folders; texts: readonly string[] }> {
+  opened: DisposableStack,
+): Promise<Folders & { readonly texts: readonly string[] }> {
   const adapter = adapterFolder(args, ENGINE_OPTIONS);
-  const model = args.value("model");
+  const named = args.value("model");
   if (adapter !== undefined) {
     const folder = existingFolder("adapter", adapter);
-    const folders = {
-      inputs: {
-        adapter: folder,
-        model: model === undefined
-          ? baseModelOf(folder)
-          : existingFolder("model", model),
-      },
-      lastingPaths: (text: string) => text,
-      [Symbol.dispose]() {},
+    const model = named === undefined
+      ? baseModelOf(folder)
+      : existingFolder("model", named);
+    return {
+      inputs: { adapter: folder, model },
+      lastingPaths: (text) => text,
+      texts: args.positionals,
     };
-    return { folders, texts: args.positionals };
   }
-  if (model !== undefined) {
+  if (named !== undefined) {
     throw new UsageError('Option "--model" requires "--adapter"');
   }
   const [_pipeline, _stage, ...texts] = args.positionals;
-  return { folders: await foldersOfStage(args), texts };
+  return { ...await foldersOfStage(args, opened), texts };
 }
 
 function existingFolder(option: string, folder: string): string {
@@ -253,7 +230,10 @@ function baseModelOf(adapter: string): string {
   );
 }
 
-async function foldersOfStage(args: Arguments): Promise<Folders> {
+async function foldersOfStage(
+  args: Arguments,
+  opened: DisposableStack,
+): Promise<Folders> {
   const { graph, stage, model, open } = await adapterStage(args, [
     "adapter",
     "peft",
@@ -275,7 +255,7 @@ async function foldersOfStage(args: Arguments): Promise<Folders> {
       if (isMissing && rank === "default") return undefined;
       throw error;
     });
-  const results = reported ?? await open(stage.id, ids);
+  const results = opened.use(reported ?? await open(stage.id, ids));
   return {
     inputs: {
       adapter: results.of(stage.id),
@@ -286,7 +266,6 @@ async function foldersOfStage(args: Arguments): Promise<Folders> {
     ...(data && {
       trained: { by: stage.id, columns: textColumns(results.of(data.id)) },
     }),
-    [Symbol.dispose]: () => results[Symbol.dispose](),
   };
 }
 

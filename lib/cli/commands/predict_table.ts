@@ -6,6 +6,7 @@ import { toExamples } from "../../data/labels.ts";
 import { columnsOf, readTable, type Row } from "../../data/table.ts";
 import { besides, removeIfThere } from "../../store/files.ts";
 import { UsageError } from "../arguments/arguments.ts";
+import { csvLine } from "../terminal/renderer.ts";
 
 /** A table whose rows are to be classified. */
 export interface TextTable {
@@ -93,10 +94,7 @@ type Writer = (
 
 /** Makes a line of values, by the ending of the table's name. */
 const WRITERS: Readonly<Record<string, Writer>> = {
-  ".csv": (values) =>
-    values.map(textOf).map((text) =>
-      /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
-    ).join(","),
+  ".csv": (values) => csvLine(values.map(textOf)),
   ".tsv": (values) => {
     const texts = values.map(textOf);
     const odd = texts.find((text) => /[\t\r\n]/.test(text));

@@ -1,7 +1,6 @@
 import { join, resolve } from "node:path";
 import type { Resized } from "../../resize/card.ts";
 import type { RankTarget } from "../../resize/choose.ts";
-import { writeAll } from "../../store/files.ts";
 import {
   type Arguments,
   command,
@@ -9,8 +8,9 @@ import {
   UsageError,
 } from "../arguments/arguments.ts";
 import { createFolder, JSON_LINES, sizeOf } from "../arguments/options.ts";
+import { progressLine } from "../terminal/estimate.ts";
 import { interruptible } from "../terminal/interrupts.ts";
-import { bytes, duration, styleFor } from "../terminal/messages.ts";
+import { bytes, styleFor } from "../terminal/messages.ts";
 import { writeLine, writeOut } from "../terminal/renderer.ts";
 import { terminalMarkdown } from "../terminal/terminal_markdown.ts";
 
@@ -56,6 +56,7 @@ export const resizeCommand = command`
   const { resize } = await import("../../resize/resize.ts");
   const { CAUTION, changesTable } = await import("../../resize/card.ts");
   return await interruptible(async (signal) => {
+    const show = progressLine();
     const run = (output: string | undefined) =>
       resize(request, {
         output,
@@ -63,7 +64,11 @@ export const resizeCommand = command`
           Math.min(navigator.hardwareConcurrency, 8),
         signal,
         log: (line) => console.error(line),
-        onProgress: progressLine(),
+        onProgress: (done, total) =>
+          show({
+            ...{ type: "progress", stage: "", unit: "modules" },
+            ...{ done: Math.floor(done), total },
+          }),
       });
     let results: readonly Resized[] = [];
     if (args.has("dry-run")) results = await run(undefined);
@@ -151,18 +156,4 @@ function addedOf(text: string) {
     return { source, weight: Number(weight) };
   }
   throw invalidValue("add", text, "expected ADAPTER=WEIGHT");
-}
-
-/** Shows the progress and the time left in a terminal. */
-function progressLine(): (done: number, total: number) => void {
-  if (!Deno.stderr.isTerminal()) return () => {};
-  const started = performance.now();
-  const write = (text: string) => writeAll(Deno.stderr, `\r\x1b[K${text}`);
-  return (done, total) => {
-    const share = done / total;
-    const left = (performance.now() - started) / 1000 * (1 - share) / share;
-    write(
-      share >= 1 ? "" : `${Math.floor(100 * share)} %, ${duration(left)} left`,
-    );
-  };
 }

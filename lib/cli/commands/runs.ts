@@ -16,7 +16,7 @@ import {
   type Style,
   styleFor,
 } from "../terminal/messages.ts";
-import { writeOut } from "../terminal/renderer.ts";
+import { csvLine, writeOut } from "../terminal/renderer.ts";
 import { tableLines } from "../terminal/terminal_markdown.ts";
 import { isScored, Results, type Row, TRAINING } from "./runs_results.ts";
 
@@ -294,16 +294,12 @@ function order(a: Cell, b: Cell): number {
   return kinds.indexOf(typeof a) - kinds.indexOf(typeof b);
 }
 
-/** Rows as CSV (RFC 4180), with numbers in full. */
+/** Rows as CSV, with numbers in full. */
 function csv(columns: readonly Column[], rows: readonly Row[]): string {
-  const field = (cell: Cell) => {
-    const text = cell === undefined ? "" : String(cell);
-    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-  };
   return [
-    columns.map(({ name }) => field(name)),
-    ...rows.map((row) => columns.map(({ value }) => field(value(row)))),
-  ].map((fields) => `${fields.join(",")}\n`).join("");
+    columns.map(({ name }) => name),
+    ...rows.map((row) => columns.map(({ value }) => String(value(row) ?? ""))),
+  ].map((texts) => `${csvLine(texts)}\n`).join("");
 }
 
 function table(

@@ -1,4 +1,6 @@
 import type { Event, ExpectedStage } from "../../scheduler/events.ts";
+import { writeAll } from "../../store/files.ts";
+import { about, progressText } from "./messages.ts";
 
 /** What is known about the stages of a run before the first one runs. */
 type Expected = Event & { readonly type: "expected" };
@@ -69,6 +71,23 @@ export class Pace {
     const passed = this.#isOther ? 0 : now - at;
     return Math.max(0, left - passed) / 1000;
   }
+}
+
+/** Shows progress on standard error, if it is a terminal, once a second after the first. */
+export function progressLine(): (event: Event) => void {
+  const pace = new Pace(Date.now(), undefined);
+  let shown = pace.since;
+  return (event) => {
+    const now = Date.now();
+    if (event.type !== "progress") return;
+    pace.take(event, now);
+    if (!Deno.stderr.isTerminal() || now - shown < 1000) return;
+    shown = now;
+    const left = pace.left(now);
+    const time = left === undefined ? "" : `, ${about(left)} left`;
+    const end = event.done < event.total ? "" : "\n";
+    writeAll(Deno.stderr, `\r\x1b[K${progressText(event)}${time}${end}`);
+  };
 }
 
 /** Time left of a run. */

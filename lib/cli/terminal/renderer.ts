@@ -46,6 +46,13 @@ export function writeLine(args: Arguments, value: unknown, text: string): void {
   writeOut(`${args.has("json") ? JSON.stringify(value) : text}\n`);
 }
 
+/** A line of CSV (RFC 4180). */
+export function csvLine(texts: readonly string[]): string {
+  return texts.map((text) =>
+    /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
+  ).join(",");
+}
+
 function isBrokenPipe(error: unknown): boolean {
   return error instanceof Deno.errors.BrokenPipe;
 }
