@@ -211,9 +211,14 @@ function keyOf(
   results: readonly Listed[],
   store: Store,
 ): string {
+  const [, pipeline = "", stage = ""] = /^([^/]+)\/([^/]+)$/.exec(name) ?? [];
   const found = /^[0-9a-f]{4,64}$/.test(name)
     ? results.filter(({ key }) => key.startsWith(name))
-    : resultsOf(name, results, store).slice(0, 1);
+    : [
+      // The one in the output folder, which another pipeline may have made.
+      ...store.results(pipeline, stage),
+      ...results.filter((it) => `${it.pipeline}/${it.stage}` === name),
+    ].slice(0, 1);
   const [first, second] = found;
   if (second !== undefined) {
     throw new UsageError(
@@ -227,18 +232,4 @@ function keyOf(
     ? didYouMean(name, names) || '; run "deno task cache ls" for a list'
     : `; did you mean "${ofMatrix}"?`;
   throw new UsageError(`The cache has no result "${name}"${hint}`);
-}
-
-/** The results of `PIPELINE/STAGE`, the one in its output folder first, which another pipeline may have made. */
-function resultsOf(
-  name: string,
-  results: readonly Listed[],
-  { histories }: Store,
-): Listed[] {
-  const [, pipeline = "", stage = ""] = /^([^/]+)\/([^/]+)$/.exec(name) ?? [];
-  return [
-    ...histories.read(pipeline, stage).keys
-      .flatMap((key) => results.find((it) => it.key === key) ?? []),
-    ...results.filter((it) => `${it.pipeline}/${it.stage}` === name),
-  ];
 }

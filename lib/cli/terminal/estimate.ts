@@ -73,20 +73,21 @@ export class Pace {
   }
 }
 
-/** Shows progress on standard error, if it is a terminal, once a second after the first. */
+/** Shows progress on standard error, if it is a terminal, once a second after the first, and removes it at the end. */
 export function progressLine(): (event: Event) => void {
   const pace = new Pace(Date.now(), undefined);
   let shown = pace.since;
   return (event) => {
+    if (event.type !== "progress" || !Deno.stderr.isTerminal()) return;
     const now = Date.now();
-    if (event.type !== "progress") return;
     pace.take(event, now);
-    if (!Deno.stderr.isTerminal() || now - shown < 1000) return;
+    const isEnd = event.done >= event.total;
+    if (isEnd ? shown === pace.since : now - shown < 1000) return;
     shown = now;
     const left = pace.left(now);
     const time = left === undefined ? "" : `, ${about(left)} left`;
-    const end = event.done < event.total ? "" : "\n";
-    writeAll(Deno.stderr, `\r\x1b[K${progressText(event)}${time}${end}`);
+    const text = isEnd ? "" : progressText(event) + time;
+    writeAll(Deno.stderr, `\r\x1b[K${text}`);
   };
 }
 

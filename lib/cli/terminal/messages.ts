@@ -460,17 +460,10 @@ export function clip(text: string, width: number): string {
 }
 
 /** Formats text with ANSI escape codes, or returns it unchanged. */
-export interface Style {
-  bold(text: string): string;
-  dim(text: string): string;
-  red(text: string): string;
-  green(text: string): string;
-  yellow(text: string): string;
-  cyan(text: string): string;
-}
+export type Style = ReturnType<typeof styleFor>;
 
 /** The style for a stream: colors in a terminal, unless `NO_COLOR` is set (https://no-color.org). */
-export function styleFor(stream: { isTerminal(): boolean }): Style {
+export function styleFor(stream: { isTerminal(): boolean }) {
   const colors = stream.isTerminal() && !Deno.env.get("NO_COLOR") &&
     Deno.env.get("TERM") !== "dumb";
   const code = (on: number, off: number) => (text: string) =>
