@@ -87,6 +87,7 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
           ["MODEL", join(out, "smoke/model")],
           ["my-adapter", join(out, "my-adapter")],
           ["my-model", join(out, "my-model")],
+          ["my-ranks", join(out, "my-ranks")],
           ["FOLDER", join(out, "resized")],
         ],
       ).join("\0")
