@@ -44,18 +44,15 @@ export async function openTransport(
   const { username, password } = address;
   const token = Deno.env.get("DYLORA_REMOTE_TOKEN");
   const user = [username, password].map(decodeURIComponent).join(":");
-  const access = username !== ""
+  const authorization = username !== ""
     ? `Basic ${new TextEncoder().encode(user).toBase64()}`
-    : `Bearer ${token}`;
-  const headers: HeadersInit = username || token
-    ? { authorization: access }
-    : {};
+    : token && `Bearer ${token}`;
   const base = new URL(address);
   base.username = base.password = "";
   return new HttpTransport(base, name, {
     signal,
     patience,
     streamed: WHOLE,
-    authorize: () => headers,
+    authorize: () => authorization ? { authorization } : {},
   });
 }

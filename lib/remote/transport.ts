@@ -209,7 +209,7 @@ export class HttpTransport implements Transport {
     for (let isFirst = true;; isFirst = false) {
       signal.throwIfAborted();
       using watch = new Watch(patience, signal);
-      const response = await this.#reached(watch, async () => {
+      const send = async () => {
         const headers = await authorize(method, url.href);
         const body = content && await watch.bodyOf(content, streamed);
         const redirect = content ? "manual" : "follow";
@@ -220,9 +220,11 @@ export class HttpTransport implements Transport {
           signal: watch.signal,
           ...(body !== undefined && { body }),
         });
+      };
+      const { ok, status, body } = await send().catch((error) => {
+        throw watch.meaningOf(error);
       });
-      const { ok, status, body } = response;
-      const received = this.#through(watch, watch.piecesOf(body));
+      const received = watch.piecesOf(body);
       try {
         if (ok) return await take(received);
         if (status === 404 || status === 410) return undefined;
@@ -237,36 +239,6 @@ export class HttpTransport implements Transport {
       await new Promise((resolve) => setTimeout(resolve, PAUSE));
     }
   }
-
-  async *#through(watch: Watch, pieces: Content): Content {
-    const all = pieces[Symbol.asyncIterator]();
-    try {
-      for (;;) {
-        const next = await this.#reached(watch, () => all.next());
-        if (next.done) return;
-        yield next.value;
-      }
-    } finally {
-      await all.return?.().catch(() => {});
-    }
-  }
-
-  /** Does a part of a transfer. Its errors, which name the URL, become faults, which do not. */
-  async #reached<T>(watch: Watch, part: () => Promise<T>): Promise<T> {
-    try {
-      return await part();
-    } catch (error) {
-      this.#options.signal.throwIfAborted();
-      if (watch.hasStalled) throw new RemoteFault("does not answer in time");
-      if (!(error instanceof TypeError)) throw error;
-      const causes = [error.cause, error].filter((it) => it instanceof Error);
-      const reason = causes[0]!.message.replaceAll(
-        /\s*(for url )?\(?https?:\S*/g,
-        "",
-      );
-      throw new RemoteFault(`cannot be reached (${reason})`);
-    }
-  }
 }
 
 /** Ends a transfer that makes no progress. */
@@ -274,11 +246,13 @@ class Watch implements Disposable {
   readonly #stalled = new AbortController();
   readonly #timer: ReturnType<typeof setInterval>;
   readonly signal: AbortSignal;
+  readonly #outer: AbortSignal;
   #moved = 0;
   /** Bytes of a request that is sent as a whole. */
   #whole = 0;
 
   constructor(patience: number, signal: AbortSignal) {
+    this.#outer = signal;
     this.signal = AbortSignal.any([this.#stalled.signal, signal]);
     const least = SLOWEST * patience / 1000;
     this.#timer = setInterval(() => {
@@ -286,10 +260,6 @@ class Watch implements Disposable {
       else if (this.#moved < least) this.#stalled.abort();
       this.#moved = 0;
     }, patience);
-  }
-
-  get hasStalled(): boolean {
-    return this.#stalled.signal.aborted;
   }
 
   async bodyOf(content: Stored, streamed: number): Promise<BodyInit> {
@@ -305,10 +275,24 @@ class Watch implements Disposable {
   async *piecesOf(
     stream: ReadableStream<Uint8Array<ArrayBuffer>> | null,
   ): Content {
-    for await (const piece of stream ?? []) {
-      this.#moved += piece.length;
-      yield piece;
+    try {
+      for await (const piece of stream ?? []) {
+        this.#moved += piece.length;
+        yield piece;
+      }
+    } catch (error) {
+      throw this.meaningOf(error);
     }
+  }
+
+  /** What an error of the transfer means. Those of the network, which name the URL, become faults, which do not. */
+  meaningOf(error: unknown): unknown {
+    if (this.#outer.aborted) return this.#outer.reason;
+    if (this.signal.aborted) return new RemoteFault("does not answer in time");
+    if (!(error instanceof TypeError)) return error;
+    const { message } = error.cause instanceof Error ? error.cause : error;
+    const reason = message.replaceAll(/\s*(for url )?\(?https?:\S*/g, "");
+    return new RemoteFault(`cannot be reached (${reason})`);
   }
 
   [Symbol.dispose](): void {

@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { listFiles } from "../../lib/store/blobs.ts";
 import type { Manifest } from "../../lib/store/manifests.ts";
 import { withEnvironment } from "../tasks/with_environment.ts";
+import { Checkouts } from "../remote/checkouts.ts";
 import { Caches, makeResult, offerAll, TEXTS } from "../remote/made.ts";
 import {
   NGINX,
@@ -125,3 +127,47 @@ aws_secret_access_key = ${S3_USER.AWS_SECRET_ACCESS_KEY}
     assertEquals(caches.said, []);
   },
 });
+
+for (
+  const [name, program, start] of [
+    ["nginx", NGINX, async (folder: string) => {
+      const server = await startNginx(folder);
+      const address = server.url.replace("//", "//ci:passw0rd@") + "team";
+      return [server, { DYLORA_REMOTE: address }] as const;
+    }],
+    ["S3", WEED, async (folder: string) => {
+      const server = await startS3(folder);
+      const env = { ...S3_USER, AWS_ENDPOINT_URL_S3: server.url };
+      return [server, { ...env, DYLORA_REMOTE: "s3://results/team" }] as const;
+    }],
+  ] as const
+) {
+  Deno.test({
+    name:
+      `a second checkout takes all results from ${name}, runs nothing and has the same files, and no secret is printed or kept`,
+    ignore: program === undefined,
+    async fn() {
+      using checkouts = await Checkouts.open();
+      const { first, second } = checkouts;
+      Deno.mkdirSync(first.path("server"));
+      const [running, env] = await start(first.path("server"));
+      await using _server = running;
+      const stored = await checkouts.store(env);
+      assertMatch(stored.stdout, /^2 of 2 new results stored in /m);
+      const ran = await checkouts.run(second, [], env);
+      assertMatch(ran.stdout, /^2 of 2 results from /m);
+      assertMatch(ran.stdout, /^2 stages: 0 ran, 2 restored, /m);
+      for (const stage of ["a", "b"]) {
+        const file = `out/test/${stage}/out.txt`;
+        assertEquals(second.read(file), first.read(file));
+      }
+      const texts = [first, second].flatMap((project) =>
+        listFiles(project.path("out"), "refuse")
+          .map((file) => project.read(`out/${file}`))
+      );
+      for (const text of [stored.stdout, ran.stdout, ...texts]) {
+        assert(!/passw0rd|s3cretkey/.test(text), text.slice(0, 500));
+      }
+    },
+  });
+}

@@ -332,6 +332,31 @@ test("resize() gives the same bytes with any number of threads, and the type tha
   }
 });
 
+test("resize() reports its progress, over both passes if ranks depend on all modules", async (folder) => {
+  const source = writeFile(folder, "own.safetensors", threeModules(KOHYA));
+  for (
+    const [choice, calls] of [[{ rank: 2 }, 3], [{ energy: 0.9 }, 6]] as const
+  ) {
+    const shares: number[] = [];
+    const output = await Deno.makeTempDir({ dir: folder });
+    await resize({
+      source,
+      weight: 1,
+      added: [],
+      dtype: undefined,
+      choices: new Map([["", choice]]),
+    }, {
+      output,
+      threads: 1,
+      onProgress: (done, total) => shares.push(done / total),
+    });
+    assertEquals(shares.length, calls);
+    assertEquals(shares, shares.toSorted((a, b) => a - b));
+    assertEquals(shares.at(-1), 1);
+    assert(shares[0]! > 0 && shares[0]! < 0.7);
+  }
+});
+
 test("resize() shows what it would keep without writing", async (folder) => {
   const source = writeFile(folder, "own.safetensors", threeModules(KOHYA, 6));
   const before = [...Deno.readDirSync(folder)].length;

@@ -141,7 +141,13 @@ class Bench {
     this.#show(name, "this", "DVC");
     const trained = project.path("trained");
     const run = (out: string, remote = "") =>
-      this.#call(["pipeline", ...words, "--out", out], remote);
+      this.#call(["pipeline", ...words, "--out", out, "--json"], remote);
+    const restore = async (out: string, remote: string) => {
+      const lines = (await run(out, remote)).trim().split("\n");
+      const { ran } = lines.map((line) => JSON.parse(line))
+        .find(({ type }) => type === "summary");
+      if (ran > 0) throw new Error(`${ran} stages ran, in place of a restore`);
+    };
     this.#show("run without results", await secondsOf(() => run(trained)));
     const plan = (out: string) => this.#call(["plan", ...words, "--out", out]);
     const planned: number[] = [];
@@ -173,7 +179,7 @@ class Bench {
         );
         const out = this.#fresh("restored");
         await plan(out);
-        pulls[0]!.push(await secondsOf(() => run(out, remote)));
+        pulls[0]!.push(await secondsOf(() => restore(out, remote)));
         if (!hasDvc) continue;
         const other = new Dvc(dvc, this.#fresh("dvc"), this.env);
         await other.add(
@@ -207,8 +213,8 @@ class Bench {
     );
   }
 
-  async #call(words: readonly string[], remote = ""): Promise<void> {
-    await succeed(Deno.execPath(), {
+  async #call(words: readonly string[], remote = ""): Promise<string> {
+    return await succeed(Deno.execPath(), {
       args: [...PROGRAM, ...words],
       env: { ...this.env, DYLORA_REMOTE: remote },
     });
@@ -270,15 +276,16 @@ class Dvc {
   }
 }
 
+/** Standard output of a program. */
 async function succeed(
   program: string,
   options: Deno.CommandOptions,
-): Promise<void> {
-  const { success, stderr } = await new Deno.Command(program, {
-    ...options,
-    stdout: "null",
-  }).output();
-  if (!success) throw new Error(new TextDecoder().decode(stderr));
+): Promise<string> {
+  const decoder = new TextDecoder();
+  const { success, stdout, stderr } = await new Deno.Command(program, options)
+    .output();
+  if (!success) throw new Error(decoder.decode(stderr));
+  return decoder.decode(stdout);
 }
 
 /** NaN of no values. */
