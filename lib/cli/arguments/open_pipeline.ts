@@ -1,5 +1,5 @@
 import { readText } from "../../pipeline/faults.ts";
-import type { Graph, GraphStage } from "../../pipeline/graph.ts";
+import type { Graph, GraphStage, matchStages } from "../../pipeline/graph.ts";
 import { taskCode } from "../../scheduler/code.ts";
 import { openStore } from "../../scheduler/context.ts";
 import { digest } from "../../store/digest.ts";
@@ -56,7 +56,7 @@ export async function openPipeline(
   const saved = await readSnapshot(source, store);
   const read = saved ?? await readGraph(source);
   const graph = { ...read, pipeline: resultsName(args, read.pipeline) };
-  const selected = await selectStages(graph, patterns);
+  const selected = await matchingStages(graph, patterns);
   const forced = selected.length > 0 ? selected : graph.stages.keys();
   return {
     graph,
@@ -104,8 +104,13 @@ async function readGraph(
   return await expandPipeline(file, text, { tasks, profile, settings: parsed });
 }
 
-async function selectStages(
-  graph: Graph,
+/**
+ * Ids of the stages that match patterns.
+ *
+ * @throws {UsageError} If no stage matches a pattern.
+ */
+export async function matchingStages(
+  graph: Parameters<typeof matchStages>[0],
   patterns: readonly string[],
 ): Promise<readonly string[]> {
   if (patterns.length === 0) return [];

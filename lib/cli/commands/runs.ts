@@ -1,12 +1,15 @@
 import type { ScoresFile } from "../../artifacts/scores.ts";
 import { didYouMean } from "../../pipeline/did_you_mean.ts";
 import { isMapping, printable, readText } from "../../pipeline/faults.ts";
-import { matchStages } from "../../pipeline/graph.ts";
 import { readYaml } from "../../pipeline/read.ts";
 import { openStore } from "../../scheduler/context.ts";
 import { holdOff } from "../../store/cleanup.ts";
 import { type Arguments, command, UsageError } from "../arguments/arguments.ts";
-import { findPipeline, pipelineNames } from "../arguments/open_pipeline.ts";
+import {
+  findPipeline,
+  matchingStages,
+  pipelineNames,
+} from "../arguments/open_pipeline.ts";
 import { JSON_LINES, OUT, outOf } from "../arguments/options.ts";
 import {
   bytes,
@@ -107,19 +110,13 @@ async function selectedRows(
       `The cache has no results of pipeline "${pipeline}"${hint}`,
     );
   }
-  let selected = ofPipeline.filter(({ manifest }) => isScored(manifest));
-  if (patterns.length > 0) {
-    const stages = new Map(
-      ofPipeline.map(({ stage }) =>
-        [stage, { name: stage.replace(/@.*/, "") }] as const
-      ),
-    );
-    const matched = await matchStages({ stages }, patterns);
-    if (matched.problems.length > 0) {
-      throw new UsageError(matched.problems.join("\n"));
-    }
-    selected = ofPipeline.filter(({ stage }) => matched.stages.includes(stage));
-  }
+  const stages = new Map(
+    ofPipeline.map(({ stage }) => [stage, { name: stage.replace(/@.*/, "") }]),
+  );
+  const matching = await matchingStages({ stages }, patterns);
+  const selected = ofPipeline.filter(({ stage, manifest }) =>
+    patterns.length > 0 ? matching.includes(stage) : isScored(manifest)
+  );
   return await Promise.all(selected.map((it) => results.row(it)));
 }
 
