@@ -193,7 +193,7 @@ async function adapterOf(
   if (adapter !== undefined) {
     const folder = existingFolder("adapter", adapter);
     const model = named === undefined
-      ? baseModelOf(folder)
+      ? await baseModelOf(folder)
       : existingFolder("model", named);
     return {
       inputs: { adapter: folder, model },
@@ -216,11 +216,11 @@ function existingFolder(option: string, folder: string): string {
 }
 
 /** The folder of the base model in the configuration of an adapter. */
-function baseModelOf(adapter: string): string {
+async function baseModelOf(adapter: string): Promise<string> {
   const name = existsSync(join(adapter, "adapter_config.json"))
-    ? adapterConfig(adapter).base_model_name_or_path
+    ? (await adapterConfig(adapter)).base_model_name_or_path
     : undefined;
-  if (typeof name === "string" && existsSync(resolve(name, "config.json"))) {
+  if (name && existsSync(resolve(name, "config.json"))) {
     return resolve(name);
   }
   throw new UsageError(

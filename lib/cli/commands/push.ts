@@ -41,7 +41,7 @@ export const pushCommand = command`
   const baseModel = hubName(args, "base-model");
   using opened = new DisposableStack();
   const folder = await folderOf(args, opened);
-  const files = adapterFiles(folder, repository, baseModel);
+  const files = await adapterFiles(folder, repository, baseModel);
   const [{ pushFiles }, { hubSettings }] = await Promise.all([
     import("../../hub/push_files.ts"),
     import("../../hub/settings.ts"),
@@ -111,11 +111,11 @@ async function folderOf(
  * @throws {UsageError} If the folder is not a whole exported adapter, or its
  * base model is not on the hub.
  */
-function adapterFiles(
+async function adapterFiles(
   folder: string,
   repository: string,
   baseModel: string | undefined,
-): Map<string, Blob> {
+): Promise<Map<string, Blob>> {
   const names = fileNames(folder);
   const missing = REQUIRED.find((name) => !names.includes(name));
   if (missing !== undefined) {
@@ -129,9 +129,9 @@ function adapterFiles(
       new Blob([Deno.readFileSync(join(folder, name))]),
     ]),
   );
-  const config = adapterConfig(folder);
+  const config = await adapterConfig(folder);
   const base = baseModel ?? config.base_model_name_or_path;
-  if (typeof base !== "string" || !HUB_NAME.test(base)) {
+  if (!HUB_NAME.test(base ?? "")) {
     throw new UsageError(
       `The base model ${
         JSON.stringify(base)

@@ -1,5 +1,4 @@
 /** For commands that read the result of a stage, which the parameters and the engine of the command line select, or an adapter. */
-import { describe, isMapping, type Mapping } from "../../pipeline/faults.ts";
 import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import { NoResultError } from "../../scheduler/failure.ts";
 import { openResults } from "../../scheduler/results.ts";
@@ -114,24 +113,18 @@ export async function adapterStage(
 /**
  * The configuration of the adapter in a folder, which exists.
  *
- * @throws {UsageError} Naming the file, if it is not a JSON object.
+ * @throws {UsageError} Naming the file, if it is invalid.
  */
-export function adapterConfig(folder: string): Mapping {
+export async function adapterConfig(folder: string) {
+  const z = await import("zod");
+  const { readJsonFile } = await import("../../artifacts/json_file.ts");
+  const { BASE_MODEL } = await import("../../artifacts/lora_config.ts");
   const path = join(folder, "adapter_config.json");
-  const refuse = (reason: string, cause?: unknown) =>
-    new UsageError(
-      `"${path}" is not a valid adapter configuration: ${reason}; save the adapter again`,
-      { cause },
-    );
-  const text = Deno.readTextFileSync(path);
-  let config: unknown;
-  try {
-    config = JSON.parse(text);
-  } catch (error) {
-    throw refuse((error as SyntaxError).message, error);
-  }
-  if (isMapping(config)) return config;
-  throw refuse(`expected a JSON object, got ${describe(config)}`);
+  return await readJsonFile(path, z.looseObject(BASE_MODEL)).catch((error) => {
+    if (!(error instanceof SyntaxError)) throw error;
+    const message = `${error.message}\nSave the adapter again`;
+    throw new UsageError(message, { cause: error });
+  });
 }
 
 function modelOf({ inputs }: GraphStage, graph: Graph): GraphStage | undefined {

@@ -219,7 +219,7 @@ Deno.test("predict refuses invalid arguments with exit code 2", () =>
       ],
       [
         ["--adapter", damaged, "a"],
-        /^".*\/damaged\/adapter_config\.json" is not a valid adapter configuration: expected a JSON object, got a list; save the adapter again$/m,
+        /^".*\/damaged\/adapter_config\.json" has invalid content:\n.* expected object, received array\nSave the adapter again$/m,
       ],
       [["--model", model, "a"], /Option "--model" requires "--adapter"/],
       [

@@ -113,8 +113,8 @@ Deno.test(
     assertEquals(hub.commits, []);
     for (
       const [damaged, reason] of [
-        ["{bad", "Expected property name .*"],
-        ["null", "expected a JSON object, got nothing"],
+        ["{bad", "is not valid JSON: .*"],
+        ["null", "has invalid content:\\n.* expected object, received null"],
       ] as const
     ) {
       Deno.writeTextFileSync(config, damaged);
@@ -123,7 +123,7 @@ Deno.test(
       assertMatch(
         stderr,
         new RegExp(
-          `^"${config}" is not a valid adapter configuration: ${reason}; save`,
+          `^"${config}" ${reason}\nSave the adapter again`,
         ),
       );
     }
