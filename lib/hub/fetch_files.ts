@@ -150,7 +150,7 @@ async function findFiles(
   const files = new Map<string, string>();
   const states = new Map<string, State>();
   for (const path of [...required, ...optional]) {
-    const file = commit && await cache.find(commit, path);
+    const file = commit && cache.find(commit, path);
     if (commit && file) {
       files.set(path, file);
       states.set(path, await cache.check(commit, path));

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 
 /** A repository of the hub. */
@@ -63,13 +64,10 @@ export class RepositoryCache {
   }
 
   /** Path of a commit's file; false if the commit does not have the file, undefined if that is unknown. */
-  async find(
-    commit: string,
-    path: string,
-  ): Promise<string | false | undefined> {
+  find(commit: string, path: string): string | false | undefined {
     const file = this.#path("snapshots", commit, path);
-    if (await exists(file)) return file;
-    if (await exists(this.#path(".no_exist", commit, path))) return false;
+    if (existsSync(file)) return file;
+    if (existsSync(this.#path(".no_exist", commit, path))) return false;
     return undefined;
   }
 
@@ -118,8 +116,8 @@ export class RepositoryCache {
     const file = this.#path("snapshots", commit, path);
     await Deno.mkdir(dirname(blob), { recursive: true });
     await Deno.mkdir(dirname(file), { recursive: true });
-    if (!await exists(file) || !await hasContent(file, hash)) {
-      if (!await exists(blob) || !await hasContent(blob, hash)) {
+    if (!existsSync(file) || !await hasContent(file, hash)) {
+      if (!existsSync(blob) || !await hasContent(blob, hash)) {
         return undefined;
       }
       const partial = `${file}.${crypto.randomUUID()}`;
@@ -196,22 +194,9 @@ async function readIfThere(path: string): Promise<string | undefined> {
   try {
     return await Deno.readTextFile(path);
   } catch (error) {
-    if (isAbsent(error)) return undefined;
+    const isAbsent = error instanceof Deno.errors.NotFound ||
+      error instanceof Deno.errors.NotADirectory;
+    if (isAbsent) return undefined;
     throw error;
   }
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await Deno.stat(path);
-    return true;
-  } catch (error) {
-    if (isAbsent(error)) return false;
-    throw error;
-  }
-}
-
-function isAbsent(error: unknown): boolean {
-  return error instanceof Deno.errors.NotFound ||
-    error instanceof Deno.errors.NotADirectory;
 }
