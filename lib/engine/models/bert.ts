@@ -2,10 +2,11 @@ import * as z from "zod";
 import {
   count,
   epsilon,
-  layerCount,
   multipleOf,
   padToken,
   rate,
+  SIZES,
+  sizesOf,
 } from "./config.ts";
 import {
   type Architecture,
@@ -45,12 +46,7 @@ export const bert: Architecture = {
 
 /** The `config.json` of BERT, whose fields many share. */
 export const BertConfig = z.looseObject({
-  vocab_size: count,
-  hidden_size: count,
-  num_hidden_layers: layerCount,
-  num_attention_heads: count,
-  intermediate_size: count,
-  max_position_embeddings: count,
+  ...SIZES,
   type_vocab_size: count.default(2),
   pad_token_id: padToken.nullish(),
   layer_norm_eps: epsilon.default(1e-12),
@@ -67,11 +63,8 @@ export type BertConfig = z.output<typeof BertConfig>;
 /** What a model of BERT's sizes is, apart from its encoder. */
 export function bertSizes(config: BertConfig): Omit<Description, "encoder"> {
   return {
-    layers: config.num_hidden_layers,
-    hidden: config.hidden_size,
-    vocabSize: config.vocab_size,
+    ...sizesOf(config),
     padId: config.pad_token_id ?? 0,
-    positions: config.max_position_embeddings,
     epsilon: config.layer_norm_eps,
     headSettings: {
       dropout: config.classifier_dropout ?? config.hidden_dropout_prob,

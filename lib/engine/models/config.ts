@@ -4,14 +4,32 @@ import * as z from "zod";
 
 /** A size. */
 export const count = z.int().min(1).max(1 << 20);
-/** A number of layers. */
-export const layerCount = z.int().min(1).max(1000);
 /** A rate of dropout. */
 export const rate = z.number().min(0).lt(1);
 /** Epsilon of a layer normalization. */
 export const epsilon = z.number().positive().max(0.1);
 /** The token of padding. */
 export const padToken = z.int().min(0);
+
+/** The sizes that most models name alike. */
+export const SIZES = {
+  vocab_size: count,
+  hidden_size: count,
+  num_hidden_layers: z.int().min(1).max(1000),
+  num_attention_heads: count,
+  intermediate_size: count,
+  max_position_embeddings: count,
+};
+
+/** What these sizes say of a model. */
+export function sizesOf(config: z.output<z.ZodObject<typeof SIZES>>) {
+  return {
+    layers: config.num_hidden_layers,
+    hidden: config.hidden_size,
+    vocabSize: config.vocab_size,
+    positions: config.max_position_embeddings,
+  };
+}
 
 /** Frequencies of rotary positions, `theta^(-2 i / depth)`, rounded as in float32: `[depth / 2]` */
 export function rotaryFrequencies(

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { count, layerCount, multipleOf, padToken, rate } from "./config.ts";
+import { count, multipleOf, padToken, rate, SIZES } from "./config.ts";
 import { type Architecture, inLayers, type Pass } from "./model.ts";
 import { wordPiece } from "./tokenizer_classes.ts";
 
@@ -41,7 +41,7 @@ export const distilbert: Architecture = {
 const DistilBertConfig = z.looseObject({
   vocab_size: count,
   dim: count,
-  n_layers: layerCount,
+  n_layers: SIZES.num_hidden_layers,
   n_heads: count,
   hidden_dim: count,
   max_position_embeddings: count,

@@ -2,10 +2,11 @@ import * as z from "zod";
 import {
   count,
   epsilon,
-  layerCount,
   padToken,
   rate,
   rotaryFrequencies,
+  SIZES,
+  sizesOf,
 } from "./config.ts";
 import { type Architecture, inLayers, type Pass } from "./model.ts";
 
@@ -74,11 +75,8 @@ function member(
       const config = Config.parse(json);
       const padToken = config.pad_token_id ?? undefined;
       return {
-        layers: config.num_hidden_layers,
-        hidden: config.hidden_size,
-        vocabSize: config.vocab_size,
+        ...sizesOf(config),
         padId: padToken ?? 0,
-        positions: config.max_position_embeddings,
         epsilon: config.rms_norm_eps,
         headSettings: { dropout: 0, padToken },
         encoder: (m) => decode(m, config, attentionOf(config)),
@@ -118,14 +116,9 @@ const Rope = z.looseObject({
 });
 
 const Config = z.looseObject({
-  vocab_size: count,
-  hidden_size: count,
-  num_hidden_layers: layerCount,
-  num_attention_heads: count,
+  ...SIZES,
   num_key_value_heads: count.nullish(),
   head_dim: count.multipleOf(2).nullish(),
-  intermediate_size: count,
-  max_position_embeddings: count,
   pad_token_id: padToken.nullish(),
   rms_norm_eps: epsilon.default(1e-6),
   hidden_act: z.literal("silu").default("silu"),

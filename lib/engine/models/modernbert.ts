@@ -2,11 +2,12 @@ import * as z from "zod";
 import {
   count,
   epsilon,
-  layerCount,
   multipleOf,
   padToken,
   rate,
   rotaryFrequencies,
+  SIZES,
+  sizesOf,
 } from "./config.ts";
 import { type Architecture, inLayers, type Pass } from "./model.ts";
 
@@ -25,11 +26,8 @@ export const modernbert: Architecture = {
   configure(json) {
     const config = ModernBertConfig.parse(json);
     return {
-      layers: config.num_hidden_layers,
-      hidden: config.hidden_size,
-      vocabSize: config.vocab_size,
+      ...sizesOf(config),
       padId: config.pad_token_id,
-      positions: config.max_position_embeddings,
       epsilon: config.norm_eps,
       headSettings: {
         dropout: config.classifier_dropout,
@@ -64,12 +62,7 @@ const Rope = z.looseObject({
 const noBias = z.literal(false).default(false);
 
 const ModernBertConfig = z.looseObject({
-  vocab_size: count,
-  hidden_size: count,
-  num_hidden_layers: layerCount,
-  num_attention_heads: count,
-  intermediate_size: count,
-  max_position_embeddings: count,
+  ...SIZES,
   pad_token_id: padToken.default(50283),
   norm_eps: epsilon.default(1e-5),
   hidden_activation: z.literal("gelu").default("gelu"),
