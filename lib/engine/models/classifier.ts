@@ -1,5 +1,4 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { DropoutKeys } from "../ops/dropout.ts";
 import { seededRandom } from "../random.ts";
 import { elementCount, type SafetensorsFile } from "../safetensors/reader.ts";
 import { forward, type Model, type ParameterLayout } from "./model.ts";
@@ -103,7 +102,7 @@ export function logitsOf(
     parameters,
     input,
     ranks,
-    keys: keys && new DropoutKeys(keys),
+    keys: keys && tf.unstack(keys).values(),
   });
   return forward(model, pass, layout.labels).value as tf.Tensor2D;
 }

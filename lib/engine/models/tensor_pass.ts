@@ -9,11 +9,7 @@ import {
   tokenRange,
   windowedAttention,
 } from "../ops/attention.ts";
-import {
-  dropout,
-  type DropoutKeys,
-  type DropoutSource,
-} from "../ops/dropout.ts";
+import { dropout, type DropoutSource } from "../ops/dropout.ts";
 import { lookUp, lookUpTrained } from "../ops/embedding.ts";
 import { activation } from "../ops/gelu.ts";
 import { layerNorm } from "../ops/layer_norm.ts";
@@ -53,7 +49,7 @@ export interface BatchTensors extends Readonly<Record<Index, tf.Tensor2D>> {
 interface PassOptions extends PassTensors {
   readonly input: BatchTensors;
   /** Keys of dropout masks; undefined switches dropout off. */
-  readonly keys?: DropoutKeys | undefined;
+  readonly keys?: DropoutSource["keys"] | undefined;
   /** Called with all hidden states of the embeddings and every layer, `[sequences * tokens, hidden]`. */
   readonly observe?: ((hidden: tf.Tensor2D) => void) | undefined;
 }

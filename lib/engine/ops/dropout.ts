@@ -5,33 +5,12 @@ import { DataType } from "../tensorflow/tensors.ts";
 import { fused } from "../trace.ts";
 import { withGradient } from "./gradient.ts";
 
-/** Random keys of the dropout masks of one step. Each dropout takes the next key, which alone determines its mask. */
-export class DropoutKeys {
-  readonly #keys: readonly tf.Tensor[];
-  #taken = 0;
-
-  /** @param keys int32 `[places, 2]` */
-  constructor(keys: tf.Tensor2D) {
-    this.#keys = tf.unstack(keys);
-  }
-
-  /** @returns int32 `[2]` */
-  take(): tf.Tensor {
-    const key = this.#keys[this.#taken++];
-    if (key === undefined) {
-      throw new Error(
-        `The model applies dropout in more places than the ${this.#keys.length} for which the step has keys`,
-      );
-    }
-    return key;
-  }
-}
-
 /** Rate and keys of a dropout. */
 export interface DropoutSource {
   /** Probability that a value is dropped. */
   readonly rate: number;
-  readonly keys: DropoutKeys;
+  /** Random keys of the step's masks, int32 `[2]` each. Each dropout takes the next key, which alone determines its mask. */
+  readonly keys: Iterator<tf.Tensor>;
 }
 
 /** Key and rate (a scalar) of one dropout; both absent if nothing is dropped. */
@@ -43,7 +22,13 @@ export type DropoutDraw = {
 /** Takes the key of the next dropout. */
 export function drawDropout(source: DropoutSource | undefined): DropoutDraw {
   if (source === undefined || source.rate === 0) return {};
-  return { maskKey: source.keys.take(), rate: tf.scalar(source.rate) };
+  const { value } = source.keys.next();
+  if (value !== undefined) {
+    return { maskKey: value, rate: tf.scalar(source.rate) };
+  }
+  throw new Error(
+    "The model applies dropout in more places than those for which the step has keys",
+  );
 }
 
 /**
