@@ -201,6 +201,7 @@ function costOf(
       epochs,
       batchSize,
       learningRate,
+      ...(adapter?.adapter && { adapter: adapter.adapter }),
       alpha: adapter?.alpha,
       scale: adapter && servedRanks(adapter).length > 1
         ? scaleInWords(adapter.scaling)
