@@ -189,7 +189,7 @@ function inWords(value: unknown): string | number {
   if (typeof value === "number") return value;
   if (typeof value !== "object") return String(value);
   return (Array.isArray(value) ? value : Object.entries(Object(value)).flat())
-    .filter((it) => it !== "kind").map(inWords).join(" ");
+    .filter((it) => it !== "kind").map(inWords).join(" ") || "none";
 }
 
 /** How the steps of a training drew ranks, in words; undefined if they drew none, or of an imported adapter. */

@@ -23,6 +23,9 @@ export const Sampler = z.discriminatedUnion("kind", [
 export type Sampler = z.output<typeof Sampler>;
 
 const settings = {
+  sortAt: z.number().min(0).max(1).default(0).describe(
+    "Share of the steps at the full rank, after which the rows are sorted by their singular values and the other steps draw ranks; 0 = draw from the start, as in the paper; 1 = never draw, which is a LoRA reduced by SVD",
+  ),
   mode: z.enum(["all", "frozen"]).default("all").describe(
     "Rows that a step at rank b trains: all = 1 to b; frozen = b, while momentum and weight decay still move the others",
   ),
@@ -31,9 +34,6 @@ const settings = {
   ),
   scope: z.enum(["model", "example"]).default("model").describe(
     "Scope of the rank that a step draws: model = one rank for the whole model; example = one rank for each example, each as often in a batch as the sampler says",
-  ),
-  sortAt: z.number().min(0).max(1).default(0).describe(
-    "Share of the steps at the full rank, after which the rows are sorted by their singular values and the other steps draw ranks; 0 = draw from the start, as in the paper; 1 = never draw, which is a LoRA reduced by SVD",
   ),
   sourceRanks: z.array(z.int().min(1)).default([]).describe(
     "Ranks above the adapter's that the steps before sortAt train, highest first, in equal shares: [64] learns at rank 64, sorts, and goes on at rank; [64, 32, 16] sorts and descends in steps; [] = rank",
