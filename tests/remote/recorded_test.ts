@@ -216,6 +216,16 @@ stages:
     else assertMatch(stderr + stdout, on);
   }
   assertEquals(second.read("exported/exported.txt"), "adapter");
+
+  Deno.removeSync(second.path("out"), { recursive: true });
+  const pulled = await checkouts.cache(
+    second,
+    "pull",
+    ...["--recorded", "--engine", "tensorflow"],
+  );
+  assertEquals(pulled.code, 0, pulled.stderr);
+  const off = await call("pipeline", "--recorded", "--remote-mode", "off");
+  assertMatch(off.stdout, /^3 stages: 0 ran, 3 restored,/m);
 });
 
 Deno.test("verify --from says which bytes of which file and tensor differ from the result of a remote", async () => {
