@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { ADAPTER_KINDS } from "../lib/engine/adapters/registry.ts";
 import { ARCHITECTURES } from "../lib/engine/models/registry.ts";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -344,6 +345,26 @@ Deno.test("an architecture is named only in its own file and the registry", () =
     importsOf(source).some((it) => files.some(({ path }) => path === it))
   );
   assertEquals(named.map(({ path }) => path), []);
+});
+
+Deno.test("a kind of adapter is named only in its own file and the registry", () => {
+  const folder = "lib/engine/adapters";
+  const named = [...sources(folder), ...codeOutside(folder)]
+    .flatMap((source) => [
+      ...ADAPTER_KINDS.filter((kind) => source.text.includes(`"${kind}"`))
+        .map((kind) => `${kind} in ${source.path}`),
+      ...importsOf(source).filter((path) => dirname(path) === folder)
+        .map((path) => `${basename(path, ".ts")} in ${source.path}`),
+    ])
+    // "lora" is the name of a schedule as well, and what others read is in adapter.ts, registry.ts and scale.ts.
+    .filter((it) => ADAPTER_KINDS.slice(1).some((kind) => it.startsWith(kind)));
+  assertEquals(
+    named.sort(),
+    ADAPTER_KINDS.slice(1).flatMap((kind) => [
+      `${kind} in ${folder}/${kind}.ts`,
+      `${kind} in ${folder}/registry.ts`,
+    ]).sort(),
+  );
 });
 
 Deno.test("a schedule's name is compared only in its own file and the registry", () => {
