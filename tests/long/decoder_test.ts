@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { callHere, callMain, outWithCode } from "../project.ts";
+import { callHere, callMain, outWithCode } from "../cli/project.ts";
 
 /** Output folder of both pipelines. */
 const own = await outWithCode();
