@@ -1,12 +1,10 @@
 import { join } from "@std/path/posix/join";
-import * as tf from "@tensorflow/tfjs-core";
 import { digestOf } from "../artifacts/json_file.ts";
 import { readModel } from "../artifacts/model.ts";
 import { writeRanks } from "../artifacts/ranks.ts";
 import type { AdapterRecord } from "../artifacts/training.ts";
 import { valuesPerRank } from "../engine/adapters/registry.ts";
 import { peftName } from "../engine/models/peft.ts";
-import { rankScale } from "../engine/adapters/scale.ts";
 import type { Classifier } from "../engine/models/classifier.ts";
 import { parameterLayout } from "../engine/models/parameters.ts";
 import { methodName } from "../engine/schedules/registry.ts";
@@ -161,13 +159,13 @@ class ChoiceEvaluator implements Disposable {
 
   /** @param values Flat parameters, `[size]` */
   constructor(
-    private readonly classifier: Classifier,
+    classifier: Classifier,
     private readonly values: Float32Array,
-    private readonly training: Pick<AdapterRecord, "alpha" | "scaling">,
+    { alpha, scaling }: Pick<AdapterRecord, "alpha" | "scaling">,
     batchSize: number,
     private readonly signal: AbortSignal,
   ) {
-    this.#evaluate = evaluator(classifier, { batchSize });
+    this.#evaluate = evaluator(classifier, { alpha, scaling, batchSize });
   }
 
   /** Logits of the examples for each choice, `[examples, outputs]`. */
@@ -178,37 +176,14 @@ class ChoiceEvaluator implements Disposable {
     const results: Float32Array[] = [];
     for (let start = 0; start < choices.length; start += CHOICES_PER_PASS) {
       const group = choices.slice(start, start + CHOICES_PER_PASS);
-      const logits = await this.#pass(examples, group);
+      const { values, signal } = this;
+      const logits = await this.#evaluate(values, group, examples, { signal });
       const size = logits.length / group.length;
       results.push(
         ...group.map((_, i) => logits.subarray(i * size, (i + 1) * size)),
       );
     }
     return results;
-  }
-
-  async #pass(
-    examples: EncodedExamples,
-    group: readonly RankPerModule[],
-  ): Promise<Float32Array> {
-    const { rank } = this.classifier.layout;
-    const { alpha, scaling } = this.training;
-    const modules = group[0]!.map((_, module) =>
-      group.flatMap((ranks) => [
-        ...rankScale(ranks[module]!, { rank, alpha, scaling }),
-      ])
-    );
-    const scale = tf.tensor3d(modules.flat(), [
-      modules.length,
-      group.length,
-      rank,
-    ]);
-    try {
-      const { values, signal } = this;
-      return await this.#evaluate(values, scale, examples, { signal });
-    } finally {
-      scale.dispose();
-    }
   }
 
   [Symbol.dispose](): void {

@@ -28,9 +28,9 @@ import {
 import {
   evaluationBatchSize,
   evaluationFlops,
+  type Evaluator,
+  evaluator,
   type RankEvaluationOptions,
-  type RankEvaluator,
-  rankEvaluator,
 } from "../engine/training/evaluation.ts";
 import { Stopwatch, type TrainingReport } from "../engine/training/progress.ts";
 import {
@@ -245,7 +245,7 @@ export function balancedWeights(
 /** Scores each epoch of a training at all of its ranks. */
 class EpochSelection implements Disposable {
   readonly #options: RankEvaluationOptions;
-  readonly #evaluator: RankEvaluator;
+  readonly #evaluator: Evaluator;
 
   constructor(
     private readonly split: ScoredSplit,
@@ -255,7 +255,7 @@ class EpochSelection implements Disposable {
   ) {
     const batchSize = evaluationBatchSize(options.ranks.length);
     this.#options = { ...options, batchSize };
-    this.#evaluator = rankEvaluator(classifier, this.#options);
+    this.#evaluator = evaluator(classifier, this.#options);
   }
 
   /** Scores flat parameters: the mean of the task's main metric over the ranks. */
@@ -264,15 +264,18 @@ class EpochSelection implements Disposable {
   ): Promise<Pick<EpochScores, "score" | "ranks">> {
     const { examples, metrics } = this.split;
     const { signal, log } = this.stage;
-    const logits = await this.#evaluator(values, examples, { signal });
-    const ranks = this.split.score(this.#options.ranks, logits);
+    const { ranks: evaluated } = this.#options;
+    const logits = await this.#evaluator(values, evaluated, examples, {
+      signal,
+    });
+    const ranks = this.split.score(evaluated, logits);
     const [metric] = metrics;
     const main = ranks.map(({ metrics }) => metrics[metric!]!);
     const sum = main.reduce((sum, it) => sum + (Number.isNaN(it) ? 0 : it), 0);
     const score = sum / ranks.length;
     const atRanks = ranks.length === 1
       ? ""
-      : ` at ranks ${this.#options.ranks.join(" ")}, mean ${score.toFixed(4)}`;
+      : ` at ranks ${evaluated.join(" ")}, mean ${score.toFixed(4)}`;
     log(
       `${this.split.name}: ${metric} ${
         main.map((it) => it.toFixed(4)).join(" ")

@@ -29,6 +29,9 @@ interface EvaluationHooks {
   readonly signal?: AbortSignal;
 }
 
+/** A rank for all modules, or one for each. */
+type RankChoice = number | readonly number[];
+
 /** Evaluates any number of parameter vectors of one classifier, each at any ranks. */
 export interface Evaluator {
   /**
@@ -36,12 +39,12 @@ export interface Evaluator {
    * does not depend on the rank is computed once.
    *
    * @param values Flat parameters, `[size]`
-   * @param scale Scales of the rows at each rank, as in {@linkcode ModelRanks}
+   * @param ranks Each the same in all modules, 0 without adapters, or a list of one for each
    * @returns `[ranks, examples, labels]`, flat, examples in their own order
    */
   (
     values: Float32Array,
-    scale: ModelRanks["scale"],
+    ranks: readonly RankChoice[],
     examples: EncodedExamples,
     hooks?: EvaluationHooks,
   ): Promise<Float32Array<ArrayBuffer>>;
@@ -83,13 +86,29 @@ export function evaluator(
     return { logits: tf.concat(logits, 1) };
   }, options);
 
+  const { rank, modules } = layout;
+  const scaleAt = (b: number) => [...rankScale(b, { ...options, rank })];
+  const scaleOf = (choices: readonly RankChoice[]) =>
+    typeof choices[0] === "number"
+      ? tf.tensor2d((choices as readonly number[]).flatMap(scaleAt), [
+        choices.length,
+        rank,
+      ])
+      : tf.tensor3d(
+        modules.flatMap((_, i) =>
+          (choices as readonly number[][]).flatMap((of) => scaleAt(of[i]!))
+        ),
+        [modules.length, choices.length, rank],
+      );
+
   async function evaluate(
     values: Float32Array,
-    scale: ModelRanks["scale"],
+    choices: readonly RankChoice[],
     examples: EncodedExamples,
     { progress, signal }: EvaluationHooks = {},
   ): Promise<Float32Array<ArrayBuffer>> {
-    const ranks = rankCount({ scale });
+    const ranks = choices.length;
+    const scale = scaleOf(choices);
     const count = exampleCount(examples);
     const { labels } = layout;
     const all = new Float32Array(ranks * count * labels);
@@ -127,7 +146,7 @@ export function evaluator(
       }
       return all;
     } finally {
-      flat.dispose();
+      tf.dispose([flat, scale]);
     }
   }
   return Object.assign(evaluate, {
@@ -157,7 +176,7 @@ function evaluationBatches(
 }
 
 /** Options of an evaluator. */
-interface EvaluatorOptions extends TraceOptions {
+interface EvaluatorOptions extends TraceOptions, Omit<AdapterScale, "rank"> {
   /** Examples per forward pass. */
   readonly batchSize: number;
   /** Number of times that the same examples will be evaluated (default 1); it determines how many lengths are prepared. */
@@ -165,8 +184,7 @@ interface EvaluatorOptions extends TraceOptions {
 }
 
 /** How an adapter is evaluated. */
-export interface RankEvaluationOptions
-  extends EvaluatorOptions, Omit<AdapterScale, "rank"> {
+export interface RankEvaluationOptions extends EvaluatorOptions {
   /** Ranks to evaluate, 1-based; 0 without adapters. */
   readonly ranks: readonly number[];
 }
@@ -176,46 +194,16 @@ export function evaluationBatchSize(ranks: number): number {
   return Math.max(1, Math.min(32, Math.floor(256 / ranks)));
 }
 
-/** An {@linkcode Evaluator} at some ranks, each the same in all modules. */
-export type RankEvaluator = ReturnType<typeof rankEvaluator>;
-
-/** Makes a {@linkcode RankEvaluator}. */
-export function rankEvaluator(
-  classifier: Classifier,
-  options: RankEvaluationOptions,
-) {
-  const { alpha, scaling, ranks } = options;
-  const { rank } = classifier.layout;
-  const scale = tf.tensor2d(
-    ranks.flatMap((b) => [...rankScale(b, { rank, alpha, scaling })]),
-    [ranks.length, rank],
-  );
-  const evaluate = evaluator(classifier, options);
-  return Object.assign(
-    (
-      values: Float32Array,
-      examples: EncodedExamples,
-      hooks?: EvaluationHooks,
-    ) => evaluate(values, scale, examples, hooks),
-    {
-      dispose() {
-        scale.dispose();
-        evaluate.dispose();
-      },
-    },
-  );
-}
-
-/** Evaluates parameters once, as a {@linkcode RankEvaluator} does. */
+/** Evaluates parameters once, as an {@linkcode Evaluator} does. */
 export async function evaluateRanks(
   classifier: Classifier,
   values: Float32Array,
   examples: EncodedExamples,
   options: RankEvaluationOptions & EvaluationHooks,
 ): Promise<Float32Array<ArrayBuffer>> {
-  const evaluate = rankEvaluator(classifier, options);
+  const evaluate = evaluator(classifier, options);
   try {
-    return await evaluate(values, examples, options);
+    return await evaluate(values, options.ranks, examples, options);
   } finally {
     evaluate.dispose();
   }

@@ -15,8 +15,8 @@ import { dylora } from "../../../lib/engine/schedules/dylora.ts";
 import type { AdamWState } from "../../../lib/engine/training/adamw.ts";
 import { type Batch, padBatch } from "../../../lib/engine/training/batch.ts";
 import {
-  type RankEvaluator,
-  rankEvaluator,
+  type Evaluator,
+  evaluator,
 } from "../../../lib/engine/training/evaluation.ts";
 import { trainingStep } from "../../../lib/engine/training/step.ts";
 import type { PeerWork } from "../peer/peer.ts";
@@ -33,7 +33,7 @@ export class Work {
   readonly #examples: Required<EncodedExamples>;
   readonly #batch: Batch;
   readonly #takeStep: ReturnType<typeof trainingStep>;
-  #evaluate: RankEvaluator | undefined;
+  #evaluate: Evaluator | undefined;
   readonly trained: number;
   #state: AdamWState;
   #step = 0;
@@ -109,17 +109,16 @@ export class Work {
   /** Passes of the batch at all ranks; the first one traces. */
   async evaluate(ranks: readonly number[], count: number) {
     const values = this.#state.values.dataSync() as Float32Array;
-    this.#evaluate ??= rankEvaluator(this.#classifier, {
+    this.#evaluate ??= evaluator(this.#classifier, {
       alpha: this.#work.alpha,
       scaling: "rank",
-      ranks,
       batchSize: this.#work.batch,
       eager: this.#eager,
     });
     const seconds: number[] = [];
     for (let i = 0; i < count; i++) {
       const begin = performance.now();
-      await this.#evaluate(values, this.#examples);
+      await this.#evaluate(values, ranks, this.#examples);
       seconds.push((performance.now() - begin) / 1000);
     }
     return { seconds, peak_bytes: peakBytes() };

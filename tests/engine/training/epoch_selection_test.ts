@@ -11,7 +11,7 @@ import {
   saveCheckpoint,
 } from "../../../lib/engine/training/checkpoint.ts";
 import type { Classifier } from "../../../lib/engine/models/classifier.ts";
-import { rankEvaluator } from "../../../lib/engine/training/evaluation.ts";
+import { evaluator } from "../../../lib/engine/training/evaluation.ts";
 import {
   train,
   type TrainingHooks,
@@ -116,10 +116,9 @@ async function trainEvaluated(
   onEvaluation = () => {},
 ) {
   const held = tinyExamples(24);
-  const evaluate = rankEvaluator(classifier, {
+  const evaluate = evaluator(classifier, {
     alpha: 16,
     scaling: "rank",
-    ranks,
     batchSize: 8,
   });
   try {
@@ -129,7 +128,8 @@ async function trainEvaluated(
       evaluate: async (values) => {
         onEvaluation();
         const { signal } = hooks;
-        const logits = await evaluate(values, held, signal ? { signal } : {});
+        const given = signal ? { signal } : {};
+        const logits = await evaluate(values, ranks, held, given);
         const accuracies = ranks.map((_, r) =>
           [...held.labels].filter((label, i) => {
             const at = (r * held.labels.length + i) * 2;
