@@ -43,6 +43,7 @@ const OWN: readonly (readonly [string, string])[] = [
   ["GLUE", "./fixtures/tiny-glue"],
   ["./roberta-base", "./fixtures/tiny-roberta"],
   ["./mpnet-base", "./fixtures/tiny-mpnet"],
+  ["./smollm2", "./fixtures/tiny-llama"],
   ["ADAPTER", await peftFolder(out, {})],
   ["MODEL", "./fixtures/tiny-roberta"],
   ["my.tsv", "./fixtures/tiny-glue/SST-2/train.tsv"],
