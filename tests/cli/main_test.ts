@@ -235,7 +235,9 @@ Deno.test("the examples of commands that read a stage name a single one", async 
   ) {
     for (const [line] of examples) {
       if (line.startsWith("-")) continue;
-      const [words] = line.replaceAll('"', "").split(" <");
+      // With --in, --out is the table to write, which --to names as well.
+      const [words] = line.replaceAll('"', "").replace("--out", "--to")
+        .split(" <");
       const { stderr } = await callHere(
         ...[name, ...words!.split(" "), "--out", own],
       );
