@@ -53,7 +53,9 @@ export class SafetensorsFile implements Disposable {
       file.close();
       if (!(error instanceof SyntaxError)) throw error;
       throw new SyntaxError(
-        `Cannot read "${path}" as safetensors: ${error.message}`,
+        `Cannot read "${path}" as safetensors: ${
+          error.message.slice(0, LONGEST_MESSAGE)
+        }`,
         { cause: error },
       );
     }
@@ -221,6 +223,9 @@ function readHeader(
   const dataStart = 8 + json.length;
   return { header: parseHeader(json, size - dataStart), dataStart };
 }
+
+/** Maximum length of an error message, since a header may contain names of any length. */
+const LONGEST_MESSAGE = 500;
 
 /** Maximum bytes per read or write; some systems transfer at most 2 GiB at once. */
 const CHUNK_BYTES = 2 ** 30;
