@@ -12,7 +12,7 @@ export default defineTask({
   params: z.strictObject({
     ...rankToTake,
     baseModel: z.string().min(1).nullish().describe(
-      "Base model to write into the PEFT configuration: OWNER/NAME of the hub, or a folder; default: the repository of the hub on which the adapter was trained, or the folder of the input model",
+      "Base model to write into the PEFT configuration: OWNER/NAME of the hub, or a folder; default: the repository of the hub on which the adapter was trained, and else a folder, to be filled in",
     ),
     datasets: list.describe(
       "Data sets of the hub for the model card; default: nyu-mll/glue for tasks of GLUE",
@@ -30,7 +30,6 @@ export default defineTask({
     model: { kind: "model", optional: true },
   },
   output: { kind: "peft", files: [...PEFT_FILES, CLASSES_FILE, "README.md"] },
-  places: true,
   small: true,
   run: async (stage) =>
     (await import("../lib/stages/export.ts")).exportAdapter(stage),

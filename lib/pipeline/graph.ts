@@ -48,7 +48,6 @@ export interface Declaration {
   readonly output: Task["output"];
   readonly needs: readonly string[];
   readonly timings: boolean;
-  readonly places: boolean;
   /** True if its stages belong where the scheduler runs: they need the network, or little else. */
   readonly local: boolean;
   /** True if the task has `sources`, which are read on every plan. */

@@ -319,7 +319,6 @@ function declarationOf(task: Task): Declaration {
     output: task.output,
     needs: task.needs ?? [],
     timings: task.timings ?? false,
-    places: task.places ?? false,
     local: task.small === true || task.permissions?.net === true,
     sources: task.sources !== undefined,
   };

@@ -69,7 +69,6 @@ const Shape = z.strictObject({
   check: callable.optional(),
   needs: z.array(z.string()).optional(),
   timings: z.boolean().optional(),
-  places: z.boolean().optional(),
   small: z.boolean().optional(),
   run: callable,
 });

@@ -41,8 +41,6 @@ export interface Task<Params extends z.ZodObject = z.ZodObject> {
   readonly needs?: readonly string[];
   /** True if the task reads the recorded seconds and metrics of its inputs; they become part of its key. */
   readonly timings?: boolean;
-  /** True if the task records where its inputs are in the output folder; these paths become part of its key. */
-  readonly places?: boolean;
   /**
    * True if a stage takes seconds on one processor. A run on a batch system then
    * runs it on the scheduler's machine, as it does stages with network access.
@@ -93,7 +91,8 @@ export interface InputArtifact {
   readonly metrics?: Readonly<Record<string, number>>;
   /**
    * Absolute path at which the user sees the artifact, such as that of
-   * `out/smoke/model`; only for tasks with `places`.
+   * `out/smoke/model`; only if a command runs the task, since results of stages
+   * are used in any folder.
    */
   readonly place?: string;
 }

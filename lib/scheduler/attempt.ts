@@ -132,7 +132,7 @@ async function layOut(
   results: ReadonlyMap<string, Manifest>,
   folder: RunFolder,
 ): Promise<Record<string, InputArtifact[]>> {
-  const { timings, places, inputs: declared } = stage.declaration;
+  const { timings, inputs: declared } = stage.declaration;
   const inputs: Record<string, InputArtifact[]> = {};
   for (const [name, ids] of Object.entries(stage.inputs)) {
     const many = declared[name]?.many === true;
@@ -149,12 +149,6 @@ async function layOut(
         matrix: many ? stageOf(context, id).matrix : {},
         path,
         ...(timings && { seconds, metrics }),
-        ...(places &&
-          {
-            place: visibleFolder(context.settings.out, context.graph.pipeline, {
-              id,
-            }),
-          }),
       });
     }
   }

@@ -132,10 +132,9 @@ function inputs(parts: KeyParts["inputs"]): Map<string, string> {
   );
 }
 
-function input({ content, seconds, metrics, place }: InputPart): string {
+function input({ content, seconds, metrics }: InputPart): string {
   return [
     content.slice(0, 8),
-    ...(place === undefined ? [] : [`in ${place}`]),
     ...(seconds === undefined ? [] : [`in ${seconds.toFixed(3)} s`]),
     ...(metrics === undefined ? [] : [canonicalJson(metrics)]),
   ].join(" ");

@@ -12,8 +12,6 @@ interface KeySources {
   readonly sources: Sources;
   /** The stages connected to each input and their results, in order. */
   readonly inputs: Readonly<Record<string, readonly ConnectedResult[]>>;
-  /** The visible folder of a stage, as tasks with `places` record it. */
-  readonly placeOf: (stage: GraphStage) => string;
   readonly runtimes: ReadonlyMap<string, Runtime>;
   readonly store: Store;
 }
@@ -26,7 +24,7 @@ interface ConnectedResult {
 
 /**
  * Everything that the result of a stage depends on. These are not part of it:
- * times, the stage's name, paths (unless the task records them), and resources
+ * times, the stage's name, paths, and resources
  * (except for processors where results depend on the number of threads).
  *
  * @throws {Error} If a source does not exist.
@@ -45,10 +43,7 @@ export async function keyParts(
         const many = declaration.inputs[name]?.many === true;
         return [
           name,
-          results.map((result) => ({
-            ...inputPart(result, many, declaration.timings),
-            ...(declaration.places && { place: from.placeOf(result.stage) }),
-          })),
+          results.map((result) => inputPart(result, many, declaration.timings)),
         ];
       }),
     ),

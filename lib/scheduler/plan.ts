@@ -75,8 +75,6 @@ export async function decide(
         })),
       ]),
     ),
-    placeOf: (stage) =>
-      visibleFolder(context.settings.out, context.graph.pipeline, stage),
     runtimes,
     store,
   });

@@ -112,12 +112,10 @@ function baseModelOf(
   { baseModel }: Adapter,
   model: InputArtifact | undefined,
 ): { readonly origin: ModelOrigin | undefined; readonly folder?: string } {
-  if (requested !== undefined) {
-    return { origin: { name: requested, revision: null } };
-  }
   const isOnHub = /^[\w.-]+\/[\w.-]+$/.test(baseModel?.name ?? "");
+  const named = requested ?? (isOnHub ? undefined : model?.place);
+  if (named !== undefined) return { origin: { name: named, revision: null } };
   if (isOnHub) return { origin: baseModel };
-  if (model) return { origin: { name: model.place!, revision: null } };
   const name = baseModel?.name ?? "on which the adapter was trained";
   return { origin: baseModel, folder: `the folder of the model ${name}` };
 }

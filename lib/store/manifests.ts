@@ -22,8 +22,6 @@ export interface InputPart {
   /** Only for tasks with `timings`. */
   readonly seconds?: number;
   readonly metrics?: Readonly<Record<string, number>>;
-  /** Only for tasks with `places`. */
-  readonly place?: string;
 }
 
 /** Everything that a stage's result depends on. The SHA-256 of its canonical JSON is the stage's key. */

@@ -79,7 +79,6 @@ Deno.test("expandPipeline() resolves everything that a stage has", () =>
       output: { kind: "model", files: ["model.txt"] },
       needs: ["engine"],
       timings: false,
-      places: false,
       local: false,
       sources: false,
     });

@@ -396,32 +396,3 @@ Deno.test("run() gives a stage the code of its key when a module is edited befor
   assertEquals(again.ran, ["patient"]);
   assertEquals(project.read("out/test/patient/out.txt"), "2");
 });
-
-Deno.test("run() tells tasks with places where their inputs are shown, and runs them again if that changes", async () => {
-  using project = new TestProject();
-  project.task("make", "return 'same';");
-  project.task("place", "return stage.inputs.of[0].place ?? 'none';", {
-    inputs: { of: { kind: "text" } },
-    rest: "places: true,",
-  });
-  project.task("blind", "return stage.inputs.of[0].place ?? 'none';", {
-    inputs: { of: { kind: "text" } },
-  });
-  const stages = (name: string) => ({
-    [name]: { task: "make" },
-    place: { task: "place", inputs: { of: [name] } },
-    blind: { task: "blind", inputs: { of: [name] } },
-  });
-  await project.run(stages("a"));
-  assertEquals(
-    project.read("out/test/place/out.txt"),
-    project.path("out/test/a"),
-  );
-  assertEquals(project.read("out/test/blind/out.txt"), "none");
-  const { ran } = await project.run(stages("b"));
-  assertEquals(ran, ["place"]);
-  assertEquals(
-    project.read("out/test/place/out.txt"),
-    project.path("out/test/b"),
-  );
-});

@@ -138,7 +138,6 @@ export default {
           output: declared.output,
           needs: declared.needs ?? [],
           timings: declared.timings ?? false,
-          places: declared.places ?? false,
           local: declared.small ?? false,
           sources: declared.sources !== undefined,
         },

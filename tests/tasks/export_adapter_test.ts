@@ -60,12 +60,13 @@ Deno.test("export-adapter copies the files of PEFT byte for byte at the adapter'
     }
   }));
 
-Deno.test("export-adapter names a base model that transformers finds: of the hub, the user's, or the folder of its input", () =>
+Deno.test("export-adapter names a base model that transformers finds: of the hub, the user's, or for a command the folder of its input", () =>
   withFolder(async (folder) => {
     const take = async (
       name: string | undefined,
       params: { readonly baseModel?: string } = {},
       inputs: Record<string, string> = {},
+      isStage = false,
     ) => {
       const adapter = await Deno.makeTempDir({ dir: folder });
       await writeAdapter(adapter, {
@@ -73,10 +74,23 @@ Deno.test("export-adapter names a base model that transformers finds: of the hub
         training: REFERENCE_TRAINING,
         tensors: referenceTensors("roberta"),
       });
-      const { output } = await runTask(exportAdapter, folder, params, {
-        adapter,
-        ...inputs,
-      });
+      const artifacts = { adapter, ...inputs };
+      const { output } = await runTask(
+        exportAdapter,
+        folder,
+        params,
+        artifacts,
+        isStage
+          ? {
+            inputs: Object.fromEntries(
+              Object.entries(artifacts).map(([name, path]) => [
+                name,
+                [{ stage: name, matrix: {}, path }],
+              ]),
+            ),
+          }
+          : {},
+      );
       const config = JSON.parse(
         await Deno.readTextFile(join(output, "adapter_config.json")),
       );
@@ -101,10 +115,17 @@ Deno.test("export-adapter names a base model that transformers finds: of the hub
         /^model = AutoPeftModelForSequenceClassification.from_pretrained\(\n {4}folder,\n {4}id2label=\{0: "LABEL_0", 1: "LABEL_1"\},\n\)$/m,
       );
     }
-    const { named, card } = await take("pypi:tiny==0.1.0");
-    assertEquals(named, ["pypi:tiny==0.1.0", "abc"]);
-    assertMatch(card, /^ {4}"the folder of the model pypi:tiny/m);
-    assertMatch(card, /PeftModel.from_pretrained\(base, folder\)/);
+    // The result of a stage is used in any folder, so it names none.
+    for (
+      const { named, card } of [
+        await take("pypi:tiny==0.1.0"),
+        await take("pypi:tiny==0.1.0", {}, { model }, true),
+      ]
+    ) {
+      assertEquals(named, ["pypi:tiny==0.1.0", "abc"]);
+      assertMatch(card, /^ {4}"the folder of the model pypi:tiny/m);
+      assertMatch(card, /PeftModel.from_pretrained\(base, folder\)/);
+    }
   }));
 
 Deno.test("export-adapter gives code that loads a base model with a head for other classes", () =>

@@ -11,7 +11,7 @@ export interface TaskResult {
 }
 
 /**
- * Runs a task in this process, in a folder of its own.
+ * Runs a task in this process, in a folder of its own, as commands do.
  *
  * @param folder Where to make that folder.
  * @param inputs Folders of the artifacts for each input.
@@ -37,7 +37,7 @@ export async function runTask<Params extends z.ZodObject>(
           stage: name,
           matrix: {},
           path,
-          ...(task.places && { place: path }),
+          place: path,
         })),
       ]),
     ),

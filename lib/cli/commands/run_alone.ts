@@ -63,10 +63,7 @@ export async function runAlone(
     inputs: Object.fromEntries(
       taken.map(([input, path]) => [
         input,
-        [{
-          ...{ stage: input, matrix: {}, path },
-          ...(task.places && { place: run.lastingPaths(path) }),
-        }],
+        [{ stage: input, matrix: {}, path, place: run.lastingPaths(path) }],
       ]),
     ),
     sources: taken.flatMap(([, path]) => [path, ...linkedFrom(path)])

@@ -177,13 +177,9 @@ class Bench {
             this.#call(["cache", "push", ...words, "--out", trained], remote)
           ),
         );
-        // In the same place, which exports name.
-        const kept = project.path("kept");
-        Deno.renameSync(trained, kept);
-        await plan(trained);
-        pulls[0]!.push(await secondsOf(() => restore(trained, remote)));
-        Deno.removeSync(trained, { recursive: true });
-        Deno.renameSync(kept, trained);
+        const out = this.#fresh("restored");
+        await plan(out);
+        pulls[0]!.push(await secondsOf(() => restore(out, remote)));
         if (!hasDvc) continue;
         const other = new Dvc(dvc, this.#fresh("dvc"), this.env);
         await other.add(
