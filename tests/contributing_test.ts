@@ -89,3 +89,15 @@ Deno.test("the changelog has the version in deno.json", () => {
   const { version } = JSON.parse(textOf("deno.json"));
   assertStringIncludes(textOf(".github/CHANGELOG.md"), `\n## ${version}\n`);
 });
+
+Deno.test("deno.json names the packages whose build scripts are not needed, so that deno does not ask about them", () => {
+  const { npm } = JSON.parse(textOf("deno.lock")) as {
+    npm: Record<string, { scripts?: true }>;
+  };
+  const withScripts = Object.keys(npm).filter((it) => npm[it]!.scripts)
+    .map((it) => `npm:${it.replace(/(?!^)@.*$/, "")}`);
+  assertEquals(
+    JSON.parse(textOf("deno.json")).allowScripts,
+    { deny: withScripts.sort() },
+  );
+});
