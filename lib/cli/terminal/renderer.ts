@@ -127,11 +127,11 @@ export function plainLines(
       if (message.type === "install") {
         const { step, subject, done, total } = message;
         const line = `engine: ${step} ${subject}`;
+        const isFirst = !shownAt.has(line);
         if (total === 0) print(line);
-        else if (done === 0) print(`${line} (${bytes(total)})`);
         else if (isDue(line)) {
           print(`${line}: ${Math.floor(100 * done / total)}%`);
-        }
+        } else if (isFirst) print(`${line} (${bytes(total)})`);
       } else if (message.type === "progress") {
         const { stage } = message;
         if (isDue(stage)) {
@@ -141,6 +141,7 @@ export function plainLines(
         const { stage, line, stream } = message;
         if (stream === "stderr") transcript.hear(message);
         else if (stream !== "stack") {
+          shownAt.set(stage, now());
           print(`${style.dim(`${stage} |`)} ${printable(line)}`);
         }
       } else transcript.take(message).forEach(print);

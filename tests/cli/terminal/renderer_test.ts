@@ -49,6 +49,8 @@ Deno.test("plainLines() prints the progress of a stage and of an installation ev
   let now = 0;
   const renderer = plainLines((it) => text += it, PLAIN, () => now);
   const install = { type: "install", step: "download", subject: "it" } as const;
+  // pip has received nothing for a while.
+  renderer.show({ ...install, done: 0, total: 4e6 });
   for (let done = 0; done <= 4; done++, now += 6_000) {
     renderer.show(progress("a", done));
     renderer.show({ ...install, done: done * 1e6, total: 4e6 });
@@ -57,10 +59,25 @@ Deno.test("plainLines() prints the progress of a stage and of an installation ev
     text,
     `engine: download it (4.0 MB)
 a: 2/4 steps, loss 0.5
-engine: download it: 75%
+engine: download it: 50%
 a: 4/4 steps, loss 0.5
+engine: download it: 100%
 `,
   );
+});
+
+Deno.test("plainLines() prints no progress of a stage that has just logged a line", () => {
+  let text = "";
+  let now = 0;
+  const renderer = plainLines((it) => text += it, PLAIN, () => now);
+  for (let done = 0; done <= 4; done++, now += 6_000) {
+    const line = `step ${done}`;
+    if (done % 2 === 0) {
+      renderer.show({ type: "log", stage: "a", line, stream: "stdout" });
+    }
+    renderer.show(progress("a", done));
+  }
+  assertEquals(text, "a | step 0\na | step 2\na | step 4\n");
 });
 
 Deno.test("plainLines() prints no further lines of a stage that says itself what is wrong", () => {
