@@ -162,18 +162,16 @@ export class Arguments {
     return this.options.get(name) ?? [];
   }
 
-  /** The arguments without an option. */
-  without(name: string): Arguments {
-    const others = [...this.options].filter(([other]) => other !== name);
+  /** The arguments without some options. */
+  without(...names: readonly string[]): Arguments {
+    const others = [...this.options].filter(([name]) => !names.includes(name));
     return new Arguments(this.positionals, new Map(others));
   }
 
-  /** The arguments as words of a command line, without some of the options. */
-  words(without: readonly string[]): string[] {
+  /** The arguments as words of a command line. */
+  words(): string[] {
     const options = [...this.options].flatMap(([name, values]) =>
-      without.includes(name)
-        ? []
-        : values.length === 0
+      values.length === 0
         ? [`--${name}`]
         : values.map((value) => `--${name}=${value}`)
     );
@@ -214,67 +212,38 @@ export async function readArguments(
   command: Usage,
   args: readonly string[],
 ): Promise<Arguments> {
-  const parsed = args.some((arg) => arg.startsWith("-"))
-    ? await parseOptions(command, args)
-    : new Arguments(args, new Map());
-  const { min, max } = command.positionals;
-  const { positionals } = parsed;
-  if (parsed.has("help")) return parsed;
-  if (positionals.length < min) {
-    throw new UsageError(
-      `Missing arguments: deno task ${command.name} ${command.usage}`,
-    );
-  }
-  if (positionals.length > max) {
-    throw new UsageError(`Unexpected argument "${positionals[max]}"`);
-  }
-  return parsed;
-}
-
-/** Gives `parseArgs()` words that it reads correctly: `--set=a.b=c` for `-Sa.b=c`, and positional arguments last. */
-async function parseOptions(
-  command: Usage,
-  args: readonly string[],
-): Promise<Arguments> {
-  // Loaded only when needed: Deno checks node_modules first, which takes 5 ms.
-  const { parseArgs } = await import("@std/cli/parse-args");
-  const words: string[] = [];
-  const rest: string[] = [];
+  const positionals: string[] = [];
+  const options = new Map<string, readonly string[]>();
   for (const { name, word, option, value } of tokensOf(command, args)) {
-    if (name === undefined) rest.push(word);
+    if (name === undefined) positionals.push(word);
     else if (option === undefined) {
       throw await unknownOption(name, word, command);
-    } else if (value === undefined) words.push(`--${option.name}`);
-    else if (option.value !== undefined) {
-      words.push(`--${option.name}=${value}`);
-    } else {
+    } else if (option.value !== undefined) {
+      await checkValue(option, value ?? "");
+      const before = options.get(option.name) ?? [];
+      if (before.length > 0 && option.many !== true) {
+        throw new UsageError(
+          `Option "--${option.name}" can be given only once`,
+        );
+      }
+      options.set(option.name, [...before, value ?? ""]);
+    } else if (value === undefined) options.set(option.name, []);
+    else {
       throw new UsageError(
         `Option "${name}" does not take a value, got "${value}"`,
       );
     }
   }
-  const { flag = [], valued = [] } = Object.groupBy(
-    optionsOf(command),
-    ({ value }) => value === undefined ? "flag" : "valued",
-  );
-  const names = valued.map(({ name }) => name);
-  const parsed = parseArgs([...words, "--", ...rest], {
-    boolean: flag.map(({ name }) => name),
-    string: ["_", ...names],
-    collect: names,
-  });
-  const options = new Map<string, readonly string[]>(
-    flag.filter(({ name }) => parsed[name]).map(({ name }) => [name, []]),
-  );
-  for (const option of valued) {
-    const given = parsed[option.name] as string[];
-    for (const value of given) await checkValue(option, value);
-    if (given.length > 1 && option.many !== true) {
-      throw new UsageError(`Option "--${option.name}" can be given only once`);
-    }
-    if (given.length > 0) options.set(option.name, given);
+  const { positionals: { min, max }, usage } = command;
+  if (!options.has("help") && positionals.length < min) {
+    throw new UsageError(
+      `Missing arguments: deno task ${command.name} ${usage}`,
+    );
   }
-  return new Arguments(parsed._, options);
+  if (!options.has("help") && positionals.length > max) {
+    throw new UsageError(`Unexpected argument "${positionals[max]}"`);
+  }
+  return new Arguments(positionals, options);
 }
 
 /** A part of a command line: a positional argument, or an option. */
@@ -298,34 +267,29 @@ export function* tokensOf(
   words: readonly string[],
 ): Generator<Token> {
   const options = optionsOf(command);
-  for (let i = 0; i < words.length; i++) {
-    const word = words[i]!;
-    /** The value of an option: behind it in its word, else the next word. */
-    const valueOf = (option: Option | undefined, inline: string | undefined) =>
-      inline !== undefined || option?.value === undefined ||
-        /^-./.test(words[i + 1] ?? "-x")
-        ? inline
-        : words[++i];
-    const [, name, inline] = /^--([^=]+)(?:=(.*))?$/s.exec(word) ?? [];
-    if (word === "--") {
-      yield* words.slice(i + 1).map((word) => ({ word }));
-      return;
-    }
-    if (name !== undefined) {
-      const option = options.find((it) => it.name === name);
-      yield { word, name: `--${name}`, option, value: valueOf(option, inline) };
-    } else if (!/^-./.test(word)) {
+  const rest = [...words];
+  for (let word; (word = rest.shift()) !== undefined;) {
+    if (word === "--") return yield* rest.map((word) => ({ word }));
+    const [, letter, behind = ""] = /^-(.)(.*)$/s.exec(word) ?? [];
+    if (letter === undefined) {
       yield { word };
-    } else {
-      for (let at = 1; at < word.length; at++) {
-        const option = options.find((it) => it.short === word[at]);
-        const isLast = option?.value !== undefined;
-        const inline = isLast ? word.slice(at + 1) || undefined : undefined;
-        const value = valueOf(option, inline);
-        yield { word, name: `-${word[at]}`, option, value };
-        if (isLast) break;
-      }
+      continue;
     }
+    const [, long, inline] = /^--([^=]+)(?:=(.*))?$/s.exec(word) ?? [];
+    const option = options.find(({ name, short }) =>
+      long === undefined ? short === letter : name === long
+    );
+    let value = inline;
+    if (long === undefined && behind !== "") {
+      // The value of the letter, or further letters.
+      if (option?.value !== undefined) value = behind;
+      else rest.unshift(`-${behind}`);
+    }
+    if (value === undefined && option?.value !== undefined) {
+      if (!/^-./.test(rest[0] ?? "-x")) value = rest.shift();
+    }
+    const name = long === undefined ? `-${letter}` : `--${long}`;
+    yield { word, name, option, value };
   }
 }
 

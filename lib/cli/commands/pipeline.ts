@@ -101,7 +101,7 @@ export const pipelineCommand = command`
   if (slurm !== undefined && args.has("detach")) {
     const log = join(store.makeFolder("schedulers"), `${graph.pipeline}.log`);
     const job = await slurm.submitScheduler(
-      [...PROGRAM, "pipeline", ...args.words(["detach"])],
+      [...PROGRAM, "pipeline", ...args.without("detach").words()],
       log,
     );
     note(

@@ -38,9 +38,9 @@ export async function watchPipeline(args: Arguments): Promise<number> {
   for (let run = 0; !signal.aborted; run++) {
     const before = new Map(paths.map((path) => [path, stateOf([path])]));
     // Only the first run is forced.
-    const words = args.words(["watch", ...run > 0 ? ["force"] : []]);
+    const given = args.without("watch", ...run > 0 ? ["force"] : []);
     child = new Deno.Command(Deno.execPath(), {
-      args: [...PROGRAM, "pipeline", ...words],
+      args: [...PROGRAM, "pipeline", ...given.words()],
       stdin: "inherit",
     }).spawn();
     const { code } = await child.status;
