@@ -145,26 +145,45 @@ export function gpusOf(args: Arguments): string[] | undefined {
 export function outOf(args: Arguments): string {
   const out = absolutePath(args.value("out") ?? join(PROJECT, "out"));
   const system = systemFolderOf(out);
-  const fault = out.includes(",")
-    ? `The path of the output folder "${out}" contains a comma, so Deno cannot grant stages access to it`
-    : system !== undefined
-    ? `The output folder "${out}" is in ${system}, where nothing can be stored`
-    : inWayOf(out, `The output folder "${out}"`);
-  if (fault === undefined) return out;
-  throw new UsageError(`${fault}: choose another folder with --out`);
+  const remedy = "choose another folder with --out";
+  if (out.includes(",")) {
+    throw new UsageError(
+      `The path of the output folder "${out}" contains a comma, so Deno cannot grant stages access to it: ${remedy}`,
+    );
+  }
+  if (system !== undefined) {
+    throw new UsageError(
+      `The output folder "${out}" is in ${system}, where nothing can be stored: ${remedy}`,
+    );
+  }
+  checkFolder(out, remedy, `The output folder "${out}"`);
+  return out;
 }
 
 /**
  * Checks that a folder exists or can be created.
  *
- * @param option Option that chooses another folder
- * @throws {UsageError} If a file or a broken link is in the way.
+ * @param remedy What to do if it cannot
+ * @param name Name in the message
+ * @param own The path of this name, if not that of the folder
+ * @throws {UsageError} Naming the file or the broken link that is in the way.
  */
-export function checkFolder(folder: string, option: string): void {
-  const path = absolutePath(folder);
-  const fault = inWayOf(path, `"${shortPath(folder)}"`);
-  if (fault === undefined) return;
-  throw new UsageError(`${fault}: choose another folder with --${option}`);
+export function checkFolder(
+  folder: string,
+  remedy: string,
+  name = `"${shortPath(folder)}"`,
+  own = absolutePath(folder),
+): void {
+  for (let path = absolutePath(folder);; path = dirname(path)) {
+    const found = statIfThere(path);
+    if (found?.isDirectory) return;
+    if (found === undefined && linkFingerprint(path) === undefined) continue;
+    const why = path === own ? "" : ` cannot be created because "${path}"`;
+    const what = found
+      ? "a file"
+      : `a link to "${Deno.readLinkSync(path)}", which does not exist`;
+    throw new UsageError(`${name}${why} is ${what}: ${remedy}`);
+  }
 }
 
 /**
@@ -187,38 +206,12 @@ export async function createFolder(
       }" already exists: remove it, or choose another folder with --to`,
     );
   }
-  checkFolder(output, "to");
+  checkFolder(output, "choose another folder with --to");
   Deno.mkdirSync(temporary, { recursive: true });
   try {
     Deno.renameSync(await write(temporary), output);
   } finally {
     Deno.removeSync(temporary, { recursive: true });
-  }
-}
-
-/**
- * Says what is at an absolute path or above it, and keeps it from being a
- * folder; undefined if nothing does.
- *
- * @param name Name in the sentence
- * @param own The path of this name, if not that of the folder
- */
-export function inWayOf(
-  folder: string,
-  name: string,
-  own = folder,
-): string | undefined {
-  for (let path = folder;; path = dirname(path)) {
-    const found = statIfThere(path);
-    if (found?.isDirectory) return undefined;
-    const isLink = found === undefined && linkFingerprint(path) !== undefined;
-    if (found === undefined && !isLink) continue;
-    const what = found
-      ? "a file"
-      : `a link to "${Deno.readLinkSync(path)}", which does not exist`;
-    return path === own
-      ? `${name} is ${what}`
-      : `${name} cannot be created because "${path}" is ${what}`;
   }
 }
 

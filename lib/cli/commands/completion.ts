@@ -119,36 +119,29 @@ async function allCandidates(
   if (name === undefined) return readProject().summaries;
   if (!Object.hasOwn(commands, name)) return [];
   const command = await commands[name]!();
-  const { args, waiting } = readLine(command, before);
-  if (waiting !== undefined) return await valuesOf(waiting, args, typed);
-  const options = optionsOf(command);
-  const [, long, value] = /^--([^=]+)=(.*)$/s.exec(typed) ?? [];
-  const option = options.find((it) => it.name === long);
-  if (option !== undefined) {
-    const found = await valuesOf(option, args, value!);
-    return found.map(([word, about]) => [`--${long}=${word}`, about]);
+  // "--" may become an option.
+  const words = [...before, typed === "--" ? "-" : typed];
+  const tokens = [...tokensOf(command, words)];
+  const { option, value } = tokens.pop()!;
+  const given = Map.groupBy(
+    tokens.filter(({ option }) => option !== undefined),
+    ({ option }) => option!.name,
+  );
+  const args = new Arguments(
+    tokens.flatMap(({ word, name }) => name === undefined ? word : []),
+    new Map([...given].map(([name, of]) => [
+      name,
+      of.flatMap(({ value }) => value || []),
+    ])),
+  );
+  if (option?.value !== undefined && value !== undefined) {
+    const start = typed.slice(0, typed.length - value.length);
+    const found = await valuesOf(option, args, value);
+    return found.map(([word, about]) => [start + word, about]);
   }
   return typed.startsWith("-")
-    ? options.map(({ name, description }) => [`--${name}`, description])
+    ? optionsOf(command).map((it) => [`--${it.name}`, it.description])
     : await positionalsOf(command, args, typed);
-}
-
-/** Parses a line that is incomplete and may be invalid; `waiting` is the option whose value comes next. */
-function readLine(command: Command, words: readonly string[]) {
-  const positionals: string[] = [];
-  const given = new Map<string, string[]>();
-  let waiting: Option | undefined;
-  for (const { word, name, option, value } of tokensOf(command, words)) {
-    waiting = undefined;
-    if (name === undefined) positionals.push(word);
-    if (option === undefined) continue;
-    if (option.value !== undefined && value === undefined) waiting = option;
-    else {
-      const before = given.get(option.name) ?? [];
-      given.set(option.name, value ? [...before, value] : []);
-    }
-  }
-  return { args: new Arguments(positionals, given), waiting };
 }
 
 /** Candidates for the value of an option; none where the shell completes file names. */

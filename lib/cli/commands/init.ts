@@ -10,7 +10,12 @@ import {
   UsageError,
 } from "../arguments/arguments.ts";
 import { findPipeline } from "../arguments/open_pipeline.ts";
-import { inWayOf, OWN_DATA, PROJECT, quoted } from "../arguments/options.ts";
+import {
+  checkFolder,
+  OWN_DATA,
+  PROJECT,
+  quoted,
+} from "../arguments/options.ts";
 import { count, listed } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
 import { schemaText } from "./completion.ts";
@@ -85,10 +90,7 @@ function write(
   replace: boolean,
 ): void {
   const folder = dirname(file);
-  const inWay = inWayOf(folder, `"${shown}"`, file);
-  if (inWay !== undefined) {
-    throw new UsageError(`${inWay}: choose another file with --to`);
-  }
+  checkFolder(folder, "choose another file with --to", `"${shown}"`, file);
   if (statIfThere(file)?.isDirectory) {
     throw new UsageError(
       `"${shown}" is a folder: choose another file with --to`,

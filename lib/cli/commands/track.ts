@@ -55,7 +55,7 @@ export const trackCommand = command`
     );
   }
   const dir = args.value("dir");
-  if (dir !== undefined) checkFolder(dir, "dir");
+  if (dir !== undefined) checkFolder(dir, "choose another folder with --dir");
   const { graph: { pipeline }, store } = await openPipeline(
     args,
     outOf(args),
