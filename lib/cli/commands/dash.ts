@@ -8,8 +8,8 @@ import {
   outOf,
   PROJECT,
 } from "../arguments/options.ts";
-import { METRIC, sectionsOf } from "../pages/dash_sections.ts";
-import { Follower } from "../pages/dash_state.ts";
+import { sectionsOf } from "../pages/dash_sections.ts";
+import { Follower, type StageState } from "../pages/dash_state.ts";
 import { openRun } from "../runtime/executor.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
 import { writeLine } from "../terminal/renderer.ts";
@@ -34,13 +34,9 @@ export const dashCommand = command`
   const out = outOf(args);
   // Reports errors in the arguments and in the file before it serves anything.
   const { store } = await openPipeline(args, out);
-  const follower = new Follower({
-    store,
-    out,
-    async read() {
-      const { graph, settings } = await openRun(args);
-      return { graph, status: await status(graph, settings) };
-    },
+  const follower = new Follower(store, out, async () => {
+    const { graph, settings } = await openRun(args);
+    return { graph, status: await status(graph, settings) };
   });
   using interrupts = watchInterrupts(() => {});
   const token = crypto.randomUUID();
@@ -117,7 +113,6 @@ async function answer(
     new Response(content, {
       headers: { ...headers, "content-type": TYPES[type]! },
     });
-  const json = (value: unknown) => send(JSON.stringify(value), "json");
   const asset = async (path: string, type: string) =>
     send(await Deno.readTextFile(join(PROJECT, "lib", path)), type);
   const stage = searchParams.get("stage") ?? "";
@@ -134,21 +129,23 @@ async function answer(
       return await asset("report/page.css", "css");
     case "state": {
       const state = await follower.state();
-      const pointsOf = (stage: string) => follower.series(stage, METRIC);
       const isWhole = searchParams.has("all");
-      return json({
-        ...state,
-        sections: sectionsOf(state, pointsOf, isWhole),
-      });
+      const { id = "" } = stageToShow(state.stages, stage) ?? {};
+      const sections = sectionsOf(state, follower, id, isWhole);
+      return send(JSON.stringify({ ...state, stage: id, sections }), "json");
     }
-    case "log":
-      return json(follower.lines(stage));
-    case "about":
-      return json(follower.about(stage));
     case "report": {
       const page = follower.report(stage);
       if (page !== undefined) return send(page, "html", REPORT_HEADERS);
     }
   }
   return refuse(404, "Page not found");
+}
+
+/** The stage whose log is shown: the one that the user has chosen, else one that runs, has failed, or is done. */
+function stageToShow(stages: readonly StageState[], chosen: string) {
+  return stages.find(({ id }) => id === chosen) ??
+    stages.find(({ state }) => state === "running") ??
+    stages.find(({ state }) => state === "failed") ??
+    stages.findLast(({ state }) => state === "done") ?? stages[0];
 }

@@ -1,12 +1,15 @@
 /** The sections of the page of `dash`, as HTML that its script puts into place. */
 import { escapeHtml } from "../../report/format.ts";
-import type { DashState, RankTable, StageState } from "./dash_state.ts";
+import {
+  type DashState,
+  type Follower,
+  METRIC,
+  type RankTable,
+  type StageState,
+} from "./dash_state.ts";
 
 /** A value of a metric. */
-export type Point = readonly [step: number, value: number];
-
-/** The metric whose curve is drawn. */
-export const METRIC = "loss";
+type Point = readonly [step: number, value: number];
 
 /** Number of curves shown until the user asks for all. */
 const FEW_CURVES = 12;
@@ -14,38 +17,49 @@ const FEW_CURVES = 12;
 /** Width and height of a curve, and where its axes are, in pixels. */
 const CURVE = { width: 300, height: 110, left: 40, bottom: 16 } as const;
 
+/** HTML by the id of the element that shows it; empty where there is nothing to show. */
+export type Sections = ReturnType<typeof sectionsOf>;
+
 /**
- * HTML by the id of the element that shows it; empty where there is nothing to
- * show.
+ * The sections of a state.
  *
- * @param pointsOf Points of {@linkcode METRIC} of a stage.
+ * @param chosen Id of the stage whose log is shown.
  * @param isWhole Whether the user has asked for all curves.
  */
 export function sectionsOf(
-  { stages, graph, tables, reports }: DashState,
-  pointsOf: (stage: string) => readonly Point[],
+  { pipeline, stages, graph, tables, reports, problem = "" }: DashState,
+  follower: Follower,
+  chosen: string,
   isWhole: boolean,
 ) {
   const curveOf = ({ id }: StageState) => {
-    const points = pointsOf(id);
+    const { points = [] } = follower.log(id) ?? {};
     return points.length > 1 ? curve(points) : "";
   };
   const curves = stages.filter(({ state }) => state !== "running")
     .flatMap((it) => {
       const drawn = curveOf(it);
-      return drawn === "" ? [] : [cardHtml(it.id, drawn)];
+      return drawn === "" ? [] : cardHtml(it.id, drawn);
     });
   const shown = isWhole ? curves : curves.slice(0, FEW_CURVES);
+  const more = shown.length === curves.length
+    ? ""
+    : `<p><button id="all-curves" type="button">Show all ${curves.length} curves</button></p>`;
+  const { lines = [] } = follower.log(chosen) ?? {};
   return {
+    title: escapeHtml(pipeline || "dash"),
+    summary: summaryOf(stages),
+    problem: escapeHtml(problem),
     graph,
-    running: stages.flatMap((it) => {
-      if (it.running === undefined) return [];
+    running: stages.map((it) => {
+      if (it.running === undefined) return "";
       const { time, text = "", share } = it.running;
+      const value = share === undefined ? "" : ` value="${share}"`;
       return cardHtml(
         it.id,
-        `<progress max="1" aria-label="${escapeHtml(it.id)}"${
-          share === undefined ? "" : ` value="${share}"`
-        }></progress><div class="quiet">${time}</div><div class="quiet">${
+        `<progress max="1" aria-label="${
+          escapeHtml(it.id)
+        }"${value}></progress><div class="quiet">${time}</div><div class="quiet">${
           escapeHtml(text)
         }</div>${curveOf(it)}`,
       );
@@ -58,14 +72,22 @@ export function sectionsOf(
     scores: tables.map(tableHtml).join(""),
     curves: shown.length === 0
       ? ""
-      : `<div class="cards">${shown.join("")}</div>${
-        shown.length === curves.length
-          ? ""
-          : `<p><button id="all-curves" type="button">Show all ${curves.length} curves</button></p>`
-      }`,
+      : `<div class="cards">${shown.join("")}</div>${more}`,
     stage: stages.map(({ id }) => `<option>${escapeHtml(id)}</option>`)
       .join(""),
+    about: escapeHtml(follower.about(chosen)),
+    log: escapeHtml(lines.join("\n") || "No log yet"),
   };
+}
+
+/** `3 of 12 stages done, 1 running, 8 waiting` */
+function summaryOf(stages: readonly StageState[]): string {
+  const count = (it: StageState["state"]) =>
+    stages.filter(({ state }) => state === it).length;
+  const others = (["running", "failed", "waiting"] as const)
+    .flatMap((it) => count(it) > 0 ? `${count(it)} ${it}` : []);
+  const done = `${count("done")} of ${stages.length} stages done`;
+  return [done, ...others].join(", ");
 }
 
 function cardHtml(title: string, html: string): string {

@@ -5,7 +5,7 @@ import {
   type GraphStage,
   groupStages,
 } from "../../pipeline/graph.ts";
-import type { ScoresFile } from "../../artifacts/scores.ts";
+import { SCORES_FILES, type ScoresFile } from "../../artifacts/scores.ts";
 import { Lines, type LogLine } from "../../scheduler/journal.ts";
 import type { StageStatus } from "../../scheduler/plan.ts";
 import { usageOf } from "../../scheduler/executors/processes.ts";
@@ -31,7 +31,7 @@ export interface StageState {
   readonly id: string;
   readonly state: "done" | "running" | "failed" | "waiting";
   /** Why it waits or has failed. */
-  readonly reason?: string;
+  readonly reason?: string | undefined;
   /** While it runs: `12.3 s, 45 s left, 20.1 s of processor, 812 MB`, `128/8192 steps, loss 0.41`, and the fraction that is done. */
   readonly running?: {
     readonly time: string;
@@ -70,20 +70,11 @@ export interface DashState {
     readonly version: string;
   }[];
   /** Why the last read failed, such as an error in the pipeline file. */
-  readonly problem?: string;
+  readonly problem?: string | undefined;
 }
 
-/** How the state of a pipeline is read; a test replaces it. */
-interface Sources {
-  readonly store: Store;
-  /** Folder of all output. */
-  readonly out: string;
-  /** Reads the pipeline, and the state of its stages. */
-  read(): Promise<{ graph: Graph; status: readonly StageStatus[] }>;
-}
-
-/** Minimum and maximum milliseconds between two reads of the state of all stages. A read plans the pipeline. */
-const [MIN_AGE, MAX_AGE] = [1_000, 5_000];
+/** Milliseconds between two reads of the state of all stages, each of which plans the pipeline. */
+const PAUSE = 2_000;
 
 /** A stage, what is known about it, and its result if that is up to date. */
 interface ReadStage {
@@ -92,9 +83,9 @@ interface ReadStage {
   readonly result: Manifest | undefined;
 }
 
-/** What the last read has found. */
+/** What a read has found. */
 interface Found {
-  readonly graph: Graph;
+  readonly pipeline: string;
   readonly stages: ReadonlyMap<string, ReadStage>;
   readonly tables: readonly RankTable[];
   /** The page of each report that is up to date; its version changes with the content. */
@@ -103,36 +94,39 @@ interface Found {
 
 /** Follows the runs of a pipeline. */
 export class Follower {
-  #found: Found | undefined;
+  #found: Found = {
+    ...{ pipeline: "", stages: new Map(), tables: [], pages: new Map() },
+  };
   #problem: string | undefined;
-  #seen = "";
   #at = -Infinity;
   #reading: Promise<void> | undefined;
   readonly #logs = new Map<string, StageLog>();
 
-  /** @param now The clock: milliseconds since 1970. */
+  /**
+   * @param out Folder of all output.
+   * @param read Reads the pipeline, and the state of its stages.
+   */
   constructor(
-    readonly sources: Sources,
-    readonly now: () => number = Date.now,
+    readonly store: Store,
+    readonly out: string,
+    readonly read: () => Promise<
+      { graph: Graph; status: readonly StageStatus[] }
+    >,
   ) {}
 
   /** The state now. */
   async state(): Promise<DashState> {
-    await (this.#reading ??= this.#read().finally(() => {
-      this.#reading = undefined;
-    }));
-    const problem = this.#problem !== undefined &&
-      { problem: this.#problem };
-    if (this.#found === undefined) {
-      const nothing = { stages: [], graph: "", tables: [], reports: [] };
-      return { pipeline: "", ...nothing, ...problem };
+    if (Date.now() - this.#at > PAUSE) {
+      await (this.#reading ??= this.#read().finally(() => {
+        this.#reading = undefined;
+      }));
     }
-    const { graph, stages, tables, pages } = this.#found;
+    const { pipeline, stages, tables, pages } = this.#found;
     const states = new Map(
       [...stages].map(([id, it]) => [id, this.#stageState(it)]),
     );
     return {
-      pipeline: graph.pipeline,
+      pipeline,
       stages: [...states.values()],
       graph: stageGraph(
         groupStages([...stages.values()].map(({ stage }) => stage)),
@@ -140,69 +134,59 @@ export class Follower {
       ),
       tables,
       reports: [...pages].map(([stage, { version }]) => ({ stage, version })),
-      ...problem,
+      problem: this.#problem,
     };
-  }
-
-  /** Points `[step, value]` of a metric of a stage. */
-  series(
-    stage: string,
-    name: string,
-  ): readonly (readonly [step: number, value: number])[] {
-    return this.#log(stage)?.series.get(name) ?? [];
-  }
-
-  /** The last lines of the log of a stage. */
-  lines(stage: string): readonly string[] {
-    return this.#log(stage)?.lines ?? [];
   }
 
   /** The page of a report that is up to date; undefined if there is none. */
   report(stage: string): Uint8Array<ArrayBuffer> | undefined {
-    const page = this.#found?.pages.get(stage);
+    const page = this.#found.pages.get(stage);
     return page && Deno.readFileSync(page.path);
   }
 
+  /** The task, the parameters and the resources of a stage, and what its result took, as YAML. */
+  about(id: string): string {
+    const { stage, result } = this.#found.stages.get(id) ?? {};
+    if (stage === undefined) return "";
+    const { task, params, resources } = stage;
+    const took = result && { started: result.started, seconds: result.seconds };
+    return stringify({ task, with: params, resources, ...took });
+  }
+
+  /** The log of the last run of a stage, read up to its present end. */
+  log(id: string): StageLog | undefined {
+    const { status, result } = this.#found.stages.get(id) ?? {};
+    const path = status?.live?.log ??
+      (result ? this.store.blobs.path(result.log.blob) : status?.failure?.log);
+    if (path === undefined) return undefined;
+    const known = this.#logs.get(id);
+    const log = known?.path === path
+      ? known
+      : new StageLog(path, status?.last?.seconds);
+    this.#logs.set(id, log);
+    log.read();
+    return log;
+  }
+
   async #read(): Promise<void> {
-    const { store } = this.sources;
-    const age = this.now() - this.#at;
-    if (age < MIN_AGE) return;
-    const pipeline = this.#found?.graph.pipeline;
-    const seen = [
-      "runs",
-      ...pipeline === undefined
-        ? []
-        : [`stages/${pipeline}`, `failures/${pipeline}`],
-    ].map((path) => {
-      const print = fingerprint(store.path(path));
-      return `${print?.changed} ${print?.modified} ${print?.inode}`;
-    }).join();
-    if (seen === this.#seen && age < MAX_AGE) return;
-    this.#at = this.now();
+    this.#at = Date.now();
     try {
-      const { graph, status } = await this.sources.read();
-      const stages = new Map(status.map((status) => {
-        const { stage: id, decision } = status;
-        const isUpToDate = decision.state === "unchanged" ||
-          decision.state === "restore";
-        const result = isUpToDate
-          ? store.manifests.find(decision.key)
+      const { graph: { pipeline, stages: known }, status } = await this.read();
+      const stages = status.map((status): ReadStage => {
+        const { stage, decision } = status;
+        const result = /^(unchanged|restore)$/.test(decision.state) &&
+            "key" in decision
+          ? this.store.manifests.find(decision.key)
           : undefined;
-        return [id, { stage: graph.stages.get(id)!, status, result }];
-      }));
+        return { stage: known.get(stage)!, status, result };
+      });
       this.#found = {
-        graph,
-        stages,
-        tables: await this.#tables(graph, stages),
-        pages: new Map(
-          [...stages].flatMap(([id, it]) => {
-            const page = this.#page(graph, it);
-            return page ? [[id, page]] : [];
-          }),
-        ),
+        pipeline,
+        stages: new Map(stages.map((it) => [it.stage.id, it])),
+        tables: await this.#tables(stages),
+        pages: new Map(stages.flatMap((it) => this.#page(pipeline, it))),
       };
       this.#problem = undefined;
-      this.#seen = seen;
     } catch (error) {
       // Shown on the page: the user may be editing the file.
       this.#problem = error instanceof Error ? error.message : String(error);
@@ -210,63 +194,44 @@ export class Follower {
   }
 
   /** The page of a report: beside the folder of the stage, with the facts of the run, if the run has written it, else as the stage made it. */
-  #page({ pipeline }: Graph, { stage, status, result }: ReadStage) {
-    if (stage.declaration.output.kind !== "report") return undefined;
+  #page(pipeline: string, { stage, status, result }: ReadStage) {
     const file = result?.files.find(({ path }) => path === "report.html");
-    if (file === undefined) return undefined;
-    const { out, store } = this.sources;
-    const made = { path: store.blobs.path(file.blob), version: file.blob };
-    // What is visible may be the report of a run with other parameters.
-    if (status.decision.state !== "unchanged") return made;
-    const folder = visibleFolder(out, pipeline, stage);
+    const isReport = stage.declaration.output.kind === "report";
+    if (file === undefined || !isReport) return [];
+    const folder = visibleFolder(this.out, pipeline, stage);
     const [page, source] = [`${folder}.html`, `${folder}/report.html`]
       .map(fingerprint);
-    return page !== undefined && page.modified >= (source?.modified ?? 0)
+    // What is visible may be the report of a run with other parameters.
+    const isOwn = status.decision.state === "unchanged" &&
+      page !== undefined && page.modified >= (source?.modified ?? 0);
+    const shown = isOwn
       ? { path: `${folder}.html`, version: `${page.changed}` }
-      : made;
+      : { path: this.store.blobs.path(file.blob), version: file.blob };
+    return [[stage.id, shown] as const];
   }
 
-  #stageState({ stage: { id }, status, result }: ReadStage): StageState {
-    const { decision, live, failure } = status;
-    const state = live !== undefined
-      ? "running"
-      : result !== undefined
-      ? "done"
-      : failure !== undefined && !failure.interrupted
-      ? "failed"
-      : "waiting";
-    const reason = state === "failed"
-      ? failure!.message
-      : state === "waiting" && "reason" in decision
-      ? decision.reason
-      : undefined;
-    return {
-      id,
-      state,
-      ...(reason !== undefined && { reason }),
-      ...(live && {
-        running: this.#running(live, this.#log(id)?.pace),
-      }),
-    };
+  #stageState(
+    { stage: { id }, status: { decision, live, failure }, result }: ReadStage,
+  ): StageState {
+    if (live !== undefined) {
+      return { id, state: "running", running: this.#running(id, live) };
+    }
+    if (result !== undefined) return { id, state: "done" };
+    if (failure !== undefined && !failure.interrupted) {
+      return { id, state: "failed", reason: failure.message };
+    }
+    const reason = "reason" in decision ? decision.reason : undefined;
+    return { id, state: "waiting", reason };
   }
 
-  /** The task, the parameters and the resources of a stage, and what its result took, as YAML. */
-  about(id: string): string {
-    const { stage, result } = this.#found?.stages.get(id) ?? {};
-    if (stage === undefined) return "";
-    const { task, params, resources } = stage;
-    const took = result && { started: result.started, seconds: result.seconds };
-    return stringify({ task, with: params, resources, ...took });
-  }
-
-  #running({ started, log }: LiveRun, pace: Pace | undefined) {
-    const passed = Math.max(0, this.now() - Date.parse(started));
-    const time = duration(passed / 1000);
+  #running(id: string, { started, log }: LiveRun) {
+    const pace = this.log(id)?.pace;
+    const passed = Math.max(0, Date.now() - Date.parse(started));
     const left = pace?.left(passed);
     const usage = usageOf(dirname(log));
     return {
       time: [
-        time,
+        duration(passed / 1000),
         ...left === undefined ? [] : [`${about(left)} left`],
         ...usage === undefined ? [] : [
           `${duration(usage.seconds)} of processor`,
@@ -281,40 +246,19 @@ export class Follower {
     };
   }
 
-  /** The log of the last run of a stage, read up to its present end. */
-  #log(id: string): StageLog | undefined {
-    const { status, result } = this.#found?.stages.get(id) ?? {};
-    const path = status?.live?.log ??
-      (result
-        ? this.sources.store.blobs.path(result.log.blob)
-        : status?.failure?.log);
-    if (path === undefined) return undefined;
-    const known = this.#logs.get(id);
-    const log = known?.path === path
-      ? known
-      : new StageLog(path, status?.last?.seconds);
-    this.#logs.set(id, log);
-    log.read();
-    return log;
-  }
-
-  async #tables(
-    graph: Graph,
-    stages: ReadonlyMap<string, ReadStage>,
-  ): Promise<RankTable[]> {
+  async #tables(stages: readonly ReadStage[]): Promise<RankTable[]> {
     const groups = Map.groupBy(
-      [...graph.stages.values()].filter(({ declaration }) =>
-        declaration.output.kind === "scores"
-      ),
-      stageTitle,
+      stages.filter(({ stage }) => stage.declaration.output.kind === "scores"),
+      ({ stage }) => stageTitle(stage),
     );
     const tables = new Map<string, RankTable>();
     for (const [title, members] of groups) {
-      const texts = await Promise.all(members.map(async ({ id }) => {
-        const file = stages.get(id)?.result?.files
-          .find(({ path }) => path === "scores.json");
-        return file && await this.sources.store.blobs.text(file.blob);
-      }));
+      const files = members.flatMap(({ result }) =>
+        result?.files.filter(({ path }) => path === SCORES_FILES[0]) ?? []
+      );
+      const texts = await Promise.all(
+        files.map(({ blob }) => this.store.blobs.text(blob)),
+      );
       const scores = texts.filter((it) => it !== undefined)
         .map((text): ScoresFile => JSON.parse(text));
       const [first] = scores;
@@ -322,23 +266,22 @@ export class Follower {
       if (first === undefined) continue;
       const { task, ranks } = first;
       const metric = Object.keys(ranks[0]!.metrics)[0]!;
-      const defined = scores.flatMap(({ ranks }) => ranks)
-        .map(({ rank, metrics }) => ({ rank, score: metrics[metric] }))
-        .filter((it) => typeof it.score === "number");
-      const byRank = Map.groupBy(defined, ({ rank }) => rank);
-      const table = tables.get(task) ?? { task, metric, columns: [] };
+      const byRank = Map.groupBy(
+        scores.flatMap(({ ranks }) => ranks)
+          .filter(({ metrics }) => typeof metrics[metric] === "number"),
+        ({ rank }) => rank,
+      );
       const column = {
         title,
         done: scores.length,
         total: members.length,
-        scores: Object.fromEntries(
-          [...byRank].map(([rank, of]) => [
-            rank,
-            of.reduce((sum, { score }) => sum + score!, 0) / of.length,
-          ]),
-        ),
+        scores: Object.fromEntries([...byRank].map(([rank, of]) => [
+          rank,
+          of.reduce((sum, it) => sum + it.metrics[metric]!, 0) / of.length,
+        ])),
       };
-      tables.set(task, { ...table, columns: [...table.columns, column] });
+      const { columns = [] } = tables.get(task) ?? {};
+      tables.set(task, { task, metric, columns: [...columns, column] });
     }
     return [...tables.values()];
   }
@@ -352,18 +295,21 @@ function stageTitle({ id }: GraphStage): string {
   return others.length === 0 ? name! : `${name}@${others}`;
 }
 
+/** The metric whose curve is drawn. */
+export const METRIC = "loss";
+
 /** Maximum number of lines of a log that the page shows. */
 const MAX_LINES = 500;
 
 /** The log at a path, read incrementally while it is written. A later run may replace the file. */
 export class StageLog {
-  /** Points `[step, value]` of each metric. */
-  readonly series = new Map<string, [number, number][]>();
+  /** Points `[step, value]` of {@linkcode METRIC}. */
+  readonly points: [number, number][] = [];
   readonly lines: string[] = [];
   /** Of the last attempt. Its times are since the start of the log. */
   pace: Pace | undefined;
   /** Identifies the file that was read. */
-  file = "";
+  #file = "";
   #size = 0;
   #added: Lines;
 
@@ -378,15 +324,13 @@ export class StageLog {
     if (info === undefined) return;
     // A new file may get the inode of one that was removed.
     const file = `${info.ino} ${info.birthtime?.getTime()}`;
-    if (file !== this.file || info.size < this.#size) {
-      this.series.clear();
+    if (file !== this.#file || info.size < this.#size) {
+      this.points.length = 0;
       this.lines.length = 0;
       this.pace = undefined;
       this.#added = new Lines(this.path);
     }
-    if (file === this.file && info.size === this.#size) return;
-    this.file = file;
-    this.#size = info.size;
+    [this.#file, this.#size] = [file, info.size];
     for (const line of this.#added.read()) this.#take(JSON.parse(line));
     this.lines.splice(0, Math.max(0, this.lines.length - MAX_LINES));
   }
@@ -398,9 +342,7 @@ export class StageLog {
       this.pace?.take(event, now);
     } else if (event.type === "metric" && event.step !== undefined) {
       const { name, value, step } = event;
-      const points = this.series.get(name) ?? [];
-      points.push([step, value]);
-      this.series.set(name, points);
+      if (name === METRIC) this.points.push([step, value]);
       // A log has fewer reports of progress than metrics.
       const progress = this.pace?.progress;
       if (progress?.unit !== "steps" || step <= progress.done) return;

@@ -77,7 +77,7 @@ const GLYPHS = { done: "✓", running: "▶", failed: "✕", waiting: "·" };
 interface DrawnStage {
   readonly id: string;
   readonly state: keyof typeof GLYPHS;
-  readonly reason?: string;
+  readonly reason?: string | undefined;
 }
 
 /** A cell for each stage, which tells its state and can be chosen by its attribute `data-stage`. */
