@@ -103,33 +103,29 @@ const PAUSE = 1000;
 
 /** Estimates how long a run will take. */
 export class Forecast {
-  #expected: Expected | undefined;
-  /** Durations of earlier runs in seconds, by stage. */
-  readonly #earlier = new Map<string, number>();
+  /** The stages that have not ended, in the order of the graph. */
+  readonly #stages = new Map<string, ExpectedStage>();
+  #limits: Omit<Expected, "stages"> | undefined;
   /** Durations of the stages of this run in seconds, by name. */
   readonly #seen = new Map<string, number[]>();
-  readonly #ended = new Set<string>();
   #left: TimeLeft | undefined;
   #computed = -Infinity;
 
-  expect(expected: Expected): void {
-    this.#expected = expected;
-    for (const { stage, seconds } of expected.stages) {
-      if (seconds !== undefined) this.#earlier.set(stage, seconds);
-    }
+  expect({ stages, ...limits }: Expected): void {
+    this.#limits = limits;
+    for (const stage of stages) this.#stages.set(stage.stage, stage);
   }
 
   /** Expected duration of a stage in seconds: that of an earlier run, else the mean of stages of its name. */
   secondsOf(stage: string): number | undefined {
-    const earlier = this.#earlier.get(stage);
-    if (earlier !== undefined) return earlier;
     const seen = this.#seen.get(nameOf(stage));
-    return seen && seen.reduce((sum, it) => sum + it, 0) / seen.length;
+    return this.#stages.get(stage)?.seconds ??
+      (seen && seen.reduce((sum, it) => sum + it, 0) / seen.length);
   }
 
   /** @param seconds Undefined if it did not run. */
   end(stage: string, seconds?: number): void {
-    this.#ended.add(stage);
+    this.#stages.delete(stage);
     if (seconds === undefined) return;
     const name = nameOf(stage);
     this.#seen.set(name, [...this.#seen.get(name) ?? [], seconds]);
@@ -154,20 +150,16 @@ export class Forecast {
     running: ReadonlyMap<string, Pace>,
     now: number,
   ): TimeLeft | undefined {
-    if (this.#expected === undefined) return undefined;
-    let known = 0;
-    let isMinimum = false;
-    const stages = this.#expected.stages
-      .filter(({ stage }) => !this.#ended.has(stage))
-      .map((stage) => {
-        const pace = running.get(stage.stage);
-        const seconds = pace ? pace.left(now) : this.secondsOf(stage.stage);
-        if (seconds === undefined) isMinimum = true;
-        else known++;
-        return { ...stage, seconds: seconds ?? 0, runs: pace !== undefined };
-      });
-    if (known === 0) return undefined;
-    const seconds = makespan(stages, this.#expected);
+    if (this.#limits === undefined) return undefined;
+    const stages = [...this.#stages.values()].map((stage) => {
+      const pace = running.get(stage.stage);
+      const seconds = pace ? pace.left(now) : this.secondsOf(stage.stage);
+      return { ...stage, seconds, runs: pace !== undefined };
+    });
+    const isKnown = stages.map(({ seconds }) => seconds !== undefined);
+    if (!isKnown.includes(true)) return undefined;
+    const isMinimum = isKnown.includes(false);
+    const seconds = makespan(stages, this.#limits);
     return isMinimum && seconds < 1 ? undefined : { seconds, isMinimum };
   }
 }
@@ -177,8 +169,9 @@ function nameOf(stage: string): string {
 }
 
 /** A stage to run, in the order of the graph. */
-interface Planned extends ExpectedStage {
-  readonly seconds: number;
+interface Planned extends Omit<ExpectedStage, "seconds"> {
+  /** Undefined, if unknown, counts as 0. */
+  readonly seconds: number | undefined;
   /** True if it runs already. */
   readonly runs: boolean;
 }
@@ -191,25 +184,25 @@ export function makespan(
   stages: readonly Planned[],
   limits: Pick<Expected, "cpus" | "gpus" | "jobs">,
 ): number {
-  const waiting = new Set(stages.filter(({ runs }) => !runs));
-  const unfinished = new Set(stages.map(({ stage }) => stage));
-  let running = stages.filter(({ runs }) => runs)
-    .map((stage) => ({ stage, end: stage.seconds }));
   // A stage that asks for more than there is runs alone.
-  const cpusOf = ({ cpus }: Planned) => Math.min(cpus, limits.cpus);
+  const all = stages.map(({ cpus, seconds = 0, ...stage }) => ({
+    ...{ ...stage, seconds, cpus: Math.min(cpus, limits.cpus) },
+  }));
+  const waiting = new Set(all.filter(({ runs }) => !runs));
+  const unfinished = new Set(all.map(({ stage }) => stage));
+  let running = all.filter(({ runs }) => runs)
+    .map((stage) => ({ stage, end: stage.seconds }));
+  const free = (kind: "cpus" | "gpus") =>
+    running.reduce((left, { stage }) => left - stage[kind], limits[kind]);
   for (let now = 0;;) {
-    let cpus = running.reduce(
-      (left, it) => left - cpusOf(it.stage),
-      limits.cpus,
-    );
-    let gpus = running.reduce((left, it) => left - it.stage.gpus, limits.gpus);
+    let [cpus, gpus] = [free("cpus"), free("gpus")];
     for (const stage of waiting) {
       if (running.length >= limits.jobs) break;
       const fits = running.length === 0 ||
-        cpusOf(stage) <= cpus && stage.gpus <= gpus;
+        stage.cpus <= cpus && stage.gpus <= gpus;
       if (!fits || stage.needs.some((it) => unfinished.has(it))) continue;
       waiting.delete(stage);
-      cpus -= cpusOf(stage);
+      cpus -= stage.cpus;
       gpus -= stage.gpus;
       running.push({ stage, end: now + stage.seconds });
     }

@@ -33,7 +33,6 @@ export function liveTable(
     show(message) {
       table.take(message, () => screen.width)
         .forEach((line) => screen.print(line));
-      screen.refresh();
     },
     end() {
       table.held().forEach((line) => screen.print(line));
@@ -55,7 +54,7 @@ const LEFT = 11;
 const FEW_LINES = 4;
 
 interface RunningStage {
-  readonly pace: Pace;
+  pace: Pace;
   /** Why it runs. */
   readonly reason: string;
   /** The lines of its log, as far as they are few. */
@@ -70,10 +69,9 @@ class Table {
   readonly #forecast = new Forecast();
   readonly #transcript: Transcript;
   #pipeline = "";
-  #stages: readonly string[] = [];
-  #names:
-    | { readonly rows: string; readonly names: ReadonlyMap<string, string> }
-    | undefined;
+  /** Number of stages. */
+  #total = 0;
+  #shared: SharedParts = new Map();
   #finished = 0;
   #install: (Message & { type: "install" }) | undefined;
   #start: number;
@@ -96,7 +94,8 @@ class Table {
         return [];
       case "start":
         this.#pipeline = message.pipeline;
-        this.#stages = message.stages;
+        this.#total = message.stages.length;
+        this.#shared = sharedParts(message.stages);
         this.#start = now;
         return [];
       case "expected":
@@ -116,16 +115,18 @@ class Table {
       case "queued":
         if (running !== undefined) {
           const { stage, state } = message;
-          const { reason, said, job } = running;
-          let { pace } = running;
           // The time in the queue does not count.
-          if (state !== job?.state && /^(PENDING|RUNNING)$/.test(state)) {
-            const { progress } = pace;
-            pace = new Pace(now, this.#forecast.secondsOf(stage));
+          if (
+            state !== running.job?.state && /^(PENDING|RUNNING)$/.test(state)
+          ) {
+            const { progress } = running.pace;
+            running.pace = new Pace(now, this.#forecast.secondsOf(stage));
             // The job's progress may be read before Slurm is asked for its state.
-            if (state === "RUNNING" && progress) pace.take(progress, now);
+            if (state === "RUNNING" && progress) {
+              running.pace.take(progress, now);
+            }
           }
-          this.#running.set(stage, { pace, reason, said, job: message });
+          running.job = message;
         }
         return [];
       case "log":
@@ -189,26 +190,19 @@ class Table {
     const hidden = shown.length > room
       ? shown.splice(Math.max(1, room - 1)).length
       : 0;
-    const names = this.#shortNames(shown.map(([stage]) => stage), width);
-    const column = Math.max(...[...names.values()].map((it) => it.length));
-    for (const [stage, running] of shown) {
-      const name = names.get(stage)!.padEnd(column);
+    const names = shortIds(
+      shown.map(([stage]) => stage),
+      Math.floor(width * 0.3),
+      this.#shared,
+    );
+    const column = Math.max(...names.map((it) => it.length));
+    for (const [i, [, running]] of shown.entries()) {
+      const name = names[i]!.padEnd(column);
       const rest = width - column - bar - LEFT - 13;
       rows.push(`  ${name}  ${this.#progress(running, bar, rest)}`.trimEnd());
     }
     if (hidden > 0) rows.push(this.style.dim(`  and ${hidden} more`));
     return rows;
-  }
-
-  /** Short names of stages, cached as long as the rows stay the same: a run may have thousands of stages. */
-  #shortNames(stages: readonly string[], width: number) {
-    const rows = [width, ...stages].join(" ");
-    if (this.#names?.rows !== rows) {
-      const most = Math.floor(width * 0.3);
-      const names = shortIds(stages, most, this.#stages);
-      this.#names = { rows, names };
-    }
-    return this.#names.names;
   }
 
   #headRow(): string {
@@ -223,7 +217,7 @@ class Table {
       : `, ${left.isMinimum ? "over " : ""}${about(left.seconds)} left`;
     return this.style.bold(this.#pipeline) +
       this.style.dim(
-        `  ${this.#finished}/${this.#stages.length} stages  ${time}${end}`,
+        `  ${this.#finished}/${this.#total} stages  ${time}${end}`,
       );
   }
 
@@ -279,42 +273,48 @@ function percent(share: number): string {
   return `${Math.floor(100 * share)}%`.padStart(4);
 }
 
+/** The matrix values that all stages of a name share, by name. */
+type SharedParts = Map<string, ReadonlySet<string>>;
+
+export function sharedParts(ids: readonly string[]): SharedParts {
+  const shared: SharedParts = new Map();
+  for (const [name, ...values] of ids.map(partsOf)) {
+    const own = new Set(values);
+    shared.set(name!, shared.get(name!)?.intersection(own) ?? own);
+  }
+  return shared;
+}
+
 /**
  * Shortens ids of stages to a width by dropping the parts that do not
  * distinguish them: first the matrix values that all stages of the same name
  * share, then the name, if all ids have the same. `train-lora@sst2,rank=1,seed=0`
- * becomes `train-lora…rank=1`, or `…rank=1`.
- *
- * @param all Ids of all stages, from which these must be distinguished.
+ * becomes `train-lora…rank=1`, or `…rank=1`. Of what is still too long, the
+ * values at its end are kept.
  */
 export function shortIds(
   ids: readonly string[],
   width: number,
-  all: readonly string[],
-): Map<string, string> {
-  const parts = ids.map((id) => withoutShared(id, all, width));
-  const names = new Set(parts.map(([name]) => name));
-  const isTooLong = parts.some((it) => joined(it).length > width);
-  const short = names.size === 1 && ids.length > 1 && isTooLong
-    ? parts.map(([, ...values]) => joined(["", ...values]))
-    : parts.map(joined);
-  return new Map(ids.map((id, i) => [id, shortened(short, i, width)]));
-}
-
-/** The name and the values of an id; values that were dropped to fit the width are empty. */
-function withoutShared(
-  id: string,
-  all: readonly string[],
-  width: number,
+  shared: SharedParts,
 ): string[] {
-  const parts = partsOf(id);
-  if (id.length <= width) return parts;
-  const others = all.map(partsOf).filter(([name]) => name === parts[0]);
-  for (let i = 1; i < parts.length; i++) {
-    if (joined(parts).length <= width) break;
-    if (others.every((it) => it.includes(parts[i]!))) parts[i] = "";
+  const parts = ids.map((id) => {
+    const [name, ...values] = partsOf(id);
+    for (let i = 0; i < values.length; i++) {
+      if (joined([name!, ...values]).length <= width) break;
+      if (shared.get(name!)?.has(values[i]!)) values[i] = "";
+    }
+    return [name!, ...values];
+  });
+  const isOne = new Set(parts.map(([name]) => name)).size === 1;
+  const isTooLong = parts.some((it) => joined(it).length > width);
+  if (isOne && ids.length > 1 && isTooLong) {
+    for (const it of parts) it[0] = "";
   }
-  return parts;
+  return parts.map(joined).map((text) =>
+    text.length > width && text.includes("…")
+      ? `…${text.slice(1 - width)}`
+      : clip(text, width)
+  );
 }
 
 /** `train@sst2,rank=1` as `train`, `@sst2` and `,rank=1`. */
@@ -326,20 +326,4 @@ function partsOf(id: string): string[] {
 function joined(parts: readonly string[]): string {
   return parts.map((part) => part || "…").join("")
     .replaceAll(/…+[@,]?/g, "…").replace(/…$/, "");
-}
-
-/** A name without the characters that all names begin with, if it is still too long. */
-function shortened(
-  names: readonly string[],
-  index: number,
-  width: number,
-): string {
-  const name = names[index]!;
-  if (name.length <= width) return name;
-  const others = names.filter((it) => it !== name);
-  let same = 0;
-  if (others.length > 0) {
-    while (others.every((it) => it[same] === name[same])) same++;
-  }
-  return clip(same > 1 ? `…${name.slice(same)}` : name, width);
 }

@@ -101,9 +101,9 @@ export function messageLine(
       return style.dim(`${stage}: job ${job} ${state}${printable(why)}`);
     }
     case "finished": {
-      const { stage, outcome, seconds, note } = message;
-      if (outcome === "unchanged") return undefined;
-      if (outcome === "skipped") return skippedLine(stage, note, style);
+      const { stage, outcome, seconds } = message;
+      // Skipped ones are listed by the reason.
+      if (outcome === "unchanged" || outcome === "skipped") return undefined;
       return outcome === "ran"
         ? `${stage}: ${style.green("done")} in ${duration(seconds)}`
         : `${stage}: ${style.cyan("restored")} from the cache`;
@@ -179,27 +179,15 @@ function differenceText(it: FileDifference | null): string {
 /** `12 of 12 results from https://..., 31 MB` */
 function remoteLine(message: RemoteMessage): string | undefined {
   const { remote, asked, fetched, offered, stored } = message;
+  const got = `${fetched} of ${count(asked, "result")} from ${remote}`;
+  const given = `${stored} of ${
+    count(offered, "new result")
+  } stored in ${remote}`;
   const lines = [
-    ...(asked === 0 ? [] : [
-      `${fetched} of ${count(asked, "result")} from ${remote}, ${
-        bytes(message.fetchedBytes)
-      }`,
-    ]),
-    ...(offered === 0 ? [] : [
-      `${stored} of ${count(offered, "new result")} stored in ${remote}, ${
-        bytes(message.storedBytes)
-      }`,
-    ]),
+    ...(asked === 0 ? [] : [`${got}, ${bytes(message.fetchedBytes)}`]),
+    ...(offered === 0 ? [] : [`${given}, ${bytes(message.storedBytes)}`]),
   ];
   return lines.length === 0 ? undefined : lines.join("\n");
-}
-
-function skippedLine(
-  what: string,
-  note: string | undefined,
-  style: Style,
-): string {
-  return `${what}: ${style.yellow("skipped")} - ${note ?? ""}`;
 }
 
 /** Maximum number of names in a list. */
@@ -216,8 +204,9 @@ const LAST_LINES = 20;
  * that its task did not report is shown with the last lines of its output.
  */
 export class Transcript {
-  /** For each error, the stages after the first that have it. */
+  /** The stages that have an error. */
   readonly #errors = new Map<string, string[]>();
+  /** The stages that are skipped for a reason. */
   readonly #skipped = new Map<string, string[]>();
   readonly #output = new Map<string, string[]>();
 
@@ -226,81 +215,69 @@ export class Transcript {
   /** Keeps a line of a stage's output for its failure. */
   hear({ stage, line, stream }: Event & { type: "log" }): void {
     if (stream === "stack") return;
-    const lines = this.#output.get(stage) ?? [];
-    lines.push(printable(line));
-    if (lines.length > LAST_LINES) lines.shift();
-    this.#output.set(stage, lines);
+    const before = this.#output.get(stage) ?? [];
+    this.#output.set(stage, [...before, printable(line)].slice(-LAST_LINES));
   }
 
   /** The lines to print for a message now. */
   take(message: Message): string[] {
+    const lines = message.type === "summary" ? this.held() : [];
     const line = this.#holds(message)
       ? undefined
       : messageLine(message, this.style);
-    const lines = line === undefined ? [] : [asTyped(line)];
-    switch (message.type) {
-      case "summary":
-        return [...this.held(), ...lines];
-      case "failed":
-      case "finished":
-      case "interrupted": {
-        const output = this.#output.get(message.stage) ?? [];
-        this.#output.delete(message.stage);
-        if (message.type !== "failed" || message.code === "reported") {
-          return lines;
-        }
-        const last = output.filter((it) => !it.includes(message.message))
-          .map((it) => this.style.dim(`  | ${it}`));
-        return line === undefined ? [] : [...last, ...lines];
-      }
-      default:
-        return lines;
+    if (line === undefined) return lines;
+    lines.push(asTyped(line));
+    const { type } = message;
+    if (type !== "failed" && type !== "finished" && type !== "interrupted") {
+      return lines;
     }
+    const output = this.#output.get(message.stage) ?? [];
+    this.#output.delete(message.stage);
+    if (type !== "failed" || message.code === "reported") return lines;
+    const last = output.filter((it) => !it.includes(message.message))
+      .map((it) => this.style.dim(`  | ${it}`));
+    return [...last, ...lines];
   }
 
   /** True if the line of a message is not printed, or not yet. */
   #holds(message: Message): boolean {
+    const note = (map: Map<string, string[]>, key: string, stage: string) => {
+      const stages = [...map.get(key) ?? [], stage];
+      map.set(key, stages);
+      return stages.length;
+    };
     if (message.type === "failed" && !message.retry) {
-      const error = message.message.replaceAll(`"${message.stage}"`, "");
-      const others = this.#errors.get(error);
-      if (others === undefined) this.#errors.set(error, []);
-      else others.push(message.stage);
-      return others !== undefined;
+      const { stage, message: text } = message;
+      const error = text.replaceAll(`"${stage}"`, "");
+      return note(this.#errors, error, stage) > 1;
     }
     if (message.type !== "finished" || message.outcome !== "skipped") {
       return false;
     }
-    const { stage, note = "" } = message;
-    if (note !== "interrupted") {
-      this.#skipped.set(note, [...this.#skipped.get(note) ?? [], stage]);
-    }
+    const why = message.note ?? "";
+    if (why !== "interrupted") note(this.#skipped, why, message.stage);
     return true;
   }
 
   /** The lines that were held back. */
   held(): string[] {
-    const style = this.style;
-    const lines = [...this.#errors.values()]
-      .filter((stages) => stages.length > 0)
-      .map((stages) =>
-        style.red(
-          `Same error in ${count(stages.length, "more stage")}: ${
-            listed(stages)
-          }`,
-        )
+    const { red, yellow } = this.style;
+    const errors = [...this.#errors.values()].map(([, ...others]) => others)
+      .filter((others) => others.length > 0)
+      .map((others) =>
+        `Same error in ${count(others.length, "more stage")}: ${listed(others)}`
       );
-    for (const [note, stages] of this.#skipped) {
-      lines.push(
-        stages.length === 1
-          ? skippedLine(stages[0]!, note, style)
-          : `${skippedLine(count(stages.length, "stage"), note, style)} (${
-            listed(stages)
-          })`,
-      );
-    }
+    const skipped = [...this.#skipped].map(([why, stages]) => {
+      const [stage, ...others] = stages;
+      return others.length === 0
+        ? `${stage}: ${yellow("skipped")} - ${why}`
+        : `${count(stages.length, "stage")}: ${yellow("skipped")} - ${why} (${
+          listed(stages)
+        })`;
+    });
     this.#errors.clear();
     this.#skipped.clear();
-    return lines;
+    return [...errors.map(red), ...skipped];
   }
 }
 

@@ -46,12 +46,11 @@ export class Screen {
   #pending: string[] = [];
   /** Number of rows on the screen; the cursor is below them. */
   #drawn = 0;
-  #drawnAt = -Infinity;
   #closed = false;
 
   constructor(
     readonly terminal: Terminal,
-    readonly clock: Clock,
+    clock: Clock,
     readonly rows: (width: number, height: number) => readonly string[],
   ) {
     // The rows show times, which change without any message.
@@ -60,11 +59,6 @@ export class Screen {
 
   print(text: string): void {
     this.#pending.push(...text.split("\n"));
-  }
-
-  /** Draws a frame, unless the last one is too recent. */
-  refresh(): void {
-    if (this.clock.now() - this.#drawnAt >= FRAME) this.#draw();
   }
 
   /** Removes the rows, prints the pending lines and shows the cursor. */
@@ -91,7 +85,6 @@ export class Screen {
   }
 
   #frame(rows: readonly string[]): void {
-    this.#drawnAt = this.clock.now();
     if (this.#pending.length + rows.length + this.#drawn === 0) return;
     const up = this.#drawn > 0 ? `\x1b[${this.#drawn}A` : "";
     const [above, below] = [this.#pending, rows].map((lines) =>

@@ -1,11 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { shortIds } from "../../../lib/cli/terminal/live.ts";
+import { sharedParts, shortIds } from "../../../lib/cli/terminal/live.ts";
 
 /** The short forms of ids, in their order, among all ids of a run. */
 function short(ids: readonly string[], width: number, all = ids): string[] {
-  const found = shortIds(ids, width, all);
-  return ids.map((id) => found.get(id)!);
+  return shortIds(ids, width, sharedParts(all));
 }
 
 const RANKS = [1, 2, 4].map((rank) => `train-lora@sst2,rank=${rank},seed=0`);
