@@ -48,14 +48,11 @@ export const runsCommand = command`
     throw new UsageError('Options "--json" and "--csv" exclude each other');
   }
   const store = openStore({ out: outOf(args) });
-  let rows: Row[];
-  {
-    // Keeps a clean-up from removing manifests and their files meanwhile.
-    using _live = await holdOff(store);
-    const [given, ...patterns] = args.positionals;
-    const pipeline = given === undefined ? given : await nameOf(given);
-    rows = await selectedRows(new Results(store), pipeline, patterns);
-  }
+  const [given, ...patterns] = args.positionals;
+  const pipeline = given && await nameOf(given);
+  // Keeps a clean-up from removing manifests and their files meanwhile.
+  using _live = await holdOff(store);
+  const rows = await selectedRows(new Results(store), pipeline, patterns);
   const [params, others] = parameterColumns(rows);
   const isCsv = args.has("csv");
   const columns = [
@@ -68,17 +65,14 @@ export const runsCommand = command`
     isCsv || isNeeded?.(rows.map(value)) !== false
   );
   const sorted = sortRows(rows, columns, args);
-  if (args.has("json")) {
-    for (const row of sorted) writeOut(`${JSON.stringify(row)}\n`);
-  } else if (isCsv) {
-    writeOut(csv(columns, sorted));
-  } else {
-    writeOut(
-      sorted.length === 0
-        ? "No scored results yet; name stages to compare other results\n"
-        : table(columns, sorted, styleFor(Deno.stdout)),
-    );
-  }
+  const lines = args.has("json")
+    ? sorted.map((it) => JSON.stringify(it))
+    : isCsv
+    ? csv(columns, sorted)
+    : sorted.length === 0
+    ? ["No scored results yet; name stages to compare other results"]
+    : table(columns, sorted, styleFor(Deno.stdout));
+  writeOut(lines.map((it) => `${it}\n`).join(""));
 });
 
 /** The name under which results of a pipeline are stored; its file may be gone. */
@@ -216,10 +210,7 @@ function cellOf(value: unknown): Cell {
 function best({ ranks }: Row): RankScores | undefined {
   const main = ({ metrics }: RankScores) =>
     Object.values(metrics)[0] ?? -Infinity;
-  return ranks.reduce<RankScores | undefined>(
-    (best, it) => best === undefined || main(it) > main(best) ? it : best,
-    undefined,
-  );
+  return ranks.toSorted((a, b) => main(b) - main(a))[0];
 }
 
 /** Names of the metrics at the best rank of any row. */
@@ -271,16 +262,15 @@ function sortRows(
   args: Arguments,
 ): readonly Row[] {
   const name = args.value("sort");
-  let sorted = rows;
-  if (name !== undefined) {
-    const column = columns.find((it) => it.name === name);
-    if (column === undefined && rows.length > 0) {
-      const names = columns.map((it) => it.name);
-      const hint = didYouMean(name, names, "the columns are");
-      throw new UsageError(`No column "${name}" to sort by${hint}`);
-    }
-    sorted = rows.toSorted((a, b) => order(column!.value(a), column!.value(b)));
+  const column = columns.find((it) => it.name === name);
+  if (name !== undefined && column === undefined && rows.length > 0) {
+    const names = columns.map((it) => it.name);
+    const hint = didYouMean(name, names, "the columns are");
+    throw new UsageError(`No column "${name}" to sort by${hint}`);
   }
+  const sorted = column === undefined
+    ? rows
+    : rows.toSorted((a, b) => order(column.value(a), column.value(b)));
   return args.has("reverse") ? sorted.toReversed() : sorted;
 }
 
@@ -292,29 +282,27 @@ function order(a: Cell, b: Cell): number {
 }
 
 /** Rows as CSV, with numbers in full. */
-function csv(columns: readonly Column[], rows: readonly Row[]): string {
+function csv(columns: readonly Column[], rows: readonly Row[]): string[] {
   return [
     columns.map(({ name }) => name),
     ...rows.map((row) => columns.map(({ value }) => String(value(row) ?? ""))),
-  ].map((texts) => `${csvLine(texts)}\n`).join("");
+  ].map(csvLine);
 }
 
 function table(
   columns: readonly Column[],
   rows: readonly Row[],
   style: Style,
-): string {
+): string[] {
   const shown = columns.filter(({ name }) => name !== "current");
   const texts = shown.map(({ name, value, show, isLong }) => {
     const cells = rows.map((row) => {
-      const cell = value(row);
       if (name === "started") {
         return `${row.current ? "*" : " "} ${localTime(row.started)}`;
       }
-      if (cell === undefined) return "";
-      return printable(
-        typeof cell === "number" && show ? show(cell) : String(cell),
-      );
+      const cell = value(row) ?? "";
+      const isShown = typeof cell === "number" && show !== undefined;
+      return printable(isShown ? show(cell) : String(cell));
     });
     const title = name === "started" ? "  started" : name;
     return [title, ...isLong ? differing(cells) : cells];
@@ -325,8 +313,7 @@ function table(
   const width = Deno.stdout.isTerminal()
     ? Deno.consoleSize().columns
     : Infinity;
-  return tableLines(texts, (column) => isNumber[column]!, width, style)
-    .map((it) => `${it}\n`).join("");
+  return tableLines(texts, (column) => isNumber[column]!, width, style);
 }
 
 /** Maximum characters of a parameter. */
@@ -335,13 +322,10 @@ const MAX_CELL = 24;
 /** Cells without the words that all of them have, if any is long. */
 function differing(cells: readonly string[]): readonly string[] {
   if (cells.every(({ length }) => length <= MAX_CELL)) return cells;
-  const filled = cells.filter((it) => it !== "").map((it) => it.split(" "));
-  return cells.map((cell) =>
-    clip(
-      cell.split(" ")
-        .filter((word) => !filled.every((words) => words.includes(word)))
-        .join(" "),
-      MAX_CELL,
-    )
-  );
+  const words = cells.map((it) => it.split(" "));
+  const filled = words.filter((it) => it.join() !== "");
+  return words.map((of) => {
+    const own = of.filter((word) => !filled.every((it) => it.includes(word)));
+    return clip(own.join(" "), MAX_CELL);
+  });
 }

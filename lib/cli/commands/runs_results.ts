@@ -38,7 +38,7 @@ interface StageResult {
 
 /** The results in a cache, and the results that each was made from. */
 export class Results {
-  /** Latest first. */
+  /** Latest first: those in the histories of stages, and those that are too old for a history. */
   readonly all: readonly StageResult[];
   /** Results by the digest of their content, latest first. */
   readonly #byContent: Map<string, Manifest[]>;
@@ -47,69 +47,58 @@ export class Results {
     const manifests = store.manifests.all()
       .sort((a, b) => a.started < b.started ? 1 : -1);
     this.#byContent = Map.groupBy(manifests, ({ content }) => content);
-    this.all = [...this.#list(manifests)].sort((a, b) =>
+    const byKey = new Map(manifests.map((it) => [it.key, it]));
+    const { histories } = store;
+    const recent = histories.pipelines().flatMap((pipeline) =>
+      histories.stages(pipeline).flatMap((stage) =>
+        histories.read(pipeline, stage).keys.flatMap((key, i) => {
+          const manifest = byKey.get(key);
+          return manifest
+            ? { pipeline, stage, manifest, current: i === 0 }
+            : [];
+        })
+      )
+    );
+    const nameOf = ({ pipeline, stage, manifest }: StageResult) =>
+      `${pipeline}/${stage}/${manifest.key}`;
+    const known = new Set(recent.map(nameOf));
+    const others = manifests.map((manifest) => {
+      const { pipeline, stage } = manifest;
+      return { pipeline, stage, manifest, current: false };
+    }).filter((it) => !known.has(nameOf(it)));
+    this.all = [...recent, ...others].sort((a, b) =>
       a.manifest.started < b.manifest.started ? 1 : -1
     );
   }
 
-  /** The results in the histories of all stages, then those that are too old for a history. */
-  *#list(manifests: readonly Manifest[]): Generator<StageResult> {
-    const { histories } = this.store;
-    const byKey = new Map(manifests.map((it) => [it.key, it]));
-    const listed = new Set<string>();
-    for (const pipeline of histories.pipelines()) {
-      for (const stage of histories.stages(pipeline)) {
-        const { keys } = histories.read(pipeline, stage);
-        for (const [i, key] of keys.entries()) {
-          const manifest = byKey.get(key);
-          if (manifest === undefined) continue;
-          listed.add(`${pipeline}/${stage}/${key}`);
-          yield { pipeline, stage, manifest, current: i === 0 };
-        }
-      }
-    }
-    for (const manifest of manifests) {
-      const { pipeline, stage, key } = manifest;
-      if (listed.has(`${pipeline}/${stage}/${key}`)) continue;
-      yield { pipeline, stage, manifest, current: false };
-    }
-  }
-
-  async row(
-    { pipeline, stage, manifest, current }: StageResult,
-  ): Promise<Row> {
-    const { key, started, metrics, seconds } = manifest;
+  async row({ manifest, ...result }: StageResult): Promise<Row> {
+    const { key, started, metrics, seconds, files } = manifest;
     const chain = this.#chain(manifest);
     const scored = isScored(manifest)
       ? chain.find(({ metrics }) => TRAINING in metrics)
       : undefined;
     const training = (scored ?? manifest).metrics[TRAINING];
+    const total = chain.reduce((sum, { seconds }) => sum + seconds, 0);
     return {
-      pipeline,
-      stage,
+      ...result,
       key,
       started,
-      current,
       params: Object.fromEntries(chain.toReversed().flatMap(paramsOf)),
       ranks: await this.#scores(manifest),
       metrics,
       seconds: {
         stage: seconds,
         ...(training !== undefined && { training }),
-        // Rounded to milliseconds, as the durations of stages are.
-        total: Math.round(
-          chain.reduce((sum, { seconds }) => sum + 1000 * seconds, 0),
-        ) / 1000,
+        // As the durations of stages are.
+        total: Number(total.toFixed(3)),
       },
-      size: (scored ?? manifest).files
-        .reduce((sum, { size }) => sum + size, 0),
+      size: (scored?.files ?? files).reduce((sum, { size }) => sum + size, 0),
     };
   }
 
   /** A result and all results that it was made from, nearest first. */
   #chain(manifest: Manifest): Manifest[] {
-    const chain = [manifest];
-    const seen = new Set(chain);
+    const chain = new Set([manifest]);
     for (const { parts, pipeline, started } of chain) {
       for (const { content } of Object.values(parts.inputs).flat()) {
         const makers = this.#byContent.get(content) ?? [];
@@ -119,12 +108,10 @@ export class Results {
         // Several keys may have given the same content: their parameters made no difference.
         const maker = possible.find((it) => it.pipeline === pipeline) ??
           possible[0];
-        if (maker === undefined || seen.has(maker)) continue;
-        seen.add(maker);
-        chain.push(maker);
+        if (maker !== undefined) chain.add(maker);
       }
     }
-    return chain;
+    return [...chain];
   }
 
   async #scores(
@@ -133,12 +120,10 @@ export class Results {
     const file = files.find(({ path }) => path === SCORES);
     if (file === undefined) return [];
     const text = await this.store.blobs.text(file.blob);
-    if (text === undefined) {
-      throw new Error(
-        `The cache has lost "${SCORES}" of "${pipeline}/${stage}": run "deno task cache verify"`,
-      );
-    }
-    return (JSON.parse(text) as ScoresFile).ranks;
+    if (text !== undefined) return (JSON.parse(text) as ScoresFile).ranks;
+    throw new Error(
+      `The cache has lost "${SCORES}" of "${pipeline}/${stage}": run "deno task cache verify"`,
+    );
   }
 }
 
@@ -154,19 +139,19 @@ export const TRAINING = "training_seconds";
 
 /** Parameters of a result by `TASK.PARAMETER`, with mappings flattened, and its sources, runtimes and code. */
 function paramsOf({ task, parts }: Manifest): [string, unknown][] {
-  const found: [string, unknown][] = [];
-  const add = (name: string, value: unknown) => {
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) {
-      for (const [key, it] of Object.entries(value)) add(`${name}.${key}`, it);
-    } else found.push([name, value]);
-  };
-  add(task, parts.params);
-  for (const [name, content] of Object.entries(parts.sources)) {
-    add(`${task}.${name}`, `content ${content.slice(0, 8)}`);
-  }
-  for (const [name, identity] of Object.entries(parts.runtimes)) {
-    add(`${task}.${name}`, identity);
-  }
-  add(`${task}.code`, parts.code.slice(0, 8));
-  return found;
+  const { params, sources, runtimes, code } = parts;
+  const contents = Object.entries(sources)
+    .map(([name, content]) => [name, `content ${content.slice(0, 8)}`]);
+  return flattened(task, {
+    ...{ ...params, ...Object.fromEntries(contents), ...runtimes },
+    code: code.slice(0, 8),
+  });
+}
+
+function flattened(name: string, value: unknown): [string, unknown][] {
+  return typeof value === "object" && value !== null && !Array.isArray(value)
+    ? Object.entries(value).flatMap(([key, it]) =>
+      flattened(`${name}.${key}`, it)
+    )
+    : [[name, value]];
 }
