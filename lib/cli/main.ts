@@ -66,7 +66,6 @@ async function main(args: readonly string[]): Promise<number> {
   return await command.run(parsed, COMMANDS) ?? EXIT.success;
 }
 
-/** Prints an error; returns its exit code. */
 async function report(
   error: unknown,
   args: readonly string[],
@@ -97,7 +96,6 @@ async function report(
   return name === "BusyError" ? EXIT.busy : EXIT.failed;
 }
 
-/** The faults of a pipeline file with their positions. */
 function faultsOf(error: unknown): { readonly faults?: readonly unknown[] } {
   if (!(error instanceof Error) || !("faults" in error)) return {};
   const { faults } = error as PipelineError;

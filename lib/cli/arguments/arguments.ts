@@ -17,7 +17,6 @@ export const EXIT = {
   hungUp: 129,
   /** Interrupted by SIGINT: Ctrl-C. */
   interrupted: 130,
-  /** Interrupted by SIGTERM. */
   terminated: 143,
 } as const;
 
@@ -69,7 +68,6 @@ export function readOptions(text: string): Option[] {
     });
 }
 
-/** The option that every command has. */
 const HELP: Option = {
   name: "help",
   short: "h",
@@ -87,7 +85,6 @@ export interface Usage {
   readonly options: readonly Option[];
   /** Arguments, and what they do. */
   readonly examples: readonly (readonly [args: string, effect: string])[];
-  /** Number of positional arguments. */
   readonly positionals: { readonly min: number; readonly max: number };
 }
 
@@ -162,13 +159,11 @@ export class Arguments {
     return this.options.get(name) ?? [];
   }
 
-  /** The arguments without some options. */
   without(...names: readonly string[]): Arguments {
     const others = [...this.options].filter(([name]) => !names.includes(name));
     return new Arguments(this.positionals, new Map(others));
   }
 
-  /** The arguments as words of a command line. */
   words(): string[] {
     const options = [...this.options].flatMap(([name, values]) =>
       values.length === 0
@@ -246,9 +241,7 @@ export async function readArguments(
   return new Arguments(positionals, options);
 }
 
-/** A part of a command line: a positional argument, or an option. */
 interface Token {
-  /** The word that it is in. */
   readonly word: string;
   /** `--jobs`, `-j`; undefined for a positional argument. */
   readonly name?: string;

@@ -120,7 +120,6 @@ export async function matchingStages(
   return stages;
 }
 
-/** The inputs of a graph, except for the code of the tasks and of `lib/pipeline`. */
 interface Source {
   readonly file: string;
   readonly text: string;
@@ -129,13 +128,10 @@ interface Source {
   readonly tasks: string;
 }
 
-/** Version of the format of snapshots. */
 const VERSION = 1;
 
-/** Maximum number of snapshots in the cache. */
 const MAX_SNAPSHOTS = 20;
 
-/** A file that a graph depends on, and its digest. */
 type SourceFile = readonly [path: string, digest: string];
 
 /**

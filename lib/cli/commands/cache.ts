@@ -28,38 +28,35 @@ import {
 import { REMOTE } from "../runtime/remote.ts";
 import { bytes, count, duration, localTime } from "../terminal/messages.ts";
 import { writeLine } from "../terminal/renderer.ts";
-import type { RemoteListed } from "./cache_remote.ts";
+import * as remotes from "./cache_remote.ts";
 
-const ACTIONS: Readonly<
-  Record<
-    string,
-    (store: Store, args: Arguments) => void | Promise<number | void>
-  >
-> = {
-  ls,
-  du,
-  verify,
-  gc,
-  pin: (store, args) => setPins(store, args, true),
-  unpin: (store, args) => setPins(store, args, false),
-  key: async (_, args) => (await ofRemotes()).showKey(args),
-  push: async (store, args) => (await ofRemotes()).push(store, args),
-  pull: async (store, args) => (await ofRemotes()).pull(store, args),
-  bundle: async (store, args) => (await ofRemotes()).bundle(store, args),
-};
+/** Options that choose the results of a pipeline. */
+const OF_PIPELINE = readOptions(KEY_OPTIONS).map(({ name }) => name)
+  .filter((name) => name !== "out");
 
-/** What has to do with remotes, which few commands need. */
-const ofRemotes = () => import("./cache_remote.ts");
+interface Action {
+  readonly run: (
+    store: Store,
+    args: Arguments,
+  ) => void | Promise<number | void>;
+  readonly takes?: number;
+  /** Options that only some actions have. */
+  readonly options?: readonly string[];
+}
 
-/** Options, and the actions that they are for. */
-const ONLY: Readonly<Record<string, readonly string[]>> = {
-  "cache-limit": ["gc"],
-  "older-than": ["gc"],
-  remote: ["ls", "gc", "push", "pull"],
-  ...Object.fromEntries(
-    readOptions(KEY_OPTIONS).filter(({ name }) => name !== "out")
-      .map(({ name }) => [name, ["push", "pull", "bundle"]]),
-  ),
+const OF_REMOTE = { takes: 1, options: ["remote", ...OF_PIPELINE] };
+
+const ACTIONS: Readonly<Record<string, Action>> = {
+  ls: { run: ls, options: ["remote"] },
+  du: { run: du },
+  verify: { run: verify },
+  gc: { run: gc, options: ["cache-limit", "older-than", "remote"] },
+  pin: { run: (...to) => setPins(...to, true), takes: Infinity },
+  unpin: { run: (...to) => setPins(...to, false), takes: Infinity },
+  key: { run: (_, args) => remotes.showKey(args) },
+  push: { run: remotes.push, ...OF_REMOTE },
+  pull: { run: remotes.pull, ...OF_REMOTE },
+  bundle: { run: remotes.bundle, takes: 1, options: OF_PIPELINE },
 };
 
 /** `deno task cache`: manages the cache. */
@@ -91,26 +88,24 @@ export const cacheCommand = command`
     const hint = didYouMean(name, names) || `; expected ${names.join(", ")}`;
     throw new UsageError(`Unknown action "${name}" of "cache"${hint}`);
   }
-  const takes = ["push", "pull", "bundle"].includes(name)
-    ? 1
-    : ["pin", "unpin"].includes(name)
-    ? Infinity
-    : 0;
+  const { run, takes = 0 } = action;
   const unexpected = args.positionals[1 + takes];
   if (unexpected !== undefined) {
     throw new UsageError(`Unexpected argument "${unexpected}"`);
   }
-  for (const [option, actions] of Object.entries(ONLY)) {
-    if (!args.has(option) || actions.includes(name)) continue;
-    const names = actions.map((it) => `"cache ${it}"`).join(", ");
+  for (const option of args.options.keys()) {
+    const having = Object.entries(ACTIONS)
+      .flatMap(([name, it]) => it.options?.includes(option) ? name : []);
+    if (having.length === 0 || having.includes(name)) continue;
+    const names = having.map((it) => `"cache ${it}"`).join(", ");
     throw new UsageError(`Option "--${option}" is for ${names} only`);
   }
-  return await action(openStore({ out: outOf(args) }), args);
+  return await run(openStore({ out: outOf(args) }), args);
 });
 
 async function ls(store: Store, args: Arguments): Promise<void> {
-  const results: readonly (Listed | RemoteListed)[] = args.has("remote")
-    ? await (await ofRemotes()).list(store, args)
+  const results: readonly (Listed | remotes.RemoteListed)[] = args.has("remote")
+    ? await remotes.list(store, args)
     : listResults(store);
   for (const result of results) {
     const { key, pipeline, stage, started, seconds, size } = result;
@@ -121,14 +116,11 @@ async function ls(store: Store, args: Arguments): Promise<void> {
       duration(seconds).padStart(11),
       `${pipeline}/${stage}`,
       ...("pinned" in result && result.pinned ? ["pinned"] : []),
-      ...("signer" in result
-        ? [
-          `by ${result.signer.slice(0, 12)}${
-            result.trusted ? "" : ", not trusted"
-          }`,
-        ]
-        : []),
     ];
+    if ("signer" in result) {
+      const doubt = result.trusted ? "" : ", not trusted";
+      columns.push(`by ${result.signer.slice(0, 12)}${doubt}`);
+    }
     writeLine(args, result, columns.join("  "));
   }
 }
@@ -162,7 +154,7 @@ async function verify(store: Store, args: Arguments): Promise<number> {
 }
 
 async function gc(store: Store, args: Arguments): Promise<void> {
-  if (args.has("remote")) return await (await ofRemotes()).gc(store, args);
+  if (args.has("remote")) return await remotes.gc(store, args);
   if (args.has("older-than")) {
     throw new UsageError('Option "--older-than" requires "--remote"');
   }
@@ -171,16 +163,18 @@ async function gc(store: Store, args: Arguments): Promise<void> {
   // What killed runs have left takes space as well.
   await sweepRuns(store, local);
   const done = await cleanUp(store, limit);
-  const text = done === undefined
-    ? "Nothing removed: a run is in progress; try again when it has ended"
-    : `${count(done.removed.length, "result")} removed, ${
-      bytes(done.freed)
-    } freed, ${bytes(done.left)} left${
-      done.left <= limit
-        ? ""
-        : `, above the limit; results are kept that output folders show (${done.kept.shown}), that the latest runs used (${done.kept.recent}) or that are pinned (${done.kept.pinned})`
-    }`;
-  writeLine(args, done ?? null, text);
+  if (done === undefined) {
+    const text =
+      "Nothing removed: a run is in progress; try again when it has ended";
+    return writeLine(args, null, text);
+  }
+  const { removed, freed, left, kept: { shown, recent, pinned } } = done;
+  const above =
+    `, above the limit; results are kept that output folders show (${shown}), that the latest runs used (${recent}) or that are pinned (${pinned})`;
+  const text = `${count(removed.length, "result")} removed, ${
+    bytes(freed)
+  } freed, ${bytes(left)} left${left <= limit ? "" : above}`;
+  writeLine(args, done, text);
 }
 
 async function setPins(

@@ -21,7 +21,6 @@ import {
 } from "../arguments/options.ts";
 import { writeOut } from "../terminal/renderer.ts";
 
-/** `deno task completion`: prints the script that completes commands in a shell. */
 const completion = command`
   completion bash|zsh|fish
 

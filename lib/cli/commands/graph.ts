@@ -46,7 +46,6 @@ function drawing(name: string, nodes: readonly GraphNode[], args: Arguments) {
 export interface GraphNode {
   readonly id: string;
   readonly label: string;
-  /** Ids of the nodes that it depends on. */
   readonly needs: readonly string[];
 }
 

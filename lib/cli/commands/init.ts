@@ -108,7 +108,6 @@ function write(
   }
 }
 
-/** The name of a pipeline for a file. */
 function nameFor(path: string): string {
   const base = path.replace(/^.*[\\/]/, "").replace(/\.\w+(\.gz)?$/i, "");
   const name = base.replaceAll(/[^\w-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "")
@@ -122,7 +121,6 @@ function projectPath(path: string): string {
   return short.startsWith("..") ? path : `./${short}`;
 }
 
-/** The lines that describe the table to the user. */
 function summary(file: string, table: TableSummary): string[] {
   const { rows, columns, text, pair, label, unused } = table;
   const lengths = (it: Column) => `"${oneLine(it.name)}", ${lengthsOf(it)}`;
@@ -152,7 +150,6 @@ function oneLine(text: string): string {
   return printable(text).replaceAll(/[\n\t]/g, "\ufffd");
 }
 
-/** Maximum number of classes that are listed. */
 const MAX_LISTED = 8;
 
 function labelText({ regression, classes, range }: TableSummary): string {

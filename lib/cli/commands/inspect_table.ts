@@ -35,7 +35,6 @@ export interface TableSummary {
   readonly regression: boolean;
   /** Classes with their number of rows, largest first, by the names that the file records; none for a regression. */
   readonly classes: readonly (readonly [name: string, rows: number])[];
-  /** Smallest and largest label of a regression. */
   readonly range: readonly [number, number];
   /** Estimated maximum sequence length that truncates at most 1 % of the texts. */
   readonly tokens: number;
@@ -227,7 +226,6 @@ export class Column {
   readonly longest: number;
   /** Number of values that are a text, a number or a boolean, and not empty. */
   readonly filled: number;
-  /** Mean length of the values. */
   readonly mean: number;
 
   /** @param isRepeated True if the header has the name more than once, so that the values are unknown. */

@@ -21,7 +21,6 @@ import { findPipeline, pipelineNames } from "../arguments/open_pipeline.ts";
 import { PROJECT, tasksOf } from "../arguments/options.ts";
 import { writeOut } from "../terminal/renderer.ts";
 
-/** A parameter of a pipeline, as `-S` sets it. */
 interface Parameter {
   /** Dot path: `training.learningRate`. */
   readonly name: string;
@@ -114,7 +113,6 @@ export async function helpOfPipeline(args: Arguments): Promise<string> {
   ].join("\n"));
 }
 
-/** Indentation of the descriptions of parameters. */
 const INDENT = "      ";
 
 /**

@@ -104,7 +104,6 @@ export class Outcome {
     }): ${names}; they stay in the cache, and --name NAME keeps both visible`;
   }
 
-  /** Exit code of the run. */
   get code(): number {
     if (this.summary === undefined || this.summary.failed === 0) {
       return EXIT.success;

@@ -11,7 +11,6 @@ import { outOf, PROGRAM, PROJECT } from "../arguments/options.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
 import { count } from "../terminal/messages.ts";
 
-/** Milliseconds between two polls of the files. */
 const POLL = 250;
 
 /**
@@ -138,7 +137,6 @@ async function nextChange(
   return undefined;
 }
 
-/** A path with different fingerprints in two states. */
 function difference(
   a: ReadonlyMap<string, string>,
   b: ReadonlyMap<string, string>,

@@ -134,7 +134,6 @@ function reasonOf(decision: Decision): string {
   ].join(", ");
 }
 
-/** Maximum number of changed statements shown per module. */
 const MAX_STATEMENTS = 12;
 
 /** `deno task explain`: explains why stages run or not. */

@@ -165,7 +165,6 @@ async function tableOf(
   );
 }
 
-/** The folders of an adapter, its base model and a report on it. */
 interface Folders {
   /** `adapter`, `model` and perhaps `report`. */
   readonly inputs: Readonly<Record<string, string>>;
@@ -215,7 +214,6 @@ function existingFolder(option: string, folder: string): string {
   throw new UsageError(`Folder "${folder}" of option "--${option}" ${fault}`);
 }
 
-/** The folder of the base model in the configuration of an adapter. */
 async function baseModelOf(adapter: string): Promise<string> {
   const name = existsSync(join(adapter, "adapter_config.json"))
     ? (await adapterConfig(adapter)).base_model_name_or_path
@@ -298,7 +296,6 @@ function splitTexts(
   });
 }
 
-/** The lines of standard input that are not empty. */
 async function readLines(): Promise<string[]> {
   const bytes = await new Response(Deno.stdin.readable).bytes();
   let text: string;

@@ -11,9 +11,7 @@ import { csvLine } from "../terminal/renderer.ts";
 /** A table whose rows are to be classified. */
 export interface TextTable {
   readonly texts: readonly Example[];
-  /** Names of its columns. */
   readonly columns: readonly string[];
-  /** Values of these columns, by row. */
   readonly rows: readonly (readonly unknown[])[];
 }
 

@@ -75,7 +75,6 @@ const REQUIRED = [
 ];
 const HUB_NAME = /^[\w][\w.-]*\/[\w][\w.-]*$/;
 
-/** The value of an option that names a repository of the hub. */
 function hubName(args: Arguments, option: string): string | undefined {
   const name = args.value(option);
   if (name === undefined || HUB_NAME.test(name)) return name;

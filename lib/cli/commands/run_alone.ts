@@ -11,13 +11,11 @@ import type { Runtime } from "../../scheduler/settings.ts";
 import type { Arguments } from "../arguments/arguments.ts";
 import { outOf, PROJECT, tasksOf } from "../arguments/options.ts";
 
-/** A task to run without a pipeline. */
 interface Alone {
   readonly params: Readonly<Record<string, unknown>>;
   /** Folders by the names of inputs; those that the task does not declare are left out. */
   readonly inputs: Readonly<Record<string, string>>;
   readonly engine?: Runtime;
-  /** Ids of the GPUs to use. */
   readonly gpus?: readonly string[];
   /** Existing, empty folder for all that it writes. */
   readonly folder: string;

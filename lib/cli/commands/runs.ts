@@ -84,7 +84,6 @@ async function nameOf(given: string): Promise<string> {
   return typeof name === "string" ? name : given;
 }
 
-/** The rows of the results that the arguments name. */
 async function selectedRows(
   results: Results,
   pipeline: string | undefined,
@@ -117,13 +116,11 @@ async function selectedRows(
 type RankScores = ScoresFile["ranks"][number];
 type Cell = string | number | boolean | undefined;
 
-/** A column of the table. */
 interface Column {
   readonly name: string;
   readonly value: (row: Row) => Cell;
   /** Whether the table shows what differs in long texts only. */
   readonly isLong?: boolean;
-  /** Formats a number for the table. */
   readonly show?: (value: number) => string;
   /** Whether the table has the column, given its cells; by default always. CSV has all columns. */
   readonly isNeeded?: (cells: readonly Cell[]) => boolean;
@@ -213,7 +210,6 @@ function best({ ranks }: Row): RankScores | undefined {
   return ranks.toSorted((a, b) => main(b) - main(a))[0];
 }
 
-/** Names of the metrics at the best rank of any row. */
 function scoreNames(rows: readonly Row[]): string[] {
   const names = rows.flatMap((row) => Object.keys(best(row)?.metrics ?? {}));
   return [...new Set(names)];
@@ -241,7 +237,6 @@ function scoreColumns(rows: readonly Row[]): Column[] {
   }));
 }
 
-/** A column for each metric at each rank. */
 function rankColumns(rows: readonly Row[]): Column[] {
   const ranks = new Set(
     rows.flatMap(({ ranks }) => ranks.map((it) => it.rank)),
@@ -316,7 +311,6 @@ function table(
   return tableLines(texts, (column) => isNumber[column]!, width, style);
 }
 
-/** Maximum characters of a parameter. */
 const MAX_CELL = 24;
 
 /** Cells without the words that all of them have, if any is long. */

@@ -16,7 +16,6 @@ export interface Row {
   readonly params: Readonly<Record<string, unknown>>;
   /** From `scores.json`; empty for other results. */
   readonly ranks: ScoresFile["ranks"];
-  /** Metrics that the stage reported. */
   readonly metrics: Readonly<Record<string, number>>;
   /** Durations of the stage itself, of the training that it scores, and of all results that it was made from. */
   readonly seconds: {

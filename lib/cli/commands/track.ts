@@ -108,7 +108,6 @@ const SERVERS = {
   },
 } as const;
 
-/** Numbers of runs that a tracker has got, and its address or folder. */
 async function send(
   to: string,
   pipeline: string,

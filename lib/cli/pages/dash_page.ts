@@ -4,7 +4,6 @@
 import type { Sections } from "./dash_sections.ts";
 import type { DashState } from "./dash_state.ts";
 
-/** Milliseconds between two requests for the state. */
 const PAUSE = 1000;
 
 function byId<E extends HTMLElement = HTMLElement>(id: string): E {
@@ -15,7 +14,6 @@ function byId<E extends HTMLElement = HTMLElement>(id: string): E {
 let chosen = "";
 let showAll = false;
 
-/** What each element shows. */
 const shown = new Map<string, string>();
 
 /** Puts HTML into its place unless it is there, so that tooltips and the value at the pointer stay. The focus stays on the same stage, and a log at its end. A section without content is hidden. */
@@ -53,7 +51,6 @@ async function update() {
   if (frame.getAttribute("src") !== address) frame.src = address;
 }
 
-/** Chooses the stage of the graph that an event is for. */
 async function chooseIn({ target }: Event) {
   const stage = (target as Element).closest("[data-stage]");
   if (stage !== null) await choose(stage.getAttribute("data-stage")!);

@@ -8,13 +8,11 @@ import {
   type StageState,
 } from "./dash_state.ts";
 
-/** A value of a metric. */
 type Point = readonly [step: number, value: number];
 
 /** Number of curves shown until the user asks for all. */
 const FEW_CURVES = 12;
 
-/** Width and height of a curve, and where its axes are, in pixels. */
 const CURVE = { width: 300, height: 110, left: 40, bottom: 16 } as const;
 
 /** HTML by the id of the element that shows it; empty where there is nothing to show. */

@@ -42,7 +42,6 @@ export interface StageState {
 
 /** A metric by rank, with a column for each group of evaluations. */
 export interface RankTable {
-  /** Name of the data set. */
   readonly task: string;
   readonly metric: string;
   readonly columns: readonly {
@@ -60,10 +59,8 @@ export interface DashState {
   /** Its name; empty until it has been read. */
   readonly pipeline: string;
   readonly stages: readonly StageState[];
-  /** The stages and what each needs, as SVG. */
   readonly graph: string;
   readonly tables: readonly RankTable[];
-  /** Reports that are up to date. */
   readonly reports: readonly {
     readonly stage: string;
     /** Changes with the content. */
@@ -76,14 +73,12 @@ export interface DashState {
 /** Milliseconds between two reads of the state of all stages, each of which plans the pipeline. */
 const PAUSE = 2_000;
 
-/** A stage, what is known about it, and its result if that is up to date. */
 interface ReadStage {
   readonly stage: GraphStage;
   readonly status: StageStatus;
   readonly result: Manifest | undefined;
 }
 
-/** What a read has found. */
 interface Found {
   readonly pipeline: string;
   readonly stages: ReadonlyMap<string, ReadStage>;
@@ -114,7 +109,6 @@ export class Follower {
     >,
   ) {}
 
-  /** The state now. */
   async state(): Promise<DashState> {
     if (Date.now() - this.#at > PAUSE) {
       await (this.#reading ??= this.#read().finally(() => {
@@ -298,7 +292,6 @@ function stageTitle({ id }: GraphStage): string {
 /** The metric whose curve is drawn. */
 export const METRIC = "loss";
 
-/** Maximum number of lines of a log that the page shows. */
 const MAX_LINES = 500;
 
 /** The log at a path, read incrementally while it is written. A later run may replace the file. */
@@ -308,7 +301,6 @@ export class StageLog {
   readonly lines: string[] = [];
   /** Of the last attempt. Its times are since the start of the log. */
   pace: Pace | undefined;
-  /** Identifies the file that was read. */
   #file = "";
   #size = 0;
   #added: Lines;

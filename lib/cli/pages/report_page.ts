@@ -18,11 +18,9 @@ import { givenWords, outOf, PROJECT, quoted } from "../arguments/options.ts";
 import { count, duration } from "../terminal/messages.ts";
 import { barContent, stageGraph } from "./stage_graph.ts";
 
-/** A stage that a run brought up to date. */
 interface UpToDate {
   /** `ran`, `restored`, `unchanged`. */
   readonly outcome: string;
-  /** Key of its result. */
   readonly key: string;
 }
 
@@ -70,7 +68,6 @@ export async function writePages(
   }
 }
 
-/** A result of a stage, and how this run came by it. */
 interface Made {
   readonly id: string;
   readonly outcome: string;
@@ -169,7 +166,6 @@ async function isPage(
     .some(({ blob }) => blob === blank);
 }
 
-/** Versions of Deno and of the runtimes that made results. */
 function versionsOf(manifests: readonly Manifest[]): Record<string, string> {
   const list = (values: readonly (string | undefined)[]) =>
     [...new Set(values)].filter((it) => it !== undefined).join("; ");
@@ -203,7 +199,6 @@ async function commitOf(folder: string): Promise<string | undefined> {
   }
 }
 
-/** Properties of this machine by name. */
 function machine(): Record<string, string> {
   const cpus = navigator.hardwareConcurrency;
   const memory = Deno.systemMemoryInfo().total / 2 ** 30;

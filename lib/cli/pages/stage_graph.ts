@@ -9,7 +9,6 @@ const LETTERS = 18;
 
 /** What a box of the graph shows below its name. */
 export interface BoxContent {
-  /** Pixels. */
   readonly height: number;
   /** Elements of SVG, with the left upper corner of the box as origin. */
   readonly svg: string;
@@ -73,7 +72,6 @@ export function barContent(text: string, share: number): BoxContent {
 
 const GLYPHS = { done: "✓", running: "▶", failed: "✕", waiting: "·" };
 
-/** A stage in the graph of `dash`. */
 interface DrawnStage {
   readonly id: string;
   readonly state: keyof typeof GLYPHS;

@@ -107,7 +107,6 @@ export async function readProfile(): Promise<Profile | undefined> {
   return await loadProfile(path);
 }
 
-/** Section of the memo with what nodes have answered. */
 const SECTION = "nodes";
 
 /**

@@ -2,7 +2,6 @@ import type { Event, ExpectedStage } from "../../scheduler/events.ts";
 import { writeAll } from "../../store/files.ts";
 import { about, progressText } from "./messages.ts";
 
-/** What is known about the stages of a run before the first one runs. */
 type Expected = Event & { readonly type: "expected" };
 type Progress = Event & { readonly type: "progress" };
 
@@ -91,14 +90,12 @@ export function progressLine(): (event: Event) => void {
   };
 }
 
-/** Time left of a run. */
 interface TimeLeft {
   readonly seconds: number;
   /** True if some stages have no estimate, so this is a lower bound. */
   readonly isMinimum: boolean;
 }
 
-/** Milliseconds between two estimates of the time left. */
 const PAUSE = 1000;
 
 /** Estimates how long a run will take. */
@@ -168,11 +165,9 @@ function nameOf(stage: string): string {
   return stage.replace(/@.*/, "");
 }
 
-/** A stage to run, in the order of the graph. */
 interface Planned extends Omit<ExpectedStage, "seconds"> {
   /** Undefined, if unknown, counts as 0. */
   readonly seconds: number | undefined;
-  /** True if it runs already. */
   readonly runs: boolean;
 }
 

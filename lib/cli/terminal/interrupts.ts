@@ -80,7 +80,6 @@ export function watchInterrupts(onFirst: (signal: Deno.Signal) => void) {
     listen("SIGHUP", EXIT.hungUp),
   ];
   return {
-    /** Aborted by the first signal. */
     signal: controller.signal,
     /** The exit code of the signal; undefined if there was none. */
     get code(): number | undefined {

@@ -55,7 +55,6 @@ const FEW_LINES = 4;
 
 interface RunningStage {
   pace: Pace;
-  /** Why it runs. */
   readonly reason: string;
   /** The lines of its log, as far as they are few. */
   readonly said: string[];
@@ -63,13 +62,11 @@ interface RunningStage {
   job?: Message & { type: "queued" };
 }
 
-/** The state of a run, as rows of a table. */
 class Table {
   readonly #running = new Map<string, RunningStage>();
   readonly #forecast = new Forecast();
   readonly #transcript: Transcript;
   #pipeline = "";
-  /** Number of stages. */
   #total = 0;
   #shared: SharedParts = new Map();
   #finished = 0;
@@ -168,7 +165,6 @@ class Table {
     }
   }
 
-  /** The lines that were held back for the end. */
   held(): readonly string[] {
     return this.#transcript.held();
   }

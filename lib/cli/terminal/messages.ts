@@ -27,7 +27,6 @@ export type Message =
   }
   /** A stage was run again by `verify`. */
   | ({ readonly type: "verified" } & Verification<FileDifference>)
-  /** A line of text. */
   | { readonly type: "note"; readonly text: string }
   /** A file that the pipeline shows at its end. */
   | {
@@ -42,7 +41,6 @@ export type Message =
 /** What a run got from a remote, and gave to it. */
 export type RemoteMessage = Travelled & {
   readonly type: "remote";
-  /** Its address. */
   readonly remote: string;
 };
 
@@ -50,9 +48,7 @@ export type RemoteMessage = Travelled & {
 export interface Answer {
   readonly type: "answer";
   readonly findings: readonly Finding[];
-  /** Pages of the reports. */
   readonly reports: readonly string[];
-  /** Folders of the adapters to use. */
   readonly adapters: readonly string[];
   /** Command that classifies a text with the first adapter. */
   readonly predict?: string;
@@ -190,7 +186,6 @@ function remoteLine(message: RemoteMessage): string | undefined {
   return lines.length === 0 ? undefined : lines.join("\n");
 }
 
-/** Maximum number of names in a list. */
 const MAX_NAMES = 5;
 
 /** Number of the last lines of output that are shown with a failure. */
@@ -204,9 +199,7 @@ const LAST_LINES = 20;
  * that its task did not report is shown with the last lines of its output.
  */
 export class Transcript {
-  /** The stages that have an error. */
   readonly #errors = new Map<string, string[]>();
-  /** The stages that are skipped for a reason. */
   readonly #skipped = new Map<string, string[]>();
   readonly #output = new Map<string, string[]>();
 
@@ -219,7 +212,6 @@ export class Transcript {
     this.#output.set(stage, [...before, printable(line)].slice(-LAST_LINES));
   }
 
-  /** The lines to print for a message now. */
   take(message: Message): string[] {
     const lines = message.type === "summary" ? this.held() : [];
     const line = this.#holds(message)

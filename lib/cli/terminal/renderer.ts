@@ -83,7 +83,6 @@ function consoleSize() {
   }
 }
 
-/** Renders each message as a line of JSON. */
 function jsonLines(write: (text: string) => void): Renderer {
   return {
     show: (message) => write(`${JSON.stringify(ordered(message))}\n`),

@@ -7,7 +7,6 @@ export interface Terminal {
 
 /** The clock of the live table; tests replace it. */
 export interface Clock {
-  /** The time in milliseconds. */
   now(): number;
   /** Calls `tick` at an interval in milliseconds; returns a function that stops it. */
   every(milliseconds: number, tick: () => void): () => void;
@@ -22,7 +21,6 @@ export const SYSTEM_CLOCK: Clock = {
   },
 };
 
-/** Milliseconds between two frames. */
 const FRAME = 100;
 
 const HIDE_CURSOR = "\x1b[?25l";
