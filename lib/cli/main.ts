@@ -22,6 +22,7 @@ const COMMANDS: Commands = {
   push: async () => (await import("./commands/push.ts")).pushCommand,
   runs: async () => (await import("./commands/runs.ts")).runsCommand,
   dash: async () => (await import("./commands/dash.ts")).dashCommand,
+  try: async () => (await import("./commands/try.ts")).tryCommand,
   track: async () => (await import("./commands/track.ts")).trackCommand,
   status: async () => (await import("./commands/plan.ts")).statusCommand,
   logs: async () => (await import("./commands/logs.ts")).logsCommand,

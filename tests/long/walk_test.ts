@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Report } from "../../lib/report/report.ts";
 import { type Called, callMainWith } from "../cli/project.ts";
+import { ServedPage } from "../cli/pages/served_page.ts";
 import { Browser, chromiumMissing } from "../report/chromium.ts";
 
 /** The walk of a new user through own data, in this order; each step uses what the ones before have made. */
@@ -82,11 +83,11 @@ Deno.test("a new user comes from own data to predictions, as the documents and t
     await t.step("a run trains, reports and exports", async () => {
       const { lines } = await call(0, "pipeline", ...run);
       for (const line of lines.slice(-20)) {
-        const [, word, rest] = /^(adapter|predict|report) +(.*)$/.exec(line) ??
-          [];
+        const [, word, rest] =
+          /^(adapter|predict|try|report) +(.*)$/.exec(line) ?? [];
         if (word !== undefined) answer.set(word, rest!);
       }
-      assertEquals([...answer.keys()], ["adapter", "predict", "report"]);
+      assertEquals([...answer.keys()], ["adapter", "predict", "try", "report"]);
       const again = await call(0, "pipeline", ...run);
       assertMatch(again.stdout, /^Nothing to do: 7 stages unchanged/m);
     });
@@ -175,6 +176,44 @@ Deno.test("a new user comes from own data to predictions, as the documents and t
         assertMatch(missing.stderr, /no column "reply".*--text/);
       },
     );
+
+    await t.step({
+      name: "the printed command serves a page with the same probabilities",
+      ignore: chromiumMissing() !== undefined,
+      async fn() {
+        const words = answer.get("try")!.split(" ").slice(2);
+        await using page = await ServedPage.of(...words);
+        await using browser = await Browser.start();
+        await browser.open(page.url);
+        const { verdict } = reportOf("mine").comparisons[0]!;
+        const values = {
+          ...{ text, pair: "the film is dull ." },
+          rank: verdict!.recommended.rank - 1,
+        };
+        const percent = `${(100 * predicted.probability).toFixed(1)} %`;
+        const shown = `${predicted.label}, ${percent} at rank ${
+          verdict!.recommended.rank
+        }, in `;
+        await browser.until(
+          `document.getElementById("status").textContent === "Enter a text"`,
+        );
+        await browser.evaluate(
+          `for (const [id, value] of Object.entries(${
+            JSON.stringify(values)
+          })) {
+            const box = document.getElementById(id);
+            box.value = value;
+            box.dispatchEvent(new Event("input"));
+          }`,
+        );
+        await browser.until(
+          `document.getElementById("status").textContent.startsWith(${
+            JSON.stringify(shown)
+          })`,
+        );
+        assertEquals(browser.errors, []);
+      },
+    });
 
     await t.step({
       name: "PEFT loads the adapter from another folder",

@@ -58,7 +58,8 @@ export class Browser implements AsyncDisposable {
     socket.onmessage = ({ data }) => this.#take(JSON.parse(data));
   }
 
-  static async start(): Promise<Browser> {
+  /** @param flags Further flags of Chromium */
+  static async start(...flags: string[]): Promise<Browser> {
     const profile = await Deno.makeTempDir({ prefix: "chromium-" });
     const process = new Deno.Command(CHROMIUM, {
       args: [
@@ -69,6 +70,7 @@ export class Browser implements AsyncDisposable {
         "--no-first-run",
         "--remote-debugging-port=0",
         `--user-data-dir=${profile}`,
+        ...flags,
         "about:blank",
       ],
       stdin: "null",
@@ -196,10 +198,18 @@ export class Browser implements AsyncDisposable {
     });
   }
 
+  /** Writes into what has the focus. */
+  async type(text: string): Promise<void> {
+    await this.send("Input.insertText", { text });
+  }
+
   /** Presses a key: `Tab`, `Enter`. */
   async press(key: string): Promise<void> {
     const text = key === "Enter" ? "\r" : key === " " ? " " : undefined;
-    const codes: Record<string, number> = { Tab: 9, Enter: 13, " ": 32 };
+    const codes: Record<string, number> = {
+      ...{ Tab: 9, Enter: 13, " ": 32 },
+      ...{ ArrowLeft: 37, ArrowRight: 39 },
+    };
     const at = {
       key,
       code: key === " " ? "Space" : key,

@@ -1,6 +1,6 @@
 import { status } from "../../scheduler/plan.ts";
 import { join } from "../../store/paths.ts";
-import { command, invalidValue, UsageError } from "../arguments/arguments.ts";
+import { command } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
 import {
   JSON_LINES,
@@ -10,9 +10,9 @@ import {
 } from "../arguments/options.ts";
 import { sectionsOf } from "../pages/dash_sections.ts";
 import { Follower, type StageState } from "../pages/dash_state.ts";
+import { type Content, fileContent, servePage } from "../pages/page_server.ts";
 import { openRun } from "../runtime/executor.ts";
-import { watchInterrupts } from "../terminal/interrupts.ts";
-import { writeLine } from "../terminal/renderer.ts";
+import { interruptible } from "../terminal/interrupts.ts";
 
 /** `deno task dash`: serves a page that follows the runs of a pipeline. */
 export const dashCommand = command`
@@ -38,107 +38,50 @@ export const dashCommand = command`
     const { graph, settings } = await openRun(args);
     return { graph, status: await status(graph, settings) };
   });
-  using interrupts = watchInterrupts(() => {});
-  const token = crypto.randomUUID();
-  const port = args.integer("port", 0) ?? 0;
-  if (port > 65_535) {
-    throw invalidValue("port", String(port), "expected at most 65535");
-  }
-  const { signal } = interrupts;
-  const onListen = ({ port }: Deno.NetAddr) => {
-    const url = `http://127.0.0.1:${port}/${token}/`;
-    const text = `${url}\nOpen this page in a browser; press Ctrl-C to stop`;
-    writeLine(args, { type: "dash", url }, text);
-  };
-  try {
-    await Deno.serve(
-      { hostname: "127.0.0.1", port, signal, onListen },
-      (request) => answer(request, token, follower),
-    ).finished;
-  } catch (error) {
-    if (!(error instanceof Deno.errors.AddrInUse)) throw error;
-    throw new UsageError(
-      `Port ${port} is in use by another program: choose another port with --port`,
-    );
-  }
-  return interrupts.code;
+  return await interruptible((signal) =>
+    servePage(
+      args,
+      "dash",
+      ([path], search) => contentOf(path!, search, follower),
+      signal,
+    )
+  );
 });
 
-/** Headers of every response: nothing from other origins, no framing by them, no caching, no referrer. */
-const HEADERS = {
-  "cache-control": "no-store",
-  "content-security-policy":
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src data:; frame-src 'self'; frame-ancestors 'self'; base-uri 'none'; form-action 'none'",
-  "cross-origin-opener-policy": "same-origin",
-  "referrer-policy": "no-referrer",
-  "x-content-type-options": "nosniff",
-};
+/** Policy of a report: it may run its own scripts, sandboxed from this page. */
+const REPORT_POLICY =
+  "sandbox allow-scripts allow-downloads allow-popups; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; frame-ancestors 'self'";
 
-/** Headers of a report: it may run its own scripts, sandboxed from this page. */
-const REPORT_HEADERS = {
-  ...HEADERS,
-  "content-security-policy":
-    "sandbox allow-scripts allow-downloads allow-popups; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; frame-ancestors 'self'",
-};
-
-const TYPES: Readonly<Record<string, string>> = {
-  css: "text/css; charset=utf-8",
-  html: "text/html; charset=utf-8",
-  js: "text/javascript; charset=utf-8",
-  json: "application/json",
-};
-
-/** Answers a request; refuses those without the token, or with the name of another host. */
-async function answer(
-  request: Request,
-  token: string,
+async function contentOf(
+  path: string,
+  search: URLSearchParams,
   follower: Follower,
-): Promise<Response> {
-  const { pathname, hostname, searchParams } = new URL(request.url);
-  const [, given, ...path] = pathname.split("/");
-  const refuse = (status: number, text: string) =>
-    new Response(`${text}\n`, { status, headers: HEADERS });
-  if (given !== token || !["127.0.0.1", "localhost"].includes(hostname)) {
-    return refuse(403, 'Open the address that "deno task dash" has printed');
-  }
-  if (!["GET", "HEAD"].includes(request.method)) {
-    return refuse(405, "This page is read-only");
-  }
-  const send = (
-    content: string | Uint8Array<ArrayBuffer>,
-    type: string,
-    headers = HEADERS,
-  ) =>
-    new Response(content, {
-      headers: { ...headers, "content-type": TYPES[type]! },
-    });
-  const asset = async (path: string, type: string) =>
-    send(await Deno.readTextFile(join(PROJECT, "lib", path)), type);
-  const stage = searchParams.get("stage") ?? "";
-  switch (path[0]) {
+): Promise<Content | undefined> {
+  const stage = search.get("stage") ?? "";
+  switch (path) {
     case "":
-      return await asset("cli/pages/dash_page.html", "html");
+      return await fileContent(join(PROJECT, "lib/cli/pages/dash_page.html"));
     case "dash_page.ts": {
-      const script = join(PROJECT, "lib/cli/pages", path[0]);
+      const script = join(PROJECT, "lib/cli/pages", path);
       const text = await Deno.readTextFile(script);
       const { stripTypeScriptTypes } = await import("node:module");
-      return send(stripTypeScriptTypes(text), "js");
+      return { body: stripTypeScriptTypes(text), type: ".js" };
     }
     case "page.css":
-      return await asset("report/page.css", "css");
+      return await fileContent(join(PROJECT, "lib/report/page.css"));
     case "state": {
       const state = await follower.state();
-      const isWhole = searchParams.has("all");
+      const isWhole = search.has("all");
       const { id = "" } = stageToShow(state.stages, stage) ?? {};
       const sections = sectionsOf(state, follower, id, isWhole);
-      return send(JSON.stringify({ ...state, stage: id, sections }), "json");
+      const body = JSON.stringify({ ...state, stage: id, sections });
+      return { body, type: ".json" };
     }
     case "report": {
-      const page = follower.report(stage);
-      if (page !== undefined) return send(page, "html", REPORT_HEADERS);
+      const body = follower.report(stage);
+      return body && { body, type: ".html", policy: REPORT_POLICY };
     }
   }
-  return refuse(404, "Page not found");
 }
 
 /** The stage whose log is shown: the one that the user has chosen, else one that runs, has failed, or is done. */

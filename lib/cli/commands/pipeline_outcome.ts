@@ -202,6 +202,10 @@ export function answerOf(
     : ofKind("adapter", "training.json");
   if (reports.length + adapters.length === 0) return undefined;
   const [first] = adapters;
+  const [source] = exported[0]?.inputs.adapter ?? [];
+  const trained = source === undefined
+    ? ofKind("adapter", "training.json")[0]
+    : graph.stages.get(source);
   const [model] = exported[0]?.inputs.model ?? [];
   const base = model && pathOf(graph.stages.get(model)!);
   const data = first && dataOf(first, graph);
@@ -228,6 +232,9 @@ export function answerOf(
           ...["--model", shortPath(base)],
         ], ENGINE_OPTIONS)) + ` ${texts}`,
     }),
+    ...(trained !== undefined && isUsable && servesRanks(trained) && {
+      try: stageCommand("try", args, trained.id),
+    }),
     python: exported.length > 0 && isUsable
       ? pythonCode(pathOf(exported[0]!), {
         labels: JSON.parse(
@@ -238,6 +245,11 @@ export function answerOf(
       }).split("\n")
       : [],
   };
+}
+
+/** Whether an adapter can be exported for every rank, which the page of `try` needs. */
+function servesRanks({ params }: GraphStage): boolean {
+  return (params.adapter ?? "lora") === "lora";
 }
 
 function findingsOf(comparisons: Report["comparisons"]): Finding[] {

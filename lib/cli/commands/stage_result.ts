@@ -58,31 +58,37 @@ export function adapterFolder(
  * pipeline of the first.
  *
  * @param kinds Kinds of artifacts that count as adapters.
+ * @param isOptional Without a second argument, takes the first stage that makes one.
  * @throws {UsageError} If there are no such arguments, or no stage makes an adapter, or several do.
  */
 export async function adapterStage(
   args: Arguments,
   kinds: readonly ("adapter" | "peft")[],
+  isOptional = false,
 ) {
   const [, pattern] = args.positionals;
-  if (pattern === undefined) {
+  if (pattern === undefined && !isOptional) {
     throw new UsageError(
       "Missing arguments: give PIPELINE and STAGE, or --adapter",
     );
   }
   const { graph, selected, store, settings } = await openRun(args, {
-    patterns: [pattern],
+    patterns: pattern === undefined ? [] : [pattern],
   });
   const isAdapter = ({ declaration: { output } }: GraphStage) =>
     kinds.some((kind) => kind === output.kind);
-  const [stage, other] = selected.map((id) => graph.stages.get(id)!)
-    .filter(isAdapter);
+  const all = [...graph.stages.values()].filter(isAdapter);
+  const [stage, other] = pattern === undefined
+    ? all.slice(0, 1)
+    : all.filter(({ id }) => selected.includes(id));
   if (stage === undefined) {
     const verb = kinds.includes("adapter") ? "makes" : "exports";
-    const one = [...graph.stages.values()].find(isAdapter);
+    const [one] = all;
     const hint = one && `; name one that does, such as "${one.id}"`;
     throw new UsageError(
-      `"${pattern}" selects no stage that ${verb} an adapter${hint ?? ""}`,
+      `"${pattern ?? graph.pipeline}" selects no stage that ${verb} an adapter${
+        hint ?? ""
+      }`,
     );
   }
   if (other !== undefined) {

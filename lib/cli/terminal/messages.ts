@@ -52,6 +52,8 @@ export interface Answer {
   readonly adapters: readonly string[];
   /** Command that classifies a text with the first adapter. */
   readonly predict?: string;
+  /** Command that serves a page with its adapter at every rank. */
+  readonly try?: string;
   /** Lines of Python that load the first adapter. */
   readonly python: readonly string[];
 }
@@ -316,6 +318,7 @@ function answerLines(answer: Answer, style: Style): string[] {
   const rows = [
     ...(adapters.length === 0 ? [] : [["adapter", listed(adapters, 1)]]),
     ...(predict === undefined ? [] : [["predict", predict]]),
+    ...(answer.try === undefined ? [] : [["try", answer.try]]),
     ...python.map((line, i) => [i === 0 ? "python" : "", line]),
     ...reports.map((path) => ["report", path]),
   ];

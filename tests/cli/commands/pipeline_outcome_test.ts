@@ -134,6 +134,43 @@ stages:
   ]);
 });
 
+Deno.test("pipeline names the page of the adapter behind an export, unless its kind does not serve every rank", async () => {
+  for (const kind of ["lora", "dora"]) {
+    using test = new CliProject(`name: test
+stages:
+  first: { task: train, with: { adapter: ${kind} } }
+  second: { task: train, with: { adapter: ${kind} } }
+  take: { task: pack, with: { seed: 0 }, inputs: { adapter: second } }
+`);
+    const adapter = 'inputs: { adapter: { kind: "adapter" }';
+    test.write(
+      "tasks/pack.ts",
+      PACK.replace(/inputs: \{ report: .*? \}/, adapter),
+    );
+    test.write(
+      "tasks/train.ts",
+      `
+import * as z from "zod";
+export default {
+  description: "Trains",
+  params: z.strictObject({ adapter: z.string() }),
+  inputs: {},
+  output: { kind: "adapter", files: ["training.json"] },
+  run({ output }) {
+    Deno.writeTextFileSync(output + "/training.json", "{}");
+  },
+};
+`,
+    );
+    const { lines, stderr } = await test.call("pipeline");
+    const found = lines.filter((line) => /^try /.test(line));
+    const options = `--tasks ${test.path("tasks")} --out ${test.path("out")}`;
+    const own = `deno task try ${test.path("test.yaml")} second`;
+    const expected = kind === "lora" ? [`try      ${own} ${options}`] : [];
+    assertEquals(found, expected, stderr);
+  }
+});
+
 Deno.test("pipeline --json prints the answer before the summary, which is last", async () => {
   using test = project();
   const { json, stderr } = await test.call("pipeline", "--json");

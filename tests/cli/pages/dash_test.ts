@@ -2,7 +2,8 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { StageLog } from "../../../lib/cli/pages/dash_state.ts";
 import { openJournal } from "../../../lib/scheduler/journal.ts";
 import { Browser, chromiumMissing } from "../../report/chromium.ts";
-import { CliProject, spawnMain } from "../project.ts";
+import { CliProject } from "../project.ts";
+import { ServedPage } from "./served_page.ts";
 
 /** Tasks as trainings, evaluations and reports are; the training goes on while there is no file "go". */
 const TASKS = {
@@ -73,71 +74,9 @@ function dashProject(): CliProject {
   return project;
 }
 
-/** A running dash. */
-class Dash implements AsyncDisposable {
-  private constructor(
-    readonly process: Deno.ChildProcess,
-    readonly url: string,
-  ) {}
-
-  static async start(project: CliProject, ...options: string[]): Promise<Dash> {
-    const process = spawnMain(
-      ...["dash", project.path("test.yaml"), "--json"],
-      ...["--tasks", project.path("tasks"), "--out", project.path("out")],
-      ...options,
-    );
-    let text = "";
-    for await (
-      const chunk of process.stdout.pipeThrough(new TextDecoderStream())
-    ) {
-      text += chunk;
-      if (text.includes("\n")) break;
-    }
-    return new Dash(process, JSON.parse(text).url);
-  }
-
-  // deno-lint-ignore no-explicit-any
-  async ask(path: string): Promise<any> {
-    const answer = await fetch(this.url + path);
-    assertEquals(answer.status, 200, path);
-    return await answer.json();
-  }
-
-  /** Waits until the state is as it should be. */
-  // deno-lint-ignore no-explicit-any
-  async until(holds: (state: any) => boolean | Promise<boolean>): Promise<any> {
-    const end = Date.now() + 120_000;
-    for (;;) {
-      const state = await this.ask("state");
-      if (await holds(state)) return state;
-      assert(Date.now() < end, JSON.stringify(state));
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-  }
-
-  /** Ends it by one Ctrl-C; gives its exit code. */
-  async stop(): Promise<number> {
-    this.process.kill("SIGINT");
-    const { code } = await this.process.status;
-    await this.process.stderr.cancel();
-    return code;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      this.process.kill("SIGKILL");
-    } catch (error) {
-      if (!(error instanceof TypeError)) throw error;
-      return; // It has ended.
-    }
-    await this.process.status;
-    await this.process.stderr.cancel();
-  }
-}
-
 Deno.test("dash follows a run of another process from the disk, and ends at one Ctrl-C", async () => {
   using project = dashProject();
-  await using dash = await Dash.start(project);
+  await using dash = await ServedPage.start("dash", project);
   const before = await dash.ask("state");
   assertEquals(before.pipeline, "test");
   assertEquals(
@@ -228,7 +167,7 @@ export default {
     assertEquals(code, 0);
   }
   assertMatch(project.read("out/test/report.html"), /The word two/);
-  await using dash = await Dash.start(project);
+  await using dash = await ServedPage.start("dash", project);
   const { reports } = await dash.ask("state");
   assertEquals(reports.length, 1);
   const report = await fetch(`${dash.url}report?stage=report`);
@@ -262,7 +201,7 @@ export default {
     assertEquals((await project.call("pipeline")).code, 1);
   };
   await fail("first");
-  await using dash = await Dash.start(project);
+  await using dash = await ServedPage.start("dash", project);
   await dash.until(({ stages }) => stages[0].state === "failed");
   const second = async () =>
     (await dash.ask("state?stage=fail")).sections.log.split("\n")[1];
@@ -298,7 +237,7 @@ Deno.test("StageLog starts over when another file has the path of the log, even 
 
 Deno.test("dash answers only who knows its address, on this machine, and only questions", async () => {
   using project = dashProject();
-  await using dash = await Dash.start(project);
+  await using dash = await ServedPage.start("dash", project);
   const { hostname, port, pathname } = new URL(dash.url);
   assertEquals(hostname, "127.0.0.1");
   assertMatch(pathname, /^\/[0-9a-f-]{36}\/$/);
@@ -351,7 +290,7 @@ Deno.test({
   ignore: missing !== undefined,
   async fn() {
     using project = dashProject();
-    await using dash = await Dash.start(project);
+    await using dash = await ServedPage.start("dash", project);
     await using browser = await Browser.start();
     await browser.open(dash.url, { width: 400 });
     await browser.until(

@@ -1,0 +1,99 @@
+import { join } from "../../store/paths.ts";
+import { command } from "../arguments/arguments.ts";
+import { JSON_LINES, KEY_OPTIONS, PROJECT } from "../arguments/options.ts";
+import { fileContent, POLICY, servePage } from "../pages/page_server.ts";
+import type { About } from "../pages/try_page.ts";
+import { interruptible } from "../terminal/interrupts.ts";
+import { dataOf, textColumns } from "./pipeline_outcome.ts";
+import { runAlone } from "./run_alone.ts";
+import { adapterStage } from "./stage_result.ts";
+
+/** `deno task try`: serves a page that classifies texts in the browser. */
+export const tryCommand = command`
+  try PIPELINE [STAGE]
+
+  Serve a page that classifies texts as you type them, at any rank of an adapter. The browser computes, with the model in ONNX and lib/serve, and needs no network.
+
+  STAGE makes an adapter, as trainings do, and has run with the same parameters (-S, --profile) and engine; by default, it is the first one of the pipeline that does.
+
+  The page is served on this machine only (127.0.0.1), at an address with a random token.
+
+  Options:
+  --port N  Port to listen on (default: any free port)
+  ${KEY_OPTIONS}
+  ${JSON_LINES}
+
+  Examples:
+  smoke  Print the address of the page, and serve it until Ctrl-C
+  glue-mini train-dylora@mrpc,seed=0  Choose the adapter, here one for pairs of texts
+`(async (args) => {
+  const { graph, stage, model, open } = await adapterStage(
+    args,
+    ["adapter"],
+    true,
+  );
+  const data = dataOf(stage, graph);
+  const sources = {
+    adapter: stage.id,
+    ...(model !== undefined && { model: model.id }),
+    ...(data !== undefined && { data: data.id }),
+  };
+  const folder = Deno.makeTempDirSync({ prefix: "try-" });
+  try {
+    return await interruptible(async (signal) => {
+      using results = await open(stage.id, Object.values(sources));
+      const inputs = Object.fromEntries(
+        Object.entries(sources).map(([name, id]) => [name, results.of(id)]),
+      );
+      const { lastingPaths } = results;
+      const run = { params: {}, inputs, folder, lastingPaths, signal };
+      const exported = await runAlone(args, "export-onnx", run);
+      const about: About = {
+        pipeline: graph.pipeline,
+        stage: stage.id,
+        columns: inputs.data === undefined ? [] : textColumns(inputs.data),
+      };
+      Deno.writeTextFileSync(join(folder, "about.json"), JSON.stringify(about));
+      await writeScript(join(folder, "try_page.js"));
+      const files: Readonly<Record<string, string>> = {
+        "": join(PROJECT, "lib/cli/pages/try_page.html"),
+        "page.css": join(PROJECT, "lib/report/page.css"),
+        "about.json": join(folder, "about.json"),
+        "try_page.js": join(folder, "try_page.js"),
+        [WASM]: join(PROJECT, "node_modules/onnxruntime-web/dist", WASM),
+        ...Object.fromEntries(
+          Array.from(
+            Deno.readDirSync(exported),
+            ({ name }) => [`model/${name}`, join(exported, name)],
+          ),
+        ),
+      };
+      await servePage(args, "try", async (path) => {
+        const name = path.join("/");
+        if (!Object.hasOwn(files, name)) return undefined;
+        return { ...await fileContent(files[name]!), policy: WASM_POLICY };
+      }, signal);
+    });
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+});
+
+/** Where onnxruntime-web looks for it. */
+const WASM = "ort-wasm-simd-threaded.wasm";
+
+const WASM_POLICY = POLICY.replace("'self'", "'self' 'wasm-unsafe-eval'");
+
+/** Writes the script of the page, lib/serve and onnxruntime-web without WebGPU as one file. */
+async function writeScript(outfile: string): Promise<void> {
+  const { build, stop } = await import("esbuild");
+  await build({
+    entryPoints: [join(PROJECT, "lib/cli/pages/try_page.ts")],
+    alias: { "onnxruntime-web": "onnxruntime-web/wasm" },
+    bundle: true,
+    format: "esm",
+    outfile,
+    absWorkingDir: PROJECT,
+    logLevel: "silent",
+  }).finally(() => stop());
+}

@@ -1,0 +1,189 @@
+// The page of "deno task try", of which esbuild makes one file with lib/serve: classifies texts as they are typed, in the browser.
+/// <reference lib="dom" />
+/// <reference lib="dom.iterable" />
+import { type Answer, type Input, load } from "../../serve/classifier.ts";
+
+/** What the page is told. */
+export interface About {
+  readonly pipeline: string;
+  /** The stage that made the adapter. */
+  readonly stage: string;
+  /** Names of the columns of the one or two texts of its examples. */
+  readonly columns: readonly string[];
+}
+
+/** Milliseconds without a key before what was typed is classified. */
+const PAUSE = 150;
+
+/** Texts that are computed without a look at what was typed since. */
+const BATCH = 8;
+
+function byId<E extends HTMLElement = HTMLElement>(id: string): E {
+  return document.getElementById(id) as E;
+}
+
+function tell(problem: unknown) {
+  byId("problem").hidden = problem === undefined;
+  byId("problem").textContent = problem === undefined
+    ? ""
+    : (problem as Error).message;
+}
+
+const [text, pair] = ["text", "pair"].map((id) =>
+  byId<HTMLTextAreaElement>(id)
+) as [HTMLTextAreaElement, HTMLTextAreaElement];
+const slider = byId<HTMLInputElement>("rank");
+
+async function start() {
+  const about: About = await (await fetch("about.json")).json();
+  const { pipeline, stage, columns } = about;
+  const isPair = columns.length > 1;
+  document.title = `${pipeline} - try`;
+  byId("title").textContent = pipeline;
+  byId("second").hidden = !isPair;
+  byId("answers").className = isPair ? "pairs" : "";
+  const classify = await load("model");
+  const { ranks } = classify;
+  byId("about").textContent =
+    `The adapter of ${stage}, computed in this browser: no text leaves it.`;
+  byId("ranks").hidden = ranks.length === 1;
+  slider.max = slider.value = String(ranks.length - 1);
+
+  let isRunning = false;
+  let isStale = false;
+
+  async function show() {
+    const rank = ranks[slider.valueAsNumber]!;
+    byId("chosen").textContent = String(rank);
+    slider.setAttribute("aria-valuetext", String(rank));
+    const inputs = typedInputs(isPair);
+    const began = performance.now();
+    const answers: Answer[] = [];
+    for (let start = 0; start < inputs.length; start += BATCH) {
+      const batch = inputs.slice(start, start + BATCH);
+      answers.push(...await classify(batch, { rank }));
+      // Lets the browser take what is typed meanwhile.
+      await new Promise((resolve) => setTimeout(resolve));
+      if (isStale) return;
+    }
+    const time = `${Math.ceil(performance.now() - began)} ms`;
+    byId("status").textContent = answers.length === 0
+      ? "Enter a text"
+      : `${inWords(answers)} at rank ${rank}, in ${time}`;
+    const shown = answers.length === 1 && classify.labels !== null
+      ? rowsOfClasses(answers[0]!)
+      : rowsOfTexts(inputs, answers, isPair ? columns : ["Text"]);
+    byId("answers").replaceChildren(...answers.length === 0 ? [] : shown);
+  }
+
+  async function update() {
+    isStale = isRunning;
+    if (isRunning) return;
+    isRunning = true;
+    do {
+      isStale = false;
+      try {
+        await show();
+        tell(undefined);
+      } catch (error) {
+        byId("status").textContent = "";
+        byId("answers").replaceChildren();
+        tell(error);
+      }
+    } while (isStale);
+    isRunning = false;
+  }
+
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  for (const box of [text, pair]) {
+    box.addEventListener("input", () => {
+      clearTimeout(timer);
+      timer = setTimeout(update, PAUSE);
+    });
+  }
+  slider.addEventListener("input", update);
+  await update();
+}
+
+/** The texts, or pairs, one a line. */
+function typedInputs(isPair: boolean): Input[] {
+  const linesOf = ({ value }: HTMLTextAreaElement) =>
+    value.split("\n").map((line) => line.trim()).filter((it) => it !== "");
+  const [texts, pairs] = [linesOf(text), linesOf(pair)];
+  if (!isPair) return texts;
+  if (texts.length === pairs.length) {
+    return texts.map((text, i) => ({ text, pair: pairs[i]! }));
+  }
+  // The other one is still to be written.
+  if (texts.length === 0 || pairs.length === 0) return [];
+  throw new Error(
+    `There are ${texts.length} first and ${pairs.length} second texts: write as many lines of each`,
+  );
+}
+
+/** `positive, 98.3 %`, `score 3.214` or `12 texts: 8 positive, 4 negative`. */
+function inWords(answers: readonly Answer[]): string {
+  const [{ label, score }, ...others] = answers as [Answer, ...Answer[]];
+  if (others.length === 0) {
+    return label === undefined
+      ? `Score ${score.toFixed(3)}`
+      : `${label}, ${percent(score)}`;
+  }
+  const counts = Object.entries(Object.groupBy(answers, (it) => it.label ?? ""))
+    .map(([label, its]) => `${its!.length} ${label}`);
+  const found = label === undefined ? "" : `: ${counts.join(", ")}`;
+  return `${answers.length} texts${found}`;
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(1)} %`;
+}
+
+function rowsOfClasses({ scores }: Answer): HTMLElement[] {
+  const shares = Object.entries(scores);
+  return [
+    rowOf("th", ["Class", "Probability"]),
+    ...shares.map(([name, share]) => {
+      const row = rowOf("td", [name, percent(share)]);
+      const bar = document.createElement("progress");
+      bar.value = share;
+      // The number is beside it.
+      bar.ariaHidden = "true";
+      row.lastElementChild!.prepend(bar);
+      return row;
+    }),
+  ];
+}
+
+function rowsOfTexts(
+  inputs: readonly Input[],
+  answers: readonly Answer[],
+  columns: readonly string[],
+): HTMLElement[] {
+  const rows = answers.map(({ label, score }, i) => {
+    const input = inputs[i]!;
+    return rowOf("td", [
+      ...(typeof input === "string" ? [input] : [input.text, input.pair]),
+      ...(label === undefined ? [score.toFixed(3)] : [label, percent(score)]),
+    ]);
+  });
+  const isScore = answers[0]?.label === undefined;
+  const found = isScore ? ["Score"] : ["Class", "Probability"];
+  return [rowOf("th", [...columns, ...found]), ...rows];
+}
+
+function rowOf(kind: "th" | "td", texts: readonly string[]): HTMLElement {
+  const row = document.createElement("tr");
+  row.append(...texts.map((text) => {
+    const cell = document.createElement(kind);
+    if (kind === "th") cell.setAttribute("scope", "col");
+    cell.textContent = text;
+    return cell;
+  }));
+  return row;
+}
+
+await start().catch((error) => {
+  byId("status").hidden = true;
+  tell(error);
+});
