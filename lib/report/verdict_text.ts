@@ -54,7 +54,7 @@ function verdictText(
     scoreOf(recommended)
   }.`;
   const remedy =
-    "More validation examples tell more; of your own data, -S holdout=0.2 holds out a fifth.";
+    "More validation examples tell more; of your own data, -S holdout=0.3 holds out more.";
   const enough = bound === null
     ? "No other rank was evaluated."
     : recommended.score === 1
