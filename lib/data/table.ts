@@ -35,7 +35,7 @@ export const TABLE_FORMATS = [
  *
  * @param required Columns that the table must have; single JSON objects may lack them.
  * @param optional Further columns, after the required ones in each row's values.
- * @throws {SyntaxError} With `file:line`, if the file is invalid or empty, lacks a column or has it twice.
+ * @throws {SyntaxError} With `file:line` (and `:column`, where quotes, delimiters or JSON are wrong), if the file is invalid or empty, lacks a column or has it twice.
  */
 export async function readTable(
   path: string,
@@ -177,7 +177,7 @@ async function readDelimited(
   let { header } = columns;
   let places = header && findColumns(columns, header, path);
   let filled = 0;
-  await parse(text, path, delimiter, (record, line) => {
+  await parse(text, path, delimiter, (record, line, source) => {
     if (record.length === 1 && record[0] === "" && !columns.broken) return;
     if (header === undefined || places === undefined) {
       header = record;
@@ -190,8 +190,10 @@ async function readDelimited(
       const hint = delimiter !== "\t" && found > expected
         ? `; put a text that contains ${marks} in quotes`
         : "";
+      const field = Math.min(expected, found - 1);
+      const place = placeOf(field, source(), line, delimiter);
       throw new SyntaxError(
-        `${path}:${line}: Expected ${expected} columns separated by ${marks}, found ${found}${hint}`,
+        `${path}:${place}: Expected ${expected} columns separated by ${marks}, found ${found}${hint}`,
       );
     }
     const values = found !== expected
@@ -207,8 +209,28 @@ async function readDelimited(
   return rows.slice(0, filled);
 }
 
-/** Takes the fields of a record and the number of its first line. */
-type TakeRecord = (record: readonly string[], line: number) => void;
+/** Takes the fields of a record, the number of its first line, and its text. */
+type TakeRecord = (
+  record: readonly string[],
+  line: number,
+  source: () => string,
+) => void;
+
+/** Where a field of a record starts: `line:column`, from 1. */
+function placeOf(
+  field: number,
+  source: string,
+  line: number,
+  delimiter: string,
+): string {
+  const plain = delimiter === "\t"
+    ? source
+    : source.replaceAll(/"[^"]*"/g, (it) => it.replaceAll(delimiter, " "));
+  const { length } = plain.split(delimiter, field).join(delimiter);
+  const before = source.slice(0, field === 0 ? 0 : length + 1)
+    .split(/\r?\n|\r/);
+  return `${line + before.length - 1}:${before.at(-1)!.length + 1}`;
+}
 
 function parseTsv(
   text: string,
@@ -217,10 +239,12 @@ function parseTsv(
   take: TakeRecord,
 ): void {
   const lines = text.split(text.includes("\n") ? /\r?\n/ : "\r");
-  for (const [i, line] of lines.entries()) take(line.split("\t"), i + 1);
+  for (const [i, line] of lines.entries()) {
+    take(line.split("\t"), i + 1, () => line);
+  }
 }
 
-/** @throws {SyntaxError} With `file:line`, if quotes are not as in RFC 4180. */
+/** @throws {SyntaxError} With `file:line:column`, if quotes are not as in RFC 4180. */
 async function parseCsv(
   text: string,
   path: string,
@@ -238,7 +262,7 @@ async function parseCsv(
       on_record: (record: string[], { bytes }) => {
         const line = lines.after(end);
         end = bytes;
-        take(record, line);
+        take(record, line, () => lines.text(bytes));
         return null;
       },
     });
@@ -246,9 +270,10 @@ async function parseCsv(
     if (!(error instanceof CsvError)) throw error;
     const message = QUOTE_FAULTS[error.code] ?? error.message;
     // Its line numbers count a quoted CRLF twice.
-    throw new SyntaxError(`${path}:${lines.after(end)}: ${message}`, {
-      cause: error,
-    });
+    const line = lines.after(end);
+    const field = error.index as number;
+    const place = placeOf(field, lines.text(), line, delimiter);
+    throw new SyntaxError(`${path}:${place}: ${message}`, { cause: error });
   }
 }
 
@@ -311,8 +336,11 @@ async function readJsonLines(path: string, columns: Columns): Promise<Row[]> {
     try {
       value = JSON.parse(text);
     } catch (error) {
+      const [, , column] = placeOfJson(error as SyntaxError);
       throw new SyntaxError(
-        `${place}: Expected a JSON object on one line, found ${quote(text)}`,
+        `${place}${
+          column ? `:${column}` : ""
+        }: Expected a JSON object on one line, found ${quote(text)}`,
         { cause: error },
       );
     }
@@ -321,16 +349,23 @@ async function readJsonLines(path: string, columns: Columns): Promise<Row[]> {
   return rows;
 }
 
+/** The message of JSON.parse() without its place, and the line and column, which it gives in most. */
+function placeOfJson({ message }: SyntaxError): readonly string[] {
+  return /^(.*?)(?: in JSON)? at position \d+ \(line (\d+) column (\d+)\)$/
+    .exec(message)?.slice(1) ?? [message];
+}
+
 async function readJson(path: string, columns: Columns): Promise<Row[]> {
   const text = await readText(path, columns.encoding);
   let values: unknown;
   try {
     values = JSON.parse(text);
   } catch (error) {
+    const [fault, line, column] = placeOfJson(error as SyntaxError);
     throw new SyntaxError(
-      `"${path}" is not JSON; ${
-        (error as Error).message
-      }; if it has one object per line, rename it to end in .jsonl`,
+      `${
+        line ? `${path}:${line}:${column}: Not JSON` : `"${path}" is not JSON`
+      }: ${fault}; if it has one object per line, rename it to end in .jsonl`,
       { cause: error },
     );
   }
@@ -438,7 +473,7 @@ export function columnPlace(
 const CR = 13;
 const LF = 10;
 
-/** Finds line numbers, from 1, of increasing byte offsets into a text. */
+/** Finds line numbers, from 1, and the text at increasing byte offsets into a text. */
 class LineCounter {
   readonly #bytes: Uint8Array;
   /** Last byte of a line end. */
@@ -464,5 +499,10 @@ class LineCounter {
       this.#offset++;
     }
     return this.#line;
+  }
+
+  /** The text from the byte whose line was found last to `end`, by default of the file. */
+  text(end?: number): string {
+    return new TextDecoder().decode(this.#bytes.subarray(this.#offset, end));
   }
 }

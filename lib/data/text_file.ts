@@ -36,7 +36,7 @@ function decoderOf(path: string, encoding = "utf-8") {
       return decoder.decode(bytes, { stream: bytes !== undefined });
     } catch (error) {
       throw new SyntaxError(
-        `"${path}" is not valid ${decoder.encoding.toUpperCase()}${place}; name its encoding, such as encoding=latin1 for files of Western European spreadsheets`,
+        `"${path}" is not valid ${decoder.encoding.toUpperCase()}${place}; name its encoding: -S encoding=latin1 (of init and predict, --encoding latin1) for files of Western European spreadsheets`,
         { cause: error },
       );
     }

@@ -111,7 +111,7 @@ for (
       "a missing column",
       `${rte}0\ta\tentailment\n`,
       GLUE_TASKS.rte,
-      /tsv:2: Expected 4 columns separated by tabs, found 3$/,
+      /tsv:2:5: Expected 4 columns separated by tabs, found 3$/,
     ],
     [
       "the file of another task",

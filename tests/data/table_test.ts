@@ -76,25 +76,37 @@ Deno.test("readTable() drops rows of empty cells below a table, as spreadsheets 
   }
 });
 
-Deno.test("readTable() names the line on which a faulty record begins, with any line ends in its quotes", async () => {
+Deno.test("readTable() names the line and the column of a faulty field, with any line ends in quotes before it", async () => {
   const before = 'text,label\r\n"é\r\n\r\nb",x\r\n\r\n';
   assertIsError(
     await assertRejects(() =>
       read("a.csv", `${before}"a\r\nb",y,z\r\nc,d\r\n`)
     ),
     Error,
-    /a\.csv:6: Expected 2 columns separated by commas, found 3; put a text that contains commas in quotes$/,
+    /a\.csv:7:6: Expected 2 columns separated by commas, found 3; put a text that contains commas in quotes$/,
   );
   assertIsError(
     await assertRejects(() => read("a.csv", `${before}a,"y\r\nc,d\r\n`)),
     Error,
-    /a\.csv:6: A quoted text is not closed; write a quote inside quotes twice \(""\)$/,
+    /a\.csv:6:3: A quoted text is not closed; write a quote inside quotes twice \(""\)$/,
   );
   await assertRejects(
     () => read("a.csv", `${before}"a"b,y\r\n`),
     Error,
-    "a.csv:6: Text follows a closing quote",
+    "a.csv:6:1: Text follows a closing quote",
   );
+  const places = [
+    ["b.csv", 'text,label\n"a, ""b"",",y,z\n', "b.csv:2:15: Expected 2"],
+    ["b.tsv", 'text\tlabel\n"a\tb"\tc\n', "b.tsv:2:7: Expected 2"],
+    [
+      "b.jsonl",
+      '{"text": "a"}\n{"text" "b"}\n',
+      "b.jsonl:2:9: Expected a JSON",
+    ],
+  ] as const;
+  for (const [name, text, place] of places) {
+    await assertRejects(() => read(name, text), SyntaxError, place);
+  }
 });
 
 Deno.test("readTable() guesses what separates the columns if it is not what the name of the file says", async () => {
@@ -128,7 +140,7 @@ Deno.test("readTable() says how quotes are written", async () => {
   await assertRejects(
     () => read("a.csv", 'text,label\na "b" c,x\n'),
     SyntaxError,
-    'a.csv:2: A text without quotes contains a quote; put the whole text in quotes, and write the quote inside it twice ("")',
+    'a.csv:2:1: A text without quotes contains a quote; put the whole text in quotes, and write the quote inside it twice ("")',
   );
 });
 
@@ -213,7 +225,7 @@ Deno.test("readTable() names the columns of a file without a header, and keeps b
       readTable(path, ["text"], [], { header: form.header })
     ),
     SyntaxError,
-    /:2: Expected 2 columns separated by tabs, found 1$/,
+    /:2:1: Expected 2 columns separated by tabs, found 1$/,
   );
   await Deno.remove(path);
 });
@@ -234,7 +246,7 @@ Deno.test("readTable() reads a .csv with semicolons, as spreadsheets write it wh
   await assertRejects(
     () => read("a.csv", `${text}e;f\r\n`),
     SyntaxError,
-    "a.csv:5: Expected 3 columns separated by semicolons, found 2",
+    "a.csv:5:3: Expected 3 columns separated by semicolons, found 2",
   );
   // With commas between its columns, a comma may separate thousands.
   assertEquals(
@@ -303,7 +315,7 @@ for (const name of ["a.tsv", "a.jsonl", "a.json", "a.csv.gz"]) {
       await assertRejects(() => read(name, bytes)),
       SyntaxError,
       new RegExp(
-        `${name}" is not valid UTF-8.*; name its encoding, such as encoding=latin1 for`,
+        `${name}" is not valid UTF-8.*; name its encoding: -S encoding=latin1 \\(of init and predict, --encoding latin1\\) for`,
       ),
     );
     const rows = await read(name, bytes, { encoding: "latin1" });
@@ -324,7 +336,7 @@ Deno.test("readTable() names the row of a .json that is no object, and what a .j
       ],
       [
         '{"text":"a"}\n{"text":"b"}',
-        /a\.json" is not JSON; .*; if it has one object per line, rename it to end in \.jsonl$/,
+        /a\.json:2:1: Not JSON: Unexpected .*; if it has one object per line, rename it to end in \.jsonl$/,
       ],
       ["[]", /a\.json" has no rows$/],
     ] as const

@@ -351,19 +351,19 @@ for (
       "too many fields",
       "a.csv",
       "text,label\na,1\nb,2,3\n",
-      /a\.csv:3: Expected 2 columns separated by commas, found 3;/,
+      /a\.csv:3:5: Expected 2 columns separated by commas, found 3;/,
     ],
     [
       "an open quote",
       "a.csv",
       'text,label\n"a,1\n',
-      /a\.csv:2: A quoted text is not closed/,
+      /a\.csv:2:1: A quoted text is not closed/,
     ],
     [
       "a line that is not JSON",
       "a.jsonl",
       '{"text":"a","label":1}\n{',
-      /a\.jsonl:2: Expected a JSON object on one line, found "\{"$/,
+      /a\.jsonl:2:2: Expected a JSON object on one line, found "\{"$/,
     ],
     [
       "a line that is no object",

@@ -113,7 +113,7 @@ Deno.test("init reads a table of another encoding, packed, and the pipeline read
     assertEquals(refused.code, 1);
     assertMatch(
       refused.stderr,
-      /a\.csv\.gz" is not valid UTF-8.*encoding=latin1/,
+      /a\.csv\.gz" is not valid UTF-8.*encoding=latin1 .*--encoding latin1/,
     );
     const { code, lines, stderr } = await callHere(
       ...["init", data, "--to", file, "--encoding=latin1"],
@@ -156,7 +156,7 @@ Deno.test("pipeline own-data says how to name a file, and which option names ano
     const broken = await call(
       ...[`train=${join(folder, "b.jsonl")}`, "text=text", "label=label"],
     );
-    assertMatch(broken, /b\.jsonl:1: Expected a JSON object on one line/);
+    assertMatch(broken, /b\.jsonl:1:22: Expected a JSON object on one line/);
     assertNotMatch(broken, /set by/);
   }));
 
