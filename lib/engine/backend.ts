@@ -1,7 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { AttributeType, DataType } from "./tensorflow/tensors.ts";
+import type { TensorMetadata } from "./tensorflow/binding.ts";
 import type { Tensorflow } from "./tensorflow/start.ts";
-import type { TensorMetadata } from "./tensorflow/tensor_table.ts";
+import { DataType, typeAttribute } from "./tensorflow/tensors.ts";
 
 /** The parts of tfjs-node's backend that the engine uses. */
 interface NodeBackend {
@@ -85,11 +85,9 @@ export function libraryOp(
       `Operation "${opName}" requires the engine "tensorflow"`,
     );
   }
-  const attributes = Object.entries(types).map(([name, value]) => ({
-    name,
-    type: AttributeType.type,
-    value,
-  }));
+  const attributes = Object.entries(types).map(([name, type]) =>
+    typeAttribute(name, type)
+  );
   const ids = tensorIds(inputs);
   return tensorOf(binding.executeOp(opName, attributes, ids, 1)[0]!);
 }

@@ -69,7 +69,7 @@ export async function startEngine(
   if (device === "gpu" && !started.binding.isUsingGpuDevice()) {
     throw new Error(
       `A GPU was chosen, but libtensorflow finds none (devices: ${
-        started.devices.map(({ type }) => type).join(", ")
+        started.devices.join(", ")
       }): check the NVIDIA driver and CUDA_VISIBLE_DEVICES, or set CUDA_VISIBLE_DEVICES=-1 to use the CPU`,
     );
   }

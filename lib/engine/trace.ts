@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { libraryBinding, tensorIds, tensorOf } from "./backend.ts";
-import type { FunctionOptions, TracedFunction } from "./tensorflow/graph.ts";
+import type { FunctionOptions, TracedFunction } from "./tensorflow/binding.ts";
 
 /** Tensors by name. Undefined ones count as absent. */
 export type Named = { readonly [name: string]: tf.Tensor | undefined };

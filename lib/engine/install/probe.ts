@@ -4,7 +4,7 @@
  * process, since an incompatible library or a broken graphics driver may crash
  * it, and without the project's configuration: it can import no packages.
  */
-import { Status } from "../tensorflow/c_api.ts";
+import { textAt } from "../tensorflow/c_api.ts";
 import {
   listDevices,
   openContext,
@@ -35,14 +35,13 @@ export async function webgpuAdapter(): Promise<WebgpuAdapter | undefined> {
 /** The version of a library and the types of its devices. */
 function inspect(folder: string): { version: string; devices: string[] } {
   const library = openLibtensorflow(folder);
-  const status = new Status(library);
-  const context = openContext(library, status, {
+  const context = openContext(library, {
     intraOpThreads: 1,
     interOpThreads: 1,
   });
   return {
-    version: Deno.UnsafePointerView.getCString(library.TF_Version()!),
-    devices: listDevices(library, status, context).map(({ type }) => type),
+    version: textAt(library.TF_Version()),
+    devices: listDevices(library, context),
   };
 }
 

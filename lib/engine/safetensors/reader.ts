@@ -97,8 +97,7 @@ export class SafetensorsFile implements Disposable {
     } else {
       const high = new Uint16Array(values.length);
       this.#read(entry, high);
-      const bits = new Uint32Array(values.buffer, values.byteOffset, count);
-      for (let i = 0; i < high.length; i++) bits[i] = high[i]! << 16;
+      fromBfloat16(high, values);
     }
     return values;
   }
@@ -267,6 +266,16 @@ function bytesOf(
     bits,
     (bit) => (bit + 0x7fff + (bit >>> 16 & 1)) >>> 16,
   );
+}
+
+/** Values of type BF16, which are the high bits of float32. */
+export function fromBfloat16(
+  high: Uint16Array,
+  into = new Float32Array(high.length),
+): Float32Array {
+  const bits = new Uint32Array(into.buffer, into.byteOffset, into.length);
+  for (let i = 0; i < high.length; i++) bits[i] = high[i]! << 16;
+  return into;
 }
 
 function listSome(names: readonly string[]): string {

@@ -1,35 +1,45 @@
 import type { Attribute } from "./attributes.ts";
-import type { LibTensorflow, Status } from "./c_api.ts";
+import type { LibTensorflow } from "./c_api.ts";
 import type { CompiledFunctions } from "./compiled.ts";
-import { EagerRuntime } from "./eager.ts";
-import {
-  compileFunction,
-  type FunctionOptions,
-  Graph,
-  type GraphTensor,
-  type TensorType,
-  type TracedFunction,
-} from "./graph.ts";
-import { inputType, type Precision, withType } from "./precision.ts";
-import {
-  type HeldTensor,
-  isEager,
-  type TensorMetadata,
-  TensorTable,
-} from "./tensor_table.ts";
+import { EagerRuntime, type EagerTensor } from "./eager.ts";
+import { Graph, type GraphFunction, type GraphTensor } from "./graph.ts";
+import { mixedPrecision, type Precision } from "./precision.ts";
 import { elementCount } from "../safetensors/reader.ts";
 import {
   AttributeType,
   DataType,
   isFloat,
   type TensorSource,
+  type TensorType,
+  typeAttribute,
 } from "./tensors.ts";
+
+/** A tensor as tfjs describes it. */
+export interface TensorMetadata {
+  id: number;
+  shape: number[];
+  dtype: number;
+}
+
+/** A function that was made from a trace. */
+export interface TracedFunction extends GraphFunction {
+  /** Ids of the tensors from outside that the function uses. They must outlive it. */
+  readonly captures: readonly number[];
+}
+
+/** How a function is made from a trace. */
+export interface FunctionOptions {
+  /** Compiles the function with XLA, which fuses its loops. */
+  readonly compiled: boolean;
+  /** Indices of the outputs that mixed precision stores in bfloat16, because only products read them. */
+  readonly narrow: readonly number[];
+}
 
 /** A trace in progress. */
 interface OpenTrace {
   readonly graph: Graph;
   /** Placeholders of the inputs. */
-  readonly inputs: GraphTensor[];
+  readonly inputs: readonly GraphTensor[];
   /** Placeholders of the eager tensors that the traced operations use, by id. */
   readonly captures: Map<number, GraphTensor>;
   /** Ids of the casts in the graph, by id of the tensor and type. */
@@ -37,6 +47,20 @@ interface OpenTrace {
   /** The trace within which this one was started. */
   readonly outer: OpenTrace | undefined;
 }
+
+/** A tensor in the library's memory, or of a graph under construction. */
+type HeldTensor = EagerTensor | GraphTensor;
+
+function isEager(tensor: HeldTensor): tensor is EagerTensor {
+  return "handle" in tensor;
+}
+
+/**
+ * Maximum values of the inputs of a function that is called alone. Larger ones,
+ * such as an optimizer step of all weights, would take too much memory beside
+ * their real inputs; they are compiled in each process.
+ */
+const MAX_VALUES = 2 ** 26;
 
 /**
  * `TFJSBinding`, the interface through which the kernels of tfjs-node use
@@ -65,11 +89,12 @@ export class TensorflowBinding {
   precision: Precision = "f32";
 
   readonly #library: LibTensorflow;
-  readonly #status: Status;
-  readonly #runtime: EagerRuntime;
+  readonly #eager: EagerRuntime;
   readonly #usesGpu: boolean;
-  readonly #tensors = new TensorTable();
   readonly #compiled: CompiledFunctions | undefined;
+  /** The tensors that tfjs holds, by id. */
+  readonly #tensors = new Map<number, HeldTensor>();
+  #nextId = 1;
   /** Names of the functions that have been called. */
   readonly #called = new Set<string>();
   /** Names of those whose compiled code this process has. */
@@ -78,14 +103,12 @@ export class TensorflowBinding {
 
   constructor(
     library: LibTensorflow,
-    status: Status,
     context: Deno.PointerValue,
     usesGpu: boolean,
     compiled?: CompiledFunctions,
   ) {
     this.#library = library;
-    this.#status = status;
-    this.#runtime = new EagerRuntime(library, status, context);
+    this.#eager = new EagerRuntime(library, context);
     this.#usesGpu = usesGpu;
     this.#compiled = compiled;
   }
@@ -96,27 +119,22 @@ export class TensorflowBinding {
 
   /** Number of tensors in the library's memory. */
   getNumOfTensors(): number {
-    return this.#tensors.held;
+    return [...this.#tensors.values()].filter(isEager).length;
   }
 
   /** Creates a tensor, or while tracing a constant; returns its id. */
-  createTensor(
-    shape: number[],
-    dtype: number,
-    values: TensorSource,
-  ): number {
-    return this.#tensors.add(
-      this.#trace === undefined
-        ? this.#runtime.make(shape, dtype, values)
-        : this.#trace.graph.constant(dtype, shape, values),
+  createTensor(shape: number[], dtype: number, values: TensorSource): number {
+    return this.#add(
+      this.#trace?.graph.constant(shape, dtype, values) ??
+        this.#eager.make(shape, dtype, values),
     );
   }
 
   /** Frees a tensor. Tensors of a graph are freed with it, so for them this does nothing. */
   deleteTensor(id: number): void {
-    const tensor = this.#tensors.get(id);
+    const tensor = this.#get(id);
     if (!isEager(tensor)) return;
-    this.#runtime.free(tensor);
+    this.#eager.free(tensor);
     this.#tensors.delete(id);
   }
 
@@ -126,21 +144,11 @@ export class TensorflowBinding {
    * @throws {Error} While tracing, for a result of a traced operation.
    */
   tensorDataSync(id: number): Float32Array | Int32Array | Uint8Array {
-    const tensor = this.#tensors.get(id);
-    if (!isEager(tensor)) {
-      throw new Error(
-        `Cannot read the result of "${tensor.opName}", of shape [${tensor.shape}], inside a traced function: it has values only when the function runs`,
-      );
-    }
-    if (tensor.dtype === DataType.bfloat16) {
-      const wide = this.#cast(id, DataType.float32);
-      try {
-        return this.tensorDataSync(wide);
-      } finally {
-        this.deleteTensor(wide);
-      }
-    }
-    return this.#runtime.read(tensor);
+    const tensor = this.#get(id);
+    if (isEager(tensor)) return this.#eager.read(tensor);
+    throw new Error(
+      `Cannot read the result of "${tensor.opName}", of shape [${tensor.shape}], inside a traced function: it has values only when the function runs`,
+    );
   }
 
   /** Executes an operation, or while tracing adds it to the graph. */
@@ -150,26 +158,15 @@ export class TensorflowBinding {
     inputIds: readonly number[],
     outputs: number,
   ): TensorMetadata[] {
-    const casts: number[] = [];
-    if (this.precision === "bf16") {
-      [attributes, inputIds] = this.#castInputs(
-        opName,
-        attributes,
-        inputIds,
-        casts,
-      );
+    if (this.precision === "f32") {
+      return this.#addAll(this.#run(opName, attributes, inputIds, outputs));
     }
-    const trace = this.#trace;
-    const results = trace === undefined
-      ? this.#execute(opName, attributes, inputIds, outputs)
-      : trace.graph.operation(
-        opName,
-        attributes,
-        inputIds.map((id) => this.#symbol(trace, id)),
-        outputs,
-      );
-    for (const id of casts) this.deleteTensor(id);
-    return this.#tensors.addAll(results);
+    const types = inputIds.map((id) => this.#get(id).dtype);
+    const mixed = mixedPrecision(opName, attributes, types);
+    const ids = inputIds.map((id, i) => this.#cast(id, mixed.types[i]!));
+    const results = this.#run(opName, mixed.attributes, ids, outputs);
+    for (const id of ids) if (!inputIds.includes(id)) this.deleteTensor(id);
+    return this.#addAll(results);
   }
 
   /**
@@ -177,16 +174,18 @@ export class TensorflowBinding {
    * take it without a cast. Frozen weights are stored this way.
    */
   narrow(id: number): void {
-    const wide = this.#tensors.get(id);
+    const wide = this.#get(id);
     if (!isEager(wide) || wide.dtype !== DataType.float32) return;
     const narrowed = this.#cast(id, DataType.bfloat16);
-    this.#tensors.move(narrowed, id);
-    this.#runtime.free(wide);
+    this.#tensors.set(id, this.#get(narrowed));
+    this.#tensors.delete(narrowed);
+    this.#eager.free(wide);
   }
 
-  /** Actual types and shapes of tensors, which tell the traces of a function apart. */
+  /** Actual types and shapes of tensors, which tell the traces of a function apart: `1[16,32] 14[32,32]`. */
   signature(ids: readonly number[]): string {
-    return this.#tensors.signature(ids);
+    return ids.map((id) => this.#get(id))
+      .map(({ dtype, shape }) => `${dtype}[${shape}]`).join(" ");
   }
 
   /** True while tracing. */
@@ -202,22 +201,16 @@ export class TensorflowBinding {
    * @returns Symbolic tensors with the types and shapes of the inputs.
    */
   beginTrace(inputIds: readonly number[]): TensorMetadata[] {
-    const graph = new Graph(this.#library, this.#status);
-    const trace: OpenTrace = {
+    const graph = new Graph(this.#library);
+    const inputs = inputIds.map((id) => graph.placeholder(this.#get(id)));
+    this.#trace = {
       graph,
-      inputs: [],
+      inputs,
       captures: new Map(),
       casts: new Map(),
       outer: this.#trace,
     };
-    const inputs = inputIds.map((id) => {
-      const { dtype, shape } = this.#tensors.get(id);
-      const tensor = graph.placeholder(dtype, shape);
-      trace.inputs.push(tensor);
-      return tensor;
-    });
-    this.#trace = trace;
-    return this.#tensors.addAll(inputs);
+    return this.#addAll(inputs);
   }
 
   /** Ends the trace and makes a function that returns these tensors. */
@@ -227,41 +220,18 @@ export class TensorflowBinding {
   ): TracedFunction {
     const trace = this.#trace;
     if (trace === undefined) throw new Error("No trace is in progress");
-    const outputs = outputIds.map((id, i) =>
-      this.#symbol(
-        trace,
-        this.#castFloat(
-          id,
-          this.precision === "bf16" && narrow.includes(i)
-            ? DataType.bfloat16
-            : DataType.float32,
-        ),
-      )
-    );
+    const outputs = outputIds.map((id, i) => {
+      const type = this.precision === "bf16" && narrow.includes(i)
+        ? DataType.bfloat16
+        : DataType.float32;
+      const isCast = isFloat(this.#get(id).dtype);
+      return this.#symbol(trace, isCast ? this.#cast(id, type) : id);
+    });
     const inputs = [...trace.inputs, ...trace.captures.values()];
-    const { functions } = trace.graph;
-    // Named by what it computes: two of a name are one to the library, which
-    // counts them, and one that was compiled is found again by its name.
-    const name = `traced_${
-      trace.graph.digest(inputs, outputs, compiled).slice(0, 32)
-    }`;
-    const made = trace.graph.toFunction(name, inputs, outputs);
-    try {
-      if (compiled) compileFunction(this.#library, this.#status, name, made);
-      this.#runtime.addFunction(name, made);
-    } catch (error) {
-      this.#library.TF_DeleteFunction(made);
-      throw error;
-    }
+    const made = trace.graph.toFunction(inputs, outputs, compiled);
+    this.#eager.addFunction(made);
     this.abandonTrace();
-    return {
-      name,
-      made,
-      captures: [...trace.captures.keys()],
-      inputs: inputs.map(typeOf),
-      outputs: outputs.map(typeOf),
-      calls: functions,
-    };
+    return { ...made, captures: [...trace.captures.keys()] };
   }
 
   /** Ends the trace, if one is in progress, without making a function. */
@@ -269,7 +239,10 @@ export class TensorflowBinding {
     const trace = this.#trace;
     if (trace === undefined) return;
     this.#trace = trace.outer;
-    this.#tensors.deleteSymbols(trace.graph);
+    for (const [id, tensor] of this.#tensors) {
+      const isOfTrace = !isEager(tensor) && tensor.graph === trace.graph;
+      if (isOfTrace) this.#tensors.delete(id);
+    }
     trace.graph.close();
   }
 
@@ -277,22 +250,28 @@ export class TensorflowBinding {
   call(traced: TracedFunction, inputIds: readonly number[]): TensorMetadata[] {
     const ids = [...inputIds, ...traced.captures];
     const trace = this.#trace;
-    return this.#tensors.addAll(
+    return this.#addAll(
       trace === undefined
         ? this.#callNow(traced, ids)
         : trace.graph.call(traced, ids.map((id) => this.#symbol(trace, id))),
     );
   }
 
+  /** Frees a traced function. */
+  removeFunction(traced: TracedFunction): void {
+    this.#eager.removeFunction(traced);
+  }
+
   #callNow(traced: TracedFunction, ids: readonly number[]): HeldTensor[] {
-    const call = () =>
-      this.#execute(traced.name, [], ids, traced.outputs.length);
+    const call = () => this.#run(traced.name, [], ids, traced.outputs.length);
     if (this.#compiled === undefined || this.#called.has(traced.name)) {
       return call();
     }
     this.#called.add(traced.name);
     const fresh = traced.calls.filter(({ name, inputs }) =>
-      !this.#ready.has(name) && valuesOf(inputs) <= MAX_VALUES
+      !this.#ready.has(name) &&
+      inputs.reduce((sum, { shape }) => sum + elementCount(shape), 0) <=
+        MAX_VALUES
     );
     for (const { name } of fresh) this.#ready.add(name);
     return this.#compiled.firstCall(
@@ -302,137 +281,88 @@ export class TensorflowBinding {
   }
 
   /** Has a function compiled, by a call with zeros: inside another function, where it is compiled in another way than alone. */
-  #compile(part: TracedFunction): void {
-    const name = `calls_${part.name}`;
-    const graph = new Graph(this.#library, this.#status);
-    const inputs = part.inputs.map(({ dtype, shape }) =>
-      graph.placeholder(dtype, shape)
-    );
-    const made = graph.toFunction(name, inputs, graph.call(part, inputs));
+  #compile(part: GraphFunction): void {
+    const graph = new Graph(this.#library);
+    const inputs = part.inputs.map((type) => graph.placeholder(type));
+    const caller = graph.toFunction(inputs, graph.call(part, inputs), false);
     graph.close();
-    this.#runtime.addFunction(name, made);
+    this.#eager.addFunction(caller);
     const zeros = part.inputs.map(({ shape, dtype }) =>
-      this.#runtime.make(shape, dtype, (memory) => memory.fill(0))
+      this.#eager.make(shape, dtype, (memory) => memory.fill(0))
     );
-    const results = this.#runtime.execute(name, [], zeros, part.outputs.length);
-    for (const tensor of [...zeros, ...results]) this.#runtime.free(tensor);
-    this.#runtime.removeFunction(name);
-    this.#library.TF_DeleteFunction(made);
+    const { name, outputs } = caller;
+    const results = this.#eager.execute(name, [], zeros, outputs.length);
+    for (const tensor of [...zeros, ...results]) this.#eager.free(tensor);
+    this.#eager.removeFunction(caller);
   }
 
-  /** Frees a traced function. */
-  removeFunction(traced: TracedFunction): void {
-    this.#runtime.removeFunction(traced.name);
-    this.#library.TF_DeleteFunction(traced.made);
-  }
-
-  #execute(
+  /** Executes an operation or a function, or while tracing adds it to the graph. */
+  #run(
     opName: string,
     attributes: readonly Attribute[],
     inputIds: readonly number[],
     outputs: number,
   ): HeldTensor[] {
+    const trace = this.#trace;
+    if (trace !== undefined) {
+      const inputs = inputIds.map((id) => this.#symbol(trace, id));
+      return trace.graph.operation(opName, attributes, inputs, outputs);
+    }
     const inputs = inputIds.map((id) => {
-      const tensor = this.#tensors.get(id);
+      const tensor = this.#get(id);
       if (isEager(tensor)) return tensor;
       throw new Error(
         `An input of operation "${opName}" belongs to a trace that has ended`,
       );
     });
-    return this.#runtime.execute(opName, attributes, inputs, outputs);
+    return this.#eager.execute(opName, attributes, inputs, outputs);
   }
 
   /** The graph's tensor for an id. An eager tensor becomes a further input of the function. */
   #symbol(trace: OpenTrace, id: number): GraphTensor {
-    const tensor = this.#tensors.get(id);
-    const { dtype, shape } = tensor;
+    const tensor = this.#get(id);
     if (!isEager(tensor)) {
       if (tensor.graph === trace.graph) return tensor;
       throw new Error(
-        `A traced function uses a tensor of shape [${shape}] of the surrounding trace: pass it as an input`,
+        `A traced function uses a tensor of shape [${tensor.shape}] of the surrounding trace: pass it as an input`,
       );
     }
-    let captured = trace.captures.get(id);
-    if (captured === undefined) {
-      captured = trace.graph.placeholder(dtype, shape);
-      trace.captures.set(id, captured);
-    }
+    const captured = trace.captures.get(id) ?? trace.graph.placeholder(tensor);
+    trace.captures.set(id, captured);
     return captured;
   }
 
-  /**
-   * The attributes and inputs of an operation in mixed precision.
-   *
-   * @param temporary Receives the ids of casts to free after the operation.
-   */
-  #castInputs(
-    opName: string,
-    attributes: readonly Attribute[],
-    inputIds: readonly number[],
-    temporary: number[],
-  ): [readonly Attribute[], readonly number[]] {
-    const types = inputIds.map((id) => this.#tensors.get(id).dtype);
-    const floats = types.filter(isFloat);
-    if (floats.length === 0) return [attributes, inputIds];
-    if (opName === "Cast") {
-      return [withType(attributes, ["SrcT"], types[0]!), inputIds];
-    }
-    const wanted = inputType(opName, floats);
-    const ids = inputIds.map((id, i) => {
-      const type = types[i]!;
-      if (type === wanted || !isFloat(type)) return id;
-      const cast = this.#cast(id, wanted);
-      if (this.#trace === undefined) temporary.push(cast);
-      return cast;
-    });
-    return [
-      wanted === DataType.float32
-        ? attributes
-        : withType(attributes, ["T", "Tparams"], wanted),
-      ids,
-    ];
-  }
-
-  /** Casts a floating-point tensor to `type`; returns any other tensor unchanged. */
-  #castFloat(id: number, type: DataType): number {
-    const { dtype } = this.#tensors.get(id);
-    return dtype === type || !isFloat(dtype) ? id : this.#cast(id, type);
-  }
-
-  /** Casts a tensor; a trace casts each tensor once for each type. */
-  #cast(id: number, to: DataType): number {
-    const memo = `${id} ${to}`;
-    const known = this.#trace?.casts.get(memo);
+  /** Casts a tensor, unless it has the type; a trace casts each tensor once for each type. */
+  #cast(id: number, type: number): number {
+    const from = this.#get(id).dtype;
+    if (from === type) return id;
+    const key = `${id} ${type}`;
+    const known = this.#trace?.casts.get(key);
     if (known !== undefined) return known;
-    const from = this.#tensors.get(id).dtype;
-    const attributes: Attribute[] = [
-      { name: "SrcT", type: AttributeType.type, value: from },
-      { name: "DstT", type: AttributeType.type, value: to },
-    ];
-    const trace = this.#trace;
-    if (trace === undefined) {
-      return this.#tensors.add(this.#execute("Cast", attributes, [id], 1)[0]!);
-    }
-    const [tensor] = trace.graph.operation("Cast", attributes, [
-      this.#symbol(trace, id),
-    ], 1);
-    const cast = this.#tensors.add(tensor!);
-    trace.casts.set(memo, cast);
+    const types = [typeAttribute("SrcT", from), typeAttribute("DstT", type)];
+    const cast = this.#add(this.#run("Cast", types, [id], 1)[0]!);
+    this.#trace?.casts.set(key, cast);
     return cast;
   }
-}
 
-/**
- * Maximum values of the inputs of a function that is called alone. Larger ones,
- * such as an optimizer step of all weights, would take too much memory beside
- * their real inputs; they are compiled in each process.
- */
-const MAX_VALUES = 2 ** 26;
+  #add(tensor: HeldTensor): number {
+    this.#tensors.set(this.#nextId, tensor);
+    return this.#nextId++;
+  }
 
-function valuesOf(tensors: readonly TensorType[]): number {
-  return tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
-}
+  /** Adds tensors and returns their metadata. bfloat16 appears as float32, since tfjs does not know it. */
+  #addAll(tensors: readonly HeldTensor[]): TensorMetadata[] {
+    return tensors.map((tensor) => ({
+      id: this.#add(tensor),
+      shape: tensor.shape,
+      dtype: isFloat(tensor.dtype) ? DataType.float32 : tensor.dtype,
+    }));
+  }
 
-function typeOf({ shape, dtype }: TensorType): TensorType {
-  return { shape, dtype };
+  /** @throws {Error} If the tensor has been freed. */
+  #get(id: number): HeldTensor {
+    const tensor = this.#tensors.get(id);
+    if (tensor === undefined) throw new Error(`Tensor ${id} has been freed`);
+    return tensor;
+  }
 }

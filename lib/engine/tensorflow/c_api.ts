@@ -16,7 +16,7 @@ const output = { struct: ["pointer", "i32"] } as const;
  *
  * `buffer` parameters take a `Uint8Array`; names are zero-terminated.
  */
-export const symbols = {
+const symbols = {
   TF_Version: c("pointer"),
 
   TF_NewStatus: c("pointer"),
@@ -40,7 +40,6 @@ export const symbols = {
   TFE_NewContext: c("pointer", "pointer", "pointer"),
   TFE_ContextListDevices: c("pointer", "pointer", "pointer"),
   TF_DeviceListCount: c("i32", "pointer"),
-  TF_DeviceListName: c("pointer", "pointer", "i32", "pointer"),
   TF_DeviceListType: c("pointer", "pointer", "i32", "pointer"),
   TF_DeleteDeviceList: c("void", "pointer"),
 
@@ -118,38 +117,39 @@ export const symbols = {
   TFE_ContextRemoveFunction: c("void", "pointer", "buffer", "pointer"),
 } as const satisfies Deno.ForeignLibraryInterface;
 
-/** The functions of an open libtensorflow. */
-export type LibTensorflow = Deno.DynamicLibrary<typeof symbols>["symbols"];
+/** The functions of an open libtensorflow, and the status of those that can fail. */
+export type LibTensorflow =
+  & Deno.DynamicLibrary<typeof symbols>["symbols"]
+  & {
+    /** The `TF_Status` that is passed to every call that can fail. */
+    readonly status: Deno.PointerValue;
+    /**
+     * Throws if the last call failed.
+     *
+     * @param action What the call was for; the prefix of the error message.
+     */
+    check(action: string): void;
+  };
 
-/** A failure reported by libtensorflow. */
-class TensorflowError extends Error {
-  override readonly name = "TensorflowError";
+/** Opens a library that is loaded already, with one status for all its calls. */
+export function openSymbols(path: string): LibTensorflow {
+  const library = Deno.dlopen(path, symbols).symbols;
+  const status = library.TF_NewStatus();
+  return {
+    ...library,
+    status,
+    check(action) {
+      if (library.TF_GetCode(status) === 0) return;
+      throw new Error(`${action}: ${textAt(library.TF_Message(status))}`);
+    },
+  };
 }
 
-/** A reusable `TF_Status`: passed to every call that can fail and checked after it. */
-export class Status {
-  readonly pointer: Deno.PointerValue;
-  readonly #library: LibTensorflow;
-
-  constructor(library: LibTensorflow) {
-    this.#library = library;
-    this.pointer = library.TF_NewStatus();
-  }
-
-  /**
-   * Throws if the last call failed.
-   *
-   * @param action What the call was for; the prefix of the error message.
-   */
-  check(action: string): void {
-    if (this.#library.TF_GetCode(this.pointer) === 0) return;
-    const message = this.#library.TF_Message(this.pointer);
-    throw new TensorflowError(
-      `${action}: ${
-        message ? Deno.UnsafePointerView.getCString(message) : "unknown error"
-      }`,
-    );
-  }
+/** The zero-terminated text at an address. */
+export function textAt(address: Deno.PointerValue): string {
+  return address === null
+    ? "unknown error"
+    : Deno.UnsafePointerView.getCString(address);
 }
 
 const encoder = new TextEncoder();

@@ -1,16 +1,16 @@
 import { type Attribute, setAttributes } from "./attributes.ts";
-import { cString, type LibTensorflow, type Status } from "./c_api.ts";
+import { cString, type LibTensorflow } from "./c_api.ts";
+import type { GraphFunction } from "./graph.ts";
 import {
   allocateTensor,
   tensorBytes,
   type TensorSource,
-  viewOf,
+  type TensorType,
+  valuesOf,
 } from "./tensors.ts";
 
 /** A tensor in the library's memory. */
-export interface EagerTensor {
-  readonly shape: number[];
-  readonly dtype: number;
+export interface EagerTensor extends TensorType {
   /** A `TFE_TensorHandle`. */
   readonly handle: Deno.PointerValue;
 }
@@ -18,55 +18,33 @@ export interface EagerTensor {
 /** The library's eager runtime: it holds tensors and executes operations one by one. */
 export class EagerRuntime {
   readonly #library: LibTensorflow;
-  readonly #status: Status;
   readonly #context: Deno.PointerValue;
 
-  constructor(
-    library: LibTensorflow,
-    status: Status,
-    context: Deno.PointerValue,
-  ) {
+  constructor(library: LibTensorflow, context: Deno.PointerValue) {
     this.#library = library;
-    this.#status = status;
     this.#context = context;
   }
 
   /** Creates a tensor. */
-  make(
-    shape: number[],
-    dtype: number,
-    values: TensorSource,
-  ): EagerTensor {
-    const tensor = allocateTensor(this.#library, shape, dtype, values);
-    try {
-      const handle = this.#library.TFE_NewTensorHandle(
-        tensor,
-        this.#status.pointer,
-      );
-      this.#status.check(`Cannot create a tensor of shape [${shape}]`);
-      return { shape, dtype, handle };
-    } finally {
-      this.#library.TF_DeleteTensor(tensor);
-    }
+  make(shape: number[], dtype: number, values: TensorSource): EagerTensor {
+    const library = this.#library;
+    const tensor = allocateTensor(library, shape, dtype, values);
+    const handle = library.TFE_NewTensorHandle(tensor, library.status);
+    library.TF_DeleteTensor(tensor);
+    library.check(`Cannot create a tensor of shape [${shape}]`);
+    return { shape, dtype, handle };
   }
 
-  /** Copies a tensor's values out of the library. */
+  /** Copies a tensor's values out of the library, those of bfloat16 as float32. */
   read(
     { shape, dtype, handle }: EagerTensor,
   ): Float32Array | Int32Array | Uint8Array {
-    const tensor = this.#library.TFE_TensorHandleResolve(
-      handle,
-      this.#status.pointer,
-    );
-    this.#status.check(`Cannot read a tensor of shape [${shape}]`);
-    try {
-      return viewOf(
-        dtype,
-        tensorBytes(this.#library, tensor).slice().buffer as ArrayBuffer,
-      );
-    } finally {
-      this.#library.TF_DeleteTensor(tensor);
-    }
+    const library = this.#library;
+    const tensor = library.TFE_TensorHandleResolve(handle, library.status);
+    library.check(`Cannot read a tensor of shape [${shape}]`);
+    const bytes = tensorBytes(library, tensor).slice();
+    library.TF_DeleteTensor(tensor);
+    return valuesOf(dtype, bytes.buffer);
   }
 
   free({ handle }: EagerTensor): void {
@@ -85,18 +63,14 @@ export class EagerRuntime {
     outputs: number,
   ): EagerTensor[] {
     const library = this.#library;
-    const status = this.#status;
-    const op = library.TFE_NewOp(
-      this.#context,
-      cString(opName),
-      status.pointer,
-    );
-    status.check(`Operation "${opName}"`);
+    const { status } = library;
+    const op = library.TFE_NewOp(this.#context, cString(opName), status);
+    library.check(`Operation "${opName}"`);
     try {
       setAttributes(library, "TFE_Op", op, opName, attributes);
       for (const { handle } of inputs) {
-        library.TFE_OpAddInput(op, handle, status.pointer);
-        status.check(`Input of operation "${opName}"`);
+        library.TFE_OpAddInput(op, handle, status);
+        library.check(`Input of operation "${opName}"`);
       }
       const handles = new BigUint64Array(outputs);
       const count = Int32Array.of(outputs);
@@ -104,9 +78,9 @@ export class EagerRuntime {
         op,
         new Uint8Array(handles.buffer),
         new Uint8Array(count.buffer),
-        status.pointer,
+        status,
       );
-      status.check(`Operation "${opName}"`);
+      library.check(`Operation "${opName}"`);
       return Array.from(
         handles.subarray(0, count[0]),
         (address) => this.#describe(address),
@@ -117,43 +91,32 @@ export class EagerRuntime {
   }
 
   #describe(address: bigint): EagerTensor {
+    const library = this.#library;
+    const { status } = library;
     const handle = Deno.UnsafePointer.create(address);
-    const rank = this.#library.TFE_TensorHandleNumDims(
-      handle,
-      this.#status.pointer,
+    const length = library.TFE_TensorHandleNumDims(handle, status);
+    const shape = Array.from(
+      { length },
+      (_, i) => Number(library.TFE_TensorHandleDim(handle, i, status)),
     );
-    const shape: number[] = [];
-    for (let i = 0; i < rank; i++) {
-      shape.push(
-        Number(
-          this.#library.TFE_TensorHandleDim(handle, i, this.#status.pointer),
-        ),
-      );
-    }
-    this.#status.check("Cannot get the shape of a tensor");
-    return {
-      shape,
-      dtype: this.#library.TFE_TensorHandleDataType(handle),
-      handle,
-    };
+    library.check("Cannot get the shape of a tensor");
+    const dtype = library.TFE_TensorHandleDataType(handle);
+    return { shape, dtype, handle };
   }
 
-  /** Adds a `TF_Function`, which is then executed like an operation of this name. */
-  addFunction(name: string, made: Deno.PointerValue): void {
-    this.#library.TFE_ContextAddFunction(
-      this.#context,
-      made,
-      this.#status.pointer,
-    );
-    this.#status.check(`Cannot add the function "${name}"`);
+  /** Adds a function, which is then executed like an operation of its name. */
+  addFunction({ name, made }: GraphFunction): void {
+    const library = this.#library;
+    library.TFE_ContextAddFunction(this.#context, made, library.status);
+    library.check(`Cannot add the function "${name}"`);
   }
 
-  removeFunction(name: string): void {
-    this.#library.TFE_ContextRemoveFunction(
-      this.#context,
-      cString(name),
-      this.#status.pointer,
-    );
-    this.#status.check(`Cannot remove the function "${name}"`);
+  /** Removes and frees a function. */
+  removeFunction({ name, made }: GraphFunction): void {
+    const library = this.#library;
+    const { status } = library;
+    library.TFE_ContextRemoveFunction(this.#context, cString(name), status);
+    library.check(`Cannot remove the function "${name}"`);
+    library.TF_DeleteFunction(made);
   }
 }

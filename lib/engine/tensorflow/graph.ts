@@ -1,18 +1,12 @@
 import { createHash } from "node:crypto";
 import { type Attribute, setAttributes } from "./attributes.ts";
+import { cString, int64Bytes, type LibTensorflow } from "./c_api.ts";
 import {
-  cString,
-  int64Bytes,
-  type LibTensorflow,
-  type Status,
-} from "./c_api.ts";
-import { allocateTensor, tensorBytes, type TensorSource } from "./tensors.ts";
-
-/** Shape and element type of a tensor. */
-export interface TensorType {
-  readonly shape: number[];
-  readonly dtype: number;
-}
+  allocateTensor,
+  tensorBytes,
+  type TensorSource,
+  type TensorType,
+} from "./tensors.ts";
 
 /** A tensor of a graph under construction. */
 export interface GraphTensor extends TensorType {
@@ -25,26 +19,16 @@ export interface GraphTensor extends TensorType {
   readonly output: Uint8Array<ArrayBuffer>;
 }
 
-/** A function that was made from a trace. */
-export interface TracedFunction {
+/** A function that was made of a graph. */
+export interface GraphFunction {
   /** Its name in the library. */
   readonly name: string;
-  /** Ids of the tensors from outside that the function uses. They must outlive it. */
-  readonly captures: readonly number[];
   readonly inputs: readonly TensorType[];
   readonly outputs: readonly TensorType[];
   /** The functions that it calls, all of which are compiled. */
-  readonly calls: readonly TracedFunction[];
+  readonly calls: readonly GraphFunction[];
   /** The library's `TF_Function`. */
   readonly made: Deno.PointerValue;
-}
-
-/** How a function is made from a trace. */
-export interface FunctionOptions {
-  /** Compiles the function with XLA, which fuses its loops. */
-  readonly compiled: boolean;
-  /** Indices of the outputs that mixed precision stores in bfloat16, because only products read them. */
-  readonly narrow: readonly number[];
 }
 
 /**
@@ -57,62 +41,53 @@ const LIST_INPUTS: Readonly<Record<string, number>> = {
   Pack: 0,
 };
 
+/** The attribute with which XLA compiles a function at its first call with each set of input shapes. */
+const MUST_COMPILE = cString("_XlaMustCompile");
+
+/** A `tensorflow.AttrValue` of true: field 5, `b`. */
+const ATTRIBUTE_TRUE = Uint8Array.of(0x28, 1);
+
 /** A graph under construction, from which a function is made. */
 export class Graph {
   readonly #library: LibTensorflow;
-  readonly #status: Status;
   readonly #graph: Deno.PointerValue;
   /** The functions that the graph calls, by name. */
-  readonly #functions = new Map<string, TracedFunction>();
+  readonly #functions = new Map<string, GraphFunction>();
   /** Of everything that was added, in its order. */
   readonly #hash = createHash("sha256");
   #nodes = 0;
 
-  constructor(library: LibTensorflow, status: Status) {
+  constructor(library: LibTensorflow) {
     this.#library = library;
-    this.#status = status;
     this.#graph = library.TF_NewGraph();
   }
 
   /** Adds an input of the function. */
-  placeholder(dtype: number, shape: readonly number[]): GraphTensor {
-    this.#note("Placeholder", [dtype, shape]);
-    const node = this.#newNode("Placeholder");
-    this.#library.TF_SetAttrType(node, cString("dtype"), dtype);
-    this.#library.TF_SetAttrShape(
-      node,
-      cString("shape"),
-      int64Bytes(shape),
-      shape.length,
-    );
+  placeholder({ dtype, shape }: TensorType): GraphTensor {
+    const library = this.#library;
+    const node = this.#begin("Placeholder", [dtype, shape]);
+    const dims = int64Bytes(shape);
+    library.TF_SetAttrType(node, cString("dtype"), dtype);
+    library.TF_SetAttrShape(node, cString("shape"), dims, shape.length);
     return this.#finish(node, "Placeholder", 1)[0]!;
   }
 
   /** Adds a constant. */
   constant(
-    dtype: number,
     shape: readonly number[],
+    dtype: number,
     values: TensorSource,
   ): GraphTensor {
-    const tensor = allocateTensor(this.#library, shape, dtype, values);
-    try {
-      this.#note("Const", [dtype, shape]);
-      this.#hash.update(tensorBytes(this.#library, tensor));
-      const node = this.#newNode("Const");
-      this.#library.TF_SetAttrType(node, cString("dtype"), dtype);
-      this.#library.TF_SetAttrTensor(
-        node,
-        cString("value"),
-        tensor,
-        this.#status.pointer,
-      );
-      this.#status.check(
-        `Cannot add a constant of shape [${shape}] to a graph`,
-      );
-      return this.#finish(node, "Const", 1)[0]!;
-    } finally {
-      this.#library.TF_DeleteTensor(tensor);
-    }
+    const library = this.#library;
+    const { status } = library;
+    const tensor = allocateTensor(library, shape, dtype, values);
+    const node = this.#begin("Const", [dtype, shape]);
+    this.#hash.update(tensorBytes(library, tensor));
+    library.TF_SetAttrType(node, cString("dtype"), dtype);
+    library.TF_SetAttrTensor(node, cString("value"), tensor, status);
+    library.TF_DeleteTensor(tensor);
+    library.check(`Cannot add a constant of shape [${shape}] to a graph`);
+    return this.#finish(node, "Const", 1)[0]!;
   }
 
   /** Adds an operation. */
@@ -122,90 +97,67 @@ export class Graph {
     inputs: readonly GraphTensor[],
     outputs: number,
   ): GraphTensor[] {
-    this.#note(opName, attributes, inputs);
-    const node = this.#newNode(opName);
+    const library = this.#library;
+    const node = this.#begin(opName, attributes, inputs);
     const after = LIST_INPUTS[opName];
     const end = after === undefined ? 0 : inputs.length - after;
     const listed = inputs.slice(0, end);
     if (after !== undefined) {
-      this.#library.TF_AddInputList(node, joinOutputs(listed), listed.length);
+      library.TF_AddInputList(node, joinOutputs(listed), listed.length);
     }
-    for (const input of inputs.slice(end)) {
-      this.#library.TF_AddInput(node, input.output);
+    for (const { output } of inputs.slice(end)) {
+      library.TF_AddInput(node, output);
     }
-    setAttributes(
-      this.#library,
-      "TF_",
-      node,
-      opName,
-      after === undefined
-        ? attributes
-        : attributes.filter(({ name }) => name !== "N"),
-    );
+    const given = after === undefined
+      ? attributes
+      : attributes.filter(({ name }) => name !== "N");
+    setAttributes(library, "TF_", node, opName, given);
     return this.#finish(node, opName, outputs);
   }
 
-  /** The functions that the graph calls. */
-  get functions(): readonly TracedFunction[] {
-    return [...this.#functions.values()];
-  }
-
   /** Adds a call of a function. */
-  call(
-    called: TracedFunction,
-    inputs: readonly GraphTensor[],
-  ): GraphTensor[] {
+  call(called: GraphFunction, inputs: readonly GraphTensor[]): GraphTensor[] {
+    const library = this.#library;
     const { name, made, outputs } = called;
     if (!this.#functions.has(name)) {
-      this.#library.TF_GraphCopyFunction(
-        this.#graph,
-        made,
-        null,
-        this.#status.pointer,
-      );
-      this.#status.check(`Cannot copy the function "${name}" into a graph`);
+      library.TF_GraphCopyFunction(this.#graph, made, null, library.status);
+      library.check(`Cannot copy the function "${name}" into a graph`);
       this.#functions.set(name, called);
     }
-    this.#note("PartitionedCall", name, inputs);
-    const node = this.#newNode("PartitionedCall");
-    this.#library.TF_AddInputList(node, joinOutputs(inputs), inputs.length);
-    this.#library.TF_SetAttrTypeList(
+    const node = this.#begin("PartitionedCall", name, inputs);
+    library.TF_AddInputList(node, joinOutputs(inputs), inputs.length);
+    const types = Int32Array.from(outputs, ({ dtype }) => dtype);
+    library.TF_SetAttrTypeList(
       node,
       cString("Tout"),
-      new Uint8Array(Int32Array.from(outputs, ({ dtype }) => dtype).buffer),
-      outputs.length,
+      new Uint8Array(types.buffer),
+      types.length,
     );
-    const bytes = new TextEncoder().encode(name);
-    this.#library.TF_SetAttrFuncName(
-      node,
-      cString("f"),
-      bytes,
-      BigInt(bytes.length),
-    );
+    const length = BigInt(name.length);
+    library.TF_SetAttrFuncName(node, cString("f"), cString(name), length);
     // Without this attribute the call is inlined before it can be compiled.
-    this.#library.TF_SetAttrBool(node, cString("_XlaMustCompile"), 1);
-    const operation = this.#library.TF_FinishOperation(
-      node,
-      this.#status.pointer,
-    );
-    this.#status.check(`Cannot call the function "${name}" in a graph`);
-    return outputs.map(({ shape, dtype }, index) => ({
-      graph: this,
-      place: this.#place(index),
-      opName: name,
-      output: outputBytes(operation, index),
-      shape: [...shape],
-      dtype,
-    }));
+    library.TF_SetAttrBool(node, MUST_COMPILE, 1);
+    return this.#finish(node, name, outputs.length, outputs);
   }
 
-  /** Makes a function of the graph, which is executed like an operation; returns the `TF_Function`. */
+  /**
+   * Makes a function of the graph, which is executed like an operation.
+   *
+   * It is named by what it computes: two of a name are one to the library, which
+   * counts them, and one that was compiled is found again by its name.
+   */
   toFunction(
-    name: string,
     inputs: readonly GraphTensor[],
     outputs: readonly GraphTensor[],
-  ): Deno.PointerValue {
-    const made = this.#library.TF_GraphToFunction(
+    compiled: boolean,
+  ): GraphFunction {
+    const library = this.#library;
+    const { status } = library;
+    const places = [inputs, outputs].map((of) => of.map(({ place }) => place));
+    const digest = this.#hash.copy().update(JSON.stringify([places, compiled]))
+      .digest("hex");
+    const name = `traced_${digest.slice(0, 32)}`;
+    const made = library.TF_GraphToFunction(
       this.#graph,
       cString(name),
       0,
@@ -218,41 +170,24 @@ export class Graph {
       null,
       null,
       null,
-      this.#status.pointer,
+      status,
     );
-    this.#status.check(`Cannot make the function "${name}"`);
-    return made;
-  }
-
-  /** A hash of what a function of the graph computes: the same in every process. */
-  digest(
-    inputs: readonly GraphTensor[],
-    outputs: readonly GraphTensor[],
-    compiled: boolean,
-  ): string {
-    const places = [inputs, outputs].map((of) => of.map(({ place }) => place));
-    return this.#hash.copy().update(JSON.stringify([places, compiled]))
-      .digest("hex");
-  }
-
-  /** Adds what comes next to the hash. */
-  #note(
-    opName: string,
-    properties: unknown,
-    inputs: readonly GraphTensor[] = [],
-  ): void {
-    const places = inputs.map(({ place }) => place);
-    this.#hash.update(
-      JSON.stringify(
-        [opName, properties, places],
-        (_, it) => typeof it === "bigint" ? `${it}n` : it,
-      ),
+    library.check(`Cannot make the function "${name}"`);
+    if (compiled) {
+      library.TF_FunctionSetAttrValueProto(
+        made,
+        MUST_COMPILE,
+        ATTRIBUTE_TRUE,
+        BigInt(ATTRIBUTE_TRUE.length),
+        status,
+      );
+      library.check(`Cannot mark the function "${name}" for compilation`);
+    }
+    const [ofInputs = [], ofOutputs = []] = [inputs, outputs].map((tensors) =>
+      tensors.map(({ shape, dtype }): TensorType => ({ shape, dtype }))
     );
-  }
-
-  /** Where an output of the last node is. */
-  #place(index: number): string {
-    return `${this.#nodes}:${index}`;
+    const calls = [...this.#functions.values()];
+    return { name, inputs: ofInputs, outputs: ofOutputs, calls, made };
   }
 
   /** Frees the graph; functions made of it stay valid. */
@@ -260,7 +195,14 @@ export class Graph {
     this.#library.TF_DeleteGraph(this.#graph);
   }
 
-  #newNode(opName: string): Deno.PointerValue {
+  /** Begins a node, and adds it to the hash. */
+  #begin(
+    opName: string,
+    properties: unknown,
+    inputs: readonly GraphTensor[] = [],
+  ): Deno.PointerValue {
+    const places = inputs.map(({ place }) => place);
+    this.#hash.update(JSON.stringify([opName, properties, places]));
     return this.#library.TF_NewOperation(
       this.#graph,
       cString(opName),
@@ -268,59 +210,49 @@ export class Graph {
     );
   }
 
+  /**
+   * Finishes a node and describes its outputs.
+   *
+   * @param types Their types, unless the library infers them
+   */
   #finish(
     node: Deno.PointerValue,
     opName: string,
     outputs: number,
+    types?: readonly TensorType[],
   ): GraphTensor[] {
-    const operation = this.#library.TF_FinishOperation(
-      node,
-      this.#status.pointer,
-    );
-    this.#status.check(`Cannot trace operation "${opName}"`);
-    return Array.from(
-      { length: outputs },
-      (_, index) => this.#describe(operation, opName, index),
-    );
+    const library = this.#library;
+    const operation = library.TF_FinishOperation(node, library.status);
+    library.check(`Cannot trace operation "${opName}"`);
+    return Array.from({ length: outputs }, (_, index) => {
+      const output = outputBytes(operation, index);
+      return {
+        graph: this,
+        place: `${this.#nodes}:${index}`,
+        opName,
+        output,
+        dtype: library.TF_OperationOutputType(output),
+        shape: types?.[index]!.shape ?? this.#shapeOf(output, opName),
+      };
+    });
   }
 
-  #describe(
-    operation: Deno.PointerValue,
-    opName: string,
-    index: number,
-  ): GraphTensor {
-    const output = outputBytes(operation, index);
-    const rank = this.#library.TF_GraphGetTensorNumDims(
-      this.#graph,
-      output,
-      this.#status.pointer,
-    );
-    this.#status.check(`Cannot get the shape of operation "${opName}"`);
+  #shapeOf(output: Uint8Array<ArrayBuffer>, opName: string): number[] {
+    const library = this.#library;
+    const { status } = library;
+    const rank = library.TF_GraphGetTensorNumDims(this.#graph, output, status);
     const dims = new BigInt64Array(Math.max(rank, 0));
+    const bytes = new Uint8Array(dims.buffer);
     if (rank > 0) {
-      this.#library.TF_GraphGetTensorShape(
-        this.#graph,
-        output,
-        new Uint8Array(dims.buffer),
-        rank,
-        this.#status.pointer,
-      );
-      this.#status.check(`Cannot get the shape of operation "${opName}"`);
+      library.TF_GraphGetTensorShape(this.#graph, output, bytes, rank, status);
     }
-    const shape = Array.from(dims, Number);
-    if (rank < 0 || shape.some((dim) => dim < 0)) {
+    library.check(`Cannot get the shape of operation "${opName}"`);
+    if (rank < 0 || dims.some((dim) => dim < 0)) {
       throw new Error(
         `Operation "${opName}" cannot be traced: the shape of its output depends on values`,
       );
     }
-    return {
-      graph: this,
-      place: this.#place(index),
-      opName,
-      output,
-      shape,
-      dtype: this.#library.TF_OperationOutputType(output),
-    };
+    return Array.from(dims, Number);
   }
 }
 
@@ -341,24 +273,4 @@ function joinOutputs(tensors: readonly GraphTensor[]): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(tensors.length * 16);
   tensors.forEach(({ output }, i) => bytes.set(output, i * 16));
   return bytes;
-}
-
-/** A `tensorflow.AttrValue` of true: field 5, `b`. */
-const ATTRIBUTE_TRUE = Uint8Array.of(0x28, 1);
-
-/** Makes XLA compile a `TF_Function` at its first call with each set of input shapes. */
-export function compileFunction(
-  library: LibTensorflow,
-  status: Status,
-  name: string,
-  made: Deno.PointerValue,
-): void {
-  library.TF_FunctionSetAttrValueProto(
-    made,
-    cString("_XlaMustCompile"),
-    ATTRIBUTE_TRUE,
-    BigInt(ATTRIBUTE_TRUE.length),
-    status.pointer,
-  );
-  status.check(`Cannot mark the function "${name}" for compilation`);
 }

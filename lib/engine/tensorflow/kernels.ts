@@ -14,8 +14,9 @@ nodeUtil.isArray ??= Array.isArray;
 
 /** The part of the backend of tfjs-node-gpu that is used. */
 interface Backend {
-  readonly tensorMap: { set(dataId: object, data: object): void };
-  getDTypeInteger(dtype: string): number;
+  readonly tensorMap: {
+    get(dataId: object): { id: number; dtype: number; values: unknown };
+  };
   write(values: ArrayLike<number>, shape: number[], dtype: string): object;
 }
 

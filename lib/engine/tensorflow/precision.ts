@@ -1,5 +1,5 @@
 import type { Attribute } from "./attributes.ts";
-import { AttributeType, DataType } from "./tensors.ts";
+import { AttributeType, DataType, isFloat } from "./tensors.ts";
 
 /** How matrix products are computed: in float32, or in bfloat16 with float32 sums. */
 export type Precision = "f32" | "bf16";
@@ -25,26 +25,37 @@ const MOVES = new Set([
 ]);
 
 /**
- * The type to which mixed precision casts the floating-point inputs of an
- * operation, as `torch.autocast` does. Sums, softmax, statistics, loss and
+ * The attributes of an operation in mixed precision, and the types to which its
+ * inputs are cast, as `torch.autocast` does. Sums, softmax, statistics, loss and
  * optimizer stay in float32.
+ *
+ * @param types Those of its inputs
  */
-export function inputType(
+export function mixedPrecision(
   opName: string,
-  floatInputs: readonly number[],
-): DataType {
-  if (PRODUCTS.has(opName)) return DataType.bfloat16;
-  if (
-    MOVES.has(opName) &&
-    floatInputs.every((dtype) => dtype === DataType.bfloat16)
-  ) {
-    return DataType.bfloat16;
+  attributes: readonly Attribute[],
+  types: readonly number[],
+): { attributes: readonly Attribute[]; types: readonly number[] } {
+  if (opName === "Cast") {
+    return { attributes: withType(attributes, ["SrcT"], types[0]!), types };
   }
-  return DataType.float32;
+  const floats = types.filter(isFloat);
+  const isNarrow = PRODUCTS.has(opName) ||
+    MOVES.has(opName) && floats.every((type) => type === DataType.bfloat16);
+  if (floats.length === 0 || !isNarrow) {
+    return {
+      attributes,
+      types: types.map((type) => isFloat(type) ? DataType.float32 : type),
+    };
+  }
+  return {
+    attributes: withType(attributes, ["T", "Tparams"], DataType.bfloat16),
+    types: types.map((type) => isFloat(type) ? DataType.bfloat16 : type),
+  };
 }
 
 /** The attributes of an operation with some of its element types changed, where tfjs assumes float32. */
-export function withType(
+function withType(
   attributes: readonly Attribute[],
   names: readonly string[],
   type: number,

@@ -1,10 +1,8 @@
 import type { KernelBackend } from "@tensorflow/tfjs-core";
 import { TensorflowBinding } from "./binding.ts";
-import { Status } from "./c_api.ts";
 import { type CompiledFolders, CompiledFunctions } from "./compiled.ts";
 import {
   type ContextOptions,
-  type Device,
   listDevices,
   openContext,
   openLibtensorflow,
@@ -13,7 +11,8 @@ import {
 /** The running library, backend "tensorflow" of tfjs. */
 export interface Tensorflow {
   readonly binding: TensorflowBinding;
-  readonly devices: readonly Device[];
+  /** Types of its devices: `["CPU", "GPU"]`. */
+  readonly devices: readonly string[];
   /** Number of parts of a computation that run concurrently. */
   readonly lanes: number;
 }
@@ -33,14 +32,12 @@ export async function startTensorflow(
     folder,
     compiled && CompiledFunctions.environment(compiled),
   );
-  const status = new Status(library);
-  const context = openContext(library, status, options);
-  const devices = listDevices(library, status, context);
+  const context = openContext(library, options);
+  const devices = listDevices(library, context);
   const binding = new TensorflowBinding(
     library,
-    status,
     context,
-    devices.some(({ type }) => type === "GPU"),
+    devices.includes("GPU"),
     compiled && new CompiledFunctions(compiled),
   );
   // Imported here, since other engines do not need these packages.
@@ -51,7 +48,16 @@ export async function startTensorflow(
       binding,
       "@tensorflow/tfjs-node-gpu",
     );
-    backend.write = writeAtOnce(backend, binding);
+    // tfjs-node creates a tensor only at its first use. If that were inside a
+    // trace, a tensor from outside of it would become a constant of the graph.
+    const { write } = backend;
+    backend.write = (values, shape, dtype) => {
+      const dataId = write.call(backend, values, shape, dtype);
+      const data = backend.tensorMap.get(dataId);
+      data.id = binding.createTensor(shape, data.dtype, values);
+      data.values = null;
+      return dataId;
+    };
     return backend as unknown as KernelBackend;
   });
   if (!await tf.setBackend("tensorflow")) {
@@ -59,31 +65,4 @@ export async function startTensorflow(
   }
   await tf.ready();
   return { binding, devices, lanes: options.interOpThreads };
-}
-
-/**
- * Replaces `write()` of tfjs-node's backend, which creates a tensor only at its
- * first use. If that were inside a trace, a tensor from outside of it would
- * become a constant of the graph.
- */
-function writeAtOnce(
-  backend: {
-    tensorMap: { set(dataId: object, data: object): void };
-    getDTypeInteger(dtype: string): number;
-  },
-  binding: TensorflowBinding,
-): (values: ArrayLike<number>, shape: number[], dtype: string) => object {
-  return (values, shape, dtypeName) => {
-    const dataId = {};
-    const dtype = backend.getDTypeInteger(dtypeName);
-    const id = binding.createTensor(shape, dtype, values);
-    backend.tensorMap.set(dataId, {
-      shape,
-      dtype,
-      values: null,
-      id,
-      refCount: 1,
-    });
-    return dataId;
-  };
 }

@@ -1,4 +1,5 @@
-import { elementCount } from "../safetensors/reader.ts";
+import { elementCount, fromBfloat16 } from "../safetensors/reader.ts";
+import type { Attribute } from "./attributes.ts";
 import { int64Bytes, type LibTensorflow } from "./c_api.ts";
 
 /** Element types, numbered as `TF_DataType` in libtensorflow's `tf_datatype.h`. */
@@ -11,10 +12,7 @@ export const DataType = {
   int64: 9,
   bool: 10,
   bfloat16: 14,
-  uint16: 17,
-  half: 19,
   resource: 20,
-  uint32: 22,
 } as const;
 
 export type DataType = typeof DataType[keyof typeof DataType];
@@ -27,6 +25,17 @@ export const AttributeType = {
   bool: 3,
   type: 4,
 } as const;
+
+/** Shape and element type of a tensor. */
+export interface TensorType {
+  readonly shape: number[];
+  readonly dtype: number;
+}
+
+/** An attribute that is an element type. */
+export function typeAttribute(name: string, dtype: number): Attribute {
+  return { name, type: AttributeType.type, value: dtype };
+}
 
 /** True for the floating-point types that mixed precision converts between. */
 export function isFloat(dtype: number): boolean {
@@ -46,11 +55,8 @@ const ELEMENTS: Readonly<
   [DataType.bool]: { bytes: 1, view: Uint8Array },
   [DataType.uint8]: { bytes: 1, view: Uint8Array },
   [DataType.bfloat16]: { bytes: 2 },
-  [DataType.half]: { bytes: 2 },
-  [DataType.uint16]: { bytes: 2 },
   [DataType.float32]: { bytes: 4, view: Float32Array },
   [DataType.int32]: { bytes: 4, view: Int32Array },
-  [DataType.uint32]: { bytes: 4 },
   [DataType.int64]: { bytes: 8 },
   [DataType.complex64]: { bytes: 8, view: Float32Array },
 };
@@ -78,9 +84,14 @@ export function allocateTensor(
   values: TensorSource,
 ): Deno.PointerValue {
   const size = elementCount(shape) * elementOf(dtype).bytes;
-  const write = typeof values === "function"
-    ? values
-    : copyOf(shape, dtype, size, values);
+  const bytes = typeof values === "function"
+    ? undefined
+    : bytesOf(dtype, values);
+  if (bytes !== undefined && bytes.length !== size) {
+    throw new Error(
+      `A tensor of shape [${shape}] and data type ${dtype} takes ${size} bytes, got ${bytes.length}`,
+    );
+  }
   const tensor = library.TF_AllocateTensor(
     dtype,
     int64Bytes(shape),
@@ -92,29 +103,10 @@ export function allocateTensor(
       `Out of memory: cannot allocate ${size} bytes for a tensor of shape [${shape}]`,
     );
   }
-  try {
-    if (size > 0) write(tensorBytes(library, tensor));
-  } catch (error) {
-    library.TF_DeleteTensor(tensor);
-    throw error;
-  }
+  const memory = tensorBytes(library, tensor);
+  if (bytes !== undefined) memory.set(bytes);
+  else if (typeof values === "function") values(memory);
   return tensor;
-}
-
-/** A function that writes these values. */
-function copyOf(
-  shape: readonly number[],
-  dtype: number,
-  size: number,
-  values: ArrayLike<number>,
-): (memory: Uint8Array) => void {
-  const bytes = bytesOf(dtype, values);
-  if (bytes.byteLength !== size) {
-    throw new Error(
-      `A tensor of shape [${shape}] and data type ${dtype} takes ${size} bytes, got ${bytes.byteLength}`,
-    );
-  }
-  return (memory) => memory.set(bytes);
 }
 
 function bytesOf(dtype: number, values: ArrayLike<number>): Uint8Array {
@@ -136,11 +128,12 @@ export function tensorBytes(
   return new Uint8Array(Deno.UnsafePointerView.getArrayBuffer(data, size));
 }
 
-/** A tensor's bytes as the typed array that tfjs expects. */
-export function viewOf(
+/** A tensor's bytes as the typed array that tfjs expects, those of bfloat16 as float32. */
+export function valuesOf(
   dtype: number,
   bytes: ArrayBuffer,
 ): Float32Array | Int32Array | Uint8Array {
+  if (dtype === DataType.bfloat16) return fromBfloat16(new Uint16Array(bytes));
   const View = elementOf(dtype).view;
   if (View !== undefined) return new View(bytes);
   throw new Error(`Cannot read a tensor of data type ${dtype}`);
