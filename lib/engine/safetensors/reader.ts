@@ -1,3 +1,5 @@
+import * as z from "zod";
+
 /** Element type and shape of a tensor. */
 export interface TensorType {
   /** In the format's notation: `F32`, `BF16`, `I64`. */
@@ -15,6 +17,25 @@ interface TensorEntry extends TensorType {
 /** Element types that {@linkcode SafetensorsFile.floats} reads. */
 export const FLOAT_TYPES: readonly string[] = ["F32", "F16", "BF16"];
 
+/** Bytes per element, of the types that take whole bytes, in the order of the reference implementation. */
+export const DTYPE_BYTES: ReadonlyMap<string, number> = new Map([
+  ["BOOL", 1],
+  ["U8", 1],
+  ["I8", 1],
+  ["F8_E5M2", 1],
+  ["F8_E4M3", 1],
+  ["I16", 2],
+  ["U16", 2],
+  ["F16", 2],
+  ["BF16", 2],
+  ["I32", 4],
+  ["U32", 4],
+  ["F32", 4],
+  ["F64", 8],
+  ["I64", 8],
+  ["U64", 8],
+]);
+
 /**
  * An open safetensors file.
  *
@@ -29,16 +50,10 @@ export const FLOAT_TYPES: readonly string[] = ["F32", "F16", "BF16"];
 export class SafetensorsFile implements Disposable {
   readonly #file: Deno.FsFile;
   readonly #header: SafetensorsHeader;
-  readonly #dataStart: number;
 
-  private constructor(
-    readonly path: string,
-    file: Deno.FsFile,
-  ) {
+  private constructor(readonly path: string, file: Deno.FsFile) {
     this.#file = file;
-    const { header, dataStart } = readHeader(file, path);
-    this.#header = header;
-    this.#dataStart = dataStart;
+    this.#header = readHeader(file, path);
   }
 
   /**
@@ -88,17 +103,11 @@ export class SafetensorsFile implements Disposable {
         `Tensor "${name}" of "${this.path}" has ${count} values, but there is room for ${values.length}`,
       );
     }
-    if (entry.dtype === "F32") {
-      this.#read(entry, values);
-    } else if (entry.dtype === "F16") {
-      const halves = new Float16Array(values.length);
-      this.#read(entry, halves);
-      values.set(halves);
-    } else {
-      const high = new Uint16Array(values.length);
-      this.#read(entry, high);
-      fromBfloat16(high, values);
+    if (entry.dtype === "F32") return this.#read(entry, values);
+    if (entry.dtype === "BF16") {
+      return fromBfloat16(this.#read(entry, new Uint16Array(count)), values);
     }
+    values.set(this.#read(entry, new Float16Array(count)));
     return values;
   }
 
@@ -110,12 +119,8 @@ export class SafetensorsFile implements Disposable {
   ints(name: string): Int32Array<ArrayBuffer> {
     const entry = this.#entry(name, ["I32", "I64"]);
     const values = new Int32Array(elementCount(entry.shape));
-    if (entry.dtype === "I32") {
-      this.#read(entry, values);
-      return values;
-    }
-    const wide = new BigInt64Array(values.length);
-    this.#read(entry, wide);
+    if (entry.dtype === "I32") return this.#read(entry, values);
+    const wide = this.#read(entry, new BigInt64Array(values.length));
     for (let i = 0; i < wide.length; i++) {
       values[i] = Number(wide[i]);
       if (BigInt(values[i]!) !== wide[i]) {
@@ -138,9 +143,7 @@ export class SafetensorsFile implements Disposable {
   /** Reads the bytes of a tensor of any type. */
   raw(name: string): Uint8Array<ArrayBuffer> {
     const entry = this.#entry(name);
-    const bytes = new Uint8Array(entry.end - entry.begin);
-    this.#read(entry, bytes);
-    return bytes;
+    return this.#read(entry, new Uint8Array(entry.end - entry.begin));
   }
 
   /**
@@ -153,7 +156,7 @@ export class SafetensorsFile implements Disposable {
   write(name: string, values: Float32Array | Int32Array | Uint8Array): void {
     const entry = this.#entry(name);
     const bytes = bytesOf(values, entry.dtype);
-    if (bytes === undefined || bytes.byteLength !== entry.end - entry.begin) {
+    if (bytes?.byteLength !== entry.end - entry.begin) {
       throw new TypeError(
         `Cannot write ${values.length} values as tensor "${name}" of type ${entry.dtype} and shape [${entry.shape}]`,
       );
@@ -163,7 +166,7 @@ export class SafetensorsFile implements Disposable {
         `A value of tensor "${name}" of "${this.path}" is too large for type F16`,
       );
     }
-    this.#file.seekSync(this.#dataStart + entry.begin, Deno.SeekMode.Start);
+    this.#seek(entry);
     writeFully(this.#file, bytes);
   }
 
@@ -196,58 +199,50 @@ export class SafetensorsFile implements Disposable {
     return entry;
   }
 
-  #read(entry: TensorEntry, into: ArrayBufferView<ArrayBuffer>): void {
-    this.#file.seekSync(this.#dataStart + entry.begin, Deno.SeekMode.Start);
-    readFully(this.#file, into);
+  #read<T extends ArrayBufferView<ArrayBuffer>>(
+    entry: TensorEntry,
+    into: T,
+  ): T {
+    this.#seek(entry);
+    return readFully(this.#file, into);
   }
-}
 
-function readHeader(
-  file: Deno.FsFile,
-  path: string,
-): { header: SafetensorsHeader; dataStart: number } {
-  // Of a file that it opened through a link, a stage may not call statSync().
-  const { size } = Deno.statSync(path);
-  if (size < 8) throw new SyntaxError(`It has only ${size} bytes`);
-  const length = new DataView(new ArrayBuffer(8));
-  readFully(file, length);
-  const headerBytes = length.getBigUint64(0, true);
-  if (headerBytes > BigInt(Math.min(size - 8, MAX_HEADER_BYTES))) {
-    throw new SyntaxError(
-      `Its header claims ${headerBytes} bytes, but the file has ${size} bytes and a header may have ${MAX_HEADER_BYTES}`,
-    );
+  #seek({ begin }: TensorEntry): void {
+    this.#file.seekSync(this.#header.bytes + begin, Deno.SeekMode.Start);
   }
-  const json = new Uint8Array(Number(headerBytes));
-  readFully(file, json);
-  const dataStart = 8 + json.length;
-  return { header: parseHeader(json, size - dataStart), dataStart };
 }
 
 /** Maximum length of an error message, since a header may contain names of any length. */
 const LONGEST_MESSAGE = 500;
 
-/** Maximum bytes per read or write; some systems transfer at most 2 GiB at once. */
-const CHUNK_BYTES = 2 ** 30;
-
-function readFully(
+function readFully<T extends ArrayBufferView<ArrayBuffer>>(
   file: Deno.FsFile,
-  into: ArrayBufferView<ArrayBuffer>,
-): void {
+  into: T,
+): T {
   let rest = new Uint8Array(into.buffer, into.byteOffset, into.byteLength);
   while (rest.length > 0) {
-    const count = file.readSync(rest.subarray(0, CHUNK_BYTES));
+    const count = file.readSync(rest);
     if (count === null) {
       throw new SyntaxError("The file was truncated while it was read");
     }
     rest = rest.subarray(count);
   }
+  return into;
 }
 
 export function writeFully(file: Deno.FsFile, from: ArrayBufferView): void {
   let rest = new Uint8Array(from.buffer, from.byteOffset, from.byteLength);
-  while (rest.length > 0) {
-    rest = rest.subarray(file.writeSync(rest.subarray(0, CHUNK_BYTES)));
-  }
+  while (rest.length > 0) rest = rest.subarray(file.writeSync(rest));
+}
+
+/** Values of type BF16, which are the high bits of float32. */
+export function fromBfloat16(
+  high: Uint16Array,
+  into = new Float32Array(high.length),
+): Float32Array<ArrayBuffer> {
+  const bits = new Uint32Array(into.buffer, into.byteOffset, into.length);
+  for (let i = 0; i < high.length; i++) bits[i] = high[i]! << 16;
+  return into;
 }
 
 /** Values as a tensor of a type holds them; undefined if it cannot. */
@@ -268,62 +263,58 @@ function bytesOf(
   );
 }
 
-/** Values of type BF16, which are the high bits of float32. */
-export function fromBfloat16(
-  high: Uint16Array,
-  into = new Float32Array(high.length),
-): Float32Array {
-  const bits = new Uint32Array(into.buffer, into.byteOffset, into.length);
-  for (let i = 0; i < high.length; i++) bits[i] = high[i]! << 16;
-  return into;
-}
-
 function listSome(names: readonly string[]): string {
   const shown = names.slice(0, 5).map((name) => `"${name}"`).join(", ");
   return names.length > 5 ? `${shown} and ${names.length - 5} more` : shown;
 }
 
+/** Number of elements of a shape; that of a scalar, `[]`, has one. */
+export function elementCount(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
 /** Maximum size of a header in the reference implementation, in bytes. */
 const MAX_HEADER_BYTES = 100_000_000;
-
-/** Bytes per element, of the types that take whole bytes, in the order of the reference implementation. */
-export const DTYPE_BYTES: ReadonlyMap<string, number> = new Map([
-  ["BOOL", 1],
-  ["U8", 1],
-  ["I8", 1],
-  ["F8_E5M2", 1],
-  ["F8_E4M3", 1],
-  ["I16", 2],
-  ["U16", 2],
-  ["F16", 2],
-  ["BF16", 2],
-  ["I32", 4],
-  ["U32", 4],
-  ["F32", 4],
-  ["F64", 8],
-  ["I64", 8],
-  ["U64", 8],
-]);
 
 /** A validated header. */
 interface SafetensorsHeader {
   readonly tensors: ReadonlyMap<string, TensorEntry>;
   readonly metadata: ReadonlyMap<string, string>;
+  /** Its size in the file. */
+  readonly bytes: number;
 }
 
+const count = z.int().nonnegative();
+
+const Entry = z.strictObject({
+  dtype: z.enum([...DTYPE_BYTES.keys()], {
+    error: ({ input }) => `Unknown dtype ${JSON.stringify(input)}`,
+  }),
+  shape: z.array(count),
+  data_offsets: z.tuple([count, count]),
+});
+
+const Metadata = z.record(z.string(), z.string());
+
 /**
- * Parses the JSON header of a safetensors file and validates it as untrusted
- * input: no unknown types, shapes that fit their byte ranges,
- * and ranges that cover the data exactly once.
+ * Reads the JSON header of a safetensors file and validates it as untrusted
+ * input: no unknown types, shapes that fit their byte ranges, and ranges that
+ * cover the data exactly once.
  *
- * @param json The header, including its padding.
- * @param dataBytes Number of bytes that follow the header in the file.
  * @throws {SyntaxError} If the header is invalid; the message does not name the file.
  */
-function parseHeader(
-  json: Uint8Array,
-  dataBytes: number,
-): SafetensorsHeader {
+function readHeader(file: Deno.FsFile, path: string): SafetensorsHeader {
+  // Of a file that it opened through a link, a stage may not call statSync().
+  const { size } = Deno.statSync(path);
+  if (size < 8) throw new SyntaxError(`It has only ${size} bytes`);
+  const length = readFully(file, new DataView(new ArrayBuffer(8)))
+    .getBigUint64(0, true);
+  if (length > BigInt(Math.min(size - 8, MAX_HEADER_BYTES))) {
+    throw new SyntaxError(
+      `Its header claims ${length} bytes, but the file has ${size} bytes and a header may have ${MAX_HEADER_BYTES}`,
+    );
+  }
+  const json = readFully(file, new Uint8Array(Number(length)));
   if (json[0] !== "{".charCodeAt(0)) {
     throw new SyntaxError('The header does not begin with "{"');
   }
@@ -333,58 +324,32 @@ function parseHeader(
   } catch {
     throw new SyntaxError("The header is not UTF-8");
   }
-  const header: Record<string, unknown> = JSON.parse(text);
-
-  const tensors = new Map<string, TensorEntry>();
-  let metadata: ReadonlyMap<string, string> = new Map();
-  for (const [name, value] of Object.entries(header)) {
-    if (name === "__metadata__") metadata = checkMetadata(value);
-    else tensors.set(name, checkEntry(name, value));
+  const { __metadata__: metadata = {}, ...header } = JSON.parse(text);
+  const tensors = new Map(
+    Object.entries(header).map(([name, value]) => [name, entryOf(name, value)]),
+  );
+  const bytes = 8 + json.length;
+  checkLayout(tensors, size - bytes);
+  const { data, error } = Metadata.safeParse(metadata);
+  if (data !== undefined) {
+    return { tensors, metadata: new Map(Object.entries(data)), bytes };
   }
-  checkLayout(tensors, dataBytes);
-  return { tensors, metadata };
+  throw new SyntaxError(`"__metadata__": ${z.prettifyError(error)}`);
 }
 
-function checkMetadata(value: unknown): ReadonlyMap<string, string> {
-  if (!isRecord(value)) {
-    throw new SyntaxError('"__metadata__" is not an object');
+function entryOf(name: string, value: unknown): TensorEntry {
+  const { data, error } = Entry.safeParse(value);
+  if (data === undefined) {
+    throw new SyntaxError(`Tensor "${name}": ${z.prettifyError(error)}`);
   }
-  const metadata = new Map<string, string>();
-  for (const [key, text] of Object.entries(value)) {
-    if (typeof text !== "string") {
-      throw new SyntaxError(`"${key}" in "__metadata__" is not a string`);
-    }
-    metadata.set(key, text);
-  }
-  return metadata;
-}
-
-function checkEntry(name: string, value: unknown): TensorEntry {
-  const fault = (what: string) => new SyntaxError(`Tensor "${name}" ${what}`);
-  if (!isRecord(value)) throw fault("is not an object");
-  const { dtype, shape, data_offsets: offsets, ...rest } = value;
-  const [extra] = Object.keys(rest);
-  if (extra !== undefined) throw fault(`has an unknown field "${extra}"`);
-  const size = typeof dtype === "string" ? DTYPE_BYTES.get(dtype) : undefined;
-  if (typeof dtype !== "string" || size === undefined) {
-    throw fault(`has an unknown dtype ${JSON.stringify(dtype)}`);
-  }
-  if (!isCounts(shape)) {
-    throw fault(`has an invalid shape ${JSON.stringify(shape)}`);
-  }
-  if (!isCounts(offsets) || offsets.length !== 2) {
-    throw fault(`has invalid data_offsets ${JSON.stringify(offsets)}`);
-  }
-  const [begin, end] = offsets as [number, number];
-  const bytes = elementCount(shape) * size;
-  if (bytes !== end - begin) {
-    throw fault(
-      `of type ${dtype} and shape [${shape}] needs ${bytes} bytes, but its data_offsets [${offsets}] span ${
-        end - begin
-      }`,
-    );
-  }
-  return { dtype, shape, begin, end };
+  const { dtype, shape, data_offsets: [begin, end] } = data;
+  const bytes = elementCount(shape) * DTYPE_BYTES.get(dtype)!;
+  if (bytes === end - begin) return { dtype, shape, begin, end };
+  throw new SyntaxError(
+    `Tensor "${name}" of type ${dtype} and shape [${shape}] needs ${bytes} bytes, but its data_offsets [${begin},${end}] span ${
+      end - begin
+    }`,
+  );
 }
 
 /** Checks that every byte of the data belongs to exactly one tensor. */
@@ -415,18 +380,4 @@ function checkLayout(
       }`,
     );
   }
-}
-
-/** Number of elements of a shape; that of a scalar, `[]`, has one. */
-export function elementCount(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function isCounts(value: unknown): value is number[] {
-  return Array.isArray(value) &&
-    value.every((n) => Number.isSafeInteger(n) && n >= 0);
 }

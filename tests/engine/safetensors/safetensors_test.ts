@@ -212,33 +212,33 @@ for (
     [
       "a negative size",
       fileOf({ a: f32(0, 8, [-2, -1]) }, data),
-      /invalid shape/,
+      /"a": .*>=0\n.*shape\[0\]/,
     ],
     [
       "a fractional size",
       fileOf({ a: f32(0, 8, [1.5]) }, data),
-      /invalid shape/,
+      /"a": .*expected int.*\n.*shape\[0\]/,
     ],
     ["offsets in reverse", fileOf({ a: f32(8, 0, [2]) }, data), /"a".*span -8/],
     [
       "an unknown dtype",
       fileOf({ a: { ...f32(0, 8), dtype: "F4" } }, data),
-      /unknown dtype "F4"/,
+      /Unknown dtype "F4"/,
     ],
     [
       "an unknown field",
       fileOf({ a: { ...f32(0, 8), extra: 1 } }, data),
-      /field "extra"/,
+      /"a": .*key: "extra"/,
     ],
     [
       "a tensor that is not an object",
       fileOf({ a: null }, data),
-      /"a" is not an object/,
+      /"a": .*expected object, received null/,
     ],
     [
       "metadata that is not text",
       fileOf({ __metadata__: { a: 1 } }),
-      /not a string/,
+      /"__metadata__": .*expected string.*\n.*at a$/,
     ],
   ] as const
 ) {
