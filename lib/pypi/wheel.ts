@@ -20,8 +20,8 @@ export interface UnpackedFile {
 
 /** Options of {@linkcode unpackWheel}. */
 interface UnpackOptions {
-  /** Selects files by their path inside the wheel. */
-  readonly select: (path: string) => boolean;
+  /** Selects files from the paths of all files inside the wheel; may throw a SyntaxError. */
+  readonly select: (paths: readonly string[]) => readonly string[];
   /** Called with the number of bytes written so far. */
   readonly onBytes?: (bytes: number) => void;
   readonly signal?: AbortSignal | undefined;
@@ -43,9 +43,10 @@ export async function unpackWheel(
   const unpacked: UnpackedFile[] = [];
   let total = 0;
   try {
-    for await (const entry of reader.getEntriesGenerator()) {
-      if (entry.directory || !select(entry.filename)) continue;
-      throwIfInterrupted(signal);
+    const entries = (await reader.getEntries()).filter((it) => !it.directory);
+    const selected = select(entries.map(({ filename }) => filename));
+    for (const entry of entries) {
+      if (!selected.includes(entry.filename)) continue;
       if (entry.symlink || !isInside(entry.filename)) {
         throw new TypeError(
           `"${entry.filename}" points outside of the target folder`,
@@ -60,7 +61,9 @@ export async function unpackWheel(
     }
   } catch (error) {
     const explained = explainFileError(error, folder);
-    if (explained instanceof InstallError) throw explained;
+    if (explained instanceof InstallError || explained instanceof SyntaxError) {
+      throw explained;
+    }
     throw new InstallError(
       "broken-wheel",
       `Cannot unpack "${wheel}": ${

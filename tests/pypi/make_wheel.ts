@@ -6,7 +6,6 @@ import {
   Uint8ArrayWriter,
   ZipWriter,
 } from "@zip.js/zip.js";
-import { parseWheelName } from "../../lib/pypi/pip.ts";
 
 /** Writes a wheel that pip accepts, with these files. */
 export async function makeWheel(
@@ -15,15 +14,18 @@ export async function makeWheel(
   members: Readonly<Record<string, string | Uint8Array>>,
   executable: readonly string[] = [],
 ): Promise<{ path: string; sha256: string; bytes: number }> {
-  const { name, version, python, abi, platforms } = parseWheelName(file);
-  const info = `${name.replaceAll("-", "_")}-${version}.dist-info`;
+  const [name, version, python, abi, platforms] = file.replace(/\.whl$/, "")
+    .split("-");
+  const info = `${name}-${version}.dist-info`;
   const zip = new ZipWriter(new Uint8ArrayWriter(), { useWebWorkers: false });
   const all = {
     ...members,
     [`${info}/METADATA`]:
       `Metadata-Version: 2.1\nName: ${name}\nVersion: ${version}\n`,
     [`${info}/WHEEL`]: `Wheel-Version: 1.0\nRoot-Is-Purelib: false\n${
-      platforms.map((platform) => `Tag: ${python}-${abi}-${platform}\n`).join(
+      platforms!.split(".").map((platform) =>
+        `Tag: ${python}-${abi}-${platform}\n`
+      ).join(
         "",
       )
     }`,

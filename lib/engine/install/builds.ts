@@ -1,14 +1,12 @@
 import { InstallError } from "../../pypi/install_error.ts";
+import type { WheelRequest } from "../../pypi/pip.ts";
 import pinned from "./builds.json" with { type: "json" };
 
 /** Release of TensorFlow whose library the engine uses. */
 export const TENSORFLOW_VERSION = "2.21.0";
 
 /** A wheel, pinned by its hash. */
-export interface PinnedWheel {
-  /** File name: `tensorflow_cpu-2.21.0-cp311-cp311-manylinux_2_27_x86_64.whl`. */
-  readonly file: string;
-  readonly sha256: string;
+export interface PinnedWheel extends Required<WheelRequest> {
   readonly bytes: number;
   /** Total size of the files that are extracted from it, in bytes. */
   readonly unpacked: number;
@@ -69,13 +67,6 @@ export function buildFor(
     );
   }
   return build;
-}
-
-/** True if there is a build with CUDA for this target. */
-export function hasCudaBuild(target: string): boolean {
-  return builds.some(({ platform, device }) =>
-    platform === PLATFORMS[target] && device === "cuda"
-  );
 }
 
 /** Name of a build's folder in the cache: `libtensorflow-2.21.0-linux-x86_64-cpu`. */

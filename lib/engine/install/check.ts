@@ -3,7 +3,13 @@ import * as z from "zod";
 import { InstallError } from "../../pypi/install_error.ts";
 import type { EngineChoice } from "./choice.ts";
 import { inspectInstallation } from "./folder.ts";
-import { hasBfloat16, type Host, instructionsOf, thisHost } from "./host.ts";
+import {
+  hasBfloat16,
+  type Host,
+  instructionsOf,
+  runProbe,
+  thisHost,
+} from "./host.ts";
 
 /** What an engine can do on this machine. */
 export interface EngineReport {
@@ -60,7 +66,7 @@ export async function checkEngine(
   };
 }
 
-const inspectionSchema = z.strictObject({
+const Inspection = z.strictObject({
   version: z.string(),
   devices: z.array(z.string()).nonempty(),
 });
@@ -76,71 +82,54 @@ const inspectionSchema = z.strictObject({
 export async function inspectLibrary(
   folder: string,
   env: Readonly<Record<string, string>> = {},
-): Promise<z.output<typeof inspectionSchema>> {
-  const { success, signal, stdout, stderr } = await new Deno.Command(
-    Deno.execPath(),
-    {
-      args: [
-        ...["run", "--quiet", "--no-prompt", "--no-config", "--allow-ffi"],
-        `--allow-read=${folder}`,
-        new URL("probe.ts", import.meta.url).href,
-        folder,
-      ],
-      env: { ...env, NO_COLOR: "1" },
-      stdin: "null",
-    },
-  ).output();
-  const text = new TextDecoder().decode(stdout);
-  if (success) {
-    return inspectionSchema.parse(JSON.parse(text.trim().split("\n").at(-1)!));
-  }
-  throw explainLoadFailure(new TextDecoder().decode(stderr), signal, folder);
+): Promise<z.output<typeof Inspection>> {
+  const { found, errors, signal } = await runProbe(folder, env);
+  if (found === undefined) throw explainLoadFailure(errors, signal, folder);
+  return Inspection.parse(found);
 }
 
 const REINSTALL = "Install it again: deno task setup";
 const OTHER_ENGINE = "or use another engine: --engine webgpu, --engine wasm";
 
-/** Known failures of the loader: a pattern of its message and the explanation. The first match wins. */
+/** Known failures of the loader: a pattern of its message and the explanation, in which `$1` is its group. The first match wins. */
 const LOAD_FAILURES: readonly {
   readonly pattern: RegExp;
-  readonly problem: (match: RegExpExecArray) => string;
+  readonly problem: string;
   readonly remedy: string;
 }[] = [
   {
     pattern: /version [`'](GLIBC(?:XX)?_[\d.]+)' not found/,
-    problem: ([, version]) =>
-      `This system is too old for libtensorflow: it lacks ${version}`,
+    problem: "This system is too old for libtensorflow: it lacks $1",
     remedy: `Use a system with glibc 2.27 or later, ${OTHER_ENGINE}`,
   },
   {
     pattern:
       /libtensorflow[^\s]*: cannot open shared object file|cannot read file data|wrong ELF class|invalid ELF header|file too short|not a mach-o file|incompatible architecture/,
-    problem: () =>
+    problem:
       "libtensorflow is damaged, incomplete, or built for another processor",
     remedy: REINSTALL,
   },
   {
     pattern: /(ld-linux[^:\s]*|libc\.so\.6|symbol not found|Error relocating)/,
-    problem: () =>
+    problem:
       "libtensorflow requires glibc, which this system does not have (it may use musl)",
     remedy: `Use a system with glibc, ${OTHER_ENGINE}`,
   },
   {
     pattern: /(lib[\w.+-]+\.so[\w.]*): cannot open shared object file/,
-    problem: ([, name]) =>
-      `libtensorflow requires "${name}", which is not installed`,
+    problem: 'libtensorflow requires "$1", which is not installed',
     remedy:
       `Install the package that provides it (libstdc++.so.6: libstdc++6 on Debian, libstdc++ elsewhere), ${OTHER_ENGINE}`,
   },
   {
     pattern: /failed to map segment|Operation not permitted/,
-    problem: () =>
+    problem:
       "The system does not allow code to run from libtensorflow's folder (it may be mounted noexec)",
     remedy: "Set DYLORA_CACHE to a folder on another disk",
   },
   {
     pattern: /cannot allocate memory|std::bad_alloc/i,
-    problem: () =>
+    problem:
       "Not enough memory to load libtensorflow, which takes about 400 MB",
     remedy: "Free some memory, or raise the limit of the container",
   },
@@ -169,23 +158,17 @@ export function explainLoadFailure(
     );
   }
   for (const { pattern, problem, remedy } of LOAD_FAILURES) {
-    const match = pattern.exec(output);
-    if (match !== null) return explain(problem(match), remedy);
+    const [match] = pattern.exec(output) ?? [];
+    if (match !== undefined) {
+      return explain(match.replace(pattern, problem), remedy);
+    }
   }
-  const how = signal === null
-    ? errorLine(output)
-    : `${signal} ended the process that loads it`;
+  // Deno's output has the error among log lines, source lines and the stack.
+  const how = signal !== null
+    ? `${signal} ended the process that loads it`
+    : /^error: (.*)/m.exec(output)?.[1] ?? output.trim().split("\n").at(-1);
   return explain(
     `Cannot load libtensorflow from "${folder}": ${how}`,
     REINSTALL,
   );
-}
-
-/** The line of Deno's output that holds the error, among log lines, source lines and the stack. */
-function errorLine(output: string): string {
-  const lines = output.trim().split("\n");
-  return lines.find((line) => line.startsWith("error: "))?.slice(
-    "error: ".length,
-  ) ??
-    lines.at(-1) ?? "";
 }

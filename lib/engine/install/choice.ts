@@ -15,8 +15,6 @@ export interface EngineChoice {
   readonly identity: string;
   /** Folder of libtensorflow's files, or of the WebAssembly modules. */
   readonly library?: string;
-  /** Files of the library, once it is installed; `tensorflow` only. */
-  readonly files?: () => readonly string[];
   /** Deno flags of the process. */
   readonly flags: readonly string[];
   /** Folders outside the project that the process must be allowed to read. */

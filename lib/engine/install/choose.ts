@@ -1,9 +1,9 @@
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { InstallError } from "../../pypi/install_error.ts";
-import { buildFor, folderName, hasCudaBuild } from "./builds.ts";
+import { buildFor, folderName } from "./builds.ts";
 import { type EngineChoice, type EngineName, ENGINES } from "./choice.ts";
-import { cacheFolder, inspectInstallation, installedFiles } from "./folder.ts";
+import { cacheFolder, inspectInstallation } from "./folder.ts";
 import { findNvidia, type Host, thisHost } from "./host.ts";
 
 /** Release of tfjs, whose kernels the engines `webgpu` and `wasm` run. */
@@ -37,12 +37,7 @@ export async function selectEngine(
 }
 
 /** Chooses each engine; `requested` is false where it is one of several. */
-const CHOOSE: Readonly<
-  Record<
-    EngineName,
-    (host: Host, requested: boolean) => EngineChoice | Promise<EngineChoice>
-  >
-> = {
+const CHOOSE = {
   tensorflow: chooseTensorflow,
   webgpu: chooseWebgpu,
   wasm: chooseWasm,
@@ -54,13 +49,12 @@ const CHOOSE: Readonly<
  * @throws {InstallError} `unsupported`, if there is no build for this platform.
  */
 function chooseTensorflow(host: Host): EngineChoice {
-  const nvidia = hasCudaBuild(host.target)
-    ? findNvidia(host)
-    : { usable: false, reason: "CUDA is supported on Linux x86-64 only" };
+  const nvidia = findNvidia(host);
   const build = buildFor(host.target, nvidia.usable ? "cuda" : "cpu");
   const cache = cacheFolder(host.env);
   const folder = join(cache, folderName(build));
   const device = nvidia.usable ? "gpu" : "cpu";
+  const cuda = nvidia.usable ? cudaSettings(host, cache) : { env: {} };
   return {
     engine: "tensorflow",
     device,
@@ -69,15 +63,12 @@ function chooseTensorflow(host: Host): EngineChoice {
       build.digest.slice(0, 16)
     }`,
     library: join(folder, "tensorflow"),
-    files: () => installedFiles(folder),
     flags: ["--allow-ffi"],
     read: [folder],
-    ...(nvidia.usable && { native: cudaPaths(host, cache) }),
-    env: nvidia.usable ? cudaEnvironment(host, cache) : {},
+    ...cuda,
     prepare: async (options) => {
-      if (nvidia.usable) {
-        Deno.mkdirSync(kernelCache(cache), { recursive: true });
-      }
+      const kernels = cuda.env.CUDA_CACHE_PATH;
+      if (kernels) Deno.mkdirSync(kernels, { recursive: true });
       const { state } = await inspectInstallation(
         folder,
         build.wheels,
@@ -106,34 +97,30 @@ function nameOtherEngine(error: unknown): never {
   throw new InstallError(code, problem, `${remedy}\n${other}`, { cause });
 }
 
-/** Folder of the kernels that CUDA's driver compiles. */
-function kernelCache(cache: string): string {
-  return join(cache, "cuda-kernels");
-}
-
-/** Libraries of the driver in unusual places; where CUDA keeps kernels, and memory that its processes share. */
-function cudaPaths(
-  host: Host,
+/**
+ * Variables that CUDA reads, with a cache for the kernels that its driver
+ * compiles; folders of the driver's libraries in unusual places; that cache, and
+ * memory that the processes of CUDA share.
+ */
+function cudaSettings(
+  { env }: Host,
   cache: string,
-): NonNullable<EngineChoice["native"]> {
-  const folders = (host.env("LD_LIBRARY_PATH") ?? "").split(":");
+): Pick<EngineChoice, "env" | "native"> {
+  const kernels = join(cache, "cuda-kernels");
+  const libraries = env("LD_LIBRARY_PATH");
+  const visible = env("CUDA_VISIBLE_DEVICES");
   return {
-    read: folders.filter((folder) => folder !== ""),
-    write: [kernelCache(cache), "/dev/shm"],
+    env: {
+      CUDA_CACHE_PATH: kernels,
+      CUDA_CACHE_MAXSIZE: String(2 ** 32 - 1),
+      ...(visible !== undefined && { CUDA_VISIBLE_DEVICES: visible }),
+      ...(libraries !== undefined && { LD_LIBRARY_PATH: libraries }),
+    },
+    native: {
+      read: libraries?.split(":").filter((folder) => folder !== "") ?? [],
+      write: [kernels, "/dev/shm"],
+    },
   };
-}
-
-/** Variables that CUDA reads, and a cache for the kernels that its driver compiles. */
-function cudaEnvironment(host: Host, cache: string): Record<string, string> {
-  const env: Record<string, string> = {
-    CUDA_CACHE_PATH: kernelCache(cache),
-    CUDA_CACHE_MAXSIZE: String(2 ** 32 - 1),
-  };
-  for (const name of ["CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"]) {
-    const value = host.env(name);
-    if (value !== undefined) env[name] = value;
-  }
-  return env;
 }
 
 /**

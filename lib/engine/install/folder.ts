@@ -40,22 +40,22 @@ export function cacheFolder(
 
 const NAME = "installed.json";
 
-const markerSchema = z.strictObject({
+/** Record in the folder of an installation: its wheels and files, with their hashes. */
+const Marker = z.strictObject({
   version: z.string(),
   /** Wheels that the files come from. */
-  wheels: z.array(z.strictObject({ file: z.string(), sha256: z.string() })),
+  wheels: z.array(z.object({ sha256: z.string() })).readonly(),
   files: z.array(
     z.strictObject({ path: z.string(), bytes: z.int(), sha256: z.string() }),
   ),
 });
 
-/** Record in the folder of an installation: its wheels and files, with their hashes. */
-type Marker = z.output<typeof markerSchema>;
+type Marker = z.output<typeof Marker>;
 
 /** Writes the record of an installation; the last step that makes it complete. */
 export async function writeMarker(
   folder: string,
-  marker: Marker,
+  marker: z.input<typeof Marker>,
 ): Promise<void> {
   const text = JSON.stringify(marker, null, 2) + "\n";
   await Deno.writeTextFile(join(folder, NAME), text, { createNew: true });
@@ -64,9 +64,7 @@ export async function writeMarker(
 /** Reads the record of an installation; undefined if it is missing or damaged. */
 function readMarker(folder: string): Marker | undefined {
   try {
-    return markerSchema.parse(
-      JSON.parse(Deno.readTextFileSync(join(folder, NAME))),
-    );
+    return Marker.parse(JSON.parse(Deno.readTextFileSync(join(folder, NAME))));
   } catch {
     return undefined; // Missing or damaged: treated as not installed.
   }
@@ -118,24 +116,12 @@ export async function inspectInstallation(
   return { state: "intact", bytes };
 }
 
-/** Files of an installation; none if it is missing. */
-export function installedFiles(folder: string): string[] {
-  return readMarker(folder)?.files.map(({ path }) => join(folder, path)) ?? [];
-}
-
-/** SHA-256 of a file in hexadecimal digits; undefined if it does not exist. */
-async function fileDigest(path: string): Promise<string | undefined> {
+/** SHA-256 of a file in hexadecimal digits. */
+async function fileDigest(path: string): Promise<string> {
   const { createHash } = await import("node:crypto");
   const hash = createHash("sha256");
-  const buffer = new Uint8Array(1 << 20);
-  try {
-    using file = await Deno.open(path);
-    for (let size; (size = await file.read(buffer)) !== null;) {
-      hash.update(buffer.subarray(0, size));
-    }
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
+  for await (const chunk of (await Deno.open(path)).readable) {
+    hash.update(chunk);
   }
   return hash.digest("hex");
 }

@@ -37,29 +37,47 @@ export const thisHost: Host = {
     }
   },
   async webgpuAdapter() {
-    // A broken graphics driver may crash the process that asks.
-    const { success, stdout, stderr } = await new Deno.Command(
-      Deno.execPath(),
-      {
-        args: [
-          ...["run", "--no-prompt", "--no-config"],
-          new URL("probe.ts", import.meta.url).href,
-        ],
-        stdin: "null",
-      },
-    ).output();
-    if (!success) {
-      throw new InstallError(
-        "unsupported",
-        `The graphics driver fails when WebGPU requests an adapter: ${
-          new TextDecoder().decode(stderr).trim().split("\n").at(-1)
-        }`,
-        "Update the graphics driver, or use another engine: --engine wasm",
-      );
-    }
-    return JSON.parse(new TextDecoder().decode(stdout)) ?? undefined;
+    const { found, errors } = await runProbe();
+    if (found !== undefined) return found ?? undefined;
+    throw new InstallError(
+      "unsupported",
+      `The graphics driver fails when WebGPU requests an adapter: ${
+        errors.split("\n").at(-1)
+      }`,
+      "Update the graphics driver, or use another engine: --engine wasm",
+    );
   },
 };
+
+/**
+ * Runs `probe.ts` in a process of its own, which an incompatible library or a
+ * broken graphics driver may crash.
+ *
+ * @param folder Folder of libtensorflow; by default, it asks for the WebGPU adapter.
+ */
+export async function runProbe(
+  folder?: string,
+  env: Readonly<Record<string, string>> = {},
+) {
+  const probe = new URL("probe.ts", import.meta.url).href;
+  const args = folder === undefined
+    ? [probe]
+    : ["--allow-ffi", `--allow-read=${folder}`, probe, folder];
+  const output = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "--no-prompt", "--no-config", ...args],
+    env: { ...env, NO_COLOR: "1" },
+    stdin: "null",
+  }).output();
+  const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes).trim();
+  return {
+    signal: output.signal,
+    errors: decode(output.stderr),
+    /** Undefined if it failed. */
+    found: output.success
+      ? JSON.parse(decode(output.stdout).split("\n").at(-1)!)
+      : undefined,
+  };
+}
 
 /** What a function gives; undefined if a file is absent or inaccessible, so that it cannot be used. */
 function ifUsable<T>(f: () => T): T | undefined {
@@ -68,12 +86,6 @@ function ifUsable<T>(f: () => T): T | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** Whether CUDA can be used, and why: `NVIDIA driver 535 found`. */
-interface NvidiaFinding {
-  readonly usable: boolean;
-  readonly reason: string;
 }
 
 /** Oldest driver that runs CUDA 12 (NVIDIA's CUDA compatibility guide). */
@@ -95,8 +107,13 @@ const LIBRARY_FOLDERS = [
 /**
  * Looks for an NVIDIA GPU that CUDA can use, by looking at files only: the
  * kernel driver, and its user-space library, which containers may lack.
+ *
+ * @returns Whether there is one, and why: `NVIDIA driver 535 found`
  */
-export function findNvidia(host: Host): NvidiaFinding {
+export function findNvidia(host: Host) {
+  if (host.target !== "x86_64-unknown-linux-gnu") {
+    return no("CUDA is supported on Linux x86-64 only");
+  }
   const visible = host.env("CUDA_VISIBLE_DEVICES");
   // CUDA uses the devices listed before the first one that does not exist.
   if (visible !== undefined && /^\s*(-\d+\s*(,|$)|$)/.test(visible)) {
@@ -119,12 +136,8 @@ export function findNvidia(host: Host): NvidiaFinding {
       "an NVIDIA driver is present but its libcuda.so.1 is not (start a container with --gpus all)",
     );
   }
-  return {
-    usable: true,
-    reason: release === null
-      ? "NVIDIA driver found"
-      : `NVIDIA driver ${release[1]} found`,
-  };
+  const driver = release === null ? "driver" : `driver ${release[1]}`;
+  return { usable: true, reason: `NVIDIA ${driver} found` };
 }
 
 function hasUserDriver(host: Host): boolean {
@@ -135,7 +148,7 @@ function hasUserDriver(host: Host): boolean {
     folders("PATH").some((folder) => host.exists(`${folder}/nvidia-smi`));
 }
 
-function no(reason: string): NvidiaFinding {
+function no(reason: string) {
   return { usable: false, reason };
 }
 

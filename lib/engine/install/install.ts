@@ -1,14 +1,10 @@
-import { basename, dirname, join } from "node:path";
+import { delay } from "@std/async/delay";
+import { join } from "node:path";
 import {
   explainFileError,
   throwIfInterrupted,
 } from "../../pypi/install_error.ts";
-import {
-  downloadWheel,
-  findPip,
-  parseWheelName,
-  type Pip,
-} from "../../pypi/pip.ts";
+import { downloadWheel, findPip, type Pip } from "../../pypi/pip.ts";
 import { type UnpackedFile, unpackWheel } from "../../pypi/wheel.ts";
 import { folderName, isNeeded, type LibraryBuild } from "./builds.ts";
 import { inspectInstallation, writeMarker } from "./folder.ts";
@@ -56,9 +52,6 @@ export async function installLibrary(
 ): Promise<string> {
   const { wheels, version } = build;
   const folder = join(cache, folderName(build));
-  const found = await inspectInstallation(folder, wheels, options.thorough);
-  if (found.state === "intact") return folder;
-  if (found.state === "damaged") options.onDamage?.(found.path);
   const report = options.onProgress ?? (() => {});
   try {
     await Deno.mkdir(cache, { recursive: true });
@@ -68,23 +61,21 @@ export async function installLibrary(
         report({ step: "wait", subject: "another process", done: 0, total: 0 }),
       options.signal,
     );
-    await removeLeftovers(folder);
-    const again = await inspectInstallation(folder, wheels, options.thorough);
-    if (again.state === "intact") return folder;
-    const staging = `${folder}.part-${Deno.pid}`;
+    const found = await inspectInstallation(folder, wheels, options.thorough);
+    if (found.state === "intact") return folder;
+    if (found.state === "damaged") options.onDamage?.(found.path);
+    const staging = `${folder}.part`;
+    await removeIfThere(staging);
     await Deno.mkdir(staging);
     try {
       const files = await fetchFiles(build, staging, report, options);
       report({ step: "check", subject: "the library", done: 0, total: 0 });
       await options.verify?.(staging);
-      await writeMarker(staging, {
-        version,
-        wheels: wheels.map(({ file, sha256 }) => ({ file, sha256 })),
-        files,
-      });
-      await putInPlace(staging, folder);
+      await writeMarker(staging, { version, wheels, files });
+      await removeIfThere(folder);
+      await Deno.rename(staging, folder);
     } finally {
-      await removeLeftovers(folder);
+      await removeIfThere(staging);
     }
   } catch (error) {
     throw explainFileError(error, cache);
@@ -93,64 +84,46 @@ export async function installLibrary(
 }
 
 async function fetchFiles(
-  build: LibraryBuild,
+  { wheels }: LibraryBuild,
   staging: string,
   report: (progress: InstallProgress) => void,
   { signal, pip }: InstallOptions,
 ): Promise<UnpackedFile[]> {
   const found = pip ?? await findPip();
+  const downloads = join(staging, "download");
   const files: UnpackedFile[] = [];
-  for (const [i, wheel] of build.wheels.entries()) {
-    const { name, version } = parseWheelName(wheel.file);
-    const subject = `${name} ${version}` +
-      (build.wheels.length > 1 ? ` (${i + 1} of ${build.wheels.length})` : "");
-    const downloads = join(staging, "download");
+  for (const [i, wheel] of wheels.entries()) {
+    const place = wheels.length > 1 ? ` (${i + 1} of ${wheels.length})` : "";
+    const reporter =
+      (step: "download" | "unpack", total: number) => (bytes: number) =>
+        report({
+          step,
+          subject: `${wheel.name} ${wheel.version}${place}`,
+          done: Math.min(bytes, total),
+          total,
+        });
     await Deno.mkdir(downloads);
-    const path = await downloadWheel(
-      { name, version, sha256: wheel.sha256, file: wheel.file },
-      downloads,
-      {
-        pip: found,
-        signal,
-        onBytes: (bytes) =>
-          report({
-            step: "download",
-            subject,
-            done: Math.min(bytes, wheel.bytes),
-            total: wheel.bytes,
-          }),
-      },
-    );
-    files.push(
-      ...await unpackWheel(path, staging, {
-        select: isNeeded,
-        signal,
-        onBytes: (done) =>
-          report({ step: "unpack", subject, done, total: wheel.unpacked }),
-      }),
-    );
+    const path = await downloadWheel(wheel, downloads, {
+      pip: found,
+      signal,
+      onBytes: reporter("download", wheel.bytes),
+    });
+    const unpacked = await unpackWheel(path, staging, {
+      select: (paths) => paths.filter(isNeeded),
+      signal,
+      onBytes: reporter("unpack", wheel.unpacked),
+    });
+    files.push(...unpacked);
     await Deno.remove(downloads, { recursive: true });
   }
   return files;
 }
 
-/** Renames the staging folder to its final name, after moving a damaged installation away. */
-async function putInPlace(staging: string, folder: string): Promise<void> {
+async function removeIfThere(folder: string): Promise<void> {
   try {
-    await Deno.rename(folder, `${folder}.part-damaged`);
+    await Deno.remove(folder, { recursive: true });
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  await Deno.rename(staging, folder);
-}
-
-/** Removes what failed and killed installations left behind. Call it with the lock held. */
-async function removeLeftovers(folder: string): Promise<void> {
-  const prefix = `${basename(folder)}.part-`;
-  for await (const { name } of Deno.readDir(dirname(folder))) {
-    if (name.startsWith(prefix)) {
-      await Deno.remove(join(dirname(folder), name), { recursive: true });
-    }
   }
 }
 
@@ -168,12 +141,11 @@ async function takeLock(
 ): Promise<Disposable> {
   const file = await Deno.open(path, { create: true, write: true });
   try {
-    if (!await file.tryLock(true)) {
-      onWait();
-      do {
-        throwIfInterrupted(signal);
-        await new Promise((resolve) => setTimeout(resolve, 100));
-      } while (!await file.tryLock(true));
+    let isFree = await file.tryLock(true);
+    if (!isFree) onWait();
+    for (; !isFree; isFree = await file.tryLock(true)) {
+      throwIfInterrupted(signal);
+      await delay(100);
     }
     return file;
   } catch (error) {

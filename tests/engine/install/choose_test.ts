@@ -9,10 +9,7 @@ const LAVAPIPE = { name: "llvmpipe", software: true };
 const WINDOWS = "x86_64-pc-windows-msvc";
 
 Deno.test("selectEngine() takes tensorflow for auto on supported platforms", async () => {
-  const { prepare: _, files: _files, ...choice } = await selectEngine(
-    "auto",
-    fakeHost(),
-  );
+  const { prepare: _, ...choice } = await selectEngine("auto", fakeHost());
   assertEquals(choice, {
     engine: "tensorflow",
     device: "cpu",

@@ -36,7 +36,15 @@ export async function smallBuild(
       members,
       executable,
     );
-    pinned.push({ file, sha256, bytes, unpacked: 3000 });
+    const [name, version, ...tag] = file.replace(/\.whl$/, "").split("-");
+    pinned.push({
+      name: name!.replaceAll("_", "-"),
+      version: version!,
+      tag: tag.join("-"),
+      sha256,
+      bytes,
+      unpacked: 3000,
+    });
   };
   await add(TENSORFLOW, {
     "tensorflow/__init__.py": "raise",
