@@ -1,7 +1,8 @@
 import * as tf from "@tensorflow/tfjs-core";
+import { typeAttribute } from "./tensorflow/attributes.ts";
 import type { TensorMetadata } from "./tensorflow/binding.ts";
 import type { Tensorflow } from "./tensorflow/start.ts";
-import { DataType, typeAttribute } from "./tensorflow/tensors.ts";
+import { DataType } from "./tensorflow/tensors.ts";
 
 /** The parts of tfjs-node's backend that the engine uses. */
 interface NodeBackend {

@@ -9,6 +9,11 @@ export interface Attribute {
   readonly value: unknown;
 }
 
+/** An attribute that is an element type. */
+export function typeAttribute(name: string, dtype: number): Attribute {
+  return { name, type: AttributeType.type, value: dtype };
+}
+
 const encoder = new TextEncoder();
 
 /**

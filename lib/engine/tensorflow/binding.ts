@@ -1,4 +1,4 @@
-import type { Attribute } from "./attributes.ts";
+import { type Attribute, typeAttribute } from "./attributes.ts";
 import type { LibTensorflow } from "./c_api.ts";
 import type { CompiledFunctions } from "./compiled.ts";
 import { EagerRuntime, type EagerTensor } from "./eager.ts";
@@ -10,8 +10,6 @@ import {
   DataType,
   isFloat,
   type TensorSource,
-  type TensorType,
-  typeAttribute,
 } from "./tensors.ts";
 
 /** A tensor as tfjs describes it. */

@@ -232,7 +232,7 @@ export class Graph {
         opName,
         output,
         dtype: library.TF_OperationOutputType(output),
-        shape: types?.[index]!.shape ?? this.#shapeOf(output, opName),
+        shape: types?.[index]?.shape ?? this.#shapeOf(output, opName),
       };
     });
   }

@@ -1,5 +1,4 @@
 import { elementCount, fromBfloat16 } from "../safetensors/reader.ts";
-import type { Attribute } from "./attributes.ts";
 import { int64Bytes, type LibTensorflow } from "./c_api.ts";
 
 /** Element types, numbered as `TF_DataType` in libtensorflow's `tf_datatype.h`. */
@@ -30,11 +29,6 @@ export const AttributeType = {
 export interface TensorType {
   readonly shape: number[];
   readonly dtype: number;
-}
-
-/** An attribute that is an element type. */
-export function typeAttribute(name: string, dtype: number): Attribute {
-  return { name, type: AttributeType.type, value: dtype };
 }
 
 /** True for the floating-point types that mixed precision converts between. */
