@@ -7,6 +7,7 @@ import {
   drawsInWords,
   servedRanks,
 } from "../artifacts/training.ts";
+import { kindNamed } from "../engine/adapters/registry.ts";
 import { scaleInWords } from "../engine/adapters/scale.ts";
 import { methodName, methodTraits } from "../engine/schedules/registry.ts";
 import { glueTask, taskTitle } from "../benchmarks/glue.ts";
@@ -16,6 +17,7 @@ import {
   plain,
   withInterval,
 } from "../report/format.ts";
+import { servedScript } from "./onnx_code.ts";
 import type { ReportedScore } from "./recommended_rank.ts";
 
 /** Content of a model card. */
@@ -73,17 +75,32 @@ export function modelCard(card: CardContent): string {
         ? ""
         : ` Classes: ${training.labels.map(plain).join(", ")}.`
     }`,
-    other?.code ??
-      `\`\`\`python\n${
-        pythonCode("FOLDER", { ...card, labels: training.labels })
-      }\n\`\`\``,
-    "`FOLDER` is this folder, or the name of its repository on the hub.",
+    ...(other ? [other.code] : peftCode(card)),
+    other
+      ? "`FOLDER` is the path of this folder."
+      : "`FOLDER` is this folder, or the name of its repository on the hub.",
     ...notes,
     ...(scores.length === 0 ? [] : ["## Scores", ...scores.map(scoreText)]),
     ...(figure === undefined ? [] : [`![Scores by rank](${figure})`]),
     "## Training",
     settingsText(training),
   ].join("\n\n") + "\n";
+}
+
+/** Code that loads the adapter with PEFT and, if it has one rank of LoRA, in JavaScript. */
+function peftCode(card: CardContent): string[] {
+  const { training, ranks } = card;
+  const [rank, other] = new Set(ranks.values());
+  const python = pythonCode("FOLDER", { ...card, labels: training.labels });
+  return [
+    "```python\n" + python + "\n```",
+    ...(other === undefined && kindNamed(training.adapter) === kindNamed()
+      ? [
+        "In JavaScript, with the model in ONNX that `deno task export PIPELINE STAGE --to onnx:MODEL` makes of the training:",
+        servedScript(rank!, "MODEL"),
+      ]
+      : []),
+  ];
 }
 
 /** Data set on the hub with the tasks of GLUE as configurations. */

@@ -32,6 +32,7 @@ import { readCutAdapter } from "./cut_adapter.ts";
 import { type MergingStage, readMerged } from "./merge.ts";
 import { onnxLogits } from "./onnx_logits.ts";
 import { modelCard } from "./model_card.ts";
+import { mergedCode, servedCode } from "./onnx_code.ts";
 import { reportedScores } from "./recommended_rank.ts";
 import { ScoredSplit } from "./scored_split.ts";
 
@@ -117,7 +118,7 @@ export async function exportOnnx(
       modules: peftTargets(training.targetModules, names),
       scores,
       figure: undefined,
-      other: merged ? mergedUse(dtype) : servedUse(dtype),
+      other: useOf(stage.params, used[0]!),
       notes: await lossInWords(stage, written, runtime),
     }),
   );
@@ -270,35 +271,22 @@ async function writeTokenizer(
   await writeJsonFile(join(to, "tokenizer.json"), { ...settings, ...changes });
 }
 
-function mergedUse(dtype: Precision) {
-  return {
-    library: "transformers.js",
-    what:
-      `A model for [transformers.js](https://github.com/huggingface/transformers.js), ${
+/** What the card says that was written, and how it is used. */
+function useOf({ merged, dtype }: OnnxStage["params"], rank: number) {
+  return merged
+    ? {
+      library: "transformers.js",
+      what:
+        `A model for [transformers.js](https://github.com/huggingface/transformers.js), ${
+          PRECISIONS[dtype]
+        }, with an adapter merged into it`,
+      code: mergedCode(`onnx/${MERGED_FILES[dtype]}`),
+    }
+    : {
+      library: "onnx",
+      what: `A model of [ONNX](https://onnx.ai), ${
         PRECISIONS[dtype]
-      }, with an adapter merged into it`,
-    code: codeBlock([
-      'import { pipeline } from "@huggingface/transformers";',
-      'const classify = await pipeline("text-classification", "FOLDER");',
-      'console.log(await classify("A text"));',
-    ]),
-  };
-}
-
-function servedUse(dtype: Precision) {
-  return {
-    library: "onnx",
-    what: `A model of [ONNX](https://onnx.ai), ${
-      PRECISIONS[dtype]
-    }, whose inputs are the factors of an adapter, and that adapter`,
-    code: codeBlock([
-      'import { load } from "./lib/serve/classifier.ts";',
-      'const classify = await load("FOLDER");',
-      'console.log(await classify(["A text"]));',
-    ]),
-  };
-}
-
-function codeBlock(lines: readonly string[]): string {
-  return ["```js", ...lines, "```"].join("\n");
+      }, whose inputs are the factors of an adapter, and that adapter`,
+      code: servedCode(rank),
+    };
 }

@@ -6,6 +6,7 @@ import { tokenizerDefaults } from "../../lib/engine/models/registry.ts";
 import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
 import fetchGlue from "../../tasks/fetch-glue.ts";
 import tokenize from "../../tasks/tokenize.ts";
+import exportAdapter from "../../tasks/export-adapter.ts";
 import exportOnnx from "../../tasks/export-onnx.ts";
 import { assertClose, fixture, tinyEncoders } from "../engine/reference.ts";
 import { type Feed, ONNX_PYTHON, onnxruntimeLogits } from "../onnx/peer.ts";
@@ -121,6 +122,60 @@ Deno.test("export-onnx in 8 bits says so in the card, and names the file as tran
     assertMatch(card, /pipeline\("text-classification", "FOLDER"\)/);
   }));
 
+Deno.test({
+  name:
+    "the code in the cards of all exports gives the same in JavaScript and in Python, for every rank and merged",
+  ignore: ONNX_PYTHON === undefined,
+  fn: () =>
+    withFolder(async (folder) => {
+      const model = fixture("tiny-bert");
+      const adapter = await savedAdapter(folder, model);
+      const given = { model, adapter };
+      const codesOf = async ({ output }: { readonly output: string }) => {
+        const card = await Deno.readTextFile(join(output, "README.md"));
+        const [js, python] = ["js", "python"].map((language) => {
+          const block = RegExp(`\`\`\`${language}\\n([^]*?)\`\`\``);
+          const [, code] = block.exec(card)!;
+          return code!.replaceAll('"FOLDER"', JSON.stringify(output));
+        });
+        return { output, js: js!, python: python! };
+      };
+      const served = await codesOf(
+        await runTask(exportOnnx, folder, { rank: 3 }, given),
+      );
+      const merged = await codesOf(
+        await runTask(exportOnnx, folder, { rank: 3, merged: true }, given),
+      );
+      const [first, second] = await Promise.all(
+        [served, merged].map((it) => printed(ONNX_PYTHON!, ["-"], it.python)),
+      );
+      const logits = first!.match(/-?\d+\.\d+/g)!.map(Number);
+      assertClose(
+        second!.match(/-?\d+\.\d+/g)!.map(Number),
+        logits,
+        1e-4,
+        "merged",
+      );
+      const exps = logits.map(Math.exp);
+      const sum = exps.reduce((sum, it) => sum + it);
+      const peft = await codesOf(
+        await runTask(exportAdapter, folder, { rank: 3 }, given),
+      );
+      const own = peft.js.replace('"MODEL"', JSON.stringify(served.output));
+      for (const code of [served.js, own]) {
+        const text = await printed(Deno.execPath(), ["run", "-A", "-"], code);
+        const [, scores] = /scores: \{([^}]*)\}/.exec(text)!;
+        assertClose(
+          scores!.match(/\d\.\d+/g)!.map(Number),
+          exps.map((it) => it / sum),
+          1e-4,
+          "lib/serve",
+        );
+      }
+      assertMatch(merged.js, /pipeline\("text-classification", "/);
+    }),
+});
+
 Deno.test("export-onnx measures what a smaller type costs on the tokens, of a merged model and of one for every rank", () =>
   withFolder(async (folder) => {
     const model = fixture("tiny-roberta");
@@ -161,6 +216,29 @@ Deno.test("export-onnx refuses the adapter of another model", () =>
       "The adapter does not fit the model",
     );
   }));
+
+/** What a program prints that reads its code from standard input, in the folder of the project. */
+async function printed(
+  program: string,
+  args: readonly string[],
+  code: string,
+): Promise<string> {
+  const process = new Deno.Command(program, {
+    args: [...args],
+    cwd: join(import.meta.dirname!, "../.."),
+    env: { NO_COLOR: "1" },
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  await new Blob([code]).stream().pipeTo(process.stdin);
+  const output = await process.output();
+  const [text, errors] = [output.stdout, output.stderr].map((it) =>
+    new TextDecoder().decode(it)
+  );
+  assertEquals(output.code, 0, errors);
+  return text!;
+}
 
 /** An artifact of an adapter with random values. */
 async function savedAdapter(folder: string, model: string): Promise<string> {
