@@ -108,3 +108,27 @@ for (const kind of ["llama", "encoder", "convolutions"] as const) {
     }
   });
 }
+
+for (const kind of ["lycoris", "diffusers"] as const) {
+  test(
+    `diffusers${
+      kind === "lycoris" ? ", and LyCORIS for kohya's scripts," : ""
+    } computes the output of the truncated products from what resize() writes, of a file of ${kind}`,
+    async (folder) => {
+      const source = join(folder, "adapter.safetensors");
+      await python("diffusers_models.py", "make", kind, source);
+      const choices = new Map([["4", { rank: 4 }]]);
+      const output = join(folder, "resized");
+      await resized(source, output, { choices });
+      const found = await python(
+        ...["diffusers_models.py", "compare", kind, source] as const,
+        ...[join(output, "4", "adapter.safetensors"), "4"],
+      );
+      for (const [tool, difference] of Object.entries(found.differences)) {
+        assert(Number(difference) < 1e-4, `${tool} differs by ${difference}`);
+      }
+      assertEquals(found.loaded, found.modules);
+      assert(found.truncation > 1e-2, "the truncation changes the output");
+    },
+  );
+}
