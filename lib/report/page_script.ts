@@ -257,9 +257,7 @@ function methodAt(
   if (run !== null && trained !== undefined) {
     lines.push(
       commandLine(
-        `deno task export ${quoted(run.source)} ${
-          quoted(trained.stage)
-        } --rank ${rank}${
+        `${run.exporting} ${quoted(trained.stage)} --rank ${rank}${
           [...options, ...run.options].map((it) => ` ${quoted(it)}`).join("")
         }`,
       ),

@@ -1,8 +1,8 @@
 /** How a report was made, which the command line adds to its page. */
 export interface RunFacts {
   readonly pipeline: string;
-  /** How the command line names the pipeline: its name, or a file. */
-  readonly source: string;
+  /** Start of the command that exports an adapter, as the user would type it: `deno task export smoke`. */
+  readonly exporting: string;
   /** Options of the command line that determine the graph. */
   readonly options: readonly string[];
   /** HTML below the title of the page. */

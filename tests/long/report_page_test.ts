@@ -21,7 +21,7 @@ if (missing !== undefined) {
 
 const RUN: RunFacts = {
   pipeline: "my pipeline",
-  source: "my pipeline.yaml",
+  exporting: "deno task export 'my pipeline.yaml'",
   options: ["--set", "rank=4"],
   header: "<p>2026-01-02 03:04 UTC</p>",
   section: `<section id="this-run"><h2>The run</h2><div class="scroll">${

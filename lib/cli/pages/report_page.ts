@@ -13,7 +13,7 @@ import { filesOfKey, type Manifest } from "../../store/manifests.ts";
 import { join } from "../../store/paths.ts";
 import { linkFingerprint } from "../../store/stats.ts";
 import type { Store } from "../../store/store.ts";
-import type { Arguments } from "../arguments/arguments.ts";
+import { type Arguments, asTyped } from "../arguments/arguments.ts";
 import { givenWords, outOf, PROJECT, quoted } from "../arguments/options.ts";
 import { count, duration } from "../terminal/messages.ts";
 import { barContent, stageGraph } from "./stage_graph.ts";
@@ -46,13 +46,13 @@ export async function writePages(
   });
   const facts: RunFacts = {
     pipeline: graph.pipeline,
-    source: args.positionals[0]!,
+    exporting: asTyped(`deno task export ${quoted(args.positionals[0]!)}`),
     options: givenWords(args),
     header: listHtml({
       Pipeline: graph.pipeline,
       Date: dateText(new Date().toISOString()),
       Commit: await commitOf(PROJECT),
-      Command: ["deno", "task", ...Deno.args].map(quoted).join(" "),
+      Command: asTyped(["deno", "task", ...Deno.args].map(quoted).join(" ")),
     }),
     section: runSection(graph, made),
   };

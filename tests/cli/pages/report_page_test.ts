@@ -1,4 +1,10 @@
-import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { renderPage } from "../../../lib/report/page.ts";
 import type { RunFacts } from "../../../lib/report/run_facts.ts";
 import { CliProject } from "../project.ts";
@@ -55,9 +61,9 @@ Deno.test("pipeline writes the page of a report with what made it, unless it had
     ),
   );
   const facts = run();
-  assertEquals([facts.pipeline, facts.source], [
+  assertEquals([facts.pipeline, facts.exporting], [
     "test",
-    project.path("test.yaml"),
+    `deno task export ${project.path("test.yaml")}`,
   ]);
   assertMatch(
     facts.header,
@@ -86,8 +92,12 @@ Deno.test("pipeline writes the page of a report with what made it, unless it had
 
   // A page that is lost is written again, from what the cache knows.
   Deno.removeSync(project.path("out/test/report.html"));
-  await project.call("pipeline", ...setting);
+  const npx = { env: { npm_lifecycle_event: "npx" } };
+  await project.callWith(npx, "pipeline", ...setting);
   const again = run();
+  const typed = `npx -y deno@${Deno.version.deno} task`;
+  assertEquals(again.exporting, `${typed} export ${project.path("test.yaml")}`);
+  assertStringIncludes(again.header, `<dd>${typed} pipeline `);
   assertEquals(
     outcomes(again),
     outcomes(facts).map(([id]) => [id, "from the cache"]),
