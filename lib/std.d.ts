@@ -95,6 +95,21 @@ declare module "@std/assert" {
   export function fail(msg?: string): never;
 }
 
+declare module "@std/cli/parse-args" {
+  /** Parses command-line arguments; those without a leading `-` are in `_`. */
+  export function parseArgs(
+    args: readonly string[],
+    options: {
+      /** Options without a value. */
+      boolean?: readonly string[];
+      /** Options whose values stay strings; `_` stands for the positionals. */
+      string?: readonly string[];
+      /** Options whose values are gathered in an array. */
+      collect?: readonly string[];
+    },
+  ): { _: string[]; [name: string]: unknown };
+}
+
 declare module "@std/path/glob-to-regexp" {
   /** Converts a glob to a regular expression that matches whole paths. */
   export function globToRegExp(

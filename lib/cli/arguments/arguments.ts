@@ -207,28 +207,23 @@ export async function readArguments(
   command: Usage,
   args: readonly string[],
 ): Promise<Arguments> {
-  const positionals: string[] = [];
-  const options = new Map<string, readonly string[]>();
+  const words: string[] = [];
+  const rest: string[] = [];
   for (const { name, word, option, value } of tokensOf(command, args)) {
-    if (name === undefined) positionals.push(word);
+    if (name === undefined) rest.push(word);
     else if (option === undefined) {
       throw await unknownOption(name, word, command);
-    } else if (option.value !== undefined) {
-      await checkValue(option, value ?? "");
-      const before = options.get(option.name) ?? [];
-      if (before.length > 0 && option.many !== true) {
-        throw new UsageError(
-          `Option "--${option.name}" can be given only once`,
-        );
-      }
-      options.set(option.name, [...before, value ?? ""]);
-    } else if (value === undefined) options.set(option.name, []);
-    else {
+    } else if (option.value === undefined && value !== undefined) {
       throw new UsageError(
         `Option "${name}" does not take a value, got "${value}"`,
       );
+    } else {
+      words.push(`--${option.name}${option.value ? `=${value ?? ""}` : ""}`);
     }
   }
+  const { positionals, options } = words.length === 0
+    ? { positionals: rest, options: new Map<string, readonly string[]>() }
+    : await parsed(command, [...words, "--", ...rest]);
   const { positionals: { min, max }, usage } = command;
   if (!options.has("help") && positionals.length < min) {
     throw new UsageError(
@@ -239,6 +234,32 @@ export async function readArguments(
     throw new UsageError(`Unexpected argument "${positionals[max]}"`);
   }
   return new Arguments(positionals, options);
+}
+
+/** What `parseArgs()` reads. It is loaded when there are options: Deno checks node_modules first, which takes 5 ms. */
+async function parsed(command: Usage, words: readonly string[]) {
+  const { parseArgs } = await import("@std/cli/parse-args");
+  const known = optionsOf(command);
+  const names = (isFlag: boolean) =>
+    known.filter(({ value }) => isFlag === (value === undefined))
+      .map(({ name }) => name);
+  const { _: positionals, ...found } = parseArgs([...words], {
+    boolean: names(true),
+    string: ["_", ...names(false)],
+    collect: names(false),
+  });
+  const options = new Map<string, readonly string[]>();
+  for (const option of known) {
+    const given = found[option.name];
+    if (given === true) options.set(option.name, []);
+    if (!Array.isArray(given) || given.length === 0) continue;
+    for (const value of given) await checkValue(option, value);
+    if (given.length > 1 && option.many !== true) {
+      throw new UsageError(`Option "--${option.name}" can be given only once`);
+    }
+    options.set(option.name, given);
+  }
+  return { positionals, options };
 }
 
 interface Token {
