@@ -91,20 +91,25 @@ interface Configs {
 
 /** Configurations in the layout of the branch that the hub converts to; undefined for other layouts. */
 function convertedConfigs(paths: readonly string[]): Configs | undefined {
-  const configs = new Map<string, Map<string, string[]>>();
-  for (const path of paths) {
-    const [, config, split] =
-      /^([^/]+)\/(?:partial-)?([^/]+)\/\d{4}\.parquet$/.exec(path) ?? [];
-    if (config === undefined || split === undefined) return undefined;
-    const splits = configs.get(config) ?? new Map<string, string[]>();
-    add(path, split, splits);
-    configs.set(config, splits);
-  }
-  return { configs };
+  const layout = /^([^/]+)\/(?:partial-)?([^/]+)\/\d{4}\.parquet$/;
+  if (!paths.every((path) => layout.test(path))) return undefined;
+  const configs = grouped(paths, (path) => layout.exec(path)![1]);
+  const bySplit = Array.from(
+    configs,
+    ([config, own]) =>
+      [config, grouped(own, (path) => layout.exec(path)![2])] as const,
+  );
+  return { configs: new Map(bySplit) };
 }
 
-function add(path: string, split: string, splits: Map<string, string[]>) {
-  splits.set(split, [...splits.get(split) ?? [], path]);
+/** Paths by a key, without those that have none. */
+function grouped(
+  paths: readonly string[],
+  keyOf: (path: string) => string | undefined,
+): Map<string, readonly string[]> {
+  const groups = Map.groupBy(paths, (path) => keyOf(path) ?? "");
+  groups.delete("");
+  return groups;
 }
 
 const OneOrMore = z.union([z.string(), z.array(z.string())])
@@ -162,7 +167,7 @@ async function listedConfigs(
     const folder = data_dir.replace(/^\.?\/|\/+$/g, "");
     const base = folder && `${folder}/`;
     const own = paths.filter((path) => path.startsWith(base));
-    const splits = new Map<string, string[]>();
+    const splits = new Map<string, readonly string[]>();
     for (const { split, path } of data_files ?? []) {
       const patterns = path.map((glob) =>
         globToRegExp(`${base}${glob}`, { extended: false })
@@ -193,6 +198,14 @@ const KEYWORDS = {
   test: "test|testing|eval|evaluation",
 } as const;
 
+/** The split that a word in one of some names stands for. */
+function splitNamedIn(names: readonly string[]): string | undefined {
+  return Object.entries(KEYWORDS).find(([, keywords]) => {
+    const word = new RegExp(`(^|[-._ 0-9])(${keywords})([-._ 0-9]|$)`);
+    return names.some((name) => word.test(name));
+  })?.[0];
+}
+
 /**
  * Splits by the names of files. The first of these rules that finds a split
  * counts: `data/SPLIT-00000-of-00001.parquet`; words such as "dev" in names of
@@ -201,31 +214,15 @@ const KEYWORDS = {
  * @param base Folder of the files, with a slash at its end.
  */
 function splitsByName(paths: readonly string[], base = ""): Splits {
-  const parts = paths.map((path) => path.slice(base.length).split("/"));
-  const word = (keywords: string) =>
-    new RegExp(`(^|[-._ 0-9])(${keywords})([-._ 0-9]|$)`);
-  const rules: ((parts: readonly string[]) => string | undefined)[] = [
-    (parts) =>
-      parts.length === 2 && parts[0] === "data"
-        ? /^(\w+(?:\.\w+)*)-\d{5}-of-\d{5}/.exec(parts[1]!)?.[1]
-        : undefined,
-    (parts) =>
-      Object.entries(KEYWORDS).find(([, keywords]) =>
-        parts.slice(0, -1).some((part) => word(keywords).test(part))
-      )?.[0],
-    (parts) =>
-      Object.entries(KEYWORDS).find(([, keywords]) =>
-        word(keywords).test(parts.at(-1)!)
-      )?.[0],
+  const within = (path: string) => path.slice(base.length);
+  const rules: ((path: string) => string | undefined)[] = [
+    (path) => /^data\/(\w+(?:\.\w+)*)-\d{5}-of-\d{5}[^/]*$/.exec(path)?.[1],
+    (path) => splitNamedIn(path.split("/").slice(0, -1)),
+    (path) => splitNamedIn(path.split("/").slice(-1)),
     () => "train",
   ];
-  for (const rule of rules) {
-    const splits = new Map<string, string[]>();
-    for (const [i, path] of paths.entries()) {
-      const split = rule(parts[i]!);
-      if (split !== undefined) add(path, split, splits);
-    }
-    if (splits.size > 0) return splits;
-  }
-  return new Map();
+  const found = rules.map((rule) =>
+    grouped(paths, (path) => rule(within(path)))
+  );
+  return found.find(({ size }) => size > 0) ?? new Map();
 }

@@ -1,5 +1,5 @@
 import { delay } from "@std/async/delay";
-import { fileFault } from "../pypi/install_error.ts";
+import { fileFault, RemediedError } from "../pypi/install_error.ts";
 import type { HubSettings } from "./settings.ts";
 
 /** Cause of a {@linkcode HubError}. */
@@ -13,18 +13,9 @@ type HubErrorCode =
   | "disk-full"
   | "not-writable";
 
-/** Failure of a request to the hub or of its cache; the message has the problem and, on a second line, the remedy. */
-export class HubError extends Error {
+/** Failure of a request to the hub or of its cache. */
+export class HubError extends RemediedError<HubErrorCode> {
   override readonly name = "HubError";
-
-  constructor(
-    readonly code: HubErrorCode,
-    readonly problem: string,
-    readonly remedy: string,
-    options?: ErrorOptions,
-  ) {
-    super(`${problem}\n${remedy}`, options);
-  }
 }
 
 /** Converts file system errors (disk full, no permission) to a {@linkcode HubError}; returns other errors unchanged. */

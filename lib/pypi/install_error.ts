@@ -15,22 +15,21 @@ export type InstallErrorCode =
   | "interrupted"
   | "pip";
 
-/**
- * A failed installation, with what the user can do about it.
- *
- * `message` is the problem and the remedy, each on a line of its own.
- */
-export class InstallError extends Error {
-  override readonly name = "InstallError";
-
+/** A failure with what the user can do about it; the message has the problem and, on a second line, the remedy. */
+export class RemediedError<Code extends string> extends Error {
   constructor(
-    readonly code: InstallErrorCode,
+    readonly code: Code,
     readonly problem: string,
     readonly remedy: string,
     options?: ErrorOptions,
   ) {
     super(`${problem}\n${remedy}`, options);
   }
+}
+
+/** A failed installation. */
+export class InstallError extends RemediedError<InstallErrorCode> {
+  override readonly name = "InstallError";
 }
 
 /** @throws {InstallError} `interrupted`, if `signal` is aborted. */

@@ -78,9 +78,12 @@ type Installation =
   /** A file is missing or differs from what was installed. */
   | { readonly state: "damaged"; readonly path: string };
 
+/** Name of the note of what the files looked like when their hashes were right. */
+const NOTE = "verified.json";
+
 /**
- * Compares an installation with its record. Files are hashed if their size,
- * inode and times differ from those at the last comparison, which are noted in
+ * Compares an installation with its record. The files are hashed if a size,
+ * inode or time differs from those at the last comparison, which are noted in
  * the folder, or if `thorough` is set.
  *
  * @param wheels Those that it must come from; by default any
@@ -97,70 +100,54 @@ export async function inspectInstallation(
     marker === undefined ||
     hashes(wheels ?? marker.wheels) !== hashes(marker.wheels)
   ) return { state: "missing" };
-  const known = thorough ? undefined : readPrints(folder);
-  const prints: Record<string, Print> = {};
-  for (const { path, bytes, sha256 } of marker.files) {
-    const file = join(folder, path);
-    const print = printOf(file);
-    if (print?.[0] !== bytes) return { state: "damaged", path };
-    if (
-      known?.[path]?.join() !== print.join() &&
-      await fileDigest(file) !== sha256
-    ) return { state: "damaged", path };
-    prints[path] = print;
+  const { files } = marker;
+  const intact = {
+    state: "intact",
+    bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
+  } as const;
+  // Any change shows in it, since programs cannot set the ctime.
+  const prints = files.map(({ path }) => {
+    const found = ifThere(() => Deno.statSync(join(folder, path)));
+    const { size, mtime, ctime, ino } = found ?? {};
+    return [path, [size, Number(mtime), Number(ctime), ino]];
+  });
+  const note = JSON.stringify(Object.fromEntries(prints));
+  const known = ifThere(() => Deno.readTextFileSync(join(folder, NOTE)));
+  if (!thorough && note === known) return intact;
+  for (const { path, sha256 } of files) {
+    if (await fileDigest(join(folder, path)) !== sha256) {
+      return { state: "damaged", path };
+    }
   }
-  if (JSON.stringify(prints) !== JSON.stringify(known)) {
-    await writePrints(folder, prints);
-  }
-  const bytes = marker.files.reduce((sum, { bytes }) => sum + bytes, 0);
-  return { state: "intact", bytes };
+  if (note !== known) await writeNote(folder, note);
+  return intact;
 }
 
-/** SHA-256 of a file in hexadecimal digits. */
-async function fileDigest(path: string): Promise<string> {
-  const { createHash } = await import("node:crypto");
-  const hash = createHash("sha256");
-  for await (const chunk of (await Deno.open(path)).readable) {
-    hash.update(chunk);
-  }
-  return hash.digest("hex");
-}
-
-/** Size, mtime, ctime and inode of a file. Any change shows in it, since programs cannot set the ctime. */
-type Print = [size: number, modified: number, changed: number, inode: number];
-
-function printOf(path: string): Print | undefined {
+/** What a function gives; undefined if a file does not exist. */
+function ifThere<T>(f: () => T): T | undefined {
   try {
-    const { size, mtime, ctime, ino } = Deno.statSync(path);
-    return [size, Number(mtime), Number(ctime), ino ?? 0];
+    return f();
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
     throw error;
   }
 }
 
-/** Name of the note of what the files looked like when their hashes were right. */
-const PRINTS = "verified.json";
-
-function readPrints(folder: string): Record<string, Print> | undefined {
-  try {
-    return JSON.parse(Deno.readTextFileSync(join(folder, PRINTS)));
-  } catch (error) {
-    if (
-      error instanceof Deno.errors.NotFound || error instanceof SyntaxError
-    ) return undefined;
-    throw error;
-  }
+/** SHA-256 of a file in hexadecimal digits; undefined if it does not exist. */
+async function fileDigest(path: string): Promise<string | undefined> {
+  const { createHash } = await import("node:crypto");
+  const hash = createHash("sha256");
+  const file = ifThere(() => Deno.openSync(path));
+  if (file === undefined) return undefined;
+  for await (const chunk of file.readable) hash.update(chunk);
+  return hash.digest("hex");
 }
 
-async function writePrints(
-  folder: string,
-  prints: Readonly<Record<string, Print>>,
-): Promise<void> {
-  const temporary = join(folder, `${PRINTS}.${crypto.randomUUID()}`);
+async function writeNote(folder: string, note: string): Promise<void> {
+  const temporary = join(folder, `${NOTE}.${crypto.randomUUID()}`);
   try {
-    await Deno.writeTextFile(temporary, JSON.stringify(prints));
-    await Deno.rename(temporary, join(folder, PRINTS));
+    await Deno.writeTextFile(temporary, note);
+    await Deno.rename(temporary, join(folder, NOTE));
   } catch (error) {
     // Another user's installation, whose files are hashed each time.
     const isReadOnly = error instanceof Deno.errors.PermissionDenied ||
