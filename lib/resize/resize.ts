@@ -207,9 +207,8 @@ function createFile(
   { path: source, carried }: Adapter,
   { tensors, metadata }: FileAt,
 ): void {
-  createSafetensors(path, tensors, metadata);
   using from = SafetensorsFile.open(source);
-  using to = SafetensorsFile.open(path, { write: true });
+  using to = createSafetensors(path, tensors, metadata);
   for (const { name } of carried) to.write(name, from.raw(name));
 }
 

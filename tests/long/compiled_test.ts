@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { selectEngine } from "../../lib/engine/install/choose.ts";
@@ -129,9 +130,10 @@ Deno.test("keepCompiled() removes what was used least recently, and takes only f
   keepCompiled({ kept, own: at.own("none") });
   keepCompiled(own("1", nameOf("1"), "..evil", nameOf("2")));
   assertEquals(all(), [nameOf("1"), nameOf("2")]);
+  const zeros = createHash("sha256").update(new Uint8Array(1000)).digest("hex");
   assertEquals(
-    keptFiles(kept).map((path) => path.slice(path.lastIndexOf("/"))).sort(),
-    ["/a.pb", "/a.pb", "/index.json", "/index.json"],
+    keptFiles(kept).map((path) => path.slice(path.lastIndexOf("/"))),
+    [`/${zeros}.a.pb`, `/${zeros}.a.pb`],
   );
   for (const path of keptFiles(kept)) Deno.utimeSync(path, 1, 1);
   // A process that used one of them has left an empty folder.

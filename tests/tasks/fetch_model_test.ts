@@ -40,7 +40,7 @@ Deno.test("fetch-model joins weights that are spread over several files, and rea
     for (const shard of [0, 1]) {
       const path = `model-0000${shard + 1}-of-00002.safetensors`;
       const tensors = names.filter((_, i) => i % 2 === shard);
-      createSafetensors(
+      using file = createSafetensors(
         join(source, path),
         new Map(tensors.map((name) => {
           const { shape } = whole.tensors.get(name)!;
@@ -48,7 +48,6 @@ Deno.test("fetch-model joins weights that are spread over several files, and rea
         })),
         new Map([["format", "pt"]]),
       );
-      using file = SafetensorsFile.open(join(source, path), { write: true });
       for (const name of tensors) {
         file.write(name, whole.floats(name));
         weight_map[name] = path;

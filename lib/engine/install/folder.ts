@@ -124,7 +124,7 @@ export async function inspectInstallation(
 }
 
 /** What a function gives; undefined if a file does not exist. */
-function ifThere<T>(f: () => T): T | undefined {
+export function ifThere<T>(f: () => T): T | undefined {
   try {
     return f();
   } catch (error) {

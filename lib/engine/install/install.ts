@@ -7,7 +7,7 @@ import {
 import { downloadWheel, findPip, type Pip } from "../../pypi/pip.ts";
 import { type UnpackedFile, unpackWheel } from "../../pypi/wheel.ts";
 import { folderName, isNeeded, type LibraryBuild } from "./builds.ts";
-import { inspectInstallation, writeMarker } from "./folder.ts";
+import { ifThere, inspectInstallation, writeMarker } from "./folder.ts";
 
 /** Progress of an installation. */
 interface InstallProgress {
@@ -65,17 +65,19 @@ export async function installLibrary(
     if (found.state === "intact") return folder;
     if (found.state === "damaged") options.onDamage?.(found.path);
     const staging = `${folder}.part`;
-    await removeIfThere(staging);
+    const remove = (path: string) =>
+      ifThere(() => Deno.removeSync(path, { recursive: true }));
+    remove(staging);
     await Deno.mkdir(staging);
     try {
       const files = await fetchFiles(build, staging, report, options);
       report({ step: "check", subject: "the library", done: 0, total: 0 });
       await options.verify?.(staging);
       await writeMarker(staging, { version, wheels, files });
-      await removeIfThere(folder);
+      remove(folder);
       await Deno.rename(staging, folder);
     } finally {
-      await removeIfThere(staging);
+      remove(staging);
     }
   } catch (error) {
     throw explainFileError(error, cache);
@@ -117,14 +119,6 @@ async function fetchFiles(
     await Deno.remove(downloads, { recursive: true });
   }
   return files;
-}
-
-async function removeIfThere(folder: string): Promise<void> {
-  try {
-    await Deno.remove(folder, { recursive: true });
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
 }
 
 /**

@@ -3,7 +3,6 @@ import {
   elementCount,
   SafetensorsFile,
   type TensorType,
-  writeFully,
 } from "./reader.ts";
 
 /** A tensor to write. The type of its array decides its dtype: `F32`, `I32` or `U8`. */
@@ -34,9 +33,12 @@ export function writeSafetensors(
     }
     return [name, { shape, dtype: dtypeOf(values) }] as const;
   });
-  createSafetensors(partial, new Map(types), new Map(Object.entries(metadata)));
   {
-    using file = SafetensorsFile.open(partial, { write: true });
+    using file = createSafetensors(
+      partial,
+      new Map(types),
+      new Map(Object.entries(metadata)),
+    );
     for (const [name] of file.tensors) file.write(name, tensors[name]!.values);
     file.sync();
   }
@@ -44,9 +46,9 @@ export function writeSafetensors(
 }
 
 /**
- * Creates a safetensors file whose values, zero at first, are to be written by
- * {@linkcode SafetensorsFile.write}. The layout is that of the reference
- * implementation: wider types first, then by name.
+ * Creates and opens a safetensors file whose values, zero at first, are to be
+ * written by {@linkcode SafetensorsFile.write}. The layout is that of the
+ * reference implementation: wider types first, then by name.
  *
  * @throws {TypeError} If a name is reserved.
  */
@@ -54,18 +56,11 @@ export function createSafetensors(
   path: string,
   tensors: ReadonlyMap<string, TensorType>,
   metadata: ReadonlyMap<string, string>,
-): void {
+): SafetensorsFile {
   const { header, fileBytes } = formatHeader(tensors, metadata);
-  using file = Deno.openSync(path, {
-    write: true,
-    create: true,
-    truncate: true,
-  });
-  const length = new DataView(new ArrayBuffer(8));
-  length.setBigUint64(0, BigInt(header.length), true);
-  writeFully(file, length);
-  writeFully(file, header);
-  file.truncateSync(fileBytes);
+  Deno.writeFileSync(path, header);
+  Deno.truncateSync(path, fileBytes);
+  return SafetensorsFile.open(path, { write: true });
 }
 
 /** Writes the tensors of several files as one file, their values as they are. */
@@ -75,8 +70,7 @@ export function joinSafetensors(
   metadata: ReadonlyMap<string, string>,
 ): void {
   const types = new Map(parts.flatMap(({ tensors }) => [...tensors]));
-  createSafetensors(path, types, metadata);
-  using joined = SafetensorsFile.open(path, { write: true });
+  using joined = createSafetensors(path, types, metadata);
   for (const part of parts) {
     for (const name of part.tensors.keys()) joined.write(name, part.raw(name));
   }
@@ -91,7 +85,7 @@ function dtypeOf(values: TensorValues["values"]): string {
 /** Types by width, narrowest first. */
 const WRITE_ORDER = [...DTYPE_BYTES.keys()];
 
-/** The header of a safetensors file, and the size of the file. */
+/** The header of a safetensors file, after its length, and the size of the file. */
 export function formatHeader(
   tensors: ReadonlyMap<string, TensorType>,
   metadata: ReadonlyMap<string, string>,
@@ -122,9 +116,11 @@ export function formatHeader(
     begin = end;
   }
   const json = new TextEncoder().encode(`{${fields}}`);
-  const padded = new Uint8Array(Math.ceil(json.length / 8) * 8).fill(0x20);
-  padded.set(json);
-  return { header: padded, fileBytes: 8 + padded.length + begin };
+  const length = Math.ceil(json.length / 8) * 8;
+  const header = new Uint8Array(8 + length).fill(0x20);
+  new DataView(header.buffer).setBigUint64(0, BigInt(length), true);
+  header.set(json, 8);
+  return { header, fileBytes: header.length + begin };
 }
 
 function compareText(a: string, b: string): number {

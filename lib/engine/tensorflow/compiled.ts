@@ -3,7 +3,7 @@ import { basename, dirname, join } from "node:path";
 
 /** Folders through which processes share the functions that XLA has compiled. */
 export interface CompiledFolders {
-  /** What earlier processes have compiled, by function; only read. */
+  /** What earlier processes have compiled, a folder for each function; only read. A file is named by its SHA-256, and as the library names it. */
   readonly kept: string;
   /** A folder of this process, for what it compiles. */
   readonly own: string;
@@ -13,16 +13,28 @@ export interface CompiledFolders {
 const LIBRARY_FOLDER = "library";
 /** Folder, below {@linkcode CompiledFolders.own}, of what was compiled or used, by function. */
 const FUNCTIONS_FOLDER = "functions";
-/** The hashes of a function's files. */
-const INDEX = "index.json";
 
 /** Matches the names of functions; see `TensorflowBinding.endTrace()`. */
 const NAME = /^traced_[0-9a-f]{32}$/;
 
-/** Names of the files in a folder. Links are none: a stage could point them anywhere. */
+/** Names of the files in a folder; none if it does not exist. Links are none: a stage could point them anywhere. */
 function filesIn(folder: string): string[] {
-  return [...Deno.readDirSync(folder)].filter(({ isFile }) => isFile)
+  return entriesOf(folder).filter(({ isFile }) => isFile)
     .map(({ name }) => name).sort();
+}
+
+function entriesOf(folder: string): Deno.DirEntry[] {
+  return ifThere(() => [...Deno.readDirSync(folder)]) ?? [];
+}
+
+/** What a function gives; undefined if a file does not exist, which another process may have removed. */
+function ifThere<T>(f: () => T): T | undefined {
+  try {
+    return f();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
 }
 
 /**
@@ -84,33 +96,26 @@ export class CompiledFunctions {
     return result;
   }
 
-  /** Copies the files that were kept of a function, if none has changed, and returns their names. */
+  /** Copies the files that were kept of a function, but for those that have changed, and returns their names. */
   #take(name: string, to: string): string[] {
     const folder = join(this.#folders.kept, name);
-    const files: [string, Uint8Array][] = [];
     try {
-      const index: Record<string, string> = JSON.parse(
-        Deno.readTextFileSync(join(folder, INDEX)),
-      );
-      for (const [file, sha256] of Object.entries(index)) {
-        const bytes = Deno.readFileSync(join(folder, basename(file)));
+      return filesIn(folder).flatMap((kept) => {
+        const [, sha256, file] = /^([0-9a-f]{64})\.(.+)$/.exec(kept) ?? [];
+        if (file === undefined) return [];
+        const bytes = Deno.readFileSync(join(folder, kept));
         if (digestOf(bytes) !== sha256) return [];
-        files.push([basename(file), bytes]);
-      }
+        Deno.writeFileSync(join(to, file), bytes);
+        return [file];
+      });
     } catch (error) {
-      // Nothing was kept, or it is damaged, or it was removed, and made again
-      // where a confined process may not read: it is compiled again.
+      // It was removed, or made again where a confined process may not read: it is compiled again.
       if (
         error instanceof Deno.errors.NotFound ||
-        error instanceof Deno.errors.PermissionDenied ||
-        error instanceof SyntaxError
+        error instanceof Deno.errors.PermissionDenied
       ) return [];
       throw error;
     }
-    for (const [file, bytes] of files) {
-      Deno.writeFileSync(join(to, file), bytes);
-    }
-    return files.map(([file]) => file);
   }
 }
 
@@ -129,92 +134,58 @@ export function keepCompiled(
   { kept, own }: CompiledFolders,
   maxBytes = MAX_BYTES,
 ): void {
-  let names: string[];
-  try {
-    names = [...Deno.readDirSync(join(own, FUNCTIONS_FOLDER))]
-      .filter((it) => it.isDirectory && NAME.test(it.name))
-      .map(({ name }) => name);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return; // It has called no function.
-    throw error;
-  }
+  const functions = join(own, FUNCTIONS_FOLDER);
   let isNew = false;
-  for (const name of names) {
-    const folder = join(own, FUNCTIONS_FOLDER, name);
-    const files = filesIn(folder);
-    if (files.length === 0) touch(join(kept, name, INDEX));
-    else {
-      keep(folder, files, join(kept, name));
-      isNew = true;
-    }
+  for (const { name, isDirectory } of entriesOf(functions)) {
+    if (!isDirectory || !NAME.test(name)) continue;
+    const [from, to] = [join(functions, name), join(kept, name)];
+    const files = filesIn(from);
+    for (const file of files) keep(join(from, file), to);
+    isNew ||= files.length > 0;
+    // It has used what was kept.
+    if (files.length === 0) filesIn(to).forEach((it) => touch(join(to, it)));
   }
   if (isNew) trim(dirname(kept), maxBytes);
 }
 
-function keep(from: string, files: readonly string[], to: string): void {
-  const temporary = join(dirname(to), `.${crypto.randomUUID()}`);
-  Deno.mkdirSync(temporary, { recursive: true });
-  try {
-    const index: Record<string, string> = {};
-    for (const file of files) {
-      const path = join(from, file);
-      if (Deno.lstatSync(path).size > MAX_FILE_BYTES) return;
-      const bytes = Deno.readFileSync(path);
-      Deno.writeFileSync(join(temporary, file), bytes);
-      index[file] = digestOf(bytes);
-    }
-    Deno.writeTextFileSync(join(temporary, INDEX), JSON.stringify(index));
-    // What is there was damaged, lacked a function, or comes from a process that ran at the same time.
-    removeIfThere(to);
-    Deno.renameSync(temporary, to);
-  } finally {
-    removeIfThere(temporary);
-  }
+function keep(path: string, to: string): void {
+  if (Deno.lstatSync(path).size > MAX_FILE_BYTES) return;
+  const bytes = Deno.readFileSync(path);
+  const temporary = join(to, `.${crypto.randomUUID()}`);
+  Deno.mkdirSync(to, { recursive: true });
+  ifThere(() => {
+    Deno.writeFileSync(temporary, bytes);
+    Deno.renameSync(
+      temporary,
+      join(to, `${digestOf(bytes)}.${basename(path)}`),
+    );
+  });
 }
 
 function touch(path: string): void {
-  try {
-    const now = new Date();
-    Deno.utimeSync(path, now, now);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
+  const now = new Date();
+  ifThere(() => Deno.utimeSync(path, now, now));
 }
-
-function removeIfThere(path: string): void {
-  try {
-    Deno.removeSync(path, { recursive: true });
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-}
-
-/** Milliseconds after which a folder that has no index yet was left by a process that was killed. */
-const LONGEST_COPY = 60 * 60 * 1000;
 
 /** Removes the functions that were used least recently, of all engines, until the others are small enough. */
 function trim(root: string, maxBytes: number): void {
-  const found: { path: string; bytes: number; used: number }[] = [];
-  for (const engine of Deno.readDirSync(root)) {
-    for (const { name } of Deno.readDirSync(join(root, engine.name))) {
-      const path = join(root, engine.name, name);
-      try {
-        const sizes = filesIn(path).map((it) => Deno.lstatSync(join(path, it)));
-        const bytes = sizes.reduce((sum, { size }) => sum + size, 0);
-        const used = Math.max(...sizes.map(({ mtime }) => Number(mtime)));
-        if (!name.startsWith(".")) found.push({ path, bytes, used });
-        else if (used < Date.now() - LONGEST_COPY) removeIfThere(path);
-      } catch (error) {
-        // Another process has removed it.
-        if (!(error instanceof Deno.errors.NotFound)) throw error;
-      }
-    }
-  }
-  found.sort((a, b) => b.used - a.used);
+  const found = entriesOf(root).map(({ name }) => join(root, name))
+    .flatMap((engine) =>
+      entriesOf(engine).map(({ name }) => join(engine, name))
+    )
+    .map((path) => {
+      const files = filesIn(path).flatMap((it) =>
+        ifThere(() => Deno.lstatSync(join(path, it))) ?? []
+      );
+      const bytes = files.reduce((sum, { size }) => sum + size, 0);
+      const used = Math.max(0, ...files.map(({ mtime }) => Number(mtime)));
+      return { path, bytes, used };
+    }).sort((a, b) => b.used - a.used);
   let total = 0;
   for (const { path, bytes } of found) {
     total += bytes;
-    if (total > maxBytes) removeIfThere(path);
+    if (total <= maxBytes) continue;
+    ifThere(() => Deno.removeSync(path, { recursive: true }));
   }
 }
 
