@@ -20,7 +20,7 @@ import { openRun } from "../runtime/executor.ts";
 import {
   REMOTE_OPTIONS,
   remoteSettings,
-  RunRemote,
+  runRemote,
 } from "../runtime/remote.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
 import type { Answer, Message } from "../terminal/messages.ts";
@@ -110,7 +110,7 @@ export const pipelineCommand = command`
     renderer.end();
     return;
   }
-  const remote = ofRemote && new RunRemote(ofRemote, store, note, signal);
+  const remote = ofRemote && runRemote(ofRemote, store, note, signal);
   const outcome = new Outcome(graph.pipeline, store);
   let answer: Answer | undefined;
   try {

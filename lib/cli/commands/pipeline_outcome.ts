@@ -5,6 +5,7 @@ import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import type { Report } from "../../report/report.ts";
 import type { Event, Summary } from "../../scheduler/events.ts";
 import { visibleFolder } from "../../scheduler/visible.ts";
+import { readIfThere } from "../../store/files.ts";
 import { join } from "../../store/paths.ts";
 import { fingerprint } from "../../store/stats.ts";
 import type { Store } from "../../store/store.ts";
@@ -122,17 +123,14 @@ export function showFiles(
   for (const { stage, file } of graph.show) {
     if (!changed.has(stage)) continue;
     const path = join(visibleFolder(out, graph.pipeline, { id: stage }), file);
-    try {
-      const text = Deno.readTextFileSync(path);
+    const text = readIfThere(path);
+    if (text !== undefined) {
       say({ type: "shown", stage, path: shortPath(path), text });
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-      say({
-        type: "note",
-        text:
-          `Cannot show "${file}" of stage "${stage}": "${path}" does not exist; correct "show" in the pipeline file`,
-      });
+      continue;
     }
+    const fault =
+      `Cannot show "${file}" of stage "${stage}": "${path}" does not exist; correct "show" in the pipeline file`;
+    say({ type: "note", text: fault });
   }
 }
 

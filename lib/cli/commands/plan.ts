@@ -14,7 +14,7 @@ import { openRun } from "../runtime/executor.ts";
 import {
   REMOTE_OPTIONS,
   remoteSettings,
-  RunRemote,
+  runRemote,
 } from "../runtime/remote.ts";
 import {
   clip,
@@ -74,7 +74,7 @@ export async function printPlan(
   const ofRemote = await remoteSettings(args);
   const note = (text: string) =>
     json ? say({ type: "note", text }) : console.error(text);
-  const remote = ofRemote && new RunRemote(ofRemote, store, note);
+  const remote = ofRemote && runRemote(ofRemote, store, note);
   const ofPlan = { ...settings, ...(remote && { remote }) };
   const decisions = await plan(graph, selected, ofPlan, store);
   await remote?.end();

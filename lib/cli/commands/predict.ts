@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Classification } from "../../artifacts/predictions.ts";
 import { printable } from "../../pipeline/faults.ts";
@@ -6,7 +5,7 @@ import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import { NoResultError } from "../../scheduler/failure.ts";
 import { holdGpus } from "../../scheduler/gpus.ts";
 import { visibleGpus } from "../../scheduler/settings.ts";
-import { statIfThere } from "../../store/files.ts";
+import { removeFolder, statIfThere } from "../../store/files.ts";
 import { type Arguments, command, UsageError } from "../arguments/arguments.ts";
 import {
   ENGINE_OPTIONS,
@@ -101,38 +100,35 @@ export const predictCommand = command`
     }
   };
   const folder = Deno.makeTempDirSync({ prefix: "predict-" });
-  try {
-    return await interruptible(async (signal) => {
-      const engine = await selectedEngine(args, { say, signal })();
-      using gpus = await holdGpus({
-        count: engine.gpus ?? 0,
-        among: gpusOf(args) ?? visibleGpus(),
-        onWait: (holders) =>
-          console.error(`Waiting for a GPU held by ${holders}`),
-        signal,
-      });
-      const output = await runAlone(args, "classify", {
-        ...{ params, inputs, lastingPaths, engine, folder, signal },
-        gpus: gpus.ids,
-        emit: progressLine(),
-      });
-      const text = Deno.readTextFileSync(join(output, "classification.json"));
-      const predictions = JSON.parse(text) as Classification;
-      if (table !== undefined) {
-        writePredicted(out!, table, predictions.texts);
-        const path = shortPath(out!);
-        const { rank, texts: { length: rows } } = predictions;
-        const text = `${count(rows, "row")} at rank ${rank}: ${path}`;
-        return writeLine(args, { type: "predicted", path, rows, rank }, text);
-      }
-      const lines = args.has("json")
-        ? jsonLines(predictions)
-        : textLines(predictions);
-      writeOut(lines.map((line) => `${line}\n`).join(""));
+  opened.defer(() => removeFolder(folder));
+  return await interruptible(async (signal) => {
+    const engine = await selectedEngine(args, { say, signal })();
+    using gpus = await holdGpus({
+      count: engine.gpus ?? 0,
+      among: gpusOf(args) ?? visibleGpus(),
+      onWait: (holders) =>
+        console.error(`Waiting for a GPU held by ${holders}`),
+      signal,
     });
-  } finally {
-    Deno.removeSync(folder, { recursive: true });
-  }
+    const output = await runAlone(args, "classify", {
+      ...{ params, inputs, lastingPaths, engine, folder, signal },
+      gpus: gpus.ids,
+      emit: progressLine(),
+    });
+    const text = Deno.readTextFileSync(join(output, "classification.json"));
+    const predictions = JSON.parse(text) as Classification;
+    const { rank, texts } = predictions;
+    if (table !== undefined) {
+      writePredicted(out!, table, texts);
+      const [path, rows] = [shortPath(out!), texts.length];
+      const text = `${count(rows, "row")} at rank ${rank}: ${path}`;
+      return writeLine(args, { type: "predicted", path, rows, rank }, text);
+    }
+    const lines = args.has("json")
+      ? texts.map((it) => JSON.stringify({ type: "prediction", ...it, rank }))
+      : textLines(predictions);
+    writeOut(lines.map((line) => `${line}\n`).join(""));
+  });
 });
 
 /**
@@ -145,7 +141,7 @@ async function tableOf(
   out: string | undefined,
   texts: readonly string[],
   args: Arguments,
-  columns: readonly string[],
+  [text = "text", pair]: readonly string[],
 ): Promise<TextTable> {
   if (out === undefined) {
     throw new UsageError('Option "--in" requires "--out", the table to write');
@@ -155,14 +151,9 @@ async function tableOf(
       `Unexpected argument "${texts[0]}": the texts are those of "--in"`,
     );
   }
-  const [text = "text", pair] = columns;
-  const named = [args.value("text") ?? text, args.value("pair") ?? pair];
-  return await readTexts(
-    input,
-    out,
-    named.filter((it) => it !== undefined),
-    args.value("encoding"),
-  );
+  const named = [args.value("text") ?? text, args.value("pair") ?? pair]
+    .filter((it) => it !== undefined);
+  return await readTexts(input, out, named, args.value("encoding"));
 }
 
 interface Folders {
@@ -189,22 +180,22 @@ async function adapterOf(
 ): Promise<Folders & { readonly texts: readonly string[] }> {
   const adapter = adapterFolder(args, ENGINE_OPTIONS);
   const named = args.value("model");
-  if (adapter !== undefined) {
-    const folder = existingFolder("adapter", adapter);
-    const model = named === undefined
-      ? await baseModelOf(folder)
-      : existingFolder("model", named);
-    return {
-      inputs: { adapter: folder, model },
-      lastingPaths: (text) => text,
-      texts: args.positionals,
-    };
-  }
-  if (named !== undefined) {
+  if (adapter === undefined && named !== undefined) {
     throw new UsageError('Option "--model" requires "--adapter"');
   }
-  const [_pipeline, _stage, ...texts] = args.positionals;
-  return { ...await foldersOfStage(args, opened), texts };
+  if (adapter === undefined) {
+    const texts = args.positionals.slice(2);
+    return { ...await foldersOfStage(args, opened), texts };
+  }
+  const folder = existingFolder("adapter", adapter);
+  const model = named === undefined
+    ? await baseModelOf(folder)
+    : existingFolder("model", named);
+  return {
+    inputs: { adapter: folder, model },
+    lastingPaths: (text) => text,
+    texts: args.positionals,
+  };
 }
 
 function existingFolder(option: string, folder: string): string {
@@ -215,16 +206,13 @@ function existingFolder(option: string, folder: string): string {
 }
 
 async function baseModelOf(adapter: string): Promise<string> {
-  const name = existsSync(join(adapter, "adapter_config.json"))
+  const name = statIfThere(join(adapter, "adapter_config.json"))
     ? (await adapterConfig(adapter)).base_model_name_or_path
     : undefined;
-  if (name && existsSync(resolve(name, "config.json"))) {
-    return resolve(name);
-  }
+  if (name && statIfThere(resolve(name, "config.json"))) return resolve(name);
+  const named = name ? `"${name}", which is not a folder,` : "no folder";
   throw new UsageError(
-    `Option "--adapter" requires "--model": the adapter names ${
-      name ? `"${name}", which is not a folder,` : "no folder"
-    } as its base model`,
+    `Option "--adapter" requires "--model": the adapter names ${named} as its base model`,
   );
 }
 
@@ -232,10 +220,8 @@ async function foldersOfStage(
   args: Arguments,
   opened: DisposableStack,
 ): Promise<Folders> {
-  const { graph, stage, model, open } = await adapterStage(args, [
-    "adapter",
-    "peft",
-  ]);
+  const found = await adapterStage(args, ["adapter", "peft"]);
+  const { graph, stage, model, open } = found;
   if (model === undefined) {
     throw new UsageError(
       `Stage "${stage.id}" has no input "model": use --adapter and --model instead`,
@@ -313,12 +299,6 @@ async function readLines(): Promise<string[]> {
   );
 }
 
-function jsonLines({ texts, rank }: Classification): string[] {
-  return texts.map((text) =>
-    JSON.stringify({ type: "prediction", ...text, rank })
-  );
-}
-
 /** Each text, followed by its score or by the probability of each class, the predicted one first. */
 function textLines(
   { task, rank, recommended, texts }: Classification,
@@ -328,13 +308,10 @@ function textLines(
   ];
   for (const { text, pair, label, probabilities, score } of texts) {
     lines.push("", printable(pair === undefined ? text : `${text} | ${pair}`));
-    if (probabilities === null || label === null) {
-      lines.push(`  ${score!.toFixed(3)}`);
-      continue;
-    }
-    const classes = Object.entries(probabilities)
+    const classes = Object.entries(probabilities ?? {})
       .sort(([a, p], [b, q]) => a === label ? -1 : b === label ? 1 : q - p)
       .map(([name, value]) => [printable(name), value.toFixed(4)] as const);
+    if (classes.length === 0) lines.push(`  ${score!.toFixed(3)}`);
     const width = Math.max(...classes.map(([name]) => name.length));
     for (const [name, value] of classes) {
       lines.push(`  ${name.padEnd(width)}  ${value}`);

@@ -40,7 +40,18 @@ export const pushCommand = command`
   }
   const baseModel = hubName(args, "base-model");
   using opened = new DisposableStack();
-  const folder = await folderOf(args, opened);
+  const [pipeline] = args.positionals;
+  const given = adapterFolder(args);
+  if (given !== undefined && pipeline !== undefined) {
+    throw new UsageError(
+      `Unexpected argument "${pipeline}" with option "--adapter"`,
+    );
+  }
+  let folder = given;
+  if (folder === undefined) {
+    const { stage: { id }, open } = await adapterStage(args, ["peft"]);
+    folder = opened.use(await open(id, [id])).of(id);
+  }
   const files = await adapterFiles(folder, repository, baseModel);
   const [{ pushFiles }, { hubSettings }] = await Promise.all([
     import("../../hub/push_files.ts"),
@@ -82,27 +93,6 @@ function hubName(args: Arguments, option: string): string | undefined {
 }
 
 /**
- * The folder of the adapter.
- *
- * @param opened Its disposal removes the folder of a result.
- */
-async function folderOf(
-  args: Arguments,
-  opened: DisposableStack,
-): Promise<string> {
-  const folder = adapterFolder(args);
-  const [pipeline] = args.positionals;
-  if (folder === undefined) {
-    const { stage: { id }, open } = await adapterStage(args, ["peft"]);
-    return opened.use(await open(id, [id])).of(id);
-  }
-  if (pipeline === undefined) return folder;
-  throw new UsageError(
-    `Unexpected argument "${pipeline}" with option "--adapter"`,
-  );
-}
-
-/**
  * The files of an exported adapter for the hub: the model card names the
  * repository instead of the folder, and the configuration names the base model
  * on the hub.
@@ -122,12 +112,6 @@ async function adapterFiles(
       `"${folder}" has no file "${missing}": give the output of a stage of the task export-adapter`,
     );
   }
-  const files = new Map(
-    names.map((name) => [
-      name,
-      new Blob([Deno.readFileSync(join(folder, name))]),
-    ]),
-  );
   const config = await adapterConfig(folder);
   const base = baseModel ?? config.base_model_name_or_path;
   if (!HUB_NAME.test(base ?? "")) {
@@ -140,10 +124,6 @@ async function adapterFiles(
   const changed = baseModel === undefined
     ? config
     : { ...config, base_model_name_or_path: baseModel, revision: null };
-  files.set(
-    "adapter_config.json",
-    new Blob([`${JSON.stringify(changed, null, 2)}\n`]),
-  );
   const card = Deno.readTextFileSync(join(folder, "README.md"))
     .replace(/^base_model: .*$/m, () => `base_model: ${base}`)
     .replaceAll('"FOLDER"', JSON.stringify(repository))
@@ -151,8 +131,19 @@ async function adapterFiles(
       /\n`FOLDER` is this folder, or the name of its repository on the hub\.\n/,
       "",
     );
-  files.set("README.md", new Blob([card]));
-  return files;
+  const contents = {
+    "adapter_config.json": `${JSON.stringify(changed, null, 2)}\n`,
+    "README.md": card,
+  };
+  return new Map(
+    names.map((name) => {
+      const given = contents[name as keyof typeof contents];
+      return [
+        name,
+        new Blob([given ?? Deno.readFileSync(join(folder, name))]),
+      ];
+    }),
+  );
 }
 
 /**
@@ -167,15 +158,12 @@ function fileNames(folder: string): string[] {
       `"${folder}" is not a folder: give the output of a stage of the task export-adapter`,
     );
   }
-  return [...Deno.readDirSync(folder)].map(({ name }) => name).filter(
-    (name) => {
-      const found = statIfThere(join(folder, name));
-      if (found !== undefined) return found.isFile;
-      throw new UsageError(
-        `"${
-          join(folder, name)
-        }" is a link to a file that is missing: fetch the file, or remove the link`,
-      );
-    },
-  );
+  return [...Deno.readDirSync(folder)].flatMap(({ name }) => {
+    const path = join(folder, name);
+    const found = statIfThere(path);
+    if (found !== undefined) return found.isFile ? name : [];
+    throw new UsageError(
+      `"${path}" is a link to a file that is missing: fetch the file, or remove the link`,
+    );
+  });
 }

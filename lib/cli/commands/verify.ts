@@ -3,7 +3,7 @@ import { verify } from "../../scheduler/verify.ts";
 import { command, EXIT } from "../arguments/arguments.ts";
 import { JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
 import { openRun } from "../runtime/executor.ts";
-import { remoteSettings, RunRemote } from "../runtime/remote.ts";
+import { remoteSettings, runRemote } from "../runtime/remote.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import type { Message } from "../terminal/messages.ts";
 import { chooseRenderer } from "../terminal/renderer.ts";
@@ -37,7 +37,7 @@ export const verifyCommand = command`
       const ofRemote = args.has("from")
         ? await remoteSettings(args, "read", "from")
         : undefined;
-      const remote = ofRemote && new RunRemote(ofRemote, store, note, signal);
+      const remote = ofRemote && runRemote(ofRemote, store, note, signal);
       const ofRun = { ...settings, ...(remote && { remote }) };
       let code: number = EXIT.success;
       say({ type: "start", pipeline: graph.pipeline, stages: selected });

@@ -3,7 +3,6 @@ import type { Remote as Opened } from "../../remote/remote.ts";
 import type { Remote } from "../../scheduler/settings.ts";
 import { isDigest } from "../../store/digest.ts";
 import { statIfThere } from "../../store/files.ts";
-import type { Manifest } from "../../store/manifests.ts";
 import type { Store } from "../../store/store.ts";
 import { type Arguments, UsageError } from "../arguments/arguments.ts";
 import type { RemoteMessage } from "../terminal/messages.ts";
@@ -53,21 +52,20 @@ export async function remoteSettings(
   const mode = needed ?? args.value("remote-mode") ?? profile?.mode ?? "read";
   if (mode === "off") return undefined;
   if (given === undefined) {
-    if (!needed && !args.has("remote-mode") && !args.has("remote")) {
-      return undefined;
-    }
+    const isWanted = needed || args.has("remote-mode") || args.has("remote");
+    if (!isWanted) return undefined;
     throw new UsageError(
       "There is no remote: give its address by --remote, or set DYLORA_REMOTE",
     );
   }
   const url = URL.parse(given);
-  if (!/^(https?|s3|file):$/.test(url?.protocol ?? "")) {
+  if (url === null || !/^(https?|s3|file):$/.test(url.protocol)) {
     throw new UsageError(
       "The address of the remote is invalid: expected https://..., s3://BUCKET/PREFIX or file:///FOLDER",
     );
   }
-  const name = url!.href.replace(/\/\/[^/]*@/, "//").replace(/[?#].*/, "");
-  if (option !== undefined && name !== url!.href) {
+  const name = url.href.replace(/\/\/[^/]*@/, "//").replace(/[?#].*/, "");
+  if (option !== undefined && name !== url.href) {
     throw new UsageError(
       `Option "--${optionName}" must not have a password or a query, which lists of processes show: set DYLORA_REMOTE to the address`,
     );
@@ -89,7 +87,7 @@ export async function remoteSettings(
         : 'No key is trusted, so no result of the remote can be used: name keys in DYLORA_REMOTE_TRUST or under "remote: trust" in your profile, or make your own with "deno task cache key"',
     );
   }
-  return { url: url!, name, writes, trust };
+  return { url, name, writes, trust };
 }
 
 /** The file of the user's signing key: `$DYLORA_REMOTE_KEY`, or `dylora/remote-key.json` in the user's configuration folder. */
@@ -126,58 +124,40 @@ export async function openRemote(
 const SILENCE = 2000;
 
 /** The remote of a run, which is opened, and whose modules are loaded, for the first result that the cache lacks. */
-export class RunRemote implements Remote {
-  readonly name: string;
-  readonly #settings: RemoteSettings;
-  readonly #note: (text: string) => void;
-  readonly #open: () => Promise<Opened>;
-  #opened: Promise<Opened> | undefined;
-
-  constructor(
-    settings: RemoteSettings,
-    store: Store,
-    note: (text: string) => void,
-    signal = new AbortController().signal,
-  ) {
-    this.name = settings.name;
-    this.#settings = settings;
-    this.#note = note;
-    this.#open = () => openRemote(settings, store, note, signal);
-  }
-
-  async find(
-    key: string,
-    recorded?: "recorded",
-  ): Promise<Manifest | undefined> {
-    return await (await (this.#opened ??= this.#open())).find(key, recorded);
-  }
-
-  async fetch(manifest: Manifest): Promise<boolean> {
-    return await (await this.#opened)?.fetch(manifest) ?? true;
-  }
-
-  async fetchFiles(manifest: Manifest): Promise<boolean> {
-    return await (await this.#opened)?.fetchFiles(manifest) ?? true;
-  }
-
-  offer(manifest: Manifest): void {
-    if (!this.#settings.writes) return;
-    this.#opened = (this.#opened ?? this.#open()).then((remote) => {
-      remote.offer(manifest);
-      return remote;
-    });
-  }
-
-  /** Waits for what is being stored. Undefined if the remote was not needed. */
-  async end(): Promise<RemoteMessage | undefined> {
-    const opened = await this.#opened;
-    if (opened === undefined) return undefined;
-    const timer = setTimeout(
-      () => this.#note(`Storing results in ${this.name}; Ctrl-C ends that`),
-      SILENCE,
-    );
-    await opened.end();
-    clearTimeout(timer);
-    return { type: "remote", remote: this.name, ...opened.travelled };
-  }
+export function runRemote(
+  settings: RemoteSettings,
+  store: Store,
+  note: (text: string) => void,
+  signal = new AbortController().signal,
+) {
+  const { name, writes } = settings;
+  let opened: Promise<Opened> | undefined;
+  const open = () => opened ??= openRemote(settings, store, note, signal);
+  const remote: Remote = {
+    name,
+    find: async (key, recorded) => await (await open()).find(key, recorded),
+    fetch: async (manifest) => await (await opened)?.fetch(manifest) ?? true,
+    fetchFiles: async (manifest) =>
+      await (await opened)?.fetchFiles(manifest) ?? true,
+    offer(manifest) {
+      if (!writes) return;
+      opened = open().then((remote) => {
+        remote.offer(manifest);
+        return remote;
+      });
+    },
+  };
+  return {
+    ...remote,
+    /** Waits for what is being stored. Undefined if the remote was not needed. */
+    async end(): Promise<RemoteMessage | undefined> {
+      const remote = await opened;
+      if (remote === undefined) return undefined;
+      const text = `Storing results in ${name}; Ctrl-C ends that`;
+      const timer = setTimeout(() => note(text), SILENCE);
+      await remote.end();
+      clearTimeout(timer);
+      return { type: "remote", remote: name, ...remote.travelled };
+    },
+  };
 }
