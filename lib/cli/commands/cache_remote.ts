@@ -20,7 +20,6 @@ import {
   count,
   type Message,
   messageLine,
-  styleFor,
 } from "../terminal/messages.ts";
 import { writeLine } from "../terminal/renderer.ts";
 
@@ -180,7 +179,7 @@ async function withRemote(
     }
     const travelled = { remote: remote.name, ...remote.travelled };
     const message: Message = { type: "remote", ...travelled };
-    const text = messageLine(message, styleFor(Deno.stdout));
+    const text = messageLine(message);
     if (text !== undefined) writeLine(args, message, text);
     return code;
   });

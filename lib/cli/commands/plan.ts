@@ -16,15 +16,9 @@ import {
   remoteSettings,
   runRemote,
 } from "../runtime/remote.ts";
-import {
-  clip,
-  count,
-  duration,
-  localTime,
-  type Style,
-  styleFor,
-} from "../terminal/messages.ts";
+import { clip, count, duration, localTime } from "../terminal/messages.ts";
 import { writeLine, writeOut } from "../terminal/renderer.ts";
+import { style } from "../terminal/style.ts";
 
 type State = Decision["state"];
 
@@ -90,7 +84,7 @@ export async function printPlan(
     const done = { ran: 0, restored: 0, unchanged, failed: 0 };
     print({ type: "summary", ...done, seconds, planned: counts });
   } else {
-    writeOut(planText(decisions, counts, seconds, styleFor(Deno.stdout)));
+    writeOut(planText(decisions, counts, seconds));
   }
   return counts;
 }
@@ -99,7 +93,6 @@ function planText(
   decisions: ReadonlyMap<string, Decision>,
   { run, restore, unchanged, unknown }: Readonly<Record<State, number>>,
   seconds: number,
-  style: Style,
 ): string {
   const colors: Record<State, (text: string) => string> = {
     run: style.yellow,
@@ -152,16 +145,14 @@ export const explainCommand = command`
 `(async (args) => {
   const { graph, selected, settings } = await openRun(args);
   const stages = selected.length > 0 ? selected : graph.stages.keys();
-  const style = styleFor(Deno.stdout);
   for (const id of stages) {
     const explanation = await explain(graph, id, settings);
-    writeLine(args, explanation, explanationText(explanation, style));
+    writeLine(args, explanation, explanationText(explanation));
   }
 });
 
 function explanationText(
   { stage, decision, parts, nearest }: Explanation,
-  style: Style,
 ): string {
   const state = [decision.state, reasonOf(decision)].filter((it) => it !== "");
   const lines = [`${style.bold(stage)}: ${state.join(" - ")}`];
@@ -173,7 +164,7 @@ function explanationText(
       lines.push(`    ${changeText(change)}`);
       if (change.kind !== "code") continue;
       for (const hunk of nearest.code) {
-        if (hunk.module === change.name) lines.push(...hunkLines(hunk, style));
+        if (hunk.module === change.name) lines.push(...hunkLines(hunk));
       }
     }
   }
@@ -195,7 +186,6 @@ function changeText({ kind, name, before, after }: Change): string {
 
 function hunkLines(
   { module, from, to, removed, added }: CodeHunk,
-  style: Style,
 ): string[] {
   const statements = [
     ...removed.map((text) => style.red(`- ${clip(text, 100)}`)),
@@ -239,8 +229,7 @@ export const statusCommand = command`
   const { graph, saveGraph, settings } = await openRun(args);
   const stages = await status(graph, settings);
   await saveGraph();
-  const style = styleFor(Deno.stdout);
-  const lines = stages.map((it) => ({ it, ...statusOf(it, style) }));
+  const lines = stages.map((it) => ({ it, ...statusOf(it) }));
   const widest = (texts: readonly string[]) =>
     Math.max(0, ...texts.map((text) => text.length));
   const states = widest(lines.map(({ state }) => state));
@@ -254,7 +243,6 @@ export const statusCommand = command`
 /** What `status` says of a stage: a word, its color, and the rest of the line. */
 function statusOf(
   { decision, live, last, failure }: StageStatus,
-  style: Style,
 ): { state: string; color: (text: string) => string; text: string } {
   const { cyan, green, red, yellow } = style;
   if (live !== undefined) {

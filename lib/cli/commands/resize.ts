@@ -10,7 +10,7 @@ import {
 import { createFolder, JSON_LINES, sizeOf } from "../arguments/options.ts";
 import { progressLine } from "../terminal/estimate.ts";
 import { interruptible } from "../terminal/interrupts.ts";
-import { bytes, styleFor } from "../terminal/messages.ts";
+import { bytes } from "../terminal/messages.ts";
 import { writeLine, writeOut } from "../terminal/renderer.ts";
 import { terminalMarkdown } from "../terminal/terminal_markdown.ts";
 
@@ -80,9 +80,8 @@ export const resizeCommand = command`
         return output;
       });
     }
-    const style = styleFor(Deno.stdout);
     const print = (markdown: string) =>
-      writeOut(`${terminalMarkdown(markdown, style)}\n`);
+      writeOut(`${terminalMarkdown(markdown)}\n`);
     for (const result of results) {
       const { folder, modules, total, fileBytes } = result;
       if (args.has("json")) {

@@ -11,14 +11,7 @@ import {
   pipelineNames,
 } from "../arguments/open_pipeline.ts";
 import { JSON_LINES, OUT, outOf } from "../arguments/options.ts";
-import {
-  bytes,
-  clip,
-  duration,
-  localTime,
-  type Style,
-  styleFor,
-} from "../terminal/messages.ts";
+import { bytes, clip, duration, localTime } from "../terminal/messages.ts";
 import { csvLine, writeOut } from "../terminal/renderer.ts";
 import { tableLines } from "../terminal/terminal_markdown.ts";
 import { isScored, Results, type Row, TRAINING } from "./runs_results.ts";
@@ -71,7 +64,7 @@ export const runsCommand = command`
     ? csv(columns, sorted)
     : sorted.length === 0
     ? ["No scored results yet; name stages to compare other results"]
-    : table(columns, sorted, styleFor(Deno.stdout));
+    : table(columns, sorted);
   writeOut(lines.map((it) => `${it}\n`).join(""));
 });
 
@@ -287,7 +280,6 @@ function csv(columns: readonly Column[], rows: readonly Row[]): string[] {
 function table(
   columns: readonly Column[],
   rows: readonly Row[],
-  style: Style,
 ): string[] {
   const shown = columns.filter(({ name }) => name !== "current");
   const texts = shown.map(({ name, value, show, isLong }) => {
@@ -308,7 +300,7 @@ function table(
   const width = Deno.stdout.isTerminal()
     ? Deno.consoleSize().columns
     : Infinity;
-  return tableLines(texts, (column) => isNumber[column]!, width, style);
+  return tableLines(texts, (column) => isNumber[column]!, width);
 }
 
 const MAX_CELL = 24;

@@ -9,10 +9,10 @@ import {
   type Message,
   progressText,
   type Renderer,
-  type Style,
   Transcript,
 } from "./messages.ts";
 import { type Clock, Screen, SYSTEM_CLOCK, type Terminal } from "./screen.ts";
+import { style } from "./style.ts";
 
 /**
  * Renders running stages as a table at the bottom of the terminal; finished
@@ -20,10 +20,9 @@ import { type Clock, Screen, SYSTEM_CLOCK, type Terminal } from "./screen.ts";
  */
 export function liveTable(
   terminal: Terminal,
-  style: Style,
   clock = SYSTEM_CLOCK,
 ): Renderer {
-  const table = new Table(style, clock);
+  const table = new Table(clock);
   const screen = new Screen(
     terminal,
     clock,
@@ -65,7 +64,7 @@ interface RunningStage {
 class Table {
   readonly #running = new Map<string, RunningStage>();
   readonly #forecast = new Forecast();
-  readonly #transcript: Transcript;
+  readonly #transcript = new Transcript();
   #pipeline = "";
   #total = 0;
   #shared: SharedParts = new Map();
@@ -73,8 +72,7 @@ class Table {
   #install: (Message & { type: "install" }) | undefined;
   #start: number;
 
-  constructor(readonly style: Style, readonly clock: Clock) {
-    this.#transcript = new Transcript(style);
+  constructor(readonly clock: Clock) {
     this.#start = clock.now();
   }
 
@@ -148,10 +146,10 @@ class Table {
         const left = width() - line.replace(/\x1b\[\d+m/g, "").length - 3;
         const why = reason === "" || left < 10
           ? ""
-          : ` ${this.style.dim(`(${clip(reason, left)})`)}`;
+          : ` ${style.dim(`(${clip(reason, left)})`)}`;
         return [
           line + why,
-          ...said.map((it) => this.style.dim(`  | ${it}`)),
+          ...said.map((it) => style.dim(`  | ${it}`)),
         ];
       }
       case "interrupted":
@@ -197,7 +195,7 @@ class Table {
       const rest = width - column - bar - LEFT - 13;
       rows.push(`  ${name}  ${this.#progress(running, bar, rest)}`.trimEnd());
     }
-    if (hidden > 0) rows.push(this.style.dim(`  and ${hidden} more`));
+    if (hidden > 0) rows.push(style.dim(`  and ${hidden} more`));
     return rows;
   }
 
@@ -211,8 +209,8 @@ class Table {
     const end = left === undefined
       ? ""
       : `, ${left.isMinimum ? "over " : ""}${about(left.seconds)} left`;
-    return this.style.bold(this.#pipeline) +
-      this.style.dim(
+    return style.bold(this.#pipeline) +
+      style.dim(
         `  ${this.#finished}/${this.#total} stages  ${time}${end}`,
       );
   }
@@ -260,8 +258,8 @@ class Table {
 
   #bar(width: number, share: number): string {
     const full = Math.round(share * width);
-    return this.style.green("━".repeat(full)) +
-      this.style.dim("━".repeat(width - full));
+    return style.green("━".repeat(full)) +
+      style.dim("━".repeat(width - full));
   }
 }
 

@@ -4,6 +4,7 @@ import type { Travelled } from "../../remote/remote.ts";
 import type { Event, Summary } from "../../scheduler/events.ts";
 import type { Verification } from "../../scheduler/verify.ts";
 import { asTyped, WIDTH, wrap } from "../arguments/arguments.ts";
+import { style } from "./style.ts";
 import { terminalMarkdown } from "./terminal_markdown.ts";
 
 /** What a command reports while it works: the scheduler's events and its own. */
@@ -81,7 +82,6 @@ export interface Renderer {
  */
 export function messageLine(
   message: Message,
-  style: Style,
 ): string | undefined {
   switch (message.type) {
     case "engine":
@@ -141,16 +141,16 @@ export function messageLine(
     }
     case "shown": {
       const text = message.path.endsWith(".md")
-        ? terminalMarkdown(message.text, style)
+        ? terminalMarkdown(message.text)
         : message.text.trimEnd();
       return `\n${text}\n\n${style.dim(message.path)}`;
     }
     case "remote":
       return remoteLine(message);
     case "summary":
-      return summaryLine(message, style);
+      return summaryLine(message);
     case "answer":
-      return answerLines(message, style).join("\n");
+      return answerLines(message).join("\n");
     default:
       return undefined;
   }
@@ -205,8 +205,6 @@ export class Transcript {
   readonly #skipped = new Map<string, string[]>();
   readonly #output = new Map<string, string[]>();
 
-  constructor(readonly style: Style) {}
-
   /** Keeps a line of a stage's output for its failure. */
   hear({ stage, line, stream }: Event & { type: "log" }): void {
     if (stream === "stack") return;
@@ -216,9 +214,7 @@ export class Transcript {
 
   take(message: Message): string[] {
     const lines = message.type === "summary" ? this.held() : [];
-    const line = this.#holds(message)
-      ? undefined
-      : messageLine(message, this.style);
+    const line = this.#holds(message) ? undefined : messageLine(message);
     if (line === undefined) return lines;
     lines.push(asTyped(line));
     const { type } = message;
@@ -229,7 +225,7 @@ export class Transcript {
     this.#output.delete(message.stage);
     if (type !== "failed" || message.code === "reported") return lines;
     const last = output.filter((it) => !it.includes(message.message))
-      .map((it) => this.style.dim(`  | ${it}`));
+      .map((it) => style.dim(`  | ${it}`));
     return [...last, ...lines];
   }
 
@@ -255,7 +251,6 @@ export class Transcript {
 
   /** The lines that were held back. */
   held(): string[] {
-    const { red, yellow } = this.style;
     const errors = [...this.#errors.values()].map(([, ...others]) => others)
       .filter((others) => others.length > 0)
       .map((others) =>
@@ -264,14 +259,14 @@ export class Transcript {
     const skipped = [...this.#skipped].map(([why, stages]) => {
       const [stage, ...others] = stages;
       return others.length === 0
-        ? `${stage}: ${yellow("skipped")} - ${why}`
-        : `${count(stages.length, "stage")}: ${yellow("skipped")} - ${why} (${
-          listed(stages)
-        })`;
+        ? `${stage}: ${style.yellow("skipped")} - ${why}`
+        : `${count(stages.length, "stage")}: ${
+          style.yellow("skipped")
+        } - ${why} (${listed(stages)})`;
     });
     this.#errors.clear();
     this.#skipped.clear();
-    return [...errors.map(red), ...skipped];
+    return [...errors.map(style.red), ...skipped];
   }
 }
 
@@ -285,7 +280,7 @@ export function listed(names: readonly string[], most = MAX_NAMES): string {
 /** Minimum seconds saved by the cache that the summary mentions. */
 const LEAST_SAVED = 1;
 
-function summaryLine(summary: Summary, style: Style): string {
+function summaryLine(summary: Summary): string {
   const { type: _, seconds, savedSeconds, ...outcomes } = summary;
   const { unchanged, failed } = outcomes;
   const saved = savedSeconds < LEAST_SAVED
@@ -312,7 +307,7 @@ function summaryLine(summary: Summary, style: Style): string {
 }
 
 /** The verdicts, then where the results are and how to use them. */
-function answerLines(answer: Answer, style: Style): string[] {
+function answerLines(answer: Answer): string[] {
   const { findings, adapters, reports, predict, python } = answer;
   const isOne = findings.length === 1;
   const rows = [
@@ -429,23 +424,4 @@ export function clip(text: string, width: number): string {
   return text.length <= width
     ? text
     : `${text.slice(0, Math.max(0, width - 1))}…`;
-}
-
-/** Formats text with ANSI escape codes, or returns it unchanged. */
-export type Style = ReturnType<typeof styleFor>;
-
-/** The style for a stream: colors in a terminal, unless `NO_COLOR` is set (https://no-color.org). */
-export function styleFor(stream: { isTerminal(): boolean }) {
-  const colors = stream.isTerminal() && !Deno.env.get("NO_COLOR") &&
-    Deno.env.get("TERM") !== "dumb";
-  const code = (on: number, off: number) => (text: string) =>
-    colors ? `\x1b[${on}m${text}\x1b[${off}m` : text;
-  return {
-    bold: code(1, 22),
-    dim: code(2, 22),
-    red: code(31, 39),
-    green: code(32, 39),
-    yellow: code(33, 39),
-    cyan: code(36, 39),
-  };
 }

@@ -7,10 +7,9 @@ import {
   type Message,
   progressText,
   type Renderer,
-  type Style,
-  styleFor,
   Transcript,
 } from "./messages.ts";
+import { style } from "./style.ts";
 
 /**
  * Chooses the renderer: JSON lines on request, a live table in a terminal,
@@ -23,12 +22,11 @@ export async function chooseRenderer(json: boolean): Promise<Renderer> {
     ? writerUntil((error) => osError(error) === EIO, () => {})
     : writerUntil(isBrokenPipe, hangUp);
   if (json) return jsonLines(write);
-  const style = styleFor(stdout);
   const live = stdout.isTerminal() && !Deno.env.get("CI") &&
     Deno.env.get("TERM") !== "dumb";
-  if (!live) return plainLines(write, style);
+  if (!live) return plainLines(write);
   const { liveTable } = await import("./live.ts");
-  return liveTable({ write, size: consoleSize }, style);
+  return liveTable({ write, size: consoleSize });
 }
 
 /** Writes a text to standard output. Exits with code 129 if the reader has closed it, as `| head` does. */
@@ -108,11 +106,10 @@ const PROGRESS_PAUSE = 10_000;
  */
 export function plainLines(
   write: (text: string) => void,
-  style: Style,
   now = () => performance.now(),
 ): Renderer {
   const shownAt = new Map<string, number>();
-  const transcript = new Transcript(style);
+  const transcript = new Transcript();
   /** True if the pause since the subject was last shown is over; false the first time. */
   const isDue = (subject: string): boolean => {
     const last = shownAt.get(subject);

@@ -1,21 +1,17 @@
 import { WIDTH, wrap } from "../arguments/arguments.ts";
-
-interface Style {
-  bold(text: string): string;
-  dim(text: string): string;
-}
+import { style } from "./style.ts";
 
 /**
  * A Markdown text for a terminal: paragraphs are wrapped, the columns of tables
  * are aligned, and figures are named.
  */
-export function terminalMarkdown(markdown: string, style: Style): string {
+export function terminalMarkdown(markdown: string): string {
   return markdown.trim().split(/\n{2,}/)
-    .map((block) => blockText(block, style)).join("\n\n");
+    .map(blockText).join("\n\n");
 }
 
-function blockText(block: string, style: Style): string {
-  if (block.startsWith("|")) return tableText(block.split("\n"), style);
+function blockText(block: string): string {
+  if (block.startsWith("|")) return tableText(block.split("\n"));
   const [, title, file] = /^!\[(.*)\]\((.*)\)$/.exec(block) ?? [];
   if (title !== undefined) {
     return wrap(`figure: ${plain(title)}, ${file}`, WIDTH)
@@ -33,7 +29,7 @@ function blockText(block: string, style: Style): string {
 }
 
 /** A table whose first column is aligned left, as those of texts are (`:---`), and the others right, as numbers are. */
-function tableText(lines: readonly string[], style: Style): string {
+function tableText(lines: readonly string[]): string {
   const [head = [], rules = [], ...rows] = lines
     .map((line) =>
       line.replace(/^\| ?| ?\|\s*$/g, "").split(/(?<!\\)\|/)
@@ -46,7 +42,7 @@ function tableText(lines: readonly string[], style: Style): string {
     )
   );
   const isRight = (column: number) => column > 0 && rules[column] === "---";
-  return tableLines(columns, isRight, WIDTH, style)
+  return tableLines(columns, isRight, WIDTH)
     .join("\n").replaceAll("\u00a0", " ");
 }
 
@@ -60,7 +56,6 @@ export function tableLines(
   columns: readonly (readonly string[])[],
   isRight: (column: number) => boolean,
   width: number,
-  style: Pick<Style, "bold">,
 ): string[] {
   const longest = (texts: readonly { length: number }[]) =>
     Math.max(...texts.map((it) => it.length));

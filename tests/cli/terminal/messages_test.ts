@@ -3,22 +3,23 @@ import {
   bytes,
   duration,
   messageLine,
-  styleFor,
 } from "../../../lib/cli/terminal/messages.ts";
+import { style } from "../../../lib/cli/terminal/style.ts";
 import { failed } from "./sample_messages.ts";
 
-const PLAIN = styleFor({ isTerminal: () => false });
+Deno.stdout.isTerminal = () => false;
 
-Deno.test("styleFor() colors text in a terminal only, and not with NO_COLOR", () => {
+Deno.test("style colors text in a terminal only, and not with NO_COLOR", () => {
   const before = Deno.env.get("NO_COLOR");
   try {
     Deno.env.delete("NO_COLOR");
-    const terminal = { isTerminal: () => true };
-    assertEquals(styleFor(terminal).red("x"), "\x1b[31mx\x1b[39m");
-    assertEquals(PLAIN.red("x"), "x");
+    assertEquals(style.red("x"), "x");
+    Deno.stdout.isTerminal = () => true;
+    assertEquals(style.red("x"), "\x1b[31mx\x1b[39m");
     Deno.env.set("NO_COLOR", "1");
-    assertEquals(styleFor(terminal).red("x"), "x");
+    assertEquals(style.red("x"), "x");
   } finally {
+    Deno.stdout.isTerminal = () => false;
     if (before === undefined) Deno.env.delete("NO_COLOR");
     else Deno.env.set("NO_COLOR", before);
   }
@@ -26,18 +27,17 @@ Deno.test("styleFor() colors text in a terminal only, and not with NO_COLOR", ()
 
 Deno.test("messageLine() says whether a failed stage is tried again", () => {
   assertEquals(
-    messageLine(failed("a"), PLAIN),
+    messageLine(failed("a")),
     "a: failed - Told to\n  log: a.jsonl",
   );
   const retried = { ...failed("a"), retry: true } as ReturnType<typeof failed>;
   assertEquals(
-    messageLine(retried, PLAIN),
+    messageLine(retried),
     "a: failed - Told to; retrying after 1 attempt",
   );
   assertEquals(
     messageLine(
       { type: "started", stage: "a", attempt: 2, reason: "it failed" },
-      PLAIN,
     ),
     "a: attempt 2 - it failed",
   );
@@ -46,7 +46,7 @@ Deno.test("messageLine() says whether a failed stage is tried again", () => {
 Deno.test("messageLine() says where files of the user were moved", () => {
   const folder = "out/p/_kept/a/1";
   assertEquals(
-    messageLine({ type: "kept", stage: "a", files: 2, folder }, PLAIN),
+    messageLine({ type: "kept", stage: "a", files: 2, folder }),
     'a: moved 2 files of yours from its output folder to "out/p/_kept/a/1"',
   );
 });

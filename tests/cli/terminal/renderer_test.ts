@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { type Message, styleFor } from "../../../lib/cli/terminal/messages.ts";
+import type { Message } from "../../../lib/cli/terminal/messages.ts";
 import { plainLines } from "../../../lib/cli/terminal/renderer.ts";
 import {
   failed,
@@ -10,11 +10,12 @@ import {
   SUMMARY,
 } from "./sample_messages.ts";
 
-const PLAIN = styleFor({ isTerminal: () => false });
+// Without colors.
+Deno.stdout.isTerminal = () => false;
 
 Deno.test("plainLines() prints what starts and ends, and standard error only after a failure", () => {
   let text = "";
-  const renderer = plainLines((it) => text += it, PLAIN);
+  const renderer = plainLines((it) => text += it);
   const messages: Message[] = [
     START,
     started("a"),
@@ -47,7 +48,7 @@ b: failed - Told to
 Deno.test("plainLines() prints the progress of a stage and of an installation every 10 s", () => {
   let text = "";
   let now = 0;
-  const renderer = plainLines((it) => text += it, PLAIN, () => now);
+  const renderer = plainLines((it) => text += it, () => now);
   const install = { type: "install", step: "download", subject: "it" } as const;
   // pip has received nothing for a while.
   renderer.show({ ...install, done: 0, total: 4e6 });
@@ -69,7 +70,7 @@ engine: download it: 100%
 Deno.test("plainLines() prints no progress of a stage that has just logged a line", () => {
   let text = "";
   let now = 0;
-  const renderer = plainLines((it) => text += it, PLAIN, () => now);
+  const renderer = plainLines((it) => text += it, () => now);
   for (let done = 0; done <= 4; done++, now += 6_000) {
     const line = `step ${done}`;
     if (done % 2 === 0) {
@@ -82,7 +83,7 @@ Deno.test("plainLines() prints no progress of a stage that has just logged a lin
 
 Deno.test("plainLines() prints no further lines of a stage that says itself what is wrong", () => {
   let text = "";
-  const renderer = plainLines((it) => text += it, PLAIN);
+  const renderer = plainLines((it) => text += it);
   renderer.show({ type: "log", stage: "a", line: "noise", stream: "stderr" });
   renderer.show({ type: "log", stage: "a", line: "at x.ts", stream: "stack" });
   renderer.show({ ...failed("a"), code: "reported" } as Message);
@@ -91,7 +92,7 @@ Deno.test("plainLines() prints no further lines of a stage that says itself what
 
 Deno.test("plainLines() says what an interrupted run has saved", () => {
   let text = "";
-  const renderer = plainLines((it) => text += it, PLAIN);
+  const renderer = plainLines((it) => text += it);
   const interrupted = { type: "interrupted", log: "a.jsonl" } as const;
   renderer.show({ ...interrupted, stage: "a", checkpoint: "step 175" });
   renderer.show({ ...interrupted, stage: "b" });
@@ -121,7 +122,7 @@ b: interrupted; run again to restart it
 
 Deno.test("plainLines() says what the cache saved", () => {
   let text = "";
-  const renderer = plainLines((it) => text += it, PLAIN);
+  const renderer = plainLines((it) => text += it);
   const nothing = { ...SUMMARY, ran: 0, failed: 0, unchanged: 12 };
   renderer.show({ ...nothing, seconds: 0.05, savedSeconds: 754 } as Message);
   renderer.show({ ...nothing, ran: 1, savedSeconds: 0.9 } as Message);

@@ -1,6 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { terminalMarkdown } from "../../../lib/cli/terminal/terminal_markdown.ts";
 
+Deno.stdout.isTerminal = () => false;
+
 Deno.test("terminalMarkdown() aligns tables, wraps paragraphs and names figures", () => {
   const markdown = `# Report
 
@@ -16,20 +18,21 @@ Deno.test("terminalMarkdown() aligns tables, wraps paragraphs and names figures"
 - a list
 - of two
 `;
-  const style = {
-    bold: (text: string) => `<b>${text}</b>`,
-    dim: (text: string) => `<dim>${text}</dim>`,
-  };
+  Deno.stdout.isTerminal = () => true;
+  Deno.env.delete("NO_COLOR");
+  const text = terminalMarkdown(markdown);
+  Deno.stdout.isTerminal = () => false;
   assertEquals(
-    terminalMarkdown(markdown, style),
-    `<b>Report</b>
+    text.replaceAll("\x1b[1m", "<b>").replaceAll("\x1b[2m", "<dim>")
+      .replaceAll("\x1b[22m", "</>"),
+    `<b>Report</>
 
-<b>LoRA is better by 6.5 [1.6, 11.4].</b> This paragraph goes on for more than
+<b>LoRA is better by 6.5 [1.6, 11.4].</> This paragraph goes on for more than
 the eighty columns of a terminal.
 
-<dim>figure: Scores, by rank, scores.svg</dim>
+<dim>figure: Scores, by rank, scores.svg</>
 
-<b>Rank             DyLoRA      a|b</b>
+<b>Rank             DyLoRA      a|b</>
 1     71.0 [65.0, 77.0]
 mean                  7  not run
 
@@ -45,9 +48,8 @@ Deno.test("terminalMarkdown() wraps at words what is wider than 80 columns", () 
   const markdown = [head, head.map(() => "---"), row]
     .map((cells) => `| ${cells.join(" | ")} |`).join("\n");
   const figure = `![${"seconds of training, ".repeat(5)}in all](cost.svg)`;
-  const plain = { bold: (it: string) => it, dim: (it: string) => it };
   assertEquals(
-    terminalMarkdown(`${markdown}\n\n${figure}`, plain),
+    terminalMarkdown(`${markdown}\n\n${figure}`),
     `Rank        DyLoRA,  DyLoRA, as in     Matryoshka           LoRA    LoRA of rank
              sorted      the paper                                     8, by SVD
 1              82.6           82.6           82.6           82.6            82.6
