@@ -15,7 +15,7 @@ import { join } from "../../store/paths.ts";
 import { fingerprint, settled } from "../../store/stats.ts";
 import type { Store } from "../../store/store.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
-import { PROJECT, resultsName, shortPath, tasksOf } from "./options.ts";
+import { outOf, PROJECT, resultsName, shortPath, tasksOf } from "./options.ts";
 
 /** A pipeline, opened for a command. */
 export interface OpenedPipeline {
@@ -32,7 +32,6 @@ export interface OpenedPipeline {
 /**
  * Opens the pipeline named by the first argument.
  *
- * @param out Absolute path of the output folder.
  * @param patterns Stages to select; by default the other arguments.
  * @throws {UsageError} If the pipeline or a stage does not exist, or a setting
  * is invalid.
@@ -40,7 +39,6 @@ export interface OpenedPipeline {
  */
 export async function openPipeline(
   args: Arguments,
-  out: string,
   patterns: readonly string[] = args.positionals.slice(1),
 ): Promise<OpenedPipeline> {
   const since = Date.now();
@@ -52,7 +50,7 @@ export async function openPipeline(
     settings: args.values("set"),
     tasks: tasksOf(args),
   };
-  const store = openStore({ out });
+  const store = openStore({ out: outOf(args) });
   const saved = await readSnapshot(source, store);
   const read = saved ?? await readGraph(source);
   const graph = { ...read, pipeline: resultsName(args, read.pipeline) };

@@ -11,7 +11,6 @@ import {
 } from "../arguments/arguments.ts";
 import { openPipeline, pipelineNames } from "../arguments/open_pipeline.ts";
 import {
-  outOf,
   PROGRAM,
   PROJECT,
   quoted,
@@ -184,7 +183,7 @@ async function positionalsOf(
   const takesStage = usage.includes("STAGE...") ||
     usage.includes("STAGE") && place === 1;
   if (!takesStage) return [];
-  const { graph } = await openPipeline(args, outOf(args), []);
+  const { graph } = await openPipeline(args, []);
   const stages = [...graph.stages.values()];
   const names = new Map(stages.map(({ name, task }) => [name, task]));
   // Ids once a name is complete.

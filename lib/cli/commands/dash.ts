@@ -33,7 +33,7 @@ export const dashCommand = command`
 `(async (args) => {
   const out = outOf(args);
   // Reports errors in the arguments and in the file before it serves anything.
-  const { store } = await openPipeline(args, out);
+  const { store } = await openPipeline(args);
   const follower = new Follower(store, out, async () => {
     const { graph, settings } = await openRun(args);
     return { graph, status: await status(graph, settings) };

@@ -2,7 +2,7 @@ import { type Graph, groupStages, reduceEdges } from "../../pipeline/graph.ts";
 import { selectStages } from "../../scheduler/context.ts";
 import { type Arguments, command, UsageError } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
-import { GRAPH_OPTIONS, JSON_LINES, outOf } from "../arguments/options.ts";
+import { GRAPH_OPTIONS, JSON_LINES } from "../arguments/options.ts";
 import { writeOut } from "../terminal/renderer.ts";
 
 /** `deno task graph`: draws a pipeline. */
@@ -22,7 +22,7 @@ export const graphCommand = command`
   smoke --format mermaid  Make a chart for a README
   smoke --format dot | dot -Tsvg > smoke.svg  Make an image
 `(async (args) => {
-  const { graph, selected } = await openPipeline(args, outOf(args));
+  const { graph, selected } = await openPipeline(args);
   const stages = selectStages(graph, selected);
   const nodes = graphNodes(graph, stages, args.has("expand"));
   writeOut(drawing(graph.pipeline, nodes, args));

@@ -23,7 +23,7 @@ import {
   runRemote,
 } from "../runtime/remote.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
-import type { Answer, Message } from "../terminal/messages.ts";
+import type { Answer } from "../terminal/messages.ts";
 import { chooseRenderer } from "../terminal/renderer.ts";
 import {
   answerOf,
@@ -78,9 +78,8 @@ export const pipelineCommand = command`
     await printPlan(args);
     return;
   }
-  const renderer = await chooseRenderer(args.has("json"));
-  const say = (message: Message) => renderer.show(message);
-  const note = (text: string) => say({ type: "note", text });
+  using renderer = await chooseRenderer(args);
+  const { say, note } = renderer;
   using interrupts = watchInterrupts(() =>
     note(
       "Stopping: waiting for stages to write checkpoints; press Ctrl-C again to end them at once",
@@ -107,7 +106,6 @@ export const pipelineCommand = command`
     note(
       `Submitted the run as job ${job}; "deno task status" and "deno task logs" show its stages, "${log}" what it prints`,
     );
-    renderer.end();
     return;
   }
   const remote = ofRemote && runRemote(ofRemote, store, note, signal);
@@ -156,7 +154,6 @@ export const pipelineCommand = command`
     const end = [outcome.summary, answer];
     if (args.has("json")) end.reverse();
     for (const message of end) if (message) say(message);
-    renderer.end();
   }
   return interrupts.code ?? outcome.code;
 }, async (args) => {

@@ -1,3 +1,4 @@
+import { delay } from "@std/async/delay";
 import { taskCode } from "../../scheduler/code.ts";
 import { signal as sendSignal } from "../../scheduler/executors/processes.ts";
 import { sourcesOf } from "../../scheduler/sources.ts";
@@ -7,7 +8,7 @@ import { fromFileUrl, resolve } from "../../store/paths.ts";
 import { fingerprint } from "../../store/stats.ts";
 import { type Arguments, EXIT } from "../arguments/arguments.ts";
 import { findPipeline, openPipeline } from "../arguments/open_pipeline.ts";
-import { outOf, PROGRAM, PROJECT } from "../arguments/options.ts";
+import { PROGRAM, PROJECT } from "../arguments/options.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
 import { count } from "../terminal/messages.ts";
 
@@ -24,7 +25,6 @@ const POLL = 250;
  * @returns The exit code for the signal that ended it.
  */
 export async function watchPipeline(args: Arguments): Promise<number> {
-  const note = (text: string) => console.error(text);
   let child: Deno.ChildProcess | undefined;
   using interrupts = watchInterrupts((signal) => {
     // A terminal sends Ctrl-C to the run as well.
@@ -51,9 +51,11 @@ export async function watchPipeline(args: Arguments): Promise<number> {
     const known = new Map(
       paths.flatMap((path) => [...before.get(path) ?? stateOf([path])]),
     );
-    note(`Watching ${count(known.size, "file")}; press Ctrl-C to stop`);
+    console.error(
+      `Watching ${count(known.size, "file")}; press Ctrl-C to stop`,
+    );
     const changed = await nextChange(paths, known, signal);
-    if (changed !== undefined) note(`${changed} changed`);
+    if (changed !== undefined) console.error(`${changed} changed`);
   }
   return interrupts.code!;
 }
@@ -72,7 +74,7 @@ async function dependencies(
   const file = resolve(Deno.cwd(), await findPipeline(args.positionals[0]!));
   const paths = new Set([file]);
   try {
-    const { graph, store } = await openPipeline(args, outOf(args));
+    const { graph, store } = await openPipeline(args);
     const stages = [...graph.stages.values()];
     for (const { module } of stages) paths.add(fromFileUrl(module));
     const modules = new Set(stages.map(({ module }) => module));
@@ -128,11 +130,8 @@ async function nextChange(
       return changed;
     }
     last = now;
-    const pause = Promise.withResolvers<void>();
-    const timer = setTimeout(pause.resolve, POLL);
-    signal.onabort = () => pause.resolve();
-    await pause.promise;
-    clearTimeout(timer);
+    // Rejects only when the signal aborts.
+    await delay(POLL, { signal }).catch(() => {});
   }
   return undefined;
 }

@@ -7,7 +7,7 @@ import {
   installOptions,
 } from "../runtime/engine.ts";
 import { interruptible } from "../terminal/interrupts.ts";
-import { bytes, type Message } from "../terminal/messages.ts";
+import { bytes } from "../terminal/messages.ts";
 import { chooseRenderer } from "../terminal/renderer.ts";
 
 /** `deno task setup`: installs the engine, or checks it. */
@@ -29,24 +29,19 @@ export const setupCommand = command`
 `(async (args) => {
   const { selectEngine } = await import("../../engine/install/choose.ts");
   const { checkEngine } = await import("../../engine/install/check.ts");
-  const renderer = await chooseRenderer(args.has("json"));
-  const say = (message: Message) => renderer.show(message);
-  const note = (text: string) => say({ type: "note", text });
-  try {
-    return await interruptible(async (signal) => {
-      const choice = await selectEngine(engineOption(args));
-      if (!args.has("check")) {
-        await choice.prepare({
-          ...installOptions(say, signal),
-          thorough: true,
-        });
-      }
-      say(engineMessage(choice));
-      reportLines(await checkEngine(choice)).forEach(note);
-    }, () => note("Stopping: removing the unfinished installation"));
-  } finally {
-    renderer.end();
-  }
+  using renderer = await chooseRenderer(args);
+  const { say, note } = renderer;
+  return await interruptible(async (signal) => {
+    const choice = await selectEngine(engineOption(args));
+    if (!args.has("check")) {
+      await choice.prepare({
+        ...installOptions(say, signal),
+        thorough: true,
+      });
+    }
+    say(engineMessage(choice));
+    reportLines(await checkEngine(choice)).forEach(note);
+  }, () => note("Stopping: removing the unfinished installation"));
 });
 
 function reportLines({ library, devices, bfloat16 }: EngineReport): string[] {

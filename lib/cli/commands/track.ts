@@ -56,10 +56,7 @@ export const trackCommand = command`
   }
   const dir = args.value("dir");
   if (dir !== undefined) checkFolder(dir, "choose another folder with --dir");
-  const { graph: { pipeline }, store } = await openPipeline(
-    args,
-    outOf(args),
-  );
+  const { graph: { pipeline }, store } = await openPipeline(args);
   const { recordedRuns } = await import("../../track/recorded_runs.ts");
   const runs = await recordedRuns(
     pipeline,

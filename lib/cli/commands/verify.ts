@@ -5,7 +5,6 @@ import { JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
 import { openRun } from "../runtime/executor.ts";
 import { remoteSettings, runRemote } from "../runtime/remote.ts";
 import { interruptible } from "../terminal/interrupts.ts";
-import type { Message } from "../terminal/messages.ts";
 import { chooseRenderer } from "../terminal/renderer.ts";
 import { needingResult } from "./stage_result.ts";
 
@@ -25,36 +24,31 @@ export const verifyCommand = command`
   smoke "*"  Check every stage
   smoke train-dylora --from file:///mnt/results  Check a result of others
 `(async (args) => {
-  const renderer = await chooseRenderer(args.has("json"));
-  const say = (message: Message) => renderer.show(message);
-  const note = (text: string) => say({ type: "note", text });
-  try {
-    return await interruptible(async (signal) => {
-      const { graph, selected, store, settings } = await openRun(args, {
-        say,
-        signal,
-      });
-      const ofRemote = args.has("from")
-        ? await remoteSettings(args, "read", "from")
-        : undefined;
-      const remote = ofRemote && runRemote(ofRemote, store, note, signal);
-      const ofRun = { ...settings, ...(remote && { remote }) };
-      let code: number = EXIT.success;
-      say({ type: "start", pipeline: graph.pipeline, stages: selected });
-      for (const stage of selected) {
-        const reason = "compare with the cached result";
-        say({ type: "started", stage, attempt: 1, reason });
-        const result = await needingResult(
-          args,
-          stage,
-          () => verify(graph, stage, ofRun, say, signal, differenceOf),
-        );
-        if (Object.keys(result.differing).length > 0) code = EXIT.failed;
-        say({ type: "verified", ...result });
-      }
-      return code;
+  using renderer = await chooseRenderer(args);
+  const { say, note } = renderer;
+  return await interruptible(async (signal) => {
+    const { graph, selected, store, settings } = await openRun(args, {
+      say,
+      signal,
     });
-  } finally {
-    renderer.end();
-  }
+    const ofRemote = args.has("from")
+      ? await remoteSettings(args, "read", "from")
+      : undefined;
+    const remote = ofRemote && runRemote(ofRemote, store, note, signal);
+    const ofRun = { ...settings, ...(remote && { remote }) };
+    let code: number = EXIT.success;
+    say({ type: "start", pipeline: graph.pipeline, stages: selected });
+    for (const stage of selected) {
+      const reason = "compare with the cached result";
+      say({ type: "started", stage, attempt: 1, reason });
+      const result = await needingResult(
+        args,
+        stage,
+        () => verify(graph, stage, ofRun, say, signal, differenceOf),
+      );
+      if (Object.keys(result.differing).length > 0) code = EXIT.failed;
+      say({ type: "verified", ...result });
+    }
+    return code;
+  });
 });

@@ -67,7 +67,7 @@ export async function openRun(
   } = {},
 ) {
   const settings = await settingsOf(args);
-  const opened = await openPipeline(args, settings.out, patterns);
+  const opened = await openPipeline(args, patterns);
   const { graph, forced: force, store } = opened;
   const note = (text: string) => say({ type: "note", text });
   const slurm = await slurmExecutor(args, note);

@@ -11,7 +11,7 @@ import {
   type Renderer,
   Transcript,
 } from "./messages.ts";
-import { type Clock, Screen, SYSTEM_CLOCK, type Terminal } from "./screen.ts";
+import { Screen, type Terminal } from "./screen.ts";
 import { style } from "./style.ts";
 
 /**
@@ -20,12 +20,10 @@ import { style } from "./style.ts";
  */
 export function liveTable(
   terminal: Terminal,
-  clock = SYSTEM_CLOCK,
 ): Renderer {
-  const table = new Table(clock);
+  const table = new Table();
   const screen = new Screen(
     terminal,
-    clock,
     (width, height) => table.rows(width, height),
   );
   return {
@@ -70,18 +68,14 @@ class Table {
   #shared: SharedParts = new Map();
   #finished = 0;
   #install: (Message & { type: "install" }) | undefined;
-  #start: number;
-
-  constructor(readonly clock: Clock) {
-    this.#start = clock.now();
-  }
+  #start = performance.now();
 
   /** Updates the table from a message. Returns the lines to print above it. */
   take(message: Message, width: () => number): readonly string[] {
     const running = "stage" in message
       ? this.#running.get(message.stage)
       : undefined;
-    const now = this.clock.now();
+    const now = performance.now();
     const lines = this.#transcript.take(message);
     switch (message.type) {
       case "install":
@@ -200,7 +194,7 @@ class Table {
   }
 
   #headRow(): string {
-    const now = this.clock.now();
+    const now = performance.now();
     const paces = new Map(
       [...this.#running].map(([stage, { pace }]) => [stage, pace]),
     );
@@ -221,7 +215,7 @@ class Table {
     width: number,
   ): string {
     const { progress, share } = pace;
-    const now = this.clock.now();
+    const now = performance.now();
     const passed = duration((now - pace.since) / 1000);
     const left = pace.left(now);
     const time = left === undefined ? passed : `${about(left)} left`;

@@ -4,7 +4,6 @@ import { type Arguments, EXIT } from "../arguments/arguments.ts";
 import { hangUp } from "./interrupts.ts";
 import {
   bytes,
-  type Message,
   progressText,
   type Renderer,
   Transcript,
@@ -15,16 +14,35 @@ import { style } from "./style.ts";
  * Chooses the renderer: JSON lines on request, a live table in a terminal,
  * plain lines elsewhere and under CI.
  */
-export async function chooseRenderer(json: boolean): Promise<Renderer> {
+export async function chooseRenderer(args: Arguments) {
+  const { show, end } = await rendererFor(args);
+  return {
+    say: show,
+    note: (text: string) => show({ type: "note", text }),
+    [Symbol.dispose]: end,
+  };
+}
+
+async function rendererFor(args: Arguments): Promise<Renderer> {
   const { stdout } = Deno;
-  // SIGHUP reports that a terminal is closed; a pipe without a reader ends the run in the same way.
-  const write = stdout.isTerminal()
-    ? writerUntil((error) => osError(error) === EIO, () => {})
-    : writerUntil(isBrokenPipe, hangUp);
-  if (json) return jsonLines(write);
-  const live = stdout.isTerminal() && !Deno.env.get("CI") &&
+  const isTerminal = stdout.isTerminal();
+  let isClosed = false;
+  const write = (text: string) => {
+    if (isClosed) return;
+    try {
+      writeAll(stdout, text);
+    } catch (error) {
+      const isEnd = isTerminal ? osError(error) === EIO : isBrokenPipe(error);
+      if (!isEnd) throw error;
+      isClosed = true;
+      // SIGHUP reports that a terminal is closed; a pipe without a reader ends the run in the same way.
+      if (!isTerminal) hangUp();
+    }
+  };
+  if (args.has("json")) return jsonLines(write);
+  const isLive = isTerminal && !Deno.env.get("CI") &&
     Deno.env.get("TERM") !== "dumb";
-  if (!live) return plainLines(write);
+  if (!isLive) return plainLines(write);
   const { liveTable } = await import("./live.ts");
   return liveTable({ write, size: consoleSize });
 }
@@ -55,24 +73,6 @@ function isBrokenPipe(error: unknown): boolean {
   return error instanceof Deno.errors.BrokenPipe;
 }
 
-/** Writes to standard output until an error says that it is closed. */
-function writerUntil(
-  isEnd: (error: unknown) => boolean,
-  onEnd: () => void,
-): (text: string) => void {
-  let closed = false;
-  return (text) => {
-    if (closed) return;
-    try {
-      writeAll(Deno.stdout, text);
-    } catch (error) {
-      if (!isEnd(error)) throw error;
-      closed = true;
-      onEnd();
-    }
-  };
-}
-
 function consoleSize() {
   try {
     return Deno.consoleSize();
@@ -83,16 +83,9 @@ function consoleSize() {
 
 function jsonLines(write: (text: string) => void): Renderer {
   return {
-    show: (message) => write(`${JSON.stringify(ordered(message))}\n`),
+    show: (message) => write(`${JSON.stringify(message)}\n`),
     end() {},
   };
-}
-
-/** The message with the fields of a summary that every version has first. */
-function ordered(message: Message): Message {
-  if (message.type !== "summary") return message;
-  const { type, ran, restored, unchanged, failed, seconds, ...more } = message;
-  return { type, ran, restored, unchanged, failed, seconds, ...more };
 }
 
 /** Minimum milliseconds between two progress lines of a stage or an installation. */

@@ -5,22 +5,7 @@ export interface Terminal {
   size(): { readonly columns: number; readonly rows: number } | undefined;
 }
 
-/** The clock of the live table; tests replace it. */
-export interface Clock {
-  now(): number;
-  /** Calls `tick` at an interval in milliseconds; returns a function that stops it. */
-  every(milliseconds: number, tick: () => void): () => void;
-}
-
-/** The clock of this process. */
-export const SYSTEM_CLOCK: Clock = {
-  now: () => performance.now(),
-  every(milliseconds, tick) {
-    const timer = setInterval(tick, milliseconds);
-    return () => clearInterval(timer);
-  },
-};
-
+/** Milliseconds between two frames. */
 const FRAME = 100;
 
 const HIDE_CURSOR = "\x1b[?25l";
@@ -39,7 +24,7 @@ const WRAP = "\x1b[?7h";
  * is one write over the last one, so nothing flickers.
  */
 export class Screen {
-  readonly #stop: () => void;
+  readonly #timer: ReturnType<typeof setInterval>;
   /** Lines to print above the rows with the next frame. */
   #pending: string[] = [];
   /** Number of rows on the screen; the cursor is below them. */
@@ -48,11 +33,10 @@ export class Screen {
 
   constructor(
     readonly terminal: Terminal,
-    clock: Clock,
     readonly rows: (width: number, height: number) => readonly string[],
   ) {
     // The rows show times, which change without any message.
-    this.#stop = clock.every(FRAME, () => this.#draw());
+    this.#timer = setInterval(() => this.#draw(), FRAME);
   }
 
   print(text: string): void {
@@ -63,7 +47,7 @@ export class Screen {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#stop();
+    clearInterval(this.#timer);
     this.#frame([]);
     this.terminal.write(SHOW_CURSOR);
   }

@@ -1,6 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { liveTable } from "../../../lib/cli/terminal/live.ts";
-import type { Clock } from "../../../lib/cli/terminal/screen.ts";
 import {
   failed,
   finished,
@@ -61,19 +60,22 @@ class FakeTerminal {
   }
 }
 
-/** A clock that moves when told to. */
-class FakeClock implements Clock {
+/** The clock of this process, which moves when told to. */
+class FakeClock {
   #now = 0;
   #timers: { period: number; due: number; tick: () => void }[] = [];
 
-  now(): number {
-    return this.#now;
-  }
-
-  every(period: number, tick: () => void): () => void {
-    const timer = { period, due: this.#now + period, tick };
-    this.#timers.push(timer);
-    return () => this.#timers = this.#timers.filter((it) => it !== timer);
+  constructor() {
+    performance.now = () => this.#now;
+    Object.assign(globalThis, {
+      setInterval: (tick: () => void, period: number) => {
+        const timer = { period, due: this.#now + period, tick };
+        this.#timers.push(timer);
+        return timer;
+      },
+      clearInterval: (timer: unknown) =>
+        this.#timers = this.#timers.filter((it) => it !== timer),
+    });
   }
 
   get timers(): number {
@@ -97,7 +99,7 @@ class FakeClock implements Clock {
 Deno.test("liveTable() shows running stages below finished ones", () => {
   const terminal = new FakeTerminal();
   const clock = new FakeClock();
-  const renderer = liveTable(terminal, clock);
+  const renderer = liveTable(terminal);
   renderer.show(START);
   renderer.show(started("a"));
   clock.advance(500);
@@ -137,7 +139,7 @@ Deno.test("liveTable() shows running stages below finished ones", () => {
 Deno.test("liveTable() shows what a stage logs in few lines, in its row and below its end", () => {
   const terminal = new FakeTerminal();
   const clock = new FakeClock();
-  const renderer = liveTable(terminal, clock);
+  const renderer = liveTable(terminal);
   const log = (stage: string, line: string) =>
     renderer.show({ type: "log", stage, line, stream: "log" });
   renderer.show(START);
@@ -165,8 +167,9 @@ Deno.test("liveTable() shows what a stage logs in few lines, in its row and belo
 });
 
 Deno.test("liveTable() shows the answer, which comes after the summary", () => {
+  new FakeClock();
   const terminal = new FakeTerminal();
-  const renderer = liveTable(terminal, new FakeClock());
+  const renderer = liveTable(terminal);
   renderer.show(START);
   renderer.show(started("a"));
   renderer.show(finished("a"));
@@ -190,7 +193,7 @@ Deno.test("liveTable() shows the answer, which comes after the summary", () => {
 Deno.test("liveTable() shows the progress of an installation until a stage starts", () => {
   const terminal = new FakeTerminal();
   const clock = new FakeClock();
-  const renderer = liveTable(terminal, clock);
+  const renderer = liveTable(terminal);
   const install = { type: "install", step: "download", subject: "it" } as const;
   renderer.show({ ...install, done: 1e6, total: 4e6 });
   clock.advance(100);
@@ -208,7 +211,7 @@ Deno.test("liveTable() shows the progress of an installation until a stage start
 Deno.test("liveTable() fits any width and height, and draws at most 10 frames per second", () => {
   const terminal = new FakeTerminal();
   const clock = new FakeClock();
-  const renderer = liveTable(terminal, clock);
+  const renderer = liveTable(terminal);
   renderer.show(START);
   for (let i = 0; i < 30; i++) {
     renderer.show(started(`stage-with-a-long-name@value,seed=${i}`));
@@ -232,7 +235,7 @@ Deno.test("liveTable() fits any width and height, and draws at most 10 frames pe
 Deno.test("liveTable() fits rows with wide characters, tabs and line breaks", () => {
   const terminal = new FakeTerminal();
   const clock = new FakeClock();
-  const renderer = liveTable(terminal, clock);
+  const renderer = liveTable(terminal);
   const stages = ["a@评论", "b", "c"];
   renderer.show({ type: "start", pipeline: "test", stages });
   for (const stage of stages) renderer.show(started(stage));
@@ -262,7 +265,7 @@ Deno.test("liveTable() fits rows with wide characters, tabs and line breaks", ()
 Deno.test("liveTable() takes a terminal that reports 0 columns and rows for one of unknown size", () => {
   const terminal = new FakeTerminal(0, 0);
   const clock = new FakeClock();
-  const renderer = liveTable(terminal, clock);
+  const renderer = liveTable(terminal);
   renderer.show(START);
   renderer.show(started("a"));
   clock.advance(1000);
@@ -274,7 +277,7 @@ Deno.test("liveTable() takes a terminal that reports 0 columns and rows for one 
 Deno.test("liveTable() shows the job of a stage with its state and reason, and its progress while it runs", () => {
   const terminal = new FakeTerminal();
   const clock = new FakeClock();
-  const renderer = liveTable(terminal, clock);
+  const renderer = liveTable(terminal);
   const queued = { type: "queued", stage: "a", job: "12_3" } as const;
   renderer.show(START);
   renderer.show(started("a"));
@@ -311,7 +314,7 @@ Deno.test("liveTable() shows the job of a stage with its state and reason, and i
 Deno.test("liveTable() tells the time that is left of a stage by its steps and by an earlier run, and of the whole", () => {
   const terminal = new FakeTerminal(100);
   const clock = new FakeClock();
-  const renderer = liveTable(terminal, clock);
+  const renderer = liveTable(terminal);
   renderer.show(START);
   const stage = { needs: [], cpus: 1, gpus: 0 };
   renderer.show({
@@ -362,7 +365,7 @@ Deno.test("liveTable() tells the time that is left of a stage by its steps and b
 Deno.test("liveTable() says that a run takes at least so long if nothing is known about some stages", () => {
   const terminal = new FakeTerminal(100);
   const clock = new FakeClock();
-  const renderer = liveTable(terminal, clock);
+  const renderer = liveTable(terminal);
   renderer.show(START);
   const stage = { needs: [], cpus: 1, gpus: 0 };
   renderer.show({
@@ -381,7 +384,7 @@ Deno.test("liveTable() says that a run takes at least so long if nothing is know
 Deno.test("liveTable() counts the stages for which there is no row", () => {
   const terminal = new FakeTerminal(80, 6);
   const clock = new FakeClock();
-  const renderer = liveTable(terminal, clock);
+  const renderer = liveTable(terminal);
   renderer.show(START);
   for (let i = 0; i < 9; i++) renderer.show(started(`stage@seed=${i}`));
   clock.advance(100);
