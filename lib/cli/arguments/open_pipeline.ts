@@ -17,18 +17,6 @@ import type { Store } from "../../store/store.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
 import { outOf, PROJECT, resultsName, shortPath, tasksOf } from "./options.ts";
 
-/** A pipeline, opened for a command. */
-export interface OpenedPipeline {
-  readonly graph: Graph;
-  /** Ids of the stages that the command line names. */
-  readonly selected: readonly string[];
-  /** Ids of the stages that `--force` runs again: the selected ones, or all. */
-  readonly forced: ReadonlySet<string>;
-  readonly store: Store;
-  /** Saves the graph for the next command; cheap once the code of the tasks has been read. */
-  saveGraph(): Promise<void>;
-}
-
 /**
  * Opens the pipeline named by the first argument.
  *
@@ -40,7 +28,7 @@ export interface OpenedPipeline {
 export async function openPipeline(
   args: Arguments,
   patterns: readonly string[] = args.positionals.slice(1),
-): Promise<OpenedPipeline> {
+) {
   const since = Date.now();
   const file = await findPipeline(args.positionals[0]!);
   const source: Source = {
@@ -58,9 +46,12 @@ export async function openPipeline(
   const forced = selected.length > 0 ? selected : graph.stages.keys();
   return {
     graph,
+    /** Ids of the stages that the command line names. */
     selected,
+    /** Ids of the stages that `--force` runs again: the selected ones, or all. */
     forced: new Set(args.has("force") ? forced : []),
     store,
+    /** Saves the graph for the next command; cheap once the code of the tasks has been read. */
     async saveGraph() {
       if (saved === undefined) await writeSnapshot(source, read, since, store);
     },

@@ -163,7 +163,7 @@ async function withRemote(
   mode: "read" | "write",
   work: (remote: Remote) => Promise<void>,
 ): Promise<number> {
-  const settings = await remoteSettings(args, mode);
+  const settings = (await remoteSettings(args, mode))!;
   let code: number = EXIT.success;
   const note = (text: string) => {
     code = EXIT.failed;

@@ -43,11 +43,7 @@ function drawing(name: string, nodes: readonly GraphNode[], args: Arguments) {
 }
 
 /** A node of a drawing: a stage, or all stages of a name. */
-export interface GraphNode {
-  readonly id: string;
-  readonly label: string;
-  readonly needs: readonly string[];
-}
+export type GraphNode = ReturnType<typeof graphNodes>[number];
 
 /**
  * The nodes of a drawing, in topological order.
@@ -59,7 +55,7 @@ function graphNodes(
   graph: Graph,
   stages: ReadonlySet<string>,
   expanded: boolean,
-): GraphNode[] {
+) {
   const drawn = [...stages].map((id) => graph.stages.get(id)!);
   const groups = groupStages(
     expanded ? drawn.map((it) => ({ ...it, name: it.id })) : drawn,

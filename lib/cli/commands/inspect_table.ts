@@ -14,7 +14,6 @@ import {
   columnsOf,
   readTable,
   recordedClasses,
-  type Row,
 } from "../../data/table.ts";
 import { quoteAll } from "../../data/text_file.ts";
 import { didYouMean } from "../../pipeline/did_you_mean.ts";
@@ -23,24 +22,7 @@ import { UsageError } from "../arguments/arguments.ts";
 import { count } from "../terminal/messages.ts";
 
 /** What was detected in a table. */
-export interface TableSummary {
-  readonly rows: number;
-  readonly columns: readonly string[];
-  readonly text: Column;
-  readonly pair: Column | undefined;
-  readonly label: Column;
-  /** Other columns of texts, which the pipeline does not read. */
-  readonly unused: readonly Column[];
-  /** True if the labels look like numbers to predict. */
-  readonly regression: boolean;
-  /** Classes with their number of rows, largest first, by the names that the file records; none for a regression. */
-  readonly classes: readonly (readonly [name: string, rows: number])[];
-  readonly range: readonly [number, number];
-  /** Estimated maximum sequence length that truncates at most 1 % of the texts. */
-  readonly tokens: number;
-  /** Why the pipeline would reject rows, or all of them. */
-  readonly problems: readonly string[];
-}
+export type TableSummary = Awaited<ReturnType<typeof inspectTable>>;
 
 /** Columns named by the user, and the encoding of a text file. */
 type Named = Partial<
@@ -52,18 +34,9 @@ const LABELS =
   "label labels gold_label class category target sentiment score rating stars y"
     .split(" ");
 const TEXTS = ["text", "sentence", "review", "content", "body", "comment"];
-const PAIRS = [
-  ["sentence1", "sentence2"],
-  ["question1", "question2"],
-  ["text1", "text2"],
-  ["text_a", "text_b"],
-  ["premise", "hypothesis"],
-  ["question", "sentence"],
-  ["question", "passage"],
-  ["question", "answer"],
-  ["query", "passage"],
-  ["query", "document"],
-] as const;
+const PAIRS =
+  "sentence1 sentence2, question1 question2, text1 text2, text_a text_b, premise hypothesis, question sentence, question passage, question answer, query passage, query document"
+    .split(", ").map((names) => names.split(" "));
 
 /**
  * Reads a table and detects its columns.
@@ -74,7 +47,7 @@ const PAIRS = [
 export async function inspectTable(
   path: string,
   named: Named,
-): Promise<TableSummary> {
+) {
   const given = [named.text, named.pair, named.label];
   const twice = given.find((it, i) =>
     it !== undefined && given.indexOf(it) !== i
@@ -121,10 +94,12 @@ export async function inspectTable(
       } in each row, expected text, a number or a boolean: name the column of the labels with --label`,
     );
   }
-  const known = label.values.map(toNumber).filter(Number.isFinite);
-  const isNumeric = known.length > 0 && known.length === label.filled;
+  const numbers = label.values.map(toNumber).filter(Number.isFinite)
+    .sort((a, b) => a - b);
+  const isNumeric = numbers.length > 0 && numbers.length === label.filled;
   const regression = isNumeric && names === undefined &&
-    (label.distinct > MAX_NUMERIC || known.some((it) => !Number.isInteger(it)));
+    (label.distinct > MAX_NUMERIC ||
+      numbers.some((it) => !Number.isInteger(it)));
   const classes = regression ? [] : label.counts(names);
   if (!regression && (label.distinct < 2 || label.distinct > MAX_CLASSES)) {
     throw new UsageError(
@@ -143,75 +118,61 @@ export async function inspectTable(
   const doubt = regression || names !== undefined
     ? undefined
     : doubtOf(new Set(classes.map(([name]) => name)), label.filled);
+  /** Lines on the rows that the pipeline would reject. */
+  const rejected = (
+    reason: string,
+    isRejected: (row: number) => boolean,
+    remedy = "remove them",
+  ) => {
+    const [first, ...others] = rows.filter((_, i) => isRejected(i));
+    return first === undefined ? [] : [
+      `${
+        count(1 + others.length, "row")
+      } ${reason}, first ${first.place}: ${remedy}`,
+    ];
+  };
+  const known = names && [...names, "-1"];
+  const labels = label.values.map(className);
   return {
     rows: rows.length,
     columns: header,
     text,
     pair,
     label,
+    /** Other columns of texts, which the pipeline does not read. */
     unused: columns.filter((it) =>
       it !== text && it !== pair && it !== found && it.hasTexts
     ),
+    /** True if the labels look like numbers to predict. */
     regression,
+    /** Classes with their number of rows, largest first, by the names that the file records; none for a regression. */
     classes,
-    range: [
-      known.reduce((a, b) => Math.min(a, b), Infinity),
-      known.reduce((a, b) => Math.max(a, b), -Infinity),
-    ],
+    /** Smallest and largest label of a regression. */
+    range: [numbers[0], numbers.at(-1)],
+    /** Estimated maximum sequence length that truncates at most 1 % of the texts. */
     tokens: tokensOf(text, pair),
+    /** Why the pipeline would reject rows, or all of them. Examples without a label are left out. */
     problems: [
-      // Examples without a label are left out.
-      ...labelProblems(rows, label, names && [...names, "-1"]),
+      ...rejected(
+        "without a label",
+        (i) => isEmpty(label.values[i]),
+        'complete them, or set "missing: skip"',
+      ),
+      ...rejected(
+        "with a label that is not text, a number or a boolean",
+        (i) => labels[i] === undefined && !isEmpty(label.values[i]),
+      ),
+      ...rejected(
+        "with a label that is not one of the recorded classes",
+        (i) => labels[i] !== undefined && known?.includes(labels[i]) === false,
+      ),
       ...doubt === undefined ? [] : [doubt],
       ...rejected(
-        rows,
         "without a text",
         (i) => texts.some(({ values }) => typeof values[i] !== "string"),
       ),
     ],
   };
-}
-
-/** Lines on the rows whose labels the pipeline would reject. */
-function labelProblems(
-  rows: readonly Row[],
-  { values }: Column,
-  names: readonly string[] | undefined,
-): string[] {
-  const classes = values.map(className);
-  return [
-    ...rejected(
-      rows,
-      "without a label",
-      (i) => isEmpty(values[i]),
-      'complete them, or set "missing: skip"',
-    ),
-    ...rejected(
-      rows,
-      "with a label that is not text, a number or a boolean",
-      (i) => classes[i] === undefined && !isEmpty(values[i]),
-    ),
-    ...rejected(
-      rows,
-      "with a label that is not one of the recorded classes",
-      (i) => classes[i] !== undefined && names?.includes(classes[i]) === false,
-    ),
-  ];
-}
-
-/** A line on the rows that the pipeline would reject for a reason; none if there are no such rows. */
-function rejected(
-  rows: readonly Row[],
-  reason: string,
-  isRejected: (row: number) => boolean,
-  remedy = "remove them",
-): string[] {
-  const found = rows.filter((_, i) => isRejected(i));
-  return found.length === 0 ? [] : [
-    `${count(found.length, "row")} ${reason}, first ${
-      found[0]!.place
-    }: ${remedy}`,
-  ];
 }
 
 /** Maximum number of distinct numeric labels that count as classes; more are a regression. */
@@ -255,10 +216,8 @@ export class Column {
   /** The column with names instead of class ids. */
   withNames(names: readonly string[]): Column {
     const rows = this.values.map((value) => ({ place: "", values: [value] }));
-    return new Column(
-      this.name,
-      nameClasses(rows, names).map(({ values }) => values[0]),
-    );
+    const named = nameClasses(rows, names).map(({ values }) => values[0]);
+    return new Column(this.name, named);
   }
 
   /** Values, and names that no row has, with their number of rows, most frequent first. */
@@ -332,27 +291,26 @@ function textsOf(
   if (named.text !== undefined) return [find(columns, named.text, path), pair];
   const free = columns.filter((it) => it !== label && it !== pair);
   if (pair === undefined) {
-    for (const [first, second] of PAIRS) {
-      const both = [byName(free, [first]), byName(free, [second])] as const;
-      if (both[0] && both[1]) return [both[0], both[1]];
+    for (const names of PAIRS) {
+      const [first, second] = names.map((name) => byName(free, [name]));
+      if (first && second) return [first, second];
     }
   }
   const texts = free.filter((it) => it.isRepeated || it.hasTexts);
   const longest = texts.toSorted((a, b) => b.mean - a.mean);
   const found = byName(texts, TEXTS) ?? longest[0];
-  if (found !== undefined) {
-    // "#1 String" and "#2 String".
-    const [first, second] = [
-      found.name.replace("2", "1"),
-      found.name.replace("1", "2"),
-    ].map((name) => texts.find((it) => it.name === name));
-    return pair === undefined && first && second && first !== second
-      ? [first, second]
-      : [found, pair];
+  if (found === undefined) {
+    throw new UsageError(
+      `No column of "${path}" besides "${label.name}" looks like texts: name it with --text`,
+    );
   }
-  throw new UsageError(
-    `No column of "${path}" besides "${label.name}" looks like texts: name it with --text`,
-  );
+  // "#1 String" and "#2 String".
+  const { name } = found;
+  const [first, second] = [name.replace("2", "1"), name.replace("1", "2")]
+    .map((name) => texts.find((it) => it.name === name));
+  return pair === undefined && first && second && first !== second
+    ? [first, second]
+    : [found, pair];
 }
 
 /** Bounds of an estimated sequence length; most published models take at most 512 tokens. */

@@ -21,25 +21,6 @@ import { findPipeline, pipelineNames } from "../arguments/open_pipeline.ts";
 import { PROJECT, tasksOf } from "../arguments/options.ts";
 import { writeOut } from "../terminal/renderer.ts";
 
-interface Parameter {
-  /** Dot path: `training.learningRate`. */
-  readonly name: string;
-  readonly value: unknown;
-  /** Its comment in the file, else the description of the task's parameter, else empty. */
-  readonly description: string;
-}
-
-/** A pipeline file as written: not expanded, and checked for syntax only. */
-export interface Outline {
-  readonly name: string;
-  readonly description: string;
-  readonly parameters: readonly Parameter[];
-  /** Changed parameters, by the name of the profile. */
-  readonly profiles: Readonly<Record<string, unknown>>;
-  /** Task of each stage, by the name of the stage. */
-  readonly stages: Readonly<Record<string, string>>;
-}
-
 /** Prints the pipelines in `pipelines/` with their descriptions. */
 export async function printPipelines(args: Arguments): Promise<void> {
   const found: { name: string; description: string }[] = [];
@@ -116,7 +97,8 @@ export async function helpOfPipeline(args: Arguments): Promise<string> {
 const INDENT = "      ";
 
 /**
- * Reads a pipeline file for help and completion.
+ * Reads a pipeline file for help and completion, as written: not expanded, and
+ * checked for syntax only.
  *
  * @param nameOrFile A name in `pipelines/`, or a file.
  * @param tasks Folder of the tasks, whose descriptions are used for parameters without a comment.
@@ -126,7 +108,7 @@ const INDENT = "      ";
 export async function outlineOf(
   nameOrFile: string,
   tasks: string,
-): Promise<Outline> {
+) {
   const file = await findPipeline(nameOrFile);
   const text = await readText(file);
   const { value, faults } = await readYaml(text);
@@ -144,13 +126,17 @@ export async function outlineOf(
   return {
     name: typeof name === "string" ? name : nameOrFile,
     description: typeof description === "string" ? description : "",
+    /** By dot path, as `-S` sets them. */
     parameters: [...flattened(params)].map(([name, value]) => ({
       name,
       value,
+      /** Its comment in the file, else the description of the task's parameter. */
       description: comments.get(name) ??
         comments.get(name.replace(/\..*/, "")) ?? descriptions.get(name) ?? "",
     })),
+    /** Changed parameters, by the name of the profile. */
     profiles: isMapping(profiles) ? profiles : {},
+    /** Task of each stage. */
     stages: Object.fromEntries(
       Object.entries(stages).map(([name, stage]) => [
         name,

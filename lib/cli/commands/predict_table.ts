@@ -1,7 +1,6 @@
 /** Tables of texts to classify, and the same with predictions. */
 import { dirname, extname } from "node:path";
 import type { Classification } from "../../artifacts/predictions.ts";
-import type { Example } from "../../data/example.ts";
 import { toExamples } from "../../data/labels.ts";
 import { columnsOf, readTable, type Row } from "../../data/table.ts";
 import { besides, removeIfThere } from "../../store/files.ts";
@@ -9,11 +8,7 @@ import { UsageError } from "../arguments/arguments.ts";
 import { csvLine } from "../terminal/renderer.ts";
 
 /** A table whose rows are to be classified. */
-export interface TextTable {
-  readonly texts: readonly Example[];
-  readonly columns: readonly string[];
-  readonly rows: readonly (readonly unknown[])[];
-}
+export type TextTable = Awaited<ReturnType<typeof readTexts>>;
 
 /** Columns that predictions get: of classes, or of a regression. */
 const ADDED = [["predicted_label", "probability"], [
@@ -34,7 +29,7 @@ export async function readTexts(
   out: string,
   named: readonly string[],
   encoding: string | undefined,
-): Promise<TextTable> {
+) {
   const write = writerOf(out);
   const remedy = () => ": name the columns of the texts by --text and --pair";
   const columns = await columnsOf(path, encoding);
@@ -54,6 +49,7 @@ export async function readTexts(
   const texts = toExamples(found.map(unlabelled), undefined);
   const rows = found.map(({ values }) => values.slice(count));
   for (const values of rows) write(values, columns);
+  /** Examples, names of all columns, and their values by row. */
   return { texts, columns, rows };
 }
 

@@ -4,34 +4,14 @@ import type { Manifest } from "../../store/manifests.ts";
 import type { Store } from "../../store/store.ts";
 
 /** A result with the parameters and costs of all results that it was made from. */
-export interface Row {
-  readonly pipeline: string;
-  readonly stage: string;
-  readonly key: string;
-  /** When the run that made it started: ISO 8601. */
-  readonly started: string;
-  /** True if the output folder shows it. */
-  readonly current: boolean;
-  /** Parameters of the stage and of all that it was made from, by `TASK.PARAMETER`. */
-  readonly params: Readonly<Record<string, unknown>>;
-  /** From `scores.json`; empty for other results. */
-  readonly ranks: ScoresFile["ranks"];
-  readonly metrics: Readonly<Record<string, number>>;
-  /** Durations of the stage itself, of the training that it scores, and of all results that it was made from. */
-  readonly seconds: {
-    readonly stage: number;
-    readonly training?: number;
-    readonly total: number;
-  };
-  /** Bytes of the adapter or classifier that it scores, else of its own files. */
-  readonly size: number;
-}
+export type Row = Awaited<ReturnType<Results["row"]>>;
 
 /** A result of a stage; another pipeline may have made it. */
 interface StageResult {
   readonly pipeline: string;
   readonly stage: string;
   readonly manifest: Manifest;
+  /** True if the output folder shows it. */
   readonly current: boolean;
 }
 
@@ -70,7 +50,8 @@ export class Results {
     );
   }
 
-  async row({ manifest, ...result }: StageResult): Promise<Row> {
+  /** A row of the table. */
+  async row({ manifest, ...result }: StageResult) {
     const { key, started, metrics, seconds, files } = manifest;
     const chain = this.#chain(manifest);
     const scored = isScored(manifest)
@@ -82,15 +63,19 @@ export class Results {
       ...result,
       key,
       started,
+      /** Parameters of the stage and of all that it was made from, by `TASK.PARAMETER`. */
       params: Object.fromEntries(chain.toReversed().flatMap(paramsOf)),
+      /** From `scores.json`; empty for other results. */
       ranks: await this.#scores(manifest),
       metrics,
+      /** Durations of the stage itself, of the training that it scores, and of all results that it was made from. */
       seconds: {
         stage: seconds,
         ...(training !== undefined && { training }),
         // As the durations of stages are.
         total: Number(total.toFixed(3)),
       },
+      /** Bytes of the adapter or classifier that it scores, else of its own files. */
       size: (scored?.files ?? files).reduce((sum, { size }) => sum + size, 0),
     };
   }

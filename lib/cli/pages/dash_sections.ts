@@ -103,11 +103,10 @@ function tableHtml({ task, metric, columns }: RankTable): string {
   );
   const best = columns.map(({ scores }) => Math.max(...Object.values(scores)));
   const rows = ranks.map((rank) => {
-    const cells = columns.map(({ scores: { [rank]: score } }, i) =>
-      `<td${score === best[i] ? ' class="best"' : ""}>${
-        score?.toFixed(4) ?? ""
-      }</td>`
-    );
+    const cells = columns.map(({ scores: { [rank]: score } }, i) => {
+      const text = score?.toFixed(4) ?? "";
+      return `<td>${score === best[i] ? `<b>${text}</b>` : text}</td>`;
+    });
     return `<tr><th scope="row">${rank}</th>${cells.join("")}</tr>`;
   });
   return `<div class="scroll"><h3>${
@@ -136,7 +135,7 @@ function curve(all: readonly Point[]): string {
     ] as const;
   });
   const [x, y, caption] = marks.at(-1)!;
-  return `<svg class="curve" viewBox="0 0 ${width} ${height}" role="img" aria-label="${METRIC} from ${
+  return `<svg class="graph curve" viewBox="0 0 ${width} ${height}" role="img" aria-label="${METRIC} from ${
     start.toFixed(4)
   } at step ${first} to ${end.toFixed(4)} at step ${last}" data-points="${
     escapeHtml(JSON.stringify(marks))

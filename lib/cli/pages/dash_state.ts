@@ -24,14 +24,10 @@ import {
   eventText,
   progressText,
 } from "../terminal/messages.ts";
-import { cellContent, stageGraph } from "./stage_graph.ts";
+import { cellContent, type DrawnStage, stageGraph } from "./stage_graph.ts";
 
 /** State of a stage, for the page. */
-export interface StageState {
-  readonly id: string;
-  readonly state: "done" | "running" | "failed" | "waiting";
-  /** Why it waits or has failed. */
-  readonly reason?: string | undefined;
+export interface StageState extends DrawnStage {
   /** While it runs: `12.3 s, 45 s left, 20.1 s of processor, 812 MB`, `128/8192 steps, loss 0.41`, and the fraction that is done. */
   readonly running?: {
     readonly time: string;
@@ -41,34 +37,10 @@ export interface StageState {
 }
 
 /** A metric by rank, with a column for each group of evaluations. */
-export interface RankTable {
-  readonly task: string;
-  readonly metric: string;
-  readonly columns: readonly {
-    readonly title: string;
-    /** Number of evaluations that are done, of `total`. */
-    readonly done: number;
-    readonly total: number;
-    /** Mean over the evaluations, by rank. */
-    readonly scores: Readonly<Record<number, number>>;
-  }[];
-}
+export type RankTable = Awaited<ReturnType<typeof rankTables>>[number];
 
 /** What the page shows. */
-export interface DashState {
-  /** Its name; empty until it has been read. */
-  readonly pipeline: string;
-  readonly stages: readonly StageState[];
-  readonly graph: string;
-  readonly tables: readonly RankTable[];
-  readonly reports: readonly {
-    readonly stage: string;
-    /** Changes with the content. */
-    readonly version: string;
-  }[];
-  /** Why the last read failed, such as an error in the pipeline file. */
-  readonly problem?: string | undefined;
-}
+export type DashState = Awaited<ReturnType<Follower["state"]>>;
 
 /** Milliseconds between two reads of the state of all stages, each of which plans the pipeline. */
 const PAUSE = 2_000;
@@ -94,7 +66,6 @@ export class Follower {
   };
   #problem: string | undefined;
   #at = -Infinity;
-  #reading: Promise<void> | undefined;
   readonly #logs = new Map<string, StageLog>();
 
   /**
@@ -109,25 +80,26 @@ export class Follower {
     >,
   ) {}
 
-  async state(): Promise<DashState> {
-    if (Date.now() - this.#at > PAUSE) {
-      await (this.#reading ??= this.#read().finally(() => {
-        this.#reading = undefined;
-      }));
-    }
+  /** The state now. */
+  async state() {
+    if (Date.now() - this.#at > PAUSE) await this.#read();
     const { pipeline, stages, tables, pages } = this.#found;
     const states = new Map(
       [...stages].map(([id, it]) => [id, this.#stageState(it)]),
     );
     return {
+      /** Its name; empty until it has been read. */
       pipeline,
       stages: [...states.values()],
+      /** The stages and what each needs, as SVG. */
       graph: stageGraph(
         groupStages([...stages.values()].map(({ stage }) => stage)),
         ({ stages }) => cellContent(stages.map((id) => states.get(id)!)),
       ),
       tables,
+      /** Reports that are up to date; a version changes with the content. */
       reports: [...pages].map(([stage, { version }]) => ({ stage, version })),
+      /** Why the last read failed, such as an error in the pipeline file. */
       problem: this.#problem,
     };
   }
@@ -177,7 +149,7 @@ export class Follower {
       this.#found = {
         pipeline,
         stages: new Map(stages.map((it) => [it.stage.id, it])),
-        tables: await this.#tables(stages),
+        tables: await rankTables(stages, this.store),
         pages: new Map(stages.flatMap((it) => this.#page(pipeline, it))),
       };
       this.#problem = undefined;
@@ -239,46 +211,51 @@ export class Follower {
       }),
     };
   }
+}
 
-  async #tables(stages: readonly ReadStage[]): Promise<RankTable[]> {
-    const groups = Map.groupBy(
-      stages.filter(({ stage }) => stage.declaration.output.kind === "scores"),
-      ({ stage }) => stageTitle(stage),
-    );
-    const tables = new Map<string, RankTable>();
-    for (const [title, members] of groups) {
+/** A table for each data set, as far as its evaluations are done. */
+async function rankTables(stages: readonly ReadStage[], { blobs }: Store) {
+  const groups = Map.groupBy(
+    stages.filter(({ stage }) => stage.declaration.output.kind === "scores"),
+    ({ stage }) => stageTitle(stage),
+  );
+  const columns = await Promise.all(
+    [...groups].map(async ([title, members]) => {
       const files = members.flatMap(({ result }) =>
         result?.files.filter(({ path }) => path === SCORES_FILES[0]) ?? []
       );
       const texts = await Promise.all(
-        files.map(({ blob }) => this.store.blobs.text(blob)),
+        files.map(({ blob }) => blobs.text(blob)),
       );
       const scores = texts.filter((it) => it !== undefined)
         .map((text): ScoresFile => JSON.parse(text));
-      const [first] = scores;
       // The data set is unknown until the first result.
-      if (first === undefined) continue;
-      const { task, ranks } = first;
-      const metric = Object.keys(ranks[0]!.metrics)[0]!;
+      const { task, ranks: [first] } = scores[0] ?? { task: "", ranks: [] };
+      const metric = Object.keys(first?.metrics ?? {})[0] ?? "";
       const byRank = Map.groupBy(
         scores.flatMap(({ ranks }) => ranks)
           .filter(({ metrics }) => typeof metrics[metric] === "number"),
         ({ rank }) => rank,
       );
-      const column = {
-        title,
+      return {
+        ...{ task, metric, title },
         done: scores.length,
         total: members.length,
+        /** Mean over the evaluations, by rank. */
         scores: Object.fromEntries([...byRank].map(([rank, of]) => [
           rank,
           of.reduce((sum, it) => sum + it.metrics[metric]!, 0) / of.length,
         ])),
       };
-      const { columns = [] } = tables.get(task) ?? {};
-      tables.set(task, { task, metric, columns: [...columns, column] });
-    }
-    return [...tables.values()];
-  }
+    }),
+  );
+  const tables = Map.groupBy(
+    columns.filter(({ done }) => done > 0),
+    ({ task }) => task,
+  );
+  return [...tables].map(([task, columns]) => ({
+    ...{ task, metric: columns[0]!.metric, columns },
+  }));
 }
 
 /** The id of a stage without its seed, over which scores are averaged, and its rank, which is a row. */

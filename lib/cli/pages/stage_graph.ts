@@ -72,9 +72,11 @@ export function barContent(text: string, share: number): BoxContent {
 
 const GLYPHS = { done: "✓", running: "▶", failed: "✕", waiting: "·" };
 
-interface DrawnStage {
+/** A stage in the graph of `dash`. */
+export interface DrawnStage {
   readonly id: string;
   readonly state: keyof typeof GLYPHS;
+  /** Why it waits or has failed. */
   readonly reason?: string | undefined;
 }
 

@@ -18,14 +18,9 @@ export const REMOTE_OPTIONS = `
   --remote-mode MODE{read,write,off}  read: take results from the remote (default); write: also store new ones in it; off`;
 
 /** A remote, according to the options, the environment and the user's profile. */
-export interface RemoteSettings {
-  readonly url: URL;
-  /** Its address without secrets. */
-  readonly name: string;
-  readonly writes: boolean;
-  /** Public keys whose results are used, besides the user's own. */
-  readonly trust: readonly string[];
-}
+export type RemoteSettings = NonNullable<
+  Awaited<ReturnType<typeof remoteSettings>>
+>;
 
 /**
  * The remote of a command; undefined if there is none, or it is off.
@@ -35,17 +30,9 @@ export interface RemoteSettings {
  */
 export async function remoteSettings(
   args: Arguments,
-): Promise<RemoteSettings | undefined>;
-export async function remoteSettings(
-  args: Arguments,
-  needed: "read" | "write",
-  name?: string,
-): Promise<RemoteSettings>;
-export async function remoteSettings(
-  args: Arguments,
   needed?: "read" | "write",
   optionName = "remote",
-): Promise<RemoteSettings | undefined> {
+) {
   const profile = (await readProfile())?.remote;
   const option = args.value(optionName) || undefined;
   const given = option ?? (Deno.env.get("DYLORA_REMOTE") || profile?.url);
@@ -87,7 +74,14 @@ export async function remoteSettings(
         : 'No key is trusted, so no result of the remote can be used: name keys in DYLORA_REMOTE_TRUST or under "remote: trust" in your profile, or make your own with "deno task cache key"',
     );
   }
-  return { url, name, writes, trust };
+  return {
+    url,
+    /** Its address without secrets. */
+    name,
+    writes,
+    /** Public keys whose results are used, besides the user's own. */
+    trust,
+  };
 }
 
 /** The file of the user's signing key: `$DYLORA_REMOTE_KEY`, or `dylora/remote-key.json` in the user's configuration folder. */

@@ -90,25 +90,15 @@ export function progressLine(): (event: Event) => void {
   };
 }
 
-interface TimeLeft {
-  readonly seconds: number;
-  /** True if some stages have no estimate, so this is a lower bound. */
-  readonly isMinimum: boolean;
-}
-
-const PAUSE = 1000;
-
 /** Estimates how long a run will take. */
 export class Forecast {
   /** The stages that have not ended, in the order of the graph. */
   readonly #stages = new Map<string, ExpectedStage>();
-  #limits: Omit<Expected, "stages"> | undefined;
+  #limits = { cpus: 1, gpus: 0, jobs: 1 };
   /** Durations of the stages of this run in seconds, by name. */
   readonly #seen = new Map<string, number[]>();
-  #left: TimeLeft | undefined;
-  #computed = -Infinity;
 
-  expect({ stages, ...limits }: Expected): void {
+  expect({ stages, ...limits }: Omit<Expected, "type">): void {
     this.#limits = limits;
     for (const stage of stages) this.#stages.set(stage.stage, stage);
   }
@@ -128,84 +118,40 @@ export class Forecast {
     this.#seen.set(name, [...this.#seen.get(name) ?? [], seconds]);
   }
 
-  /** The time left of the run; undefined if there is nothing to estimate it from. */
-  left(
-    running: ReadonlyMap<string, Pace>,
-    now: number,
-  ): TimeLeft | undefined {
-    if (now - this.#computed >= PAUSE) {
-      this.#computed = now;
-      this.#left = this.#compute(running, now);
+  /**
+   * The time left of the run: of the longest chain of stages that need each
+   * other, or of all work if it uses a limit fully.
+   *
+   * @returns Seconds, and whether they are a minimum, since nothing is known of
+   * some stages; undefined if nothing is known of any.
+   */
+  left(running: ReadonlyMap<string, Pace>, now: number) {
+    const { cpus, gpus, jobs } = this.#limits;
+    const ends = new Map<string, number>();
+    const work = { cpus: 0, gpus: 0, jobs: 0 };
+    let known = 0;
+    for (const [id, stage] of this.#stages) {
+      const pace = running.get(id);
+      const left = pace ? pace.left(now) : this.secondsOf(id);
+      if (left !== undefined) known++;
+      const seconds = left ?? 0;
+      const start = Math.max(0, ...stage.needs.map((it) => ends.get(it) ?? 0));
+      ends.set(id, start + seconds);
+      // A stage that asks for more than there is runs alone.
+      work.cpus += seconds * Math.min(stage.cpus, cpus);
+      work.gpus += seconds * Math.min(stage.gpus, gpus);
+      work.jobs += seconds;
     }
-    if (this.#left === undefined) return undefined;
-    const { seconds, isMinimum } = this.#left;
-    const passed = (now - this.#computed) / 1000;
-    return { seconds: Math.max(0, seconds - passed), isMinimum };
-  }
-
-  #compute(
-    running: ReadonlyMap<string, Pace>,
-    now: number,
-  ): TimeLeft | undefined {
-    if (this.#limits === undefined) return undefined;
-    const stages = [...this.#stages.values()].map((stage) => {
-      const pace = running.get(stage.stage);
-      const seconds = pace ? pace.left(now) : this.secondsOf(stage.stage);
-      return { ...stage, seconds, runs: pace !== undefined };
-    });
-    const isKnown = stages.map(({ seconds }) => seconds !== undefined);
-    if (!isKnown.includes(true)) return undefined;
-    const isMinimum = isKnown.includes(false);
-    const seconds = makespan(stages, this.#limits);
-    return isMinimum && seconds < 1 ? undefined : { seconds, isMinimum };
+    const seconds = Math.max(
+      ...ends.values(),
+      ...[work.cpus / cpus, work.gpus / (gpus || 1), work.jobs / jobs],
+    );
+    const isMinimum = known < this.#stages.size;
+    if (known === 0 || isMinimum && seconds < 1) return undefined;
+    return { seconds, isMinimum };
   }
 }
 
 function nameOf(stage: string): string {
   return stage.replace(/@.*/, "");
-}
-
-interface Planned extends Omit<ExpectedStage, "seconds"> {
-  /** Undefined, if unknown, counts as 0. */
-  readonly seconds: number | undefined;
-  readonly runs: boolean;
-}
-
-/**
- * Seconds until all stages have run, if each starts as soon as its inputs exist
- * and the limits allow it.
- */
-export function makespan(
-  stages: readonly Planned[],
-  limits: Pick<Expected, "cpus" | "gpus" | "jobs">,
-): number {
-  // A stage that asks for more than there is runs alone.
-  const all = stages.map(({ cpus, seconds = 0, ...stage }) => ({
-    ...{ ...stage, seconds, cpus: Math.min(cpus, limits.cpus) },
-  }));
-  const waiting = new Set(all.filter(({ runs }) => !runs));
-  const unfinished = new Set(all.map(({ stage }) => stage));
-  let running = all.filter(({ runs }) => runs)
-    .map((stage) => ({ stage, end: stage.seconds }));
-  const free = (kind: "cpus" | "gpus") =>
-    running.reduce((left, { stage }) => left - stage[kind], limits[kind]);
-  for (let now = 0;;) {
-    let [cpus, gpus] = [free("cpus"), free("gpus")];
-    for (const stage of waiting) {
-      if (running.length >= limits.jobs) break;
-      const fits = running.length === 0 ||
-        stage.cpus <= cpus && stage.gpus <= gpus;
-      if (!fits || stage.needs.some((it) => unfinished.has(it))) continue;
-      waiting.delete(stage);
-      cpus -= stage.cpus;
-      gpus -= stage.gpus;
-      running.push({ stage, end: now + stage.seconds });
-    }
-    if (running.length === 0) return now;
-    now = Math.min(...running.map(({ end }) => end));
-    for (const { stage, end } of running) {
-      if (end === now) unfinished.delete(stage.stage);
-    }
-    running = running.filter(({ end }) => end > now);
-  }
 }

@@ -203,10 +203,8 @@ class Table {
     const end = left === undefined
       ? ""
       : `, ${left.isMinimum ? "over " : ""}${about(left.seconds)} left`;
-    return style.bold(this.#pipeline) +
-      style.dim(
-        `  ${this.#finished}/${this.#total} stages  ${time}${end}`,
-      );
+    const stages = `${this.#finished}/${this.#total} stages`;
+    return style.bold(this.#pipeline) + style.dim(`  ${stages}  ${time}${end}`);
   }
 
   #progress(
@@ -214,30 +212,23 @@ class Table {
     bar: number,
     width: number,
   ): string {
-    const { progress, share } = pace;
+    const { progress, otherWork } = pace;
     const now = performance.now();
-    const passed = duration((now - pace.since) / 1000);
-    const left = pace.left(now);
-    const time = left === undefined ? passed : `${about(left)} left`;
-    if (job !== undefined && (job.state !== "RUNNING" || !progress)) {
-      const why = job.reason === undefined ? "" : ` (${printable(job.reason)})`;
-      const text = `job ${job.job} ${job.state}${why}`;
-      return this.#cells(bar, 0, passed, clip(text, width));
-    }
-    if (progress === undefined || progress.total <= 0) {
-      return this.#cells(bar, 0, time, clip(said.at(-1) ?? "", width));
-    }
+    const isQueued = job && (job.state !== "RUNNING" || !progress);
+    const left = isQueued ? undefined : pace.left(now);
+    const time = left === undefined
+      ? duration((now - pace.since) / 1000)
+      : `${about(left)} left`;
     const number = job === undefined ? "" : `job ${job.job}: `;
-    const text = pace.otherWork === undefined
-      ? progressText(progress)
-      : printable(pace.otherWork);
-    return this.#cells(bar, share, time, clip(number + text, width));
-  }
-
-  #cells(bar: number, share: number, time: string, text: string): string {
-    return `${this.#bar(bar, share)} ${percent(share)}  ${
-      time.padEnd(LEFT)
-    }  ${text}`;
+    const text = isQueued
+      ? `job ${job.job} ${job.state}${job.reason ? ` (${job.reason})` : ""}`
+      : progress === undefined || progress.total <= 0
+      ? said.at(-1) ?? ""
+      : number + (otherWork ?? progressText(progress));
+    const share = isQueued ? 0 : pace.share;
+    return `${meter(bar, share)}  ${time.padEnd(LEFT)}  ${
+      clip(printable(text), width)
+    }`;
   }
 
   #installRow(
@@ -245,20 +236,17 @@ class Table {
     bar: number,
   ): string {
     if (total === 0) return `  ${step} ${subject}`;
-    const share = Math.min(1, done / total);
     const text = `${step} ${subject}, ${bytes(done)} of ${bytes(total)}`;
-    return `  ${this.#bar(bar, share)} ${percent(share)}  ${text}`;
-  }
-
-  #bar(width: number, share: number): string {
-    const full = Math.round(share * width);
-    return style.green("━".repeat(full)) +
-      style.dim("━".repeat(width - full));
+    return `  ${meter(bar, Math.min(1, done / total))}  ${text}`;
   }
 }
 
-function percent(share: number): string {
-  return `${Math.floor(100 * share)}%`.padStart(4);
+/** A bar, and its share in percent. */
+function meter(width: number, share: number): string {
+  const full = Math.round(share * width);
+  const [done, left] = ["━".repeat(full), "━".repeat(width - full)];
+  const percent = `${Math.floor(100 * share)}%`.padStart(4);
+  return `${style.green(done)}${style.dim(left)} ${percent}`;
 }
 
 /** The matrix values that all stages of a name share, by name. */

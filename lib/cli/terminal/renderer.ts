@@ -2,12 +2,7 @@ import { printable } from "../../pipeline/faults.ts";
 import { EIO, osError, writeAll } from "../../store/files.ts";
 import { type Arguments, EXIT } from "../arguments/arguments.ts";
 import { hangUp } from "./interrupts.ts";
-import {
-  bytes,
-  progressText,
-  type Renderer,
-  Transcript,
-} from "./messages.ts";
+import { bytes, progressText, type Renderer, Transcript } from "./messages.ts";
 import { style } from "./style.ts";
 
 /**

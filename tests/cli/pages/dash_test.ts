@@ -119,6 +119,8 @@ Deno.test("dash follows a run of another process from the disk, and ends at one 
     task: "own",
     metric: "accuracy",
     columns: [{
+      task: "own",
+      metric: "accuracy",
       title: "evaluate",
       done: 2,
       total: 2,

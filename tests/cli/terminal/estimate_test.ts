@@ -1,27 +1,44 @@
 import { assertAlmostEquals, assertEquals } from "@std/assert";
-import { makespan, Pace } from "../../../lib/cli/terminal/estimate.ts";
+import { Forecast, Pace } from "../../../lib/cli/terminal/estimate.ts";
+import type { ExpectedStage } from "../../../lib/scheduler/events.ts";
 
-const NONE = { needs: [], cpus: 1, gpus: 0, runs: false };
 const LIMITS = { cpus: 2, gpus: 1, jobs: 8 };
 
-Deno.test("makespan() runs stages side by side within the limits, and one after the other along the edges", () => {
-  const three = ["a", "b", "c"]
-    .map((stage) => ({ ...NONE, stage, seconds: 10 }));
-  assertEquals(makespan(three, LIMITS), 20);
-  assertEquals(makespan(three, { ...LIMITS, jobs: 1 }), 30);
-  assertEquals(makespan(three.map((it) => ({ ...it, gpus: 1 })), LIMITS), 30);
+/** Seconds left of a run that has not begun. */
+function left(
+  stages: readonly (Partial<ExpectedStage> & { stage: string })[],
+  limits = LIMITS,
+) {
+  const forecast = new Forecast();
+  const none = { needs: [], cpus: 1, gpus: 0 };
+  forecast.expect({
+    stages: stages.map((it) => ({ ...none, ...it })),
+    ...limits,
+  });
+  return forecast.left(new Map(), 0);
+}
+
+Deno.test("Forecast takes the longest chain of stages, or all work within a limit", () => {
+  const three = ["a", "b", "c"].map((stage) => ({ stage, seconds: 10 }));
+  assertEquals(left(three), { seconds: 15, isMinimum: false });
+  assertEquals(left(three, { ...LIMITS, jobs: 1 })?.seconds, 30);
+  assertEquals(left(three.map((it) => ({ ...it, gpus: 1 })))?.seconds, 30);
   // Asks for more than there is: it runs alone.
-  assertEquals(makespan(three.map((it) => ({ ...it, cpus: 4 })), LIMITS), 30);
+  assertEquals(left(three.map((it) => ({ ...it, cpus: 4 })))?.seconds, 30);
   assertEquals(
-    makespan([
-      { ...NONE, stage: "a", seconds: 5, runs: true },
-      { ...NONE, stage: "b", needs: ["a"], seconds: 7 },
-      { ...NONE, stage: "c", needs: ["a"], seconds: 3 },
-      { ...NONE, stage: "d", needs: ["b", "c"], seconds: 1 },
-    ], LIMITS),
+    left([
+      { stage: "a", seconds: 5 },
+      { stage: "b", needs: ["a"], seconds: 7 },
+      { stage: "c", needs: ["a"], seconds: 3 },
+      { stage: "d", needs: ["b", "c"], seconds: 1 },
+    ])?.seconds,
     13,
   );
-  assertEquals(makespan([], LIMITS), 0);
+  assertEquals(left([three[0]!, { stage: "b" }]), {
+    seconds: 10,
+    isMinimum: true,
+  });
+  assertEquals(left([{ stage: "b" }]), undefined);
 });
 
 /** Progress of a stage of 100 steps. */
