@@ -39,7 +39,9 @@ export async function openPipeline(
     tasks: tasksOf(args),
   };
   const store = openStore({ out: outOf(args) });
-  const saved = await readSnapshot(source, store);
+  const name = await digest(JSON.stringify([VERSION, source]));
+  const snapshot = store.path("graphs", `${name.slice(0, 16)}.json`);
+  const saved = await readSnapshot(snapshot, store);
   const read = saved ?? await readGraph(source);
   const graph = { ...read, pipeline: resultsName(args, read.pipeline) };
   const selected = await matchingStages(graph, patterns);
@@ -53,7 +55,9 @@ export async function openPipeline(
     store,
     /** Saves the graph for the next command; cheap once the code of the tasks has been read. */
     async saveGraph() {
-      if (saved === undefined) await writeSnapshot(source, read, since, store);
+      if (saved === undefined) {
+        await writeSnapshot(snapshot, read, since, store);
+      }
     },
   };
 }
@@ -109,6 +113,9 @@ export async function matchingStages(
   return stages;
 }
 
+/** Version of the format of snapshots, and how many are kept. */
+const [VERSION, MAX_SNAPSHOTS] = [1, 20];
+
 interface Source {
   readonly file: string;
   readonly text: string;
@@ -116,12 +123,6 @@ interface Source {
   readonly settings: readonly string[];
   readonly tasks: string;
 }
-
-const VERSION = 1;
-
-const MAX_SNAPSHOTS = 20;
-
-type SourceFile = readonly [path: string, digest: string];
 
 /**
  * The saved graph of a pipeline, unless anything that it depends on has
@@ -132,13 +133,13 @@ type SourceFile = readonly [path: string, digest: string];
  * task modules.
  */
 async function readSnapshot(
-  source: Source,
+  path: string,
   store: Store,
 ): Promise<Graph | undefined> {
-  const snapshot = readSealed(await snapshotPath(source, store));
+  const snapshot = readSealed(path);
   if (snapshot === undefined) return undefined;
   const { files, graph } = snapshot as unknown as {
-    files: readonly SourceFile[];
+    files: readonly (readonly [path: string, digest: string])[];
     graph: Omit<Graph, "stages"> & { stages: GraphStage[] };
   };
   const digests = new Map(files);
@@ -159,7 +160,7 @@ async function readSnapshot(
  * Nothing is saved if one of them may have changed since then.
  */
 async function writeSnapshot(
-  source: Source,
+  snapshot: string,
   graph: Graph,
   since: number,
   store: Store,
@@ -180,7 +181,7 @@ async function writeSnapshot(
   const { stages, ...rest } = graph;
   try {
     store.makeFolder("graphs");
-    writeSealed(await snapshotPath(source, store), {
+    writeSealed(snapshot, {
       files: [...files],
       graph: { ...rest, stages: [...stages.values()] },
     });
@@ -190,14 +191,6 @@ async function writeSnapshot(
     // A snapshot only saves time.
     if (!isReadOnly(error) && !isFull(error)) throw error;
   }
-}
-
-async function snapshotPath(source: Source, store: Store): Promise<string> {
-  const { file, text, profile, settings, tasks } = source;
-  const name = await digest(
-    JSON.stringify([VERSION, file, text, profile, settings, tasks]),
-  );
-  return store.path("graphs", `${name.slice(0, 16)}.json`);
 }
 
 /** The modules of `lib/pipeline`, which turn a text into a graph. */
