@@ -12,6 +12,7 @@ import { fromTensors } from "../../lib/engine/models/parameters.ts";
 import { PEFT_PREFIX } from "../../lib/engine/models/peft.ts";
 import { tokenizerDefaults } from "../../lib/engine/models/registry.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
+import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
 import { type Answer, type Input, load } from "../../lib/serve/classifier.ts";
 import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
 import exportOnnx from "../../tasks/export-onnx.ts";
@@ -73,7 +74,7 @@ Deno.test("load() predicts the value of a regression", () =>
 Deno.test("load() and its function say what is wrong with what they are given", () =>
   withFolder(async (folder) => {
     const roberta = fixture("tiny-roberta");
-    const { output } = await served(folder, roberta, LABELS);
+    const { output, tensors } = await served(folder, roberta, LABELS);
     const bert = await served(folder, fixture("tiny-bert"), LABELS);
     const classify = await load(output);
     const fails = async (work: () => Promise<unknown>, message: RegExp) => {
@@ -107,6 +108,20 @@ Deno.test("load() and its function say what is wrong with what they are given", 
       /has "base_model.*key\.lora_A\.weight", for which the model in ".*" has no input: export the model with "targetModules"/,
     );
     const file = join(wide.output, "adapter.safetensors");
+    const [name] = Object.keys(tensors).filter((it) => it.includes(".lora_A."));
+    const narrow = { shape: [maxRank, 3], values: new Float32Array(12) };
+    writeSafetensors(file, { ...tensors, [name!]: narrow });
+    await fails(
+      () => classify.with(wide.output),
+      /^The adapter in "file:.*" has ".*lora_A\.weight" of shape \[4,3\], and the model in "file:.*" takes \[rank of .*query,64\]$/,
+    );
+    const factors = Object.entries(tensors)
+      .filter(([name]) => name.includes(".lora_"));
+    writeSafetensors(file, Object.fromEntries(factors));
+    await fails(
+      () => classify.with(wide.output),
+      /^The adapter in "file:.*" has no "base_model\.model\.classifier\./,
+    );
     await Deno.writeFile(file, (await Deno.readFile(file)).slice(0, 100));
     await fails(
       () => load(wide.output),

@@ -1,6 +1,5 @@
 /** The module for users outside of Deno: in Node.js, and in a browser. */
 import { assertEquals, assertMatch } from "@std/assert";
-import { build, stop } from "esbuild";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Input, load } from "../../lib/serve/classifier.ts";
@@ -12,12 +11,11 @@ import {
   referenceAdapter,
 } from "../tasks/reference_adapter.ts";
 import { runTask, withFolder } from "../tasks/run_task.ts";
+import { bundled, FileServer } from "./file_server.ts";
 
 const ONNX_JS = Deno.env.get("ONNX_JS");
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const DIST = dirname(
-  fileURLToPath(import.meta.resolve("onnxruntime-web/wasm")),
-);
+const MODULE = "lib/serve/classifier.ts";
 const TEXTS: readonly Input[] = [
   "A film that stays.",
   { text: "Who wrote it?", pair: "A friend of the band." },
@@ -32,7 +30,10 @@ for (const runtime of ["onnxruntime-web", "onnxruntime-node"]) {
         // Packages are found from its place.
         const script = join(ROOT, "out", `${crypto.randomUUID()}.mjs`);
         await Deno.mkdir(dirname(script), { recursive: true });
-        await Deno.writeTextFile(script, await bundled("node"));
+        await Deno.writeTextFile(
+          script,
+          await bundled(MODULE, { platform: "node", packages: "external" }),
+        );
         const use = join(folder, "use.mjs");
         await Deno.writeTextFile(
           use,
@@ -77,32 +78,11 @@ Deno.test({
   ignore: chromiumMissing() !== undefined,
   fn: () =>
     withExport(async (folder, expected) => {
-      const files: Record<string, () => Promise<BodyInit>> = {
-        "/": () => Promise.resolve("<!doctype html><title>Test</title>"),
-        "/module.js": () => bundled("browser"),
-      };
-      await using server = Deno.serve(
-        { port: 0, hostname: "127.0.0.1", onListen() {} },
-        async (request) => {
-          const { pathname } = new URL(request.url);
-          const body = pathname.startsWith("/served/")
-            ? await Deno.readFile(join(folder, pathname)).catch(() => null)
-            : pathname.startsWith("/ort-")
-            ? await Deno.readFile(join(DIST, pathname))
-            : await files[pathname]?.();
-          const type = pathname === "/"
-            ? "text/html"
-            : /js$/.test(pathname)
-            ? "text/javascript"
-            : pathname.endsWith(".wasm")
-            ? "application/wasm"
-            : "application/octet-stream";
-          return body == null
-            ? new Response("none", { status: 404 })
-            : new Response(body, { headers: { "content-type": type } });
-        },
-      );
-      const address = `http://127.0.0.1:${server.addr.port}/`;
+      await using server = new FileServer({
+        "module.js": { text: await bundled(MODULE) },
+        served: { folder: join(folder, "served") },
+      });
+      const { address } = server;
       await using browser = await Browser.start();
       await browser.open(address);
       const found = await browser.evaluate<Answers>(`(async () => {
@@ -151,19 +131,4 @@ function withExport(
     await classify.release();
     await body(folder, sharesOf(answers));
   });
-}
-
-/** The module as one file; for Node.js, its packages are left out. */
-async function bundled(platform: "node" | "browser"): Promise<string> {
-  const { outputFiles } = await build({
-    entryPoints: [join(ROOT, "lib/serve/classifier.ts")],
-    bundle: true,
-    write: false,
-    format: "esm",
-    platform,
-    absWorkingDir: ROOT,
-    logLevel: "silent",
-    ...(platform === "node" && { packages: "external" as const }),
-  }).finally(() => stop());
-  return outputFiles[0]!.text;
 }

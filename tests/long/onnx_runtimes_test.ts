@@ -1,0 +1,213 @@
+/** Models in ONNX by onnxruntime-web in Deno and in Chromium, and MiniLM by onnxruntime in Python as well, beside PEFT. */
+import { assertEquals } from "@std/assert";
+import * as ort from "onnxruntime-web/wasm";
+import { join } from "node:path";
+import { writeAdapter } from "../../lib/artifacts/adapter.ts";
+import { readModel } from "../../lib/artifacts/model.ts";
+import { tokenizerDefaults } from "../../lib/engine/models/registry.ts";
+import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
+import { inputsAt, readAdapter } from "../../lib/serve/adapter.ts";
+import { openFolder } from "../../lib/serve/folder.ts";
+import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
+import exportAdapter from "../../tasks/export-adapter.ts";
+import exportOnnx from "../../tasks/export-onnx.ts";
+import {
+  assertClose,
+  openReference,
+  referenceNames,
+} from "../engine/reference.ts";
+import { type Feed, ONNX_PYTHON, onnxruntimeLogits } from "../onnx/peer.ts";
+import {
+  referenceCases,
+  TOLERANCE,
+  writeServed,
+} from "../onnx/reference_cases.ts";
+import { chromiumLogits, denoLogits } from "../onnx/web.ts";
+import { chromiumMissing } from "../report/chromium.ts";
+import { randomAdapter } from "../tasks/random_adapter.ts";
+import { REFERENCE_TRAINING } from "../tasks/reference_adapter.ts";
+import { runTask, withFolder } from "../tasks/run_task.ts";
+
+const PEFT_PYTHON = Deno.env.get("PEFT_PYTHON");
+const MINILM = Deno.env.get("DYLORA_MINILM");
+const missing = chromiumMissing();
+const suffix = missing === undefined ? "" : ` (skipped: ${missing})`;
+
+for (
+  const [where, logitsOf] of Object.entries({
+    Deno: denoLogits,
+    Chromium: chromiumLogits,
+  })
+) {
+  const isSkipped = where === "Chromium" && missing !== undefined;
+  Deno.test({
+    name:
+      `onnxruntime-web in ${where} gives the logits of PEFT for every architecture, adapter, rank, batch and length${
+        isSkipped ? suffix : ""
+      }`,
+    ignore: isSkipped,
+    fn: () =>
+      withFolder(async (folder) => {
+        const models = referenceNames.map((name) => {
+          const reference = openReference(name);
+          const path = join(folder, `${name}.onnx`);
+          writeServed(path, reference);
+          const cases = referenceCases(reference);
+          return { name, path, cases, feeds: cases.map(({ feed }) => feed) };
+        });
+        const logits = await logitsOf(models);
+        for (const [i, { name, cases }] of models.entries()) {
+          for (const [j, { what, expected }] of cases.entries()) {
+            const found = logits[i]![j]!;
+            assertClose(found, expected, TOLERANCE, `${name}, ${what}`);
+          }
+        }
+      }),
+  });
+}
+
+const RANKS = [1, 2, 3, 4, 5, 6, 7, 8];
+/** Of 3 to 512 tokens, with special ones. */
+const TEXTS = [
+  ["!"],
+  ["It rained, and nobody came to see it."],
+  ["Who wrote it?", "It was written by a friend of the band, years ago."],
+  ["A film that stays. ".repeat(4)],
+  ["word ".repeat(600)],
+];
+
+Deno.test({
+  name:
+    `MiniLM as export-onnx writes it has the logits of PEFT at every rank, padded and alone, in Python, Deno and Chromium${suffix}`,
+  ignore: [PEFT_PYTHON, ONNX_PYTHON, MINILM].includes(undefined) ||
+    missing !== undefined,
+  fn: () =>
+    withFolder(async (folder) => {
+      const model = readModel(MINILM!);
+      const adapter = join(folder, "adapter");
+      Deno.mkdirSync(adapter);
+      const targetModules = [...model.architecture.targetModules];
+      await writeAdapter(adapter, {
+        baseModel: { name: "all-MiniLM-L6-v2", revision: null },
+        training: { ...REFERENCE_TRAINING, rank: 8, alpha: 16, targetModules },
+        tensors: randomAdapter(MINILM!, 8, targetModules),
+      });
+      const given = { model: MINILM!, adapter };
+      const { output } = await runTask(exportOnnx, folder, {}, given);
+      const tokenizer = await ModelTokenizer.load(
+        MINILM!,
+        tokenizerDefaults(model.architecture),
+        model.maxLength,
+      );
+      const rows = TEXTS.map(([text, pair]) => tokenizer.encode(text!, pair));
+      const adapters: string[] = [];
+      for (const rank of RANKS) {
+        const exported = await runTask(exportAdapter, folder, { rank }, given);
+        adapters.push(exported.output);
+      }
+      const path = join(output, "model.onnx");
+      const inputs = await adapterInputs(output, path);
+      const short = rows.slice(0, -1);
+      const padded = await peftLogits(folder, adapters, short);
+      const long = rows.slice(-1);
+      const ofLong = await peftLogits(folder, [adapters[2]!], long);
+      const runs = [
+        ...RANKS.map((rank, i) => ({
+          what: `rank ${rank}`,
+          ...{ rank, batch: short, expected: padded[i]! },
+        })),
+        ...short.map((row, i) => ({
+          what: `text ${i} alone`,
+          ...{ rank: 3, batch: [row] },
+          expected: padded[2]!.slice(2 * i, 2 * i + 2),
+        })),
+        {
+          what: `${long[0]!.ids.length} tokens`,
+          ...{ rank: 3, batch: long, expected: ofLong[0]! },
+        },
+      ];
+      const feeds = runs.map(({ batch, rank }) => ({
+        ...feedOf(batch, model.padId),
+        ...inputsAt(inputs, rank),
+      }));
+      const models = [{ path, feeds }];
+      const [python] = await onnxruntimeLogits(models);
+      const [deno] = await denoLogits(models);
+      const [chromium] = await chromiumLogits(models);
+      for (const [i, { what, expected }] of runs.entries()) {
+        for (const [by, logits] of Object.entries({ python, deno, chromium })) {
+          assertClose(logits![i]!, expected, TOLERANCE, `${by}, ${what}`);
+        }
+      }
+    }),
+});
+
+/** The adapter of an export as lib/serve reads it. */
+async function adapterInputs(folder: string, path: string) {
+  const session = await ort.InferenceSession.create(await Deno.readFile(path));
+  const opened = openFolder(folder);
+  const { weights } = await opened.json<{ weights: string }>("model.json");
+  const model = { weights, place: folder };
+  const adapter = await readAdapter(opened, session.inputMetadata, model);
+  await session.release();
+  return adapter;
+}
+
+/** Token ids and types of a text. */
+type Row = ReturnType<ModelTokenizer["encode"]>;
+
+/** A padded batch. */
+function feedOf(rows: readonly Row[], padId: number): Feed {
+  const length = Math.max(...rows.map(({ ids }) => ids.length));
+  const shape = [rows.length, length];
+  const padded = (valuesOf: (row: Row) => ArrayLike<number>, pad: number) => ({
+    shape,
+    values: Int32Array.from(rows.flatMap((row) => {
+      const values = Array.from(valuesOf(row));
+      return [...values, ...Array<number>(length - values.length).fill(pad)];
+    })),
+  });
+  return {
+    input_ids: padded(({ ids }) => ids, padId),
+    token_type_ids: padded(({ types }) => types, 0),
+    attention_mask: padded(({ ids }) => Array.from(ids, () => 1), 0),
+  };
+}
+
+/** PEFT's logits of a padded batch, by each adapter, flat. */
+async function peftLogits(
+  folder: string,
+  adapters: readonly string[],
+  rows: readonly Row[],
+): Promise<number[][]> {
+  const tokens = await Deno.makeTempFile({ dir: folder });
+  const values = (of: (row: Row) => ArrayLike<number>) =>
+    Int32Array.from(rows.flatMap((row) => Array.from(of(row))));
+  const [ids, types] = [values(({ ids }) => ids), values((it) => it.types)];
+  const offsets = Int32Array.from([
+    0,
+    ...rows.map((_, i) =>
+      rows.slice(0, i + 1).reduce((sum, { ids }) => sum + ids.length, 0)
+    ),
+  ]);
+  writeSafetensors(
+    tokens,
+    Object.fromEntries(
+      Object.entries({ ids, types, offsets }).map(([name, values]) => [
+        name,
+        { shape: [values.length], values },
+      ]),
+    ),
+  );
+  const request = await Deno.makeTempFile({ dir: folder });
+  await Deno.writeTextFile(
+    request,
+    JSON.stringify({ model: MINILM, tokens, labels: 2, adapters, models: [] }),
+  );
+  const { code, stdout, stderr } = await new Deno.Command(PEFT_PYTHON!, {
+    args: [join(import.meta.dirname!, "../tasks/peft_logits.py"), request],
+  }).output();
+  assertEquals(code, 0, new TextDecoder().decode(stderr));
+  const { adapters: logits } = JSON.parse(new TextDecoder().decode(stdout));
+  return logits;
+}
