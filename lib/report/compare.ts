@@ -5,8 +5,9 @@ import type { Average, Comparison, Contrast, Report } from "./report.ts";
 import type { Result } from "./result.ts";
 import { areaUnderCurve, eachAxis, mean } from "./statistics.ts";
 import {
-  areasOver,
+  areasUnder,
   type CompareOptions,
+  curveAt,
   definedOf,
   intervalOf,
   methodsOf,
@@ -68,10 +69,6 @@ function compareOne(
     summary: summarize(curve, metrics, options),
   }));
   const { swept, reduced } = pairsOf(sides);
-  const contrastOf = ([candidate, baseline]: typeof swept[number]) => ({
-    ...differenceOf(sides, candidate, baseline, confidence),
-    areas: areaDifferences(candidate.curve, baseline.curve, confidence),
-  });
   const verdict = verdictOf(sides, {
     examples: first.labels.length,
     classes: first.classes !== null,
@@ -97,11 +94,11 @@ function compareOne(
       methods: sides.map(({ summary }) => summary),
       contrasts: [
         ...swept.map((pair) => ({
-          ...contrastOf(pair),
+          ...differenceOf(sides, pair, confidence),
           ...againstSweep(pair[0].curve, pair[1].curve, options),
         })),
         ...reduced.map((pair) => ({
-          ...contrastOf(pair),
+          ...differenceOf(sides, pair, confidence),
           speedUp: null,
           recommended: null,
         })),
@@ -144,10 +141,9 @@ function majorityOf(
   { metric }: CompareOptions,
 ): Comparison["majority"] {
   if (!classes) return null;
-  const counts = Map.groupBy(Array.from(labels), (label) => label);
-  const [[label]] = [...counts].sort((a, b) =>
-    b[1].length - a[1].length || a[0] - b[0]
-  ) as [[number, number[]]];
+  const counts = classes.map(() => 0);
+  for (let i = 0; i < labels.length; i++) counts[labels[i]!]!++;
+  const label = counts.indexOf(Math.max(...counts));
   const constant = new Float64Array(labels.length).fill(label);
   return Object.fromEntries(
     metrics.map((name) => [name, definedOf(metric(name)(constant, labels))]),
@@ -193,54 +189,41 @@ function consistentPairs<T extends Side>(
   );
 }
 
-function sharedRanks(ours: ScoreCurve, theirs: ScoreCurve): number[] {
-  return ours.ranks.filter((rank) => theirs.ranks.includes(rank));
-}
-
-function differenceOf(
-  sides: readonly Side[],
-  candidate: Side,
-  baseline: Side,
+/** A candidate minus a baseline, at the ranks that both have, and in the areas over these if there are several. */
+function differenceOf<T extends Side>(
+  sides: readonly T[],
+  [candidate, baseline]: Pair<T>,
   confidence: number,
-): Average["contrasts"][number] {
-  const [ours, theirs] = [candidate.curve, baseline.curve];
+): Pick<Contrast, "candidate" | "baseline" | "ranks" | "areas"> {
+  const ranks = sharedRanks([candidate, baseline]);
+  const ours = curveAt(candidate.curve, ranks);
+  const theirs = curveAt(baseline.curve, ranks);
   return {
     candidate: sides.indexOf(candidate),
     baseline: sides.indexOf(baseline),
-    ranks: sharedRanks(ours, theirs).map((rank) => {
-      const [i, j] = [ours.ranks.indexOf(rank), theirs.ranks.indexOf(rank)];
-      return {
-        rank,
-        difference: definedOf(ours.scores[i]! - theirs.scores[j]!),
-        interval: pairedInterval(ours.means[i]!, theirs.means[j]!, confidence),
-      };
-    }),
+    ranks: ranks.map((rank, i) => ({
+      rank,
+      difference: definedOf(ours.scores[i]! - theirs.scores[i]!),
+      interval: pairedInterval(ours.means[i]!, theirs.means[i]!, confidence),
+    })),
+    areas: ranks.length < 2 ? null : eachAxis((axis) => ({
+      difference: definedOf(
+        areaUnderCurve(ours, axis) - areaUnderCurve(theirs, axis),
+      ),
+      interval: pairedInterval(
+        areasUnder(ours, axis),
+        areasUnder(theirs, axis),
+        confidence,
+      ),
+    })),
   };
 }
 
-/** Differences of the areas over the ranks that both curves have. */
-function areaDifferences(
-  ours: ScoreCurve,
-  theirs: ScoreCurve,
-  confidence: number,
-): Contrast["areas"] {
-  const ranks = sharedRanks(ours, theirs);
-  if (ranks.length < 2) return null;
-  return eachAxis((axis) => {
-    const area = ({ ranks: all, scores }: ScoreCurve) =>
-      areaUnderCurve({
-        ranks,
-        scores: ranks.map((rank) => scores[all.indexOf(rank)]!),
-      }, axis);
-    return {
-      difference: definedOf(area(ours) - area(theirs)),
-      interval: pairedInterval(
-        areasOver(ranks, ours, axis),
-        areasOver(ranks, theirs, axis),
-        confidence,
-      ),
-    };
-  });
+/** The ranks that all sides have. */
+function sharedRanks([first, ...others]: readonly Side[]): number[] {
+  return first!.curve.ranks.filter((rank) =>
+    others.every(({ curve }) => curve.ranks.includes(rank))
+  );
 }
 
 /** The name of the metric that is a mean over tasks. */
@@ -289,9 +272,10 @@ function averagesOf(
           interval: intervalOf(curve.means[i]!, confidence),
         })),
       })),
-      contrasts: [...swept, ...reduced].map(([candidate, baseline]) =>
-        differenceOf(sides, candidate, baseline, confidence)
-      ),
+      contrasts: [...swept, ...reduced].map((pair) => {
+        const { areas: _, ...contrast } = differenceOf(sides, pair, confidence);
+        return contrast;
+      }),
     }];
   });
 }
@@ -302,34 +286,23 @@ function averagesOf(
  * each task methods stay paired.
  */
 function averageSides([first, ...others]: readonly Compared[]): Side[] {
-  return first!.sides.flatMap(({ curve, summary }): Side[] => {
-    const curves = [curve];
-    for (const { sides } of others) {
-      const same = sides.find((other) =>
-        methodKey(other.summary) === methodKey(summary)
-      );
-      if (same === undefined) return [];
-      curves.push(same.curve);
-    }
-    const ranks = curves.reduce(
-      (shared, { ranks }) => shared.filter((rank) => ranks.includes(rank)),
-      curve.ranks,
+  return first!.sides.flatMap((side): Side[] => {
+    const { summary } = side;
+    const same = others.flatMap(({ sides }) =>
+      sides.find((other) => methodKey(other.summary) === methodKey(summary)) ??
+        []
     );
-    if (ranks.length === 0) return [];
-    const average = ranks.map((rank) => {
-      const places = curves.map(({ ranks }) => ranks.indexOf(rank));
-      const means = curves.map(({ means }, i) => means[places[i]!]!);
-      return {
-        score: mean(curves.map(({ scores }, i) => scores[places[i]!]!)),
-        means: means[0]!.map((_, r) => mean(means.map((it) => it[r]!))),
-      };
-    });
+    const ranks = sharedRanks([side, ...same]);
+    if (same.length < others.length || ranks.length === 0) return [];
+    const curves = [side, ...same].map(({ curve }) => curveAt(curve, ranks));
     return [{
       summary,
       curve: {
         ranks,
-        scores: average.map(({ score }) => score),
-        means: average.map(({ means }) => means),
+        scores: ranks.map((_, i) => mean(curves.map((it) => it.scores[i]!))),
+        means: curves[0]!.means.map((means, i) =>
+          means.map((_, r) => mean(curves.map((it) => it.means[i]![r]!)))
+        ),
       },
     }];
   });

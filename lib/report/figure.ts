@@ -5,7 +5,7 @@ import { methodTitle } from "./methods.ts";
 import { CONFIG, FADED, keysOf, SHOWN, WIDTH } from "./chart_style.ts";
 import { figuresOf } from "./figure_names.ts";
 import { rankCurve } from "./rank_curve.ts";
-import type { Comparison, MethodSummary, Report } from "./report.ts";
+import type { Comparison, Report } from "./report.ts";
 import { mean } from "./statistics.ts";
 
 /** A figure of a report. */
@@ -49,15 +49,6 @@ async function rendered(
   return { name, spec, svg };
 }
 
-/** A part of a bar: the seconds of one training, or of evaluating it; means over seeds. */
-interface Bar {
-  readonly row: string;
-  readonly part: string;
-  readonly method: string;
-  readonly rank: number;
-  readonly seconds: number;
-}
-
 const PARTS = [
   ["Training", "trainingSeconds"],
   ["Epoch selection", "selectionSeconds"],
@@ -66,10 +57,10 @@ const PARTS = [
 ] as const;
 
 /**
- * Seconds of candidates and baselines by training; for a baseline with a
- * speed-up, only the ranks that the speed-up counts.
+ * Seconds of candidates and baselines by training, means over seeds; for a
+ * baseline with a speed-up, only the ranks that the speed-up counts.
  */
-function barsOf({ methods, contrasts }: Comparison): Bar[] {
+function barsOf({ methods, contrasts }: Comparison) {
   const compared = methods.map((method, place) => {
     const counted = contrasts.flatMap(({ baseline, speedUp }) =>
       baseline === place && speedUp !== null ? speedUp.ranks : []
@@ -99,7 +90,7 @@ function barChart(comparison: Comparison): TopLevelSpec {
   const rows = [...Map.groupBy(bars, ({ row }) => row).values()];
   const titles = rows.map((group, place) => {
     const total = group.reduce((sum, { seconds }) => sum + seconds, 0);
-    const [{ row, part, method }] = group as [Bar];
+    const { row, part, method } = group[0]!;
     return { row, place, text: `${part}, ${significant(total)} s: ${method}` };
   });
   const { color } = keysOf([...new Set(bars.map(({ method }) => method))]);
@@ -161,31 +152,22 @@ function barChart(comparison: Comparison): TopLevelSpec {
   };
 }
 
-interface LossPoint {
-  readonly training: string;
-  readonly method: string;
-  readonly step: number;
-  readonly loss: number;
-}
-
-function lossesOf(method: MethodSummary): LossPoint[] {
-  const title = methodTitle(method);
-  return method.trainings.flatMap(({ rank, seed, steps, losses }) =>
-    losses.map((loss, i) => ({
-      training: `${
-        rank === 0 ? title : `${title} of rank ${rank}`
-      }, seed ${seed}`,
-      method: title,
-      step: steps[i]!,
-      loss,
-    }))
-  );
-}
-
 /** Losses by step, a line per training. */
 function lossChart({ methods }: Comparison): TopLevelSpec {
   // Candidates come first, and are drawn last.
-  const points = methods.toReversed().flatMap(lossesOf);
+  const points = methods.toReversed().flatMap((method) => {
+    const title = methodTitle(method);
+    return method.trainings.flatMap(({ rank, seed, steps, losses }) =>
+      losses.map((loss, i) => ({
+        training: `${
+          rank === 0 ? title : `${title} of rank ${rank}`
+        }, seed ${seed}`,
+        method: title,
+        step: steps[i]!,
+        loss,
+      }))
+    );
+  });
   const shown = methods.filter(({ trainings }) =>
     trainings.some(({ losses }) => losses.length > 0)
   );

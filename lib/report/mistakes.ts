@@ -141,23 +141,18 @@ function worstTable(worst: Mistakes["worst"]): string {
         ? text
         : `${text.slice(0, MAX_TEXT).replace(/[\uD800-\uDBFF]$/, "")}…`,
     );
-  const [first] = worst;
+  type Column = [string, (mistake: Mistakes["worst"][number]) => string | null];
+  const columns = ([
+    ["Example", ({ example }) => String(example + 1)],
+    ["Label", ({ label }) => shown(label)],
+    ["Predicted", ({ prediction }) => shown(prediction)],
+    ["Probability", ({ probability: it }) => it === null ? null : percent(it)],
+    ["Text", ({ text }) => text === undefined ? null : cut(text)],
+    ["Pair", ({ pair }) => pair === undefined ? null : cut(pair)],
+  ] satisfies Column[]).filter(([, valueOf]) => valueOf(worst[0]!) !== null);
   return table(
-    [
-      "Example",
-      "Label",
-      "Predicted",
-      ...(first!.probability === null ? [] : ["Probability"]),
-      ...(first!.text === undefined ? [] : ["Text"]),
-      ...(first!.pair === undefined ? [] : ["Pair"]),
-    ],
-    worst.map(({ example, label, prediction, probability, text, pair }) => [
-      String(example + 1),
-      shown(label),
-      shown(prediction),
-      ...(probability === null ? [] : [percent(probability)]),
-      ...[text, pair].flatMap((it) => it === undefined ? [] : [cut(it)]),
-    ]),
+    columns.map(([title]) => title),
+    worst.map((mistake) => columns.map(([, valueOf]) => valueOf(mistake)!)),
     ["Text", "Pair"],
   );
 }

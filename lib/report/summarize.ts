@@ -167,8 +167,8 @@ export function summarize(
       interval: intervalOf(means[i]!, confidence),
     })),
     areas: eachAxis((axis) => ({
-      value: definedOf(areaUnderCurve({ ranks, scores }, axis)),
-      interval: intervalOf(areasOver(ranks, method, axis), confidence),
+      value: definedOf(areaUnderCurve(method, axis)),
+      interval: intervalOf(areasUnder(method, axis), confidence),
     })),
     recommendation: role === "bound"
       ? null
@@ -187,13 +187,21 @@ export function summarize(
   };
 }
 
-/** Areas under the curve over some of its ranks, `[replicates]`. */
-export function areasOver(
+/** A curve at some of its ranks. */
+export function curveAt(
+  { ranks: all, scores, means }: ScoreCurve,
   ranks: readonly number[],
-  curve: ScoreCurve,
-  axis: Axis,
-): Float64Array {
-  const means = ranks.map((rank) => curve.means[curve.ranks.indexOf(rank)]!);
+): ScoreCurve {
+  const places = ranks.map((rank) => all.indexOf(rank));
+  return {
+    ranks,
+    scores: places.map((i) => scores[i]!),
+    means: places.map((i) => means[i]!),
+  };
+}
+
+/** Areas under the curves of all replicates, `[replicates]`. */
+export function areasUnder({ ranks, means }: ScoreCurve, axis: Axis) {
   return means[0]!.map((_, r) =>
     areaUnderCurve({ ranks, scores: means.map((values) => values[r]!) }, axis)
   );

@@ -3,6 +3,7 @@ import { recommend } from "./statistics.ts";
 import {
   type CompareOptions,
   costOf,
+  curveAt,
   type MethodResults,
   pairedInterval,
   type ScoreCurve,
@@ -45,33 +46,26 @@ function speedUp(
 /** The ranks recommended for a candidate and by a baseline's sweep over its range, and what the first loses; null if either has fewer than two such ranks, or an undefined score. */
 function bothRecommended(
   candidate: ScoreCurve,
-  { ranks, scores, means }: ScoreCurve,
+  baseline: ScoreCurve,
   options: CompareOptions,
 ): Contrast["recommended"] {
   const [low, high] = [candidate.ranks[0]!, candidate.ranks.at(-1)!];
-  const places = [...ranks.keys()]
-    .filter((i) => ranks[i]! >= low && ranks[i]! <= high);
-  if (candidate.ranks.length < 2 || places.length < 2) return null;
-  const at = (curve: ScoreCurve) => {
+  const within = baseline.ranks.filter((rank) => rank >= low && rank <= high);
+  if (candidate.ranks.length < 2 || within.length < 2) return null;
+  const [ours, theirs] = [candidate, curveAt(baseline, within)].map((curve) => {
     const found = recommend(curve.ranks, curve.scores, curve.means, options);
-    const i = found === undefined ? -1 : curve.ranks.indexOf(found.rank);
-    return {
-      rank: found?.rank,
-      score: curve.scores[i]!,
-      means: curve.means[i]!,
-    };
-  };
-  const ours = at(candidate);
-  const theirs = at({
-    ranks: places.map((i) => ranks[i]!),
-    scores: places.map((i) => scores[i]!),
-    means: places.map((i) => means[i]!),
+    return found && curveAt(curve, [found.rank]);
   });
-  if (ours.rank === undefined || theirs.rank === undefined) return null;
-  return {
-    candidate: ours.rank,
-    baseline: theirs.rank,
-    difference: ours.score - theirs.score,
-    interval: pairedInterval(ours.means, theirs.means, options.confidence),
-  };
+  return ours && theirs
+    ? {
+      candidate: ours.ranks[0]!,
+      baseline: theirs.ranks[0]!,
+      difference: ours.scores[0]! - theirs.scores[0]!,
+      interval: pairedInterval(
+        ours.means[0]!,
+        theirs.means[0]!,
+        options.confidence,
+      ),
+    }
+    : null;
 }

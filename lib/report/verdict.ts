@@ -116,16 +116,16 @@ export function decide(
       differenceOf(cell, reference, setting)
     );
     const intervals = simultaneousIntervals(differences, confidence, 2);
-    const certain = differences.map(({ value }, i) =>
-      intervals[i]![0] > 0 && value > least ? value : -Infinity
+    const places = [...found.keys()];
+    const valueOf = (i: number) => differences[i]!.value;
+    const certain = places.filter((i) =>
+      intervals[i]![0] > 0 && valueOf(i) > least
     );
-    const largest = Math.max(...certain);
-    const i = largest > -Infinity
-      ? certain.indexOf(largest)
-      : indexOfLargest(differences.map(({ value }) => value));
+    const i = (certain.length > 0 ? certain : places)
+      .reduce((best, i) => valueOf(i) > valueOf(best) ? i : best);
     return {
       ...pick(found[i]!),
-      difference: differences[i]!.value,
+      difference: valueOf(i),
       differenceInterval: intervals[i]!,
     };
   };
@@ -255,8 +255,4 @@ function differenceOf(
     replicates: ours.means.map((score, r) => score - theirs.means[r]!),
     added: betweenSeeds + (classes ? 2 / (examples + 2) ** 2 : 0),
   };
-}
-
-function indexOfLargest(values: readonly number[]): number {
-  return values.indexOf(Math.max(...values));
 }
