@@ -19,11 +19,8 @@ const DASHES = [[1, 0], [6, 3], [2, 2]];
 
 const SHAPES = ["circle", "square", "triangle-up", "diamond", "cross"];
 
-/** Width of a drawn figure with its axes, in pixels. */
-export const WIDTH = 640;
-
 /** Configuration of all figures. On a page, `currentColor` is the colour of its text. */
-export const CONFIG = {
+const CONFIG = {
   background: "white",
   font: "system-ui, sans-serif",
   axis: {
@@ -46,39 +43,40 @@ export const CONFIG = {
   view: { stroke: null },
 } as const;
 
+/** What the specifications of all figures have in common. */
+export const FIGURE = {
+  /** Of a drawn figure with its axes, in pixels. */
+  width: 640,
+  autosize: { type: "fit-x", contains: "padding" },
+  config: CONFIG,
+} as const;
+
 /** Colours, dashes and shapes by method title. */
 export function keysOf(titles: readonly string[]) {
-  const method = { field: "method", type: "nominal", title: null } as const;
-  const scale = <T>(range: (place: number) => T) => ({
-    domain: [...titles],
-    range: titles.map((_, place) => range(place)),
-  });
   // As many columns as the longest title allows; a longer one is cut.
   const longest = Math.max(...titles.map(({ length }) => length));
-  const legend = {
-    orient: "top",
-    columns: { expr: `max(1, floor(width / ${7 * longest + 40}))` },
-    labelLimit: { expr: "width - 30" },
-  } as const;
+  const key = <T>(rangeAt: (place: number) => T) => ({
+    field: "method",
+    type: "nominal",
+    title: null,
+    scale: {
+      domain: [...titles],
+      range: titles.map((_, place) => rangeAt(place)),
+    },
+    legend: {
+      orient: "top",
+      columns: { expr: `max(1, floor(width / ${7 * longest + 40}))` },
+      labelLimit: { expr: "width - 30" },
+    },
+  } as const);
+  const { length } = COLOURS;
   return {
-    color: {
-      ...method,
-      scale: scale((place) => COLOURS[place % COLOURS.length]!),
-      legend,
-    },
-    strokeDash: {
-      ...method,
-      scale: scale((place) =>
-        DASHES[Math.floor(place / COLOURS.length) % DASHES.length]!
-      ),
-      legend,
-    },
-    shape: {
-      ...method,
-      scale: scale((place) => SHAPES[place % SHAPES.length]!),
-      legend,
-    },
-  } as const;
+    color: key((place) => COLOURS[place % length]!),
+    strokeDash: key((place) =>
+      DASHES[Math.floor(place / length) % DASHES.length]!
+    ),
+    shape: key((place) => SHAPES[place % SHAPES.length]!),
+  };
 }
 
 /** Expression of Vega: whether the reader picked the method of a datum. */

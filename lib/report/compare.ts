@@ -3,16 +3,20 @@ import { methodKey } from "./methods.ts";
 import { mistakesOf } from "./mistakes.ts";
 import type { Average, Comparison, Contrast, Report } from "./report.ts";
 import type { Result } from "./result.ts";
-import { areaUnderCurve, eachAxis, mean } from "./statistics.ts";
 import {
   areasUnder,
-  type CompareOptions,
+  areaUnderCurve,
   curveAt,
+  eachAxis,
+  interval,
+  mean,
+  type ScoreCurve,
+} from "./statistics.ts";
+import {
+  type CompareOptions,
   definedOf,
-  intervalOf,
   methodsOf,
   pairedInterval,
-  type ScoreCurve,
   summarize,
 } from "./summarize.ts";
 import { againstSweep } from "./sweep.ts";
@@ -68,7 +72,6 @@ function compareOne(
     curve,
     summary: summarize(curve, metrics, options),
   }));
-  const { swept, reduced } = pairsOf(sides);
   const verdict = verdictOf(sides, {
     examples: first.labels.length,
     classes: first.classes !== null,
@@ -92,17 +95,16 @@ function compareOne(
       confidence,
       verdict,
       methods: sides.map(({ summary }) => summary),
-      contrasts: [
-        ...swept.map((pair) => ({
+      contrasts: pairsOf(sides).map((pair) => {
+        const [{ curve }, baseline] = pair;
+        const isSwept = baseline.summary.role === "baseline";
+        return {
           ...differenceOf(sides, pair, confidence),
-          ...againstSweep(pair[0].curve, pair[1].curve, options),
-        })),
-        ...reduced.map((pair) => ({
-          ...differenceOf(sides, pair, confidence),
-          speedUp: null,
-          recommended: null,
-        })),
-      ],
+          ...(isSwept
+            ? againstSweep(curve, baseline.curve, options)
+            : { speedUp: null, recommended: null }),
+        };
+      }),
       mistakes: mistakesOf({ method, rank }, methods[method]!.results),
     },
   };
@@ -156,9 +158,7 @@ type Pair<T> = readonly [candidate: T, baseline: T];
  * Each candidate with each LoRA trained at every rank, and what trained several
  * ranks with each LoRA reduced by SVD, which also serves them after one training.
  */
-function pairsOf<T extends Side>(
-  sides: readonly T[],
-): { readonly swept: Pair<T>[]; readonly reduced: Pair<T>[] } {
+function pairsOf<T extends Side>(sides: readonly T[]): Pair<T>[] {
   const candidates = sides.filter((it) => it.summary.role === "candidate");
   const baselines = sides.filter((it) => it.summary.role === "baseline");
   const traitsOf = (it: T) => methodTraits(it.summary.method);
@@ -167,10 +167,10 @@ function pairsOf<T extends Side>(
   const trained = candidates.filter((it) =>
     traitsOf(it).reducedBy === null && !sources.includes(it.summary.method)
   );
-  return {
-    swept: consistentPairs(candidates, baselines),
-    reduced: consistentPairs(trained, bySvd),
-  };
+  return [
+    ...consistentPairs(candidates, baselines),
+    ...consistentPairs(trained, bySvd),
+  ];
 }
 
 /** Pairs whose variants do not contradict each other. */
@@ -248,7 +248,6 @@ function averagesOf(
   return [...groups].flatMap(([key, group]) => {
     const sides = group.length < 2 ? [] : averageSides(group);
     if (sides.length === 0) return [];
-    const { swept, reduced } = pairsOf(sides);
     const [split, epoch] = JSON.parse(key) as [string, Average["epoch"]];
     return [{
       task: `mean-of-${group.length}`,
@@ -269,10 +268,10 @@ function averagesOf(
         ranks: curve.ranks.map((rank, i) => ({
           rank,
           metrics: { [MEAN]: { mean: definedOf(curve.scores[i]!) } },
-          interval: intervalOf(curve.means[i]!, confidence),
+          interval: interval(curve.means[i]!, confidence),
         })),
       })),
-      contrasts: [...swept, ...reduced].map((pair) => {
+      contrasts: pairsOf(sides).map((pair) => {
         const { areas: _, ...contrast } = differenceOf(sides, pair, confidence);
         return contrast;
       }),

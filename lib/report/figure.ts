@@ -2,7 +2,7 @@ import { parse, type Spec, View } from "vega";
 import { compile, type TopLevelSpec } from "vega-lite";
 import { significant } from "./format.ts";
 import { methodTitle } from "./methods.ts";
-import { CONFIG, FADED, keysOf, SHOWN, WIDTH } from "./chart_style.ts";
+import { FADED, FIGURE, keysOf, SHOWN } from "./chart_style.ts";
 import { figuresOf } from "./figure_names.ts";
 import { rankCurve } from "./rank_curve.ts";
 import type { Comparison, Report } from "./report.ts";
@@ -102,9 +102,8 @@ function barChart(comparison: Comparison): TopLevelSpec {
     axis: null,
   } as const;
   return {
-    width: WIDTH,
+    ...FIGURE,
     height: 42 * rows.length,
-    autosize: { type: "fit-x", contains: "padding" },
     layer: [
       {
         mark: {
@@ -148,7 +147,6 @@ function barChart(comparison: Comparison): TopLevelSpec {
         encoding: { y, x: { value: 0 }, text: { field: "text" } },
       },
     ],
-    config: CONFIG,
   };
 }
 
@@ -173,9 +171,8 @@ function lossChart({ methods }: Comparison): TopLevelSpec {
   );
   const { color, strokeDash } = keysOf(shown.map(methodTitle));
   return {
-    width: WIDTH,
+    ...FIGURE,
     height: 240,
-    autosize: { type: "fit-x", contains: "padding" },
     data: { values: points },
     params: [{ name: SHOWN, value: [] }],
     mark: "line",
@@ -193,6 +190,5 @@ function lossChart({ methods }: Comparison): TopLevelSpec {
       opacity: FADED,
       tooltip: { field: "training", type: "nominal" },
     },
-    config: CONFIG,
   };
 }

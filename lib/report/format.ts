@@ -94,6 +94,15 @@ export function signed(share: number | null): string {
   return Number(text) > 0 ? `+${text}` : text;
 }
 
+/** `1 point`, `2.3 points`. */
+export function points(
+  share: number,
+  text: (share: number) => string = percent,
+): string {
+  const number = text(share);
+  return `${number} ${number === "1" ? "point" : "points"}`;
+}
+
 /** A score and its interval, if it has one: `82.1 [79.5, 84.3]`. */
 export function withInterval(
   share: number | null,

@@ -44,25 +44,26 @@ export function distinguished<T extends Result | ChoiceResult>(
   ranksOf: (result: T) => readonly number[],
 ): T[] {
   const methods = [...Map.groupBy(results, ({ method }) => method)];
-  const telling = methods.map(([, of]) => tellingSettings(of, ranksOf));
+  const telling = methods.map(([method, of]) => ({
+    method,
+    of,
+    names: tellingSettings(of, ranksOf),
+  }));
   const own = new Map(methods.map(([method, of]) => {
-    const names = telling.flatMap((names, i) => {
-      const [other, theirs] = methods[i]!;
-      return names.filter((name) => {
+    const names = telling.flatMap((other) =>
+      other.names.filter((name) => {
         const values = valuesOf(of, name);
-        return other === method ||
-          values.size === 1 && values.isSubsetOf(valuesOf(theirs, name));
-      });
-    });
-    return [method, [...new Set(names)].sort()];
+        return other.method === method ||
+          values.size === 1 && values.isSubsetOf(valuesOf(other.of, name));
+      })
+    );
+    return [method, new Set(names)];
   }));
   return results.map((result) => ({
     ...result,
     variant: Object.fromEntries(
-      own.get(result.method)!.flatMap((name) => {
-        const value = result.variant[name];
-        return value === undefined ? [] : [[name, value]];
-      }),
+      Object.entries(result.variant).sort()
+        .filter(([name]) => own.get(result.method)!.has(name)),
     ),
   }));
 }

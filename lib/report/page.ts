@@ -7,7 +7,7 @@ import style from "./page.css" with { type: "text" };
 import { pageData } from "./page_data.ts";
 import script from "./page_script.ts" with { type: "text" };
 import type { Report } from "./report.ts";
-import { NO_RUN } from "./run_facts.ts";
+import { NO_RUN, scriptJson } from "./run_facts.ts";
 
 /** Content of a page. */
 interface PageParts {
@@ -47,7 +47,7 @@ ${verdictsHtml(report)}<nav aria-label="Sections">${links.join("\n")}</nav>
 <main>
 ${body}</main>
 <script type="application/json" id="report">${
-    json(pageData(report, figures))
+    scriptJson(pageData(report, figures))
   }</script>
 ${NO_RUN}
 <script>${runtime.replaceAll("</script", "<\\/script")}</script>
@@ -60,11 +60,6 @@ ${stripTypeScriptTypes(script)}</script>
 /** Allows scripts and styles of the page itself only. Vega compiles expressions. */
 const POLICY =
   "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:";
-
-/** JSON that can stand in a script. */
-function json(value: unknown): string {
-  return JSON.stringify(value).replaceAll("<", "\\u003c");
-}
 
 function pageTitle({ comparisons }: Report): string {
   const titles = [...new Set(comparisons.map(({ title }) => title))];
@@ -90,15 +85,9 @@ const TEXT = {
 
 const PLAIN = new Marked(TEXT);
 
-interface Section {
-  readonly id: string;
-  /** As HTML. */
-  readonly text: string;
-}
-
-/** The body of the page in sections, one for each heading of the second level. */
+/** The body of the page in sections, one for each heading of the second level, whose texts are HTML. */
 function bodyOf(markdown: string, figures: readonly Figure[]) {
-  const sections: Section[] = [];
+  const sections: { readonly id: string; readonly text: string }[] = [];
   const byName = new Map(figures.map((figure) => [figure.name, figure]));
   const marked = new Marked(TEXT, {
     renderer: {
@@ -115,7 +104,8 @@ function bodyOf(markdown: string, figures: readonly Figure[]) {
       // HTML has no figures inside of paragraphs.
       paragraph({ tokens }) {
         const text = this.parser.parseInline(tokens);
-        return isImage(tokens) ? `${text}\n` : `<p>${text}</p>\n`;
+        const isImage = tokens.length === 1 && tokens[0]!.type === "image";
+        return isImage ? `${text}\n` : `<p>${text}</p>\n`;
       },
       image({ href, text }) {
         const figure = byName.get(href);
@@ -143,10 +133,6 @@ function bodyOf(markdown: string, figures: readonly Figure[]) {
 /** Where a table scrolls to the side if it is too wide. */
 const TABLE =
   '<div class="table"><div class="scroll" tabindex="0" role="group" aria-label="Table">';
-
-function isImage(tokens: readonly { readonly type: string }[]): boolean {
-  return tokens.length === 1 && tokens[0]!.type === "image";
-}
 
 function figureHtml({ name, svg }: Figure, title: string): string {
   return `<div class="curve"><figure data-figure="${name}" aria-label="${

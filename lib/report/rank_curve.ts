@@ -1,12 +1,11 @@
 import type { TopLevelSpec } from "vega-lite";
 import {
-  CONFIG,
   FADED,
+  FIGURE,
   IS_SHOWN,
   keysOf,
   PICKED,
   SHOWN,
-  WIDTH,
 } from "./chart_style.ts";
 import { bandedMethods } from "./figure_names.ts";
 import { exactPercent } from "./format.ts";
@@ -47,27 +46,17 @@ export function rankCurve(
   } as const;
   const { color, strokeDash, shape } = keysOf(methods.map(methodTitle));
   const interval = `${exactPercent(confidence)} % interval`;
-  const score = {
-    field: "score",
-    type: "quantitative",
-    format: ".1f",
-  } as const;
+  const number = { type: "quantitative", format: ".1f" } as const;
   const tooltip = [
     { field: "method", type: "nominal" },
     { field: "rank", type: "quantitative" },
-    { ...score, title: metric },
-    {
-      field: "low",
-      type: "quantitative",
-      format: ".1f",
-      title: `${interval}, from`,
-    },
-    { field: "high", type: "quantitative", format: ".1f", title: "to" },
+    { field: "score", ...number, title: metric },
+    { field: "low", ...number, title: `${interval}, from` },
+    { field: "high", ...number, title: "to" },
   ] as const;
   return {
-    width: WIDTH,
+    ...FIGURE,
     height: 320,
-    autosize: { type: "fit-x", contains: "padding" },
     params: [{ name: PICKED, value: picked }, { name: SHOWN, value: [] }],
     encoding: { color },
     layer: [
@@ -125,7 +114,6 @@ export function rankCurve(
         },
       },
     ],
-    config: CONFIG,
   };
 }
 

@@ -14,11 +14,18 @@ export interface RunFacts {
 /** Place of the facts in a page that a stage has written. */
 export const NO_RUN = '<script type="application/json" id="run">null</script>';
 
+/** JSON that can stand in a script. */
+export function scriptJson(value: unknown): string {
+  return JSON.stringify(value).replaceAll("<", "\\u003c");
+}
+
 /** The page of a stage with the facts of a run. */
 export function withFacts(page: string, facts: RunFacts): string {
-  const json = JSON.stringify(facts).replaceAll("<", "\\u003c");
   // A function, since "$" is special in a replacement text.
-  return page.replace(NO_RUN, () => NO_RUN.replace("null", () => json));
+  return page.replace(
+    NO_RUN,
+    () => NO_RUN.replace("null", () => scriptJson(facts)),
+  );
 }
 
 /** Inverse of {@linkcode withFacts}. */

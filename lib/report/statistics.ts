@@ -42,16 +42,17 @@ export function quantile(values: ArrayLike<number>, share: number): number {
 
 /**
  * Percentile interval `[low, high]` of bootstrap replicates (Efron 1981), with
- * equal shares outside on both sides.
+ * equal shares outside on both sides; null if a replicate is NaN.
  *
  * @param confidence Between 0 and 1: 0.95.
  */
 export function interval(
   values: ArrayLike<number>,
   confidence: number,
-): [number, number] {
+): [number, number] | null {
   const tail = (1 - confidence) / 2;
-  return [quantile(values, tail), quantile(values, 1 - tail)];
+  const low = quantile(values, tail);
+  return Number.isNaN(low) ? null : [low, quantile(values, 1 - tail)];
 }
 
 /** Scores predictions against labels, both `[examples]`; higher is better. */
@@ -184,11 +185,27 @@ export function seededDraw(seed: number): Draw {
     );
 }
 
-/** Scores by rank. */
-interface Curve {
+/** Main metric by rank, mean over seeds, and its bootstrap replicates. */
+export interface ScoreCurve {
   /** Ascending. */
   readonly ranks: readonly number[];
-  readonly scores: ArrayLike<number>;
+  /** NaN if undefined. */
+  readonly scores: readonly number[];
+  /** Replicates of one bootstrap, `[ranks][replicates]`. */
+  readonly means: readonly Float64Array[];
+}
+
+/** A curve at some of its ranks. */
+export function curveAt(
+  { ranks: all, scores, means }: ScoreCurve,
+  ranks: readonly number[],
+): ScoreCurve {
+  const places = ranks.map((rank) => all.indexOf(rank));
+  return {
+    ranks,
+    scores: places.map((i) => scores[i]!),
+    means: places.map((i) => means[i]!),
+  };
 }
 
 /** Axes over which the area under a curve is taken: the rank, or its logarithm, in which low ranks count as much as high ones. */
@@ -207,7 +224,7 @@ export function eachAxis<T>(valueOf: (axis: Axis) => T): Record<Axis, T> {
  * single rank, its score.
  */
 export function areaUnderCurve(
-  { ranks, scores }: Curve,
+  { ranks, scores }: Pick<ScoreCurve, "ranks" | "scores">,
   axis: Axis = "linear",
 ): number {
   const at = ranks.map(AXES[axis]);
@@ -217,6 +234,13 @@ export function areaUnderCurve(
   }
   const range = at.at(-1)! - at[0]!;
   return range === 0 ? scores[0]! : area / range;
+}
+
+/** Areas under the curves of all replicates, `[replicates]`. */
+export function areasUnder({ ranks, means }: ScoreCurve, axis: Axis) {
+  return means[0]!.map((_, r) =>
+    areaUnderCurve({ ranks, scores: means.map((values) => values[r]!) }, axis)
+  );
 }
 
 /** Tolerance that keeps rounding errors of sums from deciding a comparison. */
@@ -230,29 +254,22 @@ const ROUNDING = 1e-12;
  * This overestimates the losses of the others, so the choice errs towards
  * larger ranks.
  *
- * @param ranks Ascending.
- * @param scores By rank.
- * @param replicates Replicates of one bootstrap, `[ranks][replicates]`.
  * @param settings.margin Largest acceptable loss, in units of the score.
  * @returns Undefined if a score is NaN.
  */
 export function recommend(
-  ranks: readonly number[],
-  scores: readonly number[],
-  replicates: readonly Float64Array[],
+  { ranks, scores, means }: ScoreCurve,
   { margin, confidence }: {
     readonly margin: number;
     readonly confidence: number;
   },
 ): NonNullable<MethodSummary["recommendation"]> | undefined {
-  if (replicates.some((values) => Number.isNaN(mean(values)))) return undefined;
+  if (means.some((values) => Number.isNaN(mean(values)))) return undefined;
   const highest = Math.max(...scores);
   const best = scores.findIndex((score) => score >= highest - ROUNDING);
   if (best < 0) return undefined;
   const evidence = ranks.map((rank, i) => {
-    const losses = replicates[i]!.map((score, r) =>
-      replicates[best]![r]! - score
-    );
+    const losses = means[i]!.map((score, r) => means[best]![r]! - score);
     const bound = quantile(losses, confidence);
     return {
       rank,

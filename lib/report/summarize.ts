@@ -3,8 +3,8 @@ import { methodKey, ranksOf } from "./methods.ts";
 import type { CostSummary, MethodSummary } from "./report.ts";
 import type { Result, TrainingCost } from "./result.ts";
 import {
+  areasUnder,
   areaUnderCurve,
-  type Axis,
   bootstrap,
   deviation,
   type Draw,
@@ -13,6 +13,7 @@ import {
   mean,
   type Metric,
   recommend,
+  type ScoreCurve,
 } from "./statistics.ts";
 
 /** Settings of the bootstrap and of the recommendation. */
@@ -26,15 +27,6 @@ export interface CompareOptions {
   readonly confidence: number;
   /** Largest acceptable loss of a recommended rank against the best one. */
   readonly margin: number;
-}
-
-/** Main metric by rank, mean over seeds, and its bootstrap replicates. */
-export interface ScoreCurve {
-  readonly ranks: readonly number[];
-  /** NaN if undefined. */
-  readonly scores: readonly number[];
-  /** `[ranks][replicates]` */
-  readonly means: readonly Float64Array[];
 }
 
 /** Results of one method. */
@@ -90,14 +82,11 @@ export function methodsOf(
     draw,
   );
   return {
-    methods: methods.map(({ trainings, ...method }) => {
-      const found = rest.splice(0, trainings.length);
-      return {
-        ...method,
-        seeds: trainings.map(({ seeds }) => seeds),
-        means: found,
-      };
-    }),
+    methods: methods.map(({ trainings, ...method }) => ({
+      ...method,
+      seeds: trainings.map(({ seeds }) => seeds),
+      means: rest.splice(0, trainings.length),
+    })),
     constant: {
       score: constant.score,
       means: classes ? rest[0]! : new Float64Array(replicates),
@@ -151,7 +140,7 @@ export function summarize(
   metrics: readonly string[],
   { confidence, margin }: CompareOptions,
 ): MethodSummary {
-  const { results, ranks, scores, seeds, means } = method;
+  const { results, ranks, seeds, means } = method;
   const [first] = results as [Result];
   const { role } = methodTraits(first.method);
   return {
@@ -164,15 +153,15 @@ export function summarize(
       metrics: Object.fromEntries(
         metrics.map((name) => [name, sampleOf(valuesAt(results, rank, name))]),
       ),
-      interval: intervalOf(means[i]!, confidence),
+      interval: interval(means[i]!, confidence),
     })),
     areas: eachAxis((axis) => ({
       value: definedOf(areaUnderCurve(method, axis)),
-      interval: intervalOf(areasUnder(method, axis), confidence),
+      interval: interval(areasUnder(method, axis), confidence),
     })),
     recommendation: role === "bound"
       ? null
-      : recommend(ranks, scores, means, { margin, confidence }) ?? null,
+      : recommend(method, { margin, confidence }) ?? null,
     evaluatedIn: distinct(results.map(({ precision }) => precision)),
     settings: settingsOf(results),
     startedFrom: distinct(
@@ -185,26 +174,6 @@ export function summarize(
     trainings: trainingsOf(results),
     size: first.size,
   };
-}
-
-/** A curve at some of its ranks. */
-export function curveAt(
-  { ranks: all, scores, means }: ScoreCurve,
-  ranks: readonly number[],
-): ScoreCurve {
-  const places = ranks.map((rank) => all.indexOf(rank));
-  return {
-    ranks,
-    scores: places.map((i) => scores[i]!),
-    means: places.map((i) => means[i]!),
-  };
-}
-
-/** Areas under the curves of all replicates, `[replicates]`. */
-export function areasUnder({ ranks, means }: ScoreCurve, axis: Axis) {
-  return means[0]!.map((_, r) =>
-    areaUnderCurve({ ranks, scores: means.map((values) => values[r]!) }, axis)
-  );
 }
 
 function sampleOf(values: readonly number[]) {
@@ -220,22 +189,13 @@ export function definedOf(value: number): number | null {
   return Number.isNaN(value) ? null : value;
 }
 
-/** Interval of replicates for JSON: null if a replicate is NaN. */
-export function intervalOf(
-  replicates: Float64Array,
-  confidence: number,
-): [number, number] | null {
-  const [low, high] = interval(replicates, confidence);
-  return Number.isNaN(low) ? null : [low, high];
-}
-
 /** Interval of the difference of paired replicates. */
 export function pairedInterval(
   ours: Float64Array,
   theirs: Float64Array,
   confidence: number,
 ): [number, number] | null {
-  return intervalOf(ours.map((it, r) => it - theirs[r]!), confidence);
+  return interval(ours.map((it, r) => it - theirs[r]!), confidence);
 }
 
 type TrainedResult = Result & { readonly training: TrainingCost };

@@ -1,12 +1,10 @@
 import type { Contrast } from "./report.ts";
-import { recommend } from "./statistics.ts";
+import { curveAt, recommend, type ScoreCurve } from "./statistics.ts";
 import {
   type CompareOptions,
   costOf,
-  curveAt,
   type MethodResults,
   pairedInterval,
-  type ScoreCurve,
 } from "./summarize.ts";
 
 /** What a candidate saves against a sweep, which trains a baseline at every rank, and what it loses at the rank that it recommends. */
@@ -53,7 +51,7 @@ function bothRecommended(
   const within = baseline.ranks.filter((rank) => rank >= low && rank <= high);
   if (candidate.ranks.length < 2 || within.length < 2) return null;
   const [ours, theirs] = [candidate, curveAt(baseline, within)].map((curve) => {
-    const found = recommend(curve.ranks, curve.scores, curve.means, options);
+    const found = recommend(curve, options);
     return found && curveAt(curve, [found.rank]);
   });
   return ours && theirs

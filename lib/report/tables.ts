@@ -2,6 +2,7 @@ import {
   exactPercent,
   percent,
   plain,
+  points,
   type RankColumn,
   rankList,
   rankTable,
@@ -11,6 +12,7 @@ import {
   titleOf,
   withInterval,
 } from "./format.ts";
+import { ranksOf } from "./methods.ts";
 import { SPEED_UP } from "./published.ts";
 import { eachAxis } from "./statistics.ts";
 import type {
@@ -33,9 +35,6 @@ export function scoresText(comparison: Comparison): string[] {
   if (curves.length === 0) {
     return ["### Scores", ...boundsText(comparison, comparison.majority)];
   }
-  const all = new Set(
-    curves.flatMap(({ ranks }) => ranks.map((it) => it.rank)),
-  );
   const columns = curves.map((method): RankColumn<Scored> => ({
     title: titleOf(method),
     ranks: method.ranks,
@@ -58,7 +57,7 @@ export function scoresText(comparison: Comparison): string[] {
         "not run",
       ),
     ]),
-    ...(curves.every(({ ranks }) => ranks.length === all.size)
+    ...(curves.every(({ ranks }) => ranks.length === ranksOf(curves).length)
       ? []
       : ["`not run`: no adapter of this rank was trained or evaluated."]),
     ...boundsText(comparison, comparison.majority),
@@ -181,12 +180,9 @@ export function recommendationText(
     ...(verdict?.kind === "nothing-learnt"
       ? [`No rank is recommended. ${plain(verdict.headline)}`]
       : found.map(({ title, rank, best, margin, confidence }) => {
-        const points = exactPercent(margin);
-        return `**Recommended rank of ${title}: ${rank}**, the smallest rank that scores at most ${points} ${
-          points === "1" ? "point" : "points"
-        } below the best rank (${best}), at ${
-          exactPercent(confidence)
-        } % confidence.`;
+        const below = points(margin, exactPercent);
+        const level = exactPercent(confidence);
+        return `**Recommended rank of ${title}: ${rank}**, the smallest rank that scores at most ${below} below the best rank (${best}), at ${level} % confidence.`;
       })),
   ];
 }

@@ -3,10 +3,12 @@ import { methodTitle } from "./methods.ts";
 import type { MethodSummary, Verdict } from "./report.ts";
 import {
   type Difference,
+  interval,
+  type ScoreCurve,
   simultaneousIntervals,
   variance,
 } from "./statistics.ts";
-import { type Constant, intervalOf, type ScoreCurve } from "./summarize.ts";
+import type { Constant } from "./summarize.ts";
 
 /** A method in a comparison: its scores by rank and their summary. */
 export interface Side {
@@ -59,8 +61,8 @@ export interface Decision extends Omit<Verdict, "headline" | "reasons"> {
 export const FEW_SEEDS = 2;
 
 /**
- * The verdict on the first candidate of a comparison, or on its first baseline
- * if there is no candidate. It is the first of these that holds:
+ * The verdict on the first candidate of a comparison with defined scores, or on
+ * its first baseline if there is no such candidate. It is the first of these that holds:
  *
  * 1. `nothing-learnt`: no adapter scores above always predicting the same
  *    class, or above the head on the frozen encoder.
@@ -82,7 +84,11 @@ export function decide(
   setting: Setting,
 ): Decision | null {
   const { confidence, margin } = setting;
-  const place = subjectOf(sides);
+  const place = ["candidate", "baseline"].map((role) =>
+    sides.findIndex(({ summary }) =>
+      summary.role === role && summary.recommendation !== null
+    )
+  ).find((place) => place >= 0);
   if (place === undefined) return null;
   const cells = sides.flatMap(({ summary }, i) =>
     summary.role === "bound" ? [] : cellsOf(sides[i]!, i, setting.metric)
@@ -99,7 +105,7 @@ export function decide(
     title: methodTitle(sides[cell.method]!.summary),
     rank: cell.rank,
     score: cell.score,
-    interval: intervalOf(cell.means, confidence),
+    interval: interval(cell.means, confidence),
   });
   /**
    * The best of some cells against a reference, and the two-sided interval of
@@ -184,17 +190,6 @@ export function decide(
     single: [...new Set(titles)],
     othersLearnt: all.short === undefined,
   };
-}
-
-/** The method that the verdict is about: the first candidate, or baseline, with defined scores. */
-function subjectOf(sides: readonly Side[]): number | undefined {
-  for (const role of ["candidate", "baseline"]) {
-    const place = sides.findIndex(({ summary }) =>
-      summary.role === role && summary.recommendation !== null
-    );
-    if (place >= 0) return place;
-  }
-  return undefined;
 }
 
 /** The ranks of a method whose scores are defined for every replicate. */

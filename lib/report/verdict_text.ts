@@ -1,4 +1,10 @@
-import { exactPercent, percent, signed, withInterval } from "./format.ts";
+import {
+  exactPercent,
+  percent,
+  points,
+  signed,
+  withInterval,
+} from "./format.ts";
 import type { Verdict } from "./report.ts";
 import {
   decide,
@@ -41,9 +47,9 @@ function verdictText(
   const otherText = other === null ? [] : [
     `${other.title} at its best rank (${other.rank}) scores ${
       scoreOf(other)
-    }: ${signed(other.difference)} [${
-      other.differenceInterval.map((end) => signed(end)).join(", ")
-    }] against the best rank of ${title} (${best.rank})${
+    }: ${
+      withInterval(other.difference, other.differenceInterval, signed)
+    } against the best rank of ${title} (${best.rank})${
       other.difference !== 0 && other.differenceInterval[0] <= 0 &&
         other.differenceInterval[1] >= 0
         ? ", which may be due to chance"
@@ -76,7 +82,6 @@ function verdictText(
       const [nothing, anything, score] = othersLearnt
         ? [`${title} learnt nothing`, `${title} learnt anything`, `of ${title}`]
         : ["Nothing was learnt", "anything was learnt", ""];
-      const interval = differenceInterval.map((end) => signed(end)).join(", ");
       // The interval leaves room for a gain that matters.
       const isOpen = differenceInterval[1] > margin;
       return {
@@ -91,8 +96,8 @@ function verdictText(
           } above the ${
             percent(reference.referenceScore)
           } of ${than}: ${metric} ${
-            signed(difference)
-          } [${interval}] on ${examples} examples.`,
+            withInterval(difference, differenceInterval, signed)
+          } on ${examples} examples.`,
           ...(othersLearnt ? otherText : []),
           difference > 0
             ? `${remedy} More epochs may help.`
@@ -151,13 +156,4 @@ function verdictText(
         reasons: [enough, ...otherText, ...seeds],
       };
   }
-}
-
-/** `1 point`, `2.3 points`. */
-function points(
-  share: number,
-  text: (share: number) => string = percent,
-): string {
-  const number = text(share);
-  return `${number} ${number === "1" ? "point" : "points"}`;
 }

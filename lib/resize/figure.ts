@@ -1,4 +1,4 @@
-import { CONFIG, WIDTH } from "../report/chart_style.ts";
+import { FIGURE } from "../report/chart_style.ts";
 import type { Spectrum } from "./choose.ts";
 import type { Ranks } from "./rewrite.ts";
 
@@ -54,7 +54,7 @@ export async function drawSpectra(
     }) as const;
   const { spec } = compile({
     $schema: "https://vega.github.io/schema/vega-lite/v6.json",
-    width: WIDTH,
+    width: FIGURE.width,
     height: 320,
     data: { values: points },
     layer: [
@@ -70,7 +70,7 @@ export async function drawSpectra(
         encoding: { x },
       },
     ],
-    config: CONFIG,
+    config: FIGURE.config,
   });
   return await new View(parse(spec), { renderer: "none" }).toSVG();
 }

@@ -68,7 +68,7 @@ Deno.test("bootstrap() and interval() give the percentile interval of SciPy", ()
     replicates,
     seededDraw(1),
   );
-  const found = interval(scores!, 0.95);
+  const found = interval(scores!, 0.95)!;
   // Within four Monte-Carlo errors of an interval of as many replicates.
   found.forEach((end, i) =>
     assertAlmostEquals(end, expected[i], 4 * error[i], `${found}`)
@@ -99,33 +99,33 @@ Deno.test("areaUnderCurve() agrees with NumPy", () => {
 
 Deno.test("recommend() agrees with NumPy", () => {
   const reference = REFERENCES.recommend;
-  const found = recommend(
-    reference.ranks,
-    reference.scores,
-    reference.replicates.map((values: number[]) => Float64Array.from(values)),
-    reference,
-  );
+  const { ranks, scores, replicates } = reference;
+  const means = replicates.map((values: number[]) => Float64Array.from(values));
+  const found = recommend({ ranks, scores, means }, reference);
   assertEquals(found?.rank, reference.rank);
   assertEquals(found?.best, 4);
   found!.evidence.forEach(({ bound }, i) => near(bound, reference.bounds[i]));
 });
 
 Deno.test("recommend() recommends nothing if a score is undefined", () => {
-  const replicates = [Float64Array.of(0.5, NaN), Float64Array.of(0.5, 0.6)];
+  const means = [Float64Array.of(0.5, NaN), Float64Array.of(0.5, 0.6)];
+  const curve = { ranks: [1, 2], scores: [NaN, 0.55], means };
   const settings = { margin: 0.01, confidence: 0.95 };
-  assertEquals(recommend([1, 2], [NaN, 0.55], replicates, settings), undefined);
+  assertEquals(recommend(curve, settings), undefined);
 });
 
 Deno.test("recommend() takes a rank that is worse by exactly the margin, and the smaller on a tie, in spite of rounding", () => {
   const settings = { margin: 0.01, confidence: 0.95 };
   for (let right = 1; right < 200; right++) {
     const scores = [right / 200, (right + 2) / 200];
-    const replicates = scores.map((score) => Float64Array.of(score, score));
-    assertEquals(recommend([1, 2], scores, replicates, settings)?.rank, 1);
+    const means = scores.map((score) => Float64Array.of(score, score));
+    const curve = { ranks: [1, 2], scores, means };
+    assertEquals(recommend(curve, settings)?.rank, 1);
   }
-  const equal = [mean([0.5, 0.57, 0.51]), mean([0.51, 0.57, 0.5])].sort();
-  const replicates = equal.map((score) => Float64Array.of(score));
-  assertEquals(recommend([1, 2], equal, replicates, settings)?.best, 1);
+  const scores = [mean([0.5, 0.57, 0.51]), mean([0.51, 0.57, 0.5])].sort();
+  const means = scores.map((score) => Float64Array.of(score));
+  const curve = { ranks: [1, 2], scores, means };
+  assertEquals(recommend(curve, settings)?.best, 1);
 });
 
 Deno.test("recommend() takes no rank above the best one, and a smaller one for a larger margin", () => {
@@ -138,11 +138,11 @@ Deno.test("recommend() takes no rank above the best one, and a smaller one for a
     share,
     share,
     (rows, margin, more) => {
-      const replicates = rows.map((row) => Float64Array.from(row));
+      const means = rows.map((row) => Float64Array.from(row));
       const ranks = rows.map((_, i) => i + 1);
-      const scores = replicates.map(mean);
+      const scores = means.map(mean);
       const choose = (margin: number) =>
-        recommend(ranks, scores, replicates, { margin, confidence: 0.9 })!;
+        recommend({ ranks, scores, means }, { margin, confidence: 0.9 })!;
       const { rank, best } = choose(margin);
       assert(rank <= best);
       assert(choose(margin + more).rank <= rank);
