@@ -8,13 +8,11 @@ import { digestOf } from "../artifacts/json_file.ts";
 import { type ScoresInfo, writeScores } from "../artifacts/scores.ts";
 import { readFittingTokens, type TokensInfo } from "../artifacts/tokens.ts";
 import { servedRanks } from "../artifacts/training.ts";
-import type { Classifier } from "../engine/models/classifier.ts";
 import type { ParameterLayout } from "../engine/models/model.ts";
 import { fromTensors } from "../engine/models/parameters.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { methodName } from "../engine/schedules/registry.ts";
 import {
-  evaluateRanks,
   evaluationBatchSize,
   evaluationFlops,
   type RankEvaluationOptions,
@@ -23,7 +21,9 @@ import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import {
   type AdapterStage,
   loadFolder,
+  logitsAt,
   openAdapter,
+  type Ready,
   startStageEngine,
 } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
@@ -43,15 +43,10 @@ export async function evaluateAdapter(
     ? servedRanks(training)
     : [...new Set(params.ranks)].sort((a, b) => a - b);
   const split = new ScoredSplit(inputs.tokens.path, info, params.split);
-  const evaluated = {
-    ...await load(),
+  await writeSplitScores(stage, await load(), info, split, {
     folder: inputs.adapter.path,
     method: methodName(training),
     seed: training.seed,
-  };
-  await writeSplitScores(stage, evaluated, info, split, {
-    alpha: training.alpha,
-    scaling: training.scaling,
     ranks,
     batchSize: params.batchSize ?? evaluationBatchSize(ranks.length),
   });
@@ -72,17 +67,13 @@ export async function evaluateModel(
   checkClasses(training, info);
   const precision = await startStageEngine(stage);
   const classifier = loadFolder(folder, split.outputs, "head");
-  const evaluated = {
-    precision,
-    classifier,
-    values: headValues(folder, classifier.layout),
+  const values = headValues(folder, classifier.layout);
+  const scale = { alpha: 1, scaling: "rank" } as const;
+  const ready = { classifier, values, precision, ...scale };
+  await writeSplitScores(stage, ready, info, split, {
     folder: model.path,
     method: training.method,
     seed: training.seed,
-  };
-  await writeSplitScores(stage, evaluated, info, split, {
-    alpha: 1,
-    scaling: "rank",
     ranks: [0],
     batchSize: params.batchSize,
   });
@@ -94,43 +85,40 @@ function headValues(folder: string, layout: ParameterLayout): Float32Array {
   return fromTensors((name) => file.floats(name), layout);
 }
 
-/** A classifier with its parameters, and what its scores record of its training. */
-interface Evaluated extends Pick<ScoresInfo, "method" | "seed" | "precision"> {
-  readonly classifier: Classifier;
-  /** Flat parameters, `[size]` */
-  readonly values: Float32Array;
+/** What scores record of a training, and how they are computed. */
+interface Scored
+  extends
+    Pick<ScoresInfo, "method" | "seed">,
+    Pick<RankEvaluationOptions, "ranks" | "batchSize"> {
   /** Folder of the trained artifact. */
   readonly folder: string;
 }
 
-/** Evaluates a classifier on a split at the ranks of the options and writes an artifact of kind `scores`. */
+/** Evaluates a classifier on a split and writes an artifact of kind `scores`. */
 async function writeSplitScores(
   stage: Pick<
     Stage<Pick<UsageSettings, "epoch">>,
     "params" | "output" | "progress" | "signal"
   >,
-  { classifier, values, folder, ...origin }: Evaluated,
+  ready: Ready,
   { task, labels }: TokensInfo,
   split: ScoredSplit,
-  options: RankEvaluationOptions,
+  { folder, method, seed, ...options }: Scored,
 ): Promise<void> {
   const { examples } = split;
-  const count = examples.labels.length;
-  const logits = await evaluateRanks(classifier, values, examples, {
-    ...options,
-    signal: stage.signal,
-    progress: (done, note) => stage.progress(done, count, "examples", note),
-  });
+  const logits = await logitsAt(stage, ready, examples, options);
   await writeScores(stage.output, {
     task,
     labels,
-    ...origin,
+    method,
+    seed,
     training: await digestOf(join(folder, "training.json")),
     epoch: stage.params.epoch,
     split: split.name,
-    examples: count,
+    precision: ready.precision,
+    examples: examples.labels.length,
     tokens: examples.ids.length,
-    flops: evaluationFlops(classifier, examples, options),
+    flops: evaluationFlops(ready.classifier, examples, options),
     ranks: split.score(options.ranks, logits),
   }, { logits, labels: examples.labels });
 }

@@ -4,6 +4,8 @@ import { checkClasses, outputsOf } from "../artifacts/classes.ts";
 import { readModel } from "../artifacts/model.ts";
 import { checkServed } from "../artifacts/ranks.ts";
 import { readFittingTokens } from "../artifacts/tokens.ts";
+import type { EncodedExamples } from "../data/example.ts";
+import type { AdapterScale } from "../engine/adapters/scale.ts";
 import { PEFT_PREFIX } from "../engine/models/peft.ts";
 import {
   type Classifier,
@@ -15,6 +17,10 @@ import type { ClassifierShape } from "../engine/models/outline.ts";
 import { fromTensors, type Trainable } from "../engine/models/parameters.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { type EngineSettings, startEngine } from "../engine/start.ts";
+import {
+  evaluateRanks,
+  type RankEvaluationOptions,
+} from "../engine/training/evaluation.ts";
 import type { Precision } from "../engine/tensorflow/precision.ts";
 import type { InputsOf, Stage } from "../pipeline/task.ts";
 import type { ADAPTER_INPUTS, UsageSettings } from "./settings.ts";
@@ -106,6 +112,51 @@ export function adapterValues(
   );
 }
 
+/** A classifier with its parameters, ready to compute. */
+export interface Ready extends Pick<AdapterScale, "alpha" | "scaling"> {
+  readonly classifier: Classifier;
+  /** Flat parameters, `[size]` */
+  readonly values: Float32Array;
+  /** Precision of matrix products. */
+  readonly precision: Precision;
+}
+
+/** Starts the engine of a stage and loads a model with tensors of an adapter. */
+export async function loadAdapter(
+  stage: ComputingStage,
+  model: string,
+  { training, tensors }: Pick<Adapter, "training" | "tensors">,
+): Promise<Ready> {
+  const { alpha, scaling, labels } = training;
+  const precision = await startStageEngine(stage);
+  const classifier = loadFolder(model, outputsOf(labels), training);
+  const values = adapterValues({ tensors }, classifier.layout);
+  return { classifier, values, precision, alpha, scaling };
+}
+
+/**
+ * Logits of examples at some ranks, in one pass whose progress the stage
+ * reports.
+ *
+ * @param unit What an example is called: `texts`
+ * @returns `[ranks, examples, outputs]`
+ */
+export function logitsAt(
+  stage: Pick<Stage<unknown>, "progress" | "signal">,
+  { classifier, values, ...scale }: Ready,
+  examples: EncodedExamples,
+  options: Pick<RankEvaluationOptions, "ranks" | "batchSize">,
+  unit = "examples",
+): Promise<Float32Array> {
+  return evaluateRanks(classifier, values, examples, {
+    ...scale,
+    ...options,
+    signal: stage.signal,
+    progress: (done, note) =>
+      stage.progress(done, examples.index.length, unit, note),
+  });
+}
+
 /** A stage that runs an adapter on tokens. */
 export type AdapterStage<Params> = Stage<
   Params & Omit<UsageSettings, "batchSize">,
@@ -134,15 +185,6 @@ export async function openAdapter(
   const tensors = tensorsOf(adapter, stage.params.epoch);
   const info = await readFittingTokens(tokens.path, model.path);
   checkClasses(training, info);
-  return {
-    training,
-    info,
-    async load() {
-      const precision = await startStageEngine(stage);
-      const outputs = outputsOf(info.labels);
-      const classifier = loadFolder(model.path, outputs, training);
-      const values = adapterValues({ tensors }, classifier.layout);
-      return { precision, classifier, values };
-    },
-  };
+  const load = () => loadAdapter(stage, model.path, { training, tensors });
+  return { training, info, load };
 }

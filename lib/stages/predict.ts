@@ -13,7 +13,6 @@ import { checkServed } from "../artifacts/ranks.ts";
 import { readTokens } from "../artifacts/tokens.ts";
 import { tokenizerDefaults } from "../engine/models/registry.ts";
 import { methodName } from "../engine/schedules/registry.ts";
-import { evaluateRanks } from "../engine/training/evaluation.ts";
 import type { EncodedExamples, Example } from "../data/example.ts";
 import { predictionsOf, softmax } from "../data/metrics.ts";
 import { ModelTokenizer } from "../text/model_tokenizer.ts";
@@ -21,10 +20,9 @@ import { findModelFiles } from "../hub/model_source.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import {
   type AdapterStage,
-  adapterValues,
-  loadFolder,
+  loadAdapter,
+  logitsAt,
   openAdapter,
-  startStageEngine,
 } from "./load_classifier.ts";
 import { NoRecommendationError, recommendedRank } from "./recommended_rank.ts";
 import type { UsageSettings } from "./settings.ts";
@@ -37,35 +35,24 @@ export async function predict(
     readonly batchSize: number;
   }>,
 ): Promise<void> {
-  const { params: { split, batchSize, ...params }, inputs, signal } = stage;
+  const { params: { split, batchSize, ...params }, inputs } = stage;
   const requested = params.rank === undefined ? [] : [params.rank];
   const { training, info, load } = await openAdapter(stage, requested);
   const { rank = training.rank } = params;
   const examples = readTokens(inputs.tokens.path, info, split);
-  const { index } = examples;
-  const { precision, classifier, values } = await load();
-  const logits = await evaluateRanks(
-    classifier,
-    values,
-    examples,
-    {
-      alpha: training.alpha,
-      scaling: training.scaling,
-      ranks: [rank],
-      batchSize,
-      signal,
-      progress: (done, note) =>
-        stage.progress(done, index.length, "examples", note),
-    },
-  );
+  const ready = await load();
+  const logits = await logitsAt(stage, ready, examples, {
+    ranks: [rank],
+    batchSize,
+  });
   const predictions = predictionsOf(logits, outputsOf(info.labels));
   await writePredictions(stage.output, {
     task: info.task,
     labels: info.labels,
     split,
     rank,
-    precision,
-  }, { index, predictions });
+    precision: ready.precision,
+  }, { index: examples.index, predictions });
 }
 
 /** A text or a pair of texts. */
@@ -97,31 +84,18 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
   const { rank, recommended } = await rankOf(training, stage);
   checkServed(rank, training);
   const examples = await encode(params.texts, model, training.maxLength);
-  const precision = await startStageEngine(stage);
   const outputs = outputsOf(labels);
-  const classifier = loadFolder(model, outputs, training);
   const tensors = tensorsOf(adapter, params.epoch);
-  const logits = await evaluateRanks(
-    classifier,
-    adapterValues({ tensors }, classifier.layout),
-    examples,
-    {
-      alpha: training.alpha,
-      scaling: training.scaling,
-      ranks: [rank],
-      batchSize: BATCH,
-      signal: stage.signal,
-      progress: (done, note) =>
-        stage.progress(done, params.texts.length, "texts", note),
-    },
-  );
+  const ready = await loadAdapter(stage, model, { training, tensors });
+  const options = { ranks: [rank], batchSize: BATCH };
+  const logits = await logitsAt(stage, ready, examples, options, "texts");
   const predictions = predictionsOf(logits, outputs);
   await writeClassification(stage.output, {
     task: training.task,
     method: methodName(training),
     rank,
     recommended,
-    precision,
+    precision: ready.precision,
     texts: params.texts.map(({ text, pair }, i) => ({
       text,
       ...(pair !== undefined && { pair }),

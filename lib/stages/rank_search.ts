@@ -2,16 +2,13 @@ import { join } from "@std/path/posix/join";
 import { digestOf } from "../artifacts/json_file.ts";
 import { readModel } from "../artifacts/model.ts";
 import { writeRanks } from "../artifacts/ranks.ts";
-import type { AdapterRecord } from "../artifacts/training.ts";
 import { valuesPerRank } from "../engine/adapters/registry.ts";
 import { peftName } from "../engine/models/peft.ts";
-import type { Classifier } from "../engine/models/classifier.ts";
 import { parameterLayout } from "../engine/models/parameters.ts";
 import { methodName } from "../engine/schedules/registry.ts";
-import { type Evaluator, evaluator } from "../engine/training/evaluation.ts";
+import { evaluator } from "../engine/training/evaluation.ts";
 import type { EncodedExamples } from "../data/example.ts";
 import { meanLoss } from "../data/metrics.ts";
-import type { Stage } from "../pipeline/task.ts";
 import { type AdapterStage, openAdapter } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
 
@@ -25,7 +22,7 @@ export async function chooseRanks(
     readonly batchSize: number;
   }>,
 ): Promise<void> {
-  const { params, inputs } = stage;
+  const { params, inputs, signal } = stage;
   // The search starts at rank 1 in every module.
   const { training, info, load } = await openAdapter(stage, [1]);
   const model = readModel(inputs.model.path);
@@ -41,37 +38,64 @@ export async function chooseRanks(
   }
   const costs = adapted.map((it) => valuesPerRank(kind, it));
   const total = Math.floor(params.averageRank * sumOf(costs));
-  const { precision, classifier, values } = await load();
-  using evaluator = new ChoiceEvaluator(
-    classifier,
-    values,
-    training,
-    params.batchSize,
-    stage.signal,
-  );
-  const subset = spreadExamples(selection.examples, params.examples);
   const budget = { costs, largest: training.rank, total };
-  const steps = await searchRanks(
-    stage,
-    evaluator,
-    subset,
-    held.outputs,
-    budget,
+  const { precision, classifier, values, ...scale } = await load();
+  const { batchSize } = params;
+  using evaluate = evaluator(classifier, { ...scale, batchSize });
+  /** Logits for each choice, `[examples, outputs]`. */
+  const logitsOf = async (
+    examples: EncodedExamples,
+    choices: readonly RankPerModule[],
+  ) => {
+    const all: Float32Array[] = [];
+    for (let start = 0; start < choices.length; start += CHOICES_PER_PASS) {
+      const group = choices.slice(start, start + CHOICES_PER_PASS);
+      const logits = await evaluate(values, group, examples, { signal });
+      const size = logits.length / group.length;
+      group.forEach((_, i) =>
+        all.push(logits.subarray(i * size, (i + 1) * size))
+      );
+    }
+    return all;
+  };
+
+  const subset = spreadExamples(selection.examples, params.examples);
+  const lossOf = (
+    logits: Float32Array,
+    { labels }: Required<EncodedExamples>,
+  ) => meanLoss(logits, labels, held.outputs);
+  const least = sumOf(costs);
+  const moves = Math.floor(
+    (Math.min(total, least * training.rank) - least) / Math.min(...costs),
   );
+  let move = 0;
+  const steps = await greedyRanks(budget, async (choices) => {
+    const logits = await logitsOf(subset, choices);
+    stage.progress(move++, moves, "moves");
+    return logits.map((it) => lossOf(it, subset));
+  });
+  const [start, ...raises] = steps as [GreedyStep, ...GreedyStep[]];
   const { ranks, loss } = bestStep(steps);
   const examples = subset.labels.length;
   stage.log(
     `Ranks ${ranks.join(", ")}: loss ${
       loss.toFixed(4)
     } on ${examples} examples of ${selection.name}, ${
-      steps[0]!.loss.toFixed(4)
+      start.loss.toFixed(4)
     } at rank 1`,
   );
-  const { chosen, even } = await scoreBesideEven(
-    evaluator,
-    held,
-    ranks,
-    budget,
+
+  // Compared with the largest uniform rank within the budget, and the whole adapter.
+  const even = [...new Set([evenRank(budget), training.rank])];
+  const choices = [ranks, ...even.map((rank) => ranks.map(() => rank))];
+  const [chosen, ...others] = (await logitsOf(held.examples, choices)).map(
+    (logits, i) => ({
+      parameters: sumOf(
+        choices[i]!.map((rank, module) => rank * costs[module]!),
+      ),
+      loss: lossOf(logits, held.examples),
+      metrics: held.score([0], logits)[0]!.metrics,
+    }),
   );
   await writeRanks(stage.output, {
     task: info.task,
@@ -87,8 +111,8 @@ export async function chooseRanks(
       selection: {
         split: selection.name,
         examples,
-        start: steps[0]!.loss,
-        moves: steps.slice(1).map(({ raised, loss }) => ({
+        start: start.loss,
+        moves: raises.map(({ raised, loss }) => ({
           module: modules[raised!]!,
           loss,
         })),
@@ -96,55 +120,10 @@ export async function chooseRanks(
       precision,
       split: held.name,
       examples: held.examples.labels.length,
-      chosen,
-      even,
+      chosen: chosen!,
+      even: even.map((rank, i) => ({ rank, ...others[i]! })),
     },
   });
-}
-
-/** Runs the greedy search by the loss on the examples and reports its progress. */
-async function searchRanks(
-  stage: Pick<Stage<unknown>, "progress">,
-  evaluator: ChoiceEvaluator,
-  examples: Required<EncodedExamples>,
-  outputs: number,
-  budget: RankBudget,
-): Promise<GreedyStep[]> {
-  const { costs, largest, total } = budget;
-  const start = sumOf(costs);
-  const moves = Math.floor(
-    (Math.min(total, start * largest) - start) / Math.min(...costs),
-  );
-  let move = 0;
-  return await greedyRanks(budget, async (choices) => {
-    const logits = await evaluator.logits(examples, choices);
-    stage.progress(move++, moves, "moves");
-    return logits.map((one) => meanLoss(one, examples.labels, outputs));
-  });
-}
-
-/** Scores the chosen ranks, the largest uniform rank within the budget, and the whole adapter. */
-async function scoreBesideEven(
-  evaluator: ChoiceEvaluator,
-  split: ScoredSplit,
-  ranks: RankPerModule,
-  budget: RankBudget,
-) {
-  const even = [...new Set([evenRank(budget), budget.largest])];
-  const choices = [ranks, ...even.map((rank) => ranks.map(() => rank))];
-  const { examples, outputs } = split;
-  const logits = await evaluator.logits(examples, choices);
-  const [chosen, ...others] = logits.map((one, i) => ({
-    parameters: sumOf(
-      choices[i]!.map((rank, module) => rank * budget.costs[module]!),
-    ),
-    loss: meanLoss(one, examples.labels, outputs),
-    metrics: split.score([0], one)[0]!.metrics,
-  }));
-  return {
-    chosen: chosen!,
-    even: even.map((rank, i) => ({ rank, ...others[i]! })),
-  };
 }
 
 /** A rank for each module, in the engine's order. */
@@ -152,44 +131,6 @@ type RankPerModule = readonly number[];
 
 /** Choices per forward pass. */
 const CHOICES_PER_PASS = 8;
-
-/** Evaluates an adapter with a separate rank for each module. */
-class ChoiceEvaluator implements Disposable {
-  readonly #evaluate: Evaluator;
-
-  /** @param values Flat parameters, `[size]` */
-  constructor(
-    classifier: Classifier,
-    private readonly values: Float32Array,
-    { alpha, scaling }: Pick<AdapterRecord, "alpha" | "scaling">,
-    batchSize: number,
-    private readonly signal: AbortSignal,
-  ) {
-    this.#evaluate = evaluator(classifier, { alpha, scaling, batchSize });
-  }
-
-  /** Logits of the examples for each choice, `[examples, outputs]`. */
-  async logits(
-    examples: EncodedExamples,
-    choices: readonly RankPerModule[],
-  ): Promise<Float32Array[]> {
-    const results: Float32Array[] = [];
-    for (let start = 0; start < choices.length; start += CHOICES_PER_PASS) {
-      const group = choices.slice(start, start + CHOICES_PER_PASS);
-      const { values, signal } = this;
-      const logits = await this.#evaluate(values, group, examples, { signal });
-      const size = logits.length / group.length;
-      results.push(
-        ...group.map((_, i) => logits.subarray(i * size, (i + 1) * size)),
-      );
-    }
-    return results;
-  }
-
-  [Symbol.dispose](): void {
-    this.#evaluate.dispose();
-  }
-}
 
 /** A step of {@linkcode greedyRanks}. */
 export interface GreedyStep {
@@ -280,14 +221,17 @@ export function spreadExamples(
     { length: count },
     (_, i) => Math.floor(i * labels.length / count),
   );
-  const spans = chosen.map((i) => [offsets[i]!, offsets[i + 1]!] as const);
+  const tokens = chosen.map((i) => ({
+    from: offsets[i]!,
+    to: offsets[i + 1]!,
+  }));
   const ends = [0];
-  for (const [from, to] of spans) ends.push(ends.at(-1)! + to - from);
+  for (const { from, to } of tokens) ends.push(ends.at(-1)! + to - from);
+  const taken = (values: Int32Array | Uint8Array) =>
+    tokens.flatMap(({ from, to }) => [...values.subarray(from, to)]);
   return {
-    ids: Int32Array.from(spans.flatMap(([a, b]) => [...ids.subarray(a, b)])),
-    types: Uint8Array.from(
-      spans.flatMap(([a, b]) => [...types.subarray(a, b)]),
-    ),
+    ids: Int32Array.from(taken(ids)),
+    types: Uint8Array.from(taken(types)),
     offsets: Int32Array.from(ends),
     index: Int32Array.from(chosen, (i) => index[i]!),
     labels: Float32Array.from(chosen, (i) => labels[i]!),

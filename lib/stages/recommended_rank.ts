@@ -11,7 +11,6 @@ import {
   Report,
   type ScoreSummary,
 } from "../report/report.ts";
-import type { Variant } from "../report/result.ts";
 import { variantText } from "../report/methods.ts";
 import type { RankSettings } from "./settings.ts";
 
@@ -41,21 +40,16 @@ export async function recommendedRank(
 ): Promise<RecommendedRank> {
   const method = methodName(training);
   const report = await readJsonFile(join(folder, "report.json"), Report);
-  const reported = comparisonsFor(report, training, request)
-    .flatMap(({ split, methods }) =>
-      methods.flatMap(({ recommendation, ...it }) =>
-        recommendation && it.method === method
-          ? [{ ...it, split, rank: recommendation.rank }]
-          : []
-      )
+  const reported = variantsFor(report, training, request)
+    .flatMap(({ recommendation, ...it }) =>
+      recommendation ? [{ ...it, rank: recommendation.rank }] : []
     );
-  const found = reported.filter(({ variant }) =>
-    contradictionOf(variant, training) === undefined
-  );
+  const found = reported.filter(({ other }) => other === undefined);
+  const ranks = [...new Set(found.map(({ rank }) => rank))];
+  const [rank] = ranks;
   const of = inWords(training, request);
-  if (found.length === 0) {
-    const other = reported[0] &&
-      contradictionOf(reported[0].variant, training);
+  if (rank === undefined) {
+    const other = reported[0]?.other;
     throw new NoRecommendationError(
       other === undefined
         ? lackingEpoch(report, training, request) ??
@@ -63,31 +57,28 @@ export async function recommendedRank(
         : `The report recommends a rank for ${method} with ${other.variant}, but the adapter was trained with ${other.training}: connect an adapter with ${other.variant}, or give "rank" as a number`,
     );
   }
-  const ranks = new Set(found.map(({ rank }) => rank));
-  const [rank] = ranks as Iterable<number> as [number];
-  if (ranks.size > 1) {
-    const list = found.map(({ split, variant, rank }) => {
+  if (ranks.length > 1) {
+    const list = found.map(({ comparison, variant, rank }) => {
       const text = variantText(variant);
-      return `${rank} on ${split}${text ? ` for ${text}` : ""}`;
+      return `${rank} on ${comparison.split}${text ? ` for ${text}` : ""}`;
     }).join(", ");
     throw new NoRecommendationError(
       `The report recommends several ranks for ${of} (${list}); select one by "split", or give "rank" as a number`,
     );
   }
-  if (servedRanks(training).includes(rank)) {
-    const [headline] = comparisonsFor(report, training, request)
-      .flatMap(({ verdict }) =>
-        verdict?.kind === "nothing-learnt" ? verdict.headline : []
-      );
-    return {
-      rank,
-      caution: headline &&
-        `The report says: "${headline}" Rank ${rank} is used all the same`,
-    };
+  if (!servedRanks(training).includes(rank)) {
+    throw new NoRecommendationError(
+      `The report recommends rank ${rank} of ${method}, which the adapter of rank ${training.rank} does not serve: connect the adapter that was trained at rank ${rank}, or give "rank" as a number`,
+    );
   }
-  throw new NoRecommendationError(
-    `The report recommends rank ${rank} of ${method}, which the adapter of rank ${training.rank} does not serve: connect the adapter that was trained at rank ${rank}, or give "rank" as a number`,
+  const [headline] = found.flatMap(({ comparison: { verdict } }) =>
+    verdict?.kind === "nothing-learnt" ? verdict.headline : []
   );
+  return {
+    rank,
+    caution: headline &&
+      `The report says: "${headline}" Rank ${rank} is used all the same`,
+  };
 }
 
 /** Scores of the trainings of a method at a rank. */
@@ -110,27 +101,46 @@ export async function reportedScores(
   rank: number,
 ): Promise<ReportedScore[]> {
   const report = await readJsonFile(join(folder, "report.json"), Report);
-  return comparisonsFor(report, training, request).flatMap((comparison) => {
-    const found = comparison.methods.filter((it) =>
-      it.method === methodName(training) &&
-      contradictionOf(it.variant, training) === undefined
-    );
-    const score = found[0]?.ranks.find((it) => it.rank === rank);
-    return found.length === 1 && score !== undefined
-      ? [{ comparison, score }]
-      : [];
-  });
+  const found = variantsFor(report, training, request)
+    .filter(({ other }) => other === undefined);
+  return [...Map.groupBy(found, ({ comparison }) => comparison)]
+    .flatMap(([comparison, [first, ...more]]) => {
+      const score = first!.ranks.find((it) => it.rank === rank);
+      return score && more.length === 0 ? [{ comparison, score }] : [];
+    });
 }
 
-/** The comparisons of a report on the task, epoch and requested split of an adapter. */
-function comparisonsFor(
+/**
+ * The variants of an adapter's method in a report on its task, epoch and
+ * requested split, with a setting in which each differs from the adapter's
+ * training.
+ */
+function variantsFor(
   { comparisons }: Report,
-  { task }: AdapterRecord,
+  training: AdapterRecord,
   { epoch, split }: RecommendationRequest,
-): Comparison[] {
+) {
+  const own = settingsOf(training);
   return comparisons.filter((it) =>
-    it.task === task && it.epoch === epoch &&
+    it.task === training.task && it.epoch === epoch &&
     (split === undefined || it.split === split)
+  ).flatMap((comparison) =>
+    comparison.methods.filter((it) => it.method === methodName(training))
+      .map((summary) => {
+        const different = Object.entries(summary.variant)
+          .find(([name, value]) =>
+            Object.hasOwn(own, name) && own[name] !== value
+          );
+        return {
+          ...summary,
+          comparison,
+          /** Such as `mode=frozen` and `mode=all`. */
+          other: different && {
+            variant: different.join("="),
+            training: `${different[0]}=${own[different[0]]}`,
+          },
+        };
+      })
   );
 }
 
@@ -154,23 +164,4 @@ function inWords(
   return `${methodName(training)} on "${training.task}"${
     split === undefined ? "" : `, split "${split}",`
   } at the ${epoch} epoch`;
-}
-
-/**
- * Finds a setting in which a variant of a report differs from the training of an
- * adapter.
- *
- * @returns What both have: `mode=frozen` and `mode=all`.
- */
-function contradictionOf(
-  variant: Variant,
-  training: AdapterRecord,
-): { readonly variant: string; readonly training: string } | undefined {
-  const own = settingsOf(training);
-  const [name] = Object.keys(variant)
-    .filter((it) => Object.hasOwn(own, it) && own[it] !== variant[it]);
-  return name === undefined ? undefined : {
-    variant: `${name}=${variant[name]}`,
-    training: `${name}=${own[name]}`,
-  };
 }

@@ -2,9 +2,6 @@ import * as z from "zod";
 import { ADAPTER_FILES } from "../artifacts/adapter.ts";
 import { CLASSIFIER_FILES } from "../artifacts/classifier.ts";
 import { ADAPTER_KINDS } from "../engine/adapters/registry.ts";
-import { WITHOUT_ADAPTERS } from "../engine/schedules/fixed.ts";
-import type { RankObjective } from "../engine/schedules/schedule.ts";
-import type { TrainingOptions } from "../engine/training/train.ts";
 
 const count = z.int().min(1);
 
@@ -131,37 +128,6 @@ export const ADAPTER_TRAINING = {
   },
   output: { kind: "adapter", files: ADAPTER_FILES },
 } as const;
-
-/**
- * Converts parameters of a training of adapters to options of the engine.
- *
- * @param maxLength Maximum sequence length of the tokens
- */
-export function trainingOptions(
-  settings: ClassifierSettings,
-  maxLength: number,
-  objective: RankObjective = WITHOUT_ADAPTERS,
-): TrainingOptions {
-  const { weightDecay, clipNorm, padding } = settings;
-  return {
-    objective,
-    epochs: settings.epochs,
-    batchSize: settings.batchSize,
-    accumulation: settings.accumulation,
-    padTo: padding === "maxLength" ? maxLength : undefined,
-    learningRate: settings.learningRate,
-    warmupRatio: settings.warmupRatio,
-    optimizer: {
-      beta1: 0.9,
-      beta2: 0.999,
-      epsilon: 1e-8,
-      weightDecay,
-      clipNorm,
-    },
-    dropout: settings.dropout,
-    seed: settings.seed,
-  };
-}
 
 /** Inputs that select the rank at which an adapter is exported or merged. */
 export const CUT_INPUTS = {

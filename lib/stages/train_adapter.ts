@@ -21,11 +21,7 @@ import { Method, methodName } from "../engine/schedules/registry.ts";
 import type { Schedule } from "../engine/schedules/schedule.ts";
 import type { InputsOf, Stage } from "../pipeline/task.ts";
 import { adapterValues } from "./load_classifier.ts";
-import {
-  type ADAPTER_TRAINING,
-  trainingOptions,
-  type TrainingSettings,
-} from "./settings.ts";
+import type { ADAPTER_TRAINING, TrainingSettings } from "./settings.ts";
 import { StageTraining } from "./training.ts";
 
 /** Trains an adapter by a schedule on the tokens of a stage and writes an artifact of kind `adapter`. */
@@ -67,7 +63,7 @@ export async function trainAdapter(
   const { values, best, record } = await training.run(
     classifier,
     initial,
-    trainingOptions(params, training.info.maxLength, objective),
+    objective,
     { alpha, scaling, ranks: servedRanks(own) },
   );
   const tensors = (values: Float32Array) =>

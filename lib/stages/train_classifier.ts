@@ -4,8 +4,8 @@ import { encoderTensors, toTensors } from "../engine/models/parameters.ts";
 import type { Model } from "../engine/models/model.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import type { TensorValues } from "../engine/safetensors/writer.ts";
+import { WITHOUT_ADAPTERS } from "../engine/schedules/fixed.ts";
 import { type Bound, BOUNDS } from "../engine/schedules/registry.ts";
-import { trainingOptions } from "./settings.ts";
 import { StageTraining, type TrainingStage } from "./training.ts";
 
 /** Trains a model without adapters on the tokens of a stage and writes an artifact of kind `classifier`. */
@@ -22,7 +22,7 @@ export async function trainClassifier(
   const { values, best, record } = await training.run(
     classifier,
     classifier.start(params.seed),
-    trainingOptions(params, training.info.maxLength),
+    WITHOUT_ADAPTERS,
     { alpha: 1, scaling: "rank", ranks: [0] },
   );
   const frozen = trains === "head" ? pretrained(folder, model) : {};

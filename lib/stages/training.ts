@@ -1,4 +1,5 @@
 import { join } from "@std/path/posix/join";
+import * as z from "zod";
 import { outputsOf } from "../artifacts/classes.ts";
 import type { ClassifierTraining } from "../artifacts/classifier.ts";
 import { findModelOrigin } from "../artifacts/model.ts";
@@ -8,6 +9,7 @@ import {
   type TokensInfo,
 } from "../artifacts/tokens.ts";
 import {
+  RUN_FIELDS,
   SELECTION_SECONDS,
   STEP_SECONDS,
   type Training,
@@ -17,6 +19,7 @@ import type { EncodedExamples } from "../data/example.ts";
 import { quote } from "../data/text_file.ts";
 import { atRank, type Classifier } from "../engine/models/classifier.ts";
 import type { Trainable } from "../engine/models/parameters.ts";
+import type { RankObjective } from "../engine/schedules/schedule.ts";
 import type { Precision } from "../engine/tensorflow/precision.ts";
 import {
   bestEpoch,
@@ -28,7 +31,6 @@ import {
 import {
   evaluationBatchSize,
   evaluationFlops,
-  type Evaluator,
   evaluator,
   type RankEvaluationOptions,
 } from "../engine/training/evaluation.ts";
@@ -36,7 +38,6 @@ import { Stopwatch, type TrainingReport } from "../engine/training/progress.ts";
 import {
   train,
   type TrainingHooks,
-  type TrainingOptions,
   type TrainingResult,
 } from "../engine/training/train.ts";
 import type { InputsOf, Stage } from "../pipeline/task.ts";
@@ -130,31 +131,46 @@ export class StageTraining {
   async run(
     classifier: Classifier,
     initial: Float32Array,
-    options: TrainingOptions,
+    objective: RankObjective,
     served: Pick<RankEvaluationOptions, "alpha" | "scaling" | "ranks">,
   ): Promise<FinishedTraining> {
-    const stage = this.stage;
-    using selection = this.held && new EpochSelection(
-      this.held,
-      classifier,
-      { ...served, passes: options.epochs },
-      stage,
-    );
+    const { stage, examples, held } = this;
+    const { params, signal } = stage;
+    const scored = {
+      ...served,
+      passes: params.epochs,
+      batchSize: evaluationBatchSize(served.ranks.length),
+    };
+    using evaluate = held && evaluator(classifier, scored);
     const checkpoint = join(stage.checkpoint, "training.safetensors");
-    const { sources = [] } = options.objective;
     const resume = this.#resume(
       checkpoint,
-      [...sources, classifier.layout].map(({ rank }) =>
+      [...objective.sources ?? [], classifier.layout].map(({ rank }) =>
         atRank(classifier, rank).layout.size
       ),
     );
-    const classWeights = this.#classWeights();
-    const weighted = { ...options, classWeights };
-    const result = await train(classifier, initial, this.examples, weighted, {
-      evaluate: selection && ((values) => selection.evaluate(values)),
+    const result = await train(classifier, initial, examples, {
+      ...params,
+      objective,
+      padTo: params.padding === "maxLength" ? this.info.maxLength : undefined,
+      optimizer: {
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weightDecay: params.weightDecay,
+        clipNorm: params.clipNorm,
+      },
+      classWeights: this.#classWeights(),
+    }, {
+      evaluate: held && evaluate && (async (values) => {
+        const { ranks } = scored;
+        const { examples } = held;
+        const logits = await evaluate(values, ranks, examples, { signal });
+        return scoreEpoch(held, ranks, logits, stage.log);
+      }),
       resume,
       stopwatch: this.stopwatch,
-      signal: stage.signal,
+      signal,
       save(state) {
         saveCheckpoint(checkpoint, state);
         stage.saved(`step ${state.progress.step}`);
@@ -163,14 +179,19 @@ export class StageTraining {
     });
     stage.metric(STEP_SECONDS, result.msPerStep / 1000);
     stage.metric(TRAINING_SECONDS, result.seconds);
-    if (selection !== undefined) {
+    const { epochs, values, best } = result;
+    if (held !== undefined) {
       stage.metric(SELECTION_SECONDS, result.evaluationSeconds);
     }
-    return {
-      values: result.values,
-      best: result.best,
-      record: this.#record(result, selection?.record(result.epochs) ?? null),
+    const selection = held === undefined ? null : {
+      split: held.name,
+      examples: held.examples.labels.length,
+      metric: held.metrics[0]!,
+      flops: epochs.length * evaluationFlops(classifier, held.examples, scored),
+      best: bestEpoch(epochs)!.epoch,
+      epochs: [...epochs],
     };
+    return { values, best, record: this.#record(result, selection) };
   }
 
   /** The weights of the classes that the stage asks for. */
@@ -196,31 +217,25 @@ export class StageTraining {
     selection: Training["selection"],
   ): FinishedTraining["record"] {
     const { params } = this.stage;
+    const { task, labels, maxLength } = this.info;
     return {
-      task: this.info.task,
-      labels: this.info.labels,
+      task,
+      labels,
       seed: params.seed,
-      model: this.model,
-      epochs: params.epochs,
-      steps: result.steps,
-      batchSize: params.batchSize * params.accumulation,
-      padding: params.padding,
-      maxLength: this.info.maxLength,
-      learningRate: params.learningRate,
-      weightDecay: params.weightDecay,
-      ...params.classWeights === "balanced" &&
-        { classWeights: params.classWeights },
-      warmupRatio: params.warmupRatio,
-      clipNorm: params.clipNorm,
-      dropout: params.dropout,
-      precision: this.#precision!,
-      engine: engineOf(this.stage).engine,
-      examples: this.examples.labels.length * params.epochs,
-      tokens: result.tokens,
-      paddedTokens: result.paddedTokens,
-      flops: result.flops,
-      losses: [...result.losses],
-      selection,
+      ...z.object(RUN_FIELDS).parse({
+        ...result,
+        ...params,
+        model: this.model,
+        batchSize: params.batchSize * params.accumulation,
+        maxLength,
+        classWeights: params.classWeights === "none"
+          ? undefined
+          : params.classWeights,
+        precision: this.#precision,
+        engine: engineOf(this.stage).engine,
+        examples: this.examples.labels.length * params.epochs,
+        selection,
+      }),
     };
   }
 }
@@ -242,65 +257,27 @@ export function balancedWeights(
   return counts.map((it) => it === 0 ? 0 : labels.length / (present * it));
 }
 
-/** Scores each epoch of a training at all of its ranks. */
-class EpochSelection implements Disposable {
-  readonly #options: RankEvaluationOptions;
-  readonly #evaluator: Evaluator;
-
-  constructor(
-    private readonly split: ScoredSplit,
-    private readonly classifier: Classifier,
-    options: Omit<RankEvaluationOptions, "batchSize">,
-    private readonly stage: Pick<Stage<unknown>, "log" | "signal">,
-  ) {
-    const batchSize = evaluationBatchSize(options.ranks.length);
-    this.#options = { ...options, batchSize };
-    this.#evaluator = evaluator(classifier, this.#options);
-  }
-
-  /** Scores flat parameters: the mean of the task's main metric over the ranks. */
-  async evaluate(
-    values: Float32Array,
-  ): Promise<Pick<EpochScores, "score" | "ranks">> {
-    const { examples, metrics } = this.split;
-    const { signal, log } = this.stage;
-    const { ranks: evaluated } = this.#options;
-    const logits = await this.#evaluator(values, evaluated, examples, {
-      signal,
-    });
-    const ranks = this.split.score(evaluated, logits);
-    const [metric] = metrics;
-    const main = ranks.map(({ metrics }) => metrics[metric!]!);
-    const sum = main.reduce((sum, it) => sum + (Number.isNaN(it) ? 0 : it), 0);
-    const score = sum / ranks.length;
-    const atRanks = ranks.length === 1
-      ? ""
-      : ` at ranks ${evaluated.join(" ")}, mean ${score.toFixed(4)}`;
-    log(
-      `${this.split.name}: ${metric} ${
-        main.map((it) => it.toFixed(4)).join(" ")
-      }${atRanks}`,
-    );
-    return { score, ranks };
-  }
-
-  /** The entry of `training.json`. */
-  record(epochs: readonly EpochScores[]): NonNullable<Training["selection"]> {
-    const { name, examples, metrics } = this.split;
-    return {
-      split: name,
-      examples: examples.labels.length,
-      metric: metrics[0]!,
-      flops: epochs.length *
-        evaluationFlops(this.classifier, examples, this.#options),
-      best: bestEpoch(epochs)!.epoch,
-      epochs: [...epochs],
-    };
-  }
-
-  [Symbol.dispose](): void {
-    this.#evaluator.dispose();
-  }
+/** Scores an epoch by its logits: the mean of the data's main metric over the ranks, where an undefined one counts as 0. */
+function scoreEpoch(
+  split: ScoredSplit,
+  evaluated: readonly number[],
+  logits: Float32Array,
+  log: (line: string) => void,
+): Pick<EpochScores, "score" | "ranks"> {
+  const ranks = split.score(evaluated, logits);
+  const [metric] = split.metrics;
+  const main = ranks.map(({ metrics }) => metrics[metric!]!);
+  const sum = main.reduce((sum, it) => sum + (Number.isNaN(it) ? 0 : it), 0);
+  const score = sum / ranks.length;
+  const atRanks = ranks.length === 1
+    ? ""
+    : ` at ranks ${evaluated.join(" ")}, mean ${score.toFixed(4)}`;
+  log(
+    `${split.name}: ${metric} ${
+      main.map((it) => it.toFixed(4)).join(" ")
+    }${atRanks}`,
+  );
+  return { score, ranks };
 }
 
 /**

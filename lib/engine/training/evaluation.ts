@@ -32,8 +32,8 @@ interface EvaluationHooks {
 /** A rank for all modules, or one for each. */
 type RankChoice = number | readonly number[];
 
-/** Evaluates any number of parameter vectors of one classifier, each at any ranks. */
-export interface Evaluator {
+/** Evaluates any number of parameter vectors of one classifier, each at any ranks; disposed, it frees its tensors and graph functions. */
+export interface Evaluator extends Disposable {
   /**
    * Logits of every example at every rank, in one pass over the data: what
    * does not depend on the rank is computed once.
@@ -48,8 +48,6 @@ export interface Evaluator {
     examples: EncodedExamples,
     hooks?: EvaluationHooks,
   ): Promise<Float32Array<ArrayBuffer>>;
-  /** Frees its tensors and graph functions. */
-  dispose(): void;
 }
 
 /**
@@ -150,7 +148,7 @@ export function evaluator(
     }
   }
   return Object.assign(evaluate, {
-    dispose() {
+    [Symbol.dispose]() {
       gradientMask.dispose();
       run.dispose();
     },
@@ -201,12 +199,8 @@ export async function evaluateRanks(
   examples: EncodedExamples,
   options: RankEvaluationOptions & EvaluationHooks,
 ): Promise<Float32Array<ArrayBuffer>> {
-  const evaluate = evaluator(classifier, options);
-  try {
-    return await evaluate(values, options.ranks, examples, options);
-  } finally {
-    evaluate.dispose();
-  }
+  using evaluate = evaluator(classifier, options);
+  return await evaluate(values, options.ranks, examples, options);
 }
 
 /** Floating-point operations of {@linkcode evaluateRanks}, counted like those of {@linkcode forwardFlops}. */

@@ -116,36 +116,32 @@ async function trainEvaluated(
   onEvaluation = () => {},
 ) {
   const held = tinyExamples(24);
-  const evaluate = evaluator(classifier, {
+  using evaluate = evaluator(classifier, {
     alpha: 16,
     scaling: "rank",
     batchSize: 8,
   });
-  try {
-    return await train(classifier, initial, examples, tinyOptions, {
-      ...quiet,
-      ...hooks,
-      evaluate: async (values) => {
-        onEvaluation();
-        const { signal } = hooks;
-        const given = signal ? { signal } : {};
-        const logits = await evaluate(values, ranks, held, given);
-        const accuracies = ranks.map((_, r) =>
-          [...held.labels].filter((label, i) => {
-            const at = (r * held.labels.length + i) * 2;
-            return Number(logits[at + 1]! > logits[at]!) === label;
-          }).length / held.labels.length
-        );
-        return {
-          score: accuracies.reduce((sum, it) => sum + it) / ranks.length,
-          ranks: ranks.map((rank, r) => ({
-            rank,
-            metrics: { accuracy: accuracies[r]! },
-          })),
-        };
-      },
-    });
-  } finally {
-    evaluate.dispose();
-  }
+  return await train(classifier, initial, examples, tinyOptions, {
+    ...quiet,
+    ...hooks,
+    evaluate: async (values) => {
+      onEvaluation();
+      const { signal } = hooks;
+      const given = signal ? { signal } : {};
+      const logits = await evaluate(values, ranks, held, given);
+      const accuracies = ranks.map((_, r) =>
+        [...held.labels].filter((label, i) => {
+          const at = (r * held.labels.length + i) * 2;
+          return Number(logits[at + 1]! > logits[at]!) === label;
+        }).length / held.labels.length
+      );
+      return {
+        score: accuracies.reduce((sum, it) => sum + it) / ranks.length,
+        ranks: ranks.map((rank, r) => ({
+          rank,
+          metrics: { accuracy: accuracies[r]! },
+        })),
+      };
+    },
+  });
 }
