@@ -20,8 +20,8 @@ export interface GlueTask {
   readonly tsvFolder?: string;
   /** Text columns on the hub. */
   readonly columns: readonly [string] | readonly [string, string];
-  /** Text columns of the TSV files. */
-  readonly tsvColumns: readonly [string] | readonly [string, string];
+  /** Text columns of the TSV files if they differ. */
+  readonly tsvColumns?: readonly [string] | readonly [string, string];
   /** Label column of the TSV files. */
   readonly tsvLabel: string;
   /** Whether the TSV files, and those of a submission, give a class by number or by name. */
@@ -44,6 +44,13 @@ const FILES = {
   test: "test.tsv",
 };
 
+/** Classes by their numbers. */
+const NUMBERED = {
+  tsvLabel: "label",
+  tsvClass: "number",
+  tsvFiles: FILES,
+} as const;
+
 const ENTAILMENT = {
   labels: ["entailment", "not_entailment"],
   metrics: ["accuracy"],
@@ -61,59 +68,48 @@ const ENTAILMENT = {
  */
 export const GLUE_TASKS = {
   cola: {
+    ...NUMBERED,
     title: "CoLA",
     labels: ["unacceptable", "acceptable"],
     metrics: ["matthews"],
     columns: ["sentence"],
-    tsvColumns: ["sentence"],
-    tsvLabel: "label",
-    tsvClass: "number",
-    tsvFiles: FILES,
     tsvHeader: ["source", "label", "star", "sentence"],
     submission: { test: ["CoLA.tsv", 1063] },
   },
   sst2: {
+    ...NUMBERED,
     title: "SST-2",
     labels: ["negative", "positive"],
     metrics: ["accuracy"],
     columns: ["sentence"],
-    tsvColumns: ["sentence"],
-    tsvLabel: "label",
-    tsvClass: "number",
-    tsvFiles: FILES,
     submission: { test: ["SST-2.tsv", 1821] },
   },
   mrpc: {
+    ...NUMBERED,
     title: "MRPC",
     labels: ["not_equivalent", "equivalent"],
     metrics: ["accuracy", "f1"],
     columns: ["sentence1", "sentence2"],
     tsvColumns: ["#1 String", "#2 String"],
     tsvLabel: "Quality",
-    tsvClass: "number",
-    tsvFiles: FILES,
     submission: { test: ["MRPC.tsv", 1725] },
   },
   stsb: {
+    ...NUMBERED,
     title: "STS-B",
     labels: null,
     metrics: ["pearson", "spearman"],
     columns: ["sentence1", "sentence2"],
-    tsvColumns: ["sentence1", "sentence2"],
     tsvLabel: "score",
-    tsvClass: "number",
-    tsvFiles: FILES,
     submission: { test: ["STS-B.tsv", 1379] },
   },
   qqp: {
+    ...NUMBERED,
     title: "QQP",
     labels: ["not_duplicate", "duplicate"],
     metrics: ["accuracy", "f1"],
     columns: ["question1", "question2"],
-    tsvColumns: ["question1", "question2"],
     tsvLabel: "is_duplicate",
-    tsvClass: "number",
-    tsvFiles: FILES,
     tsvBroken: true,
     submission: { test: ["QQP.tsv", 390_965] },
   },
@@ -141,25 +137,20 @@ export const GLUE_TASKS = {
     ...ENTAILMENT,
     title: "QNLI",
     columns: ["question", "sentence"],
-    tsvColumns: ["question", "sentence"],
     submission: { test: ["QNLI.tsv", 5463] },
   },
   rte: {
     ...ENTAILMENT,
     title: "RTE",
     columns: ["sentence1", "sentence2"],
-    tsvColumns: ["sentence1", "sentence2"],
     submission: { test: ["RTE.tsv", 3000] },
   },
   wnli: {
+    ...NUMBERED,
     title: "WNLI",
     labels: ["not_entailment", "entailment"],
     metrics: ["accuracy"],
     columns: ["sentence1", "sentence2"],
-    tsvColumns: ["sentence1", "sentence2"],
-    tsvLabel: "label",
-    tsvClass: "number",
-    tsvFiles: FILES,
     submission: { test: ["WNLI.tsv", 146] },
   },
   ax: {
@@ -235,7 +226,7 @@ export async function readSplit(
 ): Promise<SplitContent> {
   const isTsv = extname(path) === ".tsv";
   const isTest = split in task.submission;
-  const texts = isTsv ? task.tsvColumns : task.columns;
+  const texts = isTsv && task.tsvColumns || task.columns;
   const label = isTsv ? task.tsvLabel : "label";
   const numbers = isTsv ? (isTest ? ["index", "id"] : []) : ["idx"];
   const rows = await readTable(

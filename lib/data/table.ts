@@ -177,7 +177,7 @@ async function readDelimited(
   let { header } = columns;
   let places = header && findColumns(columns, header, path);
   let filled = 0;
-  await parse(text, path, delimiter, (record, line, source) => {
+  await parse(text, path, delimiter, (record, line) => {
     if (record.length === 1 && record[0] === "" && !columns.broken) return;
     if (header === undefined || places === undefined) {
       header = record;
@@ -191,7 +191,7 @@ async function readDelimited(
         ? `; put a text that contains ${marks} in quotes`
         : "";
       const field = Math.min(expected, found - 1);
-      const place = placeOf(field, source(), line, delimiter);
+      const place = placeOf(field, text, line, delimiter);
       throw new SyntaxError(
         `${path}:${place}: Expected ${expected} columns separated by ${marks}, found ${found}${hint}`,
       );
@@ -209,26 +209,26 @@ async function readDelimited(
   return rows.slice(0, filled);
 }
 
-/** Takes the fields of a record, the number of its first line, and its text. */
-type TakeRecord = (
-  record: readonly string[],
-  line: number,
-  source: () => string,
-) => void;
+/** Takes the fields of a record and the number of its first line. */
+type TakeRecord = (record: readonly string[], line: number) => void;
 
-/** Where a field of a record starts: `line:column`, from 1. */
+function lineEnd(text: string): RegExp {
+  return text.includes("\n") ? /\r?\n/ : /\r/;
+}
+
+/** Where a field of the record at a line starts: `line:column`, from 1. */
 function placeOf(
   field: number,
-  source: string,
+  text: string,
   line: number,
   delimiter: string,
 ): string {
+  const source = text.split(lineEnd(text)).slice(line - 1).join("\n");
   const plain = delimiter === "\t"
     ? source
     : source.replaceAll(/"[^"]*"/g, (it) => it.replaceAll(delimiter, " "));
   const { length } = plain.split(delimiter, field).join(delimiter);
-  const before = source.slice(0, field === 0 ? 0 : length + 1)
-    .split(/\r?\n|\r/);
+  const before = source.slice(0, field === 0 ? 0 : length + 1).split("\n");
   return `${line + before.length - 1}:${before.at(-1)!.length + 1}`;
 }
 
@@ -238,10 +238,8 @@ function parseTsv(
   _delimiter: string,
   take: TakeRecord,
 ): void {
-  const lines = text.split(text.includes("\n") ? /\r?\n/ : "\r");
-  for (const [i, line] of lines.entries()) {
-    take(line.split("\t"), i + 1, () => line);
-  }
+  const lines = text.split(lineEnd(text));
+  for (const [i, line] of lines.entries()) take(line.split("\t"), i + 1);
 }
 
 /** @throws {SyntaxError} With `file:line:column`, if quotes are not as in RFC 4180. */
@@ -252,27 +250,26 @@ async function parseCsv(
   take: TakeRecord,
 ): Promise<void> {
   const { CsvError, parse } = await import("csv-parse/sync");
-  const lines = new LineCounter(text);
-  let end = 0;
+  const hasLf = text.includes("\n");
+  let line = 1;
+  let surplus = 0;
   try {
     parse(text, {
       delimiter,
-      record_delimiter: text.includes("\n") ? ["\r\n", "\n"] : "\r",
+      record_delimiter: hasLf ? ["\r\n", "\n"] : "\r",
       relax_column_count: true,
-      on_record: (record: string[], { bytes }) => {
-        const line = lines.after(end);
-        end = bytes;
-        take(record, line, () => lines.text(bytes));
+      on_record: (record: string[], { lines }) => {
+        take(record, line);
+        // It counts an \r in a text as the end of a line, also before an \n.
+        if (hasLf) surplus += record.join().split("\r").length - 1;
+        line = lines + 1 - surplus;
         return null;
       },
     });
   } catch (error) {
     if (!(error instanceof CsvError)) throw error;
     const message = QUOTE_FAULTS[error.code] ?? error.message;
-    // Its line numbers count a quoted CRLF twice.
-    const line = lines.after(end);
-    const field = error.index as number;
-    const place = placeOf(field, lines.text(), line, delimiter);
+    const place = placeOf(error.index as number, text, line, delimiter);
     throw new SyntaxError(`${path}:${place}: ${message}`, { cause: error });
   }
 }
@@ -468,41 +465,4 @@ export function columnPlace(
       place + 1
     } and ${last + 1}; rename all but one`,
   );
-}
-
-const CR = 13;
-const LF = 10;
-
-/** Finds line numbers, from 1, and the text at increasing byte offsets into a text. */
-class LineCounter {
-  readonly #bytes: Uint8Array;
-  /** Last byte of a line end. */
-  readonly #end: number;
-  #offset = 0;
-  #line = 1;
-
-  constructor(text: string) {
-    this.#bytes = new TextEncoder().encode(text);
-    this.#end = text.includes("\n") ? LF : CR;
-  }
-
-  /**
-   * Line of the first UTF-8 byte at or after `offset` that is not part of a line end.
-   *
-   * @param offset At least that of the previous call.
-   */
-  after(offset: number): number {
-    const bytes = this.#bytes;
-    const ends = (byte: number | undefined) => byte === CR || byte === LF;
-    while (this.#offset < offset || ends(bytes[this.#offset])) {
-      if (bytes[this.#offset] === this.#end) this.#line++;
-      this.#offset++;
-    }
-    return this.#line;
-  }
-
-  /** The text from the byte whose line was found last to `end`, by default of the file. */
-  text(end?: number): string {
-    return new TextDecoder().decode(this.#bytes.subarray(this.#offset, end));
-  }
 }
