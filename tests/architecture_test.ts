@@ -192,9 +192,9 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
   "lib/artifacts": 2112,
-  "lib/benchmarks": 395,
+  "lib/benchmarks": 385,
   "lib/cli": 9030,
-  "lib/data": 1660,
+  "lib/data": 1610,
   "lib/engine": 12045,
   "lib/hub": 1700,
   "lib/onnx": 1118,
@@ -206,9 +206,9 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/scheduler": 5668,
   "lib/serve": 560,
   "lib/slurm": 1322,
-  "lib/stages": 3950,
+  "lib/stages": 3825,
   "lib/store": 2005,
-  "lib/text": 1620,
+  "lib/text": 1555,
   "lib/track": 800,
   "tasks": 760,
 };

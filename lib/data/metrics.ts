@@ -90,9 +90,14 @@ function macroF1(
   predictions: ArrayLike<number>,
   labels: ArrayLike<number>,
 ): number {
-  const classes = new Set([...Array.from(predictions), ...Array.from(labels)]);
-  return [...classes].sort()
-    .reduce((sum, it) => sum + f1(predictions, labels, it), 0) / classes.size;
+  const classes = classesIn(predictions, labels);
+  return classes.reduce((sum, it) => sum + f1(predictions, labels, it), 0) /
+    classes.length;
+}
+
+/** The classes that are labels or predictions, in a fixed order, on which rounding depends. */
+function classesIn(...values: readonly ArrayLike<number>[]): number[] {
+  return [...new Set(values.flatMap((it) => Array.from(it)))].sort();
 }
 
 /**
@@ -104,18 +109,14 @@ function matthews(
   labels: ArrayLike<number>,
 ): number {
   const examples = labels.length;
-  const predicted = new Map<number, number>();
-  const actual = new Map<number, number>();
-  for (let i = 0; i < examples; i++) {
-    predicted.set(predictions[i]!, (predicted.get(predictions[i]!) ?? 0) + 1);
-    actual.set(labels[i]!, (actual.get(labels[i]!) ?? 0) + 1);
-  }
   let [both, squaredPredicted, squaredActual] = [0, 0, 0];
-  for (const [label, times] of actual) {
-    both += times * (predicted.get(label) ?? 0);
-    squaredActual += times * times;
+  for (const of of classesIn(predictions, labels)) {
+    const predicted = count(predictions, (it) => it === of);
+    const actual = count(labels, (it) => it === of);
+    both += predicted * actual;
+    squaredPredicted += predicted ** 2;
+    squaredActual += actual ** 2;
   }
-  for (const times of predicted.values()) squaredPredicted += times * times;
   const hits = count(labels, (label, i) => label === predictions[i]);
   const variance = (examples ** 2 - squaredPredicted) *
     (examples ** 2 - squaredActual);

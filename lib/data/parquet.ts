@@ -159,7 +159,18 @@ export async function parquetClasses(
   path: string,
   column: string,
 ): Promise<readonly string[] | undefined> {
-  const names = await recordedNames(path, column);
+  let names: readonly string[] | undefined;
+  try {
+    const { key_value_metadata: entries = [] } = parquetMetadata(
+      (await Deno.readFile(path)).buffer,
+    );
+    const recorded = entries.find(({ key }) => key === "huggingface")?.value;
+    const { data } = Features.safeParse(JSON.parse(recorded ?? "null"));
+    const { features = {} } = data?.info ?? {};
+    if (Object.hasOwn(features, column)) names = features[column]?.names;
+  } catch (error) {
+    throw notParquet(path, error);
+  }
   const twice = names?.find((name, i) => names.indexOf(name) < i);
   if (twice === undefined) return names;
   throw new SyntaxError(
@@ -169,28 +180,14 @@ export async function parquetClasses(
   );
 }
 
-async function recordedNames(
-  path: string,
-  column: string,
-): Promise<readonly string[] | undefined> {
-  try {
-    const { key_value_metadata: entries = [] } = parquetMetadata(
-      (await Deno.readFile(path)).buffer,
-    );
-    const recorded = entries.find(({ key }) => key === "huggingface")?.value;
-    if (recorded === undefined) return undefined;
-    const { data } = Features.safeParse(JSON.parse(recorded));
-    return data && Object.hasOwn(data.info.features, column)
-      ? data.info.features[column]?.names
-      : undefined;
-  } catch (error) {
-    throw new SyntaxError(
-      `Cannot read "${path}" as parquet: ${
-        error instanceof Error ? error.message : error
-      }`,
-      { cause: error },
-    );
-  }
+/** An error with the path of the file that a library could not read. */
+export function notParquet(path: string, error: unknown): SyntaxError {
+  return new SyntaxError(
+    `Cannot read "${path}" as parquet: ${
+      error instanceof Error ? error.message : error
+    }`,
+    { cause: error },
+  );
 }
 
 /** Maximum ratio of unpacked to packed bytes of Snappy, rounded up: an element of 3 bytes copies up to 64. */

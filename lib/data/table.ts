@@ -401,7 +401,7 @@ async function readParquetTable(
   columns: Columns,
 ): Promise<Row[]> {
   const { parquetMetadata, parquetSchema } = await import("hyparquet");
-  const { readColumns } = await import("./parquet.ts");
+  const { notParquet, readColumns } = await import("./parquet.ts");
   const file = (await Deno.readFile(path)).buffer;
   try {
     const metadata = parquetMetadata(file);
@@ -415,13 +415,7 @@ async function readParquetTable(
       values: places.map((place) => object[names[place] ?? ""]),
     }));
   } catch (error) {
-    if (error instanceof SyntaxError) throw error;
-    throw new SyntaxError(
-      `Cannot read "${path}" as parquet: ${
-        error instanceof Error ? error.message : error
-      }`,
-      { cause: error },
-    );
+    throw error instanceof SyntaxError ? error : notParquet(path, error);
   }
 }
 
@@ -432,8 +426,7 @@ function findColumns(
   path: string,
 ): number[] {
   onNames?.(header);
-  const places = Map.groupBy(header.keys(), (place) => header[place]!);
-  const lacking = required.find((column) => !places.has(column));
+  const lacking = required.find((column) => !header.includes(column));
   if (lacking !== undefined) {
     throw new SyntaxError(
       `"${path}" has no column "${lacking}"; it has ${
@@ -441,10 +434,8 @@ function findColumns(
       }${remedy?.(lacking, header) ?? ""}`,
     );
   }
-  return [...required, ...optional].map((column) => {
-    const [place = -1, ...others] = places.get(column) ?? [];
-    return others.length === 0 ? place : columnPlace(header, column, path);
-  });
+  return [...required, ...optional]
+    .map((column) => columnPlace(header, column, path));
 }
 
 /**

@@ -18,22 +18,12 @@ interface Encoding {
 
 /** Converts texts to token ids exactly as transformers does with the same files. */
 export class ModelTokenizer {
-  readonly #tokenizer: TextTokenizer;
-  readonly #path: string;
-  readonly #pairType: 0 | 1;
-  readonly #maxLength: number;
-
   private constructor(
-    tokenizer: TextTokenizer,
-    path: string,
-    pairType: 0 | 1,
-    maxLength: number,
-  ) {
-    this.#tokenizer = tokenizer;
-    this.#path = path;
-    this.#pairType = pairType;
-    this.#maxLength = maxLength;
-  }
+    private readonly tokenizer: TextTokenizer,
+    private readonly path: string,
+    private readonly pairType: 0 | 1,
+    private readonly maxLength: number,
+  ) {}
 
   /**
    * Loads the tokenizer of a model folder.
@@ -67,8 +57,8 @@ export class ModelTokenizer {
 
   /** What surrounds a text and the texts of a pair, the token type of a second one, and whether long texts lose their beginnings. */
   get frame() {
-    const { single, pair, cutsLeft } = this.#tokenizer;
-    return { single, pair, pairType: this.#pairType, cutsLeft };
+    const { single, pair, cutsLeft } = this.tokenizer;
+    return { single, pair, pairType: this.pairType, cutsLeft };
   }
 
   /**
@@ -78,7 +68,7 @@ export class ModelTokenizer {
    * @throws {SyntaxError} If `tokenizer.json` is invalid in a part that this text needs.
    */
   encode(text: string, pair?: string): Encoding {
-    const { single, pair: double, cutsLeft } = this.#tokenizer;
+    const { single, pair: double, cutsLeft } = this.tokenizer;
     const layout = pair === undefined ? single : double;
     const first = this.#idsOf(text);
     const second = pair === undefined ? [] : this.#idsOf(pair);
@@ -86,7 +76,7 @@ export class ModelTokenizer {
     const [firstLength, secondLength] = truncatedLengths(
       first.length,
       second.length,
-      Math.max(0, this.#maxLength - specials),
+      Math.max(0, this.maxLength - specials),
     );
     const cut = (ids: readonly number[], length: number) =>
       cutsLeft ? ids.slice(ids.length - length) : ids.slice(0, length);
@@ -100,7 +90,7 @@ export class ModelTokenizer {
     const ofFirst = layout.indexOf("A") + (layout.includes("B") ? 2 : Infinity);
     const ids = idsOf(layout);
     const start = idsOf(layout.slice(0, ofFirst)).length;
-    const types = ids.map((_, i) => i < start ? 0 : this.#pairType);
+    const types = ids.map((_, i) => i < start ? 0 : this.pairType);
     const truncated = firstLength < first.length ||
       secondLength < second.length;
     return { ids, types, truncated };
@@ -161,7 +151,7 @@ export class ModelTokenizer {
   }
 
   #idsOf(text: string): number[] {
-    return attempt(this.#path, () => this.#tokenizer.encode(text));
+    return attempt(this.path, () => this.tokenizer.encode(text));
   }
 }
 

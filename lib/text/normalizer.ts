@@ -48,11 +48,6 @@ const Bert = z.looseObject({
   lowercase: z.boolean(),
 });
 
-const Strip = z.looseObject({
-  strip_left: z.boolean(),
-  strip_right: z.boolean(),
-});
-
 /** Normalizers by the `type` of their settings. */
 const KINDS: Readonly<Record<string, (settings: unknown) => Normalizer>> = {
   Sequence(settings) {
@@ -97,7 +92,10 @@ const KINDS: Readonly<Record<string, (settings: unknown) => Normalizer>> = {
     };
   },
   Strip(settings) {
-    const { strip_left, strip_right } = Strip.parse(settings);
+    const { strip_left, strip_right } = z.looseObject({
+      strip_left: z.boolean(),
+      strip_right: z.boolean(),
+    }).parse(settings);
     return (text) => {
       if (strip_left) text = text.replace(/^\p{White_Space}+/u, "");
       return strip_right ? stripEnd(text) : text;

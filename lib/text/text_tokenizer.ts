@@ -249,8 +249,10 @@ function ofLibrary(
 
 const SpecialToken = z.tuple([z.string(), z.int().nonnegative()]);
 const Pieces = z.array(z.union([
-  z.looseObject({ Sequence: z.looseObject({ id: z.enum(["A", "B"]) }) }),
-  z.looseObject({ SpecialToken: z.looseObject({ id: z.string() }) }),
+  z.looseObject({ Sequence: z.looseObject({ id: z.enum(["A", "B"]) }) })
+    .transform(({ Sequence: { id } }) => id),
+  z.looseObject({ SpecialToken: z.looseObject({ id: z.string() }) })
+    .transform(({ SpecialToken: { id } }) => ({ special: id })),
 ]));
 const PostProcessor = z.discriminatedUnion("type", [
   z.looseObject({
@@ -293,18 +295,16 @@ function layouts(settings: unknown): [single: Layout, pair: Layout] {
   }
   if (only.type === "TemplateProcessing") {
     const { single, pair, special_tokens } = only;
-    const layout = (pieces: z.infer<typeof Pieces>) =>
+    const layout = (pieces: z.output<typeof Pieces>) =>
       pieces.flatMap((piece): Layout => {
-        if ("Sequence" in piece) {
-          return [(piece as { Sequence: { id: "A" | "B" } }).Sequence.id];
+        if (typeof piece === "string") return [piece];
+        const { special } = piece;
+        if (Object.hasOwn(special_tokens, special)) {
+          return special_tokens[special]!.ids;
         }
-        const { id } = (piece as { SpecialToken: { id: string } }).SpecialToken;
-        if (!Object.hasOwn(special_tokens, id)) {
-          throw new RangeError(
-            `The post-processor has no ids for ${JSON.stringify(id)}`,
-          );
-        }
-        return special_tokens[id]!.ids;
+        throw new RangeError(
+          `The post-processor has no ids for ${JSON.stringify(special)}`,
+        );
       });
     return [layout(single), layout(pair)];
   }

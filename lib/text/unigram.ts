@@ -15,13 +15,14 @@ const Settings = z.looseObject({
  *
  * Viterbi's algorithm in the order of `encode_optimized()` of
  * https://github.com/huggingface/tokenizers, which decides between equal sums.
- * Time is linear in the length of the word, memory in that of the vocabulary.
+ * Time is linear in the length of the word.
  */
 export class Unigram {
   /** Ids by piece. */
   readonly ids = new Map<string, number>();
+  /** Pieces by their UTF-16 units. */
+  readonly #sorted: readonly string[];
   readonly #scores: Float64Array;
-  readonly #trie: Trie;
   readonly #unknown: number | undefined;
   readonly #unknownScore: number;
   readonly #byteFallback: boolean;
@@ -41,7 +42,6 @@ export class Unigram {
     this.#byteFallback = byte_fallback;
     this.#scores = new Float64Array(vocab.length);
     let lowest = Infinity;
-    let units = 0;
     for (const [id, entry] of vocab.entries()) {
       const [piece, score] = Array.isArray(entry) ? entry : [];
       if (typeof piece !== "string" || !Number.isFinite(score)) {
@@ -54,11 +54,9 @@ export class Unigram {
       this.ids.set(piece, id);
       this.#scores[id] = score;
       lowest = Math.min(lowest, score);
-      units += piece.length;
     }
     this.#unknownScore = lowest - UNKNOWN_PENALTY;
-    this.#trie = new Trie(units);
-    for (const [piece, id] of this.ids) this.#trie.add(piece, id);
+    this.#sorted = [...this.ids.keys()].sort();
   }
 
   /**
@@ -83,12 +81,16 @@ export class Unigram {
     for (let start = 0; start < word.length;) {
       const next = start + (word.codePointAt(start)! > 0xffff ? 2 : 1);
       let known = false;
-      let node = Trie.ROOT;
+      let [from, to] = [0, this.#sorted.length];
       for (let end = start; end < word.length;) {
-        node = this.#trie.child(node, word.charCodeAt(end++));
-        if (node === Trie.NONE) break;
-        const id = this.#trie.idOf(node);
-        if (id === Trie.NONE) continue;
+        // The pieces that start as the word does here; the shortest is the first.
+        const unit = word.charCodeAt(end);
+        from = this.#firstFrom(unit, end - start, from, to);
+        to = this.#firstFrom(unit + 1, end - start, from, to);
+        if (from === to) break;
+        const piece = this.#sorted[from]!;
+        if (piece.length > ++end - start) continue;
+        const id = this.ids.get(piece)!;
         offer(start, end, id, this.#scores[id]!);
         known ||= end === next;
       }
@@ -120,6 +122,16 @@ export class Unigram {
     return ids.reverse();
   }
 
+  /** The first of some pieces, equal before a place, whose unit there is at least `unit`. */
+  #firstFrom(unit: number, place: number, from: number, to: number): number {
+    while (from < to) {
+      const middle = (from + to) >>> 1;
+      if (this.#sorted[middle]!.charCodeAt(place) >= unit) to = middle;
+      else from = middle + 1;
+    }
+    return from;
+  }
+
   #unknownIds(text: string): number[] {
     const id = this.ids.get(text);
     if (id !== undefined) return [id];
@@ -131,64 +143,5 @@ export class Unigram {
       if (bytes.every((id) => id !== undefined)) return bytes;
     }
     return [this.#unknown!];
-  }
-}
-
-/**
- * Pieces by their UTF-16 units, as a hash table of edges in typed arrays: a
- * vocabulary of 250,000 pieces has a million edges.
- */
-class Trie {
-  static readonly ROOT = 0;
-  static readonly NONE = -1;
-
-  /** Edges as `node * 2^16 + unit`, and the node that each leads to. */
-  readonly #edges: Float64Array;
-  readonly #targets: Int32Array;
-  readonly #ids: Int32Array;
-  readonly #mask: number;
-  #nodes = 1;
-
-  /** @param units Length of all pieces together. */
-  constructor(units: number) {
-    const slots = 2 ** Math.ceil(Math.log2(2 * units + 2));
-    this.#mask = slots - 1;
-    this.#edges = new Float64Array(slots).fill(Trie.NONE);
-    this.#targets = new Int32Array(slots);
-    this.#ids = new Int32Array(units + 1).fill(Trie.NONE);
-  }
-
-  add(piece: string, id: number): void {
-    let node = Trie.ROOT;
-    for (let i = 0; i < piece.length; i++) {
-      const unit = piece.charCodeAt(i);
-      const slot = this.#slot(node, unit);
-      if (this.#edges[slot] === Trie.NONE) {
-        this.#edges[slot] = node * 0x10000 + unit;
-        this.#targets[slot] = this.#nodes++;
-      }
-      node = this.#targets[slot]!;
-    }
-    if (node !== Trie.ROOT) this.#ids[node] = id;
-  }
-
-  child(node: number, unit: number): number {
-    const slot = this.#slot(node, unit);
-    return this.#edges[slot] === Trie.NONE ? Trie.NONE : this.#targets[slot]!;
-  }
-
-  idOf(node: number): number {
-    return this.#ids[node]!;
-  }
-
-  /** The slot of an edge, or an empty slot for it. */
-  #slot(node: number, unit: number): number {
-    const edge = node * 0x10000 + unit;
-    let slot = Math.imul(node ^ Math.imul(unit, 0x9e3779b1), 0x85ebca6b);
-    slot = (slot ^ (slot >>> 15)) & this.#mask;
-    while (this.#edges[slot] !== edge && this.#edges[slot] !== Trie.NONE) {
-      slot = (slot + 1) & this.#mask;
-    }
-    return slot;
   }
 }
