@@ -1,4 +1,4 @@
-import { SafetensorsFile } from "../engine/safetensors/reader.ts";
+import { readFully, SafetensorsFile } from "../engine/safetensors/reader.ts";
 
 /** How two files differ. */
 export interface FileDifference {
@@ -35,7 +35,7 @@ export function differenceOf(
   let first: number | undefined;
   for (let start = 0; start < common; start += CHUNK) {
     const [x, y] = [a, b].map((file) =>
-      read(file, Math.min(CHUNK, common - start))
+      readFully(file, new Uint8Array(Math.min(CHUNK, common - start)))
     ) as [Uint8Array, Uint8Array];
     for (let i = 0; i < x.length; i++) {
       if (x[i] === y[i]) continue;
@@ -64,14 +64,4 @@ function partsOf(path: string, size: number) {
   const header = size - (tensors.at(-1)?.end ?? 0);
   return [{ name: "", end: 0 }, ...tensors]
     .map(({ name, end }) => ({ name, end: header + end, bytes: 0 }));
-}
-
-function read(file: Deno.FsFile, length: number): Uint8Array {
-  const bytes = new Uint8Array(length);
-  for (let at = 0; at < length;) {
-    const count = file.readSync(bytes.subarray(at));
-    if (count === null) throw new Error("A file was truncated meanwhile");
-    at += count;
-  }
-  return bytes;
 }

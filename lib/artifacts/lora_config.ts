@@ -30,14 +30,7 @@ const byName = (value: z.ZodNumber) =>
  * Values of `init_lora_weights` that leave the model's weights unchanged.
  * PiSSA, OLoRA, CorDA, LoRA-GA and LoftQ subtract something from them first.
  */
-const PLAIN_INITS = [
-  true,
-  false,
-  "gaussian",
-  "eva",
-  "orthogonal",
-  "mica",
-] as const;
+const PLAIN_INITS = [true, false, "gaussian", "eva", "orthogonal", "mica"];
 
 /** Further fields that decide what the factors of a LoRA add to the weights of a model. */
 export const LORA_FIELDS = {

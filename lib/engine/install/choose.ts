@@ -36,6 +36,14 @@ export async function selectEngine(
   throw new Error(`No engine can run here: ${rejected.join("; ")}`);
 }
 
+/** What an engine needs that takes nothing but the npm packages of the project. */
+const OF_PACKAGES = {
+  flags: [],
+  read: [],
+  env: {},
+  prepare: () => Promise.resolve(),
+};
+
 /** Chooses each engine; `requested` is false where it is one of several. */
 const CHOOSE = {
   tensorflow: chooseTensorflow,
@@ -148,40 +156,27 @@ async function chooseWebgpu(
       "Install a Vulkan driver for the GPU, or request the adapter: --engine webgpu",
     );
   }
-  return ready({
+  return {
+    ...OF_PACKAGES,
     engine: "webgpu",
     device: adapter.software ? "cpu" : "gpu",
     reason: `WebGPU on ${adapter.name}`,
     identity: `webgpu tfjs ${TFJS_VERSION} ${adapter.name}`,
     flags: ["--v8-flags=--expose-gc"],
-  });
+  };
 }
 
 /** WebAssembly, which runs wherever the runtime does. */
 function chooseWasm(): EngineChoice {
   const entry = import.meta.resolve("@tensorflow/tfjs-backend-wasm");
   const library = dirname(fileURLToPath(entry));
-  return ready({
+  return {
+    ...OF_PACKAGES,
     engine: "wasm",
     device: "cpu",
     reason: "WebAssembly on one CPU thread",
     identity: `wasm tfjs ${TFJS_VERSION}`,
     library,
     read: [library],
-  });
-}
-
-/** An engine that needs nothing but the npm packages of the project. */
-function ready(
-  facts:
-    & Pick<EngineChoice, "engine" | "device" | "reason" | "identity">
-    & Partial<Pick<EngineChoice, "library" | "read" | "flags">>,
-): EngineChoice {
-  return {
-    flags: [],
-    read: [],
-    ...facts,
-    env: {},
-    prepare: () => Promise.resolve(),
   };
 }

@@ -215,7 +215,8 @@ export class SafetensorsFile implements Disposable {
 /** Maximum length of an error message, since a header may contain names of any length. */
 const LONGEST_MESSAGE = 500;
 
-function readFully<T extends ArrayBufferView<ArrayBuffer>>(
+/** @throws {SyntaxError} If the file ends before `into` is full. */
+export function readFully<T extends ArrayBufferView<ArrayBuffer>>(
   file: Deno.FsFile,
   into: T,
 ): T {
