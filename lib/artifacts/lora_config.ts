@@ -1,4 +1,5 @@
 import * as z from "zod";
+import type { PeftScale } from "../engine/adapters/adapter.ts";
 
 /** The fields of PEFT's configuration that name the base model. */
 export const BASE_MODEL = {
@@ -81,10 +82,10 @@ export function refuseFields(fields: Readonly<Record<string, string>>) {
 
 /** The value of the first suffix that matches a module name, as PEFT looks up a pattern. */
 export function patternValue(
-  pattern: Readonly<Record<string, number>>,
+  pattern: PeftScale["rankPattern"],
   module: string,
 ): number | undefined {
-  return Object.entries(pattern).find(([suffix]) =>
+  return Object.entries(pattern ?? {}).find(([suffix]) =>
     `.${module}`.endsWith(`.${suffix}`)
   )?.[1];
 }

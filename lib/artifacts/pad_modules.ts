@@ -2,6 +2,7 @@ import {
   type AdapterKind,
   type AdapterTensors,
   type ModuleTensors,
+  type PeftScale,
   resized,
 } from "../engine/adapters/adapter.ts";
 import { adapterTensor } from "../engine/adapters/registry.ts";
@@ -9,13 +10,7 @@ import { PEFT_PREFIX } from "../engine/models/peft.ts";
 import { patternValue } from "./lora_config.ts";
 
 /** Ranks and alphas in the configuration of PEFT. */
-interface PeftScales {
-  readonly rank: number;
-  readonly alpha: number;
-  /** Ranks of modules that differ from `rank`, by module name suffix. */
-  readonly rankPattern: Readonly<Record<string, number>>;
-  /** Alphas of modules that differ from `alpha`, by module name suffix. */
-  readonly alphaPattern: Readonly<Record<string, number>>;
+interface PeftScales extends PeftScale {
   /** True if the scale is alpha / sqrt(rank) rather than alpha / rank. */
   readonly stabilized: boolean;
 }
@@ -115,10 +110,10 @@ function updateOf(
   kind: AdapterKind,
   path: string,
   tensors: AdapterTensors,
-  { rank: r, alpha: a, rankPattern, alphaPattern, stabilized }: PeftScales,
+  { rankPattern, alphaPattern, stabilized, ...scale }: PeftScales,
 ): WeightUpdate {
-  const rank = patternValue(rankPattern, nameOf(path)) ?? r;
-  const alpha = patternValue(alphaPattern, nameOf(path)) ?? a;
+  const rank = patternValue(rankPattern, nameOf(path)) ?? scale.rank;
+  const alpha = patternValue(alphaPattern, nameOf(path)) ?? scale.alpha;
   const adapter = Object.entries(kind.tensors).map(([suffix, of]) => {
     const name = `${path}.${suffix}`;
     const found = tensors[name];

@@ -48,12 +48,18 @@ export const DTYPE_BYTES: ReadonlyMap<string, number> = new Map([
  * ```
  */
 export class SafetensorsFile implements Disposable {
+  /** The tensors by name, in the order of the header. */
+  readonly tensors: ReadonlyMap<string, TensorEntry>;
+  readonly metadata: ReadonlyMap<string, string>;
   readonly #file: Deno.FsFile;
-  readonly #header: SafetensorsHeader;
+  readonly #dataStart: number;
 
   private constructor(readonly path: string, file: Deno.FsFile) {
+    const { tensors, metadata, dataStart } = readHeader(file, path);
+    this.tensors = tensors;
+    this.metadata = metadata;
     this.#file = file;
-    this.#header = readHeader(file, path);
+    this.#dataStart = dataStart;
   }
 
   /**
@@ -74,15 +80,6 @@ export class SafetensorsFile implements Disposable {
         { cause: error },
       );
     }
-  }
-
-  /** The tensors by name, in the order of the header. */
-  get tensors(): ReadonlyMap<string, TensorEntry> {
-    return this.#header.tensors;
-  }
-
-  get metadata(): ReadonlyMap<string, string> {
-    return this.#header.metadata;
   }
 
   /**
@@ -208,7 +205,7 @@ export class SafetensorsFile implements Disposable {
   }
 
   #seek({ begin }: TensorEntry): void {
-    this.#file.seekSync(this.#header.bytes + begin, Deno.SeekMode.Start);
+    this.#file.seekSync(this.#dataStart + begin, Deno.SeekMode.Start);
   }
 }
 
@@ -277,14 +274,6 @@ export function elementCount(shape: readonly number[]): number {
 /** Maximum size of a header in the reference implementation, in bytes. */
 const MAX_HEADER_BYTES = 100_000_000;
 
-/** A validated header. */
-interface SafetensorsHeader {
-  readonly tensors: ReadonlyMap<string, TensorEntry>;
-  readonly metadata: ReadonlyMap<string, string>;
-  /** Its size in the file. */
-  readonly bytes: number;
-}
-
 const count = z.int().nonnegative();
 
 const Entry = z.strictObject({
@@ -304,7 +293,7 @@ const Metadata = z.record(z.string(), z.string());
  *
  * @throws {SyntaxError} If the header is invalid; the message does not name the file.
  */
-function readHeader(file: Deno.FsFile, path: string): SafetensorsHeader {
+function readHeader(file: Deno.FsFile, path: string) {
   // Of a file that it opened through a link, a stage may not call statSync().
   const { size } = Deno.statSync(path);
   if (size < 8) throw new SyntaxError(`It has only ${size} bytes`);
@@ -329,11 +318,11 @@ function readHeader(file: Deno.FsFile, path: string): SafetensorsHeader {
   const tensors = new Map(
     Object.entries(header).map(([name, value]) => [name, entryOf(name, value)]),
   );
-  const bytes = 8 + json.length;
-  checkLayout(tensors, size - bytes);
+  const dataStart = 8 + json.length;
+  checkLayout(tensors, size - dataStart);
   const { data, error } = Metadata.safeParse(metadata);
   if (data !== undefined) {
-    return { tensors, metadata: new Map(Object.entries(data)), bytes };
+    return { tensors, metadata: new Map(Object.entries(data)), dataStart };
   }
   throw new SyntaxError(`"__metadata__": ${z.prettifyError(error)}`);
 }
