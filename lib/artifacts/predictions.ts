@@ -39,11 +39,8 @@ export async function writePredictions(
   info: Omit<PredictionsInfo, "examples">,
   { index, predictions }: PredictionValues,
 ): Promise<void> {
-  const shape = [index.length];
-  writeSafetensors(join(folder, "predictions.safetensors"), {
-    index: { shape, values: index },
-    predictions: { shape, values: predictions },
-  });
+  const path = join(folder, "predictions.safetensors");
+  writeSafetensors(path, { index, predictions });
   await infoFile.write(folder, { ...info, examples: index.length });
 }
 

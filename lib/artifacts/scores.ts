@@ -80,12 +80,10 @@ export async function writeScores(
     );
   }
   const { ranks, examples } = info;
+  const shape = [ranks.length, examples, outputsOf(info.labels)];
   writeSafetensors(join(folder, "logits.safetensors"), {
-    logits: {
-      shape: [ranks.length, examples, outputsOf(info.labels)],
-      values: logits,
-    },
-    labels: { shape: [examples], values: labels },
+    logits: { shape, values: logits },
+    labels,
   });
   await infoFile.write(folder, info);
 }

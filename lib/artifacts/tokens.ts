@@ -46,13 +46,7 @@ export async function writeTokens(
 ): Promise<void> {
   const counts: TokensInfo["splits"] = {};
   for (const [name, split] of Object.entries(splits)) {
-    const tensors = Object.entries(split).map(([tensor, values]) =>
-      [tensor, { shape: [values.length], values }] as const
-    );
-    writeSafetensors(
-      join(folder, `${name}.safetensors`),
-      Object.fromEntries(tensors),
-    );
+    writeSafetensors(join(folder, `${name}.safetensors`), { ...split });
     counts[name] = countTokens(split);
   }
   await infoFile.write(folder, { ...info, splits: counts });

@@ -17,15 +17,19 @@ export interface TensorValues {
  *
  * The same tensors in any order result in the same bytes.
  *
+ * @param tensors A vector may be given as its values
  * @throws {TypeError} If a shape does not fit its values, or a name is reserved.
  */
 export function writeSafetensors(
   path: string,
-  tensors: Readonly<Record<string, TensorValues>>,
+  tensors: Readonly<Record<string, TensorValues | TensorValues["values"]>>,
   metadata: Readonly<Record<string, string>> = {},
 ): void {
   const partial = `${path}.partial`;
-  const types = Object.entries(tensors).map(([name, { shape, values }]) => {
+  const given = Object.entries(tensors).map(([name, it]) =>
+    [name, "shape" in it ? it : { shape: [it.length], values: it }] as const
+  );
+  const types = given.map(([name, { shape, values }]) => {
     if (elementCount(shape) !== values.length) {
       throw new TypeError(
         `Cannot write tensor "${name}" of shape [${shape}] with ${values.length} values`,
@@ -39,7 +43,7 @@ export function writeSafetensors(
       new Map(types),
       new Map(Object.entries(metadata)),
     );
-    for (const [name] of file.tensors) file.write(name, tensors[name]!.values);
+    for (const [name, { values }] of given) file.write(name, values);
     file.sync();
   }
   Deno.renameSync(partial, path);
