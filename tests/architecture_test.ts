@@ -191,11 +191,11 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 2112,
+  "lib/artifacts": 2080,
   "lib/benchmarks": 385,
   "lib/cli": 9030,
   "lib/data": 1610,
-  "lib/engine": 12045,
+  "lib/engine": 12030,
   "lib/hub": 1700,
   "lib/onnx": 1118,
   "lib/pipeline": 3300,
