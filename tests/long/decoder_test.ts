@@ -6,10 +6,12 @@ import { callHere, callMain, outWithCode } from "../cli/project.ts";
 const own = await outWithCode();
 const out = ["--out", own];
 const model = ["-S", "model=./fixtures/tiny-llama"];
+const data = ["-S", "train=./fixtures/tiny-glue/SST-2/train.tsv"];
 
 Deno.test("pipelines train a decoder on own data, reduce it, report and export it, and predict classifies by the export", async () => {
   const ran = await callHere(
-    ...["pipeline", "own-data", "--profile", "compare", ...model, ...out],
+    ...["pipeline", "own-data", "--profile", "compare", ...model, ...data],
+    ...out,
     ...["-S", "rank=2", "-S", "loraRanks=[1,2]", "-S", "maxLength=32"],
     ...["-S", "training.epochs=4", "-S", "training.learningRate=5e-3"],
   );

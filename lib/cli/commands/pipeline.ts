@@ -1,7 +1,7 @@
 import { selectStages } from "../../scheduler/context.ts";
 import { run } from "../../scheduler/scheduler.ts";
 import { join } from "../../store/paths.ts";
-import { command } from "../arguments/arguments.ts";
+import { command, UsageError } from "../arguments/arguments.ts";
 import {
   CACHE_LIMIT,
   ENGINE,
@@ -78,6 +78,12 @@ export const pipelineCommand = command`
     await printPlan(args);
     return;
   }
+  const isSet = args.values("set").some((it) => it.startsWith("train="));
+  if (args.positionals[0] === OWN_DATA && !isSet) {
+    throw new UsageError(
+      "Pipeline own-data needs a file: -S train=FILE, and -S text=COLUMN and -S label=COLUMN to name its columns",
+    );
+  }
   using renderer = await chooseRenderer(args);
   const { say, note } = renderer;
   using interrupts = watchInterrupts(() =>
@@ -91,12 +97,6 @@ export const pipelineCommand = command`
     { say, signal },
   );
   const ofRemote = await remoteSettings(args);
-  const isSet = args.values("set").some((it) => it.startsWith("train="));
-  if (args.positionals[0] === OWN_DATA && !isSet) {
-    note(
-      "This trains on a small example; for your own data, add -S train=FILE, and -S text=COLUMN and -S label=COLUMN to name its columns",
-    );
-  }
   if (slurm !== undefined && args.has("detach")) {
     const log = join(store.makeFolder("schedulers"), `${graph.pipeline}.log`);
     const job = await slurm.submitScheduler(
