@@ -101,7 +101,7 @@ export function fullMessage(error: Error): string {
 function diskMessage(error: Error, { folder }: Store): string | undefined {
   const { message } = error;
   if (isFull(error)) {
-    return `No space left on the disk of "${folder}"; free some space, or clean up the cache with a smaller limit`;
+    return `No space left on the disk of "${folder}"; free some space, or clean up the cache: deno task cache gc --cache-limit SIZE`;
   }
   if (isReadOnly(error)) {
     // Of a rename, the last path is its target.

@@ -223,7 +223,7 @@ Deno.test(
         await assertRejects(() => project.run(stages, { out: disk.path })),
         Error,
         harm === "full"
-          ? /No space left on the disk of ".*cache"; free some/
+          ? /No space left on the disk of ".*cache"; free some space, or clean up the cache: deno task cache gc/
           : /"\/.*cache" is not writable, so no stage can run/,
       );
     }
