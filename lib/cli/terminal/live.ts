@@ -46,9 +46,11 @@ const LEFT = 11;
 
 /**
  * Lines of its log up to which a stage's log is shown when it has run: what it
- * found, such as the classes of the data. Longer logs are of progress.
+ * found, such as the classes of the data and mistakes in it. Those of a stage
+ * that reports progress are of progress, unless they are fewer still.
  */
-const FEW_LINES = 4;
+const FEW_LINES = 20;
+const FEW_WITH_PROGRESS = 4;
 
 interface RunningStage {
   pace: Pace;
@@ -134,7 +136,8 @@ class Table {
         const [line] = lines;
         if (!ran || line === undefined || running === undefined) return lines;
         const { reason } = running;
-        const said = running.said.length > FEW_LINES ? [] : running.said;
+        const few = running.pace.progress ? FEW_WITH_PROGRESS : FEW_LINES;
+        const said = running.said.length > few ? [] : running.said;
         // Why it ran, if there is room.
         // deno-lint-ignore no-control-regex
         const left = width() - line.replace(/\x1b\[\d+m/g, "").length - 3;
@@ -151,6 +154,11 @@ class Table {
         if (message.type === "failed" && message.retry) {
           this.#running.delete(message.stage);
         } else this.#end(message.stage);
+        // A wrapped command could not be copied.
+        return lines.flatMap((line) => line.split("\n")).flatMap((line) =>
+          line.startsWith("  log: ") ? line : wrap(line, width())
+        );
+      case "note":
         return lines.flatMap((line) => wrap(line, width()));
       default:
         return lines;

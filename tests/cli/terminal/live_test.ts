@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { liveTable } from "../../../lib/cli/terminal/live.ts";
+import type { Message } from "../../../lib/cli/terminal/messages.ts";
 import {
   failed,
   finished,
@@ -136,7 +137,7 @@ Deno.test("liveTable() shows running stages below finished ones", () => {
   assertEquals(clock.timers, 0);
 });
 
-Deno.test("liveTable() shows what a stage logs in few lines, in its row and below its end", () => {
+Deno.test("liveTable() shows what a stage logs without progress, in its row and below its end", () => {
   const terminal = new FakeTerminal();
   const clock = new FakeClock();
   const renderer = liveTable(terminal);
@@ -146,6 +147,7 @@ Deno.test("liveTable() shows what a stage logs in few lines, in its row and belo
   renderer.show(started("a"));
   renderer.show(started("b"));
   log("a", "Fetching it with pip");
+  renderer.show(progress("b", 9));
   for (let step = 1; step <= 9; step++) log("b", `step ${step}`);
   renderer.show({ type: "log", stage: "a", line: "noise", stream: "stderr" });
   clock.advance(1000);
@@ -153,7 +155,8 @@ Deno.test("liveTable() shows what a stage logs in few lines, in its row and belo
     terminal.rows[1],
     "  a  ━━━━━━━━━━   0%  1.0 s        Fetching it with pip",
   );
-  log("a", "train: 540 examples");
+  const found = ["1", "2", "3"].map((it) => `the class ${it} may be a typo`);
+  for (const line of ["train: 540 examples", ...found]) log("a", line);
   renderer.show(finished("a"));
   renderer.show(finished("b"));
   renderer.end();
@@ -161,7 +164,31 @@ Deno.test("liveTable() shows what a stage logs in few lines, in its row and belo
     "a: done in 2.0 s (param lr 1 -> 2)",
     "  | Fetching it with pip",
     "  | train: 540 examples",
+    ...found.map((it) => `  | ${it}`),
     "b: done in 2.0 s (param lr 1 -> 2)",
+    "",
+  ]);
+});
+
+Deno.test("liveTable() wraps errors and notes, but not the command that shows a log", () => {
+  new FakeClock();
+  const terminal = new FakeTerminal(30);
+  const renderer = liveTable(terminal);
+  renderer.show(START);
+  renderer.show({ type: "note", text: "a note of more than thirty letters" });
+  renderer.show(started("a"));
+  renderer.show({
+    ...failed("a"),
+    message: "a message of more than thirty letters",
+    log: "deno task logs pipeline stage -S train=a.csv",
+  } as Message);
+  renderer.end();
+  assertEquals(terminal.rows, [
+    "a note of more than thirty",
+    "letters",
+    "a: failed - a message of more",
+    "than thirty letters",
+    "  log: deno task logs pipeline stage -S train=a.csv",
     "",
   ]);
 });
