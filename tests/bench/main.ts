@@ -12,6 +12,7 @@ import { command as pipeline } from "./pipeline/bench.ts";
 import { command as profile } from "./profile/bench.ts";
 import { command as resize } from "./resize/bench.ts";
 import { command as remote } from "./remote/bench.ts";
+import { command as serve } from "./serve/bench.ts";
 import { command as stage } from "./stage/bench.ts";
 import { command as step } from "./step/bench.ts";
 import { command as sweep } from "./sweep/bench.ts";
@@ -23,6 +24,7 @@ const commands: readonly Command[] = [
   profile,
   remote,
   resize,
+  serve,
   stage,
   step,
   sweep,

@@ -83,6 +83,12 @@ const programs: readonly (readonly [string, string[], RegExp, string[]])[] = [
     "--dtype NAME",
     "--json",
   ]],
+  ["./main.ts", ["serve"], /^Usage: deno task bench serve/, [
+    "--only LIST",
+    "--texts N",
+    "--rounds N",
+    "--json",
+  ]],
   ["./main.ts", ["sweep"], /^Usage: deno task bench sweep/, [
     "--precision LIST",
     "--rounds N",
