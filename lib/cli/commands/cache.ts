@@ -104,7 +104,7 @@ export const cacheCommand = command`
 });
 
 async function ls(store: Store, args: Arguments): Promise<void> {
-  const results: readonly (Listed | remotes.RemoteListed)[] = args.has("remote")
+  const results = args.has("remote")
     ? await remotes.list(store, args)
     : listResults(store);
   for (const result of results) {
@@ -200,11 +200,7 @@ async function setPins(
 }
 
 /** The key of the result that `PIPELINE/STAGE` or the start of a key names. */
-function keyOf(
-  name: string,
-  results: readonly Listed[],
-  store: Store,
-): string {
+function keyOf(name: string, results: readonly Listed[], store: Store): string {
   const [, pipeline = "", stage = ""] = /^([^/]+)\/([^/]+)$/.exec(name) ?? [];
   const found = /^[0-9a-f]{4,64}$/.test(name)
     ? results.filter(({ key }) => key.startsWith(name))

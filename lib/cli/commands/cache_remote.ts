@@ -1,7 +1,7 @@
 /** The actions of `deno task cache` on a remote. */
-import type { Remote } from "../../remote/remote.ts";
+import { Remote } from "../../remote/remote.ts";
 import { makeKey, readKey } from "../../remote/signature.ts";
-import { RemoteFault } from "../../remote/transport.ts";
+import { FolderTransport, RemoteFault } from "../../remote/transport.ts";
 import { plan } from "../../scheduler/plan.ts";
 import { holdOff, summaryOf } from "../../store/cleanup.ts";
 import { removeFolder, statIfThere } from "../../store/files.ts";
@@ -79,52 +79,33 @@ export async function bundle(store: Store, args: Arguments): Promise<number> {
   }
   const keys = await keysOf(args);
   if (keys === undefined) throw new UsageError("Missing argument: PIPELINE");
-  const [{ pack }, { FolderTransport }, { Remote }] = await Promise.all([
-    import("../../remote/tar.ts"),
-    import("../../remote/transport.ts"),
-    import("../../remote/remote.ts"),
-  ]);
+  const { pack } = await import("../../remote/tar.ts");
   const folder = Deno.makeTempDirSync({ prefix: "dylora-" });
-  try {
-    const to = new FolderTransport(
-      "the bundle",
-      false,
-      () => Promise.resolve(folder),
-    );
-    const say = (text: string) => console.error(text);
-    const remote = new Remote(to, store, { trusted: [], key, say });
-    await offerAll(store, keys, remote);
-    await pack(folder, Deno.stdout.writable);
-    const { stored, storedBytes } = remote.travelled;
-    const size = bytes(storedBytes);
-    say(`${count(stored, "result")}, ${size}, signed by ${key.signer}`);
-    if (stored === keys.length) return EXIT.success;
-    say(`The cache lacks ${keys.length - stored} more: run the pipeline first`);
-    return EXIT.failed;
-  } finally {
-    removeFolder(folder);
-  }
+  using stack = new DisposableStack();
+  stack.defer(() => removeFolder(folder));
+  const open = () => Promise.resolve(folder);
+  const to = new FolderTransport("the bundle", false, open);
+  const say = (text: string) => console.error(text);
+  const remote = new Remote(to, store, { trusted: [], key, say });
+  await offerAll(store, keys, remote);
+  await pack(folder, Deno.stdout.writable);
+  const { stored, storedBytes } = remote.travelled;
+  const size = bytes(storedBytes);
+  say(`${count(stored, "result")}, ${size}, signed by ${key.signer}`);
+  if (stored === keys.length) return EXIT.success;
+  say(`The cache lacks ${keys.length - stored} more: run the pipeline first`);
+  return EXIT.failed;
 }
 
-/** A result in a remote. */
-export type RemoteListed = ReturnType<typeof summaryOf> & {
-  /** The public key of who vouches for it. */
-  readonly signer: string;
-  readonly trusted: boolean;
-};
-
-/** The results in the remote, latest first. */
-export async function list(
-  store: Store,
-  args: Arguments,
-): Promise<RemoteListed[]> {
-  const results: RemoteListed[] = [];
+/** The results in the remote, latest first, each with the public key of who vouches for it. */
+export async function list(store: Store, args: Arguments) {
+  let found: Awaited<ReturnType<Remote["list"]>> = [];
   await withRemote(store, args, "read", async (remote) => {
-    for (const { manifest, signer, isTrusted } of await remote.list()) {
-      results.push({ ...summaryOf(manifest), signer, trusted: isTrusted });
-    }
+    found = await remote.list();
   });
-  return results.sort((a, b) => a.started < b.started ? 1 : -1);
+  return found.map(({ manifest, signer, isTrusted: trusted }) => ({
+    ...{ ...summaryOf(manifest), signer, trusted },
+  })).sort((a, b) => a.started < b.started ? 1 : -1);
 }
 
 /** Removes old results from the remote. */
@@ -142,13 +123,10 @@ export async function gc(store: Store, args: Arguments): Promise<void> {
   }
   await withRemote(store, args, "read", async (remote) => {
     const done = await remote.removeBefore(Date.now() - age.data * 1000);
-    writeLine(
-      args,
-      done,
-      `${count(done.results, "result")} and ${
-        count(done.blobs, "file")
-      } removed from ${remote.name}`,
-    );
+    const what = `${count(done.results, "result")} and ${
+      count(done.blobs, "file")
+    }`;
+    writeLine(args, done, `${what} removed from ${remote.name}`);
   });
 }
 

@@ -36,37 +36,26 @@ export const exportCommand = command`
   if (!isOnnx && unused !== undefined) {
     throw new UsageError(`Option "--${unused}" requires "--to onnx"`);
   }
-  const { stage, model, open } = await adapterStage(args, ["adapter"]);
+  const { graph, stage, model, open } = await adapterStage(args, ["adapter"]);
   const ofRank = rank === undefined ? stage.id : `${stage.id}-rank-${rank}`;
   const name = isOnnx ? `${ofRank}-onnx` : ofRank;
   const folder = (isOnnx ? to.slice("onnx:".length) : to) || name;
   const output = resolve(Deno.cwd(), folder);
-  const [tokens] = args.has("dtype") ? stage.inputs.tokens ?? [] : [];
-  const sources = {
-    adapter: stage.id,
-    ...(model !== undefined && { model: model.id }),
-    // The examples on which the loss by a smaller type is measured.
-    ...(tokens !== undefined && { tokens }),
-  };
-  using results = await open(
-    stage.id,
-    Object.values(sources),
-  );
+  // The examples on which the loss by a smaller type is measured.
+  const [id = ""] = args.has("dtype") ? stage.inputs.tokens ?? [] : [];
+  using results = await open({ model, tokens: graph.stages.get(id) });
+  const { inputs, lastingPaths } = results;
   return await interruptible(async (signal) => {
     await createFolder(
       output,
       (folder) =>
         runAlone(args, isOnnx ? "export-onnx" : "export-adapter", {
           params: {
-            ...(rank !== undefined && { rank }),
-            ...(args.has("epoch") && { epoch: args.value("epoch") }),
-            ...(args.has("merged") && { merged: true }),
-            ...(args.has("dtype") && { dtype: args.value("dtype") }),
+            ...{ rank, epoch: args.value("epoch") },
+            ...(isOnnx &&
+              { merged: args.has("merged"), dtype: args.value("dtype") }),
           },
-          inputs: Object.fromEntries(
-            Object.entries(sources).map(([name, id]) => [name, results.of(id)]),
-          ),
-          ...{ folder, lastingPaths: results.lastingPaths, signal },
+          ...{ inputs, lastingPaths, folder, signal },
         }),
     );
     const at = rank === undefined ? "" : ` at rank ${rank}`;

@@ -44,10 +44,7 @@ const PAIRS =
  * @throws {SyntaxError} If the table cannot be read.
  * @throws {UsageError} If a named column does not exist, none is detected, or the first row seems to be an example.
  */
-export async function inspectTable(
-  path: string,
-  named: Named,
-) {
+export async function inspectTable(path: string, named: Named) {
   const given = [named.text, named.pair, named.label];
   const twice = given.find((it, i) =>
     it !== undefined && given.indexOf(it) !== i

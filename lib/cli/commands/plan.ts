@@ -184,9 +184,7 @@ function changeText({ kind, name, before, after }: Change): string {
   return `${kind} ${name}: ${before ?? "absent"} -> ${after ?? "absent"}`;
 }
 
-function hunkLines(
-  { module, from, to, removed, added }: CodeHunk,
-): string[] {
+function hunkLines({ module, from, to, removed, added }: CodeHunk): string[] {
   const statements = [
     ...removed.map((text) => style.red(`- ${clip(text, 100)}`)),
     ...added.map((text) => style.green(`+ ${clip(text, 100)}`)),

@@ -228,29 +228,21 @@ async function foldersOfStage(
     );
   }
   const data = dataOf(stage, graph);
-  const ids = [stage.id, model.id, ...data ? [data.id] : []];
   const rank = args.value("rank") ?? "default";
   const report = ["recommended", "default"].includes(rank)
     ? reportOn(stage, graph)
     : undefined;
   const reported = report &&
-    await open(report.id, [...ids, report.id]).catch((error) => {
+    await open({ model, data, report }, report).catch((error) => {
       const isMissing = error.cause instanceof NoResultError;
       if (isMissing && rank === "default") return undefined;
       throw error;
     });
-  const results = opened.use(reported ?? await open(stage.id, ids));
-  return {
-    inputs: {
-      adapter: results.of(stage.id),
-      model: results.of(model.id),
-      ...(reported && { report: reported.of(report.id) }),
-    },
-    lastingPaths: results.lastingPaths,
-    ...(data && {
-      trained: { by: stage.id, columns: textColumns(results.of(data.id)) },
-    }),
-  };
+  const results = opened.use(reported ?? await open({ model, data }));
+  const { inputs, lastingPaths } = results;
+  const trained = data &&
+    { by: stage.id, columns: textColumns(inputs.data!) };
+  return { inputs, lastingPaths, ...(trained && { trained }) };
 }
 
 /** The only report stage that reads an adapter; undefined if there is none, or several. */

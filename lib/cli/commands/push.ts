@@ -49,8 +49,8 @@ export const pushCommand = command`
   }
   let folder = given;
   if (folder === undefined) {
-    const { stage: { id }, open } = await adapterStage(args, ["peft"]);
-    folder = opened.use(await open(id, [id])).of(id);
+    const { open } = await adapterStage(args, ["peft"]);
+    folder = opened.use(await open()).inputs.adapter!;
   }
   const files = await adapterFiles(folder, repository, baseModel);
   const [{ pushFiles }, { hubSettings }] = await Promise.all([
@@ -138,10 +138,7 @@ async function adapterFiles(
   return new Map(
     names.map((name) => {
       const given = contents[name as keyof typeof contents];
-      return [
-        name,
-        new Blob([given ?? Deno.readFileSync(join(folder, name))]),
-      ];
+      return [name, new Blob([given ?? Deno.readFileSync(join(folder, name))])];
     }),
   );
 }

@@ -277,10 +277,7 @@ function csv(columns: readonly Column[], rows: readonly Row[]): string[] {
   ].map(csvLine);
 }
 
-function table(
-  columns: readonly Column[],
-  rows: readonly Row[],
-): string[] {
+function table(columns: readonly Column[], rows: readonly Row[]): string[] {
   const shown = columns.filter(({ name }) => name !== "current");
   const texts = shown.map(({ name, value, show, isLong }) => {
     const cells = rows.map((row) => {

@@ -38,10 +38,7 @@ export async function needingResult<T>(
  * @param used Options of {@linkcode KEY_OPTIONS} that have an effect all the same
  * @throws {UsageError} If others of them are given, which select a stage's result.
  */
-export function adapterFolder(
-  args: Arguments,
-  used = "",
-): string | undefined {
+export function adapterFolder(args: Arguments, used = ""): string | undefined {
   const folder = args.value("adapter");
   if (folder === undefined) return undefined;
   const names = readOptions(used).map(({ name }) => name);
@@ -85,11 +82,8 @@ export async function adapterStage(
     const verb = kinds.includes("adapter") ? "makes" : "exports";
     const [one] = all;
     const hint = one && `; name one that does, such as "${one.id}"`;
-    throw new UsageError(
-      `"${pattern ?? graph.pipeline}" selects no stage that ${verb} an adapter${
-        hint ?? ""
-      }`,
-    );
+    const selecting = `"${pattern ?? graph.pipeline}" selects no stage`;
+    throw new UsageError(`${selecting} that ${verb} an adapter${hint ?? ""}`);
   }
   if (other !== undefined) {
     throw new UsageError(
@@ -101,17 +95,25 @@ export async function adapterStage(
     stage,
     /** The stage of its base model: the input "model", or that of the input "adapter". */
     model: modelOf(stage, graph),
-    /** Opens the result of a stage, and those of stages that it needs. */
-    open: async (id: string, stages: readonly string[]) => {
+    /** Opens its result, as "adapter", and those of other stages that it or `of` needs, as inputs of a task. */
+    open: async (
+      others: Readonly<Record<string, GraphStage | undefined>> = {},
+      of = stage,
+    ) => {
+      const wanted = Object.entries({ adapter: stage, ...others })
+        .flatMap(([name, it]) => it ? [[name, it.id] as const] : []);
+      const ids = wanted.map(([, id]) => id);
       const results = await needingResult(
         args,
-        id,
-        () => openResults(graph, id, stages, settings, store),
+        of.id,
+        () => openResults(graph, of.id, ids, settings, store),
       );
       for (const [stage, identity] of results.recorded) {
         console.error(`The result of "${stage}" is recorded, on ${identity}`);
       }
-      return results;
+      const folders = wanted.map(([name, id]) => [name, results.of(id)]);
+      const inputs: Record<string, string> = Object.fromEntries(folders);
+      return { ...results, inputs };
     },
   };
 }

@@ -50,9 +50,7 @@ export const trackCommand = command`
   }
   const other = to === "tensorboard" ? "url" : "dir";
   if (args.has(other)) {
-    throw new UsageError(
-      `Option "--${other}" does not apply to "--to ${to}"`,
-    );
+    throw new UsageError(`Option "--${other}" does not apply to "--to ${to}"`);
   }
   const dir = args.value("dir");
   if (dir !== undefined) checkFolder(dir, "choose another folder with --dir");
@@ -131,11 +129,7 @@ async function send(
 }
 
 /** The address of a server: from `--url`, else from a variable, else the usual one. */
-function addressOf(
-  args: Arguments,
-  variable: string,
-  usual: string,
-): string {
+function addressOf(args: Arguments, variable: string, usual: string): string {
   const url = args.value("url") ?? (Deno.env.get(variable) || usual);
   if (/^https?:\/\//.test(url) && URL.canParse(url)) return url;
   throw args.has("url")

@@ -27,26 +27,15 @@ export const tryCommand = command`
   smoke  Print the address of the page, and serve it until Ctrl-C
   glue-mini train-dylora@mrpc,seed=0  Choose the adapter, here one for pairs of texts
 `(async (args) => {
-  const { graph, stage, model, open } = await adapterStage(
-    args,
-    ["adapter"],
-    true,
-  );
+  const found = await adapterStage(args, ["adapter"], true);
+  const { graph, stage, model, open } = found;
   const data = dataOf(stage, graph);
-  const sources = {
-    adapter: stage.id,
-    ...(model !== undefined && { model: model.id }),
-    ...(data !== undefined && { data: data.id }),
-  };
   const folder = Deno.makeTempDirSync({ prefix: "try-" });
   try {
     return await interruptible(async (signal) => {
-      using results = await open(stage.id, Object.values(sources));
-      const inputs = Object.fromEntries(
-        Object.entries(sources).map(([name, id]) => [name, results.of(id)]),
-      );
-      const { lastingPaths } = results;
-      const run = { params: {}, inputs, folder, lastingPaths, signal };
+      using results = await open({ model, data });
+      const { inputs, lastingPaths } = results;
+      const run = { params: {}, inputs, lastingPaths, folder, signal };
       const exported = await runAlone(args, "export-onnx", run);
       const about: About = {
         pipeline: graph.pipeline,

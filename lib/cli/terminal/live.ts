@@ -11,19 +11,17 @@ import {
   type Renderer,
   Transcript,
 } from "./messages.ts";
-import { Screen, type Terminal } from "./screen.ts";
+import { Screen } from "./screen.ts";
 import { style } from "./style.ts";
 
 /**
  * Renders running stages as a table at the bottom of the terminal; finished
  * stages scroll away above it.
  */
-export function liveTable(
-  terminal: Terminal,
-): Renderer {
+export function liveTable(write: (text: string) => void): Renderer {
   const table = new Table();
   const screen = new Screen(
-    terminal,
+    write,
     (width, height) => table.rows(width, height),
   );
   return {
@@ -144,10 +142,7 @@ class Table {
         const why = reason === "" || left < 10
           ? ""
           : ` ${style.dim(`(${clip(reason, left)})`)}`;
-        return [
-          line + why,
-          ...said.map((it) => style.dim(`  | ${it}`)),
-        ];
+        return [line + why, ...said.map((it) => style.dim(`  | ${it}`))];
       }
       case "interrupted":
       case "failed":

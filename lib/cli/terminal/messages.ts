@@ -80,9 +80,7 @@ export interface Renderer {
  * The line that a message prints wherever it is displayed; undefined for
  * messages that print nothing or are displayed in other ways.
  */
-export function messageLine(
-  message: Message,
-): string | undefined {
+export function messageLine(message: Message): string | undefined {
   switch (message.type) {
     case "engine":
       return style.dim(`engine: ${message.engine} - ${message.reason}`);

@@ -39,7 +39,7 @@ async function rendererFor(args: Arguments): Promise<Renderer> {
     Deno.env.get("TERM") !== "dumb";
   if (!isLive) return plainLines(write);
   const { liveTable } = await import("./live.ts");
-  return liveTable({ write, size: consoleSize });
+  return liveTable(write);
 }
 
 /** Writes a text to standard output. Exits with code 129 if the reader has closed it, as `| head` does. */
@@ -66,14 +66,6 @@ export function csvLine(texts: readonly string[]): string {
 
 function isBrokenPipe(error: unknown): boolean {
   return error instanceof Deno.errors.BrokenPipe;
-}
-
-function consoleSize() {
-  try {
-    return Deno.consoleSize();
-  } catch {
-    return undefined; // The terminal does not report its size.
-  }
 }
 
 function jsonLines(write: (text: string) => void): Renderer {

@@ -1,10 +1,3 @@
-/** The parts of a terminal that the live table uses. */
-export interface Terminal {
-  write(text: string): void;
-  /** Columns and rows; undefined if they are unknown. */
-  size(): { readonly columns: number; readonly rows: number } | undefined;
-}
-
 /** Milliseconds between two frames. */
 const FRAME = 100;
 
@@ -32,7 +25,7 @@ export class Screen {
   #closed = false;
 
   constructor(
-    readonly terminal: Terminal,
+    readonly write: (text: string) => void,
     readonly rows: (width: number, height: number) => readonly string[],
   ) {
     // The rows show times, which change without any message.
@@ -49,13 +42,13 @@ export class Screen {
     this.#closed = true;
     clearInterval(this.#timer);
     this.#frame([]);
-    this.terminal.write(SHOW_CURSOR);
+    this.write(SHOW_CURSOR);
   }
 
   #draw(): void {
     if (this.#closed) return;
     // Some terminals report 0 rows and columns.
-    const height = Math.max(1, (this.terminal.size()?.rows || 24) - 1);
+    const height = Math.max(1, (consoleSize().rows || 24) - 1);
     const shown = this.rows(this.width, height).slice(0, height);
     // The table counts rows.
     this.#frame(shown.map((row) => row.replaceAll(/\s/g, " ")));
@@ -63,7 +56,7 @@ export class Screen {
 
   /** Columns of a row; the last one stays free, since some terminals wrap after it. */
   get width(): number {
-    return (this.terminal.size()?.columns || 80) - 1;
+    return (consoleSize().columns || 80) - 1;
   }
 
   #frame(rows: readonly string[]): void {
@@ -72,10 +65,18 @@ export class Screen {
     const [above, below] = [this.#pending, rows].map((lines) =>
       lines.map((line) => `${line}${CLEAR_TO_END_OF_LINE}\n`).join("")
     );
-    this.terminal.write(
+    this.write(
       `${BEGIN_FRAME}${HIDE_CURSOR}${up}\r${above}${NO_WRAP}${below}${WRAP}${CLEAR_BELOW}${END_FRAME}`,
     );
     this.#pending = [];
     this.#drawn = rows.length;
+  }
+}
+
+function consoleSize() {
+  try {
+    return Deno.consoleSize();
+  } catch {
+    return { columns: 0, rows: 0 }; // The terminal does not report its size.
   }
 }

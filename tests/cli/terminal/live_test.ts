@@ -54,10 +54,8 @@ class FakeTerminal {
     }
   }
 
-  constructor(readonly columns = 70, readonly height = 10) {}
-
-  size() {
-    return { columns: this.columns, rows: this.height };
+  constructor(readonly columns = 70, height = 10) {
+    Deno.consoleSize = () => ({ columns, rows: height });
   }
 }
 
@@ -100,7 +98,7 @@ class FakeClock {
 Deno.test("liveTable() shows running stages below finished ones", () => {
   const terminal = new FakeTerminal();
   const clock = new FakeClock();
-  const renderer = liveTable(terminal);
+  const renderer = liveTable((text) => terminal.write(text));
   renderer.show(START);
   renderer.show(started("a"));
   clock.advance(500);
@@ -140,7 +138,7 @@ Deno.test("liveTable() shows running stages below finished ones", () => {
 Deno.test("liveTable() shows what a stage logs without progress, in its row and below its end", () => {
   const terminal = new FakeTerminal();
   const clock = new FakeClock();
-  const renderer = liveTable(terminal);
+  const renderer = liveTable((text) => terminal.write(text));
   const log = (stage: string, line: string) =>
     renderer.show({ type: "log", stage, line, stream: "log" });
   renderer.show(START);
@@ -196,7 +194,7 @@ Deno.test("liveTable() wraps errors and notes, but not the command that shows a 
 Deno.test("liveTable() shows the answer, which comes after the summary", () => {
   new FakeClock();
   const terminal = new FakeTerminal();
-  const renderer = liveTable(terminal);
+  const renderer = liveTable((text) => terminal.write(text));
   renderer.show(START);
   renderer.show(started("a"));
   renderer.show(finished("a"));
@@ -220,7 +218,7 @@ Deno.test("liveTable() shows the answer, which comes after the summary", () => {
 Deno.test("liveTable() shows the progress of an installation until a stage starts", () => {
   const terminal = new FakeTerminal();
   const clock = new FakeClock();
-  const renderer = liveTable(terminal);
+  const renderer = liveTable((text) => terminal.write(text));
   const install = { type: "install", step: "download", subject: "it" } as const;
   renderer.show({ ...install, done: 1e6, total: 4e6 });
   clock.advance(100);
@@ -238,7 +236,7 @@ Deno.test("liveTable() shows the progress of an installation until a stage start
 Deno.test("liveTable() fits any width and height, and draws at most 10 frames per second", () => {
   const terminal = new FakeTerminal();
   const clock = new FakeClock();
-  const renderer = liveTable(terminal);
+  const renderer = liveTable((text) => terminal.write(text));
   renderer.show(START);
   for (let i = 0; i < 30; i++) {
     renderer.show(started(`stage-with-a-long-name@value,seed=${i}`));
@@ -262,7 +260,7 @@ Deno.test("liveTable() fits any width and height, and draws at most 10 frames pe
 Deno.test("liveTable() fits rows with wide characters, tabs and line breaks", () => {
   const terminal = new FakeTerminal();
   const clock = new FakeClock();
-  const renderer = liveTable(terminal);
+  const renderer = liveTable((text) => terminal.write(text));
   const stages = ["a@评论", "b", "c"];
   renderer.show({ type: "start", pipeline: "test", stages });
   for (const stage of stages) renderer.show(started(stage));
@@ -292,7 +290,7 @@ Deno.test("liveTable() fits rows with wide characters, tabs and line breaks", ()
 Deno.test("liveTable() takes a terminal that reports 0 columns and rows for one of unknown size", () => {
   const terminal = new FakeTerminal(0, 0);
   const clock = new FakeClock();
-  const renderer = liveTable(terminal);
+  const renderer = liveTable((text) => terminal.write(text));
   renderer.show(START);
   renderer.show(started("a"));
   clock.advance(1000);
@@ -304,7 +302,7 @@ Deno.test("liveTable() takes a terminal that reports 0 columns and rows for one 
 Deno.test("liveTable() shows the job of a stage with its state and reason, and its progress while it runs", () => {
   const terminal = new FakeTerminal();
   const clock = new FakeClock();
-  const renderer = liveTable(terminal);
+  const renderer = liveTable((text) => terminal.write(text));
   const queued = { type: "queued", stage: "a", job: "12_3" } as const;
   renderer.show(START);
   renderer.show(started("a"));
@@ -341,7 +339,7 @@ Deno.test("liveTable() shows the job of a stage with its state and reason, and i
 Deno.test("liveTable() tells the time that is left of a stage by its steps and by an earlier run, and of the whole", () => {
   const terminal = new FakeTerminal(100);
   const clock = new FakeClock();
-  const renderer = liveTable(terminal);
+  const renderer = liveTable((text) => terminal.write(text));
   renderer.show(START);
   const stage = { needs: [], cpus: 1, gpus: 0 };
   renderer.show({
@@ -392,7 +390,7 @@ Deno.test("liveTable() tells the time that is left of a stage by its steps and b
 Deno.test("liveTable() says that a run takes at least so long if nothing is known about some stages", () => {
   const terminal = new FakeTerminal(100);
   const clock = new FakeClock();
-  const renderer = liveTable(terminal);
+  const renderer = liveTable((text) => terminal.write(text));
   renderer.show(START);
   const stage = { needs: [], cpus: 1, gpus: 0 };
   renderer.show({
@@ -411,7 +409,7 @@ Deno.test("liveTable() says that a run takes at least so long if nothing is know
 Deno.test("liveTable() counts the stages for which there is no row", () => {
   const terminal = new FakeTerminal(80, 6);
   const clock = new FakeClock();
-  const renderer = liveTable(terminal);
+  const renderer = liveTable((text) => terminal.write(text));
   renderer.show(START);
   for (let i = 0; i < 9; i++) renderer.show(started(`stage@seed=${i}`));
   clock.advance(100);
