@@ -23,19 +23,17 @@ import { writeOut } from "../terminal/renderer.ts";
 
 /** Prints the pipelines in `pipelines/` with their descriptions. */
 export async function printPipelines(args: Arguments): Promise<void> {
-  const found: { name: string; description: string }[] = [];
-  for (const name of pipelineNames()) {
-    const { value } = await readYaml(
-      await readText(join(PROJECT, "pipelines", `${name}.yaml`)),
-    );
-    const written = isMapping(value) ? value.description : undefined;
-    found.push({
-      name,
-      description: typeof written === "string"
+  const found = await Promise.all(
+    pipelineNames().map(async (name) => {
+      const file = join(PROJECT, "pipelines", `${name}.yaml`);
+      const { value } = await readYaml(await readText(file));
+      const written = isMapping(value) ? value.description : undefined;
+      const description = typeof written === "string"
         ? written
-        : "(no description, or invalid: see its --help)",
-    });
-  }
+        : "(no description, or invalid: see its --help)";
+      return { name, description };
+    }),
+  );
   if (args.has("json")) {
     writeOut(found.map((it) => `${JSON.stringify(it)}\n`).join(""));
     return;
@@ -49,10 +47,8 @@ export async function printPipelines(args: Arguments): Promise<void> {
     ["init FILE", "write a pipeline for your own data"],
     ["pipeline --help", "see all options"],
   ].map(([words, effect]) => [asTyped(`deno task ${words}`), effect!] as const);
-  const text = ["Pipelines:", ...columns(rows), "", ...columns(commands)].join(
-    "\n",
-  );
-  writeOut(`${text}\n`);
+  const lines = ["Pipelines:", ...columns(rows), "", ...columns(commands), ""];
+  writeOut(lines.join("\n"));
 }
 
 /** The help text of a pipeline: its parameters with defaults, its profiles and stages. */

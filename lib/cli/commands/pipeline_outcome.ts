@@ -195,16 +195,14 @@ export function answerOf(
     return (JSON.parse(Deno.readTextFileSync(file)) as Report).comparisons;
   });
   const exported = ofKind("peft", "classes.json");
-  const adapters = exported.length > 0
-    ? exported
-    : ofKind("adapter", "training.json");
+  const trainings = ofKind("adapter", "training.json");
+  const adapters = exported.length > 0 ? exported : trainings;
   if (reports.length + adapters.length === 0) return undefined;
   const [first] = adapters;
-  const [source] = exported[0]?.inputs.adapter ?? [];
-  const trained = source === undefined
-    ? ofKind("adapter", "training.json")[0]
-    : graph.stages.get(source);
-  const [model] = exported[0]?.inputs.model ?? [];
+  const [best] = exported;
+  const [source] = best?.inputs.adapter ?? [];
+  const trained = source ? graph.stages.get(source) : trainings[0];
+  const [model] = best?.inputs.model ?? [];
   const base = model && pathOf(graph.stages.get(model)!);
   const data = first && dataOf(first, graph);
   const texts = data !== undefined && textColumns(pathOf(data)).length > 1
@@ -233,16 +231,17 @@ export function answerOf(
     ...(trained !== undefined && isUsable && servesRanks(trained) && {
       try: stageCommand("try", args, trained.id),
     }),
-    python: exported.length > 0 && isUsable
-      ? pythonCode(pathOf(exported[0]!), {
-        labels: JSON.parse(
-          Deno.readTextFileSync(pathOf(exported[0]!, "classes.json")),
-        ).labels,
-        base,
-        hasOtherClasses: true,
+    python: best && isUsable
+      ? pythonCode(pathOf(best), {
+        ...{ labels: labelsOf(pathOf(best)), base, hasOtherClasses: true },
       }).split("\n")
       : [],
   };
+}
+
+function labelsOf(folder: string) {
+  const text = Deno.readTextFileSync(join(folder, "classes.json"));
+  return JSON.parse(text).labels;
 }
 
 /** Whether an adapter can be exported for every rank, which the page of `try` needs. */
