@@ -51,9 +51,10 @@ export const exportCommand = command`
       (folder) =>
         runAlone(args, isOnnx ? "export-onnx" : "export-adapter", {
           params: {
-            ...{ rank, epoch: args.value("epoch") },
-            ...(isOnnx &&
-              { merged: args.has("merged"), dtype: args.value("dtype") }),
+            ...(rank !== undefined && { rank }),
+            ...(args.has("epoch") && { epoch: args.value("epoch") }),
+            ...(args.has("merged") && { merged: true }),
+            ...(args.has("dtype") && { dtype: args.value("dtype") }),
           },
           ...{ inputs, lastingPaths, folder, signal },
         }),
