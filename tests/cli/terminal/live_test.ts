@@ -171,7 +171,7 @@ Deno.test("liveTable() shows what a stage logs without progress, in its row and 
 Deno.test("liveTable() wraps errors and notes, but not the command that shows a log", () => {
   new FakeClock();
   const terminal = new FakeTerminal(30);
-  const renderer = liveTable(terminal);
+  const renderer = liveTable((text) => terminal.write(text));
   renderer.show(START);
   renderer.show({ type: "note", text: "a note of more than thirty letters" });
   renderer.show(started("a"));
