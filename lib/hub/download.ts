@@ -10,15 +10,11 @@ export interface Content {
   readonly size: number;
   /** As {@linkcode hasContent} takes it. */
   readonly hash: string;
-  /** Opens the content from byte `from` on; a server may give all of it instead. */
-  open(from: number): Promise<OpenedContent>;
-}
-
-/** Content that arrives. */
-interface OpenedContent {
-  /** Where it starts: at the byte asked for, or at 0. */
-  readonly from: number;
-  readonly bytes: ReadableStream<Uint8Array>;
+  /** Opens the content from byte `from` on, or at 0 if a server gives all of it instead. */
+  open(from: number): Promise<{
+    readonly from: number;
+    readonly bytes: ReadableStream<Uint8Array>;
+  }>;
 }
 
 interface DownloadOptions {

