@@ -107,7 +107,21 @@ export async function readPeft(
   const { architecture } = model;
   const refuse = (fault: string) =>
     new SyntaxError(`"${path}" cannot be imported: ${fault}`);
-  const adapter = padded(kind, readTensors(path), config, architecture, refuse);
+  const head = headTensors(architecture)
+    .map(({ name }) => `${PEFT_PREFIX}${name}`);
+  const given = readTensors(path);
+  let adapter: PaddedModules;
+  try {
+    adapter = padModules(kind, given, {
+      rank: config.r,
+      alpha: config.lora_alpha,
+      rankPattern: config.rank_pattern,
+      alphaPattern: config.alpha_pattern,
+      stabilized: config.use_rslora === true,
+    }, (weight) => head.includes(weight) && !(weight in given));
+  } catch (error) {
+    throw error instanceof SyntaxError ? refuse(error.message) : error;
+  }
   const shapes = shapesOf(adapter.tensors);
   const incomplete = findAdapterFault(kind, shapes, adapter.rank);
   if (incomplete === undefined) checkFit(adapter.tensors, model);
@@ -273,30 +287,6 @@ function merged(
   return kind.merge(weight, adapter, scale);
 }
 
-/** The tensors, with one rank and one scale for all modules. */
-function padded(
-  kind: AdapterKind,
-  tensors: AdapterTensors,
-  config: PeftConfig,
-  architecture: Architecture,
-  refuse: (fault: string) => SyntaxError,
-): PaddedModules {
-  const head = new Set(
-    headTensors(architecture).map(({ name }) => `${PEFT_PREFIX}${name}`),
-  );
-  try {
-    return padModules(kind, tensors, {
-      rank: config.r,
-      alpha: config.lora_alpha,
-      rankPattern: config.rank_pattern,
-      alphaPattern: config.alpha_pattern,
-      stabilized: config.use_rslora === true,
-    }, (weight) => head.has(weight) && !(weight in tensors));
-  } catch (error) {
-    throw error instanceof SyntaxError ? refuse(error.message) : error;
-  }
-}
-
 /**
  * The fields of PEFT's configuration that decide whether an adapter can be
  * imported. Other fields do not change what a trained adapter computes, or are
@@ -329,5 +319,3 @@ const PeftConfig = AdapterConfig.extend({
   lora_bias: "A bias in lora_B",
   trainable_token_indices: "Training of single tokens",
 }));
-
-type PeftConfig = z.output<typeof PeftConfig>;
