@@ -191,15 +191,15 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 2080,
+  "lib/artifacts": 2070,
   "lib/benchmarks": 385,
   "lib/cli": 8935,
   "lib/data": 1610,
   "lib/engine": 12030,
-  "lib/hub": 1700,
+  "lib/hub": 1670,
   "lib/onnx": 1118,
   "lib/pipeline": 3300,
-  "lib/pypi": 510,
+  "lib/pypi": 505,
   "lib/remote": 1204,
   "lib/report": 4500,
   "lib/resize": 1416,
