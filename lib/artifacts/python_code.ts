@@ -3,9 +3,9 @@ interface Loading {
   /** Class names in the order of their ids; null for a regression. */
   readonly labels: readonly string[] | null;
   /** Folder of the base model; undefined to let PEFT find the one that the adapter's configuration names. */
-  readonly base: string | undefined;
+  readonly base?: string | undefined;
   /** Whether the model may be a classifier with another number of outputs, which transformers refuses by default. */
-  readonly hasOtherClasses: boolean;
+  readonly hasOtherClasses?: boolean;
 }
 
 /** The Python code that loads the adapter in a folder, or in its repository, and its tokenizer. PEFT keeps no classes. */

@@ -14,10 +14,7 @@ import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { figureName } from "../report/figure_names.ts";
 import { type CuttingStage, readCutAdapter } from "./cut_adapter.ts";
 import { modelCard } from "./model_card.ts";
-import {
-  type RecommendationRequest,
-  reportedScores,
-} from "./recommended_rank.ts";
+import { type ReportedScore, reportedScores } from "./recommended_rank.ts";
 
 /** A stage that exports an adapter. */
 interface ExportingStage
@@ -50,17 +47,10 @@ export async function exportAdapter(stage: ExportingStage): Promise<void> {
   await writeClasses(output, { task, labels, maxLength });
   if (model !== undefined) {
     const { architecture } = readModel(model.path);
-    await copyTokenizer(
-      model.path,
-      output,
-      architecture,
-      training.maxLength,
-    );
+    await copyTokenizer(model.path, output, architecture, maxLength);
   }
   const used = [...new Set(ranks.values())].sort((a, b) => a - b);
-  const { scores, figure } = report === undefined || used.length > 1
-    ? { scores: [], figure: undefined }
-    : await copyScores(report.path, training, params, used[0]!, output);
+  const scores = await reportedScores(report, training, params, ranks);
   await Deno.writeTextFile(
     join(output, "README.md"),
     modelCard({
@@ -73,7 +63,7 @@ export async function exportAdapter(stage: ExportingStage): Promise<void> {
       ranks,
       modules: peftTargets(training.targetModules, Object.keys(tensors)),
       scores,
-      figure,
+      figure: await copyFigure(report, scores, output),
     }),
   );
   stage.log(
@@ -129,19 +119,15 @@ function hasOtherClasses(folder: string, outputs: number): boolean {
   return found !== outputs;
 }
 
-/** The scores of an adapter at a rank in a report; copies the figure of scores by rank. */
-async function copyScores(
-  report: string,
-  training: Adapter["training"],
-  params: RecommendationRequest,
-  rank: number,
+/** Copies the figure of a report with the scores by rank. */
+async function copyFigure(
+  report: InputArtifact | undefined,
+  [first]: readonly ReportedScore[],
   output: string,
-) {
-  const scores = await reportedScores(report, training, params, rank);
-  const [first] = scores;
-  const drawn = first && join(report, figureName(first.comparison));
-  if (!drawn || !exists(drawn)) return { scores, figure: undefined };
+): Promise<string | undefined> {
+  const drawn = first && join(report!.path, figureName(first.comparison));
+  if (!drawn || !exists(drawn)) return undefined;
   const figure = "scores-by-rank.svg";
   await Deno.copyFile(drawn, join(output, figure));
-  return { scores, figure };
+  return figure;
 }

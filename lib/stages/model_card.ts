@@ -24,18 +24,18 @@ import type { ReportedScore } from "./recommended_rank.ts";
 interface CardContent {
   readonly training: AdapterRecord;
   /** The model as the configuration of PEFT names it; undefined if unknown. */
-  readonly baseModel: ModelOrigin | undefined;
+  readonly baseModel?: ModelOrigin | undefined;
   /** What to load as the base model if transformers finds none under that name. */
-  readonly base: string | undefined;
+  readonly base?: string | undefined;
   /** Whether the model is a classifier with another number of outputs, which transformers refuses by default. */
-  readonly hasOtherClasses: boolean;
+  readonly hasOtherClasses?: boolean;
   readonly ranks: ModuleRanks;
   /** Names of the modules that carry adapters. */
   readonly modules: readonly string[];
   /** Scores of the adapter's method at its rank. */
   readonly scores: readonly ReportedScore[];
   /** File with the scores by rank, in the folder of the card. */
-  readonly figure: string | undefined;
+  readonly figure?: string | undefined;
   /** Data sets on the hub; by default GLUE for its tasks. */
   readonly datasets?: readonly string[] | null | undefined;
   /** Languages as ISO 639-1 codes; by default English for the tasks of GLUE. */

@@ -99,25 +99,18 @@ export async function exportOnnx(
   );
   await writeTokenizer(inputs.model.path, output, model, training.maxLength);
   const used = [...new Set(ranks.values())];
-  const scores = inputs.report === undefined || used.length > 1
-    ? []
-    : await reportedScores(
-      inputs.report.path,
-      training,
-      stage.params,
-      used[0]!,
-    );
   await Deno.writeTextFile(
     join(output, "README.md"),
     modelCard({
       training,
-      baseModel: undefined,
-      base: undefined,
-      hasOtherClasses: false,
       ranks,
       modules: peftTargets(training.targetModules, names),
-      scores,
-      figure: undefined,
+      scores: await reportedScores(
+        inputs.report,
+        training,
+        stage.params,
+        ranks,
+      ),
       other: useOf(stage.params, used[0]!),
       notes: await lossInWords(stage, written, runtime),
     }),

@@ -1,11 +1,13 @@
 import { join } from "@std/path/posix/join";
 import { readJsonFile } from "../artifacts/json_file.ts";
+import type { ModuleRanks } from "../artifacts/ranks.ts";
 import {
   type AdapterRecord,
   servedRanks,
   settingsOf,
 } from "../artifacts/training.ts";
 import { methodName } from "../engine/schedules/registry.ts";
+import type { InputArtifact } from "../pipeline/task.ts";
 import {
   type Comparison,
   Report,
@@ -88,20 +90,22 @@ export interface ReportedScore {
 }
 
 /**
- * Scores of an adapter's method at a rank in a report, one for each split; none
- * for a split without this rank, or with several variants that the adapter may
- * have.
+ * Scores of an adapter's method at its rank in a report, one for each split;
+ * none for a split without this rank, or with several variants that the adapter
+ * may have, and none for an adapter with ranks by module.
  *
- * @param folder An artifact of kind `report`
+ * @param report An artifact of kind `report`
  */
 export async function reportedScores(
-  folder: string,
+  report: InputArtifact | undefined,
   training: AdapterRecord,
   request: RecommendationRequest,
-  rank: number,
+  ranks: ModuleRanks,
 ): Promise<ReportedScore[]> {
-  const report = await readJsonFile(join(folder, "report.json"), Report);
-  const found = variantsFor(report, training, request)
+  const [rank, other] = new Set(ranks.values());
+  if (report === undefined || other !== undefined) return [];
+  const path = join(report.path, "report.json");
+  const found = variantsFor(await readJsonFile(path, Report), training, request)
     .filter(({ other }) => other === undefined);
   return [...Map.groupBy(found, ({ comparison }) => comparison)]
     .flatMap(([comparison, [first, ...more]]) => {

@@ -61,10 +61,10 @@ export async function report(
   >,
 ): Promise<void> {
   const { scores, adapters, classifiers, ranks, data } = inputs;
-  const trainings = [
-    ...await readTrainings(adapters, readRecord),
-    ...await readTrainings(classifiers, readClassifierTraining),
-  ];
+  const trainings = await Promise.all([
+    ...adapters.map((it) => readTrained(it, readRecord)),
+    ...classifiers.map((it) => readTrained(it, readClassifierTraining)),
+  ]);
   const results = distinguished(
     await Promise.all(
       scores.map((artifact) => readResult(artifact, trainings, data)),
@@ -254,16 +254,14 @@ interface TrainedArtifact {
   readonly digest: string;
 }
 
-/** Reads the trainings of adapters or of classifiers. */
-function readTrainings(
-  artifacts: readonly InputArtifact[],
+/** Reads the training of an adapter or a classifier. */
+async function readTrained(
+  artifact: InputArtifact,
   read: (folder: string) => Promise<TrainedArtifact["training"]>,
-): Promise<TrainedArtifact[]> {
-  return Promise.all(artifacts.map(async (artifact) => ({
-    artifact,
-    training: await read(artifact.path),
-    digest: await digestOf(join(artifact.path, "training.json")),
-  })));
+): Promise<TrainedArtifact> {
+  const { path } = artifact;
+  const digest = await digestOf(join(path, "training.json"));
+  return { artifact, training: await read(path), digest };
 }
 
 /**

@@ -41,70 +41,63 @@ const WHITE_SPACE = /\p{White_Space}/gu;
 const CHINESE =
   /[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u{20000}-\u{2a6df}\u{2a700}-\u{2b81f}\u{2b920}-\u{2ceaf}\u{2f800}-\u{2fa1f}]/gu;
 
-const Bert = z.looseObject({
-  clean_text: z.boolean(),
-  handle_chinese_chars: z.boolean(),
-  strip_accents: z.boolean().nullish(),
-  lowercase: z.boolean(),
-});
-
 /** Normalizers by the `type` of their settings. */
-const KINDS: Readonly<Record<string, (settings: unknown) => Normalizer>> = {
-  Sequence(settings) {
-    const { normalizers } = z.looseObject({ normalizers: z.array(z.unknown()) })
-      .parse(settings);
-    const all = normalizers.map((it) => normalizer(it));
-    return (text) => all.reduce((text, normalize) => normalize(text), text);
-  },
-  BertNormalizer(settings) {
-    const options = Bert.parse(settings);
-    const stripAccents = options.strip_accents ?? options.lowercase;
-    return (text) => {
-      if (options.clean_text) {
-        text = text.replace(REMOVED, "").replace(WHITE_SPACE, " ");
-      }
-      if (options.handle_chinese_chars) text = text.replace(CHINESE, " $& ");
-      if (stripAccents) text = normalForm("NFD", text).replace(NONSPACING, "");
-      return options.lowercase ? lowerCase(text) : text;
-    };
-  },
-  Precompiled(settings) {
-    const { precompiled_charsmap } = z.looseObject({
-      precompiled_charsmap: z.string(),
-    }).parse(settings);
-    const map = new PrecompiledMap(precompiled_charsmap);
-    return (text) => map.normalize(text);
-  },
-  Replace(settings) {
-    const { pattern, content } = z.looseObject({
-      pattern: z.unknown(),
-      content: z.string(),
-    }).parse(settings);
-    const find = textPattern(pattern);
-    return (text) => {
-      let result = "";
-      let last = 0;
-      for (const [start, end] of find(text)) {
-        result += text.slice(last, start) + content;
-        last = end;
-      }
-      return result + text.slice(last);
-    };
-  },
-  Strip(settings) {
-    const { strip_left, strip_right } = z.looseObject({
-      strip_left: z.boolean(),
-      strip_right: z.boolean(),
-    }).parse(settings);
-    return (text) => {
+const KINDS: Kinds<Normalizer> = {
+  Sequence: withFields(
+    { normalizers: z.array(z.unknown()) },
+    ({ normalizers }) => {
+      const all = normalizers.map(normalizer);
+      return (text) => all.reduce((text, normalize) => normalize(text), text);
+    },
+  ),
+  BertNormalizer: withFields({
+    clean_text: z.boolean(),
+    handle_chinese_chars: z.boolean(),
+    strip_accents: z.boolean().nullish(),
+    lowercase: z.boolean(),
+  }, (options) => (text) => {
+    if (options.clean_text) {
+      text = text.replace(REMOVED, "").replace(WHITE_SPACE, " ");
+    }
+    if (options.handle_chinese_chars) text = text.replace(CHINESE, " $& ");
+    if (options.strip_accents ?? options.lowercase) {
+      text = normalForm("NFD", text).replace(NONSPACING, "");
+    }
+    return options.lowercase ? lowerCase(text) : text;
+  }),
+  Precompiled: withFields(
+    { precompiled_charsmap: z.string() },
+    ({ precompiled_charsmap }) => {
+      const map = new PrecompiledMap(precompiled_charsmap);
+      return (text) => map.normalize(text);
+    },
+  ),
+  Replace: withFields(
+    { pattern: z.unknown(), content: z.string() },
+    ({ pattern, content }) => {
+      const find = textPattern(pattern);
+      return (text) => {
+        let result = "";
+        let last = 0;
+        for (const [start, end] of find(text)) {
+          result += text.slice(last, start) + content;
+          last = end;
+        }
+        return result + text.slice(last);
+      };
+    },
+  ),
+  Strip: withFields(
+    { strip_left: z.boolean(), strip_right: z.boolean() },
+    ({ strip_left, strip_right }) => (text) => {
       if (strip_left) text = text.replace(/^\p{White_Space}+/u, "");
       return strip_right ? stripEnd(text) : text;
-    };
-  },
-  Prepend(settings) {
-    const { prepend } = z.looseObject({ prepend: z.string() }).parse(settings);
-    return (text) => text === "" ? text : prepend + text;
-  },
+    },
+  ),
+  Prepend: withFields(
+    { prepend: z.string() },
+    ({ prepend }) => (text) => text === "" ? text : prepend + text,
+  ),
   StripAccents: () => (text) => text.replace(MARKS, ""),
   Lowercase: () => lowerCase,
   NFC: () => (text) => normalForm("NFC", text),
@@ -130,6 +123,18 @@ export function normalizer(settings: unknown): Normalizer {
   return ofKind(KINDS, "Normalizer", settings) ?? ((text) => text);
 }
 
+/** How parts of a tokenizer are made from their settings, by the `type` of these. */
+export type Kinds<T> = Readonly<Record<string, (settings: unknown) => T>>;
+
+/** A kind whose settings have these fields. */
+export function withFields<Fields extends z.ZodRawShape, T>(
+  fields: Fields,
+  make: (settings: z.output<z.ZodObject<Fields>>) => T,
+) {
+  const schema = z.object(fields);
+  return (settings: unknown): T => make(schema.parse(settings));
+}
+
 /**
  * Makes a part of a tokenizer from its settings, by their `type`.
  *
@@ -138,7 +143,7 @@ export function normalizer(settings: unknown): Normalizer {
  * @throws {z.ZodError | SyntaxError | RangeError} If they are invalid, or of an unsupported kind.
  */
 export function ofKind<T>(
-  kinds: Readonly<Record<string, (settings: unknown) => T>>,
+  kinds: Kinds<T>,
   title: string,
   settings: unknown,
 ): T | undefined {

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { ofKind } from "./normalizer.ts";
+import { type Kinds, ofKind, withFields } from "./normalizer.ts";
 import { matchesOf, type TextPattern, textPattern } from "./text_pattern.ts";
 
 /** Parts of a text, each of which a model encodes separately. */
@@ -38,58 +38,50 @@ const Behavior = z.enum([
 ]);
 type Behavior = z.infer<typeof Behavior>;
 
-const Metaspace = z.looseObject({
-  replacement: z.string().refine((it) => [...it].length === 1, {
-    error: "expected one character",
-  }),
-  prepend_scheme: z.enum(["always", "first", "never"]).default("always"),
-  add_prefix_space: z.boolean().optional(),
-  split: z.boolean().nullish(),
-});
+const atWhiteSpace: PreTokenizer = (words) =>
+  splitAt(words, matchesOf(WHITE_SPACE), "Removed");
 
 /** Pre-tokenizers by the `type` of their settings. */
-const KINDS: Readonly<Record<string, (settings: unknown) => PreTokenizer>> = {
-  Sequence(settings) {
-    const { pretokenizers } = z.looseObject({
-      pretokenizers: z.array(z.unknown()),
-    }).parse(settings);
-    const all = pretokenizers.map((it) => preTokenizer(it));
-    return (words) => all.reduce((words, split) => split(words), words);
-  },
+const KINDS: Kinds<PreTokenizer> = {
+  Sequence: withFields(
+    { pretokenizers: z.array(z.unknown()) },
+    ({ pretokenizers }) => {
+      const all = pretokenizers.map(preTokenizer);
+      return (words) => all.reduce((words, split) => split(words), words);
+    },
+  ),
   BertPreTokenizer: () => (words) =>
-    splitAt(
-      splitAt(words, matchesOf(WHITE_SPACE), "Removed"),
-      matchesOf(PUNCTUATION),
-      "Isolated",
-    ),
+    splitAt(atWhiteSpace(words), matchesOf(PUNCTUATION), "Isolated"),
   Whitespace: () => (words) => splitAt(words, matchesOf(WORD), "Removed", true),
-  WhitespaceSplit: () => (words) =>
-    splitAt(words, matchesOf(WHITE_SPACE), "Removed"),
-  Punctuation(settings) {
-    const { behavior } = z.looseObject({
-      behavior: Behavior.default("Isolated"),
-    }).parse(settings);
-    return (words) => splitAt(words, matchesOf(PUNCTUATION), behavior);
-  },
-  Digits(settings) {
-    const { individual_digits } = z.looseObject({
-      individual_digits: z.boolean(),
-    }).parse(settings);
-    const behavior = individual_digits ? "Isolated" : "Contiguous";
-    return (words) => splitAt(words, matchesOf(DIGIT), behavior);
-  },
-  Split(settings) {
-    const { pattern, behavior, invert } = z.looseObject({
-      pattern: z.unknown(),
-      behavior: Behavior,
-      invert: z.boolean().default(false),
-    }).parse(settings);
+  WhitespaceSplit: () => atWhiteSpace,
+  Punctuation: withFields(
+    { behavior: Behavior.default("Isolated") },
+    ({ behavior }) => (words) =>
+      splitAt(words, matchesOf(PUNCTUATION), behavior),
+  ),
+  Digits: withFields(
+    { individual_digits: z.boolean() },
+    ({ individual_digits }) => {
+      const behavior = individual_digits ? "Isolated" : "Contiguous";
+      return (words) => splitAt(words, matchesOf(DIGIT), behavior);
+    },
+  ),
+  Split: withFields({
+    pattern: z.unknown(),
+    behavior: Behavior,
+    invert: z.boolean().default(false),
+  }, ({ pattern, behavior, invert }) => {
     const find = textPattern(pattern);
     return (words) => splitAt(words, find, behavior, invert);
-  },
-  Metaspace(settings) {
-    const { replacement, prepend_scheme, add_prefix_space, split } = Metaspace
-      .parse(settings);
+  }),
+  Metaspace: withFields({
+    replacement: z.string().refine((it) => [...it].length === 1, {
+      error: "expected one character",
+    }),
+    prepend_scheme: z.enum(["always", "first", "never"]).default("always"),
+    add_prefix_space: z.boolean().optional(),
+    split: z.boolean().nullish(),
+  }, ({ replacement, prepend_scheme, add_prefix_space, split }) => {
     const prepended = add_prefix_space === false ? "never" : prepend_scheme;
     const find = textPattern({ String: replacement });
     return ({ texts, atStart }) => {
@@ -106,23 +98,20 @@ const KINDS: Readonly<Record<string, (settings: unknown) => PreTokenizer>> = {
       };
       return split === false ? words : splitAt(words, find, "MergedWithNext");
     };
-  },
-  ByteLevel(settings) {
-    const { add_prefix_space, use_regex } = z.looseObject({
-      add_prefix_space: z.boolean(),
-      use_regex: z.boolean().default(true),
-    }).parse(settings);
-    return ({ texts, atStart }) => {
-      const prefixed = add_prefix_space
-        ? texts.map((text) => text.startsWith(" ") ? text : ` ${text}`)
-        : texts;
-      const words = { texts: prefixed, atStart };
-      const { texts: parts } = use_regex
-        ? splitAt(words, matchesOf(GPT2), "Isolated")
-        : words;
-      return { atStart, texts: parts.map(byteLetters) };
-    };
-  },
+  }),
+  ByteLevel: withFields({
+    add_prefix_space: z.boolean(),
+    use_regex: z.boolean().default(true),
+  }, ({ add_prefix_space, use_regex }) => ({ texts, atStart }) => {
+    const prefixed = add_prefix_space
+      ? texts.map((text) => text.startsWith(" ") ? text : ` ${text}`)
+      : texts;
+    const words = { texts: prefixed, atStart };
+    const { texts: parts } = use_regex
+      ? splitAt(words, matchesOf(GPT2), "Isolated")
+      : words;
+    return { atStart, texts: parts.map(byteLetters) };
+  }),
 };
 
 /**

@@ -194,21 +194,18 @@ function modelOf(settings: z.infer<typeof Settings>["model"]): WordModel {
           }, but the vocabulary does not have these two tokens and their join`,
         );
       }
+      const unknown = parsed.unk_token ?? null;
       const model = new BPE({
         type: "BPE",
         vocab: parsed.vocab,
         merges: merges as [string, string][],
-        unk_token: parsed.unk_token ?? null,
+        unk_token: unknown,
         fuse_unk: parsed.fuse_unk,
         ignore_merges: parsed.ignore_merges,
         byte_fallback: parsed.byte_fallback,
       });
-      const found = ofLibrary(
-        model,
-        parsed.vocab,
-        parsed.unk_token ?? undefined,
-      );
-      if (parsed.unk_token != null || parsed.byte_fallback) return found;
+      const found = ofLibrary(model, parsed.vocab, unknown);
+      if (unknown !== null || parsed.byte_fallback) return found;
       // Without an unknown token, characters that are unknown are gone before pairs are merged.
       return {
         ...found,
@@ -230,10 +227,10 @@ function modelOf(settings: z.infer<typeof Settings>["model"]): WordModel {
 function ofLibrary(
   model: BPE | WordPiece,
   vocab: Readonly<Record<string, number>>,
-  unknown: string | undefined,
+  unknown: string | null,
 ): WordModel {
   const ids = new Map(Object.entries(vocab));
-  if (unknown !== undefined && !ids.has(unknown)) {
+  if (unknown !== null && !ids.has(unknown)) {
     throw new RangeError(
       `The vocabulary does not have the unknown token ${
         JSON.stringify(unknown)
