@@ -56,8 +56,8 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
   "lib/benchmarks": ["lib/data"],
   "lib/hub": ["lib/pypi"],
   "lib/pypi": [],
-  // Titles and roles of methods are in their own files.
-  "lib/report": ["lib/engine"],
+  // Titles and roles of methods are in their own files; of lib/data, the metrics.
+  "lib/report": ["lib/engine", "lib/data"],
   "tasks": [
     "lib/stages",
     "lib/artifacts",
@@ -194,7 +194,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/artifacts": 2070,
   "lib/benchmarks": 385,
   "lib/cli": 8935,
-  "lib/data": 1610,
+  "lib/data": 1605,
   "lib/engine": 12030,
   "lib/hub": 1670,
   "lib/onnx": 1118,
@@ -206,9 +206,9 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/scheduler": 5668,
   "lib/serve": 560,
   "lib/slurm": 1322,
-  "lib/stages": 3825,
+  "lib/stages": 3790,
   "lib/store": 2005,
-  "lib/text": 1555,
+  "lib/text": 1550,
   "lib/track": 800,
   "tasks": 760,
 };

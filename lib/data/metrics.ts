@@ -1,5 +1,5 @@
 /** Scores predictions against labels, both `[examples]`; higher is better. */
-type Metric = (
+export type Metric = (
   predictions: ArrayLike<number>,
   labels: ArrayLike<number>,
 ) => number;

@@ -1,3 +1,4 @@
+import { type MetricName, METRICS } from "../data/metrics.ts";
 import { methodTraits } from "../engine/schedules/registry.ts";
 import { methodKey } from "./methods.ts";
 import { mistakesOf } from "./mistakes.ts";
@@ -91,7 +92,7 @@ function compareOne(
       epoch: first.epoch,
       examples: first.labels.length,
       metrics,
-      majority: majorityOf(first, metrics, options),
+      majority: majorityOf(first, metrics),
       confidence,
       verdict,
       methods: sides.map(({ summary }) => summary),
@@ -110,12 +111,18 @@ function compareOne(
   };
 }
 
-/** The paired bootstrap needs the same examples everywhere. */
+/** The metrics must be known, and the paired bootstrap needs the same examples everywhere. */
 function checkComparable(
   results: readonly Result[],
   metrics: readonly string[],
 ): void {
   const [{ task, split, labels }] = results as [Result];
+  const unknown = metrics.find((name) => !Object.hasOwn(METRICS, name));
+  if (unknown !== undefined) {
+    throw new TypeError(
+      `Unknown metric "${unknown}"; the metrics are ${Object.keys(METRICS)}`,
+    );
+  }
   for (const other of results) {
     const same = other.labels.length === labels.length &&
       Array.from(labels).every((label, i) => label === other.labels[i]);
@@ -140,7 +147,6 @@ function checkComparable(
 function majorityOf(
   { labels, classes }: Result,
   metrics: readonly string[],
-  { metric }: CompareOptions,
 ): Comparison["majority"] {
   if (!classes) return null;
   const counts = classes.map(() => 0);
@@ -148,7 +154,10 @@ function majorityOf(
   const label = counts.indexOf(Math.max(...counts));
   const constant = new Float64Array(labels.length).fill(label);
   return Object.fromEntries(
-    metrics.map((name) => [name, definedOf(metric(name)(constant, labels))]),
+    metrics.map((name) => [
+      name,
+      definedOf(METRICS[name as MetricName](constant, labels)),
+    ]),
   );
 }
 

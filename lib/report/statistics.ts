@@ -1,4 +1,5 @@
 import { quantileNormal } from "vega-statistics";
+import type { Metric } from "../data/metrics.ts";
 import { splitMix32 } from "../engine/random.ts";
 import type { MethodSummary } from "./report.ts";
 
@@ -54,12 +55,6 @@ export function interval(
   const low = quantile(values, tail);
   return Number.isNaN(low) ? null : [low, quantile(values, 1 - tail)];
 }
-
-/** Scores predictions against labels, both `[examples]`; higher is better. */
-export type Metric = (
-  predictions: ArrayLike<number>,
-  labels: ArrayLike<number>,
-) => number;
 
 /** Trainings that differ only in their seed, and their predictions for the same examples. */
 interface Trainings {

@@ -1,3 +1,4 @@
+import { type Metric, type MetricName, METRICS } from "../data/metrics.ts";
 import { methodTraits } from "../engine/schedules/registry.ts";
 import { methodKey, ranksOf } from "./methods.ts";
 import type { CostSummary, MethodSummary } from "./report.ts";
@@ -11,15 +12,12 @@ import {
   eachAxis,
   interval,
   mean,
-  type Metric,
   recommend,
   type ScoreCurve,
 } from "./statistics.ts";
 
 /** Settings of the bootstrap and of the recommendation. */
 export interface CompareOptions {
-  /** Looks up a metric by name. */
-  readonly metric: (name: string) => Metric;
   readonly draw: Draw;
   /** Number of bootstrap replicates. */
   readonly replicates: number;
@@ -55,7 +53,7 @@ export interface Constant {
 export function methodsOf(
   results: readonly Result[],
   main: string,
-  { metric, replicates, draw }: CompareOptions,
+  { replicates, draw }: CompareOptions,
 ): { readonly methods: MethodResults[]; readonly constant: Constant } {
   const methods = [...Map.groupBy(results, methodKey).values()].map((found) => {
     const group = found.toSorted((a, b) => a.seed - b.seed);
@@ -68,8 +66,9 @@ export function methodsOf(
     };
   });
   const { labels, classes } = results[0]!;
+  const metric = METRICS[main as MetricName];
   const constant = classes
-    ? bestConstant(labels, metric(main))
+    ? bestConstant(labels, metric)
     : { score: 0, predictions: [] };
   const rest = bootstrap(
     [
@@ -77,7 +76,7 @@ export function methodsOf(
       { seeds: [], predictions: constant.predictions },
     ],
     labels,
-    metric(main),
+    metric,
     replicates,
     draw,
   );

@@ -28,7 +28,7 @@ import { scaleInWords } from "../engine/adapters/scale.ts";
 import { elementCount, SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { methodName } from "../engine/schedules/registry.ts";
 import { taskTitle } from "../benchmarks/glue.ts";
-import { METRICS, predictionsOf, softmax } from "../data/metrics.ts";
+import { predictionsOf, softmax } from "../data/metrics.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import { summarizeChoices } from "../report/choices.ts";
 import { compare } from "../report/compare.ts";
@@ -43,7 +43,7 @@ import type {
   Result,
   TrainingCost,
 } from "../report/result.ts";
-import { type Metric, seededDraw } from "../report/statistics.ts";
+import { seededDraw } from "../report/statistics.ts";
 import type { CompareOptions } from "../report/summarize.ts";
 
 type Artifacts = readonly InputArtifact[];
@@ -76,11 +76,7 @@ export async function report(
     ({ even }) => even.map(({ rank }) => rank),
   );
   const report = Report.parse({
-    ...compare(results, {
-      ...params,
-      metric: metricNamed,
-      draw: seededDraw(0),
-    }),
+    ...compare(results, { ...params, draw: seededDraw(0) }),
     choices: summarizeChoices(choices),
   });
   const markdown = renderMarkdown(report);
@@ -95,17 +91,6 @@ export async function report(
   ) {
     await Deno.writeTextFile(join(output, name), text);
   }
-}
-
-function metricNamed(name: string): Metric {
-  if (Object.hasOwn(METRICS, name)) {
-    return METRICS[name as keyof typeof METRICS];
-  }
-  throw new TypeError(
-    `Unknown metric "${name}"; the metrics are ${
-      Object.keys(METRICS).join(", ")
-    }`,
-  );
 }
 
 /** Reads scores, with the training that they belong to and its costs. */

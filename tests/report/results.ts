@@ -8,7 +8,6 @@ export const EXAMPLES = 40;
 
 /** Options of a comparison by the metrics of GLUE. */
 export const OPTIONS: CompareOptions = {
-  metric: (name) => METRICS[name as keyof typeof METRICS],
   draw: seededDraw(0),
   replicates: 400,
   confidence: 0.95,
