@@ -65,6 +65,8 @@ async function start() {
       // Lets the browser take what is typed meanwhile.
       await new Promise((resolve) => setTimeout(resolve));
       if (isStale) return;
+      byId("status").textContent =
+        `${answers.length} of ${inputs.length} texts`;
     }
     const time = `${Math.ceil(performance.now() - began)} ms`;
     byId("status").textContent = answers.length === 0
@@ -121,7 +123,7 @@ function typedInputs(isPair: boolean): Input[] {
   );
 }
 
-/** `positive, 98.3 %`, `score 3.214` or `12 texts: 8 positive, 4 negative`. */
+/** `positive, 98.3 %`, `score 3.214` or `12 texts: 8 × positive, 4 × negative`. */
 function inWords(answers: readonly Answer[]): string {
   const [{ label, score }, ...others] = answers as [Answer, ...Answer[]];
   if (others.length === 0) {
@@ -130,7 +132,7 @@ function inWords(answers: readonly Answer[]): string {
       : `${label}, ${percent(score)}`;
   }
   const counts = Object.entries(Object.groupBy(answers, (it) => it.label ?? ""))
-    .map(([label, its]) => `${its!.length} ${label}`);
+    .map(([label, its]) => `${its!.length} × ${label}`);
   const found = label === undefined ? "" : `: ${counts.join(", ")}`;
   return `${answers.length} texts${found}`;
 }
