@@ -37,267 +37,155 @@ export interface ProductSvd {
  */
 export function productSvd({ a, b }: Factors, rank: number): ProductSvd {
   const [inputs, outputs] = [a.length / rank, b.length / rank];
-  const ofA = triangularFactor(a, rank, inputs, { vector: inputs, element: 1 });
-  const ofB = triangularFactor(b, rank, outputs, { vector: 1, element: rank });
-  const core = new Float64Array(rank * rank);
-  for (let i = 0; i < rank; i++) {
-    for (let j = 0; j < rank; j++) {
-      let sum = 0;
-      for (let k = Math.max(i, j); k < rank; k++) {
-        sum += ofB[i * rank + k]! * ofA[j * rank + k]!;
-      }
-      core[i * rank + j] = sum;
-    }
-  }
-  const noise = rank * Number.EPSILON * norm(ofA) * norm(ofB);
-  const { left, values, right } = squareSvd(core, rank, noise);
+  const rowsOfA = vectorsOf(a, rank, inputs, { vector: inputs, element: 1 });
+  const columnsOfB = vectorsOf(b, rank, outputs, { vector: 1, element: rank });
+  const ofA = triangularFactor(rowsOfA);
+  const ofB = triangularFactor(columnsOfB);
+  const core = ofB.map((row) => Float64Array.from(ofA, (it) => dot(row, it)));
+  const rounding = Number.EPSILON * sizeOf(ofA) * sizeOf(ofB);
+  // The rotations that make C to S X^T make R_B to W^T R_B.
+  orthogonalize(core, ofB, rounding);
+  const terms = core.map((row, i) => {
+    const value = Math.sqrt(dot(row, row));
+    return value > rank * rounding
+      ? { value, toA: ofB[i]!, toB: sumOf(ofA, row.map((it) => it / value)) }
+      : { value: 0 };
+  }).sort((one, other) => other.value - one.value);
 
   return {
-    values,
+    values: Float64Array.from(terms, ({ value }) => value),
     factors(kept, scale = 1) {
-      // Rows that multiply A, and columns that multiply B, as rows.
-      const toA = new Float64Array(kept * rank);
-      const toB = new Float64Array(kept * rank);
-      for (let k = 0; k < kept; k++) {
-        if (values[k] === 0) continue;
-        const factor = 1 / Math.sqrt(values[k]! * scale);
-        for (let i = 0; i < rank; i++) {
-          const w = factor * left[k * rank + i]!;
-          const x = factor * right[k * rank + i]!;
-          for (let j = i; j < rank; j++) {
-            toA[k * rank + j]! += w * ofB[i * rank + j]!;
-            toB[k * rank + j]! += x * ofA[i * rank + j]!;
-          }
+      const factors = {
+        a: new Float32Array(kept * inputs),
+        b: new Float32Array(outputs * kept),
+      };
+      terms.slice(0, kept).forEach(({ value, toA, toB }, k) => {
+        if (toA === undefined) return;
+        const size = 1 / Math.sqrt(value * scale);
+        const row = sumOf(rowsOfA, toA.map((it) => it * size));
+        const column = sumOf(columnsOfB, toB.map((it) => it * size));
+        const largest = row.reduce((most, it) =>
+          Math.abs(it) > Math.abs(most) ? it : most
+        );
+        const sign = largest < 0 ? -1 : 1;
+        for (let i = 0; i < inputs; i++) {
+          factors.a[k * inputs + i] = sign * row[i]!;
         }
-      }
-      const rows = rowsTimes(toA, kept, a, rank, inputs);
-      const columns = timesColumns(b, outputs, rank, toB, kept);
-      return withPositiveRows(rows, columns, kept);
+        for (let i = 0; i < outputs; i++) {
+          factors.b[i * kept + k] = sign * column[i]!;
+        }
+      });
+      return factors;
     },
   };
 }
 
-/** Elements of each vector that are reduced at a time, so that they stay in the processor's cache. */
-const CHUNK = 256;
-
 /**
- * The factor R, upper triangular, `[rank, rank]`, of the QR decomposition of the
- * matrix with these columns, by Householder's reflections. R is updated chunk
- * by chunk of the rows (TSQR, arXiv 0808.2664), which is as stable as
- * decomposing all rows at once.
+ * The vectors of a matrix, each in memory of its own.
  *
- * @param count Elements of a vector
  * @param strides Distances in `values` between vectors, and between elements of one
  */
-function triangularFactor(
+function vectorsOf(
   values: Factors["a"],
-  rank: number,
   count: number,
+  length: number,
   strides: { readonly vector: number; readonly element: number },
-): Float64Array {
-  const size = Math.min(CHUNK, count);
-  const r = new Float64Array(rank * rank);
-  const chunk = new Float64Array(rank * size);
-  for (let start = 0; start < count; start += size) {
-    const filled = Math.min(size, count - start);
-    if (filled < size) chunk.fill(0);
-    for (let j = 0; j < rank; j++) {
-      let from = j * strides.vector + start * strides.element;
-      for (let i = 0; i < filled; i++, from += strides.element) {
-        chunk[j * size + i] = values[from]!;
-      }
+): Float64Array[] {
+  return Array.from({ length: count }, (_, k) => {
+    const vector = new Float64Array(length);
+    let from = k * strides.vector;
+    for (let i = 0; i < length; i++, from += strides.element) {
+      vector[i] = values[from]!;
     }
-    for (let j = 0; j < rank; j++) reflect(r, rank, chunk, size, j);
-  }
-  return r;
+    return vector;
+  });
 }
 
-/** Reflects vectors j and later in row j of R and the rows of a chunk, so that of vector j only its element of R is left. */
-function reflect(
-  r: Float64Array,
-  rank: number,
-  chunk: Float64Array,
-  size: number,
-  j: number,
-): void {
-  const own = j * size, row = j * rank;
-  let below = 0;
-  for (let i = own; i < own + size; i++) below += chunk[i]! * chunk[i]!;
-  if (below === 0) return;
-  const before = r[row + j]!;
-  const length = Math.sqrt(before * before + below);
-  const after = before > 0 ? -length : length;
-  const head = before - after;
-  // The vector of the reflection has 1 in row j; its factor is tau.
-  for (let i = own; i < own + size; i++) chunk[i]! /= head;
-  r[row + j] = after;
-  const tau = -head / after;
-  for (let k = j + 1; k < rank; k++) {
-    const other = k * size;
-    let sum = r[row + k]!;
-    for (let i = 0; i < size; i++) sum += chunk[own + i]! * chunk[other + i]!;
-    sum *= tau;
-    r[row + k]! -= sum;
-    for (let i = 0; i < size; i++) chunk[other + i]! -= sum * chunk[own + i]!;
-  }
+/**
+ * The factor R, upper triangular, of the QR decomposition of the matrix with
+ * these columns, by modified Gram-Schmidt: as exact as that of Householder's
+ * reflections (Björck 1967), since the orthogonal factor is not used.
+ */
+function triangularFactor(columns: readonly Float64Array[]): Float64Array[] {
+  const left = columns.map((column) => column.slice());
+  const r = left.map(() => new Float64Array(left.length));
+  left.forEach((own, j) => {
+    const length = Math.sqrt(dot(own, own));
+    if (length === 0) return;
+    r[j]![j] = length;
+    for (let i = 0; i < own.length; i++) own[i]! /= length;
+    for (let k = j + 1; k < left.length; k++) {
+      const part = dot(own, left[k]!);
+      r[j]![k] = part;
+      addTo(left[k]!, -part, own);
+    }
+  });
+  return r;
 }
 
 /** Maximum number of sweeps; ten are usual. */
 const SWEEPS = 60;
 
 /**
- * The singular value decomposition of a square matrix by one-sided rotations of
- * its rows (Hestenes 1958), which finds small singular values as exactly as
- * large ones.
+ * Makes the rows of a square matrix orthogonal by rotations of two at a time
+ * (Hestenes 1958), which finds small singular values as exactly as large ones.
  *
- * @param noise Singular values up to this are zero.
- * @returns Vectors as rows, `[size, size]` each.
+ * @param others Rows that are rotated with them
+ * @param zero Rows up to this length are left as they are
  */
-function squareSvd(matrix: Float64Array, size: number, noise: number) {
-  // Of R instead of the matrix, singular values and right vectors are the same,
-  // and the rows are closer to orthogonal.
-  const rows = triangularFactor(matrix, size, size, {
-    vector: 1,
-    element: size,
-  });
-  for (let sweep = 0; sweep < SWEEPS; sweep++) {
-    if (!rotateRows(rows, size)) break;
-  }
-  const norms = Array.from(
-    { length: size },
-    (_, i) => norm(rows.subarray(i * size, (i + 1) * size)),
-  );
-  const order = norms.map((_, i) => i).sort((i, j) => norms[j]! - norms[i]!);
-  const values = Float64Array.from(
-    order,
-    (i) => norms[i]! > noise ? norms[i]! : 0,
-  );
-  const left = new Float64Array(size * size);
-  const right = new Float64Array(size * size);
-  order.forEach((from, k) => {
-    if (values[k] === 0) return;
-    const x = right.subarray(k * size, (k + 1) * size);
-    const w = left.subarray(k * size, (k + 1) * size);
-    for (let i = 0; i < size; i++) x[i] = rows[from * size + i]! / values[k]!;
-    for (let i = 0; i < size; i++) {
-      w[i] = dot(matrix.subarray(i * size, (i + 1) * size), x);
-    }
-    // Rounding leaves parts along larger vectors in those of small values.
-    for (let other = 0; other < k; other++) {
-      const u = left.subarray(other * size, (other + 1) * size);
-      const part = dot(u, w);
-      for (let i = 0; i < size; i++) w[i]! -= part * u[i]!;
-    }
-    const length = norm(w);
-    for (let i = 0; i < size; i++) w[i]! /= length;
-  });
-  return { left, values, right };
-}
-
-/** Rotates each pair of rows that is not orthogonal; true if there was one. */
-function rotateRows(rows: Float64Array, size: number): boolean {
-  let rotated = false;
-  const squares = Float64Array.from(
-    { length: size },
-    (_, i) => norm(rows.subarray(i * size, (i + 1) * size)) ** 2,
-  );
-  for (let p = 0; p < size - 1; p++) {
-    for (let q = p + 1; q < size; q++) {
-      const i0 = p * size, j0 = q * size;
-      let product = 0;
-      for (let k = 0; k < size; k++) product += rows[i0 + k]! * rows[j0 + k]!;
-      const first = squares[p]!, second = squares[q]!;
-      const limit = size * Number.EPSILON * Math.sqrt(first * second);
-      if (!(Math.abs(product) > limit)) continue;
-      rotated = true;
-      const zeta = (second - first) / (2 * product);
-      const tangent = (zeta < 0 ? -1 : 1) /
-        (Math.abs(zeta) + Math.sqrt(1 + zeta * zeta));
-      const cosine = 1 / Math.sqrt(1 + tangent * tangent);
-      const sine = cosine * tangent;
-      for (let k = 0; k < size; k++) {
-        const x = rows[i0 + k]!, y = rows[j0 + k]!;
-        rows[i0 + k] = cosine * x - sine * y;
-        rows[j0 + k] = sine * x + cosine * y;
-      }
-      squares[p] = Math.max(0, first - tangent * product);
-      squares[q] = second + tangent * product;
-    }
-  }
-  return rotated;
-}
-
-/** `left right`, with `left` `[count, rank]` and `right` `[rank, width]`. */
-function rowsTimes(
-  left: Float64Array,
-  count: number,
-  right: Factors["a"],
-  rank: number,
-  width: number,
-): Float32Array<ArrayBuffer> {
-  const product = new Float32Array(count * width);
-  const chunk = new Float64Array(rank * CHUNK);
-  const sums = new Float64Array(CHUNK);
-  for (let start = 0; start < width; start += CHUNK) {
-    const size = Math.min(CHUNK, width - start);
-    for (let j = 0; j < rank; j++) {
-      for (let i = 0; i < size; i++) {
-        chunk[j * CHUNK + i] = right[j * width + start + i]!;
+function orthogonalize(
+  rows: readonly Float64Array[],
+  others: readonly Float64Array[],
+  zero: number,
+): void {
+  const size = rows.length;
+  let rotated = true;
+  for (let sweep = 0; rotated && sweep < SWEEPS; sweep++) {
+    rotated = false;
+    const squares = rows.map((row) => dot(row, row));
+    for (let p = 0; p < size - 1; p++) {
+      for (let q = p + 1; q < size; q++) {
+        const product = dot(rows[p]!, rows[q]!);
+        const [first, second] = [squares[p]!, squares[q]!];
+        if (Math.min(first, second) <= zero ** 2) continue;
+        const limit = size * Number.EPSILON * Math.sqrt(first * second);
+        if (!(Math.abs(product) > limit)) continue;
+        rotated = true;
+        const zeta = (second - first) / (2 * product);
+        const tangent = (zeta < 0 ? -1 : 1) /
+          (Math.abs(zeta) + Math.sqrt(1 + zeta * zeta));
+        rotate(rows[p]!, rows[q]!, tangent);
+        rotate(others[p]!, others[q]!, tangent);
+        squares[p] = Math.max(0, first - tangent * product);
+        squares[q] = second + tangent * product;
       }
     }
-    for (let k = 0; k < count; k++) {
-      sums.fill(0);
-      for (let j = 0; j < rank; j++) {
-        const factor = left[k * rank + j]!;
-        const from = j * CHUNK;
-        for (let i = 0; i < CHUNK; i++) sums[i]! += factor * chunk[from + i]!;
-      }
-      product.set(sums.subarray(0, size), k * width + start);
-    }
   }
-  return product;
 }
 
-/** `left right^T`, with `left` `[count, rank]` and `right` `[width, rank]`. */
-function timesColumns(
-  left: Factors["b"],
-  count: number,
-  rank: number,
-  right: Float64Array,
-  width: number,
-): Float32Array<ArrayBuffer> {
-  const product = new Float32Array(count * width);
-  const row = new Float64Array(rank);
-  for (let i = 0; i < count; i++) {
-    for (let j = 0; j < rank; j++) row[j] = left[i * rank + j]!;
-    for (let k = 0; k < width; k++) {
-      let sum = 0;
-      const from = k * rank;
-      for (let j = 0; j < rank; j++) sum += row[j]! * right[from + j]!;
-      product[i * width + k] = sum;
-    }
+/** Rotates two vectors by an angle in their plane. */
+function rotate(x: Float64Array, y: Float64Array, tangent: number): void {
+  const cosine = 1 / Math.sqrt(1 + tangent * tangent);
+  const sine = cosine * tangent;
+  for (let i = 0; i < x.length; i++) {
+    const [a, b] = [x[i]!, y[i]!];
+    x[i] = cosine * a - sine * b;
+    y[i] = sine * a + cosine * b;
   }
-  return product;
 }
 
-/** The factors with the signs that {@linkcode ProductSvd.factors} promises. */
-function withPositiveRows(
-  a: Float32Array<ArrayBuffer>,
-  b: Float32Array<ArrayBuffer>,
-  rank: number,
-) {
-  const inputs = a.length / rank;
-  for (let k = 0; k < rank; k++) {
-    const row = a.subarray(k * inputs, (k + 1) * inputs);
-    let largest = 0;
-    for (const value of row) {
-      if (Math.abs(value) > Math.abs(largest)) largest = value;
-    }
-    if (largest >= 0) continue;
-    for (let i = 0; i < inputs; i++) row[i] = -row[i]!;
-    for (let i = k; i < b.length; i += rank) b[i] = -b[i]!;
-  }
-  return { a, b };
+/** Weighted sum of vectors. */
+function sumOf(
+  vectors: readonly Float64Array[],
+  weights: Float64Array,
+): Float64Array {
+  const sum = new Float64Array(vectors[0]!.length);
+  vectors.forEach((vector, k) => addTo(sum, weights[k]!, vector));
+  return sum;
+}
+
+function addTo(sum: Float64Array, factor: number, vector: Float64Array): void {
+  for (let i = 0; i < sum.length; i++) sum[i]! += factor * vector[i]!;
 }
 
 function dot(x: Float64Array, y: Float64Array): number {
@@ -306,7 +194,7 @@ function dot(x: Float64Array, y: Float64Array): number {
   return sum;
 }
 
-/** Length of a vector, or Frobenius norm of a matrix. */
-function norm(values: Float64Array): number {
-  return Math.sqrt(dot(values, values));
+/** Frobenius norm of a matrix. */
+function sizeOf(rows: readonly Float64Array[]): number {
+  return Math.sqrt(rows.reduce((sum, row) => sum + dot(row, row), 0));
 }
