@@ -1,12 +1,11 @@
 import {
   type AttentionOptions,
   type EachOf,
-  headsByName,
+  headProducts,
   type HeadsOptions,
   type Index,
   type NormOptions,
   type Pass,
-  productsOf,
   type RelativePositions,
 } from "../engine/models/model.ts";
 import { floats, type Graph } from "./graph.ts";
@@ -206,12 +205,11 @@ export class OnnxPass implements Pass<Value> {
     heads: number | readonly number[],
     { read = x, bias = true }: HeadsOptions<Value> = {},
   ): EachOf<Names, Value> {
-    const headsOf = headsByName(names, heads);
-    return productsOf(names, x, read).flatMap(([names, x]) =>
-      [...new Set(names)].flatMap((name) => {
+    return headProducts(names, x, heads, read).flatMap(({ x, ...product }) =>
+      product.modules.flatMap((name) => {
         const y = this.#weights.linear(name, x.name, bias);
-        const parts = names.filter((it) => it === name).length;
-        const count = headsOf(name);
+        const own = product.outputs.filter((it) => it.name === name);
+        const [parts, count] = [own.length, own[0]!.heads];
         const depth = this.#weights.outputs(name) / parts / count;
         return this.#split(y, parts).map((part) => ({
           ...x,

@@ -1,7 +1,10 @@
 import type * as tfjs from "@tensorflow/tfjs-core";
-import type { adaptedLinear, RankVectors } from "../ops/adapted_linear.ts";
+import type {
+  adaptedLinear,
+  FrozenWeight,
+  RankVectors,
+} from "../ops/adapted_linear.ts";
 import type { withGradient } from "../ops/gradient.ts";
-import type { FrozenWeight } from "../ops/linear.ts";
 import type { TensorValues } from "../safetensors/writer.ts";
 
 /** A kind of adapter: what it adds to a linear module whose weight is frozen. */

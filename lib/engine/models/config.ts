@@ -10,6 +10,8 @@ export const rate = z.number().min(0).lt(1);
 export const epsilon = z.number().positive().max(0.1);
 /** The token of padding. */
 export const padToken = z.int().min(0);
+/** What the attention of a layer reaches. */
+export const LayerType = z.enum(["full_attention", "sliding_attention"]);
 
 /** The sizes that most models name alike. */
 export const SIZES = {
@@ -41,6 +43,35 @@ export function rotaryFrequencies(
     { length: depth / 2 },
     (_, i) => 1 / fround(theta ** fround(2 * i / depth)),
   );
+}
+
+/**
+ * Place of a distance between two others on a logarithmic scale, from 0 to 1.
+ * In float32 as PyTorch has it: distances at the edge of a bucket depend on the
+ * rounding.
+ */
+export function logShare(distance: number, from: number, to: number): number {
+  const { fround, log } = Math;
+  return fround(
+    fround(log(fround(distance / from))) / fround(log(fround(to / from))),
+  );
+}
+
+/** Refines a configuration: a list of layers must have all of them. */
+export function ofEveryLayer(
+  { layer_types: types, num_hidden_layers: layers }: {
+    readonly layer_types?: readonly string[] | null | undefined;
+    readonly num_hidden_layers: number;
+  },
+  { addIssue }: Pick<z.core.$RefinementCtx, "addIssue">,
+): void {
+  if (types == null || types.length === layers) return;
+  addIssue({
+    code: "custom",
+    path: ["layer_types"],
+    message:
+      `Expected num_hidden_layers (${layers}) entries, got ${types.length}`,
+  });
 }
 
 /** Refines a configuration: one of its sizes must be a multiple of some times another. */

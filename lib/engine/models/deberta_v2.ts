@@ -6,7 +6,7 @@ import {
   bertOutput,
   bertSizes,
 } from "./bert.ts";
-import { count, epsilon, rate } from "./config.ts";
+import { count, epsilon, logShare, rate } from "./config.ts";
 import { type Architecture, inLayers, type Pass } from "./model.ts";
 
 /**
@@ -155,14 +155,9 @@ function bucketOf(config: DebertaConfig, distance: number): number {
   const mid = Math.floor(buckets / 2);
   const size = Math.abs(distance);
   if (buckets <= 0 || size <= mid) return distance;
-  // In float32 as PyTorch has it: distances at the edge of a bucket depend on the rounding.
-  const { fround, log } = Math;
-  const share = fround(
-    fround(log(fround(size / mid))) /
-      fround(log(fround((maxDistance(config) - 1) / mid))),
-  );
-  return Math.sign(distance) *
-    (Math.ceil(fround(share * (mid - 1))) + mid);
+  const share = logShare(size, mid, maxDistance(config) - 1);
+  const far = mid + Math.ceil(Math.fround(share * (mid - 1)));
+  return Math.sign(distance) * far;
 }
 
 function maxDistance(config: DebertaConfig): number {

@@ -2,6 +2,9 @@ import * as z from "zod";
 import {
   count,
   epsilon,
+  LayerType,
+  multipleOf,
+  ofEveryLayer,
   padToken,
   rate,
   rotaryFrequencies,
@@ -18,7 +21,6 @@ import { type Architecture, inLayers, type Pass } from "./model.ts";
  */
 export const llama = member("llama", "Llama", (config) => ({
   bias: config.attention_bias,
-  outputBias: config.attention_bias,
 }));
 
 /** Mistral (arXiv 2310.06825): each token attends to the last `sliding_window`, itself among them. */
@@ -30,13 +32,13 @@ export const mistral = member("mistral", "Mistral", (config) => ({
 /** Qwen2 (arXiv 2407.10671): with biases of queries, keys and values. */
 export const qwen2 = member("qwen2", "Qwen2", (config) => ({
   bias: true,
+  outputBias: false,
   window: (i) => qwenWindow(config, i),
 }));
 
 /** Qwen3 (arXiv 2505.09388): queries and keys are normalized. */
 export const qwen3 = member("qwen3", "Qwen3", (config) => ({
   bias: config.attention_bias,
-  outputBias: config.attention_bias,
   normalizes: true,
   depth: 128,
   window: (i) => qwenWindow(config, i),
@@ -44,15 +46,15 @@ export const qwen3 = member("qwen3", "Qwen3", (config) => ({
 
 /** How the attention of a member of the family differs from Mistral's without a window. */
 interface Attention {
-  /** Whether queries, keys and values have a bias. */
+  /** Whether its modules have a bias. */
   readonly bias?: boolean;
-  /** Whether the output has a bias. */
+  /** Whether the output has one, if that differs from queries, keys and values. */
   readonly outputBias?: boolean;
   /** Whether queries and keys are normalized. */
   readonly normalizes?: boolean;
   /** Width of a head where the configuration does not say it. */
   readonly depth?: number;
-  /** Tokens that a token of layer i attends to. */
+  /** Tokens that a token of layer i attends to, itself among them; null for all. */
   window?(i: number): number | null;
 }
 
@@ -132,17 +134,15 @@ const Config = z.looseObject({
   sliding_window: count.nullish(),
   use_sliding_window: z.boolean().default(false),
   max_window_layers: z.int().min(0).default(28),
-  layer_types: z.array(z.enum(["full_attention", "sliding_attention"]))
-    .nullish(),
-}).superRefine((config, { addIssue }) => {
+  layer_types: z.array(LayerType).nullish(),
+}).superRefine(ofEveryLayer).superRefine((config, context) => {
   const { num_attention_heads: heads, num_key_value_heads: shared } = config;
-  if (heads % (shared ?? heads) === 0) return;
-  addIssue({
-    code: "custom",
-    path: ["num_attention_heads"],
-    message:
-      `Expected a multiple of num_key_value_heads (${shared}), got ${heads}`,
-  });
+  multipleOf("num_attention_heads", "num_key_value_heads")(
+    { num_attention_heads: heads, num_key_value_heads: shared ?? heads },
+    context,
+  );
+  if (config.head_dim != null) return;
+  multipleOf("hidden_size", "num_attention_heads", 2)(config, context);
 });
 
 type Config = z.output<typeof Config>;
@@ -184,10 +184,11 @@ function frequenciesOf(config: Config, depth: number): Float32Array {
 function decode<T>(m: Pass<T>, config: Config, attention: Attention): T {
   const { hidden_size: hidden, num_attention_heads: heads } = config;
   const shared = config.num_key_value_heads ?? heads;
+  const { bias = false, outputBias = bias } = attention;
   const depth = config.head_dim ?? attention.depth ?? hidden / heads;
   const frequencies = frequenciesOf(config, depth);
   const norm = (name: string, x: T, width?: number) =>
-    m.norm(name, [x], { form: "rms", ...(width && { width }) });
+    m.norm(name, [x], { form: "rms", width });
   const embeddings = m.embed(
     "model.embed_tokens",
     "ids",
@@ -203,20 +204,19 @@ function decode<T>(m: Pass<T>, config: Config, attention: Attention): T {
       [`${self}.q_proj`, `${self}.k_proj`, `${self}.v_proj`],
       normed,
       [heads, shared, shared],
-      { read: read(normed), depth, bias: attention.bias ?? false },
+      { read: read(normed), depth, bias },
     );
     const turned = (name: string, x: T) =>
       m.rotary(
         attention.normalizes ? norm(`${self}.${name}_norm`, x, depth) : x,
         frequencies,
       );
-    const window = attention.window?.(i) ?? undefined;
+    const window = attention.window?.(i) ?? Infinity;
     const context = m.attention(turned("q", query), turned("k", key), value, {
       dropout: config.attention_dropout ?? 0,
       causal: true,
-      window: window && window - 1,
+      window: window === Infinity ? undefined : window - 1,
     });
-    const outputBias = attention.outputBias ?? false;
     const attended = m.add(
       m.linear(`${self}.o_proj`, context, hidden, outputBias),
       read(x),

@@ -188,7 +188,7 @@ export interface NormOptions {
   /** Rate of a dropout after it, as embeddings have. */
   readonly dropout?: number;
   /** Values normalized at a time, where they are not all of a token's: the depth of heads. */
-  readonly width?: number;
+  readonly width?: number | undefined;
 }
 
 /** Input of a batch that embeddings are looked up by. */
@@ -207,24 +207,24 @@ export interface HeadsOptions<T> {
 /** One for each of several names. */
 export type EachOf<Names, T> = { [I in keyof Names]: T };
 
-/** The products of modules on the same input, the query's apart where it reads less. */
-export function productsOf<T>(
+/** The products of {@linkcode Pass.heads}: the query's apart where it reads less. */
+export function headProducts<T>(
   names: readonly string[],
   x: T,
-  read: T,
-): (readonly [names: readonly string[], input: T])[] {
-  return read === x
-    ? [[names, x]]
-    : [[names.slice(0, 1), read], [names.slice(1), x]];
-}
-
-/** Heads of each module. */
-export function headsByName(
-  names: readonly string[],
   heads: number | readonly number[],
-): (name: string) => number {
-  return (name) =>
-    typeof heads === "number" ? heads : heads[names.indexOf(name)]!;
+  read: T,
+) {
+  const all = names.map((name, i) => ({
+    name,
+    heads: typeof heads === "number" ? heads : heads[i]!,
+  }));
+  const products = read === x
+    ? [{ x, outputs: all }]
+    : [{ x: read, outputs: all.slice(0, 1) }, { x, outputs: all.slice(1) }];
+  return products.map((product) => ({
+    ...product,
+    modules: [...new Set(product.outputs.map(({ name }) => name))],
+  }));
 }
 
 /** How attention differs from `softmax(q k^T / sqrt(d)) v`. */

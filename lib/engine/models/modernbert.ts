@@ -2,7 +2,9 @@ import * as z from "zod";
 import {
   count,
   epsilon,
+  LayerType,
   multipleOf,
+  ofEveryLayer,
   padToken,
   rate,
   rotaryFrequencies,
@@ -49,7 +51,6 @@ export const modernbert: Architecture = {
   },
 };
 
-const LayerType = z.enum(["full_attention", "sliding_attention"]);
 type LayerType = z.output<typeof LayerType>;
 
 /** Rotary positions of a kind of layer; other kinds than the plain ones change the frequencies. */
@@ -84,15 +85,7 @@ const ModernBertConfig = z.looseObject({
   classifier_dropout: rate.default(0),
   classifier_pooling: z.enum(["cls", "mean"]).default("cls"),
 }).superRefine(multipleOf("hidden_size", "num_attention_heads", 2))
-  .superRefine(({ layer_types, num_hidden_layers: layers }, { addIssue }) => {
-    const { length } = layer_types ?? { length: layers };
-    if (length === layers) return;
-    addIssue({
-      code: "custom",
-      path: ["layer_types"],
-      message: `Expected num_hidden_layers (${layers}) entries, got ${length}`,
-    });
-  });
+  .superRefine(ofEveryLayer);
 
 type ModernBertConfig = z.output<typeof ModernBertConfig>;
 

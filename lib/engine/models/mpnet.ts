@@ -5,7 +5,7 @@ import {
   bertFeedForward,
   bertSizes,
 } from "./bert.ts";
-import { count } from "./config.ts";
+import { count, logShare } from "./config.ts";
 import { type Architecture, inLayers, type Pass } from "./model.ts";
 import { roberta } from "./roberta.ts";
 import { wordPiece } from "./tokenizer_classes.ts";
@@ -55,12 +55,8 @@ function bucketOf(distance: number): number {
   const start = distance > 0 ? half : 0;
   const size = Math.abs(distance);
   if (size < exact) return start + size;
-  // In float32 as PyTorch has it: distances at the edge of a bucket depend on the rounding.
-  const { fround, log } = Math;
-  const share = fround(
-    fround(log(fround(size / exact))) / fround(log(MAX_DISTANCE / exact)),
-  );
-  const far = exact + Math.trunc(fround(share * (half - exact)));
+  const share = logShare(size, exact, MAX_DISTANCE);
+  const far = exact + Math.trunc(Math.fround(share * (half - exact)));
   return start + Math.min(far, half - 1);
 }
 

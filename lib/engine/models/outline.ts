@@ -105,7 +105,7 @@ function counted(
   [sequences, tokens]: readonly [number, number],
   ranks: number | "example",
 ): ShapePass {
-  const pass = new ShapePass({ layout, sequences, tokens, ranks });
+  const pass = new ShapePass(layout, sequences, tokens, ranks);
   forward(model, pass, layout.labels);
   return pass;
 }

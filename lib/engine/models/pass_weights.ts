@@ -1,10 +1,13 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { ModuleBlock } from "../adapters/adapter.ts";
-import { adaptedLinear, type RankVectors } from "../ops/adapted_linear.ts";
+import {
+  adaptedLinear,
+  frozenProduct,
+  type RankVectors,
+} from "../ops/adapted_linear.ts";
 import { dropout, type DropoutSource } from "../ops/dropout.ts";
 import { withGradient } from "../ops/gradient.ts";
 import type { LayerNorm } from "../ops/layer_norm.ts";
-import { frozenProduct, trainedLinear } from "../ops/linear.ts";
 import type { Model, ParameterLayout } from "./model.ts";
 import type { FrozenProduct, FrozenWeights } from "./weights.ts";
 
@@ -51,13 +54,11 @@ export interface Activation {
 
 /** The tensors behind the names of a forward pass: frozen, with adapters at the ranks in use, or trained themselves. */
 export class PassWeights {
-  readonly #tensors: PassTensors;
   readonly #modules: ReadonlyMap<string, number>;
   readonly #ranks: readonly RankVectors[];
 
-  constructor(tensors: PassTensors) {
+  constructor(private readonly tensors: PassTensors) {
     const { layout, ranks } = tensors;
-    this.#tensors = tensors;
     this.#modules = new Map(layout.modules.map(({ name }, i) => [name, i]));
     this.#ranks = rankVectors(ranks, layout.modules.length);
   }
@@ -76,15 +77,17 @@ export class PassWeights {
     readonly product: tf.Tensor2D;
     readonly bias: tf.Tensor1D | undefined;
   } {
-    const { parameters } = this.#tensors;
+    const { parameters } = this.tensors;
     const input = x.value as tf.Tensor2D;
     if (parameters[`${modules[0]}.weight`] !== undefined) {
-      const outputs = modules.map((module) =>
-        trainedLinear(input, {
-          weight: parameters[`${module}.weight`] as tf.Tensor2D,
-          bias: parameters[`${module}.bias`] as tf.Tensor1D | undefined,
-        })
-      );
+      const outputs = modules.map((module) => {
+        const weight = parameters[`${module}.weight`] as tf.Tensor2D;
+        const product: tf.Tensor2D = tf.matMul(input, weight, false, true);
+        const bias = parameters[`${module}.bias`];
+        return bias === undefined
+          ? product
+          : tf.add<tf.Tensor2D>(product, bias);
+      });
       return {
         product: outputs.length === 1 ? outputs[0]! : tf.concat(outputs, 1),
         bias: undefined,
@@ -97,14 +100,14 @@ export class PassWeights {
       return { product: frozenProduct(input, frozen), bias };
     }
     return {
-      product: this.#tensors.layout.kind.product(
+      product: this.tensors.layout.kind.product(
         { tf, adaptedLinear, withGradient },
         input,
         frozen,
         withBias ? bias : undefined,
         blocks,
         {
-          rows: this.#tensors.ranks.perExample
+          rows: this.tensors.ranks.perExample
             ? x.tokens
             : x.sequences * x.tokens,
           inputGradient: x.hasGradient,
@@ -123,7 +126,7 @@ export class PassWeights {
 
   /** The joined weights of several modules, which may be a part of a product that was loaded. */
   #frozen(modules: readonly string[]): FrozenProduct {
-    const products = this.#tensors.weights?.products.values() ?? [];
+    const products = this.tensors.weights?.products.values() ?? [];
     const joined = [...products].find((it) => it.modules.includes(modules[0]!));
     const start = joined?.modules.indexOf(modules[0]!) ?? 0;
     const end = start + modules.length;
@@ -146,7 +149,7 @@ export class PassWeights {
   }
 
   #adapters({ modules, outputs }: FrozenProduct): ModuleBlock[] {
-    const { parameters, layout } = this.#tensors;
+    const { parameters, layout } = this.tensors;
     const blocks: ModuleBlock[] = [];
     let offset = 0;
     for (const [i, name] of modules.entries()) {
@@ -166,12 +169,12 @@ export class PassWeights {
 
   /** A tensor that is frozen or trained; undefined if there is none of this name. */
   tensor(name: string): tf.Tensor | undefined {
-    const { weights, parameters } = this.#tensors;
+    const { weights, parameters } = this.tensors;
     return weights?.tensors.get(name) ?? parameters[name];
   }
 
   isTrained(name: string): boolean {
-    return this.#tensors.parameters[name] !== undefined;
+    return this.tensors.parameters[name] !== undefined;
   }
 
   /** The table of an embedding. */
@@ -186,7 +189,7 @@ export class PassWeights {
 
   norm(name: string, form?: "rms"): LayerNorm {
     const gamma = this.tensor(`${name}.weight`) as tf.Tensor1D;
-    const { epsilon } = this.#tensors.model;
+    const { epsilon } = this.tensors.model;
     if (form === "rms") return { gamma, beta: undefined, epsilon };
     const beta = this.tensor(`${name}.bias`) ?? tf.zeros(gamma.shape);
     return { gamma, beta: beta as tf.Tensor1D, epsilon };

@@ -1,14 +1,13 @@
 import {
   type AttentionOptions,
   type EachOf,
-  headsByName,
+  headProducts,
   type HeadsOptions,
   type HeadTensor,
   type Index,
   type NormOptions,
   type ParameterLayout,
   type Pass,
-  productsOf,
   type RelativePositions,
 } from "./model.ts";
 
@@ -23,14 +22,6 @@ interface Shape {
   readonly hasGradient: boolean;
 }
 
-/** What a pass over shapes is over; nothing trained by default, and two tokens, so that the first is not all of a sequence. */
-interface ShapePassOptions {
-  readonly layout?: ParameterLayout;
-  readonly sequences?: number;
-  readonly tokens?: number;
-  readonly ranks?: number | "example";
-}
-
 /** Declares the tensors of a forward pass, and counts its products. */
 export class ShapePass implements Pass<Shape> {
   /** Multiply-adds of the forward pass. */
@@ -40,12 +31,7 @@ export class ShapePass implements Pass<Shape> {
   dropouts = 0;
   readonly products: (readonly string[])[] = [];
   readonly tensors = new Map<string, HeadTensor>();
-  readonly tokens: number;
-  readonly #sequences: number;
-  readonly #trained: ReadonlyMap<string, unknown>;
   readonly #adapted: ReadonlySet<string>;
-  readonly #layout: ParameterLayout | undefined;
-  readonly #ranks: number | "example";
   readonly rotary = unchanged;
   readonly gelu = unchanged;
   readonly tanh = unchanged;
@@ -55,23 +41,22 @@ export class ShapePass implements Pass<Shape> {
   readonly mean = oneToken;
   readonly read = oneToken;
 
+  /**
+   * @param layout What is trained; nothing by default
+   * @param tokens Two by default, so that the first is not all of a sequence
+   */
   constructor(
-    { layout, sequences = 1, tokens = 2, ranks = 1 }: ShapePassOptions = {},
+    private readonly layout?: ParameterLayout,
+    private readonly sequences = 1,
+    readonly tokens = 2,
+    private readonly ranks: number | "example" = 1,
   ) {
-    this.tokens = tokens;
-    this.#sequences = sequences;
-    this.#trained = layout?.entries ?? new Map();
     this.#adapted = new Set(layout?.modules.map(({ name }) => name));
-    this.#layout = layout;
-    this.#ranks = ranks;
   }
 
   embed(name: string, _index: Index, rows: number, width: number): Shape {
-    const { tokens } = this;
-    return {
-      ...this.#table(name, [rows, width], tokens),
-      sequences: this.#sequences,
-    };
+    const { tokens, sequences } = this;
+    return { ...this.#table(name, [rows, width], tokens), sequences };
   }
 
   rows(
@@ -93,7 +78,8 @@ export class ShapePass implements Pass<Shape> {
     width = x.width,
     bias = true,
   ): Shape {
-    return this.#product([name].flat(), x, width, bias);
+    const names = [name].flat();
+    return this.#product(names, x, names.map(() => width), bias);
   }
 
   logits(
@@ -108,7 +94,7 @@ export class ShapePass implements Pass<Shape> {
       ...(deviation && { deviation: deviation(x.width) }),
     });
     if (bias) this.#declare(`${name}.bias`, [labels], { start: "zeros" });
-    return this.#product([name], x, labels, bias);
+    return this.#product([name], x, [labels], bias);
   }
 
   heads<const Names extends readonly string[]>(
@@ -117,16 +103,16 @@ export class ShapePass implements Pass<Shape> {
     heads: number | readonly number[],
     { read = x, bias, depth }: HeadsOptions<Shape> = {},
   ): EachOf<Names, Shape> {
-    const headsOf = headsByName(names, heads);
-    const widthOf = (name: string) =>
-      depth === undefined ? x.width : depth * headsOf(name);
-    return productsOf(names, x, read).flatMap(([names, x]) => {
-      const modules = [...new Set(names)];
-      const outputs = modules.map((name) =>
-        widthOf(name) * names.filter((it) => it === name).length
+    return headProducts(names, x, heads, read).flatMap((product) => {
+      const widths = product.outputs.map(({ heads }) =>
+        depth === undefined ? x.width : depth * heads
       );
-      const product = this.#product(modules, x, outputs, bias);
-      return names.map((name) => ({ ...product, width: widthOf(name) }));
+      const outputs = product.modules.map((module) =>
+        widths.filter((_, i) => product.outputs[i]!.name === module)
+          .reduce((sum, width) => sum + width)
+      );
+      const y = this.#product(product.modules, product.x, outputs, bias);
+      return widths.map((width) => ({ ...y, width }));
     }) as EachOf<Names, Shape>;
   }
 
@@ -136,14 +122,10 @@ export class ShapePass implements Pass<Shape> {
     positions: RelativePositions<Shape>,
   ): Shape {
     const isFirst = query.tokens === 1;
-    const terms = [
-      ...(positions.key === undefined ? [] : [[query, positions.key] as const]),
-      ...(positions.query === undefined
-        ? []
-        : [[key, positions.query] as const]),
-    ];
+    const terms = ([[query, positions.key], [key, positions.query]] as const)
+      .filter((it): it is [Shape, Shape] => it[1] !== undefined);
     const ranks = Math.max(
-      ...[query, key, ...this.#ranks === "example" ? [] : terms.flat()]
+      ...[query, key, ...this.ranks === "example" ? [] : terms.flat()]
         .map((it) => it.ranks),
     );
     for (const [contents, { hasGradient }] of terms) {
@@ -191,8 +173,7 @@ export class ShapePass implements Pass<Shape> {
     if (bias) this.#declare(`${name}.bias`, shape, pretrained("zeros"));
     if (dropout !== undefined) this.dropouts++;
     const sum = terms.reduce((sum, term) => this.add(sum, term));
-    const isTrained = this.#trained.has(`${name}.weight`);
-    return { ...sum, hasGradient: sum.hasGradient || isTrained };
+    return { ...sum, hasGradient: sum.hasGradient || this.#isTrained(name) };
   }
 
   add(x: Shape, residual: Shape): Shape {
@@ -219,31 +200,27 @@ export class ShapePass implements Pass<Shape> {
     shape: readonly [number, number],
     tokens: number,
   ): Shape {
-    const weight = `${name}.weight`;
-    this.#declare(weight, shape, { start: "pretrained" });
-    const hasGradient = this.#trained.has(weight);
+    this.#declare(`${name}.weight`, shape, { start: "pretrained" });
+    const hasGradient = this.#isTrained(name);
     return { ranks: 1, sequences: 1, tokens, width: shape[1], hasGradient };
   }
 
-  /** @param width Outputs of each module, or of all */
+  /** @param widths Outputs of each module */
   #product(
     names: readonly string[],
     x: Shape,
-    width: number | readonly number[],
+    widths: readonly number[],
     bias = true,
   ): Shape {
-    const widths = names.map((_, i) =>
-      typeof width === "number" ? width : width[i]!
-    );
-    for (const [i, name] of names.entries()) {
-      const outputs = widths[i]!;
-      this.#declare(`${name}.weight`, [outputs, x.width], pretrained("normal"));
-      if (bias) this.#declare(`${name}.bias`, [outputs], pretrained("zeros"));
-    }
+    names.forEach((name, i) => {
+      const width = widths[i]!;
+      this.#declare(`${name}.weight`, [width, x.width], pretrained("normal"));
+      if (bias) this.#declare(`${name}.bias`, [width], pretrained("zeros"));
+    });
     if (!this.products.some((it) => it.includes(names[0]!))) {
       this.products.push(names);
     }
-    const trained = names.some((name) => this.#trained.has(`${name}.weight`));
+    const trained = names.some((name) => this.#isTrained(name));
     const outputs = widths.reduce((sum, it) => sum + it);
     const rows = x.sequences * x.tokens;
     const size = x.ranks * rows * x.width * outputs;
@@ -255,7 +232,7 @@ export class ShapePass implements Pass<Shape> {
     if (adapted.length === 0) return y;
     // From the first adapter on, every rank has activations of its own.
     const ranks = this.#ranksOf(x);
-    const { kind, rank } = this.#layout!;
+    const { kind, rank } = this.layout!;
     const { forward, backward } = kind.operations({
       inputs: x.width,
       outputs,
@@ -263,12 +240,16 @@ export class ShapePass implements Pass<Shape> {
       rank,
       inputRows: x.ranks * rows,
       outputRows: ranks * rows,
-      ranks: this.#ranks === "example" ? this.#sequences : this.#ranks,
+      ranks: this.ranks === "example" ? this.sequences : this.ranks,
       inputGradient: x.hasGradient,
     });
     this.forward += forward;
     this.backward += backward;
     return { ...y, ranks, hasGradient: true };
+  }
+
+  #isTrained(name: string): boolean {
+    return this.layout?.entries.has(`${name}.weight`) ?? false;
   }
 
   /** A tensor that is used again is the same one. */
@@ -288,8 +269,8 @@ export class ShapePass implements Pass<Shape> {
 
   /** Ranks at which an adapted module computes: a sequence that all examples share once for each of them. */
   #ranksOf({ sequences }: Shape): number {
-    if (this.#ranks !== "example") return this.#ranks;
-    return this.#sequences / sequences;
+    if (this.ranks !== "example") return this.ranks;
+    return this.sequences / sequences;
   }
 }
 

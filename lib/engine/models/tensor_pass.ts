@@ -2,6 +2,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import {
   attention,
   causalMask,
+  firstOf,
   groupedAttention,
   joinHeads,
   MASKED,
@@ -10,7 +11,7 @@ import {
   windowedAttention,
 } from "../ops/attention.ts";
 import { dropout, type DropoutSource } from "../ops/dropout.ts";
-import { lookUp, lookUpTrained } from "../ops/embedding.ts";
+import { lookUp } from "../ops/embedding.ts";
 import { activation } from "../ops/gelu.ts";
 import { layerNorm } from "../ops/layer_norm.ts";
 import {
@@ -22,12 +23,11 @@ import {
 import {
   type AttentionOptions,
   type EachOf,
-  headsByName,
+  headProducts,
   type HeadsOptions,
   type Index,
   type NormOptions,
   type Pass,
-  productsOf,
   type RelativePositions,
 } from "./model.ts";
 import {
@@ -56,9 +56,8 @@ interface PassOptions extends PassTensors {
 
 /** The activation with another value. */
 function replaced(
-  { sequences, tokens, at }: Activation,
+  { sequences, tokens, at, hasGradient }: Activation,
   value: tf.Tensor,
-  hasGradient: boolean,
 ): Activation {
   return { value, sequences, tokens, at, hasGradient };
 }
@@ -70,43 +69,31 @@ function replaced(
  * the other; what does not depend on the rank is computed once.
  */
 export class TensorPass implements Pass<Activation> {
-  readonly #options: PassOptions;
+  readonly tokens: number;
   readonly #batch: number;
-  readonly #seq: number;
   readonly #weights: PassWeights;
-  readonly #masks = new Map<number, tf.Tensor4D>();
-  readonly #causalMasks = new Map<string, tf.Tensor4D>();
+  readonly #masks = new Map<string, tf.Tensor4D>();
 
-  constructor(options: PassOptions) {
-    this.#options = options;
-    [this.#batch, this.#seq] = options.input.ids.shape;
+  constructor(private readonly options: PassOptions) {
+    [this.#batch, this.tokens] = options.input.ids.shape;
     this.#weights = new PassWeights(options);
   }
 
-  get tokens(): number {
-    return this.#seq;
-  }
-
   embed(name: string, index: Index): Activation {
-    const { value, hasGradient } = this.#weights.table(name);
-    const ids = this.#options.input[index];
-    return {
-      value: hasGradient ? lookUpTrained(value, ids) : lookUp(value, ids),
-      sequences: this.#batch,
-      tokens: this.#seq,
-      hasGradient,
-    };
+    return this.#rows(name, this.options.input[index]);
   }
 
   rows(name: string, rows: readonly number[]): Activation {
+    return this.#rows(
+      name,
+      tf.tensor2d(rows as number[], [1, rows.length], "int32"),
+    );
+  }
+
+  #rows(name: string, ids: tf.Tensor2D): Activation {
     const { value, hasGradient } = this.#weights.table(name);
-    const ids = tf.tensor2d(rows as number[], [1, rows.length], "int32");
-    return {
-      value: lookUpTrained(value, ids),
-      sequences: 1,
-      tokens: rows.length,
-      hasGradient,
-    };
+    const [sequences, tokens] = ids.shape;
+    return { value: lookUp(value, ids), sequences, tokens, hasGradient };
   }
 
   positionBias(
@@ -118,9 +105,9 @@ export class TensorPass implements Pass<Activation> {
   ): Activation {
     const { value, hasGradient } = this.#weights.table(name);
     return {
-      value: positionBias(value, this.#seq, bucket, factor),
+      value: positionBias(value, this.tokens, bucket, factor),
       sequences: 1,
-      tokens: this.#seq,
+      tokens: this.tokens,
       hasGradient,
     };
   }
@@ -139,11 +126,11 @@ export class TensorPass implements Pass<Activation> {
     heads: number | readonly number[],
     { read = x }: HeadsOptions<Activation> = {},
   ): EachOf<Names, Activation> {
-    const headsOf = headsByName(names, heads);
-    return productsOf(names, x, read).flatMap(([names, x]) => {
-      const y = new LinearOutput(this.#weights, [...new Set(names)], x);
-      return splitHeads(y.value as tf.Tensor2D, y.tokens, names.map(headsOf))
-        .map((value) => replaced(y, value, y.hasGradient));
+    return headProducts(names, x, heads, read).flatMap((product) => {
+      const y = new LinearOutput(this.#weights, product.modules, product.x);
+      const counts = product.outputs.map(({ heads }) => heads);
+      return splitHeads(y.value as tf.Tensor2D, y.tokens, counts)
+        .map((value) => replaced(y, value));
     }) as EachOf<Names, Activation>;
   }
 
@@ -152,8 +139,7 @@ export class TensorPass implements Pass<Activation> {
     if (x.tokens === 1 && x.at === undefined) return x;
     const at = x.at && repeated(x.at, x.value.shape[0]!);
     const heads = x.value as tf.Tensor4D;
-    const value = rotary(heads, frequencies, this.#seq, at);
-    return replaced(x, value, x.hasGradient);
+    return replaced(x, rotary(heads, frequencies, this.tokens, at));
   }
 
   disentangle(
@@ -162,32 +148,23 @@ export class TensorPass implements Pass<Activation> {
     positions: RelativePositions<Activation>,
   ): Activation {
     const contents = [query, key];
-    const ofPositions = [positions.query, positions.key].flatMap((it) =>
-      it ?? []
-    );
-    const count = (parts: readonly Activation[]) =>
-      Math.max(...parts.map(({ value }) => value.shape[0]));
+    const ofPositions = [positions.query, positions.key]
+      .filter((it) => it !== undefined);
     // Positions are one sequence: computed once, at each rank, or at that of each example.
-    const groups = count(ofPositions);
-    const sequences = this.#options.ranks.perExample
+    const groups = largest(ofPositions);
+    const sequences = this.options.ranks.perExample
       ? query.sequences
-      : Math.max(count(contents), query.sequences * groups);
-    const ofContents = (x: Activation) =>
-      repeated(x.value as tf.Tensor4D, sequences);
+      : Math.max(largest(contents), query.sequences * groups);
     const byDistance = (x: Activation | undefined) =>
-      x &&
-      ofDistances(repeated(x.value as tf.Tensor4D, groups), positions.rows);
-    return {
-      value: disentangle({
-        query: ofContents(query),
-        key: ofContents(key),
-        positionQuery: byDistance(positions.query),
-        positionKey: byDistance(positions.key),
-      }),
-      sequences: query.sequences,
-      tokens: query.tokens,
-      hasGradient: [...contents, ...ofPositions].some((it) => it.hasGradient),
-    };
+      x && ofDistances(heads(x, groups), positions.rows);
+    const value = disentangle({
+      query: heads(query, sequences),
+      key: heads(key, sequences),
+      positionQuery: byDistance(positions.query),
+      positionKey: byDistance(positions.key),
+    });
+    const parts = [...contents, ...ofPositions];
+    return { ...replaced(query, value), hasGradient: anyGradient(parts) };
   }
 
   attention(
@@ -201,22 +178,21 @@ export class TensorPass implements Pass<Activation> {
       ? this.first(options.bias)
       : options.bias;
     const parts = [query, key, value, ...(bias === undefined ? [] : [bias])];
-    const sequences = Math.max(...parts.map(({ value }) => value.shape[0]));
-    const [q, k, v] = [query, key, value].map(({ value }) =>
-      repeated(value as tf.Tensor4D, sequences)
-    ) as [tf.Tensor4D, tf.Tensor4D, tf.Tensor4D];
+    const sequences = largest(parts);
+    const [q, k, v] = [
+      heads(query, sequences),
+      heads(key, sequences),
+      heads(value, sequences),
+    ];
     const depth = q.shape[3];
     const common = {
-      mask: this.#mask(sequences),
+      mask: this.#mask(query, options, sequences),
       scale: options.scale ?? 1 / Math.sqrt(depth),
       dropout: this.#dropout(options.dropout),
     };
     const context = causal
-      ? groupedAttention(q, k, v, {
-        ...common,
-        mask: this.#causalMask(query, window, sequences),
-      })
-      : window !== undefined && this.#seq > window + 1
+      ? groupedAttention(q, k, v, common)
+      : window !== undefined && this.tokens > window + 1
       ? windowedAttention(q, k, v, window, common)
       : attention(q, k, v, {
         ...common,
@@ -224,10 +200,8 @@ export class TensorPass implements Pass<Activation> {
         biasGradient: bias?.hasGradient ?? false,
       });
     return {
-      value: joinHeads(context),
-      sequences: query.sequences,
-      tokens: query.tokens,
-      hasGradient: parts.some(({ hasGradient }) => hasGradient),
+      ...replaced(query, joinHeads(context)),
+      hasGradient: anyGradient(parts),
     };
   }
 
@@ -239,7 +213,7 @@ export class TensorPass implements Pass<Activation> {
     const [x, ...others] = terms as [Activation, ...Activation[]];
     const norm = this.#weights.norm(name, form);
     const isTrained = this.#weights.isTrained(`${name}.weight`);
-    const hasGradient = isTrained || terms.some((it) => it.hasGradient);
+    const hasGradient = isTrained || anyGradient(terms);
     // A dropout of its own follows embeddings; otherwise, one of the sub-layer precedes its residual.
     const last = rate === undefined ? others.pop() : undefined;
     const { product, bias, source }: Unfinished = last === undefined
@@ -260,150 +234,150 @@ export class TensorPass implements Pass<Activation> {
         ofProducts: last === undefined && rate === undefined,
       },
     );
-    return replaced(x, y, hasGradient);
+    return { ...replaced(x, y), hasGradient };
   }
 
   add(x: Activation, residual: Activation): Activation {
     const [y, other] = [x.value, residual.value];
     const rows = Math.max(y.shape[0]!, other.shape[0]!);
-    return replaced(
-      x,
-      tf.add(repeated(y, rows), repeated(other, rows)),
-      x.hasGradient || residual.hasGradient,
-    );
+    return {
+      ...replaced(x, tf.add(repeated(y, rows), repeated(other, rows))),
+      hasGradient: anyGradient([x, residual]),
+    };
   }
 
   gelu(x: Activation, form?: "gelu" | "gelu_new"): Activation {
     const { product, bias } = unfinished(x);
-    return replaced(x, activation(product, bias, form), x.hasGradient);
+    return replaced(x, activation(product, bias, form));
   }
 
   glu(x: Activation, form: "gelu" | "silu"): Activation {
     const { product, bias } = unfinished(x);
-    const y = activation(product, bias, form, "gated");
-    return replaced(x, y, x.hasGradient);
+    return replaced(x, activation(product, bias, form, "gated"));
   }
 
   relu(x: Activation): Activation {
-    return replaced(x, tf.relu(x.value), x.hasGradient);
+    return replaced(x, tf.relu(x.value));
   }
 
   tanh(x: Activation): Activation {
-    return replaced(x, tf.tanh(x.value), x.hasGradient);
+    return replaced(x, tf.tanh(x.value));
   }
 
   dropout(x: Activation, rate: number): Activation {
     const source = this.#dropout(rate);
     if (x instanceof LinearOutput) return x.dropped(source);
-    return replaced(x, dropout(x.value, source), x.hasGradient);
+    return replaced(x, dropout(x.value, source));
   }
 
   first(x: Activation): Activation {
     if (x.tokens === 1) return x;
-    if (x.value.rank === 4) {
-      const value = tf.slice(x.value, [0, 0, 0, 0], [-1, -1, 1, -1]);
-      return { ...replaced(x, value, x.hasGradient), tokens: 1 };
-    }
-    const width = x.value.shape[1]!;
-    const value = tf.reshape(
-      tf.slice(this.#bySequence(x), [0, 0, 0], [-1, 1, width]),
-      [-1, width],
-    );
-    return { ...replaced(x, value, x.hasGradient), tokens: 1 };
+    const [all, axis] = byToken(x);
+    return oneToken(x, firstOf(all, axis));
   }
 
   last(x: Activation, padToken: number | undefined): Activation {
     if (x.tokens === 1) return x;
-    const { ids, mask } = this.#options.input;
-    const range = tokenRange(x.tokens);
     const isToken = padToken === undefined
-      ? mask ?? tf.onesLike(ids)
-      : tf.notEqual(ids, padToken);
-    const at: tf.Tensor1D = tf.max(
-      tf.mul(tf.cast(isToken, "float32"), range),
-      1,
-    );
+      ? this.#isToken()
+      : tf.cast(tf.notEqual(this.options.input.ids, padToken), "float32");
+    const range = tokenRange(x.tokens);
+    const at: tf.Tensor1D = tf.max(tf.mul(isToken, range), 1);
     const isLast = tf.cast(tf.equal(range, tf.expandDims(at, 1)), "float32");
-    const all = x.value.rank === 4 ? x.value : this.#bySequence(x);
-    const isHeads = all.rank === 4;
-    const [sequences] = all.shape as [number];
-    const kept = tf.reshape(
-      repeated(isLast, sequences),
-      isHeads ? [sequences, 1, -1, 1] : [sequences, -1, 1],
-    );
-    const value = tf.sum(tf.mul(all, kept), isHeads ? 2 : 1, isHeads);
-    return { ...replaced(x, value, x.hasGradient), tokens: 1, at };
+    return { ...weighted(x, isLast), at };
   }
 
   mean(x: Activation): Activation {
-    const all = this.#bySequence(x);
-    const { mask } = this.#options.input;
-    const weightsOf = (mask: tf.Tensor2D) =>
-      repeated(tf.div(mask, tf.sum(mask, 1, true)), all.shape[0]);
-    const value = mask === undefined
-      ? tf.mean(all, 1)
-      : tf.sum(tf.mul(all, tf.expandDims(weightsOf(mask), 2)), 1);
-    return { ...replaced(x, value, x.hasGradient), tokens: 1 };
+    const isToken = this.#isToken();
+    return weighted(x, tf.div(isToken, tf.sum(isToken, 1, true)));
   }
 
-  /** `[sequences * tokens, width]` -> `[sequences, tokens, width]` */
-  #bySequence(x: Activation): tf.Tensor3D {
-    return tf.reshape(x.value, [-1, x.tokens, x.value.shape[1]!]);
+  /** 1 for tokens and 0 for padding: `[batch, seq]` */
+  #isToken(): tf.Tensor {
+    const { ids, mask } = this.options.input;
+    return mask ?? tf.ones(ids.shape);
   }
 
   read(
     x: Activation,
     take = (x: Activation) => this.first(x),
   ): Activation {
-    if (this.#options.observe === undefined) return take(x);
-    return replaced(x, x.value, x.hasGradient);
+    return this.options.observe === undefined ? take(x) : replaced(x, x.value);
   }
 
   observe(x: Activation): void {
-    this.#options.observe?.(x.value as tf.Tensor2D);
+    this.options.observe?.(x.value as tf.Tensor2D);
   }
 
   #dropout(rate: number | undefined): DropoutSource | undefined {
-    const { keys } = this.#options;
+    const { keys } = this.options;
     return keys && rate !== undefined ? { rate, keys } : undefined;
   }
 
-  /** Values added to the scores: 0 for tokens, -1e9 for padding. `[sequences, 1, 1, seq]` */
-  #mask(sequences: number): tf.Tensor4D | undefined {
-    const { mask } = this.#options.input;
-    if (mask === undefined) return undefined;
-    let added = this.#masks.get(sequences);
-    if (added === undefined) {
-      const once = tf.reshape(
-        tf.mul(tf.sub(1, mask), MASKED),
-        [this.#batch, 1, 1, this.#seq],
-      ) as tf.Tensor4D;
-      added = repeated(once, sequences);
-      this.#masks.set(sequences, added);
+  /** Values added to the scores, which mask padding, and in causal attention what comes later. */
+  #mask(
+    { at, tokens }: Activation,
+    { causal, window }: AttentionOptions<Activation>,
+    sequences: number,
+  ): tf.Tensor4D | undefined {
+    const key = causal ? `${tokens} ${window} ${sequences}` : `${sequences}`;
+    const known = this.#masks.get(key);
+    if (known !== undefined) return known;
+    const { mask } = this.options.input;
+    const [batch, seq] = [this.#batch, this.tokens];
+    let added = mask && repeated(
+      tf.reshape(tf.mul(tf.sub(1, mask), MASKED), [batch, 1, 1, seq]),
+      sequences,
+    ) as tf.Tensor4D;
+    if (causal) {
+      const places: tf.Tensor4D = at === undefined
+        ? tf.reshape(tokenRange(tokens), [1, 1, tokens, 1])
+        : tf.reshape(at, [batch, 1, 1, 1]);
+      const later = ofSequences(causalMask(places, seq, window), sequences);
+      added = added === undefined ? later : tf.add(later, added);
     }
+    if (added === undefined) return undefined;
+    this.#masks.set(key, added);
     return added;
   }
+}
 
-  /** The mask of a causal attention, that of padding added. */
-  #causalMask(
-    { at, tokens }: Activation,
-    window: number | undefined,
-    sequences: number,
-  ): tf.Tensor4D {
-    const key = `${tokens}.${window}.${sequences}`;
-    const known = this.#causalMasks.get(key);
-    if (known !== undefined) return known;
-    const places: tf.Tensor4D = at === undefined
-      ? tf.reshape(tokenRange(tokens), [1, 1, tokens, 1])
-      : tf.reshape(at, [this.#batch, 1, 1, 1]);
-    const causal = causalMask(places, this.#seq, window);
-    const padding = this.#mask(sequences);
-    const mask = padding === undefined
-      ? ofSequences(causal, sequences)
-      : tf.add(ofSequences(causal, sequences), padding) as tf.Tensor4D;
-    this.#causalMasks.set(key, mask);
-    return mask;
-  }
+function anyGradient(parts: readonly Activation[]): boolean {
+  return parts.some(({ hasGradient }) => hasGradient);
+}
+
+/** The largest number of sequences, at all ranks, of several activations. */
+function largest(parts: readonly Activation[]): number {
+  return Math.max(...parts.map(({ value }) => value.shape[0]!));
+}
+
+/** An activation in heads, repeated to a number of sequences. */
+function heads({ value }: Activation, sequences: number): tf.Tensor4D {
+  return repeated(value as tf.Tensor4D, sequences);
+}
+
+/** Splits the tokens of each sequence: `[sequences, tokens, width]`, heads as they are; with the axis of the tokens. */
+function byToken({ value, tokens }: Activation): [tf.Tensor, axis: number] {
+  if (value.rank === 4) return [value, 2];
+  return [tf.reshape(value, [-1, tokens, value.shape[1]!]), 1];
+}
+
+/** The activation with one token of each sequence, whose axis is kept. */
+function oneToken(x: Activation, value: tf.Tensor): Activation {
+  const joined = value.rank === 4
+    ? value
+    : tf.reshape(value, [-1, value.shape[2]!]);
+  return { ...replaced(x, joined), tokens: 1 };
+}
+
+/** The sum of the tokens of each sequence, with these weights: `[batch, tokens]` */
+function weighted(x: Activation, weights: tf.Tensor): Activation {
+  const [all, axis] = byToken(x);
+  const [sequences] = all.shape as [number];
+  const shape = all.shape.map((_, i) => i === axis ? x.tokens : 1)
+    .with(0, sequences);
+  const ofAll = tf.reshape(repeated(weights, sequences), shape);
+  return oneToken(x, tf.sum(tf.mul(all, ofAll), axis, true));
 }
 
 /** Repeats rows shared by all ranks. */

@@ -1,7 +1,28 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { fused } from "../trace.ts";
 import { withGradient } from "./gradient.ts";
-import type { FrozenWeight } from "./linear.ts";
+
+/** A frozen weight `[out, in]`. It is read again for the gradient, since a part of a larger weight does not outlive the pass. */
+export interface FrozenWeight {
+  readonly weight: tf.Tensor2D;
+}
+
+/**
+ * `x W^T` with W frozen: only `x` gets a gradient.
+ *
+ * @param x `[rows, in]`
+ * @returns `[rows, out]`
+ */
+export function frozenProduct(
+  x: tf.Tensor2D,
+  frozen: FrozenWeight,
+): tf.Tensor2D {
+  return withGradient(
+    { x: x as tf.Tensor },
+    ({ x }) => ({ value: tf.matMul(x, frozen.weight, false, true), saved: {} }),
+    (dy) => ({ x: tf.matMul(dy, frozen.weight) }),
+  ) as tf.Tensor2D;
+}
 
 /** A low-rank adapter on one of the modules of a joined product. */
 export interface AdapterBlock {
@@ -62,9 +83,7 @@ export function adaptedLinear(
     tf.concat(blocks.map(({ ranks }) => ranks.scale), 1),
     ranks === 1 ? [1, width] : [ranks, 1, width],
   );
-  const masks = blocks.map(({ ranks }) =>
-    tf.reshape(ranks.gradientMask, [rank, 1])
-  );
+  const mask = tf.reshape(blocks[0]!.ranks.gradientMask, [rank, 1]);
 
   const scaled = (rowsOf: tf.Tensor, by: tf.Tensor): tf.Tensor2D =>
     tf.reshape(
@@ -83,65 +102,45 @@ export function adaptedLinear(
     ...named("A", blocks.map(({ a }) => a)),
     ...named("B", blocks.map(({ b }) => b)),
   };
-  let outputs: number;
   return withGradient(inputs, (inputs) => {
-    const source = (inputs.x ?? x) as tf.Tensor2D;
+    const source: tf.Tensor = inputs.x ?? x;
     const { weight } = frozen;
-    [outputs] = weight.shape;
-    const down = tf.concat(
-      blocks.map((_, i) => inputs[`A${i}`] as tf.Tensor2D),
-      0,
-    );
+    const [outputs] = weight.shape;
+    const down = tf.concat(blocks.map((_, i) => inputs[`A${i}`]!), 0);
     const up = tf.concat(
-      blocks.map(({ offset, b }, i) =>
-        tf.pad(inputs[`B${i}`] as tf.Tensor2D, [[0, 0], [
-          offset,
-          outputs - offset - b.shape[1],
-        ]])
-      ),
+      blocks.map(({ offset, b }, i) => {
+        const after = outputs - offset - b.shape[1];
+        return tf.pad(inputs[`B${i}`]!, [[0, 0], [offset, after]]);
+      }),
       0,
     );
     const used = scaled(tf.matMul(source, down, false, true), scale);
-    const product = tf.matMul(source, weight, false, true);
+    const product = tf.matMul(source, weight as tf.Tensor, false, true);
     const adapted = tf.matMul(used, up);
-    return {
-      value: isShared
-        ? tf.reshape(
-          add(product, tf.reshape(adapted, [ranks, rows, outputs])),
-          [ranks * rows, outputs],
-        )
-        : add(product, adapted),
-      saved: { source, down, up, used, scale, ...named("mask", masks) },
-    };
-  }, (dy, saved: Readonly<Record<string, tf.Tensor>>) => {
-    const grad = dy as tf.Tensor2D;
-    const dUsed = scaled(
-      tf.matMul(grad, saved.up!, false, true),
-      saved.scale!,
-    );
-    const dDown = tf.matMul(
-      isShared
-        ? tf.sum(tf.reshape(dUsed, [ranks, rows, width]), 0)
-        : dUsed as tf.Tensor,
-      saved.source!,
-      true,
-      false,
-    );
-    const dUp = tf.matMul(saved.used!, grad, true, false);
-    const dA = tf.split(dDown, blocks.length, 0).map((part, i) =>
-      tf.mul(part, saved[`mask${i}`]!)
-    );
-    const dB = blocks.map(({ offset, b }, i) =>
-      tf.mul(
-        tf.slice(dUp, [i * rank, offset], [rank, b.shape[1]]),
-        saved[`mask${i}`]!,
+    const value = isShared
+      ? tf.reshape(
+        add(product, tf.reshape(adapted, [ranks, rows, outputs])),
+        [ranks * rows, outputs],
       )
+      : add(product, adapted);
+    return { value, saved: { source, down, up, used, scale, mask } };
+  }, (dy, { source, down, up, used, scale, mask }) => {
+    const dUsed: tf.Tensor = scaled(tf.matMul(dy, up, false, true), scale);
+    const ofSource = isShared
+      ? tf.sum(tf.reshape(dUsed, [ranks, rows, width]), 0)
+      : dUsed;
+    const dDown = tf.matMul(ofSource, source, true, false);
+    const dUp = tf.matMul(used, dy, true, false);
+    const dA = tf.split(dDown, blocks.length, 0)
+      .map((part) => tf.mul(part, mask));
+    const dB = blocks.map(({ offset, b }, i) =>
+      tf.mul(tf.slice(dUp, [i * rank, offset], [rank, b.shape[1]]), mask)
     );
     return {
       ...(inputGradient && {
         x: addTwo({
-          x: tf.matMul(grad, frozen.weight),
-          y: tf.matMul(dUsed, saved.down!),
+          x: tf.matMul(dy, frozen.weight as tf.Tensor),
+          y: tf.matMul(dUsed, down),
         }).sum,
       }),
       ...named("A", dA),

@@ -79,7 +79,7 @@ export function attention(
         query: tf.matMul(dProducts, key),
         key: tf.matMul(dProducts, query, true, false),
         value: tf.matMul(kept, dy, true, false),
-        ...(inputs.bias !== undefined && { bias: dBias }),
+        bias: dBias,
       };
     },
   ) as tf.Tensor4D;
@@ -185,6 +185,12 @@ export function causalMask(
   return tf.mul(tf.cast(masked, "float32"), MASKED);
 }
 
+/** The first of an axis. */
+export function firstOf<T extends tf.Tensor>(x: T, axis: number, count = 1): T {
+  const sizes = x.shape.map((size, i) => i === axis ? count : size);
+  return tf.slice(x, sizes.map(() => 0), sizes);
+}
+
 /** The places of tokens, from 0: `[seq]` */
 export function tokenRange(seq: number): tf.Tensor1D {
   return tf.tensor1d(Float32Array.from({ length: seq }, (_, i) => i));
@@ -208,14 +214,9 @@ export function windowedAttention(
   { mask, scale, dropout }: Pick<AttentionInputs, "mask" | "scale" | "dropout">,
 ): tf.Tensor4D {
   if (query.shape[2] === 1) {
-    const near = <T extends tf.Tensor>(x: T, axis: number): T =>
-      tf.slice(
-        x,
-        x.shape.map(() => 0),
-        x.shape.map((_, i) => i === axis ? window + 1 : -1),
-      );
-    return attention(query, near(key, 2), near(value, 2), {
-      mask: mask && near(mask, 3),
+    const [near, values] = [key, value].map((it) => firstOf(it, 2, window + 1));
+    return attention(query, near!, values!, {
+      mask: mask && firstOf(mask, 3, window + 1),
       scale,
       dropout,
     });
@@ -275,34 +276,22 @@ function windowMask(
   window: number,
 ): tf.Tensor4D {
   const blocks = Math.ceil(seq / window);
-  const values = new Float32Array(blocks * window * 3 * window).fill(MASKED);
-  for (let block = 0; block < blocks; block++) {
-    for (let row = 0; row < window; row++) {
-      const query = block * window + row;
-      // Rows of padding attend to anything, so that their sums stay finite.
-      const from = Math.max(0, query - window);
-      const to = Math.min(seq - 1, query + window);
-      const start = ((block * window + row) * 3 + 1) * window - block * window;
-      values.fill(0, start + from, start + to + 1);
-    }
-  }
-  const inWindow = tf.tensor(values, [1, blocks, window, 3 * window]);
-  const shape: [number, number, number, number] = [
-    batch * blocks,
-    1,
-    window,
-    3 * window,
-  ];
-  if (mask === undefined) {
-    return tf.reshape(tf.tile(inWindow, [batch, 1, 1, 1]), shape);
-  }
-  const padded = tf.pad(tf.reshape(mask, [batch, seq]), [[0, 0], [
-    window,
-    (blocks + 1) * window - seq,
-  ]]);
-  const parts = tf.reshape(padded, [batch, blocks + 2, window]) as tf.Tensor3D;
-  const neighbours = tf.expandDims(withNeighbours(parts), 2);
-  return tf.reshape(tf.add(inWindow, neighbours), shape);
+  const padded = tf.pad(
+    tf.reshape(mask ?? tf.zeros([batch, seq]), [batch, seq]),
+    [[0, 0], [window, (blocks + 1) * window - seq]],
+    MASKED,
+  );
+  const ofKeys = withNeighbours(
+    tf.reshape(padded, [batch, blocks + 2, window]),
+  );
+  // The keys of a block begin a window before its queries.
+  const places = tf.expandDims(tf.add(tokenRange(window), window), 1);
+  const distance = tf.abs(tf.sub(places, tokenRange(3 * window)));
+  const far = tf.cast(tf.greater(distance, window), "float32");
+  return tf.reshape(
+    tf.add(tf.expandDims(ofKeys, 2), tf.mul(far, MASKED)),
+    [batch * blocks, 1, window, 3 * window],
+  );
 }
 
 /**

@@ -4,47 +4,29 @@ import { DataType } from "../tensorflow/tensors.ts";
 import { withGradient } from "./gradient.ts";
 
 /**
- * Rows of a frozen table. (tfjs-node's own kernel reads the ids to check
- * them, which cannot be traced; the library checks them as well.)
+ * Rows of a table, with its own gradient: each row's is the sum over the places
+ * where it was looked up.
  *
  * @param table `[rows, hidden]`
  * @param ids int32 `[batch, seq]`
  * @returns `[batch * seq, hidden]`
  */
 export function lookUp(table: tf.Tensor2D, ids: tf.Tensor2D): tf.Tensor2D {
-  const flat = tf.reshape(ids, [-1]);
-  if (libraryBinding() === undefined) {
-    return tf.gather(table, flat) as tf.Tensor2D;
-  }
-  const { float32, int32 } = DataType;
-  const types = { Tparams: float32, Tindices: int32, Taxis: int32 };
-  const inputs = [table, flat, tf.scalar(0, "int32")];
-  return libraryOp("GatherV2", types, inputs) as tf.Tensor2D;
-}
-
-/**
- * Rows of a table with a gradient of the table: each row's is the sum over the
- * places where it was looked up.
- *
- * @param table `[rows, hidden]`
- * @param ids int32 `[batch, seq]`
- * @returns `[batch * seq, hidden]`
- */
-export function lookUpTrained(
-  table: tf.Tensor2D,
-  ids: tf.Tensor2D,
-): tf.Tensor2D {
-  const rows = table.shape[0];
+  const [rows] = table.shape;
+  const flat: tf.Tensor1D = tf.reshape(ids, [-1]);
   return withGradient(
     { table: table as tf.Tensor },
-    ({ table }) => ({
-      value: lookUp(table as tf.Tensor2D, ids),
-      saved: { ids },
-    }),
-    (dy, { ids }) => ({
-      table: sumByRow(dy as tf.Tensor2D, tf.reshape(ids, [-1]), rows),
-    }),
+    ({ table }) => ({ value: gather(table, flat), saved: { flat } }),
+    (dy, { flat }) => ({ table: sumByRow(dy as tf.Tensor2D, flat, rows) }),
   ) as tf.Tensor2D;
+}
+
+/** tfjs-node's own kernel reads the ids to check them, which cannot be traced; the library checks them as well. */
+function gather(table: tf.Tensor, ids: tf.Tensor1D): tf.Tensor {
+  if (libraryBinding() === undefined) return tf.gather(table, ids);
+  const { float32, int32 } = DataType;
+  const types = { Tparams: float32, Tindices: int32, Taxis: int32 };
+  return libraryOp("GatherV2", types, [table, ids, tf.scalar(0, "int32")]);
 }
 
 /** Sums of the values of each row: `[n, hidden]` and int32 `[n]` -> `[rows, hidden]`. */

@@ -35,7 +35,7 @@ export function crossEntropy(
 }
 
 /**
- * Weighted sum of the squared errors of a batch, with its own gradient.
+ * Weighted sum of the squared errors of a batch.
  *
  * @param logits `[batch, 1]`
  * @param labels Scores, float32 `[batch]`
@@ -48,15 +48,7 @@ function squaredError(
 ): tf.Scalar {
   const [target, weight] = [labels, weights]
     .map((it) => tf.reshape(it, [logits.shape[0], 1]));
-  return withGradient({ logits: logits as tf.Tensor }, ({ logits }) => {
-    const difference = tf.sub(logits, target!);
-    return {
-      value: tf.sum(tf.mul(tf.square(difference), weight!)),
-      saved: { difference, weight: weight! },
-    };
-  }, (dy, { difference, weight }) => ({
-    logits: tf.mul(tf.mul(tf.mul(difference, weight), 2), dy),
-  })) as tf.Scalar;
+  return tf.sum(tf.mul(tf.square(tf.sub(logits, target!)), weight!));
 }
 
 /**

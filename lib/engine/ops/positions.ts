@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { fused } from "../trace.ts";
-import { lookUp, lookUpTrained } from "./embedding.ts";
+import { lookUp } from "./embedding.ts";
 import { withGradient } from "./gradient.ts";
 
 /**
@@ -76,7 +76,7 @@ export function positionBias(
     { length: tokens * tokens },
     (_, i) => bucket(i % tokens - Math.floor(i / tokens)),
   );
-  const biases = lookUpTrained(
+  const biases = lookUp(
     table,
     tf.tensor2d(rows, [1, tokens * tokens], "int32"),
   );
@@ -109,7 +109,7 @@ export function ofDistances(
   const table = tf.reshape(x, [blocks * count, depth]) as tf.Tensor2D;
   const all = tf.tensor2d(ids, [1, ids.length], "int32");
   return tf.reshape(
-    lookUpTrained(table, all),
+    lookUp(table, all),
     [sequences, heads, rows.length, depth],
   );
 }
@@ -213,13 +213,7 @@ function shifted(
   return withGradient(
     inputs,
     (inputs) => ({ value: toPairs(inputs as Terms).sum, saved: {} }),
-    (dy) => {
-      const { ofQueries, ofKeys } = fromPairs({ dy });
-      return {
-        ...(inputs.ofQueries && { ofQueries }),
-        ...(inputs.ofKeys && { ofKeys }),
-      };
-    },
+    (dy): Record<string, tf.Tensor> => fromPairs({ dy }),
   );
 }
 

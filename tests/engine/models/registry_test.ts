@@ -125,6 +125,16 @@ Deno.test("parseModel() names settings that the engine does not compute, with th
       { num_key_value_heads: 3 },
       '"num_attention_heads": Expected a multiple of num_key_value_heads (3), got 4',
     ],
+    [
+      "qwen3",
+      { layer_types: ["full_attention"] },
+      '"layer_types": Expected num_hidden_layers (2) entries, got 1',
+    ],
+    [
+      "llama",
+      { head_dim: null, hidden_size: 36 },
+      '"hidden_size": Expected a multiple of 2 x num_attention_heads (4), got 36',
+    ],
   ];
   for (const [name, change, fault] of cases) {
     assertThrows(
