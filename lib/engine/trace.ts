@@ -10,7 +10,7 @@ interface Traced<Inputs extends Named, Outputs extends Named> {
   /** Calls it; the caller disposes the results. */
   (inputs: Inputs): Outputs;
   /** Number of graph functions made so far: one for each set of names and shapes. */
-  readonly traces: number;
+  traces(): number;
   /** Frees the graph functions. */
   dispose(): void;
 }
@@ -28,11 +28,7 @@ export function trace<Inputs extends Named, Outputs extends Named>(
   f: (inputs: Inputs) => Outputs,
   options: TraceOptions = {},
 ): Traced<Inputs, Outputs> {
-  if (!options.eager) return functionOf(f, { compiled: false, narrow: [] });
-  return Object.assign((inputs: Inputs) => eager(f, inputs), {
-    traces: 0,
-    dispose() {},
-  });
+  return functionOf(f, options);
 }
 
 /** Options of {@linkcode trace}. */
@@ -56,8 +52,7 @@ export function fused<Inputs extends Named, Outputs extends Named>(
   { products = [] }: FusedOptions<Outputs> = {},
 ): (inputs: Inputs) => Outputs {
   let made: Traced<Inputs, Outputs> | undefined;
-  return (inputs) =>
-    (made ??= functionOf(f, { compiled: true, narrow: products }))(inputs);
+  return (inputs) => (made ??= functionOf(f, { products }))(inputs);
 }
 
 /** Options of {@linkcode fused}. */
@@ -66,54 +61,50 @@ interface FusedOptions<Outputs> {
   readonly products?: readonly (keyof Outputs & string)[];
 }
 
-/** How a function is made, with results by name. */
-interface Making {
-  readonly compiled: boolean;
-  readonly narrow: readonly string[];
-}
-
 /** A graph function, and the names of its results in their order. */
 interface Made {
   readonly graph: TracedFunction;
   readonly outputs: readonly string[];
 }
 
+/** @param products Results that only products take, of a function that is compiled */
 function functionOf<Inputs extends Named, Outputs extends Named>(
   f: (inputs: Inputs) => Outputs,
-  making: Making,
+  { eager: isEager = false, products }: TraceOptions & {
+    readonly products?: readonly string[];
+  },
 ): Traced<Inputs, Outputs> {
+  const isCompiled = products !== undefined;
   const binding = libraryBinding();
   const functions = new Map<string, Made>();
 
   function traced(inputs: Inputs): Outputs {
-    if (binding === undefined || (binding.tracing && !making.compiled)) {
+    if (isEager || !binding || (binding.tracing && !isCompiled)) {
       return eager(f, inputs);
     }
     const given = present(inputs);
     const small = given.every(([, { size }]) => size < COMPILED_SIZE);
-    if (making.compiled && small) return tf.tidy(() => f(inputs));
+    if (isCompiled && small) return tf.tidy(() => f(inputs));
     const names = given.map(([name]) => name);
     const ids = tensorIds(given.map(([, tensor]) => tensor));
     const signature = `${names} ${binding.precision} ${binding.signature(ids)}`;
     let made = functions.get(signature);
     if (made === undefined) {
-      made = record(binding, f, names, ids, making);
+      made = record(binding, f, names, ids, products);
       functions.set(signature, made);
     }
     return named(made.outputs, binding.call(made.graph, ids)) as Outputs;
   }
 
-  return Object.defineProperties(traced, {
-    traces: { get: () => functions.size },
-    dispose: {
-      value: () => {
-        for (const { graph } of functions.values()) {
-          binding?.removeFunction(graph);
-        }
-        functions.clear();
-      },
+  return Object.assign(traced, {
+    traces: () => functions.size,
+    dispose() {
+      for (const { graph } of functions.values()) {
+        binding?.removeFunction(graph);
+      }
+      functions.clear();
     },
-  }) as unknown as Traced<Inputs, Outputs>;
+  });
 }
 
 /** Calls `f` operation by operation; tests compare traced runs with it. */
@@ -133,7 +124,7 @@ function record<Inputs extends Named, Outputs extends Named>(
   f: (inputs: Inputs) => Outputs,
   names: readonly string[],
   ids: readonly number[],
-  { compiled, narrow }: Making,
+  products: readonly string[] | undefined,
 ): Made {
   const symbols = binding.beginTrace(ids);
   try {
@@ -145,8 +136,8 @@ function record<Inputs extends Named, Outputs extends Named>(
       outputIds = tensorIds(results.map(([, tensor]) => tensor));
     });
     const options: FunctionOptions = {
-      compiled,
-      narrow: narrow.map((name) => outputs.indexOf(name)),
+      compiled: products !== undefined,
+      narrow: products?.map((name) => outputs.indexOf(name)) ?? [],
     };
     return { graph: binding.endTrace(outputIds, options), outputs };
   } catch (error) {

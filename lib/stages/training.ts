@@ -34,7 +34,7 @@ import {
   evaluator,
   type RankEvaluationOptions,
 } from "../engine/training/evaluation.ts";
-import { Stopwatch, type TrainingReport } from "../engine/training/progress.ts";
+import type { TrainingReport } from "../engine/training/progress.ts";
 import {
   train,
   type TrainingHooks,
@@ -72,7 +72,7 @@ export class StageTraining {
     private readonly model: string | null,
     private readonly examples: Required<EncodedExamples>,
     private readonly held: ScoredSplit | undefined,
-    private readonly stopwatch: Stopwatch,
+    private readonly started: number,
   ) {}
 
   /**
@@ -81,8 +81,7 @@ export class StageTraining {
    * @throws {Error} If a split is missing or has no labels, or the tokens were made for another model.
    */
   static async open(stage: TrainingStage): Promise<StageTraining> {
-    const stopwatch = new Stopwatch();
-    stopwatch.start();
+    const started = performance.now();
     const folder = stage.inputs.tokens.path;
     const model = stage.inputs.model.path;
     const info = await readFittingTokens(folder, model);
@@ -92,7 +91,7 @@ export class StageTraining {
     const held = selectOn === "none"
       ? undefined
       : new ScoredSplit(folder, info, selectOn);
-    return new StageTraining(stage, info, name, examples, held, stopwatch);
+    return new StageTraining(stage, info, name, examples, held, started);
   }
 
   /** Starts the engine and loads the model of the stage, with what is trained. */
@@ -169,7 +168,7 @@ export class StageTraining {
         return scoreEpoch(held, ranks, logits, stage.log);
       }),
       resume,
-      stopwatch: this.stopwatch,
+      started: this.started,
       signal,
       save(state) {
         saveCheckpoint(checkpoint, state);

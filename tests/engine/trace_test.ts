@@ -56,7 +56,7 @@ Deno.test({
       return { y: tf.add(x, 1) };
     });
     assertThrows(() => traced({ x }), Error, "not yet");
-    assertEquals(traced.traces, 0);
+    assertEquals(traced.traces(), 0);
     fails = false;
     for (const input of [x, x, tf.ones([3])]) {
       const { y } = traced({ x: input });
@@ -65,9 +65,9 @@ Deno.test({
         (await read(input)).map((value) => value + 1),
       );
     }
-    assertEquals(traced.traces, 2);
+    assertEquals(traced.traces(), 2);
     traced.dispose();
-    assertEquals(traced.traces, 0);
+    assertEquals(traced.traces(), 0);
   },
 });
 
@@ -123,7 +123,7 @@ Deno.test({
       tf.dispose(traced({ x: large, y: other, z }));
     }
     tf.dispose(traced({ x: large, y: other }));
-    assertEquals(traced.traces, 2);
+    assertEquals(traced.traces(), 2);
     traced.dispose();
   },
 });

@@ -31,69 +31,49 @@ export function adamW(
   rates: tf.Tensor1D,
   { beta1, beta2, epsilon, weightDecay, clipNorm }: AdamWOptions,
 ): AdamWState {
-  const [learningRate, correction1, correction2] = tf.unstack(rates) as [
-    tf.Tensor,
-    tf.Tensor,
-    tf.Tensor,
-  ];
-  return update({
-    values,
-    moment1,
-    moment2,
-    gradient,
-    decayed,
-    learningRate,
-    correction1,
-    correction2,
-    oneMinusBeta1: tf.scalar(1 - beta1),
-    beta2: tf.scalar(beta2),
-    oneMinusBeta2: tf.scalar(1 - beta2),
-    epsilon: tf.scalar(epsilon),
-    weightDecay: tf.scalar(weightDecay),
-    clipNorm: tf.scalar(clipNorm),
-  });
+  const settings = tf.tensor1d(
+    [1 - beta1, beta2, 1 - beta2, epsilon, weightDecay, clipNorm],
+  );
+  return update(
+    { values, moment1, moment2, gradient, decayed, rates, settings },
+  );
 }
 
-type Inputs =
-  & AdamWState
-  & Readonly<
-    Record<
-      | "gradient"
-      | "decayed"
-      | "learningRate"
-      | "correction1"
-      | "correction2"
-      | "oneMinusBeta1"
-      | "beta2"
-      | "oneMinusBeta2"
-      | "epsilon"
-      | "weightDecay"
-      | "clipNorm",
-      tf.Tensor
-    >
-  >;
+type Scalars = [tf.Tensor, tf.Tensor, tf.Tensor];
 
 /** Compiled, since otherwise each of its operations would read and write whole vectors. */
 const update = fused(
-  (inputs: Inputs) => {
-    const { values, moment1, moment2, gradient, decayed } = inputs;
-    const { learningRate, correction1, correction2 } = inputs;
-    const clipped = clipByGlobalNorm(gradient, inputs.clipNorm);
+  ({ values, moment1, moment2, gradient, decayed, rates, settings }:
+    & AdamWState
+    & Readonly<
+      Record<"gradient" | "decayed" | "rates" | "settings", tf.Tensor>
+    >) => {
+    const [learningRate, correction1, correction2] = tf
+      .unstack(rates) as Scalars;
+    const [
+      oneMinusBeta1,
+      beta2,
+      oneMinusBeta2,
+      epsilon,
+      weightDecay,
+      clipNorm,
+    ] = tf.unstack(settings) as [...Scalars, ...Scalars];
+    const clipped = clipByGlobalNorm(gradient, clipNorm);
     const next1 = tf.add(
       moment1,
-      tf.mul(tf.sub(clipped, moment1), inputs.oneMinusBeta1),
+      tf.mul(tf.sub(clipped, moment1), oneMinusBeta1),
     );
     const next2 = tf.add(
-      tf.mul(moment2, inputs.beta2),
-      tf.mul(tf.square(clipped), inputs.oneMinusBeta2),
+      tf.mul(moment2, beta2),
+      tf.mul(tf.square(clipped), oneMinusBeta2),
     );
     const shrunk = tf.sub(
       values,
-      tf.mul(tf.mul(values, decayed), tf.mul(learningRate, inputs.weightDecay)),
+      tf.mul(tf.mul(values, decayed), tf.mul(learningRate, weightDecay)),
     );
     const denominator = tf.add(
       tf.sqrt(tf.div(next2, correction2)),
-      inputs.epsilon,
+      epsilon,
     );
     const change = tf.mul(
       tf.div(tf.div(next1, correction1), denominator),
@@ -143,11 +123,11 @@ export function stateTensors(
     & Pick<StateValues, "values">
     & Partial<StateValues>,
 ): AdamWState {
-  const zeros = () => tf.zeros([values.length]) as tf.Tensor1D;
+  const zeros = new Float32Array(values.length);
   return {
     values: tf.tensor1d(values),
-    moment1: moment1 === undefined ? zeros() : tf.tensor1d(moment1),
-    moment2: moment2 === undefined ? zeros() : tf.tensor1d(moment2),
+    moment1: tf.tensor1d(moment1 ?? zeros),
+    moment2: tf.tensor1d(moment2 ?? zeros),
   };
 }
 

@@ -85,20 +85,18 @@ export function initialProgress(seed: number): TrainingProgress {
 export type TrainingProgress = z.output<typeof Progress>;
 
 /** Writes a checkpoint, replacing the previous one atomically. */
-export function saveCheckpoint(path: string, checkpoint: Checkpoint): void {
-  const { values, moment1, moment2, best, stepMilliseconds } = checkpoint;
-  const progress = JSON.stringify(checkpoint.progress);
-  const shape = [values.length];
-  writeSafetensors(path, {
-    values: { shape, values },
-    moment1: { shape, values: moment1 },
-    moment2: { shape, values: moment2 },
-    ...(best && { best: { shape, values: best } }),
-    stepMilliseconds: {
-      shape: [stepMilliseconds.length],
-      values: stepMilliseconds,
-    },
-  }, { progress, checksum: checksum(progress, checkpoint) });
+export function saveCheckpoint(
+  path: string,
+  { progress: given, ...tensors }: Checkpoint,
+): void {
+  const progress = JSON.stringify(given);
+  const stored = Object.entries(tensors).flatMap(([name, values]) =>
+    values ? [[name, { shape: [values.length], values }] as const] : []
+  );
+  writeSafetensors(path, Object.fromEntries(stored), {
+    progress,
+    checksum: checksum(progress, tensors),
+  });
 }
 
 /** SHA-256 of everything in a checkpoint, since a training resumed from a damaged one would look like any other. */
@@ -114,10 +112,7 @@ function checksum(
   const hash = createHash("sha256").update(progress);
   for (const tensor of [values, moment1, moment2, best, stepMilliseconds]) {
     hash.update(`${tensor?.length} `);
-    if (tensor === undefined) continue;
-    hash.update(
-      new Uint8Array(tensor.buffer, tensor.byteOffset, tensor.byteLength),
-    );
+    if (tensor !== undefined) hash.update(tensor);
   }
   return hash.digest("hex");
 }

@@ -85,19 +85,20 @@ export function evaluator(
   }, options);
 
   const { rank, modules } = layout;
-  const scaleAt = (b: number) => [...rankScale(b, { ...options, rank })];
-  const scaleOf = (choices: readonly RankChoice[]) =>
-    typeof choices[0] === "number"
-      ? tf.tensor2d((choices as readonly number[]).flatMap(scaleAt), [
-        choices.length,
-        rank,
-      ])
+  const scaleOf = (choices: readonly RankChoice[]) => {
+    const ofModule = (i: number) =>
+      choices.flatMap((choice) => {
+        const b = typeof choice === "number" ? choice : choice[i]!;
+        return [...rankScale(b, { ...options, rank })];
+      });
+    const shape: [number, number] = [choices.length, rank];
+    return typeof choices[0] === "number"
+      ? tf.tensor2d(ofModule(0), shape)
       : tf.tensor3d(
-        modules.flatMap((_, i) =>
-          (choices as readonly number[][]).flatMap((of) => scaleAt(of[i]!))
-        ),
-        [modules.length, choices.length, rank],
+        modules.flatMap((_, i) => ofModule(i)),
+        [modules.length, ...shape],
       );
+  };
 
   async function evaluate(
     values: Float32Array,

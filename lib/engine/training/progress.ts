@@ -36,15 +36,11 @@ interface Rates {
 /** The steps since the last report. */
 export class ReportWindow {
   #pending: TakenStep[] = [];
-  #tokens = 0;
-  #flops = 0;
-  #milliseconds: number[] = [];
+  readonly #taken: Omit<TakenStep, "loss">[] = [];
 
   add(taken: TakenStep): void {
     this.#pending.push(taken);
-    this.#tokens += taken.tokens;
-    this.#flops += taken.flops;
-    this.#milliseconds.push(taken.milliseconds);
+    this.#taken.push(taken);
   }
 
   /** Reads the losses that have not been read, in order, and frees them. */
@@ -59,51 +55,21 @@ export class ReportWindow {
 
   /** Returns the speed of the steps in the window, and empties it. */
   rates(): Rates {
-    const seconds = this.#milliseconds.reduce((sum, ms) => sum + ms, 0) / 1000;
-    const rates = {
-      msPerStep: median(this.#milliseconds),
-      tokensPerSecond: this.#tokens / seconds,
-      flopsPerSecond: this.#flops / seconds,
+    const taken = this.#taken.splice(0);
+    const sum = (of: "tokens" | "flops" | "milliseconds") =>
+      taken.reduce((sum, step) => sum + step[of], 0);
+    const seconds = sum("milliseconds") / 1000;
+    return {
+      msPerStep: median(taken.map(({ milliseconds }) => milliseconds)),
+      tokensPerSecond: sum("tokens") / seconds,
+      flopsPerSecond: sum("flops") / seconds,
     };
-    this.#tokens = 0;
-    this.#flops = 0;
-    this.#milliseconds = [];
-    return rates;
   }
 
   /** Frees the losses that were not read. */
   dispose(): void {
     for (const { loss } of this.#pending) loss.dispose();
     this.#pending = [];
-  }
-}
-
-/** Measures the seconds of one kind of work, without pauses, over all attempts. */
-export class Stopwatch {
-  #before = 0;
-  #since: number | undefined;
-
-  /** Starts counting; does nothing if it already counts. */
-  start(): void {
-    this.#since ??= performance.now();
-  }
-
-  /** Pauses until the next start. */
-  stop(): void {
-    this.#before = this.seconds;
-    this.#since = undefined;
-  }
-
-  /** Adds seconds that an earlier attempt took. */
-  add(seconds: number): void {
-    this.#before += seconds;
-  }
-
-  /** Seconds counted so far. */
-  get seconds(): number {
-    const since = this.#since;
-    return this.#before +
-      (since === undefined ? 0 : (performance.now() - since) / 1000);
   }
 }
 

@@ -71,17 +71,6 @@ export function trainingStep(
   const { objective, optimizer, classWeights } = options;
   const { dropouts } = outline(model);
   const { perExample = false } = objective;
-  /** The rank, or the ranks of the examples, of one of a step's batches. */
-  const ranksOf = (
-    part: number,
-    batches: readonly Batch[],
-    ranks: StepDraw["ranks"],
-  ) => {
-    if (!perExample) return ranks;
-    const sizes = batches.map(({ shape }) => shape[0]);
-    const start = sizes.slice(0, part).reduce((sum, size) => sum + size, 0);
-    return ranks.slice(start, start + sizes[part]!);
-  };
   const decayed = tf.tensor1d(decayedValues(layout));
 
   const gradientOf = (flat: tf.Tensor1D, batch: BatchInputs) => {
@@ -147,10 +136,26 @@ export function trainingStep(
       const weightOf = (label: number) => classWeights?.[label] ?? 1;
       const total = batches.flatMap(({ labels }) => [...labels])
         .reduce((sum, label) => sum + weightOf(label), 0);
+      let example = 0;
       const inputsOf = (batch: Batch, part: number) => {
-        const ofBatch = { ...draw, ranks: ranksOf(part, batches, draw.ranks) };
+        const [sequences, seq] = batch.shape;
+        const drawn = perExample
+          ? draw.ranks.slice(example, example += sequences)
+          : draw.ranks;
+        const ranks = objective.lossWeights.length;
+        const shards = trainingShardSizes(classifier, sequences, seq * ranks);
         return own({
-          ...batchInputs(batch, part, ofBatch, objective, classifier, dropouts),
+          labels: tf.tensor1d(batch.labels),
+          scale: tf.tensor2d(
+            drawn.flatMap((rank) => [...objective.scale(rank)]),
+            [ranks * drawn.length, layout.rank],
+          ),
+          // Of the ranks of examples, the largest decides which rows are trained.
+          gradientMask: tf.tensor1d(
+            objective.gradientMask(Math.max(...drawn)),
+          ),
+          keys: dropoutKeys(draw, part, dropouts * shards.length),
+          ...batchTensors(batch),
           weights: tf.tensor1d(
             batch.labels.map((label) => weightOf(label) / total),
           ),
@@ -214,31 +219,6 @@ interface BatchInputs
   readonly keys: tf.Tensor2D;
 }
 
-function batchInputs(
-  batch: Batch,
-  part: number,
-  draw: StepDraw,
-  { scale, gradientMask, lossWeights }: RankObjective,
-  classifier: Classifier,
-  dropouts: number,
-): Named & Omit<BatchInputs, "weights"> {
-  const { rank } = classifier.layout;
-  const [sequences, seq] = batch.shape;
-  const ranks = lossWeights.length;
-  const shards = trainingShardSizes(classifier, sequences, seq * ranks).length;
-  return {
-    labels: tf.tensor1d(batch.labels),
-    scale: tf.tensor2d(
-      draw.ranks.flatMap((rank) => [...scale(rank)]),
-      [ranks * draw.ranks.length, rank],
-    ),
-    // Of the ranks of examples, the largest decides which rows are trained.
-    gradientMask: tf.tensor1d(gradientMask(Math.max(...draw.ranks))),
-    keys: dropoutKeys(draw, part, dropouts * shards),
-    ...batchTensors(batch),
-  };
-}
-
 function dropoutKeys(
   { seed, step }: StepDraw,
   part: number,
@@ -258,24 +238,23 @@ function shardBatch(
   classifier: Classifier,
   perExample: boolean,
 ): BatchInputs[] {
-  const { ids, positions, types, mask, labels, weights } = batch;
   const { keys, scale, gradientMask } = batch;
-  const [sequences, seq] = ids.shape;
+  const [sequences, seq] = batch.ids.shape;
   const sizes = trainingShardSizes(
     classifier,
     sequences,
     seq * rankCount({ scale, perExample }),
   );
   if (sizes.length === 1) return [batch];
-  const keysOf = tf.split(keys, sizes.length) as tf.Tensor2D[];
+  const { ids, positions, types, mask, labels, weights } = batch;
   const ofSequences = {
     ...{ ids, positions, types, mask, labels, weights },
     ...(perExample && { scale }),
   };
-  return splitBatch(ofSequences, sizes).map((part, i) => ({
-    ...{ scale, gradientMask, keys: keysOf[i]! },
-    ...part,
-  }));
+  const keysOf = tf.split(keys, sizes.length) as tf.Tensor2D[];
+  return splitBatch(ofSequences, sizes).map((part, i) => (
+    { scale, gradientMask, keys: keysOf[i]!, ...part }
+  ));
 }
 
 function ratesOf(

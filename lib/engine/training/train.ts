@@ -3,7 +3,6 @@ import type { EncodedExamples } from "../../data/example.ts";
 import { sortAdapter, sortFlops } from "../adapters/registry.ts";
 import { atRank, type Classifier } from "../models/classifier.ts";
 import { trainingFlops } from "../models/outline.ts";
-import type { ParameterLayout } from "../models/model.ts";
 import { fromTensors, toTensors } from "../models/parameters.ts";
 import { firstRows, rankScale } from "../adapters/scale.ts";
 import { type Random, restoreRandom, seededRandom } from "../random.ts";
@@ -18,6 +17,7 @@ import {
   stateValues,
 } from "./adamw.ts";
 import {
+  type Batch,
   compilingNote,
   epochBatches,
   exampleCount,
@@ -36,7 +36,6 @@ import {
   median,
   reportInterval,
   ReportWindow,
-  Stopwatch,
   type TrainingReport,
   yieldToEvents,
 } from "./progress.ts";
@@ -87,29 +86,19 @@ export interface TrainingHooks {
   /** Stores a checkpoint; called at most every `checkpointSeconds`. */
   readonly save?: (checkpoint: Checkpoint) => void;
   readonly checkpointSeconds?: number;
-  /** Measures the seconds of training; it may already be running, to include preparations. */
-  readonly stopwatch?: Stopwatch;
+  /** Time (`performance.now()`) from which the seconds of training count, to include preparations. */
+  readonly started?: number;
 }
 
 /** Result of training: its final counts and parameters. */
-export interface TrainingResult extends
-  Readonly<
-    Pick<
-      TrainingProgress,
-      | "tokens"
-      | "paddedTokens"
-      | "flops"
-      | "losses"
-      | "seconds"
-      | "epochs"
-      | "evaluationSeconds"
-    >
-  > {
+export interface TrainingResult
+  extends
+    Omit<TrainingProgress, "step" | "pendingLoss" | "shuffles" | "ranks"> {
+  readonly steps: number;
   /** Flat parameters, `[size]` */
   readonly values: Float32Array<ArrayBuffer>;
   /** Flat parameters of the best epoch, `[size]`, where epochs were evaluated. */
   readonly best: Float32Array | undefined;
-  readonly steps: number;
   /** Median milliseconds of a step, over all attempts. */
   readonly msPerStep: number;
 }
@@ -196,10 +185,8 @@ function phasesOf(
 function sortStepOf(sortAt: number, rates: LearningRates): number {
   const { steps } = rates;
   const sortStep = Math.round(sortAt * steps);
-  const hasChanged = Array.from(
-    { length: sortStep },
-    (_, step) => learningRateAt(step, rates),
-  ).some((rate) => rate > 0);
+  // Of all steps, the first alone may have a rate of 0.
+  const hasChanged = sortStep > 0 && learningRateAt(sortStep - 1, rates) > 0;
   if (hasChanged && (sortStep < steps || sortAt === 1)) return sortStep;
   throw new RangeError(
     `"sortAt: ${sortAt}" sorts the rows after ${sortStep} of ${steps} steps, ${
@@ -210,17 +197,13 @@ function sortStepOf(sortAt: number, rates: LearningRates): number {
   );
 }
 
-/** Layout of a phase, and the scale of its products at the full rank. */
-interface PhaseScale {
-  readonly layout: ParameterLayout;
-  readonly scale: number;
+/** Scale of the products of a phase at its full rank. */
+function fullScale({ classifier, objective }: Phase): number {
+  return objective.scale(classifier.layout.rank)[0]!;
 }
 
 /** A training in progress, which can be saved after every step. */
 class TrainingRun implements Disposable {
-  readonly #examples: Required<EncodedExamples>;
-  readonly #options: TrainingOptions;
-  readonly #hooks: TrainingHooks;
   readonly #stepsPerEpoch: number;
   readonly #phases: readonly Phase[];
   readonly #rates: LearningRates;
@@ -231,8 +214,8 @@ class TrainingRun implements Disposable {
   readonly #lengthOf: (indices: readonly number[]) => number;
   readonly #window = new ReportWindow();
   readonly #stepTimes: number[];
-  readonly #training: Stopwatch;
-  readonly #evaluations = new Stopwatch();
+  /** Time up to which the seconds are counted. */
+  #counted: number;
   /** Number of the phase whose steps the state is of. */
   #phase: number;
   #takeStep: ReturnType<typeof trainingStep>;
@@ -246,14 +229,11 @@ class TrainingRun implements Disposable {
   constructor(
     classifier: Classifier,
     initial: Float32Array,
-    examples: Required<EncodedExamples>,
-    options: TrainingOptions,
-    hooks: TrainingHooks,
+    private readonly examples: Required<EncodedExamples>,
+    private readonly options: TrainingOptions,
+    private readonly hooks: TrainingHooks,
   ) {
     const { resume } = hooks;
-    this.#examples = examples;
-    this.#options = options;
-    this.#hooks = hooks;
     this.#stepsPerEpoch = Math.ceil(
       exampleCount(examples) / (options.batchSize * options.accumulation),
     );
@@ -274,10 +254,7 @@ class TrainingRun implements Disposable {
     this.#takeStep = this.#makeStep();
     this.#lengthOf = this.#chooseLengths();
     this.#stepTimes = [...resume?.stepMilliseconds ?? []];
-    this.#training = hooks.stopwatch ?? new Stopwatch();
-    this.#training.add(this.#progress.seconds);
-    this.#training.start();
-    this.#evaluations.add(this.#progress.evaluationSeconds);
+    this.#counted = hooks.started ?? performance.now();
     this.#best = resume?.best;
     this.#state = stateTensors(resume ?? { values: initial });
     this.#tell();
@@ -285,17 +262,17 @@ class TrainingRun implements Disposable {
 
   /** Reports the number of steps taken, with a note on what is done next. */
   #tell(note?: string): void {
-    this.#hooks.progress?.(this.#progress.step, this.#rates.steps, note);
+    this.hooks.progress?.(this.#progress.step, this.#rates.steps, note);
   }
 
   /** Chooses the length to which each batch is padded, from a sample of an epoch's batches. */
   #chooseLengths(): (indices: readonly number[]) => number {
-    const { padTo, seed, batchSize, epochs } = this.#options;
+    const { padTo, seed, batchSize, epochs } = this.options;
     if (padTo !== undefined) return () => padTo;
     const random = seededRandom(seed, "lengths");
-    const sample = epochBatches(this.#examples, batchSize, random);
+    const sample = epochBatches(this.examples, batchSize, random);
     return paddedLengths(
-      this.#examples,
+      this.examples,
       sample,
       epochs,
       (shape) => this.#flopsOf(shape),
@@ -308,7 +285,7 @@ class TrainingRun implements Disposable {
 
   #makeStep(): ReturnType<typeof trainingStep> {
     const { classifier, objective } = this.#current();
-    return trainingStep(classifier, { ...this.#options, objective });
+    return trainingStep(classifier, { ...this.options, objective });
   }
 
   #flopsOf(shape: readonly [batch: number, seq: number]): number {
@@ -335,10 +312,10 @@ class TrainingRun implements Disposable {
    * @throws The signal's reason, if it is aborted; a checkpoint is written before
    */
   async finishEpoch(): Promise<void> {
-    const { batchSize, accumulation, padTo } = this.#options;
+    const { batchSize, accumulation, padTo } = this.options;
     const shuffles = restoreRandom(this.#progress.shuffles);
     const batches = epochBatches(
-      this.#examples,
+      this.examples,
       batchSize,
       shuffles,
       padTo !== undefined,
@@ -351,61 +328,66 @@ class TrainingRun implements Disposable {
     ) {
       const following = this.#phases[this.#phase + 1];
       if (following?.from === this.#progress.step) await this.#enter(following);
-      const { ranks, learningRate } = this.#step(
-        batches.slice(next, next + accumulation),
-      );
+      const drawn = this.#step(batches.slice(next, next + accumulation));
       if (this.#progress.step % this.#reportEvery === 0 || this.done) {
-        await this.#report(ranks, learningRate);
+        await this.#report(drawn);
       }
       await yieldToEvents();
       if (!this.#betweenEpochs) await this.#saveIfDue();
     }
     this.#progress.shuffles = shuffles.state;
-    if (!this.done || this.#hooks.evaluate) await this.#saveIfDue();
+    if (!this.done || this.hooks.evaluate) await this.#saveIfDue();
   }
 
   /** Scores the epoch that has just ended, if epochs are evaluated and this one has no score yet. */
   async evaluateEpoch(): Promise<void> {
-    const { evaluate, signal } = this.#hooks;
+    const { evaluate, signal } = this.hooks;
     const { step, epochs } = this.#progress;
     const unscored = step - epochs.length * this.#stepsPerEpoch;
     if (!evaluate || unscored < this.#stepsPerEpoch) return;
     const values = await this.#valuesIn(this.#phases.at(-1)!);
-    this.#training.stop();
-    this.#evaluations.start();
+    this.#count("seconds");
     try {
       const epoch = step / this.#stepsPerEpoch;
       this.#tell(`scoring epoch ${epoch}`);
       epochs.push({ epoch, step, ...await evaluate(values) });
       if (bestEpoch(epochs) === epochs.at(-1)) this.#best = values;
     } catch (error) {
+      this.#count("evaluationSeconds");
       if (signal?.aborted) await this.#save();
       throw error;
     }
-    this.#evaluations.stop();
-    this.#training.start();
+    this.#count("evaluationSeconds");
+  }
+
+  /** Counts the time since the last call as that of one kind of work. */
+  #count(work: "seconds" | "evaluationSeconds"): void {
+    const now = performance.now();
+    this.#progress[work] += (now - this.#counted) / 1000;
+    this.#counted = now;
   }
 
   /** The result, after all steps have been taken. */
   async result(): Promise<TrainingResult> {
     const last = this.#phases.at(-1)!;
     const values = await this.#valuesIn(last);
-    this.#training.stop();
-    const { step, tokens, paddedTokens, losses, epochs } = this.#progress;
+    this.#count("seconds");
     const current = this.#current();
     const ofSort = current === last ? 0 : sortFlops(current.classifier.layout);
+    const {
+      step: steps,
+      pendingLoss: _1,
+      shuffles: _2,
+      ranks: _3,
+      ...progress
+    } = this.#progress;
     return {
+      ...progress,
+      steps,
       values,
-      steps: step,
-      tokens,
-      paddedTokens,
-      flops: this.#progress.flops + ofSort,
-      losses,
-      msPerStep: median(this.#stepTimes),
-      seconds: this.#training.seconds,
-      epochs,
       best: this.#best,
-      evaluationSeconds: this.#evaluations.seconds,
+      flops: progress.flops + ofSort,
+      msPerStep: median(this.#stepTimes),
     };
   }
 
@@ -413,7 +395,7 @@ class TrainingRun implements Disposable {
   async #enter(phase: Phase): Promise<void> {
     const values = await this.#valuesIn(phase);
     const { layout } = this.#current().classifier;
-    this.#disposeState();
+    tf.dispose(this.#state);
     this.#state = stateTensors({ values });
     this.#progress.flops += sortFlops(layout);
     this.#phase++;
@@ -428,34 +410,23 @@ class TrainingRun implements Disposable {
     const values = await readValues(this.#state.values);
     const current = this.#current();
     if (phase === current) return values;
-    const [from, to] = [current, phase].map(({ classifier, objective }) => ({
-      layout: classifier.layout,
-      scale: objective.scale(classifier.layout.rank)[0]!,
-    })) as [PhaseScale, PhaseScale];
+    const { layout } = phase.classifier;
     const sorted = sortAdapter(
-      from.layout.kind,
-      toTensors(values, from.layout),
-      to.layout.rank,
-      to.scale / from.scale,
+      layout.kind,
+      toTensors(values, current.classifier.layout),
+      layout.rank,
+      fullScale(phase) / fullScale(current),
     );
-    return fromTensors(
-      (name) => sorted[name]!.values as Float32Array,
-      to.layout,
-    );
+    return fromTensors((name) => sorted[name]!.values as Float32Array, layout);
   }
 
   /** Takes one optimizer step on these batches. */
   #step(batches: readonly (readonly number[])[]) {
     const started = performance.now();
-    const { classifier, objective, from } = this.#current();
+    const { classifier: { model }, objective, from } = this.#current();
     const progress = this.#progress;
     const padded = batches.map((indices) =>
-      padBatch(
-        this.#examples,
-        indices,
-        classifier.model,
-        this.#lengthOf(indices),
-      )
+      padBatch(this.examples, indices, model, this.#lengthOf(indices))
     );
     const note = compilingNote(padded, this.#shapes);
     if (note !== undefined) this.#tell(note);
@@ -466,47 +437,39 @@ class TrainingRun implements Disposable {
       optimizerStep: progress.step - from,
       ranks,
       learningRate,
-      seed: this.#options.seed,
+      seed: this.options.seed,
     });
-    this.#disposeState();
+    tf.dispose(this.#state);
     this.#state = state;
 
-    const tokens = padded.reduce((sum, batch) => sum + batch.tokens, 0);
     const milliseconds = performance.now() - started;
-    let flops = 0;
-    for (const { shape } of padded) {
-      progress.paddedTokens += shape[0] * shape[1];
-      flops += this.#flopsOf(shape);
-    }
+    const sum = (of: (batch: Batch) => number) =>
+      padded.reduce((sum, batch) => sum + of(batch), 0);
+    const tokens = sum((batch) => batch.tokens);
+    const flops = sum(({ shape }) => this.#flopsOf(shape));
+    progress.paddedTokens += sum(({ shape }) => shape[0] * shape[1]);
     progress.tokens += tokens;
     progress.flops += flops;
     this.#stepTimes.push(milliseconds);
-    this.#window.add({
-      step: progress.step++,
-      loss,
-      tokens,
-      flops,
-      milliseconds,
-    });
+    const step = progress.step++;
+    this.#window.add({ step, loss, tokens, flops, milliseconds });
     this.#tell();
     return { ranks, learningRate };
   }
 
   async #report(
-    ranks: readonly number[],
-    learningRate: number,
+    drawn: Pick<TrainingReport, "ranks" | "learningRate">,
   ): Promise<void> {
     await this.#settleLosses();
     const { step, losses, pendingLoss } = this.#progress;
     const loss = pendingLoss / ((step - 1) % this.#reportEvery + 1);
     losses.push({ step, loss });
     this.#progress.pendingLoss = 0;
-    this.#hooks.report({
+    this.hooks.report({
       step,
       steps: this.#rates.steps,
       loss,
-      learningRate,
-      ranks,
+      ...drawn,
       ...this.#window.rates(),
     });
   }
@@ -514,7 +477,7 @@ class TrainingRun implements Disposable {
   async #settleLosses(): Promise<void> {
     for (const { step, loss } of await this.#window.losses()) {
       if (!Number.isFinite(loss)) {
-        throw new DivergedError(step, loss, this.#options.learningRate);
+        throw new DivergedError(step, loss, this.options.learningRate);
       }
       this.#progress.pendingLoss += loss;
     }
@@ -522,7 +485,7 @@ class TrainingRun implements Disposable {
 
   /** @throws The signal's reason, if it is aborted */
   async #saveIfDue(): Promise<void> {
-    const { checkpointSeconds = 60, signal } = this.#hooks;
+    const { checkpointSeconds = 60, signal } = this.hooks;
     const due = performance.now() - this.#lastSave > checkpointSeconds * 1000;
     if (!due && !signal?.aborted) return;
     await this.#save();
@@ -532,11 +495,10 @@ class TrainingRun implements Disposable {
 
   async #save(): Promise<void> {
     await this.#settleLosses();
-    this.#progress.ranks = this.#ranks.state;
     const values = await stateValues(this.#state);
-    this.#progress.seconds = this.#training.seconds;
-    this.#progress.evaluationSeconds = this.#evaluations.seconds;
-    this.#hooks.save?.({
+    this.#progress.ranks = this.#ranks.state;
+    this.#count("seconds");
+    this.hooks.save?.({
       ...values,
       best: this.#best,
       progress: this.#progress,
@@ -545,14 +507,9 @@ class TrainingRun implements Disposable {
     this.#lastSave = performance.now();
   }
 
-  #disposeState(): void {
-    const { values, moment1, moment2 } = this.#state;
-    tf.dispose([values, moment1, moment2]);
-  }
-
   [Symbol.dispose](): void {
     this.#window.dispose();
-    this.#disposeState();
+    tf.dispose(this.#state);
     this.#takeStep.dispose();
   }
 }

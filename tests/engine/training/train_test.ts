@@ -16,7 +16,6 @@ import type { RankObjective } from "../../../lib/engine/schedules/schedule.ts";
 import { trainingFlops } from "../../../lib/engine/models/outline.ts";
 import {
   DivergedError,
-  Stopwatch,
   type TrainingReport,
 } from "../../../lib/engine/training/progress.ts";
 import {
@@ -137,10 +136,16 @@ Deno.test("train() writes a checkpoint of the last step whenever it is aborted",
 Deno.test("train() reports every step from the first, and what it compiles before it does", async () => {
   const { classifier, initial } = tinyClassifier();
   const told: (readonly [step: number, note: string | undefined])[] = [];
-  const { steps } = await train(classifier, initial, examples, tinyOptions, {
-    ...quiet,
-    progress: (step, _, note) => told.push([step, note]),
-  });
+  const { steps } = await train(
+    classifier,
+    initial,
+    examples,
+    tinyOptions,
+    {
+      ...quiet,
+      progress: (step, _, note) => told.push([step, note]),
+    },
+  );
   assertEquals(
     told.flatMap(([step, note]) => note === undefined ? [step] : []),
     Array.from({ length: steps + 1 }, (_, step) => step),
@@ -181,12 +186,10 @@ Deno.test("train() counts seconds and steps of all attempts", async () => {
   // As if the first attempt had been slow: 20 of 30 steps took 5 s each.
   progress.seconds = 100;
   stepMilliseconds.fill(5000);
-  const stopwatch = new Stopwatch();
-  stopwatch.add(7);
   const resumed = await train(classifier, initial, examples, tinyOptions, {
     ...quiet,
     resume: checkpoint,
-    stopwatch,
+    started: performance.now() - 7000,
   });
   assertEquals(resumed.msPerStep, 5000);
   assert(resumed.seconds > 107, `${resumed.seconds} s`);
