@@ -2,11 +2,9 @@ import { join } from "node:path";
 import type { AdapterTensors } from "../../lib/engine/adapters/adapter.ts";
 import { PEFT_PREFIX } from "../../lib/engine/models/peft.ts";
 import {
-  hasTensor,
   initialParameters,
   parameterLayout,
   type TargetModules,
-  tensorReader,
   toTensors,
 } from "../../lib/engine/models/parameters.ts";
 import { parseModel } from "../../lib/engine/models/registry.ts";
@@ -29,14 +27,8 @@ export function randomAdapter(
   });
   const random = seededRandom(7, "adapter");
   using file = SafetensorsFile.open(join(folder, "model.safetensors"));
-  const read = tensorReader(file, model);
   const tensors = toTensors(
-    initialParameters(
-      layout,
-      random,
-      ({ name, shape }, into) =>
-        hasTensor(file, model, name) && read(name, shape, into) === into,
-    ),
+    initialParameters(file, { model, layout }, random),
     layout,
     PEFT_PREFIX,
   );

@@ -1,6 +1,6 @@
 import type * as tfjs from "@tensorflow/tfjs-core";
 import type { AdapterKind, AdapterOps, ModuleBlock } from "./adapter.ts";
-import { lora, LORA_A, LORA_B, updatedRows } from "./lora.ts";
+import { lora, LORA_A, LORA_B, updated } from "./lora.ts";
 
 const MAGNITUDE = "lora_magnitude_vector";
 
@@ -44,56 +44,32 @@ export const dora: AdapterKind = {
     const [ranks] = blocks[0]!.ranks.scale.shape;
     const [outputs] = frozen.weight.shape;
     const turned = lora.product(ops, x, frozen, undefined, blocks, options);
-    const byRank = (y: tfjs.Tensor) => tf.reshape(y, [ranks, -1, outputs]);
-    const stretched = (y: tfjs.Tensor, gains: tfjs.Tensor): tfjs.Tensor =>
-      tf.reshape(
-        tf.mul(byRank(y), tf.reshape(gains, [ranks, 1, outputs])),
-        [-1, outputs],
+    const gains = blocks.map((block) => {
+      const { tensors, offset, width } = block;
+      const gains = withGradient(
+        { lengths: tensors[MAGNITUDE]! },
+        ({ lengths }) => {
+          const own = rowLengths(ops, frozen, block);
+          return { value: tf.div(lengths, own), saved: { own } };
+        },
+        (dy, { own }) => ({ lengths: tf.sum(tf.div(dy, own), 0) }),
       );
-    const inputs: Record<string, tfjs.Tensor> = { turned };
-    blocks.forEach(({ tensors }, i) => inputs[`m${i}`] = tensors[MAGNITUDE]!);
-    const y = withGradient(inputs, (inputs) => {
-      const lengths = blocks.map((block) => rowLengths(ops, frozen, block));
-      const gains = blocks.map(({ offset, width }, i) =>
-        tf.pad(
-          tf.div(inputs[`m${i}`]!, lengths[i]!),
-          [[0, 0], [offset, outputs - offset - width]],
-          1,
-        )
-      ).reduce((all, gains) => tf.mul(all, gains));
-      const saved: Record<string, tfjs.Tensor> = {
-        ...Object.fromEntries(lengths.entries()),
-        turned: inputs.turned!,
-        gains,
-      };
-      return { value: stretched(inputs.turned!, gains), saved };
-    }, (dy, saved: Readonly<Record<string, tfjs.Tensor>>) => {
-      const dGains = tf.sum(byRank(tf.mul(dy, saved.turned!)), 1);
-      const gradients = { turned: stretched(dy, saved.gains!) };
-      return Object.assign(
-        gradients,
-        ...blocks.map(({ offset, width }, i) => ({
-          [`m${i}`]: tf.sum(
-            tf.div(
-              tf.slice(dGains, [0, offset], [ranks, width]),
-              saved[i]!,
-            ),
-            0,
-          ),
-        })),
-      );
-    }) as tfjs.Tensor2D;
+      return tf.pad(gains, [[0, 0], [offset, outputs - offset - width]], 1);
+    }).reduce((all, gains) => tf.mul(all, gains));
+    const y: tfjs.Tensor2D = tf.reshape(
+      tf.mul(
+        tf.reshape(turned, [ranks, -1, outputs]),
+        tf.reshape(gains, [ranks, 1, outputs]),
+      ),
+      [-1, outputs],
+    );
     return bias === undefined ? y : tf.add(y, bias);
   },
   merge(weight, adapter, scale) {
-    const merged = new Float32Array(weight.length);
     const { values: magnitudes } = adapter[MAGNITUDE]!;
-    let out = 0;
-    for (const row of updatedRows(weight, adapter, scale)) {
-      const gain = magnitudes[out]! / lengthOf(row);
-      merged.set(row.map((value) => gain * value), row.length * out++);
-    }
-    return merged;
+    const gainOf = (row: Float64Array, i: number) =>
+      magnitudes[i]! / lengthOf(row);
+    return updated(weight, adapter, scale, gainOf);
   },
 };
 

@@ -35,15 +35,7 @@ export const lora: AdapterKind = {
   },
   product: ({ adaptedLinear }, x, frozen, bias, blocks, options) =>
     adaptedLinear(x, frozen, bias, blocks.map(factorsOf), options),
-  merge(weight, adapter, scale) {
-    const merged = new Float32Array(weight.length);
-    let offset = 0;
-    for (const row of updatedRows(weight, adapter, scale)) {
-      merged.set(row, offset);
-      offset += row.length;
-    }
-    return merged;
-  },
+  merge: (weight, adapter, scale) => updated(weight, adapter, scale),
   sort(adapter, kept, scale) {
     const [rank, inputs] = adapter[LORA_A]!.shape as [number, number];
     const [outputs] = adapter[LORA_B]!.shape as [number];
@@ -71,14 +63,21 @@ function valuesOf({ [LORA_A]: a, [LORA_B]: b }: ModuleTensors) {
   return { a: a!.values as Float32Array, b: b!.values as Float32Array };
 }
 
-/** The rows of a weight with a low-rank update added, `W + scale B A`, in float64: `[in]` each, overwritten by the next. */
-export function* updatedRows(
+/**
+ * A weight with a low-rank update added, `W + scale B A`, in float64.
+ *
+ * @param gainOf Multiplies a row of the result
+ * @returns `[out, in]`
+ */
+export function updated(
   weight: Float32Array,
   adapter: ModuleTensors,
   scale: number,
-): Generator<Float64Array> {
+  gainOf: (row: Float64Array, i: number) => number = () => 1,
+): Float32Array {
   const { a, b } = valuesOf(adapter);
   const [rank, inputs] = adapter[LORA_A]!.shape as [number, number];
+  const merged = new Float32Array(weight.length);
   const row = new Float64Array(inputs);
   for (let start = 0, next = 0; start < weight.length; start += inputs) {
     row.fill(0);
@@ -90,6 +89,8 @@ export function* updatedRows(
     for (let i = 0; i < inputs; i++) {
       row[i] = weight[start + i]! + scale * row[i]!;
     }
-    yield row;
+    const gain = gainOf(row, start / inputs);
+    for (let i = 0; i < inputs; i++) merged[start + i] = gain * row[i]!;
   }
+  return merged;
 }

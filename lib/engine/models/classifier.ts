@@ -4,10 +4,8 @@ import { elementCount, type SafetensorsFile } from "../safetensors/reader.ts";
 import { forward, type Model, type ParameterLayout } from "./model.ts";
 import type { ClassifierShape } from "./outline.ts";
 import {
-  hasTensor,
   initialParameters,
   parameterLayout,
-  tensorReader,
   type Trainable,
 } from "./parameters.ts";
 import type { ModelRanks } from "./pass_weights.ts";
@@ -64,21 +62,10 @@ export function atRank(classifier: Classifier, rank: number): Classifier {
  */
 export function startValues(
   file: SafetensorsFile,
-  { model, layout }: ClassifierShape,
+  classifier: ClassifierShape,
   seed: number,
 ): Float32Array<ArrayBuffer> {
-  const read = tensorReader(file, model);
-  return initialParameters(
-    layout,
-    seededRandom(seed, "init"),
-    ({ name, shape, otherwise }, into) => {
-      if (otherwise !== undefined && !hasTensor(file, model, name)) {
-        return false;
-      }
-      read(name, shape, into);
-      return true;
-    },
-  );
+  return initialParameters(file, classifier, seededRandom(seed, "init"));
 }
 
 /**

@@ -8,7 +8,7 @@ import {
 } from "../safetensors/reader.ts";
 import type { TensorValues } from "../safetensors/writer.ts";
 import type { Model, Parameter, ParameterLayout } from "./model.ts";
-import { headTensors, outline } from "./outline.ts";
+import { type ClassifierShape, headTensors, outline } from "./outline.ts";
 
 /** What is trained besides the head. */
 export type Trainable =
@@ -106,25 +106,25 @@ function adaptedModules(model: Model, targets: TargetModules): AdaptedModule[] {
  * Values at the start of training: adapters as their kind says, the head as its
  * architecture does.
  *
- * @param pretrained Reads a tensor of the pretrained model; false if the model lacks one that has another start
+ * @param file The pretrained model
  * @returns `[size]`
+ * @throws {SyntaxError} Naming the tensor that is missing or has another shape.
  */
 export function initialParameters(
-  { entries, size, modules }: ParameterLayout,
+  file: SafetensorsFile,
+  { model, layout: { entries, size, modules } }: ClassifierShape,
   random: Random,
-  pretrained: (
-    tensor: Pick<Parameter, "name" | "shape" | "otherwise">,
-    into: Float32Array<ArrayBuffer>,
-  ) => boolean,
 ): Float32Array<ArrayBuffer> {
+  const read = tensorReader(file, model);
   const flat = new Float32Array(size);
   for (const entry of entries.values()) {
-    const { shape, offset, otherwise, deviation = 0.02 } = entry;
+    const { name, shape, offset, otherwise, deviation = 0.02 } = entry;
     const values = flat.subarray(offset, offset + elementCount(shape));
-    const start = entry.start === "pretrained" && !pretrained(entry, values)
-      ? otherwise
-      : entry.start;
-    if (start === "uniform") {
+    const isNew = entry.start === "pretrained" && otherwise !== undefined &&
+      !hasTensor(file, model, name);
+    const start = isNew ? otherwise : entry.start;
+    if (start === "pretrained") read(name, shape, values);
+    else if (start === "uniform") {
       const bound = 1 / Math.sqrt(shape[1]!);
       values.set(values.map(() => (2 * random.next() - 1) * bound));
     } else if (start === "normal") {
@@ -133,12 +133,7 @@ export function initialParameters(
     else if (typeof start === "function") {
       const module = modules[entry.module!]!;
       const { inputs, outputs } = module;
-      const weight = new Float32Array(outputs * inputs);
-      const tensor = {
-        name: `${module.name}.weight`,
-        shape: [outputs, inputs],
-      };
-      pretrained(tensor, weight);
+      const weight = read(`${module.name}.weight`, [outputs, inputs]);
       values.set(start(weight, module));
     }
   }
@@ -215,25 +210,20 @@ function transpose(
   return transposed;
 }
 
-/** Reads a tensor of a model by its name in transformers' classifier, into memory given or new. */
-type TensorReader = (
-  name: string,
-  shape: readonly number[],
-  into?: Float32Array<ArrayBuffer>,
-) => Float32Array;
-
 /**
- * Reads tensors of a model's file, whether it holds a classifier or, without
- * the prefix, the encoder alone.
+ * Makes a reader of the tensors of a model's file, whether it holds a classifier
+ * or, without the prefix, the encoder alone: by their names in transformers'
+ * classifier, into memory given or new.
  *
  * @throws {SyntaxError} From the reader, naming the tensor that is missing or has another shape.
  */
-export function tensorReader(
-  file: SafetensorsFile,
-  model: Model,
-): TensorReader {
+export function tensorReader(file: SafetensorsFile, model: Model) {
   const stored = storedNames(file, model);
-  return (name, shape, into) => {
+  return (
+    name: string,
+    shape: readonly number[],
+    into?: Float32Array<ArrayBuffer>,
+  ): Float32Array => {
     const fault = tensorFault(file, stored(name), shape);
     if (fault !== undefined) throw new SyntaxError(`"${file.path}" ${fault}`);
     return file.floats(stored(name), into);

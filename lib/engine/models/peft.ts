@@ -106,39 +106,41 @@ function findModuleFault(
   for (const module of modules) {
     for (const [suffix, { shape }] of Object.entries(kind.tensors)) {
       const name = `${module}.${suffix}`;
-      const found = shapes.get(name);
-      if (found === undefined) return `tensor "${name}" is missing`;
       const expected = shape.map((size, i) => {
         if (size === "rank") return rank;
         // A module has the same shape in every layer.
         const known = `${module.replace(/\.\d+\./, ".*.")} ${size}`;
-        if (!sizes.has(known)) sizes.set(known, found[i]!);
-        return sizes.get(known);
+        if (!sizes.has(known)) sizes.set(known, shapes.get(name)?.[i] ?? 0);
+        return sizes.get(known)!;
       });
-      if (String(found) !== String(expected)) {
-        return `tensor "${name}" has shape [${found}], expected [${expected}]`;
-      }
+      const fault = shapeFault(shapes, name, expected);
+      if (fault !== undefined) return fault;
     }
   }
-  return undefined;
+}
+
+function shapeFault(
+  shapes: AdapterShapes,
+  name: string,
+  expected: readonly number[],
+): string | undefined {
+  const found = shapes.get(name);
+  if (found === undefined) return `tensor "${name}" is missing`;
+  return String(found) === String(expected)
+    ? undefined
+    : `tensor "${name}" has shape [${found}], expected [${expected}]`;
 }
 
 function findLayerFault(modules: readonly string[]): string | undefined {
-  const layersOf = new Map<string, Set<number>>();
-  for (const name of modules) {
+  const inLayers = modules.flatMap((name) => {
     const [, layer, kind] = /\.(\d+)\.(.+)$/.exec(name) ?? [];
-    if (kind === undefined) continue;
-    const layers = layersOf.get(kind) ?? new Set();
-    layersOf.set(kind, layers.add(Number(layer)));
+    return kind === undefined ? [] : [{ kind, layer: Number(layer) }];
+  });
+  const count = 1 + Math.max(...inLayers.map(({ layer }) => layer));
+  for (const [kind, { length }] of Map.groupBy(inLayers, (it) => it.kind)) {
+    if (length === count) continue;
+    return `module "${kind}" has LoRA tensors in ${length} of ${count} layers`;
   }
-  const count = 1 +
-    Math.max(...[...layersOf.values()].map((layers) => Math.max(...layers)));
-  for (const [kind, layers] of layersOf) {
-    if (layers.size !== count) {
-      return `module "${kind}" has LoRA tensors in ${layers.size} of ${count} layers`;
-    }
-  }
-  return undefined;
 }
 
 /**
@@ -168,11 +170,8 @@ export function findHeadFault(
       .map(({ name, shape }) => [`${PEFT_PREFIX}${name}`, shape]),
   );
   for (const [name, shape] of expected) {
-    const found = shapes.get(name);
-    if (found === undefined) return `tensor "${name}" is missing`;
-    if (String(found) !== String(shape)) {
-      return `tensor "${name}" has shape [${found}], expected [${shape}]`;
-    }
+    const fault = shapeFault(shapes, name, shape);
+    if (fault !== undefined) return fault;
   }
   const unknown = [...shapes.keys()].find((name) =>
     !adapterTensor(name) && !expected.has(name)

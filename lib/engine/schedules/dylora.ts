@@ -60,13 +60,10 @@ export const dylora: Schedule<"dylora", typeof settings> = {
     const { rank } = adapter;
     if (sampler.kind === "list") checkList(sampler.ranks, rank);
     checkSources(sourceRanks, rank, sortAt);
-    const [reason] = mode === "all" ? [] : [
-      ...scope === "example"
-        ? ['scope "example" draws several ranks per step']
-        : [],
-      ...sortAt > 0 ? ['"sortAt" first trains all rows at the full rank'] : [],
-    ];
-    if (reason !== undefined) {
+    if (mode !== "all" && (scope === "example" || sortAt > 0)) {
+      const reason = scope === "example"
+        ? 'scope "example" draws several ranks per step'
+        : '"sortAt" first trains all rows at the full rank';
       throw new RangeError(
         `Mode "${mode}" trains one row per step, but ${reason}; use mode "all"`,
       );
@@ -137,12 +134,14 @@ function checkSources(
   const descends = [...sources, rank].every((it, i, all) =>
     i === 0 || it < all[i - 1]!
   );
-  const reason = sortAt === 0
-    ? 'are trained before the rows are sorted: set "sortAt" above 0'
-    : `must descend to above the adapter's rank ${rank}`;
-  if (sortAt === 0 || !descends) {
-    throw new RangeError(`The sourceRanks ${sources.join(", ")} ${reason}`);
-  }
+  if (sortAt > 0 && descends) return;
+  throw new RangeError(
+    `The sourceRanks ${sources.join(", ")} ${
+      sortAt === 0
+        ? 'are trained before the rows are sorted: set "sortAt" above 0'
+        : `must descend to above the adapter's rank ${rank}`
+    }`,
+  );
 }
 
 function checkList(ranks: readonly number[], maxRank: number): void {

@@ -70,16 +70,6 @@ export function methodName(
   ].join("-");
 }
 
-const PROVENANCES = SCHEDULES.flatMap((method) =>
-  [false, true].flatMap((imported) =>
-    [null, ...Reduction.options].map((reducedBy) => ({
-      method,
-      imported,
-      reducedBy,
-    }))
-  )
-);
-
 /** What a report says of a method. */
 export interface MethodTraits {
   readonly title: string;
@@ -92,8 +82,10 @@ export interface MethodTraits {
 
 /** The traits of a method by its {@linkcode methodName}, or of a bound; an unknown one is a candidate whose title is its name. */
 export function methodTraits(name: string): MethodTraits {
-  const found = PROVENANCES.find((it) => methodName(it) === name);
-  if (found === undefined) {
+  const [, imported, source, reduced = ""] =
+    /^(imported-)?(.+?)(-truncated|-svd)?$/.exec(name) ?? [];
+  const method = SCHEDULES.find((it) => it.name === source);
+  if (method === undefined) {
     const bound = Object.entries(BOUNDS).find(([bound]) => bound === name);
     return {
       title: bound?.[1].title ?? name,
@@ -102,17 +94,20 @@ export function methodTraits(name: string): MethodTraits {
       source: name,
     };
   }
-  const { method: { title, role }, imported, reducedBy } = found;
+  const { title, role } = method;
   const own = imported ? `Imported ${title}` : title;
-  const truncated = imported ? `imported ${title}` : title;
   return {
-    title: reducedBy === null
-      ? own
-      : { truncation: `Truncated ${truncated}`, svd: `${own} by SVD` }[
-        reducedBy
-      ],
-    role: imported || reducedBy ? "candidate" : role,
-    reducedBy,
-    source: methodName({ ...found, reducedBy: null }),
+    title: {
+      "": own,
+      "-truncated": `Truncated ${imported ? `imported ${title}` : title}`,
+      "-svd": `${own} by SVD`,
+    }[reduced]!,
+    role: imported || reduced ? "candidate" : role,
+    reducedBy: reduced === ""
+      ? null
+      : reduced === "-svd"
+      ? "svd"
+      : "truncation",
+    source: name.slice(0, name.length - reduced.length),
   };
 }
