@@ -3,7 +3,7 @@ export interface Random {
   /** Uniform in [0, 1), with 32 random bits. */
   next(): number;
   /** State to be handed to {@linkcode restoreRandom}. */
-  readonly state: readonly number[];
+  readonly state: readonly [number, number, number, number];
 }
 
 /**
@@ -22,11 +22,8 @@ export function seededRandom(seed: number, stream: string): Random {
 }
 
 /** Continues a generator from its saved state. */
-export function restoreRandom(state: readonly number[]): Random {
-  if (state.length !== 4 || !state.every(Number.isInteger)) {
-    throw new RangeError("The state of a generator must be four integers");
-  }
-  return sfc32([...state] as [number, number, number, number]);
+export function restoreRandom(state: Random["state"]): Random {
+  return sfc32(state);
 }
 
 /** Standard normal value (Box and Muller 1958). */
@@ -44,7 +41,7 @@ export function shuffle<T>(items: T[], random: Random): void {
 }
 
 /** Doty-Humphrey's Small Fast Counting generator with 32-bit words, as in PractRand. */
-function sfc32(words: [number, number, number, number]): Random {
+function sfc32(words: Random["state"]): Random {
   let [a, b, c, counter] = words;
   return {
     next() {
@@ -55,7 +52,7 @@ function sfc32(words: [number, number, number, number]): Random {
       c = (((c << 21) | (c >>> 11)) + sum) | 0;
       return (sum >>> 0) / 2 ** 32;
     },
-    get state() {
+    get state(): Random["state"] {
       return [a, b, c, counter];
     },
   };

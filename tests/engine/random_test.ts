@@ -1,9 +1,4 @@
-import {
-  assert,
-  assertEquals,
-  assertNotEquals,
-  assertThrows,
-} from "@std/assert";
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import {
   restoreRandom,
   seededRandom,
@@ -42,7 +37,6 @@ Deno.test("restoreRandom() continues from the state of the generator", () => {
   const next = [random.next(), random.next()];
   const restored = restoreRandom(state);
   assertEquals([restored.next(), restored.next()], next);
-  assertThrows(() => restoreRandom([1, 2]), RangeError);
 });
 
 Deno.test("shuffle() keeps every item", () => {

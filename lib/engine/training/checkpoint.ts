@@ -46,7 +46,7 @@ export function bestEpoch(
 
 const count = z.int().min(0).default(0);
 const seconds = z.number().nonnegative().default(0);
-const generator = z.array(z.int()).length(4).readonly();
+const generator = z.tuple([z.int(), z.int(), z.int(), z.int()]).readonly();
 const Progress = z.strictObject({
   /** Optimizer steps taken. */
   step: count,

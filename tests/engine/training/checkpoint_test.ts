@@ -62,7 +62,7 @@ Deno.test("loadCheckpoint() returns undefined if there is none, and names a dama
 Deno.test("loadCheckpoint() reads back metrics that are undefined", async () => {
   const folder = await Deno.makeTempDir();
   const path = join(folder, "training.safetensors");
-  const generator = [1, 2, 3, 4];
+  const generator = [1, 2, 3, 4] as const;
   const epoch = {
     epoch: 1,
     step: 1,
