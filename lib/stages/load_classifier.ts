@@ -10,11 +10,14 @@ import { PEFT_PREFIX } from "../engine/models/peft.ts";
 import {
   type Classifier,
   loadClassifier,
-  startValues,
 } from "../engine/models/classifier.ts";
 import type { ParameterLayout } from "../engine/models/model.ts";
 import type { ClassifierShape } from "../engine/models/outline.ts";
-import { fromTensors, type Trainable } from "../engine/models/parameters.ts";
+import {
+  fromTensors,
+  startValues,
+  type Trainable,
+} from "../engine/models/parameters.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { type EngineSettings, startEngine } from "../engine/start.ts";
 import {
@@ -99,9 +102,7 @@ export function adapterValues(
       if (tensor === undefined || String(tensor.shape) !== String(shape)) {
         throw new SyntaxError(
           `The adapter does not fit the model: tensor "${name}" ` +
-            (tensor === undefined
-              ? "is missing"
-              : `has shape [${tensor.shape}]`) +
+            (tensor ? `has shape [${tensor.shape}]` : "is missing") +
             `, expected [${shape}]; connect the model on which it was trained`,
         );
       }

@@ -9,8 +9,8 @@ import type { RankObjective } from "../../lib/engine/schedules/schedule.ts";
 import {
   type Classifier,
   loadClassifier,
-  startValues,
 } from "../../lib/engine/models/classifier.ts";
+import { startValues } from "../../lib/engine/models/parameters.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
 import type { EncodedExamples } from "../../lib/data/example.ts";
 import type { TrainingOptions } from "../../lib/engine/training/train.ts";

@@ -2,11 +2,11 @@ import * as tf from "@tensorflow/tfjs-core";
 import {
   type Classifier,
   loadClassifier,
-  startValues,
 } from "../../lib/engine/models/classifier.ts";
 import {
   fromTensors,
   parameterLayout,
+  startValues,
   tensorReader,
 } from "../../lib/engine/models/parameters.ts";
 import type { ModelRanks } from "../../lib/engine/models/pass_weights.ts";

@@ -2,8 +2,8 @@ import { join } from "node:path";
 import type { AdapterTensors } from "../../lib/engine/adapters/adapter.ts";
 import { PEFT_PREFIX } from "../../lib/engine/models/peft.ts";
 import {
-  initialParameters,
   parameterLayout,
+  startValues,
   type TargetModules,
   toTensors,
 } from "../../lib/engine/models/parameters.ts";
@@ -28,7 +28,7 @@ export function randomAdapter(
   const random = seededRandom(7, "adapter");
   using file = SafetensorsFile.open(join(folder, "model.safetensors"));
   const tensors = toTensors(
-    initialParameters(file, { model, layout }, random),
+    startValues(file, { model, layout }, 7),
     layout,
     PEFT_PREFIX,
   );

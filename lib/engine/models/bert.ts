@@ -115,11 +115,8 @@ export function bertEmbeddings<T>(
   const table = (of: string, index: Index, rows: number) =>
     rows === 0 ? [] : [m.embed(`${name}.${of}`, index, rows, width)];
   const words = table("word_embeddings", "ids", config.vocab_size);
-  const positions = table(
-    "position_embeddings",
-    "positions",
-    config.max_position_embeddings,
-  );
+  const { max_position_embeddings: places } = config;
+  const positions = table("position_embeddings", "positions", places);
   const types = table("token_type_embeddings", "types", config.type_vocab_size);
   return m.norm(`${name}.LayerNorm`, [...words, ...types, ...positions], {
     dropout: config.hidden_dropout_prob,

@@ -1,13 +1,8 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { seededRandom } from "../random.ts";
 import { elementCount, type SafetensorsFile } from "../safetensors/reader.ts";
 import { forward, type Model, type ParameterLayout } from "./model.ts";
 import type { ClassifierShape } from "./outline.ts";
-import {
-  initialParameters,
-  parameterLayout,
-  type Trainable,
-} from "./parameters.ts";
+import { parameterLayout, type Trainable } from "./parameters.ts";
 import type { ModelRanks } from "./pass_weights.ts";
 import { type BatchTensors, TensorPass } from "./tensor_pass.ts";
 import { type FrozenWeights, loadFrozen } from "./weights.ts";
@@ -52,20 +47,6 @@ export function atRank(classifier: Classifier, rank: number): Classifier {
       targetModules,
     }),
   };
-}
-
-/**
- * Initial parameters of a classifier's training, flat: `[size]`.
- *
- * @param file The pretrained model
- * @param seed Determines the adapters and the head; the head is the same whether it is trained alone or with all weights
- */
-export function startValues(
-  file: SafetensorsFile,
-  classifier: ClassifierShape,
-  seed: number,
-): Float32Array<ArrayBuffer> {
-  return initialParameters(file, classifier, seededRandom(seed, "init"));
 }
 
 /**

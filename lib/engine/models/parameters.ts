@@ -1,6 +1,6 @@
 import type { AdaptedModule } from "../adapters/adapter.ts";
 import { kindNamed } from "../adapters/registry.ts";
-import { normal, type Random } from "../random.ts";
+import { normal, seededRandom } from "../random.ts";
 import {
   elementCount,
   FLOAT_TYPES,
@@ -107,14 +107,16 @@ function adaptedModules(model: Model, targets: TargetModules): AdaptedModule[] {
  * architecture does.
  *
  * @param file The pretrained model
+ * @param seed Determines the adapters and the head; the head is the same whether it is trained alone or with all weights
  * @returns `[size]`
  * @throws {SyntaxError} Naming the tensor that is missing or has another shape.
  */
-export function initialParameters(
+export function startValues(
   file: SafetensorsFile,
   { model, layout: { entries, size, modules } }: ClassifierShape,
-  random: Random,
+  seed: number,
 ): Float32Array<ArrayBuffer> {
+  const random = seededRandom(seed, "init");
   const read = tensorReader(file, model);
   const flat = new Float32Array(size);
   for (const entry of entries.values()) {

@@ -6,8 +6,8 @@ import type { EncodedExamples } from "../../../lib/data/example.ts";
 import {
   type Classifier,
   loadClassifier,
-  startValues,
 } from "../../../lib/engine/models/classifier.ts";
+import { startValues } from "../../../lib/engine/models/parameters.ts";
 import { parseModel } from "../../../lib/engine/models/registry.ts";
 import { seededRandom } from "../../../lib/engine/random.ts";
 import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";

@@ -7,10 +7,8 @@ import { mergeAdapter } from "../../../lib/engine/adapters/registry.ts";
 import { rankScale, scaleAt } from "../../../lib/engine/adapters/scale.ts";
 import { adaptedLinear } from "../../../lib/engine/ops/adapted_linear.ts";
 import { withGradient } from "../../../lib/engine/ops/gradient.ts";
-import {
-  loadClassifier,
-  startValues,
-} from "../../../lib/engine/models/classifier.ts";
+import { loadClassifier } from "../../../lib/engine/models/classifier.ts";
+import { startValues } from "../../../lib/engine/models/parameters.ts";
 import { normal, seededRandom } from "../../../lib/engine/random.ts";
 import { assertProfiledFlops } from "../flops.ts";
 import { ranksAt } from "../logits.ts";

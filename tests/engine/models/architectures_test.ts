@@ -7,11 +7,11 @@ import {
   type Classifier,
   loadClassifier,
   splitParameters,
-  startValues,
 } from "../../../lib/engine/models/classifier.ts";
 import {
   fromTensors,
   parameterLayout,
+  startValues,
 } from "../../../lib/engine/models/parameters.ts";
 import { forward } from "../../../lib/engine/models/model.ts";
 import { ARCHITECTURES } from "../../../lib/engine/models/registry.ts";

@@ -9,11 +9,11 @@ import {
 import * as tf from "@tensorflow/tfjs-core";
 import "../engine.ts";
 import { rankScale } from "../../../lib/engine/adapters/scale.ts";
+import { loadClassifier } from "../../../lib/engine/models/classifier.ts";
 import {
-  loadClassifier,
   startValues,
-} from "../../../lib/engine/models/classifier.ts";
-import { toTensors } from "../../../lib/engine/models/parameters.ts";
+  toTensors,
+} from "../../../lib/engine/models/parameters.ts";
 import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
 import { writeSafetensors } from "../../../lib/engine/safetensors/writer.ts";
 import { logitsAt, lossAndGradient, ranksAt } from "../logits.ts";

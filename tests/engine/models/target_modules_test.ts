@@ -9,11 +9,11 @@ import type { RankObjective } from "../../../lib/engine/schedules/schedule.ts";
 import {
   type Classifier,
   loadClassifier,
-  startValues,
 } from "../../../lib/engine/models/classifier.ts";
 import type { Parameter } from "../../../lib/engine/models/model.ts";
 import {
   parameterLayout,
+  startValues,
   type TargetModules,
 } from "../../../lib/engine/models/parameters.ts";
 import { evaluateRanks } from "../../../lib/engine/training/evaluation.ts";

@@ -2,10 +2,8 @@ import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import { tensorflow, traced } from "../engine.ts";
 import type { RankObjective } from "../../../lib/engine/schedules/schedule.ts";
-import {
-  loadClassifier,
-  startValues,
-} from "../../../lib/engine/models/classifier.ts";
+import { loadClassifier } from "../../../lib/engine/models/classifier.ts";
+import { startValues } from "../../../lib/engine/models/parameters.ts";
 import type { Parameter } from "../../../lib/engine/models/model.ts";
 import { learningRateAt } from "../../../lib/engine/training/adamw.ts";
 import type { Batch } from "../../../lib/engine/training/batch.ts";
