@@ -138,8 +138,8 @@ export class TensorPass implements Pass<Activation> {
     // The first token is at position 0, where the angles are 0.
     if (x.tokens === 1 && x.at === undefined) return x;
     const at = x.at && repeated(x.at, x.value.shape[0]!);
-    const heads = x.value as tf.Tensor4D;
-    return replaced(x, rotary(heads, frequencies, this.tokens, at));
+    const y = rotary(x.value as tf.Tensor4D, frequencies, this.tokens, at);
+    return replaced(x, y);
   }
 
   disentangle(
@@ -156,10 +156,10 @@ export class TensorPass implements Pass<Activation> {
       ? query.sequences
       : Math.max(largest(contents), query.sequences * groups);
     const byDistance = (x: Activation | undefined) =>
-      x && ofDistances(heads(x, groups), positions.rows);
+      x && ofDistances(inHeads(x, groups), positions.rows);
     const value = disentangle({
-      query: heads(query, sequences),
-      key: heads(key, sequences),
+      query: inHeads(query, sequences),
+      key: inHeads(key, sequences),
       positionQuery: byDistance(positions.query),
       positionKey: byDistance(positions.key),
     });
@@ -180,9 +180,9 @@ export class TensorPass implements Pass<Activation> {
     const parts = [query, key, value, ...(bias === undefined ? [] : [bias])];
     const sequences = largest(parts);
     const [q, k, v] = [
-      heads(query, sequences),
-      heads(key, sequences),
-      heads(value, sequences),
+      inHeads(query, sequences),
+      inHeads(key, sequences),
+      inHeads(value, sequences),
     ];
     const depth = q.shape[3];
     const common = {
@@ -352,7 +352,7 @@ function largest(parts: readonly Activation[]): number {
 }
 
 /** An activation in heads, repeated to a number of sequences. */
-function heads({ value }: Activation, sequences: number): tf.Tensor4D {
+function inHeads({ value }: Activation, sequences: number): tf.Tensor4D {
   return repeated(value as tf.Tensor4D, sequences);
 }
 

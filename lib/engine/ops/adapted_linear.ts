@@ -42,7 +42,7 @@ export interface AdapterBlock {
 export interface RankVectors {
   /** `[ranks, rank]`: the scale at rank b for the first b rows, 0 beyond. */
   readonly scale: tf.Tensor2D;
-  /** `[rank]`: 1 for the rows that get a gradient, else 0. */
+  /** `[rank]`: 1 for the rows that get a gradient, else 0; the same for all modules of a product. */
   readonly gradientMask: tf.Tensor1D;
 }
 

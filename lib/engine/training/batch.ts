@@ -51,12 +51,8 @@ export function epochBatches(
   const order = Array.from({ length: exampleCount(examples) }, (_, i) => i);
   shuffle(order, random);
   if (padded) return cutBatches(order, batchSize);
-  const batches: number[][] = [];
-  const step = batchSize * WINDOW;
-  for (let start = 0; start < order.length; start += step) {
-    const window = order.slice(start, start + step);
-    batches.push(...batchesByLength(examples, window, batchSize));
-  }
+  const batches = cutBatches(order, batchSize * WINDOW)
+    .flatMap((window) => batchesByLength(examples, window, batchSize));
   shuffle(batches, random);
   return batches;
 }
