@@ -36,7 +36,8 @@ export const dashCommand = command`
   const { store } = await openPipeline(args);
   const follower = new Follower(store, out, async () => {
     const { graph, settings } = await openRun(args);
-    return { graph, status: await status(graph, settings) };
+    const { limits } = settings;
+    return { graph, limits, status: await status(graph, settings) };
   });
   return await interruptible((signal) =>
     servePage(

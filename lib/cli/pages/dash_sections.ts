@@ -25,7 +25,7 @@ export type Sections = ReturnType<typeof sectionsOf>;
  * @param isWhole Whether the user has asked for all curves.
  */
 export function sectionsOf(
-  { pipeline, stages, graph, tables, reports, problem = "" }: DashState,
+  { pipeline, stages, left, graph, tables, reports, problem = "" }: DashState,
   follower: Follower,
   chosen: string,
   isWhole: boolean,
@@ -46,7 +46,7 @@ export function sectionsOf(
   const { lines = [] } = follower.log(chosen) ?? {};
   return {
     title: escapeHtml(pipeline || "dash"),
-    summary: summaryOf(stages),
+    summary: summaryOf(stages) + (left === undefined ? "" : `, ${left}`),
     problem: escapeHtml(problem),
     graph,
     running: stages.map((it) => {

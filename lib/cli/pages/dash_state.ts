@@ -10,13 +10,14 @@ import { Lines, type LogLine } from "../../scheduler/journal.ts";
 import type { StageStatus } from "../../scheduler/plan.ts";
 import { usageOf } from "../../scheduler/executors/processes.ts";
 import type { LiveRun } from "../../scheduler/runs.ts";
+import type { Limits } from "../../scheduler/settings.ts";
 import { visibleFolder } from "../../scheduler/visible.ts";
 import { statIfThere } from "../../store/files.ts";
 import { dirname } from "../../store/paths.ts";
 import type { Manifest } from "../../store/manifests.ts";
 import { fingerprint } from "../../store/stats.ts";
 import type { Store } from "../../store/store.ts";
-import { Pace } from "../terminal/estimate.ts";
+import { Forecast, Pace } from "../terminal/estimate.ts";
 import {
   about,
   bytes,
@@ -30,6 +31,8 @@ import { cellContent, type DrawnStage, stageGraph } from "./stage_graph.ts";
 export interface StageState extends DrawnStage {
   /** While it runs: `12.3 s, 45 s left, 20.1 s of processor, 812 MB`, `128/8192 steps, loss 0.41`, and the fraction that is done. */
   readonly running?: {
+    /** Seconds. */
+    readonly left: number | undefined;
     readonly time: string;
     readonly text?: string;
     readonly share?: number;
@@ -53,6 +56,7 @@ interface ReadStage {
 
 interface Found {
   readonly pipeline: string;
+  readonly limits: Limits;
   readonly stages: ReadonlyMap<string, ReadStage>;
   readonly tables: readonly RankTable[];
   /** The page of each report that is up to date; its version changes with the content. */
@@ -63,6 +67,7 @@ interface Found {
 export class Follower {
   #found: Found = {
     ...{ pipeline: "", stages: new Map(), tables: [], pages: new Map() },
+    limits: { jobs: 1, cpus: 1, memory: 0, gpus: [] },
   };
   #problem: string | undefined;
   #at = -Infinity;
@@ -76,7 +81,7 @@ export class Follower {
     readonly store: Store,
     readonly out: string,
     readonly read: () => Promise<
-      { graph: Graph; status: readonly StageStatus[] }
+      { graph: Graph; limits: Limits; status: readonly StageStatus[] }
     >,
   ) {}
 
@@ -91,6 +96,8 @@ export class Follower {
       /** Its name; empty until it has been read. */
       pipeline,
       stages: [...states.values()],
+      /** Time left of the stages that run and wait: `2 min left`; undefined if none runs. */
+      left: this.#left(states),
       /** The stages and what each needs, as SVG. */
       graph: stageGraph(
         groupStages([...stages.values()].map(({ stage }) => stage)),
@@ -137,7 +144,8 @@ export class Follower {
   async #read(): Promise<void> {
     this.#at = Date.now();
     try {
-      const { graph: { pipeline, stages: known }, status } = await this.read();
+      const { graph: { pipeline, stages: known }, limits, status } = await this
+        .read();
       const stages = status.map((status): ReadStage => {
         const { stage, decision } = status;
         const result = /^(unchanged|restore)$/.test(decision.state) &&
@@ -148,6 +156,7 @@ export class Follower {
       });
       this.#found = {
         pipeline,
+        limits,
         stages: new Map(stages.map((it) => [it.stage.id, it])),
         tables: await rankTables(stages, this.store),
         pages: new Map(stages.flatMap((it) => this.#page(pipeline, it))),
@@ -190,12 +199,36 @@ export class Follower {
     return { id, state: "waiting", reason };
   }
 
+  #left(states: ReadonlyMap<string, StageState>): string | undefined {
+    const forecast = new Forecast();
+    const { stages, limits } = this.#found;
+    forecast.expect({
+      ...{ ...limits, gpus: limits.gpus.length },
+      stages: [...stages.values()].map(({ stage, status }) => ({
+        stage: stage.id,
+        needs: Object.values(stage.inputs).flat(),
+        ...{ cpus: stage.resources.cpus, gpus: stage.resources.gpu },
+        ...(status.last && { seconds: status.last.seconds }),
+      })),
+    });
+    const running = new Map<string, number | undefined>();
+    for (const { id, state, running: now } of states.values()) {
+      if (now !== undefined) running.set(id, now.left);
+      if (state === "done") forecast.end(id, stages.get(id)!.result!.seconds);
+    }
+    const left = running.size > 0 && forecast.left(running);
+    return left
+      ? `${left.isMinimum ? "over " : ""}${about(left.seconds)} left`
+      : undefined;
+  }
+
   #running(id: string, { started, log }: LiveRun) {
     const pace = this.log(id)?.pace;
     const passed = Math.max(0, Date.now() - Date.parse(started));
     const left = pace?.left(passed);
     const usage = usageOf(dirname(log));
     return {
+      left,
       time: [
         duration(passed / 1000),
         ...left === undefined ? [] : [`${about(left)} left`],

@@ -122,17 +122,17 @@ export class Forecast {
    * The time left of the run: of the longest chain of stages that need each
    * other, or of all work if it uses a limit fully.
    *
+   * @param running Seconds left of the stages that run, as far as they are known.
    * @returns Seconds, and whether they are a minimum, since nothing is known of
    * some stages; undefined if nothing is known of any.
    */
-  left(running: ReadonlyMap<string, Pace>, now: number) {
+  left(running: ReadonlyMap<string, number | undefined>) {
     const { cpus, gpus, jobs } = this.#limits;
     const ends = new Map<string, number>();
     const work = { cpus: 0, gpus: 0, jobs: 0 };
     let known = 0;
     for (const [id, stage] of this.#stages) {
-      const pace = running.get(id);
-      const left = pace ? pace.left(now) : this.secondsOf(id);
+      const left = running.has(id) ? running.get(id) : this.secondsOf(id);
       if (left !== undefined) known++;
       const seconds = left ?? 0;
       const start = Math.max(0, ...stage.needs.map((it) => ends.get(it) ?? 0));

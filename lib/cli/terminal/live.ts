@@ -198,10 +198,9 @@ class Table {
 
   #headRow(): string {
     const now = performance.now();
-    const paces = new Map(
-      [...this.#running].map(([stage, { pace }]) => [stage, pace]),
+    const left = this.#forecast.left(
+      new Map([...this.#running].map(([id, { pace }]) => [id, pace.left(now)])),
     );
-    const left = this.#forecast.left(paces, now);
     const time = duration((now - this.#start) / 1000);
     const end = left === undefined
       ? ""

@@ -137,6 +137,14 @@ Deno.test("dash follows a run of another process from the disk, and ends at one 
   assertMatch(report.headers.get("content-security-policy")!, /^sandbox /);
   assertMatch(await report.text(), /The end/);
 
+  // What the first run took tells what this one will.
+  Deno.removeSync(project.path("go"));
+  const again = project.call("pipeline", "--force", "--jobs=2", "--cpus=2");
+  const { sections } = await dash.until(({ left }) => left !== undefined);
+  assertMatch(sections.summary, /^\d of 5 stages done, .*, [\d.]+ \w+ left$/);
+  project.write("go", "");
+  assertEquals((await again).code, 0);
+
   project.edit("test.yaml", "task: report", "task: reprt");
   const faulty = await dash.until(({ problem }) => problem !== undefined);
   assertMatch(faulty.problem, /test\.yaml:\d+:\d+: Unknown task "reprt"/);

@@ -15,7 +15,7 @@ function left(
     stages: stages.map((it) => ({ ...none, ...it })),
     ...limits,
   });
-  return forecast.left(new Map(), 0);
+  return forecast.left(new Map());
 }
 
 Deno.test("Forecast takes the longest chain of stages, or all work within a limit", () => {
