@@ -397,7 +397,9 @@ Deno.test("no two names differ by a hyphen or an underscore only", () => {
 
 Deno.test("the packages that the product is built on are used: tfjs-node-gpu, @std/cli, @std/yaml, @std/assert, zod", () => {
   const used = (name: string) =>
-    all.some(({ text }) => text.includes(`"${name}`));
+    all.some(({ text }) =>
+      new RegExp(`(from|import|require)[\\s(]*"${name}`).test(text)
+    );
   const packages = ["@std/cli/", "@std/yaml", "@std/assert", "zod"];
   assertEquals(
     [...packages, "@tensorflow/tfjs-node-gpu/"].filter((it) => !used(it)),
