@@ -1,15 +1,13 @@
 import * as z from "zod";
 import { SCORES_FILES } from "../lib/artifacts/scores.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
-import { split, usageSettings } from "../lib/stages/settings.ts";
+import { evaluatedSplit, usageSettings } from "../lib/stages/settings.ts";
 
 export default defineTask({
   description:
     "Evaluate a model trained without adapters; its scores are reported at rank 0",
   params: z.strictObject({
-    split: split.default("validation").describe(
-      "Split to evaluate on; for MNLI, validation means validation_matched",
-    ),
+    split: evaluatedSplit,
     ...usageSettings,
   }),
   inputs: { model: { kind: "classifier" }, tokens: { kind: "tokens" } },

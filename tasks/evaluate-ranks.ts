@@ -3,7 +3,7 @@ import { SCORES_FILES } from "../lib/artifacts/scores.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import {
   ADAPTER_INPUTS,
-  split,
+  evaluatedSplit,
   usageSettings,
 } from "../lib/stages/settings.ts";
 
@@ -11,9 +11,7 @@ export default defineTask({
   description:
     "Evaluate an adapter at all ranks that it serves, in one pass over the data",
   params: z.strictObject({
-    split: split.default("validation").describe(
-      "Split to evaluate on; for MNLI, validation means validation_matched",
-    ),
+    split: evaluatedSplit,
     ranks: z.array(z.int().min(1)).min(1).optional().describe(
       "Ranks to evaluate; default: all ranks that the adapter serves",
     ),

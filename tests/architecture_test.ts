@@ -210,7 +210,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/store": 2005,
   "lib/text": 1550,
   "lib/track": 800,
-  "tasks": 760,
+  "tasks": 755,
 };
 
 /** Lines of code below a folder. */

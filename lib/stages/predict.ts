@@ -96,9 +96,8 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
     rank,
     recommended,
     precision: ready.precision,
-    texts: params.texts.map(({ text, pair }, i) => ({
-      text,
-      ...(pair !== undefined && { pair }),
+    texts: params.texts.map((text, i) => ({
+      ...text,
       ...resultOf(
         labels,
         logits.subarray(i * outputs, (i + 1) * outputs),
@@ -159,11 +158,7 @@ async function encode(
     Math.min(maxLength, trained ?? maxLength),
   );
   const [encoded] = tokenizer.encodeAll(
-    texts.map(({ text, pair }, index) => ({
-      index,
-      text,
-      ...(pair !== undefined && { pair }),
-    })),
+    texts.map((text, index) => ({ ...text, index })),
     vocabSize,
   );
   return encoded;

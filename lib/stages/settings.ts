@@ -8,6 +8,11 @@ const count = z.int().min(1);
 /** Name of a split of the tokens. */
 export const split = z.string().regex(/^[a-z_]+$/);
 
+/** Split on which a stage evaluates. */
+export const evaluatedSplit = split.default("validation").describe(
+  "Split to evaluate on; for MNLI, validation means validation_matched",
+);
+
 /** Default maximum sequence length: the limit of the published models. */
 export const DEFAULT_LENGTH = 512;
 
@@ -141,7 +146,7 @@ export const rankToTake = {
   rank: z.union([z.int().min(1), z.literal("recommended")]).optional().describe(
     'Rank to use; "recommended" is the one that the input report recommends, and the default if there is a report; otherwise the default is the rank of the adapter',
   ),
-  split: z.string().regex(/^[a-z_]+$/).optional().describe(
+  split: split.optional().describe(
     "Split whose recommendation to use, such as validation_matched, if the report has several",
   ),
   epoch: usageSettings.epoch,
