@@ -5,7 +5,6 @@ import {
   type ModuleGraph,
   moduleGraph,
   type Tsconfig,
-  withoutColors,
 } from "./module_graph.ts";
 
 /** The code of a stage as one file: its task, `child.ts`, and all that they import. */
@@ -155,9 +154,6 @@ export async function sourceLines(
   };
 }
 
-/** Bundles with source maps by the paths of those without: stages fail in the same code. */
-const mapped = new Map<string, ReturnType<typeof bundleTasks>>();
-
 /**
  * A stack trace with the places of the source files for those in a bundle,
  * which is made again, with a source map. Unchanged if it would be another now.
@@ -173,10 +169,9 @@ export async function locateTrace(
 ): Promise<string> {
   const place = new RegExp(`file://\\S*${basename(path)}:(\\d+):(\\d+)`, "g");
   if (!place.test(trace)) return trace;
-  const made = mapped.get(path) ?? bundleTasks([task], project, { maps: true });
-  mapped.set(path, made);
-  const { text, map } = (await made.catch(() => undefined)) // The files have been edited since.
-    ?.get(task) ?? {};
+  const made = await bundleTasks([task], project, { maps: true })
+    .catch(() => undefined); // The files have been edited since.
+  const { text, map } = made?.get(task) ?? {};
   if (text !== Deno.readTextFileSync(path)) return trace;
   const { SourceMap } = await import("node:module");
   const source = new SourceMap(JSON.parse(map!));
@@ -297,7 +292,7 @@ await perform(task);`,
         `Cannot resolve the import of "${name}" in "${from.local}"${
           found?.error === undefined
             ? "; import a literal specifier"
-            : `: ${withoutColors(found.error)}`
+            : `: ${found.error}`
         }`,
       );
     }
@@ -318,7 +313,7 @@ await perform(task);`,
     const { modules, tsconfig } = this.#graph;
     const { local, error } = modules.get(this.#specifiers.get(name)!)!;
     if (local === undefined) {
-      throw new Error(withoutColors(error ?? `No "${name}"`));
+      throw new Error(error ?? `No "${name}"`);
     }
     const contents = Deno.readFileSync(local);
     this.#read.set(name, [local, await digest(contents)]);

@@ -56,21 +56,34 @@ async function codeChanges(
   store: Store,
 ): Promise<Change[]> {
   if (before === after) return [];
-  const [old, now] = await Promise.all(
-    [before, after].map((it) => store.blobs.text(it)),
-  );
-  if (old === undefined || now === undefined) {
-    return [{ kind: "code", name: "of the task", before, after }];
+  const [old, now] = [
+    await modulesOf(before, store),
+    await modulesOf(after, store),
+  ];
+  return old === undefined || now === undefined
+    ? [{ kind: "code", name: "of the task", before, after }]
+    : compare("code", old, now);
+}
+
+/** What {@linkcode modulesOf} has found, which takes 0.2 s for a bundle with the engine. */
+const found = new Map<string, ReadonlyMap<string, string>>();
+
+/** Checksums of the modules in a bundle; undefined if the cache lacks it. */
+async function modulesOf(
+  bundle: string,
+  { blobs }: Store,
+): Promise<ReadonlyMap<string, string> | undefined> {
+  const known = found.get(bundle);
+  if (known !== undefined) return known;
+  const text = await blobs.text(bundle);
+  if (text === undefined) return undefined;
+  const modules = new Map<string, string>();
+  for (const { module, lines } of sectionsOf(text)) {
+    const before = modules.get(module) ?? "";
+    modules.set(module, quickChecksum(before + lines.join("\n")));
   }
-  const parts = (bundle: string) => {
-    const found = new Map<string, string>();
-    for (const { module, lines } of sectionsOf(bundle)) {
-      const before = found.get(module) ?? "";
-      found.set(module, quickChecksum(before + lines.join("\n")));
-    }
-    return found;
-  };
-  return compare("code", parts(old), parts(now));
+  found.set(bundle, modules);
+  return modules;
 }
 
 /** Changed files of sources that are folders whose listings are known; else the changed sources. */
@@ -255,32 +268,21 @@ async function hunksOf(
   after: readonly string[],
   sourceLine: (line: number) => number,
 ): Promise<CodeHunk[]> {
-  const { diffArrays } = await import("diff");
-  const hunks: CodeHunk[] = [];
-  let line = 0;
-  let open: { removed: string[]; added: string[]; start: number } | undefined;
-  const close = () => {
-    if (open === undefined) return;
-    const { removed, added, start } = open;
-    hunks.push({
+  const { structuredPatch } = await import("diff");
+  const [old, now] = [before, after].map((lines) =>
+    lines.map((line) => `${line}\n`).join("")
+  );
+  const patch = structuredPatch("", "", old!, now!, "", "", { context: 0 });
+  return patch.hunks.map(({ newStart, newLines, lines }) => {
+    const from = newStart - 1;
+    const marked = (mark: string) =>
+      lines.filter((it) => it.startsWith(mark)).map((it) => it.slice(1));
+    return {
       module,
-      from: sourceLine(start),
-      to: sourceLine(Math.max(start, start + added.length - 1)),
-      removed,
-      added,
-    });
-    open = undefined;
-  };
-  for (const part of diffArrays([...before], [...after])) {
-    if (!part.added && !part.removed) {
-      close();
-      line += part.value.length;
-      continue;
-    }
-    open ??= { removed: [], added: [], start: line };
-    (part.added ? open.added : open.removed).push(...part.value);
-    if (part.added) line += part.value.length;
-  }
-  close();
-  return hunks;
+      from: sourceLine(from),
+      to: sourceLine(from + Math.max(newLines, 1) - 1),
+      removed: marked("-"),
+      added: marked("+"),
+    };
+  });
 }

@@ -117,13 +117,7 @@ async function deno(project: string, ...args: string[]): Promise<string> {
   if (success) return decoder.decode(stdout);
   throw new Error(
     `Cannot read the project's modules: ${
-      withoutColors(decoder.decode(stderr)).replace(/^error: /, "")
+      decoder.decode(stderr).trim().replace(/^error: /, "")
     }`,
   );
-}
-
-/** A message of Deno without its colors. */
-export function withoutColors(text: string): string {
-  // deno-lint-ignore no-control-regex
-  return text.replace(/\x1b\[[0-9;]*m/g, "").trim();
 }
