@@ -163,10 +163,6 @@ export function reportIssues(
     if (isOfLength(issue) && mistyped.has(issue.path.join("."))) continue;
     reportIssue(issue, faults, checked);
   }
-  // Without a fault, what is refused would be left out without a word.
-  if (issues.length > 0 && faults.size === 0) {
-    throw new TypeError(`No fault for ${JSON.stringify(issues)}`);
-  }
 }
 
 /** Whether an issue is about a length, which zod also compares if the value is a list in place of text, or the reverse. */
@@ -204,7 +200,10 @@ function reportIssue(issue: Issue, faults: FaultList, checked: Checked): void {
   const subject = path.length === 0 ? owner : `"${path.join(".")}" of ${owner}`;
   const found = valueAt(value, path);
   if (found === undefined) {
-    return faults.addAtKey(whole, `${capitalized(subject)} is missing`);
+    return faults.addAtKey(
+      whole,
+      `${subject.replace(/^./, (it) => it.toUpperCase())} is missing`,
+    );
   }
   const hint = issue.code === "invalid_value" && typeof found === "string"
     ? didYouMean(found, issue.values.map(String))
@@ -271,7 +270,7 @@ function expectation(issue: Issue): string {
         issue.values.map((value) => `"${String(value)}"`).join(" or ")
       }`;
     default:
-      return uncapitalized(issue.message);
+      return issue.message.replace(/^./, (it) => it.toLowerCase());
   }
 }
 
@@ -314,12 +313,4 @@ function unwrap(schema: z.core.$ZodType | undefined) {
     schema instanceof z.ZodPrefault || schema instanceof z.ZodNullable
   ) schema = schema.def.innerType;
   return schema;
-}
-
-function capitalized(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
-}
-
-function uncapitalized(text: string): string {
-  return text.charAt(0).toLowerCase() + text.slice(1);
 }

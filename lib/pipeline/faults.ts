@@ -1,5 +1,5 @@
 /** Faults of a pipeline file, and the source text that they are shown with. */
-import { isMissing } from "../store/files.ts";
+import { statIfThere } from "../store/files.ts";
 
 /** Steps from the root of a file to a value: keys of mappings, indices of lists. */
 export type Path = readonly PropertyKey[];
@@ -55,12 +55,9 @@ export interface Place {
 }
 
 /** A fault whose line and column have not been looked up. */
-export interface PlacedFault {
-  readonly message: string;
+export interface PlacedFault extends Omit<Fault, "span"> {
   /** Absent if the fault has no place in the file. */
   readonly place?: Place;
-  /** The setting that it is a fault of: `train.lr=x`. */
-  readonly setting?: string;
 }
 
 /** Maximum number of faults that are shown. */
@@ -208,13 +205,8 @@ const MAX_BYTES = 262_144;
 export async function readText(file: string): Promise<string> {
   const refuse = (message: string) =>
     new PipelineError(new SourceText(file, ""), [{ message }]);
-  let info: Deno.FileInfo;
-  try {
-    info = await Deno.stat(file);
-  } catch (error) {
-    if (!isMissing(error)) throw error;
-    throw refuse("The file does not exist");
-  }
+  const info = statIfThere(file);
+  if (info === undefined) throw refuse("The file does not exist");
   // A device or a pipe may never end.
   if (!info.isFile) throw refuse("It is not a regular file");
   if (info.size > MAX_BYTES) {

@@ -1,8 +1,10 @@
 /** A pipeline as plain data: stages with everything resolved, in the order of a run. */
+import type { z } from "zod";
+import type { StageSettings } from "./schema.ts";
 import type { InputDeclaration, Task } from "./task.ts";
 
-/** A stage at one place of its matrix, with references resolved. */
-export interface GraphStage {
+/** A stage at one place of its matrix, with references resolved, and its resources, mutex, retries and timeout. */
+export interface GraphStage extends z.output<typeof StageSettings> {
   /** Name and matrix values, numbers with their dimension: `train-dylora@mrpc,seed=0`. */
   readonly id: string;
   /** Name in the pipeline file: `train-dylora`. */
@@ -17,23 +19,6 @@ export interface GraphStage {
   readonly params: Readonly<Record<string, unknown>>;
   /** Ids of the stages connected to each input, in the order of the matrix. */
   readonly inputs: Readonly<Record<string, readonly string[]>>;
-  readonly resources: Resources;
-  /** Stages with the same mutex never run at the same time. */
-  readonly mutex?: string | undefined;
-  /** Number of retries after a failed run. */
-  readonly retries: number;
-  /** Time limit of a run in seconds. */
-  readonly timeout?: number | undefined;
-}
-
-interface Resources {
-  readonly cpus: number;
-  /** Number of GPUs that the stage holds while it runs. */
-  readonly gpu: number;
-  /** Memory that the stage needs, in bytes. */
-  readonly memory: number;
-  /** Seconds to reserve for a run on a batch system. The run is stopped after them unless `timeout` is set. */
-  readonly time?: number | undefined;
 }
 
 /**

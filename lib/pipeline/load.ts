@@ -193,18 +193,13 @@ function withDefaults(
   return { ...definitions, stages };
 }
 
-/** Names of the stages that the inputs of a stage refer to. */
-function stagesBehind({ written }: Definition): string[] {
-  return Object.values(written.inputs).flat()
-    .map((reference) => reference.replace(/\[.*/, ""));
-}
-
 /** Stage names in topological order; cycles are reported and left out. */
 function order({ stages }: Definitions, faults: FaultList): readonly string[] {
   const needs = new Map<string, Set<string>>();
-  for (const definition of stages.values()) {
-    const needed = stagesBehind(definition).filter((it) => stages.has(it));
-    needs.set(definition.name, new Set(needed));
+  for (const { name, written } of stages.values()) {
+    const needed = Object.values(written.inputs).flat()
+      .map((reference) => reference.replace(/\[.*/, ""));
+    needs.set(name, new Set(needed.filter((it) => stages.has(it))));
   }
   const names = orderNames(needs);
   for (const cycle of findCycles(needs, new Set(names))) {
@@ -285,12 +280,9 @@ function readShown(
 ): Shown[] {
   const shown: Shown[] = [];
   const show = (file as { show?: unknown } | null)?.show;
-  const texts: [string | undefined, unknown][] = Array.isArray(show)
-    ? [...show.entries()].map(([index, it]) => [String(index), it])
-    : [[undefined, show]];
-  for (const [index, text] of texts) {
+  for (const [index, text] of [show].flat().entries()) {
     if (typeof text !== "string" || !text.includes("/")) continue;
-    const at = index === undefined ? ["show"] : ["show", Number(index)];
+    const at = Array.isArray(show) ? ["show", index] : ["show"];
     const slash = text.indexOf("/");
     const wanted = text.slice(0, slash);
     const path = text.slice(slash + 1);

@@ -22,6 +22,8 @@ class UnresolvedReference extends Error {
 
 /** A parsed reference. */
 interface Reference {
+  /** As it is written, with `${}`. */
+  readonly text: string;
   readonly root: string;
   readonly steps: readonly Step[];
 }
@@ -107,7 +109,7 @@ function renderInText(reference: Reference, scope: Scope): string {
   const value = evaluate(reference, scope);
   if (typeof value === "object") {
     throw new UnresolvedReference(
-      `"${written(reference)}" is ${
+      `"${reference.text}" is ${
         describe(value)
       } and cannot be inserted into text`,
     );
@@ -121,9 +123,7 @@ function evaluate(reference: Reference, scope: Scope): unknown {
   const { root, steps } = reference;
   if (root === "matrix" && !scope.matrix) {
     throw new UnresolvedReference(
-      `"${
-        written(reference)
-      }" is not available here; a matrix can refer to "params" only`,
+      `"${reference.text}" is not available here; a matrix can refer to "params" only`,
     );
   }
   if (!Object.hasOwn(roots, root)) {
@@ -139,7 +139,7 @@ function evaluate(reference: Reference, scope: Scope): unknown {
     const key = typeof step === "string" ? step : evaluate(step, scope);
     if (typeof key !== "string" && typeof key !== "number") {
       throw new UnresolvedReference(
-        `"${written(step as Reference)}" is ${
+        `"${(step as Reference).text}" is ${
           describe(key)
         }; a key must be text or a number`,
       );
@@ -216,6 +216,7 @@ class ReferenceParser {
   }
 
   #reference(): Reference {
+    const start = this.#at;
     const root = this.#take(/\s*[a-z_][\w-]*/iy);
     const steps: Step[] = [];
     while (true) {
@@ -231,7 +232,8 @@ class ReferenceParser {
         this.#take(/\s*\]/y);
       } else {
         this.#take(/\s*/y);
-        return { root, steps };
+        const text = `\${${this.text.slice(start, this.#at).trim()}}`;
+        return { text, root, steps };
       }
     }
   }
@@ -253,16 +255,6 @@ class ReferenceParser {
       `Invalid reference "\${${this.text}}"; examples of references: \${params.train.lr}, \${matrix.glue}, \${params.tuned[matrix.glue].lr}`,
     );
   }
-}
-
-/** The reference as text, with `${}`. */
-function written(reference: Reference): string {
-  const inner = ({ root, steps }: Reference): string =>
-    root +
-    steps.map((step) =>
-      typeof step === "string" ? `.${step}` : `[${inner(step)}]`
-    ).join("");
-  return `\${${inner(reference)}}`;
 }
 
 /** Key under which `with` takes all parameters of a mapping, or of several, like YAML's merge key. */

@@ -122,7 +122,7 @@ const StageResources = z.strictObject({
   ),
 });
 
-/** Settings of a stage, with references resolved. */
+/** Settings of a stage, with references resolved; a timeout is in seconds. */
 export const StageSettings = z.object({
   resources: StageResources.prefault({}),
   mutex: z.string().min(1).max(100).optional(),
