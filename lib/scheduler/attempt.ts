@@ -2,8 +2,7 @@ import { join } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
 import type { Manifest } from "../store/manifests.ts";
-import { type Fingerprint, same } from "../store/stats.ts";
-import { type Context, readyRuntimes, stageOf, taskOf } from "./context.ts";
+import { type Context, readyRuntimes, taskOf } from "./context.ts";
 import type { Event } from "./events.ts";
 import { StageFailure, StageRestart, StaleKeyError } from "./failure.ts";
 import type { HeldGpus } from "./gpus.ts";
@@ -15,16 +14,13 @@ import { runTask } from "./run_task.ts";
 import type { AttemptFolder, RunFolder } from "./runs.ts";
 import { visibleFolder } from "./visible.ts";
 
-/** Fingerprints of files; undefined for those that do not exist. */
-type Prints = readonly (Fingerprint | undefined)[];
-
 /** Options of an attempt at a stage. */
 interface AttemptOptions {
   /** Results of its inputs, by stage. */
   readonly results: ReadonlyMap<string, Manifest>;
   readonly gpus: HeldGpus | undefined;
-  /** Creates the folder for checkpoints, given the fingerprints of the sources' files. */
-  readonly checkpoint: (sources: Prints) => string;
+  /** Creates the folder for checkpoints, given the fingerprints of the sources. */
+  readonly checkpoint: (prints: string) => string;
   readonly emit: (event: Event) => void;
   readonly signal: AbortSignal;
 }
@@ -90,13 +86,13 @@ async function runProcess(
   const { gpus, emit, signal } = options;
   const { settings, store } = context;
   const runtimes = await readyRuntimes(context, stage);
-  const inputs = await layOut(context, stage, options.results, folder);
+  const inputs = await layOut(context, stage, decided, options.results, folder);
   await store.blobs.linkTo(decided.parts.code, folder.code);
-  const before = printsOf(decided);
+  const before = sourcePrints(decided.sources);
   await checkSources(context, decided, before);
   const { permissions = {} } = await taskOf(stage);
   const measured = await runTask({
-    name: stage.id,
+    stage: stage.id,
     task: stage.task,
     module: stage.module,
     project: settings.project,
@@ -120,43 +116,28 @@ async function runProcess(
   return { output: folder.output, measured };
 }
 
-/** Folder of an input in the run folder. */
-function inputFolder(folder: RunFolder, name: string, index: number): string {
-  return join(folder.inputs, name, String(index));
-}
-
-/** Lays out the inputs of a stage in its run folder, as read-only hard links to blobs. */
+/** Lays out the inputs of a stage in its run folder, as read-only hard links to blobs. Of their parts in the key, the task sees all but the digest. */
 async function layOut(
-  context: Context,
+  { store }: Context,
   stage: GraphStage,
+  { parts }: Decided,
   results: ReadonlyMap<string, Manifest>,
   folder: RunFolder,
 ): Promise<Record<string, InputArtifact[]>> {
-  const { timings, inputs: declared } = stage.declaration;
   const inputs: Record<string, InputArtifact[]> = {};
   for (const [name, ids] of Object.entries(stage.inputs)) {
-    const many = declared[name]?.many === true;
     inputs[name] = [];
     for (const [i, id] of ids.entries()) {
-      const { files, seconds, metrics } = results.get(id)!;
-      const path = inputFolder(folder, name, i);
+      const path = join(folder.inputs, name, String(i));
       Deno.mkdirSync(path, { recursive: true });
-      for (const { blob, path: file } of files) {
-        await context.store.blobs.linkTo(blob, join(path, file));
+      for (const { blob, path: file } of results.get(id)!.files) {
+        await store.blobs.linkTo(blob, join(path, file));
       }
-      inputs[name].push({
-        stage: many ? id : name,
-        matrix: many ? stageOf(context, id).matrix : {},
-        path,
-        ...(timings && { seconds, metrics }),
-      });
+      const { content: _, ...seen } = parts.inputs[name]![i]!;
+      inputs[name].push({ stage: name, matrix: {}, ...seen, path });
     }
   }
   return inputs;
-}
-
-function printsOf({ sources }: Decided): Prints {
-  return [...sources.values()].flatMap(sourcePrints);
 }
 
 /**
@@ -168,21 +149,14 @@ function printsOf({ sources }: Decided): Prints {
 async function checkSources(
   { store }: Context,
   decided: Decided,
-  before: Prints,
+  before: string,
 ): Promise<void> {
   for (const [name, path] of decided.sources) {
     if (await sourceDigest(path, store) !== decided.parts.sources[name]) {
       throw new StaleKeyError(`source "${path}" changed`);
     }
   }
-  const now = printsOf(decided);
-  const isSame = now.length === before.length && now.every((print, i) => {
-    const other = before[i];
-    return print === undefined || other === undefined
-      ? print === other
-      : same(print, other);
-  });
-  if (!isSame) {
+  if (sourcePrints(decided.sources) !== before) {
     const paths = [...decided.sources.values()].map((it) => `"${it}"`);
     throw new StaleKeyError(`${paths.join(" or ")} changed`);
   }
@@ -198,21 +172,13 @@ function lastingPaths(
   stage: GraphStage,
   folder: RunFolder,
 ): (text: string) => string {
-  const places = Object.entries(stage.inputs).flatMap(([name, ids]) =>
-    ids.map((id, i) => [
-      `${inputFolder(folder, name, i)}/`,
-      `${visibleFolder(out, pipeline, { id })}/`,
-    ])
-  );
-  // A path may also end here, with a quotation mark after it.
-  const replacements = [
-    ...places,
-    ...places.map(([from, to]) => [from!.slice(0, -1), to!.slice(0, -1)])
-      .toSorted(([a], [b]) => b!.length - a!.length),
-    [`${folder.path}/`, ""],
-  ];
-  return (text) =>
-    text.includes(folder.path)
-      ? replacements.reduce((it, [from, to]) => it.replaceAll(from!, to!), text)
-      : text;
+  const lasting = (path: string) =>
+    path.replace(/^inputs\/([^/]+)\/(\d+)/, (all, name, i) => {
+      const id = stage.inputs[name]?.[i];
+      return id === undefined ? all : visibleFolder(out, pipeline, { id });
+    });
+  return (text) => {
+    const [head, ...paths] = text.split(`${folder.path}/`);
+    return head + paths.map(lasting).join("");
+  };
 }

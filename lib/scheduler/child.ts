@@ -2,7 +2,7 @@
  * The only module of the scheduler that runs in a stage's process. It is part of
  * every key, so it is small and imports types only.
  */
-import type { InputArtifact, Stage, Task } from "../pipeline/task.ts";
+import type { Stage, Task } from "../pipeline/task.ts";
 
 // Storage that outlives the process, and needs no permission, would be an input that no key contains.
 for (const name of ["localStorage", "sessionStorage", "caches"]) {
@@ -10,17 +10,15 @@ for (const name of ["localStorage", "sessionStorage", "caches"]) {
 }
 
 /** What a stage's process reads from its standard input. */
-export interface Spec {
+export interface Spec extends
+  Pick<
+    Stage<Readonly<Record<string, unknown>>>,
+    "params" | "inputs" | "output" | "checkpoint" | "cpus" | "runtimes"
+  > {
   /** File to which the process appends its events. */
   readonly events: string;
   /** File that is its standard output. */
   readonly stdout: string;
-  readonly params: Readonly<Record<string, unknown>>;
-  readonly inputs: Readonly<Record<string, readonly InputArtifact[]>>;
-  readonly output: string;
-  readonly checkpoint: string;
-  readonly cpus: number;
-  readonly runtimes: Stage<unknown>["runtimes"];
 }
 
 /** An event of a stage's process, which appends it as a JSON line to its file, with the bytes that it has `printed` before. */
@@ -39,6 +37,7 @@ export type ChildEvent =
     readonly value: number;
     readonly step?: number;
   }
+  /** It has written a checkpoint, from which the next attempt resumes: `step 175`. */
   | { readonly type: "saved"; readonly place: string }
   | {
     readonly type: "error";

@@ -1,3 +1,6 @@
+import type { ChildEvent } from "./child.ts";
+import type { JobState } from "./executors/executor.ts";
+
 /** Reason for a decision, as text: `param lr 4e-4 -> 5e-4`. */
 type Reason = string;
 
@@ -52,23 +55,10 @@ export type Event =
     readonly reason: Reason;
   }
   /** The state of its job in a batch system changed. */
-  | {
-    readonly type: "queued";
+  | JobState & { readonly type: "queued"; readonly stage: string }
+  /** What its process reports. */
+  | Extract<ChildEvent, { type: "progress" | "metric" | "saved" }> & {
     readonly stage: string;
-    /** Id of the job. */
-    readonly job: string;
-    /** `PENDING`, `RUNNING`. */
-    readonly state: string;
-    /** Why it is in this state: `Resources`. */
-    readonly reason?: string;
-  }
-  | {
-    readonly type: "progress";
-    readonly stage: string;
-    readonly done: number;
-    readonly total: number;
-    readonly unit: string;
-    readonly note?: string;
   }
   | {
     readonly type: "log";
@@ -76,20 +66,6 @@ export type Event =
     readonly line: string;
     /** `stack`: stack trace of an error whose message the failure has. */
     readonly stream: "log" | "stdout" | "stderr" | "stack";
-  }
-  | {
-    readonly type: "metric";
-    readonly stage: string;
-    readonly name: string;
-    readonly value: number;
-    readonly step?: number;
-  }
-  /** It has written a checkpoint, from which the next attempt resumes. */
-  | {
-    readonly type: "saved";
-    readonly stage: string;
-    /** `step 175`. */
-    readonly place: string;
   }
   | {
     readonly type: "finished";
@@ -141,15 +117,18 @@ export interface ExpectedStage {
 /** Kinds of failures. `output-missing`: a declared file was not written. `reported`: the task reported the error, and its message is complete. */
 export type FailureCode = "output-missing" | "reported";
 
-/** The last event of every run. */
-export interface Summary {
+/** How a stage ends. */
+export type Outcome =
+  | "ran"
+  | "restored"
+  | "unchanged"
+  | "failed"
+  | "skipped"
+  | "interrupted";
+
+/** The last event of every run, with the number of stages of each outcome. */
+export interface Summary extends Readonly<Record<Outcome, number>> {
   readonly type: "summary";
-  readonly ran: number;
-  readonly restored: number;
-  readonly unchanged: number;
-  readonly failed: number;
-  readonly skipped: number;
-  readonly interrupted: number;
   readonly seconds: number;
   /** Seconds that the runs took whose results the cache had. */
   readonly savedSeconds: number;

@@ -42,7 +42,12 @@ export async function holdGpus(
   uuids = count === 0 ? [] : gpuUuids(),
 ): Promise<HeldGpus> {
   const among = [...new Set(names.map((name) => uuidOf(name, uuids)))];
-  checkGpus(count, among);
+  if (count > among.length) {
+    const needed = count === 1 ? "1 GPU is" : `${count} GPUs are`;
+    throw new StageFailure(
+      `${needed} needed, but ${among.length} can be used (see --gpus and CUDA_VISIBLE_DEVICES)`,
+    );
+  }
   if (count === 0) return { ids: [], [Symbol.dispose]() {} };
   const folder = lockFolder();
   for (let told = false;;) {
@@ -69,19 +74,6 @@ export async function holdGpus(
     }
     await new Promise((resolve) => setTimeout(resolve, PAUSE));
   }
-}
-
-/**
- * Checks that there are enough GPUs.
- *
- * @throws {StageFailure} If there are not.
- */
-export function checkGpus(count: number, ids: readonly string[]): void {
-  if (count <= ids.length) return;
-  const needed = count === 1 ? "1 GPU is" : `${count} GPUs are`;
-  throw new StageFailure(
-    `${needed} needed, but ${ids.length} can be used (see --gpus and CUDA_VISIBLE_DEVICES)`,
-  );
 }
 
 /** Where the NVIDIA driver describes each GPU, in a folder named after its PCI address. */

@@ -3,7 +3,7 @@
  * scheduler, in order, as JSON lines in the run folder. Everyone who follows the
  * stage reads it, and when the attempt ends, it is the log.
  */
-import { writeAll } from "../store/files.ts";
+import { ifThere, writeAll } from "../store/files.ts";
 import { isLocked } from "../store/locks.ts";
 import { fileSize, fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
@@ -37,22 +37,16 @@ export function openJournal(path: string): Journal {
   const start = performance.now();
   let progress = -Infinity;
   let size = 0;
-  /** The last lines, from the index `first`, `held` characters in all. */
-  let lines: string[] = [];
-  let first = 0;
+  /** The last lines, `held` characters in all. */
+  const lines: string[] = [];
   let held = 0;
   let dropped = 0;
   const hold = (line: string) => {
     lines.push(line);
     held += line.length;
     while (held > TAIL) {
-      held -= lines[first]!.length;
-      first++;
+      held -= lines.shift()!.length;
       dropped++;
-    }
-    if (first > lines.length / 2) {
-      lines = lines.slice(first);
-      first = 0;
     }
   };
   const now = () => Math.round(performance.now() - start) / 1000;
@@ -76,8 +70,7 @@ export function openJournal(path: string): Journal {
         const event = { type: "log", stage: "", line, stream: "log" };
         writeAll(file, JSON.stringify({ at: now(), ...event }) + "\n");
       }
-      writeAll(file, lines.slice(first).join(""));
-      lines = [];
+      writeAll(file, lines.splice(0).join(""));
     },
     [Symbol.dispose]: () => file.close(),
   };
@@ -255,21 +248,17 @@ async function openFound(
   findAgain: (() => Promise<FoundLog>) | undefined,
   tries = 3,
 ): Promise<{ found: FoundLog; lines: Lines }> {
-  try {
-    return { found, lines: new Lines(found.path, { keep: true }) };
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    const isLive = found.from === "live";
-    if (isLive && findAgain !== undefined && tries > 1) {
-      return await openFound(await findAgain(), findAgain, tries - 1);
-    }
-    throw new Error(
-      isLive
-        ? "The stage has just ended; request its log again"
-        : `The log "${found.path}" no longer exists; run the stage again`,
-      { cause: error },
-    );
+  const lines = ifThere(() => new Lines(found.path, { keep: true }));
+  if (lines !== undefined) return { found, lines };
+  const isLive = found.from === "live";
+  if (isLive && findAgain !== undefined && tries > 1) {
+    return await openFound(await findAgain(), findAgain, tries - 1);
   }
+  throw new Error(
+    isLive
+      ? "The stage has just ended; request its log again"
+      : `The log "${found.path}" no longer exists; run the stage again`,
+  );
 }
 
 function parseLine(line: string, { path }: FoundLog): LogLine {

@@ -1,56 +1,40 @@
 import type { GraphStage } from "../pipeline/graph.ts";
 import type { InputPart, KeyParts, Manifest } from "../store/manifests.ts";
-import type { Store } from "../store/store.ts";
-import type { Runtime } from "./settings.ts";
+import { type Context, stageOf } from "./context.ts";
 import { sourceDigest, type Sources, withoutSources } from "./sources.ts";
-
-/** The data that a stage's key is computed from, besides the stage. */
-interface KeySources {
-  /** Digest of the task's bundle. */
-  readonly code: string;
-  /** Absolute paths of the sources, by the dot path of the parameter. */
-  readonly sources: Sources;
-  /** The stages connected to each input and their results, in order. */
-  readonly inputs: Readonly<Record<string, readonly ConnectedResult[]>>;
-  readonly runtimes: ReadonlyMap<string, Runtime>;
-  readonly store: Store;
-}
-
-/** A stage connected to an input of another, and its result. */
-interface ConnectedResult {
-  readonly stage: GraphStage;
-  readonly manifest: Manifest;
-}
 
 /**
  * Everything that the result of a stage depends on. These are not part of it:
- * times, the stage's name, paths, and resources
- * (except for processors where results depend on the number of threads).
+ * times, the stage's name, paths, and resources (except for processors where
+ * results depend on the number of threads).
  *
+ * @param sources Its sources, whose contents take the place of their paths.
+ * @param results Results of its inputs, by stage.
  * @throws {Error} If a source does not exist.
  */
 export async function keyParts(
+  context: Context,
   stage: GraphStage,
-  from: KeySources,
+  sources: Sources,
+  results: ReadonlyMap<string, Manifest>,
 ): Promise<KeyParts> {
-  const { declaration, params, resources } = stage;
+  const { declaration, module, params, resources: { cpus } } = stage;
   return {
-    code: from.code,
-    params: withoutSources(params, from.sources),
-    sources: await sourceContents(stage, from.sources, from.store),
+    code: context.code.get(module)!.bundle,
+    params: withoutSources(params, sources),
+    sources: await sourceContents(context, stage, sources),
     inputs: Object.fromEntries(
-      Object.entries(from.inputs).map(([name, results]) => {
+      Object.entries(stage.inputs).map(([name, ids]) => {
         const many = declaration.inputs[name]?.many === true;
         return [
           name,
-          results.map((result) => inputPart(result, many, declaration.timings)),
+          ids.map((id) => inputPart(context, stage, id, many, results)),
         ];
       }),
     ),
     runtimes: Object.fromEntries(
       declaration.needs.map((name) => {
-        const { identity, threaded } = from.runtimes.get(name)!;
-        const { cpus } = resources;
+        const { identity, threaded } = context.runtimes.get(name)!;
         const threads = cpus === 1 ? "1 thread" : `${cpus} threads`;
         return [name, threaded ? `${identity}, ${threads}` : identity];
       }),
@@ -64,21 +48,24 @@ export async function keyParts(
  * rarely makes others run.
  */
 function inputPart(
-  { stage, manifest }: ConnectedResult,
+  context: Context,
+  { declaration: { timings } }: GraphStage,
+  id: string,
   many: boolean,
-  timings: boolean,
+  results: ReadonlyMap<string, Manifest>,
 ): InputPart {
+  const { content, seconds, metrics } = results.get(id)!;
   return {
-    content: manifest.content,
-    ...(many && { stage: stage.id, matrix: stage.matrix }),
-    ...(timings && { seconds: manifest.seconds, metrics: manifest.metrics }),
+    content,
+    ...(many && { stage: id, matrix: stageOf(context, id).matrix }),
+    ...(timings && { seconds, metrics }),
   };
 }
 
 async function sourceContents(
+  { store }: Context,
   stage: GraphStage,
   sources: Sources,
-  store: Store,
 ): Promise<Record<string, string>> {
   const contents: Record<string, string> = {};
   for (const [name, path] of sources) {

@@ -6,7 +6,7 @@ import { type Context, stageOf } from "./context.ts";
 import type { Event, ExpectedStage } from "./events.ts";
 import type { Executor, JobResources } from "./executors/executor.ts";
 import { BusyError } from "./failure.ts";
-import { checkGpus, type HeldGpus, holdGpus } from "./gpus.ts";
+import { type HeldGpus, holdGpus } from "./gpus.ts";
 import type { Limits } from "./settings.ts";
 
 /** Resources of a stage's process. Its number of GPUs is the larger of what the stage requests and what its runtimes need. */
@@ -30,7 +30,7 @@ export function executorOf(
   { settings: { executor } }: Pick<Context, "settings">,
   { task, declaration }: GraphStage,
 ): Executor {
-  return executor.of?.({ task, local: declaration.local }) ?? executor;
+  return executor.of?.(task, declaration.local) ?? executor;
 }
 
 /** Share of the limits that a running stage takes up. */
@@ -99,17 +99,15 @@ export class Slots {
 
   /**
    * Waits until the claim fits, and holds it until disposed of. A claim on more
-   * processors or memory than the limits allow is reduced to them.
-   *
-   * @throws {StageFailure} If it is on more GPUs than the limits allow.
+   * than the limits allow is reduced to them.
    */
   async take(claim: Claim, signal: AbortSignal): Promise<Disposable> {
     const { cpus, memory, gpus } = this.#limits;
-    checkGpus(claim.gpus, gpus);
     const capped = {
       ...claim,
       cpus: Math.min(claim.cpus, cpus),
       memory: Math.min(claim.memory, memory),
+      gpus: Math.min(claim.gpus, gpus.length),
     };
     signal.throwIfAborted();
     await new Promise<void>((resolve, reject) => {

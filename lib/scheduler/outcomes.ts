@@ -1,16 +1,17 @@
 import type { Manifest } from "../store/manifests.ts";
 import type { Context } from "./context.ts";
-import type { Decision, Event } from "./events.ts";
+import type { Decision, Event, Outcome } from "./events.ts";
 import { messageOf } from "./failure.ts";
 import { visibleFolder } from "./visible.ts";
 
-type Outcome =
-  | "ran"
-  | "restored"
-  | "unchanged"
-  | "failed"
-  | "skipped"
-  | "interrupted";
+const NONE = {
+  ran: 0,
+  restored: 0,
+  unchanged: 0,
+  failed: 0,
+  skipped: 0,
+  interrupted: 0,
+};
 
 /** Emits and counts the outcomes of stages. A stage that starts over has several outcomes; the last one counts. */
 export class Outcomes {
@@ -34,14 +35,7 @@ export class Outcomes {
 
   /** Number of stages with each outcome. */
   get counts(): Record<Outcome, number> {
-    const counts = {
-      ran: 0,
-      restored: 0,
-      unchanged: 0,
-      failed: 0,
-      skipped: 0,
-      interrupted: 0,
-    };
+    const counts = { ...NONE };
     for (const { outcome } of this.#last.values()) counts[outcome]++;
     return counts;
   }

@@ -60,24 +60,9 @@ export async function decide(
   stage: GraphStage,
   results: ReadonlyMap<string, Manifest>,
 ): Promise<Decided> {
-  const { graph: { pipeline }, settings, store, runtimes } = context;
-  const code = context.code.get(stage.module)!;
+  const { graph: { pipeline }, settings, store } = context;
   const sources = await sourcesOf(context, stage);
-  const parts = await keyParts(stage, {
-    code: code.bundle,
-    sources,
-    inputs: Object.fromEntries(
-      Object.entries(stage.inputs).map(([name, ids]) => [
-        name,
-        ids.map((id) => ({
-          stage: stageOf(context, id),
-          manifest: results.get(id)!,
-        })),
-      ]),
-    ),
-    runtimes,
-    store,
-  });
+  const parts = await keyParts(context, stage, sources, results);
   const key = await keyOf(parts, `${pipeline}/${stage.id}`, store.memo);
   const run = async (reason: string): Promise<Decided> => {
     if (sources.size > 0) {

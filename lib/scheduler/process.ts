@@ -7,7 +7,8 @@ import { StageFailure, StageInterrupted, StageRestart } from "./failure.ts";
 import { Lines } from "./journal.ts";
 
 /** Options of {@linkcode follow}. */
-interface Watch {
+export interface Watch {
+  /** Id of the stage, or another name for messages. */
   readonly stage: string;
   /** Folder with the files of the process; see `Job.folder`. */
   readonly folder: string;

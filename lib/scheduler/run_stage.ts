@@ -1,14 +1,12 @@
 import { join } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { listTree, NotAFileError, treeDigest } from "../store/blobs.ts";
-import { canonicalJson } from "../store/digest.ts";
 import { readSealed, removeFolder, writeSealed } from "../store/files.ts";
 import {
   type Manifest,
   MANIFEST_VERSION,
   replacedFiles,
 } from "../store/manifests.ts";
-import type { Fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
 import { attempt, type Attempted } from "./attempt.ts";
 import { changes, describeChanges } from "./changes.ts";
@@ -112,7 +110,7 @@ async function runOnce(
   try {
     const made = await attempt(context, stage, decided, folder, {
       ...options,
-      checkpoint: (sources) => takeCheckpoint(key, sources, store),
+      checkpoint: (prints) => takeCheckpoint(key, prints, store),
       emit: say,
     });
     log.end();
@@ -259,21 +257,14 @@ function artifactFiles(stage: GraphStage, folder: string): string[] {
  * held. It is the folder of the last attempt under a new name, so that a process
  * of that attempt that is still ending cannot write to it.
  *
- * @param sources Fingerprints of the sources' files. If they differ from those
- * of the last attempt, its checkpoints are removed: it may have read other
- * contents, even if the key is the same again.
+ * @param prints Fingerprints of the sources. If they differ from those of the
+ * last attempt, its checkpoints are removed: it may have read other contents,
+ * even if the key is the same again.
  */
-function takeCheckpoint(
-  key: string,
-  sources: readonly (Fingerprint | undefined)[],
-  store: Store,
-): string {
+function takeCheckpoint(key: string, prints: string, store: Store): string {
   const folder = store.makeFolder("checkpoints", key);
-  const prints = canonicalJson(sources.map((print) => print ?? null));
   const memo = join(folder, "sources.json");
-  const before = readSealed(memo);
-  const sameSources = prints ===
-    (before === undefined ? "[]" : before.prints);
+  const sameSources = prints === (readSealed(memo)?.prints ?? "[]");
   const attempts = [...Deno.readDirSync(folder)]
     .map(({ name }) => Number(name)).filter(Number.isInteger)
     .sort((a, b) => b - a);

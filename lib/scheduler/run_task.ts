@@ -2,18 +2,16 @@ import { join } from "node:path";
 import type { InputArtifact, Permissions } from "../pipeline/task.ts";
 import { locateTrace } from "./bundle.ts";
 import type { Spec } from "./child.ts";
-import type { Event } from "./events.ts";
 import type { Executor, Job, JobResources } from "./executors/executor.ts";
 import { confined, hasLandlock } from "./landlock.ts";
 import { sandboxOf, stageEnvironment } from "./permissions.ts";
-import { follow, type Measured } from "./process.ts";
+import { follow, type Measured, type Watch } from "./process.ts";
 import type { RunFolder } from "./runs.ts";
 import type { Runtime } from "./settings.ts";
 
 /** A task to run in a process of its own. */
-export interface TaskRun {
-  /** Id of its stage, or another name for messages. */
-  readonly name: string;
+export interface TaskRun
+  extends Omit<Watch, "folder" | "located" | "timeout" | "lastSeconds"> {
   /** Name of the task. */
   readonly task: string;
   /** `file:` URL of its module. */
@@ -33,14 +31,6 @@ export interface TaskRun {
   /** Ids of the GPUs that it sees; undefined if the executor allots them. */
   readonly gpus: readonly string[] | undefined;
   readonly executor: Executor;
-  /** Seconds that are left of its timeout, if it is started again. */
-  readonly left?: number | undefined;
-  /** Seconds between asking the process to end and killing it. */
-  readonly grace: number;
-  /** Replaces paths in its output by paths that exist after the run. */
-  readonly lastingPaths: (text: string) => string;
-  readonly emit: (event: Event) => void;
-  readonly signal: AbortSignal;
 }
 
 /**
@@ -52,10 +42,10 @@ export interface TaskRun {
  * @throws {StageRestart} If it is to be started again.
  */
 export async function runTask(run: TaskRun): Promise<Measured> {
-  const { name, folder, checkpoint, permissions, resources, executor } = run;
+  const { stage, folder, checkpoint, permissions, resources, executor } = run;
   const runtimes = [...run.runtimes.values()];
   const log = (line: string) =>
-    run.emit({ type: "log", stage: name, line, stream: "log" });
+    run.emit({ type: "log", stage, line, stream: "log" });
   const spec: Spec = {
     events: folder.events,
     stdout: folder.stdout,
@@ -95,7 +85,7 @@ export async function runTask(run: TaskRun): Promise<Measured> {
   const startsPrograms = runtimes.length > 0 ||
     (permissions.run ?? []).length > 0;
   const job = {
-    name,
+    name: stage,
     task: run.task,
     needs: [...run.runtimes.keys()],
     resources,
@@ -115,16 +105,11 @@ export async function runTask(run: TaskRun): Promise<Measured> {
   const start = (onState: Job["onState"]) =>
     executor.start({ ...job, onState });
   const measured = await follow(start, {
-    stage: name,
+    ...run,
     folder: folder.path,
-    emit: run.emit,
-    lastingPaths: run.lastingPaths,
     located: (trace) =>
       locateTrace(trace, folder.code, run.module, run.project),
     timeout,
-    left: run.left,
-    grace: run.grace,
-    signal: run.signal,
   });
   for (const [name, { handsOn }] of run.runtimes) {
     try {

@@ -27,6 +27,7 @@ export interface RunFolder {
   /** The code that the process runs; see `run_task.ts` for its place. */
   readonly code: string;
   readonly output: string;
+  /** Input `name` has its artifacts in `inputs/name/0`, 1, ... */
   readonly inputs: string;
   readonly temporary: string;
   readonly spec: string;

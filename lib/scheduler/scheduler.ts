@@ -13,10 +13,9 @@ import {
 import type { Slots } from "./limits.ts";
 import { Outcomes } from "./outcomes.ts";
 import { decide, type Decided, type Reused } from "./plan.ts";
-import type { Store } from "../store/store.ts";
 import type { Settings } from "./settings.ts";
 import { checkSources } from "./sources.ts";
-import { makeVisible, sweepVisible } from "./visible.ts";
+import { makeVisible } from "./visible.ts";
 
 /**
  * Brings stages, and the stages that they need, up to date. Stages run in
@@ -37,47 +36,35 @@ export async function run(
   signal: AbortSignal,
   store = openStore(settings),
 ): Promise<Summary> {
-  return await withCache(
-    store,
-    () => runAll(graph, targets, settings, emit, signal, store),
-  );
-}
-
-async function runAll(
-  graph: Graph,
-  targets: readonly string[],
-  settings: Settings,
-  emit: (event: Event) => void,
-  signal: AbortSignal,
-  store: Store,
-): Promise<Summary> {
-  const start = performance.now();
-  let scheduler: Scheduler;
-  {
-    // Before anything else, since opening the context stores blobs that no result needs yet.
-    using _live = await holdOff(store, signal);
-    const context = await openContext(graph, targets, settings, store);
-    await checkSources(context);
-    const { selected } = context;
-    scheduler = new Scheduler(context, emit, signal);
-    emit({ type: "start", pipeline: graph.pipeline, stages: [...selected] });
-    await scheduler.run();
-    await store.noteRun(graph.pipeline, scheduler.outcomes.keys);
-  }
-  const { counts, savedSeconds } = scheduler.outcomes;
-  if (counts.ran + counts.failed > 0) {
-    await keepWithin(store, settings.cacheLimit);
-  }
-  const seconds = (performance.now() - start) / 1000;
-  const summary: Summary = {
-    type: "summary",
-    ...counts,
-    seconds,
-    savedSeconds,
-  };
-  emit(summary);
-  if (scheduler.busy !== undefined) throw scheduler.busy;
-  return summary;
+  return await withCache(store, async () => {
+    const start = performance.now();
+    let scheduler: Scheduler;
+    {
+      // Before anything else, since opening the context stores blobs that no result needs yet.
+      using _live = await holdOff(store, signal);
+      const context = await openContext(graph, targets, settings, store);
+      await checkSources(context);
+      const { selected } = context;
+      scheduler = new Scheduler(context, emit, signal);
+      emit({ type: "start", pipeline: graph.pipeline, stages: [...selected] });
+      await scheduler.run();
+      await store.noteRun(graph.pipeline, scheduler.outcomes.keys);
+    }
+    const { counts, savedSeconds } = scheduler.outcomes;
+    if (counts.ran + counts.failed > 0) {
+      await keepWithin(store, settings.cacheLimit);
+    }
+    const seconds = (performance.now() - start) / 1000;
+    const summary: Summary = {
+      type: "summary",
+      ...counts,
+      seconds,
+      savedSeconds,
+    };
+    emit(summary);
+    if (scheduler.busy !== undefined) throw scheduler.busy;
+    return summary;
+  });
 }
 
 /** End of a stage: its result, or the reason why it has none. */
@@ -258,7 +245,6 @@ class Scheduler {
     const { settings, store } = this.#context;
     const { sweepRuns } = await import("./runs.ts");
     await sweepRuns(store, settings.executor);
-    await sweepVisible(this.#context, this.#emit);
     const { expectation, Slots } = await import("./limits.ts");
     this.#emit(expectation(this.#context));
     return new Slots(settings.limits);

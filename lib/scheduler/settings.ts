@@ -93,9 +93,6 @@ export interface Runtime {
   readonly prepare: () => Promise<void>;
 }
 
-const CACHE_LIMIT = 50e9;
-const GRACE = 20;
-
 /** Default settings: the project's own `out` folder, and all of this machine. */
 export function defaultSettings(project: string): Settings {
   const cpus = navigator.hardwareConcurrency;
@@ -113,8 +110,8 @@ export function defaultSettings(project: string): Settings {
     force: new Set(),
     wait: true,
     keepGoing: true,
-    grace: GRACE,
-    cacheLimit: CACHE_LIMIT,
+    grace: 20,
+    cacheLimit: 50e9,
   };
 }
 

@@ -2,9 +2,9 @@
 import type { GraphStage } from "../pipeline/graph.ts";
 import { listTree, notAFile, treeText } from "../store/blobs.ts";
 import { canonicalJson } from "../store/digest.ts";
-import { isMissing } from "../store/files.ts";
+import { statIfThere } from "../store/files.ts";
 import { basename, dirname, join, resolve } from "../store/paths.ts";
-import { type Fingerprint, fingerprint } from "../store/stats.ts";
+import { fingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
 import { isCurrent } from "./code.ts";
 import { type Context, stageOf, taskOf } from "./context.ts";
@@ -34,14 +34,16 @@ export async function sourceDigest(
   return await listings.note(treeText(files));
 }
 
-/** Fingerprints of all files and folders of a source: a file that comes and goes changes its folder. */
-export function sourcePrints(path: string): (Fingerprint | undefined)[] {
-  const files = filesOf(path).map(([, file]) => file);
-  const members = new Set([path, ...files]);
-  for (const file of members) {
-    if (file !== path) members.add(dirname(file));
-  }
-  return [...members].map(fingerprint);
+/** Fingerprints of all files and folders of sources, as text: a file that comes and goes changes its folder. */
+export function sourcePrints(sources: Sources): string {
+  const prints = [...sources.values()].flatMap((path) => {
+    const members = new Set([path, ...filesOf(path).map(([, file]) => file)]);
+    for (const file of members) {
+      if (file !== path) members.add(dirname(file));
+    }
+    return [...members].map((it) => fingerprint(it) ?? null);
+  });
+  return canonicalJson(prints);
 }
 
 /** The parameters, with the sources as absolute paths. */
@@ -49,9 +51,9 @@ export function withAbsoluteSources(
   params: Readonly<Record<string, unknown>>,
   sources: Sources,
 ): Readonly<Record<string, unknown>> {
-  const copy = structuredClone(params);
-  for (const [name, path] of sources) edit(copy, name, path);
-  return copy;
+  return edited(params, sources, (place, name, path) => {
+    if (name in place) place[name] = path;
+  });
 }
 
 /** The parameters, without the sources. */
@@ -59,28 +61,27 @@ export function withoutSources(
   params: Readonly<Record<string, unknown>>,
   sources: Sources,
 ): Readonly<Record<string, unknown>> {
-  if (sources.size === 0) return params;
-  const copy = structuredClone(params);
-  for (const name of sources.keys()) edit(copy, name, undefined);
-  return copy;
+  return edited(params, sources, (place, name) => delete place[name]);
 }
 
-/** Replaces, or removes, the value at a dot path, if there is one. */
-function edit(
-  params: Record<string, unknown>,
-  name: string,
-  value: string | undefined,
-): void {
-  const steps = name.split(".");
-  const last = steps.pop()!;
-  let place = params;
-  for (const step of steps) {
-    const next = place[step];
-    if (typeof next !== "object" || next === null) return;
-    place = next as Record<string, unknown>;
+/** A copy of the parameters in which the mapping with each source has been edited. */
+function edited(
+  params: Readonly<Record<string, unknown>>,
+  sources: Sources,
+  edit: (place: Record<string, unknown>, name: string, path: string) => void,
+): Readonly<Record<string, unknown>> {
+  if (sources.size === 0) return params;
+  const copy = structuredClone(params) as Record<string, unknown>;
+  for (const [at, path] of sources) {
+    const steps = at.split(".");
+    const name = steps.pop()!;
+    const place = steps.reduce<Record<string, unknown> | undefined>(
+      (it, step) => it?.[step] as Record<string, unknown> | undefined,
+      copy,
+    );
+    if (typeof place === "object" && place !== null) edit(place, name, path);
   }
-  if (value === undefined) delete place[last];
-  else if (last in place) place[last] = value;
+  return copy;
 }
 
 /**
@@ -104,19 +105,11 @@ function filesOf(path: string): (readonly [name: string, file: string])[] {
  * @throws {Error} If it does not exist, or is something else.
  */
 function sourceInfo(path: string): Deno.FileInfo {
-  let info: Deno.FileInfo;
-  try {
-    info = Deno.statSync(path);
-  } catch (error) {
-    if (!isMissing(error)) throw error;
-    throw new Error(`"${path}" does not exist`, { cause: error });
-  }
-  if (info.isFile) return info;
-  if (!info.isDirectory) {
-    const { message } = notAFile(path, info);
-    throw new Error(`${message}; write its content to a file`);
-  }
-  return info;
+  const info = statIfThere(path);
+  if (info === undefined) throw new Error(`"${path}" does not exist`);
+  if (info.isFile || info.isDirectory) return info;
+  const { message } = notAFile(path);
+  throw new Error(`${message}; write its content to a file`);
 }
 
 /** Section of the store's memo. */

@@ -9,11 +9,9 @@ import {
   isMissing,
   osError,
   removeFolder,
-  syncFolder,
-  syncTree,
   temporarySuffix,
 } from "../store/files.ts";
-import { lockFile, tryLockFile } from "../store/locks.ts";
+import { lockFile } from "../store/locks.ts";
 import { filesOfKey, type Manifest } from "../store/manifests.ts";
 import { linkFingerprint } from "../store/stats.ts";
 import type { Store } from "../store/store.ts";
@@ -35,15 +33,14 @@ export async function difference(
   files: readonly TreeFile[],
   store: Store,
 ): Promise<string | undefined> {
+  if (linkFingerprint(folder) === undefined) return "output is missing";
   let present: string[];
   try {
     present = listFiles(folder, "refuse");
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return "output is missing";
-    if (
-      error instanceof Deno.errors.NotADirectory ||
-      error instanceof NotAFileError
-    ) return "output is changed";
+    if (isMissing(error) || error instanceof NotAFileError) {
+      return "output is changed";
+    }
     throw error;
   }
   const expected = new Map(files.map(({ path, blob }) => [path, blob]));
@@ -87,52 +84,27 @@ export async function makeVisible(
 ): Promise<void> {
   const { graph: { pipeline }, settings, store } = context;
   const folder = visibleFolder(settings.out, pipeline, stage);
-  using _lock = await lockFile(await lockPath(folder, store), { signal });
-  const copy = store.path("incoming", await digest(folder));
-  const beside = replacedFolder(folder);
+  const lock = join(store.makeFolder("locks"), await digest(folder));
+  using _lock = await lockFile(lock, { signal });
+  const next = join(dirname(folder), `.${basename(folder)}.replaced`);
   try {
-    if (fresh === undefined) {
-      // An earlier process may have been killed while it copied.
-      removeFolder(copy);
-      Deno.mkdirSync(copy, { recursive: true });
+    // An earlier process may have been killed here.
+    removeFolder(next);
+    if (fresh !== undefined) await move(fresh, next);
+    else {
+      Deno.mkdirSync(next, { recursive: true });
       for (const { path, blob } of manifest.files) {
-        await store.blobs.copyTo(blob, join(copy, path));
+        await store.blobs.copyTo(blob, join(next, path));
       }
-      setModes(copy);
+      setModes(next);
     }
-    await keepForeign(beside, context, stage, onKept);
-    removeFolder(beside);
-    move(fresh ?? copy, beside);
-    await keepForeign(folder, context, stage, onKept);
-    replaceFolder(folder, beside);
+    await keepForeign(context, stage, onKept);
+    if (!exchange(next, folder)) {
+      removeFolder(folder);
+      Deno.renameSync(next, folder);
+    }
   } finally {
-    removeFolder(copy);
-    removeFolder(beside);
-  }
-}
-
-/** Path beside a visible folder for the next or the former one, while it is replaced. */
-function replacedFolder(folder: string): string {
-  return join(dirname(folder), `.${basename(folder)}.replaced`);
-}
-
-/** Matches the names of such folders, and the id of the stage in them. */
-const REPLACED = /^\.(.+)\.replaced$/;
-
-/** Clears what killed processes left beside the visible folders of a pipeline. */
-export async function sweepVisible(
-  context: Context,
-  onKept: (kept: Kept) => void,
-): Promise<void> {
-  const { graph: { pipeline }, settings: { out }, store } = context;
-  for (const { name } of entriesOf(join(out, pipeline))) {
-    const [, id] = REPLACED.exec(name) ?? [];
-    if (id === undefined) continue;
-    const folder = visibleFolder(out, pipeline, { id });
-    using lock = tryLockFile(await lockPath(folder, store));
-    if (lock === undefined) continue;
-    await keepForeign(replacedFolder(folder), context, { id }, onKept);
-    removeFolder(replacedFolder(folder));
+    removeFolder(next);
   }
 }
 
@@ -159,44 +131,25 @@ export function setModes(folder: string): void {
   }
 }
 
-/** Moves a folder, flushed to the disk; to another disk, it is copied. */
-function move(from: string, to: string): void {
-  syncTree(from);
+/** Moves a folder; to another disk, it is copied. */
+async function move(from: string, to: string): Promise<void> {
   Deno.mkdirSync(dirname(to), { recursive: true });
   try {
     Deno.renameSync(from, to);
   } catch (error) {
     if (osError(error) !== EXDEV) throw error;
-    copyFolder(from, to);
-    syncTree(to);
+    const { cpSync } = await import("node:fs");
+    cpSync(from, to, { recursive: true });
   }
 }
 
-function copyFolder(from: string, to: string): void {
-  Deno.mkdirSync(to);
-  for (const { name, isDirectory } of Deno.readDirSync(from)) {
-    const [member, copy] = [join(from, name), join(to, name)];
-    if (isDirectory) copyFolder(member, copy);
-    else Deno.copyFileSync(member, copy);
-  }
-}
-
-/** Puts a folder in place of another on the same disk, which, where the system can swap them, is then at its path. */
-export function replaceFolder(folder: string, fresh: string): void {
-  if (!exchange(fresh, folder)) {
-    removeFolder(folder);
-    Deno.renameSync(fresh, folder);
-  }
-  syncFolder(dirname(folder));
-}
-
-/** Moves what is at a path to `_kept` if it holds anything that the cache has not written for the stage. */
+/** Moves the visible folder of a stage to `_kept` if it holds anything that the cache has not written for the stage. */
 async function keepForeign(
-  path: string,
   { graph: { pipeline }, settings: { out }, store }: Context,
   { id: stage }: Pick<GraphStage, "id">,
   onKept: (kept: Kept) => void,
 ): Promise<void> {
+  const path = visibleFolder(out, pipeline, { id: stage });
   if (linkFingerprint(path) === undefined) return;
   const written = Map.groupBy(
     store.results(pipeline, stage).flatMap(filesOfKey),
@@ -219,8 +172,7 @@ async function keepForeign(
   if (Deno.lstatSync(path).isDirectory) await look("");
   else files++;
   if (files === 0) return;
-  const folder = keepAside(path, visibleFolder(out, pipeline, { id: stage }));
-  onKept({ type: "kept", stage, files, folder });
+  onKept({ type: "kept", stage, files, folder: keepAside(path, path) });
 }
 
 /**
@@ -253,9 +205,4 @@ export function keepAside(path: string, folder: string): string {
     Deno.renameSync(path, join(aside, basename(path)));
   }
   return aside;
-}
-
-/** Lock of a visible folder, held while it is replaced. */
-async function lockPath(folder: string, store: Store): Promise<string> {
-  return join(store.makeFolder("locks"), await digest(folder));
 }

@@ -2,7 +2,6 @@ import type {
   Execution,
   Executor,
   Job,
-  PlacedTask,
 } from "../scheduler/executors/executor.ts";
 import { local } from "../scheduler/executors/local.ts";
 import { fullMessage } from "../scheduler/failure.ts";
@@ -65,7 +64,7 @@ export class Slurm implements Executor {
     this.#client = new SlurmClient(settings.pace.call);
   }
 
-  of({ task, local: isLocal }: PlacedTask): Executor {
+  of(task: string, isLocal: boolean): Executor {
     const run = kindOf(this.#settings, task).run ??
       (isLocal ? "local" : "slurm");
     return run === "local" ? local : this;

@@ -1,7 +1,7 @@
 /** The script of a job, and the files in its folder by which it tells how it began and ended. */
 import { join } from "node:path";
 import type { Job } from "../scheduler/executors/executor.ts";
-import { entriesOf, readIfThere } from "../store/files.ts";
+import { entriesBelow, readIfThere } from "../store/files.ts";
 import { fileSize, fingerprint } from "../store/stats.ts";
 import type { Pace } from "./settings.ts";
 
@@ -194,8 +194,6 @@ export function hasCheckpoint(job: Job): boolean {
 
 /** Files at any depth. Reading a folder makes a network file system ask for its present state. */
 function filesIn(folder: string): string[] {
-  return entriesOf(folder).flatMap(({ name, isDirectory, isFile }) => {
-    const path = join(folder, name);
-    return isDirectory ? filesIn(path) : isFile ? [path] : [];
-  });
+  return [...entriesBelow(folder)]
+    .flatMap(({ path, isFile }) => isFile ? [path] : []);
 }

@@ -1,6 +1,12 @@
 import { dirname, join } from "./paths.ts";
-import { canonicalJson, digest, digestFile } from "./digest.ts";
-import { besides, removeIfThere, writeAll } from "./files.ts";
+import { canonicalJson, digest, digestFile, isDigest } from "./digest.ts";
+import {
+  besides,
+  entriesBelow,
+  ifThere,
+  removeIfThere,
+  writeAll,
+} from "./files.ts";
 import type { Stats } from "./stats.ts";
 
 /** Number of files that are stored at the same time. */
@@ -19,6 +25,13 @@ export class Blobs {
   /** Path of a blob, whether it exists or not. */
   path(blob: string): string {
     return `${this.folder}/${blob.slice(0, 2)}/${blob.slice(2)}`;
+  }
+
+  /** All blobs. */
+  all(): string[] {
+    return entriesBelow(this.folder)
+      .map(({ path }) => path.slice(this.folder.length).replaceAll("/", ""))
+      .filter(isDigest).toArray();
   }
 
   /** True if the blob exists and its content matches its digest. */
@@ -89,14 +102,8 @@ export class Blobs {
 
   /** Text of a blob; undefined if it is missing or damaged. */
   async text(blob: string): Promise<string | undefined> {
-    let bytes: Uint8Array<ArrayBuffer>;
-    try {
-      bytes = Deno.readFileSync(this.path(blob));
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return undefined;
-      throw error;
-    }
-    return await digest(bytes) === blob
+    const bytes = ifThere(() => Deno.readFileSync(this.path(blob)));
+    return bytes !== undefined && await digest(bytes) === blob
       ? new TextDecoder().decode(bytes)
       : undefined;
   }
@@ -107,12 +114,7 @@ export class Blobs {
    * @throws {DamagedBlobError} If the blob is missing or damaged; it is then removed.
    */
   async copyTo(blob: string, path: string): Promise<void> {
-    await this.#verified(blob, async () => {
-      Deno.mkdirSync(dirname(path), { recursive: true });
-      await Deno.copyFile(this.path(blob), path);
-      await Deno.chmod(path, 0o644);
-      return (await digestFile(path)).blob;
-    });
+    await this.#bring(blob, path, (from) => Deno.copyFile(from, path));
   }
 
   /**
@@ -122,15 +124,13 @@ export class Blobs {
    * @throws {DamagedBlobError} If the blob is missing or damaged; it is then removed.
    */
   async linkTo(blob: string, path: string): Promise<void> {
-    await this.#verified(blob, async () => {
-      Deno.mkdirSync(dirname(path), { recursive: true });
+    await this.#bring(blob, path, async (from) => {
       try {
-        await Deno.link(this.path(blob), path);
+        await Deno.link(from, path);
       } catch (error) {
         if (error instanceof Deno.errors.NotFound) throw error;
-        await Deno.copyFile(this.path(blob), path);
+        await Deno.copyFile(from, path);
       }
-      return (await digestFile(path)).blob;
     });
   }
 
@@ -139,17 +139,18 @@ export class Blobs {
     removeIfThere(this.path(blob));
   }
 
-  async #verified(
+  async #bring(
     blob: string,
-    found: () => Promise<string | undefined>,
+    path: string,
+    make: (from: string) => Promise<void>,
   ): Promise<void> {
-    let actual: string | undefined;
+    Deno.mkdirSync(dirname(path), { recursive: true });
     try {
-      actual = await found();
+      await make(this.path(blob));
+      if ((await digestFile(path)).blob === blob) return;
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
-    if (actual === blob) return;
     this.remove(blob);
     throw new DamagedBlobError(blob);
   }
@@ -277,20 +278,13 @@ function walk(
     const info = entry.isSymlink ? Deno.statSync(whole) : entry;
     if (info.isDirectory) walk(root, path, links, trail, found);
     else if (info.isFile) found.push(path);
-    else throw notAFile(whole, Deno.statSync(whole));
+    else throw notAFile(whole);
   }
 }
 
-/** The error of a path that leads to neither a file nor a folder. */
-export function notAFile(path: string, info: Deno.FileInfo): NotAFileError {
-  const what = info.isFifo
-    ? "a pipe"
-    : info.isSocket
-    ? "a socket"
-    : info.isBlockDevice || info.isCharDevice
-    ? "a device"
-    : "a special file";
-  return new NotAFileError(`"${path}" is ${what}, not a file or a folder`);
+/** The error of a path that leads to something else, such as a pipe. */
+export function notAFile(path: string): NotAFileError {
+  return new NotAFileError(`"${path}" is neither a file nor a folder`);
 }
 
 /**

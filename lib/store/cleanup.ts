@@ -1,6 +1,7 @@
 import { dirname, join } from "./paths.ts";
 import { digestFile, isDigest } from "./digest.ts";
 import {
+  entriesBelow,
   entriesOf,
   isReadOnly,
   isTemporary,
@@ -9,7 +10,7 @@ import {
 } from "./files.ts";
 import { type Lock, lockFile, tryLockFile } from "./locks.ts";
 import type { Manifest } from "./manifests.ts";
-import { fileSize, fingerprint } from "./stats.ts";
+import { fileSize, fingerprint, linkFingerprint } from "./stats.ts";
 import type { Store } from "./store.ts";
 
 /**
@@ -157,36 +158,29 @@ const WRITTEN = ["graphs", "manifests", "stages", "used"];
 /** Milliseconds after which a temporary file has no writer any more: an hour. */
 const TEMPORARY_AGE = 60 * 60 * 1000;
 
-/** Removes files whose writer ended before it renamed them. */
-function removeHalfWritten(folder: string, deep: boolean): void {
-  for (const { name, isDirectory } of entriesOf(folder)) {
-    const path = join(folder, name);
-    if (isDirectory && deep) removeHalfWritten(path, deep);
+/** Removes blobs that no result needs, locks and half-made copies; files of other names are not the cache's. */
+function removeUnused(store: Store, users: ReadonlyMap<string, number>): void {
+  for (const { name } of entriesOf(store.blobs.folder)) {
+    if (name.startsWith("new.") && isTemporary(name)) {
+      Deno.removeSync(join(store.blobs.folder, name));
+    }
+  }
+  for (const blob of store.blobs.all()) {
+    if (!((users.get(blob) ?? 0) > 0)) store.blobs.remove(blob);
+  }
+  const written = [
+    ...entriesOf(store.folder)
+      .map((it) => ({ ...it, path: store.path(it.name) })),
+    ...WRITTEN.flatMap((folder) => [...entriesBelow(store.path(folder))]),
+  ];
+  for (const { name, path } of written) {
     const { modified } = fingerprint(path) ?? { modified: Date.now() };
+    // Its writer ended before it renamed it.
     if (isTemporary(name) && Date.now() - modified > TEMPORARY_AGE) {
       removeIfThere(path);
     }
   }
-}
-
-/** Removes blobs that no result needs, locks and half-made copies; files of other names are not the cache's. */
-function removeUnused(store: Store, users: ReadonlyMap<string, number>): void {
-  for (const { name, isDirectory } of entriesOf(store.blobs.folder)) {
-    const path = join(store.blobs.folder, name);
-    if (name.startsWith("new.") && isTemporary(name)) Deno.removeSync(path);
-    for (const file of isDirectory ? entriesOf(path) : []) {
-      const blob = name + file.name;
-      if (isDigest(blob) && !((users.get(blob) ?? 0) > 0)) {
-        Deno.removeSync(join(path, file.name));
-      }
-    }
-  }
   // No lock is held and no process starts while the cache is locked as a whole.
-  for (const { name } of entriesOf(store.path("incoming"))) {
-    if (isDigest(name)) removeFolder(store.path("incoming", name));
-  }
-  removeHalfWritten(store.folder, false);
-  for (const folder of WRITTEN) removeHalfWritten(store.path(folder), true);
   for (const { name } of entriesOf(store.path("locks"))) {
     if (LOCK.test(name)) Deno.removeSync(store.path("locks", name));
   }
@@ -239,7 +233,13 @@ interface DiskUse {
 
 /** Bytes of the cache, except for run folders: their inputs are links to blobs. */
 function cacheSize(store: Store): number {
-  return folderSize(store.folder, new Set([store.path("runs")]));
+  return entriesOf(store.folder).reduce(
+    (sum, { name, isDirectory }) =>
+      name === "runs"
+        ? sum
+        : sum + (isDirectory ? folderSize : fileSize)(store.path(name)),
+    0,
+  );
 }
 
 /** Measures the disk use of the cache, except for run folders. */
@@ -271,17 +271,12 @@ export async function audit(store: Store): Promise<Audit> {
   using _live = await holdOff(store);
   const damaged: string[] = [];
   let blobs = 0;
-  for (const folder of entriesOf(store.blobs.folder)) {
-    if (!folder.isDirectory) continue;
-    for (const { name } of entriesOf(join(store.blobs.folder, folder.name))) {
-      const blob = folder.name + name;
-      if (!isDigest(blob)) continue;
-      blobs++;
-      const path = store.blobs.path(blob);
-      if ((await digestFile(path)).blob === blob) continue;
-      damaged.push(path);
-      store.blobs.remove(blob);
-    }
+  for (const blob of store.blobs.all()) {
+    blobs++;
+    const path = store.blobs.path(blob);
+    if ((await digestFile(path)).blob === blob) continue;
+    damaged.push(path);
+    store.blobs.remove(blob);
   }
   for (const key of store.manifests.keys()) {
     const found = store.manifests.read(key);
@@ -316,47 +311,28 @@ function checkpointsOf(store: Store): Leftover[] {
     });
 }
 
-/** Logs of failures, of all stages that have a history. */
+/** Logs of failures. */
 function failuresOf(store: Store): Leftover[] {
-  const { histories } = store;
-  return histories.pipelines().flatMap((pipeline) =>
-    histories.stages(pipeline).flatMap((stage) => {
-      const path = store.path("failures", pipeline, `${stage}.jsonl`);
-      const print = fingerprint(path);
-      return print === undefined
-        ? []
-        : [{ path, size: print.size, written: print.modified }];
-    })
-  );
+  return entriesBelow(store.path("failures"))
+    .filter(({ name }) => name.endsWith(".jsonl"))
+    .map(({ path }) => {
+      const { size, modified } = fingerprint(path)!;
+      return { path, size, written: modified };
+    }).toArray();
 }
 
-function lastWrite(path: string): number {
-  const times = entriesOf(path).map(({ name, isDirectory }) =>
-    isDirectory
-      ? lastWrite(join(path, name))
-      : fingerprint(join(path, name))?.modified ?? 0
+function lastWrite(folder: string): number {
+  const paths = [...entriesBelow(folder)].map(({ path }) => path);
+  return Math.max(
+    ...[folder, ...paths].map((it) => fingerprint(it)?.modified ?? 0),
   );
-  return Math.max(fingerprint(path)?.modified ?? 0, ...times);
 }
 
 /** Bytes of all files below a folder; 0 if it does not exist. */
-function folderSize(
-  folder: string,
-  except: ReadonlySet<string> = new Set(),
-): number {
-  let size = 0;
-  for (const entry of entriesOf(folder)) {
-    const path = join(folder, entry.name);
-    if (entry.isDirectory) {
-      if (!except.has(path)) size += folderSize(path, except);
-      continue;
-    }
-    try {
-      size += Deno.lstatSync(path).size;
-    } catch (error) {
-      // Another process may have removed it in the meantime.
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
-  }
-  return size;
+function folderSize(folder: string): number {
+  return entriesBelow(folder).reduce(
+    (sum, { path, isDirectory }) =>
+      sum + (isDirectory ? 0 : linkFingerprint(path)?.size ?? 0),
+    0,
+  );
 }

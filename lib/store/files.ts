@@ -41,22 +41,9 @@ export function replaceText(path: string, text: string): void {
 }
 
 /** Flushes a folder's entries to the disk, so that renames in it survive a power loss. */
-export function syncFolder(path: string): void {
+function syncFolder(path: string): void {
   using folder = Deno.openSync(path);
   folder.syncSync();
-}
-
-/** Flushes a folder, and all files and folders in it, to the disk. */
-export function syncTree(path: string): void {
-  for (const { name, isDirectory } of Deno.readDirSync(path)) {
-    const member = join(path, name);
-    if (isDirectory) syncTree(member);
-    else {
-      using file = Deno.openSync(member);
-      file.syncSync();
-    }
-  }
-  syncFolder(path);
 }
 
 /** A temporary path in the same folder, unique among all processes. */
@@ -64,41 +51,55 @@ export function besides(path: string): string {
   return `${path}.${temporarySuffix()}.tmp`;
 }
 
-/** The text of a file; undefined if it does not exist. */
-export function readIfThere(path: string): string | undefined {
+/** True if a path does not exist, or is below a file. */
+export function isMissing(error: unknown): boolean {
+  return error instanceof Deno.errors.NotFound ||
+    error instanceof Deno.errors.NotADirectory;
+}
+
+/** What a function returns that uses a path; undefined if that does not exist. */
+export function ifThere<T>(use: () => T): T | undefined {
   try {
-    return Deno.readTextFileSync(path);
+    return use();
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
+    if (isMissing(error)) return undefined;
     throw error;
   }
+}
+
+/** The text of a file; undefined if it does not exist. */
+export function readIfThere(path: string): string | undefined {
+  return ifThere(() => Deno.readTextFileSync(path));
+}
+
+/** What a path leads to; undefined if nothing is there. */
+export function statIfThere(path: string): Deno.FileInfo | undefined {
+  return ifThere(() => Deno.statSync(path));
 }
 
 /** Removes a file, if it exists. */
 export function removeIfThere(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
+  ifThere(() => Deno.removeSync(path));
 }
 
 /** Removes a folder and everything in it, if it exists. */
 export function removeFolder(folder: string): void {
-  try {
-    Deno.removeSync(folder, { recursive: true });
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
+  ifThere(() => Deno.removeSync(folder, { recursive: true }));
 }
 
 /** Entries of a folder; none if it does not exist. */
 export function entriesOf(folder: string): Deno.DirEntry[] {
-  try {
-    return [...Deno.readDirSync(folder)];
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return [];
-    throw error;
+  return ifThere(() => [...Deno.readDirSync(folder)]) ?? [];
+}
+
+/** All entries below a folder, at any depth, with their paths; those in a folder before it. */
+export function* entriesBelow(
+  folder: string,
+): Generator<Deno.DirEntry & { readonly path: string }> {
+  for (const entry of entriesOf(folder)) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory) yield* entriesBelow(path);
+    yield { ...entry, path };
   }
 }
 
@@ -121,19 +122,10 @@ export function temporarySuffix(): string {
   return `${PROCESS_NAME}-${serial++}`;
 }
 
-/** Swaps two paths, given as C strings, in one system call; returns 0 on success. */
-type Exchange = (
-  a: Uint8Array<ArrayBuffer>,
-  b: Uint8Array<ArrayBuffer>,
-) => number;
-
 /** `AT_FDCWD`: paths are relative to the current directory. */
 const HERE = -100;
 /** `RENAME_EXCHANGE` of Linux and `RENAME_SWAP` of macOS. */
 const SWAP = 2;
-
-let found: Exchange | undefined;
-let looked = false;
 
 /**
  * Swaps two files or folders of one file system atomically: both paths exist at
@@ -142,38 +134,28 @@ let looked = false;
  * @returns False if the system cannot do this; then nothing has changed.
  */
 export function exchange(a: string, b: string): boolean {
-  if (!looked) found = find();
-  looked = true;
-  return found !== undefined && found(pathBytes(a), pathBytes(b)) === 0;
-}
-
-function find(): Exchange | undefined {
+  const encoder = new TextEncoder();
+  const from = encoder.encode(`${a}\0`);
+  const to = encoder.encode(`${b}\0`);
   try {
-    if (Deno.build.os === "linux") {
-      const { symbols } = Deno.dlopen("libc.so.6", {
-        renameat2: {
-          parameters: ["i32", "buffer", "i32", "buffer", "u32"],
-          result: "i32",
-        },
-      });
-      return (a, b) => symbols.renameat2(HERE, a, HERE, b, SWAP);
-    }
     if (Deno.build.os === "darwin") {
       const { symbols } = Deno.dlopen("libSystem.B.dylib", {
         renamex_np: { parameters: ["buffer", "buffer", "u32"], result: "i32" },
       });
-      return (a, b) => symbols.renamex_np(a, b, SWAP);
+      return symbols.renamex_np(from, to, SWAP) === 0;
     }
-    return undefined;
+    const { symbols } = Deno.dlopen("libc.so.6", {
+      renameat2: {
+        parameters: ["i32", "buffer", "i32", "buffer", "u32"],
+        result: "i32",
+      },
+    });
+    return symbols.renameat2(HERE, from, HERE, to, SWAP) === 0;
   } catch (error) {
-    // The C library lacks the function; the caller falls back to two renames.
+    // The C library lacks the function.
     if (error instanceof Deno.errors.NotCapable) throw error;
-    return undefined;
+    return false;
   }
-}
-
-function pathBytes(path: string): Uint8Array<ArrayBuffer> {
-  return new TextEncoder().encode(`${path}\0`);
 }
 
 /** Writes a value as JSON together with its checksum, durably. */
@@ -223,22 +205,6 @@ const EMFILE = 24;
 const ENOSPC = 28;
 const EROFS = 30;
 const EDQUOT = Deno.build.os === "darwin" ? 69 : 122;
-
-/** True if a path does not exist, or is below a file. */
-export function isMissing(error: unknown): boolean {
-  return error instanceof Deno.errors.NotFound ||
-    error instanceof Deno.errors.NotADirectory;
-}
-
-/** What a path leads to; undefined if nothing is there. */
-export function statIfThere(path: string): Deno.FileInfo | undefined {
-  try {
-    return Deno.statSync(path);
-  } catch (error) {
-    if (isMissing(error)) return undefined;
-    throw error;
-  }
-}
 
 /** True if the disk is full or the quota is used up. */
 export function isFull(error: unknown): boolean {

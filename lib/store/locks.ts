@@ -1,4 +1,4 @@
-import { readIfThere } from "./files.ts";
+import { ifThere, readIfThere } from "./files.ts";
 
 /** An advisory file lock. The kernel releases it when the process ends, for whatever reason. */
 export type Lock = Disposable;
@@ -91,13 +91,10 @@ export function tryLockFile(
 
 /** True if a process holds the exclusive lock. To find out, this process holds a shared one for a moment. */
 export function isLocked(path: string): boolean {
-  try {
+  return ifThere(() => {
     using lock = tryLockFile(path, { shared: true, create: false });
     return lock === undefined;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
+  }) ?? false;
 }
 
 /** Holder of an exclusive lock, as it is written in the file: `process 1234`. */
@@ -106,13 +103,8 @@ export function lockHolder(path: string): string {
 }
 
 function isStill(file: Deno.FsFile, path: string): boolean {
-  let there: Deno.FileInfo;
-  try {
-    there = Deno.lstatSync(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
+  const there = ifThere(() => Deno.lstatSync(path));
+  if (there === undefined) return false;
   if (!there.isFile && !there.isSymlink) {
     throw new Error(`The lock "${path}" is not a file; remove it`);
   }

@@ -1,7 +1,7 @@
 import { join } from "./paths.ts";
 import { canonicalJson, digest, isDigest } from "./digest.ts";
 import {
-  entriesOf,
+  entriesBelow,
   readIfThere,
   removeIfThere,
   unseal,
@@ -194,15 +194,10 @@ export class Manifests {
 
   /** Keys of all manifests, usable or not. */
   keys(): string[] {
-    const keys: string[] = [];
-    for (const folder of entriesOf(this.folder)) {
-      if (!folder.isDirectory) continue;
-      for (const { name } of entriesOf(join(this.folder, folder.name))) {
-        const key = folder.name + name.replace(/\.json$/, "");
-        if (isDigest(key)) keys.push(key);
-      }
-    }
-    return keys.sort();
+    return entriesBelow(this.folder)
+      .map(({ path }) => path.slice(this.folder.length, -".json".length))
+      .map((path) => path.replaceAll("/", ""))
+      .filter(isDigest).toArray().sort();
   }
 
   /** All usable manifests. */

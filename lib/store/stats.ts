@@ -1,5 +1,5 @@
 import { digestFile } from "./digest.ts";
-import { isMissing } from "./files.ts";
+import { ifThere, isMissing, statIfThere } from "./files.ts";
 import type { Memo } from "./memo.ts";
 
 /**
@@ -22,27 +22,21 @@ const TICK = 2_000;
 
 /** Fingerprint of a file or folder; undefined if it does not exist. Symbolic links are followed. */
 export function fingerprint(path: string): Fingerprint | undefined {
-  return printOf(() => Deno.statSync(path));
+  return printOf(statIfThere(path));
 }
 
 /** As {@linkcode fingerprint}, but of a symbolic link itself. */
 export function linkFingerprint(path: string): Fingerprint | undefined {
-  return printOf(() => Deno.lstatSync(path));
+  return printOf(ifThere(() => Deno.lstatSync(path)));
 }
 
-function printOf(stat: () => Deno.FileInfo): Fingerprint | undefined {
-  try {
-    const info = stat();
-    return {
-      size: info.size,
-      modified: info.mtime?.getTime() ?? 0,
-      changed: info.ctime?.getTime() ?? 0,
-      inode: info.ino ?? 0,
-    };
-  } catch (error) {
-    if (isMissing(error)) return undefined;
-    throw error;
-  }
+function printOf(info: Deno.FileInfo | undefined): Fingerprint | undefined {
+  return info && {
+    size: info.size,
+    modified: info.mtime?.getTime() ?? 0,
+    changed: info.ctime?.getTime() ?? 0,
+    inode: info.ino ?? 0,
+  };
 }
 
 /** Bytes of a file; 0 if it does not exist. */
@@ -91,37 +85,33 @@ export class Stats {
    * it does not exist.
    *
    * @param path Absolute path.
-   * @param name Path at which the file was seen last, if it has been moved.
    */
   async digest(
     path: string,
     kind: Kind = "file",
-    name = path,
   ): Promise<string | undefined> {
     const found = fingerprint(path);
     if (found === undefined) return undefined;
     const print = kind === "blob" ? { ...found, changed: 0 } : found;
-    const known = this.#memo.get<Row>(SECTION, name);
+    const known = this.#memo.get<Row>(SECTION, path);
     if (known !== undefined) {
       const [size, modified, changed, inode, blob] = known;
       if (same(print, { size, modified, changed, inode })) return blob;
     }
     const at = Date.now();
-    let read: Awaited<ReturnType<typeof digestFile>>;
-    try {
-      read = await digestFile(path);
-    } catch (error) {
+    const read = await digestFile(path).catch((error) => {
       // Removed since the call of fingerprint().
-      if (error instanceof Deno.errors.NotFound) return undefined;
+      if (isMissing(error)) return undefined;
       throw error;
-    }
+    });
+    if (read === undefined) return undefined;
     const { blob, size } = read;
     const after = fingerprint(path);
     const isStable = after !== undefined && same(found, after) &&
       size === found.size;
     if (isStable && settled(print, at)) {
       const row: Row = [size, print.modified, print.changed, print.inode, blob];
-      this.#memo.set(SECTION, name, row);
+      this.#memo.set(SECTION, path, row);
     }
     return blob;
   }

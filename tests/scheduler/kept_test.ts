@@ -113,30 +113,6 @@ Deno.test("run() keeps a file or link of the user that has the name of an output
   assertEquals(project.read("elsewhere/b.txt"), "far away");
 });
 
-Deno.test("run() removes the temporary folder of a killed scheduler, but no file of the user in it", async () => {
-  using project = makeProject();
-  await project.run(stagesOf("x"));
-  // As if a scheduler had been killed before it had removed the former outputs.
-  project.write("out/test/.a.replaced/out.txt", "x");
-  project.write("out/test/.a.replaced/note.txt", "a note");
-  project.write("out/test/.b.replaced/out.txt", "xx");
-  project.write("out/test/.mine/out.txt", "x");
-  project.write("out/test/a/out.txt", "edited");
-  assertEquals((await project.run(stagesOf("x"))).summary.restored, 1);
-  assertEquals((await project.run(stagesOf("y"))).summary.ran, 2);
-  assertEquals(filesBelow(project.path("out/test")), [
-    ".mine/out.txt",
-    "_kept/a/1/note.txt",
-    "_kept/a/1/out.txt",
-    "_kept/a/2/more/copy.txt",
-    "_kept/a/2/out.txt",
-    "a/more/copy.txt",
-    "a/out.txt",
-    "b/more/copy.txt",
-    "b/out.txt",
-  ]);
-});
-
 /** Paths of all files and links below a folder, sorted. */
 function filesBelow(folder: string, below = ""): string[] {
   return [...Deno.readDirSync(join(folder, below))].flatMap(
@@ -169,8 +145,6 @@ const FOLDERS = [
   "test/a",
   "test/b",
   "test/b/more",
-  "test/.a.replaced",
-  "test/.b.replaced/more",
   "test/.b.mine",
   "test/old-stage",
   "test/_kept/a/1",

@@ -30,11 +30,11 @@ Deno.test("run() removes temporary folders that a killed process left beside vis
   using project = new TestProject();
   project.task("make", "return params.text;");
   const stages = (text: string): Record<string, StageOptions> => ({
-    "kept@m=1.5": { task: "make", params: { text: "same" } },
+    "kept@m=1.5": { task: "make", params: { text: `${text}${text}` } },
     made: { task: "make", params: { text } },
   });
   await project.run(stages("a"));
-  project.write("out/test/.kept@m=1.5.replaced/out.txt", "same");
+  project.write("out/test/.kept@m=1.5.replaced/part.txt", "sa");
   project.write("out/test/.made.replaced/out.txt", "a");
   await project.run(stages("b"));
   assertEquals(

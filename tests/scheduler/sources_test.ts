@@ -116,12 +116,12 @@ Deno.test({
     assert(success);
     const reader = new Deno.Command("cat", { stdin: "piped" }).spawn();
     const cases = {
-      [project.path("pipe")]: "is a pipe, not a file or a folder; write its",
+      [project.path("pipe")]: "is neither a file nor a folder; write its",
       // As the path that a shell gives for a process substitution.
-      [`/proc/${reader.pid}/fd/0`]: ", not a file or a folder",
-      "/dev/zero": "is a device",
-      [project.path("a")]: `/a/pipe" is a pipe`,
-      [project.path("b")]: `/b/zero" is a device`,
+      [`/proc/${reader.pid}/fd/0`]: " is neither a file nor a folder",
+      "/dev/zero": " is neither a file",
+      [project.path("a")]: `/a/pipe" is neither a file`,
+      [project.path("b")]: `/b/zero" is neither a file`,
       [project.path("c")]: '/c/\uFFFD" does not exist',
     };
     // Lets a reader of the pipe go on, so that the test fails instead of hanging.

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { replaceFolder } from "../../lib/scheduler/visible.ts";
+import { exchange } from "../../lib/store/files.ts";
 import { TestProject } from "./project.ts";
 import { TemporaryFolder } from "../store/temporary_folder.ts";
 
@@ -7,7 +7,7 @@ import { TemporaryFolder } from "../store/temporary_folder.ts";
 const ignore = !["linux", "darwin"].includes(Deno.build.os);
 
 Deno.test(
-  "replaceFolder() leaves no moment without a folder",
+  "exchange() leaves no moment without a folder",
   { ignore },
   async () => {
     using folder = new TemporaryFolder();
@@ -24,7 +24,10 @@ Deno.test(
     }).spawn();
     for (let i = 1; i <= 100; i++) {
       folder.write(`fresh${i}/x.txt`, String(i));
-      replaceFolder(folder.join("shown"), folder.join(`fresh${i}`));
+      assertEquals(
+        exchange(folder.join(`fresh${i}`), folder.join("shown")),
+        true,
+      );
       if (i % 10 === 0) await new Promise((resolve) => setTimeout(resolve, 5));
     }
     folder.write("stop", "");

@@ -52,7 +52,7 @@ export async function runAlone(
   const taken = Object.entries(inputs)
     .filter(([input]) => Object.hasOwn(task.inputs, input));
   await runTask({
-    name,
+    stage: name,
     task: name,
     module,
     project: PROJECT,

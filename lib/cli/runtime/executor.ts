@@ -126,7 +126,7 @@ async function nodeHost(
   const tasks = new Map(
     [...graph.stages.values()]
       .filter(({ task, declaration: { needs, local } }) =>
-        needs.length > 0 && executor.of({ task, local }) === executor
+        needs.length > 0 && executor.of(task, local) === executor
       )
       .map(({ task }) => [executor.nodesOf(task), task]),
   );

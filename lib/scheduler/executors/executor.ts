@@ -6,20 +6,16 @@ export interface Executor {
    * `Settings.limits` and chooses their GPUs.
    */
   readonly allots: boolean;
-  /** The executor that runs the stages of a task; this one if absent. */
-  of?(task: PlacedTask): Executor;
+  /**
+   * The executor that runs the stages of a task; this one if absent.
+   *
+   * @param isLocal True if the task declares that it belongs where the scheduler runs.
+   */
+  of?(task: string, isLocal: boolean): Executor;
   /** Starts, or queues, a job. */
   start(job: Job): Execution;
   /** Ends all remaining processes of a job whose scheduler died, given its folder only. */
   reap(folder: string): Promise<void>;
-}
-
-/** Properties of a task that determine where its stages run. */
-export interface PlacedTask {
-  /** Name of the task: `train-dylora`. */
-  readonly task: string;
-  /** True if the task declares that it belongs where the scheduler runs. */
-  readonly local: boolean;
 }
 
 /** A stage's process, ready to be started. */

@@ -31,15 +31,6 @@ const COMMANDS = [[], ["--user", "--map-current-user"]].map((flags) => [
 const RELEASE = "2.36";
 
 const found = new Map<boolean, readonly string[] | string>();
-let tied: readonly string[] | undefined;
-
-/** Command prefix that makes a program end with its parent; empty if this system has none. */
-export function tiedToParent(): readonly string[] {
-  return tied ??= Deno.build.os === "linux" &&
-      attempt([...TIED, "/bin/sh", "-c", ":"]).success
-    ? TIED
-    : [];
-}
 
 /**
  * Command line that runs a program in a PID namespace of its own, which ends
@@ -66,7 +57,8 @@ function find(offline: boolean): readonly string[] | string {
   if (Deno.build.os !== "linux") return "only Linux has PID namespaces";
   const version = attempt(["unshare", "--version"]);
   const [, release] = /util-linux (\d+\.\d+)/.exec(version.output) ?? [];
-  if (release === undefined || !isSince(release)) {
+  const isOld = release?.localeCompare(RELEASE, "en", { numeric: true }) ?? -1;
+  if (isOld < 0) {
     return `"unshare" of util-linux ${RELEASE} or later is not installed`;
   }
   let reason = "";
@@ -80,13 +72,6 @@ function find(offline: boolean): readonly string[] | string {
     reason = output.trim();
   }
   return reason;
-}
-
-/** Compares releases such as 2.9 and 2.36 by their numbers. */
-function isSince(release: string): boolean {
-  const [major, minor] = release.split(".").map(Number);
-  const [first, second] = RELEASE.split(".").map(Number);
-  return major! > first! || major === first && minor! >= second!;
 }
 
 function attempt([program, ...args]: readonly string[]) {
