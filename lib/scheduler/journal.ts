@@ -23,7 +23,7 @@ const TAIL = 1 << 20;
 /** Writes a journal. */
 interface Journal extends Disposable {
   write(event: Event): void;
-  /** Writes what was held back. Called when the stage has ended. */
+  /** Writes what was held back. Called when the stage has ended, and again if it has failed then. */
   end(): void;
 }
 
@@ -71,6 +71,7 @@ export function openJournal(path: string): Journal {
         writeAll(file, JSON.stringify({ at: now(), ...event }) + "\n");
       }
       writeAll(file, lines.splice(0).join(""));
+      held = dropped = 0;
     },
     [Symbol.dispose]: () => file.close(),
   };

@@ -42,6 +42,37 @@ Deno.test("openJournal() keeps the start and the end of a long log, and says how
   assert(kept.length - before > 7_000, "1 MB of the end");
 });
 
+Deno.test("openJournal() takes the failure of a stage whose long log has ended already", async () => {
+  using folder = new TemporaryFolder();
+  const path = folder.join("log.jsonl");
+  const line = ".".repeat(100_000);
+  {
+    using log = openJournal(path);
+    for (let i = 0; i < 120; i++) {
+      log.write({ type: "log", stage: "loud", line, stream: "stdout" });
+    }
+    log.end();
+    const message = "The stage did not write out.txt";
+    const failure = {
+      stage: "loud",
+      attempt: 1,
+      message,
+      log: "",
+      retry: false,
+    };
+    log.write({ type: "failed", ...failure });
+    log.end();
+  }
+  const events = await Array.fromAsync(
+    readLog({ from: "failed", path }, false),
+  );
+  const marks = events.filter((it) =>
+    it.type === "log" && it.line.startsWith("... ")
+  );
+  assertEquals(marks.length, 1);
+  assertEquals(events.at(-1)!.type, "failed");
+});
+
 Deno.test("openJournal() writes the events of a short log at once", () => {
   using folder = new TemporaryFolder();
   const path = folder.join("log.jsonl");
