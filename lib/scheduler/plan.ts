@@ -33,10 +33,12 @@ import { difference, visibleFolder } from "./visible.ts";
 /** Decision on a stage whose inputs all exist. */
 export type Decided = Reused | (StageKey & { readonly decision: Run });
 
-/** A stage whose result is in the cache. */
+/** A stage whose result is in the cache or the remote. */
 export type Reused = StageKey & {
   readonly decision: Extract<Decision, { state: "unchanged" | "restore" }>;
   readonly manifest: Manifest;
+  /** False if the remote has it and the cache does not. */
+  readonly isHere: boolean;
 };
 
 interface StageKey {
@@ -106,6 +108,7 @@ export async function decide(
     parts,
     sources,
     manifest,
+    isHere,
     decision: reason === undefined
       ? { state: "unchanged", key: manifest.key, ...recorded }
       : { state: "restore", key: manifest.key, reason, ...recorded },

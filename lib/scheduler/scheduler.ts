@@ -184,8 +184,9 @@ class Scheduler {
       const decided = await decide(this.#context, stage, results);
       const { key } = decided;
       if ("manifest" in decided) {
+        const { isHere, manifest } = decided;
         const { remote } = this.#context.settings;
-        if (await remote?.fetch(decided.manifest) === false) continue;
+        if (!isHere && !await remote!.fetch(manifest)) continue;
         return await this.#reuse(id, decided);
       }
       const twin = this.#running.get(key);

@@ -54,7 +54,8 @@ export async function verify<Difference>(
   const stage = stageOf(context, id);
   const { remote } = settings;
   for (const input of new Set(Object.values(stage.inputs).flat())) {
-    if (await remote?.fetch(results.get(input)!) !== false) continue;
+    const { isHere, manifest } = reused.get(input)!;
+    if (isHere || await remote!.fetch(manifest)) continue;
     throw new NoResultError(id, { stage: input, reason: "it was refused" });
   }
   const { key, manifest, decision } = reused.get(id)!;

@@ -83,6 +83,24 @@ for (
   });
 }
 
+Deno.test("a run ends whose stages share a result that was refused and then made here", async () => {
+  using checkouts = await Checkouts.open(`name: test
+stages:
+  a: { task: make, with: { text: one } }
+  twin: { task: make, with: { text: one } }
+`);
+  await using server = new FaultyServer(checkouts.folder);
+  const env = { DYLORA_REMOTE: server.url };
+  await checkouts.store(env);
+  server.fault = (_, path) =>
+    path.startsWith("blobs") ? new Response("lies") : undefined;
+  const ran = await Promise.race([
+    checkouts.run(checkouts.second, [], env),
+    delay(20_000).then(() => undefined),
+  ]);
+  assertMatch(ran?.stdout ?? "no end", /^2 stages: 1 ran, 1 restored, /m);
+});
+
 Deno.test("a run that is killed while it stores or fetches results leaves nothing partial, and the next one goes on", async () => {
   using checkouts = await Checkouts.open();
   await using server = new FaultyServer(checkouts.folder);
