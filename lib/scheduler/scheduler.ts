@@ -51,7 +51,7 @@ export async function run(
       await store.noteRun(graph.pipeline, scheduler.outcomes.keys);
     }
     const { counts, savedSeconds } = scheduler.outcomes;
-    if (counts.ran + counts.failed > 0) {
+    if (counts.ran + counts.restored + counts.failed > 0) {
       await keepWithin(store, settings.cacheLimit);
     }
     const seconds = (performance.now() - start) / 1000;

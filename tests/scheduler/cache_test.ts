@@ -8,7 +8,7 @@ import {
 import { BusyError } from "../../lib/scheduler/failure.ts";
 import { run } from "../../lib/scheduler/scheduler.ts";
 import type { Manifest } from "../../lib/store/manifests.ts";
-import { writeSealed } from "../../lib/store/files.ts";
+import { statIfThere, writeSealed } from "../../lib/store/files.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type Ran, type StageOptions, TestProject } from "./project.ts";
 import { firstLine, gateOf, holdTask, meet } from "./span_tasks.ts";
@@ -395,4 +395,19 @@ Deno.test("run() gives a stage the code of its key when a module is edited befor
   const again = await project.run(stages);
   assertEquals(again.ran, ["patient"]);
   assertEquals(project.read("out/test/patient/out.txt"), "2");
+});
+
+Deno.test("run() keeps the cache within its limit when it has only restored results, as those of a remote", async () => {
+  using project = new TestProject();
+  project.task("make", "return 1;");
+  const stages = { make: { task: "make" } };
+  await project.run(stages);
+  const unneeded = `out/cache/blobs/00/${"1".repeat(62)}`;
+  project.write(unneeded, "1");
+  const visible = project.path("out/test/make");
+  Deno.removeSync(visible, { recursive: true });
+  const { summary } = await project.run(stages, { cacheLimit: 1 });
+  assertEquals(summary.restored, 1);
+  assertEquals(statIfThere(project.path(unneeded)), undefined);
+  assertEquals(project.read("out/test/make/out.txt"), "1");
 });
