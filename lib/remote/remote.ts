@@ -116,8 +116,7 @@ export class Remote {
    * @returns False if that fails; then there is no such result any more.
    */
   async fetch({ key }: Manifest): Promise<boolean> {
-    const found = await this.#found.get(key);
-    if (found === undefined) return true;
+    const found = (await this.#found.get(key))!;
     const isFetched = await (found.fetched ??= this.#fetch(found));
     found.isRefused = !isFetched;
     return isFetched;
