@@ -56,23 +56,16 @@ export const trackCommand = command`
   if (dir !== undefined) checkFolder(dir, "choose another folder with --dir");
   const { graph: { pipeline }, store } = await openPipeline(args);
   const { recordedRuns } = await import("../../track/recorded_runs.ts");
-  const runs = await recordedRuns(
-    pipeline,
-    store,
-    (text) => console.error(text),
-  );
+  const runs = await recordedRuns(pipeline, store, console.error);
   if (runs.length === 0) {
+    const command = stageCommand("pipeline", args);
     throw new Error(
-      `Pipeline "${pipeline}" has no trainings or evaluations yet: run it with "${
-        stageCommand("pipeline", args)
-      }"`,
+      `Pipeline "${pipeline}" has no trainings or evaluations yet: run it with "${command}"`,
     );
   }
   return await interruptible(async (signal) => {
-    const { added, replaced = 0, target } = await send(
-      to,
-      ...[pipeline, runs, args, signal] as const,
-    );
+    const sent = await send(to, pipeline, runs, args, signal);
+    const { added, replaced = 0, target } = sent;
     const present = runs.length - added - replaced;
     const anew = replaced > 0 ? `; ${replaced} replaced` : "";
     const before = present > 0 ? `; ${present} already there` : "";

@@ -1,3 +1,4 @@
+import { entriesOf, removeFolder } from "../../store/files.ts";
 import { join } from "../../store/paths.ts";
 import { command } from "../arguments/arguments.ts";
 import { JSON_LINES, KEY_OPTIONS, PROJECT } from "../arguments/options.ts";
@@ -31,41 +32,37 @@ export const tryCommand = command`
   const { graph, stage, model, open } = found;
   const data = dataOf(stage, graph);
   const folder = Deno.makeTempDirSync({ prefix: "try-" });
-  try {
-    return await interruptible(async (signal) => {
-      using results = await open({ model, data });
-      const { inputs, lastingPaths } = results;
-      const run = { params: {}, inputs, lastingPaths, folder, signal };
-      const exported = await runAlone(args, "export-onnx", run);
-      const about: About = {
-        pipeline: graph.pipeline,
-        stage: stage.id,
-        columns: inputs.data === undefined ? [] : textColumns(inputs.data),
-      };
-      Deno.writeTextFileSync(join(folder, "about.json"), JSON.stringify(about));
-      await writeScript(join(folder, "try_page.js"));
-      const files: Readonly<Record<string, string>> = {
-        "": join(PROJECT, "lib/cli/pages/try_page.html"),
-        "page.css": join(PROJECT, "lib/report/page.css"),
-        "about.json": join(folder, "about.json"),
-        "try_page.js": join(folder, "try_page.js"),
-        [WASM]: join(PROJECT, "node_modules/onnxruntime-web/dist", WASM),
-        ...Object.fromEntries(
-          Array.from(
-            Deno.readDirSync(exported),
-            ({ name }) => [`model/${name}`, join(exported, name)],
-          ),
-        ),
-      };
-      await servePage(args, "try", async (path) => {
-        const name = path.join("/");
-        if (!Object.hasOwn(files, name)) return undefined;
-        return { ...await fileContent(files[name]!), policy: WASM_POLICY };
-      }, signal);
-    });
-  } finally {
-    Deno.removeSync(folder, { recursive: true });
-  }
+  using opened = new DisposableStack();
+  opened.defer(() => removeFolder(folder));
+  return await interruptible(async (signal) => {
+    using results = await open({ model, data });
+    const { inputs, lastingPaths } = results;
+    const run = { params: {}, inputs, lastingPaths, folder, signal };
+    const exported = await runAlone(args, "export-onnx", run);
+    const about: About = {
+      pipeline: graph.pipeline,
+      stage: stage.id,
+      columns: inputs.data === undefined ? [] : textColumns(inputs.data),
+    };
+    Deno.writeTextFileSync(join(folder, "about.json"), JSON.stringify(about));
+    await writeScript(join(folder, "try_page.js"));
+    const files: Readonly<Record<string, string>> = {
+      "": join(PROJECT, "lib/cli/pages/try_page.html"),
+      "page.css": join(PROJECT, "lib/report/page.css"),
+      "about.json": join(folder, "about.json"),
+      "try_page.js": join(folder, "try_page.js"),
+      [WASM]: join(PROJECT, "node_modules/onnxruntime-web/dist", WASM),
+      ...Object.fromEntries(
+        entriesOf(exported)
+          .map(({ name }) => [`model/${name}`, join(exported, name)]),
+      ),
+    };
+    await servePage(args, "try", async (path) => {
+      const name = path.join("/");
+      if (!Object.hasOwn(files, name)) return undefined;
+      return { ...await fileContent(files[name]!), policy: WASM_POLICY };
+    }, signal);
+  });
 });
 
 /** Where onnxruntime-web looks for it. */

@@ -109,6 +109,11 @@ export async function readProfile(): Promise<Profile | undefined> {
 
 const SECTION = "nodes";
 
+/** Variables that decide where the engine is installed. */
+const INSTALLED_BY = "HOME PATH DENO_DIR XDG_CACHE_HOME DYLORA_CACHE".split(
+  " ",
+);
+
 /**
  * Describes the nodes that run the stages which need the engine. A short job
  * asks a node of each partition and constraint; the memo keeps the answers.
@@ -154,7 +159,10 @@ async function nodeHost(
             join(PROJECT, "lib/engine/install/node_facts.ts"),
             engineOption(args),
           ],
-          env: nodeEnvironment(),
+          env: Object.fromEntries(
+            INSTALLED_BY.map((name) => [name, Deno.env.get(name) ?? ""])
+              .filter(([, value]) => value !== ""),
+          ),
         },
         store.path("probes", crypto.randomUUID()),
         signal,
@@ -170,13 +178,4 @@ async function nodeHost(
     );
   }
   return recordedHost(JSON.parse(first!.answer.text));
-}
-
-/** Variables that decide where the engine is installed. */
-function nodeEnvironment(): Record<string, string> {
-  const names = ["HOME", "PATH", "DENO_DIR", "XDG_CACHE_HOME", "DYLORA_CACHE"];
-  return Object.fromEntries(
-    Object.entries(Deno.env.toObject())
-      .filter(([name]) => names.includes(name)),
-  );
 }
