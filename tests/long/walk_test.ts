@@ -82,12 +82,18 @@ Deno.test("a new user comes from own data to predictions, as the documents and t
 
     await t.step("a run trains, reports and exports", async () => {
       const { lines } = await call(0, "pipeline", ...run);
-      for (const line of lines.slice(-20)) {
+      const last = lines.slice(-20);
+      for (const line of last) {
         const [, word, rest] =
           /^(adapter|predict|try|report) +(.*)$/.exec(line) ?? [];
         if (word !== undefined) answer.set(word, rest!);
       }
       assertEquals([...answer.keys()], ["adapter", "predict", "try", "report"]);
+      const code = last.slice(
+        last.findIndex((it) => it.startsWith("python ")),
+        last.findIndex((it) => it.startsWith("report ")),
+      );
+      answer.set("python", code.map((it) => it.slice(9)).join("\n"));
       const again = await call(0, "pipeline", ...run);
       assertMatch(again.stdout, /^Nothing to do: 7 stages unchanged/m);
     });
@@ -130,6 +136,32 @@ Deno.test("a new user comes from own data to predictions, as the documents and t
         assertEquals(browser.errors, []);
       },
     });
+
+    /** What a tail of Python prints of the logits of texts, computed by PEFT in another folder. */
+    const byPython = async (
+      code: string,
+      texts: readonly string[],
+      tail: string,
+    ): Promise<unknown> => {
+      const { stdout, stderr } = await new Deno.Command(PYTHON!, {
+        args: [
+          "-c",
+          `${code}
+import json, torch
+inputs = tokenizer(*json.loads(${
+            JSON.stringify(JSON.stringify(texts))
+          }), return_tensors="pt")
+with torch.no_grad():
+    logits = model.eval()(**inputs).logits[0]
+${tail}`,
+        ],
+        cwd: Deno.makeTempDirSync({ dir: folder }),
+      }).output();
+      const decoder = new TextDecoder();
+      const last = decoder.decode(stdout).trim().split("\n").at(-1)!;
+      assert(last.startsWith("["), decoder.decode(stderr));
+      return JSON.parse(last);
+    };
 
     /** Predicted label of a question with its answer. */
     let predicted: { label: string; probability: number };
@@ -219,34 +251,13 @@ Deno.test("a new user comes from own data to predictions, as the documents and t
       name: "PEFT loads the adapter from another folder",
       ignore: PYTHON === undefined,
       async fn() {
-        const card = Deno.readTextFileSync(
-          join(answer.get("adapter")!, "README.md"),
-        );
-        const [, code] = /```python\n([^]*?)```/.exec(card)!;
-        const pair = [text, "the film is dull ."];
-        const { stdout, stderr } = await new Deno.Command(PYTHON!, {
-          args: [
-            "-c",
-            `${
-              code!.replaceAll(
-                '"FOLDER"',
-                JSON.stringify(answer.get("adapter")),
-              )
-            }
-import json, torch
-inputs = tokenizer(*json.loads(${
-              JSON.stringify(JSON.stringify(pair))
-            }), return_tensors="pt")
-with torch.no_grad():
-    found = torch.softmax(model.eval()(**inputs).logits[0], -1)
+        const found = await byPython(
+          answer.get("python")!,
+          [text, "the film is dull ."],
+          `found = torch.softmax(logits, -1)
 print(json.dumps([model.config.id2label[int(found.argmax())], float(found.max())]))`,
-          ],
-          cwd: Deno.makeTempDirSync({ dir: folder }),
-        }).output();
-        const decoder = new TextDecoder();
-        const last = decoder.decode(stdout).trim().split("\n").at(-1)!;
-        assert(last.startsWith("["), decoder.decode(stderr));
-        const [label, probability] = JSON.parse(last);
+        );
+        const [label, probability] = found as [string, number];
         assertEquals(label, predicted.label);
         assert(Math.abs(probability - predicted.probability) < 1e-4);
       },
@@ -268,12 +279,28 @@ print(json.dumps([model.config.id2label[int(found.argmax())], float(found.max())
       await call(
         0,
         ...["predict", "own-data", "train-dylora", "--in", scores, "--to", to],
+        ...["--rank", "2"],
         ...own,
       );
       const [line] = Deno.readTextFileSync(to).split("\n");
       const { answer, score, predicted_score: found } = JSON.parse(line!);
       assertEquals([answer, score], ["the film 0 is dull .", "-1,5"]);
       assertEquals(typeof found, "number");
+      const peft = join(folder, "scores for PEFT");
+      await call(
+        0,
+        ...["export", "own-data", "train-dylora", "--rank", "2", "--to", peft],
+        ...own,
+      );
+      if (PYTHON === undefined) return;
+      const card = Deno.readTextFileSync(join(peft, "README.md"));
+      const [, code] = /```python\n([^]*?)```/.exec(card)!;
+      const [theirs] = await byPython(
+        code!.replaceAll('"FOLDER"', JSON.stringify(peft)),
+        [answer],
+        "print(json.dumps(logits.tolist()))",
+      ) as [number];
+      assert(Math.abs(theirs - found) < 1e-4, `${theirs}, ${found}`);
     });
 
     await t.step(
