@@ -198,7 +198,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/engine": 11595,
   "lib/hub": 1670,
   "lib/onnx": 1118,
-  "lib/pipeline": 3230,
+  "lib/pipeline": 3235,
   "lib/pypi": 505,
   "lib/remote": 1200,
   "lib/report": 4500,

@@ -42,6 +42,8 @@ export interface Declaration {
 /** A pipeline with all stages expanded, in topological order. */
 export interface Graph {
   readonly pipeline: string;
+  /** What the pipeline is for, as its file says. */
+  readonly description?: string | undefined;
   readonly stages: ReadonlyMap<string, GraphStage>;
   /** Files to print after a run, such as a report. */
   readonly show: readonly Shown[];

@@ -93,7 +93,8 @@ export async function expandPipeline(
       .map((it) => blamed(it, value, settings));
     throw new PipelineError(source, await locate(found, text));
   }
-  return { pipeline: definitions.head.name, stages, show };
+  const { name: pipeline, description } = definitions.head;
+  return { pipeline, description, stages, show };
 }
 
 /** The fault, of what `defaults` has if the stage has its value from there. */

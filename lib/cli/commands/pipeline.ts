@@ -96,6 +96,7 @@ export const pipelineCommand = command`
     args,
     { say, signal },
   );
+  if (graph.description && !args.has("json")) note(graph.description);
   const ofRemote = await remoteSettings(args);
   if (slurm !== undefined && args.has("detach")) {
     const log = join(store.makeFolder("schedulers"), `${graph.pipeline}.log`);
