@@ -48,7 +48,8 @@ function tableText(lines: readonly string[]): string {
 
 /**
  * The lines of a table, given its columns with their titles. If it is too wide,
- * the widest columns but the first wrap at words.
+ * the widest columns but the first wrap at words; if that is not enough, each
+ * row becomes lines of its own, one for each column.
  *
  * @param isRight Whether a column is aligned right.
  */
@@ -63,9 +64,19 @@ export function tableLines(
   const least = columns.map((cells, i) =>
     i === 0 ? widths[0]! : longest(cells.flatMap((it) => it.split(" ")))
   );
-  while (widths.reduce((sum, it) => sum + it + 2, -2) > width) {
+  const sumOf = (some: readonly number[]) =>
+    some.reduce((sum, it) => sum + it + 2, -2);
+  if (sumOf(least) > width) {
+    const names = columns.map(([title]) => title!.trim());
+    return columns[0]!.slice(1).flatMap((_, row) => [
+      ...row === 0 ? [] : [""],
+      ...columns.map((of, i) =>
+        `${style.bold(names[i]!.padEnd(longest(names)))}  ${of[row + 1]}`
+      ),
+    ]);
+  }
+  while (sumOf(widths) > width) {
     const widest = Math.max(...widths.filter((it, i) => it > least[i]!));
-    if (widest === -Infinity) break;
     widths[widths.findIndex((it, i) => it === widest && it > least[i]!)]! -= 1;
   }
   return columns[0]!.flatMap((_, row) => {

@@ -1,5 +1,8 @@
 import { assertEquals } from "@std/assert";
-import { terminalMarkdown } from "../../../lib/cli/terminal/terminal_markdown.ts";
+import {
+  tableLines,
+  terminalMarkdown,
+} from "../../../lib/cli/terminal/terminal_markdown.ts";
 
 Deno.stdout.isTerminal = () => false;
 
@@ -57,5 +60,25 @@ Deno.test("terminalMarkdown() wraps at words what is wider than 80 columns", () 
 
 figure: seconds of training, seconds of training, seconds of training, seconds
 of training, seconds of training, in all, cost.svg`,
+  );
+});
+
+Deno.test("tableLines() gives each row lines of its own where no wrapping makes a table fit", () => {
+  const columns = [
+    ["  started", "* 2026-11-23 09:05", "  2026-11-23 09:04"],
+    ["stage", "evaluate-lora@sst2,seed=0", "evaluate-lora@sst2,seed=1"],
+    ["accuracy", "0.8750", "0.9"],
+  ];
+  assertEquals(
+    tableLines(columns, () => false, 40),
+    [
+      "started   * 2026-11-23 09:05",
+      "stage     evaluate-lora@sst2,seed=0",
+      "accuracy  0.8750",
+      "",
+      "started     2026-11-23 09:04",
+      "stage     evaluate-lora@sst2,seed=1",
+      "accuracy  0.9",
+    ],
   );
 });
