@@ -152,16 +152,17 @@ export class Remote {
   async push(manifest: Manifest, key: SigningKey): Promise<boolean> {
     const pushed = await this.#unlessOff(async () => {
       const gzip: string[] = [];
-      await Promise.all(
-        [...blobsOf(manifest)].map(async ([blob, size]) => {
-          let sent = this.#sent.get(blob);
-          if (sent === undefined) {
-            sent = this.#limited(() => this.#send(blob, size));
-            this.#sent.set(blob, sent);
-          }
-          if (await sent) gzip.push(blob);
-        }),
-      );
+      const sends = [...blobsOf(manifest)].map(async ([blob, size]) => {
+        let sent = this.#sent.get(blob);
+        if (sent === undefined) {
+          sent = this.#limited(() => this.#send(blob, size));
+          this.#sent.set(blob, sent);
+        }
+        if (await sent) gzip.push(blob);
+      });
+      // No transfer goes on after a fault of another has been said.
+      await Promise.allSettled(sends);
+      await Promise.all(sends);
       return await this.#vouch({ manifest, gzip: gzip.sort() }, key);
     });
     if (pushed) this.travelled.stored++;
