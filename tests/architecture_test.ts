@@ -195,7 +195,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/benchmarks": 385,
   "lib/cli": 8970,
   "lib/data": 1610,
-  "lib/engine": 11595,
+  "lib/engine": 11600,
   "lib/hub": 1670,
   "lib/onnx": 1118,
   "lib/pipeline": 3235,

@@ -156,7 +156,7 @@ function no(reason: string) {
 const INSTRUCTIONS = [
   ...["avx", "avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni"],
   ...["avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16"],
-  ...["asimddp", "i8mm", "bf16", "sve", "sve2"],
+  ...["asimddp", "i8mm", "bf16", "sve", "sve2", "slow_bf16"],
 ];
 
 /**
@@ -180,9 +180,13 @@ export async function instructionsOf(
     const distinct = new Set(capabilities?.trim().split(/\s+/));
     return distinct.size === 0 ? "" : `compute ${[...distinct].join(" ")}`;
   }
-  const [, flags = ""] =
-    /^(?:flags|Features)\s*:(.*)/m.exec(processorOf(host) ?? "") ?? [];
+  const processor = processorOf(host) ?? "";
+  const [, flags = ""] = /^(?:flags|Features)\s*:(.*)/m.exec(processor) ?? [];
   const found = new Set(flags.split(/\s+/));
+  // Intel's processors multiply bfloat16 faster by AMX alone, which virtual machines may hide.
+  const isIntel = /^vendor_id\s*: GenuineIntel/m.test(processor);
+  const isSlow = isIntel && found.has("avx512_bf16") && !found.has("amx_bf16");
+  if (isSlow) found.add("slow_bf16");
   return INSTRUCTIONS.filter((it) => found.has(it)).join(" ");
 }
 
@@ -191,13 +195,13 @@ const FIRST_CAPABILITY = 8;
 
 /**
  * True if libtensorflow multiplies bfloat16 faster than float32 with these
- * {@linkcode instructionsOf a machine}: on Linux CPUs with AVX512-BF16, AMX or
- * Arm's BF16 extension, and on NVIDIA GPUs since Ampere.
+ * {@linkcode instructionsOf a machine}: on Linux CPUs with AMX, Arm's BF16
+ * extension, or AVX512-BF16 that is not Intel's, and on NVIDIA GPUs since Ampere.
  */
 export function hasBfloat16(instructions: string): boolean {
   const [, capability] = /^compute (\S+)/.exec(instructions) ?? [];
   return capability === undefined
-    ? /\b(avx512_bf16|amx_bf16|bf16)\b/.test(instructions)
+    ? /\b(avx512_bf16|amx_bf16|bf16)\b(?!.*slow)/.test(instructions)
     : parseFloat(capability) >= FIRST_CAPABILITY;
 }
 

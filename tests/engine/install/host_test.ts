@@ -86,6 +86,16 @@ Deno.test("instructionsOf() reads the instruction sets that select kernels, and 
     const [line, instructions, bfloat16] of [
       ["flags\t\t: fpu avx512f avx512_bf16 sse", "avx512f avx512_bf16", true],
       ["flags\t\t: fpu amx_bf16", "amx_bf16", true],
+      [
+        "vendor_id\t: GenuineIntel\nflags\t\t: avx512_bf16 amx_bf16",
+        "avx512_bf16 amx_bf16",
+        true,
+      ],
+      [
+        "vendor_id\t: GenuineIntel\nflags\t\t: avx512f avx512_bf16",
+        "avx512f avx512_bf16 slow_bf16",
+        false,
+      ],
       ["Features\t: fp asimd i8mm bf16 dgh", "i8mm bf16", true],
       ["flags\t\t: fpu fma avx avx2 avx512f", "avx avx2 fma avx512f", false],
       ["Features\t: fp asimd ebf16x", "", false],
