@@ -1,5 +1,6 @@
 /** Expands a stage: the places of its matrix, and its parameters and settings at each. */
 import type { z } from "zod";
+import { canonicalJson } from "../store/digest.ts";
 import { type Definition, reportIssues } from "./check.ts";
 import {
   type FaultList,
@@ -149,7 +150,14 @@ export class Expansion {
     const owner = `task "${written.task}"`;
     const resolved = this.#resolve(written.with, scope, at);
     if (schema === undefined) return undefined;
-    return this.#check(resolved, schema, owner);
+    const params = this.#check(resolved, schema, owner);
+    if (params !== undefined && !isData(params)) {
+      this.faults.addAtKey(
+        at,
+        `The parameter schema of ${owner} returns values that JSON cannot represent`,
+      );
+    }
+    return params;
   }
 
   /** Resolves references, then merges the mapping under the merge key. */
@@ -227,4 +235,15 @@ function indexIn(merged: unknown, key: PropertyKey): number[] {
   if (!Array.isArray(merged)) return [];
   const index = merged.findIndex((it) => isMapping(it) && key in it);
   return index < 0 ? [] : [index];
+}
+
+/** Whether JSON can represent a value. */
+function isData(value: unknown): boolean {
+  try {
+    canonicalJson(value);
+    return true;
+  } catch (error) {
+    if (error instanceof TypeError) return false;
+    throw error;
+  }
 }

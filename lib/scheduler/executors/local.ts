@@ -1,6 +1,6 @@
 import { join } from "../../store/paths.ts";
 import type { Ended, Execution, Executor, Job } from "./executor.ts";
-import { inNamespace } from "./namespace.ts";
+import { inNamespace, tiedToParent } from "./namespace.ts";
 import { killByVariable, signal } from "./processes.ts";
 
 /** Runs stages as processes of this machine. */
@@ -62,8 +62,14 @@ function startGroup(
   program: readonly string[],
   reason: string,
 ): Execution {
+  // The script and the stage's process each end with their parent, even if everything that watches them is killed.
+  const tied = tiedToParent();
   const script = ["/bin/sh", "-c", SUPERVISOR, "stage"];
-  const process = spawn(job, [...script, ...program], "piped");
+  const process = spawn(
+    job,
+    [...tied, ...script, ...tied, ...program],
+    "piped",
+  );
   const ended = endOf(job, process).then(async ({ code, signal: name }) => {
     signal(-process.pid, "SIGKILL");
     await reap(job.folder);

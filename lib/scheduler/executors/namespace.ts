@@ -31,6 +31,15 @@ const COMMANDS = [[], ["--user", "--map-current-user"]].map((flags) => [
 const RELEASE = "2.36";
 
 const found = new Map<boolean, readonly string[] | string>();
+let tied: readonly string[] | undefined;
+
+/** Command prefix that makes a program end with its parent; empty if this system has none. */
+export function tiedToParent(): readonly string[] {
+  return tied ??= Deno.build.os === "linux" &&
+      attempt([...TIED, "/bin/sh", "-c", ":"]).success
+    ? TIED
+    : [];
+}
 
 /**
  * Command line that runs a program in a PID namespace of its own, which ends
