@@ -185,7 +185,7 @@ export function nameClasses(
 
 /** Whether a label is the number that marks an example without one in a file that names its classes, such as those of SNLI on which the annotators disagree. */
 export function isUnlabelled(label: unknown): boolean {
-  return toNumber(label) === -1;
+  return label === -1 || label === -1n;
 }
 
 /**
@@ -201,10 +201,10 @@ export function areLabelled(
   training: readonly Row[],
 ): boolean {
   const known = labels ?? training.map(({ values }) => values.at(-1));
-  const mayBeMinusOne = known.some(isUnlabelled);
+  const mayBeMinusOne = known.some(isMinusOne);
   return rows.some(({ values }) => {
     const value = values.at(-1);
-    return !isEmpty(value) && (mayBeMinusOne || !isUnlabelled(value));
+    return !isEmpty(value) && (mayBeMinusOne || !isMinusOne(value));
   });
 }
 
@@ -304,6 +304,10 @@ export function className(value: unknown): string | undefined {
       typeof value === "bigint" || typeof value === "boolean"
     ? String(value)
     : undefined;
+}
+
+function isMinusOne(value: unknown): boolean {
+  return toNumber(value) === -1;
 }
 
 /** Whether a value is absent, null or blank. */

@@ -119,8 +119,9 @@ function checkComparable(
   const [{ task, split, labels }] = results as [Result];
   const unknown = metrics.find((name) => !Object.hasOwn(METRICS, name));
   if (unknown !== undefined) {
+    const known = Object.keys(METRICS).join(", ");
     throw new TypeError(
-      `Unknown metric "${unknown}"; the metrics are ${Object.keys(METRICS)}`,
+      `Unknown metric "${unknown}"; the metrics are ${known}`,
     );
   }
   for (const other of results) {

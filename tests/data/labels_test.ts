@@ -19,6 +19,12 @@ Deno.test("toExamples() takes numbers in any decimal notation as scores", () => 
   assertEquals(labels.map(scoreOf), [4, 4.5, -2, 0, 3, 0.5, -5, 0.0015, 200]);
 });
 
+Deno.test("toExamples() takes the text -1 for a class of this name, and the number for a missing label", () => {
+  const labelling = { labels: ["-1", "0", "1"], areRecorded: true };
+  assertEquals(toExamples(rowsOf(["-1"]), labelling)[0]!.label, 0);
+  assertEquals(toExamples(rowsOf([-1]), labelling)[0]!.label, undefined);
+});
+
 for (
   const [label, found] of [
     ["", "nothing"],
