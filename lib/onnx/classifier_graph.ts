@@ -6,7 +6,7 @@ import { writeOnnx } from "./model_file.ts";
 import { OnnxPass } from "./onnx_pass.ts";
 
 /** A classifier as a graph of ONNX. */
-interface ClassifierGraph extends Pick<WeightOptions, "read"> {
+export interface ClassifierGraph extends Pick<WeightOptions, "read"> {
   readonly model: Model;
   readonly precision?: Precision;
   /**

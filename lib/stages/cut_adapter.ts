@@ -12,7 +12,7 @@ import { cutAdapter } from "../engine/adapters/registry.ts";
 import { modulesOf, peftName } from "../engine/models/peft.ts";
 import { methodName } from "../engine/schedules/registry.ts";
 import type { InputArtifact, InputsOf, Stage } from "../pipeline/task.ts";
-import { recommendedRank } from "./recommended_rank.ts";
+import { recommendedRank } from "../ranks/recommended_rank.ts";
 import type { CUT_INPUTS, RankSettings } from "./settings.ts";
 
 /** A stage that exports or merges an adapter. */
@@ -24,7 +24,10 @@ export type CuttingStage<More = unknown> = Stage<
 /** An adapter, cut to the requested ranks. */
 export interface CutAdapter {
   readonly adapter: Adapter;
+  /** Rank of each module. */
   readonly ranks: ModuleRanks;
+  /** The different ranks, ascending; several only if chosen by module. */
+  readonly used: readonly number[];
   /** Tensors of the requested epoch, each module cut to its rank. */
   readonly tensors: AdapterTensors;
 }
@@ -38,56 +41,59 @@ export interface CutAdapter {
 export async function readCutAdapter(
   stage: Pick<CuttingStage, "params" | "inputs" | "log">,
 ): Promise<CutAdapter> {
-  const { epoch } = stage.params;
-  const adapter = await readAdapter(stage.inputs.adapter.path);
-  const ranks = await requestedRanks(adapter, stage);
+  const { params: { epoch }, inputs } = stage;
+  const adapter = await readAdapter(inputs.adapter.path);
+  const rank = await requestedRank(adapter, stage);
+  const ranks = inputs.ranks === undefined
+    ? new Map(
+      modulesOf(Object.keys(adapter.tensors)).map((module) => [module, rank]),
+    )
+    : await ranksByModule(inputs.ranks, adapter, {
+      seed: adapter.training.seed,
+      epoch,
+      training: await digestOf(join(inputs.adapter.path, "training.json")),
+    });
   const tensors = cutAdapter(
     tensorsOf(adapter, epoch),
     (module) => ranks.get(peftName(module))!,
   );
-  return { adapter, ranks, tensors };
+  const used = [...new Set(ranks.values())].sort((a, b) => a - b);
+  return { adapter, ranks, used, tensors };
 }
 
-async function requestedRanks(
-  adapter: Adapter,
-  { params, inputs, log }: Pick<CuttingStage, "params" | "inputs" | "log">,
-): Promise<ModuleRanks> {
-  const { report, ranks } = inputs;
-  const rank = params.rank ??
-    (report === undefined || ranks !== undefined ? undefined : "recommended");
-  if (rank === "recommended" && report === undefined) {
-    throw new RangeError(
-      '"rank: recommended" requires the input "report": connect a stage of the task "report"',
-    );
-  }
-  if (report === undefined && params.split !== undefined) {
-    throw new RangeError(
-      'The parameter "split" requires "rank: recommended" and the input "report": connect a stage of the task "report"',
-    );
-  }
-  if (ranks !== undefined) {
-    if (rank !== undefined) {
+/** The rank for all modules, unless the input `ranks` has them. */
+async function requestedRank(
+  { training }: Adapter,
+  { params, inputs: { report, ranks }, log }: Pick<
+    CuttingStage,
+    "params" | "inputs" | "log"
+  >,
+): Promise<number> {
+  const { rank = report && !ranks ? "recommended" : training.rank } = params;
+  if (report === undefined) {
+    const given = rank === "recommended"
+      ? '"rank: recommended" requires'
+      : params.split !== undefined
+      ? 'The parameter "split" requires "rank: recommended" and'
+      : undefined;
+    if (given !== undefined) {
       throw new RangeError(
-        'The parameter "rank" and the input "ranks" exclude each other: remove one of them',
+        `${given} the input "report": connect a stage of the task "report"`,
       );
     }
-    const trained = join(inputs.adapter.path, "training.json");
-    return await ranksByModule(ranks, adapter, {
-      seed: adapter.training.seed,
-      epoch: params.epoch,
-      training: await digestOf(trained),
-    });
   }
-  const { training } = adapter;
-  let one = rank ?? training.rank;
-  if (one === "recommended") {
-    const found = await recommendedRank(report!.path, training, params);
-    if (found.caution !== undefined) log(found.caution);
-    one = found.rank;
+  if (ranks !== undefined && params.rank !== undefined) {
+    throw new RangeError(
+      'The parameter "rank" and the input "ranks" exclude each other: remove one of them',
+    );
   }
-  checkServed(one, training);
-  const modules = modulesOf(Object.keys(adapter.tensors));
-  return new Map(modules.map((module) => [module, one]));
+  if (rank !== "recommended") {
+    checkServed(rank, training);
+    return rank;
+  }
+  const found = await recommendedRank(report!.path, training, params);
+  if (found.caution !== undefined) log(found.caution);
+  return found.rank;
 }
 
 /** Reads an artifact of kind `ranks` and checks that it was made for an adapter. */

@@ -1,20 +1,20 @@
 import { join } from "@std/path/posix/join";
 import { type Adapter, writePeftFiles } from "../artifacts/adapter.ts";
 import { outputsOf, writeClasses } from "../artifacts/classes.ts";
-import { exists } from "../artifacts/json_file.ts";
 import { type ModelOrigin, readModel } from "../artifacts/model.ts";
-import type { ModuleRanks } from "../artifacts/ranks.ts";
-import { peftTargets } from "../engine/models/peft.ts";
-import { peftAlpha } from "../engine/adapters/scale.ts";
-import { methodName } from "../engine/schedules/registry.ts";
-import type { InputArtifact } from "../pipeline/task.ts";
 import { copyTokenizer } from "../artifacts/tokenizer.ts";
+import type { PeftScale } from "../engine/adapters/adapter.ts";
+import { peftAlpha } from "../engine/adapters/scale.ts";
 import { headTensors } from "../engine/models/outline.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
-import { figureName } from "../report/figure_names.ts";
-import { type CuttingStage, readCutAdapter } from "./cut_adapter.ts";
-import { modelCard } from "./model_card.ts";
-import { type ReportedScore, reportedScores } from "./recommended_rank.ts";
+import { methodName } from "../engine/schedules/registry.ts";
+import type { InputArtifact } from "../pipeline/task.ts";
+import {
+  type CutAdapter,
+  type CuttingStage,
+  readCutAdapter,
+} from "./cut_adapter.ts";
+import { writeModelCard } from "./model_card.ts";
 
 /** A stage that exports an adapter. */
 interface ExportingStage
@@ -29,18 +29,14 @@ interface ExportingStage
 
 /** Writes the adapter of a stage as an artifact of kind `peft`. */
 export async function exportAdapter(stage: ExportingStage): Promise<void> {
-  const { params, inputs: { model, report }, output } = stage;
-  const { adapter, ranks, tensors } = await readCutAdapter(stage);
+  const { params, inputs: { model }, output } = stage;
+  const cut = await readCutAdapter(stage);
+  const { adapter, used, tensors } = cut;
   const { training } = adapter;
   const base = baseModelOf(params.baseModel ?? undefined, adapter, model);
   await writePeftFiles(
     output,
-    {
-      baseModel: base.origin,
-      adapter: training.adapter,
-      targetModules: training.targetModules,
-      ...peftScales(ranks, training),
-    },
+    { ...training, baseModel: base.origin, ...peftScales(cut) },
     tensors,
   );
   const { task, labels, maxLength } = training;
@@ -49,23 +45,14 @@ export async function exportAdapter(stage: ExportingStage): Promise<void> {
     const { architecture } = readModel(model.path);
     await copyTokenizer(model.path, output, architecture, maxLength);
   }
-  const used = [...new Set(ranks.values())].sort((a, b) => a - b);
-  const scores = await reportedScores(report, training, params, ranks);
-  await Deno.writeTextFile(
-    join(output, "README.md"),
-    modelCard({
-      ...params,
-      training,
-      baseModel: base.origin,
-      base: base.folder,
-      hasOtherClasses: model !== undefined &&
-        hasOtherClasses(model.path, outputsOf(training.labels)),
-      ranks,
-      modules: peftTargets(training.targetModules, Object.keys(tensors)),
-      scores,
-      figure: await copyFigure(report, scores, output),
-    }),
-  );
+  await writeModelCard(stage, cut, {
+    ...params,
+    baseModel: base.origin,
+    base: base.folder,
+    hasOtherClasses: model !== undefined &&
+      hasOtherClasses(model.path, outputsOf(labels)),
+    figure: "scores-by-rank.svg",
+  });
   stage.log(
     `${methodName(training)} of rank ${training.rank} at ${
       used.length === 1 ? `rank ${used[0]}` : `ranks ${used.join(", ")}`
@@ -78,19 +65,20 @@ export async function exportAdapter(stage: ExportingStage): Promise<void> {
  * for modules with another one. PEFT scales by alpha / b at rank b, so an adapter
  * with another scale gets the alpha that gives the same scale.
  */
-function peftScales(ranks: ModuleRanks, training: Adapter["training"]) {
-  const { scaling } = training;
-  const alphaAt = (rank: number) => peftAlpha(rank, training);
-  const rank = Math.max(...ranks.values());
+function peftScales(
+  { ranks, used, adapter: { training } }: CutAdapter,
+): PeftScale {
+  const rank = used.at(-1)!;
+  const alpha = peftAlpha(rank, training);
   const others = [...ranks].filter(([, other]) => other !== rank);
-  const alpha = alphaAt(rank);
+  if (others.length === 0) return { rank, alpha };
   return {
     rank,
     alpha,
-    ...(others.length > 0 && { rankPattern: Object.fromEntries(others) }),
-    ...(others.length > 0 && scaling !== "rank" && {
+    rankPattern: Object.fromEntries(others),
+    ...(training.scaling !== "rank" && {
       alphaPattern: Object.fromEntries(
-        others.map(([module, other]) => [module, alphaAt(other)]),
+        others.map(([module, other]) => [module, peftAlpha(other, training)]),
       ),
     }),
   };
@@ -117,17 +105,4 @@ function hasOtherClasses(folder: string, outputs: number): boolean {
   using file = SafetensorsFile.open(join(folder, "model.safetensors"));
   const [found = outputs] = file.tensors.get(name)?.shape ?? [];
   return found !== outputs;
-}
-
-/** Copies the figure of a report with the scores by rank. */
-async function copyFigure(
-  report: InputArtifact | undefined,
-  [first]: readonly ReportedScore[],
-  output: string,
-): Promise<string | undefined> {
-  const drawn = first && join(report!.path, figureName(first.comparison));
-  if (!drawn || !exists(drawn)) return undefined;
-  const figure = "scores-by-rank.svg";
-  await Deno.copyFile(drawn, join(output, figure));
-  return figure;
 }

@@ -1,103 +1,120 @@
+import { join } from "@std/path/posix/join";
 import { stringify } from "@std/yaml";
+import { exists } from "../artifacts/json_file.ts";
 import type { ModelOrigin } from "../artifacts/model.ts";
 import { pythonCode } from "../artifacts/python_code.ts";
-import type { ModuleRanks } from "../artifacts/ranks.ts";
 import {
   type AdapterRecord,
   drawsInWords,
   servedRanks,
 } from "../artifacts/training.ts";
+import { glueTask, taskTitle } from "../benchmarks/glue.ts";
 import { kindNamed } from "../engine/adapters/registry.ts";
 import { scaleInWords } from "../engine/adapters/scale.ts";
+import { peftTargets } from "../engine/models/peft.ts";
 import { methodName, methodTraits } from "../engine/schedules/registry.ts";
-import { glueTask, taskTitle } from "../benchmarks/glue.ts";
+import { servedScript, type Usage } from "../onnx/usage.ts";
+import {
+  type ReportedScore,
+  reportedScores,
+} from "../ranks/recommended_rank.ts";
+import { figureName } from "../report/figure_names.ts";
 import {
   exactPercent,
   percent,
   plain,
   withInterval,
 } from "../report/format.ts";
-import { servedScript } from "./onnx_code.ts";
-import type { ReportedScore } from "./recommended_rank.ts";
+import type { CutAdapter, CuttingStage } from "./cut_adapter.ts";
 
-/** Content of a model card. */
+/** What a model card says besides the adapter and its scores. */
 interface CardContent {
-  readonly training: AdapterRecord;
   /** The model as the configuration of PEFT names it; undefined if unknown. */
   readonly baseModel?: ModelOrigin | undefined;
   /** What to load as the base model if transformers finds none under that name. */
   readonly base?: string | undefined;
   /** Whether the model is a classifier with another number of outputs, which transformers refuses by default. */
   readonly hasOtherClasses?: boolean;
-  readonly ranks: ModuleRanks;
-  /** Names of the modules that carry adapters. */
-  readonly modules: readonly string[];
-  /** Scores of the adapter's method at its rank. */
-  readonly scores: readonly ReportedScore[];
-  /** File with the scores by rank, in the folder of the card. */
-  readonly figure?: string | undefined;
+  /** File beside the card for the report's figure of scores by rank. */
+  readonly figure?: string;
   /** Data sets on the hub; by default GLUE for its tasks. */
   readonly datasets?: readonly string[] | null | undefined;
   /** Languages as ISO 639-1 codes; by default English for the tasks of GLUE. */
   readonly language?: readonly string[] | null | undefined;
   readonly license?: string | null | undefined;
-  /** Of an export that is not for PEFT: the library on the hub, what it is, and the code that loads it. */
-  readonly other?: {
-    readonly library: string;
-    readonly what: string;
-    readonly code: string;
-  };
+  /** What an export that is not for PEFT is. */
+  readonly usage?: Usage;
   /** Paragraphs before the scores. */
   readonly notes?: readonly string[];
 }
 
 /**
- * The `README.md` of an exported adapter: metadata as the hub reads them, the
- * code that loads the adapter, scores and training settings. In the code,
- * `"FOLDER"` stands for the folder of the file or its repository.
+ * Writes the `README.md` of an exported adapter: metadata as the hub reads them,
+ * the code that loads it, its scores in the report of the stage, if any, and the
+ * settings of the training. In the code, `"FOLDER"` stands for the folder of
+ * the file or its repository.
  */
-export function modelCard(card: CardContent): string {
-  const { training, ranks, modules, scores, figure, other, notes = [] } = card;
-  const used = [...new Set(ranks.values())].sort((a, b) => a - b);
+export async function writeModelCard(
+  { params, inputs: { report }, output }: CuttingStage,
+  cut: CutAdapter,
+  content: CardContent,
+): Promise<void> {
+  const { adapter: { training }, used, tensors } = cut;
+  const { figure, usage, notes = [] } = content;
+  const scores = report === undefined
+    ? []
+    : await reportedScores(report.path, training, params, used);
+  const drawn = figure !== undefined && scores.length > 0 &&
+    join(report!.path, figureName(scores[0]!.comparison));
+  const hasFigure = drawn !== false && exists(drawn);
+  if (hasFigure) await Deno.copyFile(drawn, join(output, figure!));
   const { title } = methodTraits(methodName(training));
-  return [
-    `---\n${stringify(metadata(card), { lineWidth: -1 })}---`,
+  const data = stringify(metadata(training, scores, content), {
+    lineWidth: -1,
+  });
+  const modules = peftTargets(training.targetModules, Object.keys(tensors))
+    .join(" and ");
+  const paragraphs = [
+    `---\n${data}---`,
     `# ${title} for ${plain(taskTitle(training.task))}`,
     `${
-      other?.what ??
+      usage?.what ??
         "An adapter for [PEFT](https://github.com/huggingface/peft)"
     }: ${
       used.length === 1
-        ? `rank ${used[0]} on ${modules.join(" and ")}`
-        : `ranks ${used.join(", ")} on ${modules.join(" and ")}, by module,`
-    } with the classification head${other ? "" : ", in float32"}.${
+        ? `rank ${used[0]} on ${modules}`
+        : `ranks ${used.join(", ")} on ${modules}, by module,`
+    } with the classification head${usage ? "" : ", in float32"}.${
       training.labels === null
         ? ""
         : ` Classes: ${training.labels.map(plain).join(", ")}.`
     }`,
-    ...(other ? [other.code] : peftCode(card)),
-    other
+    ...(usage ? [usage.code] : peftCode(cut, content)),
+    usage
       ? "`FOLDER` is the path of this folder."
       : "`FOLDER` is this folder, or the name of its repository on the hub.",
     ...notes,
     ...(scores.length === 0 ? [] : ["## Scores", ...scores.map(scoreText)]),
-    ...(figure === undefined ? [] : [`![Scores by rank](${figure})`]),
+    ...(hasFigure ? [`![Scores by rank](${figure})`] : []),
     "## Training",
     settingsText(training),
-  ].join("\n\n") + "\n";
+  ];
+  const text = `${paragraphs.join("\n\n")}\n`;
+  await Deno.writeTextFile(join(output, "README.md"), text);
 }
 
 /** Code that loads the adapter with PEFT and, if it has one rank of LoRA, in JavaScript. */
-function peftCode(card: CardContent): string[] {
-  const { training, ranks } = card;
-  const [rank, other] = new Set(ranks.values());
-  const python = pythonCode("FOLDER", { ...card, labels: training.labels });
+function peftCode(
+  { adapter: { training: { labels, adapter } }, used }: CutAdapter,
+  content: CardContent,
+): string[] {
+  const python = pythonCode("FOLDER", { ...content, labels });
   return [
     "```python\n" + python + "\n```",
-    ...(other === undefined && kindNamed(training.adapter) === kindNamed()
+    ...(used.length === 1 && kindNamed(adapter) === kindNamed()
       ? [
         "In JavaScript, with the model in ONNX that `deno task export PIPELINE STAGE --to onnx:MODEL` makes of the training:",
-        servedScript(rank!, "MODEL"),
+        servedScript(used[0]!, "MODEL"),
       ]
       : []),
   ];
@@ -116,8 +133,9 @@ const METRIC_TYPES: Readonly<Record<string, string>> = {
 
 /** @see https://huggingface.co/docs/hub/model-cards#model-card-metadata */
 function metadata(
-  { training, baseModel, scores, datasets, language, license, other }:
-    CardContent,
+  training: AdapterRecord,
+  scores: readonly ReportedScore[],
+  { baseModel, datasets, language, license, usage }: CardContent,
 ) {
   const { task } = training;
   const method = methodName(training);
@@ -129,7 +147,7 @@ function metadata(
     : Object.keys(scores[0].score.metrics).map(metricType);
   const title = `${methodTraits(method).title} for ${taskTitle(task)}`;
   return {
-    library_name: other?.library ?? "peft",
+    library_name: usage?.library ?? "peft",
     pipeline_tag: "text-classification",
     ...(baseModel && { base_model: baseModel.name }),
     ...(found && { datasets: [...found] }),

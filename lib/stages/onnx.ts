@@ -1,39 +1,24 @@
 import { join } from "@std/path/posix/join";
-import { predictionsOf } from "../data/metrics.ts";
-import type { AdapterTensors } from "../engine/adapters/adapter.ts";
-import { checkFit, tensorsOf } from "../artifacts/adapter.ts";
-import { writeClassifierConfig } from "../artifacts/classifier.ts";
-import { checkClasses, outputsOf } from "../artifacts/classes.ts";
-import { digestOf, exists, writeJsonFile } from "../artifacts/json_file.ts";
-import { readModel } from "../artifacts/model.ts";
-import type { ModuleRanks } from "../artifacts/ranks.ts";
+import { tensorsOf } from "../artifacts/adapter.ts";
+import { checkClasses } from "../artifacts/classes.ts";
 import { readFittingTokens } from "../artifacts/tokens.ts";
-import { copyTokenizer } from "../artifacts/tokenizer.ts";
-import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
-import { kindNamed } from "../engine/adapters/registry.ts";
-import { scaleAt } from "../engine/adapters/scale.ts";
-import type { Model } from "../engine/models/model.ts";
-import {
-  parameterLayout,
-  type TargetModules,
-  tensorReader,
-} from "../engine/models/parameters.ts";
-import { peftTargets } from "../engine/models/peft.ts";
-import { tokenizerDefaults } from "../engine/models/registry.ts";
-import { SafetensorsFile } from "../engine/safetensors/reader.ts";
-import { writeSafetensors } from "../engine/safetensors/writer.ts";
+import type { AdapterRecord } from "../artifacts/training.ts";
+import { predictionsOf } from "../data/metrics.ts";
+import type { TargetModules } from "../engine/models/parameters.ts";
 import { writeClassifierGraph } from "../onnx/classifier_graph.ts";
-import { type Precision, scaleInput } from "../onnx/graph_weights.ts";
+import {
+  writeMergedModel,
+  writeServedModel,
+  type WrittenModel,
+} from "../onnx/export.ts";
+import type { Precision } from "../onnx/graph_weights.ts";
+import { onnxLogits } from "../onnx/logits.ts";
+import { PRECISIONS } from "../onnx/usage.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
 import { percent } from "../report/format.ts";
-import { ModelTokenizer } from "../text/model_tokenizer.ts";
-import { readTokenizerFiles } from "../text/tokenizer_files.ts";
 import { readCutAdapter } from "./cut_adapter.ts";
-import { type MergingStage, readMerged } from "./merge.ts";
-import { onnxLogits } from "./onnx_logits.ts";
-import { modelCard } from "./model_card.ts";
-import { mergedCode, servedCode } from "./onnx_code.ts";
-import { reportedScores } from "./recommended_rank.ts";
+import { mergedTensors, type MergingStage } from "./merge.ts";
+import { writeModelCard } from "./model_card.ts";
 import { ScoredSplit } from "./scored_split.ts";
 
 /** A stage that exports to ONNX. */
@@ -44,35 +29,6 @@ type OnnxStage = MergingStage & {
     readonly dtype: Precision;
     readonly targetModules?: TargetModules | undefined;
   };
-};
-
-/** What was written, for the files beside it. */
-interface Written {
-  readonly path: string;
-  /** The same graph in float32. */
-  readonly graph: Parameters<typeof writeClassifierGraph>[1];
-  /** Inputs of the graph besides those of a batch. */
-  readonly given: AdapterTensors;
-  readonly model: Model;
-  readonly training: AdapterRecord;
-  readonly ranks: ModuleRanks;
-  /** Names of the adapter's tensors. */
-  readonly names: readonly string[];
-}
-
-/** Files of a merged model, by which transformers.js tells how it is stored. */
-const MERGED_FILES: Readonly<Record<Precision, string>> = {
-  fp32: "model.onnx",
-  fp16: "model_fp16.onnx",
-  q8: "model_quantized.onnx",
-};
-
-/** How a model is stored, for its card. */
-const PRECISIONS: Readonly<Record<Precision, string>> = {
-  fp32: "in float32",
-  fp16: "in float16, weights and activations",
-  q8:
-    "with weights in 8 bits, a scale for each output, and activations in 8 bits, a scale for each batch",
 };
 
 /**
@@ -86,35 +42,32 @@ export async function exportOnnx(
   stage: OnnxStage,
   runtime: string,
 ): Promise<void> {
-  const { params: { merged, dtype }, inputs, output } = stage;
-  const written = await (merged ? writeMerged(stage) : writeServed(stage));
-  const { model, training, ranks, names } = written;
-  const { architecture } = model;
-  await writeClassifierConfig(
-    output,
-    inputs.model.path,
-    { architecture, labels: training.labels },
-    // Without this, transformers.js takes 8 bits in browsers and float32 elsewhere.
-    merged ? { "transformers.js_config": { dtype } } : {},
-  );
-  await writeTokenizer(inputs.model.path, output, model, training.maxLength);
-  const used = [...new Set(ranks.values())];
-  await Deno.writeTextFile(
-    join(output, "README.md"),
-    modelCard({
-      training,
-      ranks,
-      modules: peftTargets(training.targetModules, names),
-      scores: await reportedScores(
-        inputs.report,
-        training,
-        stage.params,
-        ranks,
-      ),
-      other: useOf(stage.params, used[0]!),
-      notes: await lossInWords(stage, written, runtime),
-    }),
-  );
+  const { params, inputs, output } = stage;
+  const { merged, dtype, epoch, targetModules } = params;
+  const cut = await readCutAdapter(stage);
+  const { adapter, used } = cut;
+  if (!merged && used.length > 1) {
+    throw new RangeError(
+      'Ranks by module require "merged: true": a model that serves every rank has the same one in all modules',
+    );
+  }
+  const folder = inputs.model.path;
+  const source = { folder, training: adapter.training, dtype };
+  const written = merged
+    ? await writeMergedModel(output, {
+      ...source,
+      tensors: mergedTensors(folder, cut),
+    })
+    : await writeServedModel(
+      output,
+      { ...source, tensors: tensorsOf(adapter, epoch) },
+      used[0]!,
+      targetModules,
+    );
+  await writeModelCard(stage, cut, {
+    usage: written.usage,
+    notes: await lossInWords(stage, written, adapter.training, used, runtime),
+  });
   stage.log(
     `${merged ? `Merged at rank ${used.join(", ")}` : "For every rank"}, ${
       PRECISIONS[dtype]
@@ -122,95 +75,14 @@ export async function exportOnnx(
   );
 }
 
-async function writeMerged(stage: OnnxStage): Promise<Written> {
-  const { params: { dtype }, output } = stage;
-  const { tensors, ...merged } = await readMerged(stage);
-  await Deno.mkdir(join(output, "onnx"));
-  const path = join(output, "onnx", MERGED_FILES[dtype]);
-  const graph: Written["graph"] = {
-    model: merged.model,
-    head: outputsOf(merged.training.labels),
-    read: (name) => tensors[name]!.values as Float32Array,
-  };
-  writeClassifierGraph(path, { ...graph, precision: dtype });
-  return { ...merged, path, graph, given: {} };
-}
-
-async function writeServed(stage: OnnxStage): Promise<Written> {
-  const { params: { dtype, epoch, targetModules }, inputs, output } = stage;
-  const { adapter, ranks, tensors: cut } = await readCutAdapter(stage);
-  const { training } = adapter;
-  const { task, labels } = training;
-  const [rank, other] = new Set(ranks.values()) as Iterable<number>;
-  if (other !== undefined) {
-    throw new RangeError(
-      'Ranks by module require "merged: true": a model that serves every rank has the same one in all modules',
-    );
-  }
-  if (kindNamed(training.adapter) !== kindNamed()) {
-    throw new RangeError(
-      `"adapter: ${training.adapter}" requires "merged: true": a model that serves every rank computes LoRA`,
-    );
-  }
-  const tensors = tensorsOf(adapter, epoch);
-  const folder = inputs.model.path;
-  const model = readModel(folder);
-  checkFit(tensors, model, outputsOf(labels));
-  const modules = parameterLayout(model, 1, {
-    rank: 1,
-    targetModules: targetModules ?? training.targetModules,
-  }).modules.map(({ name }) => name);
-  const weights = join(folder, "model.safetensors");
-  const path = join(output, "model.onnx");
-  const graph: Written["graph"] = {
-    model,
-    head: { modules },
-    read(name, shape) {
-      using file = SafetensorsFile.open(weights);
-      return tensorReader(file, model)(name, shape);
-    },
-  };
-  writeClassifierGraph(path, { ...graph, precision: dtype });
-  writeSafetensors(join(output, "adapter.safetensors"), tensors, {
-    format: "pt",
-  });
-  const digest = await digestOf(weights);
-  const { maxLength, padId } = model;
-  const { frame } = await ModelTokenizer.load(
-    folder,
-    tokenizerDefaults(model.architecture),
-    maxLength,
-  );
-  const hasData = exists(`${path}_data`);
-  await writeJsonFile(
-    join(output, "model.json"),
-    { weights: digest, maxLength, padId, hasData, ...frame },
-  );
-  await writeJsonFile(join(output, "adapter.json"), {
-    ...{ weights: digest, task, labels, rank },
-    maxLength: Math.min(training.maxLength ?? maxLength, maxLength),
-    scales: Object.fromEntries(
-      servedRanks(training).map((b) => [b, scaleAt(b, training)]),
-    ),
-  });
-  const scale = new Float32Array(rank!).fill(scaleAt(rank!, training));
-  const scales = modules.map((name) =>
-    [scaleInput(name), { shape: [rank!], values: scale }] as const
-  );
-  return {
-    ...{ path, graph, model, training, ranks },
-    given: { ...cut, ...Object.fromEntries(scales) },
-    names: Object.keys(tensors),
-  };
-}
-
 /** What a smaller type costs on the labelled examples of the tokens; nothing if there are none. */
 async function lossInWords(
-  stage: OnnxStage,
-  { model, training, ranks, graph, given, path }: Written,
+  { params: { dtype, split }, inputs, checkpoint, ...stage }: OnnxStage,
+  written: WrittenModel,
+  training: AdapterRecord,
+  used: readonly number[],
   runtime: string,
 ): Promise<string[]> {
-  const { params: { dtype, split }, inputs, checkpoint } = stage;
   if (inputs.tokens === undefined || dtype === "fp32") return [];
   const folder = inputs.tokens.path;
   const info = await readFittingTokens(folder, inputs.model.path);
@@ -219,21 +91,20 @@ async function lossInWords(
   const { examples, outputs, name } = scored;
   const count = examples.labels.length;
   const whole = join(checkpoint, "model.onnx");
-  writeClassifierGraph(whole, graph);
-  const rank = Math.max(...ranks.values());
+  writeClassifierGraph(whole, written.graph);
   const resultOf = async (path: string, done: number) => {
     const logits = await onnxLogits(
-      { path, padId: model.padId, given },
+      { ...written, path },
       examples,
       outputs,
       runtime,
       (more) => stage.progress(done + more, 2 * count, "examples"),
     );
-    const { metrics } = scored.score([rank], logits)[0]!;
+    const { metrics } = scored.score(used.slice(-1), logits)[0]!;
     return { metrics, predictions: predictionsOf(logits, outputs) };
   };
   const before = await resultOf(whole, 0);
-  const after = await resultOf(path, count);
+  const after = await resultOf(written.path, count);
   const scores = Object.entries(before.metrics).map(([metric, value]) =>
     `${metric} ${percent(after.metrics[metric]!)} (${
       percent(value)
@@ -246,40 +117,4 @@ async function lossInWords(
   }.${training.labels === null ? "" : ` ${differ} classes differ.`}`;
   stage.log(line);
   return ["## Loss by the smaller type", line];
-}
-
-/** Writes the tokenizer with what its class in transformers changes, which other libraries do not know. */
-async function writeTokenizer(
-  from: string,
-  to: string,
-  { architecture }: Model,
-  maxLength: number | null,
-): Promise<void> {
-  await copyTokenizer(from, to, architecture, maxLength);
-  const { settings, changes } = await readTokenizerFiles(
-    from,
-    tokenizerDefaults(architecture),
-  );
-  if (Object.keys(changes).length === 0) return;
-  await writeJsonFile(join(to, "tokenizer.json"), { ...settings, ...changes });
-}
-
-/** What the card says that was written, and how it is used. */
-function useOf({ merged, dtype }: OnnxStage["params"], rank: number) {
-  return merged
-    ? {
-      library: "transformers.js",
-      what:
-        `A model for [transformers.js](https://github.com/huggingface/transformers.js), ${
-          PRECISIONS[dtype]
-        }, with an adapter merged into it`,
-      code: mergedCode(`onnx/${MERGED_FILES[dtype]}`),
-    }
-    : {
-      library: "onnx",
-      what: `A model of [ONNX](https://onnx.ai), ${
-        PRECISIONS[dtype]
-      }, whose inputs are the factors of an adapter, and that adapter`,
-      code: servedCode(rank),
-    };
 }

@@ -24,7 +24,10 @@ import {
   logitsAt,
   openAdapter,
 } from "./load_classifier.ts";
-import { NoRecommendationError, recommendedRank } from "./recommended_rank.ts";
+import {
+  NoRecommendationError,
+  recommendedRank,
+} from "../ranks/recommended_rank.ts";
 import type { UsageSettings } from "./settings.ts";
 
 /** Predicts the labels of a split with the adapter of a stage, at one rank, by default its own. */

@@ -6,7 +6,7 @@ import type { TensorValues } from "../engine/safetensors/writer.ts";
 const BATCH = 32;
 
 /** A model of ONNX that is to be run. */
-interface OnnxModel {
+export interface OnnxModel {
   /** Its file. */
   readonly path: string;
   readonly padId: number;

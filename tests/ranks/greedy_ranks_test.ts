@@ -4,7 +4,7 @@ import {
   bestStep,
   evenRank,
   greedyRanks,
-} from "../../lib/stages/rank_search.ts";
+} from "../../lib/ranks/greedy_ranks.ts";
 
 /** The smallest loss of all choices within the budget, by trying each of them. */
 function smallest(

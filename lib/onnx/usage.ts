@@ -1,4 +1,28 @@
-/** Code for model cards that runs an export to ONNX, in JavaScript and in Python. `"FOLDER"` stands for its folder. */
+import type { Precision } from "./graph_weights.ts";
+
+/** What a model card says that was exported, and how it is used. In the code, `"FOLDER"` stands for the folder of the export. */
+export interface Usage {
+  /** Library, as the hub names it. */
+  readonly library: string;
+  readonly what: string;
+  /** Code in JavaScript and in Python that runs it. */
+  readonly code: string;
+}
+
+/** Files of a merged model, by which transformers.js tells how it is stored. */
+export const MERGED_FILES: Readonly<Record<Precision, string>> = {
+  fp32: "model.onnx",
+  fp16: "model_fp16.onnx",
+  q8: "model_quantized.onnx",
+};
+
+/** How a model is stored, in words. */
+export const PRECISIONS: Readonly<Record<Precision, string>> = {
+  fp32: "in float32",
+  fp16: "in float16, weights and activations",
+  q8:
+    "with weights in 8 bits, a scale for each output, and activations in 8 bits, a scale for each batch",
+};
 
 /** Runs an export for every rank at one of them, by lib/serve. */
 export function servedScript(rank: number, folder = "FOLDER"): string {
@@ -9,7 +33,8 @@ export function servedScript(rank: number, folder = "FOLDER"): string {
   ]);
 }
 
-export function servedCode(rank: number): string {
+/** An export for every rank, used at one of them. */
+export function servedUse(dtype: Precision, rank: number): Usage {
   const python = block("python", [
     "import json, numpy, onnxruntime",
     "from safetensors.numpy import load_file",
@@ -25,15 +50,17 @@ export function servedCode(rank: number): string {
     '    inputs[name] = tensor[:, :rank] if ".lora_B." in name else tensor',
     ...run("inputs", "model.onnx"),
   ]);
-  return `${servedScript(rank)}\n\n${python}`;
+  return {
+    library: "onnx",
+    what: `A model of [ONNX](https://onnx.ai), ${
+      PRECISIONS[dtype]
+    }, whose inputs are the factors of an adapter, and that adapter`,
+    code: `${servedScript(rank)}\n\n${python}`,
+  };
 }
 
-/**
- * Runs a merged export, by transformers.js.
- *
- * @param file Path of the model in its folder
- */
-export function mergedCode(file: string): string {
+/** A merged export. */
+export function mergedUse(dtype: Precision): Usage {
   const script = block("js", [
     'import { pipeline } from "@huggingface/transformers";',
     'const classify = await pipeline("text-classification", "FOLDER");',
@@ -43,9 +70,16 @@ export function mergedCode(file: string): string {
     "import onnxruntime",
     "from transformers import AutoTokenizer",
     'folder = "FOLDER"',
-    ...run("{}", file),
+    ...run("{}", `onnx/${MERGED_FILES[dtype]}`),
   ]);
-  return `${script}\n\n${python}`;
+  return {
+    library: "transformers.js",
+    what:
+      `A model for [transformers.js](https://github.com/huggingface/transformers.js), ${
+        PRECISIONS[dtype]
+      }, with an adapter merged into it`,
+    code: `${script}\n\n${python}`,
+  };
 }
 
 /** Lines of Python that print the logits of a text, given further inputs. */

@@ -1,23 +1,24 @@
 import { join } from "@std/path/posix/join";
 import { readJsonFile } from "../artifacts/json_file.ts";
-import type { ModuleRanks } from "../artifacts/ranks.ts";
 import {
   type AdapterRecord,
+  type Epoch,
   servedRanks,
   settingsOf,
 } from "../artifacts/training.ts";
 import { methodName } from "../engine/schedules/registry.ts";
-import type { InputArtifact } from "../pipeline/task.ts";
 import {
   type Comparison,
   Report,
   type ScoreSummary,
 } from "../report/report.ts";
 import { variantText } from "../report/methods.ts";
-import type { RankSettings } from "./settings.ts";
 
 /** Selects one of the recommendations of a report: that of a split, if there are several, for an epoch of the adapter. */
-export type RecommendationRequest = Omit<RankSettings, "rank">;
+interface RecommendationRequest {
+  readonly epoch: Epoch;
+  readonly split?: string | undefined;
+}
 
 /** Thrown if a report does not recommend exactly one rank for an adapter. */
 export class NoRecommendationError extends Error {}
@@ -94,18 +95,18 @@ export interface ReportedScore {
  * none for a split without this rank, or with several variants that the adapter
  * may have, and none for an adapter with ranks by module.
  *
- * @param report An artifact of kind `report`
+ * @param folder An artifact of kind `report`
+ * @param ranks The different ranks of its modules
  */
 export async function reportedScores(
-  report: InputArtifact | undefined,
+  folder: string,
   training: AdapterRecord,
   request: RecommendationRequest,
-  ranks: ModuleRanks,
+  [rank, other]: readonly number[],
 ): Promise<ReportedScore[]> {
-  const [rank, other] = new Set(ranks.values());
-  if (report === undefined || other !== undefined) return [];
-  const path = join(report.path, "report.json");
-  const found = variantsFor(await readJsonFile(path, Report), training, request)
+  if (other !== undefined) return [];
+  const report = await readJsonFile(join(folder, "report.json"), Report);
+  const found = variantsFor(report, training, request)
     .filter(({ other }) => other === undefined);
   return [...Map.groupBy(found, ({ comparison }) => comparison)]
     .flatMap(([comparison, [first, ...more]]) => {

@@ -1,0 +1,161 @@
+import { join } from "@std/path/posix/join";
+import { checkFit } from "../artifacts/adapter.ts";
+import { writeClassifierConfig } from "../artifacts/classifier.ts";
+import { outputsOf } from "../artifacts/classes.ts";
+import { digestOf, exists, writeJsonFile } from "../artifacts/json_file.ts";
+import { readModel } from "../artifacts/model.ts";
+import { copyTokenizer } from "../artifacts/tokenizer.ts";
+import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
+import type { AdapterTensors } from "../engine/adapters/adapter.ts";
+import { cutAdapter, kindNamed } from "../engine/adapters/registry.ts";
+import { scaleAt } from "../engine/adapters/scale.ts";
+import type { Model } from "../engine/models/model.ts";
+import {
+  parameterLayout,
+  type TargetModules,
+  tensorReader,
+} from "../engine/models/parameters.ts";
+import { tokenizerDefaults } from "../engine/models/registry.ts";
+import { SafetensorsFile } from "../engine/safetensors/reader.ts";
+import { writeSafetensors } from "../engine/safetensors/writer.ts";
+import { ModelTokenizer } from "../text/model_tokenizer.ts";
+import { readTokenizerFiles } from "../text/tokenizer_files.ts";
+import {
+  type ClassifierGraph,
+  writeClassifierGraph,
+} from "./classifier_graph.ts";
+import { type Precision, scaleInput } from "./graph_weights.ts";
+import type { OnnxModel } from "./logits.ts";
+import { MERGED_FILES, mergedUse, servedUse, type Usage } from "./usage.ts";
+
+/** What is exported. */
+interface Source {
+  /** Folder of the model. */
+  readonly folder: string;
+  /** How its adapter was trained. */
+  readonly training: AdapterRecord;
+  /** Of a merged model, all that it has; otherwise those of the adapter. */
+  readonly tensors: AdapterTensors;
+  readonly dtype: Precision;
+}
+
+/** A model that was written. */
+export interface WrittenModel extends OnnxModel {
+  /** The same in float32. */
+  readonly graph: ClassifierGraph;
+  readonly usage: Usage;
+}
+
+/** Writes a classifier with an adapter merged into it, laid out for transformers.js. */
+export async function writeMergedModel(
+  output: string,
+  source: Source,
+): Promise<WrittenModel> {
+  const { folder, training, tensors, dtype } = source;
+  const model = readModel(folder);
+  await Deno.mkdir(join(output, "onnx"));
+  const path = join(output, "onnx", MERGED_FILES[dtype]);
+  const graph: ClassifierGraph = {
+    model,
+    head: outputsOf(training.labels),
+    read: (name) => tensors[name]!.values as Float32Array,
+  };
+  writeClassifierGraph(path, { ...graph, precision: dtype });
+  // Without this, transformers.js takes 8 bits in browsers and float32 elsewhere.
+  await writeModelFiles(output, source, model, {
+    "transformers.js_config": { dtype },
+  });
+  const { padId } = model;
+  return { path, padId, given: {}, graph, usage: mergedUse(dtype) };
+}
+
+/**
+ * Writes a model that serves every rank of an adapter, and that adapter beside
+ * it, for lib/serve.
+ *
+ * @param rank At which its use is shown
+ * @param targetModules Modules with inputs for the factors of adapters; by default those of the adapter
+ * @throws {RangeError} If the adapter is none of LoRA.
+ * @throws {SyntaxError} If the adapter does not fit the model.
+ */
+export async function writeServedModel(
+  output: string,
+  source: Source,
+  rank: number,
+  targetModules?: TargetModules,
+): Promise<WrittenModel> {
+  const { folder, training, tensors, dtype } = source;
+  const { task, labels } = training;
+  if (kindNamed(training.adapter) !== kindNamed()) {
+    throw new RangeError(
+      `"adapter: ${training.adapter}" requires "merged: true": a model that serves every rank computes LoRA`,
+    );
+  }
+  const model = readModel(folder);
+  checkFit(tensors, model, outputsOf(labels));
+  const modules = parameterLayout(model, 1, {
+    rank: 1,
+    targetModules: targetModules ?? training.targetModules,
+  }).modules.map(({ name }) => name);
+  const weights = join(folder, "model.safetensors");
+  const path = join(output, "model.onnx");
+  const graph: ClassifierGraph = {
+    model,
+    head: { modules },
+    read(name, shape) {
+      using file = SafetensorsFile.open(weights);
+      return tensorReader(file, model)(name, shape);
+    },
+  };
+  writeClassifierGraph(path, { ...graph, precision: dtype });
+  await writeModelFiles(output, source, model);
+  writeSafetensors(join(output, "adapter.safetensors"), tensors, {
+    format: "pt",
+  });
+  const digest = await digestOf(weights);
+  const { maxLength, padId } = model;
+  const { frame } = await ModelTokenizer.load(
+    folder,
+    tokenizerDefaults(model.architecture),
+    maxLength,
+  );
+  const hasData = exists(`${path}_data`);
+  await writeJsonFile(
+    join(output, "model.json"),
+    { weights: digest, maxLength, padId, hasData, ...frame },
+  );
+  await writeJsonFile(join(output, "adapter.json"), {
+    ...{ weights: digest, task, labels, rank },
+    maxLength: Math.min(training.maxLength ?? maxLength, maxLength),
+    scales: Object.fromEntries(
+      servedRanks(training).map((b) => [b, scaleAt(b, training)]),
+    ),
+  });
+  const scale = new Float32Array(rank).fill(scaleAt(rank, training));
+  const scales = modules.map((name) =>
+    [scaleInput(name), { shape: [rank], values: scale }] as const
+  );
+  const given = {
+    ...cutAdapter(tensors, () => rank),
+    ...Object.fromEntries(scales),
+  };
+  return { path, padId, given, graph, usage: servedUse(dtype, rank) };
+}
+
+/** Writes the configuration of a classifier, and its tokenizer with what its class in transformers changes, which other libraries do not know. */
+async function writeModelFiles(
+  output: string,
+  { folder, training: { labels, maxLength } }: Source,
+  { architecture }: Model,
+  more?: Readonly<Record<string, unknown>>,
+): Promise<void> {
+  await writeClassifierConfig(output, folder, { architecture, labels }, more);
+  await copyTokenizer(folder, output, architecture, maxLength);
+  const { settings, changes } = await readTokenizerFiles(
+    folder,
+    tokenizerDefaults(architecture),
+  );
+  if (Object.keys(changes).length === 0) return;
+  const changed = { ...settings, ...changes };
+  await writeJsonFile(join(output, "tokenizer.json"), changed);
+}
