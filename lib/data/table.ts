@@ -111,8 +111,8 @@ export async function recordedClasses(
   column: string,
 ): Promise<readonly string[] | undefined> {
   if (extname(path).toLowerCase() !== ".parquet") return undefined;
-  const { parquetClasses } = await import("./parquet.ts");
-  return await parquetClasses(path, column);
+  const { ParquetFile } = await import("./parquet.ts");
+  return await (await ParquetFile.open(path)).classesOf(column);
 }
 
 /** How a file differs from what its name says. */
@@ -400,23 +400,17 @@ async function readParquetTable(
   path: string,
   columns: Columns,
 ): Promise<Row[]> {
-  const { parquetMetadata, parquetSchema } = await import("hyparquet");
-  const { notParquet, readColumns } = await import("./parquet.ts");
-  const file = (await Deno.readFile(path)).buffer;
-  try {
-    const metadata = parquetMetadata(file);
-    const { children } = parquetSchema(metadata);
-    const names = children.map(({ element }) => element.name);
-    const places = findColumns(columns, names, path);
-    const requested = names.filter((_, place) => places.includes(place));
-    const objects = await readColumns(file, metadata, requested);
-    return objects.map((object, i) => ({
-      place: `"${path}", row ${i + 1}`,
-      values: places.map((place) => object[names[place] ?? ""]),
-    }));
-  } catch (error) {
-    throw error instanceof SyntaxError ? error : notParquet(path, error);
+  const { ParquetFile } = await import("./parquet.ts");
+  const file = await ParquetFile.open(path);
+  const found: ArrayLike<unknown>[] = [];
+  for (const place of findColumns(columns, file.names, path)) {
+    found.push(place < 0 ? [] : await file.column(file.names[place]!));
   }
+  const length = Math.max(0, ...found.map(({ length }) => length));
+  return Array.from({ length }, (_, i) => ({
+    place: `"${path}", row ${i + 1}`,
+    values: found.map((values) => values[i]),
+  }));
 }
 
 /** Positions of the columns in a header, -1 for an absent optional one. */
