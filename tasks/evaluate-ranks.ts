@@ -12,9 +12,10 @@ export default defineTask({
     "Evaluate an adapter at all ranks that it serves, in one pass over the data",
   params: z.strictObject({
     split: evaluatedSplit,
-    ranks: z.array(z.int().min(1)).min(1).optional().describe(
-      "Ranks to evaluate; default: all ranks that the adapter serves",
-    ),
+    ranks: z.union([z.array(z.int().min(1)).min(1), z.enum(["all", "powers"])])
+      .default("all").describe(
+        "Ranks to evaluate: a list; all = every rank that the adapter serves; powers = of these the powers of two and the largest",
+      ),
     ...usageSettings,
     batchSize: z.int().min(1).optional().describe(
       "Examples per forward pass; default: 32, or fewer for more than 8 ranks",

@@ -209,11 +209,11 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/scheduler": 5445,
   "lib/serve": 560,
   "lib/slurm": 1320,
-  "lib/stages": 3230,
+  "lib/stages": 3245,
   "lib/store": 1920,
   "lib/text": 1550,
   "lib/track": 800,
-  "tasks": 755,
+  "tasks": 760,
 };
 
 /** Lines of code below a folder. */

@@ -180,8 +180,8 @@ export function readMatrix(
       );
     }
     dimensions[name] = checkValues(name, values, fail);
-    // A list that a parameter gives may be empty: a profile fills it.
-    if (Array.isArray(written[name]) && dimensions[name].length === 0) {
+    // A list that parameters give may be empty: a profile fills it.
+    if (Array.isArray(written[name]) && written[name].length === 0) {
       fail(`Dimension "${name}" has no values`, [name]);
     }
   }

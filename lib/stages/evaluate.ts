@@ -29,19 +29,25 @@ import {
 import { ScoredSplit } from "./scored_split.ts";
 import type { UsageSettings } from "./settings.ts";
 
-/** Evaluates the adapter of a stage at some of the ranks that it serves, by default all. */
+/** Evaluates the adapter of a stage at some of the ranks that it serves. */
 export async function evaluateAdapter(
   stage: AdapterStage<{
     readonly split: string;
-    readonly ranks?: readonly number[] | undefined;
+    readonly ranks: readonly number[] | "all" | "powers";
     readonly batchSize?: number | undefined;
   }>,
 ): Promise<void> {
   const { params, inputs } = stage;
-  const { training, info, load } = await openAdapter(stage, params.ranks ?? []);
-  const ranks = params.ranks === undefined
-    ? servedRanks(training)
-    : [...new Set(params.ranks)].sort((a, b) => a - b);
+  const { training, info, load } = await openAdapter(
+    stage,
+    typeof params.ranks === "string" ? [] : params.ranks,
+  );
+  const ranks = typeof params.ranks !== "string"
+    ? [...new Set(params.ranks)].sort((a, b) => a - b)
+    : servedRanks(training).filter((rank) =>
+      params.ranks === "all" || rank === training.rank ||
+      Number.isInteger(Math.log2(rank))
+    );
   const split = new ScoredSplit(inputs.tokens.path, info, params.split);
   await writeSplitScores(stage, await load(), info, split, {
     folder: inputs.adapter.path,

@@ -13,7 +13,11 @@ import {
 import { findModelOrigin, type ModelOrigin } from "../artifacts/model.ts";
 import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
 import { PEFT_PREFIX } from "../engine/models/peft.ts";
-import type { AdapterScale, RankScaling } from "../engine/adapters/scale.ts";
+import {
+  type AdapterScale,
+  type RankScaling,
+  scaleAt,
+} from "../engine/adapters/scale.ts";
 import { atRank } from "../engine/models/classifier.ts";
 import type { ClassifierShape } from "../engine/models/outline.ts";
 import { parameterLayout, toTensors } from "../engine/models/parameters.ts";
@@ -27,7 +31,9 @@ import { StageTraining } from "./training.ts";
 /** Trains an adapter by a schedule on the tokens of a stage and writes an artifact of kind `adapter`. */
 export async function trainAdapter(
   stage: Stage<
-    TrainingSettings & Partial<Pick<AdapterScale, "scaling">>,
+    & TrainingSettings
+    & Partial<Pick<AdapterScale, "scaling">>
+    & { readonly alphaRank?: number | undefined },
     InputsOf<typeof ADAPTER_TRAINING["inputs"]>
   >,
   schedule: Schedule,
@@ -37,7 +43,10 @@ export async function trainAdapter(
   const baseModel = await findModelOrigin(inputs.model.path);
   const start = inputs.start && await readAdapter(inputs.start.path);
   const params = withDefaults(stage.params, start);
-  const { adapter, rank, alpha, seed, scaling = schedule.scaling } = params;
+  const { adapter, rank, seed, scaling = schedule.scaling } = params;
+  const { alphaRank = rank } = params;
+  const given = { rank: alphaRank, alpha: params.alpha, scaling };
+  const alpha = alphaRank === rank ? given.alpha : rank * scaleAt(rank, given);
   if (params.startHead === "kept") checkHead(start, training.info);
   const settings = z.object(schedule.settings).parse(params);
   const own = {

@@ -100,9 +100,7 @@ Deno.test("pipelines have the stages and keys that resolved.json records", async
 });
 
 Deno.test("pipelines reduce a LoRA of the largest rank, whether the user's ranks have it or not", async () => {
-  for (
-    const name of ["sst2-mini", "glue-base", "glue-mini", "glue-full", "nested"]
-  ) {
+  for (const name of ["sst2-mini", "glue-mini", "glue-full", "nested"]) {
     const { stages } = await load(name, { ranks: [4, 2], seeds: [0] });
     const trained = [...stages.keys()]
       .filter((id) => /^train-lora@/.test(id))
@@ -114,6 +112,39 @@ Deno.test("pipelines reduce a LoRA of the largest rank, whether the user's ranks
       }
     }
   }
+});
+
+Deno.test("pipeline nested takes rank and alpha of a variant in place of its own, and leaves out what has an empty list", async () => {
+  const params = async (profile: string, tasks: string[]) => {
+    const { stages } = await load("nested", { tasks, seeds: [0] }, profile);
+    return new Map(
+      [...stages.values()].filter(({ task }) => /^train-(dy)?lora$/.test(task))
+        .map(({ id, params }) => [id, params]),
+    );
+  };
+  const range = await params("range", ["sst2"]);
+  const ranksOf = (id: string) => {
+    const { rank, sourceRanks, alphaRank } = range.get(id)!;
+    return { rank, sourceRanks, alphaRank };
+  };
+  assertEquals(ranksOf("train-dylora@sst2,sorted-60,seed=0"), {
+    rank: 64,
+    sourceRanks: [],
+    alphaRank: 8,
+  });
+  assertEquals(ranksOf("train-dylora@sst2,from-64,seed=0"), {
+    rank: 8,
+    sourceRanks: [64],
+    alphaRank: 8,
+  });
+  const rates = await params("rates", ["cola"]);
+  const grid = [1, 8, 64].flatMap((rank) =>
+    [1e-4, 3e-4, 1e-3, 3e-3, 1e-2].map((rate) => [rank, rate, 10])
+  );
+  assertEquals(
+    [...rates.values()].map((it) => [it.rank, it.learningRate, it.epochs]),
+    grid,
+  );
 });
 
 Deno.test("pipeline own-data takes pairs, scores and a validation file by its parameters", async () => {
@@ -241,31 +272,29 @@ Deno.test("pipeline ablation tries the paper's variants, and a list with all row
   ]);
 });
 
-for (const name of ["ablation", "rank-range"]) {
-  Deno.test(`pipeline ${name} evaluates both epochs of every training on both sets of MNLI by profile paper`, async () => {
-    const { stages } = await load(name, {}, "paper");
-    const splits = new Map<string, string[]>();
-    for (const { task, params, inputs } of stages.values()) {
-      if (task !== "evaluate-ranks") continue;
-      const [adapter] = inputs.adapter!;
-      const found = `${params.split} ${params.epoch}`;
-      splits.set(adapter!, [...splits.get(adapter!) ?? [], found]);
-    }
+Deno.test("pipeline ablation evaluates both epochs of every training on both sets of MNLI by profile paper", async () => {
+  const { stages } = await load("ablation", {}, "paper");
+  const splits = new Map<string, string[]>();
+  for (const { task, params, inputs } of stages.values()) {
+    if (task !== "evaluate-ranks") continue;
+    const [adapter] = inputs.adapter!;
+    const found = `${params.split} ${params.epoch}`;
+    splits.set(adapter!, [...splits.get(adapter!) ?? [], found]);
+  }
+  assertEquals(
+    splits.size,
+    [...stages.keys()].filter((id) => id.startsWith("train-")).length,
+  );
+  for (const [adapter, found] of splits) {
+    const sets = adapter.includes("@mnli,")
+      ? ["validation", "validation_mismatched"]
+      : ["validation"];
     assertEquals(
-      splits.size,
-      [...stages.keys()].filter((id) => id.startsWith("train-")).length,
+      found,
+      sets.flatMap((set) => [`${set} last`, `${set} best`]),
     );
-    for (const [adapter, found] of splits) {
-      const sets = adapter.includes("@mnli,")
-        ? ["validation", "validation_mismatched"]
-        : ["validation"];
-      assertEquals(
-        found,
-        sets.flatMap((set) => [`${set} last`, `${set} best`]),
-      );
-    }
-  });
-}
+  }
+});
 
 Deno.test("pipeline glue-full has one setting for all tasks by the paper, and starts from the model", async () => {
   const { stages } = await load("glue-full");

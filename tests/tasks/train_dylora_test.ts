@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { withEngineStages } from "./engine_stages.ts";
+import { logitsByRank } from "./logits_by_rank.ts";
 import { readTraining } from "./reference_adapter.ts";
 
 Deno.test("train-dylora divides alpha by its own rank with scaling: maximum, and exports keep that scale", () =>
@@ -32,4 +33,21 @@ Deno.test("train-dylora divides alpha by its own rank with scaling: maximum, and
       refused.text,
       /has scaling maximum, but this .* has scaling rank/,
     );
+  }));
+
+Deno.test("train-dylora scales the ranks of a larger adapter as alpha does at alphaRank, and evaluate-ranks scores powers of two and the largest", () =>
+  withEngineStages(async (stages) => {
+    const { run, given } = stages;
+    const trained = (scaling: "rank" | "maximum") =>
+      run("train-dylora", {
+        ...{ rank: 6, alpha: 8, alphaRank: 4, scaling },
+        ...{ epochs: 1, learningRate: 1e-2 },
+      }, given);
+    const byMaximum = await trained("maximum");
+    assertEquals((await readTraining(byMaximum)).alpha, 12);
+    assertEquals((await readTraining(await trained("rank"))).alpha, 8);
+
+    const inputs = { ...given, adapter: byMaximum };
+    const logits = await logitsByRank(stages, inputs, { ranks: "powers" });
+    assertEquals([...logits.keys()], [1, 2, 4, 6]);
   }));
