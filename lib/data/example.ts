@@ -65,7 +65,7 @@ export async function drawHoldout(
   byClass: boolean,
 ): Promise<ReadonlySet<Example>> {
   const { createHash } = await import("node:crypto");
-  const groups = [...groupByTexts(examples)].map(([texts, group]) => ({
+  const groups = [...Map.groupBy(examples, textsOf)].map(([texts, group]) => ({
     group,
     label: byClass ? group[0]!.label! : 0,
     lot: createHash("sha256").update(`${seed}:${texts}`).digest("hex"),
@@ -83,14 +83,9 @@ export async function drawHoldout(
   return held;
 }
 
-/** Examples, or what else has texts, by these. */
-export function groupByTexts<T extends Pick<Example, "text" | "pair">>(
-  examples: readonly T[],
-): Map<string, T[]> {
-  return Map.groupBy(
-    examples,
-    ({ text, pair }) => JSON.stringify([text, pair]),
-  );
+/** The texts of an example, as a key. */
+function textsOf({ text, pair }: Example): string {
+  return JSON.stringify([text, pair]);
 }
 
 /** Counts the examples whose texts are also those of an example in `others`. */
@@ -98,12 +93,8 @@ export function countShared(
   examples: readonly Example[],
   others: readonly Example[],
 ): number {
-  const known = groupByTexts(others);
-  return [...groupByTexts(examples)]
-    .reduce(
-      (sum, [texts, { length }]) => sum + (known.has(texts) ? length : 0),
-      0,
-    );
+  const known = new Set(others.map(textsOf));
+  return examples.filter((it) => known.has(textsOf(it))).length;
 }
 
 /** Counts the examples with a text as a writer of CSV files quotes it: in quotes, with those within doubled. */
@@ -152,14 +143,11 @@ function describeLabels(
   const given = examples.flatMap(({ label }) => label ?? []);
   if (given.length === 0) return "no labels";
   if (labels === null) {
-    let [min, max, sum] = [Infinity, -Infinity, 0];
-    for (const label of given) {
-      min = Math.min(min, label);
-      max = Math.max(max, label);
-      sum += label;
-    }
-    const [from, to, mean] = [min, max, sum / given.length]
-      .map((value) => Number(value.toPrecision(4)));
+    const [from, to, mean] = [
+      given.reduce((least, label) => Math.min(least, label)),
+      given.reduce((most, label) => Math.max(most, label)),
+      given.reduce((sum, label) => sum + label) / given.length,
+    ].map((value) => Number(value.toPrecision(4)));
     return `scores from ${from} to ${to}, mean ${mean}`;
   }
   const counts = labels.map(() => 0);

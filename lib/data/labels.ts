@@ -179,7 +179,7 @@ export function nameClasses(
       : undefined;
     return name === undefined
       ? row
-      : { ...row, values: [...row.values.slice(0, -1), name] };
+      : { ...row, values: row.values.with(-1, name) };
   });
 }
 
@@ -200,6 +200,7 @@ export function areLabelled(
   { labels }: Labelling,
   training: readonly Row[],
 ): boolean {
+  const isMinusOne = (value: unknown) => toNumber(value) === -1;
   const known = labels ?? training.map(({ values }) => values.at(-1));
   const mayBeMinusOne = known.some(isMinusOne);
   return rows.some(({ values }) => {
@@ -304,10 +305,6 @@ export function className(value: unknown): string | undefined {
       typeof value === "bigint" || typeof value === "boolean"
     ? String(value)
     : undefined;
-}
-
-function isMinusOne(value: unknown): boolean {
-  return toNumber(value) === -1;
 }
 
 /** Whether a value is absent, null or blank. */

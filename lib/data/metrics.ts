@@ -1,22 +1,52 @@
 /** Scores predictions against labels, both `[examples]`; higher is better. */
-export type Metric = (
-  predictions: ArrayLike<number>,
-  labels: ArrayLike<number>,
-) => number;
+export type Metric = (predictions: Values, labels: Values) => number;
+
+type Values = ArrayLike<number>;
 
 /**
  * Metrics by name, with the edge cases of scikit-learn and SciPy.
  *
- * `accuracy`, `f1`, `f1_macro` and `matthews` compare class numbers; `pearson` and
- * `spearman` compare scores.
+ * The first four compare class numbers, the others scores.
  */
 export const METRICS = {
-  accuracy,
-  f1,
-  f1_macro: macroF1,
-  matthews,
+  /** Fraction of predictions that equal their label. */
+  accuracy: (predictions, labels) =>
+    count(labels, (label, i) => label === predictions[i]) / labels.length,
+
+  /** F1 of class 1. */
+  f1: (predictions, labels) => f1(predictions, labels, 1),
+
+  /** Mean F1 of the classes that are labels or predictions. */
+  f1_macro(predictions, labels) {
+    const scores = classesIn(predictions, labels)
+      .map((it) => f1(predictions, labels, it));
+    return scores.reduce((sum, score) => sum + score, 0) / scores.length;
+  },
+
+  /**
+   * Matthews correlation for any number of classes (Gorodkin 2004); 0 if all
+   * predictions or all labels are equal.
+   */
+  matthews(predictions, labels) {
+    const examples = labels.length;
+    let [both, squaredPredicted, squaredActual] = [0, 0, 0];
+    for (const of of classesIn(predictions, labels)) {
+      const predicted = count(predictions, (it) => it === of);
+      const actual = count(labels, (it) => it === of);
+      both += predicted * actual;
+      squaredPredicted += predicted ** 2;
+      squaredActual += actual ** 2;
+    }
+    const hits = count(labels, (label, i) => label === predictions[i]);
+    const variance = (examples ** 2 - squaredPredicted) *
+      (examples ** 2 - squaredActual);
+    return variance === 0 ? 0 : (hits * examples - both) / Math.sqrt(variance);
+  },
+
   pearson,
-  spearman,
+
+  /** Rank correlation with mean ranks for ties; NaN as in {@linkcode pearson}. */
+  spearman: (predictions, labels) => pearson(ranks(predictions), ranks(labels)),
 } as const satisfies Record<string, Metric>;
 
 /** Name of a metric, as in artifacts. */
@@ -32,7 +62,7 @@ export type MetricName = keyof typeof METRICS;
  */
 export function usualMetrics(
   labels: readonly string[] | null,
-  given: ArrayLike<number>,
+  given: Values,
 ): MetricName[] {
   if (labels === null) return ["pearson", "spearman"];
   const counts = labels.map((_, label) => count(given, (it) => it === label));
@@ -52,8 +82,8 @@ export function usualMetrics(
  */
 export function computeMetrics(
   names: readonly MetricName[],
-  predictions: ArrayLike<number>,
-  labels: ArrayLike<number>,
+  predictions: Values,
+  labels: Values,
 ): Partial<Record<MetricName, number>> {
   if (predictions.length !== labels.length || labels.length === 0) {
     throw new RangeError(
@@ -65,69 +95,21 @@ export function computeMetrics(
   );
 }
 
-/** Fraction of predictions that equal their label. */
-function accuracy(
-  predictions: ArrayLike<number>,
-  labels: ArrayLike<number>,
-): number {
-  return count(labels, (label, i) => label === predictions[i]) / labels.length;
-}
-
 /** Harmonic mean of precision and recall of a class; 0 if it never occurs. */
-function f1(
-  predictions: ArrayLike<number>,
-  labels: ArrayLike<number>,
-  of = 1,
-): number {
+function f1(predictions: Values, labels: Values, of: number): number {
   const hits = count(labels, (it, i) => it === of && predictions[i] === of);
   const marked = count(labels, (it) => it === of) +
     count(predictions, (it) => it === of);
   return marked === 0 ? 0 : 2 * hits / marked;
 }
 
-/** Mean F1 of the classes that are labels or predictions. */
-function macroF1(
-  predictions: ArrayLike<number>,
-  labels: ArrayLike<number>,
-): number {
-  const classes = classesIn(predictions, labels);
-  return classes.reduce((sum, it) => sum + f1(predictions, labels, it), 0) /
-    classes.length;
-}
-
 /** The classes that are labels or predictions, in a fixed order, on which rounding depends. */
-function classesIn(...values: readonly ArrayLike<number>[]): number[] {
+function classesIn(...values: readonly Values[]): number[] {
   return [...new Set(values.flatMap((it) => Array.from(it)))].sort();
 }
 
-/**
- * Matthews correlation for any number of classes (Gorodkin 2004); 0 if all
- * predictions or all labels are equal.
- */
-function matthews(
-  predictions: ArrayLike<number>,
-  labels: ArrayLike<number>,
-): number {
-  const examples = labels.length;
-  let [both, squaredPredicted, squaredActual] = [0, 0, 0];
-  for (const of of classesIn(predictions, labels)) {
-    const predicted = count(predictions, (it) => it === of);
-    const actual = count(labels, (it) => it === of);
-    both += predicted * actual;
-    squaredPredicted += predicted ** 2;
-    squaredActual += actual ** 2;
-  }
-  const hits = count(labels, (label, i) => label === predictions[i]);
-  const variance = (examples ** 2 - squaredPredicted) *
-    (examples ** 2 - squaredActual);
-  return variance === 0 ? 0 : (hits * examples - both) / Math.sqrt(variance);
-}
-
 /** Linear correlation; NaN if either side is constant or not finite. */
-function pearson(
-  predictions: ArrayLike<number>,
-  labels: ArrayLike<number>,
-): number {
+function pearson(predictions: Values, labels: Values): number {
   const a = centred(predictions);
   const b = centred(labels);
   if (a === undefined || b === undefined) return NaN;
@@ -136,16 +118,8 @@ function pearson(
   return Math.max(-1, Math.min(1, product));
 }
 
-/** Rank correlation with mean ranks for ties; NaN as in {@linkcode pearson}. */
-function spearman(
-  predictions: ArrayLike<number>,
-  labels: ArrayLike<number>,
-): number {
-  return pearson(ranks(predictions), ranks(labels));
-}
-
 /** Subtracts the mean and scales to norm 1; undefined if the values are constant or not finite. */
-function centred(values: ArrayLike<number>): Float64Array | undefined {
+function centred(values: Values): Float64Array | undefined {
   const result = Float64Array.from(values);
   const first = result[0];
   if (result.every((value) => value === first)) return undefined;
@@ -167,7 +141,7 @@ function centred(values: ArrayLike<number>): Float64Array | undefined {
 }
 
 /** Ranks from 1 with mean ranks for ties; all NaN if a value is NaN. */
-function ranks(values: ArrayLike<number>): Float64Array {
+function ranks(values: Values): Float64Array {
   const order = Array.from(values, (_, i) => i)
     .sort((a, b) => values[a]! - values[b]!);
   const result = new Float64Array(values.length);
@@ -185,7 +159,7 @@ function ranks(values: ArrayLike<number>): Float64Array {
 }
 
 function count(
-  values: ArrayLike<number>,
+  values: Values,
   test: (value: number, i: number) => boolean,
 ): number {
   let total = 0;

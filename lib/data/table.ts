@@ -169,7 +169,6 @@ async function readDelimited(
   usual: "\t" | ",",
 ): Promise<Row[]> {
   const delimiter = delimiterOf(path, text, columns, usual);
-  const parse = delimiter === "\t" ? parseTsv : parseCsv;
   const numbers = new Set(delimiter === ";" ? columns.numbers : []);
   const isNumber = [...columns.required, ...columns.optional]
     .map((it) => numbers.has(it));
@@ -177,7 +176,7 @@ async function readDelimited(
   let { header } = columns;
   let places = header && findColumns(columns, header, path);
   let filled = 0;
-  await parse(text, path, delimiter, (record, line) => {
+  const take = (record: readonly string[], line: number) => {
     if (record.length === 1 && record[0] === "" && !columns.broken) return;
     if (header === undefined || places === undefined) {
       header = record;
@@ -203,14 +202,17 @@ async function readDelimited(
       );
     rows.push({ place: `${path}:${line}`, values });
     if (record.some((value) => value.trim() !== "")) filled = rows.length;
-  });
+  };
+  if (delimiter === "\t") {
+    const lines = text.split(lineEnd(text));
+    for (const [i, line] of lines.entries()) take(line.split("\t"), i + 1);
+  } else {
+    await parseCsv(text, path, delimiter, take);
+  }
   if (places === undefined) findColumns(columns, [], path);
   // Spreadsheets write the cells below a table that were ever used.
   return rows.slice(0, filled);
 }
-
-/** Takes the fields of a record and the number of its first line. */
-type TakeRecord = (record: readonly string[], line: number) => void;
 
 function lineEnd(text: string): RegExp {
   return text.includes("\n") ? /\r?\n/ : /\r/;
@@ -232,22 +234,15 @@ function placeOf(
   return `${line + before.length - 1}:${before.at(-1)!.length + 1}`;
 }
 
-function parseTsv(
-  text: string,
-  _path: string,
-  _delimiter: string,
-  take: TakeRecord,
-): void {
-  const lines = text.split(lineEnd(text));
-  for (const [i, line] of lines.entries()) take(line.split("\t"), i + 1);
-}
-
-/** @throws {SyntaxError} With `file:line:column`, if quotes are not as in RFC 4180. */
+/**
+ * @param take Takes the fields of each record and the number of its first line
+ * @throws {SyntaxError} With `file:line:column`, if quotes are not as in RFC 4180.
+ */
 async function parseCsv(
   text: string,
   path: string,
   delimiter: string,
-  take: TakeRecord,
+  take: (record: readonly string[], line: number) => void,
 ): Promise<void> {
   const { CsvError, parse } = await import("csv-parse/sync");
   const hasLf = text.includes("\n");
@@ -312,8 +307,7 @@ function delimiterOf(
   const marks = header.replaceAll(/"[^"]*"/g, "");
   const count = (mark: string) => marks.split(mark).length - 1;
   if (usual === "," && count(";") > count(",")) return ";";
-  const others = Object.entries(DELIMITERS).filter(([it]) => count(it) > 0);
-  const [other] = others;
+  const other = Object.entries(DELIMITERS).find(([it]) => count(it) > 0);
   if (count(usual) > 0 || other === undefined) return usual;
   const [, [names, format]] = other;
   throw new SyntaxError(
@@ -413,7 +407,7 @@ async function readParquetTable(
   }));
 }
 
-/** Positions of the columns in a header, -1 for an absent optional one. */
+/** Positions of the columns of a table in its header, -1 for an absent optional one. */
 function findColumns(
   { required, optional, onNames, remedy }: Columns,
   header: readonly string[],
@@ -428,30 +422,28 @@ function findColumns(
       }${remedy?.(lacking, header) ?? ""}`,
     );
   }
-  // A search per column takes minutes where there are 200,000.
-  const places = Map.groupBy(header.keys(), (place) => header[place]!);
-  return [...required, ...optional].map((column) => {
-    const [place = -1, ...others] = places.get(column) ?? [];
-    return others.length === 0 ? place : columnPlace(header, column, path);
-  });
+  return columnPlaces([...required, ...optional], header, path);
 }
 
 /**
- * Position of a column in a header; -1 if it is absent.
+ * Positions of columns in a header; -1 for an absent one.
  *
- * @throws {SyntaxError} If the header has it twice.
+ * @throws {SyntaxError} If the header has one of them twice.
  */
-export function columnPlace(
+export function columnPlaces(
+  columns: readonly string[],
   header: readonly string[],
-  column: string,
   path: string,
-): number {
-  const place = header.indexOf(column);
-  const last = header.lastIndexOf(column);
-  if (place === last) return place;
-  throw new SyntaxError(
-    `"${path}" has the column "${column}" more than once, as columns ${
-      place + 1
-    } and ${last + 1}; rename all but one`,
-  );
+): number[] {
+  // A search per column takes minutes where there are 200,000.
+  const places = Map.groupBy(header.keys(), (place) => header[place]!);
+  return columns.map((column) => {
+    const [place = -1, ...others] = places.get(column) ?? [];
+    if (others.length === 0) return place;
+    throw new SyntaxError(
+      `"${path}" has the column "${column}" more than once, as columns ${
+        place + 1
+      } and ${others.at(-1)! + 1}; rename all but one`,
+    );
+  });
 }

@@ -62,9 +62,9 @@ export class AddedTokens {
   constructor(tokens: readonly AddedToken[]) {
     this.#tokens = new Map(tokens.map((token) => [token.content, token]));
     const contents = [...this.#tokens.keys()].filter((it) => it !== "")
-      .sort((a, b) => b.length - a.length);
+      .sort((a, b) => b.length - a.length).map((it) => RegExp.escape(it));
     if (contents.length > 0) {
-      this.#pattern = new RegExp(contents.map(escaped).join("|"), "gu");
+      this.#pattern = new RegExp(contents.join("|"), "gu");
     }
   }
 
@@ -97,8 +97,4 @@ export class AddedTokens {
     if (last < text.length) parts.push({ text: text.slice(last), start: last });
     return parts;
   }
-}
-
-function escaped(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|\/]/g, "\\$&");
 }

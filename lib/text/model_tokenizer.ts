@@ -6,16 +6,6 @@ import {
   type TokenizerDefaults,
 } from "./tokenizer_files.ts";
 
-/** A text, or a pair of texts, as input of a model. */
-interface Encoding {
-  /** Token ids including special tokens. */
-  readonly ids: readonly number[];
-  /** Token types: 1 for the second text of a pair if the model distinguishes them. */
-  readonly types: readonly number[];
-  /** Whether tokens of the texts were left out. */
-  readonly truncated: boolean;
-}
-
 /** Converts texts to token ids exactly as transformers does with the same files. */
 export class ModelTokenizer {
   private constructor(
@@ -67,7 +57,7 @@ export class ModelTokenizer {
    *
    * @throws {SyntaxError} If `tokenizer.json` is invalid in a part that this text needs.
    */
-  encode(text: string, pair?: string): Encoding {
+  encode(text: string, pair?: string) {
     const { single, pair: double, cutsLeft } = this.tokenizer;
     const layout = pair === undefined ? single : double;
     const first = this.#idsOf(text);
@@ -90,10 +80,14 @@ export class ModelTokenizer {
     const ofFirst = layout.indexOf("A") + (layout.includes("B") ? 2 : Infinity);
     const ids = idsOf(layout);
     const start = idsOf(layout.slice(0, ofFirst)).length;
-    const types = ids.map((_, i) => i < start ? 0 : this.pairType);
-    const truncated = firstLength < first.length ||
-      secondLength < second.length;
-    return { ids, types, truncated };
+    return {
+      /** Token ids including special tokens. */
+      ids,
+      /** Token types: 1 for the second text of a pair if the model distinguishes them. */
+      types: ids.map((_, i) => i < start ? 0 : this.pairType),
+      /** Whether tokens of the texts were left out. */
+      truncated: firstLength < first.length || secondLength < second.length,
+    };
   }
 
   /**

@@ -35,17 +35,13 @@ export class PrecompiledMap {
       this.#results = bytes;
       return;
     }
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-    const size = bytes.length < 4 ? 0 : view.getUint32(0, true);
+    const size = bytes.length < 4 ? 0 : new Uint32Array(bytes.buffer, 0, 1)[0]!;
     if (size < 4 || size % 4 !== 0 || size > bytes.length - 4) {
       throw new RangeError(
         `"precompiled_charsmap" is damaged: it has ${bytes.length} bytes, which do not hold a trie of ${size}`,
       );
     }
-    this.#trie = Uint32Array.from(
-      { length: size / 4 },
-      (_, i) => view.getUint32(4 + 4 * i, true),
-    );
+    this.#trie = new Uint32Array(bytes.buffer, 4, size / 4);
     this.#results = bytes.subarray(4 + size);
   }
 

@@ -59,23 +59,20 @@ const NEVER_BACKTRACKS = (() => {
   return new RegExp(`^${alternative}(?:\\|${alternative})*$`, "u");
 })();
 
-let clock: { work: () => unknown; run: () => unknown } | undefined;
+let clock: ReturnType<typeof newClock> | undefined;
+
+function newClock() {
+  // Loaded here, since most tokenizers do not need it.
+  const vm = globalThis.process.getBuiltinModule("node:vm");
+  return { script: new vm.Script("work()"), context: vm.createContext({}) };
+}
 
 /** Calls a function with a time limit, which V8 enforces inside a regular expression too. */
 function withinLimit<T>(work: () => T, what: string, text: string): T {
-  if (clock === undefined) {
-    // Loaded here, since most tokenizers do not need it.
-    const vm = globalThis.process.getBuiltinModule("node:vm");
-    const script = new vm.Script("work()");
-    const context = vm.createContext({ work: () => clock!.work() });
-    clock = {
-      work,
-      run: () => script.runInContext(context, { timeout: LIMIT }),
-    };
-  }
-  clock.work = work;
+  clock ??= newClock();
+  clock.context.work = work;
   try {
-    return clock.run() as T;
+    return clock.script.runInContext(clock.context, { timeout: LIMIT }) as T;
   } catch (error) {
     if ((error as { code?: unknown }).code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") {
       throw error;

@@ -30,20 +30,6 @@ export interface TokenizerClass {
 /** A normalizer or pre-tokenizer of `tokenizer.json`. */
 export type TokenizerPart = Readonly<Record<string, unknown>> | null;
 
-/** What the files of a model say about its tokenizer. */
-export interface TokenizerFiles {
-  /** Path of `tokenizer.json`. */
-  readonly path: string;
-  /** Contents of `tokenizer.json`, not validated. */
-  readonly settings: object;
-  /** Fields of `settings` to which transformers gives other values. */
-  readonly changes: object;
-  /** Token type of the second text of a pair. */
-  readonly pairType: 0 | 1;
-  /** Fields of `tokenizer_config.json` by which transformers gives the same tokens and token types with the tokenizer alone in a folder. */
-  readonly neededConfig: object;
-}
-
 const Config = z.looseObject({
   tokenizer_class: z.string().nullish(),
   do_lower_case: z.boolean().nullish(),
@@ -69,7 +55,7 @@ const ModelConfig = z.looseObject({ tokenizer_class: z.string().nullish() });
 export async function readTokenizerFiles(
   folder: string,
   defaults: TokenizerDefaults,
-): Promise<TokenizerFiles> {
+) {
   const path = join(folder, "tokenizer.json");
   const settings = await readJson(path) as object;
   const config = await readConfig(folder, "tokenizer_config.json", Config);
@@ -87,14 +73,19 @@ export async function readTokenizerFiles(
   // Transformers 4 gives token types by the base class, 5 does not. Models were trained with them.
   const hasTypes = inputNames?.includes("token_type_ids") ??
     known?.types ?? true;
+  /** Token type of the second text of a pair. */
   const pairType = hasTypes ? defaults.pairType : 0;
   const needsNames = pairType === 1 && inputNames == null &&
     known === undefined;
   return {
+    /** Path of `tokenizer.json`. */
     path,
+    /** Its contents, not validated. */
     settings,
+    /** Fields of `settings` to which transformers gives other values. */
     changes: changesOf(settings, config, known?.sets),
     pairType,
+    /** Fields of `tokenizer_config.json` by which transformers gives the same tokens and token types with the tokenizer alone in a folder. */
     neededConfig: {
       tokenizer_class,
       ...(needsNames && {

@@ -10,7 +10,7 @@ import {
   toNumber,
 } from "../../data/labels.ts";
 import {
-  columnPlace,
+  columnPlaces,
   columnsOf,
   readTable,
   recordedClasses,
@@ -80,9 +80,7 @@ export async function inspectTable(path: string, named: Named) {
   const [text, pair] = textsOf(columns, named, found, path);
   const texts = pair ? [text, pair] : [text];
   // A repeated name is a fault only where a value is needed.
-  for (const { name } of [found, ...texts]) {
-    columnPlace(header, name, path);
-  }
+  columnPlaces([found, ...texts].map(({ name }) => name), header, path);
   const odd = label.values.find((it) => !isEmpty(it));
   if (label.filled === 0 && odd !== undefined) {
     throw new UsageError(
