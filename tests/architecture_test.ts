@@ -8,7 +8,7 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
 /** Rooms, and the rooms whose modules theirs may import; type imports count as well. */
 const KNOWS: Readonly<Record<string, readonly string[]>> = {
-  // lib/data reads the table that `init` looks at, lib/hub pushes adapters, the page of `try` has lib/serve.
+  // lib/data reads the table that `init` looks at, lib/hub pushes adapters, lib/serve has the page of `try`.
   "lib/cli": [
     "lib/scheduler",
     "lib/slurm",
@@ -207,7 +207,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/report": 4500,
   "lib/resize": 1416,
   "lib/scheduler": 5445,
-  "lib/serve": 560,
+  "lib/serve": 820,
   "lib/slurm": 1320,
   "lib/stages": 3245,
   "lib/store": 1920,

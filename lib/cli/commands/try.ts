@@ -1,9 +1,9 @@
+import type { About } from "../../serve/page.ts";
 import { entriesOf, removeFolder } from "../../store/files.ts";
 import { join } from "../../store/paths.ts";
 import { command } from "../arguments/arguments.ts";
 import { JSON_LINES, KEY_OPTIONS, PROJECT } from "../arguments/options.ts";
 import { fileContent, POLICY, servePage } from "../pages/page_server.ts";
-import type { About } from "../pages/try_page.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import { dataOf, textColumns } from "./pipeline_outcome.ts";
 import { runAlone } from "./run_alone.ts";
@@ -45,12 +45,12 @@ export const tryCommand = command`
       columns: inputs.data === undefined ? [] : textColumns(inputs.data),
     };
     Deno.writeTextFileSync(join(folder, "about.json"), JSON.stringify(about));
-    await writeScript(join(folder, "try_page.js"));
+    await writeScript(join(folder, "page.js"));
     const files: Readonly<Record<string, string>> = {
-      "": join(PROJECT, "lib/cli/pages/try_page.html"),
+      "": join(PROJECT, "lib/serve/page.html"),
       "page.css": join(PROJECT, "lib/report/page.css"),
       "about.json": join(folder, "about.json"),
-      "try_page.js": join(folder, "try_page.js"),
+      "page.js": join(folder, "page.js"),
       [WASM]: join(PROJECT, "node_modules/onnxruntime-web/dist", WASM),
       ...Object.fromEntries(
         entriesOf(exported)
@@ -74,7 +74,7 @@ const WASM_POLICY = POLICY.replace("'self'", "'self' 'wasm-unsafe-eval'");
 async function writeScript(outfile: string): Promise<void> {
   const { build, stop } = await import("esbuild");
   await build({
-    entryPoints: [join(PROJECT, "lib/cli/pages/try_page.ts")],
+    entryPoints: [join(PROJECT, "lib/serve/page.ts")],
     alias: { "onnxruntime-web": "onnxruntime-web/wasm" },
     bundle: true,
     format: "esm",

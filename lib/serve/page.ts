@@ -1,7 +1,7 @@
-// The page of "deno task try", of which esbuild makes one file with lib/serve: classifies texts as they are typed, in the browser.
+// A page that classifies texts as they are typed, in the browser: that of "deno task try", of which esbuild makes one file.
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
-import { type Answer, type Input, load } from "../../serve/classifier.ts";
+import { type Answer, type Input, load } from "./classifier.ts";
 
 /** What the page is told. */
 export interface About {
