@@ -221,45 +221,40 @@ export async function readArguments(
       words.push(`--${option.name}${option.value ? `=${value ?? ""}` : ""}`);
     }
   }
-  const { positionals, options } = words.length === 0
-    ? { positionals: rest, options: new Map<string, readonly string[]>() }
-    : await parsed(command, [...words, "--", ...rest]);
-  const { positionals: { min, max }, usage } = command;
-  if (!options.has("help") && positionals.length < min) {
-    throw new UsageError(
-      `Missing arguments: deno task ${command.name} ${usage}`,
-    );
+  const options = await optionsIn(command, words);
+  const { positionals: { min, max }, usage, name } = command;
+  if (!options.has("help") && rest.length < min) {
+    throw new UsageError(`Missing arguments: deno task ${name} ${usage}`);
   }
-  if (!options.has("help") && positionals.length > max) {
-    throw new UsageError(`Unexpected argument "${positionals[max]}"`);
+  if (!options.has("help") && rest.length > max) {
+    throw new UsageError(`Unexpected argument "${rest[max]}"`);
   }
-  return new Arguments(positionals, options);
+  return new Arguments(rest, options);
 }
 
-/** What `parseArgs()` reads. It is loaded when there are options: Deno checks node_modules first, which takes 5 ms. */
-async function parsed(command: Usage, words: readonly string[]) {
+async function optionsIn(command: Usage, words: readonly string[]) {
+  const options = new Map<string, readonly string[]>();
+  // Without options, the parser is not loaded: Deno checks node_modules first, which takes 5 ms.
+  if (words.length === 0) return options;
   const { parseArgs } = await import("@std/cli/parse-args");
   const known = optionsOf(command);
-  const names = (isFlag: boolean) =>
-    known.filter(({ value }) => isFlag === (value === undefined))
-      .map(({ name }) => name);
-  const { _: positionals, ...found } = parseArgs([...words], {
-    boolean: names(true),
-    string: ["_", ...names(false)],
-    collect: names(false),
-  });
-  const options = new Map<string, readonly string[]>();
-  for (const option of known) {
-    const given = found[option.name];
-    if (given === true) options.set(option.name, []);
-    if (!Array.isArray(given) || given.length === 0) continue;
+  const { flags = [], valued = [] } = Object.groupBy(
+    known,
+    ({ value }) => value === undefined ? "flags" : "valued",
+  );
+  const names = valued.map(({ name }) => name);
+  const boolean = flags.map(({ name }) => name);
+  const found = parseArgs(words, { boolean, string: names, collect: names });
+  for (const { name } of flags) if (found[name]) options.set(name, []);
+  for (const option of valued) {
+    const given = found[option.name] as string[];
     for (const value of given) await checkValue(option, value);
     if (given.length > 1 && option.many !== true) {
       throw new UsageError(`Option "--${option.name}" can be given only once`);
     }
-    options.set(option.name, given);
+    if (given.length > 0) options.set(option.name, given);
   }
-  return { positionals, options };
+  return options;
 }
 
 interface Token {
@@ -316,20 +311,16 @@ async function checkValue(
   { name, value, choices, optional }: Option,
   given: string,
 ): Promise<void> {
-  if (given === "" && optional) return;
-  if (given === "") {
+  if (given === "" && !optional) {
     throw new UsageError(
       `Option "--${name}" requires a value: --${name} ${value}`,
     );
   }
-  if (choices === undefined || choices.includes(given)) return;
+  if (given === "" || choices === undefined || choices.includes(given)) return;
   const { didYouMean } = await import("../../pipeline/did_you_mean.ts");
   const names = choices.map((it) => `"${it}"`).join(", ");
-  throw invalidValue(
-    name,
-    given,
-    `expected one of ${names}${didYouMean(given, choices)}`,
-  );
+  const hint = didYouMean(given, choices);
+  throw invalidValue(name, given, `expected one of ${names}${hint}`);
 }
 
 async function unknownOption(

@@ -31,18 +31,16 @@ export async function openPipeline(
 ) {
   const since = Date.now();
   const file = await findPipeline(args.positionals[0]!);
-  const source: Source = {
-    file,
-    text: await readText(file),
-    profile: args.value("profile"),
-    settings: args.values("set"),
-    tasks: tasksOf(args),
-  };
+  const text = await readText(file);
+  const profile = args.value("profile");
+  const settings = args.values("set");
+  const tasks = tasksOf(args);
   const store = openStore({ out: outOf(args) });
-  const name = await digest(JSON.stringify([VERSION, source]));
+  const source = [VERSION, { file, text, profile, settings, tasks }];
+  const name = await digest(JSON.stringify(source));
   const snapshot = store.path("graphs", `${name.slice(0, 16)}.json`);
   const saved = await readSnapshot(snapshot, store);
-  const read = saved ?? await readGraph(source);
+  const read = saved ?? await readGraph(file, text, settings, profile, tasks);
   const graph = { ...read, pipeline: resultsName(args, read.pipeline) };
   const selected = await matchingStages(graph, patterns);
   const forced = selected.length > 0 ? selected : graph.stages.keys();
@@ -81,19 +79,23 @@ export function pipelineNames(): string[] {
 }
 
 async function readGraph(
-  { file, text, profile, settings, tasks }: Source,
+  file: string,
+  text: string,
+  settings: readonly string[],
+  profile: string | undefined,
+  tasks: string,
 ): Promise<Graph> {
   const [{ expandPipeline }, { parseSetting }] = await Promise.all([
     import("../../pipeline/load.ts"),
     import("../../pipeline/params.ts"),
   ]);
-  const parsed = await Promise.all(settings.map(async (setting) => {
-    try {
-      return await parseSetting(setting);
-    } catch (error) {
-      throw error instanceof Error ? new UsageError(error.message) : error;
-    }
-  }));
+  const parsed = await Promise.all(
+    settings.map((setting) =>
+      parseSetting(setting).catch(({ message }: Error) => {
+        throw new UsageError(message);
+      })
+    ),
+  );
   return await expandPipeline(file, text, { tasks, profile, settings: parsed });
 }
 
@@ -115,14 +117,6 @@ export async function matchingStages(
 
 /** Version of the format of snapshots, and how many are kept. */
 const [VERSION, MAX_SNAPSHOTS] = [1, 20];
-
-interface Source {
-  readonly file: string;
-  readonly text: string;
-  readonly profile: string | undefined;
-  readonly settings: readonly string[];
-  readonly tasks: string;
-}
 
 /**
  * The saved graph of a pipeline, unless anything that it depends on has
@@ -167,17 +161,12 @@ async function writeSnapshot(
 ): Promise<void> {
   const modules = new Set([...graph.stages.values()].map((it) => it.module));
   const code = await taskCode([...modules], PROJECT, store);
-  const files = new Map<string, string>();
-  for (const { files: taskFiles } of code.values()) {
-    for (const [path, digest] of taskFiles) files.set(path, digest);
-  }
+  const files = new Map([...code.values()].flatMap(({ files }) => [...files]));
   for (const path of programFiles()) {
     files.set(path, await store.stats.digest(path) ?? "");
   }
-  for (const path of files.keys()) {
-    const print = fingerprint(path);
-    if (print !== undefined && !settled(print, since)) return;
-  }
+  const prints = [...files.keys()].map(fingerprint);
+  if (prints.some((it) => it && !settled(it, since))) return;
   const { stages, ...rest } = graph;
   try {
     store.makeFolder("graphs");

@@ -198,11 +198,11 @@ export async function createFolder(
   write: (temporary: string) => Promise<string>,
 ): Promise<void> {
   const temporary = `${output}.incomplete`;
-  const present = [output, temporary].find((it) => linkFingerprint(it));
-  if (present !== undefined) {
+  for (const path of [output, temporary]) {
+    if (linkFingerprint(path) === undefined) continue;
     throw new UsageError(
       `"${
-        shortPath(present)
+        shortPath(path)
       }" already exists: remove it, or choose another folder with --to`,
     );
   }

@@ -127,15 +127,13 @@ async function ls(store: Store, args: Arguments): Promise<void> {
 
 function du(store: Store, args: Arguments): void {
   const use = diskUse(store);
-  const rows: readonly (readonly [number, string])[] = [
-    [use.blobs, `contents of ${count(use.results, "result")}`],
-    [use.checkpoints, "checkpoints"],
-    [use.other, "logs and records"],
-    [use.total, store.folder],
+  const size = (of: number) => bytes(of).padStart(8);
+  const lines = [
+    `${size(use.blobs)}  contents of ${count(use.results, "result")}`,
+    `${size(use.checkpoints)}  checkpoints`,
+    `${size(use.other)}  logs and records`,
+    `${size(use.total)}  ${store.folder}`,
   ];
-  const lines = rows.map(([size, what]) =>
-    `${bytes(size).padStart(8)}  ${what}`
-  );
   writeLine(args, use, lines.join("\n"));
 }
 
@@ -184,10 +182,9 @@ async function setPins(
 ): Promise<void> {
   const names = args.positionals.slice(1);
   if (names.length === 0) {
+    const usage = `deno task cache ${pinned ? "pin" : "unpin"} RESULT...`;
     throw new UsageError(
-      `Missing result: deno task cache ${
-        args.positionals[0]
-      } RESULT..., where RESULT is PIPELINE/STAGE or a key`,
+      `Missing result: ${usage}, where RESULT is PIPELINE/STAGE or a key`,
     );
   }
   const results = listResults(store);

@@ -15,12 +15,7 @@ import {
 import { openRun } from "../runtime/executor.ts";
 import { keyFile, openRemote, remoteSettings } from "../runtime/remote.ts";
 import { interruptible } from "../terminal/interrupts.ts";
-import {
-  bytes,
-  count,
-  type Message,
-  messageLine,
-} from "../terminal/messages.ts";
+import { bytes, count, messageLine } from "../terminal/messages.ts";
 import { writeLine } from "../terminal/renderer.ts";
 
 /** Prints the user's public key, which is made if there is none. */
@@ -103,9 +98,9 @@ export async function list(store: Store, args: Arguments) {
   await withRemote(store, args, "read", async (remote) => {
     found = await remote.list();
   });
-  return found.map(({ manifest, signer, isTrusted: trusted }) => ({
-    ...{ ...summaryOf(manifest), signer, trusted },
-  })).sort((a, b) => a.started < b.started ? 1 : -1);
+  return found.map(({ manifest, signer, isTrusted: trusted }) => {
+    return { ...summaryOf(manifest), signer, trusted };
+  }).sort((a, b) => a.started < b.started ? 1 : -1);
 }
 
 /** Removes old results from the remote. */
@@ -123,10 +118,12 @@ export async function gc(store: Store, args: Arguments): Promise<void> {
   }
   await withRemote(store, args, "read", async (remote) => {
     const done = await remote.removeBefore(Date.now() - age.data * 1000);
-    const what = `${count(done.results, "result")} and ${
-      count(done.blobs, "file")
-    }`;
-    writeLine(args, done, `${what} removed from ${remote.name}`);
+    const [results, files] = [
+      count(done.results, "result"),
+      count(done.blobs, "file"),
+    ];
+    const text = `${results} and ${files} removed from ${remote.name}`;
+    writeLine(args, done, text);
   });
 }
 
@@ -155,8 +152,8 @@ async function withRemote(
       if (!(error instanceof RemoteFault)) throw error;
       throw new Error(`The remote ${remote.name} ${error.message}`);
     }
-    const travelled = { remote: remote.name, ...remote.travelled };
-    const message: Message = { type: "remote", ...travelled };
+    const { name, travelled } = remote;
+    const message = { type: "remote", remote: name, ...travelled } as const;
     const text = messageLine(message);
     if (text !== undefined) writeLine(args, message, text);
     return code;
@@ -173,9 +170,8 @@ async function keysOf(
 ): Promise<string[] | undefined> {
   const [, ...positionals] = args.positionals;
   if (positionals.length === 0) return undefined;
-  const { graph, store, settings } = await openRun(
-    new Arguments(positionals, args.options),
-  );
+  const ofPipeline = new Arguments(positionals, args.options);
+  const { graph, store, settings } = await openRun(ofPipeline);
   const ofPlan = { ...settings, ...(remote && { remote }) };
   const decisions = await plan(graph, [], ofPlan, store);
   return [...decisions.values()].flatMap((decision) =>

@@ -34,7 +34,8 @@ const completion = command`
   // The scripts call this for the words after "deno task".
   if (shell === "words") {
     for (const [word, about] of await candidates(words, commands)) {
-      writeOut(`${word}\t${about.replaceAll(/\s+/g, " ")}\n`);
+      const line = `${word}\t${about.replaceAll(/\s+/g, " ")}`;
+      writeOut(`${line.replace(/\t$/, "")}\n`);
     }
     return;
   }
@@ -45,7 +46,8 @@ const completion = command`
     );
   }
   const command = [Deno.execPath(), ...PROGRAM, "completion", "words", "--"];
-  writeOut(script(PROJECT, command.map(quoted).join(" ")));
+  const text = script(PROJECT, command.map(quoted).join(" "));
+  writeOut(`# Completes "deno task" in ${PROJECT}\n${text}`);
 });
 
 export const completionCommand: Command = {
@@ -121,16 +123,15 @@ async function allCandidates(
   const words = [...before, typed === "--" ? "-" : typed];
   const tokens = [...tokensOf(command, words)];
   const { option, value } = tokens.pop()!;
-  const given = Map.groupBy(
-    tokens.filter(({ option }) => option !== undefined),
-    ({ option }) => option!.name,
-  );
+  const given = new Map<string, string[]>();
+  for (const { option, value } of tokens) {
+    if (option === undefined) continue;
+    const values = [...given.get(option.name) ?? [], value ?? ""];
+    given.set(option.name, values.filter((it) => it !== ""));
+  }
   const args = new Arguments(
     tokens.flatMap(({ word, name }) => name === undefined ? word : []),
-    new Map([...given].map(([name, of]) => [
-      name,
-      of.flatMap(({ value }) => value || []),
-    ])),
+    given,
   );
   if (option?.value !== undefined && value !== undefined) {
     const start = typed.slice(0, typed.length - value.length);
@@ -205,8 +206,7 @@ const SCRIPTS: Readonly<
   Record<string, (project: string, command: string) => string>
 > = {
   bash: (project, command) =>
-    `# Completes "deno task" in ${project}
-_dylora_before=$(complete -p deno 2>/dev/null | sed -n 's/.* -F \\([^ ]*\\) .*/\\1/p')
+    `_dylora_before=$(complete -p deno 2>/dev/null | sed -n 's/.* -F \\([^ ]*\\) .*/\\1/p')
 [[ $_dylora_before != _dylora ]] && _dylora_deno=$_dylora_before
 _dylora() {
   local line words typed candidate
@@ -231,32 +231,24 @@ _dylora() {
 complete -o default -F _dylora deno
 `,
   zsh: (project, command) =>
-    `# Completes "deno task" in ${project}
-[[ \${_comps[deno]:-} != _dylora ]] && _dylora_deno=\${_comps[deno]:-}
+    `[[ \${_comps[deno]:-} != _dylora ]] && _dylora_deno=\${_comps[deno]:-}
 _dylora() {
   if [[ "\${PWD:A}/" != ${quoted(project)}/* || \${words[2]} != task ]] ||
     ((CURRENT < 3)); then
     [[ -n $_dylora_deno ]] && "$_dylora_deno" "$@"
     return
   fi
-  local line
-  local -a plain open plainabout openabout
-  for line in "\${(@f)$(${command} "\${(@)words[3,CURRENT]}" 2>/dev/null)}"; do
-    [[ -z $line ]] && continue
-    local word=\${line%%$'\\t'*} about=\${line#*$'\\t'}
-    [[ -n $about ]] && about="$word  -- $about" || about=$word
-    if [[ $word == *= ]]; then open+=("$word"); openabout+=("$about")
-    else plain+=("$word"); plainabout+=("$about"); fi
-  done
-  if ((\${#plain} + \${#open} == 0)); then _files; return; fi
-  compadd -l -d plainabout -a plain
-  compadd -l -S '' -d openabout -a open
+  local -a found=(\${(f)"$(${command} "\${(@)words[3,CURRENT]}" 2>/dev/null)"})
+  local -a open=(\${(M)found:#*=(|$'\\t'*)}) plain=(\${found:#*=(|$'\\t'*)})
+  local -a openabout=("\${(@)open/$'\\t'/  -- }") plainabout=("\${(@)plain/$'\\t'/  -- }")
+  if ((\${#found} == 0)); then _files; return; fi
+  compadd -l -d plainabout -- "\${(@)plain%%$'\\t'*}"
+  compadd -l -S '' -d openabout -- "\${(@)open%%$'\\t'*}"
 }
 compdef _dylora deno
 `,
   fish: (project, command) =>
-    `# Completes "deno task" in ${project}
-function __dylora_task
+    `function __dylora_task
     set -l words (commandline -opc)
     test (count $words) -ge 2; and test $words[2] = task
     and string match -q -- ${quoted(`${project}/*`)} (pwd -P)/

@@ -1,6 +1,6 @@
 import { type Graph, groupStages, reduceEdges } from "../../pipeline/graph.ts";
 import { selectStages } from "../../scheduler/context.ts";
-import { type Arguments, command, UsageError } from "../arguments/arguments.ts";
+import { command, UsageError } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
 import { GRAPH_OPTIONS, JSON_LINES } from "../arguments/options.ts";
 import { writeOut } from "../terminal/renderer.ts";
@@ -22,25 +22,22 @@ export const graphCommand = command`
   smoke --format mermaid  Make a chart for a README
   smoke --format dot | dot -Tsvg > smoke.svg  Make an image
 `(async (args) => {
+  if (args.has("json") && args.has("format")) {
+    throw new UsageError('Options "--json" and "--format" exclude each other');
+  }
   const { graph, selected } = await openPipeline(args);
   const stages = selectStages(graph, selected);
   const nodes = graphNodes(graph, stages, args.has("expand"));
-  writeOut(drawing(graph.pipeline, nodes, args));
+  const format = args.has("json") ? "json" : args.value("format");
+  writeOut(DRAWINGS[format ?? "terminal"]!(nodes, graph.pipeline));
 });
 
-function drawing(name: string, nodes: readonly GraphNode[], args: Arguments) {
-  if (args.has("json")) {
-    if (args.has("format")) {
-      throw new UsageError(
-        'Options "--json" and "--format" exclude each other',
-      );
-    }
-    return nodes.map((node) => `${JSON.stringify(node)}\n`).join("");
-  }
-  const format = args.value("format");
-  if (format === "mermaid") return mermaid(nodes);
-  return format === "dot" ? dot(name, nodes) : rails(nodes);
-}
+const DRAWINGS: Readonly<
+  Record<string, (nodes: readonly GraphNode[], name: string) => string>
+> = {
+  json: (nodes) => nodes.map((it) => `${JSON.stringify(it)}\n`).join(""),
+  ...{ terminal: rails, mermaid, dot },
+};
 
 /** A node of a drawing: a stage, or all stages of a name. */
 export type GraphNode = ReturnType<typeof graphNodes>[number];
@@ -81,36 +78,31 @@ function graphNodes(
  */
 export function rails(nodes: readonly GraphNode[]): string {
   const edges = reduceEdges(nodes);
-  const waiting = new Map<string, number>();
-  for (const { id } of nodes) {
-    for (const need of edges.get(id)!) {
-      waiting.set(need, (waiting.get(need) ?? 0) + 1);
-    }
-  }
+  /** Index of the last node that needs each node. */
+  const last = new Map(
+    nodes.flatMap(({ id }, i) => edges.get(id)!.map((need) => [need, i])),
+  );
   /** The node whose rail goes down in each column. */
   const columns: (string | undefined)[] = [];
-  /** Columns that the last line occupies. */
-  let above = new Set<number>();
+  /** Whether the last line occupies each column. */
+  let above: readonly boolean[] = [];
   const lines: string[] = [];
-  for (const { id, label } of nodes) {
-    const from = new Set<number>();
+  for (const [i, { id, label }] of nodes.entries()) {
     const before = columns.map((it) => it !== undefined);
-    for (const need of edges.get(id)!) {
-      const column = columns.indexOf(need);
-      from.add(column);
-      const left = waiting.get(need)! - 1;
-      waiting.set(need, left);
-      if (left === 0) columns[column] = undefined;
+    const from = new Set(edges.get(id)!.map((need) => columns.indexOf(need)));
+    for (const column of from) {
+      if (last.get(columns[column]!) === i) columns[column] = undefined;
     }
     const to = place(columns, from, above);
     columns[to] = id;
     const joint = jointLine(from, to, before, columns);
     if (joint !== undefined) lines.push(joint);
-    lines.push(nodeLine(columns, to, label));
-    above = new Set(
-      columns.flatMap((it, column) => it === undefined ? [] : [column]),
+    above = columns.map((it) => it !== undefined);
+    const cells = above.map((isRail, column) =>
+      column === to ? "●" : isRail ? "│" : " "
     );
-    if ((waiting.get(id) ?? 0) === 0) columns[to] = undefined;
+    lines.push(`${cells.join("  ").trimEnd()}  ${label}`);
+    if (!last.has(id)) columns[to] = undefined;
   }
   return lines.map((line) => `${line}\n`).join("");
 }
@@ -122,13 +114,13 @@ export function rails(nodes: readonly GraphNode[]): string {
 function place(
   columns: readonly (string | undefined)[],
   from: ReadonlySet<number>,
-  above: ReadonlySet<number>,
+  above: readonly boolean[],
 ): number {
   const free = (column: number) => columns[column] === undefined;
   const below = [...from].filter(free).sort((a, b) => a - b)[0];
   if (below !== undefined) return below;
   for (let column = 0;; column++) {
-    if (free(column) && (from.size > 0 || !above.has(column))) return column;
+    if (free(column) && (from.size > 0 || !above[column])) return column;
   }
 }
 
@@ -150,42 +142,18 @@ function jointLine(
     const up = before[column] === true;
     const down = after[column] !== undefined;
     const right = column >= first && column < last;
+    const sides = [up, down, within && column > first, right].map(Number);
     line += within && !joined
       // A rail that only crosses is drawn over the others.
       ? (up ? "│" : "─")
-      : GLYPHS[
-        [up, down, within && column > first, right].map(Number).join("")
-      ] ?? " ";
+      : GLYPHS[parseInt(sides.join(""), 2)]!;
     line += right ? "──" : "  ";
   }
   return line.trimEnd();
 }
 
-function nodeLine(
-  columns: readonly (string | undefined)[],
-  at: number,
-  label: string,
-): string {
-  const cells = columns.map((it, column) =>
-    column === at ? "●" : it === undefined ? " " : "│"
-  );
-  return `${cells.join("  ").trimEnd()}  ${label}`;
-}
-
-/** Box-drawing characters by the sides that they connect: up, down, left, right. */
-const GLYPHS: Readonly<Record<string, string>> = {
-  "0011": "─",
-  "1100": "│",
-  "1001": "╰",
-  "1010": "╯",
-  "1011": "┴",
-  "0101": "╭",
-  "0110": "╮",
-  "0111": "┬",
-  "1101": "├",
-  "1110": "┤",
-  "1111": "┼",
-};
+/** Box-drawing characters by the sides that they connect: 8 up, 4 down, 2 left, 1 right. */
+const GLYPHS = "   ─ ╭╮┬ ╰╯┴│├┤┼";
 
 /** A flow chart for Mermaid, which GitHub shows in Markdown (https://mermaid.js.org). */
 function mermaid(nodes: readonly GraphNode[]): string {
@@ -201,7 +169,7 @@ function mermaid(nodes: readonly GraphNode[]): string {
 }
 
 /** A directed graph in the language of Graphviz (https://graphviz.org). */
-function dot(name: string, nodes: readonly GraphNode[]): string {
+function dot(nodes: readonly GraphNode[], name: string): string {
   const quoted = JSON.stringify;
   return [
     `digraph ${quoted(name)} {`,

@@ -62,24 +62,21 @@ export const initCommand = command`
   const table = await inspectTable(data, { text, pair, label, encoding });
   const pipeline = await starter(name, projectPath(data), table, encoding);
   const schema = resolve(PROJECT, SCHEMA);
-  const written = `# yaml-language-server: $schema=${
-    relative(dirname(file), schema)
-  }
+  const path = relative(dirname(file), schema);
+  const head = `# yaml-language-server: $schema=${path}
 # For completion in editors; made again by: deno task schema > ${SCHEMA}
-${pipeline}`;
-  write(file, written, target, args.has("force"));
+`;
+  write(file, head + pipeline, target, args.has("force"));
   Deno.mkdirSync(dirname(schema), { recursive: true });
   replaceText(schema, await schemaText(resolve(PROJECT, "tasks")));
   const command = quoted(args.has("to") ? target : name);
-  const lines = [
-    ...summary(given!, table),
-    "",
-    `Wrote ${target}. See what it would do, then run it:`,
-    "",
-    `  deno task plan ${command}`,
-    `  deno task pipeline ${command}`,
-  ];
-  writeOut(asTyped(`${lines.join("\n")}\n`));
+  writeOut(asTyped(`${summary(given!, table).join("\n")}
+
+Wrote ${target}. See what it would do, then run it:
+
+  deno task plan ${command}
+  deno task pipeline ${command}
+`));
 });
 
 /** @throws {UsageError} If the file cannot be written, or exists and is not to be replaced. */
@@ -124,23 +121,17 @@ function projectPath(path: string): string {
 function summary(file: string, table: TableSummary): string[] {
   const { rows, columns, text, pair, label, unused } = table;
   const lengths = (it: Column) => `"${oneLine(it.name)}", ${lengthsOf(it)}`;
+  const more = unused.length - MAX_LISTED;
   return [
     `${file}: ${count(rows, "row")}, ${count(columns.length, "column")}`,
     `  text    ${lengths(text)}`,
     ...(pair ? [`  pair    ${lengths(pair)}`] : []),
     `  label   "${oneLine(label.name)}", ${labelText(table)}`,
-    ...unused.slice(0, MAX_LISTED).map((it) =>
-      `  unused  ${lengths(it)}${
-        pair ? "" : `: read it too by --pair ${quoted(oneLine(it.name))}`
-      }`
-    ),
-    ...unused.length > MAX_LISTED
-      ? [
-        `  unused  ${
-          count(unused.length - MAX_LISTED, "more column")
-        } of texts`,
-      ]
-      : [],
+    ...unused.slice(0, MAX_LISTED).map((it) => {
+      const remedy = `: read it too by --pair ${quoted(oneLine(it.name))}`;
+      return `  unused  ${lengths(it)}${pair ? "" : remedy}`;
+    }),
+    ...more > 0 ? [`  unused  ${count(more, "more column")} of texts`] : [],
     ...table.problems.map((it) => `  problem ${oneLine(it)}`),
   ];
 }
@@ -153,9 +144,7 @@ function oneLine(text: string): string {
 const MAX_LISTED = 8;
 
 function labelText({ regression, classes, range }: TableSummary): string {
-  if (regression) {
-    return `regression, numbers from ${range[0]} to ${range[1]}`;
-  }
+  if (regression) return `regression, numbers from ${range.join(" to ")}`;
   const names = classes.map(([name, size]) => `${oneLine(name)} ${size}`);
   return `${classes.length} classes: ${listed(names, MAX_LISTED)}`;
 }
@@ -175,25 +164,21 @@ async function starter(
     pipeline = pipeline.replace(
       new RegExp(`^(${key}: ).*?( # .*)?$`, "m"),
       (_, start, old = "") =>
-        `${start}${scalar(value)}${
-          comment === undefined ? old : ` # ${comment}`
-        }`,
+        start + scalar(value) + (comment ? ` # ${comment}` : old),
     );
   };
   write("name", name);
   write("description", `Find the LoRA rank for ${path} with one DyLoRA`);
   const set = (key: string, value: unknown, comment?: string) => {
     if (typeof value === "string" && hasReference(value)) {
+      const what = key === "train" ? "file" : "column";
       throw new UsageError(
-        `"${value}" cannot be the parameter "${key}" because "\${" begins a reference in a pipeline: rename the ${
-          key === "train" ? "file" : "column"
-        }`,
+        `"${value}" cannot be the parameter "${key}" because "\${" begins a reference in a pipeline: rename the ${what}`,
       );
     }
     write(`  ${key}`, value, comment);
   };
   const { GLUE_TASKS } = await import("../../benchmarks/glue.ts");
-  const isTaken = Object.hasOwn(GLUE_TASKS, name);
   set("train", path);
   set("text", text.name, lengthsOf(text));
   set("pair", pair?.name ?? null, pair && lengthsOf(pair));
@@ -206,7 +191,7 @@ async function starter(
       ? `true because the labels look numeric: ${label.distinct} distinct values`
       : undefined,
   );
-  set("name", isTaken ? `${name}-data` : name);
+  set("name", Object.hasOwn(GLUE_TASKS, name) ? `${name}-data` : name);
   set("holdout", rows < 1000 ? 0.2 : 0.1);
   set(
     "maxLength",

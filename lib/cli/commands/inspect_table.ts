@@ -46,18 +46,14 @@ const PAIRS =
  */
 export async function inspectTable(path: string, named: Named) {
   const given = [named.text, named.pair, named.label];
-  const twice = given.find((it, i) =>
-    it !== undefined && given.indexOf(it) !== i
-  );
+  const twice = given.find((it, i) => it && given.indexOf(it) !== i);
   if (twice !== undefined) {
     throw new UsageError(
       `Column "${twice}" is named more than once: give --text, --pair and --label different columns`,
     );
   }
   const info = statIfThere(path);
-  if (info === undefined) {
-    throw new UsageError(`File "${path}" does not exist`);
-  }
+  if (!info) throw new UsageError(`File "${path}" does not exist`);
   if (info.isDirectory) {
     throw new UsageError(`"${path}" is a folder: give a file`);
   }
@@ -83,10 +79,9 @@ export async function inspectTable(path: string, named: Named) {
   columnPlaces([found, ...texts].map(({ name }) => name), header, path);
   const odd = label.values.find((it) => !isEmpty(it));
   if (label.filled === 0 && odd !== undefined) {
+    const value = describeValue(odd);
     throw new UsageError(
-      `Column "${label.name}" of "${path}" has ${
-        describeValue(odd)
-      } in each row, expected text, a number or a boolean: name the column of the labels with --label`,
+      `Column "${label.name}" of "${path}" has ${value} in each row, expected text, a number or a boolean: name the column of the labels with --label`,
     );
   }
   const numbers = label.values.map(toNumber).filter(Number.isFinite)
@@ -97,10 +92,9 @@ export async function inspectTable(path: string, named: Named) {
       numbers.some((it) => !Number.isInteger(it)));
   const classes = regression ? [] : label.counts(names);
   if (!regression && (label.distinct < 2 || label.distinct > MAX_CLASSES)) {
+    const values = count(label.distinct, "distinct value");
     throw new UsageError(
-      `Column "${label.name}" of "${path}" has ${
-        count(label.distinct, "distinct value")
-      }, expected 2 to ${MAX_CLASSES} classes: name the column of the labels with --label`,
+      `Column "${label.name}" of "${path}" has ${values}, expected 2 to ${MAX_CLASSES} classes: name the column of the labels with --label`,
     );
   }
   const isExample = classes.some(([name]) => name === label.name) ||
@@ -110,7 +104,7 @@ export async function inspectTable(path: string, named: Named) {
       `The first row of "${path}" seems to be an example, because the name of the column "${label.name}" looks like its labels: add a row with the names of the columns above it, or name the column of the labels with --label`,
     );
   }
-  const doubt = regression || names !== undefined
+  const doubt = regression || names
     ? undefined
     : doubtOf(new Set(classes.map(([name]) => name)), label.filled);
   /** Lines on the rows that the pipeline would reject. */
@@ -119,12 +113,10 @@ export async function inspectTable(path: string, named: Named) {
     isRejected: (row: number) => boolean,
     remedy = "remove them",
   ) => {
-    const [first, ...others] = rows.filter((_, i) => isRejected(i));
-    return first === undefined ? [] : [
-      `${
-        count(1 + others.length, "row")
-      } ${reason}, first ${first.place}: ${remedy}`,
-    ];
+    const those = rows.filter((_, i) => isRejected(i));
+    return those.slice(0, 1).map(({ place }) =>
+      `${count(those.length, "row")} ${reason}, first ${place}: ${remedy}`
+    );
   };
   const known = names && [...names, "-1"];
   const labels = label.values.map(className);
@@ -182,7 +174,6 @@ export class Column {
   readonly longest: number;
   /** Number of values that are a text, a number or a boolean, and not empty. */
   readonly filled: number;
-  readonly mean: number;
 
   /** @param isRepeated True if the header has the name more than once, so that the values are unknown. */
   constructor(
@@ -197,8 +188,6 @@ export class Column {
     this.filled = texts.length;
     this.median = lengths[lengths.length >> 1] ?? 0;
     this.longest = lengths.at(-1) ?? 0;
-    this.mean = lengths.reduce((sum, it) => sum + it, 0) /
-      Math.max(1, lengths.length);
   }
 
   /** Whether any value is a text that is no number. */
@@ -231,20 +220,15 @@ function find(columns: readonly Column[], name: string, path: string): Column {
   const found = columns.find((it) => it.name === name);
   if (found !== undefined) return found;
   const names = columns.map((it) => it.name);
-  throw new UsageError(
-    `"${path}" has no column "${name}"${
-      didYouMean(name, names) || `; it has ${quoteAll(names) || "none"}`
-    }`,
-  );
+  const hint = didYouMean(name, names) ||
+    `; it has ${quoteAll(names) || "none"}`;
+  throw new UsageError(`"${path}" has no column "${name}"${hint}`);
 }
 
-function byName(
-  columns: readonly Column[],
-  names: readonly string[],
-): Column | undefined {
-  return names.map((name) =>
-    columns.find((it) => it.name.toLowerCase() === name)
-  ).find((it) => it !== undefined);
+function byName(columns: readonly Column[], names: readonly string[]) {
+  return names.flatMap((name) =>
+    columns.find((it) => it.name.toLowerCase() === name) ?? []
+  ).at(0);
 }
 
 /** The column of the labels: by its name, else the one with short values of which the fewest are distinct. */
@@ -255,8 +239,8 @@ function guessLabel(
 ): Column {
   const free = columns.filter(({ name }) => name !== text && name !== pair);
   const varied = free.filter(({ distinct }) => distinct > 1);
-  const few = varied.filter(({ mean, distinct, filled }) =>
-    mean < 40 && distinct <= Math.max(MAX_NUMERIC, filled / 10)
+  const few = varied.filter(({ median, distinct, filled }) =>
+    median < 40 && distinct <= Math.max(MAX_NUMERIC, filled / 10)
   ).sort((a, b) => a.distinct - b.distinct);
   const numeric = varied.filter(({ values }) =>
     values.some((it) => {
@@ -266,10 +250,9 @@ function guessLabel(
   );
   const found = byName(free, LABELS) ?? few[0] ?? numeric[0];
   if (found !== undefined) return found;
+  const names = quoteAll(columns.map(({ name }) => name)) || "it has none";
   throw new UsageError(
-    `No column of "${path}" looks like labels (${
-      quoteAll(columns.map(({ name }) => name)) || "it has none"
-    }): name it with --label`,
+    `No column of "${path}" looks like labels (${names}): name it with --label`,
   );
 }
 
@@ -292,7 +275,7 @@ function textsOf(
     }
   }
   const texts = free.filter((it) => it.isRepeated || it.hasTexts);
-  const longest = texts.toSorted((a, b) => b.mean - a.mean);
+  const longest = texts.toSorted((a, b) => b.median - a.median);
   const found = byName(texts, TEXTS) ?? longest[0];
   if (found === undefined) {
     throw new UsageError(

@@ -1,4 +1,4 @@
-import { type LogLine, readLog } from "../../scheduler/journal.ts";
+import { readLog } from "../../scheduler/journal.ts";
 import { findStageLog } from "../../scheduler/results.ts";
 import { command, UsageError } from "../arguments/arguments.ts";
 import { JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
@@ -24,12 +24,11 @@ export const logsCommand = command`
   glue-mini train-dylora@mrpc,seed=0 -f  Follow a running stage
 `(async (args) => {
   const { graph, selected, store, settings } = await openRun(args);
-  const [id, ...others] = selected;
-  if (id === undefined || others.length > 0) {
+  const [, pattern] = args.positionals;
+  const [id, other] = selected;
+  if (id === undefined || other !== undefined) {
     throw new UsageError(
-      `"${args.positionals[1]}" selects more than one stage: "${id}", "${
-        others[0]
-      }"; name one of them`,
+      `"${pattern}" selects more than one stage: "${id}", "${other}"; name one of them`,
     );
   }
   const find = () =>
@@ -42,14 +41,10 @@ export const logsCommand = command`
       store,
     })
   ) {
-    const text = args.has("json") ? JSON.stringify(line) : logText(line);
-    if (text !== undefined) writeOut(`${text}\n`);
+    const text = eventText(line);
+    const at = line.at.toFixed(1).padStart(8);
+    if (args.has("json")) writeOut(`${JSON.stringify(line)}\n`);
+    else if (text !== undefined) writeOut(`${at}  ${text}\n`);
   }
   return interrupts.code;
 });
-
-/** A line of a log as text, after the seconds since the start; undefined for events that are not shown. */
-function logText(line: LogLine): string | undefined {
-  const text = eventText(line);
-  return text && `${line.at.toFixed(1).padStart(8)}  ${text}`;
-}

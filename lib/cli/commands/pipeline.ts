@@ -17,11 +17,7 @@ import {
   withSettings,
 } from "../arguments/options.ts";
 import { openRun } from "../runtime/executor.ts";
-import {
-  REMOTE_OPTIONS,
-  remoteSettings,
-  runRemote,
-} from "../runtime/remote.ts";
+import { REMOTE_OPTIONS, runRemote } from "../runtime/remote.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
 import type { Answer } from "../terminal/messages.ts";
 import { chooseRenderer } from "../terminal/renderer.ts";
@@ -97,7 +93,7 @@ export const pipelineCommand = command`
     { say, signal },
   );
   if (graph.description && !args.has("json")) note(graph.description);
-  const ofRemote = await remoteSettings(args);
+  const remote = await runRemote(args, store, note, signal);
   if (slurm !== undefined && args.has("detach")) {
     const log = join(store.makeFolder("schedulers"), `${graph.pipeline}.log`);
     const job = await slurm.submitScheduler(
@@ -109,7 +105,6 @@ export const pipelineCommand = command`
     );
     return;
   }
-  const remote = ofRemote && runRemote(ofRemote, store, note, signal);
   const outcome = new Outcome(graph.pipeline, store);
   let answer: Answer | undefined;
   try {

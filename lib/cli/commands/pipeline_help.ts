@@ -120,7 +120,7 @@ export async function outlineOf(nameOrFile: string, tasks: string) {
     name: typeof name === "string" ? name : nameOrFile,
     description: typeof description === "string" ? description : "",
     /** By dot path, as `-S` sets them. */
-    parameters: [...flattened(params)].map(([name, value]) => ({
+    parameters: flattened(params).map(([name, value]) => ({
       name,
       value,
       /** Its comment in the file, else the description of the task's parameter. */
@@ -167,15 +167,13 @@ function paramComments(text: string): Map<string, string> {
 }
 
 /** Parameters by dot path; mappings are flattened by one level. */
-function* flattened(params: Mapping): Generator<[string, unknown]> {
-  for (const [name, value] of Object.entries(params)) {
-    if (!isMapping(value)) yield [name, value];
-    else {
-      for (const [key, inner] of Object.entries(value)) {
-        yield [`${name}.${key}`, inner];
-      }
-    }
-  }
+function flattened(params: Mapping): [string, unknown][] {
+  return Object.entries(params).flatMap(([name, value]) =>
+    isMapping(value)
+      ? Object.entries(value)
+        .map(([key, inner]): [string, unknown] => [`${name}.${key}`, inner])
+      : [[name, value]]
+  );
 }
 
 /**
@@ -190,6 +188,10 @@ async function descriptionsOf(
   const { TaskFolder } = await import("../../pipeline/load_task.ts");
   const tasks = new TaskFolder(folder);
   const found = new Map<string, string>();
+  const describe = (path: string, schema: { description?: string } = {}) => {
+    const text = schema.description;
+    if (text !== undefined && !found.has(path)) found.set(path, text);
+  };
   const general = isMapping(defaults) && isMapping(defaults.with)
     ? Object.entries(defaults.with).map((it) => ({ task: it[0], with: it[1] }))
     : [];
@@ -198,20 +200,16 @@ async function descriptionsOf(
     const task = await tasks.find(String(given.task));
     if ("problem" in task) continue;
     const { shape } = task.task.params;
-    const values = Object.entries(given.with).flatMap(([key, value]) =>
-      [value].flat().map((it) => [key, it] as const)
-    );
-    for (const [key, value] of values) {
-      const [, path] = /^\$\{params\.([\w.-]+)\}$/.exec(String(value)) ?? [];
-      if (path === undefined) continue;
-      const described = key === MERGE_KEY
-        ? Object.entries(shape).map(([name, it]) =>
-          [`${path}.${name}`, it] as const
-        )
-        : [[path, shape[key]] as const];
-      for (const [name, schema] of described) {
-        const text = (schema as { description?: string })?.description;
-        if (text !== undefined && !found.has(name)) found.set(name, text);
+    for (const [key, value] of Object.entries(given.with)) {
+      for (const one of [value].flat()) {
+        const [, path] = /^\$\{params\.([\w.-]+)\}$/.exec(String(one)) ?? [];
+        if (path === undefined) continue;
+        if (key !== MERGE_KEY) describe(path, shape[key]);
+        else {
+          for (const [name, schema] of Object.entries(shape)) {
+            describe(`${path}.${name}`, schema as { description?: string });
+          }
+        }
       }
     }
   }

@@ -1,4 +1,5 @@
 /** What a run has come to: its exit code, its pages, and its last lines. */
+import type { TaskClasses } from "../../artifacts/classes.ts";
 import type { DatasetInfo } from "../../artifacts/dataset.ts";
 import { pythonCode } from "../../artifacts/python_code.ts";
 import type { Graph, GraphStage } from "../../pipeline/graph.ts";
@@ -34,15 +35,15 @@ export class Outcome {
   readonly #decided = new Map<string, string>();
   /** Identities of the runtimes that made the results of others, by stage. */
   readonly #recorded = new Map<string, string>();
-  /** Keys of the visible results before the run and after it, by stage. */
-  readonly #keys = new Map<string, { before: string; after: string }>();
+  /** Keys of the visible results before the run, by stage. */
+  readonly #before = new Map<string, string>();
   #otherFailure = false;
 
   constructor(readonly pipeline: string, readonly store: Store) {}
 
   take(event: Event): void {
     if (event.type === "summary") this.summary = event;
-    if (event.type === "decided") this.#noteKeys(event);
+    if (event.type === "decided") this.#takeDecision(event);
     if (event.type === "finished" && event.outcome !== "skipped") {
       const { stage } = event;
       const recorded = event.outcome === "ran"
@@ -52,18 +53,18 @@ export class Outcome {
       this.upToDate.set(stage, { outcome, key: this.#decided.get(stage)! });
       if (event.outcome !== "unchanged") this.changed.add(stage);
     }
-    if (event.type !== "failed" || event.retry) return;
-    this.#otherFailure ||= event.code !== "output-missing";
+    if (event.type === "failed" && !event.retry) {
+      this.#otherFailure ||= event.code !== "output-missing";
+    }
   }
 
-  #noteKeys({ stage, decision }: Event & { type: "decided" }): void {
+  #takeDecision({ stage, decision }: Event & { type: "decided" }): void {
     if ("key" in decision) this.#decided.set(stage, decision.key);
     if ("recorded" in decision) this.#recorded.set(stage, decision.recorded!);
-    if (decision.state !== "run" && decision.state !== "restore") return;
-    const { keys } = this.store.histories.read(this.pipeline, stage);
-    const before = this.#keys.get(stage)?.before ?? keys[0];
-    if (before === undefined) return;
-    this.#keys.set(stage, { before, after: decision.key });
+    const isNew = decision.state === "run" || decision.state === "restore";
+    if (!isNew || this.#before.has(stage)) return;
+    const [before] = this.store.histories.read(this.pipeline, stage).keys;
+    if (before !== undefined) this.#before.set(stage, before);
   }
 
   /** Says which results of this run are recorded, not those of this kind of machine; undefined if none is. */
@@ -80,18 +81,17 @@ export class Outcome {
 
   /** Names the results of other parameters or sources that this run has replaced; undefined if there are none. */
   async replacedText(): Promise<string | undefined> {
-    const replaced = [...this.#keys].filter(([stage, { before, after }]) =>
-      this.changed.has(stage) && before !== after
+    const replaced = [...this.#before].filter(([stage, before]) =>
+      this.changed.has(stage) && before !== this.#decided.get(stage)
     );
     if (replaced.length === 0) return undefined;
     const { changes, describeChanges } = await import(
       "../../scheduler/changes.ts"
     );
     const causes: string[] = [];
-    for (const [stage, { before, after }] of replaced) {
-      const [old, now] = [before, after].map((key) =>
-        this.store.manifests.find(key)
-      );
+    for (const [stage, before] of replaced) {
+      const [old, now] = [before, this.#decided.get(stage)!]
+        .map((key) => this.store.manifests.find(key));
       if (old === undefined || now === undefined) continue;
       const found = (await changes(old.parts, now.parts, this.store))
         .filter(({ kind }) => kind === "param" || kind === "source");
@@ -106,9 +106,7 @@ export class Outcome {
   }
 
   get code(): number {
-    if (this.summary === undefined || this.summary.failed === 0) {
-      return EXIT.success;
-    }
+    if (!this.summary?.failed) return EXIT.success;
     return this.#otherFailure ? EXIT.failed : EXIT.outputMissing;
   }
 }
@@ -124,13 +122,13 @@ export function showFiles(
     if (!changed.has(stage)) continue;
     const path = join(visibleFolder(out, graph.pipeline, { id: stage }), file);
     const text = readIfThere(path);
-    if (text !== undefined) {
-      say({ type: "shown", stage, path: shortPath(path), text });
-      continue;
-    }
     const fault =
       `Cannot show "${file}" of stage "${stage}": "${path}" does not exist; correct "show" in the pipeline file`;
-    say({ type: "note", text: fault });
+    say(
+      text === undefined
+        ? { type: "note", text: fault }
+        : { type: "shown", stage, path: shortPath(path), text },
+    );
   }
 }
 
@@ -190,10 +188,9 @@ export function answerOf(
   const pathOf = (stage: GraphStage, ...file: string[]) =>
     join(visibleFolder(out, graph.pipeline, stage), ...file);
   const reports = ofKind("report", "report.json");
-  const comparisons = reports.flatMap((stage) => {
-    const file = pathOf(stage, "report.json");
-    return (JSON.parse(Deno.readTextFileSync(file)) as Report).comparisons;
-  });
+  const comparisons = reports.flatMap((stage) =>
+    readJson<Report>(pathOf(stage, "report.json")).comparisons
+  );
   const exported = ofKind("peft", "classes.json");
   const trainings = ofKind("adapter", "training.json");
   const adapters = exported.length > 0 ? exported : trainings;
@@ -228,25 +225,16 @@ export function answerOf(
           ...["--model", shortPath(base)],
         ], ENGINE_OPTIONS)) + ` ${texts}`,
     }),
-    ...(trained !== undefined && isUsable && servesRanks(trained) && {
-      try: stageCommand("try", args, trained.id),
-    }),
+    // The page of `try` needs an adapter that can be exported for every rank.
+    ...(isUsable && (trained?.params.adapter ?? "lora") === "lora" &&
+      trained && { try: stageCommand("try", args, trained.id) }),
     python: best && isUsable
       ? pythonCode(pathOf(best), {
-        ...{ labels: labelsOf(pathOf(best)), base, hasOtherClasses: true },
+        labels: readJson<TaskClasses>(pathOf(best, "classes.json")).labels,
+        ...{ base, hasOtherClasses: true },
       }).split("\n")
       : [],
   };
-}
-
-function labelsOf(folder: string) {
-  const text = Deno.readTextFileSync(join(folder, "classes.json"));
-  return JSON.parse(text).labels;
-}
-
-/** Whether an adapter can be exported for every rank, which the page of `try` needs. */
-function servesRanks({ params }: GraphStage): boolean {
-  return (params.adapter ?? "lora") === "lora";
 }
 
 function findingsOf(comparisons: Report["comparisons"]): Finding[] {
@@ -287,6 +275,9 @@ export function dataOf(
 
 /** Names of the columns of the one or two texts of a data set, in its folder. */
 export function textColumns(folder: string): readonly string[] {
-  const text = Deno.readTextFileSync(join(folder, "dataset.json"));
-  return (JSON.parse(text) as DatasetInfo).columns;
+  return readJson<DatasetInfo>(join(folder, "dataset.json")).columns;
+}
+
+function readJson<T>(path: string): T {
+  return JSON.parse(Deno.readTextFileSync(path));
 }

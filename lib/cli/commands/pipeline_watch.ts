@@ -121,19 +121,15 @@ async function nextChange(
   known: ReadonlyMap<string, string>,
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  let last: ReadonlyMap<string, string> = known;
   let changed: string | undefined;
-  while (!signal.aborted) {
+  for (let last = known; !signal.aborted;) {
     const now = stateOf(paths);
     changed = difference(known, now) ?? changed;
-    if (changed !== undefined && difference(last, now) === undefined) {
-      return changed;
-    }
+    if (changed && difference(last, now) === undefined) return changed;
     last = now;
     // Rejects only when the signal aborts.
     await delay(POLL, { signal }).catch(() => {});
   }
-  return undefined;
 }
 
 function difference(

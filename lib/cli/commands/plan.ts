@@ -11,11 +11,7 @@ import {
 import { type Arguments, command, EXIT } from "../arguments/arguments.ts";
 import { FORCE, JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
 import { openRun } from "../runtime/executor.ts";
-import {
-  REMOTE_OPTIONS,
-  remoteSettings,
-  runRemote,
-} from "../runtime/remote.ts";
+import { REMOTE_OPTIONS, runRemote } from "../runtime/remote.ts";
 import { clip, count, duration, localTime } from "../terminal/messages.ts";
 import { writeLine, writeOut } from "../terminal/renderer.ts";
 import { style } from "../terminal/style.ts";
@@ -54,21 +50,15 @@ export const planCommand = command`
 });
 
 /** Prints the plan of a run with these arguments. Returns the number of stages in each state. */
-export async function printPlan(
-  args: Arguments,
-): Promise<Readonly<Record<State, number>>> {
+export async function printPlan(args: Arguments) {
   const start = performance.now();
   const json = args.has("json");
   const print = (value: unknown) => writeOut(`${JSON.stringify(value)}\n`);
-  const say = json ? print : () => {};
-  const { graph, selected, store, saveGraph, settings } = await openRun(
-    args,
-    { say },
-  );
-  const ofRemote = await remoteSettings(args);
+  const opened = await openRun(args, json ? { say: print } : {});
+  const { graph, selected, store, saveGraph, settings } = opened;
   const note = (text: string) =>
-    json ? say({ type: "note", text }) : console.error(text);
-  const remote = ofRemote && runRemote(ofRemote, store, note);
+    json ? print({ type: "note", text }) : console.error(text);
+  const remote = await runRemote(args, store, note);
   const ofPlan = { ...settings, ...(remote && { remote }) };
   const decisions = await plan(graph, selected, ofPlan, store);
   await remote?.end();
@@ -173,15 +163,11 @@ function explanationText(
 }
 
 function changeText({ kind, name, before, after }: Change): string {
-  if (kind === "code") {
-    const change = before === undefined
-      ? "added"
-      : after === undefined
-      ? "removed"
-      : "changed";
-    return `code ${name} ${change}`;
+  if (kind !== "code") {
+    return `${kind} ${name}: ${before ?? "absent"} -> ${after ?? "absent"}`;
   }
-  return `${kind} ${name}: ${before ?? "absent"} -> ${after ?? "absent"}`;
+  if (before === undefined) return `code ${name} added`;
+  return `code ${name} ${after === undefined ? "removed" : "changed"}`;
 }
 
 function hunkLines({ module, from, to, removed, added }: CodeHunk): string[] {
@@ -228,10 +214,8 @@ export const statusCommand = command`
   const stages = await status(graph, settings);
   await saveGraph();
   const lines = stages.map((it) => ({ it, ...statusOf(it) }));
-  const widest = (texts: readonly string[]) =>
-    Math.max(0, ...texts.map((text) => text.length));
-  const states = widest(lines.map(({ state }) => state));
-  const names = widest(stages.map(({ stage }) => stage));
+  const states = Math.max(...lines.map(({ state }) => state.length));
+  const names = Math.max(...stages.map(({ stage }) => stage.length));
   for (const { it, state, color, text } of lines) {
     const name = it.stage.padEnd(names);
     writeLine(args, it, `${color(state.padEnd(states))}  ${name}  ${text}`);
@@ -239,22 +223,23 @@ export const statusCommand = command`
 });
 
 /** What `status` says of a stage: a word, its color, and the rest of the line. */
-function statusOf(
-  { decision, live, last, failure }: StageStatus,
-): { state: string; color: (text: string) => string; text: string } {
+function statusOf({ decision, live, last, failure }: StageStatus) {
   const { cyan, green, red, yellow } = style;
   if (live !== undefined) {
     const since = `since ${localTime(live.started)}, by ${live.holder}`;
     return { state: "running", color: cyan, text: since };
   }
-  if (failure?.interrupted) {
-    const text = `log: ${failure.log}`;
-    return { state: "interrupted", color: yellow, text };
-  }
   if (failure !== undefined) {
+    const log = `log: ${failure.log}`;
+    if (failure.interrupted) {
+      return { state: "interrupted", color: yellow, text: log };
+    }
     const message = printable(failure.message).replaceAll(/\s+/g, " ");
-    const text = `${clip(message, 100)}; log: ${failure.log}`;
-    return { state: "failed", color: red, text };
+    return {
+      state: "failed",
+      color: red,
+      text: `${clip(message, 100)}; ${log}`,
+    };
   }
   const ran = last === undefined
     ? "never ran"

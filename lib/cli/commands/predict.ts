@@ -64,12 +64,9 @@ export const predictCommand = command`
     : given.without("out");
   const out = given.value(given.has("to") ? "to" : "out");
   using opened = new DisposableStack();
-  const { inputs, lastingPaths, trained, texts } = await adapterOf(
-    args,
-    opened,
-  );
+  const { inputs, lastingPaths, columns, by } = await foldersOf(args, opened);
+  const texts = args.positionals.slice(args.has("adapter") ? 0 : 2);
   const pair = args.value("pair");
-  const { by, columns = [] } = trained ?? {};
   const isPair = columns.length > 1;
   // The column of second texts is known.
   const isNamed = input !== undefined && isPair;
@@ -156,46 +153,28 @@ async function tableOf(
   return await readTexts(input, out, named, args.value("encoding"));
 }
 
-interface Folders {
-  /** `adapter`, `model` and perhaps `report`. */
-  readonly inputs: Readonly<Record<string, string>>;
-  /** Replaces temporary folders in a text by lasting ones. */
-  readonly lastingPaths: (text: string) => string;
-  /** The stage that trained the adapter, and the columns of the one or two texts of its examples, as far as they are known. */
-  readonly trained?: {
-    readonly by: string;
-    readonly columns: readonly string[];
-  };
-}
-
 /**
- * The adapter named by `--adapter` and `--model`, or by a pipeline and a stage,
- * and the remaining arguments.
+ * The folders of the adapter that `--adapter` and `--model` name, or a pipeline
+ * and a stage; what replaces temporary ones among them in a text by lasting
+ * ones; and of a stage, its id and the columns of the one or two texts of its
+ * examples.
  *
  * @param opened Its disposal removes the folders of results.
  */
-async function adapterOf(
-  args: Arguments,
-  opened: DisposableStack,
-): Promise<Folders & { readonly texts: readonly string[] }> {
+async function foldersOf(args: Arguments, opened: DisposableStack) {
   const adapter = adapterFolder(args, ENGINE_OPTIONS);
   const named = args.value("model");
   if (adapter === undefined && named !== undefined) {
     throw new UsageError('Option "--model" requires "--adapter"');
   }
-  if (adapter === undefined) {
-    const texts = args.positionals.slice(2);
-    return { ...await foldersOfStage(args, opened), texts };
-  }
+  if (adapter === undefined) return await foldersOfStage(args, opened);
   const folder = existingFolder("adapter", adapter);
   const model = named === undefined
     ? await baseModelOf(folder)
     : existingFolder("model", named);
-  return {
-    inputs: { adapter: folder, model },
-    lastingPaths: (text) => text,
-    texts: args.positionals,
-  };
+  const inputs = { adapter: folder, model };
+  const lastingPaths = (text: string) => text;
+  return { inputs, lastingPaths, columns: [], by: undefined };
 }
 
 function existingFolder(option: string, folder: string): string {
@@ -216,10 +195,7 @@ async function baseModelOf(adapter: string): Promise<string> {
   );
 }
 
-async function foldersOfStage(
-  args: Arguments,
-  opened: DisposableStack,
-): Promise<Folders> {
+async function foldersOfStage(args: Arguments, opened: DisposableStack) {
   const found = await adapterStage(args, ["adapter", "peft"]);
   const { graph, stage, model, open } = found;
   if (model === undefined) {
@@ -240,9 +216,8 @@ async function foldersOfStage(
     });
   const results = opened.use(reported ?? await open({ model, data }));
   const { inputs, lastingPaths } = results;
-  const trained = data &&
-    { by: stage.id, columns: textColumns(inputs.data!) };
-  return { inputs, lastingPaths, ...(trained && { trained }) };
+  const columns = data ? textColumns(inputs.data!) : [];
+  return { inputs, lastingPaths, columns, by: data && stage.id };
 }
 
 /** The only report stage that reads an adapter; undefined if there is none, or several. */
@@ -264,10 +239,9 @@ function splitTexts(
   return texts.map((text) => {
     const at = text.indexOf(mark);
     if (at < 0) {
+      const shown = JSON.stringify(mark);
       throw new UsageError(
-        `"${text}" is not a pair: it does not contain the separator ${
-          JSON.stringify(mark)
-        } of option "--pair"`,
+        `"${text}" is not a pair: it does not contain the separator ${shown} of option "--pair"`,
       );
     }
     return { text: text.slice(0, at), pair: text.slice(at + mark.length) };

@@ -10,10 +10,9 @@ import { csvLine } from "../terminal/renderer.ts";
 /** A table whose rows are to be classified. */
 export type TextTable = Awaited<ReturnType<typeof readTexts>>;
 
-/** Columns that predictions get: of classes, or of a regression. */
-const ADDED = [["predicted_label", "probability"], [
-  "predicted_score",
-]] as const;
+/** Columns that predictions get. */
+const OF_CLASSES = ["predicted_label", "probability"];
+const OF_REGRESSION = ["predicted_score"];
 
 /**
  * Reads a table as own data is read.
@@ -33,7 +32,8 @@ export async function readTexts(
   const write = writerOf(out);
   const remedy = () => ": name the columns of the texts by --text and --pair";
   const columns = await columnsOf(path, encoding);
-  const twice = ADDED.flat().find((name) => columns.includes(name));
+  const twice = [...OF_CLASSES, ...OF_REGRESSION]
+    .find((name) => columns.includes(name));
   if (twice !== undefined) {
     throw new UsageError(
       `"${path}" has a column "${twice}", which predictions get: rename it`,
@@ -64,7 +64,8 @@ export function writePredicted(
   predictions: Classification["texts"],
 ): void {
   const write = writerOf(out);
-  const all = [...columns, ...ADDED[predictions[0]!.label === null ? 1 : 0]];
+  const isRegression = predictions[0]!.label === null;
+  const all = [...columns, ...isRegression ? OF_REGRESSION : OF_CLASSES];
   const lines = rows.map((values, i) => {
     const { label, probabilities, score } = predictions[i]!;
     const found = label === null ? [score] : [label, probabilities![label]];
@@ -93,10 +94,9 @@ const WRITERS: Readonly<Record<string, Writer>> = {
     const texts = values.map(textOf);
     const odd = texts.find((text) => /[\t\r\n]/.test(text));
     if (odd === undefined) return texts.join("\t");
+    const quoted = JSON.stringify(odd.slice(0, 40));
     throw new UsageError(
-      `A .tsv cannot have a tab or a line break in a text, as in ${
-        JSON.stringify(odd.slice(0, 40))
-      }: name a .csv or a .jsonl by "--out"`,
+      `A .tsv cannot have a tab or a line break in a text, as in ${quoted}: name a .csv or a .jsonl by "--out"`,
     );
   },
   ".jsonl": (values, columns) =>
@@ -114,9 +114,8 @@ function textOf(value: unknown): string {
 function writerOf(out: string): Writer {
   const found = WRITERS[extname(out.toLowerCase())];
   if (found !== undefined) return found;
+  const endings = Object.keys(WRITERS).join(", ");
   throw new UsageError(
-    `"${out}" cannot be written: its name must end in ${
-      Object.keys(WRITERS).join(", ")
-    }`,
+    `"${out}" cannot be written: its name must end in ${endings}`,
   );
 }

@@ -40,17 +40,15 @@ export const pushCommand = command`
   }
   const baseModel = hubName(args, "base-model");
   using opened = new DisposableStack();
+  let folder = adapterFolder(args);
   const [pipeline] = args.positionals;
-  const given = adapterFolder(args);
-  if (given !== undefined && pipeline !== undefined) {
-    throw new UsageError(
-      `Unexpected argument "${pipeline}" with option "--adapter"`,
-    );
-  }
-  let folder = given;
   if (folder === undefined) {
     const { open } = await adapterStage(args, ["peft"]);
     folder = opened.use(await open()).inputs.adapter!;
+  } else if (pipeline !== undefined) {
+    throw new UsageError(
+      `Unexpected argument "${pipeline}" with option "--adapter"`,
+    );
   }
   const files = await adapterFiles(folder, repository, baseModel);
   const [{ pushFiles }, { hubSettings }] = await Promise.all([
@@ -58,23 +56,16 @@ export const pushCommand = command`
     import("../../hub/settings.ts"),
   ]);
   const size = [...files.values()].reduce((sum, file) => sum + file.size, 0);
+  const what = `${count(files.size, "file")}, ${bytes(size)}`;
+  const upload = {
+    repository,
+    files,
+    isPrivate: args.has("private"),
+    title: "Upload adapter",
+    onUpload: () => console.error(`Uploading ${what}, to ${repository}`),
+  };
   return await interruptible(async (signal) => {
-    const pushed = await pushFiles(
-      {
-        repository,
-        files,
-        isPrivate: args.has("private"),
-        title: "Upload adapter",
-        onUpload: () =>
-          console.error(
-            `Uploading ${count(files.size, "file")}, ${
-              bytes(size)
-            }, to ${repository}`,
-          ),
-      },
-      hubSettings(),
-      signal,
-    );
+    const pushed = await pushFiles(upload, hubSettings(), signal);
     writeLine(args, { type: "pushed", ...pushed }, pushed.url);
   });
 });
@@ -115,10 +106,9 @@ async function adapterFiles(
   const config = await adapterConfig(folder);
   const base = baseModel ?? config.base_model_name_or_path;
   if (!HUB_NAME.test(base ?? "")) {
+    const named = JSON.stringify(base);
     throw new UsageError(
-      `The base model ${
-        JSON.stringify(base)
-      } is not a repository of the hub: name one with --base-model OWNER/NAME`,
+      `The base model ${named} is not a repository of the hub: name one with --base-model OWNER/NAME`,
     );
   }
   const changed = baseModel === undefined

@@ -80,25 +80,21 @@ export const resizeCommand = command`
         return output;
       });
     }
-    const print = (markdown: string) =>
-      writeOut(`${terminalMarkdown(markdown)}\n`);
+    const isJson = args.has("json");
     for (const result of results) {
       const { folder, modules, total, fileBytes } = result;
-      if (args.has("json")) {
-        for (const it of modules) {
-          writeLine(args, { type: "module", folder, ...it }, "");
-        }
-        writeLine(args, { type: "total", folder, ...total, fileBytes }, "");
-        continue;
-      }
-      print(changesTable(result));
-      if (to === undefined || args.has("dry-run")) continue;
-      writeOut(`Wrote ${join(to, folder)}, ${bytes(fileBytes)}\n\n`);
+      const lines = [
+        ...modules.map((it) => ({ type: "module", folder, ...it })),
+        { type: "total", folder, ...total, fileBytes },
+      ];
+      if (isJson) { for (const line of lines) writeLine(args, line, ""); }
+      else writeOut(`${terminalMarkdown(changesTable(result))}\n`);
+      if (isJson || args.has("dry-run")) continue;
+      writeOut(`Wrote ${join(to!, folder)}, ${bytes(fileBytes)}\n\n`);
     }
-    if (args.has("json")) return;
-    print(
-      `${CAUTION} For an encoder, "deno task pipeline resize" scores every rank on your data.`,
-    );
+    const advice =
+      `${CAUTION} For an encoder, "deno task pipeline resize" scores every rank on your data.`;
+    if (!isJson) writeOut(`${terminalMarkdown(advice)}\n`);
   });
 });
 
@@ -143,9 +139,8 @@ async function choicesOf(args: Arguments): Promise<Map<string, RankTarget>> {
 /** @throws {UsageError} If the value of an option is not a number. */
 function numberOf(args: Arguments, name: string): number | undefined {
   const text = args.value(name);
-  if (text === undefined || Number.isFinite(Number(text))) {
-    return text === undefined ? undefined : Number(text);
-  }
+  if (text === undefined) return undefined;
+  if (Number.isFinite(Number(text))) return Number(text);
   throw invalidValue(name, text, "expected a number");
 }
 

@@ -82,12 +82,10 @@ async function selectedRows(
   pipeline: string | undefined,
   patterns: readonly string[],
 ): Promise<Row[]> {
-  const ofPipeline = pipeline === undefined
-    ? results.all
-    // Runs with --name have results in PIPELINE@NAME.
-    : results.all.filter((it) =>
-      [it.pipeline, it.pipeline.split("@")[0]].includes(pipeline)
-    );
+  // Runs with --name have results in PIPELINE@NAME.
+  const ofPipeline = results.all.filter((it) =>
+    [it.pipeline, it.pipeline.split("@")[0], undefined].includes(pipeline)
+  );
   if (pipeline !== undefined && ofPipeline.length === 0) {
     const names = new Set(results.all.map((it) => it.pipeline));
     const hint = didYouMean(pipeline, [...names].sort(), "it has results of") ||
@@ -156,18 +154,16 @@ function parameterColumns(
     names,
     (name) => name.slice(name.indexOf(".") + 1),
   );
+  const meet = (a: string, b: string) =>
+    rows.some(({ params }) => a in params && b in params);
   const columns = [...groups].flatMap(([name, of]): Column[] => {
     const shared: string[][] = [];
     for (const one of of) {
+      const fits = shared.find((others) =>
+        others.every((other) => !meet(one, other))
+      );
       // The code of two tasks always differs.
-      const fits = name !== "code" &&
-        shared.find((others) =>
-          rows.every(({ params }) =>
-            !Object.hasOwn(params, one) ||
-            !others.some((other) => Object.hasOwn(params, other))
-          )
-        );
-      if (fits) fits.push(one);
+      if (fits && name !== "code") fits.push(one);
       else shared.push([one]);
     }
     return shared.map((of) => ({
@@ -231,9 +227,8 @@ function scoreColumns(rows: readonly Row[]): Column[] {
 }
 
 function rankColumns(rows: readonly Row[]): Column[] {
-  const ranks = new Set(
-    rows.flatMap(({ ranks }) => ranks.map((it) => it.rank)),
-  );
+  const all = rows.flatMap(({ ranks }) => ranks);
+  const ranks = new Set(all.map(({ rank }) => rank));
   return scoreNames(rows).flatMap((metric) =>
     [...ranks].sort((a, b) => a - b).map((rank) => ({
       name: `${metric}@${rank}`,
@@ -264,8 +259,8 @@ function sortRows(
 
 /** Orders cells: absent ones, numbers, then texts. */
 function order(a: Cell, b: Cell): number {
-  const kinds = ["undefined", "number", "boolean", "string"];
   if (typeof a === typeof b) return a! < b! ? -1 : a! > b! ? 1 : 0;
+  const kinds = ["undefined", "number", "boolean", "string"];
   return kinds.indexOf(typeof a) - kinds.indexOf(typeof b);
 }
 

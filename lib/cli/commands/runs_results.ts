@@ -23,8 +23,7 @@ export class Results {
   readonly #byContent: Map<string, Manifest[]>;
 
   constructor(readonly store: Store) {
-    const manifests = store.manifests.all()
-      .sort((a, b) => a.started < b.started ? 1 : -1);
+    const manifests = store.manifests.all().sort(latestFirst);
     this.#byContent = Map.groupBy(manifests, ({ content }) => content);
     const byKey = new Map(manifests.map((it) => [it.key, it]));
     const { histories } = store;
@@ -32,22 +31,22 @@ export class Results {
       histories.stages(pipeline).flatMap((stage) =>
         histories.read(pipeline, stage).keys.flatMap((key, i) => {
           const manifest = byKey.get(key);
-          return manifest
-            ? { pipeline, stage, manifest, current: i === 0 }
-            : [];
+          const result = { pipeline, stage, current: i === 0 };
+          return manifest ? { ...result, manifest } : [];
         })
       )
     );
-    const nameOf = ({ pipeline, stage, manifest }: StageResult) =>
-      `${pipeline}/${stage}/${manifest.key}`;
-    const known = new Set(recent.map(nameOf));
-    const others = manifests.map((manifest) => {
+    const older = manifests.map((manifest) => {
       const { pipeline, stage } = manifest;
-      return { pipeline, stage, manifest, current: false };
-    }).filter((it) => !known.has(nameOf(it)));
-    this.all = [...recent, ...others].sort((a, b) =>
-      a.manifest.started < b.manifest.started ? 1 : -1
+      return { pipeline, stage, current: false, manifest };
+    });
+    const byName = new Map(
+      [...older, ...recent].map((
+        it,
+      ) => [`${it.pipeline}/${it.stage}/${it.manifest.key}`, it]),
     );
+    this.all = [...byName.values()]
+      .sort((a, b) => latestFirst(a.manifest, b.manifest));
   }
 
   /** A row of the table. */
@@ -109,6 +108,10 @@ export class Results {
       `The cache has lost "${SCORES}" of "${pipeline}/${stage}": run "deno task cache verify"`,
     );
   }
+}
+
+function latestFirst(a: Manifest, b: Manifest): number {
+  return a.started < b.started ? 1 : -1;
 }
 
 /** True for results that have scores. */

@@ -1,4 +1,3 @@
-import type { EngineReport } from "../../engine/install/check.ts";
 import { command } from "../arguments/arguments.ts";
 import { ENGINE, JSON_LINES } from "../arguments/options.ts";
 import {
@@ -34,24 +33,16 @@ export const setupCommand = command`
   return await interruptible(async (signal) => {
     const choice = await selectEngine(engineOption(args));
     if (!args.has("check")) {
-      await choice.prepare({
-        ...installOptions(say, signal),
-        thorough: true,
-      });
+      const options = installOptions(say, signal);
+      await choice.prepare({ ...options, thorough: true });
     }
     say(engineMessage(choice));
-    reportLines(await checkEngine(choice)).forEach(note);
+    const { library, devices, bfloat16 } = await checkEngine(choice);
+    if (library !== undefined) {
+      const { version, bytes: size, folder } = library;
+      note(`library: libtensorflow ${version}, ${bytes(size)} in ${folder}`);
+    }
+    note(`devices: ${devices.join(", ")}`);
+    note(`bfloat16: ${bfloat16 ? "yes" : "no"}`);
   }, () => note("Stopping: removing the unfinished installation"));
 });
-
-function reportLines({ library, devices, bfloat16 }: EngineReport): string[] {
-  return [
-    ...(library === undefined ? [] : [
-      `library: libtensorflow ${library.version}, ${
-        bytes(library.bytes)
-      } in ${library.folder}`,
-    ]),
-    `devices: ${devices.join(", ")}`,
-    `bfloat16: ${bfloat16 ? "yes" : "no"}`,
-  ];
-}

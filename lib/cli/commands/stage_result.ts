@@ -72,18 +72,17 @@ export async function adapterStage(
   const { graph, selected, store, settings } = await openRun(args, {
     patterns: pattern === undefined ? [] : [pattern],
   });
-  const isAdapter = ({ declaration: { output } }: GraphStage) =>
-    kinds.some((kind) => kind === output.kind);
-  const all = [...graph.stages.values()].filter(isAdapter);
+  const all = [...graph.stages.values()].filter(({ declaration }) =>
+    kinds.some((kind) => kind === declaration.output.kind)
+  );
   const [stage, other] = pattern === undefined
     ? all.slice(0, 1)
     : all.filter(({ id }) => selected.includes(id));
   if (stage === undefined) {
     const verb = kinds.includes("adapter") ? "makes" : "exports";
-    const [one] = all;
-    const hint = one && `; name one that does, such as "${one.id}"`;
+    const hint = all[0] ? `; name one that does, such as "${all[0].id}"` : "";
     const selecting = `"${pattern ?? graph.pipeline}" selects no stage`;
-    throw new UsageError(`${selecting} that ${verb} an adapter${hint ?? ""}`);
+    throw new UsageError(`${selecting} that ${verb} an adapter${hint}`);
   }
   if (other !== undefined) {
     throw new UsageError(
@@ -137,9 +136,7 @@ export async function adapterConfig(folder: string) {
 
 function modelOf({ inputs }: GraphStage, graph: Graph): GraphStage | undefined {
   const [model] = inputs.model ?? [];
-  if (model !== undefined) return graph.stages.get(model);
   const [adapter] = inputs.adapter ?? [];
-  return adapter === undefined
-    ? undefined
-    : modelOf(graph.stages.get(adapter)!, graph);
+  if (model !== undefined) return graph.stages.get(model);
+  return adapter ? modelOf(graph.stages.get(adapter)!, graph) : undefined;
 }

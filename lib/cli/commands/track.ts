@@ -67,16 +67,16 @@ export const trackCommand = command`
     const sent = await send(to, pipeline, runs, args, signal);
     const { added, replaced = 0, target } = sent;
     const present = runs.length - added - replaced;
-    const anew = replaced > 0 ? `; ${replaced} replaced` : "";
-    const before = present > 0 ? `; ${present} already there` : "";
+    const text = [
+      `${count(added, "run")} added to ${target}`,
+      ...replaced > 0 ? [`${replaced} replaced`] : [],
+      ...present > 0 ? [`${present} already there`] : [],
+    ].join("; ");
     const hint = to === "tensorboard"
       ? `\nShow it with "tensorboard --logdir ${quoted(target)}"`
       : "";
-    writeLine(
-      args,
-      { type: "tracked", to, target, added, replaced, present },
-      `${count(added, "run")} added to ${target}${anew}${before}${hint}`,
-    );
+    const counts = { added, replaced, present };
+    writeLine(args, { type: "tracked", to, target, ...counts }, text + hint);
   });
 });
 

@@ -3,7 +3,7 @@ import { verify } from "../../scheduler/verify.ts";
 import { command, EXIT } from "../arguments/arguments.ts";
 import { JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
 import { openRun } from "../runtime/executor.ts";
-import { remoteSettings, runRemote } from "../runtime/remote.ts";
+import { runRemote } from "../runtime/remote.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import { chooseRenderer } from "../terminal/renderer.ts";
 import { needingResult } from "./stage_result.ts";
@@ -27,14 +27,11 @@ export const verifyCommand = command`
   using renderer = await chooseRenderer(args);
   const { say, note } = renderer;
   return await interruptible(async (signal) => {
-    const { graph, selected, store, settings } = await openRun(args, {
-      say,
-      signal,
-    });
-    const ofRemote = args.has("from")
-      ? await remoteSettings(args, "read", "from")
+    const opened = await openRun(args, { say, signal });
+    const { graph, selected, store, settings } = opened;
+    const remote = args.has("from")
+      ? await runRemote(args, store, note, signal, "read", "from")
       : undefined;
-    const remote = ofRemote && runRemote(ofRemote, store, note, signal);
     const ofRun = { ...settings, ...(remote && { remote }) };
     let code: number = EXIT.success;
     say({ type: "start", pipeline: graph.pipeline, stages: selected });

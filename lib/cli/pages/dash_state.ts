@@ -17,7 +17,7 @@ import { dirname } from "../../store/paths.ts";
 import type { Manifest } from "../../store/manifests.ts";
 import { fingerprint } from "../../store/stats.ts";
 import type { Store } from "../../store/store.ts";
-import { Forecast, Pace } from "../terminal/estimate.ts";
+import { Forecast, leftText, Pace } from "../terminal/estimate.ts";
 import {
   about,
   bytes,
@@ -144,8 +144,8 @@ export class Follower {
   async #read(): Promise<void> {
     this.#at = Date.now();
     try {
-      const { graph: { pipeline, stages: known }, limits, status } = await this
-        .read();
+      const { graph, limits, status } = await this.read();
+      const { pipeline, stages: known } = graph;
       const stages = status.map((status): ReadStage => {
         const { stage, decision } = status;
         const result = /^(unchanged|restore)$/.test(decision.state) &&
@@ -216,10 +216,8 @@ export class Follower {
       if (now !== undefined) running.set(id, now.left);
       if (state === "done") forecast.end(id, stages.get(id)!.result!.seconds);
     }
-    const left = running.size > 0 && forecast.left(running);
-    return left
-      ? `${left.isMinimum ? "over " : ""}${about(left.seconds)} left`
-      : undefined;
+    const left = running.size > 0 ? forecast.left(running) : undefined;
+    return left && leftText(left);
   }
 
   #running(id: string, { started, log }: LiveRun) {
@@ -282,13 +280,10 @@ async function rankTables(stages: readonly ReadStage[], { blobs }: Store) {
       };
     }),
   );
-  const tables = Map.groupBy(
-    columns.filter(({ done }) => done > 0),
-    ({ task }) => task,
-  );
-  return [...tables].map(([task, columns]) => ({
-    ...{ task, metric: columns[0]!.metric, columns },
-  }));
+  const shown = columns.filter(({ done }) => done > 0);
+  return [...Map.groupBy(shown, ({ task }) => task)].map(([task, columns]) => {
+    return { task, metric: columns[0]!.metric, columns };
+  });
 }
 
 /** The id of a stage without its seed, over which scores are averaged, and its rank, which is a row. */

@@ -18,24 +18,18 @@ import { givenWords, outOf, PROJECT, quoted } from "../arguments/options.ts";
 import { count, duration } from "../terminal/messages.ts";
 import { barContent, stageGraph } from "./stage_graph.ts";
 
-interface UpToDate {
-  /** `ran`, `restored`, `unchanged`. */
-  readonly outcome: string;
-  readonly key: string;
-}
-
 /**
  * Writes the pages of reports: each is the `report.html` of a stage with the
  * facts of the run.
  *
  * @param pages Paths of the pages by the id of the stage.
- * @param stages All stages of the run by id.
+ * @param stages All stages of the run by id, each `ran`, `restored` or `unchanged`, with the key of its result.
  * @param emit Called if a file of the user had the place of a page and was moved aside.
  */
 export async function writePages(
   args: Arguments,
   pages: ReadonlyMap<string, string>,
-  stages: ReadonlyMap<string, UpToDate>,
+  stages: ReadonlyMap<string, { outcome: string; key: string }>,
   graph: Graph,
   store: Store,
   emit: (event: Event) => void,
@@ -92,49 +86,41 @@ function runSection(graph: Graph, made: readonly Made[]): string {
       longest > 0 ? seconds / longest : 0,
     );
   });
-  const rows = made.map(({ id, outcome, manifest }) => [
-    id,
-    manifest.seconds.toFixed(1),
-    dateText(manifest.started),
-    /^(ran$|recorded)/.test(outcome) ? outcome : "from the cache",
-  ]);
-  const header = ["Stage", "Seconds", "Started", "In this run"];
+  const head = rowHtml("th", ["Stage", "Seconds", "Started", "In this run"]);
+  const rows = made.map(({ id, outcome, manifest }) =>
+    rowHtml("td", [
+      id,
+      manifest.seconds.toFixed(1),
+      dateText(manifest.started),
+      /^(ran$|recorded)/.test(outcome) ? outcome : "from the cache",
+    ])
+  );
   const table = `<div class="table">${
     scrolled(
       "Stages",
-      `<table><thead>${rowHtml("th", header)}</thead><tbody>${
-        rows.map((row) => rowHtml("td", row)).join("")
-      }</tbody></table>`,
+      `<table><thead>${head}</thead><tbody>${rows.join("")}</tbody></table>`,
     )
   }</div>`;
+  const stages = made.length <= FEW_STAGES
+    ? table
+    : `<details><summary>All ${made.length} stages</summary>${table}</details>`;
+  const versions = versionsOf(made.map(({ manifest }) => manifest));
   return `<section id="this-run"><h2>The run</h2>
 <p class="quiet">Seconds are those of the run that made each result, possibly an earlier run on another machine. A bar shows the seconds of a stage relative to the longest one.</p>
 ${scrolled("Graph", drawing)}
-${
-    made.length <= FEW_STAGES
-      ? table
-      : `<details><summary>All ${made.length} stages</summary>${table}</details>`
-  }
+${stages}
 <h3>Versions and hardware</h3>
-${
-    listHtml({
-      ...versionsOf(made.map(({ manifest }) => manifest)),
-      ...machine(),
-    })
-  }</section>`;
+${listHtml({ ...versions, ...machine() })}</section>`;
 }
 
 /** Names with what they stand for, without those that are undefined. */
 function listHtml(entries: Readonly<Record<string, string | undefined>>) {
-  return `<dl class="facts">${
-    Object.entries(entries).flatMap(([name, value]) =>
-      value === undefined
-        ? []
-        : `<div><dt>${escapeHtml(name)}</dt> <dd>${
-          escapeHtml(value)
-        }</dd></div>`
-    ).join("\n")
-  }</dl>`;
+  const items = Object.entries(entries).flatMap(([name, value]) => {
+    if (value === undefined) return [];
+    const [dt, dd] = [name, value].map(escapeHtml);
+    return `<div><dt>${dt}</dt> <dd>${dd}</dd></div>`;
+  });
+  return `<dl class="facts">${items.join("\n")}</dl>`;
 }
 
 function rowHtml(name: "th" | "td", texts: readonly string[]): string {
@@ -169,15 +155,13 @@ async function isPage(
 function versionsOf(manifests: readonly Manifest[]): Record<string, string> {
   const list = (values: readonly (string | undefined)[]) =>
     [...new Set(values)].filter((it) => it !== undefined).join("; ");
-  const names = new Set(
-    manifests.flatMap(({ parts }) => Object.keys(parts.runtimes)),
-  );
+  const runtimes = manifests.map(({ parts }) => parts.runtimes);
+  const names = new Set(runtimes.flatMap(Object.keys));
   return {
     Deno: list(manifests.map(({ runtime }) => runtime?.replace(/^deno /, ""))),
-    ...Object.fromEntries([...names].map((name) => [
-      name,
-      list(manifests.map(({ parts }) => parts.runtimes[name])),
-    ])),
+    ...Object.fromEntries(
+      [...names].map((name) => [name, list(runtimes.map((it) => it[name]))]),
+    ),
   };
 }
 

@@ -140,6 +140,19 @@ async function nodeHost(
   const { recordedHost } = await import(
     "../../engine/install/recorded_host.ts"
   );
+  const program = {
+    args: [
+      // Without all permissions, Deno hides what /proc says of the processor.
+      ...["run", "--quiet", "--no-check", "--no-remote", "-A"],
+      `--config=${join(PROJECT, "deno.json")}`,
+      join(PROJECT, "lib/engine/install/node_facts.ts"),
+      engineOption(args),
+    ],
+    env: Object.fromEntries(
+      INSTALLED_BY.map((name) => [name, Deno.env.get(name) ?? ""])
+        .filter(([, value]) => value !== ""),
+    ),
+  };
   let first: { nodes: string; answer: NodeAnswer } | undefined;
   for (const [nodes, task] of tasks) {
     const question = await digest(`${nodes}\n${engineOption(args)}`);
@@ -148,25 +161,8 @@ async function nodeHost(
       say({ type: "note", text: `Asking a node (${nodes}) for its engine` });
       store.makeFolder("probes");
       const { probe } = await import("../../slurm/nodes.ts");
-      answer = await probe(
-        executor,
-        task,
-        {
-          args: [
-            // Without all permissions, Deno hides what /proc says of the processor.
-            ...["run", "--quiet", "--no-check", "--no-remote", "-A"],
-            `--config=${join(PROJECT, "deno.json")}`,
-            join(PROJECT, "lib/engine/install/node_facts.ts"),
-            engineOption(args),
-          ],
-          env: Object.fromEntries(
-            INSTALLED_BY.map((name) => [name, Deno.env.get(name) ?? ""])
-              .filter(([, value]) => value !== ""),
-          ),
-        },
-        store.path("probes", crypto.randomUUID()),
-        signal,
-      );
+      const folder = store.path("probes", crypto.randomUUID());
+      answer = await probe(executor, task, program, folder, signal);
       store.memo.set(SECTION, question, answer);
       await store.memo.save();
     }

@@ -17,11 +17,6 @@ export const REMOTE_OPTIONS = `
   ${REMOTE}
   --remote-mode MODE{read,write,off}  read: take results from the remote (default); write: also store new ones in it; off`;
 
-/** A remote, according to the options, the environment and the user's profile. */
-export type RemoteSettings = NonNullable<
-  Awaited<ReturnType<typeof remoteSettings>>
->;
-
 /**
  * The remote of a command; undefined if there is none, or it is off.
  *
@@ -94,7 +89,9 @@ export function keyFile(): string {
 
 /** Opens a remote. */
 export async function openRemote(
-  { url, name, writes, trust }: RemoteSettings,
+  { url, name, writes, trust }: NonNullable<
+    Awaited<ReturnType<typeof remoteSettings>>
+  >,
   store: Store,
   note: (text: string) => void,
   signal: AbortSignal,
@@ -117,13 +114,22 @@ export async function openRemote(
 /** Milliseconds after which it is said that results are still being stored. */
 const SILENCE = 2000;
 
-/** The remote of a run, which is opened, and whose modules are loaded, for the first result that the cache lacks. */
-export function runRemote(
-  settings: RemoteSettings,
+/**
+ * The remote of a run, which is opened, and whose modules are loaded, for the
+ * first result that the cache lacks; undefined if there is none.
+ *
+ * @throws {UsageError} As {@linkcode remoteSettings}.
+ */
+export async function runRemote(
+  args: Arguments,
   store: Store,
   note: (text: string) => void,
   signal = new AbortController().signal,
+  needed?: "read",
+  optionName?: string,
 ) {
+  const settings = await remoteSettings(args, needed, optionName);
+  if (settings === undefined) return undefined;
   const { name, writes } = settings;
   let opened: Promise<Opened> | undefined;
   const open = () => opened ??= openRemote(settings, store, note, signal);

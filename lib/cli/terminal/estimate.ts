@@ -152,6 +152,11 @@ export class Forecast {
   }
 }
 
+/** The time left of a run: `over 2 min left` */
+export function leftText(left: NonNullable<ReturnType<Forecast["left"]>>) {
+  return `${left.isMinimum ? "over " : ""}${about(left.seconds)} left`;
+}
+
 function nameOf(stage: string): string {
   return stage.replace(/@.*/, "");
 }

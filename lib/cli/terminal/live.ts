@@ -1,6 +1,6 @@
 import { printable } from "../../pipeline/faults.ts";
 import { wrap } from "../arguments/arguments.ts";
-import { Forecast, Pace } from "./estimate.ts";
+import { Forecast, leftText, Pace } from "./estimate.ts";
 import {
   about,
   bytes,
@@ -13,28 +13,6 @@ import {
 } from "./messages.ts";
 import { Screen } from "./screen.ts";
 import { style } from "./style.ts";
-
-/**
- * Renders running stages as a table at the bottom of the terminal; finished
- * stages scroll away above it.
- */
-export function liveTable(write: (text: string) => void): Renderer {
-  const table = new Table();
-  const screen = new Screen(
-    write,
-    (width, height) => table.rows(width, height),
-  );
-  return {
-    show(message) {
-      table.take(message, () => screen.width)
-        .forEach((line) => screen.print(line));
-    },
-    end() {
-      table.held().forEach((line) => screen.print(line));
-      screen.close();
-    },
-  };
-}
 
 /** Minimum width of a terminal for long bars, in columns. */
 const WIDE = 100;
@@ -50,16 +28,23 @@ const LEFT = 11;
 const FEW_LINES = 20;
 const FEW_WITH_PROGRESS = 4;
 
+type Queued = Message & { type: "queued" };
+
 interface RunningStage {
   pace: Pace;
   readonly reason: string;
   /** The lines of its log, as far as they are few. */
   readonly said: string[];
   /** Its job in a batch system. */
-  job?: Message & { type: "queued" };
+  job?: Queued;
 }
 
-class Table {
+/**
+ * Renders running stages as a table at the bottom of the terminal; finished
+ * stages scroll away above it.
+ */
+export class LiveTable implements Renderer {
+  readonly #screen: Screen;
   readonly #running = new Map<string, RunningStage>();
   readonly #forecast = new Forecast();
   readonly #transcript = new Transcript();
@@ -70,8 +55,21 @@ class Table {
   #install: (Message & { type: "install" }) | undefined;
   #start = performance.now();
 
+  constructor(write: (text: string) => void) {
+    this.#screen = new Screen(write, (...size) => this.#rows(...size));
+  }
+
+  show(message: Message): void {
+    this.#take(message).forEach((line) => this.#screen.print(line));
+  }
+
+  end(): void {
+    this.#transcript.held().forEach((line) => this.#screen.print(line));
+    this.#screen.close();
+  }
+
   /** Updates the table from a message. Returns the lines to print above it. */
-  take(message: Message, width: () => number): readonly string[] {
+  #take(message: Message): readonly string[] {
     const running = "stage" in message
       ? this.#running.get(message.stage)
       : undefined;
@@ -102,21 +100,7 @@ class Table {
         running?.pace.take(message, now);
         return [];
       case "queued":
-        if (running !== undefined) {
-          const { stage, state } = message;
-          // The time in the queue does not count.
-          if (
-            state !== running.job?.state && /^(PENDING|RUNNING)$/.test(state)
-          ) {
-            const { progress } = running.pace;
-            running.pace = new Pace(now, this.#forecast.secondsOf(stage));
-            // The job's progress may be read before Slurm is asked for its state.
-            if (state === "RUNNING" && progress) {
-              running.pace.take(progress, now);
-            }
-          }
-          running.job = message;
-        }
+        if (running !== undefined) this.#queue(running, message, now);
         return [];
       case "log":
         this.#transcript.hear(message);
@@ -138,7 +122,8 @@ class Table {
         const said = running.said.length > few ? [] : running.said;
         // Why it ran, if there is room.
         // deno-lint-ignore no-control-regex
-        const left = width() - line.replace(/\x1b\[\d+m/g, "").length - 3;
+        const { length } = line.replace(/\x1b\[\d+m/g, "");
+        const left = this.#screen.width - length - 3;
         const why = reason === "" || left < 10
           ? ""
           : ` ${style.dim(`(${clip(reason, left)})`)}`;
@@ -151,17 +136,25 @@ class Table {
         } else this.#end(message.stage);
         // A wrapped command could not be copied.
         return lines.flatMap((line) => line.split("\n")).flatMap((line) =>
-          line.startsWith("  log: ") ? line : wrap(line, width())
+          line.startsWith("  log: ") ? line : wrap(line, this.#screen.width)
         );
       case "note":
-        return lines.flatMap((line) => wrap(line, width()));
+        return lines.flatMap((line) => wrap(line, this.#screen.width));
       default:
         return lines;
     }
   }
 
-  held(): readonly string[] {
-    return this.#transcript.held();
+  #queue(running: RunningStage, job: Queued, now: number): void {
+    const { stage, state } = job;
+    if (state !== running.job?.state && /^(PENDING|RUNNING)$/.test(state)) {
+      const { progress } = running.pace;
+      // The time in the queue does not count.
+      running.pace = new Pace(now, this.#forecast.secondsOf(stage));
+      // The job's progress may be read before Slurm is asked for its state.
+      if (state === "RUNNING" && progress) running.pace.take(progress, now);
+    }
+    running.job = job;
   }
 
   #end(stage: string, seconds?: number): void {
@@ -171,7 +164,7 @@ class Table {
   }
 
   /** The rows of the table, at most `height`. */
-  rows(width: number, height: number): string[] {
+  #rows(width: number, height: number): string[] {
     const bar = width < WIDE ? 10 : 16;
     const rows = this.#install ? [this.#installRow(this.#install, bar)] : [];
     if (this.#running.size === 0) return rows;
@@ -202,9 +195,7 @@ class Table {
       new Map([...this.#running].map(([id, { pace }]) => [id, pace.left(now)])),
     );
     const time = duration((now - this.#start) / 1000);
-    const end = left === undefined
-      ? ""
-      : `, ${left.isMinimum ? "over " : ""}${about(left.seconds)} left`;
+    const end = left === undefined ? "" : `, ${leftText(left)}`;
     const stages = `${this.#finished}/${this.#total} stages`;
     return style.bold(this.#pipeline) + style.dim(`  ${stages}  ${time}${end}`);
   }
@@ -276,12 +267,12 @@ export function shortIds(
   shared: SharedParts,
 ): string[] {
   const parts = ids.map((id) => {
-    const [name, ...values] = partsOf(id);
-    for (let i = 0; i < values.length; i++) {
-      if (joined([name!, ...values]).length <= width) break;
-      if (shared.get(name!)?.has(values[i]!)) values[i] = "";
+    const own = partsOf(id);
+    const common = shared.get(own[0]!);
+    for (const [i, part] of own.entries()) {
+      if (joined(own).length > width && common?.has(part)) own[i] = "";
     }
-    return [name!, ...values];
+    return own;
   });
   const isOne = new Set(parts.map(([name]) => name)).size === 1;
   const isTooLong = parts.some((it) => joined(it).length > width);

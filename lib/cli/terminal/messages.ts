@@ -105,10 +105,9 @@ export function messageLine(message: Message): string | undefined {
         : `${stage}: ${style.cyan("restored")} from the cache`;
     }
     case "kept": {
-      const { stage, files, folder } = message;
-      return `${stage}: moved ${
-        count(files, "file")
-      } of yours from its output folder to "${folder}"`;
+      const { stage, folder } = message;
+      const files = count(message.files, "file");
+      return `${stage}: moved ${files} of yours from its output folder to "${folder}"`;
     }
     case "failed": {
       const { stage, log, retry, attempt } = message;
@@ -229,22 +228,19 @@ export class Transcript {
 
   /** True if the line of a message is not printed, or not yet. */
   #holds(message: Message): boolean {
-    const note = (map: Map<string, string[]>, key: string, stage: string) => {
-      const stages = [...map.get(key) ?? [], stage];
-      map.set(key, stages);
-      return stages.length;
-    };
+    const note = (map: Map<string, string[]>, key: string, stage: string) =>
+      map.set(key, [...map.get(key) ?? [], stage]).get(key)!.length;
     if (message.type === "failed" && !message.retry) {
       const { stage, message: text } = message;
       const error = text.replaceAll(`"${stage}"`, "");
       return note(this.#errors, error, stage) > 1;
     }
-    if (message.type !== "finished" || message.outcome !== "skipped") {
-      return false;
+    const isSkipped = message.type === "finished" &&
+      message.outcome === "skipped";
+    if (isSkipped && message.note !== "interrupted") {
+      note(this.#skipped, message.note ?? "", message.stage);
     }
-    const why = message.note ?? "";
-    if (why !== "interrupted") note(this.#skipped, why, message.stage);
-    return true;
+    return isSkipped;
   }
 
   /** The lines that were held back. */
@@ -255,12 +251,10 @@ export class Transcript {
         `Same error in ${count(others.length, "more stage")}: ${listed(others)}`
       );
     const skipped = [...this.#skipped].map(([why, stages]) => {
-      const [stage, ...others] = stages;
-      return others.length === 0
-        ? `${stage}: ${style.yellow("skipped")} - ${why}`
-        : `${count(stages.length, "stage")}: ${
-          style.yellow("skipped")
-        } - ${why} (${listed(stages)})`;
+      const isOne = stages.length === 1;
+      const what = isOne ? stages[0] : count(stages.length, "stage");
+      const names = isOne ? "" : ` (${listed(stages)})`;
+      return `${what}: ${style.yellow("skipped")} - ${why}${names}`;
     });
     this.#errors.clear();
     this.#skipped.clear();
@@ -279,29 +273,24 @@ export function listed(names: readonly string[], most = MAX_NAMES): string {
 const LEAST_SAVED = 1;
 
 function summaryLine(summary: Summary): string {
-  const { type: _, seconds, savedSeconds, ...outcomes } = summary;
-  const { unchanged, failed } = outcomes;
+  const { seconds, savedSeconds, ran, restored, unchanged } = summary;
+  const { failed, interrupted, skipped } = summary;
   const saved = savedSeconds < LEAST_SAVED
     ? ""
     : `; the cache saved ${duration(savedSeconds)}`;
   const time = `in ${duration(seconds)}${saved}`;
-  const stages = Object.values(outcomes).reduce((sum, it) => sum + it, 0);
-  if (unchanged === stages) {
-    return style.green(
-      `Nothing to do: ${count(unchanged, "stage")} unchanged, ${time}`,
-    );
-  }
-  const { ran, restored, interrupted, skipped } = outcomes;
   const parts = { ran, restored, unchanged, failed, interrupted, skipped };
+  const sum = Object.values(parts).reduce((sum, it) => sum + it, 0);
+  const stages = count(sum, "stage");
+  if (unchanged === sum) {
+    return style.green(`Nothing to do: ${stages} unchanged, ${time}`);
+  }
   const counts = Object.entries(parts)
     .filter(([outcome, number]) => number > 0 || outcome === "ran")
     .map(([outcome, number]) => `${number} ${outcome}`);
-  const line = `${count(stages, "stage")}: ${counts.join(", ")}, ${time}`;
-  return failed > 0
-    ? style.red(line)
-    : interrupted + skipped > 0
-    ? style.yellow(line)
-    : style.green(line);
+  const doubt = interrupted + skipped > 0 ? style.yellow : style.green;
+  const color = failed > 0 ? style.red : doubt;
+  return color(`${stages}: ${counts.join(", ")}, ${time}`);
 }
 
 /** The verdicts, then where the results are and how to use them. */
@@ -393,11 +382,10 @@ export function about(seconds: number): string {
 
 /** An ISO time in the local time zone: `2026-01-31 14:05`. */
 export function localTime(iso: string): string {
-  const date = new Date(iso);
-  const two = (number: number) => String(number).padStart(2, "0");
-  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${
-    two(date.getDate())
-  } ${two(date.getHours())}:${two(date.getMinutes())}`;
+  const zone = Temporal.Now.timeZoneId();
+  const time = Temporal.Instant.from(iso).toZonedDateTimeISO(zone);
+  const text = time.toPlainDateTime().toString({ smallestUnit: "minute" });
+  return text.replace("T", " ");
 }
 
 /** A size in decimal units: `512 B`, `4.2 GB`. */

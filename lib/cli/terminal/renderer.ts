@@ -10,11 +10,12 @@ import { style } from "./style.ts";
  * plain lines elsewhere and under CI.
  */
 export async function chooseRenderer(args: Arguments) {
-  const { show, end } = await rendererFor(args);
+  const renderer = await rendererFor(args);
+  const say: Renderer["show"] = (message) => renderer.show(message);
   return {
-    say: show,
-    note: (text: string) => show({ type: "note", text }),
-    [Symbol.dispose]: end,
+    say,
+    note: (text: string) => say({ type: "note", text }),
+    [Symbol.dispose]: () => renderer.end(),
   };
 }
 
@@ -38,8 +39,8 @@ async function rendererFor(args: Arguments): Promise<Renderer> {
   const isLive = isTerminal && !Deno.env.get("CI") &&
     Deno.env.get("TERM") !== "dumb";
   if (!isLive) return plainLines(write);
-  const { liveTable } = await import("./live.ts");
-  return liveTable(write);
+  const { LiveTable } = await import("./live.ts");
+  return new LiveTable(write);
 }
 
 /** Writes a text to standard output. Exits with code 129 if the reader has closed it, as `| head` does. */

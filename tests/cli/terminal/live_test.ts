@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { liveTable } from "../../../lib/cli/terminal/live.ts";
+import { LiveTable } from "../../../lib/cli/terminal/live.ts";
 import type { Message } from "../../../lib/cli/terminal/messages.ts";
 import {
   failed,
@@ -95,10 +95,10 @@ class FakeClock {
   }
 }
 
-Deno.test("liveTable() shows running stages below finished ones", () => {
+Deno.test("LiveTable shows running stages below finished ones", () => {
   const terminal = new FakeTerminal();
   const clock = new FakeClock();
-  const renderer = liveTable((text) => terminal.write(text));
+  const renderer = new LiveTable((text) => terminal.write(text));
   renderer.show(START);
   renderer.show(started("a"));
   clock.advance(500);
@@ -135,10 +135,10 @@ Deno.test("liveTable() shows running stages below finished ones", () => {
   assertEquals(clock.timers, 0);
 });
 
-Deno.test("liveTable() shows what a stage logs without progress, in its row and below its end", () => {
+Deno.test("LiveTable shows what a stage logs without progress, in its row and below its end", () => {
   const terminal = new FakeTerminal();
   const clock = new FakeClock();
-  const renderer = liveTable((text) => terminal.write(text));
+  const renderer = new LiveTable((text) => terminal.write(text));
   const log = (stage: string, line: string) =>
     renderer.show({ type: "log", stage, line, stream: "log" });
   renderer.show(START);
@@ -168,10 +168,10 @@ Deno.test("liveTable() shows what a stage logs without progress, in its row and 
   ]);
 });
 
-Deno.test("liveTable() wraps errors and notes, but not the command that shows a log", () => {
+Deno.test("LiveTable wraps errors and notes, but not the command that shows a log", () => {
   new FakeClock();
   const terminal = new FakeTerminal(30);
-  const renderer = liveTable((text) => terminal.write(text));
+  const renderer = new LiveTable((text) => terminal.write(text));
   renderer.show(START);
   renderer.show({ type: "note", text: "a note of more than thirty letters" });
   renderer.show(started("a"));
@@ -191,10 +191,10 @@ Deno.test("liveTable() wraps errors and notes, but not the command that shows a 
   ]);
 });
 
-Deno.test("liveTable() shows the answer, which comes after the summary", () => {
+Deno.test("LiveTable shows the answer, which comes after the summary", () => {
   new FakeClock();
   const terminal = new FakeTerminal();
-  const renderer = liveTable((text) => terminal.write(text));
+  const renderer = new LiveTable((text) => terminal.write(text));
   renderer.show(START);
   renderer.show(started("a"));
   renderer.show(finished("a"));
@@ -215,10 +215,10 @@ Deno.test("liveTable() shows the answer, which comes after the summary", () => {
   ]);
 });
 
-Deno.test("liveTable() shows the progress of an installation until a stage starts", () => {
+Deno.test("LiveTable shows the progress of an installation until a stage starts", () => {
   const terminal = new FakeTerminal();
   const clock = new FakeClock();
-  const renderer = liveTable((text) => terminal.write(text));
+  const renderer = new LiveTable((text) => terminal.write(text));
   const install = { type: "install", step: "download", subject: "it" } as const;
   renderer.show({ ...install, done: 1e6, total: 4e6 });
   clock.advance(100);
@@ -233,10 +233,10 @@ Deno.test("liveTable() shows the progress of an installation until a stage start
   renderer.end();
 });
 
-Deno.test("liveTable() fits any width and height, and draws at most 10 frames per second", () => {
+Deno.test("LiveTable fits any width and height, and draws at most 10 frames per second", () => {
   const terminal = new FakeTerminal();
   const clock = new FakeClock();
-  const renderer = liveTable((text) => terminal.write(text));
+  const renderer = new LiveTable((text) => terminal.write(text));
   renderer.show(START);
   for (let i = 0; i < 30; i++) {
     renderer.show(started(`stage-with-a-long-name@value,seed=${i}`));
@@ -257,10 +257,10 @@ Deno.test("liveTable() fits any width and height, and draws at most 10 frames pe
   assert(terminal.rows.every((row) => row.length < 70));
 });
 
-Deno.test("liveTable() fits rows with wide characters, tabs and line breaks", () => {
+Deno.test("LiveTable fits rows with wide characters, tabs and line breaks", () => {
   const terminal = new FakeTerminal();
   const clock = new FakeClock();
-  const renderer = liveTable((text) => terminal.write(text));
+  const renderer = new LiveTable((text) => terminal.write(text));
   const stages = ["a@评论", "b", "c"];
   renderer.show({ type: "start", pipeline: "test", stages });
   for (const stage of stages) renderer.show(started(stage));
@@ -287,10 +287,10 @@ Deno.test("liveTable() fits rows with wide characters, tabs and line breaks", ()
   renderer.end();
 });
 
-Deno.test("liveTable() takes a terminal that reports 0 columns and rows for one of unknown size", () => {
+Deno.test("LiveTable takes a terminal that reports 0 columns and rows for one of unknown size", () => {
   const terminal = new FakeTerminal(0, 0);
   const clock = new FakeClock();
-  const renderer = liveTable((text) => terminal.write(text));
+  const renderer = new LiveTable((text) => terminal.write(text));
   renderer.show(START);
   renderer.show(started("a"));
   clock.advance(1000);
@@ -299,10 +299,10 @@ Deno.test("liveTable() takes a terminal that reports 0 columns and rows for one 
   renderer.end();
 });
 
-Deno.test("liveTable() shows the job of a stage with its state and reason, and its progress while it runs", () => {
+Deno.test("LiveTable shows the job of a stage with its state and reason, and its progress while it runs", () => {
   const terminal = new FakeTerminal();
   const clock = new FakeClock();
-  const renderer = liveTable((text) => terminal.write(text));
+  const renderer = new LiveTable((text) => terminal.write(text));
   const queued = { type: "queued", stage: "a", job: "12_3" } as const;
   renderer.show(START);
   renderer.show(started("a"));
@@ -336,10 +336,10 @@ Deno.test("liveTable() shows the job of a stage with its state and reason, and i
   renderer.end();
 });
 
-Deno.test("liveTable() tells the time that is left of a stage by its steps and by an earlier run, and of the whole", () => {
+Deno.test("LiveTable tells the time that is left of a stage by its steps and by an earlier run, and of the whole", () => {
   const terminal = new FakeTerminal(100);
   const clock = new FakeClock();
-  const renderer = liveTable((text) => terminal.write(text));
+  const renderer = new LiveTable((text) => terminal.write(text));
   renderer.show(START);
   const stage = { needs: [], cpus: 1, gpus: 0 };
   renderer.show({
@@ -387,10 +387,10 @@ Deno.test("liveTable() tells the time that is left of a stage by its steps and b
   renderer.end();
 });
 
-Deno.test("liveTable() says that a run takes at least so long if nothing is known about some stages", () => {
+Deno.test("LiveTable says that a run takes at least so long if nothing is known about some stages", () => {
   const terminal = new FakeTerminal(100);
   const clock = new FakeClock();
-  const renderer = liveTable((text) => terminal.write(text));
+  const renderer = new LiveTable((text) => terminal.write(text));
   renderer.show(START);
   const stage = { needs: [], cpus: 1, gpus: 0 };
   renderer.show({
@@ -406,10 +406,10 @@ Deno.test("liveTable() says that a run takes at least so long if nothing is know
   renderer.end();
 });
 
-Deno.test("liveTable() counts the stages for which there is no row", () => {
+Deno.test("LiveTable counts the stages for which there is no row", () => {
   const terminal = new FakeTerminal(80, 6);
   const clock = new FakeClock();
-  const renderer = liveTable((text) => terminal.write(text));
+  const renderer = new LiveTable((text) => terminal.write(text));
   renderer.show(START);
   for (let i = 0; i < 9; i++) renderer.show(started(`stage@seed=${i}`));
   clock.advance(100);
