@@ -4,8 +4,8 @@ import { TABLE_FORMATS } from "../lib/data/table.ts";
 import { isDataSource, parseDataSource } from "../lib/hub/data_source.ts";
 import { expandHome } from "../lib/hub/model_source.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
-import { areDistinct } from "../lib/artifacts/classes.ts";
 import { HUB_PERMISSIONS } from "../lib/stages/hub.ts";
+import { classNames } from "../lib/stages/settings.ts";
 
 const File = z.string().superRefine((file, context) => {
   if (isDataSource(file)) {
@@ -43,10 +43,7 @@ const Params = z.strictObject({
   regression: z.boolean().default(false).describe(
     "True if the label is a number to predict, not a class",
   ),
-  classes: z.array(z.string().trim().min(1)).min(2).refine(
-    areDistinct,
-    "Expected distinct names",
-  ).nullish().describe(
+  classes: classNames(z.string().trim()).nullish().describe(
     "Class names in the order of their ids; default: those that a parquet file records, otherwise the labels in the training file, sorted",
   ),
   holdout: z.number().gt(0).lt(1).nullish().describe(

@@ -1,8 +1,8 @@
 import * as z from "zod";
 import { ADAPTER_FILES } from "../lib/artifacts/adapter.ts";
-import { areDistinct } from "../lib/artifacts/classes.ts";
 import { expandHome } from "../lib/hub/model_source.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
+import { classNames } from "../lib/stages/settings.ts";
 
 export default defineTask({
   description:
@@ -17,10 +17,7 @@ export default defineTask({
     task: z.string().min(1).optional().describe(
       "Name of the task; default: the task of the input tokens, which it must match, otherwise that of an adapter that export-adapter wrote",
     ),
-    labels: z.array(z.string().min(1)).min(2).refine(
-      areDistinct,
-      "Expected distinct names",
-    ).optional().describe(
+    labels: classNames(z.string()).optional().describe(
       "Class names in the order of their ids; default: those of the input tokens or of an adapter that export-adapter wrote, which they must match, otherwise LABEL_0, LABEL_1 and so on",
     ),
     seed: z.int().min(0).default(0).describe(

@@ -51,11 +51,6 @@ export function numberedLabels(outputs: number): string[] | null {
     : Array.from({ length: outputs }, (_, i) => `LABEL_${i}`);
 }
 
-/** True if every class name is different. */
-export function areDistinct(labels: readonly string[]): boolean {
-  return new Set(labels).size === labels.length;
-}
-
 /**
  * Checks that class ids mean the same in training and in use.
  *

@@ -2,6 +2,7 @@ import { join } from "@std/path/posix/join";
 import * as z from "zod";
 import type { Model } from "../engine/models/model.ts";
 import { parseModel } from "../engine/models/registry.ts";
+import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { jsonFile } from "./json_file.ts";
 
 /** Files of every artifact of kind `model`: a model folder as transformers writes it. */
@@ -47,4 +48,9 @@ export const { find: findModelOrigin, write: writeModelOrigin } = jsonFile(
 export function readModel(folder: string): Model {
   const path = join(folder, "config.json");
   return parseModel(Deno.readTextFileSync(path), path);
+}
+
+/** Opens the weights of the model in a folder. */
+export function openWeights(folder: string): SafetensorsFile {
+  return SafetensorsFile.open(join(folder, "model.safetensors"));
 }

@@ -23,7 +23,6 @@ import {
   type TargetModules,
   tensorReader,
 } from "../engine/models/parameters.ts";
-import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { scheduleNamed } from "../engine/schedules/registry.ts";
 import {
   type Adapter,
@@ -45,7 +44,7 @@ import {
   refuseFields,
   VARIANTS,
 } from "./lora_config.ts";
-import { type ModelOrigin, readModel } from "./model.ts";
+import { type ModelOrigin, openWeights, readModel } from "./model.ts";
 import {
   type PaddedModules,
   padModules,
@@ -245,7 +244,7 @@ function withPretrainedHead(
     { name, start },
   ) => start === "pretrained" && !(`${PEFT_PREFIX}${name}` in tensors));
   if (missing.length === 0) return tensors;
-  using file = SafetensorsFile.open(join(folder, "model.safetensors"));
+  using file = openWeights(folder);
   const lost = missing.find(({ name }) => !hasTensor(file, model, name));
   if (lost !== undefined) {
     throw new SyntaxError(

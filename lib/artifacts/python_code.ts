@@ -1,5 +1,5 @@
 /** What the code that loads an exported adapter depends on. */
-interface Loading {
+export interface Loading {
   /** Class names in the order of their ids; null for a regression. */
   readonly labels: readonly string[] | null;
   /** Folder of the base model; undefined to let PEFT find the one that the adapter's configuration names. */

@@ -1,10 +1,11 @@
 import { join } from "@std/path/posix/join";
 import * as z from "zod";
-import { UsedPrecision } from "./training.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
+import { EpochScores } from "../engine/training/checkpoint.ts";
 import { outputsOf, TASK_FIELDS } from "./classes.ts";
 import { digest, jsonFile } from "./json_file.ts";
+import { UsedPrecision } from "./training.ts";
 
 /** Files of an artifact of kind `scores`. */
 export const SCORES_FILES = ["scores.json", "logits.safetensors"] as const;
@@ -29,16 +30,8 @@ export const ScoresInfo = z.strictObject({
   tokens: count,
   /** Floating-point operations of the pass over all ranks: two per multiply-add of a matrix product. */
   flops: z.number().positive(),
-  /** In ascending order of rank. */
-  ranks: z.array(z.strictObject({
-    /** 0 for a model without adapters. */
-    rank: z.int().nonnegative(),
-    /** Metrics by name. An undefined metric is NaN, and null in the file. */
-    metrics: z.record(
-      z.string().regex(/^[a-z][a-z0-9_]*$/),
-      z.number().nullable().transform((value) => value ?? NaN),
-    ),
-  })).min(1).refine(
+  /** In ascending order of rank; an undefined metric is NaN, and null in the file. */
+  ranks: EpochScores.shape.ranks.refine(
     (ranks) =>
       ranks.every(({ rank }, i) => i === 0 || rank > ranks[i - 1]!.rank),
     "Expected ascending ranks",

@@ -1,6 +1,7 @@
+import { join } from "@std/path/posix/join";
 import * as z from "zod";
 import { ADAPTER_KINDS } from "../engine/adapters/registry.ts";
-import { RankScaling } from "../engine/adapters/scale.ts";
+import { RankScaling, scaleInWords } from "../engine/adapters/scale.ts";
 import {
   Method,
   Reduction,
@@ -8,7 +9,7 @@ import {
 } from "../engine/schedules/registry.ts";
 import { EpochScores } from "../engine/training/checkpoint.ts";
 import { TASK_FIELDS, trainedLength } from "./classes.ts";
-import { jsonFile } from "./json_file.ts";
+import { digestOf, jsonFile } from "./json_file.ts";
 
 const count = z.int().positive();
 
@@ -142,6 +143,11 @@ export const { read: readRecord, write: writeRecord } = jsonFile(
   AdapterRecord,
 );
 
+/** SHA-256 of `training.json` of an adapter or a classifier, by which what was made of it names it. */
+export function trainingDigest(folder: string): Promise<string> {
+  return digestOf(join(folder, "training.json"));
+}
+
 /** Ranks that an adapter serves, ascending. */
 export function servedRanks(
   { method, imported, reducedBy, rank }: Pick<
@@ -192,11 +198,14 @@ function inWords(value: unknown): string | number {
     .filter((it) => it !== "kind").map(inWords).join(" ") || "none";
 }
 
-/** How the steps of a training drew ranks, in words; undefined if they drew none, or of an imported adapter. */
-export function drawsInWords(record: AdapterRecord): string | undefined {
-  return record.imported
-    ? undefined
-    : scheduleNamed(record.method.name).drawsInWords?.(record.method);
+/** The scale at the ranks of an adapter that serves several, and how the steps of its training drew them, in words. */
+export function ranksInWords(record: AdapterRecord) {
+  const { method, imported, scaling } = record;
+  const { drawsInWords } = scheduleNamed(method.name);
+  return {
+    scale: servedRanks(record).length > 1 ? scaleInWords(scaling) : undefined,
+    draws: imported ? undefined : drawsInWords?.(method),
+  };
 }
 
 /** The epoch of a training to use: the last one, or the best one it selected. */

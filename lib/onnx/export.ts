@@ -3,7 +3,7 @@ import { checkFit } from "../artifacts/adapter.ts";
 import { writeClassifierConfig } from "../artifacts/classifier.ts";
 import { outputsOf } from "../artifacts/classes.ts";
 import { digestOf, exists, writeJsonFile } from "../artifacts/json_file.ts";
-import { readModel } from "../artifacts/model.ts";
+import { openWeights, readModel } from "../artifacts/model.ts";
 import { copyTokenizer } from "../artifacts/tokenizer.ts";
 import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
 import type { AdapterTensors } from "../engine/adapters/adapter.ts";
@@ -16,7 +16,6 @@ import {
   tensorReader,
 } from "../engine/models/parameters.ts";
 import { tokenizerDefaults } from "../engine/models/registry.ts";
-import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
 import { ModelTokenizer } from "../text/model_tokenizer.ts";
 import { readTokenizerFiles } from "../text/tokenizer_files.ts";
@@ -97,13 +96,12 @@ export async function writeServedModel(
     rank: 1,
     targetModules: targetModules ?? training.targetModules,
   }).modules.map(({ name }) => name);
-  const weights = join(folder, "model.safetensors");
   const path = join(output, "model.onnx");
   const graph: ClassifierGraph = {
     model,
     head: { modules },
     read(name, shape) {
-      using file = SafetensorsFile.open(weights);
+      using file = openWeights(folder);
       return tensorReader(file, model)(name, shape);
     },
   };
@@ -112,7 +110,7 @@ export async function writeServedModel(
   writeSafetensors(join(output, "adapter.safetensors"), tensors, {
     format: "pt",
   });
-  const digest = await digestOf(weights);
+  const digest = await digestOf(join(folder, "model.safetensors"));
   const { maxLength, padId } = model;
   const { frame } = await ModelTokenizer.load(
     folder,

@@ -1,12 +1,11 @@
-import { join } from "@std/path/posix/join";
 import { type Adapter, readAdapter, tensorsOf } from "../artifacts/adapter.ts";
-import { digestOf } from "../artifacts/json_file.ts";
 import {
   checkServed,
   type Choice,
   type ModuleRanks,
   readRanks,
 } from "../artifacts/ranks.ts";
+import { trainingDigest } from "../artifacts/training.ts";
 import type { AdapterTensors } from "../engine/adapters/adapter.ts";
 import { cutAdapter } from "../engine/adapters/registry.ts";
 import { modulesOf, peftName } from "../engine/models/peft.ts";
@@ -39,7 +38,7 @@ export interface CutAdapter {
  * @throws {Error} If these contradict each other, belong to another adapter, or exceed its rank.
  */
 export async function readCutAdapter(
-  stage: Pick<CuttingStage, "params" | "inputs" | "log">,
+  stage: CuttingStage,
 ): Promise<CutAdapter> {
   const { params: { epoch }, inputs } = stage;
   const adapter = await readAdapter(inputs.adapter.path);
@@ -51,7 +50,7 @@ export async function readCutAdapter(
     : await ranksByModule(inputs.ranks, adapter, {
       seed: adapter.training.seed,
       epoch,
-      training: await digestOf(join(inputs.adapter.path, "training.json")),
+      training: await trainingDigest(inputs.adapter.path),
     });
   const tensors = cutAdapter(
     tensorsOf(adapter, epoch),
@@ -64,10 +63,7 @@ export async function readCutAdapter(
 /** The rank for all modules, unless the input `ranks` has them. */
 async function requestedRank(
   { training }: Adapter,
-  { params, inputs: { report, ranks }, log }: Pick<
-    CuttingStage,
-    "params" | "inputs" | "log"
-  >,
+  { params, inputs: { report, ranks }, log }: CuttingStage,
 ): Promise<number> {
   const { rank = report && !ranks ? "recommended" : training.rank } = params;
   if (report === undefined) {

@@ -1,16 +1,14 @@
-import { join } from "@std/path/posix/join";
 import { checkClasses } from "../artifacts/classes.ts";
 import {
   modelFolderOf,
   readClassifierTraining,
 } from "../artifacts/classifier.ts";
-import { digestOf } from "../artifacts/json_file.ts";
+import { openWeights } from "../artifacts/model.ts";
 import { type ScoresInfo, writeScores } from "../artifacts/scores.ts";
 import { readFittingTokens, type TokensInfo } from "../artifacts/tokens.ts";
-import { servedRanks } from "../artifacts/training.ts";
+import { servedRanks, trainingDigest } from "../artifacts/training.ts";
 import type { ParameterLayout } from "../engine/models/model.ts";
 import { fromTensors } from "../engine/models/parameters.ts";
-import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { methodName } from "../engine/schedules/registry.ts";
 import {
   evaluationBatchSize,
@@ -50,9 +48,10 @@ export async function evaluateAdapter(
     );
   const split = new ScoredSplit(inputs.tokens.path, info, params.split);
   await writeSplitScores(stage, await load(), info, split, {
-    folder: inputs.adapter.path,
     method: methodName(training),
     seed: training.seed,
+    training: await trainingDigest(inputs.adapter.path),
+  }, {
     ranks,
     batchSize: params.batchSize ?? evaluationBatchSize(ranks.length),
   });
@@ -77,27 +76,16 @@ export async function evaluateModel(
   const scale = { alpha: 1, scaling: "rank" } as const;
   const ready = { classifier, values, precision, ...scale };
   await writeSplitScores(stage, ready, info, split, {
-    folder: model.path,
     method: training.method,
     seed: training.seed,
-    ranks: [0],
-    batchSize: params.batchSize,
-  });
+    training: await trainingDigest(model.path),
+  }, { ranks: [0], batchSize: params.batchSize });
 }
 
 /** The head of a model folder as flat parameters, `[size]`. */
 function headValues(folder: string, layout: ParameterLayout): Float32Array {
-  using file = SafetensorsFile.open(join(folder, "model.safetensors"));
+  using file = openWeights(folder);
   return fromTensors((name) => file.floats(name), layout);
-}
-
-/** What scores record of a training, and how they are computed. */
-interface Scored
-  extends
-    Pick<ScoresInfo, "method" | "seed">,
-    Pick<RankEvaluationOptions, "ranks" | "batchSize"> {
-  /** Folder of the trained artifact. */
-  readonly folder: string;
 }
 
 /** Evaluates a classifier on a split and writes an artifact of kind `scores`. */
@@ -109,16 +97,15 @@ async function writeSplitScores(
   ready: Ready,
   { task, labels }: TokensInfo,
   split: ScoredSplit,
-  { folder, method, seed, ...options }: Scored,
+  trained: Pick<ScoresInfo, "method" | "seed" | "training">,
+  options: Pick<RankEvaluationOptions, "ranks" | "batchSize">,
 ): Promise<void> {
   const { examples } = split;
   const logits = await logitsAt(stage, ready, examples, options);
   await writeScores(stage.output, {
     task,
     labels,
-    method,
-    seed,
-    training: await digestOf(join(folder, "training.json")),
+    ...trained,
     epoch: stage.params.epoch,
     split: split.name,
     precision: ready.precision,

@@ -1,12 +1,14 @@
-import { join } from "@std/path/posix/join";
 import { type Adapter, writePeftFiles } from "../artifacts/adapter.ts";
 import { outputsOf, writeClasses } from "../artifacts/classes.ts";
-import { type ModelOrigin, readModel } from "../artifacts/model.ts";
+import {
+  type ModelOrigin,
+  openWeights,
+  readModel,
+} from "../artifacts/model.ts";
 import { copyTokenizer } from "../artifacts/tokenizer.ts";
 import type { PeftScale } from "../engine/adapters/adapter.ts";
 import { peftAlpha } from "../engine/adapters/scale.ts";
 import { headTensors } from "../engine/models/outline.ts";
-import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { methodName } from "../engine/schedules/registry.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
 import {
@@ -14,17 +16,15 @@ import {
   type CuttingStage,
   readCutAdapter,
 } from "./cut_adapter.ts";
-import { writeModelCard } from "./model_card.ts";
+import { type CardContent, writeModelCard } from "./model_card.ts";
 
 /** A stage that exports an adapter. */
 interface ExportingStage
   extends CuttingStage<{ readonly model: InputArtifact | undefined }> {
-  readonly params: CuttingStage["params"] & {
-    readonly baseModel?: string | null | undefined;
-    readonly datasets?: readonly string[] | null | undefined;
-    readonly language?: readonly string[] | null | undefined;
-    readonly license?: string | null | undefined;
-  };
+  readonly params:
+    & CuttingStage["params"]
+    & Pick<CardContent, "datasets" | "language" | "license">
+    & { readonly baseModel?: string | null | undefined };
 }
 
 /** Writes the adapter of a stage as an artifact of kind `peft`. */
@@ -102,7 +102,7 @@ function baseModelOf(
 function hasOtherClasses(folder: string, outputs: number): boolean {
   const { architecture } = readModel(folder);
   const { name } = headTensors(architecture).at(-1)!;
-  using file = SafetensorsFile.open(join(folder, "model.safetensors"));
+  using file = openWeights(folder);
   const [found = outputs] = file.tensors.get(name)?.shape ?? [];
   return found !== outputs;
 }

@@ -159,13 +159,22 @@ export async function checkColumns(
   }
 }
 
-function formOf(params: FetchStage["params"]) {
-  return {
-    encoding: params.encoding,
-    numbers: [params.label],
-    remedy: (column: string, header: readonly string[]) =>
-      remedyFor(params, column, header),
+/** How a table is read, and which parameter names a column that it lacks, with a column that it has. */
+function formOf({ text, pair, label, encoding }: FetchStage["params"]) {
+  const remedy = (column: string, header: readonly string[]) => {
+    const [key, what] = column === text
+      ? ["text", "texts"]
+      : column === pair
+      ? ["pair", "second texts"]
+      : ["label", "labels"];
+    const free = header.filter((it) =>
+      ![text, pair, label].includes(it) && /^[\w.-]+$/.test(it)
+    );
+    return `: name the column of the ${what}, as by -S ${key}=${
+      free.at(key === "label" ? -1 : 0) ?? "COLUMN"
+    }`;
   };
+  return { encoding, numbers: [label], remedy };
 }
 
 /**
@@ -230,23 +239,6 @@ async function readRows(
     }
   }
   return { rows: tables.flat(), names };
-}
-
-/** Says which parameter names a column that a table lacks, with a column that the table has. */
-function remedyFor(
-  { text, pair, label }: FetchStage["params"],
-  column: string,
-  header: readonly string[],
-): string {
-  const named = { text, pair, label };
-  const key = column === text ? "text" : column === pair ? "pair" : "label";
-  const free = header.filter((it) =>
-    !Object.values(named).includes(it) && /^[\w.-]+$/.test(it)
-  );
-  const what = { text: "texts", pair: "second texts", label: "labels" }[key];
-  return `: name the column of the ${what}, as by -S ${key}=${
-    free.at(key === "label" ? -1 : 0) ?? "COLUMN"
-  }`;
 }
 
 /** Files by split: the user's own, and those of the hub, which are fetched. */

@@ -1,7 +1,6 @@
-import { join } from "@std/path/posix/join";
 import { type Adapter, readAdapter, tensorsOf } from "../artifacts/adapter.ts";
 import { checkClasses, outputsOf } from "../artifacts/classes.ts";
-import { readModel } from "../artifacts/model.ts";
+import { openWeights, readModel } from "../artifacts/model.ts";
 import { checkServed } from "../artifacts/ranks.ts";
 import { readFittingTokens } from "../artifacts/tokens.ts";
 import type { EncodedExamples } from "../data/example.ts";
@@ -12,13 +11,7 @@ import {
   loadClassifier,
 } from "../engine/models/classifier.ts";
 import type { ParameterLayout } from "../engine/models/model.ts";
-import type { ClassifierShape } from "../engine/models/outline.ts";
-import {
-  fromTensors,
-  startValues,
-  type Trainable,
-} from "../engine/models/parameters.ts";
-import { SafetensorsFile } from "../engine/safetensors/reader.ts";
+import { fromTensors, type Trainable } from "../engine/models/parameters.ts";
 import { type EngineSettings, startEngine } from "../engine/start.ts";
 import {
   evaluateRanks,
@@ -51,17 +44,6 @@ export function startStageEngine(stage: ComputingStage): Promise<Precision> {
   return startEngine(engineOf(stage), { cpus, precision });
 }
 
-/** A classifier, and its values before training. */
-interface Loaded extends Classifier {
-  /**
-   * Initial parameters, flat.
-   *
-   * @param seed Equal seeds give equal heads, whether the head is trained alone or with all weights
-   * @param shape The classifier at the first rank of its training, if that is another
-   */
-  start(seed: number, shape?: ClassifierShape): Float32Array<ArrayBuffer>;
-}
-
 /**
  * Loads an artifact of kind `model` as a classifier. The engine must be running.
  *
@@ -73,18 +55,9 @@ export function loadFolder(
   folder: string,
   labels: number,
   trained: Trainable,
-): Loaded {
-  const model = readModel(folder);
-  const open = () => SafetensorsFile.open(join(folder, "model.safetensors"));
-  using file = open();
-  const classifier = loadClassifier(file, model, labels, trained);
-  return {
-    ...classifier,
-    start(seed, shape = classifier) {
-      using file = open();
-      return startValues(file, shape, seed);
-    },
-  };
+): Classifier {
+  using file = openWeights(folder);
+  return loadClassifier(file, readModel(folder), labels, trained);
 }
 
 /**

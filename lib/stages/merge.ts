@@ -1,14 +1,12 @@
-import { join } from "@std/path/posix/join";
 import { checkFit } from "../artifacts/adapter.ts";
 import { outputsOf } from "../artifacts/classes.ts";
 import { writeClassifierModel } from "../artifacts/classifier.ts";
-import { readModel } from "../artifacts/model.ts";
+import { openWeights, readModel } from "../artifacts/model.ts";
 import type { AdapterTensors } from "../engine/adapters/adapter.ts";
 import { kindNamed, mergeAdapter } from "../engine/adapters/registry.ts";
 import { PEFT_PREFIX, peftName } from "../engine/models/peft.ts";
 import { scaleAt } from "../engine/adapters/scale.ts";
 import { encoderTensors } from "../engine/models/parameters.ts";
-import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
 import {
   type CutAdapter,
@@ -42,7 +40,7 @@ export function mergedTensors(
 ): AdapterTensors {
   const model = readModel(folder);
   checkFit(tensors, model, outputsOf(training.labels));
-  using file = SafetensorsFile.open(join(folder, "model.safetensors"));
+  using file = openWeights(folder);
   return mergeAdapter(
     kindNamed(training.adapter),
     encoderTensors(file, model),

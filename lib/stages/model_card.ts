@@ -2,15 +2,10 @@ import { join } from "@std/path/posix/join";
 import { stringify } from "@std/yaml";
 import { exists } from "../artifacts/json_file.ts";
 import type { ModelOrigin } from "../artifacts/model.ts";
-import { pythonCode } from "../artifacts/python_code.ts";
-import {
-  type AdapterRecord,
-  drawsInWords,
-  servedRanks,
-} from "../artifacts/training.ts";
+import { type Loading, pythonCode } from "../artifacts/python_code.ts";
+import { type AdapterRecord, ranksInWords } from "../artifacts/training.ts";
 import { glueTask, taskTitle } from "../benchmarks/glue.ts";
 import { kindNamed } from "../engine/adapters/registry.ts";
-import { scaleInWords } from "../engine/adapters/scale.ts";
 import { peftTargets } from "../engine/models/peft.ts";
 import { methodName, methodTraits } from "../engine/schedules/registry.ts";
 import { servedScript, type Usage } from "../onnx/usage.ts";
@@ -28,13 +23,9 @@ import {
 import type { CutAdapter, CuttingStage } from "./cut_adapter.ts";
 
 /** What a model card says besides the adapter and its scores. */
-interface CardContent {
+export interface CardContent extends Omit<Loading, "labels"> {
   /** The model as the configuration of PEFT names it; undefined if unknown. */
   readonly baseModel?: ModelOrigin | undefined;
-  /** What to load as the base model if transformers finds none under that name. */
-  readonly base?: string | undefined;
-  /** Whether the model is a classifier with another number of outputs, which transformers refuses by default. */
-  readonly hasOtherClasses?: boolean;
   /** File beside the card for the report's figure of scores by rank. */
   readonly figure?: string;
   /** Data sets on the hub; by default GLUE for its tasks. */
@@ -184,13 +175,10 @@ function metricType(name: string): string {
 /** Scores on a split with the interval and the seeds, and the report's verdict. */
 function scoreText({ comparison, score }: ReportedScore): string {
   const { split, examples, confidence, epoch, verdict } = comparison;
-  const [main, ...others] = Object.entries(score.metrics) as [
-    [string, typeof score.metrics[string]],
-    ...[string, typeof score.metrics[string]][],
-  ];
   const { seeds } = score;
+  const [main, ...others] = Object.entries(score.metrics);
   return [
-    `${main[0]} ${withInterval(main[1].mean, score.interval)}${
+    `${main![0]} ${withInterval(main![1].mean, score.interval)}${
       others.map(([name, { mean }]) => `, ${name} ${percent(mean)}`).join("")
     } on the ${examples} examples of the split ${
       plain(split)
@@ -230,10 +218,7 @@ function settingsText(training: AdapterRecord): string {
   const values: Readonly<Record<string, unknown>> = {
     ...training,
     method: methodTraits(methodName(training)).title,
-    draws: drawsInWords(training),
-    scale: servedRanks(training).length > 1
-      ? scaleInWords(training.scaling)
-      : undefined,
+    ...ranksInWords(training),
   };
   const rows = SETTINGS.flatMap(([field, name]) => {
     const value = values[field];

@@ -2,7 +2,6 @@ import { join } from "@std/path/posix/join";
 import { tensorsOf } from "../artifacts/adapter.ts";
 import { checkClasses } from "../artifacts/classes.ts";
 import { readFittingTokens } from "../artifacts/tokens.ts";
-import type { AdapterRecord } from "../artifacts/training.ts";
 import { predictionsOf } from "../data/metrics.ts";
 import type { TargetModules } from "../engine/models/parameters.ts";
 import { writeClassifierGraph } from "../onnx/classifier_graph.ts";
@@ -16,7 +15,7 @@ import { onnxLogits } from "../onnx/logits.ts";
 import { PRECISIONS } from "../onnx/usage.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
 import { percent } from "../report/format.ts";
-import { readCutAdapter } from "./cut_adapter.ts";
+import { type CutAdapter, readCutAdapter } from "./cut_adapter.ts";
 import { mergedTensors, type MergingStage } from "./merge.ts";
 import { writeModelCard } from "./model_card.ts";
 import { ScoredSplit } from "./scored_split.ts";
@@ -66,7 +65,7 @@ export async function exportOnnx(
     );
   await writeModelCard(stage, cut, {
     usage: written.usage,
-    notes: await lossInWords(stage, written, adapter.training, used, runtime),
+    notes: await lossInWords(stage, written, cut, runtime),
   });
   stage.log(
     `${merged ? `Merged at rank ${used.join(", ")}` : "For every rank"}, ${
@@ -79,8 +78,7 @@ export async function exportOnnx(
 async function lossInWords(
   { params: { dtype, split }, inputs, checkpoint, ...stage }: OnnxStage,
   written: WrittenModel,
-  training: AdapterRecord,
-  used: readonly number[],
+  { adapter: { training }, used }: CutAdapter,
   runtime: string,
 ): Promise<string[]> {
   if (inputs.tokens === undefined || dtype === "fp32") return [];

@@ -5,7 +5,6 @@ import { exists } from "../artifacts/json_file.ts";
 import { MODEL_FILES, readModel } from "../artifacts/model.ts";
 import { readPeft, toAdapter } from "../artifacts/peft.ts";
 import {
-  type Classification,
   writeClassification,
   writePredictions,
 } from "../artifacts/predictions.ts";
@@ -13,9 +12,9 @@ import { checkServed } from "../artifacts/ranks.ts";
 import { readTokens } from "../artifacts/tokens.ts";
 import { tokenizerDefaults } from "../engine/models/registry.ts";
 import { methodName } from "../engine/schedules/registry.ts";
+import { ModelTokenizer } from "../text/model_tokenizer.ts";
 import type { EncodedExamples, Example } from "../data/example.ts";
 import { predictionsOf, softmax } from "../data/metrics.ts";
-import { ModelTokenizer } from "../text/model_tokenizer.ts";
 import { findModelFiles } from "../hub/model_source.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import {
@@ -116,23 +115,21 @@ async function rankOf(
   { params: { rank, epoch }, inputs: { report }, log }: ClassifyingStage,
 ): Promise<{ readonly rank: number; readonly recommended: boolean }> {
   if (typeof rank === "number") return { rank, recommended: false };
-  const own = { rank: training.rank, recommended: false };
-  if (report === undefined) {
-    if (rank === undefined) return own;
+  if (rank === "recommended" && report === undefined) {
     throw new RangeError(
       'Rank "recommended" requires a report on the adapter: give the rank as a number',
     );
   }
   try {
-    const found = await recommendedRank(report.path, training, { epoch });
-    if (found.caution !== undefined) log(found.caution);
-    return { rank: found.rank, recommended: found.caution === undefined };
-  } catch (error) {
-    if (rank === undefined && error instanceof NoRecommendationError) {
-      return own;
+    if (report !== undefined) {
+      const found = await recommendedRank(report.path, training, { epoch });
+      if (found.caution !== undefined) log(found.caution);
+      return { rank: found.rank, recommended: found.caution === undefined };
     }
-    throw error;
+  } catch (error) {
+    if (rank || !(error instanceof NoRecommendationError)) throw error;
   }
+  return { rank: training.rank, recommended: false };
 }
 
 /** Reads an artifact of kind `adapter`, or a folder of PEFT, whose classes have names only if it was exported here. */
@@ -172,10 +169,7 @@ function resultOf(
   labels: readonly string[] | null,
   logits: Float32Array,
   prediction: number,
-): Pick<
-  Classification["texts"][number],
-  "label" | "probabilities" | "score"
-> {
+) {
   if (labels === null) {
     return { label: null, probabilities: null, score: prediction };
   }

@@ -1,6 +1,5 @@
-import { join } from "@std/path/posix/join";
-import { digestOf } from "../artifacts/json_file.ts";
 import { writeRanks } from "../artifacts/ranks.ts";
+import { trainingDigest } from "../artifacts/training.ts";
 import type { EncodedExamples } from "../data/example.ts";
 import { meanLoss } from "../data/metrics.ts";
 import { valuesPerRank } from "../engine/adapters/registry.ts";
@@ -106,7 +105,7 @@ export async function chooseRanks(
     modules: new Map(names.map((name, i) => [name, ranks[i]!])),
     choice: {
       seed: training.seed,
-      training: await digestOf(join(inputs.adapter.path, "training.json")),
+      training: await trainingDigest(inputs.adapter.path),
       epoch: params.epoch,
       budget: total,
       selection: {

@@ -6,7 +6,7 @@ import {
   readClassifierTraining,
 } from "../artifacts/classifier.ts";
 import { readDatasetInfo, readExamples } from "../artifacts/dataset.ts";
-import { digestOf, writeJsonFile } from "../artifacts/json_file.ts";
+import { writeJsonFile } from "../artifacts/json_file.ts";
 import { readRanks } from "../artifacts/ranks.ts";
 import {
   readOutputs,
@@ -15,16 +15,15 @@ import {
 } from "../artifacts/scores.ts";
 import {
   type AdapterRecord,
-  drawsInWords,
+  ranksInWords,
   readRecord,
   SELECTION_SECONDS,
-  servedRanks,
   settingsOf,
   STEP_SECONDS,
   TRAINING_SECONDS,
+  trainingDigest,
 } from "../artifacts/training.ts";
 import { adapterTensor } from "../engine/adapters/registry.ts";
-import { scaleInWords } from "../engine/adapters/scale.ts";
 import { elementCount, SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { methodName } from "../engine/schedules/registry.ts";
 import { taskTitle } from "../benchmarks/glue.ts";
@@ -178,6 +177,7 @@ function costOf(
   if ("imported" in training && training.imported) return undefined;
   const { epochs, batchSize, learningRate, precision, engine } = training;
   const adapter = "alpha" in training ? training : undefined;
+  const ranks = adapter && ranksInWords(adapter);
   const { selection } = training;
   return {
     ...training,
@@ -188,10 +188,8 @@ function costOf(
       learningRate,
       ...(adapter?.adapter && { adapter: adapter.adapter }),
       alpha: adapter?.alpha,
-      scale: adapter && servedRanks(adapter).length > 1
-        ? scaleInWords(adapter.scaling)
-        : undefined,
-      draws: adapter && drawsInWords(adapter),
+      scale: ranks?.scale,
+      draws: ranks?.draws,
       precision,
       engine,
     },
@@ -245,7 +243,7 @@ async function readTrained(
   read: (folder: string) => Promise<TrainedArtifact["training"]>,
 ): Promise<TrainedArtifact> {
   const { path } = artifact;
-  const digest = await digestOf(join(path, "training.json"));
+  const digest = await trainingDigest(path);
   return { artifact, training: await read(path), digest };
 }
 

@@ -5,6 +5,8 @@ import { ADAPTER_KINDS } from "../engine/adapters/registry.ts";
 
 const count = z.int().min(1);
 
+type ValuesOf<Shape extends z.ZodRawShape> = z.output<z.ZodObject<Shape>>;
+
 /** Name of a split of the tokens. */
 export const split = z.string().regex(/^[a-z_]+$/);
 
@@ -12,6 +14,13 @@ export const split = z.string().regex(/^[a-z_]+$/);
 export const evaluatedSplit = split.default("validation").describe(
   "Split to evaluate on; for MNLI, validation means validation_matched",
 );
+
+/** Names of classes in the order of their ids. */
+export const classNames = (name: z.ZodString) =>
+  z.array(name.min(1)).min(2).refine(
+    (names) => new Set(names).size === names.length,
+    "Expected distinct names",
+  );
 
 /** Default maximum sequence length: the limit of the published models. */
 export const DEFAULT_LENGTH = 512;
@@ -64,9 +73,7 @@ export const classifierSettings = {
 };
 
 /** Values of {@linkcode classifierSettings}. */
-export type ClassifierSettings = z.output<
-  z.ZodObject<typeof classifierSettings>
->;
+export type ClassifierSettings = ValuesOf<typeof classifierSettings>;
 
 /** Modules as PEFT names them. */
 export const modulesToTake = z.union([
@@ -95,7 +102,7 @@ export const trainingSettings = {
 };
 
 /** Values of {@linkcode trainingSettings}. */
-export type TrainingSettings = z.output<z.ZodObject<typeof trainingSettings>>;
+export type TrainingSettings = ValuesOf<typeof trainingSettings>;
 
 /** Parameters of tasks that run a trained adapter or model. */
 export const usageSettings = {
@@ -107,7 +114,7 @@ export const usageSettings = {
 };
 
 /** Values of {@linkcode usageSettings}. */
-export type UsageSettings = z.output<z.ZodObject<typeof usageSettings>>;
+export type UsageSettings = ValuesOf<typeof usageSettings>;
 
 /** Inputs of tasks that run an adapter on tokens. */
 export const ADAPTER_INPUTS = {
@@ -153,4 +160,4 @@ export const rankToTake = {
 };
 
 /** Values of {@linkcode rankToTake}. */
-export type RankSettings = z.output<z.ZodObject<typeof rankToTake>>;
+export type RankSettings = ValuesOf<typeof rankToTake>;

@@ -1,32 +1,29 @@
-import { elementCount } from "../engine/safetensors/reader.ts";
 import * as z from "zod";
 import {
   type Adapter,
   readAdapter,
   writeAdapter,
 } from "../artifacts/adapter.ts";
-import {
-  checkClasses,
-  outputsOf,
-  type TaskClasses,
-} from "../artifacts/classes.ts";
-import { findModelOrigin, type ModelOrigin } from "../artifacts/model.ts";
+import { checkClasses, outputsOf } from "../artifacts/classes.ts";
+import { findModelOrigin, readModel } from "../artifacts/model.ts";
+import { readTokensInfo } from "../artifacts/tokens.ts";
 import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
-import { PEFT_PREFIX } from "../engine/models/peft.ts";
-import {
-  type AdapterScale,
-  type RankScaling,
-  scaleAt,
-} from "../engine/adapters/scale.ts";
-import { atRank } from "../engine/models/classifier.ts";
+import { type AdapterScale, scaleAt } from "../engine/adapters/scale.ts";
+import type { ParameterLayout } from "../engine/models/model.ts";
 import type { ClassifierShape } from "../engine/models/outline.ts";
 import { parameterLayout, toTensors } from "../engine/models/parameters.ts";
-import { Method, methodName } from "../engine/schedules/registry.ts";
+import { PEFT_PREFIX } from "../engine/models/peft.ts";
+import { elementCount } from "../engine/safetensors/reader.ts";
+import {
+  Method,
+  methodName,
+  type Provenance,
+} from "../engine/schedules/registry.ts";
 import type { Schedule } from "../engine/schedules/schedule.ts";
 import type { InputsOf, Stage } from "../pipeline/task.ts";
 import { adapterValues } from "./load_classifier.ts";
 import type { ADAPTER_TRAINING, TrainingSettings } from "./settings.ts";
-import { StageTraining } from "./training.ts";
+import { runTraining } from "./training.ts";
 
 /** Trains an adapter by a schedule on the tokens of a stage and writes an artifact of kind `adapter`. */
 export async function trainAdapter(
@@ -38,16 +35,28 @@ export async function trainAdapter(
   >,
   schedule: Schedule,
 ): Promise<void> {
-  const { inputs } = stage;
-  const training = await StageTraining.open(stage);
-  const baseModel = await findModelOrigin(inputs.model.path);
+  const { params, inputs: { model, tokens, ...inputs } } = stage;
+  const baseModel = await findModelOrigin(model.path);
   const start = inputs.start && await readAdapter(inputs.start.path);
-  const params = withDefaults(stage.params, start);
-  const { adapter, rank, seed, scaling = schedule.scaling } = params;
-  const { alphaRank = rank } = params;
-  const given = { rank: alphaRank, alpha: params.alpha, scaling };
-  const alpha = alphaRank === rank ? given.alpha : rank * scaleAt(rank, given);
-  if (params.startHead === "kept") checkHead(start, training.info);
+  if (params.startHead === "kept") {
+    if (start === undefined) {
+      throw new RangeError(
+        '"startHead: kept" requires an adapter: connect one to the input "start", or remove "startHead"',
+      );
+    }
+    checkClasses(start.training, await readTokensInfo(tokens.path));
+  }
+  const {
+    adapter,
+    rank = 8,
+    alpha: given = 16,
+    alphaRank = rank,
+    targetModules = readModel(model.path).architecture.targetModules,
+  } = { ...start?.training, ...params };
+  const scaling = params.scaling ?? schedule.scaling;
+  const alpha = alphaRank === rank
+    ? given
+    : rank * scaleAt(rank, { rank: alphaRank, alpha: given, scaling });
   const settings = z.object(schedule.settings).parse(params);
   const own = {
     method: Method.parse({ name: schedule.name, ...settings }),
@@ -57,24 +66,24 @@ export async function trainAdapter(
     rank,
     alpha,
     scaling,
-  } as const;
-  const objective = schedule.objective(settings, own);
-  const classifier = await training.load(params);
-  const { model, layout } = classifier;
-  const first = atRank(classifier, objective.sources?.[0]?.rank ?? rank);
-  const { targetModules = model.architecture.targetModules } = params;
-  const fresh = classifier.start(seed, first);
-  const initial = start === undefined ? fresh : startFrom(start, fresh, first, {
-    ...own,
-    baseModel,
     targetModules,
-  }, params.startHead);
-  const { values, best, record } = await training.run(
-    classifier,
-    initial,
-    objective,
-    { alpha, scaling, ranks: servedRanks(own) },
-  );
+  } as const;
+  const { layout, values, best, record } = await runTraining(stage, {
+    trained: own,
+    objective: schedule.objective(settings, own),
+    alpha,
+    scaling,
+    ranks: servedRanks(own),
+    startFrom: start &&
+      ((fresh, first) =>
+        startFrom(
+          start,
+          fresh,
+          first,
+          { ...own, baseModel },
+          params.startHead,
+        )),
+  });
   const tensors = (values: Float32Array) =>
     toTensors(values, layout, PEFT_PREFIX);
   await writeAdapter(stage.output, {
@@ -82,7 +91,6 @@ export async function trainAdapter(
     training: {
       ...record,
       ...own,
-      targetModules,
       start: start === undefined ? null : {
         method: methodName(start.training),
         task: start.training.task,
@@ -92,30 +100,6 @@ export async function trainAdapter(
     tensors: tensors(values),
     best: best && tensors(best),
   });
-}
-
-/** Where a training gives no rank, alpha and modules: those of the adapter that it continues from, otherwise those of the paper. */
-function withDefaults<Params extends TrainingSettings>(
-  params: Params,
-  start: Adapter | undefined,
-): Params & Pick<AdapterScale, "rank" | "alpha"> {
-  const { adapter, rank, alpha, targetModules }: Partial<AdapterRecord> =
-    start?.training ?? { rank: 8, alpha: 16 };
-  return { adapter, rank, alpha, targetModules, ...params } as
-    & Params
-    & Pick<AdapterScale, "rank" | "alpha">;
-}
-
-/**
- * Checks that a training can go on with the head of the adapter that it starts from.
- *
- * @throws {RangeError} If there is none, or its classes are not those of the tokens.
- */
-function checkHead(start: Adapter | undefined, tokens: TaskClasses): void {
-  if (start !== undefined) return checkClasses(start.training, tokens);
-  throw new RangeError(
-    '"startHead: kept" requires an adapter: connect one to the input "start", or remove "startHead"',
-  );
 }
 
 /**
@@ -130,45 +114,24 @@ export function startFrom(
   { baseModel, training, tensors }: Omit<Adapter, "best">,
   initial: Float32Array,
   { model, layout }: ClassifierShape,
-  own:
-    & Pick<Adapter, "baseModel">
-    & Pick<
-      AdapterRecord,
-      | "method"
-      | "imported"
-      | "reducedBy"
-      | "alpha"
-      | "scaling"
-      | "targetModules"
-    >,
+  own: Compared & Provenance,
   head: TrainingSettings["startHead"] = "new",
 ): Float32Array {
   const labels = outputsOf(training.labels);
   const theirs = parameterLayout(model, labels, training);
   const isSameMethod = methodName(training) === methodName(own);
-  for (
-    const [name, found, expected] of [
-      ["adapter", theirs.kind.name, layout.kind.name],
-      ["rank", training.rank, layout.rank],
-      ["alpha", training.alpha, own.alpha],
-      ["targetModules", inWords(training), inWords(own)],
-      [
-        "scaling",
-        isSameMethod ? settingOf(training.scaling) : undefined,
-        settingOf(own.scaling),
-      ],
-      [
-        "model",
-        // PEFT notes whatever path or name the model was loaded by.
-        training.imported ? undefined : nameOf(baseModel),
-        nameOf(own.baseModel),
-      ],
-    ] as const
-  ) {
-    const known = found !== undefined && expected !== undefined;
-    if (known && found !== expected) {
+  const found = {
+    ...inWords({ ...training, baseModel }, theirs),
+    ...(!isSameMethod && { scaling: undefined }),
+    // PEFT notes whatever path or name the model was loaded by.
+    ...(training.imported && { model: undefined }),
+  };
+  for (const [name, expected] of Object.entries(inWords(own, layout))) {
+    const other = found[name as keyof typeof found];
+    const known = other !== undefined && expected !== undefined;
+    if (known && other !== expected) {
       throw new RangeError(
-        `The adapter of the input "start" has ${name} ${found}, but this training has ${name} ${expected}: use the same ${name} for both`,
+        `The adapter of the input "start" has ${name} ${other}, but this training has ${name} ${expected}: use the same ${name} for both`,
       );
     }
   }
@@ -185,18 +148,22 @@ export function startFrom(
   return values;
 }
 
-/** A scaling as the value of a parameter. */
-function settingOf(scaling: RankScaling): string {
-  return typeof scaling === "string" ? scaling : JSON.stringify(scaling);
-}
+/** What an adapter and a training that continues from it must have in common, besides what their layouts show. */
+type Compared =
+  & Pick<Adapter, "baseModel">
+  & Pick<AdapterRecord, "alpha" | "scaling" | "targetModules">;
 
 function inWords(
-  { targetModules }: Pick<AdapterRecord, "targetModules">,
-): string {
-  return [targetModules].flat().sort().join(", ");
-}
-
-function nameOf(origin: ModelOrigin | undefined): string | undefined {
-  return origin &&
-    (origin.revision ? `${origin.name}@${origin.revision}` : origin.name);
+  { alpha, targetModules, scaling, baseModel }: Compared,
+  { kind, rank }: ParameterLayout,
+) {
+  return {
+    adapter: kind.name,
+    rank,
+    alpha,
+    targetModules: [targetModules].flat().sort().join(", "),
+    scaling: typeof scaling === "string" ? scaling : JSON.stringify(scaling),
+    model: baseModel &&
+      [baseModel.name, baseModel.revision].filter((it) => it).join("@"),
+  };
 }

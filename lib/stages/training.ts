@@ -2,7 +2,7 @@ import { join } from "@std/path/posix/join";
 import * as z from "zod";
 import { outputsOf } from "../artifacts/classes.ts";
 import type { ClassifierTraining } from "../artifacts/classifier.ts";
-import { findModelOrigin } from "../artifacts/model.ts";
+import { findModelOrigin, openWeights } from "../artifacts/model.ts";
 import {
   readFittingTokens,
   readLabelledTokens,
@@ -12,15 +12,14 @@ import {
   RUN_FIELDS,
   SELECTION_SECONDS,
   STEP_SECONDS,
-  type Training,
   TRAINING_SECONDS,
 } from "../artifacts/training.ts";
 import type { EncodedExamples } from "../data/example.ts";
 import { quote } from "../data/text_file.ts";
-import { atRank, type Classifier } from "../engine/models/classifier.ts";
-import type { Trainable } from "../engine/models/parameters.ts";
+import { atRank } from "../engine/models/classifier.ts";
+import type { ClassifierShape } from "../engine/models/outline.ts";
+import { startValues, type Trainable } from "../engine/models/parameters.ts";
 import type { RankObjective } from "../engine/schedules/schedule.ts";
-import type { Precision } from "../engine/tensorflow/precision.ts";
 import {
   bestEpoch,
   type Checkpoint,
@@ -51,107 +50,69 @@ export type TrainingStage = Stage<
   InputsOf<typeof CLASSIFIER_TRAINING["inputs"]>
 >;
 
+/** What is trained, and how. */
+interface TrainingPlan
+  extends Pick<RankEvaluationOptions, "alpha" | "scaling" | "ranks"> {
+  readonly trained: Trainable;
+  readonly objective: RankObjective;
+  /**
+   * Changes the initial parameters.
+   *
+   * @param fresh Flat, `[size]`, of the classifier at the first rank of its training
+   */
+  readonly startFrom?:
+    | ((fresh: Float32Array, first: ClassifierShape) => Float32Array)
+    | undefined;
+}
+
 /** The result of a training. */
-interface FinishedTraining extends Pick<TrainingResult, "values" | "best"> {
+interface FinishedTraining
+  extends Pick<TrainingResult, "values" | "best">, ClassifierShape {
   /** The fields of `training.json` that every method has. */
   readonly record: Omit<ClassifierTraining, "method">;
 }
 
-/** The training of a stage, with or without adapters: data, checkpoints, epoch selection and reports. */
-export class StageTraining {
-  #precision: Precision | undefined;
-
-  /**
-   * @param examples Examples of the split `train`
-   * @param model Name of the model at its source
-   * @param held Split on which every epoch is scored; undefined if only the last one is saved
-   */
-  private constructor(
-    private readonly stage: TrainingStage,
-    readonly info: TokensInfo,
-    private readonly model: string | null,
-    private readonly examples: Required<EncodedExamples>,
-    private readonly held: ScoredSplit | undefined,
-    private readonly started: number,
-  ) {}
-
-  /**
-   * Reads the training data of a stage. The reported seconds start here.
-   *
-   * @throws {Error} If a split is missing or has no labels, or the tokens were made for another model.
-   */
-  static async open(stage: TrainingStage): Promise<StageTraining> {
-    const started = performance.now();
-    const folder = stage.inputs.tokens.path;
-    const model = stage.inputs.model.path;
-    const info = await readFittingTokens(folder, model);
-    const { name = null } = await findModelOrigin(model) ?? {};
-    const examples = readLabelledTokens(folder, info, "train");
-    const { selectOn } = stage.params;
-    const held = selectOn === "none"
-      ? undefined
-      : new ScoredSplit(folder, info, selectOn);
-    return new StageTraining(stage, info, name, examples, held, started);
-  }
-
-  /** Starts the engine and loads the model of the stage, with what is trained. */
-  async load(trained: Trainable): Promise<ReturnType<typeof loadFolder>> {
-    this.#precision = await startStageEngine(this.stage);
-    const folder = this.stage.inputs.model.path;
-    return loadFolder(folder, outputsOf(this.info.labels), trained);
-  }
-
-  /** The checkpoint to resume from, if there is an intact one. */
-  #resume(path: string, sizes: readonly number[]): Checkpoint | undefined {
-    const { log, saved } = this.stage;
-    try {
-      const resume = loadCheckpoint(path, ...sizes);
-      if (resume !== undefined) {
-        log(`Resuming after step ${resume.progress.step}`);
-        saved(`step ${resume.progress.step}`);
-      }
-      return resume;
-    } catch (error) {
-      if (!(error instanceof SyntaxError)) throw error;
-      log(
-        `Starting from the first step, since the checkpoint is damaged: ${error.message}`,
-      );
-      return undefined;
-    }
-  }
-
-  /**
-   * Trains, from the stage's checkpoint if there is one, and reports progress
-   * and seconds.
-   *
-   * @param initial As of {@linkcode train}
-   * @param served Ranks at which epochs are scored if the stage selects the best one
-   */
-  async run(
-    classifier: Classifier,
-    initial: Float32Array,
-    objective: RankObjective,
-    served: Pick<RankEvaluationOptions, "alpha" | "scaling" | "ranks">,
-  ): Promise<FinishedTraining> {
-    const { stage, examples, held } = this;
-    const { params, signal } = stage;
-    const scored = {
-      ...served,
-      passes: params.epochs,
-      batchSize: evaluationBatchSize(served.ranks.length),
-    };
-    using evaluate = held && evaluator(classifier, scored);
-    const checkpoint = join(stage.checkpoint, "training.safetensors");
-    const resume = this.#resume(
-      checkpoint,
-      [...objective.sources ?? [], classifier.layout].map(({ rank }) =>
-        atRank(classifier, rank).layout.size
-      ),
-    );
-    const result = await train(classifier, initial, examples, {
+/**
+ * Trains the model of a stage on its tokens, from the stage's checkpoint if
+ * there is one, and reports progress and seconds.
+ *
+ * @throws {Error} If a split is missing or has no labels, or the tokens were made for another model.
+ */
+export async function runTraining(
+  stage: TrainingStage,
+  { trained, objective, startFrom, ...served }: TrainingPlan,
+): Promise<FinishedTraining> {
+  const started = performance.now();
+  const { params, inputs, signal } = stage;
+  const [folder, tokens] = [inputs.model.path, inputs.tokens.path];
+  const info = await readFittingTokens(tokens, folder);
+  const examples = readLabelledTokens(tokens, info, "train");
+  const held = params.selectOn === "none"
+    ? undefined
+    : new ScoredSplit(tokens, info, params.selectOn);
+  const classWeights = classWeightsOf(stage, info, examples);
+  const precision = await startStageEngine(stage);
+  const classifier = loadFolder(folder, outputsOf(info.labels), trained);
+  const { layout } = classifier;
+  const first = atRank(classifier, objective.sources?.[0]?.rank ?? layout.rank);
+  const fresh = initialValues(folder, first, params.seed);
+  const scored = {
+    ...served,
+    passes: params.epochs,
+    batchSize: evaluationBatchSize(served.ranks.length),
+  };
+  using evaluate = held && evaluator(classifier, scored);
+  const checkpoint = join(stage.checkpoint, "training.safetensors");
+  const sizes = [...objective.sources ?? [], layout]
+    .map(({ rank }) => atRank(classifier, rank).layout.size);
+  const result = await train(
+    classifier,
+    startFrom?.(fresh, first) ?? fresh,
+    examples,
+    {
       ...params,
       objective,
-      padTo: params.padding === "maxLength" ? this.info.maxLength : undefined,
+      padTo: params.padding === "maxLength" ? info.maxLength : undefined,
       optimizer: {
         beta1: 0.9,
         beta2: 0.999,
@@ -159,84 +120,104 @@ export class StageTraining {
         weightDecay: params.weightDecay,
         clipNorm: params.clipNorm,
       },
-      classWeights: this.#classWeights(),
-    }, {
+      classWeights,
+    },
+    {
       evaluate: held && evaluate && (async (values) => {
         const { ranks } = scored;
         const { examples } = held;
         const logits = await evaluate(values, ranks, examples, { signal });
         return scoreEpoch(held, ranks, logits, stage.log);
       }),
-      resume,
-      started: this.started,
+      resume: resumeFrom(checkpoint, sizes, stage),
+      started,
       signal,
       save(state) {
         saveCheckpoint(checkpoint, state);
         stage.saved(`step ${state.progress.step}`);
       },
       ...progressReporter(stage),
-    });
-    stage.metric(STEP_SECONDS, result.msPerStep / 1000);
-    stage.metric(TRAINING_SECONDS, result.seconds);
-    const { epochs, values, best } = result;
-    if (held !== undefined) {
-      stage.metric(SELECTION_SECONDS, result.evaluationSeconds);
-    }
-    const selection = held === undefined ? null : {
-      split: held.name,
-      examples: held.examples.labels.length,
-      metric: held.metrics[0]!,
-      flops: epochs.length * evaluationFlops(classifier, held.examples, scored),
-      best: bestEpoch(epochs)!.epoch,
-      epochs: [...epochs],
-    };
-    return { values, best, record: this.#record(result, selection) };
+    },
+  );
+  stage.metric(STEP_SECONDS, result.msPerStep / 1000);
+  stage.metric(TRAINING_SECONDS, result.seconds);
+  const { epochs, values, best } = result;
+  if (held !== undefined) {
+    stage.metric(SELECTION_SECONDS, result.evaluationSeconds);
   }
+  const record = {
+    task: info.task,
+    labels: info.labels,
+    seed: params.seed,
+    ...z.object(RUN_FIELDS).parse({
+      ...result,
+      ...params,
+      model: (await findModelOrigin(folder))?.name ?? null,
+      batchSize: params.batchSize * params.accumulation,
+      maxLength: info.maxLength,
+      classWeights: classWeights && params.classWeights,
+      precision,
+      engine: engineOf(stage).engine,
+      examples: examples.labels.length * params.epochs,
+      selection: held === undefined ? null : {
+        split: held.name,
+        examples: held.examples.labels.length,
+        metric: held.metrics[0]!,
+        flops: epochs.length *
+          evaluationFlops(classifier, held.examples, scored),
+        best: bestEpoch(epochs)!.epoch,
+        epochs,
+      },
+    }),
+  };
+  return { ...classifier, values, best, record };
+}
 
-  /** The weights of the classes that the stage asks for. */
-  #classWeights(): readonly number[] | undefined {
-    const { params, log } = this.stage;
-    const { labels } = this.info;
-    if (params.classWeights === "none") return undefined;
-    if (labels === null) {
-      throw new RangeError(
-        '"classWeights: balanced" requires classes, but the labels are scores: remove it',
-      );
+/** The values of a classifier before its training, flat; equal seeds give equal heads, whether the head is trained alone or with all weights. */
+function initialValues(folder: string, shape: ClassifierShape, seed: number) {
+  using file = openWeights(folder);
+  return startValues(file, shape, seed);
+}
+
+/** The checkpoint of a stage, if there is an intact one. */
+function resumeFrom(
+  path: string,
+  sizes: readonly number[],
+  { log, saved }: Pick<TrainingStage, "log" | "saved">,
+): Checkpoint | undefined {
+  try {
+    const resume = loadCheckpoint(path, ...sizes);
+    if (resume !== undefined) {
+      log(`Resuming after step ${resume.progress.step}`);
+      saved(`step ${resume.progress.step}`);
     }
-    const weights = balancedWeights(this.examples.labels, labels.length);
-    const shown = labels.map((name, i) =>
-      `${quote(name)} ${weights[i]!.toFixed(3)}`
+    return resume;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    log(
+      `Starting from the first step, since the checkpoint is damaged: ${error.message}`,
     );
-    log(`Class weights: ${shown.join(", ")}`);
-    return weights;
   }
+}
 
-  #record(
-    result: TrainingResult,
-    selection: Training["selection"],
-  ): FinishedTraining["record"] {
-    const { params } = this.stage;
-    const { task, labels, maxLength } = this.info;
-    return {
-      task,
-      labels,
-      seed: params.seed,
-      ...z.object(RUN_FIELDS).parse({
-        ...result,
-        ...params,
-        model: this.model,
-        batchSize: params.batchSize * params.accumulation,
-        maxLength,
-        classWeights: params.classWeights === "none"
-          ? undefined
-          : params.classWeights,
-        precision: this.#precision,
-        engine: engineOf(this.stage).engine,
-        examples: this.examples.labels.length * params.epochs,
-        selection,
-      }),
-    };
+/** The weights of the classes that a stage asks for. */
+function classWeightsOf(
+  { params, log }: TrainingStage,
+  { labels }: TokensInfo,
+  examples: Required<EncodedExamples>,
+): readonly number[] | undefined {
+  if (params.classWeights === "none") return undefined;
+  if (labels === null) {
+    throw new RangeError(
+      '"classWeights: balanced" requires classes, but the labels are scores: remove it',
+    );
   }
+  const weights = balancedWeights(examples.labels, labels.length);
+  const shown = labels.map((name, i) =>
+    `${quote(name)} ${weights[i]!.toFixed(3)}`
+  );
+  log(`Class weights: ${shown.join(", ")}`);
+  return weights;
 }
 
 /**
