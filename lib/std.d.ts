@@ -1,7 +1,7 @@
 /**
  * Types of what is used of packages without types: the Deno standard library,
- * in the npm package deno-std, with the signatures of the library itself, and
- * vega-statistics.
+ * in the npm package deno-std, with the signatures of the library itself,
+ * vega-statistics, and a function of JSON.
  */
 
 declare module "@std/assert" {
@@ -179,4 +179,9 @@ declare module "vega-statistics" {
     mean?: number,
     deviation?: number,
   ): number;
+}
+
+/** Of ES2026, which TypeScript does not declare yet. */
+interface JSON {
+  rawJSON(text: string): unknown;
 }

@@ -32,7 +32,7 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
   "lib/store": [],
   "lib/remote": ["lib/store"],
   "lib/pipeline": ["lib/store"],
-  // Of lib/text and lib/data, the types of tokenizer classes and of encoded examples.
+  // Of lib/text and lib/data, the types of tokenizer classes and of encoded examples, and the parsing of JSON.
   "lib/engine": ["lib/pypi", "lib/text", "lib/data"],
   // For users to copy: it depends on nothing.
   "lib/serve": [],
@@ -193,10 +193,10 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 2070,
+  "lib/artifacts": 1950,
   "lib/benchmarks": 385,
   "lib/cli": 8480,
-  "lib/data": 1435,
+  "lib/data": 1450,
   "lib/engine": 11600,
   "lib/hub": 1670,
   "lib/onnx": 1450,
@@ -211,7 +211,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/slurm": 1320,
   "lib/stages": 3110,
   "lib/store": 1920,
-  "lib/text": 1520,
+  "lib/text": 1515,
   "lib/track": 800,
   "tasks": 755,
 };

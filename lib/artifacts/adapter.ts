@@ -1,5 +1,5 @@
 import { join } from "@std/path/posix/join";
-import * as z from "zod";
+import type * as z from "zod";
 import type { AdapterTensors, PeftScale } from "../engine/adapters/adapter.ts";
 import { kindNamed } from "../engine/adapters/registry.ts";
 import {
@@ -12,7 +12,7 @@ import type { Model } from "../engine/models/model.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
-import { BASE_MODEL } from "./lora_config.ts";
+import { BaseModelConfig } from "./lora_config.ts";
 import type { ModelOrigin } from "./model.ts";
 import {
   type AdapterRecord,
@@ -56,22 +56,19 @@ export function tensorsOf(
   throw noBestEpoch("adapter");
 }
 
-/**
- * Writes an artifact of kind `adapter`.
- *
- * @throws {TypeError} If a LoRA tensor is missing or has the wrong shape.
- */
+/** Writes an artifact of kind `adapter`. */
 export async function writeAdapter(
   folder: string,
-  { tensors, best, ...adapter }: Adapter,
+  { baseModel, training, tensors, best }: Adapter,
 ): Promise<void> {
-  await writeTensors(folder, adapter, tensors);
+  const known = { baseModel, ...training };
+  await writePeftFiles(folder, known, tensors);
   if (best !== undefined) {
     const subfolder = join(folder, "best");
     await Deno.mkdir(subfolder);
-    await writeTensors(subfolder, adapter, best);
+    await writePeftFiles(subfolder, known, best);
   }
-  await writeRecord(folder, adapter.training);
+  await writeRecord(folder, training);
 }
 
 /**
@@ -87,24 +84,12 @@ export async function readAdapter(folder: string): Promise<Adapter> {
   return { training, ...last, best };
 }
 
-async function writeTensors(
-  folder: string,
-  { baseModel, training }: Pick<Adapter, "baseModel" | "training">,
-  tensors: AdapterTensors,
-): Promise<void> {
-  const fault = faultOf(tensors, training);
-  if (fault !== undefined) {
-    throw new TypeError(`Cannot save the adapter: ${fault}`);
-  }
-  await writePeftFiles(folder, { baseModel, ...training }, tensors);
-}
-
 async function readPeftFiles(
   folder: string,
   training: AdapterRecord,
 ): Promise<Pick<Adapter, "baseModel" | "tensors">> {
   const configPath = join(folder, "adapter_config.json");
-  const config = await readJsonFile(configPath, z.looseObject(BASE_MODEL));
+  const config = await readJsonFile(configPath, BaseModelConfig);
   const { adapter, rank, alpha } = training;
   const kind = kindNamed(adapter);
   const expected = { ...kind.type, ...kind.config({ rank, alpha }) };
@@ -118,7 +103,7 @@ async function readPeftFiles(
   }
   const path = join(folder, "adapter_model.safetensors");
   const tensors = readTensors(path);
-  const fault = faultOf(tensors, training);
+  const fault = findAdapterFault(kind, shapesOf(tensors), rank);
   if (fault !== undefined) {
     throw new SyntaxError(`"${path}" is not a complete adapter: ${fault}`);
   }
@@ -138,10 +123,9 @@ export function readTensors(path: string): AdapterTensors {
 
 /** The base model that a configuration of PEFT names. */
 export function baseModelIn(
-  { base_model_name_or_path: name, revision }: z.output<
-    z.ZodObject<typeof BASE_MODEL>
-  >,
+  config: z.output<typeof BaseModelConfig>,
 ): ModelOrigin | undefined {
+  const { base_model_name_or_path: name, revision } = config;
   return name ? { name, revision: revision ?? null } : undefined;
 }
 
@@ -162,13 +146,6 @@ export function checkFit(
       `The adapter does not fit the model: ${misfit}; connect the model on which it was trained, with LoRA in every layer`,
     );
   }
-}
-
-function faultOf(
-  tensors: AdapterTensors,
-  { adapter, rank }: AdapterRecord,
-): string | undefined {
-  return findAdapterFault(kindNamed(adapter), shapesOf(tensors), rank);
 }
 
 /** Shapes by the names of tensors. */

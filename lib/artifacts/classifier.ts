@@ -7,7 +7,7 @@ import {
 } from "../engine/safetensors/writer.ts";
 import { type Bound, BOUNDS } from "../engine/schedules/registry.ts";
 import { TASK_FIELDS } from "./classes.ts";
-import { asWritten, jsonFile } from "./json_file.ts";
+import { jsonFile, readAsWritten, writeJsonFile } from "./json_file.ts";
 import { MODEL_FILES } from "./model.ts";
 import { copyTokenizer } from "./tokenizer.ts";
 import { type Epoch, noBestEpoch, RUN_FIELDS } from "./training.ts";
@@ -42,27 +42,24 @@ interface ClassifierModel {
   readonly tensors: Readonly<Record<string, TensorValues>>;
 }
 
-/** A model that was trained without adapters. */
-interface TrainedClassifier
-  extends Pick<ClassifierModel, "architecture" | "tensors"> {
-  readonly training: ClassifierTraining;
-  /** Tensors after the best epoch, if training selected one; written as the model folder `best`. */
-  readonly best?: ClassifierModel["tensors"] | undefined;
-}
-
 /**
  * Writes an artifact of kind `classifier`.
  *
  * @param model Folder of the model that was trained
+ * @param best Tensors after the best epoch, if training selected one; written as the model folder `best`
  */
 export async function writeClassifier(
   folder: string,
   model: string,
-  { architecture, tensors, best, training }: TrainedClassifier,
+  { training, best, ...trained }:
+    & Pick<ClassifierModel, "architecture" | "tensors">
+    & {
+      readonly training: ClassifierTraining;
+      readonly best?: ClassifierModel["tensors"] | undefined;
+    },
 ): Promise<void> {
-  const { labels, maxLength } = training;
-  const known = { architecture, labels, maxLength };
-  await writeClassifierModel(folder, model, { ...known, tensors });
+  const known = { ...training, ...trained };
+  await writeClassifierModel(folder, model, known);
   if (best !== undefined) {
     const subfolder = join(folder, "best");
     await Deno.mkdir(subfolder);
@@ -116,12 +113,11 @@ export async function writeClassifierConfig(
   more: Readonly<Record<string, unknown>> = {},
 ): Promise<void> {
   // Transformers 5 prefers these to `torch_dtype` and `id2label`.
-  const { dtype: _, num_labels: __, ...rest } = JSON.parse(
-    await Deno.readTextFile(join(model, "config.json")),
-    asWritten,
+  const { dtype: _, num_labels: __, ...rest } = await readAsWritten(
+    join(model, "config.json"),
   );
   const names = labels ?? ["LABEL_0"];
-  const config = {
+  await writeJsonFile(join(folder, "config.json"), {
     ...rest,
     architectures: [architecture.classifierClass],
     id2label: Object.fromEntries(names.map((name, i) => [i, name])),
@@ -131,9 +127,5 @@ export async function writeClassifierConfig(
       : "single_label_classification",
     torch_dtype: "float32",
     ...more,
-  };
-  await Deno.writeTextFile(
-    join(folder, "config.json"),
-    `${JSON.stringify(config, null, 2)}\n`,
-  );
+  });
 }

@@ -30,6 +30,7 @@ export function differenceOf(
   const sizes = [a.statSync().size, b.statSync().size] as const;
   const common = Math.min(...sizes);
   const parts = name.endsWith(".safetensors") ? partsOf(before, sizes[0]) : [];
+  const tensors: Record<string, number> = {};
   let part = 0;
   let bytes = Math.max(...sizes) - common;
   let first: number | undefined;
@@ -42,18 +43,11 @@ export function differenceOf(
       first ??= start + i;
       bytes++;
       while (part < parts.length && parts[part]!.end <= start + i) part++;
-      if (part < parts.length) parts[part]!.bytes++;
+      const { name } = parts[part] ?? {};
+      if (name !== undefined) tensors[name] = 1 + (tensors[name] ?? 0);
     }
   }
-  return {
-    sizes,
-    first: first ?? common,
-    bytes,
-    tensors: Object.fromEntries(
-      parts.filter(({ bytes }) => bytes > 0)
-        .map(({ name, bytes }) => [name, bytes]),
-    ),
-  };
+  return { sizes, first: first ?? common, bytes, tensors };
 }
 
 /** The header and the tensors of a safetensors file of `size` bytes, in order, with the offset of their end. */
@@ -63,5 +57,5 @@ function partsOf(path: string, size: number) {
     .sort((a, b) => a.end - b.end);
   const header = size - (tensors.at(-1)?.end ?? 0);
   return [{ name: "", end: 0 }, ...tensors]
-    .map(({ name, end }) => ({ name, end: header + end, bytes: 0 }));
+    .map(({ name, end }) => ({ name, end: header + end }));
 }

@@ -1,5 +1,6 @@
 import { join } from "@std/path/posix/join";
 import * as z from "zod";
+import { parseJson } from "../data/text_file.ts";
 
 /** Reads and writes a JSON file of a name in the folder of an artifact. */
 export function jsonFile<T extends z.ZodType>(name: string, schema: T) {
@@ -26,20 +27,11 @@ export async function readJsonFile<T extends z.ZodType>(
   path: string,
   schema: T,
 ): Promise<z.output<T>> {
-  const text = await Deno.readTextFile(path);
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new SyntaxError(
-      `"${path}" is not valid JSON: ${(error as SyntaxError).message}`,
-      { cause: error },
-    );
-  }
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
+  const value = parseJson(await Deno.readTextFile(path), path);
+  const { success, data, error } = schema.safeParse(value);
+  if (success) return data;
   throw new SyntaxError(
-    `"${path}" has invalid content:\n${z.prettifyError(result.error)}`,
+    `"${path}" has invalid content:\n${z.prettifyError(error)}`,
   );
 }
 
@@ -52,31 +44,34 @@ export async function readJsonFile<T extends z.ZodType>(
 export async function writeJsonFile(
   path: string,
   value: unknown,
-  schema: z.ZodType = z.unknown(),
+  schema?: z.ZodType,
 ): Promise<void> {
-  const result = schema.safeParse(JSON.parse(JSON.stringify(value)));
-  if (!result.success) {
-    throw new TypeError(
-      `Cannot write "${path}":\n${z.prettifyError(result.error)}`,
-    );
+  const { error, data = value } =
+    schema?.safeParse(JSON.parse(JSON.stringify(value))) ?? {};
+  if (error) {
+    throw new TypeError(`Cannot write "${path}":\n${z.prettifyError(error)}`);
   }
-  const text = JSON.stringify(result.data, null, 2);
-  await Deno.writeTextFile(path, text + "\n");
+  await Deno.writeTextFile(path, JSON.stringify(data, null, 2) + "\n");
 }
 
-/** Reviver that keeps the spelling of numbers: transformers refuses 2 where it expects 2.0. */
+/** Reads a JSON object whose numbers keep their spelling when it is written: transformers refuses 2 where it expects 2.0. */
+export async function readAsWritten(
+  path: string,
+): Promise<Record<string, unknown>> {
+  return JSON.parse(await Deno.readTextFile(path), asWritten);
+}
+
+/** Reviver that keeps the spelling of numbers. */
 export function asWritten(
   _key: string,
   value: unknown,
   context?: { readonly source?: string },
 ): unknown {
-  return typeof value === "number" ? rawJson(context!.source!) : value;
+  return typeof value === "number" ? JSON.rawJSON(context!.source!) : value;
 }
 
-/** `JSON.rawJSON()` of ES2026, which TypeScript does not declare yet. */
-const { rawJSON: rawJson } = JSON as unknown as {
-  rawJSON(text: string): unknown;
-};
+/** A number of things, at least one. */
+export const count = z.int().positive();
 
 /** A SHA-256 in hexadecimal. */
 export const digest = z.string().regex(/^[0-9a-f]{64}$/);

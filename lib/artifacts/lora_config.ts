@@ -2,14 +2,13 @@ import * as z from "zod";
 import type { PeftScale } from "../engine/adapters/adapter.ts";
 
 /** The fields of PEFT's configuration that name the base model. */
-export const BASE_MODEL = {
+export const BaseModelConfig = z.looseObject({
   base_model_name_or_path: z.string().nullish(),
   revision: z.string().nullish(),
-};
+});
 
 /** The fields that every LoRA needs; PEFT writes more. */
-export const AdapterConfig = z.looseObject({
-  ...BASE_MODEL,
+export const AdapterConfig = BaseModelConfig.extend({
   peft_type: z.literal("LORA", {
     error: ({ input }) =>
       `An adapter of another type than LoRA (${

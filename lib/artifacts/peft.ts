@@ -1,10 +1,16 @@
 import { join } from "@std/path/posix/join";
 import * as z from "zod";
-import type {
-  AdapterKind,
-  AdapterTensors,
+import {
+  type AdapterKind,
+  type AdapterTensors,
+  resized,
 } from "../engine/adapters/adapter.ts";
-import { kindNamed, kindOf, TYPE_FIELDS } from "../engine/adapters/registry.ts";
+import {
+  adapterTensor,
+  kindNamed,
+  kindOf,
+  TYPE_FIELDS,
+} from "../engine/adapters/registry.ts";
 import {
   findAdapterFault,
   findHeadFault,
@@ -31,38 +37,20 @@ import {
   readTensors,
   shapesOf,
 } from "./adapter.ts";
-import {
-  CLASSES_FILE,
-  type ExportedClasses,
-  findClasses,
-  outputsOf,
-} from "./classes.ts";
+import { CLASSES_FILE, findClasses, outputsOf } from "./classes.ts";
 import { exists, readJsonFile } from "./json_file.ts";
 import {
   AdapterConfig,
   LORA_FIELDS,
+  patternValue,
   refuseFields,
   VARIANTS,
 } from "./lora_config.ts";
-import { type ModelOrigin, openWeights, readModel } from "./model.ts";
-import {
-  type PaddedModules,
-  padModules,
-  type WeightUpdate,
-} from "./pad_modules.ts";
+import { openWeights, readModel } from "./model.ts";
 import type { AdapterRecord } from "./training.ts";
 
 /** An adapter that PEFT wrote. */
-export interface PeftAdapter extends PaddedModules {
-  readonly kind: AdapterKind;
-  readonly baseModel: ModelOrigin | undefined;
-  /** Target modules as the configuration lists them; undefined if it has a pattern. */
-  readonly listedModules: readonly string[] | undefined;
-  /** Outputs of the classification head. */
-  readonly outputs: number;
-  /** Task, classes and length of texts, if it was exported here. */
-  readonly exported: ExportedClasses | undefined;
-}
+export type PeftAdapter = Awaited<ReturnType<typeof readPeft>>;
 
 /**
  * Reads a folder written by PEFT for a model: adapters on the same modules of every
@@ -73,10 +61,7 @@ export interface PeftAdapter extends PaddedModules {
  *
  * @throws {SyntaxError} Naming the file and what cannot be imported, what does not fit the model, or the classes that do not fit the head.
  */
-export async function readPeft(
-  folder: string,
-  model: Model,
-): Promise<PeftAdapter> {
+export async function readPeft(folder: string, model: Model) {
   const configPath = join(folder, "adapter_config.json");
   if (!exists(configPath)) {
     // PEFT saves an adapter with a name of its own in a folder of that name.
@@ -104,30 +89,16 @@ export async function readPeft(
     );
   }
   const { architecture } = model;
-  const refuse = (fault: string) =>
-    new SyntaxError(`"${path}" cannot be imported: ${fault}`);
   const head = headTensors(architecture)
     .map(({ name }) => `${PEFT_PREFIX}${name}`);
-  const given = readTensors(path);
-  let adapter: PaddedModules;
-  try {
-    adapter = padModules(kind, given, {
-      rank: config.r,
-      alpha: config.lora_alpha,
-      rankPattern: config.rank_pattern,
-      alphaPattern: config.alpha_pattern,
-      stabilized: config.use_rslora === true,
-    }, (weight) => head.includes(weight) && !(weight in given));
-  } catch (error) {
-    throw error instanceof SyntaxError ? refuse(error.message) : error;
-  }
+  const adapter = padModules(path, kind, config, head);
   const shapes = shapesOf(adapter.tensors);
   const incomplete = findAdapterFault(kind, shapes, adapter.rank);
   if (incomplete === undefined) checkFit(adapter.tensors, model);
   const outputs = headOutputs(shapes, architecture);
   const fault = incomplete ?? findHeadFault(shapes, architecture, outputs);
   if (fault !== undefined) {
-    throw refuse(`${fault}; ${importable(architecture)}`);
+    throw refusal(path, `${fault}; ${importable(architecture)}`);
   }
   const exported = await findClasses(folder);
   if (exported !== undefined && outputsOf(exported.labels) !== outputs) {
@@ -141,9 +112,118 @@ export async function readPeft(
     ...adapter,
     kind,
     baseModel: baseModelIn(config),
+    /** Target modules as the configuration lists them; undefined if it has a pattern. */
     listedModules: config.target_modules,
+    /** Outputs of the classification head. */
     outputs,
+    /** Task, classes and length of texts, if it was exported here. */
     exported,
+  };
+}
+
+function refusal(path: string, fault: string): SyntaxError {
+  return new SyntaxError(`"${path}" cannot be imported: ${fault}`);
+}
+
+/**
+ * Pads all modules of a file to the largest rank with zeros, and gives them the
+ * same scale, alpha / rank, by multiplying `lora_B`. The adapter computes the
+ * same values bit for bit.
+ *
+ * LoRA on a module of the head, as `all-linear` of PEFT puts it on BERT's
+ * pooler, is kept apart, because a head has no rank.
+ *
+ * @param head Names of the tensors of the head
+ * @throws {SyntaxError} If a tensor is missing or of another rank than configured, or the ratio of two scales is not a power of two, so that the product would be rounded.
+ */
+function padModules(
+  path: string,
+  kind: AdapterKind,
+  config: PeftConfig,
+  head: readonly string[],
+) {
+  const given = readTensors(path);
+  const names = Object.keys(given)
+    .flatMap((name) => adapterTensor(name)?.module ?? []);
+  const updates = new Map(
+    [...new Set(names)].map((module) =>
+      [module, updateOf(path, kind, module, given, config)] as const
+    ),
+  );
+  const isOfHead = (module: string) =>
+    head.includes(`${module}.weight`) && !(`${module}.weight` in given);
+  const [first, ...others] = [...updates].filter(([it]) => !isOfHead(it));
+  if (first === undefined) throw refusal(path, "it has no LoRA tensors");
+  const [largestName, largest] = others.reduce(
+    (best, it) => it[1].rank > best[1].rank ? it : best,
+    first,
+  );
+  /** What makes the scale of a module that of the largest. */
+  const factorOf = (module: string) => {
+    const { scale } = updates.get(module)!;
+    const factor = scale / largest.scale;
+    if (Number.isInteger(Math.log2(factor))) return factor;
+    throw refusal(
+      path,
+      `the scales of "${nameOf(module)}" (${scale}) and "${
+        nameOf(largestName)
+      }" (${largest.scale}) cannot be made equal without rounding; train with one scale, or merge the adapter in PEFT`,
+    );
+  };
+  const padded = Object.entries(given).flatMap(([name, tensor]) => {
+    const found = adapterTensor(name);
+    if (found === undefined) return [[name, tensor] as const];
+    if (isOfHead(found.module)) return [];
+    const { shape, values } = resized(tensor, found.of, largest.rank);
+    const factor = found.of.scales ? factorOf(found.module) : 1;
+    const scaled = values.map((value) => factor * value);
+    return [[name, { shape, values: scaled }] as const];
+  });
+  return {
+    rank: largest.rank,
+    alpha: largest.alpha * (config.use_rslora ? Math.sqrt(largest.rank) : 1),
+    tensors: Object.fromEntries<AdapterTensors[string]>(padded),
+    /** What is added to each module, as it was given, by the module's name in the tensors. */
+    updates,
+  };
+}
+
+/** Name of a module without PEFT's prefix. */
+function nameOf(module: string): string {
+  return module.slice(PEFT_PREFIX.length);
+}
+
+/** The adapter of a module, with the rank, alpha and scale that PEFT looks up by its name. */
+function updateOf(
+  path: string,
+  kind: AdapterKind,
+  module: string,
+  tensors: AdapterTensors,
+  config: PeftConfig,
+) {
+  const { rank_pattern, alpha_pattern, use_rslora } = config;
+  const rank = patternValue(rank_pattern, nameOf(module)) ?? config.r;
+  const alpha = patternValue(alpha_pattern, nameOf(module)) ??
+    config.lora_alpha;
+  const adapter = Object.entries(kind.tensors).map(([suffix, { shape }]) => {
+    const name = `${module}.${suffix}`;
+    const found = tensors[name];
+    if (found === undefined) {
+      throw refusal(path, `tensor "${name}" is missing`);
+    }
+    const own = found.shape[shape.indexOf("rank")] ?? rank;
+    if (own === rank) return [suffix, found] as const;
+    throw refusal(
+      path,
+      `tensor "${name}" has shape [${found.shape}], but its rank in "adapter_config.json" is ${rank}`,
+    );
+  });
+  return {
+    adapter: Object.fromEntries(adapter),
+    rank,
+    alpha,
+    /** Rounded to float32, as PEFT applies it. */
+    scale: Math.fround(alpha / (use_rslora ? Math.sqrt(rank) : rank)),
   };
 }
 
@@ -236,7 +316,7 @@ function targetsOf(
  * @throws {SyntaxError} If the model lacks one as well, or LoRA on the head has another shape than the model.
  */
 function withPretrainedHead(
-  { kind, tensors, headUpdates }: PeftAdapter,
+  { kind, tensors, updates }: PeftAdapter,
   folder: string,
   model: Model,
 ): AdapterTensors {
@@ -254,36 +334,24 @@ function withPretrainedHead(
     );
   }
   const read = tensorReader(file, model);
-  return {
-    ...tensors,
-    ...Object.fromEntries(missing.map(({ name, shape }) => {
-      const weight = read(name, shape);
-      const update = headUpdates[`${PEFT_PREFIX}${name}`];
-      const values = update
-        ? merged(kind, name, weight, shape, update)
-        : weight;
-      return [`${PEFT_PREFIX}${name}`, { shape, values }];
-    })),
-  };
-}
-
-/** @throws {SyntaxError} If the update has another shape than the weight. */
-function merged(
-  kind: AdapterKind,
-  name: string,
-  weight: Float32Array,
-  [outputs, inputs]: readonly number[],
-  { adapter, rank, scale }: WeightUpdate,
-): Float32Array {
-  const sizes = { rank, inputs, outputs };
-  for (const [suffix, { shape }] of Object.entries(adapter)) {
-    const expected = kind.tensors[suffix]!.shape.map((it) => sizes[it]);
-    if (String(shape) === String(expected)) continue;
-    throw new SyntaxError(
-      `The adapter does not fit the model: "${suffix}" on "${name}" has shape [${shape}], expected [${expected}]; connect the model on which it was trained`,
-    );
-  }
-  return kind.merge(weight, adapter, scale);
+  const added = missing.map(({ name, shape }) => {
+    const values = read(name, shape);
+    const own = `${PEFT_PREFIX}${name}`;
+    const update = updates.get(own.replace(/\.weight$/, ""));
+    if (update === undefined) return [own, { shape, values }] as const;
+    const { adapter, rank, scale } = update;
+    const sizes = { rank, outputs: shape[0], inputs: shape[1] };
+    for (const [suffix, { shape }] of Object.entries(adapter)) {
+      const expected = kind.tensors[suffix]!.shape.map((it) => sizes[it]);
+      if (String(shape) === String(expected)) continue;
+      throw new SyntaxError(
+        `The adapter does not fit the model: "${suffix}" on "${name}" has shape [${shape}], expected [${expected}]; connect the model on which it was trained`,
+      );
+    }
+    const merged = kind.merge(values, adapter, scale);
+    return [own, { shape, values: merged }] as const;
+  });
+  return { ...tensors, ...Object.fromEntries(added) };
 }
 
 /**
@@ -318,3 +386,5 @@ const PeftConfig = AdapterConfig.extend({
   lora_bias: "A bias in lora_B",
   trainable_token_indices: "Training of single tokens",
 }));
+
+type PeftConfig = z.output<typeof PeftConfig>;

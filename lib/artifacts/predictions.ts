@@ -21,8 +21,6 @@ const PredictionsInfo = z.strictObject({
   examples: z.int().positive(),
 });
 
-type PredictionsInfo = z.output<typeof PredictionsInfo>;
-
 const infoFile = jsonFile("predictions.json", PredictionsInfo);
 
 /** The predicted values, each `[examples]`. */
@@ -36,7 +34,7 @@ interface PredictionValues {
 /** Writes an artifact of kind `predictions`. */
 export async function writePredictions(
   folder: string,
-  info: Omit<PredictionsInfo, "examples">,
+  info: Omit<z.output<typeof PredictionsInfo>, "examples">,
   { index, predictions }: PredictionValues,
 ): Promise<void> {
   const path = join(folder, "predictions.safetensors");
@@ -45,9 +43,7 @@ export async function writePredictions(
 }
 
 /** Reads an artifact of kind `predictions`. */
-export async function readPredictions(
-  folder: string,
-): Promise<PredictionsInfo & PredictionValues> {
+export async function readPredictions(folder: string) {
   const info = await infoFile.read(folder);
   using file = SafetensorsFile.open(join(folder, "predictions.safetensors"));
   const index = file.ints("index");

@@ -18,30 +18,24 @@ export function pythonCode(
     : `id2label={${
       labels.map((label, id) => `${id}: ${JSON.stringify(label)}`).join(", ")
     }}`;
-  const place = `folder = ${JSON.stringify(folder)}`;
-  const load = base === undefined
-    ? [
-      "from peft import AutoPeftModelForSequenceClassification",
-      "from transformers import AutoTokenizer",
-      place,
-      "model = AutoPeftModelForSequenceClassification.from_pretrained(",
-      "    folder,",
-    ]
-    : [
-      "from peft import PeftModel",
-      "from transformers import AutoModelForSequenceClassification, AutoTokenizer",
-      place,
-      "base = AutoModelForSequenceClassification.from_pretrained(",
-      `    ${JSON.stringify(base)},`,
-    ];
-  return [
-    ...load,
-    `    ${classes},`,
-    ...hasOtherClasses ? ["    ignore_mismatched_sizes=True,"] : [],
-    ")",
-    ...base === undefined
-      ? []
-      : ["model = PeftModel.from_pretrained(base, folder)"],
-    "tokenizer = AutoTokenizer.from_pretrained(folder)",
-  ].join("\n");
+  const options = [
+    classes,
+    ...hasOtherClasses ? ["ignore_mismatched_sizes=True"] : [],
+  ].map((it) => `    ${it},\n`).join("");
+  return base === undefined
+    ? `from peft import AutoPeftModelForSequenceClassification
+from transformers import AutoTokenizer
+folder = ${JSON.stringify(folder)}
+model = AutoPeftModelForSequenceClassification.from_pretrained(
+    folder,
+${options})
+tokenizer = AutoTokenizer.from_pretrained(folder)`
+    : `from peft import PeftModel
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+folder = ${JSON.stringify(folder)}
+base = AutoModelForSequenceClassification.from_pretrained(
+    ${JSON.stringify(base)},
+${options})
+model = PeftModel.from_pretrained(base, folder)
+tokenizer = AutoTokenizer.from_pretrained(folder)`;
 }

@@ -1,14 +1,12 @@
 import * as z from "zod";
-import { digest, jsonFile } from "./json_file.ts";
-import { type AdapterRecord, servedRanks, UsedPrecision } from "./training.ts";
+import { count, digest, jsonFile } from "./json_file.ts";
+import { Epoch, UsedPrecision } from "./training.ts";
 
 /** Files of an artifact of kind `ranks`. */
 export const RANKS_FILES = ["ranks.json"] as const;
 
 /** Rank of each module. */
 export type ModuleRanks = ReadonlyMap<string, number>;
-
-const count = z.int().positive();
 
 /** Name of an adapted module, as the suffix that PEFT matches: `layer.0.attention.self.query`. */
 const Module = z.string().regex(/^[\w-]+(\.[\w-]+)+$/);
@@ -31,7 +29,7 @@ const Choice = z.strictObject({
   /** SHA-256 of the adapter's `training.json`. */
   training: digest,
   /** Epoch of the adapter. */
-  epoch: z.enum(["last", "best"]),
+  epoch: Epoch,
   /** Maximum number of values in all lora_A and lora_B. */
   budget: count,
   selection: z.strictObject({
@@ -85,29 +83,4 @@ export async function writeRanks(
 export async function readRanks(folder: string): Promise<ChosenRanks> {
   const { modules, ...rest } = await ranksFile.read(folder);
   return { ...rest, modules: new Map(Object.entries(modules)) };
-}
-
-/**
- * Checks that an adapter serves a requested rank.
- *
- * @throws {RangeError} If the rank exceeds the adapter's, or was not trained.
- */
-export function checkServed(rank: number, training: AdapterRecord): void {
-  const served = servedRanks(training);
-  if (served.includes(rank)) return;
-  const [lowest] = served;
-  const largest = training.rank;
-  if (rank > largest) {
-    const ranks = lowest === largest
-      ? `rank ${largest}`
-      : `a rank from ${lowest} to ${largest}`;
-    throw new RangeError(
-      `Rank ${rank} exceeds the adapter's rank ${largest}; choose ${ranks}`,
-    );
-  }
-  throw new RangeError(
-    lowest === largest
-      ? `The adapter is a LoRA that serves rank ${largest} only, not rank ${rank}: reduce it with the task "reduce-adapter" to use it at lower ranks`
-      : `Rank ${rank} was not trained: the adapter serves ranks ${lowest} to ${largest}`,
-  );
 }

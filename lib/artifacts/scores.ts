@@ -4,13 +4,11 @@ import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
 import { EpochScores } from "../engine/training/checkpoint.ts";
 import { outputsOf, TASK_FIELDS } from "./classes.ts";
-import { digest, jsonFile } from "./json_file.ts";
-import { UsedPrecision } from "./training.ts";
+import { count, digest, jsonFile } from "./json_file.ts";
+import { Epoch, UsedPrecision } from "./training.ts";
 
 /** Files of an artifact of kind `scores`. */
 export const SCORES_FILES = ["scores.json", "logits.safetensors"] as const;
-
-const count = z.int().positive();
 
 /** `scores.json`: the metrics of an adapter at each rank. */
 export const ScoresInfo = z.strictObject({
@@ -21,7 +19,7 @@ export const ScoresInfo = z.strictObject({
   /** SHA-256 of `training.json` of the scored artifact. */
   training: digest,
   /** Whether the weights are those of the last epoch or of the best one. */
-  epoch: z.enum(["last", "best"]),
+  epoch: Epoch,
   split: z.string().min(1),
   /** Precision of the evaluation; the training may have used another. */
   precision: UsedPrecision,

@@ -2,7 +2,13 @@ import { join } from "@std/path/posix/join";
 import type { Architecture } from "../engine/models/model.ts";
 import { tokenizerDefaults } from "../engine/models/registry.ts";
 import { readTokenizerFiles } from "../text/tokenizer_files.ts";
-import { asWritten, digestOf, exists, sha256 } from "./json_file.ts";
+import {
+  digestOf,
+  exists,
+  readAsWritten,
+  sha256,
+  writeJsonFile,
+} from "./json_file.ts";
 import { MODEL_EXTRA_FILES } from "./model.ts";
 
 /**
@@ -54,13 +60,9 @@ export async function copyTokenizer(
     ...(maxLength !== null && { model_max_length: maxLength }),
   };
   const path = join(to, "tokenizer_config.json");
-  const config = exists(path)
-    ? JSON.parse(await Deno.readTextFile(path), asWritten)
-    : {};
+  const config = exists(path) ? await readAsWritten(path) : {};
   const isThere = Object.entries(needed).every(([key, value]) =>
     JSON.stringify(config[key]) === JSON.stringify(value)
   );
-  if (isThere) return;
-  const text = JSON.stringify({ ...config, ...needed }, null, 2);
-  await Deno.writeTextFile(path, `${text}\n`);
+  if (!isThere) await writeJsonFile(path, { ...config, ...needed });
 }

@@ -47,7 +47,15 @@ export async function writeTokens(
   const counts: TokensInfo["splits"] = {};
   for (const [name, split] of Object.entries(splits)) {
     writeSafetensors(join(folder, `${name}.safetensors`), { ...split });
-    counts[name] = countTokens(split);
+    const { ids, offsets } = split;
+    counts[name] = {
+      examples: offsets.length - 1,
+      tokens: ids.length,
+      longest: offsets.reduce(
+        (longest, end, i) => Math.max(longest, end - (offsets[i - 1] ?? 0)),
+        0,
+      ),
+    };
   }
   await infoFile.write(folder, { ...info, splits: counts });
 }
@@ -94,14 +102,6 @@ export function readLabelledTokens(
   throw new Error(
     `Split "${split}" of "${info.task}" has no labels, without which it can be neither trained on nor scored; choose a split with labels`,
   );
-}
-
-function countTokens({ ids, offsets }: EncodedExamples) {
-  let longest = 0;
-  for (let i = 1; i < offsets.length; i++) {
-    longest = Math.max(longest, offsets[i]! - offsets[i - 1]!);
-  }
-  return { examples: offsets.length - 1, tokens: ids.length, longest };
 }
 
 /**

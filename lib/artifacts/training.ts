@@ -9,9 +9,7 @@ import {
 } from "../engine/schedules/registry.ts";
 import { EpochScores } from "../engine/training/checkpoint.ts";
 import { TASK_FIELDS, trainedLength } from "./classes.ts";
-import { digestOf, jsonFile } from "./json_file.ts";
-
-const count = z.int().positive();
+import { count, digestOf, jsonFile } from "./json_file.ts";
 
 /** Precision in which matrix products were computed, with `auto` resolved. */
 export const UsedPrecision = z.enum(["f32", "bf16"]);
@@ -162,6 +160,28 @@ export function servedRanks(
   return Array.from({ length: rank - lowest + 1 }, (_, i) => lowest + i);
 }
 
+/**
+ * Checks that an adapter serves a requested rank.
+ *
+ * @throws {RangeError} If the rank exceeds the adapter's, or was not trained.
+ */
+export function checkServed(rank: number, training: AdapterRecord): void {
+  const served = servedRanks(training);
+  if (served.includes(rank)) return;
+  const [lowest] = served;
+  const largest = training.rank;
+  const choice = lowest === largest
+    ? `rank ${largest}`
+    : `a rank from ${lowest} to ${largest}`;
+  throw new RangeError(
+    rank > largest
+      ? `Rank ${rank} exceeds the adapter's rank ${largest}; choose ${choice}`
+      : lowest === largest
+      ? `The adapter is a LoRA that serves rank ${largest} only, not rank ${rank}: reduce it with the task "reduce-adapter" to use it at lower ranks`
+      : `Rank ${rank} was not trained: the adapter serves ranks ${lowest} to ${largest}`,
+  );
+}
+
 const SETTINGS = Object.keys({ ...ADAPTER_SETTINGS, ...RUN_SETTINGS });
 
 /**
@@ -184,9 +204,8 @@ export function settingsOf(
     start: record.start?.task,
   };
   return Object.fromEntries(
-    Object.entries(settings).flatMap(([name, value]) =>
-      value === undefined || value === null ? [] : [[name, inWords(value)]]
-    ),
+    Object.entries(settings).filter(([, value]) => value != null)
+      .map(([name, value]) => [name, inWords(value)]),
   );
 }
 
@@ -209,7 +228,9 @@ export function ranksInWords(record: AdapterRecord) {
 }
 
 /** The epoch of a training to use: the last one, or the best one it selected. */
-export type Epoch = "last" | "best";
+export const Epoch = z.enum(["last", "best"]);
+
+export type Epoch = z.output<typeof Epoch>;
 
 /** The error for a request for the best epoch of a training that selected none. */
 export function noBestEpoch(artifact: string): Error {

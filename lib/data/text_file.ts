@@ -58,6 +58,22 @@ export async function readText(
   return decode(await readBytes(path)) + decode();
 }
 
+/**
+ * Parses the text of a JSON file.
+ *
+ * @throws {SyntaxError} Naming the file.
+ */
+export function parseJson(text: string, path: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    const { message } = error as SyntaxError;
+    throw new SyntaxError(`"${path}" is not valid JSON: ${message}`, {
+      cause: error,
+    });
+  }
+}
+
 /** Maximum number of characters in a line; a longer one suggests a file of another format. */
 const MAX_LINE = 1 << 26;
 

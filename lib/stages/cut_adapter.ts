@@ -1,11 +1,10 @@
 import { type Adapter, readAdapter, tensorsOf } from "../artifacts/adapter.ts";
 import {
-  checkServed,
   type Choice,
   type ModuleRanks,
   readRanks,
 } from "../artifacts/ranks.ts";
-import { trainingDigest } from "../artifacts/training.ts";
+import { checkServed, trainingDigest } from "../artifacts/training.ts";
 import type { AdapterTensors } from "../engine/adapters/adapter.ts";
 import { cutAdapter } from "../engine/adapters/registry.ts";
 import { modulesOf, peftName } from "../engine/models/peft.ts";

@@ -1,7 +1,7 @@
 import { type Adapter, readAdapter, tensorsOf } from "../artifacts/adapter.ts";
 import { checkClasses, outputsOf } from "../artifacts/classes.ts";
 import { openWeights, readModel } from "../artifacts/model.ts";
-import { checkServed } from "../artifacts/ranks.ts";
+import { checkServed } from "../artifacts/training.ts";
 import { readFittingTokens } from "../artifacts/tokens.ts";
 import type { EncodedExamples } from "../data/example.ts";
 import type { AdapterScale } from "../engine/adapters/scale.ts";

@@ -8,7 +8,7 @@ import {
   writeClassification,
   writePredictions,
 } from "../artifacts/predictions.ts";
-import { checkServed } from "../artifacts/ranks.ts";
+import { checkServed } from "../artifacts/training.ts";
 import { readTokens } from "../artifacts/tokens.ts";
 import { tokenizerDefaults } from "../engine/models/registry.ts";
 import { methodName } from "../engine/schedules/registry.ts";

@@ -1,5 +1,6 @@
 import { join } from "@std/path/posix/join";
 import * as z from "zod";
+import { parseJson } from "../data/text_file.ts";
 
 /** What a model's architecture says about its tokenizer. */
 export interface TokenizerDefaults {
@@ -138,12 +139,5 @@ async function readConfig<T extends z.ZodType>(
 }
 
 async function readJson(path: string): Promise<unknown> {
-  const text = await Deno.readTextFile(path);
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new SyntaxError(
-      `"${path}" is not JSON: ${(error as SyntaxError).message}`,
-    );
-  }
+  return parseJson(await Deno.readTextFile(path), path);
 }

@@ -123,11 +123,10 @@ export async function adapterStage(
  * @throws {UsageError} Naming the file, if it is invalid.
  */
 export async function adapterConfig(folder: string) {
-  const z = await import("zod");
   const { readJsonFile } = await import("../../artifacts/json_file.ts");
-  const { BASE_MODEL } = await import("../../artifacts/lora_config.ts");
+  const { BaseModelConfig } = await import("../../artifacts/lora_config.ts");
   const path = join(folder, "adapter_config.json");
-  return await readJsonFile(path, z.looseObject(BASE_MODEL)).catch((error) => {
+  return await readJsonFile(path, BaseModelConfig).catch((error) => {
     if (!(error instanceof SyntaxError)) throw error;
     const message = `${error.message}\nSave the adapter again`;
     throw new UsageError(message, { cause: error });

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { parseJson } from "../../data/text_file.ts";
 import type { TokenizerClass } from "../../text/tokenizer_files.ts";
 import { albert } from "./albert.ts";
 import { bert } from "./bert.ts";
@@ -84,15 +85,7 @@ function faultOf(issue: z.core.$ZodIssue, json: unknown): string {
  * @throws {SyntaxError} If it is not JSON, or not of a supported model; names every fault.
  */
 export function parseModel(text: string, path = "config.json"): Model {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (error) {
-    const { message } = error as SyntaxError;
-    throw new SyntaxError(`"${path}" is not JSON: ${message}`, {
-      cause: error,
-    });
-  }
+  const json = parseJson(text, path);
   try {
     const { model_type: type } = KnownConfig.parse(json);
     const architecture = ARCHITECTURES.find((it) => it.type === type)!;
