@@ -9,10 +9,10 @@ import {
 
 export default defineTask({
   description:
-    "Choose a rank for each module of an adapter within a budget, greedily by the loss, and score the chosen ranks",
+    "Choose a rank for each module of an adapter within a budget, greedily by the loss, or take those of the input ranks; and score them",
   params: z.strictObject({
-    averageRank: z.number().min(1).describe(
-      "Budget as the mean rank of all modules",
+    averageRank: z.number().min(1).optional().describe(
+      "Budget of the search as the mean rank of all modules; to leave out with the input ranks",
     ),
     selectOn: split.default("train").describe(
       "Split whose loss decides the ranks; must differ from split",
@@ -25,7 +25,7 @@ export default defineTask({
     ),
     ...usageSettings,
   }),
-  inputs: ADAPTER_INPUTS,
+  inputs: { ...ADAPTER_INPUTS, ranks: { kind: "ranks", optional: true } },
   output: { kind: "ranks", files: RANKS_FILES },
   needs: ["engine"],
   run: async (stage) =>

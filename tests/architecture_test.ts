@@ -202,18 +202,18 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/onnx": 1450,
   "lib/pipeline": 3260,
   "lib/pypi": 505,
-  "lib/ranks": 255,
+  "lib/ranks": 345,
   "lib/remote": 1200,
   "lib/report": 4500,
   "lib/resize": 1416,
   "lib/scheduler": 5445,
   "lib/serve": 820,
   "lib/slurm": 1320,
-  "lib/stages": 3110,
+  "lib/stages": 3280,
   "lib/store": 1920,
   "lib/text": 1515,
   "lib/track": 800,
-  "tasks": 755,
+  "tasks": 785,
 };
 
 /** Lines of code below a folder. */

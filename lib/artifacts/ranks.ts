@@ -32,6 +32,7 @@ const Choice = z.strictObject({
   epoch: Epoch,
   /** Maximum number of values in all lora_A and lora_B. */
   budget: count,
+  /** How the ranks were searched; null if they were given. */
   selection: z.strictObject({
     split: z.string().min(1),
     examples: count,
@@ -39,7 +40,7 @@ const Choice = z.strictObject({
     start: figure,
     /** Modules whose rank was raised by one, in order, with the loss after each move; the ranks with the smallest loss are chosen. */
     moves: z.array(z.strictObject({ module: Module, loss: figure })),
-  }),
+  }).nullable(),
   /** Precision of the search and of the scores. */
   precision: UsedPrecision,
   /** Split on which the chosen ranks were scored. */
@@ -56,10 +57,12 @@ export type Choice = z.output<typeof Choice>;
 const RanksInfo = z.strictObject({
   /** Task for which the ranks were chosen. */
   task: z.string().min(1),
-  /** Method of the adapter for which they were chosen. */
-  method: z.string().min(1),
+  /** Method of the adapter for which they were chosen; null if for any. */
+  method: z.string().min(1).nullable(),
   modules: z.record(Module, count),
-  /** Null for ranks written by hand. */
+  /** Intrinsic dimension of the hidden states of the embeddings and of each layer, if the ranks were estimated from these. */
+  dimensions: z.array(z.number()).optional(),
+  /** Null for ranks that were estimated or written by hand. */
   choice: Choice.nullable(),
 });
 

@@ -81,7 +81,7 @@ export function choicesText(choices: readonly ChoiceSummary[]): string[] {
   );
   return [
     "## Ranks chosen per module",
-    `One rank per module within a parameter budget, chosen by the loss on examples other than the scored ones, compared with the largest uniform rank within the same budget and with the full adapter. Scores are multiplied by 100${
+    `One rank per module within a parameter budget, chosen by the loss on examples other than the scored ones or given, compared with the largest uniform rank within the same budget and with the full adapter. Scores are multiplied by 100${
       several ? " and averaged over seeds" : ""
     }; they have no intervals.`,
     table(

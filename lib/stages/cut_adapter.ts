@@ -92,16 +92,18 @@ async function requestedRank(
 }
 
 /** Reads an artifact of kind `ranks` and checks that it was made for an adapter. */
-async function ranksByModule(
+export async function ranksByModule(
   { path }: InputArtifact,
   { training, tensors }: Adapter,
   ours: Pick<Choice, "seed" | "epoch" | "training">,
 ): Promise<ModuleRanks> {
   const { task, method, modules: ranks, choice } = await readRanks(path);
   const own = methodName(training);
-  if (task !== training.task || method !== own) {
+  if (task !== training.task || method !== null && method !== own) {
     throw new Error(
-      `The ranks were chosen for ${method} on "${task}", but the adapter is ${own} on "${training.task}"`,
+      `The ranks were chosen for ${
+        method ?? "any method"
+      } on "${task}", but the adapter is ${own} on "${training.task}"`,
     );
   }
   for (const field of ["seed", "epoch", "training"] as const) {

@@ -132,9 +132,9 @@ export function logitsAt(
 }
 
 /** A stage that runs an adapter on tokens. */
-export type AdapterStage<Params> = Stage<
+export type AdapterStage<Params, More = unknown> = Stage<
   Params & Omit<UsageSettings, "batchSize">,
-  InputsOf<typeof ADAPTER_INPUTS>
+  InputsOf<typeof ADAPTER_INPUTS> & More
 >;
 
 /**
@@ -160,5 +160,5 @@ export async function openAdapter(
   const info = await readFittingTokens(tokens.path, model.path);
   checkClasses(training, info);
   const load = () => loadAdapter(stage, model.path, { training, tensors });
-  return { training, info, load };
+  return { adapter, training, info, load };
 }

@@ -6,6 +6,7 @@ import { valuesPerRank } from "../engine/adapters/registry.ts";
 import { peftName } from "../engine/models/peft.ts";
 import { methodName } from "../engine/schedules/registry.ts";
 import { evaluator } from "../engine/training/evaluation.ts";
+import type { InputArtifact } from "../pipeline/task.ts";
 import {
   bestStep,
   evenRank,
@@ -13,25 +14,42 @@ import {
   type RankPerModule,
   valuesAt,
 } from "../ranks/greedy_ranks.ts";
+import { ranksByModule } from "./cut_adapter.ts";
 import { type AdapterStage, openAdapter } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
 
 /** Choices per forward pass. */
 const CHOICES_PER_PASS = 8;
 
-/** Chooses a rank for each module of the adapter of a stage, and scores the chosen ranks. */
+/** Chooses a rank for each module of the adapter of a stage, if its input gives none, and scores these ranks. */
 export async function chooseRanks(
-  stage: AdapterStage<{
-    readonly averageRank: number;
-    readonly selectOn: string;
-    readonly examples: number;
-    readonly split: string;
-    readonly batchSize: number;
-  }>,
+  stage: AdapterStage<
+    {
+      readonly averageRank?: number | undefined;
+      readonly selectOn: string;
+      readonly examples: number;
+      readonly split: string;
+      readonly batchSize: number;
+    },
+    { readonly ranks: InputArtifact | undefined }
+  >,
 ): Promise<void> {
   const { params, inputs, signal } = stage;
+  const { averageRank } = params;
+  if ((averageRank === undefined) === (inputs.ranks === undefined)) {
+    throw new RangeError(
+      'Either set "averageRank", the budget of a search, or connect the input "ranks", ranks to score',
+    );
+  }
   // The search starts at rank 1 in every module.
-  const { training, info, load } = await openAdapter(stage, [1]);
+  const { adapter, training, info, load } = await openAdapter(stage, [1]);
+  const trained = {
+    seed: training.seed,
+    training: await trainingDigest(inputs.adapter.path),
+    epoch: params.epoch,
+  };
+  const byModule = inputs.ranks &&
+    await ranksByModule(inputs.ranks, adapter, trained);
   const tokens = inputs.tokens.path;
   const selection = new ScoredSplit(tokens, info, params.selectOn);
   const held = new ScoredSplit(tokens, info, params.split);
@@ -44,8 +62,12 @@ export async function chooseRanks(
   const { kind, modules } = classifier.layout;
   const costs = modules.map((it) => valuesPerRank(kind, it));
   const largest = training.rank;
+  const names = modules.map(({ name }) => peftName(name));
   const least = valuesAt(costs.map(() => 1), costs);
-  const total = Math.floor(params.averageRank * least);
+  const given = byModule && names.map((name) => byModule.get(name)!);
+  const total = given === undefined
+    ? Math.floor(averageRank! * least)
+    : valuesAt(given, costs);
   const budget = { costs, largest, total };
   const { batchSize } = params;
   using evaluate = evaluator(classifier, { ...scale, batchSize });
@@ -68,26 +90,41 @@ export async function chooseRanks(
     return results;
   };
 
-  const subset = spreadExamples(selection.examples, params.examples);
-  const moves = Math.floor(
-    (Math.min(total, least * largest) - least) / Math.min(...costs),
-  );
-  let move = 0;
-  const steps = await greedyRanks(budget, async (choices) => {
-    const results = await resultsOf(subset, choices);
-    stage.progress(move++, moves, "moves");
-    return results.map(({ loss }) => loss);
-  });
-  const start = steps[0]!;
-  const { ranks, loss } = bestStep(steps);
-  const examples = subset.labels.length;
-  stage.log(
-    `Ranks ${ranks.join(", ")}: loss ${
-      loss.toFixed(4)
-    } on ${examples} examples of ${selection.name}, ${
-      start.loss.toFixed(4)
-    } at rank 1`,
-  );
+  const search = async () => {
+    const subset = spreadExamples(selection.examples, params.examples);
+    const moves = Math.floor(
+      (Math.min(total, least * largest) - least) / Math.min(...costs),
+    );
+    let move = 0;
+    const steps = await greedyRanks(budget, async (choices) => {
+      const results = await resultsOf(subset, choices);
+      stage.progress(move++, moves, "moves");
+      return results.map(({ loss }) => loss);
+    });
+    const start = steps[0]!;
+    const { ranks, loss } = bestStep(steps);
+    const examples = subset.labels.length;
+    stage.log(
+      `Ranks ${ranks.join(", ")}: loss ${
+        loss.toFixed(4)
+      } on ${examples} examples of ${selection.name}, ${
+        start.loss.toFixed(4)
+      } at rank 1`,
+    );
+    const found = {
+      split: selection.name,
+      examples,
+      start: start.loss,
+      moves: steps.slice(1).map(({ raised, loss }) => ({
+        module: names[raised!]!,
+        loss,
+      })),
+    };
+    return { ranks, found };
+  };
+  const { ranks, found } = given === undefined
+    ? await search()
+    : { ranks: given, found: null };
 
   // Compared with the largest uniform rank within the budget, and the whole adapter.
   const even = [...new Set([evenRank(budget), largest])];
@@ -98,25 +135,14 @@ export async function chooseRanks(
     loss,
     metrics: held.score([0], logits)[0]!.metrics,
   }));
-  const names = modules.map(({ name }) => peftName(name));
   await writeRanks(stage.output, {
     task: info.task,
     method: methodName(training),
     modules: new Map(names.map((name, i) => [name, ranks[i]!])),
     choice: {
-      seed: training.seed,
-      training: await trainingDigest(inputs.adapter.path),
-      epoch: params.epoch,
+      ...trained,
       budget: total,
-      selection: {
-        split: selection.name,
-        examples,
-        start: start.loss,
-        moves: steps.slice(1).map(({ raised, loss }) => ({
-          module: names[raised!]!,
-          loss,
-        })),
-      },
+      selection: found,
       precision,
       split: held.name,
       examples: held.examples.labels.length,

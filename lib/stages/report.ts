@@ -294,14 +294,17 @@ async function readChoice(
   trainings: readonly TrainedArtifact[],
 ): Promise<ChoiceResult> {
   const { task, method, modules, choice } = await readRanks(path);
-  if (choice === null) {
+  if (choice === null || method === null) {
     throw new Error(
-      `The ranks of "${stage}" were written by hand and have no scores: connect a stage of the task "choose-ranks"`,
+      `The ranks of "${stage}" have no scores: connect a stage of the task "choose-ranks" with them as its input "ranks"`,
     );
   }
   const title = taskTitle(task);
   // Of an adapter that nothing else in the report concerns, the settings are unknown.
   const of = trainings.find(({ digest }) => digest === choice.training);
-  const variant = of ? settingsOf(of.training) : {};
+  const variant = {
+    ranks: choice.selection ? `within ${choice.budget} values` : "given",
+    ...of && settingsOf(of.training),
+  };
   return { ...choice, task, title, method, variant, modules };
 }

@@ -62,7 +62,7 @@ Deno.test("choose-ranks stays within its budget and gives the scores of the mode
     );
     assertEquals(choice!.budget, 10 * 2 * 64);
     assertEquals(choice!.chosen.parameters, sum * 2 * 64);
-    assertEquals(choice!.selection.moves.length, 6);
+    assertEquals(choice!.selection!.moves.length, 6);
     assertEquals(choice!.even.map(({ rank }) => rank), [2, 4]);
 
     const near = (found: number, expected: number) =>
@@ -89,8 +89,8 @@ Deno.test("choose-ranks stays within its budget and gives the scores of the mode
       from,
     );
     const taken = Math.min(
-      choice!.selection.start,
-      ...choice!.selection.moves.map(({ loss }) => loss),
+      choice!.selection!.start,
+      ...choice!.selection!.moves.map(({ loss }) => loss),
     );
     near(taken, mergedOnTrain!.loss);
     await runTask(exportAdapter, folder, {}, { adapter, ranks });

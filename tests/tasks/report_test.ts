@@ -280,6 +280,23 @@ Deno.test("report compares ranks chosen per module with the uniform rank of the 
   });
 });
 
+Deno.test("report tells ranks within several budgets and given ranks of one adapter apart", async () => {
+  await withFolder(async (folder) => {
+    const stages = new TrainedStages(folder);
+    await stages.train("dylora", [1, 2, 4], 0);
+    const ranks = { "layer.0.attention.self.query": 2 };
+    await stages.chooseRanks(ranks, 0, 0.76);
+    await stages.chooseRanks(ranks, 0, 0.8, 600);
+    await stages.chooseRanks(ranks, 0, 0.7, 512, true);
+    const { json } = await stages.report();
+    assertEquals(json.choices.map(({ variant }) => variant), [
+      { ranks: "within 512 values" },
+      { ranks: "within 600 values" },
+      { ranks: "given" },
+    ]);
+  });
+});
+
 Deno.test("report rejects a reduced LoRA without the LoRA that it was reduced from", async () => {
   await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);

@@ -154,12 +154,13 @@ export class TrainedStages {
     await this.#addScores(method, [0], place, 1, model);
   }
 
-  /** Adds ranks that were chosen by module for DyLoRA, with rank 2 in all modules as what the budget pays for. */
+  /** Adds ranks that were chosen by module for DyLoRA, or given, with rank 2 in all modules as what the budget pays for. */
   async chooseRanks(
     ranks: Readonly<Record<string, number>>,
     seed: number,
     accuracy: number,
     budget = 512,
+    given = false,
   ): Promise<void> {
     const path = Deno.makeTempDirSync({ dir: this.#folder });
     const score = (parameters: number, accuracy: number) => ({
@@ -176,7 +177,9 @@ export class TrainedStages {
         training: "0".repeat(64),
         epoch: "last",
         budget,
-        selection: { split: "train", examples: 8, start: 0.6, moves: [] },
+        selection: given
+          ? null
+          : { split: "train", examples: 8, start: 0.6, moves: [] },
         precision: "f32",
         split: "validation",
         examples: EXAMPLES,
