@@ -85,7 +85,7 @@ function parametersOf(params: z.ZodType): JsonSchema {
       [MERGE_KEY]: {
         anyOf: [
           { $ref: "#/$defs/reference" },
-          { type: "array", items: { $ref: "#/$defs/reference" }, minItems: 1 },
+          { type: "array", items: { type: ["string", "object"] }, minItems: 1 },
         ],
         description:
           "Mapping whose parameters are merged: ${params.train}; of a list, the first mapping that has a parameter",
