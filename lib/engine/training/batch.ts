@@ -77,12 +77,17 @@ function cutBatches(order: readonly number[], batchSize: number): number[][] {
   return batches;
 }
 
-/** Pads examples to a length, by default that of the longest. */
+/**
+ * Pads examples to a length, by default that of the longest.
+ *
+ * @param whole The batch that they are a part of: if any of it is padded, all parts have a mask, and so one trace
+ */
 export function padBatch(
   examples: EncodedExamples,
   indices: readonly number[],
   model: PositionedModel,
   seq = longestOf(examples, indices),
+  whole = indices,
 ): Batch {
   const batch = indices.length;
   const ids = new Int32Array(batch * seq).fill(model.padId);
@@ -104,7 +109,7 @@ export function padBatch(
     ids,
     positions: positionsOf(model, ids, seq),
     types,
-    mask: tokens === batch * seq ? undefined : mask,
+    mask: whole.every((i) => lengthOf(examples, i) === seq) ? undefined : mask,
     labels,
     tokens,
   };
@@ -239,12 +244,6 @@ function cheapestLengths(
 /** Maximum rows (tokens x ranks) per shard. */
 const SHARD_ROWS = 1024;
 
-/** Maximum bytes per shard that are stored for the backward pass. */
-const SHARD_BYTES = 192 * 2 ** 20;
-
-/** Bytes per row, hidden value and layer that are stored for the backward pass, measured with RoBERTa-base at 64 tokens. */
-const ROW_BYTES = { f32: 57, bf16: 34 } as const;
-
 /**
  * Splits the sequences of a batch into shards for the engine's threads: the
  * same number for each thread, with sizes that differ by at most one sequence.
@@ -252,20 +251,15 @@ const ROW_BYTES = { f32: 57, bf16: 34 } as const;
  * one thread a batch stays whole.
  *
  * The shards decide the order of sums, and so the bits: they depend on nothing
- * but the shapes, the precision and the number of threads.
+ * but the shapes and the number of threads.
  *
  * @param rows Tokens of a sequence, times the ranks at which it is computed
- * @param maxRows Maximum rows per shard of more than one sequence
  * @returns Sequences of each shard
  */
-export function shardSizes(
-  sequences: number,
-  rows: number,
-  maxRows = SHARD_ROWS,
-): number[] {
+export function shardSizes(sequences: number, rows: number): number[] {
   const lanes = engineLanes();
   if (lanes === 1) return [sequences];
-  const rounds = Math.ceil(sequences * rows / (lanes * maxRows));
+  const rounds = Math.ceil(sequences * rows / (lanes * SHARD_ROWS));
   const shards = Math.min(sequences, lanes * rounds);
   return Array.from(
     { length: shards },
@@ -275,19 +269,34 @@ export function shardSizes(
   );
 }
 
+/** Bytes of a part that a thread stores for the backward pass; twice as many on one thread. */
+const PART_BYTES = 192 * 2 ** 20;
+
+/** Bytes per row, hidden value and layer that are stored for the backward pass, measured with RoBERTa-base at 64 tokens. */
+const ROW_BYTES = { f32: 57, bf16: 34 } as const;
+
 /**
- * The shards of a training batch. The memory that they keep for the backward
- * pass is bounded as well, unless all weights are trained, since then every
- * shard has gradients as large as the model.
+ * Pads the examples of a batch in parts of about as many sequences, which are
+ * computed one after the other, so that what is stored for the backward pass is
+ * bounded. If all weights are trained, each would have gradients as large as
+ * the model: then a batch stays whole.
+ *
+ * @param ranks Ranks at which each sequence is computed
  */
-export function trainingShardSizes(
+export function padParts(
   { model, weights }: Pick<Classifier, "model" | "weights">,
-  sequences: number,
-  rows: number,
-): number[] {
-  if (weights === undefined) return shardSizes(sequences, rows);
-  const bytes = ROW_BYTES[libraryBinding()?.precision ?? "f32"] *
+  examples: EncodedExamples,
+  indices: readonly number[],
+  ranks: number,
+  lengthOf = (indices: readonly number[]) => longestOf(examples, indices),
+): Batch[] {
+  const seq = lengthOf(indices);
+  const rowBytes = ROW_BYTES[libraryBinding()?.precision ?? "f32"] *
     model.layers * model.hidden;
-  const maxRows = Math.floor(SHARD_BYTES / bytes);
-  return shardSizes(sequences, rows, Math.min(SHARD_ROWS, maxRows));
+  const most = weights === undefined
+    ? indices.length
+    : Math.max(2, engineLanes()) * PART_BYTES / (rowBytes * seq * ranks);
+  const parts = Math.min(indices.length, Math.ceil(indices.length / most));
+  return cutBatches(indices, Math.ceil(indices.length / parts))
+    .map((part) => padBatch(examples, part, model, seq, indices));
 }

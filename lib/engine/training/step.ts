@@ -14,12 +14,7 @@ import { seededRandom } from "../random.ts";
 import type { RankObjective } from "../schedules/schedule.ts";
 import { type Named, trace, type TraceOptions } from "../trace.ts";
 import { adamW, type AdamWOptions, type AdamWState } from "./adamw.ts";
-import {
-  type Batch,
-  batchTensors,
-  splitBatch,
-  trainingShardSizes,
-} from "./batch.ts";
+import { type Batch, batchTensors, shardSizes, splitBatch } from "./batch.ts";
 
 /** Options of a training step. */
 export interface StepOptions extends TraceOptions {
@@ -76,7 +71,7 @@ export function trainingStep(
   const gradientOf = (flat: tf.Tensor1D, batch: BatchInputs) => {
     const parameters = splitParameters(flat, layout);
     const names = Object.keys(parameters);
-    const shards = shardBatch(batch, classifier, perExample).map((shard) => {
+    const shards = shardBatch(batch, perExample).map((shard) => {
       const { labels, weights, scale, gradientMask, keys } = shard;
       return tf.valueAndGrads((...tensors: tf.Tensor[]) => {
         const logits = logitsOf(
@@ -143,7 +138,7 @@ export function trainingStep(
           ? draw.ranks.slice(example, example += sequences)
           : draw.ranks;
         const ranks = objective.lossWeights.length;
-        const shards = trainingShardSizes(classifier, sequences, seq * ranks);
+        const shards = shardSizes(sequences, seq * ranks);
         return own({
           labels: tf.tensor1d(batch.labels),
           scale: tf.tensor2d(
@@ -235,16 +230,11 @@ function dropoutKeys(
 /** Splits a batch into shards for the engine's threads. */
 function shardBatch(
   batch: BatchInputs,
-  classifier: Classifier,
   perExample: boolean,
 ): BatchInputs[] {
   const { keys, scale, gradientMask } = batch;
   const [sequences, seq] = batch.ids.shape;
-  const sizes = trainingShardSizes(
-    classifier,
-    sequences,
-    seq * rankCount({ scale, perExample }),
-  );
+  const sizes = shardSizes(sequences, seq * rankCount({ scale, perExample }));
   if (sizes.length === 1) return [batch];
   const { ids, positions, types, mask, labels, weights } = batch;
   const ofSequences = {

@@ -21,8 +21,8 @@ import {
   compilingNote,
   epochBatches,
   exampleCount,
-  padBatch,
   paddedLengths,
+  padParts,
 } from "./batch.ts";
 import {
   bestEpoch,
@@ -423,10 +423,11 @@ class TrainingRun implements Disposable {
   /** Takes one optimizer step on these batches. */
   #step(batches: readonly (readonly number[])[]) {
     const started = performance.now();
-    const { classifier: { model }, objective, from } = this.#current();
+    const { classifier, objective, from } = this.#current();
     const progress = this.#progress;
-    const padded = batches.map((indices) =>
-      padBatch(this.examples, indices, model, this.#lengthOf(indices))
+    const { length } = objective.lossWeights;
+    const padded = batches.flatMap((indices) =>
+      padParts(classifier, this.examples, indices, length, this.#lengthOf)
     );
     const note = compilingNote(padded, this.#shapes);
     if (note !== undefined) this.#tell(note);

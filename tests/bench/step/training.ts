@@ -13,7 +13,7 @@ import { seededRandom } from "../../../lib/engine/random.ts";
 import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
 import { dylora } from "../../../lib/engine/schedules/dylora.ts";
 import type { AdamWState } from "../../../lib/engine/training/adamw.ts";
-import { type Batch, padBatch } from "../../../lib/engine/training/batch.ts";
+import { type Batch, padParts } from "../../../lib/engine/training/batch.ts";
 import {
   type Evaluator,
   evaluator,
@@ -31,7 +31,7 @@ export class Work {
   readonly #eager: boolean;
   readonly #classifier: Classifier;
   readonly #examples: Required<EncodedExamples>;
-  readonly #batch: Batch;
+  readonly #batches: readonly Batch[];
   readonly #takeStep: ReturnType<typeof trainingStep>;
   #evaluate: Evaluator | undefined;
   readonly trained: number;
@@ -56,7 +56,7 @@ export class Work {
     const { size } = this.#classifier.layout;
     this.#examples = fullExamples(work, work.batch, model.vocabSize);
     const rows = Array.from({ length: work.batch }, (_, i) => i);
-    this.#batch = padBatch(this.#examples, rows, model);
+    this.#batches = padParts(this.#classifier, this.#examples, rows, 1);
     this.#takeStep = trainingStep(this.#classifier, {
       objective: dylora.objective(z.object(dylora.settings).parse({}), {
         rank: work.rank,
@@ -92,7 +92,7 @@ export class Work {
     let loss = NaN;
     for (let i = 0; i < count; i++) {
       const begin = performance.now();
-      const result = this.#takeStep(this.#state, [this.#batch], {
+      const result = this.#takeStep(this.#state, this.#batches, {
         step: this.#step++,
         ranks: [this.#work.rank],
         learningRate: 1e-3,

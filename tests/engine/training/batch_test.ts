@@ -8,8 +8,8 @@ import {
   epochBatches,
   padBatch,
   paddedLengths,
+  padParts,
   shardSizes,
-  trainingShardSizes,
 } from "../../../lib/engine/training/batch.ts";
 import { tensorflow } from "../engine.ts";
 import { openReference } from "../reference.ts";
@@ -182,34 +182,59 @@ Deno.test({
   },
 });
 
+Deno.test("padParts() gives all parts of a batch a mask if any of its examples is padded", () => {
+  const { examples } = batchesOf([3, 3, 3, 2]);
+  const { model } = openReference("roberta");
+  const large = { ...model, layers: 1e6, hidden: 1e4 };
+  const parts = (rows: number[]) =>
+    padParts({ model: large, weights: NO_WEIGHTS }, examples, rows, 1)
+      .map(({ shape, mask }) => [...shape, mask?.join()]);
+  assertEquals(parts([0, 1]), [[1, 3, undefined], [1, 3, undefined]]);
+  assertEquals(parts([0, 3]), [[1, 3, "1,1,1"], [1, 3, "1,1,0"]]);
+});
+
 Deno.test({
   name:
-    "trainingShardSizes() limits the memory that a shard keeps for the backward pass, unless all weights are trained",
+    "padParts() cuts a batch that would keep too much for the backward pass, unless all weights are trained",
   ignore: tensorflow === undefined,
   fn() {
-    const weights: FrozenWeights = { tensors: new Map(), products: new Map() };
     const modelOf = (layers: number, hidden: number) => {
       const { model } = openReference("roberta");
-      return { model: { ...model, layers, hidden }, weights };
+      return { model: { ...model, layers, hidden }, weights: NO_WEIGHTS };
     };
     const [roberta, minilm] = [modelOf(12, 768), modelOf(6, 384)];
     const all = { ...roberta, weights: undefined };
     const { binding } = tensorflow!;
     const before = binding.precision;
     try {
+      const partsOf = (
+        classifier: Parameters<typeof padParts>[0],
+        sequences: number,
+        length: number,
+        ranks = 1,
+      ) => {
+        const { examples } = batchesOf(Array(sequences).fill(length));
+        const rows = Array.from({ length: sequences }, (_, i) => i);
+        return padParts(classifier, examples, rows, ranks)
+          .map(({ shape }) => shape[0]);
+      };
       binding.precision = "f32";
-      assertEquals(trainingShardSizes(roberta, 16, 64), [4, 4, 4, 4]);
-      assertEquals(trainingShardSizes(minilm, 32, 64), [16, 16]);
-      assertEquals(trainingShardSizes(all, 16, 64), [8, 8]);
-      assertEquals(trainingShardSizes(roberta, 2, 512), [1, 1]);
+      assertEquals(partsOf(roberta, 16, 64), [8, 8]);
+      assertEquals(partsOf(roberta, 15, 64), [8, 7]);
+      assertEquals(partsOf(roberta, 16, 64, 2), [6, 6, 4]);
+      assertEquals(partsOf(minilm, 32, 64), [32]);
+      assertEquals(partsOf(all, 16, 64), [16]);
+      assertEquals(partsOf(roberta, 2, 2048), [1, 1]);
       binding.precision = "bf16";
-      assertEquals(trainingShardSizes(roberta, 16, 64), [8, 8]);
-      assertEquals(trainingShardSizes(roberta, 32, 128).length, 8);
+      assertEquals(partsOf(roberta, 16, 64), [16]);
+      assertEquals(partsOf(roberta, 32, 128), [8, 8, 8, 8]);
     } finally {
       binding.precision = before;
     }
   },
 });
+
+const NO_WEIGHTS: FrozenWeights = { tensors: new Map(), products: new Map() };
 
 /** Batches of one example each, of these lengths. */
 function batchesOf(lengths: readonly number[]) {
