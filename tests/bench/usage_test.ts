@@ -93,6 +93,7 @@ const programs: readonly (readonly [string, string[], RegExp, string[]])[] = [
     "--precision LIST",
     "--rounds N",
     "--examples N",
+    "--parts",
     "--json",
   ]],
   ["../soak/soak.ts", [], /^Usage: deno task soak/, ["--rounds N", "--seed N"]],

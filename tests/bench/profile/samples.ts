@@ -79,7 +79,12 @@ export async function sampleSteps(
   }
 }
 
-async function perf(...args: readonly string[]): Promise<string> {
+/**
+ * Runs `perf` and returns what it prints.
+ *
+ * @throws {UsageError} If it is not installed, or fails.
+ */
+export async function perf(...args: readonly string[]): Promise<string> {
   let result: Deno.CommandOutput;
   try {
     result = await new Deno.Command("perf", { args: [...args] }).output();
@@ -95,11 +100,18 @@ async function perf(...args: readonly string[]): Promise<string> {
   throw new UsageError(`"perf ${args[0]}" failed: ${message!.trim()}`);
 }
 
+/** The share of each kind in what `perf script` prints of a process. */
+export function sharesOf(samples: string, pid: number): Map<Kind, number> {
+  const counts = samplesOf(samples, pid);
+  const all = [...counts.values()].reduce((sum, count) => sum + count, 0);
+  return new Map([...counts].map(([kind, count]) => [kind, count / all]));
+}
+
 /**
- * The share of each kind in what `perf script` prints of a process: a line for
+ * The samples of each kind in what `perf script` prints of a process: a line for
  * each sample, `THREAD ADDRESS SYMBOL (FILE)`.
  */
-export function sharesOf(samples: string, pid: number): Map<Kind, number> {
+export function samplesOf(samples: string, pid: number): Map<Kind, number> {
   const counts = new Map(KINDS.map((kind) => [kind, 0]));
   let all = 0;
   for (
@@ -111,7 +123,7 @@ export function sharesOf(samples: string, pid: number): Map<Kind, number> {
     all++;
   }
   if (all === 0) throw new Error("perf has taken no samples");
-  return new Map([...counts].map(([kind, count]) => [kind, count / all]));
+  return counts;
 }
 
 /** The kind of a sample in a thread of the library. */

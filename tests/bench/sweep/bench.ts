@@ -15,7 +15,9 @@ import {
   readOptions,
 } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
+import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
+import type { Event } from "../../../lib/scheduler/events.ts";
 import {
   glueFolder,
   minilmFolder,
@@ -26,6 +28,7 @@ import {
   secondsOf,
 } from "../options.ts";
 import { TimedPipeline } from "../timed_pipeline.ts";
+import { type Part, partsOf } from "./parts.ts";
 
 const RANKS = [1, 2, 3, 4, 5, 6, 7, 8];
 
@@ -56,10 +59,16 @@ export const command: Command = {
       value: "N",
       description: "Training examples (default 8192)",
     },
+    {
+      name: "parts",
+      description:
+        "Show where the seconds go instead: of the stages' places by task, and within a training and an evaluation of LoRA, each run alone under perf",
+    },
     ...readOptions(JSON_LINES),
   ],
   examples: [
     ["--json", "Time both precisions, one row per line"],
+    ["--parts --precision f32", "Where the seconds go in float32"],
     ["--precision f32 --examples 512", "A short sweep in float32"],
   ],
   positionals: { min: 0, max: 0 },
@@ -67,6 +76,7 @@ export const command: Command = {
 };
 
 async function bench(given: Arguments): Promise<number> {
+  if (given.has("parts")) return await showParts(given);
   const python = peerPython();
   const model = minilmFolder();
   const data = glueFolder();
@@ -115,6 +125,76 @@ async function bench(given: Arguments): Promise<number> {
     );
   }
   return EXIT.success;
+}
+
+/** Prints where the seconds of a sweep go. */
+async function showParts(given: Arguments): Promise<number> {
+  const examples = given.integer("examples", 1) ?? 8192;
+  const choice = await selectEngine("tensorflow");
+  await choice.prepare();
+  for (const precision of precisionsOf(given)) {
+    const print = (work: string, [part, seconds]: Part) =>
+      console.log(
+        given.has("json")
+          ? JSON.stringify({ work, precision, part, seconds })
+          : `${precision.padEnd(5)} ${work.padEnd(16)} ` +
+            `${seconds.toFixed(2).padStart(8)}  ${part}`,
+      );
+    using ours = new TimedPipeline(join(import.meta.dirname!, "sweep.yaml"), {
+      model: minilmFolder(),
+      data: glueFolder(),
+      precision,
+      examples: `${examples}`,
+    });
+    await ours.run("model", "data");
+    for (const part of placesOf(await ours.run("--json"))) print("sweep", part);
+    const output = (stage: string) => ours.output("bench-sweep", stage);
+    const [model, tokens, adapter] = ["model", "tokens", "train-lora@rank=8"]
+      .map(output);
+    const training = { alpha: 16, epochs: 1, batchSize: 32, rank: 8 };
+    for (
+      const [task, params, inputs] of [
+        ["train-lora", { ...training, learningRate: 2e-3 }, { model, tokens }],
+        ["evaluate-ranks", {}, { model, tokens, adapter }],
+      ] as const
+    ) {
+      const folder = (name: string) => output(`${task} ${name}`);
+      const work = {
+        task,
+        params: { ...params, precision },
+        inputs: inputs as Readonly<Record<string, string>>,
+        library: choice.library!,
+        compiledBefore: folder("compiled/engine"),
+      };
+      // The first process compiles what the second one loads.
+      for (const [run, when] of ["compiling", "loading"].entries()) {
+        const parts = await partsOf({
+          ...work,
+          output: folder(`${run}/output`),
+          checkpoint: folder(`${run}/checkpoint`),
+          compiledNow: folder(`${run}/compiled`),
+        });
+        for (const part of parts) print(`${task}, ${when}`, part);
+      }
+    }
+  }
+  return EXIT.success;
+}
+
+/** What the places for stages did in a run, by its events: seconds by task, and with nothing to run. */
+function placesOf(events: string): Part[] {
+  const seconds = new Map<string, number>();
+  let waiting = 0;
+  for (const line of events.trim().split("\n")) {
+    const event = JSON.parse(line) as Event;
+    if (event.type === "finished" && event.outcome === "ran") {
+      const name = event.stage.split("@")[0]!;
+      seconds.set(name, (seconds.get(name) ?? 0) + event.seconds);
+      waiting -= event.seconds;
+    }
+    if (event.type === "summary") waiting += PROCESSES * event.seconds;
+  }
+  return [...seconds, ["nothing, of two places", waiting]];
 }
 
 /** The scores in the pipeline's artifacts. */
