@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { CLASSIFICATION_FILES } from "../lib/artifacts/predictions.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
-import { usageSettings } from "../lib/stages/settings.ts";
+import { rankToTake, usageSettings } from "../lib/stages/settings.ts";
 
 export default defineTask({
   description:
@@ -11,10 +11,9 @@ export default defineTask({
       text: z.string(),
       pair: z.string().exactOptional(),
     })).min(1).describe("Texts or pairs of texts"),
-    rank: z.union([z.int().min(1), z.literal("recommended")]).optional()
-      .describe(
-        'Rank to predict at; "recommended" is the one that the input report recommends, and the default if it recommends one; otherwise the default is the rank of the adapter',
-      ),
+    rank: rankToTake.rank.describe(
+      'Rank to predict at; "recommended" is the one that the input report recommends, and the default if it recommends one; otherwise the default is the rank of the adapter',
+    ),
     epoch: usageSettings.epoch,
     precision: usageSettings.precision,
   }),

@@ -33,29 +33,25 @@ const Params = z.strictObject({
   seed: z.int().nonnegative().default(0).describe(
     "Seed of the draw of limit",
   ),
-}).superRefine(({ task, splits, limit }, context) => {
-  const { title, tsvFiles } = GLUE_TASKS[task];
+}).superRefine(({ task: name, splits, limit }, context) => {
+  const task = GLUE_TASKS[name];
   const refuse = (path: PropertyKey[], message: string) =>
     context.addIssue({ code: "custom", path, message });
-  const ofTask = `a split of ${title} (${quoteAll(Object.keys(tsvFiles))})`;
+  const all = quoteAll(Object.keys(task.tsvFiles));
+  const ofTask = `a split of ${task.title} (${all})`;
   splits?.forEach((name, i) => {
-    if (splitsNamed(GLUE_TASKS[task], name).length === 0) {
+    if (splitsNamed(task, name).length === 0) {
       refuse(["splits", i], `Expected ${ofTask}`);
     }
   });
-  const wanted = wantedSplits(GLUE_TASKS[task], splits);
+  const wanted = wantedSplits(task, splits);
   for (const name of Object.keys(limit)) {
-    const named = splitsNamed(GLUE_TASKS[task], Split.parse(name));
-    if (named.length === 0) {
-      refuse(["limit", name], `Expected a limit for ${ofTask}`);
-    } else if (!named.some((split) => wanted.includes(split))) {
-      refuse(
-        ["limit", name],
-        `Expected a limit for a split in "splits" (${
-          quoteAll(wanted) || "none"
-        })`,
-      );
-    }
+    const named = splitsNamed(task, Split.parse(name));
+    if (named.some((split) => wanted.includes(split))) continue;
+    const expected = named.length === 0
+      ? ofTask
+      : `a split in "splits" (${quoteAll(wanted) || "none"})`;
+    refuse(["limit", name], `Expected a limit for ${expected}`);
   }
 });
 

@@ -1,5 +1,6 @@
 import { LORA_A, LORA_B } from "../engine/adapters/lora.ts";
 import type { Model } from "../engine/models/model.ts";
+import { transpose } from "../engine/models/parameters.ts";
 import { PEFT_PREFIX } from "../engine/models/peft.ts";
 import { floats, type Graph } from "./graph.ts";
 
@@ -141,7 +142,7 @@ export class GraphWeights {
       read: () => {
         const values = this.#options.read(name, shape);
         return floats(
-          isTransposed ? transposed(values, shape) : values,
+          isTransposed ? transpose(values, shape) : values,
           this.float,
         );
       },
@@ -181,7 +182,7 @@ export class GraphWeights {
           const scale = scales[Math.floor(i / width)]!;
           return scale === 0 ? 0 : Math.round(value / scale);
         });
-        return isTransposed ? transposed(rounded, shape) : rounded;
+        return isTransposed ? transpose(rounded, shape) : rounded;
       },
     });
     const scales = this.#graph.tensor({
@@ -192,19 +193,4 @@ export class GraphWeights {
     });
     return [integers, scales];
   }
-}
-
-/** Row-major `[rows, columns]` -> `[columns, rows]`. */
-function transposed<T extends Float32Array | Int8Array>(
-  values: T,
-  shape: readonly number[],
-): T {
-  const [rows, columns] = shape as [number, number];
-  const result = values.slice() as T;
-  for (let row = 0; row < rows; row++) {
-    for (let column = 0; column < columns; column++) {
-      result[column * rows + row] = values[row * columns + column]!;
-    }
-  }
-  return result;
 }

@@ -165,11 +165,7 @@ export class OnnxPass implements Pass<Value> {
   #byDistance(of: (distance: number) => number, query: Value): string {
     const last = this.tokens - 1;
     const table = Array.from({ length: 2 * last + 1 }, (_, i) => of(i - last));
-    const index = this.#op(
-      "Add",
-      this.#distances(query),
-      this.#int(last),
-    );
+    const index = this.#op("Add", this.#distances(query), this.#int(last));
     return this.#op("Gather", this.#graph.ints(table), index);
   }
 
@@ -357,7 +353,8 @@ export class OnnxPass implements Pass<Value> {
     const or = (a: string, b: string) => this.#op("Or", a, b);
     let masked = this.#unsqueezed(
       this.#op("Equal", this.#mask, this.#int(0)),
-      ...[1, 2],
+      1,
+      2,
     );
     const distances = () => this.#unsqueezed(this.#distances(query), 1);
     if (causal) {

@@ -23,24 +23,18 @@ interface RecommendationRequest {
 /** Thrown if a report does not recommend exactly one rank for an adapter. */
 export class NoRecommendationError extends Error {}
 
-/** The rank to use. */
-interface RecommendedRank {
-  readonly rank: number;
-  /** Sentence for the log if the report says that nothing was learnt, so that no rank is better than another. */
-  readonly caution?: string | undefined;
-}
-
 /**
  * The rank that a report recommends for an adapter.
  *
  * @param folder An artifact of kind `report`
+ * @returns With a sentence for the log if the report says that nothing was learnt, so that no rank is better than another
  * @throws {NoRecommendationError} If it recommends no rank, several, or the rank of another training.
  */
 export async function recommendedRank(
   folder: string,
   training: AdapterRecord,
   request: RecommendationRequest,
-): Promise<RecommendedRank> {
+): Promise<{ readonly rank: number; readonly caution: string | undefined }> {
   const method = methodName(training);
   const report = await readJsonFile(join(folder, "report.json"), Report);
   const reported = variantsFor(report, training, request)

@@ -65,17 +65,15 @@ async function requestedRank(
   { params, inputs: { report, ranks }, log }: CuttingStage,
 ): Promise<number> {
   const { rank = report && !ranks ? "recommended" : training.rank } = params;
-  if (report === undefined) {
-    const given = rank === "recommended"
-      ? '"rank: recommended" requires'
-      : params.split !== undefined
-      ? 'The parameter "split" requires "rank: recommended" and'
-      : undefined;
-    if (given !== undefined) {
-      throw new RangeError(
-        `${given} the input "report": connect a stage of the task "report"`,
-      );
-    }
+  const given = rank === "recommended"
+    ? '"rank: recommended" requires'
+    : params.split !== undefined
+    ? 'The parameter "split" requires "rank: recommended" and'
+    : undefined;
+  if (given !== undefined && report === undefined) {
+    throw new RangeError(
+      `${given} the input "report": connect a stage of the task "report"`,
+    );
   }
   if (ranks !== undefined && params.rank !== undefined) {
     throw new RangeError(

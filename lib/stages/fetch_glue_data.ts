@@ -7,7 +7,6 @@ import {
   type GlueTaskName,
   readSplit,
   type SplitName,
-  splitsNamed,
   taskFolder,
   wantedSplits,
 } from "../benchmarks/glue.ts";
@@ -35,13 +34,7 @@ export async function fetchGlue(stage: FetchStage): Promise<void> {
   const files = params.source === "hub"
     ? await hubFiles(stage, task)
     : folderFiles(stage, task);
-  const limits = new Map(
-    // A longer name is of a single split and overrides one for several.
-    Object.entries(params.limit).toSorted(([a], [b]) => a.length - b.length)
-      .flatMap(([name, limit]) =>
-        splitsNamed(task, name as SplitName).map((split) => [split, limit])
-      ),
-  );
+  const limits: Readonly<Record<string, number>> = params.limit;
   const splits: Record<string, readonly Example[]> = {};
   for (const [split, file] of files) {
     const { examples: all, broken } = await readSplit(file, task, split);
@@ -50,7 +43,9 @@ export async function fetchGlue(stage: FetchStage): Promise<void> {
         `${split}: skipped ${broken} lines that are malformed in the original`,
       );
     }
-    const limit = limits.get(split) ?? all.length;
+    // The limit of one of MNLI's halves overrides that of both.
+    const limit = limits[split] ?? limits[split.replace(/_.*/, "")] ??
+      all.length;
     const drawn = await drawSubset(all, limit, params.seed);
     splits[split] = drawn;
     log(

@@ -199,11 +199,11 @@ export function fromTensors(
 }
 
 /** Row-major `[rows, columns]` -> `[columns, rows]`. */
-function transpose(
-  values: Float32Array,
+export function transpose<T extends Float32Array | Int8Array>(
+  values: T,
   [rows, columns]: readonly number[],
-): Float32Array<ArrayBuffer> {
-  const transposed = new Float32Array(values.length);
+): T {
+  const transposed = values.slice() as T;
   for (let row = 0; row < rows!; row++) {
     for (let column = 0; column < columns!; column++) {
       transposed[column * rows! + row] = values[row * columns! + column]!;
