@@ -110,9 +110,12 @@ const InputReference = z.string().regex(
 
 /** Resources, with references resolved. */
 const StageResources = z.strictObject({
-  cpus: z.number().int().positive().describe(
-    "Number of CPU cores that the stage uses",
-  ).default(1),
+  cpus: z.union([
+    z.number().int().positive(),
+    z.string().regex(/^all$/, { error: 'Expected a number or "all"' })
+      .transform(() => navigator.hardwareConcurrency),
+  ]).describe("Number of CPU cores that the stage uses, or all of this machine")
+    .default(1),
   gpu: z.number().int().nonnegative().describe(
     "Number of GPUs that the stage holds while it runs",
   ).default(0),

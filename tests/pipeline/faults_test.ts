@@ -45,7 +45,7 @@ Deno.test("expandPipeline() reports every fault of a file at once", () =>
       '16:21 Stage "data" has no dimension "gleu"; did you mean "glue"?',
       '16:33 Task "train" has no input "strat"; did you mean "start"?',
       '17:26 Invalid "resources.memory" of stage "train": expected a size such as "4GB" or "512MiB", got text "4XB"',
-      '17:37 Invalid "resources.cpus" of stage "train": expected an integer, got "0.5"',
+      '17:37 Invalid "resources.cpus" of stage "train": expected an integer or text, got "0.5"',
       '18:14 Invalid "retries" of stage "train": expected a number, got text "many"',
       '20:19 Unknown task "repot"; did you mean "report"?',
       '20:37 "params" has no "n"',

@@ -321,6 +321,24 @@ stages:
     assertEquals(stages.get("other")!.inputs, {});
   }));
 
+Deno.test("expandPipeline() takes all for the processors of this machine", () =>
+  withTasks(async (tasks) => {
+    const { stages } = await load(
+      tasks,
+      `
+name: test
+params: { cpus: all }
+stages:
+  data:
+    task: fetch
+    with: { source: x }
+    resources: { cpus: "\${params.cpus}" }
+`,
+    );
+    const { cpus } = stages.get("data")!.resources;
+    assertEquals(cpus, navigator.hardwareConcurrency);
+  }));
+
 Deno.test("expandPipeline() takes references unquoted in flow and in block style", () =>
   withTasks(async (tasks) => {
     const { stages } = await load(

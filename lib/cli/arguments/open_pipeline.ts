@@ -36,7 +36,9 @@ export async function openPipeline(
   const settings = args.values("set");
   const tasks = tasksOf(args);
   const store = openStore({ out: outOf(args) });
-  const source = [VERSION, { file, text, profile, settings, tasks }];
+  // For stages that take all of them.
+  const cpus = navigator.hardwareConcurrency;
+  const source = [VERSION, { file, text, profile, settings, tasks, cpus }];
   const name = await digest(JSON.stringify(source));
   const snapshot = store.path("graphs", `${name.slice(0, 16)}.json`);
   const saved = await readSnapshot(snapshot, store);
