@@ -39,7 +39,7 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
   // It computes nothing: it loads no tensors.
   "lib/onnx": ["lib/artifacts", "lib/engine", "lib/text", "lib/data"],
   "lib/artifacts": ["lib/engine", "lib/text", "lib/data"],
-  "lib/ranks": ["lib/artifacts", "lib/engine", "lib/report"],
+  "lib/ranks": ["lib/artifacts", "lib/engine", "lib/data", "lib/report"],
   "lib/stages": [
     "lib/onnx",
     "lib/ranks",
@@ -202,18 +202,18 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/onnx": 1435,
   "lib/pipeline": 3260,
   "lib/pypi": 505,
-  "lib/ranks": 345,
+  "lib/ranks": 470,
   "lib/remote": 1200,
   "lib/report": 4500,
   "lib/resize": 1416,
   "lib/scheduler": 5445,
   "lib/serve": 820,
   "lib/slurm": 1320,
-  "lib/stages": 3280,
+  "lib/stages": 3165,
   "lib/store": 1920,
   "lib/text": 1515,
   "lib/track": 800,
-  "tasks": 785,
+  "tasks": 780,
 };
 
 /** Lines of code below a folder. */

@@ -14,6 +14,7 @@ import {
   type RankPerModule,
   valuesAt,
 } from "../ranks/greedy_ranks.ts";
+import { spreadExamples } from "../ranks/spread_examples.ts";
 import { ranksByModule } from "./cut_adapter.ts";
 import { type AdapterStage, openAdapter } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
@@ -150,28 +151,4 @@ export async function chooseRanks(
       even: even.map((rank, i) => ({ rank, ...others[i]! })),
     },
   });
-}
-
-/** Selects up to a number of examples, evenly spaced. */
-function spreadExamples(
-  { ids, types, offsets, index, labels }: Required<EncodedExamples>,
-  most: number,
-): Required<EncodedExamples> {
-  const { length } = labels;
-  const count = Math.min(most, length);
-  const chosen = Array.from(
-    { length: count },
-    (_, i) => Math.floor(i * length / count),
-  );
-  const taken = (values: Int32Array | Uint8Array) =>
-    chosen.flatMap((i) => [...values.subarray(offsets[i], offsets[i + 1])]);
-  let end = 0;
-  const ends = chosen.map((i) => end += offsets[i + 1]! - offsets[i]!);
-  return {
-    ids: Int32Array.from(taken(ids)),
-    types: Uint8Array.from(taken(types)),
-    offsets: Int32Array.from([0, ...ends]),
-    index: Int32Array.from(chosen, (i) => index[i]!),
-    labels: Float32Array.from(chosen, (i) => labels[i]!),
-  };
 }
