@@ -29,9 +29,7 @@ export default defineTask({
     tokens: { kind: "tokens", optional: true },
   },
   output: { kind: "adapter", files: ADAPTER_FILES },
-  sources({ source }): Record<string, string> {
-    return { source: expandHome(source) };
-  },
+  sources: ({ source }) => ({ source: expandHome(source) }),
   small: true,
   run: async (stage) =>
     (await import("../lib/stages/import.ts")).importAdapter(stage),
