@@ -22,7 +22,7 @@ import {
   TOLERANCE,
   writeServed,
 } from "../onnx/reference_cases.ts";
-import { chromiumLogits, denoLogits } from "../onnx/web.ts";
+import { chromiumLogits, denoLogits, webgpuLogits } from "../onnx/web.ts";
 import { chromiumMissing } from "../report/chromium.ts";
 import { randomAdapter } from "../tasks/random_adapter.ts";
 import { REFERENCE_TRAINING } from "../tasks/reference_adapter.ts";
@@ -34,21 +34,22 @@ const missing = chromiumMissing();
 const suffix = missing === undefined ? "" : ` (skipped: ${missing})`;
 
 for (
-  const [where, logitsOf] of Object.entries({
-    Deno: denoLogits,
-    Chromium: chromiumLogits,
-  })
+  const [where, logitsOf, names] of [
+    ["Deno", denoLogits, referenceNames],
+    ["Chromium", chromiumLogits, referenceNames],
+    // Ten seconds each: shaders are compiled for the processor.
+    ["Chromium by WebGPU", webgpuLogits, ["bert", "llama"]],
+  ] as const
 ) {
-  const isSkipped = where === "Chromium" && missing !== undefined;
+  const isSkipped = where !== "Deno" && missing !== undefined;
   Deno.test({
-    name:
-      `onnxruntime-web in ${where} gives the logits of PEFT for every architecture, adapter, rank, batch and length${
-        isSkipped ? suffix : ""
-      }`,
+    name: `onnxruntime-web in ${where} gives the logits of PEFT for ${
+      names === referenceNames ? "every architecture" : names.join(" and ")
+    }, at every adapter, rank, batch and length${isSkipped ? suffix : ""}`,
     ignore: isSkipped,
     fn: () =>
       withFolder(async (folder) => {
-        const models = referenceNames.map((name) => {
+        const models = names.map((name) => {
           const reference = openReference(name);
           const path = join(folder, `${name}.onnx`);
           writeServed(path, reference);

@@ -32,8 +32,10 @@ async function logitsOf(
   { InferenceSession, Tensor }: typeof ort,
   model: ArrayBuffer,
   feeds: readonly JsonFeed[],
+  provider: "wasm" | "webgpu" = "wasm",
 ): Promise<number[][]> {
-  const session = await InferenceSession.create(model);
+  const executionProviders = [provider];
+  const session = await InferenceSession.create(model, { executionProviders });
   const all: number[][] = [];
   for (const feed of feeds) {
     const inputs: Record<string, ort.Tensor> = {};
@@ -62,25 +64,39 @@ export async function denoLogits(
   return all;
 }
 
+/** A WebGPU that computes on the processor. */
+const WEBGPU = [
+  "--enable-unsafe-webgpu",
+  "--use-webgpu-adapter=swiftshader",
+  "--enable-features=Vulkan",
+];
+
+/** The same by WebGPU in Chromium, on the processor. */
+export function webgpuLogits(models: readonly Runs[]): Promise<number[][][]> {
+  return chromiumLogits(models, "webgpu");
+}
+
 /** The same in Chromium. */
 export async function chromiumLogits(
   models: readonly Runs[],
+  provider: "wasm" | "webgpu" = "wasm",
 ): Promise<number[][][]> {
   const contents = Object.fromEntries(models.flatMap(({ path, feeds }, i) => [
     [`model-${i}`, { folder: dirname(path) }],
     [`feeds-${i}.json`, { text: JSON.stringify(feeds.map(jsonFeed)) }],
   ]));
   await using server = new FileServer(contents);
-  await using browser = await Browser.start();
+  const flags = provider === "webgpu" ? WEBGPU : [];
+  await using browser = await Browser.start(...flags);
   const paths = models.map(({ path }, i) => `/model-${i}/${basename(path)}`);
   await browser.open(server.address);
   return await browser.evaluate(`(async () => {
-    const ort = await import("/ort.wasm.bundle.min.mjs");
+    const ort = await import("/ort.${provider}.bundle.min.mjs");
     const all = [];
     for (const [i, path] of ${JSON.stringify(paths)}.entries()) {
       const model = await (await fetch(path)).arrayBuffer();
       const feeds = await (await fetch("/feeds-" + i + ".json")).json();
-      all.push(await (${logitsOf})(ort, model, feeds));
+      all.push(await (${logitsOf})(ort, model, feeds, "${provider}"));
     }
     return all;
   })()`);
