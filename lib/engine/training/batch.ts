@@ -175,12 +175,12 @@ function lengthOf(
 }
 
 /**
- * Extra cost of the first pass at a length, for tracing and for loading what
- * was compiled, in floating-point operations: half a second at 200 GFLOPS, as
- * measured for MiniLM. A constant, so that results do not depend on the
- * machine's speed.
+ * Extra cost of the first pass of a layer at a length, for tracing and for
+ * loading what was compiled, in floating-point operations: half a second at 200
+ * GFLOPS for the six layers of MiniLM, as measured. A constant, so that results
+ * do not depend on the machine's speed.
  */
-const FIRST_PASS = 1e11;
+const FIRST_PASS = 1e11 / 6;
 
 /**
  * Chooses the lengths to which batches are padded. A length is left out if
@@ -188,7 +188,7 @@ const FIRST_PASS = 1e11;
  *
  * @param batches All batches of a pass over the examples, as lists of example numbers
  * @param passes Number of such passes
- * @param flops Floating-point operations of a batch, `[batch, seq]`
+ * @param flops Floating-point operations of a layer for a batch, `[batch, seq]`
  * @returns The length for any batch whose longest example is no longer than those of `batches`
  */
 export function paddedLengths(
@@ -276,10 +276,10 @@ const PART_BYTES = 192 * 2 ** 20;
 const ROW_BYTES = { f32: 57, bf16: 34 } as const;
 
 /**
- * Pads the examples of a batch in parts of about as many sequences, which are
- * computed one after the other, so that what is stored for the backward pass is
- * bounded. If all weights are trained, each would have gradients as large as
- * the model: then a batch stays whole.
+ * Pads the examples of a batch in 1, 2, 4 ... parts, which are computed one
+ * after the other, so that what is stored for the backward pass is bounded. If
+ * all weights are trained, each would have gradients as large as the model: then
+ * a batch stays whole.
  *
  * @param ranks Ranks at which each sequence is computed
  */
@@ -296,7 +296,8 @@ export function padParts(
   const most = weights === undefined
     ? indices.length
     : Math.max(2, engineLanes()) * PART_BYTES / (rowBytes * seq * ranks);
-  const parts = Math.min(indices.length, Math.ceil(indices.length / most));
+  // Powers of two, so that most batches have parts of one shape, and one trace.
+  const parts = 2 ** Math.ceil(Math.log2(Math.max(1, indices.length / most)));
   return cutBatches(indices, Math.ceil(indices.length / parts))
     .map((part) => padBatch(examples, part, model, seq, indices));
 }

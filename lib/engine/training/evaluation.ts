@@ -169,7 +169,7 @@ function evaluationBatches(
     examples,
     batches,
     passes,
-    (shape) => forwardFlops(classifier, shape, ranks),
+    (shape) => forwardFlops(classifier, shape, ranks) / classifier.model.layers,
   );
   return batches.map((indices) => ({ indices, length: lengthOf(indices) }));
 }

@@ -275,7 +275,7 @@ class TrainingRun implements Disposable {
       this.examples,
       sample,
       epochs,
-      (shape) => this.#flopsOf(shape),
+      (shape) => this.#flopsOf(shape) / this.#current().classifier.model.layers,
     );
   }
 
