@@ -270,7 +270,7 @@ export function shardSizes(sequences: number, rows: number): number[] {
 }
 
 /** Bytes of a part that a thread stores for the backward pass; twice as many on one thread. */
-const PART_BYTES = 192 * 2 ** 20;
+const PART_BYTES = 256 * 2 ** 20;
 
 /** Bytes per row, hidden value and layer that are stored for the backward pass, measured with RoBERTa-base at 64 tokens. */
 const ROW_BYTES = { f32: 57, bf16: 34 } as const;
