@@ -69,14 +69,21 @@ class Clock {
     const loading: Record<string, number> = {};
     let computing = 0;
     let padded = 0;
-    for (const { length, padded: each, seconds } of this.#calls.values()) {
+    const all = [...this.#calls.values()];
+    const steady = ({ seconds: [, ...others] }: Calls) =>
+      others.length > 0 ? median(others) : undefined;
+    const sum = (of: (calls: Calls) => number) =>
+      all.filter(({ seconds }) => seconds.length > 1)
+        .reduce((sum, calls) => sum + of(calls), 0);
+    const secondsPerToken = sum((calls) => steady(calls)!) /
+      sum(({ padded }) => padded);
+    for (const calls of all) {
+      const { length, padded: each, seconds } = calls;
       const [first, ...others] = seconds as [number, ...number[]];
-      // A function that is called once is taken to compute at once what others compute for each token.
-      const steady = others.length > 0 ? median(others) : undefined;
-      loading[length] = (loading[length] ?? 0) +
-        (steady === undefined ? first : Math.max(0, first - steady));
-      computing += others.reduce((sum, it) => sum + it, 0) +
-        (steady === undefined ? 0 : Math.min(first, steady));
+      // A function that is called once is taken to be as fast as the others.
+      const usual = steady(calls) ?? each * secondsPerToken;
+      loading[length] = (loading[length] ?? 0) + Math.max(0, first - usual);
+      computing += others.reduce((sum, it) => sum + it, Math.min(first, usual));
       padded += each * seconds.length;
     }
     return { loading, computing, padded };
