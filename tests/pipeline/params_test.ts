@@ -74,7 +74,7 @@ stages:
       [
         "cpus",
         0.5,
-        'cpus=0.5: Invalid "resources.cpus" of stage "data": expected an integer, got "0.5"',
+        'cpus=0.5: Invalid "resources.cpus" of stage "data": expected an integer or text, got "0.5"',
       ],
       [
         "train.lr",
