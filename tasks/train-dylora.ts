@@ -12,9 +12,6 @@ export default defineTask({
     scaling: RankScaling.default(dylora.scaling).describe(
       "Scale at rank b: rank = alpha / b, as in the paper; maximum = alpha / R at every b, with R the rank of the adapter; {exponent: p} = (alpha / R) (R / b)^p",
     ),
-    alphaRank: z.int().min(1).optional().describe(
-      "Rank of the adapter that would have this alpha; one of another rank gets the alpha that scales its ranks alike: the same with scaling rank, alpha * rank / alphaRank with maximum; default: rank",
-    ),
   }),
   ...ADAPTER_TRAINING,
   run: async (stage) =>

@@ -8,7 +8,7 @@ import { checkClasses, outputsOf } from "../artifacts/classes.ts";
 import { findModelOrigin, readModel } from "../artifacts/model.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
 import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
-import { type AdapterScale, scaleAt } from "../engine/adapters/scale.ts";
+import type { AdapterScale } from "../engine/adapters/scale.ts";
 import type { ParameterLayout } from "../engine/models/model.ts";
 import type { ClassifierShape } from "../engine/models/outline.ts";
 import { parameterLayout, toTensors } from "../engine/models/parameters.ts";
@@ -29,8 +29,7 @@ import { runTraining } from "./training.ts";
 export async function trainAdapter(
   stage: Stage<
     & TrainingSettings
-    & Partial<Pick<AdapterScale, "scaling">>
-    & { readonly alphaRank?: number | undefined },
+    & Partial<Pick<AdapterScale, "scaling">>,
     InputsOf<typeof ADAPTER_TRAINING["inputs"]>
   >,
   schedule: Schedule,
@@ -49,14 +48,10 @@ export async function trainAdapter(
   const {
     adapter,
     rank = 8,
-    alpha: given = 16,
-    alphaRank = rank,
+    alpha = 16,
     targetModules = readModel(model.path).architecture.targetModules,
   } = { ...start?.training, ...params };
   const scaling = params.scaling ?? schedule.scaling;
-  const alpha = alphaRank === rank
-    ? given
-    : rank * scaleAt(rank, { rank: alphaRank, alpha: given, scaling });
   const settings = z.object(schedule.settings).parse(params);
   const own = {
     method: Method.parse({ name: schedule.name, ...settings }),

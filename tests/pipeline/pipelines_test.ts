@@ -119,7 +119,7 @@ Deno.test("pipelines reduce a LoRA of the largest rank, whether the user's ranks
   }
 });
 
-Deno.test("pipeline nested takes rank and alpha of a variant in place of its own, and leaves out what has an empty list", async () => {
+Deno.test("pipeline nested takes the rank of a variant in place of its own, and leaves out what has an empty list", async () => {
   const params = async (profile: string, tasks: string[]) => {
     const { stages } = await load("nested", { tasks, seeds: [0] }, profile);
     return new Map(
@@ -129,18 +129,16 @@ Deno.test("pipeline nested takes rank and alpha of a variant in place of its own
   };
   const range = await params("range", ["sst2"]);
   const ranksOf = (id: string) => {
-    const { rank, sourceRanks, alphaRank } = range.get(id)!;
-    return { rank, sourceRanks, alphaRank };
+    const { rank, sourceRanks } = range.get(id)!;
+    return { rank, sourceRanks };
   };
-  assertEquals(ranksOf("train-dylora@sst2,sorted-60,seed=0"), {
+  assertEquals(ranksOf("train-dylora@sst2,sorted-60-log,seed=0"), {
     rank: 64,
     sourceRanks: [],
-    alphaRank: 8,
   });
-  assertEquals(ranksOf("train-dylora@sst2,from-64,seed=0"), {
+  assertEquals(ranksOf("train-dylora@sst2,from-64-log,seed=0"), {
     rank: 8,
     sourceRanks: [64],
-    alphaRank: 8,
   });
   const rates = await params("rates", ["cola"]);
   const grid = [1, 8, 64].flatMap((rank) =>

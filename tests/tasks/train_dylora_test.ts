@@ -35,19 +35,13 @@ Deno.test("train-dylora divides alpha by its own rank with scaling: maximum, and
     );
   }));
 
-Deno.test("train-dylora scales the ranks of a larger adapter as alpha does at alphaRank, and evaluate-ranks scores powers of two and the largest", () =>
+Deno.test("evaluate-ranks scores powers of two and the largest rank", () =>
   withEngineStages(async (stages) => {
     const { run, given } = stages;
-    const trained = (scaling: "rank" | "maximum") =>
-      run("train-dylora", {
-        ...{ rank: 6, alpha: 8, alphaRank: 4, scaling },
-        ...{ epochs: 1, learningRate: 1e-2 },
-      }, given);
-    const byMaximum = await trained("maximum");
-    assertEquals((await readTraining(byMaximum)).alpha, 12);
-    assertEquals((await readTraining(await trained("rank"))).alpha, 8);
-
-    const inputs = { ...given, adapter: byMaximum };
+    const adapter = await run("train-dylora", {
+      ...{ rank: 6, epochs: 1, learningRate: 1e-2 },
+    }, given);
+    const inputs = { ...given, adapter };
     const logits = await logitsByRank(stages, inputs, { ranks: "powers" });
     assertEquals([...logits.keys()], [1, 2, 4, 6]);
   }));

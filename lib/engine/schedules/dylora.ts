@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { checkRank, firstRows, rankScale, scaleAt } from "../adapters/scale.ts";
+import { checkRank, firstRows, rankScale } from "../adapters/scale.ts";
 import { type Random, shuffle } from "../random.ts";
 import type { Schedule } from "./schedule.ts";
 
@@ -36,7 +36,7 @@ const settings = {
     "Scope of the rank that a step draws: model = one rank for the whole model; example = one rank for each example, each as often in a batch as the sampler says",
   ),
   sourceRanks: z.array(z.int().min(1)).default([]).describe(
-    "Ranks above the adapter's that the steps before sortAt train, highest first, in equal shares: [64] learns at rank 64, sorts, and goes on at rank; [64, 32, 16] sorts and descends in steps; [] = rank",
+    "Ranks above the adapter's that the steps before sortAt train with the same alpha, highest first, in equal shares: [64] learns at rank 64, sorts, and goes on at rank; [64, 32, 16] sorts and descends in steps; [] = rank",
   ),
 };
 
@@ -71,12 +71,7 @@ export const dylora: Schedule<"dylora", typeof settings> = {
     return {
       perExample: scope === "example",
       sortAt,
-      // At its full rank, each has the scale that the adapter's formula gives there.
-      sources: sourceRanks.map((source) => ({
-        ...adapter,
-        rank: source,
-        alpha: source * scaleAt(source, adapter),
-      })),
+      sources: sourceRanks.map((rank) => ({ ...adapter, rank })),
       lossWeights: [1],
       draw: (random, examples) =>
         scope === "example"
