@@ -179,52 +179,41 @@ Deno.test("pipeline own-data takes pairs, scores and a validation file by its pa
   assertEquals(inputs.report, ["report"]);
 });
 
-Deno.test("pipeline own-data sorts the ranks unless it is told to train as in the paper", async () => {
+Deno.test("pipeline own-data sorts a LoRA of rank 64 unless it is told to draw ranks", async () => {
   const trained = async (profile?: string) => {
     const { stages } = await load("own-data", {}, profile);
-    const { sortAt, scope, scaling } =
+    const { rank, sortAt, scope, scaling } =
       stages.get("train-dylora@seed=0")!.params;
-    return { sortAt, scope, scaling };
+    return { rank, sortAt, scope, scaling };
   };
-  assertEquals(await trained(), {
-    sortAt: 0.6,
-    scope: "example",
-    scaling: { exponent: 0 },
-  });
-  assertEquals(await trained("paper"), {
-    sortAt: 0,
-    scope: "model",
-    scaling: "rank",
-  });
+  const scaling = { exponent: 0 };
+  assertEquals(
+    await Promise.all([undefined, "sorted", "paper"].map(trained)),
+    [
+      { rank: 64, sortAt: 1, scope: "model", scaling },
+      { rank: 8, sortAt: 0.6, scope: "example", scaling },
+      { rank: 8, sortAt: 0, scope: "model", scaling: "rank" },
+    ],
+  );
 });
 
-Deno.test("pipeline own-data compares with LoRA and its SVD by profile compare only", async () => {
+Deno.test("pipeline own-data compares with LoRA by profile compare only", async () => {
   const trained = (stages: Graph["stages"]) =>
-    [...stages.keys()].filter((id) => /lora|largest|reduced/.test(id)).sort();
+    [...stages.keys()].filter((id) => /lora/.test(id)).sort();
   const alone = await load("own-data", { seeds: [3] });
   assertEquals(trained(alone.stages), [
     "evaluate-dylora@seed=3",
     "train-dylora@seed=3",
   ]);
-  const values = { seeds: [3], rank: 6, loraRanks: [2] };
+  const values = { seeds: [3], loraRanks: [2] };
   const { stages } = await load("own-data", values, "compare");
   assertEquals(trained(stages), [
     "evaluate-dylora@seed=3",
     "evaluate-lora@rank=2,seed=3",
-    "evaluate-reduced@svd,seed=3",
-    "reduce-lora@svd,seed=3",
     "train-dylora@seed=3",
-    "train-largest@svd,seed=3",
     "train-lora@rank=2,seed=3",
   ]);
-  const largest = stages.get("train-largest@svd,seed=3")!;
-  assertEquals([largest.task, largest.params.rank], ["train-lora", 6]);
-  assertEquals(stages.get("report")!.inputs.scores!.length, 3);
-  // A LoRA of this rank is the same stage, so it is trained once.
-  const { stages: same } = await load("own-data", {}, "compare");
-  const { params, inputs } = same.get("train-lora@rank=8,seed=0")!;
-  const other = same.get("train-largest@svd,seed=0")!;
-  assertEquals([params, inputs], [other.params, other.inputs]);
+  assertEquals(stages.get("report")!.inputs.scores!.length, 2);
 });
 
 Deno.test("pipeline submission predicts each test set by the adapter of its task, and AX by MNLI's", async () => {

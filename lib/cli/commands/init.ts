@@ -168,7 +168,7 @@ async function starter(
     );
   };
   write("name", name);
-  write("description", `Find the LoRA rank for ${path} with one DyLoRA`);
+  write("description", `Find the LoRA rank for ${path} with one training`);
   const set = (key: string, value: unknown, comment?: string) => {
     if (typeof value === "string" && hasReference(value)) {
       const what = key === "train" ? "file" : "column";
