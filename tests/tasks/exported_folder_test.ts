@@ -33,13 +33,13 @@ const CASES: readonly (readonly [
 
 Deno.test({
   name:
-    "PEFT loads an exported folder by its model card, by README's code and by that of a run, from any folder and for any classes, and computes what predict computes",
+    "PEFT loads an exported folder by its model card, by the code of pipelines/README.md and by that of a run, from any folder and for any classes, and computes what predict computes",
   ignore: PYTHON === undefined,
   fn: () =>
     withFolder(async (folder) => {
       const root = join(import.meta.dirname!, "../..");
       const [, readme] = /```python\n([^]*?)```/.exec(
-        Deno.readTextFileSync(join(root, "README.md")),
+        Deno.readTextFileSync(join(root, "pipelines/README.md")),
       )!;
       const folders = [];
       const exported: string[] = [];
@@ -71,7 +71,7 @@ Deno.test({
         folders.push({
           codes: [
             code!.replaceAll('"FOLDER"', JSON.stringify(output)),
-            readme!.replace("out/own-data/take-away@seed=0", output),
+            readme!.replace("out/which-rank/take-away@seed=0", output),
             pythonCode(output, { labels, base: model, hasOtherClasses: true }),
           ],
           texts: TEXTS,
