@@ -31,8 +31,6 @@ export const CLASSES_FILE = "classes.json";
 
 const Classes = z.strictObject({ ...TASK_FIELDS, maxLength: trainedLength });
 
-export type ExportedClasses = z.output<typeof Classes>;
-
 /** {@linkcode CLASSES_FILE}, which an adapter that another program wrote lacks. */
 export const { find: findClasses, write: writeClasses } = jsonFile(
   CLASSES_FILE,

@@ -101,7 +101,7 @@ Deno.test("a new user comes from own data to predictions, as the documents and t
     await t.step("the report says what is wrong, with the texts", () => {
       const [comparison] = reportOf("mine").comparisons;
       const { mistakes, examples, verdict } = comparison!;
-      assertMatch(verdict!.headline, /^Use rank \d of DyLoRA: /);
+      assertMatch(verdict!.headline, /^Use rank \d of LoRA by SVD: /);
       assertEquals(mistakes.classes!.map(({ name }) => name), [
         "maybe",
         "no",
@@ -130,7 +130,7 @@ Deno.test("a new user comes from own data to predictions, as the documents and t
           const text = await browser.evaluate<string>(
             "document.querySelector('main').innerText",
           );
-          assertMatch(text, /Mistakes of DyLoRA.*Precision.*as maybe/s);
+          assertMatch(text, /Mistakes of LoRA by SVD.*Precision.*as maybe/s);
         }
         assertEquals(new Set(browser.requests), new Set([url]));
         assertEquals(browser.errors, []);

@@ -52,21 +52,25 @@ export const Reduction = z.enum(["truncation", "svd"]);
 
 /** Where an adapter comes from. */
 export interface Provenance {
-  readonly method: { readonly name: string };
+  readonly method: { readonly name: string; readonly sortAt?: number };
   /** True if it was trained elsewhere, with unknown settings. */
   readonly imported: boolean;
   /** Null if it was not reduced. */
   readonly reducedBy: z.output<typeof Reduction> | null;
 }
 
-/** Name of a provenance in scores and reports: `lora`, `imported-lora-svd`. */
+/** Name of a provenance in scores and reports: `lora`, `imported-lora-svd`, also of a LoRA that was sorted in its training. */
 export function methodName(
   { method, imported, reducedBy }: Provenance,
 ): string {
+  // DyLoRA that sorts after its last step has drawn no rank.
+  const [name, by] = method.sortAt === 1
+    ? [fixed.name, "svd"] as const
+    : [method.name, reducedBy];
   return [
     ...imported ? ["imported"] : [],
-    method.name,
-    ...reducedBy ? [{ truncation: "truncated", svd: "svd" }[reducedBy]] : [],
+    name,
+    ...by ? [{ truncation: "truncated", svd: "svd" }[by]] : [],
   ].join("-");
 }
 

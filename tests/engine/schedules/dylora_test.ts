@@ -4,6 +4,7 @@ import {
   type DyloraSettings,
   Sampler,
 } from "../../../lib/engine/schedules/dylora.ts";
+import { methodName } from "../../../lib/engine/schedules/registry.ts";
 import { seededRandom } from "../../../lib/engine/random.ts";
 import { dyloraObjective } from "../tiny_task.ts";
 
@@ -106,6 +107,17 @@ Deno.test("DyLoRA says in words how a training drew ranks", () => {
     inWords({ kind: "uniform" }, { sortAt: 1 }),
     "none, the rows were sorted after the last step",
   );
+});
+
+Deno.test("DyLoRA that sorts after its last step has the name of a LoRA by SVD", () => {
+  const nameOf = (sortAt: number) =>
+    methodName({
+      method: { ...SETTINGS, name: dylora.name, sortAt },
+      imported: false,
+      reducedBy: null,
+    });
+  assertEquals(nameOf(1), "lora-svd");
+  assertEquals(nameOf(0.6), "dylora");
 });
 
 /** Within four standard deviations of each frequency. */
