@@ -2,15 +2,16 @@
 
     python tests/bench/peer/sweep.py '{"model": FOLDER, "data": "SST-2", "examples": 8192, "max_length": 128,
         "precision": "f32" | "bf16", "batch": 32, "learning_rate": 2e-3, "ranks": [1, ..., 8], "alpha": 16,
-        "processes": 2}'
+        "processes": 2, "plain": false}'
 
 Prints one JSON line: {"dylora": [accuracy at each rank], "lora": [accuracy of each rank]}
 
 A script as one would write it for this comparison: texts are tokenized once, trainings run in a pool
-of processes of one thread each, batches are grouped by length as transformers' Trainer does
-(train_sampling_strategy="group_by_length"), a batch is padded to its longest sequence. DyLoRA is the
-shortest implementation that computes only the rows in use: LoRA layers of PEFT whose forward pass
-takes the first rows of A and columns of B, scaled by alpha / b.
+of processes of one thread each, batches are grouped by length as transformers' Trainer does if asked
+(train_sampling_strategy="group_by_length"), a batch is padded to its longest sequence. With "plain", as
+a folder of scripts has it: a process for each training, and the Trainer's default batches, drawn at
+random. DyLoRA is the shortest implementation that computes only the rows in use: LoRA layers of PEFT
+whose forward pass takes the first rows of A and columns of B, scaled by alpha / b.
 """
 
 import csv
@@ -36,13 +37,14 @@ def read(path, tokenizer, limit, max_length):
     ]
 
 
-def grouped_by_length(examples, batch, seed):
-    """Batches of like length: random groups of 50 batches, each sorted, as transformers groups them."""
+def grouped_by_length(examples, batch, seed, plain=False):
+    """Batches of like length: random groups of 50 batches, each sorted, as transformers has it; plain, at random."""
     order = list(range(len(examples)))
     random.Random(seed).shuffle(order)
     size = 50 * batch
     groups = [order[i:i + size] for i in range(0, len(order), size)]
-    order = [i for group in groups for i in sorted(group, key=lambda i: -len(examples[i]["input_ids"]))]
+    if not plain:
+        order = [i for group in groups for i in sorted(group, key=lambda i: -len(examples[i]["input_ids"]))]
     return [order[i:i + batch] for i in range(0, len(order), batch)]
 
 
@@ -66,7 +68,7 @@ class Nested:
 
 
 def train(job):
-    method, rank, model, alpha, batch, learning_rate, precision, examples, held = job
+    method, rank, model, alpha, batch, learning_rate, precision, examples, held, plain = job
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.set_num_threads(1)
@@ -80,7 +82,7 @@ def train(job):
     collate = DataCollatorWithPadding(tokenizer)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=0.1, fused=True)
-    loader = DataLoader(examples, batch_sampler=grouped_by_length(examples, batch, 0), collate_fn=collate)
+    loader = DataLoader(examples, batch_sampler=grouped_by_length(examples, batch, 0, plain), collate_fn=collate)
     schedule = get_linear_schedule_with_warmup(optimizer, round(0.06 * len(loader)), len(loader))
     draws = random.Random(0)
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
@@ -110,13 +112,13 @@ def train(job):
     return scores
 
 
-def main(model, data, examples, max_length, precision, batch, learning_rate, ranks, alpha, processes):
+def main(model, data, examples, max_length, precision, batch, learning_rate, ranks, alpha, processes, plain):
     tokenizer = AutoTokenizer.from_pretrained(model)
     trained = read(f"{data}/train.tsv", tokenizer, examples, max_length)
     held = read(f"{data}/dev.tsv", tokenizer, None, max_length)
-    rest = (model, alpha, batch, learning_rate, precision, trained, held)
+    rest = (model, alpha, batch, learning_rate, precision, trained, held, plain)
     jobs = [("dylora", max(ranks), *rest)] + [("lora", rank, *rest) for rank in ranks]
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=1 if plain else None) as pool:
         dylora, *lora = pool.map(train, jobs, chunksize=1)
     print(json.dumps({"dylora": dylora, "lora": [score for scores in lora for score in scores]}))
 

@@ -60,6 +60,11 @@ export const command: Command = {
       description: "Training examples (default 8192)",
     },
     {
+      name: "plain",
+      description:
+        "Time the peer as a folder of scripts has it: a process for each training, and batches drawn at random, the default of transformers, instead of a pool and batches of like length",
+    },
+    {
       name: "parts",
       description:
         "Show where the seconds go instead: of the stages' places by task, and within a training and an evaluation of LoRA, each run alone under perf",
@@ -99,7 +104,10 @@ async function bench(given: Arguments): Promise<number> {
       times.peer.push(
         await secondsOf(async () => {
           scores.peer = mean(
-            await peerScores(python, { model, data, precision, examples }),
+            await peerScores(python, {
+              ...{ model, data, precision, examples },
+              plain: given.has("plain"),
+            }),
           );
         }),
       );
@@ -216,19 +224,18 @@ async function ourScores(
 
 async function peerScores(
   python: string,
-  { model, data, precision, examples }: {
+  { data, ...given }: {
     readonly model: string;
     readonly data: string;
     readonly precision: Precision;
     readonly examples: number;
+    readonly plain: boolean;
   },
 ): Promise<z.output<typeof Scores>> {
   const request = {
-    model,
+    ...given,
     data: join(data, "SST-2"),
-    examples,
     max_length: 128,
-    precision,
     batch: 32,
     learning_rate: 2e-3,
     ranks: RANKS,
