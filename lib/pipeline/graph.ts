@@ -85,11 +85,20 @@ export function groupStages(
       if (other !== undefined && other !== name) group.needs.add(other);
     }
   }
+  // A group may need one whose first stage comes later.
+  const ordered = new Set<string>();
+  const add = (name: string) => {
+    if (ordered.has(name)) return;
+    groups.get(name)!.needs.forEach(add);
+    ordered.add(name);
+  };
+  [...groups.keys()].forEach(add);
   const edges = reduceEdges(
-    [...groups].map(([id, { needs }]) => ({ id, needs: [...needs] })),
+    [...ordered].map((id) => ({ id, needs: [...groups.get(id)!.needs] })),
   );
   const depths = new Map<string, number>();
-  return [...groups].map(([name, { stages, needs: inputs }]) => {
+  return [...ordered].map((name) => {
+    const { stages, needs: inputs } = groups.get(name)!;
     const needs = edges.get(name)!;
     const depth = Math.max(-1, ...needs.map((it) => depths.get(it)!)) + 1;
     depths.set(name, depth);
@@ -116,24 +125,16 @@ export function reduceEdges(
   return edges;
 }
 
-/** Stages that match patterns, and messages for patterns without a match. */
-interface Matched {
-  /** Ids in the order of the graph. */
-  readonly stages: readonly string[];
-  readonly problems: readonly string[];
-}
-
 /**
- * Finds stages by id (`train@mrpc,seed=0`), by name (`train`), by the first
- * components of an id (`train@mrpc`), or by a glob in which `*` matches any text
- * and `?` one character (`train-*@mrpc*`).
+ * Finds stages, in the order of the graph, by id (`train@mrpc,seed=0`), by name
+ * (`train`), by the first components of an id (`train@mrpc`), or by a glob in
+ * which `*` matches any text and `?` one character (`train-*@mrpc*`); patterns
+ * without a match are problems.
  */
 export async function matchStages(
-  graph: {
-    readonly stages: ReadonlyMap<string, Pick<GraphStage, "name">>;
-  },
+  graph: { readonly stages: ReadonlyMap<string, Pick<GraphStage, "name">> },
   patterns: readonly string[],
-): Promise<Matched> {
+): Promise<{ readonly stages: string[]; readonly problems: string[] }> {
   const ids = [...graph.stages.keys()];
   const selected = new Set<string>();
   const problems: string[] = [];

@@ -1,6 +1,10 @@
 import { assertEquals } from "@std/assert";
 
-import { type Graph, matchStages } from "../../lib/pipeline/graph.ts";
+import {
+  type Graph,
+  groupStages,
+  matchStages,
+} from "../../lib/pipeline/graph.ts";
 import { load, withTasks } from "./fake_tasks.ts";
 
 const PIPELINE = `
@@ -51,3 +55,29 @@ Deno.test("matchStages() does not match a part of a component", () =>
       ],
     });
   }));
+
+Deno.test("groupStages() puts a name after those that it needs, although its first stage needs none of them", () => {
+  const groups = groupStages([
+    { id: "data", name: "data", inputs: {} },
+    { id: "train@mrpc", name: "train", inputs: { data: ["data"] } },
+    { id: "start@rte", name: "start", inputs: { data: ["data"] } },
+    { id: "train@rte", name: "train", inputs: { start: ["start@rte"] } },
+  ]);
+  assertEquals(groups, [
+    { name: "data", stages: ["data"], inputs: [], needs: [], depth: 0 },
+    {
+      name: "start",
+      stages: ["start@rte"],
+      inputs: ["data"],
+      needs: ["data"],
+      depth: 1,
+    },
+    {
+      name: "train",
+      stages: ["train@mrpc", "train@rte"],
+      inputs: ["data", "start"],
+      needs: ["start"],
+      depth: 2,
+    },
+  ]);
+});
