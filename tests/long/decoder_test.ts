@@ -22,7 +22,7 @@ Deno.test("pipelines train a decoder on own data, report and export it, and pred
       { method, ranks }: { method: string; ranks: { rank: number }[] },
     ) => [method, ranks]),
   );
-  for (const method of ["dylora", "lora"]) {
+  for (const method of ["lora-svd", "lora"]) {
     assertEquals(methods.get(method)?.map(({ rank }) => rank), [1, 2], method);
   }
   const config = await json("take-away@seed=0/adapter_config.json");
