@@ -32,7 +32,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Data
 from transformers import get_linear_schedule_with_warmup, logging
 
 from step import peak_bytes
-from sweep import grouped_by_length
+from sweep import batches_of
 
 SORT_AT = 0.6
 
@@ -149,7 +149,7 @@ def main(model, data, examples, max_length, precision, batch, learning_rate, epo
 
 def shuffled(examples, batch, seed):
     """The batches of an epoch in random order."""
-    batches = grouped_by_length(examples, batch, seed)
+    batches = batches_of(examples, batch, seed)
     random.Random(seed).shuffle(batches)
     return batches
 

@@ -37,8 +37,8 @@ def read(path, tokenizer, limit, max_length):
     ]
 
 
-def grouped_by_length(examples, batch, seed, plain=False):
-    """Batches of like length: random groups of 50 batches, each sorted, as transformers has it; plain, at random."""
+def batches_of(examples, batch, seed, plain=False):
+    """Batches of like length: random groups of 50 batches, each sorted, as transformers groups them; plain, at random."""
     order = list(range(len(examples)))
     random.Random(seed).shuffle(order)
     size = 50 * batch
@@ -82,7 +82,7 @@ def train(job):
     collate = DataCollatorWithPadding(tokenizer)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=0.1, fused=True)
-    loader = DataLoader(examples, batch_sampler=grouped_by_length(examples, batch, 0, plain), collate_fn=collate)
+    loader = DataLoader(examples, batch_sampler=batches_of(examples, batch, 0, plain), collate_fn=collate)
     schedule = get_linear_schedule_with_warmup(optimizer, round(0.06 * len(loader)), len(loader))
     draws = random.Random(0)
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
