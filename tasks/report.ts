@@ -19,8 +19,6 @@ export default defineTask({
     scores: { kind: "scores", many: true },
     adapters: { kind: "adapter", many: true, optional: true },
     classifiers: { kind: "classifier", many: true, optional: true },
-    /** Ranks per module of choose-ranks. */
-    ranks: { kind: "ranks", many: true, optional: true },
     /** Texts of the mistakes that the report lists. */
     data: { kind: "dataset", many: true, optional: true },
   },

@@ -1,4 +1,3 @@
-import { choicesText } from "./choices.ts";
 import { type FigureReference, figuresOf } from "./figure_names.ts";
 import {
   exactPercent,
@@ -10,6 +9,7 @@ import {
   withInterval,
 } from "./format.ts";
 import { mistakesText } from "./mistakes.ts";
+import { moduleRanksText } from "./module_ranks.ts";
 import { ABLATION, MEAN, TASKS } from "./published.ts";
 import type {
   Average,
@@ -32,8 +32,7 @@ import {
 
 /**
  * Renders a report as Markdown: the verdicts, means over tasks, published
- * results, one section per comparison with its {@linkcode figuresOf}, and ranks
- * chosen per module.
+ * results, and one section per comparison with its {@linkcode figuresOf}.
  */
 export function renderMarkdown(report: Report): string {
   return [
@@ -50,13 +49,13 @@ export function renderMarkdown(report: Report): string {
       ...differencesText(comparison),
       ...recommendationText(comparison),
       ...sweepText(comparison),
+      ...moduleRanksText(comparison),
       ...mistakesText(comparison),
       ...costText(comparison),
       ...lossText(comparison),
       "### Settings",
       ...protocolText(comparison),
     ]),
-    ...choicesText(report.choices),
   ].join("\n\n") + "\n";
 }
 

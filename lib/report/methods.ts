@@ -1,5 +1,5 @@
 import { methodTraits } from "../engine/schedules/registry.ts";
-import type { ChoiceResult, Result, Variant } from "./result.ts";
+import type { Result, Variant } from "./result.ts";
 
 /** A method and the values that distinguish it from others of the same method. */
 interface Named {
@@ -39,15 +39,12 @@ export function variantText(variant: Variant): string {
  * method that all have the same value of such a setting, which a variant has,
  * have it too, to be compared with that variant.
  */
-export function distinguished<T extends Result | ChoiceResult>(
-  results: readonly T[],
-  ranksOf: (result: T) => readonly number[],
-): T[] {
+export function distinguished(results: readonly Result[]): Result[] {
   const methods = [...Map.groupBy(results, ({ method }) => method)];
   const telling = methods.map(([method, of]) => ({
     method,
     of,
-    names: tellingSettings(of, ranksOf),
+    names: tellingSettings(of),
   }));
   const own = new Map(methods.map(([method, of]) => {
     const names = telling.flatMap((other) =>
@@ -80,11 +77,9 @@ function valuesOf(
  * same examples, with the same seed and a rank in common: each time the one in
  * which most of the remaining pairs differ, the first of several.
  */
-function tellingSettings<T extends Result | ChoiceResult>(
-  results: readonly T[],
-  ranksOf: (result: T) => readonly number[],
-): string[] {
-  const isSame = (one: T, other: T) =>
+function tellingSettings(results: readonly Result[]): string[] {
+  const ranksOf = ({ ranks }: Result) => ranks.map(({ rank }) => rank);
+  const isSame = (one: Result, other: Result) =>
     one.task === other.task && one.split === other.split &&
     one.epoch === other.epoch && one.seed === other.seed &&
     !new Set(ranksOf(one)).isDisjointFrom(new Set(ranksOf(other)));

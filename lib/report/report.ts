@@ -215,6 +215,27 @@ const Verdict = z.strictObject({
   seeds: z.int(),
 });
 
+/** A method with a rank for each module, against one rank for all. */
+const ModuleRanks = Difference.extend({
+  /** Position in `methods`. */
+  method: z.int(),
+  seeds: z.array(z.int()),
+  /** Rank of each module, one per seed. */
+  modules: z.array(
+    z.strictObject({ module: z.string(), ranks: z.array(z.int()) }),
+  ),
+  /** Values in all lora_A and lora_B, mean over seeds. */
+  parameters: z.number(),
+  /** Mean of the main metric over seeds. */
+  score: figure,
+  /** The largest single rank with no more values, or the smallest one. */
+  uniform: z.strictObject({
+    rank: z.int(),
+    parameters: z.number(),
+    score: figure,
+  }),
+});
+
 /** What a method gets wrong at a rank. */
 const Mistakes = z.strictObject({
   /** Position in `methods`. */
@@ -264,6 +285,8 @@ const Comparison = z.strictObject({
   contrasts: z.array(Contrast),
   /** Of the verdict's method at its recommended rank; without a verdict, of the first method at its lowest rank. */
   mistakes: Mistakes,
+  /** Methods that were scored with a rank for each module. */
+  moduleRanks: z.array(ModuleRanks),
 });
 
 /** Means of the main metric over several tasks. */
@@ -299,41 +322,12 @@ const Average = z.strictObject({
   ),
 });
 
-const ChoiceScore = z.strictObject({
-  /** Values in all lora_A and lora_B, mean over seeds. */
-  parameters: z.number(),
-  /** Mean over seeds, the main metric first. */
-  metrics: z.record(z.string(), figure),
-});
-
-/** Per-module choices of ranks that differ only in their seed. */
-const ChoiceSummary = z.strictObject({
-  task: z.string(),
-  title: z.string(),
-  split: z.string(),
-  epoch: Epoch,
-  method: z.string(),
-  variant: Variant,
-  seeds: z.array(z.int()),
-  /** Maximum number of values in all lora_A and lora_B. */
-  budget: z.number(),
-  /** Rank of each module, one per seed. */
-  modules: z.array(
-    z.strictObject({ module: z.string(), ranks: z.array(z.int()) }),
-  ),
-  chosen: ChoiceScore,
-  /** Uniform ranks: the largest within the budget first, the full adapter last. */
-  even: z.array(z.strictObject({ rank: z.int(), ...ChoiceScore.shape })).min(1),
-});
-
 /** Schema of `report.json`. */
 export const Report = z.strictObject({
   /** One per task, split and epoch. */
   comparisons: z.array(Comparison),
   /** One per split and epoch that several tasks have. */
   averages: z.array(Average),
-  /** One per task, split, epoch, method and variant. */
-  choices: z.array(ChoiceSummary),
 });
 
 export type Report = z.output<typeof Report>;
@@ -345,7 +339,7 @@ export type CostSummary = z.output<typeof Cost>;
 export type Contrast = z.output<typeof Contrast>;
 export type Mistakes = z.output<typeof Mistakes>;
 export type Verdict = z.output<typeof Verdict>;
-export type ChoiceSummary = z.output<typeof ChoiceSummary>;
+export type ModuleRanks = z.output<typeof ModuleRanks>;
 
 /** Scores by rank, of a comparison or of a mean over tasks, which has no verdict and no trainings. */
 export interface Curves

@@ -28,6 +28,8 @@ export interface Result {
   readonly precision: string;
   /** In ascending order of rank; rank 0 is a model without adapters. */
   readonly ranks: readonly RankResult[];
+  /** With a rank for each module; undefined if not scored. */
+  readonly byModule: ModuleResult | undefined;
   /** Undefined if the adapter was not trained by this pipeline. */
   readonly training: TrainingCost | undefined;
   /** Null for a model without adapters. */
@@ -54,6 +56,15 @@ export interface RankResult {
   readonly predictions: ArrayLike<number>;
   /** Probability of each predicted class, `[examples]`; null for a regression. */
   readonly probabilities: ArrayLike<number> | null;
+}
+
+/** Scores and predictions with a rank for each module. */
+export interface ModuleResult
+  extends Pick<RankResult, "metrics" | "predictions"> {
+  /** Rank by module, in the adapter's order. */
+  readonly modules: ReadonlyMap<string, number>;
+  /** Values in all lora_A and lora_B. */
+  readonly parameters: number;
 }
 
 /** Settings of a training and its measured costs. */
@@ -84,27 +95,4 @@ export interface TrainingCost {
     readonly seconds: number;
     readonly flops: number;
   } | undefined;
-}
-
-/** Ranks chosen per module for one trained adapter, and their scores. */
-export interface ChoiceResult extends
-  Pick<
-    Result,
-    "task" | "title" | "split" | "epoch" | "method" | "variant" | "seed"
-  > {
-  /** Maximum number of values in all lora_A and lora_B. */
-  readonly budget: number;
-  /** Rank by module, in the adapter's order. */
-  readonly modules: ReadonlyMap<string, number>;
-  readonly chosen: ChoiceScore;
-  /** Uniform ranks: the largest within the budget first, the full adapter last. */
-  readonly even: readonly (ChoiceScore & { readonly rank: number })[];
-}
-
-/** Size and scores of an adapter. */
-export interface ChoiceScore {
-  /** Values in all lora_A and lora_B. */
-  readonly parameters: number;
-  /** By name, the main metric first; NaN if undefined. */
-  readonly metrics: Readonly<Record<string, number>>;
 }

@@ -1,14 +1,9 @@
 import { type Adapter, readAdapter, tensorsOf } from "../artifacts/adapter.ts";
-import {
-  type Choice,
-  type ModuleRanks,
-  readRanks,
-} from "../artifacts/ranks.ts";
-import { checkServed, trainingDigest } from "../artifacts/training.ts";
+import { type ModuleRanks, readRanks } from "../artifacts/ranks.ts";
+import { checkServed } from "../artifacts/training.ts";
 import type { AdapterTensors } from "../engine/adapters/adapter.ts";
 import { cutAdapter } from "../engine/adapters/registry.ts";
 import { modulesOf, peftName } from "../engine/models/peft.ts";
-import { methodName } from "../engine/schedules/registry.ts";
 import type { InputArtifact, InputsOf, Stage } from "../pipeline/task.ts";
 import { recommendedRank } from "../ranks/recommended_rank.ts";
 import type { CUT_INPUTS, RankSettings } from "./settings.ts";
@@ -46,11 +41,7 @@ export async function readCutAdapter(
     ? new Map(
       modulesOf(Object.keys(adapter.tensors)).map((module) => [module, rank]),
     )
-    : await ranksByModule(inputs.ranks, adapter, {
-      seed: adapter.training.seed,
-      epoch,
-      training: await trainingDigest(inputs.adapter.path),
-    });
+    : await ranksByModule(inputs.ranks, adapter);
   const tensors = cutAdapter(
     tensorsOf(adapter, epoch),
     (module) => ranks.get(peftName(module))!,
@@ -89,29 +80,15 @@ async function requestedRank(
   return found.rank;
 }
 
-/** Reads an artifact of kind `ranks` and checks that it was made for an adapter. */
+/** Reads an artifact of kind `ranks` and checks that it fits an adapter. */
 export async function ranksByModule(
   { path }: InputArtifact,
   { training, tensors }: Adapter,
-  ours: Pick<Choice, "seed" | "epoch" | "training">,
 ): Promise<ModuleRanks> {
-  const { task, method, modules: ranks, choice } = await readRanks(path);
-  const own = methodName(training);
-  if (task !== training.task || method !== null && method !== own) {
+  const { task, modules: ranks } = await readRanks(path);
+  if (task !== training.task) {
     throw new Error(
-      `The ranks were chosen for ${
-        method ?? "any method"
-      } on "${task}", but the adapter is ${own} on "${training.task}"`,
-    );
-  }
-  for (const field of ["seed", "epoch", "training"] as const) {
-    if (choice === null || choice[field] === ours[field]) continue;
-    throw new Error(
-      `The ranks were chosen for an adapter with ${field} ${
-        JSON.stringify(choice[field])
-      }, but this adapter has ${field} ${
-        JSON.stringify(ours[field])
-      }: connect the ranks that were chosen for it`,
+      `The ranks were chosen for "${task}", but the adapter is for "${training.task}"`,
     );
   }
   const modules = new Set(modulesOf(Object.keys(tensors)));

@@ -4,18 +4,21 @@ import {
   readClassifierTraining,
 } from "../artifacts/classifier.ts";
 import { openWeights } from "../artifacts/model.ts";
+import type { ModuleRanks } from "../artifacts/ranks.ts";
 import { type ScoresInfo, writeScores } from "../artifacts/scores.ts";
 import { readFittingTokens, type TokensInfo } from "../artifacts/tokens.ts";
 import { servedRanks, trainingDigest } from "../artifacts/training.ts";
+import { valuesPerRank } from "../engine/adapters/registry.ts";
 import type { ParameterLayout } from "../engine/models/model.ts";
 import { fromTensors } from "../engine/models/parameters.ts";
+import { peftName } from "../engine/models/peft.ts";
 import { methodName } from "../engine/schedules/registry.ts";
 import {
   evaluationBatchSize,
   evaluationFlops,
-  type RankEvaluationOptions,
 } from "../engine/training/evaluation.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
+import { ranksByModule } from "./cut_adapter.ts";
 import {
   type AdapterStage,
   loadFolder,
@@ -27,16 +30,19 @@ import {
 import { ScoredSplit } from "./scored_split.ts";
 import type { UsageSettings } from "./settings.ts";
 
-/** Evaluates the adapter of a stage at some of the ranks that it serves. */
+/** Evaluates the adapter of a stage at some of the ranks that it serves, and at those of its input `ranks`. */
 export async function evaluateAdapter(
-  stage: AdapterStage<{
-    readonly split: string;
-    readonly ranks: readonly number[] | "all" | "powers";
-    readonly batchSize?: number | undefined;
-  }>,
+  stage: AdapterStage<
+    {
+      readonly split: string;
+      readonly ranks: readonly number[] | "all" | "powers";
+      readonly batchSize?: number | undefined;
+    },
+    { readonly ranks: InputArtifact | undefined }
+  >,
 ): Promise<void> {
   const { params, inputs } = stage;
-  const { training, info, load } = await openAdapter(
+  const { adapter, training, info, load } = await openAdapter(
     stage,
     typeof params.ranks === "string" ? [] : params.ranks,
   );
@@ -46,6 +52,7 @@ export async function evaluateAdapter(
       params.ranks === "all" || rank === training.rank ||
       Number.isInteger(Math.log2(rank))
     );
+  const byModule = inputs.ranks && await ranksByModule(inputs.ranks, adapter);
   const split = new ScoredSplit(inputs.tokens.path, info, params.split);
   await writeSplitScores(stage, await load(), info, split, {
     method: methodName(training),
@@ -53,6 +60,7 @@ export async function evaluateAdapter(
     training: await trainingDigest(inputs.adapter.path),
   }, {
     ranks,
+    byModule,
     batchSize: params.batchSize ?? evaluationBatchSize(ranks.length),
   });
 }
@@ -98,10 +106,21 @@ async function writeSplitScores(
   { task, labels }: TokensInfo,
   split: ScoredSplit,
   trained: Pick<ScoresInfo, "method" | "seed" | "training">,
-  options: Pick<RankEvaluationOptions, "ranks" | "batchSize">,
+  { ranks, byModule, batchSize }: {
+    readonly ranks: readonly number[];
+    readonly byModule?: ModuleRanks | undefined;
+    readonly batchSize: number;
+  },
 ): Promise<void> {
   const { examples } = split;
-  const logits = await logitsAt(stage, ready, examples, options);
+  const { kind, modules } = ready.classifier.layout;
+  const chosen = byModule &&
+    modules.map(({ name }) => byModule.get(peftName(name))!);
+  const options = { ranks: [...ranks, ...chosen ? [chosen] : []], batchSize };
+  const all = await logitsAt(stage, ready, examples, options);
+  const size = ranks.length * examples.labels.length * split.outputs;
+  const logits = all.subarray(0, size);
+  const ofChosen = all.subarray(size);
   await writeScores(stage.output, {
     task,
     labels,
@@ -112,6 +131,16 @@ async function writeSplitScores(
     examples: examples.labels.length,
     tokens: examples.ids.length,
     flops: evaluationFlops(ready.classifier, examples, options),
-    ranks: split.score(options.ranks, logits),
-  }, { logits, labels: examples.labels });
+    ranks: split.score(ranks, logits),
+    ...byModule && {
+      byModule: {
+        modules: Object.fromEntries(byModule),
+        parameters: chosen!.reduce(
+          (sum, rank, i) => sum + rank * valuesPerRank(kind, modules[i]!),
+          0,
+        ),
+        metrics: split.metricsOf(ofChosen),
+      },
+    },
+  }, { logits, labels: examples.labels, byModule: ofChosen });
 }

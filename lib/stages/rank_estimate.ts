@@ -1,5 +1,6 @@
 import { writeRanks } from "../artifacts/ranks.ts";
 import { readFittingTokens, readTokens } from "../artifacts/tokens.ts";
+import type { EncodedExamples } from "../data/example.ts";
 import {
   parameterLayout,
   type TargetModules,
@@ -8,7 +9,6 @@ import { peftName } from "../engine/models/peft.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import { hiddenDimensions } from "../ranks/hidden_states.ts";
 import { geloraRanks } from "../ranks/intrinsic_dimension.ts";
-import { distinctExamples } from "../ranks/spread_examples.ts";
 import { loadFolder, startStageEngine } from "./load_classifier.ts";
 
 /** Estimates a rank for each module of a model by the intrinsic dimensions of its hidden states, without training. */
@@ -49,9 +49,25 @@ export async function estimateRanks(
   );
   await writeRanks(stage.output, {
     task: info.task,
-    method: null,
     modules: new Map(names.map((name, i) => [peftName(name), ranks[i]!])),
     dimensions,
-    choice: null,
   });
+}
+
+/** Numbers of up to so many examples with different tokens, evenly spaced. */
+function distinctExamples(
+  { ids, offsets, index }: EncodedExamples,
+  most: number,
+): number[] {
+  const byTokens = new Map(
+    [...index.keys()].map((i) =>
+      [ids.subarray(offsets[i], offsets[i + 1]).join(), i] as const
+    ),
+  );
+  const all = [...byTokens.values()];
+  const count = Math.min(most, all.length);
+  return Array.from(
+    { length: count },
+    (_, i) => all[Math.floor(i * all.length / count)]!,
+  );
 }

@@ -7,7 +7,6 @@ import {
 } from "../artifacts/classifier.ts";
 import { readDatasetInfo, readExamples } from "../artifacts/dataset.ts";
 import { writeJsonFile } from "../artifacts/json_file.ts";
-import { readRanks } from "../artifacts/ranks.ts";
 import {
   readOutputs,
   readScores,
@@ -29,19 +28,13 @@ import { methodName } from "../engine/schedules/registry.ts";
 import { taskTitle } from "../benchmarks/glue.ts";
 import { predictionsOf, softmax } from "../data/metrics.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
-import { summarizeChoices } from "../report/choices.ts";
 import { compare } from "../report/compare.ts";
 import { renderFigures } from "../report/figure.ts";
 import { renderMarkdown } from "../report/markdown.ts";
 import { distinguished } from "../report/methods.ts";
 import { renderPage } from "../report/page.ts";
 import { Report } from "../report/report.ts";
-import type {
-  ChoiceResult,
-  RankResult,
-  Result,
-  TrainingCost,
-} from "../report/result.ts";
+import type { RankResult, Result, TrainingCost } from "../report/result.ts";
 import { seededDraw } from "../report/statistics.ts";
 import type { CompareOptions } from "../report/summarize.ts";
 
@@ -53,13 +46,13 @@ export async function report(
     Pick<CompareOptions, "replicates" | "confidence" | "margin">,
     Readonly<
       Record<
-        "scores" | "adapters" | "classifiers" | "ranks" | "data",
+        "scores" | "adapters" | "classifiers" | "data",
         Artifacts
       >
     >
   >,
 ): Promise<void> {
-  const { scores, adapters, classifiers, ranks, data } = inputs;
+  const { scores, adapters, classifiers, data } = inputs;
   const trainings = await Promise.all([
     ...adapters.map((it) => readTrained(it, readRecord)),
     ...classifiers.map((it) => readTrained(it, readClassifierTraining)),
@@ -68,16 +61,10 @@ export async function report(
     await Promise.all(
       scores.map((artifact) => readResult(artifact, trainings, data)),
     ),
-    ({ ranks }) => ranks.map(({ rank }) => rank),
   );
-  const choices = distinguished(
-    await Promise.all(ranks.map((it) => readChoice(it, trainings))),
-    ({ even }) => even.map(({ rank }) => rank),
+  const report = Report.parse(
+    compare(results, { ...params, draw: seededDraw(0) }),
   );
-  const report = Report.parse({
-    ...compare(results, { ...params, draw: seededDraw(0) }),
-    choices: summarizeChoices(choices),
-  });
   const markdown = renderMarkdown(report);
   const figures = await renderFigures(report);
   await writeJsonFile(join(output, "report.json"), report);
@@ -101,7 +88,7 @@ async function readResult(
   const info = await readScores(artifact.path);
   const adapter = trainingOf(artifact, info, trainings);
   const origin = originOf(adapter, trainings);
-  const { logits, labels } = readOutputs(artifact.path);
+  const { logits, labels, byModule } = readOutputs(artifact.path);
   return {
     ...info,
     title: taskTitle(info.task),
@@ -111,6 +98,11 @@ async function readResult(
     classes: info.labels,
     texts: await textsOf(artifact, info, labels, data),
     ranks: rankResults(info, logits),
+    byModule: info.byModule && {
+      ...info.byModule,
+      modules: new Map(Object.entries(info.byModule.modules)),
+      predictions: predictionsOf(byModule!, outputsOf(info.labels)),
+    },
     training: costOf(origin),
     size: adapterSize(adapter),
     reductionSeconds: adapter === origin ? 0 : measured(adapter.artifact),
@@ -286,25 +278,4 @@ function originOf(
       methodName(original)
     }" that is not connected; connect the stage that trained it to "adapters" too, since its costs count`,
   );
-}
-
-/** Reads the scores of ranks chosen per module. */
-async function readChoice(
-  { path, stage }: InputArtifact,
-  trainings: readonly TrainedArtifact[],
-): Promise<ChoiceResult> {
-  const { task, method, modules, choice } = await readRanks(path);
-  if (choice === null || method === null) {
-    throw new Error(
-      `The ranks of "${stage}" have no scores: connect a stage of the task "choose-ranks" with them as its input "ranks"`,
-    );
-  }
-  const title = taskTitle(task);
-  // Of an adapter that nothing else in the report concerns, the settings are unknown.
-  const of = trainings.find(({ digest }) => digest === choice.training);
-  const variant = {
-    ranks: choice.selection ? `within ${choice.budget} values` : "given",
-    ...of && settingsOf(of.training),
-  };
-  return { ...choice, task, title, method, variant, modules };
 }

@@ -39,18 +39,23 @@ export class ScoredSplit {
    * @param logits `[ranks, examples, outputs]`
    */
   score(ranks: readonly number[], logits: Float32Array): ScoresInfo["ranks"] {
-    const { labels } = this.examples;
-    const size = labels.length * this.outputs;
+    const size = this.examples.labels.length * this.outputs;
     return ranks.map((rank, i) => ({
       rank,
-      metrics: computeMetrics(
-        this.metrics,
-        predictionsOf(
-          logits.subarray(i * size, (i + 1) * size),
-          this.outputs,
-        ),
-        labels,
-      ) as Record<string, number>,
+      metrics: this.metricsOf(logits.subarray(i * size, (i + 1) * size)),
     }));
+  }
+
+  /**
+   * Computes the metrics of a classifier.
+   *
+   * @param logits `[examples, outputs]`
+   */
+  metricsOf(logits: Float32Array): Record<string, number> {
+    return computeMetrics(
+      this.metrics,
+      predictionsOf(logits, this.outputs),
+      this.examples.labels,
+    ) as Record<string, number>;
   }
 }

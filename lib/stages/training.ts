@@ -52,7 +52,9 @@ export type TrainingStage = Stage<
 
 /** What is trained, and how. */
 interface TrainingPlan
-  extends Pick<RankEvaluationOptions, "alpha" | "scaling" | "ranks"> {
+  extends Pick<RankEvaluationOptions, "alpha" | "scaling"> {
+  /** Ranks that the trained adapter serves. */
+  readonly ranks: readonly number[];
   readonly trained: Trainable;
   readonly objective: RankObjective;
   /**

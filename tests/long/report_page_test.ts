@@ -3,7 +3,6 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { barContent, stageGraph } from "../../lib/cli/pages/stage_graph.ts";
-import { summarizeChoices } from "../../lib/report/choices.ts";
 import { compare } from "../../lib/report/compare.ts";
 import { renderFigures } from "../../lib/report/figure.ts";
 import { renderMarkdown } from "../../lib/report/markdown.ts";
@@ -60,10 +59,7 @@ async function writePage(folder: string): Promise<string> {
       ]),
   ]);
   const options = { ...OPTIONS, draw: seededDraw(0), replicates: 100 };
-  const report = {
-    ...compare(results, options),
-    choices: summarizeChoices([]),
-  };
+  const report = compare(results, options);
   const vega = fileURLToPath(
     new URL("vega.min.js", import.meta.resolve("vega")),
   );

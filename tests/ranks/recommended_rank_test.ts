@@ -209,7 +209,7 @@ function withReport(
     const write = (...comparisons: Comparison[]) =>
       Deno.writeTextFileSync(
         join(report, "report.json"),
-        JSON.stringify({ comparisons, averages: [], choices: [] }),
+        JSON.stringify({ comparisons, averages: [] }),
       );
     write(comparison!);
     const run: Reported["export"] = async (

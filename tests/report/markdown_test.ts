@@ -1,10 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { summarizeChoices } from "../../lib/report/choices.ts";
 import { compare } from "../../lib/report/compare.ts";
 import { signed } from "../../lib/report/format.ts";
 import { renderMarkdown } from "../../lib/report/markdown.ts";
-import type { ChoiceResult, Result } from "../../lib/report/result.ts";
+import type {
+  ModuleResult,
+  RankResult,
+  Result,
+} from "../../lib/report/result.ts";
 import { seededDraw } from "../../lib/report/statistics.ts";
 import { OPTIONS, resultOf, trainingOf } from "./results.ts";
 
@@ -13,8 +16,8 @@ const GOLDEN = join(import.meta.dirname!, "golden.md");
 
 Deno.test("renderMarkdown() gives the golden reports", () => {
   const text = "<!-- deno-fmt-ignore-file -->\n" +
-    Object.entries(REPORTS).map(([name, { results = [], choices }]) =>
-      `\n<!-- ${name} -->\n\n${render(results, choices)}`
+    Object.entries(REPORTS).map(([name, results]) =>
+      `\n<!-- ${name} -->\n\n${render(results)}`
     ).join("");
   if (Deno.env.get("UPDATE_GOLDEN") === "1") {
     Deno.writeTextFileSync(GOLDEN, text);
@@ -48,30 +51,21 @@ Deno.test("renderMarkdown() shows the figures of the FourierFT paper beside all 
   assert(!shown(...six.slice(1)));
 });
 
-function render(
-  results: readonly Result[],
-  choices: readonly ChoiceResult[] = [],
-): string {
-  const report = compare(results, { ...OPTIONS, draw: seededDraw(0) });
-  return renderMarkdown({ ...report, choices: summarizeChoices(choices) });
+function render(results: readonly Result[]): string {
+  return renderMarkdown(
+    compare(results, { ...OPTIONS, draw: seededDraw(0) }),
+  );
 }
 
-const REPORTS: Readonly<
-  Record<string, {
-    readonly results?: readonly Result[];
-    readonly choices?: readonly ChoiceResult[];
-  }>
-> = {
-  "One method, one seed: no baseline, no speed-up": {
-    results: [
-      resultOf("rte", "dylora", { 1: 12, 2: 8, 3: 8 }, {
-        training: trainingOf(3, { scale: "alpha / b" }),
-      }),
-    ],
-  },
-  "The head alone": { results: [resultOf("rte", "head", { 0: 12 })] },
-  "Several tasks and seeds with bounds, a baseline and reductions": {
-    results: [0, 1].flatMap((seed) => [
+const REPORTS: Readonly<Record<string, readonly Result[]>> = {
+  "One method, one seed: no baseline, no speed-up": [
+    resultOf("rte", "dylora", { 1: 12, 2: 8, 3: 8 }, {
+      training: trainingOf(3, { scale: "alpha / b" }),
+    }),
+  ],
+  "The head alone": [resultOf("rte", "head", { 0: 12 })],
+  "Several tasks and seeds with bounds, a baseline and reductions": [0, 1]
+    .flatMap((seed) => [
       ...(["mrpc", "mnli"] as const).flatMap((task) => {
         const others = {
           seed,
@@ -117,121 +111,121 @@ const REPORTS: Readonly<
         split: "validation_mismatched",
       }),
     ]),
-  },
-  "Best epochs of an ablation, chosen on other examples, with unequal seeds": {
-    results: ["all", "frozen"].flatMap((mode) =>
-      [0, 1].flatMap((seed) => {
-        const others = {
-          title: "my | *data*",
-          epoch: "best" as const,
-          seed,
-          precision: mode === "all" ? "f32" : "bf16",
-        };
-        const selection = {
-          split: "dev_2",
-          epochs: [{ score: 0.5 }, { score: 0.75 + seed / 10 }],
+  "Best epochs of an ablation, chosen on other examples, with unequal seeds": [
+    "all",
+    "frozen",
+  ].flatMap((mode) =>
+    [0, 1].flatMap((seed) => {
+      const others = {
+        title: "my | *data*",
+        epoch: "best" as const,
+        seed,
+        precision: mode === "all" ? "f32" : "bf16",
+      };
+      const selection = {
+        split: "dev_2",
+        epochs: [{ score: 0.5 }, { score: 0.75 + seed / 10 }],
+        seconds: 3,
+        flops: 5e9,
+      };
+      return [
+        resultOf("own", "dylora", { 1: 12, 4: 6 }, {
+          ...others,
+          variant: { mode },
+          training: trainingOf(4, {
+            scale: mode === "all" ? "alpha / b" : "alpha / R",
+            draws: `uniformly for each step${
+              mode === "all" ? "" : `, mode ${mode}`
+            }`,
+          }, { selection, start: mode === "all" ? undefined : "mnli" }),
+        }),
+        ...(mode === "all"
+          ? [
+            resultOf("own", "lora", { 4: 5 }, {
+              ...others,
+              training: trainingOf(4, {}, { selection }),
+            }),
+          ]
+          : seed === 0
+          ? [resultOf("own", "imported-lora", { 4: 7 }, others)]
+          : []),
+      ];
+    })
+  ),
+  "Best epoch, chosen on the reported examples; a metric that is undefined": [
+    resultOf("stsb", "dylora", { 1: 20, 2: 10 }, {
+      epoch: "best",
+      metrics: ["pearson"],
+      classes: null,
+      labels: new Float32Array(40).fill(1),
+      training: trainingOf(2, {}, {
+        selection: {
+          split: "validation",
+          epochs: [{ score: 0.5 }, { score: 0.625 }],
           seconds: 3,
           flops: 5e9,
-        };
-        return [
-          resultOf("own", "dylora", { 1: 12, 4: 6 }, {
-            ...others,
-            variant: { mode },
-            training: trainingOf(4, {
-              scale: mode === "all" ? "alpha / b" : "alpha / R",
-              draws: `uniformly for each step${
-                mode === "all" ? "" : `, mode ${mode}`
-              }`,
-            }, { selection, start: mode === "all" ? undefined : "mnli" }),
-          }),
-          ...(mode === "all"
-            ? [
-              resultOf("own", "lora", { 4: 5 }, {
-                ...others,
-                training: trainingOf(4, {}, { selection }),
-              }),
-            ]
-            : seed === 0
-            ? [resultOf("own", "imported-lora", { 4: 7 }, others)]
-            : []),
-        ];
-      })
-    ),
-  },
-  "Best epoch, chosen on the reported examples; a metric that is undefined": {
-    results: [
-      resultOf("stsb", "dylora", { 1: 20, 2: 10 }, {
-        epoch: "best",
-        metrics: ["pearson"],
-        classes: null,
-        labels: new Float32Array(40).fill(1),
-        training: trainingOf(2, {}, {
-          selection: {
-            split: "validation",
-            epochs: [{ score: 0.5 }, { score: 0.625 }],
-            seconds: 3,
-            flops: 5e9,
-          },
-        }),
+        },
       }),
-      resultOf("stsb", "lora", { 2: 10 }, {
-        epoch: "best",
-        metrics: ["pearson"],
-        classes: null,
-        labels: new Float32Array(40).fill(1),
-        seed: 1,
-      }),
-    ],
-  },
-  "A regression with adapters that were not trained here": {
-    results: [
-      resultOf("stsb", "imported-dylora", { 1: 4, 8: 1 }, {
-        metrics: ["pearson"],
-        classes: null,
-      }),
-      resultOf("stsb", "another", { 8: 1 }, {
-        metrics: ["pearson"],
-        classes: null,
-        variant: { sampler: "geometric", of: "<b>" },
-      }),
-    ],
-  },
-  "All tasks of GLUE": {
-    results: ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte"]
-      .flatMap((task, i) => resultOf(task, "dylora", { 1: i })),
-  },
-  "Ranks per module, two seeds": {
-    choices: [0, 1].flatMap((seed) => [
-      choiceOf(seed, 0.76 + 0.04 * seed),
-      choiceOf(seed, NaN, { epoch: "best", split: "test", title: "RTE" }),
-    ]),
-  },
-  "Ranks per module, one seed": {
-    choices: [choiceOf(0, 0.76, { modules: new Map([["layer.1.query", 3]]) })],
-  },
+    }),
+    resultOf("stsb", "lora", { 2: 10 }, {
+      epoch: "best",
+      metrics: ["pearson"],
+      classes: null,
+      labels: new Float32Array(40).fill(1),
+      seed: 1,
+    }),
+  ],
+  "A regression with adapters that were not trained here": [
+    resultOf("stsb", "imported-dylora", { 1: 4, 8: 1 }, {
+      metrics: ["pearson"],
+      classes: null,
+    }),
+    resultOf("stsb", "another", { 8: 1 }, {
+      metrics: ["pearson"],
+      classes: null,
+      variant: { sampler: "geometric", of: "<b>" },
+    }),
+  ],
+  "All tasks of GLUE": [
+    "cola",
+    "sst2",
+    "mrpc",
+    "stsb",
+    "qqp",
+    "mnli",
+    "qnli",
+    "rte",
+  ]
+    .flatMap((task, i) => resultOf(task, "dylora", { 1: i })),
+  "A rank for each module, two seeds": [0, 1].flatMap((seed) => [
+    resultOf("mrpc", "dylora", { 1: 12, 2: 10, 4: 8 }, {
+      seed,
+      byModule: moduleResultOf(9 + seed, [1 + seed, 2]),
+    }),
+    resultOf("mrpc", "lora-svd", { 1: 11 }, { seed }),
+  ]),
+  "A rank for each module, one seed, with fewer values than any rank": [
+    resultOf("mrpc", "dylora", { 4: 8 }, {
+      byModule: moduleResultOf(9, [1, 1]),
+    }),
+  ],
 };
 
-function choiceOf(
-  seed: number,
-  accuracy: number,
-  others: Partial<ChoiceResult> = {},
-): ChoiceResult {
+/** Scores with a rank for each of two modules, wrong on the first examples. */
+function moduleResultOf(
+  errors: number,
+  ranks: readonly [number, number],
+): ModuleResult {
+  const [{ metrics, predictions }] = resultOf("mrpc", "dylora", { 1: errors })
+    .ranks as [RankResult];
   return {
-    task: "mrpc",
-    title: "MRPC",
-    split: "validation",
-    epoch: "last",
-    method: "dylora",
-    variant: {},
-    seed,
-    budget: 512,
-    modules: new Map([["layer.0.query", 1 + seed], ["layer.0.value", 2]]),
-    chosen: { parameters: 384 + 2 * seed, metrics: { accuracy, f1: 0.8 } },
-    even: [
-      { rank: 2, parameters: 512, metrics: { accuracy: 0.75, f1: 0.8 } },
-      { rank: 4, parameters: 1024, metrics: { accuracy: 0.8, f1: 0.9 } },
-    ],
-    ...others,
+    metrics,
+    predictions,
+    modules: new Map([["layer.0.query", ranks[0]], [
+      "layer.0.value",
+      ranks[1],
+    ]]),
+    parameters: 500 * (ranks[0] + ranks[1]),
   };
 }
 

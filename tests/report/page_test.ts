@@ -6,7 +6,6 @@ import {
   assertRejects,
 } from "@std/assert";
 import fc from "fast-check";
-import { summarizeChoices } from "../../lib/report/choices.ts";
 import { compare } from "../../lib/report/compare.ts";
 import { renderFigures } from "../../lib/report/figure.ts";
 import { figuresOf } from "../../lib/report/figure_names.ts";
@@ -19,10 +18,7 @@ import { OPTIONS, resultOf, trainingOf } from "./results.ts";
 /** The report of results, its figures by name, and its page without Vega. */
 async function pageOf(results: readonly Result[]) {
   const options = { ...OPTIONS, draw: seededDraw(0), replicates: 100 };
-  const report = {
-    ...compare(results, options),
-    choices: summarizeChoices([]),
-  };
+  const report = compare(results, options);
   const markdown = renderMarkdown(report);
   const figures = await renderFigures(report);
   const page = renderPage({ report, markdown, figures, runtime: "" });

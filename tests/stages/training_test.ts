@@ -2,13 +2,9 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { progressReporter } from "../../lib/stages/training.ts";
 import { withEngineStages } from "../tasks/engine_stages.ts";
-import {
-  REFERENCE_TRAINING,
-  referenceAdapter,
-} from "../tasks/reference_adapter.ts";
 
 Deno.test("evaluate-ranks rejects untrained ranks, and trainings and evaluations reject tokens of another tokenizer", () =>
-  withEngineStages(async ({ folder, run, attempt, given }) => {
+  withEngineStages(async ({ run, attempt, given }) => {
     const params = { rank: 4, epochs: 1, batchSize: 8 };
     const lora = await run("train-lora", params, given);
     const cut = await attempt("evaluate-ranks", { ranks: [2, 4] }, {
@@ -39,7 +35,6 @@ Deno.test("evaluate-ranks rejects untrained ranks, and trainings and evaluations
       limit: { train: 64, validation: 32 },
     });
     const tokens = await run("tokenize", {}, { model, data });
-    const nested = await referenceAdapter(folder, REFERENCE_TRAINING);
     const foreign =
       /made by a different tokenizer than the model's: tokenize the data with this model/;
     for (
@@ -48,7 +43,6 @@ Deno.test("evaluate-ranks rejects untrained ranks, and trainings and evaluations
         ["train-head", {}, {}],
         ["evaluate-ranks", {}, { adapter: dylora }],
         ["predict", { split: "validation" }, { adapter: dylora }],
-        ["choose-ranks", { averageRank: 2 }, { adapter: nested }],
       ] as const
     ) {
       const refused = await attempt(task, params, {

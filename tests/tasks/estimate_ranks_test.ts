@@ -1,6 +1,7 @@
-import { assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
+import { assertAlmostEquals, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { readRanks } from "../../lib/artifacts/ranks.ts";
+import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";
 import reference from "../../fixtures/references/intrinsic_dimensions.json" with {
   type: "json",
 };
@@ -40,28 +41,25 @@ for (const [name, expected] of Object.entries(reference.models)) {
     }, model));
 }
 
-Deno.test("choose-ranks scores the ranks of its input as it scores those that it finds, and wants either these or a budget", () =>
-  withEngineStages(async ({ run, attempt, given }) => {
+Deno.test("evaluate-ranks scores the ranks of its input as it scores a single rank", () =>
+  withEngineStages(async ({ run, given }) => {
     const params = { rank: 2, epochs: 1, learningRate: 1e-2 };
     const adapter = await run("train-dylora", params, given);
-    const ranks = await run("estimate-ranks", { maxRank: 2 }, given);
-    const inputs = { ...given, adapter };
-    const scored = await readRanks(
-      await run("choose-ranks", {}, { ...inputs, ranks }),
+    const ranks = await run("estimate-ranks", { maxRank: 1 }, given);
+    const scored = await run("evaluate-ranks", {}, {
+      ...given,
+      adapter,
+      ranks,
+    });
+    const { byModule, ranks: [first] } = await readScores(scored);
+    assertEquals(
+      new Map(Object.entries(byModule!.modules)),
+      (await readRanks(ranks)).modules,
     );
-    assertEquals(scored.modules, (await readRanks(ranks)).modules);
-    assertEquals(scored.choice!.selection, null);
-    const rank = Math.min(...scored.modules.values());
-    const even = await readRanks(
-      await run("choose-ranks", { averageRank: rank }, inputs),
+    assertEquals(byModule!.metrics, first!.metrics);
+    const outputs = readOutputs(scored);
+    assertEquals(
+      outputs.byModule,
+      outputs.logits.slice(0, outputs.byModule!.length),
     );
-    assertEquals(even.choice!.chosen, { ...scored.choice!.chosen });
-    for (
-      const refused of [
-        await attempt("choose-ranks", {}, inputs),
-        await attempt("choose-ranks", { averageRank: 2 }, { ...inputs, ranks }),
-      ]
-    ) {
-      assertMatch(refused.text, /^Either set "averageRank"/);
-    }
   }));

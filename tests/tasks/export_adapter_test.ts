@@ -9,12 +9,11 @@ import { parse } from "@std/yaml";
 import { join } from "node:path";
 import fc from "fast-check";
 import { rankScale } from "../../lib/engine/adapters/scale.ts";
-import { methodName } from "../../lib/engine/schedules/registry.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import { modulesOf } from "../../lib/engine/models/peft.ts";
 import { writeRanks } from "../../lib/artifacts/ranks.ts";
 import type { Training } from "../../lib/artifacts/training.ts";
-import chooseRanks from "../../tasks/choose-ranks.ts";
+import evaluateRanks from "../../tasks/evaluate-ranks.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import merge from "../../tasks/merge.ts";
 import predict from "../../tasks/predict.ts";
@@ -347,9 +346,7 @@ Deno.test("export-adapter cuts each module to its rank and keeps the scale of th
         async (training, chosen) => {
           const modules = new Map(MODULES.map((name, i) => [name, chosen[i]!]));
           const ranks = await Deno.makeTempDir({ dir: folder });
-          const method = methodName(training);
-          const { task } = training;
-          await writeRanks(ranks, { task, method, modules, choice: null });
+          await writeRanks(ranks, { task: training.task, modules });
           const adapter = await referenceAdapter(folder, training);
           const { output } = await runTask(exportAdapter, folder, {}, {
             adapter,
@@ -407,17 +404,12 @@ Deno.test("export-adapter rejects ranks that the adapter does not have", () =>
     );
     const ranks = await Deno.makeTempDir({ dir: folder });
     const write = (modules: [string, number][], task = "sst2") =>
-      writeRanks(ranks, {
-        task,
-        method: "dylora",
-        modules: new Map(modules),
-        choice: null,
-      });
+      writeRanks(ranks, { task, modules: new Map(modules) });
     await write(MODULES.map((name) => [name, 2]), "rte");
     await assertRejects(
       () => take({}, { ranks }),
       Error,
-      'chosen for dylora on "rte", but the adapter is dylora on "sst2"',
+      'chosen for "rte", but the adapter is for "sst2"',
     );
     await write(MODULES.slice(1).map((name) => [name, 2]));
     await assertRejects(
@@ -438,7 +430,7 @@ Deno.test("export-adapter rejects ranks that the adapter does not have", () =>
     );
   }));
 
-Deno.test("export-adapter, merge, predict and choose-ranks reject ranks that the adapter does not serve", () =>
+Deno.test("export-adapter, merge, predict and evaluate-ranks reject ranks that the adapter does not serve", () =>
   withFolder(async (folder) => {
     const high = referenceTraining({
       sampler: { kind: "list", ranks: [3, 4] },
@@ -451,8 +443,8 @@ Deno.test("export-adapter, merge, predict and choose-ranks reject ranks that the
         runTask(merge, folder, { rank: 1 }, { adapter, model: MODEL }),
       predicted: (adapter: string) =>
         runTask(predict, folder, { rank: 1 }, { adapter, ...inputs }),
-      chosen: (adapter: string) =>
-        runTask(chooseRanks, folder, { averageRank: 3 }, {
+      evaluated: (adapter: string) =>
+        runTask(evaluateRanks, folder, { ranks: [1] }, {
           adapter,
           ...inputs,
         }),

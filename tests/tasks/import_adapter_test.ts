@@ -90,11 +90,8 @@ Deno.test("import-adapter reads a rank per module and keeps every bit at these r
     const names = modulesOf(Object.keys(referenceTensors("roberta")));
     // Ranks 1, 2, 4: scales 8, 4, 2 of DyLoRA, each a power of two of the others.
     const modules = new Map(names.map((name, i) => [name, [1, 4, 2, 1][i]!]));
-    const write = async (method: string) => {
-      const path = await Deno.makeTempDir({ dir: folder });
-      await writeRanks(path, { task: "sst2", method, modules, choice: null });
-      return path;
-    };
+    const ranks = await Deno.makeTempDir({ dir: folder });
+    await writeRanks(ranks, { task: "sst2", modules });
     for (const method of ["dylora", "lora-truncated"] as const) {
       const adapter = await referenceAdapter(folder, {
         ...method === "dylora"
@@ -103,7 +100,7 @@ Deno.test("import-adapter reads a rank per module and keeps every bit at these r
       });
       const exported = await runTask(exportAdapter, folder, {}, {
         adapter,
-        ranks: await write(method),
+        ranks,
       });
       const imported = await runTask(importAdapter, folder, {
         source: exported.output,
@@ -129,7 +126,7 @@ Deno.test("import-adapter reads a rank per module and keeps every bit at these r
       }
       const again = await runTask(exportAdapter, folder, {}, {
         adapter: imported.output,
-        ranks: await write("imported-lora"),
+        ranks,
       });
       if (method === "lora-truncated") {
         for (const file of PEFT_FILES) {

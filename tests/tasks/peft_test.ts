@@ -1,13 +1,12 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { basename, join } from "node:path";
 import { readAdapter, writeAdapter } from "../../lib/artifacts/adapter.ts";
-import type { AdapterTensors } from "../../lib/engine/adapters/adapter.ts";
 import type { Architecture } from "../../lib/engine/models/model.ts";
 import type { TargetModules } from "../../lib/engine/models/parameters.ts";
 import { ARCHITECTURES, parseModel } from "../../lib/engine/models/registry.ts";
-import { methodName } from "../../lib/engine/schedules/registry.ts";
 import { modulesOf } from "../../lib/engine/models/peft.ts";
-import { type ModuleRanks, writeRanks } from "../../lib/artifacts/ranks.ts";
+import { writeRanks } from "../../lib/artifacts/ranks.ts";
+import { readOutputs } from "../../lib/artifacts/scores.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import importAdapter from "../../tasks/import-adapter.ts";
 import merge from "../../tasks/merge.ts";
@@ -156,22 +155,19 @@ async function compareExports(
   const modules = modulesOf(Object.keys(tensors));
   const byModule = new Map(modules.map((name, i) => [name, 1 + i * 3 % 8]));
   const ranks = await Deno.makeTempDir({ dir: folder });
-  const { task } = TRAINING;
-  const method = methodName(TRAINING);
-  await writeRanks(ranks, { task, method, modules: byModule, choice: null });
+  await writeRanks(ranks, { task: TRAINING.task, modules: byModule });
 
-  const whole = await logitsByRank(stages, { ...given, adapter });
-  const cut = await saved(
-    folder,
-    model,
-    targetModules,
-    atOwnRanks(tensors, byModule),
-    kind,
-  );
-  const { 8: mixed } = Object.fromEntries(
-    await logitsByRank(stages, { ...given, adapter: cut }, { ranks: [8] }),
-  );
-  const expected = [...[1, 3, 8].map((rank) => whole.get(rank)!), mixed!];
+  const scored = await stages.run("evaluate-ranks", { ranks: [1, 3, 8] }, {
+    ...given,
+    adapter,
+    ranks,
+  });
+  const outputs = readOutputs(scored);
+  const size = outputs.byModule!.length;
+  const expected = [
+    ...[0, 1, 2].map((i) => outputs.logits.slice(i * size, (i + 1) * size)),
+    outputs.byModule!,
+  ];
   const takings = [
     ...[1, 3, 8].map((rank) => ({ params: { rank }, inputs: {} })),
     { params: {}, inputs: { ranks } },
@@ -221,25 +217,6 @@ async function compareImport(
     tokens: given.tokens,
   });
   assertSameBits((await readAdapter(again.output)).tensors, tensors);
-}
-
-/** The adapter whose own rank computes what `tensors` compute with a rank for each module. */
-function atOwnRanks(
-  tensors: AdapterTensors,
-  ranks: ModuleRanks,
-): AdapterTensors {
-  return Object.fromEntries(
-    Object.entries(tensors).map(([name, { shape, values }]) => {
-      const rank = ranks.get(modulesOf([name])[0] ?? "");
-      if (rank === undefined || !name.includes(".lora_B.")) {
-        return [name, { shape, values }];
-      }
-      const scaled = (values as Float32Array).map((value, i) =>
-        i % TRAINING.rank < rank ? value * TRAINING.rank / rank : 0
-      );
-      return [name, { shape, values: scaled }];
-    }),
-  );
 }
 
 /** Writes an adapter as an artifact below a folder, by default a random one; gives its path. */

@@ -8,7 +8,7 @@ import {
 } from "@std/assert";
 import { join } from "node:path";
 import { runSandboxed } from "./run_sandboxed.ts";
-import type { Comparison } from "../../lib/report/report.ts";
+import type { Comparison, ModuleRanks } from "../../lib/report/report.ts";
 import { digestOf, writeJsonFile } from "../../lib/artifacts/json_file.ts";
 import { readScores } from "../../lib/artifacts/scores.ts";
 import { EXAMPLES, LOSSES, TrainedStages } from "./trained_stages.ts";
@@ -241,59 +241,37 @@ Deno.test("report shows trainings without adapters as bounds of rank 0", async (
   });
 });
 
-Deno.test("report compares ranks chosen per module with the uniform rank of the same budget", async () => {
+Deno.test("report compares a rank for each module with the largest single rank that has no more values", async () => {
   await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
-    await stages.train("dylora", [1, 2, 4], 0);
     const [query, value] = ["query", "value"].map((part) =>
       `layer.0.attention.self.${part}`
     ) as [string, string];
-    await stages.chooseRanks({ [query]: 1, [value]: 2 }, 0, 0.76);
-    await stages.chooseRanks({ [query]: 2, [value]: 1 }, 1, 0.8);
-    const { json } = await stages.report();
-    assertEquals(json.choices, [{
-      task: "mrpc",
-      title: "MRPC",
-      split: "validation",
-      epoch: "last",
-      method: "dylora",
-      variant: {},
+    const chosen = [{ [query]: 1, [value]: 3 }, { [query]: 3, [value]: 2 }];
+    for (const [seed, byModule] of chosen.entries()) {
+      await stages.train("dylora", [1, 2, 4], seed, { byModule });
+    }
+    const [comparison] = (await stages.report()).json.comparisons;
+    const at = (rank: number, seed: number) =>
+      stages.accuracy("dylora", rank, seed);
+    const score = (at(2, 0) + at(2.5, 1)) / 2;
+    const uniform = (at(2, 0) + at(2, 1)) / 2;
+    const [{ difference, interval, ...found }] = comparison!.moduleRanks as [
+      ModuleRanks,
+    ];
+    assertEquals(found, {
+      method: 0,
       seeds: [0, 1],
-      budget: 512,
       modules: [
-        { module: query, ranks: [1, 2] },
-        { module: value, ranks: [2, 1] },
+        { module: query, ranks: [1, 3] },
+        { module: value, ranks: [3, 2] },
       ],
-      chosen: { parameters: 384, metrics: { accuracy: 0.78, f1: 0.78 } },
-      even: [
-        { rank: 2, parameters: 512, metrics: { accuracy: 0.75, f1: 0.75 } },
-        { rank: 4, parameters: 1024, metrics: { accuracy: 0.8, f1: 0.8 } },
-      ],
-    }]);
-
-    await stages.chooseRanks({ [query]: 2, [value]: 1 }, 2, 0.8, 600);
-    await assertRejects(
-      () => stages.report(),
-      Error,
-      "chosen under different budgets",
-    );
-  });
-});
-
-Deno.test("report tells ranks within several budgets and given ranks of one adapter apart", async () => {
-  await withFolder(async (folder) => {
-    const stages = new TrainedStages(folder);
-    await stages.train("dylora", [1, 2, 4], 0);
-    const ranks = { "layer.0.attention.self.query": 2 };
-    await stages.chooseRanks(ranks, 0, 0.76);
-    await stages.chooseRanks(ranks, 0, 0.8, 600);
-    await stages.chooseRanks(ranks, 0, 0.7, 512, true);
-    const { json } = await stages.report();
-    assertEquals(json.choices.map(({ variant }) => variant), [
-      { ranks: "within 512 values" },
-      { ranks: "within 600 values" },
-      { ranks: "given" },
-    ]);
+      parameters: 4.5 * 14,
+      score,
+      uniform: { rank: 2, parameters: 2 * 28, score: uniform },
+    });
+    assertAlmostEquals(difference!, score - uniform, 1e-12);
+    assert(interval![0] <= difference! && difference! <= interval![1]);
   });
 });
 

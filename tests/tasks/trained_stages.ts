@@ -4,7 +4,6 @@ import type { InputArtifact } from "../../lib/pipeline/task.ts";
 import { Report } from "../../lib/report/report.ts";
 import { writeDataset } from "../../lib/artifacts/dataset.ts";
 import { digestOf } from "../../lib/artifacts/json_file.ts";
-import { writeRanks } from "../../lib/artifacts/ranks.ts";
 import { writeScores } from "../../lib/artifacts/scores.ts";
 import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
 import {
@@ -69,7 +68,6 @@ export class TrainedStages {
     scores: [],
     adapters: [],
     classifiers: [],
-    ranks: [],
     data: [],
   };
   readonly #folder: string;
@@ -90,6 +88,8 @@ export class TrainedStages {
       epochs = ["last"] as readonly ("last" | "best")[],
       /** Whether each rank is evaluated by a stage of its own. */
       apart = false,
+      /** Ranks by module that are evaluated as well. */
+      byModule = undefined as Readonly<Record<string, number>> | undefined,
     } = {},
     matrix: Record<string, string> = {},
   ): Promise<void> {
@@ -122,7 +122,14 @@ export class TrainedStages {
           ...(epochs.length > 1 && { epoch }),
           ...(apart && { rank: evaluated[0]! }),
         };
-        await this.#addScores(method, evaluated, scored, evaluation, adapter);
+        await this.#addScores(
+          method,
+          evaluated,
+          scored,
+          evaluation,
+          adapter,
+          byModule,
+        );
       }
     }
   }
@@ -152,46 +159,6 @@ export class TrainedStages {
       metrics: { [STEP_SECONDS]: 0.2, [TRAINING_SECONDS]: 20 },
     }, { method, ...TRAINED, seed, selection: null });
     await this.#addScores(method, [0], place, 1, model);
-  }
-
-  /** Adds ranks that were chosen by module for DyLoRA, or given, with rank 2 in all modules as what the budget pays for. */
-  async chooseRanks(
-    ranks: Readonly<Record<string, number>>,
-    seed: number,
-    accuracy: number,
-    budget = 512,
-    given = false,
-  ): Promise<void> {
-    const path = Deno.makeTempDirSync({ dir: this.#folder });
-    const score = (parameters: number, accuracy: number) => ({
-      parameters,
-      loss: 0.5,
-      metrics: { accuracy, f1: accuracy },
-    });
-    await writeRanks(path, {
-      task: "mrpc",
-      method: "dylora",
-      modules: new Map(Object.entries(ranks)),
-      choice: {
-        seed,
-        training: "0".repeat(64),
-        epoch: "last",
-        budget,
-        selection: given
-          ? null
-          : { split: "train", examples: 8, start: 0.6, moves: [] },
-        precision: "f32",
-        split: "validation",
-        examples: EXAMPLES,
-        chosen: score(384, accuracy),
-        even: [
-          { rank: 2, ...score(512, 0.75) },
-          { rank: 4, ...score(1024, 0.8) },
-        ],
-      },
-    });
-    const stage = `choose-ranks@mrpc,seed=${seed}`;
-    this.inputs.ranks!.push({ stage, matrix: { glue: "mrpc", seed }, path });
   }
 
   /** Adds the data set that was scored, and returns its folder. */
@@ -277,6 +244,7 @@ export class TrainedStages {
     matrix: Place,
     seconds: number,
     trained: string,
+    byModule?: Readonly<Record<string, number>>,
   ): Promise<void> {
     const name = `evaluate-${method}`;
     const path = join(this.#folder, [name, ...Object.values(matrix)].join("-"));
@@ -290,6 +258,7 @@ export class TrainedStages {
       {
         epoch: matrix.epoch as "last" | "best" | undefined,
         training: await digestOf(join(trained, "training.json")),
+        byModule,
       },
     );
     const stage = `${name}@mrpc,seed=${matrix.seed}`;
@@ -302,12 +271,29 @@ export class TrainedStages {
     ranks: readonly number[],
     seed: number,
     examples: number,
-    { epoch = "last", training = "0".repeat(64) }: {
+    { epoch = "last", training = "0".repeat(64), byModule }: {
       readonly epoch?: "last" | "best" | undefined;
       readonly training?: string;
+      readonly byModule?: Readonly<Record<string, number>> | undefined;
     } = {},
   ): Promise<void> {
     const labels = labelsOf(examples);
+    const at = (rank: number) => {
+      const predictions = predict(method, rank, seed, examples);
+      return {
+        metrics: {
+          accuracy: METRICS.accuracy(predictions, labels),
+          f1: METRICS.f1(predictions, labels),
+        },
+        logits: [...predictions].flatMap((label) =>
+          label === 1 ? [-1, 1] : [1, -1]
+        ),
+      };
+    };
+    // As if the modules' mean rank decided.
+    const ranksOf = Object.values(byModule ?? {});
+    const sum = ranksOf.reduce((a, b) => a + b, 0);
+    const chosen = byModule && at(sum / ranksOf.length);
     await writeScores(
       folder,
       {
@@ -322,26 +308,19 @@ export class TrainedStages {
         examples,
         tokens: 20 * examples,
         flops: 1e9 * ranks.length,
-        ranks: ranks.map((rank) => {
-          const predictions = predict(method, rank, seed, examples);
-          return {
-            rank,
-            metrics: {
-              accuracy: METRICS.accuracy(predictions, labels),
-              f1: METRICS.f1(predictions, labels),
-            },
-          };
-        }),
+        ranks: ranks.map((rank) => ({ rank, metrics: at(rank).metrics })),
+        ...chosen && {
+          byModule: {
+            modules: byModule,
+            parameters: sum * (8 + 6),
+            metrics: chosen.metrics,
+          },
+        },
       },
       {
         labels,
-        logits: Float32Array.from(
-          ranks.flatMap((rank) =>
-            [...predict(method, rank, seed, examples)].flatMap((label) =>
-              label === 1 ? [-1, 1] : [1, -1]
-            )
-          ),
-        ),
+        logits: Float32Array.from(ranks.flatMap((rank) => at(rank).logits)),
+        byModule: chosen && Float32Array.from(chosen.logits),
       },
     );
   }

@@ -92,7 +92,7 @@ export function evaluator(
         return [...rankScale(b, { ...options, rank })];
       });
     const shape: [number, number] = [choices.length, rank];
-    return typeof choices[0] === "number"
+    return choices.every((choice) => typeof choice === "number")
       ? tf.tensor2d(ofModule(0), shape)
       : tf.tensor3d(
         modules.flatMap((_, i) => ofModule(i)),
@@ -185,7 +185,7 @@ interface EvaluatorOptions extends TraceOptions, Omit<AdapterScale, "rank"> {
 /** How an adapter is evaluated. */
 export interface RankEvaluationOptions extends EvaluatorOptions {
   /** Ranks to evaluate, 1-based; 0 without adapters. */
-  readonly ranks: readonly number[];
+  readonly ranks: readonly RankChoice[];
 }
 
 /** Default number of examples per forward pass at a number of ranks: 32, and at most 256 sequences at all ranks together. */

@@ -10,7 +10,7 @@ import type { RunFacts } from "../../../lib/report/run_facts.ts";
 import { CliProject } from "../project.ts";
 
 const PAGE = renderPage({
-  report: { comparisons: [], averages: [], choices: [] },
+  report: { comparisons: [], averages: [] },
   markdown: "# Report\n",
   figures: [],
   runtime: "",
