@@ -97,8 +97,6 @@ export function readOutputs(folder: string): Outputs {
   return {
     logits: file.floats("logits"),
     labels: file.floats("labels"),
-    byModule: file.tensors.has("byModule")
-      ? file.floats("byModule")
-      : undefined,
+    ...file.tensors.has("byModule") && { byModule: file.floats("byModule") },
   };
 }
