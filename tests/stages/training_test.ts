@@ -1,7 +1,15 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { progressReporter } from "../../lib/stages/training.ts";
+import { digestOf } from "../../lib/artifacts/json_file.ts";
+import { writeTokens } from "../../lib/artifacts/tokens.ts";
+import evaluateRanks from "../../tasks/evaluate-ranks.ts";
 import { withEngineStages } from "../tasks/engine_stages.ts";
+import {
+  REFERENCE_TRAINING,
+  referenceAdapter,
+} from "../tasks/reference_adapter.ts";
+import { runTask, withFolder } from "../tasks/run_task.ts";
 
 Deno.test("evaluate-ranks rejects untrained ranks, and trainings and evaluations reject tokens of another tokenizer", () =>
   withEngineStages(async ({ run, attempt, given }) => {
@@ -53,6 +61,30 @@ Deno.test("evaluate-ranks rejects untrained ranks, and trainings and evaluations
       assertEquals(refused.code, 1, task);
       assertMatch(refused.text, foreign, task);
     }
+  }));
+
+Deno.test("evaluate-ranks rejects tokens with other classes than the adapter", () =>
+  withFolder(async (folder) => {
+    const adapter = await referenceAdapter(folder, {
+      ...REFERENCE_TRAINING,
+      labels: ["negative", "positive"],
+    });
+    const tokens = await Deno.makeTempDir({ dir: folder });
+    const model = join(import.meta.dirname!, "../../fixtures/tiny-roberta");
+    await writeTokens(tokens, {
+      task: "cola",
+      labels: ["unacceptable", "acceptable"],
+      metrics: ["accuracy"],
+      maxLength: 8,
+      padId: 1,
+      vocabSize: 9,
+      tokenizer: await digestOf(join(model, "tokenizer.json")),
+    }, {});
+    await assertRejects(
+      () => runTask(evaluateRanks, folder, {}, { model, adapter, tokens }),
+      Error,
+      'trained for "sst2" with the classes negative, positive, but the tokens are for "cola" with the classes unacceptable, acceptable',
+    );
   }));
 
 Deno.test("a training with a damaged checkpoint starts from the first step and says so", () =>
