@@ -104,14 +104,14 @@ Deno.test("pipelines have the stages and keys that resolved.json records", async
   assertEquals(found, resolved);
 });
 
-Deno.test("pipelines reduce a LoRA of the largest rank, whether the user's ranks have it or not", async () => {
-  const largest = {
+Deno.test("pipelines reduce LoRAs of the ranks that they name, whether the user's ranks have them or not", async () => {
+  const reducedBy = {
     "sst2-mini": [8, 64],
     "glue-mini": [8],
     "glue-full": [8],
     nested: [8],
   };
-  for (const [name, reduced] of Object.entries(largest)) {
+  for (const [name, reduced] of Object.entries(reducedBy)) {
     const { stages } = await load(name, { ranks: [4, 2], seeds: [0] });
     const trained = [...stages.keys()]
       .filter((id) => /^train-lora@/.test(id))
