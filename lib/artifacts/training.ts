@@ -190,18 +190,21 @@ const SETTINGS = Object.keys({ ...ADAPTER_SETTINGS, ...RUN_SETTINGS });
  * from which it started.
  */
 export function settingsOf(
-  { method, ...record }: {
+  record: AdapterRecord | {
     readonly method: string | Readonly<Record<string, unknown>>;
     readonly start?: { readonly task: string } | null;
   },
 ): Record<string, string | number> {
-  const { name: _, ...schedule } = Object(method);
+  const { name: _, ...schedule } = Object(record.method);
   const settings = {
     ...schedule,
     ...Object.fromEntries(
       Object.entries(record).filter(([name]) => SETTINGS.includes(name)),
     ),
-    start: record.start?.task,
+    // One rank has one scale, whatever it is named by.
+    ..."scaling" in record && servedRanks(record).length === 1 &&
+      { scaling: undefined },
+    start: "start" in record ? record.start?.task : undefined,
   };
   return Object.fromEntries(
     Object.entries(settings).filter(([, value]) => value != null)

@@ -258,7 +258,7 @@ function trainingOf(
 
 /**
  * The training that produced an adapter: its own, or for a reduced adapter the
- * training of the original, which differs in the reduction only.
+ * training of the original, which differs in the reduction and its scales only.
  *
  * @throws {Error} If the original of a reduced adapter is not connected.
  */
@@ -269,8 +269,10 @@ function originOf(
   const { training } = adapter;
   if (!("reducedBy" in training) || training.reducedBy === null) return adapter;
   const original = { ...training, reducedBy: null };
+  const unscaled = (it: TrainedArtifact["training"]) =>
+    JSON.stringify({ ...it, scaling: undefined });
   const found = adapters.find((other) =>
-    JSON.stringify(other.training) === JSON.stringify(original)
+    unscaled(other.training) === unscaled(original)
   );
   if (found !== undefined) return found;
   throw new Error(

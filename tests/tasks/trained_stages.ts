@@ -139,10 +139,10 @@ export class TrainedStages {
     method: "lora-svd" | "lora-truncated",
     rank: number,
     seed: number,
-    { reduction = 0.5, evaluation = 2 } = {},
+    { reduction = 0.5, evaluation = 2, exponent = 0 } = {},
   ): Promise<void> {
     const by = method === "lora-svd" ? "svd" : "truncation";
-    const place = { glue: "mrpc", seed, by };
+    const place = { glue: "mrpc", seed, by, ...exponent > 0 && { exponent } };
     const adapter = this.#addAdapter("reduce", method, rank, place, {
       seconds: reduction,
       metrics: {},
@@ -215,7 +215,11 @@ export class TrainedStages {
       ...TRAINED,
       rank,
       alpha: 16,
-      scaling: dylora ? "rank" : "maximum",
+      scaling: matrix.exponent !== undefined
+        ? { exponent: matrix.exponent }
+        : dylora
+        ? "rank"
+        : "maximum",
       targetModules: ["query", "value"],
       learningRate: { low: 1e-4, high: 1e-2 }[matrix.rate!] ?? 1e-3,
       seed: matrix.seed,
