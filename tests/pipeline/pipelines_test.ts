@@ -197,7 +197,7 @@ Deno.test("pipeline own-data sorts a LoRA of rank 64 unless it is told to draw r
   assertEquals(
     await Promise.all([undefined, "sorted", "paper"].map(trained)),
     [
-      { rank: 64, sortAt: 1, scope: "model", scaling: { exponent: 0.05 } },
+      { rank: 64, sortAt: 1, scope: "model", scaling },
       { rank: 8, sortAt: 0.6, scope: "example", scaling },
       { rank: 8, sortAt: 0, scope: "model", scaling: "rank" },
     ],
