@@ -13,7 +13,7 @@ export default defineTask({
       "What rank b uses: truncation keeps the first b rows of A and columns of B as trained, svd the b largest singular values of each product B A",
     ),
     scaling: RankScaling.default(fixed.scaling).describe(
-      "Scale at rank b: maximum = alpha / R at every b, with R the rank of the adapter; {exponent: p} = (alpha / R) (R / b)^p, which makes up for what rank b lacks; rank = alpha / b",
+      "Scale at rank b: maximum = alpha / R at every b, with R the rank of the adapter; {exponent: p} = (alpha / R) (R / b)^p, which is larger at lower ranks; rank = alpha / b",
     ),
   }),
   inputs: { adapter: { kind: "adapter" } },
