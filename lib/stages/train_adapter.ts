@@ -8,6 +8,7 @@ import { checkClasses, outputsOf } from "../artifacts/classes.ts";
 import { findModelOrigin, readModel } from "../artifacts/model.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
 import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
+import { adapterTensor } from "../engine/adapters/registry.ts";
 import type { AdapterScale } from "../engine/adapters/scale.ts";
 import type { ParameterLayout } from "../engine/models/model.ts";
 import type { ClassifierShape } from "../engine/models/outline.ts";
@@ -99,10 +100,11 @@ export async function trainAdapter(
 
 /**
  * Initial parameters of a training that continues from an adapter: its LoRA
- * values, and its head or a new one, since its task may have other classes.
+ * values, and its head or a new one, since its task may have other classes. An
+ * adapter of a lower rank keeps its product; the rows beyond it add nothing yet.
  *
  * @param initial Flat parameters with a new head, `[size]`
- * @throws {RangeError} If rank, alpha, modules or model differ, or both are of one method with different scaling.
+ * @throws {RangeError} If its rank is higher, alpha, modules or model differ, or both are of one method with different scaling.
  * @throws {SyntaxError} Naming the tensor, if the adapter does not fit the model.
  */
 export function startFrom(
@@ -117,6 +119,7 @@ export function startFrom(
   const isSameMethod = methodName(training) === methodName(own);
   const found = {
     ...inWords({ ...training, baseModel }, theirs),
+    ...(theirs.rank < layout.rank && { rank: undefined }),
     ...(!isSameMethod && { scaling: undefined }),
     // PEFT notes whatever path or name the model was loaded by.
     ...(training.imported && { model: undefined }),
@@ -132,11 +135,14 @@ export function startFrom(
   }
   const start = adapterValues({ tensors }, theirs);
   const values = initial.slice();
+  // Their scales are alpha / rank.
+  const ratio = layout.rank / theirs.rank;
   for (const { name, module, offset, shape } of theirs.entries.values()) {
     if (module === undefined && head === "new") continue;
-    const size = elementCount(shape);
+    const factor = adapterTensor(name)?.of.scales ? ratio : 1;
     values.set(
-      start.subarray(offset, offset + size),
+      start.subarray(offset, offset + elementCount(shape))
+        .map((value) => factor * value),
       layout.entries.get(name)!.offset,
     );
   }

@@ -1,9 +1,18 @@
-import { assertIsError, assertNotEquals, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertIsError,
+  assertNotEquals,
+  assertThrows,
+} from "@std/assert";
+import { LORA_A, LORA_B, updated } from "../../lib/engine/adapters/lora.ts";
 import {
   fromTensors,
   parameterLayout,
+  toTensors,
 } from "../../lib/engine/models/parameters.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
+import { elementCount } from "../../lib/engine/safetensors/reader.ts";
 import { startFrom } from "../../lib/stages/train_adapter.ts";
 import { assertSameBits, openReference } from "../engine/reference.ts";
 import {
@@ -40,7 +49,51 @@ for (const family of ["bert", "roberta"] as const) {
   });
 }
 
-Deno.test("startFrom() rejects another rank, alpha, scaling or model", () => {
+Deno.test("startFrom() extends an adapter to a higher rank by rows that do not change its products", () => {
+  const { model } = openReference("roberta");
+  const random = seededRandom(0, "init");
+  const startAt = (rank: number) => {
+    const layout = parameterLayout(model, 2, { rank });
+    // As a new adapter has them: A random, B zero.
+    const fresh = fromTensors(
+      (name, shape) =>
+        Float32Array.from(
+          { length: elementCount(shape) },
+          () => name.endsWith(LORA_B) ? 0 : 1 + random.next(),
+        ),
+      layout,
+    );
+    const tensors = referenceTensors("roberta");
+    const values = startFrom(
+      { baseModel, training: TRAINING, tensors },
+      fresh,
+      { model, layout },
+      { ...TRAINING, baseModel },
+    );
+    return { layout, tensors: toTensors(values, layout) };
+  };
+  const own = startAt(4);
+  const wide = startAt(8);
+  for (const { name, inputs, outputs } of wide.layout.modules) {
+    const [updateOfOwn, updateOfWide] = [own, wide].map(({ tensors, layout }) =>
+      updated(
+        new Float32Array(outputs * inputs),
+        {
+          [LORA_A]: tensors[`${name}.${LORA_A}`]!,
+          [LORA_B]: tensors[`${name}.${LORA_B}`]!,
+        },
+        TRAINING.alpha / layout.rank,
+      )
+    );
+    assertNotEquals(updateOfOwn, new Float32Array(outputs * inputs));
+    assertEquals(updateOfWide, updateOfOwn);
+    const { values } = wide.tensors[`${name}.${LORA_A}`]!;
+    const beyond = values.subarray(4 * inputs) as Float32Array;
+    assert(beyond.every((value) => value >= 1));
+  }
+});
+
+Deno.test("startFrom() rejects a higher rank, another alpha, scaling or model", () => {
   const { model } = openReference("roberta");
   const start = (
     family: string,
@@ -57,9 +110,9 @@ Deno.test("startFrom() rejects another rank, alpha, scaling or model", () => {
     );
   };
   assertThrows(
-    () => start("roberta", 8, TRAINING.alpha),
+    () => start("roberta", 2, TRAINING.alpha),
     Error,
-    '"start" has rank 4, but this training has rank 8: use the same rank for both',
+    '"start" has rank 4, but this training has rank 2: use the same rank for both',
   );
   assertIsError(
     assertThrows(() => start("roberta", 4, 1)),
