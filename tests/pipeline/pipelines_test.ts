@@ -189,17 +189,17 @@ Deno.test("pipeline own-data takes pairs, scores and a validation file by its pa
 Deno.test("pipeline own-data sorts a LoRA of rank 64 unless it is told to draw ranks", async () => {
   const trained = async (profile?: string) => {
     const { stages } = await load("own-data", {}, profile);
-    const { rank, sortAt, scope, scaling } =
+    const { rank, sourceRanks, sortAt, scope, scaling } =
       stages.get("train-dylora@seed=0")!.params;
-    return { rank, sortAt, scope, scaling };
+    return [rank, sourceRanks, sortAt, scope, scaling];
   };
   const scaling = { exponent: 0 };
   assertEquals(
-    await Promise.all([undefined, "sorted", "paper"].map(trained)),
+    await Promise.all([undefined, "descend", "paper"].map(trained)),
     [
-      { rank: 64, sortAt: 1, scope: "model", scaling },
-      { rank: 8, sortAt: 0.6, scope: "example", scaling },
-      { rank: 8, sortAt: 0, scope: "model", scaling: "rank" },
+      [64, [], 1, "model", scaling],
+      [8, [64], 0.6, "example", scaling],
+      [8, [], 0, "model", "rank"],
     ],
   );
 });
