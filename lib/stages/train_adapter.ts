@@ -128,8 +128,11 @@ export function startFrom(
     const other = found[name as keyof typeof found];
     const known = other !== undefined && expected !== undefined;
     if (known && other !== expected) {
+      const remedy = name === "rank"
+        ? "train with at least that rank"
+        : `use the same ${name} for both`;
       throw new RangeError(
-        `The adapter of the input "start" has ${name} ${other}, but this training has ${name} ${expected}: use the same ${name} for both`,
+        `The adapter of the input "start" has ${name} ${other}, but this training has ${name} ${expected}: ${remedy}`,
       );
     }
   }

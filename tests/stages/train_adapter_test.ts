@@ -112,7 +112,7 @@ Deno.test("startFrom() rejects a higher rank, another alpha, scaling or model", 
   assertThrows(
     () => start("roberta", 2, TRAINING.alpha),
     Error,
-    '"start" has rank 4, but this training has rank 2: use the same rank for both',
+    '"start" has rank 4, but this training has rank 2: train with at least that rank',
   );
   assertIsError(
     assertThrows(() => start("roberta", 4, 1)),
