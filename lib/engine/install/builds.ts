@@ -2,9 +2,6 @@ import { InstallError } from "../../pypi/install_error.ts";
 import type { WheelRequest } from "../../pypi/pip.ts";
 import pinned from "./builds.json" with { type: "json" };
 
-/** Release of TensorFlow whose library the engine uses. */
-export const TENSORFLOW_VERSION = "2.21.0";
-
 /** A wheel, pinned by its hash. */
 export interface PinnedWheel extends Required<WheelRequest> {
   readonly bytes: number;

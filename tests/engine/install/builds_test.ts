@@ -4,7 +4,6 @@ import {
   builds,
   folderName,
   isNeeded,
-  TENSORFLOW_VERSION,
 } from "../../../lib/engine/install/builds.ts";
 import { TFJS_VERSION } from "../../../lib/engine/install/choose.ts";
 
@@ -12,7 +11,8 @@ Deno.test("builds are pinned: every wheel has a name, a hash and sizes", () => {
   for (const build of builds) {
     const [library, ...cuda] = build.wheels;
     assertMatch(library!.name, /^tensorflow(-cpu)?$/);
-    assertEquals(library!.version, TENSORFLOW_VERSION);
+    assertEquals(library!.version, build.version);
+    assertEquals(build.version, builds[0]!.version);
     assertEquals(cuda.length, build.device === "cuda" ? 12 : 0);
     for (const { name } of cuda) assertMatch(name, /^nvidia-[a-z-]+-cu12$/);
     for (const wheel of build.wheels) {
