@@ -193,10 +193,10 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 1950,
+  "lib/artifacts": 1930,
   "lib/benchmarks": 385,
   "lib/cli": 8480,
-  "lib/data": 1450,
+  "lib/data": 1430,
   "lib/engine": 11600,
   "lib/hub": 1670,
   "lib/onnx": 1435,
@@ -209,11 +209,11 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/scheduler": 5445,
   "lib/serve": 820,
   "lib/slurm": 1320,
-  "lib/stages": 3165,
+  "lib/stages": 3030,
   "lib/store": 1920,
   "lib/text": 1515,
   "lib/track": 800,
-  "tasks": 780,
+  "tasks": 750,
 };
 
 /** Lines of code below a folder. */
