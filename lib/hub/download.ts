@@ -1,5 +1,5 @@
 import { delay } from "@std/async/delay";
-import { fileFault } from "../pypi/install_error.ts";
+import { writeAll, writeFault } from "../files/files.ts";
 import { hasContent } from "./repository_cache.ts";
 import { HubError, type Patience } from "./requests.ts";
 
@@ -89,7 +89,7 @@ async function receive(
           resumed = false;
         }
         for (let chunk; (chunk = await next(reader, patience)) !== undefined;) {
-          await writeAll(file, chunk);
+          writeAll(file, chunk);
           onBytes(size += chunk.length);
           signal?.throwIfAborted();
           if (size > content.size) return resumed;
@@ -100,7 +100,7 @@ async function receive(
       if (size < content.size) throw new Error("the connection was closed");
     } catch (error) {
       signal?.throwIfAborted();
-      if (error instanceof HubError || fileFault(error)) throw error;
+      if (error instanceof HubError || writeFault(error)) throw error;
       failures = size > most ? 1 : failures + 1;
       most = Math.max(most, size);
       if (failures > patience.retries) {
@@ -134,11 +134,5 @@ async function next(
     return (await Promise.race([reader.read(), tooLong])).value;
   } finally {
     clearTimeout(timer);
-  }
-}
-
-async function writeAll(file: Deno.FsFile, chunk: Uint8Array): Promise<void> {
-  for (let done = 0; done < chunk.length;) {
-    done += await file.write(chunk.subarray(done));
   }
 }

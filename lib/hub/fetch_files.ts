@@ -62,7 +62,7 @@ export async function fetchFiles(
   const { repository: { name }, required } = request;
   const cache = new RepositoryCache(settings.cache, request.repository);
   try {
-    const commit = await cache.commitOf(request.revision);
+    const commit = cache.commitOf(request.revision);
     const { files, states } = await findFiles(cache, commit, request);
     const all = (state: State) =>
       [...states].filter(([, it]) => it === state).map(([path]) => path);
@@ -104,8 +104,8 @@ export async function listRepository(
   const { settings } = options;
   const cache = new RepositoryCache(settings.cache, repository);
   try {
-    const known = await cache.commitOf(revision);
-    const listed = known && await cache.listing(known);
+    const known = cache.commitOf(revision);
+    const listed = known && cache.listing(known);
     if (listed) {
       const title = commitTitle(request, known, "cache");
       return { commit: known, paths: listed, title };

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import { readIfThere } from "../files/files.ts";
 
 /** A repository of the hub. */
 export interface Repository {
@@ -39,10 +40,9 @@ export class RepositoryCache {
   }
 
   /** Commit of a revision when it was last fetched. */
-  async commitOf(revision: string): Promise<string | undefined> {
+  commitOf(revision: string): string | undefined {
     if (isCommit(revision)) return revision;
-    const commit = (await readIfThere(this.#path("refs", revision)))?.trim() ??
-      "";
+    const commit = readIfThere(this.#path("refs", revision))?.trim() ?? "";
     return isCommit(commit) ? commit : undefined;
   }
 
@@ -53,8 +53,8 @@ export class RepositoryCache {
   }
 
   /** Paths of all files of a commit; undefined if they are unknown. */
-  async listing(commit: string): Promise<readonly string[] | undefined> {
-    const text = await readIfThere(this.#path(".listing", commit));
+  listing(commit: string): readonly string[] | undefined {
+    const text = readIfThere(this.#path(".listing", commit));
     return text === undefined ? undefined : JSON.parse(text);
   }
 
@@ -91,7 +91,7 @@ export class RepositoryCache {
     path: string,
   ): Promise<"right" | "wrong" | "unknown"> {
     const file = this.#path("snapshots", commit, path);
-    const recorded = await readIfThere(this.#path(".verified", commit, path));
+    const recorded = readIfThere(this.#path(".verified", commit, path));
     // Earlier versions wrote more behind the hash.
     const hash = recorded?.split(" ")[0] ?? await blobName(file);
     if (hash === undefined || !isHash(hash)) return "unknown";
@@ -188,15 +188,4 @@ async function blobName(path: string): Promise<string | undefined> {
   const { isSymlink } = await Deno.lstat(path);
   const name = isSymlink ? basename(await Deno.realPath(path)) : "";
   return isHash(name) ? name : undefined;
-}
-
-async function readIfThere(path: string): Promise<string | undefined> {
-  try {
-    return await Deno.readTextFile(path);
-  } catch (error) {
-    const isAbsent = error instanceof Deno.errors.NotFound ||
-      error instanceof Deno.errors.NotADirectory;
-    if (isAbsent) return undefined;
-    throw error;
-  }
 }

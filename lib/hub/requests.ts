@@ -1,5 +1,6 @@
 import { delay } from "@std/async/delay";
-import { fileFault, RemediedError } from "../pypi/install_error.ts";
+import { writeFault } from "../files/files.ts";
+import { RemediedError } from "../pypi/install_error.ts";
 import type { HubSettings } from "./settings.ts";
 
 /** Cause of a {@linkcode HubError}. */
@@ -20,7 +21,7 @@ export class HubError extends RemediedError<HubErrorCode> {
 
 /** Converts file system errors (disk full, no permission) to a {@linkcode HubError}; returns other errors unchanged. */
 export function explainFileError(error: unknown, folder: string): unknown {
-  const fault = fileFault(error);
+  const fault = writeFault(error);
   if (fault === undefined) return error;
   const [problem, remedy] = fault === "disk-full"
     ? [

@@ -1,6 +1,6 @@
 /** Expands a stage: the places of its matrix, and its parameters and settings at each. */
 import type { z } from "zod";
-import { canonicalJson } from "../store/digest.ts";
+import { canonicalJson } from "../files/digest.ts";
 import { type Definition, reportIssues } from "./check.ts";
 import {
   type FaultList,

@@ -1,5 +1,5 @@
 /** Faults of a pipeline file, and the source text that they are shown with. */
-import { statIfThere } from "../store/files.ts";
+import { statIfThere } from "../files/files.ts";
 
 /** Steps from the root of a file to a value: keys of mappings, indices of lists. */
 export type Path = readonly PropertyKey[];

@@ -2,7 +2,7 @@
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import * as z from "zod";
-import { isMissing } from "../store/files.ts";
+import { isMissing } from "../files/files.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import type { Task } from "./task.ts";
 

@@ -1,3 +1,5 @@
+import { systemCode, writeFault } from "../files/files.ts";
+
 /** Cause of a failed installation, for code to branch on. */
 export type InstallErrorCode =
   | "no-pip"
@@ -43,25 +45,13 @@ export function throwIfInterrupted(signal: AbortSignal | undefined): void {
   }
 }
 
-/** Whether an error says that a disk is full, or that a folder cannot be written to; undefined for other errors. */
-export function fileFault(
-  error: unknown,
-): "disk-full" | "not-writable" | undefined {
-  const code = String((error as { code?: unknown } | null)?.code);
-  return /^(ENOSPC|EDQUOT)$/.test(code)
-    ? "disk-full"
-    : /^(EACCES|EPERM|EROFS|ENOTDIR)$/.test(code)
-    ? "not-writable"
-    : undefined;
-}
-
 /** Turns a full disk or a missing permission into an {@linkcode InstallError}; returns any other error unchanged. */
 export function explainFileError(error: unknown, folder: string): unknown {
-  const fault = fileFault(error);
+  const fault = writeFault(error);
   if (fault !== "not-writable") return fault ? diskFull(folder, error) : error;
   return new InstallError(
     fault,
-    `Cannot write to "${folder}" (${(error as { code: string }).code})`,
+    `Cannot write to "${folder}" (${systemCode(error)})`,
     "Make the folder writable, or set DYLORA_CACHE to another folder",
     { cause: error },
   );

@@ -1,4 +1,4 @@
-import { basename, fromFileUrl } from "../store/paths.ts";
+import { basename, fromFileUrl } from "../files/paths.ts";
 import { FolderTransport, HttpTransport, type Transport } from "./transport.ts";
 
 /** How the remote at an address is reached. */

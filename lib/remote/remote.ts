@@ -1,5 +1,5 @@
 import { DamagedBlobError } from "../store/blobs.ts";
-import { besides, removeIfThere } from "../store/files.ts";
+import { besides, removeIfThere } from "../files/files.ts";
 import { type Manifest, recordedKey } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
 import {

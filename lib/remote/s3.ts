@@ -1,6 +1,6 @@
 import { AwsV4Signer } from "aws4fetch";
-import { readIfThere } from "../store/files.ts";
-import { join } from "../store/paths.ts";
+import { readIfThere } from "../files/files.ts";
+import { join } from "../files/paths.ts";
 import {
   type Entry,
   type HttpOptions,

@@ -1,9 +1,9 @@
 /** Signed results: who vouches for a result, and what is checked before it is used. */
 import { treeDigest } from "../store/blobs.ts";
-import { canonicalJson, digest } from "../store/digest.ts";
-import { readIfThere } from "../store/files.ts";
+import { canonicalJson, digest } from "../files/digest.ts";
+import { readIfThere } from "../files/files.ts";
 import { type Manifest, parseManifest } from "../store/manifests.ts";
-import { dirname } from "../store/paths.ts";
+import { dirname } from "../files/paths.ts";
 
 /** An Ed25519 key that signs results. */
 export interface SigningKey {

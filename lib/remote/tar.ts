@@ -1,8 +1,8 @@
 /** A remote in one file: the tar that `deno task cache bundle` writes. */
 import { createTarDecoder, createTarPacker } from "modern-tar";
 import { listFiles } from "../store/blobs.ts";
-import { removeFolder } from "../store/files.ts";
-import { dirname, join } from "../store/paths.ts";
+import { removeFolder } from "../files/files.ts";
+import { dirname, join } from "../files/paths.ts";
 import {
   type Content,
   FolderTransport,

@@ -1,7 +1,7 @@
 /** The files of a remote: in a folder, or behind HTTP. */
 import { listFiles } from "../store/blobs.ts";
-import { besides, removeIfThere, statIfThere } from "../store/files.ts";
-import { dirname, join } from "../store/paths.ts";
+import { besides, removeIfThere, statIfThere } from "../files/files.ts";
+import { dirname, join } from "../files/paths.ts";
 
 /** Bytes as they come. */
 export type Content = AsyncIterable<Uint8Array<ArrayBuffer>>;

@@ -1,6 +1,6 @@
 import type { Loader, OnLoadResult, Plugin } from "esbuild";
-import { digest } from "../store/digest.ts";
-import { basename, dirname, fromFileUrl, relative } from "../store/paths.ts";
+import { digest } from "../files/digest.ts";
+import { basename, dirname, fromFileUrl, relative } from "../files/paths.ts";
 import {
   type ModuleGraph,
   moduleGraph,

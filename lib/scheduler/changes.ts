@@ -1,4 +1,4 @@
-import { canonicalJson, quickChecksum } from "../store/digest.ts";
+import { canonicalJson, quickChecksum } from "../files/digest.ts";
 import type { InputPart, KeyParts, Manifest } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
 import { bundleTasks, isPackage, sectionsOf, sourceLines } from "./bundle.ts";

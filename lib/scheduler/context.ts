@@ -1,4 +1,4 @@
-import { join } from "../store/paths.ts";
+import { join } from "../files/paths.ts";
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import type { Task } from "../pipeline/task.ts";
 import { Store } from "../store/store.ts";

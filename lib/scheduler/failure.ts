@@ -1,10 +1,9 @@
 import {
-  EIO,
   isFull,
   isOutOfFiles,
   isReadOnly,
-  osError,
-} from "../store/files.ts";
+  systemCode,
+} from "../files/files.ts";
 import type { Store } from "../store/store.ts";
 import type { FailureCode } from "./events.ts";
 
@@ -114,7 +113,7 @@ function diskMessage(error: Error, { folder }: Store): string | undefined {
   if (isOutOfFiles(error)) {
     return `Too many files are open; raise the limit (ulimit -n), or run fewer stages at once (--jobs): ${message}`;
   }
-  if (osError(error) === EIO) {
+  if (systemCode(error) === "EIO") {
     return `The disk of "${folder}" reports an I/O error; check it, then run again: ${message}`;
   }
   if (error instanceof Deno.errors.NotFound && message.includes(folder)) {

@@ -1,13 +1,13 @@
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
-import { entriesOf } from "../store/files.ts";
+import { entriesOf } from "../files/files.ts";
 import {
   isHeldHere,
   type Lock,
   lockHolder,
   tryLockFile,
-} from "../store/locks.ts";
-import { fingerprint } from "../store/stats.ts";
+} from "../files/locks.ts";
+import { fingerprint } from "../files/fingerprints.ts";
 import { StageFailure } from "./failure.ts";
 
 /** GPUs of this machine that no other stage uses until they are released. */

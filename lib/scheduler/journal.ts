@@ -3,9 +3,9 @@
  * scheduler, in order, as JSON lines in the run folder. Everyone who follows the
  * stage reads it, and when the attempt ends, it is the log.
  */
-import { ifThere, writeAll } from "../store/files.ts";
-import { isLocked } from "../store/locks.ts";
-import { fileSize, fingerprint } from "../store/stats.ts";
+import { ifThere, writeAll } from "../files/files.ts";
+import { isLocked } from "../files/locks.ts";
+import { fileSize, fingerprint } from "../files/fingerprints.ts";
 import type { Store } from "../store/store.ts";
 import type { Event } from "./events.ts";
 import { isWritten, liveRuns } from "./runs.ts";

@@ -1,5 +1,5 @@
 import { fileURLToPath } from "node:url";
-import { replaceText } from "../store/files.ts";
+import { replaceText } from "../files/files.ts";
 
 /** What a confined process may do with files and the network. */
 export interface Rules {

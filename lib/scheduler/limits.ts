@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
-import { digest } from "../store/digest.ts";
-import { isHeldHere, type Lock, lockFile } from "../store/locks.ts";
+import { digest } from "../files/digest.ts";
+import { isHeldHere, type Lock, lockFile } from "../files/locks.ts";
 import { type Context, stageOf } from "./context.ts";
 import type { Event, ExpectedStage } from "./events.ts";
 import type { Executor, JobResources } from "./executors/executor.ts";

@@ -1,7 +1,7 @@
-import { digest } from "../store/digest.ts";
-import { readIfThere } from "../store/files.ts";
-import { fromFileUrl, join } from "../store/paths.ts";
-import { fingerprint } from "../store/stats.ts";
+import { digest } from "../files/digest.ts";
+import { readIfThere } from "../files/files.ts";
+import { fromFileUrl, join } from "../files/paths.ts";
+import { fingerprint } from "../files/fingerprints.ts";
 
 /** The modules that entries import, directly or not, as Deno resolves them. */
 export interface ModuleGraph {

@@ -1,6 +1,6 @@
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import { holdOff } from "../store/cleanup.ts";
-import { canonicalJson, digest } from "../store/digest.ts";
+import { canonicalJson, digest } from "../files/digest.ts";
 import type { Failure } from "../store/histories.ts";
 import {
   type KeyParts,

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Graph } from "../pipeline/graph.ts";
 import { holdOff } from "../store/cleanup.ts";
-import { isFull, isReadOnly, removeFolder } from "../store/files.ts";
+import { isFull, isReadOnly, removeFolder } from "../files/files.ts";
 import type { Store } from "../store/store.ts";
 import { openContext } from "./context.ts";
 import { NoResultError } from "./failure.ts";

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { listTree, NotAFileError, treeDigest } from "../store/blobs.ts";
-import { readSealed, removeFolder, writeSealed } from "../store/files.ts";
+import { readSealed, removeFolder, writeSealed } from "../files/files.ts";
 import {
   type Manifest,
   MANIFEST_VERSION,

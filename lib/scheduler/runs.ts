@@ -6,9 +6,9 @@ import {
   removeIfThere,
   seal,
   temporarySuffix,
-} from "../store/files.ts";
-import { isLocked, lockHolder, tryLockFile } from "../store/locks.ts";
-import { fingerprint } from "../store/stats.ts";
+} from "../files/files.ts";
+import { isLocked, lockHolder, tryLockFile } from "../files/locks.ts";
+import { fingerprint } from "../files/fingerprints.ts";
 import type { Store } from "../store/store.ts";
 import type { Executor } from "./executors/executor.ts";
 

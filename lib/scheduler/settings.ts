@@ -1,4 +1,4 @@
-import { join } from "../store/paths.ts";
+import { join } from "../files/paths.ts";
 import type { Manifest } from "../store/manifests.ts";
 import type { Executor } from "./executors/executor.ts";
 import { local } from "./executors/local.ts";

@@ -1,10 +1,10 @@
 /** The files and folders outside the cache that parameters of stages name. */
 import type { GraphStage } from "../pipeline/graph.ts";
 import { listTree, notAFile, treeText } from "../store/blobs.ts";
-import { canonicalJson } from "../store/digest.ts";
-import { statIfThere } from "../store/files.ts";
-import { basename, dirname, join, resolve } from "../store/paths.ts";
-import { fingerprint } from "../store/stats.ts";
+import { canonicalJson } from "../files/digest.ts";
+import { statIfThere } from "../files/files.ts";
+import { basename, dirname, join, resolve } from "../files/paths.ts";
+import { fingerprint } from "../files/fingerprints.ts";
 import type { Store } from "../store/store.ts";
 import { isCurrent } from "./code.ts";
 import { type Context, stageOf, taskOf } from "./context.ts";

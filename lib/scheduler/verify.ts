@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { Graph } from "../pipeline/graph.ts";
 import { listFiles } from "../store/blobs.ts";
 import { holdOff } from "../store/cleanup.ts";
-import { digestFile } from "../store/digest.ts";
+import { digestFile } from "../files/digest.ts";
 import { attempt } from "./attempt.ts";
 import { openContext, openStore, stageOf } from "./context.ts";
 import type { Event } from "./events.ts";

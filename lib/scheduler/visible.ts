@@ -1,19 +1,18 @@
-import { basename, dirname, join } from "../store/paths.ts";
+import { basename, dirname, join } from "../files/paths.ts";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { listFiles, NotAFileError, type TreeFile } from "../store/blobs.ts";
-import { digest } from "../store/digest.ts";
+import { digest } from "../files/digest.ts";
 import {
   entriesOf,
   exchange,
-  EXDEV,
   isMissing,
-  osError,
   removeFolder,
+  systemCode,
   temporarySuffix,
-} from "../store/files.ts";
-import { lockFile } from "../store/locks.ts";
+} from "../files/files.ts";
+import { lockFile } from "../files/locks.ts";
 import { filesOfKey, type Manifest } from "../store/manifests.ts";
-import { linkFingerprint } from "../store/stats.ts";
+import { linkFingerprint } from "../files/fingerprints.ts";
 import type { Store } from "../store/store.ts";
 import type { Context } from "./context.ts";
 import type { Event } from "./events.ts";
@@ -137,7 +136,7 @@ async function move(from: string, to: string): Promise<void> {
   try {
     Deno.renameSync(from, to);
   } catch (error) {
-    if (osError(error) !== EXDEV) throw error;
+    if (systemCode(error) !== "EXDEV") throw error;
     const { cpSync } = await import("node:fs");
     cpSync(from, to, { recursive: true });
   }

@@ -5,8 +5,8 @@ import type {
 } from "../scheduler/executors/executor.ts";
 import { local } from "../scheduler/executors/local.ts";
 import { fullMessage } from "../scheduler/failure.ts";
-import { removeIfThere, temporarySuffix } from "../store/files.ts";
-import { join } from "../store/paths.ts";
+import { removeIfThere, temporarySuffix } from "../files/files.ts";
+import { join } from "../files/paths.ts";
 import { SlurmClient, SlurmError } from "./client.ts";
 import { SlurmJob } from "./job.ts";
 import { batchScript, quoted, writeScript } from "./script.ts";

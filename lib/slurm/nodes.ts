@@ -1,7 +1,7 @@
 import type { Job } from "../scheduler/executors/executor.ts";
 import { makeStart } from "../scheduler/runs.ts";
-import { removeFolder } from "../store/files.ts";
-import { join } from "../store/paths.ts";
+import { removeFolder } from "../files/files.ts";
+import { join } from "../files/paths.ts";
 import type { Slurm } from "./executor.ts";
 import { readEnd } from "./script.ts";
 

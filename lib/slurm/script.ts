@@ -1,8 +1,8 @@
 /** The script of a job, and the files in its folder by which it tells how it began and ended. */
 import { join } from "node:path";
 import type { Job } from "../scheduler/executors/executor.ts";
-import { entriesBelow, readIfThere } from "../store/files.ts";
-import { fileSize, fingerprint } from "../store/stats.ts";
+import { entriesBelow, readIfThere } from "../files/files.ts";
+import { fileSize, fingerprint } from "../files/fingerprints.ts";
 import type { Pace } from "./settings.ts";
 
 /** How a job ended: the file `end`, written by rename after everything else. */

@@ -1,12 +1,17 @@
-import { dirname, join } from "./paths.ts";
-import { canonicalJson, digest, digestFile, isDigest } from "./digest.ts";
+import { dirname, join } from "../files/paths.ts";
+import {
+  canonicalJson,
+  digest,
+  digestFile,
+  isDigest,
+} from "../files/digest.ts";
 import {
   besides,
   entriesBelow,
   ifThere,
   removeIfThere,
   writeAll,
-} from "./files.ts";
+} from "../files/files.ts";
 import type { Stats } from "./stats.ts";
 
 /** Number of files that are stored at the same time. */

@@ -1,5 +1,5 @@
-import { dirname, join } from "./paths.ts";
-import { digestFile, isDigest } from "./digest.ts";
+import { dirname, join } from "../files/paths.ts";
+import { digestFile, isDigest } from "../files/digest.ts";
 import {
   entriesBelow,
   entriesOf,
@@ -7,10 +7,14 @@ import {
   isTemporary,
   removeFolder,
   removeIfThere,
-} from "./files.ts";
-import { type Lock, lockFile, tryLockFile } from "./locks.ts";
+} from "../files/files.ts";
+import { type Lock, lockFile, tryLockFile } from "../files/locks.ts";
 import type { Manifest } from "./manifests.ts";
-import { fileSize, fingerprint, linkFingerprint } from "./stats.ts";
+import {
+  fileSize,
+  fingerprint,
+  linkFingerprint,
+} from "../files/fingerprints.ts";
 import type { Store } from "./store.ts";
 
 /**

@@ -1,14 +1,19 @@
-import { join } from "./paths.ts";
+import { join } from "../files/paths.ts";
 import {
   entriesOf,
   readIfThere,
   readSealed,
   unseal,
   writeSealed,
-} from "./files.ts";
-import { lockFile } from "./locks.ts";
+} from "../files/files.ts";
+import { lockFile } from "../files/locks.ts";
 import type { Memo } from "./memo.ts";
-import { type Fingerprint, fingerprint, same, settled } from "./stats.ts";
+import {
+  type Fingerprint,
+  fingerprint,
+  same,
+  settled,
+} from "../files/fingerprints.ts";
 
 /** Number of results recorded per stage. */
 const LENGTH = 20;

@@ -1,12 +1,12 @@
-import { join } from "./paths.ts";
-import { canonicalJson, digest, isDigest } from "./digest.ts";
+import { join } from "../files/paths.ts";
+import { canonicalJson, digest, isDigest } from "../files/digest.ts";
 import {
   entriesBelow,
   readIfThere,
   removeIfThere,
   unseal,
   writeSealed,
-} from "./files.ts";
+} from "../files/files.ts";
 import type { TreeFile } from "./blobs.ts";
 
 /** Version of the manifest format that this program writes. */

@@ -1,6 +1,6 @@
-import { isFull, isReadOnly, readSealed, writeSealed } from "./files.ts";
-import { lockFile } from "./locks.ts";
-import { dirname } from "./paths.ts";
+import { isFull, isReadOnly, readSealed, writeSealed } from "../files/files.ts";
+import { lockFile } from "../files/locks.ts";
+import { dirname } from "../files/paths.ts";
 
 /** Version of the file. */
 const VERSION = 1;

@@ -1,8 +1,8 @@
-import { join } from "./paths.ts";
+import { join } from "../files/paths.ts";
 import { Blobs, Listings } from "./blobs.ts";
 import { Histories, Pins, Usage } from "./histories.ts";
 import { type Lookup, type Manifest, Manifests } from "./manifests.ts";
-import { isReadOnly } from "./files.ts";
+import { isReadOnly } from "../files/files.ts";
 import { Memo } from "./memo.ts";
 import { Stats } from "./stats.ts";
 

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { differenceOf } from "../../lib/artifacts/file_difference.ts";
 import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
-import { TemporaryFolder } from "../store/temporary_folder.ts";
+import { TemporaryFolder } from "../files/temporary_folder.ts";
 
 Deno.test("differenceOf() counts the bytes that differ, and says where the first is", () => {
   using folder = new TemporaryFolder();

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { listFiles } from "../../lib/store/blobs.ts";
-import { readSealed, writeSealed } from "../../lib/store/files.ts";
+import { readSealed, writeSealed } from "../../lib/files/files.ts";
 import { callMain, spawnMain } from "../cli/project.ts";
 import { linesOf } from "../lines.ts";
 import { TestProject } from "../scheduler/project.ts";

@@ -5,7 +5,7 @@ import { readText } from "../../lib/pipeline/faults.ts";
 import type { Graph } from "../../lib/pipeline/graph.ts";
 import { expandPipeline } from "../../lib/pipeline/load.ts";
 import { loadTask } from "../../lib/pipeline/load_task.ts";
-import { canonicalJson, digest } from "../../lib/store/digest.ts";
+import { canonicalJson, digest } from "../../lib/files/digest.ts";
 import resolved from "./resolved.json" with { type: "json" };
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));

@@ -7,10 +7,10 @@ import {
   type SigningKey,
 } from "../../lib/remote/signature.ts";
 import { treeDigest } from "../../lib/store/blobs.ts";
-import { canonicalJson, digest } from "../../lib/store/digest.ts";
+import { canonicalJson, digest } from "../../lib/files/digest.ts";
 import { type Manifest, MANIFEST_VERSION } from "../../lib/store/manifests.ts";
 import { Store } from "../../lib/store/store.ts";
-import { TemporaryFolder } from "../store/temporary_folder.ts";
+import { TemporaryFolder } from "../files/temporary_folder.ts";
 
 /** Caches, keys and what remotes have said, in a temporary folder. */
 export class Caches extends TemporaryFolder {

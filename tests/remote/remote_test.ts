@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { Manifest } from "../../lib/store/manifests.ts";
 import { listFiles } from "../../lib/store/blobs.ts";
-import { entriesOf } from "../../lib/store/files.ts";
+import { entriesOf } from "../../lib/files/files.ts";
 import type { Store } from "../../lib/store/store.ts";
 import { Caches, FaultyServer, makeResult, offerAll, TEXTS } from "./made.ts";
 

@@ -1,5 +1,5 @@
 import { assert } from "@std/assert";
-import { osError } from "../../lib/store/files.ts";
+import { systemCode } from "../../lib/files/files.ts";
 import { until } from "../until.ts";
 
 /** Why tests in a browser are skipped here; undefined if they run. */
@@ -245,16 +245,13 @@ export class Browser implements AsyncDisposable {
   }
 }
 
-/** `errno` of Linux: a folder is not empty. */
-const ENOTEMPTY = 39;
-
 /** Removes a folder; false if something was written to it meanwhile. */
 async function removed(folder: string): Promise<boolean> {
   try {
     await Deno.remove(folder, { recursive: true });
     return true;
   } catch (error) {
-    if (osError(error) !== ENOTEMPTY) throw error;
+    if (systemCode(error) !== "ENOTEMPTY") throw error;
     return false;
   }
 }

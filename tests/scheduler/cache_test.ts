@@ -8,7 +8,7 @@ import {
 import { BusyError } from "../../lib/scheduler/failure.ts";
 import { run } from "../../lib/scheduler/scheduler.ts";
 import type { Manifest } from "../../lib/store/manifests.ts";
-import { statIfThere, writeSealed } from "../../lib/store/files.ts";
+import { statIfThere, writeSealed } from "../../lib/files/files.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type Ran, type StageOptions, TestProject } from "./project.ts";
 import { firstLine, gateOf, holdTask, meet } from "./span_tasks.ts";

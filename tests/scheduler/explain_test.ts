@@ -10,7 +10,7 @@ import { type FoundLog, readLog } from "../../lib/scheduler/journal.ts";
 import { findStageLog } from "../../lib/scheduler/results.ts";
 import { status } from "../../lib/scheduler/plan.ts";
 import { verify } from "../../lib/scheduler/verify.ts";
-import { tryLockFile } from "../../lib/store/locks.ts";
+import { tryLockFile } from "../../lib/files/locks.ts";
 import { Memo } from "../../lib/store/memo.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type StageOptions, TestProject } from "./project.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Event } from "../../lib/scheduler/events.ts";
 import type { Ended } from "../../lib/scheduler/executors/executor.ts";
 import { follow } from "../../lib/scheduler/process.ts";
-import { TemporaryFolder } from "../store/temporary_folder.ts";
+import { TemporaryFolder } from "../files/temporary_folder.ts";
 import { isAlive } from "./project.ts";
 
 const DONE = '{"type":"done","printed":0}\n';

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { dirname, join } from "node:path";
 import { cleanUp } from "../../lib/store/cleanup.ts";
-import { readIfThere } from "../../lib/store/files.ts";
+import { readIfThere } from "../../lib/files/files.ts";
 import { Store } from "../../lib/store/store.ts";
 import { Random } from "../soak/random.ts";
 import { type StageOptions, TestProject } from "./project.ts";

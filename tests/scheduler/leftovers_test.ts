@@ -7,7 +7,7 @@ import {
   makeRunFolder,
   sweepRuns,
 } from "../../lib/scheduler/runs.ts";
-import { readIfThere, seal } from "../../lib/store/files.ts";
+import { readIfThere, seal } from "../../lib/files/files.ts";
 import { Store } from "../../lib/store/store.ts";
 import { processesOf } from "../soak/processes.ts";
 import { until } from "../until.ts";

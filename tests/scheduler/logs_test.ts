@@ -3,7 +3,7 @@ import { openJournal } from "../../lib/scheduler/journal.ts";
 import { readLog } from "../../lib/scheduler/journal.ts";
 import { findStageLog } from "../../lib/scheduler/results.ts";
 import { Store } from "../../lib/store/store.ts";
-import { TemporaryFolder } from "../store/temporary_folder.ts";
+import { TemporaryFolder } from "../files/temporary_folder.ts";
 import { TestProject } from "./project.ts";
 import { gateOf } from "./span_tasks.ts";
 

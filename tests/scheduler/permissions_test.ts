@@ -2,7 +2,7 @@ import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { relative } from "node:path";
 import { inNamespace } from "../../lib/scheduler/executors/namespace.ts";
 import { hasLandlock } from "../../lib/scheduler/landlock.ts";
-import { readIfThere } from "../../lib/store/files.ts";
+import { readIfThere } from "../../lib/files/files.ts";
 import { until } from "../until.ts";
 import { engine, TestProject } from "./project.ts";
 

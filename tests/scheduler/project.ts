@@ -9,7 +9,7 @@ import type { Event, Summary } from "../../lib/scheduler/events.ts";
 import { plan } from "../../lib/scheduler/plan.ts";
 import { run } from "../../lib/scheduler/scheduler.ts";
 import type { Runtime, Settings } from "../../lib/scheduler/settings.ts";
-import { readIfThere } from "../../lib/store/files.ts";
+import { readIfThere } from "../../lib/files/files.ts";
 
 /** Options of a stage in a test. */
 export interface StageOptions {

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { exchange } from "../../lib/store/files.ts";
+import { exchange } from "../../lib/files/files.ts";
 import { TestProject } from "./project.ts";
-import { TemporaryFolder } from "../store/temporary_folder.ts";
+import { TemporaryFolder } from "../files/temporary_folder.ts";
 
 /** Elsewhere, folders cannot be swapped atomically. */
 const ignore = !["linux", "darwin"].includes(Deno.build.os);

@@ -6,7 +6,7 @@ import { makeStart } from "../../lib/scheduler/runs.ts";
 import { SlurmJob, verdict } from "../../lib/slurm/job.ts";
 import type { End } from "../../lib/slurm/script.ts";
 import { PACE } from "../../lib/slurm/settings.ts";
-import { TemporaryFolder } from "../store/temporary_folder.ts";
+import { TemporaryFolder } from "../files/temporary_folder.ts";
 import { until } from "../until.ts";
 
 /** A job that is running, and what its node shows of its files. */

@@ -9,7 +9,7 @@ import {
   readEnd,
   writeScript,
 } from "../../lib/slurm/script.ts";
-import { TemporaryFolder } from "../store/temporary_folder.ts";
+import { TemporaryFolder } from "../files/temporary_folder.ts";
 import { until } from "../until.ts";
 import { QUICK } from "./waiting_stages.ts";
 

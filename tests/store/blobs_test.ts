@@ -1,8 +1,8 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { DamagedBlobError, listFiles } from "../../lib/store/blobs.ts";
-import { digest } from "../../lib/store/digest.ts";
+import { digest } from "../../lib/files/digest.ts";
 import { Store } from "../../lib/store/store.ts";
-import { TemporaryFolder } from "./temporary_folder.ts";
+import { TemporaryFolder } from "../files/temporary_folder.ts";
 
 /** A store with one blob. */
 async function storeWith(folder: TemporaryFolder, text: string) {

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
-import { canonicalJson, digest } from "../../lib/store/digest.ts";
+import { canonicalJson, digest } from "../../lib/files/digest.ts";
 import {
   audit,
   cleanUp,
@@ -13,7 +13,7 @@ import {
 import type { Manifest } from "../../lib/store/manifests.ts";
 import { Store } from "../../lib/store/store.ts";
 import { treeDigest } from "../../lib/store/blobs.ts";
-import { TemporaryFolder } from "./temporary_folder.ts";
+import { TemporaryFolder } from "../files/temporary_folder.ts";
 
 /** Commits a result of 10,000 bytes. */
 async function addResult(store: Store, n: number): Promise<Manifest> {

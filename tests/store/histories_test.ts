@@ -1,8 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
-import { digest } from "../../lib/store/digest.ts";
+import { digest } from "../../lib/files/digest.ts";
 import { Histories, Usage } from "../../lib/store/histories.ts";
 import { Memo } from "../../lib/store/memo.ts";
-import { TemporaryFolder } from "./temporary_folder.ts";
+import { TemporaryFolder } from "../files/temporary_folder.ts";
 
 const FAILURE = { key: "k2", message: "no", ended: "now", log: "log" };
 
@@ -52,8 +52,9 @@ async function atOnce(
   folder: TemporaryFolder,
   body: string,
 ): Promise<void> {
-  const head = ["histories", "digest", "memo"].map((it) => {
-    const url = import.meta.resolve(`../../lib/store/${it}.ts`);
+  const head = ["store/histories", "store/memo", "files/digest"].map((path) => {
+    const url = import.meta.resolve(`../../lib/${path}.ts`);
+    const it = path.split("/")[1];
     return `import * as ${it} from ${JSON.stringify(url)};\n`;
   });
   const program = folder.write("program.js", `${head.join("")}${body}`);

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { canonicalJson, digest } from "../../lib/store/digest.ts";
+import { canonicalJson, digest } from "../../lib/files/digest.ts";
 import {
   type Manifest,
   Manifests,
@@ -8,7 +8,7 @@ import {
 } from "../../lib/store/manifests.ts";
 import { treeDigest } from "../../lib/store/blobs.ts";
 import { staysBounded, testProperty } from "../fuzz.ts";
-import { TemporaryFolder } from "./temporary_folder.ts";
+import { TemporaryFolder } from "../files/temporary_folder.ts";
 
 const PARTS = {
   code: await digest("code"),

@@ -1,8 +1,8 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { digest } from "../../lib/store/digest.ts";
+import { digest } from "../../lib/files/digest.ts";
 import { Memo } from "../../lib/store/memo.ts";
-import { settled, Stats } from "../../lib/store/stats.ts";
-import { TemporaryFolder } from "./temporary_folder.ts";
+import { Stats } from "../../lib/store/stats.ts";
+import { TemporaryFolder } from "../files/temporary_folder.ts";
 
 Deno.test("Stats.digest() notices a file replaced within the same second, with the same size and mtime", async () => {
   using folder = new TemporaryFolder();
@@ -86,11 +86,4 @@ Deno.test("Stats starts empty when its file is damaged", async () => {
     Deno.writeTextFileSync(path, damage);
     assertEquals(await new Stats(new Memo(path)).digest(file, "blob"), one);
   }
-});
-
-Deno.test("settled() is false when the clock was set back", () => {
-  const print = { size: 1, modified: 10_000, changed: 10_000, inode: 1 };
-  assertEquals(settled(print, 13_000), true);
-  assertEquals(settled(print, 11_000), false);
-  assertEquals(settled(print, 5_000), false);
 });

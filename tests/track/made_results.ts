@@ -1,4 +1,4 @@
-import { canonicalJson, digest } from "../../lib/store/digest.ts";
+import { canonicalJson, digest } from "../../lib/files/digest.ts";
 import { treeDigest } from "../../lib/store/blobs.ts";
 import type { Manifest } from "../../lib/store/manifests.ts";
 import { Store } from "../../lib/store/store.ts";

@@ -2,7 +2,7 @@ import { readText } from "../../pipeline/faults.ts";
 import type { Graph, GraphStage, matchStages } from "../../pipeline/graph.ts";
 import { taskCode } from "../../scheduler/code.ts";
 import { openStore } from "../../scheduler/context.ts";
-import { digest } from "../../store/digest.ts";
+import { digest } from "../../files/digest.ts";
 import {
   entriesOf,
   isFull,
@@ -10,9 +10,9 @@ import {
   readSealed,
   removeIfThere,
   writeSealed,
-} from "../../store/files.ts";
-import { join } from "../../store/paths.ts";
-import { fingerprint, settled } from "../../store/stats.ts";
+} from "../../files/files.ts";
+import { join } from "../../files/paths.ts";
+import { fingerprint, settled } from "../../files/fingerprints.ts";
 import type { Store } from "../../store/store.ts";
 import { type Arguments, UsageError } from "./arguments.ts";
 import { outOf, PROJECT, resultsName, shortPath, tasksOf } from "./options.ts";

@@ -1,13 +1,13 @@
 import { defaultSettings, type Settings } from "../../scheduler/settings.ts";
-import { statIfThere } from "../../store/files.ts";
+import { statIfThere } from "../../files/files.ts";
 import {
   dirname,
   join,
   relativeIfBelow,
   resolve,
   systemFolderOf,
-} from "../../store/paths.ts";
-import { linkFingerprint } from "../../store/stats.ts";
+} from "../../files/paths.ts";
+import { linkFingerprint } from "../../files/fingerprints.ts";
 import {
   type Arguments,
   invalidValue,

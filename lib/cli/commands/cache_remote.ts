@@ -4,7 +4,7 @@ import { makeKey, readKey } from "../../remote/signature.ts";
 import { FolderTransport, RemoteFault } from "../../remote/transport.ts";
 import { plan } from "../../scheduler/plan.ts";
 import { holdOff, summaryOf } from "../../store/cleanup.ts";
-import { removeFolder, statIfThere } from "../../store/files.ts";
+import { removeFolder, statIfThere } from "../../files/files.ts";
 import type { Store } from "../../store/store.ts";
 import {
   Arguments,

@@ -1,5 +1,5 @@
 import { status } from "../../scheduler/plan.ts";
-import { join } from "../../store/paths.ts";
+import { join } from "../../files/paths.ts";
 import { command } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
 import {

@@ -1,8 +1,8 @@
 import { quoteAll } from "../../data/text_file.ts";
 import { printable, readText } from "../../pipeline/faults.ts";
 import { hasReference } from "../../pipeline/references.ts";
-import { replaceText, statIfThere, writeDurably } from "../../store/files.ts";
-import { dirname, relative, resolve } from "../../store/paths.ts";
+import { replaceText, statIfThere, writeDurably } from "../../files/files.ts";
+import { dirname, relative, resolve } from "../../files/paths.ts";
 import {
   asTyped,
   command,

@@ -17,7 +17,7 @@ import {
 } from "../../data/table.ts";
 import { quoteAll } from "../../data/text_file.ts";
 import { didYouMean } from "../../pipeline/did_you_mean.ts";
-import { statIfThere } from "../../store/files.ts";
+import { statIfThere } from "../../files/files.ts";
 import { UsageError } from "../arguments/arguments.ts";
 import { count } from "../terminal/messages.ts";
 

@@ -1,6 +1,6 @@
 import { selectStages } from "../../scheduler/context.ts";
 import { run } from "../../scheduler/scheduler.ts";
-import { join } from "../../store/paths.ts";
+import { join } from "../../files/paths.ts";
 import { command, UsageError } from "../arguments/arguments.ts";
 import {
   CACHE_LIMIT,

@@ -9,7 +9,7 @@ import {
 } from "../../pipeline/faults.ts";
 import { readYaml } from "../../pipeline/read.ts";
 import { MERGE_KEY } from "../../pipeline/references.ts";
-import { join } from "../../store/paths.ts";
+import { join } from "../../files/paths.ts";
 import {
   type Arguments,
   asTyped,

@@ -6,9 +6,9 @@ import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import type { Report } from "../../report/report.ts";
 import type { Event, Summary } from "../../scheduler/events.ts";
 import { visibleFolder } from "../../scheduler/visible.ts";
-import { readIfThere } from "../../store/files.ts";
-import { join } from "../../store/paths.ts";
-import { fingerprint } from "../../store/stats.ts";
+import { readIfThere } from "../../files/files.ts";
+import { join } from "../../files/paths.ts";
+import { fingerprint } from "../../files/fingerprints.ts";
 import type { Store } from "../../store/store.ts";
 import { type Arguments, EXIT } from "../arguments/arguments.ts";
 import {

@@ -5,7 +5,7 @@ import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import { NoResultError } from "../../scheduler/failure.ts";
 import { holdGpus } from "../../scheduler/gpus.ts";
 import { visibleGpus } from "../../scheduler/settings.ts";
-import { removeFolder, statIfThere } from "../../store/files.ts";
+import { removeFolder, statIfThere } from "../../files/files.ts";
 import { type Arguments, command, UsageError } from "../arguments/arguments.ts";
 import {
   ENGINE_OPTIONS,

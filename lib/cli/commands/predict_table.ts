@@ -3,7 +3,7 @@ import { dirname, extname } from "node:path";
 import type { Classification } from "../../artifacts/predictions.ts";
 import { toExamples } from "../../data/labels.ts";
 import { columnsOf, readTable, type Row } from "../../data/table.ts";
-import { besides, removeIfThere } from "../../store/files.ts";
+import { besides, removeIfThere } from "../../files/files.ts";
 import { UsageError } from "../arguments/arguments.ts";
 import { csvLine } from "../terminal/renderer.ts";
 

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { statIfThere } from "../../store/files.ts";
+import { statIfThere } from "../../files/files.ts";
 import {
   type Arguments,
   command,

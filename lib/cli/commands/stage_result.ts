@@ -2,7 +2,7 @@
 import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import { NoResultError } from "../../scheduler/failure.ts";
 import { openResults } from "../../scheduler/results.ts";
-import { join } from "../../store/paths.ts";
+import { join } from "../../files/paths.ts";
 import {
   type Arguments,
   readOptions,

@@ -1,4 +1,4 @@
-import { join } from "../../store/paths.ts";
+import { join } from "../../files/paths.ts";
 import type { RecordedRun } from "../../track/recorded_runs.ts";
 import {
   type Arguments,

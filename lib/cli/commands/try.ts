@@ -1,6 +1,6 @@
 import type { About } from "../../serve/page.ts";
-import { entriesOf, removeFolder } from "../../store/files.ts";
-import { join } from "../../store/paths.ts";
+import { entriesOf, removeFolder } from "../../files/files.ts";
+import { join } from "../../files/paths.ts";
 import { command } from "../arguments/arguments.ts";
 import { JSON_LINES, KEY_OPTIONS, PROJECT } from "../arguments/options.ts";
 import { fileContent, POLICY, servePage } from "../pages/page_server.ts";

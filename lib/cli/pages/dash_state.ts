@@ -12,10 +12,10 @@ import { usageOf } from "../../scheduler/executors/processes.ts";
 import type { LiveRun } from "../../scheduler/runs.ts";
 import type { Limits } from "../../scheduler/settings.ts";
 import { visibleFolder } from "../../scheduler/visible.ts";
-import { statIfThere } from "../../store/files.ts";
-import { dirname } from "../../store/paths.ts";
+import { statIfThere } from "../../files/files.ts";
+import { dirname } from "../../files/paths.ts";
 import type { Manifest } from "../../store/manifests.ts";
-import { fingerprint } from "../../store/stats.ts";
+import { fingerprint } from "../../files/fingerprints.ts";
 import type { Store } from "../../store/store.ts";
 import { Forecast, leftText, Pace } from "../terminal/estimate.ts";
 import {

@@ -7,11 +7,11 @@ import {
   withoutFacts,
 } from "../../report/run_facts.ts";
 import { keepAside, visibleFolder } from "../../scheduler/visible.ts";
-import { digest } from "../../store/digest.ts";
-import { entriesOf, readIfThere, writeDurably } from "../../store/files.ts";
+import { digest } from "../../files/digest.ts";
+import { entriesOf, readIfThere, writeDurably } from "../../files/files.ts";
 import { filesOfKey, type Manifest } from "../../store/manifests.ts";
-import { join } from "../../store/paths.ts";
-import { linkFingerprint } from "../../store/stats.ts";
+import { join } from "../../files/paths.ts";
+import { linkFingerprint } from "../../files/fingerprints.ts";
 import type { Store } from "../../store/store.ts";
 import { type Arguments, asTyped } from "../arguments/arguments.ts";
 import { givenWords, outOf, PROJECT, quoted } from "../arguments/options.ts";

@@ -6,8 +6,8 @@ import {
 import type { Host } from "../../engine/install/host.ts";
 import type { InstallOptions } from "../../engine/install/install.ts";
 import type { Runtime } from "../../scheduler/settings.ts";
-import { digest } from "../../store/digest.ts";
-import { join } from "../../store/paths.ts";
+import { digest } from "../../files/digest.ts";
+import { join } from "../../files/paths.ts";
 import type { Arguments } from "../arguments/arguments.ts";
 import { gpusOf } from "../arguments/options.ts";
 import type { Message } from "../terminal/messages.ts";

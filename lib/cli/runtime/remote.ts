@@ -1,8 +1,8 @@
 /** The remote of a command: where it is, and what its results are used for. */
 import type { Remote as Opened } from "../../remote/remote.ts";
 import type { Remote } from "../../scheduler/settings.ts";
-import { isDigest } from "../../store/digest.ts";
-import { statIfThere } from "../../store/files.ts";
+import { isDigest } from "../../files/digest.ts";
+import { statIfThere } from "../../files/files.ts";
 import type { Store } from "../../store/store.ts";
 import { type Arguments, UsageError } from "../arguments/arguments.ts";
 import type { RemoteMessage } from "../terminal/messages.ts";

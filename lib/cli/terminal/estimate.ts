@@ -1,5 +1,5 @@
 import type { Event, ExpectedStage } from "../../scheduler/events.ts";
-import { writeAll } from "../../store/files.ts";
+import { writeAll } from "../../files/files.ts";
 import { about, progressText } from "./messages.ts";
 
 type Expected = Event & { readonly type: "expected" };

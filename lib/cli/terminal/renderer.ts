@@ -1,5 +1,5 @@
 import { printable } from "../../pipeline/faults.ts";
-import { EIO, osError, writeAll } from "../../store/files.ts";
+import { systemCode, writeAll } from "../../files/files.ts";
 import { type Arguments, EXIT } from "../arguments/arguments.ts";
 import { hangUp } from "./interrupts.ts";
 import { bytes, progressText, type Renderer, Transcript } from "./messages.ts";
@@ -28,7 +28,9 @@ async function rendererFor(args: Arguments): Promise<Renderer> {
     try {
       writeAll(stdout, text);
     } catch (error) {
-      const isEnd = isTerminal ? osError(error) === EIO : isBrokenPipe(error);
+      const isEnd = isTerminal
+        ? systemCode(error) === "EIO"
+        : isBrokenPipe(error);
       if (!isEnd) throw error;
       isClosed = true;
       // SIGHUP reports that a terminal is closed; a pipe without a reader ends the run in the same way.

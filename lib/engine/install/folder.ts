@@ -1,5 +1,8 @@
 import { isAbsolute, join } from "node:path";
 import * as z from "zod";
+import { digestFile } from "../../files/digest.ts";
+import { isReadOnly, readIfThere } from "../../files/files.ts";
+import { fingerprint } from "../../files/fingerprints.ts";
 import type { LibraryBuild } from "./builds.ts";
 
 /**
@@ -106,41 +109,21 @@ export async function inspectInstallation(
     bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
   } as const;
   // Any change shows in it, since programs cannot set the ctime.
-  const prints = files.map(({ path }) => {
-    const found = ifThere(() => Deno.statSync(join(folder, path)));
-    const { size, mtime, ctime, ino } = found ?? {};
-    return [path, [size, Number(mtime), Number(ctime), ino]];
-  });
+  const prints = files.map(({ path }) =>
+    [path, fingerprint(join(folder, path))] as const
+  );
   const note = JSON.stringify(Object.fromEntries(prints));
-  const known = ifThere(() => Deno.readTextFileSync(join(folder, NOTE)));
+  const known = readIfThere(join(folder, NOTE));
   if (!thorough && note === known) return intact;
+  const absent = prints.find(([, print]) => print === undefined);
+  if (absent !== undefined) return { state: "damaged", path: absent[0] };
   for (const { path, sha256 } of files) {
-    if (await fileDigest(join(folder, path)) !== sha256) {
+    if ((await digestFile(join(folder, path))).blob !== sha256) {
       return { state: "damaged", path };
     }
   }
   if (note !== known) await writeNote(folder, note);
   return intact;
-}
-
-/** What a function gives; undefined if a file does not exist. */
-export function ifThere<T>(f: () => T): T | undefined {
-  try {
-    return f();
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-}
-
-/** SHA-256 of a file in hexadecimal digits; undefined if it does not exist. */
-async function fileDigest(path: string): Promise<string | undefined> {
-  const { createHash } = await import("node:crypto");
-  const hash = createHash("sha256");
-  const file = ifThere(() => Deno.openSync(path));
-  if (file === undefined) return undefined;
-  for await (const chunk of file.readable) hash.update(chunk);
-  return hash.digest("hex");
 }
 
 async function writeNote(folder: string, note: string): Promise<void> {
@@ -150,8 +133,6 @@ async function writeNote(folder: string, note: string): Promise<void> {
     await Deno.rename(temporary, join(folder, NOTE));
   } catch (error) {
     // Another user's installation, whose files are hashed each time.
-    const isReadOnly = error instanceof Deno.errors.PermissionDenied ||
-      /\(os error 30\)/.test(String(error));
-    if (!isReadOnly) throw error;
+    if (!isReadOnly(error)) throw error;
   }
 }

@@ -7,7 +7,8 @@ import {
 import { downloadWheel, findPip, type Pip } from "../../pypi/pip.ts";
 import { type UnpackedFile, unpackWheel } from "../../pypi/wheel.ts";
 import { folderName, isNeeded, type LibraryBuild } from "./builds.ts";
-import { ifThere, inspectInstallation, writeMarker } from "./folder.ts";
+import { removeFolder } from "../../files/files.ts";
+import { inspectInstallation, writeMarker } from "./folder.ts";
 
 /** Progress of an installation. */
 interface InstallProgress {
@@ -65,19 +66,17 @@ export async function installLibrary(
     if (found.state === "intact") return folder;
     if (found.state === "damaged") options.onDamage?.(found.path);
     const staging = `${folder}.part`;
-    const remove = (path: string) =>
-      ifThere(() => Deno.removeSync(path, { recursive: true }));
-    remove(staging);
+    removeFolder(staging);
     await Deno.mkdir(staging);
     try {
       const files = await fetchFiles(build, staging, report, options);
       report({ step: "check", subject: "the library", done: 0, total: 0 });
       await options.verify?.(staging);
       await writeMarker(staging, { version, wheels, files });
-      remove(folder);
+      removeFolder(folder);
       await Deno.rename(staging, folder);
     } finally {
-      remove(staging);
+      removeFolder(staging);
     }
   } catch (error) {
     throw explainFileError(error, cache);

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
+import { entriesOf, ifThere } from "../../files/files.ts";
 
 /** Folders through which processes share the functions that XLA has compiled. */
 export interface CompiledFolders {
@@ -21,20 +22,6 @@ const NAME = /^traced_[0-9a-f]{32}$/;
 function filesIn(folder: string): string[] {
   return entriesOf(folder).filter(({ isFile }) => isFile)
     .map(({ name }) => name).sort();
-}
-
-function entriesOf(folder: string): Deno.DirEntry[] {
-  return ifThere(() => [...Deno.readDirSync(folder)]) ?? [];
-}
-
-/** What a function gives; undefined if a file does not exist, which another process may have removed. */
-function ifThere<T>(f: () => T): T | undefined {
-  try {
-    return f();
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
 }
 
 /**

@@ -1,4 +1,4 @@
-import { join } from "../../store/paths.ts";
+import { join } from "../../files/paths.ts";
 import type { Ended, Execution, Executor, Job } from "./executor.ts";
 import { inNamespace, tiedToParent } from "./namespace.ts";
 import { killByVariable, signal } from "./processes.ts";

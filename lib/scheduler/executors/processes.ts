@@ -1,4 +1,4 @@
-import { entriesOf, ESRCH, osError } from "../../store/files.ts";
+import { entriesOf, systemCode } from "../../files/files.ts";
 
 /** Signals a process, or a group by its negative id; false if there is none. */
 export function signal(target: number, name: Deno.Signal): boolean {
@@ -70,7 +70,8 @@ function unlessGone<T>(use: () => T): T | undefined {
   } catch (error) {
     if (
       error instanceof Deno.errors.NotFound ||
-      error instanceof Deno.errors.PermissionDenied || osError(error) === ESRCH
+      error instanceof Deno.errors.PermissionDenied ||
+      systemCode(error) === "ESRCH"
     ) return undefined;
     throw error;
   }

@@ -16,7 +16,7 @@ import {
   UsageError,
 } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
-import { fingerprint } from "../../../lib/store/stats.ts";
+import { fingerprint } from "../../../lib/files/fingerprints.ts";
 import { Cluster, HAS_SLURM } from "../../slurm/cluster.ts";
 import { onSlurm } from "./on_slurm.ts";
 import { ours } from "./ours.ts";

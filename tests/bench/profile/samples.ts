@@ -5,7 +5,7 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UsageError } from "../../../lib/cli/arguments/arguments.ts";
-import { removeIfThere } from "../../../lib/store/files.ts";
+import { removeIfThere } from "../../../lib/files/files.ts";
 import type { PeerWork } from "../peer/peer.ts";
 import type { Phase } from "../step/training.ts";
 

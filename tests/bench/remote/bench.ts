@@ -13,7 +13,7 @@ import {
 } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES, PROGRAM } from "../../../lib/cli/arguments/options.ts";
 import { makeKey } from "../../../lib/remote/signature.ts";
-import { statIfThere } from "../../../lib/store/files.ts";
+import { statIfThere } from "../../../lib/files/files.ts";
 import { CliProject } from "../../cli/project.ts";
 import { FaultyServer } from "../../remote/made.ts";
 import { NGINX, startNginx } from "../../remote/servers.ts";

@@ -16,6 +16,7 @@ import {
   InstallError,
   type InstallErrorCode,
 } from "../../../lib/pypi/install_error.ts";
+import { fingerprint } from "../../../lib/files/fingerprints.ts";
 import { fakePython } from "../../pypi/fake_python.ts";
 import { withFolder } from "../../tasks/run_task.ts";
 import { smallBuild } from "./small_build.ts";
@@ -145,8 +146,7 @@ test("installLibrary() replaces a library with one changed byte, whose size and 
   // The note that spares hashing is trusted for what looks unchanged only.
   await installLibrary(build, cache, { pip, onDamage });
   await damage();
-  const { size, mtime: modified, ctime, ino } = await Deno.stat(library);
-  const print = [size, Number(modified), Number(ctime), ino];
+  const print = fingerprint(library);
   const note = join(installed, "verified.json");
   const known = JSON.parse(await Deno.readTextFile(note));
   await Deno.writeTextFile(note, JSON.stringify({ ...known, [path]: print }));

@@ -184,42 +184,35 @@ export function readSealed(path: string): Record<string, unknown> | undefined {
   return text === undefined ? undefined : unseal(text);
 }
 
-/**
- * The `errno` of an error, for those that Deno has no class for. The numbers
- * below are the same on Linux and macOS unless distinguished.
- */
-export function osError(error: unknown): number | undefined {
-  const found = error instanceof Error &&
-    /\(os error (\d+)\)/.exec(error.message);
-  return found ? Number(found[1]) : undefined;
+/** The code of an error of the operating system, such as `ENOSPC`; undefined for other errors. */
+export function systemCode(error: unknown): string | undefined {
+  return error instanceof Error && "code" in error
+    ? String(error.code)
+    : undefined;
 }
-
-/** No such process. */
-export const ESRCH = 3;
-/** I/O error; for a terminal, it has been closed. */
-export const EIO = 5;
-/** A file or folder cannot be renamed to a path on another disk. */
-export const EXDEV = 18;
-const ENFILE = 23;
-const EMFILE = 24;
-const ENOSPC = 28;
-const EROFS = 30;
-const EDQUOT = Deno.build.os === "darwin" ? 69 : 122;
 
 /** True if the disk is full or the quota is used up. */
 export function isFull(error: unknown): boolean {
-  const number = osError(error);
-  return number === ENOSPC || number === EDQUOT;
+  return ["ENOSPC", "EDQUOT"].includes(systemCode(error)!);
 }
 
 /** True if a file system or folder is not writable. */
 export function isReadOnly(error: unknown): boolean {
   return error instanceof Deno.errors.PermissionDenied ||
-    osError(error) === EROFS;
+    ["EACCES", "EPERM", "EROFS"].includes(systemCode(error)!);
 }
 
 /** True if the process, or the machine, has too many open files. */
 export function isOutOfFiles(error: unknown): boolean {
-  const number = osError(error);
-  return number === ENFILE || number === EMFILE;
+  return ["EMFILE", "ENFILE"].includes(systemCode(error)!);
+}
+
+/** Why a file cannot be written to a folder that the user has chosen; undefined for other errors. */
+export function writeFault(
+  error: unknown,
+): "disk-full" | "not-writable" | undefined {
+  if (isFull(error)) return "disk-full";
+  return isReadOnly(error) || systemCode(error) === "ENOTDIR"
+    ? "not-writable"
+    : undefined;
 }

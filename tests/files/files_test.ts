@@ -1,11 +1,14 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { writeFileSync } from "node:fs";
 import {
   exchange,
+  isFull,
   readSealed,
   seal,
+  writeFault,
   writeSealed,
-} from "../../lib/store/files.ts";
+} from "../../lib/files/files.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
 
 Deno.test("readSealed() returns any value that writeSealed() wrote", () => {
@@ -51,3 +54,26 @@ Deno.test(
     assertEquals(Deno.readTextFileSync(a), "b");
   },
 );
+
+Deno.test(
+  "isFull() and writeFault() know a full disk from Deno's functions and from node:fs",
+  { ignore: Deno.build.os !== "linux" },
+  () => {
+    for (const write of [Deno.writeTextFileSync, writeFileSync]) {
+      const error = assertThrows(() => write("/dev/full", "text"));
+      assertEquals(isFull(error), true);
+      assertEquals(writeFault(error), "disk-full");
+    }
+  },
+);
+
+Deno.test("writeFault() of a folder that is a file is not-writable, and of a missing folder undefined", () => {
+  using folder = new TemporaryFolder();
+  folder.write("file", "");
+  for (const write of [Deno.writeTextFileSync, writeFileSync]) {
+    const faultOf = (path: string) =>
+      writeFault(assertThrows(() => write(folder.join(path), "text")));
+    assertEquals(faultOf("file/a.txt"), "not-writable");
+    assertEquals(faultOf("none/a.txt"), undefined);
+  }
+});

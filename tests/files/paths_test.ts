@@ -9,7 +9,7 @@ import {
   join,
   relative,
   resolve,
-} from "../../lib/store/paths.ts";
+} from "../../lib/files/paths.ts";
 
 const name = fc.oneof(
   fc.constantFrom("..", ".", "", "a", "b", "a b", "...", "ä", ".hidden"),

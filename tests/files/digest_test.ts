@@ -6,7 +6,7 @@ import {
   digest,
   digestFile,
   quickChecksum,
-} from "../../lib/store/digest.ts";
+} from "../../lib/files/digest.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
 
 const expected = (data: string | Uint8Array) =>

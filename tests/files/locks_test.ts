@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { isLocked, lockFile, tryLockFile } from "../../lib/store/locks.ts";
+import { isLocked, lockFile, tryLockFile } from "../../lib/files/locks.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
 
 Deno.test("lockFile() names who holds the lock, but not who asks whether it is held", async () => {
