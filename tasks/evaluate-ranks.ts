@@ -21,11 +21,7 @@ export default defineTask({
       "Examples per forward pass; default: 32, or fewer for more than 8 ranks",
     ),
   }),
-  inputs: {
-    ...ADAPTER_INPUTS,
-    /** Ranks by module, at which the adapter is evaluated as well. */
-    ranks: { kind: "ranks", optional: true },
-  },
+  inputs: ADAPTER_INPUTS,
   output: { kind: "scores", files: SCORES_FILES },
   needs: ["engine"],
   run: async (stage) =>

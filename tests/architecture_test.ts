@@ -41,7 +41,7 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
   // It computes nothing: it loads no tensors.
   "lib/onnx": ["lib/artifacts", "lib/engine", "lib/text", "lib/data"],
   "lib/artifacts": ["lib/engine", "lib/text", "lib/data"],
-  "lib/ranks": ["lib/artifacts", "lib/engine", "lib/data", "lib/report"],
+  "lib/ranks": ["lib/artifacts", "lib/engine", "lib/report"],
   "lib/stages": [
     "lib/onnx",
     "lib/ranks",
@@ -195,28 +195,28 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 1930,
+  "lib/artifacts": 1870,
   "lib/benchmarks": 385,
   "lib/cli": 8480,
   "lib/data": 1430,
-  "lib/engine": 11600,
+  "lib/engine": 11540,
   "lib/files": 600,
   "lib/hub": 1655,
   "lib/onnx": 1435,
   "lib/pipeline": 3260,
   "lib/pypi": 505,
-  "lib/ranks": 345,
+  "lib/ranks": 170,
   "lib/remote": 1200,
-  "lib/report": 4500,
+  "lib/report": 4330,
   "lib/resize": 1416,
   "lib/scheduler": 5445,
   "lib/serve": 820,
   "lib/slurm": 1320,
-  "lib/stages": 3030,
+  "lib/stages": 2850,
   "lib/store": 1340,
   "lib/text": 1515,
   "lib/track": 800,
-  "tasks": 750,
+  "tasks": 715,
 };
 
 /** Lines of code below a folder. */

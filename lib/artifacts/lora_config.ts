@@ -1,5 +1,4 @@
 import * as z from "zod";
-import type { PeftScale } from "../engine/adapters/adapter.ts";
 
 /** The fields of PEFT's configuration that name the base model. */
 export const BaseModelConfig = z.looseObject({
@@ -81,7 +80,7 @@ export function refuseFields(fields: Readonly<Record<string, string>>) {
 
 /** The value of the first suffix that matches a module name, as PEFT looks up a pattern. */
 export function patternValue(
-  pattern: PeftScale["rankPattern"],
+  pattern: Readonly<Record<string, number>> | undefined,
   module: string,
 ): number | undefined {
   return Object.entries(pattern ?? {}).find(([suffix]) =>

@@ -5,7 +5,6 @@ import { writeSafetensors } from "../engine/safetensors/writer.ts";
 import { EpochScores } from "../engine/training/checkpoint.ts";
 import { outputsOf, TASK_FIELDS } from "./classes.ts";
 import { count, digest, jsonFile } from "./json_file.ts";
-import { RanksByModule } from "./ranks.ts";
 import { Epoch, UsedPrecision } from "./training.ts";
 
 /** Files of an artifact of kind `scores`. */
@@ -35,13 +34,6 @@ export const ScoresInfo = z.strictObject({
       ranks.every(({ rank }, i) => i === 0 || rank > ranks[i - 1]!.rank),
     "Expected ascending ranks",
   ),
-  /** Scores with a rank for each module. */
-  byModule: z.strictObject({
-    modules: RanksByModule,
-    /** Values in all lora_A and lora_B. */
-    parameters: count,
-    metrics: EpochScores.shape.ranks.element.shape.metrics,
-  }).optional(),
 });
 
 export type ScoresInfo = z.output<typeof ScoresInfo>;
@@ -60,8 +52,6 @@ export interface Outputs {
   readonly logits: Float32Array;
   /** Class ids or scores, `[examples]`. */
   readonly labels: Float32Array;
-  /** With a rank for each module, `[examples, outputs]`; undefined without such scores. */
-  readonly byModule?: Float32Array | undefined;
 }
 
 /**
@@ -72,21 +62,19 @@ export interface Outputs {
 export async function writeScores(
   folder: string,
   info: ScoresInfo,
-  { logits, labels, byModule = new Float32Array() }: Outputs,
+  { logits, labels }: Outputs,
 ): Promise<void> {
-  const isOdd = (logit: number) => !Number.isFinite(logit);
-  const odd = logits.find(isOdd) ?? byModule.find(isOdd);
+  const odd = logits.find((logit) => !Number.isFinite(logit));
   if (odd !== undefined) {
     throw new RangeError(
       `Cannot save the scores: a logit is ${odd}; train with a lower learning rate`,
     );
   }
   const { ranks, examples } = info;
-  const shape = [examples, outputsOf(info.labels)];
+  const shape = [ranks.length, examples, outputsOf(info.labels)];
   writeSafetensors(join(folder, "logits.safetensors"), {
-    logits: { shape: [ranks.length, ...shape], values: logits },
+    logits: { shape, values: logits },
     labels,
-    ...info.byModule && { byModule: { shape, values: byModule } },
   });
   await infoFile.write(folder, info);
 }
@@ -94,9 +82,5 @@ export async function writeScores(
 /** Reads logits and labels of an artifact of kind `scores`. */
 export function readOutputs(folder: string): Outputs {
   using file = SafetensorsFile.open(join(folder, "logits.safetensors"));
-  return {
-    logits: file.floats("logits"),
-    labels: file.floats("labels"),
-    ...file.tensors.has("byModule") && { byModule: file.floats("byModule") },
-  };
+  return { logits: file.floats("logits"), labels: file.floats("labels") };
 }

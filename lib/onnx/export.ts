@@ -134,7 +134,7 @@ export async function writeServedModel(
     [scaleInput(name), { shape: [rank], values: scale }] as const
   );
   const given = {
-    ...cutAdapter(tensors, () => rank),
+    ...cutAdapter(tensors, rank),
     ...Object.fromEntries(scales),
   };
   return { path, padId, given, graph, usage: servedUse(dtype, rank) };

@@ -87,18 +87,16 @@ export interface ReportedScore {
 /**
  * Scores of an adapter's method at its rank in a report, one for each split;
  * none for a split without this rank, or with several variants that the adapter
- * may have, and none for an adapter with ranks by module.
+ * may have.
  *
  * @param folder An artifact of kind `report`
- * @param ranks The different ranks of its modules
  */
 export async function reportedScores(
   folder: string,
   training: AdapterRecord,
   request: RecommendationRequest,
-  [rank, other]: readonly number[],
+  rank: number,
 ): Promise<ReportedScore[]> {
-  if (other !== undefined) return [];
   const report = await readJsonFile(join(folder, "report.json"), Report);
   const found = variantsFor(report, training, request)
     .filter(({ other }) => other === undefined);

@@ -2,7 +2,6 @@ import { type MetricName, METRICS } from "../data/metrics.ts";
 import { methodTraits } from "../engine/schedules/registry.ts";
 import { methodKey } from "./methods.ts";
 import { mistakesOf } from "./mistakes.ts";
-import { moduleRanksOf } from "./module_ranks.ts";
 import type { Average, Comparison, Contrast, Report } from "./report.ts";
 import type { Result } from "./result.ts";
 import {
@@ -107,7 +106,6 @@ function compareOne(
             : { speedUp: null, recommended: null }),
         };
       }),
-      moduleRanks: moduleRanksOf(methods, options),
       mistakes: mistakesOf({ method, rank }, methods[method]!.results),
     },
   };

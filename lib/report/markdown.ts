@@ -9,7 +9,6 @@ import {
   withInterval,
 } from "./format.ts";
 import { mistakesText } from "./mistakes.ts";
-import { moduleRanksText } from "./module_ranks.ts";
 import { ABLATION, MEAN, TASKS } from "./published.ts";
 import type {
   Average,
@@ -49,7 +48,6 @@ export function renderMarkdown(report: Report): string {
       ...differencesText(comparison),
       ...recommendationText(comparison),
       ...sweepText(comparison),
-      ...moduleRanksText(comparison),
       ...mistakesText(comparison),
       ...costText(comparison),
       ...lossText(comparison),

@@ -215,27 +215,6 @@ const Verdict = z.strictObject({
   seeds: z.int(),
 });
 
-/** A method with a rank for each module, against one rank for all. */
-const ModuleRanks = Difference.extend({
-  /** Position in `methods`. */
-  method: z.int(),
-  seeds: z.array(z.int()),
-  /** Rank of each module, one per seed. */
-  modules: z.array(
-    z.strictObject({ module: z.string(), ranks: z.array(z.int()) }),
-  ),
-  /** Values in all lora_A and lora_B, mean over seeds. */
-  parameters: z.number(),
-  /** Mean of the main metric over seeds. */
-  score: figure,
-  /** The largest single rank with no more values, or the smallest one. */
-  uniform: z.strictObject({
-    rank: z.int(),
-    parameters: z.number(),
-    score: figure,
-  }),
-});
-
 /** What a method gets wrong at a rank. */
 const Mistakes = z.strictObject({
   /** Position in `methods`. */
@@ -285,8 +264,6 @@ const Comparison = z.strictObject({
   contrasts: z.array(Contrast),
   /** Of the verdict's method at its recommended rank; without a verdict, of the first method at its lowest rank. */
   mistakes: Mistakes,
-  /** Methods that were scored with a rank for each module. */
-  moduleRanks: z.array(ModuleRanks),
 });
 
 /** Means of the main metric over several tasks. */
@@ -339,7 +316,6 @@ export type CostSummary = z.output<typeof Cost>;
 export type Contrast = z.output<typeof Contrast>;
 export type Mistakes = z.output<typeof Mistakes>;
 export type Verdict = z.output<typeof Verdict>;
-export type ModuleRanks = z.output<typeof ModuleRanks>;
 
 /** Scores by rank, of a comparison or of a mean over tasks, which has no verdict and no trainings. */
 export interface Curves

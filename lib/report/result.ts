@@ -28,8 +28,6 @@ export interface Result {
   readonly precision: string;
   /** In ascending order of rank; rank 0 is a model without adapters. */
   readonly ranks: readonly RankResult[];
-  /** With a rank for each module; undefined if not scored. */
-  readonly byModule: ModuleResult | undefined;
   /** Undefined if the adapter was not trained by this pipeline. */
   readonly training: TrainingCost | undefined;
   /** Null for a model without adapters. */
@@ -56,15 +54,6 @@ export interface RankResult {
   readonly predictions: ArrayLike<number>;
   /** Probability of each predicted class, `[examples]`; null for a regression. */
   readonly probabilities: ArrayLike<number> | null;
-}
-
-/** Scores and predictions with a rank for each module. */
-export interface ModuleResult
-  extends Pick<RankResult, "metrics" | "predictions"> {
-  /** Rank by module, in the adapter's order. */
-  readonly modules: ReadonlyMap<string, number>;
-  /** Values in all lora_A and lora_B. */
-  readonly parameters: number;
 }
 
 /** Settings of a training and its measured costs. */

@@ -2,7 +2,7 @@ import { type Metric, type MetricName, METRICS } from "../data/metrics.ts";
 import { methodTraits } from "../engine/schedules/registry.ts";
 import { methodKey, ranksOf } from "./methods.ts";
 import type { CostSummary, MethodSummary } from "./report.ts";
-import type { ModuleResult, Result, TrainingCost } from "./result.ts";
+import type { Result, TrainingCost } from "./result.ts";
 import {
   areasUnder,
   areaUnderCurve,
@@ -33,14 +33,6 @@ export interface MethodResults extends ScoreCurve {
   readonly results: readonly Result[];
   /** Seeds by rank. */
   readonly seeds: readonly (readonly number[])[];
-  /** With a rank for each module, by seed; undefined if not scored. */
-  readonly byModule: {
-    readonly seeds: readonly number[];
-    readonly results: readonly ModuleResult[];
-    readonly score: number;
-    /** Bootstrap replicates of the score. */
-    readonly means: Float64Array;
-  } | undefined;
 }
 
 /** Score of a constant prediction in the main metric, and its bootstrap replicates. */
@@ -71,7 +63,6 @@ export function methodsOf(
       ranks,
       scores: ranks.map((rank) => mean(valuesAt(group, rank, main))),
       trainings: ranks.map((rank) => trainingsAt(group, rank)),
-      byModule: byModuleOf(group, main),
     };
   });
   const { labels, classes } = results[0]!;
@@ -81,10 +72,7 @@ export function methodsOf(
     : { score: 0, predictions: [] };
   const rest = bootstrap(
     [
-      ...methods.flatMap(({ trainings, byModule }) => [
-        ...trainings,
-        ...byModule ? [byModule] : [],
-      ]),
+      ...methods.flatMap(({ trainings }) => trainings),
       { seeds: [], predictions: constant.predictions },
     ],
     labels,
@@ -93,43 +81,15 @@ export function methodsOf(
     draw,
   );
   return {
-    methods: methods.map(({ trainings, byModule, ...method }) => ({
+    methods: methods.map(({ trainings, ...method }) => ({
       ...method,
       seeds: trainings.map(({ seeds }) => seeds),
       means: rest.splice(0, trainings.length),
-      byModule: byModule && { ...byModule, means: rest.shift()! },
     })),
     constant: {
       score: constant.score,
       means: classes ? rest[0]! : new Float64Array(replicates),
     },
-  };
-}
-
-/**
- * The scores and predictions with a rank for each module, one per seed;
- * undefined if there are none.
- *
- * @throws {Error} If there are two for one seed.
- */
-function byModuleOf(group: readonly Result[], main: string) {
-  const found = group.flatMap(({ seed, byModule }) =>
-    byModule === undefined ? [] : { seed, ...byModule }
-  );
-  const seeds = found.map(({ seed }) => seed);
-  if (new Set(seeds).size !== seeds.length) {
-    const [{ task, method }] = group as [Result];
-    throw new Error(
-      `"${method}" on "${task}" is evaluated twice with ranks by module for one seed (${
-        seeds.join(", ")
-      }); connect "ranks" to one evaluation of each training`,
-    );
-  }
-  return found.length === 0 ? undefined : {
-    results: found,
-    seeds,
-    predictions: found.map(({ predictions }) => predictions),
-    score: mean(found.map(({ metrics }) => metrics[main]!)),
   };
 }
 

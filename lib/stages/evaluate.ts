@@ -4,21 +4,18 @@ import {
   readClassifierTraining,
 } from "../artifacts/classifier.ts";
 import { openWeights } from "../artifacts/model.ts";
-import type { ModuleRanks } from "../artifacts/ranks.ts";
 import { type ScoresInfo, writeScores } from "../artifacts/scores.ts";
 import { readFittingTokens, type TokensInfo } from "../artifacts/tokens.ts";
 import { servedRanks, trainingDigest } from "../artifacts/training.ts";
-import { valuesPerRank } from "../engine/adapters/registry.ts";
 import type { ParameterLayout } from "../engine/models/model.ts";
 import { fromTensors } from "../engine/models/parameters.ts";
-import { peftName } from "../engine/models/peft.ts";
 import { methodName } from "../engine/schedules/registry.ts";
 import {
   evaluationBatchSize,
   evaluationFlops,
+  type RankEvaluationOptions,
 } from "../engine/training/evaluation.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
-import { ranksByModule } from "./cut_adapter.ts";
 import {
   type AdapterStage,
   loadFolder,
@@ -30,19 +27,16 @@ import {
 import { ScoredSplit } from "./scored_split.ts";
 import type { UsageSettings } from "./settings.ts";
 
-/** Evaluates the adapter of a stage at some of the ranks that it serves, and at those of its input `ranks`. */
+/** Evaluates the adapter of a stage at some of the ranks that it serves. */
 export async function evaluateAdapter(
-  stage: AdapterStage<
-    {
-      readonly split: string;
-      readonly ranks: readonly number[] | "all" | "powers";
-      readonly batchSize?: number | undefined;
-    },
-    { readonly ranks: InputArtifact | undefined }
-  >,
+  stage: AdapterStage<{
+    readonly split: string;
+    readonly ranks: readonly number[] | "all" | "powers";
+    readonly batchSize?: number | undefined;
+  }>,
 ): Promise<void> {
   const { params, inputs } = stage;
-  const { adapter, training, info, load } = await openAdapter(
+  const { training, info, load } = await openAdapter(
     stage,
     typeof params.ranks === "string" ? [] : params.ranks,
   );
@@ -52,7 +46,6 @@ export async function evaluateAdapter(
       params.ranks === "all" || rank === training.rank ||
       Number.isInteger(Math.log2(rank))
     );
-  const byModule = inputs.ranks && await ranksByModule(inputs.ranks, adapter);
   const split = new ScoredSplit(inputs.tokens.path, info, params.split);
   await writeSplitScores(stage, await load(), info, split, {
     method: methodName(training),
@@ -60,7 +53,6 @@ export async function evaluateAdapter(
     training: await trainingDigest(inputs.adapter.path),
   }, {
     ranks,
-    byModule,
     batchSize: params.batchSize ?? evaluationBatchSize(ranks.length),
   });
 }
@@ -106,21 +98,10 @@ async function writeSplitScores(
   { task, labels }: TokensInfo,
   split: ScoredSplit,
   trained: Pick<ScoresInfo, "method" | "seed" | "training">,
-  { ranks, byModule, batchSize }: {
-    readonly ranks: readonly number[];
-    readonly byModule?: ModuleRanks | undefined;
-    readonly batchSize: number;
-  },
+  options: Pick<RankEvaluationOptions, "ranks" | "batchSize">,
 ): Promise<void> {
   const { examples } = split;
-  const { kind, modules } = ready.classifier.layout;
-  const chosen = byModule &&
-    modules.map(({ name }) => byModule.get(peftName(name))!);
-  const options = { ranks: [...ranks, ...chosen ? [chosen] : []], batchSize };
-  const all = await logitsAt(stage, ready, examples, options);
-  const size = ranks.length * examples.labels.length * split.outputs;
-  const logits = all.subarray(0, size);
-  const ofChosen = all.subarray(size);
+  const logits = await logitsAt(stage, ready, examples, options);
   await writeScores(stage.output, {
     task,
     labels,
@@ -131,16 +112,6 @@ async function writeSplitScores(
     examples: examples.labels.length,
     tokens: examples.ids.length,
     flops: evaluationFlops(ready.classifier, examples, options),
-    ranks: split.score(ranks, logits),
-    ...byModule && {
-      byModule: {
-        modules: Object.fromEntries(byModule),
-        parameters: chosen!.reduce(
-          (sum, rank, i) => sum + rank * valuesPerRank(kind, modules[i]!),
-          0,
-        ),
-        metrics: split.metricsOf(ofChosen),
-      },
-    },
-  }, { logits, labels: examples.labels, byModule: ofChosen });
+    ranks: split.score(options.ranks, logits),
+  }, { logits, labels: examples.labels });
 }

@@ -6,16 +6,11 @@ import {
   readModel,
 } from "../artifacts/model.ts";
 import { copyTokenizer } from "../artifacts/tokenizer.ts";
-import type { PeftScale } from "../engine/adapters/adapter.ts";
 import { peftAlpha } from "../engine/adapters/scale.ts";
 import { headTensors } from "../engine/models/outline.ts";
 import { methodName } from "../engine/schedules/registry.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
-import {
-  type CutAdapter,
-  type CuttingStage,
-  readCutAdapter,
-} from "./cut_adapter.ts";
+import { type CuttingStage, readCutAdapter } from "./cut_adapter.ts";
 import { type CardContent, writeModelCard } from "./model_card.ts";
 
 /** A stage that exports an adapter. */
@@ -31,12 +26,18 @@ interface ExportingStage
 export async function exportAdapter(stage: ExportingStage): Promise<void> {
   const { params, inputs: { model }, output } = stage;
   const cut = await readCutAdapter(stage);
-  const { adapter, used, tensors } = cut;
+  const { adapter, rank, tensors } = cut;
   const { training } = adapter;
   const base = baseModelOf(params.baseModel ?? undefined, adapter, model);
   await writePeftFiles(
     output,
-    { ...training, baseModel: base.origin, ...peftScales(cut) },
+    {
+      ...training,
+      baseModel: base.origin,
+      rank,
+      // PEFT scales by alpha / b at rank b.
+      alpha: peftAlpha(rank, training),
+    },
     tensors,
   );
   const { task, labels, maxLength } = training;
@@ -54,34 +55,12 @@ export async function exportAdapter(stage: ExportingStage): Promise<void> {
     figure: "scores-by-rank.svg",
   });
   stage.log(
-    `${methodName(training)} of rank ${training.rank} at ${
-      used.length === 1 ? `rank ${used[0]}` : `ranks ${used.join(", ")}`
-    }, for the base model ${base.folder ?? base.origin!.name}`,
+    `${
+      methodName(training)
+    } of rank ${training.rank} at rank ${rank}, for the base model ${
+      base.folder ?? base.origin!.name
+    }`,
   );
-}
-
-/**
- * Ranks and alphas for the configuration of PEFT: the largest rank, and patterns
- * for modules with another one. PEFT scales by alpha / b at rank b, so an adapter
- * with another scale gets the alpha that gives the same scale.
- */
-function peftScales(
-  { ranks, used, adapter: { training } }: CutAdapter,
-): PeftScale {
-  const rank = used.at(-1)!;
-  const alpha = peftAlpha(rank, training);
-  const others = [...ranks].filter(([, other]) => other !== rank);
-  if (others.length === 0) return { rank, alpha };
-  return {
-    rank,
-    alpha,
-    rankPattern: Object.fromEntries(others),
-    ...(training.scaling !== "rank" && {
-      alphaPattern: Object.fromEntries(
-        others.map(([module, other]) => [module, peftAlpha(other, training)]),
-      ),
-    }),
-  };
 }
 
 /** The base model for the configuration of PEFT, which loads it from the hub or from a folder; `folder` is for the user to fill in if it cannot. */

@@ -4,7 +4,7 @@ import { writeClassifierModel } from "../artifacts/classifier.ts";
 import { openWeights, readModel } from "../artifacts/model.ts";
 import type { AdapterTensors } from "../engine/adapters/adapter.ts";
 import { kindNamed, mergeAdapter } from "../engine/adapters/registry.ts";
-import { PEFT_PREFIX, peftName } from "../engine/models/peft.ts";
+import { PEFT_PREFIX } from "../engine/models/peft.ts";
 import { scaleAt } from "../engine/adapters/scale.ts";
 import { encoderTensors } from "../engine/models/parameters.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
@@ -36,7 +36,7 @@ export async function merge(stage: MergingStage): Promise<void> {
  */
 export function mergedTensors(
   folder: string,
-  { adapter: { training }, ranks, tensors }: CutAdapter,
+  { adapter: { training }, rank, tensors }: CutAdapter,
 ): AdapterTensors {
   const model = readModel(folder);
   checkFit(tensors, model, outputsOf(training.labels));
@@ -45,7 +45,7 @@ export function mergedTensors(
     kindNamed(training.adapter),
     encoderTensors(file, model),
     tensors,
-    (module) => scaleAt(ranks.get(peftName(module))!, training),
+    scaleAt(rank, training),
     PEFT_PREFIX,
   );
 }

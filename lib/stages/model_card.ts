@@ -50,11 +50,11 @@ export async function writeModelCard(
   cut: CutAdapter,
   content: CardContent,
 ): Promise<void> {
-  const { adapter: { training }, used, tensors } = cut;
+  const { adapter: { training }, rank, tensors } = cut;
   const { figure, usage, notes = [] } = content;
   const scores = report === undefined
     ? []
-    : await reportedScores(report.path, training, params, used);
+    : await reportedScores(report.path, training, params, rank);
   const drawn = figure !== undefined && scores.length > 0 &&
     join(report!.path, figureName(scores[0]!.comparison));
   const hasFigure = drawn !== false && exists(drawn);
@@ -71,11 +71,9 @@ export async function writeModelCard(
     `${
       usage?.what ??
         "An adapter for [PEFT](https://github.com/huggingface/peft)"
-    }: ${
-      used.length === 1
-        ? `rank ${used[0]} on ${modules}`
-        : `ranks ${used.join(", ")} on ${modules}, by module,`
-    } with the classification head${usage ? "" : ", in float32"}.${
+    }: rank ${rank} on ${modules} with the classification head${
+      usage ? "" : ", in float32"
+    }.${
       training.labels === null
         ? ""
         : ` Classes: ${training.labels.map(plain).join(", ")}.`
@@ -94,18 +92,18 @@ export async function writeModelCard(
   await Deno.writeTextFile(join(output, "README.md"), text);
 }
 
-/** Code that loads the adapter with PEFT and, if it has one rank of LoRA, in JavaScript. */
+/** Code that loads the adapter with PEFT and, if it is a LoRA, in JavaScript. */
 function peftCode(
-  { adapter: { training: { labels, adapter } }, used }: CutAdapter,
+  { adapter: { training: { labels, adapter } }, rank }: CutAdapter,
   content: CardContent,
 ): string[] {
   const python = pythonCode("FOLDER", { ...content, labels });
   return [
     "```python\n" + python + "\n```",
-    ...(used.length === 1 && kindNamed(adapter) === kindNamed()
+    ...(kindNamed(adapter) === kindNamed()
       ? [
         "In JavaScript, with the model in ONNX that `deno task export PIPELINE STAGE --to onnx:MODEL` makes of the training:",
-        servedScript(used[0]!, "MODEL"),
+        servedScript(rank, "MODEL"),
       ]
       : []),
   ];

@@ -44,12 +44,7 @@ export async function exportOnnx(
   const { params, inputs, output } = stage;
   const { merged, dtype, epoch, targetModules } = params;
   const cut = await readCutAdapter(stage);
-  const { adapter, used } = cut;
-  if (!merged && used.length > 1) {
-    throw new RangeError(
-      'Ranks by module require "merged: true": a model that serves every rank has the same one in all modules',
-    );
-  }
+  const { adapter, rank } = cut;
   const folder = inputs.model.path;
   const source = { folder, training: adapter.training, dtype };
   const written = merged
@@ -60,7 +55,7 @@ export async function exportOnnx(
     : await writeServedModel(
       output,
       { ...source, tensors: tensorsOf(adapter, epoch) },
-      used[0]!,
+      rank,
       targetModules,
     );
   await writeModelCard(stage, cut, {
@@ -68,7 +63,7 @@ export async function exportOnnx(
     notes: await lossInWords(stage, written, cut, runtime),
   });
   stage.log(
-    `${merged ? `Merged at rank ${used.join(", ")}` : "For every rank"}, ${
+    `${merged ? `Merged at rank ${rank}` : "For every rank"}, ${
       PRECISIONS[dtype]
     }`,
   );
@@ -78,7 +73,7 @@ export async function exportOnnx(
 async function lossInWords(
   { params: { dtype, split }, inputs, checkpoint, ...stage }: OnnxStage,
   written: WrittenModel,
-  { adapter: { training }, used }: CutAdapter,
+  { adapter: { training }, rank }: CutAdapter,
   runtime: string,
 ): Promise<string[]> {
   if (inputs.tokens === undefined || dtype === "fp32") return [];
@@ -98,7 +93,7 @@ async function lossInWords(
       runtime,
       (more) => stage.progress(done + more, 2 * count, "examples"),
     );
-    const { metrics } = scored.score(used.slice(-1), logits)[0]!;
+    const { metrics } = scored.score([rank], logits)[0]!;
     return { metrics, predictions: predictionsOf(logits, outputs) };
   };
   const before = await resultOf(whole, 0);

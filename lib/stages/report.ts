@@ -88,7 +88,7 @@ async function readResult(
   const info = await readScores(artifact.path);
   const adapter = trainingOf(artifact, info, trainings);
   const origin = originOf(adapter, trainings);
-  const { logits, labels, byModule } = readOutputs(artifact.path);
+  const { logits, labels } = readOutputs(artifact.path);
   return {
     ...info,
     title: taskTitle(info.task),
@@ -98,11 +98,6 @@ async function readResult(
     classes: info.labels,
     texts: await textsOf(artifact, info, labels, data),
     ranks: rankResults(info, logits),
-    byModule: info.byModule && {
-      ...info.byModule,
-      modules: new Map(Object.entries(info.byModule.modules)),
-      predictions: predictionsOf(byModule!, outputsOf(info.labels)),
-    },
     training: costOf(origin),
     size: adapterSize(adapter),
     reductionSeconds: adapter === origin ? 0 : measured(adapter.artifact),

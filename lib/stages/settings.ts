@@ -145,7 +145,6 @@ export const ADAPTER_TRAINING = {
 export const CUT_INPUTS = {
   adapter: { kind: "adapter" },
   report: { kind: "report", optional: true },
-  ranks: { kind: "ranks", optional: true },
 } as const;
 
 /** Parameters that select the rank at which an adapter is exported or merged. */

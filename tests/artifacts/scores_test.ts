@@ -39,15 +39,6 @@ Deno.test("readScores() and readOutputs() read back what writeScores() wrote", a
     const info = await readScores(folder);
     assertEquals(info, INFO);
     assertSameBits(readOutputs(folder), OUTPUTS);
-
-    const modules = { "layer.0.query": 1, "layer.0.value": 2 };
-    const [{ metrics }] = INFO.ranks as [ScoresInfo["ranks"][number]];
-    const mixed = { ...INFO, byModule: { modules, parameters: 384, metrics } };
-    const size = OUTPUTS.logits.length / INFO.ranks.length;
-    const outputs = { ...OUTPUTS, byModule: OUTPUTS.logits.slice(0, size) };
-    await writeScores(folder, mixed, outputs);
-    assertEquals(await readScores(folder), mixed);
-    assertSameBits(readOutputs(folder), outputs);
   });
 });
 

@@ -61,7 +61,7 @@ for (const name of referenceNames) {
           lora,
           encoderTensors(reference.file, model),
           cut(adapter, 3),
-          () => alpha / 3,
+          alpha / 3,
           PEFT_PREFIX,
         );
         const feeds = [batchFeed(reference, "padded")];

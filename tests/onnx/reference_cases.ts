@@ -102,7 +102,7 @@ export function adapterOf({ figures }: Reference): AdapterTensors {
 }
 
 export function cut(adapter: AdapterTensors, rank: number): AdapterTensors {
-  return cutAdapter(adapter, () => rank);
+  return cutAdapter(adapter, rank);
 }
 
 /** The adapter at rank 1 with factors of zeros. */

@@ -3,11 +3,7 @@ import { join } from "node:path";
 import { compare } from "../../lib/report/compare.ts";
 import { signed } from "../../lib/report/format.ts";
 import { renderMarkdown } from "../../lib/report/markdown.ts";
-import type {
-  ModuleResult,
-  RankResult,
-  Result,
-} from "../../lib/report/result.ts";
+import type { Result } from "../../lib/report/result.ts";
 import { seededDraw } from "../../lib/report/statistics.ts";
 import { OPTIONS, resultOf, trainingOf } from "./results.ts";
 
@@ -197,37 +193,7 @@ const REPORTS: Readonly<Record<string, readonly Result[]>> = {
     "rte",
   ]
     .flatMap((task, i) => resultOf(task, "dylora", { 1: i })),
-  "A rank for each module, two seeds": [0, 1].flatMap((seed) => [
-    resultOf("mrpc", "dylora", { 1: 12, 2: 10, 4: 8 }, {
-      seed,
-      byModule: moduleResultOf(9 + seed, [1 + seed, 2]),
-    }),
-    resultOf("mrpc", "lora-svd", { 1: 11 }, { seed }),
-  ]),
-  "A rank for each module, one seed, with fewer values than any rank": [
-    resultOf("mrpc", "dylora", { 4: 8 }, {
-      byModule: moduleResultOf(9, [1, 1]),
-    }),
-  ],
 };
-
-/** Scores with a rank for each of two modules, wrong on the first examples. */
-function moduleResultOf(
-  errors: number,
-  ranks: readonly [number, number],
-): ModuleResult {
-  const [{ metrics, predictions }] = resultOf("mrpc", "dylora", { 1: errors })
-    .ranks as [RankResult];
-  return {
-    metrics,
-    predictions,
-    modules: new Map([["layer.0.query", ranks[0]], [
-      "layer.0.value",
-      ranks[1],
-    ]]),
-    parameters: 500 * (ranks[0] + ranks[1]),
-  };
-}
 
 Deno.test("signed() gives a difference that rounds to zero no sign", () => {
   const shown = [0.0004, -0.0004, 0, 0.0006, -0.0006, null].map(signed);

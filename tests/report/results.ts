@@ -43,7 +43,6 @@ export function resultOf(
     labels,
     classes: ["no", "yes"],
     texts: undefined,
-    byModule: undefined,
     training: undefined,
     reductionSeconds: 0,
     evaluationSeconds: 1,

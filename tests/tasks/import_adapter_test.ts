@@ -5,10 +5,11 @@ import {
   type TensorValues,
   writeSafetensors,
 } from "../../lib/engine/safetensors/writer.ts";
-import { PEFT_FILES, readAdapter } from "../../lib/artifacts/adapter.ts";
+import type { AdapterTensors } from "../../lib/engine/adapters/adapter.ts";
+import { cutAdapter } from "../../lib/engine/adapters/registry.ts";
+import { readAdapter } from "../../lib/artifacts/adapter.ts";
 import { modulesOf, PEFT_PREFIX } from "../../lib/engine/models/peft.ts";
 import { MODEL_FILES, writeModelOrigin } from "../../lib/artifacts/model.ts";
-import { writeRanks } from "../../lib/artifacts/ranks.ts";
 import { digestOf } from "../../lib/artifacts/json_file.ts";
 import { writeTokens } from "../../lib/artifacts/tokens.ts";
 import { servedRanks } from "../../lib/artifacts/training.ts";
@@ -16,7 +17,6 @@ import exportAdapter from "../../tasks/export-adapter.ts";
 import importAdapter from "../../tasks/import-adapter.ts";
 import { peftFolder } from "./peft_folder.ts";
 import {
-  REFERENCE_LORA,
   REFERENCE_TRAINING,
   referenceAdapter,
   referenceTensors,
@@ -87,54 +87,43 @@ Deno.test("import-adapter reads what export-adapter wrote at any rank, byte for 
 Deno.test("import-adapter reads a rank per module and keeps every bit at these ranks", () =>
   withFolder(async (folder) => {
     const model = join(fixtures, "tiny-roberta");
-    const names = modulesOf(Object.keys(referenceTensors("roberta")));
-    // Ranks 1, 2, 4: scales 8, 4, 2 of DyLoRA, each a power of two of the others.
-    const modules = new Map(names.map((name, i) => [name, [1, 4, 2, 1][i]!]));
-    const ranks = await Deno.makeTempDir({ dir: folder });
-    await writeRanks(ranks, { task: "sst2", modules });
-    for (const method of ["dylora", "lora-truncated"] as const) {
-      const adapter = await referenceAdapter(folder, {
-        ...method === "dylora"
-          ? REFERENCE_TRAINING
-          : { ...REFERENCE_LORA, reducedBy: "truncation" },
+    const whole = referenceTensors("roberta");
+    const names = modulesOf(Object.keys(whole));
+    // Ranks 1, 2, 4: scales alpha / b of 8, 4, 2, each a power of two of the others.
+    const ranks = new Map(names.map((name, i) => [name, [1, 4, 2, 1][i]!]));
+    const rankOf = (name: string) => ranks.get(modulesOf([name])[0] ?? "");
+    const cut = Object.entries(whole).reduce<AdapterTensors>(
+      (all, [name, tensor]) => ({
+        ...all,
+        ...cutAdapter({ [name]: tensor }, rankOf(name) ?? 4),
+      }),
+      {},
+    );
+    for (const sameScale of [false, true]) {
+      const source = await peftFolder(folder, {
+        rank_pattern: Object.fromEntries(ranks),
+        ...sameScale && {
+          alpha_pattern: Object.fromEntries(
+            [...ranks].map(([name, rank]) => [name, 2 * rank]),
+          ),
+        },
+      }, cut);
+      const imported = await runTask(importAdapter, folder, { source }, {
+        model,
       });
-      const exported = await runTask(exportAdapter, folder, {}, {
-        adapter,
-        ranks,
-      });
-      const imported = await runTask(importAdapter, folder, {
-        source: exported.output,
-        task: "sst2",
-      }, { model });
       const { training, tensors } = await readAdapter(imported.output);
       assertEquals(training.rank, 4);
       assertEquals(training.alpha, 8);
-      const [before, after] = [referenceTensors("roberta"), tensors];
-      for (const [name, { shape, values }] of Object.entries(after)) {
-        const rank = modules.get(modulesOf([name])[0] ?? "");
-        const whole = before[name]!;
-        assertEquals(shape, whole.shape);
+      for (const [name, { shape, values }] of Object.entries(tensors)) {
+        const rank = rankOf(name);
+        assertEquals(shape, whole[name]!.shape);
         const isA = name.includes(".lora_A.");
-        const factor = rank === undefined || isA || method !== "dylora"
-          ? 1
-          : 4 / rank;
+        const factor = rank === undefined || isA || sameScale ? 1 : 4 / rank;
         values.forEach((value, i) => {
           const row = isA ? Math.floor(i / 64) : i % 4;
           const kept = rank === undefined || row < rank;
-          assertEquals(value, kept ? whole.values[i]! * factor : 0, name);
+          assertEquals(value, kept ? whole[name]!.values[i]! * factor : 0);
         });
-      }
-      const again = await runTask(exportAdapter, folder, {}, {
-        adapter: imported.output,
-        ranks,
-      });
-      if (method === "lora-truncated") {
-        for (const file of PEFT_FILES) {
-          assertEquals(
-            await Deno.readFile(join(again.output, file)),
-            await Deno.readFile(join(exported.output, file)),
-          );
-        }
       }
     }
   }));

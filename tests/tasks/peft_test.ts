@@ -4,8 +4,6 @@ import { readAdapter, writeAdapter } from "../../lib/artifacts/adapter.ts";
 import type { Architecture } from "../../lib/engine/models/model.ts";
 import type { TargetModules } from "../../lib/engine/models/parameters.ts";
 import { ARCHITECTURES, parseModel } from "../../lib/engine/models/registry.ts";
-import { modulesOf } from "../../lib/engine/models/peft.ts";
-import { writeRanks } from "../../lib/artifacts/ranks.ts";
 import { readOutputs } from "../../lib/artifacts/scores.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import importAdapter from "../../tasks/import-adapter.ts";
@@ -152,39 +150,27 @@ async function compareExports(
   const { rank } = TRAINING;
   const tensors = randomAdapter(model, rank, targetModules, 2, kind);
   const adapter = await saved(folder, model, targetModules, tensors, kind);
-  const modules = modulesOf(Object.keys(tensors));
-  const byModule = new Map(modules.map((name, i) => [name, 1 + i * 3 % 8]));
-  const ranks = await Deno.makeTempDir({ dir: folder });
-  await writeRanks(ranks, { task: TRAINING.task, modules: byModule });
-
-  const scored = await stages.run("evaluate-ranks", { ranks: [1, 3, 8] }, {
+  const ranks = [1, 3, 8];
+  const scored = await stages.run("evaluate-ranks", { ranks }, {
     ...given,
     adapter,
-    ranks,
   });
-  const outputs = readOutputs(scored);
-  const size = outputs.byModule!.length;
-  const expected = [
-    ...[0, 1, 2].map((i) => outputs.logits.slice(i * size, (i + 1) * size)),
-    outputs.byModule!,
-  ];
-  const takings = [
-    ...[1, 3, 8].map((rank) => ({ params: { rank }, inputs: {} })),
-    { params: {}, inputs: { ranks } },
-  ];
+  const { logits: all } = readOutputs(scored);
+  const size = all.length / ranks.length;
   const adapters: string[] = [];
   const models: string[] = [];
-  for (const { params, inputs } of takings) {
-    const from = { adapter, ...inputs };
-    adapters.push((await runTask(exportAdapter, folder, params, from)).output);
-    const merged = await runTask(merge, folder, params, { model, ...from });
+  for (const rank of ranks) {
+    const exported = await runTask(exportAdapter, folder, { rank }, {
+      adapter,
+    });
+    adapters.push(exported.output);
+    const merged = await runTask(merge, folder, { rank }, { model, adapter });
     models.push(merged.output);
   }
   const theirs = await askPython(stages, model, { adapters, models });
-  expected.forEach((logits, i) => {
-    const title = `of ${basename(model)}, ${
-      i < 3 ? [1, 3, 8][i] : "by module"
-    }`;
+  ranks.forEach((b, i) => {
+    const logits = all.slice(i * size, (i + 1) * size);
+    const title = `of ${basename(model)}, rank ${b}`;
     assertWithin(theirs.adapters[i]!, logits, `PEFT's logits ${title}`);
     assertWithin(theirs.models[i]!, logits, `transformers' logits ${title}`);
   });

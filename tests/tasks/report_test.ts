@@ -8,7 +8,7 @@ import {
 } from "@std/assert";
 import { join } from "node:path";
 import { runSandboxed } from "./run_sandboxed.ts";
-import type { Comparison, ModuleRanks } from "../../lib/report/report.ts";
+import type { Comparison } from "../../lib/report/report.ts";
 import { digestOf, writeJsonFile } from "../../lib/artifacts/json_file.ts";
 import { readScores } from "../../lib/artifacts/scores.ts";
 import { EXAMPLES, LOSSES, TrainedStages } from "./trained_stages.ts";
@@ -257,40 +257,6 @@ Deno.test("report shows trainings without adapters as bounds of rank 0", async (
         [[0], [], []],
       ],
     );
-  });
-});
-
-Deno.test("report compares a rank for each module with the largest single rank that has no more values", async () => {
-  await withFolder(async (folder) => {
-    const stages = new TrainedStages(folder);
-    const [query, value] = ["query", "value"].map((part) =>
-      `layer.0.attention.self.${part}`
-    ) as [string, string];
-    const chosen = [{ [query]: 1, [value]: 3 }, { [query]: 3, [value]: 2 }];
-    for (const [seed, byModule] of chosen.entries()) {
-      await stages.train("dylora", [1, 2, 4], seed, { byModule });
-    }
-    const [comparison] = (await stages.report()).json.comparisons;
-    const at = (rank: number, seed: number) =>
-      stages.accuracy("dylora", rank, seed);
-    const score = (at(2, 0) + at(2.5, 1)) / 2;
-    const uniform = (at(2, 0) + at(2, 1)) / 2;
-    const [{ difference, interval, ...found }] = comparison!.moduleRanks as [
-      ModuleRanks,
-    ];
-    assertEquals(found, {
-      method: 0,
-      seeds: [0, 1],
-      modules: [
-        { module: query, ranks: [1, 3] },
-        { module: value, ranks: [3, 2] },
-      ],
-      parameters: 4.5 * 14,
-      score,
-      uniform: { rank: 2, parameters: 2 * 28, score: uniform },
-    });
-    assertAlmostEquals(difference!, score - uniform, 1e-12);
-    assert(interval![0] <= difference! && difference! <= interval![1]);
   });
 });
 

@@ -88,8 +88,6 @@ export class TrainedStages {
       epochs = ["last"] as readonly ("last" | "best")[],
       /** Whether each rank is evaluated by a stage of its own. */
       apart = false,
-      /** Ranks by module that are evaluated as well. */
-      byModule = undefined as Readonly<Record<string, number>> | undefined,
     } = {},
     matrix: Record<string, string> = {},
   ): Promise<void> {
@@ -122,14 +120,7 @@ export class TrainedStages {
           ...(epochs.length > 1 && { epoch }),
           ...(apart && { rank: evaluated[0]! }),
         };
-        await this.#addScores(
-          method,
-          evaluated,
-          scored,
-          evaluation,
-          adapter,
-          byModule,
-        );
+        await this.#addScores(method, evaluated, scored, evaluation, adapter);
       }
     }
   }
@@ -248,7 +239,6 @@ export class TrainedStages {
     matrix: Place,
     seconds: number,
     trained: string,
-    byModule?: Readonly<Record<string, number>>,
   ): Promise<void> {
     const name = `evaluate-${method}`;
     const path = join(this.#folder, [name, ...Object.values(matrix)].join("-"));
@@ -262,7 +252,6 @@ export class TrainedStages {
       {
         epoch: matrix.epoch as "last" | "best" | undefined,
         training: await digestOf(join(trained, "training.json")),
-        byModule,
       },
     );
     const stage = `${name}@mrpc,seed=${matrix.seed}`;
@@ -275,10 +264,9 @@ export class TrainedStages {
     ranks: readonly number[],
     seed: number,
     examples: number,
-    { epoch = "last", training = "0".repeat(64), byModule }: {
+    { epoch = "last", training = "0".repeat(64) }: {
       readonly epoch?: "last" | "best" | undefined;
       readonly training?: string;
-      readonly byModule?: Readonly<Record<string, number>> | undefined;
     } = {},
   ): Promise<void> {
     const labels = labelsOf(examples);
@@ -294,10 +282,6 @@ export class TrainedStages {
         ),
       };
     };
-    // As if the modules' mean rank decided.
-    const ranksOf = Object.values(byModule ?? {});
-    const sum = ranksOf.reduce((a, b) => a + b, 0);
-    const chosen = byModule && at(sum / ranksOf.length);
     await writeScores(
       folder,
       {
@@ -313,18 +297,10 @@ export class TrainedStages {
         tokens: 20 * examples,
         flops: 1e9 * ranks.length,
         ranks: ranks.map((rank) => ({ rank, metrics: at(rank).metrics })),
-        ...chosen && {
-          byModule: {
-            modules: byModule,
-            parameters: sum * (8 + 6),
-            metrics: chosen.metrics,
-          },
-        },
       },
       {
         labels,
         logits: Float32Array.from(ranks.flatMap((rank) => at(rank).logits)),
-        byModule: chosen && Float32Array.from(chosen.logits),
       },
     );
   }

@@ -113,12 +113,10 @@ export interface AdapterOps {
   readonly withGradient: typeof withGradient;
 }
 
-/** Rank and alpha of an adapter in PEFT, where the scale is alpha / rank, and those of modules that differ, by module name suffix. */
+/** Rank and alpha of an adapter in PEFT, where the scale is alpha / rank. */
 export interface PeftScale {
   readonly rank: number;
   readonly alpha: number;
-  readonly rankPattern?: Readonly<Record<string, number>> | undefined;
-  readonly alphaPattern?: Readonly<Record<string, number>> | undefined;
 }
 
 /** The tensors of adapters by name, PEFT's or the model's own; others are those of the head. */

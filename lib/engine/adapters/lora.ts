@@ -12,12 +12,10 @@ export const lora: AdapterKind = {
   name: "lora",
   title: "LoRA",
   type: { peft_type: "LORA" },
-  config: ({ rank, alpha, rankPattern, alphaPattern }) => ({
-    ...(alphaPattern && { alpha_pattern: alphaPattern }),
+  config: ({ rank, alpha }) => ({
     lora_alpha: alpha,
     lora_dropout: 0,
     r: rank,
-    ...(rankPattern && { rank_pattern: rankPattern }),
   }),
   // A is Kaiming-uniform with a = sqrt 5, as in microsoft/LoRA.
   tensors: {

@@ -1,4 +1,3 @@
-import { elementCount } from "../safetensors/reader.ts";
 import type { TensorValues } from "../safetensors/writer.ts";
 import {
   type AdaptedModule,
@@ -79,22 +78,15 @@ function byModule(tensors: AdapterTensors): Map<string, ModuleTensors> {
   return modules;
 }
 
-/**
- * Keeps the first ranks of each module.
- *
- * @param rankOf Rank to keep of a module, by its name in the tensors
- */
+/** Keeps the first ranks of each module. */
 export function cutAdapter(
   tensors: AdapterTensors,
-  rankOf: (module: string) => number,
+  rank: number,
 ): AdapterTensors {
   return Object.fromEntries(
     Object.entries(tensors).map(([name, tensor]) => {
       const found = adapterTensor(name);
-      return [
-        name,
-        found ? resized(tensor, found.of, rankOf(found.module)) : tensor,
-      ];
+      return [name, found ? resized(tensor, found.of, rank) : tensor];
     }),
   );
 }
@@ -131,14 +123,13 @@ export function sortFlops(
  * Weights with an adapter merged into them, beside the adapter's other tensors.
  *
  * @param weights By the names of the modules, `[out, in]` each
- * @param scaleOf Scale of a module, by its name in the tensors
  * @param prefix Of the adapter's names
  */
 export function mergeAdapter(
   kind: AdapterKind,
   weights: Readonly<Record<string, TensorValues>>,
   tensors: AdapterTensors,
-  scaleOf: (module: string) => number,
+  scale: number,
   prefix: string,
 ): Record<string, TensorValues> {
   const merged = { ...weights };
@@ -149,20 +140,7 @@ export function mergeAdapter(
     const target = `${module.slice(prefix.length)}.weight`;
     const { shape, values } = weights[target]!;
     const weight = values as Float32Array;
-    const scale = scaleOf(module);
     merged[target] = { shape, values: kind.merge(weight, adapter, scale) };
   }
   return merged;
-}
-
-/** Values that each rank of a module's adapter has. */
-export function valuesPerRank(
-  kind: AdapterKind,
-  module: AdaptedModule,
-): number {
-  const sizes = { ...module, rank: 1 };
-  return Object.values(kind.tensors)
-    .filter(({ shape }) => shape.includes("rank"))
-    .map(({ shape }) => elementCount(shape.map((it) => sizes[it])))
-    .reduce((sum, count) => sum + count);
 }

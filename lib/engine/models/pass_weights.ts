@@ -1,22 +1,18 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { ModuleBlock } from "../adapters/adapter.ts";
-import {
-  adaptedLinear,
-  frozenProduct,
-  type RankVectors,
-} from "../ops/adapted_linear.ts";
+import { adaptedLinear, frozenProduct } from "../ops/adapted_linear.ts";
 import { dropout, type DropoutSource } from "../ops/dropout.ts";
 import { withGradient } from "../ops/gradient.ts";
 import type { LayerNorm } from "../ops/layer_norm.ts";
 import type { Model, ParameterLayout } from "./model.ts";
 import type { FrozenProduct, FrozenWeights } from "./weights.ts";
 
-/** The ranks in use in a model: the same for all modules, or one for each. */
+/** The ranks in use in a model. */
 export interface ModelRanks {
   /** True if each sequence has a rank of its own, instead of every sequence being computed at all of them. */
   readonly perExample?: boolean;
-  /** `[ranks, rank]`, or `[modules, ranks, rank]`; `[sequences, rank]` if each sequence has its own */
-  readonly scale: tf.Tensor2D | tf.Tensor3D;
+  /** `[ranks, rank]`; `[sequences, rank]` if each sequence has its own */
+  readonly scale: tf.Tensor2D;
   /** `[rank]` */
   readonly gradientMask: tf.Tensor1D;
 }
@@ -25,7 +21,7 @@ export interface ModelRanks {
 export function rankCount(
   { scale, perExample }: Omit<ModelRanks, "gradientMask">,
 ): number {
-  return perExample ? 1 : scale.shape.at(-2)!;
+  return perExample ? 1 : scale.shape[0];
 }
 
 /** The tensors that a forward pass uses. */
@@ -54,13 +50,11 @@ export interface Activation {
 
 /** The tensors behind the names of a forward pass: frozen, with adapters at the ranks in use, or trained themselves. */
 export class PassWeights {
-  readonly #modules: ReadonlyMap<string, number>;
-  readonly #ranks: readonly RankVectors[];
+  /** Names of the modules with adapters. */
+  readonly #adapted: ReadonlySet<string>;
 
   constructor(private readonly tensors: PassTensors) {
-    const { layout, ranks } = tensors;
-    this.#modules = new Map(layout.modules.map(({ name }, i) => [name, i]));
-    this.#ranks = rankVectors(ranks, layout.modules.length);
+    this.#adapted = new Set(tensors.layout.modules.map(({ name }) => name));
   }
 
   /**
@@ -120,7 +114,7 @@ export class PassWeights {
   /** Whether modules are trained, or carry adapters. */
   haveGradient(modules: readonly string[]): boolean {
     return modules.some((name) =>
-      this.#modules.has(name) || this.isTrained(`${name}.weight`)
+      this.#adapted.has(name) || this.isTrained(`${name}.weight`)
     );
   }
 
@@ -149,18 +143,17 @@ export class PassWeights {
   }
 
   #adapters({ modules, outputs }: FrozenProduct): ModuleBlock[] {
-    const { parameters, layout } = this.tensors;
+    const { parameters, layout, ranks } = this.tensors;
     const blocks: ModuleBlock[] = [];
     let offset = 0;
     for (const [i, name] of modules.entries()) {
       const width = outputs[i]!;
-      const module = this.#modules.get(name);
-      if (module !== undefined) {
+      if (this.#adapted.has(name)) {
         const tensors = Object.fromEntries(
           Object.keys(layout.kind.tensors)
             .map((suffix) => [suffix, parameters[`${name}.${suffix}`]!]),
         );
-        blocks.push({ tensors, offset, width, ranks: this.#ranks[module]! });
+        blocks.push({ tensors, offset, width, ranks });
       }
       offset += width;
     }
@@ -246,20 +239,4 @@ export function unfinished(x: Activation): Unfinished {
   return x instanceof LinearOutput
     ? x.unfinished()
     : { product: x.value as tf.Tensor2D };
-}
-
-/** The rank vectors of each module. */
-function rankVectors(
-  { scale, gradientMask }: ModelRanks,
-  modules: number,
-): RankVectors[] {
-  const scales = scale.rank === 2
-    ? Array<tf.Tensor2D>(modules).fill(scale as tf.Tensor2D)
-    : tf.unstack(scale) as tf.Tensor2D[];
-  if (scales.length !== modules) {
-    throw new RangeError(
-      `Ranks are given for ${scales.length} modules, but ${modules} carry adapters`,
-    );
-  }
-  return scales.map((scale) => ({ scale, gradientMask }));
 }

@@ -29,9 +29,6 @@ interface EvaluationHooks {
   readonly signal?: AbortSignal;
 }
 
-/** A rank for all modules, or one for each. */
-type RankChoice = number | readonly number[];
-
 /** Evaluates any number of parameter vectors of one classifier, each at any ranks; disposed, it frees its tensors and graph functions. */
 export interface Evaluator extends Disposable {
   /**
@@ -39,12 +36,12 @@ export interface Evaluator extends Disposable {
    * does not depend on the rank is computed once.
    *
    * @param values Flat parameters, `[size]`
-   * @param ranks Each the same in all modules, 0 without adapters, or a list of one for each
+   * @param ranks 1-based; 0 without adapters
    * @returns `[ranks, examples, labels]`, flat, examples in their own order
    */
   (
     values: Float32Array,
-    ranks: readonly RankChoice[],
+    ranks: readonly number[],
     examples: EncodedExamples,
     hooks?: EvaluationHooks,
   ): Promise<Float32Array<ArrayBuffer>>;
@@ -84,32 +81,19 @@ export function evaluator(
     return { logits: tf.concat(logits, 1) };
   }, options);
 
-  const { rank, modules } = layout;
-  const scaleOf = (choices: readonly RankChoice[]) => {
-    const ofModule = (i: number) =>
-      choices.flatMap((choice) => {
-        const b = typeof choice === "number" ? choice : choice[i]!;
-        return [...rankScale(b, { ...options, rank })];
-      });
-    const shape: [number, number] = [choices.length, rank];
-    return choices.every((choice) => typeof choice === "number")
-      ? tf.tensor2d(ofModule(0), shape)
-      : tf.tensor3d(
-        modules.flatMap((_, i) => ofModule(i)),
-        [modules.length, ...shape],
-      );
-  };
-
   async function evaluate(
     values: Float32Array,
-    choices: readonly RankChoice[],
+    served: readonly number[],
     examples: EncodedExamples,
     { progress, signal }: EvaluationHooks = {},
   ): Promise<Float32Array<ArrayBuffer>> {
-    const ranks = choices.length;
-    const scale = scaleOf(choices);
+    const ranks = served.length;
+    const { labels, rank } = layout;
+    const scale = tf.tensor2d(
+      served.flatMap((b) => [...rankScale(b, { ...options, rank })]),
+      [ranks, rank],
+    );
     const count = exampleCount(examples);
-    const { labels } = layout;
     const all = new Float32Array(ranks * count * labels);
     const flat = tf.tensor1d(values);
     try {
@@ -185,7 +169,7 @@ interface EvaluatorOptions extends TraceOptions, Omit<AdapterScale, "rank"> {
 /** How an adapter is evaluated. */
 export interface RankEvaluationOptions extends EvaluatorOptions {
   /** Ranks to evaluate, 1-based; 0 without adapters. */
-  readonly ranks: readonly RankChoice[];
+  readonly ranks: readonly number[];
 }
 
 /** Default number of examples per forward pass at a number of ranks: 32, and at most 256 sequences at all ranks together. */

@@ -139,7 +139,7 @@ Deno.test("dora.merge() gives each row the trained length", () => {
       },
       "p.m.lora_magnitude_vector": { shape: [2], values: adapters[1]!.m },
     },
-    () => scaleAt(rank, { rank, alpha, scaling }),
+    scaleAt(rank, { rank, alpha, scaling }),
     "p.",
   );
   const { values } = merged["m.weight"]!;

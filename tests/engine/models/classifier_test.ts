@@ -1,14 +1,5 @@
-import {
-  assert,
-  assertAlmostEquals,
-  assertEquals,
-  assertMatch,
-  assertNotEquals,
-  assertRejects,
-} from "@std/assert";
-import * as tf from "@tensorflow/tfjs-core";
+import { assertAlmostEquals, assertEquals } from "@std/assert";
 import "../engine.ts";
-import { rankScale } from "../../../lib/engine/adapters/scale.ts";
 import { loadClassifier } from "../../../lib/engine/models/classifier.ts";
 import {
   startValues,
@@ -51,49 +42,6 @@ for (const architecture of ["roberta", "bert"] as const) {
       assertClose(logits, expected, 1e-4, "logits");
     });
   }
-
-  Deno.test(`logitsOf() with a rank for each module gives the logits of an adapter cut by hand, ${architecture}`, async () => {
-    const { classifier, values } = referenceAdapter(reference);
-    const { layout } = classifier;
-    const ranks = layout.modules.map((_, i) => 1 + i * 3 % 4);
-    assert(new Set(ranks).size > 2);
-    // B with rows beyond its rank zeroed, and the others scaled from alpha / 4 to alpha / b.
-    const cut = values.slice();
-    for (const entry of layout.entries.values()) {
-      const { isTransposed, module, offset, shape } = entry;
-      if (!isTransposed) continue;
-      const rank = ranks[module!]!;
-      const [rows, width] = shape as [number, number];
-      for (let i = 0; i < rows * width; i++) {
-        cut[offset + i]! *= Math.floor(i / width) < rank ? 4 / rank : 0;
-      }
-    }
-    const input = referenceInput(reference, "padded");
-    const { gradientMask } = ranksAt([4], 8, 4);
-    const scale = ranks.map((
-      rank,
-    ) => [[...rankScale(rank, { alpha: 8, rank: 4, scaling: "rank" })]]);
-    const own = await logitsAt(classifier, values, input, {
-      scale: tf.tensor3d(scale),
-      gradientMask,
-    });
-    const whole = ranksAt([4], 8, 4);
-    const expected = await logitsAt(classifier, cut, input, whole);
-    assertClose(own, expected, 1e-6, "logits");
-    assertNotEquals(own, await logitsAt(classifier, values, input, whole));
-    const { message } = await assertRejects(
-      async () =>
-        await logitsAt(classifier, values, input, {
-          scale: tf.tensor3d(scale.slice(1)),
-          gradientMask,
-        }),
-      RangeError,
-    );
-    assertMatch(
-      message,
-      new RegExp(`for ${ranks.length - 1} modules, but ${ranks.length} carry`),
-    );
-  });
 }
 
 Deno.test("logitsOf() of the head alone has the head's gradient of LoRA before its first step", async () => {
