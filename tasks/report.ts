@@ -19,8 +19,10 @@ export default defineTask({
     scores: { kind: "scores", many: true },
     adapters: { kind: "adapter", many: true, optional: true },
     classifiers: { kind: "classifier", many: true, optional: true },
-    /** Texts of the mistakes that the report lists. */
+    /** Texts of the mistakes that the report lists, and faults of the data. */
     data: { kind: "dataset", many: true, optional: true },
+    /** Numbers of truncated texts. */
+    tokenized: { kind: "tokens", many: true, optional: true },
   },
   output: {
     kind: "report",

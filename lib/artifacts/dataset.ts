@@ -12,6 +12,8 @@ const DatasetInfo = z.strictObject({
   columns: z.array(z.string()).min(1).max(2),
   /** Number of examples of each split. */
   splits: z.record(z.string().regex(/^[a-z_]+$/), z.int().positive()),
+  /** What is wrong with the user's data, each a sentence with counts and rows. */
+  faults: z.array(z.string()).min(1).exactOptional(),
 });
 
 export type DatasetInfo = z.output<typeof DatasetInfo>;

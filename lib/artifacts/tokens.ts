@@ -31,6 +31,11 @@ const TokensInfo = z.strictObject({
   ),
 });
 
+/** Name of the metric of the stage that made the tokens: the number of truncated examples of a split. */
+export function truncatedMetric(split: string): string {
+  return `truncated_${split}`;
+}
+
 export type TokensInfo = z.output<typeof TokensInfo>;
 
 const infoFile = jsonFile("tokens.json", TokensInfo);

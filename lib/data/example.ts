@@ -88,26 +88,6 @@ function textsOf({ text, pair }: Example): string {
   return JSON.stringify([text, pair]);
 }
 
-/** Counts the examples whose texts are also those of an example in `others`. */
-export function countShared(
-  examples: readonly Example[],
-  others: readonly Example[],
-): number {
-  const known = new Set(others.map(textsOf));
-  return examples.filter((it) => known.has(textsOf(it))).length;
-}
-
-/** Counts the examples with a text as a writer of CSV files quotes it: in quotes, with those within doubled. */
-export function countQuoted(examples: readonly Example[]): number {
-  const isQuoted = (text: string) => {
-    const [, inner = ""] = /^"([^]*)"$/.exec(text) ?? [];
-    return inner.includes('""') && !inner.replaceAll('""', "").includes('"');
-  };
-  return examples.filter(({ text, pair = "" }) =>
-    isQuoted(text) || isQuoted(pair)
-  ).length;
-}
-
 /** Maximum number of classes whose counts a line shows. */
 const MAX_COUNTS = 10;
 

@@ -1,4 +1,3 @@
-import { levenshteinDistance } from "@std/text/levenshtein-distance";
 import type { Example } from "./example.ts";
 import type { Row } from "./table.ts";
 import { quote, quoteAll } from "./text_file.ts";
@@ -78,87 +77,16 @@ export function doubtOf(
   return undefined;
 }
 
-/**
- * Notes on classes that are probably one: names that differ in case, spaces and
- * punctuation only, and long ones of which the rarer one differs by a letter or
- * two.
- *
- * @param rows Rows whose last value is the label.
- */
-export function similarClasses(rows: readonly Row[]): string[] {
-  const classes = [...Map.groupBy(rows, readClass)]
-    .sort(([, a], [, b]) => b.length - a.length);
-  return classes.flatMap(([name, rare], i) => {
-    const similar = classes.slice(0, i).find(([other, { length }]) =>
-      areAlike(name, other) ||
-      rare.length * RARE <= length && areClose(name, other)
-    );
-    if (similar === undefined) return [];
-    const [rows, others] = [rare.length, similar[1].length]
-      .map((it) => `${it} row${it === 1 ? "" : "s"}`);
-    return [
-      `the class ${quote(name)} (${rows}, first ${rare[0]!.place}) may be ${
-        quote(similar[0])
-      } (${others}) with a typing error: if so, correct it`,
-    ];
-  });
-}
-
-/** Factor by which a class is rarer than one of which it may be a typing error. */
-const RARE = 10;
-
-function areAlike(a: string, b: string): boolean {
-  const letters = (name: string) =>
-    name.normalize("NFKC").toLowerCase().replaceAll(/[\s\p{Pd}_.]+/gu, "");
-  return letters(a) !== "" && letters(a) === letters(b);
-}
-
-/** Whether two names are long and differ by at most two letters, but not in their digits. */
-function areClose(a: string, b: string): boolean {
-  const length = Math.min(a.length, b.length);
-  const [digitsA, digitsB] = [a, b].map((it) => it.replaceAll(/\D/g, ""));
-  return length > 4 && Math.abs(a.length - b.length) <= 2 &&
-    digitsA === digitsB &&
-    levenshteinDistance(a.toLowerCase(), b.toLowerCase()) <=
-      (length < 8 ? 1 : 2);
-}
-
-/**
- * A note on the texts that have several labels; undefined if there is none.
- *
- * @param rows Rows whose values are one or two texts, then a class.
- */
-export function conflictingLabels(rows: readonly Row[]): string | undefined {
-  const texts = Map.groupBy(
-    rows,
-    ({ values }) => JSON.stringify(values.slice(0, -1)),
-  );
-  const found = [...texts.values()]
-    .map((rows) => [...Map.groupBy(rows, readClass)])
-    .filter(({ length }) => length > 1);
-  if (found.length === 0) return undefined;
-  const labels = found[0]!
-    .map(([name, [row]]) => `${quote(name)} (${row!.place})`).join(" and ");
-  return `${found.length} text${
-    found.length === 1 ? " has" : "s have"
-  } several labels, first ${
-    quote(String(found[0]![0]![1][0]!.values[0]))
-  }: ${labels}`;
-}
-
-/** Maximum number of places that a message lists. */
-const MAX_PLACES = 20;
-
-/** Places of rows, with the name of their file once: `a.csv:3, 5, 8`. */
-export function placesOf(rows: readonly Row[]): string {
+/** Places of the first rows, with the name of their file once: `a.csv:3, 5, 8 and 12 more`. */
+export function placesOf(rows: readonly Row[], most = 20): string {
   const files = Map.groupBy(
-    rows.slice(0, MAX_PLACES),
+    rows.slice(0, most),
     ({ place }) => place.replace(/\d+$/, ""),
   );
   const shown = [...files].map(([file, rows]) =>
     `${file}${rows.map(({ place }) => place.slice(file.length)).join(", ")}`
   );
-  const more = rows.length - MAX_PLACES;
+  const more = rows.length - most;
   return shown.join(", ") + (more > 0 ? ` and ${more} more` : "");
 }
 

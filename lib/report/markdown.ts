@@ -37,6 +37,7 @@ export function renderMarkdown(report: Report): string {
   return [
     "# Report",
     ...report.comparisons.map((it) => verdictText(it, report.comparisons)),
+    ...faultsText(report),
     ...report.averages.flatMap(averageText),
     ...publishedText(report),
     ...report.comparisons.flatMap((comparison) => [
@@ -69,6 +70,14 @@ export function verdictText(
   return verdict === null
     ? `**${of}No verdict.** No adapter has a score that is defined.`
     : `**${of}${plain(verdict.headline)}** ${plain(verdict.reasons.join(" "))}`;
+}
+
+/** The faults of the data, as a list. */
+export function faultsText({ faults = [] }: Report): string[] {
+  const lines = faults.map((it) => `- ${plain(it)}`);
+  return lines.length === 0
+    ? []
+    : ["**The data have faults:**", lines.join("\n")];
 }
 
 /** Title of a comparison among all, as plain text: with its split if there are several, and with its epoch. */

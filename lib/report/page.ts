@@ -2,7 +2,7 @@ import { stripTypeScriptTypes } from "node:module";
 import { Marked } from "marked";
 import type { Figure } from "./figure.ts";
 import { escapeHtml } from "./format.ts";
-import { verdictText } from "./markdown.ts";
+import { faultsText, verdictText } from "./markdown.ts";
 import style from "./page.css" with { type: "text" };
 import { pageData } from "./page_data.ts";
 import script from "./page_script.ts" with { type: "text" };
@@ -67,14 +67,21 @@ function pageTitle({ comparisons }: Report): string {
   return text === "" ? "Report" : `Report on ${escapeHtml(text)}`;
 }
 
-/** The verdict on each comparison. */
-function verdictsHtml({ comparisons }: Report): string {
-  return comparisons.map((comparison) => {
-    const isSure = comparison.verdict?.kind === "recommended";
-    const text = PLAIN.parse(verdictText(comparison, comparisons));
-    return `<section class="verdict${isSure ? "" : " doubt"}">${text}</section>
-`;
-  }).join("");
+/** The verdict on each comparison, and the faults of the data. */
+function verdictsHtml(report: Report): string {
+  const { comparisons } = report;
+  const texts = comparisons.map((it) => ({
+    isSure: it.verdict?.kind === "recommended",
+    text: verdictText(it, comparisons),
+  }));
+  const faults = faultsText(report).join("\n\n");
+  if (faults !== "") texts.push({ isSure: false, text: faults });
+  return texts.map(({ isSure, text }) =>
+    `<section class="verdict${isSure ? "" : " doubt"}">${
+      PLAIN.parse(text)
+    }</section>
+`
+  ).join("");
 }
 
 /** Options of Markdown: names that look like addresses or HTML are neither. */

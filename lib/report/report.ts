@@ -305,6 +305,8 @@ export const Report = z.strictObject({
   comparisons: z.array(Comparison),
   /** One per split and epoch that several tasks have. */
   averages: z.array(Average),
+  /** What is wrong with the data, each a sentence with counts and rows; absent if nothing is. */
+  faults: z.array(z.string()).min(1).exactOptional(),
 });
 
 export type Report = z.output<typeof Report>;

@@ -1,19 +1,16 @@
 import { writeDataset } from "../artifacts/dataset.ts";
 import {
-  countQuoted,
-  countShared,
   describeExamples,
   drawHoldout,
   type Example,
 } from "../data/example.ts";
+import { faultsOf, quotedTexts, sharedTexts } from "../data/faults.ts";
 import {
   areLabelled,
   classesOf,
-  conflictingLabels,
   isEmpty,
   nameClasses,
   placesOf,
-  similarClasses,
   toExamples,
 } from "../data/labels.ts";
 import { usualMetrics } from "../data/metrics.ts";
@@ -59,12 +56,33 @@ export async function fetchData(stage: FetchStage): Promise<void> {
     ? null
     : [...params.classes ?? names ?? classesOf(rows)];
   const labelling = { labels, areRecorded: names !== undefined };
+  const facts = {
+    areScores: labels === null,
+    areNamed: Boolean(params.classes) || names !== undefined,
+  };
+  const faults: string[] = [];
+  /** Rows by split, with the places that faults name: results hold no path of a user. */
+  const read: Record<string, readonly Row[]> = {};
+  const keep = (split: string, rows: readonly Row[], hasLabels = true) => {
+    const { path } = files[split]![0]!;
+    read[split] = rows.map((row) => ({
+      ...row,
+      place: row.place.replace(`${path}:`, "line ").replace(`"${path}", `, ""),
+    }));
+    const found = [
+      ...split === "train"
+        ? []
+        : sharedTexts(read[split], read.train!, "train"),
+      ...hasLabels ? faultsOf(read[split], facts, split === "train") : [],
+      ...files[split]!.some(({ path }) => /\.tsv(\.gz)?$/i.test(path))
+        ? quotedTexts(read[split])
+        : [],
+    ];
+    faults.push(...found.map((it) => `${split}: ${it}`));
+  };
   const labelled = (split: string, rows: readonly Row[]) => {
     const all = toExamples(rows, labelling);
-    const conflict = labels === null
-      ? undefined
-      : conflictingLabels(rows.filter((_, i) => all[i]!.label !== undefined));
-    if (conflict !== undefined) log(`${split}: ${conflict}`);
+    keep(split, rows.filter((_, i) => all[i]!.label !== undefined));
     const found = all.filter(({ label }) => label !== undefined);
     if (found.length === 0) {
       throw new SyntaxError(
@@ -83,9 +101,6 @@ export async function fetchData(stage: FetchStage): Promise<void> {
     return found;
   };
 
-  if (labels !== null && !params.classes && names === undefined) {
-    for (const note of similarClasses(rows)) log(`train: ${note}`);
-  }
   let train: readonly Example[] = labelled("train", rows);
   let validation: readonly Example[] = [];
   if (files.validation) {
@@ -105,9 +120,12 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   let test: readonly Example[] = [];
   if (files.test) {
     const found = await readRows(files.test, texts, [params.label], params);
-    test = areLabelled(found.rows, labelling, rows)
-      ? labelled("test", withLabels("test", found.rows, stage))
-      : toExamples(found.rows, undefined);
+    if (areLabelled(found.rows, labelling, rows)) {
+      test = labelled("test", withLabels("test", found.rows, stage));
+    } else {
+      test = toExamples(found.rows, undefined);
+      keep("test", found.rows, false);
+    }
   }
   const splits = Object.fromEntries(
     Object.entries({ train, validation, test })
@@ -115,20 +133,8 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   );
   for (const [split, examples] of Object.entries(splits)) {
     log(`${split}: ${describeExamples(examples, labels)}`);
-    const isTsv = files[split]?.some(({ path }) => /\.tsv(\.gz)?$/i.test(path));
-    const quoted = isTsv ? countQuoted(examples) : 0;
-    if (quoted > 0) {
-      log(
-        `${split}: ${quoted} of ${examples.length} examples have a text in quotes, with doubled quotes in it; quotes are part of the text in a .tsv: if a CSV writer has added them, save the table as .csv`,
-      );
-    }
-    const shared = split === "train" ? 0 : countShared(examples, train);
-    if (shared > 0) {
-      log(
-        `${split}: ${shared} of ${examples.length} examples have the texts of an example of train, so scores may be too high; remove duplicates from your files`,
-      );
-    }
   }
+  for (const fault of faults) log(fault);
   if (validation.length === 0) {
     log(
       'No validation split, on which stages evaluate by default: set "files.validation" or "holdout" to have one',
@@ -139,6 +145,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
     labels,
     metrics: usualMetrics(labels, train.map(({ label }) => label!)),
     columns: texts,
+    ...(faults.length > 0 && { faults }),
   }, splits);
 }
 

@@ -7,6 +7,7 @@ import {
 } from "../artifacts/classifier.ts";
 import { readDatasetInfo, readExamples } from "../artifacts/dataset.ts";
 import { writeJsonFile } from "../artifacts/json_file.ts";
+import { readTokensInfo, truncatedMetric } from "../artifacts/tokens.ts";
 import {
   readOutputs,
   readScores,
@@ -46,13 +47,13 @@ export async function report(
     Pick<CompareOptions, "replicates" | "confidence" | "margin">,
     Readonly<
       Record<
-        "scores" | "adapters" | "classifiers" | "data",
+        "scores" | "adapters" | "classifiers" | "data" | "tokenized",
         Artifacts
       >
     >
   >,
 ): Promise<void> {
-  const { scores, adapters, classifiers, data } = inputs;
+  const { scores, adapters, classifiers, data, tokenized } = inputs;
   const trainings = await Promise.all([
     ...adapters.map((it) => readTrained(it, readRecord)),
     ...classifiers.map((it) => readTrained(it, readClassifierTraining)),
@@ -62,9 +63,11 @@ export async function report(
       scores.map((artifact) => readResult(artifact, trainings, data)),
     ),
   );
-  const report = Report.parse(
-    compare(results, { ...params, draw: seededDraw(0) }),
-  );
+  const faults = await faultsOfData(data, tokenized);
+  const report = Report.parse({
+    ...compare(results, { ...params, draw: seededDraw(0) }),
+    ...(faults.length > 0 && { faults }),
+  });
   const markdown = renderMarkdown(report);
   const figures = await renderFigures(report);
   await writeJsonFile(join(output, "report.json"), report);
@@ -104,6 +107,34 @@ async function readResult(
     evaluationSeconds: measured(artifact),
     evaluationFlops: info.flops,
   };
+}
+
+/** Percentage of truncated texts from which a report names them. */
+const MANY_TRUNCATED = 1;
+
+/** The faults of data sets, with the name of the data if there are several. */
+async function faultsOfData(data: Artifacts, tokens: Artifacts) {
+  const found = await Promise.all([
+    ...data.map(async ({ path }) => {
+      const { task, faults } = await readDatasetInfo(path);
+      return (faults ?? []).map((it) => ({ task, text: it }));
+    }),
+    ...tokens.map(async ({ path, metrics }) => {
+      const { task, maxLength, splits } = await readTokensInfo(path);
+      return Object.entries(splits).flatMap(([split, { examples }]) => {
+        const truncated = metrics?.[truncatedMetric(split)] ?? 0;
+        const share = 100 * truncated / examples;
+        if (share < MANY_TRUNCATED) return [];
+        const text = `${split}: ${truncated} of ${examples} texts (${
+          share.toFixed(0)
+        } %) are longer than ${maxLength} tokens, and what is beyond is not read: a larger maxLength reads more`;
+        return [{ task, text }];
+      });
+    }),
+  ]);
+  return found.flat().map(({ task, text }) =>
+    data.length < 2 ? text : `${task}: ${text}`
+  );
 }
 
 function rankResults(

@@ -1,7 +1,7 @@
 import { readDatasetInfo, readExamples } from "../artifacts/dataset.ts";
 import { readModel } from "../artifacts/model.ts";
 import { tokenizerDigest } from "../artifacts/tokenizer.ts";
-import { writeTokens } from "../artifacts/tokens.ts";
+import { truncatedMetric, writeTokens } from "../artifacts/tokens.ts";
 import type { EncodedExamples } from "../data/example.ts";
 import { quoteAll } from "../data/text_file.ts";
 import { tokenizerDefaults } from "../engine/models/registry.ts";
@@ -11,7 +11,7 @@ import { DEFAULT_LENGTH } from "./settings.ts";
 
 /** Tokenizes the data set of a stage for its model and writes an artifact of kind `tokens`. */
 export async function tokenize(
-  { params, inputs, output, progress, log }: Stage<{
+  { params, inputs, output, progress, log, metric }: Stage<{
     readonly maxLength?: number | undefined;
     readonly splits?: readonly string[] | undefined;
   }, Readonly<Record<"data" | "model", InputArtifact>>>,
@@ -52,6 +52,7 @@ export async function tokenize(
       },
     );
     splits[name] = encoded;
+    metric(truncatedMetric(name), truncated);
     const share = (100 * truncated / examples.length).toFixed(1);
     log(
       `${name}: ${examples.length} examples, ${encoded.ids.length} tokens; ${

@@ -21,6 +21,14 @@ Deno.test("renderMarkdown() gives the golden reports", () => {
   assertEquals(text, Deno.readTextFileSync(GOLDEN).replaceAll("\r\n", "\n"));
 });
 
+Deno.test("renderMarkdown() lists the faults of the data under the verdict", () => {
+  const fault = "train: 1 of 9 rows has an empty text (line 3)";
+  const report = compare([resultOf("rte", "dylora", { 1: 1 })], OPTIONS);
+  const text = renderMarkdown({ ...report, faults: [fault] });
+  const [, list] = /\*\*The data have faults:\*\*\n\n(- .*)\n\n## /.exec(text)!;
+  assertEquals(list, `- ${fault}`);
+});
+
 Deno.test("renderMarkdown() shows the published ablation beside several of its ways to draw ranks only", () => {
   const shown = (...draws: readonly (string | undefined)[]) =>
     render(

@@ -1,3 +1,8 @@
+import {
+  type Column,
+  inspectTable,
+  type TableSummary,
+} from "../../data/inspect_table.ts";
 import { quoteAll } from "../../data/text_file.ts";
 import { printable, readText } from "../../pipeline/faults.ts";
 import { hasReference } from "../../pipeline/references.ts";
@@ -19,11 +24,6 @@ import {
 import { count, listed } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
 import { schemaText } from "./completion.ts";
-import {
-  type Column,
-  inspectTable,
-  type TableSummary,
-} from "./inspect_table.ts";
 
 /** The JSON Schema of pipelines, which init writes for the editors that its file sends there. */
 const SCHEMA = "out/pipeline.schema.json";
@@ -59,7 +59,16 @@ export const initCommand = command`
   }
   const [text, pair, label, encoding] = ["text", "pair", "label", "encoding"]
     .map((name) => args.value(name));
-  const table = await inspectTable(data, { text, pair, label, encoding });
+  const info = statIfThere(data);
+  if (!info) throw new UsageError(`File "${data}" does not exist`);
+  if (info.isDirectory) {
+    throw new UsageError(`"${data}" is a folder: give a file`);
+  }
+  const named = { text, pair, label, encoding };
+  const table = await inspectTable(data, named).catch((error) => {
+    if (!(error instanceof RangeError)) throw error;
+    throw new UsageError(error.message, { cause: error });
+  });
   const pipeline = await starter(name, projectPath(data), table, encoding);
   const schema = resolve(PROJECT, SCHEMA);
   const path = relative(dirname(file), schema);
@@ -70,7 +79,7 @@ export const initCommand = command`
   Deno.mkdirSync(dirname(schema), { recursive: true });
   replaceText(schema, await schemaText(resolve(PROJECT, "tasks")));
   const command = quoted(args.has("to") ? target : name);
-  writeOut(asTyped(`${summary(given!, table).join("\n")}
+  writeOut(asTyped(`${summary(given!, data, table).join("\n")}
 
 Wrote ${target}. See what it would do, then run it:
 
@@ -118,7 +127,8 @@ function projectPath(path: string): string {
   return short.startsWith("..") ? path : `./${short}`;
 }
 
-function summary(file: string, table: TableSummary): string[] {
+/** @param file The path as it was typed */
+function summary(file: string, path: string, table: TableSummary): string[] {
   const { rows, columns, text, pair, label, unused } = table;
   const lengths = (it: Column) => `"${oneLine(it.name)}", ${lengthsOf(it)}`;
   const more = unused.length - MAX_LISTED;
@@ -132,7 +142,9 @@ function summary(file: string, table: TableSummary): string[] {
       return `  unused  ${lengths(it)}${pair ? "" : remedy}`;
     }),
     ...more > 0 ? [`  unused  ${count(more, "more column")} of texts`] : [],
-    ...table.problems.map((it) => `  problem ${oneLine(it)}`),
+    ...table.problems.map((it) =>
+      `  problem ${oneLine(it.replaceAll(path, file))}`
+    ),
   ];
 }
 

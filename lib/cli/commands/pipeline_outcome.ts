@@ -188,9 +188,10 @@ export function answerOf(
   const pathOf = (stage: GraphStage, ...file: string[]) =>
     join(visibleFolder(out, graph.pipeline, stage), ...file);
   const reports = ofKind("report", "report.json");
-  const comparisons = reports.flatMap((stage) =>
-    readJson<Report>(pathOf(stage, "report.json")).comparisons
+  const found = reports.map((stage) =>
+    readJson<Report>(pathOf(stage, "report.json"))
   );
+  const comparisons = found.flatMap(({ comparisons }) => comparisons);
   const exported = ofKind("peft", "classes.json");
   const trainings = ofKind("adapter", "training.json");
   const adapters = exported.length > 0 ? exported : trainings;
@@ -213,6 +214,7 @@ export function answerOf(
   return {
     type: "answer",
     findings: findingsOf(comparisons),
+    faults: [...new Set(found.flatMap(({ faults }) => faults ?? []))],
     reports: reports.map((stage) =>
       shortPath(pages.get(stage.id) ?? pathOf(stage))
     ),

@@ -49,6 +49,8 @@ export type RemoteMessage = Travelled & {
 export interface Answer {
   readonly type: "answer";
   readonly findings: readonly Finding[];
+  /** Faults of the data. */
+  readonly faults: readonly string[];
   readonly reports: readonly string[];
   readonly adapters: readonly string[];
   /** Command that classifies a text with the first adapter. */
@@ -316,6 +318,9 @@ function answerLines(answer: Answer): string[] {
         ? []
         : [`  recommended rank: ${rank}`]),
     ]),
+    ...answer.faults.flatMap((fault) =>
+      wrap(`problem: ${printable(fault)}`, WIDTH - 2).map((line) => `  ${line}`)
+    ),
     "",
     ...rows.map(([what, text]) =>
       `${style.dim(what!.padEnd(7))}  ${printable(text!)}`

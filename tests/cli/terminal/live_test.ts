@@ -202,6 +202,7 @@ Deno.test("LiveTable shows the answer, which comes after the summary", () => {
   renderer.show({
     type: "answer",
     findings: [],
+    faults: [],
     reports: ["out/test/report.html"],
     adapters: [],
     python: [],

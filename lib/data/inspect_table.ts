@@ -1,4 +1,5 @@
 /** Inspects a user's table: which columns hold the texts and the labels, and how long the texts are. */
+import { faultsOf, rowCount } from "./faults.ts";
 import {
   className,
   describeValue,
@@ -8,18 +9,14 @@ import {
   MAX_CLASSES,
   nameClasses,
   toNumber,
-} from "../../data/labels.ts";
+} from "./labels.ts";
 import {
   columnPlaces,
   columnsOf,
   readTable,
   recordedClasses,
-} from "../../data/table.ts";
-import { quoteAll } from "../../data/text_file.ts";
-import { didYouMean } from "../../pipeline/did_you_mean.ts";
-import { statIfThere } from "../../files/files.ts";
-import { UsageError } from "../arguments/arguments.ts";
-import { count } from "../terminal/messages.ts";
+} from "./table.ts";
+import { quoteAll } from "./text_file.ts";
 
 /** What was detected in a table. */
 export type TableSummary = Awaited<ReturnType<typeof inspectTable>>;
@@ -42,20 +39,15 @@ const PAIRS =
  * Reads a table and detects its columns.
  *
  * @throws {SyntaxError} If the table cannot be read.
- * @throws {UsageError} If a named column does not exist, none is detected, or the first row seems to be an example.
+ * @throws {RangeError} If a named column does not exist, none is detected, or the first row seems to be an example.
  */
 export async function inspectTable(path: string, named: Named) {
   const given = [named.text, named.pair, named.label];
   const twice = given.find((it, i) => it && given.indexOf(it) !== i);
   if (twice !== undefined) {
-    throw new UsageError(
+    throw new RangeError(
       `Column "${twice}" is named more than once: give --text, --pair and --label different columns`,
     );
-  }
-  const info = statIfThere(path);
-  if (!info) throw new UsageError(`File "${path}" does not exist`);
-  if (info.isDirectory) {
-    throw new UsageError(`"${path}" is a folder: give a file`);
   }
   const { encoding } = named;
   const header = await columnsOf(path, encoding);
@@ -80,7 +72,7 @@ export async function inspectTable(path: string, named: Named) {
   const odd = label.values.find((it) => !isEmpty(it));
   if (label.filled === 0 && odd !== undefined) {
     const value = describeValue(odd);
-    throw new UsageError(
+    throw new RangeError(
       `Column "${label.name}" of "${path}" has ${value} in each row, expected text, a number or a boolean: name the column of the labels with --label`,
     );
   }
@@ -92,15 +84,17 @@ export async function inspectTable(path: string, named: Named) {
       numbers.some((it) => !Number.isInteger(it)));
   const classes = regression ? [] : label.counts(names);
   if (!regression && (label.distinct < 2 || label.distinct > MAX_CLASSES)) {
-    const values = count(label.distinct, "distinct value");
-    throw new UsageError(
+    const values = `${label.distinct} distinct value${
+      label.distinct === 1 ? "" : "s"
+    }`;
+    throw new RangeError(
       `Column "${label.name}" of "${path}" has ${values}, expected 2 to ${MAX_CLASSES} classes: name the column of the labels with --label`,
     );
   }
   const isExample = classes.some(([name]) => name === label.name) ||
     (isNumeric && Number.isFinite(toNumber(label.name)));
   if (isExample && named.label === undefined) {
-    throw new UsageError(
+    throw new RangeError(
       `The first row of "${path}" seems to be an example, because the name of the column "${label.name}" looks like its labels: add a row with the names of the columns above it, or name the column of the labels with --label`,
     );
   }
@@ -115,11 +109,19 @@ export async function inspectTable(path: string, named: Named) {
   ) => {
     const those = rows.filter((_, i) => isRejected(i));
     return those.slice(0, 1).map(({ place }) =>
-      `${count(those.length, "row")} ${reason}, first ${place}: ${remedy}`
+      `${rowCount(those)} ${reason}, first ${place}: ${remedy}`
     );
   };
   const known = names && [...names, "-1"];
   const labels = label.values.map(className);
+  const sound = rows.map(({ place }, i) => ({
+    place,
+    values: [...texts, label].map(({ values }) => values[i]),
+  })).filter(({ values }) =>
+    className(values.at(-1)) !== undefined &&
+    !(names && isUnlabelled(values.at(-1))) &&
+    values.slice(0, -1).every((it) => typeof it === "string")
+  );
   return {
     rows: rows.length,
     columns: header,
@@ -138,7 +140,7 @@ export async function inspectTable(path: string, named: Named) {
     range: [numbers[0], numbers.at(-1)],
     /** Estimated maximum sequence length that truncates at most 1 % of the texts. */
     tokens: tokensOf(text, pair),
-    /** Why the pipeline would reject rows, or all of them. Examples without a label are left out. */
+    /** Why the pipeline would reject rows, or all of them, and faults with which it would run. */
     problems: [
       ...rejected(
         "without a label",
@@ -158,6 +160,10 @@ export async function inspectTable(path: string, named: Named) {
         "without a text",
         (i) => texts.some(({ values }) => typeof values[i] !== "string"),
       ),
+      ...faultsOf(sound, {
+        areScores: regression,
+        areNamed: names !== undefined,
+      }, true),
     ],
   };
 }
@@ -220,9 +226,9 @@ function find(columns: readonly Column[], name: string, path: string): Column {
   const found = columns.find((it) => it.name === name);
   if (found !== undefined) return found;
   const names = columns.map((it) => it.name);
-  const hint = didYouMean(name, names) ||
-    `; it has ${quoteAll(names) || "none"}`;
-  throw new UsageError(`"${path}" has no column "${name}"${hint}`);
+  throw new RangeError(
+    `"${path}" has no column "${name}"; it has ${quoteAll(names) || "none"}`,
+  );
 }
 
 function byName(columns: readonly Column[], names: readonly string[]) {
@@ -251,7 +257,7 @@ function guessLabel(
   const found = byName(free, LABELS) ?? few[0] ?? numeric[0];
   if (found !== undefined) return found;
   const names = quoteAll(columns.map(({ name }) => name)) || "it has none";
-  throw new UsageError(
+  throw new RangeError(
     `No column of "${path}" looks like labels (${names}): name it with --label`,
   );
 }
@@ -278,7 +284,7 @@ function textsOf(
   const longest = texts.toSorted((a, b) => b.median - a.median);
   const found = byName(texts, TEXTS) ?? longest[0];
   if (found === undefined) {
-    throw new UsageError(
+    throw new RangeError(
       `No column of "${path}" besides "${label.name}" looks like texts: name it with --text`,
     );
   }

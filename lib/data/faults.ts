@@ -1,0 +1,203 @@
+/** Faults of a user's data with which a training runs, and scores less or too much: each a sentence with counts and rows. */
+import { levenshteinDistance } from "@std/text/levenshtein-distance";
+import { className, isEmpty, placesOf } from "./labels.ts";
+import type { Row } from "./table.ts";
+import { quote } from "./text_file.ts";
+
+/** Number of rows below which a class is too small to be learnt and scored. */
+const FEW_ROWS = 5;
+
+/** Number of places, and of classes, that a sentence lists. */
+const MAX_LISTED = 5;
+
+/** What the labels of a table are. */
+interface Labels {
+  readonly areScores: boolean;
+  /** Whether the user or the file names the classes, so that each is meant. */
+  readonly areNamed: boolean;
+}
+
+/**
+ * The faults of a table, those that change the most first.
+ *
+ * @param rows Rows whose values are one or two texts, then a valid label.
+ * @param isTraining Whether the model learns from these rows
+ */
+export function faultsOf(
+  rows: readonly Row[],
+  { areScores, areNamed }: Labels,
+  isTraining: boolean,
+): string[] {
+  return [
+    ...areScores || areNamed || !isTraining ? [] : similarClasses(rows),
+    ...areScores ? [] : conflictingLabels(rows),
+    ...repeatedRows(rows),
+    ...emptyTexts(rows),
+    ...areScores || !isTraining ? [] : smallClasses(rows),
+  ];
+}
+
+/**
+ * The rows whose texts are also those of a row of another split.
+ *
+ * @param other Name of the other split
+ */
+export function sharedTexts(
+  rows: readonly Row[],
+  others: readonly Row[],
+  other: string,
+): string[] {
+  const known = new Set(others.map(textsOf));
+  const shared = rows.filter((row) => known.has(textsOf(row)));
+  return shared.length === 0 ? [] : [
+    `${shared.length} of ${rowCount(rows)} ${
+      shared.length === 1 ? "has" : "have"
+    } the texts of a row of ${other} (${
+      placesOf(shared, MAX_LISTED)
+    }), so scores may be too high: remove duplicates from your files`,
+  ];
+}
+
+/** The rows with a text as a writer of CSV files quotes it: in quotes, with those within doubled. */
+export function quotedTexts(rows: readonly Row[]): string[] {
+  const isQuoted = (text: unknown) => {
+    const [, inner = ""] = /^"([^]*)"$/.exec(String(text)) ?? [];
+    return inner.includes('""') && !inner.replaceAll('""', "").includes('"');
+  };
+  const quoted = rows.filter(({ values }) =>
+    values.slice(0, -1).some(isQuoted)
+  );
+  return quoted.length === 0 ? [] : [
+    `${quoted.length} of ${rowCount(rows)} ${
+      quoted.length === 1 ? "has" : "have"
+    } a text in quotes, with doubled quotes in it (${
+      placesOf(quoted, MAX_LISTED)
+    }); quotes are part of the text in a .tsv: if a CSV writer has added them, save the table as .csv`,
+  ];
+}
+
+/**
+ * Classes that are probably one: names that differ in case, spaces and
+ * punctuation only, and long ones of which the rarer one differs by a letter or
+ * two.
+ */
+function similarClasses(rows: readonly Row[]): string[] {
+  const classes = classesBySize(rows);
+  const found = classes.flatMap(([name, rare], i) => {
+    const similar = classes.slice(0, i).find(([other, { length }]) =>
+      areAlike(name, other) ||
+      rare.length * RARE <= length && areClose(name, other)
+    );
+    return similar === undefined ? [] : [
+      `the class ${quote(name)} (${rowCount(rare)}, first ${
+        rare[0]!.place
+      }) may be ${quote(similar[0])} (${
+        rowCount(similar[1])
+      }) with a typing error: if so, correct it`,
+    ];
+  });
+  const more = found.length - MAX_LISTED;
+  return more <= 0 ? found : [
+    ...found.slice(0, MAX_LISTED),
+    `${more} more classes may be another with a typing error`,
+  ];
+}
+
+/** Factor by which a class is rarer than one of which it may be a typing error. */
+const RARE = 10;
+
+function areAlike(a: string, b: string): boolean {
+  const letters = (name: string) =>
+    name.normalize("NFKC").toLowerCase().replaceAll(/[\s\p{Pd}_.]+/gu, "");
+  return letters(a) !== "" && letters(a) === letters(b);
+}
+
+/** Whether two names are long and differ by at most two letters, but not in their digits. */
+function areClose(a: string, b: string): boolean {
+  const length = Math.min(a.length, b.length);
+  const [digitsA, digitsB] = [a, b].map((it) => it.replaceAll(/\D/g, ""));
+  return length > 4 && Math.abs(a.length - b.length) <= 2 &&
+    digitsA === digitsB &&
+    levenshteinDistance(a.toLowerCase(), b.toLowerCase()) <=
+      (length < 8 ? 1 : 2);
+}
+
+/** Texts that have several labels. */
+function conflictingLabels(rows: readonly Row[]): string[] {
+  const found = [...Map.groupBy(rows, textsOf).values()]
+    .map((rows) => [...Map.groupBy(rows, classOf)])
+    .filter(({ length }) => length > 1);
+  if (found.length === 0) return [];
+  const labels = found[0]!
+    .map(([name, [row]]) => `${quote(name)} (${row!.place})`).join(" and ");
+  return [
+    `${found.length} text${
+      found.length === 1 ? " has" : "s have"
+    } several labels, first ${
+      quote(String(found[0]![0]![1][0]!.values[0]))
+    }: ${labels}`,
+  ];
+}
+
+/** Rows that have the texts and the label of an earlier one. */
+function repeatedRows(rows: readonly Row[]): string[] {
+  const repeated = [
+    ...Map.groupBy(
+      rows,
+      (row) => JSON.stringify([textsOf(row), classOf(row)]),
+    ).values(),
+  ].flatMap(([_first, ...others]) => others);
+  return repeated.length === 0 ? [] : [
+    `${repeated.length} of ${rowCount(rows)} ${
+      repeated.length === 1 ? "repeats" : "repeat"
+    } an earlier row (${placesOf(repeated, MAX_LISTED)}) and count${
+      repeated.length === 1 ? "s" : ""
+    } again: remove ${repeated.length === 1 ? "it" : "them"}`,
+  ];
+}
+
+function emptyTexts(rows: readonly Row[]): string[] {
+  const empty = rows.filter(({ values }) => values.slice(0, -1).some(isEmpty));
+  return empty.length === 0 ? [] : [
+    `${empty.length} of ${rowCount(rows)} ${
+      empty.length === 1 ? "has" : "have"
+    } an empty text (${placesOf(empty, MAX_LISTED)})`,
+  ];
+}
+
+function smallClasses(rows: readonly Row[]): string[] {
+  const small = classesBySize(rows)
+    .filter(([, { length }]) => length < FEW_ROWS);
+  if (small.length === 0) return [];
+  const names = small.slice(0, MAX_LISTED).map(([name, rows]) =>
+    `${quote(name)} (${rowCount(rows)}, first ${rows[0]!.place})`
+  ).join(", ");
+  const more = small.length - MAX_LISTED;
+  return [
+    `${small.length} class${
+      small.length === 1 ? " has" : "es have"
+    } fewer than ${FEW_ROWS} rows, too few to learn and to score: ${names}${
+      more > 0 ? ` and ${more} more` : ""
+    }`,
+  ];
+}
+
+/** Rows by class, largest first. */
+function classesBySize(rows: readonly Row[]) {
+  return [...Map.groupBy(rows, classOf)]
+    .sort(([, a], [, b]) => b.length - a.length);
+}
+
+function classOf({ values }: Row): string {
+  return className(values.at(-1))!;
+}
+
+/** The texts of a row, as a key. */
+function textsOf({ values }: Row): string {
+  return JSON.stringify(values.slice(0, -1));
+}
+
+/** `1 row`, `2 rows` */
+export function rowCount({ length }: readonly Row[]): string {
+  return `${length} row${length === 1 ? "" : "s"}`;
+}

@@ -1,0 +1,236 @@
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { Buffer } from "node:buffer";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { inspectTable } from "../../lib/data/inspect_table.ts";
+import { withFolder } from "../tasks/run_task.ts";
+
+const FIXTURES = fileURLToPath(new URL("../../fixtures", import.meta.url));
+
+Deno.test("inspectTable() finds texts, pairs and labels by names, and else by contents", () =>
+  withFolder(async (folder) => {
+    const write = async (name: string, rows: readonly string[]) => {
+      const path = join(folder, name);
+      await Deno.writeTextFile(path, rows.map((row) => `${row}\n`).join(""));
+      return path;
+    };
+    const csv = await write("a.csv", [
+      "id,said,verdict",
+      ...Array.from(
+        { length: 60 },
+        (_, i) =>
+          `${i},"a long text, number ${i} of them",${["good", "bad"][i % 2]}`,
+      ),
+    ]);
+    const found = await inspectTable(csv, {});
+    assertEquals(
+      [found.text.name, found.pair, found.label.name, found.regression],
+      ["said", undefined, "verdict", false],
+    );
+    assertEquals(found.classes, [["bad", 30], ["good", 30]]);
+    assertEquals(found.problems, []);
+
+    const pairs = await write("b.jsonl", [
+      ...Array.from(
+        { length: 40 },
+        (_, i) =>
+          JSON.stringify({ premise: "p", hypothesis: "h", score: i / 8 }),
+      ),
+      JSON.stringify({ premise: "p", hypothesis: null, score: 1 }),
+      JSON.stringify({ premise: "p", hypothesis: "h" }),
+    ]);
+    const scores = await inspectTable(pairs, {});
+    assertEquals(
+      [scores.text.name, scores.pair?.name, scores.regression, scores.range],
+      ["premise", "hypothesis", true, [0, 39 / 8]],
+    );
+    assertEquals(scores.problems.length, 2);
+    assertMatch(scores.problems[0]!, /^1 row without a label, .*b\.jsonl:42/);
+    assertMatch(scores.problems[1]!, /^1 row without a text, .*b\.jsonl:41/);
+
+    const numbered = await write("g.tsv", [
+      "Quality\t#1 ID\t#1 String\t#2 String",
+      ...Array.from(
+        { length: 30 },
+        (_, i) => `${i % 2}\t${i}\ta text, ${i}\tanother text, ${i}`,
+      ),
+    ]);
+    const both = await inspectTable(numbered, {});
+    assertEquals(
+      [both.text.name, both.pair?.name, both.label.name],
+      ["#1 String", "#2 String", "Quality"],
+    );
+
+    // Stars are classes, even if they are written as decimals.
+    const stars = await write("c.tsv", [
+      "text\tstars",
+      ...Array.from({ length: 30 }, (_, i) => `t${i}\t${i % 5 + 1}.0`),
+    ]);
+    assertEquals((await inspectTable(stars, {})).regression, false);
+
+    await assertRejects(
+      () => inspectTable(csv, { label: "verdikt" }),
+      RangeError,
+      'no column "verdikt"; it has "id", "said", "verdict"',
+    );
+    for (
+      const [name, separator, labels] of [
+        ["h.tsv", "\t", ["1", "0"]],
+        ["i.csv", ",", ["yes", "no"]],
+        ["j.csv", ",", ["0.5", "1.25", "2.5"]],
+      ] as const
+    ) {
+      const rows = Array.from(
+        { length: 12 },
+        (_, i) => `a text ${i}${separator}${labels[i % labels.length]}`,
+      );
+      const headless = await write(name, rows);
+      await assertRejects(
+        () => inspectTable(headless, {}),
+        RangeError,
+        "seems to be an example",
+      );
+    }
+    const one = await write("k.tsv", ["text\t1", "bad one\t0", "a third\t1"]);
+    assertEquals((await inspectTable(one, { label: "1" })).label.name, "1");
+    const same = await write("e.csv", ["text,label", "a,1", "b,1"]);
+    await assertRejects(
+      () => inspectTable(same, { label: "label" }),
+      RangeError,
+      "1 distinct value, expected 2 to 1000",
+    );
+    const constant = await write("h.csv", [
+      "text,label,lang",
+      "a,1,en",
+      "b,1,de",
+    ]);
+    await assertRejects(
+      () => inspectTable(constant, {}),
+      RangeError,
+      'Column "label" of',
+    );
+    const repeated = await write("i.csv", [
+      "text,label,,,note,note",
+      "a,1,,,x,y",
+      "b,2,,,x,y",
+    ]);
+    const unique = await inspectTable(repeated, {});
+    assertEquals([unique.text.name, unique.label.name], ["text", "label"]);
+    assertEquals(unique.columns, ["text", "label", "", "", "note", "note"]);
+    for (const header of ["text,label,label,kind", "text,text,kind,label"]) {
+      const path = await write("j.csv", [header, "a,b,1,2", "c,d,2,1"]);
+      await assertRejects(
+        () => inspectTable(path, {}),
+        SyntaxError,
+        "more than once, as columns",
+      );
+    }
+    await assertRejects(
+      () => inspectTable(repeated, { pair: "note" }),
+      SyntaxError,
+      'the column "note" more than once, as columns 5 and 6; rename all but one',
+    );
+    await assertRejects(
+      () => inspectTable(repeated, { text: "text", label: "text" }),
+      RangeError,
+      'Column "text" is named more than once: give --text, --pair and --label different columns',
+    );
+    const ids = await write("f.csv", [
+      "text",
+      ...Array.from({ length: 60 }, (_, i) => `text number ${i}`),
+    ]);
+    await assertRejects(() => inspectTable(ids, {}), RangeError, "--label");
+  }));
+
+Deno.test("inspectTable() reads parquet, and estimates a length that holds 99 % of the texts", async () => {
+  const path = join(FIXTURES, "tiny-hub/rte/train-00000-of-00001.parquet");
+  const seen = await inspectTable(path, {});
+  assertEquals(
+    [seen.text.name, seen.pair?.name, seen.label.name],
+    ["sentence1", "sentence2", "label"],
+  );
+  assert(seen.tokens % 32 === 0 && seen.tokens >= 32 && seen.tokens <= 512);
+  assert(seen.text.longest / 3 + 4 <= seen.tokens);
+});
+
+Deno.test("inspectTable() takes class ids whose names the file records as these classes, however many", async () => {
+  const path = join(FIXTURES, "tiny-intents/train.parquet");
+  const seen = await inspectTable(path, {});
+  assertEquals([seen.label.name, seen.regression], ["label", false]);
+  assertEquals(seen.classes.length, 25);
+  assertEquals(seen.classes.slice(0, 2), [["card lost", 2], ["intent 0", 2]]);
+  assertEquals(seen.problems.length, 2);
+  assertMatch(seen.problems[0]!, /^1 text has several labels/);
+  assertMatch(seen.problems[1]!, /^25 classes have fewer than 5 rows/);
+});
+
+Deno.test("inspectTable() counts no class for -1 where the file records the classes", async () => {
+  const path = join(FIXTURES, "tiny-undecided/train.parquet");
+  const { classes, problems } = await inspectTable(path, {});
+  assertEquals(classes.map(([name]) => name).sort(), ["better", "worse"]);
+  assertEquals(problems.length, 1);
+  assertMatch(problems[0]!, /^2 classes have fewer than 5 rows/);
+});
+
+Deno.test("inspectTable() finds labels that the pipeline would refuse: lists, dates, unrecorded and too many classes", () =>
+  withFolder(async (folder) => {
+    const write = async (name: string, labels: readonly unknown[]) => {
+      const path = join(folder, name);
+      const rows = labels.map((label, i) =>
+        JSON.stringify({ text: `text ${i}`, label })
+      );
+      await Deno.writeTextFile(path, rows.join("\n"));
+      return path;
+    };
+    const problems = async (path: string, label = "label") =>
+      (await inspectTable(path, { label })).problems
+        .filter((it) => !/fewer than 5 rows|several labels/.test(it));
+
+    const some = await write("some.jsonl", ["neg", ["pos"], "pos", ["neg"]]);
+    assertEquals(await problems(some), [
+      `2 rows with a label that is not text, a number or a boolean, first ${some}:2: remove them`,
+    ]);
+    const all = await write("all.jsonl", [["neg"], ["pos"]]);
+    await assertRejects(
+      () => inspectTable(all, {}),
+      RangeError,
+      `Column "label" of "${all}" has a list in each row, expected text, a number or a boolean`,
+    );
+    const times = join(FIXTURES, "tiny-intents/train.parquet");
+    await assertRejects(
+      () => inspectTable(times, { label: "sent" }),
+      RangeError,
+      "has a date in each row",
+    );
+    const bytes = await Deno.readFile(times);
+    const last = ', " card lost"';
+    const at = Buffer.from(bytes).indexOf(last);
+    bytes.set(new TextEncoder().encode(" ".repeat(last.length)), at);
+    const unnamed = join(folder, "unnamed.parquet");
+    await Deno.writeFile(unnamed, bytes);
+    assertEquals(await problems(unnamed), [
+      `2 rows with a label that is not one of the recorded classes, first "${unnamed}", row 25: remove them`,
+    ]);
+    const many = Array.from({ length: 20 }, (_, i) => `class ${i % 11}`);
+    assertEquals(await problems(await write("many.jsonl", many)), [
+      'The labels of 20 rows have 11 different values, such as "class 0", too many to learn as classes: check the column of the label',
+    ]);
+  }));
+
+Deno.test("inspectTable() names the faults with which a training would run", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, "messy.csv");
+    const rows = [
+      ...Array.from({ length: 30 }, (_, i) => `good ${i},pos`),
+      ...Array.from({ length: 30 }, (_, i) => `bad ${i},neg`),
+      ...["very good,Pos", "nice,pos ", "good 1,pos", "  ,neg", "good 2,neg"],
+    ];
+    await Deno.writeTextFile(path, `text,label\n${rows.join("\n")}\n`);
+    assertEquals((await inspectTable(path, {})).problems, [
+      `the class "Pos" (1 row, first ${path}:62) may be "pos" (32 rows) with a typing error: if so, correct it`,
+      `1 text has several labels, first "good 2": "pos" (${path}:4) and "neg" (${path}:66)`,
+      `1 of 65 rows repeats an earlier row (${path}:64) and counts again: remove it`,
+      `1 of 65 rows has an empty text (${path}:65)`,
+      `1 class has fewer than 5 rows, too few to learn and to score: "Pos" (1 row, first ${path}:62)`,
+    ]);
+  }));
