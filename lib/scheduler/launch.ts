@@ -6,10 +6,15 @@
  */
 import type { Rules } from "./landlock.ts";
 
-/** Numbers of system calls, the same on all processors. */
+/** Numbers of system calls, the same on all processors, but for the one of keys. */
 const CREATE_RULESET = 444n;
 const ADD_RULE = 445n;
 const RESTRICT_SELF = 446n;
+
+const KEYCTL = Deno.build.arch === "x86_64" ? 250n : 219n;
+const KEYCTL_GET_KEYRING_ID = 0n;
+const KEYCTL_JOIN_SESSION_KEYRING = 1n;
+const SESSION_KEYRING = -3n;
 
 const CREATE_RULESET_VERSION = 1;
 const RULE_PATH_BENEATH = 1;
@@ -66,6 +71,11 @@ const { symbols: libc } = Deno.dlopen("libc.so.6", {
     parameters: ["i64", "i32", "u32"],
     result: "i64",
   },
+  keyctl: {
+    name: "syscall",
+    parameters: ["i64", "i64", "i64", "i64"],
+    result: "i64",
+  },
   prctl: {
     parameters: ["i32", "u64", "u64", "u64", "u64"],
     result: "i32",
@@ -119,6 +129,11 @@ function confine({ read, write, net }: Rules): void {
   for (const capability of [CAP_SYS_ADMIN, CAP_PERFMON]) {
     libc.prctl(PR_CAPBSET_DROP, capability, 0n, 0n, 0n);
   }
+  // A new session keyring instead of the user's. Containers may deny both calls, then to the stage as well.
+  if (
+    libc.keyctl(KEYCTL, KEYCTL_JOIN_SESSION_KEYRING, 0n, 0n) < 0n &&
+    libc.keyctl(KEYCTL, KEYCTL_GET_KEYRING_ID, SESSION_KEYRING, 0n) >= 0n
+  ) throw new Error("The kernel gave the process no session keyring");
   if (
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1n, 0n, 0n, 0n) !== 0 ||
     libc.restrictSelf(RESTRICT_SELF, ruleset, 0) !== 0n

@@ -126,7 +126,47 @@ const NATIVE_ATTEMPTS: Readonly<Record<string, string>> = {
   "code that Deno would take": `open(DENO + "/gen/planted.js", O_CREAT)`,
   "a connection": `connect()`,
   "a signal to the scheduler": `kill(SCHEDULER, 0)`,
+  "a key of the session": `key()`,
+  // With a namespace only.
+  ...(typeof inNamespace([], true) !== "string" && {
+    "shared memory of others": `libc.shmget(IPC_KEY, 1n, 0)`,
+    "a queue of others": `libc.msgget(IPC_KEY, 0)`,
+  }),
 };
+
+/** Number of the system call `keyctl` and that of `add_key`. */
+const [KEYCTL, ADD_KEY] = Deno.build.arch === "x86_64"
+  ? [250n, 248n]
+  : [219n, 217n];
+
+/** Makes shared memory and a queue of a key for as long as it is not disposed of, and a key in the session's keyring. */
+function shared(key: number): Disposable {
+  const { symbols: libc } = Deno.dlopen("libc.so.6", {
+    shmget: { parameters: ["i32", "usize", "i32"], result: "i32" },
+    shmctl: { parameters: ["i32", "i32", "pointer"], result: "i32" },
+    msgget: { parameters: ["i32", "i32"], result: "i32" },
+    msgctl: { parameters: ["i32", "i32", "pointer"], result: "i32" },
+    syscall: {
+      parameters: ["i64", "buffer", "buffer", "buffer", "usize", "i32"],
+      result: "i64",
+    },
+  });
+  const [IPC_CREAT, IPC_RMID, SESSION] = [0o1600, 0, -3];
+  const memory = libc.shmget(key, 4096n, IPC_CREAT);
+  const queue = libc.msgget(key, IPC_CREAT);
+  const text = (it: string) => new TextEncoder().encode(`${it}\0`);
+  libc.syscall(
+    ADD_KEY,
+    ...[text("user"), text("dylora-test"), text("secret")] as const,
+    ...[6n, SESSION] as const,
+  );
+  return {
+    [Symbol.dispose]() {
+      libc.shmctl(memory, IPC_RMID, null);
+      libc.msgctl(queue, IPC_RMID, null);
+    },
+  };
+}
 
 Deno.test({
   name:
@@ -139,6 +179,7 @@ Deno.test({
       () => new Response("secret"),
     );
     project.write("secret.json", '"secret"');
+    using _shared = shared(Deno.pid);
     project.task("make", "return params.text;");
     project.task(
       "native",
@@ -150,7 +191,12 @@ Deno.test({
          ptrace: { parameters: ["i64", "i32", "pointer", "pointer"], result: "i64" },
          socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
          connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+         shmget: { parameters: ["i32", "usize", "i32"], result: "i32" },
+         msgget: { parameters: ["i32", "i32"], result: "i32" },
+         syscall: { parameters: ["i64", "i64", "i64", "buffer", "buffer", "i64"], result: "i64" },
        });
+       const [IPC_KEY, KEYCTL_SEARCH, SESSION] = [SCHEDULER, 10n, -3n];
+       const key = () => Number(libc.syscall(KEYCTL, KEYCTL_SEARCH, SESSION, path("user"), path("dylora-test"), 0n));
        const [O_RDONLY, O_WRONLY, O_CREAT] = [0, 1, 0o101];
        const path = (text: string) => new TextEncoder().encode(text + "\\0");
        const open = (name: string, flags: number) => libc.open(path(name), flags, 0o600);
@@ -186,6 +232,7 @@ Deno.test({
           const HOME = ${JSON.stringify(Deno.env.get("HOME"))};
           const LIBRARY = ${JSON.stringify(project.path("library/file.so"))};
           const PORT = ${server.addr.port};
+          const KEYCTL = ${KEYCTL}n;
           const SCHEDULER = ${Deno.pid};`,
         rest: 'needs: ["engine"], permissions: { env: ["TMPDIR"] },',
       },

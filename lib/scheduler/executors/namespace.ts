@@ -21,10 +21,10 @@ exit $?
 /** Starts a program that the kernel kills when its parent ends. */
 const TIED = ["setpriv", "--pdeathsig", "KILL"];
 
-/** Commands that start a program in a PID namespace. The second is for users without rights. */
+/** Commands that start a program in a PID namespace, without the shared memory and queues of others. The second is for users without rights. */
 const COMMANDS = [[], ["--user", "--map-current-user"]].map((flags) => [
   ...TIED,
-  ...["unshare", "--pid", "--fork", "--kill-child", ...flags],
+  ...["unshare", "--pid", "--ipc", "--fork", "--kill-child", ...flags],
 ]);
 
 /** First release of util-linux whose `unshare` survives a SIGTERM that its process group gets. */
