@@ -83,7 +83,8 @@ async function report(
   // A pipeline names the settings of its faults itself.
   const message = isUsage ? plain : withSettings(plain, settings);
   const full = fullMessage(failure);
-  const text = asTyped(full === plain ? message : full);
+  const { printable } = await import("../pipeline/faults.ts");
+  const text = printable(asTyped(full === plain ? message : full));
   const isRead = Deno.stderr.isTerminal();
   console.error(isRead ? wrap(text, WIDTH).join("\n") : text);
   const [command = ""] = args;

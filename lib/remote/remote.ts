@@ -1,6 +1,11 @@
 import { DamagedBlobError } from "../store/blobs.ts";
 import { besides, removeIfThere } from "../files/files.ts";
-import { type Manifest, recordedKey } from "../store/manifests.ts";
+import {
+  type Manifest,
+  MANIFEST_VERSION,
+  parseManifest,
+  recordedKey,
+} from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
 import {
   openSigned,
@@ -463,7 +468,9 @@ function blobsOf({ files, log }: Manifest): Map<string, number> {
 /** The manifest of a signed result of any signer and version; undefined if it is damaged. */
 function manifestIn(text: string): Manifest | undefined {
   try {
-    return (JSON.parse(text) as Partial<SignedResult>).manifest;
+    const { manifest } = JSON.parse(text) as Partial<SignedResult>;
+    const found = parseManifest({ ...manifest, version: MANIFEST_VERSION });
+    return "fault" in found ? undefined : found;
   } catch {
     return undefined;
   }

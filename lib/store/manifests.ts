@@ -91,7 +91,8 @@ function isManifest(value: unknown): value is Manifest {
   const { key, parts, task, pipeline, stage, started, runtime } = value;
   const { seconds, metrics, content, files, replaced = [], log } = value;
   return areDigests([key, content]) && isRecord(parts) &&
-    [task, pipeline, stage, started, runtime].every(isText) &&
+    isRecord(parts.runtimes) &&
+    [task, pipeline, stage, runtime].every(isLine) && isTime(started) &&
     isAmount(seconds) && isRecord(metrics) &&
     Object.values(metrics).every((metric) => typeof metric === "number") &&
     [files, replaced].every((it) => Array.isArray(it) && it.every(isFile)) &&
@@ -113,11 +114,23 @@ function areDigests(values: readonly unknown[]): boolean {
 }
 
 function isAmount(value: unknown): value is number {
-  return typeof value === "number" && value >= 0;
+  return Number.isFinite(value) && (value as number) >= 0;
 }
 
 function isText(value: unknown): value is string {
   return typeof value === "string";
+}
+
+/** True for a text that cannot control a terminal or forge the line of another result. */
+function isLine(value: unknown): value is string {
+  return isText(value) && !/\p{Cc}/u.test(value);
+}
+
+/** True for a time as `toISOString()` writes it. */
+function isTime(value: unknown): value is string {
+  if (!isText(value)) return false;
+  const time = new Date(value);
+  return !Number.isNaN(time.getTime()) && time.toISOString() === value;
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

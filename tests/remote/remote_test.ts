@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { Manifest } from "../../lib/store/manifests.ts";
 import { listFiles } from "../../lib/store/blobs.ts";
 import { entriesOf } from "../../lib/files/files.ts";
+import { sign } from "../../lib/remote/signature.ts";
 import type { Store } from "../../lib/store/store.ts";
 import { Caches, FaultyServer, makeResult, offerAll, TEXTS } from "./made.ts";
 
@@ -84,6 +85,24 @@ Deno.test("results of keys that are not trusted are not used, nor unsigned ones"
     assertEquals(await remote.find(manifest.key), undefined);
     assertEquals(caches.said.length, 1);
     assert(caches.said[0]!.includes(fault), caches.said[0]);
+  }
+});
+
+Deno.test("list() and removeBefore() take malformed manifests of strangers for none", async () => {
+  using caches = new Caches();
+  const url = `file://${caches.join("remote")}`;
+  const { to, manifest } = await shared(caches, url);
+  const stranger = await caches.key("stranger");
+  const wrong = { ...manifest, started: "yesterday", stage: "a\x1b[2J\nb" };
+  for (const broken of [wrong, { version: 2 }, null]) {
+    Deno.writeTextFileSync(
+      caches.join("remote/manifests", manifest.key, `${stranger.signer}.json`),
+      await sign({ manifest: broken as Manifest, gzip: [] }, stranger),
+    );
+    const remote = await caches.remote(url, to, { trusted: [] });
+    assertEquals((await remote.list()).map((it) => it.manifest), [manifest]);
+    const removed = await remote.removeBefore(0);
+    assertEquals(removed, { results: 0, blobs: 0 });
   }
 });
 

@@ -53,6 +53,23 @@ function read(manifests: Manifests, bytes: Uint8Array) {
   return manifests.read(MANIFEST.key);
 }
 
+Deno.test("parseManifest() refuses times and names that no run writes", () => {
+  for (
+    const wrong of [
+      { started: "yesterday" },
+      { started: "2026-01-01T24:00:00Z" },
+      { seconds: Infinity },
+      { stage: "a\nforged row" },
+      { pipeline: "a\x1b[2J" },
+      { parts: {} },
+    ]
+  ) {
+    assertEquals(parseManifest({ ...MANIFEST, ...wrong }), {
+      fault: "is invalid",
+    });
+  }
+});
+
 Deno.test("Manifests.read() returns what write() wrote", () => {
   using folder = new TemporaryFolder();
   const manifests = manifestsIn(folder);

@@ -1,4 +1,5 @@
 import { didYouMean } from "../../pipeline/did_you_mean.ts";
+import { printable } from "../../pipeline/faults.ts";
 import { openStore } from "../../scheduler/context.ts";
 import { local } from "../../scheduler/executors/local.ts";
 import { sweepRuns } from "../../scheduler/runs.ts";
@@ -121,7 +122,7 @@ async function ls(store: Store, args: Arguments): Promise<void> {
       const doubt = result.trusted ? "" : ", not trusted";
       columns.push(`by ${result.signer.slice(0, 12)}${doubt}`);
     }
-    writeLine(args, result, columns.join("  "));
+    writeLine(args, result, printable(columns.join("  ")));
   }
 }
 

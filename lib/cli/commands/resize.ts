@@ -1,4 +1,5 @@
 import { join, resolve } from "node:path";
+import { printable } from "../../pipeline/faults.ts";
 import type { Resized } from "../../resize/card.ts";
 import type { RankTarget } from "../../resize/choose.ts";
 import {
@@ -63,7 +64,7 @@ export const resizeCommand = command`
         threads: args.integer("threads", 1) ??
           Math.min(navigator.hardwareConcurrency, 8),
         signal,
-        log: (line) => console.error(line),
+        log: (line) => console.error(printable(line)),
         onProgress: (done, total) =>
           show({
             ...{ type: "progress", stage: "", unit: "modules" },

@@ -1,3 +1,4 @@
+import { printable } from "../../pipeline/faults.ts";
 import { WIDTH, wrap } from "../arguments/arguments.ts";
 import { style } from "./style.ts";
 
@@ -6,7 +7,7 @@ import { style } from "./style.ts";
  * are aligned, and figures are named.
  */
 export function terminalMarkdown(markdown: string): string {
-  return markdown.trim().split(/\n{2,}/)
+  return printable(markdown).trim().split(/\n{2,}/)
     .map(blockText).join("\n\n");
 }
 

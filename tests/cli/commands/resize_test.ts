@@ -34,6 +34,22 @@ Deno.test("resize writes a file for each rank, and says what is kept", async () 
   assert(!existsSync(`${to}.incomplete`));
 });
 
+Deno.test("resize shows names of tensors without their control characters", async () => {
+  const odd = writeFile(folder, "odd.safetensors", {
+    ...factors("a\x1b[2J\x9b", [9, 7, 6], KOHYA, 2),
+  });
+  const shown = await callHere("resize", odd, "--rank", "2", "--dry-run");
+  const failed = await callHere(
+    ...["resize", source, "--add", `${odd}=1`, "--rank", "2", "--dry-run"],
+  );
+  Deno.removeSync(odd);
+  assertEquals([shown.code, failed.code], [0, 1]);
+  for (const text of [shown.stdout, failed.stderr]) {
+    assertMatch(text, /a\ufffd\[2J\ufffd/);
+    assertEquals(/(?!\n)\p{Cc}/u.test(text), false);
+  }
+});
+
 Deno.test("resize --dry-run --json prints an object for each module, and writes nothing", async () => {
   const called = await callHere(
     ...["resize", source, "--energy", "0.8", "--max-rank", "3"],
