@@ -1,6 +1,11 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { PEFT_FILES } from "../../lib/artifacts/adapter.ts";
+import {
+  type Command,
+  readArguments,
+} from "../../lib/cli/arguments/arguments.ts";
+import { PROGRAM } from "../../lib/cli/arguments/options.ts";
 import { outWithCode } from "../cli/project.ts";
 import {
   commandsOf,
@@ -10,6 +15,7 @@ import {
   root,
   textOf,
 } from "../documents.ts";
+import { factors, PEFT, writeFile } from "../resize/lora_file.ts";
 
 /** Runs a command of a document, which must succeed; gives its output. */
 async function succeeds(args: readonly string[]): Promise<string> {
@@ -39,6 +45,111 @@ const AFTER_SMOKE = [
   "track",
   "verify",
 ];
+
+/** Commands that serve until they are ended, need a server or install: their examples are parsed only. */
+const PARSED = ["dash", "push", "setup", "try"];
+
+/** Names in the examples of helps, and what stands for them: smoke is the pipeline that has run. */
+const NAMED: readonly (readonly [string, string])[] = [
+  ["glue-mini", "smoke"],
+  ["own-data", "smoke"],
+  ["mrpc,seed=0", "sst2,seed=0"],
+  ["@mrpc", "@sst2"],
+  ["train.mrpc.", "train."],
+  ["data=glue", "data=./fixtures/tiny-glue"],
+];
+
+/** Runs every example of every `--help`, in a folder with the files that they name. */
+async function runExamples(): Promise<void> {
+  const here = join(out, "examples");
+  Deno.mkdirSync(join(here, "my"), { recursive: true });
+  const rows = ["great fun !,dull,yes", "not bad,not good,no"];
+  const table = ["sentence,answer,good", ...Array(20).fill(rows).flat()];
+  for (const name of ["reviews.csv", "new.csv"]) {
+    Deno.writeTextFileSync(
+      join(here, name),
+      table.map((row) => row.replace(/,.*,/, ",")).join("\n"),
+    );
+  }
+  Deno.writeTextFileSync(
+    join(here, "pairs.tsv"),
+    table.join("\n").replaceAll(",", "\t").replace("sentence", "question"),
+  );
+  const trained = join(out, "smoke/train-lora@sst2,seed=0,rank=8");
+  for (const name of ["my-lora", "adapter"]) {
+    Deno.symlinkSync(trained, join(here, name));
+  }
+  Deno.symlinkSync(join(out, "smoke/model"), join(here, "roberta-base"));
+  for (const name of ["style", "a", "b"]) {
+    writeFile(here, `${name}.safetensors`, factors("q", [40, 40, 32], PEFT));
+  }
+  const remote = `file://${join(here, "results")}`;
+  const runs = async (words: readonly string[], input = "") => {
+    const process = new Deno.Command(Deno.execPath(), {
+      args: [...PROGRAM, ...words],
+      cwd: here,
+      env: { NO_COLOR: "1", CI: "1", XDG_CONFIG_HOME: join(here, "config") },
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    await new Blob([input]).stream().pipeTo(process.stdin);
+    const { code, stderr } = await process.output();
+    const isRight = code === 0 || code === 10 && words[0] === "plan";
+    assert(isRight, `${words.join(" ")}: ${new TextDecoder().decode(stderr)}`);
+  };
+  await runs(["cache", "key", "--out", out]);
+  await runs(["cache", "push", "smoke", "--remote", remote, "--out", out]);
+  const folder = join(root, "lib/cli/commands");
+  const commands: Command[] = [];
+  for (const { name } of Deno.readDirSync(folder)) {
+    const module = await import(join(folder, name));
+    commands.push(
+      ...Object.values(module as Record<string, Command>)
+        .filter((it) => it?.examples !== undefined),
+    );
+  }
+  // Others use the pipeline that init writes.
+  commands.sort((a, b) =>
+    Number(b.name === "init") - Number(a.name === "init")
+  );
+  for (const command of commands) {
+    for (const [example] of command.examples) {
+      const [plain, , file] = example.split(/ ?([<>|]+) /) as string[];
+      const given = [...plain!.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)]
+        .map(([, double, single, bare]) => double ?? single ?? bare!);
+      await readArguments(command, given);
+      const isServed = /mlflow|trackio/.test(plain!);
+      if (PARSED.includes(command.name) || isServed) continue;
+      const words = replaceAll(given, [...NAMED, [
+        "file:///mnt/results",
+        remote,
+      ]])
+        .filter((word, i) =>
+          !["--profile", "quick"].includes(word) && given[i] !== ""
+        )
+        .map((word) => word === "--out" ? "--to" : word);
+      if (command.name === "init" && !words.includes("--to")) {
+        words.push("--to", `my/${words[0]}.yaml`);
+      }
+      // Other metrics of a training make what is made from it stale.
+      if (words.includes("--force")) words.push("--dry-run");
+      const isRead = command.options.some(({ name }) => name === "out");
+      if (isRead && !words.includes("--adapter")) words.push("--out", out);
+      const input = file === "pairs.tsv" ? "great fun !\tdull\n" : "";
+      const isSingle = command.name === "predict" && file === "pairs.tsv";
+      await runs(
+        [
+          command.name,
+          ...isSingle
+            ? words.filter((it) => !/^--pair$|^\\t$/.test(it))
+            : words,
+        ],
+        input,
+      );
+    }
+  }
+}
 
 Deno.test("README's smoke pipeline prints the report, then has nothing to do, and is deterministic", async () => {
   const first = await succeeds(["pipeline", "smoke", "--out", out]);
@@ -126,6 +237,7 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
   );
   const exported = join(out, "my-adapter/adapter_config.json");
   assertEquals(JSON.parse(await Deno.readTextFile(exported)).r, 4);
+  await runExamples();
   // The page has what made it.
   const page = await Deno.readTextFile(join(out, "smoke/report.html"));
   assertMatch(page, /id="run">\{"pipeline":"smoke"/);

@@ -1,6 +1,7 @@
 import { defaultSettings, type Settings } from "../../scheduler/settings.ts";
 import { statIfThere } from "../../files/files.ts";
 import {
+  basename,
   dirname,
   join,
   relativeIfBelow,
@@ -197,7 +198,9 @@ export async function createFolder(
   output: string,
   write: (temporary: string) => Promise<string>,
 ): Promise<void> {
-  const temporary = `${output}.incomplete`;
+  // Deno can give a task no access to a path with a comma.
+  const name = basename(output).replaceAll(",", "_");
+  const temporary = join(dirname(output), `${name}.incomplete`);
   for (const path of [output, temporary]) {
     if (linkFingerprint(path) === undefined) continue;
     throw new UsageError(

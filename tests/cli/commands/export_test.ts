@@ -143,6 +143,20 @@ Deno.test("export writes the adapter of the given parameters at a rank, or nothi
   );
 });
 
+Deno.test("export writes a folder with a comma in its name, as ids of stages have it", async () => {
+  using project = new CliProject(PIPELINE);
+  project.write("tasks/train.ts", TRAIN);
+  project.write("tasks/export-adapter.ts", EXPORT);
+  assertEquals((await project.call("pipeline")).code, 0);
+  const to = project.path("train@task=a,rank=1");
+  const { code, stderr } = await project.call(
+    "export",
+    ...["train@rank=1", "--to", to],
+  );
+  assertEquals(code, 0, stderr);
+  assert(project.exists("train@task=a,rank=1/exported.json"));
+});
+
 Deno.test("export --to onnx runs the task for ONNX with the model of the stage, into a folder that is named or not", async () => {
   using project = new CliProject(PIPELINE);
   project.write("tasks/train.ts", TRAIN);
