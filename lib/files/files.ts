@@ -122,42 +122,6 @@ export function temporarySuffix(): string {
   return `${PROCESS_NAME}-${serial++}`;
 }
 
-/** `AT_FDCWD`: paths are relative to the current directory. */
-const HERE = -100;
-/** `RENAME_EXCHANGE` of Linux and `RENAME_SWAP` of macOS. */
-const SWAP = 2;
-
-/**
- * Swaps two files or folders of one file system atomically: both paths exist at
- * any time.
- *
- * @returns False if the system cannot do this; then nothing has changed.
- */
-export function exchange(a: string, b: string): boolean {
-  const encoder = new TextEncoder();
-  const from = encoder.encode(`${a}\0`);
-  const to = encoder.encode(`${b}\0`);
-  try {
-    if (Deno.build.os === "darwin") {
-      const { symbols } = Deno.dlopen("libSystem.B.dylib", {
-        renamex_np: { parameters: ["buffer", "buffer", "u32"], result: "i32" },
-      });
-      return symbols.renamex_np(from, to, SWAP) === 0;
-    }
-    const { symbols } = Deno.dlopen("libc.so.6", {
-      renameat2: {
-        parameters: ["i32", "buffer", "i32", "buffer", "u32"],
-        result: "i32",
-      },
-    });
-    return symbols.renameat2(HERE, from, HERE, to, SWAP) === 0;
-  } catch (error) {
-    // The C library lacks the function.
-    if (error instanceof Deno.errors.NotCapable) throw error;
-    return false;
-  }
-}
-
 /** Writes a value as JSON together with its checksum, durably. */
 export function writeSealed(path: string, value: object): void {
   writeDurably(path, seal(value));

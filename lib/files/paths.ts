@@ -63,11 +63,3 @@ export function basename(path: string): string {
 export function fromFileUrl(url: string): string {
   return decodeURIComponent(new URL(url).pathname);
 }
-
-/** Folders whose content the kernel generates. */
-const SYSTEM = ["/proc", "/sys"];
-
-/** The generated folder that an absolute path is in, such as `/proc`; undefined for other paths. */
-export function systemFolderOf(path: string): string | undefined {
-  return SYSTEM.find((it) => path === it || path.startsWith(`${it}/`));
-}

@@ -54,7 +54,6 @@ const AT_A_TIME = 8;
  *
  *     blobs/ab/cdef...[.gz]                     content, by its SHA-256
  *     manifests/KEY/SIGNER.json                 the result of a key, as a signer vouches for it
- *     manifests/KEY/SIGNER.CONTENT.json         the same, if the signer has several
  *     recorded/KEY/SIGNER.json                  the result of a key without runtimes
  *
  * The first fault of the remote turns it off: the run goes on with the own cache.
@@ -274,7 +273,7 @@ export class Remote {
   async #lookForOthers(key: string): Promise<void> {
     try {
       for await (const { path } of this.#transport.list(`manifests/${key}`)) {
-        const [, signer] = /\/([0-9a-f]{64})\.[^/]*json$/.exec(path) ?? [];
+        const [, , signer] = RESULT.exec(path) ?? [];
         if (!signer || this.#options.trusted.includes(signer)) continue;
         this.#refuse(`it is signed by ${signer}, a key that you do not trust`);
         this.#mayLook = false;
@@ -394,23 +393,16 @@ export class Remote {
       : content.size;
   }
 
-  /** Stores a signed manifest; true if the remote had none. Where it has another one, both stay readable. */
+  /** Stores a signed manifest, unless the remote has one of this key and signer; true if it had none. */
   async #vouch(result: SignedResult, key: SigningKey): Promise<boolean> {
     const { signer } = key;
     const { manifest } = result;
-    const path = pathOf("manifests", manifest.key, signer);
     const isDamaged = this.#damaged.has(manifest.key);
-    const before = isDamaged
-      ? undefined
-      : await this.#read("manifests", manifest.key, signer);
-    if (before?.manifest.content === manifest.content) return false;
+    if (!isDamaged && await this.#read("manifests", manifest.key, signer)) {
+      return false;
+    }
     const text = new TextEncoder().encode(await sign(result, key));
-    // Of two writers at once, the last one's is at the first path, and both have one with their content.
-    await this.#put(
-      path.replace(/json$/, `${manifest.content.slice(0, 16)}.json`),
-      text,
-    );
-    if (before === undefined) await this.#put(path, text);
+    await this.#put(pathOf("manifests", manifest.key, signer), text);
     if (Object.keys(manifest.parts.runtimes).length > 0) {
       const key = await recordedKey(manifest.parts);
       if (isDamaged || !await this.#read("recorded", key, signer)) {

@@ -4,7 +4,6 @@ import { listFiles, NotAFileError, type TreeFile } from "../store/blobs.ts";
 import { digest } from "../files/digest.ts";
 import {
   entriesOf,
-  exchange,
   isMissing,
   removeFolder,
   systemCode,
@@ -98,10 +97,8 @@ export async function makeVisible(
       setModes(next);
     }
     await keepForeign(context, stage, onKept);
-    if (!exchange(next, folder)) {
-      removeFolder(folder);
-      Deno.renameSync(next, folder);
-    }
+    removeFolder(folder);
+    Deno.renameSync(next, folder);
   } finally {
     removeFolder(next);
   }

@@ -2,7 +2,6 @@ import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { writeFileSync } from "node:fs";
 import {
-  exchange,
   isFull,
   readSealed,
   seal,
@@ -38,22 +37,6 @@ Deno.test("readSealed() returns undefined when any character differs", () => {
     assertEquals(readSealed(path), undefined, cut);
   }
 });
-
-/** Elsewhere, folders cannot be swapped atomically. */
-const ignore = !["linux", "darwin"].includes(Deno.build.os);
-
-Deno.test(
-  "exchange() swaps two folders, and changes nothing when one is missing",
-  { ignore },
-  () => {
-    using folder = new TemporaryFolder();
-    const [a, b] = [folder.write("a/x.txt", "a"), folder.write("b/x.txt", "b")];
-    assertEquals(exchange(folder.join("a"), folder.join("b")), true);
-    assertEquals([a, b].map((it) => Deno.readTextFileSync(it)), ["b", "a"]);
-    assertEquals(exchange(folder.join("a"), folder.join("none")), false);
-    assertEquals(Deno.readTextFileSync(a), "b");
-  },
-);
 
 Deno.test(
   "isFull() and writeFault() know a full disk from Deno's functions and from node:fs",

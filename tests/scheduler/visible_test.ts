@@ -1,41 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { exchange } from "../../lib/files/files.ts";
 import { TestProject } from "./project.ts";
 import { TemporaryFolder } from "../files/temporary_folder.ts";
-
-/** Elsewhere, folders cannot be swapped atomically. */
-const ignore = !["linux", "darwin"].includes(Deno.build.os);
-
-Deno.test(
-  "exchange() leaves no moment without a folder",
-  { ignore },
-  async () => {
-    using folder = new TemporaryFolder();
-    folder.write("shown/x.txt", "0");
-    // Looks as often as it can, and counts how often the folder is missing.
-    const watcher = new Deno.Command("sh", {
-      args: [
-        "-c",
-        'missed=0; while [ ! -e "$1" ]; do [ -e "$0" ] || missed=$((missed + 1)); done; echo $missed',
-        folder.join("shown/x.txt"),
-        folder.join("stop"),
-      ],
-      stdout: "piped",
-    }).spawn();
-    for (let i = 1; i <= 100; i++) {
-      folder.write(`fresh${i}/x.txt`, String(i));
-      assertEquals(
-        exchange(folder.join(`fresh${i}`), folder.join("shown")),
-        true,
-      );
-      if (i % 10 === 0) await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-    folder.write("stop", "");
-    const { stdout } = await watcher.output();
-    assertEquals(new TextDecoder().decode(stdout).trim(), "0");
-    assertEquals(Deno.readTextFileSync(folder.join("shown/x.txt")), "100");
-  },
-);
 
 /** A folder of another file system than that of temporary files, on most machines with Linux. */
 const OTHER = "/dev/shm";

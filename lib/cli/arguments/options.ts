@@ -6,7 +6,6 @@ import {
   join,
   relativeIfBelow,
   resolve,
-  systemFolderOf,
 } from "../../files/paths.ts";
 import { linkFingerprint } from "../../files/fingerprints.ts";
 import {
@@ -145,16 +144,10 @@ export function gpusOf(args: Arguments): string[] | undefined {
  */
 export function outOf(args: Arguments): string {
   const out = absolutePath(args.value("out") ?? join(PROJECT, "out"));
-  const system = systemFolderOf(out);
   const remedy = "choose another folder with --out";
   if (out.includes(",")) {
     throw new UsageError(
       `The path of the output folder "${out}" contains a comma, so Deno cannot grant stages access to it: ${remedy}`,
-    );
-  }
-  if (system !== undefined) {
-    throw new UsageError(
-      `The output folder "${out}" is in ${system}, where nothing can be stored: ${remedy}`,
     );
   }
   checkFolder(out, remedy, `The output folder "${out}"`);
