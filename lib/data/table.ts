@@ -132,6 +132,8 @@ interface TableForm {
 interface Columns extends TableForm {
   readonly required: readonly string[];
   readonly optional: readonly string[];
+  /** Whether it is enough to know that the table has the columns. */
+  readonly isCheck?: boolean;
   /** Called with the names in a header, or with those of each JSON object. */
   readonly onNames?: (names: readonly string[]) => void;
 }
@@ -140,8 +142,9 @@ interface Columns extends TableForm {
 const DECIMAL_COMMA = /^(\s*[+-]?\d*),(\d+\s*)$/;
 
 /**
- * Checks the header of a table of the user by its first line alone, where it
- * has one.
+ * Checks that a table of the user has columns, reading no more than it must: of
+ * a `.tsv` or `.csv` the first line, of a `.jsonl` the objects up to those that
+ * have them.
  *
  * @throws {SyntaxError} As {@linkcode readTable}, if it lacks a column or has it twice.
  */
@@ -150,14 +153,23 @@ export async function checkHeader(
   required: readonly string[],
   form: TableForm,
 ): Promise<void> {
-  const [, format] = /\.([ct]sv)(\.gz)?$/i.exec(path) ?? [];
-  if (format === undefined) return;
-  const usual = format.toLowerCase() === "tsv" ? "\t" : ",";
+  const columns = { required, optional: [], ...form };
+  const [, format] = /\.([a-z]+)(\.gz)?$/.exec(path.toLowerCase())!;
+  if (format!.startsWith("json")) {
+    await readRows(path, { ...columns, isCheck: true });
+    return;
+  }
+  if (format === "parquet") {
+    const { ParquetFile } = await import("./parquet.ts");
+    findColumns(columns, (await ParquetFile.open(path)).names, path);
+    return;
+  }
+  const usual = format === "tsv" ? "\t" : ",";
   for await (const line of readLines(path, form.encoding)) {
     if (line.trim() === "") continue;
     // A name that goes on in the next line, or lines that end with \r.
     if (line.split('"').length % 2 === 0 || line.includes("\r")) return;
-    await readDelimited(path, line, { required, optional: [], ...form }, usual);
+    await readDelimited(path, line, columns, usual);
     return;
   }
 }
@@ -319,6 +331,7 @@ function delimiterOf(
 
 async function readJsonLines(path: string, columns: Columns): Promise<Row[]> {
   const rows: Row[] = [];
+  const { names, take } = namesOf(columns);
   let line = 0;
   for await (const text of readLines(path, columns.encoding)) {
     const place = `${path}:${++line}`;
@@ -335,9 +348,24 @@ async function readJsonLines(path: string, columns: Columns): Promise<Row[]> {
         { cause: error },
       );
     }
-    rows.push(rowOf(value, place, columns));
+    rows.push(rowOf(value, place, take));
+    const isFound = columns.required.every((it) => names.has(it));
+    if (columns.isCheck && isFound) return rows;
   }
+  if (rows.length > 0) findColumns(columns, [...names], path);
   return rows;
+}
+
+/** Collects the names of the columns of JSON objects, of which single ones may lack some. */
+function namesOf(columns: Columns) {
+  const names = new Set<string>();
+  const take: Columns = {
+    ...columns,
+    onNames: (own) => {
+      for (const name of own) names.add(name);
+    },
+  };
+  return { names, take };
 }
 
 /** The message of JSON.parse() without its place, and the line and column, which it gives in most. */
@@ -365,9 +393,12 @@ async function readJson(path: string, columns: Columns): Promise<Row[]> {
       `"${path}" has no array of JSON objects, one for each row, at the top`,
     );
   }
-  return values.map((value, i) =>
-    rowOf(value, `"${path}", row ${i + 1}`, columns)
+  const { names, take } = namesOf(columns);
+  const rows = values.map((value, i) =>
+    rowOf(value, `"${path}", row ${i + 1}`, take)
   );
+  if (rows.length > 0) findColumns(columns, [...names], path);
+  return rows;
 }
 
 /** The columns of a JSON object. */

@@ -103,13 +103,14 @@ const wrong: readonly (readonly [readonly string[], RegExp])[] = [
     /^The path of the output folder ".*a,b" contains a comma.*--out$/m,
   ],
   [
-    ["plan", "own-data", "-S", "foo"],
+    ["plan", "own-data", "-S", "train=x.tsv", "-S", "foo"],
     /^Setting "foo" must have the form KEY=VALUE, such as "train.lr=5e-4"$/m,
   ],
   [
-    ["plan", "own-data", "-S", "training=3"],
+    ["plan", "own-data", "-S", "train=x.tsv", "-S", "training=3"],
     /^-S training=3: Expected a mapping .*, under "<<", got "3"\n$/,
   ],
+  [["plan", "own-data"], /^Pipeline own-data needs a file: -S train=FILE/],
   [["status", "x", "y"], /^Unexpected argument "y"$/m],
   [["cache", "lss"], /^Unknown action "lss" of "cache"; did you mean "ls"\?$/m],
   [["cache", "pin"], /^Missing result: deno task cache pin RESULT/m],

@@ -349,7 +349,7 @@ Deno.test("readTable() names the row of a .json that is no object, and what a .j
   }
 });
 
-Deno.test("checkHeader() finds the columns that readTable() would, by the first line alone", async () => {
+Deno.test("checkHeader() finds the columns that readTable() would, reading no further than it must", async () => {
   const folder = await Deno.makeTempDir();
   const check = async (name: string, text: string) => {
     const path = join(folder, name);
@@ -365,7 +365,8 @@ Deno.test("checkHeader() finds the columns that readTable() would, by the first 
         ["b.csv", "\n\ntext;label;more\n"],
         ["c.tsv", "label\ttext\r\n1"],
         ["d.csv.gz", "text,label\n"],
-        ["e.jsonl", "{}"],
+        ["e.jsonl", '{"label":1}\n{"text":"a"}\nno JSON'],
+        ["h.json", '[{"label":1},{"text":"a"}]'],
         ["f.csv", 'text,"la\nbel",label\n'],
         ["g.csv", "text,label\rgood,1\r"],
       ] as const
@@ -377,6 +378,8 @@ Deno.test("checkHeader() finds the columns that readTable() would, by the first 
           "text,labels\n",
           'has no column "label"; it has "text", "labels"',
         ],
+        ["e.jsonl", '{"text":1}\n{"labels":2}', 'no column "label"'],
+        ["h.json", '[{"text":1,"labels":2}]', 'no column "label"'],
         ["c.tsv", "text,label\n", "seems to have commas between its columns"],
         [
           "d.csv.gz",

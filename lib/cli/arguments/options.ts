@@ -21,6 +21,15 @@ export const PROJECT = dirname(dirname(dirname(import.meta.dirname!)));
 /** The pipeline for data of the user, which `init` copies and changes. */
 export const OWN_DATA = "own-data";
 
+/** @throws {UsageError} If the pipeline for data of the user is named without a file. */
+export function checkOwnData(args: Arguments): void {
+  const isSet = args.values("set").some((it) => it.startsWith("train="));
+  if (args.positionals[0] !== OWN_DATA || isSet) return;
+  throw new UsageError(
+    "Pipeline own-data needs a file: -S train=FILE, and -S text=COLUMN and -S label=COLUMN to name its columns",
+  );
+}
+
 /** Arguments of `deno` that run this program; those of a command follow. */
 export const PROGRAM: readonly string[] = [
   "run",

@@ -1,16 +1,16 @@
 import { selectStages } from "../../scheduler/context.ts";
 import { run } from "../../scheduler/scheduler.ts";
 import { join } from "../../files/paths.ts";
-import { command, UsageError } from "../arguments/arguments.ts";
+import { command } from "../arguments/arguments.ts";
 import {
   CACHE_LIMIT,
+  checkOwnData,
   ENGINE,
   EXECUTOR,
   FORCE,
   GRAPH_OPTIONS,
   JSON_LINES,
   LIMIT_OPTIONS,
-  OWN_DATA,
   PROGRAM,
   RECORDED,
   stageCommand,
@@ -74,12 +74,7 @@ export const pipelineCommand = command`
     await printPlan(args);
     return;
   }
-  const isSet = args.values("set").some((it) => it.startsWith("train="));
-  if (args.positionals[0] === OWN_DATA && !isSet) {
-    throw new UsageError(
-      "Pipeline own-data needs a file: -S train=FILE, and -S text=COLUMN and -S label=COLUMN to name its columns",
-    );
-  }
+  checkOwnData(args);
   using renderer = await chooseRenderer(args);
   const { say, note } = renderer;
   using interrupts = watchInterrupts(() =>

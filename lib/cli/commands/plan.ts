@@ -9,7 +9,12 @@ import {
   status,
 } from "../../scheduler/plan.ts";
 import { type Arguments, command, EXIT } from "../arguments/arguments.ts";
-import { FORCE, JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
+import {
+  checkOwnData,
+  FORCE,
+  JSON_LINES,
+  KEY_OPTIONS,
+} from "../arguments/options.ts";
 import { openRun } from "../runtime/executor.ts";
 import { REMOTE_OPTIONS, runRemote } from "../runtime/remote.ts";
 import { clip, count, duration, localTime } from "../terminal/messages.ts";
@@ -51,6 +56,7 @@ export const planCommand = command`
 
 /** Prints the plan of a run with these arguments. Returns the number of stages in each state. */
 export async function printPlan(args: Arguments) {
+  checkOwnData(args);
   const start = performance.now();
   const json = args.has("json");
   const print = (value: unknown) => writeOut(`${JSON.stringify(value)}\n`);

@@ -4,6 +4,7 @@ import {
   assertMatch,
   assertStringIncludes,
 } from "@std/assert";
+import { join } from "node:path";
 import { callHere, callMainWith, CliProject } from "../project.ts";
 
 const PIPELINE = `name: test
@@ -52,24 +53,38 @@ Deno.test("pipeline --dry-run and plan show what would run, and run nothing", as
   assertMatch(restore.lines[0]!, /^restore +other +output is missing$/);
 });
 
-Deno.test("plan finds a column that a file of the user lacks, before anything runs", async () => {
+Deno.test("plan finds a column that a file of the user lacks, in every format, before anything runs", async () => {
   const out = Deno.makeTempDirSync();
+  const fixtures = "./fixtures/tiny-glue/SST-2/train.tsv";
+  const object = { first: "good", label: "pos" };
+  const [lines, array] = ["jsonl", "json"].map((end) => `${out}/a.${end}`);
+  Deno.writeTextFileSync(lines!, `${JSON.stringify(object)}\n`.repeat(3));
+  Deno.writeTextFileSync(array!, JSON.stringify([object, object]));
   try {
     for (
-      const [setting, named] of [
-        ["text=review", /no column "review".*-S text=sentence/],
-        ["label=stars", /no column "stars".*-S label=label/],
-        ["pair=answer", /no column "answer".*-S pair=/],
+      const [train, setting, named] of [
+        [fixtures, "text=review", /no column "review".*-S text=sentence/],
+        [fixtures, "label=stars", /no column "stars".*-S label=label/],
+        [fixtures, "pair=answer", /no column "answer".*-S pair=/],
+        [lines, "label=label", /no column "sentence"; .*-S text=first/],
+        [array, "label=label", /no column "sentence"; .*-S text=first/],
+        [
+          "./fixtures/tiny-intents/train.parquet",
+          "label=label",
+          /no column "sentence"; .*-S text=text/,
+        ],
       ] as const
     ) {
       const { code, stderr } = await callHere(
-        ...["plan", "own-data", "-S", setting, "--out", out],
+        ...["plan", "own-data", "-S", `train=${train}`, "-S", setting],
+        ...["--out", join(out, "out")],
         ...["-S", "model=./fixtures/tiny-roberta"],
       );
       assertEquals(code, 1);
       assertMatch(stderr, named);
     }
-    assertEquals([...Deno.readDirSync(out)].map(({ name }) => name), ["cache"]);
+    const made = [...Deno.readDirSync(join(out, "out"))];
+    assertEquals(made.map(({ name }) => name), ["cache"]);
   } finally {
     Deno.removeSync(out, { recursive: true });
   }
