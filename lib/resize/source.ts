@@ -44,9 +44,27 @@ export async function findAdapter(
   if (isFile && basename(path) !== WEIGHTS) return filesOf([path], (it) => it);
   const folder = isFile ? dirname(path) : path;
   const names = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
-  return filesOf(
+  const files = filesOf(
     chosenOf(source, names, `"${join(folder, "FILE.safetensors")}"`),
     (name) => join(folder, name),
+  );
+  for (const other of files.others.values()) checkCopied(other, folder);
+  return files;
+}
+
+/** @throws {SyntaxError} If what is copied as it is is no file, or a link to one of another folder. */
+function checkCopied(path: string, folder: string): void {
+  const [file, own] = [path, folder].map((it) => Deno.realPathSync(it)) as [
+    string,
+    string,
+  ];
+  if (!Deno.statSync(file).isFile) {
+    throw new SyntaxError(`"${path}" is not a file: remove it`);
+  }
+  // The hub's cache has links to its blobs.
+  if ([own, join(own, "../../blobs")].includes(dirname(file))) return;
+  throw new SyntaxError(
+    `"${path}" is a link to "${file}", outside of the adapter: copy that file, or remove the link`,
   );
 }
 

@@ -371,6 +371,35 @@ test("resize() shows what it would keep without writing", async (folder) => {
   assertEquals([...Deno.readDirSync(folder)].length, before);
 });
 
+test("resize() copies no file of another folder, and names what is not a file", async (folder) => {
+  const tensors = factors("base_model.model.l.1.q", [9, 7, 6], PEFT);
+  const source = writeFolder(folder, "peft", tensors);
+  Deno.writeTextFileSync(`${folder}/secret`, "secret");
+  Deno.symlinkSync("../secret", `${source}/tokenizer.json`);
+  await assertRejects(
+    () => resized(source, { rank: 4 }),
+    SyntaxError,
+    `tokenizer.json" is a link to "${folder}/secret", outside of the adapter`,
+  );
+  Deno.removeSync(`${source}/tokenizer.json`);
+  Deno.mkdirSync(`${source}/README.md`);
+  await assertRejects(
+    () => resized(source, { rank: 4 }),
+    SyntaxError,
+    'README.md" is not a file: remove it',
+  );
+  // As the hub's cache links to its blobs.
+  Deno.mkdirSync(`${folder}/models--me--lora/snapshots`, { recursive: true });
+  Deno.mkdirSync(`${folder}/models--me--lora/blobs`);
+  Deno.removeSync(`${source}/README.md`);
+  const snapshot = `${folder}/models--me--lora/snapshots/main`;
+  Deno.renameSync(source, snapshot);
+  Deno.writeTextFileSync(`${snapshot}/../../blobs/abc`, "# Mine\n");
+  Deno.symlinkSync("../../blobs/abc", `${snapshot}/README.md`);
+  const { output } = await resized(snapshot, { rank: 4 });
+  assertMatch(Deno.readTextFileSync(`${output}/README.md`), /^# Mine$/m);
+});
+
 test("resize() keeps the model card, and says what has changed", async (folder) => {
   const source = writeFolder(
     folder,
