@@ -46,6 +46,12 @@ export interface RemoteResult {
 /** A result that was found. */
 type Found = SignedResult & { fetched?: Promise<boolean>; isRefused?: boolean };
 
+/** Number of files of a key among which those of other signers are looked for. */
+const LOOKED_AT = 100;
+
+/** Milliseconds that a run waits at its end for what such a look finds. */
+const LOOK_WAIT = 1000;
+
 /** Number of transfers at the same time. */
 const AT_A_TIME = 8;
 
@@ -66,8 +72,8 @@ export class Remote {
   /** Results by key: undefined where there is none that can be used. */
   readonly #found = new Map<string, Promise<Found | undefined>>();
   readonly #offers: Promise<void>[] = [];
-  /** Looks for results that are not trusted. */
-  readonly #looks: Promise<void>[] = [];
+  /** A look for results that are not trusted, and whether another one may start. */
+  #look = Promise.resolve();
   #mayLook = true;
   readonly #sent = new Map<string, Promise<boolean>>();
   /** Blobs and keys that the remote has, but damaged. */
@@ -145,7 +151,11 @@ export class Remote {
 
   /** Waits for what was offered. */
   async end(): Promise<void> {
-    await Promise.allSettled([...this.#offers, ...this.#looks]);
+    await Promise.allSettled(this.#offers);
+    let timer;
+    const late = new Promise((go) => timer = setTimeout(go, LOOK_WAIT));
+    await Promise.race([this.#look, late]);
+    clearTimeout(timer);
   }
 
   /**
@@ -264,23 +274,26 @@ export class Remote {
     );
     const first = found.find((it) => it !== undefined);
     if (first === undefined && this.#mayLook && !this.#isOff) {
-      this.#looks.push(this.#limited(() => this.#lookForOthers(key)));
+      this.#mayLook = false;
+      this.#look = this.#lookForOthers(key);
     }
     return first;
   }
 
-  /** Says once whose results there are that are not used. Delays nothing, and ends where the remote lists no files. */
+  /** Says once whose results there are that are not used. Delays nothing, and is the last one where the remote lists no files. */
   async #lookForOthers(key: string): Promise<void> {
     try {
+      let left = LOOKED_AT;
       for await (const { path } of this.#transport.list(`manifests/${key}`)) {
+        if (left-- === 0) return;
         const [, , signer] = RESULT.exec(path) ?? [];
         if (!signer || this.#options.trusted.includes(signer)) continue;
         this.#refuse(`it is signed by ${signer}, a key that you do not trust`);
-        this.#mayLook = false;
         return;
       }
+      this.#mayLook = true;
     } catch {
-      this.#mayLook = false;
+      // A fault, or an interruption: results that are not used are only mentioned.
     }
   }
 

@@ -67,14 +67,15 @@ export class S3Transport extends HttpTransport {
         ...(token && { "continuation-token": token }),
       }).toString();
       const page = await this.request(url, "GET", textOf) ?? "";
-      for (const [, entry] of page.matchAll(/<Contents>(.*?)<\/Contents>/gs)) {
+      const entries = [...page.matchAll(/<Contents>(.*?)<\/Contents>/gs)];
+      for (const [, entry] of entries) {
         const key = memberOf(entry!, "Key");
         const written = Date.parse(memberOf(entry!, "LastModified") ?? "");
         const path = key?.slice(prefix.length - folder.length);
         if (path) yield { path, ...(written && { written }) };
       }
       token = memberOf(page, "NextContinuationToken");
-      if (token === undefined) return;
+      if (token === undefined || entries.length === 0) return;
     }
   }
 }

@@ -65,15 +65,17 @@ export class FolderTransport implements Transport {
 
   get<T>(path: string, take: (content: Content) => Promise<T>) {
     return this.#at(path, async (target, root) => {
-      const isThere = statIfThere(target) !== undefined;
-      if (isThere) return await take((await Deno.open(target)).readable);
+      const found = statIfThere(target);
+      if (found?.isFile) return await take(piecesOf(await Deno.open(target)));
+      // A pipe would be waited for.
+      if (found) throw new RemoteFault(`has "${path}", which is not a file`);
       if (!this.mustExist || statIfThere(root)) return undefined;
       throw new RemoteFault("does not exist");
     });
   }
 
   has(path: string) {
-    return this.#at(path, (target) => statIfThere(target) !== undefined);
+    return this.#at(path, (target) => statIfThere(target)?.isFile === true);
   }
 
   put(path: string, content: Stored) {
@@ -119,6 +121,15 @@ export class FolderTransport implements Transport {
       if (!isOurs) throw error;
       throw new RemoteFault(`cannot be used: ${error.message}`);
     }
+  }
+}
+
+/** The content of a file of a folder, whose errors are those of the remote. */
+async function* piecesOf({ readable }: Deno.FsFile): Content {
+  try {
+    yield* readable;
+  } catch (error) {
+    throw new RemoteFault(`cannot be read: ${(error as Error).message}`);
   }
 }
 
@@ -183,8 +194,9 @@ export class HttpTransport implements Transport {
       .filter((name) => /^[\w.-]+\/?$/.test(name));
     for (const name of new Set(names)) {
       const path = join(folder, name);
-      if (name.endsWith("/")) yield* this.list(path);
-      else yield { path };
+      if (!name.endsWith("/")) yield { path };
+      // No file of a remote is deeper; a server may invent folders without end.
+      else if (!folder.includes("/")) yield* this.list(path);
     }
   }
 

@@ -212,6 +212,58 @@ for (const [name, [fault, said]] of Object.entries(FAULTS)) {
   });
 }
 
+Deno.test("a remote folder with pipes, folders and errors in place of files turns the remote off, and holds nothing", async () => {
+  using caches = new Caches();
+  const folder = caches.join("remote");
+  const { to, key, manifest } = await shared(caches, `file://${folder}`);
+  const path = `${folder}/manifests/${manifest.key}/${key.signer}.json`;
+  const [blob] = listFiles(`${folder}/blobs`, "refuse");
+  const text = Deno.readTextFileSync(path);
+  for (const target of [path, `${folder}/blobs/${blob}`]) {
+    for (
+      const [said, ...command] of [
+        [/which is not a file/, "mkfifo", target],
+        [/which is not a file/, "mkdir", target],
+        // Reading it from its start is an I/O error.
+        [/cannot be read: .*os error 5/, "ln", "-s", "/proc/self/mem", target],
+      ] as const
+    ) {
+      Deno.writeTextFileSync(path, text);
+      Deno.removeSync(target);
+      new Deno.Command(command[0], { args: command.slice(1) }).outputSync();
+      caches.said.length = 0;
+      const remote = await caches.remote(`file://${folder}`, to, {
+        trusted: [key.signer],
+      });
+      const found = await remote.find(manifest.key);
+      assertEquals(found === undefined, target === path);
+      if (found !== undefined) assertEquals(await remote.fetch(found), false);
+      await remote.end();
+      assertEquals(caches.said.length, 1);
+      assertMatch(caches.said[0]!, said);
+      Deno.removeSync(target);
+      Deno.writeTextFileSync(target, "");
+    }
+  }
+});
+
+Deno.test("a server whose pages list folders or files without end holds no run", async () => {
+  using caches = new Caches();
+  let next = 0;
+  await using server = new FaultyServer(caches.join("remote"), (_, path) => {
+    if (!path.endsWith("/")) return undefined;
+    const names = Array.from({ length: 999 }, () => `${next++}/`);
+    return new Response(names.map((it) => `<a href="${it}">`).join(""));
+  });
+  const { signer } = await caches.key("key");
+  const store = caches.store("to");
+  const remote = await caches.remote(server.url, store, { trusted: [signer] });
+  assertEquals(await remote.find("0".repeat(64)), undefined);
+  await remote.end();
+  assert(server.requests.length < 5, `${server.requests.length}`);
+  assertEquals(caches.said, []);
+});
+
 Deno.test("a server that cannot be reached is said without the secrets of its address", async () => {
   using caches = new Caches();
   const server = new FaultyServer(caches.join("remote"));

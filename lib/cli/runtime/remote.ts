@@ -154,7 +154,7 @@ export async function runRemote(
       const remote = await opened;
       if (remote === undefined) return undefined;
       const text = `Storing results in ${name}; Ctrl-C ends that`;
-      const timer = setTimeout(() => note(text), SILENCE);
+      const timer = writes ? setTimeout(() => note(text), SILENCE) : undefined;
       await remote.end();
       clearTimeout(timer);
       return { type: "remote", remote: name, ...remote.travelled };
