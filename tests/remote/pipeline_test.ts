@@ -28,6 +28,11 @@ Deno.test("a second checkout takes all results from a folder, runs nothing and h
     assertEquals(second.read(file), first.read(file));
   }
   Deno.removeSync(checkouts.folder, { recursive: true });
+  const written = await checkouts.run(second, ["--remote-mode", "write"]);
+  assertMatch(
+    written.stdout,
+    /^Nothing new to store in file:\S+; "deno task cache push \S+ --tasks \S+ --out \S+" stores what the cache has$/m,
+  );
   const noop = await checkouts.run(second);
   assertMatch(noop.stdout, /^Nothing to do: 2 stages unchanged/m);
   assert(!noop.stdout.includes("results from"), noop.stdout);
@@ -199,6 +204,8 @@ Deno.test("cache push and pull bring the results of a pipeline from cache to cac
   await checkouts.run(first, ["--remote-mode", "off"]);
   const pushed = await checkouts.cache(first, "push");
   assertMatch(pushed.stdout, /^2 of 2 new results stored in file:/);
+  const none = await checkouts.cache(second, "push");
+  assertMatch(none.stderr, /^The cache has no such result: run the pipeline/);
   const again = await checkouts.cache(first, "push");
   assertMatch(again.stdout, /^0 of 2 new results stored in \S+, 0 B$/m);
   const pulled = await checkouts.cache(second, "pull");

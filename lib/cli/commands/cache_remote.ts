@@ -30,6 +30,10 @@ export async function showKey(args: Arguments): Promise<void> {
 export async function push(store: Store, args: Arguments): Promise<number> {
   return await withRemote(store, args, "write", async (remote) => {
     await offerAll(store, await keysOf(args) ?? store.manifests.keys(), remote);
+    if (remote.travelled.offered > 0) return;
+    console.error(
+      "The cache has no such result: run the pipeline first, with the same parameters and engine",
+    );
   });
 }
 
@@ -49,6 +53,7 @@ export async function pull(store: Store, args: Arguments): Promise<number> {
       (await remote.list()).filter(({ isTrusted }) => isTrusted)
         .map(({ manifest }) => manifest.key);
     using _live = await holdOff(store);
+    if (keys.length === 0) console.error("The remote has no such result");
     await Promise.all(keys.map(async (key) => {
       if ((await store.lookup(key)).state === "found") return;
       const manifest = await remote.find(key);

@@ -5,6 +5,7 @@ import { isDigest } from "../../files/digest.ts";
 import { statIfThere } from "../../files/files.ts";
 import type { Store } from "../../store/store.ts";
 import { type Arguments, UsageError } from "../arguments/arguments.ts";
+import { commandLine, KEY_OPTIONS } from "../arguments/options.ts";
 import type { RemoteMessage } from "../terminal/messages.ts";
 import { configFile, readProfile } from "./executor.ts";
 
@@ -152,7 +153,16 @@ export async function runRemote(
     /** Waits for what is being stored. Undefined if the remote was not needed. */
     async end(): Promise<RemoteMessage | undefined> {
       const remote = await opened;
-      if (remote === undefined) return undefined;
+      if (remote === undefined) {
+        const words = ["cache", "push", ...args.positionals.slice(0, 1)];
+        const push = commandLine(args, words, `${KEY_OPTIONS}\n${REMOTE}`);
+        if (writes && !signal.aborted) {
+          note(
+            `Nothing new to store in ${name}; "${push}" stores what the cache has`,
+          );
+        }
+        return undefined;
+      }
       const text = `Storing results in ${name}; Ctrl-C ends that`;
       const timer = writes ? setTimeout(() => note(text), SILENCE) : undefined;
       await remote.end();
