@@ -83,6 +83,20 @@ export function percent(share: number | null): string {
   return text === "-0.0" ? "0.0" : text;
 }
 
+/** Metrics whose names in files are no words. */
+const METRIC_NAMES: Readonly<Record<string, string>> = {
+  f1: "F1",
+  f1_macro: "macro F1",
+  matthews: "Matthews correlation",
+  pearson: "Pearson",
+  spearman: "Spearman",
+};
+
+/** A metric in a sentence: `accuracy`, `Pearson`. */
+export function metricInWords(metric: string): string {
+  return METRIC_NAMES[metric] ?? metric;
+}
+
 /** A parameter times 100 with all its digits: `97.5`. */
 export function exactPercent(share: number): string {
   return String(Number((100 * share).toPrecision(12)));

@@ -1,5 +1,6 @@
 import {
   exactPercent,
+  metricInWords,
   percent,
   points,
   signed,
@@ -28,13 +29,14 @@ export function verdictOf(
 /** The verdict as a headline and the sentences that support it, in plain text. */
 function verdictText(
   decision: Decision,
-  { examples, classes, confidence, metric }: Setting,
+  { examples, classes, confidence, ...setting }: Setting,
 ): Pick<Verdict, "headline" | "reasons"> {
   const { kind, recommended, best, margin, bound, reference, other } = decision;
   const { single, othersLearnt } = decision;
   const scoreOf = ({ score, interval }: typeof best) =>
     withInterval(score, interval);
   const { title } = recommended;
+  const metric = metricInWords(setting.metric);
   const acceptable = points(margin, exactPercent);
   const level = `${exactPercent(confidence)} %`;
   const seeds = decision.seeds < FEW_SEEDS
@@ -56,11 +58,11 @@ function verdictText(
         : ""
     }.`,
   ];
-  const use = `Use rank ${recommended.rank} of ${title}: ${
+  const use = `Use rank ${recommended.rank} of ${title}: ${metric} ${
     scoreOf(recommended)
   }.`;
   const remedy =
-    "More validation examples tell more; of your own data, -S holdout=0.3 holds out more.";
+    "More labelled rows tell more; of your own data, -S holdout=0.3 holds out more.";
   const enough = bound === null
     ? "No other rank was evaluated."
     : recommended.score === 1
@@ -99,9 +101,7 @@ function verdictText(
             withInterval(difference, differenceInterval, signed)
           } on ${examples} examples.`,
           ...(othersLearnt ? otherText : []),
-          difference > 0
-            ? `${remedy} More epochs may help.`
-            : "Try a lower learning rate or more epochs.",
+          isOpen ? remedy : "Try a lower learning rate or more epochs.",
         ],
       };
     }
@@ -110,9 +110,9 @@ function verdictText(
       return {
         headline: `${other!.title} is better here by ${
           withInterval(difference, differenceInterval)
-        }.`,
+        } points of ${metric}.`,
         reasons: [
-          `${other!.title} scores ${
+          `${other!.title} has ${metric} ${
             scoreOf(other!)
           } at rank ${rank}, ${title} at most ${
             scoreOf(best)

@@ -10,6 +10,8 @@ export interface About {
   readonly stage: string;
   /** Names of the columns of the one or two texts of its examples. */
   readonly columns: readonly string[];
+  /** Rank that the report on the adapter recommends, if it recommends one. */
+  readonly recommended?: number | undefined;
 }
 
 /** Milliseconds without a key before what was typed is classified. */
@@ -36,7 +38,7 @@ const slider = byId<HTMLInputElement>("rank");
 
 async function start() {
   const about: About = await (await fetch("about.json")).json();
-  const { pipeline, stage, columns } = about;
+  const { pipeline, stage, columns, recommended } = about;
   const isPair = columns.length > 1;
   document.title = `${pipeline} - try`;
   byId("title").textContent = pipeline;
@@ -47,15 +49,18 @@ async function start() {
   byId("about").textContent =
     `The adapter of ${stage}, computed in this browser: no text leaves it.`;
   byId("ranks").hidden = ranks.length === 1;
-  slider.max = slider.value = String(ranks.length - 1);
+  slider.max = String(ranks.length - 1);
+  const first = ranks.findIndex((it) => it === recommended);
+  slider.value = first < 0 ? slider.max : String(first);
 
   let isRunning = false;
   let isStale = false;
 
   async function show() {
     const rank = ranks[slider.valueAsNumber]!;
-    byId("chosen").textContent = String(rank);
-    slider.setAttribute("aria-valuetext", String(rank));
+    const mark = rank === recommended ? " (recommended)" : "";
+    byId("chosen").textContent = `${rank}${mark}`;
+    slider.setAttribute("aria-valuetext", `${rank}${mark}`);
     const inputs = typedInputs(isPair);
     const began = performance.now();
     const answers: Answer[] = [];

@@ -101,7 +101,7 @@ Deno.test("a new user comes from own data to predictions, as the documents and t
     await t.step("the report says what is wrong, with the texts", () => {
       const [comparison] = reportOf("mine").comparisons;
       const { mistakes, examples, verdict } = comparison!;
-      assertMatch(verdict!.headline, /^Use rank \d of LoRA by SVD: /);
+      assertMatch(verdict!.headline, /^Use rank \d of LoRA by SVD: accuracy /);
       assertEquals(mistakes.classes!.map(({ name }) => name), [
         "maybe",
         "no",
@@ -228,6 +228,12 @@ ${tail}`,
         }, in `;
         await browser.until(
           `document.getElementById("status").textContent === "Enter a text"`,
+        );
+        assertEquals(
+          await browser.evaluate(
+            `document.getElementById("chosen").textContent`,
+          ),
+          `${verdict!.recommended.rank} (recommended)`,
         );
         await browser.evaluate(
           `for (const [id, value] of Object.entries(${

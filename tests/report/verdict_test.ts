@@ -41,7 +41,11 @@ Deno.test("compare() gives the verdict that nothing was learnt if no score is ab
     verdict.headline,
     "Too few examples to tell whether anything was learnt.",
   );
-  assertEquals(verdictOn(results, 0.5).headline, "Nothing was learnt.");
+  // Its remedy is more rows; where they suffice, another training.
+  assertMatch(verdict.reasons.at(-1)!, /^More labelled rows/);
+  const sure = verdictOn(results, 0.5);
+  assertEquals(sure.headline, "Nothing was learnt.");
+  assertMatch(sure.reasons.at(-1)!, /^Try a lower learning rate/);
   assertEquals(verdict.reference.kind, "constant");
   assertEquals(verdict.reference.referenceScore, 0.5);
   assertEquals([verdict.reference.method, verdict.reference.rank], [0, 2]);
@@ -196,7 +200,7 @@ Deno.test("compare() gives the verdict that examples are too few, also if all ra
   assertAlmostEquals(verdict.bound!, 1.6448536 * Math.SQRT2 / 22, 1e-6);
   assertEquals(
     verdict.headline,
-    "Use rank 1 of DyLoRA: 90.0 [75.0, 100.0].",
+    "Use rank 1 of DyLoRA: accuracy 90.0 [75.0, 100.0].",
   );
   assertMatch(
     verdict.reasons[0]!,
@@ -223,7 +227,7 @@ Deno.test("compare() gives the verdict that examples are too few to tell whether
   assert(verdict.other!.differenceInterval[0] < 0);
   assertEquals(
     verdict.headline,
-    "Use rank 4 of DyLoRA: 87.5 [77.5, 97.5].",
+    "Use rank 4 of DyLoRA: accuracy 87.5 [77.5, 97.5].",
   );
   assertEquals(
     verdict.reasons[0],
@@ -237,7 +241,7 @@ Deno.test("compare() does not say that another rank may be better than one that 
     resultOf("rte", "dylora", { 1: 0, 2: 0 }, { labels }),
   ]);
   assertEquals(kind, "recommended");
-  assertMatch(headline, /^Use rank 1 of DyLoRA: 100\.0 \[.*\]\.$/);
+  assertMatch(headline, /^Use rank 1 of DyLoRA: accuracy 100\.0 \[.*\]\.$/);
   assertEquals(reasons[0], "No other rank can score more.");
 });
 
@@ -250,7 +254,10 @@ Deno.test("compare() recommends a rank if enough examples show that no other is 
   assertEquals(verdict.recommended.rank, 2);
   assertEquals(verdict.best.rank, 4);
   assert(verdict.bound! > 0 && verdict.bound! < 0.004, `${verdict.bound}`);
-  assertMatch(verdict.headline, /^Use rank 2 of DyLoRA: [\d.]+ \[.*\]\.$/);
+  assertMatch(
+    verdict.headline,
+    /^Use rank 2 of DyLoRA: accuracy [\d.]+ \[.*\]\.$/,
+  );
   assertMatch(verdict.reasons[0]!, /^No other rank is better by more than /);
 });
 
@@ -296,7 +303,9 @@ Deno.test("compare() takes the correlation of always predicting the same number 
         probabilities: null,
       }],
     }]);
-  assertEquals(of(labels.map((x) => x + (x % 2))).kind, "recommended");
+  const learnt = of(labels.map((x) => x + (x % 2)));
+  assertEquals(learnt.kind, "recommended");
+  assertMatch(learnt.headline, /^Use rank 1 of DyLoRA: Pearson \d/);
   const noise = of(labels.map((x) => x % 2));
   assertEquals(noise.kind, "nothing-learnt");
   assertEquals(noise.reference.referenceScore, 0);

@@ -1,8 +1,6 @@
 import { join, resolve } from "node:path";
 import type { Classification } from "../../artifacts/predictions.ts";
 import { printable } from "../../pipeline/faults.ts";
-import type { Graph, GraphStage } from "../../pipeline/graph.ts";
-import { NoResultError } from "../../scheduler/failure.ts";
 import { holdGpus } from "../../scheduler/gpus.ts";
 import { visibleGpus } from "../../scheduler/settings.ts";
 import { removeFolder, statIfThere } from "../../files/files.ts";
@@ -197,7 +195,7 @@ async function baseModelOf(adapter: string): Promise<string> {
 
 async function foldersOfStage(args: Arguments, opened: DisposableStack) {
   const found = await adapterStage(args, ["adapter", "peft"]);
-  const { graph, stage, model, open } = found;
+  const { graph, stage, model, open, openReported } = found;
   if (model === undefined) {
     throw new UsageError(
       `Stage "${stage.id}" has no input "model": use --adapter and --model instead`,
@@ -205,28 +203,14 @@ async function foldersOfStage(args: Arguments, opened: DisposableStack) {
   }
   const data = dataOf(stage, graph);
   const rank = args.value("rank") ?? "default";
-  const report = ["recommended", "default"].includes(rank)
-    ? reportOn(stage, graph)
-    : undefined;
-  const reported = report &&
-    await open({ model, data, report }, report).catch((error) => {
-      const isMissing = error.cause instanceof NoResultError;
-      if (isMissing && rank === "default") return undefined;
-      throw error;
-    });
-  const results = opened.use(reported ?? await open({ model, data }));
+  const results = opened.use(
+    ["recommended", "default"].includes(rank)
+      ? await openReported({ model, data }, rank === "recommended")
+      : await open({ model, data }),
+  );
   const { inputs, lastingPaths } = results;
   const columns = data ? textColumns(inputs.data!) : [];
   return { inputs, lastingPaths, columns, by: data && stage.id };
-}
-
-/** The only report stage that reads an adapter; undefined if there is none, or several. */
-function reportOn({ id }: GraphStage, graph: Graph): GraphStage | undefined {
-  const [report, ...others] = [...graph.stages.values()].filter((stage) =>
-    stage.declaration.output.kind === "report" &&
-    Object.values(stage.inputs).flat().includes(id)
-  );
-  return others.length === 0 ? report : undefined;
 }
 
 /** Splits texts into pairs at the first occurrence of the separator. */

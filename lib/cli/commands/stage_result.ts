@@ -89,30 +89,47 @@ export async function adapterStage(
       `"${pattern}" selects more than one adapter: "${stage.id}", "${other.id}"; name one of them`,
     );
   }
+  /** Opens its result, as "adapter", and those of other stages that it or `of` needs, as inputs of a task. */
+  const open = async (
+    others: Readonly<Record<string, GraphStage | undefined>> = {},
+    of = stage,
+  ) => {
+    const wanted = Object.entries({ adapter: stage, ...others })
+      .flatMap(([name, it]) => it ? [[name, it.id] as const] : []);
+    const ids = wanted.map(([, id]) => id);
+    const results = await needingResult(
+      args,
+      of.id,
+      () => openResults(graph, of.id, ids, settings, store),
+    );
+    for (const [stage, identity] of results.recorded) {
+      console.error(`The result of "${stage}" is recorded, on ${identity}`);
+    }
+    const folders = wanted.map(([name, id]) => [name, results.of(id)]);
+    const inputs: Record<string, string> = Object.fromEntries(folders);
+    return { ...results, inputs };
+  };
   return {
     graph,
     stage,
     /** The stage of its base model: the input "model", or that of the input "adapter". */
     model: modelOf(stage, graph),
-    /** Opens its result, as "adapter", and those of other stages that it or `of` needs, as inputs of a task. */
-    open: async (
-      others: Readonly<Record<string, GraphStage | undefined>> = {},
-      of = stage,
+    open,
+    /** Opens as well, as "report", the only report on the adapter, if there is one with a result. */
+    openReported: async (
+      others: Readonly<Record<string, GraphStage | undefined>>,
+      isRequired = false,
     ) => {
-      const wanted = Object.entries({ adapter: stage, ...others })
-        .flatMap(([name, it]) => it ? [[name, it.id] as const] : []);
-      const ids = wanted.map(([, id]) => id);
-      const results = await needingResult(
-        args,
-        of.id,
-        () => openResults(graph, of.id, ids, settings, store),
+      const [report, ...more] = [...graph.stages.values()].filter((it) =>
+        it.declaration.output.kind === "report" &&
+        Object.values(it.inputs).flat().includes(stage.id)
       );
-      for (const [stage, identity] of results.recorded) {
-        console.error(`The result of "${stage}" is recorded, on ${identity}`);
-      }
-      const folders = wanted.map(([name, id]) => [name, results.of(id)]);
-      const inputs: Record<string, string> = Object.fromEntries(folders);
-      return { ...results, inputs };
+      if (report === undefined || more.length > 0) return await open(others);
+      return await open({ ...others, report }, report).catch((error) => {
+        const isMissing = error.cause instanceof NoResultError;
+        if (isMissing && !isRequired) return open(others);
+        throw error;
+      });
     },
   };
 }

@@ -1,3 +1,4 @@
+import type { Report } from "../../report/report.ts";
 import type { About } from "../../serve/page.ts";
 import { entriesOf, removeFolder } from "../../files/files.ts";
 import { join } from "../../files/paths.ts";
@@ -13,7 +14,7 @@ import { adapterStage } from "./stage_result.ts";
 export const tryCommand = command`
   try PIPELINE [STAGE]
 
-  Serve a page that classifies texts as you type them, at any rank of an adapter. The browser computes, with the model in ONNX and lib/serve, and needs no network.
+  Serve a page that classifies texts as you type them, at any rank of an adapter: first at the one that the report of the pipeline recommends. The browser computes, with the model in ONNX and lib/serve, and needs no network.
 
   STAGE makes an adapter, as trainings do, and has run with the same parameters (-S, --profile) and engine; by default, it is the first one of the pipeline that does.
 
@@ -29,20 +30,21 @@ export const tryCommand = command`
   glue-mini train-dylora@mrpc,seed=0  Choose the adapter, here one for pairs of texts
 `(async (args) => {
   const found = await adapterStage(args, ["adapter"], true);
-  const { graph, stage, model, open } = found;
+  const { graph, stage, model, openReported } = found;
   const data = dataOf(stage, graph);
   const folder = Deno.makeTempDirSync({ prefix: "try-" });
   using opened = new DisposableStack();
   opened.defer(() => removeFolder(folder));
   return await interruptible(async (signal) => {
-    using results = await open({ model, data });
-    const { inputs, lastingPaths } = results;
+    using results = await openReported({ model, data });
+    const { lastingPaths, inputs: { report, ...inputs } } = results;
     const run = { params: {}, inputs, lastingPaths, folder, signal };
     const exported = await runAlone(args, "export-onnx", run);
     const about: About = {
       pipeline: graph.pipeline,
       stage: stage.id,
       columns: inputs.data === undefined ? [] : textColumns(inputs.data),
+      ...(report !== undefined && { recommended: rankFor(stage.id, report) }),
     };
     Deno.writeTextFileSync(join(folder, "about.json"), JSON.stringify(about));
     await writeScript(join(folder, "page.js"));
@@ -64,6 +66,19 @@ export const tryCommand = command`
     }, signal);
   });
 });
+
+/** The rank that a report recommends for what a stage has trained; undefined if it says that nothing was learnt, or recommends several. */
+function rankFor(stage: string, folder: string): number | undefined {
+  const file = join(folder, "report.json");
+  const { comparisons }: Report = JSON.parse(Deno.readTextFileSync(file));
+  const [rank, ...others] = new Set(
+    comparisons.filter(({ verdict }) => verdict?.kind !== "nothing-learnt")
+      .flatMap(({ methods }) => methods)
+      .filter(({ trainings }) => trainings.some((it) => it.stage === stage))
+      .flatMap(({ recommendation }) => recommendation?.rank ?? []),
+  );
+  return others.length === 0 ? rank : undefined;
+}
 
 /** Where onnxruntime-web looks for it. */
 const WASM = "ort-wasm-simd-threaded.wasm";
