@@ -148,11 +148,20 @@ export function readSealed(path: string): Record<string, unknown> | undefined {
   return text === undefined ? undefined : unseal(text);
 }
 
+/** Codes for which Deno gives the number only, of Linux or macOS. */
+const CODES: Readonly<Record<string, string>> = {
+  3: "ESRCH",
+  23: "ENFILE",
+  69: "EDQUOT",
+  122: "EDQUOT",
+};
+
 /** The code of an error of the operating system, such as `ENOSPC`; undefined for other errors. */
 export function systemCode(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error
-    ? String(error.code)
-    : undefined;
+  if (!(error instanceof Error)) return undefined;
+  if ("code" in error && error.code !== undefined) return String(error.code);
+  const [, number] = /\(os error (\d+)\)/.exec(error.message) ?? [];
+  return number && CODES[number];
 }
 
 /** True if the disk is full or the quota is used up. */

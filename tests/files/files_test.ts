@@ -3,8 +3,10 @@ import fc from "fast-check";
 import { writeFileSync } from "node:fs";
 import {
   isFull,
+  isOutOfFiles,
   readSealed,
   seal,
+  systemCode,
   writeFault,
   writeSealed,
 } from "../../lib/files/files.ts";
@@ -59,4 +61,15 @@ Deno.test("writeFault() of a folder that is a file is not-writable, and of a mis
     assertEquals(faultOf("file/a.txt"), "not-writable");
     assertEquals(faultOf("none/a.txt"), undefined);
   }
+});
+
+Deno.test("systemCode() knows the errors for which Deno has a number only", () => {
+  const error = (text: string) => new Error(`${text}: mkdir '/tmp/a'`);
+  assertEquals(isFull(error("Disk quota exceeded (os error 122)")), true);
+  assertEquals(
+    isOutOfFiles(error("Too many open files in system (os error 23)")),
+    true,
+  );
+  assertEquals(systemCode(error("No such process (os error 3)")), "ESRCH");
+  assertEquals(systemCode(error("Invalid argument (os error 22)")), undefined);
 });
