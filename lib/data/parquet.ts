@@ -1,3 +1,4 @@
+import { getHeapStatistics } from "node:v8";
 import {
   brotliDecompressSync,
   gunzipSync,
@@ -27,6 +28,12 @@ const Features = z.object({
   }),
 });
 
+/** Maximum bytes of a file, which is read as a whole. */
+const MAX_BYTES = 4_000_000_000;
+
+/** Bytes that a row takes at least on the heap: two objects, an array, and its place as a string. */
+const ROW_BYTES = 200;
+
 /** A parquet file, of which columns are read one by one. */
 export class ParquetFile {
   private constructor(
@@ -37,8 +44,14 @@ export class ParquetFile {
     readonly names: readonly string[],
   ) {}
 
-  /** @throws {SyntaxError} If the file is not parquet. */
+  /** @throws {SyntaxError} If the file is not parquet, or too large. */
   static async open(path: string): Promise<ParquetFile> {
+    const { size } = await Deno.stat(path);
+    if (size > MAX_BYTES) {
+      throw new SyntaxError(
+        `"${path}" has ${size} bytes; the maximum is ${MAX_BYTES}: use a part of it`,
+      );
+    }
     const file = (await Deno.readFile(path)).buffer;
     return await attempt(path, () => {
       const metadata = parquetMetadata(file);
@@ -57,6 +70,15 @@ export class ParquetFile {
   async column(name: string): Promise<ArrayLike<unknown>> {
     const { file, metadata } = this;
     return await attempt(this.path, async () => {
+      // A few bytes can hold many equal values, so the size of the file tells nothing.
+      const { heap_size_limit: limit } = getHeapStatistics();
+      if (Number(metadata.num_rows) * ROW_BYTES > limit) {
+        throw new Error(
+          `it has ${metadata.num_rows} rows, which do not fit into ${
+            (limit / 1e9).toFixed(1)
+          } GB of memory: use a part of it`,
+        );
+      }
       const values = await parquetReadColumn({
         file,
         metadata,
@@ -103,7 +125,11 @@ async function attempt<T>(path: string, read: () => T | Promise<T>) {
   } catch (error) {
     throw new SyntaxError(
       `Cannot read "${path}" as parquet: ${
-        error instanceof Error ? error.message : error
+        error instanceof TypeError
+          ? "its metadata are damaged"
+          : error instanceof Error
+          ? error.message
+          : error
       }`,
       { cause: error },
     );

@@ -1,6 +1,12 @@
 import { basename } from "@std/path/posix/basename";
 import { extname } from "@std/path/posix/extname";
-import { quote, quoteAll, readLines, readText } from "./text_file.ts";
+import {
+  checkLine,
+  quote,
+  quoteAll,
+  readLines,
+  readText,
+} from "./text_file.ts";
 
 /** A row of a table. */
 export interface Row {
@@ -30,8 +36,8 @@ export const TABLE_FORMATS = [
  *
  * Lines end with `\n` or `\r\n`, which may be mixed; in a `.tsv` or `.csv`
  * without any `\n` they end with `\r`. Rows of empty fields at their end are
- * dropped. A file has at most 500 MB, apart from a `.jsonl`, whose lines have at
- * most 64 Mi characters.
+ * dropped. A file has at most 500 MB and lines of 16 Mi characters, apart from
+ * a `.jsonl`, whose lines have at most 64 Mi.
  *
  * @param required Columns that the table must have; single JSON objects may lack them.
  * @param optional Further columns, after the required ones in each row's values.
@@ -138,6 +144,9 @@ interface Columns extends TableForm {
   readonly onNames?: (names: readonly string[]) => void;
 }
 
+/** Maximum number of characters in a line, whose parsing takes thirty times its memory. */
+const MAX_LINE = 1 << 24;
+
 /** A number with a decimal comma. */
 const DECIMAL_COMMA = /^(\s*[+-]?\d*),(\d+\s*)$/;
 
@@ -180,6 +189,13 @@ async function readDelimited(
   columns: Columns,
   usual: "\t" | ",",
 ): Promise<Row[]> {
+  const end = text.includes("\n") ? "\n" : "\r";
+  for (let start = 0, line = 1; start <= text.length; line++) {
+    const at = text.indexOf(end, start);
+    const next = at < 0 ? text.length : at;
+    checkLine(next - start, `${path}:${line}`, MAX_LINE);
+    start = next + 1;
+  }
   const delimiter = delimiterOf(path, text, columns, usual);
   const numbers = new Set(delimiter === ";" ? columns.numbers : []);
   const isNumber = [...columns.required, ...columns.optional]

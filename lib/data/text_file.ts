@@ -77,6 +77,14 @@ export function parseJson(text: string, path: string): unknown {
 /** Maximum number of characters in a line; a longer one suggests a file of another format. */
 const MAX_LINE = 1 << 26;
 
+/** @throws {SyntaxError} If a line, of which this many characters are known, is too long. */
+export function checkLine(length: number, place: string, max = MAX_LINE) {
+  if (length <= max) return;
+  throw new SyntaxError(
+    `${place}: The line has more than ${max} characters; use a text file with one example per line`,
+  );
+}
+
 /**
  * Reads a text file line by line, with one line in memory at a time unless its
  * name ends in `.gz`.
@@ -98,13 +106,7 @@ export async function* readLines(
     const ended = decode(bytes, ` (after line ${lines})`).split("\n");
     ended[0] = rest + ended[0];
     rest = ended.pop()!;
-    if (rest.length > MAX_LINE) {
-      throw new SyntaxError(
-        `${path}:${
-          lines + ended.length + 1
-        }: The line has more than ${MAX_LINE} characters; use a text file with one example per line`,
-      );
-    }
+    checkLine(rest.length, `${path}:${lines + ended.length + 1}`);
     for (const line of ended) {
       lines++;
       yield line.endsWith("\r") ? line.slice(0, -1) : line;

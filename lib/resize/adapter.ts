@@ -78,6 +78,10 @@ const LoraConfig = AdapterConfig.extend(LORA_FIELDS)
   .superRefine(refuseFields(VARIANTS));
 type LoraConfig = z.output<typeof LoraConfig>;
 
+/** Largest rank, whose decomposition takes minutes, and number of modules; more are a damaged file. */
+const MAX_RANK = 8192;
+const MAX_MODULES = 50_000;
+
 /** Prefix that PEFT adds to the name of every tensor. */
 const PEFT_PREFIX = "base_model.model.";
 
@@ -151,6 +155,9 @@ export async function readAdapter(
     const names = carried.slice(0, 3).map(({ name }) => `"${name}"`);
     throw fault(`it has no LoRA tensors, but ${names.join(", ")}`);
   }
+  if (found.size > MAX_MODULES) {
+    throw fault(`it has ${found.size} modules; the maximum is ${MAX_MODULES}`);
+  }
   const modules = [...found].map(([name, { a, b, mid, alpha }]) => {
     if (a === undefined || b === undefined) {
       const lone = (a ?? b ?? mid ?? alpha)!.name;
@@ -216,6 +223,9 @@ function moduleOf(
       }`,
     );
   }
+  if (rank > MAX_RANK) {
+    throw fault(`"${a.name}" has rank ${rank}; the maximum is ${MAX_RANK}`);
+  }
   const scale = scaleAt(rank);
   return {
     name,
@@ -257,7 +267,13 @@ function scaleOf(
       `tensor "${tensor.name}" is ${alpha}, expected a positive alpha`,
     );
   }
-  if (config === undefined) return 1;
+  const [other] = configs;
+  if (other === undefined) return 1;
+  if (config === undefined) {
+    throw fault(
+      `module "${module}" has no settings: those of the configuration are of modules whose names start with "${other.prefix}"`,
+    );
+  }
   const { r, lora_alpha, rank_pattern, alpha_pattern, use_rslora } =
     config.checked;
   const name = module.slice(config.prefix.length);

@@ -63,16 +63,34 @@ Deno.test("readTable() makes no rows that the pages of a file do not have, and c
     const source = join(fixtures, "tiny-intents/train.parquet");
     const columns = ["text", "label"];
     assertEquals((await readTable(source, columns)).length, 50);
-    for (const rows of [51n, 1_000_000n, 10n ** 12n]) {
+    for (
+      const [rows, fault] of [
+        [51n, 'it says it has 51 rows; its column "text" has 50'],
+        [10n ** 6n, 'it says it has 1000000 rows; its column "text" has 50'],
+        [10n ** 12n, "it has 1000000000000 rows, which do not fit into "],
+      ] as const
+    ) {
       const path = join(folder, `${rows}.parquet`);
       await Deno.writeFile(path, withRows(await Deno.readFile(source), rows));
       await assertRejects(
         () => readTable(path, columns),
         SyntaxError,
-        `Cannot read "${path}" as parquet: it says it has ${rows} rows; its column "text" has 50`,
+        `Cannot read "${path}" as parquet: ${fault}`,
       );
       assertEquals(await columnsOf(path), [...columns, "sent"]);
     }
+  }));
+
+Deno.test("readTable() refuses a parquet file without metadata, and one that is too large to read", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, "a.parquet");
+    const marks = new TextEncoder().encode("PAR1\0\0\0\0PAR1");
+    await Deno.writeFile(path, marks);
+    const refused = (message: string) =>
+      assertRejects(() => readTable(path, ["text"]), SyntaxError, message);
+    await refused(`Cannot read "${path}" as parquet: its metadata are damaged`);
+    await Deno.truncate(path, 40e9);
+    await refused("has 40000000000 bytes; the maximum is 4000000000");
   }));
 
 Deno.test("COMPRESSORS unpack no more than a page says it has", () => {

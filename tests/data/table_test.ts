@@ -209,6 +209,15 @@ Deno.test("readTable() refuses a line of a .jsonl that is too long, with its pla
   );
 });
 
+Deno.test("readTable() refuses a line of a .csv that is too long before it is parsed", async () => {
+  const text = `text,label\nshort,a\n${"x".repeat(17_000_000)},b\n`;
+  assertIsError(
+    await assertRejects(() => read("a.csv", text)),
+    SyntaxError,
+    /a\.csv:3: The line has more than 16777216 characters/,
+  );
+});
+
 Deno.test("readTable() names the columns of a file without a header, and keeps broken rows without values if asked", async () => {
   const path = await Deno.makeTempFile({ suffix: ".tsv" });
   await Deno.writeTextFile(path, "x\ta\nb\nc\td\te\ny\tf\n");

@@ -147,6 +147,26 @@ Deno.test("ModelTokenizer.encode() stops a regular expression that backtracks fo
   }
 });
 
+Deno.test("TextTokenizer.encode() refuses a normalizer that multiplies a text", async () => {
+  const doubled = { type: "Replace", pattern: { Regex: "." }, content: "aa" };
+  const long = { ...doubled, content: "a".repeat(1e6) };
+  for (
+    const normalizers of [
+      Array(60).fill(doubled),
+      [{ type: "Sequence", normalizers: Array(60).fill(doubled) }],
+      [long],
+    ]
+  ) {
+    const normalizer = { type: "Sequence", normalizers };
+    const settings = await settingsOf("tiny-electra", { normalizer });
+    assertThrows(
+      () => new TextTokenizer(settings).encode("a text ".repeat(100)),
+      RangeError,
+      "The normalizer makes ",
+    );
+  }
+});
+
 Deno.test("TextTokenizer() names what it does not support", async () => {
   const refusals: [string, object, string][] = [
     ["tiny-electra", { normalizer: { type: "ByteLevel" } }, "Normalizer"],
