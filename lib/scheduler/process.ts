@@ -126,6 +126,7 @@ export async function follow(
       const { printed, ...event } = JSON.parse(line) as
         & ChildEvent
         & { readonly printed: number };
+      checkEvent(event);
       hear(stdout.read(printed), print);
       hear(stdout.rest(), print);
       take(event);
@@ -208,6 +209,29 @@ export async function follow(
     seconds: Math.round(measured.seconds * 1000) / 1000,
     metrics,
   };
+}
+
+/** Members of each kind of event. */
+const MEMBERS = {
+  progress: { texts: ["unit"], numbers: ["done", "total"] },
+  metric: { texts: ["name"], numbers: ["value"] },
+  log: { texts: ["line"], numbers: [] },
+  saved: { texts: ["place"], numbers: [] },
+  error: { texts: ["message"], numbers: [] },
+  done: { texts: [], numbers: [] },
+} as const satisfies Record<ChildEvent["type"], unknown>;
+
+/** @throws {StageFailure} If a task has written an event of its own that no reader of the log could show. */
+function checkEvent(event: ChildEvent): void {
+  const members = MEMBERS[event?.type];
+  const values = new Map(Object.entries(event ?? {}));
+  if (
+    members?.texts.every((it) => typeof values.get(it) === "string") &&
+    members.numbers.every((it) => Number.isFinite(values.get(it)))
+  ) return;
+  throw new StageFailure(
+    `The task has written an invalid event: ${JSON.stringify(event)}`,
+  );
 }
 
 function describeEnd({ code, signal }: Ended, lastError: string): string {
