@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import reference from "../../fixtures/token_ids.json" with { type: "json" };
-import { Random } from "../../fixtures/make/random.ts";
+import { Random } from "../../fixtures/random.ts";
 import type { Architecture } from "../../lib/engine/models/model.ts";
 import {
   parseModel,
