@@ -148,10 +148,11 @@ export function readSealed(path: string): Record<string, unknown> | undefined {
   return text === undefined ? undefined : unseal(text);
 }
 
-/** Codes for which Deno gives the number only, of Linux or macOS. */
+/** Codes for which Deno gives the number only, of Linux or macOS, or which another process reports in its message. */
 const CODES: Readonly<Record<string, string>> = {
   3: "ESRCH",
   23: "ENFILE",
+  28: "ENOSPC",
   69: "EDQUOT",
   122: "EDQUOT",
 };

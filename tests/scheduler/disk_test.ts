@@ -1,5 +1,4 @@
 import {
-  assert,
   assertEquals,
   assertIsError,
   assertMatch,
@@ -9,34 +8,10 @@ import { openStore } from "../../lib/scheduler/context.ts";
 import { messageOf } from "../../lib/scheduler/failure.ts";
 import { openResults } from "../../lib/scheduler/results.ts";
 import type { Store } from "../../lib/store/store.ts";
+import { SmallDisk } from "../files/small_disk.ts";
 import { type StageOptions, TestProject } from "./project.ts";
 
-/** Only root can mount a small file system. */
-const ignore = Deno.build.os !== "linux" || Deno.uid() !== 0;
-
-/** A mounted file system of a given size in bytes. */
-class SmallDisk implements Disposable {
-  readonly path = Deno.makeTempDirSync({ prefix: "disk-" });
-
-  constructor(size: number) {
-    this.#mount("-t", "tmpfs", "-o", `size=${size}`, "tmpfs", this.path);
-  }
-
-  makeReadOnly(): void {
-    this.#mount("-o", "remount,ro", this.path);
-  }
-
-  #mount(...args: string[]): void {
-    const { success, stderr } = new Deno.Command("mount", { args })
-      .outputSync();
-    assert(success, new TextDecoder().decode(stderr));
-  }
-
-  [Symbol.dispose](): void {
-    new Deno.Command("umount", { args: [this.path] }).outputSync();
-    Deno.removeSync(this.path);
-  }
-}
+const ignore = !SmallDisk.isPossible;
 
 /** Fills a disk. */
 function fill(disk: string): void {

@@ -1,5 +1,6 @@
 import { defaultSettings, type Settings } from "../../scheduler/settings.ts";
-import { statIfThere } from "../../files/files.ts";
+import { isFull, removeFolder, statIfThere } from "../../files/files.ts";
+import { isLocked, tryLockFile } from "../../files/locks.ts";
 import {
   basename,
   dirname,
@@ -203,20 +204,43 @@ export async function createFolder(
   // Deno can give a task no access to a path with a comma.
   const name = basename(output).replaceAll(",", "_");
   const temporary = join(dirname(output), `${name}.incomplete`);
+  const remedy = "choose another folder with --to";
+  const lock = join(temporary, ".lock");
+  // One with a lock that nobody holds is of a process that was killed.
+  const isLeft = statIfThere(lock)?.isFile && !isLocked(lock);
+  if (isLeft) removeFolder(temporary);
   for (const path of [output, temporary]) {
     if (linkFingerprint(path) === undefined) continue;
     throw new UsageError(
-      `"${
-        shortPath(path)
-      }" already exists: remove it, or choose another folder with --to`,
+      `"${shortPath(path)}" already exists: remove it, or ${remedy}`,
     );
   }
-  checkFolder(output, "choose another folder with --to");
-  Deno.mkdirSync(temporary, { recursive: true });
+  checkFolder(output, remedy);
+  await writingTo(dirname(output), remedy, async () => {
+    Deno.mkdirSync(temporary, { recursive: true });
+    using _lock = tryLockFile(lock);
+    try {
+      Deno.renameSync(await write(temporary), output);
+    } finally {
+      removeFolder(temporary);
+    }
+  });
+}
+
+/** Does work that writes to a folder; the error of a full disk names it and the remedy. */
+export async function writingTo<T>(
+  folder: string,
+  remedy: string,
+  work: () => T | Promise<T>,
+): Promise<T> {
   try {
-    Deno.renameSync(await write(temporary), output);
-  } finally {
-    Deno.removeSync(temporary, { recursive: true });
+    return await work();
+  } catch (error) {
+    if (!isFull(error)) throw error;
+    throw new Error(
+      `No space left on the disk of "${folder}"; free some space, or ${remedy}`,
+      { cause: error },
+    );
   }
 }
 

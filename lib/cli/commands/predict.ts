@@ -1,4 +1,4 @@
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import type { Classification } from "../../artifacts/predictions.ts";
 import { printable } from "../../pipeline/faults.ts";
 import { holdGpus } from "../../scheduler/gpus.ts";
@@ -11,6 +11,7 @@ import {
   JSON_LINES,
   KEY_OPTIONS,
   shortPath,
+  writingTo,
 } from "../arguments/options.ts";
 import { selectedEngine } from "../runtime/engine.ts";
 import { progressLine } from "../terminal/estimate.ts";
@@ -105,16 +106,25 @@ export const predictCommand = command`
         console.error(`Waiting for a GPU held by ${holders}`),
       signal,
     });
-    const output = await runAlone(args, "classify", {
-      ...{ params, inputs, lastingPaths, engine, folder, signal },
-      gpus: gpus.ids,
-      emit: progressLine(),
-    });
+    const output = await writingTo(
+      dirname(folder),
+      "set TMPDIR to a folder on another disk",
+      () =>
+        runAlone(args, "classify", {
+          ...{ params, inputs, lastingPaths, engine, folder, signal },
+          gpus: gpus.ids,
+          emit: progressLine(),
+        }),
+    );
     const text = Deno.readTextFileSync(join(output, "classification.json"));
     const predictions = JSON.parse(text) as Classification;
     const { rank, texts } = predictions;
     if (table !== undefined) {
-      writePredicted(out!, table, texts);
+      await writingTo(
+        dirname(resolve(out!)),
+        'name another file by "--out"',
+        () => writePredicted(out!, table, texts),
+      );
       const [path, rows] = [shortPath(out!), texts.length];
       const text = `${count(rows, "row")} at rank ${rank}: ${path}`;
       return writeLine(args, { type: "predicted", path, rows, rank }, text);

@@ -3,6 +3,7 @@ import { pathToFileURL } from "node:url";
 import { loadTask } from "../../pipeline/load_task.ts";
 import { taskCode } from "../../scheduler/code.ts";
 import type { Event } from "../../scheduler/events.ts";
+import { withCache } from "../../scheduler/failure.ts";
 import { openStore } from "../../scheduler/context.ts";
 import { local } from "../../scheduler/executors/local.ts";
 import { runTask } from "../../scheduler/run_task.ts";
@@ -42,7 +43,10 @@ export async function runAlone(
   const module = pathToFileURL(join(tasksOf(args), `${name}.ts`)).href;
   const task = await loadTask(module);
   const store = openStore({ out: outOf(args) });
-  const code = await taskCode([module], PROJECT, store);
+  const code = await withCache(
+    store,
+    () => taskCode([module], PROJECT, store),
+  );
   await engine?.prepare();
   const start = makeStart(join(folder, "run"));
   await store.blobs.linkTo(code.get(module)!.bundle, start.code);

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { SmallDisk } from "../../files/small_disk.ts";
 import { CliProject } from "../project.ts";
 
 const TRAIN = `
@@ -155,6 +156,35 @@ Deno.test("export writes a folder with a comma in its name, as ids of stages hav
   );
   assertEquals(code, 0, stderr);
   assert(project.exists("train@task=a,rank=1/exported.json"));
+});
+
+Deno.test({
+  name: "export names the full disk, and leaves nothing",
+  ignore: !SmallDisk.isPossible,
+  async fn() {
+    using project = new CliProject(PIPELINE);
+    using disk = new SmallDisk(64_000);
+    project.write("tasks/train.ts", TRAIN);
+    project.write(
+      "tasks/export-adapter.ts",
+      EXPORT.replace("...params, text,", '...params, text: "x".repeat(1e6),'),
+    );
+    assertEquals((await project.call("pipeline")).code, 0);
+    // Its own files, or those of the task.
+    for (const left of [60_000, 0]) {
+      Deno.writeFileSync(`${disk.path}/x`, new Uint8Array(60_000 - left));
+      const { code, stderr } = await project.call(
+        "export",
+        ...["train@rank=1", "--to", `${disk.path}/exported`],
+      );
+      assertEquals(code, 1);
+      assertMatch(
+        stderr,
+        /^No space left on the disk of "\/.*disk-.*"; free some space, or choose another folder with --to$/m,
+      );
+      assertEquals([...Deno.readDirSync(disk.path)].length, 1);
+    }
+  },
 });
 
 Deno.test("export --to onnx runs the task for ONNX with the model of the stage, into a folder that is named or not", async () => {

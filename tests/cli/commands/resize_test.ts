@@ -1,8 +1,10 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { existsSync } from "node:fs";
 import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
+import { tryLockFile } from "../../../lib/files/locks.ts";
+import { SmallDisk } from "../../files/small_disk.ts";
 import { factors, KOHYA, writeFile } from "../../resize/lora_file.ts";
-import { callHere } from "../project.ts";
+import { callHere, callMain } from "../project.ts";
 
 const folder = await Deno.makeTempDir();
 addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
@@ -48,6 +50,42 @@ Deno.test("resize shows names of tensors without their control characters", asyn
     assertMatch(text, /a\ufffd\[2J\ufffd/);
     assertEquals(/(?!\n)\p{Cc}/u.test(text), false);
   }
+});
+
+Deno.test({
+  name: "resize names the full disk",
+  ignore: !SmallDisk.isPossible,
+  async fn() {
+    using disk = new SmallDisk(8192);
+    const big = writeFile(folder, "big.safetensors", {
+      ...factors("unet_a", [900, 700, 6], KOHYA, 2),
+    });
+    // Its threads have the file open until the process ends.
+    const { code, stderr } = await callMain(
+      ...["resize", big, "--rank", "5", "--to", `${disk.path}/x`],
+    );
+    Deno.removeSync(big);
+    assertEquals(code, 1);
+    assertMatch(stderr, /^No space left on the disk of ".*"; free some/m);
+    assertEquals([...Deno.readDirSync(disk.path)], []);
+  },
+});
+
+Deno.test("resize replaces what a killed one has left, and nothing of another that runs", async () => {
+  const [to, left] = [`${folder}/again`, `${folder}/again.incomplete`];
+  Deno.mkdirSync(left);
+  Deno.writeTextFileSync(`${left}/.lock`, "process 1");
+  const args = ["resize", source, "--rank", "2", "--to", to];
+  {
+    using _lock = tryLockFile(`${left}/.lock`);
+    const { code, stderr } = await callHere(...args);
+    assertEquals(code, 2);
+    assertMatch(stderr, /again\.incomplete" already exists/);
+  }
+  const { code, stderr } = await callHere(...args);
+  assertEquals(code, 0, stderr);
+  assert(!existsSync(left));
+  Deno.removeSync(to, { recursive: true });
 });
 
 Deno.test("resize --dry-run --json prints an object for each module, and writes nothing", async () => {
