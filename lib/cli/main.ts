@@ -64,7 +64,12 @@ async function main(args: readonly string[]): Promise<number> {
     console.log(asTyped(await command.help?.(parsed) ?? helpOf(command)));
     return EXIT.success;
   }
-  return await command.run(parsed, COMMANDS) ?? EXIT.success;
+  // What runs or plans names its file; what reads results takes those of the last run.
+  const isNew = ["pipeline", "plan"].includes(name);
+  const given = isNew || !command.options.some(({ name }) => name === "set")
+    ? parsed
+    : (await import("./arguments/options.ts")).asLastRun(parsed);
+  return await command.run(given, COMMANDS) ?? EXIT.success;
 }
 
 async function report(

@@ -145,7 +145,7 @@ export async function inspectTable(path: string, named: Named) {
       ...rejected(
         "without a label",
         (i) => isEmpty(label.values[i]),
-        'complete them, or set "missing: skip"',
+        "complete them, or leave them out by -S missing=skip",
       ),
       ...rejected(
         "with a label that is not text, a number or a boolean",

@@ -36,14 +36,14 @@ export function classesOf(rows: readonly Row[]): string[] {
       `The labels have ${
         names.size === 1 ? "one value only" : `${names.size} different values`
       }; expected 2 to ${MAX_CLASSES} classes${
-        names.size > 2 ? '; for a regression, set "regression: true"' : ""
+        names.size > 2 ? "; to predict a number, -S regression=true" : ""
       } (last row: ${rows.at(-1)?.place ?? "none"})`,
     );
   }
   const doubt = doubtOf(names, rows.length);
   if (doubt !== undefined) {
     throw new SyntaxError(
-      `${doubt}; to predict a number, set "regression: true"; if these are classes, list them in "classes" (last row: ${
+      `${doubt}; to predict a number, -S regression=true; if these are classes, list them by -S classes=[...] (last row: ${
         rows.at(-1)!.place
       })`,
     );

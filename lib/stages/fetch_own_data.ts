@@ -111,7 +111,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
     const held = await drawHoldout(train, holdout, seed, labels !== null);
     if (held.size === 0) {
       throw new RangeError(
-        `"${params.files.train}" has too few different texts for a holdout: add examples, or set "files.validation"`,
+        `"${params.files.train}" has too few different texts for a holdout: add rows, or name a file of them by -S validation=FILE`,
       );
     }
     validation = train.filter((example) => held.has(example));
@@ -137,7 +137,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   for (const fault of faults) log(fault);
   if (validation.length === 0) {
     log(
-      'No validation split, on which stages evaluate by default: set "files.validation" or "holdout" to have one',
+      "No validation split, on which stages evaluate by default: hold some rows out by -S holdout=0.1, or name a file of them by -S validation=FILE",
     );
   }
   await writeDataset(output, {
@@ -206,7 +206,7 @@ function withLabels(
   throw new SyntaxError(
     `${fault}: ${
       placesOf(lacking)
-    }; complete them, or leave them out by missing=skip`,
+    }; complete them, or leave them out by -S missing=skip`,
   );
 }
 

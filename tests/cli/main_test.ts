@@ -242,7 +242,7 @@ Deno.test("the examples of commands that read a stage name a single one", async 
       const { stderr } = await callHere(
         ...[name, ...words!.split(" "), "--out", own],
       );
-      assertMatch(stderr, /^Stage ".*" has no result yet: /, line);
+      assertMatch(stderr, /^Stage ".*" has no result yet:\n/, line);
       checked++;
     }
   }

@@ -209,7 +209,7 @@ stages:
   ) {
     const none = await call(command, ...args);
     assertEquals(none.code, 1, command);
-    assertMatch(none.stderr, /^Stage "train" has no .*run it with/m);
+    assertMatch(none.stderr, /^Stage "train" has no .*\n {2}run: /m);
     const { code, stdout, stderr } = await call(command, ...args, "--recorded");
     assertEquals(code, 0, stderr);
     if (command === "logs") assertMatch(stdout, /trains$/m);

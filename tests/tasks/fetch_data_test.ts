@@ -229,7 +229,7 @@ for (
     [
       "200 decimal numbers in 200 rows",
       Array.from({ length: 200 }, (_, i) => `${i / 200}`),
-      /The labels have 200 different values, all of them numbers and some with decimals, such as "0\.005"; to predict a number, set "regression: true"; if these are classes, list them in "classes" \(last row: .*train\.jsonl:200\)/,
+      /The labels have 200 different values, all of them numbers and some with decimals, such as "0\.005"; to predict a number, -S regression=true; if these are classes, list them by -S classes=\[...\] \(last row: .*train\.jsonl:200\)/,
     ],
     [
       "eleven ratings with decimals",
@@ -239,7 +239,7 @@ for (
     [
       "a different integer in each row",
       Array.from({ length: 20 }, (_, i) => 1000 + i),
-      /The labels of 20 rows have 20 different values, such as "1000", too many to learn as classes: check the column of the label; to predict a number, set "regression: true"/,
+      /The labels of 20 rows have 20 different values, such as "1000", too many to learn as classes: check the column of the label; to predict a number, -S regression=true/,
     ],
     [
       "a text of its own in most rows",
@@ -282,7 +282,7 @@ Deno.test("fetch-data says in a line what it has read: classes with counts, scor
       });
       assertEquals(
         log.at(-1),
-        'No validation split, on which stages evaluate by default: set "files.validation" or "holdout" to have one',
+        "No validation split, on which stages evaluate by default: hold some rows out by -S holdout=0.1, or name a file of them by -S validation=FILE",
       );
       return log.slice(0, 1);
     };
@@ -383,7 +383,7 @@ for (
       "missing labels",
       "a.tsv",
       "text\tlabel\na\t1\nb\t\nc\t2\nd\t \n",
-      /^train: 2 of 4 rows have no label: .*a\.tsv:3, 5; complete them, or leave them out by missing=skip$/,
+      /^train: 2 of 4 rows have no label: .*a\.tsv:3, 5; complete them, or leave them out by -S missing=skip$/,
     ],
     [
       "one class only",
@@ -558,7 +558,7 @@ Deno.test("fetch-data refuses a holdout if all texts are equal", async () => {
   assertIsError(
     await assertRejects(() => labelsOf({ train: [1, 2], params })),
     Error,
-    /train\.jsonl" has too few different texts for a holdout.*"files\.validation"/,
+    /train\.jsonl" has too few different texts for a holdout.*-S validation=FILE/,
   );
 });
 

@@ -159,6 +159,13 @@ export class Arguments {
     return this.options.get(name) ?? [];
   }
 
+  with(name: string, values: readonly string[]): Arguments {
+    return new Arguments(
+      this.positionals,
+      new Map([...this.options, [name, values]]),
+    );
+  }
+
   without(...names: readonly string[]): Arguments {
     const others = [...this.options].filter(([name]) => !names.includes(name));
     return new Arguments(this.positionals, new Map(others));
@@ -399,9 +406,10 @@ export function columns(
   });
 }
 
-/** Wraps a text at spaces into lines of at most `width` characters; keeps its line breaks and their indents. */
+/** Wraps a text at spaces into lines of at most `width` characters; keeps its line breaks and their indents, and commands, which could not be copied. */
 export function wrap(text: string, width: number): string[] {
   return text.split("\n").flatMap((paragraph) => {
+    if (/^ {2}(log|run): /.test(paragraph)) return paragraph;
     const lines: string[] = [];
     const [indent] = /^ */.exec(paragraph)!;
     let line = indent;

@@ -1,5 +1,11 @@
 import { defaultSettings, type Settings } from "../../scheduler/settings.ts";
-import { isFull, removeFolder, statIfThere } from "../../files/files.ts";
+import {
+  isFull,
+  readIfThere,
+  removeFolder,
+  replaceText,
+  statIfThere,
+} from "../../files/files.ts";
 import { isLocked, tryLockFile } from "../../files/locks.ts";
 import {
   basename,
@@ -10,7 +16,7 @@ import {
 } from "../../files/paths.ts";
 import { linkFingerprint } from "../../files/fingerprints.ts";
 import {
-  type Arguments,
+  Arguments,
   invalidValue,
   readOptions,
   UsageError,
@@ -274,6 +280,60 @@ export function withSettings(
   // A value of several lines is on none of them.
   lines[Math.max(place, 0)] += `; set by ${setBy}`;
   return lines.join("\n");
+}
+
+/**
+ * A message and, if it names a setting that mends its fault, the command with
+ * it: `..., as by -S text=review`, then a line with the command for a shell.
+ */
+export function withRemedy(
+  message: string,
+  command: string,
+  args: Arguments,
+): string {
+  const [, key, value] = /-S ([\w.]+)=([\w./@-]+)/.exec(message) ?? [];
+  if (key === undefined || /^[A-Z]+$/.test(value!)) return message;
+  const others = args.values("set").filter((it) => !it.startsWith(`${key}=`));
+  const set = [...others, `${key}=${value}`];
+  const mended = args.with("set", set);
+  return `${message}\n  run: ${
+    commandLine(mended, [command, ...args.positionals])
+  }`;
+}
+
+/** The file that keeps the options of the last run of own data, which select its results. */
+function lastRunFile(args: Arguments): string {
+  return join(
+    outOf(args),
+    "cache/commands",
+    `${resultsName(args, OWN_DATA)}.json`,
+  );
+}
+
+/** Keeps the options of a run of own data for {@linkcode asLastRun}. */
+export function keepRun(args: Arguments): void {
+  if (args.positionals[0] !== OWN_DATA) return;
+  const file = lastRunFile(args);
+  const kept = readOptions(KEY_OPTIONS)
+    .flatMap(({ name }) => args.has(name) ? [[name, args.values(name)]] : []);
+  Deno.mkdirSync(dirname(file), { recursive: true });
+  replaceText(file, JSON.stringify(kept));
+}
+
+/** The arguments with the options of the last run, if they name own data without a file and without options of a run. */
+export function asLastRun(args: Arguments): Arguments {
+  if (args.positionals[0] !== OWN_DATA || args.has("set")) return args;
+  const text = readIfThere(lastRunFile(args));
+  if (text === undefined) return args;
+  const last = new Map<string, string[]>(JSON.parse(text));
+  const found = new Arguments(
+    args.positionals,
+    new Map([...last, ...args.options]),
+  );
+  console.error(
+    `As in the last run: ${givenWords(found).map(quoted).join(" ")}`,
+  );
+  return found;
 }
 
 /**

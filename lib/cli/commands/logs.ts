@@ -1,18 +1,19 @@
+import { status } from "../../scheduler/plan.ts";
 import { readLog } from "../../scheduler/journal.ts";
 import { findStageLog } from "../../scheduler/results.ts";
 import { command, UsageError } from "../arguments/arguments.ts";
 import { JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
 import { openRun } from "../runtime/executor.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
-import { eventText } from "../terminal/messages.ts";
+import { eventText, listed } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
 import { needingResult } from "./stage_result.ts";
 
 /** `deno task logs`: prints the log of a stage. */
 export const logsCommand = command`
-  logs PIPELINE STAGE
+  logs PIPELINE [STAGE]
 
-  Print the log of a stage with these parameters: of the current run if it is running, otherwise of the last run if that failed, otherwise of the run that made the cached result.
+  Print the log of a stage with these parameters: of the current run if it is running, otherwise of the last run if that failed, otherwise of the run that made the cached result. Without a STAGE, take the one that is running or has failed.
 
   Options:
   -f, --follow  Keep printing while the stage runs, also in further attempts
@@ -25,11 +26,23 @@ export const logsCommand = command`
 `(async (args) => {
   const { graph, selected, store, settings } = await openRun(args);
   const [, pattern] = args.positionals;
-  const [id, other] = selected;
-  if (id === undefined || other !== undefined) {
+  const stages = pattern === undefined
+    ? (await status(graph, settings))
+      .filter(({ live, failure }) => live ?? failure)
+      .map(({ stage }) => stage)
+    : selected;
+  const [id, other] = stages;
+  if (id === undefined) {
+    const names = listed([...graph.stages.keys()], 10);
     throw new UsageError(
-      `"${pattern}" selects more than one stage: "${id}", "${other}"; name one of them`,
+      `No stage is running or has failed: name one, of ${names}`,
     );
+  }
+  if (other !== undefined) {
+    const what = pattern === undefined
+      ? "More than one stage is running or has failed"
+      : `"${pattern}" selects more than one stage`;
+    throw new UsageError(`${what}: "${id}", "${other}"; name one of them`);
   }
   const find = () =>
     needingResult(args, id, () => findStageLog(graph, id, settings, store));

@@ -10,10 +10,12 @@ import {
   FORCE,
   GRAPH_OPTIONS,
   JSON_LINES,
+  keepRun,
   LIMIT_OPTIONS,
   PROGRAM,
   RECORDED,
   stageCommand,
+  withRemedy,
   withSettings,
 } from "../arguments/options.ts";
 import { openRun } from "../runtime/executor.ts";
@@ -100,6 +102,7 @@ export const pipelineCommand = command`
     );
     return;
   }
+  keepRun(args);
   const outcome = new Outcome(graph.pipeline, store);
   let answer: Answer | undefined;
   try {
@@ -110,7 +113,8 @@ export const pipelineCommand = command`
       (event) => {
         outcome.take(event);
         if (event.type === "failed") {
-          const message = withSettings(event.message, args.values("set"));
+          const named = withSettings(event.message, args.values("set"));
+          const message = withRemedy(named, "pipeline", args);
           const log = event.log !== "" && !args.has("json")
             ? stageCommand("logs", args, event.stage)
             : event.log;

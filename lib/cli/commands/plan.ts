@@ -14,6 +14,7 @@ import {
   FORCE,
   JSON_LINES,
   KEY_OPTIONS,
+  withRemedy,
 } from "../arguments/options.ts";
 import { openRun } from "../runtime/executor.ts";
 import { REMOTE_OPTIONS, runRemote } from "../runtime/remote.ts";
@@ -66,7 +67,13 @@ export async function printPlan(args: Arguments) {
     json ? print({ type: "note", text }) : console.error(text);
   const remote = await runRemote(args, store, note);
   const ofPlan = { ...settings, ...(remote && { remote }) };
-  const decisions = await plan(graph, selected, ofPlan, store);
+  const decisions = await plan(graph, selected, ofPlan, store)
+    .catch((error: Error) => {
+      const message = withRemedy(error.message, "plan", args);
+      throw message === error.message
+        ? error
+        : new Error(message, { cause: error });
+    });
   await remote?.end();
   await saveGraph();
   const counts = { run: 0, restore: 0, unchanged: 0, unknown: 0, skip: 0 };

@@ -27,7 +27,7 @@ export async function needingResult<T>(
   } catch (error) {
     if (!(error instanceof NoResultError)) throw error;
     const command = stageCommand("pipeline", args, stage);
-    const message = `${error.message}: run it with "${command}"`;
+    const message = `${error.message}:\n  run: ${command}`;
     throw new Error(message, { cause: error });
   }
 }

@@ -60,7 +60,7 @@ export const trackCommand = command`
   if (runs.length === 0) {
     const command = stageCommand("pipeline", args);
     throw new Error(
-      `Pipeline "${pipeline}" has no trainings or evaluations yet: run it with "${command}"`,
+      `Pipeline "${pipeline}" has no trainings or evaluations yet:\n  run: ${command}`,
     );
   }
   return await interruptible(async (signal) => {

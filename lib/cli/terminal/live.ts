@@ -134,10 +134,7 @@ export class LiveTable implements Renderer {
         if (message.type === "failed" && message.retry) {
           this.#running.delete(message.stage);
         } else this.#end(message.stage);
-        // A wrapped command could not be copied.
-        return lines.flatMap((line) => line.split("\n")).flatMap((line) =>
-          line.startsWith("  log: ") ? line : wrap(line, this.#screen.width)
-        );
+        return lines.flatMap((line) => wrap(line, this.#screen.width));
       case "note":
         return lines.flatMap((line) => wrap(line, this.#screen.width));
       default:

@@ -69,7 +69,7 @@ Deno.test("export writes the adapter of the given parameters at a rank, or nothi
   assertEquals(early.code, 1);
   assertMatch(
     early.stderr,
-    /^Stage "train@rank=1" has no [^]*: run it with "deno task pipeline .*train@rank=1/,
+    /^Stage "train@rank=1" has no [^]*:\n {2}run: deno task pipeline .*train@rank=1/,
   );
 
   for (const word of ["one", "two"]) {

@@ -114,7 +114,7 @@ stages:
     assertEquals(before.code, 1);
     assertMatch(
       before.stderr,
-      /Stage "adapter" has no result yet: run it with "deno task pipeline \S*own.yaml adapter --out \S+"/,
+      /Stage "adapter" has no result yet:\n {2}run: deno task pipeline \S*own.yaml adapter --out \S+/,
     );
     const run = await callHere("pipeline", pipeline, ...args.slice(2));
     assertEquals(run.code, 0, run.stderr);

@@ -157,7 +157,7 @@ Deno.test("predict takes the rank that the report on the adapter recommends, by 
   assertEquals(code, 1);
   assertMatch(
     stderr,
-    /^Stage "report" has no .*: run it with "deno task pipeline \S+ report .*-S rank=4.*"\n$/,
+    /^Stage "report" has no .*:\n {2}run: deno task pipeline \S+ report .*-S rank=4.*\n$/,
   );
 });
 
@@ -203,7 +203,7 @@ Deno.test("predict, logs and verify say which command runs a stage that has not 
     `--tasks ${project.path("tasks")} --out ${project.path("out")}`,
   ].join(" ");
   const expected = `Stage "train" has no up-to-date result (data: param text ` +
-    `"first" -> "it's new"): run it with "${command}"`;
+    `"first" -> "it's new"):\n  run: ${command}`;
   const [logs, verify, prediction] = await Promise.all([
     project.call("logs", "train", ...given),
     project.call("verify", "train", ...given),
@@ -217,7 +217,7 @@ Deno.test("predict, logs and verify say which command runs a stage that has not 
     ] as const
   ) {
     assertEquals(called.code, 1);
-    assertEquals(called.stderr, `${expected.slice(0, -1)}${engine}"\n`);
+    assertEquals(called.stderr, `${expected}${engine}\n`);
   }
   const shell = new Deno.Command("sh", {
     args: ["-c", command.replace("deno task", "printf '%s\\n'")],

@@ -107,7 +107,7 @@ Deno.test("track says that a pipeline has not run yet", async () => {
   assertEquals(code, 1);
   assertMatch(
     stderr,
-    /^Pipeline "made" has no trainings or evaluations yet: run it with "deno task pipeline \S+test.yaml --tasks \S+ --out \S+"$/m,
+    /^Pipeline "made" has no trainings or evaluations yet:\n {2}run: deno task pipeline \S+test.yaml --tasks \S+ --out \S+$/m,
   );
 });
 
