@@ -56,11 +56,18 @@ export function changesOf(
   return { modules, total };
 }
 
-/** A table of the changes of all modules, and of their sum, in Markdown. */
-export function changesTable({ modules, total }: Resized): string {
+/**
+ * A table of the sum of the changes of all modules, and of each, in Markdown.
+ *
+ * @param isWhole False for the sum alone
+ */
+export function changesTable(
+  { modules, total }: Resized,
+  isWhole = true,
+): string {
   return table(
     ["Module", "rank", "energy kept", "relative error", "size"],
-    [...modules, total].map((row) => [
+    [total, ...isWhole ? modules : []].map((row) => [
       row === total ? "**all**" : plain(row.name),
       row === total ? rankText(modules) : rankText([row]),
       percent(row.energy),

@@ -197,7 +197,7 @@ function chooseFile(
   const file = fileAt(adapter, ranks, dtype);
   if (file.fileBytes <= (budget ?? Infinity)) return file;
   throw new RangeError(
-    `A budget of ${budget} bytes is too small: the file takes ${file.fileBytes} at rank 1`,
+    `A budget of ${budget} bytes is too small: at rank 1, the file has ${file.fileBytes} bytes; give at least --budget ${file.fileBytes}B`,
   );
 }
 

@@ -176,6 +176,9 @@ async function classifyTexts(
   rank: number,
   batchSize = 32,
 ): Promise<Answer[]> {
+  if (!Array.isArray(texts)) {
+    throw new TypeError("Expected a list of texts, as in classify([text])");
+  }
   const { maxLength, labels } = adapter.file;
   const factors = Object.fromEntries(
     Object.entries(inputsAt(adapter, rank)).map(([name, { values, shape }]) => [

@@ -531,7 +531,7 @@ for (
       "a budget that is too small",
       own,
       { budget: 60 },
-      /budget of 60 bytes is too small: the file takes \d+ at rank 1/,
+      /budget of 60 bytes is too small: at rank 1, the file has \d+ bytes/,
     ],
     [
       "LoHa",

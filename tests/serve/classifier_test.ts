@@ -95,6 +95,10 @@ Deno.test("load() and its function say what is wrong with what they are given", 
       /^Text 2 has 100000 characters, and at most 50000 are taken: cut it/,
     );
     await fails(
+      () => classify("A" as unknown as string[]),
+      /^Expected a list of texts, as in classify\(\[text\]\)$/,
+    );
+    await fails(
       () => classify([7 as unknown as string]),
       /^Text 1 is neither a string nor \{ text, pair \}$/,
     );

@@ -4,6 +4,7 @@ import type { Resized } from "../../resize/card.ts";
 import type { RankTarget } from "../../resize/choose.ts";
 import {
   type Arguments,
+  asTyped,
   command,
   invalidValue,
   UsageError,
@@ -36,6 +37,7 @@ export const resizeCommand = command`
   --dtype NAME{F32,F16,BF16}  Type of the factors (default: that of ADAPTER)
   --threads N  Threads (default: one per CPU, at most 8)
   --dry-run  Write nothing, only show what would be kept
+  --modules  Show what is kept of each module; the model card has it in any case
   ${JSON_LINES}
 
   Examples:
@@ -53,6 +55,13 @@ export const resizeCommand = command`
   const to = args.value("to");
   if (to === undefined && !args.has("dry-run")) {
     throw new UsageError('Missing option "--to": name a folder to create');
+  }
+  if (to?.endsWith(".safetensors")) {
+    throw invalidValue(
+      "to",
+      to,
+      "expected a folder, in which the file keeps its name, and gets a model card",
+    );
   }
   const { resize } = await import("../../resize/resize.ts");
   const { CAUTION, changesTable } = await import("../../resize/card.ts");
@@ -89,13 +98,15 @@ export const resizeCommand = command`
         { type: "total", folder, ...total, fileBytes },
       ];
       if (isJson) { for (const line of lines) writeLine(args, line, ""); }
-      else writeOut(`${terminalMarkdown(changesTable(result))}\n`);
+      else {writeOut(
+          `${terminalMarkdown(changesTable(result, args.has("modules")))}\n`,
+        );}
       if (isJson || args.has("dry-run")) continue;
       writeOut(`Wrote ${join(to!, folder)}, ${bytes(fileBytes)}\n\n`);
     }
     const advice =
       `${CAUTION} For an encoder, "deno task pipeline resize" scores every rank on your data.`;
-    if (!isJson) writeOut(`${terminalMarkdown(advice)}\n`);
+    if (!isJson) writeOut(`${terminalMarkdown(asTyped(advice))}\n`);
   });
 });
 

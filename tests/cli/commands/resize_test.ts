@@ -17,13 +17,14 @@ const source = writeFile(folder, "hands.safetensors", {
 Deno.test("resize writes a file for each rank, and says what is kept", async () => {
   const to = `${folder}/several`;
   const { code, stdout, stderr } = await callHere(
-    ...["resize", source, "--ranks", "2,4", "--to", to],
+    ...["resize", source, "--ranks", "2,4", "--to", to, "--modules"],
   );
   assertEquals(code, 0, stderr);
   assertMatch(stderr, /kohya: 2 modules of rank 6/);
   assertMatch(stdout, /^Module +rank +energy kept +relative error +size$/m);
   assertMatch(stdout, /^unet_a +6 to 2 +\d+\.\d\d % +0\.\d+ +[\d.]+ MB$/m);
-  assertMatch(stdout, /^all +6 to 4 /m);
+  // The sum comes first.
+  assertMatch(stdout, /^all +6 to 4 [^\n]*\nunet_a /m);
   assertMatch(stdout, /^Wrote .*several\/rank-4, \d/m);
   assertMatch(
     stdout,
@@ -36,11 +37,41 @@ Deno.test("resize writes a file for each rank, and says what is kept", async () 
   assert(!existsSync(`${to}.incomplete`));
 });
 
+Deno.test("resize shows the sum alone unless it is asked for modules, and says what a budget needs", async () => {
+  const sum = await callHere("resize", source, "--rank", "2", "--dry-run");
+  assertEquals(sum.code, 0, sum.stderr);
+  assertMatch(sum.stdout, /^all +6 to 2 /m);
+  assertEquals(sum.stdout.includes("unet_a"), false);
+  const small = await callHere(
+    ...["resize", source, "--budget", "10B", "--dry-run"],
+  );
+  const [, least] = /--budget (\d+B)$/m.exec(small.stderr)!;
+  const enough = await callHere(
+    ...["resize", source, "--budget", least!, "--dry-run"],
+  );
+  assertEquals([small.code, enough.code], [1, 0], enough.stderr);
+  const file = await callHere(
+    ...["resize", source, "--rank", "2", "--to", `${folder}/x.safetensors`],
+  );
+  assertEquals(file.code, 2);
+  assertMatch(
+    file.stderr,
+    /x\.safetensors" for option "--to": expected a folder/,
+  );
+});
+
 Deno.test("resize shows names of tensors without their control characters", async () => {
   const odd = writeFile(folder, "odd.safetensors", {
     ...factors("a\x1b[2J\x9b", [9, 7, 6], KOHYA, 2),
   });
-  const shown = await callHere("resize", odd, "--rank", "2", "--dry-run");
+  const shown = await callHere(
+    "resize",
+    odd,
+    "--rank",
+    "2",
+    "--dry-run",
+    "--modules",
+  );
   const failed = await callHere(
     ...["resize", source, "--add", `${odd}=1`, "--rank", "2", "--dry-run"],
   );
