@@ -293,7 +293,11 @@ function addCsvButton(place: Element, number: number) {
   place.append(div("tools", csv));
 }
 
-function csvCell(text: string) {
+/** As `csvLine()` of the command line writes it: what would be a formula of a spreadsheet gets an apostrophe. */
+function csvCell(value: string) {
+  const isFormula = /^(?:[=@\t\r]|[+-](?![\d.,+\-\s[\]%e]*$))/i
+    .test(value);
+  const text = isFormula ? `'${value}` : value;
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 

@@ -60,11 +60,15 @@ export function writeLine(args: Arguments, value: unknown, text: string): void {
   writeOut(`${args.has("json") ? JSON.stringify(value) : text}\n`);
 }
 
-/** A line of CSV (RFC 4180). */
+/** Starts of texts, but not of numbers, that spreadsheets take for a formula, which can read files and the network. */
+const FORMULA = /^(?:[=@\t\r]|[+-](?![\d.,+\-\s[\]%e]*$))/i;
+
+/** A line of CSV (RFC 4180); what would be a formula gets an apostrophe, as is usual. */
 export function csvLine(texts: readonly string[]): string {
-  return texts.map((text) =>
-    /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
-  ).join(",");
+  return texts.map((text) => FORMULA.test(text) ? `'${text}` : text)
+    .map((text) =>
+      /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
+    ).join(",");
 }
 
 function isBrokenPipe(error: unknown): boolean {

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import type { Message } from "../../../lib/cli/terminal/messages.ts";
-import { plainLines } from "../../../lib/cli/terminal/renderer.ts";
+import { csvLine, plainLines } from "../../../lib/cli/terminal/renderer.ts";
 import {
   failed,
   finished,
@@ -132,4 +132,19 @@ Deno.test("plainLines() says what the cache saved", () => {
 13 stages: 1 ran, 12 unchanged, in 3.0 s
 `,
   );
+});
+
+Deno.test("csvLine() writes no cell that a spreadsheet takes for a formula, and numbers as they are", () => {
+  assertEquals(
+    csvLine([
+      "=1+1",
+      "@SUM(A1)",
+      "+a",
+      "-2+cmd|' /C calc'!A0",
+      '=HYPERLINK("x")',
+    ]),
+    `'=1+1,'@SUM(A1),'+a,'-2+cmd|' /C calc'!A0,"'=HYPERLINK(""x"")"`,
+  );
+  const plain = ["-1.5e-3", "+2", "-", "-0.9 [-2.4, +0.7]", "a=b", ""];
+  assertEquals(csvLine(plain), '-1.5e-3,+2,-,"-0.9 [-2.4, +0.7]",a=b,');
 });
