@@ -175,7 +175,7 @@ export async function readAdapter(
   });
   const format = config !== undefined
     ? "PEFT"
-    : modules.some(({ alpha }) => alpha !== undefined)
+    : modules.some(({ parts: [part] }) => part!.a.name.includes(".lora_down"))
     ? "kohya"
     : "diffusers";
   return { path, format, modules, carried, metadata: file.metadata, configs };

@@ -77,12 +77,20 @@ function fieldsAt(
     ranks.get(it.name)! > ranks.get(best.name)! ? it : best
   );
   const [r, lora_alpha] = [ranks.get(largest.name)!, alphaOf(largest)];
-  const pattern = (valueOf: (module: Module) => number, usual: number) =>
-    Object.fromEntries(
-      own.filter((it) => valueOf(it) !== usual)
-        .map((it) => [it.name.slice(prefix.length), valueOf(it)]),
-    );
   const names = own.map(({ name }) => name.slice(prefix.length));
+  // The first key that ends a name counts: a name that another one ends is written as well, and before it.
+  const pattern = (valueOf: (module: Module) => number, usual: number) => {
+    const values = own.map((it, i) => [names[i]!, valueOf(it)] as const);
+    const odd = new Set(
+      values.flatMap(([name, value]) => value === usual ? [] : name),
+    );
+    const isMatched = (name: string) =>
+      name.split(".").some((_, i, parts) => odd.has(parts.slice(i).join(".")));
+    return Object.fromEntries(
+      values.filter(([name]) => isMatched(name))
+        .sort(([a], [b]) => b.length - a.length),
+    );
+  };
   const isAdded = own.some(({ parts: [part] }) => part!.path !== path);
   return {
     ...fields,

@@ -410,6 +410,67 @@ test("resize() refuses a configuration of other modules, and too many modules an
   }
 });
 
+test("resize() writes patterns in which the name of a module may end that of another", async (folder) => {
+  const names = ["blocks.0.proj_out", "proj_out", "blocks.10.proj_out"];
+  const source = writeFolder(
+    folder,
+    "peft",
+    Object.assign(
+      {},
+      ...names.map((name, i) =>
+        factors(`base_model.model.${name}`, [9, 7, i === 1 ? 2 : 6], PEFT)
+      ),
+    ),
+    { target_modules: names },
+  );
+  const config = `${source}/adapter_config.json`;
+  const fields = JSON.parse(Deno.readTextFileSync(config));
+  const patterns = {
+    rank_pattern: {
+      "blocks.0.proj_out": 6,
+      "blocks.10.proj_out": 6,
+      proj_out: 2,
+    },
+    alpha_pattern: {
+      "blocks.0.proj_out": 3,
+      "blocks.10.proj_out": 3,
+      proj_out: 9,
+    },
+  };
+  Deno.writeTextFileSync(config, JSON.stringify({ ...fields, ...patterns }));
+  const { output } = await resized(source, { rank: 4 });
+  const written = JSON.parse(
+    Deno.readTextFileSync(`${output}/adapter_config.json`),
+  );
+  assertEquals([written.r, written.lora_alpha], [4, 2]);
+  assertEquals(Object.entries(written.rank_pattern), [
+    ["blocks.10.proj_out", 4],
+    ["blocks.0.proj_out", 4],
+    ["proj_out", 2],
+  ]);
+  assertEquals(Object.entries(written.alpha_pattern), [
+    ["blocks.10.proj_out", 2],
+    ["blocks.0.proj_out", 2],
+    ["proj_out", 9],
+  ]);
+  // It can be read again.
+  const again = await resized(output, { rank: 1 });
+  assertEquals(again.total.rank, 1);
+});
+
+test("resize() takes a file of kohya without alphas for one", async (folder) => {
+  const [down, up] = KOHYA;
+  const source = writeFile(
+    folder,
+    "plain.safetensors",
+    factors("unet_a", [9, 7, 6], [down, up]),
+    { ss_network_dim: "6" },
+  );
+  const { output } = await resized(source, { rank: 2 });
+  using file = SafetensorsFile.open(`${output}/plain.safetensors`);
+  assertEquals(file.metadata.get("ss_network_dim"), "2");
+});
+
 test("resize() copies no file of another folder, and names what is not a file", async (folder) => {
   const tensors = factors("base_model.model.l.1.q", [9, 7, 6], PEFT);
   const source = writeFolder(folder, "peft", tensors);
