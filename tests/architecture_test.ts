@@ -195,9 +195,9 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 1870,
+  "lib/artifacts": 1880,
   "lib/benchmarks": 385,
-  "lib/cli": 8360,
+  "lib/cli": 8370,
   "lib/data": 1935,
   "lib/engine": 11540,
   "lib/files": 570,
@@ -208,7 +208,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/ranks": 170,
   "lib/remote": 1230,
   "lib/report": 4340,
-  "lib/resize": 1460,
+  "lib/resize": 1465,
   "lib/scheduler": 5490,
   "lib/serve": 825,
   "lib/slurm": 1320,

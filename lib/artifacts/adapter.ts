@@ -56,11 +56,19 @@ export function tensorsOf(
   throw noBestEpoch("adapter");
 }
 
-/** Writes an artifact of kind `adapter`. */
+/**
+ * Writes an artifact of kind `adapter`.
+ *
+ * @throws {TypeError} If a tensor is missing or has the wrong shape.
+ */
 export async function writeAdapter(
   folder: string,
   { baseModel, training, tensors, best }: Adapter,
 ): Promise<void> {
+  for (const it of best === undefined ? [tensors] : [tensors, best]) {
+    const fault = faultOf(it, training);
+    if (fault) throw new TypeError(`Cannot save the adapter: ${fault}`);
+  }
   const known = { baseModel, ...training };
   await writePeftFiles(folder, known, tensors);
   if (best !== undefined) {
@@ -90,8 +98,8 @@ async function readPeftFiles(
 ): Promise<Pick<Adapter, "baseModel" | "tensors">> {
   const configPath = join(folder, "adapter_config.json");
   const config = await readJsonFile(configPath, BaseModelConfig);
-  const { adapter, rank, alpha } = training;
-  const kind = kindNamed(adapter);
+  const { rank, alpha } = training;
+  const kind = kindNamed(training.adapter);
   const expected = { ...kind.type, ...kind.config({ rank, alpha }) };
   for (const [field, value] of Object.entries(expected)) {
     if (JSON.stringify(config[field]) === JSON.stringify(value)) continue;
@@ -103,11 +111,15 @@ async function readPeftFiles(
   }
   const path = join(folder, "adapter_model.safetensors");
   const tensors = readTensors(path);
-  const fault = findAdapterFault(kind, shapesOf(tensors), rank);
+  const fault = faultOf(tensors, training);
   if (fault !== undefined) {
     throw new SyntaxError(`"${path}" is not a complete adapter: ${fault}`);
   }
   return { baseModel: baseModelIn(config), tensors };
+}
+
+function faultOf(tensors: AdapterTensors, { adapter, rank }: AdapterRecord) {
+  return findAdapterFault(kindNamed(adapter), shapesOf(tensors), rank);
 }
 
 /** All tensors of a safetensors file, as float32. */

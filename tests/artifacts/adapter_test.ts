@@ -52,6 +52,37 @@ Deno.test("readAdapter() reads back what writeAdapter() wrote, for both architec
   }
 });
 
+Deno.test("writeAdapter() writes nothing if the last or the best epoch lacks a tensor or has one of another shape", async () => {
+  await withFolder(async (folder) => {
+    const name =
+      "base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight";
+    const tensors = referenceTensors("bert");
+    const { [name]: tensor, ...missing } = tensors;
+    const wide = { ...tensors, [name]: { ...tensor!, shape: [1, 99] } };
+    for (
+      const [wrong, message] of [
+        [{ tensors: missing }, `"${name}" is missing`],
+        [
+          { tensors, best: wide },
+          `"${name}" has shape [1,99], expected [4,99]`,
+        ],
+      ] as const
+    ) {
+      await assertRejects(
+        () =>
+          writeAdapter(folder, {
+            baseModel: undefined,
+            training: REFERENCE_TRAINING,
+            ...wrong,
+          }),
+        TypeError,
+        `Cannot save the adapter: tensor ${message}`,
+      );
+      assertEquals([...Deno.readDirSync(folder)], []);
+    }
+  });
+});
+
 Deno.test("readAdapter() rejects files that contradict each other", async () => {
   await withFolder(async (folder) => {
     await writeAdapter(folder, {
