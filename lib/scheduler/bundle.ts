@@ -1,16 +1,23 @@
-import type { Loader, OnLoadResult, Plugin } from "esbuild";
+import type { BuildFailure, OnLoadResult, Plugin } from "esbuild";
 import { digest } from "../files/digest.ts";
-import { basename, dirname, fromFileUrl, relative } from "../files/paths.ts";
 import {
+  basename,
+  dirname,
+  fromFileUrl,
+  join,
+  relative,
+} from "../files/paths.ts";
+import {
+  compiled,
+  type Module,
   type ModuleGraph,
   moduleGraph,
-  type Tsconfig,
 } from "./module_graph.ts";
 
 /** The code of a stage as one file: its task, `child.ts`, and all that they import. */
 export interface Bundle {
   readonly text: string;
-  /** Files of the project that it was made from, with the SHA-256 of what was read; empty if there is none. Packages count by the lock file. */
+  /** Files that it was made from, with the SHA-256 of what was read; empty if there is none. Packages count by the lock file, linked ones by their files. */
   readonly files: readonly (readonly [path: string, raw: string])[];
   /** Source map as JSON, if requested. */
   readonly map?: string;
@@ -19,18 +26,23 @@ export interface Bundle {
 /** The module that runs a task in its stage's process. */
 export const CHILD = new URL("./child.ts", import.meta.url).href;
 
-/** Namespaces of esbuild: generated entries, and modules as Deno resolves them. Packages have the default one. */
+/** Name of {@linkcode CHILD} in a bundle. */
+const CHILD_NAME = "scheduler:child.ts";
+
+/** Namespaces of esbuild: generated entries, modules as Deno resolves them, and packages. */
 const ENTRY = "entry";
 const CODE = "code";
+const PACKAGE = "file";
 
 /** End of the last call of {@linkcode bundleTasks}. Calls take turns, since each ends the process of esbuild, which all share. */
 let turn: Promise<unknown> = Promise.resolve();
 
 /**
- * Bundles tasks. Deno resolves the imports (import map, npm by the lock file,
- * JSR and https from its cache), and esbuild makes one file of what they lead
- * to. The text does not depend on the location of the project, nor on comments,
- * formatting, types and unused functions.
+ * Bundles tasks. Deno resolves the imports and compiles TypeScript, as in
+ * `deno run`, and esbuild makes one file of what they lead to. Only what packages
+ * import is resolved by esbuild, by the rules of Node.js. The text does not
+ * depend on the location of the project, nor on comments, formatting, types and
+ * unused functions.
  *
  * @param tasks `file:` URLs of task modules in one folder.
  * @param project Folder of `deno.json`.
@@ -53,7 +65,9 @@ async function bundle(
   maps: boolean,
 ): Promise<Map<string, Bundle>> {
   const graph = await moduleGraph([...tasks, CHILD], project);
-  const modules = new Modules(graph, project, dirname(fromFileUrl(tasks[0]!)));
+  const folder = dirname(fromFileUrl(tasks[0]!));
+  const modules = new Modules(graph, project, folder, maps);
+  await modules.compile();
   const esbuild = await import("esbuild");
   const { builtinModules } = await import("node:module");
   const built = await esbuild.build({
@@ -68,6 +82,8 @@ async function bundle(
     format: "esm",
     platform: "node",
     conditions: ["deno"],
+    mainFields: ["main"],
+    resolveExtensions: [".js", ".json", ".node"],
     // Packages in CommonJS read it, although nothing lies beside the bundle.
     define: { __dirname: '"/"' },
     target: "esnext",
@@ -75,30 +91,32 @@ async function bundle(
     legalComments: "none",
     logLevel: "silent",
     absWorkingDir: project,
-    tsconfigRaw: graph.tsconfig,
-    plugins: [modules.plugin(builtinModules, maps)],
+    tsconfigRaw: {},
+    plugins: [modules.plugin(builtinModules)],
     ...(maps && { sourcemap: "external", sourcesContent: false }),
   }).catch((error) => {
     throw new Error(messageOf(error), { cause: error });
   }).finally(() => esbuild.stop());
   const outputs = new Map(built.outputFiles.map((it) => [it.path, it.text]));
-  return new Map(tasks.map((task, i) => {
-    const text = outputs.get(`/${i}.js`)!;
-    const map = outputs.get(`/${i}.js.map`);
-    // Packages in CommonJS require built-in modules, which a module cannot do by itself.
-    const head = REQUIRES.test(text) ? REQUIRE : "";
-    const entry = `${ENTRY}:${modules.nameOf(task)}`;
-    return [task, {
-      text: head + text,
-      files: [
-        ...graph.files,
-        ...modules.filesBehind(entry, built.metafile.inputs),
-      ],
-      ...(map !== undefined && {
-        map: head === "" ? map : map.replace(/"mappings": "/, "$&;"),
-      }),
-    }];
-  }));
+  return new Map(
+    await Promise.all(tasks.map(async (task, i) => {
+      const text = outputs.get(`/${i}.js`)!;
+      const map = outputs.get(`/${i}.js.map`);
+      // Packages in CommonJS require built-in modules, which a module cannot do by itself.
+      const head = REQUIRES.test(text) ? REQUIRE : "";
+      const entry = `${ENTRY}:${modules.nameOf(task)}`;
+      return [task, {
+        text: head + text,
+        files: [
+          ...graph.files,
+          ...await modules.filesBehind(entry, built.metafile.inputs),
+        ],
+        ...(map !== undefined && {
+          map: head === "" ? map : map.replace(/"mappings": "/, "$&;"),
+        }),
+      }] as const;
+    })),
+  );
 }
 
 /** Matches esbuild's form of `require()` of a module that is not in the bundle. */
@@ -185,23 +203,36 @@ export async function locateTrace(
   });
 }
 
-/** Modules of `deno info`, as a plugin of esbuild. */
-class Modules {
-  readonly #graph: ModuleGraph;
-  readonly #project: string;
-  readonly #tasks: string;
-  /** Specifiers by {@linkcode nameOf}. */
-  readonly #specifiers = new Map<string, string>();
-  /** Path and digest of each module that was read, by name. */
-  readonly #read = new Map<string, readonly [path: string, raw: string]>();
+type Bytes = Uint8Array<ArrayBuffer>;
 
-  constructor(graph: ModuleGraph, project: string, tasks: string) {
-    this.#graph = graph;
-    this.#project = project;
-    this.#tasks = tasks;
-    for (const name of graph.modules.keys()) {
-      this.#specifiers.set(this.nameOf(name), name);
-    }
+/** Modules as Deno has resolved and compiled them, as a plugin of esbuild. */
+class Modules {
+  /** By {@linkcode nameOf}. */
+  readonly #modules: ReadonlyMap<string, Module>;
+  #compiled: ReadonlyMap<Module, string> = new Map();
+  /** Contents and digests of the user's files that were read, by path. */
+  readonly #read = new Map<string, readonly [Bytes, raw: Promise<string>]>();
+
+  /** @param tasks Folder of the tasks. */
+  constructor(
+    private readonly graph: ModuleGraph,
+    private readonly project: string,
+    private readonly tasks: string,
+    private readonly maps: boolean,
+  ) {
+    this.#modules = new Map(
+      graph.modules.values().map((it) => [this.nameOf(it.specifier), it]),
+    );
+  }
+
+  /** Lets Deno compile TypeScript and JSX. */
+  async compile(): Promise<void> {
+    this.#compiled = await compiled(
+      this.graph.modules.values(),
+      ({ local }) => this.#contentOf(local!),
+      this.graph.compilerOptions,
+      this.maps,
+    );
   }
 
   /**
@@ -210,39 +241,46 @@ class Modules {
    * of the task; for other modules, the specifier.
    */
   nameOf(specifier: string): string {
-    if (specifier === CHILD) return "child.ts";
+    if (specifier === CHILD) return CHILD_NAME;
     if (!specifier.startsWith("file:")) return specifier;
     const path = fromFileUrl(specifier);
-    const below = relative(this.#project, path);
+    const below = relative(this.project, path);
     return below.startsWith("../")
-      ? `task:${relative(this.#tasks, path)}`
+      ? `task:${relative(this.tasks, path)}`
       : below;
   }
 
-  /** Files of all modules that an entry imports, directly or not. */
-  filesBehind(
+  /** Files of the user among all that an entry imports, directly or not. */
+  async filesBehind(
     entry: string,
     inputs: Readonly<
       Record<string, { readonly imports: readonly { readonly path: string }[] }>
     >,
-  ): (readonly [path: string, raw: string])[] {
+  ): Promise<(readonly [path: string, raw: string])[]> {
     const found = new Set([entry]);
     for (const name of found) {
       for (const { path } of inputs[name]?.imports ?? []) found.add(path);
     }
-    return [...found].flatMap((name) => {
-      const read = this.#read.get(name.replace(`${CODE}:`, ""));
-      return read === undefined ? [] : [read];
-    });
+    const files = [...found].map((name) =>
+      name.startsWith(`${CODE}:`)
+        ? this.#modules.get(name.slice(CODE.length + 1))!.local!
+        : this.#linkedFile(join(this.project, name))
+    ).filter((path) => path !== undefined);
+    return await Promise.all(
+      files.map(async (it) => [it, await this.#read.get(it)![1]] as const),
+    );
   }
 
-  plugin(builtins: readonly string[], maps: boolean): Plugin {
+  plugin(builtins: readonly string[]): Plugin {
     return {
       name: "deno",
       setup: (build) => {
         // Packages may name them without their prefix.
         build.onResolve(
-          { filter: new RegExp(`^(node:.*|${builtins.join("|")})$`) },
+          {
+            filter: new RegExp(`^(node:.*|${builtins.join("|")})$`),
+            namespace: PACKAGE,
+          },
           ({ path }) => ({
             path: path.startsWith("node:") ? path : `node:${path}`,
             external: true,
@@ -253,7 +291,7 @@ class Modules {
           namespace: ENTRY,
         }));
         build.onLoad({ filter: /.*/, namespace: ENTRY }, ({ path }) => ({
-          contents: `import { perform } from "child.ts";
+          contents: `import { perform } from ${JSON.stringify(CHILD_NAME)};
 import task from ${JSON.stringify(path)};
 await perform(task);`,
         }));
@@ -265,14 +303,22 @@ await perform(task);`,
           { filter: /.*/, namespace: CODE },
           async ({ path, importer, kind }) => {
             const { target, within } = this.#resolve(path, importer);
-            return within === undefined
-              ? { path: this.nameOf(target), namespace: CODE }
-              : await build.resolve(target, { kind, resolveDir: within });
+            if (within !== undefined) {
+              return await build.resolve(target, { kind, resolveDir: within });
+            }
+            return target.startsWith("node:")
+              ? { path: target, external: true }
+              : { path: this.nameOf(target), namespace: CODE };
           },
         );
         build.onLoad(
           { filter: /.*/, namespace: CODE },
-          ({ path, with: { type } }) => this.#load(path, type, maps),
+          ({ path, with: { type } }) => this.#load(path, type),
+        );
+        if (this.graph.linked.size === 0) return;
+        build.onLoad(
+          { filter: /.*/, namespace: PACKAGE },
+          ({ path }) => this.#loadLinked(path),
         );
       },
     };
@@ -283,8 +329,8 @@ await perform(task);`,
     name: string,
     importer: string,
   ): { readonly target: string; readonly within?: string } {
-    const { modules, redirects, npmPackages } = this.#graph;
-    const from = modules.get(this.#specifiers.get(importer)!)!;
+    const { modules, redirects, npmPackages } = this.graph;
+    const from = this.#modules.get(importer)!;
     const found = from.dependencies?.find(({ specifier }) => specifier === name)
       ?.code;
     if (found?.specifier === undefined) {
@@ -301,77 +347,107 @@ await perform(task);`,
     if (npmPackage === undefined) return { target };
     return {
       target: target.replace(/^npm:\/?((?:@[^/]+\/)?[^@/]+)@[^/]+/, "$1"),
-      within: npmPackages![npmPackage]!.localPath,
+      within: npmPackages[npmPackage]!.localPath,
     };
   }
 
-  async #load(
-    name: string,
-    type: string | undefined,
-    maps: boolean,
-  ): Promise<OnLoadResult> {
-    const { modules, tsconfig } = this.#graph;
-    const { local, error } = modules.get(this.#specifiers.get(name)!)!;
-    if (local === undefined) {
-      throw new Error(error ?? `No "${name}"`);
-    }
-    const contents = Deno.readFileSync(local);
-    this.#read.set(name, [local, await digest(contents)]);
+  async #load(name: string, type: string | undefined): Promise<OnLoadResult> {
+    const module = this.#modules.get(name)!;
+    const { specifier, kind, mediaType, local, error } = module;
+    if (local === undefined) throw new Error(error ?? `No "${name}"`);
+    const file = this.#contentOf(local);
+    const contents = /^https?:/.test(specifier) ? withoutMetadata(file) : file;
     if (type === "text") return { contents, loader: "text" };
     if (type === "bytes") return { contents, loader: "binary" };
-    const [, loader = "js"] = /\.[cm]?([jt]sx?|json)$/.exec(local) ?? [];
-    if (loader !== "ts" && loader !== "js") {
-      return { contents, loader: loader as Loader };
+    if (mediaType === "Json") return { contents, loader: "json" };
+    const code = kind === "wasm"
+      ? wasmCode(contents)
+      : this.#compiled.get(module) ?? new TextDecoder().decode(contents);
+    return { contents: await withoutComments(code, local, this.maps) };
+  }
+
+  /** A file of a linked package: the user's, and not Deno's copy. */
+  async #loadLinked(path: string): Promise<OnLoadResult | undefined> {
+    const file = this.#linkedFile(path);
+    if (file === undefined) return undefined;
+    const contents = this.#contentOf(file);
+    if (!/\.[cm]?js$/.test(file)) return { contents, loader: "default" };
+    const code = new TextDecoder().decode(contents);
+    return { contents: await withoutComments(code, file, this.maps) };
+  }
+
+  /** The user's file for one of a package in `node_modules`, if that is linked. */
+  #linkedFile(path: string): string | undefined {
+    for (const [folder, link] of this.graph.linked) {
+      if (path.startsWith(`${folder}/`)) {
+        return link + path.slice(folder.length);
+      }
     }
-    return {
-      contents: await withoutComments(contents, loader, local, tsconfig, maps),
-      loader: "js",
-    };
+  }
+
+  #contentOf(path: string): Bytes {
+    const known = this.#read.get(path);
+    if (known !== undefined) return known[0];
+    const contents = Deno.readFileSync(path);
+    this.#read.set(path, [contents, digest(contents)]);
+    return contents;
   }
 }
 
-/** Imports for their effects only, which esbuild drops in TypeScript and Deno does not. */
-const EFFECTS = /\bimport\s*\{\s*\}\s*from\b/g;
+/** A file of Deno's cache as the server has sent it: Deno may add a line. */
+function withoutMetadata(file: Bytes): Bytes {
+  // As Latin-1, each character is a byte.
+  const text = new TextDecoder("latin1").decode(file);
+  const end = text.lastIndexOf("\n// denoCacheMetadata=");
+  return end < 0 ? file : file.subarray(0, end);
+}
 
-/** A module without comments, which esbuild otherwise keeps within expressions, and types. */
+/** A WebAssembly module as JavaScript that imports and exports the same. */
+function wasmCode(bytes: Bytes): string {
+  const module = new WebAssembly.Module(bytes);
+  const from = [
+    ...new Set(WebAssembly.Module.imports(module).map(({ module }) => module)),
+  ].map((name) => JSON.stringify(name));
+  return [
+    ...from.map((name, i) => `import * as m${i} from ${name};`),
+    `const bytes = Uint8Array.fromBase64("${bytes.toBase64()}");`,
+    "const module = new WebAssembly.Module(bytes);",
+    `const imports = { ${from.map((name, i) => `${name}: m${i}`)} };`,
+    "const { exports } = new WebAssembly.Instance(module, imports);",
+    ...WebAssembly.Module.exports(module).map(({ name }, i) => {
+      const quoted = JSON.stringify(name);
+      return `const e${i} = exports[${quoted}]; export { e${i} as ${quoted} };`;
+    }),
+  ].join("\n");
+}
+
+/**
+ * JavaScript without comments, which esbuild otherwise keeps within expressions.
+ *
+ * @param maps True to add a source map, from that in the code if it has one.
+ */
 export async function withoutComments(
-  contents: Uint8Array,
-  loader: "js" | "ts",
+  code: string,
   path: string,
-  tsconfig: Tsconfig,
   maps: boolean,
 ): Promise<string> {
   const { transform } = await import("esbuild");
-  const text = new TextDecoder().decode(contents).replace(EFFECTS, "import");
-  const { code } = await transform(text, {
-    loader,
+  const made = await transform(code, {
     minifyWhitespace: true,
     legalComments: "none",
     target: "esnext",
     charset: "utf8",
     logLevel: "silent",
-    tsconfigRaw: tsconfig,
     sourcefile: path,
     ...(maps && { sourcemap: "inline", sourcesContent: false }),
   });
-  return code;
+  return made.code;
 }
 
 /** The first message of a failed build, with its place. */
-function messageOf(
-  error: Error & {
-    readonly errors?: readonly {
-      readonly text: string;
-      readonly location: { file: string; line: number; column: number } | null;
-    }[];
-  },
-): string {
-  const [first] = error.errors ?? [];
-  if (first === undefined) return error.message;
-  const { text, location } = first;
-  return location === null || location.file.startsWith(ENTRY)
-    ? text
-    : `${location.file.replace(`${CODE}:`, "")}:${location.line}:${
-      location.column + 1
-    }: ${text}`;
+function messageOf({ message, errors }: Error & Partial<BuildFailure>): string {
+  const { text, location } = errors?.[0] ?? { text: message };
+  if (!location || location.file.startsWith(ENTRY)) return text;
+  const { file, line, column } = location;
+  return `${file.replace(`${CODE}:`, "")}:${line}:${column + 1}: ${text}`;
 }

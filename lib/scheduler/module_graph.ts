@@ -1,7 +1,8 @@
+/** What Deno says of modules: where their imports lead, and what it makes of TypeScript. */
 import { digest } from "../files/digest.ts";
 import { readIfThere } from "../files/files.ts";
-import { fromFileUrl, join } from "../files/paths.ts";
 import { fingerprint } from "../files/fingerprints.ts";
+import { dirname, fromFileUrl, join, resolve } from "../files/paths.ts";
 
 /** The modules that entries import, directly or not, as Deno resolves them. */
 export interface ModuleGraph {
@@ -9,23 +10,20 @@ export interface ModuleGraph {
   readonly modules: ReadonlyMap<string, Module>;
   readonly redirects: Readonly<Record<string, string>>;
   /** Packages by name and version, with their folders. */
-  readonly npmPackages?: Readonly<
-    Record<string, { readonly localPath: string }>
-  >;
-  /** Compiler options that change what a module does, in the form of `tsconfig.json`. */
-  readonly tsconfig: Tsconfig;
+  readonly npmPackages: Readonly<Record<string, NpmPackage>>;
+  /** By folder of a package in `node_modules`, the folder that `links` of `deno.json` names for it. */
+  readonly linked: ReadonlyMap<string, string>;
+  readonly compilerOptions: object;
   /** Files besides modules that a bundle depends on, with their SHA-256; empty for a file that does not exist. */
   readonly files: readonly (readonly [path: string, raw: string])[];
 }
 
-export type Tsconfig = {
-  readonly compilerOptions: Readonly<Record<string, unknown>>;
-};
-
 /** A module, as `deno info --json` describes it. */
-interface Module {
+export interface Module {
   readonly specifier: string;
-  /** File that has its text. */
+  readonly kind?: string;
+  readonly mediaType?: string;
+  /** File that has its content. */
   readonly local?: string;
   readonly npmPackage?: string;
   readonly error?: string;
@@ -35,8 +33,11 @@ interface Module {
   }[];
 }
 
-const EMIT_OPTIONS =
-  /^(jsx.*|experimentalDecorators|useDefineForClassFields|verbatimModuleSyntax)$/;
+interface NpmPackage {
+  readonly name: string;
+  readonly version: string;
+  readonly localPath: string;
+}
 
 /**
  * Resolves the modules of a project as its `deno.json` and lock file say.
@@ -52,52 +53,136 @@ export async function moduleGraph(
 ): Promise<ModuleGraph> {
   const path = join(project, "deno.json");
   const lock = join(project, "deno.lock");
-  const text = readIfThere(path);
-  if (text === undefined) throw new Error(`"${path}" does not exist`);
-  const { compilerOptions = {}, importMap, nodeModulesDir } = parse(text, path);
-  // A later version of these modules may bundle otherwise.
-  const own = ["./module_graph.ts", "./bundle.ts"]
-    .map((it) => fromFileUrl(import.meta.resolve(it)));
-  const files = [path, lock, join(project, "package.json"), ...own];
-  if (typeof importMap === "string") files.push(join(project, importMap));
-  const digests = await Promise.all(files.map(async (it) => {
-    const text = readIfThere(it);
-    return [it, text === undefined ? "" : await digest(text)] as const;
-  }));
+  const config = parsedFile(path);
+  if (config === undefined) throw new Error(`"${path}" does not exist`);
+  const { compilerOptions = {}, importMap, nodeModulesDir, links = [] } =
+    config as Readonly<{
+      compilerOptions?: object;
+      importMap?: string;
+      nodeModulesDir?: string;
+      links?: readonly string[];
+    }>;
   const flags = [
-    ...["--config", path],
+    ...["--allow-import", "--config", path],
     ...(nodeModulesDir === "manual" ? [] : ["--node-modules-dir=auto"]),
     ...(fingerprint(lock) === undefined
       ? ["--no-lock"]
       : ["--lock", lock, "--frozen"]),
   ];
   // One module that imports all entries: one call of Deno.
+  const began = Date.now();
   const imports = entries.map((it) => `import ${JSON.stringify(it)};`).join("");
   const entry = `data:application/javascript,${encodeURIComponent(imports)}`;
-  const ask = async (): Promise<
-    & Pick<ModuleGraph, "redirects" | "npmPackages">
-    & { readonly modules: readonly Module[] }
-  > => JSON.parse(await deno(project, "info", "--json", ...flags, entry));
-  let info = await ask();
-  const packages = Object.values(info.npmPackages ?? {});
-  if (packages.some((it) => fingerprint(it.localPath) === undefined)) {
-    const install = ["install", "--quiet", ...flags, "--entrypoint"];
-    await deno(project, ...install, ...entries);
-    info = await ask();
+  const { modules, redirects, npmPackages = {} } = JSON.parse(
+    await deno(project, "info", "--json", ...flags, entry),
+  ) as
+    & Pick<ModuleGraph, "redirects">
+    & Partial<Pick<ModuleGraph, "npmPackages">>
+    & { readonly modules: readonly Module[] };
+  const linked = new Map<string, string>();
+  for (const link of links.map((it) => resolve(project, it))) {
+    const { name, version } = parsedFile(join(link, "package.json")) ?? {};
+    const found = Object.values(npmPackages)
+      .find((it) => it.name === name && it.version === version);
+    if (found !== undefined) linked.set(found.localPath, link);
   }
-  const options = Object.entries(compilerOptions as object)
-    .filter(([name]) => EMIT_OPTIONS.test(name));
+  const folders = modules
+    .filter(({ specifier }) => specifier.startsWith("file:"))
+    .map(({ specifier }) => dirname(fromFileUrl(specifier)));
+  // A later version of these modules may bundle otherwise.
+  const own = ["./module_graph.ts", "./bundle.ts"]
+    .map((it) => fromFileUrl(import.meta.resolve(it)));
+  const files = new Set([
+    ...[path, lock, join(project, "package.json"), ...own],
+    ...(importMap === undefined ? [] : [resolve(project, importMap)]),
+    ...configurations([project, ...linked.values(), ...folders]),
+  ]);
   return {
-    ...info,
-    modules: new Map(info.modules.map((it) => [it.specifier, it])),
-    tsconfig: { compilerOptions: Object.fromEntries(options) },
-    files: digests,
+    modules: new Map(modules.map((it) => [it.specifier, it])),
+    redirects,
+    npmPackages,
+    linked,
+    compilerOptions,
+    files: await Promise.all([...files].map(async (it) => {
+      const text = readIfThere(it);
+      // A file that has just changed may not be the one that Deno has read.
+      const isSame = text !== undefined && fingerprint(it)!.changed < began;
+      return [it, isSame ? await digest(text) : ""] as const;
+    })),
   };
 }
 
-function parse(text: string, path: string): Record<string, unknown> {
+/** Files in some folders and above that may say where imports lead: those of a workspace, of its members, and of linked packages. */
+function configurations(folders: readonly string[]): string[] {
+  const all = new Set<string>();
+  for (let folder of folders) {
+    while (!all.has(folder)) {
+      all.add(folder);
+      folder = dirname(folder);
+    }
+  }
+  return [...all].flatMap((folder) =>
+    ["deno.json", "deno.jsonc", "package.json"]
+      .map((name) => join(folder, name))
+  ).filter((path) => fingerprint(path) !== undefined);
+}
+
+/** Extensions by media type, for what Deno does not run as it is. */
+const COMPILED: Readonly<Record<string, string>> = {
+  TypeScript: "ts",
+  Mts: "ts",
+  Cts: "ts",
+  TSX: "tsx",
+  JSX: "jsx",
+};
+
+/**
+ * What Deno runs in place of modules in TypeScript and JSX: JavaScript, with a
+ * source map in its last line if `maps` is true.
+ *
+ * @param contentOf Reads a module.
+ */
+export async function compiled(
+  all: Iterable<Module>,
+  contentOf: (module: Module) => Uint8Array,
+  compilerOptions: object,
+  maps: boolean,
+): Promise<Map<Module, string>> {
+  const modules = [...all].filter(({ mediaType = "", local }) =>
+    local !== undefined && COMPILED[mediaType] !== undefined
+  );
+  if (modules.length === 0) return new Map();
+  const folder = Deno.makeTempDirSync({ prefix: "dylora-code-" });
   try {
-    return JSON.parse(text);
+    const config = JSON.stringify({ compilerOptions });
+    Deno.writeTextFileSync(join(folder, "deno.json"), config);
+    const names = modules.map((module, i) => {
+      const name = `${i}.${COMPILED[module.mediaType!]}`;
+      Deno.writeFileSync(join(folder, name), contentOf(module));
+      return name;
+    });
+    const flags = ["--source-map", maps ? "separate" : "none"];
+    const args = ["--quiet", ...flags, "--outdir", "js", ...names];
+    await deno(folder, "transpile", ...args);
+    return new Map(modules.map((module, i) => {
+      const path = join(folder, `js/${i}.js`);
+      const text = Deno.readTextFileSync(path);
+      if (!maps) return [module, text];
+      const map = JSON.parse(Deno.readTextFileSync(`${path}.map`));
+      const sources = JSON.stringify({ ...map, sources: [module.local] });
+      const data = new TextEncoder().encode(sources).toBase64();
+      const url = `data:application/json;base64,${data}`;
+      return [module, `${text}\n//# sourceMappingURL=${url}`];
+    }));
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+}
+
+function parsedFile(path: string): Record<string, unknown> | undefined {
+  const text = readIfThere(path);
+  try {
+    return text && JSON.parse(text);
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
     throw new Error(`"${path}" is not valid JSON: ${error.message}`, {
@@ -106,10 +191,10 @@ function parse(text: string, path: string): Record<string, unknown> {
   }
 }
 
-async function deno(project: string, ...args: string[]): Promise<string> {
+async function deno(folder: string, ...args: string[]): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args,
-    cwd: project,
+    cwd: folder,
     env: { NO_COLOR: "1" },
     stdin: "null",
   }).output();

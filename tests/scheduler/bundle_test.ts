@@ -177,61 +177,6 @@ Deno.test("taskCode() gives two tasks that import each other different bundles",
   assertNotEquals(code.get(tasks[0]!)!.bundle, code.get(tasks[1]!)!.bundle);
 });
 
-/** Forms of import, each of a module that prints when it is evaluated. */
-const FORMS = [
-  (m: string) => `import "${m}";`,
-  (m: string) => `import {} from "${m}";`,
-  (m: string) => `import { T } from "${m}"; const x: T = 1; x;`,
-  (m: string) => `import { v } from "${m}"; v;`,
-  (m: string) => `import { v } from "${m}";`,
-  (m: string) => `import { type T, v } from "${m}"; const x: T = v; x;`,
-  (m: string) => `import { type T } from "${m}"; const x: T = 1; x;`,
-  (m: string) => `import type { T } from "${m}"; const x: T = 1; x;`,
-  (m: string) => `import v from "${m}"; type X = typeof v; const x: X = 1; x;`,
-  (m: string) => `import * as ns from "${m}"; const x: ns.T = 1; x;`,
-  (m: string) => `import * as ns from "${m}"; ns.v;`,
-  (m: string) => `export { v } from "${m}";`,
-  (m: string) => `export type { T } from "${m}";`,
-  (m: string) => `export * from "${m}";`,
-  (m: string) => `export * as ns from "${m}";`,
-  (m: string) => `import { v } from "${m}"; export { v };`,
-  (m: string) => `await import("${m}");`,
-  (m: string) => `let x: import("${m}").T = 1; x;`,
-];
-
-Deno.test("a bundle evaluates the modules that Deno evaluates, for every form of import", async () => {
-  using project = new TestProject();
-  FORMS.forEach((form, i) => {
-    project.write(
-      `lib/m${i}.ts`,
-      `export type T = number; export const v = 1; export default v; console.log("m${i}");`,
-    );
-    project.write(`lib/f${i}.ts`, form(`./m${i}.ts`));
-  });
-  const imports = FORMS.map((_, i) => `import "../lib/f${i}.ts";`).join("\n");
-  project.write("tasks/t.ts", `${imports}\nexport default { run() {} };`);
-  const bundle = project.path("bundle.js");
-  Deno.writeTextFileSync(bundle, await bundleOf(project));
-  const printedBy = async (module: string, ...flags: string[]) => {
-    const process = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--no-check", ...flags, module],
-      stdin: "piped",
-      stdout: "piped",
-    }).spawn();
-    const stdin = process.stdin.getWriter();
-    await stdin.write(new TextEncoder().encode('{"mark":""}'));
-    await stdin.close();
-    const text = new TextDecoder().decode((await process.output()).stdout);
-    return text.split("\n").filter((line) => /^m\d/.test(line)).sort();
-  };
-  const evaluated = await printedBy(project.path("tasks/t.ts"));
-  assertEquals(
-    await printedBy(bundle, "--no-config", "--no-lock", "--no-npm"),
-    evaluated,
-  );
-  assert(evaluated.length > 5 && evaluated.length < FORMS.length);
-});
-
 Deno.test("taskCode() bundles JSX and texts", async () => {
   using project = new TestProject();
   project.write("lib/jsx.tsx", "export const element = <a b='1' />;");

@@ -159,7 +159,7 @@ Deno.test("keys contain only what lib/scheduler/README.md lists", async () => {
   const bundle = (await store.blobs.text(parts.code))!;
   const modules = new Set(sectionsOf(bundle).map(({ module }) => module));
   assertEquals([...modules], [
-    "child.ts",
+    "scheduler:child.ts",
     "zod@4.6.7",
     "tasks/all.ts",
     "entry:tasks/all.ts",
