@@ -1,3 +1,4 @@
+import type { Mistakes } from "./report.ts";
 import type { Axis } from "./statistics.ts";
 import { methodTitle, ranksOf } from "./methods.ts";
 
@@ -95,6 +96,15 @@ const METRIC_NAMES: Readonly<Record<string, string>> = {
 /** A metric in a sentence: `accuracy`, `Pearson`. */
 export function metricInWords(metric: string): string {
   return METRIC_NAMES[metric] ?? metric;
+}
+
+/** A metric as a heading, by its name in files; `f1` with the class that it is of. */
+export function metricTitle(
+  metric: string,
+  { mistakes }: { readonly mistakes?: Mistakes | undefined },
+): string {
+  const positive = metric === "f1" ? mistakes?.classes?.[1] : undefined;
+  return positive === undefined ? metric : `f1 of "${positive.name}"`;
 }
 
 /** A parameter times 100 with all its digits: `97.5`. */

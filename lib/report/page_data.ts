@@ -1,7 +1,7 @@
 import { PICKED, SHOWN } from "./chart_style.ts";
 import type { Figure } from "./figure.ts";
 import { figureName } from "./figure_names.ts";
-import { withInterval } from "./format.ts";
+import { metricTitle, withInterval } from "./format.ts";
 import { methodTitle, ranksOf } from "./methods.ts";
 import type { Curves, Report } from "./report.ts";
 
@@ -28,10 +28,11 @@ export function pageData(
 }
 
 /** What the page shows of each rank of a comparison, or of a mean over tasks, which has no adapters to export. */
-function panelOf({ metrics, methods, epoch, verdict }: Curves) {
+function panelOf(curves: Curves) {
+  const { metrics, methods, epoch, verdict } = curves;
   const adapted = methods.filter(({ role }) => role !== "bound");
   return {
-    metrics,
+    metrics: metrics.map((metric) => metricTitle(metric, curves)),
     /** Of the command that exports an adapter. */
     options: epoch === "best" ? ["--epoch", epoch] : [],
     ranks: ranksOf(adapted),

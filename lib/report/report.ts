@@ -323,7 +323,7 @@ export type Verdict = z.output<typeof Verdict>;
 export interface Curves
   extends
     Omit<Average, "tasks" | "contrasts" | "methods">,
-    Partial<Pick<Comparison, "verdict">> {
+    Partial<Pick<Comparison, "verdict" | "mistakes">> {
   readonly methods: readonly (
     & Average["methods"][number]
     & Partial<Pick<MethodSummary, "recommendation" | "trainings" | "size">>

@@ -1,5 +1,6 @@
 import {
   exactPercent,
+  metricTitle,
   percent,
   plain,
   points,
@@ -48,7 +49,7 @@ export function scoresText(comparison: Comparison): string[] {
   return [
     "### Scores by rank",
     ...metrics.flatMap((metric, i) => [
-      `**${metric}**, ${
+      `**${plain(metricTitle(metric, comparison))}**, ${
         several ? "mean over seeds ± standard deviation" : "one seed"
       }:`,
       rankTable(
@@ -87,9 +88,10 @@ function scoreText(
 
 /** Scores of the majority class and of the methods without adapters. */
 export function boundsText(
-  { methods, metrics }: Curves,
+  curves: Curves,
   majority: Comparison["majority"],
 ): string[] {
+  const { methods, metrics } = curves;
   const rows = methods.filter(({ role }) => role === "bound").map((bound) => {
     const score: Scored = bound.ranks[0]!;
     return [
@@ -101,9 +103,12 @@ export function boundsText(
     const scores = metrics.map((metric) => percent(majority[metric]!));
     rows.unshift(["Majority class", ...scores]);
   }
-  return rows.length === 0
-    ? []
-    : [table(["Without adapters", ...metrics], rows)];
+  return rows.length === 0 ? [] : [
+    table([
+      "Without adapters",
+      ...metrics.map((metric) => plain(metricTitle(metric, curves))),
+    ], rows),
+  ];
 }
 
 /** Differences to each baseline by rank. */

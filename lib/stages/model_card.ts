@@ -16,6 +16,7 @@ import {
 import { figureName } from "../report/figure_names.ts";
 import {
   exactPercent,
+  metricTitle,
   percent,
   plain,
   withInterval,
@@ -177,7 +178,9 @@ function scoreText({ comparison, score }: ReportedScore): string {
   const [main, ...others] = Object.entries(score.metrics);
   return [
     `${main![0]} ${withInterval(main![1].mean, score.interval)}${
-      others.map(([name, { mean }]) => `, ${name} ${percent(mean)}`).join("")
+      others.map(([name, { mean }]) =>
+        `, ${plain(metricTitle(name, comparison))} ${percent(mean)}`
+      ).join("")
     } on the ${examples} examples of the split ${
       plain(split)
     } (times 100, ${epoch} epoch, ${

@@ -128,6 +128,7 @@ async function rankOf(
     }
   } catch (error) {
     if (rank || !(error instanceof NoRecommendationError)) throw error;
+    log(`${error.message}. Rank ${training.rank}, the adapter's own, is used`);
   }
   return { rank: training.rank, recommended: false };
 }

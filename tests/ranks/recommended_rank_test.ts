@@ -18,6 +18,7 @@ import {
   referenceTraining,
 } from "../tasks/reference_adapter.ts";
 import { runTask, withFolder } from "../tasks/run_task.ts";
+import { withEngineStages } from "../tasks/engine_stages.ts";
 import { TrainedStages } from "../tasks/trained_stages.ts";
 
 const TRAINING: Training = { ...REFERENCE_TRAINING, task: "mrpc" };
@@ -151,6 +152,23 @@ Deno.test("export-adapter says that the report behind its rank found nothing lea
     assertMatch(
       log[0]!,
       /^The report says: "Nothing was learnt\." Rank \d is used all the same$/,
+    );
+  }));
+
+Deno.test("classify says why it takes the adapter's own rank where the report recommends none", () =>
+  withEngineStages(async ({ folder, given, attempt }) => {
+    const stages = new TrainedStages(folder);
+    await stages.train("lora", [4], 0);
+    const { folder: report } = await stages.report();
+    const adapter = await referenceAdapter(folder, TRAINING);
+    const texts = [{ text: "the film is good ." }];
+    assertEquals(
+      await attempt("classify", { texts }, { ...given, adapter, report }),
+      {
+        code: 0,
+        text:
+          'The report recommends no rank for dylora on "mrpc" at the last epoch; give "rank" as a number. Rank 4, the adapter\'s own, is used',
+      },
     );
   }));
 

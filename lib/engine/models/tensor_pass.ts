@@ -174,6 +174,11 @@ export class TensorPass implements Pass<Activation> {
     options: AttentionOptions<Activation>,
   ): Activation {
     const { window, causal } = options;
+    if (options.bias !== undefined && (causal || window !== undefined)) {
+      throw new TypeError(
+        "A bias of attention is not supported with a causal mask or a window: attend to all tokens, or leave it out",
+      );
+    }
     const bias = options.bias && query.tokens === 1
       ? this.first(options.bias)
       : options.bias;
@@ -247,12 +252,12 @@ export class TensorPass implements Pass<Activation> {
   }
 
   gelu(x: Activation, form?: "gelu" | "gelu_new"): Activation {
-    const { product, bias } = unfinished(x);
+    const { product, bias } = undropped(x);
     return replaced(x, activation(product, bias, form));
   }
 
   glu(x: Activation, form: "gelu" | "silu"): Activation {
-    const { product, bias } = unfinished(x);
+    const { product, bias } = undropped(x);
     return replaced(x, activation(product, bias, form, "gated"));
   }
 
@@ -340,6 +345,15 @@ export class TensorPass implements Pass<Activation> {
     this.#masks.set(key, added);
     return added;
   }
+}
+
+/** A product and its bias, for an activation function that does not apply dropout to them. */
+function undropped(x: Activation): Unfinished {
+  const found = unfinished(x);
+  if (found.source === undefined) return found;
+  throw new TypeError(
+    "A dropout between a linear module and GELU or a gated unit is not supported: apply it after these",
+  );
 }
 
 function anyGradient(parts: readonly Activation[]): boolean {

@@ -46,8 +46,6 @@ export class CompiledFunctions {
       TF_XLA_FLAGS: `--tf_xla_persistent_cache_directory="${
         join(own, LIBRARY_FOLDER).replaceAll(/["\\]/g, "\\$&")
       }"`,
-      // The library tries to read each file as text first, and logs errors when it is not.
-      TF_CPP_MIN_LOG_LEVEL: "3",
     };
   }
 

@@ -8,8 +8,9 @@ const LIBRARY_NAMES = Deno.build.os === "darwin"
 
 /** Environment variables that configure the library, unless the user has set them. */
 const LIBRARY_SETTINGS = {
-  // Log warnings and errors only.
-  TF_CPP_MIN_LOG_LEVEL: "1",
+  // Log nothing: errors that matter are statuses as well, and those of kept
+  // functions do not, which the library tries to read as text first.
+  TF_CPP_MIN_LOG_LEVEL: "3",
   // By default the library uses oneDNN only on processors with AVX512.
   TF_ENABLE_ONEDNN_OPTS: "1",
   // Disables YNNPACK fusions. Their first run builds a graph in a vector that

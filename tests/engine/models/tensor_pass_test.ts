@@ -1,7 +1,8 @@
 /** What is left out because nothing depends on it changes no result: each is compared with the plain computation. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import "../engine.ts";
+import { splitParameters } from "../../../lib/engine/models/classifier.ts";
 import { forward } from "../../../lib/engine/models/model.ts";
 import {
   type BatchTensors,
@@ -103,6 +104,51 @@ Deno.test("computing all ranks in one pass, with shared parts computed once, giv
       alone,
       1e-5,
       `rank ${b}`,
+    );
+  }
+});
+
+Deno.test("TensorPass refuses what it would drop: a bias of causal or windowed attention, a dropout before GELU", () => {
+  const batch = padBatch(examples, [0, 1], model);
+  const input = batchTensors(batch);
+  const dense = "roberta.encoder.layer.0.intermediate.dense";
+  const pass = (keys?: Iterator<tf.Tensor>) =>
+    new TensorPass({
+      ...classifier,
+      parameters: splitParameters(tf.tensor1d(values), classifier.layout),
+      input,
+      ranks: ranksAt([3], 16, rank),
+      keys,
+    });
+  const m = pass();
+  const x = m.embed("roberta.embeddings.word_embeddings", "ids");
+  const [q, k, v] = m.heads(
+    ["query", "key", "value"].map((it) =>
+      `roberta.encoder.layer.0.attention.self.${it}`
+    ) as [string, string, string],
+    x,
+    4,
+    // The query is a product of its own here.
+    { read: { ...x } },
+  );
+  const [, seq] = batch.shape;
+  const bias = { ...q, value: tf.ones([1, 4, seq, seq]) };
+  for (const options of [{ causal: true }, { window: 2 }]) {
+    m.attention(q, k, v, { dropout: 0, ...options });
+    assertThrows(
+      () => m.attention(q, k, v, { dropout: 0, bias, ...options }),
+      TypeError,
+      "A bias of attention is not supported with a causal mask or a window",
+    );
+  }
+  for (const apply of ["gelu", "glu"] as const) {
+    const of = (m: TensorPass) =>
+      m[apply](m.dropout(m.linear(dense, x), 0.1), "gelu");
+    of(m);
+    assertThrows(
+      () => of(pass([tf.tensor1d([1, 2], "int32")].values())),
+      TypeError,
+      "A dropout between a linear module and GELU or a gated unit is not supported",
     );
   }
 });

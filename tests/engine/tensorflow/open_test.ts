@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
+import { CompiledFunctions } from "../../../lib/engine/tensorflow/compiled.ts";
 import { tensorflow } from "../engine.ts";
 
 /** Takes minutes, so it runs with DYLORA_LONG=1 only. */
@@ -38,24 +39,42 @@ Deno.test({
   },
 });
 
+/** A variable in the environment of this process, where the library was opened. */
+function variable(name: string): string | undefined {
+  const libc = Deno.dlopen("libc.so.6", {
+    getenv: { parameters: ["buffer"], result: "pointer" },
+  });
+  try {
+    const value = libc.symbols.getenv(new TextEncoder().encode(`${name}\0`));
+    return value === null
+      ? undefined
+      : Deno.UnsafePointerView.getCString(value);
+  } finally {
+    libc.close();
+  }
+}
+
 Deno.test({
   name: "openLibtensorflow() disables YNNPACK fusions",
   ignore: tensorflow === undefined || Deno.build.os === "darwin",
   fn() {
-    const libc = Deno.dlopen("libc.so.6", {
-      getenv: { parameters: ["buffer"], result: "pointer" },
+    assertMatch(
+      variable("XLA_FLAGS") ?? "",
+      /--xla_cpu_experimental_ynn_fusion_type=( |$)/,
+    );
+  },
+});
+
+Deno.test({
+  name: "the library logs nothing, whether compiled functions are kept or not",
+  ignore: tensorflow === undefined || Deno.build.os === "darwin",
+  fn() {
+    assertEquals(variable("TF_CPP_MIN_LOG_LEVEL"), "3");
+    const environment = CompiledFunctions.environment({
+      kept: "kept",
+      own: "own",
     });
-    try {
-      const flags = libc.symbols.getenv(
-        new TextEncoder().encode("XLA_FLAGS\0"),
-      );
-      assertMatch(
-        flags === null ? "" : Deno.UnsafePointerView.getCString(flags),
-        /--xla_cpu_experimental_ynn_fusion_type=( |$)/,
-      );
-    } finally {
-      libc.close();
-    }
+    assertEquals(Object.keys(environment), ["TF_XLA_FLAGS"]);
   },
 });
 
