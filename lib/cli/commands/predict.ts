@@ -106,6 +106,7 @@ export const predictCommand = command`
         console.error(`Waiting for a GPU held by ${holders}`),
       signal,
     });
+    const show = progressLine();
     const output = await writingTo(
       dirname(folder),
       "set TMPDIR to a folder on another disk",
@@ -113,7 +114,12 @@ export const predictCommand = command`
         runAlone(args, "classify", {
           ...{ params, inputs, lastingPaths, engine, folder, signal },
           gpus: gpus.ids,
-          emit: progressLine(),
+          emit: (event) => {
+            show(event);
+            if (event.type === "log" && event.stream === "log") {
+              console.error(printable(event.line));
+            }
+          },
         }),
     );
     const text = Deno.readTextFileSync(join(output, "classification.json"));

@@ -73,6 +73,7 @@ export default {
     const folder = stage.inputs.adapter[0].path;
     const label = Deno.readTextFileSync(folder + "/adapter.txt");
     if (stage.params.texts[0].text === "fail") throw new Error("Cannot use " + folder + "/adapter.txt");
+    if (stage.params.texts[0].text === "doubt") stage.log("No rank\\u001b is recommended");
     const [report] = stage.inputs.report ?? [];
     const advice = report && Deno.readTextFileSync(report.path + "/report.txt");
     const { rank } = stage.params;
@@ -159,6 +160,12 @@ Deno.test("predict takes the rank that the report on the adapter recommends, by 
     stderr,
     /^Stage "report" has no .*:\n {2}run: deno task pipeline \S+ report .*-S rank=4.*\n$/,
   );
+});
+
+Deno.test("predict says what its task says, such as that the report recommends no rank", async () => {
+  const { code, stderr } = await project.call("predict", "train", "doubt");
+  assertEquals(code, 0, stderr);
+  assertEquals(stderr, "No rank\ufffd is recommended\n");
 });
 
 Deno.test("verify runs the stage of the given parameters again", async () => {
