@@ -210,6 +210,10 @@ async function starter(
     table.tokens,
     "maximum tokens per text, estimated to cover 99 % of the texts; longer ones are truncated",
   );
+  pipeline = pipeline.replace(
+    /^( {2}trial: .*maxLength: )(\d+)/m,
+    (_, start, length) => start + Math.min(length, table.tokens),
+  );
   // As in the pipelines of the project.
   const [, epochs] = [[3000, 10], [10_000, 5], [50_000, 3], [Infinity, 1]]
     .find(([most]) => rows < most!)!;

@@ -4,7 +4,12 @@ import { isMapping, printable, readText } from "../../pipeline/faults.ts";
 import { readYaml } from "../../pipeline/read.ts";
 import { openStore } from "../../scheduler/context.ts";
 import { holdOff } from "../../store/cleanup.ts";
-import { type Arguments, command, UsageError } from "../arguments/arguments.ts";
+import {
+  type Arguments,
+  command,
+  UsageError,
+  wrap,
+} from "../arguments/arguments.ts";
 import {
   findPipeline,
   matchingStages,
@@ -272,8 +277,14 @@ function csv(columns: readonly Column[], rows: readonly Row[]): string[] {
   ].map(csvLine);
 }
 
+/**
+ * A table of the columns that are not empty. In a terminal that is too narrow,
+ * those at the right are left out: costs, further scores, parameters.
+ */
 function table(columns: readonly Column[], rows: readonly Row[]): string[] {
-  const shown = columns.filter(({ name }) => name !== "current");
+  const shown = columns.filter(({ name, value }) =>
+    name !== "current" && rows.some((row) => (value(row) ?? "") !== "")
+  );
   const texts = shown.map(({ name, value, show, isLong }) => {
     const cells = rows.map((row) => {
       if (name === "started") {
@@ -292,7 +303,30 @@ function table(columns: readonly Column[], rows: readonly Row[]): string[] {
   const width = Deno.stdout.isTerminal()
     ? Deno.consoleSize().columns
     : Infinity;
-  return tableLines(texts, (column) => isNumber[column]!, width);
+  const [score] = scoreColumns(rows);
+  const needed = ["started", "stage", "bestRank", score?.name];
+  const places = [...shown.keys()];
+  const isWide = () =>
+    places.reduce(
+      (sum, i) => sum + Math.max(...texts[i]!.map((it) => it.length)) + 2,
+      -2,
+    ) > width;
+  const left: string[] = [];
+  while (isWide()) {
+    const at = places.findLastIndex((i) => !needed.includes(shown[i]!.name));
+    if (at < 0) break;
+    left.unshift(...places.splice(at, 1).map((i) => shown[i]!.name));
+  }
+  return [
+    ...tableLines(
+      places.map((i) => texts[i]!),
+      (column) => isNumber[places[column]!]!,
+      width,
+    ),
+    ...left.length === 0
+      ? []
+      : wrap(`Left out: ${left.join(", ")}; --csv has all columns`, width),
+  ];
 }
 
 const MAX_CELL = 24;

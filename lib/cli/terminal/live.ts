@@ -127,7 +127,8 @@ export class LiveTable implements Renderer {
         const why = reason === "" || left < 10
           ? ""
           : ` ${style.dim(`(${clip(reason, left)})`)}`;
-        return [line + why, ...said.map((it) => style.dim(`  | ${it}`))];
+        const texts = said.flatMap((it) => wrap(it, this.#screen.width - 4));
+        return [line + why, ...texts.map((it) => style.dim(`  | ${it}`))];
       }
       case "interrupted":
       case "failed":
@@ -136,6 +137,9 @@ export class LiveTable implements Renderer {
         } else this.#end(message.stage);
         return lines.flatMap((line) => wrap(line, this.#screen.width));
       case "note":
+      case "summary":
+      case "engine":
+      case "remote":
         return lines.flatMap((line) => wrap(line, this.#screen.width));
       default:
         return lines;

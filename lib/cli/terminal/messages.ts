@@ -309,7 +309,8 @@ function answerLines(answer: Answer): string[] {
   return [
     ...findings.flatMap(({ title, headline, reasons, rank }) => [
       "",
-      `${printable(title)}: ${style.bold(printable(headline))}`,
+      ...wrap(`${printable(title)}: ${printable(headline)}`, WIDTH)
+        .map(style.bold),
       ...(isOne
         ? reasons.flatMap((reason) =>
           wrap(printable(reason), WIDTH - 2).map((line) => `  ${line}`)

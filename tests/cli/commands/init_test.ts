@@ -37,6 +37,10 @@ Deno.test("init writes a pipeline that reads the data, and says the command", ()
     );
     assert(validate(parse(text)), JSON.stringify(validate.errors));
     assertMatch(text, /^ {2}# One training that serves every rank/m);
+    // A trial does not read more of a text than the pipeline.
+    const [, length] = /^ {2}maxLength: (\d+)/m.exec(text)!;
+    const [, trial] = /^ {2}trial: .*maxLength: (\d+)/m.exec(text)!;
+    assertEquals([length, trial], ["32", "32"]);
     const { name, params, stages } = parse(text.replaceAll(/\$\{.*?\}/g, "x"));
     assertEquals(name, "it-s-mine");
     assertEquals(

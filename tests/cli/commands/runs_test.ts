@@ -1,5 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { parse } from "csv-parse/sync";
+import { PROGRAM } from "../../../lib/cli/arguments/options.ts";
+import { inTerminal } from "../terminal/pseudo_terminal.ts";
 import { callHere, CliProject } from "../project.ts";
 
 /** As trainings and evaluations are: the score at rank r is lr + r / 100. */
@@ -89,6 +91,15 @@ Deno.test("runs compares results that were replaced with those that are visible"
     /^\* [\d-]+ [\d:]+ +evaluate +0\.5 +0\.5200 +0\.5000 +2 /,
   );
   assertMatch(rows[1]!, /^ {2}[\d-]+ [\d:]+ +evaluate +0\.25 +0\.2700 /);
+
+  const narrow = await inTerminal(
+    [Deno.execPath(), ...PROGRAM, "runs", "test", ...out],
+    { columns: 60 },
+  );
+  // deno-lint-ignore no-control-regex
+  const shown = narrow.output.replaceAll(/\x1b\[\d*[A-Z]|\r/g, "").split("\n");
+  assertMatch(shown[0]!, /^ {2}started +stage +lr +accuracy +bestRank$/);
+  assertMatch(shown[3]!, /^Left out: f1, training, time, total, size;/);
 
   const sorted = await callHere("runs", "test", ...out, "--sort", "accuracy");
   assertMatch(sorted.lines[1]!, / 0\.25 /);

@@ -168,7 +168,7 @@ Deno.test("LiveTable shows what a stage logs without progress, in its row and be
   ]);
 });
 
-Deno.test("LiveTable wraps errors and notes, but not the command that shows a log", () => {
+Deno.test("LiveTable wraps errors, notes and the summary at words, but not the command that shows a log", () => {
   new FakeClock();
   const terminal = new FakeTerminal(30);
   const renderer = new LiveTable((text) => terminal.write(text));
@@ -180,6 +180,7 @@ Deno.test("LiveTable wraps errors and notes, but not the command that shows a lo
     message: "a message of more than thirty letters",
     log: "deno task logs pipeline stage -S train=a.csv",
   } as Message);
+  renderer.show({ ...SUMMARY, savedSeconds: 90 } as Message);
   renderer.end();
   assertEquals(terminal.rows, [
     "a note of more than thirty",
@@ -187,6 +188,9 @@ Deno.test("LiveTable wraps errors and notes, but not the command that shows a lo
     "a: failed - a message of more",
     "than thirty letters",
     "  log: deno task logs pipeline stage -S train=a.csv",
+    "2 stages: 1 ran, 1 failed, in",
+    "3.0 s; the cache saved 1 min",
+    "30 s",
     "",
   ]);
 });
