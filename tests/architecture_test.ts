@@ -164,7 +164,7 @@ function loadersOf(name: string): Set<string> {
   return found;
 }
 
-Deno.test("yaml is read for places only, in a module that is loaded when needed", () => {
+Deno.test("yaml is loaded when needed only, for places, comments and edits", () => {
   const loaders = [...loadersOf("yaml")];
   assertEquals(loaders[0], "lib/pipeline/places.ts");
   assertEquals(

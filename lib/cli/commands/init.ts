@@ -168,19 +168,23 @@ async function starter(
   table: TableSummary,
   encoding: string | undefined,
 ): Promise<string> {
-  let pipeline = await readText(await findPipeline(OWN_DATA));
+  const template = await readText(await findPipeline(OWN_DATA));
+  const { isNode, parseDocument } = await import("yaml");
+  const document = parseDocument(template);
   const { rows, columns, text, pair, label } = table;
   const names = quoteAll(columns.map(oneLine));
-  /** Sets the value of the first such key; without a comment, the old one stays. */
-  const write = (key: string, value: unknown, comment?: string) => {
-    pipeline = pipeline.replace(
-      new RegExp(`^(${key}: ).*?( # .*)?$`, "m"),
-      (_, start, old = "") =>
-        start + scalar(value) + (comment ? ` # ${comment}` : old),
-    );
+  const edits: { start: number; end: number; text: string }[] = [];
+  /** Sets a value; without a comment, the old one stays. */
+  const write = (keys: string[], value: unknown, comment?: string) => {
+    const node = document.getIn(keys, true);
+    if (!isNode(node)) throw new TypeError(`${OWN_DATA} has no "${keys}"`);
+    const [start, end, next] = node.range!;
+    const text = scalar(value);
+    if (!comment) edits.push({ start, end, text });
+    else edits.push({ start, end: next, text: `${text} # ${comment}\n` });
   };
-  write("name", name);
-  write("description", `Find the LoRA rank for ${path} with one training`);
+  write(["name"], name);
+  write(["description"], `Find the LoRA rank for ${path} with one training`);
   const set = (key: string, value: unknown, comment?: string) => {
     if (typeof value === "string" && hasReference(value)) {
       const what = key === "train" ? "file" : "column";
@@ -188,7 +192,7 @@ async function starter(
         `"${value}" cannot be the parameter "${key}" because "\${" begins a reference in a pipeline: rename the ${what}`,
       );
     }
-    write(`  ${key}`, value, comment);
+    write(["params", key], value, comment);
   };
   const { GLUE_TASKS } = await import("../../benchmarks/glue.ts");
   set("train", path);
@@ -217,7 +221,11 @@ async function starter(
   // As in the pipelines of the project.
   const [, epochs] = [[3000, 10], [10_000, 5], [50_000, 3], [Infinity, 1]]
     .find(([most]) => rows < most!)!;
-  pipeline = pipeline.replace(/epochs: \d+/, `epochs: ${epochs}`);
+  write(["params", "training", "epochs"], epochs);
+  const pipeline = edits.sort((a, b) => b.start - a.start).reduce(
+    (all, { start, end, text }) => all.slice(0, start) + text + all.slice(end),
+    template,
+  );
   return `# A starter for ${path}: ${rows} rows with the columns ${names}.
 # Change parameters here, or for one run with an option such as -S rank=4
 

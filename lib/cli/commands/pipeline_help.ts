@@ -114,7 +114,7 @@ export async function outlineOf(nameOrFile: string, tasks: string) {
   const { name, description, profiles } = value;
   const stages = isMapping(value.stages) ? value.stages : {};
   const params = isMapping(value.params) ? value.params : {};
-  const comments = paramComments(text);
+  const comments = await paramComments(text);
   const descriptions = await descriptionsOf(value, tasks);
   return {
     name: typeof name === "string" ? name : nameOrFile,
@@ -139,30 +139,27 @@ export async function outlineOf(nameOrFile: string, tasks: string) {
   };
 }
 
-/** A line with a comment, behind text in which quotes begin only at the start of a word. */
-const COMMENT =
-  /^((?:[^"'#]|(?<=[^\s[{,])["'#]|(?<![^\s[{,])(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'))*?)(?<!\S)#\s*(.*)$/;
-
 /** Comments on parameters by dot path: on the lines above a key, or after its value. */
-function paramComments(text: string): Map<string, string> {
-  const [params = ""] = /^params:.*(?:\n(?:[ #].*)?)*/m.exec(text) ?? [];
+async function paramComments(text: string): Promise<Map<string, string>> {
+  const { isMap, isScalar, parseDocument } = await import("yaml");
   const found = new Map<string, string>();
-  const around: { name: string; indent: number }[] = [];
-  let comments: string[] = [];
-  for (const line of params.split("\n").slice(1)) {
-    const [, before = line, comment] = COMMENT.exec(line) ?? [];
-    if (comment !== undefined) comments.push(comment.trim());
-    if (before.trim() === "") continue;
-    const [, { length: indent } = "", name] =
-      /^( +)["']?([\w-]+)["']?:(?: |$)/.exec(before) ?? [];
-    if (name !== undefined) {
-      while (around.length > 0 && around.at(-1)!.indent >= indent) around.pop();
-      around.push({ name, indent });
-      const path = around.map(({ name }) => name).join(".");
-      if (comments.length > 0) found.set(path, comments.join(" "));
+  const visit = (node: unknown, path: string) => {
+    if (!isMap<unknown, { comment?: string; commentBefore?: string }>(node)) {
+      return;
     }
-    comments = [];
-  }
+    for (const [i, { key, value }] of node.items.entries()) {
+      if (!isScalar(key)) continue;
+      const name = `${path}${key.value}`;
+      // What is above the first parameter belongs to the mapping.
+      const first = i === 0 && path === "" ? node.commentBefore : undefined;
+      const { commentBefore = first } = key;
+      const comments = [commentBefore, value?.commentBefore, value?.comment]
+        .flatMap((it) => it?.trim().split(/\s*\n\s*/) ?? []);
+      if (comments.length > 0) found.set(name, comments.join(" "));
+      visit(value, `${name}.`);
+    }
+  };
+  visit(parseDocument(text).get("params", true), "");
   return found;
 }
 
