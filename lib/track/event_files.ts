@@ -1,3 +1,4 @@
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { Buffer } from "node:buffer";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -51,22 +52,43 @@ export async function writeEventFiles(
  * @see https://github.com/tensorflow/tensorboard/blob/master/tensorboard/compat/proto/summary.proto
  */
 function eventFile(run: RecordedRun): Uint8Array {
-  const summary = (value: Uint8Array) => field(5, field(1, value));
+  const summary = (writer: BinaryWriter, write: Write) =>
+    nested(writer, 5, (it) => nested(it, 1, write));
   const events = [
-    event(run.started, 0, field(3, "brain.Event:2")),
-    event(run.started, 0, summary(hyperparameters(run))),
-    ...run.points.map(({ name, step, value, time }) => {
-      const named = Buffer.concat([field(1, name), float(2, value)]);
-      return event(time, step, summary(named));
-    }),
+    event(run.started, 0, (it) => text(it, 3, "brain.Event:2")),
+    event(run.started, 0, (it) => summary(it, hyperparameters(run))),
+    ...run.points.map(({ name, step, value, time }) =>
+      event(
+        time,
+        step,
+        (it) =>
+          summary(it, (it) => text(it, 1, name).tag(2, BIT_32).float(value)),
+      )
+    ),
   ];
   return Buffer.concat(events.map(record));
 }
 
+/** Writes the fields of a message. */
+type Write = (writer: BinaryWriter) => unknown;
+
+const { Bit32: BIT_32, Bit64: BIT_64, LengthDelimited, Varint } = WireType;
+
 /** `Event`: wall time in seconds, step, and its content. */
-function event(time: number, step: number, content: Uint8Array): Uint8Array {
-  const steps = step === 0 ? [] : [integer(2, step)];
-  return Buffer.concat([double(1, time / 1000), ...steps, content]);
+function event(time: number, step: number, write: Write): Uint8Array {
+  const writer = new BinaryWriter().tag(1, BIT_64).double(time / 1000);
+  if (step !== 0) writer.tag(2, Varint).int64(step);
+  write(writer);
+  return writer.finish();
+}
+
+function text(writer: BinaryWriter, field: number, value: string) {
+  return writer.tag(field, LengthDelimited).string(value);
+}
+
+function nested(writer: BinaryWriter, field: number, write: Write) {
+  write(writer.tag(field, LengthDelimited).fork());
+  return writer.join();
 }
 
 /**
@@ -75,28 +97,44 @@ function event(time: number, step: number, content: Uint8Array): Uint8Array {
  *
  * @see https://github.com/tensorflow/tensorboard/blob/master/tensorboard/plugins/hparams/plugin_data.proto
  */
-function hyperparameters({ params, started }: RecordedRun): Uint8Array {
-  const values = Object.entries(params).map(([name, value]) => {
-    const encoded = typeof value === "number"
-      ? double(2, value)
+function hyperparameters({ params, started }: RecordedRun): Write {
+  const value = (it: BinaryWriter, value: string | number | boolean) =>
+    typeof value === "number"
+      ? it.tag(2, BIT_64).double(value)
       : typeof value === "boolean"
-      ? integer(4, Number(value))
-      : field(3, value);
-    return field(1, Buffer.concat([field(1, name), field(2, encoded)]));
-  });
-  const session = Buffer.concat([...values, double(5, started / 1000)]);
-  const plugin = Buffer.concat([
-    field(1, "hparams"),
-    field(2, field(3, session)),
-  ]);
-  // The plugin expects a tensor beside its data: floats of shape [0].
-  const shape = field(2, new Uint8Array());
-  const tensor = Buffer.concat([integer(1, 1), field(2, shape)]);
-  return Buffer.concat([
-    field(1, "_hparams_/session_start_info"),
-    field(8, tensor),
-    field(9, field(1, plugin)),
-  ]);
+      ? it.tag(4, Varint).bool(value)
+      : text(it, 3, value);
+  const session: Write = (it) => {
+    for (const [name, given] of Object.entries(params)) {
+      nested(
+        it,
+        1,
+        (it) => nested(text(it, 1, name), 2, (it) => value(it, given)),
+      );
+    }
+    it.tag(5, BIT_64).double(started / 1000);
+  };
+  return (it) => {
+    text(it, 1, "_hparams_/session_start_info");
+    // The plugin expects a tensor beside its data: floats of shape [0].
+    nested(
+      it,
+      8,
+      (it) =>
+        nested(it.tag(1, Varint).int32(1), 2, (it) => nested(it, 2, () => {})),
+    );
+    nested(
+      it,
+      9,
+      (it) =>
+        nested(
+          it,
+          1,
+          (it) =>
+            nested(text(it, 1, "hparams"), 2, (it) => nested(it, 3, session)),
+        ),
+    );
+  };
 }
 
 /**
@@ -129,39 +167,4 @@ function maskedCrc(bytes: Uint8Array): Uint8Array {
   const masked = Buffer.alloc(4);
   masked.writeUInt32LE((((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0);
   return masked;
-}
-
-/** A field of a protocol buffer with a text, or with bytes such as another message. */
-function field(number: number, content: string | Uint8Array): Uint8Array {
-  const bytes = typeof content === "string"
-    ? new TextEncoder().encode(content)
-    : content;
-  return Buffer.concat([varint(number << 3 | 2), varint(bytes.length), bytes]);
-}
-
-function integer(number: number, value: number): Uint8Array {
-  return Buffer.concat([varint(number << 3), varint(value)]);
-}
-
-function double(number: number, value: number): Uint8Array {
-  const bytes = Buffer.alloc(8);
-  bytes.writeDoubleLE(value);
-  return Buffer.concat([varint(number << 3 | 1), bytes]);
-}
-
-function float(number: number, value: number): Uint8Array {
-  const bytes = Buffer.alloc(4);
-  bytes.writeFloatLE(value);
-  return Buffer.concat([varint(number << 3 | 5), bytes]);
-}
-
-/** A natural number in groups of seven bits, the lowest first. */
-function varint(value: number): Uint8Array {
-  const bytes: number[] = [];
-  let rest = value;
-  while (rest >= 0x80) {
-    bytes.push(rest % 0x80 + 0x80);
-    rest = Math.floor(rest / 0x80);
-  }
-  return Uint8Array.of(...bytes, rest);
 }
