@@ -8,6 +8,13 @@ export interface Loading {
   readonly hasOtherClasses?: boolean;
 }
 
+/** Stands for its folder in the code of an exported adapter's model card. */
+export const FOLDER = "FOLDER";
+
+/** What the card says of it, for those who have the folder; `push` puts the repository in its place. */
+export const FOLDER_NOTE =
+  `\`${FOLDER}\` is this folder, or the name of its repository on the hub.`;
+
 /** The Python code that loads the adapter in a folder, or in its repository, and its tokenizer. PEFT keeps no classes. */
 export function pythonCode(
   folder: string,

@@ -2,7 +2,12 @@ import { join } from "@std/path/posix/join";
 import { stringify } from "@std/yaml";
 import { exists } from "../artifacts/json_file.ts";
 import type { ModelOrigin } from "../artifacts/model.ts";
-import { type Loading, pythonCode } from "../artifacts/python_code.ts";
+import {
+  FOLDER,
+  FOLDER_NOTE,
+  type Loading,
+  pythonCode,
+} from "../artifacts/python_code.ts";
 import { type AdapterRecord, ranksInWords } from "../artifacts/training.ts";
 import { glueTask, taskTitle } from "../benchmarks/glue.ts";
 import { kindNamed } from "../engine/adapters/registry.ts";
@@ -80,9 +85,7 @@ export async function writeModelCard(
         : ` Classes: ${training.labels.map(plain).join(", ")}.`
     }`,
     ...(usage ? [usage.code] : peftCode(cut, content)),
-    usage
-      ? "`FOLDER` is the path of this folder."
-      : "`FOLDER` is this folder, or the name of its repository on the hub.",
+    usage ? "`FOLDER` is the path of this folder." : FOLDER_NOTE,
     ...notes,
     ...(scores.length === 0 ? [] : ["## Scores", ...scores.map(scoreText)]),
     ...(hasFigure ? [`![Scores by rank](${figure})`] : []),
@@ -98,7 +101,7 @@ function peftCode(
   { adapter: { training: { labels, adapter } }, rank }: CutAdapter,
   content: CardContent,
 ): string[] {
-  const python = pythonCode("FOLDER", { ...content, labels });
+  const python = pythonCode(FOLDER, { ...content, labels });
   return [
     "```python\n" + python + "\n```",
     ...(kindNamed(adapter) === kindNamed()

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { FOLDER, FOLDER_NOTE } from "../../artifacts/python_code.ts";
 import { statIfThere } from "../../files/files.ts";
 import {
   type Arguments,
@@ -116,11 +117,8 @@ async function adapterFiles(
     : { ...config, base_model_name_or_path: baseModel, revision: null };
   const card = Deno.readTextFileSync(join(folder, "README.md"))
     .replace(/^base_model: .*$/m, () => `base_model: ${base}`)
-    .replaceAll('"FOLDER"', JSON.stringify(repository))
-    .replace(
-      /\n`FOLDER` is this folder, or the name of its repository on the hub\.\n/,
-      "",
-    );
+    .replaceAll(`"${FOLDER}"`, JSON.stringify(repository))
+    .replace(`\n${FOLDER_NOTE}\n`, "");
   const contents = {
     "adapter_config.json": `${JSON.stringify(changed, null, 2)}\n`,
     "README.md": card,
