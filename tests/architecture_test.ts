@@ -29,7 +29,7 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
   // Schedules of learning rates are in the engine.
   "lib/track": ["lib/scheduler", "lib/store", "lib/artifacts", "lib/engine"],
   "lib/scheduler": ["lib/pipeline", "lib/files", "lib/store"],
-  "lib/slurm": ["lib/scheduler", "lib/files"],
+  "lib/slurm": ["lib/scheduler", "lib/pipeline", "lib/files"],
   "lib/files": [],
   "lib/store": ["lib/files"],
   "lib/remote": ["lib/files", "lib/store"],
@@ -195,7 +195,7 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 1880,
+  "lib/artifacts": 1890,
   "lib/benchmarks": 385,
   "lib/cli": 8415,
   "lib/data": 1935,
@@ -209,13 +209,13 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/remote": 1230,
   "lib/report": 4355,
   "lib/resize": 1465,
-  "lib/scheduler": 5650,
+  "lib/scheduler": 5680,
   "lib/serve": 825,
-  "lib/slurm": 1320,
+  "lib/slurm": 1350,
   "lib/stages": 2885,
   "lib/store": 1350,
   "lib/text": 1535,
-  "lib/track": 800,
+  "lib/track": 805,
   "tasks": 715,
 };
 

@@ -1,7 +1,9 @@
 import type {
+  Cluster,
   Execution,
   Executor,
   Job,
+  NodeAnswer,
 } from "../scheduler/executors/executor.ts";
 import { local } from "../scheduler/executors/local.ts";
 import { fullMessage } from "../scheduler/failure.ts";
@@ -9,6 +11,7 @@ import { removeIfThere, temporarySuffix } from "../files/files.ts";
 import { join } from "../files/paths.ts";
 import { SlurmClient, SlurmError } from "./client.ts";
 import { SlurmJob } from "./job.ts";
+import { probe } from "./nodes.ts";
 import { batchScript, quoted, writeScript } from "./script.ts";
 import {
   kindOf,
@@ -27,7 +30,7 @@ const MAX_LOOKS = 64;
  * states come from one `squeue` for all, ends from the file that each job writes
  * in its folder.
  */
-export class Slurm implements Executor {
+export class Slurm implements Cluster {
   readonly allots = true;
   /** Of stages that ran here. Jobs whose folder is removed end by themselves. */
   readonly reap = local.reap;
@@ -70,12 +73,14 @@ export class Slurm implements Executor {
     return run === "local" ? local : this;
   }
 
-  /** Options that determine on which nodes the stages of a task run: `partition "gpu", constraint ""`. */
   nodesOf(task: string): string {
     return nodesOf(this.#settings, task);
   }
 
-  /** Sets the processors and GPUs that these nodes must have; see {@linkcode nodesOf}. */
+  probe(...rest: Parameters<Cluster["probe"]>): Promise<NodeAnswer> {
+    return probe(this, ...rest);
+  }
+
   expect(nodes: string, machine: string): void {
     this.#machines.set(nodes, machine);
   }
@@ -111,13 +116,6 @@ export class Slurm implements Executor {
     };
   }
 
-  /**
-   * Submits a scheduler as a job of its own.
-   *
-   * @param args Arguments of the Deno executable.
-   * @param log File for what it prints, which only its owner may read.
-   * @returns Number of the job.
-   */
   async submitScheduler(args: readonly string[], log: string): Promise<string> {
     Deno.openSync(log, { append: true, create: true, mode: 0o600 }).close();
     const command = [Deno.execPath(), ...args].map(quoted).join(" ");

@@ -1,17 +1,13 @@
-import type { Job } from "../scheduler/executors/executor.ts";
+import type {
+  Cluster,
+  Execution,
+  Job,
+  NodeAnswer,
+} from "../scheduler/executors/executor.ts";
 import { makeStart } from "../scheduler/runs.ts";
 import { removeFolder } from "../files/files.ts";
 import { join } from "../files/paths.ts";
-import type { Slurm } from "./executor.ts";
 import { readEnd } from "./script.ts";
-
-/** Answer of a node to a probe. */
-export interface NodeAnswer {
-  /** Standard output of the program. */
-  readonly text: string;
-  /** Its processors and GPUs. */
-  readonly machine: string;
-}
 
 /** Seconds that a probe may take. */
 const PROBE_SECONDS = 300;
@@ -25,7 +21,9 @@ const PROBE_SECONDS = 300;
  * @throws {Error} If it fails.
  */
 export async function probe(
-  slurm: Slurm,
+  slurm: Pick<Cluster, "nodesOf"> & {
+    start(job: Job, seesGpus: boolean): Execution;
+  },
   task: string,
   program: Pick<Job, "args" | "env">,
   folder: string,

@@ -1,33 +1,14 @@
 import type { Job } from "../scheduler/executors/executor.ts";
+import type { SlurmKind, SlurmProfile } from "./profile.ts";
 
-/** How jobs of one kind of stage are submitted. Each is the option of `sbatch` of the same name. */
-interface SlurmKind {
-  readonly partition?: string | undefined;
-  readonly account?: string | undefined;
-  readonly qos?: string | undefined;
-  readonly constraint?: string | undefined;
-  /** Seconds, for stages without `resources.time`. */
-  readonly time?: number | undefined;
-  /** Bytes, for stages without `resources.memory`. */
-  readonly memory?: number | undefined;
-  /** Maximum number of jobs of a task that run at a time. */
-  readonly jobs?: number | undefined;
-  /** Further options of `sbatch`. */
-  readonly arguments?: readonly string[] | undefined;
-  /** Where its stages run: as jobs, or where the scheduler runs. By default, the task decides. */
-  readonly run?: "slurm" | "local" | undefined;
-}
-
-/** Settings of the executor. */
-export interface SlurmSettings extends SlurmKind {
+/** Settings of the executor: those of a profile, and more. */
+export interface SlurmSettings
+  extends Omit<SlurmProfile, "warning" | "jobs" | "stages"> {
   /** Maximum number of jobs of all tasks that run at a time. */
   readonly jobs: number;
-  /** Differences for some tasks, by name or by a pattern with `*`. The last match counts. */
   readonly stages: Readonly<Record<string, SlurmKind>>;
   /** Folder that all nodes see, for the file by which jobs see that the scheduler lives. */
   readonly folder: string;
-  /** How the scheduler itself is submitted. By default, its partition, account and QOS are those of jobs. */
-  readonly scheduler?: Omit<SlurmKind, "jobs" | "run"> | undefined;
   readonly pace: Pace;
 }
 
@@ -69,7 +50,19 @@ export const PACE: Pace = {
 };
 
 /** Default of {@linkcode SlurmSettings.jobs}. */
-export const MAX_JOBS = 100;
+const MAX_JOBS = 100;
+
+/** The settings of a profile. */
+export function settingsIn(
+  { warning = PACE.warning, ...profile }: SlurmProfile,
+  { folder, jobs = profile.jobs ?? MAX_JOBS }: {
+    readonly folder: string;
+    readonly jobs?: number | undefined;
+  },
+): SlurmSettings {
+  const { stages = {} } = profile;
+  return { ...profile, stages, jobs, folder, pace: { ...PACE, warning } };
+}
 
 /** Settings for the stages of a task. */
 export function kindOf(settings: SlurmSettings, task: string): SlurmKind {

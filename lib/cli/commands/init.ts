@@ -214,14 +214,12 @@ async function starter(
     table.tokens,
     "maximum tokens per text, estimated to cover 99 % of the texts; longer ones are truncated",
   );
-  pipeline = pipeline.replace(
-    /^( {2}trial: .*maxLength: )(\d+)/m,
-    (_, start, length) => start + Math.min(length, table.tokens),
-  );
   // As in the pipelines of the project.
   const [, epochs] = [[3000, 10], [10_000, 5], [50_000, 3], [Infinity, 1]]
     .find(([most]) => rows < most!)!;
   write(["params", "training", "epochs"], epochs);
+  const trial = ["profiles", "trial", "maxLength"];
+  write(trial, Math.min(Number(document.getIn(trial)), table.tokens));
   const pipeline = edits.sort((a, b) => b.start - a.start).reduce(
     (all, { start, end, text }) => all.slice(0, start) + text + all.slice(end),
     template,

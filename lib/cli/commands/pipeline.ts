@@ -85,15 +85,16 @@ export const pipelineCommand = command`
     )
   );
   const { signal } = interrupts;
-  const { graph, selected, store, saveGraph, slurm, settings } = await openRun(
-    args,
-    { say, signal },
-  );
+  const { graph, selected, store, saveGraph, cluster, settings } =
+    await openRun(
+      args,
+      { say, signal },
+    );
   if (graph.description && !args.has("json")) note(graph.description);
   const remote = await runRemote(args, store, note, signal);
-  if (slurm !== undefined && args.has("detach")) {
+  if (cluster !== undefined && args.has("detach")) {
     const log = join(store.makeFolder("schedulers"), `${graph.pipeline}.log`);
-    const job = await slurm.submitScheduler(
+    const job = await cluster.submitScheduler(
       [...PROGRAM, "pipeline", ...args.without("detach").words()],
       log,
     );

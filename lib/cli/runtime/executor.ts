@@ -1,8 +1,9 @@
 import type { Host } from "../../engine/install/host.ts";
 import type { Graph } from "../../pipeline/graph.ts";
-import type { Slurm } from "../../slurm/executor.ts";
-import type { NodeAnswer } from "../../slurm/nodes.ts";
-import type { SlurmSettings } from "../../slurm/settings.ts";
+import type {
+  Cluster,
+  NodeAnswer,
+} from "../../scheduler/executors/executor.ts";
 import { digest } from "../../files/digest.ts";
 import { statIfThere } from "../../files/files.ts";
 import { join } from "../../files/paths.ts";
@@ -14,36 +15,46 @@ import type { Message } from "../terminal/messages.ts";
 import type { Profile } from "./profile.ts";
 import { engineOption, selectedEngine } from "./engine.ts";
 
+/** Executors for clusters by their names, in the option and in the profile. */
+const CLUSTERS: Readonly<
+  Record<
+    string,
+    (
+      profile: Omit<Profile, "executor" | "remote">,
+      options: { readonly folder: string; readonly jobs?: number | undefined },
+      note: (text: string) => void,
+    ) => Promise<Cluster>
+  >
+> = {
+  slurm: async (profile, options, note) => {
+    const { Slurm } = await import("../../slurm/executor.ts");
+    const { settingsIn } = await import("../../slurm/settings.ts");
+    return new Slurm(settingsIn(profile, options), note);
+  },
+};
+
 /**
- * The executor for Slurm, if the options or the user's profile select it.
+ * The executor for a cluster that the options or the user's profile select, if any.
  *
  * @param note Prints a note.
  * @throws {PipelineError} If the profile has faults.
- * @throws {UsageError} If an option for Slurm is given to another executor.
+ * @throws {UsageError} If an option for clusters is given to another executor.
  */
-async function slurmExecutor(
+async function clusterOf(
   args: Arguments,
   note: (text: string) => void,
-): Promise<Slurm | undefined> {
-  const profile = await readProfile();
-  const name = args.value("executor") ?? profile?.executor ?? "local";
-  if (name !== "slurm") {
+): Promise<Cluster | undefined> {
+  const { executor, remote: _, ...profile } = await readProfile() ?? {};
+  const name = args.value("executor") ?? executor ?? "local";
+  const open = CLUSTERS[name];
+  if (open === undefined) {
     if (!args.has("detach")) return undefined;
     throw new UsageError(
       `Option "--detach" requires "--executor slurm": the executor "${name}" submits no jobs`,
     );
   }
-  const { Slurm } = await import("../../slurm/executor.ts");
-  const { MAX_JOBS, PACE } = await import("../../slurm/settings.ts");
-  const { executor: _, remote: __, warning, ...own } = profile ?? {};
-  const settings: SlurmSettings = {
-    ...own,
-    stages: own.stages ?? {},
-    jobs: args.integer("jobs", 1) ?? own.jobs ?? MAX_JOBS,
-    folder: join(outOf(args), "cache", "schedulers"),
-    pace: { ...PACE, ...(warning !== undefined && { warning }) },
-  };
-  return new Slurm(settings, note);
+  const folder = join(outOf(args), "cache", "schedulers");
+  return await open(profile, { folder, jobs: args.integer("jobs", 1) }, note);
 }
 
 /** Maximum number of stages that run or wait in the queue of a cluster. */
@@ -70,19 +81,19 @@ export async function openRun(
   const opened = await openPipeline(args, patterns);
   const { graph, forced: force, store } = opened;
   const note = (text: string) => say({ type: "note", text });
-  const slurm = await slurmExecutor(args, note);
-  const findHost = slurm &&
-    (() => nodeHost(args, slurm, graph, store, say, signal));
+  const cluster = await clusterOf(args, note);
+  const findHost = cluster &&
+    (() => nodeHost(args, cluster, graph, store, say, signal));
   const engine = selectedEngine(args, { say, signal, findHost });
   return {
     ...opened,
-    slurm,
+    cluster,
     settings: {
       ...settings,
       force,
       runtimes: { engine },
-      ...(slurm && {
-        executor: slurm,
+      ...(cluster && {
+        executor: cluster,
         limits: { ...settings.limits, jobs: MAX_QUEUED },
       }),
     },
@@ -122,7 +133,7 @@ const INSTALLED_BY = "HOME PATH DENO_DIR XDG_CACHE_HOME DYLORA_CACHE".split(
  */
 async function nodeHost(
   args: Arguments,
-  executor: Slurm,
+  executor: Cluster,
   graph: Graph,
   store: Store,
   say: (message: Message) => void,
@@ -160,9 +171,8 @@ async function nodeHost(
     if (answer === undefined) {
       say({ type: "note", text: `Asking a node (${nodes}) for its engine` });
       store.makeFolder("probes");
-      const { probe } = await import("../../slurm/nodes.ts");
       const folder = store.path("probes", crypto.randomUUID());
-      answer = await probe(executor, task, program, folder, signal);
+      answer = await executor.probe(task, program, folder, signal);
       store.memo.set(SECTION, question, answer);
       await store.memo.save();
     }

@@ -8,33 +8,13 @@ import {
   SourceText,
 } from "../../pipeline/faults.ts";
 import { locate, readYaml } from "../../pipeline/read.ts";
-import { Bytes, Duration } from "../../pipeline/schema.ts";
-
-/** Settings that may differ from one task to another. */
-const kind = {
-  partition: z.string().min(1).optional(),
-  account: z.string().min(1).optional(),
-  qos: z.string().min(1).optional(),
-  constraint: z.string().min(1).optional(),
-  time: Duration.optional(),
-  memory: Bytes.optional(),
-  jobs: z.number().int().positive().optional(),
-  arguments: z.array(z.string().startsWith("--")).optional(),
-};
-
-const { jobs: _, ...scheduler } = kind;
+import { SLURM_PROFILE } from "../../slurm/profile.ts";
 
 export type Profile = z.output<typeof Profile>;
 
 const Profile = z.strictObject({
   executor: z.enum(["local", "slurm"]).optional(),
-  ...kind,
-  warning: Duration.optional(),
-  scheduler: z.strictObject(scheduler).optional(),
-  stages: z.record(
-    z.string(),
-    z.strictObject({ ...kind, run: z.enum(["slurm", "local"]).optional() }),
-  ).optional(),
+  ...SLURM_PROFILE,
   remote: z.strictObject({
     url: z.string().min(1),
     mode: z.enum(["read", "write", "off"]).optional(),
