@@ -53,11 +53,11 @@ Deno.test("README has its two commands first", () => {
   const readme = textOf("README.md");
   assertEquals(commandsOf(readme).slice(0, 2), [
     ["pipeline", "smoke"],
-    ["pipeline", "sst2-mini"],
+    ["test"],
   ]);
   assertMatch(
     readme,
-    /npx -y deno@2\.9\.6 task pipeline smoke\nnpx -y deno@2\.9\.6 task pipeline sst2-mini/,
+    /npx -y deno@2\.9\.6 task pipeline smoke\nnpx -y deno@2\.9\.6 task test/,
   );
 });
 
