@@ -4,6 +4,7 @@ import { defineTask } from "../lib/pipeline/task.ts";
 import {
   ADAPTER_INPUTS,
   evaluatedSplit,
+  ranksToUse,
   usageSettings,
 } from "../lib/stages/settings.ts";
 
@@ -12,10 +13,9 @@ export default defineTask({
     "Evaluate an adapter at all ranks that it serves, in one pass over the data",
   params: z.strictObject({
     split: evaluatedSplit,
-    ranks: z.union([z.array(z.int().min(1)).min(1), z.enum(["all", "powers"])])
-      .default("all").describe(
-        "Ranks to evaluate: a list; all = every rank that the adapter serves; powers = of these the powers of two and the largest",
-      ),
+    ranks: ranksToUse.default("all").describe(
+      "Ranks to evaluate: a list; all = every rank that the adapter serves; powers = of these the powers of two and the largest",
+    ),
     ...usageSettings,
     batchSize: z.int().min(1).optional().describe(
       "Examples per forward pass; default: 32, or fewer for more than 8 ranks",

@@ -1,7 +1,7 @@
 import { join } from "@std/path/posix/join";
 import type * as z from "zod";
 import type { AdapterTensors, PeftScale } from "../engine/adapters/adapter.ts";
-import { kindNamed } from "../engine/adapters/registry.ts";
+import { cutAdapter, kindNamed } from "../engine/adapters/registry.ts";
 import {
   findAdapterFault,
   findMisfit,
@@ -40,7 +40,12 @@ export interface Adapter {
   readonly tensors: AdapterTensors;
   /** Tensors after the best epoch, if training selected one; written to the folder `best`. */
   readonly best?: AdapterTensors | undefined;
+  /** The last layer of the head by rank, if each rank has its own. */
+  readonly heads?: ReadonlyMap<number, AdapterTensors> | undefined;
 }
+
+/** File of the last layers: `RANK.NAME`. */
+const HEADS_FILE = "heads.safetensors";
 
 /**
  * The adapter's tensors after an epoch.
@@ -63,7 +68,7 @@ export function tensorsOf(
  */
 export async function writeAdapter(
   folder: string,
-  { baseModel, training, tensors, best }: Adapter,
+  { baseModel, training, tensors, best, heads }: Adapter,
 ): Promise<void> {
   for (const it of best === undefined ? [tensors] : [tensors, best]) {
     const fault = faultOf(it, training);
@@ -76,6 +81,9 @@ export async function writeAdapter(
     await Deno.mkdir(subfolder);
     await writePeftFiles(subfolder, known, best);
   }
+  if (heads !== undefined) {
+    writeSafetensors(join(folder, HEADS_FILE), headsByName(heads));
+  }
   await writeRecord(folder, training);
 }
 
@@ -87,9 +95,54 @@ export async function writeAdapter(
 export async function readAdapter(folder: string): Promise<Adapter> {
   const training = await readRecord(folder);
   const last = await readPeftFiles(folder, training);
-  if (training.selection === null) return { training, ...last };
+  const heads = training.heads && readHeads(folder, training.heads, last);
+  if (training.selection === null) return { training, ...last, heads };
   const { tensors: best } = await readPeftFiles(join(folder, "best"), training);
-  return { training, ...last, best };
+  return { training, ...last, best, heads };
+}
+
+/** The last layers of all ranks as tensors of one file: `RANK.NAME`. */
+export function headsByName(
+  heads: NonNullable<Adapter["heads"]>,
+): AdapterTensors {
+  return Object.fromEntries(
+    [...heads].flatMap(([rank, head]) =>
+      Object.entries(head).map(([name, tensor]) => [`${rank}.${name}`, tensor])
+    ),
+  );
+}
+
+/** @throws {SyntaxError} If a rank lacks its layer, or it has another shape than the trained one. */
+function readHeads(
+  folder: string,
+  { ranks }: NonNullable<AdapterRecord["heads"]>,
+  { tensors }: Pick<Adapter, "tensors">,
+): NonNullable<Adapter["heads"]> {
+  const path = join(folder, HEADS_FILE);
+  const stored = Object.entries(readTensors(path));
+  return new Map(ranks.map(({ rank }) => {
+    const prefix = `${rank}.`;
+    const head = Object.fromEntries(
+      stored.filter(([name]) => name.startsWith(prefix))
+        .map(([name, tensor]) => [name.slice(prefix.length), tensor]),
+    );
+    const isWhole = Object.keys(head).length > 0 &&
+      Object.entries(head).every(([name, { shape }]) =>
+        String(shape) === String(tensors[name]?.shape)
+      );
+    if (isWhole) return [rank, head];
+    throw new SyntaxError(
+      `"${path}" has no last layer for rank ${rank} that fits the adapter: run the stage that made it again`,
+    );
+  }));
+}
+
+/** The tensors of an adapter cut to a rank, with the head that this rank has. */
+export function tensorsAt(
+  rank: number,
+  { tensors, heads }: Pick<Adapter, "tensors" | "heads">,
+): AdapterTensors {
+  return { ...cutAdapter(tensors, rank), ...heads?.get(rank) };
 }
 
 async function readPeftFiles(

@@ -2,6 +2,7 @@ import { join } from "@std/path/posix/join";
 import * as z from "zod";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
+import { Provenance } from "../engine/schedules/registry.ts";
 import { EpochScores } from "../engine/training/checkpoint.ts";
 import { outputsOf, TASK_FIELDS } from "./classes.ts";
 import { count, digest, jsonFile } from "./json_file.ts";
@@ -13,8 +14,8 @@ export const SCORES_FILES = ["scores.json", "logits.safetensors"] as const;
 /** `scores.json`: the metrics of an adapter at each rank. */
 export const ScoresInfo = z.strictObject({
   ...TASK_FIELDS,
-  /** The method that made it: `dylora`, `lora`, `lora-svd`, `head`, `full`. */
-  method: z.string().regex(/^[a-z][a-z0-9-]*$/),
+  /** Where the scored adapter or model comes from. */
+  provenance: Provenance,
   seed: z.int().nonnegative(),
   /** SHA-256 of `training.json` of the scored artifact. */
   training: digest,

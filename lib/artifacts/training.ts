@@ -9,7 +9,7 @@ import {
 } from "../engine/schedules/registry.ts";
 import { EpochScores } from "../engine/training/checkpoint.ts";
 import { TASK_FIELDS, trainedLength } from "./classes.ts";
-import { count, digestOf, jsonFile } from "./json_file.ts";
+import { count, digest, digestOf, jsonFile } from "./json_file.ts";
 
 /** Precision in which matrix products were computed, with `auto` resolved. */
 export const UsedPrecision = z.enum(["f32", "bf16"]);
@@ -87,10 +87,29 @@ const ADAPTER_SETTINGS = {
   ]),
 };
 
+/** How the last layer of the head was fitted again, for each rank that the adapter serves since. */
+const Heads = z.strictObject({
+  /** SHA-256 of `training.json` of the adapter with the trained head. */
+  of: digest,
+  /** Training examples to which they were fitted. */
+  examples: count,
+  /** Floating-point operations of the features and of the fits. */
+  flops: z.number().positive(),
+  ranks: z.array(z.strictObject({
+    rank: count,
+    /** Weight of the distance from the trained layer; null if that was kept. */
+    pull: z.number().positive().nullable(),
+    /** Loss of the examples that chose the pull, by the trained layer and by the chosen fit. */
+    heldOut: z.strictObject({ trained: z.number(), fitted: z.number() }),
+  })).min(1),
+});
+
 /** What an adapter is, whether it was trained here or imported. */
 const ADAPTER_FIELDS = {
   /** Null for an adapter that was not reduced since its training. */
   reducedBy: Reduction.nullable(),
+  /** Absent if all ranks have the trained head. */
+  heads: Heads.exactOptional(),
   ...TASK_FIELDS,
   ...ADAPTER_SETTINGS,
   /** Of an imported adapter, the seed under which its scores are reported. */
@@ -148,11 +167,12 @@ export function trainingDigest(folder: string): Promise<string> {
 
 /** Ranks that an adapter serves, ascending. */
 export function servedRanks(
-  { method, imported, reducedBy, rank }: Pick<
+  { method, imported, reducedBy, heads, rank }: Pick<
     AdapterRecord,
-    "method" | "imported" | "reducedBy" | "rank"
+    "method" | "imported" | "reducedBy" | "heads" | "rank"
   >,
 ): number[] {
+  if (heads !== undefined) return heads.ranks.map(({ rank }) => rank);
   const schedule = scheduleNamed(method.name);
   // The settings of an imported adapter are unknown: it serves what those by default train.
   const settings = imported ? z.object(schedule.settings).parse({}) : method;
@@ -172,12 +192,16 @@ export function checkServed(rank: number, training: AdapterRecord): void {
   const largest = training.rank;
   const choice = lowest === largest
     ? `rank ${largest}`
+    : training.heads
+    ? `one of the ranks ${served.join(", ")}`
     : `a rank from ${lowest} to ${largest}`;
   throw new RangeError(
     rank > largest
       ? `Rank ${rank} exceeds the adapter's rank ${largest}; choose ${choice}`
       : lowest === largest
       ? `The adapter is a LoRA that serves rank ${largest} only, not rank ${rank}: reduce it with the task "reduce-adapter" to use it at lower ranks`
+      : training.heads
+      ? `Rank ${rank} has no head of its own: choose ${choice}, or fit one with "ranks" of the task "fit-heads"`
       : `Rank ${rank} was not trained: the adapter serves ranks ${lowest} to ${largest}`,
   );
 }

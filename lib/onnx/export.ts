@@ -1,5 +1,10 @@
 import { join } from "@std/path/posix/join";
-import { checkFit } from "../artifacts/adapter.ts";
+import {
+  type Adapter,
+  checkFit,
+  headsByName,
+  tensorsAt,
+} from "../artifacts/adapter.ts";
 import { writeClassifierConfig } from "../artifacts/classifier.ts";
 import { outputsOf } from "../artifacts/classes.ts";
 import { digestOf, exists, writeJsonFile } from "../artifacts/json_file.ts";
@@ -35,6 +40,8 @@ interface Source {
   readonly training: AdapterRecord;
   /** Of a merged model, all that it has; otherwise those of the adapter. */
   readonly tensors: AdapterTensors;
+  /** Last layers of the ranks of an adapter that have their own. */
+  readonly heads?: Adapter["heads"];
   readonly dtype: Precision;
 }
 
@@ -83,7 +90,7 @@ export async function writeServedModel(
   rank: number,
   targetModules?: TargetModules,
 ): Promise<WrittenModel> {
-  const { folder, training, tensors, dtype } = source;
+  const { folder, training, tensors, heads, dtype } = source;
   const { task, labels } = training;
   if (kindNamed(training.adapter) !== kindNamed()) {
     throw new RangeError(
@@ -107,9 +114,11 @@ export async function writeServedModel(
   };
   writeClassifierGraph(path, { ...graph, precision: dtype });
   await writeModelFiles(output, source, model);
-  writeSafetensors(join(output, "adapter.safetensors"), tensors, {
-    format: "pt",
-  });
+  writeSafetensors(
+    join(output, "adapter.safetensors"),
+    { ...tensors, ...heads && headsByName(heads) },
+    { format: "pt" },
+  );
   const digest = await digestOf(join(folder, "model.safetensors"));
   const { maxLength, padId } = model;
   const { frame } = await ModelTokenizer.load(
@@ -134,10 +143,16 @@ export async function writeServedModel(
     [scaleInput(name), { shape: [rank], values: scale }] as const
   );
   const given = {
-    ...cutAdapter(tensors, rank),
+    ...tensorsAt(rank, source),
     ...Object.fromEntries(scales),
   };
-  return { path, padId, given, graph, usage: servedUse(dtype, rank) };
+  return {
+    path,
+    padId,
+    given,
+    graph,
+    usage: servedUse(dtype, rank, heads !== undefined),
+  };
 }
 
 /** Writes the configuration of a classifier, and its tokenizer with what its class in transformers changes, which other libraries do not know. */

@@ -33,16 +33,32 @@ export function servedScript(rank: number, folder = "FOLDER"): string {
   ]);
 }
 
-/** An export for every rank, used at one of them. */
-export function servedUse(dtype: Precision, rank: number): Usage {
+/** An export for every rank, used at one of them, which may have a head of its own. */
+export function servedUse(
+  dtype: Precision,
+  rank: number,
+  hasHeads: boolean,
+): Usage {
   const python = block("python", [
     "import json, numpy, onnxruntime",
     "from safetensors.numpy import load_file",
     "from transformers import AutoTokenizer",
     `folder, rank = "FOLDER", ${rank}`,
     'scale = json.load(open(f"{folder}/adapter.json"))["scales"][str(rank)]',
+    'adapter = load_file(f"{folder}/adapter.safetensors")',
+    ...hasHeads
+      ? [
+        'own = f"{rank}."',
+        "heads = [name for name in adapter if name[0].isdigit()]",
+        "heads = {name: adapter.pop(name) for name in heads}",
+        "adapter |= {",
+        "    name.removeprefix(own): tensor",
+        "    for name, tensor in heads.items() if name.startswith(own)",
+        "}",
+      ]
+      : [],
     "inputs = {}",
-    'for name, tensor in load_file(f"{folder}/adapter.safetensors").items():',
+    "for name, tensor in adapter.items():",
     '    if ".lora_A." in name:',
     "        tensor = tensor[:rank]",
     '        scales = name.replace("A.weight", "scale")',

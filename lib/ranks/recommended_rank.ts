@@ -6,7 +6,7 @@ import {
   servedRanks,
   settingsOf,
 } from "../artifacts/training.ts";
-import { methodName } from "../engine/schedules/registry.ts";
+import { methodName, provenanceOf } from "../engine/schedules/registry.ts";
 import {
   type Comparison,
   Report,
@@ -35,7 +35,7 @@ export async function recommendedRank(
   training: AdapterRecord,
   request: RecommendationRequest,
 ): Promise<{ readonly rank: number; readonly caution: string | undefined }> {
-  const method = methodName(training);
+  const method = methodName(provenanceOf(training));
   const report = await readJsonFile(join(folder, "report.json"), Report);
   const reported = variantsFor(report, training, request)
     .flatMap(({ recommendation, ...it }) =>
@@ -122,7 +122,9 @@ function variantsFor(
     it.task === training.task && it.epoch === epoch &&
     (split === undefined || it.split === split)
   ).flatMap((comparison) =>
-    comparison.methods.filter((it) => it.method === methodName(training))
+    comparison.methods.filter((it) =>
+      it.method === methodName(provenanceOf(training))
+    )
       .map((summary) => {
         const different = Object.entries(summary.variant)
           .find(([name, value]) =>
@@ -158,7 +160,7 @@ function inWords(
   training: AdapterRecord,
   { epoch, split }: RecommendationRequest,
 ): string {
-  return `${methodName(training)} on "${training.task}"${
+  return `${methodName(provenanceOf(training))} on "${training.task}"${
     split === undefined ? "" : `, split "${split}",`
   } at the ${epoch} epoch`;
 }

@@ -1,5 +1,5 @@
 import { type MetricName, METRICS } from "../data/metrics.ts";
-import { methodTraits } from "../engine/schedules/registry.ts";
+import { methodName, roleOf } from "../engine/schedules/registry.ts";
 import { methodKey } from "./methods.ts";
 import { mistakesOf } from "./mistakes.ts";
 import type { Average, Comparison, Contrast, Report } from "./report.ts";
@@ -50,7 +50,7 @@ interface Side {
   readonly curve: ScoreCurve;
   readonly summary: Pick<
     Comparison["methods"][number],
-    "role" | "method" | "variant"
+    "role" | "method" | "provenance" | "variant"
   >;
 }
 
@@ -165,21 +165,41 @@ function majorityOf(
 type Pair<T> = readonly [candidate: T, baseline: T];
 
 /**
- * Each candidate with each LoRA trained at every rank, and what trained several
- * ranks with each LoRA reduced by SVD, which also serves them after one training.
+ * Each candidate with each LoRA trained at every rank; what trained several
+ * ranks with each LoRA reduced by SVD, which also serves them after one
+ * training; and what has a head for each rank with the same with the trained
+ * head, and with LoRA that has such heads too.
  */
 function pairsOf<T extends Side>(sides: readonly T[]): Pair<T>[] {
   const candidates = sides.filter((it) => it.summary.role === "candidate");
   const baselines = sides.filter((it) => it.summary.role === "baseline");
-  const traitsOf = (it: T) => methodTraits(it.summary.method);
-  const bySvd = candidates.filter((it) => traitsOf(it).reducedBy === "svd");
-  const sources = bySvd.map((it) => traitsOf(it).source);
-  const trained = candidates.filter((it) =>
-    traitsOf(it).reducedBy === null && !sources.includes(it.summary.method)
+  const of = (it: T) => it.summary.provenance;
+  const [fitted, plain] = [true, false].map((isFitted) =>
+    candidates.filter((it) => (of(it).heads === "fitted") === isFitted)
+  ) as [T[], T[]];
+  const bySvd = plain.filter((it) => of(it).reducedBy === "svd");
+  const trained = plain.filter((it) =>
+    of(it).reducedBy === null &&
+    !bySvd.some((other) =>
+      of(other).trained === of(it).trained &&
+      of(other).imported === of(it).imported
+    )
   );
+  const unfitted = (it: T) => ({ ...of(it), heads: "trained" as const });
+  const ofBaseline = fitted.filter((it) => roleOf(unfitted(it)) === "baseline");
+  const others = fitted.filter((it) => !ofBaseline.includes(it));
   return [
     ...consistentPairs(candidates, baselines),
     ...consistentPairs(trained, bySvd),
+    ...others.flatMap((it) =>
+      consistentPairs(
+        [it],
+        plain.filter((other) =>
+          methodName(of(other)) === methodName(unfitted(it))
+        ),
+      )
+    ),
+    ...consistentPairs(others, ofBaseline),
   ];
 }
 
@@ -271,10 +291,11 @@ function averagesOf(
         metric: metrics[0]!,
       })),
       confidence,
-      methods: sides.map(({ summary: { role, method, variant }, curve }) => ({
-        role,
-        method,
-        variant,
+      methods: sides.map(({ summary, curve }) => ({
+        role: summary.role,
+        method: summary.method,
+        provenance: summary.provenance,
+        variant: summary.variant,
         ranks: curve.ranks.map((rank, i) => ({
           rank,
           metrics: { [MEAN]: { mean: definedOf(curve.scores[i]!) } },

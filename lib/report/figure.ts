@@ -52,7 +52,7 @@ async function rendered(
 const PARTS = [
   ["Training", "trainingSeconds"],
   ["Epoch selection", "selectionSeconds"],
-  ["Reduction", "reductionSeconds"],
+  ["Reduction, heads", "reductionSeconds"],
   ["Evaluation", "evaluationSeconds"],
 ] as const;
 

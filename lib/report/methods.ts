@@ -1,4 +1,7 @@
-import { methodTraits } from "../engine/schedules/registry.ts";
+import {
+  type Provenance,
+  provenanceTitle,
+} from "../engine/schedules/registry.ts";
 import type { Result, Variant } from "./result.ts";
 
 /** A method and the values that distinguish it from others of the same method. */
@@ -21,8 +24,13 @@ export function ranksOf(
 }
 
 /** Title with the variant: `DyLoRA (mode=frozen)`. */
-export function methodTitle({ method, variant }: Named): string {
-  const { title } = methodTraits(method);
+export function methodTitle(
+  { provenance, variant }: {
+    readonly provenance: Provenance;
+    readonly variant: Variant;
+  },
+): string {
+  const title = provenanceTitle(provenance);
   const text = variantText(variant);
   return text === "" ? title : `${title} (${text})`;
 }

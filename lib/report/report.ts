@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { Provenance } from "../engine/schedules/registry.ts";
 
 /** A number; null if undefined. */
 const figure = z.number().nullable();
@@ -37,7 +38,7 @@ const SECONDS = {
   trainingSeconds: z.number(),
   /** Evaluating every epoch to select the best; 0 if the last one is used. */
   selectionSeconds: z.number(),
-  /** Reducing the trained adapter. */
+  /** Reducing the trained adapter, and fitting heads to it. */
   reductionSeconds: z.number(),
   /** The stages that evaluate it. */
   evaluationSeconds: z.number(),
@@ -62,6 +63,8 @@ const Cost = z.strictObject({
   trainingFlops: z.number(),
   /** Floating-point operations of selecting the best epoch. */
   selectionFlops: z.number(),
+  /** Floating-point operations of fitting heads. */
+  reductionFlops: z.number(),
   /** Floating-point operations of evaluation. */
   evaluationFlops: z.number(),
   sweepFlops: z.number(),
@@ -85,7 +88,10 @@ const Training = z.strictObject({
 
 const Method = z.strictObject({
   role: z.enum(["candidate", "baseline", "bound"]),
+  /** Name of the provenance. */
   method: z.string(),
+  /** Where its adapters come from. */
+  provenance: Provenance,
   variant: Variant,
   /** A bound has the single rank 0: no adapter. */
   ranks: z.array(Score.extend({ rank: z.int() })),
@@ -285,7 +291,12 @@ const Average = z.strictObject({
   confidence: z.number(),
   /** Methods that all tasks have, at the ranks that all of them have. */
   methods: z.array(
-    Method.pick({ role: true, method: true, variant: true }).extend({
+    Method.pick({
+      role: true,
+      method: true,
+      provenance: true,
+      variant: true,
+    }).extend({
       ranks: z.array(z.strictObject({
         rank: z.int(),
         metrics: z.record(z.string(), z.strictObject({ mean: figure })),

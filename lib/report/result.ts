@@ -1,3 +1,4 @@
+import type { Provenance } from "../engine/schedules/registry.ts";
 import type { Comparison, MethodSummary } from "./report.ts";
 
 /** Settings that distinguish trainings of the same method: `{ mode: "frozen" }`. */
@@ -11,8 +12,9 @@ export interface Result {
   readonly title: string;
   readonly split: string;
   readonly epoch: Comparison["epoch"];
-  /** `dylora`, `lora`, ... */
+  /** Name of the provenance: `dylora`, `lora`, ... */
   readonly method: string;
+  readonly provenance: Provenance;
   /** Often empty. */
   readonly variant: Variant;
   readonly seed: number;
@@ -32,8 +34,10 @@ export interface Result {
   readonly training: TrainingCost | undefined;
   /** Null for a model without adapters. */
   readonly size: MethodSummary["size"];
-  /** Seconds spent reducing the trained adapter; 0 if it is evaluated as trained. */
+  /** Seconds spent reducing the trained adapter, and fitting heads to it; 0 if it is evaluated as trained. */
   readonly reductionSeconds: number;
+  /** Floating-point operations of fitting heads. */
+  readonly reductionFlops: number;
   readonly evaluationSeconds: number;
   /** Floating-point operations of the evaluation at all ranks. */
   readonly evaluationFlops: number;

@@ -1,5 +1,5 @@
 import { type Metric, type MetricName, METRICS } from "../data/metrics.ts";
-import { methodTraits } from "../engine/schedules/registry.ts";
+import { roleOf } from "../engine/schedules/registry.ts";
 import { methodKey, ranksOf } from "./methods.ts";
 import type { CostSummary, MethodSummary } from "./report.ts";
 import type { Result, TrainingCost } from "./result.ts";
@@ -141,10 +141,11 @@ export function summarize(
 ): MethodSummary {
   const { results, ranks, seeds, means } = method;
   const [first] = results as [Result];
-  const { role } = methodTraits(first.method);
+  const role = roleOf(first.provenance);
   return {
     role,
     method: first.method,
+    provenance: first.provenance,
     variant: { ...first.variant },
     ranks: ranks.map((rank, i) => ({
       rank,
@@ -237,6 +238,7 @@ export function costOf(results: readonly Result[]): CostSummary | null {
   const flops = {
     trainingFlops: perTraining(({ training }) => training.flops),
     selectionFlops: perTraining((it) => selectionOf(it)?.flops ?? 0),
+    reductionFlops: perTraining((it) => it.reductionFlops),
     evaluationFlops: perEvaluation((it) => it.evaluationFlops),
   };
   const steps = repeats.flat().map(([first]) => first!.training.stepSeconds);

@@ -221,11 +221,12 @@ const COSTS: readonly (readonly [string, (cost: CostSummary) => string])[] = [
   ["Seconds per step", (it) => significant(it.stepSeconds)],
   ["Training (s)", (it) => significant(it.trainingSeconds)],
   ["Epoch selection (s)", (it) => significant(it.selectionSeconds)],
-  ["Reduction (s)", (it) => significant(it.reductionSeconds)],
+  ["Reduction and heads (s)", (it) => significant(it.reductionSeconds)],
   ["Evaluation (s)", (it) => significant(it.evaluationSeconds)],
   ["Whole sweep (s)", (it) => significant(it.sweepSeconds)],
   ["Training (TFLOP)", (it) => tera(it.trainingFlops)],
   ["Epoch selection (TFLOP)", (it) => tera(it.selectionFlops)],
+  ["Heads (TFLOP)", (it) => tera(it.reductionFlops)],
   ["Evaluation (TFLOP)", (it) => tera(it.evaluationFlops)],
   ["Whole sweep (TFLOP)", (it) => tera(it.sweepFlops)],
 ];

@@ -26,6 +26,8 @@ export interface Adapter {
   readonly file: AdapterFile;
   /** By the names of the model's inputs, at its greatest rank. */
   readonly tensors: ReadonlyMap<string, Floats>;
+  /** Tensors of the head by rank, where ranks have their own. */
+  readonly heads: ReadonlyMap<number, Readonly<Record<string, Floats>>>;
 }
 
 /** An input of a model as onnxruntime describes it; sizes that are not fixed are names. */
@@ -34,6 +36,9 @@ interface ModelInput {
   readonly isTensor: boolean;
   readonly shape?: readonly (number | string)[];
 }
+
+/** Name of a tensor of the head that one rank alone has. */
+const OF_RANK = /^(\d+)\.(.+)$/;
 
 const FACTOR = /\.lora_(?:[AB]\.weight|scale)$/;
 
@@ -56,6 +61,14 @@ export async function readAdapter(
   }
   const stored = await readTensors(folder, "adapter.safetensors");
   const tensors = new Map<string, Floats>();
+  const heads = new Map<number, Record<string, Floats>>();
+  for (const [name, tensor] of stored) {
+    const [, rank, own] = OF_RANK.exec(name) ?? [];
+    if (own === undefined) continue;
+    stored.delete(name);
+    const head = heads.get(Number(rank)) ?? {};
+    heads.set(Number(rank), { ...head, [own]: tensor });
+  }
   for (const { name, shape = [] } of inputs) {
     if (BATCH.includes(name) || name.endsWith(".lora_scale")) continue;
     const found = stored.get(name);
@@ -75,7 +88,7 @@ export async function readAdapter(
     tensors.set(name, tensor);
   }
   const [extra] = stored.keys();
-  if (extra === undefined) return { file, tensors };
+  if (extra === undefined) return { file, tensors, heads };
   throw new Error(
     `The adapter in "${folder.place}" has "${extra}", for which the model in "${model.place}" has no input: export the model with "targetModules" that include the module`,
   );
@@ -85,7 +98,7 @@ const BATCH = ["input_ids", "attention_mask", "token_type_ids"];
 
 /** The inputs of the model for an adapter at a rank: the first rows of each A and columns of each B, the scale of each row, and the head. */
 export function inputsAt(
-  { file, tensors }: Adapter,
+  { file, tensors, heads }: Adapter,
   rank: number,
 ): Record<string, Floats> {
   const scale = file.scales[rank]!;
@@ -110,7 +123,7 @@ export function inputsAt(
       };
     } else inputs[name] = tensor;
   }
-  return inputs;
+  return { ...inputs, ...heads.get(rank) };
 }
 
 function zeros(shape: readonly number[]): Floats {

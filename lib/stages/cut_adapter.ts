@@ -1,4 +1,9 @@
-import { type Adapter, readAdapter, tensorsOf } from "../artifacts/adapter.ts";
+import {
+  type Adapter,
+  readAdapter,
+  tensorsAt,
+  tensorsOf,
+} from "../artifacts/adapter.ts";
 import { checkServed } from "../artifacts/training.ts";
 import type { AdapterTensors } from "../engine/adapters/adapter.ts";
 import { cutAdapter } from "../engine/adapters/registry.ts";
@@ -32,10 +37,11 @@ export async function readCutAdapter(
   const { params: { epoch }, inputs } = stage;
   const adapter = await readAdapter(inputs.adapter.path);
   const rank = await requestedRank(adapter, stage);
+  const tensors = tensorsOf(adapter, epoch);
   return {
     adapter,
     rank,
-    tensors: cutAdapter(tensorsOf(adapter, epoch), rank),
+    tensors: tensorsAt(rank, { ...adapter, tensors }),
   };
 }
 

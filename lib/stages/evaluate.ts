@@ -9,7 +9,7 @@ import { readFittingTokens, type TokensInfo } from "../artifacts/tokens.ts";
 import { servedRanks, trainingDigest } from "../artifacts/training.ts";
 import type { ParameterLayout } from "../engine/models/model.ts";
 import { fromTensors } from "../engine/models/parameters.ts";
-import { methodName } from "../engine/schedules/registry.ts";
+import { boundProvenance, provenanceOf } from "../engine/schedules/registry.ts";
 import {
   evaluationBatchSize,
   evaluationFlops,
@@ -25,7 +25,7 @@ import {
   startStageEngine,
 } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
-import type { UsageSettings } from "./settings.ts";
+import { selectedRanks, type UsageSettings } from "./settings.ts";
 
 /** Evaluates the adapter of a stage at some of the ranks that it serves. */
 export async function evaluateAdapter(
@@ -40,15 +40,10 @@ export async function evaluateAdapter(
     stage,
     typeof params.ranks === "string" ? [] : params.ranks,
   );
-  const ranks = typeof params.ranks !== "string"
-    ? [...new Set(params.ranks)].sort((a, b) => a - b)
-    : servedRanks(training).filter((rank) =>
-      params.ranks === "all" || rank === training.rank ||
-      Number.isInteger(Math.log2(rank))
-    );
+  const ranks = selectedRanks(params.ranks, servedRanks(training));
   const split = new ScoredSplit(inputs.tokens.path, info, params.split);
   await writeSplitScores(stage, await load(), info, split, {
-    method: methodName(training),
+    provenance: provenanceOf(training),
     seed: training.seed,
     training: await trainingDigest(inputs.adapter.path),
   }, {
@@ -76,7 +71,7 @@ export async function evaluateModel(
   const scale = { alpha: 1, scaling: "rank" } as const;
   const ready = { classifier, values, precision, ...scale };
   await writeSplitScores(stage, ready, info, split, {
-    method: training.method,
+    provenance: boundProvenance(training.method),
     seed: training.seed,
     training: await trainingDigest(model.path),
   }, { ranks: [0], batchSize: params.batchSize });
@@ -97,7 +92,7 @@ async function writeSplitScores(
   ready: Ready,
   { task, labels }: TokensInfo,
   split: ScoredSplit,
-  trained: Pick<ScoresInfo, "method" | "seed" | "training">,
+  trained: Pick<ScoresInfo, "provenance" | "seed" | "training">,
   options: Pick<RankEvaluationOptions, "ranks" | "batchSize">,
 ): Promise<void> {
   const { examples } = split;

@@ -8,7 +8,7 @@ import {
 import { copyTokenizer } from "../artifacts/tokenizer.ts";
 import { peftAlpha } from "../engine/adapters/scale.ts";
 import { headTensors } from "../engine/models/outline.ts";
-import { methodName } from "../engine/schedules/registry.ts";
+import { methodName, provenanceOf } from "../engine/schedules/registry.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
 import { type CuttingStage, readCutAdapter } from "./cut_adapter.ts";
 import { type CardContent, writeModelCard } from "./model_card.ts";
@@ -56,7 +56,7 @@ export async function exportAdapter(stage: ExportingStage): Promise<void> {
   });
   stage.log(
     `${
-      methodName(training)
+      methodName(provenanceOf(training))
     } of rank ${training.rank} at rank ${rank}, for the base model ${
       base.folder ?? base.origin!.name
     }`,

@@ -16,6 +16,7 @@ import { type EngineSettings, startEngine } from "../engine/start.ts";
 import {
   evaluateRanks,
   type RankEvaluationOptions,
+  type RankHeads,
 } from "../engine/training/evaluation.ts";
 import type { Precision } from "../engine/tensorflow/precision.ts";
 import type { InputsOf, Stage } from "../pipeline/task.ts";
@@ -93,19 +94,36 @@ export interface Ready extends Pick<AdapterScale, "alpha" | "scaling"> {
   readonly values: Float32Array;
   /** Precision of matrix products. */
   readonly precision: Precision;
+  /** Last layers of ranks that have their own. */
+  readonly heads?: RankHeads | undefined;
 }
 
 /** Starts the engine of a stage and loads a model with tensors of an adapter. */
 export async function loadAdapter(
   stage: ComputingStage,
   model: string,
-  { training, tensors }: Pick<Adapter, "training" | "tensors">,
+  { training, tensors, heads }: Pick<Adapter, "training" | "tensors" | "heads">,
 ): Promise<Ready> {
   const { alpha, scaling, labels } = training;
   const precision = await startStageEngine(stage);
   const classifier = loadFolder(model, outputsOf(labels), training);
   const values = adapterValues({ tensors }, classifier.layout);
-  return { classifier, values, precision, alpha, scaling };
+  return {
+    classifier,
+    values,
+    precision,
+    alpha,
+    scaling,
+    heads: heads && new Map(
+      [...heads].map(([rank, head]) => [
+        rank,
+        Object.fromEntries(
+          Object.entries(head)
+            .map(([name, tensor]) => [name.slice(PEFT_PREFIX.length), tensor]),
+        ),
+      ]),
+    ),
+  };
 }
 
 /**
@@ -113,18 +131,22 @@ export async function loadAdapter(
  * reports.
  *
  * @param unit What an example is called: `texts`
- * @returns `[ranks, examples, outputs]`
+ * @returns `[ranks, examples, outputs]`, or of features `[ranks, examples, width]`
  */
 export function logitsAt(
   stage: Pick<Stage<unknown>, "progress" | "signal">,
-  { classifier, values, ...scale }: Ready,
+  { classifier, values, heads, ...scale }: Ready,
   examples: EncodedExamples,
-  options: Pick<RankEvaluationOptions, "ranks" | "batchSize">,
+  options: Pick<
+    RankEvaluationOptions,
+    "ranks" | "batchSize" | "givesFeatures"
+  >,
   unit = "examples",
 ): Promise<Float32Array> {
   return evaluateRanks(classifier, values, examples, {
     ...scale,
     ...options,
+    heads,
     signal: stage.signal,
     progress: (done, note) =>
       stage.progress(done, examples.index.length, unit, note),
@@ -159,6 +181,8 @@ export async function openAdapter(
   const tensors = tensorsOf(adapter, stage.params.epoch);
   const info = await readFittingTokens(tokens.path, model.path);
   checkClasses(training, info);
-  const load = () => loadAdapter(stage, model.path, { training, tensors });
+  const { heads } = adapter;
+  const load = () =>
+    loadAdapter(stage, model.path, { training, tensors, heads });
   return { adapter, training, info, load };
 }

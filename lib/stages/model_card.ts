@@ -12,7 +12,11 @@ import { type AdapterRecord, ranksInWords } from "../artifacts/training.ts";
 import { glueTask, taskTitle } from "../benchmarks/glue.ts";
 import { kindNamed } from "../engine/adapters/registry.ts";
 import { peftTargets } from "../engine/models/peft.ts";
-import { methodName, methodTraits } from "../engine/schedules/registry.ts";
+import {
+  methodName,
+  provenanceOf,
+  provenanceTitle,
+} from "../engine/schedules/registry.ts";
 import { servedScript, type Usage } from "../onnx/usage.ts";
 import {
   type ReportedScore,
@@ -65,7 +69,7 @@ export async function writeModelCard(
     join(report!.path, figureName(scores[0]!.comparison));
   const hasFigure = drawn !== false && exists(drawn);
   if (hasFigure) await Deno.copyFile(drawn, join(output, figure!));
-  const { title } = methodTraits(methodName(training));
+  const title = provenanceTitle(provenanceOf(training));
   const data = stringify(metadata(training, scores, content), {
     lineWidth: -1,
   });
@@ -131,14 +135,15 @@ function metadata(
   { baseModel, datasets, language, license, usage }: CardContent,
 ) {
   const { task } = training;
-  const method = methodName(training);
+  const provenance = provenanceOf(training);
+  const method = methodName(provenance);
   const glue = glueTask(task);
   const found = datasets ?? (glue && [GLUE]);
   const languages = language ?? (glue && ["en"]);
   const metrics = scores[0] === undefined
     ? []
     : Object.keys(scores[0].score.metrics).map(metricType);
-  const title = `${methodTraits(method).title} for ${taskTitle(task)}`;
+  const title = `${provenanceTitle(provenance)} for ${taskTitle(task)}`;
   return {
     library_name: usage?.library ?? "peft",
     pipeline_tag: "text-classification",
@@ -203,6 +208,7 @@ function scoreText({ comparison, score }: ReportedScore): string {
 const SETTINGS = [
   ["method", "Method"],
   ["adapter", "Kind of adapter"],
+  ["heads", "Heads"],
   ["rank", "Trained rank, R"],
   ["alpha", "Alpha"],
   ["draws", "Ranks drawn"],
@@ -221,8 +227,10 @@ const SETTINGS = [
 function settingsText(training: AdapterRecord): string {
   const values: Readonly<Record<string, unknown>> = {
     ...training,
-    method: methodTraits(methodName(training)).title,
+    method: provenanceTitle(provenanceOf(training)),
     ...ranksInWords(training),
+    heads: training.heads &&
+      `one for each rank, its last layer fitted to ${training.heads.examples} training examples`,
   };
   const rows = SETTINGS.flatMap(([field, name]) => {
     const value = values[field];

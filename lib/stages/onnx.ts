@@ -54,7 +54,11 @@ export async function exportOnnx(
     })
     : await writeServedModel(
       output,
-      { ...source, tensors: tensorsOf(adapter, epoch) },
+      {
+        ...source,
+        tensors: tensorsOf(adapter, epoch),
+        heads: adapter.heads,
+      },
       rank,
       targetModules,
     );

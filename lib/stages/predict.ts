@@ -11,7 +11,7 @@ import {
 import { checkServed } from "../artifacts/training.ts";
 import { readTokens } from "../artifacts/tokens.ts";
 import { tokenizerDefaults } from "../engine/models/registry.ts";
-import { methodName } from "../engine/schedules/registry.ts";
+import { methodName, provenanceOf } from "../engine/schedules/registry.ts";
 import { ModelTokenizer } from "../text/model_tokenizer.ts";
 import type { EncodedExamples, Example } from "../data/example.ts";
 import { predictionsOf, softmax } from "../data/metrics.ts";
@@ -88,13 +88,14 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
   const examples = await encode(params.texts, model, training.maxLength);
   const outputs = outputsOf(labels);
   const tensors = tensorsOf(adapter, params.epoch);
-  const ready = await loadAdapter(stage, model, { training, tensors });
+  const { heads } = adapter;
+  const ready = await loadAdapter(stage, model, { training, tensors, heads });
   const options = { ranks: [rank], batchSize: BATCH };
   const logits = await logitsAt(stage, ready, examples, options, "texts");
   const predictions = predictionsOf(logits, outputs);
   await writeClassification(stage.output, {
     task: training.task,
-    method: methodName(training),
+    method: methodName(provenanceOf(training)),
     rank,
     recommended,
     precision: ready.precision,

@@ -3,7 +3,11 @@ import type { AdapterTensors } from "../engine/adapters/adapter.ts";
 import { kindNamed, sortAdapter } from "../engine/adapters/registry.ts";
 import type { RankScaling } from "../engine/adapters/scale.ts";
 import { fixed } from "../engine/schedules/fixed.ts";
-import { methodName, type Reduction } from "../engine/schedules/registry.ts";
+import {
+  methodName,
+  provenanceOf,
+  type Reduction,
+} from "../engine/schedules/registry.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 
 /** Makes the LoRA of a stage serve every rank up to its own and writes an artifact of kind `adapter`. */
@@ -18,10 +22,11 @@ export async function reduce(
 ): Promise<void> {
   const adapter = await readAdapter(inputs.adapter.path);
   const { training } = adapter;
-  if (training.method.name !== fixed.name || training.reducedBy !== null) {
+  const { reducedBy, heads } = training;
+  if (training.method.name !== fixed.name || reducedBy !== null || heads) {
     throw new SyntaxError(
       `An adapter of method "${
-        methodName(training)
+        methodName(provenanceOf(training))
       }" cannot be reduced: connect a stage of the task "train-lora", or "import-adapter" of a LoRA`,
     );
   }

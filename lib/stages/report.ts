@@ -25,7 +25,7 @@ import {
 } from "../artifacts/training.ts";
 import { adapterTensor } from "../engine/adapters/registry.ts";
 import { elementCount, SafetensorsFile } from "../engine/safetensors/reader.ts";
-import { methodName } from "../engine/schedules/registry.ts";
+import { methodName, provenanceOf } from "../engine/schedules/registry.ts";
 import { taskTitle } from "../benchmarks/glue.ts";
 import { predictionsOf, softmax } from "../data/metrics.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
@@ -90,10 +90,12 @@ async function readResult(
 ): Promise<Result> {
   const info = await readScores(artifact.path);
   const adapter = trainingOf(artifact, info, trainings);
-  const origin = originOf(adapter, trainings);
+  const made = originsOf(adapter, trainings);
+  const origin = made.pop()!;
   const { logits, labels } = readOutputs(artifact.path);
   return {
     ...info,
+    method: methodName(info.provenance),
     title: taskTitle(info.task),
     variant: { ...settingsOf(adapter.training), evaluatedIn: info.precision },
     stage: adapter.artifact.stage,
@@ -103,7 +105,15 @@ async function readResult(
     ranks: rankResults(info, logits),
     training: costOf(origin),
     size: adapterSize(adapter),
-    reductionSeconds: adapter === origin ? 0 : measured(adapter.artifact),
+    reductionSeconds: made.reduce(
+      (sum, { artifact }) => sum + measured(artifact),
+      0,
+    ),
+    reductionFlops: made.reduce(
+      (sum, { training }) =>
+        sum + ("heads" in training ? training.heads?.flops ?? 0 : 0),
+      0,
+    ),
     evaluationSeconds: measured(artifact),
     evaluationFlops: info.flops,
   };
@@ -278,32 +288,38 @@ function trainingOf(
   const found = trainings.find(({ digest }) => digest === info.training);
   if (found !== undefined) return found;
   throw new Error(
-    `"${stage}" scores a training of ${info.method} on "${info.task}" with seed ${info.seed} that is not connected: connect the stage that trained the scored adapter or model to "adapters" or "classifiers"`,
+    `"${stage}" scores a training of ${
+      methodName(info.provenance)
+    } on "${info.task}" with seed ${info.seed} that is not connected: connect the stage that trained the scored adapter or model to "adapters" or "classifiers"`,
   );
 }
 
 /**
- * The training that produced an adapter: its own, or for a reduced adapter the
- * training of the original, which differs in the reduction and its scales only.
+ * An adapter or a classifier, and what it was made of one after the other, its
+ * training last: of fitted heads the adapter to which they were fitted, of a
+ * reduced adapter its original, which differs in the reduction and its scales.
  *
- * @throws {Error} If the original of a reduced adapter is not connected.
+ * @throws {Error} If one of them is not connected.
  */
-function originOf(
+function originsOf(
   adapter: TrainedArtifact,
   adapters: readonly TrainedArtifact[],
-): TrainedArtifact {
-  const { training } = adapter;
-  if (!("reducedBy" in training) || training.reducedBy === null) return adapter;
-  const original = { ...training, reducedBy: null };
+): TrainedArtifact[] {
+  const { artifact: { stage }, training } = adapter;
+  const { heads, reducedBy } = { heads: undefined, ...training } as Partial<
+    AdapterRecord
+  >;
+  if (!heads && !reducedBy) return [adapter];
   const unscaled = (it: TrainedArtifact["training"]) =>
     JSON.stringify({ ...it, scaling: undefined });
+  const original = unscaled({ ...training, reducedBy: null } as AdapterRecord);
   const found = adapters.find((other) =>
-    unscaled(other.training) === unscaled(original)
+    heads ? other.digest === heads.of : unscaled(other.training) === original
   );
-  if (found !== undefined) return found;
+  if (found !== undefined) return [adapter, ...originsOf(found, adapters)];
   throw new Error(
-    `"${adapter.artifact.stage}" was reduced from an adapter of method "${
-      methodName(original)
-    }" that is not connected; connect the stage that trained it to "adapters" too, since its costs count`,
+    `"${stage}" ${
+      heads ? "has heads that were fitted to" : "was reduced from"
+    } an adapter that is not connected; connect the stage that made it to "adapters" too, since its costs count`,
   );
 }

@@ -116,6 +116,26 @@ export const usageSettings = {
 /** Values of {@linkcode usageSettings}. */
 export type UsageSettings = ValuesOf<typeof usageSettings>;
 
+/** Ranks of an adapter to use. */
+export const ranksToUse = z.union([
+  z.array(z.int().min(1)).min(1).readonly(),
+  z.enum(["all", "powers"]),
+]);
+
+/** The ranks that a choice names, ascending, of those that an adapter serves. */
+export function selectedRanks(
+  choice: z.output<typeof ranksToUse>,
+  served: readonly number[],
+): number[] {
+  if (typeof choice !== "string") {
+    return [...new Set(choice)].sort((a, b) => a - b);
+  }
+  return served.filter((rank) =>
+    choice === "all" || rank === served.at(-1) ||
+    Number.isInteger(Math.log2(rank))
+  );
+}
+
 /** Inputs of tasks that run an adapter on tokens. */
 export const ADAPTER_INPUTS = {
   model: { kind: "model" },

@@ -18,7 +18,8 @@ import { elementCount } from "../engine/safetensors/reader.ts";
 import {
   Method,
   methodName,
-  type Provenance,
+  provenanceOf,
+  type ProvenanceRecord,
 } from "../engine/schedules/registry.ts";
 import type { Schedule } from "../engine/schedules/schedule.ts";
 import type { InputsOf, Stage } from "../pipeline/task.ts";
@@ -88,7 +89,7 @@ export async function trainAdapter(
       ...record,
       ...own,
       start: start === undefined ? null : {
-        method: methodName(start.training),
+        method: methodName(provenanceOf(start.training)),
         task: start.training.task,
         seed: start.training.seed,
       },
@@ -111,12 +112,15 @@ export function startFrom(
   { baseModel, training, tensors }: Omit<Adapter, "best">,
   initial: Float32Array,
   { model, layout }: ClassifierShape,
-  own: Compared & Provenance,
+  own: Compared & ProvenanceRecord,
   head: TrainingSettings["startHead"] = "new",
 ): Float32Array {
   const labels = outputsOf(training.labels);
   const theirs = parameterLayout(model, labels, training);
-  const isSameMethod = methodName(training) === methodName(own);
+  const [theirMethod, ownMethod] = [training, own].map((it) =>
+    methodName(provenanceOf(it))
+  );
+  const isSameMethod = theirMethod === ownMethod;
   const found = {
     ...inWords({ ...training, baseModel }, theirs),
     ...(theirs.rank < layout.rank && { rank: undefined }),

@@ -13,7 +13,12 @@ import { withFolder } from "../tasks/run_task.ts";
 const INFO: ScoresInfo = {
   task: "mrpc",
   labels: ["not_equivalent", "equivalent"],
-  method: "dylora",
+  provenance: {
+    trained: "dylora",
+    imported: false,
+    reducedBy: null,
+    heads: "trained",
+  },
   seed: 3,
   training: "a".repeat(64),
   epoch: "last",

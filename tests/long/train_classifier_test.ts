@@ -54,7 +54,7 @@ for (
       );
       assertEquals(code, 0, text);
       const info = await readScores(scored);
-      assertEquals(info.method, method);
+      assertEquals(info.provenance.trained, method);
       assertEquals(info.precision, record.precision);
       assertEquals(info.ranks.map(({ rank }) => rank), [0]);
       assert(info.ranks[0]!.metrics.accuracy! >= 0);

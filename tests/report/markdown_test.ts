@@ -184,7 +184,7 @@ const REPORTS: Readonly<Record<string, readonly Result[]>> = {
       metrics: ["pearson"],
       classes: null,
     }),
-    resultOf("stsb", "another", { 8: 1 }, {
+    resultOf("stsb", "matryoshka", { 8: 1 }, {
       metrics: ["pearson"],
       classes: null,
       variant: { sampler: "geometric", of: "<b>" },

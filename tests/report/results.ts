@@ -1,4 +1,5 @@
 import { METRICS } from "../../lib/data/metrics.ts";
+import type { Provenance } from "../../lib/engine/schedules/registry.ts";
 import type { Result, TrainingCost } from "../../lib/report/result.ts";
 import { seededDraw } from "../../lib/report/statistics.ts";
 import type { CompareOptions } from "../../lib/report/summarize.ts";
@@ -13,6 +14,30 @@ export const OPTIONS: CompareOptions = {
   confidence: 0.95,
   margin: 0.01,
 };
+
+const LORA: Provenance = {
+  trained: "lora",
+  imported: false,
+  reducedBy: null,
+  heads: "trained",
+};
+
+/** Of methods whose name is not that of what was trained. */
+const PROVENANCES: Readonly<Record<string, Provenance>> = {
+  "imported-dylora": { ...LORA, trained: "dylora", imported: true },
+  "imported-lora": { ...LORA, imported: true },
+  "imported-lora-svd": { ...LORA, imported: true, reducedBy: "svd" },
+  "lora-svd": { ...LORA, reducedBy: "svd" },
+  "lora-truncated": { ...LORA, reducedBy: "truncation" },
+  "lora-heads": { ...LORA, heads: "fitted" },
+  "lora-svd-heads": { ...LORA, reducedBy: "svd", heads: "fitted" },
+};
+
+/** The provenance with a name. */
+export function provenanceNamed(name: string): Provenance {
+  return PROVENANCES[name] ??
+    { ...LORA, trained: name as Provenance["trained"] };
+}
 
 /**
  * Makes a result with predictions that are wrong on the first examples.
@@ -35,6 +60,7 @@ export function resultOf(
     split: "validation",
     epoch: "last",
     method,
+    provenance: provenanceNamed(method),
     variant: {},
     seed: 0,
     stage: `train-${method}@${task}`,
@@ -45,6 +71,7 @@ export function resultOf(
     texts: undefined,
     training: undefined,
     reductionSeconds: 0,
+    reductionFlops: 0,
     evaluationSeconds: 1,
     evaluationFlops: 1e9,
     ...others,

@@ -64,6 +64,7 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
       sweepSeconds: 47,
       trainingFlops: 1e12,
       selectionFlops: 0,
+      reductionFlops: 0,
       evaluationFlops: 3e9,
       sweepFlops: 1.003e12,
     });
@@ -80,6 +81,7 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
       sweepSeconds: 90,
       trainingFlops: 2e12,
       selectionFlops: 0,
+      reductionFlops: 0,
       evaluationFlops: 2e9,
       sweepFlops: 2.002e12,
     });
@@ -267,7 +269,7 @@ Deno.test("report rejects a reduced LoRA without the LoRA that it was reduced fr
     await assertRejects(
       () => stages.report(),
       Error,
-      '"reduce@mrpc,seed=0" was reduced from an adapter of method "lora" that is not connected',
+      '"reduce@mrpc,seed=0" was reduced from an adapter that is not connected',
     );
   });
 });

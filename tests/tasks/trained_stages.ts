@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { METRICS } from "../../lib/data/metrics.ts";
+import { provenanceNamed } from "../report/results.ts";
 import type { InputArtifact } from "../../lib/pipeline/task.ts";
 import { Report } from "../../lib/report/report.ts";
 import { writeDataset } from "../../lib/artifacts/dataset.ts";
@@ -287,7 +288,7 @@ export class TrainedStages {
       {
         task: "mrpc",
         labels: LABELS,
-        method,
+        provenance: provenanceNamed(method),
         seed,
         training,
         epoch,

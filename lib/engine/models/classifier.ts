@@ -52,9 +52,10 @@ export function atRank(classifier: Classifier, rank: number): Classifier {
 /**
  * Logits at the ranks in use.
  *
- * @param parameters The trained tensors by name, as {@linkcode splitParameters} gives them
+ * @param parameters The trained tensors by name, as {@linkcode splitParameters} gives them; each rank may have its own last layer, `[ranks, labels, width]`
  * @param keys Keys of this step's dropout masks, int32 `[places, 2]`; undefined switches dropout off
- * @returns `[ranks * batch, labels]`
+ * @param givesFeatures True for what the last layer of the head takes instead
+ * @returns `[ranks * batch, labels]`, or of features `[ranks * batch, width]`
  */
 export function logitsOf(
   { model, weights, layout }: Classifier,
@@ -62,6 +63,7 @@ export function logitsOf(
   input: BatchTensors,
   ranks: ModelRanks,
   keys: tf.Tensor2D | undefined,
+  givesFeatures = false,
 ): tf.Tensor2D {
   const pass = new TensorPass({
     model,
@@ -71,6 +73,7 @@ export function logitsOf(
     input,
     ranks,
     keys: keys && tf.unstack(keys).values(),
+    givesFeatures,
   });
   return forward(model, pass, layout.labels).value as tf.Tensor2D;
 }

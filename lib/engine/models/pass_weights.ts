@@ -75,9 +75,10 @@ export class PassWeights {
     const input = x.value as tf.Tensor2D;
     if (parameters[`${modules[0]}.weight`] !== undefined) {
       const outputs = modules.map((module) => {
-        const weight = parameters[`${module}.weight`] as tf.Tensor2D;
-        const product: tf.Tensor2D = tf.matMul(input, weight, false, true);
+        const weight = parameters[`${module}.weight`]!;
         const bias = parameters[`${module}.bias`];
+        if (weight.rank === 3) return productByRank(input, weight, bias);
+        const product: tf.Tensor2D = tf.matMul(input, weight, false, true);
         return bias === undefined
           ? product
           : tf.add<tf.Tensor2D>(product, bias);
@@ -187,6 +188,28 @@ export class PassWeights {
     const beta = this.tensor(`${name}.bias`) ?? tf.zeros(gamma.shape);
     return { gamma, beta: beta as tf.Tensor1D, epsilon };
   }
+}
+
+/**
+ * `x W^T + b` with a weight and a bias for each rank.
+ *
+ * @param x `[ranks * rows, in]`
+ * @param weight `[ranks, out, in]`
+ * @param bias `[ranks, out]`
+ * @returns `[ranks * rows, out]`
+ */
+function productByRank(
+  x: tf.Tensor2D,
+  weight: tf.Tensor,
+  bias: tf.Tensor | undefined,
+): tf.Tensor2D {
+  const [ranks, outputs, inputs] = weight.shape as [number, number, number];
+  const byRank = tf.reshape(x, [ranks, -1, inputs]);
+  const product = tf.matMul(byRank, weight, false, true);
+  const sum = bias === undefined
+    ? product
+    : tf.add(product, tf.expandDims(bias, 1));
+  return tf.reshape(sum, [-1, outputs]);
 }
 
 /** Output of linear modules side by side, computed when it is used: an operation that follows may add the bias, and apply the dropout, in a fused loop. */

@@ -50,6 +50,8 @@ interface PassOptions extends PassTensors {
   readonly input: BatchTensors;
   /** Keys of dropout masks; undefined switches dropout off. */
   readonly keys?: DropoutSource["keys"] | undefined;
+  /** True to give what the head's last layer takes, instead of its logits. */
+  readonly givesFeatures?: boolean;
   /** Called with all hidden states of the embeddings and every layer, `[sequences * tokens, hidden]`. */
   readonly observe?: ((hidden: tf.Tensor2D) => void) | undefined;
 }
@@ -117,7 +119,7 @@ export class TensorPass implements Pass<Activation> {
   }
 
   logits(name: string, x: Activation): Activation {
-    return this.linear(name, x);
+    return this.options.givesFeatures ? x : this.linear(name, x);
   }
 
   heads<const Names extends readonly string[]>(

@@ -50,68 +50,87 @@ export type Bound = keyof typeof BOUNDS;
 /** How an adapter that was trained at one rank was made to serve the ranks below. */
 export const Reduction = z.enum(["truncation", "svd"]);
 
-/** Where an adapter comes from. */
-export interface Provenance {
-  readonly method: { readonly name: string; readonly sortAt?: number };
+/** Where a scored adapter or model comes from, as scores and reports record it. */
+export const Provenance = z.strictObject({
+  /** Schedule of its training, or what was trained without adapters. */
+  trained: z.enum([
+    ...SCHEDULES.map(({ name }) => name),
+    ...Object.keys(BOUNDS) as Bound[],
+  ]),
   /** True if it was trained elsewhere, with unknown settings. */
+  imported: z.boolean(),
+  reducedBy: Reduction.nullable(),
+  /** `fitted` if the last layer of the head was fitted again for each rank. */
+  heads: z.enum(["trained", "fitted"]),
+});
+
+export type Provenance = z.output<typeof Provenance>;
+
+/** What `training.json` says of where an adapter comes from. */
+export interface ProvenanceRecord {
+  readonly method: { readonly name: string; readonly sortAt?: number };
   readonly imported: boolean;
   /** Null if it was not reduced. */
   readonly reducedBy: z.output<typeof Reduction> | null;
+  /** Undefined if all ranks have the trained head. */
+  readonly heads?: unknown;
 }
 
-/** Name of a provenance in scores and reports: `lora`, `imported-lora-svd`, also of a LoRA that was sorted in its training. */
-export function methodName(
-  { method, imported, reducedBy }: Provenance,
-): string {
+/** The provenance of an adapter. */
+export function provenanceOf(
+  { method, imported, reducedBy, heads }: ProvenanceRecord,
+): Provenance {
   // DyLoRA that sorts after its last step has drawn no rank.
-  const [name, by] = method.sortAt === 1
-    ? [fixed.name, "svd"] as const
-    : [method.name, reducedBy];
+  const isSortedLora = method.sortAt === 1;
+  return Provenance.parse({
+    trained: isSortedLora ? fixed.name : method.name,
+    imported,
+    reducedBy: isSortedLora ? "svd" : reducedBy,
+    heads: heads === undefined ? "trained" : "fitted",
+  });
+}
+
+/** Of a model that was trained without adapters. */
+export function boundProvenance(bound: Bound): Provenance {
+  return { trained: bound, imported: false, reducedBy: null, heads: "trained" };
+}
+
+/** Name of a provenance, with a part for each difference: `lora`, `imported-lora-svd`, `lora-svd-heads`. */
+export function methodName(
+  { trained, imported, reducedBy, heads }: Provenance,
+): string {
   return [
     ...imported ? ["imported"] : [],
-    name,
-    ...by ? [{ truncation: "truncated", svd: "svd" }[by]] : [],
+    trained,
+    ...reducedBy ? [{ truncation: "truncated", svd: "svd" }[reducedBy]] : [],
+    ...heads === "fitted" ? ["heads"] : [],
   ].join("-");
 }
 
-/** What a report says of a method. */
-export interface MethodTraits {
-  readonly title: string;
-  /** Role in a comparison: all candidates are compared with the baseline; a bound has no rank. */
-  readonly role: "candidate" | "baseline" | "bound";
-  readonly reducedBy: Provenance["reducedBy"];
-  /** Name of the method whose adapter was reduced; its own if none was. */
-  readonly source: string;
+/** Title of a provenance: `LoRA by SVD, a head per rank`. */
+export function provenanceTitle(
+  { trained, imported, reducedBy, heads }: Provenance,
+): string {
+  const { title } = isBound(trained) ? BOUNDS[trained] : scheduleNamed(trained);
+  const own = imported ? `Imported ${title}` : title;
+  const reduced = reducedBy === "truncation"
+    ? `Truncated ${imported ? `imported ${title}` : title}`
+    : reducedBy === "svd"
+    ? `${own} by SVD`
+    : own;
+  return heads === "fitted" ? `${reduced}, a head per rank` : reduced;
 }
 
-/** The traits of a method by its {@linkcode methodName}, or of a bound; an unknown one is a candidate whose title is its name. */
-export function methodTraits(name: string): MethodTraits {
-  const [, imported, source, reduced = ""] =
-    /^(imported-)?(.+?)(-truncated|-svd)?$/.exec(name) ?? [];
-  const method = SCHEDULES.find((it) => it.name === source);
-  if (method === undefined) {
-    const bound = Object.entries(BOUNDS).find(([bound]) => bound === name);
-    return {
-      title: bound?.[1].title ?? name,
-      role: bound ? "bound" : "candidate",
-      reducedBy: null,
-      source: name,
-    };
-  }
-  const { title, role } = method;
-  const own = imported ? `Imported ${title}` : title;
-  return {
-    title: {
-      "": own,
-      "-truncated": `Truncated ${imported ? `imported ${title}` : title}`,
-      "-svd": `${own} by SVD`,
-    }[reduced]!,
-    role: imported || reduced ? "candidate" : role,
-    reducedBy: reduced === ""
-      ? null
-      : reduced === "-svd"
-      ? "svd"
-      : "truncation",
-    source: name.slice(0, name.length - reduced.length),
-  };
+/** Role of a provenance in a comparison: all candidates are compared with the baseline; a bound has no rank. */
+export function roleOf(
+  { trained, imported, reducedBy, heads }: Provenance,
+): "candidate" | "baseline" | "bound" {
+  if (isBound(trained)) return "bound";
+  return imported || reducedBy || heads === "fitted"
+    ? "candidate"
+    : scheduleNamed(trained).role;
+}
+
+function isBound(trained: Provenance["trained"]): trained is Bound {
+  return Object.hasOwn(BOUNDS, trained);
 }

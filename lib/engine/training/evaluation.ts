@@ -8,7 +8,9 @@ import {
 } from "../models/classifier.ts";
 import { type ClassifierShape, forwardFlops } from "../models/outline.ts";
 import { type ModelRanks, rankCount } from "../models/pass_weights.ts";
+
 import type { BatchTensors } from "../models/tensor_pass.ts";
+import type { TensorValues } from "../safetensors/writer.ts";
 import { type Named, trace, type TraceOptions } from "../trace.ts";
 import {
   batchesByLength,
@@ -27,7 +29,15 @@ interface EvaluationHooks {
   /** Called after each batch with the number of examples done, and with a note before a length is compiled. */
   readonly progress?: (examples: number, note?: string) => void;
   readonly signal?: AbortSignal;
+  /** Last layers of all ranks, if they have their own. */
+  readonly heads?: RankHeads | undefined;
 }
+
+/** The tensors of the head's last layer by rank, by the model's names. */
+export type RankHeads = ReadonlyMap<
+  number,
+  Readonly<Record<string, TensorValues>>
+>;
 
 /** Evaluates any number of parameter vectors of one classifier, each at any ranks; disposed, it frees its tensors and graph functions. */
 export interface Evaluator extends Disposable {
@@ -37,7 +47,7 @@ export interface Evaluator extends Disposable {
    *
    * @param values Flat parameters, `[size]`
    * @param ranks 1-based; 0 without adapters
-   * @returns `[ranks, examples, labels]`, flat, examples in their own order
+   * @returns `[ranks, examples, labels]`, flat, examples in their own order; of features `[ranks, examples, width]`
    */
   (
     values: Float32Array,
@@ -55,47 +65,53 @@ export function evaluator(
   options: EvaluatorOptions,
 ): Evaluator {
   const { layout, model } = classifier;
+  const { givesFeatures } = options;
   const gradientMask = tf.zeros([layout.rank]) as tf.Tensor1D;
   const shapes = new Set<string>();
   const run = trace((
-    { values, scale, ...input }: Named & BatchTensors & {
-      readonly values: tf.Tensor1D;
-      readonly scale: ModelRanks["scale"];
-    },
+    { values, scale, ids, positions, types, mask, ...heads }:
+      & Named
+      & BatchTensors
+      & {
+        readonly values: tf.Tensor1D;
+        readonly scale: ModelRanks["scale"];
+      },
   ) => {
+    const input = { ids, positions, types, mask };
     const ranks = { scale, gradientMask };
     const [sequences, seq] = input.ids.shape;
     const sizes = shardSizes(sequences, seq * rankCount(ranks));
-    const logits = splitBatch(input, sizes).map((part) =>
-      tf.reshape(
-        logitsOf(
-          classifier,
-          splitParameters(values, layout),
-          part,
-          ranks,
-          undefined,
-        ),
-        [rankCount(ranks), -1, layout.labels],
-      )
-    );
-    return { logits: tf.concat(logits, 1) };
+    const parameters = { ...splitParameters(values, layout), ...heads };
+    const outputs = splitBatch(input, sizes).map((part) => {
+      const rows = logitsOf(
+        classifier,
+        parameters as Record<string, tf.Tensor>,
+        part,
+        ranks,
+        undefined,
+        givesFeatures,
+      );
+      return tf.reshape(rows, [rankCount(ranks), -1, rows.shape[1]]);
+    });
+    return { outputs: tf.concat(outputs, 1) };
   }, options);
 
   async function evaluate(
     values: Float32Array,
     served: readonly number[],
     examples: EncodedExamples,
-    { progress, signal }: EvaluationHooks = {},
+    { progress, signal, heads }: EvaluationHooks = {},
   ): Promise<Float32Array<ArrayBuffer>> {
     const ranks = served.length;
-    const { labels, rank } = layout;
+    const { rank } = layout;
     const scale = tf.tensor2d(
       served.flatMap((b) => [...rankScale(b, { ...options, rank })]),
       [ranks, rank],
     );
     const count = exampleCount(examples);
-    const all = new Float32Array(ranks * count * labels);
     const flat = tf.tensor1d(values);
+    const ownHeads = heads && headsAt(served, heads);
+    let all = new Float32Array();
     try {
       let done = 0;
       for (
@@ -112,15 +128,22 @@ export function evaluator(
         const note = compilingNote([padded], shapes);
         if (note !== undefined) progress?.(done, note);
         const input = batchTensors(padded);
-        const { logits } = run({ values: flat, scale, ...input });
-        const batch = await logits.data();
-        tf.dispose([...Object.values(input), logits]);
+        const { outputs } = run({
+          ...ownHeads,
+          values: flat,
+          scale,
+          ...input,
+        });
+        const batch = await outputs.data();
+        const width = outputs.shape[2]!;
+        tf.dispose([...Object.values(input), outputs]);
+        if (all.length === 0) all = new Float32Array(ranks * count * width);
         for (let rank = 0; rank < ranks; rank++) {
           indices.forEach((example, row) => {
-            const from = (rank * indices.length + row) * labels;
+            const from = (rank * indices.length + row) * width;
             all.set(
-              batch.subarray(from, from + labels),
-              (rank * count + example) * labels,
+              batch.subarray(from, from + width),
+              (rank * count + example) * width,
             );
           });
         }
@@ -129,7 +152,7 @@ export function evaluator(
       }
       return all;
     } finally {
-      tf.dispose([flat, scale]);
+      tf.dispose([flat, scale, { ...ownHeads }]);
     }
   }
   return Object.assign(evaluate, {
@@ -138,6 +161,26 @@ export function evaluator(
       run.dispose();
     },
   });
+}
+
+/** The last layers of some ranks side by side: `[ranks, ...]` */
+function headsAt(
+  ranks: readonly number[],
+  heads: RankHeads,
+): Record<string, tf.Tensor> {
+  const own = ranks.map((rank) => heads.get(rank)!);
+  return Object.fromEntries(
+    Object.entries(own[0]!).map(([name, { shape }]) => [
+      name,
+      tf.tidy(() =>
+        tf.stack(
+          own.map((head) =>
+            tf.tensor(head[name]!.values as Float32Array, [...shape])
+          ),
+        )
+      ),
+    ]),
+  );
 }
 
 /** The numbers of the examples of each batch, and the length to which they are padded. */
@@ -162,6 +205,8 @@ function evaluationBatches(
 interface EvaluatorOptions extends TraceOptions, Omit<AdapterScale, "rank"> {
   /** Examples per forward pass. */
   readonly batchSize: number;
+  /** True for what the last layer of the head takes, instead of logits. */
+  readonly givesFeatures?: boolean;
   /** Number of times that the same examples will be evaluated (default 1); it determines how many lengths are prepared. */
   readonly passes?: number;
 }

@@ -4,7 +4,10 @@ import {
   type DyloraSettings,
   Sampler,
 } from "../../../lib/engine/schedules/dylora.ts";
-import { methodName } from "../../../lib/engine/schedules/registry.ts";
+import {
+  methodName,
+  provenanceOf,
+} from "../../../lib/engine/schedules/registry.ts";
 import { seededRandom } from "../../../lib/engine/random.ts";
 import { dyloraObjective } from "../tiny_task.ts";
 
@@ -111,11 +114,11 @@ Deno.test("DyLoRA says in words how a training drew ranks", () => {
 
 Deno.test("DyLoRA that sorts after its last step has the name of a LoRA by SVD", () => {
   const nameOf = (sortAt: number) =>
-    methodName({
+    methodName(provenanceOf({
       method: { ...SETTINGS, name: dylora.name, sortAt },
       imported: false,
       reducedBy: null,
-    });
+    }));
   assertEquals(nameOf(1), "lora-svd");
   assertEquals(nameOf(0.6), "dylora");
 });

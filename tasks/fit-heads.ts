@@ -1,0 +1,30 @@
+import * as z from "zod";
+import { ADAPTER_FILES } from "../lib/artifacts/adapter.ts";
+import { defineTask } from "../lib/pipeline/task.ts";
+import {
+  ADAPTER_INPUTS,
+  ranksToUse,
+  usageSettings,
+} from "../lib/stages/settings.ts";
+
+export default defineTask({
+  description:
+    "Fit the last layer of an adapter's head again for each rank, without training",
+  params: z.strictObject({
+    ranks: ranksToUse.default("powers").describe(
+      "Ranks that get a head of their own, and that the adapter serves from then on: a list; all = every rank that it serves; powers = of these the powers of two and the largest",
+    ),
+    examples: z.int().min(10).default(4096).describe(
+      "Maximum number of training examples, drawn by the seed of the training; a fifth of them chooses how far a head may move",
+    ),
+    precision: usageSettings.precision,
+  }),
+  inputs: ADAPTER_INPUTS,
+  output: { kind: "adapter", files: ADAPTER_FILES },
+  needs: ["engine"],
+  run: async (stage) =>
+    (await import("../lib/stages/fit_heads.ts")).fitHeads({
+      ...stage,
+      params: { ...stage.params, epoch: "last" },
+    }),
+});
