@@ -9,13 +9,13 @@ import {
 
 export default defineTask({
   description:
-    "Fit the last layer of an adapter's head again for each rank, without training",
+    "Fit the last layer of an adapter's head for each rank to what the adapter says at its own rank",
   params: z.strictObject({
     ranks: ranksToUse.default("powers").describe(
       "Ranks that get a head of their own, and that the adapter serves from then on: a list; all = every rank that it serves; powers = of these the powers of two and the largest",
     ),
-    examples: z.int().min(10).default(4096).describe(
-      "Maximum number of training examples, drawn by the seed of the training; a fifth of them chooses how far a head may move",
+    examples: z.int().min(10).default(1000).describe(
+      "Maximum number of training texts, drawn by the seed of the training; a fifth of them chooses how far a head may move",
     ),
     precision: usageSettings.precision,
   }),

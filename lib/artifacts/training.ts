@@ -87,20 +87,20 @@ const ADAPTER_SETTINGS = {
   ]),
 };
 
-/** How the last layer of the head was fitted again, for each rank that the adapter serves since. */
+/** How the last layer of the head was fitted for each rank that the adapter serves since. */
 const Heads = z.strictObject({
   /** SHA-256 of `training.json` of the adapter with the trained head. */
   of: digest,
-  /** Training examples to which they were fitted. */
+  /** Training texts that they were fitted to. */
   examples: count,
   /** Floating-point operations of the features and of the fits. */
   flops: z.number().positive(),
   ranks: z.array(z.strictObject({
     rank: count,
-    /** Weight of the distance from the trained layer; null if that was kept. */
+    /** Weight of the distance from the trained layer, as a multiple of the mean square of a feature; null if that layer was kept. */
     pull: z.number().positive().nullable(),
-    /** Loss of the examples that chose the pull, by the trained layer and by the chosen fit. */
-    heldOut: z.strictObject({ trained: z.number(), fitted: z.number() }),
+    /** Loss of the texts that chose the pull, against the adapter's own rank: by the trained layer and by the chosen fit. */
+    heldOut: z.strictObject({ given: z.number(), fitted: z.number() }),
   })).min(1),
 });
 

@@ -12,7 +12,7 @@ import { openWeights, readModel } from "../artifacts/model.ts";
 import { copyTokenizer } from "../artifacts/tokenizer.ts";
 import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
 import type { AdapterTensors } from "../engine/adapters/adapter.ts";
-import { cutAdapter, kindNamed } from "../engine/adapters/registry.ts";
+import { kindNamed } from "../engine/adapters/registry.ts";
 import { scaleAt } from "../engine/adapters/scale.ts";
 import type { Model } from "../engine/models/model.ts";
 import {

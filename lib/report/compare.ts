@@ -1,5 +1,10 @@
 import { type MetricName, METRICS } from "../data/metrics.ts";
-import { methodName, roleOf } from "../engine/schedules/registry.ts";
+import {
+  methodName,
+  type Provenance,
+  roleOf,
+} from "../engine/schedules/registry.ts";
+import { signed, withInterval } from "./format.ts";
 import { methodKey } from "./methods.ts";
 import { mistakesOf } from "./mistakes.ts";
 import type { Average, Comparison, Contrast, Report } from "./report.ts";
@@ -94,7 +99,13 @@ function compareOne(
       metrics,
       majority: majorityOf(first, metrics),
       confidence,
-      verdict,
+      verdict: verdict && {
+        ...verdict,
+        reasons: [
+          ...verdict.reasons,
+          ...headsText(sides, verdict.recommended, confidence),
+        ],
+      },
       methods: sides.map(({ summary }) => summary),
       contrasts: pairsOf(sides).map((pair) => {
         const [{ curve }, baseline] = pair;
@@ -185,8 +196,9 @@ function pairsOf<T extends Side>(sides: readonly T[]): Pair<T>[] {
       of(other).imported === of(it).imported
     )
   );
-  const unfitted = (it: T) => ({ ...of(it), heads: "trained" as const });
-  const ofBaseline = fitted.filter((it) => roleOf(unfitted(it)) === "baseline");
+  const ofBaseline = fitted.filter((it) =>
+    roleOf(withTrainedHead(of(it))) === "baseline"
+  );
   const others = fitted.filter((it) => !ofBaseline.includes(it));
   return [
     ...consistentPairs(candidates, baselines),
@@ -195,12 +207,38 @@ function pairsOf<T extends Side>(sides: readonly T[]): Pair<T>[] {
       consistentPairs(
         [it],
         plain.filter((other) =>
-          methodName(of(other)) === methodName(unfitted(it))
+          other.summary.method === methodName(withTrainedHead(of(it)))
         ),
       )
     ),
     ...consistentPairs(others, ofBaseline),
   ];
+}
+
+function withTrainedHead(provenance: Provenance): Provenance {
+  return { ...provenance, heads: "trained" };
+}
+
+/** What a head for each rank brings to the method of a verdict, at its lowest and at the recommended rank, if it was scored without as well. */
+function headsText(
+  sides: readonly Side[],
+  { method, rank }: { readonly method: number; readonly rank: number },
+  confidence: number,
+): string[] {
+  const side = sides[method]!;
+  const { provenance, variant } = side.summary;
+  const plain = methodKey({
+    method: methodName(withTrainedHead(provenance)),
+    variant,
+  });
+  const other = sides.find((it) => methodKey(it.summary) === plain);
+  if (provenance.heads === "trained" || other === undefined) return [];
+  const { ranks } = differenceOf(sides, [side, other], confidence);
+  const shown = ranks.filter((it, i) => i === 0 || it.rank === rank)
+    .map((it) =>
+      `${withInterval(it.difference, it.interval, signed)} at rank ${it.rank}`
+    );
+  return [`A head for each rank brings ${shown.join(" and ")}.`];
 }
 
 /** Pairs whose variants do not contradict each other. */

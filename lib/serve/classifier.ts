@@ -151,7 +151,9 @@ async function classifier(
     if (Object.hasOwn(adapter.file.scales, rank)) return rank;
     throw new RangeError(
       `Rank ${rank} is not one that the adapter serves: ${
-        ranks.length === 1 ? ranks[0] : `${ranks[0]} to ${ranks.at(-1)}`
+        ranks.length > 1 && ranks.length > ranks.at(-1)! - ranks[0]!
+          ? `${ranks[0]} to ${ranks.at(-1)}`
+          : ranks.join(", ")
       }`,
     );
   };

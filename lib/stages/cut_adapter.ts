@@ -4,9 +4,8 @@ import {
   tensorsAt,
   tensorsOf,
 } from "../artifacts/adapter.ts";
-import { checkServed } from "../artifacts/training.ts";
+import { checkServed, servedRanks } from "../artifacts/training.ts";
 import type { AdapterTensors } from "../engine/adapters/adapter.ts";
-import { cutAdapter } from "../engine/adapters/registry.ts";
 import type { InputsOf, Stage } from "../pipeline/task.ts";
 import { recommendedRank } from "../ranks/recommended_rank.ts";
 import type { CUT_INPUTS, RankSettings } from "./settings.ts";
@@ -49,7 +48,8 @@ async function requestedRank(
   { training }: Adapter,
   { params, inputs: { report }, log }: CuttingStage,
 ): Promise<number> {
-  const { rank = report ? "recommended" : training.rank } = params;
+  const largest = servedRanks(training).at(-1)!;
+  const { rank = report ? "recommended" : largest } = params;
   const given = rank === "recommended"
     ? '"rank: recommended" requires'
     : params.split !== undefined

@@ -1,7 +1,8 @@
 import { writeAdapter } from "../artifacts/adapter.ts";
-import { readLabelledTokens } from "../artifacts/tokens.ts";
+import { readTokens } from "../artifacts/tokens.ts";
 import { servedRanks, trainingDigest } from "../artifacts/training.ts";
 import type { EncodedExamples } from "../data/example.ts";
+import { softmax } from "../data/metrics.ts";
 import { headTensors } from "../engine/models/outline.ts";
 import { PEFT_PREFIX } from "../engine/models/peft.ts";
 import { seededRandom, shuffle } from "../engine/random.ts";
@@ -18,11 +19,12 @@ import {
   startStageEngine,
 } from "./load_classifier.ts";
 import { selectedRanks } from "./settings.ts";
-import { balancedWeights } from "./training.ts";
 
 /**
- * Fits the last layer of the head again for each of some ranks of the adapter of
- * a stage, and writes an artifact of kind `adapter` that serves these.
+ * Fits the last layer of the head for each of some ranks of the adapter of a
+ * stage, to what the adapter itself says of training texts at its own rank, and
+ * writes an artifact of kind `adapter` that serves these ranks. Labels are not
+ * looked at: the adapter has seen them.
  */
 export async function fitHeads(
   stage: AdapterStage<{
@@ -40,9 +42,15 @@ export async function fitHeads(
       "The heads of this adapter are fitted already: connect the adapter that they were fitted to",
     );
   }
-  const ranks = selectedRanks(params.ranks, servedRanks(training));
-  const all = readLabelledTokens(inputs.tokens.path, info, "train");
-  const examples = sampled(all, params.examples, training.seed);
+  const chosen = selectedRanks(params.ranks, servedRanks(training));
+  // The adapter's own rank teaches the others.
+  const ranks = [...new Set([...chosen, training.rank])];
+  const examples = sampled(
+    readTokens(inputs.tokens.path, info, "train"),
+    params.examples,
+    training.seed,
+  );
+  const count = examples.index.length;
   const ready = await load();
   const { classifier } = ready;
   const options = {
@@ -50,34 +58,41 @@ export async function fitHeads(
     batchSize: evaluationBatchSize(ranks.length),
     givesFeatures: true,
   };
-  const features = await logitsAt(stage, ready, examples, options);
-  // The fits are computed in float32, whatever the features were computed in.
-  await startStageEngine({ ...stage, params: { precision: "f32" } });
-  const count = examples.labels.length;
+  const all = await logitsAt(stage, ready, examples, options);
   const layer = lastLayer(
     adapter.tensors,
     headTensors(classifier.model.architecture).at(-1)!.name,
   );
-  const weights = weightsOf(training, all.labels, examples.labels);
-  const size = features.length / ranks.length;
-  const fits = ranks.map((rank, i) => {
+  const size = all.length / ranks.length;
+  const featuresAt = (rank: number) => {
+    const from = ranks.indexOf(rank) * size;
+    const own = all.subarray(from, from + size);
+    return layer.hasBias ? withOnes(own, size / count) : own;
+  };
+  const isRegression = info.labels === null;
+  const targets = targetsOf(
+    featuresAt(training.rank),
+    layer.values,
+    count,
+    isRegression,
+  );
+  // The fits are computed in float32, whatever the features were computed in.
+  await startStageEngine({ ...stage, params: { precision: "f32" } });
+  const fits = chosen.map((rank, i) => {
     stage.signal.throwIfAborted();
-    stage.progress(i, ranks.length, "ranks");
-    const own = features.subarray(i * size, (i + 1) * size);
+    stage.progress(i, chosen.length, "ranks");
     const fit = fitHead(
-      {
-        features: layer.hasBias ? withOnes(own, size / count) : own,
-        labels: examples.labels,
-        weights,
-      },
+      { count, features: featuresAt(rank), targets },
       layer.values,
-      info.labels === null ? "squared-error" : "cross-entropy",
+      isRegression ? "squared-error" : "cross-entropy",
     );
-    const { trained, fitted } = fit.heldOut;
+    const { given, fitted } = fit.heldOut;
     log(
-      `rank ${rank}: held-out loss ${trained.toFixed(4)} -> ${
-        fitted.toFixed(4)
-      }, ${fit.pull === null ? "trained head kept" : `pull ${fit.pull}`}`,
+      `rank ${rank}: loss against rank ${training.rank} ${
+        given.toFixed(4)
+      } -> ${fitted.toFixed(4)}, ${
+        fit.pull === null ? "trained head kept" : `pull ${fit.pull}`
+      }`,
     );
     return { rank, ...fit };
   });
@@ -104,11 +119,11 @@ export async function fitHeads(
 
 /** Draws up to `count` examples, in a random order. */
 function sampled(
-  { ids, types, offsets, index, labels }: Required<EncodedExamples>,
+  { ids, types, offsets, index }: EncodedExamples,
   count: number,
   seed: number,
-): Required<EncodedExamples> {
-  const order = Array.from(labels, (_, i) => i);
+): EncodedExamples {
+  const order = Array.from(index, (_, i) => i);
   shuffle(order, seededRandom(seed, "heads"));
   const drawn = order.slice(0, count);
   const of = <T extends Int32Array | Uint8Array>(values: T) =>
@@ -122,20 +137,29 @@ function sampled(
       ...drawn.map((i) => end += offsets[i + 1]! - offsets[i]!),
     ]),
     index: Int32Array.from(drawn, (i) => index[i]!),
-    labels: Float32Array.from(drawn, (i) => labels[i]!),
   };
 }
 
-/** Weights of the sampled examples in the loss, as in the training. */
-function weightsOf(
-  training: object,
-  all: Float32Array,
-  sampled: Float32Array,
+/** What a layer says of features: probabilities of the classes, or scores. */
+function targetsOf(
+  features: Float32Array,
+  layer: Float64Array,
+  count: number,
+  isRegression: boolean,
 ): Float32Array {
-  if (!("classWeights" in training)) return sampled.map(() => 1);
-  const classes = 1 + all.reduce((most, it) => Math.max(most, it));
-  const ofClass = balancedWeights(all, classes);
-  return sampled.map((label) => ofClass[label]!);
+  const size = features.length / count;
+  const outputs = layer.length / size;
+  const targets = new Float32Array(count * outputs);
+  for (let i = 0; i < count; i++) {
+    const row = targets.subarray(i * outputs, (i + 1) * outputs);
+    for (let k = 0; k < outputs; k++) {
+      for (let l = 0; l < size; l++) {
+        row[k]! += features[i * size + l]! * layer[k * size + l]!;
+      }
+    }
+    if (!isRegression) row.set(softmax(row));
+  }
+  return targets;
 }
 
 /** The last layer of a head as one matrix, whose last column is the bias if there is one. */

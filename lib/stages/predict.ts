@@ -8,7 +8,7 @@ import {
   writeClassification,
   writePredictions,
 } from "../artifacts/predictions.ts";
-import { checkServed } from "../artifacts/training.ts";
+import { checkServed, servedRanks } from "../artifacts/training.ts";
 import { readTokens } from "../artifacts/tokens.ts";
 import { tokenizerDefaults } from "../engine/models/registry.ts";
 import { methodName, provenanceOf } from "../engine/schedules/registry.ts";
@@ -40,7 +40,7 @@ export async function predict(
   const { params: { split, batchSize, ...params }, inputs } = stage;
   const requested = params.rank === undefined ? [] : [params.rank];
   const { training, info, load } = await openAdapter(stage, requested);
-  const { rank = training.rank } = params;
+  const { rank = servedRanks(training).at(-1)! } = params;
   const examples = readTokens(inputs.tokens.path, info, split);
   const ready = await load();
   const logits = await logitsAt(stage, ready, examples, {
@@ -131,7 +131,7 @@ async function rankOf(
     if (rank || !(error instanceof NoRecommendationError)) throw error;
     log(`${error.message}. Rank ${training.rank}, the adapter's own, is used`);
   }
-  return { rank: training.rank, recommended: false };
+  return { rank: servedRanks(training).at(-1)!, recommended: false };
 }
 
 /** Reads an artifact of kind `adapter`, or a folder of PEFT, whose classes have names only if it was exported here. */

@@ -25,7 +25,7 @@ import {
 } from "../artifacts/training.ts";
 import { adapterTensor } from "../engine/adapters/registry.ts";
 import { elementCount, SafetensorsFile } from "../engine/safetensors/reader.ts";
-import { methodName, provenanceOf } from "../engine/schedules/registry.ts";
+import { methodName } from "../engine/schedules/registry.ts";
 import { taskTitle } from "../benchmarks/glue.ts";
 import { predictionsOf, softmax } from "../data/metrics.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
 import "../engine/engine.ts";
-import { writeAdapter } from "../../lib/artifacts/adapter.ts";
+import { type Adapter, writeAdapter } from "../../lib/artifacts/adapter.ts";
 import { readModel } from "../../lib/artifacts/model.ts";
 import type { AdapterTensors } from "../../lib/engine/adapters/adapter.ts";
 import { loadClassifier } from "../../lib/engine/models/classifier.ts";
@@ -60,6 +60,35 @@ for (const name of tinyEncoders) {
     }));
 }
 
+Deno.test("load() gives each rank its own head, as the engine does", () =>
+  withFolder(async (folder) => {
+    const model = fixture("tiny-roberta");
+    const last = "base_model.model.classifier.out_proj.weight";
+    const headOf = (rank: number, tensors: AdapterTensors) => {
+      const { shape, values } = tensors[last]!;
+      const changed = (values as Float32Array).map((it, i) => it + i % rank);
+      return { [last]: { shape, values: changed } };
+    };
+    const { output, tensors } = await served(folder, model, LABELS, {
+      heads: (tensors) =>
+        new Map([2, 4].map((rank) => [rank, headOf(rank, tensors)])),
+    });
+    const classify = await load(output);
+    assertEquals(classify.ranks, [2, 4]);
+    for (const rank of classify.ranks) {
+      const own = { ...tensors, ...headOf(rank, tensors) };
+      const expected = await engineShares(model, own, 3);
+      const answers = sharesOf(await classify(TEXTS, { rank }));
+      assertClose(answers, expected[rank - 1]!, 1e-4, `rank ${rank}`);
+    }
+    await assertRejects(
+      () => classify(["A"], { rank: 1 }),
+      RangeError,
+      "Rank 1 is not one that the adapter serves: 2, 4",
+    );
+    await classify.release();
+  }));
+
 Deno.test("load() predicts the value of a regression", () =>
   withFolder(async (folder) => {
     const { output } = await served(folder, fixture("tiny-bert"), null);
@@ -106,7 +135,9 @@ Deno.test("load() and its function say what is wrong with what they are given", 
       () => load(join(folder, "missing")),
       /^Cannot read "file:.*missing\/model\.json": .*; expected a folder that "deno task export/,
     );
-    const wide = await served(folder, roberta, LABELS, ["query", "key"]);
+    const wide = await served(folder, roberta, LABELS, {
+      targets: ["query", "key"],
+    });
     await fails(
       () => classify.with(wide.output),
       /has "base_model.*key\.lora_A\.weight", for which the model in ".*" has no input: export the model with "targetModules"/,
@@ -146,10 +177,16 @@ async function served(
   folder: string,
   model: string,
   labels: readonly string[] | null,
-  targets = [...readModel(model).architecture.targetModules],
+  { targets = [...readModel(model).architecture.targetModules], heads }: {
+    readonly targets?: string[];
+    readonly heads?: (
+      tensors: AdapterTensors,
+    ) => NonNullable<Adapter["heads"]>;
+  } = {},
 ) {
   const adapter = await Deno.makeTempDir({ dir: folder });
   const tensors = randomAdapter(model, maxRank, targets, labels?.length ?? 1);
+  const own = heads?.(tensors);
   await writeAdapter(adapter, {
     baseModel: { name: "org/tiny", revision: null },
     training: {
@@ -157,8 +194,21 @@ async function served(
       labels: labels && [...labels],
       maxLength: MAX_LENGTH,
       targetModules: targets,
+      ...own && {
+        heads: {
+          of: "0".repeat(64),
+          examples: 10,
+          flops: 1,
+          ranks: [...own.keys()].map((rank) => ({
+            rank,
+            pull: 1,
+            heldOut: { given: 1, fitted: 1 },
+          })),
+        },
+      },
     },
     tensors,
+    heads: own,
   });
   const { output } = await runTask(exportOnnx, folder, {}, { model, adapter });
   return { output, tensors };

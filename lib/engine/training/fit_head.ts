@@ -1,45 +1,42 @@
 /**
- * Fits the last layer of a head again, alone, to the features that the rest of
- * a trained model gives (last-layer retraining, arXiv 2204.02937): a convex
- * problem, which is solved without a learning rate.
+ * Fits the last layer of a head, alone, to what a teacher says of the same
+ * examples: a convex problem, which is solved without a learning rate.
  *
- * A layer is `[outputs, size]`, row-major; features are `[examples, size]`. A
- * bias is the weight of a last feature that is 1.
+ * A layer is `[outputs, size]`, row-major; features, what the layer takes, are
+ * `[examples, size]`. A bias is the weight of a last feature that is 1.
  */
 import * as tf from "@tensorflow/tfjs-core";
 import { engineLanes } from "../backend.ts";
-import { crossEntropy } from "../ops/loss.ts";
 import { type Named, trace } from "../trace.ts";
 
 /** What a layer is fitted to. */
 export interface FittedExamples {
-  /** `[examples, size]` */
+  readonly count: number;
+  /** `[count, size]` */
   readonly features: Float32Array;
-  /** Class numbers or scores, `[examples]` */
-  readonly labels: Float32Array;
-  /** Weight of each example in the loss, `[examples]`. */
-  readonly weights: Float32Array;
+  /** Probabilities of the classes by the teacher, or its scores of a regression: `[count, outputs]` */
+  readonly targets: Float32Array;
 }
 
 /** A fitted layer. */
 export interface FittedHead {
   readonly layer: Float64Array;
-  /** Pull that was chosen; null if the trained layer is better than all fits. */
+  /** Pull that was chosen; null if the given layer is better than all fits. */
   readonly pull: number | null;
-  /** Losses of the held-out examples by the trained layer, and by the chosen one. */
-  readonly heldOut: { readonly trained: number; readonly fitted: number };
+  /** Loss of the held-out examples by the given layer, and by the chosen one. */
+  readonly heldOut: { readonly given: number; readonly fitted: number };
   /** Floating-point operations of all products. */
   readonly flops: number;
 }
 
-/** Pulls towards the trained layer that are tried, each from the fit before. */
-const PULLS = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5];
+/** Pulls towards the given layer that are tried, each from the fit before, as multiples of the mean square of a feature. */
+const PULLS = [1e-1, 1e-2, 1e-3, 1e-4];
 
 /** One in so many examples is held out to choose the pull. */
 const HELD_OUT = 5;
 
 /**
- * Fits a layer W by the mean loss plus `pull * |W - W0|^2`, with W0 the trained
+ * Fits a layer W by the mean loss plus `pull * |W - W0|^2`, with W0 the given
  * one. The pull is that with the lowest loss on the first fifth of the
  * examples, which its fits leave out; with it, the layer is fitted to all. If
  * no fit is better there than W0, that is kept.
@@ -47,36 +44,39 @@ const HELD_OUT = 5;
  * Products are computed in the precision of the engine, which should be
  * float32; everything else in float64.
  *
- * @param loss The cross-entropy is minimized by L-BFGS, the squared error of one output in closed form
+ * @param loss The cross-entropy with the teacher's probabilities, minimized by L-BFGS, or the squared error of one output, in closed form
  */
 export function fitHead(
   examples: FittedExamples,
-  trained: Float64Array,
+  given: Float64Array,
   loss: "cross-entropy" | "squared-error",
 ): FittedHead {
-  const count = examples.labels.length;
-  const held = Math.floor(count / HELD_OUT);
-  const problemOf = loss === "squared-error" ? squaredError : classes;
-  using rest = problemOf(part(examples, held, count), trained);
-  using heldOut = problemOf(part(examples, 0, held), trained);
-  const trainedLoss = heldOut.loss(trained);
-  let best: { pull: number | null; loss: number } = {
+  const held = Math.floor(examples.count / HELD_OUT);
+  const problemOf = loss === "squared-error" ? squaredError : crossEntropy;
+  using rest = problemOf(part(examples, held, examples.count), given);
+  using heldOut = problemOf(part(examples, 0, held), given);
+  const { features } = examples;
+  const square = dot(features, features) / features.length;
+  const givenLoss = heldOut.loss(given);
+  let best: { pull: number | null; loss: number; layer: Float64Array } = {
     pull: null,
-    loss: trainedLoss,
+    loss: givenLoss,
+    layer: given,
   };
-  let layer = trained;
+  let layer = given;
   for (const pull of PULLS) {
-    layer = rest.solve(pull, layer);
+    layer = rest.solve(pull * square, layer);
     const loss = heldOut.loss(layer);
-    if (loss < best.loss) best = { pull, loss };
-    // With less pull, the loss falls to its minimum and rises again.
+    if (loss < best.loss) best = { pull, loss, layer };
     else if (best.pull !== null) break;
   }
-  using all = problemOf(examples, trained);
+  using all = problemOf(examples, given);
   return {
-    layer: best.pull === null ? trained : all.solve(best.pull, layer),
+    layer: best.pull === null
+      ? given
+      : all.solve(best.pull * square, best.layer),
     pull: best.pull,
-    heldOut: { trained: trainedLoss, fitted: best.loss },
+    heldOut: { given: givenLoss, fitted: best.loss },
     flops: rest.flops() + heldOut.flops() + all.flops(),
   };
 }
@@ -90,57 +90,49 @@ interface Problem extends Disposable {
   flops(): number;
 }
 
-function classes(
-  { features, labels, weights }: FittedExamples,
-  trained: Float64Array,
+function crossEntropy(
+  { count, features, targets }: FittedExamples,
+  given: Float64Array,
 ): Problem {
-  const examples = labels.length;
-  const size = features.length / examples;
-  const shape: [number, number] = [trained.length / size, size];
-  const sum = weights.reduce((sum, it) => sum + it, 0);
+  const size = features.length / count;
+  const outputs = targets.length / count;
   const inputs = {
-    features: tf.tensor2d(features, [examples, size]),
-    labels: tf.tensor1d(labels),
-    weights: tf.tensor1d(weights.map((it) => it / sum)),
+    features: tf.tensor2d(features, [count, size]),
+    targets: tf.tensor2d(targets, [count, outputs]),
   };
   const lanes = engineLanes();
   const shares = Array.from(
     { length: lanes },
     (_, i) =>
-      Math.floor((i + 1) * examples / lanes) - Math.floor(i * examples / lanes),
+      Math.floor((i + 1) * count / lanes) - Math.floor(i * count / lanes),
   ).filter((size) => size > 0);
   // Each of the engine's threads computes a share of the examples.
   const evaluate = trace((
-    { layer, ...inputs }: Named & {
+    { layer, features, targets }: Named & {
       readonly layer: tf.Tensor2D;
       readonly features: tf.Tensor2D;
-      readonly labels: tf.Tensor1D;
-      readonly weights: tf.Tensor1D;
+      readonly targets: tf.Tensor2D;
     },
   ) => {
-    const [features, labels, weights] = [
-      tf.split(inputs.features, shares),
-      tf.split(inputs.labels, shares),
-      tf.split(inputs.weights, shares),
-    ];
-    const parts = shares.map((_, i) =>
-      tf.valueAndGrad((layer: tf.Tensor) =>
-        crossEntropy(
-          tf.matMul(features[i]!, layer as tf.Tensor2D, false, true),
-          labels[i] as tf.Tensor1D,
-          weights[i]!,
-        )
-      )(layer)
-    );
+    const taught = tf.split(targets, shares);
+    const parts = tf.split(features, shares).map((x, i) => {
+      const logits = tf.matMul(x, layer, false, true);
+      const logProbabilities = tf.logSoftmax(logits);
+      const error = tf.sub(tf.exp(logProbabilities), taught[i]!);
+      return {
+        loss: tf.sum(tf.mul(taught[i]!, logProbabilities)),
+        gradient: tf.matMul(error as tf.Tensor2D, x, true),
+      };
+    });
     return {
-      loss: tf.addN(parts.map(({ value }) => value)),
-      gradient: tf.addN(parts.map(({ grad }) => grad)),
+      loss: tf.div(tf.addN(parts.map(({ loss }) => loss)), -count),
+      gradient: tf.div(tf.addN(parts.map(({ gradient }) => gradient)), count),
     };
   });
   let calls = 0;
   const at = (values: Float64Array) => {
     calls++;
-    const layer = tf.tensor2d(Float32Array.from(values), shape);
+    const layer = tf.tensor2d(Float32Array.from(values), [outputs, size]);
     const found = evaluate({ ...inputs, layer });
     const [value] = found.loss.dataSync();
     const gradient = Float64Array.from(found.gradient.dataSync());
@@ -152,11 +144,11 @@ function classes(
     solve: (pull, from) =>
       minimize((layer) => {
         const { value, gradient } = at(layer);
-        const away = layer.map((it, i) => it - trained[i]!);
+        const away = moved(layer, given, -1);
         addTo(gradient, away, 2 * pull);
         return { value: value + pull * dot(away, away), gradient };
       }, from),
-    flops: () => calls * 4 * examples * trained.length,
+    flops: () => calls * 4 * count * given.length,
     [Symbol.dispose]() {
       tf.dispose(inputs);
       evaluate.dispose();
@@ -164,16 +156,16 @@ function classes(
   };
 }
 
-/** Most iterations of L-BFGS, the number of pairs that it keeps, and the norm of the gradient at which it ends, relative to the first one. */
+/** Most iterations of L-BFGS, the number of pairs that it keeps, and the share of the value by which an iteration must decrease it. */
 const ITERATIONS = 200;
 const PAIRS = 10;
-const TOLERANCE = 1e-3;
+const TOLERANCE = 1e-5;
 
 /**
  * Minimizes a smooth convex function by L-BFGS (Liu and Nocedal 1989), with
  * steps that are halved until they decrease it enough (Armijo 1966).
  */
-export function minimize(
+function minimize(
   evaluate: (
     at: Float64Array,
   ) => { readonly value: number; readonly gradient: Float64Array },
@@ -181,14 +173,12 @@ export function minimize(
 ): Float64Array {
   let at = from;
   let { value, gradient } = evaluate(at);
-  const enough = TOLERANCE * Math.sqrt(dot(gradient, gradient));
   const pairs: {
     readonly step: Float64Array;
     readonly change: Float64Array;
     readonly curvature: number;
   }[] = [];
   for (let i = 0; i < ITERATIONS; i++) {
-    if (Math.sqrt(dot(gradient, gradient)) <= enough) break;
     const direction = gradient.map((it) => -it);
     const factors = pairs.toReversed().map(({ step, change, curvature }) => {
       const factor = dot(step, direction) / curvature;
@@ -215,6 +205,7 @@ export function minimize(
       next = moved(at, direction, length);
       found = evaluate(next);
     }
+    if (value - found.value <= TOLERANCE * Math.abs(value)) return next;
     const step = moved(next, at, -1);
     const change = moved(found.gradient, gradient, -1);
     const curvature = dot(step, change);
@@ -226,41 +217,34 @@ export function minimize(
   return at;
 }
 
-/** Ridge regression towards the trained layer, by the normal equations. */
+/** Ridge regression towards the given layer, by the normal equations. */
 function squaredError(
-  { features, labels, weights }: FittedExamples,
-  trained: Float64Array,
+  { count, features, targets }: FittedExamples,
+  given: Float64Array,
 ): Problem {
-  const examples = labels.length;
-  const size = trained.length;
-  const sum = weights.reduce((sum, it) => sum + it, 0);
+  const size = given.length;
   const row = (i: number) => features.subarray(i * size, (i + 1) * size);
   const errorAt = (layer: Float64Array, i: number) =>
-    dot(layer, row(i)) - labels[i]!;
-  // Products of the features with each other, of which the lower half is used, and with the errors of the trained layer.
+    dot(layer, row(i)) - targets[i]!;
+  // Products of the features with each other, of which the lower half is used, and with the errors of the given layer.
   const products = new Float64Array(size * size);
   const errors = new Float64Array(size);
-  for (let i = 0; i < examples; i++) {
+  for (let i = 0; i < count; i++) {
     const x = row(i);
-    const weight = weights[i]! / sum;
-    addTo(errors, x, -weight * errorAt(trained, i));
+    addTo(errors, x, -errorAt(given, i) / count);
     for (let k = 0; k < size; k++) {
-      const lower = products.subarray(k * size, k * size + k + 1);
-      addTo(lower, x, weight * x[k]!);
+      addTo(products.subarray(k * size, k * size + k + 1), x, x[k]! / count);
     }
   }
   return {
     loss: (layer) =>
-      labels.reduce(
-        (total, _, i) => total + weights[i]! / sum * errorAt(layer, i) ** 2,
-        0,
-      ),
+      targets.reduce((sum, _, i) => sum + errorAt(layer, i) ** 2, 0) / count,
     solve(pull) {
       const ridge = products.slice();
       for (let k = 0; k < size; k++) ridge[k * size + k]! += pull;
-      return moved(trained, solved(ridge, errors), 1);
+      return moved(given, solved(ridge, errors), 1);
     },
-    flops: () => examples * size * size,
+    flops: () => count * size * size,
     [Symbol.dispose]() {},
   };
 }
@@ -286,16 +270,16 @@ function solved(m: Float64Array, b: Float64Array): Float64Array {
 }
 
 function part(
-  { features, labels, weights }: FittedExamples,
+  { count, features, targets }: FittedExamples,
   from: number,
   to: number,
 ): FittedExamples {
-  const size = features.length / labels.length;
-  return {
-    features: features.subarray(from * size, to * size),
-    labels: labels.subarray(from, to),
-    weights: weights.subarray(from, to),
-  };
+  const of = (values: Float32Array) =>
+    values.subarray(
+      from * values.length / count,
+      to * values.length / count,
+    );
+  return { count: to - from, features: of(features), targets: of(targets) };
 }
 
 type Values = Float64Array | Float32Array;

@@ -1,0 +1,63 @@
+import { assert, assertEquals } from "@std/assert";
+import "../engine.ts";
+import { fitHead } from "../../../lib/engine/training/fit_head.ts";
+import { assertClose, fixture } from "../reference.ts";
+
+/** Layers fitted by SciPy and NumPy in float64; see fixtures/fit_head.py. */
+const REFERENCES: Readonly<
+  Record<
+    string,
+    & Record<"layer" | "features" | "targets" | "fitted", number[]>
+    & Record<"count" | "pull", number>
+    & { readonly heldOut: Record<"given" | "fitted", number> }
+  >
+> = JSON.parse(Deno.readTextFileSync(fixture("references/fit_head.json")));
+
+function fitted(name: string, loss: Parameters<typeof fitHead>[2]) {
+  const reference = REFERENCES[name]!;
+  const { count, features, targets } = reference;
+  const fit = fitHead(
+    {
+      count,
+      features: Float32Array.from(features),
+      targets: Float32Array.from(targets),
+    },
+    Float64Array.from(reference.layer),
+    loss,
+  );
+  assert(fit.flops > 0);
+  return { ...fit, reference };
+}
+
+for (
+  const [loss, tolerance] of [
+    // L-BFGS ends where the gradient is small; products are in float32.
+    ["cross-entropy", 1e-2],
+    ["squared-error", 1e-6],
+  ] as const
+) {
+  Deno.test(`fitHead() finds the pull and the layer that SciPy finds, ${loss}`, () => {
+    const { reference, pull, heldOut, layer } = fitted(loss, loss);
+    assertEquals(pull, reference.pull);
+    for (const  of of["given", "fitted"] as const) {
+      assertClose([heldOut[of]], [reference.heldOut[of]], tolerance / 10, of);
+    }
+    const size = Math.max(...reference.fitted.map(Math.abs));
+    assertClose(layer, reference.fitted, tolerance * size, "layer");
+  });
+}
+
+Deno.test("fitHead() keeps the given layer when no fit is better on the held-out examples", () => {
+  const { reference, pull, heldOut, layer } = fitted("known", "cross-entropy");
+  assert(reference.heldOut.fitted >= reference.heldOut.given);
+  assertEquals(pull, null);
+  assertEquals(heldOut.fitted, heldOut.given);
+  assertEquals([...layer], reference.layer);
+});
+
+Deno.test("fitHead() gives the same bits again", () => {
+  const [one, other] = [1, 2].map(() =>
+    fitted("cross-entropy", "cross-entropy")
+  );
+  assertEquals(one!.layer, other!.layer);
+});

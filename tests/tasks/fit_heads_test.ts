@@ -1,0 +1,185 @@
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { join } from "node:path";
+import {
+  type Adapter,
+  readAdapter,
+  readTensors,
+  tensorsAt,
+  writeAdapter,
+} from "../../lib/artifacts/adapter.ts";
+import { servedRanks, type Training } from "../../lib/artifacts/training.ts";
+import fetchGlue from "../../tasks/fetch-glue.ts";
+import tokenize from "../../tasks/tokenize.ts";
+import { assertClose, assertSameBits, fixture } from "../engine/reference.ts";
+import { type EngineStages, withEngineStages } from "./engine_stages.ts";
+import { logitsByRank } from "./logits_by_rank.ts";
+import { randomAdapter } from "./random_adapter.ts";
+import { REFERENCE_TRAINING, referenceAdapter } from "./reference_adapter.ts";
+import { runTask } from "./run_task.ts";
+
+const F32 = { precision: "f32" };
+const LAST = "base_model.model.classifier.out_proj.weight";
+
+/** An adapter of random values for RTE, and the same with fitted heads. */
+async function fitted(
+  { folder, given, run }: EngineStages,
+  training: Training = { ...REFERENCE_TRAINING, task: "rte" },
+) {
+  const adapter = await Deno.makeTempDir({ dir: folder });
+  await writeAdapter(adapter, {
+    baseModel: undefined,
+    training,
+    tensors: randomAdapter(given.model, training.rank),
+  });
+  return { adapter, heads: await run("fit-heads", F32, { ...given, adapter }) };
+}
+
+/** The adapter with the head of one rank as the head of all. */
+async function withHeadOf(folder: string, rank: number, adapter: Adapter) {
+  const { heads: _1, training: { heads: _2, ...training }, ...rest } = adapter;
+  const own = await Deno.makeTempDir({ dir: folder });
+  const tensors = { ...adapter.tensors, ...adapter.heads!.get(rank) };
+  await writeAdapter(own, { ...rest, training, tensors });
+  return own;
+}
+
+Deno.test("fit-heads gives each rank a head that says more of what the adapter's own rank says, and evaluate-ranks scores them in one pass as each alone", () =>
+  withEngineStages(async (stages) => {
+    const { folder, given } = stages;
+    const { adapter, heads } = await fitted(stages);
+    const read = await readAdapter(heads);
+    const { training } = read;
+    assertEquals(servedRanks(training), [1, 2, 4]);
+    assertSameBits(read.tensors, (await readAdapter(adapter)).tensors);
+    assertEquals(training.heads!.examples, 64);
+    const [one, two, own] = training.heads!.ranks;
+    for (const { pull, heldOut } of [one!, two!]) {
+      assert(pull !== null && heldOut.fitted < heldOut.given);
+    }
+    // The adapter's own rank is what the others are fitted to.
+    assertEquals(own!.pull, null);
+    const together = await logitsByRank(
+      stages,
+      { ...given, adapter: heads },
+      F32,
+    );
+    const trained = await logitsByRank(stages, { ...given, adapter }, F32);
+    assertEquals([...together.keys()], [1, 2, 4]);
+    for (const [rank, logits] of together) {
+      if (rank < 4) assertNotEquals(logits, trained.get(rank));
+      const alone = await withHeadOf(folder, rank, read);
+      const expected = await logitsByRank(
+        stages,
+        { ...given, adapter: alone },
+        { ...F32, ranks: [rank] },
+      );
+      assertClose(logits, expected.get(rank)!, 1e-5, `rank ${rank}`);
+    }
+  }));
+
+Deno.test("fit-heads gives the same bytes again", () =>
+  withEngineStages(async (stages) => {
+    const { adapter, heads } = await fitted(stages);
+    const again = await stages.run("fit-heads", F32, {
+      ...stages.given,
+      adapter,
+    });
+    for (const name of ["training.json", "heads.safetensors"]) {
+      assertEquals(
+        await Deno.readFile(join(again, name)),
+        await Deno.readFile(join(heads, name)),
+      );
+    }
+  }));
+
+Deno.test("fit-heads fits a regression", () =>
+  withEngineStages(async ({ folder, given: { model }, run }) => {
+    const { output: data } = await runTask(fetchGlue, folder, {
+      task: "stsb",
+      source: fixture("tiny-glue"),
+      limit: { train: 64, validation: 32 },
+    });
+    const { output: tokens } = await runTask(tokenize, folder, {}, {
+      model,
+      data,
+    });
+    const adapter = await Deno.makeTempDir({ dir: folder });
+    await writeAdapter(adapter, {
+      baseModel: undefined,
+      training: { ...REFERENCE_TRAINING, task: "stsb", labels: null },
+      tensors: randomAdapter(model, REFERENCE_TRAINING.rank, undefined, 1),
+    });
+    const given = { model, tokens, adapter };
+    const heads = await run("fit-heads", { ...F32, ranks: [1, 3] }, given);
+    const { training } = await readAdapter(heads);
+    assertEquals(training.heads!.ranks.map(({ rank }) => rank), [1, 3]);
+    for (const { heldOut } of training.heads!.ranks) {
+      assert(heldOut.fitted < heldOut.given);
+    }
+  }));
+
+Deno.test("an export, a merged model and predictions at a rank have the head of this rank", () =>
+  withEngineStages(async (stages) => {
+    const { given, run, folder } = stages;
+    const { heads } = await fitted(stages);
+    const read = await readAdapter(heads);
+    const own = tensorsAt(2, read)[LAST]!;
+    assertNotEquals(own, read.tensors[LAST]);
+    const inputs = { model: given.model, adapter: heads };
+    const exported = await run("export-adapter", { rank: 2 }, inputs);
+    const tensors = readTensors(join(exported, "adapter_model.safetensors"));
+    assertEquals(tensors[LAST], own);
+    const merged = await run("merge", { rank: 2 }, inputs);
+    assertEquals(
+      readTensors(
+        join(merged, "model.safetensors"),
+      )["classifier.out_proj.weight"],
+      own,
+    );
+    const texts = [{ text: "It rains.", pair: "Rain falls." }];
+    const [ofRank, ofExport, ofOther] = await Promise.all(
+      [
+        [2, heads],
+        [2, exported],
+        [2, await withHeadOf(folder, 1, read)],
+      ].map(async ([rank, adapter]) => {
+        const result = await run("classify", { texts, rank, ...F32 }, {
+          model: given.model,
+          adapter: adapter as string,
+        });
+        const { texts: [first] } = JSON.parse(
+          Deno.readTextFileSync(join(result, "classification.json")),
+        );
+        return Object.values(first.probabilities) as number[];
+      }),
+    );
+    assertClose(ofRank!, ofExport!, 1e-6, "probabilities");
+    assertNotEquals(ofRank, ofOther);
+  }));
+
+Deno.test("an adapter with a head for each rank refuses ranks without one, and other heads", () =>
+  withEngineStages(async (stages) => {
+    const { given, attempt, folder } = stages;
+    const { heads } = await fitted(stages);
+    const inputs = { ...given, adapter: heads };
+    const { text } = await attempt("evaluate-ranks", { ranks: [3] }, inputs);
+    assertEquals(
+      text,
+      'Rank 3 has no head of its own: choose one of the ranks 1, 2, 4, or fit one with "ranks" of the task "fit-heads"',
+    );
+    assertEquals(
+      (await attempt("fit-heads", {}, inputs)).text,
+      "The heads of this adapter are fitted already: connect the adapter that they were fitted to",
+    );
+    const other = await referenceAdapter(folder, REFERENCE_TRAINING);
+    await Deno.copyFile(
+      join(other, "adapter_model.safetensors"),
+      join(heads, "heads.safetensors"),
+    );
+    const damaged = await attempt("evaluate-ranks", {}, inputs);
+    assert(
+      /heads\.safetensors" has no last layer for rank 1 that fits the adapter/
+        .test(damaged.text),
+      damaged.text,
+    );
+  }));
