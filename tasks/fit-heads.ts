@@ -23,7 +23,7 @@ export default defineTask({
   output: { kind: "adapter", files: ADAPTER_FILES },
   needs: ["engine"],
   run: async (stage) =>
-    (await import("../lib/stages/fit_heads.ts")).fitHeads({
+    (await import("../lib/stages/heads.ts")).fitHeads({
       ...stage,
       params: { ...stage.params, epoch: "last" },
     }),

@@ -195,28 +195,28 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 1890,
+  "lib/artifacts": 1960,
   "lib/benchmarks": 385,
   "lib/cli": 8415,
   "lib/data": 1935,
-  "lib/engine": 11540,
+  "lib/engine": 11905,
   "lib/files": 570,
   "lib/hub": 1655,
-  "lib/onnx": 1435,
+  "lib/onnx": 1465,
   "lib/pipeline": 3260,
   "lib/pypi": 505,
   "lib/ranks": 170,
   "lib/remote": 1230,
-  "lib/report": 4355,
+  "lib/report": 4440,
   "lib/resize": 1465,
-  "lib/scheduler": 5680,
-  "lib/serve": 825,
-  "lib/slurm": 1350,
-  "lib/stages": 2885,
+  "lib/scheduler": 5650,
+  "lib/serve": 840,
+  "lib/slurm": 1320,
+  "lib/stages": 3180,
   "lib/store": 1350,
   "lib/text": 1535,
-  "lib/track": 805,
-  "tasks": 715,
+  "lib/track": 800,
+  "tasks": 745,
 };
 
 /** Lines of code below a folder. */
