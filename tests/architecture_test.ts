@@ -195,7 +195,7 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 1960,
+  "lib/artifacts": 1965,
   "lib/benchmarks": 385,
   "lib/cli": 8415,
   "lib/data": 1935,
@@ -209,13 +209,13 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/remote": 1230,
   "lib/report": 4440,
   "lib/resize": 1465,
-  "lib/scheduler": 5650,
+  "lib/scheduler": 5680,
   "lib/serve": 840,
-  "lib/slurm": 1320,
+  "lib/slurm": 1350,
   "lib/stages": 3180,
   "lib/store": 1350,
   "lib/text": 1535,
-  "lib/track": 800,
+  "lib/track": 805,
   "tasks": 745,
 };
 
