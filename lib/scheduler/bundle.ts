@@ -342,7 +342,8 @@ await perform(task);`,
         }`,
       );
     }
-    const target = redirects[found.specifier] ?? found.specifier;
+    let target = found.specifier;
+    while (redirects[target] !== undefined) target = redirects[target]!;
     const { npmPackage } = modules.get(target) ?? {};
     if (npmPackage === undefined) return { target };
     return {

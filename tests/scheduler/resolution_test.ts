@@ -328,7 +328,7 @@ Deno.test("a bundle has WebAssembly modules, with what they import", async () =>
   assertNotEquals(await bundleOf(project), before);
 });
 
-Deno.test("a bundle has modules of servers: TypeScript, JSON, text and WebAssembly", async () => {
+Deno.test("a bundle has modules of servers: redirected TypeScript, JSON, text and WebAssembly", async () => {
   using project = new TestProject();
   const bodies: Record<string, [type: string, body: string | Uint8Array]> = {
     "/v": ["application/typescript", "export const v: number = 5 as number;"],
@@ -340,7 +340,12 @@ Deno.test("a bundle has modules of servers: TypeScript, JSON, text and WebAssemb
   await using server = Deno.serve(
     { port: 0, hostname: "127.0.0.1", onListen() {} },
     ({ url }) => {
-      const [type, body] = bodies[new URL(url).pathname]!;
+      const { pathname } = new URL(url);
+      if (/^\/latest/.test(pathname)) {
+        const location = pathname === "/latest" ? "/latest2" : "/v";
+        return new Response(null, { status: 302, headers: { location } });
+      }
+      const [type, body] = bodies[pathname]!;
       return new Response(body as BodyInit, {
         headers: { "content-type": type },
       });
@@ -350,7 +355,7 @@ Deno.test("a bundle has modules of servers: TypeScript, JSON, text and WebAssemb
   const lines = await sameLines(project, {
     "deno.json": "{}",
     "tasks/t.ts": printing(
-      `import { v } from "${at}/v";
+      `import { v } from "${at}/latest";
 import d from "${at}/d.json" with { type: "json" };
 import note from "${at}/note.txt" with { type: "text" };
 import { get } from "${at}/get.wasm";`,
