@@ -110,6 +110,11 @@ declare module "@std/cli/parse-args" {
   ): { _: string[]; [name: string]: unknown };
 }
 
+declare module "@std/jsonc" {
+  /** Parses JSON with comments and trailing commas; throws SyntaxError. */
+  export function parse(text: string): unknown;
+}
+
 declare module "@std/path/glob-to-regexp" {
   /** Converts a glob to a regular expression that matches whole paths. */
   export function globToRegExp(

@@ -84,8 +84,8 @@ async function bundle(
     conditions: ["deno"],
     mainFields: ["main"],
     resolveExtensions: [".js", ".json", ".node"],
-    // Packages in CommonJS read it, although nothing lies beside the bundle.
-    define: { __dirname: '"/"' },
+    // Modules in CommonJS read them, although nothing lies beside the bundle.
+    define: { __dirname: '"/"', __filename: '"/bundle.js"' },
     target: "esnext",
     charset: "utf8",
     legalComments: "none",
@@ -245,9 +245,10 @@ class Modules {
     if (!specifier.startsWith("file:")) return specifier;
     const path = fromFileUrl(specifier);
     const below = relative(this.project, path);
-    return below.startsWith("../")
+    const { search, hash } = new URL(specifier);
+    return (below.startsWith("../")
       ? `task:${relative(this.tasks, path)}`
-      : below;
+      : below) + search + hash;
   }
 
   /** Files of the user among all that an entry imports, directly or not. */
@@ -261,11 +262,15 @@ class Modules {
     for (const name of found) {
       for (const { path } of inputs[name]?.imports ?? []) found.add(path);
     }
-    const files = [...found].map((name) =>
-      name.startsWith(`${CODE}:`)
-        ? this.#modules.get(name.slice(CODE.length + 1))!.local!
-        : this.#linkedFile(join(this.project, name))
-    ).filter((path) => path !== undefined);
+    const files = [...found].map((input) => {
+      if (!input.startsWith(`${CODE}:`)) {
+        return this.#linkedFile(join(this.project, input));
+      }
+      const name = input.slice(CODE.length + 1);
+      // Of a module that is imported as code and as a text.
+      const plain = name.slice(0, name.lastIndexOf(" with {"));
+      return (this.#modules.get(name) ?? this.#modules.get(plain))!.local!;
+    }).filter((path) => path !== undefined);
     return await Promise.all(
       files.map(async (it) => [it, await this.#read.get(it)![1]] as const),
     );

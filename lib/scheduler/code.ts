@@ -8,7 +8,7 @@ export interface TaskCode {
   readonly files: readonly (readonly [path: string, raw: string])[];
 }
 
-/** Section of the store's memo, by {@linkcode entryOf}. */
+/** Section of the store's memo, by project, which resolves imports in its own way, and URL of a task's module. */
 const SECTION = "code";
 
 /**
@@ -24,7 +24,7 @@ export async function taskCode(
 ): Promise<Map<string, TaskCode>> {
   const found = new Map<string, TaskCode>();
   for (const module of modules) {
-    const known = store.memo.get<TaskCode>(SECTION, entryOf(module, project));
+    const known = store.memo.get<TaskCode>(SECTION, `${project} ${module}`);
     if (known !== undefined && await isCurrent(known, store)) {
       found.set(module, known);
     }
@@ -36,15 +36,10 @@ export async function taskCode(
     const { blob } = await store.blobs.putText(text);
     const code = { bundle: blob, files };
     found.set(module, code);
-    store.memo.set(SECTION, entryOf(module, project), code);
+    store.memo.set(SECTION, `${project} ${module}`, code);
   }
   await store.memo.save();
   return found;
-}
-
-/** A project resolves the imports of a task outside of it in its own way. */
-function entryOf(module: string, project: string): string {
-  return `${project} ${module}`;
 }
 
 /** True if none of the files of the code has changed and its bundle is in the cache. */

@@ -1,4 +1,5 @@
 /** What Deno says of modules: where their imports lead, and what it makes of TypeScript. */
+import { parse } from "@std/jsonc";
 import { digest } from "../files/digest.ts";
 import { readIfThere } from "../files/files.ts";
 import { fingerprint } from "../files/fingerprints.ts";
@@ -181,8 +182,9 @@ export async function compiled(
 
 function parsedFile(path: string): Record<string, unknown> | undefined {
   const text = readIfThere(path);
+  if (text === undefined) return undefined;
   try {
-    return text && JSON.parse(text);
+    return parse(text) as Record<string, unknown>;
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
     throw new Error(`"${path}" is not valid JSON: ${error.message}`, {

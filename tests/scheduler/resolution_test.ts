@@ -63,7 +63,7 @@ function printing(head: string, value: string): string {
 Deno.test("a bundle takes a name of a built-in module from the import map", async () => {
   using project = new TestProject();
   const files = {
-    "deno.json": '{"imports":{"util":"./tk/ev.ts"}}',
+    "deno.json": '{"imports":{"util":"./tk/ev.ts"}, /* A comment. */ }',
     "tk/ev.ts": 'export const inspect = () => "mine";',
     "tasks/t.ts": printing(
       'import { inspect } from "util"; import { inspect as node } from "node:util";',
@@ -288,6 +288,25 @@ Deno.test("a bundle leaves texts and comments that look like imports as they are
   assertEquals(lines, [
     "import {} from x import {} from import {} from x import {} from 'y' import {} from x",
   ]);
+});
+
+Deno.test("a bundle has a module once for each of its URLs, and as a text", async () => {
+  using project = new TestProject();
+  const files = {
+    "lib/a.ts": 'console.log("a"); export const o: object = {};',
+    "lib/c.cjs": "module.exports = [typeof __filename, typeof __dirname];",
+    "tasks/t.ts": printing(
+      `import * as one from "../lib/a.ts?1";
+import * as two from "../lib/a.ts?2";
+import text from "../lib/a.ts" with { type: "text" };
+import * as a from "../lib/a.ts";
+import names from "../lib/c.cjs";`,
+      "one.o === two.o, one.o === a.o, text, names",
+    ),
+  };
+  assertEquals((await sameLines(project, files)).length, 4);
+  const edit = { "lib/a.ts": files["lib/a.ts"].replace("{}", "{ x: 1 }") };
+  assertStringIncludes((await sameLines(project, edit))[3]!, "{ x: 1 }");
 });
 
 Deno.test("a bundle has the child.ts of the project beside the scheduler's", async () => {
