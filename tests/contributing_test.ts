@@ -62,13 +62,46 @@ Deno.test("deno task hooks lets the gate decide on each push, and nothing does b
   }
 });
 
-Deno.test("the workflow runs .ci/run", () => {
+Deno.test("the jobs of the workflow run each part of .ci/run once", async () => {
+  interface Job {
+    readonly strategy?: { readonly matrix: { readonly part: string[] } };
+    readonly steps: readonly { readonly run?: string }[];
+  }
   const { jobs } = parse(textOf(".github/workflows/ci.yml")) as {
-    jobs: { run: { steps: readonly { run?: string }[] } };
+    jobs: Record<string, Job>;
   };
-  const command = jobs.run.steps.at(-1)!.run!;
-  assertEquals(command.split(" ").at(-1), ".ci/run");
-  assertEquals(Deno.statSync(join(root, ".ci/run")).mode! & 0o111, 0o111);
+  const parts = Object.values(jobs).flatMap(({ strategy, steps }) => {
+    const [, words] = /\.ci\/run (.*)$/.exec(steps.at(-1)!.run!)!;
+    return strategy === undefined ? words!.split(" ") : strategy.matrix.part;
+  });
+  const unknown = await new Deno.Command(join(root, ".ci/run"), {
+    args: ["everything"],
+  }).output();
+  assertEquals(unknown.code, 2);
+  const [, all] = /expected (.*)\n$/.exec(
+    new TextDecoder().decode(unknown.stdout),
+  )!;
+  assertEquals(
+    parts.sort(),
+    all!.match(/\w+/g)!.filter((it) => it !== "or").sort(),
+  );
+});
+
+Deno.test("each group of tests has the folder of its name, and one has the others", () => {
+  const { tasks } = JSON.parse(textOf("deno.json")) as {
+    tasks: Record<string, { command?: string; dependencies?: string[] }>;
+  };
+  const groups = tasks["test:all"]!.dependencies!;
+  const folders = groups.map((it) => it.replace(":", "s/"))
+    .filter((it) => it !== "tests/others");
+  const start = "npm_lifecycle_event= deno test -A --no-check";
+  assertEquals(
+    groups.map((it) => tasks[it]!.command),
+    [
+      ...folders.map((it) => `${start} ${it}`),
+      `${start} --ignore=tests/long,${folders} tests/`,
+    ],
+  );
 });
 
 Deno.test("templates ask for setup --check and a log", () => {

@@ -8,7 +8,8 @@ if (Deno.args.length > 0) {
 
 Run the gate: ${STEPS.map((it) => `deno ${it}`).join(", ")}.
 It takes five minutes on two idle processors. Tests of one area:
-deno task test:engine, test:tasks, test:scheduler, test:cli or test:others.`,
+deno task test:engine, test:tasks, test:scheduler, test:slurm, test:cli or
+test:others.`,
   );
   Deno.exit(help ? 0 : 2);
 }
