@@ -206,21 +206,25 @@ Deno.test("pipeline own-data sorts a LoRA of rank 64 unless it is told to draw r
 
 Deno.test("pipeline own-data compares with LoRA by profile compare only", async () => {
   const trained = (stages: Graph["stages"]) =>
-    [...stages.keys()].filter((id) => /lora/.test(id)).sort();
+    [...stages.keys()].filter((id) => /lora|heads/.test(id)).sort();
   const alone = await load("own-data", { seeds: [3] });
   assertEquals(trained(alone.stages), [
     "evaluate-dylora@seed=3",
+    "evaluate-heads@seed=3",
+    "fit-heads@seed=3",
     "train-dylora@seed=3",
   ]);
   const values = { seeds: [3], loraRanks: [2] };
   const { stages } = await load("own-data", values, "compare");
   assertEquals(trained(stages), [
     "evaluate-dylora@seed=3",
+    "evaluate-heads@seed=3",
     "evaluate-lora@rank=2,seed=3",
+    "fit-heads@seed=3",
     "train-dylora@seed=3",
     "train-lora@rank=2,seed=3",
   ]);
-  assertEquals(stages.get("report")!.inputs.scores!.length, 2);
+  assertEquals(stages.get("report")!.inputs.scores!.length, 3);
 });
 
 Deno.test("pipeline submission predicts each test set by the adapter of its task, and AX by MNLI's", async () => {

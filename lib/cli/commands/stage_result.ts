@@ -55,7 +55,7 @@ export function adapterFolder(args: Arguments, used = ""): string | undefined {
  * pipeline of the first.
  *
  * @param kinds Kinds of artifacts that count as adapters.
- * @param isOptional Without a second argument, takes the first stage that makes one.
+ * @param isOptional Without a second argument, takes the first stage that makes one of which no other is made.
  * @throws {UsageError} If there are no such arguments, or no stage makes an adapter, or several do.
  */
 export async function adapterStage(
@@ -75,8 +75,10 @@ export async function adapterStage(
   const all = [...graph.stages.values()].filter(({ declaration }) =>
     kinds.some((kind) => kind === declaration.output.kind)
   );
+  const isSource = (id: string) =>
+    all.some(({ inputs }) => Object.values(inputs).flat().includes(id));
   const [stage, other] = pattern === undefined
-    ? all.slice(0, 1)
+    ? all.filter(({ id }) => !isSource(id)).slice(0, 1)
     : all.filter(({ id }) => selected.includes(id));
   if (stage === undefined) {
     const verb = kinds.includes("adapter") ? "makes" : "exports";

@@ -16,7 +16,7 @@ export const tryCommand = command`
 
   Serve a page that classifies texts as you type them, at any rank of an adapter: first at the one that the report of the pipeline recommends. The browser computes, with the model in ONNX and lib/serve, and needs no network.
 
-  STAGE makes an adapter, as trainings do, and has run with the same parameters (-S, --profile) and engine; by default, it is the first one of the pipeline that does.
+  STAGE makes an adapter, as trainings do, and has run with the same parameters (-S, --profile) and engine; by default, it is the first one of the pipeline that does, and whose adapter no other is made of.
 
   The page is served on this machine only (127.0.0.1), at an address with a random token.
 
