@@ -39,7 +39,7 @@ export interface Task<Params extends z.ZodObject = z.ZodObject> {
   readonly check?: (params: z.output<Params>) => Promise<void>;
   /** Runtimes that the stage's process needs (`engine`); their identity is part of the key. */
   readonly needs?: readonly string[];
-  /** True if the task reads the recorded seconds and metrics of its inputs; they become part of its key. */
+  /** True if the task reads the recorded seconds, metrics and machines of its inputs; they become part of its key. */
   readonly timings?: boolean;
   /**
    * True if a stage takes seconds on one processor. A run on a batch system then
@@ -89,6 +89,8 @@ export interface InputArtifact {
   readonly seconds?: number;
   /** Last value of each metric of the run that produced it; only for tasks with `timings`. */
   readonly metrics?: Readonly<Record<string, number>>;
+  /** What computed it, such as `AMD EPYC 9B14, 2 threads`, if that is recorded; only for tasks with `timings`. */
+  readonly machine?: string;
   /**
    * Absolute path at which the user sees the artifact, such as that of
    * `out/smoke/model`; only if a command runs the task, since results of stages

@@ -59,6 +59,8 @@ const Cost = z.strictObject({
   ...SECONDS,
   /** All of these, one after another. */
   sweepSeconds: z.number(),
+  /** What computed them, as far as it is recorded. */
+  machines: z.array(z.string()),
   /** Floating-point operations of training. */
   trainingFlops: z.number(),
   /** Floating-point operations of selecting the best epoch. */
@@ -152,8 +154,9 @@ const Contrast = z.strictObject({
   speedUp: z.strictObject({
     /** Ranks of the baseline that are counted. */
     ranks: z.array(z.int()),
-    training: z.number(),
-    sweep: z.number(),
+    /** Of seconds; null if several machines computed. */
+    training: figure,
+    sweep: figure,
     examples: z.number(),
     trainingFlops: z.number(),
     sweepFlops: z.number(),

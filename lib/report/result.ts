@@ -39,6 +39,8 @@ export interface Result {
   /** Floating-point operations of fitting heads. */
   readonly reductionFlops: number;
   readonly evaluationSeconds: number;
+  /** What computed the training and the evaluation, as far as it is recorded. */
+  readonly machines: readonly string[];
   /** Floating-point operations of the evaluation at all ranks. */
   readonly evaluationFlops: number;
 }

@@ -250,6 +250,7 @@ export function costOf(results: readonly Result[]): CostSummary | null {
     examples: perTraining(({ training }) => training.examples),
     ...seconds,
     sweepSeconds: sum(Object.values(seconds)),
+    machines: distinct(results.flatMap(({ machines }) => machines)),
     ...flops,
     sweepFlops: sum(Object.values(flops)),
   };

@@ -31,10 +31,12 @@ function speedUp(
   const ours = costOf(candidate.results);
   const theirs = within.length === 0 ? null : costOf(within);
   if (ours === null || theirs === null) return null;
+  const machines = new Set([...ours.machines, ...theirs.machines]);
+  const isOne = machines.size <= 1;
   return {
     ranks: theirs.ranks,
-    training: theirs.trainingSeconds / ours.trainingSeconds,
-    sweep: theirs.sweepSeconds / ours.sweepSeconds,
+    training: isOne ? theirs.trainingSeconds / ours.trainingSeconds : null,
+    sweep: isOne ? theirs.sweepSeconds / ours.sweepSeconds : null,
     examples: theirs.examples / ours.examples,
     trainingFlops: theirs.trainingFlops / ours.trainingFlops,
     sweepFlops: theirs.sweepFlops / ours.sweepFlops,

@@ -251,19 +251,39 @@ export function costText(comparison: Comparison): string[] {
       ]).filter(([, ...texts]) => texts.some((text) => text !== "0")),
     ),
     "A sweep trains and evaluates a method at all its ranks. Seconds are sums of the times measured when each stage ran: of training with reading the data, and of the whole stages of evaluation and reduction. Costs are means over seeds. One TFLOP is 10^12 floating-point operations, counted from the shapes of the matrix products including padding; a reduction counts as 0.",
+    ...machinesText(costs),
     ...speedUpTable(comparison),
+  ];
+}
+
+/** The machines that computed, if several did, whose seconds are not compared. */
+function machinesText(
+  costs: readonly { readonly title: string; readonly cost: CostSummary }[],
+): string[] {
+  const machines = new Set(costs.flatMap(({ cost }) => cost.machines));
+  if (machines.size < 2) return [];
+  const of = costs.map(({ title, cost }) =>
+    `${title}: ${cost.machines.map(plain).join("; ") || "not recorded"}`
+  );
+  return [
+    `Their seconds were measured on several machines, and are divided only where one computed both: ${
+      of.join(". ")
+    }.`,
   ];
 }
 
 /** The speed-up of the first candidate against the first baseline that it is compared with. */
 export function speedUpText(comparison: Comparison): string[] {
   const [first] = speedUps(comparison);
-  return first === undefined ? [] : [
+  return first === undefined || first[1] === UNKNOWN ? [] : [
     `**Speed-up ${
       first[1]
     }** in seconds of the whole sweep, training and evaluation: ${first[0]}.`,
   ];
 }
+
+/** A ratio of seconds of several machines. */
+const UNKNOWN = "unknown";
 
 /** Rows of the table of speed-ups: what is compared, and the ratios of costs. */
 function speedUps({ methods, contrasts }: Comparison): string[][] {
@@ -277,7 +297,7 @@ function speedUps({ methods, contrasts }: Comparison): string[][] {
     return [[
       `${withRanks(theirs, ranks)} / ${withRanks(ours, ours.cost!.ranks)}`,
       ...[sweep, training, sweepFlops, trainingFlops, examples]
-        .map((ratio) => `${ratio.toFixed(2)}x`),
+        .map((ratio) => ratio === null ? UNKNOWN : `${ratio.toFixed(2)}x`),
     ]];
   });
 }

@@ -54,11 +54,12 @@ function inputPart(
   many: boolean,
   results: ReadonlyMap<string, Manifest>,
 ): InputPart {
-  const { content, seconds, metrics } = results.get(id)!;
+  const { content, seconds, metrics, machine } = results.get(id)!;
   return {
     content,
     ...(many && { stage: id, matrix: stageOf(context, id).matrix }),
     ...(timings && { seconds, metrics }),
+    ...(timings && machine !== undefined && { machine }),
   };
 }
 

@@ -191,6 +191,7 @@ async function commit(
     stage: stage.id,
     runtime: `deno ${Deno.version.deno}`,
     ...measured,
+    ...await machineOf(context, stage),
     content: await treeDigest(files),
     files,
     ...(replaced.length > 0 && { replaced }),
@@ -207,6 +208,20 @@ async function commit(
     onKept: emit,
   });
   return manifest;
+}
+
+/** What computed a stage: the machines of its runtimes, and the threads that it was given. */
+async function machineOf(
+  { runtimes }: Context,
+  { declaration: { needs }, resources: { cpus } }: GraphStage,
+): Promise<Pick<Manifest, "machine">> {
+  const found = await Promise.all(
+    needs.map((name) => runtimes.get(name)?.machine?.()),
+  );
+  const names = found.filter((name) => name !== undefined);
+  if (names.length === 0) return {};
+  const threads = cpus === 1 ? "1 thread" : `${cpus} threads`;
+  return { machine: [...names, threads].join(", ") };
 }
 
 function artifactFiles(stage: GraphStage, folder: string): string[] {

@@ -63,6 +63,8 @@ export interface Runtime {
    * key then contains the number of processors that the stage asks for.
    */
   readonly threaded?: boolean;
+  /** What computes: the name of the processor, or of the GPU. Results record it beside their seconds. */
+  readonly machine?: () => Promise<string>;
   /** Number of GPUs that each stage using it needs; 0 by default. Not part of the key. */
   readonly gpus?: number;
   /** Settings passed to the stage's process. */

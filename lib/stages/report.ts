@@ -115,6 +115,8 @@ async function readResult(
       0,
     ),
     evaluationSeconds: measured(artifact),
+    machines: [origin.artifact, adapter.artifact, artifact]
+      .flatMap(({ machine }) => machine ?? []),
     evaluationFlops: info.flops,
   };
 }

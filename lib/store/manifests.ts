@@ -22,6 +22,7 @@ export interface InputPart {
   /** Only for tasks with `timings`. */
   readonly seconds?: number;
   readonly metrics?: Readonly<Record<string, number>>;
+  readonly machine?: string;
 }
 
 /** Everything that a stage's result depends on. The SHA-256 of its canonical JSON is the stage's key. */
@@ -61,6 +62,8 @@ export interface Manifest {
   readonly seconds: number;
   /** Last value of each metric. */
   readonly metrics: Readonly<Record<string, number>>;
+  /** What computed it, on which its seconds depend; absent if it needed no runtime that says so. */
+  readonly machine?: string;
   /** Digest of the artifact's tree. */
   readonly content: string;
   readonly files: readonly TreeFile[];
@@ -89,10 +92,12 @@ export function parseManifest(
 function isManifest(value: unknown): value is Manifest {
   if (!isRecord(value) || value.version !== MANIFEST_VERSION) return false;
   const { key, parts, task, pipeline, stage, started, runtime } = value;
-  const { seconds, metrics, content, files, replaced = [], log } = value;
+  const { seconds, metrics, machine = "" } = value;
+  const { content, files, replaced = [], log } = value;
   return areDigests([key, content]) && isRecord(parts) &&
     isRecord(parts.runtimes) &&
-    [task, pipeline, stage, runtime].every(isLine) && isTime(started) &&
+    [task, pipeline, stage, runtime, machine].every(isLine) &&
+    isTime(started) &&
     isAmount(seconds) && isRecord(metrics) &&
     Object.values(metrics).every((metric) => typeof metric === "number") &&
     [files, replaced].every((it) => Array.isArray(it) && it.every(isFile)) &&

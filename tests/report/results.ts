@@ -73,6 +73,7 @@ export function resultOf(
     reductionSeconds: 0,
     reductionFlops: 0,
     evaluationSeconds: 1,
+    machines: [],
     evaluationFlops: 1e9,
     ...others,
     ranks: Object.entries(errors).map(([rank, count]) => {

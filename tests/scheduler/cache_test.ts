@@ -10,7 +10,7 @@ import { run } from "../../lib/scheduler/scheduler.ts";
 import type { Manifest } from "../../lib/store/manifests.ts";
 import { statIfThere, writeSealed } from "../../lib/files/files.ts";
 import { Store } from "../../lib/store/store.ts";
-import { type Ran, type StageOptions, TestProject } from "./project.ts";
+import { engine, type Ran, type StageOptions, TestProject } from "./project.ts";
 import { firstLine, gateOf, holdTask, meet } from "./span_tasks.ts";
 
 /** A project whose two stages have run, and the manifest of the first. */
@@ -370,6 +370,23 @@ Deno.test("run() gives recorded seconds and metrics to tasks with timings only",
   assertEquals(metrics, { loss: 1 });
   const { ran } = await project.run(stages(2));
   assertEquals(ran, ["make@x", "timed"]);
+});
+
+Deno.test("run() records what computed a stage beside its seconds, for tasks with timings", async () => {
+  using project = new TestProject();
+  project.task("make", "return 'same';", { rest: "needs: ['engine']," });
+  const source =
+    "return JSON.stringify(stage.inputs.of.map((a: any) => a.machine));";
+  const inputs = { of: { kind: "text", many: true } };
+  project.task("timed", source, { inputs, rest: "timings: true," });
+  await project.run({
+    make: { task: "make" },
+    timed: { task: "timed", inputs: { of: ["make"] } },
+  }, engine("e 1", { machine: () => Promise.resolve("Processor 5") }));
+  assertEquals(
+    project.read("out/test/timed/out.txt"),
+    '["Processor 5, 1 thread"]',
+  );
 });
 
 Deno.test("run() gives a stage the code of its key when a module is edited before the stage imports it", async () => {

@@ -62,6 +62,7 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
       reductionSeconds: 0,
       evaluationSeconds: 6,
       sweepSeconds: 47,
+      machines: [],
       trainingFlops: 1e12,
       selectionFlops: 0,
       reductionFlops: 0,
@@ -79,6 +80,7 @@ Deno.test("report compares scores and sums the measured times of both sweeps", a
       reductionSeconds: 0,
       evaluationSeconds: 4,
       sweepSeconds: 90,
+      machines: [],
       trainingFlops: 2e12,
       selectionFlops: 0,
       reductionFlops: 0,
@@ -143,6 +145,24 @@ Deno.test("report counts only the baseline's ranks within the candidate's range 
     const { difference } = contrasts[0]!.areas!.linear;
     const expected = mean("dylora") - mean("lora");
     assert(Math.abs(difference! - expected) < 1e-12, `${difference}`);
+  });
+});
+
+Deno.test("report divides no seconds that several machines took, and names the machines", async () => {
+  await withFolder(async (folder) => {
+    const stages = new TrainedStages(folder);
+    await stages.train("dylora", [1, 2], 0, { machine: "A, 2 threads" });
+    await stages.train("lora", [2], 0, { machine: "B, 2 threads" });
+    const { json, markdown } = await stages.report();
+    const { speedUp } = json.comparisons[0]!.contrasts[0]!;
+    assertEquals([speedUp!.sweep, speedUp!.training], [null, null]);
+    assertEquals(speedUp!.examples, 1);
+    assertMatch(
+      markdown,
+      /several machines, .*: DyLoRA: A, 2 threads. LoRA: B, 2 threads\./,
+    );
+    assert(!markdown.includes("**Speed-up"));
+    assertMatch(markdown, /\| LoRA, rank 2 \/ .* \| unknown \| unknown \| \d/);
   });
 });
 

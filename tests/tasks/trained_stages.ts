@@ -89,6 +89,7 @@ export class TrainedStages {
       epochs = ["last"] as readonly ("last" | "best")[],
       /** Whether each rank is evaluated by a stage of its own. */
       apart = false,
+      machine = undefined as string | undefined,
     } = {},
     matrix: Record<string, string> = {},
   ): Promise<void> {
@@ -111,6 +112,7 @@ export class TrainedStages {
           [TRAINING_SECONDS]: training,
           [SELECTION_SECONDS]: 3,
         },
+        ...machine !== undefined && { machine },
       },
       epochs.includes("best"),
     );
@@ -196,7 +198,7 @@ export class TrainedStages {
     method: string,
     rank: number,
     matrix: Place,
-    measured: Pick<InputArtifact, "seconds" | "metrics">,
+    measured: Pick<InputArtifact, "seconds" | "metrics" | "machine">,
     keepsBest = false,
   ): string {
     const dylora = method === "dylora";

@@ -83,7 +83,7 @@ export async function runtimeOf(
   options: InstallOptions,
   host: Host,
 ): Promise<Runtime> {
-  const { hasBfloat16, instructionsOf, processorOf } = await import(
+  const { hasBfloat16, instructionsOf, machineOf, processorOf } = await import(
     "../../engine/install/host.ts"
   );
   const { engine, device, identity, library, flags, read, env, native } =
@@ -95,6 +95,7 @@ export async function runtimeOf(
   return {
     identity: `${identity} ${instructions}`.trimEnd(),
     threaded: engine === "tensorflow",
+    machine: () => machineOf(choice, host),
     // WebGPU selects its adapter itself and ignores the ids of held GPUs.
     gpus: engine === "tensorflow" && device === "gpu" ? 1 : 0,
     settings: {

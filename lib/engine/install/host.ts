@@ -190,6 +190,23 @@ export async function instructionsOf(
   return INSTRUCTIONS.filter((it) => found.has(it)).join(" ");
 }
 
+/** The name of what computes, on which seconds depend: of the processor or of the GPUs, else the target. */
+export async function machineOf(
+  { engine, device }: Pick<EngineChoice, "engine" | "device">,
+  host: Host,
+): Promise<string> {
+  const isGpu = engine === "tensorflow" && device === "gpu";
+  const listed = isGpu
+    ? await host.output(
+      "nvidia-smi",
+      "--query-gpu=name",
+      "--format=csv,noheader",
+    )
+    : /^model name\s*: (.+)$/m.exec(processorOf(host) ?? "")?.[1];
+  const names = new Set(listed?.trim().split(/\s*\n\s*/));
+  return [...names].join(", ") || host.target;
+}
+
 /** First compute capability of NVIDIA GPUs with bfloat16 products (Ampere). */
 const FIRST_CAPABILITY = 8;
 

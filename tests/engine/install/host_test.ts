@@ -3,6 +3,7 @@ import {
   findNvidia,
   hasBfloat16,
   instructionsOf,
+  machineOf,
 } from "../../../lib/engine/install/host.ts";
 import { DRIVER, fakeHost, LIBCUDA } from "./fake_host.ts";
 
@@ -106,6 +107,16 @@ Deno.test("instructionsOf() reads the instruction sets that select kernels, and 
     assertEquals([found, hasBfloat16(found)], [instructions, bfloat16], line);
   }
   assertEquals(await instructionsOf(CPU, fakeHost()), "");
+});
+
+Deno.test("machineOf() names the processor or the GPUs that compute, or else the target", async () => {
+  const cpu = processor("model name\t: AMD EPYC 9B14");
+  assertEquals(await machineOf(CPU, cpu), "AMD EPYC 9B14");
+  const gpus = fakeHost({ output: "NVIDIA H100\nNVIDIA H100\n" });
+  const onGpu = { engine: "tensorflow", device: "gpu" } as const;
+  assertEquals(await machineOf(onGpu, gpus), "NVIDIA H100");
+  const target = "aarch64-apple-darwin";
+  assertEquals(await machineOf(CPU, fakeHost({ target })), target);
 });
 
 Deno.test("instructionsOf() asks nvidia-smi for the compute capability", async () => {
