@@ -31,10 +31,15 @@ async function readBytes(path: string): Promise<Uint8Array> {
 /** A function that decodes a file piece by piece, and without a piece ends. */
 function decoderOf(path: string, encoding = "utf-8") {
   const decoder = new TextDecoder(encoding, { fatal: true });
-  return (bytes?: Uint8Array, place = "") => {
+  return (bytes?: Uint8Array, lines = 0) => {
     try {
       return decoder.decode(bytes, { stream: bytes !== undefined });
     } catch (error) {
+      // Where the first character is replaced.
+      const [before] = new TextDecoder(encoding).decode(bytes).split("\ufffd");
+      const place = bytes === undefined
+        ? " at its end"
+        : ` in line ${lines + before!.split("\n").length}`;
       throw new SyntaxError(
         `"${path}" is not valid ${decoder.encoding.toUpperCase()}${place}; name its encoding: -S encoding=latin1 (of init and predict, --encoding latin1) for files of Western European spreadsheets`,
         { cause: error },
@@ -103,7 +108,7 @@ export async function* readLines(
   let lines = 0;
   let rest = "";
   for await (const bytes of piecesOf(path)) {
-    const ended = decode(bytes, ` (after line ${lines})`).split("\n");
+    const ended = decode(bytes, lines).split("\n");
     ended[0] = rest + ended[0];
     rest = ended.pop()!;
     checkLine(rest.length, `${path}:${lines + ended.length + 1}`);

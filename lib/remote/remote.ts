@@ -30,6 +30,8 @@ export interface RemoteOptions {
   readonly key?: SigningKey | undefined;
   /** Called with a sentence for the user. */
   readonly say: (sentence: string) => void;
+  /** Whether a run goes on without a remote that fails, and says so. */
+  readonly ofRun?: boolean;
 }
 
 /** What has travelled. */
@@ -433,9 +435,9 @@ export class Remote {
     } catch (error) {
       if (!(error instanceof RemoteFault)) throw error;
       if (!this.#isOff) {
-        this.#options.say(
-          `The remote ${this.name} ${error.message}; this run goes on without it`,
-        );
+        const { say, ofRun } = this.#options;
+        const after = ofRun ? "; this run goes on without it" : "";
+        say(`The remote ${this.name} ${error.message}${after}`);
       }
       this.#isOff = true;
       return undefined;

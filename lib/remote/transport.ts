@@ -242,7 +242,12 @@ export class HttpTransport implements Transport {
         if (status === 404 || status === 410) return undefined;
         if (!isFirst || !AGAIN.includes(status)) {
           const code = codeOf(await textOf(received));
-          throw new RemoteFault(`answers ${status}${code} to ${method}`);
+          const remedy = status === 401
+            ? ": set DYLORA_REMOTE_TOKEN, or a user and password in DYLORA_REMOTE"
+            : "";
+          throw new RemoteFault(
+            `answers ${status}${code} to ${method}${remedy}`,
+          );
         }
       } finally {
         // Unless it was read.

@@ -95,6 +95,12 @@ const PLAIN = new Marked(TEXT);
 /** The body of the page in sections, one for each heading of the second level, whose texts are HTML. */
 function bodyOf(markdown: string, figures: readonly Figure[]) {
   const sections: { readonly id: string; readonly text: string }[] = [];
+  let isFolded = false;
+  const endOfSection = () => {
+    const end = isFolded ? "</details>\n</section>\n" : "</section>\n";
+    isFolded = false;
+    return sections.length > 0 ? end : "";
+  };
   const byName = new Map(figures.map((figure) => [figure.name, figure]));
   const marked = new Marked(TEXT, {
     renderer: {
@@ -103,9 +109,9 @@ function bodyOf(markdown: string, figures: readonly Figure[]) {
         // It is the title of the page.
         if (depth === 1) return "";
         if (depth > 2) return `<h${depth}>${text}</h${depth}>\n`;
+        const end = endOfSection();
         const id = `section-${sections.length + 1}`;
         sections.push({ id, text });
-        const end = sections.length > 1 ? "</section>\n" : "";
         return `${end}<section id="${id}">\n<h2>${text}</h2>\n`;
       },
       // HTML has no figures inside of paragraphs.
@@ -119,7 +125,10 @@ function bodyOf(markdown: string, figures: readonly Figure[]) {
         if (figure === undefined) {
           throw new TypeError(`The report has no figure "${href}"`);
         }
-        return figureHtml(figure, text);
+        const html = figureHtml(figure, text);
+        if (isFolded) return html;
+        isFolded = true;
+        return `${html}${MORE}`;
       },
     },
   });
@@ -132,10 +141,14 @@ function bodyOf(markdown: string, figures: readonly Figure[]) {
     .replaceAll("<table>", `${TABLE}<table>`)
     .replaceAll("</table>", "</table></div></div>");
   return {
-    body: `${body}${sections.length > 0 ? "</section>\n" : ""}`,
+    body: `${body}${endOfSection()}`,
     sections,
   };
 }
+
+/** What follows the first figure of a section, which the script of the page folds on a phone. */
+const MORE =
+  '\n<details class="more" open><summary>Tables, costs and settings</summary>\n';
 
 /** Where a table scrolls to the side if it is too wide. */
 const TABLE =

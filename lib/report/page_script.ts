@@ -55,6 +55,13 @@ function save(name: string, url: string) {
   make("a", { href: url, download: name }).click();
 }
 
+// A phone shows the answer and a figure first.
+if (matchMedia("(max-width: 40rem)").matches) {
+  for (const it of document.querySelectorAll("details.more")) {
+    it.removeAttribute("open");
+  }
+}
+
 // Figures
 
 const tooltip = make("dl", { id: "tooltip", hidden: "" });

@@ -142,7 +142,7 @@ for (
       "bytes that are not UTF-8",
       Uint8Array.of(0x66, 0xfc, 0x72),
       GLUE_TASKS.rte,
-      /is not valid UTF-8; name its encoding/,
+      /is not valid UTF-8 in line 1; name its encoding/,
     ],
   ] as const
 ) {

@@ -324,7 +324,7 @@ for (const name of ["a.tsv", "a.jsonl", "a.json", "a.csv.gz"]) {
       await assertRejects(() => read(name, bytes)),
       SyntaxError,
       new RegExp(
-        `${name}" is not valid UTF-8.*; name its encoding: -S encoding=latin1 \\(of init and predict, --encoding latin1\\) for`,
+        `${name}" is not valid UTF-8 in line \\d+; name its encoding: -S encoding=latin1 \\(of init and predict, --encoding latin1\\) for`,
       ),
     );
     const rows = await read(name, bytes, { encoding: "latin1" });

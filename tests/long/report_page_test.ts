@@ -112,6 +112,24 @@ Deno.test({
         assertEquals(browser.requests, [url]);
       });
 
+      await t.step(
+        "it folds all but the answer and a figure on a phone",
+        async () => {
+          const isOpen =
+            "[...document.querySelectorAll('details.more')].map((it) => it.open).join()";
+          assertMatch(await browser.evaluate<string>(isOpen), /^true(,true)*$/);
+          await browser.open(url, { width: 400 });
+          await browser.until("document.documentElement.dataset.ready === ''");
+          assertMatch(
+            await browser.evaluate<string>(isOpen),
+            /^false(,false)*$/,
+          );
+          await browser.open(url);
+          await browser.until("document.documentElement.dataset.ready === ''");
+          browser.requests.splice(1);
+        },
+      );
+
       await t.step("it says what made it", async () => {
         const text = await browser.evaluate<string>(
           "document.querySelector('header').innerText",

@@ -33,6 +33,7 @@ export class Caches extends TemporaryFolder {
       key?: SigningKey;
       trusted?: readonly string[];
       patience?: number;
+      ofRun?: boolean;
       signal?: AbortSignal;
     },
   ): Promise<Remote> {
@@ -43,7 +44,12 @@ export class Caches extends TemporaryFolder {
       ...(more.patience !== undefined && { patience: more.patience }),
     });
     const say = (sentence: string) => void this.said.push(sentence);
-    return new Remote(transport, store, { key, trusted, say });
+    return new Remote(transport, store, {
+      key,
+      trusted,
+      say,
+      ofRun: more.ofRun ?? true,
+    });
   }
 }
 

@@ -281,6 +281,25 @@ Deno.test("a server that cannot be reached is said without the secrets of its ad
   }
 });
 
+Deno.test("a server that asks for a user is answered with the name of the variable, and a run is named only where there is one", async () => {
+  using caches = new Caches();
+  await using server = new FaultyServer(
+    caches.join("remote"),
+    () => new Response("", { status: 401 }),
+  );
+  const trusted = ["0".repeat(64)];
+  for (const ofRun of [true, false]) {
+    const remote = await caches.remote(server.url, caches.store("to"), {
+      trusted,
+      ofRun,
+    });
+    await remote.find("0".repeat(64));
+  }
+  const said =
+    "The remote REMOTE answers 401 to GET: set DYLORA_REMOTE_TOKEN, or a user and password in DYLORA_REMOTE";
+  assertEquals(caches.said, [`${said}; this run goes on without it`, said]);
+});
+
 Deno.test("a server that is full stores nothing, and delays nothing", async () => {
   using caches = new Caches();
   await using server = new FaultyServer(

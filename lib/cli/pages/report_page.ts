@@ -106,11 +106,12 @@ function runSection(graph: Graph, made: readonly Made[]): string {
     : `<details><summary>All ${made.length} stages</summary>${table}</details>`;
   const versions = versionsOf(made.map(({ manifest }) => manifest));
   return `<section id="this-run"><h2>The run</h2>
+<details class="more" open><summary>Stages, versions and hardware</summary>
 <p class="quiet">Seconds are those of the run that made each result, possibly an earlier run on another machine. A bar shows the seconds of a stage relative to the longest one.</p>
 ${scrolled("Graph", drawing)}
 ${stages}
 <h3>Versions and hardware</h3>
-${listHtml({ ...versions, ...machine() })}</section>`;
+${listHtml({ ...versions, ...machine() })}</details></section>`;
 }
 
 /** Names with what they stand for, without those that are undefined. */

@@ -96,6 +96,7 @@ export async function openRemote(
   store: Store,
   note: (text: string) => void,
   signal: AbortSignal,
+  ofRun = false,
 ): Promise<Opened> {
   const [{ Remote }, { openTransport }, { readKey }] = await Promise.all([
     import("../../remote/remote.ts"),
@@ -109,6 +110,7 @@ export async function openRemote(
     trusted: [...trusted],
     key: writes ? own : undefined,
     say: note,
+    ofRun,
   });
 }
 
@@ -133,7 +135,7 @@ export async function runRemote(
   if (settings === undefined) return undefined;
   const { name, writes } = settings;
   let opened: Promise<Opened> | undefined;
-  const open = () => opened ??= openRemote(settings, store, note, signal);
+  const open = () => opened ??= openRemote(settings, store, note, signal, true);
   const remote: Remote = {
     name,
     find: async (key, recorded) => await (await open()).find(key, recorded),
