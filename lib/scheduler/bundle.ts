@@ -84,8 +84,13 @@ async function bundle(
     conditions: ["deno"],
     mainFields: ["main"],
     resolveExtensions: [".js", ".json", ".node"],
-    // Modules in CommonJS read them, although nothing lies beside the bundle.
-    define: { __dirname: '"/"', __filename: '"/bundle.js"' },
+    define: {
+      // Modules in CommonJS read them, although nothing lies beside the bundle.
+      __dirname: '"/"',
+      __filename: '"/bundle.js"',
+      // Of the modules in the bundle, none is the one that Deno was started with.
+      "import.meta.main": "false",
+    },
     target: "esnext",
     charset: "utf8",
     legalComments: "none",

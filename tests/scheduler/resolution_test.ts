@@ -309,6 +309,16 @@ import names from "../lib/c.cjs";`,
   assertStringIncludes((await sameLines(project, edit))[3]!, "{ x: 1 }");
 });
 
+Deno.test("a bundle does not run what a module does as a program of its own", async () => {
+  using project = new TestProject();
+  const lines = await sameLines(project, {
+    "lib/tool.ts":
+      'export const a = 1; if (import.meta.main) console.log("program");',
+    "tasks/t.ts": printing('import { a } from "../lib/tool.ts";', "a"),
+  });
+  assertEquals(lines, ["1"]);
+});
+
 Deno.test("a bundle has the child.ts of the project beside the scheduler's", async () => {
   using project = new TestProject();
   const lines = await sameLines(project, {
