@@ -70,16 +70,15 @@ export async function moduleGraph(
       ? ["--no-lock"]
       : ["--lock", lock, "--frozen"]),
   ];
-  // One module that imports all entries: one call of Deno.
   const began = Date.now();
+  // One module that imports all entries: one call of Deno.
   const imports = entries.map((it) => `import ${JSON.stringify(it)};`).join("");
   const entry = `data:application/javascript,${encodeURIComponent(imports)}`;
-  const { modules, redirects, npmPackages = {} } = JSON.parse(
-    await deno(project, "info", "--json", ...flags, entry),
-  ) as
-    & Pick<ModuleGraph, "redirects">
-    & Partial<Pick<ModuleGraph, "npmPackages">>
-    & { readonly modules: readonly Module[] };
+  const { modules, redirects, npmPackages }:
+    & Pick<ModuleGraph, "redirects" | "npmPackages">
+    & { readonly modules: readonly Module[] } = JSON.parse(
+      await deno(project, "info", "--json", ...flags, entry),
+    );
   const linked = new Map<string, string>();
   for (const link of links.map((it) => resolve(project, it))) {
     const { name, version } = parsedFile(join(link, "package.json")) ?? {};
@@ -115,13 +114,8 @@ export async function moduleGraph(
 
 /** Files in some folders and above that may say where imports lead: those of a workspace, of its members, and of linked packages. */
 function configurations(folders: readonly string[]): string[] {
-  const all = new Set<string>();
-  for (let folder of folders) {
-    while (!all.has(folder)) {
-      all.add(folder);
-      folder = dirname(folder);
-    }
-  }
+  const all = new Set(folders);
+  for (const folder of all) all.add(dirname(folder));
   return [...all].flatMap((folder) =>
     ["deno.json", "deno.jsonc", "package.json"]
       .map((name) => join(folder, name))
@@ -157,11 +151,10 @@ export async function compiled(
   try {
     const config = JSON.stringify({ compilerOptions });
     Deno.writeTextFileSync(join(folder, "deno.json"), config);
-    const names = modules.map((module, i) => {
-      const name = `${i}.${COMPILED[module.mediaType!]}`;
-      Deno.writeFileSync(join(folder, name), contentOf(module));
-      return name;
-    });
+    const names = modules.map((it, i) => `${i}.${COMPILED[it.mediaType!]}`);
+    names.forEach((name, i) =>
+      Deno.writeFileSync(join(folder, name), contentOf(modules[i]!))
+    );
     const flags = ["--source-map", maps ? "separate" : "none"];
     const args = ["--quiet", ...flags, "--outdir", "js", ...names];
     await deno(folder, "transpile", ...args);
