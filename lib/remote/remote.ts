@@ -1,4 +1,3 @@
-import { DamagedBlobError } from "../store/blobs.ts";
 import { besides, removeIfThere } from "../files/files.ts";
 import {
   type Manifest,
@@ -344,23 +343,21 @@ export class Remote {
     const path = blobPath(blob, isGzip);
     const take = async (content: Content) => {
       const counted = this.#counted(content, size + (size >> 6) + 1024);
-      await this.#store.blobs.receive(
-        blob,
-        size,
-        isGzip ? gunzip(counted) : counted,
-      );
-      return true;
-    };
-    try {
-      if (await this.#transport.get(path, take)) return true;
-      this.#refuse(`"${path}" is missing`);
-    } catch (error) {
+      const plain = isGzip ? gunzip(counted) : counted;
       // A TypeError: what should be compressed is not.
-      const isDamaged = error instanceof DamagedBlobError ||
-        error instanceof TypeError;
-      if (!isDamaged) throw error;
-      this.#refuse(`"${path}" has other content than its digest says`);
-    }
+      return await this.#store.blobs.receive(blob, size, plain)
+        .catch((error) => {
+          if (error instanceof TypeError) return false;
+          throw error;
+        });
+    };
+    const isRight = await this.#transport.get(path, take);
+    if (isRight) return true;
+    this.#refuse(
+      isRight === undefined
+        ? `"${path}" is missing`
+        : `"${path}" has other content than its digest says`,
+    );
     this.#damaged.add(blob);
     return false;
   }
@@ -384,7 +381,9 @@ export class Remote {
     const isThere = !this.#damaged.has(blob) &&
       await this.#transport.has(path);
     if (isThere) return isGzip;
-    if (!await this.#store.blobs.holds(blob)) throw new DamagedBlobError(blob);
+    if (!await this.#store.blobs.holds(blob)) {
+      throw new Error(`The cache has lost "${blob}"`);
+    }
     if (!isGzip) await this.#put(path, { file, size });
     else {
       const copy = besides(this.#store.path("upload"));

@@ -5,54 +5,6 @@ import {
   systemCode,
 } from "../files/files.ts";
 import type { Store } from "../store/store.ts";
-import type { FailureCode } from "./events.ts";
-
-/** Thrown when a stage fails. The message is meant for the user. */
-export class StageFailure extends Error {
-  override readonly name: string = "StageFailure";
-  /** Kind of the failure, if it is distinguished. */
-  readonly code?: FailureCode;
-
-  constructor(
-    message: string,
-    options: ErrorOptions & { readonly code?: FailureCode } = {},
-  ) {
-    super(message, options);
-    if (options.code !== undefined) this.code = options.code;
-  }
-}
-
-/** Thrown when the run is interrupted while a stage runs. */
-export class StageInterrupted extends StageFailure {
-  override readonly name = "StageInterrupted";
-
-  /** @param checkpoint Where the next attempt goes on: `step 175`; undefined if it starts over. */
-  constructor(readonly checkpoint?: string) {
-    super("Interrupted");
-  }
-}
-
-/** Thrown when a stage is to be started again from its last checkpoint, for a reason that is not its own. The message names it. */
-export class StageRestart extends Error {
-  override readonly name = "StageRestart";
-
-  /**
-   * @param hasStarted True if its process had started.
-   * @param left Seconds that are left of its timeout.
-   */
-  constructor(
-    message: string,
-    readonly hasStarted: boolean,
-    readonly left: number,
-  ) {
-    super(message);
-  }
-}
-
-/** Thrown to compute the key of a stage again, since code, a source or an input has changed in the meantime. The message says which. */
-export class StaleKeyError extends Error {
-  override readonly name = "StaleKeyError";
-}
 
 /** Thrown when another process holds what a stage needs, and `Settings.wait` is false. */
 export class BusyError extends Error {

@@ -8,7 +8,6 @@ import {
   tryLockFile,
 } from "../files/locks.ts";
 import { fingerprint } from "../files/fingerprints.ts";
-import { StageFailure } from "./failure.ts";
 
 /** GPUs of this machine that no other stage uses until they are released. */
 export interface HeldGpus extends Disposable {
@@ -35,7 +34,7 @@ const PAUSE = 100;
  * its UUID, whatever it is called here.
  *
  * @param uuids UUIDs of the machine's GPUs, in the order of their numbers.
- * @throws {StageFailure} If there are fewer to choose from.
+ * @throws {Error} If there are fewer to choose from.
  */
 export async function holdGpus(
   { count, among: names, onWait, signal }: WantedGpus,
@@ -44,7 +43,7 @@ export async function holdGpus(
   const among = [...new Set(names.map((name) => uuidOf(name, uuids)))];
   if (count > among.length) {
     const needed = count === 1 ? "1 GPU is" : `${count} GPUs are`;
-    throw new StageFailure(
+    throw new Error(
       `${needed} needed, but ${among.length} can be used (see --gpus and CUDA_VISIBLE_DEVICES)`,
     );
   }

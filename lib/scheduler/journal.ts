@@ -23,6 +23,8 @@ const TAIL = 1 << 20;
 /** Writes a journal. */
 interface Journal extends Disposable {
   write(event: Event): void;
+  /** Writes an event, then passes it on. */
+  readonly emit: (event: Event) => void;
   /** Writes what was held back. Called when the stage has ended, and again if it has failed then. */
   end(): void;
 }
@@ -31,8 +33,13 @@ interface Journal extends Disposable {
  * Creates a journal. Each event is written at once, until the journal is
  * {@linkcode HEAD} long. The last events after that are held in memory, and
  * written by `end()`; a line says how many are missing in between.
+ *
+ * @param pass Takes the events that are written by `emit()`.
  */
-export function openJournal(path: string): Journal {
+export function openJournal(
+  path: string,
+  pass: (event: Event) => void = () => {},
+): Journal {
   const file = Deno.openSync(path, { write: true, createNew: true });
   const start = performance.now();
   let progress = -Infinity;
@@ -50,18 +57,23 @@ export function openJournal(path: string): Journal {
     }
   };
   const now = () => Math.round(performance.now() - start) / 1000;
+  const write = (event: Event) => {
+    const at = now();
+    if (event.type === "progress") {
+      const { done, total } = event;
+      if (done < total && at < progress + PROGRESS_PAUSE) return;
+      progress = at;
+    }
+    const line = JSON.stringify({ at, ...event }) + "\n";
+    size += line.length;
+    if (size <= HEAD) writeAll(file, line);
+    else hold(line);
+  };
   return {
-    write(event) {
-      const at = now();
-      if (event.type === "progress") {
-        const { done, total } = event;
-        if (done < total && at < progress + PROGRESS_PAUSE) return;
-        progress = at;
-      }
-      const line = JSON.stringify({ at, ...event }) + "\n";
-      size += line.length;
-      if (size <= HEAD) writeAll(file, line);
-      else hold(line);
+    write,
+    emit(event) {
+      write(event);
+      pass(event);
     },
     end() {
       if (dropped > 0) {

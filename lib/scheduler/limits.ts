@@ -229,7 +229,7 @@ function waitingFor({ id }: GraphStage, line: string): Event {
  * Takes the GPUs that a stage needs, waiting until they are free.
  *
  * @returns Undefined if the executor allots GPUs itself.
- * @throws {StageFailure} If the stage needs more than the limits allow.
+ * @throws {Error} If the stage needs more than the limits allow.
  * @throws {BusyError} If another process holds them and `Settings.wait` is false.
  */
 export async function takeGpus(

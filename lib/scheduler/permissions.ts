@@ -1,7 +1,7 @@
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Permissions } from "../pipeline/task.ts";
-import { StageFailure } from "./failure.ts";
+import { type Failed, failed } from "./ends.ts";
 import type { Rules } from "./landlock.ts";
 import type { Runtime } from "./settings.ts";
 
@@ -26,15 +26,14 @@ interface Sandbox {
  * Permits a stage's process what its task declares and what its runtimes need,
  * and nothing else. Where runtimes need all of FFI, Deno cannot restrict their
  * native code; Landlock can, unless the task starts programs, which need wider
- * access.
- *
- * @throws {StageFailure} If a path contains a comma.
+ * access. It fails if a path contains a comma: Deno 2.9 splits values there,
+ * although its manual describes an escape.
  */
 export function sandboxOf(
   permissions: Permissions,
   access: Access,
   runtimes: readonly Runtime[],
-): Sandbox {
+): Sandbox | Failed {
   const { net = false, env = [], run = [] } = permissions;
   const write = [...access.write, ...permissions.write?.() ?? []];
   const read = [
@@ -46,6 +45,12 @@ export function sandboxOf(
       ...handsOn?.read ?? [],
     ]),
   ];
+  const split = [...read, ...run].find((value) => value.includes(","));
+  if (split !== undefined) {
+    return failed(
+      `Deno cannot give a stage access to a path with a comma: copy or rename "${split}"`,
+    );
+  }
   const flags = [
     "--no-prompt",
     ...allow("read", read),
@@ -74,15 +79,8 @@ export function sandboxOf(
  * values.
  *
  * @param name `read`, `write`, `env` or `run`.
- * @throws {StageFailure} If a value contains a comma: Deno 2.9 splits values there, although its manual describes an escape.
  */
-export function allow(name: string, values: readonly string[]): string[] {
-  const split = values.find((value) => value.includes(","));
-  if (split !== undefined) {
-    throw new StageFailure(
-      `Deno cannot give a stage access to a path with a comma: copy or rename "${split}"`,
-    );
-  }
+function allow(name: string, values: readonly string[]): string[] {
   const distinct = [...new Set(values)];
   return distinct.length === 0 ? [] : [`--allow-${name}=${distinct.join()}`];
 }

@@ -5,6 +5,7 @@ import type { Failure } from "../store/histories.ts";
 import {
   type KeyParts,
   type Manifest,
+  type Measured,
   recordedKey,
 } from "../store/manifests.ts";
 import type { Memo } from "../store/memo.ts";
@@ -18,7 +19,6 @@ import {
 } from "./context.ts";
 import type { Decision } from "./events.ts";
 import { keyParts } from "./key.ts";
-import type { Measured } from "./process.ts";
 import type { LiveRun } from "./runs.ts";
 import type { Settings } from "./settings.ts";
 import {
@@ -31,7 +31,12 @@ import type { Store } from "../store/store.ts";
 import { difference, visibleFolder } from "./visible.ts";
 
 /** Decision on a stage whose inputs all exist. */
-export type Decided = Reused | (StageKey & { readonly decision: Run });
+export type Decided = Reused | Missed;
+
+/** A stage that is to run. */
+export type Missed = StageKey & {
+  readonly decision: Extract<Decision, { state: "run" }>;
+};
 
 /** A stage whose result is in the cache or the remote. */
 export type Reused = StageKey & {
@@ -48,7 +53,6 @@ interface StageKey {
   readonly sources: Sources;
 }
 
-type Run = Extract<Decision, { state: "run" }>;
 type Unknown = Extract<Decision, { state: "unknown" }>;
 
 /**

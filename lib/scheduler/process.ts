@@ -1,9 +1,8 @@
 import { join } from "node:path";
-import type { Manifest } from "../store/manifests.ts";
 import type { ChildEvent } from "./child.ts";
+import { failed, type ProcessEnd } from "./ends.ts";
 import type { Event } from "./events.ts";
-import type { Ended, Execution, Job } from "./executors/executor.ts";
-import { StageFailure, StageInterrupted, StageRestart } from "./failure.ts";
+import type { Ended, Execution, Exit, Job } from "./executors/executor.ts";
 import { Lines } from "./journal.ts";
 
 /** Options of {@linkcode follow}. */
@@ -23,192 +22,237 @@ export interface Watch {
   readonly left?: number | undefined;
   /** Seconds between asking the process to end and killing it. */
   readonly grace: number;
-  /** Seconds that it may take to end after its task is done; by default, {@linkcode LAST_SECONDS}. */
-  readonly lastSeconds?: number;
   readonly signal: AbortSignal;
 }
 
-/** Measurements of a process that succeeded; its seconds are to the millisecond. */
-export type Measured = Pick<Manifest, "started" | "seconds" | "metrics">;
-
-/** See {@linkcode Watch.lastSeconds}. */
+/** Seconds that a process may take to end after its task is done. */
 const LAST_SECONDS = 10;
 
 /** Characters after which a line of its output is split. */
 const LONGEST_LINE = 1 << 20;
 
-/** Milliseconds between two looks at the files of a process of this machine. */
+/** Milliseconds between two reads of the files of a process of this machine. */
 const INTERVAL = 50;
 
 /**
  * Starts a stage's process, follows it to its end by the files that it writes,
  * and emits its events.
  *
- * @throws {StageFailure} If it fails or times out.
- * @throws {StageInterrupted} If it is interrupted.
- * @throws {StageRestart} If it is to be started again.
+ * @throws {Error} When the process has ended, if its files could not be read or its events not be written.
  */
 export async function follow(
   start: (onState: Job["onState"]) => Execution,
   watch: Watch,
-): Promise<Measured> {
-  const { stage, emit, folder, lastSeconds = LAST_SECONDS } = watch;
-  const events = new Lines(join(folder, "events.jsonl"));
-  const [stdout, stderr] = ["stdout", "stderr"].map((name) =>
-    new Lines(join(folder, name), { longest: LONGEST_LINE })
-  ) as [Lines, Lines];
-  const metrics: Record<string, number> = {};
-  let failure: unknown;
-  /** The error that its task reported. */
-  let error: StageFailure | undefined;
-  let done = false;
-  let saved: string | undefined;
-  let lastError = "";
-  let started = new Date();
-  let clock = performance.now();
-  let hasStarted = false;
-  let thrown: Extract<ChildEvent, { type: "error" }> | undefined;
-  /** Seconds that are left of its timeout, and of the time to end after its task is done. */
-  let left = watch.left ?? watch.timeout ?? Infinity;
-  let lastLeft = lastSeconds;
-  let isQueued = false;
-  const stop = (reason: unknown) => {
-    failure ??= reason;
-    execution.stop(watch.grace)
-      // Thrown when the process has ended.
-      .catch((error) => failure = error);
-  };
-  const take = (event: ChildEvent) => {
-    switch (event.type) {
-      case "done":
-        done = true;
-        return;
-      case "error": {
-        const { message, isBug } = event;
-        error ??= new StageFailure(message, isBug ? {} : { code: "reported" });
-        thrown = event;
-        return;
-      }
-      case "log":
-        return emit({ ...event, stage, stream: "log" });
-      case "saved":
-        saved = event.place;
-        break;
-      case "metric":
-        metrics[event.name] = event.value;
-    }
-    emit({ ...event, stage });
-  };
-  const trying = (work: () => void) => {
-    try {
-      work();
-    } catch (error) {
-      // The log cannot be written (disk full, for instance): go on until the process has ended.
-      stop(error);
-    }
-  };
-  const hear = (lines: Iterable<string>, take: (line: string) => void) => {
-    for (const line of lines) {
-      trying(() => take(watch.lastingPaths?.(line) ?? line));
-    }
-  };
-  const print = (line: string) =>
-    emit({ type: "log", stage, line, stream: "stdout" });
-  const complain = (line: string) => {
-    if (line.trim() !== "") lastError = line.trim();
-    emit({ type: "log", stage, line, stream: "stderr" });
-  };
-  const look = () => {
-    // Of what it prints from now on, the next look knows between which events it was.
-    const { size } = stdout;
-    hear(stderr.read(), complain);
-    hear(events.read(), (line) => {
-      const { printed, ...event } = JSON.parse(line) as
-        & ChildEvent
-        & { readonly printed: number };
-      checkEvent(event);
-      hear(stdout.read(printed), print);
-      hear(stdout.rest(), print);
-      take(event);
-    });
-    hear(stdout.read(size), print);
-  };
-  let looked = performance.now();
-  const tick = () => {
-    const isEnding = done;
-    trying(look);
-    // An end that came while this thread was busy is heard of before the next tick.
-    if (left <= 0) {
-      stop(new StageFailure(`Timed out after ${watch.timeout} s`));
-    } else if (lastLeft <= 0) {
-      stop(
-        new StageFailure(
-          `The process did not end within ${lastSeconds} s after run() returned; a timer, worker or connection is still open`,
-        ),
-      );
-    }
-    if (failure !== undefined) left = lastLeft = Infinity;
-    const now = performance.now();
-    const passed = (now - looked) / 1000;
-    looked = now;
-    if (hasStarted && !isQueued) left -= passed;
-    if (isEnding) lastLeft -= passed;
-  };
-  const execution = start((state) => {
-    isQueued = state.state !== "RUNNING";
-    trying(() => emit({ type: "queued", stage, ...state }));
-  });
-  lastLeft += (execution.remote?.late ?? 0) / 1000;
-  if (execution.note !== undefined) {
-    emit({ type: "log", stage, line: execution.note, stream: "log" });
-  }
-  execution.started.then(() => {
-    started = new Date();
-    clock = performance.now();
-    hasStarted = true;
-  });
-  const onAbort = () => stop(new StageInterrupted());
+): Promise<ProcessEnd> {
+  const process = new StageProcess(start, watch);
+  const { ended, remote } = process.execution;
+  const onAbort = () => process.interrupt();
   if (watch.signal.aborted) onAbort();
   watch.signal.addEventListener("abort", onAbort, { once: true });
-  const timer = setInterval(tick, execution.remote?.interval ?? INTERVAL);
-  let ended: Ended;
+  const timer = setInterval(() => process.poll(), remote?.interval ?? INTERVAL);
+  let last: Ended;
   try {
-    ended = await execution.ended;
+    last = await ended;
   } finally {
     clearInterval(timer);
     watch.signal.removeEventListener("abort", onAbort);
   }
-  look();
-  hear(stderr.rest(), complain);
-  hear(stdout.rest(), print);
-  if (thrown?.stack !== undefined) {
-    const stream = thrown.isBug ? "stderr" : "stack";
-    const stack = await watch.located?.(thrown.stack) ?? thrown.stack;
-    hear(
-      stack.split("\n"),
-      (line) => emit({ type: "log", stage, line, stream }),
-    );
+  return await process.end(last);
+}
+
+/** A stage's process that was started. */
+class StageProcess {
+  readonly execution: Execution;
+  readonly #watch: Watch;
+  readonly #events: Lines;
+  readonly #stdout: Lines;
+  readonly #stderr: Lines;
+  readonly #metrics: Record<string, number> = {};
+  /** What its task has reported last: that it is done, or an error. */
+  #reported: Extract<ChildEvent, { type: "done" | "error" }> | undefined;
+  /** Its last checkpoint. */
+  #saved: string | undefined;
+  #lastError = "";
+  /** When it started; before that, when it was queued. */
+  #started = { at: new Date(), clock: performance.now() };
+  #hasStarted = false;
+  #isQueued = false;
+  /** Set when it was stopped: how the stage ends then. */
+  #stopped: (() => ProcessEnd) | undefined;
+  /** Seconds that are left of its timeout, and of the time to end after its task is done. */
+  #left: number;
+  #lastLeft: number;
+  #polled = performance.now();
+
+  constructor(
+    start: (onState: Job["onState"]) => Execution,
+    watch: Watch,
+  ) {
+    const { stage, folder, emit } = watch;
+    this.#watch = watch;
+    this.#events = new Lines(join(folder, "events.jsonl"));
+    const printed = { longest: LONGEST_LINE };
+    this.#stdout = new Lines(join(folder, "stdout"), printed);
+    this.#stderr = new Lines(join(folder, "stderr"), printed);
+    this.#left = watch.left ?? watch.timeout ?? Infinity;
+    this.execution = start((state) => {
+      this.#isQueued = state.state !== "RUNNING";
+      this.#try(() => emit({ type: "queued", stage, ...state }));
+    });
+    const { started, remote, note } = this.execution;
+    this.#lastLeft = LAST_SECONDS + (remote?.late ?? 0) / 1000;
+    if (note !== undefined) {
+      emit({ type: "log", stage, line: note, stream: "log" });
+    }
+    started.then(() => {
+      this.#started = { at: new Date(), clock: performance.now() };
+      this.#hasStarted = true;
+    });
   }
-  if (failure instanceof StageInterrupted) throw new StageInterrupted(saved);
-  if (failure !== undefined) throw failure;
-  if (ended.again) {
-    throw new StageRestart(ended.reason ?? "", hasStarted, left);
+
+  /** Asks it to write a checkpoint and end. */
+  interrupt(): void {
+    this.#stop(() => ({
+      state: "interrupted",
+      message: "Interrupted",
+      ...(this.#saved !== undefined && { checkpoint: this.#saved }),
+    }));
   }
-  if (ended.reason !== undefined) throw new StageFailure(ended.reason);
-  if (error !== undefined) throw error;
-  if (ended.code !== 0 || ended.signal !== undefined) {
-    throw new StageFailure(describeEnd(ended, lastError));
+
+  /** Reads what it has written since the last poll, and stops it if it takes too long. */
+  poll(): void {
+    const isEnding = this.#reported?.type === "done";
+    this.#try(() => this.#readFiles());
+    this.#checkDeadlines(isEnding);
   }
-  if (!done) {
-    throw new StageFailure("The process ended before run() returned");
+
+  /** Compares with the deadlines what had passed at the last poll: an end that came while this thread was busy is known before the next one. */
+  #checkDeadlines(isEnding: boolean): void {
+    const message = this.#left <= 0
+      ? `Timed out after ${this.#watch.timeout} s`
+      : this.#lastLeft <= 0
+      ? `The process did not end within ${LAST_SECONDS} s after run() returned; a timer, worker or connection is still open`
+      : undefined;
+    if (message !== undefined) this.#stop(() => failed(message));
+    const now = performance.now();
+    const passed = (now - this.#polled) / 1000;
+    this.#polled = now;
+    if (this.#hasStarted && !this.#isQueued) this.#left -= passed;
+    if (isEnding) this.#lastLeft -= passed;
   }
-  const measured = ended.measured ??
-    { started, seconds: (performance.now() - clock) / 1000 };
-  return {
-    started: measured.started.toISOString(),
-    seconds: Math.round(measured.seconds * 1000) / 1000,
-    metrics,
-  };
+
+  #onEvent(event: ChildEvent): void {
+    const { stage, emit } = this.#watch;
+    switch (event.type) {
+      case "done":
+      case "error":
+        this.#reported = event;
+        return;
+      case "log":
+        return emit({ ...event, stage, stream: "log" });
+      case "saved":
+        this.#saved = event.place;
+        break;
+      case "metric":
+        this.#metrics[event.name] = event.value;
+    }
+    emit({ ...event, stage });
+  }
+
+  /** How the stage ends, now that the process has ended. */
+  async end(ended: Ended): Promise<ProcessEnd> {
+    this.#readFiles();
+    this.#print(this.#stderr.rest(), "stderr");
+    this.#print(this.#stdout.rest(), "stdout");
+    const reported = this.#reported;
+    if (reported?.type === "error" && reported.stack !== undefined) {
+      const { stack, isBug } = reported;
+      const located = await this.#watch.located?.(stack) ?? stack;
+      this.#print(located.split("\n"), isBug ? "stderr" : "stack");
+    }
+    if (this.#stopped !== undefined) return this.#stopped();
+    if ("reason" in ended) {
+      const { reason: message, again } = ended;
+      const rest = { hasStarted: this.#hasStarted, left: this.#left };
+      return again ? { state: "restart", message, ...rest } : failed(message);
+    }
+    if (reported?.type === "error") {
+      return failed(reported.message, reported.isBug ? undefined : "reported");
+    }
+    if (ended.code !== 0 || ended.signal !== undefined) {
+      return failed(describeExit(ended, this.#lastError));
+    }
+    if (reported === undefined) {
+      return failed("The process ended before run() returned");
+    }
+    const { started, seconds } = ended.measured ?? {
+      started: this.#started.at,
+      seconds: (performance.now() - this.#started.clock) / 1000,
+    };
+    return {
+      state: "done",
+      measured: {
+        started: started.toISOString(),
+        seconds: Math.round(seconds * 1000) / 1000,
+        metrics: this.#metrics,
+      },
+    };
+  }
+
+  #readFiles(): void {
+    // Later output is ordered by the next poll.
+    const { size } = this.#stdout;
+    this.#print(this.#stderr.read(), "stderr");
+    this.#each(this.#events.read(), (line) => {
+      const { printed, ...event } = JSON.parse(line) as
+        & ChildEvent
+        & { readonly printed: number };
+      if (!isEvent(event)) {
+        const message = `The task has written an invalid event: ${
+          JSON.stringify(event)
+        }`;
+        return this.#stop(() => failed(message));
+      }
+      this.#print(this.#stdout.read(printed), "stdout");
+      this.#print(this.#stdout.rest(), "stdout");
+      this.#onEvent(event);
+    });
+    this.#print(this.#stdout.read(size), "stdout");
+  }
+
+  #print(lines: Iterable<string>, stream: "stdout" | "stderr" | "stack"): void {
+    const { stage, emit } = this.#watch;
+    this.#each(lines, (line) => {
+      if (stream === "stderr") this.#lastError = line.trim() || this.#lastError;
+      emit({ type: "log", stage, line, stream });
+    });
+  }
+
+  #each(lines: Iterable<string>, use: (line: string) => void): void {
+    const { lastingPaths = (line: string) => line } = this.#watch;
+    for (const line of lines) this.#try(() => use(lastingPaths(line)));
+  }
+
+  #try(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      // The log cannot be written (disk full, for instance): go on until the process has ended.
+      this.#stop(() => {
+        throw error;
+      });
+    }
+  }
+
+  #stop(end: () => ProcessEnd): void {
+    if (this.#stopped !== undefined) return;
+    this.#stopped = end;
+    this.execution.stop(this.#watch.grace).catch((error) => {
+      this.#stopped = () => {
+        throw error;
+      };
+    });
+  }
 }
 
 /** Members of each kind of event. */
@@ -221,20 +265,15 @@ const MEMBERS = {
   done: { texts: [], numbers: [] },
 } as const satisfies Record<ChildEvent["type"], unknown>;
 
-/** @throws {StageFailure} If a task has written an event of its own that no reader of the log could show. */
-function checkEvent(event: ChildEvent): void {
-  const members = MEMBERS[event?.type];
-  const values = new Map(Object.entries(event ?? {}));
-  if (
-    members?.texts.every((it) => typeof values.get(it) === "string") &&
-    members.numbers.every((it) => Number.isFinite(values.get(it)))
-  ) return;
-  throw new StageFailure(
-    `The task has written an invalid event: ${JSON.stringify(event)}`,
-  );
+/** False if a task has written an event of its own that no reader of the log could show. */
+function isEvent(event: ChildEvent): boolean {
+  const members = MEMBERS[event.type];
+  const values = new Map(Object.entries(event));
+  return members?.texts.every((it) => typeof values.get(it) === "string") &&
+    members.numbers.every((it) => Number.isFinite(values.get(it)));
 }
 
-function describeEnd({ code, signal }: Ended, lastError: string): string {
+function describeExit({ code, signal }: Exit, lastError: string): string {
   const end = signal === undefined
     ? `The process ended with code ${code}`
     : `The process was ended by ${signal}${

@@ -57,7 +57,9 @@ export async function openResults(
       const { manifest, decision } = reused.get(stage)!;
       if (decision.recorded) recorded.set(stage, decision.recorded);
       for (const { blob, path: below } of manifest.files) {
-        await store.blobs.linkTo(blob, join(path, below));
+        if (await store.blobs.linkTo(blob, join(path, below))) continue;
+        const reason = `its result in the cache has lost "${below}"`;
+        throw new NoResultError(id, { stage, reason });
       }
       paths.set(stage, path);
     }

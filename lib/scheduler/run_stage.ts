@@ -8,15 +8,15 @@ import {
   replacedFiles,
 } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
-import { attempt, type Attempted } from "./attempt.ts";
+import { attempt } from "./attempt.ts";
 import { changes, describeChanges } from "./changes.ts";
 import type { Context } from "./context.ts";
+import { type Failed, failed, type Made, type StageEnd } from "./ends.ts";
 import type { Event } from "./events.ts";
-import { StageFailure, StageInterrupted, StaleKeyError } from "./failure.ts";
 import type { HeldGpus } from "./gpus.ts";
 import { claimOf, lockKey, lockMutex, type Slots, takeGpus } from "./limits.ts";
 import { openJournal } from "./journal.ts";
-import { decide, type Decided, type Reused } from "./plan.ts";
+import { decide, type Decided, type Missed } from "./plan.ts";
 import { makeRunFolder } from "./runs.ts";
 import { makeVisible, setModes } from "./visible.ts";
 
@@ -32,20 +32,11 @@ interface StageOptions {
   readonly waiting: AbortSignal;
 }
 
-/** How the run of a stage ended. */
-type StageOutcome =
-  | { readonly state: "ran"; readonly manifest: Manifest }
-  /** Another process has made the result in the meantime. */
-  | { readonly state: "reused"; readonly decided: Reused }
-  /** The failure, or the interruption, has been emitted. */
-  | { readonly state: "failed" | "interrupted" };
-
 /**
  * Runs a stage whose result is not in the cache, and commits the result. The
  * lock of its key is held while the key is looked up again, the stage runs and
  * the result is committed, so only one of many processes runs it.
  *
- * @throws {StaleKeyError} If something that its key depends on has changed.
  * @throws {BusyError} If another process holds what it needs and `Settings.wait` is false.
  */
 export async function runStage(
@@ -53,125 +44,104 @@ export async function runStage(
   stage: GraphStage,
   decided: Decided,
   options: StageOptions,
-): Promise<StageOutcome> {
+): Promise<StageEnd> {
   const { results, slots, emit, signal, waiting } = options;
   using _slot = await slots.take(claimOf(context, stage), waiting);
   using _key = await lockKey(context, stage, decided.key, options);
   const again = await decide(context, stage, results);
   if (again.key !== decided.key) {
     const moved = await changes(decided.parts, again.parts, context.store);
-    throw new StaleKeyError(describeChanges(moved));
+    return { state: "restart", message: describeChanges(moved) };
   }
   if ("manifest" in again) return { state: "reused", decided: again };
   using _mutex = await lockMutex(context, stage, options);
   using gpus = await takeGpus(context, stage, options);
   emit({ type: "decided", stage: stage.id, decision: again.decision });
   for (let number = 1;; number++) {
-    const retry = number <= stage.retries;
-    const run = { number, retry, gpus, ...options };
-    const outcome = await runOnce(context, stage, again, run);
-    if (typeof outcome === "object") return { state: "ran", manifest: outcome };
-    if (outcome === "interrupted" || !retry || signal.aborted) {
-      return { state: outcome };
-    }
+    const run = { gpus, ...options };
+    const end = await runOnce(context, stage, again, number, run);
+    const isLast = number > stage.retries || signal.aborted;
+    if (end.state !== "failed" || isLast) return end;
   }
 }
 
-interface RunOptions extends StageOptions {
-  /** Number of the attempt, from 1. */
-  readonly number: number;
-  /** True if another attempt follows a failure. */
-  readonly retry: boolean;
-  readonly gpus: HeldGpus | undefined;
-}
-
-/** Makes one attempt and commits its result. */
+/**
+ * Makes one attempt and commits its result.
+ *
+ * @param number Of the attempt, from 1.
+ */
 async function runOnce(
   context: Context,
   stage: GraphStage,
-  decided: Decided,
-  { number, retry, emit, ...options }: RunOptions,
-): Promise<Manifest | "failed" | "interrupted"> {
+  decided: Missed,
+  number: number,
+  options: StageOptions & { readonly gpus: HeldGpus | undefined },
+): Promise<StageEnd> {
   const { store, graph: { pipeline } } = context;
   const { key, decision } = decided;
   using folder = makeRunFolder(store, pipeline, stage.id, key);
-  using log = openJournal(folder.log);
-  const say = (event: Event) => {
-    log.write(event);
-    emit(event);
-  };
-  const reason = "reason" in decision ? decision.reason : "";
-  say({
+  using journal = openJournal(folder.log, options.emit);
+  journal.emit({
     type: "started",
     stage: stage.id,
     attempt: number,
-    reason: number > 1 ? "the last attempt failed" : reason,
+    reason: number > 1 ? "the last attempt failed" : decision.reason,
   });
-  try {
-    const made = await attempt(context, stage, decided, folder, {
-      ...options,
-      checkpoint: (prints) => takeCheckpoint(key, prints, store),
-      emit: say,
-    });
-    log.end();
-    return await commit(context, stage, decided, made, folder.log, {
-      ...options,
-      emit,
-    });
-  } catch (error) {
-    if (!(error instanceof StageFailure)) throw error;
-    const failures = store.makeFolder("failures", pipeline);
-    const kept = join(failures, `${stage.id}.jsonl`);
-    const { message } = error;
-    const isInterrupted = error instanceof StageInterrupted;
-    const end: Event = isInterrupted
-      ? {
-        type: "interrupted",
-        stage: stage.id,
-        ...(error.checkpoint !== undefined && { checkpoint: error.checkpoint }),
-        log: kept,
-      }
-      : {
-        type: "failed",
-        stage: stage.id,
-        attempt: number,
-        message,
-        log: kept,
-        retry: retry && !options.signal.aborted,
-        ...(error.code !== undefined && { code: error.code }),
-      };
-    log.write(end);
-    log.end();
-    Deno.renameSync(folder.log, kept);
-    const ended = new Date().toISOString();
-    await store.histories.failed(pipeline, stage.id, {
-      key,
+  const attempted = await attempt(context, stage, decided, folder, {
+    ...options,
+    checkpoint: (prints) => takeCheckpoint(key, prints, store),
+    emit: journal.emit,
+  });
+  journal.end();
+  const end = attempted.state === "done"
+    ? await commit(context, stage, decided, attempted, folder.log, options)
+    : attempted;
+  if (end.state !== "failed" && end.state !== "interrupted") return end;
+  const failures = store.makeFolder("failures", pipeline);
+  const log = join(failures, `${stage.id}.jsonl`);
+  const { state: type, message, ...more } = end;
+  const event: Event = type === "interrupted"
+    ? { type, stage: stage.id, ...more, log }
+    : {
+      type,
+      stage: stage.id,
+      attempt: number,
       message,
-      ended,
-      log: kept,
-      ...(isInterrupted && { interrupted: true }),
-    });
-    emit(end);
-    return end.type;
-  }
+      log,
+      retry: number <= stage.retries && !options.signal.aborted,
+      ...more,
+    };
+  journal.write(event);
+  journal.end();
+  Deno.renameSync(folder.log, log);
+  await store.histories.failed(pipeline, stage.id, {
+    key,
+    message,
+    ended: new Date().toISOString(),
+    log,
+    ...(type === "interrupted" && { interrupted: true }),
+  });
+  options.emit(event);
+  return end;
 }
 
 /**
  * Commits a stage's artifact to the cache and makes it visible. Blobs are
  * written before the manifest, so the result is found complete or not at all.
- *
- * @throws {StageFailure} If a declared file is missing, or the artifact contains something other than files.
+ * It fails if a declared file is missing, or the artifact contains something
+ * other than files.
  */
 async function commit(
   context: Context,
   stage: GraphStage,
   { key, parts }: Decided,
-  { output, measured }: Attempted,
+  { output, measured }: Made,
   log: string,
   { emit, signal }: Pick<StageOptions, "emit" | "signal">,
-): Promise<Manifest> {
+): Promise<StageEnd> {
   const { graph: { pipeline }, settings, store } = context;
   const paths = artifactFiles(stage, output);
+  if ("state" in paths) return paths;
   const stored = await store.blobs.putAll([
     ...paths.map((path) => join(output, path)),
     log,
@@ -207,7 +177,7 @@ async function commit(
     signal,
     onKept: emit,
   });
-  return manifest;
+  return { state: "done", manifest };
 }
 
 /** What computed a stage: the machines of its runtimes, and the threads that it was given. */
@@ -224,10 +194,11 @@ async function machineOf(
   return { machine: [...names, threads].join(", ") };
 }
 
-function artifactFiles(stage: GraphStage, folder: string): string[] {
+/** Paths of the files of an artifact. */
+function artifactFiles(stage: GraphStage, folder: string): string[] | Failed {
   const { isSymlink, isFile } = Deno.lstatSync(folder);
   if (isSymlink || isFile) {
-    throw new StageFailure(
+    return failed(
       `The stage replaced its output folder by a ${
         isFile ? "file" : "symbolic link"
       }; the task must write its files into the folder`,
@@ -242,16 +213,15 @@ function artifactFiles(stage: GraphStage, folder: string): string[] {
     if (!isDenied && !(error instanceof NotAFileError)) throw error;
     // The folder is removed, so the message names the file within it.
     const message = error.message.replaceAll(`${folder}/`, "");
-    throw new StageFailure(
+    return failed(
       isDenied
         ? `A file or folder in the output cannot be read or changed, perhaps because the task made it immutable: ${message}`
         : message,
-      { cause: error },
     );
   }
   const empty = paths.find((path) => path.endsWith("/"));
   if (empty !== undefined) {
-    throw new StageFailure(
+    return failed(
       `The stage left the folder "${empty}" in its output empty, but only files are part of an artifact; the task must write a file in it or remove it`,
     );
   }
@@ -259,9 +229,9 @@ function artifactFiles(stage: GraphStage, folder: string): string[] {
     .filter((path) => !paths.includes(path));
   if (missing.length > 0) {
     const names = missing.map((path) => `"${path}"`).join(", ");
-    throw new StageFailure(
+    return failed(
       `The stage did not write ${names}, which its task declares`,
-      { code: "output-missing" },
+      "output-missing",
     );
   }
   return paths;

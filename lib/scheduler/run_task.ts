@@ -2,16 +2,16 @@ import { join } from "node:path";
 import type { InputArtifact, Permissions } from "../pipeline/task.ts";
 import { locateTrace } from "./bundle.ts";
 import type { Spec } from "./child.ts";
+import type { ProcessEnd } from "./ends.ts";
 import type { Executor, Job, JobResources } from "./executors/executor.ts";
 import { confined, hasLandlock } from "./landlock.ts";
 import { sandboxOf, stageEnvironment } from "./permissions.ts";
-import { follow, type Measured, type Watch } from "./process.ts";
+import { follow, type Watch } from "./process.ts";
 import type { RunFolder } from "./runs.ts";
 import type { Runtime } from "./settings.ts";
 
 /** A task to run in a process of its own. */
-export interface TaskRun
-  extends Omit<Watch, "folder" | "located" | "timeout" | "lastSeconds"> {
+export interface TaskRun extends Omit<Watch, "folder" | "located" | "timeout"> {
   /** Name of the task. */
   readonly task: string;
   /** `file:` URL of its module. */
@@ -36,12 +36,8 @@ export interface TaskRun
 /**
  * Runs a task once, in a process that has the permissions which the task
  * declares, and reads and writes nothing else.
- *
- * @throws {StageFailure} If it fails.
- * @throws {StageInterrupted} If it is interrupted.
- * @throws {StageRestart} If it is to be started again.
  */
-export async function runTask(run: TaskRun): Promise<Measured> {
+export async function runTask(run: TaskRun): Promise<ProcessEnd> {
   const { stage, folder, checkpoint, permissions, resources, executor } = run;
   const runtimes = [...run.runtimes.values()];
   const log = (line: string) =>
@@ -68,7 +64,9 @@ export async function runTask(run: TaskRun): Promise<Measured> {
     read: [folder.code, folder.inputs, folder.stdout, ...run.sources],
     write: [folder.output, checkpoint, folder.temporary, folder.events],
   };
-  const { flags, rules } = sandboxOf(permissions, access, runtimes);
+  const sandbox = sandboxOf(permissions, access, runtimes);
+  if ("state" in sandbox) return sandbox;
+  const { flags, rules } = sandbox;
   const isConfined = rules !== undefined && hasLandlock();
   if (rules !== undefined && !isConfined) {
     log(
@@ -104,13 +102,14 @@ export async function runTask(run: TaskRun): Promise<Measured> {
   };
   const start = (onState: Job["onState"]) =>
     executor.start({ ...job, onState });
-  const measured = await follow(start, {
+  const end = await follow(start, {
     ...run,
     folder: folder.path,
     located: (trace) =>
       locateTrace(trace, folder.code, run.module, run.project),
     timeout,
   });
+  if (end.state !== "done") return end;
   for (const [name, { handsOn }] of run.runtimes) {
     try {
       await handsOn?.take(handedOn(folder, name));
@@ -123,7 +122,7 @@ export async function runTask(run: TaskRun): Promise<Measured> {
       );
     }
   }
-  return measured;
+  return end;
 }
 
 /** Folder in which a stage leaves what a runtime hands on to later stages. */

@@ -1,18 +1,13 @@
-import type { Graph } from "../pipeline/graph.ts";
-import { DamagedBlobError } from "../store/blobs.ts";
+import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import { holdOff, keepWithin } from "../store/cleanup.ts";
 import type { Manifest } from "../store/manifests.ts";
 import { type Context, openContext, openStore, stageOf } from "./context.ts";
+import type { StageEnd } from "./ends.ts";
 import type { Event, Summary } from "./events.ts";
-import {
-  BusyError,
-  StageFailure,
-  StaleKeyError,
-  withCache,
-} from "./failure.ts";
+import { BusyError, withCache } from "./failure.ts";
 import type { Slots } from "./limits.ts";
 import { Outcomes } from "./outcomes.ts";
-import { decide, type Decided, type Reused } from "./plan.ts";
+import { decide, type Reused } from "./plan.ts";
 import type { Settings } from "./settings.ts";
 import { checkSources } from "./sources.ts";
 import { makeVisible } from "./visible.ts";
@@ -78,10 +73,8 @@ const MAX_TIMES = 5;
 /** Reason for skipping the stages that an interrupted run has not reached. */
 const INTERRUPTED = "interrupted";
 
-/** Thrown to stop scheduling further stages. */
-class Halt extends Error {
-  override readonly name = "Halt";
-}
+/** Reason for skipping the stages that a run does not start after a failure. */
+const STOPPED = "stopped after a failure";
 
 /**
  * Each stage is a promise that awaits those of the stages it needs, so the
@@ -96,8 +89,10 @@ class Scheduler {
   readonly #context: Context;
   readonly #emit: (event: Event) => void;
   readonly #signal: AbortSignal;
-  /** Aborts the waiting of stages that must no longer start. */
+  /** Aborted when no further stage is to start after a failure. */
   readonly #halt = new AbortController();
+  /** Cancels the waiting of stages, but nothing that has started. */
+  readonly #waiting: AbortSignal;
   readonly #settled = new Map<string, Promise<Settled>>();
   /** Ends of the stages that are running or waiting to run, by key. */
   readonly #running = new Map<string, Promise<void>>();
@@ -112,6 +107,7 @@ class Scheduler {
     this.#context = context;
     this.#emit = emit;
     this.#signal = signal;
+    this.#waiting = AbortSignal.any([signal, this.#halt.signal]);
   }
 
   /** Brings all selected stages to an end. */
@@ -130,20 +126,18 @@ class Scheduler {
 
   async #settle(id: string): Promise<Settled> {
     try {
-      return await this.#bring(id);
+      return await this.#bring(stageOf(this.#context, id));
     } catch (error) {
-      if (this.#signal.aborted && error === this.#signal.reason) {
-        return this.#skip(id, INTERRUPTED);
-      }
-      if (error instanceof Halt) return this.#skip(id, error.message);
+      if (error === this.#signal.reason) return this.#skip(id, INTERRUPTED);
+      if (error === this.#halt.signal.reason) return this.#skip(id, STOPPED);
       if (error instanceof BusyError) this.busy ??= error;
       return this.#fail(id, error);
     }
   }
 
   /** Awaits the inputs of a stage and brings it up to date; starts over if an input is lost or something changes meanwhile. */
-  async #bring(id: string): Promise<Settled> {
-    const stage = stageOf(this.#context, id);
+  async #bring(stage: GraphStage): Promise<Settled> {
+    const { id } = stage;
     /** How often it has started over, by the lost blob, or for its key. */
     const times = new Map<string, number>();
     for (;;) {
@@ -153,90 +147,77 @@ class Scheduler {
         if ("lacking" in settled) return this.#skip(id, settled.lacking);
         results.set(input, settled.manifest);
       }
-      this.#signal.throwIfAborted();
-      this.#halt.signal.throwIfAborted();
-      try {
-        return await this.#once(id, results);
-      } catch (error) {
-        const isLoss = error instanceof DamagedBlobError;
-        if (!isLoss && !(error instanceof StaleKeyError)) throw error;
-        const reason = isLoss ? error.blob : "key";
-        times.set(reason, (times.get(reason) ?? 0) + 1);
-        if (times.get(reason) === MAX_TIMES) {
-          throw new StageFailure(
-            isLoss
-              ? `The cache keeps losing its inputs (${error.message}); check the disk of "${this.#context.store.folder}"`
-              : `Its sources keep changing (${error.message}); run it again when they are stable`,
-          );
+      this.#waiting.throwIfAborted();
+      const end = await this.#once(stage, results);
+      switch (end.state) {
+        case "done": {
+          const { manifest } = end;
+          this.outcomes.succeeded(id, "ran", manifest, manifest.seconds);
+          return { manifest };
         }
-        if (isLoss) this.#forget(error.blob, results);
+        case "reused":
+          return end.decided;
+        case "failed":
+          return this.#fail(id);
+        case "interrupted":
+          this.outcomes.interrupted(id);
+          return { lacking: INTERRUPTED };
+        case "restart": {
+          const { lost, message } = end;
+          const count = (times.get(lost ?? "key") ?? 0) + 1;
+          times.set(lost ?? "key", count);
+          if (count === MAX_TIMES) {
+            throw new Error(
+              lost === undefined
+                ? `Its sources keep changing (${message}); run it again when they are stable`
+                : `The cache keeps losing its inputs (${message}); check the disk of "${this.#context.store.folder}"`,
+            );
+          }
+          if (lost !== undefined) this.#forget(lost, results);
+        }
       }
     }
   }
 
   /** Decides on a stage and does what was decided. */
   async #once(
-    id: string,
+    stage: GraphStage,
     results: ReadonlyMap<string, Manifest>,
-  ): Promise<Settled> {
-    const stage = stageOf(this.#context, id);
+  ): Promise<StageEnd> {
     for (;;) {
       const decided = await decide(this.#context, stage, results);
-      const { key } = decided;
       if ("manifest" in decided) {
         const { isHere, manifest } = decided;
         const { remote } = this.#context.settings;
         if (!isHere && !await remote!.fetch(manifest)) continue;
-        return await this.#reuse(id, decided);
+        return await this.#reuse(stage, decided);
       }
-      const twin = this.#running.get(key);
-      if (twin !== undefined) {
-        // Here it waits without a slot, which others can use.
-        await twin;
-        this.#signal.throwIfAborted();
-        this.#halt.signal.throwIfAborted();
+      const { key } = decided;
+      const sameKey = this.#running.get(key);
+      if (sameKey !== undefined) {
+        // Waits without a slot, which others can use.
+        await sameKey;
+        this.#waiting.throwIfAborted();
         continue;
       }
-      const { promise, resolve: end } = Promise.withResolvers<void>();
+      const { promise, resolve: release } = Promise.withResolvers<void>();
       this.#running.set(key, promise);
       try {
-        return await this.#run(id, decided, results);
+        const slots = await (this.#slots ??= this.#prepare());
+        const { runStage } = await import("./run_stage.ts");
+        const end = await runStage(this.#context, stage, decided, {
+          results,
+          slots,
+          emit: this.#emit,
+          signal: this.#signal,
+          waiting: this.#waiting,
+        });
+        return end.state === "reused"
+          ? await this.#reuse(stage, end.decided)
+          : end;
       } finally {
         this.#running.delete(key);
-        end();
-      }
-    }
-  }
-
-  /** Runs a stage, unless another process makes its result meanwhile. */
-  async #run(
-    id: string,
-    decided: Exclude<Decided, Reused>,
-    results: ReadonlyMap<string, Manifest>,
-  ): Promise<Settled> {
-    const stage = stageOf(this.#context, id);
-    const slots = await (this.#slots ??= this.#prepare());
-    const { runStage } = await import("./run_stage.ts");
-    const options = {
-      results,
-      slots,
-      emit: this.#emit,
-      signal: this.#signal,
-      waiting: AbortSignal.any([this.#signal, this.#halt.signal]),
-    };
-    const outcome = await runStage(this.#context, stage, decided, options);
-    switch (outcome.state) {
-      case "failed":
-        return this.#fail(id);
-      case "interrupted":
-        this.outcomes.interrupted(id);
-        return { lacking: INTERRUPTED };
-      case "reused":
-        return await this.#reuse(id, outcome.decided);
-      case "ran": {
-        const { manifest } = outcome;
-        this.outcomes.succeeded(id, "ran", manifest, manifest.seconds);
-        return { manifest };
+        release();
       }
     }
   }
@@ -252,21 +233,26 @@ class Scheduler {
   }
 
   /** Takes a stage's result from the cache. */
-  async #reuse(id: string, { decision, manifest }: Reused): Promise<Settled> {
+  async #reuse({ id }: GraphStage, decided: Reused): Promise<StageEnd> {
     const { graph: { pipeline }, store } = this.#context;
+    const { decision, manifest } = decided;
     this.outcomes.decided(id, decision);
     const start = performance.now();
     // Noted first: what is visible later is then known as written by the stage.
     await store.noteResult(pipeline, id, manifest.key);
     if (decision.state === "restore") {
-      await makeVisible(this.#context, { id }, manifest, {
+      const missing = await makeVisible(this.#context, { id }, manifest, {
         signal: this.#signal,
         onKept: this.#emit,
       });
+      if (missing !== undefined) {
+        const { lost } = await import("./ends.ts");
+        return lost(missing);
+      }
       const seconds = (performance.now() - start) / 1000;
       this.outcomes.succeeded(id, "restored", manifest, seconds);
     } else this.outcomes.succeeded(id, "unchanged", manifest, 0);
-    return { manifest };
+    return { state: "reused", decided };
   }
 
   /** Makes the stages whose results contain a lost blob start over. */
@@ -284,7 +270,7 @@ class Scheduler {
   #fail(id: string, error?: unknown): Settled {
     this.outcomes.failed(id, error);
     if (!this.#context.settings.keepGoing) {
-      this.#halt.abort(new Halt("stopped after a failure"));
+      this.#halt.abort();
     }
     return { lacking: `${id} failed` };
   }

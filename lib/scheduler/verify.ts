@@ -32,7 +32,7 @@ export interface Verification<Difference> {
  * in the cache nor the visible output change.
  *
  * @param compare Says how two files of this name differ, given their paths.
- * @throws {StageFailure} If the stage fails.
+ * @throws {Error} If the stage fails.
  * @throws {NoResultError} If its result or an input is not in the cache.
  */
 export async function verify<Difference>(
@@ -71,34 +71,21 @@ export async function verify<Difference>(
   const waiting = { emit, waiting: signal };
   using _mutex = await lockMutex(context, stage, waiting);
   using gpus = await takeGpus(context, stage, waiting);
-  using folder = makeRunFolder(
-    store,
-    graph.pipeline,
-    id,
-    key,
-  );
+  using folder = makeRunFolder(store, graph.pipeline, id, key);
   // `logs` finds it as that of a run in progress.
-  using log = openJournal(folder.log);
+  using journal = openJournal(folder.log, emit);
   const checkpoint = join(folder.path, "checkpoint");
   Deno.mkdirSync(checkpoint);
-  const options = {
+  const end = await attempt(context, stage, reused.get(id)!, folder, {
     results,
     gpus,
     checkpoint: () => checkpoint,
-    emit: (event: Event) => {
-      log.write(event);
-      emit(event);
-    },
+    emit: journal.emit,
     signal,
-  };
-  const { output, measured: { seconds } } = await attempt(
-    context,
-    stage,
-    reused.get(id)!,
-    folder,
-    options,
-  );
-  log.end();
+  });
+  journal.end();
+  if (end.state !== "done") throw new Error(end.message);
+  const { output, measured: { seconds } } = end;
   const before = new Map(expected.files.map(({ path, blob }) => [path, blob]));
   const after = new Map<string, string>();
   for (const path of listFiles(output, "refuse")) {

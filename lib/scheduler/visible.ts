@@ -72,14 +72,14 @@ interface Replacement {
  * The files are copies, so the user may edit them. A folder with files that the
  * cache has not written is moved to `_kept/STAGE/N` beside it as a whole.
  *
- * @throws {DamagedBlobError} If the cache has lost a file of the result.
+ * @returns A blob of the result that the cache has lost; then nothing has changed.
  */
 export async function makeVisible(
   context: Context,
   stage: Pick<GraphStage, "id">,
   manifest: Manifest,
   { fresh, signal, onKept }: Replacement,
-): Promise<void> {
+): Promise<string | undefined> {
   const { graph: { pipeline }, settings, store } = context;
   const folder = visibleFolder(settings.out, pipeline, stage);
   const lock = join(store.makeFolder("locks"), await digest(folder));
@@ -92,13 +92,14 @@ export async function makeVisible(
     else {
       Deno.mkdirSync(next, { recursive: true });
       for (const { path, blob } of manifest.files) {
-        await store.blobs.copyTo(blob, join(next, path));
+        if (!await store.blobs.copyTo(blob, join(next, path))) return blob;
       }
       setModes(next);
     }
     await keepForeign(context, stage, onKept);
     removeFolder(folder);
     Deno.renameSync(next, folder);
+    return undefined;
   } finally {
     removeFolder(next);
   }

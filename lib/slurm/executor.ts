@@ -316,7 +316,7 @@ export class Slurm implements Cluster {
       for (const job of jobs) {
         job.submission = undefined;
         if (kind === "limit") job.ready = performance.now();
-        else job.finish({ code: 1, reason: message });
+        else job.finish({ reason: message });
       }
       if (kind !== "limit") return true;
       this.#largest = Math.max(1, Math.floor(jobs.length / 2));
@@ -380,5 +380,5 @@ function trying(job: SlurmJob, work: () => void): void {
 /** Ends following a job because of an error. */
 function lose(job: SlurmJob, error: unknown): void {
   if (!(error instanceof Error)) throw error;
-  job.finish({ code: 1, reason: fullMessage(error) });
+  job.finish({ reason: fullMessage(error) });
 }

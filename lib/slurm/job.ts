@@ -196,11 +196,11 @@ export class SlurmJob {
   }
 
   #startAgain(reason: string): void {
-    this.finish({ code: 1, reason, again: true });
+    this.finish({ reason, again: true });
   }
 
   #fail(reason: string): void {
-    this.finish({ code: 1, reason });
+    this.finish({ reason });
   }
 
   /** Ends following the job, which must not go on. */

@@ -46,15 +46,18 @@ export async function probe(
     const execution = slurm.start(job, true);
     const stop = () => execution.stop(0);
     signal.addEventListener("abort", stop, { once: true });
-    const { code, reason } = await execution.ended;
+    const ended = await execution.ended;
     signal.removeEventListener("abort", stop);
     signal.throwIfAborted();
     const read = (name: string) => Deno.readTextFileSync(join(folder, name));
-    if (code !== 0) {
+    if (!("code" in ended) || ended.code !== 0) {
+      const reason = "code" in ended
+        ? read("stderr").trim() || `code ${ended.code}`
+        : ended.reason;
       throw new Error(
         `The job that probes the engine of a node (${
           slurm.nodesOf(task)
-        }) failed: ${reason ?? (read("stderr").trim() || `code ${code}`)}`,
+        }) failed: ${reason}`,
       );
     }
     return { text: read("stdout"), machine: readEnd(folder)!.machine };

@@ -79,17 +79,16 @@ export class Blobs {
   }
 
   /**
-   * Stores bytes that come from elsewhere.
-   *
-   * @throws {DamagedBlobError} If they are not the blob; then nothing is stored.
+   * Stores bytes that come from elsewhere; false if they are not the blob, so
+   * that nothing is stored.
    */
   async receive(
     blob: string,
     size: number,
     content: AsyncIterable<Uint8Array>,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const { createHash } = await import("node:crypto");
-    await this.#take(async (copy) => {
+    const stored = await this.#take(async (copy) => {
       const hash = createHash("sha256");
       let received = 0;
       for await (const piece of content) {
@@ -98,11 +97,11 @@ export class Blobs {
         hash.update(piece);
         writeAll(copy, piece);
       }
-      if (received === size && hash.digest("hex") === blob) {
-        return { blob, size };
-      }
-      throw new DamagedBlobError(blob);
+      return received === size && hash.digest("hex") === blob
+        ? { blob, size }
+        : undefined;
     });
+    return stored !== undefined;
   }
 
   /** Text of a blob; undefined if it is missing or damaged. */
@@ -113,23 +112,17 @@ export class Blobs {
       : undefined;
   }
 
-  /**
-   * Copies a blob to a new file and verifies the copy.
-   *
-   * @throws {DamagedBlobError} If the blob is missing or damaged; it is then removed.
-   */
-  async copyTo(blob: string, path: string): Promise<void> {
-    await this.#bring(blob, path, (from) => Deno.copyFile(from, path));
+  /** Copies a blob to a new file and verifies the copy; false if the blob is missing or damaged, which is then removed. */
+  async copyTo(blob: string, path: string): Promise<boolean> {
+    return await this.#bring(blob, path, (from) => Deno.copyFile(from, path));
   }
 
   /**
    * Hard-links a blob to a new path, or copies it where the file system has no
-   * hard links, and verifies its content.
-   *
-   * @throws {DamagedBlobError} If the blob is missing or damaged; it is then removed.
+   * hard links, and verifies its content; false as for {@linkcode copyTo}.
    */
-  async linkTo(blob: string, path: string): Promise<void> {
-    await this.#bring(blob, path, async (from) => {
+  async linkTo(blob: string, path: string): Promise<boolean> {
+    return await this.#bring(blob, path, async (from) => {
       try {
         await Deno.link(from, path);
       } catch (error) {
@@ -148,20 +141,20 @@ export class Blobs {
     blob: string,
     path: string,
     make: (from: string) => Promise<void>,
-  ): Promise<void> {
+  ): Promise<boolean> {
     Deno.mkdirSync(dirname(path), { recursive: true });
     try {
       await make(this.path(blob));
-      if ((await digestFile(path)).blob === blob) return;
+      if ((await digestFile(path)).blob === blob) return true;
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
     this.remove(blob);
-    throw new DamagedBlobError(blob);
+    return false;
   }
 
-  /** Writes a new file, flushes it to the disk and renames it to its digest. */
-  async #take<Stored extends { readonly blob: string; readonly size: number }>(
+  /** Writes a new file, flushes it to the disk and renames it to its digest; removes it if `write` gives undefined. */
+  async #take<Stored extends { readonly blob: string } | undefined>(
     write: (copy: Deno.FsFile) => Promise<Stored>,
   ): Promise<Stored> {
     Deno.mkdirSync(this.folder, { recursive: true });
@@ -174,7 +167,7 @@ export class Blobs {
         stored = await write(copy);
         await copy.sync();
       }
-      if (await this.holds(stored.blob)) {
+      if (stored === undefined || await this.holds(stored.blob)) {
         Deno.removeSync(temporary);
         return stored;
       }
@@ -189,17 +182,6 @@ export class Blobs {
       removeIfThere(temporary);
       throw error;
     }
-  }
-}
-
-/** Thrown when a blob is missing or its content does not match its digest. */
-export class DamagedBlobError extends Error {
-  override readonly name = "DamagedBlobError";
-  readonly blob: string;
-
-  constructor(blob: string) {
-    super(`Cached content "${blob.slice(0, 12)}" is missing or damaged`);
-    this.blob = blob;
   }
 }
 

@@ -47,21 +47,26 @@ export async function recordedKey(
   );
 }
 
-/** Record of a successful run of a stage. */
-export interface Manifest {
-  readonly version: typeof MANIFEST_VERSION;
-  readonly key: string;
-  readonly parts: KeyParts;
-  /** Not part of the key: what ran, when (ISO 8601) and on which version of Deno. */
-  readonly task: string;
-  readonly pipeline: string;
-  readonly stage: string;
+/** Measurements of a successful run of a stage. */
+export interface Measured {
+  /** ISO 8601. */
   readonly started: string;
-  readonly runtime: string;
-  /** Wall-clock seconds of the run. */
+  /** Wall-clock seconds, to the millisecond. */
   readonly seconds: number;
   /** Last value of each metric. */
   readonly metrics: Readonly<Record<string, number>>;
+}
+
+/** Record of a successful run of a stage. */
+export interface Manifest extends Measured {
+  readonly version: typeof MANIFEST_VERSION;
+  readonly key: string;
+  readonly parts: KeyParts;
+  /** Not part of the key: what ran, and on which version of Deno. */
+  readonly task: string;
+  readonly pipeline: string;
+  readonly stage: string;
+  readonly runtime: string;
   /** What computed it, on which its seconds depend; absent if it needed no runtime that says so. */
   readonly machine?: string;
   /** Digest of the artifact's tree. */

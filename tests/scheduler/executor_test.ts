@@ -76,7 +76,7 @@ function restarting(isAgain: (start: number) => boolean): Executor {
       const again = isAgain(starts++);
       const execution = local.start(job);
       const ended = execution.ended.then((end) =>
-        again ? { ...end, again, reason: `start ${starts - 1} was lost` } : end
+        again ? { again, reason: `start ${starts - 1} was lost` } : end
       );
       return { ...execution, ended };
     },

@@ -1,9 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
+import { readIfThere } from "../../lib/files/files.ts";
 import { type StageOptions, TestProject } from "../scheduler/project.ts";
 import { orphansOf } from "./processes.ts";
 
-/** System calls that change the disk; the first two commit. */
-const CALLS = ["rename", "renameat2", "unlinkat", "mkdir", "fsync", "linkat"];
+/** System calls that change the disk; the first one commits. */
+const CALLS = ["rename", "unlinkat", "mkdir", "fsync", "linkat"];
 
 /** Outputs of two stages, of which the second reads the first. */
 const TEXTS: Readonly<Record<string, (word: string) => string>> = {
@@ -21,8 +22,8 @@ function stagesOf(word: string): Record<string, StageOptions> {
 /**
  * Kills a run at its first `rename`, at its second, and so on to its last; then
  * likewise for other system calls. After each kill, every visible output must be
- * the old or the new one, the next run must succeed, and no process or folder
- * may be left.
+ * the old or the new one, or missing, the next run must succeed, and no process
+ * or folder may be left.
  *
  * @param all False to kill at the calls that commit only.
  * @returns Number of kills by system call; undefined if `strace` is not installed.
@@ -39,15 +40,17 @@ export async function killAtEveryPoint(
   let word = 0;
   await project.run(stagesOf("w0"));
   const kills: Record<string, number> = {};
-  for (const call of all ? CALLS : CALLS.slice(0, 2)) {
+  for (const call of all ? CALLS : CALLS.slice(0, 1)) {
     for (let point = 1;; point++) {
       const [before, after] = [`w${word}`, `w${++word}`];
       const killed = await runKilled(project, after, call, point);
       const where = `${call} ${point}`;
       assertEquals(await orphansOf(project.path("out")), [], where);
       for (const [stage, textOf] of Object.entries(TEXTS)) {
-        const text = project.read("out/test", stage, "out.txt");
-        assert([textOf(before), textOf(after)].includes(text), where);
+        // Killed after the old output was removed, it has not renamed the new one yet.
+        const text = readIfThere(project.path("out/test", stage, "out.txt"));
+        const texts = [undefined, textOf(before), textOf(after)];
+        assert(texts.includes(text), where);
       }
       const { summary } = await project.run(stagesOf(after));
       assertEquals(summary.failed + summary.skipped, 0, where);

@@ -1,3 +1,4 @@
+import { assert } from "@std/assert";
 import { join } from "node:path";
 import type { InputArtifact, Task } from "../../lib/pipeline/task.ts";
 import type { Runtime } from "../../lib/scheduler/settings.ts";
@@ -75,18 +76,19 @@ export async function runSandboxed(
     join(temporary, it)
   ) as [string, string];
   await Deno.writeTextFile(printed, "");
-  const { flags, environment } = await withEnvironment(
+  const { sandbox, environment } = await withEnvironment(
     env,
     () =>
       Promise.resolve({
-        flags: sandboxOf(permissions, { read, write }, needed).flags,
+        sandbox: sandboxOf(permissions, { read, write }, needed),
         environment: stageEnvironment(permissions, needed, temporary, PROJECT),
       }),
   );
+  assert("flags" in sandbox);
   const process = new Deno.Command(Deno.execPath(), {
     args: [
       ...["run", "--quiet", "--no-check", "--cached-only"],
-      ...["--config", join(PROJECT, "deno.json"), ...flags, entry],
+      ...["--config", join(PROJECT, "deno.json"), ...sandbox.flags, entry],
     ],
     env: environment,
     clearEnv: true,

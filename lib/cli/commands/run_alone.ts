@@ -33,7 +33,7 @@ const GRACE = 10;
  * Runs a task as a stage of it runs, but on folders, and keeps no result.
  *
  * @returns The folder of its artifact, in the folder given.
- * @throws {StageFailure} If it fails.
+ * @throws {Error} If it fails.
  */
 export async function runAlone(
   args: Arguments,
@@ -49,13 +49,16 @@ export async function runAlone(
   );
   await engine?.prepare();
   const start = makeStart(join(folder, "run"));
-  await store.blobs.linkTo(code.get(module)!.bundle, start.code);
+  const { bundle } = code.get(module)!;
+  if (!await store.blobs.linkTo(bundle, start.code)) {
+    throw new Error(`The cache has lost the code of "${name}"; run it again`);
+  }
   const checkpoint = join(folder, "checkpoint");
   Deno.mkdirSync(checkpoint);
   const cpus = navigator.hardwareConcurrency;
   const taken = Object.entries(inputs)
     .filter(([input]) => Object.hasOwn(task.inputs, input));
-  await runTask({
+  const end = await runTask({
     stage: name,
     task: name,
     module,
@@ -80,6 +83,7 @@ export async function runAlone(
     emit: () => {},
     ...run,
   });
+  if (end.state !== "done") throw new Error(end.message);
   return start.output;
 }
 

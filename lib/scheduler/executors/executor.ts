@@ -123,14 +123,20 @@ export interface Execution {
 }
 
 /** How a process ended. */
-export interface Ended {
+export type Ended =
+  | Exit
+  | {
+    /** Why the stage has failed, or is to be started again, which the exit code does not say. */
+    readonly reason: string;
+    /** True if the stage is not the cause, so that it is to be started again from its last checkpoint. */
+    readonly again?: boolean;
+  };
+
+/** A process that ran to its end. */
+export interface Exit {
   readonly code: number;
   /** The signal that ended it, if one did. */
   readonly signal?: string;
-  /** Why it ended, if the executor knows more than the exit code says. */
-  readonly reason?: string;
-  /** True if the stage is not the cause, so that it is to be started again from its last checkpoint. */
-  readonly again?: boolean;
   /** When the process started and how long it ran, if the executor has measured it. */
   readonly measured?: { readonly started: Date; readonly seconds: number };
 }

@@ -1,5 +1,5 @@
 import { join } from "../../files/paths.ts";
-import type { Ended, Execution, Executor, Job } from "./executor.ts";
+import type { Ended, Execution, Executor, Exit, Job } from "./executor.ts";
 import { inNamespace, tiedToParent } from "./namespace.ts";
 import { killByVariable, signal } from "./processes.ts";
 
@@ -145,7 +145,7 @@ async function reap(folder: string): Promise<void> {
 export function describe(
   code: number,
   signal: Deno.Signal | null = null,
-): Ended {
+): Exit {
   const name = signal ?? SIGNALS[code];
   return name === undefined ? { code } : { code, signal: name };
 }
