@@ -49,12 +49,18 @@ export async function follow(
   const onAbort = () => process.interrupt();
   if (watch.signal.aborted) onAbort();
   watch.signal.addEventListener("abort", onAbort, { once: true });
-  const timer = setInterval(() => process.poll(), remote?.interval ?? INTERVAL);
+  const { interval = INTERVAL } = remote ?? {};
+  const poll = () => {
+    process.poll();
+    // Not `setInterval()`, which is due at once when a poll has taken long, before the end is heard of.
+    timer = setTimeout(poll, interval);
+  };
+  let timer = setTimeout(poll, interval);
   let last: Ended;
   try {
     last = await ended;
   } finally {
-    clearInterval(timer);
+    clearTimeout(timer);
     watch.signal.removeEventListener("abort", onAbort);
   }
   return await process.end(last);
