@@ -1,10 +1,10 @@
 import { delay } from "@std/async/delay";
 import { writeAll, writeFault } from "../files/files.ts";
 import { hasContent } from "./repository_cache.ts";
-import { HubError, type Patience } from "./requests.ts";
+import { HubError, type RetryPolicy } from "./requests.ts";
 
-/** Content of a file to download. */
-export interface Content {
+/** A file to download. */
+export interface RemoteFile {
   /** Name for messages: `"model.safetensors" of "FacebookAI/roberta-base"`. */
   readonly title: string;
   readonly size: number;
@@ -18,7 +18,7 @@ export interface Content {
 }
 
 interface DownloadOptions {
-  readonly patience: Patience;
+  readonly retry: RetryPolicy;
   /** Called with the number of bytes present, including those of an earlier attempt. */
   readonly onBytes: (bytes: number) => void;
   readonly signal?: AbortSignal | undefined;
@@ -33,7 +33,7 @@ interface DownloadOptions {
  * @throws {HubError} `damaged` if size or hash differ.
  */
 export async function download(
-  content: Content,
+  content: RemoteFile,
   file: string,
   options: DownloadOptions,
 ): Promise<void> {
@@ -64,9 +64,9 @@ export async function download(
  * @returns Whether the partial file has content of an earlier attempt.
  */
 async function receive(
-  content: Content,
+  content: RemoteFile,
   partial: string,
-  { patience, onBytes, signal }: DownloadOptions,
+  { retry, onBytes, signal }: DownloadOptions,
 ): Promise<boolean> {
   using file = await Deno.open(partial, {
     create: true,
@@ -88,7 +88,7 @@ async function receive(
           size = from;
           resumed = false;
         }
-        for (let chunk; (chunk = await next(reader, patience)) !== undefined;) {
+        for (let chunk; (chunk = await next(reader, retry)) !== undefined;) {
           writeAll(file, chunk);
           onBytes(size += chunk.length);
           signal?.throwIfAborted();
@@ -103,7 +103,7 @@ async function receive(
       if (error instanceof HubError || writeFault(error)) throw error;
       failures = size > most ? 1 : failures + 1;
       most = Math.max(most, size);
-      if (failures > patience.retries) {
+      if (failures > retry.retries) {
         throw new HubError(
           "unreachable",
           `The download of ${content.title} stopped after ${size} of ${content.size} bytes: ${
@@ -113,7 +113,7 @@ async function receive(
           { cause: error },
         );
       }
-      await delay(patience.pause * 2 ** (failures - 1), { signal });
+      await delay(retry.pause * 2 ** (failures - 1), { signal });
     }
   }
   return resumed;
@@ -121,13 +121,13 @@ async function receive(
 
 async function next(
   reader: ReadableStreamDefaultReader<Uint8Array>,
-  { silence }: Patience,
+  { idleTimeout }: RetryPolicy,
 ): Promise<Uint8Array | undefined> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const tooLong = new Promise<never>((_, reject) => {
     timer = setTimeout(
-      () => reject(new Error(`no data for ${silence / 1000} s`)),
-      silence,
+      () => reject(new Error(`no data for ${idleTimeout / 1000} s`)),
+      idleTimeout,
     );
   });
   try {

@@ -9,7 +9,7 @@ import {
   explainFileError,
   HubError,
   type HubOptions,
-  PATIENCE,
+  RETRY_POLICY,
 } from "./requests.ts";
 import type { HubSettings } from "./settings.ts";
 
@@ -169,7 +169,7 @@ async function fetchMissing(
   request: FilesRequest,
   options: FetchOptions,
 ): Promise<FetchedFiles> {
-  const { patience = PATIENCE, onProgress, signal } = options;
+  const { retry = RETRY_POLICY, onProgress, signal } = options;
   const { repository, revision, required, optional = [] } = request;
   const api = new HubApi(repository, options);
   const commit = known ?? await api.commitOf(revision);
@@ -181,14 +181,14 @@ async function fetchMissing(
     const { hash } = content;
     using _lock = await cache.lock(hash);
     // Another process may have fetched it meanwhile.
-    let file = await cache.take(hash, commit, path);
+    let file = await cache.link(hash, commit, path);
     if (file === undefined) {
       await download(content, cache.blob(hash), {
-        patience,
+        retry,
         signal,
         onBytes: (bytes) => onProgress?.(before + bytes, total),
       });
-      file = await cache.take(hash, commit, path);
+      file = await cache.link(hash, commit, path);
     }
     if (file === undefined) {
       throw new HubError(

@@ -6,7 +6,7 @@ import {
   type PathInfo,
   pathsInfo,
 } from "@huggingface/hub";
-import type { Content } from "./download.ts";
+import type { RemoteFile } from "./download.ts";
 import { hubRemedy } from "./model_source.ts";
 import { isCommit, type Repository } from "./repository_cache.ts";
 import { HubError, hubFetch, type HubOptions } from "./requests.ts";
@@ -100,7 +100,7 @@ export class HubApi {
     commit: string,
     required: readonly string[],
     optional: readonly string[],
-  ): Promise<ReadonlyMap<string, Content>> {
+  ): Promise<ReadonlyMap<string, RemoteFile>> {
     const paths = [...required, ...optional];
     let infos: PathInfo[];
     try {
@@ -119,7 +119,7 @@ export class HubApi {
     );
   }
 
-  #content(commit: string, { path, size, lfs, oid }: PathInfo): Content {
+  #content(commit: string, { path, size, lfs, oid }: PathInfo): RemoteFile {
     const { type, name } = this.#repository;
     const title = `"${path}" of "${name}"`;
     const hash = lfs?.oid ?? oid ?? "";

@@ -107,7 +107,7 @@ export class RepositoryCache {
    *
    * @returns Path of the file; undefined if the content is missing or damaged.
    */
-  async take(
+  async link(
     hash: string,
     commit: string,
     path: string,

@@ -38,26 +38,26 @@ export function explainFileError(error: unknown, folder: string): unknown {
 }
 
 /** Retries and limits of requests to the hub. */
-export interface Patience {
+export interface RetryPolicy {
   /** Number of retries of a failed request. */
   readonly retries: number;
   /** Milliseconds before the first retry; doubled for each further one. */
   readonly pause: number;
   /** Milliseconds without data after which a connection is abandoned; a whole answer of the API must arrive within them. */
-  readonly silence: number;
+  readonly idleTimeout: number;
 }
 
 /** Gives up after about one minute if the hub refuses connections, and after about four minutes if it does not respond. */
-export const PATIENCE: Patience = {
+export const RETRY_POLICY: RetryPolicy = {
   retries: 6,
   pause: 1000,
-  silence: 30_000,
+  idleTimeout: 30_000,
 };
 
-/** How the hub is asked. */
+/** Options of hub requests. */
 export interface HubOptions {
   readonly settings: HubSettings;
-  readonly patience?: Patience;
+  readonly retry?: RetryPolicy;
   /** Called with a sentence for the user. */
   readonly log?: (line: string) => void;
   readonly signal?: AbortSignal | undefined;
@@ -79,7 +79,7 @@ const MAX_ANSWER = 8 << 20;
  */
 export function hubFetch(
   kind: "answer" | "content",
-  { settings: { endpoint, token }, patience = PATIENCE, log, signal }:
+  { settings: { endpoint, token }, retry = RETRY_POLICY, log, signal }:
     HubOptions,
 ): typeof fetch {
   return async (input, init) => {
@@ -88,9 +88,9 @@ export function hubFetch(
       let asked: number | undefined;
       const watch = new AbortController();
       const timer = setTimeout(() => {
-        const seconds = patience.silence / 1000;
+        const seconds = retry.idleTimeout / 1000;
         watch.abort(new Error(`no response within ${seconds} s`));
-      }, patience.silence);
+      }, retry.idleTimeout);
       try {
         const signals = [watch.signal, ...signal ? [signal] : []];
         const options = { ...init, signal: AbortSignal.any(signals) };
@@ -121,10 +121,10 @@ export function hubFetch(
         clearTimeout(timer);
       }
       // The hub may ask for 0 seconds, or for a date in the past.
-      const pause = Math.max(asked ?? 0, patience.pause * 2 ** attempt);
-      const isLast = attempt === patience.retries;
+      const pause = Math.max(asked ?? 0, retry.pause * 2 ** attempt);
+      const isLast = attempt === retry.retries;
       if (isLast || asked !== undefined && asked > MAX_PAUSE) throw failure;
-      const next = `try ${attempt + 2} of ${patience.retries + 1}`;
+      const next = `try ${attempt + 2} of ${retry.retries + 1}`;
       log?.(`${failure.problem}; ${next} in ${Math.ceil(pause / 1000)} s`);
       await delay(pause, { signal });
     }

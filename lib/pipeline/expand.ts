@@ -38,7 +38,7 @@ const MAX_STAGES = 10_000;
 const LONGEST_ID = 200;
 
 /** A stage's parameters and settings, with references resolved. */
-export interface Content {
+export interface StageContent {
   readonly params: Mapping;
   readonly settings: z.output<typeof StageSettings>;
 }
@@ -123,7 +123,7 @@ export class Expansion {
     { values }: PlacedStage,
     task: Task | undefined,
     partial: boolean,
-  ): Content | undefined {
+  ): StageContent | undefined {
     const scope = { params: this.params, matrix: values, partial };
     const settings = this.#settings(name, written, scope);
     const params = damaged.has("with")

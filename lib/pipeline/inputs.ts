@@ -3,7 +3,7 @@ import type { Definition } from "./check.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import type { FaultList } from "./faults.ts";
 import type { LoadedTask } from "./load_task.ts";
-import { type Combination, dimensionsOf, type Place } from "./matrix.ts";
+import { type Combination, dimensionsOf, type MatrixValues } from "./matrix.ts";
 import type { InputDeclaration, Task } from "./task.ts";
 
 /** A stage at one of its places. */
@@ -22,7 +22,10 @@ export class StageFamily {
   ) {}
 
   /** The stages that have the values of `place` in some dimensions. */
-  at(place: Place, dimensions: readonly string[]): readonly PlacedStage[] {
+  at(
+    place: MatrixValues,
+    dimensions: readonly string[],
+  ): readonly PlacedStage[] {
     const key = dimensions.join();
     const index = this.#indices.get(key) ??
       Map.groupBy(this.stages, (it) => valuesOf(it.place, dimensions));
@@ -31,7 +34,7 @@ export class StageFamily {
   }
 }
 
-function valuesOf(place: Place, dimensions: readonly string[]): string {
+function valuesOf(place: MatrixValues, dimensions: readonly string[]): string {
   return JSON.stringify(dimensions.map((it) => place[it] ?? null));
 }
 
@@ -231,8 +234,8 @@ export function inheritedPlaces(
   families: Families,
   own: readonly string[],
   limit: number,
-): readonly Place[] {
-  let places: readonly Place[] = [{}];
+): readonly MatrixValues[] {
+  let places: readonly MatrixValues[] = [{}];
   for (const { declaration, references } of edges) {
     const outer = leavesAll(declaration);
     for (const { stage, named } of references) {
@@ -241,7 +244,7 @@ export function inheritedPlaces(
       const theirs = (named ?? family.dimensions)
         .filter((it) => !own.includes(it));
       const shared = dimensionsOf(places).filter((it) => theirs.includes(it));
-      const joined: Place[] = [];
+      const joined: MatrixValues[] = [];
       for (const place of places) {
         const found = family.at(place, shared).map((it) => it.place);
         const distinct = new Map(found.map((it) => [valuesOf(it, theirs), it]));

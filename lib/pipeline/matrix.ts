@@ -11,12 +11,12 @@ import { substitute } from "./references.ts";
 import { Key, MATRIX_TEXT_RULE, MatrixValue } from "./schema.ts";
 
 /** Values by dimension, in the order of the stage's id. */
-export type Place = Readonly<Record<string, string | number>>;
+export type MatrixValues = Readonly<Record<string, string | number>>;
 
 /** One combination of a matrix. */
 export interface Combination {
   /** The values that are part of the stage's id. */
-  readonly place: Place;
+  readonly place: MatrixValues;
   /** The place and the keys that `include` adds: what `${matrix.x}` can name. */
   readonly values: Mapping;
 }
@@ -34,7 +34,7 @@ export function productSize({ dimensions }: MatrixSource): number {
 }
 
 /** Names of the dimensions that places have. */
-export function dimensionsOf(places: readonly Place[]): string[] {
+export function dimensionsOf(places: readonly MatrixValues[]): string[] {
   return [...new Set(places.flatMap((place) => Object.keys(place)))];
 }
 
@@ -63,7 +63,7 @@ export function ownDimensions({ dimensions, include }: MatrixSource): string[] {
  */
 export function expandMatrix(
   source: MatrixSource,
-  inherited: readonly Place[] = [{}],
+  inherited: readonly MatrixValues[] = [{}],
 ): Combination[] {
   if (inherited.length === 0) return [];
   const includesAlone = Object.keys(source.dimensions).length === 0 &&
@@ -103,8 +103,8 @@ export function expandMatrix(
   return [...combinations, ...added];
 }
 
-function product(dimensions: MatrixSource["dimensions"]): Place[] {
-  return Object.entries(dimensions).reduce<Place[]>(
+function product(dimensions: MatrixSource["dimensions"]): MatrixValues[] {
+  return Object.entries(dimensions).reduce<MatrixValues[]>(
     (places, [dimension, values]) =>
       places.flatMap((place) =>
         values.map((value) => ({ ...place, [dimension]: value }))
@@ -113,7 +113,7 @@ function product(dimensions: MatrixSource["dimensions"]): Place[] {
   );
 }
 
-function placeOf(entry: Mapping, names: readonly string[]): Place {
+function placeOf(entry: Mapping, names: readonly string[]): MatrixValues {
   return Object.fromEntries(
     placeKeys(entry, names).map((key) => [key, entry[key] as string | number]),
   );
@@ -134,7 +134,7 @@ function placeKeys(entry: Mapping, names: readonly string[]): string[] {
  * Text appears alone and numbers with their dimension, in the order of the
  * matrix: ids are short and still tell `rank=4` from `seed=4`.
  */
-export function stageId(name: string, place: Place): string {
+export function stageId(name: string, place: MatrixValues): string {
   const components = Object.entries(place).map(([dimension, value]) =>
     typeof value === "string" ? value : `${dimension}=${value}`
   );

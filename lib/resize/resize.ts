@@ -51,7 +51,7 @@ export interface ResizeOptions {
   readonly threads: number;
   readonly signal?: AbortSignal;
   readonly log?: (line: string) => void;
-  /** Called with the work that is done, in units of no meaning, and all of it. */
+  /** Called with done and total, in arbitrary units. */
   readonly onProgress?: (done: number, total: number) => void;
 }
 

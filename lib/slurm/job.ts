@@ -9,11 +9,11 @@ import {
   hasCheckpoint,
   readEnd,
 } from "./script.ts";
-import type { Pace } from "./settings.ts";
+import type { Intervals } from "./settings.ts";
 
 /** The executor, as far as a job needs it. */
-interface Follower {
-  readonly pace: Pace;
+interface JobListener {
+  readonly pace: Intervals;
   /** Requests the states of jobs soon. */
   askNow(): void;
   /** Called when a job is no longer followed; it may go on if it is not over. */
@@ -56,9 +56,9 @@ export class SlurmJob {
   #written: number | undefined;
   #over: number | undefined;
   #missing: number | undefined;
-  readonly #follower: Follower;
+  readonly #follower: JobListener;
 
-  constructor(job: Job, options: readonly string[], follower: Follower) {
+  constructor(job: Job, options: readonly string[], follower: JobListener) {
     this.job = job;
     this.options = options;
     this.#follower = follower;

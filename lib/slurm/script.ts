@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Job } from "../scheduler/executors/executor.ts";
 import { entriesBelow, readIfThere } from "../files/files.ts";
 import { fileSize, fingerprint } from "../files/fingerprints.ts";
-import type { Pace } from "./settings.ts";
+import type { Intervals } from "./settings.ts";
 
 /** How a job ended: the file `end`, written by rename after everything else. */
 export interface End {
@@ -39,7 +39,7 @@ cd "\${folders[\${SLURM_ARRAY_TASK_ID:-0}]}" && exec /bin/bash ./job.sh
 interface ScriptOptions {
   /** File to which the scheduler writes something else in each beat while it lives. */
   readonly alive: string;
-  readonly pace: Pace;
+  readonly pace: Intervals;
   /** The processors and GPUs that the node must have, if they matter. */
   readonly machine: string | undefined;
   /** True if it may use the GPUs that Slurm allots to it. */

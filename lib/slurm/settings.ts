@@ -9,11 +9,11 @@ export interface SlurmSettings
   readonly stages: Readonly<Record<string, SlurmKind>>;
   /** Folder that all nodes see, for the file by which jobs see that the scheduler lives. */
   readonly folder: string;
-  readonly pace: Pace;
+  readonly pace: Intervals;
 }
 
 /** Intervals and time limits, in seconds. */
-export interface Pace {
+export interface Intervals {
   /** A batch of equal stages is submitted when no further one has become ready for this time. */
   readonly gather: number;
   /** Interval between two checks of the files of running jobs. */
@@ -36,7 +36,7 @@ export interface Pace {
   readonly warning: number;
 }
 
-export const PACE: Pace = {
+export const INTERVALS: Intervals = {
   gather: 0.2,
   files: 0.5,
   queue: 1,
@@ -54,14 +54,14 @@ const MAX_JOBS = 100;
 
 /** The settings of a profile. */
 export function settingsIn(
-  { warning = PACE.warning, ...profile }: SlurmProfile,
+  { warning = INTERVALS.warning, ...profile }: SlurmProfile,
   { folder, jobs = profile.jobs ?? MAX_JOBS }: {
     readonly folder: string;
     readonly jobs?: number | undefined;
   },
 ): SlurmSettings {
   const { stages = {} } = profile;
-  return { ...profile, stages, jobs, folder, pace: { ...PACE, warning } };
+  return { ...profile, stages, jobs, folder, pace: { ...INTERVALS, warning } };
 }
 
 /** Settings for the stages of a task. */

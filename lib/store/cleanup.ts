@@ -74,7 +74,7 @@ export async function cleanUp(
   const manifests = store.manifests.all();
   const keepers = {
     pinned: new Set(store.pins.read()),
-    recent: new Set(store.usage.keys()),
+    recent: new Set(store.recentRuns.keys()),
     // Without its record, what an output folder shows would count as the user's.
     shown: new Set(store.histories.shown(dirname(store.folder))),
   };
@@ -86,7 +86,7 @@ export async function cleanUp(
   removeUnused(store, users);
   let size = cacheSize(store);
   const removed: string[] = [];
-  const takeResult = (manifest: Manifest) => {
+  const removeResult = (manifest: Manifest) => {
     if (isNeeded(manifest.key)) return;
     size -= fileSize(store.manifests.path(manifest.key));
     // The manifest goes first: blobs without a manifest are harmless, a manifest without its blobs is not.
@@ -101,20 +101,20 @@ export async function cleanUp(
   const oldestFirst = [
     ...manifests.map((manifest) => ({
       at: Date.parse(manifest.started) || 0,
-      take: () => takeResult(manifest),
+      remove: () => removeResult(manifest),
     })),
     ...[...checkpointsOf(store), ...failuresOf(store)]
       .map(({ path, size: bytes, written }) => ({
         at: written,
-        take: () => {
+        remove: () => {
           Deno.removeSync(path, { recursive: true });
           size -= bytes;
         },
       })),
   ].sort((a, b) => a.at - b.at);
-  for (const { take } of oldestFirst) {
+  for (const { remove } of oldestFirst) {
     if (size <= limit) break;
-    take();
+    remove();
   }
   removeUnused(store, users);
   await store.stats.prune();
@@ -216,7 +216,7 @@ export type Listed = ReturnType<typeof summaryOf> & {
 /** All results in the cache, latest first. */
 export function listResults(store: Store): Listed[] {
   const pinned = store.pins.read();
-  const used = store.usage.keys();
+  const used = store.recentRuns.keys();
   return store.manifests.all().map((manifest) => ({
     ...summaryOf(manifest),
     pinned: pinned.has(manifest.key),

@@ -139,7 +139,7 @@ export class Histories {
 const RUNS = 10;
 
 /** Keys of the results of the latest runs of each pipeline: `used/PIPELINE.json`. */
-export class Usage {
+export class RecentRuns {
   readonly folder: string;
 
   constructor(folder: string) {

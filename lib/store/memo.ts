@@ -8,7 +8,7 @@ const VERSION = 1;
 type Entries = Record<string, unknown>;
 
 /**
- * `memo.json`: what one run has found out and the next need not find out again,
+ * `memo.json`: facts cached between runs,
  * in sections: digests of files, code of tasks, sources of stages. It can be
  * deleted at any time.
  */

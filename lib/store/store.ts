@@ -1,6 +1,6 @@
 import { join } from "../files/paths.ts";
 import { Blobs, Listings } from "./blobs.ts";
-import { Histories, Pins, Usage } from "./histories.ts";
+import { Histories, Pins, RecentRuns } from "./histories.ts";
 import { type Lookup, type Manifest, Manifests } from "./manifests.ts";
 import { isReadOnly } from "../files/files.ts";
 import { Memo } from "./memo.ts";
@@ -15,7 +15,7 @@ export class Store {
   readonly manifests: Manifests;
   readonly histories: Histories;
   readonly pins: Pins;
-  readonly usage: Usage;
+  readonly recentRuns: RecentRuns;
 
   /** @param folder Absolute path of the cache's folder. */
   constructor(readonly folder: string) {
@@ -26,7 +26,7 @@ export class Store {
     this.manifests = new Manifests(this.path("manifests"));
     this.histories = new Histories(this.path("stages"), this.memo);
     this.pins = new Pins(this.path("pins.json"));
-    this.usage = new Usage(this.path("used"));
+    this.recentRuns = new RecentRuns(this.path("used"));
   }
 
   /** A path below the cache's folder. */
@@ -61,7 +61,7 @@ export class Store {
   /** Records the results of a run, if the cache is writable. */
   async noteRun(pipeline: string, keys: readonly string[]): Promise<void> {
     await this.memo.save();
-    await unlessReadOnly(() => this.usage.record(pipeline, keys));
+    await unlessReadOnly(() => this.recentRuns.record(pipeline, keys));
   }
 
   /**

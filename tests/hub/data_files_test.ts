@@ -3,12 +3,7 @@ import { openDataSet } from "../../lib/hub/data_files.ts";
 import { parseDataSource } from "../../lib/hub/data_source.ts";
 import type { HubSettings } from "../../lib/hub/settings.ts";
 import { LocalHub } from "./local_hub.ts";
-import {
-  assertHubError,
-  COMMIT,
-  patience,
-  withHub,
-} from "./tiny_repository.ts";
+import { assertHubError, COMMIT, retry, withHub } from "./tiny_repository.ts";
 
 /** A data set with these files, each with its path as content, and a card. */
 function dataSet(paths: readonly string[], card?: string, branch = "main") {
@@ -30,7 +25,7 @@ function dataSet(paths: readonly string[], card?: string, branch = "main") {
 async function splitsOf(source: string, settings: HubSettings) {
   const { splits } = await openDataSet(parseDataSource(source), {
     settings,
-    patience,
+    retry,
   });
   return Object.fromEntries(splits);
 }
@@ -213,7 +208,7 @@ for (
 Deno.test(
   "openDataSet() stays at the commit that was fetched first, and needs no network for it again",
   withHub([dataSet([shard("train")])], async (hub, settings) => {
-    const options = { settings, patience };
+    const options = { settings, retry };
     const source = parseDataSource("hub:org/data");
     const first = await openDataSet(source, options);
     const [file] = await first.fetch("train");
@@ -248,7 +243,7 @@ Deno.test(
     const open = (source: string, changes: Partial<HubSettings> = {}) => () =>
       openDataSet(parseDataSource(source), {
         settings: { ...settings, ...changes },
-        patience,
+        retry,
       });
     await assertHubError(
       open("hub:org/data@v2"),
@@ -272,8 +267,7 @@ Deno.test(
   "openDataSet() refuses paths of the hub that would leave the cache",
   withHub([dataSet(["../train.parquet"])], async (_hub, settings) => {
     await assertHubError(
-      () =>
-        openDataSet(parseDataSource("hub:org/data"), { settings, patience }),
+      () => openDataSet(parseDataSource("hub:org/data"), { settings, retry }),
       "damaged",
       /gives the invalid path "\.\.\/train\.parquet" of a file/,
     );

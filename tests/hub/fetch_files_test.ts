@@ -9,9 +9,9 @@ import {
   COMMIT,
   config,
   model,
-  patience,
   repositoryIn,
   request,
+  retry,
   weights,
   weightsIn,
   withHub,
@@ -20,7 +20,7 @@ import {
 Deno.test(
   "fetchFiles() fills the cache in the layout of Hugging Face's tools",
   withHub([model], async (_hub, settings) => {
-    const { files, commit } = await fetchFiles(request, { settings, patience });
+    const { files, commit } = await fetchFiles(request, { settings, retry });
     await assertRight(files);
     assertEquals(commit, COMMIT);
     const own = repositoryIn(settings.cache);
@@ -40,11 +40,11 @@ Deno.test(
 Deno.test(
   "fetchFiles() does not use the network when the cache has all files, by branch or by commit",
   withHub([model], async (hub, settings) => {
-    await fetchFiles(request, { settings, patience });
+    await fetchFiles(request, { settings, retry });
     const before = hub.seen.length;
     for (const revision of ["main", COMMIT]) {
       const again = { ...request, revision };
-      const { files } = await fetchFiles(again, { settings, patience });
+      const { files } = await fetchFiles(again, { settings, retry });
       await assertRight(files);
     }
     assertEquals(hub.seen.length, before);
@@ -56,7 +56,7 @@ Deno.test(
   withHub([model], async (_hub, settings) => {
     const first = await fetchFiles({ ...request, required: ["config.json"] }, {
       settings,
-      patience,
+      retry,
     });
     assertEquals(
       first.title,
@@ -70,7 +70,7 @@ Deno.test(
     await using later = new LocalHub([moved, { ...model, branch: "old" }]);
     const { files, commit, title } = await fetchFiles(request, {
       settings: { ...settings, endpoint: later.endpoint },
-      patience,
+      retry,
     });
     await assertRight(files);
     assertEquals(commit, COMMIT);
@@ -83,7 +83,7 @@ Deno.test(
       () =>
         fetchFiles(request, {
           settings: { ...settings, endpoint: rewritten.endpoint },
-          patience,
+          retry,
         }),
       "not-found",
       /no commit 01234567/,
@@ -105,7 +105,7 @@ Deno.test(
       `../../blobs/${sha256(weights)}`,
       join(own, "snapshots", COMMIT, "model.safetensors"),
     );
-    const { files } = await fetchFiles(request, { settings, patience });
+    const { files } = await fetchFiles(request, { settings, retry });
     await assertRight(files);
     assertEquals(hub.contents.length, 0);
   }),
@@ -117,7 +117,7 @@ Deno.test(
     const reports: [number, number][] = [];
     await fetchFiles(request, {
       settings,
-      patience,
+      retry,
       onProgress: (bytes, total) => reports.push([bytes, total]),
     });
     const size = weights.length + config.length;
@@ -136,7 +136,7 @@ Deno.test(
     const token = "hf_right";
     const { files } = await fetchFiles(request, {
       settings: { ...settings, token },
-      patience,
+      retry,
     });
     await assertRight(files);
     const withToken = hub.seen.filter((x) => x.authorization !== null);
@@ -154,7 +154,7 @@ Deno.test(
         ? cutOff(answer(), 100_000)
         : undefined
     );
-    const { files } = await fetchFiles(request, { settings, patience });
+    const { files } = await fetchFiles(request, { settings, retry });
     await assertRight(files);
     assertEquals(
       hub.contents.map(({ range }) => range).filter((x) => x !== "bytes=0-0"),
@@ -175,7 +175,7 @@ Deno.test(
       () =>
         fetchFiles(request, {
           settings,
-          patience: { ...patience, retries: 1 },
+          retry: { ...retry, retries: 1 },
         }),
       "unreachable",
       /"model.safetensors" of "org\/tiny" stopped after 120000 of 300000/,
@@ -185,7 +185,7 @@ Deno.test(
     assertEquals((await Deno.stat(partial)).size, 120_000);
     hub.breakWith(() => undefined);
     const before = hub.contents.length;
-    const { files } = await fetchFiles(request, { settings, patience });
+    const { files } = await fetchFiles(request, { settings, retry });
     await assertRight(files);
     assertEquals(hub.contents.at(-1)!.range, "bytes=120000-299999");
     assert(hub.contents.length - before <= 2);
@@ -209,7 +209,7 @@ Deno.test(
       () =>
         fetchFiles(request, {
           settings,
-          patience: { ...patience, silence: 60_000 },
+          retry: { ...retry, idleTimeout: 60_000 },
           signal: interrupt.signal,
           onProgress: (bytes) => {
             if (bytes > 50_000) {
@@ -242,7 +242,7 @@ Deno.test(
     });
     const { files } = await fetchFiles(request, {
       settings,
-      patience: { ...patience, silence: 200 },
+      retry: { ...retry, idleTimeout: 200 },
     });
     await assertRight(files);
     assert(silent >= 2);
@@ -267,7 +267,7 @@ Deno.test(
         () =>
           fetchFiles(request, {
             settings,
-            patience: { ...patience, retries: 0 },
+            retry: { ...retry, retries: 0 },
           }),
         short ? "unreachable" : "damaged",
         short
@@ -289,7 +289,7 @@ Deno.test(
     await Deno.mkdir(join(blob, ".."), { recursive: true });
     for (const left of [new Uint8Array(1000), new Uint8Array(400_000)]) {
       await Deno.writeFile(`${blob}.incomplete`, left);
-      const { files } = await fetchFiles(request, { settings, patience });
+      const { files } = await fetchFiles(request, { settings, retry });
       await assertRight(files);
       await Deno.remove(repositoryIn(settings.cache), { recursive: true });
       await Deno.mkdir(join(blob, ".."), { recursive: true });
@@ -310,7 +310,7 @@ Deno.test(
         const whole = new Response(weights);
         return answers++ === 0 ? cutOff(whole, 100_000) : whole;
       });
-      const { files } = await fetchFiles(request, { settings, patience });
+      const { files } = await fetchFiles(request, { settings, retry });
       await assertRight(files);
       assertEquals(answers, 2);
       await Deno.remove(repositoryIn(settings.cache), { recursive: true });
@@ -328,11 +328,11 @@ Deno.test(
         : undefined
     );
     await assertHubError(
-      () => fetchFiles(request, { settings, patience }),
+      () => fetchFiles(request, { settings, retry }),
       "unreachable",
       /stopped after 100000 of 300000/,
     );
-    assertEquals(answers, 1 + patience.retries);
+    assertEquals(answers, 1 + retry.retries);
   }),
 );
 
@@ -350,7 +350,7 @@ Deno.test(
       const required = [...hub.repositories[0]!.files.keys()];
       const { files } = await fetchFiles({ ...request, required }, {
         settings,
-        patience,
+        retry,
       });
       for (const [path, bytes] of hub.repositories[0]!.files) {
         assertEquals(
@@ -377,7 +377,7 @@ Deno.test(
     const said: string[] = [];
     const log = (line: string) => void said.push(line);
     const started = performance.now();
-    await fetchFiles(request, { settings, patience, log });
+    await fetchFiles(request, { settings, retry, log });
     const waited = performance.now() - started;
     assert(waited > 1000, `${waited} ms`);
     assertEquals(refusals, 3);
@@ -386,7 +386,7 @@ Deno.test(
         1,
       ) ?? []
     );
-    const all = String(patience.retries + 1);
+    const all = String(retry.retries + 1);
     assertEquals(tries, ["4", "2", all, "5", "3", all]);
   }),
 );
@@ -398,13 +398,13 @@ Deno.test(
       const before = hub.seen.length;
       hub.breakWith(() => new Response("slow down", { status: 429, headers }));
       await assertHubError(
-        () => fetchFiles(request, { settings, patience }),
+        () => fetchFiles(request, { settings, retry }),
         "busy",
         /status 429/,
         /Try again later/,
       );
       const asked = hub.seen.length - before;
-      assertEquals(asked, "retry-after" in headers ? 1 : 1 + patience.retries);
+      assertEquals(asked, "retry-after" in headers ? 1 : 1 + retry.retries);
     }
   }),
 );
@@ -418,7 +418,7 @@ Deno.test(
     const fetch = (name: string, token?: string) =>
       fetchFiles({ ...request, repository: { type: "model", name } }, {
         settings: { ...settings, ...(token && { token }) },
-        patience,
+        retry,
       });
     await assertHubError(
       () => fetch("org/tiny"),
@@ -439,7 +439,7 @@ Deno.test(
   "fetchFiles() names the revision or the file that a repository lacks, and says how to make the files of a model",
   withHub([model], async (_hub, settings) => {
     await assertHubError(
-      () => fetchFiles({ ...request, revision: "v2" }, { settings, patience }),
+      () => fetchFiles({ ...request, revision: "v2" }, { settings, retry }),
       "not-found",
       /no model "org\/tiny" with a revision "v2"/,
     );
@@ -447,7 +447,7 @@ Deno.test(
       () =>
         fetchFiles({ ...request, revision: COMMIT.replace("0", "f") }, {
           settings,
-          patience,
+          retry,
         }),
       "not-found",
       /no commit f123/,
@@ -456,7 +456,7 @@ Deno.test(
       () =>
         fetchFiles({ ...request, required: ["tokenizer.json"] }, {
           settings,
-          patience,
+          retry,
         }),
       "not-found",
       /"org\/tiny" has no "tokenizer.json".*\n.*AutoTokenizer\.from_pretrained\("org\/tiny"\)\.save_pretrained.* written in Python/,
@@ -466,7 +466,7 @@ Deno.test(
         fetchFiles({
           ...request,
           required: ["config.json", "weights", "tokens"],
-        }, { settings, patience }),
+        }, { settings, retry }),
       "not-found",
       /"org\/tiny" has no "weights", "tokens".*\n.*AutoModel\.from_pretrained\("org\/tiny"\)\.save_pretrained/,
     );
@@ -482,7 +482,7 @@ Deno.test(
         : undefined
     );
     await assertHubError(
-      () => fetchFiles(request, { settings, patience }),
+      () => fetchFiles(request, { settings, retry }),
       "damaged",
       /gives the invalid commit "\.\.\/\.\.\/\.\.\/\.\.\/etc"/,
     );
@@ -497,7 +497,7 @@ Deno.test(
         : undefined
     );
     await assertHubError(
-      () => fetchFiles(request, { settings, patience }),
+      () => fetchFiles(request, { settings, retry }),
       "damaged",
       /gives the invalid hash "\.\.\/x" for "config.json"/,
     );
@@ -512,7 +512,7 @@ Deno.test("fetchFiles() says that the hub cannot be reached, and how to work wit
       () =>
         fetchFiles(request, {
           settings,
-          patience: { ...patience, retries: 1 },
+          retry: { ...retry, retries: 1 },
         }),
       "unreachable",
       /127\.0\.0\.1:9/,
@@ -527,7 +527,7 @@ Deno.test(
     const cache = join(settings.cache, "file");
     await Deno.writeTextFile(cache, "in the way");
     await assertHubError(
-      () => fetchFiles(request, { settings: { ...settings, cache }, patience }),
+      () => fetchFiles(request, { settings: { ...settings, cache }, retry }),
       "not-writable",
       /Cannot write to .*file"/,
       /HF_HUB_CACHE/,
@@ -538,7 +538,7 @@ Deno.test(
 Deno.test(
   "fetchFiles() works offline from a complete cache, and names the file that another lacks",
   withHub([model], async (hub, settings) => {
-    const offline = { settings: { ...settings, offline: true }, patience };
+    const offline = { settings: { ...settings, offline: true }, retry };
     await assertHubError(
       () => fetchFiles(request, offline),
       "offline",
@@ -546,7 +546,7 @@ Deno.test(
       /hf download org\/tiny/,
     );
     assertEquals(hub.seen.length, 0);
-    await fetchFiles(request, { settings, patience });
+    await fetchFiles(request, { settings, retry });
     const before = hub.seen.length;
     await assertRight((await fetchFiles(request, offline)).files);
     const more = { ...request, optional: ["merges.txt"] };
@@ -621,13 +621,13 @@ Deno.test({
     try {
       const settings = { endpoint, cache, offline: false };
       await assertHubError(
-        () => fetchFiles(request, { settings, patience }),
+        () => fetchFiles(request, { settings, retry }),
         "disk-full",
         /No space left/,
         /HF_HUB_CACHE/,
       );
       await mount("remount,size=1M");
-      const { files } = await fetchFiles(request, { settings, patience });
+      const { files } = await fetchFiles(request, { settings, retry });
       await assertRight(files);
     } finally {
       await new Deno.Command("umount", { args: [cache] }).output();

@@ -7,9 +7,9 @@ import {
   assertRight,
   COMMIT,
   model,
-  patience,
   repositoryIn,
   request,
+  retry,
   weights,
   weightsIn,
   withHub,
@@ -56,7 +56,7 @@ for (const [where, damage] of Object.entries(DAMAGES)) {
       const log: string[] = [];
       const options = {
         settings,
-        patience,
+        retry,
         log: (line: string) => void log.push(line),
       };
       await fetchFiles(request, options);
@@ -82,13 +82,13 @@ for (const [where, damage] of Object.entries(DAMAGES)) {
 Deno.test(
   "fetchFiles() refuses a damaged file when it works offline",
   withHub([model], async (_hub, settings) => {
-    await fetchFiles(request, { settings, patience });
+    await fetchFiles(request, { settings, retry });
     await Deno.writeFile(weightsIn(settings.cache), wrong);
     await assertHubError(
       () =>
         fetchFiles(request, {
           settings: { ...settings, offline: true },
-          patience,
+          retry,
         }),
       "damaged",
       /"model.safetensors" of "org\/tiny" .* does not match its hash/,
@@ -101,12 +101,12 @@ Deno.test(
   "fetchFiles() asks the hub for the hash of a file that the cache has none of, and says so offline",
   withHub([model], async (hub, settings) => {
     // As other tools leave it where there are no symbolic links.
-    await fetchFiles(request, { settings, patience });
+    await fetchFiles(request, { settings, retry });
     const own = repositoryIn(settings.cache);
     await Deno.remove(join(own, ".verified"), { recursive: true });
     await Deno.remove(join(own, "blobs"), { recursive: true });
     const log: string[] = [];
-    const options = { patience, log: (line: string) => void log.push(line) };
+    const options = { retry, log: (line: string) => void log.push(line) };
     const offline = { ...settings, offline: true };
     await assertRight(
       (await fetchFiles(request, { ...options, settings: offline })).files,
@@ -131,7 +131,7 @@ Deno.test({
   // Only root can mount.
   ignore: Deno.build.os !== "linux" || Deno.uid() !== 0,
   fn: withHub([model], async (hub, settings) => {
-    await fetchFiles(request, { settings, patience });
+    await fetchFiles(request, { settings, retry });
     const mount = async (...args: string[]) => {
       const { success } = await new Deno.Command("mount", { args }).output();
       assert(success);
@@ -142,7 +142,7 @@ Deno.test({
     try {
       await mount("-o", "remount,bind,ro", cache);
       const before = hub.seen.length;
-      const readOnly = { settings: { ...settings, cache }, patience };
+      const readOnly = { settings: { ...settings, cache }, retry };
       await assertRight((await fetchFiles(request, readOnly)).files);
       assertEquals(hub.seen.length, before);
       await Deno.writeFile(weightsIn(settings.cache), wrong);

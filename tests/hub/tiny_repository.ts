@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import type { HubSettings } from "../../lib/hub/settings.ts";
-import { HubError, type Patience } from "../../lib/hub/requests.ts";
+import { HubError, type RetryPolicy } from "../../lib/hub/requests.ts";
 import { withFolder } from "../tasks/run_task.ts";
 import { LocalHub, type ServedRepository, sha256 } from "./local_hub.ts";
 
@@ -25,10 +25,10 @@ export const request = {
   optional: ["vocab.txt"],
 } as const;
 
-export const patience: Patience = {
+export const retry: RetryPolicy = {
   retries: 3,
   pause: 5,
-  silence: 2000,
+  idleTimeout: 2000,
 };
 
 /** Calls a function with a hub and an empty cache. */

@@ -1,18 +1,18 @@
 import { assert, assertEquals } from "@std/assert";
 import { fetchFiles } from "../../lib/hub/fetch_files.ts";
-import type { Patience } from "../../lib/hub/requests.ts";
+import type { RetryPolicy } from "../../lib/hub/requests.ts";
 import {
   assertHubError,
   assertRight,
   model,
-  patience,
   request,
+  retry,
   weights,
   withHub,
 } from "./tiny_repository.ts";
 
 /** Endless or slow limits are reached within a second. */
-const hurried: Patience = { ...patience, retries: 2, silence: 300 };
+const hurried: RetryPolicy = { ...retry, retries: 2, idleTimeout: 300 };
 
 /** A body that repeats a chunk, one at a time with a pause. */
 function drip(chunk: Uint8Array, pause: number): ReadableStream<Uint8Array> {
@@ -58,7 +58,7 @@ for (const path of ["/revision/", "/paths-info/"]) {
           seen.path.includes(path) ? answer() : undefined
         );
         await assertHubError(
-          () => fetchFiles(request, { settings, patience }),
+          () => fetchFiles(request, { settings, retry }),
           "damaged",
           /answer to .* has more than 8 MiB/,
           /HF_ENDPOINT/,
@@ -77,7 +77,7 @@ for (const path of ["/revision/", "/paths-info/"]) {
       );
       const time = await timeOf(() =>
         assertHubError(
-          () => fetchFiles(request, { settings, patience: hurried }),
+          () => fetchFiles(request, { settings, retry: hurried }),
           "unreachable",
           /no response within 0.3 s|broke off/,
         )
@@ -96,7 +96,7 @@ for (const path of ["/revision/", "/paths-info/"]) {
           seen.path.includes(path) ? new Response(text) : undefined
         );
         await assertHubError(
-          () => fetchFiles(request, { settings, patience }),
+          () => fetchFiles(request, { settings, retry }),
           path === "/paths-info/" && text === "[]" ? "not-found" : "damaged",
           /The hub at .* gives/,
           /HF_ENDPOINT/,
@@ -117,7 +117,7 @@ Deno.test(
         () =>
           fetchFiles(request, {
             settings,
-            patience: { ...hurried, pause: 20 },
+            retry: { ...hurried, pause: 20 },
           }),
         "unreachable",
         /stopped after \d+ of 300000 bytes: the connection was closed/,
@@ -141,7 +141,7 @@ Deno.test(
       () =>
         fetchFiles(request, {
           settings,
-          patience,
+          retry,
           onProgress: (bytes) => most = Math.max(most, bytes),
         }),
       "damaged",
@@ -167,7 +167,7 @@ Deno.test(
           () =>
             fetchFiles(request, {
               settings,
-              patience: { ...patience, pause: 50 },
+              retry: { ...retry, pause: 50 },
             }),
           "busy",
           /status 429/,
@@ -209,7 +209,7 @@ for (
             : undefined
         );
         await assertHubError(
-          () => fetchFiles(request, { settings, patience }),
+          () => fetchFiles(request, { settings, retry }),
           "unreachable",
           /Cannot reach the hub at .*: /,
         );
@@ -233,7 +233,7 @@ Deno.test(
       });
       return new Response(body);
     });
-    const { files } = await fetchFiles(request, { settings, patience });
+    const { files } = await fetchFiles(request, { settings, retry });
     await assertRight(files);
     assertEquals(broken, 2);
   }),

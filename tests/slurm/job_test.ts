@@ -6,7 +6,7 @@ import { follow } from "../../lib/scheduler/process.ts";
 import { makeStart } from "../../lib/scheduler/runs.ts";
 import { SlurmJob, verdict } from "../../lib/slurm/job.ts";
 import type { End } from "../../lib/slurm/script.ts";
-import { PACE } from "../../lib/slurm/settings.ts";
+import { INTERVALS } from "../../lib/slurm/settings.ts";
 import { TemporaryFolder } from "../files/temporary_folder.ts";
 import { until } from "../until.ts";
 
@@ -33,7 +33,7 @@ class RunningJob implements Disposable {
       { folder, checkpoint, onState() {} } as unknown as Job,
       [],
       {
-        pace: PACE,
+        pace: INTERVALS,
         askNow() {},
         finished: () => this.isFinished = true,
       },
@@ -78,8 +78,8 @@ Deno.test("SlurmJob waits for an exit file and then for an output, for each as l
   using job = new RunningJob();
   job.hear("COMPLETED");
   job.end({ files: 1, bytes: 1 });
-  job.hear("COMPLETED", PACE.late - 1);
-  job.hear("COMPLETED", PACE.late - 1);
+  job.hear("COMPLETED", INTERVALS.late - 1);
+  job.hear("COMPLETED", INTERVALS.late - 1);
   assertEquals(job.isFinished, false);
   job.show("output/out.txt", "1");
   job.hear("COMPLETED", 0.5);
@@ -97,7 +97,7 @@ Deno.test("SlurmJob gives up an exit file that does not appear, and an output th
     using job = new RunningJob();
     if (end !== undefined) job.end(end);
     job.hear("COMPLETED");
-    job.hear("COMPLETED", PACE.late + 1);
+    job.hear("COMPLETED", INTERVALS.late + 1);
     assertMatch(reasonOf(await job.slurm.ended.promise), reason);
   }
 });
@@ -106,7 +106,7 @@ Deno.test("SlurmJob fails a job that Slurm has ended and that has left no exit f
   for (const state of ["TIMEOUT", "OUT_OF_MEMORY", "CANCELLED", "DEADLINE"]) {
     using job = new RunningJob();
     job.hear(state);
-    job.hear(state, PACE.late);
+    job.hear(state, INTERVALS.late);
     assertMatch(reasonOf(await job.slurm.ended.promise), /^Job 7 /);
   }
 });

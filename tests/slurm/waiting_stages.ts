@@ -1,7 +1,7 @@
 /** What tests with a real Slurm share: settings that look at everything often, and stages that wait. */
 import type { Event } from "../../lib/scheduler/events.ts";
 import { Slurm } from "../../lib/slurm/executor.ts";
-import { PACE, type SlurmSettings } from "../../lib/slurm/settings.ts";
+import { INTERVALS, type SlurmSettings } from "../../lib/slurm/settings.ts";
 import type { Ran, StageOptions, TestProject } from "../scheduler/project.ts";
 import { slurm } from "./cluster.ts";
 
@@ -12,7 +12,7 @@ export const QUICK: SlurmSettings = {
   stages: {},
   folder: Deno.makeTempDirSync({ prefix: "schedulers-" }),
   pace: {
-    ...PACE,
+    ...INTERVALS,
     gather: 0.05,
     files: 0.05,
     queue: 0.2,

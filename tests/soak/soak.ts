@@ -12,10 +12,10 @@
 import { assert, assertEquals } from "@std/assert";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
+  type CommandSyntax,
   EXIT,
   helpOf,
   readArguments,
-  type Usage,
   UsageError,
 } from "../../lib/cli/arguments/arguments.ts";
 import { listFiles } from "../../lib/store/blobs.ts";
@@ -31,7 +31,7 @@ import { Vandal } from "./vandal.ts";
 /** Milliseconds after the start within which a run is killed. */
 const KILL_WITHIN = 900;
 
-const usage: Usage = {
+const usage: CommandSyntax = {
   name: "soak",
   usage: "",
   description:

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { digest } from "../../lib/files/digest.ts";
-import { Histories, Usage } from "../../lib/store/histories.ts";
+import { Histories, RecentRuns } from "../../lib/store/histories.ts";
 import { Memo } from "../../lib/store/memo.ts";
 import { TemporaryFolder } from "../files/temporary_folder.ts";
 
@@ -82,19 +82,19 @@ Deno.test("Histories.succeeded() keeps all results when runs with different para
   );
 });
 
-Deno.test("Usage.record() keeps all runs when two processes record at once", async () => {
+Deno.test("RecentRuns.record() keeps all runs when two processes record at once", async () => {
   using folder = new TemporaryFolder();
   await atOnce(
     folder,
     `const [path, name] = Deno.args;
-     const usage = new histories.Usage(path);
+     const usage = new histories.RecentRuns(path);
      for (let i = 0; i < 5; i++) await usage.record("p", [await digest.digest(name + i)]);`,
   );
   const wanted = await Promise.all(
     NAMES.flatMap((name) => [0, 1, 2, 3, 4].map((i) => digest(name + i))),
   );
   assertEquals(
-    [...new Usage(folder.join("used")).keys()].sort(),
+    [...new RecentRuns(folder.join("used")).keys()].sort(),
     wanted.sort(),
   );
 });

@@ -75,7 +75,7 @@ const HELP: Option = {
 };
 
 /** The arguments that a command accepts. */
-export interface Usage {
+export interface CommandSyntax {
   readonly name: string;
   /** Positional arguments: `PIPELINE [STAGE...]`. */
   readonly usage: string;
@@ -89,7 +89,7 @@ export interface Usage {
 }
 
 /** A command of the command line. */
-export interface Command extends Usage {
+export interface Command extends CommandSyntax {
   /** Runs the command; resolves to the exit code, 0 if undefined. */
   readonly run: (args: Arguments, all: Commands) => Promise<number | void>;
   /** Help for what the arguments name; undefined to print the command's own help. */
@@ -211,7 +211,7 @@ export function invalidValue(
  * @throws {UsageError} If the command does not accept them.
  */
 export async function readArguments(
-  command: Usage,
+  command: CommandSyntax,
   args: readonly string[],
 ): Promise<Arguments> {
   const words: string[] = [];
@@ -239,7 +239,7 @@ export async function readArguments(
   return new Arguments(rest, options);
 }
 
-async function optionsIn(command: Usage, words: readonly string[]) {
+async function optionsIn(command: CommandSyntax, words: readonly string[]) {
   const options = new Map<string, readonly string[]>();
   // Without options, the parser is not loaded: Deno checks node_modules first, which takes 5 ms.
   if (words.length === 0) return options;
@@ -279,7 +279,7 @@ interface Token {
  * invalid.
  */
 export function* tokensOf(
-  command: Usage,
+  command: CommandSyntax,
   words: readonly string[],
 ): Generator<Token> {
   const options = optionsOf(command);
@@ -310,7 +310,7 @@ export function* tokensOf(
 }
 
 /** The options of a command, `--help` included. */
-export function optionsOf({ options }: Usage): Option[] {
+export function optionsOf({ options }: CommandSyntax): Option[] {
   return [...options, HELP];
 }
 
@@ -333,7 +333,7 @@ async function checkValue(
 async function unknownOption(
   name: string,
   word: string,
-  command: Usage,
+  command: CommandSyntax,
 ): Promise<UsageError> {
   const { didYouMean } = await import("../../pipeline/did_you_mean.ts");
   const hint = didYouMean(
@@ -354,7 +354,7 @@ export function asTyped(text: string): string {
 export const WIDTH = 80;
 
 /** The help text of a command. */
-export function helpOf(command: Usage): string {
+export function helpOf(command: CommandSyntax): string {
   const { name, usage, description, examples } = command;
   const rows = optionsOf(command).map((option) => {
     const letter = option.short === undefined ? "" : `-${option.short}, `;

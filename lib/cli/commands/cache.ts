@@ -40,24 +40,24 @@ interface Action {
     store: Store,
     args: Arguments,
   ) => void | Promise<number | void>;
-  readonly takes?: number;
+  readonly positionals?: number;
   /** Options that only some actions have. */
   readonly options?: readonly string[];
 }
 
-const OF_REMOTE = { takes: 1, options: ["remote", ...OF_PIPELINE] };
+const OF_REMOTE = { positionals: 1, options: ["remote", ...OF_PIPELINE] };
 
 const ACTIONS: Readonly<Record<string, Action>> = {
   ls: { run: ls, options: ["remote"] },
   du: { run: du },
   verify: { run: verify },
   gc: { run: gc, options: ["cache-limit", "older-than", "remote"] },
-  pin: { run: (...to) => setPins(...to, true), takes: Infinity },
-  unpin: { run: (...to) => setPins(...to, false), takes: Infinity },
+  pin: { run: (...to) => setPins(...to, true), positionals: Infinity },
+  unpin: { run: (...to) => setPins(...to, false), positionals: Infinity },
   key: { run: (_, args) => remotes.showKey(args) },
   push: { run: remotes.push, ...OF_REMOTE },
   pull: { run: remotes.pull, ...OF_REMOTE },
-  bundle: { run: remotes.bundle, takes: 1, options: OF_PIPELINE },
+  bundle: { run: remotes.bundle, positionals: 1, options: OF_PIPELINE },
 };
 
 /** `deno task cache`: manages the cache. */
@@ -89,8 +89,8 @@ export const cacheCommand = command`
     const hint = didYouMean(name, names) || `; expected ${names.join(", ")}`;
     throw new UsageError(`Unknown action "${name}" of "cache"${hint}`);
   }
-  const { run, takes = 0 } = action;
-  const unexpected = args.positionals[1 + takes];
+  const { run, positionals = 0 } = action;
+  const unexpected = args.positionals[1 + positionals];
   if (unexpected !== undefined) {
     throw new UsageError(`Unexpected argument "${unexpected}"`);
   }

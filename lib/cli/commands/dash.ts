@@ -10,7 +10,11 @@ import {
 } from "../arguments/options.ts";
 import { sectionsOf } from "../pages/dash_sections.ts";
 import { Follower, type StageState } from "../pages/dash_state.ts";
-import { type Content, fileContent, servePage } from "../pages/page_server.ts";
+import {
+  fileContent,
+  type ServedFile,
+  servePage,
+} from "../pages/page_server.ts";
 import { openRun } from "../runtime/executor.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 
@@ -57,7 +61,7 @@ async function contentOf(
   path: string,
   search: URLSearchParams,
   follower: Follower,
-): Promise<Content | undefined> {
+): Promise<ServedFile | undefined> {
   const stage = search.get("stage") ?? "";
   switch (path) {
     case "":

@@ -25,7 +25,7 @@ import type { Answer } from "../terminal/messages.ts";
 import { chooseRenderer } from "../terminal/renderer.ts";
 import {
   answerOf,
-  Outcome,
+  RunOutcome,
   showFiles,
   updatePages,
 } from "./pipeline_outcome.ts";
@@ -104,7 +104,7 @@ export const pipelineCommand = command`
     return;
   }
   keepRun(args);
-  const outcome = new Outcome(graph.pipeline, store);
+  const outcome = new RunOutcome(graph.pipeline, store);
   let answer: Answer | undefined;
   try {
     const { failed, skipped, interrupted } = await run(
@@ -112,7 +112,7 @@ export const pipelineCommand = command`
       selected,
       { ...settings, ...(remote && { remote }) },
       (event) => {
-        outcome.take(event);
+        outcome.add(event);
         if (event.type === "failed") {
           const named = withSettings(event.message, args.values("set"));
           const message = withRemedy(named, "pipeline", args);

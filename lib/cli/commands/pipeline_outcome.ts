@@ -1,4 +1,4 @@
-/** What a run has come to: its exit code, its pages, and its last lines. */
+/** Exit code, report pages and last lines of a run. */
 import type { TaskClasses } from "../../artifacts/classes.ts";
 import type { DatasetInfo } from "../../artifacts/dataset.ts";
 import { pythonCode } from "../../artifacts/python_code.ts";
@@ -26,7 +26,7 @@ import {
 } from "../terminal/messages.ts";
 
 /** Collects from the events of a run what its last lines and its exit code depend on. */
-export class Outcome {
+export class RunOutcome {
   summary: Summary | undefined;
   /** Stages with new or restored results. */
   readonly changed = new Set<string>();
@@ -41,7 +41,7 @@ export class Outcome {
 
   constructor(readonly pipeline: string, readonly store: Store) {}
 
-  take(event: Event): void {
+  add(event: Event): void {
     if (event.type === "summary") this.summary = event;
     if (event.type === "decided") this.#takeDecision(event);
     if (event.type === "finished" && event.outcome !== "skipped") {
@@ -140,7 +140,7 @@ export function showFiles(
  */
 export async function updatePages(
   args: Arguments,
-  { changed, upToDate }: Outcome,
+  { changed, upToDate }: RunOutcome,
   graph: Graph,
   store: Store,
   emit: (event: Event) => void,

@@ -56,7 +56,7 @@ export async function runAlone(
   const checkpoint = join(folder, "checkpoint");
   Deno.mkdirSync(checkpoint);
   const cpus = navigator.hardwareConcurrency;
-  const taken = Object.entries(inputs)
+  const declared = Object.entries(inputs)
     .filter(([input]) => Object.hasOwn(task.inputs, input));
   const end = await runTask({
     stage: name,
@@ -66,12 +66,12 @@ export async function runAlone(
     permissions: task.permissions ?? {},
     params: task.params.parse(params),
     inputs: Object.fromEntries(
-      taken.map(([input, path]) => [
+      declared.map(([input, path]) => [
         input,
         [{ stage: input, matrix: {}, path, place: run.lastingPaths(path) }],
       ]),
     ),
-    sources: taken.flatMap(([, path]) => [path, ...linkedFrom(path)])
+    sources: declared.flatMap(([, path]) => [path, ...linkedFrom(path)])
       .map(readable),
     folder: start,
     checkpoint,

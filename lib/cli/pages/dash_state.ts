@@ -328,15 +328,15 @@ export class StageLog {
       this.#added = new Lines(this.path);
     }
     [this.#file, this.#size] = [file, info.size];
-    for (const line of this.#added.read()) this.#take(JSON.parse(line));
+    for (const line of this.#added.read()) this.#update(JSON.parse(line));
     this.lines.splice(0, Math.max(0, this.lines.length - MAX_LINES));
   }
 
-  #take({ at, ...event }: LogLine): void {
+  #update({ at, ...event }: LogLine): void {
     const now = 1000 * at;
     if (event.type === "started") this.pace = new Pace(now, this.expected);
     if (event.type === "progress") {
-      this.pace?.take(event, now);
+      this.pace?.update(event, now);
     } else if (event.type === "metric" && event.step !== undefined) {
       const { name, value, step } = event;
       if (name === METRIC) this.points.push([step, value]);
@@ -344,7 +344,7 @@ export class StageLog {
       const progress = this.pace?.progress;
       if (progress?.unit !== "steps" || step <= progress.done) return;
       const note = `${name} ${value.toPrecision(4)}`;
-      this.pace!.take({ ...progress, done: step, note }, now);
+      this.pace!.update({ ...progress, done: step, note }, now);
     } else {
       const text = eventText(event);
       if (text !== undefined) this.lines.push(text);

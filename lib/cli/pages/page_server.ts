@@ -6,8 +6,8 @@ import {
 } from "../arguments/arguments.ts";
 import { writeLine } from "../terminal/renderer.ts";
 
-/** What a page is answered with. */
-export interface Content {
+/** Body and type of a response. */
+export interface ServedFile {
   readonly body: BodyInit;
   /** A file extension, of {@linkcode TYPES}. */
   readonly type: string;
@@ -38,7 +38,7 @@ const TYPES: Readonly<Record<string, string>> = {
 };
 
 /** A file, whose type its extension says. */
-export async function fileContent(path: string): Promise<Content> {
+export async function fileContent(path: string): Promise<ServedFile> {
   return { body: (await Deno.open(path)).readable, type: extname(path) };
 }
 
@@ -57,7 +57,7 @@ export async function servePage(
   contentOf: (
     path: readonly string[],
     search: URLSearchParams,
-  ) => Promise<Content | undefined>,
+  ) => Promise<ServedFile | undefined>,
   signal: AbortSignal,
 ): Promise<void> {
   const token = crypto.randomUUID();

@@ -34,7 +34,7 @@ export class Pace {
     return total > 0 ? Math.min(1, done / total) : 0;
   }
 
-  take(progress: Progress, now: number): void {
+  update(progress: Progress, now: number): void {
     const last = this.#last;
     const steps = progress.done - (last?.progress.done ?? progress.done);
     if (last !== undefined && steps > 0 && !this.#isOther) {
@@ -79,7 +79,7 @@ export function progressLine(): (event: Event) => void {
   return (event) => {
     if (event.type !== "progress" || !Deno.stderr.isTerminal()) return;
     const now = Date.now();
-    pace.take(event, now);
+    pace.update(event, now);
     const isEnd = event.done >= event.total;
     if (isEnd ? shown === pace.since : now - shown < 1000) return;
     shown = now;

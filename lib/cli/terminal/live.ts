@@ -60,7 +60,7 @@ export class LiveTable implements Renderer {
   }
 
   show(message: Message): void {
-    this.#take(message).forEach((line) => this.#screen.print(line));
+    this.#update(message).forEach((line) => this.#screen.print(line));
   }
 
   end(): void {
@@ -69,12 +69,12 @@ export class LiveTable implements Renderer {
   }
 
   /** Updates the table from a message. Returns the lines to print above it. */
-  #take(message: Message): readonly string[] {
+  #update(message: Message): readonly string[] {
     const running = "stage" in message
       ? this.#running.get(message.stage)
       : undefined;
     const now = performance.now();
-    const lines = this.#transcript.take(message);
+    const lines = this.#transcript.update(message);
     switch (message.type) {
       case "install":
         this.#install = message;
@@ -97,13 +97,13 @@ export class LiveTable implements Renderer {
         return [];
       }
       case "progress":
-        running?.pace.take(message, now);
+        running?.pace.update(message, now);
         return [];
       case "queued":
         if (running !== undefined) this.#queue(running, message, now);
         return [];
       case "log":
-        this.#transcript.hear(message);
+        this.#transcript.keep(message);
         if (
           message.stream === "log" && running !== undefined &&
           running.said.length <= FEW_LINES
@@ -153,7 +153,7 @@ export class LiveTable implements Renderer {
       // The time in the queue does not count.
       running.pace = new Pace(now, this.#forecast.secondsOf(stage));
       // The job's progress may be read before Slurm is asked for its state.
-      if (state === "RUNNING" && progress) running.pace.take(progress, now);
+      if (state === "RUNNING" && progress) running.pace.update(progress, now);
     }
     running.job = job;
   }

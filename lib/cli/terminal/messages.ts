@@ -205,13 +205,13 @@ export class Transcript {
   readonly #output = new Map<string, string[]>();
 
   /** Keeps a line of a stage's output for its failure. */
-  hear({ stage, line, stream }: Event & { type: "log" }): void {
+  keep({ stage, line, stream }: Event & { type: "log" }): void {
     if (stream === "stack") return;
     const before = this.#output.get(stage) ?? [];
     this.#output.set(stage, [...before, printable(line)].slice(-LAST_LINES));
   }
 
-  take(message: Message): string[] {
+  update(message: Message): string[] {
     const lines = message.type === "summary" ? this.held() : [];
     const line = this.#holds(message) ? undefined : messageLine(message);
     if (line === undefined) return lines;

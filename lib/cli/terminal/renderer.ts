@@ -122,12 +122,12 @@ export function plainLines(
         }
       } else if (message.type === "log") {
         const { stage, line, stream } = message;
-        if (stream === "stderr") transcript.hear(message);
+        if (stream === "stderr") transcript.keep(message);
         else if (stream !== "stack") {
           shownAt.set(stage, now());
           print(`${style.dim(`${stage} |`)} ${printable(line)}`);
         }
-      } else transcript.take(message).forEach(print);
+      } else transcript.update(message).forEach(print);
     },
     end: () => transcript.held().forEach(print),
   };

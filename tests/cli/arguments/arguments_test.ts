@@ -2,15 +2,15 @@ import { assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import {
   command,
+  type CommandSyntax,
   helpOf,
   readArguments,
   readOptions,
-  type Usage,
   UsageError,
   wrap,
 } from "../../../lib/cli/arguments/arguments.ts";
 
-const USAGE: Usage = {
+const USAGE: CommandSyntax = {
   name: "test",
   usage: "FILE [TEXT...]",
   description: "Do something",
@@ -196,7 +196,7 @@ Deno.test("command() reads a command from its help text", () => {
     x.txt --to a  Send a file
   `(() => Promise.resolve(3));
   const { run: _, ...usage } = made;
-  assertEquals<Usage>(usage, {
+  assertEquals<CommandSyntax>(usage, {
     name: "send",
     usage: "[FILE [TEXT...]] --to NAME",
     description: "Send a text.\n\nA second paragraph.",

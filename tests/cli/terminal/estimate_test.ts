@@ -56,9 +56,9 @@ function step(done: number, note?: string) {
 Deno.test("Pace counts from the step at which a stage resumes", () => {
   const pace = new Pace(0, undefined);
   assertEquals(pace.left(0), undefined);
-  pace.take(step(60), 10_000);
+  pace.update(step(60), 10_000);
   assertEquals(pace.left(10_000), undefined);
-  pace.take(step(70), 15_000);
+  pace.update(step(70), 15_000);
   assertAlmostEquals(pace.left(15_000)!, 15);
   assertAlmostEquals(pace.left(20_000)!, 10);
 });
@@ -66,19 +66,19 @@ Deno.test("Pace counts from the step at which a stage resumes", () => {
 Deno.test("Pace trusts an earlier run at the start and the steps later", () => {
   const pace = new Pace(0, 1000);
   assertEquals(pace.left(100_000), 900);
-  pace.take(step(0), 0);
-  pace.take(step(10), 10_000);
+  pace.update(step(0), 0);
+  pace.update(step(10), 10_000);
   // 90 s by the steps, 990 s by the earlier run, half of each at a tenth.
   assertAlmostEquals(pace.left(10_000)!, 540);
-  pace.take(step(20), 20_000);
+  pace.update(step(20), 20_000);
   assertAlmostEquals(pace.left(20_000)!, 80);
 });
 
 Deno.test("Pace says what a stage does before its first step", () => {
   const pace = new Pace(0, undefined);
-  pace.take(step(0, "compiling length 32"), 0);
+  pace.update(step(0, "compiling length 32"), 0);
   assertEquals(pace.otherWork, "compiling length 32");
-  pace.take(step(10, "loss 0.5"), 60_000);
+  pace.update(step(10, "loss 0.5"), 60_000);
   assertEquals(pace.otherWork, undefined);
   // The time of compiling is not that of ten steps.
   assertEquals(pace.left(60_000), undefined);
