@@ -14,7 +14,10 @@ export function* documents(folder = ""): Generator<string> {
     if (["node_modules", "out"].includes(name) || isHidden) continue;
     const path = join(folder, name);
     if (isDirectory) yield* documents(path);
-    else if (/^[A-Z_]+\.md$/.test(name) || /^\.github.*\.md$/.test(path)) {
+    else if (
+      /^[A-Z_]+\.md$/.test(name) ||
+      /^(\.github|pipelines\/results\/).*\.md$/.test(path)
+    ) {
       yield path;
     }
   }
