@@ -94,13 +94,14 @@ const Heads = z.strictObject({
   /** Training texts that they were fitted to. */
   examples: count,
   /** Floating-point operations of the features and of the fits. */
-  flops: z.number().positive(),
+  flops: z.number().nonnegative(),
   ranks: z.array(z.strictObject({
     rank: count,
     /** Weight of the distance from the trained layer, as a multiple of the mean square of a feature; null if that layer was kept. */
     pull: z.number().positive().nullable(),
-    /** Loss of the texts that chose the pull, against the adapter's own rank: by the trained layer and by the chosen fit. */
-    heldOut: z.strictObject({ given: z.number(), fitted: z.number() }),
+    /** Loss of the texts that chose the pull, against the adapter's own rank: by the trained layer and by the chosen fit; absent if none was tried. */
+    heldOut: z.strictObject({ given: z.number(), fitted: z.number() })
+      .exactOptional(),
   })).min(1),
 });
 

@@ -1,8 +1,10 @@
 import { writeAdapter } from "../artifacts/adapter.ts";
+import { readModel } from "../artifacts/model.ts";
 import { readTokens } from "../artifacts/tokens.ts";
 import { servedRanks, trainingDigest } from "../artifacts/training.ts";
 import type { EncodedExamples } from "../data/example.ts";
 import { softmax } from "../data/metrics.ts";
+import type { Architecture } from "../engine/models/model.ts";
 import { headTensors } from "../engine/models/outline.ts";
 import { PEFT_PREFIX } from "../engine/models/peft.ts";
 import { seededRandom, shuffle } from "../engine/random.ts";
@@ -11,7 +13,7 @@ import {
   evaluationBatchSize,
   evaluationFlops,
 } from "../engine/training/evaluation.ts";
-import { fitHead } from "../engine/training/fit_head.ts";
+import { fitHead, type FittedHead } from "../engine/training/fit_head.ts";
 import {
   type AdapterStage,
   logitsAt,
@@ -29,6 +31,7 @@ import { selectedRanks } from "./settings.ts";
 export async function fitHeads(
   stage: AdapterStage<{
     readonly ranks: readonly number[] | "all" | "powers";
+    readonly upTo: number;
     readonly examples: number;
   }>,
 ): Promise<void> {
@@ -42,60 +45,64 @@ export async function fitHeads(
       "The heads of this adapter are fitted already: connect the adapter that they were fitted to",
     );
   }
-  const chosen = selectedRanks(params.ranks, servedRanks(training));
-  // The adapter's own rank teaches the others.
-  const ranks = [...new Set([...chosen, training.rank])];
+  const teacher = training.rank;
+  const served = selectedRanks(params.ranks, servedRanks(training));
+  const fitted = served.filter((rank) => rank < teacher && rank <= params.upTo);
   const examples = sampled(
     readTokens(inputs.tokens.path, info, "train"),
     params.examples,
     training.seed,
   );
   const count = examples.index.length;
-  const ready = await load();
-  const { classifier } = ready;
-  const options = {
-    ranks,
-    batchSize: evaluationBatchSize(ranks.length),
-    givesFeatures: true,
-  };
-  const all = await logitsAt(stage, ready, examples, options);
   const layer = lastLayer(
     adapter.tensors,
-    headTensors(classifier.model.architecture).at(-1)!.name,
+    readModel(inputs.model.path).architecture,
   );
-  const size = all.length / ranks.length;
-  const featuresAt = (rank: number) => {
-    const from = ranks.indexOf(rank) * size;
-    const own = all.subarray(from, from + size);
-    return layer.hasBias ? withOnes(own, size / count) : own;
-  };
-  const isRegression = info.labels === null;
-  const targets = targetsOf(
-    featuresAt(training.rank),
-    layer.values,
-    count,
-    isRegression,
-  );
-  // The fits are computed in float32, whatever the features were computed in.
-  await startStageEngine({ ...stage, params: { precision: "f32" } });
-  const fits = chosen.map((rank, i) => {
-    stage.signal.throwIfAborted();
-    stage.progress(i, chosen.length, "ranks");
-    const fit = fitHead(
-      { count, features: featuresAt(rank), targets },
+  const fits = new Map<number, FittedHead>();
+  let flops = 0;
+  if (fitted.length > 0) {
+    const ready = await load();
+    const ranks = [...fitted, teacher];
+    const options = {
+      ranks,
+      batchSize: evaluationBatchSize(ranks.length),
+      givesFeatures: true,
+    };
+    const all = await logitsAt(stage, ready, examples, options);
+    flops += evaluationFlops(ready.classifier, examples, options);
+    const size = all.length / ranks.length;
+    const features = ranks.map((_, i) =>
+      layer.inputsOf(all.subarray(i * size, (i + 1) * size), count)
+    );
+    const isRegression = info.labels === null;
+    const targets = targetsOf(
+      features.at(-1)!,
       layer.values,
-      isRegression ? "squared-error" : "cross-entropy",
+      count,
+      isRegression,
     );
-    const { given, fitted } = fit.heldOut;
-    log(
-      `rank ${rank}: loss against rank ${training.rank} ${
-        given.toFixed(4)
-      } -> ${fitted.toFixed(4)}, ${
-        fit.pull === null ? "trained head kept" : `pull ${fit.pull}`
-      }`,
-    );
-    return { rank, ...fit };
-  });
+    // The fits are computed in float32, whatever the features were computed in.
+    await startStageEngine({ ...stage, params: { precision: "f32" } });
+    fitted.forEach((rank, i) => {
+      stage.signal.throwIfAborted();
+      stage.progress(i, fitted.length, "ranks");
+      const fit = fitHead(
+        { count, features: features[i]!, targets },
+        layer.values,
+        isRegression ? "squared-error" : "cross-entropy",
+      );
+      const { pull, heldOut } = fit;
+      log(
+        `rank ${rank}: loss against rank ${teacher} ${
+          heldOut.given.toFixed(4)
+        } -> ${heldOut.fitted.toFixed(4)}, ${
+          pull === null ? "trained head kept" : `pull ${pull}`
+        }`,
+      );
+      fits.set(rank, fit);
+      flops += fit.flops;
+    });
+  }
   await writeAdapter(stage.output, {
     baseModel: adapter.baseModel,
     tensors: adapter.tensors,
@@ -105,14 +112,16 @@ export async function fitHeads(
       heads: {
         of: await trainingDigest(inputs.adapter.path),
         examples: count,
-        flops: evaluationFlops(classifier, examples, options) +
-          fits.reduce((sum, { flops }) => sum + flops, 0),
-        ranks: fits.map(({ rank, pull, heldOut }) => ({ rank, pull, heldOut })),
+        flops,
+        ranks: served.map((rank) => {
+          const { pull = null, heldOut } = fits.get(rank) ?? {};
+          return { rank, pull, ...heldOut && { heldOut } };
+        }),
       },
     },
-    heads: new Map(fits.map(({ rank, layer: fitted }) => [
+    heads: new Map(served.map((rank) => [
       rank,
-      layer.tensors(fitted),
+      layer.tensors(fits.get(rank)?.layer ?? layer.values),
     ])),
   });
 }
@@ -165,23 +174,34 @@ function targetsOf(
 /** The last layer of a head as one matrix, whose last column is the bias if there is one. */
 function lastLayer(
   tensors: Readonly<Record<string, TensorValues>>,
-  lastTensor: string,
+  architecture: Architecture,
 ) {
-  const name = `${PEFT_PREFIX}${lastTensor.replace(/\.\w+$/, "")}`;
+  const last = headTensors(architecture).at(-1)!.name.replace(/\.\w+$/, "");
+  const name = `${PEFT_PREFIX}${last}`;
   const weight = tensors[`${name}.weight`]!;
   const bias = tensors[`${name}.bias`];
   const [outputs, width] = weight.shape as [number, number];
   const size = bias ? width + 1 : width;
-  const values = new Float64Array(outputs * size);
-  for (let i = 0; i < outputs; i++) {
-    const row = weight.values.subarray(i * width, (i + 1) * width);
-    values.set(row as Float32Array, i * size);
-    if (bias) values[i * size + width] = bias.values[i] as number;
-  }
+  /** Rows with one more value each, if there is a bias. */
+  const widened = <T extends Float32Array | Float64Array>(
+    into: T,
+    rows: ArrayLike<number>,
+    valueOf: (row: number) => number,
+  ): T =>
+    into.map((_, i) => {
+      const [row, column] = [Math.floor(i / size), i % size];
+      return column < width ? rows[row * width + column]! : valueOf(row);
+    }) as T;
   return {
-    values,
-    hasBias: bias !== undefined,
-    /** Another layer of the same shape, as tensors of an adapter. */
+    values: widened(
+      new Float64Array(outputs * size),
+      weight.values as Float32Array,
+      (i) => bias!.values[i] as number,
+    ),
+    /** What the matrix takes, of the features of some examples: `[count, size]` */
+    inputsOf: (features: Float32Array, count: number) =>
+      widened(new Float32Array(count * size), features, () => 1),
+    /** Another matrix as tensors of an adapter. */
     tensors: (layer: Float64Array): Record<string, TensorValues> => ({
       [`${name}.weight`]: {
         shape: weight.shape,
@@ -195,14 +215,4 @@ function lastLayer(
       },
     }),
   };
-}
-
-/** Features with one more that is 1: `[examples, width + 1]` */
-function withOnes(features: Float32Array, width: number): Float32Array {
-  const examples = features.length / width;
-  const wider = new Float32Array(features.length + examples).fill(1);
-  for (let i = 0; i < examples; i++) {
-    wider.set(features.subarray(i * width, (i + 1) * width), i * (width + 1));
-  }
-  return wider;
 }

@@ -1,7 +1,6 @@
 import { readAdapter, writeAdapter } from "../artifacts/adapter.ts";
 import type { AdapterTensors } from "../engine/adapters/adapter.ts";
 import { kindNamed, sortAdapter } from "../engine/adapters/registry.ts";
-import type { RankScaling } from "../engine/adapters/scale.ts";
 import { fixed } from "../engine/schedules/fixed.ts";
 import {
   methodName,
@@ -12,11 +11,8 @@ import type { InputArtifact, Stage } from "../pipeline/task.ts";
 
 /** Makes the LoRA of a stage serve every rank up to its own and writes an artifact of kind `adapter`. */
 export async function reduce(
-  { params: { by, scaling }, inputs, output }: Stage<
-    {
-      readonly by: typeof Reduction.options[number];
-      readonly scaling: RankScaling;
-    },
+  { params: { by }, inputs, output }: Stage<
+    { readonly by: typeof Reduction.options[number] },
     { readonly adapter: InputArtifact }
   >,
 ): Promise<void> {
@@ -34,7 +30,7 @@ export async function reduce(
     by === "svd" ? sortAdapter(kindNamed(training.adapter), tensors) : tensors;
   await writeAdapter(output, {
     ...adapter,
-    training: { ...training, reducedBy: by, scaling },
+    training: { ...training, reducedBy: by },
     tensors: reduced(adapter.tensors),
     best: adapter.best && reduced(adapter.best),
   });

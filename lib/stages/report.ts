@@ -299,7 +299,7 @@ function trainingOf(
 /**
  * An adapter or a classifier, and what it was made of one after the other, its
  * training last: of fitted heads the adapter to which they were fitted, of a
- * reduced adapter its original, which differs in the reduction and its scales.
+ * reduced adapter its original, which differs in the reduction alone.
  *
  * @throws {Error} If one of them is not connected.
  */
@@ -312,11 +312,11 @@ function originsOf(
     AdapterRecord
   >;
   if (!heads && !reducedBy) return [adapter];
-  const unscaled = (it: TrainedArtifact["training"]) =>
-    JSON.stringify({ ...it, scaling: undefined });
-  const original = unscaled({ ...training, reducedBy: null } as AdapterRecord);
+  const original = JSON.stringify({ ...training, reducedBy: null });
   const found = adapters.find((other) =>
-    heads ? other.digest === heads.of : unscaled(other.training) === original
+    heads
+      ? other.digest === heads.of
+      : JSON.stringify(other.training) === original
   );
   if (found !== undefined) return [adapter, ...originsOf(found, adapters)];
   throw new Error(

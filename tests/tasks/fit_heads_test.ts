@@ -14,7 +14,11 @@ import { assertClose, assertSameBits, fixture } from "../engine/reference.ts";
 import { type EngineStages, withEngineStages } from "./engine_stages.ts";
 import { logitsByRank } from "./logits_by_rank.ts";
 import { randomAdapter } from "./random_adapter.ts";
-import { REFERENCE_TRAINING, referenceAdapter } from "./reference_adapter.ts";
+import {
+  REFERENCE_LORA,
+  REFERENCE_TRAINING,
+  referenceAdapter,
+} from "./reference_adapter.ts";
 import { runTask } from "./run_task.ts";
 
 const F32 = { precision: "f32" };
@@ -54,10 +58,10 @@ Deno.test("fit-heads gives each rank a head that says more of what the adapter's
     assertEquals(training.heads!.examples, 64);
     const [one, two, own] = training.heads!.ranks;
     for (const { pull, heldOut } of [one!, two!]) {
-      assert(pull !== null && heldOut.fitted < heldOut.given);
+      assert(pull !== null && heldOut!.fitted < heldOut!.given);
     }
     // The adapter's own rank is what the others are fitted to.
-    assertEquals(own!.pull, null);
+    assertEquals(own, { rank: 4, pull: null });
     const together = await logitsByRank(
       stages,
       { ...given, adapter: heads },
@@ -114,7 +118,7 @@ Deno.test("fit-heads fits a regression", () =>
     const { training } = await readAdapter(heads);
     assertEquals(training.heads!.ranks.map(({ rank }) => rank), [1, 3]);
     for (const { heldOut } of training.heads!.ranks) {
-      assert(heldOut.fitted < heldOut.given);
+      assert(heldOut!.fitted < heldOut!.given);
     }
   }));
 
@@ -182,4 +186,23 @@ Deno.test("an adapter with a head for each rank refuses ranks without one, and o
         .test(damaged.text),
       damaged.text,
     );
+  }));
+
+Deno.test("fit-heads leaves ranks above upTo, and an adapter of one rank, with the trained head", () =>
+  withEngineStages(async (stages) => {
+    const { given, run, folder } = stages;
+    const { adapter } = await fitted(stages);
+    const upTo = { ...F32, upTo: 1 };
+    const heads = await run("fit-heads", upTo, { ...given, adapter });
+    const { training, ...read } = await readAdapter(heads);
+    assertEquals(
+      training.heads!.ranks.map(({ rank, pull }) => [rank, pull === null]),
+      [[1, false], [2, true], [4, true]],
+    );
+    assertEquals(tensorsAt(2, read)[LAST], read.tensors[LAST]);
+    const lora = await referenceAdapter(folder, REFERENCE_LORA);
+    const alone = await run("fit-heads", F32, { ...given, adapter: lora });
+    const { heads: none } = (await readAdapter(alone)).training;
+    assertEquals(none!.ranks, [{ rank: 4, pull: null }]);
+    assertEquals(none!.flops, 0);
   }));

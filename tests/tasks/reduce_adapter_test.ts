@@ -70,43 +70,6 @@ Deno.test("evaluate-ranks scores a reduced adapter at every rank, at its own lik
     assertNotEquals(byTruncation.get(1), bySvd.get(1));
   }));
 
-Deno.test("reduce-adapter gives the ranks below the adapter's own the scale that is asked for", () =>
-  withEngineStages(async (stages) => {
-    const { folder, given } = stages;
-    const lora = await referenceAdapter(folder, LORA);
-    const reduced = async (scaling?: { exponent: number }) => {
-      const { output } = await runTask(
-        reduceAdapter,
-        folder,
-        { by: "svd", ...scaling && { scaling } },
-        { adapter: lora },
-      );
-      return output;
-    };
-    const logits = (adapter: string, rank: number) =>
-      logitsByRank(stages, { ...given, adapter }, { ranks: [rank] });
-    const plain = await reduced();
-    const scaled = await reduced({ exponent: 0.5 });
-    // At rank 1 of 4, twice the scale is twice B.
-    const doubled = join(folder, "doubled");
-    await Deno.mkdir(doubled);
-    const { tensors, best: _, ...rest } = await readAdapter(plain);
-    await writeAdapter(doubled, {
-      ...rest,
-      tensors: Object.fromEntries(
-        Object.entries(tensors).map(([name, { shape, values }]) => [name, {
-          shape,
-          values: name.endsWith("lora_B.weight")
-            ? Float32Array.from(values, (it) => 2 * it)
-            : values,
-        }]),
-      ),
-    });
-    assertSameBits(await logits(scaled, 4), await logits(plain, 4));
-    assertSameBits(await logits(scaled, 1), await logits(doubled, 1));
-    assertNotEquals(await logits(scaled, 1), await logits(plain, 1));
-  }));
-
 Deno.test("reduce-adapter makes an imported LoRA serve every rank", () =>
   withFolder(async (folder) => {
     const { task, labels, rank, alpha, targetModules, seed } = LORA;

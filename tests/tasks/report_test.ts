@@ -198,25 +198,6 @@ Deno.test("report counts a reduced LoRA as its one training, plus the reduction"
   });
 });
 
-Deno.test("report compares LoRAs reduced with several scales with the LoRA of each rank", async () => {
-  await withFolder(async (folder) => {
-    const stages = new TrainedStages(folder);
-    for (const rank of [1, 4]) await stages.train("lora", [rank], 0);
-    await stages.reduce("lora-svd", 4, 0);
-    await stages.reduce("lora-svd", 4, 0, { exponent: 0.1 });
-    const [comparison] = (await stages.report()).json.comparisons;
-    assertEquals(comparison!.methods.map((it) => [it.method, it.variant]), [
-      ["lora", {}],
-      ["lora-svd", { scaling: "maximum" }],
-      ["lora-svd", { scaling: "exponent 0.1" }],
-    ]);
-    assertEquals(
-      comparison!.contrasts.map((it) => [it.candidate, it.baseline]),
-      [[1, 0], [2, 0]],
-    );
-  });
-});
-
 Deno.test("report compares last and best epochs separately, and counts the cost of selecting the best", async () => {
   await withFolder(async (folder) => {
     const stages = new TrainedStages(folder);
