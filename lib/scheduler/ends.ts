@@ -4,7 +4,8 @@ import type { Reused } from "./plan.ts";
 
 /**
  * How a stage ends: its process, an attempt at it, or its run. Messages are
- * meant for the user. Only `BusyError` and bugs are thrown.
+ * meant for the user. Thrown are only bugs, errors of the system, such as a full
+ * disk, and `BusyError`.
  */
 type End<Done, Restart> =
   | { readonly state: "done" } & Done

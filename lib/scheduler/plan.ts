@@ -42,8 +42,8 @@ export type Missed = StageKey & {
 export type Reused = StageKey & {
   readonly decision: Extract<Decision, { state: "unchanged" | "restore" }>;
   readonly manifest: Manifest;
-  /** False if the remote has it and the cache does not. */
-  readonly isHere: boolean;
+  /** Brings it into the cache, if only the remote has it; false if that fails. */
+  readonly bring: () => Promise<boolean>;
 };
 
 interface StageKey {
@@ -112,7 +112,7 @@ export async function decide(
     parts,
     sources,
     manifest,
-    isHere,
+    bring: async () => isHere || await settings.remote!.fetch(manifest),
     decision: reason === undefined
       ? { state: "unchanged", key: manifest.key, ...recorded }
       : { state: "restore", key: manifest.key, reason, ...recorded },

@@ -187,9 +187,7 @@ class Scheduler {
     for (;;) {
       const decided = await decide(this.#context, stage, results);
       if ("manifest" in decided) {
-        const { isHere, manifest } = decided;
-        const { remote } = this.#context.settings;
-        if (!isHere && !await remote!.fetch(manifest)) continue;
+        if (!await decided.bring()) continue;
         return await this.#reuse(stage, decided);
       }
       const { key } = decided;

@@ -52,12 +52,11 @@ export async function verify<Difference>(
     [...reused].map(([stage, { manifest }]) => [stage, manifest]),
   );
   const stage = stageOf(context, id);
-  const { remote } = settings;
   for (const input of new Set(Object.values(stage.inputs).flat())) {
-    const { isHere, manifest } = reused.get(input)!;
-    if (isHere || await remote!.fetch(manifest)) continue;
+    if (await reused.get(input)!.bring()) continue;
     throw new NoResultError(id, { stage: input, reason: "it was refused" });
   }
+  const { remote } = settings;
   const { key, manifest, decision } = reused.get(id)!;
   const expected = remote && !decision.recorded
     ? await remote.find(key)
