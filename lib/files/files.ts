@@ -87,6 +87,16 @@ export function removeFolder(folder: string): void {
   ifThere(() => Deno.removeSync(folder, { recursive: true }));
 }
 
+/** Hard-links a file to a new path, or copies it where the file system has no hard links. */
+export async function linkOrCopy(from: string, to: string): Promise<void> {
+  try {
+    await Deno.link(from, to);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) throw error;
+    await Deno.copyFile(from, to);
+  }
+}
+
 /** Entries of a folder; none if it does not exist. */
 export function entriesOf(folder: string): Deno.DirEntry[] {
   return ifThere(() => [...Deno.readDirSync(folder)]) ?? [];

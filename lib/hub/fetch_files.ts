@@ -116,8 +116,8 @@ export async function listRepository(
     const api = new HubApi(repository, options);
     const commit = known ?? await api.commitOf(revision);
     const paths = await api.list(commit);
-    await cache.setListing(commit, paths);
-    await cache.setCommit(revision, commit);
+    cache.setListing(commit, paths);
+    cache.setCommit(revision, commit);
     const title = commitTitle(request, commit, known ? "cache" : "hub");
     return { commit, paths, title };
   } catch (error) {
@@ -202,9 +202,9 @@ async function fetchMissing(
     onProgress?.(before, total);
   }
   for (const path of optional) {
-    if (!files.has(path)) await cache.setAbsent(commit, path);
+    if (!files.has(path)) cache.setAbsent(commit, path);
   }
-  await cache.setCommit(revision, commit);
+  cache.setCommit(revision, commit);
   const title = commitTitle(request, commit, known ? "cache" : "hub");
   return { commit, files, title };
 }

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { readIfThere } from "../files/files.ts";
+import { linkOrCopy, readIfThere, writeDurably } from "../files/files.ts";
 
 /** A repository of the hub. */
 export interface Repository {
@@ -47,9 +47,9 @@ export class RepositoryCache {
   }
 
   /** Records the commit of a revision. */
-  async setCommit(revision: string, commit: string): Promise<void> {
+  setCommit(revision: string, commit: string): void {
     if (isCommit(revision)) return;
-    await this.#write(this.#path("refs", revision), commit);
+    this.#write(this.#path("refs", revision), commit);
   }
 
   /** Paths of all files of a commit; undefined if they are unknown. */
@@ -59,8 +59,8 @@ export class RepositoryCache {
   }
 
   /** Records the paths of all files of a commit. */
-  async setListing(commit: string, paths: readonly string[]): Promise<void> {
-    await this.#write(this.#path(".listing", commit), JSON.stringify(paths));
+  setListing(commit: string, paths: readonly string[]): void {
+    this.#write(this.#path(".listing", commit), JSON.stringify(paths));
   }
 
   /** Path of a commit's file; false if the commit does not have the file, undefined if that is unknown. */
@@ -72,8 +72,8 @@ export class RepositoryCache {
   }
 
   /** Records that a commit does not have a file. */
-  async setAbsent(commit: string, path: string): Promise<void> {
-    await this.#write(this.#path(".no_exist", commit, path), "");
+  setAbsent(commit: string, path: string): void {
+    this.#write(this.#path(".no_exist", commit, path), "");
   }
 
   /** Path of the content with this hash. */
@@ -121,25 +121,17 @@ export class RepositoryCache {
         return undefined;
       }
       const partial = `${file}.${crypto.randomUUID()}`;
-      try {
-        await Deno.link(blob, partial);
-      } catch (error) {
-        if (error instanceof Deno.errors.NotFound) throw error;
-        // The file system has no hard links.
-        await Deno.copyFile(blob, partial);
-      }
+      await linkOrCopy(blob, partial);
       await Deno.rename(partial, file);
     }
-    await this.#write(this.#path(".verified", commit, path), hash);
+    this.#write(this.#path(".verified", commit, path), hash);
     return file;
   }
 
   /** Replaces a small file. */
-  async #write(path: string, text: string): Promise<void> {
-    await Deno.mkdir(dirname(path), { recursive: true });
-    const partial = `${path}.${crypto.randomUUID()}`;
-    await Deno.writeTextFile(partial, text);
-    await Deno.rename(partial, path);
+  #write(path: string, text: string): void {
+    Deno.mkdirSync(dirname(path), { recursive: true });
+    writeDurably(path, text);
   }
 
   /** Locks content against other processes, including those of Hugging Face's tools. */

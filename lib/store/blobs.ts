@@ -9,6 +9,7 @@ import {
   besides,
   entriesBelow,
   ifThere,
+  linkOrCopy,
   removeIfThere,
   writeAll,
 } from "../files/files.ts";
@@ -122,14 +123,7 @@ export class Blobs {
    * hard links, and verifies its content; false as for {@linkcode copyTo}.
    */
   async linkTo(blob: string, path: string): Promise<boolean> {
-    return await this.#bring(blob, path, async (from) => {
-      try {
-        await Deno.link(from, path);
-      } catch (error) {
-        if (error instanceof Deno.errors.NotFound) throw error;
-        await Deno.copyFile(from, path);
-      }
-    });
+    return await this.#bring(blob, path, (from) => linkOrCopy(from, path));
   }
 
   /** Removes a blob, if it exists. */
