@@ -2,6 +2,7 @@ import { join } from "@std/path/posix/join";
 import type * as z from "zod";
 import type { AdapterTensors, PeftScale } from "../engine/adapters/adapter.ts";
 import { cutAdapter, kindNamed } from "../engine/adapters/registry.ts";
+import { type AdapterScale, usesRslora } from "../engine/adapters/scale.ts";
 import {
   findAdapterFault,
   findMisfit,
@@ -151,9 +152,8 @@ async function readPeftFiles(
 ): Promise<Pick<Adapter, "baseModel" | "tensors">> {
   const configPath = join(folder, "adapter_config.json");
   const config = await readJsonFile(configPath, BaseModelConfig);
-  const { rank, alpha } = training;
   const kind = kindNamed(training.adapter);
-  const expected = { ...kind.type, ...kind.config({ rank, alpha }) };
+  const expected = { ...kind.type, ...kind.config(peftScale(training)) };
   for (const [field, value] of Object.entries(expected)) {
     if (JSON.stringify(config[field]) === JSON.stringify(value)) continue;
     throw new SyntaxError(
@@ -222,13 +222,16 @@ export function shapesOf(
   );
 }
 
+function peftScale({ rank, alpha, scaling }: AdapterScale): PeftScale {
+  return { rank, alpha, useRslora: usesRslora(scaling) };
+}
+
 /** Writes an adapter with its classification head in the format of PEFT. */
 export async function writePeftFiles(
   folder: string,
-  { baseModel, adapter, targetModules, ...scale }:
-    & PeftScale
+  { baseModel, adapter, targetModules, ...settings }:
     & Pick<Adapter, "baseModel">
-    & Pick<AdapterRecord, "adapter" | "targetModules">,
+    & Pick<AdapterRecord, "adapter" | "targetModules" | keyof AdapterScale>,
   tensors: AdapterTensors,
 ): Promise<void> {
   const names = Object.keys(tensors);
@@ -242,7 +245,7 @@ export async function writePeftFiles(
     target_modules: peftTargets(targetModules, names),
     task_type: "SEQ_CLS",
     ...kind.type,
-    ...kind.config(scale),
+    ...kind.config(peftScale(settings)),
   };
   await writeJsonFile(
     join(folder, "adapter_config.json"),

@@ -11,6 +11,7 @@ import {
   kindOf,
   TYPE_FIELDS,
 } from "../engine/adapters/registry.ts";
+import { rankStabilized } from "../engine/adapters/scale.ts";
 import {
   findAdapterFault,
   findHeadFault,
@@ -127,7 +128,7 @@ function refusal(path: string, fault: string): SyntaxError {
 
 /**
  * Pads all modules of a file to the largest rank with zeros, and gives them the
- * same scale, alpha / rank, by multiplying `lora_B`. The adapter computes the
+ * same scale, that of the largest, by multiplying `lora_B`. The adapter computes the
  * same values bit for bit.
  *
  * LoRA on a module of the head, as `all-linear` of PEFT puts it on BERT's
@@ -181,7 +182,8 @@ function padModules(
   });
   return {
     rank: largest.rank,
-    alpha: largest.alpha * (config.use_rslora ? Math.sqrt(largest.rank) : 1),
+    alpha: largest.alpha,
+    useRslora: config.use_rslora ?? false,
     tensors: Object.fromEntries<AdapterTensors[string]>(padded),
     /** What is added to each module, as it was given, by the module's name in the tensors. */
     updates,
@@ -256,7 +258,8 @@ export function toAdapter(
   folder: string,
   { method: name, ...known }: ImportFacts,
 ): Adapter {
-  const { kind, baseModel, rank, alpha } = peft;
+  const { kind, baseModel, rank, alpha, useRslora } = peft;
+  const { scaling } = scheduleNamed(name);
   const model = readModel(folder);
   return {
     baseModel,
@@ -270,7 +273,7 @@ export function toAdapter(
       alpha,
       targetModules: targetsOf(peft, model),
       maxLength: peft.exported?.maxLength ?? null,
-      scaling: scheduleNamed(name).scaling,
+      scaling: useRslora ? rankStabilized(scaling) : scaling,
       selection: null,
     },
     tensors: withPretrainedHead(peft, folder, model),

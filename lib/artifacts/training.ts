@@ -1,7 +1,11 @@
 import { join } from "@std/path/posix/join";
 import * as z from "zod";
 import { ADAPTER_KINDS } from "../engine/adapters/registry.ts";
-import { RankScaling, scaleInWords } from "../engine/adapters/scale.ts";
+import {
+  RankScaling,
+  scaleInWords,
+  usesRslora,
+} from "../engine/adapters/scale.ts";
 import {
   Method,
   Reduction,
@@ -226,9 +230,8 @@ export function settingsOf(
     ...Object.fromEntries(
       Object.entries(record).filter(([name]) => SETTINGS.includes(name)),
     ),
-    // One rank has one scale, whatever it is named by.
-    ..."scaling" in record && servedRanks(record).length === 1 &&
-      { scaling: undefined },
+    // One rank has one scale, whatever it is named by, but for rsLoRA.
+    ..."scaling" in record && !showsScale(record) && { scaling: undefined },
     start: "start" in record ? record.start?.task : undefined,
   };
   return Object.fromEntries(
@@ -245,12 +248,17 @@ function inWords(value: unknown): string | number {
     .filter((it) => it !== "kind").map(inWords).join(" ") || "none";
 }
 
+/** True if the scale of an adapter does not follow from its rank and alpha alone. */
+function showsScale(record: AdapterRecord): boolean {
+  return servedRanks(record).length > 1 || usesRslora(record.scaling);
+}
+
 /** The scale at the ranks of an adapter that serves several, and how the steps of its training drew them, in words. */
 export function ranksInWords(record: AdapterRecord) {
   const { method, imported, scaling } = record;
   const { drawsInWords } = scheduleNamed(method.name);
   return {
-    scale: servedRanks(record).length > 1 ? scaleInWords(scaling) : undefined,
+    scale: showsScale(record) ? scaleInWords(scaling) : undefined,
     draws: imported ? undefined : drawsInWords?.(method),
   };
 }

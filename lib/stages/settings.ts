@@ -92,6 +92,9 @@ export const trainingSettings = {
   alpha: z.number().positive().optional().describe(
     "LoRA alpha; the scale is alpha / rank; default: that of the input start, otherwise 16",
   ),
+  useRslora: z.boolean().optional().describe(
+    "Scale of rsLoRA, as in PEFT: alpha / sqrt(rank), and alpha / sqrt(b) where it is alpha / b otherwise; default: as the input start, otherwise false",
+  ),
   targetModules: modulesToTake.describe(
     "Modules that carry adapters, as in PEFT: name suffixes, or all-linear; default: those of the input start, otherwise those of PEFT for the model, such as [query, value]",
   ),

@@ -9,7 +9,11 @@ import { findModelOrigin, readModel } from "../artifacts/model.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
 import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
 import { adapterTensor } from "../engine/adapters/registry.ts";
-import type { AdapterScale } from "../engine/adapters/scale.ts";
+import {
+  type AdapterScale,
+  rankStabilized,
+  usesRslora,
+} from "../engine/adapters/scale.ts";
 import type { ParameterLayout } from "../engine/models/model.ts";
 import type { ClassifierShape } from "../engine/models/outline.ts";
 import { parameterLayout, toTensors } from "../engine/models/parameters.ts";
@@ -53,7 +57,11 @@ export async function trainAdapter(
     alpha = 16,
     targetModules = readModel(model.path).architecture.targetModules,
   } = { ...start?.training, ...params };
-  const scaling = params.scaling ?? schedule.scaling;
+  const {
+    useRslora = start !== undefined && usesRslora(start.training.scaling),
+  } = params;
+  const given = params.scaling ?? schedule.scaling;
+  const scaling = useRslora ? rankStabilized(given) : given;
   const settings = z.object(schedule.settings).parse(params);
   const own = {
     method: Method.parse({ name: schedule.name, ...settings }),
@@ -142,8 +150,15 @@ export function startFrom(
   }
   const start = adapterValues({ tensors }, theirs);
   const values = initial.slice();
-  // Their scales are alpha / rank.
-  const ratio = layout.rank / theirs.rank;
+  // At its own rank, each has the scale that PEFT gives it.
+  const [ours, other] = [
+    { rank: layout.rank, of: own.scaling },
+    { rank: theirs.rank, of: training.scaling },
+  ].map(({ rank, of }) => usesRslora(of) ? Math.sqrt(rank) : rank) as [
+    number,
+    number,
+  ];
+  const ratio = ours / other;
   for (const { name, module, offset, shape } of theirs.entries.values()) {
     if (module === undefined && head === "new") continue;
     const factor = adapterTensor(name)?.of.scales ? ratio : 1;

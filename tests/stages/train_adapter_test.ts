@@ -6,6 +6,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { LORA_A, LORA_B, updated } from "../../lib/engine/adapters/lora.ts";
+import { rankStabilized, scaleAt } from "../../lib/engine/adapters/scale.ts";
 import {
   fromTensors,
   parameterLayout,
@@ -49,49 +50,59 @@ for (const family of ["bert", "roberta"] as const) {
   });
 }
 
-Deno.test("startFrom() extends an adapter to a higher rank by rows that do not change its products", () => {
-  const { model } = openReference("roberta");
-  const random = seededRandom(0, "init");
-  const startAt = (rank: number) => {
-    const layout = parameterLayout(model, 2, { rank });
-    // As a new adapter has them: A random, B zero.
-    const fresh = fromTensors(
-      (name, shape) =>
-        Float32Array.from(
-          { length: elementCount(shape) },
-          () => name.endsWith(LORA_B) ? 0 : 1 + random.next(),
-        ),
-      layout,
-    );
-    const tensors = referenceTensors("roberta");
-    const values = startFrom(
-      { baseModel, training: TRAINING, tensors },
-      fresh,
-      { model, layout },
-      { ...TRAINING, baseModel },
-    );
-    return { layout, tensors: toTensors(values, layout) };
-  };
-  const own = startAt(4);
-  const wide = startAt(8);
-  for (const { name, inputs, outputs } of wide.layout.modules) {
-    const [updateOfOwn, updateOfWide] = [own, wide].map(({ tensors, layout }) =>
-      updated(
-        new Float32Array(outputs * inputs),
-        {
-          [LORA_A]: tensors[`${name}.${LORA_A}`]!,
-          [LORA_B]: tensors[`${name}.${LORA_B}`]!,
-        },
-        TRAINING.alpha / layout.rank,
-      )
-    );
-    assertNotEquals(updateOfOwn, new Float32Array(outputs * inputs));
-    assertEquals(updateOfWide, updateOfOwn);
-    const { values } = wide.tensors[`${name}.${LORA_A}`]!;
-    const beyond = values.subarray(4 * inputs) as Float32Array;
-    assert(beyond.every((value) => value >= 1));
-  }
-});
+for (
+  const [scaling, higher] of [
+    [TRAINING.scaling, 8],
+    [rankStabilized(TRAINING.scaling), 16],
+  ] as const
+) {
+  Deno.test(`startFrom() extends an adapter to rank ${higher} by rows that do not change its products`, () => {
+    const training = { ...TRAINING, scaling };
+    const { model } = openReference("roberta");
+    const random = seededRandom(0, "init");
+    const startAt = (rank: number) => {
+      const layout = parameterLayout(model, 2, { rank });
+      // As a new adapter has them: A random, B zero.
+      const fresh = fromTensors(
+        (name, shape) =>
+          Float32Array.from(
+            { length: elementCount(shape) },
+            () => name.endsWith(LORA_B) ? 0 : 1 + random.next(),
+          ),
+        layout,
+      );
+      const tensors = referenceTensors("roberta");
+      const values = startFrom(
+        { baseModel, training, tensors },
+        fresh,
+        { model, layout },
+        { ...training, baseModel },
+      );
+      return { layout, tensors: toTensors(values, layout) };
+    };
+    const own = startAt(4);
+    const wide = startAt(higher);
+    for (const { name, inputs, outputs } of wide.layout.modules) {
+      const [updateOfOwn, updateOfWide] = [own, wide].map((
+        { tensors, layout },
+      ) =>
+        updated(
+          new Float32Array(outputs * inputs),
+          {
+            [LORA_A]: tensors[`${name}.${LORA_A}`]!,
+            [LORA_B]: tensors[`${name}.${LORA_B}`]!,
+          },
+          scaleAt(layout.rank, { ...training, rank: layout.rank }),
+        )
+      );
+      assertNotEquals(updateOfOwn, new Float32Array(outputs * inputs));
+      assertEquals(updateOfWide, updateOfOwn);
+      const { values } = wide.tensors[`${name}.${LORA_A}`]!;
+      const beyond = values.subarray(4 * inputs) as Float32Array;
+      assert(beyond.every((value) => value >= 1));
+    }
+  });
+}
 
 Deno.test("startFrom() rejects a higher rank, another alpha, scaling or model", () => {
   const { model } = openReference("roberta");

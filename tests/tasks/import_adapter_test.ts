@@ -1,4 +1,9 @@
-import { assertEquals, assertIsError, assertRejects } from "@std/assert";
+import {
+  assertAlmostEquals,
+  assertEquals,
+  assertIsError,
+  assertRejects,
+} from "@std/assert";
 import { join } from "node:path";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import {
@@ -7,14 +12,16 @@ import {
 } from "../../lib/engine/safetensors/writer.ts";
 import type { AdapterTensors } from "../../lib/engine/adapters/adapter.ts";
 import { cutAdapter } from "../../lib/engine/adapters/registry.ts";
+import { scaleAt } from "../../lib/engine/adapters/scale.ts";
 import { readAdapter } from "../../lib/artifacts/adapter.ts";
 import { modulesOf, PEFT_PREFIX } from "../../lib/engine/models/peft.ts";
 import { MODEL_FILES, writeModelOrigin } from "../../lib/artifacts/model.ts";
 import { digestOf } from "../../lib/artifacts/json_file.ts";
 import { writeTokens } from "../../lib/artifacts/tokens.ts";
-import { servedRanks } from "../../lib/artifacts/training.ts";
+import { ranksInWords, servedRanks } from "../../lib/artifacts/training.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import importAdapter from "../../tasks/import-adapter.ts";
+import reduceAdapter from "../../tasks/reduce-adapter.ts";
 import { peftFolder } from "./peft_folder.ts";
 import {
   REFERENCE_TRAINING,
@@ -312,14 +319,41 @@ Deno.test("import-adapter says if the adapter names another base model than it i
     }
   }));
 
-Deno.test("import-adapter converts a rank-stabilized alpha to one with the same scale", () =>
+Deno.test("import-adapter keeps rsLoRA's alpha and scale, and export-adapter writes them at any rank", () =>
   withFolder(async (folder) => {
     const source = await peftFolder(folder, { use_rslora: true });
-    const { output } = await runTask(importAdapter, folder, { source }, {
-      model: join(fixtures, "tiny-roberta"),
-    });
-    const { alpha, rank } = (await readAdapter(output)).training;
-    assertEquals(alpha / rank, 8 / Math.sqrt(4));
+    const model = join(fixtures, "tiny-roberta");
+    for (
+      const [method, atTwo] of [
+        ["lora", [8 / Math.sqrt(4), "alpha / sqrt(R)"]],
+        ["dylora", [8 / Math.sqrt(2), "alpha / sqrt(b)"]],
+      ] satisfies ["lora" | "dylora", [number, string]][]
+    ) {
+      const imported = await runTask(
+        importAdapter,
+        folder,
+        { source, method },
+        { model },
+      );
+      const { training } = await readAdapter(imported.output);
+      assertEquals([training.alpha, training.rank], [8, 4]);
+      assertEquals(scaleAt(4, training), 8 / Math.sqrt(4));
+      const adapter = method === "dylora"
+        ? imported.output
+        : (await runTask(reduceAdapter, folder, { by: "truncation" }, {
+          adapter: imported.output,
+        })).output;
+      const record = (await readAdapter(adapter)).training;
+      assertEquals([scaleAt(2, record), ranksInWords(record).scale], atTwo);
+      const { output } = await runTask(exportAdapter, folder, { rank: 2 }, {
+        adapter,
+      });
+      const config = JSON.parse(
+        await Deno.readTextFile(join(output, "adapter_config.json")),
+      );
+      assertEquals([config.r, config.use_rslora], [2, true]);
+      assertAlmostEquals(config.lora_alpha / Math.sqrt(2), atTwo[0], 1e-12);
+    }
   }));
 
 Deno.test("import-adapter checks task and classes against those of the tokens", () =>

@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { basename, join } from "node:path";
 import { readAdapter, writeAdapter } from "../../lib/artifacts/adapter.ts";
+import type { Training } from "../../lib/artifacts/training.ts";
+import { rankStabilized } from "../../lib/engine/adapters/scale.ts";
 import type { Architecture } from "../../lib/engine/models/model.ts";
 import type { TargetModules } from "../../lib/engine/models/parameters.ts";
 import { ARCHITECTURES, parseModel } from "../../lib/engine/models/registry.ts";
@@ -50,8 +52,16 @@ for (
     );
   }
   test(
+    "PEFT and transformers compute the logits of evaluate-ranks from an exported and merged adapter of rsLoRA",
+    (stages) =>
+      compareExports(stages, model!, undefined, {
+        scaling: rankStabilized(TRAINING.scaling),
+      }),
+  );
+  test(
     "PEFT and transformers compute the logits of evaluate-ranks from an exported and merged DoRA",
-    (stages) => compareExports(stages, model!, "all-linear", "dora"),
+    (stages) =>
+      compareExports(stages, model!, "all-linear", { adapter: "dora" }),
   );
 
   test(
@@ -144,12 +154,12 @@ async function compareExports(
   stages: EngineStages,
   model: string,
   targetModules: TargetModules | undefined,
-  kind?: string,
+  more: Partial<Training> = {},
 ): Promise<void> {
   const { folder, given } = stages;
   const { rank } = TRAINING;
-  const tensors = randomAdapter(model, rank, targetModules, 2, kind);
-  const adapter = await saved(folder, model, targetModules, tensors, kind);
+  const tensors = randomAdapter(model, rank, targetModules, 2, more.adapter);
+  const adapter = await saved(folder, model, targetModules, tensors, more);
   const ranks = [1, 3, 8];
   const scored = await stages.run("evaluate-ranks", { ranks }, {
     ...given,
@@ -211,14 +221,14 @@ async function saved(
   model: string,
   targetModules: TargetModules | undefined,
   tensors = randomAdapter(model, TRAINING.rank, targetModules),
-  adapter?: string,
+  more: Partial<Training> = {},
 ): Promise<string> {
   const path = await Deno.makeTempDir({ dir: folder });
   await writeAdapter(path, {
     baseModel: undefined,
     training: {
       ...TRAINING,
-      adapter,
+      ...more,
       targetModules: targetModules ?? architectureIn(model).targetModules,
     },
     tensors,

@@ -35,6 +35,23 @@ Deno.test("train-dylora divides alpha by its own rank with scaling: maximum, and
     );
   }));
 
+Deno.test("train-dylora divides alpha by the root of the rank with useRslora, as PEFT does with use_rslora, and so do trainings that start from it", () =>
+  withEngineStages(async ({ run, given }) => {
+    const params = { rank: 4, alpha: 8, epochs: 1, learningRate: 1e-2 };
+    const first = { ...params, useRslora: true };
+    const start = await run("train-dylora", first, given);
+    const next = await run("train-dylora", params, { ...given, start });
+    for (const adapter of [start, next]) {
+      const { alpha, scaling } = await readTraining(adapter);
+      assertEquals([alpha, scaling], [8, { exponent: 0.5, useRslora: true }]);
+      const exported = await run("export-adapter", { rank: 2 }, { adapter });
+      const { r, lora_alpha, use_rslora } = JSON.parse(
+        await Deno.readTextFile(join(exported, "adapter_config.json")),
+      );
+      assertEquals([r, lora_alpha, use_rslora], [2, 8, true]);
+    }
+  }));
+
 Deno.test("evaluate-ranks scores powers of two and the largest rank", () =>
   withEngineStages(async (stages) => {
     const { run, given } = stages;

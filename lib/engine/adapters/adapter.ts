@@ -113,10 +113,11 @@ export interface AdapterOps {
   readonly withGradient: typeof withGradient;
 }
 
-/** Rank and alpha of an adapter in PEFT, where the scale is alpha / rank. */
+/** Rank and alpha of an adapter in PEFT, where the scale is alpha / rank, or with rsLoRA alpha / sqrt(rank). */
 export interface PeftScale {
   readonly rank: number;
   readonly alpha: number;
+  readonly useRslora: boolean;
 }
 
 /** The tensors of adapters by name, PEFT's or the model's own; others are those of the head. */

@@ -12,10 +12,11 @@ export const lora: AdapterKind = {
   name: "lora",
   title: "LoRA",
   type: { peft_type: "LORA" },
-  config: ({ rank, alpha }) => ({
+  config: ({ rank, alpha, useRslora }) => ({
     lora_alpha: alpha,
     lora_dropout: 0,
     r: rank,
+    ...(useRslora && { use_rslora: true }),
   }),
   // A is Kaiming-uniform with a = sqrt 5, as in microsoft/LoRA.
   tensors: {
