@@ -463,3 +463,29 @@ Deno.test("the top level and lib/ hold only the known files and folders", () => 
     );
   assertEquals(rooms, []);
 });
+
+Deno.test("a name that once had several meanings is declared once", () => {
+  const names =
+    "Content Follower Outcome Pace Patience Place Remote Usage Watch".split(
+      " ",
+    );
+  const declared = [...sources("lib")].flatMap(({ path, text }) =>
+    [...text.matchAll(/^(?:export )?(?:interface|class|type) (\w+)/gm)]
+      .filter(([, name]) => names.includes(name!))
+      .map(([, name]) => `${name} in ${path}`)
+  );
+  const twice = Map.groupBy(declared, (it) => it.split(" ")[0]!).values()
+    .filter(({ length }) => length > 1);
+  assertEquals([...twice].flat(), []);
+});
+
+Deno.test("no function of these rooms is called take, which had ten meanings", () => {
+  const rooms = "cli files hub pypi remote resize store track".split(" ");
+  const found = rooms.flatMap((room) => [...sources(`lib/${room}`)])
+    .filter(({ text }) =>
+      /(?:^|[\s#.])takes?(?:<[^>]*>)?\(|\btakes?\??: |const take\b/m.test(
+        text.replace(/\/\*[^]*?\*\/|^\s*\/\/.*$|`[^]*?`/gm, ""),
+      )
+    );
+  assertEquals(found.map(({ path }) => path), []);
+});

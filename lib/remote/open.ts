@@ -2,7 +2,7 @@ import { basename, fromFileUrl } from "../files/paths.ts";
 import { FolderTransport, HttpTransport, type Transport } from "./transport.ts";
 
 /** How the remote at an address is reached. */
-interface Reach {
+interface Connection {
   /** The address without secrets, for messages. */
   readonly name: string;
   /** Whether it is only read, so that a folder must exist. */
@@ -10,7 +10,7 @@ interface Reach {
   /** Ends all transfers. */
   readonly signal: AbortSignal;
   /** Milliseconds in which a transfer must make progress. */
-  readonly patience?: number;
+  readonly stallTimeout?: number;
 }
 
 /** Bytes of a file that is sent as a whole. */
@@ -23,7 +23,7 @@ const WHOLE = 16 << 20;
  */
 export async function openTransport(
   address: URL,
-  reach: Reach,
+  reach: Connection,
 ): Promise<Transport> {
   if (address.pathname.endsWith(".tar")) {
     const folder = new URL(".", address);
@@ -32,14 +32,14 @@ export async function openTransport(
     const file = decodeURIComponent(basename(address.pathname));
     return new TarTransport(await openTransport(folder, reach), file);
   }
-  const { name, isReadOnly, signal, patience = 10_000 } = reach;
+  const { name, isReadOnly, signal, stallTimeout = 10_000 } = reach;
   if (address.protocol === "file:") {
     const root = fromFileUrl(address.href);
     return new FolderTransport(name, isReadOnly, () => Promise.resolve(root));
   }
   if (address.protocol === "s3:") {
     const { S3Transport } = await import("./s3.ts");
-    return new S3Transport(address, name, { signal, patience });
+    return new S3Transport(address, name, { signal, stallTimeout });
   }
   const { username, password } = address;
   const token = Deno.env.get("DYLORA_REMOTE_TOKEN");
@@ -51,7 +51,7 @@ export async function openTransport(
   base.username = base.password = "";
   return new HttpTransport(base, name, {
     signal,
-    patience,
+    stallTimeout,
     streamed: WHOLE,
     authorize: () => authorization ? { authorization } : {},
   });

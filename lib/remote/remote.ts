@@ -5,6 +5,7 @@ import {
   parseManifest,
   recordedKey,
 } from "../store/manifests.ts";
+import type { TreeFile } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
 import {
   openSigned,
@@ -13,7 +14,7 @@ import {
   type SigningKey,
 } from "./signature.ts";
 import {
-  type Content,
+  type Chunks,
   type Entry,
   RemoteFault,
   type Stored,
@@ -21,7 +22,7 @@ import {
   type Transport,
 } from "./transport.ts";
 
-/** What a remote is used for. */
+/** Trusted keys, signing key and messages of a remote. */
 export interface RemoteOptions {
   /** Public keys whose results are used. */
   readonly trusted: readonly string[];
@@ -33,8 +34,8 @@ export interface RemoteOptions {
   readonly ofRun?: boolean;
 }
 
-/** What has travelled. */
-export type Travelled = Readonly<Remote["travelled"]>;
+/** Transfer statistics. */
+export type TransferStats = Readonly<Remote["stats"]>;
 
 /** A result in a remote. */
 export interface RemoteResult {
@@ -82,7 +83,7 @@ export class Remote {
   #isOff = false;
   #hasRefused = false;
   /** Numbers of results and, as stored in the remote, of bytes. */
-  readonly travelled = {
+  readonly stats = {
     /** Results that the cache lacked and the remote was asked for. */
     asked: 0,
     fetched: 0,
@@ -104,40 +105,34 @@ export class Remote {
   }
 
   /** The result of a key by a trusted signer, whose files need not be in the cache yet. */
-  async find(
-    key: string,
-    recorded?: "recorded",
-  ): Promise<Manifest | undefined> {
-    let found = this.#found.get(key);
-    if (found === undefined) {
-      found = this.#find(key, recorded ?? "manifests");
-      if (!recorded) this.travelled.asked++;
-      this.#found.set(key, found);
+  async find(key: string, recorded?: "recorded") {
+    let finding = this.#found.get(key);
+    if (finding === undefined) {
+      finding = this.#find(key, recorded ?? "manifests");
+      if (!recorded) this.stats.asked++;
+      this.#found.set(key, finding);
     }
-    const result = await found;
-    if (result === undefined || result.isRefused) return undefined;
-    // A recorded result has a key of its own.
-    this.#found.set(result.manifest.key, found);
-    return result.manifest;
-  }
-
-  /**
-   * Brings a result that was found into the cache, its files first.
-   *
-   * @returns False if that fails; then there is no such result any more.
-   */
-  async fetch({ key }: Manifest): Promise<boolean> {
-    const found = (await this.#found.get(key))!;
-    const isFetched = await (found.fetched ??= this.#fetch(found));
-    found.isRefused = !isFetched;
-    return isFetched;
-  }
-
-  /** Brings the files of a result that was found, or some of them, into the cache, but not the result. */
-  async fetchFiles(manifest: Manifest): Promise<boolean> {
-    const found = await this.#found.get(manifest.key);
-    return found === undefined ||
-      await this.#receiveAll({ ...found, manifest });
+    const found = await finding;
+    if (found === undefined || found.isRefused) return undefined;
+    const { manifest } = found;
+    return {
+      manifest,
+      /**
+       * Brings it into the cache, its files first; or some files but not the result.
+       *
+       * @returns False if that fails; then there is no such result any more.
+       */
+      bring: async (files?: readonly TreeFile[]): Promise<boolean> => {
+        if (files !== undefined) {
+          return await this.#receiveAll({
+            ...found,
+            manifest: { ...manifest, files },
+          });
+        }
+        found.isRefused = !await (found.fetched ??= this.#fetch(found));
+        return !found.isRefused;
+      },
+    };
   }
 
   /** Stores a result of the cache in the remote, in the background. */
@@ -145,7 +140,7 @@ export class Remote {
     if (this.#options.key === undefined) return;
     const sent = this.push(manifest, this.#options.key).then(() => {});
     this.#offers.push(sent);
-    this.travelled.offered++;
+    this.stats.offered++;
     // A failure has been said; an interruption is none.
     sent.catch(() => {});
   }
@@ -180,7 +175,7 @@ export class Remote {
       await Promise.all(sends);
       return await this.#vouch({ manifest, gzip: gzip.sort() }, key);
     });
-    if (pushed) this.travelled.stored++;
+    if (pushed) this.stats.stored++;
     return pushed === true;
   }
 
@@ -320,7 +315,7 @@ export class Remote {
   async #fetch(found: SignedResult): Promise<boolean> {
     if (!await this.#receiveAll(found)) return false;
     this.#store.manifests.write(found.manifest);
-    this.travelled.fetched++;
+    this.stats.fetched++;
     return true;
   }
 
@@ -341,7 +336,7 @@ export class Remote {
   /** Brings a blob into the cache; false if the remote lacks it or has other content. */
   async #receive(blob: string, size: number, isGzip: boolean) {
     const path = blobPath(blob, isGzip);
-    const take = async (content: Content) => {
+    const read = async (content: Chunks) => {
       const counted = this.#counted(content, size + (size >> 6) + 1024);
       const plain = isGzip ? gunzip(counted) : counted;
       // A TypeError: what should be compressed is not.
@@ -351,7 +346,7 @@ export class Remote {
           throw error;
         });
     };
-    const isRight = await this.#transport.get(path, take);
+    const isRight = await this.#transport.get(path, read);
     if (isRight) return true;
     this.#refuse(
       isRight === undefined
@@ -363,11 +358,11 @@ export class Remote {
   }
 
   /** @param limit Bytes after which a content is not what it should be. */
-  async *#counted(content: Content, limit: number): Content {
+  async *#counted(content: Chunks, limit: number): Chunks {
     let size = 0;
     for await (const piece of content) {
       size += piece.length;
-      this.travelled.fetchedBytes += piece.length;
+      this.stats.fetchedBytes += piece.length;
       if (size > limit) throw new TypeError("Too long");
       yield piece;
     }
@@ -402,7 +397,7 @@ export class Remote {
 
   async #put(path: string, content: Stored): Promise<void> {
     await this.#transport.put(path, content);
-    this.travelled.storedBytes += content instanceof Uint8Array
+    this.stats.storedBytes += content instanceof Uint8Array
       ? content.length
       : content.size;
   }
@@ -502,7 +497,7 @@ function blobPath(blob: string, isGzip: boolean): string {
   return `blobs/${blob.slice(0, 2)}/${blob.slice(2)}${isGzip ? ".gz" : ""}`;
 }
 
-function gunzip(content: Content): Content {
+function gunzip(content: Chunks): Chunks {
   return ReadableStream.from(content)
     .pipeThrough(new DecompressionStream("gzip"));
 }

@@ -4,7 +4,7 @@ import { listFiles } from "../store/blobs.ts";
 import { removeFolder } from "../files/files.ts";
 import { dirname, join } from "../files/paths.ts";
 import {
-  type Content,
+  type Chunks,
   FolderTransport,
   RemoteFault,
   type Transport,
@@ -32,7 +32,7 @@ export async function pack(
 /** Paths of the files in a remote. */
 const PATH = /^(blobs|manifests|recorded)(\/[\w-][\w.-]*)+$/;
 
-async function unpack(tar: Content, folder: string): Promise<true> {
+async function unpack(tar: Chunks, folder: string): Promise<true> {
   const entries = ReadableStream.from(tar)
     .pipeThrough(createTarDecoder({ strict: true }));
   for await (const { header: { name, type }, body } of entries) {

@@ -4,7 +4,7 @@ import { besides, removeIfThere, statIfThere } from "../files/files.ts";
 import { dirname, join } from "../files/paths.ts";
 
 /** Bytes as they come. */
-export type Content = AsyncIterable<Uint8Array<ArrayBuffer>>;
+export type Chunks = AsyncIterable<Uint8Array<ArrayBuffer>>;
 
 /** Bytes, or a file of `size` bytes, to store in a remote. */
 export type Stored = Uint8Array<ArrayBuffer> | {
@@ -28,10 +28,10 @@ export interface Entry {
 export interface Transport {
   /** Its address without secrets. */
   readonly name: string;
-  /** Gives the content of a file to `take`; undefined if there is no such file. */
+  /** Gives the content of a file to `read`; undefined if there is no such file. */
   get<T>(
     path: string,
-    take: (content: Content) => Promise<T>,
+    read: (content: Chunks) => Promise<T>,
   ): Promise<T | undefined>;
   has(path: string): Promise<boolean>;
   put(path: string, content: Stored): Promise<void>;
@@ -63,10 +63,10 @@ export class FolderTransport implements Transport {
     this.#find = find;
   }
 
-  get<T>(path: string, take: (content: Content) => Promise<T>) {
+  get<T>(path: string, read: (content: Chunks) => Promise<T>) {
     return this.#at(path, async (target, root) => {
       const found = statIfThere(target);
-      if (found?.isFile) return await take(piecesOf(await Deno.open(target)));
+      if (found?.isFile) return await read(piecesOf(await Deno.open(target)));
       // A pipe would be waited for.
       if (found) throw new RemoteFault(`has "${path}", which is not a file`);
       if (!this.mustExist || statIfThere(root)) return undefined;
@@ -125,7 +125,7 @@ export class FolderTransport implements Transport {
 }
 
 /** The content of a file of a folder, whose errors are those of the remote. */
-async function* piecesOf({ readable }: Deno.FsFile): Content {
+async function* piecesOf({ readable }: Deno.FsFile): Chunks {
   try {
     yield* readable;
   } catch (error) {
@@ -138,7 +138,7 @@ export interface HttpOptions {
   /** Headers that give access, for a method and a URL. */
   authorize(method: string, url: string): HeadersInit | Promise<HeadersInit>;
   /** Milliseconds in which a transfer must make progress. */
-  readonly patience: number;
+  readonly stallTimeout: number;
   /** Bytes above which a file is sent as a stream, so without its length, and not as a whole. */
   readonly streamed: number;
   /** Ends all transfers. */
@@ -165,8 +165,8 @@ export class HttpTransport implements Transport {
     this.#options = options;
   }
 
-  async get<T>(path: string, take: (content: Content) => Promise<T>) {
-    return await this.request(this.urlOf(path), "GET", take);
+  async get<T>(path: string, read: (content: Chunks) => Promise<T>) {
+    return await this.request(this.urlOf(path), "GET", read);
   }
 
   async has(path: string) {
@@ -210,17 +210,17 @@ export class HttpTransport implements Transport {
     return url;
   }
 
-  /** Makes a request and gives the content of the answer to `take`; undefined if the answer is 404. */
+  /** Makes a request and gives the content of the answer to `read`; undefined if the answer is 404. */
   protected async request<T>(
     url: URL,
     method: string,
-    take: (content: Content) => T | Promise<T>,
+    read: (content: Chunks) => T | Promise<T>,
     content?: Stored,
   ): Promise<T | undefined> {
-    const { signal, patience, streamed, authorize } = this.#options;
+    const { signal, stallTimeout, streamed, authorize } = this.#options;
     for (let isFirst = true;; isFirst = false) {
       signal.throwIfAborted();
-      using watch = new Watch(patience, signal);
+      using watch = new StallGuard(stallTimeout, signal);
       const send = async () => {
         const headers = await authorize(method, url.href);
         const body = content && await watch.bodyOf(content, streamed);
@@ -238,7 +238,7 @@ export class HttpTransport implements Transport {
       });
       const received = watch.piecesOf(body);
       try {
-        if (ok) return await take(received);
+        if (ok) return await read(received);
         if (status === 404 || status === 410) return undefined;
         if (!isFirst || !AGAIN.includes(status)) {
           const code = codeOf(await textOf(received));
@@ -259,7 +259,7 @@ export class HttpTransport implements Transport {
 }
 
 /** Ends a transfer that makes no progress. */
-class Watch implements Disposable {
+class StallGuard implements Disposable {
   readonly #stalled = new AbortController();
   readonly #timer: ReturnType<typeof setInterval>;
   readonly signal: AbortSignal;
@@ -268,15 +268,15 @@ class Watch implements Disposable {
   /** Bytes of a request that is sent as a whole. */
   #whole = 0;
 
-  constructor(patience: number, signal: AbortSignal) {
+  constructor(stallTimeout: number, signal: AbortSignal) {
     this.#outer = signal;
     this.signal = AbortSignal.any([this.#stalled.signal, signal]);
-    const least = SLOWEST * patience / 1000;
+    const least = SLOWEST * stallTimeout / 1000;
     this.#timer = setInterval(() => {
       if (this.#whole > 0) this.#whole -= least;
       else if (this.#moved < least) this.#stalled.abort();
       this.#moved = 0;
-    }, patience);
+    }, stallTimeout);
   }
 
   async bodyOf(content: Stored, streamed: number): Promise<BodyInit> {
@@ -291,7 +291,7 @@ class Watch implements Disposable {
 
   async *piecesOf(
     stream: ReadableStream<Uint8Array<ArrayBuffer>> | null,
-  ): Content {
+  ): Chunks {
     try {
       for await (const piece of stream ?? []) {
         this.#moved += piece.length;
@@ -331,7 +331,7 @@ const MAX_TEXT = 32 << 20;
  *
  * @throws {RemoteFault} If it is too long.
  */
-export async function textOf(content: Content): Promise<string> {
+export async function textOf(content: Chunks): Promise<string> {
   const decoder = new TextDecoder();
   let text = "";
   for await (const piece of content) {

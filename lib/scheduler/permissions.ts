@@ -40,9 +40,9 @@ export function sandboxOf(
     ...access.read,
     ...write,
     ...permissions.read?.() ?? [],
-    ...runtimes.flatMap(({ read, handsOn }) => [
+    ...runtimes.flatMap(({ read, sharedFiles }) => [
       ...read,
-      ...handsOn?.read ?? [],
+      ...sharedFiles?.read ?? [],
     ]),
   ];
   const split = [...read, ...run].find((value) => value.includes(","));

@@ -20,7 +20,7 @@ import {
 import type { Decision } from "./events.ts";
 import { keyParts } from "./key.ts";
 import type { LiveRun } from "./runs.ts";
-import type { Settings } from "./settings.ts";
+import type { RemoteHit, Settings } from "./settings.ts";
 import {
   checkSources,
   type Sources,
@@ -39,11 +39,8 @@ export type Missed = StageKey & {
 };
 
 /** A stage whose result is in the cache or the remote. */
-export type Reused = StageKey & {
+export type Reused = StageKey & RemoteHit & {
   readonly decision: Extract<Decision, { state: "unchanged" | "restore" }>;
-  readonly manifest: Manifest;
-  /** Brings it into the cache, if only the remote has it; false if that fails. */
-  readonly bring: () => Promise<boolean>;
 };
 
 interface StageKey {
@@ -79,19 +76,20 @@ export async function decide(
   };
   if (settings.force.has(stage.id)) return run("forced");
   const found = await store.lookup(key);
-  const manifest = found.state === "found"
-    ? found.manifest
+  const hit: RemoteHit | undefined = found.state === "found"
+    ? inCache(found.manifest)
     : await settings.remote?.find(key) ??
       (settings.recorded
         ? await recordedResult(parts, settings, store)
         : undefined);
-  if (manifest === undefined) {
+  if (hit === undefined) {
     if (found.state === "unusable") {
       return run(`its result in the cache ${found.fault}`);
     }
     const { explainMiss } = await import("./changes.ts");
     return run(await explainMiss(pipeline, stage.id, parts, store));
   }
+  const { manifest } = hit;
   const missing = stage.declaration.output.files.find((file) =>
     !manifest.files.some(({ path }) => path === file)
   );
@@ -111,12 +109,16 @@ export async function decide(
     key,
     parts,
     sources,
-    manifest,
-    bring: async () => isHere || await settings.remote!.fetch(manifest),
+    ...(isHere ? inCache(manifest) : hit),
     decision: reason === undefined
       ? { state: "unchanged", key: manifest.key, ...recorded }
       : { state: "restore", key: manifest.key, reason, ...recorded },
   };
+}
+
+/** A result of the cache. */
+function inCache(manifest: Manifest): RemoteHit {
+  return { manifest, bring: () => Promise.resolve(true) };
 }
 
 /** Section of the store's memo, by stage: the parts that its key was computed from last, as canonical JSON, and the key. */
@@ -141,12 +143,12 @@ async function recordedResult(
   parts: KeyParts,
   { remote }: Settings,
   store: Store,
-): Promise<Manifest | undefined> {
+): Promise<RemoteHit | undefined> {
   const wanted = await recordedKey(parts);
   for (const { key, parts: others } of store.manifests.all()) {
     if (await recordedKey(others) !== wanted) continue;
     const found = await store.lookup(key);
-    if (found.state === "found") return found.manifest;
+    if (found.state === "found") return inCache(found.manifest);
   }
   return await remote?.find(wanted, "recorded");
 }

@@ -51,9 +51,9 @@ export async function runTask(run: TaskRun): Promise<ProcessEnd> {
     checkpoint,
     cpus: resources.cpus,
     runtimes: Object.fromEntries(
-      [...run.runtimes].map(([name, { settings, handsOn }]) => [name, {
+      [...run.runtimes].map(([name, { settings, sharedFiles }]) => [name, {
         ...settings,
-        ...handsOn?.settings(handedOn(folder, name)),
+        ...sharedFiles?.settings(handedOn(folder, name)),
       }]),
     ),
   };
@@ -110,13 +110,13 @@ export async function runTask(run: TaskRun): Promise<ProcessEnd> {
     timeout,
   });
   if (end.state !== "done") return end;
-  for (const [name, { handsOn }] of run.runtimes) {
+  for (const [name, { sharedFiles }] of run.runtimes) {
     try {
-      await handsOn?.take(handedOn(folder, name));
+      await sharedFiles?.keep(handedOn(folder, name));
     } catch (error) {
       // The result is complete without it: the disk may be full, or the folder another user's.
       log(
-        `${handsOn!.title} is not kept for later stages: ${
+        `${sharedFiles!.title} is not kept for later stages: ${
           error instanceof Error ? error.message : error
         }`,
       );

@@ -1,4 +1,5 @@
 import { join } from "../files/paths.ts";
+import type { TreeFile } from "../store/blobs.ts";
 import type { Manifest } from "../store/manifests.ts";
 import type { Executor } from "./executors/executor.ts";
 import { local } from "./executors/local.ts";
@@ -24,21 +25,24 @@ export interface Settings {
   readonly grace: number;
   /** Bytes of the cache above which old results are removed after a run. */
   readonly cacheLimit: number;
-  readonly remote?: Remote;
+  readonly remote?: RemoteResults;
   /** True if results that other runtimes have made are used where there are none of the own ones. */
   readonly recorded?: boolean;
 }
 
-/** Results of other caches, for those that the own one lacks. Its faults are no faults of a run. */
-export interface Remote {
+/** A result of another cache, whose files need not be in the own one yet. */
+export interface RemoteHit {
+  readonly manifest: Manifest;
+  /** Brings it into the cache, or some of its files but not the result. False if that fails; it is then not found again. */
+  bring(files?: readonly TreeFile[]): Promise<boolean>;
+}
+
+/** Results of other caches, for those that the own one lacks. A remote failure never fails a run. */
+export interface RemoteResults {
   /** Its address, for messages. */
   readonly name: string;
-  /** The result of a key, or of a {@linkcode recordedKey}, whose files need not be in the cache yet. */
-  find(key: string, recorded?: "recorded"): Promise<Manifest | undefined>;
-  /** Brings a result that was found into the cache. False if that fails; it is then not found again. */
-  fetch(manifest: Manifest): Promise<boolean>;
-  /** Brings the files of a result that was found into the cache, but not the result. False if that fails. */
-  fetchFiles(manifest: Manifest): Promise<boolean>;
+  /** The result of a key, or of a {@linkcode recordedKey}. */
+  find(key: string, recorded?: "recorded"): Promise<RemoteHit | undefined>;
   /** Takes a new result of the cache, in the background. */
   offer(manifest: Manifest): void;
 }
@@ -81,15 +85,15 @@ export interface Runtime {
   /** Environment variables that the process may read, with their values. */
   readonly env: Readonly<Record<string, string>>;
   /** Files that its stages hand on to later ones, such as compiled code. They affect no result and are part of none. */
-  readonly handsOn?: {
+  readonly sharedFiles?: {
     /** What they are, as the start of a message: "Compiled code". */
     readonly title: string;
     /** Further settings of a stage's process, given the folder for these files. */
     settings(folder: string): Readonly<Record<string, string>>;
     /** Paths that the process may read for it. */
     readonly read: readonly string[];
-    /** Takes the files from that folder after the stage has succeeded. */
-    take(folder: string): Promise<void>;
+    /** Keeps the files of that folder after the stage has succeeded. */
+    keep(folder: string): Promise<void>;
   };
   /** Makes it usable, for instance by installing a library that is missing or damaged. Called before each stage that needs it. */
   readonly prepare: () => Promise<void>;

@@ -57,11 +57,10 @@ export async function verify<Difference>(
     throw new NoResultError(id, { stage: input, reason: "it was refused" });
   }
   const { remote } = settings;
-  const { key, manifest, decision } = reused.get(id)!;
-  const expected = remote && !decision.recorded
-    ? await remote.find(key)
-    : manifest;
-  if (expected === undefined) {
+  const own = reused.get(id)!;
+  const { key, decision } = own;
+  const hit = remote && !decision.recorded ? await remote.find(key) : own;
+  if (hit === undefined) {
     throw new NoResultError(id, {
       stage: id,
       reason: `not in ${remote!.name}`,
@@ -75,7 +74,7 @@ export async function verify<Difference>(
   using journal = openJournal(folder.log, emit);
   const checkpoint = join(folder.path, "checkpoint");
   Deno.mkdirSync(checkpoint);
-  const end = await attempt(context, stage, reused.get(id)!, folder, {
+  const end = await attempt(context, stage, own, folder, {
     results,
     gpus,
     checkpoint: () => checkpoint,
@@ -85,19 +84,19 @@ export async function verify<Difference>(
   journal.end();
   if (end.state !== "done") throw new Error(end.message);
   const { output, measured: { seconds } } = end;
-  const before = new Map(expected.files.map(({ path, blob }) => [path, blob]));
+  const { files } = hit.manifest;
+  const before = new Map(files.map(({ path, blob }) => [path, blob]));
   const after = new Map<string, string>();
   for (const path of listFiles(output, "refuse")) {
     after.set(path, (await digestFile(join(output, path))).blob);
   }
   const all = [...new Set([...before.keys(), ...after.keys()])];
   const changed = all.filter((path) => before.get(path) !== after.get(path));
-  const both = expected.files
+  const both = files
     .filter(({ path }) => after.has(path) && changed.includes(path));
-  if (
-    both.length > 0 &&
-    await remote?.fetchFiles({ ...expected, files: both }) === false
-  ) throw new NoResultError(id, { stage: id, reason: "it was refused" });
+  if (both.length > 0 && !await hit.bring(both)) {
+    throw new NoResultError(id, { stage: id, reason: "it was refused" });
+  }
   const differing: Record<string, Difference | null> = {};
   for (const path of changed) differing[path] = null;
   for (const { path, blob } of both) {

@@ -47,7 +47,7 @@ export class Blobs {
 
   /** Stores a copy of a file. The digest is that of the stored bytes, even if the file changes in the meantime. */
   async put(path: string): Promise<{ blob: string; size: number }> {
-    return await this.#take((copy) => digestFile(path, copy));
+    return await this.#importFile((copy) => digestFile(path, copy));
   }
 
   /** Stores copies of files, as {@linkcode put} does, several at a time: the disk flushes them together. */
@@ -73,7 +73,7 @@ export class Blobs {
     const bytes = new TextEncoder().encode(text);
     const stored = { blob: await digest(bytes), size: bytes.length };
     if (await this.holds(stored.blob)) return stored;
-    return await this.#take((copy) => {
+    return await this.#importFile((copy) => {
       writeAll(copy, bytes);
       return Promise.resolve(stored);
     });
@@ -89,7 +89,7 @@ export class Blobs {
     content: AsyncIterable<Uint8Array>,
   ): Promise<boolean> {
     const { createHash } = await import("node:crypto");
-    const stored = await this.#take(async (copy) => {
+    const stored = await this.#importFile(async (copy) => {
       const hash = createHash("sha256");
       let received = 0;
       for await (const piece of content) {
@@ -148,7 +148,7 @@ export class Blobs {
   }
 
   /** Writes a new file, flushes it to the disk and renames it to its digest; removes it if `write` gives undefined. */
-  async #take<Stored extends { readonly blob: string } | undefined>(
+  async #importFile<Stored extends { readonly blob: string } | undefined>(
     write: (copy: Deno.FsFile) => Promise<Stored>,
   ): Promise<Stored> {
     Deno.mkdirSync(this.folder, { recursive: true });

@@ -24,12 +24,12 @@ async function travels(caches: Caches, url: string): Promise<void> {
   const writer = await caches.remote(url, from, { key });
   await offerAll(writer, a, b);
   assertEquals(caches.said, []);
-  assertEquals(writer.travelled.stored, 2);
+  assertEquals(writer.stats.stored, 2);
 
   const reader = await caches.remote(url, to, { trusted: [key.signer] });
   for (const manifest of [a, b]) {
-    assertEquals(await reader.find(manifest.key), manifest);
-    assert(await reader.fetch(manifest));
+    assertEquals((await reader.find(manifest.key))?.manifest, manifest);
+    assert(await (await reader.find(manifest.key))!.bring());
     assertEquals((await to.lookup(manifest.key)).state, "found");
   }
   assertEquals(await reader.find("0".repeat(64)), undefined);
@@ -49,8 +49,8 @@ async function travels(caches: Caches, url: string): Promise<void> {
   const left = await caches.remote(url, caches.store("left"), {
     trusted: [key.signer, other.signer],
   });
-  assertEquals(await left.find(a.key), undefined);
-  assert(await left.fetch((await left.find(b.key))!));
+  assertEquals((await left.find(a.key))?.manifest, undefined);
+  assert(await (await left.find(b.key))!.bring());
   await left.end();
   assertEquals(caches.said, []);
 }

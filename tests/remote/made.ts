@@ -32,7 +32,7 @@ export class Caches extends TemporaryFolder {
     { key, trusted = key ? [key.signer] : [], ...more }: {
       key?: SigningKey;
       trusted?: readonly string[];
-      patience?: number;
+      stallTimeout?: number;
       ofRun?: boolean;
       signal?: AbortSignal;
     },
@@ -41,7 +41,8 @@ export class Caches extends TemporaryFolder {
       name: "REMOTE",
       isReadOnly: key === undefined,
       signal: more.signal ?? new AbortController().signal,
-      ...(more.patience !== undefined && { patience: more.patience }),
+      ...(more.stallTimeout !== undefined &&
+        { stallTimeout: more.stallTimeout }),
     });
     const say = (sentence: string) => void this.said.push(sentence);
     return new Remote(transport, store, {

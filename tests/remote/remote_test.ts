@@ -28,11 +28,11 @@ Deno.test("a result travels through a folder, of which only the manifest is read
   const url = `file://${caches.join("remote")}`;
   const { to, key, manifest } = await shared(caches, url);
   const remote = await caches.remote(url, to, { trusted: [key.signer] });
-  assertEquals(await remote.find(manifest.key), manifest);
+  assertEquals((await remote.find(manifest.key))?.manifest, manifest);
   assertEquals(entriesOf(caches.join("to")), []);
-  assert(await remote.fetch(manifest));
+  assert(await (await remote.find(manifest.key))!.bring());
   await assertHas(to, manifest);
-  const { asked, fetched, fetchedBytes } = remote.travelled;
+  const { asked, fetched, fetchedBytes } = remote.stats;
   assertEquals([asked, fetched], [1, 1]);
   // The zeros are compressed, the random bytes are not.
   assert(fetchedBytes > 50_000 && fetchedBytes < 55_000, `${fetchedBytes}`);
@@ -47,8 +47,8 @@ Deno.test("a result travels through a server, with the query and the token of it
     const url = `${server.url}?sig=s3cret`;
     const { to, key, manifest } = await shared(caches, url);
     const remote = await caches.remote(url, to, { trusted: [key.signer] });
-    assertEquals(await remote.find(manifest.key), manifest);
-    assert(await remote.fetch(manifest));
+    assertEquals((await remote.find(manifest.key))?.manifest, manifest);
+    assert(await (await remote.find(manifest.key))!.bring());
     await assertHas(to, manifest);
   } finally {
     Deno.env.delete("DYLORA_REMOTE_TOKEN");
@@ -65,7 +65,7 @@ Deno.test("results of keys that are not trusted are not used, nor unsigned ones"
   const { to, key, manifest } = await shared(caches, url);
   const { signer } = await caches.key("stranger");
   const foreign = await caches.remote(url, to, { trusted: [signer] });
-  assertEquals(await foreign.find(manifest.key), undefined);
+  assertEquals((await foreign.find(manifest.key))?.manifest, undefined);
   await foreign.end();
   assertEquals(caches.said, [
     `Refused a result of the remote REMOTE: it is signed by ${key.signer}, a key that you do not trust; what is refused runs here`,
@@ -82,7 +82,7 @@ Deno.test("results of keys that are not trusted are not used, nor unsigned ones"
     Deno.writeTextFileSync(`${folder}/${signer}.json`, text);
     caches.said.length = 0;
     const remote = await caches.remote(url, to, { trusted: [signer] });
-    assertEquals(await remote.find(manifest.key), undefined);
+    assertEquals((await remote.find(manifest.key))?.manifest, undefined);
     assertEquals(caches.said.length, 1);
     assert(caches.said[0]!.includes(fault), caches.said[0]);
   }
@@ -127,11 +127,11 @@ Deno.test("the first result of a key that a writer stores stays, beside those of
   );
   const trusted = [key.signer];
   const remote = await caches.remote(url, to, { trusted });
-  assertEquals(await remote.find(manifest.key), manifest);
+  assertEquals((await remote.find(manifest.key))?.manifest, manifest);
   const same = await caches.remote(url, from, { key });
   await offerAll(same, manifest);
-  assertEquals(same.travelled.stored, 0);
-  assertEquals(same.travelled.storedBytes, 0);
+  assertEquals(same.stats.stored, 0);
+  assertEquals(same.stats.storedBytes, 0);
 });
 
 /** Faults of a server, and what is said of each. */
@@ -202,10 +202,10 @@ for (const [name, [fault, said]] of Object.entries(FAULTS)) {
     server.fault = fault;
     const remote = await caches.remote(server.url, to, {
       trusted: [key.signer],
-      patience: 150,
+      stallTimeout: 150,
     });
     for (const manifest of manifests) {
-      assertEquals(await remote.find(manifest.key), undefined);
+      assertEquals((await remote.find(manifest.key))?.manifest, undefined);
     }
     assertEquals(caches.said.length, 1);
     assertMatch(caches.said[0]!, said);
@@ -237,7 +237,9 @@ Deno.test("a remote folder with pipes, folders and errors in place of files turn
       });
       const found = await remote.find(manifest.key);
       assertEquals(found === undefined, target === path);
-      if (found !== undefined) assertEquals(await remote.fetch(found), false);
+      if (found !== undefined) {
+        assertEquals(await found.bring(), false);
+      }
       await remote.end();
       assertEquals(caches.said.length, 1);
       assertMatch(caches.said[0]!, said);
@@ -273,7 +275,7 @@ Deno.test("a server that cannot be reached is said without the secrets of its ad
   const remote = await caches.remote(`${url}?sig=s3cret`, to, {
     trusted: [key.signer],
   });
-  assertEquals(await remote.find(manifest.key), undefined);
+  assertEquals((await remote.find(manifest.key))?.manifest, undefined);
   assertEquals(caches.said.length, 2);
   for (const sentence of caches.said) {
     assertMatch(sentence, /^The remote REMOTE cannot be reached \(.+\);/);
@@ -323,13 +325,16 @@ Deno.test("a server that does not take what is stored is given up", async () => 
     await makeResult(from, "b", { f: "b" }),
     await makeResult(from, "c", { f: "c" }),
   ];
-  const remote = await caches.remote(server.url, from, { key, patience: 150 });
+  const remote = await caches.remote(server.url, from, {
+    key,
+    stallTimeout: 150,
+  });
   await offerAll(remote, ...more);
   resolve(undefined);
   assertEquals(caches.said, [
     "The remote REMOTE does not answer in time; this run goes on without it",
   ]);
-  assertEquals(remote.travelled.stored, 0);
+  assertEquals(remote.stats.stored, 0);
 });
 
 Deno.test("a folder that cannot be written to stores nothing, and is said once", async () => {
@@ -351,8 +356,8 @@ Deno.test("a redirect of another server is followed without the token, but not t
   server.headers.length = 0;
   const url = front.url.replace("//", "//user:passw0rd@");
   const remote = await caches.remote(url, to, { trusted: [key.signer] });
-  assertEquals(await remote.find(manifest.key), manifest);
-  assert(await remote.fetch(manifest));
+  assertEquals((await remote.find(manifest.key))?.manifest, manifest);
+  assert(await (await remote.find(manifest.key))!.bring());
   assert(front.headers.every((it) => it.has("authorization")));
   assert(!server.headers.some((it) => it.has("authorization")));
   const other = await makeResult(from, "other", { f: "other" });
@@ -437,13 +442,13 @@ Deno.test("what is damaged, truncated, swapped or old is refused, in 240 tries, 
           trusted: [key.signer],
         });
         const found = await remote.find(manifest.key);
-        if (found && await remote.fetch(found)) {
+        if (found && await found.bring()) {
           // What changed says the same, as an upper-case digit of the signature does.
           unharmed++;
 
           await assertHas(to, manifest);
         } else {
-          assertEquals(await remote.find(manifest.key), undefined);
+          assertEquals((await remote.find(manifest.key))?.manifest, undefined);
           assertEquals(await to.lookup(manifest.key), { state: "none" });
         }
         for (const it of listFiles(to.folder, "refuse")) {
@@ -459,7 +464,7 @@ Deno.test("what is damaged, truncated, swapped or old is refused, in 240 tries, 
   const remote = await caches.remote(server.url, caches.store("last"), {
     trusted: [key.signer],
   });
-  assert(await remote.fetch((await remote.find(manifest.key))!));
+  assert(await (await remote.find(manifest.key))!.bring());
 });
 
 Deno.test("a writer replaces what a reader of the same run has refused", async () => {
@@ -479,14 +484,17 @@ Deno.test("a writer replaces what a reader of the same run has refused", async (
     const empty = caches.store("empty");
     const refusing = await caches.remote(server.url, empty, { key });
     const found = await refusing.find(manifest.key);
-    assertEquals(found && await refusing.fetch(found) || false, false);
+    assertEquals(
+      found && await found.bring() || false,
+      false,
+    );
     const again = await makeResult(empty, "a", TEXTS);
     await offerAll(refusing, again);
     assertEquals(Deno.readFileSync(file).length, bytes.length);
     Deno.removeSync(empty.folder, { recursive: true });
   }
   const remote = await caches.remote(server.url, to, { trusted: [key.signer] });
-  assert(await remote.fetch((await remote.find(manifest.key))!));
+  assert(await (await remote.find(manifest.key))!.bring());
 });
 
 Deno.test("an interrupt ends transfers, which the next run goes on with", async () => {
@@ -508,13 +516,17 @@ Deno.test("an interrupt ends transfers, which the next run goes on with", async 
     signal: stop.signal,
   });
   const found = (await first.find(manifest.key))!;
-  await assertRejects(() => first.fetch(found), Error, "stop");
+  await assertRejects(
+    () => found.bring(),
+    Error,
+    "stop",
+  );
   assertEquals((await to.lookup(manifest.key)).state, "none");
   for (const go of hanging) go();
   server.fault = () => undefined;
   server.requests.length = 0;
   const second = await caches.remote(server.url, to, options);
-  assert(await second.fetch((await second.find(manifest.key))!));
+  assert(await (await second.find(manifest.key))!.bring());
   await assertHas(to, manifest);
   // The other blobs were there.
   assertEquals(server.requests.length, 2);

@@ -416,11 +416,11 @@ Deno.test("run() lets a runtime take what a stage hands on, if the stage succeed
   const earlier = project.path("earlier.txt");
   const taken: string[] = [];
   const settings = engine("engine 1", {
-    handsOn: {
+    sharedFiles: {
       title: "Compiled code",
       settings: (own) => ({ earlier, own }),
       read: [earlier],
-      take: async (folder) => {
+      keep: async (folder) => {
         taken.push(await Deno.readTextFile(`${folder}/code`));
       },
     },

@@ -30,7 +30,7 @@ export async function showKey(args: Arguments): Promise<void> {
 export async function push(store: Store, args: Arguments): Promise<number> {
   return await withRemote(store, args, "write", async (remote) => {
     await offerAll(store, await keysOf(args) ?? store.manifests.keys(), remote);
-    if (remote.travelled.offered > 0) return;
+    if (remote.stats.offered > 0) return;
     console.error(
       "The cache has no such result: run the pipeline first, with the same parameters and engine",
     );
@@ -56,8 +56,7 @@ export async function pull(store: Store, args: Arguments): Promise<number> {
     if (keys.length === 0) console.error("The remote has no such result");
     await Promise.all(keys.map(async (key) => {
       if ((await store.lookup(key)).state === "found") return;
-      const manifest = await remote.find(key);
-      if (manifest !== undefined) await remote.fetch(manifest);
+      await (await remote.find(key))?.bring();
     }));
     await remote.end();
   });
@@ -89,7 +88,7 @@ export async function bundle(store: Store, args: Arguments): Promise<number> {
   const remote = new Remote(to, store, { trusted: [], key, say });
   await offerAll(store, keys, remote);
   await pack(folder, Deno.stdout.writable);
-  const { stored, storedBytes } = remote.travelled;
+  const { stored, storedBytes } = remote.stats;
   const size = bytes(storedBytes);
   say(`${count(stored, "result")}, ${size}, signed by ${key.signer}`);
   if (stored === keys.length) return EXIT.success;
@@ -133,7 +132,7 @@ export async function gc(store: Store, args: Arguments): Promise<void> {
 }
 
 /**
- * Does work with the remote of the arguments, and says what has travelled.
+ * Does work with the remote of the arguments, and prints its transfer statistics.
  *
  * @returns The exit code: that of a failure if the remote has failed or lied.
  */
@@ -157,8 +156,8 @@ async function withRemote(
       if (!(error instanceof RemoteFault)) throw error;
       throw new Error(`The remote ${remote.name} ${error.message}`);
     }
-    const { name, travelled } = remote;
-    const message = { type: "remote", remote: name, ...travelled } as const;
+    const { name, stats } = remote;
+    const message = { type: "remote", remote: name, ...stats } as const;
     const text = messageLine(message);
     if (text !== undefined) writeLine(args, message, text);
     return code;

@@ -144,8 +144,8 @@ export const pipelineCommand = command`
   } catch (error) {
     if (!interrupts.caused(error)) throw error;
   } finally {
-    const travelled = await remote?.end();
-    if (travelled !== undefined) say(travelled);
+    const transfers = await remote?.end();
+    if (transfers !== undefined) say(transfers);
     // People read the answer last; programs expect the summary last.
     const end = [outcome.summary, answer];
     if (args.has("json")) end.reverse();

@@ -108,7 +108,7 @@ export async function runtimeOf(
     read,
     ...(native !== undefined && { native }),
     ...(processor !== undefined && {
-      handsOn: await compiledFunctions(`${identity}\n${processor}`, host),
+      sharedFiles: await compiledFunctions(`${identity}\n${processor}`, host),
     }),
     env,
     prepare: () => choice.prepare(options),
@@ -122,7 +122,7 @@ export async function runtimeOf(
 async function compiledFunctions(
   engine: string,
   host: Host,
-): Promise<NonNullable<Runtime["handsOn"]>> {
+): Promise<NonNullable<Runtime["sharedFiles"]>> {
   const { cacheFolder } = await import("../../engine/install/folder.ts");
   const name = (await digest(engine)).slice(0, 16);
   const kept = join(cacheFolder(host.env), "compiled", name);
@@ -130,7 +130,7 @@ async function compiledFunctions(
     title: "Compiled code",
     settings: (folder) => ({ compiledBefore: kept, compiledNow: folder }),
     read: [kept],
-    take: async (folder) => {
+    keep: async (folder) => {
       const { keepCompiled } = await import(
         "../../engine/tensorflow/compiled.ts"
       );

@@ -1,6 +1,6 @@
 /** The remote of a command: where it is, and what its results are used for. */
-import type { Remote as Opened } from "../../remote/remote.ts";
-import type { Remote } from "../../scheduler/settings.ts";
+import type { Remote } from "../../remote/remote.ts";
+import type { RemoteResults } from "../../scheduler/settings.ts";
 import { isDigest } from "../../files/digest.ts";
 import { statIfThere } from "../../files/files.ts";
 import type { Store } from "../../store/store.ts";
@@ -97,7 +97,7 @@ export async function openRemote(
   note: (text: string) => void,
   signal: AbortSignal,
   ofRun = false,
-): Promise<Opened> {
+): Promise<Remote> {
   const [{ Remote }, { openTransport }, { readKey }] = await Promise.all([
     import("../../remote/remote.ts"),
     import("../../remote/open.ts"),
@@ -134,14 +134,11 @@ export async function runRemote(
   const settings = await remoteSettings(args, needed, optionName);
   if (settings === undefined) return undefined;
   const { name, writes } = settings;
-  let opened: Promise<Opened> | undefined;
+  let opened: Promise<Remote> | undefined;
   const open = () => opened ??= openRemote(settings, store, note, signal, true);
-  const remote: Remote = {
+  const remote: RemoteResults = {
     name,
     find: async (key, recorded) => await (await open()).find(key, recorded),
-    fetch: async (manifest) => await (await opened)?.fetch(manifest) ?? true,
-    fetchFiles: async (manifest) =>
-      await (await opened)?.fetchFiles(manifest) ?? true,
     offer(manifest) {
       if (!writes) return;
       opened = open().then((remote) => {
@@ -169,7 +166,7 @@ export async function runRemote(
       const timer = writes ? setTimeout(() => note(text), SILENCE) : undefined;
       await remote.end();
       clearTimeout(timer);
-      return { type: "remote", remote: name, ...remote.travelled };
+      return { type: "remote", remote: name, ...remote.stats };
     },
   };
 }

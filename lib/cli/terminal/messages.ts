@@ -1,6 +1,6 @@
 import type { FileDifference } from "../../artifacts/file_difference.ts";
 import { printable } from "../../pipeline/faults.ts";
-import type { Travelled } from "../../remote/remote.ts";
+import type { TransferStats } from "../../remote/remote.ts";
 import type { Event, Summary } from "../../scheduler/events.ts";
 import type { Verification } from "../../scheduler/verify.ts";
 import { asTyped, WIDTH, wrap } from "../arguments/arguments.ts";
@@ -40,7 +40,7 @@ export type Message =
   | Answer;
 
 /** What a run got from a remote, and gave to it. */
-export type RemoteMessage = Travelled & {
+export type RemoteMessage = TransferStats & {
   readonly type: "remote";
   readonly remote: string;
 };
