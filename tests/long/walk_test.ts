@@ -46,6 +46,31 @@ function tables(folder: string): { classes: string; scores: string } {
   return { classes, scores };
 }
 
+/** A file with a class written in three ways, a repeated row, two labels for a text, and texts that are empty or long. */
+function messyTable(folder: string): string {
+  const file = join(folder, "messy.jsonl");
+  const rows = [
+    ...Array.from(
+      { length: 60 },
+      (_, i) =>
+        i % 2
+          ? { said: `scene ${i} is great fun`, mood: "pos" }
+          : { said: `scene ${i} is dull`, mood: "neg" },
+    ),
+    { said: "what a film", mood: "Pos" },
+    { said: "quite a film", mood: "pos " },
+    { said: "scene 1 is great fun", mood: "pos" },
+    { said: "scene 3 is great fun", mood: "neg" },
+    { said: " ", mood: "neg" },
+    { said: "long ".repeat(90), mood: "pos" },
+  ];
+  Deno.writeTextFileSync(
+    file,
+    rows.map((row) => `${JSON.stringify(row)}\n`).join(""),
+  );
+  return file;
+}
+
 Deno.test("a new user comes from own data to predictions, as the documents and the commands that are printed say", async (t) => {
   const folder = Deno.makeTempDirSync({ prefix: "walk-" });
   const out = join(folder, "out");
@@ -95,13 +120,16 @@ Deno.test("a new user comes from own data to predictions, as the documents and t
       );
       answer.set("python", code.map((it) => it.slice(9)).join("\n"));
       const again = await call(0, "pipeline", ...run);
-      assertMatch(again.stdout, /^Nothing to do: 7 stages unchanged/m);
+      assertMatch(again.stdout, /^Nothing to do: 9 stages unchanged/m);
     });
 
     await t.step("the report says what is wrong, with the texts", () => {
       const [comparison] = reportOf("mine").comparisons;
       const { mistakes, examples, verdict } = comparison!;
-      assertMatch(verdict!.headline, /^Use rank \d of LoRA by SVD: accuracy /);
+      assertMatch(
+        verdict!.headline,
+        /^Use rank \d of LoRA by SVD(, a head per rank)?: accuracy /,
+      );
       assertEquals(mistakes.classes!.map(({ name }) => name), [
         "maybe",
         "no",
@@ -126,6 +154,10 @@ Deno.test("a new user comes from own data to predictions, as the documents and t
           await browser.until("document.documentElement.dataset.ready === ''");
           await browser.until(
             `document.documentElement.scrollWidth <= ${width}`,
+          );
+          // Folded on a phone.
+          await browser.evaluate(
+            "for (const it of document.querySelectorAll('details')) it.open = true",
           );
           const text = await browser.evaluate<string>(
             "document.querySelector('main').innerText",
@@ -308,6 +340,57 @@ print(json.dumps([model.config.id2label[int(found.argmax())], float(found.max())
       ) as [number];
       assert(Math.abs(theirs - found) < 1e-4, `${theirs}, ${found}`);
     });
+
+    await t.step(
+      "what is wrong with a messy file is said in init, in a remedy that can be pasted, under the verdict and in the report",
+      async () => {
+        const messy = messyTable(folder);
+        const faults = [
+          /the class "Pos" \(1 row, .*may be "pos" \(33 rows\) with a typing error/,
+          /1 text has several labels, first "scene 3 is great fun"/,
+          /1 of 66 rows repeats an earlier row/,
+          /1 of 66 rows has an empty text/,
+          /1 class has fewer than 5 rows/,
+        ];
+        const seen = await call(
+          0,
+          ...["init", messy, "--to", join(folder, "messy.yaml")],
+        );
+        for (const fault of faults) assertMatch(seen.stdout, fault);
+
+        const own = [
+          ...["--out", join(folder, "messy"), "-S", `train=${messy}`],
+          ...["-S", `model=${MODEL}`, "-S", "rank=2", "-S", "maxLength=32"],
+          ...["-S", "training.epochs=1", "-S", "label=mood"],
+        ];
+        const lacking = await call(1, "plan", "own-data", ...own);
+        const [, mended] = /^ {2}run: deno task (.*)$/m.exec(lacking.stderr)!;
+        await call(0, ...mended!.split(" "));
+        const ran = await call(
+          0,
+          ...["pipeline", "own-data", ...own, "-S", "text=said"],
+        );
+        const answer = ran.stdout.slice(ran.stdout.lastIndexOf("own-data: "))
+          .replaceAll(/\s+/g, " ");
+        const said = JSON.parse(
+          Deno.readTextFileSync(
+            join(folder, "messy/own-data/report/report.json"),
+          ),
+        ) as Report;
+        const truncated =
+          /train: 1 of \d+ texts \(2 %\) are longer than 32 tokens/;
+        for (const fault of [...faults, truncated]) {
+          assertMatch(answer, new RegExp(`problem: [^:]*: .*${fault.source}`));
+          assertMatch(said.faults!.join("\n"), fault);
+        }
+        // What reads results needs no settings again.
+        const logged = await call(
+          0,
+          ...["logs", "own-data", "tokenize", "--out", join(folder, "messy")],
+        );
+        assertMatch(logged.stdout, /truncated to 32 tokens/);
+      },
+    );
 
     await t.step(
       "without a network, a run says what to do instead",
