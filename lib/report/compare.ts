@@ -103,7 +103,9 @@ function compareOne(
         ...verdict,
         reasons: [
           ...verdict.reasons,
-          ...headsText(sides, verdict.recommended, confidence),
+          ...verdict.kind === "nothing-learnt"
+            ? []
+            : headsText(sides, verdict.recommended, confidence),
         ],
       },
       methods: sides.map(({ summary }) => summary),
