@@ -19,7 +19,7 @@ import { JSON_LINES, OUT, outOf } from "../arguments/options.ts";
 import { bytes, clip, duration, localTime } from "../terminal/messages.ts";
 import { csvLine, writeOut } from "../terminal/renderer.ts";
 import { tableLines } from "../terminal/terminal_markdown.ts";
-import { isScored, Results, type Row, TRAINING } from "./runs_results.ts";
+import { isScored, Results, type Row, TRAINING } from "../../track/results.ts";
 
 /** `deno task runs`: compares results in the cache. */
 export const runsCommand = command`

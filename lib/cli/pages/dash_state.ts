@@ -17,7 +17,8 @@ import { dirname } from "../../files/paths.ts";
 import type { Manifest } from "../../store/manifests.ts";
 import { fingerprint } from "../../files/fingerprints.ts";
 import type { Store } from "../../store/store.ts";
-import { Forecast, leftText, Pace } from "../terminal/estimate.ts";
+import { leftText } from "../terminal/estimate.ts";
+import { Forecast, Pace } from "../../scheduler/forecast.ts";
 import {
   about,
   bytes,

@@ -1,6 +1,7 @@
 import { printable } from "../../pipeline/faults.ts";
 import { wrap } from "../arguments/arguments.ts";
-import { Forecast, leftText, Pace } from "./estimate.ts";
+import { leftText } from "./estimate.ts";
+import { Forecast, Pace } from "../../scheduler/forecast.ts";
 import {
   about,
   bytes,

@@ -1,7 +1,7 @@
 /** The results in a cache, with the parameters and costs of everything that each was made from. */
-import { SCORES_FILES, type ScoresFile } from "../../artifacts/scores.ts";
-import type { Manifest } from "../../store/manifests.ts";
-import type { Store } from "../../store/store.ts";
+import { SCORES_FILES, type ScoresFile } from "../artifacts/scores.ts";
+import type { Manifest } from "../store/manifests.ts";
+import type { Store } from "../store/store.ts";
 
 /** A result with the parameters and costs of all results that it was made from. */
 export type Row = Awaited<ReturnType<Results["row"]>>;

@@ -1,6 +1,6 @@
 import { assertAlmostEquals, assertEquals } from "@std/assert";
-import { Forecast, Pace } from "../../../lib/cli/terminal/estimate.ts";
-import type { ExpectedStage } from "../../../lib/scheduler/events.ts";
+import { Forecast, Pace } from "../../lib/scheduler/forecast.ts";
+import type { ExpectedStage } from "../../lib/scheduler/events.ts";
 
 const LIMITS = { cpus: 2, gpus: 1, jobs: 8 };
 
