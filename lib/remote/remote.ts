@@ -37,21 +37,10 @@ export interface RemoteOptions {
 /** Transfer statistics. */
 export type TransferStats = Readonly<Remote["stats"]>;
 
-/** A result in a remote. */
-export interface RemoteResult {
-  readonly manifest: Manifest;
-  /** The public key of who vouches for it. */
-  readonly signer: string;
-  readonly isTrusted: boolean;
-}
-
 /** A result that was found. */
 type Found = SignedResult & { fetched?: Promise<boolean>; isRefused?: boolean };
 
-/** Number of files of a key among which those of other signers are looked for. */
-const LOOKED_AT = 100;
-
-/** Milliseconds that a run waits at its end for what such a look finds. */
+/** Milliseconds that a run waits at its end for what is found of other signers. */
 const LOOK_WAIT = 1000;
 
 /** Number of transfers at the same time. */
@@ -67,13 +56,10 @@ const AT_A_TIME = 8;
  * The first fault of the remote turns it off: the run goes on with the own cache.
  */
 export class Remote {
-  readonly #transport: Transport;
-  readonly #store: Store;
-  readonly #options: RemoteOptions;
   readonly #limited = limited(AT_A_TIME);
   /** Results by key: undefined where there is none that can be used. */
   readonly #found = new Map<string, Promise<Found | undefined>>();
-  readonly #offers: Promise<void>[] = [];
+  readonly #offers: Promise<unknown>[] = [];
   /** A look for results that are not trusted, and whether another one may start. */
   #look = Promise.resolve();
   #mayLook = true;
@@ -94,14 +80,14 @@ export class Remote {
     storedBytes: 0,
   };
 
-  constructor(transport: Transport, store: Store, options: RemoteOptions) {
-    this.#transport = transport;
-    this.#store = store;
-    this.#options = options;
-  }
+  constructor(
+    private readonly transport: Transport,
+    private readonly store: Store,
+    private readonly options: RemoteOptions,
+  ) {}
 
   get name(): string {
-    return this.#transport.name;
+    return this.transport.name;
   }
 
   /** The result of a key by a trusted signer, whose files need not be in the cache yet. */
@@ -137,10 +123,11 @@ export class Remote {
 
   /** Stores a result of the cache in the remote, in the background. */
   offer(manifest: Manifest): void {
-    if (this.#options.key === undefined) return;
-    const sent = this.push(manifest, this.#options.key).then(() => {});
-    this.#offers.push(sent);
+    const { key } = this.options;
+    if (key === undefined) return;
     this.stats.offered++;
+    const sent = this.#unlessOff(() => this.#push(manifest, key));
+    this.#offers.push(sent);
     // A failure has been said; an interruption is none.
     sent.catch(() => {});
   }
@@ -154,29 +141,21 @@ export class Remote {
     clearTimeout(timer);
   }
 
-  /**
-   * Stores a result in the remote: its blobs, then its manifest.
-   *
-   * @returns True if it was not there before.
-   */
-  async push(manifest: Manifest, key: SigningKey): Promise<boolean> {
-    const pushed = await this.#unlessOff(async () => {
-      const gzip: string[] = [];
-      const sends = [...blobsOf(manifest)].map(async ([blob, size]) => {
-        let sent = this.#sent.get(blob);
-        if (sent === undefined) {
-          sent = this.#limited(() => this.#send(blob, size));
-          this.#sent.set(blob, sent);
-        }
-        if (await sent) gzip.push(blob);
-      });
-      // No transfer goes on after a fault of another has been said.
-      await Promise.allSettled(sends);
-      await Promise.all(sends);
-      return await this.#vouch({ manifest, gzip: gzip.sort() }, key);
+  /** Stores a result in the remote: its blobs, then its manifest. */
+  async #push(manifest: Manifest, key: SigningKey): Promise<void> {
+    const gzip: string[] = [];
+    const sends = [...blobsOf(manifest)].map(async ([blob, size]) => {
+      let sent = this.#sent.get(blob);
+      if (sent === undefined) {
+        sent = this.#limited(() => this.#send(blob, size));
+        this.#sent.set(blob, sent);
+      }
+      if (await sent) gzip.push(blob);
     });
-    if (pushed) this.stats.stored++;
-    return pushed === true;
+    // No transfer goes on after a fault of another has been said.
+    await Promise.allSettled(sends);
+    await Promise.all(sends);
+    await this.#vouch({ manifest, gzip: gzip.sort() }, key);
   }
 
   /**
@@ -184,21 +163,17 @@ export class Remote {
    *
    * @throws {RemoteFault} If it cannot be listed.
    */
-  async list(): Promise<RemoteResult[]> {
-    const paths = await this.#pathsOf("manifests");
-    const found = paths.map((path) =>
-      this.#limited(async (): Promise<RemoteResult[]> => {
-        const [, key, signer] = RESULT.exec(path) ?? [];
-        if (key === undefined || signer === undefined) return [];
-        const text = await this.#transport.get(path, textOf);
-        if (text === undefined) return [];
-        const opened = await openSigned(text, signer, (it) => it.key === key);
-        if ("fault" in opened) return [];
-        const isTrusted = this.#options.trusted.includes(signer);
-        return [{ manifest: opened.manifest, signer, isTrusted }];
-      })
-    );
-    return (await Promise.all(found)).flat();
+  async list() {
+    const found = await this.#each("manifests", async ({ path }) => {
+      const [, key, signer] = RESULT.exec(path) ?? [];
+      const text = signer && await this.transport.get(path, textOf);
+      if (!signer || !text) return [];
+      const opened = await openSigned(text, signer, (it) => it.key === key);
+      if ("fault" in opened) return [];
+      const isTrusted = this.options.trusted.includes(signer);
+      return [{ manifest: opened.manifest, signer, isTrusted }];
+    });
+    return found.flat();
   }
 
   /**
@@ -213,13 +188,8 @@ export class Remote {
     const kept = new Set<string>();
     const dropped = new Set<string>();
     const results = new Set<string>();
-    const remove = (path: string) => this.#transport.remove(path);
-    const all = [
-      ...await this.#pathsOf("recorded"),
-      ...await this.#pathsOf("manifests"),
-    ];
-    await this.#each(all, async (path) => {
-      const text = await this.#transport.get(path, textOf) ?? "{}";
+    const check = async ({ path }: Entry) => {
+      const text = await this.transport.get(path, textOf) ?? "{}";
       const manifest = manifestIn(text);
       const isOld = !(Date.parse(manifest?.started ?? "") >= before);
       for (const blob of manifest ? blobsOf(manifest).keys() : []) {
@@ -227,42 +197,33 @@ export class Remote {
       }
       if (!isOld) return;
       // Before its blobs: a result without them is none.
-      await remove(path);
+      await this.transport.remove(path);
       if (manifest) results.add(manifest.key);
-    });
+    };
+    await this.#each("recorded", check);
+    await this.#each("manifests", check);
     let blobs = 0;
-    await this.#each(
-      await this.#pathsOf("blobs", ({ path, written = Infinity }) => {
-        const blob = path.replace(/^blobs\/|\.gz$/g, "").replace("/", "");
-        // Others may be those of a result that is just being stored.
-        return !kept.has(blob) && (dropped.has(blob) || written < before);
-      }),
-      async (path) => {
-        await remove(path);
-        blobs++;
-      },
-    );
+    await this.#each("blobs", async ({ path, written = Infinity }) => {
+      const blob = path.replace(/^blobs\/|\.gz$/g, "").replace("/", "");
+      // Others may be those of a result that is just being stored.
+      if (kept.has(blob) || !dropped.has(blob) && written >= before) return;
+      await this.transport.remove(path);
+      blobs++;
+    });
     return { results: results.size, blobs };
   }
 
-  async #each(
-    paths: readonly string[],
-    work: (path: string) => Promise<void>,
-  ): Promise<void> {
-    await Promise.all(paths.map((path) => this.#limited(() => work(path))));
-  }
-
-  async #pathsOf(
-    folder: string,
-    test: (entry: Entry) => boolean = () => true,
-  ): Promise<string[]> {
-    const entries = await Array.fromAsync(this.#transport.list(folder));
-    return entries.filter(test).map(({ path }) => path);
+  /** Does work with each file of a folder. */
+  async #each<T>(folder: string, work: (entry: Entry) => Promise<T>) {
+    const entries = await Array.fromAsync(this.transport.list(folder));
+    return await Promise.all(
+      entries.map((it) => this.#limited(() => work(it))),
+    );
   }
 
   async #find(key: string, index: Index): Promise<Found | undefined> {
     const found = await Promise.all(
-      this.#options.trusted.map((signer) =>
+      this.options.trusted.map((signer) =>
         this.#unlessOff(() =>
           this.#limited(() => this.#read(index, key, signer))
         )
@@ -279,11 +240,9 @@ export class Remote {
   /** Says once whose results there are that are not used. Delays nothing, and is the last one where the remote lists no files. */
   async #lookForOthers(key: string): Promise<void> {
     try {
-      let left = LOOKED_AT;
-      for await (const { path } of this.#transport.list(`manifests/${key}`)) {
-        if (left-- === 0) return;
+      for await (const { path } of this.transport.list(`manifests/${key}`)) {
         const [, , signer] = RESULT.exec(path) ?? [];
-        if (!signer || this.#options.trusted.includes(signer)) continue;
+        if (!signer || this.options.trusted.includes(signer)) continue;
         this.#refuse(`it is signed by ${signer}, a key that you do not trust`);
         return;
       }
@@ -293,18 +252,15 @@ export class Remote {
     }
   }
 
-  async #read(
-    index: Index,
-    key: string,
-    signer: string,
-  ): Promise<SignedResult | undefined> {
+  async #read(index: Index, key: string, signer: string) {
     const path = pathOf(index, key, signer);
-    const text = await this.#transport.get(path, textOf);
+    const text = await this.transport.get(path, textOf);
     if (text === undefined) return undefined;
     const found = await openSigned(
       text,
       signer,
-      async (it) => (await keyIn(index, it)) === key,
+      async ({ key: own, parts }) =>
+        key === (index === "manifests" ? own : await recordedKey(parts)),
     );
     if (!("fault" in found)) return found;
     this.#damaged.add(key);
@@ -314,7 +270,7 @@ export class Remote {
 
   async #fetch(found: SignedResult): Promise<boolean> {
     if (!await this.#receiveAll(found)) return false;
-    this.#store.manifests.write(found.manifest);
+    this.store.manifests.write(found.manifest);
     this.stats.fetched++;
     return true;
   }
@@ -322,7 +278,7 @@ export class Remote {
   async #receiveAll({ manifest, gzip }: SignedResult): Promise<boolean> {
     const received = await Promise.all(
       [...blobsOf(manifest)].map(async ([blob, size]) =>
-        await this.#store.blobs.holds(blob) ||
+        await this.store.blobs.holds(blob) ||
         await this.#unlessOff(() =>
           this.#limited(() => this.#receive(blob, size, gzip.includes(blob)))
         )
@@ -338,15 +294,18 @@ export class Remote {
     const path = blobPath(blob, isGzip);
     const read = async (content: Chunks) => {
       const counted = this.#counted(content, size + (size >> 6) + 1024);
-      const plain = isGzip ? gunzip(counted) : counted;
+      const plain = isGzip
+        ? ReadableStream.from(counted)
+          .pipeThrough(new DecompressionStream("gzip"))
+        : counted;
       // A TypeError: what should be compressed is not.
-      return await this.#store.blobs.receive(blob, size, plain)
+      return await this.store.blobs.receive(blob, size, plain)
         .catch((error) => {
           if (error instanceof TypeError) return false;
           throw error;
         });
     };
-    const isRight = await this.#transport.get(path, read);
+    const isRight = await this.transport.get(path, read);
     if (isRight) return true;
     this.#refuse(
       isRight === undefined
@@ -370,18 +329,18 @@ export class Remote {
 
   /** Stores a blob, if it is not there; true if it is compressed. */
   async #send(blob: string, size: number): Promise<boolean> {
-    const file = this.#store.blobs.path(blob);
+    const file = this.store.blobs.path(blob);
     const isGzip = await shrinks(file);
     const path = blobPath(blob, isGzip);
     const isThere = !this.#damaged.has(blob) &&
-      await this.#transport.has(path);
+      await this.transport.has(path);
     if (isThere) return isGzip;
-    if (!await this.#store.blobs.holds(blob)) {
+    if (!await this.store.blobs.holds(blob)) {
       throw new Error(`The cache has lost "${blob}"`);
     }
     if (!isGzip) await this.#put(path, { file, size });
     else {
-      const copy = besides(this.#store.path("upload"));
+      const copy = besides(this.store.path("upload"));
       try {
         using from = await Deno.open(file);
         const packed = from.readable
@@ -396,29 +355,29 @@ export class Remote {
   }
 
   async #put(path: string, content: Stored): Promise<void> {
-    await this.#transport.put(path, content);
+    await this.transport.put(path, content);
     this.stats.storedBytes += content instanceof Uint8Array
       ? content.length
       : content.size;
   }
 
-  /** Stores a signed manifest, unless the remote has one of this key and signer; true if it had none. */
-  async #vouch(result: SignedResult, key: SigningKey): Promise<boolean> {
+  /** Stores a signed manifest, unless the remote has one of this key and signer. */
+  async #vouch(result: SignedResult, key: SigningKey): Promise<void> {
     const { signer } = key;
     const { manifest } = result;
     const isDamaged = this.#damaged.has(manifest.key);
     if (!isDamaged && await this.#read("manifests", manifest.key, signer)) {
-      return false;
+      return;
     }
     const text = new TextEncoder().encode(await sign(result, key));
     await this.#put(pathOf("manifests", manifest.key, signer), text);
+    this.stats.stored++;
     if (Object.keys(manifest.parts.runtimes).length > 0) {
       const key = await recordedKey(manifest.parts);
       if (isDamaged || !await this.#read("recorded", key, signer)) {
         await this.#put(pathOf("recorded", key, signer), text);
       }
     }
-    return true;
   }
 
   /** Does work with the remote, unless it has failed. Undefined if it has, now or before. */
@@ -429,7 +388,7 @@ export class Remote {
     } catch (error) {
       if (!(error instanceof RemoteFault)) throw error;
       if (!this.#isOff) {
-        const { say, ofRun } = this.#options;
+        const { say, ofRun } = this.options;
         const after = ofRun ? "; this run goes on without it" : "";
         say(`The remote ${this.name} ${error.message}${after}`);
       }
@@ -441,7 +400,7 @@ export class Remote {
   #refuse(reason: string): void {
     if (this.#hasRefused) return;
     this.#hasRefused = true;
-    this.#options.say(
+    this.options.say(
       `Refused a result of the remote ${this.name}: ${reason}; what is refused runs here`,
     );
   }
@@ -488,18 +447,9 @@ function pathOf(index: Index, key: string, signer: string): string {
   return `${index}/${key}/${signer}.json`;
 }
 
-async function keyIn(index: Index, { key, parts }: Manifest): Promise<string> {
-  return index === "manifests" ? key : await recordedKey(parts);
-}
-
 /** The path of a blob in a remote. */
 function blobPath(blob: string, isGzip: boolean): string {
   return `blobs/${blob.slice(0, 2)}/${blob.slice(2)}${isGzip ? ".gz" : ""}`;
-}
-
-function gunzip(content: Chunks): Chunks {
-  return ReadableStream.from(content)
-    .pipeThrough(new DecompressionStream("gzip"));
 }
 
 /** Bytes of a file by which its compression is tried. */

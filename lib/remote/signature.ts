@@ -40,11 +40,9 @@ export async function readKey(file: string): Promise<SigningKey | undefined> {
 
 /** Makes a key in a new file that only its owner can read. */
 export async function makeKey(file: string): Promise<void> {
-  const pair = await crypto.subtle.generateKey("Ed25519", true, [
-    "sign",
-    "verify",
-  ]) as CryptoKeyPair;
-  const jwk = await crypto.subtle.exportKey("jwk", pair.privateKey);
+  const { privateKey } = await crypto.subtle
+    .generateKey("Ed25519", true, ["sign", "verify"]) as CryptoKeyPair;
+  const jwk = await crypto.subtle.exportKey("jwk", privateKey);
   Deno.mkdirSync(dirname(file), { recursive: true });
   Deno.writeTextFileSync(file, `${JSON.stringify(jwk)}\n`, {
     createNew: true,
@@ -65,11 +63,8 @@ export async function sign(
   result: SignedResult,
   { key }: SigningKey,
 ): Promise<string> {
-  const signature = await crypto.subtle.sign(
-    "Ed25519",
-    key,
-    signedBytes(result),
-  );
+  const bytes = signedBytes(result);
+  const signature = await crypto.subtle.sign("Ed25519", key, bytes);
   const text = new Uint8Array(signature).toHex();
   return `${JSON.stringify({ ...result, signature: text })}\n`;
 }
@@ -92,15 +87,10 @@ export async function openSigned(
   try {
     value = JSON.parse(text);
     if (value.signature === undefined) return { fault: "is not signed" };
+    const raw = Uint8Array.fromHex(signer);
     isSigned = await crypto.subtle.verify(
       "Ed25519",
-      await crypto.subtle.importKey(
-        "raw",
-        Uint8Array.fromHex(signer),
-        "Ed25519",
-        false,
-        ["verify"],
-      ),
+      await crypto.subtle.importKey("raw", raw, "Ed25519", false, ["verify"]),
       Uint8Array.fromHex(value.signature),
       signedBytes(value),
     );

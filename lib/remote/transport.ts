@@ -48,7 +48,6 @@ export class RemoteFault extends Error {
 
 /** A folder that machines share. */
 export class FolderTransport implements Transport {
-  readonly #find: () => Promise<string>;
   #root: Promise<string> | undefined;
 
   /**
@@ -57,11 +56,9 @@ export class FolderTransport implements Transport {
    */
   constructor(
     readonly name: string,
-    readonly mustExist: boolean,
-    find: () => Promise<string>,
-  ) {
-    this.#find = find;
-  }
+    private readonly mustExist: boolean,
+    private readonly find: () => Promise<string>,
+  ) {}
 
   get<T>(path: string, read: (content: Chunks) => Promise<T>) {
     return this.#at(path, async (target, root) => {
@@ -88,9 +85,8 @@ export class FolderTransport implements Transport {
         } else await Deno.copyFile(content.file, temporary);
         Deno.chmodSync(temporary, 0o666 & ~Deno.umask());
         Deno.renameSync(temporary, target);
-      } catch (error) {
+      } finally {
         removeIfThere(temporary);
-        throw error;
       }
     });
   }
@@ -113,7 +109,7 @@ export class FolderTransport implements Transport {
     path: string,
     work: (target: string, root: string) => T | Promise<T>,
   ): Promise<T> {
-    const root = await (this.#root ??= this.#find());
+    const root = await (this.#root ??= this.find());
     try {
       return await work(join(root, path), root);
     } catch (error) {
@@ -156,14 +152,12 @@ const PAUSE = 300;
 
 /** Files behind HTTP, by plain GET, HEAD, PUT and DELETE. A query in the URL, as signed URLs have one, is part of every request. */
 export class HttpTransport implements Transport {
-  readonly #base: URL;
-  readonly #options: HttpOptions;
-
   /** @param base Its URL, without user and password. */
-  constructor(base: URL, readonly name: string, options: HttpOptions) {
-    this.#base = base;
-    this.#options = options;
-  }
+  constructor(
+    private readonly base: URL,
+    readonly name: string,
+    private readonly options: HttpOptions,
+  ) {}
 
   async get<T>(path: string, read: (content: Chunks) => Promise<T>) {
     return await this.request(this.urlOf(path), "GET", read);
@@ -174,13 +168,9 @@ export class HttpTransport implements Transport {
   }
 
   async put(path: string, content: Stored) {
-    const isStored = await this.request(
-      this.urlOf(path),
-      "PUT",
-      () => true,
-      content,
-    );
-    if (!isStored) throw new RemoteFault("answers 404 to PUT");
+    const url = this.urlOf(path);
+    if (await this.request(url, "PUT", () => true, content)) return;
+    throw new RemoteFault("answers 404 to PUT");
   }
 
   /** By the pages that list the files of a folder, as web servers make them. */
@@ -205,7 +195,7 @@ export class HttpTransport implements Transport {
   }
 
   protected urlOf(path: string): URL {
-    const url = new URL(this.#base);
+    const url = new URL(this.base);
     url.pathname = `${url.pathname.replace(/\/+$/, "")}/${path}`;
     return url;
   }
@@ -217,22 +207,18 @@ export class HttpTransport implements Transport {
     read: (content: Chunks) => T | Promise<T>,
     content?: Stored,
   ): Promise<T | undefined> {
-    const { signal, stallTimeout, streamed, authorize } = this.#options;
+    const { signal, stallTimeout, streamed, authorize } = this.options;
     for (let isFirst = true;; isFirst = false) {
       signal.throwIfAborted();
       using watch = new StallGuard(stallTimeout, signal);
-      const send = async () => {
-        const headers = await authorize(method, url.href);
-        const body = content && await watch.bodyOf(content, streamed);
-        const redirect = content ? "manual" : "follow";
-        return await fetch(url, {
+      const send = async () =>
+        await fetch(url, {
           method,
-          headers,
-          redirect,
+          headers: await authorize(method, url.href),
+          redirect: content ? "manual" : "follow",
           signal: watch.signal,
-          ...(body !== undefined && { body }),
+          ...(content && { body: await watch.bodyOf(content, streamed) }),
         });
-      };
       const { ok, status, body } = await send().catch((error) => {
         throw watch.meaningOf(error);
       });
@@ -241,12 +227,15 @@ export class HttpTransport implements Transport {
         if (ok) return await read(received);
         if (status === 404 || status === 410) return undefined;
         if (!isFirst || !AGAIN.includes(status)) {
-          const code = codeOf(await textOf(received));
+          // Of S3.
+          const text = await textOf(received);
+          const [, code] = /<Code>(\w+)<\/Code>/.exec(text) ?? [];
+          const why = code === undefined ? "" : ` (${code})`;
           const remedy = status === 401
             ? ": set DYLORA_REMOTE_TOKEN, or a user and password in DYLORA_REMOTE"
             : "";
           throw new RemoteFault(
-            `answers ${status}${code} to ${method}${remedy}`,
+            `answers ${status}${why} to ${method}${remedy}`,
           );
         }
       } finally {
@@ -315,12 +304,6 @@ class StallGuard implements Disposable {
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
   }
-}
-
-/** The code of an error of S3: ` (RequestTimeTooSkewed)`. */
-function codeOf(text: string): string {
-  const [, code] = /<Code>(\w+)<\/Code>/.exec(text) ?? [];
-  return code === undefined ? "" : ` (${code})`;
 }
 
 /** Maximum bytes of a text: a manifest, a listing. */
