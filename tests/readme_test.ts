@@ -47,6 +47,10 @@ const OWN: readonly (readonly [string, string])[] = [
   ["ADAPTER", await peftFolder(out, {})],
   ["MODEL", "./fixtures/tiny-roberta"],
   ["my.tsv", "./fixtures/tiny-glue/SST-2/train.tsv"],
+  ["banking77_train.csv", "./fixtures/tiny-glue/SST-2/train.tsv"],
+  ["banking77_test.csv", "./fixtures/tiny-glue/SST-2/dev.tsv"],
+  ["text=text", "text=sentence"],
+  ["label=category", "label=label"],
 ];
 
 Deno.test("README has its two commands first", () => {
