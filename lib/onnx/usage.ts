@@ -49,11 +49,9 @@ export function servedUse(
     ...hasHeads
       ? [
         'own = f"{rank}."',
-        "heads = [name for name in adapter if name[0].isdigit()]",
-        "heads = {name: adapter.pop(name) for name in heads}",
         "adapter |= {",
         "    name.removeprefix(own): tensor",
-        "    for name, tensor in heads.items() if name.startswith(own)",
+        "    for name, tensor in adapter.items() if name.startswith(own)",
         "}",
       ]
       : [],
