@@ -195,11 +195,11 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 1980,
+  "lib/artifacts": 1990,
   "lib/benchmarks": 385,
   "lib/cli": 8200,
   "lib/data": 1940,
-  "lib/engine": 11960,
+  "lib/engine": 12020,
   "lib/files": 570,
   "lib/hub": 1645,
   "lib/onnx": 1465,
@@ -212,7 +212,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/scheduler": 5834,
   "lib/serve": 840,
   "lib/slurm": 1350,
-  "lib/stages": 3205,
+  "lib/stages": 3215,
   "lib/store": 1340,
   "lib/text": 1535,
   "lib/track": 946,

@@ -222,16 +222,22 @@ export function shapesOf(
   );
 }
 
-function peftScale({ rank, alpha, scaling }: AdapterScale): PeftScale {
-  return { rank, alpha, useRslora: usesRslora(scaling) };
+function peftScale(
+  { rank, alpha, scaling, loraDropout = 0 }: Scaled,
+): PeftScale {
+  return { rank, alpha, useRslora: usesRslora(scaling), loraDropout };
 }
+
+/** What PEFT's configuration says of an adapter's rank, scale and dropout. */
+type Scaled = Pick<AdapterRecord, keyof AdapterScale | "loraDropout">;
 
 /** Writes an adapter with its classification head in the format of PEFT. */
 export async function writePeftFiles(
   folder: string,
   { baseModel, adapter, targetModules, ...settings }:
     & Pick<Adapter, "baseModel">
-    & Pick<AdapterRecord, "adapter" | "targetModules" | keyof AdapterScale>,
+    & Scaled
+    & Pick<AdapterRecord, "adapter" | "targetModules">,
   tensors: AdapterTensors,
 ): Promise<void> {
   const names = Object.keys(tensors);

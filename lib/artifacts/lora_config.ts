@@ -16,6 +16,7 @@ export const AdapterConfig = BaseModelConfig.extend({
   }),
   r: z.int().positive(),
   lora_alpha: z.number().positive(),
+  lora_dropout: z.number().min(0).lt(1).nullish(),
 });
 
 /** Values by module name suffix. PEFT accepts any regular expression; those of an untrusted file are not run here. */

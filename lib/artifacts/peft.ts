@@ -184,6 +184,7 @@ function padModules(
     rank: largest.rank,
     alpha: largest.alpha,
     useRslora: config.use_rslora ?? false,
+    loraDropout: config.lora_dropout || undefined,
     tensors: Object.fromEntries<AdapterTensors[string]>(padded),
     /** What is added to each module, as it was given, by the module's name in the tensors. */
     updates,
@@ -258,7 +259,7 @@ export function toAdapter(
   folder: string,
   { method: name, ...known }: ImportFacts,
 ): Adapter {
-  const { kind, baseModel, rank, alpha, useRslora } = peft;
+  const { kind, baseModel, rank, alpha, useRslora, loraDropout } = peft;
   const { scaling } = scheduleNamed(name);
   const model = readModel(folder);
   return {
@@ -271,6 +272,7 @@ export function toAdapter(
       ...(kind !== kindNamed() && { adapter: kind.name }),
       rank,
       alpha,
+      loraDropout,
       targetModules: targetsOf(peft, model),
       maxLength: peft.exported?.maxLength ?? null,
       scaling: useRslora ? rankStabilized(scaling) : scaling,

@@ -84,6 +84,8 @@ const ADAPTER_SETTINGS = {
   alpha: z.number().positive(),
   /** Scale at the ranks below. */
   scaling: RankScaling,
+  /** Rate of the dropout of the adapters' inputs in training, where there is one. */
+  loraDropout: z.number().gt(0).lt(1).optional(),
   /** Modules that carry adapters, as in PEFT: name suffixes, or `all-linear`. */
   targetModules: z.union([
     z.array(z.string().min(1)).min(1).readonly(),

@@ -95,6 +95,9 @@ export const trainingSettings = {
   useRslora: z.boolean().optional().describe(
     "Scale of rsLoRA, as in PEFT: alpha / sqrt(rank), and alpha / sqrt(b) where it is alpha / b otherwise; default: as the input start, otherwise false",
   ),
+  loraDropout: z.number().min(0).lt(1).optional().describe(
+    "Rate of the dropout of the input of each LoRA, as PEFT's lora_dropout, besides the dropout of the model; default: that of the input start, otherwise 0",
+  ),
   targetModules: modulesToTake.describe(
     "Modules that carry adapters, as in PEFT: name suffixes, or all-linear; default: those of the input start, otherwise those of PEFT for the model, such as [query, value]",
   ),

@@ -8,7 +8,7 @@ import { checkClasses, outputsOf } from "../artifacts/classes.ts";
 import { findModelOrigin, readModel } from "../artifacts/model.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
 import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
-import { adapterTensor } from "../engine/adapters/registry.ts";
+import { adapterTensor, kindNamed } from "../engine/adapters/registry.ts";
 import {
   type AdapterScale,
   rankStabilized,
@@ -55,6 +55,7 @@ export async function trainAdapter(
     adapter,
     rank = 8,
     alpha = 16,
+    loraDropout = 0,
     targetModules = readModel(model.path).architecture.targetModules,
   } = { ...start?.training, ...params };
   const {
@@ -71,8 +72,14 @@ export async function trainAdapter(
     rank,
     alpha,
     scaling,
+    loraDropout: loraDropout || undefined,
     targetModules,
   } as const;
+  if (loraDropout > 0 && kindNamed(adapter) !== kindNamed()) {
+    throw new RangeError(
+      `"loraDropout: ${loraDropout}" is not supported with "adapter: ${adapter}", whose frozen product PEFT drops as well: use 0, or "adapter: ${kindNamed().name}"`,
+    );
+  }
   const { layout, values, best, record } = await runTraining(stage, {
     trained: own,
     objective: schedule.objective(settings, own),

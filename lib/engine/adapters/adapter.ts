@@ -113,11 +113,12 @@ export interface AdapterOps {
   readonly withGradient: typeof withGradient;
 }
 
-/** Rank and alpha of an adapter in PEFT, where the scale is alpha / rank, or with rsLoRA alpha / sqrt(rank). */
+/** Rank, alpha and dropout of an adapter in PEFT, where the scale is alpha / rank, or with rsLoRA alpha / sqrt(rank). */
 export interface PeftScale {
   readonly rank: number;
   readonly alpha: number;
   readonly useRslora: boolean;
+  readonly loraDropout: number;
 }
 
 /** The tensors of adapters by name, PEFT's or the model's own; others are those of the head. */

@@ -12,9 +12,9 @@ export const lora: AdapterKind = {
   name: "lora",
   title: "LoRA",
   type: { peft_type: "LORA" },
-  config: ({ rank, alpha, useRslora }) => ({
+  config: ({ rank, alpha, useRslora, loraDropout }) => ({
     lora_alpha: alpha,
-    lora_dropout: 0,
+    lora_dropout: loraDropout,
     r: rank,
     ...(useRslora && { use_rslora: true }),
   }),

@@ -43,6 +43,7 @@ export function atRank(classifier: Classifier, rank: number): Classifier {
     ...classifier,
     layout: parameterLayout(model, layout.labels, {
       adapter: layout.kind.name,
+      loraDropout: layout.loraDropout,
       rank,
       targetModules,
     }),

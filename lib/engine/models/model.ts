@@ -159,6 +159,8 @@ export interface ParameterLayout {
   readonly labels: number;
   /** Kind of the adapters. */
   readonly kind: AdapterKind;
+  /** Rate of the dropout of the adapters' inputs, in training. */
+  readonly loraDropout: number;
   /** The modules that carry adapters, in the order of computation. */
   readonly modules: readonly AdaptedModule[];
   /** The tensors of the vector by name, in their order. */

@@ -45,8 +45,6 @@ export function headTensors(
 interface Outline {
   /** Linear modules of the encoder in the order of their first use; those of one product together. */
   readonly products: readonly (readonly string[])[];
-  /** Number of places where dropout is applied. */
-  readonly dropouts: number;
 }
 
 /** Outlines a model's forward pass. */
@@ -56,7 +54,7 @@ export function outline(model: Model): Outline {
   const products = pass.products.filter(([name]) =>
     model.tensors.has(`${name}.weight`)
   );
-  return { products, dropouts: pass.dropouts };
+  return { products };
 }
 
 /** A model and the layout of its trained parameters, which determine the cost of a pass. */
@@ -98,6 +96,11 @@ export function trainingFlops(
 ): number {
   const { forward, backward } = counted(classifier, shape, ranks);
   return 2 * (forward + backward);
+}
+
+/** Number of places where training applies dropout. */
+export function dropoutPlaces(classifier: ClassifierShape): number {
+  return counted(classifier, [1, 2], 1).dropouts;
 }
 
 function counted(

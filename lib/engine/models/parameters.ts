@@ -18,6 +18,8 @@ export type Trainable =
     readonly adapter?: string | undefined;
     /** By default those of the architecture. */
     readonly targetModules?: TargetModules | undefined;
+    /** Rate of the dropout of the adapters' inputs in training, 0 by default. */
+    readonly loraDropout?: number | undefined;
   }
   | "head"
   | "all";
@@ -72,7 +74,8 @@ export function parameterLayout(
   ) {
     add(tensor);
   }
-  return { rank, labels, kind, modules, entries, size: offset };
+  const loraDropout = isAdapted ? trained.loraDropout ?? 0 : 0;
+  return { rank, labels, kind, loraDropout, modules, entries, size: offset };
 }
 
 function adaptedModules(model: Model, targets: TargetModules): AdaptedModule[] {

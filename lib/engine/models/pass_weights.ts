@@ -33,6 +33,8 @@ export interface PassTensors {
   /** The trained tensors by name. */
   readonly parameters: Readonly<Record<string, tf.Tensor>>;
   readonly ranks: ModelRanks;
+  /** Keys of dropout masks; undefined switches dropout off. */
+  readonly keys?: DropoutSource["keys"] | undefined;
 }
 
 /** A tensor of a forward pass. */
@@ -106,10 +108,16 @@ export class PassWeights {
             ? x.tokens
             : x.sequences * x.tokens,
           inputGradient: x.hasGradient,
+          dropout: this.#loraDropout(),
         },
       ),
       bias: withBias ? undefined : bias,
     };
+  }
+
+  #loraDropout(): DropoutSource | undefined {
+    const { keys, layout: { loraDropout } } = this.tensors;
+    return keys && { rate: loraDropout, keys };
   }
 
   /** Whether modules are trained, or carry adapters. */

@@ -232,7 +232,8 @@ export class ShapePass implements Pass<Shape> {
     if (adapted.length === 0) return y;
     // From the first adapter on, every rank has activations of its own.
     const ranks = this.#ranksOf(x);
-    const { kind, rank } = this.layout!;
+    const { kind, rank, loraDropout } = this.layout!;
+    if (loraDropout > 0) this.dropouts += adapted.length;
     const { forward, backward } = kind.operations({
       inputs: x.width,
       outputs,

@@ -48,8 +48,6 @@ export interface BatchTensors extends Readonly<Record<Index, tf.Tensor2D>> {
 /** Options of a forward pass. */
 interface PassOptions extends PassTensors {
   readonly input: BatchTensors;
-  /** Keys of dropout masks; undefined switches dropout off. */
-  readonly keys?: DropoutSource["keys"] | undefined;
   /** True to give what the head's last layer takes, instead of its logits. */
   readonly givesFeatures?: boolean;
   /** Called with all hidden states of the embeddings and every layer, `[sequences * tokens, hidden]`. */

@@ -1,5 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { fused } from "../trace.ts";
+import { drawDropout, dropFused, type DropoutSource } from "./dropout.ts";
 import { withGradient } from "./gradient.ts";
 
 /** A frozen weight `[out, in]`. It is read again for the gradient, since a part of a larger weight does not outlive the pass. */
@@ -52,6 +53,8 @@ interface AdaptedLinearOptions {
   readonly rows: number;
   /** False if `x` depends on no trained parameter, so that its gradient is not needed. */
   readonly inputGradient: boolean;
+  /** Dropout of the input of each A, with a mask for each module, as PEFT's `lora_dropout`. */
+  readonly dropout?: DropoutSource | undefined;
 }
 
 /**
@@ -61,6 +64,8 @@ interface AdaptedLinearOptions {
  *
  * At several ranks, rank g uses `scale[g]`. `x` then holds the rows of each
  * rank one after the other, or rows that all ranks share; the result holds all.
+ *
+ * In training, x may have a dropout before A, though not before W.
  *
  * The gradients of A and B are masked by `gradientMask`; that of `x` passes
  * through all rows in use.
@@ -74,7 +79,7 @@ export function adaptedLinear(
   frozen: FrozenWeight,
   bias: tf.Tensor1D | undefined,
   blocks: readonly AdapterBlock[],
-  { rows, inputGradient }: AdaptedLinearOptions,
+  { rows, inputGradient, dropout }: AdaptedLinearOptions,
 ): tf.Tensor2D {
   const [ranks, rank] = blocks[0]!.ranks.scale.shape;
   const width = rank * blocks.length;
@@ -97,6 +102,9 @@ export function adaptedLinear(
       ? addTwo({ x: frozen, y: adapted }).sum
       : addBiased({ x: frozen, bias, y: adapted }).sum;
 
+  const draws = blocks.map(() => drawDropout(dropout));
+  const isDropped = draws[0]!.maskKey !== undefined;
+
   const inputs: Record<string, tf.Tensor> = {
     ...(inputGradient && { x }),
     ...named("A", blocks.map(({ a }) => a)),
@@ -114,7 +122,16 @@ export function adaptedLinear(
       }),
       0,
     );
-    const used = scaled(tf.matMul(source, down, false, true), scale);
+    const projected = isDropped
+      ? tf.concat(
+        draws.map((draw, i) => {
+          const { value } = dropFused({ x: source, ...draw });
+          return tf.matMul(value, inputs[`A${i}`]!, false, true);
+        }),
+        1,
+      )
+      : tf.matMul(source, down, false, true);
+    const used = scaled(projected, scale);
     const product = tf.matMul(source, weight as tf.Tensor, false, true);
     const adapted = tf.matMul(used, up);
     const value = isShared
@@ -123,13 +140,33 @@ export function adaptedLinear(
         [ranks * rows, outputs],
       )
       : add(product, adapted);
-    return { value, saved: { source, down, up, used, scale, mask } };
-  }, (dy, { source, down, up, used, scale, mask }) => {
+    const saved = { source, down, up, used, scale, mask };
+    return {
+      value,
+      saved: {
+        ...saved,
+        ...isDropped && named("key", draws.map(({ maskKey }) => maskKey!)),
+        ...isDropped && { rate: draws[0]!.rate! },
+      },
+    };
+  }, (dy, { source, down, up, used, scale, mask, rate, ...keys }) => {
+    const dropped = (x: tf.Tensor, i: number) => {
+      const maskKey = (keys as Record<string, tf.Tensor>)[`key${i}`];
+      return dropFused({ x, maskKey, rate }).value;
+    };
+    const ofBlocks = (rowsOf: tf.Tensor) => tf.split(rowsOf, blocks.length, 1);
     const dUsed: tf.Tensor = scaled(tf.matMul(dy, up, false, true), scale);
     const ofSource = isShared
       ? tf.sum(tf.reshape(dUsed, [ranks, rows, width]), 0)
       : dUsed;
-    const dDown = tf.matMul(ofSource, source, true, false);
+    const dDown = isDropped
+      ? tf.concat(
+        ofBlocks(ofSource).map((part, i) =>
+          tf.matMul(part, dropped(source, i), true, false)
+        ),
+        0,
+      )
+      : tf.matMul(ofSource, source, true, false);
     const dUp = tf.matMul(used, dy, true, false);
     const dA = tf.split(dDown, blocks.length, 0)
       .map((part) => tf.mul(part, mask));
@@ -140,7 +177,16 @@ export function adaptedLinear(
       ...(inputGradient && {
         x: addTwo({
           x: tf.matMul(dy, frozen.weight as tf.Tensor),
-          y: tf.matMul(dUsed, down),
+          y: isDropped
+            ? tf.addN(
+              ofBlocks(dUsed).map((part, i) =>
+                dropped(
+                  tf.matMul(part, tf.slice(down, [i * rank, 0], [rank, -1])),
+                  i,
+                )
+              ),
+            )
+            : tf.matMul(dUsed, down),
         }).sum,
       }),
       ...named("A", dA),

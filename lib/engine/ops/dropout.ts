@@ -65,7 +65,8 @@ export function dropout<T extends tf.Tensor>(
   ) as T;
 }
 
-const dropFused = fused(
+/** {@linkcode drop} in one kernel, without a gradient. */
+export const dropFused = fused(
   ({ x, ...draw }: DropoutDraw & { readonly x: tf.Tensor }) => ({
     value: drop(x, draw),
   }),

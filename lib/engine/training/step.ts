@@ -5,7 +5,7 @@ import {
   logitsOf,
   splitParameters,
 } from "../models/classifier.ts";
-import { outline } from "../models/outline.ts";
+import { dropoutPlaces } from "../models/outline.ts";
 import { decayedValues } from "../models/parameters.ts";
 import { type ModelRanks, rankCount } from "../models/pass_weights.ts";
 import type { BatchTensors } from "../models/tensor_pass.ts";
@@ -62,9 +62,9 @@ export function trainingStep(
   classifier: Classifier,
   options: StepOptions,
 ): TrainingStep {
-  const { layout, model } = classifier;
+  const { layout } = classifier;
   const { objective, optimizer, classWeights } = options;
-  const { dropouts } = outline(model);
+  const dropouts = dropoutPlaces(classifier);
   const { perExample = false } = objective;
   const decayed = tf.tensor1d(decayedValues(layout));
 
