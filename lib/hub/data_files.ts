@@ -5,29 +5,20 @@ import { fetchFiles, listRepository } from "./fetch_files.ts";
 /** Parquet files by split of a configuration, as paths in the repository, in order. */
 type Splits = ReadonlyMap<string, readonly string[]>;
 
-/** A configuration of a data set on the hub. */
-interface DataSet {
-  readonly commit: string;
-  /** Name and commit for a log, and for a branch where the commit is from. */
-  readonly title: string;
-  readonly splits: Splits;
-  /** Fetches the files of a split into the hub's cache; returns their paths. */
-  readonly fetch: (split: string) => Promise<readonly string[]>;
-}
-
 /**
  * Finds the parquet files of a data set on the hub as the library `datasets`
  * does: by the `configs` in the metadata block of `README.md`, otherwise by the
  * names of folders and files. The branch `refs/convert/parquet`, where the hub keeps
  * what it has converted, has the files `CONFIG/SPLIT/0000.parquet`.
  *
+ * @returns Commit and title as {@linkcode listRepository} gives them, the splits, and what fetches the files of one into the hub's cache.
  * @throws {HubError} If the hub cannot be asked, or does not have the data set.
  * @throws {SyntaxError} If it has no parquet files, or no such configuration or split.
  */
 export async function openDataSet(
   { name, revision, config, split }: DataSource,
   options: Parameters<typeof listRepository>[1],
-): Promise<DataSet> {
+) {
   const repository = { type: "dataset", name } as const;
   const { commit, paths, title } = await listRepository(
     { repository, revision },
@@ -40,8 +31,10 @@ export async function openDataSet(
     );
     return wanted.map((path) => files.get(path)!);
   };
-  const parquet = paths.filter(isVisible)
-    .filter((path) => path.endsWith(".parquet")).sort();
+  // Without those that are hidden (`.x`) or private to a tool (`__x`).
+  const parquet = paths.filter((path) =>
+    path.endsWith(".parquet") && !/(^|\/)(\.|__)/.test(path)
+  ).sort();
   if (parquet.length === 0) throw noParquet(name);
   const card = paths.includes("README.md")
     ? await Deno.readTextFile((await fetch(["README.md"]))[0]!)
@@ -71,12 +64,12 @@ export async function openDataSet(
     );
   };
   if (split !== undefined) filesOf(split);
-  return { commit, title, splits, fetch: (split) => fetch(filesOf(split)) };
-}
-
-/** Whether no part of a path is hidden (`.x`) or private to a tool (`__x`). */
-function isVisible(path: string): boolean {
-  return path.split("/").every((part) => !/^(\.|__)/.test(part));
+  return {
+    commit,
+    title,
+    splits,
+    fetch: (split: string) => fetch(filesOf(split)),
+  };
 }
 
 function quoted(names: Iterable<string>): string {
@@ -214,7 +207,6 @@ function splitNamedIn(names: readonly string[]): string | undefined {
  * @param base Folder of the files, with a slash at its end.
  */
 function splitsByName(paths: readonly string[], base = ""): Splits {
-  const within = (path: string) => path.slice(base.length);
   const rules: ((path: string) => string | undefined)[] = [
     (path) => /^data\/(\w+(?:\.\w+)*)-\d{5}-of-\d{5}[^/]*$/.exec(path)?.[1],
     (path) => splitNamedIn(path.split("/").slice(0, -1)),
@@ -222,7 +214,7 @@ function splitsByName(paths: readonly string[], base = ""): Splits {
     () => "train",
   ];
   const found = rules.map((rule) =>
-    grouped(paths, (path) => rule(within(path)))
+    grouped(paths, (path) => rule(path.slice(base.length)))
   );
   return found.find(({ size }) => size > 0) ?? new Map();
 }

@@ -22,16 +22,12 @@ export function isDataSource(file: string): boolean {
  * @throws {RangeError} If the name has another form.
  */
 export function parseDataSource(source: string): DataSource {
-  const { name, revision = "main", config, split } =
+  const { name, revision = "main", ...rest } =
     /^hub:(?<name>[\w-][\w.-]*\/[\w-][\w.-]*)(?:@(?<revision>refs\/(?:convert\/\w+|pr\/\d+)|[\w-][\w.-]*))?(?::(?<config>[^<>:/\\|?*]+))?(?:\/(?<split>\w+(?:\.\w+)*))?$/
       .exec(source)?.groups ?? {};
   if (name !== undefined && !`${name}/${revision}`.includes("..")) {
-    return {
-      name,
-      revision,
-      ...(config !== undefined && { config }),
-      ...(split !== undefined && { split }),
-    };
+    const given = Object.entries(rest).filter(([, it]) => it !== undefined);
+    return { name, revision, ...Object.fromEntries(given) };
   }
   throw new RangeError(
     `"${source}" does not name a data set of the hub; use "hub:OWNER/NAME", "hub:OWNER/NAME/SPLIT", "hub:OWNER/NAME:CONFIG/SPLIT" or "hub:OWNER/NAME@REVISION:CONFIG/SPLIT"`,

@@ -39,12 +39,6 @@ interface RevisionCommit {
   readonly title: string;
 }
 
-/** Files of a repository in the cache. */
-interface FetchedFiles extends RevisionCommit {
-  /** Path in the cache by path in the repository. */
-  readonly files: ReadonlyMap<string, string>;
-}
-
 /**
  * Fetches files of a repository into the hub's cache.
  *
@@ -52,12 +46,13 @@ interface FetchedFiles extends RevisionCommit {
  * that commit are fetched later. If the cache has all the files, the network is
  * not used. Files whose content does not match their hash are fetched again.
  *
+ * @returns The commit, and the paths in the cache by those in the repository.
  * @throws {HubError}
  */
 export async function fetchFiles(
   request: FilesRequest,
   options: FetchOptions,
-): Promise<FetchedFiles> {
+): ReturnType<typeof fetchMissing> {
   const { settings, log } = options;
   const { repository: { name }, required } = request;
   const cache = new RepositoryCache(settings.cache, request.repository);
@@ -74,7 +69,15 @@ export async function fetchFiles(
       if (commit === undefined || missing !== undefined) {
         throw notCached(request, settings, `"${missing}"`);
       }
-      for (const path of all("wrong")) throw damaged(title(path), settings);
+      for (const path of all("wrong")) {
+        throw new HubError(
+          "damaged",
+          `${
+            title(path)
+          } in the hub's cache "${settings.cache}" does not match its hash, and HF_HUB_OFFLINE is set`,
+          "Unset HF_HUB_OFFLINE to fetch it again",
+        );
+      }
       for (const path of all("unknown")) {
         log?.(`${title(path)} is not verified: the cache has no hash of it`);
       }
@@ -168,7 +171,7 @@ async function fetchMissing(
   known: string | undefined,
   request: FilesRequest,
   options: FetchOptions,
-): Promise<FetchedFiles> {
+): Promise<RevisionCommit & { readonly files: ReadonlyMap<string, string> }> {
   const { retry = RETRY_POLICY, onProgress, signal } = options;
   const { repository, revision, required, optional = [] } = request;
   const api = new HubApi(repository, options);
@@ -207,14 +210,6 @@ async function fetchMissing(
   cache.setCommit(revision, commit);
   const title = commitTitle(request, commit, known ? "cache" : "hub");
   return { commit, files, title };
-}
-
-function damaged(title: string, { cache }: HubSettings): HubError {
-  return new HubError(
-    "damaged",
-    `${title} in the hub's cache "${cache}" does not match its hash, and HF_HUB_OFFLINE is set`,
-    "Unset HF_HUB_OFFLINE to fetch it again",
-  );
 }
 
 function notCached(

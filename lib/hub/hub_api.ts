@@ -17,16 +17,16 @@ const MAX_FILES = 100_000;
 
 /** What the hub knows of a repository. Its methods throw {@linkcode HubError}s. */
 export class HubApi {
-  readonly #repository: Repository;
   readonly #settings: HubSettings;
   readonly #load: typeof fetch;
   /** Common parameters of the functions of `@huggingface/hub`. */
   readonly #access;
 
-  constructor(repository: Repository, options: HubOptions) {
-    const { endpoint, token } = options.settings;
-    this.#settings = options.settings;
-    this.#repository = repository;
+  constructor(
+    private readonly repository: Repository,
+    options: HubOptions,
+  ) {
+    const { endpoint, token } = this.#settings = options.settings;
     this.#load = hubFetch("content", options);
     this.#access = {
       repo: repository,
@@ -38,7 +38,7 @@ export class HubApi {
 
   /** The commit to which a branch or tag points now. */
   async commitOf(revision: string): Promise<string> {
-    const { type, name } = this.#repository;
+    const { type, name } = this.repository;
     const question = {
       ...this.#access,
       name,
@@ -81,7 +81,7 @@ export class HubApi {
         if (paths.push(path) > MAX_FILES) {
           throw new HubError(
             "refused",
-            `"${this.#repository.name}" has more than ${MAX_FILES} files`,
+            `"${this.repository.name}" has more than ${MAX_FILES} files`,
             "Download the files that you need, and use their paths",
           );
         }
@@ -120,7 +120,7 @@ export class HubApi {
   }
 
   #content(commit: string, { path, size, lfs, oid }: PathInfo): RemoteFile {
-    const { type, name } = this.#repository;
+    const { type, name } = this.repository;
     const title = `"${path}" of "${name}"`;
     const hash = lfs?.oid ?? oid ?? "";
     if (!(lfs ? /^[0-9a-f]{64}$/ : /^[0-9a-f]{40}$/).test(hash)) {
@@ -132,9 +132,8 @@ export class HubApi {
     const folder = type === "dataset" ? "datasets/" : "";
     const parts = path.split("/").map(encodeURIComponent);
     const { endpoint, token } = this.#settings;
-    const url = `${endpoint}/${folder}${name}/resolve/${commit}/${
-      parts.join("/")
-    }`;
+    const url = [endpoint + `/${folder}${name}/resolve`, commit, ...parts]
+      .join("/");
     return {
       title,
       size,
@@ -163,7 +162,7 @@ export class HubApi {
   /** Converts what the library throws if there is no such commit, or an answer is not one of the hub; returns other errors unchanged. */
   #explain(error: unknown, commit?: string): unknown {
     if (commit !== undefined && isNotFound(error)) {
-      const { type, name } = this.#repository;
+      const { type, name } = this.repository;
       return new HubError(
         "not-found",
         `The hub at ${this.#settings.endpoint} has no commit ${commit} of "${name}"`,
@@ -188,7 +187,7 @@ export class HubApi {
   }
 
   #missingFiles(commit: string, paths: readonly string[]): HubError {
-    const { type, name } = this.#repository;
+    const { type, name } = this.repository;
     return new HubError(
       "not-found",
       `"${name}" has no ${

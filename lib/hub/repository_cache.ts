@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import { lockFile } from "../files/locks.ts";
 import { linkOrCopy, readIfThere, writeDurably } from "../files/files.ts";
 
 /** A repository of the hub. */
@@ -83,7 +84,7 @@ export class RepositoryCache {
 
   /**
    * Compares a file of a commit with the hash that the cache has for it: the
-   * name of the blob that it links to, or the hash that {@linkcode take}
+   * name of the blob that it links to, or the hash that {@linkcode link}
    * recorded.
    */
   async check(
@@ -93,8 +94,9 @@ export class RepositoryCache {
     const file = this.#path("snapshots", commit, path);
     const recorded = readIfThere(this.#path(".verified", commit, path));
     // Earlier versions wrote more behind the hash.
-    const hash = recorded?.split(" ")[0] ?? await blobName(file);
-    if (hash === undefined || !isHash(hash)) return "unknown";
+    const hash = recorded?.split(" ")[0] ?? basename(await Deno.realPath(file));
+    // SHA-256, or SHA-1 of a git blob.
+    if (!/^([0-9a-f]{64}|[0-9a-f]{40})$/.test(hash)) return "unknown";
     return await hasContent(file, hash) ? "right" : "wrong";
   }
 
@@ -137,27 +139,12 @@ export class RepositoryCache {
   /** Locks content against other processes, including those of Hugging Face's tools. */
   async lock(etag: string): Promise<Disposable> {
     await Deno.mkdir(this.#locks, { recursive: true });
-    const file = await Deno.open(join(this.#locks, `${etag}.lock`), {
-      create: true,
-      write: true,
-    });
-    try {
-      await file.lock(true);
-    } catch (error) {
-      file.close();
-      throw error;
-    }
-    return file;
+    return await lockFile(join(this.#locks, `${etag}.lock`));
   }
 
   #path(...parts: string[]): string {
     return join(this.#folder, ...parts);
   }
-}
-
-/** Whether a text is a hash as the hub gives it: SHA-256, or SHA-1 of a git blob. */
-function isHash(text: string): boolean {
-  return /^([0-9a-f]{64}|[0-9a-f]{40})$/.test(text);
 }
 
 /**
@@ -173,11 +160,4 @@ export async function hasContent(path: string, hash: string): Promise<boolean> {
     : createHash("sha1").update(`blob ${size}\0`);
   for await (const chunk of file.readable) actual.update(chunk);
   return actual.digest("hex") === hash;
-}
-
-/** Hash that names the target of a symbolic link; undefined for other files and targets. */
-async function blobName(path: string): Promise<string | undefined> {
-  const { isSymlink } = await Deno.lstat(path);
-  const name = isSymlink ? basename(await Deno.realPath(path)) : "";
-  return isHash(name) ? name : undefined;
 }

@@ -115,7 +115,10 @@ export function hubFetch(
         signal?.throwIfAborted();
         if (error instanceof HubError) throw error;
         failure = unreachable(endpoint, error);
-        if (isFinal(error)) throw failure;
+        // fetch() refuses the request itself, such as a redirect to a file; failures of the network have a cause.
+        if (error instanceof TypeError && error.cause === undefined) {
+          throw failure;
+        }
       } finally {
         // A content that is received later has no limit of time as a whole.
         clearTimeout(timer);
@@ -153,11 +156,6 @@ async function receiveAll(response: Response): Promise<Response> {
     `The hub's answer to ${url} has more than ${MAX_ANSWER >> 20} MiB`,
     "Check that HF_ENDPOINT is the address of a hub",
   );
-}
-
-/** Whether `fetch()` refuses the request itself, such as a redirect to a file; network failures have a cause. */
-function isFinal(error: unknown): boolean {
-  return error instanceof TypeError && error.cause === undefined;
 }
 
 /** Milliseconds of the `Retry-After` header, which gives seconds or a date. */
