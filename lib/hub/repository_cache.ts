@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { lockFile } from "../files/locks.ts";
 import { linkOrCopy, readIfThere, writeDurably } from "../files/files.ts";
 
 /** A repository of the hub. */
@@ -139,7 +138,11 @@ export class RepositoryCache {
   /** Locks content against other processes, including those of Hugging Face's tools. */
   async lock(etag: string): Promise<Disposable> {
     await Deno.mkdir(this.#locks, { recursive: true });
-    return await lockFile(join(this.#locks, `${etag}.lock`));
+    const path = join(this.#locks, `${etag}.lock`);
+    const file = await Deno.open(path, { create: true, write: true });
+    // Not by lockFile(), which needs more rights than a stage has to a cache that is a link.
+    await file.lock(true);
+    return file;
   }
 
   #path(...parts: string[]): string {
