@@ -106,7 +106,7 @@ export async function candidates(
     return found.filter(([word]) => word.startsWith(typed));
   } catch (error) {
     // A completion cannot show errors, such as those of an invalid pipeline.
-    if (/^(Pipeline|CommandSyntax)Error$/.test((error as Error).name)) {
+    if (/^(Pipeline|Usage)Error$/.test((error as Error).name)) {
       return [];
     }
     throw error;
