@@ -199,7 +199,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/benchmarks": 385,
   "lib/cli": 8200,
   "lib/data": 1940,
-  "lib/engine": 12020,
+  "lib/engine": 12025,
   "lib/files": 570,
   "lib/hub": 1600,
   "lib/onnx": 1465,

@@ -53,9 +53,8 @@ export const lora: AdapterKind = {
 };
 
 /** The factors of a module as {@linkcode adaptedLinear} takes them. */
-function factorsOf(block: ModuleBlock): AdapterBlock {
-  const { [LORA_A]: a, [LORA_B]: b } = block.tensors;
-  return { a, b, ...block } as unknown as AdapterBlock;
+function factorsOf({ tensors, ...block }: ModuleBlock): AdapterBlock {
+  return { ...block, a: tensors[LORA_A]!, b: tensors[LORA_B]! };
 }
 
 function valuesOf({ [LORA_A]: a, [LORA_B]: b }: ModuleTensors) {

@@ -17,7 +17,7 @@ export interface HeadTensor {
   /** Initial values: normally distributed, zeros, ones, or those of the pretrained model. */
   readonly start: "normal" | "zeros" | "ones" | "pretrained";
   /** Initial values of a pretrained tensor that the model's file lacks; by default, it must have the tensor. */
-  readonly otherwise?: "normal" | "zeros" | "ones";
+  readonly fallback?: "normal" | "zeros" | "ones";
   /** Standard deviation of normally distributed initial values, 0.02 by default as in transformers. */
   readonly deviation?: number;
 }
@@ -259,19 +259,20 @@ export interface RelativePositions<T> {
  * A module is declared by its use: its name, and the sizes that do not follow
  * from its input. One name used twice is one module. Whether a linear module is
  * frozen, carries adapters at one rank or several, or is trained itself is up
- * to the pass. Activations are `[sequences * tokens, width]`, and those split
- * into heads `[sequences, heads, tokens, depth]`. Dropout happens in training
- * only.
+ * to the pass. Activations are `[batch * seq, width]`, with one row for each
+ * token, and those split into heads `[batch, heads, seq, depth]`; where a pass
+ * computes several ranks, the batch holds each of them. Dropout happens in
+ * training only.
  */
 export interface Pass<T> {
   /** Tokens of each sequence, padding included. */
   readonly tokens: number;
-  /** Rows of a table `[rows, width]`. */
+  /** Rows of a table `[rows, width]` by the tokens' ids, types or positions: `[batch * seq, width]`. */
   embed(name: string, index: Index, rows: number, width: number): T;
-  /** The same rows of a table `[count, width]` for all sequences, as one sequence. */
+  /** The same rows of a table `[count, width]` for all sequences, as one sequence: `[rows, width]`. */
   rows(name: string, rows: readonly number[], count: number, width: number): T;
   /**
-   * A table `[buckets, heads]` of relative positions as a bias of attention, `[1, heads, tokens, tokens]`.
+   * A table `[buckets, heads]` of relative positions as a bias of attention, `[1, heads, seq, seq]`.
    *
    * @param bucket Row of the table for a distance, key minus query
    * @param factor Multiplies all biases
@@ -283,7 +284,7 @@ export interface Pass<T> {
     bucket: (distance: number) => number,
     factor: number,
   ): T;
-  /** `x W^T + b`, as wide as the input by default, and with a bias; of several modules side by side. */
+  /** `x W^T + b`, as wide as the input by default, and with a bias; of several modules side by side: `[batch * seq, in]` -> `[batch * seq, modules * width]`. */
   linear(
     name: string | readonly string[],
     x: T,
@@ -291,7 +292,8 @@ export interface Pass<T> {
     bias?: boolean,
   ): T;
   /**
-   * The last layer of a head, which starts anew: its classes are those of the task.
+   * The last layer of a head, which starts anew: its classes are those of the
+   * task. `[batch, in]` -> `[batch, labels]`.
    *
    * @param deviation Standard deviation of its initial values, 0.02 by default as in transformers
    * @param bias False if it has none
@@ -304,8 +306,9 @@ export interface Pass<T> {
     bias?: boolean,
   ): T;
   /**
-   * Several linear modules on the same input as one product, split into heads.
-   * A module that is named several times has that many outputs.
+   * Several linear modules on the same input as one product, split into heads:
+   * `[batch * seq, in]` -> `[batch, heads, seq, depth]` of each name. A module
+   * that is named several times has that many outputs.
    *
    * @param heads Heads of each module, or of all; where keys and values have fewer than the query (arXiv 2305.13245), neighbours share one
    */
@@ -316,30 +319,31 @@ export interface Pass<T> {
     options?: HeadsOptions<T>,
   ): EachOf<Names, T>;
   /**
-   * Rotary positions of heads (arXiv 2104.09864), halves of the depth paired as in GPT-NeoX.
+   * Rotary positions of heads (arXiv 2104.09864), halves of the depth paired as
+   * in GPT-NeoX: `[batch, heads, seq, depth]`, as its input.
    *
-   * @param frequencies Of each pair
+   * @param frequencies Of each pair, `[depth / 2]`
    */
   rotary(x: T, frequencies: Float32Array): T;
-  /** The products of contents and relative positions in disentangled attention (arXiv 2006.03654, equation 4): a bias of attention. */
+  /** The products of contents and relative positions in disentangled attention (arXiv 2006.03654, equation 4): a bias of attention, `[batch, heads, queries, keys]`. */
   disentangle(query: T, key: T, positions: RelativePositions<T>): T;
-  /** `softmax(q k^T / sqrt(d)) v`, padding masked; heads joined again. */
+  /** `softmax(q k^T / sqrt(depth)) v`, padding masked, heads joined again: `[batch, heads, queries, depth]` -> `[batch * queries, heads * depth]`. */
   attention(query: T, key: T, value: T, options: AttentionOptions<T>): T;
-  /** Normalization of a sum. */
+  /** Normalization of a sum, over the width, or over the depth of heads. */
   norm(name: string, terms: readonly T[], options?: NormOptions): T;
   add(x: T, residual: T): T;
   /** GELU in its exact form, or approximated by tanh (`gelu_new`). */
   gelu(x: T, form?: "gelu" | "gelu_new"): T;
-  /** `GELU(x1) * x2` or `SiLU(x1) * x2`, with `x1` and `x2` the halves of `x` (arXiv 2002.05202). */
+  /** `GELU(x1) * x2` or `SiLU(x1) * x2`, with `x1` and `x2` the halves of `x` (arXiv 2002.05202): `[batch * seq, 2 * width]` -> `[batch * seq, width]`. */
   glu(x: T, form: "gelu" | "silu"): T;
   tanh(x: T): T;
   relu(x: T): T;
   dropout(x: T, rate: number): T;
-  /** The first token of each sequence, split into heads or not. */
+  /** The first token of each sequence: `[batch, width]`, or of heads `[batch, heads, 1, depth]`. */
   first(x: T): T;
-  /** The last token of each sequence that is not this one of padding, or without one, the last that is not masked; split into heads or not. */
+  /** The last token of each sequence that is not this one of padding, or without one, the last that is not masked; shaped as {@linkcode first}. */
   last(x: T, padToken: number | undefined): T;
-  /** The mean of the tokens of each sequence that are not padding: `[sequences, width]`. */
+  /** The mean of the tokens of each sequence that are not padding: `[batch, width]`. */
   mean(x: T): T;
   /** The positions of the last layer that the head reads: those that `take` takes, {@linkcode first} by default, unless the pass computes all hidden states. */
   read(x: T, take?: (x: T) => T): T;

@@ -123,11 +123,11 @@ export function startValues(
   const read = tensorReader(file, model);
   const flat = new Float32Array(size);
   for (const entry of entries.values()) {
-    const { name, shape, offset, otherwise, deviation = 0.02 } = entry;
+    const { name, shape, offset, fallback, deviation = 0.02 } = entry;
     const values = flat.subarray(offset, offset + elementCount(shape));
-    const isNew = entry.start === "pretrained" && otherwise !== undefined &&
+    const isNew = entry.start === "pretrained" && fallback !== undefined &&
       !hasTensor(file, model, name);
-    const start = isNew ? otherwise : entry.start;
+    const start = isNew ? fallback : entry.start;
     if (start === "pretrained") read(name, shape, values);
     else if (start === "uniform") {
       const bound = 1 / Math.sqrt(shape[1]!);
@@ -253,9 +253,9 @@ export function hasTensor(
 export function checkTensors(file: SafetensorsFile, model: Model): void {
   const stored = storedNames(file, model);
   const head = headTensors(model.architecture, model.hidden, 1)
-    .filter(({ name, start, otherwise }) =>
+    .filter(({ name, start, fallback }) =>
       start === "pretrained" &&
-      (otherwise === undefined || file.tensors.has(stored(name)))
+      (fallback === undefined || file.tensors.has(stored(name)))
     )
     .map(({ name, shape }) => [name, shape] as const);
   const faults = [...model.tensors, ...head]

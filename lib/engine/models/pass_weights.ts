@@ -253,21 +253,21 @@ export class LinearOutput implements Activation {
   }
 
   /** The product, and the bias and the dropout that are still to be applied to it. */
-  unfinished(): Unfinished {
+  pendingLinear(): PendingLinear {
     const { names, input, source } = this;
     return { ...this.weights.product(names, input), source };
   }
 }
 
 /** A product, and what is still to be applied to it. */
-export interface Unfinished {
+export interface PendingLinear {
   readonly product: tf.Tensor2D;
   readonly bias?: tf.Tensor1D | undefined;
   readonly source?: DropoutSource | undefined;
 }
 
-export function unfinished(x: Activation): Unfinished {
+export function pendingLinear(x: Activation): PendingLinear {
   return x instanceof LinearOutput
-    ? x.unfinished()
+    ? x.pendingLinear()
     : { product: x.value as tf.Tensor2D };
 }

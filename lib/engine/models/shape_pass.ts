@@ -275,8 +275,8 @@ export class ShapePass implements Pass<Shape> {
   }
 }
 
-function pretrained(otherwise: NonNullable<HeadTensor["otherwise"]>) {
-  return { start: "pretrained", otherwise } as const;
+function pretrained(fallback: NonNullable<HeadTensor["fallback"]>) {
+  return { start: "pretrained", fallback } as const;
 }
 
 function unchanged(x: Shape): Shape {

@@ -35,8 +35,8 @@ import {
   LinearOutput,
   type PassTensors,
   PassWeights,
-  type Unfinished,
-  unfinished,
+  type PendingLinear,
+  pendingLinear,
 } from "./pass_weights.ts";
 
 /** A padded batch as tensors, all `[batch, seq]`. */
@@ -221,9 +221,9 @@ export class TensorPass implements Pass<Activation> {
     const hasGradient = isTrained || anyGradient(terms);
     // A dropout of its own follows embeddings; otherwise, one of the sub-layer precedes its residual.
     const last = rate === undefined ? others.pop() : undefined;
-    const { product, bias, source }: Unfinished = last === undefined
+    const { product, bias, source }: PendingLinear = last === undefined
       ? { product: x.value as tf.Tensor2D, source: this.#dropout(rate) }
-      : unfinished(x);
+      : pendingLinear(x);
     const sum = others.reduce((sum, { value }) => tf.add(sum, value), product);
     const rows = Math.max(sum.shape[0], last?.value.shape[0] ?? 0);
     const y = layerNorm(
@@ -348,8 +348,8 @@ export class TensorPass implements Pass<Activation> {
 }
 
 /** A product and its bias, for an activation function that does not apply dropout to them. */
-function undropped(x: Activation): Unfinished {
-  const found = unfinished(x);
+function undropped(x: Activation): PendingLinear {
+  const found = pendingLinear(x);
   if (found.source === undefined) return found;
   throw new TypeError(
     "A dropout between a linear module and GELU or a gated unit is not supported: apply it after these",

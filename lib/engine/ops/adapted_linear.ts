@@ -28,9 +28,11 @@ export function frozenProduct(
 /** A low-rank adapter on one of the modules of a joined product. */
 export interface AdapterBlock {
   /** `lora_A`: `[rank, in]` */
-  readonly a: tf.Tensor2D;
+  readonly a: tf.Tensor;
   /** `lora_B`, transposed so that a rank is a row of both factors: `[rank, width]` */
-  readonly b: tf.Tensor2D;
+  readonly b: tf.Tensor;
+  /** Outputs of the module. */
+  readonly width: number;
   /** First output of the module. */
   readonly offset: number;
   readonly ranks: RankVectors;
@@ -82,11 +84,11 @@ export function adaptedLinear(
   { rows, inputGradient, dropout }: AdaptedLinearOptions,
 ): tf.Tensor2D {
   const [ranks, rank] = blocks[0]!.ranks.scale.shape;
-  const width = rank * blocks.length;
+  const allRanks = rank * blocks.length;
   const isShared = x.shape[0] === rows && ranks > 1;
   const scale = tf.reshape(
     tf.concat(blocks.map(({ ranks }) => ranks.scale), 1),
-    ranks === 1 ? [1, width] : [ranks, 1, width],
+    ranks === 1 ? [1, allRanks] : [ranks, 1, allRanks],
   );
   const mask = tf.reshape(blocks[0]!.ranks.gradientMask, [rank, 1]);
 
@@ -94,8 +96,8 @@ export function adaptedLinear(
     tf.reshape(
       ranks === 1
         ? tf.mul(rowsOf, by)
-        : tf.mul(tf.reshape(rowsOf, [-1, rows, width]), by),
-      [-1, width],
+        : tf.mul(tf.reshape(rowsOf, [-1, rows, allRanks]), by),
+      [-1, allRanks],
     );
   const add = (frozen: tf.Tensor, adapted: tf.Tensor): tf.Tensor =>
     bias === undefined
@@ -116,8 +118,8 @@ export function adaptedLinear(
     const [outputs] = weight.shape;
     const down = tf.concat(blocks.map((_, i) => inputs[`A${i}`]!), 0);
     const up = tf.concat(
-      blocks.map(({ offset, b }, i) => {
-        const after = outputs - offset - b.shape[1];
+      blocks.map(({ offset, width }, i) => {
+        const after = outputs - offset - width;
         return tf.pad(inputs[`B${i}`]!, [[0, 0], [offset, after]]);
       }),
       0,
@@ -157,7 +159,7 @@ export function adaptedLinear(
     const ofBlocks = (rowsOf: tf.Tensor) => tf.split(rowsOf, blocks.length, 1);
     const dUsed: tf.Tensor = scaled(tf.matMul(dy, up, false, true), scale);
     const ofSource = isShared
-      ? tf.sum(tf.reshape(dUsed, [ranks, rows, width]), 0)
+      ? tf.sum(tf.reshape(dUsed, [ranks, rows, allRanks]), 0)
       : dUsed;
     const dDown = isDropped
       ? tf.concat(
@@ -170,8 +172,8 @@ export function adaptedLinear(
     const dUp = tf.matMul(used, dy, true, false);
     const dA = tf.split(dDown, blocks.length, 0)
       .map((part) => tf.mul(part, mask));
-    const dB = blocks.map(({ offset, b }, i) =>
-      tf.mul(tf.slice(dUp, [i * rank, offset], [rank, b.shape[1]]), mask)
+    const dB = blocks.map(({ offset, width }, i) =>
+      tf.mul(tf.slice(dUp, [i * rank, offset], [rank, width]), mask)
     );
     return {
       ...(inputGradient && {

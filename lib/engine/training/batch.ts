@@ -180,7 +180,7 @@ function lengthOf(
  * GFLOPS for the six layers of MiniLM, as measured. A constant, so that results
  * do not depend on the machine's speed.
  */
-const FIRST_PASS = 1e11 / 6;
+const NEW_LENGTH_COST = 1e11 / 6;
 
 /**
  * Chooses the lengths to which batches are padded. A length is left out if
@@ -231,7 +231,7 @@ function cheapestLengths(
     for (let first = last; first >= 0; first--) {
       sequences += uses[first]!.sequences;
       const before = plans[first]!;
-      const cost = before.cost + FIRST_PASS + sequences * flops(length);
+      const cost = before.cost + NEW_LENGTH_COST + sequences * flops(length);
       if (cost < best.cost) {
         best = { cost, lengths: [...before.lengths, length] };
       }

@@ -62,6 +62,7 @@ function ours(): Promise<Float32Array[]> {
       [[a0!, b0!], [a1!, b1!]].map(([a, b], i) => ({
         a: a!,
         b: b!,
+        width: WIDTH,
         offset: i * WIDTH,
         ranks: {
           scale: tf.fill([1, RANK], 2),

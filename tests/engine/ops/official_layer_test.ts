@@ -140,7 +140,7 @@ async function computeLayer(
       x as tf.Tensor2D,
       { weight },
       bias,
-      [{ a: a as tf.Tensor2D, b: b as tf.Tensor2D, offset: 0, ranks }],
+      [{ a: a!, b: b!, width: b!.shape[1]!, offset: 0, ranks }],
       { rows, inputGradient: true },
     );
     y = tf.keep(output);

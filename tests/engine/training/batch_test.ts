@@ -107,7 +107,7 @@ Deno.test("padBatch() pads to the longest example, and masks the padding", () =>
 });
 
 /** What a first pass costs beyond others. */
-const FIRST_PASS = 1e11 / 6;
+const NEW_LENGTH_COST = 1e11 / 6;
 
 const lengthsArbitrary = fc.array(fc.integer({ min: 1, max: 12 }), {
   minLength: 1,
@@ -125,7 +125,7 @@ Deno.test("paddedLengths() costs no more than any other set of lengths", () => {
         count * length * perToken;
       const lengthOf = paddedLengths(examples, batches, passes, flops);
       const cost = (set: readonly number[]) =>
-        FIRST_PASS * set.length +
+        NEW_LENGTH_COST * set.length +
         passes * lengths.reduce(
             (sum, length) => sum + flops([1, set.find((it) => it >= length)!]),
             0,
