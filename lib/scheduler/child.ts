@@ -43,7 +43,7 @@ export type ChildEvent =
     readonly type: "error";
     readonly message: string;
     readonly stack?: string;
-    /** True for an error that is one of the program, whose stack matters more than its message. */
+    /** True for a programming error, of which the stack is shown. */
     readonly isBug: boolean;
   }
   /** `run()` has returned. */

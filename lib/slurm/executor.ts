@@ -139,7 +139,9 @@ export class Slurm implements Cluster {
         let looks = MAX_LOOKS;
         for (const job of this.#jobs) {
           const isPending = job.state.startsWith("PENDING");
-          if (asked || !isPending || looks-- > 0) trying(job, () => job.look());
+          if (asked || !isPending || looks-- > 0) {
+            trying(job, () => job.readFiles());
+          }
         }
         await this.#cancel();
         await this.#submit();
@@ -154,7 +156,7 @@ export class Slurm implements Cluster {
     }
   }
 
-  /** Gives a sign of life, for which all jobs wait. */
+  /** Writes the heartbeat, for which all jobs wait. */
   #beat(): void {
     try {
       Deno.mkdirSync(this.#settings.folder, { recursive: true });
@@ -204,7 +206,7 @@ export class Slurm implements Cluster {
         if (array === undefined && found !== undefined) job.submitted(found);
         trying(job, () => {
           const { id } = job;
-          if (job.hear(id === undefined ? id : byId.get(id))) changed = true;
+          if (job.update(id === undefined ? id : byId.get(id))) changed = true;
         });
       }
       await this.#raiseThrottles();

@@ -81,7 +81,7 @@ export class SlurmJob {
   }
 
   /** Reads the files of the job. */
-  look(): void {
+  readFiles(): void {
     const { pace } = this.#follower;
     const { folder } = this.job;
     if (this.submission === undefined) return;
@@ -107,7 +107,7 @@ export class SlurmJob {
   }
 
   /** Updates the job from its line of `squeue`; undefined if it is not listed. Returns true if something changed. */
-  hear(listed: QueuedJob | undefined): boolean {
+  update(listed: QueuedJob | undefined): boolean {
     const { pace } = this.#follower;
     const now = performance.now();
     if (listed === undefined) {

@@ -8,9 +8,8 @@ const KIND = {
   account: z.string().min(1).optional(),
   qos: z.string().min(1).optional(),
   constraint: z.string().min(1).optional(),
-  /** Seconds, for stages without `resources.time`. */
+  /** Seconds and bytes, for stages without `resources.time` and `resources.memory`. */
   time: Duration.optional(),
-  /** Bytes, for stages without `resources.memory`. */
   memory: Bytes.optional(),
   /** Maximum number of jobs of a task that run at a time. */
   jobs: z.number().int().positive().optional(),

@@ -26,7 +26,7 @@ export interface Intervals {
   readonly late: number;
   /** Time after which a job that `squeue` no longer lists counts as lost. */
   readonly vanished: number;
-  /** Interval at which the scheduler touches a file, whose rest ends its jobs. */
+  /** Heartbeat interval; jobs end when the heartbeat stops. */
   readonly beat: number;
   /** Time between asking a stage to end, as the scheduler is gone, and killing it. */
   readonly grace: number;

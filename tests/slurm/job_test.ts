@@ -58,9 +58,9 @@ class RunningJob implements Disposable {
   /** Lets seconds pass, after which `squeue` gives a state. */
   hear(state: string, seconds = 0): void {
     this.#now += seconds * 1000;
-    this.slurm.look();
+    this.slurm.readFiles();
     if (this.isFinished) return;
-    this.slurm.hear({ id: "7", state, reason: "", node: "n1", comment: "b" });
+    this.slurm.update({ id: "7", state, reason: "", node: "n1", comment: "b" });
   }
 
   [Symbol.dispose](): void {
