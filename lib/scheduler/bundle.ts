@@ -37,6 +37,13 @@ const PACKAGE = "file";
 /** End of the last call of {@linkcode bundleTasks}. Calls take turns, since each ends the process of esbuild, which all share. */
 let turn: Promise<unknown> = Promise.resolve();
 
+interface Options {
+  /** True if source maps are wanted. */
+  readonly maps?: boolean;
+  /** Folder for temporary files; by default, that of the system. */
+  readonly temporary?: string | undefined;
+}
+
 /**
  * Bundles tasks. Deno resolves the imports and compiles TypeScript, as in
  * `deno run`, and esbuild makes one file of what they lead to. Only what packages
@@ -46,15 +53,14 @@ let turn: Promise<unknown> = Promise.resolve();
  *
  * @param tasks `file:` URLs of task modules in one folder.
  * @param project Folder of `deno.json`.
- * @param maps True if source maps are wanted.
  * @throws {Error} If a module is missing or does not parse.
  */
 export function bundleTasks(
   tasks: readonly string[],
   project: string,
-  { maps = false } = {},
+  { maps = false, temporary }: Options = {},
 ): Promise<Map<string, Bundle>> {
-  const result = turn.then(() => bundle(tasks, project, maps));
+  const result = turn.then(() => bundle(tasks, project, { maps, temporary }));
   turn = result.catch(() => {});
   return result;
 }
@@ -62,12 +68,12 @@ export function bundleTasks(
 async function bundle(
   tasks: readonly string[],
   project: string,
-  maps: boolean,
+  { maps, temporary }: Options & { readonly maps: boolean },
 ): Promise<Map<string, Bundle>> {
   const graph = await moduleGraph([...tasks, CHILD], project);
   const folder = dirname(fromFileUrl(tasks[0]!));
   const modules = new Modules(graph, project, folder, maps);
-  await modules.compile();
+  await modules.compile(temporary);
   const esbuild = await import("esbuild");
   const { builtinModules } = await import("node:module");
   const built = await esbuild.build({
@@ -231,12 +237,12 @@ class Modules {
   }
 
   /** Lets Deno compile TypeScript and JSX. */
-  async compile(): Promise<void> {
+  async compile(temporary: string | undefined): Promise<void> {
     this.#compiled = await compiled(
       this.graph.modules.values(),
       ({ local }) => this.#contentOf(local!),
       this.graph.compilerOptions,
-      this.maps,
+      { maps: this.maps, temporary },
     );
   }
 

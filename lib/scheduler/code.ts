@@ -32,7 +32,9 @@ export async function taskCode(
   const missing = modules.filter((module) => !found.has(module));
   if (missing.length === 0) return found;
   const { bundleTasks } = await import("./bundle.ts");
-  for (const [module, { text, files }] of await bundleTasks(missing, project)) {
+  const temporary = store.makeFolder();
+  const bundles = await bundleTasks(missing, project, { temporary });
+  for (const [module, { text, files }] of bundles) {
     const { blob } = await store.blobs.putText(text);
     const code = { bundle: blob, files };
     found.set(module, code);

@@ -141,13 +141,20 @@ export async function compiled(
   all: Iterable<Module>,
   contentOf: (module: Module) => Uint8Array,
   compilerOptions: object,
-  maps: boolean,
+  { maps = false, temporary }: {
+    readonly maps?: boolean;
+    /** Folder for temporary files; by default, that of the system. */
+    readonly temporary?: string | undefined;
+  } = {},
 ): Promise<Map<Module, string>> {
   const modules = [...all].filter(({ mediaType = "", local }) =>
     local !== undefined && COMPILED[mediaType] !== undefined
   );
   if (modules.length === 0) return new Map();
-  const folder = Deno.makeTempDirSync({ prefix: "dylora-code-" });
+  const folder = Deno.makeTempDirSync({
+    prefix: "dylora-code-",
+    ...(temporary !== undefined && { dir: temporary }),
+  });
   try {
     const config = JSON.stringify({ compilerOptions });
     Deno.writeTextFileSync(join(folder, "deno.json"), config);
