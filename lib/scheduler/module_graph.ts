@@ -1,7 +1,7 @@
 /** What Deno says of modules: where their imports lead, and what it makes of TypeScript. */
 import { parse } from "@std/jsonc";
 import { digest } from "../files/digest.ts";
-import { readIfThere } from "../files/files.ts";
+import { isReadOnly, readIfThere } from "../files/files.ts";
 import { fingerprint } from "../files/fingerprints.ts";
 import { dirname, fromFileUrl, join, resolve } from "../files/paths.ts";
 
@@ -131,6 +131,19 @@ const COMPILED: Readonly<Record<string, string>> = {
   JSX: "jsx",
 };
 
+/** Makes a folder for temporary files in the one given, or where that is read-only or none is given, in the system's. */
+function temporaryFolder(within: string | undefined): string {
+  const prefix = "dylora-code-";
+  try {
+    if (within !== undefined) {
+      return Deno.makeTempDirSync({ prefix, dir: within });
+    }
+  } catch (error) {
+    if (!isReadOnly(error)) throw error;
+  }
+  return Deno.makeTempDirSync({ prefix });
+}
+
 /**
  * What Deno runs in place of modules in TypeScript and JSX: JavaScript, with a
  * source map in its last line if `maps` is true.
@@ -151,10 +164,7 @@ export async function compiled(
     local !== undefined && COMPILED[mediaType] !== undefined
   );
   if (modules.length === 0) return new Map();
-  const folder = Deno.makeTempDirSync({
-    prefix: "dylora-code-",
-    ...(temporary !== undefined && { dir: temporary }),
-  });
+  const folder = temporaryFolder(temporary);
   try {
     const config = JSON.stringify({ compilerOptions });
     Deno.writeTextFileSync(join(folder, "deno.json"), config);
