@@ -14,7 +14,7 @@ export default defineTask({
     ranks: ranksToUse.default("powers").describe(
       "Ranks that get a head of their own, and that the adapter serves from then on: a list; all = every rank that it serves; powers = of these the powers of two and the largest",
     ),
-    upTo: z.int().min(1).default(8).describe(
+    upTo: z.int().min(1).default(4).describe(
       "Highest rank whose head is fitted; higher ones keep the trained head, which is nearly right for them",
     ),
     examples: z.int().min(10).default(1000).describe(
