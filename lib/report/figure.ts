@@ -2,7 +2,7 @@ import { parse, type Spec, View } from "vega";
 import { compile, type TopLevelSpec } from "vega-lite";
 import { significant } from "./format.ts";
 import { methodTitle } from "./methods.ts";
-import { FADED, FIGURE, keysOf, SHOWN } from "./chart_style.ts";
+import { FADED, FIGURE, keysOf, PICKED, SHOWN } from "./chart_style.ts";
 import { figuresOf } from "./figure_names.ts";
 import { rankCurve } from "./rank_curve.ts";
 import type { Comparison, Report } from "./report.ts";
@@ -47,6 +47,12 @@ async function rendered(
   const { spec } = compile(specification);
   const svg = await new View(parse(spec), { renderer: "none" }).toSVG();
   return { name, spec, svg };
+}
+
+/** What the script of the page (`page_script.ts`) reads. */
+export function pageData(figures: readonly Figure[]) {
+  const specs = figures.map(({ name, spec }) => [name, spec] as const);
+  return { picked: PICKED, shown: SHOWN, figures: Object.fromEntries(specs) };
 }
 
 const PARTS = [
@@ -110,7 +116,7 @@ function barChart(comparison: Comparison): TopLevelSpec {
           type: "bar",
           height: 16,
           yOffset: 9,
-          // Separates segments; on a page, in the colour of its ground.
+          // Separates segments.
           stroke: "white",
           strokeWidth: 1.5,
         },

@@ -147,3 +147,18 @@ export function significant(value: number): string {
 export function escapeHtml(text: string): string {
   return text.replace(/[&<>"]/g, (letter) => `&#${letter.charCodeAt(0)};`);
 }
+
+/** HTML that scrolls to the side where it is too wide. */
+export function scrolled(label: string, html: string): string {
+  return `<div class="scroll" tabindex="0" role="group" aria-label="${label}">${html}</div>`;
+}
+
+/** A table on a page, whose script adds a button that saves it. */
+export function tableHtml(label: string, table: string): string {
+  return `<div class="table">${scrolled(label, table)}</div>`;
+}
+
+/** HTML that the script of the page folds on a phone. */
+export function folded(title: string, html: string): string {
+  return `<details class="more" open><summary>${title}</summary>\n${html}</details>\n`;
+}

@@ -1,11 +1,12 @@
 import { stripTypeScriptTypes } from "node:module";
-import { Marked } from "marked";
-import type { Figure } from "./figure.ts";
-import { escapeHtml } from "./format.ts";
+import { Marked, type Token } from "marked";
+import { type Figure, pageData } from "./figure.ts";
+import { figureName } from "./figure_names.ts";
+import { escapeHtml, folded, tableHtml } from "./format.ts";
 import { faultsText, verdictText } from "./markdown.ts";
 import style from "./page.css" with { type: "text" };
-import { pageData } from "./page_data.ts";
 import script from "./page_script.ts" with { type: "text" };
+import { rankPanel } from "./rank_panel.ts";
 import type { Report } from "./report.ts";
 import { NO_RUN, scriptJson } from "./run_facts.ts";
 
@@ -30,8 +31,7 @@ export function renderPage(
   { report, markdown, figures, runtime }: PageParts,
 ): string {
   const title = pageTitle(report);
-  const { body, sections } = bodyOf(markdown, figures);
-  const links = sections.map(({ id, text }) => `<a href="#${id}">${text}</a>`);
+  const sections = sectionsOf(markdown, figures, report);
   return `<!DOCTYPE html>
 <html lang="en">
 <meta charset="utf-8">
@@ -42,12 +42,14 @@ export function renderPage(
 ${style}</style>
 <header>
 <h1>${title}</h1>
-${verdictsHtml(report)}<nav aria-label="Sections">${links.join("\n")}</nav>
+${verdictsHtml(report)}<nav aria-label="Sections">${
+    sections.map(({ link }) => link).join("\n")
+  }</nav>
 </header>
 <main>
-${body}</main>
+${sections.map(({ html }) => html).join("")}</main>
 <script type="application/json" id="report">${
-    scriptJson(pageData(report, figures))
+    scriptJson(pageData(figures))
   }</script>
 ${NO_RUN}
 <script>${runtime.replaceAll("</script", "<\\/script")}</script>
@@ -92,73 +94,69 @@ const TEXT = {
 
 const PLAIN = new Marked(TEXT);
 
-/** The body of the page in sections, one for each heading of the second level, whose texts are HTML. */
-function bodyOf(markdown: string, figures: readonly Figure[]) {
-  const sections: { readonly id: string; readonly text: string }[] = [];
-  let isFolded = false;
-  const endOfSection = () => {
-    const end = isFolded ? "</details>\n</section>\n" : "</section>\n";
-    isFolded = false;
-    return sections.length > 0 ? end : "";
-  };
-  const byName = new Map(figures.map((figure) => [figure.name, figure]));
+/** The sections of the page, one for each heading of the second level, and the links to them. The verdicts, before the first, are in the header. */
+function sectionsOf(
+  markdown: string,
+  figures: readonly Figure[],
+  { averages, comparisons }: Report,
+) {
+  const panels = new Map(
+    [...averages, ...comparisons].map((it) => [figureName(it), rankPanel(it)]),
+  );
   const marked = new Marked(TEXT, {
     renderer: {
-      heading({ depth, tokens }) {
-        const text = this.parser.parseInline(tokens);
-        // It is the title of the page.
-        if (depth === 1) return "";
-        if (depth > 2) return `<h${depth}>${text}</h${depth}>\n`;
-        const end = endOfSection();
-        const id = `section-${sections.length + 1}`;
-        sections.push({ id, text });
-        return `${end}<section id="${id}">\n<h2>${text}</h2>\n`;
-      },
       // HTML has no figures inside of paragraphs.
       paragraph({ tokens }) {
         const text = this.parser.parseInline(tokens);
-        const isImage = tokens.length === 1 && tokens[0]!.type === "image";
-        return isImage ? `${text}\n` : `<p>${text}</p>\n`;
+        return isImage(tokens) ? `${text}\n` : `<p>${text}</p>\n`;
       },
       image({ href, text }) {
-        const figure = byName.get(href);
-        if (figure === undefined) {
-          throw new TypeError(`The report has no figure "${href}"`);
+        const figure = figures.find(({ name }) => name === href);
+        if (figure !== undefined) {
+          return figureHtml(figure, text, panels.get(href) ?? "");
         }
-        const html = figureHtml(figure, text);
-        if (isFolded) return html;
-        isFolded = true;
-        return `${html}${MORE}`;
+        throw new TypeError(`The report has no figure "${href}"`);
       },
     },
   });
-  const tokens = marked.lexer(markdown);
-  // The verdicts, before the first section, are in the header.
-  const start = tokens.findIndex((token) =>
-    token.type === "heading" && token.depth === 2
-  );
-  const body = marked.parser(start < 0 ? tokens : tokens.slice(start))
-    .replaceAll("<table>", `${TABLE}<table>`)
-    .replaceAll("</table>", "</table></div></div>");
-  return {
-    body: `${body}${endOfSection()}`,
-    sections,
-  };
+  const html = (tokens: Token[]) =>
+    marked.parser(tokens)
+      .replaceAll(/<table>[^]*?<\/table>/g, (it) => tableHtml("Table", it));
+  const sections: Token[][] = [];
+  for (const token of marked.lexer(markdown)) {
+    if (token.type === "heading" && token.depth === 2) sections.push([token]);
+    else sections.at(-1)?.push(token);
+  }
+  return sections.map(([heading, ...tokens], i) => {
+    const id = `section-${i + 1}`;
+    const title = html([heading!]);
+    const first = tokens.findIndex((it) =>
+      "tokens" in it && isImage(it.tokens)
+    ) + 1;
+    const [shown, more] = [tokens.slice(0, first), tokens.slice(first)]
+      .map(html) as [string, string];
+    const rest = first === 0
+      ? more
+      : folded("Tables, costs and settings", more);
+    return {
+      link: `<a href="#${id}">${title.replaceAll(/<\/?h2>|\n/g, "")}</a>`,
+      html: `<section id="${id}">\n${title}${shown}${rest}</section>\n`,
+    };
+  });
 }
 
-/** What follows the first figure of a section, which the script of the page folds on a phone. */
-const MORE =
-  '\n<details class="more" open><summary>Tables, costs and settings</summary>\n';
+function isImage(tokens: Token[] = []): boolean {
+  return tokens.length === 1 && tokens[0]!.type === "image";
+}
 
-/** Where a table scrolls to the side if it is too wide. */
-const TABLE =
-  '<div class="table"><div class="scroll" tabindex="0" role="group" aria-label="Table">';
-
-function figureHtml({ name, svg }: Figure, title: string): string {
-  return `<div class="curve"><figure data-figure="${name}" aria-label="${
-    escapeHtml(title)
-  }">
-<figcaption>${escapeHtml(title)}</figcaption>
+function figureHtml(
+  { name, svg }: Figure,
+  title: string,
+  panel: string,
+): string {
+  const text = escapeHtml(title);
+  return `<div class="curve"><figure data-figure="${name}" aria-label="${text}">
+<figcaption>${text}</figcaption>
 <div class="chart">${svg}</div>
-</figure></div>`;
+</figure>${panel}</div>`;
 }

@@ -2,7 +2,7 @@
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
 import type { Spec, View } from "vega";
-import type { PageData, Panel } from "./page_data.ts";
+import type { pageData } from "./figure.ts";
 import type { RunFacts } from "./run_facts.ts";
 
 /** Vega's runtime; its types lack the point of an event in a drawing. */
@@ -10,7 +10,9 @@ const vega: typeof import("vega") & {
   point(event: MouseEvent, drawing: Element): [x: number, y: number];
 } = Reflect.get(globalThis, "vega");
 
-const { figures, panels, picked, shown }: PageData = dataOf("report");
+const { figures, picked, shown }: ReturnType<typeof pageData> = dataOf(
+  "report",
+);
 /** From the command line; null without it. */
 const run: RunFacts | null = dataOf("run");
 
@@ -34,14 +36,6 @@ function make<Name extends keyof HTMLElementTagNameMap>(
   }
   element.append(...children);
   return element;
-}
-
-function div(name: string, ...children: (Node | string)[]) {
-  return make("div", { class: name }, ...children);
-}
-
-function quiet(text: string) {
-  return make("p", { class: "quiet" }, text);
 }
 
 function button(text: string, onclick: () => void, attributes = {}) {
@@ -117,8 +111,9 @@ async function draw(figure: HTMLElement, name: string) {
     fit();
   }).observe(place);
   figure.append(
-    div(
-      "tools",
+    make(
+      "div",
+      { class: "tools" },
       ...methodButtons(view, spec),
       // With two pixels of an image per pixel of the figure.
       ...([["svg", 1], ["png", 2]] as const).map(([type, scale]) => {
@@ -158,107 +153,37 @@ function methodButtons(view: View, { signals }: Spec) {
 
 // Ranks
 
-/** Number of bytes of a value in an adapter's file. */
-const VALUE_BYTES = 4;
-
-/** Adds a panel to a rank curve: a click on a rank shows its scores, its size and how to export it. */
-function addPanel(
-  figure: HTMLElement,
-  view: View,
-  { ranks, methods, ...comparison }: Panel,
-) {
-  const heading = make("h3");
-  const details = make("div");
-  const buttons = ranks.map((rank) =>
-    button(String(rank), () => pick(rank), { "aria-pressed": "false" })
-  );
+/** Makes a panel show the rank that is picked in it, or by a click in its curve. */
+function openPanel(figure: HTMLElement, view: View, panel: HTMLElement) {
+  const all = <E extends Element>(selector: string) => [
+    ...panel.querySelectorAll<E & HTMLElement>(selector),
+  ];
+  const [buttons, details] = [all("button"), all("[aria-live] > div")];
+  const ranks = buttons.map(({ textContent }) => Number(textContent));
   const pick = (rank: number) => {
     view.signal(picked, rank).runAsync();
-    buttons.forEach((it, i) =>
-      it.setAttribute("aria-pressed", String(ranks[i] === rank))
-    );
-    const others = methods.filter(({ scores }) => !(rank in scores))
-      .map(({ title }) => title);
-    heading.textContent = `Rank ${rank}`;
-    details.replaceChildren(
-      ...methods.filter(({ scores }) => rank in scores)
-        .map((method) => methodAt(method, rank, comparison)),
-      ...(others.length === 0 ? [] : [
-        make("p", { class: "quiet method" }, `Not run: ${others.join(", ")}`),
-      ]),
-    );
+    for (const [i, it] of ranks.entries()) {
+      buttons[i]!.ariaPressed = String(it === rank);
+      details[i]!.hidden = it !== rank;
+    }
   };
+  for (const [i, it] of buttons.entries()) {
+    it.addEventListener("click", () => pick(ranks[i]!));
+  }
   view.addEventListener("click", (event, item) => {
     // The legend has clicks of its own.
     if (/legend/.test(item?.mark?.role ?? "")) return;
     const [x] = vega.point(event as MouseEvent, find(".chart svg", figure));
-    pick(nearest(ranks, view.scale("x").invert(x - view.origin()[0])));
+    const at = view.scale("x").invert(x - view.origin()[0]);
+    pick(
+      ranks.reduce((best, rank) =>
+        Math.abs(rank - at) < Math.abs(best - at) ? rank : best
+      ),
+    );
   });
-  figure.parentElement!.classList.add("picking");
-  figure.after(
-    make(
-      "section",
-      { class: "ranks", "aria-label": "One rank" },
-      make("p", { class: "quiet hint" }, "Pick a rank here, or in the figure."),
-      make(
-        "div",
-        { class: "choices", role: "group", "aria-label": "Rank" },
-        ...buttons,
-      ),
-      make("div", { "aria-live": "polite" }, heading, details),
-    ),
-  );
+  all(".command").forEach(addCommand);
+  panel.hidden = false;
   pick(view.signal(picked) || ranks.at(-1));
-}
-
-function nearest(ranks: readonly number[], at: number) {
-  return ranks.reduce((best, rank) =>
-    Math.abs(rank - at) < Math.abs(best - at) ? rank : best
-  );
-}
-
-/** One method at a rank. */
-function methodAt(
-  method: Panel["methods"][number],
-  rank: number,
-  { metrics, options }: Pick<Panel, "metrics" | "options">,
-) {
-  const { title, recommended, scores, size, stages } = method;
-  const lines: HTMLElement[] = metrics.map((metric, i) =>
-    make("p", {}, `${metric} ${scores[rank]?.[i]}`)
-  );
-  if (size !== null) {
-    const values = rank * size.perRank;
-    const bytes = VALUE_BYTES * (values + size.others);
-    lines.push(
-      quiet(
-        `${bytesText(bytes)}: ${values.toLocaleString("en")} values and ${
-          size.others.toLocaleString("en")
-        } of the head`,
-      ),
-    );
-  }
-  const trained = stages.find((it) => it.rank >= rank);
-  if (run !== null && trained !== undefined) {
-    lines.push(
-      commandLine(
-        `${run.exporting} ${quoted(trained.stage)} --rank ${rank}${
-          [...options, ...run.options].map((it) => ` ${quoted(it)}`).join("")
-        }`,
-      ),
-    );
-  }
-  const heading = make("h4", {}, `${title} `);
-  if (recommended === rank) {
-    heading.append(make("span", { class: "tag" }, "recommended"));
-  }
-  return div("method", heading, ...lines);
-}
-
-function bytesText(bytes: number) {
-  return bytes < 1e6
-    ? `${Math.ceil(bytes / 1e3)} kB`
-    : `${(bytes / 1e6).toPrecision(3)} MB`;
 }
 
 /** An argument as a shell reads it. */
@@ -268,8 +193,11 @@ function quoted(text: string) {
     : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** A command with a button that copies it. */
-function commandLine(text: string) {
+/** Adds the command that exports an adapter, if the page knows its run, with a button that copies it. */
+function addCommand(place: HTMLElement) {
+  if (run === null) return;
+  const words = [...JSON.parse(place.dataset.words!), ...run.options];
+  const text = [run.exporting, ...words.map(quoted)].join(" ");
   const code = make("code", { tabindex: "0" }, text);
   const copy = button("Copy", async () => {
     try {
@@ -282,7 +210,7 @@ function commandLine(text: string) {
     }
     setTimeout(() => copy.textContent = "Copy", 2000);
   }, { "aria-label": `Copy: ${text}` });
-  return div("command", code, copy);
+  place.append(code, copy);
 }
 
 // Tables
@@ -297,7 +225,7 @@ function addCsvButton(place: Element, number: number) {
     const blob = new Blob([text], { type: "text/csv" });
     save(`table-${number + 1}.csv`, URL.createObjectURL(blob));
   }, { "aria-label": `Save table ${number + 1} as CSV` });
-  place.append(div("tools", csv));
+  place.append(make("div", { class: "tools" }, csv));
 }
 
 /** As `csvLine()` of the command line writes it: what would be a formula of a spreadsheet gets an apostrophe. */
@@ -328,8 +256,8 @@ async function start() {
   for (const figure of drawn) {
     const { figure: name = "" } = figure.dataset;
     const view = await draw(figure, name);
-    const panel = panels[name];
-    if (panel !== undefined) addPanel(figure, view, panel);
+    const panel = figure.parentElement!.querySelector<HTMLElement>(".ranks");
+    if (panel !== null) openPanel(figure, view, panel);
   }
   document.documentElement.dataset.ready = "";
 }

@@ -39,11 +39,14 @@ Deno.test("renderPage() shows ranks to pick only where a method has some", async
     resultOf("rte", "head", { 0: 12 }),
     resultOf("mrpc", "dylora", { 1: 12 }),
   ]);
-  const [, report] =
-    /<script type="application\/json" id="report">(.*?)<\/script>/s.exec(page)!;
-  assertEquals(Object.keys(JSON.parse(report!).panels), [
-    "mrpc-validation.svg",
-  ]);
+  const figures = [...page.matchAll(/<figure data-figure="([^"]*)"/g)]
+    .map(([, name]) => name);
+  assertEquals(figures, ["rte-validation.svg", "mrpc-validation.svg"]);
+  const [, before, after] = page.split("<figure data-figure=");
+  assertEquals(
+    [before, after].map((it) => it!.includes('<section class="ranks"')),
+    [false, true],
+  );
 });
 
 Deno.test("renderPage() renders names as text, whatever they contain", async () => {
@@ -99,7 +102,7 @@ Deno.test("renderPage() refuses an image that is not a figure of the report", as
     async () =>
       renderPage({
         report,
-        markdown: "![x](other.svg)",
+        markdown: "## x\n\n![x](other.svg)",
         figures: [],
         runtime: "",
       }),
@@ -107,6 +110,15 @@ Deno.test("renderPage() refuses an image that is not a figure of the report", as
     'no figure "other.svg"',
   );
 });
+
+/** The panel of the first figure of a page by rank, a line for each element. */
+function panelOf(page: string): string[] {
+  const [, panel] = /<div aria-live="polite">([^]*?)<\/section>/.exec(page)!;
+  return panel!.split("<div hidden>").slice(1).map((html) =>
+    html.replaceAll(/<div class="command" data-words="([^"]*)">/g, "$1")
+      .replaceAll("&#34;", '"').replaceAll(/(<[^>]*>|\n)+/g, "\n").trim()
+  );
+}
 
 Deno.test("renderPage() gives the scores, size and stage of each method by rank", async () => {
   const { page } = await pageOf([
@@ -116,45 +128,35 @@ Deno.test("renderPage() gives the scores, size and stage of each method by rank"
     resultOf("rte", "lora", { 2: 4 }, { training: trainingOf(2) }),
     resultOf("rte", "head", { 0: 16 }, { size: null }),
   ]);
-  const [, json] = /id="report">([^]*?)<\/script>/.exec(page)!;
-  const { panels } = JSON.parse(json!);
-  const { ranks, metrics, methods } = panels["rte-validation.svg"];
-  assertEquals([ranks, metrics], [[1, 2], ["accuracy"]]);
-  assertEquals(
-    methods.map(({ title, stages, size }: Record<string, unknown>) => [
-      title,
-      stages,
-      size,
-    ]),
-    [
-      ["DyLoRA", [{ rank: 2, stage: "train-dylora@rte" }], {
-        perRank: 1000,
-        others: 500,
-      }],
-      ["LoRA", [{ rank: 2, stage: "train-lora@rte" }], {
-        perRank: 1000,
-        others: 500,
-      }],
-    ],
-  );
+  const [one, two, ...others] = panelOf(page);
+  assertEquals(others, []);
+  const [score, ...texts] = one!.split("\n").slice(2);
+  assertMatch(score!, /^accuracy 70\.0 \[[\d.]+, [\d.]+\]$/);
+  assertEquals(texts, [
+    "6 kB: 1,000 values and 500 of the head",
+    '["train-dylora@rte","--rank","1"]',
+    "Not run: LoRA",
+  ]);
   // 32 of 40 are right, with the interval of the table.
-  assertMatch(methods[0].scores[2][0], /^80\.0 \[[\d.]+, [\d.]+\]$/);
-  assert(page.includes(`<td>${methods[0].scores[2][0]}</td>`));
-  assertEquals(Object.keys(methods[1].scores), ["2"]);
+  const [, found] = /^Rank 2\nDyLoRA[^]*\naccuracy (80\.0 \[.*\])/.exec(two!)!;
+  assert(page.includes(`<td>${found}</td>`));
+  assertMatch(two!, /\nLoRA\naccuracy 90\.0 .*\n.*\n.*train-lora@rte/);
 });
 
 Deno.test("renderPage() gives the options that export adapters of the epoch that it shows", async () => {
   const { page } = await pageOf([
-    resultOf("rte", "dylora", { 1: 12, 2: 8 }),
-    resultOf("rte", "dylora", { 1: 8, 2: 4 }, { epoch: "best" }),
+    resultOf("rte", "dylora", { 1: 12, 2: 8 }, { training: trainingOf(2) }),
+    resultOf("rte", "dylora", { 1: 8, 2: 4 }, {
+      training: trainingOf(2),
+      epoch: "best",
+    }),
   ]);
-  const [, json] = /id="report">([^]*?)<\/script>/.exec(page)!;
-  const { panels } = JSON.parse(json!);
-  assertEquals(panels["rte-validation.svg"].options, []);
-  assertEquals(panels["rte-validation-best-epoch.svg"].options, [
-    "--epoch",
-    "best",
-  ]);
+  const optionsOf = (figure: string) => {
+    const [, own] = page.split(`<figure data-figure="${figure}"`);
+    return JSON.parse(panelOf(own!)[0]!.split("\n").at(-1)!).slice(3);
+  };
+  assertEquals(optionsOf("rte-validation.svg"), []);
+  assertEquals(optionsOf("rte-validation-best-epoch.svg"), ["--epoch", "best"]);
 });
 
 Deno.test("renderPage() forbids the network, and leaves a place for the run", async () => {

@@ -1,6 +1,11 @@
 import { type Graph, groupStages } from "../../pipeline/graph.ts";
 import type { Event } from "../../scheduler/events.ts";
-import { escapeHtml } from "../../report/format.ts";
+import {
+  escapeHtml,
+  folded,
+  scrolled,
+  tableHtml,
+} from "../../report/format.ts";
 import {
   type RunFacts,
   withFacts,
@@ -95,23 +100,25 @@ function runSection(graph: Graph, made: readonly Made[]): string {
       /^(ran$|recorded)/.test(outcome) ? outcome : "from the cache",
     ])
   );
-  const table = `<div class="table">${
-    scrolled(
-      "Stages",
-      `<table><thead>${head}</thead><tbody>${rows.join("")}</tbody></table>`,
-    )
-  }</div>`;
+  const table = tableHtml(
+    "Stages",
+    `<table><thead>${head}</thead><tbody>${rows.join("")}</tbody></table>`,
+  );
   const stages = made.length <= FEW_STAGES
     ? table
     : `<details><summary>All ${made.length} stages</summary>${table}</details>`;
   const versions = versionsOf(made.map(({ manifest }) => manifest));
   return `<section id="this-run"><h2>The run</h2>
-<details class="more" open><summary>Stages, versions and hardware</summary>
-<p class="quiet">Seconds are those of the run that made each result, possibly an earlier run on another machine. A bar shows the seconds of a stage relative to the longest one.</p>
+${
+    folded(
+      "Stages, versions and hardware",
+      `<p class="quiet">Seconds are those of the run that made each result, possibly an earlier run on another machine. A bar shows the seconds of a stage relative to the longest one.</p>
 ${scrolled("Graph", drawing)}
 ${stages}
 <h3>Versions and hardware</h3>
-${listHtml({ ...versions, ...machine() })}</details></section>`;
+${listHtml({ ...versions, ...machine() })}`,
+    )
+  }</section>`;
 }
 
 /** Names with what they stand for, without those that are undefined. */
@@ -127,11 +134,6 @@ function listHtml(entries: Readonly<Record<string, string | undefined>>) {
 function rowHtml(name: "th" | "td", texts: readonly string[]): string {
   const cells = texts.map((it) => `<${name}>${escapeHtml(it)}</${name}>`);
   return `<tr>${cells.join("")}</tr>`;
-}
-
-/** Content that scrolls to the side where it is too wide. */
-function scrolled(label: string, html: string): string {
-  return `<div class="scroll" tabindex="0" role="group" aria-label="${label}">${html}</div>`;
 }
 
 /** `2026-01-02 03:04 UTC` */
