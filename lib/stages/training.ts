@@ -16,7 +16,6 @@ import {
 } from "../artifacts/training.ts";
 import type { EncodedExamples } from "../data/example.ts";
 import { quote } from "../data/text_file.ts";
-import { atRank } from "../engine/models/classifier.ts";
 import type { ClassifierShape } from "../engine/models/outline.ts";
 import { startValues, type Trainable } from "../engine/models/parameters.ts";
 import type { RankObjective } from "../engine/schedules/schedule.ts";
@@ -33,6 +32,7 @@ import {
   evaluator,
   type RankEvaluationOptions,
 } from "../engine/training/evaluation.ts";
+import { trainingPhases } from "../engine/training/phases.ts";
 import type { TrainingReport } from "../engine/training/progress.ts";
 import {
   train,
@@ -95,8 +95,8 @@ export async function runTraining(
   const classWeights = classWeightsOf(stage, info, examples);
   const precision = await startStageEngine(stage);
   const classifier = loadFolder(folder, outputsOf(info.labels), trained);
-  const { layout } = classifier;
-  const first = atRank(classifier, objective.sources?.[0]?.rank ?? layout.rank);
+  const phases = trainingPhases(classifier, examples, { ...params, objective });
+  const first = phases[0]!.classifier;
   const fresh = initialValues(folder, first, params.seed);
   const scored = {
     ...served,
@@ -105,8 +105,7 @@ export async function runTraining(
   };
   using evaluate = held && evaluator(classifier, scored);
   const checkpoint = join(stage.checkpoint, "training.safetensors");
-  const sizes = [...objective.sources ?? [], layout]
-    .map(({ rank }) => atRank(classifier, rank).layout.size);
+  const sizes = phases.map(({ classifier }) => classifier.layout.size);
   const result = await train(
     classifier,
     startFrom?.(fresh, first) ?? fresh,
@@ -114,6 +113,7 @@ export async function runTraining(
     {
       ...params,
       objective,
+      loss: info.labels === null ? "squared-error" : "cross-entropy",
       padTo: params.padding === "maxLength" ? info.maxLength : undefined,
       optimizer: {
         beta1: 0.9,

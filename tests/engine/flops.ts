@@ -13,7 +13,7 @@ import {
   type ModelRanks,
   rankCount,
 } from "../../lib/engine/models/pass_weights.ts";
-import { crossEntropy } from "../../lib/engine/ops/loss.ts";
+import { batchLoss } from "../../lib/engine/ops/loss.ts";
 import { lossAndGradient } from "./logits.ts";
 import { type Reference, referenceInput } from "./reference.ts";
 
@@ -42,7 +42,7 @@ export async function assertProfiledFlops(
         values,
         input,
         ranks,
-        (logits) => crossEntropy(logits, labels),
+        (logits) => batchLoss("cross-entropy", logits, labels),
       )
     ),
     trainingFlops(classifier, input.ids.shape, count),

@@ -11,7 +11,7 @@ import {
   type StepOptions,
   trainingStep,
 } from "../../lib/engine/training/step.ts";
-import { crossEntropy } from "../../lib/engine/ops/loss.ts";
+import { batchLoss } from "../../lib/engine/ops/loss.ts";
 import { fixture, read, type Reference, referenceBatch } from "./reference.ts";
 
 /** Settings of fixtures/references.py. */
@@ -56,7 +56,7 @@ export function referenceLabels({ figures }: Reference): Float32Array {
 /** Computes the loss of the reference's batch from its logits of two classes. */
 export function referenceLoss(reference: Reference) {
   return (logits: tf.Tensor2D): tf.Scalar =>
-    crossEntropy(logits, tf.tensor1d(referenceLabels(reference)));
+    batchLoss("cross-entropy", logits, tf.tensor1d(referenceLabels(reference)));
 }
 
 /** Rows of the padded batch, with their two labels. */

@@ -112,6 +112,7 @@ export const tinyOptions: TrainingOptions = {
     weightDecay: 0.1,
     clipNorm: 1,
   },
+  loss: "cross-entropy",
   dropout: true,
   seed: 0,
 };

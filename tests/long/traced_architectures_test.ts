@@ -39,7 +39,13 @@ for (const name of referenceNames) {
             cut,
             classifier,
             values,
-            { objective, optimizer, dropout: true, eager },
+            {
+              objective,
+              optimizer,
+              loss: "cross-entropy",
+              dropout: true,
+              eager,
+            },
             rank,
           );
         assertSameBits(await end(false), await end(true));

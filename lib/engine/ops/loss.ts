@@ -2,21 +2,27 @@ import * as tf from "@tensorflow/tfjs-core";
 import { withGradient } from "./gradient.ts";
 
 /**
- * Weighted sum of the cross-entropies of a batch, with its own gradient
- * `(softmax(logits) - onehot(labels)) * weights`.
+ * Weighted sum of the losses of some examples.
  *
- * @param logits `[batch, labels]`
- * @param labels Class numbers, float32 `[batch]`
- * @param weights Weight of each example, `[batch]`; for the mean by default
- * @returns Scalar, in nats
+ * @param logits `[batch, outputs]`
+ * @param targets Class numbers or scores, float32 `[batch]`; or what a teacher says, its probabilities or scores, `[batch, outputs]`
+ * @param weights Weight of each example, `[batch]`
  */
-export function crossEntropy(
+type Loss = (
   logits: tf.Tensor2D,
-  labels: tf.Tensor1D,
-  weights: tf.Tensor = tf.fill(labels.shape, 1 / labels.size),
-): tf.Scalar {
+  targets: tf.Tensor,
+  weights: tf.Tensor,
+) => tf.Scalar;
+
+/**
+ * The cross-entropy, in nats, with its own gradient
+ * `(softmax(logits) - targets) * weights`.
+ */
+const crossEntropy: Loss = (logits, targets, weights) => {
   const [batch, classes] = logits.shape;
-  const target = tf.oneHot(tf.cast(labels, "int32"), classes);
+  const target = targets.rank === 2
+    ? targets
+    : tf.oneHot(tf.cast(targets, "int32"), classes);
   const weight = tf.reshape(weights, [batch, 1]);
   return withGradient({ logits: logits as tf.Tensor }, ({ logits }) => {
     const shifted = tf.sub(logits, tf.max(logits, -1, true));
@@ -32,29 +38,25 @@ export function crossEntropy(
       dy,
     ),
   })) as tf.Scalar;
-}
+};
 
-/**
- * Weighted sum of the squared errors of a batch.
- *
- * @param logits `[batch, 1]`
- * @param labels Scores, float32 `[batch]`
- * @param weights Weight of each example, `[batch]`
- */
-function squaredError(
-  logits: tf.Tensor2D,
-  labels: tf.Tensor1D,
-  weights: tf.Tensor,
-): tf.Scalar {
-  const [target, weight] = [labels, weights]
+/** The squared error of one output. */
+const squaredError: Loss = (logits, targets, weights) => {
+  const [target, weight] = [targets, weights]
     .map((it) => tf.reshape(it, [logits.shape[0], 1]));
   return tf.sum(tf.mul(tf.square(tf.sub(logits, target!)), weight!));
-}
+};
+
+/** The losses, of which a problem names its own. */
+export const LOSSES = {
+  "cross-entropy": crossEntropy,
+  "squared-error": squaredError,
+} as const;
+
+export type LossName = keyof typeof LOSSES;
 
 /**
- * The loss of a batch: the weighted sum of the cross-entropies, or squared
- * errors of one output, of its examples. At several ranks, the weighted sum of
- * their losses.
+ * The loss of a batch; at several ranks, the weighted sum of their losses.
  *
  * @param logits `[ranks * batch, outputs]`, one rank after the other
  * @param labels Class numbers or scores, float32 `[batch]`
@@ -62,12 +64,13 @@ function squaredError(
  * @param weights Weight of each example's loss, `[batch]`; for the mean by default
  */
 export function batchLoss(
+  name: LossName,
   logits: tf.Tensor2D,
   labels: tf.Tensor1D,
   rankWeights: readonly number[] = [1],
   weights: tf.Tensor = tf.fill(labels.shape, 1 / labels.size),
 ): tf.Scalar {
-  const loss = logits.shape[1] === 1 ? squaredError : crossEntropy;
+  const loss = LOSSES[name];
   if (rankWeights.length === 1) return loss(logits, labels, weights);
   const byRank = tf.split(logits, rankWeights.length) as tf.Tensor2D[];
   return byRank

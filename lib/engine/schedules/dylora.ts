@@ -1,7 +1,8 @@
 import * as z from "zod";
 import { checkRank, firstRows, rankScale } from "../adapters/scale.ts";
 import { type Random, shuffle } from "../random.ts";
-import type { Schedule } from "./schedule.ts";
+import { fixed } from "./fixed.ts";
+import type { RankObjective, Schedule } from "./schedule.ts";
 
 /** How a step draws its rank. */
 export const Sampler = z.discriminatedUnion("kind", [
@@ -68,13 +69,12 @@ export const dylora: Schedule<"dylora", typeof settings> = {
         `Mode "${mode}" trains one row per step, but ${reason}; use mode "all"`,
       );
     }
-    return {
-      perExample: scope === "example",
-      sortAt,
-      sources: sourceRanks.map((rank) => ({ ...adapter, rank })),
+    const perExample = scope === "example";
+    const objective: RankObjective = {
+      perExample,
       lossWeights: [1],
       draw: (random, examples) =>
-        scope === "example"
+        perExample
           ? spreadRanks(sampler, rank, random, examples)
           : [rankAt(sampler, rank, random.next())],
       scale: (b) => rankScale(b, adapter),
@@ -83,8 +83,55 @@ export const dylora: Schedule<"dylora", typeof settings> = {
         return mode === "all" ? rows : rows.fill(0, 0, b - 1);
       },
     };
+    if (sortAt === 0) return objective;
+    const sources = sourceRanks.length === 0 ? [rank] : sourceRanks;
+    return {
+      ...objective,
+      phases(steps, idle) {
+        const starts = sortedStarts(sortAt, sources.length, steps, idle);
+        return [...sources, rank].map((rank, i) => ({
+          from: starts[i]!,
+          rank,
+          objective: i === sources.length ? objective : {
+            ...fixed.objective({}, { ...adapter, rank }),
+            perExample,
+            draw: (_, examples) =>
+              Array<number>(perExample ? examples : 1).fill(rank),
+          },
+        }));
+      },
+    };
   },
 };
+
+/**
+ * The steps at which the phases start: some at a full rank, of equal lengths,
+ * after each of which the rows are sorted, and the one that draws ranks.
+ *
+ * @throws {RangeError} If a phase does not change the rows that are sorted after it, or none draws ranks although some should
+ */
+function sortedStarts(
+  sortAt: number,
+  sorts: number,
+  steps: number,
+  idle: number,
+): number[] {
+  const end = Math.round(sortAt * steps);
+  const starts = Array.from(
+    { length: sorts + 1 },
+    (_, i) => Math.round(end * i / sorts),
+  );
+  const fault =
+    starts.some((from, i) => i > 0 && from <= Math.max(idle, starts[i - 1]!))
+      ? "too few to change the rows before each sort"
+      : end === steps && sortAt < 1
+      ? "which leaves none that draws ranks"
+      : undefined;
+  if (fault === undefined) return starts;
+  throw new RangeError(
+    `"sortAt: ${sortAt}" sorts the rows after ${end} of ${steps} steps, ${fault}: train for more steps, or use another share (0 = draw ranks from the start, 1 = sort after the last step)`,
+  );
+}
 
 /** `uniformly for each example, after the rows were sorted at 60 % of the steps`. */
 function drawsInWords(

@@ -33,17 +33,10 @@ export interface Schedule<
 
 type SettingsOf<Shape extends z.ZodRawShape> = z.output<z.ZodObject<Shape>>;
 
-/** What each optimizer step of a training does with the ranks of its adapters. */
+/** What each optimizer step of a training does with the ranks of its adapters, and what the steps before it do. */
 export interface RankObjective {
   /** True if a step draws a rank for each of its examples instead of one for all. */
   readonly perExample?: boolean;
-  /** Share of the steps before the factors are sorted, all at the maximum rank; 0, the default, if they never are, 1 after the last step. */
-  readonly sortAt?: number;
-  /**
-   * Adapters of higher ranks that the steps before `sortAt` train instead, one
-   * after the other for equal shares; each is sorted and cut to the next.
-   */
-  readonly sources?: readonly AdapterScale[];
   /** Weights of a step's losses, one for each rank at which it computes its batch; they add up to 1. */
   readonly lossWeights: readonly number[];
   /** Draws the ranks of a step: one, or with `perExample` one for each of its examples. */
@@ -52,4 +45,22 @@ export interface RankObjective {
   scale(rank: number): Float32Array;
   /** 1 for each row that gets a gradient when a rank is drawn: `[rank]`. */
   gradientMask(rank: number): Float32Array;
+  /**
+   * The phases of a training of which this is the objective of the last one;
+   * absent if it is that of all steps. Between two of them the factors are
+   * sorted, and cut to the rank of the next.
+   *
+   * @param idle Number of steps at the start that change nothing, since their learning rate is 0
+   * @throws {RangeError} If the steps are too few
+   */
+  phases?(steps: number, idle: number): readonly Phase[];
+}
+
+/** Steps of a training by one objective. */
+export interface Phase {
+  /** Number of steps before it. */
+  readonly from: number;
+  /** Rank of the adapter that it trains. */
+  readonly rank: number;
+  readonly objective: RankObjective;
 }

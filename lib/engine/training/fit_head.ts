@@ -6,8 +6,9 @@
  * `[examples, size]`. A bias is the weight of a last feature that is 1.
  */
 import * as tf from "@tensorflow/tfjs-core";
-import { engineLanes } from "../backend.ts";
+import { LOSSES, type LossName } from "../ops/loss.ts";
 import { type Named, trace } from "../trace.ts";
+import { shardSizes, splitBatch } from "./batch.ts";
 
 /** What a layer is fitted to. */
 export interface FittedExamples {
@@ -43,19 +44,18 @@ const HELD_OUT = 5;
  *
  * Products are computed in the precision of the engine, which should be
  * float32; everything else in float64.
- *
- * @param loss The cross-entropy with the teacher's probabilities, minimized by L-BFGS, or the squared error of one output, in closed form
  */
 export function fitHead(
   examples: FittedExamples,
   given: Float64Array,
-  loss: "cross-entropy" | "squared-error",
+  loss: LossName,
 ): FittedHead {
-  const held = Math.floor(examples.count / HELD_OUT);
-  const problemOf = loss === "squared-error" ? squaredError : crossEntropy;
-  using rest = problemOf(part(examples, held, examples.count), given);
-  using heldOut = problemOf(part(examples, 0, held), given);
-  const { features } = examples;
+  const { count, features } = examples;
+  const held = Math.floor(count / HELD_OUT);
+  const lossOf = (from: number, to: number) =>
+    meanLoss(examples, [from, to], given, LOSSES[loss]);
+  using rest = lossOf(held, count);
+  using heldOut = lossOf(0, held);
   const square = dot(features, features) / features.length;
   const givenLoss = heldOut.loss(given);
   let best: { pull: number | null; loss: number; layer: Float64Array } = {
@@ -70,7 +70,7 @@ export function fitHead(
     if (loss < best.loss) best = { pull, loss, layer };
     else if (best.pull !== null) break;
   }
-  using all = problemOf(examples, given);
+  using all = lossOf(0, count);
   return {
     layer: best.pull === null
       ? given
@@ -82,7 +82,7 @@ export function fitHead(
 }
 
 /** A mean loss as a function of the layer. */
-interface Problem extends Disposable {
+interface MeanLoss extends Disposable {
   loss(layer: Float64Array): number;
   /** The layer with the lowest loss and pull, searched from `from`. */
   solve(pull: number, from: Float64Array): Float64Array;
@@ -90,22 +90,21 @@ interface Problem extends Disposable {
   flops(): number;
 }
 
-function crossEntropy(
-  { count, features, targets }: FittedExamples,
+function meanLoss(
+  { features, targets, ...all }: FittedExamples,
+  [from, to]: readonly [number, number],
   given: Float64Array,
-): Problem {
-  const size = features.length / count;
-  const outputs = targets.length / count;
-  const inputs = {
-    features: tf.tensor2d(features, [count, size]),
-    targets: tf.tensor2d(targets, [count, outputs]),
+  lossOf: typeof LOSSES[LossName],
+): MeanLoss {
+  const count = to - from;
+  const rows = (values: Float32Array) => {
+    const width = values.length / all.count;
+    const own = values.subarray(from * width, to * width);
+    return tf.tensor2d(own, [count, width]);
   };
-  const lanes = engineLanes();
-  const shares = Array.from(
-    { length: lanes },
-    (_, i) =>
-      Math.floor((i + 1) * count / lanes) - Math.floor(i * count / lanes),
-  ).filter((size) => size > 0);
+  const inputs = { features: rows(features), targets: rows(targets) };
+  const shape = [inputs.targets.shape[1], inputs.features.shape[1]] as const;
+  const sizes = shardSizes(count, 1);
   // Each of the engine's threads computes a share of the examples.
   const evaluate = trace((
     { layer, features, targets }: Named & {
@@ -114,25 +113,24 @@ function crossEntropy(
       readonly targets: tf.Tensor2D;
     },
   ) => {
-    const taught = tf.split(targets, shares);
-    const parts = tf.split(features, shares).map((x, i) => {
-      const logits = tf.matMul(x, layer, false, true);
-      const logProbabilities = tf.logSoftmax(logits);
-      const error = tf.sub(tf.exp(logProbabilities), taught[i]!);
-      return {
-        loss: tf.sum(tf.mul(taught[i]!, logProbabilities)),
-        gradient: tf.matMul(error as tf.Tensor2D, x, true),
-      };
-    });
+    const parts = splitBatch({ features, targets }, sizes).map((part, i) =>
+      tf.valueAndGrad((layer: tf.Tensor2D) =>
+        lossOf(
+          tf.matMul(part.features, layer, false, true),
+          part.targets,
+          tf.fill([sizes[i]!], 1 / count),
+        )
+      )(layer)
+    );
     return {
-      loss: tf.div(tf.addN(parts.map(({ loss }) => loss)), -count),
-      gradient: tf.div(tf.addN(parts.map(({ gradient }) => gradient)), count),
+      loss: tf.addN(parts.map(({ value }) => value)),
+      gradient: tf.addN(parts.map(({ grad }) => grad)),
     };
   });
   let calls = 0;
   const at = (values: Float64Array) => {
     calls++;
-    const layer = tf.tensor2d(Float32Array.from(values), [outputs, size]);
+    const layer = tf.tensor2d(Float32Array.from(values), [...shape]);
     const found = evaluate({ ...inputs, layer });
     const [value] = found.loss.dataSync();
     const gradient = Float64Array.from(found.gradient.dataSync());
@@ -215,71 +213,6 @@ function minimize(
     ({ value, gradient } = found);
   }
   return at;
-}
-
-/** Ridge regression towards the given layer, by the normal equations. */
-function squaredError(
-  { count, features, targets }: FittedExamples,
-  given: Float64Array,
-): Problem {
-  const size = given.length;
-  const row = (i: number) => features.subarray(i * size, (i + 1) * size);
-  const errorAt = (layer: Float64Array, i: number) =>
-    dot(layer, row(i)) - targets[i]!;
-  // Products of the features with each other, of which the lower half is used, and with the errors of the given layer.
-  const products = new Float64Array(size * size);
-  const errors = new Float64Array(size);
-  for (let i = 0; i < count; i++) {
-    const x = row(i);
-    addTo(errors, x, -errorAt(given, i) / count);
-    for (let k = 0; k < size; k++) {
-      addTo(products.subarray(k * size, k * size + k + 1), x, x[k]! / count);
-    }
-  }
-  return {
-    loss: (layer) =>
-      targets.reduce((sum, _, i) => sum + errorAt(layer, i) ** 2, 0) / count,
-    solve(pull) {
-      const ridge = products.slice();
-      for (let k = 0; k < size; k++) ridge[k * size + k]! += pull;
-      return moved(given, solved(ridge, errors), 1);
-    },
-    flops: () => count * size * size,
-    [Symbol.dispose]() {},
-  };
-}
-
-/** Solves `M x = b` by Cholesky's decomposition, which overwrites M, of which the lower half is read. */
-function solved(m: Float64Array, b: Float64Array): Float64Array {
-  const size = b.length;
-  const x = b.slice();
-  const row = (i: number, length: number) =>
-    m.subarray(i * size, i * size + length);
-  for (let i = 0; i < size; i++) {
-    for (let j = 0; j <= i; j++) {
-      const rest = m[i * size + j]! - dot(row(i, j), row(j, j));
-      m[i * size + j] = i === j ? Math.sqrt(rest) : rest / m[j * size + j]!;
-    }
-    x[i] = (x[i]! - dot(row(i, i), x)) / m[i * size + i]!;
-  }
-  for (let i = size - 1; i >= 0; i--) {
-    x[i]! /= m[i * size + i]!;
-    addTo(x, row(i, i), -x[i]!);
-  }
-  return x;
-}
-
-function part(
-  { count, features, targets }: FittedExamples,
-  from: number,
-  to: number,
-): FittedExamples {
-  const of = (values: Float32Array) =>
-    values.subarray(
-      from * values.length / count,
-      to * values.length / count,
-    );
-  return { count: to - from, features: of(features), targets: of(targets) };
 }
 
 type Values = Float64Array | Float32Array;

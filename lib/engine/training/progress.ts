@@ -43,14 +43,22 @@ export class ReportWindow {
     this.#taken.push(taken);
   }
 
-  /** Reads the losses that have not been read, in order, and frees them. */
-  async losses(): Promise<{ step: number; loss: number }[]> {
-    const read: { step: number; loss: number }[] = [];
-    for (const { step, loss } of this.#pending) {
-      read.push({ step, loss: (await loss.data())[0]! });
+  /**
+   * Reads the losses that have not been read, in order, and frees them.
+   *
+   * @throws {DivergedError} If one is infinite or NaN
+   */
+  async losses(learningRate: number): Promise<number[]> {
+    const losses: number[] = [];
+    for (const { step, loss: scalar } of this.#pending) {
+      const loss = (await scalar.data())[0]!;
+      if (!Number.isFinite(loss)) {
+        throw new DivergedError(step, loss, learningRate);
+      }
+      losses.push(loss);
     }
     this.dispose();
-    return read;
+    return losses;
   }
 
   /** Returns the speed of the steps in the window, and empties it. */

@@ -9,7 +9,7 @@ import { dropoutPlaces } from "../models/outline.ts";
 import { decayedValues } from "../models/parameters.ts";
 import { type ModelRanks, rankCount } from "../models/pass_weights.ts";
 import type { BatchTensors } from "../models/tensor_pass.ts";
-import { batchLoss } from "../ops/loss.ts";
+import { batchLoss, type LossName } from "../ops/loss.ts";
 import { seededRandom } from "../random.ts";
 import type { RankObjective } from "../schedules/schedule.ts";
 import { type Named, trace, type TraceOptions } from "../trace.ts";
@@ -19,6 +19,7 @@ import { type Batch, batchTensors, shardSizes, splitBatch } from "./batch.ts";
 /** Options of a training step. */
 export interface StepOptions extends TraceOptions {
   readonly objective: RankObjective;
+  readonly loss: LossName;
   readonly optimizer: AdamWOptions;
   /** False switches dropout off. */
   readonly dropout: boolean;
@@ -63,9 +64,9 @@ export function trainingStep(
   options: StepOptions,
 ): TrainingStep {
   const { layout } = classifier;
-  const { objective, optimizer, classWeights } = options;
+  const { objective, loss, optimizer, classWeights } = options;
   const dropouts = dropoutPlaces(classifier);
-  const { perExample = false } = objective;
+  const { perExample = false, lossWeights } = objective;
   const decayed = tf.tensor1d(decayedValues(layout));
 
   const gradientOf = (flat: tf.Tensor1D, batch: BatchInputs) => {
@@ -81,7 +82,7 @@ export function trainingStep(
           { scale, gradientMask, perExample },
           options.dropout ? keys : undefined,
         );
-        return batchLoss(logits, labels, objective.lossWeights, weights);
+        return batchLoss(loss, logits, labels, lossWeights, weights);
       })(Object.values(parameters));
     });
     return {
@@ -137,7 +138,7 @@ export function trainingStep(
         const drawn = perExample
           ? draw.ranks.slice(example, example += sequences)
           : draw.ranks;
-        const ranks = objective.lossWeights.length;
+        const ranks = lossWeights.length;
         const shards = shardSizes(sequences, seq * ranks);
         return own({
           labels: tf.tensor1d(batch.labels),

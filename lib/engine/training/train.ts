@@ -1,12 +1,9 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { EncodedExamples } from "../../data/example.ts";
-import { sortAdapter, sortFlops } from "../adapters/registry.ts";
-import { atRank, type Classifier } from "../models/classifier.ts";
-import { trainingFlops } from "../models/outline.ts";
-import { fromTensors, toTensors } from "../models/parameters.ts";
-import { firstRows, rankScale } from "../adapters/scale.ts";
-import { type Random, restoreRandom, seededRandom } from "../random.ts";
-import type { RankObjective } from "../schedules/schedule.ts";
+import { sortFlops } from "../adapters/registry.ts";
+import type { Classifier } from "../models/classifier.ts";
+import type { LossName } from "../ops/loss.ts";
+import { type Random, restoreRandom } from "../random.ts";
 import {
   type AdamWOptions,
   type AdamWState,
@@ -16,14 +13,7 @@ import {
   stateTensors,
   stateValues,
 } from "./adamw.ts";
-import {
-  type Batch,
-  compilingNote,
-  epochBatches,
-  exampleCount,
-  paddedLengths,
-  padParts,
-} from "./batch.ts";
+import { type Batch, compilingNote, epochBatches, padParts } from "./batch.ts";
 import {
   bestEpoch,
   type Checkpoint,
@@ -32,7 +22,15 @@ import {
   type TrainingProgress,
 } from "./checkpoint.ts";
 import {
-  DivergedError,
+  phaseFlops,
+  phaseLengths,
+  type PhaseOptions,
+  type TrainingPhase,
+  trainingPhases,
+  trainingRates,
+  valuesIn,
+} from "./phases.ts";
+import {
   median,
   reportInterval,
   ReportWindow,
@@ -42,20 +40,13 @@ import {
 import { trainingStep } from "./step.ts";
 
 /** How to train. */
-export interface TrainingOptions {
-  readonly objective: RankObjective;
-  readonly epochs: number;
-  /** Examples of one forward and backward pass. */
-  readonly batchSize: number;
-  /** Passes whose gradients make one optimizer step. */
-  readonly accumulation: number;
+export interface TrainingOptions extends PhaseOptions {
+  readonly loss: LossName;
   /**
    * Length to which every example is padded. By default, batches are bucketed
    * by length and each is padded to its longest example, or to one of fewer lengths.
    */
   readonly padTo?: number | undefined;
-  readonly learningRate: number;
-  readonly warmupRatio: number;
   readonly optimizer: AdamWOptions;
   readonly dropout: boolean;
   /** As of {@linkcode trainingStep}. */
@@ -110,9 +101,9 @@ export interface TrainingResult
  * Deterministic: the same examples, start, options and engine give the same
  * bits, whether training was interrupted or not.
  *
- * @param initial Flat parameters at the start, `[size]`, in the layout of the objective's first source, if it has one
+ * @param initial Flat parameters at the start, `[size]`, in the layout of the first of its {@linkcode trainingPhases}
  * @throws {DivergedError} If the loss becomes infinite or NaN
- * @throws {RangeError} If the factors cannot be sorted at the objective's share of the steps
+ * @throws {RangeError} If the objective has no phases of so few steps
  * @throws The signal's reason, if it is aborted
  */
 export async function train(
@@ -130,82 +121,10 @@ export async function train(
   }
 }
 
-/** Steps that train an adapter of one rank: all of its rows, or in the last phase those that they draw. */
-interface Phase {
-  /** Number of steps before it. */
-  readonly from: number;
-  readonly classifier: Classifier;
-  readonly objective: RankObjective;
-}
-
-/**
- * The phases of a training, between which the factors are sorted.
- *
- * @throws {RangeError} If a phase before the last does not change the adapter, or the last has no steps although it should
- */
-function phasesOf(
-  classifier: Classifier,
-  objective: RankObjective,
-  rates: LearningRates,
-): Phase[] {
-  const { sortAt = 0, sources = [] } = objective;
-  if (sortAt === 0) return [{ from: 0, classifier, objective }];
-  const end = sortStepOf(sortAt, rates);
-  const { rank } = classifier.layout;
-  const ofRows = (rank: number) => ({
-    ...objective,
-    draw: (_: Random, examples: number) =>
-      Array<number>(objective.perExample ? examples : 1).fill(rank),
-  });
-  const parts = sources.length === 0
-    ? [{ rank, objective: ofRows(rank) }]
-    : sources.map((source) => ({
-      rank: source.rank,
-      objective: {
-        ...ofRows(source.rank),
-        scale: (b: number) => rankScale(b, source),
-        gradientMask: (b: number) => firstRows(b, source.rank),
-      },
-    }));
-  return [
-    ...parts.map(({ rank, objective }, i) => ({
-      from: Math.round(end * i / parts.length),
-      classifier: atRank(classifier, rank),
-      objective,
-    })),
-    { from: end, classifier, objective },
-  ];
-}
-
-/**
- * Number of steps after which the factors have the adapter's rank and are sorted.
- *
- * @throws {RangeError} If none of them changes the adapter, or none follows them although some should
- */
-function sortStepOf(sortAt: number, rates: LearningRates): number {
-  const { steps } = rates;
-  const sortStep = Math.round(sortAt * steps);
-  // Of all steps, the first alone may have a rate of 0.
-  const hasChanged = sortStep > 0 && learningRateAt(sortStep - 1, rates) > 0;
-  if (hasChanged && (sortStep < steps || sortAt === 1)) return sortStep;
-  throw new RangeError(
-    `"sortAt: ${sortAt}" sorts the rows after ${sortStep} of ${steps} steps, ${
-      hasChanged
-        ? "which leaves none that draws ranks"
-        : "before any of them has changed the rows"
-    }: train for more steps, or use another share (0 = draw ranks from the start, 1 = sort after the last step)`,
-  );
-}
-
-/** Scale of the products of a phase at its full rank. */
-function fullScale({ classifier, objective }: Phase): number {
-  return objective.scale(classifier.layout.rank)[0]!;
-}
-
 /** A training in progress, which can be saved after every step. */
 class TrainingRun implements Disposable {
   readonly #stepsPerEpoch: number;
-  readonly #phases: readonly Phase[];
+  readonly #phases: readonly TrainingPhase[];
   readonly #rates: LearningRates;
   readonly #reportEvery: number;
   /** Generator of ranks. */
@@ -234,13 +153,10 @@ class TrainingRun implements Disposable {
     private readonly hooks: TrainingHooks,
   ) {
     const { resume } = hooks;
-    this.#stepsPerEpoch = Math.ceil(
-      exampleCount(examples) / (options.batchSize * options.accumulation),
-    );
-    const steps = this.#stepsPerEpoch * options.epochs;
-    const { learningRate, warmupRatio } = options;
-    this.#rates = { learningRate, steps, warmupRatio };
-    this.#phases = phasesOf(classifier, options.objective, this.#rates);
+    this.#rates = trainingRates(examples, options);
+    const { steps } = this.#rates;
+    this.#stepsPerEpoch = steps / options.epochs;
+    this.#phases = trainingPhases(classifier, examples, options);
     this.#reportEvery = reportInterval(steps);
     this.#progress = structuredClone(
       resume?.progress ?? initialProgress(options.seed),
@@ -252,7 +168,10 @@ class TrainingRun implements Disposable {
       this.#phases.findLastIndex(({ from }) => from < step),
     );
     this.#takeStep = this.#makeStep();
-    this.#lengthOf = this.#chooseLengths();
+    const { padTo } = options;
+    this.#lengthOf = padTo === undefined
+      ? phaseLengths(this.#phases[0]!, examples, options)
+      : () => padTo;
     this.#stepTimes = [...resume?.stepMilliseconds ?? []];
     this.#counted = hooks.started ?? performance.now();
     this.#best = resume?.best;
@@ -265,44 +184,18 @@ class TrainingRun implements Disposable {
     this.hooks.progress?.(this.#progress.step, this.#rates.steps, note);
   }
 
-  /** Chooses the length to which each batch is padded, from a sample of an epoch's batches. */
-  #chooseLengths(): (indices: readonly number[]) => number {
-    const { padTo, seed, batchSize, epochs } = this.options;
-    if (padTo !== undefined) return () => padTo;
-    const random = seededRandom(seed, "lengths");
-    const sample = epochBatches(this.examples, batchSize, random);
-    return paddedLengths(
-      this.examples,
-      sample,
-      epochs,
-      (shape) => this.#flopsOf(shape) / this.#current().classifier.model.layers,
-    );
-  }
-
-  #current(): Phase {
+  get #current(): TrainingPhase {
     return this.#phases[this.#phase]!;
   }
 
   #makeStep(): ReturnType<typeof trainingStep> {
-    const { classifier, objective } = this.#current();
+    const { classifier, objective } = this.#current;
     return trainingStep(classifier, { ...this.options, objective });
-  }
-
-  #flopsOf(shape: readonly [batch: number, seq: number]): number {
-    const { classifier, objective } = this.#current();
-    const { perExample, lossWeights } = objective;
-    const ranks = perExample ? "example" : lossWeights.length;
-    return trainingFlops(classifier, shape, ranks);
   }
 
   /** True if all steps have been taken. */
   get done(): boolean {
     return this.#progress.step === this.#rates.steps;
-  }
-
-  /** True between two epochs. */
-  get #betweenEpochs(): boolean {
-    return this.#progress.step % this.#stepsPerEpoch === 0;
   }
 
   /**
@@ -333,7 +226,8 @@ class TrainingRun implements Disposable {
         await this.#report(drawn);
       }
       await yieldToEvents();
-      if (!this.#betweenEpochs) await this.#saveIfDue();
+      const inEpoch = this.#progress.step % this.#stepsPerEpoch !== 0;
+      if (inEpoch) await this.#saveIfDue();
     }
     this.#progress.shuffles = shuffles.state;
     if (!this.done || this.hooks.evaluate) await this.#saveIfDue();
@@ -372,7 +266,7 @@ class TrainingRun implements Disposable {
     const last = this.#phases.at(-1)!;
     const values = await this.#valuesIn(last);
     this.#count("seconds");
-    const current = this.#current();
+    const current = this.#current;
     const ofSort = current === last ? 0 : sortFlops(current.classifier.layout);
     const {
       step: steps,
@@ -392,9 +286,9 @@ class TrainingRun implements Disposable {
   }
 
   /** Sorts the factors and goes on in the next phase; the optimizer starts again. */
-  async #enter(phase: Phase): Promise<void> {
+  async #enter(phase: TrainingPhase): Promise<void> {
     const values = await this.#valuesIn(phase);
-    const { layout } = this.#current().classifier;
+    const { layout } = this.#current.classifier;
     tf.dispose(this.#state);
     this.#state = stateTensors({ values });
     this.#progress.flops += sortFlops(layout);
@@ -405,25 +299,16 @@ class TrainingRun implements Disposable {
     this.#shapes.clear();
   }
 
-  /** The parameters as another phase has them: if it is a later one, with the factors sorted, cut to its rank, and at its scale, `[size]`. */
-  async #valuesIn(phase: Phase): Promise<Float32Array<ArrayBuffer>> {
-    const values = await readValues(this.#state.values);
-    const current = this.#current();
-    if (phase === current) return values;
-    const { layout } = phase.classifier;
-    const sorted = sortAdapter(
-      layout.kind,
-      toTensors(values, current.classifier.layout),
-      layout.rank,
-      fullScale(phase) / fullScale(current),
-    );
-    return fromTensors((name) => sorted[name]!.values as Float32Array, layout);
+  /** The parameters as the current phase or a later one has them, `[size]` */
+  async #valuesIn(phase: TrainingPhase): Promise<Float32Array<ArrayBuffer>> {
+    return valuesIn(phase, await readValues(this.#state.values), this.#current);
   }
 
   /** Takes one optimizer step on these batches. */
   #step(batches: readonly (readonly number[])[]) {
     const started = performance.now();
-    const { classifier, objective, from } = this.#current();
+    const phase = this.#current;
+    const { classifier, objective, from } = phase;
     const progress = this.#progress;
     const { length } = objective.lossWeights;
     const padded = batches.flatMap((indices) =>
@@ -447,7 +332,7 @@ class TrainingRun implements Disposable {
     const sum = (of: (batch: Batch) => number) =>
       padded.reduce((sum, batch) => sum + of(batch), 0);
     const tokens = sum((batch) => batch.tokens);
-    const flops = sum(({ shape }) => this.#flopsOf(shape));
+    const flops = sum(({ shape }) => phaseFlops(phase, shape));
     progress.paddedTokens += sum(({ shape }) => shape[0] * shape[1]);
     progress.tokens += tokens;
     progress.flops += flops;
@@ -476,12 +361,8 @@ class TrainingRun implements Disposable {
   }
 
   async #settleLosses(): Promise<void> {
-    for (const { step, loss } of await this.#window.losses()) {
-      if (!Number.isFinite(loss)) {
-        throw new DivergedError(step, loss, this.options.learningRate);
-      }
-      this.#progress.pendingLoss += loss;
-    }
+    const losses = await this.#window.losses(this.options.learningRate);
+    for (const loss of losses) this.#progress.pendingLoss += loss;
   }
 
   /** @throws The signal's reason, if it is aborted */

@@ -63,6 +63,7 @@ export class Work {
         alpha: work.alpha,
         scaling: dylora.scaling,
       }),
+      loss: "cross-entropy",
       dropout: true,
       eager,
       optimizer: {

@@ -168,7 +168,13 @@ for (const architecture of ["roberta", "bert"] as const) {
               reference,
               classifier,
               values,
-              { objective, optimizer, dropout: true, eager },
+              {
+                objective,
+                optimizer,
+                loss: "cross-entropy",
+                dropout: true,
+                eager,
+              },
               ranks,
             );
           assertSameBits((await end(false)).values, (await end(true)).values);
@@ -224,6 +230,7 @@ async function stepGradient(
   const { loss, moment1 } = await takeStep(reference, classifier, values, {
     objective,
     optimizer: { ...optimizer, beta1: 0, clipNorm: Infinity },
+    loss: "cross-entropy",
     dropout: false,
   }, drawn);
   return { loss, gradient: moment1 };

@@ -8,7 +8,7 @@ import {
   type BatchTensors,
   TensorPass,
 } from "../../../lib/engine/models/tensor_pass.ts";
-import { crossEntropy } from "../../../lib/engine/ops/loss.ts";
+import { batchLoss } from "../../../lib/engine/ops/loss.ts";
 import { batchTensors, padBatch } from "../../../lib/engine/training/batch.ts";
 import { logitsAt, lossAndGradient, ranksAt } from "../logits.ts";
 import { assertClose, assertSameBits } from "../reference.ts";
@@ -33,7 +33,7 @@ Deno.test("computing the last layer only at the classifier's position gives the 
       values,
       input,
       ranks,
-      (logits) => crossEntropy(logits, tf.tensor1d(batch.labels)),
+      (logits) => batchLoss("cross-entropy", logits, tf.tensor1d(batch.labels)),
       logits,
     );
     return Float32Array.of(loss, ...gradient);

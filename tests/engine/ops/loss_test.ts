@@ -17,7 +17,13 @@ Deno.test("batchLoss() with balanced weights of classes is PyTorch's CrossEntrop
   const total = ofExamples.reduce((sum: number, it: number) => sum + it, 0);
   const shares = tf.tensor1d(ofExamples.map((it: number) => it / total));
   const { value, grad } = tf.valueAndGrad((it: tf.Tensor) =>
-    batchLoss(it as tf.Tensor2D, tf.tensor1d(labels), [1], shares)
+    batchLoss(
+      "cross-entropy",
+      it as tf.Tensor2D,
+      tf.tensor1d(labels),
+      [1],
+      shares,
+    )
   )(tf.tensor2d(logits));
   assertClose(await read(value), [loss], 1e-6, "loss");
   assertClose(await read(grad), gradient.flat(), 1e-6, "gradient");
@@ -25,9 +31,13 @@ Deno.test("batchLoss() with balanced weights of classes is PyTorch's CrossEntrop
 
 Deno.test("batchLoss() without weights is the mean, of classes and scores", async () => {
   const given = tf.tensor1d([0.5, 2]);
-  const scores = batchLoss(tf.tensor2d([[1], [4]]), given);
+  const scores = batchLoss("squared-error", tf.tensor2d([[1], [4]]), given);
   assertClose(await read(scores), [(0.25 + 4) / 2], 1e-6, "squared error");
-  const even = batchLoss(tf.zeros([4, 2]), tf.tensor1d([0, 1, 1, 0]));
+  const even = batchLoss(
+    "cross-entropy",
+    tf.zeros([4, 2]),
+    tf.tensor1d([0, 1, 1, 0]),
+  );
   assertClose(await read(even), [Math.LN2], 1e-6, "cross-entropy");
 });
 

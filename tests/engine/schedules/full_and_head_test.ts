@@ -46,6 +46,7 @@ for (const architecture of ["roberta", "bert"] as const) {
       const step = trainingStep(classifier, {
         objective: WITHOUT_ADAPTERS,
         optimizer,
+        loss: "cross-entropy",
         dropout: false,
         eager,
       });
@@ -149,6 +150,7 @@ Deno.test(
       const step = trainingStep(classifier, {
         objective: WITHOUT_ADAPTERS,
         optimizer,
+        loss: "cross-entropy",
         dropout: true,
         eager,
       });

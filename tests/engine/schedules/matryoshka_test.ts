@@ -222,7 +222,7 @@ async function gradient(
     values,
     referenceInput(reference, "padded"),
     ranks,
-    (logits) => batchLoss(logits, labels, lossWeights),
+    (logits) => batchLoss("cross-entropy", logits, labels, lossWeights),
   );
   return gradient;
 }
@@ -237,6 +237,7 @@ async function stepLoss(
   const step = trainingStep(classifier, {
     objective,
     optimizer,
+    loss: "cross-entropy",
     dropout: false,
     eager,
   });

@@ -137,6 +137,7 @@ for (const name of ["roberta", "deberta"] as const) {
     const takeStep = trainingStep(classifier, {
       objective: dyloraObjective({ scope: "example", rank: maxRank, alpha }),
       optimizer: { ...optimizer, weightDecay: 0 },
+      loss: "cross-entropy",
       dropout: false,
     });
     const { state, loss } = takeStep(startState(values), [
@@ -157,7 +158,8 @@ for (const name of ["roberta", "deberta"] as const) {
         values,
         inputOf(batch),
         ranksAt([rank], alpha, maxRank),
-        (logits) => batchLoss(logits, tf.tensor1d(batch.labels), [1]),
+        (logits) =>
+          batchLoss("cross-entropy", logits, tf.tensor1d(batch.labels)),
       );
       expected += loss / ranks.length;
       part.forEach((value, i) => gradient[i]! += value / ranks.length);
@@ -179,6 +181,7 @@ Deno.test("trainingStep() with a rank for each example traced equals eager bit f
     const takeStep = trainingStep(classifier, {
       objective,
       optimizer,
+      loss: "cross-entropy",
       dropout: true,
       eager,
     });
@@ -342,22 +345,27 @@ Deno.test("DyLoRA refuses source ranks that do not descend to its own, or are ne
 Deno.test("train() refuses to sort before any step has changed the rows, and after the last one if others should follow", async () => {
   const { classifier, initial } = tinyClassifier();
   // Six steps; the first has the learning rate 0.
-  const sortedAt = (sortAt: number) =>
+  const sortedAt = (sortAt: number, sourceRanks: number[] = []) =>
     train(classifier, initial, tinyExamples(16), {
       ...tinyOptions,
-      objective: dyloraObjective({ sortAt }),
+      objective: dyloraObjective({ sortAt, sourceRanks }),
     }, { report: () => {} });
   for (const [sortAt, after] of [[0.05, 0], [0.2, 1]] as const) {
     await assertRejects(
       () => sortedAt(sortAt),
       RangeError,
-      `"sortAt: ${sortAt}" sorts the rows after ${after} of 6 steps, before any of them has changed the rows`,
+      `"sortAt: ${sortAt}" sorts the rows after ${after} of 6 steps, too few to change the rows before each sort`,
     );
   }
   await assertRejects(
     () => sortedAt(0.95),
     RangeError,
     "after 6 of 6 steps, which leaves none that draws ranks",
+  );
+  await assertRejects(
+    () => sortedAt(0.5, [16, 14, 12]),
+    RangeError,
+    "after 3 of 6 steps, too few to change the rows",
   );
 });
 

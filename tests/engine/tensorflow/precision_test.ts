@@ -62,6 +62,7 @@ async function train(
   const step = trainingStep(classifier, {
     objective: dyloraObjective(),
     optimizer,
+    loss: "cross-entropy",
     dropout: true,
     eager,
   });

@@ -56,6 +56,7 @@ for (
         };
         const takeStep = trainingStep(classifier, {
           objective: fixed.objective({}, LORA),
+          loss: "cross-entropy",
           dropout: false,
           optimizer,
         });

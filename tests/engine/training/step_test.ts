@@ -46,6 +46,7 @@ for (const architecture of ["roberta", "bert"] as const) {
       const step = trainingStep(classifier, {
         objective: dyloraObjective({ alpha, rank }),
         optimizer,
+        loss: "cross-entropy",
         dropout: false,
         eager,
       });
@@ -230,6 +231,7 @@ function stepOptions(options: Partial<StepOptions>): StepOptions {
   return {
     objective: dyloraObjective(),
     optimizer,
+    loss: "cross-entropy",
     dropout: false,
     ...options,
   };

@@ -22,7 +22,7 @@ import {
   train,
   type TrainingHooks,
 } from "../../../lib/engine/training/train.ts";
-import { atRank } from "../../../lib/engine/models/classifier.ts";
+import { trainingPhases } from "../../../lib/engine/training/phases.ts";
 import { assertClose, assertSameBits } from "../reference.ts";
 import {
   dyloraObjective,
@@ -58,9 +58,10 @@ for (
 ) {
   Deno.test(`train() gives the same bits whole and interrupted twice, ${name}`, async () => {
     const { classifier } = tinyClassifier();
-    const { sources = [] } = options.objective;
-    const { initial } = tinyClassifier(sources[0]?.rank);
     const given = options.accumulation > 1 ? ragged : examples;
+    const layouts = trainingPhases(classifier, given, options)
+      .map(({ classifier }) => classifier.layout);
+    const { initial } = tinyClassifier(layouts[0]!.rank);
     const whole = await train(classifier, initial, given, options, quiet);
 
     const folder = await Deno.makeTempDir();
@@ -87,12 +88,7 @@ for (
         "Interrupted",
       );
       const before = resume?.progress.step ?? 0;
-      resume = loadCheckpoint(
-        path,
-        ...[...sources, classifier.layout].map(({ rank }) =>
-          atRank(classifier, rank).layout.size
-        ),
-      );
+      resume = loadCheckpoint(path, ...layouts.map(({ size }) => size));
       assert(resume!.progress.step > before);
     }
     const resumed = await train(classifier, initial, given, options, {
