@@ -1,5 +1,11 @@
-import { fileURLToPath } from "node:url";
-import { replaceText } from "../files/files.ts";
+/**
+ * Rules for native code, which Landlock enforces. As a program,
+ * `landlock.ts RULES.json PROGRAM ARGUMENT...`, this module confines itself and
+ * then becomes the other program: a domain of Landlock belongs to the thread
+ * that asks for it, and a runtime has other threads before its first line runs;
+ * `execve()` ends them, and all of the new program is in the domain. It imports
+ * nothing, since a stage waits for it.
+ */
 
 /** What a confined process may do with files and the network. */
 export interface Rules {
@@ -22,33 +28,27 @@ const SYSTEM = [
   ...["/proc", "/sys", "/run/opengl-driver"],
 ];
 
-const LAUNCH = fileURLToPath(new URL("launch.ts", import.meta.url));
-
 /**
- * Arguments of Deno that start `launch.ts`, which confines itself and then
+ * Arguments of Deno that start this module, which confines itself and then
  * becomes `deno` with other arguments.
  *
  * @param args The other arguments.
  * @param rules Access besides that to the system's libraries, Deno and GPUs.
- * @param note Path of the file that passes the rules to the launcher.
+ * @param note Path of the file that passes the rules to the program.
  */
 export function confined(
   args: readonly string[],
-  { read, write, net }: Rules,
+  { read, ...rules }: Rules,
   note: string,
 ): string[] {
-  const all: Rules = {
-    read: [...SYSTEM, Deno.execPath(), ...read],
-    write,
-    net,
-  };
-  replaceText(note, JSON.stringify(all));
+  const all = { read: [...SYSTEM, Deno.execPath(), ...read], ...rules };
+  Deno.writeTextFileSync(note, JSON.stringify(all));
   return [
     ...["run", "--quiet", "--no-check", "--no-config", "--no-lock"],
     ...["--no-remote", "--cached-only", "--no-npm", "--no-code-cache"],
     // It runs for milliseconds, so threads and compiled code cost more than they save.
     ...["--v8-flags=--single-threaded,--jitless", "-A"],
-    ...[LAUNCH, note, Deno.execPath()],
+    ...[import.meta.filename!, note, Deno.execPath()],
     ...args,
   ];
 }
@@ -57,27 +57,165 @@ let known: boolean | undefined;
 
 /** True if the kernel has Landlock (Linux 5.13 or later, unless it is disabled). */
 export function hasLandlock(): boolean {
-  return known ??= Deno.build.os === "linux" && version() > 0;
+  return known ??= Deno.build.os === "linux" && hasLibc() && version() > 0;
 }
 
-/** Number and flag of `landlock_create_ruleset()` that ask for the version. */
+/** False without glibc: no engine with native code runs there. */
+function hasLibc(): boolean {
+  try {
+    libc();
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    return false;
+  }
+}
+
+/** Numbers of system calls, the same on all processors, but for the one of keys. */
 const CREATE_RULESET = 444n;
-const CREATE_RULESET_VERSION = 1;
+const ADD_RULE = 445n;
+const RESTRICT_SELF = 446n;
+
+const KEYCTL = Deno.build.arch === "x86_64" ? 250n : 219n;
+const KEYCTL_GET_KEYRING_ID = 0n;
+const KEYCTL_JOIN_SESSION_KEYRING = 1n;
+const SESSION_KEYRING = -3n;
+
+const CREATE_RULESET_VERSION = 1n;
+const RULE_PATH_BENEATH = 1n;
+const PR_CAPBSET_DROP = 24;
+const PR_SET_NO_NEW_PRIVS = 38;
+const CAP_SYS_ADMIN = 21n;
+const CAP_PERFMON = 38n;
+const O_PATH_CLOEXEC = 0o10000000 | 0o2000000;
+
+/** Rights of `linux/landlock.h` that apply to files, and those that apply to folders. */
+const EXECUTE = 1n << 0n;
+const WRITE_FILE = 1n << 1n;
+const READ_FILE = 1n << 2n;
+const READ_DIR = 1n << 3n;
+const REMOVE_DIR = 1n << 4n;
+const REMOVE_FILE = 1n << 5n;
+const MAKE_DIR = 1n << 7n;
+const MAKE_REG = 1n << 8n;
+const MAKE_SYM = 1n << 12n;
+const REFER = 1n << 13n;
+const TRUNCATE = 1n << 14n;
+const IOCTL_DEV = 1n << 15n;
+
+const ON_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV;
+const READ = EXECUTE | READ_FILE | READ_DIR;
+const WRITE = READ_FILE | READ_DIR | WRITE_FILE | TRUNCATE | REMOVE_DIR |
+  REMOVE_FILE | MAKE_DIR | MAKE_REG | MAKE_SYM | REFER;
+const DEVICE = READ_FILE | READ_DIR | WRITE_FILE | TRUNCATE | IOCTL_DEV;
+
+/** Devices without data of other processes, and GPUs. Matched where the stage runs, which may be a node of a cluster. */
+const DEVICES = /^(null|zero|full|u?random|nvidia.*|dxg|kfd|dri)$/;
+
+/** Number of rights that each version of Landlock knows, from version 1. */
+const KNOWN_RIGHTS = [13, 14, 15, 15, 16];
+/** Versions since which connections, and signals and abstract sockets, can be denied. */
+const SINCE_NET = 4;
+const SINCE_SCOPES = 6;
+const BIND_AND_CONNECT = 0b11n;
+const SOCKETS_AND_SIGNALS = 0b11n;
+
+let loaded: ReturnType<typeof load> | undefined;
+
+function libc() {
+  return (loaded ??= load()).symbols;
+}
+
+function load() {
+  return Deno.dlopen("libc.so.6", {
+    syscall: {
+      parameters: ["i64", "i64", "i64", "i64", "i64"],
+      result: "i64",
+    },
+    prctl: {
+      parameters: ["i32", "u64", "u64", "u64", "u64"],
+      result: "i32",
+    },
+    open: { parameters: ["buffer", "i32"], result: "i32" },
+    execv: { parameters: ["buffer", "buffer"], result: "i32" },
+  });
+}
+
+function addressOf(bytes: BufferSource): bigint {
+  return Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes));
+}
 
 function version(): number {
-  let libc;
-  try {
-    libc = Deno.dlopen("libc.so.6", {
-      syscall: {
-        parameters: ["i64", "buffer", "usize", "u32"],
-        result: "i64",
-      },
-    });
-  } catch (error) {
-    // Not glibc: no engine with native code runs here.
-    if (error instanceof Deno.errors.NotCapable) throw error;
-    return 0;
+  const { syscall } = libc();
+  return Number(syscall(CREATE_RULESET, 0n, 0n, CREATE_RULESET_VERSION, 0n));
+}
+
+function cString(text: string): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(`${text}\0`);
+}
+
+function confine({ read, write, net }: Rules): void {
+  const known = version();
+  if (known < 1) throw new Error("The kernel has no Landlock");
+  const { open, prctl, syscall } = libc();
+  const rights = KNOWN_RIGHTS[known - 1] ?? KNOWN_RIGHTS.at(-1)!;
+  const handled = (1n << BigInt(rights)) - 1n;
+  const attributes = new BigUint64Array([
+    handled,
+    ...(known >= SINCE_NET ? [net ? 0n : BIND_AND_CONNECT] : []),
+    ...(known >= SINCE_SCOPES ? [SOCKETS_AND_SIGNALS] : []),
+  ]);
+  const size = BigInt(attributes.byteLength);
+  const ruleset = syscall(
+    CREATE_RULESET,
+    addressOf(attributes),
+    size,
+    0n,
+    0n,
+  );
+  if (ruleset < 0n) throw new Error("Landlock rejected the rule set");
+  const allow = (path: string, access: bigint) => {
+    const parent = open(cString(path), O_PATH_CLOEXEC);
+    if (parent < 0) return; // It does not exist.
+    const { isDirectory } = Deno.statSync(path);
+    const rule = new DataView(new ArrayBuffer(12));
+    const allowed = access & handled & (isDirectory ? ~0n : ON_FILES);
+    rule.setBigUint64(0, allowed, true);
+    rule.setInt32(8, parent, true);
+    const at = addressOf(rule);
+    if (syscall(ADD_RULE, ruleset, RULE_PATH_BENEATH, at, 0n) !== 0n) {
+      throw new Error(`Landlock rejected the rule for "${path}"`);
+    }
+  };
+  read.forEach((path) => allow(path, READ));
+  write.forEach((path) => allow(path, WRITE));
+  for (const { name } of Deno.readDirSync("/dev")) {
+    if (DEVICES.test(name)) allow(`/dev/${name}`, DEVICE);
   }
-  const { syscall } = libc.symbols;
-  return Number(syscall(CREATE_RULESET, null, 0n, CREATE_RULESET_VERSION));
+  // With these capabilities, root reads the environment of every process in /proc. Other users have none to drop.
+  for (const capability of [CAP_SYS_ADMIN, CAP_PERFMON]) {
+    prctl(PR_CAPBSET_DROP, capability, 0n, 0n, 0n);
+  }
+  // A new session keyring instead of the user's. Containers may deny both calls, then to the stage as well.
+  if (
+    syscall(KEYCTL, KEYCTL_JOIN_SESSION_KEYRING, 0n, 0n, 0n) < 0n &&
+    syscall(KEYCTL, KEYCTL_GET_KEYRING_ID, SESSION_KEYRING, 0n, 0n) >= 0n
+  ) throw new Error("The kernel gave the process no session keyring");
+  if (
+    prctl(PR_SET_NO_NEW_PRIVS, 1n, 0n, 0n, 0n) !== 0 ||
+    syscall(RESTRICT_SELF, ruleset, 0n, 0n, 0n) !== 0n
+  ) throw new Error("Landlock rejected the restriction of the process");
+}
+
+function become(program: readonly string[]): never {
+  const strings = program.map(cString);
+  const argv = new BigUint64Array([...strings.map(addressOf), 0n]);
+  libc().execv(strings[0]!, argv);
+  throw new Error(`Cannot start "${program[0]}"`);
+}
+
+if (import.meta.main) {
+  const [rules, ...program] = Deno.args;
+  confine(JSON.parse(Deno.readTextFileSync(rules!)));
+  become(program);
 }
