@@ -1,18 +1,20 @@
 import type {
-  Cluster,
   Execution,
   Executor,
   Job,
-  NodeAnswer,
 } from "../scheduler/executors/executor.ts";
 import { local } from "../scheduler/executors/local.ts";
 import { fullMessage } from "../scheduler/failure.ts";
-import { removeIfThere, temporarySuffix } from "../files/files.ts";
+import { makeStart } from "../scheduler/runs.ts";
+import {
+  removeFolder,
+  removeIfThere,
+  temporarySuffix,
+} from "../files/files.ts";
 import { join } from "../files/paths.ts";
 import { SlurmClient, SlurmError } from "./client.ts";
 import { SlurmJob } from "./job.ts";
-import { probe } from "./nodes.ts";
-import { batchScript, quoted, writeScript } from "./script.ts";
+import { batchScript, quoted, readEnd, writeScript } from "./script.ts";
 import {
   kindOf,
   nodesOf,
@@ -20,6 +22,17 @@ import {
   schedulerOptions,
   type SlurmSettings,
 } from "./settings.ts";
+
+/** Answer of a node to a probe. */
+export interface NodeAnswer {
+  /** Standard output of the program. */
+  readonly text: string;
+  /** Its processors and GPUs. */
+  readonly machine: string;
+}
+
+/** Seconds that a probe may take. */
+const PROBE_SECONDS = 300;
 
 /** Maximum number of pending jobs whose files are read between two calls of `squeue`. */
 const MAX_LOOKS = 64;
@@ -30,7 +43,7 @@ const MAX_LOOKS = 64;
  * states come from one `squeue` for all, ends from the file that each job writes
  * in its folder.
  */
-export class Slurm implements Cluster {
+export class Slurm implements Executor {
   readonly allots = true;
   /** Of stages that ran here. Jobs whose folder is removed end by themselves. */
   readonly reap = local.reap;
@@ -73,16 +86,62 @@ export class Slurm implements Cluster {
     return run === "local" ? local : this;
   }
 
+  /** Options that determine on which nodes the stages of a task run: `partition "gpu", constraint ""`. */
   nodesOf(task: string): string {
     return nodesOf(this.#settings, task);
   }
 
-  probe(...rest: Parameters<Cluster["probe"]>): Promise<NodeAnswer> {
-    return probe(this, ...rest);
-  }
-
+  /** Sets the processors and GPUs that these nodes must have; see {@linkcode nodesOf}. */
   expect(nodes: string, machine: string): void {
     this.#machines.set(nodes, machine);
+  }
+
+  /**
+   * Runs a short program on a node where the stages of a task run.
+   *
+   * @param program Arguments of the Deno executable, and their environment.
+   * @param folder A folder that is created for it, and removed.
+   * @throws {Error} If it fails.
+   */
+  async probe(
+    task: string,
+    program: Pick<Job, "args" | "env">,
+    folder: string,
+    signal: AbortSignal,
+  ): Promise<NodeAnswer> {
+    try {
+      Deno.writeTextFileSync(makeStart(folder).spec, "");
+      const execution = this.start({
+        ...program,
+        name: "probe",
+        task,
+        needs: [],
+        resources: { cpus: 1, gpus: 0, memory: 0, time: PROBE_SECONDS },
+        startsPrograms: true,
+        folder,
+        checkpoint: join(folder, "checkpoint"),
+        onState() {},
+      }, true);
+      const stop = () => execution.stop(0);
+      signal.addEventListener("abort", stop, { once: true });
+      const ended = await execution.ended;
+      signal.removeEventListener("abort", stop);
+      signal.throwIfAborted();
+      const read = (name: string) => Deno.readTextFileSync(join(folder, name));
+      if ("code" in ended && ended.code === 0) {
+        return { text: read("stdout"), machine: readEnd(folder)!.machine };
+      }
+      const reason = "code" in ended
+        ? read("stderr").trim() || `code ${ended.code}`
+        : ended.reason;
+      throw new Error(
+        `The job that probes the engine of a node (${
+          this.nodesOf(task)
+        }) failed: ${reason}`,
+      );
+    } finally {
+      removeFolder(folder);
+    }
   }
 
   /** @param seesGpus True if it may use the GPUs that Slurm allots to it. */
@@ -116,6 +175,13 @@ export class Slurm implements Cluster {
     };
   }
 
+  /**
+   * Submits a scheduler as a job of its own.
+   *
+   * @param args Arguments of the Deno executable.
+   * @param log File for what it prints, which only its owner may read.
+   * @returns Number of the job.
+   */
   async submitScheduler(args: readonly string[], log: string): Promise<string> {
     Deno.openSync(log, { append: true, create: true, mode: 0o600 }).close();
     const command = [Deno.execPath(), ...args].map(quoted).join(" ");

@@ -242,12 +242,15 @@ export function verdict(
   options: readonly string[],
 ): Verdict {
   const where = node === "" ? "" : ` on node "${node}"`;
-  const limit = (name: string) => {
+  const ends = (what: string, again?: "always" | "from checkpoint") => ({
+    reason: `Job ${id} ${what}`,
+    ...(again && { again }),
+  });
+  const raise = (name: string, setting: string) => {
     const option = options.find((it) => it.startsWith(`--${name}=`));
-    return option?.slice(name.length + 3) ?? "the default";
+    const limit = option?.slice(name.length + 3) ?? "the default";
+    return `(${limit})${where}: raise "${setting}" in its resources or the profile`;
   };
-  const raise = (name: string) =>
-    `raise "${name}" in its resources or the profile`;
   switch (state) {
     case "COMPLETED":
     case "FAILED":
@@ -255,35 +258,26 @@ export function verdict(
     case "PENDING":
       // Slurm holds a job that a node did not start until an administrator releases it.
       return /launch failed/i.test(why)
-        ? { again: "always", reason: `Job ${id} could not start (${why})` }
+        ? ends(`could not start (${why})`, "always")
         : "active";
     case "PREEMPTED":
-      return { again: "always", reason: `Job ${id} was pre-empted${where}` };
+      return ends(`was pre-empted${where}`, "always");
     case "NODE_FAIL":
-      return { again: "always", reason: `Job ${id} lost its node "${node}"` };
+      return ends(`lost its node "${node}"`, "always");
     case "BOOT_FAIL":
     case "LAUNCH_FAILED":
-    case "RECONFIG_FAIL": {
-      const reason = `Job ${id} could not start${where} (${state})`;
-      return { again: "always", reason };
-    }
+    case "RECONFIG_FAIL":
+      return ends(`could not start${where} (${state})`, "always");
     case "TIMEOUT":
-    case "DEADLINE":
-      return {
-        again: "from checkpoint",
-        reason: `Job ${id} reached its time limit (${limit("time")})${where}: ${
-          raise("time")
-        }`,
-      };
+    case "DEADLINE": {
+      const limit = raise("time", "time");
+      return ends(`reached its time limit ${limit}`, "from checkpoint");
+    }
     case "OUT_OF_MEMORY":
-      return {
-        reason: `Job ${id} ran out of memory (${limit("mem")})${where}: ${
-          raise("memory")
-        }`,
-      };
+      return ends(`ran out of memory ${raise("mem", "memory")}`);
     case "CANCELLED":
     case "REVOKED":
-      return { reason: `Job ${id} was cancelled${where}, not by this run` };
+      return ends(`was cancelled${where}, not by this run`);
     default:
       return "active";
   }

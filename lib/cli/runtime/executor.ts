@@ -1,12 +1,9 @@
 import type { Host } from "../../engine/install/host.ts";
 import type { Graph } from "../../pipeline/graph.ts";
-import type {
-  Cluster,
-  NodeAnswer,
-} from "../../scheduler/executors/executor.ts";
 import { digest } from "../../files/digest.ts";
 import { statIfThere } from "../../files/files.ts";
 import { join } from "../../files/paths.ts";
+import type { NodeAnswer, Slurm } from "../../slurm/executor.ts";
 import type { Store } from "../../store/store.ts";
 import { type Arguments, UsageError } from "../arguments/arguments.ts";
 import { openPipeline } from "../arguments/open_pipeline.ts";
@@ -23,7 +20,7 @@ const CLUSTERS: Readonly<
       profile: Omit<Profile, "executor" | "remote">,
       options: { readonly folder: string; readonly jobs?: number | undefined },
       note: (text: string) => void,
-    ) => Promise<Cluster>
+    ) => Promise<Slurm>
   >
 > = {
   slurm: async (profile, options, note) => {
@@ -43,7 +40,7 @@ const CLUSTERS: Readonly<
 async function clusterOf(
   args: Arguments,
   note: (text: string) => void,
-): Promise<Cluster | undefined> {
+): Promise<Slurm | undefined> {
   const { executor, remote: _, ...profile } = await readProfile() ?? {};
   const name = args.value("executor") ?? executor ?? "local";
   const open = CLUSTERS[name];
@@ -133,7 +130,7 @@ const INSTALLED_BY = "HOME PATH DENO_DIR XDG_CACHE_HOME DYLORA_CACHE".split(
  */
 async function nodeHost(
   args: Arguments,
-  executor: Cluster,
+  executor: Slurm,
   graph: Graph,
   store: Store,
   say: (message: Message) => void,

@@ -8,7 +8,7 @@ import {
   SourceText,
 } from "../../pipeline/faults.ts";
 import { locate, readYaml } from "../../pipeline/read.ts";
-import { SLURM_PROFILE } from "../../slurm/profile.ts";
+import { SLURM_PROFILE } from "../../slurm/settings.ts";
 
 export type Profile = z.output<typeof Profile>;
 

@@ -18,38 +18,6 @@ export interface Executor {
   reap(folder: string): Promise<void>;
 }
 
-/** An executor whose stages run on other machines. */
-export interface Cluster extends Executor {
-  of(task: string, isLocal: boolean): Executor;
-  /** Options that determine on which nodes the stages of a task run: `partition "gpu", constraint ""`. */
-  nodesOf(task: string): string;
-  /** Runs a short program in a new folder on a node where the stages of a task run. */
-  probe(
-    task: string,
-    program: Pick<Job, "args" | "env">,
-    folder: string,
-    signal: AbortSignal,
-  ): Promise<NodeAnswer>;
-  /** Sets the processors and GPUs that these nodes must have; see {@linkcode nodesOf}. */
-  expect(nodes: string, machine: string): void;
-  /**
-   * Submits a scheduler as a job of its own.
-   *
-   * @param args Arguments of the Deno executable.
-   * @param log File for what it prints, which only its owner may read.
-   * @returns Number of the job.
-   */
-  submitScheduler(args: readonly string[], log: string): Promise<string>;
-}
-
-/** Answer of a node to a probe. */
-export interface NodeAnswer {
-  /** Standard output of the program. */
-  readonly text: string;
-  /** Its processors and GPUs. */
-  readonly machine: string;
-}
-
 /** A stage's process, ready to be started. */
 export interface Job {
   /** Id of the stage: `train-dylora@mrpc,seed=0`. */
