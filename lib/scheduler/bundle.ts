@@ -8,6 +8,7 @@ import {
   relative,
 } from "../files/paths.ts";
 import {
+  type BundleOptions,
   compiled,
   type Module,
   type ModuleGraph,
@@ -29,20 +30,12 @@ export const CHILD = new URL("./child.ts", import.meta.url).href;
 /** Name of {@linkcode CHILD} in a bundle. */
 const CHILD_NAME = "scheduler:child.ts";
 
-/** Namespaces of esbuild: generated entries, modules as Deno resolves them, and packages. */
-const ENTRY = "entry";
+/** Namespaces of esbuild: modules as Deno resolves them, and packages. */
 const CODE = "code";
 const PACKAGE = "file";
 
-/** End of the last call of {@linkcode bundleTasks}. Calls take turns, since each ends the process of esbuild, which all share. */
-let turn: Promise<unknown> = Promise.resolve();
-
-interface Options {
-  /** True if source maps are wanted. */
-  readonly maps?: boolean;
-  /** Folder for temporary files; by default, that of the system. */
-  readonly temporary?: string | undefined;
-}
+/** Start of the name of a module that runs a task. */
+const ENTRY = "entry:";
 
 /**
  * Bundles tasks. Deno resolves the imports and compiles TypeScript, as in
@@ -58,32 +51,34 @@ interface Options {
 export function bundleTasks(
   tasks: readonly string[],
   project: string,
-  { maps = false, temporary }: Options = {},
+  options: BundleOptions = {},
 ): Promise<Map<string, Bundle>> {
-  const result = turn.then(() => bundle(tasks, project, { maps, temporary }));
+  const result = turn.then(() => bundle(tasks, project, options));
   turn = result.catch(() => {});
   return result;
 }
 
+/** End of the last call of {@linkcode bundleTasks}. Calls take turns, since each ends the process of esbuild, which would keep up to 1 GB. */
+let turn: Promise<unknown> = Promise.resolve();
+
 async function bundle(
   tasks: readonly string[],
   project: string,
-  { maps, temporary }: Options & { readonly maps: boolean },
+  options: BundleOptions,
 ): Promise<Map<string, Bundle>> {
   const graph = await moduleGraph([...tasks, CHILD], project);
   const folder = dirname(fromFileUrl(tasks[0]!));
-  const modules = new Modules(graph, project, folder, maps);
-  await modules.compile(temporary);
+  const modules = new Modules(graph, project, folder, options);
+  await modules.compile();
   const esbuild = await import("esbuild");
   const { builtinModules } = await import("node:module");
   const built = await esbuild.build({
     entryPoints: tasks.map((task, i) => ({
-      in: `${ENTRY}:${modules.nameOf(task)}`,
+      in: ENTRY + modules.nameOf(task),
       out: `${i}`,
     })),
     outdir: "/",
     write: false,
-    metafile: true,
     bundle: true,
     format: "esm",
     platform: "node",
@@ -104,7 +99,7 @@ async function bundle(
     absWorkingDir: project,
     tsconfigRaw: {},
     plugins: [modules.plugin(builtinModules)],
-    ...(maps && { sourcemap: "external", sourcesContent: false }),
+    ...(options.maps && { sourcemap: "external", sourcesContent: false }),
   }).catch((error) => {
     throw new Error(messageOf(error), { cause: error });
   }).finally(() => esbuild.stop());
@@ -115,13 +110,10 @@ async function bundle(
       const map = outputs.get(`/${i}.js.map`);
       // Packages in CommonJS require built-in modules, which a module cannot do by itself.
       const head = REQUIRES.test(text) ? REQUIRE : "";
-      const entry = `${ENTRY}:${modules.nameOf(task)}`;
+      const files = [...graph.files, ...await modules.filesBehind(task)];
       return [task, {
         text: head + text,
-        files: [
-          ...graph.files,
-          ...await modules.filesBehind(entry, built.metafile.inputs),
-        ],
+        files,
         ...(map !== undefined && {
           map: head === "" ? map : map.replace(/"mappings": "/, "$&;"),
         }),
@@ -145,8 +137,7 @@ interface Section {
 }
 
 /** Matches esbuild's comment before the code of each module. */
-const HEADER =
-  /^\/\/ (?:code:(.+)|(entry:.+)|.*node_modules\/\.deno\/([^/]+)\/.*)$/;
+const HEADER = /^\/\/ (?:code:(.+)|.*node_modules\/\.deno\/([^/]+)\/.*)$/;
 
 /** True if a section is of a package, whose name has a version: `zod@4.6.7`. */
 export function isPackage(module: string): boolean {
@@ -158,8 +149,8 @@ export function sectionsOf(bundle: string): Section[] {
   const sections: Section[] = [];
   let lines: string[] = [];
   bundle.split("\n").forEach((line, i) => {
-    const [, module, entry, folder] = HEADER.exec(line) ?? [];
-    const name = module ?? entry ?? folder?.replace("+", "/");
+    const [, module, folder] = HEADER.exec(line) ?? [];
+    const name = module ?? folder?.replace("+", "/");
     if (name === undefined) lines.push(line);
     else {
       lines = [];
@@ -169,17 +160,13 @@ export function sectionsOf(bundle: string): Section[] {
   return sections;
 }
 
-/** Maps lines of a bundle, from 0, to lines of the source files, from 1. */
-export async function sourceLines(
-  { text, map }: Bundle,
-): Promise<(line: number) => number> {
+/** Finds the place in a source file of a place in a bundle with a source map, both from 0; undefined if it has none. */
+export async function placesOf({ map }: Bundle) {
   const { SourceMap } = await import("node:module");
   const source = new SourceMap(JSON.parse(map!));
-  const lines = text.split("\n");
-  return (line) => {
-    const indent = /^ */.exec(lines[line] ?? "")![0].length;
-    const entry = source.findEntry(line, indent);
-    return "originalLine" in entry ? entry.originalLine + 1 : line + 1;
+  return (line: number, column: number) => {
+    const entry = source.findEntry(line, column);
+    return "originalLine" in entry ? entry : undefined;
   };
 }
 
@@ -200,14 +187,13 @@ export async function locateTrace(
   if (!place.test(trace)) return trace;
   const made = await bundleTasks([task], project, { maps: true })
     .catch(() => undefined); // The files have been edited since.
-  const { text, map } = made?.get(task) ?? {};
-  if (text !== Deno.readTextFileSync(path)) return trace;
-  const { SourceMap } = await import("node:module");
-  const source = new SourceMap(JSON.parse(map!));
+  const bundle = made?.get(task);
+  if (bundle?.text !== Deno.readTextFileSync(path)) return trace;
+  const placeOf = await placesOf(bundle);
   return trace.replaceAll(place, (all, line, column) => {
-    const entry = source.findEntry(Number(line) - 1, Number(column) - 1);
-    if (!("originalLine" in entry)) return all;
-    const { originalSource, originalLine, originalColumn } = entry;
+    const found = placeOf(Number(line) - 1, Number(column) - 1);
+    if (found === undefined) return all;
+    const { originalSource, originalLine, originalColumn } = found;
     return `file:///${originalSource.replace(/^\//, "")}:${originalLine + 1}:${
       originalColumn + 1
     }`;
@@ -221,6 +207,8 @@ class Modules {
   /** By {@linkcode nameOf}. */
   readonly #modules: ReadonlyMap<string, Module>;
   #compiled: ReadonlyMap<Module, string> = new Map();
+  /** Files of linked packages that were read. */
+  readonly #linked = new Set<string>();
   /** Contents and digests of the user's files that were read, by path. */
   readonly #read = new Map<string, readonly [Bytes, raw: Promise<string>]>();
 
@@ -229,7 +217,7 @@ class Modules {
     private readonly graph: ModuleGraph,
     private readonly project: string,
     private readonly tasks: string,
-    private readonly maps: boolean,
+    private readonly options: BundleOptions,
   ) {
     this.#modules = new Map(
       graph.modules.values().map((it) => [this.nameOf(it.specifier), it]),
@@ -237,12 +225,12 @@ class Modules {
   }
 
   /** Lets Deno compile TypeScript and JSX. */
-  async compile(temporary: string | undefined): Promise<void> {
+  async compile(): Promise<void> {
     this.#compiled = await compiled(
       this.graph.modules.values(),
       ({ local }) => this.#contentOf(local!),
       this.graph.compilerOptions,
-      { maps: this.maps, temporary },
+      this.options,
     );
   }
 
@@ -262,29 +250,23 @@ class Modules {
       : below) + search + hash;
   }
 
-  /** Files of the user among all that an entry imports, directly or not. */
+  /** Files of the user: modules that a task imports, directly or not, and what was read of linked packages. */
   async filesBehind(
-    entry: string,
-    inputs: Readonly<
-      Record<string, { readonly imports: readonly { readonly path: string }[] }>
-    >,
+    task: string,
   ): Promise<(readonly [path: string, raw: string])[]> {
-    const found = new Set([entry]);
-    for (const name of found) {
-      for (const { path } of inputs[name]?.imports ?? []) found.add(path);
-    }
-    const files = [...found].map((input) => {
-      if (!input.startsWith(`${CODE}:`)) {
-        return this.#linkedFile(join(this.project, input));
+    const found = new Set([task, CHILD]);
+    const files = new Set(this.#linked);
+    for (const specifier of found) {
+      const module = this.graph.modules.get(this.#redirected(specifier));
+      if (module?.local !== undefined) files.add(module.local);
+      for (const { code } of module?.dependencies ?? []) {
+        if (code?.specifier !== undefined) found.add(code.specifier);
       }
-      const name = input.slice(CODE.length + 1);
-      // Of a module that is imported as code and as a text.
-      const plain = name.slice(0, name.lastIndexOf(" with {"));
-      return (this.#modules.get(name) ?? this.#modules.get(plain))!.local!;
-    }).filter((path) => path !== undefined);
-    return await Promise.all(
-      files.map(async (it) => [it, await this.#read.get(it)![1]] as const),
-    );
+    }
+    return await Promise.all([...files].map(async (path) => {
+      this.#contentOf(path);
+      return [path, await this.#read.get(path)![1]] as const;
+    }));
   }
 
   plugin(builtins: readonly string[]): Plugin {
@@ -302,22 +284,14 @@ class Modules {
             external: true,
           }),
         );
-        build.onResolve({ filter: /^entry:/ }, ({ path }) => ({
-          path: path.slice(ENTRY.length + 1),
-          namespace: ENTRY,
-        }));
-        build.onLoad({ filter: /.*/, namespace: ENTRY }, ({ path }) => ({
-          contents: `import { perform } from ${JSON.stringify(CHILD_NAME)};
-import task from ${JSON.stringify(path)};
-await perform(task);`,
-        }));
         build.onResolve(
-          { filter: /.*/, namespace: ENTRY },
+          { filter: new RegExp(`^${ENTRY}`) },
           ({ path }) => ({ path, namespace: CODE }),
         );
         build.onResolve(
           { filter: /.*/, namespace: CODE },
           async ({ path, importer, kind }) => {
+            if (importer.startsWith(ENTRY)) return { path, namespace: CODE };
             const { target, within } = this.#resolve(path, importer);
             if (within !== undefined) {
               return await build.resolve(target, { kind, resolveDir: within });
@@ -345,7 +319,7 @@ await perform(task);`,
     name: string,
     importer: string,
   ): { readonly target: string; readonly within?: string } {
-    const { modules, redirects, npmPackages } = this.graph;
+    const { modules, npmPackages } = this.graph;
     const from = this.#modules.get(importer)!;
     const found = from.dependencies?.find(({ specifier }) => specifier === name)
       ?.code;
@@ -358,8 +332,7 @@ await perform(task);`,
         }`,
       );
     }
-    let target = found.specifier;
-    while (redirects[target] !== undefined) target = redirects[target]!;
+    const target = this.#redirected(found.specifier);
     const { npmPackage } = modules.get(target) ?? {};
     if (npmPackage === undefined) return { target };
     return {
@@ -368,7 +341,19 @@ await perform(task);`,
     };
   }
 
+  #redirected(specifier: string): string {
+    const next = this.graph.redirects[specifier];
+    return next === undefined ? specifier : this.#redirected(next);
+  }
+
   async #load(name: string, type: string | undefined): Promise<OnLoadResult> {
+    if (name.startsWith(ENTRY)) {
+      const task = JSON.stringify(name.slice(ENTRY.length));
+      const contents = `import { perform } from ${JSON.stringify(CHILD_NAME)};
+import task from ${task};
+await perform(task);`;
+      return { contents };
+    }
     const module = this.#modules.get(name)!;
     const { specifier, kind, mediaType, local, error } = module;
     if (local === undefined) throw new Error(error ?? `No "${name}"`);
@@ -380,25 +365,19 @@ await perform(task);`,
     const code = kind === "wasm"
       ? wasmCode(contents)
       : this.#compiled.get(module) ?? new TextDecoder().decode(contents);
-    return { contents: await withoutComments(code, local, this.maps) };
+    return { contents: await withoutComments(code, local, this.options.maps) };
   }
 
-  /** A file of a linked package: the user's, and not Deno's copy. */
+  /** A file of a package, if that is linked: the user's, and not Deno's copy. */
   async #loadLinked(path: string): Promise<OnLoadResult | undefined> {
-    const file = this.#linkedFile(path);
-    if (file === undefined) return undefined;
-    const contents = this.#contentOf(file);
-    if (!/\.[cm]?js$/.test(file)) return { contents, loader: "default" };
-    const code = new TextDecoder().decode(contents);
-    return { contents: await withoutComments(code, file, this.maps) };
-  }
-
-  /** The user's file for one of a package in `node_modules`, if that is linked. */
-  #linkedFile(path: string): string | undefined {
     for (const [folder, link] of this.graph.linked) {
-      if (path.startsWith(`${folder}/`)) {
-        return link + path.slice(folder.length);
-      }
+      if (!path.startsWith(`${folder}/`)) continue;
+      const file = link + path.slice(folder.length);
+      this.#linked.add(file);
+      const contents = this.#contentOf(file);
+      if (!/\.[cm]?js$/.test(file)) return { contents, loader: "default" };
+      const code = new TextDecoder().decode(contents);
+      return { contents: await withoutComments(code, file, this.options.maps) };
     }
   }
 
@@ -446,7 +425,7 @@ function wasmCode(bytes: Bytes): string {
 export async function withoutComments(
   code: string,
   path: string,
-  maps: boolean,
+  maps = false,
 ): Promise<string> {
   const { transform } = await import("esbuild");
   const made = await transform(code, {
@@ -464,7 +443,10 @@ export async function withoutComments(
 /** The first message of a failed build, with its place. */
 function messageOf({ message, errors }: Error & Partial<BuildFailure>): string {
   const { text, location } = errors?.[0] ?? { text: message };
-  if (!location || location.file.startsWith(ENTRY)) return text;
+  if (!location) return text;
   const { file, line, column } = location;
-  return `${file.replace(`${CODE}:`, "")}:${line}:${column + 1}: ${text}`;
+  const name = file.replace(`${CODE}:`, "");
+  return name.startsWith(ENTRY)
+    ? text
+    : `${name}:${line}:${column + 1}: ${text}`;
 }

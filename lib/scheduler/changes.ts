@@ -1,7 +1,7 @@
 import { canonicalJson, quickChecksum } from "../files/digest.ts";
 import type { InputPart, KeyParts, Manifest } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
-import { bundleTasks, isPackage, sectionsOf, sourceLines } from "./bundle.ts";
+import { bundleTasks, isPackage, placesOf, sectionsOf } from "./bundle.ts";
 
 /** A difference between the parts of two keys. */
 export interface Change {
@@ -247,7 +247,12 @@ export async function codeHunks(
   if (old === undefined || before === after) return [];
   const bundles = await bundleTasks([task], project, { maps: true });
   const bundle = bundles.get(task)!;
-  const lineOf = await sourceLines(bundle);
+  const placeOf = await placesOf(bundle);
+  const bundled = bundle.text.split("\n");
+  const lineOf = (line: number) => {
+    const indent = /^ */.exec(bundled[line] ?? "")![0].length;
+    return (placeOf(line, indent)?.originalLine ?? line) + 1;
+  };
   const earlier = new Map(
     sectionsOf(old).map(({ module, lines }) => [module, lines]),
   );

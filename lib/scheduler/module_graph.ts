@@ -131,6 +131,14 @@ const COMPILED: Readonly<Record<string, string>> = {
   JSX: "jsx",
 };
 
+/** Options of a bundle. */
+export interface BundleOptions {
+  /** True if source maps are wanted. */
+  readonly maps?: boolean;
+  /** Folder for temporary files; by default, that of the system. */
+  readonly temporary?: string;
+}
+
 /** Makes a folder for temporary files in the one given, or where that is read-only or none is given, in the system's. */
 function temporaryFolder(within: string | undefined): string {
   const prefix = "dylora-code-";
@@ -154,11 +162,7 @@ export async function compiled(
   all: Iterable<Module>,
   contentOf: (module: Module) => Uint8Array,
   compilerOptions: object,
-  { maps = false, temporary }: {
-    readonly maps?: boolean;
-    /** Folder for temporary files; by default, that of the system. */
-    readonly temporary?: string | undefined;
-  } = {},
+  { maps = false, temporary }: BundleOptions = {},
 ): Promise<Map<Module, string>> {
   const modules = [...all].filter(({ mediaType = "", local }) =>
     local !== undefined && COMPILED[mediaType] !== undefined
