@@ -2,9 +2,8 @@ import { join } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
 import type { Manifest } from "../store/manifests.ts";
-import { type Context, readyRuntimes, taskOf } from "./context.ts";
+import { type Context, readyRuntimes, type Run, taskOf } from "./context.ts";
 import { type AttemptEnd, failed, lost } from "./ends.ts";
-import type { Event } from "./events.ts";
 import type { HeldGpus } from "./gpus.ts";
 import { executorOf, resourcesOf } from "./limits.ts";
 import type { Decided } from "./plan.ts";
@@ -14,14 +13,12 @@ import { sourceDigest, sourcePrints, withAbsoluteSources } from "./sources.ts";
 import { visibleFolder } from "./visible.ts";
 
 /** Options of {@linkcode attempt}. */
-export interface AttemptOptions {
+interface AttemptOptions {
   /** Results of its inputs, by stage. */
   readonly results: ReadonlyMap<string, Manifest>;
   readonly gpus: HeldGpus | undefined;
   /** Creates the folder for checkpoints, given the fingerprints of the sources. */
   readonly checkpoint: (prints: string) => string;
-  readonly emit: (event: Event) => void;
-  readonly signal: AbortSignal;
 }
 
 /** Maximum number of times in a row that a process does not start. */
@@ -34,14 +31,13 @@ const MAX_STARTS = 3;
  * lost, so each start has a folder of its own.
  */
 export async function attempt(
-  context: Context,
+  run: Run,
   stage: GraphStage,
   decided: Decided,
   folder: AttemptFolder,
-  options: AttemptOptions,
+  { gpus, results, checkpoint }: AttemptOptions,
 ): Promise<AttemptEnd> {
-  const { gpus, emit, signal, results, checkpoint } = options;
-  const { settings } = context;
+  const { emit, settings, signal } = run;
   const { permissions = {} } = await taskOf(stage);
   const log = (line: string) =>
     emit({ type: "log", stage: stage.id, line, stream: "log" });
@@ -49,11 +45,11 @@ export async function attempt(
   let unstarted = 0;
   for (let number = 0;; number++) {
     const start = folder.start(number);
-    const runtimes = await readyRuntimes(context, stage);
-    const inputs = await layOut(context, stage, decided, results, start);
+    const runtimes = await readyRuntimes(run, stage);
+    const inputs = await layOut(run, stage, decided, results, start);
     if (typeof inputs === "string") return lost(inputs);
     const before = sourcePrints(decided.sources);
-    const changed = await changedSource(context, decided, before);
+    const changed = await changedSource(run, decided, before);
     if (changed !== undefined) return changed;
     const end = await runTask({
       stage: stage.id,
@@ -67,18 +63,18 @@ export async function attempt(
       folder: start,
       checkpoint: checkpoint(before),
       runtimes,
-      resources: resourcesOf(context, stage),
+      resources: resourcesOf(run, stage),
       gpus: gpus?.ids,
-      executor: executorOf(context, stage),
+      executor: executorOf(run, stage),
       left,
       grace: settings.grace,
-      lastingPaths: lastingPaths(context, stage, start),
+      lastingPaths: lastingPaths(run, stage, start),
       emit,
       signal,
     });
     switch (end.state) {
       case "done":
-        return await changedSource(context, decided, before) ??
+        return await changedSource(run, decided, before) ??
           { ...end, output: start.output };
       case "failed":
       case "interrupted":
@@ -150,7 +146,7 @@ function lastingPaths(
   const lasting = (path: string) =>
     path.replace(/^inputs\/([^/]+)\/(\d+)/, (all, name, i) => {
       const id = stage.inputs[name]?.[i];
-      return id === undefined ? all : visibleFolder(out, pipeline, { id });
+      return id === undefined ? all : visibleFolder(out, pipeline, id);
     });
   return (text) => {
     const [head, ...paths] = text.split(`${folder.path}/`);

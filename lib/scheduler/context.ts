@@ -3,6 +3,7 @@ import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import type { Task } from "../pipeline/task.ts";
 import { Store } from "../store/store.ts";
 import { type TaskCode, taskCode } from "./code.ts";
+import type { Event } from "./events.ts";
 import { withCache } from "./failure.ts";
 import type { Runtime, Settings } from "./settings.ts";
 
@@ -18,6 +19,15 @@ export interface Context {
   readonly runtimes: ReadonlyMap<string, Runtime>;
   /** The last call of `prepare()`, by runtime. */
   readonly prepared: Map<Runtime, Promise<void>>;
+}
+
+/** What the stages of a run share. */
+export interface Run extends Context {
+  readonly emit: (event: Event) => void;
+  /** Interrupts the run: running stages are asked to write a checkpoint and end. */
+  readonly signal: AbortSignal;
+  /** Cancels the waiting of stages, but nothing that has started. */
+  readonly waiting: AbortSignal;
 }
 
 /**

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { digest } from "../files/digest.ts";
 import { isHeldHere, type Lock, lockFile } from "../files/locks.ts";
-import { type Context, stageOf } from "./context.ts";
+import { type Context, type Run, stageOf } from "./context.ts";
 import type { Event, ExpectedStage } from "./events.ts";
 import type { Executor, JobResources } from "./executors/executor.ts";
 import { BusyError } from "./failure.ts";
@@ -52,29 +52,27 @@ export function claimOf(context: Context, stage: GraphStage): Claim {
 /** Resources of the stages of a run, and durations of their earlier runs. */
 export function expectation(context: Context): Event & { type: "expected" } {
   const { graph: { pipeline }, settings: { limits }, store } = context;
-  /** Durations of results, by the name of the stage. */
-  const seen = new Map<string, number[]>();
-  const stages = [...context.selected].map((id) => {
-    const stage = stageOf(context, id);
-    const { cpus, gpus } = claimOf(context, stage);
+  const stages = [...context.selected].map((id) => stageOf(context, id));
+  const durations = new Map(stages.map(({ id }) => {
     const [last] = store.results(pipeline, id);
-    const seconds = last?.seconds;
-    if (seconds !== undefined) {
-      seen.set(stage.name, [...seen.get(stage.name) ?? [], seconds]);
-    }
-    const needs = [...new Set(Object.values(stage.inputs).flat())];
-    return { stage: id, name: stage.name, needs, cpus, gpus, seconds };
-  });
+    return [id, last?.seconds];
+  }));
+  const sameName = Map.groupBy(stages, ({ name }) => name);
+  const meanOf = (name: string) => {
+    const known = sameName.get(name)!.map(({ id }) => durations.get(id))
+      .filter((it) => it !== undefined);
+    return known.length === 0
+      ? undefined
+      : known.reduce((sum, it) => sum + it) / known.length;
+  };
   return {
     type: "expected",
-    stages: stages.map(({ name, seconds, ...stage }): ExpectedStage => {
-      const others = seen.get(name);
-      const expected = seconds ??
-        (others && others.reduce((sum, it) => sum + it, 0) / others.length);
-      return {
-        ...stage,
-        ...(expected !== undefined && { seconds: expected }),
-      };
+    stages: stages.map((stage): ExpectedStage => {
+      const { cpus, gpus } = claimOf(context, stage);
+      const needs = [...new Set(Object.values(stage.inputs).flat())];
+      const seconds = durations.get(stage.id) ?? meanOf(stage.name);
+      const expected = seconds === undefined ? {} : { seconds };
+      return { stage: stage.id, needs, cpus, gpus, ...expected };
     }),
     cpus: limits.cpus,
     gpus: limits.gpus.length,
@@ -82,16 +80,12 @@ export function expectation(context: Context): Event & { type: "expected" } {
   };
 }
 
-interface Waiter {
-  readonly claim: Claim;
-  readonly admit: () => void;
-}
-
 /** Keeps the running stages of one run within the limits. Among the stages that fit, the one that has waited longest runs first. */
 export class Slots {
   readonly #limits: Limits;
   readonly #held = new Set<Claim>();
-  readonly #waiters = new Set<Waiter>();
+  /** Claims that wait, with what admits them. */
+  readonly #waiting = new Map<Claim, () => void>();
 
   constructor(limits: Limits) {
     this.#limits = limits;
@@ -110,22 +104,15 @@ export class Slots {
       gpus: Math.min(claim.gpus, gpus.length),
     };
     signal.throwIfAborted();
-    await new Promise<void>((resolve, reject) => {
-      const onAbort = () => {
-        this.#waiters.delete(waiter);
-        reject(signal.reason);
-      };
-      const waiter = {
-        claim: capped,
-        admit: () => {
-          signal.removeEventListener("abort", onAbort);
-          resolve();
-        },
-      };
-      signal.addEventListener("abort", onAbort, { once: true });
-      this.#waiters.add(waiter);
-      this.#admit();
-    });
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const onAbort = () => {
+      this.#waiting.delete(capped);
+      reject(signal.reason);
+    };
+    signal.addEventListener("abort", onAbort);
+    this.#waiting.set(capped, resolve);
+    this.#admit();
+    await promise.finally(() => signal.removeEventListener("abort", onAbort));
     return {
       [Symbol.dispose]: () => {
         this.#held.delete(capped);
@@ -135,11 +122,11 @@ export class Slots {
   }
 
   #admit(): void {
-    for (const waiter of this.#waiters) {
-      if (!this.#fits(waiter.claim)) continue;
-      this.#waiters.delete(waiter);
-      this.#held.add(waiter.claim);
-      waiter.admit();
+    for (const [claim, admit] of this.#waiting) {
+      if (!this.#fits(claim)) continue;
+      this.#waiting.delete(claim);
+      this.#held.add(claim);
+      admit();
     }
   }
 
@@ -155,29 +142,21 @@ export class Slots {
   }
 }
 
-/** How a stage waits for another process. */
-interface Waiting {
-  readonly emit: (event: Event) => void;
-  /** Cancels waiting. */
-  readonly waiting: AbortSignal;
-}
-
 /**
  * Takes the lock of a key, which is held while the key is looked up, the stage
  * runs and its result is committed.
  *
  * @throws {BusyError} If another process holds it and `Settings.wait` is false.
  */
-export async function lockKey(
-  context: Context,
+export function lockKey(
+  run: Run,
   stage: GraphStage,
   key: string,
-  waiting: Waiting,
 ): Promise<Lock> {
-  return await lock(context, stage, key, waiting, {
-    refuse: (holder) => `"${stage.id}" is being run by ${holder}`,
-    wait: (holder) => `Waiting for ${holder}, which runs the same stage`,
-  });
+  return lock(run, stage, key, (holder) => ({
+    refusal: `"${stage.id}" is being run by ${holder}`,
+    waiting: `${holder}, which runs the same stage`,
+  }));
 }
 
 /**
@@ -187,42 +166,16 @@ export async function lockKey(
  * @throws {BusyError} If another process holds it and `Settings.wait` is false.
  */
 export async function lockMutex(
-  context: Context,
+  run: Run,
   stage: GraphStage,
-  waiting: Waiting,
 ): Promise<Lock | undefined> {
   const { id, mutex } = stage;
   if (mutex === undefined) return undefined;
   const name = `mutex-${(await digest(mutex)).slice(0, 16)}`;
-  return await lock(context, stage, name, waiting, {
-    refuse: (holder) =>
-      `"${id}" needs the mutex "${mutex}", which ${holder} holds`,
-    wait: (holder) => `Waiting for ${holder}, which holds the mutex "${mutex}"`,
-  });
-}
-
-async function lock(
-  { settings, store }: Context,
-  stage: GraphStage,
-  name: string,
-  { emit, waiting }: Waiting,
-  messages: Record<"refuse" | "wait", (holder: string) => string>,
-): Promise<Lock> {
-  const path = join(store.makeFolder("locks"), name);
-  return await lockFile(path, {
-    signal: waiting,
-    onWait(holder) {
-      // Another stage of this process will release it.
-      if (!settings.wait && !isHeldHere(path)) {
-        throw new BusyError(messages.refuse(holder));
-      }
-      emit(waitingFor(stage, messages.wait(holder)));
-    },
-  });
-}
-
-function waitingFor({ id }: GraphStage, line: string): Event {
-  return { type: "log", stage: id, line, stream: "log" };
+  return await lock(run, stage, name, (holder) => ({
+    refusal: `"${id}" needs the mutex "${mutex}", which ${holder} holds`,
+    waiting: `${holder}, which holds the mutex "${mutex}"`,
+  }));
 }
 
 /**
@@ -233,21 +186,52 @@ function waitingFor({ id }: GraphStage, line: string): Event {
  * @throws {BusyError} If another process holds them and `Settings.wait` is false.
  */
 export async function takeGpus(
-  context: Context,
+  run: Run,
   stage: GraphStage,
-  { emit, waiting }: Waiting,
 ): Promise<HeldGpus | undefined> {
-  const { wait, limits } = context.settings;
-  if (executorOf(context, stage).allots) return undefined;
+  if (executorOf(run, stage).allots) return undefined;
   return await holdGpus({
-    count: resourcesOf(context, stage).gpus,
-    among: limits.gpus,
-    signal: waiting,
-    onWait(holders) {
-      if (!wait) {
-        throw new BusyError(`"${stage.id}" needs a GPU held by ${holders}`);
-      }
-      emit(waitingFor(stage, `Waiting for a GPU held by ${holders}`));
-    },
+    count: resourcesOf(run, stage).gpus,
+    among: run.settings.limits.gpus,
+    signal: run.waiting,
+    onWait: (holders) =>
+      wait(run, stage, {
+        refusal: `"${stage.id}" needs a GPU held by ${holders}`,
+        waiting: `a GPU held by ${holders}`,
+      }),
   });
+}
+
+async function lock(
+  run: Run,
+  stage: GraphStage,
+  name: string,
+  messages: (holder: string) => WaitMessages,
+): Promise<Lock> {
+  const path = join(run.store.makeFolder("locks"), name);
+  return await lockFile(path, {
+    signal: run.waiting,
+    // Another stage of this process will release it.
+    onWait: (holder) => wait(run, stage, messages(holder), isHeldHere(path)),
+  });
+}
+
+/** What is said of a stage that another process holds up. */
+interface WaitMessages {
+  /** If it must not wait. */
+  readonly refusal: string;
+  /** What it waits for. */
+  readonly waiting: string;
+}
+
+/** Lets a stage wait, if it may: always for another one of this process. */
+function wait(
+  { emit, settings }: Run,
+  { id }: GraphStage,
+  { refusal, waiting }: WaitMessages,
+  isOwn = false,
+): void {
+  if (!settings.wait && !isOwn) throw new BusyError(refusal);
+  const line = `Waiting for ${waiting}`;
+  emit({ type: "log", stage: id, line, stream: "log" });
 }

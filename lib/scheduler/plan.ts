@@ -96,7 +96,7 @@ export async function decide(
   if (missing !== undefined) {
     return run(`its result in the cache lacks "${missing}"`);
   }
-  const folder = visibleFolder(settings.out, pipeline, stage);
+  const folder = visibleFolder(settings.out, pipeline, stage.id);
   const recorded = manifest.key === key
     ? {}
     : { recorded: Object.values(manifest.parts.runtimes).join(", ") };

@@ -46,7 +46,7 @@ export async function openResults(
   const paths = new Map<string, string>();
   const recorded = new Map<string, string>();
   const visible = (stage: string) =>
-    visibleFolder(settings.out, pipeline, { id: stage });
+    visibleFolder(settings.out, pipeline, stage);
   const folder = privateFolder(() =>
     makeRunFolder(store, pipeline, `${id} (read)`, key!)
   );

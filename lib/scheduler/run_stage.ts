@@ -10,7 +10,7 @@ import {
 import type { Store } from "../store/store.ts";
 import { attempt } from "./attempt.ts";
 import { changes, describeChanges } from "./changes.ts";
-import type { Context } from "./context.ts";
+import type { Context, Run } from "./context.ts";
 import { type Failed, failed, type Made, type StageEnd } from "./ends.ts";
 import type { Event } from "./events.ts";
 import type { HeldGpus } from "./gpus.ts";
@@ -20,47 +20,35 @@ import { decide, type Decided, type Missed } from "./plan.ts";
 import { makeRunFolder } from "./runs.ts";
 import { makeVisible, setModes } from "./visible.ts";
 
-/** Options of {@linkcode runStage}. */
-interface StageOptions {
-  /** Results of its inputs, by stage. */
-  readonly results: ReadonlyMap<string, Manifest>;
-  readonly slots: Slots;
-  readonly emit: (event: Event) => void;
-  /** Interrupts the run. */
-  readonly signal: AbortSignal;
-  /** Cancels waiting, but nothing that has started. */
-  readonly waiting: AbortSignal;
-}
-
 /**
  * Runs a stage whose result is not in the cache, and commits the result. The
  * lock of its key is held while the key is looked up again, the stage runs and
  * the result is committed, so only one of many processes runs it.
  *
+ * @param results Results of its inputs, by stage.
  * @throws {BusyError} If another process holds what it needs and `Settings.wait` is false.
  */
 export async function runStage(
-  context: Context,
+  run: Run,
   stage: GraphStage,
   decided: Decided,
-  options: StageOptions,
+  results: ReadonlyMap<string, Manifest>,
+  slots: Slots,
 ): Promise<StageEnd> {
-  const { results, slots, emit, signal, waiting } = options;
-  using _slot = await slots.take(claimOf(context, stage), waiting);
-  using _key = await lockKey(context, stage, decided.key, options);
-  const again = await decide(context, stage, results);
+  using _slot = await slots.take(claimOf(run, stage), run.waiting);
+  using _key = await lockKey(run, stage, decided.key);
+  const again = await decide(run, stage, results);
   if (again.key !== decided.key) {
-    const moved = await changes(decided.parts, again.parts, context.store);
+    const moved = await changes(decided.parts, again.parts, run.store);
     return { state: "restart", message: describeChanges(moved) };
   }
   if ("manifest" in again) return { state: "reused", decided: again };
-  using _mutex = await lockMutex(context, stage, options);
-  using gpus = await takeGpus(context, stage, options);
-  emit({ type: "decided", stage: stage.id, decision: again.decision });
+  using _mutex = await lockMutex(run, stage);
+  using gpus = await takeGpus(run, stage);
+  run.emit({ type: "decided", stage: stage.id, decision: again.decision });
   for (let number = 1;; number++) {
-    const run = { gpus, ...options };
-    const end = await runOnce(context, stage, again, number, run);
-    const isLast = number > stage.retries || signal.aborted;
+    const end = await runOnce(run, stage, again, results, gpus, number);
+    const isLast = number > stage.retries || run.signal.aborted;
     if (end.state !== "failed" || isLast) return end;
   }
 }
@@ -71,30 +59,32 @@ export async function runStage(
  * @param number Of the attempt, from 1.
  */
 async function runOnce(
-  context: Context,
+  run: Run,
   stage: GraphStage,
   decided: Missed,
+  results: ReadonlyMap<string, Manifest>,
+  gpus: HeldGpus | undefined,
   number: number,
-  options: StageOptions & { readonly gpus: HeldGpus | undefined },
 ): Promise<StageEnd> {
-  const { store, graph: { pipeline } } = context;
+  const { store, graph: { pipeline } } = run;
   const { key, decision } = decided;
   using folder = makeRunFolder(store, pipeline, stage.id, key);
-  using journal = openJournal(folder.log, options.emit);
-  journal.emit({
+  using journal = openJournal(folder.log, run.emit);
+  const { emit } = journal;
+  emit({
     type: "started",
     stage: stage.id,
     attempt: number,
     reason: number > 1 ? "the last attempt failed" : decision.reason,
   });
-  const attempted = await attempt(context, stage, decided, folder, {
-    ...options,
+  const attempted = await attempt({ ...run, emit }, stage, decided, folder, {
+    results,
+    gpus,
     checkpoint: (prints) => takeCheckpoint(key, prints, store),
-    emit: journal.emit,
   });
   journal.end();
   const end = attempted.state === "done"
-    ? await commit(context, stage, decided, attempted, folder.log, options)
+    ? await commit(run, stage, decided, attempted, folder.log)
     : attempted;
   if (end.state !== "failed" && end.state !== "interrupted") return end;
   const failures = store.makeFolder("failures", pipeline);
@@ -108,7 +98,7 @@ async function runOnce(
       attempt: number,
       message,
       log,
-      retry: number <= stage.retries && !options.signal.aborted,
+      retry: number <= stage.retries && !run.signal.aborted,
       ...more,
     };
   journal.write(event);
@@ -121,7 +111,7 @@ async function runOnce(
     log,
     ...(type === "interrupted" && { interrupted: true }),
   });
-  options.emit(event);
+  run.emit(event);
   return end;
 }
 
@@ -132,14 +122,13 @@ async function runOnce(
  * other than files.
  */
 async function commit(
-  context: Context,
+  run: Run,
   stage: GraphStage,
   { key, parts }: Decided,
   { output, measured }: Made,
   log: string,
-  { emit, signal }: Pick<StageOptions, "emit" | "signal">,
 ): Promise<StageEnd> {
-  const { graph: { pipeline }, settings, store } = context;
+  const { graph: { pipeline }, settings, store } = run;
   const paths = artifactFiles(stage, output);
   if ("state" in paths) return paths;
   const stored = await store.blobs.putAll([
@@ -161,7 +150,7 @@ async function commit(
     stage: stage.id,
     runtime: `deno ${Deno.version.deno}`,
     ...measured,
-    ...await machineOf(context, stage),
+    ...await machineOf(run, stage),
     content: await treeDigest(files),
     files,
     ...(replaced.length > 0 && { replaced }),
@@ -172,11 +161,7 @@ async function commit(
   removeFolder(store.path("checkpoints", key));
   // Noted first: what is visible later is then known as written by the stage.
   await store.noteResult(pipeline, stage.id, key);
-  await makeVisible(context, stage, manifest, {
-    fresh: output,
-    signal,
-    onKept: emit,
-  });
+  await makeVisible(run, stage.id, manifest, output);
   return { state: "done", manifest };
 }
 

@@ -1,16 +1,21 @@
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import { holdOff, keepWithin } from "../store/cleanup.ts";
 import type { Manifest } from "../store/manifests.ts";
-import { type Context, openContext, openStore, stageOf } from "./context.ts";
-import type { StageEnd } from "./ends.ts";
-import type { Event, Summary } from "./events.ts";
-import { BusyError, withCache } from "./failure.ts";
+import {
+  type Context,
+  openContext,
+  openStore,
+  type Run,
+  stageOf,
+} from "./context.ts";
+import { lost, type StageEnd } from "./ends.ts";
+import type { Event, Outcome, Summary } from "./events.ts";
+import { BusyError, messageOf, withCache } from "./failure.ts";
 import type { Slots } from "./limits.ts";
-import { Outcomes } from "./outcomes.ts";
 import { decide, type Reused } from "./plan.ts";
 import type { Settings } from "./settings.ts";
 import { checkSources } from "./sources.ts";
-import { makeVisible } from "./visible.ts";
+import { makeVisible, visibleFolder } from "./visible.ts";
 
 /**
  * Brings stages, and the stages that they need, up to date. Stages run in
@@ -43,19 +48,12 @@ export async function run(
       scheduler = new Scheduler(context, emit, signal);
       emit({ type: "start", pipeline: graph.pipeline, stages: [...selected] });
       await scheduler.run();
-      await store.noteRun(graph.pipeline, scheduler.outcomes.keys);
+      await store.noteRun(graph.pipeline, scheduler.keys);
     }
-    const { counts, savedSeconds } = scheduler.outcomes;
-    if (counts.ran + counts.restored + counts.failed > 0) {
+    const summary = scheduler.summary(start);
+    if (summary.ran + summary.restored + summary.failed > 0) {
       await keepWithin(store, settings.cacheLimit);
     }
-    const seconds = (performance.now() - start) / 1000;
-    const summary: Summary = {
-      type: "summary",
-      ...counts,
-      seconds,
-      savedSeconds,
-    };
     emit(summary);
     if (scheduler.busy !== undefined) throw scheduler.busy;
     return summary;
@@ -83,17 +81,14 @@ const STOPPED = "stopped after a failure";
  * most of the time of such a run.
  */
 class Scheduler {
-  readonly outcomes: Outcomes;
   /** Set if another process held what a stage needs and `Settings.wait` is false. */
   busy: BusyError | undefined;
-  readonly #context: Context;
-  readonly #emit: (event: Event) => void;
-  readonly #signal: AbortSignal;
+  readonly #run: Run;
   /** Aborted when no further stage is to start after a failure. */
   readonly #halt = new AbortController();
-  /** Cancels the waiting of stages, but nothing that has started. */
-  readonly #waiting: AbortSignal;
   readonly #settled = new Map<string, Promise<Settled>>();
+  /** How each stage has ended. A stage that starts over ends several times; the last one counts. */
+  readonly #ends = new Map<string, { outcome: Outcome; manifest?: Manifest }>();
   /** Ends of the stages that are running or waiting to run, by key. */
   readonly #running = new Map<string, Promise<void>>();
   #slots: Promise<Slots> | undefined;
@@ -103,16 +98,38 @@ class Scheduler {
     emit: (event: Event) => void,
     signal: AbortSignal,
   ) {
-    this.outcomes = new Outcomes(context, emit);
-    this.#context = context;
-    this.#emit = emit;
-    this.#signal = signal;
-    this.#waiting = AbortSignal.any([signal, this.#halt.signal]);
+    const waiting = AbortSignal.any([signal, this.#halt.signal]);
+    this.#run = { ...context, emit, signal, waiting };
   }
 
   /** Brings all selected stages to an end. */
   async run(): Promise<void> {
-    await Promise.all([...this.#context.selected].map((id) => this.#get(id)));
+    await Promise.all([...this.#run.selected].map((id) => this.#get(id)));
+  }
+
+  /** Keys of all results. */
+  get keys(): string[] {
+    return [...this.#ends.values()]
+      .flatMap(({ manifest }) => manifest?.key ?? []);
+  }
+
+  /** @param start Of the run, in milliseconds. */
+  summary(start: number): Summary {
+    const counts: Record<Outcome, number> = {
+      ran: 0,
+      restored: 0,
+      unchanged: 0,
+      failed: 0,
+      skipped: 0,
+      interrupted: 0,
+    };
+    let savedSeconds = 0;
+    for (const { outcome, manifest } of this.#ends.values()) {
+      counts[outcome]++;
+      if (outcome !== "ran") savedSeconds += manifest?.seconds ?? 0;
+    }
+    const seconds = (performance.now() - start) / 1000;
+    return { type: "summary", ...counts, seconds, savedSeconds };
   }
 
   #get(id: string): Promise<Settled> {
@@ -125,13 +142,17 @@ class Scheduler {
   }
 
   async #settle(id: string): Promise<Settled> {
+    const { emit, signal, store } = this.#run;
     try {
-      return await this.#bring(stageOf(this.#context, id));
+      return await this.#bring(stageOf(this.#run, id));
     } catch (error) {
-      if (error === this.#signal.reason) return this.#skip(id, INTERRUPTED);
+      if (error === signal.reason) return this.#skip(id, INTERRUPTED);
       if (error === this.#halt.signal.reason) return this.#skip(id, STOPPED);
       if (error instanceof BusyError) this.busy ??= error;
-      return this.#fail(id, error);
+      const message = messageOf(error, store);
+      const event = { stage: id, attempt: 0, message, log: "", retry: false };
+      emit({ type: "failed", ...event });
+      return this.#fail(id);
     }
   }
 
@@ -147,20 +168,19 @@ class Scheduler {
         if ("lacking" in settled) return this.#skip(id, settled.lacking);
         results.set(input, settled.manifest);
       }
-      this.#waiting.throwIfAborted();
+      this.#run.waiting.throwIfAborted();
       const end = await this.#once(stage, results);
       switch (end.state) {
         case "done": {
           const { manifest } = end;
-          this.outcomes.succeeded(id, "ran", manifest, manifest.seconds);
-          return { manifest };
+          return this.#succeed(id, "ran", manifest, manifest.seconds);
         }
         case "reused":
           return end.decided;
         case "failed":
           return this.#fail(id);
         case "interrupted":
-          this.outcomes.interrupted(id);
+          this.#ends.set(id, { outcome: "interrupted" });
           return { lacking: INTERRUPTED };
         case "restart": {
           const { lost, message } = end;
@@ -170,10 +190,14 @@ class Scheduler {
             throw new Error(
               lost === undefined
                 ? `Its sources keep changing (${message}); run it again when they are stable`
-                : `The cache keeps losing its inputs (${message}); check the disk of "${this.#context.store.folder}"`,
+                : `The cache keeps losing its inputs (${message}); check the disk of "${this.#run.store.folder}"`,
             );
           }
-          if (lost !== undefined) this.#forget(lost, results);
+          // The stages whose results contain a lost blob start over.
+          for (const [input, { files }] of results) {
+            const isLost = files.some(({ blob }) => blob === lost);
+            if (isLost) this.#settled.delete(input);
+          }
         }
       }
     }
@@ -185,7 +209,7 @@ class Scheduler {
     results: ReadonlyMap<string, Manifest>,
   ): Promise<StageEnd> {
     for (;;) {
-      const decided = await decide(this.#context, stage, results);
+      const decided = await decide(this.#run, stage, results);
       if ("manifest" in decided) {
         if (!await decided.bring()) continue;
         return await this.#reuse(stage, decided);
@@ -195,7 +219,7 @@ class Scheduler {
       if (sameKey !== undefined) {
         // Waits without a slot, which others can use.
         await sameKey;
-        this.#waiting.throwIfAborted();
+        this.#run.waiting.throwIfAborted();
         continue;
       }
       const { promise, resolve: release } = Promise.withResolvers<void>();
@@ -203,13 +227,7 @@ class Scheduler {
       try {
         const slots = await (this.#slots ??= this.#prepare());
         const { runStage } = await import("./run_stage.ts");
-        const end = await runStage(this.#context, stage, decided, {
-          results,
-          slots,
-          emit: this.#emit,
-          signal: this.#signal,
-          waiting: this.#waiting,
-        });
+        const end = await runStage(this.#run, stage, decided, results, slots);
         return end.state === "reused"
           ? await this.#reuse(stage, end.decided)
           : end;
@@ -222,54 +240,66 @@ class Scheduler {
 
   /** Called before the first stage runs: removes the leftovers of dead processes. */
   async #prepare(): Promise<Slots> {
-    const { settings, store } = this.#context;
+    const { emit, settings, store } = this.#run;
     const { sweepRuns } = await import("./runs.ts");
     await sweepRuns(store, settings.executor);
     const { expectation, Slots } = await import("./limits.ts");
-    this.#emit(expectation(this.#context));
+    emit(expectation(this.#run));
     return new Slots(settings.limits);
   }
 
   /** Takes a stage's result from the cache. */
   async #reuse({ id }: GraphStage, decided: Reused): Promise<StageEnd> {
-    const { graph: { pipeline }, store } = this.#context;
+    const { emit, graph: { pipeline }, store } = this.#run;
     const { decision, manifest } = decided;
-    this.outcomes.decided(id, decision);
+    emit({ type: "decided", stage: id, decision });
     const start = performance.now();
     // Noted first: what is visible later is then known as written by the stage.
     await store.noteResult(pipeline, id, manifest.key);
     if (decision.state === "restore") {
-      const missing = await makeVisible(this.#context, { id }, manifest, {
-        signal: this.#signal,
-        onKept: this.#emit,
-      });
-      if (missing !== undefined) {
-        const { lost } = await import("./ends.ts");
-        return lost(missing);
-      }
+      const missing = await makeVisible(this.#run, id, manifest);
+      if (missing !== undefined) return lost(missing);
       const seconds = (performance.now() - start) / 1000;
-      this.outcomes.succeeded(id, "restored", manifest, seconds);
-    } else this.outcomes.succeeded(id, "unchanged", manifest, 0);
+      this.#succeed(id, "restored", manifest, seconds);
+    } else this.#succeed(id, "unchanged", manifest, 0);
     return { state: "reused", decided };
   }
 
-  /** Makes the stages whose results contain a lost blob start over. */
-  #forget(blob: string, results: ReadonlyMap<string, Manifest>): void {
-    for (const [id, { files }] of results) {
-      if (files.some((file) => file.blob === blob)) this.#settled.delete(id);
-    }
+  #succeed(
+    id: string,
+    outcome: "ran" | "restored" | "unchanged",
+    manifest: Manifest,
+    seconds: number,
+  ): Settled {
+    this.#ends.set(id, { outcome, manifest });
+    this.#finish(id, outcome, seconds);
+    return { manifest };
   }
 
   #skip(id: string, reason: string): Settled {
-    this.outcomes.skipped(id, reason);
+    this.#ends.set(id, { outcome: "skipped" });
+    const decision = { state: "skip", reason } as const;
+    this.#run.emit({ type: "decided", stage: id, decision });
+    this.#finish(id, "skipped", 0, reason);
     return { lacking: reason };
   }
 
-  #fail(id: string, error?: unknown): Settled {
-    this.outcomes.failed(id, error);
-    if (!this.#context.settings.keepGoing) {
-      this.#halt.abort();
-    }
+  #finish(
+    stage: string,
+    outcome: Exclude<Outcome, "failed" | "interrupted">,
+    seconds: number,
+    note?: string,
+  ): void {
+    const { emit, graph: { pipeline }, settings } = this.#run;
+    const output = visibleFolder(settings.out, pipeline, stage);
+    const event = { stage, outcome, seconds, output };
+    emit({ type: "finished", ...event, ...(note !== undefined && { note }) });
+  }
+
+  /** Its failure has been emitted already. */
+  #fail(id: string): Settled {
+    this.#ends.set(id, { outcome: "failed" });
+    if (!this.#run.settings.keepGoing) this.#halt.abort();
     return { lacking: `${id} failed` };
   }
 }

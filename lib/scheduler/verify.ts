@@ -66,20 +66,19 @@ export async function verify<Difference>(
       reason: `not in ${remote!.name}`,
     });
   }
-  const waiting = { emit, waiting: signal };
-  using _mutex = await lockMutex(context, stage, waiting);
-  using gpus = await takeGpus(context, stage, waiting);
+  const run = { ...context, emit, signal, waiting: signal };
+  using _mutex = await lockMutex(run, stage);
+  using gpus = await takeGpus(run, stage);
   using folder = makeRunFolder(store, graph.pipeline, id, key);
   // `logs` finds it as that of a run in progress.
   using journal = openJournal(folder.log, emit);
   const checkpoint = join(folder.path, "checkpoint");
   Deno.mkdirSync(checkpoint);
-  const end = await attempt(context, stage, own, folder, {
+  const observed = { ...run, emit: journal.emit };
+  const end = await attempt(observed, stage, own, folder, {
     results,
     gpus,
     checkpoint: () => checkpoint,
-    emit: journal.emit,
-    signal,
   });
   journal.end();
   if (end.state !== "done") throw new Error(end.message);

@@ -1,8 +1,8 @@
 import { basename, dirname, join } from "../files/paths.ts";
-import type { GraphStage } from "../pipeline/graph.ts";
 import { listFiles, NotAFileError, type TreeFile } from "../store/blobs.ts";
 import { digest } from "../files/digest.ts";
 import {
+  entriesBelow,
   entriesOf,
   isMissing,
   removeFolder,
@@ -13,16 +13,15 @@ import { lockFile } from "../files/locks.ts";
 import { filesOfKey, type Manifest } from "../store/manifests.ts";
 import { linkFingerprint } from "../files/fingerprints.ts";
 import type { Store } from "../store/store.ts";
-import type { Context } from "./context.ts";
-import type { Event } from "./events.ts";
+import type { Run } from "./context.ts";
 
 /** Folder of a stage's artifact that the user sees: `out/PIPELINE/STAGE`. */
 export function visibleFolder(
   out: string,
   pipeline: string,
-  stage: Pick<GraphStage, "id">,
+  stage: string,
 ): string {
-  return join(out, pipeline, stage.id);
+  return join(out, pipeline, stage);
 }
 
 /** First difference between a folder and an artifact: `output file scores.json is changed`; undefined if they are equal. */
@@ -54,33 +53,21 @@ export async function difference(
   return undefined;
 }
 
-/** Files of the user that were moved out of an output folder. */
-type Kept = Extract<Event, { type: "kept" }>;
-
-/** How a visible folder is replaced. */
-interface Replacement {
-  /** Folder with the artifact, which is moved; by default, it is copied from the cache. */
-  readonly fresh?: string;
-  /** Cancels waiting for another process. */
-  readonly signal: AbortSignal;
-  /** Called if the former folder held files of the user and was moved aside. */
-  readonly onKept: (kept: Kept) => void;
-}
-
 /**
  * Puts a result in the visible folder of its stage, in place of what is there.
  * The files are copies, so the user may edit them. A folder with files that the
  * cache has not written is moved to `_kept/STAGE/N` beside it as a whole.
  *
+ * @param fresh Folder with the artifact, which is moved; by default, it is copied from the cache.
  * @returns A blob of the result that the cache has lost; then nothing has changed.
  */
 export async function makeVisible(
-  context: Context,
-  stage: Pick<GraphStage, "id">,
+  run: Run,
+  stage: string,
   manifest: Manifest,
-  { fresh, signal, onKept }: Replacement,
+  fresh?: string,
 ): Promise<string | undefined> {
-  const { graph: { pipeline }, settings, store } = context;
+  const { graph: { pipeline }, settings, signal, store } = run;
   const folder = visibleFolder(settings.out, pipeline, stage);
   const lock = join(store.makeFolder("locks"), await digest(folder));
   using _lock = await lockFile(lock, { signal });
@@ -88,15 +75,15 @@ export async function makeVisible(
   try {
     // An earlier process may have been killed here.
     removeFolder(next);
-    if (fresh !== undefined) await move(fresh, next);
-    else {
-      Deno.mkdirSync(next, { recursive: true });
+    Deno.mkdirSync(dirname(next), { recursive: true });
+    if (fresh === undefined || !moves(fresh, next)) {
+      Deno.mkdirSync(next);
       for (const { path, blob } of manifest.files) {
         if (!await store.blobs.copyTo(blob, join(next, path))) return blob;
       }
       setModes(next);
     }
-    await keepForeign(context, stage, onKept);
+    await keepForeign(run, stage);
     removeFolder(folder);
     Deno.renameSync(next, folder);
     return undefined;
@@ -128,48 +115,43 @@ export function setModes(folder: string): void {
   }
 }
 
-/** Moves a folder; to another disk, it is copied. */
-async function move(from: string, to: string): Promise<void> {
-  Deno.mkdirSync(dirname(to), { recursive: true });
+/** Moves a folder; returns false if that leads to another disk. */
+function moves(from: string, to: string): boolean {
   try {
     Deno.renameSync(from, to);
+    return true;
   } catch (error) {
-    if (systemCode(error) !== "EXDEV") throw error;
-    const { cpSync } = await import("node:fs");
-    cpSync(from, to, { recursive: true });
+    if (systemCode(error) === "EXDEV") return false;
+    throw error;
   }
 }
 
 /** Moves the visible folder of a stage to `_kept` if it holds anything that the cache has not written for the stage. */
 async function keepForeign(
-  { graph: { pipeline }, settings: { out }, store }: Context,
-  { id: stage }: Pick<GraphStage, "id">,
-  onKept: (kept: Kept) => void,
+  { emit, graph: { pipeline }, settings: { out }, store }: Run,
+  stage: string,
 ): Promise<void> {
-  const path = visibleFolder(out, pipeline, { id: stage });
-  if (linkFingerprint(path) === undefined) return;
+  const folder = visibleFolder(out, pipeline, stage);
+  if (linkFingerprint(folder) === undefined) return;
   const written = Map.groupBy(
     store.results(pipeline, stage).flatMap(filesOfKey),
     ({ path }) => path,
   );
-  let files = 0;
-  const look = async (below: string) => {
-    for (const { name, isDirectory, isFile } of entriesOf(join(path, below))) {
-      const member = below === "" ? name : `${below}/${name}`;
-      if (isDirectory) {
-        await look(member);
-        continue;
-      }
-      const known = isFile && written.get(member);
-      const blob = known &&
-        await store.stats.digest(join(path, member));
-      if (!known || !known.some((it) => it.blob === blob)) files++;
-    }
+  const isForeign = async (path: string) => {
+    const known = written.get(path.slice(folder.length + 1));
+    if (known === undefined || !Deno.lstatSync(path).isFile) return true;
+    const blob = await store.stats.digest(path);
+    return !known.some((it) => it.blob === blob);
   };
-  if (Deno.lstatSync(path).isDirectory) await look("");
-  else files++;
+  let files = 0;
+  if (!Deno.lstatSync(folder).isDirectory) files++;
+  else {
+    for (const { path, isDirectory } of entriesBelow(folder)) {
+      if (!isDirectory && await isForeign(path)) files++;
+    }
+  }
   if (files === 0) return;
-  onKept({ type: "kept", stage, files, folder: keepAside(path, path) });
+  emit({ type: "kept", stage, files, folder: keepAside(folder, folder) });
 }
 
 /**

@@ -120,7 +120,7 @@ export function showFiles(
 ): void {
   for (const { stage, file } of graph.show) {
     if (!changed.has(stage)) continue;
-    const path = join(visibleFolder(out, graph.pipeline, { id: stage }), file);
+    const path = join(visibleFolder(out, graph.pipeline, stage), file);
     const text = readIfThere(path);
     const fault =
       `Cannot show "${file}" of stage "${stage}": "${path}" does not exist; correct "show" in the pipeline file`;
@@ -150,7 +150,7 @@ export async function updatePages(
   let isStale = changed.size > 0;
   for (const { id, declaration } of graph.stages.values()) {
     if (declaration.output.kind !== "report" || !upToDate.has(id)) continue;
-    const folder = visibleFolder(out, graph.pipeline, { id });
+    const folder = visibleFolder(out, graph.pipeline, id);
     const page = `${folder}.html`;
     const [own, source] = [page, join(folder, "report.html")].map(fingerprint);
     if (source === undefined) continue;
@@ -186,7 +186,7 @@ export function answerOf(
       output.kind === kind && output.files.includes(file)
     );
   const pathOf = (stage: GraphStage, ...file: string[]) =>
-    join(visibleFolder(out, graph.pipeline, stage), ...file);
+    join(visibleFolder(out, graph.pipeline, stage.id), ...file);
   const reports = ofKind("report", "report.json");
   const found = reports.map((stage) =>
     readJson<Report>(pathOf(stage, "report.json"))

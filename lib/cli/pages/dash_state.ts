@@ -174,7 +174,7 @@ export class Follower {
     const file = result?.files.find(({ path }) => path === "report.html");
     const isReport = stage.declaration.output.kind === "report";
     if (file === undefined || !isReport) return [];
-    const folder = visibleFolder(this.out, pipeline, stage);
+    const folder = visibleFolder(this.out, pipeline, stage.id);
     const [page, source] = [`${folder}.html`, `${folder}/report.html`]
       .map(fingerprint);
     // What is visible may be the report of a run with other parameters.

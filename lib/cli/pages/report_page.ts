@@ -57,7 +57,7 @@ export async function writePages(
   };
   const out = outOf(args);
   for (const [id, page] of pages) {
-    const folder = visibleFolder(out, graph.pipeline, { id });
+    const folder = visibleFolder(out, graph.pipeline, id);
     const text = Deno.readTextFileSync(join(folder, "report.html"));
     if (!await isPage(page, graph.pipeline, id, store)) {
       const aside = keepAside(page, folder);

@@ -250,7 +250,8 @@ export async function schedulerParts(): Promise<Parts> {
       return await spend("self", () => work({ folder, output }));
     },
   });
-  const signal = new AbortController().signal;
+  const { signal } = new AbortController();
+  const run = { ...context, emit: () => {}, signal, waiting: signal };
   return {
     parts: [
       part("decide", () => decide(context, next, results)),
@@ -274,11 +275,7 @@ export async function schedulerParts(): Promise<Parts> {
         });
       }),
       part("make the output visible", ({ folder }) => {
-        return makeVisible(context, next, decided.manifest, {
-          fresh: folder.output,
-          signal,
-          onKept: () => {},
-        });
+        return makeVisible(run, next.id, decided.manifest, folder.output);
       }),
     ],
     [Symbol.asyncDispose]() {
