@@ -1,5 +1,4 @@
 import { join } from "@std/path/posix/join";
-import { readJsonFile } from "../artifacts/json_file.ts";
 import {
   type AdapterRecord,
   type Epoch,
@@ -7,11 +6,7 @@ import {
   settingsOf,
 } from "../artifacts/training.ts";
 import { methodName, provenanceOf } from "../engine/schedules/registry.ts";
-import {
-  type Comparison,
-  Report,
-  type ScoreSummary,
-} from "../report/report.ts";
+import type { Comparison, Report, ScoreSummary } from "../report/report.ts";
 import { variantText } from "../report/methods.ts";
 
 /** Selects one of the recommendations of a report: that of a split, if there are several, for an epoch of the adapter. */
@@ -36,7 +31,7 @@ export async function recommendedRank(
   request: RecommendationRequest,
 ): Promise<{ readonly rank: number; readonly caution: string | undefined }> {
   const method = methodName(provenanceOf(training));
-  const report = await readJsonFile(join(folder, "report.json"), Report);
+  const report = await readReport(folder);
   const reported = variantsFor(report, training, request)
     .flatMap(({ recommendation, ...it }) =>
       recommendation ? [{ ...it, rank: recommendation.rank }] : []
@@ -97,7 +92,7 @@ export async function reportedScores(
   request: RecommendationRequest,
   rank: number,
 ): Promise<ReportedScore[]> {
-  const report = await readJsonFile(join(folder, "report.json"), Report);
+  const report = await readReport(folder);
   const found = variantsFor(report, training, request)
     .filter(({ other }) => other === undefined);
   return [...Map.groupBy(found, ({ comparison }) => comparison)]
@@ -105,6 +100,10 @@ export async function reportedScores(
       const score = first!.ranks.find((it) => it.rank === rank);
       return score && more.length === 0 ? [{ comparison, score }] : [];
     });
+}
+
+async function readReport(folder: string): Promise<Report> {
+  return JSON.parse(await Deno.readTextFile(join(folder, "report.json")));
 }
 
 /**

@@ -1,13 +1,8 @@
 import { type MetricName, METRICS } from "../data/metrics.ts";
-import {
-  methodName,
-  type Provenance,
-  roleOf,
-} from "../engine/schedules/registry.ts";
+import { methodName, type Provenance } from "../engine/schedules/registry.ts";
 import { signed, withInterval } from "./format.ts";
 import { methodKey } from "./methods.ts";
 import { mistakesOf } from "./mistakes.ts";
-import type { Average, Comparison, Contrast, Report } from "./report.ts";
 import type { Result } from "./result.ts";
 import {
   areasUnder,
@@ -16,17 +11,19 @@ import {
   eachAxis,
   interval,
   mean,
+  recommend,
   type ScoreCurve,
 } from "./statistics.ts";
 import {
   type CompareOptions,
+  costOf,
   definedOf,
+  type MethodResults,
   methodsOf,
   pairedInterval,
   summarize,
 } from "./summarize.ts";
-import { againstSweep } from "./sweep.ts";
-import { verdictOf } from "./verdict_text.ts";
+import { type Side, verdictOf } from "./verdict.ts";
 
 /**
  * Compares scores and costs of trainings on the same task, split and epoch, and
@@ -34,10 +31,7 @@ import { verdictOf } from "./verdict_text.ts";
  *
  * @throws {Error} If results that are compared cover different examples or metrics.
  */
-export function compare(
-  results: readonly Result[],
-  options: CompareOptions,
-): Pick<Report, "comparisons" | "averages"> {
+export function compare(results: readonly Result[], options: CompareOptions) {
   const compared = [
     ...Map.groupBy(
       results,
@@ -45,30 +39,17 @@ export function compare(
     ).values(),
   ].map((group) => compareOne(group, options));
   return {
+    /** One per task, split and epoch. */
     comparisons: compared.map(({ comparison }) => comparison),
+    /** One per split and epoch that several tasks have. */
     averages: averagesOf(compared, options.confidence),
   };
 }
 
-/** A method that is compared with others. */
-interface Side {
-  readonly curve: ScoreCurve;
-  readonly summary: Pick<
-    Comparison["methods"][number],
-    "role" | "method" | "provenance" | "variant"
-  >;
-}
-
 /** A comparison and the curves behind it. */
-interface Compared {
-  readonly comparison: Comparison;
-  readonly sides: readonly Side[];
-}
+type Compared = ReturnType<typeof compareOne>;
 
-function compareOne(
-  results: readonly Result[],
-  options: CompareOptions,
-): Compared {
+function compareOne(results: readonly Result[], options: CompareOptions) {
   const [first] = results as [Result];
   const { confidence, margin } = options;
   const metrics = Object.keys(first.ranks[0]!.metrics);
@@ -92,13 +73,16 @@ function compareOne(
     sides,
     comparison: {
       task: first.task,
+      /** Display name of the task: `SST-2`. */
       title: first.title,
       split: first.split,
       epoch: first.epoch,
       examples: first.labels.length,
+      /** Names of the metrics, the main metric first. */
       metrics,
       majority: majorityOf(first, metrics),
       confidence,
+      /** Null if there is no adapter, or its score is undefined. */
       verdict: verdict && {
         ...verdict,
         reasons: [
@@ -114,54 +98,42 @@ function compareOne(
         const isSwept = baseline.summary.role === "baseline";
         return {
           ...differenceOf(sides, pair, confidence),
-          ...(isSwept
-            ? againstSweep(curve, baseline.curve, options)
-            : { speedUp: null, recommended: null }),
+          speedUp: isSwept ? speedUp(curve, baseline.curve) : null,
+          recommended: isSwept
+            ? bothRecommended(curve, baseline.curve, options)
+            : null,
         };
       }),
+      /** Of the verdict's method at its recommended rank; without a verdict, of the first method at its lowest rank. */
       mistakes: mistakesOf({ method, rank }, methods[method]!.results),
     },
   };
 }
 
-/** The metrics must be known, and the paired bootstrap needs the same examples everywhere. */
+/** The paired bootstrap needs the same examples everywhere, and a comparison the same metrics. */
 function checkComparable(
   results: readonly Result[],
   metrics: readonly string[],
 ): void {
   const [{ task, split, labels }] = results as [Result];
-  const unknown = metrics.find((name) => !Object.hasOwn(METRICS, name));
-  if (unknown !== undefined) {
-    const known = Object.keys(METRICS).join(", ");
-    throw new TypeError(
-      `Unknown metric "${unknown}"; the metrics are ${known}`,
-    );
-  }
-  for (const other of results) {
-    const same = other.labels.length === labels.length &&
+  for (const { ranks, ...other } of results) {
+    const isSame = other.labels.length === labels.length &&
       Array.from(labels).every((label, i) => label === other.labels[i]);
-    if (!same) {
-      throw new Error(
-        `The scores of "${task}" on "${split}" cover different examples; evaluate all methods on the same data`,
-      );
-    }
-    for (const { rank, metrics: found } of other.ranks) {
-      if (String(Object.keys(found)) !== String(metrics)) {
-        throw new Error(
-          `The scores of "${task}" at rank ${rank} have the metrics "${
-            Object.keys(found).join(", ")
-          }", others have "${metrics.join(", ")}"`,
-        );
-      }
-    }
+    const names = ranks.map((it) => Object.keys(it.metrics).join(", "));
+    const found = names.find((it) => it !== metrics.join(", "));
+    if (isSame && found === undefined) continue;
+    throw new Error(
+      isSame
+        ? `Scores of "${task}" on "${split}" have the metrics "${found}", others have "${
+          metrics.join(", ")
+        }"`
+        : `The scores of "${task}" on "${split}" cover different examples; evaluate all methods on the same data`,
+    );
   }
 }
 
-/** Scores of always predicting the most frequent class, the smallest on a tie. */
-function majorityOf(
-  { labels, classes }: Result,
-  metrics: readonly string[],
-): Comparison["majority"] {
+/** Scores of always predicting the most frequent class, the smallest on a tie; null for a regression. */
+function majorityOf({ labels, classes }: Result, metrics: readonly string[]) {
   if (!classes) return null;
   const counts = classes.map(() => 0);
   for (let i = 0; i < labels.length; i++) counts[labels[i]!]!++;
@@ -175,21 +147,29 @@ function majorityOf(
   );
 }
 
+/** A method that is compared with others, of one task or of a mean over tasks. */
+interface CurveOf {
+  readonly curve: ScoreCurve;
+  readonly summary: Pick<
+    Side["summary"],
+    "role" | "method" | "provenance" | "variant"
+  >;
+}
+
 type Pair<T> = readonly [candidate: T, baseline: T];
 
 /**
  * Each candidate with each LoRA trained at every rank; what trained several
  * ranks with each LoRA reduced by SVD, which also serves them after one
  * training; and what has a head for each rank with the same with the trained
- * head, and with LoRA that has such heads too.
+ * head. Only where the variants do not contradict each other.
  */
-function pairsOf<T extends Side>(sides: readonly T[]): Pair<T>[] {
+function pairsOf<T extends CurveOf>(sides: readonly T[]): Pair<T>[] {
   const candidates = sides.filter((it) => it.summary.role === "candidate");
   const baselines = sides.filter((it) => it.summary.role === "baseline");
   const of = (it: T) => it.summary.provenance;
-  const [fitted, plain] = [true, false].map((isFitted) =>
-    candidates.filter((it) => (of(it).heads === "fitted") === isFitted)
-  ) as [T[], T[]];
+  const plain = candidates.filter((it) => of(it).heads === "trained");
+  const fitted = candidates.filter((it) => !plain.includes(it));
   const bySvd = plain.filter((it) => of(it).reducedBy === "svd");
   const trained = plain.filter((it) =>
     of(it).reducedBy === null &&
@@ -198,22 +178,12 @@ function pairsOf<T extends Side>(sides: readonly T[]): Pair<T>[] {
       of(other).imported === of(it).imported
     )
   );
-  const ofBaseline = fitted.filter((it) =>
-    roleOf(withTrainedHead(of(it))) === "baseline"
-  );
-  const others = fitted.filter((it) => !ofBaseline.includes(it));
   return [
     ...consistentPairs(candidates, baselines),
     ...consistentPairs(trained, bySvd),
-    ...others.flatMap((it) =>
-      consistentPairs(
-        [it],
-        plain.filter((other) =>
-          other.summary.method === methodName(withTrainedHead(of(it)))
-        ),
-      )
+    ...consistentPairs(fitted, plain).filter(([it, other]) =>
+      other.summary.method === methodName(withTrainedHead(of(it)))
     ),
-    ...consistentPairs(others, ofBaseline),
   ];
 }
 
@@ -223,7 +193,7 @@ function withTrainedHead(provenance: Provenance): Provenance {
 
 /** What a head for each rank brings to the method of a verdict, at its lowest and at the recommended rank, if it was scored without as well. */
 function headsText(
-  sides: readonly Side[],
+  sides: readonly CurveOf[],
   { method, rank }: { readonly method: number; readonly rank: number },
   confidence: number,
 ): string[] {
@@ -244,7 +214,7 @@ function headsText(
 }
 
 /** Pairs whose variants do not contradict each other. */
-function consistentPairs<T extends Side>(
+function consistentPairs<T extends CurveOf>(
   candidates: readonly T[],
   baselines: readonly T[],
 ): Pair<T>[] {
@@ -260,15 +230,16 @@ function consistentPairs<T extends Side>(
 }
 
 /** A candidate minus a baseline, at the ranks that both have, and in the areas over these if there are several. */
-function differenceOf<T extends Side>(
+function differenceOf<T extends CurveOf>(
   sides: readonly T[],
   [candidate, baseline]: Pair<T>,
   confidence: number,
-): Pick<Contrast, "candidate" | "baseline" | "ranks" | "areas"> {
+) {
   const ranks = sharedRanks([candidate, baseline]);
   const ours = curveAt(candidate.curve, ranks);
   const theirs = curveAt(baseline.curve, ranks);
   return {
+    /** Positions in `methods`. */
     candidate: sides.indexOf(candidate),
     baseline: sides.indexOf(baseline),
     ranks: ranks.map((rank, i) => ({
@@ -289,8 +260,62 @@ function differenceOf<T extends Side>(
   };
 }
 
+/**
+ * Cost of a baseline's sweep over its ranks within the candidate's range,
+ * divided by the cost of the candidate's whole sweep; null if there are no such
+ * ranks, or if either was not trained by this pipeline.
+ */
+function speedUp(candidate: MethodResults, baseline: MethodResults) {
+  const [low, high] = [candidate.ranks[0]!, candidate.ranks.at(-1)!];
+  const within = baseline.results.filter(({ ranks }) =>
+    ranks.every(({ rank }) => rank >= low && rank <= high)
+  );
+  const ours = costOf(candidate.results);
+  const theirs = within.length === 0 ? null : costOf(within);
+  if (ours === null || theirs === null) return null;
+  const machines = new Set([...ours.machines, ...theirs.machines]);
+  const isOne = machines.size <= 1;
+  return {
+    /** Ranks of the baseline that are counted. */
+    ranks: theirs.ranks,
+    /** Of seconds; null if several machines computed. */
+    training: isOne ? theirs.trainingSeconds / ours.trainingSeconds : null,
+    sweep: isOne ? theirs.sweepSeconds / ours.sweepSeconds : null,
+    examples: theirs.examples / ours.examples,
+    trainingFlops: theirs.trainingFlops / ours.trainingFlops,
+    sweepFlops: theirs.sweepFlops / ours.sweepFlops,
+  };
+}
+
+/** The ranks recommended for a candidate and by a baseline's sweep over its range, and what the first loses; null if either has fewer than two such ranks, or an undefined score. */
+function bothRecommended(
+  candidate: ScoreCurve,
+  baseline: ScoreCurve,
+  options: CompareOptions,
+) {
+  const [low, high] = [candidate.ranks[0]!, candidate.ranks.at(-1)!];
+  const within = baseline.ranks.filter((rank) => rank >= low && rank <= high);
+  if (candidate.ranks.length < 2 || within.length < 2) return null;
+  const [ours, theirs] = [candidate, curveAt(baseline, within)].map((curve) => {
+    const found = recommend(curve, options);
+    return found && curveAt(curve, [found.rank]);
+  });
+  return ours && theirs
+    ? {
+      candidate: ours.ranks[0]!,
+      baseline: theirs.ranks[0]!,
+      difference: ours.scores[0]! - theirs.scores[0]!,
+      interval: pairedInterval(
+        ours.means[0]!,
+        theirs.means[0]!,
+        options.confidence,
+      ),
+    }
+    : null;
+}
+
 /** The ranks that all sides have. */
-function sharedRanks([first, ...others]: readonly Side[]): number[] {
+function sharedRanks([first, ...others]: readonly CurveOf[]): number[] {
   return first!.curve.ranks.filter((rank) =>
     others.every(({ curve }) => curve.ranks.includes(rank))
   );
@@ -304,10 +329,7 @@ const MEAN = "mean score";
  * tasks have: the methods that all tasks have, at the ranks that all of them
  * have. MNLI counts with its matched set.
  */
-function averagesOf(
-  compared: readonly Compared[],
-  confidence: number,
-): Average[] {
+function averagesOf(compared: readonly Compared[], confidence: number) {
   const groups = Map.groupBy(
     compared.filter(({ comparison }) =>
       !comparison.split.endsWith("_mismatched")
@@ -318,7 +340,7 @@ function averagesOf(
   return [...groups].flatMap(([key, group]) => {
     const sides = group.length < 2 ? [] : averageSides(group);
     if (sides.length === 0) return [];
-    const [split, epoch] = JSON.parse(key) as [string, Average["epoch"]];
+    const [split, epoch] = JSON.parse(key) as [string, Result["epoch"]];
     return [{
       task: `mean-of-${group.length}`,
       title: `Mean over ${group.length} tasks`,
@@ -338,7 +360,7 @@ function averagesOf(
         variant: summary.variant,
         ranks: curve.ranks.map((rank, i) => ({
           rank,
-          metrics: { [MEAN]: { mean: definedOf(curve.scores[i]!) } },
+          metrics: { [MEAN as string]: { mean: definedOf(curve.scores[i]!) } },
           interval: interval(curve.means[i]!, confidence),
         })),
       })),
@@ -355,8 +377,8 @@ function averagesOf(
  * one replicate of each task: the tasks' bootstraps are independent, and within
  * each task methods stay paired.
  */
-function averageSides([first, ...others]: readonly Compared[]): Side[] {
-  return first!.sides.flatMap((side): Side[] => {
+function averageSides([first, ...others]: readonly Compared[]): CurveOf[] {
+  return first!.sides.flatMap((side): CurveOf[] => {
     const { summary } = side;
     const same = others.flatMap(({ sides }) =>
       sides.find((other) => methodKey(other.summary) === methodKey(summary)) ??

@@ -1,4 +1,3 @@
-import type { Mistakes } from "./report.ts";
 import type { Axis } from "./statistics.ts";
 import { methodTitle, ranksOf } from "./methods.ts";
 
@@ -101,7 +100,11 @@ export function metricInWords(metric: string): string {
 /** A metric as a heading, by its name in files; `f1` with the class that it is of. */
 export function metricTitle(
   metric: string,
-  { mistakes }: { readonly mistakes?: Mistakes | undefined },
+  { mistakes }: {
+    readonly mistakes?: {
+      readonly classes: readonly { readonly name: string }[] | null;
+    };
+  },
 ): string {
   const positive = metric === "f1" ? mistakes?.classes?.[1] : undefined;
   return positive === undefined ? metric : `f1 of "${positive.name}"`;

@@ -1,10 +1,12 @@
 import { percent, plain, table, titleOf } from "./format.ts";
-import type { Comparison, Mistakes } from "./report.ts";
 import type { Result } from "./result.ts";
-import { resultsAt } from "./summarize.ts";
+import { type MethodSummary, resultsAt } from "./summarize.ts";
 
 /** Number of mistakes that a report lists. */
 const LISTED = 10;
+
+/** What a method gets wrong at a rank. */
+export type Mistakes = ReturnType<typeof mistakesOf>;
 
 /**
  * What a method gets wrong at a rank: counts over all its seeds, and the
@@ -14,9 +16,9 @@ const LISTED = 10;
  * @param results Results of the method
  */
 export function mistakesOf(
-  { method, rank }: Pick<Mistakes, "method" | "rank">,
+  { method, rank }: { readonly method: number; readonly rank: number },
   results: readonly Result[],
-): Mistakes {
+) {
   const { labels, classes, texts } = results[0]!;
   const predicted = resultsAt(results, rank).flatMap((scored) =>
     Array.from(labels, (label, example) => ({
@@ -35,7 +37,9 @@ export function mistakesOf(
   return {
     method,
     rank,
+    /** Null for a regression. */
     classes: classes && classScores(classes, predicted),
+    /** At most one for an example. */
     worst: [...Map.groupBy(wrong, ({ example }) => example).values()]
       .slice(0, LISTED).map(([it]) => ({
         ...it!,
@@ -50,7 +54,7 @@ export function mistakesOf(
 function classScores(
   classes: readonly string[],
   predicted: readonly { readonly label: number; readonly prediction: number }[],
-): NonNullable<Mistakes["classes"]> {
+) {
   const counts = classes.map(() => classes.map(() => 0));
   for (const { label, prediction } of predicted) counts[label]![prediction]!++;
   const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
@@ -61,6 +65,7 @@ function classScores(
     const marked = sum(counts.map((row) => row[i]!));
     return {
       name,
+      /** How often an example of this class was predicted as each class, over all seeds. */
       predicted: counts[i]!,
       precision: share(hits, marked),
       recall: share(hits, examples),
@@ -70,7 +75,12 @@ function classScores(
 }
 
 /** Scores by class with the confusion matrix, and the worst mistakes. */
-export function mistakesText({ methods, mistakes }: Comparison): string[] {
+export function mistakesText(
+  { methods, mistakes }: {
+    readonly methods: readonly MethodSummary[];
+    readonly mistakes: Mistakes;
+  },
+): string[] {
   const { method, rank, classes, worst } = mistakes;
   const summary = methods[method]!;
   const { seeds } = summary.ranks.find((it) => it.rank === rank)!;

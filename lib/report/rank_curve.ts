@@ -44,6 +44,7 @@ export function rankCurve(
     title: `${metric} x 100`,
     scale: { zero: false },
   } as const;
+  const scored = { y: { ...y, field: "score" }, opacity: FADED } as const;
   const { color, strokeDash, shape } = keysOf(methods.map(methodTitle));
   const interval = `${exactPercent(confidence)} % interval`;
   const number = { type: "quantitative", format: ".1f" } as const;
@@ -58,6 +59,7 @@ export function rankCurve(
     ...FIGURE,
     height: 320,
     params: [{ name: PICKED, value: picked }, { name: SHOWN, value: [] }],
+    data: { values: curves },
     encoding: { color },
     layer: [
       {
@@ -68,7 +70,6 @@ export function rankCurve(
       },
       {
         mark: { type: "area" },
-        data: { values: curves },
         encoding: {
           x,
           y: { ...y, field: "low" },
@@ -82,34 +83,17 @@ export function rankCurve(
           },
         },
       },
-      {
-        mark: { type: "line" },
-        data: { values: curves },
-        encoding: {
-          x,
-          y: { ...y, field: "score" },
-          strokeDash,
-          opacity: FADED,
-        },
-      },
+      { mark: { type: "line" }, encoding: { ...scored, x, strokeDash } },
       {
         mark: { type: "point", size: 50, filled: true },
-        data: { values: curves },
-        encoding: {
-          x,
-          y: { ...y, field: "score" },
-          shape,
-          opacity: FADED,
-          tooltip: [...tooltip],
-        },
+        encoding: { ...scored, x, shape, tooltip: [...tooltip] },
       },
       {
         mark: { type: "rule", strokeWidth: 2 },
         data: { values: points.filter(({ rank }) => rank === 0) },
         encoding: {
-          y: { ...y, field: "score" },
+          ...scored,
           strokeDash,
-          opacity: FADED,
           tooltip: tooltip.filter(({ field }) => field !== "rank"),
         },
       },

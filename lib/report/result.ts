@@ -1,8 +1,7 @@
 import type { Provenance } from "../engine/schedules/registry.ts";
-import type { Comparison, MethodSummary } from "./report.ts";
 
 /** Settings that distinguish trainings of the same method: `{ mode: "frozen" }`. */
-export type Variant = Readonly<MethodSummary["variant"]>;
+export type Variant = Readonly<Record<string, string | number>>;
 
 /** One training and its evaluation at one or more ranks: the input of a report. */
 export interface Result {
@@ -11,7 +10,8 @@ export interface Result {
   /** Display name of the task: `SST-2`. */
   readonly title: string;
   readonly split: string;
-  readonly epoch: Comparison["epoch"];
+  /** Epoch of the training that is evaluated. */
+  readonly epoch: "last" | "best";
   /** Name of the provenance: `dylora`, `lora`, ... */
   readonly method: string;
   readonly provenance: Provenance;
@@ -32,8 +32,8 @@ export interface Result {
   readonly ranks: readonly RankResult[];
   /** Undefined if the adapter was not trained by this pipeline. */
   readonly training: TrainingCost | undefined;
-  /** Null for a model without adapters. */
-  readonly size: MethodSummary["size"];
+  /** Number of values in an adapter of rank b: `perRank * b + others`; null for a model without adapters. */
+  readonly size: { readonly perRank: number; readonly others: number } | null;
   /** Seconds spent reducing the trained adapter, and fitting heads to it; 0 if it is evaluated as trained. */
   readonly reductionSeconds: number;
   /** Floating-point operations of fitting heads. */

@@ -1,7 +1,6 @@
 import { quantileNormal } from "vega-statistics";
 import type { Metric } from "../data/metrics.ts";
 import { splitMix32 } from "../engine/random.ts";
-import type { MethodSummary } from "./report.ts";
 
 /** Arithmetic mean; NaN for no values. */
 export function mean(values: ArrayLike<number>): number {
@@ -250,7 +249,7 @@ const ROUNDING = 1e-12;
  * larger ranks.
  *
  * @param settings.margin Largest acceptable loss, in units of the score.
- * @returns Undefined if a score is NaN.
+ * @returns Null if a score is NaN.
  */
 export function recommend(
   { ranks, scores, means }: ScoreCurve,
@@ -258,23 +257,27 @@ export function recommend(
     readonly margin: number;
     readonly confidence: number;
   },
-): NonNullable<MethodSummary["recommendation"]> | undefined {
-  if (means.some((values) => Number.isNaN(mean(values)))) return undefined;
+) {
+  if (means.some((values) => Number.isNaN(mean(values)))) return null;
   const highest = Math.max(...scores);
   const best = scores.findIndex((score) => score >= highest - ROUNDING);
-  if (best < 0) return undefined;
+  if (best < 0) return null;
   const evidence = ranks.map((rank, i) => {
     const losses = means[i]!.map((score, r) => means[best]![r]! - score);
     const bound = quantile(losses, confidence);
     return {
       rank,
+      /** Score of the best rank minus the score of this one. */
       loss: scores[best]! - scores[i]!,
+      /** Upper confidence bound of the loss. */
       bound,
+      /** Whether the bound is within the margin. */
       sufficient: bound <= margin + ROUNDING,
     };
   });
   return {
     rank: evidence.find(({ sufficient }) => sufficient)!.rank,
+    /** Rank with the highest score; the smallest on a tie. */
     best: ranks[best]!,
     margin,
     confidence,

@@ -1,7 +1,6 @@
 import { type Metric, type MetricName, METRICS } from "../data/metrics.ts";
 import { roleOf } from "../engine/schedules/registry.ts";
 import { methodKey, ranksOf } from "./methods.ts";
-import type { CostSummary, MethodSummary } from "./report.ts";
 import type { Result, TrainingCost } from "./result.ts";
 import {
   areasUnder,
@@ -133,40 +132,49 @@ function trainingsAt(results: readonly Result[], rank: number) {
   return { seeds, predictions: found.map(({ predictions }) => predictions) };
 }
 
-/** Summarizes scores, recommendation and costs of a method, as `report.json` has them. */
+/** Scores, recommendation and costs of a method, as `report.json` has them. */
+export type MethodSummary = ReturnType<typeof summarize>;
+
 export function summarize(
   method: MethodResults,
   metrics: readonly string[],
   { confidence, margin }: CompareOptions,
-): MethodSummary {
+) {
   const { results, ranks, seeds, means } = method;
   const [first] = results as [Result];
   const role = roleOf(first.provenance);
   return {
     role,
+    /** Name of the provenance. */
     method: first.method,
     provenance: first.provenance,
-    variant: { ...first.variant },
+    variant: first.variant,
+    /** Scores of trainings that differ only in their seed. A bound has the single rank 0: no adapter. */
     ranks: ranks.map((rank, i) => ({
       rank,
       seeds: seeds[i]!,
       metrics: Object.fromEntries(
         metrics.map((name) => [name, sampleOf(valuesAt(results, rank, name))]),
       ),
+      /** Of the mean of the main metric, over examples and seeds. */
       interval: interval(means[i]!, confidence),
     })),
+    /** Areas under the rank curve of the main metric, divided by the range of the axis. */
     areas: eachAxis((axis) => ({
       value: definedOf(areaUnderCurve(method, axis)),
       interval: interval(areasUnder(method, axis), confidence),
     })),
     recommendation: role === "bound"
       ? null
-      : recommend(method, { margin, confidence }) ?? null,
+      : recommend(method, { margin, confidence }),
+    /** Precisions of the evaluations' matrix products. */
     evaluatedIn: distinct(results.map(({ precision }) => precision)),
     settings: settingsOf(results),
+    /** Tasks whose trained adapters the trainings started from. */
     startedFrom: distinct(
       results.flatMap(({ training }) => training?.start ?? []),
     ),
+    /** Splits on which the best epoch was selected. */
     selectedOn: distinct(
       results.flatMap((it) => selectionOf(it)?.split ?? []),
     ),
@@ -179,7 +187,9 @@ export function summarize(
 function sampleOf(values: readonly number[]) {
   return {
     mean: definedOf(mean(values)),
+    /** Sample standard deviation over seeds; null for one seed. */
     deviation: definedOf(deviation(values)),
+    /** One per seed, in the order of `seeds`. */
     values: values.map(definedOf),
   };
 }
@@ -219,7 +229,9 @@ function selectionOf({ epoch, training }: Result) {
  * per rank for LoRA. A training counts once however often its adapter is
  * evaluated. Costs are means over the seeds, which repeat the sweep.
  */
-export function costOf(results: readonly Result[]): CostSummary | null {
+export type CostSummary = NonNullable<ReturnType<typeof costOf>>;
+
+export function costOf(results: readonly Result[]) {
   if (!allTrained(results)) return null;
   const repeats = [
     ...Map.groupBy(results, ({ training }) => training.rank).values(),
@@ -243,12 +255,15 @@ export function costOf(results: readonly Result[]): CostSummary | null {
   };
   const steps = repeats.flat().map(([first]) => first!.training.stepSeconds);
   return {
+    /** Ranks at which the method was evaluated; 0 is no adapter. */
     ranks: ranksOf(results),
+    /** Number of trainings. */
     trainings: repeats.length,
     stepSeconds: mean(steps),
     steps: perTraining(({ training }) => training.steps),
     examples: perTraining(({ training }) => training.examples),
     ...seconds,
+    /** All of these, one after another. */
     sweepSeconds: sum(Object.values(seconds)),
     machines: distinct(results.flatMap(({ machines }) => machines)),
     ...flops,
@@ -256,8 +271,8 @@ export function costOf(results: readonly Result[]): CostSummary | null {
   };
 }
 
-/** Seconds and losses of each training; none if an adapter was not trained by this pipeline. */
-function trainingsOf(results: readonly Result[]): MethodSummary["trainings"] {
+/** Seconds and losses of each training, one per rank and seed; none if an adapter was not trained by this pipeline. */
+function trainingsOf(results: readonly Result[]) {
   if (!allTrained(results)) return [];
   const groups = Map.groupBy(
     results,
@@ -269,6 +284,7 @@ function trainingsOf(results: readonly Result[]): MethodSummary["trainings"] {
     const losses = thinned(training.losses);
     return {
       stage,
+      /** Rank of the trained adapter; 0 without adapters. */
       rank: training.rank,
       seed,
       trainingSeconds: training.seconds,
@@ -278,8 +294,10 @@ function trainingsOf(results: readonly Result[]): MethodSummary["trainings"] {
         (sum, it) => sum + it.evaluationSeconds,
         0,
       ),
+      /** Step of each of the losses, of which a long training has means of several. */
       steps: losses.map(({ step }) => step),
       losses: losses.map(({ loss }) => Number(loss.toPrecision(5))),
+      /** Main metric after each epoch, mean over its ranks; empty if only the last epoch was kept. */
       epochScores: training.selection?.epochs.map(({ score }) => score) ?? [],
     };
   }).sort((a, b) => a.rank - b.rank || a.seed - b.seed);
@@ -302,7 +320,7 @@ function thinned(losses: TrainingCost["losses"]): TrainingCost["losses"] {
 }
 
 /** Distinct values of each setting; null if an adapter was not trained by this pipeline. */
-function settingsOf(results: readonly Result[]): MethodSummary["settings"] {
+function settingsOf(results: readonly Result[]) {
   if (!allTrained(results)) return null;
   const entries = results.flatMap(({ training }) =>
     Object.entries(training.settings)

@@ -1,6 +1,13 @@
 import type { Bound } from "../engine/schedules/registry.ts";
+import {
+  exactPercent,
+  metricInWords,
+  percent,
+  points,
+  signed,
+  withInterval,
+} from "./format.ts";
 import { methodTitle } from "./methods.ts";
-import type { MethodSummary, Verdict } from "./report.ts";
 import {
   type Difference,
   interval,
@@ -8,7 +15,7 @@ import {
   simultaneousIntervals,
   variance,
 } from "./statistics.ts";
-import type { Constant } from "./summarize.ts";
+import type { Constant, MethodSummary } from "./summarize.ts";
 
 /** A method in a comparison: its scores by rank and their summary. */
 export interface Side {
@@ -42,6 +49,12 @@ interface Scored {
   readonly values: readonly number[];
 }
 
+type Kind =
+  | "nothing-learnt"
+  | "other-better"
+  | "too-few-examples"
+  | "recommended";
+
 /** A method at a rank. */
 interface Cell extends Scored {
   /** Position among the sides. */
@@ -49,16 +62,19 @@ interface Cell extends Scored {
   readonly rank: number;
 }
 
-/** A verdict without its sentences. */
-export interface Decision extends Omit<Verdict, "headline" | "reasons"> {
-  /** Titles of the deciding methods with one seed, if others have several. */
-  readonly single: readonly string[];
-  /** Whether some adapter has certainly learnt, if not the verdict's. */
-  readonly othersLearnt: boolean;
-}
-
 /** Number of seeds below which a verdict may depend on them. */
-export const FEW_SEEDS = 2;
+const FEW_SEEDS = 2;
+
+/** What the scores of a comparison say, and what the examples cannot tell. */
+export type Verdict = NonNullable<ReturnType<typeof verdictOf>>;
+
+/** {@linkcode decide}, with the sentences that say it. */
+export function verdictOf(sides: readonly Side[], setting: Setting) {
+  const decision = decide(sides, setting);
+  if (decision === null) return null;
+  const { single: _1, othersLearnt: _2, ...verdict } = decision;
+  return { ...verdict, ...verdictText(decision, setting) };
+}
 
 /**
  * The verdict on the first candidate of a comparison with defined scores, or on
@@ -79,10 +95,7 @@ export const FEW_SEEDS = 2;
  *
  * @returns Null if there is no adapter, or its score is undefined.
  */
-export function decide(
-  sides: readonly Side[],
-  setting: Setting,
-): Decision | null {
+function decide(sides: readonly Side[], setting: Setting) {
   const { confidence, margin } = setting;
   const place = ["candidate", "baseline"].map((role) =>
     sides.findIndex(({ summary }) =>
@@ -100,10 +113,13 @@ export function decide(
   const recommended = at(recommendation!.rank);
   const best = at(recommendation!.best);
   const references = referencesOf(sides, setting);
+  /** A method at one of its ranks. */
   const pick = (cell: Cell) => ({
+    /** Position in `methods`. */
     method: cell.method,
     title: methodTitle(sides[cell.method]!.summary),
     rank: cell.rank,
+    /** Mean of the main metric over seeds, and its interval. */
     score: cell.score,
     interval: interval(cell.means, confidence),
   });
@@ -132,6 +148,7 @@ export function decide(
     return {
       ...pick(found[i]!),
       difference: valueOf(i),
+      /** Holds for all ranks at once. */
       differenceInterval: intervals[i]!,
     };
   };
@@ -157,7 +174,7 @@ export function decide(
   );
   const isOtherBetter = other !== null && other.differenceInterval[0] > 0 &&
     other.difference > margin;
-  const kind = all.short !== undefined
+  const kind: Kind = all.short !== undefined
     ? "nothing-learnt"
     : isOtherBetter
     ? "other-better"
@@ -180,14 +197,23 @@ export function decide(
     : single.map((cell) => pick(cell).title);
   return {
     kind,
+    /** The recommended rank of the method that the verdict is about. */
     recommended: pick(recommended),
+    /** The rank of this method with the highest score. */
     best: pick(best),
+    /** Largest acceptable loss of the recommended rank. */
     margin,
+    /** By how much another rank of this method may be better, at the confidence of the comparison; null if there is no other. */
     bound,
+    /** The adapter that is compared with always predicting the same class, or with the head on the frozen encoder. */
     reference: (all.short === undefined ? ours : all).shown,
+    /** The best of the other methods, against `best`; null if there is none. */
     other,
+    /** Fewest seeds of a score that decides. */
     seeds: Math.min(...deciding.map(({ seeds }) => seeds.length)),
+    /** Titles of the deciding methods with one seed, if others have several. */
     single: [...new Set(titles)],
+    /** Whether some adapter has certainly learnt, if not the verdict's. */
     othersLearnt: all.short === undefined,
   };
 }
@@ -250,4 +276,136 @@ function differenceOf(
     replicates: ours.means.map((score, r) => score - theirs.means[r]!),
     added: betweenSeeds + (classes ? 2 / (examples + 2) ** 2 : 0),
   };
+}
+
+/** The verdict as a headline and the sentences that support it, in plain text. */
+function verdictText(
+  decision: NonNullable<ReturnType<typeof decide>>,
+  { examples, classes, confidence, ...setting }: Setting,
+): { readonly headline: string; readonly reasons: string[] } {
+  const { kind, recommended, best, margin, bound, reference, other } = decision;
+  const { single, othersLearnt } = decision;
+  const scoreOf = ({ score, interval }: typeof best) =>
+    withInterval(score, interval);
+  const { title } = recommended;
+  const metric = metricInWords(setting.metric);
+  const acceptable = points(margin, exactPercent);
+  const level = `${exactPercent(confidence)} %`;
+  const seeds = decision.seeds < FEW_SEEDS
+    ? [
+      `There is only one seed${
+        single.length === 0 ? "" : ` of ${single.join(" and ")}`
+      }: the verdict holds for these trainings, and other seeds may differ.`,
+    ]
+    : [];
+  const otherText = other === null ? [] : [
+    `${other.title} at its best rank (${other.rank}) scores ${
+      scoreOf(other)
+    }: ${
+      withInterval(other.difference, other.differenceInterval, signed)
+    } against the best rank of ${title} (${best.rank})${
+      other.difference !== 0 && other.differenceInterval[0] <= 0 &&
+        other.differenceInterval[1] >= 0
+        ? ", which may be due to chance"
+        : ""
+    }.`,
+  ];
+  const use = `Use rank ${recommended.rank} of ${title}: ${metric} ${
+    scoreOf(recommended)
+  }.`;
+  const remedy =
+    "More labelled rows tell more; of your own data, -S holdout=0.3 holds out more.";
+  const enough = bound === null
+    ? "No other rank was evaluated."
+    : recommended.score === 1
+    ? "No other rank can score more."
+    : `${
+      bound < 0
+        ? "No other rank is as good"
+        : bound === 0
+        ? "No other rank is better"
+        : `No other rank is better by more than ${points(bound)}`
+    } (${level} confidence), and a loss of ${acceptable} is acceptable.`;
+  switch (kind) {
+    case "nothing-learnt": {
+      const { difference, differenceInterval } = reference;
+      const than = reference.kind === "head"
+        ? "the head on the frozen encoder"
+        : `always predicting the same ${classes ? "class" : "number"}`;
+      const beyond = reference.kind === "head" ? " beyond the head" : "";
+      const [nothing, anything, score] = othersLearnt
+        ? [`${title} learnt nothing`, `${title} learnt anything`, `of ${title}`]
+        : ["Nothing was learnt", "anything was learnt", ""];
+      // The interval leaves room for a gain that matters.
+      const isOpen = differenceInterval[1] > margin;
+      return {
+        headline: isOpen
+          ? `Too few examples to tell whether ${anything}${beyond}.`
+          : `${nothing}${beyond}.`,
+        reasons: [
+          `The best score${score && ` ${score}`}, ${
+            scoreOf(reference)
+          } (${reference.title} at rank ${reference.rank}), is ${
+            isOpen ? "not certainly" : "not"
+          } above the ${
+            percent(reference.referenceScore)
+          } of ${than}: ${metric} ${
+            withInterval(difference, differenceInterval, signed)
+          } on ${examples} examples.`,
+          ...(othersLearnt ? otherText : []),
+          isOpen ? remedy : "Try a lower learning rate or more epochs.",
+        ],
+      };
+    }
+    case "other-better": {
+      const { rank, difference, differenceInterval } = other!;
+      return {
+        headline: `${other!.title} is better here by ${
+          withInterval(difference, differenceInterval)
+        } points of ${metric}.`,
+        reasons: [
+          `${other!.title} has ${metric} ${
+            scoreOf(other!)
+          } at rank ${rank}, ${title} at most ${
+            scoreOf(best)
+          }, at rank ${best.rank}.`,
+          `The recommended rank of ${title} is ${recommended.rank}.`,
+          ...seeds,
+        ],
+      };
+    }
+    case "too-few-examples": {
+      if (bound === null || bound <= margin) {
+        return {
+          headline: use,
+          reasons: [
+            `There are too few examples to tell whether ${
+              other!.title
+            } is better.`,
+            ...otherText,
+            enough,
+            ...seeds,
+            remedy,
+          ],
+        };
+      }
+      // With one digit, the bound may look like the margin that it exceeds.
+      const isClose = percent(bound) === percent(margin);
+      const most = points(bound, (it) => (100 * it).toFixed(isClose ? 2 : 1));
+      return {
+        headline: use,
+        reasons: [
+          `There are too few examples to tell ranks apart by less than ${most}: on these ${examples}, another rank may be better by up to ${most} (${level} confidence), more than the margin of ${acceptable}.`,
+          ...otherText,
+          ...seeds,
+          remedy,
+        ],
+      };
+    }
+    case "recommended":
+      return {
+        headline: use,
+        reasons: [enough, ...otherText, ...seeds],
+      };
+  }
 }

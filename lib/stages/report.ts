@@ -34,7 +34,7 @@ import { renderFigures } from "../report/figure.ts";
 import { renderMarkdown } from "../report/markdown.ts";
 import { distinguished } from "../report/methods.ts";
 import { renderPage } from "../report/page.ts";
-import { Report } from "../report/report.ts";
+import type { Report } from "../report/report.ts";
 import type { RankResult, Result, TrainingCost } from "../report/result.ts";
 import { seededDraw } from "../report/statistics.ts";
 import type { CompareOptions } from "../report/summarize.ts";
@@ -64,10 +64,10 @@ export async function report(
     ),
   );
   const faults = await faultsOfData(data, tokenized);
-  const report = Report.parse({
+  const report: Report = {
     ...compare(results, { ...params, draw: seededDraw(0) }),
     ...(faults.length > 0 && { faults }),
-  });
+  };
   const markdown = renderMarkdown(report);
   const figures = await renderFigures(report);
   await writeJsonFile(join(output, "report.json"), report);

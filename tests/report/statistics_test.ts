@@ -111,7 +111,7 @@ Deno.test("recommend() recommends nothing if a score is undefined", () => {
   const means = [Float64Array.of(0.5, NaN), Float64Array.of(0.5, 0.6)];
   const curve = { ranks: [1, 2], scores: [NaN, 0.55], means };
   const settings = { margin: 0.01, confidence: 0.95 };
-  assertEquals(recommend(curve, settings), undefined);
+  assertEquals(recommend(curve, settings), null);
 });
 
 Deno.test("recommend() takes a rank that is worse by exactly the margin, and the smaller on a tie, in spite of rounding", () => {

@@ -6,13 +6,13 @@ import {
 } from "@std/assert";
 import { quantileNormal } from "vega-statistics";
 import { compare } from "../../lib/report/compare.ts";
-import type { Verdict } from "../../lib/report/report.ts";
 import type { Result } from "../../lib/report/result.ts";
 import {
   seededDraw,
   simultaneousIntervals,
 } from "../../lib/report/statistics.ts";
 import { METRICS } from "../../lib/data/metrics.ts";
+import type { Verdict } from "../../lib/report/verdict.ts";
 import { EXAMPLES, OPTIONS, resultOf } from "./results.ts";
 
 function verdictOn(results: readonly Result[], margin = 0.01): Verdict {

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { cpus } from "node:os";
 import * as z from "zod";
 import { renderMarkdown } from "../../lib/report/markdown.ts";
-import { Report } from "../../lib/report/report.ts";
+import type { Report } from "../../lib/report/report.ts";
 
 /** Where the reports and their pages are kept. */
 export const FOLDER = join(import.meta.dirname!, "../../pipelines/results");
@@ -17,7 +17,7 @@ export const Kept = z.strictObject({
   commit: z.string(),
   machine: z.string(),
   /** Without the losses of steps and the texts of mistakes. */
-  report: Report,
+  report: z.custom<Report>(),
 });
 
 /** The page of a report that was kept. */

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { METRICS } from "../../lib/data/metrics.ts";
 import { provenanceNamed } from "../report/results.ts";
 import type { InputArtifact } from "../../lib/pipeline/task.ts";
-import { Report } from "../../lib/report/report.ts";
+import type { Report } from "../../lib/report/report.ts";
 import { writeDataset } from "../../lib/artifacts/dataset.ts";
 import { digestOf } from "../../lib/artifacts/json_file.ts";
 import { writeScores } from "../../lib/artifacts/scores.ts";
@@ -336,7 +336,7 @@ export class TrainedStages {
     const json = Deno.readTextFileSync(join(output, "report.json"));
     return {
       folder: output,
-      json: Report.parse(JSON.parse(json)),
+      json: JSON.parse(json),
       markdown: Deno.readTextFileSync(join(output, "report.md")),
       page: Deno.readTextFileSync(join(output, "report.html")),
     };

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { Report } from "../../../lib/report/report.ts";
+import type { Report } from "../../../lib/report/report.ts";
 import { readTraining } from "../../tasks/reference_adapter.ts";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
@@ -61,8 +61,8 @@ async function cutGlue(target: string): Promise<void> {
 }
 
 async function checkResults(out: string, protocol: string): Promise<void> {
-  const { comparisons } = Report.parse(
-    JSON.parse(await Deno.readTextFile(join(out, "report/report.json"))),
+  const { comparisons }: Report = JSON.parse(
+    await Deno.readTextFile(join(out, "report/report.json")),
   );
   const splits = TASKS.flatMap((task) =>
     task === "mnli"
