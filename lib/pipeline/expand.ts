@@ -1,6 +1,5 @@
 /** Expands a stage: the places of its matrix, and its parameters and settings at each. */
 import type { z } from "zod";
-import { canonicalJson } from "../files/digest.ts";
 import { type Definition, reportIssues } from "./check.ts";
 import {
   type FaultList,
@@ -15,13 +14,7 @@ import {
   type PlacedStage,
   StageFamily,
 } from "./inputs.ts";
-import {
-  expandMatrix,
-  ownDimensions,
-  productSize,
-  readMatrix,
-  stageId,
-} from "./matrix.ts";
+import { expandMatrix, ownDimensions, readMatrix, stageId } from "./matrix.ts";
 import {
   MERGE_KEY,
   mergeKey,
@@ -30,9 +23,6 @@ import {
 } from "./references.ts";
 import { StageSettings } from "./schema.ts";
 import type { Task } from "./task.ts";
-
-/** Maximum number of stages of a pipeline. */
-const MAX_STAGES = 10_000;
 
 /** Maximum length of a stage id, which names a folder. */
 const LONGEST_ID = 200;
@@ -43,10 +33,8 @@ export interface StageContent {
   readonly settings: z.output<typeof StageSettings>;
 }
 
-/** Expands the stages of one file, and limits their number. */
+/** Expands the stages of one file. */
 export class Expansion {
-  #stages = 0;
-
   constructor(
     /** Value of the whole file. */
     readonly file: Mapping,
@@ -77,17 +65,10 @@ export class Expansion {
     );
     if (matrix === undefined) return undefined;
     const own = ownDimensions(matrix);
-    const inherited = edges
-      ? inheritedPlaces(edges, families, own, MAX_STAGES)
-      : [{}];
-    const size = productSize(matrix) * inherited.length + matrix.include.length;
-    if (size > MAX_STAGES) return this.#tooMany(name);
-    const combinations = expandMatrix(matrix, inherited);
-    this.#stages += combinations.length;
-    if (this.#stages > MAX_STAGES) return this.#tooMany(name);
+    const inherited = edges ? inheritedPlaces(edges, families, own) : [{}];
     const at = ["stages", name];
     const ids = new Set<string>();
-    const stages = combinations.map((combination) => {
+    const stages = expandMatrix(matrix, inherited).map((combination) => {
       const id = stageId(name, combination.place);
       if (ids.has(id)) {
         this.faults.addAtKey(at, `Two stages have the id "${id}"`);
@@ -103,13 +84,6 @@ export class Expansion {
     });
     const all = new Set([...dimensions ?? [], ...own]);
     return new StageFamily([...all], stages);
-  }
-
-  #tooMany(name: string): undefined {
-    this.faults.addAtKey(
-      ["stages", name],
-      `The pipeline has more than ${MAX_STAGES} stages`,
-    );
   }
 
   /**
@@ -150,14 +124,7 @@ export class Expansion {
     const owner = `task "${written.task}"`;
     const resolved = this.#resolve(written.with, scope, at);
     if (schema === undefined) return undefined;
-    const params = this.#check(resolved, schema, owner);
-    if (params !== undefined && !isData(params)) {
-      this.faults.addAtKey(
-        at,
-        `The parameter schema of ${owner} returns values that JSON cannot represent`,
-      );
-    }
-    return params;
+    return this.#check(resolved, schema, owner);
   }
 
   /** Resolves references, then merges the mapping under the merge key. */
@@ -235,15 +202,4 @@ function indexIn(merged: unknown, key: PropertyKey): number[] {
   if (!Array.isArray(merged)) return [];
   const index = merged.findIndex((it) => isMapping(it) && key in it);
   return index < 0 ? [] : [index];
-}
-
-/** Whether JSON can represent a value. */
-function isData(value: unknown): boolean {
-  try {
-    canonicalJson(value);
-    return true;
-  } catch (error) {
-    if (error instanceof TypeError) return false;
-    throw error;
-  }
 }

@@ -194,13 +194,10 @@ export function printable(text: string): string {
   return text.replace(/(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "\ufffd");
 }
 
-/** Maximum size of a pipeline file in bytes. */
-const MAX_BYTES = 262_144;
-
 /**
  * Reads the text of a pipeline file.
  *
- * @throws {PipelineError} If the path is not a UTF-8 file of at most 256 KiB.
+ * @throws {PipelineError} If the path is not a UTF-8 file.
  */
 export async function readText(file: string): Promise<string> {
   const refuse = (message: string) =>
@@ -209,11 +206,6 @@ export async function readText(file: string): Promise<string> {
   if (info === undefined) throw refuse("The file does not exist");
   // A device or a pipe may never end.
   if (!info.isFile) throw refuse("It is not a regular file");
-  if (info.size > MAX_BYTES) {
-    throw refuse(
-      `The file has ${info.size} bytes; the maximum for a pipeline file is ${MAX_BYTES}`,
-    );
-  }
   const bytes = await Deno.readFile(file);
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);

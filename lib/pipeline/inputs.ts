@@ -227,13 +227,11 @@ export function inheritedDimensions(
  * input that is optional, or takes any number of artifacts, removes none.
  *
  * @param own Dimensions that the stage's matrix has, which are not inherited.
- * @param limit Number of places after which no more are made.
  */
 export function inheritedPlaces(
   edges: readonly Edge[],
   families: Families,
   own: readonly string[],
-  limit: number,
 ): readonly MatrixValues[] {
   let places: readonly MatrixValues[] = [{}];
   for (const { declaration, references } of edges) {
@@ -255,7 +253,6 @@ export function inheritedPlaces(
           joined.push({ ...place, ...Object.fromEntries(added) });
         }
         if (found.length === 0 && outer) joined.push(place);
-        if (joined.length > limit) break;
       }
       // If nothing agrees, connect() says so.
       if (joined.length > 0) places = joined;

@@ -14,21 +14,17 @@ import type { Task } from "./task.ts";
  * not a task.
  */
 export async function loadTask(module: string): Promise<Task> {
-  const exported = await importModule(module);
-  const result = Shape.safeParse(exported.default);
-  if (!result.success) {
-    const issue = result.error.issues[0];
-    const where = issue?.path.length
-      ? `"${issue.path.join(".")}" of its default export`
-      : "its default export";
-    throw new Error(
-      `Task module "${module}" does not declare a task: ${where}: ${issue?.message}`,
-    );
-  }
-  return exported.default as Task;
+  const { default: task } = await importModule(module);
+  // What a task has, TypeScript checks by defineTask().
+  if (task?.params instanceof z.ZodObject && "run" in task) return task as Task;
+  throw new Error(
+    `Task module "${module}" does not declare a task: its default export must be what defineTask() returns`,
+  );
 }
 
-async function importModule(module: string): Promise<{ default?: unknown }> {
+async function importModule(
+  module: string,
+): Promise<{ default?: Partial<Task> }> {
   try {
     return await import(module);
   } catch (error) {
@@ -38,40 +34,6 @@ async function importModule(module: string): Promise<{ default?: unknown }> {
     });
   }
 }
-
-const Input = z.strictObject({
-  kind: z.string().min(1),
-  many: z.boolean().optional(),
-  optional: z.boolean().optional(),
-});
-
-const callable = z.custom<() => unknown>(
-  (value) => typeof value === "function",
-  "expected a function",
-);
-
-const Shape = z.strictObject({
-  description: z.string(),
-  params: z.instanceof(z.ZodObject, { error: "expected a zod object" }),
-  inputs: z.record(z.string(), Input),
-  output: z.strictObject({
-    kind: z.string().min(1),
-    files: z.array(z.string().min(1)),
-  }),
-  permissions: z.strictObject({
-    net: z.boolean().optional(),
-    env: z.array(z.string()).optional(),
-    run: z.array(z.string()).optional(),
-    write: callable.optional(),
-    read: callable.optional(),
-  }).optional(),
-  sources: callable.optional(),
-  check: callable.optional(),
-  needs: z.array(z.string()).optional(),
-  timings: z.boolean().optional(),
-  small: z.boolean().optional(),
-  run: callable,
-});
 
 /** A task and the `file:` URL of its module. */
 export interface LoadedTask {

@@ -28,11 +28,6 @@ export interface MatrixSource {
   readonly exclude: readonly Mapping[];
 }
 
-/** Number of combinations of the dimensions, before `include` and `exclude`. */
-export function productSize({ dimensions }: MatrixSource): number {
-  return Object.values(dimensions).reduce((size, it) => size * it.length, 1);
-}
-
 /** Names of the dimensions that places have. */
 export function dimensionsOf(places: readonly MatrixValues[]): string[] {
   return [...new Set(places.flatMap((place) => Object.keys(place)))];

@@ -3,10 +3,6 @@ import { parse } from "@std/yaml";
 import { type Fault, isMapping, type PlacedFault } from "./faults.ts";
 import { mask, RESERVED, unmask } from "./references.ts";
 
-/** Maximum number of values of a file with its aliases expanded, and of levels. */
-const MAX_VALUES = 100_000;
-const MAX_DEPTH = 100;
-
 /** A YAML text as a value. */
 interface Read {
   /** Undefined if there are faults. */
@@ -28,7 +24,7 @@ export async function readYaml(text: string): Promise<Read> {
   }
   try {
     const value = parse(mask(text), { schema: "core" });
-    return { value: unmaskedCopy(value, { values: 0 }), faults: [] };
+    return { value: unmaskedCopy(value), faults: [] };
   } catch (error) {
     if (error instanceof SyntaxError) {
       const { YamlPlaces } = await import("./places.ts");
@@ -37,33 +33,18 @@ export async function readYaml(text: string): Promise<Read> {
     // Either the reader's stack or that of the copy.
     if (!(error instanceof RangeError)) throw error;
     return refuse({
-      message:
-        `The file has more than ${MAX_VALUES} values with its aliases expanded, or more than ${MAX_DEPTH} levels`,
+      message: "The file has too many levels, or a value that contains itself",
     });
   }
 }
 
-/** @throws {RangeError} If the value is beyond the limits, as one that contains itself is. */
-function unmaskedCopy(
-  value: unknown,
-  count: { values: number },
-  depth = 0,
-): unknown {
-  if (++count.values > MAX_VALUES || depth > MAX_DEPTH) {
-    throw new RangeError("Beyond the limits");
-  }
+function unmaskedCopy(value: unknown): unknown {
   if (typeof value === "string") return unmask(value);
-  if (Array.isArray(value)) {
-    return value.map((item) => unmaskedCopy(item, count, depth + 1));
-  }
-  return isMapping(value)
-    ? Object.fromEntries(
-      Object.entries(value).map(([key, item]) => [
-        unmask(key),
-        unmaskedCopy(item, count, depth + 1),
-      ]),
-    )
-    : value;
+  if (Array.isArray(value)) return value.map(unmaskedCopy);
+  if (!isMapping(value)) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, it]) => [unmask(key), unmaskedCopy(it)]),
+  );
 }
 
 /** Looks up where faults of a file are in its text, and adds faults of the syntax, which may be their cause. */

@@ -20,20 +20,6 @@ class UnresolvedReference extends Error {
   override readonly name = "UnresolvedReference";
 }
 
-/** A parsed reference. */
-interface Reference {
-  /** As it is written, with `${}`. */
-  readonly text: string;
-  readonly root: string;
-  readonly steps: readonly Step[];
-}
-
-/** A key, or a reference whose value is the key. */
-type Step = string | Reference;
-
-/** Literal text and the references between it. */
-type Template = readonly (string | Reference)[];
-
 /** Whether a text contains a reference. */
 export function hasReference(text: string): boolean {
   return /(?<!\$)\$\{/.test(text);
@@ -70,7 +56,7 @@ export function substitute(
 ): unknown {
   if (typeof value === "string") {
     try {
-      return render(parseTemplate(value), scope);
+      return render(value, scope);
     } catch (error) {
       if (!(error instanceof UnresolvedReference)) throw error;
       fail(error.message, path);
@@ -96,34 +82,40 @@ export function substitute(
   return value;
 }
 
-function render(template: Template, scope: Scope): unknown {
-  if (template.length === 1 && typeof template[0] === "object") {
-    return evaluate(template[0], scope);
-  }
-  return template.map((part) =>
-    typeof part === "string" ? part : renderInText(part, scope)
-  ).join("");
+function render(text: string, scope: Scope): unknown {
+  const [, whole] = /^\$\{([^{}]*)\}$/.exec(text) ?? [];
+  if (whole !== undefined) return evaluate(whole, scope);
+  return text.replaceAll(/\$\$\{|\$\{([^}]*)(\}?)/g, (found, inner, end) => {
+    if (inner === undefined) return "${";
+    if (end === "") {
+      throw new UnresolvedReference(
+        `A reference that starts with "\${" has no closing "}"`,
+      );
+    }
+    const value = evaluate(inner, scope);
+    if (typeof value !== "object") return String(value);
+    throw new UnresolvedReference(
+      `"${found}" is ${describe(value)} and cannot be inserted into text`,
+    );
+  });
 }
 
-function renderInText(reference: Reference, scope: Scope): string {
-  const value = evaluate(reference, scope);
-  if (typeof value === "object") {
+/** A reference without `${}`: a name, and keys or the values of further references. */
+const NAME = /^\s*([a-z_][\w-]*)((?:\.[\w-]+|\[[^[\]]+\])*)\s*$/i;
+const STEPS = /\.([\w-]+)|\[\s*(\d+)\s*\]|\[([^\]]*)\]/g;
+
+function evaluate(reference: string, scope: Scope): unknown {
+  const [, root, steps = ""] = NAME.exec(reference) ?? [];
+  if (root === undefined) {
     throw new UnresolvedReference(
-      `"${reference.text}" is ${
-        describe(value)
-      } and cannot be inserted into text`,
+      `Invalid reference "\${${reference}}"; examples of references: \${params.train.lr}, \${matrix.glue}, \${params.tuned[matrix.glue].lr}`,
     );
   }
-  return String(value);
-}
-
-function evaluate(reference: Reference, scope: Scope): unknown {
   const roots: Record<string, unknown> = { params: scope.params };
   if (scope.matrix) roots.matrix = scope.matrix;
-  const { root, steps } = reference;
   if (root === "matrix" && !scope.matrix) {
     throw new UnresolvedReference(
-      `"${reference.text}" is not available here; a matrix can refer to "params" only`,
+      `"\${${reference.trim()}}" is not available here; a matrix can refer to "params" only`,
     );
   }
   if (!Object.hasOwn(roots, root)) {
@@ -135,13 +127,11 @@ function evaluate(reference: Reference, scope: Scope): unknown {
   }
   let value = roots[root];
   let walked = root;
-  for (const step of steps) {
-    const key = typeof step === "string" ? step : evaluate(step, scope);
+  for (const [, name, index, inner] of steps.matchAll(STEPS)) {
+    const key = name ?? index ?? evaluate(inner!, scope);
     if (typeof key !== "string" && typeof key !== "number") {
       throw new UnresolvedReference(
-        `"${(step as Reference).text}" is ${
-          describe(key)
-        }; a key must be text or a number`,
+        `"\${${inner}}" is ${describe(key)}; a key must be text or a number`,
       );
     }
     value = member(value, String(key), walked);
@@ -170,91 +160,6 @@ function member(value: unknown, key: string, walked: string): unknown {
     );
   }
   return value[key];
-}
-
-/** Splits a text into literal parts and references. */
-function parseTemplate(text: string): Template {
-  if (!text.includes("${")) return [text];
-  const parts: (string | Reference)[] = [];
-  let literal = "";
-  let at = 0;
-  while (at < text.length) {
-    const next = text.indexOf("${", at);
-    if (next < 0) break;
-    if (text[next - 1] === "$" && next > at) {
-      literal += text.slice(at, next - 1) + "${";
-      at = next + 2;
-      continue;
-    }
-    const end = text.indexOf("}", next);
-    if (end < 0) {
-      throw new UnresolvedReference(
-        `A reference that starts with "\${" has no closing "}"`,
-      );
-    }
-    literal += text.slice(at, next);
-    if (literal !== "") parts.push(literal);
-    literal = "";
-    parts.push(new ReferenceParser(text.slice(next + 2, end)).parse());
-    at = end + 1;
-  }
-  literal += text.slice(at);
-  if (literal !== "" || parts.length === 0) parts.push(literal);
-  return parts;
-}
-
-/** Grammar of a reference: `name ("." name | "[" (reference | digits) "]")*` */
-class ReferenceParser {
-  #at = 0;
-
-  constructor(readonly text: string) {}
-
-  parse(): Reference {
-    const reference = this.#reference();
-    if (this.#at < this.text.length) this.#fail();
-    return reference;
-  }
-
-  #reference(): Reference {
-    const start = this.#at;
-    const root = this.#take(/\s*[a-z_][\w-]*/iy);
-    const steps: Step[] = [];
-    while (true) {
-      if (this.#peek(".")) {
-        steps.push(this.#take(/\.[\w-]+/y).slice(1));
-      } else if (this.#peek("[")) {
-        this.#at++;
-        const index = /\s*\d+/y;
-        index.lastIndex = this.#at;
-        steps.push(
-          index.test(this.text) ? this.#take(index) : this.#reference(),
-        );
-        this.#take(/\s*\]/y);
-      } else {
-        this.#take(/\s*/y);
-        const text = `\${${this.text.slice(start, this.#at).trim()}}`;
-        return { text, root, steps };
-      }
-    }
-  }
-
-  #peek(character: string): boolean {
-    return this.text[this.#at] === character;
-  }
-
-  #take(pattern: RegExp): string {
-    pattern.lastIndex = this.#at;
-    const match = pattern.exec(this.text);
-    if (match === null) this.#fail();
-    this.#at += match[0].length;
-    return match[0].trim();
-  }
-
-  #fail(): never {
-    throw new UnresolvedReference(
-      `Invalid reference "\${${this.text}}"; examples of references: \${params.train.lr}, \${matrix.glue}, \${params.tuned[matrix.glue].lr}`,
-    );
-  }
 }
 
 /** Key under which `with` takes all parameters of a mapping, or of several, like YAML's merge key. */

@@ -159,7 +159,7 @@ const cases: readonly (readonly [string, string, readonly string[]])[] = [
     '3:14 Task module "file://TASKS/broken.ts" cannot be imported: the module is broken',
   ]],
   ["a module that declares no task", `${head}  a: { task: empty }`, [
-    '3:14 Task module "file://TASKS/empty.ts" does not declare a task: "params" of its default export: expected a zod object',
+    '3:14 Task module "file://TASKS/empty.ts" does not declare a task: its default export must be what defineTask() returns',
   ]],
   ["a task outside the folder", `${head}  a: { task: ../x }`, [
     '3:14 Invalid "task" of stage "a": a task consists of at most 100 letters, digits, "_" and "-", and begins with a letter or digit, got text "../x"',
