@@ -9,7 +9,7 @@ import { executorOf, resourcesOf } from "./limits.ts";
 import type { Decided } from "./plan.ts";
 import { runTask } from "./run_task.ts";
 import type { AttemptFolder, RunFolder } from "./runs.ts";
-import { sourceDigest, sourcePrints, withAbsoluteSources } from "./sources.ts";
+import { sourceDigest, sourcePrints, withAbsoluteSources } from "./key.ts";
 import { visibleFolder } from "./visible.ts";
 
 /** Options of {@linkcode attempt}. */

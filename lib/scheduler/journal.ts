@@ -16,23 +16,15 @@ export type LogLine = Event & { readonly at: number };
 /** Seconds between two reports of progress in a journal, since a stage may run for days. */
 const PROGRESS_PAUSE = 10;
 
-/** Characters of the start and of the end of a journal that are kept. */
-const HEAD = 8 << 20;
-const TAIL = 1 << 20;
-
 /** Writes a journal. */
 interface Journal extends Disposable {
   write(event: Event): void;
   /** Writes an event, then passes it on. */
   readonly emit: (event: Event) => void;
-  /** Writes what was held back. Called when the stage has ended, and again if it has failed then. */
-  end(): void;
 }
 
 /**
- * Creates a journal. Each event is written at once, until the journal is
- * {@linkcode HEAD} long. The last events after that are held in memory, and
- * written by `end()`; a line says how many are missing in between.
+ * Creates a journal. Each event is written at once.
  *
  * @param pass Takes the events that are written by `emit()`.
  */
@@ -43,47 +35,20 @@ export function openJournal(
   const file = Deno.openSync(path, { write: true, createNew: true });
   const start = performance.now();
   let progress = -Infinity;
-  let size = 0;
-  /** The last lines, `held` characters in all. */
-  const lines: string[] = [];
-  let held = 0;
-  let dropped = 0;
-  const hold = (line: string) => {
-    lines.push(line);
-    held += line.length;
-    while (held > TAIL) {
-      held -= lines.shift()!.length;
-      dropped++;
-    }
-  };
-  const now = () => Math.round(performance.now() - start) / 1000;
   const write = (event: Event) => {
-    const at = now();
+    const at = Math.round(performance.now() - start) / 1000;
     if (event.type === "progress") {
       const { done, total } = event;
       if (done < total && at < progress + PROGRESS_PAUSE) return;
       progress = at;
     }
-    const line = JSON.stringify({ at, ...event }) + "\n";
-    size += line.length;
-    if (size <= HEAD) writeAll(file, line);
-    else hold(line);
+    writeAll(file, JSON.stringify({ at, ...event }) + "\n");
   };
   return {
     write,
     emit(event) {
       write(event);
       pass(event);
-    },
-    end() {
-      if (dropped > 0) {
-        const line =
-          `... ${dropped} lines are left out here, since the log is too long ...`;
-        const event = { type: "log", stage: "", line, stream: "log" };
-        writeAll(file, JSON.stringify({ at: now(), ...event }) + "\n");
-      }
-      writeAll(file, lines.splice(0).join(""));
-      held = dropped = 0;
     },
     [Symbol.dispose]: () => file.close(),
   };
@@ -255,22 +220,18 @@ function pause(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, FOLLOW_PAUSE));
 }
 
-/** @param tries Of a run in progress, which may end before each. */
+/** Opens a log. That of a run in progress may have been moved meanwhile: it is found again. */
 async function openFound(
   found: FoundLog,
   findAgain: (() => Promise<FoundLog>) | undefined,
-  tries = 3,
 ): Promise<{ found: FoundLog; lines: Lines }> {
   const lines = ifThere(() => new Lines(found.path, { keep: true }));
   if (lines !== undefined) return { found, lines };
-  const isLive = found.from === "live";
-  if (isLive && findAgain !== undefined && tries > 1) {
-    return await openFound(await findAgain(), findAgain, tries - 1);
+  if (found.from === "live" && findAgain !== undefined) {
+    return await openFound(await findAgain(), findAgain);
   }
   throw new Error(
-    isLive
-      ? "The stage has just ended; request its log again"
-      : `The log "${found.path}" no longer exists; run the stage again`,
+    `The log "${found.path}" no longer exists; run the stage again`,
   );
 }
 

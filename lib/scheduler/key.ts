@@ -1,7 +1,14 @@
+/** What the result of a stage depends on, and the files outside the cache that its parameters name. */
 import type { GraphStage } from "../pipeline/graph.ts";
+import { listTree, notAFile, treeText } from "../store/blobs.ts";
 import type { InputPart, KeyParts, Manifest } from "../store/manifests.ts";
-import { type Context, stageOf } from "./context.ts";
-import { sourceDigest, type Sources, withoutSources } from "./sources.ts";
+import type { Store } from "../store/store.ts";
+import { canonicalJson } from "../files/digest.ts";
+import { statIfThere } from "../files/files.ts";
+import { fingerprint } from "../files/fingerprints.ts";
+import { basename, dirname, join, resolve } from "../files/paths.ts";
+import { isCurrent } from "./code.ts";
+import { type Context, stageOf, taskOf } from "./context.ts";
 
 /**
  * Everything that the result of a stage depends on. These are not part of it:
@@ -18,28 +25,41 @@ export async function keyParts(
   sources: Sources,
   results: ReadonlyMap<string, Manifest>,
 ): Promise<KeyParts> {
-  const { declaration, module, params, resources: { cpus } } = stage;
+  const { declaration, module, params, resources } = stage;
+  const contents: Record<string, string> = {};
+  for (const [name, path] of sources) {
+    try {
+      contents[name] = await sourceDigest(path, context.store);
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      const message = parameterFault(name, [stage.id], error.message);
+      throw new Error(message, { cause: error });
+    }
+  }
+  const inputs = Object.entries(stage.inputs).map(([name, ids]) => {
+    const many = declaration.inputs[name]?.many === true;
+    return [
+      name,
+      ids.map((id) => inputPart(context, stage, id, many, results)),
+    ];
+  });
+  const runtimes = declaration.needs.map((name) => {
+    const { identity, threaded } = context.runtimes.get(name)!;
+    const threads = threadsOf(resources);
+    return [name, threaded ? `${identity}, ${threads}` : identity];
+  });
   return {
     code: context.code.get(module)!.bundle,
     params: withoutSources(params, sources),
-    sources: await sourceContents(context, stage, sources),
-    inputs: Object.fromEntries(
-      Object.entries(stage.inputs).map(([name, ids]) => {
-        const many = declaration.inputs[name]?.many === true;
-        return [
-          name,
-          ids.map((id) => inputPart(context, stage, id, many, results)),
-        ];
-      }),
-    ),
-    runtimes: Object.fromEntries(
-      declaration.needs.map((name) => {
-        const { identity, threaded } = context.runtimes.get(name)!;
-        const threads = cpus === 1 ? "1 thread" : `${cpus} threads`;
-        return [name, threaded ? `${identity}, ${threads}` : identity];
-      }),
-    ),
+    sources: contents,
+    inputs: Object.fromEntries(inputs),
+    runtimes: Object.fromEntries(runtimes),
   };
+}
+
+/** The threads that a stage gets: `2 threads`. */
+export function threadsOf({ cpus }: GraphStage["resources"]): string {
+  return cpus === 1 ? "1 thread" : `${cpus} threads`;
 }
 
 /**
@@ -63,22 +83,176 @@ function inputPart(
   };
 }
 
-async function sourceContents(
-  { store }: Context,
-  stage: GraphStage,
+/** Absolute paths of the files and folders that parameters name, by the dot path of the parameter. */
+export type Sources = ReadonlyMap<string, string>;
+
+/**
+ * Digest of a source: of a file's name and content, or of a folder's name and
+ * the paths and contents of all files, and the paths of all empty folders, in
+ * it. The name counts since a task may record it, as `fetch-model` does; the
+ * location does not.
+ *
+ * @throws {Error} If the source does not exist.
+ */
+export async function sourceDigest(
+  path: string,
+  { stats, listings }: Pick<Store, "stats" | "listings">,
+): Promise<string> {
+  const files = [];
+  for (const [name, file] of filesOf(path)) {
+    const blob = name.endsWith("/") ? "" : await stats.digest(file);
+    if (blob === undefined) throw new Error(`"${file}" does not exist`);
+    files.push({ path: name, size: 0, blob });
+  }
+  return await listings.note(treeText(files));
+}
+
+/** Fingerprints of all files and folders of sources, as text: a file that comes and goes changes its folder. */
+export function sourcePrints(sources: Sources): string {
+  const prints = [...sources.values()].flatMap((path) => {
+    const members = new Set([path, ...filesOf(path).map(([, file]) => file)]);
+    for (const file of members) {
+      if (file !== path) members.add(dirname(file));
+    }
+    return [...members].map((it) => fingerprint(it) ?? null);
+  });
+  return canonicalJson(prints);
+}
+
+/** The parameters, with the sources as absolute paths. */
+export function withAbsoluteSources(
+  params: Readonly<Record<string, unknown>>,
   sources: Sources,
-): Promise<Record<string, string>> {
-  const contents: Record<string, string> = {};
-  for (const [name, path] of sources) {
-    try {
-      contents[name] = await sourceDigest(path, store);
-    } catch (error) {
-      if (!(error instanceof Error)) throw error;
-      throw new Error(
-        `Parameter "${name}" of stage "${stage.id}": ${error.message}`,
-        { cause: error },
-      );
+): Readonly<Record<string, unknown>> {
+  return edited(params, sources, (place, name, path) => {
+    if (name in place) place[name] = path;
+  });
+}
+
+/** The parameters, without the sources. */
+export function withoutSources(
+  params: Readonly<Record<string, unknown>>,
+  sources: Sources,
+): Readonly<Record<string, unknown>> {
+  return edited(params, sources, (place, name) => delete place[name]);
+}
+
+/** A copy of the parameters in which the mapping with each source has been edited. */
+function edited(
+  params: Readonly<Record<string, unknown>>,
+  sources: Sources,
+  edit: (place: Record<string, unknown>, name: string, path: string) => void,
+): Readonly<Record<string, unknown>> {
+  if (sources.size === 0) return params;
+  const copy = structuredClone(params) as Record<string, unknown>;
+  for (const [at, path] of sources) {
+    const steps = at.split(".");
+    const name = steps.pop()!;
+    const place = steps.reduce<Record<string, unknown> | undefined>(
+      (it, step) => it?.[step] as Record<string, unknown> | undefined,
+      copy,
+    );
+    if (typeof place === "object" && place !== null) edit(place, name, path);
+  }
+  return copy;
+}
+
+/**
+ * Names and paths of the files of a source, and of its empty folders, whose names end with a slash.
+ *
+ * @throws {Error} If it does not exist, or is or contains something else, such as a pipe, which can be read only once.
+ */
+function filesOf(path: string): (readonly [name: string, file: string])[] {
+  const own = basename(path);
+  if (sourceInfo(path).isFile) return [[own, path]];
+  const members = listTree(path, "follow");
+  return (members.length === 0 ? [""] : members).map((name) => [
+    `${own}/${name}`,
+    join(path, name),
+  ]);
+}
+
+/**
+ * What a source is: a file or a folder.
+ *
+ * @throws {Error} If it does not exist, or is something else.
+ */
+function sourceInfo(path: string): Deno.FileInfo {
+  const info = statIfThere(path);
+  if (info === undefined) throw new Error(`"${path}" does not exist`);
+  if (info.isFile || info.isDirectory) return info;
+  const { message } = notAFile(path);
+  throw new Error(`${message}; write its content to a file`);
+}
+
+/** Section of the store's memo. */
+const SECTION = "sources";
+
+/** The part of a context that finding sources needs. */
+interface SourceContext extends Pick<Context, "store" | "code"> {
+  readonly settings: Pick<Context["settings"], "project">;
+}
+
+/**
+ * The sources that a stage names by its parameters, as its task's `sources()`
+ * returns them. They are memoized by code and parameters, so that a run with
+ * nothing to do imports no task.
+ */
+export async function sourcesOf(
+  { settings: { project }, store, code: codes }: SourceContext,
+  { declaration, module, params }: GraphStage,
+): Promise<Sources> {
+  if (!declaration.sources) return new Map();
+  const code = codes.get(module)!;
+  const home = Deno.env.get("HOME") ?? "";
+  const question = canonicalJson([code.bundle, params, project, home]);
+  const { memo } = store;
+  const known = memo.get<Record<string, string>>(SECTION, question);
+  if (known !== undefined) return new Map(Object.entries(known));
+  const task = await taskOf({ module });
+  const sources = new Map(
+    Object.entries(task.sources?.(params) ?? {})
+      .map(([name, path]) => [name, resolve(project, path)]),
+  );
+  // The imported module may be newer than the code.
+  if (await isCurrent(code, store)) {
+    memo.set(SECTION, question, Object.fromEntries(sources));
+  }
+  return sources;
+}
+
+/**
+ * Checks that the sources of all selected stages exist, so that none of them is
+ * missed after others have run for hours.
+ *
+ * @throws {Error} Naming every source that does not, and the stages.
+ */
+export async function checkSources(context: Context): Promise<void> {
+  const faults: { name: string; message: string; id: string }[] = [];
+  for (const id of context.selected) {
+    for (const [name, path] of await sourcesOf(context, stageOf(context, id))) {
+      try {
+        sourceInfo(path);
+      } catch (error) {
+        if (!(error instanceof Error)) throw error;
+        faults.push({ name, message: error.message, id });
+      }
     }
   }
-  return contents;
+  if (faults.length === 0) return;
+  const same = Map.groupBy(faults, ({ name, message }) => `${name} ${message}`);
+  const lines = [...same.values()].map((all) => {
+    const [{ name, message }] = all as [typeof all[number]];
+    return parameterFault(name, all.map(({ id }) => id), message);
+  });
+  throw new Error(lines.join("\n"));
+}
+
+function parameterFault(
+  name: string,
+  [id, ...others]: readonly string[],
+  message: string,
+): string {
+  const more = others.length > 0 ? ` and ${others.length} more` : "";
+  return `Parameter "${name}" of stage "${id}"${more}: ${message}`;
 }

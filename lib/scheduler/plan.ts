@@ -8,7 +8,6 @@ import {
   type Measured,
   recordedKey,
 } from "../store/manifests.ts";
-import type { Memo } from "../store/memo.ts";
 import type { Change, CodeHunk } from "./changes.ts";
 import {
   type Context,
@@ -18,15 +17,15 @@ import {
   taskOf,
 } from "./context.ts";
 import type { Decision } from "./events.ts";
-import { keyParts } from "./key.ts";
 import type { LiveRun } from "./runs.ts";
 import type { RemoteHit, Settings } from "./settings.ts";
 import {
   checkSources,
+  keyParts,
   type Sources,
   sourcesOf,
   withAbsoluteSources,
-} from "./sources.ts";
+} from "./key.ts";
 import type { Store } from "../store/store.ts";
 import { difference, visibleFolder } from "./visible.ts";
 
@@ -66,7 +65,7 @@ export async function decide(
   const { graph: { pipeline }, settings, store } = context;
   const sources = await sourcesOf(context, stage);
   const parts = await keyParts(context, stage, sources, results);
-  const key = await keyOf(parts, `${pipeline}/${stage.id}`, store.memo);
+  const key = await digest(canonicalJson(parts));
   const run = async (reason: string): Promise<Decided> => {
     if (sources.size > 0) {
       const { check } = await taskOf(stage);
@@ -119,23 +118,6 @@ export async function decide(
 /** A result of the cache. */
 function inCache(manifest: Manifest): RemoteHit {
   return { manifest, bring: () => Promise.resolve(true) };
-}
-
-/** Section of the store's memo, by stage: the parts that its key was computed from last, as canonical JSON, and the key. */
-const SECTION = "keys";
-
-/** The key of a stage. The platform computes each digest in another thread, which takes longer than comparing the parts. */
-async function keyOf(
-  parts: KeyParts,
-  name: string,
-  memo: Memo,
-): Promise<string> {
-  const text = canonicalJson(parts);
-  const [before, known] = memo.get<[string, string]>(SECTION, name) ?? [];
-  if (known !== undefined && before === text) return known;
-  const key = await digest(text);
-  memo.set(SECTION, name, [text, key]);
-  return key;
 }
 
 /** A result of the same parts but for the runtimes, of the cache or the remote. */

@@ -14,6 +14,7 @@ import type { Context, Run } from "./context.ts";
 import { type Failed, failed, type Made, type StageEnd } from "./ends.ts";
 import type { Event } from "./events.ts";
 import type { HeldGpus } from "./gpus.ts";
+import { threadsOf } from "./key.ts";
 import { claimOf, lockKey, lockMutex, type Slots, takeGpus } from "./limits.ts";
 import { openJournal } from "./journal.ts";
 import { decide, type Decided, type Missed } from "./plan.ts";
@@ -82,7 +83,6 @@ async function runOnce(
     gpus,
     checkpoint: (prints) => takeCheckpoint(key, prints, store),
   });
-  journal.end();
   const end = attempted.state === "done"
     ? await commit(run, stage, decided, attempted, folder.log)
     : attempted;
@@ -102,7 +102,6 @@ async function runOnce(
       ...more,
     };
   journal.write(event);
-  journal.end();
   Deno.renameSync(folder.log, log);
   await store.histories.failed(pipeline, stage.id, {
     key,
@@ -168,15 +167,14 @@ async function commit(
 /** What computed a stage: the machines of its runtimes, and the threads that it was given. */
 async function machineOf(
   { runtimes }: Context,
-  { declaration: { needs }, resources: { cpus } }: GraphStage,
+  { declaration: { needs }, resources }: GraphStage,
 ): Promise<Pick<Manifest, "machine">> {
   const found = await Promise.all(
     needs.map((name) => runtimes.get(name)?.machine?.()),
   );
   const names = found.filter((name) => name !== undefined);
   if (names.length === 0) return {};
-  const threads = cpus === 1 ? "1 thread" : `${cpus} threads`;
-  return { machine: [...names, threads].join(", ") };
+  return { machine: [...names, threadsOf(resources)].join(", ") };
 }
 
 /** Paths of the files of an artifact. */

@@ -11,10 +11,10 @@ import {
 import { lost, type StageEnd } from "./ends.ts";
 import type { Event, Outcome, Summary } from "./events.ts";
 import { BusyError, messageOf, withCache } from "./failure.ts";
+import { checkSources } from "./key.ts";
 import type { Slots } from "./limits.ts";
 import { decide, type Reused } from "./plan.ts";
 import type { Settings } from "./settings.ts";
-import { checkSources } from "./sources.ts";
 import { makeVisible, visibleFolder } from "./visible.ts";
 
 /**

@@ -80,7 +80,6 @@ export async function verify<Difference>(
     gpus,
     checkpoint: () => checkpoint,
   });
-  journal.end();
   if (end.state !== "done") throw new Error(end.message);
   const { output, measured: { seconds } } = end;
   const { files } = hit.manifest;

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { sourceDigest } from "../../lib/scheduler/sources.ts";
+import { sourceDigest } from "../../lib/scheduler/key.ts";
 import { Store } from "../../lib/store/store.ts";
 import { type StageOptions, TestProject } from "./project.ts";
 

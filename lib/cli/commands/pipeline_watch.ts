@@ -1,7 +1,7 @@
 import { delay } from "@std/async/delay";
 import { taskCode } from "../../scheduler/code.ts";
-import { signal as sendSignal } from "../../scheduler/executors/processes.ts";
-import { sourcesOf } from "../../scheduler/sources.ts";
+import { signal as sendSignal } from "../../scheduler/executors/local.ts";
+import { sourcesOf } from "../../scheduler/key.ts";
 import { listFiles } from "../../store/blobs.ts";
 import { statIfThere } from "../../files/files.ts";
 import { fromFileUrl, resolve } from "../../files/paths.ts";
