@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertNotMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import { signal } from "../../lib/scheduler/executors/processes.ts";
+import { signal } from "../../lib/scheduler/executors/local.ts";
 import { SchedulerProcess, TestProject } from "../scheduler/project.ts";
 import { hasStrace, namesIn } from "./kill_points.ts";
 import { orphansOf } from "./processes.ts";

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { signal } from "../../lib/scheduler/executors/processes.ts";
+import { signal } from "../../lib/scheduler/executors/local.ts";
 import type { SoakPipeline } from "./pipeline.ts";
 
 /** Where a fault is brought about. */

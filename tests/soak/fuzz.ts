@@ -1,6 +1,6 @@
 import { assert } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import { signal } from "../../lib/scheduler/executors/processes.ts";
+import { signal } from "../../lib/scheduler/executors/local.ts";
 import { listFiles } from "../../lib/store/blobs.ts";
 
 /** Parsers that must have a fuzz test, each by a word of the test's path. */

@@ -1,7 +1,7 @@
 import { assert } from "@std/assert";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Event } from "../../lib/scheduler/events.ts";
-import { signal } from "../../lib/scheduler/executors/processes.ts";
+import { signal } from "../../lib/scheduler/executors/local.ts";
 import { SchedulerProcess } from "../scheduler/project.ts";
 
 /** Milliseconds without an event after which a run hangs. */

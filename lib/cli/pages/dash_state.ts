@@ -8,7 +8,7 @@ import {
 import { SCORES_FILES, type ScoresFile } from "../../artifacts/scores.ts";
 import { Lines, type LogLine } from "../../scheduler/journal.ts";
 import type { StageStatus } from "../../scheduler/plan.ts";
-import { usageOf } from "../../scheduler/executors/processes.ts";
+import { processesWith, procFile } from "../../scheduler/executors/local.ts";
 import type { LiveRun } from "../../scheduler/runs.ts";
 import type { Limits } from "../../scheduler/settings.ts";
 import { visibleFolder } from "../../scheduler/visible.ts";
@@ -351,4 +351,31 @@ export class StageLog {
       if (text !== undefined) this.lines.push(text);
     }
   }
+}
+
+/**
+ * Processor time and memory of the processes of a stage that runs on this
+ * machine; undefined where they cannot be seen, as beyond Linux.
+ *
+ * @param folder Its run folder
+ * @returns Seconds of all threads, and bytes of resident memory.
+ */
+function usageOf(
+  folder: string,
+): { readonly seconds: number; readonly memory: number } | undefined {
+  const found = processesWith(`STAGE_RUN=${folder}/`);
+  if (found.length === 0) return undefined;
+  const sum = (of: (pid: number) => number) =>
+    found.reduce((total, pid) => total + of(pid), 0);
+  return {
+    // Of what follows the name, fields 11 and 12 are 1/100 s in user and kernel.
+    seconds: sum((pid) => {
+      const fields = procFile(pid, "stat").split(") ").at(-1)!.split(" ");
+      return (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) / 100;
+    }),
+    memory: sum((pid) =>
+      1024 *
+      Number(/^VmRSS:\s+(\d+)/m.exec(procFile(pid, "status"))?.[1] ?? 0)
+    ),
+  };
 }

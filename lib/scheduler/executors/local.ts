@@ -1,7 +1,7 @@
+import { entriesOf, systemCode } from "../../files/files.ts";
 import { join } from "../../files/paths.ts";
-import type { Ended, Execution, Executor, Exit, Job } from "./executor.ts";
+import type { Execution, Executor, Exit, Job } from "./executor.ts";
 import { inNamespace, tiedToParent } from "./namespace.ts";
-import { killByVariable, signal } from "./processes.ts";
 
 /** Runs stages as processes of this machine. */
 export const local: Executor = { allots: false, start, reap };
@@ -26,119 +26,77 @@ wait $guard
 exit $code
 `;
 
-const SIGNALS: Readonly<Record<number, string>> = {
-  129: "SIGHUP",
-  130: "SIGINT",
-  134: "SIGABRT",
-  135: "SIGBUS",
-  136: "SIGFPE",
-  137: "SIGKILL",
-  139: "SIGSEGV",
-  143: "SIGTERM",
-};
+/** Signals of Linux by their numbers, from 1. */
+const SIGNALS =
+  "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM"
+    .split(" ").map((name) => `SIG${name}`);
 
+/**
+ * Starts a job in a PID namespace, which ends with the stage's process, or else
+ * in a process group, which a program that the stage starts may leave.
+ */
 function start(job: Job): Execution {
   const program = [Deno.execPath(), ...job.args];
   const contained = inNamespace(program, job.offline);
-  return typeof contained === "string"
-    ? startGroup(job, program, contained)
-    : startNamespace(job, contained);
-}
-
-/** Starts a job in a PID namespace, which ends with the stage's process. */
-function startNamespace(job: Job, command: readonly string[]): Execution {
-  const process = spawn(job, command, "null");
-  const ended = endOf(job, process).then(async ({ code, signal }) => {
-    // The namespace has ended before `unshare`, unless that was killed itself.
-    if (signal === "SIGKILL") await reap(job.folder);
-    return describe(code, signal);
-  });
-  return execution(process, ended);
-}
-
-/** Starts a job in a process group, which a program that the stage starts may leave. */
-function startGroup(
-  job: Job,
-  program: readonly string[],
-  reason: string,
-): Execution {
+  const isGroup = typeof contained === "string";
   // The script and the stage's process each end with their parent, even if everything that watches them is killed.
-  const tied = tiedToParent();
-  const script = ["/bin/sh", "-c", SUPERVISOR, "stage"];
-  const process = spawn(
-    job,
-    [...tied, ...script, ...tied, ...program],
-    "piped",
-  );
-  const ended = endOf(job, process).then(async ({ code, signal: name }) => {
-    signal(-process.pid, "SIGKILL");
-    await reap(job.folder);
-    await process.stdin.close();
-    return describe(code, name);
-  });
-  return {
-    ...execution(process, ended),
-    ...(job.startsPrograms && {
-      note:
-        `Programs that the stage starts may outlive it, since it has no PID namespace: ${reason}`,
-    }),
-  };
-}
-
-function spawn(
-  job: Job,
-  [program, ...args]: readonly string[],
-  stdin: "null" | "piped",
-): Deno.ChildProcess {
-  return new Deno.Command(program!, {
+  const tied = isGroup ? tiedToParent() : [];
+  const [file, ...args] = isGroup
+    ? [...tied, "/bin/sh", "-c", SUPERVISOR, "stage", ...tied, ...program]
+    : contained;
+  const process = new Deno.Command(file!, {
     args,
     env: { ...job.env, STAGE_RUN: job.folder },
     clearEnv: true,
     detached: true,
     cwd: job.folder,
-    stdin,
+    stdin: isGroup ? "piped" : "null",
     stdout: "null",
     stderr: "piped",
   }).spawn();
-}
-
-/** How a process ends. What the programs around the stage's own have printed, such as `unshare`, goes to its standard error. */
-async function endOf(
-  job: Job,
-  process: Deno.ChildProcess,
-): Promise<Deno.CommandStatus> {
-  const status = await process.status;
-  if (status.success) await process.stderr.cancel();
-  else {
-    const said = await new Response(process.stderr).text();
-    const path = join(job.folder, "stderr");
-    if (said !== "") Deno.writeTextFileSync(path, said, { append: true });
-  }
-  return status;
-}
-
-function execution(
-  process: Deno.ChildProcess,
-  ended: Promise<Ended>,
-): Execution {
+  const ended = process.status.then(async ({ code, signal: name, success }) => {
+    if (success) await process.stderr.cancel();
+    else {
+      // What the programs around the stage's own have printed, such as `unshare`.
+      const said = await new Response(process.stderr).text();
+      const path = join(job.folder, "stderr");
+      if (said !== "") Deno.writeTextFileSync(path, said, { append: true });
+    }
+    if (isGroup) signal(-process.pid, "SIGKILL");
+    // A namespace has ended before `unshare`, unless that was killed itself.
+    if (isGroup || name === "SIGKILL") await reap(job.folder);
+    if (isGroup) await process.stdin.close();
+    return describe(code, name);
+  });
   return {
     started: Promise.resolve(),
     ended,
     async stop(grace) {
       signal(-process.pid, "SIGTERM");
-      const timer = setTimeout(
-        () => signal(-process.pid, "SIGKILL"),
-        grace * 1000,
-      );
+      const kill = () => signal(-process.pid, "SIGKILL");
+      const timer = setTimeout(kill, grace * 1000);
       await ended;
       clearTimeout(timer);
     },
+    ...(isGroup && job.startsPrograms && {
+      note:
+        `Programs that the stage starts may outlive it, since it has no PID namespace: ${contained}`,
+    }),
   };
 }
 
-/** Kills the remaining processes of a job, which have its folder in their environment. */
+/**
+ * Kills the remaining processes of a job, which have its folder in their
+ * environment, and waits until none is left. Only Linux shows environments:
+ * elsewhere, none is found.
+ */
 async function reap(folder: string): Promise<void> {
-  await killByVariable(`STAGE_RUN=${folder}`);
+  for (let pause = 2;; pause = Math.min(2 * pause, 100)) {
+    const found = processesWith(`STAGE_RUN=${folder}\0`);
+    if (found.length === 0) return;
+    found.forEach((pid) => signal(pid, "SIGKILL"));
+    await new Promise((resolve) => setTimeout(resolve, pause));
+  }
 }
 
 /** How a process ended, by its exit code, in which a shell hides the signal, or by its signal. */
@@ -146,6 +104,43 @@ export function describe(
   code: number,
   signal: Deno.Signal | null = null,
 ): Exit {
-  const name = signal ?? SIGNALS[code];
+  // A shell gives 128 and the number of the signal.
+  const name = signal ?? SIGNALS[code - 129];
   return name === undefined ? { code } : { code, signal: name };
+}
+
+/** Signals a process, or a group by its negative id; false if there is none. */
+export function signal(target: number, name: Deno.Signal): boolean {
+  return unlessGone(() => {
+    Deno.kill(target, name);
+    return true;
+  }) ?? false;
+}
+
+/** Processes whose environment has a variable that begins so. */
+export function processesWith(variable: string): number[] {
+  // In a nested PID namespace, which has a number for each level, signals take other numbers than `/proc` shows.
+  if (!/^NSpid:\s+\d+$/m.test(procFile("self", "status"))) return [];
+  return entriesOf("/proc").map(({ name }) => Number(name)).filter((pid) =>
+    pid > 0 && `\0${procFile(pid, "environ")}`.includes(`\0${variable}`)
+  );
+}
+
+/** Text of a file of `/proc/PID`; empty if the process has ended or is another user's. */
+export function procFile(pid: number | "self", name: string): string {
+  return unlessGone(() => Deno.readTextFileSync(`/proc/${pid}/${name}`)) ?? "";
+}
+
+/** Undefined if a process has ended or is another user's. */
+function unlessGone<T>(use: () => T): T | undefined {
+  try {
+    return use();
+  } catch (error) {
+    if (
+      error instanceof Deno.errors.NotFound ||
+      error instanceof Deno.errors.PermissionDenied ||
+      systemCode(error) === "ESRCH"
+    ) return undefined;
+    throw error;
+  }
 }

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { PROGRAM } from "../../../lib/cli/arguments/options.ts";
-import { signal } from "../../../lib/scheduler/executors/processes.ts";
+import { signal } from "../../../lib/scheduler/executors/local.ts";
 import { linesOf } from "../../lines.ts";
 import { isAlive, pidOutside } from "../../scheduler/project.ts";
 import { until } from "../../until.ts";

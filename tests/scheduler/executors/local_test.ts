@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { signal } from "../../../lib/scheduler/executors/processes.ts";
+import { signal } from "../../../lib/scheduler/executors/local.ts";
 
 Deno.test("signal() takes a process that has just ended, at which ChildProcess.kill() throws", async () => {
   const child = new Deno.Command("sleep", { args: ["60"] }).spawn();
