@@ -1,12 +1,6 @@
 import type { BuildFailure, OnLoadResult, Plugin } from "esbuild";
 import { digest } from "../files/digest.ts";
-import {
-  basename,
-  dirname,
-  fromFileUrl,
-  join,
-  relative,
-} from "../files/paths.ts";
+import { basename, dirname, fromFileUrl, relative } from "../files/paths.ts";
 import {
   type BundleOptions,
   compiled,

@@ -1,5 +1,5 @@
 import { canonicalJson, quickChecksum } from "../files/digest.ts";
-import type { InputPart, KeyParts, Manifest } from "../store/manifests.ts";
+import type { KeyParts, Manifest } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
 import { bundleTasks, isPackage, placesOf, sectionsOf } from "./bundle.ts";
 
@@ -25,29 +25,25 @@ export async function changes(
     ...compare("param", flat(before.params), flat(after.params)),
     ...await sourceChanges(before.sources, after.sources, store),
     ...compare("input", inputs(before.inputs), inputs(after.inputs)),
-    ...compare(
-      "runtime",
-      entries(before.runtimes),
-      entries(after.runtimes),
-    ),
+    ...compare("runtime", before.runtimes, after.runtimes),
   ];
 }
 
-/** The first three differences, as text: `param lr 0.0004 -> 0.0005`. */
-export function describeChanges(changes: readonly Change[]): string {
-  const words = changes.slice(0, 3).map(describeChange);
-  const more = changes.length - words.length;
-  return words.join(", ") + (more > 0 ? ` and ${more} more` : "");
-}
+/** Values by name. */
+type Named = Readonly<Record<string, string>>;
 
-function describeChange({ kind, name, before, after }: Change): string {
-  if (before === undefined) {
-    return `${kind} ${name} is new${kind === "param" ? `: ${after}` : ""}`;
-  }
-  if (after === undefined) return `${kind} ${name} was removed`;
-  return kind === "code" || kind === "source" || after === before
-    ? `${kind} ${name} changed`
-    : `${kind} ${name} ${before} -> ${after}`;
+function compare(kind: Change["kind"], before: Named, after: Named): Change[] {
+  const names = new Set([...Object.keys(before), ...Object.keys(after)]);
+  return [...names].filter((name) => before[name] !== after[name])
+    .map((name) => {
+      const [old, now] = [before[name], after[name]];
+      return {
+        kind,
+        name,
+        ...(old !== undefined && { before: old }),
+        ...(now !== undefined && { after: now }),
+      };
+    });
 }
 
 async function codeChanges(
@@ -66,106 +62,93 @@ async function codeChanges(
 }
 
 /** What {@linkcode modulesOf} has found, which takes 0.2 s for a bundle with the engine. */
-const found = new Map<string, ReadonlyMap<string, string>>();
+const found = new Map<string, Named>();
 
 /** Checksums of the modules in a bundle; undefined if the cache lacks it. */
 async function modulesOf(
   bundle: string,
   { blobs }: Store,
-): Promise<ReadonlyMap<string, string> | undefined> {
+): Promise<Named | undefined> {
   const known = found.get(bundle);
   if (known !== undefined) return known;
   const text = await blobs.text(bundle);
   if (text === undefined) return undefined;
-  const modules = new Map<string, string>();
+  const modules: Record<string, string> = {};
   for (const { module, lines } of sectionsOf(text)) {
-    const before = modules.get(module) ?? "";
-    modules.set(module, quickChecksum(before + lines.join("\n")));
+    const before = modules[module] ?? "";
+    modules[module] = quickChecksum(before + lines.join("\n"));
   }
   found.set(bundle, modules);
   return modules;
 }
 
-/** Changed files of sources that are folders whose listings are known; else the changed sources. */
+/** Changed files of sources that are folders whose listings are known; else the changed sources. Digests are abbreviated. */
 async function sourceChanges(
-  before: KeyParts["sources"],
-  after: KeyParts["sources"],
-  store: Store,
+  before: Named,
+  after: Named,
+  { listings }: Store,
 ): Promise<Change[]> {
   const found: Change[] = [];
-  for (const change of compare("source", entries(before), entries(after))) {
+  for (const change of compare("source", before, after)) {
     const [old, now] = await Promise.all(
-      [change.before, change.after].map((it) => it && store.listings.files(it)),
+      [change.before, change.after].map((it) => it && listings.files(it)),
     );
     if (!old || !now || old.size + now.size < 3) found.push(change);
     else {
-      for (const file of compare("source", old, now)) {
+      const [was, is] = [Object.fromEntries(old), Object.fromEntries(now)];
+      for (const file of compare("source", was, is)) {
         found.push({ ...file, name: `${change.name} ${file.name}` });
       }
     }
   }
-  return found.map(shortened);
-}
-
-/** The change with abbreviated digests. */
-function shortened({ before, after, ...change }: Change): Change {
-  return {
+  return found.map(({ before, after, ...change }) => ({
     ...change,
     ...(before !== undefined && { before: before.slice(0, 12) }),
     ...(after !== undefined && { after: after.slice(0, 12) }),
-  };
+  }));
 }
 
-function compare(
-  kind: Change["kind"],
-  before: ReadonlyMap<string, string>,
-  after: ReadonlyMap<string, string>,
-): Change[] {
-  return [...new Set([...before.keys(), ...after.keys()])]
-    .filter((name) => before.get(name) !== after.get(name))
-    .map((name) => {
-      const [old, now] = [before.get(name), after.get(name)];
-      return {
-        kind,
-        name,
-        ...(old !== undefined && { before: old }),
-        ...(now !== undefined && { after: now }),
-      };
-    });
+/** Parameters by their dot paths, as JSON. */
+function flat(params: KeyParts["params"], prefix = ""): Named {
+  const members = Object.entries(params).map(([name, value]) =>
+    typeof value === "object" && value !== null && !Array.isArray(value)
+      ? flat(value as KeyParts["params"], `${prefix}${name}.`)
+      : { [prefix + name]: canonicalJson(value) }
+  );
+  return Object.assign({}, ...members);
 }
 
-function inputs(parts: KeyParts["inputs"]): Map<string, string> {
-  return new Map(
+/** What the task sees of each input, as text. */
+function inputs(parts: KeyParts["inputs"]): Named {
+  return Object.fromEntries(
     Object.entries(parts).flatMap(([name, list]) =>
-      list.map((part, i) => [
-        part.stage ?? (list.length > 1 ? `${name}[${i}]` : name),
-        input(part),
+      list.map(({ stage, content, seconds, metrics }, i) => [
+        stage ?? (list.length > 1 ? `${name}[${i}]` : name),
+        [
+          content.slice(0, 8),
+          ...(seconds === undefined ? [] : [`in ${seconds.toFixed(3)} s`]),
+          ...(metrics === undefined ? [] : [canonicalJson(metrics)]),
+        ].join(" "),
       ])
     ),
   );
 }
 
-function input({ content, seconds, metrics }: InputPart): string {
-  return [
-    content.slice(0, 8),
-    ...(seconds === undefined ? [] : [`in ${seconds.toFixed(3)} s`]),
-    ...(metrics === undefined ? [] : [canonicalJson(metrics)]),
-  ].join(" ");
+/** The first three differences, as text: `param lr 0.0004 -> 0.0005`. */
+export function describeChanges(changes: readonly Change[]): string {
+  const words = changes.slice(0, 3).map(describeChange);
+  const more = changes.length - words.length;
+  return words.join(", ") + (more > 0 ? ` and ${more} more` : "");
 }
 
-function flat(value: unknown, path = ""): Map<string, string> {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    return new Map([[path, canonicalJson(value)]]);
+function describeChange({ kind, name, before, after }: Change): string {
+  if (before === undefined) {
+    return `${kind} ${name} is new${kind === "param" ? `: ${after}` : ""}`;
   }
-  return new Map(
-    Object.entries(value).flatMap(([name, member]) => [
-      ...flat(member, path === "" ? name : `${path}.${name}`),
-    ]),
-  );
-}
-
-function entries(record: Readonly<Record<string, string>>) {
-  return new Map(Object.entries(record));
+  if (after === undefined) return `${kind} ${name} was removed`;
+  return kind === "code" || kind === "source" || after === before
+    ? `${kind} ${name} changed`
+    : `${kind} ${name} ${before} -> ${after}`;
 }
 
 /** An earlier result of a stage, and how a key differs from that result's key. */
@@ -256,38 +239,25 @@ export async function codeHunks(
   const earlier = new Map(
     sectionsOf(old).map(({ module, lines }) => [module, lines]),
   );
-  const hunks: CodeHunk[] = [];
-  for (const { module, start, lines } of sectionsOf(bundle.text)) {
-    const then = earlier.get(module);
-    if (then === undefined || isPackage(module)) continue;
-    hunks.push(
-      ...await hunksOf(module, then, lines, (line) => lineOf(start + line)),
-    );
-  }
-  return hunks;
-}
-
-async function hunksOf(
-  module: string,
-  before: readonly string[],
-  after: readonly string[],
-  sourceLine: (line: number) => number,
-): Promise<CodeHunk[]> {
   const { structuredPatch } = await import("diff");
-  const [old, now] = [before, after].map((lines) =>
-    lines.map((line) => `${line}\n`).join("")
-  );
-  const patch = structuredPatch("", "", old!, now!, "", "", { context: 0 });
-  return patch.hunks.map(({ newStart, newLines, lines }) => {
-    const from = newStart - 1;
-    const marked = (mark: string) =>
-      lines.filter((it) => it.startsWith(mark)).map((it) => it.slice(1));
-    return {
-      module,
-      from: sourceLine(from),
-      to: sourceLine(from + Math.max(newLines, 1) - 1),
-      removed: marked("-"),
-      added: marked("+"),
-    };
+  const text = (lines: readonly string[]) =>
+    lines.map((line) => `${line}\n`).join("");
+  return sectionsOf(bundle.text).flatMap(({ module, start, lines }) => {
+    const then = earlier.get(module);
+    if (then === undefined || isPackage(module)) return [];
+    const texts = [text(then), text(lines)] as const;
+    const patch = structuredPatch("", "", ...texts, "", "", { context: 0 });
+    return patch.hunks.map(({ newStart, newLines, lines }) => {
+      const from = start + newStart - 1;
+      const marked = (mark: string) =>
+        lines.filter((it) => it.startsWith(mark)).map((it) => it.slice(1));
+      return {
+        module,
+        from: lineOf(from),
+        to: lineOf(from + Math.max(newLines, 1) - 1),
+        removed: marked("-"),
+        added: marked("+"),
+      };
+    });
   });
 }

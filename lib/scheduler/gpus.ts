@@ -1,12 +1,7 @@
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { entriesOf } from "../files/files.ts";
-import {
-  isHeldHere,
-  type Lock,
-  lockHolder,
-  tryLockFile,
-} from "../files/locks.ts";
+import { isHeldHere, lockHolder, tryLockFile } from "../files/locks.ts";
 import { fingerprint } from "../files/fingerprints.ts";
 
 /** GPUs of this machine that no other stage uses until they are released. */
@@ -40,39 +35,49 @@ export async function holdGpus(
   { count, among: names, onWait, signal }: WantedGpus,
   uuids = count === 0 ? [] : gpuUuids(),
 ): Promise<HeldGpus> {
-  const among = [...new Set(names.map((name) => uuidOf(name, uuids)))];
-  if (count > among.length) {
+  const among = new Set(names.map((name) => uuidOf(name, uuids)));
+  if (count > among.size) {
     const needed = count === 1 ? "1 GPU is" : `${count} GPUs are`;
     throw new Error(
-      `${needed} needed, but ${among.length} can be used (see --gpus and CUDA_VISIBLE_DEVICES)`,
+      `${needed} needed, but ${among.size} can be used (see --gpus and CUDA_VISIBLE_DEVICES)`,
     );
   }
   if (count === 0) return { ids: [], [Symbol.dispose]() {} };
   const folder = lockFolder();
   for (let told = false;;) {
     signal.throwIfAborted();
-    const held: { id: string; lock: Lock }[] = [];
-    const taken: string[] = [];
-    for (const id of among) {
-      if (held.length === count) break;
-      const path = lockFileOf(folder, id);
-      const lock = tryLockFile(path, { create: false });
-      if (lock !== undefined) held.push({ id, lock });
-      // Another stage of this process holds it, and will release it.
-      else if (!isHeldHere(path)) taken.push(`${lockHolder(path)} (GPU ${id})`);
-    }
-    const release = () => held.forEach(({ lock }) => lock[Symbol.dispose]());
-    if (held.length === count) {
-      return { ids: held.map(({ id }) => id), [Symbol.dispose]: release };
-    }
-    // All or none, so that two stages cannot each hold half of what both need.
-    release();
-    if (among.length - taken.length < count && !told) {
+    const tried = tryGpus(count, among, folder);
+    if ("ids" in tried) return tried;
+    const { taken } = tried;
+    if (among.size - taken.length < count && !told) {
       onWait(taken.join(", "));
       told = true;
     }
     await new Promise((resolve) => setTimeout(resolve, PAUSE));
   }
+}
+
+/** Locks so many GPUs or none, so that two stages cannot each hold half of what both need; else says which others hold. */
+function tryGpus(
+  count: number,
+  among: Iterable<string>,
+  folder: string,
+): HeldGpus | { readonly taken: readonly string[] } {
+  using held = new DisposableStack();
+  const ids: string[] = [];
+  const taken: string[] = [];
+  for (const id of among) {
+    const path = lockFileOf(folder, id);
+    const lock = tryLockFile(path, { create: false });
+    if (lock !== undefined) ids.push(id);
+    // Another stage of this process holds it, and will release it.
+    else if (!isHeldHere(path)) taken.push(`${lockHolder(path)} (GPU ${id})`);
+    held.use(lock);
+    if (ids.length < count) continue;
+    const kept = held.move();
+    return { ids, [Symbol.dispose]: () => kept.dispose() };
+  }
+  return { taken };
 }
 
 /** Where the NVIDIA driver describes each GPU, in a folder named after its PCI address. */

@@ -153,10 +153,10 @@ export function lockKey(
   stage: GraphStage,
   key: string,
 ): Promise<Lock> {
-  return lock(run, stage, key, (holder) => ({
-    refusal: `"${stage.id}" is being run by ${holder}`,
-    waiting: `${holder}, which runs the same stage`,
-  }));
+  return lock(run, stage, key, (holder) => [
+    `"${stage.id}" is being run by ${holder}`,
+    `${holder}, which runs the same stage`,
+  ]);
 }
 
 /**
@@ -172,10 +172,10 @@ export async function lockMutex(
   const { id, mutex } = stage;
   if (mutex === undefined) return undefined;
   const name = `mutex-${(await digest(mutex)).slice(0, 16)}`;
-  return await lock(run, stage, name, (holder) => ({
-    refusal: `"${id}" needs the mutex "${mutex}", which ${holder} holds`,
-    waiting: `${holder}, which holds the mutex "${mutex}"`,
-  }));
+  return await lock(run, stage, name, (holder) => [
+    `"${id}" needs the mutex "${mutex}", which ${holder} holds`,
+    `${holder}, which holds the mutex "${mutex}"`,
+  ]);
 }
 
 /**
@@ -194,11 +194,10 @@ export async function takeGpus(
     count: resourcesOf(run, stage).gpus,
     among: run.settings.limits.gpus,
     signal: run.waiting,
-    onWait: (holders) =>
-      wait(run, stage, {
-        refusal: `"${stage.id}" needs a GPU held by ${holders}`,
-        waiting: `a GPU held by ${holders}`,
-      }),
+    onWait(holders) {
+      const refusal = `"${stage.id}" needs a GPU held by ${holders}`;
+      wait(run, stage, [refusal, `a GPU held by ${holders}`]);
+    },
   });
 }
 
@@ -206,7 +205,7 @@ async function lock(
   run: Run,
   stage: GraphStage,
   name: string,
-  messages: (holder: string) => WaitMessages,
+  messages: (holder: string) => Messages,
 ): Promise<Lock> {
   const path = join(run.store.makeFolder("locks"), name);
   return await lockFile(path, {
@@ -216,19 +215,14 @@ async function lock(
   });
 }
 
-/** What is said of a stage that another process holds up. */
-interface WaitMessages {
-  /** If it must not wait. */
-  readonly refusal: string;
-  /** What it waits for. */
-  readonly waiting: string;
-}
+/** What is said of a stage that another process holds up: if it must not wait, and what it waits for. */
+type Messages = readonly [refusal: string, waiting: string];
 
 /** Lets a stage wait, if it may: always for another one of this process. */
 function wait(
   { emit, settings }: Run,
   { id }: GraphStage,
-  { refusal, waiting }: WaitMessages,
+  [refusal, waiting]: Messages,
   isOwn = false,
 ): void {
   if (!settings.wait && !isOwn) throw new BusyError(refusal);

@@ -122,14 +122,8 @@ function configurations(folders: readonly string[]): string[] {
   ).filter((path) => fingerprint(path) !== undefined);
 }
 
-/** Extensions by media type, for what Deno does not run as it is. */
-const COMPILED: Readonly<Record<string, string>> = {
-  TypeScript: "ts",
-  Mts: "ts",
-  Cts: "ts",
-  TSX: "tsx",
-  JSX: "jsx",
-};
+/** Media types that Deno does not run as they are. */
+const COMPILED = /^(TypeScript|Mts|Cts|TSX|JSX)$/;
 
 /** Options of a bundle. */
 export interface BundleOptions {
@@ -165,14 +159,16 @@ export async function compiled(
   { maps = false, temporary }: BundleOptions = {},
 ): Promise<Map<Module, string>> {
   const modules = [...all].filter(({ mediaType = "", local }) =>
-    local !== undefined && COMPILED[mediaType] !== undefined
+    local !== undefined && COMPILED.test(mediaType)
   );
   if (modules.length === 0) return new Map();
   const folder = temporaryFolder(temporary);
   try {
     const config = JSON.stringify({ compilerOptions });
     Deno.writeTextFileSync(join(folder, "deno.json"), config);
-    const names = modules.map((it, i) => `${i}.${COMPILED[it.mediaType!]}`);
+    const names = modules.map(({ mediaType }, i) =>
+      `${i}.${mediaType!.endsWith("X") ? mediaType!.toLowerCase() : "ts"}`
+    );
     names.forEach((name, i) =>
       Deno.writeFileSync(join(folder, name), contentOf(modules[i]!))
     );

@@ -45,38 +45,34 @@ export async function openResults(
   if (lacking !== undefined) throw new NoResultError(id, lacking);
   const paths = new Map<string, string>();
   const recorded = new Map<string, string>();
-  const visible = (stage: string) =>
-    visibleFolder(settings.out, pipeline, stage);
-  const folder = privateFolder(() =>
-    makeRunFolder(store, pipeline, `${id} (read)`, key!)
+  using made = new DisposableStack();
+  const folder = made.use(
+    privateFolder(() => makeRunFolder(store, pipeline, `${id} (read)`, key!)),
   );
-  try {
-    for (const [i, stage] of stages.entries()) {
-      const path = join(folder.path, String(i));
-      Deno.mkdirSync(path);
-      const { manifest, decision } = reused.get(stage)!;
-      if (decision.recorded) recorded.set(stage, decision.recorded);
-      for (const { blob, path: below } of manifest.files) {
-        if (await store.blobs.linkTo(blob, join(path, below))) continue;
-        const reason = `its result in the cache has lost "${below}"`;
-        throw new NoResultError(id, { stage, reason });
-      }
-      paths.set(stage, path);
+  for (const [i, stage] of stages.entries()) {
+    const path = join(folder.path, String(i));
+    Deno.mkdirSync(path);
+    const { manifest, decision } = reused.get(stage)!;
+    if (decision.recorded) recorded.set(stage, decision.recorded);
+    for (const { blob, path: below } of manifest.files) {
+      if (await store.blobs.linkTo(blob, join(path, below))) continue;
+      const reason = `its result in the cache has lost "${below}"`;
+      throw new NoResultError(id, { stage, reason });
     }
-    await store.memo.save();
-  } catch (error) {
-    folder[Symbol.dispose]();
-    throw error;
+    paths.set(stage, path);
   }
+  await store.memo.save();
+  const kept = made.move();
   return {
     of: (stage) => paths.get(stage)!,
     lastingPaths: (text) =>
       [...paths].reduce(
-        (it, [stage, path]) => it.replaceAll(path, visible(stage)),
+        (it, [stage, path]) =>
+          it.replaceAll(path, visibleFolder(settings.out, pipeline, stage)),
         text,
       ),
     recorded,
-    [Symbol.dispose]: () => folder[Symbol.dispose](),
+    [Symbol.dispose]: () => kept.dispose(),
   };
 }
 

@@ -22,20 +22,7 @@ export interface AttemptFolder extends Disposable {
 }
 
 /** Private folder of one start of a stage's process. */
-export interface RunFolder {
-  readonly path: string;
-  /** The code that the process runs; see `run_task.ts` for its place. */
-  readonly code: string;
-  readonly output: string;
-  /** Input `name` has its artifacts in `inputs/name/0`, 1, ... */
-  readonly inputs: string;
-  readonly temporary: string;
-  readonly spec: string;
-  /** Where the process appends its events. */
-  readonly events: string;
-  /** What it prints. */
-  readonly stdout: string;
-}
+export type RunFolder = ReturnType<typeof makeStart>;
 
 /**
  * Creates the folder of an attempt. It is locked until it is disposed of or this process ends.
@@ -92,15 +79,19 @@ function removeRun(folder: string): void {
 }
 
 /** Creates the folder of a start, which only its owner can read. */
-export function makeStart(path: string): RunFolder {
-  const folder: RunFolder = {
+export function makeStart(path: string) {
+  const folder = {
     path,
+    /** The code that the process runs; see `run_task.ts` for its place. */
     code: join(path, "node_modules", "stage.mjs"),
+    /** Input `name` has its artifacts in `inputs/name/0`, 1, ... */
     inputs: join(path, "inputs"),
     output: join(path, "output"),
     temporary: join(path, "tmp"),
     spec: join(path, "spec.json"),
+    /** Where the process appends its events. */
     events: join(path, "events.jsonl"),
+    /** What it prints. */
     stdout: join(path, "stdout"),
   };
   Deno.mkdirSync(path, { mode: 0o700 });

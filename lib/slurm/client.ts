@@ -1,5 +1,5 @@
 /** Calls of Slurm's commands, with a time limit for each and a classification of failures. */
-import { signal } from "../scheduler/executors/processes.ts";
+import { signal } from "../scheduler/executors/local.ts";
 
 /** A failed call. */
 export class SlurmError extends Error {
@@ -73,22 +73,19 @@ export class SlurmClient {
   /** All jobs of this user that the controller still knows, ended ones included. */
   async queue(): Promise<QueuedJob[]> {
     const text = await this.#call("squeue", [
-      "--noheader",
-      "--array",
-      "--states=all",
-      `--user=${Deno.uid()}`,
+      ...["--noheader", "--array", "--states=all", `--user=${Deno.uid()}`],
       "--format=%i|%T|%r|%N|%k",
     ]);
     return text.split("\n").filter((line) => line !== "").map((line) => {
-      const [id = "", state = "", reason = "", node = "", ...comment] = line
-        .split("|");
-      return {
-        id,
-        state,
-        reason: reason === "None" ? "" : reason,
-        node,
-        comment: comment.join("|"),
-      };
+      const [id, state, why, node, ...comment] = line.split("|") as [
+        string,
+        string,
+        string,
+        string,
+        ...string[],
+      ];
+      const reason = why === "None" ? "" : why;
+      return { id, state, reason, node, comment: comment.join("|") };
     });
   }
 
@@ -99,11 +96,8 @@ export class SlurmClient {
 
   /** Changes how many tasks of an array run at a time. */
   async throttle(array: string, tasks: number): Promise<void> {
-    await this.#change("scontrol", [
-      "update",
-      `JobId=${array}`,
-      `ArrayTaskThrottle=${tasks}`,
-    ]);
+    const change = [`JobId=${array}`, `ArrayTaskThrottle=${tasks}`];
+    await this.#change("scontrol", ["update", ...change]);
   }
 
   /** Changes jobs, unless they have ended in the meantime. */
@@ -128,51 +122,28 @@ export class SlurmClient {
     args: readonly string[],
     input = "",
   ): Promise<string> {
-    let process: Deno.ChildProcess;
-    try {
-      process = new Deno.Command(command, {
-        args: [...args],
-        stdin: "piped",
-        stdout: "piped",
-        stderr: "piped",
-        // Ctrl-C in the terminal is for the scheduler, which decides what happens to its jobs.
-        detached: true,
-      }).spawn();
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-      throw new SlurmError(
-        "unusable",
-        `"${command}" was not found: Slurm's commands must be in PATH where the scheduler runs`,
-      );
-    }
+    const process = spawn(command, args);
     let expired = false;
     const timer = setTimeout(() => {
       expired = true;
       // With what it has started: a command may be a script of the site.
       signal(-process.pid, "SIGKILL");
     }, this.#seconds * 1000);
-    try {
-      const writer = process.stdin.getWriter();
-      const written = writer.write(new TextEncoder().encode(input))
-        .then(() => writer.close())
-        // It has ended without reading all of its input, which its code explains.
-        .catch(() => {});
-      const { code, stdout, stderr } = await process.output();
-      await written;
-      if (code === 0) {
-        this.isSetUp = true;
-        return new TextDecoder().decode(stdout);
-      }
-      if (expired) {
-        throw new SlurmError(
-          "unreachable",
-          `${command} did not answer within ${this.#seconds} s`,
-        );
-      }
-      throw this.#failure(command, args, new TextDecoder().decode(stderr));
-    } finally {
-      clearTimeout(timer);
+    const written = new Blob([input]).stream().pipeTo(process.stdin)
+      // It has ended without reading all of its input, which its code explains.
+      .catch(() => {});
+    const { code, stdout, stderr } = await process.output();
+    await written;
+    clearTimeout(timer);
+    if (code === 0) {
+      this.isSetUp = true;
+      return new TextDecoder().decode(stdout);
     }
+    if (expired) {
+      const message = `${command} did not answer within ${this.#seconds} s`;
+      throw new SlurmError("unreachable", message);
+    }
+    throw this.#failure(command, args, new TextDecoder().decode(stderr));
   }
 
   #failure(
@@ -197,6 +168,25 @@ export class SlurmClient {
     return new SlurmError(
       kind,
       `${command} failed: ${said || "it gave no reason"}`,
+    );
+  }
+}
+
+function spawn(command: string, args: readonly string[]): Deno.ChildProcess {
+  try {
+    return new Deno.Command(command, {
+      args: [...args],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+      // Ctrl-C in the terminal is for the scheduler, which decides what happens to its jobs.
+      detached: true,
+    }).spawn();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new SlurmError(
+      "unusable",
+      `"${command}" was not found: Slurm's commands must be in PATH where the scheduler runs`,
     );
   }
 }

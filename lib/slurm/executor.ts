@@ -194,10 +194,8 @@ export class Slurm implements Executor {
   /** Follows all jobs until there are none left. */
   async #work(): Promise<void> {
     this.#working = true;
-    const beat = setInterval(
-      () => this.#beat(),
-      1000 * this.#settings.pace.beat,
-    );
+    const { beat: seconds } = this.#settings.pace;
+    const beat = setInterval(() => this.#beat(), 1000 * seconds);
     try {
       this.#beat();
       while (this.#jobs.size + this.#unwanted.length > 0) {
@@ -235,11 +233,9 @@ export class Slurm implements Executor {
   async #sleep(): Promise<void> {
     const { gather, files } = this.#settings.pace;
     const waits = [...this.#jobs].some((job) => job.submission === undefined);
+    const seconds = waits ? Math.min(gather, files) : files;
     const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(
-      resolve,
-      1000 * (waits ? Math.min(gather, files) : files),
-    );
+    const timer = setTimeout(resolve, 1000 * seconds);
     this.#wake = resolve;
     await promise;
     clearTimeout(timer);
@@ -295,10 +291,9 @@ export class Slurm implements Executor {
       if (!(error instanceof SlurmError) || error.kind !== "unreachable") {
         throw error;
       }
+      const why = `Slurm's controller does not answer (${error.message})`;
       if (!this.#unreachable) {
-        this.#say(
-          `Slurm's controller does not answer (${error.message}); waiting for it, while running jobs go on`,
-        );
+        this.#say(`${why}; waiting for it, while running jobs go on`);
       }
       this.#unreachable = true;
       return undefined;
@@ -342,9 +337,8 @@ export class Slurm implements Executor {
         const room = this.#room(rest[0]!.job.task);
         if (room <= 0) break;
         const batch = rest.slice(0, this.#largest);
-        if (!await this.#submitBatch(batch, Math.min(room, batch.length))) {
-          return;
-        }
+        const throttle = Math.min(room, batch.length);
+        if (!await this.#submitBatch(batch, throttle)) return;
         rest = rest.slice(batch.length);
       }
     }

@@ -178,11 +178,12 @@ export function giveUp(folder: string): void {
 /** True if everything is visible here that the process wrote. */
 export function hasArrived(folder: string, end: End): boolean {
   const sizes = filesIn(join(folder, "output")).map(fileSize);
+  const has = (name: string, size: number) =>
+    fileSize(join(folder, name)) >= size;
   return sizes.length === end.files &&
     sizes.reduce((sum, size) => sum + size, 0) === end.bytes &&
-    fileSize(join(folder, "events.jsonl")) >= end.events &&
-    fileSize(join(folder, "stdout")) >= end.stdout &&
-    fileSize(join(folder, "stderr")) >= end.stderr;
+    has("events.jsonl", end.events) && has("stdout", end.stdout) &&
+    has("stderr", end.stderr);
 }
 
 /** True if a job has left a checkpoint. */

@@ -50,41 +50,29 @@ export interface SlurmSettings
 }
 
 /** Intervals and time limits, in seconds. */
-export interface Intervals {
+export const INTERVALS = {
   /** A batch of equal stages is submitted when no further one has become ready for this time. */
-  readonly gather: number;
-  /** Interval between two checks of the files of running jobs. */
-  readonly files: number;
-  /** Interval between two calls of `squeue` while states change. */
-  readonly queue: number;
-  /** Maximum interval between two calls of `squeue`. */
-  readonly slowest: number;
-  /** Maximum time until a file from another host appears. */
-  readonly late: number;
-  /** Time after which a job that `squeue` no longer lists counts as lost. */
-  readonly vanished: number;
-  /** Heartbeat interval; jobs end when the heartbeat stops. */
-  readonly beat: number;
-  /** Time between asking a stage to end, as the scheduler is gone, and killing it. */
-  readonly grace: number;
-  /** Time limit of a call of a Slurm command. */
-  readonly call: number;
-  /** Time before its limit at which a job is asked to write a checkpoint and end; at most a quarter of the limit. */
-  readonly warning: number;
-}
-
-export const INTERVALS: Intervals = {
   gather: 0.2,
+  /** Interval between two checks of the files of running jobs. */
   files: 0.5,
+  /** Interval between two calls of `squeue` while states change. */
   queue: 1,
+  /** Maximum interval between two calls of `squeue`. */
   slowest: 15,
+  /** Maximum time until a file from another host appears. */
   late: 60,
+  /** Time after which a job that `squeue` no longer lists counts as lost. */
   vanished: 300,
+  /** Heartbeat interval; jobs end when the heartbeat stops. */
   beat: 5,
+  /** Time between asking a stage to end, as the scheduler is gone, and killing it. */
   grace: 15,
+  /** Time limit of a call of a Slurm command. */
   call: 60,
+  /** Time before its limit at which a job is asked to write a checkpoint and end; at most a quarter of the limit. */
   warning: 120,
 };
+export type Intervals = Readonly<typeof INTERVALS>;
 
 /** Default of {@linkcode SlurmSettings.jobs}. */
 const MAX_JOBS = 100;
@@ -116,10 +104,8 @@ export function kindOf(settings: SlurmSettings, task: string): SlurmKind {
 
 /** Options that determine on which nodes the stages of a task run, as text. */
 export function nodesOf(settings: SlurmSettings, task: string): string {
-  const { partition = "", constraint = "", arguments: more = [] } = kindOf(
-    settings,
-    task,
-  );
+  const kind = kindOf(settings, task);
+  const { partition = "", constraint = "", arguments: more = [] } = kind;
   return [`partition "${partition}"`, `constraint "${constraint}"`, ...more]
     .join(", ");
 }
@@ -144,7 +130,7 @@ export function sbatchOptions(settings: SlurmSettings, job: Job): string[] {
     "--ntasks=1",
     `--cpus-per-task=${cpus}`,
     `--signal=B:USR1@${Math.ceil(warning)}`,
-    ...given("gres", gpus > 0 ? `gpu:${gpus}` : undefined),
+    ...(gpus > 0 ? [`--gres=gpu:${gpus}`] : []),
     ...kindOptions({ ...kind, memory, time }),
   ];
 }
@@ -173,20 +159,17 @@ export function schedulerOptions(
 }
 
 function kindOptions(kind: SlurmKind): string[] {
-  const { memory, time = Infinity } = kind;
+  const { memory, time = Infinity, partition, account, qos, constraint } = kind;
+  const options = {
+    mem: memory && `${Math.ceil(memory / 2 ** 20)}M`,
+    time: time < Infinity ? slurmTime(time) : undefined,
+    ...{ partition, account, qos, constraint },
+  };
   return [
-    ...given("mem", memory && `${Math.ceil(memory / 2 ** 20)}M`),
-    ...given("time", time < Infinity ? slurmTime(time) : undefined),
-    ...given("partition", kind.partition),
-    ...given("account", kind.account),
-    ...given("qos", kind.qos),
-    ...given("constraint", kind.constraint),
+    ...Object.entries(options).filter(([, value]) => value !== undefined)
+      .map(([name, value]) => `--${name}=${value}`),
     ...kind.arguments ?? [],
   ];
-}
-
-function given(name: string, value: string | number | undefined): string[] {
-  return value === undefined ? [] : [`--${name}=${value}`];
 }
 
 /** Seconds as `HOURS:MINUTES:SECONDS`. */
