@@ -110,13 +110,6 @@ export class SlurmClient {
     }
   }
 
-  /** Maximum number of tasks of an array: `MaxArraySize` of the cluster; 1 if it takes no arrays. */
-  async maxArraySize(): Promise<number> {
-    const text = await this.#call("scontrol", ["show", "config"]);
-    const [, size = 1001] = /^MaxArraySize\s*=\s*(\d+)/m.exec(text) ?? [];
-    return Math.max(Number(size), 1);
-  }
-
   async #call(
     command: string,
     args: readonly string[],
@@ -143,21 +136,16 @@ export class SlurmClient {
       const message = `${command} did not answer within ${this.#seconds} s`;
       throw new SlurmError("unreachable", message);
     }
-    throw this.#failure(command, args, new TextDecoder().decode(stderr));
+    throw this.#failure(command, new TextDecoder().decode(stderr));
   }
 
-  #failure(
-    command: string,
-    args: readonly string[],
-    stderr: string,
-  ): SlurmError {
-    // These calls are always valid, so a failure is the controller's.
-    const isQuestion = command === "squeue" || args[0] === "show";
+  #failure(command: string, stderr: string): SlurmError {
     const kind = UNREACHABLE.test(stderr)
       ? "unreachable"
       : UNUSABLE.test(stderr)
       ? this.isSetUp ? "unreachable" : "unusable"
-      : isQuestion
+      // This call is always valid, so a failure is the controller's.
+      : command === "squeue"
       ? "unreachable"
       : command === "sbatch" && isForNow(stderr)
       ? "limit"

@@ -17,7 +17,6 @@ import { SlurmJob } from "./job.ts";
 import { batchScript, quoted, readEnd, writeScript } from "./script.ts";
 import {
   kindOf,
-  nodesOf,
   sbatchOptions,
   schedulerOptions,
   type SlurmSettings,
@@ -33,6 +32,9 @@ export interface NodeAnswer {
 
 /** Seconds that a probe may take. */
 const PROBE_SECONDS = 300;
+
+/** Maximum number of jobs per array, of which clusters seldom accept more. */
+const MAX_ARRAY = 1000;
 
 /** Maximum number of pending jobs whose files are read between two calls of `squeue`. */
 const MAX_LOOKS = 64;
@@ -65,9 +67,8 @@ export class Slurm implements Executor {
   #unwanted: string[] = [];
   /** Maximum number of jobs of each array that run at a time, by its number. */
   readonly #throttles = new Map<string, number>();
-  /** Maximum number of jobs per array: that of the cluster, and that which it has accepted lately. */
-  #maxArraySize: number | undefined;
-  #largest = 0;
+  /** Maximum number of jobs per array that the cluster may accept now: half of what it has refused, then more again. */
+  #largest = MAX_ARRAY;
   /** Before this time nothing is submitted. */
   #nextSubmission = 0;
   #told = "";
@@ -81,14 +82,16 @@ export class Slurm implements Executor {
   }
 
   of(task: string, isLocal: boolean): Executor {
-    const run = kindOf(this.#settings, task).run ??
-      (isLocal ? "local" : "slurm");
+    const { run = isLocal ? "local" : "slurm" } = kindOf(this.#settings, task);
     return run === "local" ? local : this;
   }
 
   /** Options that determine on which nodes the stages of a task run: `partition "gpu", constraint ""`. */
   nodesOf(task: string): string {
-    return nodesOf(this.#settings, task);
+    const kind = kindOf(this.#settings, task);
+    const { partition = "", constraint = "", arguments: more = [] } = kind;
+    return [`partition "${partition}"`, `constraint "${constraint}"`, ...more]
+      .join(", ");
   }
 
   /** Sets the processors and GPUs that these nodes must have; see {@linkcode nodesOf}. */
@@ -326,11 +329,6 @@ export class Slurm implements Executor {
     const gather = this.#settings.pace.gather * 1000;
     const since = ready.map(({ ready }) => now - ready);
     if (Math.min(...since) < gather && Math.max(...since) < 10 * gather) return;
-    if (this.#maxArraySize === undefined) {
-      const size = await this.#reach(() => this.#client.maxArraySize());
-      if (size === undefined) return this.#wait();
-      this.#maxArraySize = this.#largest = size;
-    }
     const alike = Map.groupBy(ready, ({ options }) => JSON.stringify(options));
     for (const jobs of alike.values()) {
       for (let rest = jobs; rest.length > 0;) {
@@ -368,7 +366,7 @@ export class Slurm implements Executor {
         this.#wait();
         return false;
       }
-      this.#largest = Math.min(2 * this.#largest, this.#maxArraySize!);
+      this.#largest = Math.min(2 * this.#largest, MAX_ARRAY);
       this.#throttles.set(array, throttle);
       for (const job of jobs) job.submitted(array);
       return true;

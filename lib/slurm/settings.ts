@@ -102,13 +102,8 @@ export function kindOf(settings: SlurmSettings, task: string): SlurmKind {
   return Object.assign({}, kind, ...matching.map(([, more]) => more));
 }
 
-/** Options that determine on which nodes the stages of a task run, as text. */
-export function nodesOf(settings: SlurmSettings, task: string): string {
-  const kind = kindOf(settings, task);
-  const { partition = "", constraint = "", arguments: more = [] } = kind;
-  return [`partition "${partition}"`, `constraint "${constraint}"`, ...more]
-    .join(", ");
-}
+/** Options of `sbatch` for every job. */
+const COMMON = ["--input=/dev/null", "--nodes=1", "--ntasks=1"];
 
 /** Options of `sbatch` for a job, except those of the array. Equal jobs have equal options. */
 export function sbatchOptions(settings: SlurmSettings, job: Job): string[] {
@@ -118,16 +113,14 @@ export function sbatchOptions(settings: SlurmSettings, job: Job): string[] {
   const time = Math.min(job.resources.time ?? kind.time ?? Infinity, timeout);
   const warning = Math.min(settings.pace.warning, time / 4);
   return [
+    ...COMMON,
     // Passes no environment, neither of the scheduler nor of a login shell on the node: the script sets its own.
     "--export=NIL",
     // The scheduler starts it again itself, in another folder.
     "--no-requeue",
-    "--input=/dev/null",
     "--output=/dev/null",
     "--chdir=/",
     `--job-name=dylora-${job.task}`,
-    "--nodes=1",
-    "--ntasks=1",
     `--cpus-per-task=${cpus}`,
     `--signal=B:USR1@${Math.ceil(warning)}`,
     ...(gpus > 0 ? [`--gres=gpu:${gpus}`] : []),
@@ -145,15 +138,13 @@ export function schedulerOptions(
   log: string,
 ): string[] {
   return [
+    ...COMMON,
     "--export=ALL",
     "--requeue",
-    "--input=/dev/null",
     `--output=${log}`,
     "--open-mode=append",
     `--chdir=${Deno.cwd()}`,
     "--job-name=dylora-scheduler",
-    "--nodes=1",
-    "--ntasks=1",
     ...kindOptions({ partition, account, qos, ...scheduler }),
   ];
 }

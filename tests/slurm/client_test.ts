@@ -85,11 +85,3 @@ Deno.test("SlurmClient.throttle() and cancel() do nothing for jobs that have end
   using _scancel = shadow("scancel", ended);
   await client.cancel(["7"]);
 });
-
-Deno.test("SlurmClient.maxArraySize() is 1 where the cluster takes no arrays", async () => {
-  const client = new SlurmClient(10);
-  for (const [printed, size] of [["1001", 1001], ["0", 1]] as const) {
-    using _scontrol = shadow("scontrol", `echo 'MaxArraySize = ${printed}'`);
-    assertEquals(await client.maxArraySize(), size);
-  }
-});
