@@ -1,6 +1,5 @@
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
-import { entriesOf } from "../files/files.ts";
 import { isHeldHere, lockHolder, tryLockFile } from "../files/locks.ts";
 import { fingerprint } from "../files/fingerprints.ts";
 
@@ -21,6 +20,9 @@ interface WantedGpus {
   readonly signal: AbortSignal;
 }
 
+/** What {@linkcode gpuUuids} has found, which takes up to a second or two. */
+let known: string[] | undefined;
+
 /** Milliseconds between two tries to take GPUs. */
 const PAUSE = 100;
 
@@ -33,7 +35,7 @@ const PAUSE = 100;
  */
 export async function holdGpus(
   { count, among: names, onWait, signal }: WantedGpus,
-  uuids = count === 0 ? [] : gpuUuids(),
+  uuids = count === 0 ? [] : known ??= gpuUuids(),
 ): Promise<HeldGpus> {
   const among = new Set(names.map((name) => uuidOf(name, uuids)));
   if (count > among.size) {
@@ -80,30 +82,8 @@ function tryGpus(
   return { taken };
 }
 
-/** Where the NVIDIA driver describes each GPU, in a folder named after its PCI address. */
-const DRIVER = "/proc/driver/nvidia/gpus";
-
-/**
- * UUIDs of the GPUs that this process can open, in the order of their PCI
- * addresses, which is that of `nvidia-smi`. Empty if there are none, or the
- * driver does not tell.
- */
-export function gpuUuids(driver = DRIVER, devices = "/dev"): string[] {
-  const uuids: string[] = [];
-  for (const name of entriesOf(driver).map(({ name }) => name).sort()) {
-    const text = Deno.readTextFileSync(join(driver, name, "information"));
-    const minor = /^Device Minor:\s*(\d+)/m.exec(text)?.[1];
-    // A container may have the devices of some GPUs only.
-    if (fingerprint(join(devices, `nvidia${minor}`)) === undefined) continue;
-    // The UUID consists of question marks until the GPU is used for the first time.
-    const uuid = /^GPU UUID:\s*(GPU-[\da-f-]+)\s*$/m.exec(text)?.[1];
-    if (uuid === undefined) return uuidsByProgram();
-    uuids.push(uuid);
-  }
-  return uuids;
-}
-
-function uuidsByProgram(): string[] {
+/** UUIDs of the GPUs that this process can open, in the order of their numbers; empty if there is no `nvidia-smi`. */
+export function gpuUuids(): string[] {
   try {
     const { stdout } = new Deno.Command("nvidia-smi", {
       args: ["--query-gpu=uuid", "--format=csv,noheader"],

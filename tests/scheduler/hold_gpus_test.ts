@@ -96,29 +96,20 @@ Deno.test("lockFolder() is private to the user unless a shared one is made", () 
   Deno.removeSync(runtime, { recursive: true });
 });
 
-/** A folder like that of the NVIDIA driver, with the devices of all GPUs but the second one of three. */
-function fakeDriver(folder: string): [driver: string, devices: string] {
-  const [driver, devices] = [join(folder, "gpus"), join(folder, "dev")];
-  Deno.mkdirSync(devices);
-  for (const [i, bus] of ["04", "c3", "65"].entries()) {
-    const gpu = join(driver, `0000:${bus}:00.0`);
-    Deno.mkdirSync(gpu, { recursive: true });
-    Deno.writeTextFileSync(
-      join(gpu, "information"),
-      `Model: \t\t NVIDIA H100 80GB HBM3\nIRQ:   \t\t 0\nGPU UUID: \t GPU-${bus}000000-0000-0000-0000-000000000000\nBus Location: \t 0000:${bus}:00.0\nDevice Minor: \t ${i}\n`,
-    );
-    if (i !== 1) Deno.writeTextFileSync(join(devices, `nvidia${i}`), "");
-  }
-  return [driver, devices];
-}
-
 Deno.test("holdGpus() locks a GPU by its UUID, whatever it is called", async () => {
   await withLocks(async (folder) => {
     Deno.mkdirSync(join(folder, "locks"));
-    const uuids = gpuUuids(...fakeDriver(folder));
-    const [first, second] = ["04", "65"].map((bus) =>
-      `GPU-${bus}000000-0000-0000-0000-000000000000`
+    const [first, second] = ["04", "65"].map((start) =>
+      `GPU-${start}000000-0000-0000-0000-000000000000`
     );
+    const program = `#!/bin/sh\nprintf '${first}\\n${second}\\n'\n`;
+    Deno.writeTextFileSync(join(folder, "nvidia-smi"), program, {
+      mode: 0o755,
+    });
+    const before = Deno.env.get("PATH")!;
+    Deno.env.set("PATH", `${folder}:${before}`);
+    const uuids = gpuUuids();
+    Deno.env.set("PATH", before);
     assertEquals(uuids, [first!, second!]);
     const hold = async (count: number, ...among: string[]) => {
       const wanted = { count, among, signal: NEVER, onWait() {} };
