@@ -4,11 +4,9 @@
  * stage reads it, and when the attempt ends, it is the log.
  */
 import { ifThere, writeAll } from "../files/files.ts";
-import { isLocked } from "../files/locks.ts";
-import { fileSize, fingerprint } from "../files/fingerprints.ts";
-import type { Store } from "../store/store.ts";
+import { fileSize } from "../files/fingerprints.ts";
 import type { Event } from "./events.ts";
-import { isWritten, liveRuns } from "./runs.ts";
+import { isWritten } from "./runs.ts";
 
 /** An event in a journal, with the seconds since its start. */
 export type LogLine = Event & { readonly at: number };
@@ -133,49 +131,52 @@ export class Lines implements Disposable {
 export interface FoundLog {
   readonly from: "live" | "failed" | "result";
   readonly path: string;
-  /** Key of the stage, by which further attempts are found. */
-  readonly key?: string;
-}
-
-/** What following a log may need. */
-interface Following {
-  /** Ends following. */
-  readonly signal?: AbortSignal;
-  /** Finds the log where it is, if its run has ended since it was found. */
-  readonly findAgain?: () => Promise<FoundLog>;
-  /** The cache, where further attempts at the stage are found. */
-  readonly store?: Store;
 }
 
 /** Milliseconds between two reads of a journal that is followed. */
 const FOLLOW_PAUSE = 100;
+
+/** Milliseconds after the end of an attempt in which the next one begins, unless the scheduler is dead. */
+const NEXT_ATTEMPT = 10_000;
 
 /**
  * Reads a journal.
  *
  * @param follow True to wait for further lines while the stage runs, also those
  * of further attempts after a failure.
+ * @param options.signal Ends following.
+ * @param options.findAgain Finds the log where it is now: its run may have ended since it was found, and another attempt begun.
  * @throws {Error} If it has been removed or is damaged.
  */
 export async function* readLog(
   first: FoundLog,
   follow: boolean,
-  { signal, findAgain, store }: Following = {},
+  { signal, findAgain }: {
+    readonly signal?: AbortSignal;
+    readonly findAgain?: () => Promise<FoundLog>;
+  } = {},
 ): AsyncGenerator<LogLine> {
   const isOver = () => !follow || signal?.aborted === true;
-  let next: FoundLog | undefined = first;
-  /** Number of the attempt that was read last. */
+  const pause = () =>
+    new Promise((resolve) => setTimeout(resolve, FOLLOW_PAUSE));
+  /** Number of the attempt that was read last, and when it ended. */
   let attempt = 0;
-  while (next !== undefined) {
-    const { found, lines } = await openFound(next, findAgain);
-    using _lines = lines;
+  let ended = 0;
+  for (let found = first;;) {
+    const { from, path } = found;
+    using lines = ifThere(() => new Lines(path, { keep: true }));
+    if (lines === undefined && (from !== "live" || findAgain === undefined)) {
+      throw new Error(
+        `The log "${path}" no longer exists; run the stage again`,
+      );
+    }
     const shown = attempt;
     let isNew = shown === 0;
     let last: LogLine | undefined;
-    for (let isWhole = false; !isWhole;) {
-      isWhole = isOver() || found.from !== "live" || !isWritten(found.path);
-      for (const text of lines.read()) {
-        last = parseLine(text, found);
+    for (let isWhole = lines === undefined; !isWhole;) {
+      isWhole = isOver() || from !== "live" || !isWritten(path);
+      for (const text of lines!.read()) {
+        last = parseLine(text, path);
         if (last.type === "started") {
           isNew ||= last.attempt > shown;
           attempt = last.attempt;
@@ -184,58 +185,17 @@ export async function* readLog(
       }
       if (!isWhole) await pause();
     }
-    const goesOn = isNew && last?.type === "failed" && last.retry;
-    next = goesOn && store !== undefined && found.key !== undefined
-      ? await nextAttempt(store, found.key, found.path, isOver) ??
-        (isOver() ? undefined : await findAgain?.())
-      : undefined;
+    if (isNew) ended = performance.now();
+    const isLast = last !== undefined &&
+      !(last.type === "failed" && last.retry);
+    const isLate = performance.now() > ended + NEXT_ATTEMPT;
+    if (isLast || isLate || lines && isOver() || !findAgain) return;
+    if (lines !== undefined) await pause();
+    found = await findAgain();
   }
 }
 
-/**
- * The journal of the next attempt at a stage. A scheduler holds the lock of the
- * key during all attempts; undefined if none holds it any more.
- *
- * @param before Path of the journal of the attempt before.
- */
-async function nextAttempt(
-  store: Store,
-  key: string,
-  before: string,
-  isOver: () => boolean,
-): Promise<FoundLog | undefined> {
-  while (!isOver()) {
-    const isHeld = isLocked(store.path("locks", key));
-    const run = liveRuns(store)
-      .find((run) => run.key === key && run.log !== before);
-    if (run === undefined && !isHeld) return undefined;
-    if (run !== undefined && fingerprint(run.log) !== undefined) {
-      return { from: "live", path: run.log, key };
-    }
-    await pause();
-  }
-}
-
-function pause(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, FOLLOW_PAUSE));
-}
-
-/** Opens a log. That of a run in progress may have been moved meanwhile: it is found again. */
-async function openFound(
-  found: FoundLog,
-  findAgain: (() => Promise<FoundLog>) | undefined,
-): Promise<{ found: FoundLog; lines: Lines }> {
-  const lines = ifThere(() => new Lines(found.path, { keep: true }));
-  if (lines !== undefined) return { found, lines };
-  if (found.from === "live" && findAgain !== undefined) {
-    return await openFound(await findAgain(), findAgain);
-  }
-  throw new Error(
-    `The log "${found.path}" no longer exists; run the stage again`,
-  );
-}
-
-function parseLine(line: string, { path }: FoundLog): LogLine {
+function parseLine(line: string, path: string): LogLine {
   try {
     return JSON.parse(line) as LogLine;
   } catch (error) {

@@ -17,6 +17,7 @@ import {
   taskOf,
 } from "./context.ts";
 import type { Decision } from "./events.ts";
+import { NoResultError } from "./failure.ts";
 import type { LiveRun } from "./runs.ts";
 import type { RemoteHit, Settings } from "./settings.ts";
 import {
@@ -197,35 +198,26 @@ async function* decideEach(
   }
 }
 
-/** A stage's result as a run would find it, and those of all stages that it needs. */
-interface FoundResult {
-  /** The stage's key; absent while an input has no result. */
-  readonly key?: string;
-  /** What the cache has, by stage. */
-  readonly reused: ReadonlyMap<string, Reused>;
-  /** The first stage whose result the cache lacks, and why. */
-  readonly lacking?: { readonly stage: string; readonly reason: string };
-}
-
 /**
- * Finds the result of a stage by its key.
+ * The results of a stage and of all that it needs, by stage, as a run would find
+ * them by their keys.
  *
  * @param context Opened with the stage as its only target.
+ * @throws {NoResultError} If the cache lacks one of them.
  */
-export async function findResult(
+export async function findResults(
   context: Context,
   id: string,
-): Promise<FoundResult> {
+): Promise<Map<string, Reused>> {
   const reused = new Map<string, Reused>();
   for await (const [stage, decided] of decideEach(context)) {
     if (!("manifest" in decided)) {
       const { reason } = decided.decision;
-      const key = "key" in decided && stage === id ? decided.key : undefined;
-      return { ...(key && { key }), reused, lacking: { stage, reason } };
+      throw new NoResultError(id, { stage, reason });
     }
     reused.set(stage, decided);
   }
-  return { key: reused.get(id)!.key, reused };
+  return reused;
 }
 
 /** Status of a stage. */
@@ -240,38 +232,38 @@ export interface StageStatus {
   readonly failure?: Failure;
 }
 
-/** Status of each stage of a pipeline, in topological order. */
+/**
+ * Status of each stage of a pipeline, in topological order.
+ *
+ * @param targets Ids of stages whose status is wanted, or of those that they need; all stages if empty.
+ */
 export async function status(
   graph: Graph,
   settings: Settings,
+  targets: readonly string[] = [],
+  store = openStore(settings),
 ): Promise<StageStatus[]> {
   const { pipeline } = graph;
-  const store = openStore(settings);
-  const decisions = await decideAll(graph, [], settings, store);
   const { liveRuns } = await import("./runs.ts");
-  const live = liveRuns(store);
+  // Before results: a run that ends meanwhile is in neither otherwise.
+  const runs = liveRuns(store).filter((run) => run.pipeline === pipeline);
+  const decisions = await decideAll(graph, targets, settings, store);
   return [...decisions].map(([stage, decision]) => {
     const { keys, failure } = store.histories.read(pipeline, stage);
-    const running = live.find((run) =>
-      run.pipeline === pipeline && run.stage === stage &&
-      "key" in decision && run.key === decision.key
-    );
-    const last = keys[0] === undefined
-      ? undefined
-      : store.manifests.find(keys[0]);
-    const hasFailed = "key" in decision && failure?.key === decision.key;
+    const key = "key" in decision ? decision.key : undefined;
+    const live = runs.find((run) => run.stage === stage && run.key === key);
+    const latest = keys[0] && store.manifests.find(keys[0]);
+    const last = latest && {
+      started: latest.started,
+      seconds: latest.seconds,
+      metrics: latest.metrics,
+    };
     return {
       stage,
       decision,
-      ...(running !== undefined && { live: running }),
-      ...(last !== undefined && {
-        last: {
-          started: last.started,
-          seconds: last.seconds,
-          metrics: last.metrics,
-        },
-      }),
-      ...(hasFailed && { failure }),
+      ...(live && { live }),
+      ...(last && { last }),
+      ...(failure !== undefined && failure.key === key && { failure }),
     };
   });
 }

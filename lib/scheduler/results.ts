@@ -5,9 +5,9 @@ import { isFull, isReadOnly, removeFolder } from "../files/files.ts";
 import type { Store } from "../store/store.ts";
 import { openContext } from "./context.ts";
 import { NoResultError } from "./failure.ts";
-import { findResult } from "./plan.ts";
+import { findResults, status } from "./plan.ts";
 import type { FoundLog } from "./journal.ts";
-import { liveRuns, makeRunFolder } from "./runs.ts";
+import { makeRunFolder } from "./runs.ts";
 import type { Settings } from "./settings.ts";
 import { visibleFolder } from "./visible.ts";
 
@@ -41,13 +41,14 @@ export async function openResults(
   const { pipeline } = graph;
   using _live = await holdOff(store);
   const context = await openContext(graph, [id], settings, store);
-  const { reused, lacking, key } = await findResult(context, id);
-  if (lacking !== undefined) throw new NoResultError(id, lacking);
+  const reused = await findResults(context, id);
   const paths = new Map<string, string>();
   const recorded = new Map<string, string>();
   using made = new DisposableStack();
   const folder = made.use(
-    privateFolder(() => makeRunFolder(store, pipeline, `${id} (read)`, key!)),
+    privateFolder(() =>
+      makeRunFolder(store, pipeline, `${id} (read)`, reused.get(id)!.key)
+    ),
   );
   for (const [i, stage] of stages.entries()) {
     const path = join(folder.path, String(i));
@@ -104,24 +105,18 @@ export async function findStageLog(
   settings: Settings,
   store: Store,
 ): Promise<FoundLog> {
-  const { pipeline } = graph;
-  using _live = await holdOff(store);
-  // Before results: a run that ends meanwhile is in neither otherwise.
-  const runs = liveRuns(store);
-  const context = await openContext(graph, [id], settings, store);
-  const { reused, lacking, key } = await findResult(context, id);
-  await store.memo.save();
-  const live = runs.find((run) =>
-    run.pipeline === pipeline && run.stage === id && run.key === key
-  );
-  if (live !== undefined) {
-    return { from: "live", path: live.log, key: live.key };
+  const all = await status(graph, settings, [id], store);
+  const { decision, live, failure } = all.find(({ stage }) => stage === id)!;
+  if (live !== undefined) return { from: "live", path: live.log };
+  if (failure !== undefined) return { from: "failed", path: failure.log };
+  for (const { stage, decision } of all) {
+    if (decision.state === "run" || decision.state === "unknown") {
+      throw new NoResultError(id, { stage, reason: decision.reason });
+    }
   }
-  const { failure } = store.histories.read(pipeline, id);
-  if (failure !== undefined && failure.key === key) {
-    return { from: "failed", path: failure.log, key };
+  const manifest = "key" in decision && store.manifests.find(decision.key);
+  if (!manifest) {
+    throw new NoResultError(id, { stage: id, reason: "not in the cache" });
   }
-  if (lacking !== undefined) throw new NoResultError(id, lacking);
-  const { blob } = reused.get(id)!.manifest.log;
-  return { from: "result", path: store.blobs.path(blob) };
+  return { from: "result", path: store.blobs.path(manifest.log.blob) };
 }

@@ -3,13 +3,13 @@ import type { Graph } from "../pipeline/graph.ts";
 import { listFiles } from "../store/blobs.ts";
 import { holdOff } from "../store/cleanup.ts";
 import { digestFile } from "../files/digest.ts";
-import { attempt } from "./attempt.ts";
 import { openContext, openStore, stageOf } from "./context.ts";
 import type { Event } from "./events.ts";
 import { NoResultError } from "./failure.ts";
 import { lockMutex, takeGpus } from "./limits.ts";
 import { openJournal } from "./journal.ts";
-import { findResult } from "./plan.ts";
+import { findResults } from "./plan.ts";
+import { attempt } from "./run_stage.ts";
 import { makeRunFolder } from "./runs.ts";
 import type { Settings } from "./settings.ts";
 
@@ -46,8 +46,7 @@ export async function verify<Difference>(
   const store = openStore(settings);
   using _live = await holdOff(store);
   const context = await openContext(graph, [id], settings, store);
-  const { reused, lacking } = await findResult(context, id);
-  if (lacking !== undefined) throw new NoResultError(id, lacking);
+  const reused = await findResults(context, id);
   const results = new Map(
     [...reused].map(([stage, { manifest }]) => [stage, manifest]),
   );
@@ -74,12 +73,15 @@ export async function verify<Difference>(
   using journal = openJournal(folder.log, emit);
   const checkpoint = join(folder.path, "checkpoint");
   Deno.mkdirSync(checkpoint);
-  const observed = { ...run, emit: journal.emit };
-  const end = await attempt(observed, stage, own, folder, {
+  const end = await attempt(
+    { ...run, emit: journal.emit },
+    stage,
+    own,
     results,
     gpus,
-    checkpoint: () => checkpoint,
-  });
+    folder,
+    () => checkpoint,
+  );
   if (end.state !== "done") throw new Error(end.message);
   const { output, measured: { seconds } } = end;
   const { files } = hit.manifest;

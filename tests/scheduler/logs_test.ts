@@ -34,7 +34,7 @@ Deno.test("logs -f shows the last attempt of a stage also if that ended before i
     .map((it) => JSON.stringify({ at: 0, ...it }) + "\n");
   Deno.writeTextFileSync(path, lines.join(""));
   const told: string[] = [];
-  const following = { store, findAgain: find };
+  const following = { findAgain: find };
   for await (
     const line of readLog({ ...found, from: "live", path }, true, following)
   ) {
@@ -68,14 +68,10 @@ Deno.test("logs -f goes on with the next attempt of a stage, and ends with the l
     const stages = { s: { task: "second", params: { fail }, retries: 1 } };
     const scheduler = project.spawn(stages);
     await scheduler.event((event) => event.type === "log");
-    const found = await findStageLog(
-      await project.graph(stages),
-      "s",
-      project.settings(),
-      store,
-    );
+    const graph = await project.graph(stages);
+    const findAgain = () => findStageLog(graph, "s", project.settings(), store);
     const told: string[] = [];
-    for await (const line of readLog(found, true, { store })) {
+    for await (const line of readLog(await findAgain(), true, { findAgain })) {
       if (line.type === "started") told.push(`attempt ${line.attempt}`);
       if (line.type === "failed") told.push(line.message);
       if (line.type === "log" && line.stream === "log") told.push(line.line);

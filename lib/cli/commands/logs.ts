@@ -51,7 +51,6 @@ export const logsCommand = command`
     const line of readLog(await find(), args.has("follow"), {
       signal: interrupts.signal,
       findAgain: find,
-      store,
     })
   ) {
     const text = eventText(line);
