@@ -117,7 +117,44 @@ export interface ExpectedStage {
 /** Kinds of failures. `output-missing`: a declared file was not written. `reported`: the task reported the error, and its message is complete. */
 export type FailureCode = "output-missing" | "reported";
 
-/** How a stage ends. */
+/**
+ * How a stage ends: its process, an attempt at it, or its run. Messages are
+ * meant for the user. Thrown are only bugs, errors of the system, such as a full
+ * disk, and `BusyError`.
+ */
+export type End<Done, Restart> =
+  | { readonly state: "done" } & Done
+  | Failed
+  | {
+    readonly state: "interrupted";
+    readonly message: string;
+    /** Where the next attempt resumes: `step 175`; absent if it starts over. */
+    readonly checkpoint?: string;
+  }
+  /** To be started again, for a reason that is not its own. */
+  | { readonly state: "restart"; readonly message: string } & Restart;
+
+/** The end of a stage that has failed. */
+export interface Failed {
+  readonly state: "failed";
+  readonly message: string;
+  /** Kind of the failure, if it is distinguished. */
+  readonly code?: FailureCode;
+}
+
+/** The end of a stage that has failed. */
+export function failed(message: string, code?: FailureCode): Failed {
+  return { state: "failed", message, ...(code !== undefined && { code }) };
+}
+
+/** The end of a stage for which the cache lacks a blob. */
+export function lost(blob: string) {
+  const content = `Cached content "${blob.slice(0, 12)}"`;
+  const message = `${content} is missing or damaged`;
+  return { state: "restart", message, lost: blob } as const;
+}
+
+/** What becomes of a stage in a run. */
 export type Outcome =
   | "ran"
   | "restored"

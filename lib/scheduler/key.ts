@@ -7,8 +7,7 @@ import { canonicalJson } from "../files/digest.ts";
 import { statIfThere } from "../files/files.ts";
 import { fingerprint } from "../files/fingerprints.ts";
 import { basename, dirname, join, resolve } from "../files/paths.ts";
-import { isCurrent } from "./code.ts";
-import { type Context, stageOf, taskOf } from "./context.ts";
+import { type Context, isCurrent, stageOf, taskOf } from "./context.ts";
 
 /**
  * Everything that the result of a stage depends on. These are not part of it:

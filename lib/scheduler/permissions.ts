@@ -1,26 +1,12 @@
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Permissions } from "../pipeline/task.ts";
-import { type Failed, failed } from "./ends.ts";
+import { type Failed, failed } from "./events.ts";
 import type { Rules } from "./landlock.ts";
 import type { Runtime } from "./settings.ts";
 
-/** Paths that a stage's process may access for its run. */
-interface Access {
-  readonly read: readonly string[];
-  readonly write: readonly string[];
-}
-
 /** Variables that Deno itself needs. The task cannot read them unless it declares them. */
 const DENO_ENV = ["HOME", "PATH", "DENO_DIR", "XDG_CACHE_HOME"];
-
-/** What a stage's process may do. */
-interface Sandbox {
-  /** Flags of Deno. */
-  readonly flags: readonly string[];
-  /** Rules for native code, if there is some. */
-  readonly rules?: Rules;
-}
 
 /**
  * Permits a stage's process what its task declares and what its runtimes need,
@@ -28,12 +14,15 @@ interface Sandbox {
  * native code; Landlock can, unless the task starts programs, which need wider
  * access. It fails if a path contains a comma: Deno 2.9 splits values there,
  * although its manual describes an escape.
+ *
+ * @param access Paths that it may access for its run.
+ * @returns Flags of Deno, and rules for native code, if there is some.
  */
 export function sandboxOf(
   permissions: Permissions,
-  access: Access,
+  access: Pick<Rules, "read" | "write">,
   runtimes: readonly Runtime[],
-): Sandbox | Failed {
+): { readonly flags: readonly string[]; readonly rules?: Rules } | Failed {
   const { net = false, env = [], run = [] } = permissions;
   const write = [...access.write, ...permissions.write?.() ?? []];
   const read = [
@@ -74,15 +63,10 @@ export function sandboxOf(
   return { flags, rules };
 }
 
-/**
- * The flag that grants a permission for some values; none if there are no
- * values.
- *
- * @param name `read`, `write`, `env` or `run`.
- */
+/** The flag that grants a permission (`read`, `write`, `env`, `run`) for some values; none if there are no values. */
 function allow(name: string, values: readonly string[]): string[] {
-  const distinct = [...new Set(values)];
-  return distinct.length === 0 ? [] : [`--allow-${name}=${distinct.join()}`];
+  const distinct = new Set(values);
+  return distinct.size === 0 ? [] : [`--allow-${name}=${[...distinct]}`];
 }
 
 /**

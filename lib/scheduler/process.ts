@@ -1,7 +1,7 @@
 import { join } from "node:path";
+import type { Measured } from "../store/manifests.ts";
 import type { ChildEvent } from "./child.ts";
-import { failed, type ProcessEnd } from "./ends.ts";
-import type { Event } from "./events.ts";
+import { type End, type Event, failed } from "./events.ts";
 import type { Ended, Execution, Exit, Job } from "./executors/executor.ts";
 import { Lines } from "./journal.ts";
 
@@ -24,6 +24,14 @@ export interface Watch {
   readonly grace: number;
   readonly signal: AbortSignal;
 }
+
+/** How a process ends. It is started again from its last checkpoint. */
+export type ProcessEnd = End<{ readonly measured: Measured }, {
+  /** True if it had started. */
+  readonly hasStarted: boolean;
+  /** Seconds that are left of its timeout. */
+  readonly left: number;
+}>;
 
 /** Seconds that a process may take to end after its task is done. */
 const LAST_SECONDS = 10;
@@ -56,13 +64,10 @@ export async function follow(
     timer = setTimeout(poll, interval);
   };
   let timer = setTimeout(poll, interval);
-  let last: Ended;
-  try {
-    last = await ended;
-  } finally {
+  const last = await ended.finally(() => {
     clearTimeout(timer);
     watch.signal.removeEventListener("abort", onAbort);
-  }
+  });
   return await process.end(last);
 }
 
@@ -280,10 +285,9 @@ function isEvent(event: ChildEvent): boolean {
 }
 
 function describeExit({ code, signal }: Exit, lastError: string): string {
+  const cause = signal === "SIGKILL" ? ", possibly out of memory" : "";
   const end = signal === undefined
     ? `The process ended with code ${code}`
-    : `The process was ended by ${signal}${
-      signal === "SIGKILL" ? ", possibly out of memory" : ""
-    }`;
+    : `The process was ended by ${signal}${cause}`;
   return lastError === "" ? end : `${end}: ${lastError}`;
 }

@@ -1,25 +1,54 @@
 import { join } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
+import type { InputArtifact } from "../pipeline/task.ts";
 import { listTree, NotAFileError, treeDigest } from "../store/blobs.ts";
 import { readSealed, removeFolder, writeSealed } from "../files/files.ts";
 import {
   type Manifest,
   MANIFEST_VERSION,
+  type Measured,
   replacedFiles,
 } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
-import { attempt } from "./attempt.ts";
 import { changes, describeChanges } from "./changes.ts";
-import type { Context, Run } from "./context.ts";
-import { type Failed, failed, type Made, type StageEnd } from "./ends.ts";
-import type { Event } from "./events.ts";
+import { type Context, readyRuntimes, type Run, taskOf } from "./context.ts";
+import { type End, type Event, type Failed, failed, lost } from "./events.ts";
 import type { HeldGpus } from "./gpus.ts";
-import { threadsOf } from "./key.ts";
-import { claimOf, lockKey, lockMutex, type Slots, takeGpus } from "./limits.ts";
 import { openJournal } from "./journal.ts";
-import { decide, type Decided, type Missed } from "./plan.ts";
-import { makeRunFolder } from "./runs.ts";
-import { makeVisible, setModes } from "./visible.ts";
+import {
+  sourceDigest,
+  sourcePrints,
+  threadsOf,
+  withAbsoluteSources,
+} from "./key.ts";
+import {
+  claimOf,
+  executorOf,
+  lockKey,
+  lockMutex,
+  resourcesOf,
+  type Slots,
+  takeGpus,
+} from "./limits.ts";
+import { decide, type Decided, type Missed, type Reused } from "./plan.ts";
+import { runTask } from "./run_task.ts";
+import { type AttemptFolder, makeRunFolder, type RunFolder } from "./runs.ts";
+import { makeVisible, setModes, visibleFolder } from "./visible.ts";
+
+/** How an attempt ends. The stage is decided anew if what its key depends on has changed, or the cache has lost a blob. */
+type AttemptEnd = End<Made, { readonly lost?: string }>;
+
+/** What an attempt has made: measurements, and the folder of the artifact. */
+interface Made {
+  readonly measured: Measured;
+  readonly output: string;
+}
+
+/** How the run of a stage ends; a failure or an interruption has been emitted. */
+export type StageEnd =
+  | End<{ readonly manifest: Manifest }, { readonly lost?: string }>
+  /** The cache has its result, which another process may have made in the meantime. */
+  | { readonly state: "reused"; readonly decided: Reused };
 
 /**
  * Runs a stage whose result is not in the cache, and commits the result. The
@@ -78,11 +107,15 @@ async function runOnce(
     attempt: number,
     reason: number > 1 ? "the last attempt failed" : decision.reason,
   });
-  const attempted = await attempt({ ...run, emit }, stage, decided, folder, {
+  const attempted = await attempt(
+    { ...run, emit },
+    stage,
+    decided,
     results,
     gpus,
-    checkpoint: (prints) => takeCheckpoint(key, prints, store),
-  });
+    folder,
+    (prints) => takeCheckpoint(key, prints, store),
+  );
   const end = attempted.state === "done"
     ? await commit(run, stage, decided, attempted, folder.log)
     : attempted;
@@ -112,6 +145,143 @@ async function runOnce(
   });
   run.emit(event);
   return end;
+}
+
+/** Maximum number of times in a row that a process does not start. */
+const MAX_STARTS = 3;
+
+/**
+ * Runs a stage's process: the bundle that is in its key, on its inputs and
+ * sources. It is started again whenever a batch system ends it for reasons of
+ * its own. The process of an earlier start may still live on a node that was
+ * lost, so each start has a folder of its own.
+ *
+ * @param checkpoint Creates the folder for checkpoints, given the fingerprints of the sources.
+ */
+export async function attempt(
+  run: Run,
+  stage: GraphStage,
+  decided: Decided,
+  results: ReadonlyMap<string, Manifest>,
+  gpus: HeldGpus | undefined,
+  folder: AttemptFolder,
+  checkpoint: (prints: string) => string,
+): Promise<AttemptEnd> {
+  const { emit, settings, signal } = run;
+  const { permissions = {} } = await taskOf(stage);
+  const log = (line: string) =>
+    emit({ type: "log", stage: stage.id, line, stream: "log" });
+  let left: number | undefined;
+  let unstarted = 0;
+  for (let number = 0;; number++) {
+    const start = folder.start(number);
+    const runtimes = await readyRuntimes(run, stage);
+    const inputs = await layOut(run, stage, decided, results, start);
+    if (typeof inputs === "string") return lost(inputs);
+    const before = sourcePrints(decided.sources);
+    const changed = await changedSource(run, decided, before);
+    if (changed !== undefined) return changed;
+    const end = await runTask({
+      stage: stage.id,
+      task: stage.task,
+      module: stage.module,
+      project: settings.project,
+      permissions,
+      params: withAbsoluteSources(stage.params, decided.sources),
+      inputs,
+      sources: [...decided.sources.values()],
+      folder: start,
+      checkpoint: checkpoint(before),
+      runtimes,
+      resources: resourcesOf(run, stage),
+      gpus: gpus?.ids,
+      executor: executorOf(run, stage),
+      left,
+      grace: settings.grace,
+      lastingPaths: lastingPaths(run, stage, start),
+      emit,
+      signal,
+    });
+    switch (end.state) {
+      case "done":
+        return await changedSource(run, decided, before) ??
+          { ...end, output: start.output };
+      case "failed":
+      case "interrupted":
+        return end;
+      case "restart":
+        unstarted = end.hasStarted ? 0 : unstarted + 1;
+        if (unstarted === MAX_STARTS) return failed(end.message);
+        left = end.left;
+        log(end.message);
+    }
+  }
+}
+
+/** Lays out the code and the inputs of a stage in its run folder, as read-only hard links to blobs; returns a blob that the cache has lost. Of the inputs' parts in the key, the task sees all but the digest. */
+async function layOut(
+  { store }: Context,
+  stage: GraphStage,
+  { parts }: Decided,
+  results: ReadonlyMap<string, Manifest>,
+  folder: RunFolder,
+): Promise<Record<string, InputArtifact[]> | string> {
+  if (!await store.blobs.linkTo(parts.code, folder.code)) return parts.code;
+  const inputs: Record<string, InputArtifact[]> = {};
+  for (const [name, ids] of Object.entries(stage.inputs)) {
+    inputs[name] = [];
+    for (const [i, id] of ids.entries()) {
+      const path = join(folder.inputs, name, String(i));
+      Deno.mkdirSync(path, { recursive: true });
+      for (const { blob, path: file } of results.get(id)!.files) {
+        if (!await store.blobs.linkTo(blob, join(path, file))) return blob;
+      }
+      const { content: _, ...seen } = parts.inputs[name]![i]!;
+      inputs[name].push({ stage: name, matrix: {}, ...seen, path });
+    }
+  }
+  return inputs;
+}
+
+/**
+ * Compares sources with those of the key: their fingerprints, and the content of
+ * files that were changed in the tick in which they were read. Undefined if none
+ * has changed, not even back again.
+ */
+async function changedSource(
+  { store }: Context,
+  decided: Decided,
+  before: string,
+): Promise<AttemptEnd | undefined> {
+  for (const [name, path] of decided.sources) {
+    if (await sourceDigest(path, store) !== decided.parts.sources[name]) {
+      return { state: "restart", message: `source "${path}" changed` };
+    }
+  }
+  if (sourcePrints(decided.sources) === before) return undefined;
+  const paths = [...decided.sources.values()].map((it) => `"${it}"`);
+  return { state: "restart", message: `${paths.join(" or ")} changed` };
+}
+
+/**
+ * Replaces paths in the run folder, which is removed after the run: those of
+ * inputs by the visible folders of the stages that they come from, others by
+ * paths relative to the run folder.
+ */
+function lastingPaths(
+  { settings: { out }, graph: { pipeline } }: Context,
+  stage: GraphStage,
+  folder: RunFolder,
+): (text: string) => string {
+  const lasting = (path: string) =>
+    path.replace(/^inputs\/([^/]+)\/(\d+)/, (all, name, i) => {
+      const id = stage.inputs[name]?.[i];
+      return id === undefined ? all : visibleFolder(out, pipeline, id);
+    });
+  return (text) => {
+    const [head, ...paths] = text.split(`${folder.path}/`);
+    return head + paths.map(lasting).join("");
+  };
 }
 
 /**
@@ -173,18 +343,17 @@ async function machineOf(
     needs.map((name) => runtimes.get(name)?.machine?.()),
   );
   const names = found.filter((name) => name !== undefined);
-  if (names.length === 0) return {};
-  return { machine: [...names, threadsOf(resources)].join(", ") };
+  const machine = [...names, threadsOf(resources)].join(", ");
+  return names.length === 0 ? {} : { machine };
 }
 
 /** Paths of the files of an artifact. */
 function artifactFiles(stage: GraphStage, folder: string): string[] | Failed {
-  const { isSymlink, isFile } = Deno.lstatSync(folder);
-  if (isSymlink || isFile) {
+  const { isDirectory, isFile } = Deno.lstatSync(folder);
+  if (!isDirectory) {
+    const what = isFile ? "file" : "symbolic link";
     return failed(
-      `The stage replaced its output folder by a ${
-        isFile ? "file" : "symbolic link"
-      }; the task must write its files into the folder`,
+      `The stage replaced its output folder by a ${what}; the task must write its files into the folder`,
     );
   }
   let paths: string[];
@@ -234,15 +403,14 @@ function takeCheckpoint(key: string, prints: string, store: Store): string {
   const memo = join(folder, "sources.json");
   const sameSources = prints === (readSealed(memo)?.prints ?? "[]");
   const attempts = [...Deno.readDirSync(folder)]
-    .map(({ name }) => Number(name)).filter(Number.isInteger)
-    .sort((a, b) => b - a);
-  const last = sameSources ? attempts[0] : undefined;
-  const next = join(folder, String((attempts[0] ?? 0) + 1));
-  for (const attempt of attempts) {
-    if (attempt !== last) removeFolder(join(folder, String(attempt)));
+    .map(({ name }) => Number(name)).filter(Number.isInteger);
+  const number = Math.max(0, ...attempts);
+  const [last, next] = [number, number + 1].map((it) => join(folder, `${it}`));
+  if (!sameSources) {
+    attempts.forEach((it) => removeFolder(join(folder, `${it}`)));
+    writeSealed(memo, { prints });
   }
-  if (!sameSources) writeSealed(memo, { prints });
-  if (last === undefined) Deno.mkdirSync(next);
-  else Deno.renameSync(join(folder, String(last)), next);
-  return next;
+  if (sameSources && number > 0) Deno.renameSync(last!, next!);
+  else Deno.mkdirSync(next!);
+  return next!;
 }

@@ -2,11 +2,10 @@ import { join } from "node:path";
 import type { InputArtifact, Permissions } from "../pipeline/task.ts";
 import { locateTrace } from "./bundle.ts";
 import type { Spec } from "./child.ts";
-import type { ProcessEnd } from "./ends.ts";
 import type { Executor, Job, JobResources } from "./executors/executor.ts";
 import { confined, hasLandlock } from "./landlock.ts";
 import { sandboxOf, stageEnvironment } from "./permissions.ts";
-import { follow, type Watch } from "./process.ts";
+import { follow, type ProcessEnd, type Watch } from "./process.ts";
 import type { RunFolder } from "./runs.ts";
 import type { Runtime } from "./settings.ts";
 

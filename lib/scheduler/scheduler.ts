@@ -8,12 +8,12 @@ import {
   type Run,
   stageOf,
 } from "./context.ts";
-import { lost, type StageEnd } from "./ends.ts";
-import type { Event, Outcome, Summary } from "./events.ts";
+import { type Event, lost, type Outcome, type Summary } from "./events.ts";
 import { BusyError, messageOf, withCache } from "./failure.ts";
 import { checkSources } from "./key.ts";
 import type { Slots } from "./limits.ts";
 import { decide, type Reused } from "./plan.ts";
+import type { StageEnd } from "./run_stage.ts";
 import type { Settings } from "./settings.ts";
 import { makeVisible, visibleFolder } from "./visible.ts";
 

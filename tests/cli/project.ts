@@ -3,7 +3,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { dirname, join } from "node:path";
 import { PROGRAM, PROJECT } from "../../lib/cli/arguments/options.ts";
 import { run } from "../../lib/cli/main.ts";
-import { taskCode } from "../../lib/scheduler/code.ts";
+import { taskCode } from "../../lib/scheduler/context.ts";
 import { keepWithin } from "../../lib/store/cleanup.ts";
 import { Store } from "../../lib/store/store.ts";
 import { withEnvironment } from "../tasks/with_environment.ts";

@@ -8,7 +8,7 @@ import {
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { sectionsOf } from "../../lib/scheduler/bundle.ts";
-import { taskCode } from "../../lib/scheduler/code.ts";
+import { taskCode } from "../../lib/scheduler/context.ts";
 import { Store } from "../../lib/store/store.ts";
 import { TestProject } from "./project.ts";
 

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
-import { taskCode } from "../../lib/scheduler/code.ts";
+import { taskCode } from "../../lib/scheduler/context.ts";
 import { Store } from "../../lib/store/store.ts";
 import { failAtPoints } from "../soak/fault_points.ts";
 import { Random } from "../soak/random.ts";

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { relative } from "node:path";
-import { inNamespace } from "../../lib/scheduler/executors/namespace.ts";
+import { inNamespace } from "../../lib/scheduler/executors/local.ts";
 import { hasLandlock } from "../../lib/scheduler/landlock.ts";
 import { readIfThere } from "../../lib/files/files.ts";
 import { until } from "../until.ts";

@@ -6,7 +6,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { pathToFileURL } from "node:url";
-import { taskCode } from "../../lib/scheduler/code.ts";
+import { taskCode } from "../../lib/scheduler/context.ts";
 import { Store } from "../../lib/store/store.ts";
 import { TestProject } from "./project.ts";
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import type { ProcessEnd } from "../../lib/scheduler/ends.ts";
+import type { ProcessEnd } from "../../lib/scheduler/process.ts";
 import type { Ended, Job } from "../../lib/scheduler/executors/executor.ts";
 import { follow } from "../../lib/scheduler/process.ts";
 import { makeStart } from "../../lib/scheduler/runs.ts";

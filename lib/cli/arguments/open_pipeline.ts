@@ -1,7 +1,6 @@
 import { readText } from "../../pipeline/faults.ts";
 import type { Graph, GraphStage, matchStages } from "../../pipeline/graph.ts";
-import { taskCode } from "../../scheduler/code.ts";
-import { openStore } from "../../scheduler/context.ts";
+import { openStore, taskCode } from "../../scheduler/context.ts";
 import { digest } from "../../files/digest.ts";
 import {
   entriesOf,

@@ -1,5 +1,5 @@
 import { delay } from "@std/async/delay";
-import { taskCode } from "../../scheduler/code.ts";
+import { taskCode } from "../../scheduler/context.ts";
 import { signal as sendSignal } from "../../scheduler/executors/local.ts";
 import { sourcesOf } from "../../scheduler/key.ts";
 import { listFiles } from "../../store/blobs.ts";

@@ -1,10 +1,9 @@
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { loadTask } from "../../pipeline/load_task.ts";
-import { taskCode } from "../../scheduler/code.ts";
 import type { Event } from "../../scheduler/events.ts";
 import { withCache } from "../../scheduler/failure.ts";
-import { openStore } from "../../scheduler/context.ts";
+import { openStore, taskCode } from "../../scheduler/context.ts";
 import { local } from "../../scheduler/executors/local.ts";
 import { runTask } from "../../scheduler/run_task.ts";
 import { makeStart } from "../../scheduler/runs.ts";

@@ -3,7 +3,7 @@ import { PROJECT } from "../../../lib/cli/arguments/options.ts";
 import type { GraphStage } from "../../../lib/pipeline/graph.ts";
 import { openContext, openStore } from "../../../lib/scheduler/context.ts";
 import { local } from "../../../lib/scheduler/executors/local.ts";
-import { inNamespace } from "../../../lib/scheduler/executors/namespace.ts";
+import { inNamespace } from "../../../lib/scheduler/executors/local.ts";
 import type {
   Execution,
   Executor,
