@@ -1,9 +1,6 @@
-import * as z from "zod";
-import { RUN_FIELDS } from "../artifacts/training.ts";
-import { ScoresInfo } from "../artifacts/scores.ts";
-import { EpochScores } from "../engine/training/checkpoint.ts";
+import type { Training } from "../artifacts/training.ts";
+import type { ScoresFile } from "../artifacts/scores.ts";
 import { learningRateAt } from "../engine/training/adamw.ts";
-import { readLog } from "../scheduler/journal.ts";
 import type { Manifest } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
 
@@ -34,7 +31,7 @@ interface Point {
   /** Optimizer steps taken; of an evaluation, the rank. */
   readonly step: number;
   readonly value: number;
-  /** In milliseconds since 1970. */
+  /** In milliseconds since 1970, as if all steps took the same time. */
   readonly time: number;
 }
 
@@ -95,28 +92,20 @@ export async function recordedRuns(
   );
 }
 
-const { steps, learningRate, warmupRatio, losses } = RUN_FIELDS;
-
-/** The fields of `training.json` that are read; those of earlier versions of the program lack others. */
-const TrainingFile = z.looseObject({
-  ...{ steps, learningRate, warmupRatio, losses },
-  selection: z.looseObject({ epochs: z.array(EpochScores) }).nullish(),
-});
-
 async function readTraining(
   stage: string,
   manifest: Manifest,
   store: Store,
 ): Promise<RecordedRun> {
-  const training = await fileOf("training.json", TrainingFile, manifest, store);
+  const training: Training = await fileOf("training.json", manifest, store);
   const { losses, selection, ...settings } = training;
   const run = runOf(stage, "training", manifest, {
     ...settings,
     selection: selection && { ...selection, epochs: undefined },
   });
-  const times = await lossTimes(run, manifest, store);
+  // Steps take the same time.
   const timeAt = (step: number) =>
-    times.find(([logged]) => logged >= step)?.[1] ?? run.ended;
+    run.started + (run.ended - run.started) * step / training.steps;
   // Learning rates count steps from 0.
   const rateAt = (step: number) => learningRateAt(step - 1, training);
   const points: Point[] = [
@@ -141,47 +130,12 @@ function point(name: string, step: number, value: number, time: number): Point {
   return { name, step, value, time };
 }
 
-/**
- * When the loss of each step was reported, in milliseconds since 1970. Those
- * of attempts before the last one are not in the log: they count as reported
- * when the last attempt started.
- */
-async function lossTimes(
-  { started, ended }: RecordedRun,
-  { log }: Manifest,
-  store: Store,
-): Promise<[step: number, time: number][]> {
-  const reported: [step: number, at: number][] = [];
-  const path = store.blobs.path(log.blob);
-  let isJob = false;
-  let last = 0;
-  for await (const line of readLog({ from: "result", path }, false)) {
-    last = line.at;
-    if (line.type === "queued") isJob = true;
-    if (line.type !== "metric" || line.name !== "loss") continue;
-    reported.push([line.step ?? 0, line.at]);
-  }
-  const [first] = reported;
-  if (first === undefined) return [];
-  // The log of a job also covers its time in the queue, or begins when a later run takes it up.
-  const start = isJob ? ended - 1000 * last : started;
-  return [
-    [first[0] - 1, started],
-    ...reported.map(([step, at]): [number, number] => [
-      step,
-      Math.max(started, start + 1000 * at),
-    ]),
-  ];
-}
-
-const ScoresFile = z.looseObject({ ranks: ScoresInfo.shape.ranks });
-
 async function readEvaluation(
   stage: string,
   manifest: Manifest,
   store: Store,
 ): Promise<RecordedRun> {
-  const scores = await fileOf("scores.json", ScoresFile, manifest, store);
+  const scores: ScoresFile = await fileOf("scores.json", manifest, store);
   const { ranks, ...settings } = scores;
   const run = runOf(stage, "evaluation", manifest, settings);
   const points = ranks.flatMap(({ rank, metrics }) =>
@@ -194,23 +148,9 @@ async function readEvaluation(
   return { ...run, points };
 }
 
-/** @throws {SyntaxError} If a field is missing or invalid. */
-async function fileOf<T extends z.ZodType>(
-  name: string,
-  schema: T,
-  { files, key, stage }: Manifest,
-  store: Store,
-): Promise<z.output<T>> {
+async function fileOf(name: string, { files }: Manifest, store: Store) {
   const { blob } = files.find(({ path }) => path === name)!;
-  const { data, error } = schema.safeParse(
-    JSON.parse(await store.blobs.text(blob) ?? "null"),
-  );
-  if (data !== undefined) return data;
-  throw new SyntaxError(
-    `"${name}" of the result ${key.slice(0, 8)} of ${stage} is invalid:\n${
-      z.prettifyError(error!)
-    }`,
-  );
+  return JSON.parse(await store.blobs.text(blob) ?? "null");
 }
 
 function runOf(

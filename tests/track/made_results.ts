@@ -16,10 +16,6 @@ interface Made {
   /** Files with their content. */
   readonly files: Readonly<Record<string, unknown>>;
   readonly metrics?: Readonly<Record<string, number>>;
-  /** Losses that its log reports: step, value, seconds since the start. */
-  readonly losses?: readonly (readonly [number, number, number])[];
-  /** Seconds that its job waited in the queue of a batch system. */
-  readonly queued?: number;
   /** Content of its input "adapter". */
   readonly adapter?: string;
 }
@@ -33,8 +29,6 @@ export async function addResult(
     n = 0,
     files,
     metrics = {},
-    losses = [],
-    queued,
     adapter,
   }: Made,
 ): Promise<Manifest> {
@@ -52,19 +46,6 @@ export async function addResult(
       ...await store.blobs.putText(JSON.stringify(value)),
     })),
   );
-  const metric = { type: "metric", stage, name: "loss" };
-  const lines: unknown[] = losses.map(([step, value, at]) => (
-    { ...metric, at: at + (queued ?? 0), value, step }
-  ));
-  if (queued !== undefined) {
-    const job = { type: "queued", stage, job: "7" };
-    lines.unshift(
-      { ...job, at: 0, state: "PENDING" },
-      { ...job, at: queued, state: "RUNNING" },
-    );
-    lines.push({ ...metric, at: queued + 100, name: "step_seconds", value: 1 });
-  }
-  const log = lines.map((line) => `${JSON.stringify(line)}\n`);
   const manifest: Manifest = {
     version: 2,
     key: await digest(canonicalJson(parts)),
@@ -78,7 +59,7 @@ export async function addResult(
     metrics,
     content: await treeDigest(stored),
     files: stored,
-    log: await store.blobs.putText(log.join("")),
+    log: await store.blobs.putText(""),
   };
   store.manifests.write(manifest);
   await store.histories.succeeded(pipeline, stage, manifest.key);
@@ -133,14 +114,12 @@ export async function filledStore(folder: string): Promise<Store> {
     stage: "train@seed=7",
     files: { "training.json": { ...TRAINING, rank: 2, selection: null } },
     metrics: { loss: 0.5, step_seconds: 0.25 },
-    losses: [[4, 0.7, 30], [8, 0.5, 70]],
   });
   const second = await addResult(store, {
     stage: "train@seed=7",
     n: 1,
     files: { "training.json": TRAINING },
     metrics: { loss: 0.5, step_seconds: 0.25 },
-    losses: [[4, 0.7, 30], [8, 0.5, 70]],
   });
   await addResult(store, {
     stage: "reduce",
