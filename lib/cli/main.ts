@@ -76,20 +76,12 @@ async function report(
   error: unknown,
   args: readonly string[],
 ): Promise<number> {
-  const { withSettings } = await import("./arguments/options.ts");
   const { fullMessage } = await import("../scheduler/failure.ts");
   const failure = error instanceof Error ? error : new Error(String(error));
-  const { name, message: plain } = failure;
-  const settings = args.flatMap((arg, i) => {
-    if (arg === "-S" || arg === "--set") return args[i + 1] ?? [];
-    return /^(?:-S|--set=)(.+)$/s.exec(arg)?.[1] ?? [];
-  });
+  const { name, message } = failure;
   const isUsage = error instanceof UsageError || name === "PipelineError";
-  // A pipeline names the settings of its faults itself.
-  const message = isUsage ? plain : withSettings(plain, settings);
-  const full = fullMessage(failure);
   const { printable } = await import("../pipeline/faults.ts");
-  const text = printable(asTyped(full === plain ? message : full));
+  const text = printable(asTyped(fullMessage(failure)));
   const isRead = Deno.stderr.isTerminal();
   console.error(isRead ? wrap(text, WIDTH).join("\n") : text);
   const [command = ""] = args;

@@ -251,38 +251,6 @@ export async function writingTo<T>(
 }
 
 /**
- * A message with the settings that it is about, behind the line that quotes
- * them: `"/a/x.tsv" does not exist; set by -S train=x.tsv`. Those whose values
- * the message quotes as they are tell more than those that only name the file
- * in which the fault is. What a message quotes of a file is no setting, and a
- * message that names an option says enough.
- */
-export function withSettings(
-  message: string,
-  settings: readonly string[],
-): string {
-  if (/(^| )-S /.test(message)) return message;
-  const [fault] = message.split(/; |, found "/, 1) as [string];
-  const quoting = (text: string, isPath: boolean) =>
-    settings.filter((setting) => {
-      const value = setting.slice(setting.indexOf("=") + 1);
-      if (value === "" || (!isPath && value.includes("/"))) return false;
-      return text.includes(`"${isPath ? resolve(PROJECT, value) : value}"`);
-    });
-  const words = quoting(fault, false);
-  const named = words.length > 0 ? words : quoting(message, true);
-  if (named.length === 0) return message;
-  const setBy = named.map((it) => `-S ${quoted(it)}`).join(" and ");
-  const lines = message.split("\n");
-  const place = lines.findIndex((it) =>
-    quoting(it, words.length === 0).length > 0
-  );
-  // A value of several lines is on none of them.
-  lines[Math.max(place, 0)] += `; set by ${setBy}`;
-  return lines.join("\n");
-}
-
-/**
  * A message and, if it names a setting that mends its fault, the command with
  * it: `..., as by -S text=review`, then a line with the command for a shell.
  */

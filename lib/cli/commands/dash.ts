@@ -76,9 +76,8 @@ async function contentOf(
       return await fileContent(join(PROJECT, "lib/report/page.css"));
     case "state": {
       const state = await follower.state();
-      const isWhole = search.has("all");
       const { id = "" } = stageToShow(state.stages, stage) ?? {};
-      const sections = sectionsOf(state, follower, id, isWhole);
+      const sections = sectionsOf(state, follower, id);
       const body = JSON.stringify({ ...state, stage: id, sections });
       return { body, type: ".json" };
     }

@@ -16,7 +16,6 @@ import {
   RECORDED,
   stageCommand,
   withRemedy,
-  withSettings,
 } from "../arguments/options.ts";
 import { openRun } from "../runtime/executor.ts";
 import { REMOTE_OPTIONS, runRemote } from "../runtime/remote.ts";
@@ -114,8 +113,7 @@ export const pipelineCommand = command`
       (event) => {
         outcome.add(event);
         if (event.type === "failed") {
-          const named = withSettings(event.message, args.values("set"));
-          const message = withRemedy(named, "pipeline", args);
+          const message = withRemedy(event.message, "pipeline", args);
           const log = event.log !== "" && !args.has("json")
             ? stageCommand("logs", args, event.stage)
             : event.log;

@@ -12,7 +12,6 @@ function byId<E extends HTMLElement = HTMLElement>(id: string): E {
 
 /** The stage whose log the user has chosen. */
 let chosen = "";
-let showAll = false;
 
 const shown = new Map<string, string>();
 
@@ -35,7 +34,6 @@ function show(id: string, html: string) {
 
 async function update() {
   const asked = new URLSearchParams({ stage: chosen });
-  if (showAll) asked.set("all", "");
   const answer = await fetch(`state?${asked}`);
   if (!answer.ok) throw new Error(await answer.text());
   const state: DashState & { stage: string; sections: Sections } = await answer
@@ -84,11 +82,6 @@ list.addEventListener("change", () => choose(list.value));
 byId("graph").addEventListener("click", chooseIn);
 byId("graph").addEventListener("keydown", (event) => {
   if (event.key === "Enter" || event.key === " ") chooseIn(event);
-});
-byId("curves").addEventListener("click", async ({ target }) => {
-  if ((target as Element).id !== "all-curves") return;
-  showAll = true;
-  await update();
 });
 document.addEventListener("pointermove", mark);
 document.addEventListener("pointerout", mark);

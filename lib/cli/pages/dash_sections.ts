@@ -10,7 +10,7 @@ import {
 
 type Point = readonly [step: number, value: number];
 
-/** Number of curves shown until the user asks for all. */
+/** Number of curves that are not folded. */
 const FEW_CURVES = 12;
 
 const CURVE = { width: 300, height: 110, left: 40, bottom: 16 } as const;
@@ -22,13 +22,11 @@ export type Sections = ReturnType<typeof sectionsOf>;
  * The sections of a state.
  *
  * @param chosen Id of the stage whose log is shown.
- * @param isWhole Whether the user has asked for all curves.
  */
 export function sectionsOf(
   { pipeline, stages, left, graph, tables, reports, problem = "" }: DashState,
   follower: Follower,
   chosen: string,
-  isWhole: boolean,
 ) {
   const curveOf = ({ id }: StageState) => {
     const { points = [] } = follower.log(id) ?? {};
@@ -39,10 +37,9 @@ export function sectionsOf(
       const drawn = curveOf(it);
       return drawn === "" ? [] : cardHtml(it.id, drawn);
     });
-  const shown = isWhole ? curves : curves.slice(0, FEW_CURVES);
-  const more = shown.length === curves.length
-    ? ""
-    : `<p><button id="all-curves" type="button">Show all ${curves.length} curves</button></p>`;
+  const cards = (some: readonly string[]) =>
+    some.length === 0 ? "" : `<div class="cards">${some.join("")}</div>`;
+  const more = cards(curves.slice(FEW_CURVES));
   const { lines = [] } = follower.log(chosen) ?? {};
   return {
     title: escapeHtml(pipeline || "dash"),
@@ -68,9 +65,8 @@ export function sectionsOf(
       }" target="_blank">Open ${escapeHtml(stage)} in a new tab</a> `
     ).join(""),
     scores: tables.map(tableHtml).join(""),
-    curves: shown.length === 0
-      ? ""
-      : `<div class="cards">${shown.join("")}</div>${more}`,
+    curves: cards(curves.slice(0, FEW_CURVES)) +
+      (more && `<details><summary>More curves</summary>${more}</details>`),
     stage: stages.map(({ id }) => `<option>${escapeHtml(id)}</option>`)
       .join(""),
     about: escapeHtml(follower.about(chosen)),

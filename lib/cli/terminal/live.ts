@@ -51,7 +51,6 @@ export class LiveTable implements Renderer {
   readonly #transcript = new Transcript();
   #pipeline = "";
   #total = 0;
-  #shared: SharedParts = new Map();
   #finished = 0;
   #install: (Message & { type: "install" }) | undefined;
   #start = performance.now();
@@ -83,7 +82,6 @@ export class LiveTable implements Renderer {
       case "start":
         this.#pipeline = message.pipeline;
         this.#total = message.stages.length;
-        this.#shared = sharedParts(message.stages);
         this.#start = now;
         return [];
       case "expected":
@@ -176,11 +174,7 @@ export class LiveTable implements Renderer {
     const hidden = shown.length > room
       ? shown.splice(Math.max(1, room - 1)).length
       : 0;
-    const names = shortIds(
-      shown.map(([stage]) => stage),
-      Math.floor(width * 0.3),
-      this.#shared,
-    );
+    const names = shown.map(([id]) => shortId(id, Math.floor(width * 0.3)));
     const column = Math.max(...names.map((it) => it.length));
     for (const [i, [, running]] of shown.entries()) {
       const name = names[i]!.padEnd(column);
@@ -244,57 +238,7 @@ function meter(width: number, share: number): string {
   return `${style.green(done)}${style.dim(left)} ${percent}`;
 }
 
-/** The matrix values that all stages of a name share, by name. */
-type SharedParts = Map<string, ReadonlySet<string>>;
-
-export function sharedParts(ids: readonly string[]): SharedParts {
-  const shared: SharedParts = new Map();
-  for (const [name, ...values] of ids.map(partsOf)) {
-    const own = new Set(values);
-    shared.set(name!, shared.get(name!)?.intersection(own) ?? own);
-  }
-  return shared;
-}
-
-/**
- * Shortens ids of stages to a width by dropping the parts that do not
- * distinguish them: first the matrix values that all stages of the same name
- * share, then the name, if all ids have the same. `train-lora@sst2,rank=1,seed=0`
- * becomes `train-lora…rank=1`, or `…rank=1`. Of what is still too long, the
- * values at its end are kept.
- */
-export function shortIds(
-  ids: readonly string[],
-  width: number,
-  shared: SharedParts,
-): string[] {
-  const parts = ids.map((id) => {
-    const own = partsOf(id);
-    const common = shared.get(own[0]!);
-    for (const [i, part] of own.entries()) {
-      if (joined(own).length > width && common?.has(part)) own[i] = "";
-    }
-    return own;
-  });
-  const isOne = new Set(parts.map(([name]) => name)).size === 1;
-  const isTooLong = parts.some((it) => joined(it).length > width);
-  if (isOne && ids.length > 1 && isTooLong) {
-    for (const it of parts) it[0] = "";
-  }
-  return parts.map(joined).map((text) =>
-    text.length > width && text.includes("…")
-      ? `…${text.slice(1 - width)}`
-      : clip(text, width)
-  );
-}
-
-/** `train@sst2,rank=1` as `train`, `@sst2` and `,rank=1`. */
-function partsOf(id: string): string[] {
-  return id.split(/(?=[@,])/);
-}
-
-/** The parts as a text, with `…` for dropped parts that are followed by others. */
-function joined(parts: readonly string[]): string {
-  return parts.map((part) => part || "…").join("")
-    .replaceAll(/…+[@,]?/g, "…").replace(/…$/, "");
+/** The id of a stage within a width: its end, which tells stages of a matrix apart. */
+function shortId(id: string, width: number): string {
+  return id.length <= width ? id : `…${id.slice(1 - width)}`;
 }

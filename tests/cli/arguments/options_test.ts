@@ -5,38 +5,11 @@ import {
   outOf,
   settingsOf,
   sizeOf,
-  withSettings,
 } from "../../../lib/cli/arguments/options.ts";
 
 function given(name: string, value: string): Arguments {
   return new Arguments([], new Map([[name, [value]]]));
 }
-
-Deno.test("withSettings() names the setting that a message quotes, else the one that names its file", () => {
-  const settings = ["train=/data/x.tsv", "text=txt", "label=label"];
-  assertEquals(
-    withSettings('"/data/x.tsv" has no column "txt"; it has "label"', settings),
-    '"/data/x.tsv" has no column "txt"; it has "label"; set by -S text=txt',
-  );
-  assertEquals(
-    withSettings('"/data/x.tsv" does not exist', settings),
-    '"/data/x.tsv" does not exist; set by -S train=/data/x.tsv',
-  );
-  assertEquals(
-    withSettings('No model "my x" on the hub\nSet HF_TOKEN', ["model=my x"]),
-    `No model "my x" on the hub; set by -S 'model=my x'\nSet HF_TOKEN`,
-  );
-  const named = '-S text=txt: Invalid "text": got "txt"';
-  const once = withSettings('No column "my x"', ["text=my x"]);
-  assertEquals(withSettings(once, ["text=my x"]), once);
-  const lacking =
-    '"/data/x.tsv" has no column "txt"; it has "review": name it by -S text=review';
-  const quotes =
-    '/data/x.tsv:2: Expected a JSON object on one line, found "{"label": 1"';
-  for (const message of [named, lacking, quotes, "The loss is NaN"]) {
-    assertEquals(withSettings(message, settings), message);
-  }
-});
 
 Deno.test("gpusOf() accepts ids with spaces around them, and refuses a repeated one", async () => {
   assertEquals(gpusOf(given("gpus", " 0, 1 ,GPU-x ")), ["0", "1", "GPU-x"]);

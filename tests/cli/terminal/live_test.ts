@@ -363,16 +363,10 @@ Deno.test("LiveTable tells the time that is left of a stage by its steps and by 
     "test  0/2 stages  20.0 s, 130 s left".replace("130 s", "2 min"),
     `  a  ${"━".repeat(10)}   0%  80 s left`,
   ]);
-  const step = (done: number, note?: string) =>
-    renderer.show({
-      type: "progress",
-      stage: "a",
-      done,
-      total: 100,
-      unit: "steps",
-      ...(note !== undefined && { note }),
-    });
-  step(0);
+  const steps = { stage: "a", total: 100, unit: "steps" };
+  const step = (done: number, note: string) =>
+    renderer.show({ ...steps, type: "progress", done, note });
+  renderer.show({ ...steps, type: "progress", done: 0 });
   step(0, "compiling length 32");
   clock.advance(10_000);
   assertMatch(terminal.rows[1]!, / {2}70 s left +compiling length 32$/);
