@@ -101,7 +101,6 @@ export async function load(
   { rank, adapter = folder, runtime = web, executionProviders }: LoadOptions =
     {},
 ): Promise<Classify> {
-  if (runtime === web) checkSimd();
   const opened = openFolder(folder);
   const file = await opened.json<ModelFile>("model.json");
   const encoding = new TextEncoding(
@@ -121,19 +120,6 @@ export async function load(
   );
   const loaded = { file, place: opened.place, runtime, session, encoding };
   return await classifier(loaded, adapter, rank);
-}
-
-/** @throws {Error} If WebAssembly has no vectors, which onnxruntime-web needs. */
-function checkSimd(): void {
-  // A function that returns a vector: the smallest module that needs them.
-  const module = Uint8Array.of(
-    ...[0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0],
-    ...[10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11],
-  );
-  if (globalThis.WebAssembly?.validate(module)) return;
-  throw new Error(
-    "This browser has no WebAssembly SIMD, which onnxruntime-web needs: use one of 2023 or later",
-  );
 }
 
 async function classifier(

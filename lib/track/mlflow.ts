@@ -32,7 +32,7 @@ export async function sendToMlflow(
 ): Promise<number> {
   const call = (method: string, body?: unknown) =>
     ask(server, `/api/2.0/mlflow/${method}`, body);
-  const experiment = await experimentNamed(pipeline, call, server);
+  const experiment = await experimentNamed(pipeline, call);
   const present = await runsOf(experiment, call);
   const ids = new Map<string, string>();
   let added = 0;
@@ -56,14 +56,11 @@ type Call = (method: string, body?: unknown) => Promise<unknown>;
 
 const Created = z.looseObject({ experiment_id: z.string() });
 const Named = z.looseObject({
-  experiment: z.looseObject({
-    experiment_id: z.string(),
-    lifecycle_stage: z.string(),
-  }),
+  experiment: z.looseObject({ experiment_id: z.string() }),
 });
 
 /** Id of the experiment with this name, which is created if there is none. */
-async function experimentNamed(name: string, call: Call, { url }: Server) {
+async function experimentNamed(name: string, call: Call) {
   const query = new URLSearchParams({ experiment_name: name });
   let found: unknown;
   try {
@@ -74,12 +71,7 @@ async function experimentNamed(name: string, call: Call, { url }: Server) {
     return Created.parse(await call("experiments/create", { name }))
       .experiment_id;
   }
-  const { experiment } = Named.parse(found);
-  if (experiment.lifecycle_stage === "active") return experiment.experiment_id;
-  throw new TrackError(
-    `The experiment "${name}" of the server at ${url} is deleted`,
-    `Restore it with "mlflow experiments restore --experiment-id ${experiment.experiment_id}", or delete it permanently`,
-  );
+  return Named.parse(found).experiment.experiment_id;
 }
 
 const Tag = z.looseObject({ key: z.string(), value: z.string() });
