@@ -17,6 +17,7 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
     "lib/store",
     "lib/engine",
     "lib/data",
+    "lib/problems",
     "lib/benchmarks",
     "lib/artifacts",
     "lib/report",
@@ -34,13 +35,21 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
   "lib/store": ["lib/files"],
   "lib/remote": ["lib/files", "lib/store"],
   "lib/pipeline": ["lib/files"],
+  // Of lib/engine, the type of its losses' names.
+  "lib/problems": ["lib/data", "lib/engine"],
   // Of lib/text and lib/data, the types of tokenizer classes and of encoded examples, and the parsing of JSON.
   "lib/engine": ["lib/files", "lib/pypi", "lib/text", "lib/data"],
   // For users to copy: it depends on nothing.
   "lib/serve": [],
   // It computes nothing: it loads no tensors.
-  "lib/onnx": ["lib/artifacts", "lib/engine", "lib/text", "lib/data"],
-  "lib/artifacts": ["lib/engine", "lib/text", "lib/data"],
+  "lib/onnx": [
+    "lib/artifacts",
+    "lib/engine",
+    "lib/text",
+    "lib/data",
+    "lib/problems",
+  ],
+  "lib/artifacts": ["lib/engine", "lib/text", "lib/data", "lib/problems"],
   "lib/ranks": ["lib/artifacts", "lib/engine", "lib/report"],
   "lib/stages": [
     "lib/onnx",
@@ -50,6 +59,7 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
     "lib/engine",
     "lib/text",
     "lib/data",
+    "lib/problems",
     "lib/benchmarks",
     "lib/report",
     "lib/pipeline",
@@ -57,11 +67,11 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
   "lib/resize": ["lib/engine", "lib/artifacts", "lib/hub", "lib/report"],
   "lib/text": ["lib/data"],
   "lib/data": [],
-  "lib/benchmarks": ["lib/data"],
+  "lib/benchmarks": ["lib/data", "lib/problems"],
   "lib/hub": ["lib/files", "lib/pypi"],
   "lib/pypi": ["lib/files"],
-  // Titles and roles of methods are in their own files; of lib/data, the metrics.
-  "lib/report": ["lib/engine", "lib/data"],
+  // Titles and roles of methods are in their own files.
+  "lib/report": ["lib/engine", "lib/problems"],
   "tasks": [
     "lib/stages",
     "lib/artifacts",
@@ -195,10 +205,10 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 1990,
+  "lib/artifacts": 1950,
   "lib/benchmarks": 385,
   "lib/cli": 8055,
-  "lib/data": 1940,
+  "lib/data": 1640,
   "lib/engine": 12025,
   "lib/files": 570,
   "lib/hub": 1560,
@@ -206,13 +216,14 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/pipeline": 3055,
   "lib/pypi": 505,
   "lib/ranks": 170,
+  "lib/problems": 715,
   "lib/remote": 1150,
   "lib/report": 4000,
   "lib/resize": 1455,
   "lib/scheduler": 5860,
   "lib/serve": 830,
   "lib/slurm": 1350,
-  "lib/stages": 3215,
+  "lib/stages": 3150,
   "lib/store": 1340,
   "lib/text": 1455,
   "lib/track": 880,

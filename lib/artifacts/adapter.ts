@@ -12,6 +12,7 @@ import {
 import type { Model } from "../engine/models/model.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
+import { type ProblemFields, problemOf } from "../problems/registry.ts";
 import { readJsonFile, writeJsonFile } from "./json_file.ts";
 import { BaseModelConfig } from "./lora_config.ts";
 import type { ModelOrigin } from "./model.ts";
@@ -237,6 +238,7 @@ export async function writePeftFiles(
   { baseModel, adapter, targetModules, ...settings }:
     & Pick<Adapter, "baseModel">
     & Scaled
+    & ProblemFields
     & Pick<AdapterRecord, "adapter" | "targetModules">,
   tensors: AdapterTensors,
 ): Promise<void> {
@@ -249,7 +251,7 @@ export async function writePeftFiles(
     modules_to_save: modulesToSave(names),
     revision: baseModel?.revision ?? null,
     target_modules: peftTargets(targetModules, names),
-    task_type: "SEQ_CLS",
+    task_type: problemOf(settings).peftTask,
     ...kind.type,
     ...kind.config(peftScale(settings)),
   };

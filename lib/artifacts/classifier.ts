@@ -6,6 +6,7 @@ import {
   writeSafetensors,
 } from "../engine/safetensors/writer.ts";
 import { type Bound, BOUNDS } from "../engine/schedules/registry.ts";
+import { type ProblemFields, problemOf } from "../problems/registry.ts";
 import { TASK_FIELDS } from "./classes.ts";
 import { jsonFile, readAsWritten, writeJsonFile } from "./json_file.ts";
 import { MODEL_FILES } from "./model.ts";
@@ -31,11 +32,9 @@ const trainingFile = jsonFile("training.json", ClassifierTraining);
 /** Reads `training.json` of an artifact of kind `classifier`. */
 export const readClassifierTraining = trainingFile.read;
 
-/** A model with a head for sequence classification. */
-interface ClassifierModel {
+/** A model with the head of a problem. */
+interface ClassifierModel extends ProblemFields {
   readonly architecture: Architecture;
-  /** Class names in the order of their ids; null for a regression. */
-  readonly labels: readonly string[] | null;
   /** Tokens to which the texts of its training were truncated; null if unknown. */
   readonly maxLength: number | null;
   /** Tensors by their names in transformers. */
@@ -92,39 +91,36 @@ export function modelFolderOf(
 export async function writeClassifierModel(
   folder: string,
   model: string,
-  { architecture, labels, maxLength, tensors }: ClassifierModel,
+  { maxLength, tensors, ...trained }: ClassifierModel,
 ): Promise<void> {
   writeSafetensors(join(folder, "model.safetensors"), tensors, {
     format: "pt",
   });
-  await writeClassifierConfig(folder, model, { architecture, labels });
-  await copyTokenizer(model, folder, architecture, maxLength);
+  await writeClassifierConfig(folder, model, trained);
+  await copyTokenizer(model, folder, trained.architecture, maxLength);
 }
 
 /**
- * Writes the `config.json` of a model as a classifier of some labels.
+ * Writes the `config.json` of a model with the head of a problem.
  *
  * @param more Further fields
  */
 export async function writeClassifierConfig(
   folder: string,
   model: string,
-  { architecture, labels }: Pick<ClassifierModel, "architecture" | "labels">,
+  { architecture, ...labelled }:
+    & Pick<ClassifierModel, "architecture">
+    & ProblemFields,
   more: Readonly<Record<string, unknown>> = {},
 ): Promise<void> {
   // Transformers 5 prefers these to `torch_dtype` and `id2label`.
   const { dtype: _, num_labels: __, ...rest } = await readAsWritten(
     join(model, "config.json"),
   );
-  const names = labels ?? ["LABEL_0"];
   await writeJsonFile(join(folder, "config.json"), {
     ...rest,
     architectures: [architecture.classifierClass],
-    id2label: Object.fromEntries(names.map((name, i) => [i, name])),
-    label2id: Object.fromEntries(names.map((name, i) => [name, i])),
-    problem_type: labels === null
-      ? "regression"
-      : "single_label_classification",
+    ...problemOf(labelled).config,
     torch_dtype: "float32",
     ...more,
   });

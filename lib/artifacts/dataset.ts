@@ -2,6 +2,7 @@ import { join } from "@std/path/posix/join";
 import * as z from "zod";
 import type { Example } from "../data/example.ts";
 import { readLines } from "../data/text_file.ts";
+import { problemOf } from "../problems/registry.ts";
 import { SCORED_TASK_FIELDS } from "./classes.ts";
 import { jsonFile } from "./json_file.ts";
 
@@ -58,6 +59,7 @@ export async function readExamples(
   split: string,
 ): Promise<Example[]> {
   const path = join(folder, `${split}.jsonl`);
+  const problem = problemOf(info);
   const examples: Example[] = [];
   for await (const text of readLines(path)) {
     const place = `${path}:${examples.length + 1}`;
@@ -73,9 +75,9 @@ export async function readExamples(
         `${place}: Expected ${info.columns.length} texts, since "dataset.json" names ${info.columns.length} columns`,
       );
     }
-    if (label !== undefined && info.labels && !(label in info.labels)) {
+    if (label !== undefined && !problem.accepts(label)) {
       throw new SyntaxError(
-        `${place}: Label ${label} is not one of the ${info.labels.length} class ids of "dataset.json"`,
+        `${place}: Label ${label} is not one of the ${problem.classes.length} class ids of "dataset.json"`,
       );
     }
     examples.push(result.data);

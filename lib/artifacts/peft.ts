@@ -38,7 +38,8 @@ import {
   readTensors,
   shapesOf,
 } from "./adapter.ts";
-import { CLASSES_FILE, findClasses, outputsOf } from "./classes.ts";
+import { problemOf } from "../problems/registry.ts";
+import { CLASSES_FILE, findClasses } from "./classes.ts";
 import { exists, readJsonFile } from "./json_file.ts";
 import {
   AdapterConfig,
@@ -102,11 +103,10 @@ export async function readPeft(folder: string, model: Model) {
     throw refusal(path, `${fault}; ${importable(architecture)}`);
   }
   const exported = await findClasses(folder);
-  if (exported !== undefined && outputsOf(exported.labels) !== outputs) {
+  const named = exported && problemOf(exported).outputs;
+  if (named !== undefined && named !== outputs) {
     throw new SyntaxError(
-      `"${folder}" has ${outputs} outputs, but "${CLASSES_FILE}" names ${
-        outputsOf(exported.labels)
-      }: correct or remove it`,
+      `"${folder}" has ${outputs} outputs, but "${CLASSES_FILE}" names ${named}: correct or remove it`,
     );
   }
   return {
@@ -245,7 +245,8 @@ function importable(architecture: Architecture, isPretrained = true): string {
 }
 
 /** Facts about an adapter that are not in its files. */
-interface ImportFacts extends Pick<AdapterRecord, "task" | "labels" | "seed"> {
+interface ImportFacts
+  extends Pick<AdapterRecord, "task" | "problem" | "labels" | "seed"> {
   readonly method: "lora" | "dylora";
 }
 

@@ -2,6 +2,7 @@ import { join } from "@std/path/posix/join";
 import * as z from "zod";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
+import { PROBLEMS } from "../problems/registry.ts";
 import { TASK_FIELDS } from "./classes.ts";
 import { jsonFile } from "./json_file.ts";
 import { UsedPrecision } from "./training.ts";
@@ -56,6 +57,7 @@ export const CLASSIFICATION_FILES = ["classification.json"] as const;
 /** `classification.json`: the classification of single texts at one rank. */
 const Classification = z.strictObject({
   task: z.string().min(1),
+  problem: z.enum(PROBLEMS),
   method: z.string().min(1),
   rank: z.int().positive(),
   /** Whether a report recommends the rank. */
@@ -65,11 +67,11 @@ const Classification = z.strictObject({
   texts: z.array(z.strictObject({
     text: z.string(),
     pair: z.string().optional(),
-    /** Most likely class; null for a regression. */
+    /** Most likely class; null without classes. */
     label: z.string().nullable(),
-    /** Probability of each class by name; null for a regression. */
+    /** Probability of each class by name; null without classes. */
     probabilities: z.record(z.string(), z.number()).nullable(),
-    /** Predicted score of a regression; null for classes. */
+    /** Predicted score; null for classes. */
     score: z.number().nullable(),
   })),
 });

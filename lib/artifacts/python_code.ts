@@ -1,7 +1,7 @@
+import { type ProblemFields, problemOf } from "../problems/registry.ts";
+
 /** What the code that loads an exported adapter depends on. */
-export interface Loading {
-  /** Class names in the order of their ids; null for a regression. */
-  readonly labels: readonly string[] | null;
+export interface Loading extends ProblemFields {
   /** Folder of the base model; undefined to let PEFT find the one that the adapter's configuration names. */
   readonly base?: string | undefined;
   /** Whether the model may be a classifier with another number of outputs, which transformers refuses by default. */
@@ -18,29 +18,25 @@ export const FOLDER_NOTE =
 /** The Python code that loads the adapter in a folder, or in its repository, and its tokenizer. PEFT keeps no classes. */
 export function pythonCode(
   folder: string,
-  { labels, base, hasOtherClasses }: Loading,
+  { base, hasOtherClasses, ...labelled }: Loading,
 ): string {
-  const classes = labels === null
-    ? 'num_labels=1, problem_type="regression"'
-    : `id2label={${
-      labels.map((label, id) => `${id}: ${JSON.stringify(label)}`).join(", ")
-    }}`;
+  const { pythonOptions, autoClass } = problemOf(labelled);
   const options = [
-    classes,
+    pythonOptions,
     ...hasOtherClasses ? ["ignore_mismatched_sizes=True"] : [],
   ].map((it) => `    ${it},\n`).join("");
   return base === undefined
-    ? `from peft import AutoPeftModelForSequenceClassification
+    ? `from peft import AutoPeftModelFor${autoClass}
 from transformers import AutoTokenizer
 folder = ${JSON.stringify(folder)}
-model = AutoPeftModelForSequenceClassification.from_pretrained(
+model = AutoPeftModelFor${autoClass}.from_pretrained(
     folder,
 ${options})
 tokenizer = AutoTokenizer.from_pretrained(folder)`
     : `from peft import PeftModel
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelFor${autoClass}, AutoTokenizer
 folder = ${JSON.stringify(folder)}
-base = AutoModelForSequenceClassification.from_pretrained(
+base = AutoModelFor${autoClass}.from_pretrained(
     ${JSON.stringify(base)},
 ${options})
 model = PeftModel.from_pretrained(base, folder)

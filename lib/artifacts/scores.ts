@@ -4,7 +4,8 @@ import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
 import { Provenance } from "../engine/schedules/registry.ts";
 import { EpochScores } from "../engine/training/checkpoint.ts";
-import { outputsOf, TASK_FIELDS } from "./classes.ts";
+import { problemOf } from "../problems/registry.ts";
+import { TASK_FIELDS } from "./classes.ts";
 import { count, digest, jsonFile } from "./json_file.ts";
 import { Epoch, UsedPrecision } from "./training.ts";
 
@@ -49,7 +50,7 @@ export type ScoresFile = z.input<typeof ScoresInfo>;
 
 /** The logits and labels from which scores are computed. */
 export interface Outputs {
-  /** `[ranks, examples, outputs]`; a regression has one output. */
+  /** `[ranks, examples, outputs]` */
   readonly logits: Float32Array;
   /** Class ids or scores, `[examples]`. */
   readonly labels: Float32Array;
@@ -72,7 +73,7 @@ export async function writeScores(
     );
   }
   const { ranks, examples } = info;
-  const shape = [ranks.length, examples, outputsOf(info.labels)];
+  const shape = [ranks.length, examples, problemOf(info).outputs];
   writeSafetensors(join(folder, "logits.safetensors"), {
     logits: { shape, values: logits },
     labels,

@@ -4,9 +4,9 @@ import { extname } from "@std/path/posix/extname";
 import { join } from "@std/path/posix/join";
 import type { Example } from "../data/example.ts";
 import { toExamples, toNumber } from "../data/labels.ts";
-import type { MetricName } from "../data/metrics.ts";
 import { readTable } from "../data/table.ts";
 import { quote } from "../data/text_file.ts";
+import { labelsOf, problemOf } from "../problems/registry.ts";
 
 /** A task of GLUE, as the hub and as GLUE's own TSV files present it. */
 export interface GlueTask {
@@ -15,7 +15,7 @@ export interface GlueTask {
   /** Class names in the order of their numbers; null for a regression with scores from 0 to 5. */
   readonly labels: readonly string[] | null;
   /** Metrics of the task, the main metric first. */
-  readonly metrics: readonly MetricName[];
+  readonly metrics: readonly string[];
   /** Folder of the TSV files if it differs from the title. */
   readonly tsvFolder?: string;
   /** Text columns on the hub. */
@@ -24,8 +24,8 @@ export interface GlueTask {
   readonly tsvColumns?: readonly [string] | readonly [string, string];
   /** Label column of the TSV files. */
   readonly tsvLabel: string;
-  /** Whether the TSV files, and those of a submission, give a class by number or by name. */
-  readonly tsvClass: "number" | "name";
+  /** Whether the TSV files, and those of a submission, give a class by number or by name, or a score. */
+  readonly tsvClass: "number" | "name" | "score";
   /** TSV file by split. */
   readonly tsvFiles: Readonly<Record<string, string>>;
   /** Columns of labelled TSV files without a header. */
@@ -101,6 +101,7 @@ export const GLUE_TASKS = {
     metrics: ["pearson", "spearman"],
     columns: ["sentence1", "sentence2"],
     tsvLabel: "score",
+    tsvClass: "score",
     submission: { test: ["STS-B.tsv", 1379] },
   },
   qqp: {
@@ -251,7 +252,8 @@ export async function readSplit(
   const labels = isTsv && task.tsvClass === "name"
     ? task.labels
     : task.labels && task.labels.map((_, number) => String(number));
-  const examples = toExamples(numbered, isTest ? undefined : { labels })
+  const labelling = isTest ? undefined : labelsOf({ labels });
+  const examples = toExamples(numbered, labelling)
     .map((example, i) => ({ ...example, index: numbered[i]!.index }));
   return { examples, broken: rows.length - numbered.length };
 }
@@ -312,7 +314,7 @@ export async function packSubmission(
 /** @param examples Number of examples in the test set; undefined if some may be missing */
 function findFault(
   { index, predictions }: TestPredictions,
-  { labels }: GlueTask,
+  task: GlueTask,
   examples: number | undefined,
 ): string | undefined {
   if (index.length !== predictions.length) {
@@ -328,9 +330,8 @@ function findFault(
       if (!seen.has(i)) return `has no example ${i}`;
     }
   }
-  const wrong = Array.from(predictions).find((value) =>
-    labels ? !(value in labels) : !Number.isFinite(value)
-  );
+  const { accepts } = problemOf(task);
+  const wrong = Array.from(predictions).find((value) => !accepts(value));
   return wrong === undefined
     ? undefined
     : `has the invalid prediction ${wrong}`;
@@ -341,10 +342,11 @@ function format(
   { index, predictions }: TestPredictions,
   { labels, tsvClass }: GlueTask,
 ): string {
-  const write = (value: number): string => {
-    if (labels === null) return Math.max(0, Math.min(5, value)).toFixed(3);
-    return tsvClass === "name" ? labels[value]! : String(value);
-  };
+  const write = {
+    number: String,
+    name: (value: number) => labels![value]!,
+    score: (value: number) => Math.max(0, Math.min(5, value)).toFixed(3),
+  }[tsvClass];
   const order = Array.from(index, (_, i) => i)
     .sort((a, b) => index[a]! - index[b]!);
   const lines = order.map((i) => `${index[i]}\t${write(predictions[i]!)}\n`);

@@ -1,5 +1,3 @@
-import { quote } from "./text_file.ts";
-
 /** An example of a task: a text or a pair of texts. */
 export interface Example {
   /** Number of the example in its source; predictions refer to it. */
@@ -47,33 +45,33 @@ export async function drawSubset(
 }
 
 /**
- * Draws a share of the examples as a holdout, rounded up: of each class about
- * the same share, and examples with equal texts together. One text of each
- * class is left out of the draw, so that all classes can be learnt.
+ * Draws a share of the examples as a holdout, rounded up: of each stratum
+ * about the same share, and examples with equal texts together. One text of each
+ * is left out of the draw, so that all classes can be learnt.
  *
  * The draw depends on the seed and the texts: in another order, the same ones
  * are drawn.
  *
  * @param share Fraction of the examples, between 0 and 1
- * @param byClass False if the labels are scores
+ * @param stratumOf By label: examples of one stratum have about the same share
  * @returns None if there are too few different texts.
  */
 export async function drawHoldout(
   examples: readonly Example[],
   share: number,
   seed: number,
-  byClass: boolean,
+  stratumOf: (label: number) => number,
 ): Promise<ReadonlySet<Example>> {
   const { createHash } = await import("node:crypto");
   const groups = [...Map.groupBy(examples, textsOf)].map(([texts, group]) => ({
     group,
-    label: byClass ? group[0]!.label! : 0,
+    stratum: stratumOf(group[0]!.label!),
     lot: createHash("sha256").update(`${seed}:${texts}`).digest("hex"),
-  })).sort((a, b) => a.label - b.label || (a.lot < b.lot ? -1 : 1));
+  })).sort((a, b) => a.stratum - b.stratum || (a.lot < b.lot ? -1 : 1));
   const held = new Set<Example>();
   let seen = 0;
-  // The shares of the classes are rounded so that their sum is that of all.
-  for (const [, texts] of Map.groupBy(groups, ({ label }) => label)) {
+  // The shares of the strata are rounded so that their sum is that of all.
+  for (const [, texts] of Map.groupBy(groups, ({ stratum }) => stratum)) {
     seen += texts.reduce((sum, { group }) => sum + group.length, 0);
     for (const { group } of texts.slice(1)) {
       const lacking = Math.ceil(seen * share - 1e-9) - held.size;
@@ -88,55 +86,28 @@ function textsOf({ text, pair }: Example): string {
   return JSON.stringify([text, pair]);
 }
 
-/** Maximum number of classes whose counts a line shows. */
-const MAX_COUNTS = 10;
-
 /**
  * Describes examples in a line: how many there are, their classes with counts,
  * and how many lack a text: `90 examples; 2 classes: "neg" 40, "pos" 50; 1 has
  * an empty text`.
  *
- * @param labels Class names in the order of their ids; null for a regression.
+ * @param describe Describes the labels of some examples
  */
 export function describeExamples(
   examples: readonly Example[],
-  labels: readonly string[] | null,
+  describe: (given: readonly number[]) => string,
 ): string {
   const count = examples.length;
+  const given = examples.flatMap(({ label }) => label ?? []);
   const empty =
     examples.filter(({ text, pair }) =>
       text.trim() === "" || pair?.trim() === ""
     ).length;
   return [
     `${count} example${count === 1 ? "" : "s"}`,
-    describeLabels(examples, labels),
+    given.length === 0 ? "no labels" : describe(given),
     ...empty === 0
       ? []
       : [`${empty} ${empty === 1 ? "has" : "have"} an empty text`],
   ].join("; ");
-}
-
-function describeLabels(
-  examples: readonly Example[],
-  labels: readonly string[] | null,
-): string {
-  const given = examples.flatMap(({ label }) => label ?? []);
-  if (given.length === 0) return "no labels";
-  if (labels === null) {
-    const [from, to, mean] = [
-      given.reduce((least, label) => Math.min(least, label)),
-      given.reduce((most, label) => Math.max(most, label)),
-      given.reduce((sum, label) => sum + label) / given.length,
-    ].map((value) => Number(value.toPrecision(4)));
-    return `scores from ${from} to ${to}, mean ${mean}`;
-  }
-  const counts = labels.map(() => 0);
-  for (const label of given) counts[label]!++;
-  const all = labels.map((name, i) => `${quote(name)} ${counts[i]}`);
-  if (all.length <= MAX_COUNTS) {
-    return `${all.length} classes: ${all.join(", ")}`;
-  }
-  const least = counts.indexOf(Math.min(...counts));
-  const most = counts.indexOf(Math.max(...counts));
-  return `${all.length} classes, from ${all[least]} to ${all[most]}`;
 }

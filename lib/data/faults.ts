@@ -10,23 +10,23 @@ const FEW_ROWS = 5;
 /** Number of places, and of classes, that a sentence lists. */
 const MAX_LISTED = 5;
 
-/** What the labels of a table are. */
-interface Labels {
+/** What is known of a table and its labels. */
+interface TableFacts {
   readonly areScores: boolean;
   /** Whether the user or the file names the classes, so that each is meant. */
   readonly areNamed: boolean;
+  /** Whether the model learns from these rows. */
+  readonly isTraining: boolean;
 }
 
 /**
  * The faults of a table, those that change the most first.
  *
  * @param rows Rows whose values are one or two texts, then a valid label.
- * @param isTraining Whether the model learns from these rows
  */
 export function faultsOf(
   rows: readonly Row[],
-  { areScores, areNamed }: Labels,
-  isTraining: boolean,
+  { areScores, areNamed, isTraining }: TableFacts,
 ): string[] {
   return [
     ...areScores || areNamed || !isTraining ? [] : similarClasses(rows),

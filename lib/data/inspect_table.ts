@@ -163,7 +163,8 @@ export async function inspectTable(path: string, named: Named) {
       ...faultsOf(sound, {
         areScores: regression,
         areNamed: names !== undefined,
-      }, true),
+        isTraining: true,
+      }),
     ],
   };
 }

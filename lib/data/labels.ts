@@ -1,11 +1,11 @@
 import type { Example } from "./example.ts";
 import type { Row } from "./table.ts";
-import { quote, quoteAll } from "./text_file.ts";
+import { quote } from "./text_file.ts";
 
-/** What the labels of a table mean. */
+/** How the labels of a table are read. */
 export interface Labelling {
-  /** Class names in the order of their numbers; null for a regression. */
-  readonly labels: readonly string[] | null;
+  /** @throws {SyntaxError} With the place, if the row's last value is no label */
+  readLabel(row: Row): number;
   /** Whether a file names the classes, where -1 is the id of examples without a label. */
   readonly areRecorded?: boolean;
 }
@@ -20,39 +20,6 @@ const MAX_GRADES = 10;
 const MIN_ROWS = 20;
 
 const DECIMAL = /^[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?$/i;
-
-/**
- * Collects the classes of a table: in numerical order if all are integers,
- * otherwise in alphabetical order.
- *
- * @param rows Rows whose last value is the label.
- * @throws {SyntaxError} If there are too few or too many classes, if the labels
- * look like numbers to predict, or if a label is missing.
- */
-export function classesOf(rows: readonly Row[]): string[] {
-  const names = new Set(rows.map(readClass));
-  if (names.size < 2 || names.size > MAX_CLASSES) {
-    throw new SyntaxError(
-      `The labels have ${
-        names.size === 1 ? "one value only" : `${names.size} different values`
-      }; expected 2 to ${MAX_CLASSES} classes${
-        names.size > 2 ? "; to predict a number, -S regression=true" : ""
-      } (last row: ${rows.at(-1)?.place ?? "none"})`,
-    );
-  }
-  const doubt = doubtOf(names, rows.length);
-  if (doubt !== undefined) {
-    throw new SyntaxError(
-      `${doubt}; to predict a number, -S regression=true; if these are classes, list them by -S classes=[...] (last row: ${
-        rows.at(-1)!.place
-      })`,
-    );
-  }
-  const sorted = [...names].sort();
-  return sorted.every((name) => /^-?\d{1,15}$/.test(name))
-    ? sorted.sort((a, b) => Number(a) - Number(b))
-    : sorted;
-}
 
 /** The reason why the labels of `rows` rows are unlikely to be classes; undefined if there is none. */
 export function doubtOf(
@@ -118,18 +85,16 @@ export function isUnlabelled(label: unknown): boolean {
 
 /**
  * Tells whether any row of a test set has a label. A label of -1 counts only if
- * the training set has it too: on the hub it marks an unpublished label.
+ * it is a known one: on the hub it marks an unpublished label.
  *
  * @param rows Rows of the test set, whose last value is the label.
- * @param training Rows of the training set.
+ * @param known Labels of the training set.
  */
 export function areLabelled(
   rows: readonly Row[],
-  { labels }: Labelling,
-  training: readonly Row[],
+  known: readonly unknown[],
 ): boolean {
   const isMinusOne = (value: unknown) => toNumber(value) === -1;
-  const known = labels ?? training.map(({ values }) => values.at(-1));
   const mayBeMinusOne = known.some(isMinusOne);
   return rows.some(({ values }) => {
     const value = values.at(-1);
@@ -174,30 +139,9 @@ export function toExamples(
       text: text!,
       ...(pair !== undefined && { pair }),
       ...(labelling && !lacksLabel(row) &&
-        { label: readLabel(row, labelling) }),
+        { label: labelling.readLabel(row) }),
     };
   });
-}
-
-function readLabel(row: Row, { labels }: Labelling): number {
-  if (labels === null) {
-    const value = row.values.at(-1);
-    const score = toNumber(value);
-    if (!Number.isNaN(score)) return score;
-    throw new SyntaxError(
-      `${row.place}: Expected a number as the label, found ${
-        describeValue(value)
-      }`,
-    );
-  }
-  const name = readClass(row);
-  const label = labels.indexOf(name);
-  if (label >= 0) return label;
-  throw new SyntaxError(
-    `${row.place}: Label ${quote(name)} is not one of the classes (${
-      quoteAll(labels)
-    })`,
-  );
 }
 
 /** The finite number that a value is, or spells in decimal; NaN for anything else. */
@@ -206,18 +150,6 @@ export function toNumber(value: unknown): number {
     typeof value === "string" && DECIMAL.test(value.trim());
   const number = isNumber ? Number(value) : NaN;
   return Number.isFinite(number) ? number : NaN;
-}
-
-function readClass({ place, values }: Row): string {
-  const value = values.at(-1);
-  const name = className(value);
-  if (name !== undefined) return name;
-  const hint = Number.isFinite(value)
-    ? ", which is not exact as a number: write it in quotes"
-    : "";
-  throw new SyntaxError(
-    `${place}: Expected a label, found ${describeValue(value)}${hint}`,
-  );
 }
 
 /**

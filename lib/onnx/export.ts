@@ -6,7 +6,8 @@ import {
   tensorsAt,
 } from "../artifacts/adapter.ts";
 import { writeClassifierConfig } from "../artifacts/classifier.ts";
-import { outputsOf } from "../artifacts/classes.ts";
+import { taskFields } from "../artifacts/classes.ts";
+import { problemOf } from "../problems/registry.ts";
 import { digestOf, exists, writeJsonFile } from "../artifacts/json_file.ts";
 import { openWeights, readModel } from "../artifacts/model.ts";
 import { copyTokenizer } from "../artifacts/tokenizer.ts";
@@ -63,7 +64,7 @@ export async function writeMergedModel(
   const path = join(output, "onnx", MERGED_FILES[dtype]);
   const graph: ClassifierGraph = {
     model,
-    head: outputsOf(training.labels),
+    head: problemOf(training).outputs,
     read: (name) => tensors[name]!.values as Float32Array,
   };
   writeClassifierGraph(path, { ...graph, precision: dtype });
@@ -91,14 +92,13 @@ export async function writeServedModel(
   targetModules?: TargetModules,
 ): Promise<WrittenModel> {
   const { folder, training, tensors, heads, dtype } = source;
-  const { task, labels } = training;
   if (kindNamed(training.adapter) !== kindNamed()) {
     throw new RangeError(
       `"adapter: ${training.adapter}" requires "merged: true": a model that serves every rank computes LoRA`,
     );
   }
   const model = readModel(folder);
-  checkFit(tensors, model, outputsOf(labels));
+  checkFit(tensors, model, problemOf(training).outputs);
   const modules = parameterLayout(model, 1, {
     rank: 1,
     targetModules: targetModules ?? training.targetModules,
@@ -132,7 +132,7 @@ export async function writeServedModel(
     { weights: digest, maxLength, padId, hasData, ...frame },
   );
   await writeJsonFile(join(output, "adapter.json"), {
-    ...{ weights: digest, task, labels, rank },
+    ...{ weights: digest, ...taskFields(training), rank },
     maxLength: Math.min(training.maxLength ?? maxLength, maxLength),
     scales: Object.fromEntries(
       servedRanks(training).map((b) => [b, scaleAt(b, training)]),
@@ -158,12 +158,13 @@ export async function writeServedModel(
 /** Writes the configuration of a classifier, and its tokenizer with what its class in transformers changes, which other libraries do not know. */
 async function writeModelFiles(
   output: string,
-  { folder, training: { labels, maxLength } }: Source,
+  { folder, training }: Source,
   { architecture }: Model,
   more?: Readonly<Record<string, unknown>>,
 ): Promise<void> {
-  await writeClassifierConfig(output, folder, { architecture, labels }, more);
-  await copyTokenizer(folder, output, architecture, maxLength);
+  const trained = { ...training, architecture };
+  await writeClassifierConfig(output, folder, trained, more);
+  await copyTokenizer(folder, output, architecture, training.maxLength);
   const { settings, changes } = await readTokenizerFiles(
     folder,
     tokenizerDefaults(architecture),

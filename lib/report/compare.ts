@@ -1,4 +1,3 @@
-import { type MetricName, METRICS } from "../data/metrics.ts";
 import { methodName, type Provenance } from "../engine/schedules/registry.ts";
 import { signed, withInterval } from "./format.ts";
 import { methodKey } from "./methods.ts";
@@ -61,7 +60,7 @@ function compareOne(results: readonly Result[], options: CompareOptions) {
   }));
   const verdict = verdictOf(sides, {
     examples: first.labels.length,
-    classes: first.classes !== null,
+    classes: first.problem.classes.length > 0,
     metric: metrics[0]!,
     constant,
     confidence,
@@ -132,17 +131,15 @@ function checkComparable(
   }
 }
 
-/** Scores of always predicting the most frequent class, the smallest on a tie; null for a regression. */
-function majorityOf({ labels, classes }: Result, metrics: readonly string[]) {
-  if (!classes) return null;
-  const counts = classes.map(() => 0);
-  for (let i = 0; i < labels.length; i++) counts[labels[i]!]!++;
-  const label = counts.indexOf(Math.max(...counts));
+/** Scores of always predicting the most frequent class, the smallest on a tie; null without classes. */
+function majorityOf({ labels, problem }: Result, metrics: readonly string[]) {
+  const [label] = problem.constants(labels);
+  if (label === undefined) return null;
   const constant = new Float64Array(labels.length).fill(label);
   return Object.fromEntries(
     metrics.map((name) => [
       name,
-      definedOf(METRICS[name as MetricName](constant, labels)),
+      definedOf(problem.scorer(name, constant, labels)()),
     ]),
   );
 }

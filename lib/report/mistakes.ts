@@ -19,7 +19,7 @@ export function mistakesOf(
   { method, rank }: { readonly method: number; readonly rank: number },
   results: readonly Result[],
 ) {
-  const { labels, classes, texts } = results[0]!;
+  const { labels, problem: { classes }, texts } = results[0]!;
   const predicted = resultsAt(results, rank).flatMap((scored) =>
     Array.from(labels, (label, example) => ({
       example,
@@ -33,12 +33,12 @@ export function mistakesOf(
     probability ?? Math.abs(prediction - label);
   const wrong = predicted.filter((it) => it.prediction !== it.label)
     .sort((a, b) => weight(b) - weight(a) || a.example - b.example);
-  const nameOf = (label: number) => classes?.[label] ?? label;
+  const nameOf = (label: number) => classes[label] ?? label;
   return {
     method,
     rank,
-    /** Null for a regression. */
-    classes: classes && classScores(classes, predicted),
+    /** Null without classes. */
+    classes: classes.length > 0 ? classScores(classes, predicted) : null,
     /** At most one for an example. */
     worst: [...Map.groupBy(wrong, ({ example }) => example).values()]
       .slice(0, LISTED).map(([it]) => ({

@@ -1,4 +1,5 @@
 import type { Provenance } from "../engine/schedules/registry.ts";
+import type { Problem } from "../problems/problem.ts";
 
 /** Settings that distinguish trainings of the same method: `{ mode: "frozen" }`. */
 export type Variant = Readonly<Record<string, string | number>>;
@@ -22,8 +23,7 @@ export interface Result {
   readonly stage: string;
   /** Class numbers or regression targets, `[examples]`. */
   readonly labels: ArrayLike<number>;
-  /** Names of the classes by their numbers; null for a regression. */
-  readonly classes: readonly string[] | null;
+  readonly problem: Problem;
   /** Texts or pairs of texts, `[examples]`; undefined if the data are not connected. */
   readonly texts: readonly Text[] | undefined;
   /** Precision of the evaluation's matrix products. */

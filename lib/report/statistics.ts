@@ -1,6 +1,6 @@
 import { quantileNormal } from "vega-statistics";
-import type { Metric } from "../data/metrics.ts";
 import { splitMix32 } from "../engine/random.ts";
+import type { Scorer } from "../problems/problem.ts";
 
 /** Arithmetic mean; NaN for no values. */
 export function mean(values: ArrayLike<number>): number {
@@ -55,12 +55,12 @@ export function interval(
   return Number.isNaN(low) ? null : [low, quantile(values, 1 - tail)];
 }
 
-/** Trainings that differ only in their seed, and their predictions for the same examples. */
+/** Trainings that differ only in their seed, with what scores their predictions for the same examples. */
 interface Trainings {
   /** Empty for predictions without training. */
   readonly seeds: readonly number[];
-  /** `[seeds][examples]`; `[1][examples]` without training */
-  readonly predictions: readonly ArrayLike<number>[];
+  /** Of each seed; one without training. */
+  readonly scorers: readonly Scorer[];
 }
 
 /** Draws `count` positions from `0..count - 1` with replacement. */
@@ -70,41 +70,33 @@ export type Draw = (count: number) => ArrayLike<number>;
  * Paired bootstrap (Efron 1979) of scores over examples and seeds.
  *
  * Each replicate draws one set of examples for all trainings, and one set of
- * seeds for all entries with the same seeds; its score is the mean of the metric
- * over the drawn seeds. Shared draws make differences between entries paired.
+ * seeds for all entries with the same seeds; its score is the mean over the
+ * drawn seeds. Shared draws make differences between entries paired.
  * Examples whose labels are all equal, with which nothing has a correlation, are
  * drawn again.
  *
+ * @param perfect Scores the labels themselves
  * @returns The replicates of each entry of `trainings`, `[replicates]`.
  */
 export function bootstrap(
   trainings: readonly Trainings[],
-  labels: ArrayLike<number>,
-  metric: Metric,
+  examples: number,
+  perfect: Scorer,
   replicates: number,
   draw: Draw,
 ): Float64Array[] {
-  const examples = labels.length;
-  const drawnLabels = new Float64Array(examples);
-  const drawnPredictions = new Float64Array(examples);
   const scores = trainings.map(() => new Float64Array(replicates));
-  const isDefined = (labels: ArrayLike<number>) =>
-    !Number.isNaN(metric(labels, labels));
-  const isEverDefined = isDefined(labels);
+  const isEverDefined = !Number.isNaN(perfect());
   for (let replicate = 0; replicate < replicates; replicate++) {
     let order: ArrayLike<number>;
-    do {
-      order = draw(examples);
-      gather(labels, order, drawnLabels);
-    } while (isEverDefined && !isDefined(drawnLabels));
+    do order = draw(examples); while (
+      isEverDefined && Number.isNaN(perfect(order))
+    );
     const seedDraws = new Map<string, ArrayLike<number>>();
-    trainings.forEach(({ seeds, predictions }, t) => {
+    trainings.forEach(({ seeds, scorers }, t) => {
       const key = seeds.join();
       if (!seedDraws.has(key)) seedDraws.set(key, draw(seeds.length));
-      const values = predictions.map((values) => {
-        gather(values, order, drawnPredictions);
-        return metric(drawnPredictions, drawnLabels);
-      });
+      const values = scorers.map((score) => score(order));
       const drawn = seeds.length === 0 ? values : Array.from(
         seedDraws.get(key)!,
         (position) => values[position]!,
@@ -113,14 +105,6 @@ export function bootstrap(
     });
   }
   return scores;
-}
-
-function gather(
-  values: ArrayLike<number>,
-  order: ArrayLike<number>,
-  into: Float64Array,
-): void {
-  for (let i = 0; i < into.length; i++) into[i] = values[order[i]!]!;
 }
 
 /** A difference of two scores and its error. */

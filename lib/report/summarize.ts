@@ -1,5 +1,5 @@
-import { type Metric, type MetricName, METRICS } from "../data/metrics.ts";
 import { roleOf } from "../engine/schedules/registry.ts";
+import type { Scorer } from "../problems/problem.ts";
 import { methodKey, ranksOf } from "./methods.ts";
 import type { Result, TrainingCost } from "./result.ts";
 import {
@@ -44,8 +44,8 @@ export interface Constant {
 /**
  * Groups results by method, and bootstraps the main metric of all methods at
  * once, so that their replicates are paired, also with those of a constant
- * prediction: the class with the highest score, or for a regression any number,
- * whose correlation is taken as 0.
+ * prediction: the one with the highest score, which is taken as 0 if the problem
+ * has none.
  *
  * @throws {Error} If a method has two results for the same rank and seed.
  */
@@ -54,6 +54,9 @@ export function methodsOf(
   main: string,
   { replicates, draw }: CompareOptions,
 ): { readonly methods: MethodResults[]; readonly constant: Constant } {
+  const { labels, problem } = results[0]!;
+  const scorer = (predictions: ArrayLike<number>) =>
+    problem.scorer(main, predictions, labels);
   const methods = [...Map.groupBy(results, methodKey).values()].map((found) => {
     const group = found.toSorted((a, b) => a.seed - b.seed);
     const ranks = ranksOf(group);
@@ -61,21 +64,17 @@ export function methodsOf(
       results: group,
       ranks,
       scores: ranks.map((rank) => mean(valuesAt(group, rank, main))),
-      trainings: ranks.map((rank) => trainingsAt(group, rank)),
+      trainings: ranks.map((rank) => trainingsAt(group, rank, scorer)),
     };
   });
-  const { labels, classes } = results[0]!;
-  const metric = METRICS[main as MetricName];
-  const constant = classes
-    ? bestConstant(labels, metric)
-    : { score: 0, predictions: [] };
+  const constant = bestConstant(results[0]!, scorer);
   const rest = bootstrap(
     [
       ...methods.flatMap(({ trainings }) => trainings),
-      { seeds: [], predictions: constant.predictions },
+      ...constant ? [{ seeds: [], scorers: [constant] }] : [],
     ],
-    labels,
-    metric,
+    labels.length,
+    scorer(labels),
     replicates,
     draw,
   );
@@ -86,20 +85,21 @@ export function methodsOf(
       means: rest.splice(0, trainings.length),
     })),
     constant: {
-      score: constant.score,
-      means: classes ? rest[0]! : new Float64Array(replicates),
+      score: constant?.() ?? 0,
+      means: rest[0] ?? new Float64Array(replicates),
     },
   };
 }
 
-/** The class with the highest score as a constant prediction; the smallest on a tie. */
-function bestConstant(labels: ArrayLike<number>, metric: Metric) {
-  const constants = [...new Set(Array.from(labels))].sort((a, b) => a - b)
-    .map((label) => {
-      const predictions = new Float64Array(labels.length).fill(label);
-      return { score: metric(predictions, labels), predictions: [predictions] };
-    });
-  return constants.reduce((best, it) => it.score > best.score ? it : best);
+/** The constant prediction with the highest score, the smallest on a tie; undefined if there is none. */
+function bestConstant(
+  { problem, labels }: Result,
+  scorer: (predictions: ArrayLike<number>) => Scorer,
+): Scorer | undefined {
+  const constants = problem.constants(labels).sort((a, b) => a - b)
+    .map((label) => scorer(new Float64Array(labels.length).fill(label)));
+  const scores = constants.map((score) => score());
+  return constants[scores.indexOf(Math.max(...scores))];
 }
 
 /** The scores and predictions at a rank, one per seed. */
@@ -118,7 +118,11 @@ function valuesAt(
   return resultsAt(results, rank).map(({ metrics }) => metrics[metric]!);
 }
 
-function trainingsAt(results: readonly Result[], rank: number) {
+function trainingsAt(
+  results: readonly Result[],
+  rank: number,
+  scorer: (predictions: ArrayLike<number>) => Scorer,
+) {
   const found = resultsAt(results, rank);
   const seeds = found.map(({ seed }) => seed);
   if (new Set(seeds).size !== seeds.length) {
@@ -129,7 +133,7 @@ function trainingsAt(results: readonly Result[], rank: number) {
       }), and nothing in the settings of its trainings tells them apart`,
     );
   }
-  return { seeds, predictions: found.map(({ predictions }) => predictions) };
+  return { seeds, scorers: found.map((it) => scorer(it.predictions)) };
 }
 
 /** Scores, recommendation and costs of a method, as `report.json` has them. */

@@ -1,4 +1,4 @@
-import { checkClasses } from "../artifacts/classes.ts";
+import { taskFields } from "../artifacts/classes.ts";
 import {
   modelFolderOf,
   readClassifierTraining,
@@ -16,6 +16,7 @@ import {
   type RankEvaluationOptions,
 } from "../engine/training/evaluation.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
+import { checkSameLabels } from "../problems/registry.ts";
 import {
   type AdapterStage,
   loadFolder,
@@ -64,9 +65,9 @@ export async function evaluateModel(
   const folder = modelFolderOf(model.path, training, params.epoch);
   const info = await readFittingTokens(tokens.path, folder);
   const split = new ScoredSplit(tokens.path, info, params.split);
-  checkClasses(training, info);
+  checkSameLabels(training, info);
   const precision = await startStageEngine(stage);
-  const classifier = loadFolder(folder, split.outputs, "head");
+  const classifier = loadFolder(folder, split.problem.outputs, "head");
   const values = headValues(folder, classifier.layout);
   const scale = { alpha: 1, scaling: "rank" } as const;
   const ready = { classifier, values, precision, ...scale };
@@ -90,7 +91,7 @@ async function writeSplitScores(
     "params" | "output" | "progress" | "signal"
   >,
   ready: Ready,
-  { task, labels }: TokensInfo,
+  info: TokensInfo,
   split: ScoredSplit,
   trained: Pick<ScoresInfo, "provenance" | "seed" | "training">,
   options: Pick<RankEvaluationOptions, "ranks" | "batchSize">,
@@ -98,8 +99,7 @@ async function writeSplitScores(
   const { examples } = split;
   const logits = await logitsAt(stage, ready, examples, options);
   await writeScores(stage.output, {
-    task,
-    labels,
+    ...taskFields(info),
     ...trained,
     epoch: stage.params.epoch,
     split: split.name,

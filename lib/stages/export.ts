@@ -1,5 +1,5 @@
 import { type Adapter, writePeftFiles } from "../artifacts/adapter.ts";
-import { outputsOf, writeClasses } from "../artifacts/classes.ts";
+import { taskFields, writeClasses } from "../artifacts/classes.ts";
 import {
   type ModelOrigin,
   openWeights,
@@ -10,6 +10,7 @@ import { peftAlpha } from "../engine/adapters/scale.ts";
 import { headTensors } from "../engine/models/outline.ts";
 import { methodName, provenanceOf } from "../engine/schedules/registry.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
+import { problemOf } from "../problems/registry.ts";
 import { type CuttingStage, readCutAdapter } from "./cut_adapter.ts";
 import { type CardContent, writeModelCard } from "./model_card.ts";
 
@@ -40,8 +41,8 @@ export async function exportAdapter(stage: ExportingStage): Promise<void> {
     },
     tensors,
   );
-  const { task, labels, maxLength } = training;
-  await writeClasses(output, { task, labels, maxLength });
+  const { maxLength } = training;
+  await writeClasses(output, { ...taskFields(training), maxLength });
   if (model !== undefined) {
     const { architecture } = readModel(model.path);
     await copyTokenizer(model.path, output, architecture, maxLength);
@@ -51,7 +52,7 @@ export async function exportAdapter(stage: ExportingStage): Promise<void> {
     baseModel: base.origin,
     base: base.folder,
     hasOtherClasses: model !== undefined &&
-      hasOtherClasses(model.path, outputsOf(labels)),
+      hasOtherClasses(model.path, problemOf(training).outputs),
     figure: "scores-by-rank.svg",
   });
   stage.log(

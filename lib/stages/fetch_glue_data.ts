@@ -1,4 +1,5 @@
 import { join } from "@std/path/posix/join";
+import { taskFields } from "../artifacts/classes.ts";
 import { writeDataset } from "../artifacts/dataset.ts";
 import { exists } from "../artifacts/json_file.ts";
 import {
@@ -16,6 +17,7 @@ import { fetchFiles } from "../hub/fetch_files.ts";
 import { expandHome } from "../hub/model_source.ts";
 import { HubError } from "../hub/requests.ts";
 import type { Stage } from "../pipeline/task.ts";
+import { labelsOf } from "../problems/registry.ts";
 import { hubOptions } from "./hub.ts";
 
 type FetchStage = Stage<{
@@ -31,6 +33,7 @@ type FetchStage = Stage<{
 export async function fetchGlue(stage: FetchStage): Promise<void> {
   const { params, log, output } = stage;
   const task: GlueTask = GLUE_TASKS[params.task];
+  const { describe } = labelsOf(task);
   const files = params.source === "hub"
     ? await hubFiles(stage, task)
     : folderFiles(stage, task);
@@ -49,14 +52,13 @@ export async function fetchGlue(stage: FetchStage): Promise<void> {
     const drawn = await drawSubset(all, limit, params.seed);
     splits[split] = drawn;
     log(
-      `${split}: ${describeExamples(drawn, task.labels)}${
+      `${split}: ${describeExamples(drawn, describe)}${
         drawn.length < all.length ? `; drawn from ${all.length}` : ""
       }`,
     );
   }
   await writeDataset(output, {
-    task: params.task,
-    labels: task.labels && [...task.labels],
+    ...taskFields({ ...task, task: params.task }),
     metrics: [...task.metrics],
     columns: [...task.columns],
   }, splits);

@@ -1,19 +1,18 @@
+import { taskFields } from "../artifacts/classes.ts";
 import { writeDataset } from "../artifacts/dataset.ts";
 import {
   describeExamples,
   drawHoldout,
   type Example,
 } from "../data/example.ts";
-import { faultsOf, quotedTexts, sharedTexts } from "../data/faults.ts";
+import { quotedTexts, sharedTexts } from "../data/faults.ts";
 import {
   areLabelled,
-  classesOf,
   isEmpty,
   nameClasses,
   placesOf,
   toExamples,
 } from "../data/labels.ts";
-import { usualMetrics } from "../data/metrics.ts";
 import {
   checkHeader,
   readTable,
@@ -23,6 +22,7 @@ import {
 import { openDataSet } from "../hub/data_files.ts";
 import { isDataSource, parseDataSource } from "../hub/data_source.ts";
 import type { Stage } from "../pipeline/task.ts";
+import { columnOf, labelsOf } from "../problems/registry.ts";
 import { hubOptions } from "./hub.ts";
 
 type FetchStage = Stage<{
@@ -52,14 +52,11 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   const columns = [...texts, params.label];
   const { names, ...found } = await readRows(files.train!, columns, [], params);
   const rows = withLabels("train", found.rows, stage);
-  const labels = params.regression
-    ? null
-    : [...params.classes ?? names ?? classesOf(rows)];
-  const labelling = { labels, areRecorded: names !== undefined };
-  const facts = {
-    areScores: labels === null,
-    areNamed: Boolean(params.classes) || names !== undefined,
-  };
+  const problem = params.regression ? "regression" : "classification";
+  const labels = params.classes ?? names ?? columnOf(problem).namesIn(rows);
+  const { readLabel, ...reader } = labelsOf({ problem, labels });
+  const labelling = { readLabel, areRecorded: names !== undefined };
+  const areNamed = Boolean(params.classes) || names !== undefined;
   const faults: string[] = [];
   /** Rows by split, with the places that faults name: results hold no path of a user. */
   const read: Record<string, readonly Row[]> = {};
@@ -73,7 +70,12 @@ export async function fetchData(stage: FetchStage): Promise<void> {
       ...split === "train"
         ? []
         : sharedTexts(read[split], read.train!, "train"),
-      ...hasLabels ? faultsOf(read[split], facts, split === "train") : [],
+      ...hasLabels
+        ? reader.faults(read[split], {
+          areNamed,
+          isTraining: split === "train",
+        })
+        : [],
       ...files[split]!.some(({ path }) => /\.tsv(\.gz)?$/i.test(path))
         ? quotedTexts(read[split])
         : [],
@@ -108,7 +110,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
     validation = labelled("validation", withLabels("validation", rows, stage));
   } else if (params.holdout) {
     const { holdout, seed } = params;
-    const held = await drawHoldout(train, holdout, seed, labels !== null);
+    const held = await drawHoldout(train, holdout, seed, reader.stratum);
     if (held.size === 0) {
       throw new RangeError(
         `"${params.files.train}" has too few different texts for a holdout: add rows, or name a file of them by -S validation=FILE`,
@@ -120,7 +122,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   let test: readonly Example[] = [];
   if (files.test) {
     const found = await readRows(files.test, texts, [params.label], params);
-    if (areLabelled(found.rows, labelling, rows)) {
+    if (areLabelled(found.rows, reader.known(rows))) {
       test = labelled("test", withLabels("test", found.rows, stage));
     } else {
       test = toExamples(found.rows, undefined);
@@ -132,7 +134,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
       .filter(([, examples]) => examples.length > 0),
   );
   for (const [split, examples] of Object.entries(splits)) {
-    log(`${split}: ${describeExamples(examples, labels)}`);
+    log(`${split}: ${describeExamples(examples, reader.describe)}`);
   }
   for (const fault of faults) log(fault);
   if (validation.length === 0) {
@@ -141,9 +143,8 @@ export async function fetchData(stage: FetchStage): Promise<void> {
     );
   }
   await writeDataset(output, {
-    task: params.name,
-    labels,
-    metrics: usualMetrics(labels, train.map(({ label }) => label!)),
+    ...taskFields({ task: params.name, problem, labels }),
+    metrics: reader.usualMetrics(train.map(({ label }) => label!)),
     columns: texts,
     ...(faults.length > 0 && { faults }),
   }, splits);

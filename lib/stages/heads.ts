@@ -3,7 +3,6 @@ import { readModel } from "../artifacts/model.ts";
 import { readTokens } from "../artifacts/tokens.ts";
 import { servedRanks, trainingDigest } from "../artifacts/training.ts";
 import type { EncodedExamples } from "../data/example.ts";
-import { softmax } from "../data/metrics.ts";
 import type { Architecture } from "../engine/models/model.ts";
 import { headTensors } from "../engine/models/outline.ts";
 import { PEFT_PREFIX } from "../engine/models/peft.ts";
@@ -14,6 +13,7 @@ import {
   evaluationFlops,
 } from "../engine/training/evaluation.ts";
 import { fitHead, type FittedHead } from "../engine/training/fit_head.ts";
+import { problemOf } from "../problems/registry.ts";
 import {
   type AdapterStage,
   logitsAt,
@@ -74,12 +74,9 @@ export async function fitHeads(
     const features = ranks.map((_, i) =>
       layer.inputsOf(all.subarray(i * size, (i + 1) * size), count)
     );
-    const isRegression = info.labels === null;
+    const { loss, targetsOf } = problemOf(info);
     const targets = targetsOf(
-      features.at(-1)!,
-      layer.values,
-      count,
-      isRegression,
+      layerOutputs(features.at(-1)!, layer.values, count),
     );
     // The fits are computed in float32, whatever the features were computed in.
     await startStageEngine({ ...stage, params: { precision: "f32" } });
@@ -89,7 +86,7 @@ export async function fitHeads(
       const fit = fitHead(
         { count, features: features[i]!, targets },
         layer.values,
-        isRegression ? "squared-error" : "cross-entropy",
+        loss,
       );
       const { pull, heldOut } = fit;
       log(
@@ -149,26 +146,24 @@ function sampled(
   };
 }
 
-/** What a layer says of features: probabilities of the classes, or scores. */
-function targetsOf(
+/** What a layer makes of features: `[count, outputs]` */
+function layerOutputs(
   features: Float32Array,
   layer: Float64Array,
   count: number,
-  isRegression: boolean,
 ): Float32Array {
   const size = features.length / count;
   const outputs = layer.length / size;
-  const targets = new Float32Array(count * outputs);
+  const made = new Float32Array(count * outputs);
   for (let i = 0; i < count; i++) {
-    const row = targets.subarray(i * outputs, (i + 1) * outputs);
+    const row = made.subarray(i * outputs, (i + 1) * outputs);
     for (let k = 0; k < outputs; k++) {
       for (let l = 0; l < size; l++) {
         row[k]! += features[i * size + l]! * layer[k * size + l]!;
       }
     }
-    if (!isRegression) row.set(softmax(row));
   }
-  return targets;
+  return made;
 }
 
 /** The last layer of a head as one matrix, whose last column is the bias if there is one. */

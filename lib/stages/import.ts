@@ -1,17 +1,16 @@
 import { writeAdapter } from "../artifacts/adapter.ts";
-import {
-  areSameClasses,
-  checkClasses,
-  CLASSES_FILE,
-  isNumbered,
-  numberedLabels,
-  outputsOf,
-  type TaskClasses,
-} from "../artifacts/classes.ts";
+import { CLASSES_FILE, taskFields } from "../artifacts/classes.ts";
 import { findModelOrigin, readModel } from "../artifacts/model.ts";
 import { type PeftAdapter, readPeft, toAdapter } from "../artifacts/peft.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
+import {
+  areSameLabels,
+  checkSameLabels,
+  problemOf,
+  problemOfOutputs,
+  type TaskProblem,
+} from "../problems/registry.ts";
 
 /** A stage that imports an adapter. */
 type ImportingStage = Stage<
@@ -30,15 +29,10 @@ export async function importAdapter(stage: ImportingStage): Promise<void> {
   const { source, method, seed } = stage.params;
   const model = stage.inputs.model.path;
   const peft = await readPeft(source, readModel(model));
-  const { task, labels } = await taskOf(stage, peft);
+  const task = await taskOf(stage, peft);
   await writeAdapter(
     stage.output,
-    toAdapter(peft, model, {
-      method,
-      task,
-      labels: labels && [...labels],
-      seed,
-    }),
+    toAdapter(peft, model, { method, ...taskFields(task), seed }),
   );
   // Names of paths and packages say nothing, and copies have other owners.
   const [theirs, ours] = [peft.baseModel, await findModelOrigin(model)].map(
@@ -53,7 +47,7 @@ export async function importAdapter(stage: ImportingStage): Promise<void> {
   }
   stage.log(
     `${peft.kind.title} of rank ${peft.rank} and alpha ${peft.alpha} for ${
-      labels === null ? "a regression" : labels.join(", ")
+      problemOf(task).inWords(task.task)
     }`,
   );
 }
@@ -71,24 +65,26 @@ const UNKNOWN = "imported";
 async function taskOf(
   { params: { source, task, labels }, inputs: { tokens } }: ImportingStage,
   { outputs, exported }: PeftAdapter,
-): Promise<TaskClasses> {
+): Promise<TaskProblem> {
   const info = tokens && await readTokensInfo(tokens.path);
-  const recorded = exported?.labels;
-  if (labels && recorded && !areSameClasses(labels, recorded)) {
+  const given = labels && { labels };
+  if (given && exported && !areSameLabels(given, exported)) {
     throw new RangeError(
       `"labels" names ${
         labels.join(", ")
-      }, but "${CLASSES_FILE}" of "${source}" names ${
-        recorded.join(", ")
+      }, but "${CLASSES_FILE}" of "${source}" is for ${
+        problemOf(exported).inWords(exported.task)
       }: remove "labels", or correct the file`,
     );
   }
-  const expected = info ? outputsOf(info.labels) : labels?.length ?? outputs;
+  const unnamed = problemOfOutputs(outputs);
+  const required = info ?? given;
+  const expected = required ? problemOf(required).outputs : outputs;
   if (expected !== outputs) {
     const other = info
       ? `the tokens for "${info.task}" require ${expected}: connect tokens with the classes of the adapter`
       : `"labels" names ${expected} classes: ${
-        outputs === 1
+        problemOf(unnamed).classes.length === 0
           ? 'remove "labels", since it is a regression'
           : "name one class per output"
       }`;
@@ -104,13 +100,13 @@ async function taskOf(
       } "${known}": connect tokens for "${task}", or remove "task"`,
     );
   }
-  if (info && exported) checkClasses(exported, info);
-  if (info && labels) checkClasses({ task: info.task, labels }, info);
-  const named = [labels, info?.labels, recorded].find((it) =>
-    it && !isNumbered(it)
+  if (info && exported) checkSameLabels(exported, info);
+  if (info && given) checkSameLabels({ task: info.task, ...given }, info);
+  const named = [given, info, exported].find((it) =>
+    it && problemOf(it).areNamed
   );
   return {
+    ...named ?? info ?? unnamed,
     task: info?.task ?? task ?? known,
-    labels: named ?? (info ? info.labels : numberedLabels(outputs)),
   };
 }

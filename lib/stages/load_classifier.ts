@@ -1,5 +1,4 @@
 import { type Adapter, readAdapter, tensorsOf } from "../artifacts/adapter.ts";
-import { checkClasses, outputsOf } from "../artifacts/classes.ts";
 import { openWeights, readModel } from "../artifacts/model.ts";
 import { checkServed } from "../artifacts/training.ts";
 import { readFittingTokens } from "../artifacts/tokens.ts";
@@ -20,6 +19,7 @@ import {
 } from "../engine/training/evaluation.ts";
 import type { Precision } from "../engine/tensorflow/precision.ts";
 import type { InputsOf, Stage } from "../pipeline/task.ts";
+import { checkSameLabels, problemOf } from "../problems/registry.ts";
 import type { ADAPTER_INPUTS, UsageSettings } from "./settings.ts";
 
 /** The parts of a stage that starting the engine requires. */
@@ -104,9 +104,9 @@ export async function loadAdapter(
   model: string,
   { training, tensors, heads }: Pick<Adapter, "training" | "tensors" | "heads">,
 ): Promise<Ready> {
-  const { alpha, scaling, labels } = training;
+  const { alpha, scaling } = training;
   const precision = await startStageEngine(stage);
-  const classifier = loadFolder(model, outputsOf(labels), training);
+  const classifier = loadFolder(model, problemOf(training).outputs, training);
   const values = adapterValues({ tensors }, classifier.layout);
   return {
     classifier,
@@ -180,7 +180,7 @@ export async function openAdapter(
   for (const rank of ranks) checkServed(rank, training);
   const tensors = tensorsOf(adapter, stage.params.epoch);
   const info = await readFittingTokens(tokens.path, model.path);
-  checkClasses(training, info);
+  checkSameLabels(training, info);
   const { heads } = adapter;
   const load = () =>
     loadAdapter(stage, model.path, { training, tensors, heads });

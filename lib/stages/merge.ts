@@ -1,5 +1,4 @@
 import { checkFit } from "../artifacts/adapter.ts";
-import { outputsOf } from "../artifacts/classes.ts";
 import { writeClassifierModel } from "../artifacts/classifier.ts";
 import { openWeights, readModel } from "../artifacts/model.ts";
 import type { AdapterTensors } from "../engine/adapters/adapter.ts";
@@ -8,6 +7,7 @@ import { PEFT_PREFIX } from "../engine/models/peft.ts";
 import { scaleAt } from "../engine/adapters/scale.ts";
 import { encoderTensors } from "../engine/models/parameters.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
+import { problemOf } from "../problems/registry.ts";
 import {
   type CutAdapter,
   type CuttingStage,
@@ -39,7 +39,7 @@ export function mergedTensors(
   { adapter: { training }, rank, tensors }: CutAdapter,
 ): AdapterTensors {
   const model = readModel(folder);
-  checkFit(tensors, model, outputsOf(training.labels));
+  checkFit(tensors, model, problemOf(training).outputs);
   using file = openWeights(folder);
   return mergeAdapter(
     kindNamed(training.adapter),

@@ -2,6 +2,7 @@ import { join } from "@std/path/posix/join";
 import { stringify } from "@std/yaml";
 import { exists } from "../artifacts/json_file.ts";
 import type { ModelOrigin } from "../artifacts/model.ts";
+import { taskFields } from "../artifacts/classes.ts";
 import {
   FOLDER,
   FOLDER_NOTE,
@@ -18,6 +19,7 @@ import {
   provenanceTitle,
 } from "../engine/schedules/registry.ts";
 import { servedScript, type Usage } from "../onnx/usage.ts";
+import { problemOf } from "../problems/registry.ts";
 import {
   type ReportedScore,
   reportedScores,
@@ -33,7 +35,7 @@ import {
 import type { CutAdapter, CuttingStage } from "./cut_adapter.ts";
 
 /** What a model card says besides the adapter and its scores. */
-export interface CardContent extends Omit<Loading, "labels"> {
+export interface CardContent extends Omit<Loading, "problem" | "labels"> {
   /** The model as the configuration of PEFT names it; undefined if unknown. */
   readonly baseModel?: ModelOrigin | undefined;
   /** File beside the card for the report's figure of scores by rank. */
@@ -70,6 +72,7 @@ export async function writeModelCard(
   const hasFigure = drawn !== false && exists(drawn);
   if (hasFigure) await Deno.copyFile(drawn, join(output, figure!));
   const title = provenanceTitle(provenanceOf(training));
+  const { classes } = problemOf(training);
   const data = stringify(metadata(training, scores, content), {
     lineWidth: -1,
   });
@@ -84,9 +87,7 @@ export async function writeModelCard(
     }: rank ${rank} on ${modules} with the classification head${
       usage ? "" : ", in float32"
     }.${
-      training.labels === null
-        ? ""
-        : ` Classes: ${training.labels.map(plain).join(", ")}.`
+      classes.length === 0 ? "" : ` Classes: ${classes.map(plain).join(", ")}.`
     }`,
     ...(usage ? [usage.code] : peftCode(cut, content)),
     usage ? "`FOLDER` is the path of this folder." : FOLDER_NOTE,
@@ -102,13 +103,13 @@ export async function writeModelCard(
 
 /** Code that loads the adapter with PEFT and, if it is a LoRA, in JavaScript. */
 function peftCode(
-  { adapter: { training: { labels, adapter } }, rank }: CutAdapter,
+  { adapter: { training }, rank }: CutAdapter,
   content: CardContent,
 ): string[] {
-  const python = pythonCode(FOLDER, { ...content, labels });
+  const python = pythonCode(FOLDER, { ...content, ...taskFields(training) });
   return [
     "```python\n" + python + "\n```",
-    ...(kindNamed(adapter) === kindNamed()
+    ...(kindNamed(training.adapter) === kindNamed()
       ? [
         "In JavaScript, with the model in ONNX that `deno task export PIPELINE STAGE --to onnx:MODEL` makes of the training:",
         servedScript(rank, "MODEL"),
@@ -135,6 +136,7 @@ function metadata(
   { baseModel, datasets, language, license, usage }: CardContent,
 ) {
   const { task } = training;
+  const { hubTask } = problemOf(training);
   const provenance = provenanceOf(training);
   const method = methodName(provenance);
   const glue = glueTask(task);
@@ -146,20 +148,20 @@ function metadata(
   const title = `${provenanceTitle(provenance)} for ${taskTitle(task)}`;
   return {
     library_name: usage?.library ?? "peft",
-    pipeline_tag: "text-classification",
+    pipeline_tag: hubTask.type,
     ...(baseModel && { base_model: baseModel.name }),
     ...(found && { datasets: [...found] }),
     ...(languages && { language: [...languages] }),
     ...(license && { license }),
     ...(metrics.length > 0 && { metrics }),
     tags: [
-      ...new Set([training.adapter ?? "lora", "text-classification", method]),
+      ...new Set([training.adapter ?? "lora", hubTask.type, method]),
     ],
     ...(scores.length > 0 && {
       "model-index": [{
         name: title,
         results: scores.map(({ comparison, score }) => ({
-          task: { type: "text-classification", name: "Text Classification" },
+          task: hubTask,
           dataset: {
             name: taskTitle(task),
             type: found?.[0] ?? task,

@@ -1,8 +1,6 @@
 import { join } from "@std/path/posix/join";
 import { tensorsOf } from "../artifacts/adapter.ts";
-import { checkClasses } from "../artifacts/classes.ts";
 import { readFittingTokens } from "../artifacts/tokens.ts";
-import { predictionsOf } from "../data/metrics.ts";
 import type { TargetModules } from "../engine/models/parameters.ts";
 import { writeClassifierGraph } from "../onnx/classifier_graph.ts";
 import {
@@ -14,6 +12,7 @@ import type { Precision } from "../onnx/graph_weights.ts";
 import { onnxLogits } from "../onnx/logits.ts";
 import { PRECISIONS } from "../onnx/usage.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
+import { checkSameLabels } from "../problems/registry.ts";
 import { percent } from "../report/format.ts";
 import { type CutAdapter, readCutAdapter } from "./cut_adapter.ts";
 import { mergedTensors, type MergingStage } from "./merge.ts";
@@ -83,9 +82,9 @@ async function lossInWords(
   if (inputs.tokens === undefined || dtype === "fp32") return [];
   const folder = inputs.tokens.path;
   const info = await readFittingTokens(folder, inputs.model.path);
-  checkClasses(training, info);
+  checkSameLabels(training, info);
   const scored = new ScoredSplit(folder, info, split ?? "validation");
-  const { examples, outputs, name } = scored;
+  const { examples, problem, name } = scored;
   const count = examples.labels.length;
   const whole = join(checkpoint, "model.onnx");
   writeClassifierGraph(whole, written.graph);
@@ -93,12 +92,12 @@ async function lossInWords(
     const logits = await onnxLogits(
       { ...written, path },
       examples,
-      outputs,
+      problem.outputs,
       runtime,
       (more) => stage.progress(done + more, 2 * count, "examples"),
     );
     const { metrics } = scored.score([rank], logits)[0]!;
-    return { metrics, predictions: predictionsOf(logits, outputs) };
+    return { metrics, predictions: problem.predictions(logits) };
   };
   const before = await resultOf(whole, 0);
   const after = await resultOf(written.path, count);
@@ -111,7 +110,7 @@ async function lossInWords(
     .filter((it, i) => it !== after.predictions[i]).length;
   const line = `On the ${count} examples of the split ${name}, times 100: ${
     scores.join(", ")
-  }.${training.labels === null ? "" : ` ${differ} classes differ.`}`;
+  }.${problem.classes.length > 0 ? ` ${differ} classes differ.` : ""}`;
   stage.log(line);
   return ["## Loss by the smaller type", line];
 }

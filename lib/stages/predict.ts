@@ -1,6 +1,6 @@
 import { join } from "@std/path/posix/join";
 import { type Adapter, readAdapter, tensorsOf } from "../artifacts/adapter.ts";
-import { numberedLabels, outputsOf } from "../artifacts/classes.ts";
+import { taskFields } from "../artifacts/classes.ts";
 import { exists } from "../artifacts/json_file.ts";
 import { MODEL_FILES, readModel } from "../artifacts/model.ts";
 import { readPeft, toAdapter } from "../artifacts/peft.ts";
@@ -14,9 +14,9 @@ import { tokenizerDefaults } from "../engine/models/registry.ts";
 import { methodName, provenanceOf } from "../engine/schedules/registry.ts";
 import { ModelTokenizer } from "../text/model_tokenizer.ts";
 import type { EncodedExamples, Example } from "../data/example.ts";
-import { predictionsOf, softmax } from "../data/metrics.ts";
 import { findModelFiles } from "../hub/model_source.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
+import { problemOf, problemOfOutputs } from "../problems/registry.ts";
 import {
   type AdapterStage,
   loadAdapter,
@@ -47,10 +47,9 @@ export async function predict(
     ranks: [rank],
     batchSize,
   });
-  const predictions = predictionsOf(logits, outputsOf(info.labels));
+  const predictions = problemOf(info).predictions(logits);
   await writePredictions(stage.output, {
-    task: info.task,
-    labels: info.labels,
+    ...taskFields(info),
     split,
     rank,
     precision: ready.precision,
@@ -82,30 +81,26 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
   findModelFiles(model, MODEL_FILES, []);
   const adapter = await adapterIn(inputs.adapter.path, model);
   const { training } = adapter;
-  const { labels } = training;
+  const problem = problemOf(training);
   const { rank, recommended } = await rankOf(training, stage);
   checkServed(rank, training);
   const examples = await encode(params.texts, model, training.maxLength);
-  const outputs = outputsOf(labels);
   const tensors = tensorsOf(adapter, params.epoch);
   const { heads } = adapter;
   const ready = await loadAdapter(stage, model, { training, tensors, heads });
   const options = { ranks: [rank], batchSize: BATCH };
   const logits = await logitsAt(stage, ready, examples, options, "texts");
-  const predictions = predictionsOf(logits, outputs);
+  const { outputs } = problem;
   await writeClassification(stage.output, {
     task: training.task,
+    problem: problem.name,
     method: methodName(provenanceOf(training)),
     rank,
     recommended,
     precision: ready.precision,
     texts: params.texts.map((text, i) => ({
       ...text,
-      ...resultOf(
-        labels,
-        logits.subarray(i * outputs, (i + 1) * outputs),
-        predictions[i]!,
-      ),
+      ...problem.prediction(logits.subarray(i * outputs, (i + 1) * outputs)),
     })),
   });
 }
@@ -138,9 +133,10 @@ async function rankOf(
 async function adapterIn(folder: string, model: string): Promise<Adapter> {
   if (exists(join(folder, "training.json"))) return readAdapter(folder);
   const peft = await readPeft(folder, readModel(model));
-  const { task, labels } = peft.exported ??
-    { task: "imported", labels: numberedLabels(peft.outputs) };
-  return toAdapter(peft, model, { method: "lora", task, labels, seed: 0 });
+  const task = peft.exported ??
+    { task: "imported", ...problemOfOutputs(peft.outputs) };
+  const known = { ...taskFields(task), seed: 0 };
+  return toAdapter(peft, model, { method: "lora", ...known });
 }
 
 /**
@@ -164,23 +160,4 @@ async function encode(
     vocabSize,
   );
   return encoded;
-}
-
-/** The result for one text, from its logits `[outputs]` and its class id or score. */
-function resultOf(
-  labels: readonly string[] | null,
-  logits: Float32Array,
-  prediction: number,
-) {
-  if (labels === null) {
-    return { label: null, probabilities: null, score: prediction };
-  }
-  const probabilities = softmax(logits);
-  return {
-    label: labels[prediction]!,
-    probabilities: Object.fromEntries(
-      labels.map((label, i) => [label, probabilities[i]!]),
-    ),
-    score: null,
-  };
 }

@@ -1,6 +1,5 @@
 import { join } from "@std/path/posix/join";
 import runtime from "vega/runtime" with { type: "text" };
-import { outputsOf } from "../artifacts/classes.ts";
 import {
   type ClassifierTraining,
   readClassifierTraining,
@@ -27,8 +26,8 @@ import { adapterTensor } from "../engine/adapters/registry.ts";
 import { elementCount, SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { methodName } from "../engine/schedules/registry.ts";
 import { taskTitle } from "../benchmarks/glue.ts";
-import { predictionsOf, softmax } from "../data/metrics.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
+import { problemOf } from "../problems/registry.ts";
 import { compare } from "../report/compare.ts";
 import { renderFigures } from "../report/figure.ts";
 import { renderMarkdown } from "../report/markdown.ts";
@@ -100,7 +99,7 @@ async function readResult(
     variant: { ...settingsOf(adapter.training), evaluatedIn: info.precision },
     stage: adapter.artifact.stage,
     labels,
-    classes: info.labels,
+    problem: problemOf(info),
     texts: await textsOf(artifact, info, labels, data),
     ranks: rankResults(info, logits),
     training: costOf(origin),
@@ -149,23 +148,16 @@ async function faultsOfData(data: Artifacts, tokens: Artifacts) {
   );
 }
 
-function rankResults(
-  { ranks, labels, examples }: ScoresInfo,
-  logits: Float32Array,
-): RankResult[] {
-  const outputs = outputsOf(labels);
-  const size = examples * outputs;
-  return ranks.map(({ rank, metrics }, i) => {
+function rankResults(info: ScoresInfo, logits: Float32Array): RankResult[] {
+  const { outputs, predictions, confidences } = problemOf(info);
+  const size = info.examples * outputs;
+  return info.ranks.map(({ rank, metrics }, i) => {
     const own = logits.subarray(i * size, (i + 1) * size);
     return {
       rank,
       metrics,
-      predictions: predictionsOf(own, outputs),
-      probabilities: labels && Float64Array.from(
-        { length: examples },
-        (_, i) =>
-          Math.max(...softmax(own.subarray(i * outputs, (i + 1) * outputs))),
-      ),
+      predictions: predictions(own),
+      probabilities: confidences(own),
     };
   });
 }

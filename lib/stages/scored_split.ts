@@ -1,12 +1,8 @@
-import { outputsOf } from "../artifacts/classes.ts";
 import type { ScoresInfo } from "../artifacts/scores.ts";
 import { readLabelledTokens, type TokensInfo } from "../artifacts/tokens.ts";
 import type { EncodedExamples } from "../data/example.ts";
-import {
-  computeMetrics,
-  type MetricName,
-  predictionsOf,
-} from "../data/metrics.ts";
+import type { Problem } from "../problems/problem.ts";
+import { problemOf, scoresOf } from "../problems/registry.ts";
 
 /** A labelled split on which classifiers are scored. */
 export class ScoredSplit {
@@ -14,9 +10,8 @@ export class ScoredSplit {
   readonly name: string;
   readonly examples: Required<EncodedExamples>;
   /** Metrics of the data, the main one first. */
-  readonly metrics: readonly MetricName[];
-  /** Outputs per example: one logit per class, or one score. */
-  readonly outputs: number;
+  readonly metrics: readonly string[];
+  readonly problem: Problem;
 
   /**
    * @param folder An artifact of kind `tokens`
@@ -30,7 +25,7 @@ export class ScoredSplit {
       : requested;
     this.examples = readLabelledTokens(folder, info, this.name);
     this.metrics = info.metrics;
-    this.outputs = outputsOf(info.labels);
+    this.problem = problemOf(info);
   }
 
   /**
@@ -39,23 +34,13 @@ export class ScoredSplit {
    * @param logits `[ranks, examples, outputs]`
    */
   score(ranks: readonly number[], logits: Float32Array): ScoresInfo["ranks"] {
-    const size = this.examples.labels.length * this.outputs;
-    return ranks.map((rank, i) => ({
-      rank,
-      metrics: this.metricsOf(logits.subarray(i * size, (i + 1) * size)),
-    }));
-  }
-
-  /**
-   * Computes the metrics of a classifier.
-   *
-   * @param logits `[examples, outputs]`
-   */
-  metricsOf(logits: Float32Array): Record<string, number> {
-    return computeMetrics(
-      this.metrics,
-      predictionsOf(logits, this.outputs),
-      this.examples.labels,
-    ) as Record<string, number>;
+    const { outputs, predictions } = this.problem;
+    const { labels } = this.examples;
+    const size = labels.length * outputs;
+    return ranks.map((rank, i) => {
+      const own = predictions(logits.subarray(i * size, (i + 1) * size));
+      const metrics = scoresOf(this.problem, this.metrics, own, labels);
+      return { rank, metrics };
+    });
   }
 }

@@ -1,3 +1,4 @@
+import { taskFields } from "../artifacts/classes.ts";
 import { readDatasetInfo, readExamples } from "../artifacts/dataset.ts";
 import { readModel } from "../artifacts/model.ts";
 import { tokenizerDigest } from "../artifacts/tokenizer.ts";
@@ -61,8 +62,7 @@ export async function tokenize(
     );
   }
   await writeTokens(output, {
-    task: info.task,
-    labels: info.labels,
+    ...taskFields(info),
     metrics: info.metrics,
     maxLength,
     padId: limits.padId,

@@ -4,7 +4,6 @@ import {
   readAdapter,
   writeAdapter,
 } from "../artifacts/adapter.ts";
-import { checkClasses, outputsOf } from "../artifacts/classes.ts";
 import { findModelOrigin, readModel } from "../artifacts/model.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
 import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
@@ -27,6 +26,7 @@ import {
 } from "../engine/schedules/registry.ts";
 import type { Schedule } from "../engine/schedules/schedule.ts";
 import type { InputsOf, Stage } from "../pipeline/task.ts";
+import { checkSameLabels, problemOf } from "../problems/registry.ts";
 import { adapterValues } from "./load_classifier.ts";
 import type { ADAPTER_TRAINING, TrainingSettings } from "./settings.ts";
 import { runTraining } from "./training.ts";
@@ -49,7 +49,7 @@ export async function trainAdapter(
         '"startHead: kept" requires an adapter: connect one to the input "start", or remove "startHead"',
       );
     }
-    checkClasses(start.training, await readTokensInfo(tokens.path));
+    checkSameLabels(start.training, await readTokensInfo(tokens.path));
   }
   const {
     adapter,
@@ -130,8 +130,8 @@ export function startFrom(
   own: Compared & ProvenanceRecord,
   head: TrainingSettings["startHead"] = "new",
 ): Float32Array {
-  const labels = outputsOf(training.labels);
-  const theirs = parameterLayout(model, labels, training);
+  const { outputs } = problemOf(training);
+  const theirs = parameterLayout(model, outputs, training);
   const [theirMethod, ownMethod] = [training, own].map((it) =>
     methodName(provenanceOf(it))
   );

@@ -1,13 +1,9 @@
 import { join } from "@std/path/posix/join";
 import * as z from "zod";
-import { outputsOf } from "../artifacts/classes.ts";
+import { taskFields } from "../artifacts/classes.ts";
 import type { ClassifierTraining } from "../artifacts/classifier.ts";
 import { findModelOrigin, openWeights } from "../artifacts/model.ts";
-import {
-  readFittingTokens,
-  readLabelledTokens,
-  type TokensInfo,
-} from "../artifacts/tokens.ts";
+import { readFittingTokens, readLabelledTokens } from "../artifacts/tokens.ts";
 import {
   RUN_FIELDS,
   SELECTION_SECONDS,
@@ -40,6 +36,8 @@ import {
   type TrainingResult,
 } from "../engine/training/train.ts";
 import type { InputsOf, Stage } from "../pipeline/task.ts";
+import type { Problem } from "../problems/problem.ts";
+import { problemOf } from "../problems/registry.ts";
 import { engineOf, loadFolder, startStageEngine } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
 import type { CLASSIFIER_TRAINING, ClassifierSettings } from "./settings.ts";
@@ -92,9 +90,11 @@ export async function runTraining(
   const held = params.selectOn === "none"
     ? undefined
     : new ScoredSplit(tokens, info, params.selectOn);
-  const classWeights = classWeightsOf(stage, info, examples);
+  const problem = problemOf(info);
+  const { outputs, loss } = problem;
+  const classWeights = classWeightsOf(stage, problem, examples);
   const precision = await startStageEngine(stage);
-  const classifier = loadFolder(folder, outputsOf(info.labels), trained);
+  const classifier = loadFolder(folder, outputs, trained);
   const phases = trainingPhases(classifier, examples, { ...params, objective });
   const first = phases[0]!.classifier;
   const fresh = initialValues(folder, first, params.seed);
@@ -113,7 +113,7 @@ export async function runTraining(
     {
       ...params,
       objective,
-      loss: info.labels === null ? "squared-error" : "cross-entropy",
+      loss,
       padTo: params.padding === "maxLength" ? info.maxLength : undefined,
       optimizer: {
         beta1: 0.9,
@@ -148,8 +148,7 @@ export async function runTraining(
     stage.metric(SELECTION_SECONDS, result.evaluationSeconds);
   }
   const record = {
-    task: info.task,
-    labels: info.labels,
+    ...taskFields(info),
     seed: params.seed,
     ...z.object(RUN_FIELDS).parse({
       ...result,
@@ -205,38 +204,21 @@ function resumeFrom(
 /** The weights of the classes that a stage asks for. */
 function classWeightsOf(
   { params, log }: TrainingStage,
-  { labels }: TokensInfo,
+  { classes, balancedWeights }: Problem,
   examples: Required<EncodedExamples>,
 ): readonly number[] | undefined {
   if (params.classWeights === "none") return undefined;
-  if (labels === null) {
+  if (balancedWeights === undefined) {
     throw new RangeError(
       '"classWeights: balanced" requires classes, but the labels are scores: remove it',
     );
   }
-  const weights = balancedWeights(examples.labels, labels.length);
-  const shown = labels.map((name, i) =>
+  const weights = balancedWeights(examples.labels);
+  const shown = classes.map((name, i) =>
     `${quote(name)} ${weights[i]!.toFixed(3)}`
   );
   log(`Class weights: ${shown.join(", ")}`);
   return weights;
-}
-
-/**
- * Weights of classes that are inversely proportional to their frequency, as
- * scikit-learn's `compute_class_weight("balanced")`: examples / (classes *
- * examples of the class); 0 for a class without examples, which is not counted.
- *
- * @param labels Class numbers, `[examples]`
- */
-export function balancedWeights(
-  labels: ArrayLike<number>,
-  classes: number,
-): number[] {
-  const counts = new Array<number>(classes).fill(0);
-  for (let i = 0; i < labels.length; i++) counts[labels[i]!]!++;
-  const present = counts.filter((it) => it > 0).length;
-  return counts.map((it) => it === 0 ? 0 : labels.length / (present * it));
 }
 
 /** Scores an epoch by its logits: the mean of the data's main metric over the ranks, where an undefined one counts as 0. */

@@ -9,6 +9,9 @@ function examplesOf(
   return rows.map(([text, label], index) => ({ index, text, label }));
 }
 
+/** Each class is a stratum. */
+const ofClass = (label: number) => label;
+
 /** Numbers of examples of each class. */
 function countsOf(examples: Iterable<Example>): Record<number, number> {
   const classes = Map.groupBy(examples, ({ label }) => label!);
@@ -24,10 +27,10 @@ Deno.test("drawHoldout() draws the same share of each class, rounded so that the
       (_, i) => [`text ${i}`, i < 80 ? 0 : i % 2 + 1],
     ),
   );
-  const held = await drawHoldout(examples, 0.1, 0, true);
+  const held = await drawHoldout(examples, 0.1, 0, ofClass);
   assertEquals(held.size, 11);
   assertEquals(countsOf(held), { 0: 8, 1: 2, 2: 1 });
-  const most = await drawHoldout(examples, 0.99, 0, true);
+  const most = await drawHoldout(examples, 0.99, 0, ofClass);
   const left = examples.filter((it) => !most.has(it));
   assertEquals(countsOf(left), { 0: 1, 1: 1, 2: 1 });
 });
@@ -42,21 +45,22 @@ Deno.test("drawHoldout() depends on seed and texts, not on their order, and neve
       fc.boolean(),
       async (rows, share, byClass) => {
         const examples = examplesOf(rows);
-        const held = await drawHoldout(examples, share, 1, byClass);
+        const stratum = byClass ? ofClass : () => 0;
+        const held = await drawHoldout(examples, share, 1, stratum);
         const texts = new Set([...held].map(({ text }) => text));
         for (const example of examples) {
           assertEquals(held.has(example), texts.has(example.text));
         }
         assert(held.size < examples.length);
-        assertEquals(await drawHoldout(examples, share, 1, byClass), held);
+        assertEquals(await drawHoldout(examples, share, 1, stratum), held);
         // The first label of a text that has several decides on its class.
         const scores = await drawHoldout(
           examples.toReversed(),
           share,
           1,
-          false,
+          () => 0,
         );
-        const same = await drawHoldout(examples, share, 1, false);
+        const same = await drawHoldout(examples, share, 1, () => 0);
         assertEquals(
           [...scores].map(({ index }) => index).sort(),
           [...same].map(({ index }) => index).sort(),
@@ -72,7 +76,7 @@ Deno.test("drawHoldout() draws others with another seed", async () => {
     Array.from({ length: 100 }, (_, i) => [`text ${i}`, i % 2]),
   );
   const [a, b] = await Promise.all(
-    [0, 1].map((seed) => drawHoldout(examples, 0.2, seed, true)),
+    [0, 1].map((seed) => drawHoldout(examples, 0.2, seed, ofClass)),
   );
   assertEquals([a!.size, b!.size], [20, 20]);
   assert(a!.intersection(b!).size < 15);

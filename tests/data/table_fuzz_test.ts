@@ -2,8 +2,9 @@ import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import fc from "fast-check";
-import { classesOf, toExamples } from "../../lib/data/labels.ts";
+import { toExamples } from "../../lib/data/labels.ts";
 import { readTable } from "../../lib/data/table.ts";
+import { columnOf, labelsOf } from "../../lib/problems/registry.ts";
 import { mutatedBytes, mutatedText, survives, testProperty } from "../fuzz.ts";
 import { withFolder } from "../tasks/run_task.ts";
 
@@ -36,8 +37,8 @@ for (const [name, sound] of Object.entries(OWN_FILES)) {
         await survives(mutatedText(sound, PIECES), path, async (text) => {
           Deno.writeTextFileSync(path, text);
           const rows = await readTable(path, ["text", "label"]);
-          const labels = classesOf(rows);
-          const examples = toExamples(rows, { labels });
+          const labels = columnOf("classification").namesIn(rows)!;
+          const examples = toExamples(rows, labelsOf({ labels }));
           for (const { text, label } of examples) {
             assertEquals(typeof text, "string");
             assert(labels[label!] !== undefined);
@@ -58,8 +59,8 @@ testProperty(
       await survives(mutatedBytes(PARQUET), path, async (bytes) => {
         Deno.writeFileSync(path, bytes);
         const rows = await readTable(path, ["sentence1", "label"]);
-        const labels = classesOf(rows);
-        toExamples(rows, { labels });
+        const labels = columnOf("classification").namesIn(rows)!;
+        toExamples(rows, labelsOf({ labels }));
       });
     }),
 );

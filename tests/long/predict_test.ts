@@ -6,7 +6,7 @@ import {
 } from "@std/assert";
 import { join } from "node:path";
 import { TextWriter, Uint8ArrayReader, ZipReader } from "@zip.js/zip.js";
-import { predictionsOf } from "../../lib/data/metrics.ts";
+import { problemOf } from "../../lib/problems/registry.ts";
 import {
   type Classification,
   readPredictions,
@@ -37,7 +37,9 @@ Deno.test("predict gives the classes that evaluate-ranks scored, and predictions
       const size = info.examples * 2;
       assertSameBits(
         predictions,
-        predictionsOf(logits.subarray(i * size, (i + 1) * size), 2),
+        problemOf(info).predictions(
+          logits.subarray(i * size, (i + 1) * size),
+        ),
       );
     }
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { compare } from "../../lib/report/compare.ts";
-import { EXAMPLES, OPTIONS, resultOf } from "./results.ts";
+import { EXAMPLES, OPTIONS, REGRESSION, resultOf } from "./results.ts";
 
 Deno.test("compare() averages what all tasks have, MNLI by its matched set", () => {
   const report = compare([
@@ -156,7 +156,7 @@ Deno.test("compare() sets no rank against that of a sweep if a seed has an undef
   const of = (method: string, seed: number, collapsed?: number) => {
     const result = resultOf("stsb", method, { 1: 16, 4: 8 }, {
       metrics: ["pearson"],
-      classes: null,
+      problem: REGRESSION,
       seed,
     });
     const ranks = result.ranks.map((it) =>

@@ -5,7 +5,7 @@ import { signed } from "../../lib/report/format.ts";
 import { renderMarkdown } from "../../lib/report/markdown.ts";
 import type { Result } from "../../lib/report/result.ts";
 import { seededDraw } from "../../lib/report/statistics.ts";
-import { OPTIONS, resultOf, trainingOf } from "./results.ts";
+import { OPTIONS, REGRESSION, resultOf, trainingOf } from "./results.ts";
 
 /** Reports as Markdown. Rewrite it with `UPDATE_GOLDEN=1 deno test -A tests/report`, and review the difference. */
 const GOLDEN = join(import.meta.dirname!, "golden.md");
@@ -160,7 +160,7 @@ const REPORTS: Readonly<Record<string, readonly Result[]>> = {
     resultOf("stsb", "dylora", { 1: 20, 2: 10 }, {
       epoch: "best",
       metrics: ["pearson"],
-      classes: null,
+      problem: REGRESSION,
       labels: new Float32Array(40).fill(1),
       training: trainingOf(2, {}, {
         selection: {
@@ -174,7 +174,7 @@ const REPORTS: Readonly<Record<string, readonly Result[]>> = {
     resultOf("stsb", "lora", { 2: 10 }, {
       epoch: "best",
       metrics: ["pearson"],
-      classes: null,
+      problem: REGRESSION,
       labels: new Float32Array(40).fill(1),
       seed: 1,
     }),
@@ -182,11 +182,11 @@ const REPORTS: Readonly<Record<string, readonly Result[]>> = {
   "A regression with adapters that were not trained here": [
     resultOf("stsb", "imported-dylora", { 1: 4, 8: 1 }, {
       metrics: ["pearson"],
-      classes: null,
+      problem: REGRESSION,
     }),
     resultOf("stsb", "matryoshka", { 8: 1 }, {
       metrics: ["pearson"],
-      classes: null,
+      problem: REGRESSION,
       variant: { sampler: "geometric", of: "<b>" },
     }),
   ],

@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { compare } from "../../lib/report/compare.ts";
 import { mistakesOf, mistakesText } from "../../lib/report/mistakes.ts";
 import type { Result } from "../../lib/report/result.ts";
-import { OPTIONS, resultOf } from "./results.ts";
+import { problemOf } from "../../lib/problems/registry.ts";
+import { OPTIONS, REGRESSION, resultOf } from "./results.ts";
 
 /** Figures of scikit-learn: `fixtures/report_figures.py`. */
 const { classes: REFERENCES } = JSON.parse(Deno.readTextFileSync(
@@ -28,7 +29,7 @@ Deno.test("mistakesOf() counts and scores classes as scikit-learn does", () => {
   const names = ["a", "b", "c", "d"];
   for (const { labels, predictions, confusion, ...scores } of REFERENCES) {
     const { classes } = mistakesOf({ method: 0, rank: 1 }, [
-      predicted(labels, predictions, { classes: names }),
+      predicted(labels, predictions, { problem: problemOf({ labels: names }) }),
     ]);
     assertEquals(classes!.map(({ name }) => name), names);
     assertEquals(classes!.map(({ predicted }) => predicted), confusion);
@@ -77,7 +78,7 @@ Deno.test("mistakesOf() adds the counts of seeds, and lists an example once, by 
 
 Deno.test("mistakesOf() lists the largest errors of a regression", () => {
   const { classes, worst } = mistakesOf({ method: 0, rank: 1 }, [
-    predicted([1, 2, 3], [1.5, 2, 0], { classes: null }),
+    predicted([1, 2, 3], [1.5, 2, 0], { problem: REGRESSION }),
   ]);
   assertEquals(classes, null);
   assertEquals(worst.map(({ example, prediction }) => [example, prediction]), [
@@ -91,7 +92,7 @@ Deno.test("mistakesText() shows what many classes are mistaken for instead of a 
   const labels = names.map((_, i) => i);
   const { comparisons: [comparison] } = compare([
     predicted(labels, [...labels.slice(0, 7), 0, 0], {
-      classes: names,
+      problem: problemOf({ labels: names }),
       texts: labels.map((i) => ({ text: `${i}`.repeat(200) })),
     }),
   ], OPTIONS);

@@ -1,8 +1,23 @@
-import { METRICS } from "../../lib/data/metrics.ts";
 import type { Provenance } from "../../lib/engine/schedules/registry.ts";
+import { classification } from "../../lib/problems/classification.ts";
+import type { Metric } from "../../lib/problems/problem.ts";
+import { regression } from "../../lib/problems/regression.ts";
+import { problemOf } from "../../lib/problems/registry.ts";
 import type { Result, TrainingCost } from "../../lib/report/result.ts";
 import { seededDraw } from "../../lib/report/statistics.ts";
 import type { CompareOptions } from "../../lib/report/summarize.ts";
+
+/** The metrics of all problems. */
+export const METRICS = {
+  ...classification.metrics,
+  ...regression.metrics,
+} as Record<
+  "accuracy" | "f1" | "f1_macro" | "matthews" | "pearson" | "spearman",
+  Metric
+>;
+
+/** What results without classes solve. */
+export const REGRESSION = problemOf({ labels: null });
 
 /** Number of examples that results are scored on. */
 export const EXAMPLES = 40;
@@ -67,7 +82,7 @@ export function resultOf(
     size: { perRank: 1000, others: 500 },
     precision: "f32",
     labels,
-    classes: ["no", "yes"],
+    problem: problemOf({ labels: ["no", "yes"] }),
     texts: undefined,
     training: undefined,
     reductionSeconds: 0,
@@ -87,7 +102,7 @@ export function resultOf(
           metrics.map((name) => [name, METRICS[name](predictions, labels)]),
         ),
         predictions,
-        probabilities: others.classes === null
+        probabilities: others.problem === REGRESSION
           ? null
           : predictions.map((_, i) => 1 - i / 100),
       };

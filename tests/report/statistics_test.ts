@@ -1,7 +1,8 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import fc from "fast-check";
-import { METRICS } from "../../lib/data/metrics.ts";
+import { exampleScorer, type Metric } from "../../lib/problems/problem.ts";
+import { METRICS } from "./results.ts";
 import {
   areaUnderCurve,
   bootstrap,
@@ -35,6 +36,23 @@ Deno.test("quantile() is NaN if a value is", () => {
   assert(Number.isNaN(quantile([], 0.5)));
 });
 
+/** What bootstrap() takes of these predictions, the number of examples, and what scores their labels. */
+function scored(
+  metric: Metric,
+  trainings: { readonly seeds: number[]; readonly predictions: number[][] }[],
+  labels: number[],
+) {
+  const scorer = (values: number[]) => exampleScorer(metric, values, labels);
+  return [
+    trainings.map(({ seeds, predictions }) => ({
+      seeds,
+      scorers: predictions.map(scorer),
+    })),
+    labels.length,
+    scorer(labels),
+  ] as const;
+}
+
 Deno.test("bootstrap() gives NumPy's scores for NumPy's draws", () => {
   const { labels, trainings, draws, replicates, scores } = REFERENCES.bootstrap;
   for (const metric of ["accuracy", "matthews"] as const) {
@@ -45,9 +63,7 @@ Deno.test("bootstrap() gives NumPy's scores for NumPy's draws", () => {
       return drawn;
     };
     const found = bootstrap(
-      trainings,
-      labels,
-      METRICS[metric],
+      ...scored(METRICS[metric], trainings, labels),
       replicates,
       draw,
     );
@@ -62,9 +78,7 @@ Deno.test("bootstrap() and interval() give the percentile interval of SciPy", ()
   const { hits, replicates, interval: expected, error } = REFERENCES.accuracy;
   const labels = hits.map(() => 1);
   const [scores] = bootstrap(
-    [{ seeds: [0], predictions: [hits] }],
-    labels,
-    METRICS.accuracy,
+    ...scored(METRICS.accuracy, [{ seeds: [0], predictions: [hits] }], labels),
     replicates,
     seededDraw(1),
   );
@@ -78,9 +92,9 @@ Deno.test("bootstrap() and interval() give the percentile interval of SciPy", ()
 Deno.test("bootstrap() draws examples again if their labels are all equal, unless all labels are", () => {
   const correlations = (labels: number[]) =>
     bootstrap(
-      [{ seeds: [0], predictions: [labels.map((label, i) => label + i / 9)] }],
-      labels,
-      METRICS.pearson,
+      ...scored(METRICS.pearson, [
+        { seeds: [0], predictions: [labels.map((label, i) => label + i / 9)] },
+      ], labels),
       1000,
       seededDraw(0),
     )[0]!;

@@ -11,9 +11,8 @@ import {
   seededDraw,
   simultaneousIntervals,
 } from "../../lib/report/statistics.ts";
-import { METRICS } from "../../lib/data/metrics.ts";
 import type { Verdict } from "../../lib/report/verdict.ts";
-import { EXAMPLES, OPTIONS, resultOf } from "./results.ts";
+import { EXAMPLES, METRICS, OPTIONS, REGRESSION, resultOf } from "./results.ts";
 
 function verdictOn(results: readonly Result[], margin = 0.01): Verdict {
   const { comparisons } = compare(results, {
@@ -124,7 +123,7 @@ Deno.test("compare() does not claim that no rank is as good if another one is", 
   const metrics = { pearson: METRICS.pearson(predictions, labels) };
   const verdict = verdictOn([{
     ...resultOf("stsb", "dylora", {}, { labels }),
-    classes: null,
+    problem: REGRESSION,
     ranks: [1, 2].map((rank) => ({
       rank,
       metrics,
@@ -282,7 +281,7 @@ Deno.test("compare() gives no verdict without a defined score or an adapter", ()
   const { comparisons } = compare([
     resultOf("stsb", "dylora", { 1: 4 }, {
       metrics: ["pearson"],
-      classes: null,
+      problem: REGRESSION,
       labels,
     }),
   ], OPTIONS);
@@ -295,7 +294,7 @@ Deno.test("compare() takes the correlation of always predicting the same number 
   const labels = Float32Array.from({ length: 40 }, (_, i) => i);
   const of = (predictions: Float32Array) =>
     verdictOn([{
-      ...resultOf("stsb", "dylora", {}, { classes: null, labels }),
+      ...resultOf("stsb", "dylora", {}, { problem: REGRESSION, labels }),
       ranks: [{
         rank: 1,
         metrics: { pearson: METRICS.pearson(predictions, labels) },

@@ -319,6 +319,7 @@ Deno.test("export-adapter takes the recommended rank by default, and writes a mo
       JSON.parse(Deno.readTextFileSync(join(output, "classes.json"))),
       {
         task: "mrpc",
+        problem: "classification",
         labels: ["not_equivalent", "equivalent"],
         maxLength: null,
       },

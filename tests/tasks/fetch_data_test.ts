@@ -51,6 +51,7 @@ for (const [name, text] of Object.entries(rows)) {
       assertEquals(faults?.length, 1);
       assertEquals(info, {
         task: "data",
+        problem: "classification",
         labels: ["ham", "spam"],
         metrics: ["accuracy", "f1"],
         columns: ["body"],

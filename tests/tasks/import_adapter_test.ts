@@ -65,6 +65,7 @@ Deno.test("import-adapter reads what export-adapter wrote at any rank, byte for 
           imported: true,
           reducedBy: null,
           task: "sst2",
+          problem: "classification",
           labels,
           rank,
           alpha: 8,
@@ -446,7 +447,7 @@ Deno.test("import-adapter takes task and classes from an adapter exported here, 
         [
           { labels: swapped },
           undefined,
-          `"labels" names positive, negative, but "classes.json" of "${source}" names negative, positive: remove "labels"`,
+          `"labels" names positive, negative, but "classes.json" of "${source}" is for "mine" with the classes negative, positive: remove "labels"`,
         ],
         [
           { task: "other" },

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { METRICS } from "../../lib/data/metrics.ts";
+import { METRICS } from "../report/results.ts";
 import { provenanceNamed } from "../report/results.ts";
 import type { InputArtifact } from "../../lib/pipeline/task.ts";
 import type { Report } from "../../lib/report/report.ts";

@@ -1,7 +1,7 @@
 /** Exit code, report pages and last lines of a run. */
-import type { TaskClasses } from "../../artifacts/classes.ts";
 import type { DatasetInfo } from "../../artifacts/dataset.ts";
 import { pythonCode } from "../../artifacts/python_code.ts";
+import type { ProblemFields } from "../../problems/registry.ts";
 import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import type { Report } from "../../report/report.ts";
 import type { Event, Summary } from "../../scheduler/events.ts";
@@ -232,7 +232,7 @@ export function answerOf(
       trained && { try: stageCommand("try", args, trained.id) }),
     python: best && isUsable
       ? pythonCode(pathOf(best), {
-        labels: readJson<TaskClasses>(pathOf(best, "classes.json")).labels,
+        ...readJson<ProblemFields>(pathOf(best, "classes.json")),
         ...{ base, hasOtherClasses: true },
       }).split("\n")
       : [],

@@ -1,6 +1,7 @@
 import { dirname, join, resolve } from "node:path";
 import type { Classification } from "../../artifacts/predictions.ts";
 import { printable } from "../../pipeline/faults.ts";
+import { problemNamed } from "../../problems/registry.ts";
 import { holdGpus } from "../../scheduler/gpus.ts";
 import { visibleGpus } from "../../scheduler/settings.ts";
 import { removeFolder, statIfThere } from "../../files/files.ts";
@@ -129,7 +130,7 @@ export const predictCommand = command`
       await writingTo(
         dirname(resolve(out!)),
         'name another file by "--out"',
-        () => writePredicted(out!, table, texts),
+        () => writePredicted(out!, table, predictions),
       );
       const [path, rows] = [shortPath(out!), texts.length];
       const text = `${count(rows, "row")} at rank ${rank}: ${path}`;
@@ -267,20 +268,18 @@ async function readLines(): Promise<string[]> {
 
 /** Each text, followed by its score or by the probability of each class, the predicted one first. */
 function textLines(
-  { task, rank, recommended, texts }: Classification,
+  { task, problem, rank, recommended, texts }: Classification,
 ): string[] {
   const lines = [
     `${printable(task)}, rank ${rank}${recommended ? " (recommended)" : ""}`,
   ];
-  for (const { text, pair, label, probabilities, score } of texts) {
+  for (const { text, pair, ...prediction } of texts) {
     lines.push("", printable(pair === undefined ? text : `${text} | ${pair}`));
-    const classes = Object.entries(probabilities ?? {})
-      .sort(([a, p], [b, q]) => a === label ? -1 : b === label ? 1 : q - p)
-      .map(([name, value]) => [printable(name), value.toFixed(4)] as const);
-    if (classes.length === 0) lines.push(`  ${score!.toFixed(3)}`);
-    const width = Math.max(...classes.map(([name]) => name.length));
-    for (const [name, value] of classes) {
-      lines.push(`  ${name.padEnd(width)}  ${value}`);
+    const shown = problemNamed(problem).lines(prediction)
+      .map(([name, value]) => [printable(name), value] as const);
+    const width = Math.max(...shown.map(([name]) => name.length));
+    for (const [name, value] of shown) {
+      lines.push(`  ${name && `${name.padEnd(width)}  `}${value}`);
     }
   }
   return lines;

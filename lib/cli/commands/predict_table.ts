@@ -4,15 +4,12 @@ import type { Classification } from "../../artifacts/predictions.ts";
 import { toExamples } from "../../data/labels.ts";
 import { columnsOf, readTable, type Row } from "../../data/table.ts";
 import { besides, removeIfThere } from "../../files/files.ts";
+import { problemNamed, PROBLEMS } from "../../problems/registry.ts";
 import { UsageError } from "../arguments/arguments.ts";
 import { csvLine } from "../terminal/renderer.ts";
 
 /** A table whose rows are to be classified. */
 export type TextTable = Awaited<ReturnType<typeof readTexts>>;
-
-/** Columns that predictions get. */
-const OF_CLASSES = ["predicted_label", "probability"];
-const OF_REGRESSION = ["predicted_score"];
 
 /**
  * Reads a table as own data is read.
@@ -32,7 +29,7 @@ export async function readTexts(
   const write = writerOf(out);
   const remedy = () => ": name the columns of the texts by --text and --pair";
   const columns = await columnsOf(path, encoding);
-  const twice = [...OF_CLASSES, ...OF_REGRESSION]
+  const twice = PROBLEMS.flatMap((name) => problemNamed(name).columns)
     .find((name) => columns.includes(name));
   if (twice !== undefined) {
     throw new UsageError(
@@ -61,16 +58,14 @@ export async function readTexts(
 export function writePredicted(
   out: string,
   { columns, rows }: TextTable,
-  predictions: Classification["texts"],
+  { problem, texts }: Pick<Classification, "problem" | "texts">,
 ): void {
   const write = writerOf(out);
-  const isRegression = predictions[0]!.label === null;
-  const all = [...columns, ...isRegression ? OF_REGRESSION : OF_CLASSES];
-  const lines = rows.map((values, i) => {
-    const { label, probabilities, score } = predictions[i]!;
-    const found = label === null ? [score] : [label, probabilities![label]];
-    return write([...values, ...found], all);
-  });
+  const predicted = problemNamed(problem);
+  const all = [...columns, ...predicted.columns];
+  const lines = rows.map((values, i) =>
+    write([...values, ...predicted.cells(texts[i]!)], all)
+  );
   const head = /\.jsonl$/i.test(out) ? [] : [write(all, all)];
   Deno.mkdirSync(dirname(out), { recursive: true });
   const beside = besides(out);

@@ -355,12 +355,15 @@ Deno.test("writePredicted() writes the scores of a regression", () =>
     writePredicted(
       out,
       table,
-      [0.5, -1].map((score) => ({
-        text: "x",
-        label: null,
-        probabilities: null,
-        score,
-      })),
+      {
+        problem: "regression",
+        texts: [0.5, -1].map((score) => ({
+          text: "x",
+          label: null,
+          probabilities: null,
+          score,
+        })),
+      },
     );
     assertEquals(
       Deno.readTextFileSync(out),

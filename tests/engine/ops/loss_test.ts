@@ -2,8 +2,14 @@ import { assertEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import "../engine.ts";
 import { batchLoss } from "../../../lib/engine/ops/loss.ts";
-import { balancedWeights } from "../../../lib/stages/training.ts";
+import { problemOf } from "../../../lib/problems/registry.ts";
 import { assertClose, fixture, read } from "../reference.ts";
+
+/** Weights for so many classes. */
+function balancedWeights(labels: number[], classes: number): number[] {
+  const names = Array.from({ length: classes }, (_, i) => `${i}`);
+  return problemOf({ labels: names }).balancedWeights!(labels);
+}
 
 /** What PyTorch's CrossEntropyLoss and scikit-learn's balanced weights are; see fixtures/class_weights.py. */
 const { labels, logits, weights, loss, gradient } = JSON.parse(

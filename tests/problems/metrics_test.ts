@@ -7,25 +7,43 @@ import {
 import fc from "fast-check";
 import reference from "../../fixtures/metrics.json" with { type: "json" };
 import {
-  computeMetrics,
-  type MetricName,
-  predictionsOf,
-} from "../../lib/data/metrics.ts";
+  problemNamed,
+  problemOf,
+  PROBLEMS,
+  scoresOf,
+} from "../../lib/problems/registry.ts";
+
+/** Scores by metrics of any problem, each by its own. */
+function computeMetrics(
+  names: readonly string[],
+  predictions: ArrayLike<number>,
+  labels: ArrayLike<number>,
+): Record<string, number> {
+  return Object.assign(
+    {},
+    ...PROBLEMS.map((name) => {
+      const kind = problemNamed(name);
+      const problem = kind.of(kind.unnamed(name === "regression" ? 1 : 4)!);
+      const own = names.filter((it) => it in kind.metrics);
+      return scoresOf(problem, own, predictions, labels);
+    }),
+  );
+}
 
 for (const { name, predictions, labels, metrics } of reference) {
-  Deno.test(`computeMetrics() equals scikit-learn and SciPy to 1e-12: ${name}`, () => {
-    const names = Object.keys(metrics) as MetricName[];
+  Deno.test(`scoresOf() equals scikit-learn and SciPy to 1e-12: ${name}`, () => {
+    const names = Object.keys(metrics);
     const numbers = predictions.map((value) => value ?? NaN);
     const computed = computeMetrics(names, numbers, labels);
     for (const [metric, expected] of Object.entries(metrics)) {
-      const actual = computed[metric as MetricName]!;
+      const actual = computed[metric]!;
       if (expected === null) assert(Number.isNaN(actual), metric);
       else assertAlmostEquals(actual, expected, 1e-12, `${metric} ${actual}`);
     }
   });
 }
 
-Deno.test("computeMetrics() rejects no examples, and different numbers of predictions and labels", () => {
+Deno.test("scoresOf() rejects no examples, and different numbers of predictions and labels", () => {
   assertThrows(() => computeMetrics(["accuracy"], [], []), RangeError);
   assertThrows(
     () => computeMetrics(["accuracy"], [1, 0], [1]),
@@ -34,9 +52,9 @@ Deno.test("computeMetrics() rejects no examples, and different numbers of predic
   );
 });
 
-Deno.test("computeMetrics() does not depend on the order of the examples", () => {
+Deno.test("scoresOf() does not depend on the order of the examples", () => {
   const pair = fc.tuple(fc.integer({ min: 0, max: 3 }), fc.nat(3));
-  const names: MetricName[] = ["accuracy", "f1", "matthews", "spearman"];
+  const names = ["accuracy", "f1", "matthews", "spearman"];
   fc.assert(
     fc.property(fc.array(pair, { minLength: 1, maxLength: 30 }), (pairs) => {
       const compute = (pairs: [number, number][]) =>
@@ -54,12 +72,15 @@ Deno.test("computeMetrics() does not depend on the order of the examples", () =>
   );
 });
 
-Deno.test("predictionsOf() takes the class with the largest logit, the first on a tie", () => {
+Deno.test("predictions() takes the class with the largest logit, the first on a tie", () => {
   const logits = Float32Array.of(0, 2, 1, 3, 3, -1, -2, -2, -2, -5, -4, -3);
-  assertEquals(predictionsOf(logits, 3), Float32Array.of(1, 0, 0, 2));
+  assertEquals(
+    problemOf({ labels: ["a", "b", "c"] }).predictions(logits),
+    Float32Array.of(1, 0, 0, 2),
+  );
 });
 
-Deno.test("predictionsOf() takes a single output as the score itself", () => {
+Deno.test("predictions() takes a single output as the score itself", () => {
   const logits = Float32Array.of(0.5, -1, 6);
-  assertEquals(predictionsOf(logits, 1), logits);
+  assertEquals(problemOf({ labels: null }).predictions(logits), logits);
 });

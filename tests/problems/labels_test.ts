@@ -1,5 +1,8 @@
 import { assertEquals, assertIsError, assertThrows } from "@std/assert";
-import { classesOf, toExamples } from "../../lib/data/labels.ts";
+import { toExamples } from "../../lib/data/labels.ts";
+import { columnOf, labelsOf } from "../../lib/problems/registry.ts";
+
+const { namesIn } = columnOf("classification");
 
 /** Rows of one text with these labels, from line 2 on. */
 function rowsOf(labels: readonly unknown[]) {
@@ -11,7 +14,7 @@ function rowsOf(labels: readonly unknown[]) {
 
 /** What a label becomes in a regression. */
 function scoreOf(label: unknown) {
-  return toExamples(rowsOf([label]), { labels: null })[0]!.label;
+  return toExamples(rowsOf([label]), labelsOf({ labels: null }))[0]!.label;
 }
 
 Deno.test("toExamples() takes numbers in any decimal notation as scores", () => {
@@ -20,7 +23,10 @@ Deno.test("toExamples() takes numbers in any decimal notation as scores", () => 
 });
 
 Deno.test("toExamples() takes the text -1 for a class of this name, and the number for a missing label", () => {
-  const labelling = { labels: ["-1", "0", "1"], areRecorded: true };
+  const labelling = {
+    ...labelsOf({ labels: ["-1", "0", "1"] }),
+    areRecorded: true,
+  };
   assertEquals(toExamples(rowsOf(["-1"]), labelling)[0]!.label, 0);
   assertEquals(toExamples(rowsOf([-1]), labelling)[0]!.label, undefined);
 });
@@ -52,11 +58,11 @@ for (
   });
 }
 
-Deno.test("classesOf() and toExamples() leave out spaces around the name of a class", () => {
+Deno.test("namesIn() and toExamples() leave out spaces around the name of a class", () => {
   const rows = rowsOf(["pos ", "neg\r", "pos", "\tneg"]);
-  const names = classesOf(rows);
+  const names = namesIn(rows);
   assertEquals(names, ["neg", "pos"]);
-  const examples = toExamples(rows, { labels: names });
+  const examples = toExamples(rows, labelsOf({ labels: names }));
   assertEquals(examples.map(({ label }) => label), [1, 0, 1, 0]);
 });
 
@@ -72,10 +78,10 @@ for (
     [["pos"], "a list"],
   ] as const
 ) {
-  Deno.test(`classesOf() refuses ${Deno.inspect(label)} as a class, with its place`, () => {
+  Deno.test(`namesIn() refuses ${Deno.inspect(label)} as a class, with its place`, () => {
     assertEquals(
       assertThrows(
-        () => classesOf(rowsOf(["pos", "neg", label])),
+        () => namesIn(rowsOf(["pos", "neg", label])),
         SyntaxError,
       ).message,
       `a.jsonl:4: Expected a label, found ${found}`,

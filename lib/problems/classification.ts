@@ -1,0 +1,284 @@
+import { faultsOf } from "../data/faults.ts";
+import {
+  className,
+  describeValue,
+  doubtOf,
+  MAX_CLASSES,
+} from "../data/labels.ts";
+import type { Row } from "../data/table.ts";
+import { quote, quoteAll } from "../data/text_file.ts";
+import {
+  count,
+  exampleScorer,
+  type LabelColumn,
+  type Metric,
+  type Prediction,
+  type Problem,
+  type ProblemKind,
+  SEQUENCE,
+  type Values,
+} from "./problem.ts";
+
+/** Metrics of class numbers, with the edge cases of scikit-learn. */
+const metrics = {
+  /** Fraction of predictions that equal their label. */
+  accuracy: (predictions, labels) =>
+    count(labels, (label, i) => label === predictions[i]) / labels.length,
+
+  /** F1 of class 1. */
+  f1: (predictions, labels) => f1(predictions, labels, 1),
+
+  /** Mean F1 of the classes that are labels or predictions. */
+  f1_macro(predictions, labels) {
+    const scores = classesIn(predictions, labels)
+      .map((it) => f1(predictions, labels, it));
+    return scores.reduce((sum, score) => sum + score, 0) / scores.length;
+  },
+
+  /**
+   * Matthews correlation for any number of classes (Gorodkin 2004); 0 if all
+   * predictions or all labels are equal.
+   */
+  matthews(predictions, labels) {
+    const examples = labels.length;
+    let [both, squaredPredicted, squaredActual] = [0, 0, 0];
+    for (const of of classesIn(predictions, labels)) {
+      const predicted = count(predictions, (it) => it === of);
+      const actual = count(labels, (it) => it === of);
+      both += predicted * actual;
+      squaredPredicted += predicted ** 2;
+      squaredActual += actual ** 2;
+    }
+    const hits = count(labels, (label, i) => label === predictions[i]);
+    const variance = (examples ** 2 - squaredPredicted) *
+      (examples ** 2 - squaredActual);
+    return variance === 0 ? 0 : (hits * examples - both) / Math.sqrt(variance);
+  },
+} as const satisfies Record<string, Metric>;
+
+/** Harmonic mean of precision and recall of a class; 0 if it never occurs. */
+function f1(predictions: Values, labels: Values, of: number): number {
+  const hits = count(labels, (it, i) => it === of && predictions[i] === of);
+  const marked = count(labels, (it) => it === of) +
+    count(predictions, (it) => it === of);
+  return marked === 0 ? 0 : 2 * hits / marked;
+}
+
+/** The classes that are labels or predictions, in a fixed order, on which rounding depends. */
+function classesIn(...values: readonly Values[]): number[] {
+  return [...new Set(values.flatMap((it) => Array.from(it)))].sort();
+}
+
+/** Each text, or pair, has one of some classes. */
+export const classification: ProblemKind = {
+  name: "classification",
+  metrics,
+  unnamed: (outputs) =>
+    outputs === 1
+      ? undefined
+      : Array.from({ length: outputs }, (_, i) => `LABEL_${i}`),
+  columns: ["predicted_label", "probability"],
+  cells: ({ label, probabilities }) => [label!, probabilities![label!]!],
+  lines: ({ label, probabilities }) =>
+    Object.entries(probabilities!)
+      .sort(([a, p], [b, q]) => a === label ? -1 : b === label ? 1 : q - p)
+      .map(([name, value]) => [name, value.toFixed(4)]),
+  of(classes) {
+    if (classes === null) {
+      throw new SyntaxError(
+        'A classification requires the names of its classes: "labels" is null',
+      );
+    }
+    return withClasses(classes);
+  },
+};
+
+function withClasses(classes: readonly string[]): Problem {
+  const outputs = classes.length;
+  const rowsOf = (logits: Float32Array) =>
+    Array.from(
+      { length: logits.length / outputs },
+      (_, i) => logits.subarray(i * outputs, (i + 1) * outputs),
+    );
+  /** The largest, the first on a tie. */
+  const predicted = (row: Float32Array) =>
+    row.reduce((best, it, i) => it > row[best]! ? i : best, 0);
+  return {
+    ...classification,
+    classes,
+    areNamed: !isNumbered(classes),
+    inWords: (task) => `"${task}" with the classes ${classes.join(", ")}`,
+    matches: (labels) =>
+      labels?.length === outputs &&
+      (isNumbered(classes) || isNumbered(labels) ||
+        classes.every((label, i) => label === labels[i])),
+
+    accepts: (value) => value in classes,
+
+    outputs,
+    loss: "cross-entropy",
+    balancedWeights: (given) => balancedWeights(given, outputs),
+    targetsOf: (logits) => Float32Array.from(rowsOf(logits).flatMap(softmax)),
+
+    predictions: (logits) => Float32Array.from(rowsOf(logits), predicted),
+    confidences: (logits) =>
+      Float64Array.from(rowsOf(logits), (row) => Math.max(...softmax(row))),
+    constants(given) {
+      const counts = countsOf(given, outputs);
+      return counts.flatMap((count, label) => count > 0 ? [label] : [])
+        .sort((a, b) => counts[b]! - counts[a]!);
+    },
+    scorer: (metric, predictions, labels) =>
+      exampleScorer(
+        metrics[metric as keyof typeof metrics],
+        predictions,
+        labels,
+      ),
+    prediction(logits): Prediction {
+      const probabilities = softmax(logits);
+      return {
+        label: classes[predicted(logits)]!,
+        probabilities: Object.fromEntries(
+          classes.map((label, i) => [label, probabilities[i]!]),
+        ),
+        score: null,
+      };
+    },
+
+    ...SEQUENCE,
+    config: {
+      id2label: Object.fromEntries(classes.map((name, i) => [i, name])),
+      label2id: Object.fromEntries(classes.map((name, i) => [name, i])),
+      problem_type: "single_label_classification",
+    },
+    pythonOptions: `id2label={${
+      classes.map((label, id) => `${id}: ${JSON.stringify(label)}`).join(", ")
+    }}`,
+  };
+}
+
+/** True for the names of unnamed classes: `LABEL_0`, `LABEL_1` and so on. */
+function isNumbered(labels: readonly string[]): boolean {
+  return labels.every((label, i) => label === `LABEL_${i}`);
+}
+
+/** Number of examples of each class. */
+function countsOf(given: Values, classes: number): number[] {
+  return Array.from(
+    { length: classes },
+    (_, label) => count(given, (it) => it === label),
+  );
+}
+
+/**
+ * Weights of classes, as scikit-learn's `compute_class_weight("balanced")`:
+ * examples / (classes * examples of the class); 0 for a class without examples,
+ * which is not counted.
+ *
+ * @param given Class numbers, `[examples]`
+ */
+function balancedWeights(given: Values, classes: number): number[] {
+  const counts = countsOf(given, classes);
+  const present = counts.filter((it) => it > 0).length;
+  return counts.map((it) => it === 0 ? 0 : given.length / (present * it));
+}
+
+/**
+ * Probabilities of classes.
+ *
+ * @param logits `[classes]`
+ * @returns `[classes]`
+ */
+function softmax(logits: Float32Array): number[] {
+  const largest = Math.max(...logits);
+  const weights = Array.from(logits, (logit) => Math.exp(logit - largest));
+  const sum = weights.reduce((total, weight) => total + weight, 0);
+  return weights.map((weight) => weight / sum);
+}
+
+/** A column of classes. */
+export const classColumn: LabelColumn = {
+  problem: "classification",
+  namesIn,
+  of: (classes) => ({
+    readLabel(row) {
+      const name = readClass(row);
+      const label = classes.indexOf(name);
+      if (label >= 0) return label;
+      throw new SyntaxError(
+        `${row.place}: Label ${quote(name)} is not one of the classes (${
+          quoteAll(classes)
+        })`,
+      );
+    },
+    known: () => classes,
+    describe: (given) => describe(classes, countsOf(given, classes.length)),
+    faults: (rows, facts) => faultsOf(rows, { ...facts, areScores: false }),
+    stratum: (label) => label,
+    usualMetrics(given) {
+      const counts = countsOf(given, classes.length);
+      const areUneven = Math.max(...counts) > 2 * Math.min(...counts);
+      return [
+        "accuracy",
+        ...classes.length === 2 ? ["f1"] : [],
+        ...areUneven ? ["f1_macro"] : [],
+      ];
+    },
+  }),
+};
+
+/**
+ * The classes of a table: in numerical order if all are integers, otherwise in
+ * alphabetical order.
+ *
+ * @throws {SyntaxError} If there are too few or too many, if the labels look like numbers to predict, or if one is missing
+ */
+function namesIn(rows: readonly Row[]): string[] {
+  const names = new Set(rows.map(readClass));
+  if (names.size < 2 || names.size > MAX_CLASSES) {
+    throw new SyntaxError(
+      `The labels have ${
+        names.size === 1 ? "one value only" : `${names.size} different values`
+      }; expected 2 to ${MAX_CLASSES} classes${
+        names.size > 2 ? "; to predict a number, -S regression=true" : ""
+      } (last row: ${rows.at(-1)?.place ?? "none"})`,
+    );
+  }
+  const doubt = doubtOf(names, rows.length);
+  if (doubt !== undefined) {
+    throw new SyntaxError(
+      `${doubt}; to predict a number, -S regression=true; if these are classes, list them by -S classes=[...] (last row: ${
+        rows.at(-1)!.place
+      })`,
+    );
+  }
+  const sorted = [...names].sort();
+  return sorted.every((name) => /^-?\d{1,15}$/.test(name))
+    ? sorted.sort((a, b) => Number(a) - Number(b))
+    : sorted;
+}
+
+function readClass({ place, values }: Row): string {
+  const value = values.at(-1);
+  const name = className(value);
+  if (name !== undefined) return name;
+  const hint = Number.isFinite(value)
+    ? ", which is not exact as a number: write it in quotes"
+    : "";
+  throw new SyntaxError(
+    `${place}: Expected a label, found ${describeValue(value)}${hint}`,
+  );
+}
+
+/** Maximum number of classes whose counts a line shows. */
+const MAX_COUNTS = 10;
+
+function describe(classes: readonly string[], counts: readonly number[]) {
+  const all = classes.map((name, i) => `${quote(name)} ${counts[i]}`);
+  if (all.length <= MAX_COUNTS) {
+    return `${all.length} classes: ${all.join(", ")}`;
+  }
+  const least = counts.indexOf(Math.min(...counts));
+  const most = counts.indexOf(Math.max(...counts));
+  return `${all.length} classes, from ${all[least]} to ${all[most]}`;
+}

@@ -1,0 +1,161 @@
+import type { Row } from "../data/table.ts";
+import type { LossName } from "../engine/ops/loss.ts";
+
+/** Numbers of examples: class numbers, scores, or predictions of them. */
+export type Values = ArrayLike<number>;
+
+/**
+ * The score of some units, such as a bootstrap draws, of all by default; higher
+ * is better, NaN if it is undefined. A unit is an example.
+ */
+export type Scorer = (units?: Values) => number;
+
+/** Scores predictions against labels, both `[examples]`. */
+export type Metric = (predictions: Values, labels: Values) => number;
+
+/** A prediction for a text, as `classification.json` has it; null is what its problem does not give. */
+export interface Prediction {
+  /** The most probable class. */
+  readonly label: string | null;
+  /** By class. */
+  readonly probabilities: Readonly<Record<string, number>> | null;
+  readonly score: number | null;
+}
+
+/**
+ * How a column of a user's file becomes labels. It stands apart from the
+ * problem, so that the code of a training, which its key contains, has none of it.
+ */
+export interface LabelColumn {
+  /** Name of its problem. */
+  readonly problem: string;
+  /**
+   * The class names of a training file; null if labels are no classes.
+   *
+   * @param rows Rows whose last value is the label
+   * @throws {SyntaxError} If the labels do not look like those of this problem
+   */
+  namesIn(rows: readonly Row[]): readonly string[] | null;
+  /** The labels of a data set with these classes. */
+  of(classes: readonly string[]): LabelReader;
+}
+
+/** What the labels of a data set are. */
+export interface LabelReader {
+  /** @throws {SyntaxError} With the place, if the row's last value is no label */
+  readLabel(row: Row): number;
+  /** What labels are known to be, given the rows of a training file. */
+  known(rows: readonly Row[]): readonly unknown[];
+  /** Describes labels in a line: `2 classes: "neg" 40, "pos" 50`. */
+  describe(given: readonly number[]): string;
+  /** What is wrong with rows on which a training runs; see {@linkcode faultsOf}. */
+  faults(
+    rows: readonly Row[],
+    facts: { readonly areNamed: boolean; readonly isTraining: boolean },
+  ): string[];
+  /** Labels of one stratum have about the same share in a holdout. */
+  stratum(label: number): number;
+  /** Metrics of data that no benchmark scores, the main metric first. */
+  usualMetrics(given: Values): string[];
+}
+
+/** A kind of problem, whatever its classes are. */
+export interface ProblemKind {
+  /** Name in artifacts. */
+  readonly name: string;
+  /** Metrics by name. */
+  readonly metrics: Readonly<Record<string, Metric>>;
+  /** The class names for a head of this many outputs, of which nothing else is known; undefined if it is that of another problem. */
+  unnamed(outputs: number): string[] | null | undefined;
+  /** Columns of a table that a prediction fills, and its values. */
+  readonly columns: readonly string[];
+  cells(prediction: Prediction): readonly (string | number)[];
+  /** A prediction for people: names, the predicted one first, with values. */
+  lines(prediction: Prediction): readonly (readonly [string, string])[];
+  /** The problem with these classes. */
+  of(labels: readonly string[] | null): Problem;
+}
+
+/**
+ * A problem: what a label is, what it takes of a model, what the model's outputs say, and how that is scored and shown.
+ */
+export interface Problem extends ProblemKind {
+  /** Class names in the order of their ids; empty if labels are no classes. */
+  readonly classes: readonly string[];
+  /** False if there are no classes, or they have numbers only: `LABEL_0`. */
+  readonly areNamed: boolean;
+  /** A task of it in messages: `"sst2" with the classes negative, positive`. */
+  inWords(task: string): string;
+  /** True if labels mean the same in another problem of this kind. Unnamed classes match any names. */
+  matches(labels: readonly string[] | null): boolean;
+
+  /** True for a number that a label or a prediction may be. */
+  accepts(value: number): boolean;
+
+  /** The head that it takes of a model: one vector of outputs for a sequence. */
+  readonly head: "sequence";
+  /** Outputs of the head: logits are `[examples, outputs]`. */
+  readonly outputs: number;
+  readonly loss: LossName;
+  /** Weights of the classes that are inversely proportional to their frequency; absent without classes. */
+  balancedWeights?(given: Values): number[];
+  /** What a model says, as another's targets: logits and targets are `[examples, outputs]`. */
+  targetsOf(logits: Float32Array): Float32Array;
+
+  /** Predictions by logits, `[examples, outputs]`, as labels are: `[examples]`. */
+  predictions(logits: Float32Array): Float32Array;
+  /** Probability of each prediction, `[examples]`; null if it has none. */
+  confidences(logits: Float32Array): Float64Array | null;
+  /** What can be predicted for every example without a model, the most frequent label first; none if that is no label's worth. */
+  constants(given: Values): number[];
+  /** Scores predictions by a metric. */
+  scorer(metric: string, predictions: Values, labels: Values): Scorer;
+  /** The prediction for one text by its logits, `[outputs]`. */
+  prediction(logits: Float32Array): Prediction;
+
+  /** Fields of transformers' `config.json`. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Python arguments by which transformers loads a model for it. */
+  readonly pythonOptions: string;
+  /** What follows `AutoModelFor` in transformers. */
+  readonly autoClass: string;
+  /** PEFT's `task_type`. */
+  readonly peftTask: string;
+  /** The task of a model card on the hub. */
+  readonly hubTask: { readonly type: string; readonly name: string };
+}
+
+/** What problems with one label for a sequence are in models and in other libraries. */
+export const SEQUENCE = {
+  head: "sequence",
+  autoClass: "SequenceClassification",
+  peftTask: "SEQ_CLS",
+  hubTask: { type: "text-classification", name: "Text Classification" },
+} as const;
+
+/** Scores examples by one of some metrics. */
+export function exampleScorer(
+  metric: Metric,
+  predictions: Values,
+  labels: Values,
+): Scorer {
+  const gathered = (values: Values, units: Values) => {
+    const drawn = new Float64Array(units.length);
+    for (let i = 0; i < drawn.length; i++) drawn[i] = values[units[i]!]!;
+    return drawn;
+  };
+  return (units) =>
+    units === undefined
+      ? metric(predictions, labels)
+      : metric(gathered(predictions, units), gathered(labels, units));
+}
+
+/** Number of values that pass a test. */
+export function count(
+  values: Values,
+  test: (value: number, i: number) => boolean,
+): number {
+  let total = 0;
+  for (let i = 0; i < values.length; i++) if (test(values[i]!, i)) total++;
+  return total;
+}

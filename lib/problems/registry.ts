@@ -1,0 +1,118 @@
+import { classColumn, classification } from "./classification.ts";
+import type {
+  LabelColumn,
+  LabelReader,
+  Problem,
+  ProblemKind,
+  Values,
+} from "./problem.ts";
+import { regression, scoreColumn } from "./regression.ts";
+
+/** Every kind of problem. */
+const KINDS: readonly ProblemKind[] = [classification, regression];
+
+/** The column of each kind. */
+const COLUMNS: readonly LabelColumn[] = [classColumn, scoreColumn];
+
+/** Names of the kinds. */
+export const PROBLEMS = KINDS.map(({ name }) => name);
+
+/** Names of the metrics of all problems. */
+export const METRICS = KINDS.flatMap(({ metrics }) => Object.keys(metrics));
+
+/** The fields by which an artifact names its problem and the classes of it. */
+export interface ProblemFields {
+  /** Undefined in artifacts of earlier versions. */
+  readonly problem?: string | undefined;
+  /** Class names in the order of their ids; null if labels are no classes. */
+  readonly labels: readonly string[] | null;
+}
+
+/** A task, such as that of an artifact, with its problem. */
+export interface TaskProblem extends ProblemFields {
+  readonly task: string;
+}
+
+/** The kind of problem of this name. */
+export function problemNamed(name: string): ProblemKind {
+  const found = KINDS.find((it) => it.name === name);
+  if (found !== undefined) return found;
+  throw new TypeError(
+    `Unknown problem "${name}"; expected one of ${PROBLEMS.join(", ")}`,
+  );
+}
+
+/** The problem of an artifact; one that names none is of an earlier version, which had classes or a regression. */
+export function problemOf({ problem, labels }: ProblemFields): Problem {
+  const { name } = labels === null ? regression : classification;
+  return problemNamed(problem ?? name).of(labels);
+}
+
+/** How a column becomes labels of a problem. */
+export function columnOf(problem: string): LabelColumn {
+  return COLUMNS.find((it) => it.problem === problem)!;
+}
+
+/** How labels of an artifact's problem are read. */
+export function labelsOf(fields: ProblemFields): LabelReader {
+  const { name, classes } = problemOf(fields);
+  return columnOf(name).of(classes);
+}
+
+/** The problem of a head with this many outputs, of which nothing else is known. */
+export function problemOfOutputs(outputs: number): Required<ProblemFields> {
+  const [found] = KINDS.flatMap((kind) => {
+    const labels = kind.unnamed(outputs);
+    return labels === undefined ? [] : [{ problem: kind.name, labels }];
+  });
+  return found!;
+}
+
+/**
+ * Checks that labels mean the same in training and in use.
+ *
+ * @throws {Error} If they do not
+ */
+export function checkSameLabels(
+  trained: TaskProblem,
+  used: TaskProblem,
+): void {
+  if (areSameLabels(trained, used)) return;
+  const [theirs, ours] = [trained, used].map((it) =>
+    problemOf(it).inWords(it.task)
+  );
+  throw new Error(
+    `The model was trained for ${theirs}, but the tokens are for ${ours}: connect tokens with the same classes in the same order`,
+  );
+}
+
+/** True if two problems are of one kind, with the same classes in the same order. */
+export function areSameLabels(a: ProblemFields, b: ProblemFields): boolean {
+  const problem = problemOf(a);
+  return problem.name === problemOf(b).name && problem.matches(b.labels);
+}
+
+/**
+ * Scores predictions by metrics.
+ *
+ * @returns Value by name; NaN if undefined (null in JSON)
+ * @throws {RangeError} If there are no examples, or a different number of predictions
+ */
+export function scoresOf(
+  problem: Problem,
+  metrics: readonly string[],
+  predictions: Values,
+  labels: Values,
+): Record<string, number> {
+  if (predictions.length !== labels.length || labels.length === 0) {
+    throw new RangeError(
+      `Cannot compare ${predictions.length} predictions with ${labels.length} labels`,
+    );
+  }
+  return Object.fromEntries(
+    metrics.map((name) => [
+      name,
+      problem.scorer(name, predictions, labels)(),
+    ]),
+  );
+}

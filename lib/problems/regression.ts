@@ -1,0 +1,148 @@
+import { faultsOf } from "../data/faults.ts";
+import { describeValue, toNumber } from "../data/labels.ts";
+import {
+  exampleScorer,
+  type LabelColumn,
+  type Metric,
+  type Problem,
+  type ProblemKind,
+  SEQUENCE,
+  type Values,
+} from "./problem.ts";
+
+/** Metrics of scores, with the edge cases of SciPy. */
+const metrics = {
+  pearson,
+  /** Rank correlation with mean ranks for ties; NaN as in {@linkcode pearson}. */
+  spearman: (predictions, labels) => pearson(ranks(predictions), ranks(labels)),
+} as const satisfies Record<string, Metric>;
+
+/** Linear correlation; NaN if either side is constant or not finite. */
+function pearson(predictions: Values, labels: Values): number {
+  const a = centred(predictions);
+  const b = centred(labels);
+  if (a === undefined || b === undefined) return NaN;
+  let product = 0;
+  for (let i = 0; i < a.length; i++) product += a[i]! * b[i]!;
+  return Math.max(-1, Math.min(1, product));
+}
+
+/** Subtracts the mean and scales to norm 1; undefined if the values are constant or not finite. */
+function centred(values: Values): Float64Array | undefined {
+  const result = Float64Array.from(values);
+  const first = result[0];
+  if (result.every((value) => value === first)) return undefined;
+  const mean = result.reduce((sum, value) => sum + value, 0) / result.length;
+  // Scaling by the largest value first keeps the squares from underflow and overflow.
+  const largest = result.reduce(
+    (most, value) => Math.max(most, Math.abs(value - mean)),
+    0,
+  );
+  let squares = 0;
+  for (let i = 0; i < result.length; i++) {
+    result[i] = (result[i]! - mean) / largest;
+    squares += result[i]! ** 2;
+  }
+  const norm = Math.sqrt(squares);
+  return Number.isFinite(norm)
+    ? result.map((value) => value / norm)
+    : undefined;
+}
+
+/** Ranks from 1 with mean ranks for ties; all NaN if a value is NaN. */
+function ranks(values: Values): Float64Array {
+  const order = Array.from(values, (_, i) => i)
+    .sort((a, b) => values[a]! - values[b]!);
+  const result = new Float64Array(values.length);
+  for (let begin = 0; begin < order.length;) {
+    const value = values[order[begin]!]!;
+    if (Number.isNaN(value)) return result.fill(NaN);
+    let end = begin;
+    while (end < order.length && values[order[end]!] === value) end++;
+    for (let i = begin; i < end; i++) {
+      result[order[i]!] = (begin + 1 + end) / 2;
+    }
+    begin = end;
+  }
+  return result;
+}
+
+const kind: ProblemKind = {
+  name: "regression",
+  metrics,
+  unnamed: (outputs) => outputs === 1 ? null : undefined,
+  columns: ["predicted_score"],
+  cells: ({ score }) => [score!],
+  lines: ({ score }) => [["", score!.toFixed(3)]],
+  of(labels) {
+    if (labels === null) return problem;
+    throw new SyntaxError('A regression has no classes: "labels" must be null');
+  },
+};
+
+const problem: Problem = {
+  ...kind,
+  classes: [],
+  areNamed: false,
+  inWords: (task) => `the regression "${task}"`,
+  matches: (labels) => labels === null,
+
+  accepts: Number.isFinite,
+
+  outputs: 1,
+  loss: "squared-error",
+  targetsOf: (logits) => logits,
+
+  predictions: (logits) => logits,
+  confidences: () => null,
+  // Any number has the same correlation, which is taken as 0.
+  constants: () => [],
+  scorer: (metric, predictions, labels) =>
+    exampleScorer(metrics[metric as keyof typeof metrics], predictions, labels),
+  prediction: ([score]) => ({
+    label: null,
+    probabilities: null,
+    score: score!,
+  }),
+
+  ...SEQUENCE,
+  config: {
+    id2label: { 0: "LABEL_0" },
+    label2id: { LABEL_0: 0 },
+    problem_type: "regression",
+  },
+  pythonOptions: 'num_labels=1, problem_type="regression"',
+};
+
+/** Each text, or pair, has a number. */
+export const regression = kind;
+
+/** A column of numbers. */
+export const scoreColumn: LabelColumn = {
+  problem: "regression",
+  namesIn: () => null,
+  of: () => ({
+    readLabel({ place, values }) {
+      const value = values.at(-1);
+      const score = toNumber(value);
+      if (!Number.isNaN(score)) return score;
+      throw new SyntaxError(
+        `${place}: Expected a number as the label, found ${
+          describeValue(value)
+        }`,
+      );
+    },
+    known: (rows) => rows.map(({ values }) => values.at(-1)),
+    describe(given) {
+      const [from, to, mean] = [
+        given.reduce((least, label) => Math.min(least, label)),
+        given.reduce((most, label) => Math.max(most, label)),
+        given.reduce((sum, label) => sum + label) / given.length,
+      ].map((value) => Number(value.toPrecision(4)));
+      return `scores from ${from} to ${to}, mean ${mean}`;
+    },
+    faults: (rows, facts) => faultsOf(rows, { ...facts, areScores: true }),
+    stratum: () => 0,
+    usualMetrics: () => ["pearson", "spearman"],
+  }),
+};

@@ -1,0 +1,94 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import {
+  areSameLabels,
+  problemNamed,
+  problemOf,
+  problemOfOutputs,
+  PROBLEMS,
+} from "../../lib/problems/registry.ts";
+
+const sentiment = problemOf({
+  problem: "classification",
+  labels: ["negative", "positive"],
+});
+const similarity = problemOf({ problem: "regression", labels: null });
+
+Deno.test("problemOf() takes an artifact without a problem for one of an earlier version, with classes or a regression", () => {
+  const { labels } = { labels: ["negative", "positive"] };
+  assertEquals(problemOf({ labels }).name, sentiment.name);
+  assertEquals(problemOf({ labels }).outputs, 2);
+  assertEquals(problemOf({ labels: null }), similarity);
+});
+
+Deno.test("problemOf() refuses a problem whose classes contradict it, and an unknown one", () => {
+  for (
+    const [problem, labels, message] of [
+      ["classification", null, "requires the names of its classes"],
+      ["regression", ["a", "b"], '"labels" must be null'],
+      ["tagging", null, 'Unknown problem "tagging"'],
+    ] as const
+  ) {
+    assertThrows(() => problemOf({ problem, labels }), Error, message);
+  }
+});
+
+Deno.test("problemOfOutputs() names the classes of a head by number, and takes one output for a score", () => {
+  assertEquals(problemOfOutputs(1), { problem: "regression", labels: null });
+  assertEquals(problemOfOutputs(3), {
+    problem: "classification",
+    labels: ["LABEL_0", "LABEL_1", "LABEL_2"],
+  });
+});
+
+Deno.test("areSameLabels() tells problems apart, whatever their classes", () => {
+  const labels = ["LABEL_0", "LABEL_1"];
+  assertEquals(areSameLabels({ labels }, { labels: ["no", "yes"] }), true);
+  assertEquals(areSameLabels({ labels: null }, { labels }), false);
+});
+
+Deno.test("scorer() scores the units of a draw as if they were all", () => {
+  const [predictions, labels] = [[0, 1, 1, 0], [0, 1, 0, 1]];
+  const score = sentiment.scorer("accuracy", predictions, labels);
+  assertEquals([score(), score([0, 1, 1]), score([2, 3])], [0.5, 1, 0]);
+  const perfect = similarity.scorer("pearson", labels, labels);
+  assertEquals([perfect(), perfect([1, 3])], [1, NaN]);
+});
+
+Deno.test("a prediction of a class has all probabilities, in JSON, in a table and for people", () => {
+  const prediction = sentiment.prediction(Float32Array.of(0, Math.log(3)));
+  assertEquals(prediction.label, "positive");
+  assertEquals(sentiment.lines(prediction), [
+    ["positive", "0.7500"],
+    ["negative", "0.2500"],
+  ]);
+  const [name, probability] = sentiment.cells(prediction);
+  assertEquals([name, (probability as number).toFixed(6)], [
+    "positive",
+    "0.750000",
+  ]);
+  assertEquals(sentiment.columns, ["predicted_label", "probability"]);
+});
+
+Deno.test("a prediction of a score is the output itself", () => {
+  const prediction = similarity.prediction(Float32Array.of(3.5));
+  const score = { label: null, probabilities: null, score: 3.5 };
+  assertEquals(prediction, score);
+  assertEquals(similarity.lines(prediction), [["", "3.500"]]);
+  assertEquals(similarity.cells(prediction), [3.5]);
+});
+
+Deno.test("constants() has the classes that occur, the most frequent first, and no scores", () => {
+  const { constants } = problemOf({ labels: ["a", "b", "c"] });
+  assertEquals(constants([2, 2, 0]), [2, 0]);
+  assertEquals(similarity.constants([1, 2]), []);
+});
+
+Deno.test("each problem has a name, metrics and columns of its own", () => {
+  const kinds = PROBLEMS.map(problemNamed);
+  for (const own of ["name", "metrics", "columns"] as const) {
+    const all = kinds.flatMap((it) =>
+      own === "metrics" ? Object.keys(it.metrics) : it[own]
+    );
+    assertEquals(new Set(all).size, all.length, own);
+  }
+});
