@@ -22,7 +22,7 @@ import {
   peftName,
   peftTargets,
 } from "../engine/models/peft.ts";
-import type { Architecture, Model } from "../engine/models/model.ts";
+import type { Model } from "../engine/models/model.ts";
 import { headTensors } from "../engine/models/outline.ts";
 import {
   hasTensor,
@@ -90,17 +90,15 @@ export async function readPeft(folder: string, model: Model) {
       `"${folder}" has no "adapter_model.safetensors": save the adapter again with save_pretrained(FOLDER), which writes safetensors by default`,
     );
   }
-  const { architecture } = model;
-  const head = headTensors(architecture)
-    .map(({ name }) => `${PEFT_PREFIX}${name}`);
+  const head = headTensors(model).map(({ name }) => `${PEFT_PREFIX}${name}`);
   const adapter = padModules(path, kind, config, head);
   const shapes = shapesOf(adapter.tensors);
   const incomplete = findAdapterFault(kind, shapes, adapter.rank);
   if (incomplete === undefined) checkFit(adapter.tensors, model);
-  const outputs = headOutputs(shapes, architecture);
-  const fault = incomplete ?? findHeadFault(shapes, architecture, outputs);
+  const outputs = headOutputs(shapes, model);
+  const fault = incomplete ?? findHeadFault(shapes, model, outputs);
   if (fault !== undefined) {
-    throw refusal(path, `${fault}; ${importable(architecture)}`);
+    throw refusal(path, `${fault}; ${importable(model)}`);
   }
   const exported = await findClasses(folder);
   const named = exported && problemOf(exported).outputs;
@@ -176,7 +174,7 @@ function padModules(
     if (found === undefined) return [[name, tensor] as const];
     if (isOfHead(found.module)) return [];
     const { shape, values } = resized(tensor, found.of, largest.rank);
-    const factor = found.of.scales ? factorOf(found.module) : 1;
+    const factor = found.of.role === "b" ? factorOf(found.module) : 1;
     const scaled = values.map((value) => factor * value);
     return [[name, { shape, values: scaled }] as const];
   });
@@ -235,8 +233,8 @@ function updateOf(
  *
  * @param isPretrained False if the model's file lacks tensors of the head.
  */
-function importable(architecture: Architecture, isPretrained = true): string {
-  const needed = headTensors(architecture)
+function importable(model: Model, isPretrained = true): string {
+  const needed = headTensors(model)
     .filter(({ start }) => !isPretrained || start !== "pretrained")
     .map(({ name }) => `${PEFT_PREFIX}${name}`);
   return `train LoRA in every layer, with modules_to_save=${
@@ -326,7 +324,7 @@ function withPretrainedHead(
   folder: string,
   model: Model,
 ): AdapterTensors {
-  const missing = headTensors(model.architecture, model.hidden).filter((
+  const missing = headTensors(model).filter((
     { name, start },
   ) => start === "pretrained" && !(`${PEFT_PREFIX}${name}` in tensors));
   if (missing.length === 0) return tensors;
@@ -335,7 +333,7 @@ function withPretrainedHead(
   if (lost !== undefined) {
     throw new SyntaxError(
       `Neither the adapter nor the model has "${lost.name}", which was new when the adapter was trained; ${
-        importable(model.architecture, false)
+        importable(model, false)
       }`,
     );
   }

@@ -42,7 +42,7 @@ function classifierGraph(
 ): Graph {
   const isWhole = typeof head === "number";
   const labels = isWhole ? head : 1;
-  const ofHead = headTensors(model.architecture, model.hidden, labels)
+  const ofHead = headTensors(model, labels)
     .map(({ name, shape }) => [name, shape] as const);
   const last = ofHead.at(-1)![0].replace(/\w+$/, "");
   const given = ofHead.map(([name, shape]) => {

@@ -1,18 +1,23 @@
 import {
   type AttentionOptions,
   type EachOf,
-  headProducts,
+  headsOf,
   type HeadsOptions,
   type Index,
+  type LinearOptions,
+  narrowed,
+  type Narrowing,
   type NormOptions,
   type Pass,
+  type PositionBiasOptions,
+  type Read,
   type RelativePositions,
 } from "../engine/models/model.ts";
 import { floats, type Graph } from "./graph.ts";
 import { GraphWeights, type WeightOptions } from "./graph_weights.ts";
 
 /** An activation: a value of the graph, `[sequences, tokens, width]`, or heads, `[sequences, heads, tokens, depth]`. */
-interface Value {
+interface Value extends Narrowing<Value> {
   readonly name: string;
   /** Which tokens of a sequence it has: all, the first, or the one at a place of its own. */
   readonly tokens: "all" | "first" | { readonly at: string };
@@ -130,10 +135,7 @@ export class OnnxPass implements Pass<Value> {
 
   positionBias(
     name: string,
-    _buckets: number,
-    _heads: number,
-    bucket: (distance: number) => number,
-    factor: number,
+    { bucket, factor }: PositionBiasOptions,
   ): Value {
     const all: Value = { name: "", tokens: "all" };
     const buckets = this.#byDistance((distance) => bucket(-distance), all);
@@ -172,8 +174,7 @@ export class OnnxPass implements Pass<Value> {
   linear(
     name: string | readonly string[],
     x: Value,
-    _width?: number,
-    bias = true,
+    { bias = true }: LinearOptions = {},
   ): Value {
     const outputs = [name].flat()
       .map((name) => this.#weights.linear(name, x.name, bias));
@@ -185,38 +186,35 @@ export class OnnxPass implements Pass<Value> {
     };
   }
 
-  logits(
-    name: string,
-    x: Value,
-    _labels: number,
-    _deviation?: unknown,
-    bias = true,
-  ): Value {
-    return this.linear(name, x, undefined, bias);
+  logits(name: string, x: Value, _: number, options?: LinearOptions): Value {
+    return this.linear(name, x, options);
   }
 
   heads<const Names extends readonly string[]>(
     names: Names,
     x: Value,
     heads: number | readonly number[],
-    { read = x, bias = true }: HeadsOptions<Value> = {},
+    { bias = true }: HeadsOptions = {},
   ): EachOf<Names, Value> {
-    return headProducts(names, x, heads, read).flatMap(({ x, ...product }) =>
-      product.modules.flatMap((name) => {
-        const y = this.#weights.linear(name, x.name, bias);
-        const own = product.outputs.filter((it) => it.name === name);
-        const [parts, count] = [own.length, own[0]!.heads];
-        const depth = this.#weights.outputs(name) / parts / count;
-        return this.#split(y, parts).map((part) => ({
-          ...x,
-          name: this.#transpose(
-            this.#op("Reshape", part, this.#graph.ints([0, 0, count, depth])),
-            [0, 2, 1, 3],
-          ),
-          heads: { count, depth },
-        }));
-      })
-    ) as EachOf<Names, Value>;
+    return headsOf(
+      names,
+      x,
+      heads,
+      (x, modules) =>
+        modules.flatMap(({ name, heads: [count = 0, ...others] }) => {
+          const y = this.#weights.linear(name, x.name, bias);
+          const parts = 1 + others.length;
+          const depth = this.#weights.outputs(name) / parts / count;
+          return this.#split(y, parts).map((part) => ({
+            ...x,
+            name: this.#transpose(
+              this.#op("Reshape", part, this.#graph.ints([0, 0, count, depth])),
+              [0, 2, 1, 3],
+            ),
+            heads: { count, depth },
+          }));
+        }),
+    );
   }
 
   /** Equal parts of the last axis. */
@@ -370,13 +368,12 @@ export class OnnxPass implements Pass<Value> {
   norm(
     name: string,
     terms: readonly Value[],
-    { form, bias = form !== "rms" }: NormOptions = {},
+    { form, bias = form !== "rms", epsilon }: NormOptions,
   ): Value {
     const sum = terms.reduce((sum, term) => this.add(sum, term));
     const weight = this.#weights.vector(`${name}.weight`);
-    const { epsilon } = this.#model;
     if (form === "rms") {
-      return { ...sum, name: this.#rmsNorm(sum.name, weight) };
+      return { ...sum, name: this.#rmsNorm(sum.name, weight, epsilon) };
     }
     const inputs = [
       sum.name,
@@ -391,7 +388,7 @@ export class OnnxPass implements Pass<Value> {
   }
 
   /** In float32, since squares may be too large for float16. */
-  #rmsNorm(x: string, weight: string): string {
+  #rmsNorm(x: string, weight: string, epsilon: number): string {
     const isHalf = this.#weights.float === "float16";
     const wide = isHalf ? this.#graph.cast(x, "float32") : x;
     const number = (value: number) => this.#graph.number(value, "float32");
@@ -399,13 +396,14 @@ export class OnnxPass implements Pass<Value> {
     const mean = this.#op("ReduceMean", square, this.#graph.ints([-1]));
     const root = this.#op(
       "Sqrt",
-      this.#op("Add", mean, number(this.#model.epsilon)),
+      this.#op("Add", mean, number(epsilon)),
     );
     const normed = this.#op("Div", wide, root);
     return this.#op("Mul", isHalf ? this.#float(normed) : normed, weight);
   }
 
-  add(x: Value, residual: Value): Value {
+  add(...terms: [x: Value, residual: Value]): Value {
+    const [x, residual] = narrowed(terms) as typeof terms;
     return { ...x, name: this.#op("Add", x.name, residual.name) };
   }
 
@@ -452,7 +450,7 @@ export class OnnxPass implements Pass<Value> {
     if (x.tokens !== "all") return x;
     const axis = x.heads === undefined ? 1 : 2;
     const name = this.#slice(x.name, axis, this.#graph.ints([1]));
-    return { ...x, name, tokens: "first" };
+    return { ...x, name, tokens: "first", read: undefined };
   }
 
   last(x: Value, padToken: number | undefined): Value {
@@ -476,7 +474,8 @@ export class OnnxPass implements Pass<Value> {
     const axes = x.heads === undefined ? [2] : [1, 3];
     const kept = this.#op("Mul", x.name, this.#unsqueezed(isLast, ...axes));
     const axis = this.#graph.ints([x.heads === undefined ? 1 : 2]);
-    return { ...x, name: this.#op("ReduceSum", kept, axis), tokens: { at } };
+    const name = this.#op("ReduceSum", kept, axis);
+    return { ...x, name, tokens: { at }, read: undefined };
   }
 
   mean(x: Value): Value {
@@ -487,8 +486,8 @@ export class OnnxPass implements Pass<Value> {
     return { ...x, name: this.#op("Div", sum, count), tokens: "first" };
   }
 
-  read(x: Value, take = (x: Value) => this.first(x)): Value {
-    return take(x);
+  narrow(x: Value, read: Read<Value>): Value {
+    return { ...x, read };
   }
 
   observe(): void {}

@@ -80,8 +80,7 @@ function baseModelOf(
 
 /** Whether a model was saved as a classifier with another number of outputs. */
 function hasOtherClasses(folder: string, outputs: number): boolean {
-  const { architecture } = readModel(folder);
-  const { name } = headTensors(architecture).at(-1)!;
+  const { name } = headTensors(readModel(folder)).at(-1)!;
   using file = openWeights(folder);
   const [found = outputs] = file.tensors.get(name)?.shape ?? [];
   return found !== outputs;

@@ -3,7 +3,7 @@ import { readModel } from "../artifacts/model.ts";
 import { readTokens } from "../artifacts/tokens.ts";
 import { servedRanks, trainingDigest } from "../artifacts/training.ts";
 import type { EncodedExamples } from "../data/example.ts";
-import type { Architecture } from "../engine/models/model.ts";
+import type { Model } from "../engine/models/model.ts";
 import { headTensors } from "../engine/models/outline.ts";
 import { PEFT_PREFIX } from "../engine/models/peft.ts";
 import { seededRandom, shuffle } from "../engine/random.ts";
@@ -56,7 +56,7 @@ export async function fitHeads(
   const count = examples.index.length;
   const layer = lastLayer(
     adapter.tensors,
-    readModel(inputs.model.path).architecture,
+    readModel(inputs.model.path),
   );
   const fits = new Map<number, FittedHead>();
   let flops = 0;
@@ -169,9 +169,9 @@ function layerOutputs(
 /** The last layer of a head as one matrix, whose last column is the bias if there is one. */
 function lastLayer(
   tensors: Readonly<Record<string, TensorValues>>,
-  architecture: Architecture,
+  model: Model,
 ) {
-  const last = headTensors(architecture).at(-1)!.name.replace(/\.\w+$/, "");
+  const last = headTensors(model).at(-1)!.name.replace(/\.\w+$/, "");
   const name = `${PEFT_PREFIX}${last}`;
   const weight = tensors[`${name}.weight`]!;
   const bias = tensors[`${name}.bias`];

@@ -168,7 +168,7 @@ export function startFrom(
   const ratio = ours / other;
   for (const { name, module, offset, shape } of theirs.entries.values()) {
     if (module === undefined && head === "new") continue;
-    const factor = adapterTensor(name)?.of.scales ? ratio : 1;
+    const factor = adapterTensor(name)?.of.role === "b" ? ratio : 1;
     values.set(
       start.subarray(offset, offset + elementCount(shape))
         .map((value) => factor * value),

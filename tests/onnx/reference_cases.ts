@@ -144,7 +144,7 @@ export function headOf(
 ): Feed {
   const pretrained = tensorReader(file, model);
   return Object.fromEntries(
-    headTensors(model.architecture, model.hidden, labels)
+    headTensors(model, labels)
       .map(({ name, shape }): [string, TensorValues] => {
         const found = ["head", `head${labels}`]
           .map((group) => `${group}.${name}`)

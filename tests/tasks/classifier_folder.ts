@@ -21,7 +21,7 @@ export function classifierFolder(
       Deno.copyFileSync(join(model, name), join(path, name));
     }
   }
-  const { architecture, hidden } = parseModel(
+  const described = parseModel(
     Deno.readTextFileSync(join(model, "config.json")),
   );
   using file = SafetensorsFile.open(join(model, "model.safetensors"));
@@ -32,7 +32,7 @@ export function classifierFolder(
         name,
         { shape, values: file.floats(name) },
       ]),
-      ...headTensors(architecture, hidden, outputs).map(({ name, shape }) => [
+      ...headTensors(described, outputs).map(({ name, shape }) => [
         name,
         { shape, values: new Float32Array(elementCount(shape)) },
       ]),

@@ -1,10 +1,4 @@
-import type * as tfjs from "@tensorflow/tfjs-core";
-import type {
-  adaptedLinear,
-  FrozenWeight,
-  RankVectors,
-} from "../ops/adapted_linear.ts";
-import type { withGradient } from "../ops/gradient.ts";
+import type { AdapterFactors } from "../ops/adapted_linear.ts";
 import type { TensorValues } from "../safetensors/writer.ts";
 
 /** A kind of adapter: what it adds to a linear module whose weight is frozen. */
@@ -22,23 +16,6 @@ export interface AdapterKind {
   operations(
     product: AdaptedProduct,
   ): { readonly forward: number; readonly backward: number };
-  /**
-   * The outputs of a frozen product with adapters on some of its modules, with
-   * gradients of the adapters, and of `x` if it has one.
-   *
-   * @param ops What it computes with, handed in since tasks without tensors read kinds as well
-   * @param x `[ranks * rows, in]`, or `[rows, in]` shared by all ranks
-   * @param bias Undefined if the caller adds it
-   * @returns `[ranks * rows, out]`
-   */
-  product(
-    ops: AdapterOps,
-    x: tfjs.Tensor2D,
-    frozen: FrozenWeight,
-    bias: tfjs.Tensor1D | undefined,
-    blocks: readonly ModuleBlock[],
-    options: Parameters<typeof adaptedLinear>[4],
-  ): tfjs.Tensor2D;
   /** The weight of a module, `[out, in]`, with its adapter merged into it. */
   merge(
     weight: Float32Array,
@@ -66,6 +43,8 @@ export interface AdaptedModule {
 
 /** A tensor that a kind of adapter has for each module. */
 export interface ModuleParameter {
+  /** What it is in the product, `adaptedLinear()`. */
+  readonly role: keyof AdapterFactors;
   /** As PEFT stores it. In training it is transposed, if need be, so that a rank is a row. */
   readonly shape: readonly ("rank" | "inputs" | "outputs")[];
   /** Initial values: uniform in ±1/sqrt(in), zeros, or made of the module's weight, `[out, in]`. */
@@ -73,8 +52,6 @@ export interface ModuleParameter {
     | "uniform"
     | "zeros"
     | ((weight: Float32Array, module: AdaptedModule) => Float32Array);
-  /** True if the update is proportional to it. */
-  readonly scales?: boolean;
 }
 
 /** A product of modules on the same input, some of which are adapted. */
@@ -93,24 +70,6 @@ export interface AdaptedProduct {
   /** Ranks at which it is computed. */
   readonly ranks: number;
   readonly inputGradient: boolean;
-}
-
-/** The adapter of one module of a product. */
-export interface ModuleBlock {
-  /** Its tensors, a rank a row of each. */
-  readonly tensors: Readonly<Record<string, tfjs.Tensor>>;
-  /** First output of the module. */
-  readonly offset: number;
-  /** Outputs of the module. */
-  readonly width: number;
-  readonly ranks: RankVectors;
-}
-
-/** The operations that adapters compute with. */
-export interface AdapterOps {
-  readonly tf: typeof tfjs;
-  readonly adaptedLinear: typeof adaptedLinear;
-  readonly withGradient: typeof withGradient;
 }
 
 /** Rank, alpha and dropout of an adapter in PEFT, where the scale is alpha / rank, or with rsLoRA alpha / sqrt(rank). */

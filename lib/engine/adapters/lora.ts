@@ -1,5 +1,4 @@
-import type { AdapterBlock } from "../ops/adapted_linear.ts";
-import type { AdapterKind, ModuleBlock, ModuleTensors } from "./adapter.ts";
+import type { AdapterKind, ModuleTensors } from "./adapter.ts";
 import { productSvd } from "./svd.ts";
 
 /** What follows a module's name in the name of its factor A, `[rank, in]`. */
@@ -20,8 +19,8 @@ export const lora: AdapterKind = {
   }),
   // A is Kaiming-uniform with a = sqrt 5, as in microsoft/LoRA.
   tensors: {
-    [LORA_A]: { shape: ["rank", "inputs"], start: "uniform" },
-    [LORA_B]: { shape: ["outputs", "rank"], start: "zeros", scales: true },
+    [LORA_A]: { role: "a", shape: ["rank", "inputs"], start: "uniform" },
+    [LORA_B]: { role: "b", shape: ["outputs", "rank"], start: "zeros" },
   },
   operations({ inputs, outputs, adapted, rank, ...product }) {
     const { inputRows, outputRows, inputGradient } = product;
@@ -32,8 +31,6 @@ export const lora: AdapterKind = {
       backward: (inputGradient ? 2 : 1) * down + 2 * up,
     };
   },
-  product: ({ adaptedLinear }, x, frozen, bias, blocks, options) =>
-    adaptedLinear(x, frozen, bias, blocks.map(factorsOf), options),
   merge: (weight, adapter, scale) => updated(weight, adapter, scale),
   sort(adapter, kept, scale) {
     const [rank, inputs] = adapter[LORA_A]!.shape as [number, number];
@@ -51,11 +48,6 @@ export const lora: AdapterKind = {
   sortFlops: ({ inputs, outputs }, rank) =>
     4 * (inputs + outputs) * rank ** 2 + 40 * rank ** 3,
 };
-
-/** The factors of a module as {@linkcode adaptedLinear} takes them. */
-function factorsOf({ tensors, ...block }: ModuleBlock): AdapterBlock {
-  return { ...block, a: tensors[LORA_A]!, b: tensors[LORA_B]! };
-}
 
 function valuesOf({ [LORA_A]: a, [LORA_B]: b }: ModuleTensors) {
   return { a: a!.values as Float32Array, b: b!.values as Float32Array };

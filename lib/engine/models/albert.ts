@@ -3,9 +3,15 @@ import type {
   TokenizerOptions,
   TokenizerPart,
 } from "../../text/tokenizer_files.ts";
-import { BertConfig, bertEmbeddings, bertOutput, bertSizes } from "./bert.ts";
+import {
+  bertAttention,
+  BertConfig,
+  bertEmbeddings,
+  bertHead,
+  bertSizes,
+} from "./bert.ts";
 import { count, rate } from "./config.ts";
-import { type Architecture, inLayers, type Pass } from "./model.ts";
+import { type Architecture, inLayers, type Pass, type Read } from "./model.ts";
 
 /**
  * ALBERT (arXiv 1909.11942), as transformers' `AlbertForSequenceClassification`
@@ -32,13 +38,11 @@ export const albert: Architecture = {
     return {
       ...bertSizes(config),
       layers: config.num_hidden_layers * config.inner_group_num,
-      headSettings: { dropout: config.classifier_dropout_prob },
-      encoder: (m) => encode(m, config),
+      encoder: (m, read) => encode(m, config, read),
+      heads: {
+        sequence: bertHead("albert.pooler", config.classifier_dropout_prob),
+      },
     };
-  },
-  head(m, x, labels, { dropout }) {
-    const pooled = m.tanh(m.linear("albert.pooler", m.first(x)));
-    return m.logits("classifier", m.dropout(pooled, dropout), labels);
   },
 };
 
@@ -57,38 +61,33 @@ const AlbertConfig = BertConfig.safeExtend({
 
 type AlbertConfig = z.output<typeof AlbertConfig>;
 
-function encode<T>(m: Pass<T>, config: AlbertConfig): T {
+function encode<T>(m: Pass<T>, config: AlbertConfig, read?: Read<T>): T {
   const { inner_group_num: inner, num_hidden_layers: outer } = config;
   const embeddings = m.linear(
     "albert.encoder.embedding_hidden_mapping_in",
     bertEmbeddings(m, "albert.embeddings", config, config.embedding_size),
-    config.hidden_size,
+    { width: config.hidden_size },
   );
-  return inLayers(m, outer * inner, embeddings, (i, x, read) => {
+  return inLayers(m, outer * inner, embeddings, (i, x) => {
     const group = Math.trunc(
       Math.trunc(i / inner) / (outer / config.num_hidden_groups),
     );
     const groups = "albert.encoder.albert_layer_groups";
     const layer = `${groups}.${group}.albert_layers.${i % inner}`;
     const attention = `${layer}.attention`;
-    const own = read(x);
-    const [query, key, value] = m.heads(
-      [`${attention}.query`, `${attention}.key`, `${attention}.value`],
-      x,
-      config.num_attention_heads,
-      { read: own },
-    );
-    const context = m.attention(query, key, value, {
-      dropout: config.attention_probs_dropout_prob,
-    });
-    const attended = bertOutput(m, attention, context, own, config);
+    const names = { self: attention, output: attention };
+    const attended = bertAttention(m, names, x, config);
     const wide = m.gelu(
-      m.linear(`${layer}.ffn`, attended, config.intermediate_size),
+      m.linear(`${layer}.ffn`, attended, { width: config.intermediate_size }),
       config.hidden_act,
     );
-    const narrow = m.linear(`${layer}.ffn_output`, wide, config.hidden_size);
-    return m.norm(`${layer}.full_layer_layer_norm`, [narrow, attended]);
-  });
+    const narrow = m.linear(`${layer}.ffn_output`, wide, {
+      width: config.hidden_size,
+    });
+    return m.norm(`${layer}.full_layer_layer_norm`, [narrow, attended], {
+      epsilon: config.layer_norm_eps,
+    });
+  }, read);
 }
 
 /** What transformers makes of the options, before the given map of characters. */

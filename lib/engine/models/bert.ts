@@ -11,9 +11,11 @@ import {
 import {
   type Architecture,
   type Description,
+  type Head,
   type Index,
   inLayers,
   type Pass,
+  type Read,
 } from "./model.ts";
 import { wordPiece } from "./tokenizer_classes.ts";
 
@@ -35,12 +37,9 @@ export const bert: Architecture = {
     const config = BertConfig.parse(json);
     return {
       ...bertSizes(config),
-      encoder: (m) => bertEncoder(m, "bert", config),
+      encoder: (m, read) => bertEncoder(m, "bert", config, { read }),
+      heads: { sequence: bertHead("bert.pooler.dense", headDropout(config)) },
     };
-  },
-  head(m, x, labels, { dropout }) {
-    const pooled = m.tanh(m.linear("bert.pooler.dense", m.first(x)));
-    return m.logits("classifier", m.dropout(pooled, dropout), labels);
   },
 };
 
@@ -60,14 +59,25 @@ export const BertConfig = z.looseObject({
 
 export type BertConfig = z.output<typeof BertConfig>;
 
-/** What a model of BERT's sizes is, apart from its encoder. */
-export function bertSizes(config: BertConfig): Omit<Description, "encoder"> {
+/** What a model of BERT's sizes is, apart from what it computes. */
+export function bertSizes(
+  config: BertConfig,
+): Omit<Description, "encoder" | "heads"> {
+  return { ...sizesOf(config), padId: config.pad_token_id ?? 0 };
+}
+
+/** Rate of the dropout before the last layer of a head. */
+export function headDropout(config: BertConfig): number {
+  return config.classifier_dropout ?? config.hidden_dropout_prob;
+}
+
+/** BERT's head: the pooler on the first token, and a linear layer. */
+export function bertHead(pooler: string, dropout: number): Head {
   return {
-    ...sizesOf(config),
-    padId: config.pad_token_id ?? 0,
-    epsilon: config.layer_norm_eps,
-    headSettings: {
-      dropout: config.classifier_dropout ?? config.hidden_dropout_prob,
+    read: (m, x) => m.first(x),
+    logits(m, first, outputs) {
+      const pooled = m.tanh(m.linear(pooler, first));
+      return m.logits("classifier", m.dropout(pooled, dropout), outputs);
     },
   };
 }
@@ -81,28 +91,38 @@ export function bertEncoder<T>(
   m: Pass<T>,
   name: string,
   config: BertConfig,
-  width = config.hidden_size,
+  { read, width = config.hidden_size }: {
+    readonly read: Read<T> | undefined;
+    readonly width?: number;
+  },
 ): T {
-  const { hidden_size: hidden, num_attention_heads: heads } = config;
+  const { hidden_size: hidden } = config;
   let x = bertEmbeddings(m, `${name}.embeddings`, config, width);
-  if (width !== hidden) x = m.linear(`${name}.embeddings_project`, x, hidden);
-  return inLayers(m, config.num_hidden_layers, x, (i, x, read) => {
+  if (width !== hidden) {
+    x = m.linear(`${name}.embeddings_project`, x, { width: hidden });
+  }
+  return inLayers(m, config.num_hidden_layers, x, (i, x) => {
     const layer = `${name}.encoder.layer.${i}`;
     const self = `${layer}.attention.self`;
-    const own = read(x);
-    const [query, key, value] = m.heads(
-      [`${self}.query`, `${self}.key`, `${self}.value`],
-      x,
-      heads,
-      { read: own },
-    );
-    const context = m.attention(query, key, value, {
-      dropout: config.attention_probs_dropout_prob,
-    });
     const output = `${layer}.attention.output`;
-    const attended = bertOutput(m, output, context, own, config);
+    const attended = bertAttention(m, { self, output }, x, config);
     return bertFeedForward(m, layer, attended, config);
+  }, read);
+}
+
+/** Attention of all tokens to each other, by modules of these names, and a residual connection. */
+export function bertAttention<T>(
+  m: Pass<T>,
+  { self, output }: Readonly<Record<"self" | "output", string>>,
+  x: T,
+  config: BertConfig,
+): T {
+  const modules = [`${self}.query`, `${self}.key`, `${self}.value`] as const;
+  const heads = m.heads(modules, x, config.num_attention_heads);
+  const context = m.attention(...heads, {
+    dropout: config.attention_probs_dropout_prob,
   });
+  return bertOutput(m, output, context, x, config);
 }
 
 /** BERT's embeddings; tables without rows are left out. */
@@ -113,12 +133,13 @@ export function bertEmbeddings<T>(
   width = config.hidden_size,
 ): T {
   const table = (of: string, index: Index, rows: number) =>
-    rows === 0 ? [] : [m.embed(`${name}.${of}`, index, rows, width)];
+    rows === 0 ? [] : [m.embed(`${name}.${of}`, index, [rows, width])];
   const words = table("word_embeddings", "ids", config.vocab_size);
   const { max_position_embeddings: places } = config;
   const positions = table("position_embeddings", "positions", places);
   const types = table("token_type_embeddings", "types", config.type_vocab_size);
   return m.norm(`${name}.LayerNorm`, [...words, ...types, ...positions], {
+    epsilon: config.layer_norm_eps,
     dropout: config.hidden_dropout_prob,
   });
 }
@@ -131,7 +152,9 @@ export function bertFeedForward<T>(
   config: BertConfig,
 ): T {
   const inner = m.gelu(
-    m.linear(`${layer}.intermediate.dense`, x, config.intermediate_size),
+    m.linear(`${layer}.intermediate.dense`, x, {
+      width: config.intermediate_size,
+    }),
     config.hidden_act,
   );
   return bertOutput(m, `${layer}.output`, inner, x, config);
@@ -145,7 +168,9 @@ export function bertOutput<T>(
   residual: T,
   config: BertConfig,
 ): T {
-  const dense = m.linear(`${name}.dense`, x, config.hidden_size);
+  const dense = m.linear(`${name}.dense`, x, { width: config.hidden_size });
   const dropped = m.dropout(dense, config.hidden_dropout_prob);
-  return m.norm(`${name}.LayerNorm`, [dropped, residual]);
+  return m.norm(`${name}.LayerNorm`, [dropped, residual], {
+    epsilon: config.layer_norm_eps,
+  });
 }

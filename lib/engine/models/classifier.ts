@@ -67,7 +67,6 @@ export function logitsOf(
   givesFeatures = false,
 ): tf.Tensor2D {
   const pass = new TensorPass({
-    model,
     weights,
     layout,
     parameters,

@@ -7,7 +7,7 @@ import {
   bertSizes,
 } from "./bert.ts";
 import { count, epsilon, logShare, rate } from "./config.ts";
-import { type Architecture, inLayers, type Pass } from "./model.ts";
+import { type Architecture, inLayers, type Pass, type Read } from "./model.ts";
 
 /**
  * DeBERTa-v2 and v3 (arXiv 2006.03654, 2111.09543), as transformers'
@@ -29,17 +29,19 @@ export const debertaV2: Architecture = {
     const config = DebertaConfig.parse(json);
     return {
       ...bertSizes(config),
-      headSettings: {
-        dropout: config.cls_dropout ?? config.hidden_dropout_prob,
-        poolerDropout: config.pooler_dropout,
+      encoder: (m, read) => encode(m, config, read),
+      heads: {
+        sequence: {
+          read: (m, x) => m.first(x),
+          logits(m, x, outputs) {
+            const first = m.dropout(x, config.pooler_dropout);
+            const pooled = m.gelu(m.linear("pooler.dense", first));
+            const dropout = config.cls_dropout ?? config.hidden_dropout_prob;
+            return m.logits("classifier", m.dropout(pooled, dropout), outputs);
+          },
+        },
       },
-      encoder: (m) => encode(m, config),
     };
-  },
-  head(m, x, labels, { dropout, poolerDropout = 0 }) {
-    const first = m.dropout(m.first(x), poolerDropout);
-    const pooled = m.gelu(m.linear("pooler.dense", first));
-    return m.logits("classifier", m.dropout(pooled, dropout), labels);
   },
 };
 
@@ -82,7 +84,7 @@ const DebertaConfig = BertConfig.safeExtend({
 
 type DebertaConfig = z.output<typeof DebertaConfig>;
 
-function encode<T>(m: Pass<T>, config: DebertaConfig): T {
+function encode<T>(m: Pass<T>, config: DebertaConfig, read?: Read<T>): T {
   const { hidden_size: hidden, num_attention_heads: heads } = config;
   const { hidden_dropout_prob: dropout, pos_att_type: terms } = config;
   const x = bertEmbeddings(m, "deberta.embeddings", {
@@ -90,24 +92,22 @@ function encode<T>(m: Pass<T>, config: DebertaConfig): T {
     ...(!config.position_biased_input && { max_position_embeddings: 0 }),
   });
   const { rows, buckets } = bucketRows(config, m.tokens);
-  const table = m.rows(
-    "deberta.encoder.rel_embeddings",
-    buckets,
+  const table = m.rows("deberta.encoder.rel_embeddings", buckets, [
     2 * spanOf(config),
     hidden,
-  );
+  ]);
   const relative = config.norm_rel_ebd.includes("layer_norm")
-    ? m.norm("deberta.encoder.LayerNorm", [table])
+    ? m.norm("deberta.encoder.LayerNorm", [table], {
+      epsilon: config.layer_norm_eps,
+    })
     : table;
-  return inLayers(m, config.num_hidden_layers, x, (i, x, read) => {
+  return inLayers(m, config.num_hidden_layers, x, (i, x) => {
     const layer = `deberta.encoder.layer.${i}`;
     const self = `${layer}.attention.self`;
-    const own = read(x);
     const [query, key, value] = m.heads(
       [`${self}.query_proj`, `${self}.key_proj`, `${self}.value_proj`],
       x,
       heads,
-      { read: own },
     );
     const positions = m.dropout(relative, dropout);
     const project = (module: string) =>
@@ -123,9 +123,9 @@ function encode<T>(m: Pass<T>, config: DebertaConfig): T {
       bias,
     });
     const output = `${layer}.attention.output`;
-    const attended = bertOutput(m, output, context, own, config);
+    const attended = bertOutput(m, output, context, x, config);
     return bertFeedForward(m, layer, attended, config);
-  });
+  }, read);
 }
 
 /**

@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { count, multipleOf, padToken, rate, SIZES } from "./config.ts";
-import { type Architecture, inLayers, type Pass } from "./model.ts";
+import { type Architecture, inLayers, type Pass, type Read } from "./model.ts";
 import { wordPiece } from "./tokenizer_classes.ts";
 
 /**
@@ -26,17 +26,23 @@ export const distilbert: Architecture = {
       vocabSize: config.vocab_size,
       padId: config.pad_token_id ?? 0,
       positions: config.max_position_embeddings,
-      // Fixed in transformers.
-      epsilon: 1e-12,
-      headSettings: { dropout: config.seq_classif_dropout },
-      encoder: (m) => encode(m, config),
+      encoder: (m, read) => encode(m, config, read),
+      heads: {
+        sequence: {
+          read: (m, x) => m.first(x),
+          logits(m, first, outputs) {
+            const pooled = m.relu(m.linear("pre_classifier", first));
+            const dropped = m.dropout(pooled, config.seq_classif_dropout);
+            return m.logits("classifier", dropped, outputs);
+          },
+        },
+      },
     };
   },
-  head(m, x, labels, { dropout }) {
-    const pooled = m.relu(m.linear("pre_classifier", m.first(x)));
-    return m.logits("classifier", m.dropout(pooled, dropout), labels);
-  },
 };
+
+/** Of normalizations, fixed in transformers. */
+const EPSILON = { epsilon: 1e-12 };
 
 const DistilBertConfig = z.looseObject({
   vocab_size: count,
@@ -54,32 +60,31 @@ const DistilBertConfig = z.looseObject({
 
 type DistilBertConfig = z.output<typeof DistilBertConfig>;
 
-function encode<T>(m: Pass<T>, config: DistilBertConfig): T {
+function encode<T>(m: Pass<T>, config: DistilBertConfig, read?: Read<T>): T {
   const { dim, dropout, max_position_embeddings: rows } = config;
   const embeddings = "distilbert.embeddings";
   const x = m.norm(`${embeddings}.LayerNorm`, [
-    m.embed(`${embeddings}.word_embeddings`, "ids", config.vocab_size, dim),
-    m.embed(`${embeddings}.position_embeddings`, "positions", rows, dim),
-  ], { dropout });
-  return inLayers(m, config.n_layers, x, (i, x, read) => {
+    m.embed(`${embeddings}.word_embeddings`, "ids", [config.vocab_size, dim]),
+    m.embed(`${embeddings}.position_embeddings`, "positions", [rows, dim]),
+  ], { ...EPSILON, dropout });
+  return inLayers(m, config.n_layers, x, (i, x) => {
     const layer = `distilbert.transformer.layer.${i}`;
     const attention = `${layer}.attention`;
-    const own = read(x);
-    const [query, key, value] = m.heads(
+    const heads = m.heads(
       [`${attention}.q_lin`, `${attention}.k_lin`, `${attention}.v_lin`],
       x,
       config.n_heads,
-      { read: own },
     );
-    const context = m.attention(query, key, value, {
+    const context = m.attention(...heads, {
       dropout: config.attention_dropout,
     });
     const projected = m.linear(`${attention}.out_lin`, context);
-    const attended = m.norm(`${layer}.sa_layer_norm`, [projected, own]);
+    const attended = m.norm(`${layer}.sa_layer_norm`, [projected, x], EPSILON);
     const inner = m.gelu(
-      m.linear(`${layer}.ffn.lin1`, attended, config.hidden_dim),
+      m.linear(`${layer}.ffn.lin1`, attended, { width: config.hidden_dim }),
     );
-    const outer = m.dropout(m.linear(`${layer}.ffn.lin2`, inner, dim), dropout);
-    return m.norm(`${layer}.output_layer_norm`, [outer, attended]);
-  });
+    const outer = m.linear(`${layer}.ffn.lin2`, inner, { width: dim });
+    const terms = [m.dropout(outer, dropout), attended];
+    return m.norm(`${layer}.output_layer_norm`, terms, EPSILON);
+  }, read);
 }

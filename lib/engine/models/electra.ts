@@ -1,6 +1,7 @@
-import { BertConfig, bertEncoder, bertSizes } from "./bert.ts";
+import { BertConfig, bertEncoder, bertSizes, headDropout } from "./bert.ts";
 import { count } from "./config.ts";
 import type { Architecture } from "./model.ts";
+import { robertaHead } from "./roberta.ts";
 import { wordPiece } from "./tokenizer_classes.ts";
 
 /**
@@ -20,15 +21,11 @@ export const electra: Architecture = {
   },
   configure(json) {
     const config = BertConfig.parse(json);
-    const embedding = count.default(128).parse(config.embedding_size);
+    const width = count.default(128).parse(config.embedding_size);
     return {
       ...bertSizes(config),
-      encoder: (m) => bertEncoder(m, "electra", config, embedding),
+      encoder: (m, read) => bertEncoder(m, "electra", config, { read, width }),
+      heads: { sequence: robertaHead(headDropout(config), "gelu") },
     };
-  },
-  head(m, x, labels, { dropout }) {
-    const first = m.dropout(m.first(x), dropout);
-    const dense = m.gelu(m.linear("classifier.dense", first));
-    return m.logits("classifier.out_proj", m.dropout(dense, dropout), labels);
   },
 };

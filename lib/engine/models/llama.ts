@@ -11,7 +11,7 @@ import {
   SIZES,
   sizesOf,
 } from "./config.ts";
-import { type Architecture, inLayers, type Pass } from "./model.ts";
+import { type Architecture, inLayers, type Pass, type Read } from "./model.ts";
 
 /**
  * Llama (arXiv 2302.13971) and its relatives, as transformers'
@@ -79,13 +79,15 @@ function member(
       return {
         ...sizesOf(config),
         padId: padToken ?? 0,
-        epsilon: config.rms_norm_eps,
-        headSettings: { dropout: 0, padToken },
-        encoder: (m) => decode(m, config, attentionOf(config)),
+        encoder: (m, read) => decode(m, config, attentionOf(config), read),
+        heads: {
+          sequence: {
+            read: (m, x) => m.last(x, padToken),
+            logits: (m, last, outputs) =>
+              m.logits("score", last, outputs, { bias: false }),
+          },
+        },
       };
-    },
-    head(m, x, labels, { padToken }) {
-      return m.logits("score", m.last(x, padToken), labels, undefined, false);
     },
   };
 }
@@ -181,22 +183,24 @@ function frequenciesOf(config: Config, depth: number): Float32Array {
   }
 }
 
-function decode<T>(m: Pass<T>, config: Config, attention: Attention): T {
+function decode<T>(
+  m: Pass<T>,
+  config: Config,
+  attention: Attention,
+  read?: Read<T>,
+): T {
   const { hidden_size: hidden, num_attention_heads: heads } = config;
   const shared = config.num_key_value_heads ?? heads;
   const { bias = false, outputBias = bias } = attention;
   const depth = config.head_dim ?? attention.depth ?? hidden / heads;
   const frequencies = frequenciesOf(config, depth);
   const norm = (name: string, x: T, width?: number) =>
-    m.norm(name, [x], { form: "rms", width });
-  const embeddings = m.embed(
-    "model.embed_tokens",
-    "ids",
+    m.norm(name, [x], { form: "rms", epsilon: config.rms_norm_eps, width });
+  const embeddings = m.embed("model.embed_tokens", "ids", [
     config.vocab_size,
     hidden,
-  );
-  const padToken = config.pad_token_id ?? undefined;
-  return inLayers(m, config.num_hidden_layers, embeddings, (i, x, read) => {
+  ]);
+  const y = inLayers(m, config.num_hidden_layers, embeddings, (i, x) => {
     const layer = `model.layers.${i}`;
     const self = `${layer}.self_attn`;
     const normed = norm(`${layer}.input_layernorm`, x);
@@ -204,7 +208,7 @@ function decode<T>(m: Pass<T>, config: Config, attention: Attention): T {
       [`${self}.q_proj`, `${self}.k_proj`, `${self}.v_proj`],
       normed,
       [heads, shared, shared],
-      { read: read(normed), depth, bias },
+      { depth, bias },
     );
     const turned = (name: string, x: T) =>
       m.rotary(
@@ -218,24 +222,20 @@ function decode<T>(m: Pass<T>, config: Config, attention: Attention): T {
       window: window === Infinity ? undefined : window - 1,
     });
     const attended = m.add(
-      m.linear(`${self}.o_proj`, context, hidden, outputBias),
-      read(x),
+      m.linear(`${self}.o_proj`, context, { width: hidden, bias: outputBias }),
+      x,
     );
     const mlp = `${layer}.mlp`;
     const inner = m.glu(
       m.linear(
         [`${mlp}.gate_proj`, `${mlp}.up_proj`],
         norm(`${layer}.post_attention_layernorm`, attended),
-        config.intermediate_size,
-        config.mlp_bias,
+        { width: config.intermediate_size, bias: config.mlp_bias },
       ),
       "silu",
     );
-    const y = m.add(
-      m.linear(`${mlp}.down_proj`, inner, hidden, config.mlp_bias),
-      attended,
-    );
-    const isLast = i === config.num_hidden_layers - 1;
-    return isLast ? norm("model.norm", y) : y;
-  }, (x) => m.last(x, padToken));
+    const outer = { width: hidden, bias: config.mlp_bias };
+    return m.add(m.linear(`${mlp}.down_proj`, inner, outer), attended);
+  }, read);
+  return norm("model.norm", y);
 }

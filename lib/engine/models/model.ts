@@ -42,26 +42,18 @@ export interface Architecture {
    * @throws {z.ZodError} If the configuration is invalid or not supported.
    */
   configure(config: unknown): Description;
-  /**
-   * The classification head.
-   *
-   * @param x Hidden states of the encoder
-   * @returns Logits, `[sequences, labels]`
-   */
-  head<T>(m: Pass<T>, x: T, labels: number, settings: HeadSettings): T;
 }
 
-/** Settings by which a head computes; its tensors do not depend on them. */
-export interface HeadSettings {
-  /** Rate of the dropout before the last layer. */
-  readonly dropout: number;
-  /** Rate of the dropout before the pooler, where it has one of its own. */
-  readonly poolerDropout?: number;
-  /** What it reads of a sequence: the first token, by default, or the mean of all. */
-  readonly pooling?: "cls" | "mean";
-  /** Where it reads the last token: that of padding, if the model has one. */
-  readonly padToken?: number | undefined;
+/** What a model computes of its hidden states. */
+export interface Head {
+  /** Takes the tokens of each sequence that it reads, all by default: of the last layer, no others are computed. */
+  read?<T>(m: Pass<T>, x: T): T;
+  /** Its outputs of what it reads: `[sequences, outputs]`. */
+  logits<T>(m: Pass<T>, x: T, outputs: number): T;
 }
+
+/** Takes what a head reads of hidden states. */
+export type Read<T> = (x: T) => T;
 
 /** A model as its architecture describes it. */
 export interface Description {
@@ -73,11 +65,16 @@ export interface Description {
   readonly positions: number;
   /** True if positions are counted from `padId + 1` and padding has `padId`, as in fairseq; otherwise they are counted from 0. */
   readonly countsFromPadding?: boolean;
-  /** Epsilon of its normalizations. */
-  readonly epsilon: number;
-  readonly headSettings: HeadSettings;
-  /** The encoder; only the part of the last layer that the head reads is computed. */
-  encoder<T>(m: Pass<T>): T;
+  /**
+   * The hidden states after all layers.
+   *
+   * @param read What the head reads of them: of the last layer, nothing else is computed
+   */
+  encoder<T>(m: Pass<T>, read?: Read<T>): T;
+  readonly heads: {
+    /** One prediction for a sequence. */
+    readonly sequence: Head;
+  };
 }
 
 /** Everything that the engine needs to know about a model; the weights are elsewhere. */
@@ -89,34 +86,39 @@ export interface Model extends Description {
   readonly tensors: ReadonlyMap<string, readonly number[]>;
 }
 
-/** Computes the logits: `[sequences, labels]`. */
+/** Computes the logits: `[sequences, outputs]`. */
 export function forward<T>(
-  { architecture, headSettings, ...model }: Model,
+  { encoder, heads: { sequence: head } }: Model,
   m: Pass<T>,
-  labels: number,
+  outputs: number,
 ): T {
-  return architecture.head(m, model.encoder(m), labels, headSettings);
+  const read: Read<T> | undefined = head.read && ((x) => head.read!(m, x));
+  const hidden = encoder(m, read);
+  m.observe(hidden);
+  return head.logits(m, read?.(hidden) ?? hidden, outputs);
 }
 
 /**
- * Layers, each on the hidden states of the one before. Of the last one, only
- * the positions that the head reads are computed.
+ * Runs the layers; of the last one, only what the head reads is computed.
  *
  * @param x Hidden states of the embeddings
- * @param layer Gives the hidden states after layer i; `read` takes from its input the positions that it computes
- * @param take Takes the positions that the head reads: the first, by default
+ * @param layer Gives the hidden states after layer i
  */
 export function inLayers<T>(
   m: Pass<T>,
   count: number,
   x: T,
-  layer: (i: number, x: T, read: (x: T) => T) => T,
-  take?: (x: T) => T,
+  layer: (i: number, x: T) => T,
+  read?: Read<T>,
 ): T {
-  m.observe(x);
+  const known = new Map<T, T>();
+  const once = (x: T) => {
+    if (!known.has(x)) known.set(x, read!(x));
+    return known.get(x)!;
+  };
   for (let i = 0; i < count; i++) {
-    x = layer(i, x, (all) => i === count - 1 ? m.read(all, take) : all);
     m.observe(x);
+    x = layer(i, read && i === count - 1 ? m.narrow(x, once) : x);
   }
   return x;
 }
@@ -181,8 +183,35 @@ export interface Parameter extends Omit<HeadTensor, "start"> {
   readonly isTransposed?: boolean;
 }
 
+/** How linear modules are computed. */
+export interface LinearOptions {
+  /** Outputs of each, as many as inputs by default. */
+  readonly width?: number;
+  /** False if they have no bias. */
+  readonly bias?: boolean;
+}
+
+/** The last layer of a head. */
+export interface LogitsOptions extends Pick<LinearOptions, "bias"> {
+  /** Standard deviation of its initial values, 0.02 by default as in transformers. */
+  readonly deviation?: number;
+}
+
+/** Biases of attention by the distance of two tokens. */
+export interface PositionBiasOptions {
+  /** Rows of the table. */
+  readonly buckets: number;
+  readonly heads: number;
+  /** Row of a distance, key minus query. */
+  bucket(distance: number): number;
+  /** Multiplies all biases. */
+  readonly factor: number;
+}
+
 /** How a normalization is computed. */
 export interface NormOptions {
+  /** Added to the variance. */
+  readonly epsilon: number;
   /** `rms` divides by the root mean square (arXiv 1910.07467) and has a scale alone; otherwise it is a layer normalization. */
   readonly form?: "rms";
   /** False if it has a scale alone. */
@@ -193,15 +222,14 @@ export interface NormOptions {
   readonly width?: number | undefined;
 }
 
+/** Rows and columns of a table of embeddings. */
+export type TableShape = readonly [rows: number, width: number];
+
 /** Input of a batch that embeddings are looked up by. */
 export type Index = "ids" | "types" | "positions";
 
 /** How several linear modules are split into heads. */
-export interface HeadsOptions<T> {
-  /** Input of the first module, the query, where it reads less than the others. */
-  readonly read?: T;
-  /** False if the modules have no bias. */
-  readonly bias?: boolean;
+export interface HeadsOptions extends Pick<LinearOptions, "bias"> {
   /** Width of a head; by default, the heads of a module are together as wide as the input. */
   readonly depth?: number;
 }
@@ -209,24 +237,49 @@ export interface HeadsOptions<T> {
 /** One for each of several names. */
 export type EachOf<Names, T> = { [I in keyof Names]: T };
 
-/** The products of {@linkcode Pass.heads}: the query's apart where it reads less. */
-export function headProducts<T>(
+/** An activation as a pass narrows it. */
+export interface Narrowing<T> {
+  /** Of the last layer's input, which has all tokens for the keys: takes what the head reads. */
+  readonly read?: Read<T> | undefined;
+}
+
+/** Terms of a sum: beside those that have only what the head reads, the others are narrowed to it. */
+export function narrowed<T extends Narrowing<T>>(
+  terms: readonly T[],
+): readonly T[] {
+  if (terms.every(({ read }) => read)) return terms;
+  return terms.map((x) => x.read?.(x) ?? x);
+}
+
+/**
+ * The heads of each name: of the last layer's input, the query is narrowed, and
+ * unless its module has the keys as well, it is a product of its own.
+ *
+ * @param split Gives the heads of a product, one after the other
+ */
+export function headsOf<T extends Narrowing<T>, Names>(
   names: readonly string[],
   x: T,
   heads: number | readonly number[],
-  read: T,
-) {
-  const all = names.map((name, i) => ({
-    name,
-    heads: typeof heads === "number" ? heads : heads[i]!,
-  }));
-  const products = read === x
-    ? [{ x, outputs: all }]
-    : [{ x: read, outputs: all.slice(0, 1) }, { x, outputs: all.slice(1) }];
-  return products.map((product) => ({
-    ...product,
-    modules: [...new Set(product.outputs.map(({ name }) => name))],
-  }));
+  split: (x: T, modules: readonly SplitModule[]) => readonly T[],
+): EachOf<Names, T> {
+  const modules = [...Map.groupBy(names.keys(), (i) => names[i]!)]
+    .map(([name, outputs]) => ({
+      name,
+      heads: outputs.map((i) => typeof heads === "number" ? heads : heads[i]!),
+    }));
+  const isApart = x.read !== undefined && modules[0]!.heads.length === 1;
+  const [query, ...others] = isApart
+    ? [...split(x.read!(x), modules.slice(0, 1)), ...split(x, modules.slice(1))]
+    : split(x, modules);
+  return [x.read?.(query!) ?? query, ...others] as EachOf<Names, T>;
+}
+
+/** A linear module that is split into heads. */
+interface SplitModule {
+  readonly name: string;
+  /** Number of heads of each of its outputs. */
+  readonly heads: readonly number[];
 }
 
 /** How attention differs from `softmax(q k^T / sqrt(d)) v`. */
@@ -268,47 +321,23 @@ export interface Pass<T> {
   /** Tokens of each sequence, padding included. */
   readonly tokens: number;
   /** Rows of a table `[rows, width]` by the tokens' ids, types or positions: `[batch * seq, width]`. */
-  embed(name: string, index: Index, rows: number, width: number): T;
-  /** The same rows of a table `[count, width]` for all sequences, as one sequence: `[rows, width]`. */
-  rows(name: string, rows: readonly number[], count: number, width: number): T;
-  /**
-   * A table `[buckets, heads]` of relative positions as a bias of attention, `[1, heads, seq, seq]`.
-   *
-   * @param bucket Row of the table for a distance, key minus query
-   * @param factor Multiplies all biases
-   */
-  positionBias(
-    name: string,
-    buckets: number,
-    heads: number,
-    bucket: (distance: number) => number,
-    factor: number,
-  ): T;
+  embed(name: string, index: Index, table: TableShape): T;
+  /** The same rows of a table for all sequences, as one sequence: `[rows, width]`. */
+  rows(name: string, rows: readonly number[], table: TableShape): T;
+  /** A table `[buckets, heads]` of relative positions as a bias of attention, `[1, heads, seq, seq]`. */
+  positionBias(name: string, options: PositionBiasOptions): T;
   /** `x W^T + b`, as wide as the input by default, and with a bias; of several modules side by side: `[batch * seq, in]` -> `[batch * seq, modules * width]`. */
   linear(
     name: string | readonly string[],
     x: T,
-    width?: number,
-    bias?: boolean,
+    options?: LinearOptions,
   ): T;
-  /**
-   * The last layer of a head, which starts anew: its classes are those of the
-   * task. `[batch, in]` -> `[batch, labels]`.
-   *
-   * @param deviation Standard deviation of its initial values, 0.02 by default as in transformers
-   * @param bias False if it has none
-   */
-  logits(
-    name: string,
-    x: T,
-    labels: number,
-    deviation?: (inputs: number) => number,
-    bias?: boolean,
-  ): T;
+  /** The last layer of a head, which starts anew: its outputs are those of the task. `[batch, in]` -> `[batch, outputs]`. */
+  logits(name: string, x: T, outputs: number, options?: LogitsOptions): T;
   /**
    * Several linear modules on the same input as one product, split into heads:
-   * `[batch * seq, in]` -> `[batch, heads, seq, depth]` of each name. A module
-   * that is named several times has that many outputs.
+   * `[batch * seq, in]` -> `[batch, heads, seq, depth]` of each name, the query
+   * first. A module that is named several times has that many outputs.
    *
    * @param heads Heads of each module, or of all; where keys and values have fewer than the query (arXiv 2305.13245), neighbours share one
    */
@@ -316,7 +345,7 @@ export interface Pass<T> {
     names: Names,
     x: T,
     heads: number | readonly number[],
-    options?: HeadsOptions<T>,
+    options?: HeadsOptions,
   ): EachOf<Names, T>;
   /**
    * Rotary positions of heads (arXiv 2104.09864), halves of the depth paired as
@@ -330,7 +359,7 @@ export interface Pass<T> {
   /** `softmax(q k^T / sqrt(depth)) v`, padding masked, heads joined again: `[batch, heads, queries, depth]` -> `[batch * queries, heads * depth]`. */
   attention(query: T, key: T, value: T, options: AttentionOptions<T>): T;
   /** Normalization of a sum, over the width, or over the depth of heads. */
-  norm(name: string, terms: readonly T[], options?: NormOptions): T;
+  norm(name: string, terms: readonly T[], options: NormOptions): T;
   add(x: T, residual: T): T;
   /** GELU in its exact form, or approximated by tanh (`gelu_new`). */
   gelu(x: T, form?: "gelu" | "gelu_new"): T;
@@ -345,8 +374,12 @@ export interface Pass<T> {
   last(x: T, padToken: number | undefined): T;
   /** The mean of the tokens of each sequence that are not padding: `[batch, width]`. */
   mean(x: T): T;
-  /** The positions of the last layer that the head reads: those that `take` takes, {@linkcode first} by default, unless the pass computes all hidden states. */
-  read(x: T, take?: (x: T) => T): T;
-  /** Called with the hidden states of the embeddings and of each layer. */
+  /**
+   * The input of the last layer, of which the head reads a part: unless the pass
+   * computes all hidden states, {@linkcode heads} narrows the query to that,
+   * and {@linkcode norm} and {@linkcode add} what is added to its context.
+   */
+  narrow(x: T, read: Read<T>): T;
+  /** Called with the hidden states of the embeddings and after each layer, the last after the final normalization. */
   observe(x: T): void;
 }

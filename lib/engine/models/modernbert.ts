@@ -11,7 +11,13 @@ import {
   SIZES,
   sizesOf,
 } from "./config.ts";
-import { type Architecture, inLayers, type Pass } from "./model.ts";
+import {
+  type Architecture,
+  type Head,
+  inLayers,
+  type Pass,
+  type Read,
+} from "./model.ts";
 
 /**
  * ModernBERT (arXiv 2412.13663), as transformers'
@@ -30,24 +36,9 @@ export const modernbert: Architecture = {
     return {
       ...sizesOf(config),
       padId: config.pad_token_id,
-      epsilon: config.norm_eps,
-      headSettings: {
-        dropout: config.classifier_dropout,
-        pooling: config.classifier_pooling,
-      },
-      encoder: (m) => encode(m, config),
+      encoder: (m, read) => encode(m, config, read),
+      heads: { sequence: headOf(config) },
     };
-  },
-  head(m, x, labels, { dropout, pooling }) {
-    const pooled = pooling === "mean" ? m.mean(x) : m.first(x);
-    const dense = m.gelu(m.linear("head.dense", pooled, undefined, false));
-    const features = m.norm("head.norm", [dense], { bias: false });
-    return m.logits(
-      "classifier",
-      m.dropout(features, dropout),
-      labels,
-      (inputs) => inputs ** -0.5,
-    );
   },
 };
 
@@ -110,30 +101,50 @@ function thetaOf(config: ModernBertConfig, type: LayerType): number {
     (type === "full_attention" ? global : local ?? global);
 }
 
-function encode<T>(m: Pass<T>, config: ModernBertConfig): T {
+/** It reads the first token, or the mean of all. */
+function headOf(config: ModernBertConfig): Head {
+  const isMean = config.classifier_pooling === "mean";
+  return {
+    ...(!isMean && { read: (m, x) => m.first(x) }),
+    logits(m, x, outputs) {
+      const pooled = isMean ? m.mean(x) : x;
+      const dense = m.gelu(m.linear("head.dense", pooled, { bias: false }));
+      const features = m.norm("head.norm", [dense], normOf(config));
+      const dropped = m.dropout(features, config.classifier_dropout);
+      const deviation = config.hidden_size ** -0.5;
+      return m.logits("classifier", dropped, outputs, { deviation });
+    },
+  };
+}
+
+function normOf(config: ModernBertConfig) {
+  return { epsilon: config.norm_eps, bias: false };
+}
+
+function encode<T>(m: Pass<T>, config: ModernBertConfig, read?: Read<T>): T {
   const { hidden_size: hidden, num_attention_heads: heads } = config;
+  const norm = normOf(config);
   const bias = false;
   const table = "model.embeddings.tok_embeddings";
   const embeddings = m.norm(
     "model.embeddings.norm",
-    [m.embed(table, "ids", config.vocab_size, hidden)],
-    { bias, dropout: config.embedding_dropout },
+    [m.embed(table, "ids", [config.vocab_size, hidden])],
+    { ...norm, dropout: config.embedding_dropout },
   );
   const types = layerTypes(config);
-  return inLayers(m, types.length, embeddings, (i, x, readFirst) => {
+  const y = inLayers(m, types.length, embeddings, (i, x) => {
     const layer = `model.layers.${i}`;
-    const read = config.classifier_pooling === "cls" ? readFirst : (y: T) => y;
     const qkv = `${layer}.attn.Wqkv`;
     const [query, key, value] = m.heads(
       [qkv, qkv, qkv],
-      i === 0 ? x : m.norm(`${layer}.attn_norm`, [x], { bias }),
+      i === 0 ? x : m.norm(`${layer}.attn_norm`, [x], norm),
       heads,
       { bias },
     );
     const theta = thetaOf(config, types[i]!);
     const frequencies = rotaryFrequencies(theta, hidden / heads);
     const context = m.attention(
-      m.rotary(read(query), frequencies),
+      m.rotary(query, frequencies),
       m.rotary(key, frequencies),
       value,
       {
@@ -143,22 +154,19 @@ function encode<T>(m: Pass<T>, config: ModernBertConfig): T {
           : undefined,
       },
     );
-    const projected = m.linear(`${layer}.attn.Wo`, context, hidden, bias);
-    const attended = m.add(
-      m.dropout(projected, config.attention_dropout),
-      read(x),
-    );
-    const normed = m.norm(`${layer}.mlp_norm`, [attended], { bias });
+    const projected = m.linear(`${layer}.attn.Wo`, context, { bias });
+    const attended = m.add(m.dropout(projected, config.attention_dropout), x);
+    const normed = m.norm(`${layer}.mlp_norm`, [attended], norm);
     const inner = m.glu(
-      m.linear(`${layer}.mlp.Wi`, normed, 2 * config.intermediate_size, bias),
+      m.linear(`${layer}.mlp.Wi`, normed, {
+        width: 2 * config.intermediate_size,
+        bias,
+      }),
       "gelu",
     );
     const dropped = m.dropout(inner, config.mlp_dropout);
-    const y = m.add(
-      m.linear(`${layer}.mlp.Wo`, dropped, hidden, bias),
-      attended,
-    );
-    const isLast = i === types.length - 1;
-    return isLast ? m.norm("model.final_norm", [y], { bias }) : y;
-  });
+    const outer = m.linear(`${layer}.mlp.Wo`, dropped, { width: hidden, bias });
+    return m.add(outer, attended);
+  }, read);
+  return m.norm("model.final_norm", [y], norm);
 }

@@ -6,8 +6,8 @@ import {
   bertSizes,
 } from "./bert.ts";
 import { count, logShare } from "./config.ts";
-import { type Architecture, inLayers, type Pass } from "./model.ts";
-import { roberta } from "./roberta.ts";
+import { type Architecture, inLayers, type Pass, type Read } from "./model.ts";
+import { robertaHead } from "./roberta.ts";
 import { wordPiece } from "./tokenizer_classes.ts";
 
 /**
@@ -26,16 +26,16 @@ export const mpnet: Architecture = {
     pairType: 0,
   },
   configure(json) {
-    // It has no token types, and its head no dropout of its own.
-    const own = { type_vocab_size: 0, classifier_dropout: null };
-    const config = { ...MPNetConfig.parse(json), ...own };
+    // It has no token types.
+    const config = { ...MPNetConfig.parse(json), type_vocab_size: 0 };
     return {
       ...bertSizes(config),
       countsFromPadding: true,
-      encoder: (m) => encode(m, config),
+      encoder: (m, read) => encode(m, config, read),
+      // Its head has no dropout of its own.
+      heads: { sequence: robertaHead(config.hidden_dropout_prob) },
     };
   },
-  head: roberta.head,
 };
 
 /** Fixed in transformers, whatever `pad_token_id` says. */
@@ -67,26 +67,23 @@ const MPNetConfig = BertConfig.safeExtend({
 
 type MPNetConfig = z.output<typeof MPNetConfig>;
 
-function encode<T>(m: Pass<T>, config: MPNetConfig): T {
+function encode<T>(m: Pass<T>, config: MPNetConfig, read?: Read<T>): T {
   const { hidden_size: hidden, num_attention_heads: heads } = config;
   const x = bertEmbeddings(m, "mpnet.embeddings", config);
-  const bias = m.positionBias(
-    "mpnet.encoder.relative_attention_bias",
-    config.relative_attention_num_buckets,
+  const bias = m.positionBias("mpnet.encoder.relative_attention_bias", {
+    buckets: config.relative_attention_num_buckets,
     heads,
-    bucketOf,
+    bucket: bucketOf,
     // Attention scales its bias, and MPNet does not.
-    Math.sqrt(hidden / heads),
-  );
-  return inLayers(m, config.num_hidden_layers, x, (i, x, read) => {
+    factor: Math.sqrt(hidden / heads),
+  });
+  return inLayers(m, config.num_hidden_layers, x, (i, x) => {
     const layer = `mpnet.encoder.layer.${i}`;
     const attention = `${layer}.attention.attn`;
-    const own = read(x);
     const [query, key, value] = m.heads(
       [`${attention}.q`, `${attention}.k`, `${attention}.v`],
       x,
       heads,
-      { read: own },
     );
     const context = m.attention(query, key, value, {
       dropout: config.attention_probs_dropout_prob,
@@ -96,7 +93,10 @@ function encode<T>(m: Pass<T>, config: MPNetConfig): T {
       m.linear(`${attention}.o`, context),
       config.hidden_dropout_prob,
     );
-    const attended = m.norm(`${layer}.attention.LayerNorm`, [projected, own]);
+    const norm = `${layer}.attention.LayerNorm`;
+    const attended = m.norm(norm, [projected, x], {
+      epsilon: config.layer_norm_eps,
+    });
     return bertFeedForward(m, layer, attended, config);
-  });
+  }, read);
 }

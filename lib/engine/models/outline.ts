@@ -23,38 +23,20 @@ export function modelOf(
   return { ...description, architecture, maxLength, tensors };
 }
 
-/** The tensors that an architecture's head declares, in the order of computation. */
-export function headTensors(
-  { head }: Architecture,
-  hidden = 1,
-  labels = 1,
-): HeadTensor[] {
+/** The tensors that a model's head declares, in the order of computation. */
+export function headTensors(model: Model, outputs = 1): HeadTensor[] {
   const pass = new ShapePass();
-  const x = {
-    ranks: 1,
-    sequences: 1,
-    tokens: 2,
-    width: hidden,
-    hasGradient: false,
-  };
-  head(pass, x, labels, { dropout: 0 });
-  return [...pass.tensors.values()];
+  forward(model, pass, outputs);
+  return [...pass.tensors.values()]
+    .filter(({ name }) => !model.tensors.has(name));
 }
 
-/** Outline of a forward pass. */
-interface Outline {
-  /** Linear modules of the encoder in the order of their first use; those of one product together. */
-  readonly products: readonly (readonly string[])[];
-}
-
-/** Outlines a model's forward pass. */
-export function outline(model: Model): Outline {
+/** Linear modules of a model's encoder in the order of their first use, those of one product together. */
+export function encoderProducts(model: Model): (readonly string[])[] {
   const pass = new ShapePass();
   forward(model, pass, 1);
-  const products = pass.products.filter(([name]) =>
-    model.tensors.has(`${name}.weight`)
-  );
-  return { products };
+  return pass.products
+    .filter(([name]) => model.tensors.has(`${name}.weight`));
 }
 
 /** A model and the layout of its trained parameters, which determine the cost of a pass. */

@@ -8,7 +8,11 @@ import {
 } from "../safetensors/reader.ts";
 import type { TensorValues } from "../safetensors/writer.ts";
 import type { Model, Parameter, ParameterLayout } from "./model.ts";
-import { type ClassifierShape, headTensors, outline } from "./outline.ts";
+import {
+  type ClassifierShape,
+  encoderProducts,
+  headTensors,
+} from "./outline.ts";
 
 /** What is trained besides the head. */
 export type Trainable =
@@ -69,17 +73,13 @@ export function parameterLayout(
       add({ name, shape, start: "pretrained" });
     }
   }
-  for (
-    const tensor of headTensors(model.architecture, model.hidden, labels)
-  ) {
-    add(tensor);
-  }
+  for (const tensor of headTensors(model, labels)) add(tensor);
   const loraDropout = isAdapted ? trained.loraDropout ?? 0 : 0;
   return { rank, labels, kind, loraDropout, modules, entries, size: offset };
 }
 
 function adaptedModules(model: Model, targets: TargetModules): AdaptedModule[] {
-  const all = outline(model).products.flat();
+  const all = encoderProducts(model).flat();
   const isNamed = (name: string, target: string) =>
     name === target || name.endsWith(`.${target}`);
   if (targets !== "all-linear") {
@@ -252,7 +252,7 @@ export function hasTensor(
  */
 export function checkTensors(file: SafetensorsFile, model: Model): void {
   const stored = storedNames(file, model);
-  const head = headTensors(model.architecture, model.hidden, 1)
+  const head = headTensors(model)
     .filter(({ name, start, fallback }) =>
       start === "pretrained" &&
       (fallback === undefined || file.tensors.has(stored(name)))

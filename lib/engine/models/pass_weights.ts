@@ -1,20 +1,20 @@
 import * as tf from "@tensorflow/tfjs-core";
-import type { ModuleBlock } from "../adapters/adapter.ts";
-import { adaptedLinear, frozenProduct } from "../ops/adapted_linear.ts";
+import {
+  adaptedLinear,
+  type AdapterBlock,
+  type AdapterFactors,
+  frozenProduct,
+  type RankVectors,
+} from "../ops/adapted_linear.ts";
 import { dropout, type DropoutSource } from "../ops/dropout.ts";
-import { withGradient } from "../ops/gradient.ts";
 import type { LayerNorm } from "../ops/layer_norm.ts";
-import type { Model, ParameterLayout } from "./model.ts";
+import type { Narrowing, NormOptions, ParameterLayout } from "./model.ts";
 import type { FrozenProduct, FrozenWeights } from "./weights.ts";
 
 /** The ranks in use in a model. */
-export interface ModelRanks {
-  /** True if each sequence has a rank of its own, instead of every sequence being computed at all of them. */
+export interface ModelRanks extends RankVectors {
+  /** True if each sequence has a rank of its own, so that `scale` is `[sequences, rank]`, instead of every sequence being computed at all of them. */
   readonly perExample?: boolean;
-  /** `[ranks, rank]`; `[sequences, rank]` if each sequence has its own */
-  readonly scale: tf.Tensor2D;
-  /** `[rank]` */
-  readonly gradientMask: tf.Tensor1D;
 }
 
 /** Number of ranks at which each sequence is computed. */
@@ -26,7 +26,6 @@ export function rankCount(
 
 /** The tensors that a forward pass uses. */
 export interface PassTensors {
-  readonly model: Pick<Model, "epsilon">;
   /** Undefined where the encoder's weights are among the parameters. */
   readonly weights: FrozenWeights | undefined;
   readonly layout: ParameterLayout;
@@ -38,7 +37,7 @@ export interface PassTensors {
 }
 
 /** A tensor of a forward pass. */
-export interface Activation {
+export interface Activation extends Narrowing<Activation> {
   /** `[sequences * tokens, width]`, or heads: `[sequences, heads, tokens, depth]` */
   readonly value: tf.Tensor;
   /** Sequences at one rank. */
@@ -69,11 +68,8 @@ export class PassWeights {
     modules: readonly string[],
     x: Activation,
     withBias = false,
-  ): {
-    readonly product: tf.Tensor2D;
-    readonly bias: tf.Tensor1D | undefined;
-  } {
-    const { parameters } = this.tensors;
+  ): Omit<PendingLinear, "source"> {
+    const { parameters, ranks, layout, keys } = this.tensors;
     const input = x.value as tf.Tensor2D;
     if (parameters[`${modules[0]}.weight`] !== undefined) {
       const outputs = modules.map((module) => {
@@ -97,27 +93,15 @@ export class PassWeights {
       return { product: frozenProduct(input, frozen), bias };
     }
     return {
-      product: this.tensors.layout.kind.product(
-        { tf, adaptedLinear, withGradient },
-        input,
-        frozen,
-        withBias ? bias : undefined,
-        blocks,
-        {
-          rows: this.tensors.ranks.perExample
-            ? x.tokens
-            : x.sequences * x.tokens,
-          inputGradient: x.hasGradient,
-          dropout: this.#loraDropout(),
-        },
-      ),
+      product: adaptedLinear(input, frozen, blocks, {
+        ranks,
+        bias: withBias ? bias : undefined,
+        rows: ranks.perExample ? x.tokens : x.sequences * x.tokens,
+        inputGradient: x.hasGradient,
+        dropout: keys && { rate: layout.loraDropout, keys },
+      }),
       bias: withBias ? undefined : bias,
     };
-  }
-
-  #loraDropout(): DropoutSource | undefined {
-    const { keys, layout: { loraDropout } } = this.tensors;
-    return keys && { rate: loraDropout, keys };
   }
 
   /** Whether modules are trained, or carry adapters. */
@@ -151,18 +135,18 @@ export class PassWeights {
     };
   }
 
-  #adapters({ modules, outputs }: FrozenProduct): ModuleBlock[] {
-    const { parameters, layout, ranks } = this.tensors;
-    const blocks: ModuleBlock[] = [];
+  #adapters({ modules, outputs }: FrozenProduct): AdapterBlock[] {
+    const { parameters, layout } = this.tensors;
+    const blocks: AdapterBlock[] = [];
     let offset = 0;
     for (const [i, name] of modules.entries()) {
       const width = outputs[i]!;
       if (this.#adapted.has(name)) {
-        const tensors = Object.fromEntries(
-          Object.keys(layout.kind.tensors)
-            .map((suffix) => [suffix, parameters[`${name}.${suffix}`]!]),
-        );
-        blocks.push({ tensors, offset, width, ranks });
+        const factors = Object.fromEntries(
+          Object.entries(layout.kind.tensors)
+            .map(([end, { role }]) => [role, parameters[`${name}.${end}`]!]),
+        ) as Record<keyof AdapterFactors, tf.Tensor>;
+        blocks.push({ ...factors, offset, width });
       }
       offset += width;
     }
@@ -180,18 +164,18 @@ export class PassWeights {
   }
 
   /** The table of an embedding. */
-  table(
-    name: string,
-  ): { readonly value: tf.Tensor2D; readonly hasGradient: boolean } {
+  table(name: string) {
     return {
       value: this.tensor(`${name}.weight`) as tf.Tensor2D,
       hasGradient: this.isTrained(`${name}.weight`),
     };
   }
 
-  norm(name: string, form?: "rms"): LayerNorm {
+  norm(
+    name: string,
+    { form, epsilon }: Pick<NormOptions, "form" | "epsilon">,
+  ): LayerNorm {
     const gamma = this.tensor(`${name}.weight`) as tf.Tensor1D;
-    const { epsilon } = this.tensors.model;
     if (form === "rms") return { gamma, beta: undefined, epsilon };
     const beta = this.tensor(`${name}.bias`) ?? tf.zeros(gamma.shape);
     return { gamma, beta: beta as tf.Tensor1D, epsilon };
@@ -225,6 +209,7 @@ export class LinearOutput implements Activation {
   readonly sequences: number;
   readonly tokens: number;
   readonly at: tf.Tensor1D | undefined;
+  readonly read: Activation["read"];
   readonly hasGradient: boolean;
   #value: tf.Tensor | undefined;
 
@@ -234,7 +219,8 @@ export class LinearOutput implements Activation {
     private readonly input: Activation,
     private readonly source?: DropoutSource,
   ) {
-    ({ sequences: this.sequences, tokens: this.tokens, at: this.at } = input);
+    ({ sequences: this.sequences, tokens: this.tokens } = input);
+    ({ at: this.at, read: this.read } = input);
     this.hasGradient = input.hasGradient || weights.haveGradient(names);
   }
 

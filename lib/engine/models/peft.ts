@@ -1,6 +1,6 @@
 import type { AdapterKind } from "../adapters/adapter.ts";
 import { adapterTensor } from "../adapters/registry.ts";
-import type { Architecture, Model } from "./model.ts";
+import type { Model } from "./model.ts";
 import { headTensors } from "./outline.ts";
 import type { TargetModules } from "./parameters.ts";
 import { ARCHITECTURES } from "./registry.ts";
@@ -63,11 +63,8 @@ export function modulesToSave(tensors: Iterable<string>): string[] {
 }
 
 /** Number of outputs of an adapter's classification head; 0 without one. */
-export function headOutputs(
-  shapes: AdapterShapes,
-  architecture: Architecture,
-): number {
-  const { name } = headTensors(architecture).at(-1)!;
+export function headOutputs(shapes: AdapterShapes, model: Model): number {
+  const { name } = headTensors(model).at(-1)!;
   return shapes.get(`${PEFT_PREFIX}${name}`)?.[0] ?? 0;
 }
 
@@ -144,24 +141,19 @@ function findLayerFault(modules: readonly string[]): string | undefined {
 }
 
 /**
- * Checks that an adapter has the classification head of its model's
- * architecture and trains nothing else; tensors of the head that start from the
- * pretrained model may be absent.
+ * Checks that an adapter has the classification head of its model and trains
+ * nothing else; tensors of the head that start from the pretrained model may be
+ * absent.
  *
  * @returns Description of the fault, or undefined.
  */
 export function findHeadFault(
   shapes: AdapterShapes,
-  architecture: Architecture,
-  labels: number,
+  model: Model,
+  outputs: number,
 ): string | undefined {
-  if (labels === 0) return "it has no classification head";
-  const matrices = headTensors(architecture).flatMap(({ name }) => {
-    const shape = shapes.get(`${PEFT_PREFIX}${name}`);
-    return shape?.length === 2 ? [shape] : [];
-  });
-  const hidden = matrices[0]?.[1] ?? 0;
-  const head = headTensors(architecture, hidden, labels);
+  if (outputs === 0) return "it has no classification head";
+  const head = headTensors(model, outputs);
   const isPretrained = head.some(({ name, start }) =>
     start === "pretrained" && shapes.has(`${PEFT_PREFIX}${name}`)
   );
@@ -178,7 +170,7 @@ export function findHeadFault(
   );
   return unknown === undefined
     ? undefined
-    : `tensor "${unknown}" is not part of a ${architecture.type} adapter`;
+    : `tensor "${unknown}" is not part of a ${model.architecture.type} adapter`;
 }
 
 /**
@@ -217,5 +209,5 @@ export function findMisfit(
   }
   return outputs === undefined
     ? undefined
-    : findHeadFault(shapes, model.architecture, outputs);
+    : findHeadFault(shapes, model, outputs);
 }

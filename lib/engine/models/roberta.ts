@@ -1,5 +1,5 @@
-import { BertConfig, bertEncoder, bertSizes } from "./bert.ts";
-import type { Architecture } from "./model.ts";
+import { BertConfig, bertEncoder, bertSizes, headDropout } from "./bert.ts";
+import type { Architecture, Head } from "./model.ts";
 import { byteLevel } from "./tokenizer_classes.ts";
 
 /**
@@ -27,15 +27,27 @@ export const roberta: Architecture = {
       ...bertSizes(config),
       padId: config.pad_token_id ?? 1,
       countsFromPadding: true,
-      encoder: (m) => bertEncoder(m, "roberta", config),
+      encoder: (m, read) => bertEncoder(m, "roberta", config, { read }),
+      heads: { sequence: robertaHead(headDropout(config)) },
     };
   },
-  head(m, x, labels, { dropout }) {
-    const first = m.dropout(m.first(x), dropout);
-    const dense = m.tanh(m.linear("classifier.dense", first));
-    return m.logits("classifier.out_proj", m.dropout(dense, dropout), labels);
-  },
 };
+
+/** RoBERTa's head: two linear layers on the first token. */
+export function robertaHead(
+  dropout: number,
+  activation: "tanh" | "gelu" = "tanh",
+): Head {
+  return {
+    read: (m, x) => m.first(x),
+    logits(m, x, outputs) {
+      const first = m.dropout(x, dropout);
+      const dense = m[activation](m.linear("classifier.dense", first));
+      const dropped = m.dropout(dense, dropout);
+      return m.logits("classifier.out_proj", dropped, outputs);
+    },
+  };
+}
 
 /** XLM-RoBERTa (arXiv 1911.02116): RoBERTa with the vocabulary of 100 languages. */
 export const xlmRoberta = relative("xlm-roberta", "XLMRoberta");

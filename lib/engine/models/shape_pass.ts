@@ -1,18 +1,25 @@
 import {
   type AttentionOptions,
   type EachOf,
-  headProducts,
+  headsOf,
   type HeadsOptions,
   type HeadTensor,
   type Index,
+  type LinearOptions,
+  type LogitsOptions,
+  narrowed,
+  type Narrowing,
   type NormOptions,
   type ParameterLayout,
   type Pass,
+  type PositionBiasOptions,
+  type Read,
   type RelativePositions,
+  type TableShape,
 } from "./model.ts";
 
 /** An activation by its shape: `[ranks * sequences * tokens, width]`. */
-interface Shape {
+interface Shape extends Narrowing<Shape> {
   /** Ranks at which it is computed: 1 where all share it. */
   readonly ranks: number;
   readonly sequences: number;
@@ -39,7 +46,6 @@ export class ShapePass implements Pass<Shape> {
   readonly first = oneToken;
   readonly last = oneToken;
   readonly mean = oneToken;
-  readonly read = oneToken;
 
   /**
    * @param layout What is trained; nothing by default
@@ -54,29 +60,23 @@ export class ShapePass implements Pass<Shape> {
     this.#adapted = new Set(layout?.modules.map(({ name }) => name));
   }
 
-  embed(name: string, _index: Index, rows: number, width: number): Shape {
+  embed(name: string, _index: Index, table: TableShape): Shape {
     const { tokens, sequences } = this;
-    return { ...this.#table(name, [rows, width], tokens), sequences };
+    return { ...this.#table(name, table, tokens), sequences };
   }
 
-  rows(
-    name: string,
-    rows: readonly number[],
-    count: number,
-    width: number,
-  ): Shape {
-    return this.#table(name, [count, width], rows.length);
+  rows(name: string, rows: readonly number[], table: TableShape): Shape {
+    return this.#table(name, table, rows.length);
   }
 
-  positionBias(name: string, buckets: number, heads: number): Shape {
+  positionBias(name: string, { buckets, heads }: PositionBiasOptions): Shape {
     return this.#table(name, [buckets, heads], this.tokens);
   }
 
   linear(
     name: string | readonly string[],
     x: Shape,
-    width = x.width,
-    bias = true,
+    { width = x.width, bias }: LinearOptions = {},
   ): Shape {
     const names = [name].flat();
     return this.#product(names, x, names.map(() => width), bias);
@@ -85,35 +85,35 @@ export class ShapePass implements Pass<Shape> {
   logits(
     name: string,
     x: Shape,
-    labels: number,
-    deviation?: (inputs: number) => number,
-    bias = true,
+    outputs: number,
+    { bias = true, ...start }: LogitsOptions = {},
   ): Shape {
-    this.#declare(`${name}.weight`, [labels, x.width], {
+    this.#declare(`${name}.weight`, [outputs, x.width], {
       start: "normal",
-      ...(deviation && { deviation: deviation(x.width) }),
+      ...start,
     });
-    if (bias) this.#declare(`${name}.bias`, [labels], { start: "zeros" });
-    return this.#product([name], x, [labels], bias);
+    if (bias) this.#declare(`${name}.bias`, [outputs], { start: "zeros" });
+    return this.#product([name], x, [outputs], bias);
   }
 
   heads<const Names extends readonly string[]>(
     names: Names,
     x: Shape,
     heads: number | readonly number[],
-    { read = x, bias, depth }: HeadsOptions<Shape> = {},
+    { bias, depth }: HeadsOptions = {},
   ): EachOf<Names, Shape> {
-    return headProducts(names, x, heads, read).flatMap((product) => {
-      const widths = product.outputs.map(({ heads }) =>
-        depth === undefined ? x.width : depth * heads
+    return headsOf(names, x, heads, (x, modules) => {
+      const widthsOf = modules.map(({ heads }) =>
+        heads.map((count) => depth === undefined ? x.width : depth * count)
       );
-      const outputs = product.modules.map((module) =>
-        widths.filter((_, i) => product.outputs[i]!.name === module)
-          .reduce((sum, width) => sum + width)
+      const y = this.#product(
+        modules.map(({ name }) => name),
+        x,
+        widthsOf.map((widths) => widths.reduce((sum, width) => sum + width)),
+        bias,
       );
-      const y = this.#product(product.modules, product.x, outputs, bias);
-      return widths.map((width) => ({ ...y, width }));
-    }) as EachOf<Names, Shape>;
+      return widthsOf.flat().map((width) => ({ ...y, width }));
+    });
   }
 
   disentangle(
@@ -166,7 +166,7 @@ export class ShapePass implements Pass<Shape> {
   norm(
     name: string,
     terms: readonly Shape[],
-    { form, bias = form !== "rms", dropout, width }: NormOptions = {},
+    { form, bias = form !== "rms", dropout, width }: NormOptions,
   ): Shape {
     const shape = [width ?? terms[0]!.width];
     this.#declare(`${name}.weight`, shape, pretrained("ones"));
@@ -176,7 +176,8 @@ export class ShapePass implements Pass<Shape> {
     return { ...sum, hasGradient: sum.hasGradient || this.#isTrained(name) };
   }
 
-  add(x: Shape, residual: Shape): Shape {
+  add(...terms: [x: Shape, residual: Shape]): Shape {
+    const [x, residual] = narrowed(terms) as typeof terms;
     return {
       ...x,
       ranks: Math.max(x.ranks, residual.ranks),
@@ -193,13 +194,13 @@ export class ShapePass implements Pass<Shape> {
     return x;
   }
 
+  narrow(x: Shape, read: Read<Shape>): Shape {
+    return { ...x, read };
+  }
+
   observe(): void {}
 
-  #table(
-    name: string,
-    shape: readonly [number, number],
-    tokens: number,
-  ): Shape {
+  #table(name: string, shape: TableShape, tokens: number): Shape {
     this.#declare(`${name}.weight`, shape, { start: "pretrained" });
     const hasGradient = this.#isTrained(name);
     return { ranks: 1, sequences: 1, tokens, width: shape[1], hasGradient };
@@ -284,7 +285,7 @@ function unchanged(x: Shape): Shape {
 }
 
 function oneToken(x: Shape): Shape {
-  return x.tokens === 1 ? x : { ...x, tokens: 1 };
+  return x.tokens === 1 ? x : { ...x, tokens: 1, read: undefined };
 }
 
 /** Scores of a sequence: pairs of a query and a key that attention computes. */

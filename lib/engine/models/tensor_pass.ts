@@ -23,11 +23,14 @@ import {
 import {
   type AttentionOptions,
   type EachOf,
-  headProducts,
+  headsOf,
   type HeadsOptions,
   type Index,
+  narrowed,
   type NormOptions,
   type Pass,
+  type PositionBiasOptions,
+  type Read,
   type RelativePositions,
 } from "./model.ts";
 import {
@@ -55,11 +58,11 @@ interface PassOptions extends PassTensors {
 }
 
 /** The activation with another value. */
-function replaced(
-  { sequences, tokens, at, hasGradient }: Activation,
+function withValue(
+  { sequences, tokens, at, hasGradient, read }: Activation,
   value: tf.Tensor,
 ): Activation {
-  return { value, sequences, tokens, at, hasGradient };
+  return { value, sequences, tokens, at, hasGradient, read };
 }
 
 /**
@@ -98,10 +101,7 @@ export class TensorPass implements Pass<Activation> {
 
   positionBias(
     name: string,
-    _buckets: number,
-    _heads: number,
-    bucket: (distance: number) => number,
-    factor: number,
+    { bucket, factor }: PositionBiasOptions,
   ): Activation {
     const { value, hasGradient } = this.#weights.table(name);
     return {
@@ -124,14 +124,14 @@ export class TensorPass implements Pass<Activation> {
     names: Names,
     x: Activation,
     heads: number | readonly number[],
-    { read = x }: HeadsOptions<Activation> = {},
+    _options?: HeadsOptions,
   ): EachOf<Names, Activation> {
-    return headProducts(names, x, heads, read).flatMap((product) => {
-      const y = new LinearOutput(this.#weights, product.modules, product.x);
-      const counts = product.outputs.map(({ heads }) => heads);
+    return headsOf(names, x, heads, (x, modules) => {
+      const y = this.linear(modules.map(({ name }) => name), x);
+      const counts = modules.flatMap(({ heads }) => heads);
       return splitHeads(y.value as tf.Tensor2D, y.tokens, counts)
-        .map((value) => replaced(y, value));
-    }) as EachOf<Names, Activation>;
+        .map((value) => withValue(y, value));
+    });
   }
 
   rotary(x: Activation, frequencies: Float32Array): Activation {
@@ -139,7 +139,7 @@ export class TensorPass implements Pass<Activation> {
     if (x.tokens === 1 && x.at === undefined) return x;
     const at = x.at && repeated(x.at, x.value.shape[0]!);
     const y = rotary(x.value as tf.Tensor4D, frequencies, this.tokens, at);
-    return replaced(x, y);
+    return withValue(x, y);
   }
 
   disentangle(
@@ -164,7 +164,7 @@ export class TensorPass implements Pass<Activation> {
       positionKey: byDistance(positions.key),
     });
     const parts = [...contents, ...ofPositions];
-    return { ...replaced(query, value), hasGradient: anyGradient(parts) };
+    return { ...withValue(query, value), hasGradient: anyGradient(parts) };
   }
 
   attention(
@@ -205,7 +205,7 @@ export class TensorPass implements Pass<Activation> {
         biasGradient: bias?.hasGradient ?? false,
       });
     return {
-      ...replaced(query, joinHeads(context)),
+      ...withValue(query, joinHeads(context)),
       hasGradient: anyGradient(parts),
     };
   }
@@ -213,10 +213,10 @@ export class TensorPass implements Pass<Activation> {
   norm(
     name: string,
     terms: readonly Activation[],
-    { form, dropout: rate }: NormOptions = {},
+    { dropout: rate, ...options }: NormOptions,
   ): Activation {
-    const [x, ...others] = terms as [Activation, ...Activation[]];
-    const norm = this.#weights.norm(name, form);
+    const [x, ...others] = narrowed(terms) as [Activation, ...Activation[]];
+    const norm = this.#weights.norm(name, options);
     const isTrained = this.#weights.isTrained(`${name}.weight`);
     const hasGradient = isTrained || anyGradient(terms);
     // A dropout of its own follows embeddings; otherwise, one of the sub-layer precedes its residual.
@@ -239,40 +239,41 @@ export class TensorPass implements Pass<Activation> {
         ofProducts: last === undefined && rate === undefined,
       },
     );
-    return { ...replaced(x, y), hasGradient };
+    return { ...withValue(x, y), hasGradient };
   }
 
-  add(x: Activation, residual: Activation): Activation {
+  add(...terms: [x: Activation, residual: Activation]): Activation {
+    const [x, residual] = narrowed(terms) as typeof terms;
     const [y, other] = [x.value, residual.value];
     const rows = Math.max(y.shape[0]!, other.shape[0]!);
     return {
-      ...replaced(x, tf.add(repeated(y, rows), repeated(other, rows))),
+      ...withValue(x, tf.add(repeated(y, rows), repeated(other, rows))),
       hasGradient: anyGradient([x, residual]),
     };
   }
 
   gelu(x: Activation, form?: "gelu" | "gelu_new"): Activation {
     const { product, bias } = undropped(x);
-    return replaced(x, activation(product, bias, form));
+    return withValue(x, activation(product, bias, form));
   }
 
   glu(x: Activation, form: "gelu" | "silu"): Activation {
     const { product, bias } = undropped(x);
-    return replaced(x, activation(product, bias, form, "gated"));
+    return withValue(x, activation(product, bias, form, "gated"));
   }
 
   relu(x: Activation): Activation {
-    return replaced(x, tf.relu(x.value));
+    return withValue(x, tf.relu(x.value));
   }
 
   tanh(x: Activation): Activation {
-    return replaced(x, tf.tanh(x.value));
+    return withValue(x, tf.tanh(x.value));
   }
 
   dropout(x: Activation, rate: number): Activation {
     const source = this.#dropout(rate);
     if (x instanceof LinearOutput) return x.dropped(source);
-    return replaced(x, dropout(x.value, source));
+    return withValue(x, dropout(x.value, source));
   }
 
   first(x: Activation): Activation {
@@ -303,11 +304,14 @@ export class TensorPass implements Pass<Activation> {
     return mask ?? tf.ones(ids.shape);
   }
 
-  read(
-    x: Activation,
-    take = (x: Activation) => this.first(x),
-  ): Activation {
-    return this.options.observe === undefined ? take(x) : replaced(x, x.value);
+  narrow(x: Activation, read: Read<Activation>): Activation {
+    const all: Read<Activation> = (x) => (
+      { ...withValue(x, x.value), read: undefined }
+    );
+    return {
+      ...withValue(x, x.value),
+      read: this.options.observe === undefined ? read : all,
+    };
   }
 
   observe(x: Activation): void {
@@ -381,7 +385,7 @@ function oneToken(x: Activation, value: tf.Tensor): Activation {
   const joined = value.rank === 4
     ? value
     : tf.reshape(value, [-1, value.shape[2]!]);
-  return { ...replaced(x, joined), tokens: 1 };
+  return { ...withValue(x, joined), tokens: 1, read: undefined };
 }
 
 /** The sum of the tokens of each sequence, with these weights: `[batch, tokens]` */

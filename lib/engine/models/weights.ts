@@ -2,7 +2,7 @@ import type * as tf from "@tensorflow/tfjs-core";
 import { libraryBinding, tensorIds, writtenTensor } from "../backend.ts";
 import { elementCount, type SafetensorsFile } from "../safetensors/reader.ts";
 import type { Model } from "./model.ts";
-import { outline } from "./outline.ts";
+import { encoderProducts } from "./outline.ts";
 import { tensorReader } from "./parameters.ts";
 
 /** Frozen weights of an encoder, as the products of its forward pass take them. */
@@ -37,7 +37,7 @@ export function loadFrozen(
   const read = tensorReader(file, model);
   const products = new Map<string, FrozenProduct>();
   const ofProducts = new Set<string>();
-  for (const modules of outline(model).products) {
+  for (const modules of encoderProducts(model)) {
     const join = (kind: "weight" | "bias") => {
       const names = modules.map((module) => `${module}.${kind}`);
       const shapes = names.map((name) => model.tensors.get(name)!);

@@ -25,17 +25,22 @@ export function frozenProduct(
   ) as tf.Tensor2D;
 }
 
-/** A low-rank adapter on one of the modules of a joined product. */
-export interface AdapterBlock {
+/** What a low-rank adapter learns of a module. */
+export interface AdapterFactors {
   /** `lora_A`: `[rank, in]` */
   readonly a: tf.Tensor;
   /** `lora_B`, transposed so that a rank is a row of both factors: `[rank, width]` */
   readonly b: tf.Tensor;
+  /** Lengths of the rows of `W + s B A`, where these are learnt (DoRA): `[width]` */
+  readonly lengths?: tf.Tensor;
+}
+
+/** An adapter on one of the modules of a joined product. */
+export interface AdapterBlock extends AdapterFactors {
   /** Outputs of the module. */
   readonly width: number;
   /** First output of the module. */
   readonly offset: number;
-  readonly ranks: RankVectors;
 }
 
 /**
@@ -51,6 +56,9 @@ export interface RankVectors {
 
 /** Options of {@linkcode adaptedLinear}. */
 interface AdaptedLinearOptions {
+  readonly ranks: RankVectors;
+  /** `[out]`; undefined if the caller adds it */
+  readonly bias?: tf.Tensor1D | undefined;
   /** Rows of `x` at one rank. */
   readonly rows: number;
   /** False if `x` depends on no trained parameter, so that its gradient is not needed. */
@@ -60,9 +68,11 @@ interface AdaptedLinearOptions {
 }
 
 /**
- * A frozen product with low-rank adapters on some of its outputs:
+ * A frozen product with adapters on some of its outputs:
  * `y = x W^T + c + (s * (x A^T)) B^T`, `s` the scale of the rank in use
- * (arXiv 2210.07558, equation 4).
+ * (arXiv 2210.07558, equation 4). Where the adapters learn lengths m, it is
+ * `y = m / ||W + s B A|| * (x W^T + (s * (x A^T)) B^T) + c`, the norm one for
+ * each row and without a gradient (arXiv 2402.09353, section 4.3).
  *
  * At several ranks, rank g uses `scale[g]`. `x` then holds the rows of each
  * rank one after the other, or rows that all ranks share; the result holds all.
@@ -73,24 +83,77 @@ interface AdaptedLinearOptions {
  * through all rows in use.
  *
  * @param x `[ranks * rows, in]`, or `[rows, in]` shared by all ranks
- * @param bias Undefined if the caller adds it
  * @returns `[ranks * rows, out]`
  */
 export function adaptedLinear(
   x: tf.Tensor2D,
   frozen: FrozenWeight,
-  bias: tf.Tensor1D | undefined,
   blocks: readonly AdapterBlock[],
-  { rows, inputGradient, dropout }: AdaptedLinearOptions,
+  options: AdaptedLinearOptions,
 ): tf.Tensor2D {
-  const [ranks, rank] = blocks[0]!.ranks.scale.shape;
+  if (!blocks[0]!.lengths) return lowRankLinear(x, frozen, blocks, options);
+  const [ranks] = options.ranks.scale.shape;
+  const [outputs] = frozen.weight.shape;
+  const plain = { ...options, bias: undefined };
+  const turned = lowRankLinear(x, frozen, blocks, plain);
+  const gains = blocks.map(({ offset, width, ...block }) => {
+    const gains = withGradient({ lengths: block.lengths! }, ({ lengths }) => {
+      const w = tf.slice(frozen.weight, [offset, 0], [width, -1]);
+      const own = rowLengths(w, block, options.ranks);
+      return { value: tf.div(lengths, own), saved: { own } };
+    }, (dy, { own }) => ({ lengths: tf.sum(tf.div(dy, own), 0) }));
+    return tf.pad(gains, [[0, 0], [offset, outputs - offset - width]], 1);
+  }).reduce((all, gains) => tf.mul(all, gains));
+  const y: tf.Tensor2D = tf.reshape(
+    tf.mul(
+      tf.reshape(turned, [ranks, -1, outputs]),
+      tf.reshape(gains, [ranks, 1, outputs]),
+    ),
+    [-1, outputs],
+  );
+  return options.bias === undefined ? y : tf.add(y, options.bias);
+}
+
+/**
+ * The lengths of the rows of `W + s B A` at each rank, without forming them:
+ * `||w||^2 + 2 s b (A w) + s b (A A^T) (s b)^T` of the rows w of W and b of B.
+ *
+ * @param w `[width, in]`
+ * @returns `[ranks, width]`
+ */
+function rowLengths(
+  w: tf.Tensor2D,
+  { a, b }: AdapterFactors,
+  { scale }: RankVectors,
+): tf.Tensor {
+  const [rank] = a.shape as [number];
+  const [width] = w.shape;
+  const scaled = tf.mul(tf.expandDims(scale, 1), tf.transpose(b));
+  const gram = tf.matMul(a, a, false, true);
+  const own = tf.matMul(tf.reshape(scaled, [-1, rank]), gram);
+  const both = tf.add(
+    tf.mul(tf.matMul(w as tf.Tensor, a, false, true), 2),
+    tf.reshape(own, [-1, width, rank]),
+  );
+  const ofW = tf.sum(tf.square(w), 1);
+  return tf.sqrt(tf.add(ofW, tf.sum(tf.mul(scaled, both), 2)));
+}
+
+/** {@linkcode adaptedLinear} without lengths, with its own gradient. */
+function lowRankLinear(
+  x: tf.Tensor2D,
+  frozen: FrozenWeight,
+  blocks: readonly AdapterBlock[],
+  { bias, rows, inputGradient, dropout, ...options }: AdaptedLinearOptions,
+): tf.Tensor2D {
+  const [ranks, rank] = options.ranks.scale.shape;
   const allRanks = rank * blocks.length;
   const isShared = x.shape[0] === rows && ranks > 1;
   const scale = tf.reshape(
-    tf.concat(blocks.map(({ ranks }) => ranks.scale), 1),
+    tf.tile(options.ranks.scale, [1, blocks.length]),
     ranks === 1 ? [1, allRanks] : [ranks, 1, allRanks],
   );
-  const mask = tf.reshape(blocks[0]!.ranks.gradientMask, [rank, 1]);
+  const mask = tf.reshape(options.ranks.gradientMask, [rank, 1]);
 
   const scaled = (rowsOf: tf.Tensor, by: tf.Tensor): tf.Tensor2D =>
     tf.reshape(

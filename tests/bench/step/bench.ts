@@ -121,13 +121,11 @@ async function time(
   { steps, threads }: { readonly steps: number; readonly threads: number },
   report: (row: Row) => void,
 ): Promise<void> {
-  const { architecture, hidden } = parseModel(
-    JSON.stringify(shape.model.config),
-  );
-  const head = headTensors(architecture, hidden, 2).map(({ name }) => name);
+  const model = parseModel(JSON.stringify(shape.model.config));
+  const head = headTensors(model, 2).map(({ name }) => name);
   const work: PeerWork = {
     config: shape.model.config,
-    target_modules: architecture.targetModules,
+    target_modules: model.architecture.targetModules,
     modules_to_save: modulesToSave(head.map((name) => PEFT_PREFIX + name)),
     precision,
     batch: shape.batch,

@@ -12,15 +12,13 @@ import type { Model } from "./work.ts";
 /** Writes a Hugging Face model folder with random weights, like those of a new model. */
 export function writeRandomModel(folder: string, { config }: Model): void {
   const text = JSON.stringify(config);
-  const { architecture, tensors: encoder, hidden } = parseModel(text);
-  const { prefix } = architecture;
+  const model = parseModel(text);
+  const { prefix } = model.architecture;
   const random = seededRandom(0, "weights");
   const tensors: Record<string, TensorValues> = {};
   const shapes = new Map([
-    ...encoder,
-    ...headTensors(architecture, hidden).filter(({ start }) =>
-      start === "pretrained"
-    )
+    ...model.tensors,
+    ...headTensors(model).filter(({ start }) => start === "pretrained")
       .map(({ name, shape }) => [name, shape] as const),
   ]);
   for (const [name, shape] of shapes) {

@@ -6,7 +6,6 @@ import { LORA_A, LORA_B } from "../../../lib/engine/adapters/lora.ts";
 import { mergeAdapter } from "../../../lib/engine/adapters/registry.ts";
 import { rankScale, scaleAt } from "../../../lib/engine/adapters/scale.ts";
 import { adaptedLinear } from "../../../lib/engine/ops/adapted_linear.ts";
-import { withGradient } from "../../../lib/engine/ops/gradient.ts";
 import { loadClassifier } from "../../../lib/engine/models/classifier.ts";
 import { startValues } from "../../../lib/engine/models/parameters.ts";
 import { normal, seededRandom } from "../../../lib/engine/random.ts";
@@ -52,7 +51,7 @@ function lengthAt(place: number, row: number, b: number): number {
   }));
 }
 
-Deno.test("dora.product() has the values and gradients of the formula, with a norm of no gradient, at several ranks and modules", async () => {
+Deno.test("adaptedLinear() with lengths has the values and gradients of the formula, with a norm of no gradient, at several ranks and modules", async () => {
   const ranks = [1, 4];
   const scales = ranks.map((b) => rankScale(b, { rank, alpha, scaling }));
   const scale = tf.tensor2d(scales.flatMap((it) => [...it]), [2, rank]);
@@ -68,21 +67,21 @@ Deno.test("dora.product() has the values and gradients of the formula, with a no
   ];
   const upstream = tf.tensor2d(drawn(2 * rows, outputs), [2 * rows, outputs]);
   const own = (x: tf.Tensor, ...of: tf.Tensor[]) =>
-    dora.product(
-      { tf, adaptedLinear, withGradient },
+    adaptedLinear(
       x as tf.Tensor2D,
       frozen,
-      tf.tensor1d(bias),
       places.map((place, i) => ({
-        tensors: {
-          [LORA_A]: of[3 * i]!,
-          [LORA_B]: of[3 * i + 1]!,
-          lora_magnitude_vector: of[3 * i + 2]!,
-        },
+        a: of[3 * i]!,
+        b: of[3 * i + 1]!,
+        lengths: of[3 * i + 2]!,
         ...place,
-        ranks: { scale, gradientMask },
       })),
-      { rows, inputGradient: true },
+      {
+        ranks: { scale, gradientMask },
+        bias: tf.tensor1d(bias),
+        rows,
+        inputGradient: true,
+      },
     );
   const expected = (x: tf.Tensor, ...of: tf.Tensor[]) => {
     const atRanks = ranks.map((b, g) => {

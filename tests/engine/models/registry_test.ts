@@ -212,6 +212,31 @@ Deno.test("a decoder without a token of padding reads the last token of each seq
   assertClose(logits, expected, 1e-4, "logits");
 });
 
+Deno.test("a decoder classifies a text of one token", async () => {
+  const reference = openReference("llama");
+  const { model, file } = reference;
+  const logits = (seq: number) =>
+    logitsAt(
+      loadClassifier(file, model, 2, "head"),
+      referenceHead(reference, 2),
+      {
+        ids: tf.tensor2d(
+          [[5, ...Array(seq - 1).fill(model.padId)]],
+          [1, seq],
+          "int32",
+        ),
+        positions: tf.tensor2d([Array.from({ length: seq }, (_, i) => i)], [
+          1,
+          seq,
+        ], "int32"),
+        types: tf.zeros([1, seq], "int32"),
+        mask: tf.tensor2d([[1, ...Array(seq - 1).fill(0)]], [1, seq]),
+      },
+      noRanks(),
+    );
+  assertClose(await logits(1), await logits(3), 1e-6, "logits");
+});
+
 Deno.test("a decoder padded on the right gives the logits that transformers gives padded on the left", async () => {
   for (const name of ["llama-scaled", "qwen2"]) {
     const reference = openReference(name);

@@ -58,18 +58,21 @@ function ours(): Promise<Float32Array[]> {
     adaptedLinear(
       x!,
       { weight: given.w },
-      undefined,
       [[a0!, b0!], [a1!, b1!]].map(([a, b], i) => ({
         a: a!,
         b: b!,
         width: WIDTH,
         offset: i * WIDTH,
+      })),
+      {
         ranks: {
           scale: tf.fill([1, RANK], 2),
           gradientMask: tf.ones([RANK]) as tf.Tensor1D,
         },
-      })),
-      { rows: ROWS, inputGradient: true, dropout: source() },
+        rows: ROWS,
+        inputGradient: true,
+        dropout: source(),
+      },
     )
   );
 }

@@ -139,9 +139,8 @@ async function computeLayer(
     const output = adaptedLinear(
       x as tf.Tensor2D,
       { weight },
-      bias,
-      [{ a: a!, b: b!, width: b!.shape[1]!, offset: 0, ranks }],
-      { rows, inputGradient: true },
+      [{ a: a!, b: b!, width: b!.shape[1]!, offset: 0 }],
+      { ranks, bias, rows, inputGradient: true },
     );
     y = tf.keep(output);
     return tf.sum(tf.mul(output, weights));
