@@ -4,8 +4,6 @@ import { CLASSES_FILE } from "../lib/artifacts/classes.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { CUT_INPUTS, rankToTake } from "../lib/stages/settings.ts";
 
-const list = z.array(z.string().min(1)).min(1).nullish();
-
 export default defineTask({
   description:
     "Export an adapter for PEFT, at one rank or at a rank per module",
@@ -13,15 +11,6 @@ export default defineTask({
     ...rankToTake,
     baseModel: z.string().min(1).nullish().describe(
       "Base model to write into the PEFT configuration: OWNER/NAME of the hub, or a folder; default: the repository of the hub on which the adapter was trained, and else a folder, to be filled in",
-    ),
-    datasets: list.describe(
-      "Data sets of the hub for the model card; default: nyu-mll/glue for tasks of GLUE",
-    ),
-    language: list.describe(
-      "Languages for the model card, such as en; default: en for tasks of GLUE",
-    ),
-    license: z.string().min(1).nullish().describe(
-      "License for the model card, such as apache-2.0",
     ),
   }),
   inputs: {

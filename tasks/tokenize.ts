@@ -8,9 +8,6 @@ export default defineTask({
     maxLength: z.int().min(8).optional().describe(
       `Maximum sequence length in tokens, special tokens included; default: ${DEFAULT_LENGTH}, or the positions of the model if fewer`,
     ),
-    splits: z.array(z.string()).min(1).optional().describe(
-      "Splits to tokenize; default: all of the data set",
-    ),
   }),
   inputs: { data: { kind: "dataset" }, model: { kind: "model" } },
   output: { kind: "tokens", files: ["tokens.json"] },

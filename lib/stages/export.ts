@@ -12,14 +12,13 @@ import { methodName, provenanceOf } from "../engine/schedules/registry.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
 import { problemOf } from "../problems/registry.ts";
 import { type CuttingStage, readCutAdapter } from "./cut_adapter.ts";
-import { type CardContent, writeModelCard } from "./model_card.ts";
+import { writeModelCard } from "./model_card.ts";
 
 /** A stage that exports an adapter. */
 interface ExportingStage
   extends CuttingStage<{ readonly model: InputArtifact | undefined }> {
   readonly params:
     & CuttingStage["params"]
-    & Pick<CardContent, "datasets" | "language" | "license">
     & { readonly baseModel?: string | null | undefined };
 }
 
@@ -48,7 +47,6 @@ export async function exportAdapter(stage: ExportingStage): Promise<void> {
     await copyTokenizer(model.path, output, architecture, maxLength);
   }
   await writeModelCard(stage, cut, {
-    ...params,
     baseModel: base.origin,
     base: base.folder,
     hasOtherClasses: model !== undefined &&

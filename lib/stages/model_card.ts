@@ -40,11 +40,6 @@ export interface CardContent extends Omit<Loading, "problem" | "labels"> {
   readonly baseModel?: ModelOrigin | undefined;
   /** File beside the card for the report's figure of scores by rank. */
   readonly figure?: string;
-  /** Data sets on the hub; by default GLUE for its tasks. */
-  readonly datasets?: readonly string[] | null | undefined;
-  /** Languages as ISO 639-1 codes; by default English for the tasks of GLUE. */
-  readonly language?: readonly string[] | null | undefined;
-  readonly license?: string | null | undefined;
   /** What an export that is not for PEFT is. */
   readonly usage?: Usage;
   /** Paragraphs before the scores. */
@@ -133,15 +128,13 @@ const METRIC_TYPES: Readonly<Record<string, string>> = {
 function metadata(
   training: AdapterRecord,
   scores: readonly ReportedScore[],
-  { baseModel, datasets, language, license, usage }: CardContent,
+  { baseModel, usage }: CardContent,
 ) {
   const { task } = training;
   const { hubTask } = problemOf(training);
   const provenance = provenanceOf(training);
   const method = methodName(provenance);
   const glue = glueTask(task);
-  const found = datasets ?? (glue && [GLUE]);
-  const languages = language ?? (glue && ["en"]);
   const metrics = scores[0] === undefined
     ? []
     : Object.keys(scores[0].score.metrics).map(metricType);
@@ -150,9 +143,7 @@ function metadata(
     library_name: usage?.library ?? "peft",
     pipeline_tag: hubTask.type,
     ...(baseModel && { base_model: baseModel.name }),
-    ...(found && { datasets: [...found] }),
-    ...(languages && { language: [...languages] }),
-    ...(license && { license }),
+    ...(glue && { datasets: [GLUE], language: ["en"] }),
     ...(metrics.length > 0 && { metrics }),
     tags: [
       ...new Set([training.adapter ?? "lora", hubTask.type, method]),
@@ -164,7 +155,7 @@ function metadata(
           task: hubTask,
           dataset: {
             name: taskTitle(task),
-            type: found?.[0] ?? task,
+            type: glue ? GLUE : task,
             ...(glue && { config: task }),
             split: comparison.split,
           },

@@ -4,7 +4,6 @@ import { readModel } from "../artifacts/model.ts";
 import { tokenizerDigest } from "../artifacts/tokenizer.ts";
 import { truncatedMetric, writeTokens } from "../artifacts/tokens.ts";
 import type { EncodedExamples } from "../data/example.ts";
-import { quoteAll } from "../data/text_file.ts";
 import { tokenizerDefaults } from "../engine/models/registry.ts";
 import { ModelTokenizer } from "../text/model_tokenizer.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
@@ -14,7 +13,6 @@ import { DEFAULT_LENGTH } from "./settings.ts";
 export async function tokenize(
   { params, inputs, output, progress, log, metric }: Stage<{
     readonly maxLength?: number | undefined;
-    readonly splits?: readonly string[] | undefined;
   }, Readonly<Record<"data" | "model", InputArtifact>>>,
 ): Promise<void> {
   const [data, model] = [inputs.data.path, inputs.model.path];
@@ -31,19 +29,10 @@ export async function tokenize(
     maxLength,
   );
   const info = await readDatasetInfo(data);
-  const names = params.splits ?? Object.keys(info.splits);
-  const unknown = names.find((name) => !Object.hasOwn(info.splits, name));
-  if (unknown !== undefined) {
-    throw new RangeError(
-      `The data set "${info.task}" has no split "${unknown}"; it has ${
-        quoteAll(Object.keys(info.splits))
-      }`,
-    );
-  }
   const splits: Record<string, EncodedExamples> = {};
-  const total = names.reduce((sum, name) => sum + info.splits[name]!, 0);
+  const total = Object.values(info.splits).reduce((sum, it) => sum + it, 0);
   let done = 0;
-  for (const name of names) {
+  for (const name of Object.keys(info.splits)) {
     const examples = await readExamples(data, info, name);
     const [encoded, truncated] = tokenizer.encodeAll(
       examples,

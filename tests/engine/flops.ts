@@ -29,9 +29,7 @@ export async function assertProfiledFlops(
   const labels = tf.zeros([count * input.ids.shape[0]]) as tf.Tensor1D;
   const parameters = splitParameters(tf.tensor1d(values), classifier.layout);
   assertEquals(
-    await productFlops(() =>
-      logitsOf(classifier, parameters, input, ranks, undefined)
-    ),
+    await productFlops(() => logitsOf(classifier, parameters, input, ranks)),
     forwardFlops(classifier, input.ids.shape, count),
     "forward",
   );

@@ -42,7 +42,6 @@ export function logitsAt(
       splitParameters(tf.tensor1d(values), classifier.layout),
       input,
       ranks,
-      undefined,
     )
   ));
 }
@@ -60,7 +59,7 @@ export async function lossAndGradient(
   ranks: ModelRanks,
   lossOf: (logits: tf.Tensor2D) => tf.Scalar,
   logits = (parameters: Record<string, tf.Tensor>) =>
-    logitsOf(classifier, parameters, input, ranks, undefined),
+    logitsOf(classifier, parameters, input, ranks),
 ): Promise<{ loss: number; gradient: Float32Array }> {
   const { layout } = classifier;
   const parameters = splitParameters(tf.tensor1d(values), layout);

@@ -262,7 +262,7 @@ Deno.test("export-adapter takes the recommended rank by default, and writes a mo
     const { output } = await runTask(
       exportAdapter,
       folder,
-      { license: "mit" },
+      {},
       { adapter, report },
     );
     assertEquals((await readConfig(output)).r, rank);
@@ -277,7 +277,6 @@ Deno.test("export-adapter takes the recommended rank by default, and writes a mo
       base_model: "org/tiny-roberta",
       datasets: ["nyu-mll/glue"],
       language: ["en"],
-      license: "mit",
       metrics: ["accuracy", "f1"],
       tags: ["lora", "text-classification", "dylora"],
       "model-index": [{

@@ -88,8 +88,7 @@ export function evaluator(
         parameters as Record<string, tf.Tensor>,
         part,
         ranks,
-        undefined,
-        givesFeatures,
+        { givesFeatures },
       );
       return tf.reshape(rows, [rankCount(ranks), -1, rows.shape[1]]);
     });

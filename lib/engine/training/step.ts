@@ -80,7 +80,7 @@ export function trainingStep(
           Object.fromEntries(names.map((name, i) => [name, tensors[i]!])),
           shard,
           { scale, gradientMask, perExample },
-          options.dropout ? keys : undefined,
+          options.dropout ? { keys } : {},
         );
         return batchLoss(loss, logits, labels, lossWeights, weights);
       })(Object.values(parameters));
