@@ -12,6 +12,9 @@ import { isCommit, type Repository } from "./repository_cache.ts";
 import { HubError, hubFetch, type HubOptions } from "./requests.ts";
 import type { HubSettings } from "./settings.ts";
 
+/** Maximum number of files of a repository that are listed. */
+const MAX_FILES = 100_000;
+
 /** What the hub knows of a repository. Its methods throw {@linkcode HubError}s. */
 export class HubApi {
   readonly #settings: HubSettings;
@@ -75,7 +78,13 @@ export class HubApi {
         if (!isPath(path)) {
           throw this.#malformed(`gives the invalid path "${path}" of a file`);
         }
-        paths.push(path);
+        if (paths.push(path) > MAX_FILES) {
+          throw new HubError(
+            "refused",
+            `"${this.repository.name}" has more than ${MAX_FILES} files`,
+            "Download the files that you need, and use their paths",
+          );
+        }
       }
     } catch (error) {
       throw this.#explain(error, commit);
@@ -116,6 +125,9 @@ export class HubApi {
     const hash = lfs?.oid ?? oid ?? "";
     if (!(lfs ? /^[0-9a-f]{64}$/ : /^[0-9a-f]{40}$/).test(hash)) {
       throw this.#malformed(`gives the invalid hash "${hash}" for ${title}`);
+    }
+    if (!Number.isSafeInteger(size) || size < 0) {
+      throw this.#malformed(`gives the invalid size "${size}" for ${title}`);
     }
     const folder = type === "dataset" ? "datasets/" : "";
     const parts = path.split("/").map(encodeURIComponent);

@@ -66,13 +66,16 @@ export interface HubOptions {
 /** Maximum `Retry-After` to wait for, in milliseconds; a request with a longer one fails. */
 const MAX_PAUSE = 120_000;
 
+/** Maximum bytes of an answer of the API after decompression; typical ones have a few thousand. */
+const MAX_ANSWER = 8 << 20;
+
 /**
  * Creates a `fetch` for the hub that retries with exponential backoff when the
  * hub is busy or the network fails, and throws {@linkcode HubError}s.
  *
  * Responses of status 404 are returned: their meaning depends on the request.
  *
- * @param kind Answers of the API are received as a whole, within a limit of time; contents are streams, which {@linkcode download} limits.
+ * @param kind Answers of the API are received as a whole, within limits of time and size; contents are streams, which {@linkcode download} limits.
  */
 export function hubFetch(
   kind: "answer" | "content",
@@ -133,13 +136,26 @@ export function hubFetch(
 
 /** Receives the whole body of a response, unless its status alone matters. */
 async function receiveAll(response: Response): Promise<Response> {
-  const { body, ok, status, headers } = response;
+  const { body, ok, status, headers, url } = response;
   if (body === null || !ok && status !== 404) return response;
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  let size = 0;
   try {
-    return new Response(await response.blob(), { status, headers });
+    for await (const chunk of body) {
+      chunks.push(chunk);
+      if ((size += chunk.length) > MAX_ANSWER) break;
+    }
   } catch (error) {
     throw new Error("the answer broke off", { cause: error });
   }
+  if (size <= MAX_ANSWER) {
+    return new Response(new Blob(chunks), { status, headers });
+  }
+  throw new HubError(
+    "damaged",
+    `The hub's answer to ${url} has more than ${MAX_ANSWER >> 20} MiB`,
+    "Check that HF_ENDPOINT is the address of a hub",
+  );
 }
 
 /** Milliseconds of the `Retry-After` header, which gives seconds or a date. */

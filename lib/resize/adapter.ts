@@ -78,6 +78,10 @@ const LoraConfig = AdapterConfig.extend(LORA_FIELDS)
   .superRefine(refuseFields(VARIANTS));
 type LoraConfig = z.output<typeof LoraConfig>;
 
+/** Largest rank, whose decomposition takes minutes, and number of modules; more are a damaged file. */
+const MAX_RANK = 8192;
+const MAX_MODULES = 50_000;
+
 /** Prefix that PEFT adds to the name of every tensor. */
 const PEFT_PREFIX = "base_model.model.";
 
@@ -151,6 +155,9 @@ export async function readAdapter(
     const names = carried.slice(0, 3).map(({ name }) => `"${name}"`);
     throw fault(`it has no LoRA tensors, but ${names.join(", ")}`);
   }
+  if (found.size > MAX_MODULES) {
+    throw fault(`it has ${found.size} modules; the maximum is ${MAX_MODULES}`);
+  }
   const modules = [...found].map(([name, { a, b, mid, alpha }]) => {
     if (a === undefined || b === undefined) {
       const lone = (a ?? b ?? mid ?? alpha)!.name;
@@ -215,6 +222,9 @@ function moduleOf(
         FLOAT_TYPES.join(" or ")
       }`,
     );
+  }
+  if (rank > MAX_RANK) {
+    throw fault(`"${a.name}" has rank ${rank}; the maximum is ${MAX_RANK}`);
   }
   const scale = scaleAt(rank);
   return {

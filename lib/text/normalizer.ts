@@ -41,13 +41,29 @@ const WHITE_SPACE = /\p{White_Space}/gu;
 const CHINESE =
   /[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u{20000}-\u{2a6df}\u{2a700}-\u{2b81f}\u{2b920}-\u{2ceaf}\u{2f800}-\u{2fa1f}]/gu;
 
+/** Times by which a normal form may be longer than its text; that of Unicode is 18 times as long at most. */
+const MAX_GROWTH = 100;
+
+/** @throws {RangeError} If a normalizer multiplies a text, which a few that follow each other can do without limit. */
+function checkGrowth(length: number, { length: before }: string): void {
+  if (length <= MAX_GROWTH * Math.max(before, 100)) return;
+  throw new RangeError(
+    `The normalizer makes ${length} characters of ${before}; the maximum is ${MAX_GROWTH} times as many`,
+  );
+}
+
 /** Normalizers by the `type` of their settings. */
 const KINDS: Kinds<Normalizer> = {
   Sequence: withFields(
     { normalizers: z.array(z.unknown()) },
     ({ normalizers }) => {
       const all = normalizers.map(normalizer);
-      return (text) => all.reduce((it, normalize) => normalize(it), text);
+      return (text) =>
+        all.reduce((it, normalize) => {
+          const result = normalize(it);
+          checkGrowth(result.length, text);
+          return result;
+        }, text);
     },
   ),
   BertNormalizer: withFields({
@@ -81,6 +97,7 @@ const KINDS: Kinds<Normalizer> = {
         let last = 0;
         for (const [start, end] of find(text)) {
           result += text.slice(last, start) + content;
+          checkGrowth(result.length, text);
           last = end;
         }
         return result + text.slice(last);

@@ -29,7 +29,7 @@ export class PrecompiledMap {
    * @throws {RangeError} If it is damaged.
    */
   constructor(base64: string) {
-    const bytes = Uint8Array.fromBase64(base64);
+    const bytes = decode(base64);
     if (bytes.length === 0) {
       this.#trie = new Uint32Array(1);
       this.#results = bytes;
@@ -105,4 +105,14 @@ export class PrecompiledMap {
 /** Distance to the children of a node (darts-clone's `DoubleArrayUnit`). */
 function offsetOf(unit: number): number {
   return (unit >>> 10) << ((unit & 0x200) >>> 6);
+}
+
+function decode(base64: string): Uint8Array<ArrayBuffer> {
+  try {
+    return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  } catch (error) {
+    throw new RangeError(`"precompiled_charsmap" is not base64`, {
+      cause: error,
+    });
+  }
 }

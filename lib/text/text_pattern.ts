@@ -1,6 +1,9 @@
 import { SplitPreTokenizer } from "@huggingface/tokenizers";
 import * as z from "zod";
 
+/** Milliseconds that a pattern may take for one text. */
+const LIMIT = 2000;
+
 /** Finds the parts of a text that match: `[start, end)` of each, in UTF-16 units. */
 export type TextPattern = (
   text: string,
@@ -15,6 +18,7 @@ const Setting = z.union([
  * Compiles a `pattern` of a `tokenizer.json`: a string, or a regular expression
  * of Oniguruma, which the library rewrites for JavaScript.
  *
+ * @returns A function that throws a `RangeError` if it backtracks for too long.
  * @throws {z.ZodError | SyntaxError} If it is not a pattern.
  */
 export function textPattern(settings: unknown): TextPattern {
@@ -24,7 +28,14 @@ export function textPattern(settings: unknown): TextPattern {
     pattern,
     behavior: "Isolated",
   });
-  return matchesOf(regex!);
+  const find = matchesOf(regex!);
+  if ("String" in pattern || NEVER_BACKTRACKS.test(pattern.Regex)) return find;
+  return (text) =>
+    withinLimit(
+      () => find(text),
+      `The regular expression ${JSON.stringify(pattern.Regex)}`,
+      text,
+    );
 }
 
 /** Finds what a global regular expression matches. */
@@ -34,4 +45,43 @@ export function matchesOf(regex: RegExp): TextPattern {
       text.matchAll(regex),
       (match) => [match.index, match.index + match[0].length],
     );
+}
+
+/**
+ * Regular expressions of alternatives without groups, each with a quantifier
+ * at its end only. Like ` {2,}` and `\s{2,}|[\n\r\t]`, which tokenizers of the
+ * hub have, they take linear time.
+ */
+const NEVER_BACKTRACKS = (() => {
+  const atom = String
+    .raw`(?:\\[a-zA-Z]|\[\^?(?:\\.|[^\[\]\\&])+\]|[^\\\[\](){}|*+?^$.])`;
+  const alternative = String.raw`${atom}+(?:[*+]|\{\d+,\d*\})?`;
+  return new RegExp(`^${alternative}(?:\\|${alternative})*$`, "u");
+})();
+
+let clock: ReturnType<typeof newClock> | undefined;
+
+function newClock() {
+  // Loaded here, since most tokenizers do not need it.
+  const vm = globalThis.process.getBuiltinModule("node:vm");
+  return { script: new vm.Script("work()"), context: vm.createContext({}) };
+}
+
+/** Calls a function with a time limit, which V8 enforces inside a regular expression too. */
+function withinLimit<T>(work: () => T, what: string, text: string): T {
+  clock ??= newClock();
+  clock.context.work = work;
+  try {
+    return clock.script.runInContext(clock.context, { timeout: LIMIT }) as T;
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") {
+      throw error;
+    }
+    throw new RangeError(
+      `${what} takes more than ${
+        LIMIT / 1000
+      } seconds for a text of ${text.length} characters`,
+      { cause: error },
+    );
+  }
 }

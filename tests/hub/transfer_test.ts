@@ -44,6 +44,30 @@ async function timeOf(body: () => Promise<unknown>): Promise<number> {
 
 for (const path of ["/revision/", "/paths-info/"]) {
   Deno.test(
+    `fetchFiles() refuses an endless answer to ${path}, plain or compressed`,
+    withHub([model], async (hub, settings) => {
+      const body = await bomb;
+      const headers = { "content-encoding": "gzip" };
+      for (
+        const answer of [
+          () => new Response(drip(new Uint8Array(1 << 20).fill(32), 0)),
+          () => new Response(body, { headers }),
+        ]
+      ) {
+        hub.breakWith((seen) =>
+          seen.path.includes(path) ? answer() : undefined
+        );
+        await assertHubError(
+          () => fetchFiles(request, { settings, retry }),
+          "damaged",
+          /answer to .* has more than 8 MiB/,
+          /HF_ENDPOINT/,
+        );
+      }
+    }),
+  );
+
+  Deno.test(
     `fetchFiles() gives up on an answer to ${path} that comes byte by byte`,
     withHub([model], async (hub, settings) => {
       hub.breakWith((seen) =>

@@ -371,16 +371,43 @@ test("resize() shows what it would keep without writing", async (folder) => {
   assertEquals([...Deno.readDirSync(folder)].length, before);
 });
 
-test("resize() refuses a configuration of other modules", async (folder) => {
+test("resize() refuses a configuration of other modules, and too many modules and too large ranks", async (folder) => {
   const config = JSON.stringify({ "unet.r": 6, "unet.lora_alpha": 3 });
   const metadata = { lora_adapter_metadata: config };
   const tensors = factors("transformer.q", [9, 7, 6], PEFT);
   const other = writeFile(folder, "other.safetensors", tensors, metadata);
-  await assertRejects(
-    () => resized(other, { rank: 1 }),
-    SyntaxError,
-    'module "transformer.q" has no settings: those of the configuration are of modules whose names start with "unet."',
+  const wide = writeFile(
+    folder,
+    "wide.safetensors",
+    factors("q", [1, 1, 20_000], PEFT),
   );
+  const one = { shape: [1, 1], values: new Float32Array(1) };
+  const many = writeFile(
+    folder,
+    "many.safetensors",
+    Object.fromEntries(
+      Array.from(
+        { length: 50_001 },
+        (_, i) => PEFT.map((it) => [`m.${i}${it}`, one]),
+      ).flat(),
+    ),
+  );
+  for (
+    const [source, message] of [
+      [
+        other,
+        'module "transformer.q" has no settings: those of the configuration are of modules whose names start with "unet."',
+      ],
+      [wide, '"q.lora_A.weight" has rank 20000; the maximum is 8192'],
+      [many, "it has 50001 modules; the maximum is 50000"],
+    ] as const
+  ) {
+    await assertRejects(
+      () => resized(source, { rank: 1 }),
+      SyntaxError,
+      message,
+    );
+  }
 });
 
 test("resize() writes patterns in which the name of a module may end that of another", async (folder) => {

@@ -1,6 +1,9 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { tokenizerDefaults } from "../../lib/engine/models/registry.ts";
 import { join } from "node:path";
 import { cpuUsage } from "node:process";
+import { electra } from "../../lib/engine/models/electra.ts";
+import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
 import { TextTokenizer } from "../../lib/text/text_tokenizer.ts";
 import { Unigram } from "../../lib/text/unigram.ts";
 
@@ -99,6 +102,69 @@ Deno.test("TextTokenizer.encode() finds added tokens as whole words, with the wh
     tokenizer.encode("bc abc bcd bc. _bc a \u00a0# \t b##c bc"),
     [10, 0, 7, 0, 2, 5, 0, 10, 0, 2, 3, 0, 1, 11, 2, 11, 11, 3, 0, 10],
   );
+});
+
+Deno.test("ModelTokenizer.encode() stops a regular expression that backtracks for ever, and names the file", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const path = join(folder, "tokenizer.json");
+    for (
+      const changes of [
+        {
+          pre_tokenizer: {
+            type: "Split",
+            pattern: { Regex: "(\\w+\\s?)*#" },
+            behavior: "Isolated",
+            invert: false,
+          },
+        },
+        {
+          normalizer: {
+            type: "Replace",
+            pattern: { Regex: "(a|a)*$" },
+            content: "",
+          },
+        },
+      ]
+    ) {
+      const settings = await settingsOf("tiny-electra", changes);
+      await Deno.writeTextFile(path, JSON.stringify(settings));
+      const tokenizer = await ModelTokenizer.load(
+        folder,
+        tokenizerDefaults(electra),
+        64,
+      );
+      assertEquals(tokenizer.encode("b").ids.length, 3);
+      const error = assertThrows(
+        () => tokenizer.encode(`${"a".repeat(50)} !`),
+        SyntaxError,
+        "takes more than 2 seconds for a text of 52 characters",
+      );
+      assert(error.message.includes(path));
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("TextTokenizer.encode() refuses a normalizer that multiplies a text", async () => {
+  const doubled = { type: "Replace", pattern: { Regex: "." }, content: "aa" };
+  const long = { ...doubled, content: "a".repeat(1e6) };
+  for (
+    const normalizers of [
+      Array(60).fill(doubled),
+      [{ type: "Sequence", normalizers: Array(60).fill(doubled) }],
+      [long],
+    ]
+  ) {
+    const normalizer = { type: "Sequence", normalizers };
+    const settings = await settingsOf("tiny-electra", { normalizer });
+    assertThrows(
+      () => new TextTokenizer(settings).encode("a text ".repeat(100)),
+      RangeError,
+      "The normalizer makes ",
+    );
+  }
 });
 
 Deno.test("TextTokenizer() names what it does not support", async () => {
