@@ -50,18 +50,12 @@ export function atRank(classifier: Classifier, rank: number): Classifier {
   };
 }
 
-/** How logits are computed. */
-interface LogitsOptions {
-  /** Keys of this step's dropout masks, int32 `[places, 2]`; without them, nothing is dropped. */
-  readonly keys?: tf.Tensor2D | undefined;
-  /** True for what the last layer of the head takes instead. */
-  readonly givesFeatures?: boolean | undefined;
-}
-
 /**
  * Logits at the ranks in use.
  *
  * @param parameters The trained tensors by name, as {@linkcode splitParameters} gives them; each rank may have its own last layer, `[ranks, labels, width]`
+ * @param options.keys Keys of this step's dropout masks, int32 `[places, 2]`; without them, nothing is dropped
+ * @param options.givesFeatures True for what the last layer of the head takes instead
  * @returns `[ranks * batch, labels]`, or of features `[ranks * batch, width]`
  */
 export function logitsOf(
@@ -69,7 +63,10 @@ export function logitsOf(
   parameters: Readonly<Record<string, tf.Tensor>>,
   input: BatchTensors,
   ranks: ModelRanks,
-  { keys, givesFeatures = false }: LogitsOptions = {},
+  { keys, givesFeatures }: {
+    readonly keys?: tf.Tensor2D;
+    readonly givesFeatures?: boolean;
+  } = {},
 ): tf.Tensor2D {
   const pass = new TensorPass({
     weights,

@@ -52,7 +52,7 @@ export interface BatchTensors extends Readonly<Record<Index, tf.Tensor2D>> {
 interface PassOptions extends PassTensors {
   readonly input: BatchTensors;
   /** True to give what the head's last layer takes, instead of its logits. */
-  readonly givesFeatures?: boolean;
+  readonly givesFeatures?: boolean | undefined;
   /** Called with all hidden states of the embeddings and every layer, `[sequences * tokens, hidden]`. */
   readonly observe?: ((hidden: tf.Tensor2D) => void) | undefined;
 }

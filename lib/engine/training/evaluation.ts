@@ -8,7 +8,6 @@ import {
 } from "../models/classifier.ts";
 import { type ClassifierShape, forwardFlops } from "../models/outline.ts";
 import { type ModelRanks, rankCount } from "../models/pass_weights.ts";
-
 import type { BatchTensors } from "../models/tensor_pass.ts";
 import type { TensorValues } from "../safetensors/writer.ts";
 import { type Named, trace, type TraceOptions } from "../trace.ts";
@@ -65,7 +64,6 @@ export function evaluator(
   options: EvaluatorOptions,
 ): Evaluator {
   const { layout, model } = classifier;
-  const { givesFeatures } = options;
   const gradientMask = tf.zeros([layout.rank]) as tf.Tensor1D;
   const shapes = new Set<string>();
   const run = trace((
@@ -88,7 +86,7 @@ export function evaluator(
         parameters as Record<string, tf.Tensor>,
         part,
         ranks,
-        { givesFeatures },
+        options,
       );
       return tf.reshape(rows, [rankCount(ranks), -1, rows.shape[1]]);
     });
