@@ -24,9 +24,6 @@ import {
 import { StageSettings } from "./schema.ts";
 import type { Task } from "./task.ts";
 
-/** Maximum length of a stage id, which names a folder. */
-const LONGEST_ID = 200;
-
 /** A stage's parameters and settings, with references resolved. */
 export interface StageContent {
   readonly params: Mapping;
@@ -72,12 +69,6 @@ export class Expansion {
       const id = stageId(name, combination.place);
       if (ids.has(id)) {
         this.faults.addAtKey(at, `Two stages have the id "${id}"`);
-      }
-      if (id.length > LONGEST_ID) {
-        this.faults.addAtKey(
-          at,
-          `The stage id "${id}" has more than ${LONGEST_ID} characters`,
-        );
       }
       ids.add(id);
       return { id, ...combination };

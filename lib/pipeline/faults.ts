@@ -60,9 +60,6 @@ export interface PlacedFault extends Omit<Fault, "span"> {
   readonly place?: Place;
 }
 
-/** Maximum number of faults that are shown. */
-const MAX_SHOWN = 50;
-
 /** Collects faults by place; a fault that repeats for each stage of a matrix counts once. */
 export class FaultList {
   readonly #faults = new Map<string, PlacedFault>();
@@ -88,7 +85,6 @@ export class FaultList {
   }
 
   #add(message: string, place?: Place, setting?: string): void {
-    if (this.#faults.size > MAX_SHOWN) return;
     const key = JSON.stringify([message, place, setting]);
     this.#faults.set(key, {
       message,
@@ -144,21 +140,13 @@ export class PipelineError extends Error {
     const sorted = [...faults].sort((a, b) =>
       (a.span?.offset ?? -1) - (b.span?.offset ?? -1)
     );
-    super(report(source, sorted));
+    super(sorted.map((it) => render(source, it)).join("\n\n"));
     this.faults = sorted.map((fault) =>
       fault.span
         ? { ...fault, position: source.position(fault.span.offset) }
         : fault
     );
   }
-}
-
-function report(source: SourceText, faults: readonly Fault[]): string {
-  const shown = faults.slice(0, MAX_SHOWN).map((it) => render(source, it));
-  if (faults.length > MAX_SHOWN) {
-    shown.push(`${source.file}: There are more faults`);
-  }
-  return shown.join("\n\n");
 }
 
 /**

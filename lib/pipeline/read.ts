@@ -1,7 +1,7 @@
 /** Reads YAML into plain values. */
 import { parse } from "@std/yaml";
 import { type Fault, isMapping, type PlacedFault } from "./faults.ts";
-import { mask, RESERVED, unmask } from "./references.ts";
+import { mask, unmask } from "./references.ts";
 
 /** A YAML text as a value. */
 interface Read {
@@ -14,14 +14,6 @@ interface Read {
 /** Reads one YAML document (core schema) in which references need no quotes. */
 export async function readYaml(text: string): Promise<Read> {
   const refuse = (...faults: Fault[]) => ({ value: undefined, faults });
-  const reserved = RESERVED.exec(text);
-  if (reserved !== null) {
-    const [{ length }] = reserved;
-    return refuse({
-      message: 'Characters U+E000 to U+E004 and "__proto__" are not allowed',
-      span: { offset: reserved.index, length },
-    });
-  }
   try {
     const value = parse(mask(text), { schema: "core" });
     return { value: unmaskedCopy(value), faults: [] };

@@ -202,9 +202,6 @@ export function withoutMergeKey(values: Mapping): Mapping {
 /** Brackets of references; the character of the private use area at the same place stands for each. */
 const BRACKETS = "{}[],";
 
-/** What a text must not contain: characters that stand for brackets, and a key that JavaScript treats differently. */
-export const RESERVED = /[\ue000-\ue004]|__proto__/;
-
 /** `${...}` on one line, or brackets directly after a word. */
 const REFERENCE = /\$\{[^{}\n#"']*\}|(?<=[\w-])\[[\w\-*, ]*\]/g;
 

@@ -58,34 +58,6 @@ if (matchMedia("(max-width: 40rem)").matches) {
 
 // Figures
 
-const tooltip = make("dl", { id: "tooltip", hidden: "" });
-
-/** Vega's handler of tooltips: shows the fields of what is under the pointer. */
-function showTooltip(
-  _handler: unknown,
-  event: MouseEvent,
-  _item: unknown,
-  value: unknown,
-) {
-  tooltip.hidden = value === null || value === undefined || value === "";
-  if (tooltip.hidden) return;
-  const fields = Object.entries(value instanceof Object ? value : { "": value })
-    .filter(([, text]) => String(text) !== "null")
-    .flatMap(([key, text]) => [
-      make("dt", {}, key),
-      make("dd", {}, String(text)),
-    ]);
-  tooltip.replaceChildren(...fields);
-  const { clientX: x, clientY: y } = event;
-  const { offsetWidth: width, offsetHeight: height } = tooltip;
-  tooltip.style.left = `${
-    Math.max(4, Math.min(x + 12, innerWidth - width - 4))
-  }px`;
-  tooltip.style.top = `${
-    y + 16 + height > innerHeight ? y - height - 8 : y + 16
-  }px`;
-}
-
 /** Draws a figure again with Vega, to fit its place and to respond to the pointer. */
 async function draw(figure: HTMLElement, name: string) {
   const { background: _, ...spec } = figures[name]!;
@@ -94,7 +66,6 @@ async function draw(figure: HTMLElement, name: string) {
     renderer: "svg",
     container: place,
     hover: true,
-    tooltip: showTooltip,
   });
   const fit = async () => {
     await view.width(Math.min(place.clientWidth, 672)).runAsync();
@@ -244,7 +215,6 @@ addEventListener("beforeprint", () => {
 // A function instead of a top-level await, with which the process of a stage
 // would run this file: it loads all scripts of its task, to run them when needed.
 async function start() {
-  document.body.append(tooltip);
   if (run !== null) {
     document.title = `${run.pipeline}: ${document.title}`;
     find("h1").insertAdjacentHTML("afterend", run.header);

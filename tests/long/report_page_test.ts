@@ -179,6 +179,21 @@ Deno.test({
         );
       });
 
+      await t.step("the pointer on a point shows its values", async () => {
+        const { x, y } = await browser.evaluate<{ x: number; y: number }>(
+          `(() => {
+          const { x, y, width, height } = ${CURVE}.querySelector('.chart [aria-roledescription="point"]').getBoundingClientRect();
+          return { x: x + width / 2, y: y + height / 2 };
+        })()`,
+        );
+        await browser.send("Input.dispatchMouseEvent", {
+          ...{ type: "mouseMoved", x, y },
+        });
+        await browser.until(
+          `/^method: DyLoRA\\nrank: 1\\naccuracy: 70/.test(${CURVE}.querySelector(".chart").title)`,
+        );
+      });
+
       await t.step("ranks are picked by keyboard", async () => {
         await browser.evaluate(
           `${CURVE}.querySelector(".choices button").focus()`,

@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assertMatch } from "@std/assert";
 import { faultsOf, withTasks } from "./fake_tasks.ts";
 
 const beyond: Readonly<Record<string, { text: string; fault: RegExp }>> = {
@@ -10,12 +10,6 @@ const beyond: Readonly<Record<string, { text: string; fault: RegExp }>> = {
     text: `name: test\nparams: { a: ${"[".repeat(50_000)} }\nstages: {}`,
     fault: /too many levels, or a value that contains itself$/,
   },
-  "more bytes of unknown keys than a screen holds": {
-    text: `name: test\nstages: {}\n${
-      Array.from({ length: 2_000 }, (_, i) => `k${i}: ${i}\n`).join("")
-    }`,
-    fault: /Unknown key "k0" of the pipeline/,
-  },
 };
 
 for (const [what, { text, fault }] of Object.entries(beyond)) {
@@ -23,6 +17,5 @@ for (const [what, { text, fault }] of Object.entries(beyond)) {
     withTasks(async (tasks) => {
       const faults = await faultsOf(tasks, text);
       assertMatch(faults.join("\n"), new RegExp(fault, "m"));
-      assertEquals(faults.length <= 51, true);
     }));
 }
