@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { PEFT_FILES } from "../lib/artifacts/adapter.ts";
+import { PEFT_FILES } from "../lib/peft/adapter.ts";
 import { CLASSES_FILE } from "../lib/artifacts/classes.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { CUT_INPUTS, rankToTake } from "../lib/stages/settings.ts";

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { ADAPTER_FILES } from "../lib/artifacts/adapter.ts";
+import { ADAPTER_FILES } from "../lib/peft/adapter.ts";
 import { expandHome } from "../lib/hub/model_source.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { classNames } from "../lib/stages/settings.ts";

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { ADAPTER_FILES } from "../lib/artifacts/adapter.ts";
+import { ADAPTER_FILES } from "../lib/peft/adapter.ts";
 import { Reduction } from "../lib/engine/schedules/registry.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 

@@ -1,10 +1,6 @@
 import { join } from "@std/path/posix/join";
-import {
-  type Adapter,
-  checkFit,
-  headsByName,
-  tensorsAt,
-} from "../artifacts/adapter.ts";
+import { type Adapter, headsByName, tensorsAt } from "../peft/adapter.ts";
+import { checkFit } from "../peft/checks.ts";
 import { writeClassifierConfig } from "../artifacts/classifier.ts";
 import { taskFields } from "../artifacts/classes.ts";
 import { problemOf } from "../problems/registry.ts";

@@ -1,7 +1,7 @@
 import { LORA_A, LORA_B } from "../engine/adapters/lora.ts";
 import type { Model } from "../engine/models/model.ts";
 import { transpose } from "../engine/models/parameters.ts";
-import { PEFT_PREFIX } from "../engine/models/peft.ts";
+import { PEFT_PREFIX } from "../peft/names.ts";
 import { floats, type Graph } from "./graph.ts";
 
 /**

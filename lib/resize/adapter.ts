@@ -6,7 +6,8 @@ import {
   patternValue,
   refuseFields,
   VARIANTS,
-} from "../artifacts/lora_config.ts";
+} from "../peft/config.ts";
+import { PEFT_PREFIX } from "../peft/names.ts";
 import {
   elementCount,
   FLOAT_TYPES,
@@ -81,9 +82,6 @@ type LoraConfig = z.output<typeof LoraConfig>;
 /** Largest rank, whose decomposition takes minutes, and number of modules; more are a damaged file. */
 const MAX_RANK = 8192;
 const MAX_MODULES = 50_000;
-
-/** Prefix that PEFT adds to the name of every tensor. */
-const PEFT_PREFIX = "base_model.model.";
 
 /** Field of a file's metadata in which diffusers keeps the configurations of PEFT. */
 export const DIFFUSERS_CONFIG = "lora_adapter_metadata";

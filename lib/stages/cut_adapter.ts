@@ -3,7 +3,7 @@ import {
   readAdapter,
   tensorsAt,
   tensorsOf,
-} from "../artifacts/adapter.ts";
+} from "../peft/adapter.ts";
 import { checkServed, servedRanks } from "../artifacts/training.ts";
 import type { AdapterTensors } from "../engine/adapters/adapter.ts";
 import type { InputsOf, Stage } from "../pipeline/task.ts";

@@ -1,4 +1,4 @@
-import { type Adapter, writePeftFiles } from "../artifacts/adapter.ts";
+import { type Adapter, writePeftFiles } from "../peft/adapter.ts";
 import { taskFields, writeClasses } from "../artifacts/classes.ts";
 import {
   type ModelOrigin,

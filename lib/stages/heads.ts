@@ -1,11 +1,11 @@
-import { writeAdapter } from "../artifacts/adapter.ts";
+import { writeAdapter } from "../peft/adapter.ts";
 import { readModel } from "../artifacts/model.ts";
 import { readTokens } from "../artifacts/tokens.ts";
 import { servedRanks, trainingDigest } from "../artifacts/training.ts";
 import type { EncodedExamples } from "../data/example.ts";
 import type { Model } from "../engine/models/model.ts";
 import { headTensors } from "../engine/models/outline.ts";
-import { PEFT_PREFIX } from "../engine/models/peft.ts";
+import { PEFT_PREFIX } from "../peft/names.ts";
 import { seededRandom, shuffle } from "../engine/random.ts";
 import type { TensorValues } from "../engine/safetensors/writer.ts";
 import {

@@ -1,7 +1,7 @@
-import { writeAdapter } from "../artifacts/adapter.ts";
+import { writeAdapter } from "../peft/adapter.ts";
 import { CLASSES_FILE, taskFields } from "../artifacts/classes.ts";
 import { findModelOrigin, readModel } from "../artifacts/model.ts";
-import { type PeftAdapter, readPeft, toAdapter } from "../artifacts/peft.ts";
+import { type PeftAdapter, readPeft, toAdapter } from "../peft/import.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import {

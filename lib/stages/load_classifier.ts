@@ -1,10 +1,10 @@
-import { type Adapter, readAdapter, tensorsOf } from "../artifacts/adapter.ts";
+import { type Adapter, readAdapter, tensorsOf } from "../peft/adapter.ts";
 import { openWeights, readModel } from "../artifacts/model.ts";
 import { checkServed } from "../artifacts/training.ts";
 import { readFittingTokens } from "../artifacts/tokens.ts";
 import type { EncodedExamples } from "../data/example.ts";
 import type { AdapterScale } from "../engine/adapters/scale.ts";
-import { PEFT_PREFIX } from "../engine/models/peft.ts";
+import { PEFT_PREFIX } from "../peft/names.ts";
 import {
   type Classifier,
   loadClassifier,

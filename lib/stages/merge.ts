@@ -1,9 +1,9 @@
-import { checkFit } from "../artifacts/adapter.ts";
+import { checkFit } from "../peft/checks.ts";
 import { writeClassifierModel } from "../artifacts/classifier.ts";
 import { openWeights, readModel } from "../artifacts/model.ts";
 import type { AdapterTensors } from "../engine/adapters/adapter.ts";
 import { kindNamed, mergeAdapter } from "../engine/adapters/registry.ts";
-import { PEFT_PREFIX } from "../engine/models/peft.ts";
+import { PEFT_PREFIX } from "../peft/names.ts";
 import { scaleAt } from "../engine/adapters/scale.ts";
 import { encoderTensors } from "../engine/models/parameters.ts";
 import type { InputArtifact } from "../pipeline/task.ts";

@@ -8,11 +8,11 @@ import {
   FOLDER_NOTE,
   type Loading,
   pythonCode,
-} from "../artifacts/python_code.ts";
+} from "../peft/python.ts";
 import { type AdapterRecord, ranksInWords } from "../artifacts/training.ts";
 import { glueTask, taskTitle } from "../benchmarks/glue.ts";
 import { kindNamed } from "../engine/adapters/registry.ts";
-import { peftTargets } from "../engine/models/peft.ts";
+import { peftTargets } from "../peft/names.ts";
 import {
   methodName,
   provenanceOf,

@@ -1,5 +1,5 @@
 import { join } from "@std/path/posix/join";
-import { tensorsOf } from "../artifacts/adapter.ts";
+import { tensorsOf } from "../peft/adapter.ts";
 import { readFittingTokens } from "../artifacts/tokens.ts";
 import type { TargetModules } from "../engine/models/parameters.ts";
 import { writeClassifierGraph } from "../onnx/classifier_graph.ts";

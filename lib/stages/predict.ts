@@ -1,9 +1,9 @@
 import { join } from "@std/path/posix/join";
-import { type Adapter, readAdapter, tensorsOf } from "../artifacts/adapter.ts";
+import { type Adapter, readAdapter, tensorsOf } from "../peft/adapter.ts";
 import { taskFields } from "../artifacts/classes.ts";
 import { exists } from "../artifacts/json_file.ts";
 import { MODEL_FILES, readModel } from "../artifacts/model.ts";
-import { readPeft, toAdapter } from "../artifacts/peft.ts";
+import { readPeft, toAdapter } from "../peft/import.ts";
 import {
   writeClassification,
   writePredictions,

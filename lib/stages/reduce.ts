@@ -1,4 +1,4 @@
-import { readAdapter, writeAdapter } from "../artifacts/adapter.ts";
+import { readAdapter, writeAdapter } from "../peft/adapter.ts";
 import type { AdapterTensors } from "../engine/adapters/adapter.ts";
 import { kindNamed, sortAdapter } from "../engine/adapters/registry.ts";
 import { fixed } from "../engine/schedules/fixed.ts";

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { ADAPTER_FILES } from "../artifacts/adapter.ts";
+import { ADAPTER_FILES } from "../peft/adapter.ts";
 import { CLASSIFIER_FILES } from "../artifacts/classifier.ts";
 import { ADAPTER_KINDS } from "../engine/adapters/registry.ts";
 

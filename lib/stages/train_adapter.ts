@@ -1,9 +1,5 @@
 import * as z from "zod";
-import {
-  type Adapter,
-  readAdapter,
-  writeAdapter,
-} from "../artifacts/adapter.ts";
+import { type Adapter, readAdapter, writeAdapter } from "../peft/adapter.ts";
 import { findModelOrigin, readModel } from "../artifacts/model.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
 import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
@@ -16,7 +12,7 @@ import {
 import type { ParameterLayout } from "../engine/models/model.ts";
 import type { ClassifierShape } from "../engine/models/outline.ts";
 import { parameterLayout, toTensors } from "../engine/models/parameters.ts";
-import { PEFT_PREFIX } from "../engine/models/peft.ts";
+import { PEFT_PREFIX } from "../peft/names.ts";
 import { elementCount } from "../engine/safetensors/reader.ts";
 import {
   Method,

@@ -2,7 +2,7 @@
 import { assertEquals } from "@std/assert";
 import * as ort from "onnxruntime-web/wasm";
 import { join } from "node:path";
-import { writeAdapter } from "../../lib/artifacts/adapter.ts";
+import { writeAdapter } from "../../lib/peft/adapter.ts";
 import { readModel } from "../../lib/artifacts/model.ts";
 import { tokenizerDefaults } from "../../lib/engine/models/registry.ts";
 import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { PEFT_FILES } from "../../lib/artifacts/adapter.ts";
+import { PEFT_FILES } from "../../lib/peft/adapter.ts";
 import {
   type Command,
   readArguments,

@@ -7,7 +7,7 @@ import {
 } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { readAdapter } from "../../lib/artifacts/adapter.ts";
+import { readAdapter } from "../../lib/peft/adapter.ts";
 import { readScores } from "../../lib/artifacts/scores.ts";
 import { readTokensInfo } from "../../lib/artifacts/tokens.ts";
 import { PROGRAM } from "../../lib/cli/arguments/options.ts";

@@ -1,7 +1,7 @@
 /** The page of `try` in Chromium, beside lib/serve in Deno. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { writeAdapter } from "../../lib/artifacts/adapter.ts";
+import { writeAdapter } from "../../lib/peft/adapter.ts";
 import { readModel } from "../../lib/artifacts/model.ts";
 import { type Input, load } from "../../lib/serve/classifier.ts";
 import exportOnnx from "../../tasks/export-onnx.ts";

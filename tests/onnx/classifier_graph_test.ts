@@ -7,7 +7,7 @@ import {
   encoderTensors,
   tensorReader,
 } from "../../lib/engine/models/parameters.ts";
-import { PEFT_PREFIX } from "../../lib/engine/models/peft.ts";
+import { PEFT_PREFIX } from "../../lib/peft/names.ts";
 import { writeClassifierGraph } from "../../lib/onnx/classifier_graph.ts";
 import {
   assertClose,

@@ -9,7 +9,7 @@ import {
   parameterLayout,
   tensorReader,
 } from "../../lib/engine/models/parameters.ts";
-import { PEFT_PREFIX } from "../../lib/engine/models/peft.ts";
+import { PEFT_PREFIX } from "../../lib/peft/names.ts";
 import type { TensorValues } from "../../lib/engine/safetensors/writer.ts";
 import { writeClassifierGraph } from "../../lib/onnx/classifier_graph.ts";
 import { type Precision, scaleInput } from "../../lib/onnx/graph_weights.ts";

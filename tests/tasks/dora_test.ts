@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { readAdapter, writeAdapter } from "../../lib/artifacts/adapter.ts";
+import { readAdapter, writeAdapter } from "../../lib/peft/adapter.ts";
 import { assertClose } from "../engine/reference.ts";
 import { withEngineStages } from "./engine_stages.ts";
 import { logitsByRank } from "./logits_by_rank.ts";

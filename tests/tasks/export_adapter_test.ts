@@ -3,7 +3,7 @@ import { parse } from "@std/yaml";
 import { join } from "node:path";
 import { rankScale } from "../../lib/engine/adapters/scale.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
-import { modulesOf } from "../../lib/engine/models/peft.ts";
+import { modulesOf } from "../../lib/peft/names.ts";
 import type { Training } from "../../lib/artifacts/training.ts";
 import evaluateRanks from "../../tasks/evaluate-ranks.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
@@ -16,7 +16,7 @@ import {
   referenceTensors,
   referenceTraining,
 } from "./reference_adapter.ts";
-import { writeAdapter } from "../../lib/artifacts/adapter.ts";
+import { writeAdapter } from "../../lib/peft/adapter.ts";
 import type { Comparison } from "../../lib/report/report.ts";
 import { classifierFolder } from "./classifier_folder.ts";
 import { runTask, withFolder } from "./run_task.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { readModel } from "../../lib/artifacts/model.ts";
-import { writeAdapter } from "../../lib/artifacts/adapter.ts";
+import { writeAdapter } from "../../lib/peft/adapter.ts";
 import { tokenizerDefaults } from "../../lib/engine/models/registry.ts";
 import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
 import fetchGlue from "../../tasks/fetch-glue.ts";

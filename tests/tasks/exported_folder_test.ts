@@ -1,8 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { tokenizerDefaults } from "../../lib/engine/models/registry.ts";
 import { join } from "node:path";
-import { writeAdapter } from "../../lib/artifacts/adapter.ts";
-import { pythonCode } from "../../lib/artifacts/python_code.ts";
+import { writeAdapter } from "../../lib/peft/adapter.ts";
+import { pythonCode } from "../../lib/peft/python.ts";
 import { readModel } from "../../lib/artifacts/model.ts";
 import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";

@@ -6,7 +6,7 @@ import {
   readTensors,
   tensorsAt,
   writeAdapter,
-} from "../../lib/artifacts/adapter.ts";
+} from "../../lib/peft/adapter.ts";
 import { servedRanks, type Training } from "../../lib/artifacts/training.ts";
 import fetchGlue from "../../tasks/fetch-glue.ts";
 import tokenize from "../../tasks/tokenize.ts";

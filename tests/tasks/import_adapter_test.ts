@@ -13,8 +13,8 @@ import {
 import type { AdapterTensors } from "../../lib/engine/adapters/adapter.ts";
 import { cutAdapter } from "../../lib/engine/adapters/registry.ts";
 import { scaleAt } from "../../lib/engine/adapters/scale.ts";
-import { readAdapter } from "../../lib/artifacts/adapter.ts";
-import { modulesOf, PEFT_PREFIX } from "../../lib/engine/models/peft.ts";
+import { readAdapter } from "../../lib/peft/adapter.ts";
+import { modulesOf, PEFT_PREFIX } from "../../lib/peft/names.ts";
 import { MODEL_FILES, writeModelOrigin } from "../../lib/artifacts/model.ts";
 import { digestOf } from "../../lib/artifacts/json_file.ts";
 import { writeTokens } from "../../lib/artifacts/tokens.ts";

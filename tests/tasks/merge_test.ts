@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { cpSync } from "node:fs";
 import { join } from "node:path";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
-import { readAdapter, writeAdapter } from "../../lib/artifacts/adapter.ts";
+import { readAdapter, writeAdapter } from "../../lib/peft/adapter.ts";
 import merge from "../../tasks/merge.ts";
 import { assertClose } from "../engine/reference.ts";
 import { withEngineStages } from "./engine_stages.ts";

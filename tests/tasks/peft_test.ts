@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { basename, join } from "node:path";
-import { readAdapter, writeAdapter } from "../../lib/artifacts/adapter.ts";
+import { readAdapter, writeAdapter } from "../../lib/peft/adapter.ts";
 import type { Training } from "../../lib/artifacts/training.ts";
 import { rankStabilized } from "../../lib/engine/adapters/scale.ts";
 import type { Architecture } from "../../lib/engine/models/model.ts";

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { AdapterTensors } from "../../lib/engine/adapters/adapter.ts";
-import { PEFT_PREFIX } from "../../lib/engine/models/peft.ts";
+import { PEFT_PREFIX } from "../../lib/peft/names.ts";
 import {
   parameterLayout,
   startValues,

@@ -9,7 +9,7 @@ import {
   readAdapter,
   tensorsOf,
   writeAdapter,
-} from "../../lib/artifacts/adapter.ts";
+} from "../../lib/peft/adapter.ts";
 import { servedRanks } from "../../lib/artifacts/training.ts";
 import reduceAdapter from "../../tasks/reduce-adapter.ts";
 import { assertClose, assertSameBits } from "../engine/reference.ts";

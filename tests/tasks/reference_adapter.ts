@@ -2,7 +2,7 @@ import { assert } from "@std/assert";
 import { join } from "node:path";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import type { TensorValues } from "../../lib/engine/safetensors/writer.ts";
-import { writeAdapter } from "../../lib/artifacts/adapter.ts";
+import { writeAdapter } from "../../lib/peft/adapter.ts";
 import { readRecord, type Training } from "../../lib/artifacts/training.ts";
 import type { DyloraSettings } from "../../lib/engine/schedules/dylora.ts";
 

@@ -1,7 +1,7 @@
 /** Trainings of the pipeline smoke, whose adapters must not change: what one commit trained, the next continues, reduces and compares. */
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { PEFT_FILES } from "../../lib/artifacts/adapter.ts";
+import { PEFT_FILES } from "../../lib/peft/adapter.ts";
 import { digestOf } from "../../lib/artifacts/json_file.ts";
 import { selectEngine } from "../../lib/engine/install/choose.ts";
 import {

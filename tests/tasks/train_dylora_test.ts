@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
-import { readAdapter } from "../../lib/artifacts/adapter.ts";
+import { readAdapter } from "../../lib/peft/adapter.ts";
 import { withEngineStages } from "./engine_stages.ts";
 import { logitsByRank } from "./logits_by_rank.ts";
 import { readTraining } from "./reference_adapter.ts";

@@ -1,6 +1,6 @@
 /** Exit code, report pages and last lines of a run. */
 import type { DatasetInfo } from "../../artifacts/dataset.ts";
-import { pythonCode } from "../../artifacts/python_code.ts";
+import { pythonCode } from "../../peft/python.ts";
 import type { ProblemFields } from "../../problems/registry.ts";
 import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import type { Report } from "../../report/report.ts";

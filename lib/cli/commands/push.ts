@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { FOLDER, FOLDER_NOTE } from "../../artifacts/python_code.ts";
+import { FOLDER, FOLDER_NOTE } from "../../peft/python.ts";
 import { statIfThere } from "../../files/files.ts";
 import {
   type Arguments,

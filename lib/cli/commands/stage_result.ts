@@ -143,7 +143,7 @@ export async function adapterStage(
  */
 export async function adapterConfig(folder: string) {
   const { readJsonFile } = await import("../../artifacts/json_file.ts");
-  const { BaseModelConfig } = await import("../../artifacts/lora_config.ts");
+  const { BaseModelConfig } = await import("../../peft/config.ts");
   const path = join(folder, "adapter_config.json");
   return await readJsonFile(path, BaseModelConfig).catch((error) => {
     if (!(error instanceof SyntaxError)) throw error;

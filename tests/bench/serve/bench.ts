@@ -6,7 +6,7 @@
  *     DYLORA_MINILM=MODEL DYLORA_GLUE=GLUE deno task bench serve --json
  */
 import { join } from "node:path";
-import { writeAdapter } from "../../../lib/artifacts/adapter.ts";
+import { writeAdapter } from "../../../lib/peft/adapter.ts";
 import { readModel } from "../../../lib/artifacts/model.ts";
 import {
   type Arguments,

@@ -13,7 +13,7 @@ import {
   readOptions,
 } from "../../../lib/cli/arguments/arguments.ts";
 import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
-import { modulesToSave, PEFT_PREFIX } from "../../../lib/engine/models/peft.ts";
+import { modulesToSave, PEFT_PREFIX } from "../../../lib/peft/names.ts";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import { headTensors } from "../../../lib/engine/models/outline.ts";
 import { parseModel } from "../../../lib/engine/models/registry.ts";

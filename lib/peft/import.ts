@@ -13,15 +13,18 @@ import {
 } from "../engine/adapters/registry.ts";
 import { rankStabilized } from "../engine/adapters/scale.ts";
 import {
+  checkFit,
   findAdapterFault,
   findHeadFault,
   headOutputs,
+} from "./checks.ts";
+import {
   modulesOf,
   modulesToSave,
   PEFT_PREFIX,
   peftName,
   peftTargets,
-} from "../engine/models/peft.ts";
+} from "./names.ts";
 import type { Model } from "../engine/models/model.ts";
 import { headTensors } from "../engine/models/outline.ts";
 import {
@@ -31,25 +34,19 @@ import {
   tensorReader,
 } from "../engine/models/parameters.ts";
 import { scheduleNamed } from "../engine/schedules/registry.ts";
-import {
-  type Adapter,
-  baseModelIn,
-  checkFit,
-  readTensors,
-  shapesOf,
-} from "./adapter.ts";
+import { type Adapter, baseModelIn, readTensors } from "./adapter.ts";
 import { problemOf } from "../problems/registry.ts";
-import { CLASSES_FILE, findClasses } from "./classes.ts";
-import { exists, readJsonFile } from "./json_file.ts";
+import { CLASSES_FILE, findClasses } from "../artifacts/classes.ts";
+import { exists, readJsonFile } from "../artifacts/json_file.ts";
 import {
   AdapterConfig,
   LORA_FIELDS,
   patternValue,
   refuseFields,
   VARIANTS,
-} from "./lora_config.ts";
-import { openWeights, readModel } from "./model.ts";
-import type { AdapterRecord } from "./training.ts";
+} from "./config.ts";
+import { openWeights, readModel } from "../artifacts/model.ts";
+import type { AdapterRecord } from "../artifacts/training.ts";
 
 /** An adapter that PEFT wrote. */
 export type PeftAdapter = Awaited<ReturnType<typeof readPeft>>;
@@ -92,11 +89,11 @@ export async function readPeft(folder: string, model: Model) {
   }
   const head = headTensors(model).map(({ name }) => `${PEFT_PREFIX}${name}`);
   const adapter = padModules(path, kind, config, head);
-  const shapes = shapesOf(adapter.tensors);
-  const incomplete = findAdapterFault(kind, shapes, adapter.rank);
-  if (incomplete === undefined) checkFit(adapter.tensors, model);
-  const outputs = headOutputs(shapes, model);
-  const fault = incomplete ?? findHeadFault(shapes, model, outputs);
+  const { tensors, rank } = adapter;
+  const incomplete = findAdapterFault(kind, tensors, rank);
+  if (incomplete === undefined) checkFit(tensors, model);
+  const outputs = headOutputs(tensors, model);
+  const fault = incomplete ?? findHeadFault(tensors, model, outputs);
   if (fault !== undefined) {
     throw refusal(path, `${fault}; ${importable(model)}`);
   }

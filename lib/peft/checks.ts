@@ -1,71 +1,20 @@
-import type { AdapterKind } from "../adapters/adapter.ts";
-import { adapterTensor } from "../adapters/registry.ts";
-import type { Model } from "./model.ts";
-import { headTensors } from "./outline.ts";
-import type { TargetModules } from "./parameters.ts";
-import { ARCHITECTURES } from "./registry.ts";
+// What is wrong with the tensors of an adapter, which PEFT does not say: it loads an incomplete one with only a warning.
+import type {
+  AdapterKind,
+  AdapterTensors,
+} from "../engine/adapters/adapter.ts";
+import { adapterTensor } from "../engine/adapters/registry.ts";
+import type { Model } from "../engine/models/model.ts";
+import { headTensors } from "../engine/models/outline.ts";
+import { modulesOf, pathsOf, PEFT_PREFIX } from "./names.ts";
 
-/** Prefix that PEFT adds to the name of every tensor. */
-export const PEFT_PREFIX = "base_model.model.";
-
-/** Shapes of an adapter's tensors by PEFT's names. */
-type AdapterShapes = ReadonlyMap<string, readonly number[]>;
-
-/** Name of a module from its layer on, by which PEFT finds it: `layer.0.attention.self.query`; outside of layers, the whole name. */
-export function peftName(module: string): string {
-  return /[^.]+\.\d+\..+$/.exec(module)?.[0] ??
-    module.replace(PEFT_PREFIX, "");
-}
-
-/** Modules of an adapter, in the order of its tensors. */
-export function modulesOf(tensors: Iterable<string>): string[] {
-  return pathsOf(tensors).map(peftName);
-}
-
-/** Whole names of the modules of an adapter, in the order of its tensors. */
-function pathsOf(tensors: Iterable<string>): string[] {
-  return [
-    ...new Set([...tensors].flatMap((it) => adapterTensor(it)?.module ?? [])),
-  ];
-}
-
-/**
- * Names of target modules as a configuration of PEFT lists them. They are
- * written out from the layer on where PEFT would otherwise adapt modules of the
- * head as well: for `all-linear`, and for names such as `dense`.
- *
- * @param tensors Names of the adapter's tensors
- */
-export function peftTargets(
-  targets: TargetModules,
-  tensors: Iterable<string>,
-): string[] {
-  const names = [...tensors];
-  const isOfHead = (target: string) =>
-    names.some((name) =>
-      !adapterTensor(name) && name.endsWith(`.${target}.weight`)
-    );
-  if (targets !== "all-linear" && !targets.some(isOfHead)) return [...targets];
-  return [
-    ...new Set(modulesOf(names).map((name) => name.replace(/^.*\.\d+\./, ""))),
-  ];
-}
-
-/** Modules of the head, which PEFT's configuration lists as `modules_to_save`. */
-export function modulesToSave(tensors: Iterable<string>): string[] {
-  const names = [...tensors].filter((name) => !adapterTensor(name))
-    .map((name) => name.slice(PEFT_PREFIX.length).split("."));
-  const prefixes = new Set(ARCHITECTURES.map(({ prefix }) => prefix));
-  const heads = names.map(([first, second]) =>
-    prefixes.has(first!) ? second! : first!
-  );
-  return [...new Set(heads)].sort();
-}
+/** The tensors of an adapter by PEFT's names. */
+type Shapes = Readonly<Record<string, Pick<AdapterTensors[string], "shape">>>;
 
 /** Number of outputs of an adapter's classification head; 0 without one. */
-export function headOutputs(shapes: AdapterShapes, model: Model): number {
+export function headOutputs(tensors: Shapes, model: Model): number {
   const { name } = headTensors(model).at(-1)!;
-  return shapes.get(`${PEFT_PREFIX}${name}`)?.[0] ?? 0;
+  return tensors[`${PEFT_PREFIX}${name}`]?.shape[0] ?? 0;
 }
 
 /**
@@ -77,26 +26,27 @@ export function headOutputs(shapes: AdapterShapes, model: Model): number {
  */
 export function findAdapterFault(
   kind: AdapterKind,
-  shapes: AdapterShapes,
+  tensors: Shapes,
   rank: number,
 ): string | undefined {
-  const modules = pathsOf(shapes.keys());
+  const names = Object.keys(tensors);
+  const modules = pathsOf(names);
   if (modules.length === 0) return "it has no LoRA tensors";
-  const other = shapes.keys().find((name) => {
+  const other = names.find((name) => {
     const { suffix } = adapterTensor(name) ?? {};
     return suffix !== undefined && !(suffix in kind.tensors);
   });
   if (other !== undefined) {
     return `tensor "${other}" is not part of a ${kind.title}`;
   }
-  return findModuleFault(kind, modules, shapes, rank) ??
-    findLayerFault(modulesOf(shapes.keys()));
+  return findModuleFault(kind, modules, tensors, rank) ??
+    findLayerFault(modulesOf(names));
 }
 
 function findModuleFault(
   kind: AdapterKind,
   modules: readonly string[],
-  shapes: AdapterShapes,
+  tensors: Shapes,
   rank: number,
 ): string | undefined {
   const sizes = new Map<string, number>();
@@ -107,21 +57,21 @@ function findModuleFault(
         if (size === "rank") return rank;
         // A module has the same shape in every layer.
         const known = `${module.replace(/\.\d+\./, ".*.")} ${size}`;
-        if (!sizes.has(known)) sizes.set(known, shapes.get(name)?.[i] ?? 0);
+        if (!sizes.has(known)) sizes.set(known, tensors[name]?.shape[i] ?? 0);
         return sizes.get(known)!;
       });
-      const fault = shapeFault(shapes, name, expected);
+      const fault = shapeFault(tensors, name, expected);
       if (fault !== undefined) return fault;
     }
   }
 }
 
 function shapeFault(
-  shapes: AdapterShapes,
+  tensors: Shapes,
   name: string,
   expected: readonly number[],
 ): string | undefined {
-  const found = shapes.get(name);
+  const found = tensors[name]?.shape;
   if (found === undefined) return `tensor "${name}" is missing`;
   return String(found) === String(expected)
     ? undefined
@@ -148,24 +98,24 @@ function findLayerFault(modules: readonly string[]): string | undefined {
  * @returns Description of the fault, or undefined.
  */
 export function findHeadFault(
-  shapes: AdapterShapes,
+  tensors: Shapes,
   model: Model,
   outputs: number,
 ): string | undefined {
   if (outputs === 0) return "it has no classification head";
   const head = headTensors(model, outputs);
   const isPretrained = head.some(({ name, start }) =>
-    start === "pretrained" && shapes.has(`${PEFT_PREFIX}${name}`)
+    start === "pretrained" && `${PEFT_PREFIX}${name}` in tensors
   );
   const expected = new Map(
     head.filter(({ start }) => isPretrained || start !== "pretrained")
       .map(({ name, shape }) => [`${PEFT_PREFIX}${name}`, shape]),
   );
   for (const [name, shape] of expected) {
-    const fault = shapeFault(shapes, name, shape);
+    const fault = shapeFault(tensors, name, shape);
     if (fault !== undefined) return fault;
   }
-  const unknown = [...shapes.keys()].find((name) =>
+  const unknown = Object.keys(tensors).find((name) =>
     !adapterTensor(name) && !expected.has(name)
   );
   return unknown === undefined
@@ -177,23 +127,32 @@ export function findHeadFault(
  * Checks that an adapter fits a model, and has a head with this number of
  * outputs, if it is known.
  *
- * @returns Description of the difference, or undefined.
+ * @throws {SyntaxError} Saying what does not fit.
  */
-export function findMisfit(
-  shapes: AdapterShapes,
+export function checkFit(
+  tensors: Shapes,
   model: Model,
   outputs?: number,
-): string | undefined {
-  const [layers, expected] = [shapes.keys(), model.tensors.keys()].map((
-    names,
-  ) =>
-    1 +
-    Math.max(...[...names].map((it) => Number(/\.(\d+)\./.exec(it)?.[1] ?? 0)))
+): void {
+  const misfit = misfitOf(tensors, model) ??
+    (outputs === undefined
+      ? undefined
+      : findHeadFault(tensors, model, outputs));
+  if (misfit === undefined) return;
+  throw new SyntaxError(
+    `The adapter does not fit the model: ${misfit}; connect the model on which it was trained, with LoRA in every layer`,
   );
+}
+
+function misfitOf(tensors: Shapes, model: Model): string | undefined {
+  const [layers, expected] = [Object.keys(tensors), [...model.tensors.keys()]]
+    .map((names) =>
+      1 + Math.max(...names.map((it) => Number(/\.(\d+)\./.exec(it)?.[1] ?? 0)))
+    );
   if (layers !== expected) {
     return `it has ${layers} layers, and the model has ${expected}`;
   }
-  for (const [name, shape] of shapes) {
+  for (const [name, { shape }] of Object.entries(tensors)) {
     const { module, of } = adapterTensor(name) ?? {};
     if (module === undefined) continue;
     const target = module.slice(PEFT_PREFIX.length);
@@ -207,7 +166,4 @@ export function findMisfit(
       return `tensor "${name}" has shape [${shape}], and the module [${own}]`;
     }
   }
-  return outputs === undefined
-    ? undefined
-    : findHeadFault(shapes, model, outputs);
 }

@@ -9,12 +9,10 @@ import {
   ADAPTER_FILES,
   readAdapter,
   writeAdapter,
-} from "../../lib/artifacts/adapter.ts";
+} from "../../lib/peft/adapter.ts";
 import { lora } from "../../lib/engine/adapters/lora.ts";
-import {
-  findAdapterFault,
-  findHeadFault,
-} from "../../lib/engine/models/peft.ts";
+import { findAdapterFault, findHeadFault } from "../../lib/peft/checks.ts";
+import type { AdapterTensors } from "../../lib/engine/adapters/adapter.ts";
 import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
 import { assertSameBits, openReference } from "../engine/reference.ts";
 import {
@@ -126,35 +124,35 @@ Deno.test("readAdapter() rejects files that contradict each other", async () => 
 Deno.test("findAdapterFault() and findHeadFault() find every missing, renamed or reshaped tensor", () => {
   for (const family of ["roberta", "bert", "modernbert", "llama"]) {
     const { model } = openReference(family);
-    const faultOf = (shapes: ReadonlyMap<string, readonly number[]>) =>
-      findAdapterFault(lora, shapes, 4) ?? findHeadFault(shapes, model, 2);
-    const shapes = new Map(
-      Object.entries(referenceTensors(family)).map(([name, { shape }]) =>
-        [name, shape] as const
-      ),
-    );
-    assertEquals(faultOf(shapes), undefined);
-    for (const [name, shape] of shapes) {
-      const lost = new Map(shapes);
-      lost.delete(name);
+    const faultOf = (tensors: AdapterTensors) =>
+      findAdapterFault(lora, tensors, 4) ?? findHeadFault(tensors, model, 2);
+    const tensors = referenceTensors(family);
+    assertEquals(faultOf(tensors), undefined);
+    for (const [name, tensor] of Object.entries(tensors)) {
+      const { [name]: _, ...lost } = tensors;
       assert(faultOf(lost), name);
-      assert(faultOf(new Map(lost).set(`${name}s`, shape)));
-      const longer = shape.with(0, shape[0]! + 1);
-      assert(faultOf(new Map(shapes).set(name, longer)));
+      assert(faultOf({ ...lost, [`${name}s`]: tensor }));
+      const shape = tensor.shape.with(0, tensor.shape[0]! + 1);
+      assert(faultOf({ ...tensors, [name]: { ...tensor, shape } }));
     }
-    assert(faultOf(new Map(shapes).set("lm_head", [2])));
+    assert(
+      faultOf({
+        ...tensors,
+        lm_head: { shape: [2], values: new Float32Array(2) },
+      }),
+    );
   }
 });
 
 Deno.test("findAdapterFault() rejects an absurd number of layers without listing them", () => {
   const name =
     "base_model.model.bert.encoder.layer.999999999999.attention.self.query.lora_";
-  const shapes = new Map([[`${name}A.weight`, [4, 8]], [
-    `${name}B.weight`,
-    [8, 4],
-  ]]);
+  const tensors = {
+    [`${name}A.weight`]: { shape: [4, 8] },
+    [`${name}B.weight`]: { shape: [8, 4] },
+  };
   assertEquals(
-    findAdapterFault(lora, shapes, 4),
+    findAdapterFault(lora, tensors, 4),
     'module "attention.self.query" has LoRA tensors in 1 of 1000000000000 layers',
   );
 });

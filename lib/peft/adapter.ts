@@ -3,26 +3,21 @@ import type * as z from "zod";
 import type { AdapterTensors, PeftScale } from "../engine/adapters/adapter.ts";
 import { cutAdapter, kindNamed } from "../engine/adapters/registry.ts";
 import { type AdapterScale, usesRslora } from "../engine/adapters/scale.ts";
-import {
-  findAdapterFault,
-  findMisfit,
-  modulesToSave,
-  peftTargets,
-} from "../engine/models/peft.ts";
-import type { Model } from "../engine/models/model.ts";
+import { findAdapterFault } from "./checks.ts";
+import { modulesToSave, peftTargets } from "./names.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
 import { type ProblemFields, problemOf } from "../problems/registry.ts";
-import { readJsonFile, writeJsonFile } from "./json_file.ts";
-import { BaseModelConfig } from "./lora_config.ts";
-import type { ModelOrigin } from "./model.ts";
+import { readJsonFile, writeJsonFile } from "../artifacts/json_file.ts";
+import { BaseModelConfig } from "./config.ts";
+import type { ModelOrigin } from "../artifacts/model.ts";
 import {
   type AdapterRecord,
   type Epoch,
   noBestEpoch,
   readRecord,
   writeRecord,
-} from "./training.ts";
+} from "../artifacts/training.ts";
 
 /** Files of a LoRA adapter as PEFT writes it. */
 export const PEFT_FILES = [
@@ -173,7 +168,7 @@ async function readPeftFiles(
 }
 
 function faultOf(tensors: AdapterTensors, { adapter, rank }: AdapterRecord) {
-  return findAdapterFault(kindNamed(adapter), shapesOf(tensors), rank);
+  return findAdapterFault(kindNamed(adapter), tensors, rank);
 }
 
 /** All tensors of a safetensors file, as float32. */
@@ -193,34 +188,6 @@ export function baseModelIn(
 ): ModelOrigin | undefined {
   const { base_model_name_or_path: name, revision } = config;
   return name ? { name, revision: revision ?? null } : undefined;
-}
-
-/**
- * Checks that an adapter fits a model, and has a head with this number of
- * outputs, if it is known.
- *
- * @throws {SyntaxError} Saying what does not fit.
- */
-export function checkFit(
-  tensors: AdapterTensors,
-  model: Model,
-  outputs?: number,
-): void {
-  const misfit = findMisfit(shapesOf(tensors), model, outputs);
-  if (misfit !== undefined) {
-    throw new SyntaxError(
-      `The adapter does not fit the model: ${misfit}; connect the model on which it was trained, with LoRA in every layer`,
-    );
-  }
-}
-
-/** Shapes by the names of tensors. */
-export function shapesOf(
-  tensors: AdapterTensors,
-): ReadonlyMap<string, readonly number[]> {
-  return new Map(
-    Object.entries(tensors).map(([name, { shape }]) => [name, shape]),
-  );
 }
 
 function peftScale(

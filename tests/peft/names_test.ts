@@ -4,10 +4,10 @@ import {
   modulesToSave,
   PEFT_PREFIX,
   peftTargets,
-} from "../../../lib/engine/models/peft.ts";
-import type { TargetModules } from "../../../lib/engine/models/parameters.ts";
-import { parameterLayout } from "../../../lib/engine/models/parameters.ts";
-import { openReference } from "../reference.ts";
+} from "../../lib/peft/names.ts";
+import type { TargetModules } from "../../lib/engine/models/parameters.ts";
+import { parameterLayout } from "../../lib/engine/models/parameters.ts";
+import { openReference } from "../engine/reference.ts";
 
 /** Names of an adapter's tensors in PEFT. */
 function namesOf(

@@ -1,6 +1,6 @@
 import { assertIsError, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { readAdapter } from "../../lib/artifacts/adapter.ts";
+import { readAdapter } from "../../lib/peft/adapter.ts";
 import importAdapter from "../../tasks/import-adapter.ts";
 import { assertSameBits } from "../engine/reference.ts";
 import { peftFolder } from "../tasks/peft_folder.ts";
