@@ -83,8 +83,7 @@ export function modelFolderOf(
 }
 
 /**
- * Writes a model folder that transformers loads as
- * `AutoModelForSequenceClassification`.
+ * Writes a model folder that transformers loads as the problem's class.
  *
  * @param model Folder of the original model; its configuration and tokenizer are copied, with the length of the training
  */
@@ -113,14 +112,15 @@ export async function writeClassifierConfig(
     & ProblemFields,
   more: Readonly<Record<string, unknown>> = {},
 ): Promise<void> {
+  const problem = problemOf(labelled);
   // Transformers 5 prefers these to `torch_dtype` and `id2label`.
   const { dtype: _, num_labels: __, ...rest } = await readAsWritten(
     join(model, "config.json"),
   );
   await writeJsonFile(join(folder, "config.json"), {
     ...rest,
-    architectures: [architecture.classifierClass],
-    ...problemOf(labelled).config,
+    architectures: [`${architecture.className}For${problem.autoClass}`],
+    ...problem.config,
     torch_dtype: "float32",
     ...more,
   });

@@ -85,17 +85,19 @@ export function isUnlabelled(label: unknown): boolean {
 
 /**
  * Tells whether any row of a test set has a label. A label of -1 counts only if
- * it is a known one: on the hub it marks an unpublished label.
+ * the training set has it too: on the hub it marks an unpublished label.
  *
  * @param rows Rows of the test set, whose last value is the label.
- * @param known Labels of the training set.
+ * @param training Labelled rows of the training set.
  */
 export function areLabelled(
   rows: readonly Row[],
-  known: readonly unknown[],
+  training: readonly Row[],
 ): boolean {
   const isMinusOne = (value: unknown) => toNumber(value) === -1;
-  const mayBeMinusOne = known.some(isMinusOne);
+  const mayBeMinusOne = training.some(({ values }) =>
+    isMinusOne(values.at(-1))
+  );
   return rows.some(({ values }) => {
     const value = values.at(-1);
     return !isEmpty(value) && (mayBeMinusOne || !isMinusOne(value));

@@ -11,7 +11,6 @@ import {
   count,
   exampleScorer,
   type LabelColumn,
-  type Metric,
   type Prediction,
   type Problem,
   type ProblemKind,
@@ -20,7 +19,7 @@ import {
 } from "./problem.ts";
 
 /** Metrics of class numbers, with the edge cases of scikit-learn. */
-const metrics = {
+const metrics: ProblemKind["metrics"] = {
   /** Fraction of predictions that equal their label. */
   accuracy: (predictions, labels) =>
     count(labels, (label, i) => label === predictions[i]) / labels.length,
@@ -54,7 +53,7 @@ const metrics = {
       (examples ** 2 - squaredActual);
     return variance === 0 ? 0 : (hits * examples - both) / Math.sqrt(variance);
   },
-} as const satisfies Record<string, Metric>;
+};
 
 /** Harmonic mean of precision and recall of a class; 0 if it never occurs. */
 function f1(predictions: Values, labels: Values, of: number): number {
@@ -128,12 +127,7 @@ function withClasses(classes: readonly string[]): Problem {
       return counts.flatMap((count, label) => count > 0 ? [label] : [])
         .sort((a, b) => counts[b]! - counts[a]!);
     },
-    scorer: (metric, predictions, labels) =>
-      exampleScorer(
-        metrics[metric as keyof typeof metrics],
-        predictions,
-        labels,
-      ),
+    scorer: (...given) => exampleScorer(metrics, ...given),
     prediction(logits): Prediction {
       const probabilities = softmax(logits);
       return {
@@ -211,7 +205,6 @@ export const classColumn: LabelColumn = {
         })`,
       );
     },
-    known: () => classes,
     describe: (given) => describe(classes, countsOf(given, classes.length)),
     faults: (rows, facts) => faultsOf(rows, { ...facts, areScores: false }),
     stratum: (label) => label,

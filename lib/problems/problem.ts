@@ -1,4 +1,5 @@
 import type { Row } from "../data/table.ts";
+import type { Model } from "../engine/models/model.ts";
 import type { LossName } from "../engine/ops/loss.ts";
 
 /** Numbers of examples: class numbers, scores, or predictions of them. */
@@ -44,8 +45,6 @@ export interface LabelColumn {
 export interface LabelReader {
   /** @throws {SyntaxError} With the place, if the row's last value is no label */
   readLabel(row: Row): number;
-  /** What labels are known to be, given the rows of a training file. */
-  known(rows: readonly Row[]): readonly unknown[];
   /** Describes labels in a line: `2 classes: "neg" 40, "pos" 50`. */
   describe(given: readonly number[]): string;
   /** What is wrong with rows on which a training runs; see {@linkcode faultsOf}. */
@@ -92,8 +91,8 @@ export interface Problem extends ProblemKind {
   /** True for a number that a label or a prediction may be. */
   accepts(value: number): boolean;
 
-  /** The head that it takes of a model: one vector of outputs for a sequence. */
-  readonly head: "sequence";
+  /** The head that it takes of a model. */
+  readonly head: keyof Model["heads"];
   /** Outputs of the head: logits are `[examples, outputs]`. */
   readonly outputs: number;
   readonly loss: LossName;
@@ -133,12 +132,22 @@ export const SEQUENCE = {
   hubTask: { type: "text-classification", name: "Text Classification" },
 } as const;
 
-/** Scores examples by one of some metrics. */
+/**
+ * Scores examples by one of a problem's metrics.
+ *
+ * @throws {TypeError} If there is no metric of this name
+ */
 export function exampleScorer(
-  metric: Metric,
+  metrics: ProblemKind["metrics"],
+  name: string,
   predictions: Values,
   labels: Values,
 ): Scorer {
+  const metric = metrics[name];
+  if (metric === undefined) {
+    const known = Object.keys(metrics).join(", ");
+    throw new TypeError(`Unknown metric "${name}"; the metrics are ${known}`);
+  }
   const gathered = (values: Values, units: Values) => {
     const drawn = new Float64Array(units.length);
     for (let i = 0; i < drawn.length; i++) drawn[i] = values[units[i]!]!;

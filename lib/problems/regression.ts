@@ -3,7 +3,6 @@ import { describeValue, toNumber } from "../data/labels.ts";
 import {
   exampleScorer,
   type LabelColumn,
-  type Metric,
   type Problem,
   type ProblemKind,
   SEQUENCE,
@@ -11,11 +10,11 @@ import {
 } from "./problem.ts";
 
 /** Metrics of scores, with the edge cases of SciPy. */
-const metrics = {
+const metrics: ProblemKind["metrics"] = {
   pearson,
   /** Rank correlation with mean ranks for ties; NaN as in {@linkcode pearson}. */
   spearman: (predictions, labels) => pearson(ranks(predictions), ranks(labels)),
-} as const satisfies Record<string, Metric>;
+};
 
 /** Linear correlation; NaN if either side is constant or not finite. */
 function pearson(predictions: Values, labels: Values): number {
@@ -97,8 +96,7 @@ const problem: Problem = {
   confidences: () => null,
   // Any number has the same correlation, which is taken as 0.
   constants: () => [],
-  scorer: (metric, predictions, labels) =>
-    exampleScorer(metrics[metric as keyof typeof metrics], predictions, labels),
+  scorer: (...given) => exampleScorer(metrics, ...given),
   prediction: ([score]) => ({
     label: null,
     probabilities: null,
@@ -132,7 +130,6 @@ export const scoreColumn: LabelColumn = {
         }`,
       );
     },
-    known: (rows) => rows.map(({ values }) => values.at(-1)),
     describe(given) {
       const [from, to, mean] = [
         given.reduce((least, label) => Math.min(least, label)),

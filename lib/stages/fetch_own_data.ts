@@ -122,7 +122,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   let test: readonly Example[] = [];
   if (files.test) {
     const found = await readRows(files.test, texts, [params.label], params);
-    if (areLabelled(found.rows, reader.known(rows))) {
+    if (areLabelled(found.rows, read.train!)) {
       test = labelled("test", withLabels("test", found.rows, stage));
     } else {
       test = toExamples(found.rows, undefined);

@@ -54,6 +54,14 @@ Deno.test("scorer() scores the units of a draw as if they were all", () => {
   assertEquals([perfect(), perfect([1, 3])], [1, NaN]);
 });
 
+Deno.test("scorer() refuses a metric of another problem, and names its own", () => {
+  assertThrows(
+    () => similarity.scorer("accuracy", [1], [1]),
+    TypeError,
+    'Unknown metric "accuracy"; the metrics are pearson, spearman',
+  );
+});
+
 Deno.test("a prediction of a class has all probabilities, in JSON, in a table and for people", () => {
   const prediction = sentiment.prediction(Float32Array.of(0, Math.log(3)));
   assertEquals(prediction.label, "positive");

@@ -42,7 +42,8 @@ function scored(
   trainings: { readonly seeds: number[]; readonly predictions: number[][] }[],
   labels: number[],
 ) {
-  const scorer = (values: number[]) => exampleScorer(metric, values, labels);
+  const scorer = (values: number[]) =>
+    exampleScorer({ metric }, "metric", values, labels);
   return [
     trainings.map(({ seeds, predictions }) => ({
       seeds,

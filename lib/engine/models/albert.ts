@@ -20,7 +20,7 @@ import { type Architecture, inLayers, type Pass, type Read } from "./model.ts";
  */
 export const albert: Architecture = {
   type: "albert",
-  classifierClass: "AlbertForSequenceClassification",
+  className: "Albert",
   prefix: "albert",
   targetModules: ["query", "value"],
   tokenizer: {

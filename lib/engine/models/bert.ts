@@ -25,7 +25,7 @@ import { wordPiece } from "./tokenizer_classes.ts";
  */
 export const bert: Architecture = {
   type: "bert",
-  classifierClass: "BertForSequenceClassification",
+  className: "Bert",
   prefix: "bert",
   targetModules: ["query", "value"],
   tokenizer: {

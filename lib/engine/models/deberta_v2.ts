@@ -17,7 +17,7 @@ import { type Architecture, inLayers, type Pass, type Read } from "./model.ts";
  */
 export const debertaV2: Architecture = {
   type: "deberta-v2",
-  classifierClass: "DebertaV2ForSequenceClassification",
+  className: "DebertaV2",
   prefix: "deberta",
   targetModules: ["query_proj", "value_proj"],
   tokenizer: {

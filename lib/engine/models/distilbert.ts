@@ -10,7 +10,7 @@ import { wordPiece } from "./tokenizer_classes.ts";
  */
 export const distilbert: Architecture = {
   type: "distilbert",
-  classifierClass: "DistilBertForSequenceClassification",
+  className: "DistilBert",
   prefix: "distilbert",
   targetModules: ["q_lin", "v_lin"],
   tokenizer: {

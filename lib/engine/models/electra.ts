@@ -11,7 +11,7 @@ import { wordPiece } from "./tokenizer_classes.ts";
  */
 export const electra: Architecture = {
   type: "electra",
-  classifierClass: "ElectraForSequenceClassification",
+  className: "Electra",
   prefix: "electra",
   targetModules: ["query", "value"],
   tokenizer: {

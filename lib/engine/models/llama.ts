@@ -65,7 +65,7 @@ function member(
 ): Architecture {
   return {
     type,
-    classifierClass: `${name}ForSequenceClassification`,
+    className: name,
     prefix: "model",
     targetModules: ["q_proj", "v_proj"],
     tokenizer: {

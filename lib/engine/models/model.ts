@@ -26,8 +26,8 @@ export interface HeadTensor {
 export interface Architecture {
   /** `model_type` of its `config.json`. */
   readonly type: string;
-  /** Transformers' class for sequence classification. */
-  readonly classifierClass: string;
+  /** Name of its classes in transformers: `Bert` of `BertForSequenceClassification`. */
+  readonly className: string;
   /** Prefix of the encoder's tensors in that class. */
   readonly prefix: string;
   /** Names of modules that adapters wrap by default, as in PEFT. */

@@ -27,7 +27,7 @@ import {
  */
 export const modernbert: Architecture = {
   type: "modernbert",
-  classifierClass: "ModernBertForSequenceClassification",
+  className: "ModernBert",
   prefix: "model",
   targetModules: ["Wqkv"],
   tokenizer: { class: "PreTrainedTokenizerFast", isFixed: true, pairType: 0 },

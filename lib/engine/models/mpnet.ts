@@ -17,7 +17,7 @@ import { wordPiece } from "./tokenizer_classes.ts";
  */
 export const mpnet: Architecture = {
   type: "mpnet",
-  classifierClass: "MPNetForSequenceClassification",
+  className: "MPNet",
   prefix: "mpnet",
   targetModules: ["q", "v"],
   tokenizer: {

@@ -8,7 +8,7 @@ import { byteLevel } from "./tokenizer_classes.ts";
  */
 export const roberta: Architecture = {
   type: "roberta",
-  classifierClass: "RobertaForSequenceClassification",
+  className: "Roberta",
   prefix: "roberta",
   targetModules: ["query", "value"],
   tokenizer: {
@@ -61,7 +61,7 @@ function relative(type: string, name: string): Architecture {
   return {
     ...roberta,
     type,
-    classifierClass: `${name}ForSequenceClassification`,
+    className: name,
     tokenizer: {
       class: own,
       classes: { [own]: { types: false } },
