@@ -194,79 +194,43 @@ function withDefaults(
   return { ...definitions, stages };
 }
 
-/** Stage names in topological order; cycles are reported and left out. */
+/** Stage names in topological order; cycles, and what is behind them, are reported and left out. */
 function order({ stages }: Definitions, faults: FaultList): readonly string[] {
-  const needs = new Map<string, Set<string>>();
-  for (const { name, written } of stages.values()) {
-    const needed = Object.values(written.inputs).flat()
-      .map((reference) => reference.replace(/\[.*/, ""));
-    needs.set(name, new Set(needed.filter((it) => stages.has(it))));
+  const needs = new Map(
+    stages.values().map(({ name, written }) => {
+      const needed = Object.values(written.inputs).flat()
+        .map((reference) => reference.replace(/\[.*/, ""));
+      return [name, needed.filter((it) => stages.has(it))];
+    }),
+  );
+  const names: string[] = [];
+  const left = new Set(needs.keys());
+  const isReady = (name: string) =>
+    !needs.get(name)!.some((it) => left.has(it));
+  for (let ready; (ready = [...left].filter(isReady)).length > 0;) {
+    names.push(...ready);
+    for (const name of ready) left.delete(name);
   }
-  const names = orderNames(needs);
-  for (const cycle of findCycles(needs, new Set(names))) {
+  while (left.size > 0) {
+    const walk: string[] = [];
+    let [name] = left;
+    while (name !== undefined && !walk.includes(name)) {
+      walk.push(name);
+      name = needs.get(name)!.find((it) => left.has(it));
+    }
+    for (const it of walk) left.delete(it);
+    if (name === undefined) continue;
+    const cycle = walk.slice(walk.indexOf(name));
     faults.addAtKey(
-      ["stages", cycle[0]!],
+      ["stages", name],
       cycle.length === 1
-        ? `Stage "${cycle[0]}" needs itself`
+        ? `Stage "${name}" needs itself`
         : `Stages depend on one another in a cycle: ${
-          [...cycle, cycle[0]].join(" -> ")
+          [...cycle, name].join(" -> ")
         }`,
     );
   }
   return names;
-}
-
-/** Stage names with the stages that each needs. */
-type Needs = ReadonlyMap<string, ReadonlySet<string>>;
-
-/** Sorts names topologically, without those in or behind a cycle; otherwise their order stays. */
-function orderNames(needs: Needs): string[] {
-  const waiting = new Map<string, number>();
-  const neededBy = new Map<string, string[]>();
-  for (const [name, needed] of needs) {
-    waiting.set(name, needed.size);
-    for (const it of needed) {
-      const dependents = neededBy.get(it);
-      if (dependents) dependents.push(name);
-      else neededBy.set(it, [name]);
-    }
-  }
-  const names = [...needs.keys()].filter((it) => waiting.get(it) === 0);
-  for (const name of names) {
-    for (const dependent of neededBy.get(name) ?? []) {
-      const left = waiting.get(dependent)! - 1;
-      waiting.set(dependent, left);
-      if (left === 0) names.push(dependent);
-    }
-  }
-  return names;
-}
-
-/**
- * Cycles among the names that could not be ordered: `[a, b]` if `a` needs `b`
- * and `b` needs `a`.
- *
- * @param done Names that are ordered; the names that are visited are added.
- */
-function findCycles(needs: Needs, done: Set<string>): string[][] {
-  const cycles: string[][] = [];
-  for (const start of needs.keys()) {
-    const walk: string[] = [];
-    let name: string | undefined = start;
-    while (name !== undefined && !done.has(name)) {
-      done.add(name);
-      walk.push(name);
-      const next: string | undefined = [...needs.get(name)!].find((it) =>
-        walk.includes(it) || !done.has(it)
-      );
-      if (next !== undefined && walk.includes(next)) {
-        cycles.push(walk.slice(walk.indexOf(next)));
-        break;
-      }
-      name = next;
-    }
-  }
-  return cycles;
 }
 
 /**
