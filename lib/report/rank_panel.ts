@@ -25,7 +25,7 @@ export function rankPanel(curves: Curves): string {
     const texts = methods.map((it) => methodAt(it, rank, curves));
     return `<div hidden><h3>Rank ${rank}</h3>${texts.join("")}${missing}</div>`;
   });
-  return `<section class="ranks" aria-label="One rank" hidden>
+  return `<section class="card ranks" aria-label="One rank" hidden>
 ${quiet("Pick a rank here, or in the figure.")}
 <div class="choices" role="group" aria-label="Rank">${buttons.join("")}</div>
 <div aria-live="polite">${shown.join("")}</div>

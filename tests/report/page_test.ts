@@ -44,7 +44,7 @@ Deno.test("renderPage() shows ranks to pick only where a method has some", async
   assertEquals(figures, ["rte-validation.svg", "mrpc-validation.svg"]);
   const [, before, after] = page.split("<figure data-figure=");
   assertEquals(
-    [before, after].map((it) => it!.includes('<section class="ranks"')),
+    [before, after].map((it) => it!.includes('<section class="card ranks"')),
     [false, true],
   );
 });
