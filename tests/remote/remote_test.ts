@@ -67,7 +67,9 @@ Deno.test("results of keys that are not trusted are not used, nor unsigned ones"
   const foreign = await caches.remote(url, to, { trusted: [signer] });
   assertEquals((await foreign.find(manifest.key))?.manifest, undefined);
   await foreign.end();
-  assertEquals(caches.said, []);
+  assertEquals(caches.said, [
+    `Refused a result of the remote REMOTE: it is signed by ${key.signer}, a key that you do not trust; what is refused runs here`,
+  ]);
   const folder = caches.join("remote/manifests", manifest.key);
   const signed = Deno.readTextFileSync(`${folder}/${key.signer}.json`);
   const { signature: _, ...unsigned } = JSON.parse(signed);
@@ -245,6 +247,23 @@ Deno.test("a remote folder with pipes, folders and errors in place of files turn
       Deno.writeTextFileSync(target, "");
     }
   }
+});
+
+Deno.test("a server whose pages list folders or files without end holds no run", async () => {
+  using caches = new Caches();
+  let next = 0;
+  await using server = new FaultyServer(caches.join("remote"), (_, path) => {
+    if (!path.endsWith("/")) return undefined;
+    const names = Array.from({ length: 999 }, () => `${next++}/`);
+    return new Response(names.map((it) => `<a href="${it}">`).join(""));
+  });
+  const { signer } = await caches.key("key");
+  const store = caches.store("to");
+  const remote = await caches.remote(server.url, store, { trusted: [signer] });
+  assertEquals(await remote.find("0".repeat(64)), undefined);
+  await remote.end();
+  assert(server.requests.length < 5, `${server.requests.length}`);
+  assertEquals(caches.said, []);
 });
 
 Deno.test("a server that cannot be reached is said without the secrets of its address", async () => {
