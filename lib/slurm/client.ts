@@ -4,16 +4,17 @@ import { signal } from "../scheduler/executors/local.ts";
 /** A failed call. */
 export class SlurmError extends Error {
   override readonly name = "SlurmError";
-  /**
-   * `unreachable`: the controller does not answer, or the call took too long and
-   * may have had its effect. `limit`: there are too many jobs now. `refused`:
-   * trying again is useless. `unusable`: Slurm is not set up here.
-   */
-  readonly kind: "unreachable" | "limit" | "refused" | "unusable";
 
-  constructor(kind: SlurmError["kind"], message: string) {
+  /**
+   * @param kind `unreachable`: the controller does not answer, or the call took
+   * too long and may have had its effect. `limit`: there are too many jobs now.
+   * `refused`: trying again is useless. `unusable`: Slurm is not set up here.
+   */
+  constructor(
+    readonly kind: "unreachable" | "limit" | "refused" | "unusable",
+    message: string,
+  ) {
     super(message);
-    this.kind = kind;
   }
 }
 
@@ -47,14 +48,11 @@ const NAMED_LIMIT = /^(sbatch: error: )?(QOS|Assoc|Max|Min)\w+$/m;
 
 /** Runs Slurm's commands. */
 export class SlurmClient {
-  readonly #seconds: number;
   /** True if Slurm is known to be set up here, as it is once a call has succeeded. */
   isSetUp = false;
 
   /** @param seconds Seconds after which a call is given up. */
-  constructor(seconds: number) {
-    this.#seconds = seconds;
-  }
+  constructor(private readonly seconds: number) {}
 
   /**
    * Submits a job array.
@@ -121,7 +119,7 @@ export class SlurmClient {
       expired = true;
       // With what it has started: a command may be a script of the site.
       signal(-process.pid, "SIGKILL");
-    }, this.#seconds * 1000);
+    }, this.seconds * 1000);
     const written = new Blob([input]).stream().pipeTo(process.stdin)
       // It has ended without reading all of its input, which its code explains.
       .catch(() => {});
@@ -133,13 +131,16 @@ export class SlurmClient {
       return new TextDecoder().decode(stdout);
     }
     if (expired) {
-      const message = `${command} did not answer within ${this.#seconds} s`;
+      const message = `${command} did not answer within ${this.seconds} s`;
       throw new SlurmError("unreachable", message);
     }
     throw this.#failure(command, new TextDecoder().decode(stderr));
   }
 
   #failure(command: string, stderr: string): SlurmError {
+    // A limit whose name is not of submissions is one that the job exceeds by itself.
+    const [named = "submit"] = NAMED_LIMIT.exec(stderr) ?? [];
+    const isForNow = LIMIT.test(stderr) && /submit/i.test(named);
     const kind = UNREACHABLE.test(stderr)
       ? "unreachable"
       : UNUSABLE.test(stderr)
@@ -147,7 +148,7 @@ export class SlurmClient {
       // This call is always valid, so a failure is the controller's.
       : command === "squeue"
       ? "unreachable"
-      : command === "sbatch" && isForNow(stderr)
+      : command === "sbatch" && isForNow
       ? "limit"
       : "refused";
     const said = stderr.split("\n")
@@ -177,10 +178,4 @@ function spawn(command: string, args: readonly string[]): Deno.ChildProcess {
       `"${command}" was not found: Slurm's commands must be in PATH where the scheduler runs`,
     );
   }
-}
-
-/** True for a limit that is met with fewer jobs or later; false for one that the job exceeds by itself. */
-function isForNow(stderr: string): boolean {
-  const [named] = NAMED_LIMIT.exec(stderr) ?? [];
-  return LIMIT.test(stderr) && (named === undefined || /submit/i.test(named));
 }

@@ -49,9 +49,7 @@ export class Slurm implements Executor {
   readonly allots = true;
   /** Of stages that ran here. Jobs whose folder is removed end by themselves. */
   readonly reap = local.reap;
-  readonly #settings: SlurmSettings;
   readonly #client: SlurmClient;
-  readonly #say: (text: string) => void;
   readonly #machines = new Map<string, string>();
   readonly #jobs = new Set<SlurmJob>();
   /** File by which jobs see that this scheduler lives. */
@@ -74,21 +72,22 @@ export class Slurm implements Executor {
   #told = "";
 
   /** @param say Shows the user a message that concerns no single stage. */
-  constructor(settings: SlurmSettings, say: (text: string) => void = () => {}) {
-    this.#settings = settings;
-    this.#say = say;
+  constructor(
+    private readonly settings: SlurmSettings,
+    private readonly say: (text: string) => void = () => {},
+  ) {
     this.#alive = join(settings.folder, `alive-${temporarySuffix()}`);
     this.#client = new SlurmClient(settings.pace.call);
   }
 
   of(task: string, isLocal: boolean): Executor {
-    const { run = isLocal ? "local" : "slurm" } = kindOf(this.#settings, task);
+    const { run = isLocal ? "local" : "slurm" } = kindOf(this.settings, task);
     return run === "local" ? local : this;
   }
 
   /** Options that determine on which nodes the stages of a task run: `partition "gpu", constraint ""`. */
   nodesOf(task: string): string {
-    const kind = kindOf(this.#settings, task);
+    const kind = kindOf(this.settings, task);
     const { partition = "", constraint = "", arguments: more = [] } = kind;
     return [`partition "${partition}"`, `constraint "${constraint}"`, ...more]
       .join(", ");
@@ -137,10 +136,9 @@ export class Slurm implements Executor {
       const reason = "code" in ended
         ? read("stderr").trim() || `code ${ended.code}`
         : ended.reason;
+      const nodes = this.nodesOf(task);
       throw new Error(
-        `The job that probes the engine of a node (${
-          this.nodesOf(task)
-        }) failed: ${reason}`,
+        `The job that probes the engine of a node (${nodes}) failed: ${reason}`,
       );
     } finally {
       removeFolder(folder);
@@ -149,12 +147,12 @@ export class Slurm implements Executor {
 
   /** @param seesGpus True if it may use the GPUs that Slurm allots to it. */
   start(job: Job, seesGpus = job.resources.gpus > 0): Execution {
-    const { pace } = this.#settings;
+    const { pace } = this.settings;
     const machine = job.needs.length > 0
       ? this.#machines.get(this.nodesOf(job.task))
       : undefined;
     writeScript(job, { alive: this.#alive, pace, machine, seesGpus });
-    const started = new SlurmJob(job, sbatchOptions(this.#settings, job), {
+    const started = new SlurmJob(job, sbatchOptions(this.settings, job), {
       pace,
       askNow: () => this.#askNow(),
       finished: (it, isOver) => {
@@ -165,15 +163,16 @@ export class Slurm implements Executor {
     this.#jobs.add(started);
     if (!this.#working) this.#work();
     this.#wake();
+    const ended = started.ended.promise;
     return {
       started: started.started.promise,
-      ended: started.ended.promise,
+      ended,
       remote: { interval: pace.files * 1000, late: pace.late * 1000 },
       // Slurm kills it when it has not ended within its own `KillWait`.
       stop: async () => {
         started.stop ??= "wanted";
         this.#wake();
-        await started.ended.promise;
+        await ended;
       },
     };
   }
@@ -188,16 +187,15 @@ export class Slurm implements Executor {
   async submitScheduler(args: readonly string[], log: string): Promise<string> {
     Deno.openSync(log, { append: true, create: true, mode: 0o600 }).close();
     const command = [Deno.execPath(), ...args].map(quoted).join(" ");
-    return await this.#client.submit(
-      schedulerOptions(this.#settings, log),
-      `#!/bin/bash\nexec ${command}\n`,
-    );
+    const script = `#!/bin/bash\nexec ${command}\n`;
+    const options = schedulerOptions(this.settings, log);
+    return await this.#client.submit(options, script);
   }
 
   /** Follows all jobs until there are none left. */
   async #work(): Promise<void> {
     this.#working = true;
-    const { beat: seconds } = this.#settings.pace;
+    const { beat: seconds } = this.settings.pace;
     const beat = setInterval(() => this.#beat(), 1000 * seconds);
     try {
       this.#beat();
@@ -226,7 +224,7 @@ export class Slurm implements Executor {
   /** Writes the heartbeat, for which all jobs wait. */
   #beat(): void {
     try {
-      Deno.mkdirSync(this.#settings.folder, { recursive: true });
+      Deno.mkdirSync(this.settings.folder, { recursive: true });
       Deno.writeTextFileSync(this.#alive, new Date().toISOString());
     } catch (error) {
       for (const job of this.#jobs) lose(job, error);
@@ -234,7 +232,7 @@ export class Slurm implements Executor {
   }
 
   async #sleep(): Promise<void> {
-    const { gather, files } = this.#settings.pace;
+    const { gather, files } = this.settings.pace;
     const waits = [...this.#jobs].some((job) => job.submission === undefined);
     const seconds = waits ? Math.min(gather, files) : files;
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -253,7 +251,7 @@ export class Slurm implements Executor {
 
   /** Calls `squeue`, if it is time. Returns true if it answered. */
   async #ask(): Promise<boolean> {
-    const { queue, slowest } = this.#settings.pace;
+    const { queue, slowest } = this.settings.pace;
     const submitted = [...this.#jobs].filter((job) => job.submission);
     if (submitted.length === 0 || performance.now() < this.#nextQueue) {
       return false;
@@ -270,8 +268,7 @@ export class Slurm implements Executor {
         const found = arrays.get(batch);
         if (array === undefined && found !== undefined) job.submitted(found);
         trying(job, () => {
-          const { id } = job;
-          if (job.update(id === undefined ? id : byId.get(id))) changed = true;
+          if (job.update(byId.get(job.id ?? ""))) changed = true;
         });
       }
       await this.#raiseThrottles();
@@ -287,7 +284,7 @@ export class Slurm implements Executor {
   async #reach<T>(call: () => Promise<T>): Promise<T | undefined> {
     try {
       const result = await call();
-      if (this.#unreachable) this.#say("Slurm's controller answers again");
+      if (this.#unreachable) this.say("Slurm's controller answers again");
       this.#unreachable = false;
       return result;
     } catch (error) {
@@ -296,7 +293,7 @@ export class Slurm implements Executor {
       }
       const why = `Slurm's controller does not answer (${error.message})`;
       if (!this.#unreachable) {
-        this.#say(`${why}; waiting for it, while running jobs go on`);
+        this.say(`${why}; waiting for it, while running jobs go on`);
       }
       this.#unreachable = true;
       return undefined;
@@ -326,7 +323,7 @@ export class Slurm implements Executor {
     const now = performance.now();
     const ready = [...this.#jobs].filter((job) => job.submission === undefined);
     if (ready.length === 0 || now < this.#nextSubmission) return;
-    const gather = this.#settings.pace.gather * 1000;
+    const gather = this.settings.pace.gather * 1000;
     const since = ready.map(({ ready }) => now - ready);
     if (Math.min(...since) < gather && Math.max(...since) < 10 * gather) return;
     const alike = Map.groupBy(ready, ({ options }) => JSON.stringify(options));
@@ -382,7 +379,7 @@ export class Slurm implements Executor {
       this.#largest = Math.max(1, Math.floor(jobs.length / 2));
       if (jobs.length === 1) this.#wait();
       if (this.#told !== message) {
-        this.#say(`${message}; submitting fewer jobs at a time`);
+        this.say(`${message}; submitting fewer jobs at a time`);
       }
       this.#told = message;
       return false;
@@ -392,13 +389,13 @@ export class Slurm implements Executor {
   /** Submits nothing for some time. */
   #wait(): void {
     this.#nextSubmission = performance.now() +
-      this.#settings.pace.slowest * 1000;
+      this.settings.pace.slowest * 1000;
   }
 
   /** How many more jobs of a task may run. Each array counts as many jobs as its throttle allows. */
   #room(task: string): number {
-    const { jobs } = this.#settings;
-    let [all, own] = [jobs, kindOf(this.#settings, task).jobs ?? jobs];
+    const { jobs } = this.settings;
+    let [all, own] = [jobs, kindOf(this.settings, task).jobs ?? jobs];
     for (const [array, throttle] of this.#throttles) {
       const left = this.#left(array);
       const running = Math.min(throttle, left.length);

@@ -20,16 +20,6 @@ interface JobListener {
   finished(job: SlurmJob, isOver: boolean): void;
 }
 
-/** A submission, from just before `sbatch` is called. */
-interface Submission {
-  /** Comment of its job array, by which it is found before its number is known. */
-  readonly batch: string;
-  /** Index in the array; undefined if the batch is a job of its own. */
-  readonly index: number | undefined;
-  /** Number of the array or job, once it is known. */
-  readonly array?: string;
-}
-
 /** Milliseconds after which a submission whose outcome is unknown counts as failed. */
 const SETTLING = 2_000;
 
@@ -38,14 +28,19 @@ const CONFIRMING = 10_000;
 
 /** A start of a stage as a job of Slurm, from when it is ready to be submitted to its end. */
 export class SlurmJob {
-  readonly job: Job;
-  /** Options of `sbatch`. */
-  readonly options: readonly string[];
   readonly started = Promise.withResolvers<void>();
   readonly ended = Promise.withResolvers<Ended>();
   /** When it became ready to be submitted, in milliseconds. */
   ready = performance.now();
-  submission: Submission | undefined;
+  /** Its submission, from just before `sbatch` is called. */
+  submission: {
+    /** Comment of its job array, by which it is found before its number is known. */
+    readonly batch: string;
+    /** Index in the array; undefined if the batch is a job of its own. */
+    readonly index: number | undefined;
+    /** Number of the array or job, once it is known. */
+    readonly array?: string;
+  } | undefined;
   /** The last state that `squeue` gave, with its reason. */
   state = "";
   /** Set if it is to stop: whether Slurm has been asked to cancel it. */
@@ -56,13 +51,13 @@ export class SlurmJob {
   #written: number | undefined;
   #over: number | undefined;
   #missing: number | undefined;
-  readonly #follower: JobListener;
 
-  constructor(job: Job, options: readonly string[], follower: JobListener) {
-    this.job = job;
-    this.options = options;
-    this.#follower = follower;
-  }
+  /** @param options Of `sbatch`. */
+  constructor(
+    readonly job: Job,
+    readonly options: readonly string[],
+    private readonly listener: JobListener,
+  ) {}
 
   /** Id of the job, once it is known. */
   get id(): string | undefined {
@@ -82,7 +77,7 @@ export class SlurmJob {
 
   /** Reads the files of the job. */
   readFiles(): void {
-    const { pace } = this.#follower;
+    const { pace } = this.listener;
     const { folder } = this.job;
     if (this.submission === undefined) return;
     if (hasBegun(folder)) this.started.resolve();
@@ -102,26 +97,25 @@ export class SlurmJob {
     if (this.stop === undefined && isClear || since > CONFIRMING) {
       return this.#finishBy(end);
     }
-    if (this.#end === undefined) this.#follower.askNow();
+    if (this.#end === undefined) this.listener.askNow();
     this.#end = end;
   }
 
   /** Updates the job from its line of `squeue`; undefined if it is not listed. Returns true if something changed. */
   update(listed: QueuedJob | undefined): boolean {
-    const { pace } = this.#follower;
+    const { pace } = this.listener;
     const now = performance.now();
     if (listed === undefined) {
       this.#missing ??= now;
       const missing = now - this.#missing;
       if (this.submission!.array === undefined && missing > SETTLING) {
         // If it was submitted all the same, it ends at once.
-        this.#startAgain("sbatch has not answered; submitting the job again");
+        this.#fail("sbatch has not answered; submitting the job again", true);
       } else if (this.#end !== undefined) this.#finishBy(this.#end);
       else if (missing > pace.vanished * 1000) {
+        const { id = "", job: { folder } } = this;
         this.#fail(
-          `Job ${
-            this.id ?? ""
-          } is no longer in the queue and has left no exit file in "${this.job.folder}"`,
+          `Job ${id} is no longer in the queue and has left no exit file in "${folder}"`,
         );
       }
       return false;
@@ -159,15 +153,13 @@ export class SlurmJob {
     ) return changed;
     const again = judged.again === "always" ||
       judged.again === "from checkpoint" && hasCheckpoint(this.job);
-    if (again && this.stop === undefined) this.#startAgain(judged.reason);
-    else this.#fail(judged.reason);
+    this.#fail(judged.reason, again && this.stop === undefined);
     return true;
   }
 
   /** Ends following the job as its exit file says. */
   #finishBy(end: End): void {
     const { id } = this;
-    const reached = `Job ${id} reached its time limit`;
     if (end.cause === "machine") {
       return this.#fail(
         `Node "${end.node}" of job ${id} is of another kind than the one whose engine is in the stage's key (it has ${end.machine.trim()}): select nodes of one kind by "partition" or "constraint" in the profile`,
@@ -175,16 +167,17 @@ export class SlurmJob {
     }
     const isCut = this.stop === undefined && end.code !== 0;
     if (isCut && end.cause === "alone") {
-      return this.#startAgain(
+      return this.#fail(
         `Job ${id} saw no sign of life of the scheduler; it goes on from its checkpoint`,
+        true,
       );
     }
     if (isCut && end.cause === "limit") {
-      return hasCheckpoint(this.job)
-        ? this.#startAgain(`${reached}; it goes on from its checkpoint`)
-        : this.#fail(
-          `${reached} and has left no checkpoint: raise "time" in its resources or the profile`,
-        );
+      const goesOn = hasCheckpoint(this.job);
+      const what = goesOn
+        ? "; it goes on from its checkpoint"
+        : ' and has left no checkpoint: raise "time" in its resources or the profile';
+      return this.#fail(`Job ${id} reached its time limit${what}`, goesOn);
     }
     this.finish({
       ...describe(end.code),
@@ -195,19 +188,15 @@ export class SlurmJob {
     });
   }
 
-  #startAgain(reason: string): void {
-    this.finish({ reason, again: true });
-  }
-
-  #fail(reason: string): void {
-    this.finish({ reason });
+  #fail(reason: string, again = false): void {
+    this.finish({ reason, ...(again && { again }) });
   }
 
   /** Ends following the job, which must not go on. */
   finish(ended: Ended): void {
     const isOver = this.submission === undefined || this.#written !== undefined;
     if (!isOver) giveUp(this.job.folder);
-    this.#follower.finished(this, isOver);
+    this.listener.finished(this, isOver);
     this.ended.resolve(ended);
   }
 

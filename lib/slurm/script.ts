@@ -35,21 +35,21 @@ cd "\${folders[\${SLURM_ARRAY_TASK_ID:-0}]}" && exec /bin/bash ./job.sh
 `;
 }
 
-/** What the script of a job depends on, besides the job. */
-interface ScriptOptions {
-  /** File to which the scheduler writes something else in each beat while it lives. */
-  readonly alive: string;
-  readonly pace: Intervals;
-  /** The processors and GPUs that the node must have, if they matter. */
-  readonly machine: string | undefined;
-  /** True if it may use the GPUs that Slurm allots to it. */
-  readonly seesGpus: boolean;
-}
-
-/** Writes the script that a job runs in its folder. It has the job's environment, so only its owner can read it. */
+/**
+ * Writes the script that a job runs in its folder. It has the job's environment, so only its owner can read it.
+ *
+ * @param options.alive File to which the scheduler writes something else in each beat while it lives.
+ * @param options.machine The processors and GPUs that the node must have, if they matter.
+ * @param options.seesGpus True if it may use the GPUs that Slurm allots to it.
+ */
 export function writeScript(
   job: Job,
-  { alive, pace, machine, seesGpus }: ScriptOptions,
+  { alive, pace, machine = "", seesGpus }: {
+    readonly alive: string;
+    readonly pace: Intervals;
+    readonly machine: string | undefined;
+    readonly seesGpus: boolean;
+  },
 ): void {
   const { CUDA_VISIBLE_DEVICES: _, ...env } = job.env;
   const values: Record<string, string> = {
@@ -57,7 +57,7 @@ export function writeScript(
       .map(([name, value]) => quoted(`${name}=${value}`)).join(" "),
     COMMAND: [Deno.execPath(), ...job.args].map(quoted).join(" "),
     GPUS: seesGpus ? "1" : "",
-    MACHINE: quoted(machine ?? ""),
+    MACHINE: quoted(machine),
     ALIVE: quoted(alive),
     BEAT: String(pace.beat),
     GRACE: String(pace.grace),

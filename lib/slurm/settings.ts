@@ -92,13 +92,10 @@ export function settingsIn(
 /** Settings for the stages of a task. */
 export function kindOf(settings: SlurmSettings, task: string): SlurmKind {
   const { stages, ...kind } = settings;
-  const matching = Object.entries(stages).filter(([pattern]) =>
-    new RegExp(
-      `^${
-        pattern.replace(/[^\w*]/g, (it) => `\\${it}`).replaceAll("*", ".*")
-      }$`,
-    ).test(task)
-  );
+  const matching = Object.entries(stages).filter(([pattern]) => {
+    const escaped = pattern.replace(/[^\w*]/g, "\\$&").replaceAll("*", ".*");
+    return new RegExp(`^${escaped}$`).test(task);
+  });
   return Object.assign({}, kind, ...matching.map(([, more]) => more));
 }
 
