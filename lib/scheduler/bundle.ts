@@ -121,26 +121,18 @@ const REQUIRES = /\b__require\d*\("/;
 const REQUIRE =
   'import { createRequire } from "node:module"; const require = createRequire("file:///");\n';
 
-/** The part of a bundle that comes from one module. */
-interface Section {
-  /** Path relative to the project, or the package: `zod@4.6.7`. */
-  readonly module: string;
-  /** Its first line in the bundle, from 0. */
-  readonly start: number;
-  readonly lines: readonly string[];
-}
-
 /** Matches esbuild's comment before the code of each module. */
 const HEADER = /^\/\/ (?:code:(.+)|.*node_modules\/\.deno\/([^/]+)\/.*)$/;
 
-/** True if a section is of a package, whose name has a version: `zod@4.6.7`. */
-export function isPackage(module: string): boolean {
-  return /.@\d/.test(module);
-}
-
 /** Sections of a bundle, in order. A package has one for each of its modules. */
-export function sectionsOf(bundle: string): Section[] {
-  const sections: Section[] = [];
+export function sectionsOf(bundle: string) {
+  const sections: {
+    /** Path relative to the project, or the package: `zod@4.6.7`. */
+    readonly module: string;
+    /** Its first line in the bundle, from 0. */
+    readonly start: number;
+    readonly lines: readonly string[];
+  }[] = [];
   let lines: string[] = [];
   bundle.split("\n").forEach((line, i) => {
     const [, module, folder] = HEADER.exec(line) ?? [];
@@ -188,13 +180,15 @@ export async function locateTrace(
     const found = placeOf(Number(line) - 1, Number(column) - 1);
     if (found === undefined) return all;
     const { originalSource, originalLine, originalColumn } = found;
-    return `file:///${originalSource.replace(/^\//, "")}:${originalLine + 1}:${
-      originalColumn + 1
-    }`;
+    const at = [originalLine + 1, originalColumn + 1].join(":");
+    return `file:///${originalSource.replace(/^\//, "")}:${at}`;
   });
 }
 
 type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Matches the specifier of a package; the group is its name. */
+const SPECIFIER = /^npm:\/?((?:@[^/]+\/)?[^@/]+)@[^/]+/;
 
 /** Modules as Deno has resolved and compiled them, as a plugin of esbuild. */
 class Modules {
@@ -286,9 +280,12 @@ class Modules {
           { filter: /.*/, namespace: CODE },
           async ({ path, importer, kind }) => {
             if (importer.startsWith(ENTRY)) return { path, namespace: CODE };
-            const { target, within } = this.#resolve(path, importer);
-            if (within !== undefined) {
-              return await build.resolve(target, { kind, resolveDir: within });
+            const target = this.#resolve(path, importer);
+            const { npmPackage } = this.graph.modules.get(target) ?? {};
+            if (npmPackage !== undefined) {
+              const { localPath } = this.graph.npmPackages[npmPackage]!;
+              const name = target.replace(SPECIFIER, "$1");
+              return await build.resolve(name, { kind, resolveDir: localPath });
             }
             return target.startsWith("node:")
               ? { path: target, external: true }
@@ -308,31 +305,18 @@ class Modules {
     };
   }
 
-  /** The module that a specifier leads to; for a package, its name and the folder in which esbuild finds it. */
-  #resolve(
-    name: string,
-    importer: string,
-  ): { readonly target: string; readonly within?: string } {
-    const { modules, npmPackages } = this.graph;
+  /** The module that a specifier leads to. */
+  #resolve(name: string, importer: string): string {
     const from = this.#modules.get(importer)!;
-    const found = from.dependencies?.find(({ specifier }) => specifier === name)
-      ?.code;
-    if (found?.specifier === undefined) {
-      throw new Error(
-        `Cannot resolve the import of "${name}" in "${from.local}"${
-          found?.error === undefined
-            ? "; import a literal specifier"
-            : `: ${found.error}`
-        }`,
-      );
-    }
-    const target = this.#redirected(found.specifier);
-    const { npmPackage } = modules.get(target) ?? {};
-    if (npmPackage === undefined) return { target };
-    return {
-      target: target.replace(/^npm:\/?((?:@[^/]+\/)?[^@/]+)@[^/]+/, "$1"),
-      within: npmPackages[npmPackage]!.localPath,
-    };
+    const { code } =
+      from.dependencies?.find(({ specifier }) => specifier === name) ?? {};
+    if (code?.specifier !== undefined) return this.#redirected(code.specifier);
+    const why = code?.error === undefined
+      ? "; import a literal specifier"
+      : `: ${code.error}`;
+    throw new Error(
+      `Cannot resolve the import of "${name}" in "${from.local}"${why}`,
+    );
   }
 
   #redirected(specifier: string): string {
@@ -437,10 +421,7 @@ export async function withoutComments(
 /** The first message of a failed build, with its place. */
 function messageOf({ message, errors }: Error & Partial<BuildFailure>): string {
   const { text, location } = errors?.[0] ?? { text: message };
-  if (!location) return text;
-  const { file, line, column } = location;
-  const name = file.replace(`${CODE}:`, "");
-  return name.startsWith(ENTRY)
-    ? text
-    : `${name}:${line}:${column + 1}: ${text}`;
+  const name = location?.file.replace(`${CODE}:`, "") ?? ENTRY;
+  if (!location || name.startsWith(ENTRY)) return text;
+  return `${name}:${location.line}:${location.column + 1}: ${text}`;
 }

@@ -1,7 +1,7 @@
 import { canonicalJson, quickChecksum } from "../files/digest.ts";
 import type { KeyParts, Manifest } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
-import { bundleTasks, isPackage, placesOf, sectionsOf } from "./bundle.ts";
+import { bundleTasks, placesOf, sectionsOf } from "./bundle.ts";
 
 /** A difference between the parts of two keys. */
 export interface Change {
@@ -52,10 +52,8 @@ async function codeChanges(
   store: Store,
 ): Promise<Change[]> {
   if (before === after) return [];
-  const [old, now] = [
-    await modulesOf(before, store),
-    await modulesOf(after, store),
-  ];
+  const old = await modulesOf(before, store);
+  const now = await modulesOf(after, store);
   return old === undefined || now === undefined
     ? [{ kind: "code", name: "of the task", before, after }]
     : compare("code", old, now);
@@ -151,15 +149,9 @@ function describeChange({ kind, name, before, after }: Change): string {
     : `${kind} ${name} ${before} -> ${after}`;
 }
 
-/** An earlier result of a stage, and how a key differs from that result's key. */
-interface Nearest {
-  readonly manifest: Manifest;
-  readonly changes: readonly Change[];
-}
-
 /**
- * The earlier result of a stage with the fewest differences; the latest if
- * there are several.
+ * The earlier result of a stage with the fewest differences, and these; the
+ * latest if there are several.
  *
  * @param except Key of a result to leave out.
  */
@@ -169,8 +161,8 @@ export async function nearest(
   parts: KeyParts,
   store: Store,
   except?: string,
-): Promise<Nearest | undefined> {
-  let best: Nearest | undefined;
+) {
+  let best: { manifest: Manifest; changes: readonly Change[] } | undefined;
   for (const manifest of store.results(pipeline, stage)) {
     if (manifest.key === except) continue;
     const differences = await changes(manifest.parts, parts, store);
@@ -236,15 +228,14 @@ export async function codeHunks(
     const indent = /^ */.exec(bundled[line] ?? "")![0].length;
     return (placeOf(line, indent)?.originalLine ?? line) + 1;
   };
-  const earlier = new Map(
-    sectionsOf(old).map(({ module, lines }) => [module, lines]),
-  );
+  const earlier = new Map(sectionsOf(old).map((it) => [it.module, it.lines]));
   const { structuredPatch } = await import("diff");
   const text = (lines: readonly string[]) =>
     lines.map((line) => `${line}\n`).join("");
   return sectionsOf(bundle.text).flatMap(({ module, start, lines }) => {
     const then = earlier.get(module);
-    if (then === undefined || isPackage(module)) return [];
+    // The name of a package has a version: `zod@4.6.7`.
+    if (then === undefined || /.@\d/.test(module)) return [];
     const texts = [text(then), text(lines)] as const;
     const patch = structuredPatch("", "", ...texts, "", "", { context: 0 });
     return patch.hunks.map(({ newStart, newLines, lines }) => {

@@ -57,17 +57,12 @@ let known: boolean | undefined;
 
 /** True if the kernel has Landlock (Linux 5.13 or later, unless it is disabled). */
 export function hasLandlock(): boolean {
-  return known ??= Deno.build.os === "linux" && hasLibc() && version() > 0;
-}
-
-/** False without glibc: no engine with native code runs there. */
-function hasLibc(): boolean {
   try {
-    libc();
-    return true;
+    return known ??= Deno.build.os === "linux" && versionOf(libc()) > 0;
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) throw error;
-    return false;
+    // Not glibc: no engine with native code runs here.
+    return known = false;
   }
 }
 
@@ -89,25 +84,26 @@ const CAP_SYS_ADMIN = 21n;
 const CAP_PERFMON = 38n;
 const O_PATH_CLOEXEC = 0o10000000 | 0o2000000;
 
-/** Rights of `linux/landlock.h` that apply to files, and those that apply to folders. */
-const EXECUTE = 1n << 0n;
-const WRITE_FILE = 1n << 1n;
-const READ_FILE = 1n << 2n;
-const READ_DIR = 1n << 3n;
-const REMOVE_DIR = 1n << 4n;
-const REMOVE_FILE = 1n << 5n;
-const MAKE_DIR = 1n << 7n;
-const MAKE_REG = 1n << 8n;
-const MAKE_SYM = 1n << 12n;
-const REFER = 1n << 13n;
-const TRUNCATE = 1n << 14n;
-const IOCTL_DEV = 1n << 15n;
+/** Rights of `linux/landlock.h`, in the order of their bits. */
+const RIGHTS = [
+  ..."EXECUTE WRITE_FILE READ_FILE READ_DIR REMOVE_DIR REMOVE_FILE".split(" "),
+  ..."MAKE_CHAR MAKE_DIR MAKE_REG MAKE_SOCK MAKE_FIFO MAKE_BLOCK".split(" "),
+  ..."MAKE_SYM REFER TRUNCATE IOCTL_DEV".split(" "),
+];
 
-const ON_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV;
-const READ = EXECUTE | READ_FILE | READ_DIR;
-const WRITE = READ_FILE | READ_DIR | WRITE_FILE | TRUNCATE | REMOVE_DIR |
-  REMOVE_FILE | MAKE_DIR | MAKE_REG | MAKE_SYM | REFER;
-const DEVICE = READ_FILE | READ_DIR | WRITE_FILE | TRUNCATE | IOCTL_DEV;
+function rights(names: string): bigint {
+  const bits = names.split(" ").map((name) => BigInt(RIGHTS.indexOf(name)));
+  return bits.reduce((sum, bit) => sum | 1n << bit, 0n);
+}
+
+const READ = rights("EXECUTE READ_FILE READ_DIR");
+const CHANGE = "READ_FILE READ_DIR WRITE_FILE TRUNCATE";
+const DEVICE = rights(`${CHANGE} IOCTL_DEV`);
+const WRITE = rights(
+  `${CHANGE} REMOVE_DIR REMOVE_FILE MAKE_DIR MAKE_REG MAKE_SYM REFER`,
+);
+/** Those that apply to files. */
+const ON_FILES = rights("EXECUTE WRITE_FILE READ_FILE TRUNCATE IOCTL_DEV");
 
 /** Devices without data of other processes, and GPUs. Matched where the stage runs, which may be a node of a cluster. */
 const DEVICES = /^(null|zero|full|u?random|nvidia.*|dxg|kfd|dri)$/;
@@ -120,50 +116,38 @@ const SINCE_SCOPES = 6;
 const BIND_AND_CONNECT = 0b11n;
 const SOCKETS_AND_SIGNALS = 0b11n;
 
-let loaded: ReturnType<typeof load> | undefined;
-
 function libc() {
-  return (loaded ??= load()).symbols;
-}
-
-function load() {
   return Deno.dlopen("libc.so.6", {
-    syscall: {
-      parameters: ["i64", "i64", "i64", "i64", "i64"],
-      result: "i64",
-    },
-    prctl: {
-      parameters: ["i32", "u64", "u64", "u64", "u64"],
-      result: "i32",
-    },
+    syscall: { parameters: ["i64", "i64", "i64", "i64", "i64"], result: "i64" },
+    prctl: { parameters: ["i32", "u64", "u64", "u64", "u64"], result: "i32" },
     open: { parameters: ["buffer", "i32"], result: "i32" },
     execv: { parameters: ["buffer", "buffer"], result: "i32" },
-  });
-}
-
-function addressOf(bytes: BufferSource): bigint {
-  return Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes));
-}
-
-function version(): number {
-  const { syscall } = libc();
-  return Number(syscall(CREATE_RULESET, 0n, 0n, CREATE_RULESET_VERSION, 0n));
+  }).symbols;
 }
 
 function cString(text: string): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(`${text}\0`);
 }
 
+function versionOf({ syscall }: ReturnType<typeof libc>): number {
+  return Number(syscall(CREATE_RULESET, 0n, 0n, CREATE_RULESET_VERSION, 0n));
+}
+
+function addressOf(bytes: BufferSource): bigint {
+  return Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes));
+}
+
 function confine({ read, write, net }: Rules): void {
-  const known = version();
-  if (known < 1) throw new Error("The kernel has no Landlock");
-  const { open, prctl, syscall } = libc();
-  const rights = KNOWN_RIGHTS[known - 1] ?? KNOWN_RIGHTS.at(-1)!;
-  const handled = (1n << BigInt(rights)) - 1n;
+  const symbols = libc();
+  const { open, prctl, syscall } = symbols;
+  const version = versionOf(symbols);
+  if (version < 1) throw new Error("The kernel has no Landlock");
+  const count = KNOWN_RIGHTS[version - 1] ?? KNOWN_RIGHTS.at(-1)!;
+  const handled = (1n << BigInt(count)) - 1n;
   const attributes = new BigUint64Array([
     handled,
-    ...(known >= SINCE_NET ? [net ? 0n : BIND_AND_CONNECT] : []),
-    ...(known >= SINCE_SCOPES ? [SOCKETS_AND_SIGNALS] : []),
+    ...(version >= SINCE_NET ? [net ? 0n : BIND_AND_CONNECT] : []),
+    ...(version >= SINCE_SCOPES ? [SOCKETS_AND_SIGNALS] : []),
   ]);
   const size = BigInt(attributes.byteLength);
   const ruleset = syscall(

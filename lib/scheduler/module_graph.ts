@@ -11,7 +11,9 @@ export interface ModuleGraph {
   readonly modules: ReadonlyMap<string, Module>;
   readonly redirects: Readonly<Record<string, string>>;
   /** Packages by name and version, with their folders. */
-  readonly npmPackages: Readonly<Record<string, NpmPackage>>;
+  readonly npmPackages: Readonly<
+    Record<string, Record<"name" | "version" | "localPath", string>>
+  >;
   /** By folder of a package in `node_modules`, the folder that `links` of `deno.json` names for it. */
   readonly linked: ReadonlyMap<string, string>;
   readonly compilerOptions: object;
@@ -32,12 +34,6 @@ export interface Module {
     readonly specifier: string;
     readonly code?: { readonly specifier?: string; readonly error?: string };
   }[];
-}
-
-interface NpmPackage {
-  readonly name: string;
-  readonly version: string;
-  readonly localPath: string;
 }
 
 /**
@@ -197,9 +193,8 @@ function parsedFile(path: string): Record<string, unknown> | undefined {
     return parse(text) as Record<string, unknown>;
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
-    throw new Error(`"${path}" is not valid JSON: ${error.message}`, {
-      cause: error,
-    });
+    const message = `"${path}" is not valid JSON: ${error.message}`;
+    throw new Error(message, { cause: error });
   }
 }
 
@@ -212,9 +207,6 @@ async function deno(folder: string, ...args: string[]): Promise<string> {
   }).output();
   const decoder = new TextDecoder();
   if (success) return decoder.decode(stdout);
-  throw new Error(
-    `Cannot read the project's modules: ${
-      decoder.decode(stderr).trim().replace(/^error: /, "")
-    }`,
-  );
+  const why = decoder.decode(stderr).trim().replace(/^error: /, "");
+  throw new Error(`Cannot read the project's modules: ${why}`);
 }
