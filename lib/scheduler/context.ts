@@ -57,18 +57,12 @@ export async function openContext(
       runtimes.set(name, await find());
     }
   }
-  return {
-    graph,
-    settings,
+  const code = await withCache(
     store,
-    selected,
-    code: await withCache(
-      store,
-      () => taskCode([...modules], settings.project, store),
-    ),
-    runtimes,
-    prepared: new Map(),
-  };
+    () => taskCode([...modules], settings.project, store),
+  );
+  const prepared = new Map();
+  return { graph, settings, store, selected, code, runtimes, prepared };
 }
 
 /** The cache of an output folder. */
@@ -79,8 +73,6 @@ export function openStore({ out }: Pick<Settings, "out">): Store {
 /**
  * Ids of the stages that are targets and of all that they need, in topological
  * order; of all stages if there are no targets.
- *
- * @throws {RangeError} If the graph has no stage of this id.
  */
 export function selectStages(
   graph: Graph,
@@ -88,11 +80,8 @@ export function selectStages(
 ): Set<string> {
   const needed = new Set(targets);
   for (const id of needed) {
-    const stage = graph.stages.get(id);
-    if (stage === undefined) {
-      throw new RangeError(`Pipeline "${graph.pipeline}" has no stage "${id}"`);
-    }
-    for (const input of Object.values(stage.inputs).flat()) needed.add(input);
+    const { inputs } = graph.stages.get(id)!;
+    for (const input of Object.values(inputs).flat()) needed.add(input);
   }
   const all = [...graph.stages.keys()];
   return new Set(
@@ -114,8 +103,7 @@ export async function readyRuntimes(
   for (const name of stage.declaration.needs) {
     const runtime = runtimes.get(name)!;
     // A failure is final, but what was usable may have been damaged since.
-    const before = prepared.get(runtime) ?? Promise.resolve();
-    const now = before.then(() => runtime.prepare());
+    const now = Promise.resolve(prepared.get(runtime)).then(runtime.prepare);
     prepared.set(runtime, now);
     await now;
     ready.set(name, runtime);

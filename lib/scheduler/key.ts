@@ -27,20 +27,21 @@ export async function keyParts(
   const { declaration, module, params, resources } = stage;
   const contents: Record<string, string> = {};
   for (const [name, path] of sources) {
-    try {
-      contents[name] = await sourceDigest(path, context.store);
-    } catch (error) {
-      if (!(error instanceof Error)) throw error;
-      const message = parameterFault(name, [stage.id], error.message);
-      throw new Error(message, { cause: error });
-    }
+    contents[name] = await sourceDigest(path, context.store);
   }
   const inputs = Object.entries(stage.inputs).map(([name, ids]) => {
     const many = declaration.inputs[name]?.many === true;
-    return [
-      name,
-      ids.map((id) => inputPart(context, stage, id, many, results)),
-    ];
+    // Only what the task sees of it: so renaming a stage rarely makes others run.
+    const parts = ids.map((id): InputPart => {
+      const { content, seconds, metrics, machine } = results.get(id)!;
+      return {
+        content,
+        ...(many && { stage: id, matrix: stageOf(context, id).matrix }),
+        ...(declaration.timings && { seconds, metrics }),
+        ...(declaration.timings && machine !== undefined && { machine }),
+      };
+    });
+    return [name, parts];
   });
   const runtimes = declaration.needs.map((name) => {
     const { identity, threaded } = context.runtimes.get(name)!;
@@ -61,26 +62,7 @@ export function threadsOf({ cpus }: GraphStage["resources"]): string {
   return cpus === 1 ? "1 thread" : `${cpus} threads`;
 }
 
-/**
- * The part of an input contains only what the task sees of it. The stage's id
- * is visible for inputs that take many artifacts only, so renaming a stage
- * rarely makes others run.
- */
-function inputPart(
-  context: Context,
-  { declaration: { timings } }: GraphStage,
-  id: string,
-  many: boolean,
-  results: ReadonlyMap<string, Manifest>,
-): InputPart {
-  const { content, seconds, metrics, machine } = results.get(id)!;
-  return {
-    content,
-    ...(many && { stage: id, matrix: stageOf(context, id).matrix }),
-    ...(timings && { seconds, metrics }),
-    ...(timings && machine !== undefined && { machine }),
-  };
-}
+type Params = KeyParts["params"];
 
 /** Absolute paths of the files and folders that parameters name, by the dot path of the parameter. */
 export type Sources = ReadonlyMap<string, string>;
@@ -119,29 +101,23 @@ export function sourcePrints(sources: Sources): string {
 }
 
 /** The parameters, with the sources as absolute paths. */
-export function withAbsoluteSources(
-  params: Readonly<Record<string, unknown>>,
-  sources: Sources,
-): Readonly<Record<string, unknown>> {
+export function withAbsoluteSources(params: Params, sources: Sources): Params {
   return edited(params, sources, (place, name, path) => {
     if (name in place) place[name] = path;
   });
 }
 
 /** The parameters, without the sources. */
-export function withoutSources(
-  params: Readonly<Record<string, unknown>>,
-  sources: Sources,
-): Readonly<Record<string, unknown>> {
+function withoutSources(params: Params, sources: Sources): Params {
   return edited(params, sources, (place, name) => delete place[name]);
 }
 
 /** A copy of the parameters in which the mapping with each source has been edited. */
 function edited(
-  params: Readonly<Record<string, unknown>>,
+  params: Params,
   sources: Sources,
   edit: (place: Record<string, unknown>, name: string, path: string) => void,
-): Readonly<Record<string, unknown>> {
+): Params {
   if (sources.size === 0) return params;
   const copy = structuredClone(params) as Record<string, unknown>;
   for (const [at, path] of sources) {
@@ -187,18 +163,15 @@ function sourceInfo(path: string): Deno.FileInfo {
 /** Section of the store's memo. */
 const SECTION = "sources";
 
-/** The part of a context that finding sources needs. */
-interface SourceContext extends Pick<Context, "store" | "code"> {
-  readonly settings: Pick<Context["settings"], "project">;
-}
-
 /**
  * The sources that a stage names by its parameters, as its task's `sources()`
  * returns them. They are memoized by code and parameters, so that a run with
  * nothing to do imports no task.
  */
 export async function sourcesOf(
-  { settings: { project }, store, code: codes }: SourceContext,
+  { settings: { project }, store, code: codes }:
+    & Pick<Context, "store" | "code">
+    & { readonly settings: Pick<Context["settings"], "project"> },
   { declaration, module, params }: GraphStage,
 ): Promise<Sources> {
   if (!declaration.sources) return new Map();
@@ -240,18 +213,10 @@ export async function checkSources(context: Context): Promise<void> {
   }
   if (faults.length === 0) return;
   const same = Map.groupBy(faults, ({ name, message }) => `${name} ${message}`);
-  const lines = [...same.values()].map((all) => {
-    const [{ name, message }] = all as [typeof all[number]];
-    return parameterFault(name, all.map(({ id }) => id), message);
+  const lines = same.values().map(([first, ...others]) => {
+    const { name, message, id } = first!;
+    const more = others.length > 0 ? ` and ${others.length} more` : "";
+    return `Parameter "${name}" of stage "${id}"${more}: ${message}`;
   });
-  throw new Error(lines.join("\n"));
-}
-
-function parameterFault(
-  name: string,
-  [id, ...others]: readonly string[],
-  message: string,
-): string {
-  const more = others.length > 0 ? ` and ${others.length} more` : "";
-  return `Parameter "${name}" of stage "${id}"${more}: ${message}`;
+  throw new Error([...lines].join("\n"));
 }

@@ -79,9 +79,7 @@ export async function decide(
   const hit: RemoteHit | undefined = found.state === "found"
     ? inCache(found.manifest)
     : await settings.remote?.find(key) ??
-      (settings.recorded
-        ? await recordedResult(parts, settings, store)
-        : undefined);
+      await recordedResult(parts, settings, store);
   if (hit === undefined) {
     if (found.state === "unusable") {
       return run(`its result in the cache ${found.fault}`);
@@ -90,12 +88,6 @@ export async function decide(
     return run(await explainMiss(pipeline, stage.id, parts, store));
   }
   const { manifest } = hit;
-  const missing = stage.declaration.output.files.find((file) =>
-    !manifest.files.some(({ path }) => path === file)
-  );
-  if (missing !== undefined) {
-    return run(`its result in the cache lacks "${missing}"`);
-  }
   const folder = visibleFolder(settings.out, pipeline, stage.id);
   const recorded = manifest.key === key
     ? {}
@@ -121,12 +113,13 @@ function inCache(manifest: Manifest): RemoteHit {
   return { manifest, bring: () => Promise.resolve(true) };
 }
 
-/** A result of the same parts but for the runtimes, of the cache or the remote. */
+/** If that is wanted, a result of the same parts but for the runtimes, of the cache or the remote. */
 async function recordedResult(
   parts: KeyParts,
-  { remote }: Settings,
+  { recorded, remote }: Settings,
   store: Store,
 ): Promise<RemoteHit | undefined> {
+  if (!recorded) return undefined;
   const wanted = await recordedKey(parts);
   for (const { key, parts: others } of store.manifests.all()) {
     if (await recordedKey(others) !== wanted) continue;
@@ -136,12 +129,10 @@ async function recordedResult(
   return await remote?.find(wanted, "recorded");
 }
 
-/** Decision on each stage of the graph, in topological order. */
-type Plan = ReadonlyMap<string, Decision>;
-
 /**
- * Determines what a run would do, without running anything. The decision on a
- * stage is unknown if one of its inputs does not exist yet.
+ * Determines what a run would do with each stage, in topological order, without
+ * running anything. The decision on a stage is unknown if one of its inputs does
+ * not exist yet.
  *
  * @param targets Ids of stages; all stages if empty.
  * @param store The cache, if it is open already.
@@ -152,21 +143,9 @@ export async function plan(
   targets: readonly string[],
   settings: Settings,
   store = openStore(settings),
-): Promise<Plan> {
-  return await decideAll(graph, targets, settings, store, checkSources);
-}
-
-/** @param check Called before the first decision. */
-async function decideAll(
-  graph: Graph,
-  targets: readonly string[],
-  settings: Settings,
-  store: Store,
-  check?: (context: Context) => Promise<void>,
-): Promise<Plan> {
+): Promise<ReadonlyMap<string, Decision>> {
   using _live = await holdOff(store);
   const context = await openContext(graph, targets, settings, store);
-  await check?.(context);
   const decided = new Map(await Array.fromAsync(decideEach(context)));
   await store.memo.save();
   return new Map(
@@ -181,6 +160,7 @@ async function decideAll(
 async function* decideEach(
   context: Context,
 ): AsyncGenerator<[id: string, Decided | { readonly decision: Unknown }]> {
+  await checkSources(context);
   const results = new Map<string, Manifest>();
   for (const id of context.selected) {
     const stage = stageOf(context, id);
@@ -247,7 +227,7 @@ export async function status(
   const { liveRuns } = await import("./runs.ts");
   // Before results: a run that ends meanwhile is in neither otherwise.
   const runs = liveRuns(store).filter((run) => run.pipeline === pipeline);
-  const decisions = await decideAll(graph, targets, settings, store);
+  const decisions = await plan(graph, targets, settings, store);
   return [...decisions].map(([stage, decision]) => {
     const { keys, failure } = store.histories.read(pipeline, stage);
     const key = "key" in decision ? decision.key : undefined;
@@ -302,22 +282,11 @@ export async function explain(
   const { codeHunks, nearest } = await import("./changes.ts");
   const other = await nearest(graph.pipeline, id, parts, store, key);
   if (other === undefined) return { stage: id, decision, parts };
-  const { manifest, changes } = other;
-  return {
-    stage: id,
-    decision,
-    parts,
-    nearest: {
-      key: manifest.key,
-      started: manifest.started,
-      changes,
-      code: await codeHunks(
-        manifest.parts.code,
-        parts.code,
-        settings.project,
-        stageOf(context, id).module,
-        store,
-      ),
-    },
-  };
+  const { manifest: { key: otherKey, parts: before, started }, changes } =
+    other;
+  const { module } = stageOf(context, id);
+  const { project } = settings;
+  const code = await codeHunks(before.code, parts.code, project, module, store);
+  const near = { key: otherKey, started, changes, code };
+  return { stage: id, decision, parts, nearest: near };
 }

@@ -11,21 +11,11 @@ import { makeRunFolder } from "./runs.ts";
 import type { Settings } from "./settings.ts";
 import { visibleFolder } from "./visible.ts";
 
-/** Folders of results, which exist until disposal. */
-export interface ResultFolders extends Disposable {
-  /** The folder of a stage's result; read only. */
-  of(stage: string): string;
-  /** Replaces these folders in a text by those in which the user sees the results of the stages. */
-  readonly lastingPaths: (text: string) => string;
-  /** Identities of other runtimes that made results among them, by stage. */
-  readonly recorded: ReadonlyMap<string, string>;
-}
-
 /**
  * Opens the result that a run of a stage would find in the cache, and those of
  * stages that it needs. What is visible in `out/PIPELINE/STAGE` may be another
  * one, of a run with other parameters, or become it at any time; the folders are
- * therefore private ones, with links to the cache. Their files are read once, at
+ * therefore private ones, with links to the cache, which exist until disposal. Their files are read once, at
  * about 1 GB/s, to verify them.
  *
  * @param stages The stage and stages that it needs, whose results are opened.
@@ -37,7 +27,7 @@ export async function openResults(
   stages: readonly string[],
   settings: Settings,
   store: Store,
-): Promise<ResultFolders> {
+) {
   const { pipeline } = graph;
   using _live = await holdOff(store);
   const context = await openContext(graph, [id], settings, store);
@@ -65,25 +55,25 @@ export async function openResults(
   await store.memo.save();
   const kept = made.move();
   return {
-    of: (stage) => paths.get(stage)!,
-    lastingPaths: (text) =>
+    /** The folder of a stage's result; read only. */
+    of: (stage: string) => paths.get(stage)!,
+    /** Replaces these folders in a text by those in which the user sees the results of the stages. */
+    lastingPaths: (text: string) =>
       [...paths].reduce(
         (it, [stage, path]) =>
           it.replaceAll(path, visibleFolder(settings.out, pipeline, stage)),
         text,
       ),
+    /** Identities of other runtimes that made results among them, by stage. */
     recorded,
     [Symbol.dispose]: () => kept.dispose(),
   };
 }
 
-/** A private folder for results. */
-interface PrivateFolder extends Disposable {
-  readonly path: string;
-}
-
 /** Makes a folder in the cache, or one for temporary files if the cache is not writable. */
-function privateFolder(make: () => PrivateFolder): PrivateFolder {
+function privateFolder(
+  make: () => Disposable & { readonly path: string },
+): ReturnType<typeof make> {
   try {
     return make();
   } catch (error) {

@@ -121,21 +121,19 @@ export function defaultSettings(project: string): Settings {
   };
 }
 
-/** Ids of the GPUs of this machine that `CUDA_VISIBLE_DEVICES`, if set, does not hide. */
-export function visibleGpus(): string[] {
+/**
+ * Ids of the GPUs of this machine that `CUDA_VISIBLE_DEVICES`, if set, does not
+ * hide. CUDA numbers the GPUs that it sees from 0, independent of the names of
+ * their devices: a container may have `nvidia3` only.
+ */
+export function visibleGpus(
+  devices = [...Deno.readDirSync("/dev")].map(({ name }) => name),
+): string[] {
   const chosen = Deno.env.get("CUDA_VISIBLE_DEVICES");
   if (chosen !== undefined) {
     const ids = chosen.split(",").map((id) => id.trim());
     return [...new Set(ids)].filter((id) => id !== "" && id !== "-1");
   }
-  return gpusAmong([...Deno.readDirSync("/dev")].map(({ name }) => name));
-}
-
-/**
- * Ids of the GPUs among device names. CUDA numbers the GPUs that it sees from
- * 0, independent of the device names: a container may have `nvidia3` only.
- */
-export function gpusAmong(devices: readonly string[]): string[] {
   const numbered = devices.filter((name) => /^nvidia\d+$/.test(name));
   // The Windows Subsystem for Linux has one GPU, under this name.
   return numbered.length === 0 && devices.includes("dxg")

@@ -8,7 +8,7 @@ import {
 import { runtimeOf } from "../../lib/cli/runtime/engine.ts";
 import { thisHost } from "../../lib/engine/install/host.ts";
 import type { EngineChoice } from "../../lib/engine/install/choice.ts";
-import { gpusAmong } from "../../lib/scheduler/settings.ts";
+import { visibleGpus } from "../../lib/scheduler/settings.ts";
 import { lockFolder } from "../../lib/scheduler/gpus.ts";
 import { BusyError } from "../../lib/scheduler/failure.ts";
 import { verify } from "../../lib/scheduler/verify.ts";
@@ -33,11 +33,14 @@ function engineOn(count: number | undefined, gpus: readonly string[]) {
   };
 }
 
-Deno.test("gpusAmong() numbers the visible devices as CUDA does", () => {
-  assertEquals(gpusAmong(["null", "nvidiactl", "nvidia-uvm"]), []);
-  assertEquals(gpusAmong(["nvidia1", "nvidia0", "nvidiactl"]), ["0", "1"]);
-  assertEquals(gpusAmong(["nvidia3", "nvidiactl"]), ["0"]);
-  assertEquals(gpusAmong(["null", "dxg"]), ["0"]);
+Deno.test("visibleGpus() numbers the devices as CUDA does", () => {
+  const before = Deno.env.get("CUDA_VISIBLE_DEVICES");
+  Deno.env.delete("CUDA_VISIBLE_DEVICES");
+  assertEquals(visibleGpus(["null", "nvidiactl", "nvidia-uvm"]), []);
+  assertEquals(visibleGpus(["nvidia1", "nvidia0", "nvidiactl"]), ["0", "1"]);
+  assertEquals(visibleGpus(["nvidia3", "nvidiactl"]), ["0"]);
+  assertEquals(visibleGpus(["null", "dxg"]), ["0"]);
+  if (before !== undefined) Deno.env.set("CUDA_VISIBLE_DEVICES", before);
 });
 
 Deno.test("run() gives each stage GPUs of its own, and none to stages that ask for none", async () => {
