@@ -28,14 +28,14 @@ export type ChildEvent =
     readonly done: number;
     readonly total: number;
     readonly unit: string;
-    readonly note?: string;
+    readonly note?: string | undefined;
   }
   | { readonly type: "log"; readonly line: string }
   | {
     readonly type: "metric";
     readonly name: string;
     readonly value: number;
-    readonly step?: number;
+    readonly step?: number | undefined;
   }
   /** It has written a checkpoint, from which the next attempt resumes: `step 175`. */
   | { readonly type: "saved"; readonly place: string }
@@ -73,7 +73,7 @@ export async function perform(task: Pick<Task, "run">): Promise<void> {
         last = done;
         if (!isDue) return;
         reported = now;
-        send({ type: "progress", done, total, unit, ...(note && { note }) });
+        send({ type: "progress", done, total, unit, note: note || undefined });
       },
       log(line) {
         for (const part of String(line).split("\n")) {
@@ -83,16 +83,10 @@ export async function perform(task: Pick<Task, "run">): Promise<void> {
       saved: (place) => send({ type: "saved", place }),
       metric(name, value, step) {
         if (!Number.isFinite(value)) {
-          throw new TypeError(
-            `Metric "${name}" is ${value}; expected a finite number`,
-          );
+          const expected = "expected a finite number";
+          throw new TypeError(`Metric "${name}" is ${value}; ${expected}`);
         }
-        send({
-          type: "metric",
-          name,
-          value,
-          ...(step !== undefined && { step }),
-        });
+        send({ type: "metric", name, value, step });
       },
     });
     send({ type: "done" });

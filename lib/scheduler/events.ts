@@ -1,10 +1,7 @@
 import type { ChildEvent } from "./child.ts";
 import type { JobState } from "./executors/executor.ts";
 
-/** Reason for a decision, as text: `param lr 4e-4 -> 5e-4`. */
-type Reason = string;
-
-/** What a run does with a stage. */
+/** What a run does with a stage. Its reason is a text: `param lr 4e-4 -> 5e-4`. */
 export type Decision =
   /** Its result is in the cache and its visible output is up to date. */
   | {
@@ -16,16 +13,16 @@ export type Decision =
   | {
     readonly state: "restore";
     readonly key: string;
-    readonly reason: Reason;
+    readonly reason: string;
     /** Identity of the other runtimes that made it: `tensorflow 2.21.0 cuda`. */
     readonly recorded?: string;
   }
   /** Its result is not in the cache, or it is forced to run. */
-  | { readonly state: "run"; readonly key: string; readonly reason: Reason }
+  | { readonly state: "run"; readonly key: string; readonly reason: string }
   /** An input does not exist yet: the stage runs unless that input turns out as before. */
-  | { readonly state: "unknown"; readonly reason: Reason }
+  | { readonly state: "unknown"; readonly reason: string }
   /** Not selected, or blocked by a failure. */
-  | { readonly state: "skip"; readonly reason: Reason };
+  | { readonly state: "skip"; readonly reason: string };
 
 /** What happens during a run. Renderers turn events into lines, a live table or JSON. */
 export type Event =
@@ -52,7 +49,7 @@ export type Event =
     readonly type: "started";
     readonly stage: string;
     readonly attempt: number;
-    readonly reason: Reason;
+    readonly reason: string;
   }
   /** The state of its job in a batch system changed. */
   | JobState & { readonly type: "queued"; readonly stage: string }
@@ -149,8 +146,8 @@ export function failed(message: string, code?: FailureCode): Failed {
 
 /** The end of a stage for which the cache lacks a blob. */
 export function lost(blob: string) {
-  const content = `Cached content "${blob.slice(0, 12)}"`;
-  const message = `${content} is missing or damaged`;
+  const name = blob.slice(0, 12);
+  const message = `Cached content "${name}" is missing or damaged`;
   return { state: "restart", message, lost: blob } as const;
 }
 

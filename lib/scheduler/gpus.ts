@@ -40,9 +40,8 @@ export async function holdGpus(
   const among = new Set(names.map((name) => uuidOf(name, uuids)));
   if (count > among.size) {
     const needed = count === 1 ? "1 GPU is" : `${count} GPUs are`;
-    throw new Error(
-      `${needed} needed, but ${among.size} can be used (see --gpus and CUDA_VISIBLE_DEVICES)`,
-    );
+    const given = "(see --gpus and CUDA_VISIBLE_DEVICES)";
+    throw new Error(`${needed} needed, but ${among.size} can be used ${given}`);
   }
   if (count === 0) return { ids: [], [Symbol.dispose]() {} };
   const folder = lockFolder();
@@ -115,19 +114,16 @@ const SHARED = "/var/lib/dylora/gpus";
 export function lockFolder(
   env: (name: string) => string | undefined = Deno.env.get,
 ): string {
-  const shared = env("DYLORA_GPU_LOCKS") ||
-    (fingerprint(SHARED) !== undefined ? SHARED : "");
-  const folder = shared || join(ownFolder(env), "dylora-gpus");
-  Deno.mkdirSync(folder, { recursive: true, mode: 0o700 });
-  return folder;
-}
-
-/** Not in `/tmp`, where another user could have put a link to anywhere. */
-function ownFolder(env: (name: string) => string | undefined): string {
   const runtime = env("XDG_RUNTIME_DIR") || `/run/user/${Deno.uid()}`;
-  return isAbsolute(runtime) && fingerprint(runtime) !== undefined
+  // Not in `/tmp`, where another user could have put a link to anywhere.
+  const own = isAbsolute(runtime) && fingerprint(runtime) !== undefined
     ? runtime
     : env("XDG_CACHE_HOME") || join(homedir(), ".cache");
+  const shared = env("DYLORA_GPU_LOCKS") ||
+    (fingerprint(SHARED) !== undefined ? SHARED : "");
+  const folder = shared || join(own, "dylora-gpus");
+  Deno.mkdirSync(folder, { recursive: true, mode: 0o700 });
+  return folder;
 }
 
 /** Lock file of a GPU, which all users may open who may open the folder. */

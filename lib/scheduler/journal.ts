@@ -14,13 +14,6 @@ export type LogLine = Event & { readonly at: number };
 /** Seconds between two reports of progress in a journal, since a stage may run for days. */
 const PROGRESS_PAUSE = 10;
 
-/** Writes a journal. */
-interface Journal extends Disposable {
-  write(event: Event): void;
-  /** Writes an event, then passes it on. */
-  readonly emit: (event: Event) => void;
-}
-
 /**
  * Creates a journal. Each event is written at once.
  *
@@ -29,7 +22,7 @@ interface Journal extends Disposable {
 export function openJournal(
   path: string,
   pass: (event: Event) => void = () => {},
-): Journal {
+) {
   const file = Deno.openSync(path, { write: true, createNew: true });
   const start = performance.now();
   let progress = -Infinity;
@@ -44,7 +37,8 @@ export function openJournal(
   };
   return {
     write,
-    emit(event) {
+    /** Writes an event, then passes it on. */
+    emit(event: Event) {
       write(event);
       pass(event);
     },
@@ -54,8 +48,6 @@ export function openJournal(
 
 /** The lines that a process appends to a file. */
 export class Lines implements Disposable {
-  readonly #path: string;
-  /** Characters after which a line is split. */
   readonly #longest: number;
   /** Kept open, so that all of it can be read after it was moved or removed. */
   readonly #file: Deno.FsFile | undefined;
@@ -64,25 +56,22 @@ export class Lines implements Disposable {
   #rest = "";
 
   /**
-   * @param options With `keep`, the file is opened now, and must exist.
-   * Otherwise it is opened whenever it has grown, which makes a network file
-   * system look for what other hosts have written.
+   * @param options.keep True to open the file now, which must exist. Otherwise it
+   * is opened whenever it has grown, which makes a network file system look for
+   * what other hosts have written.
+   * @param options.longest Characters after which a line is split.
    */
   constructor(
-    path: string,
-    { keep = false, longest = Infinity }: {
-      readonly keep?: boolean;
-      readonly longest?: number;
-    } = {},
+    private readonly path: string,
+    options: { readonly keep?: boolean; readonly longest?: number } = {},
   ) {
-    this.#path = path;
-    this.#longest = longest;
-    if (keep) this.#file = Deno.openSync(path);
+    this.#longest = options.longest ?? Infinity;
+    if (options.keep) this.#file = Deno.openSync(path);
   }
 
   /** Bytes of the file now. */
   get size(): number {
-    return this.#file?.statSync().size ?? fileSize(this.#path);
+    return this.#file?.statSync().size ?? fileSize(this.path);
   }
 
   /**
@@ -93,25 +82,21 @@ export class Lines implements Disposable {
   *read(end = Infinity): Generator<string> {
     const size = Math.min(this.size, end);
     if (size <= this.#offset) return;
-    const file = this.#file ?? Deno.openSync(this.#path);
-    try {
-      file.seekSync(this.#offset, Deno.SeekMode.Start);
-      const buffer = new Uint8Array(Math.min(size - this.#offset, 1 << 20));
-      while (this.#offset < size) {
-        const part = buffer.subarray(0, size - this.#offset);
-        const count = file.readSync(part);
-        if (count === null) return;
-        this.#offset += count;
-        const text = this.#decoder.decode(part.subarray(0, count), {
-          stream: true,
-        });
-        const lines = (this.#rest + text).split("\n");
-        this.#rest = lines.pop()!;
-        yield* lines;
-        if (this.#rest.length > this.#longest) yield* this.rest();
-      }
-    } finally {
-      if (this.#file === undefined) file.close();
+    using opened = this.#file ? undefined : Deno.openSync(this.path);
+    const file = this.#file ?? opened!;
+    file.seekSync(this.#offset, Deno.SeekMode.Start);
+    const buffer = new Uint8Array(Math.min(size - this.#offset, 1 << 20));
+    while (this.#offset < size) {
+      const part = buffer.subarray(0, size - this.#offset);
+      const count = file.readSync(part);
+      if (count === null) return;
+      this.#offset += count;
+      const bytes = part.subarray(0, count);
+      const text = this.#decoder.decode(bytes, { stream: true });
+      const lines = (this.#rest + text).split("\n");
+      this.#rest = lines.pop()!;
+      yield* lines;
+      if (this.#rest.length > this.#longest) yield* this.rest();
     }
   }
 
@@ -199,8 +184,7 @@ function parseLine(line: string, path: string): LogLine {
   try {
     return JSON.parse(line) as LogLine;
   } catch (error) {
-    throw new Error(`The log "${path}" is damaged; run the stage again`, {
-      cause: error,
-    });
+    const message = `The log "${path}" is damaged; run the stage again`;
+    throw new Error(message, { cause: error });
   }
 }

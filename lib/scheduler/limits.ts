@@ -41,12 +41,10 @@ export interface Claim extends Pick<JobResources, "cpus" | "gpus" | "memory"> {
 /** The claim of a stage: its mutex and, unless the executor allots them itself, its resources. */
 export function claimOf(context: Context, stage: GraphStage): Claim {
   const { mutex } = stage;
-  return {
-    ...(executorOf(context, stage).allots
-      ? { cpus: 0, gpus: 0, memory: 0 }
-      : resourcesOf(context, stage)),
-    ...(mutex !== undefined && { mutex }),
-  };
+  const resources = executorOf(context, stage).allots
+    ? { cpus: 0, gpus: 0, memory: 0 }
+    : resourcesOf(context, stage);
+  return { ...resources, ...(mutex !== undefined && { mutex }) };
 }
 
 /** Resources of the stages of a run, and durations of their earlier runs. */
@@ -82,21 +80,18 @@ export function expectation(context: Context): Event & { type: "expected" } {
 
 /** Keeps the running stages of one run within the limits. Among the stages that fit, the one that has waited longest runs first. */
 export class Slots {
-  readonly #limits: Limits;
   readonly #held = new Set<Claim>();
   /** Claims that wait, with what admits them. */
   readonly #waiting = new Map<Claim, () => void>();
 
-  constructor(limits: Limits) {
-    this.#limits = limits;
-  }
+  constructor(private readonly limits: Limits) {}
 
   /**
    * Waits until the claim fits, and holds it until disposed of. A claim on more
    * than the limits allow is reduced to them.
    */
   async take(claim: Claim, signal: AbortSignal): Promise<Disposable> {
-    const { cpus, memory, gpus } = this.#limits;
+    const { cpus, memory, gpus } = this.limits;
     const capped = {
       ...claim,
       cpus: Math.min(claim.cpus, cpus),
@@ -131,7 +126,7 @@ export class Slots {
   }
 
   #fits(claim: Claim): boolean {
-    const { jobs, cpus, memory, gpus } = this.#limits;
+    const { jobs, cpus, memory, gpus } = this.limits;
     const held = [...this.#held];
     const sum = (name: "cpus" | "memory" | "gpus") =>
       held.reduce((total, other) => total + other[name], claim[name]);
@@ -140,23 +135,6 @@ export class Slots {
       (claim.mutex === undefined ||
         held.every((other) => other.mutex !== claim.mutex));
   }
-}
-
-/**
- * Takes the lock of a key, which is held while the key is looked up, the stage
- * runs and its result is committed.
- *
- * @throws {BusyError} If another process holds it and `Settings.wait` is false.
- */
-export function lockKey(
-  run: Run,
-  stage: GraphStage,
-  key: string,
-): Promise<Lock> {
-  return lock(run, stage, key, (holder) => [
-    `"${stage.id}" is being run by ${holder}`,
-    `${holder}, which runs the same stage`,
-  ]);
 }
 
 /**
@@ -201,7 +179,12 @@ export async function takeGpus(
   });
 }
 
-async function lock(
+/**
+ * Takes a lock of the cache for a stage, waiting until it is free.
+ *
+ * @throws {BusyError} If another process holds it and `Settings.wait` is false.
+ */
+export async function lock(
   run: Run,
   stage: GraphStage,
   name: string,

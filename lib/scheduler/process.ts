@@ -74,7 +74,7 @@ export async function follow(
 /** A stage's process that was started. */
 class StageProcess {
   readonly execution: Execution;
-  readonly #watch: Watch;
+  readonly #lasting: (text: string) => string;
   readonly #events: Lines;
   readonly #stdout: Lines;
   readonly #stderr: Lines;
@@ -97,10 +97,10 @@ class StageProcess {
 
   constructor(
     start: (onState: Job["onState"]) => Execution,
-    watch: Watch,
+    private readonly watch: Watch,
   ) {
     const { stage, folder, emit } = watch;
-    this.#watch = watch;
+    this.#lasting = watch.lastingPaths ?? ((text) => text);
     this.#events = new Lines(join(folder, "events.jsonl"));
     const printed = { longest: LONGEST_LINE };
     this.#stdout = new Lines(join(folder, "stdout"), printed);
@@ -140,7 +140,7 @@ class StageProcess {
   /** Compares with the deadlines what had passed at the last poll: an end that came while this thread was busy is known before the next one. */
   #checkDeadlines(isEnding: boolean): void {
     const message = this.#left <= 0
-      ? `Timed out after ${this.#watch.timeout} s`
+      ? `Timed out after ${this.watch.timeout} s`
       : this.#lastLeft <= 0
       ? `The process did not end within ${LAST_SECONDS} s after run() returned; a timer, worker or connection is still open`
       : undefined;
@@ -152,8 +152,18 @@ class StageProcess {
     if (isEnding) this.#lastLeft -= passed;
   }
 
-  #onEvent(event: ChildEvent): void {
-    const { stage, emit } = this.#watch;
+  /** Takes a line of its events, after what it had printed before. */
+  #onLine(line: string): void {
+    const { stage, emit } = this.watch;
+    const { printed, ...event } = JSON.parse(line) as
+      & ChildEvent
+      & { readonly printed: number };
+    if (!isEvent(event)) {
+      const message = "The task has written an invalid event: ";
+      return this.#stop(() => failed(message + JSON.stringify(event)));
+    }
+    this.#print(this.#stdout.read(printed), "stdout");
+    this.#print(this.#stdout.rest(), "stdout");
     switch (event.type) {
       case "done":
       case "error":
@@ -178,7 +188,7 @@ class StageProcess {
     const reported = this.#reported;
     if (reported?.type === "error" && reported.stack !== undefined) {
       const { stack, isBug } = reported;
-      const located = await this.#watch.located?.(stack) ?? stack;
+      const located = await this.watch.located?.(stack) ?? stack;
       this.#print(located.split("\n"), isBug ? "stderr" : "stack");
     }
     if (this.#stopped !== undefined) return this.#stopped();
@@ -214,34 +224,19 @@ class StageProcess {
     // Later output is ordered by the next poll.
     const { size } = this.#stdout;
     this.#print(this.#stderr.read(), "stderr");
-    this.#each(this.#events.read(), (line) => {
-      const { printed, ...event } = JSON.parse(line) as
-        & ChildEvent
-        & { readonly printed: number };
-      if (!isEvent(event)) {
-        const message = `The task has written an invalid event: ${
-          JSON.stringify(event)
-        }`;
-        return this.#stop(() => failed(message));
-      }
-      this.#print(this.#stdout.read(printed), "stdout");
-      this.#print(this.#stdout.rest(), "stdout");
-      this.#onEvent(event);
-    });
+    for (const line of this.#events.read()) {
+      this.#try(() => this.#onLine(this.#lasting(line)));
+    }
     this.#print(this.#stdout.read(size), "stdout");
   }
 
   #print(lines: Iterable<string>, stream: "stdout" | "stderr" | "stack"): void {
-    const { stage, emit } = this.#watch;
-    this.#each(lines, (line) => {
+    const { stage, emit } = this.watch;
+    for (const text of lines) {
+      const line = this.#lasting(text);
       if (stream === "stderr") this.#lastError = line.trim() || this.#lastError;
-      emit({ type: "log", stage, line, stream });
-    });
-  }
-
-  #each(lines: Iterable<string>, use: (line: string) => void): void {
-    const { lastingPaths = (line: string) => line } = this.#watch;
-    for (const line of lines) this.#try(() => use(lastingPaths(line)));
+      this.#try(() => emit({ type: "log", stage, line, stream }));
+    }
   }
 
   #try(work: () => void): void {
@@ -258,7 +253,7 @@ class StageProcess {
   #stop(end: () => ProcessEnd): void {
     if (this.#stopped !== undefined) return;
     this.#stopped = end;
-    this.execution.stop(this.#watch.grace).catch((error) => {
+    this.execution.stop(this.watch.grace).catch((error) => {
       this.#stopped = () => {
         throw error;
       };
@@ -266,22 +261,23 @@ class StageProcess {
   }
 }
 
-/** Members of each kind of event. */
+/** Members of each kind of event, texts and numbers. */
 const MEMBERS = {
-  progress: { texts: ["unit"], numbers: ["done", "total"] },
-  metric: { texts: ["name"], numbers: ["value"] },
-  log: { texts: ["line"], numbers: [] },
-  saved: { texts: ["place"], numbers: [] },
-  error: { texts: ["message"], numbers: [] },
-  done: { texts: [], numbers: [] },
+  progress: [["unit"], ["done", "total"]],
+  metric: [["name"], ["value"]],
+  log: [["line"], []],
+  saved: [["place"], []],
+  error: [["message"], []],
+  done: [[], []],
 } as const satisfies Record<ChildEvent["type"], unknown>;
 
 /** False if a task has written an event of its own that no reader of the log could show. */
 function isEvent(event: ChildEvent): boolean {
-  const members = MEMBERS[event.type];
+  const [texts, numbers = []] = MEMBERS[event.type] ?? [];
   const values = new Map(Object.entries(event));
-  return members?.texts.every((it) => typeof values.get(it) === "string") &&
-    members.numbers.every((it) => Number.isFinite(values.get(it)));
+  return texts !== undefined &&
+    texts.every((it) => typeof values.get(it) === "string") &&
+    numbers.every((it) => Number.isFinite(values.get(it)));
 }
 
 function describeExit({ code, signal }: Exit, lastError: string): string {

@@ -24,7 +24,7 @@ import {
 import {
   claimOf,
   executorOf,
-  lockKey,
+  lock,
   lockMutex,
   resourcesOf,
   type Slots,
@@ -66,7 +66,10 @@ export async function runStage(
   slots: Slots,
 ): Promise<StageEnd> {
   using _slot = await slots.take(claimOf(run, stage), run.waiting);
-  using _key = await lockKey(run, stage, decided.key);
+  using _key = await lock(run, stage, decided.key, (holder) => [
+    `"${stage.id}" is being run by ${holder}`,
+    `${holder}, which runs the same stage`,
+  ]);
   const again = await decide(run, stage, results);
   if (again.key !== decided.key) {
     const moved = await changes(decided.parts, again.parts, run.store);
@@ -100,47 +103,28 @@ async function runOnce(
   const { key, decision } = decided;
   using folder = makeRunFolder(store, pipeline, stage.id, key);
   using journal = openJournal(folder.log, run.emit);
-  const { emit } = journal;
-  emit({
-    type: "started",
-    stage: stage.id,
-    attempt: number,
-    reason: number > 1 ? "the last attempt failed" : decision.reason,
-  });
-  const attempted = await attempt(
-    { ...run, emit },
-    stage,
-    decided,
-    results,
-    gpus,
-    folder,
-    (prints) => takeCheckpoint(key, prints, store),
-  );
-  const end = attempted.state === "done"
-    ? await commit(run, stage, decided, attempted, folder.log)
-    : attempted;
+  const own = { ...run, emit: journal.emit };
+  const reason = number > 1 ? "the last attempt failed" : decision.reason;
+  own.emit({ type: "started", stage: stage.id, attempt: number, reason });
+  const made = await attempt(own, stage, decided, results, gpus, folder);
+  const end = made.state === "done"
+    ? await commit(run, stage, decided, made, folder.log)
+    : made;
   if (end.state !== "failed" && end.state !== "interrupted") return end;
   const failures = store.makeFolder("failures", pipeline);
   const log = join(failures, `${stage.id}.jsonl`);
   const { state: type, message, ...more } = end;
+  const retry = number <= stage.retries && !run.signal.aborted;
+  const attempted = { attempt: number, message, log, retry };
   const event: Event = type === "interrupted"
     ? { type, stage: stage.id, ...more, log }
-    : {
-      type,
-      stage: stage.id,
-      attempt: number,
-      message,
-      log,
-      retry: number <= stage.retries && !run.signal.aborted,
-      ...more,
-    };
+    : { type, stage: stage.id, ...attempted, ...more };
   journal.write(event);
   Deno.renameSync(folder.log, log);
+  const ended = new Date().toISOString();
+  const failure = { key, message, ended, log };
   await store.histories.failed(pipeline, stage.id, {
-    key,
-    message,
-    ended: new Date().toISOString(),
-    log,
+    ...failure,
     ...(type === "interrupted" && { interrupted: true }),
   });
   run.emit(event);
@@ -156,7 +140,7 @@ const MAX_STARTS = 3;
  * its own. The process of an earlier start may still live on a node that was
  * lost, so each start has a folder of its own.
  *
- * @param checkpoint Creates the folder for checkpoints, given the fingerprints of the sources.
+ * @param checkpoint Folder for checkpoints; by default, the one of the key, which only one attempt may use.
  */
 export async function attempt(
   run: Run,
@@ -165,12 +149,10 @@ export async function attempt(
   results: ReadonlyMap<string, Manifest>,
   gpus: HeldGpus | undefined,
   folder: AttemptFolder,
-  checkpoint: (prints: string) => string,
+  checkpoint?: string,
 ): Promise<AttemptEnd> {
   const { emit, settings, signal } = run;
   const { permissions = {} } = await taskOf(stage);
-  const log = (line: string) =>
-    emit({ type: "log", stage: stage.id, line, stream: "log" });
   let left: number | undefined;
   let unstarted = 0;
   for (let number = 0;; number++) {
@@ -191,7 +173,8 @@ export async function attempt(
       inputs,
       sources: [...decided.sources.values()],
       folder: start,
-      checkpoint: checkpoint(before),
+      checkpoint: checkpoint ??
+        takeCheckpoint(decided.key, before, run.store),
       runtimes,
       resources: resourcesOf(run, stage),
       gpus: gpus?.ids,
@@ -209,11 +192,13 @@ export async function attempt(
       case "failed":
       case "interrupted":
         return end;
-      case "restart":
+      case "restart": {
         unstarted = end.hasStarted ? 0 : unstarted + 1;
         if (unstarted === MAX_STARTS) return failed(end.message);
         left = end.left;
-        log(end.message);
+        const line = end.message;
+        emit({ type: "log", stage: stage.id, line, stream: "log" });
+      }
     }
   }
 }

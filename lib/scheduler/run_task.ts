@@ -68,9 +68,8 @@ export async function runTask(run: TaskRun): Promise<ProcessEnd> {
   const { flags, rules } = sandbox;
   const isConfined = rules !== undefined && hasLandlock();
   if (rules !== undefined && !isConfined) {
-    log(
-      "The native code of the stage can read every file of the user, because this system has no Landlock",
-    );
+    const why = "because this system has no Landlock";
+    log(`The native code of the stage can read every file of the user, ${why}`);
   }
   const args = [
     ...["run", "--quiet", "--no-check", "--no-config", "--no-lock"],
@@ -81,26 +80,32 @@ export async function runTask(run: TaskRun): Promise<ProcessEnd> {
   ];
   const startsPrograms = runtimes.length > 0 ||
     (permissions.run ?? []).length > 0;
-  const job = {
-    name: stage,
-    task: run.task,
-    needs: [...run.runtimes.keys()],
-    resources,
-    args: isConfined
-      ? confined(args, rules, join(folder.path, "rules.json"))
-      : args,
-    env: {
-      ...stageEnvironment(permissions, runtimes, folder.temporary, run.project),
-      ...(run.gpus !== undefined && { CUDA_VISIBLE_DEVICES: run.gpus.join() }),
-    },
-    startsPrograms,
-    // Deno itself keeps a stage without native code and programs from the network.
-    offline: startsPrograms && permissions.net !== true,
-    folder: folder.path,
-    checkpoint,
-  };
   const start = (onState: Job["onState"]) =>
-    executor.start({ ...job, onState });
+    executor.start({
+      onState,
+      name: stage,
+      task: run.task,
+      needs: [...run.runtimes.keys()],
+      resources,
+      args: isConfined
+        ? confined(args, rules, join(folder.path, "rules.json"))
+        : args,
+      env: {
+        ...stageEnvironment(
+          permissions,
+          runtimes,
+          folder.temporary,
+          run.project,
+        ),
+        ...(run.gpus !== undefined &&
+          { CUDA_VISIBLE_DEVICES: run.gpus.join() }),
+      },
+      startsPrograms,
+      // Deno itself keeps a stage without native code and programs from the network.
+      offline: startsPrograms && permissions.net !== true,
+      folder: folder.path,
+      checkpoint,
+    });
   const end = await follow(start, {
     ...run,
     folder: folder.path,
@@ -114,11 +119,8 @@ export async function runTask(run: TaskRun): Promise<ProcessEnd> {
       await sharedFiles?.keep(handedOn(folder, name));
     } catch (error) {
       // The result is complete without it: the disk may be full, or the folder another user's.
-      log(
-        `${sharedFiles!.title} is not kept for later stages: ${
-          error instanceof Error ? error.message : error
-        }`,
-      );
+      const why = error instanceof Error ? error.message : error;
+      log(`${sharedFiles!.title} is not kept for later stages: ${why}`);
     }
   }
   return end;

@@ -13,13 +13,7 @@ import type { Store } from "../store/store.ts";
 import type { Executor } from "./executors/executor.ts";
 
 /** Private folder of an attempt at a stage: `runs/...` in the cache. Removed on disposal. */
-export interface AttemptFolder extends Disposable {
-  readonly path: string;
-  /** Its journal. */
-  readonly log: string;
-  /** Creates the folder of a start (0, 1, ...) of the stage's process. */
-  start(number: number): RunFolder;
-}
+export type AttemptFolder = ReturnType<typeof makeRunFolder>;
 
 /** Private folder of one start of a stage's process. */
 export type RunFolder = ReturnType<typeof makeStart>;
@@ -32,7 +26,7 @@ export function makeRunFolder(
   pipeline: string,
   stage: string,
   key: string,
-): AttemptFolder {
+) {
   const name = `${temporarySuffix()}-${stage.replaceAll(/[^\w.-]+/g, "-")}`;
   const path = join(store.makeFolder("runs"), name);
   store.makeFolder("locks");
@@ -61,8 +55,10 @@ export function makeRunFolder(
   }
   return {
     path,
+    /** Its journal. */
     log: join(path, "log.jsonl"),
-    start: (number) => makeStart(join(path, String(number))),
+    /** Creates the folder of a start (0, 1, ...) of the stage's process. */
+    start: (number: number) => makeStart(join(path, String(number))),
     [Symbol.dispose]: dispose,
   };
 }
@@ -142,20 +138,10 @@ function isForgotten(path: string): boolean {
 }
 
 /** A stage that is running now, in this process or in another one. */
-export interface LiveRun {
-  readonly pipeline: string;
-  readonly stage: string;
-  readonly key: string;
-  /** When it started: ISO 8601. */
-  readonly started: string;
-  /** Process that runs it: `process 1234`. */
-  readonly holder: string;
-  /** Path of its log. */
-  readonly log: string;
-}
+export type LiveRun = ReturnType<typeof liveRuns>[number];
 
 /** All stages that are running now. */
-export function liveRuns(store: Store): LiveRun[] {
+export function liveRuns(store: Store) {
   return entriesOf(store.path("runs")).flatMap(({ name }) => {
     const folder = store.path("runs", name);
     const run = readSealed(join(folder, "run.json"));
@@ -165,8 +151,11 @@ export function liveRuns(store: Store): LiveRun[] {
       pipeline: String(run.pipeline),
       stage: String(run.stage),
       key: String(run.key),
+      /** When it started: ISO 8601. */
       started: String(run.started),
+      /** Process that runs it: `process 1234`. */
       holder: lockHolder(lockOf(folder)),
+      /** Path of its log. */
       log,
     }];
   });

@@ -68,12 +68,6 @@ type Settled =
 /** Maximum number of times that a stage starts over because its key has changed, or the cache has lost the same blob. */
 const MAX_TIMES = 5;
 
-/** Reason for skipping the stages that an interrupted run has not reached. */
-const INTERRUPTED = "interrupted";
-
-/** Reason for skipping the stages that a run does not start after a failure. */
-const STOPPED = "stopped after a failure";
-
 /**
  * Each stage is a promise that awaits those of the stages it needs, so the
  * order of execution follows from the edges alone. Modules that a run with
@@ -133,11 +127,8 @@ class Scheduler {
   }
 
   #get(id: string): Promise<Settled> {
-    let settled = this.#settled.get(id);
-    if (settled === undefined) {
-      settled = this.#settle(id);
-      this.#settled.set(id, settled);
-    }
+    const settled = this.#settled.get(id) ?? this.#settle(id);
+    this.#settled.set(id, settled);
     return settled;
   }
 
@@ -146,8 +137,10 @@ class Scheduler {
     try {
       return await this.#bring(stageOf(this.#run, id));
     } catch (error) {
-      if (error === signal.reason) return this.#skip(id, INTERRUPTED);
-      if (error === this.#halt.signal.reason) return this.#skip(id, STOPPED);
+      if (error === signal.reason) return this.#skip(id, "interrupted");
+      if (error === this.#halt.signal.reason) {
+        return this.#skip(id, "stopped after a failure");
+      }
       if (error instanceof BusyError) this.busy ??= error;
       const message = messageOf(error, store);
       const event = { stage: id, attempt: 0, message, log: "", retry: false };
@@ -181,7 +174,7 @@ class Scheduler {
           return this.#fail(id);
         case "interrupted":
           this.#ends.set(id, { outcome: "interrupted" });
-          return { lacking: INTERRUPTED };
+          return { lacking: "interrupted" };
         case "restart": {
           const { lost, message } = end;
           const count = (times.get(lost ?? "key") ?? 0) + 1;

@@ -47,41 +47,31 @@ export async function verify<Difference>(
   using _live = await holdOff(store);
   const context = await openContext(graph, [id], settings, store);
   const reused = await findResults(context, id);
+  const lacking = (stage: string, reason: string) =>
+    new NoResultError(id, { stage, reason });
   const results = new Map(
     [...reused].map(([stage, { manifest }]) => [stage, manifest]),
   );
   const stage = stageOf(context, id);
   for (const input of new Set(Object.values(stage.inputs).flat())) {
-    if (await reused.get(input)!.bring()) continue;
-    throw new NoResultError(id, { stage: input, reason: "it was refused" });
+    const isHere = await reused.get(input)!.bring();
+    if (!isHere) throw lacking(input, "it was refused");
   }
   const { remote } = settings;
-  const own = reused.get(id)!;
-  const { key, decision } = own;
-  const hit = remote && !decision.recorded ? await remote.find(key) : own;
-  if (hit === undefined) {
-    throw new NoResultError(id, {
-      stage: id,
-      reason: `not in ${remote!.name}`,
-    });
-  }
+  const found = reused.get(id)!;
+  const { key, decision: { recorded } } = found;
+  const hit = remote && !recorded ? await remote.find(key) : found;
+  if (hit === undefined) throw lacking(id, `not in ${remote!.name}`);
   const run = { ...context, emit, signal, waiting: signal };
   using _mutex = await lockMutex(run, stage);
   using gpus = await takeGpus(run, stage);
   using folder = makeRunFolder(store, graph.pipeline, id, key);
   // `logs` finds it as that of a run in progress.
   using journal = openJournal(folder.log, emit);
-  const checkpoint = join(folder.path, "checkpoint");
-  Deno.mkdirSync(checkpoint);
-  const end = await attempt(
-    { ...run, emit: journal.emit },
-    stage,
-    own,
-    results,
-    gpus,
-    folder,
-    () => checkpoint,
-  );
+  const saved = join(folder.path, "checkpoint");
+  Deno.mkdirSync(saved);
+  const own = { ...run, emit: journal.emit };
+  const end = await attempt(own, stage, found, results, gpus, folder, saved);
   if (end.state !== "done") throw new Error(end.message);
   const { output, measured: { seconds } } = end;
   const { files } = hit.manifest;
@@ -94,19 +84,12 @@ export async function verify<Difference>(
   const changed = all.filter((path) => before.get(path) !== after.get(path));
   const both = files
     .filter(({ path }) => after.has(path) && changed.includes(path));
-  if (both.length > 0 && !await hit.bring(both)) {
-    throw new NoResultError(id, { stage: id, reason: "it was refused" });
-  }
+  const isHere = both.length === 0 || await hit.bring(both);
+  if (!isHere) throw lacking(id, "it was refused");
   const differing: Record<string, Difference | null> = {};
   for (const path of changed) differing[path] = null;
   for (const { path, blob } of both) {
     differing[path] = compare(path, store.blobs.path(blob), join(output, path));
   }
-  return {
-    stage: id,
-    differing,
-    files: all.length,
-    seconds,
-    recorded: decision.recorded,
-  };
+  return { stage: id, differing, files: all.length, seconds, recorded };
 }

@@ -100,18 +100,13 @@ export async function makeVisible(
 export function setModes(folder: string): void {
   const mask = Deno.umask();
   Deno.chmodSync(folder, 0o777 & ~mask);
-  for (const { name, isDirectory } of entriesOf(folder)) {
-    const path = join(folder, name);
-    if (isDirectory) {
-      setModes(path);
-      continue;
-    }
-    if ((Deno.statSync(path).nlink ?? 1) > 1) {
+  for (const { path, isDirectory } of entriesBelow(folder)) {
+    if (!isDirectory && (Deno.statSync(path).nlink ?? 1) > 1) {
       const copy = `${path}.${temporarySuffix()}`;
       Deno.copyFileSync(path, copy);
       Deno.renameSync(copy, path);
     }
-    Deno.chmodSync(path, 0o666 & ~mask);
+    Deno.chmodSync(path, (isDirectory ? 0o777 : 0o666) & ~mask);
   }
 }
 
@@ -143,12 +138,10 @@ async function keepForeign(
     const blob = await store.stats.digest(path);
     return !known.some((it) => it.blob === blob);
   };
-  let files = 0;
-  if (!Deno.lstatSync(folder).isDirectory) files++;
-  else {
-    for (const { path, isDirectory } of entriesBelow(folder)) {
-      if (!isDirectory && await isForeign(path)) files++;
-    }
+  const isFolder = Deno.lstatSync(folder).isDirectory;
+  let files = isFolder ? 0 : 1;
+  for (const { path, isDirectory } of isFolder ? entriesBelow(folder) : []) {
+    if (!isDirectory && await isForeign(path)) files++;
   }
   if (files === 0) return;
   emit({ type: "kept", stage, files, folder: keepAside(folder, folder) });

@@ -39,7 +39,7 @@ function start(job: Job): Execution {
   const contained = inNamespace(program, job.offline);
   const isGroup = typeof contained === "string";
   // The script and the stage's process each end with their parent, even if everything that watches them is killed.
-  const tied = isGroup ? tiedToParent() : [];
+  const tied = isGroup && hasTied() ? TIED : [];
   const [file, ...args] = isGroup
     ? [...tied, "/bin/sh", "-c", SUPERVISOR, "stage", ...tied, ...program]
     : contained;
@@ -177,14 +177,11 @@ const COMMANDS = [[], ["--user", "--map-current-user"]].map((flags) => [
 const RELEASE = "2.36";
 
 const found = new Map<boolean, readonly string[] | string>();
-let tied: readonly string[] | undefined;
+let tied: boolean | undefined;
 
-/** Command prefix that makes a program end with its parent; empty if this system has none. */
-export function tiedToParent(): readonly string[] {
+function hasTied(): boolean {
   return tied ??= Deno.build.os === "linux" &&
-      attempt([...TIED, "/bin/sh", "-c", ":"]).success
-    ? TIED
-    : [];
+    attempt([...TIED, "/bin/sh", "-c", ":"]).success;
 }
 
 /**
