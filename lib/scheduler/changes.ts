@@ -33,10 +33,12 @@ export async function changes(
 type Named = Readonly<Record<string, string>>;
 
 function compare(kind: Change["kind"], before: Named, after: Named): Change[] {
-  const names = new Set([...Object.keys(before), ...Object.keys(after)]);
-  return [...names].filter((name) => before[name] !== after[name])
+  const was = new Map(Object.entries(before));
+  const is = new Map(Object.entries(after));
+  return [...new Set([...was.keys(), ...is.keys()])]
+    .filter((name) => was.get(name) !== is.get(name))
     .map((name) => {
-      const [old, now] = [before[name], after[name]];
+      const [old, now] = [was.get(name), is.get(name)];
       return {
         kind,
         name,

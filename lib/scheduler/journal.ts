@@ -146,7 +146,7 @@ export async function* readLog(
     new Promise((resolve) => setTimeout(resolve, FOLLOW_PAUSE));
   /** Number of the attempt that was read last, and when it ended. */
   let attempt = 0;
-  let ended = 0;
+  let ended = performance.now();
   for (let found = first;;) {
     const { from, path } = found;
     using lines = ifThere(() => new Lines(path, { keep: true }));
@@ -171,12 +171,13 @@ export async function* readLog(
       if (!isWhole) await pause();
     }
     if (isNew) ended = performance.now();
-    const isLast = last !== undefined &&
-      !(last.type === "failed" && last.retry);
-    const isLate = performance.now() > ended + NEXT_ATTEMPT;
-    if (isLast || isLate || lines && isOver() || !findAgain) return;
-    if (lines !== undefined) await pause();
-    found = await findAgain();
+    if (lines !== undefined) {
+      const goesOn = last === undefined || last.type === "failed" && last.retry;
+      if (!goesOn || findAgain === undefined) return;
+      await pause();
+      if (isOver() || performance.now() > ended + NEXT_ATTEMPT) return;
+    }
+    found = await findAgain!();
   }
 }
 
