@@ -146,7 +146,7 @@ async function nodeHost(
   const { thisHost } = await import("../../engine/install/host.ts");
   if (tasks.size === 0) return thisHost;
   const { recordedHost } = await import(
-    "../../engine/install/recorded_host.ts"
+    "../../engine/install/node_facts.ts"
   );
   const program = {
     args: [

@@ -91,48 +91,38 @@ export async function inspectLibrary(
 const REINSTALL = "Install it again: deno task setup";
 const OTHER_ENGINE = "or use another engine: --engine webgpu, --engine wasm";
 
-/** Known failures of the loader: a pattern of its message and the explanation, in which `$1` is its group. The first match wins. */
-const LOAD_FAILURES: readonly {
-  readonly pattern: RegExp;
-  readonly problem: string;
-  readonly remedy: string;
-}[] = [
-  {
-    pattern: /version [`'](GLIBC(?:XX)?_[\d.]+)' not found/,
-    problem: "This system is too old for libtensorflow: it lacks $1",
-    remedy: `Use a system with glibc 2.27 or later, ${OTHER_ENGINE}`,
-  },
-  {
-    pattern:
-      /libtensorflow[^\s]*: cannot open shared object file|cannot read file data|wrong ELF class|invalid ELF header|file too short|not a mach-o file|incompatible architecture/,
-    problem:
-      "libtensorflow is damaged, incomplete, or built for another processor",
-    remedy: REINSTALL,
-  },
-  {
-    pattern: /(ld-linux[^:\s]*|libc\.so\.6|symbol not found|Error relocating)/,
-    problem:
-      "libtensorflow requires glibc, which this system does not have (it may use musl)",
-    remedy: `Use a system with glibc, ${OTHER_ENGINE}`,
-  },
-  {
-    pattern: /(lib[\w.+-]+\.so[\w.]*): cannot open shared object file/,
-    problem: 'libtensorflow requires "$1", which is not installed',
-    remedy:
-      `Install the package that provides it (libstdc++.so.6: libstdc++6 on Debian, libstdc++ elsewhere), ${OTHER_ENGINE}`,
-  },
-  {
-    pattern: /failed to map segment|Operation not permitted/,
-    problem:
-      "The system does not allow code to run from libtensorflow's folder (it may be mounted noexec)",
-    remedy: "Set DYLORA_CACHE to a folder on another disk",
-  },
-  {
-    pattern: /cannot allocate memory|std::bad_alloc/i,
-    problem:
-      "Not enough memory to load libtensorflow, which takes about 400 MB",
-    remedy: "Free some memory, or raise the limit of the container",
-  },
+/** Known failures of the loader: a pattern of its message, the problem, in which `$1` is its group, and the remedy. The first match wins. */
+const LOAD_FAILURES: readonly (readonly [RegExp, string, string])[] = [
+  [
+    /version [`'](GLIBC(?:XX)?_[\d.]+)' not found/,
+    "This system is too old for libtensorflow: it lacks $1",
+    `Use a system with glibc 2.27 or later, ${OTHER_ENGINE}`,
+  ],
+  [
+    /libtensorflow[^\s]*: cannot open shared object file|cannot read file data|wrong ELF class|invalid ELF header|file too short|not a mach-o file|incompatible architecture/,
+    "libtensorflow is damaged, incomplete, or built for another processor",
+    REINSTALL,
+  ],
+  [
+    /(ld-linux[^:\s]*|libc\.so\.6|symbol not found|Error relocating)/,
+    "libtensorflow requires glibc, which this system does not have (it may use musl)",
+    `Use a system with glibc, ${OTHER_ENGINE}`,
+  ],
+  [
+    /(lib[\w.+-]+\.so[\w.]*): cannot open shared object file/,
+    'libtensorflow requires "$1", which is not installed',
+    `Install the package that provides it (libstdc++.so.6: libstdc++6 on Debian, libstdc++ elsewhere), ${OTHER_ENGINE}`,
+  ],
+  [
+    /failed to map segment|Operation not permitted/,
+    "The system does not allow code to run from libtensorflow's folder (it may be mounted noexec)",
+    "Set DYLORA_CACHE to a folder on another disk",
+  ],
+  [
+    /cannot allocate memory|std::bad_alloc/i,
+    "Not enough memory to load libtensorflow, which takes about 400 MB",
+    "Free some memory, or raise the limit of the container",
+  ],
 ];
 
 /**
@@ -157,7 +147,7 @@ export function explainLoadFailure(
       `Use a newer machine, ${OTHER_ENGINE}`,
     );
   }
-  for (const { pattern, problem, remedy } of LOAD_FAILURES) {
+  for (const [pattern, problem, remedy] of LOAD_FAILURES) {
     const [match] = pattern.exec(output) ?? [];
     if (match !== undefined) {
       return explain(match.replace(pattern, problem), remedy);

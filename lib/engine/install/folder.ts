@@ -1,7 +1,7 @@
 import { isAbsolute, join } from "node:path";
 import * as z from "zod";
 import { digestFile } from "../../files/digest.ts";
-import { isReadOnly, readIfThere } from "../../files/files.ts";
+import { besides, isReadOnly, readIfThere } from "../../files/files.ts";
 import { fingerprint } from "../../files/fingerprints.ts";
 import type { LibraryBuild } from "./builds.ts";
 
@@ -122,17 +122,14 @@ export async function inspectInstallation(
       return { state: "damaged", path };
     }
   }
-  if (note !== known) await writeNote(folder, note);
-  return intact;
-}
-
-async function writeNote(folder: string, note: string): Promise<void> {
-  const temporary = join(folder, `${NOTE}.${crypto.randomUUID()}`);
+  if (note === known) return intact;
+  const temporary = besides(join(folder, NOTE));
   try {
-    await Deno.writeTextFile(temporary, note);
-    await Deno.rename(temporary, join(folder, NOTE));
+    Deno.writeTextFileSync(temporary, note);
+    Deno.renameSync(temporary, join(folder, NOTE));
   } catch (error) {
     // Another user's installation, whose files are hashed each time.
     if (!isReadOnly(error)) throw error;
   }
+  return intact;
 }

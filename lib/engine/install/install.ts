@@ -1,4 +1,3 @@
-import { delay } from "@std/async/delay";
 import { join } from "node:path";
 import {
   explainFileError,
@@ -8,6 +7,7 @@ import { downloadWheel, findPip, type Pip } from "../../pypi/pip.ts";
 import { type UnpackedFile, unpackWheel } from "../../pypi/wheel.ts";
 import { folderName, isNeeded, type LibraryBuild } from "./builds.ts";
 import { removeFolder } from "../../files/files.ts";
+import { lockFile } from "../../files/locks.ts";
 import { inspectInstallation, writeMarker } from "./folder.ts";
 
 /** Progress of an installation. */
@@ -56,12 +56,10 @@ export async function installLibrary(
   const report = options.onProgress ?? (() => {});
   try {
     await Deno.mkdir(cache, { recursive: true });
-    using _lock = await takeLock(
-      `${folder}.lock`,
-      () =>
-        report({ step: "wait", subject: "another process", done: 0, total: 0 }),
-      options.signal,
-    );
+    using _lock = await lockFile(`${folder}.lock`, {
+      ...options.signal && { signal: options.signal },
+      onWait: (subject) => report({ step: "wait", subject, done: 0, total: 0 }),
+    });
     const found = await inspectInstallation(folder, wheels, options.thorough);
     if (found.state === "intact") return folder;
     if (found.state === "damaged") options.onDamage?.(found.path);
@@ -79,6 +77,7 @@ export async function installLibrary(
       removeFolder(staging);
     }
   } catch (error) {
+    throwIfInterrupted(options.signal);
     throw explainFileError(error, cache);
   }
   return folder;
@@ -118,31 +117,4 @@ async function fetchFiles(
     await Deno.remove(downloads, { recursive: true });
   }
   return files;
-}
-
-/**
- * Takes a lock that one process holds at a time. The kernel releases it when
- * the process ends, so no lock can be stale.
- *
- * @param onWait Called once if another process holds the lock.
- * @returns The lock; disposing of it releases it.
- */
-async function takeLock(
-  path: string,
-  onWait: () => void,
-  signal?: AbortSignal,
-): Promise<Disposable> {
-  const file = await Deno.open(path, { create: true, write: true });
-  try {
-    let isFree = await file.tryLock(true);
-    if (!isFree) onWait();
-    for (; !isFree; isFree = await file.tryLock(true)) {
-      throwIfInterrupted(signal);
-      await delay(100);
-    }
-    return file;
-  } catch (error) {
-    file.close();
-    throw error;
-  }
 }
