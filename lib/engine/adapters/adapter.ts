@@ -12,10 +12,6 @@ export interface AdapterKind {
   config(settings: PeftScale): Readonly<Record<string, unknown>>;
   /** Its tensors of one module, by what follows the name of the module in PEFT's files. */
   readonly tensors: Readonly<Record<string, ModuleParameter>>;
-  /** Multiply-adds that the adapters of a product add to it. */
-  operations(
-    product: AdaptedProduct,
-  ): { readonly forward: number; readonly backward: number };
   /** The weight of a module, `[out, in]`, with its adapter merged into it. */
   merge(
     weight: Float32Array,
@@ -52,24 +48,6 @@ export interface ModuleParameter {
     | "uniform"
     | "zeros"
     | ((weight: Float32Array, module: AdaptedModule) => Float32Array);
-}
-
-/** A product of modules on the same input, some of which are adapted. */
-export interface AdaptedProduct {
-  readonly inputs: number;
-  /** Of all its modules. */
-  readonly outputs: number;
-  /** Outputs of each module with an adapter. */
-  readonly adapted: readonly number[];
-  /** Of each adapter. */
-  readonly rank: number;
-  /** Rows of the input, which ranks may share. */
-  readonly inputRows: number;
-  /** Rows of the output, at all ranks. */
-  readonly outputRows: number;
-  /** Ranks at which it is computed. */
-  readonly ranks: number;
-  readonly inputGradient: boolean;
 }
 
 /** Rank, alpha and dropout of an adapter in PEFT, where the scale is alpha / rank, or with rsLoRA alpha / sqrt(rank). */

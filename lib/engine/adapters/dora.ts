@@ -29,16 +29,6 @@ export const dora: AdapterKind = {
         ),
     },
   },
-  operations(product) {
-    const { inputs, adapted, rank, ranks } = product;
-    const ofLengths = adapted.reduce(
-      (sum, width) =>
-        sum + rank * (width * inputs + rank * (inputs + ranks * width)),
-      0,
-    );
-    const { forward, backward } = lora.operations(product);
-    return { forward: forward + ofLengths, backward };
-  },
   merge(weight, adapter, scale) {
     const { values: magnitudes } = adapter[MAGNITUDE]!;
     const gainOf = (row: Float64Array, i: number) =>

@@ -22,15 +22,6 @@ export const lora: AdapterKind = {
     [LORA_A]: { role: "a", shape: ["rank", "inputs"], start: "uniform" },
     [LORA_B]: { role: "b", shape: ["outputs", "rank"], start: "zeros" },
   },
-  operations({ inputs, outputs, adapted, rank, ...product }) {
-    const { inputRows, outputRows, inputGradient } = product;
-    const down = inputRows * inputs * adapted.length * rank;
-    const up = outputRows * adapted.length * rank * outputs;
-    return {
-      forward: down + up,
-      backward: (inputGradient ? 2 : 1) * down + 2 * up,
-    };
-  },
   merge: (weight, adapter, scale) => updated(weight, adapter, scale),
   sort(adapter, kept, scale) {
     const [rank, inputs] = adapter[LORA_A]!.shape as [number, number];

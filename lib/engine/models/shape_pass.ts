@@ -235,18 +235,20 @@ export class ShapePass implements Pass<Shape> {
     const ranks = this.#ranksOf(x);
     const { kind, rank, loraDropout } = this.layout!;
     if (loraDropout > 0) this.dropouts += adapted.length;
-    const { forward, backward } = kind.operations({
-      inputs: x.width,
-      outputs,
-      adapted,
-      rank,
-      inputRows: x.ranks * rows,
-      outputRows: ranks * rows,
-      ranks: this.ranks === "example" ? this.sequences : this.ranks,
-      inputGradient: x.hasGradient,
-    });
-    this.forward += forward;
-    this.backward += backward;
+    const allRanks = adapted.length * rank;
+    const down = x.ranks * rows * x.width * allRanks;
+    const up = ranks * rows * allRanks * outputs;
+    this.forward += down + up;
+    this.backward += (x.hasGradient ? 2 : 1) * down + 2 * up;
+    const hasLengths = Object.values(kind.tensors)
+      .some(({ role }) => role === "lengths");
+    if (hasLengths) {
+      const scales = this.ranks === "example" ? this.sequences : this.ranks;
+      for (const width of adapted) {
+        const ofProduct = width * x.width + rank * scales * width;
+        this.forward += rank * (ofProduct + rank * x.width);
+      }
+    }
     return { ...y, ranks, hasGradient: true };
   }
 
