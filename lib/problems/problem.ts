@@ -6,10 +6,10 @@ import type { LossName } from "../engine/ops/loss.ts";
 export type Values = ArrayLike<number>;
 
 /**
- * The score of some units, such as a bootstrap draws, of all by default; higher
- * is better, NaN if it is undefined. A unit is an example.
+ * Scores predictions for some units, such as a bootstrap draws, for all by
+ * default: higher is better, NaN if it is undefined. A unit is an example.
  */
-export type Scorer = (units?: Values) => number;
+export type Scorer = (units?: Values) => (predictions: Values) => number;
 
 /** Scores predictions against labels, both `[examples]`. */
 export type Metric = (predictions: Values, labels: Values) => number;
@@ -107,8 +107,8 @@ export interface Problem extends ProblemKind {
   confidences(logits: Float32Array): Float64Array | null;
   /** What can be predicted for every example without a model, the most frequent label first; none if that is no label's worth. */
   constants(given: Values): number[];
-  /** Scores predictions by a metric. */
-  scorer(metric: string, predictions: Values, labels: Values): Scorer;
+  /** What scores predictions by a metric. */
+  scorer(metric: string, labels: Values): Scorer;
   /** The prediction for one text by its logits, `[outputs]`. */
   prediction(logits: Float32Array): Prediction;
 
@@ -140,7 +140,6 @@ export const SEQUENCE = {
 export function exampleScorer(
   metrics: ProblemKind["metrics"],
   name: string,
-  predictions: Values,
   labels: Values,
 ): Scorer {
   const metric = metrics[name];
@@ -148,15 +147,15 @@ export function exampleScorer(
     const known = Object.keys(metrics).join(", ");
     throw new TypeError(`Unknown metric "${name}"; the metrics are ${known}`);
   }
-  const gathered = (values: Values, units: Values) => {
-    const drawn = new Float64Array(units.length);
-    for (let i = 0; i < drawn.length; i++) drawn[i] = values[units[i]!]!;
-    return drawn;
+  return (units) => {
+    if (units === undefined) return (given) => metric(given, labels);
+    const gather = (values: Values, into = new Float64Array(units.length)) => {
+      for (let i = 0; i < into.length; i++) into[i] = values[units[i]!]!;
+      return into;
+    };
+    const [drawn, buffer] = [gather(labels), gather(labels)];
+    return (given) => metric(gather(given, buffer), drawn);
   };
-  return (units) =>
-    units === undefined
-      ? metric(predictions, labels)
-      : metric(gathered(predictions, units), gathered(labels, units));
 }
 
 /** Number of values that pass a test. */

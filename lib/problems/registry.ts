@@ -112,7 +112,7 @@ export function scoresOf(
   return Object.fromEntries(
     metrics.map((name) => [
       name,
-      problem.scorer(name, predictions, labels)(),
+      problem.scorer(name, labels)()(predictions),
     ]),
   );
 }

@@ -139,7 +139,7 @@ function majorityOf({ labels, problem }: Result, metrics: readonly string[]) {
   return Object.fromEntries(
     metrics.map((name) => [
       name,
-      definedOf(problem.scorer(name, constant, labels)()),
+      definedOf(problem.scorer(name, labels)()(constant)),
     ]),
   );
 }

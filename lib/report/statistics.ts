@@ -55,12 +55,12 @@ export function interval(
   return Number.isNaN(low) ? null : [low, quantile(values, 1 - tail)];
 }
 
-/** Trainings that differ only in their seed, with what scores their predictions for the same examples. */
+/** Trainings that differ only in their seed, and their predictions for the same examples. */
 interface Trainings {
   /** Empty for predictions without training. */
   readonly seeds: readonly number[];
-  /** Of each seed; one without training. */
-  readonly scorers: readonly Scorer[];
+  /** `[seeds][examples]`; `[1][examples]` without training */
+  readonly predictions: readonly ArrayLike<number>[];
 }
 
 /** Draws `count` positions from `0..count - 1` with replacement. */
@@ -75,28 +75,27 @@ export type Draw = (count: number) => ArrayLike<number>;
  * Examples whose labels are all equal, with which nothing has a correlation, are
  * drawn again.
  *
- * @param perfect Scores the labels themselves
  * @returns The replicates of each entry of `trainings`, `[replicates]`.
  */
 export function bootstrap(
   trainings: readonly Trainings[],
-  examples: number,
-  perfect: Scorer,
+  labels: ArrayLike<number>,
+  scorer: Scorer,
   replicates: number,
   draw: Draw,
 ): Float64Array[] {
   const scores = trainings.map(() => new Float64Array(replicates));
-  const isEverDefined = !Number.isNaN(perfect());
+  const isEverDefined = !Number.isNaN(scorer()(labels));
   for (let replicate = 0; replicate < replicates; replicate++) {
-    let order: ArrayLike<number>;
-    do order = draw(examples); while (
-      isEverDefined && Number.isNaN(perfect(order))
-    );
+    let score = scorer(draw(labels.length));
+    while (isEverDefined && Number.isNaN(score(labels))) {
+      score = scorer(draw(labels.length));
+    }
     const seedDraws = new Map<string, ArrayLike<number>>();
-    trainings.forEach(({ seeds, scorers }, t) => {
+    trainings.forEach(({ seeds, predictions }, t) => {
       const key = seeds.join();
       if (!seedDraws.has(key)) seedDraws.set(key, draw(seeds.length));
-      const values = scorers.map((score) => score(order));
+      const values = predictions.map(score);
       const drawn = seeds.length === 0 ? values : Array.from(
         seedDraws.get(key)!,
         (position) => values[position]!,

@@ -55,8 +55,7 @@ export function methodsOf(
   { replicates, draw }: CompareOptions,
 ): { readonly methods: MethodResults[]; readonly constant: Constant } {
   const { labels, problem } = results[0]!;
-  const scorer = (predictions: ArrayLike<number>) =>
-    problem.scorer(main, predictions, labels);
+  const scorer = problem.scorer(main, labels);
   const methods = [...Map.groupBy(results, methodKey).values()].map((found) => {
     const group = found.toSorted((a, b) => a.seed - b.seed);
     const ranks = ranksOf(group);
@@ -64,17 +63,18 @@ export function methodsOf(
       results: group,
       ranks,
       scores: ranks.map((rank) => mean(valuesAt(group, rank, main))),
-      trainings: ranks.map((rank) => trainingsAt(group, rank, scorer)),
+      trainings: ranks.map((rank) => trainingsAt(group, rank)),
     };
   });
-  const constant = bestConstant(results[0]!, scorer);
+  const score = scorer();
+  const constant = bestConstant(results[0]!, score);
   const rest = bootstrap(
     [
       ...methods.flatMap(({ trainings }) => trainings),
-      ...constant ? [{ seeds: [], scorers: [constant] }] : [],
+      ...constant ? [{ seeds: [], predictions: [constant] }] : [],
     ],
-    labels.length,
-    scorer(labels),
+    labels,
+    scorer,
     replicates,
     draw,
   );
@@ -85,7 +85,7 @@ export function methodsOf(
       means: rest.splice(0, trainings.length),
     })),
     constant: {
-      score: constant?.() ?? 0,
+      score: constant ? score(constant) : 0,
       means: rest[0] ?? new Float64Array(replicates),
     },
   };
@@ -94,11 +94,11 @@ export function methodsOf(
 /** The constant prediction with the highest score, the smallest on a tie; undefined if there is none. */
 function bestConstant(
   { problem, labels }: Result,
-  scorer: (predictions: ArrayLike<number>) => Scorer,
-): Scorer | undefined {
+  score: ReturnType<Scorer>,
+): Float64Array | undefined {
   const constants = problem.constants(labels).sort((a, b) => a - b)
-    .map((label) => scorer(new Float64Array(labels.length).fill(label)));
-  const scores = constants.map((score) => score());
+    .map((label) => new Float64Array(labels.length).fill(label));
+  const scores = constants.map(score);
   return constants[scores.indexOf(Math.max(...scores))];
 }
 
@@ -118,11 +118,7 @@ function valuesAt(
   return resultsAt(results, rank).map(({ metrics }) => metrics[metric]!);
 }
 
-function trainingsAt(
-  results: readonly Result[],
-  rank: number,
-  scorer: (predictions: ArrayLike<number>) => Scorer,
-) {
+function trainingsAt(results: readonly Result[], rank: number) {
   const found = resultsAt(results, rank);
   const seeds = found.map(({ seed }) => seed);
   if (new Set(seeds).size !== seeds.length) {
@@ -133,7 +129,7 @@ function trainingsAt(
       }), and nothing in the settings of its trainings tells them apart`,
     );
   }
-  return { seeds, scorers: found.map((it) => scorer(it.predictions)) };
+  return { seeds, predictions: found.map(({ predictions }) => predictions) };
 }
 
 /** Scores, recommendation and costs of a method, as `report.json` has them. */

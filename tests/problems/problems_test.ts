@@ -48,15 +48,19 @@ Deno.test("areSameLabels() tells problems apart, whatever their classes", () => 
 
 Deno.test("scorer() scores the units of a draw as if they were all", () => {
   const [predictions, labels] = [[0, 1, 1, 0], [0, 1, 0, 1]];
-  const score = sentiment.scorer("accuracy", predictions, labels);
-  assertEquals([score(), score([0, 1, 1]), score([2, 3])], [0.5, 1, 0]);
-  const perfect = similarity.scorer("pearson", labels, labels);
-  assertEquals([perfect(), perfect([1, 3])], [1, NaN]);
+  const scorer = sentiment.scorer("accuracy", labels);
+  const scores = [undefined, [0, 1, 1], [2, 3]].map((units) =>
+    scorer(units)(predictions)
+  );
+  assertEquals(scores, [0.5, 1, 0]);
+  const correlation = similarity.scorer("pearson", labels);
+  assertEquals(correlation()(labels), 1);
+  assertEquals(correlation([1, 3])(labels), NaN);
 });
 
 Deno.test("scorer() refuses a metric of another problem, and names its own", () => {
   assertThrows(
-    () => similarity.scorer("accuracy", [1], [1]),
+    () => similarity.scorer("accuracy", [1]),
     TypeError,
     'Unknown metric "accuracy"; the metrics are pearson, spearman',
   );

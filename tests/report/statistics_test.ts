@@ -36,23 +36,9 @@ Deno.test("quantile() is NaN if a value is", () => {
   assert(Number.isNaN(quantile([], 0.5)));
 });
 
-/** What bootstrap() takes of these predictions, the number of examples, and what scores their labels. */
-function scored(
-  metric: Metric,
-  trainings: { readonly seeds: number[]; readonly predictions: number[][] }[],
-  labels: number[],
-) {
-  const scorer = (values: number[]) =>
-    exampleScorer({ metric }, "metric", values, labels);
-  return [
-    trainings.map(({ seeds, predictions }) => ({
-      seeds,
-      scorers: predictions.map(scorer),
-    })),
-    labels.length,
-    scorer(labels),
-  ] as const;
-}
+/** What scores by a metric. */
+const scorerOf = (metric: Metric, labels: number[]) =>
+  exampleScorer({ metric }, "metric", labels);
 
 Deno.test("bootstrap() gives NumPy's scores for NumPy's draws", () => {
   const { labels, trainings, draws, replicates, scores } = REFERENCES.bootstrap;
@@ -64,7 +50,9 @@ Deno.test("bootstrap() gives NumPy's scores for NumPy's draws", () => {
       return drawn;
     };
     const found = bootstrap(
-      ...scored(METRICS[metric], trainings, labels),
+      trainings,
+      labels,
+      scorerOf(METRICS[metric], labels),
       replicates,
       draw,
     );
@@ -79,7 +67,9 @@ Deno.test("bootstrap() and interval() give the percentile interval of SciPy", ()
   const { hits, replicates, interval: expected, error } = REFERENCES.accuracy;
   const labels = hits.map(() => 1);
   const [scores] = bootstrap(
-    ...scored(METRICS.accuracy, [{ seeds: [0], predictions: [hits] }], labels),
+    [{ seeds: [0], predictions: [hits] }],
+    labels,
+    scorerOf(METRICS.accuracy, labels),
     replicates,
     seededDraw(1),
   );
@@ -93,9 +83,11 @@ Deno.test("bootstrap() and interval() give the percentile interval of SciPy", ()
 Deno.test("bootstrap() draws examples again if their labels are all equal, unless all labels are", () => {
   const correlations = (labels: number[]) =>
     bootstrap(
-      ...scored(METRICS.pearson, [
+      [
         { seeds: [0], predictions: [labels.map((label, i) => label + i / 9)] },
-      ], labels),
+      ],
+      labels,
+      scorerOf(METRICS.pearson, labels),
       1000,
       seededDraw(0),
     )[0]!;
