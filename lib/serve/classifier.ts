@@ -13,7 +13,8 @@
 import * as web from "onnxruntime-web";
 import { type Adapter, inputsAt, readAdapter } from "./adapter.ts";
 import { openFolder } from "./folder.ts";
-import { type Frame, type Input, TextEncoding } from "./text_encoding.ts";
+import type { Frame } from "./frame.ts";
+import { type Input, TextEncoding } from "./text_encoding.ts";
 
 export type { Input };
 

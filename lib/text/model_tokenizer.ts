@@ -1,6 +1,7 @@
 import * as z from "zod";
 import type { EncodedExamples, Example } from "../data/example.ts";
-import { type Layout, TextTokenizer } from "./text_tokenizer.ts";
+import { framed, type Layout } from "../serve/frame.ts";
+import { TextTokenizer } from "./text_tokenizer.ts";
 import {
   readTokenizerFiles,
   type TokenizerDefaults,
@@ -58,36 +59,9 @@ export class ModelTokenizer {
    * @throws {SyntaxError} If `tokenizer.json` is invalid in a part that this text needs.
    */
   encode(text: string, pair?: string) {
-    const { single, pair: double, cutsLeft } = this.tokenizer;
-    const layout = pair === undefined ? single : double;
-    const first = this.#idsOf(text);
-    const second = pair === undefined ? [] : this.#idsOf(pair);
-    const specials = layout.filter((it) => typeof it === "number").length;
-    const [firstLength, secondLength] = truncatedLengths(
-      first.length,
-      second.length,
-      Math.max(0, this.maxLength - specials),
-    );
-    const cut = (ids: readonly number[], length: number) =>
-      cutsLeft ? ids.slice(ids.length - length) : ids.slice(0, length);
-    const texts = {
-      A: cut(first, firstLength),
-      B: cut(second, secondLength),
-    };
-    const idsOf = (part: Layout) =>
-      part.flatMap((it) => typeof it === "number" ? [it] : texts[it]);
-    // The special token after the first text belongs to it.
-    const ofFirst = layout.indexOf("A") + (layout.includes("B") ? 2 : Infinity);
-    const ids = idsOf(layout);
-    const start = idsOf(layout.slice(0, ofFirst)).length;
-    return {
-      /** Token ids including special tokens. */
-      ids,
-      /** Token types: 1 for the second text of a pair if the model distinguishes them. */
-      types: ids.map((_, i) => i < start ? 0 : this.pairType),
-      /** Whether tokens of the texts were left out. */
-      truncated: firstLength < first.length || secondLength < second.length,
-    };
+    const texts = pair === undefined ? [text] : [text, pair];
+    const ids = texts.map((it) => this.#idsOf(it));
+    return framed(ids, this.frame, this.maxLength);
   }
 
   /**
@@ -194,26 +168,4 @@ function attempt<T>(path: string, work: () => T): T {
       { cause: error },
     );
   }
-}
-
-/**
- * Number of tokens to keep of each text of a pair.
- *
- * The longer text is truncated first; if that does not suffice, both get half
- * (`truncate_encodings()` of https://github.com/huggingface/tokenizers).
- *
- * @param room Maximum number of tokens of both texts.
- */
-export function truncatedLengths(
-  first: number,
-  second: number,
-  room: number,
-): [first: number, second: number] {
-  if (first + second <= room) return [first, second];
-  const shorter = Math.min(first, second);
-  const longer = Math.max(shorter, room - shorter);
-  const [few, many] = shorter + longer <= room
-    ? [shorter, longer]
-    : [Math.floor(room / 2), Math.ceil(room / 2)];
-  return first > second ? [many, few] : [few, many];
 }

@@ -1,12 +1,10 @@
 import { BPE, WordPiece } from "@huggingface/tokenizers";
 import * as z from "zod";
+import type { Layout } from "../serve/frame.ts";
 import { AddedToken, AddedTokens, addedTokens } from "./added_tokens.ts";
 import { type Normalizer, normalizer } from "./normalizer.ts";
 import { type PreTokenizer, preTokenizer } from "./pre_tokenizer.ts";
 import { Unigram } from "./unigram.ts";
-
-/** Sequence of a text or a pair: ids of special tokens, and the places of the texts. */
-export type Layout = readonly (number | "A" | "B")[];
 
 const Settings = z.looseObject({
   added_tokens: z.array(AddedToken).default([]),

@@ -7,10 +7,8 @@ import {
   type GlueTask,
   readSplit,
 } from "../../lib/benchmarks/glue.ts";
-import {
-  ModelTokenizer,
-  truncatedLengths,
-} from "../../lib/text/model_tokenizer.ts";
+import { framed } from "../../lib/serve/frame.ts";
+import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
 import {
   ARCHITECTURES,
   tokenizerDefaults,
@@ -238,14 +236,23 @@ Deno.test("ModelTokenizer.load() names the file that is not a tokenizer", async 
   await Deno.remove(folder, { recursive: true });
 });
 
-Deno.test("truncatedLengths() uses all the room and never lengthens a text", () => {
+Deno.test("framed() uses all the room and never lengthens a text", () => {
   const length = fc.nat(40);
+  const frame = { single: ["A"], pair: ["A", "B"], pairType: 1 } as const;
   fc.assert(
-    fc.property(length, length, length, (first, second, room) => {
-      const [a, b] = truncatedLengths(first, second, room);
-      assert(a <= first && b <= second);
-      assertEquals(a + b, Math.min(room, first + second));
-    }),
+    fc.property(
+      length,
+      length,
+      length,
+      fc.boolean(),
+      (a, b, room, cutsLeft) => {
+        const texts = [Array(a).fill(0), Array(b).fill(1)];
+        const { ids } = framed(texts, { ...frame, cutsLeft }, room);
+        const second = ids.filter((id) => id === 1).length;
+        assert(ids.length - second <= a && second <= b);
+        assertEquals(ids.length, Math.min(room, a + b));
+      },
+    ),
   );
 });
 
