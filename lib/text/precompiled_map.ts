@@ -26,10 +26,10 @@ export class PrecompiledMap {
 
   /**
    * @param base64 The map as `tokenizer.json` has it; empty is a map without rules.
-   * @throws {RangeError} If it is damaged.
+   * @throws {RangeError | SyntaxError} If it is damaged, or not base64.
    */
   constructor(base64: string) {
-    const bytes = decode(base64);
+    const bytes = Uint8Array.fromBase64(base64);
     if (bytes.length === 0) {
       this.#trie = new Uint32Array(1);
       this.#results = bytes;
@@ -105,14 +105,4 @@ export class PrecompiledMap {
 /** Distance to the children of a node (darts-clone's `DoubleArrayUnit`). */
 function offsetOf(unit: number): number {
   return (unit >>> 10) << ((unit & 0x200) >>> 6);
-}
-
-function decode(base64: string): Uint8Array<ArrayBuffer> {
-  try {
-    return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  } catch (error) {
-    throw new RangeError(`"precompiled_charsmap" is not base64`, {
-      cause: error,
-    });
-  }
 }
