@@ -15,7 +15,7 @@ let chosen = "";
 
 const shown = new Map<string, string>();
 
-/** Puts HTML into its place unless it is there, so that tooltips and the value at the pointer stay. The focus stays on the same stage, and a log at its end. A section without content is hidden. */
+/** Puts HTML into its place unless it is there, so that tooltips stay. The focus stays on the same stage, and a log at its end. A section without content is hidden. */
 function show(id: string, html: string) {
   if (shown.get(id) === html) return;
   shown.set(id, html);
@@ -59,32 +59,12 @@ async function choose(id: string) {
   await update();
 }
 
-/** Shows the value of a curve at the pointer, else its last one. */
-function mark({ target, type, clientX }: PointerEvent) {
-  const svg = (target as Element).closest<SVGSVGElement>(".curve");
-  if (svg === null) return;
-  const marks: [x: number, y: number, caption: string][] = JSON.parse(
-    svg.dataset.points!,
-  );
-  const box = svg.getBoundingClientRect();
-  const at = (clientX - box.left) / box.width * svg.viewBox.baseVal.width;
-  const [x, y, caption] = type === "pointerout" ? marks.at(-1)! : marks.reduce(
-    (a, b) => Math.abs(b[0] - at) < Math.abs(a[0] - at) ? b : a,
-  );
-  const dot = svg.querySelector("circle")!;
-  dot.setAttribute("cx", String(x));
-  dot.setAttribute("cy", String(y));
-  svg.lastElementChild!.textContent = caption;
-}
-
 const list = byId<HTMLSelectElement>("stage");
 list.addEventListener("change", () => choose(list.value));
 byId("graph").addEventListener("click", chooseIn);
 byId("graph").addEventListener("keydown", (event) => {
   if (event.key === "Enter" || event.key === " ") chooseIn(event);
 });
-document.addEventListener("pointermove", mark);
-document.addEventListener("pointerout", mark);
 
 for (;;) {
   try {

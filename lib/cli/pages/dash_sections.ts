@@ -112,7 +112,7 @@ function tableHtml({ task, metric, columns }: RankTable): string {
   }</tr></thead><tbody>${rows.join("")}</tbody></table></div>`;
 }
 
-/** A curve with its axes, at most a point per pixel. The page shows the value at the pointer by the attribute `data-points`. */
+/** A curve with its axes, at most a point per pixel, each of which has its value as a tooltip. */
 function curve(all: readonly Point[]): string {
   const { width, height, left, bottom } = CURVE;
   const every = Math.ceil(all.length / (width - left));
@@ -130,20 +130,22 @@ function curve(all: readonly Point[]): string {
       `step ${step}: ${METRIC} ${value.toFixed(4)}`,
     ] as const;
   });
-  const [x, y, caption] = marks.at(-1)!;
+  const dots = marks.map(([x, y, caption]) =>
+    `<circle r="3" cx="${x}" cy="${y}"><title>${caption}</title></circle>`
+  );
   return `<svg class="graph curve" viewBox="0 0 ${width} ${height}" role="img" aria-label="${METRIC} from ${
     start.toFixed(4)
-  } at step ${first} to ${end.toFixed(4)} at step ${last}" data-points="${
-    escapeHtml(JSON.stringify(marks))
-  }"><line x1="${left}" x2="${
+  } at step ${first} to ${
+    end.toFixed(4)
+  } at step ${last}"><line x1="${left}" x2="${
     width - 4
   }" y1="${base}" y2="${base}"/><text class="quiet" y="12">${
     high.toPrecision(3)
   }</text><text class="quiet" y="${base}">${
     low.toPrecision(3)
-  }</text><path d="M${
-    marks.map(([x, y]) => `${x} ${y}`).join("L")
-  }"/><circle r="3" cx="${x}" cy="${y}"/><text class="quiet" x="${
-    width - 4
-  }" y="${height - 3}" text-anchor="end">${caption}</text></svg>`;
+  }</text><path d="M${marks.map(([x, y]) => `${x} ${y}`).join("L")}"/>${
+    dots.join("")
+  }<text class="quiet" x="${width - 4}" y="${height - 3}" text-anchor="end">${
+    marks.at(-1)![2]
+  }</text></svg>`;
 }

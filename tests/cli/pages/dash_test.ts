@@ -85,7 +85,7 @@ Deno.test("dash follows a run of another process from the disk, and ends at one 
   );
   const run = project.call("pipeline", "--jobs", "2", "--cpus", "2");
   const running = await dash.until(({ sections }) =>
-    sections.running.match(/step 40: loss 0\.0250</g)?.length === 2
+    sections.running.match(/step 40: loss 0\.0250<\/text>/g)?.length === 2
   );
   const [first] = running.stages;
   assertEquals(first.id, "train@seed=0");
