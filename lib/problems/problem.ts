@@ -75,9 +75,7 @@ export interface ProblemKind {
   of(labels: readonly string[] | null): Problem;
 }
 
-/**
- * A problem: what a label is, what it takes of a model, what the model's outputs say, and how that is scored and shown.
- */
+/** A problem: what a label is, what it takes of a model, what the model's outputs say, and how that is scored and shown. */
 export interface Problem extends ProblemKind {
   /** Class names in the order of their ids; empty if labels are no classes. */
   readonly classes: readonly string[];
@@ -105,7 +103,7 @@ export interface Problem extends ProblemKind {
   predictions(logits: Float32Array): Float32Array;
   /** Probability of each prediction, `[examples]`; null if it has none. */
   confidences(logits: Float32Array): Float64Array | null;
-  /** What can be predicted for every example without a model, the most frequent label first; none if that is no label's worth. */
+  /** What can be predicted for every example without a model, the most frequent label first; none without classes. */
   constants(given: Values): number[];
   /** What scores predictions by a metric. */
   scorer(metric: string, labels: Values): Scorer;
