@@ -72,6 +72,7 @@ Deno.test("export-onnx writes the adapter of all ranks, and its scale at each", 
     );
     assertEquals(info, {
       task: "sst2",
+      problem: "classification",
       labels: ["LABEL_0", "LABEL_1"],
       maxLength: readModel(model).maxLength,
       rank: 2,
