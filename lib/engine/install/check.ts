@@ -1,5 +1,4 @@
 import { dirname } from "node:path";
-import * as z from "zod";
 import { InstallError } from "../../pypi/install_error.ts";
 import type { EngineChoice } from "./choice.ts";
 import { inspectInstallation } from "./folder.ts";
@@ -66,11 +65,6 @@ export async function checkEngine(
   };
 }
 
-const Inspection = z.strictObject({
-  version: z.string(),
-  devices: z.array(z.string()).nonempty(),
-});
-
 /**
  * Loads libtensorflow in a separate process and asks for its version and the
  * types of its devices.
@@ -82,10 +76,10 @@ const Inspection = z.strictObject({
 export async function inspectLibrary(
   folder: string,
   env: Readonly<Record<string, string>> = {},
-): Promise<z.output<typeof Inspection>> {
+): Promise<{ readonly version: string; readonly devices: string[] }> {
   const { found, errors, signal } = await runProbe(folder, env);
   if (found === undefined) throw explainLoadFailure(errors, signal, folder);
-  return Inspection.parse(found);
+  return found;
 }
 
 const REINSTALL = "Install it again: deno task setup";
