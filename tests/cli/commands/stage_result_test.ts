@@ -79,7 +79,7 @@ export default {
     const { rank } = stage.params;
     const texts = [{ text: "x", label, probabilities: { [label]: 1 }, score: null, asked: { rank, advice } }];
     Deno.writeTextFileSync(stage.output + "/classification.json",
-      JSON.stringify({ task: "data", method: "fit", rank: 1, texts }));
+      JSON.stringify({ task: "data", problem: "classification", method: "fit", rank: 1, texts }));
   },
 };
 `,
