@@ -1,11 +1,14 @@
 /**
  * `deno task results NAME COMMAND`: keeps the report of a run, and writes the
- * page of pipelines/results that is made of it, so that no number is typed.
+ * pages of pipelines/results that are made of it, so that no number is typed:
+ * its own, and that of the differences between methods in all that are kept.
  */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { cpus } from "node:os";
 import * as z from "zod";
+import { signed, table, withInterval } from "../../lib/report/format.ts";
 import { renderMarkdown } from "../../lib/report/markdown.ts";
+import { methodTitle, ranksOf } from "../../lib/report/methods.ts";
 import type { Report } from "../../lib/report/report.ts";
 
 /** Where the reports and their pages are kept. */
@@ -43,10 +46,97 @@ ${text}
 `;
 }
 
-function commitNow(): string {
+/** Names of the reports that were kept. */
+export function keptNames(): string[] {
+  return [...Deno.readDirSync(FOLDER)]
+    .flatMap(({ name }) => /^(.+)\.json$/.exec(name)?.[1] ?? []).sort();
+}
+
+/** Reads a report that was kept. */
+export function readKept(name: string): z.output<typeof Kept> {
+  const text = Deno.readTextFileSync(join(FOLDER, `${name}.json`));
+  return Kept.parse(JSON.parse(text));
+}
+
+/** The reports of tasks that are no benchmark: of a tiny model, or of other settings. */
+const NOT_IN_MEANS = /^smoke$|-(long|descend|paper)$/;
+
+interface Difference {
+  readonly difference: number | null;
+  readonly interval: readonly [number, number] | null;
+}
+
+/** Mean of independent differences; half the length of its interval is the root of the sum of the squares of theirs, over their number. */
+function meanOf(of: readonly Difference[]): Difference {
+  const mean = (values: number[]) =>
+    values.reduce((sum, it) => sum + it, 0) / of.length;
+  const difference = mean(of.map((it) => it.difference!));
+  const halves = of.map(({ interval }) => (interval![1] - interval![0]) / 2);
+  const half = Math.hypot(...halves) / of.length;
+  return { difference, interval: [difference - half, difference + half] };
+}
+
+/** The page of the differences between the methods of all reports that were kept: each task, and their mean. */
+export function differencesPage(): string {
+  const found = keptNames().filter((name) => !NOT_IN_MEANS.test(name))
+    .flatMap((name) =>
+      readKept(name).report.comparisons.flatMap((comparison) =>
+        comparison.contrasts.map((contrast) => {
+          const [candidate, baseline] = [contrast.candidate, contrast.baseline]
+            .map((i) => methodTitle(comparison.methods[i]!));
+          const { seeds } = comparison.methods[contrast.candidate]!.ranks[0]!;
+          return {
+            pair: `${candidate} - ${baseline}`,
+            task: `[${comparison.title}](${name}.md)`,
+            seeds: seeds.length,
+            model: /-base$/.test(name) ? "MPNet-base" : "all-MiniLM-L6-v2",
+            ranks: contrast.ranks,
+          };
+        })
+      )
+    );
+  const groups = Map.groupBy(found, ({ pair, model }) => `${pair}, ${model}`);
+  const sections = [...groups].filter(([, of]) => of.length > 1)
+    .map(([title, of]) => {
+      const ranks = ranksOf(of);
+      const text = (it: Difference | undefined) =>
+        it ? withInterval(it.difference, it.interval, signed) : "";
+      const at = (rank: number) =>
+        of.map((it) => it.ranks.find((other) => other.rank === rank));
+      const rows = of.map(({ task, seeds }, i) => [
+        task,
+        String(seeds),
+        ...ranks.map((rank) => text(at(rank)[i])),
+      ]);
+      const means = ranks.map((rank) => {
+        const all = at(rank).filter((it) => it !== undefined);
+        return all.length === of.length ? text(meanOf(all)) : "";
+      });
+      return `## ${title}\n\n${
+        table(["Task", "Seeds", ...ranks.map((it) => `rank ${it}`)], [
+          ...rows,
+          [`**mean of ${of.length}**`, "", ...means],
+        ], ["Task"])
+      }\n`;
+    });
+  return `<!-- deno-fmt-ignore-file -->
+
+# Differences between methods
+
+Made by \`deno task results\` of the reports that are kept here: points, paired by
+example and seed, with 95 % intervals. Tasks are independent, so half the length
+of a mean's interval is the root of the sum of the squares of theirs, over their
+number; a mean is of tasks that all have the rank.
+
+${sections.join("\n")}`;
+}
+
+/** The commit of the checkout in which a report was made. */
+function commitOf(report: string): string {
+  const cwd = dirname(report);
   const git = (...args: string[]) =>
     new TextDecoder().decode(
-      new Deno.Command("git", { args, cwd: FOLDER }).outputSync().stdout,
+      new Deno.Command("git", { args, cwd }).outputSync().stdout,
     ).trim();
   const isEdited =
     git("status", "--porcelain", "--", ":/lib/*.ts", ":/tasks/*.ts") !== "";
@@ -75,8 +165,9 @@ if (import.meta.main) {
   };
   const processors = cpus();
   const machine = `${processors.length} cores of ${processors[0]!.model}`;
-  const kept = Kept.parse({ command, commit: commitNow(), machine, report });
+  const kept = Kept.parse({ command, commit: commitOf(path), machine, report });
   const target = join(FOLDER, name!);
   await Deno.writeTextFile(`${target}.json`, `${JSON.stringify(kept)}\n`);
   await Deno.writeTextFile(`${target}.md`, pageOf(name!, kept));
+  await Deno.writeTextFile(join(FOLDER, "differences.md"), differencesPage());
 }
