@@ -55,6 +55,9 @@ const Params = z.strictObject({
   missing: z.enum(["refuse", "skip"]).default("refuse").describe(
     "What to do with rows without a label: refuse the file, or skip these rows",
   ),
+  tags: z.enum(["refuse", "repair"]).default("refuse").describe(
+    "What to do with tags of words that their scheme forbids after the one before, such as I-x after O: refuse the file, or change them to those of the entities that seqeval finds",
+  ),
   encoding: z.string().refine(
     isEncoding,
     "Expected an encoding such as utf-8, latin1 or utf-16le",

@@ -29,6 +29,12 @@ const ExampleLine = z.strictObject({
   text: z.string(),
   pair: z.string().exactOptional(),
   label: z.number().exactOptional(),
+  words: z.array(
+    z.union([
+      z.tuple([z.number(), z.number()]),
+      z.tuple([z.number(), z.number(), z.number()]),
+    ]),
+  ).exactOptional(),
 });
 
 /** Writes an artifact of kind `dataset`. */
@@ -39,8 +45,8 @@ export async function writeDataset(
 ): Promise<void> {
   const counts: Record<string, number> = {};
   for (const [split, examples] of Object.entries(splits)) {
-    const lines = examples.map(({ index, text, pair, label }) =>
-      JSON.stringify({ index, text, pair, label }) + "\n"
+    const lines = examples.map(({ index, text, pair, label, words }) =>
+      JSON.stringify({ index, text, pair, label, words }) + "\n"
     );
     await Deno.writeTextFile(join(folder, `${split}.jsonl`), lines.join(""));
     counts[split] = examples.length;
@@ -69,15 +75,20 @@ export async function readExamples(
         `${place}: Invalid example:\n${z.prettifyError(result.error)}`,
       );
     }
-    const { pair, label } = result.data;
+    const { pair, label, words = [[0, 0, label]] } = result.data;
     if ((pair !== undefined) !== (info.columns.length === 2)) {
       throw new SyntaxError(
         `${place}: Expected ${info.columns.length} texts, since "dataset.json" names ${info.columns.length} columns`,
       );
     }
-    if (label !== undefined && !problem.accepts(label)) {
+    const wrong = words.find(([, , label]) =>
+      label !== undefined && !problem.accepts(label)
+    );
+    if (wrong !== undefined) {
       throw new SyntaxError(
-        `${place}: Label ${label} is not one of the ${problem.classes.length} class ids of "dataset.json"`,
+        `${place}: Label ${
+          wrong[2]
+        } is not one of the ${problem.classes.length} class ids of "dataset.json"`,
       );
     }
     examples.push(result.data);

@@ -1,6 +1,6 @@
 import { join } from "@std/path/posix/join";
 import * as z from "zod";
-import type { Model } from "../engine/models/model.ts";
+import { type HeadName, type Model, withHead } from "../engine/models/model.ts";
 import { parseModel } from "../engine/models/registry.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { jsonFile } from "./json_file.ts";
@@ -43,11 +43,15 @@ export const { find: findModelOrigin, write: writeModelOrigin } = jsonFile(
 /**
  * Describes the model in a folder by its `config.json`.
  *
+ * @param head The head that is used of it
  * @throws {SyntaxError} Naming the file and every fault, if it is not of a supported model.
  */
-export function readModel(folder: string): Model {
+export function readModel(
+  folder: string,
+  head: HeadName = "sequence",
+): Model {
   const path = join(folder, "config.json");
-  return parseModel(Deno.readTextFileSync(path), path);
+  return withHead(parseModel(Deno.readTextFileSync(path), path), head);
 }
 
 /** Opens the weights of the model in a folder. */

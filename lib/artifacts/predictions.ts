@@ -73,6 +73,14 @@ const Classification = z.strictObject({
     probabilities: z.record(z.string(), z.number()).nullable(),
     /** Predicted score; null for classes. */
     score: z.number().nullable(),
+    /** Of words with classes. */
+    entities: z.array(z.strictObject({
+      start: z.int(),
+      end: z.int(),
+      text: z.string(),
+      label: z.string(),
+      probability: z.number(),
+    })).readonly().exactOptional(),
   })),
 });
 

@@ -50,10 +50,15 @@ export type ScoresFile = z.input<typeof ScoresInfo>;
 
 /** The logits and labels from which scores are computed. */
 export interface Outputs {
-  /** `[ranks, examples, outputs]` */
+  /** `[ranks, examples, outputs]`, of words `[ranks, words, outputs]` */
   readonly logits: Float32Array;
-  /** Class ids or scores, `[examples]`. */
+  /** Class ids or scores, `[examples]` or `[words]`. */
   readonly labels: Float32Array;
+  /** Of words, where those of each text start, `[texts + 1]`, and their numbers in their text, `[words]`. */
+  readonly words?: {
+    readonly starts: Int32Array;
+    readonly numbers: Int32Array;
+  } | undefined;
 }
 
 /**
@@ -64,7 +69,7 @@ export interface Outputs {
 export async function writeScores(
   folder: string,
   info: ScoresInfo,
-  { logits, labels }: Outputs,
+  { logits, labels, words }: Outputs,
 ): Promise<void> {
   const odd = logits.find((logit) => !Number.isFinite(logit));
   if (odd !== undefined) {
@@ -72,11 +77,11 @@ export async function writeScores(
       `Cannot save the scores: a logit is ${odd}; train with a lower learning rate`,
     );
   }
-  const { ranks, examples } = info;
-  const shape = [ranks.length, examples, problemOf(info).outputs];
+  const shape = [info.ranks.length, labels.length, problemOf(info).outputs];
   writeSafetensors(join(folder, "logits.safetensors"), {
     logits: { shape, values: logits },
     labels,
+    ...words,
   });
   await infoFile.write(folder, info);
 }
@@ -84,5 +89,11 @@ export async function writeScores(
 /** Reads logits and labels of an artifact of kind `scores`. */
 export function readOutputs(folder: string): Outputs {
   using file = SafetensorsFile.open(join(folder, "logits.safetensors"));
-  return { logits: file.floats("logits"), labels: file.floats("labels") };
+  return {
+    logits: file.floats("logits"),
+    labels: file.floats("labels"),
+    ...(file.tensors.has("starts") && {
+      words: { starts: file.ints("starts"), numbers: file.ints("numbers") },
+    }),
+  };
 }

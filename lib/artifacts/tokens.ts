@@ -2,7 +2,7 @@ import { join } from "@std/path/posix/join";
 import * as z from "zod";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
-import type { EncodedExamples } from "../data/example.ts";
+import type { EncodedExamples, LabelledExamples } from "../data/example.ts";
 import { quoteAll } from "../data/text_file.ts";
 import { SCORED_TASK_FIELDS } from "./classes.ts";
 import { digest, jsonFile } from "./json_file.ts";
@@ -50,8 +50,15 @@ export async function writeTokens(
   splits: Readonly<Record<string, EncodedExamples>>,
 ): Promise<void> {
   const counts: TokensInfo["splits"] = {};
-  for (const [name, split] of Object.entries(splits)) {
-    writeSafetensors(join(folder, `${name}.safetensors`), { ...split });
+  for (const [name, { words, ...split }] of Object.entries(splits)) {
+    writeSafetensors(join(folder, `${name}.safetensors`), {
+      ...split,
+      ...words && {
+        word_offsets: words.offsets,
+        word_tokens: words.tokens,
+        word_numbers: words.numbers,
+      },
+    });
     const { ids, offsets } = split;
     counts[name] = {
       examples: offsets.length - 1,
@@ -89,6 +96,13 @@ export function readTokens(
     offsets: file.ints("offsets"),
     index: file.ints("index"),
     ...(file.tensors.has("labels") && { labels: file.floats("labels") }),
+    ...(file.tensors.has("word_offsets") && {
+      words: {
+        offsets: file.ints("word_offsets"),
+        tokens: file.ints("word_tokens"),
+        numbers: file.ints("word_numbers"),
+      },
+    }),
   };
 }
 
@@ -101,7 +115,7 @@ export function readLabelledTokens(
   folder: string,
   info: TokensInfo,
   split: string,
-): Required<EncodedExamples> {
+): LabelledExamples {
   const { labels, ...tokens } = readTokens(folder, info, split);
   if (labels !== undefined) return { ...tokens, labels };
   throw new Error(

@@ -7,7 +7,19 @@ export interface Example {
   readonly pair?: string;
   /** Class number, or score of a regression; absent if it is not published. */
   readonly label?: number;
+  /** Its words, where each has a label of its own instead. */
+  readonly words?: readonly LabelledWord[];
 }
+
+/** UTF-16 units of a text from `start` up to, and without, `end`. */
+export type Span = readonly [start: number, end: number];
+
+/** Where a word of a text stands, in UTF-16 units, and its class number, if it is known. */
+export type LabelledWord = readonly [
+  start: number,
+  end: number,
+  label?: number | undefined,
+];
 
 /** Examples as token ids, one after the other, without padding. */
 export interface EncodedExamples {
@@ -19,8 +31,47 @@ export interface EncodedExamples {
   readonly offsets: Int32Array;
   /** Number of each example in its source, `[examples]`. */
   readonly index: Int32Array;
-  /** Class numbers, or scores of a regression, `[examples]`; absent from a test set. */
+  /** Class numbers, or scores of a regression, `[examples]`, or of words `[words]`; absent from a test set. */
   readonly labels?: Float32Array;
+  /** The words that are read of examples that have several; each part of a long text is an example with the text's index. */
+  readonly words?: WordTokens;
+}
+
+/** Examples of which it is known what they are. */
+export interface LabelledExamples extends EncodedExamples {
+  readonly labels: Float32Array;
+}
+
+/** Where the words of examples are read: all `[words]` but `offsets`. */
+export interface WordTokens {
+  /** Words of example i are those from `offsets[i]` up to, and without, `offsets[i + 1]`, `[examples + 1]`. */
+  readonly offsets: Int32Array;
+  /** First token of each word in its example. */
+  readonly tokens: Int32Array;
+  /** Number of each word in its text. */
+  readonly numbers: Int32Array;
+}
+
+/** Where what is labelled of an example is read: its number in all, and its token, the only one for an example as a whole. */
+export function readPlaces(
+  { words }: Pick<EncodedExamples, "words">,
+  example: number,
+): { readonly place: number; readonly token: number }[] {
+  if (words === undefined) return [{ place: example, token: 0 }];
+  const { offsets, tokens } = words;
+  return Array.from(tokens.subarray(offsets[example], offsets[example + 1]))
+    .map((token, i) => ({ place: offsets[example]! + i, token }));
+}
+
+/** Where the words of each text start among all, and where the last ones end, `[texts + 1]`. */
+export function wordStarts(
+  { index, words }: Pick<EncodedExamples, "index" | "words">,
+): Int32Array {
+  const { offsets } = words!;
+  const starts = Array.from(offsets).filter((_, i) =>
+    i === 0 || index[i] !== index[i - 1]
+  );
+  return Int32Array.from(starts);
 }
 
 /**
@@ -98,7 +149,9 @@ export function describeExamples(
   describe: (given: readonly number[]) => string,
 ): string {
   const count = examples.length;
-  const given = examples.flatMap(({ label }) => label ?? []);
+  const given = examples.flatMap(({ label, words = [[0, 0, label]] }) =>
+    words.flatMap(([, , label]) => label ?? [])
+  );
   const empty =
     examples.filter(({ text, pair }) =>
       text.trim() === "" || pair?.trim() === ""

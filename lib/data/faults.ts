@@ -140,7 +140,7 @@ function conflictingLabels(rows: readonly Row[]): string[] {
 }
 
 /** Rows that have the texts and the label of an earlier one. */
-function repeatedRows(rows: readonly Row[]): string[] {
+export function repeatedRows(rows: readonly Row[]): string[] {
   const repeated = [
     ...Map.groupBy(
       rows,

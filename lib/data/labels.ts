@@ -5,7 +5,7 @@ import { quote } from "./text_file.ts";
 /** How the labels of a table are read. */
 export interface Labelling {
   /** @throws {SyntaxError} With the place, if the row's last value is no label */
-  readLabel(row: Row): number;
+  read(row: Row): Pick<Example, "label" | "words">;
   /** Whether a file names the classes, where -1 is the id of examples without a label. */
   readonly areRecorded?: boolean;
 }
@@ -67,15 +67,21 @@ export function nameClasses(
   rows: readonly Row[],
   names: readonly string[],
 ): Row[] {
-  return rows.map((row) => {
-    const label = row.values.at(-1);
-    const name = typeof label === "number" || typeof label === "bigint"
-      ? names[Number(label)]
-      : undefined;
-    return name === undefined
-      ? row
-      : { ...row, values: row.values.with(-1, name) };
-  });
+  const named = (label: unknown): unknown =>
+    typeof label === "number" || typeof label === "bigint"
+      ? names[Number(label)] ?? label
+      : listIn(label)?.map(named) ?? label;
+  return rows.map((row) => ({
+    ...row,
+    values: row.values.with(-1, named(row.values.at(-1))),
+  }));
+}
+
+/** The items of a list, also of one in a Parquet file. */
+export function listIn(value: unknown): unknown[] | undefined {
+  return Array.isArray(value) || ArrayBuffer.isView(value)
+    ? Array.from(value as ArrayLike<unknown>)
+    : undefined;
 }
 
 /** Whether a label is the number that marks an example without one in a file that names its classes, such as those of SNLI on which the annotators disagree. */
@@ -140,8 +146,7 @@ export function toExamples(
       index,
       text: text!,
       ...(pair !== undefined && { pair }),
-      ...(labelling && !lacksLabel(row) &&
-        { label: labelling.readLabel(row) }),
+      ...(labelling && !lacksLabel(row) && labelling.read(row)),
     };
   });
 }

@@ -14,12 +14,14 @@ export interface Row {
   readonly place: string;
   /** Values of the requested columns, in their order; undefined if absent. None of a broken row. */
   readonly values: readonly unknown[];
+  /** True if each item of its lists has a line of its own, the first at `place`. */
+  readonly hasLines?: true;
 }
 
 /** Endings of the names of files that {@linkcode readTable} reads. */
 export const TABLE_FORMATS = [
   ...[".tsv", ".tsv.gz", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz"],
-  ...[".json", ".json.gz", ".parquet"],
+  ...[".json", ".json.gz", ".parquet", ".conll", ".conll.gz"],
 ] as const;
 
 /**
@@ -31,6 +33,9 @@ export const TABLE_FORMATS = [
  * - `.jsonl`: one object per line
  * - `.json`: an array of objects
  * - `.parquet`
+ * - `.conll`: a token and its tags on a line, separated by tabs or spaces, and
+ *   empty lines between sentences; its columns are `tokens`, the last one `tags`,
+ *   and those between them `2`, `3` and so on, each a list by sentence
  *
  * All but `.parquet` may be packed as `.gz`.
  *
@@ -72,6 +77,8 @@ async function readRows(path: string, columns: Columns): Promise<Row[]> {
       return await readJson(path, columns);
     case ".parquet":
       return await readParquetTable(path, columns);
+    case ".conll":
+      return readConll(path, await text(), columns);
     default:
       throw new SyntaxError(
         `"${path}" is not a supported table; its name must end in ${
@@ -171,6 +178,10 @@ export async function checkHeader(
   if (format === "parquet") {
     const { ParquetFile } = await import("./parquet.ts");
     findColumns(columns, (await ParquetFile.open(path)).names, path);
+    return;
+  }
+  if (format === "conll") {
+    await readRows(path, columns);
     return;
   }
   const usual = format === "tsv" ? "\t" : ",";
@@ -452,6 +463,45 @@ async function readParquetTable(
     place: `"${path}", row ${i + 1}`,
     values: found.map((values) => values[i]),
   }));
+}
+
+function readConll(path: string, text: string, columns: Columns): Row[] {
+  const rows: Row[] = [];
+  let places: readonly number[] | undefined;
+  let width = 0;
+  let sentence: string[][] = [];
+  for (const [i, line] of `${text}\n`.split(/\r?\n/).entries()) {
+    const fields = line.includes("\t")
+      ? line.split("\t").map((it) => it.trim())
+      : line.trim().split(/ +/);
+    if (line.trim() !== "" && fields[0] !== "-DOCSTART-") {
+      places ??= findColumns(columns, conllHeader(fields.length), path);
+      width ||= fields.length;
+      if (fields.length !== width) {
+        throw new SyntaxError(
+          `${path}:${
+            i + 1
+          }: Expected ${width} columns separated by tabs or spaces, found ${fields.length}`,
+        );
+      }
+      sentence.push(fields);
+    } else if (sentence.length > 0) {
+      rows.push({
+        place: `${path}:${i + 1 - sentence.length}`,
+        values: places!.map((place) => sentence.map((it) => it[place])),
+        hasLines: true,
+      });
+      sentence = [];
+    }
+  }
+  return rows;
+}
+
+function conllHeader(width: number): string[] {
+  return Array.from(
+    { length: width },
+    (_, i) => i === 0 ? "tokens" : i === width - 1 ? "tags" : `${i + 1}`,
+  );
 }
 
 /** Positions of the columns of a table in its header, -1 for an absent optional one. */

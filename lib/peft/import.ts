@@ -25,7 +25,7 @@ import {
   peftName,
   peftTargets,
 } from "./names.ts";
-import type { Model } from "../engine/models/model.ts";
+import { type Model, withHead } from "../engine/models/model.ts";
 import { headTensors } from "../engine/models/outline.ts";
 import {
   hasTensor,
@@ -35,7 +35,7 @@ import {
 } from "../engine/models/parameters.ts";
 import { scheduleNamed } from "../engine/schedules/registry.ts";
 import { type Adapter, baseModelIn, readTensors } from "./adapter.ts";
-import { problemOf } from "../problems/registry.ts";
+import { headOfTask, PEFT_TASKS, problemOf } from "../problems/registry.ts";
 import { CLASSES_FILE, findClasses } from "../artifacts/classes.ts";
 import { exists, readJsonFile } from "../artifacts/json_file.ts";
 import {
@@ -60,7 +60,7 @@ export type PeftAdapter = Awaited<ReturnType<typeof readPeft>>;
  *
  * @throws {SyntaxError} Naming the file and what cannot be imported, what does not fit the model, or the classes that do not fit the head.
  */
-export async function readPeft(folder: string, model: Model) {
+export async function readPeft(folder: string, given: Model) {
   const configPath = join(folder, "adapter_config.json");
   if (!exists(configPath)) {
     // PEFT saves an adapter with a name of its own in a folder of that name.
@@ -87,6 +87,11 @@ export async function readPeft(folder: string, model: Model) {
       `"${folder}" has no "adapter_model.safetensors": save the adapter again with save_pretrained(FOLDER), which writes safetensors by default`,
     );
   }
+  const exported = await findClasses(folder);
+  const { head: headName, outputs: named } = exported
+    ? problemOf(exported)
+    : { head: headOfTask(config.task_type), outputs: undefined };
+  const model = withHead(given, headName);
   const head = headTensors(model).map(({ name }) => `${PEFT_PREFIX}${name}`);
   const adapter = padModules(path, kind, config, head);
   const { tensors, rank } = adapter;
@@ -97,8 +102,6 @@ export async function readPeft(folder: string, model: Model) {
   if (fault !== undefined) {
     throw refusal(path, `${fault}; ${importable(model)}`);
   }
-  const exported = await findClasses(folder);
-  const named = exported && problemOf(exported).outputs;
   if (named !== undefined && named !== outputs) {
     throw new SyntaxError(
       `"${folder}" has ${outputs} outputs, but "${CLASSES_FILE}" names ${named}: correct or remove it`,
@@ -110,7 +113,8 @@ export async function readPeft(folder: string, model: Model) {
     baseModel: baseModelIn(config),
     /** Target modules as the configuration lists them; undefined if it has a pattern. */
     listedModules: config.target_modules,
-    /** Outputs of the classification head. */
+    /** Which head it has, and its outputs. */
+    head: headName,
     outputs,
     /** Task, classes and length of texts, if it was exported here. */
     exported,
@@ -257,7 +261,7 @@ export function toAdapter(
 ): Adapter {
   const { kind, baseModel, rank, alpha, useRslora, loraDropout } = peft;
   const { scaling } = scheduleNamed(name);
-  const model = readModel(folder);
+  const model = readModel(folder, problemOf(known).head);
   return {
     baseModel,
     training: {
@@ -362,13 +366,15 @@ function withPretrainedHead(
  */
 const PeftConfig = AdapterConfig.extend({
   ...LORA_FIELDS,
-  task_type: z.literal("SEQ_CLS", {
+  task_type: z.literal(PEFT_TASKS, {
     error: ({ input }) =>
       input == null
         ? 'An adapter without a task type cannot be imported; if it was trained on a model for sequence classification, write "SEQ_CLS" here'
         : `An adapter for another task type (${
           JSON.stringify(input)
-        }) cannot be imported; train it with task_type SEQ_CLS`,
+        }) cannot be imported; train it with task_type ${
+          PEFT_TASKS.join(" or ")
+        }`,
   }),
   bias: z.literal(
     "none",

@@ -9,8 +9,10 @@ import type { Row } from "../data/table.ts";
 import { quote, quoteAll } from "../data/text_file.ts";
 import {
   count,
+  exampleOutcomes,
   exampleScorer,
   type LabelColumn,
+  type Metrics,
   type Prediction,
   type Problem,
   type ProblemKind,
@@ -19,7 +21,7 @@ import {
 } from "./problem.ts";
 
 /** Metrics of class numbers, with the edge cases of scikit-learn. */
-const metrics: ProblemKind["metrics"] = {
+const metrics: Metrics = {
   /** Fraction of predictions that equal their label. */
   accuracy: (predictions, labels) =>
     count(labels, (label, i) => label === predictions[i]) / labels.length,
@@ -69,7 +71,8 @@ function classesIn(...values: readonly Values[]): number[] {
 }
 
 /** Each text, or pair, has one of some classes. */
-export const classification: ProblemKind = {
+export const classification: ProblemKind & typeof SEQUENCE = {
+  ...SEQUENCE,
   name: "classification",
   metrics,
   unnamed: (outputs) =>
@@ -127,6 +130,7 @@ function withClasses(classes: readonly string[]): Problem {
       return counts.flatMap((count, label) => count > 0 ? [label] : [])
         .sort((a, b) => counts[b]! - counts[a]!);
     },
+    outcomes: (...values) => exampleOutcomes(classes, ...values),
     scorer: (...given) => exampleScorer(metrics, ...given),
     prediction(logits): Prediction {
       const probabilities = softmax(logits);
@@ -139,7 +143,6 @@ function withClasses(classes: readonly string[]): Problem {
       };
     },
 
-    ...SEQUENCE,
     config: {
       id2label: Object.fromEntries(classes.map((name, i) => [i, name])),
       label2id: Object.fromEntries(classes.map((name, i) => [name, i])),
@@ -195,10 +198,10 @@ export const classColumn: LabelColumn = {
   problem: "classification",
   namesIn,
   of: (classes) => ({
-    readLabel(row) {
+    read(row) {
       const name = readClass(row);
       const label = classes.indexOf(name);
-      if (label >= 0) return label;
+      if (label >= 0) return { label };
       throw new SyntaxError(
         `${row.place}: Label ${quote(name)} is not one of the classes (${
           quoteAll(classes)

@@ -1,5 +1,6 @@
+import type { Example, LabelledWord } from "../data/example.ts";
 import type { Row } from "../data/table.ts";
-import type { Model } from "../engine/models/model.ts";
+import type { HeadName } from "../engine/models/model.ts";
 import type { LossName } from "../engine/ops/loss.ts";
 
 /** Numbers of examples: class numbers, scores, or predictions of them. */
@@ -14,6 +15,9 @@ export type Scorer = (units?: Values) => (predictions: Values) => number;
 /** Scores predictions against labels, both `[examples]`. */
 export type Metric = (predictions: Values, labels: Values) => number;
 
+/** Metrics of examples by name. */
+export type Metrics = Readonly<Record<string, Metric>>;
+
 /** A prediction for a text, as `classification.json` has it; null is what its problem does not give. */
 export interface Prediction {
   /** The most probable class. */
@@ -21,6 +25,34 @@ export interface Prediction {
   /** By class. */
   readonly probabilities: Readonly<Record<string, number>> | null;
   readonly score: number | null;
+  /** Of a text whose words have classes. */
+  readonly entities?: readonly {
+    /** Characters, as Python counts them. */
+    readonly start: number;
+    readonly end: number;
+    readonly text: string;
+    readonly label: string;
+    readonly probability: number;
+  }[];
+}
+
+/** What is right or wrong in predictions, by numbers of names. */
+export interface Outcomes {
+  /** Of the classes or types, then of what is none. */
+  readonly names: readonly string[];
+  /** Number of classes or types, which have scores. */
+  readonly classes: number;
+  readonly outcomes: readonly {
+    /** Number of the unit that it is in. */
+    readonly example: number;
+    readonly label: number;
+    readonly prediction: number;
+    readonly probability: number | null;
+    /** Words of the example that it is about, if not all. */
+    readonly words?:
+      | { readonly start: number; readonly end: number }
+      | undefined;
+  }[];
 }
 
 /**
@@ -30,6 +62,19 @@ export interface Prediction {
 export interface LabelColumn {
   /** Name of its problem. */
   readonly problem: string;
+  /**
+   * Makes a function that reads the rows of files, that of the training first,
+   * into rows of one or two texts and a label. Rows are as they are without it.
+   *
+   * @param options.repairs Whether labels that do not follow each other are repaired
+   * @param options.log Called with what is recognized
+   * @param options.fault Called with what is wrong and taken nevertheless
+   */
+  reader?(options: {
+    readonly repairs: boolean;
+    readonly log: (what: string) => void;
+    readonly fault: (what: string) => void;
+  }): (rows: readonly Row[], isLabelled: boolean) => readonly Row[];
   /**
    * The class names of a training file; null if labels are no classes.
    *
@@ -44,7 +89,7 @@ export interface LabelColumn {
 /** What the labels of a data set are. */
 export interface LabelReader {
   /** @throws {SyntaxError} With the place, if the row's last value is no label */
-  readLabel(row: Row): number;
+  read(row: Row): Pick<Example, "label" | "words">;
   /** Describes labels in a line: `2 classes: "neg" 40, "pos" 50`. */
   describe(given: readonly number[]): string;
   /** What is wrong with rows on which a training runs; see {@linkcode faultsOf}. */
@@ -63,7 +108,15 @@ export interface ProblemKind {
   /** Name in artifacts. */
   readonly name: string;
   /** Metrics by name. */
-  readonly metrics: Readonly<Record<string, Metric>>;
+  readonly metrics: Readonly<Record<string, unknown>>;
+  /** The head that it takes of a model: one vector of outputs for a sequence, or for each token. */
+  readonly head: HeadName;
+  /** What follows `AutoModelFor` in transformers. */
+  readonly autoClass: string;
+  /** PEFT's `task_type`. */
+  readonly peftTask: string;
+  /** The task of a model card on the hub. */
+  readonly hubTask: { readonly type: string; readonly name: string };
   /** The class names for a head of this many outputs, of which nothing else is known; undefined if it is that of another problem. */
   unnamed(outputs: number): string[] | null | undefined;
   /** Columns of a table that a prediction fills, and its values. */
@@ -89,9 +142,7 @@ export interface Problem extends ProblemKind {
   /** True for a number that a label or a prediction may be. */
   accepts(value: number): boolean;
 
-  /** The head that it takes of a model. */
-  readonly head: keyof Model["heads"];
-  /** Outputs of the head: logits are `[examples, outputs]`. */
+  /** Outputs of the head: logits are `[examples, outputs]`, of tokens `[words, outputs]`. */
   readonly outputs: number;
   readonly loss: LossName;
   /** Weights of the classes that are inversely proportional to their frequency; absent without classes. */
@@ -105,30 +156,62 @@ export interface Problem extends ProblemKind {
   confidences(logits: Float32Array): Float64Array | null;
   /** What can be predicted for every example without a model, the most frequent label first; none without classes. */
   constants(given: Values): number[];
+  /** The problem of labels of which several belong to a text: those of text i start at `starts[i]`, `[texts + 1]`. */
+  inTexts?(starts: Int32Array): Problem;
+  /** Number of units that a scorer draws from. */
+  units(labels: Values): number;
+  /** What a report counts as right or wrong. */
+  outcomes(
+    predictions: Values,
+    labels: Values,
+    probabilities: Values | null,
+  ): Outcomes;
   /** What scores predictions by a metric. */
   scorer(metric: string, labels: Values): Scorer;
-  /** The prediction for one text by its logits, `[outputs]`. */
-  prediction(logits: Float32Array): Prediction;
+  /** A text to predict for, with the words that are read of it if they have classes. */
+  toExample(text: Pick<Example, "text" | "pair">, index: number): Example;
+  /** The prediction for one text by its logits, `[outputs]`, or those of its words. */
+  prediction(logits: Float32Array, text: PredictedText): Prediction;
 
   /** Fields of transformers' `config.json`. */
   readonly config: Readonly<Record<string, unknown>>;
   /** Python arguments by which transformers loads a model for it. */
   readonly pythonOptions: string;
-  /** What follows `AutoModelFor` in transformers. */
-  readonly autoClass: string;
-  /** PEFT's `task_type`. */
-  readonly peftTask: string;
-  /** The task of a model card on the hub. */
-  readonly hubTask: { readonly type: string; readonly name: string };
 }
 
-/** What problems with one label for a sequence are in models and in other libraries. */
+/** A text that was read, and those of its words that have tokens. */
+export interface PredictedText {
+  readonly text: string;
+  readonly words: readonly LabelledWord[];
+}
+
+/** What problems with one label for a sequence are in models and in other libraries, and in scores. */
 export const SEQUENCE = {
+  units: (labels: Values) => labels.length,
+  toExample: (text: Pick<Example, "text" | "pair">, index: number) => (
+    { ...text, index }
+  ),
   head: "sequence",
   autoClass: "SequenceClassification",
   peftTask: "SEQ_CLS",
   hubTask: { type: "text-classification", name: "Text Classification" },
 } as const;
+
+/** Each example as right or wrong. */
+export function exampleOutcomes(
+  names: readonly string[],
+  predictions: Values,
+  labels: Values,
+  probabilities: Values | null,
+): Outcomes {
+  const outcomes = Array.from(labels, (label, example) => ({
+    example,
+    label,
+    prediction: predictions[example]!,
+    probability: probabilities?.[example] ?? null,
+  }));
+  return { names, classes: names.length, outcomes };
+}
 
 /**
  * Scores examples by one of a problem's metrics.
@@ -136,7 +219,7 @@ export const SEQUENCE = {
  * @throws {TypeError} If there is no metric of this name
  */
 export function exampleScorer(
-  metrics: ProblemKind["metrics"],
+  metrics: Metrics,
   name: string,
   labels: Values,
 ): Scorer {

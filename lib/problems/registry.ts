@@ -1,3 +1,4 @@
+import type { HeadName } from "../engine/models/model.ts";
 import { classColumn, classification } from "./classification.ts";
 import type {
   LabelColumn,
@@ -7,18 +8,21 @@ import type {
   Values,
 } from "./problem.ts";
 import { regression, scoreColumn } from "./regression.ts";
+import { tagColumn, tokens } from "./tokens.ts";
 
 /** Every kind of problem. */
-const KINDS: readonly ProblemKind[] = [classification, regression];
+const KINDS: readonly ProblemKind[] = [classification, regression, tokens];
 
 /** The column of each kind. */
-const COLUMNS: readonly LabelColumn[] = [classColumn, scoreColumn];
+const COLUMNS: readonly LabelColumn[] = [classColumn, scoreColumn, tagColumn];
 
 /** Names of the kinds. */
 export const PROBLEMS = KINDS.map(({ name }) => name);
 
 /** Names of the metrics of all problems. */
-export const METRICS = KINDS.flatMap(({ metrics }) => Object.keys(metrics));
+export const METRICS = [
+  ...new Set(KINDS.flatMap(({ metrics }) => Object.keys(metrics))),
+];
 
 /** The fields by which an artifact names its problem and the classes of it. */
 export interface ProblemFields {
@@ -48,6 +52,15 @@ export function problemOf({ problem, labels }: ProblemFields): Problem {
   return problemNamed(problem ?? name).of(labels);
 }
 
+/** The problem of an artifact that is scored, where words start in each text if it is one of words. */
+export function scoredProblem(
+  fields: ProblemFields,
+  starts: Int32Array | undefined,
+): Problem {
+  const problem = problemOf(fields);
+  return starts === undefined ? problem : problem.inTexts!(starts);
+}
+
 /** How a column becomes labels of a problem. */
 export function columnOf(problem: string): LabelColumn {
   return COLUMNS.find((it) => it.problem === problem)!;
@@ -59,13 +72,25 @@ export function labelsOf(fields: ProblemFields): LabelReader {
   return columnOf(name).of(classes);
 }
 
+/** The tasks of PEFT's configurations. */
+export const PEFT_TASKS = [...new Set(KINDS.map(({ peftTask }) => peftTask))];
+
+/** The head that a task of PEFT has. */
+export function headOfTask(peftTask: string): HeadName {
+  return KINDS.find((it) => it.peftTask === peftTask)!.head;
+}
+
 /** The problem of a head with this many outputs, of which nothing else is known. */
-export function problemOfOutputs(outputs: number): Required<ProblemFields> {
-  const [found] = KINDS.flatMap((kind) => {
+export function problemOfOutputs(
+  outputs: number,
+  head: HeadName = "sequence",
+): Required<ProblemFields> {
+  const [found] = KINDS.filter((it) => it.head === head).flatMap((kind) => {
     const labels = kind.unnamed(outputs);
     return labels === undefined ? [] : [{ problem: kind.name, labels }];
   });
-  return found!;
+  if (found !== undefined) return found;
+  throw new RangeError(`A head for tokens has ${outputs} output, expected 2`);
 }
 
 /**

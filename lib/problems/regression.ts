@@ -1,8 +1,10 @@
 import { faultsOf } from "../data/faults.ts";
 import { describeValue, toNumber } from "../data/labels.ts";
 import {
+  exampleOutcomes,
   exampleScorer,
   type LabelColumn,
+  type Metrics,
   type Problem,
   type ProblemKind,
   SEQUENCE,
@@ -10,7 +12,7 @@ import {
 } from "./problem.ts";
 
 /** Metrics of scores, with the edge cases of SciPy. */
-const metrics: ProblemKind["metrics"] = {
+const metrics: Metrics = {
   pearson,
   /** Rank correlation with mean ranks for ties; NaN as in {@linkcode pearson}. */
   spearman: (predictions, labels) => pearson(ranks(predictions), ranks(labels)),
@@ -66,7 +68,8 @@ function ranks(values: Values): Float64Array {
   return result;
 }
 
-const kind: ProblemKind = {
+const kind: ProblemKind & typeof SEQUENCE = {
+  ...SEQUENCE,
   name: "regression",
   metrics,
   unnamed: (outputs) => outputs === 1 ? null : undefined,
@@ -96,6 +99,7 @@ const problem: Problem = {
   confidences: () => null,
   // Any number has the same correlation, which is taken as 0.
   constants: () => [],
+  outcomes: (...values) => exampleOutcomes([], ...values),
   scorer: (...given) => exampleScorer(metrics, ...given),
   prediction: ([score]) => ({
     label: null,
@@ -103,7 +107,6 @@ const problem: Problem = {
     score: score!,
   }),
 
-  ...SEQUENCE,
   config: {
     id2label: { 0: "LABEL_0" },
     label2id: { LABEL_0: 0 },
@@ -120,10 +123,10 @@ export const scoreColumn: LabelColumn = {
   problem: "regression",
   namesIn: () => null,
   of: () => ({
-    readLabel({ place, values }) {
+    read({ place, values }) {
       const value = values.at(-1);
       const score = toNumber(value);
-      if (!Number.isNaN(score)) return score;
+      if (!Number.isNaN(score)) return { label: score };
       throw new SyntaxError(
         `${place}: Expected a number as the label, found ${
           describeValue(value)

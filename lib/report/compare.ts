@@ -59,7 +59,7 @@ function compareOne(results: readonly Result[], options: CompareOptions) {
     summary: summarize(curve, metrics, options),
   }));
   const verdict = verdictOf(sides, {
-    examples: first.labels.length,
+    examples: first.problem.units(first.labels),
     classes: first.problem.classes.length > 0,
     metric: metrics[0]!,
     constant,
@@ -76,7 +76,7 @@ function compareOne(results: readonly Result[], options: CompareOptions) {
       title: first.title,
       split: first.split,
       epoch: first.epoch,
-      examples: first.labels.length,
+      examples: first.problem.units(first.labels),
       /** Names of the metrics, the main metric first. */
       metrics,
       majority: majorityOf(first, metrics),

@@ -1,9 +1,12 @@
 import { percent, plain, table, titleOf } from "./format.ts";
-import type { Result } from "./result.ts";
+import type { Outcomes } from "../problems/problem.ts";
+import type { Result, Text } from "./result.ts";
 import { type MethodSummary, resultsAt } from "./summarize.ts";
 
 /** Number of mistakes that a report lists. */
 const LISTED = 10;
+
+type Prediction = Outcomes["outcomes"][number];
 
 /** What a method gets wrong at a rank. */
 export type Mistakes = ReturnType<typeof mistakesOf>;
@@ -19,47 +22,62 @@ export function mistakesOf(
   { method, rank }: { readonly method: number; readonly rank: number },
   results: readonly Result[],
 ) {
-  const { labels, problem: { classes }, texts } = results[0]!;
-  const predicted = resultsAt(results, rank).flatMap((scored) =>
-    Array.from(labels, (label, example) => ({
-      example,
-      label,
-      prediction: scored.predictions[example]!,
-      probability: scored.probabilities?.[example] ?? null,
-    }))
+  const { labels, problem, texts } = results[0]!;
+  const found = resultsAt(results, rank).map((scored) =>
+    problem.outcomes(scored.predictions, labels, scored.probabilities)
   );
-  type Prediction = typeof predicted[number];
+  const { names, classes } = found[0]!;
+  const predicted = found.flatMap(({ outcomes }) => outcomes);
   const weight = ({ label, prediction, probability }: Prediction) =>
     probability ?? Math.abs(prediction - label);
   const wrong = predicted.filter((it) => it.prediction !== it.label)
     .sort((a, b) => weight(b) - weight(a) || a.example - b.example);
-  const nameOf = (label: number) => classes[label] ?? label;
+  const nameOf = (label: number) => names[label] ?? label;
   return {
     method,
     rank,
     /** Null without classes. */
-    classes: classes.length > 0 ? classScores(classes, predicted) : null,
+    classes: classes > 0 ? classScores(names, classes, predicted) : null,
+    /** What can be predicted beside the classes, after these in their counts. */
+    ...(names.length > classes && { others: names.slice(classes) }),
     /** At most one for an example. */
     worst: [...Map.groupBy(wrong, ({ example }) => example).values()]
       .slice(0, LISTED).map(([it]) => ({
         ...it!,
         label: nameOf(it!.label),
         prediction: nameOf(it!.prediction),
-        ...texts?.[it!.example],
+        ...texts && shownText(texts[it!.example]!, it!.words),
       })),
+  };
+}
+
+/** A text, with the words that a mistake is about in brackets. */
+function shownText(
+  { text, pair, words }: Text,
+  marked: Prediction["words"],
+): Omit<Text, "words"> {
+  if (words === undefined || marked === undefined) {
+    return { text, ...(pair !== undefined && { pair }) };
+  }
+  const [start, end] = [words[marked.start]![0], words[marked.end - 1]![1]];
+  return {
+    text: `${text.slice(0, start)}[${text.slice(start, end)}]${
+      text.slice(end)
+    }`,
   };
 }
 
 /** Rows of the confusion matrix, with scores that equal scikit-learn's, where `zero_division` is 0. */
 function classScores(
-  classes: readonly string[],
+  names: readonly string[],
+  classes: number,
   predicted: readonly { readonly label: number; readonly prediction: number }[],
 ) {
-  const counts = classes.map(() => classes.map(() => 0));
+  const counts = names.map(() => names.map(() => 0));
   for (const { label, prediction } of predicted) counts[label]![prediction]!++;
   const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
   const share = (part: number, whole: number) => whole && part / whole;
-  return classes.map((name, i) => {
+  return names.slice(0, classes).map((name, i) => {
     const hits = counts[i]![i]!;
     const examples = sum(counts[i]!);
     const marked = sum(counts.map((row) => row[i]!));
@@ -81,7 +99,7 @@ export function mistakesText(
     readonly mistakes: Mistakes;
   },
 ): string[] {
-  const { method, rank, classes, worst } = mistakes;
+  const { method, rank, classes, others, worst } = mistakes;
   const summary = methods[method]!;
   const { seeds } = summary.ranks.find((it) => it.rank === rank)!;
   const of = seeds.length === 1 ? "" : ` of ${seeds.length} seeds`;
@@ -93,7 +111,7 @@ export function mistakesText(
       rank === 0 ? "" : ` at rank ${rank}`
     }`,
     ...(classes === null ? [] : [
-      classTable(classes),
+      classTable(classes, others),
       `Each row counts what the examples of a class were predicted as${
         of && `, the predictions${of} together`
       }.`,
@@ -107,10 +125,14 @@ export function mistakesText(
 /** Number of classes above which the matrix is shown by its largest counts. */
 const MAX_COLUMNS = 8;
 
-function classTable(classes: NonNullable<Mistakes["classes"]>): string {
+function classTable(
+  classes: NonNullable<Mistakes["classes"]>,
+  others: readonly string[] = [],
+): string {
+  const names = [...classes.map(({ name }) => name), ...others];
   const isWide = classes.length > MAX_COLUMNS;
   const mistaken = (counts: readonly number[], own: number) =>
-    counts.map((count, i) => ({ count, name: classes[i]!.name, i }))
+    counts.map((count, i) => ({ count, name: names[i]!, i }))
       .filter(({ count, i }) => count > 0 && i !== own)
       .sort((a, b) => b.count - a.count).slice(0, 3)
       .map(({ count, name }) => `${plain(name)} ${count}`).join(", ");
@@ -122,7 +144,7 @@ function classTable(classes: NonNullable<Mistakes["classes"]>): string {
       "F1",
       ...(isWide
         ? ["Examples", "Mistaken for"]
-        : classes.map(({ name }) => `as ${plain(name)}`)),
+        : names.map((name) => `as ${plain(name)}`)),
     ],
     classes.map(({ name, precision, recall, f1, predicted }, own) => [
       plain(name),

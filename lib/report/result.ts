@@ -49,6 +49,9 @@ export interface Result {
 export interface Text {
   readonly text: string;
   readonly pair?: string;
+  /** Where its words stand, if they are what is predicted. */
+  readonly words?:
+    readonly (readonly [start: number, end: number, ...unknown[]])[];
 }
 
 /** Scores and predictions at one rank. */

@@ -75,6 +75,7 @@ export type Draw = (count: number) => ArrayLike<number>;
  * Examples whose labels are all equal, with which nothing has a correlation, are
  * drawn again.
  *
+ * @param units Number of what is drawn, of examples by default
  * @returns The replicates of each entry of `trainings`, `[replicates]`.
  */
 export function bootstrap(
@@ -83,13 +84,14 @@ export function bootstrap(
   scorer: Scorer,
   replicates: number,
   draw: Draw,
+  units = labels.length,
 ): Float64Array[] {
   const scores = trainings.map(() => new Float64Array(replicates));
   const isEverDefined = !Number.isNaN(scorer()(labels));
   for (let replicate = 0; replicate < replicates; replicate++) {
-    let score = scorer(draw(labels.length));
+    let score = scorer(draw(units));
     while (isEverDefined && Number.isNaN(score(labels))) {
-      score = scorer(draw(labels.length));
+      score = scorer(draw(units));
     }
     const seedDraws = new Map<string, ArrayLike<number>>();
     trainings.forEach(({ seeds, predictions }, t) => {

@@ -77,6 +77,7 @@ export function methodsOf(
     scorer,
     replicates,
     draw,
+    problem.units(labels),
   );
   return {
     methods: methods.map(({ trainings, ...method }) => ({

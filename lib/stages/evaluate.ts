@@ -67,7 +67,7 @@ export async function evaluateModel(
   const split = new ScoredSplit(tokens.path, info, params.split);
   checkSameLabels(training, info);
   const precision = await startStageEngine(stage);
-  const classifier = loadFolder(folder, split.problem.outputs, "head");
+  const classifier = loadFolder(folder, split.problem, "head");
   const values = headValues(folder, classifier.layout);
   const scale = { alpha: 1, scaling: "rank" } as const;
   const ready = { classifier, values, precision, ...scale };
@@ -104,9 +104,9 @@ async function writeSplitScores(
     epoch: stage.params.epoch,
     split: split.name,
     precision: ready.precision,
-    examples: examples.labels.length,
+    examples: split.problem.units(examples.labels),
     tokens: examples.ids.length,
     flops: evaluationFlops(ready.classifier, examples, options),
     ranks: split.score(options.ranks, logits),
-  }, { logits, labels: examples.labels });
+  }, { logits, labels: examples.labels, words: split.words });
 }

@@ -10,6 +10,7 @@ import { peftAlpha } from "../engine/adapters/scale.ts";
 import { headTensors } from "../engine/models/outline.ts";
 import { methodName, provenanceOf } from "../engine/schedules/registry.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
+import type { Problem } from "../problems/problem.ts";
 import { problemOf } from "../problems/registry.ts";
 import { type CuttingStage, readCutAdapter } from "./cut_adapter.ts";
 import { writeModelCard } from "./model_card.ts";
@@ -50,7 +51,7 @@ export async function exportAdapter(stage: ExportingStage): Promise<void> {
     baseModel: base.origin,
     base: base.folder,
     hasOtherClasses: model !== undefined &&
-      hasOtherClasses(model.path, problemOf(training).outputs),
+      hasOtherClasses(model.path, problemOf(training)),
     figure: "scores-by-rank.svg",
   });
   stage.log(
@@ -77,8 +78,11 @@ function baseModelOf(
 }
 
 /** Whether a model was saved as a classifier with another number of outputs. */
-function hasOtherClasses(folder: string, outputs: number): boolean {
-  const { name } = headTensors(readModel(folder)).at(-1)!;
+function hasOtherClasses(
+  folder: string,
+  { head, outputs }: Pick<Problem, "head" | "outputs">,
+): boolean {
+  const { name } = headTensors(readModel(folder, head)).at(-1)!;
   using file = openWeights(folder);
   const [found = outputs] = file.tensors.get(name)?.shape ?? [];
   return found !== outputs;

@@ -9,6 +9,7 @@ import { quotedTexts, sharedTexts } from "../data/faults.ts";
 import {
   areLabelled,
   isEmpty,
+  listIn,
   nameClasses,
   placesOf,
   toExamples,
@@ -42,6 +43,7 @@ type FetchStage = Stage<{
   readonly seed: number;
   readonly encoding: string;
   readonly missing: "refuse" | "skip";
+  readonly tags: "refuse" | "repair";
 }>;
 
 /** Reads the data of a stage and writes an artifact of kind `dataset`. */
@@ -51,21 +53,35 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   const files = await findFiles(stage);
   const columns = [...texts, params.label];
   const { names, ...found } = await readRows(files.train!, columns, [], params);
-  const rows = withLabels("train", found.rows, stage);
-  const problem = params.regression ? "regression" : "classification";
-  const labels = params.classes ?? names ?? columnOf(problem).namesIn(rows);
-  const { readLabel, ...reader } = labelsOf({ problem, labels });
-  const labelling = { readLabel, areRecorded: names !== undefined };
-  const areNamed = Boolean(params.classes) || names !== undefined;
+  const given = withLabels("train", found.rows, stage);
+  const problem = problemOfRows(given, params);
+  const column = columnOf(problem);
   const faults: string[] = [];
-  /** Rows by split, with the places that faults name: results hold no path of a user. */
+  /** Places without the paths of files: results hold none of a user. */
+  const linesIn = (text: string) =>
+    Object.values(files).flat().reduce(
+      (text, file) =>
+        text.replace(`${file!.path}:`, "line ").replace(
+          `"${file!.path}", `,
+          "",
+        ),
+      text,
+    );
+  const prepare = column.reader?.({
+    repairs: params.tags === "repair",
+    log,
+    fault: (what) => faults.push(linesIn(what)),
+  }) ?? ((rows: readonly Row[]) => rows);
+  const rows = prepare(given, true);
+  const labels = params.classes ??
+    (problem === "tokens" ? undefined : names) ?? column.namesIn(rows);
+  const { read: readLabel, ...reader } = labelsOf({ problem, labels });
+  const labelling = { read: readLabel, areRecorded: names !== undefined };
+  const areNamed = Boolean(params.classes) || names !== undefined;
+  /** Rows by split, with the places that faults name. */
   const read: Record<string, readonly Row[]> = {};
   const keep = (split: string, rows: readonly Row[], hasLabels = true) => {
-    const { path } = files[split]![0]!;
-    read[split] = rows.map((row) => ({
-      ...row,
-      place: row.place.replace(`${path}:`, "line ").replace(`"${path}", `, ""),
-    }));
+    read[split] = rows.map((row) => ({ ...row, place: linesIn(row.place) }));
     const found = [
       ...split === "train"
         ? []
@@ -84,8 +100,10 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   };
   const labelled = (split: string, rows: readonly Row[]) => {
     const all = toExamples(rows, labelling);
-    keep(split, rows.filter((_, i) => all[i]!.label !== undefined));
-    const found = all.filter(({ label }) => label !== undefined);
+    const isLabelled = ({ label, words }: Example) =>
+      label !== undefined || words !== undefined;
+    keep(split, rows.filter((_, i) => isLabelled(all[i]!)));
+    const found = all.filter(isLabelled);
     if (found.length === 0) {
       throw new SyntaxError(
         `The split "${split}" has no labels: all are -1 (last row: ${
@@ -107,7 +125,8 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   let validation: readonly Example[] = [];
   if (files.validation) {
     const { rows } = await readRows(files.validation, columns, [], params);
-    validation = labelled("validation", withLabels("validation", rows, stage));
+    const given = withLabels("validation", rows, stage);
+    validation = labelled("validation", prepare(given, true));
   } else if (params.holdout) {
     const { holdout, seed } = params;
     const held = await drawHoldout(train, holdout, seed, reader.stratum);
@@ -123,10 +142,14 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   if (files.test) {
     const found = await readRows(files.test, texts, [params.label], params);
     if (areLabelled(found.rows, read.train!)) {
-      test = labelled("test", withLabels("test", found.rows, stage));
+      test = labelled(
+        "test",
+        prepare(withLabels("test", found.rows, stage), true),
+      );
     } else {
-      test = toExamples(found.rows, undefined);
-      keep("test", found.rows, false);
+      const rows = prepare(found.rows, false);
+      test = toExamples(rows, column.reader && labelling);
+      keep("test", rows, false);
     }
   }
   const splits = Object.fromEntries(
@@ -148,6 +171,24 @@ export async function fetchData(stage: FetchStage): Promise<void> {
     columns: texts,
     ...(faults.length > 0 && { faults }),
   }, splits);
+}
+
+/** The problem of a training file: lists of labels, or of spans, are of words. */
+function problemOfRows(
+  rows: readonly Row[],
+  { text, pair, regression }: FetchStage["params"],
+): string {
+  if (listIn(rows[0]!.values.at(-1)) === undefined) {
+    return regression ? "regression" : "classification";
+  }
+  if (!regression && !pair) return "tokens";
+  throw new SyntaxError(
+    `${
+      rows[0]!.place
+    }: Lists of labels are those of words in the column "${text}": leave out ${
+      pair ? '"pair"' : '"regression"'
+    }`,
+  );
 }
 
 /**

@@ -53,10 +53,10 @@ export async function fitHeads(
     params.examples,
     training.seed,
   );
-  const count = examples.index.length;
+  const count = (examples.words?.tokens ?? examples.index).length;
   const layer = lastLayer(
     adapter.tensors,
-    readModel(inputs.model.path),
+    readModel(inputs.model.path, problemOf(info).head),
   );
   const fits = new Map<number, FittedHead>();
   let flops = 0;
@@ -125,24 +125,34 @@ export async function fitHeads(
 
 /** Draws up to `count` examples, in a random order. */
 function sampled(
-  { ids, types, offsets, index }: EncodedExamples,
+  { ids, types, offsets, index, words }: EncodedExamples,
   count: number,
   seed: number,
 ): EncodedExamples {
   const order = Array.from(index, (_, i) => i);
   shuffle(order, seededRandom(seed, "heads"));
   const drawn = order.slice(0, count);
-  const of = <T extends Int32Array | Uint8Array>(values: T) =>
-    drawn.flatMap((i) => [...values.subarray(offsets[i], offsets[i + 1])]);
-  let end = 0;
-  return {
-    ids: Int32Array.from(of(ids)),
-    types: Uint8Array.from(of(types)),
-    offsets: Int32Array.from([
+  const partsOf = (values: Int32Array | Uint8Array, starts = offsets) =>
+    drawn.flatMap((i) => [...values.subarray(starts[i], starts[i + 1])]);
+  const startsOf = (starts: Int32Array) => {
+    let end = 0;
+    return Int32Array.from([
       0,
-      ...drawn.map((i) => end += offsets[i + 1]! - offsets[i]!),
-    ]),
+      ...drawn.map((i) => end += starts[i + 1]! - starts[i]!),
+    ]);
+  };
+  return {
+    ids: Int32Array.from(partsOf(ids)),
+    types: Uint8Array.from(partsOf(types)),
+    offsets: startsOf(offsets),
     index: Int32Array.from(drawn, (i) => index[i]!),
+    ...words && {
+      words: {
+        offsets: startsOf(words.offsets),
+        tokens: Int32Array.from(partsOf(words.tokens, words.offsets)),
+        numbers: Int32Array.from(partsOf(words.numbers, words.offsets)),
+      },
+    },
   };
 }
 

@@ -64,10 +64,14 @@ const UNKNOWN = "imported";
  */
 async function taskOf(
   { params: { source, task, labels }, inputs: { tokens } }: ImportingStage,
-  { outputs, exported }: PeftAdapter,
+  { head, outputs, exported }: PeftAdapter,
 ): Promise<TaskProblem> {
   const info = tokens && await readTokensInfo(tokens.path);
-  const given = labels && { labels };
+  const unnamed = problemOfOutputs(outputs, head);
+  const given = labels && {
+    ...(head !== "sequence" && { problem: unnamed.problem }),
+    labels,
+  };
   if (given && exported && !areSameLabels(given, exported)) {
     throw new RangeError(
       `"labels" names ${
@@ -77,7 +81,6 @@ async function taskOf(
       }: remove "labels", or correct the file`,
     );
   }
-  const unnamed = problemOfOutputs(outputs);
   const required = info ?? given;
   const expected = required ? problemOf(required).outputs : outputs;
   if (expected !== outputs) {

@@ -19,6 +19,7 @@ import {
 } from "../engine/training/evaluation.ts";
 import type { Precision } from "../engine/tensorflow/precision.ts";
 import type { InputsOf, Stage } from "../pipeline/task.ts";
+import type { Problem } from "../problems/problem.ts";
 import { checkSameLabels, problemOf } from "../problems/registry.ts";
 import type { ADAPTER_INPUTS, UsageSettings } from "./settings.ts";
 
@@ -48,17 +49,17 @@ export function startStageEngine(stage: ComputingStage): Promise<Precision> {
 /**
  * Loads an artifact of kind `model` as a classifier. The engine must be running.
  *
- * @param labels Outputs of the head
+ * @param problem By which the head is chosen
  * @param trained What is or was trained: adapters with the head (for example as in a `training.json`), the head, or all weights
  * @throws {SyntaxError} If the folder does not hold a supported encoder.
  */
 export function loadFolder(
   folder: string,
-  labels: number,
+  { head, outputs }: Pick<Problem, "head" | "outputs">,
   trained: Trainable,
 ): Classifier {
   using file = openWeights(folder);
-  return loadClassifier(file, readModel(folder), labels, trained);
+  return loadClassifier(file, readModel(folder, head), outputs, trained);
 }
 
 /**
@@ -106,7 +107,7 @@ export async function loadAdapter(
 ): Promise<Ready> {
   const { alpha, scaling } = training;
   const precision = await startStageEngine(stage);
-  const classifier = loadFolder(model, problemOf(training).outputs, training);
+  const classifier = loadFolder(model, problemOf(training), training);
   const values = adapterValues({ tensors }, classifier.layout);
   return {
     classifier,

@@ -38,8 +38,9 @@ export function mergedTensors(
   folder: string,
   { adapter: { training }, rank, tensors }: CutAdapter,
 ): AdapterTensors {
-  const model = readModel(folder);
-  checkFit(tensors, model, problemOf(training).outputs);
+  const { head, outputs } = problemOf(training);
+  const model = readModel(folder, head);
+  checkFit(tensors, model, outputs);
   using file = openWeights(folder);
   return mergeAdapter(
     kindNamed(training.adapter),

@@ -104,7 +104,8 @@ function peftCode(
   const python = pythonCode(FOLDER, { ...content, ...taskFields(training) });
   return [
     "```python\n" + python + "\n```",
-    ...(kindNamed(training.adapter) === kindNamed()
+    ...(kindNamed(training.adapter) === kindNamed() &&
+        problemOf(training).head === "sequence"
       ? [
         "In JavaScript, with the model in ONNX that `deno task export PIPELINE STAGE --to onnx:MODEL` makes of the training:",
         servedScript(rank, "MODEL"),

@@ -12,7 +12,7 @@ import type { Precision } from "../onnx/graph_weights.ts";
 import { onnxLogits } from "../onnx/logits.ts";
 import { PRECISIONS } from "../onnx/usage.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
-import { checkSameLabels } from "../problems/registry.ts";
+import { checkSameLabels, problemOf } from "../problems/registry.ts";
 import { percent } from "../report/format.ts";
 import { type CutAdapter, readCutAdapter } from "./cut_adapter.ts";
 import { mergedTensors, type MergingStage } from "./merge.ts";
@@ -44,6 +44,12 @@ export async function exportOnnx(
   const { merged, dtype, epoch, targetModules } = params;
   const cut = await readCutAdapter(stage);
   const { adapter, rank } = cut;
+  const { name, head } = problemOf(adapter.training);
+  if (head !== "sequence") {
+    throw new RangeError(
+      `An adapter for "problem: ${name}" is not exported in ONNX yet: export it for PEFT, or predict with "deno task predict"`,
+    );
+  }
   const folder = inputs.model.path;
   const source = { folder, training: adapter.training, dtype };
   const written = merged

@@ -13,7 +13,11 @@ import { readTokens } from "../artifacts/tokens.ts";
 import { tokenizerDefaults } from "../engine/models/registry.ts";
 import { methodName, provenanceOf } from "../engine/schedules/registry.ts";
 import { ModelTokenizer } from "../text/model_tokenizer.ts";
-import type { EncodedExamples, Example } from "../data/example.ts";
+import {
+  type EncodedExamples,
+  type Example,
+  wordStarts,
+} from "../data/example.ts";
 import { findModelFiles } from "../hub/model_source.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import { problemOf, problemOfOutputs } from "../problems/registry.ts";
@@ -47,7 +51,13 @@ export async function predict(
     ranks: [rank],
     batchSize,
   });
-  const predictions = problemOf(info).predictions(logits);
+  const problem = problemOf(info);
+  if (problem.head !== "sequence") {
+    throw new RangeError(
+      `The classes of single words are not written: predict texts with their entities by "deno task predict"`,
+    );
+  }
+  const predictions = problem.predictions(logits);
   await writePredictions(stage.output, {
     ...taskFields(info),
     split,
@@ -84,13 +94,15 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
   const problem = problemOf(training);
   const { rank, recommended } = await rankOf(training, stage);
   checkServed(rank, training);
-  const examples = await encode(params.texts, model, training.maxLength);
+  const texts = params.texts.map(problem.toExample);
+  const examples = await encode(texts, model, training.maxLength);
   const tensors = tensorsOf(adapter, params.epoch);
   const { heads } = adapter;
   const ready = await loadAdapter(stage, model, { training, tensors, heads });
   const options = { ranks: [rank], batchSize: BATCH };
   const logits = await logitsAt(stage, ready, examples, options, "texts");
   const { outputs } = problem;
+  const starts = examples.words ? wordStarts(examples) : undefined;
   await writeClassification(stage.output, {
     task: training.task,
     problem: problem.name,
@@ -98,10 +110,13 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
     rank,
     recommended,
     precision: ready.precision,
-    texts: params.texts.map((text, i) => ({
-      ...text,
-      ...problem.prediction(logits.subarray(i * outputs, (i + 1) * outputs)),
-    })),
+    texts: params.texts.map((text, i) => {
+      const [from, to] = [starts?.[i] ?? i, starts?.[i + 1] ?? i + 1];
+      const numbers = examples.words?.numbers.subarray(from, to) ?? [];
+      const words = Array.from(numbers, (it) => texts[i]!.words![it]!);
+      const own = logits.subarray(from * outputs, to * outputs);
+      return { ...text, ...problem.prediction(own, { ...text, words }) };
+    }),
   });
 }
 
@@ -134,7 +149,7 @@ async function adapterIn(folder: string, model: string): Promise<Adapter> {
   if (exists(join(folder, "training.json"))) return readAdapter(folder);
   const peft = await readPeft(folder, readModel(model));
   const task = peft.exported ??
-    { task: "imported", ...problemOfOutputs(peft.outputs) };
+    { task: "imported", ...problemOfOutputs(peft.outputs, peft.head) };
   const known = { ...taskFields(task), seed: 0 };
   return toAdapter(peft, model, { method: "lora", ...known });
 }
@@ -145,7 +160,7 @@ async function adapterIn(folder: string, model: string): Promise<Adapter> {
  * @param trained Tokens to which the texts of the training were truncated; null if unknown
  */
 async function encode(
-  texts: readonly TextInput[],
+  texts: readonly Example[],
   model: string,
   trained: number | null,
 ): Promise<EncodedExamples> {
@@ -155,9 +170,6 @@ async function encode(
     tokenizerDefaults(architecture),
     Math.min(maxLength, trained ?? maxLength),
   );
-  const [encoded] = tokenizer.encodeAll(
-    texts.map((text, index) => ({ ...text, index })),
-    vocabSize,
-  );
+  const [encoded] = tokenizer.encodeAll(texts, vocabSize);
   return encoded;
 }

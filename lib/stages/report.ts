@@ -8,6 +8,7 @@ import { readDatasetInfo, readExamples } from "../artifacts/dataset.ts";
 import { writeJsonFile } from "../artifacts/json_file.ts";
 import { readTokensInfo, truncatedMetric } from "../artifacts/tokens.ts";
 import {
+  type Outputs,
   readOutputs,
   readScores,
   type ScoresInfo,
@@ -27,7 +28,7 @@ import { elementCount, SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { methodName } from "../engine/schedules/registry.ts";
 import { taskTitle } from "../benchmarks/glue.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
-import { problemOf } from "../problems/registry.ts";
+import { problemOf, scoredProblem } from "../problems/registry.ts";
 import { compare } from "../report/compare.ts";
 import { renderFigures } from "../report/figure.ts";
 import { renderMarkdown } from "../report/markdown.ts";
@@ -91,7 +92,7 @@ async function readResult(
   const adapter = trainingOf(artifact, info, trainings);
   const made = originsOf(adapter, trainings);
   const origin = made.pop()!;
-  const { logits, labels } = readOutputs(artifact.path);
+  const { logits, labels, words } = readOutputs(artifact.path);
   return {
     ...info,
     method: methodName(info.provenance),
@@ -99,9 +100,9 @@ async function readResult(
     variant: { ...settingsOf(adapter.training), evaluatedIn: info.precision },
     stage: adapter.artifact.stage,
     labels,
-    problem: problemOf(info),
-    texts: await textsOf(artifact, info, labels, data),
-    ranks: rankResults(info, logits),
+    problem: scoredProblem(info, words?.starts),
+    texts: await textsOf(artifact, info, { labels, words }, data),
+    ranks: rankResults(info, logits, labels.length),
     training: costOf(origin),
     size: adapterSize(adapter),
     reductionSeconds: made.reduce(
@@ -148,9 +149,13 @@ async function faultsOfData(data: Artifacts, tokens: Artifacts) {
   );
 }
 
-function rankResults(info: ScoresInfo, logits: Float32Array): RankResult[] {
+function rankResults(
+  info: ScoresInfo,
+  logits: Float32Array,
+  labels: number,
+): RankResult[] {
   const { outputs, predictions, confidences } = problemOf(info);
-  const size = info.examples * outputs;
+  const size = labels * outputs;
   return info.ranks.map(({ rank, metrics }, i) => {
     const own = logits.subarray(i * size, (i + 1) * size);
     return {
@@ -170,19 +175,27 @@ function rankResults(info: ScoresInfo, logits: Float32Array): RankResult[] {
 async function textsOf(
   { stage }: InputArtifact,
   { task, split }: ScoresInfo,
-  labels: Float32Array,
+  { labels, words }: Omit<Outputs, "logits">,
   data: Artifacts,
 ): Promise<Result["texts"]> {
   for (const { path, stage: source } of data) {
     const info = await readDatasetInfo(path);
     if (info.task !== task || !Object.hasOwn(info.splits, split)) continue;
     const examples = await readExamples(path, info, split);
-    const same = examples.length === labels.length &&
-      examples.every(({ label = NaN }, i) => Math.fround(label) === labels[i]);
+    const scored = examples.map(({ label, words: all = [[0, 0, label]] }, i) =>
+      words === undefined ? all : Array.from(
+        words.numbers.subarray(words.starts[i], words.starts[i + 1]),
+        (number) => all[number]!,
+      )
+    );
+    const given = scored.flat();
+    const same = given.length === labels.length &&
+      given.every(([, , label = NaN], i) => Math.fround(label) === labels[i]);
     if (same) {
-      return examples.map(({ text, pair }) => ({
+      return examples.map(({ text, pair }, i) => ({
         text,
         ...(pair !== undefined && { pair }),
+        ...(words && { words: scored[i]! }),
       }));
     }
     throw new Error(

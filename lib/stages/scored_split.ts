@@ -1,17 +1,19 @@
-import type { ScoresInfo } from "../artifacts/scores.ts";
+import type { Outputs, ScoresInfo } from "../artifacts/scores.ts";
 import { readLabelledTokens, type TokensInfo } from "../artifacts/tokens.ts";
-import type { EncodedExamples } from "../data/example.ts";
+import { type LabelledExamples, wordStarts } from "../data/example.ts";
 import type { Problem } from "../problems/problem.ts";
-import { problemOf, scoresOf } from "../problems/registry.ts";
+import { scoredProblem, scoresOf } from "../problems/registry.ts";
 
 /** A labelled split on which classifiers are scored. */
 export class ScoredSplit {
   /** Name of the split. For MNLI, `validation` is `validation_matched`. */
   readonly name: string;
-  readonly examples: Required<EncodedExamples>;
+  readonly examples: LabelledExamples;
   /** Metrics of the data, the main one first. */
   readonly metrics: readonly string[];
   readonly problem: Problem;
+  /** Where words stand, as scores have it. */
+  readonly words: Outputs["words"];
 
   /**
    * @param folder An artifact of kind `tokens`
@@ -25,7 +27,10 @@ export class ScoredSplit {
       : requested;
     this.examples = readLabelledTokens(folder, info, this.name);
     this.metrics = info.metrics;
-    this.problem = problemOf(info);
+    const { words } = this.examples;
+    this.words = words &&
+      { starts: wordStarts(this.examples), numbers: words.numbers };
+    this.problem = scoredProblem(info, this.words?.starts);
   }
 
   /**

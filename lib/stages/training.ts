@@ -10,7 +10,7 @@ import {
   STEP_SECONDS,
   TRAINING_SECONDS,
 } from "../artifacts/training.ts";
-import type { EncodedExamples } from "../data/example.ts";
+import type { LabelledExamples } from "../data/example.ts";
 import { quote } from "../data/text_file.ts";
 import type { ClassifierShape } from "../engine/models/outline.ts";
 import { startValues, type Trainable } from "../engine/models/parameters.ts";
@@ -91,10 +91,10 @@ export async function runTraining(
     ? undefined
     : new ScoredSplit(tokens, info, params.selectOn);
   const problem = problemOf(info);
-  const { outputs, loss } = problem;
+  const { loss } = problem;
   const classWeights = classWeightsOf(stage, problem, examples);
   const precision = await startStageEngine(stage);
-  const classifier = loadFolder(folder, outputs, trained);
+  const classifier = loadFolder(folder, problem, trained);
   const phases = trainingPhases(classifier, examples, { ...params, objective });
   const first = phases[0]!.classifier;
   const fresh = initialValues(folder, first, params.seed);
@@ -159,10 +159,10 @@ export async function runTraining(
       classWeights: classWeights && params.classWeights,
       precision,
       engine: engineOf(stage).engine,
-      examples: examples.labels.length * params.epochs,
+      examples: examples.index.length * params.epochs,
       selection: held === undefined ? null : {
         split: held.name,
-        examples: held.examples.labels.length,
+        examples: held.problem.units(held.examples.labels),
         metric: held.metrics[0]!,
         flops: epochs.length *
           evaluationFlops(classifier, held.examples, scored),
@@ -205,7 +205,7 @@ function resumeFrom(
 function classWeightsOf(
   { params, log }: TrainingStage,
   { classes, balancedWeights }: Problem,
-  examples: Required<EncodedExamples>,
+  examples: LabelledExamples,
 ): readonly number[] | undefined {
   if (params.classWeights === "none") return undefined;
   if (balancedWeights === undefined) {

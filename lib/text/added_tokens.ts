@@ -1,4 +1,5 @@
 import * as z from "zod";
+import type { AlignedText } from "./aligned_text.ts";
 import { stripEnd } from "./normalizer.ts";
 
 /** An added token of `tokenizer.json`. */
@@ -43,7 +44,7 @@ export function addedTokens(
 
 /** A part of a text. */
 interface Part {
-  readonly text: string;
+  readonly part: AlignedText;
   /** Its start in the text that was split. */
   readonly start: number;
   /** Id of an added token; undefined for other text. */
@@ -68,9 +69,10 @@ export class AddedTokens {
     }
   }
 
-  split(text: string): Part[] {
+  split(whole: AlignedText): Part[] {
+    const { text } = whole;
     if (text === "") return [];
-    if (this.#pattern === undefined) return [{ text, start: 0 }];
+    if (this.#pattern === undefined) return [{ part: whole, start: 0 }];
     const parts: Part[] = [];
     let last = 0;
     for (const match of text.matchAll(this.#pattern)) {
@@ -89,12 +91,14 @@ export class AddedTokens {
         end += /^\p{White_Space}*/u.exec(text.slice(end))![0].length;
       }
       if (last < start) {
-        parts.push({ text: text.slice(last, start), start: last });
+        parts.push({ part: whole.slice(last, start), start: last });
       }
-      parts.push({ text: text.slice(start, end), start, id: token.id });
+      parts.push({ part: whole.slice(start, end), start, id: token.id });
       last = end;
     }
-    if (last < text.length) parts.push({ text: text.slice(last), start: last });
+    if (last < text.length) {
+      parts.push({ part: whole.slice(last), start: last });
+    }
     return parts;
   }
 }

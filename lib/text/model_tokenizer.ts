@@ -1,5 +1,9 @@
 import * as z from "zod";
-import type { EncodedExamples, Example } from "../data/example.ts";
+import type {
+  EncodedExamples,
+  Example,
+  LabelledWord,
+} from "../data/example.ts";
 import { framed, type Layout } from "../serve/frame.ts";
 import { TextTokenizer } from "./text_tokenizer.ts";
 import {
@@ -65,7 +69,60 @@ export class ModelTokenizer {
   }
 
   /**
-   * Encodes examples, all with labels or all without.
+   * Encodes a text whose words are read one by one. A longer one than the model
+   * takes is cut into windows of equal lengths that overlap by a quarter; each
+   * word is read where it has more context.
+   *
+   * @param words Places of the words in the text, in ascending order
+   * @returns For each window its tokens, and where in it words have their first token; a word without tokens is read nowhere.
+   * @throws {SyntaxError} As {@linkcode encode}.
+   */
+  encodeWords(
+    text: string,
+    words: readonly LabelledWord[],
+  ) {
+    const { single } = this.tokenizer;
+    const { ids, places } = attempt(
+      this.path,
+      () => this.tokenizer.encodePlaced(text),
+    );
+    const firsts: { readonly token: number; readonly word: number }[] = [];
+    let word = 0;
+    places.forEach(([start, end], token) => {
+      while (word < words.length && words[word]![1] <= start) word++;
+      if (start < end && word < words.length && words[word]![0] < end) {
+        firsts.push({ token, word: word++ });
+      }
+    });
+    const specials = single.filter((it) => typeof it === "number").length;
+    const before = single.indexOf("A");
+    const room = Math.max(1, this.maxLength - specials);
+    const step = room - Math.floor(room / 4);
+    const count = Math.max(1, Math.ceil((ids.length - room) / step) + 1);
+    const startOf = (window: number) =>
+      Math.max(0, Math.min(window * step, ids.length - room));
+    /** The token from which words are read in a window, and no more in the one before. */
+    const readFrom = (window: number) =>
+      window === 0
+        ? 0
+        : window === count
+        ? ids.length
+        : (startOf(window) + startOf(window - 1) + room) >> 1;
+    return Array.from({ length: count }, (_, window) => {
+      const start = startOf(window);
+      const own = ids.slice(start, start + room);
+      return {
+        ids: single.flatMap((it) => typeof it === "number" ? [it] : own),
+        firsts: firsts.filter(({ token }) =>
+          token >= readFrom(window) && token < readFrom(window + 1)
+        ).map(({ token, word }) => ({ token: token - start + before, word })),
+      };
+    });
+  }
+
+  /**
+   * Encodes examples, all with labels or all without. One with words is as many
+   * encoded examples as it has windows.
    *
    * @param vocabSize Size of the model's vocabulary.
    * @param onExample Called after each example is encoded.
@@ -78,16 +135,18 @@ export class ModelTokenizer {
     vocabSize: number,
     onExample: () => void = () => {},
   ): [encoded: EncodedExamples, truncated: number] {
-    const labels = examples.flatMap(({ label }) => label ?? []);
-    if (labels.length > 0 && labels.length < examples.length) {
-      throw new RangeError(
-        `Only ${labels.length} of ${examples.length} examples have a label`,
-      );
-    }
-    const offsets = new Int32Array(examples.length + 1);
-    const encodings = examples.map(({ text, pair }, i) => {
-      const encoding = this.encode(text, pair);
-      const unknown = encoding.ids.find((id) => id >= vocabSize);
+    const encodings = examples.flatMap((example, i) => {
+      const { text, pair, words, label } = example;
+      const found = words === undefined
+        ? [{ ...this.encode(text, pair), labels: [label], firsts: [] }]
+        : this.encodeWords(text, words).map((window) => ({
+          ...window,
+          types: [],
+          truncated: false,
+          labels: window.firsts.map(({ word }) => words[word]![2]),
+        }));
+      const unknown = found.flatMap(({ ids }) => ids)
+        .find((id) => id >= vocabSize);
       if (unknown !== undefined) {
         throw new RangeError(
           `The tokenizer gives token ${unknown} for text ${
@@ -95,24 +154,38 @@ export class ModelTokenizer {
           }, but the model's vocabulary has only ${vocabSize} tokens; use the tokenizer of the same model`,
         );
       }
-      offsets[i + 1] = offsets[i]! + encoding.ids.length;
       onExample();
-      return encoding;
+      return found.map((it) => ({ ...it, index: example.index }));
     });
-    const ids = new Int32Array(offsets.at(-1)!);
-    const types = new Uint8Array(ids.length);
+    const places = encodings.flatMap((it) => it.labels);
+    const labels = places.filter((it) => it !== undefined);
+    if (labels.length > 0 && labels.length < places.length) {
+      throw new RangeError(
+        `Only ${labels.length} of ${places.length} examples have a label`,
+      );
+    }
+    const offsets = offsetsOf(encodings.map(({ ids }) => ids));
+    const types = new Uint8Array(offsets.at(-1)!);
+    const ids = new Int32Array(types.length);
     for (const [i, encoding] of encodings.entries()) {
       ids.set(encoding.ids, offsets[i]);
       types.set(encoding.types, offsets[i]);
     }
-    const index = Int32Array.from(examples, ({ index }) => index);
+    const firsts = encodings.map((it) => it.firsts);
     return [
       {
         ids,
         types,
         offsets,
-        index,
+        index: Int32Array.from(encodings, ({ index }) => index),
         ...(labels.length > 0 && { labels: Float32Array.from(labels) }),
+        ...(examples.some(({ words }) => words !== undefined) && {
+          words: {
+            offsets: offsetsOf(firsts),
+            tokens: Int32Array.from(firsts.flat(), ({ token }) => token),
+            numbers: Int32Array.from(firsts.flat(), ({ word }) => word),
+          },
+        }),
       },
       encodings.filter((it) => it.truncated).length,
     ];
@@ -121,6 +194,12 @@ export class ModelTokenizer {
   #idsOf(text: string): number[] {
     return attempt(this.path, () => this.tokenizer.encode(text));
   }
+}
+
+/** Where each list starts in all of them together, and where the last one ends. */
+function offsetsOf(lists: readonly (readonly unknown[])[]): Int32Array {
+  let end = 0;
+  return Int32Array.from([0, ...lists.map(({ length }) => end += length)]);
 }
 
 /**

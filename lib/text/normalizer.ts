@@ -1,9 +1,10 @@
 import * as z from "zod";
+import type { AlignedText } from "./aligned_text.ts";
 import { PrecompiledMap } from "./precompiled_map.ts";
 import { textPattern } from "./text_pattern.ts";
 
 /** Maps a text to its normal form. */
-export type Normalizer = (text: string) => string;
+export type Normalizer = (text: AlignedText) => AlignedText;
 
 /*
  * The Rust library has tables of other versions of Unicode than V8. The
@@ -61,7 +62,7 @@ const KINDS: Kinds<Normalizer> = {
       return (text) =>
         all.reduce((it, normalize) => {
           const result = normalize(it);
-          checkGrowth(result.length, text);
+          checkGrowth(result.text.length, text.text);
           return result;
         }, text);
     },
@@ -71,21 +72,22 @@ const KINDS: Kinds<Normalizer> = {
     handle_chinese_chars: z.boolean(),
     strip_accents: z.boolean().nullish(),
     lowercase: z.boolean(),
-  }, (options) => (text) => {
-    if (options.clean_text) {
-      text = text.replace(REMOVED, "").replace(WHITE_SPACE, " ");
-    }
-    if (options.handle_chinese_chars) text = text.replace(CHINESE, " $& ");
-    if (options.strip_accents ?? options.lowercase) {
-      text = normalForm("NFD", text).replace(NONSPACING, "");
-    }
-    return options.lowercase ? lowerCase(text) : text;
-  }),
+  }, (options) =>
+    ofCharacters((text) => {
+      if (options.clean_text) {
+        text = text.replace(REMOVED, "").replace(WHITE_SPACE, " ");
+      }
+      if (options.handle_chinese_chars) text = text.replace(CHINESE, " $& ");
+      if (options.strip_accents ?? options.lowercase) {
+        text = normalForm("NFD", text).replace(NONSPACING, "");
+      }
+      return options.lowercase ? lowerCase(text) : text;
+    })),
   Precompiled: withFields(
     { precompiled_charsmap: z.string() },
     ({ precompiled_charsmap }) => {
       const map = new PrecompiledMap(precompiled_charsmap);
-      return (text) => map.normalize(text);
+      return ofCharacters((text) => map.normalize(text));
     },
   ),
   Replace: withFields(
@@ -93,42 +95,48 @@ const KINDS: Kinds<Normalizer> = {
     ({ pattern, content }) => {
       const find = textPattern(pattern);
       return (text) => {
-        let result = "";
-        let last = 0;
-        for (const [start, end] of find(text)) {
-          result += text.slice(last, start) + content;
-          checkGrowth(result.length, text);
-          last = end;
-        }
-        return result + text.slice(last);
+        const found = find(text.text);
+        const growth = found.length * content.length;
+        checkGrowth(text.text.length + growth, text.text);
+        return text.edit(found.map(([start, end]) => [start, end, content]));
       };
     },
   ),
   Strip: withFields(
     { strip_left: z.boolean(), strip_right: z.boolean() },
     ({ strip_left, strip_right }) => (text) => {
-      if (strip_left) text = text.replace(/^\p{White_Space}+/u, "");
-      return strip_right ? stripEnd(text) : text;
+      const [{ length: start }] = strip_left
+        ? /^\p{White_Space}*/u.exec(text.text)!
+        : [""];
+      const end = strip_right ? stripEnd(text.text).length : undefined;
+      return text.slice(start, end);
     },
   ),
   Prepend: withFields(
     { prepend: z.string() },
-    ({ prepend }) => (text) => text === "" ? text : prepend + text,
+    ({ prepend }) => (text) =>
+      text.text === "" ? text : text.edit([[0, 0, prepend]]),
   ),
-  StripAccents: () => (text) => text.replace(MARKS, ""),
-  Lowercase: () => lowerCase,
-  NFC: () => (text) => normalForm("NFC", text),
-  NFD: () => (text) => normalForm("NFD", text),
-  NFKC: () => (text) => normalForm("NFKC", text),
-  NFKD: () => (text) => normalForm("NFKD", text),
-  Nmt: () => (text) =>
-    // deno-lint-ignore no-control-regex -- it is about control characters
-    text.replace(/[\x01-\x08\x0b\x0e-\x1f\x7f\x8f\x9f]+/g, "")
-      .replace(
-        /[\t\n\f\r\u1680\u200b-\u200f\u2028\u2029\u2581\ufeff\ufffd]/g,
-        " ",
-      ),
+  StripAccents: () => ofCharacters((text) => text.replace(MARKS, "")),
+  Lowercase: () => ofCharacters(lowerCase),
+  NFC: () => ofCharacters((text) => normalForm("NFC", text)),
+  NFD: () => ofCharacters((text) => normalForm("NFD", text)),
+  NFKC: () => ofCharacters((text) => normalForm("NFKC", text)),
+  NFKD: () => ofCharacters((text) => normalForm("NFKD", text)),
+  Nmt: () =>
+    ofCharacters((text) =>
+      // deno-lint-ignore no-control-regex -- it is about control characters
+      text.replace(/[\x01-\x08\x0b\x0e-\x1f\x7f\x8f\x9f]+/g, "")
+        .replace(
+          /[\t\n\f\r\u1680\u200b-\u200f\u2028\u2029\u2581\ufeff\ufffd]/g,
+          " ",
+        )
+    ),
 };
+
+function ofCharacters(change: (text: string) => string): Normalizer {
+  return (text) => text.map(change);
+}
 
 /**
  * The normalizer of a `tokenizer.json`.

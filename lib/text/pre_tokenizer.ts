@@ -1,10 +1,11 @@
 import * as z from "zod";
+import type { AlignedText } from "./aligned_text.ts";
 import { type Kinds, ofKind, withFields } from "./normalizer.ts";
 import { matchesOf, type TextPattern, textPattern } from "./text_pattern.ts";
 
 /** Parts of a text, each of which a model encodes separately. */
 interface Words {
-  readonly texts: readonly string[];
+  readonly texts: readonly AlignedText[];
   /** Whether the first part is at the start of the input. */
   readonly atStart: boolean;
 }
@@ -88,11 +89,14 @@ const KINDS: Kinds<PreTokenizer> = {
       const words = {
         atStart,
         texts: texts.map((text, i) => {
-          const word = text.replaceAll(" ", replacement);
+          const spaces = text.text.matchAll(/ /g);
+          const word = text.edit(
+            Array.from(spaces, ({ index }) => [index, index + 1, replacement]),
+          );
           const prepends = prepended === "always" ||
             prepended === "first" && i === 0 && atStart;
-          return prepends && !word.startsWith(replacement)
-            ? replacement + word
+          return prepends && !word.text.startsWith(replacement)
+            ? word.edit([[0, 0, replacement]])
             : word;
         }),
       };
@@ -104,13 +108,15 @@ const KINDS: Kinds<PreTokenizer> = {
     use_regex: z.boolean().default(true),
   }, ({ add_prefix_space, use_regex }) => ({ texts, atStart }) => {
     const prefixed = add_prefix_space
-      ? texts.map((text) => text.startsWith(" ") ? text : ` ${text}`)
+      ? texts.map((text) =>
+        text.text.startsWith(" ") ? text : text.edit([[0, 0, " "]])
+      )
       : texts;
     const words = { texts: prefixed, atStart };
     const { texts: parts } = use_regex
       ? splitAt(words, matchesOf(GPT2), "Isolated")
       : words;
-    return { atStart, texts: parts.map(byteLetters) };
+    return { atStart, texts: parts.map((it) => it.map(byteLetters)) };
   }),
 };
 
@@ -136,20 +142,21 @@ function splitAt(
   behavior: Behavior,
   inverted = false,
 ): Words {
-  const parts: string[] = [];
+  const parts: AlignedText[] = [];
   let starts = atStart;
   for (const [i, text] of texts.entries()) {
     const cuts: { start: number; end: number; delimiter: boolean }[] = [];
     let last = 0;
-    for (const [start, end] of find(text)) {
+    for (const [start, end] of find(text.text)) {
       if (last < start) {
         cuts.push({ start: last, end: start, delimiter: inverted });
       }
       cuts.push({ start, end, delimiter: !inverted });
       last = end;
     }
-    if (last < text.length) {
-      cuts.push({ start: last, end: text.length, delimiter: inverted });
+    const { length } = text.text;
+    if (last < length) {
+      cuts.push({ start: last, end: length, delimiter: inverted });
     }
     const spans = merged(cuts, behavior);
     if (i === 0 && spans[0] !== undefined) starts &&= spans[0].start === 0;

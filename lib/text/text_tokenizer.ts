@@ -2,9 +2,11 @@ import { BPE, WordPiece } from "@huggingface/tokenizers";
 import * as z from "zod";
 import type { Layout } from "../serve/frame.ts";
 import { AddedToken, AddedTokens, addedTokens } from "./added_tokens.ts";
+import type { Span } from "../data/example.ts";
+import { AlignedText } from "./aligned_text.ts";
 import { type Normalizer, normalizer } from "./normalizer.ts";
 import { type PreTokenizer, preTokenizer } from "./pre_tokenizer.ts";
-import { Unigram } from "./unigram.ts";
+import { type Pieces, Unigram } from "./unigram.ts";
 
 const Settings = z.looseObject({
   added_tokens: z.array(AddedToken).default([]),
@@ -40,10 +42,10 @@ export class TextTokenizer {
   readonly cutsLeft: boolean;
   readonly #normalize: Normalizer;
   readonly #split: PreTokenizer;
-  readonly #encodeWord: (word: string) => readonly number[];
+  readonly #encodeWord: (word: string) => Pieces;
   readonly #raw: AddedTokens;
   readonly #normalized: AddedTokens;
-  readonly #words = new Map<string, readonly number[]>();
+  readonly #words = new Map<string, Pieces>();
 
   /**
    * @param settings Contents of `tokenizer.json`.
@@ -62,7 +64,7 @@ export class TextTokenizer {
     this.#normalized = new AddedTokens(
       tokens.filter(isNormalized).map((it) => ({
         ...it,
-        content: this.#normalize(it.content),
+        content: this.#normalize(new AlignedText(it.content)).text,
       })),
     );
     [this.single, this.pair] = layouts(parsed.post_processor);
@@ -76,43 +78,72 @@ export class TextTokenizer {
    */
   encode(text: string): number[] {
     const ids: number[] = [];
-    for (const part of this.#raw.split(text.toWellFormed())) {
-      if (part.id !== undefined) {
-        ids.push(part.id);
-        continue;
-      }
-      const normal = this.#normalize(part.text);
-      const trimmed = /^\p{White_Space}/u.test(part.text) &&
-        !/^\p{White_Space}/u.test(normal);
-      for (const inner of this.#normalized.split(normal)) {
-        if (inner.id !== undefined) {
-          ids.push(inner.id);
-          continue;
-        }
-        const atStart = part.start === 0 && inner.start === 0 && !trimmed;
-        const words = this.#split({ texts: [inner.text], atStart });
-        for (const word of words.texts) {
-          for (const id of this.#wordIds(word)) ids.push(id);
-        }
-      }
-    }
+    this.#encode(new AlignedText(text.toWellFormed()), (_, pieces) => {
+      for (const id of pieces.ids) ids.push(id);
+    });
     return ids;
   }
 
-  #wordIds(word: string): readonly number[] {
-    if (word.length > CACHED_LENGTH) return this.#encodeWord(word);
-    let ids = this.#words.get(word);
-    if (ids === undefined) {
-      ids = this.#encodeWord(word);
-      if (this.#words.size >= CACHED_WORDS) this.#words.clear();
-      this.#words.set(word, ids);
+  /**
+   * Ids of a text, and where each stands in it, without white space around it.
+   *
+   * @throws {RangeError} As {@linkcode encode}, or if the normalizer changes characters by their neighbours.
+   */
+  encodePlaced(text: string) {
+    const ids: number[] = [];
+    const places: Span[] = [];
+    const original = text.toWellFormed();
+    this.#encode(AlignedText.placed(original), (part, pieces) => {
+      for (const [i, id] of pieces.ids.entries()) {
+        const [start, end] = pieces.spans.slice(2 * i, 2 * i + 2);
+        ids.push(id);
+        places.push(part.spanOf(start!, end!, original));
+      }
+    });
+    return { ids, places };
+  }
+
+  /** Calls a function with each part of a text, normalized, and its tokens. */
+  #encode(
+    text: AlignedText,
+    add: (part: AlignedText, pieces: Pieces) => void,
+  ): void {
+    const addToken = (part: AlignedText, id: number) =>
+      add(part, { ids: [id], spans: [0, part.text.length] });
+    for (const raw of this.#raw.split(text)) {
+      if (raw.id !== undefined) {
+        addToken(raw.part, raw.id);
+        continue;
+      }
+      const normal = this.#normalize(raw.part);
+      const trimmed = /^\p{White_Space}/u.test(raw.part.text) &&
+        !/^\p{White_Space}/u.test(normal.text);
+      for (const inner of this.#normalized.split(normal)) {
+        if (inner.id !== undefined) {
+          addToken(inner.part, inner.id);
+          continue;
+        }
+        const atStart = raw.start === 0 && inner.start === 0 && !trimmed;
+        const words = this.#split({ texts: [inner.part], atStart });
+        for (const word of words.texts) add(word, this.#pieces(word.text));
+      }
     }
-    return ids;
+  }
+
+  #pieces(word: string): Pieces {
+    if (word.length > CACHED_LENGTH) return this.#encodeWord(word);
+    let pieces = this.#words.get(word);
+    if (pieces === undefined) {
+      pieces = this.#encodeWord(word);
+      if (this.#words.size >= CACHED_WORDS) this.#words.clear();
+      this.#words.set(word, pieces);
+    }
+    return pieces;
   }
 }
 
 interface WordModel {
-  encode(word: string): readonly number[];
+  encode(word: string): Pieces;
   idOf(token: string): number | undefined;
   /** Tokens of the vocabulary. */
   readonly size: number;
@@ -170,10 +201,19 @@ function modelOf(settings: z.infer<typeof Settings>["model"]): WordModel {
     }
     case "WordPiece": {
       const parsed = WordPieceSettings.parse(settings);
+      const { continuing_subword_prefix: prefix, unk_token: unknown } = parsed;
       return ofLibrary(
         new WordPiece({ ...parsed, type: "WordPiece" }),
         parsed.vocab,
-        parsed.unk_token,
+        unknown,
+        (word, tokens) => {
+          let end = 0;
+          return tokens.length === 1 ? [0, word.length] : tokens
+            .flatMap((token, i) => [
+              end,
+              end += token.length - (i > 0 ? prefix.length : 0),
+            ]);
+        },
       );
     }
     case "BPE": {
@@ -202,15 +242,27 @@ function modelOf(settings: z.infer<typeof Settings>["model"]): WordModel {
         ignore_merges: parsed.ignore_merges,
         byte_fallback: parsed.byte_fallback,
       });
-      const found = ofLibrary(model, parsed.vocab, unknown);
-      if (unknown !== null || parsed.byte_fallback) return found;
+      const isLossy = unknown === null && !parsed.byte_fallback;
+      const found = ofLibrary(
+        model,
+        parsed.vocab,
+        unknown,
+        (word, tokens) =>
+          bpeSpans(word, tokens, known, {
+            drops: isLossy,
+            fuses: parsed.fuse_unk,
+          }),
+      );
+      if (!isLossy) return found;
       // Without an unknown token, characters that are unknown are gone before pairs are merged.
       return {
         ...found,
         encode(word) {
           if (parsed.ignore_merges && known(word)) return found.encode(word);
           const rest = Array.from(word).filter(known).join("");
-          return rest === "" ? [] : found.encode(rest);
+          return rest === ""
+            ? { ids: [], spans: [] }
+            : found.encode(rest, word);
         },
       };
     }
@@ -222,11 +274,39 @@ function modelOf(settings: z.infer<typeof Settings>["model"]): WordModel {
   );
 }
 
+/** Start and end of each token of BPE in a word, of which it may not know some characters. */
+function bpeSpans(
+  word: string,
+  tokens: readonly string[],
+  isKnown: (character: string) => boolean,
+  { drops, fuses }: { readonly drops: boolean; readonly fuses: boolean },
+): number[] {
+  let [at, bytes] = [0, 0];
+  const character = () => String.fromCodePoint(word.codePointAt(at)!);
+  const isUnknown = () => at < word.length && !isKnown(character());
+  return tokens.flatMap((token) => {
+    while (drops && isUnknown()) at += character().length;
+    const start = at;
+    if (word.startsWith(token, start)) at += token.length;
+    else if (/^<0x[0-9A-F]{2}>$/.test(token)) {
+      const { length } = character();
+      const size = new TextEncoder().encode(character()).length;
+      bytes = (bytes + 1) % size;
+      if (bytes === 0) at += length;
+      return [start, start + length];
+    } else {
+      do at += character().length; while (fuses && isUnknown());
+    }
+    return [start, at];
+  });
+}
+
 function ofLibrary(
   model: BPE | WordPiece,
   vocab: Readonly<Record<string, number>>,
   unknown: string | null,
-): WordModel {
+  spansOf: (word: string, tokens: readonly string[]) => number[],
+) {
   const ids = new Map(Object.entries(vocab));
   if (unknown !== null && !ids.has(unknown)) {
     throw new RangeError(
@@ -236,8 +316,15 @@ function ofLibrary(
     );
   }
   return {
-    encode: (word) => model([word]).map((token) => ids.get(token)!),
-    idOf: (token) => ids.get(token),
+    /** @param whole The word with what is left out of it */
+    encode(word: string, whole = word): Pieces {
+      const tokens: string[] = model([word]);
+      return {
+        ids: tokens.map((token) => ids.get(token)!),
+        spans: spansOf(whole, tokens),
+      };
+    },
+    idOf: (token: string) => ids.get(token),
     size: ids.size,
   };
 }

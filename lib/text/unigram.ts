@@ -1,5 +1,12 @@
 import * as z from "zod";
 
+/** Tokens of a word. */
+export interface Pieces {
+  readonly ids: readonly number[];
+  /** Start and end of each in the word, one token after the other. */
+  readonly spans: readonly number[];
+}
+
 /** Difference between the scores of the rarest piece and of an unknown character. */
 const UNKNOWN_PENALTY = 10;
 
@@ -60,14 +67,14 @@ export class Unigram {
   }
 
   /**
-   * Ids of the best pieces of a word.
+   * The best pieces of a word.
    *
    * Neighbouring unknown characters become one unknown token, or their bytes
    * if the model falls back to bytes.
    *
    * @throws {RangeError} If a character is unknown and the model has no unknown token.
    */
-  encode(word: string): number[] {
+  encode(word: string): Pieces {
     const best = new Float64Array(word.length + 1);
     const starts = new Int32Array(word.length + 1).fill(-1);
     const pieces = new Int32Array(word.length + 1);
@@ -106,20 +113,26 @@ export class Unigram {
       }
       start = next;
     }
-    const ids: number[] = [];
+    const [ids, spans]: number[][] = [[], []];
+    const add = (own: readonly number[], start: number, end: number) => {
+      for (const id of own) {
+        ids!.push(id);
+        spans!.push(end, start);
+      }
+    };
     for (let end = word.length; end > 0;) {
       let start = starts[end]!;
       if (pieces[end] !== this.#unknown) {
-        ids.push(pieces[end]!);
+        add([pieces[end]!], start, end);
       } else {
         while (start > 0 && pieces[start] === this.#unknown) {
           start = starts[start]!;
         }
-        ids.push(...this.#unknownIds(word.slice(start, end)).reverse());
+        add(this.#unknownIds(word.slice(start, end)).reverse(), start, end);
       }
       end = start;
     }
-    return ids.reverse();
+    return { ids: ids!.reverse(), spans: spans!.reverse() };
   }
 
   /** The first of some pieces, equal before a place, whose unit there is at least `unit`. */

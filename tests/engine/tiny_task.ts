@@ -12,7 +12,7 @@ import {
 } from "../../lib/engine/models/classifier.ts";
 import { startValues } from "../../lib/engine/models/parameters.ts";
 import { seededRandom } from "../../lib/engine/random.ts";
-import type { EncodedExamples } from "../../lib/data/example.ts";
+import type { LabelledExamples } from "../../lib/data/example.ts";
 import type { TrainingOptions } from "../../lib/engine/training/train.ts";
 import { openReference } from "./reference.ts";
 
@@ -72,7 +72,7 @@ export function withAdapters(initial: Float32Array): Float32Array {
 }
 
 /** Examples with a pattern: the label says whether token 40 occurs. */
-export function tinyExamples(count: number): Required<EncodedExamples> {
+export function tinyExamples(count: number): LabelledExamples {
   const random = seededRandom(5, "examples");
   const ids: number[] = [];
   const offsets = [0];

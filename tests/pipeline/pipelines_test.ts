@@ -180,6 +180,7 @@ Deno.test("pipeline own-data takes pairs, scores and a validation file by its pa
     seed: 0,
     encoding: "utf-8",
     missing: "refuse",
+    tags: "refuse",
   });
   const { params: exported, inputs } = stages.get("take-away@seed=0")!;
   assertEquals(exported.rank, "recommended");

@@ -67,7 +67,10 @@ Deno.test("scorer() refuses a metric of another problem, and names its own", () 
 });
 
 Deno.test("a prediction of a class has all probabilities, in JSON, in a table and for people", () => {
-  const prediction = sentiment.prediction(Float32Array.of(0, Math.log(3)));
+  const prediction = sentiment.prediction(
+    Float32Array.of(0, Math.log(3)),
+    { text: "", words: [] },
+  );
   assertEquals(prediction.label, "positive");
   assertEquals(sentiment.lines(prediction), [
     ["positive", "0.7500"],
@@ -82,7 +85,10 @@ Deno.test("a prediction of a class has all probabilities, in JSON, in a table an
 });
 
 Deno.test("a prediction of a score is the output itself", () => {
-  const prediction = similarity.prediction(Float32Array.of(3.5));
+  const prediction = similarity.prediction(Float32Array.of(3.5), {
+    text: "",
+    words: [],
+  });
   const score = { label: null, probabilities: null, score: 3.5 };
   assertEquals(prediction, score);
   assertEquals(similarity.lines(prediction), [["", "3.500"]]);

@@ -259,3 +259,61 @@ Deno.test("framed() uses all the room and never lengthens a text", () => {
 function architectureOf(family: string) {
   return ARCHITECTURES.find(({ type }) => type === family)!;
 }
+
+Deno.test("ModelTokenizer.encodeWords() reads each word at its first token, once, in the window where it has more context", async () => {
+  const text = "the film is un-believably great , clever and clumsy . ".repeat(
+    6,
+  ).trim();
+  const words = Array.from(
+    text.matchAll(/[^ ]+/g),
+    ({ index, 0: { length } }): [number, number] => [index, index + length],
+  );
+  for (
+    const name of ["bert", "roberta", "deberta", "xlm-roberta", "modernbert"]
+  ) {
+    const load = (maxLength: number) =>
+      ModelTokenizer.load(
+        join(fixtures, `tiny-${name}`),
+        tokenizerDefaults(
+          architectureOf(name === "deberta" ? "deberta-v2" : name),
+        ),
+        maxLength,
+      );
+    const whole = await load(4096);
+    const [only, ...none] = whole.encodeWords(text, words);
+    assertEquals(none, []);
+    assertEquals(only!.ids, whole.encode(text).ids);
+    assertEquals(only!.firsts.map(({ word }) => word), [...words.keys()]);
+    const maxLength = 20;
+    const windows = (await load(maxLength)).encodeWords(text, words);
+    assert(windows.length > 4);
+    assertEquals(
+      windows.flatMap(({ firsts }) => firsts.map(({ word }) => word)),
+      [...words.keys()],
+    );
+    windows.forEach(({ ids, firsts }, i) => {
+      assertEquals(ids.length, maxLength);
+      for (const { token, word } of firsts) {
+        // The same token as in the whole text, and 2 tokens of context at least.
+        const { token: inWhole } = only!.firsts[word]!;
+        assertEquals(ids[token], only!.ids[inWhole]);
+        assert(i === 0 || token > 2);
+        assert(i === windows.length - 1 || token < maxLength - 2);
+      }
+    });
+  }
+});
+
+Deno.test("ModelTokenizer.encodeWords() skips a word without tokens", async () => {
+  const tokenizer = await ModelTokenizer.load(
+    join(fixtures, "tiny-bert"),
+    tokenizerDefaults(architectureOf("bert")),
+    64,
+  );
+  const [window] = tokenizer.encodeWords("the \u200b film", [
+    [0, 3],
+    [4, 5],
+    [6, 10],
+  ]);
+  assertEquals(window!.firsts.map(({ word }) => word), [0, 2]);
+});

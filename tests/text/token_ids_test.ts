@@ -9,9 +9,12 @@ import {
   parseModel,
   tokenizerDefaults,
 } from "../../lib/engine/models/registry.ts";
+import { AlignedText } from "../../lib/text/aligned_text.ts";
 import { normalizer } from "../../lib/text/normalizer.ts";
 import { preTokenizer } from "../../lib/text/pre_tokenizer.ts";
 import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
+import { TextTokenizer } from "../../lib/text/text_tokenizer.ts";
+import { readTokenizerFiles } from "../../lib/text/tokenizer_files.ts";
 import { withFolder } from "../tasks/run_task.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
@@ -112,13 +115,32 @@ function withChanges(
   });
 }
 
-for (const { model, blocks, ids = [], ...changes } of reference.models) {
+for (
+  const { model, blocks, places, ids = [], ...changes } of reference.models
+) {
   const title = Object.keys(changes).length === 0
     ? ""
     : ` with ${JSON.stringify(changes).slice(0, 300)}`;
   Deno.test(`ModelTokenizer.encode() gives the ids of transformers to ${blocks.length * reference.block} texts and pairs for ${model}${title}`, async () => {
     await withChanges(model, changes as Changes, async (folder) => {
       await compare(folder, await architectureOf(folder), blocks, ids);
+    });
+  });
+  if (places === undefined) continue;
+  Deno.test(`TextTokenizer.encodePlaced() places tokens where transformers does for ${model}${title}`, async () => {
+    await withChanges(model, changes as Changes, async (folder) => {
+      const defaults = tokenizerDefaults(await architectureOf(folder));
+      const { settings, changes } = await readTokenizerFiles(folder, defaults);
+      const tokenizer = new TextTokenizer({ ...settings, ...changes });
+      const hash = createHash("sha256");
+      for (let seed = 0; seed < 3 * reference.block; seed++) {
+        const { text } = inputOf(seed);
+        // deno-lint-ignore no-control-regex -- see fixtures/token_ids.py
+        if (/[\x00-\x1f\x7f]/.test(text)) continue;
+        const row = tokenizer.encodePlaced(text).places.flat();
+        hash.update(new Int32Array([row.length, ...row]));
+      }
+      assertEquals(hash.digest("hex").slice(0, 16), places);
     });
   });
 }
@@ -134,8 +156,11 @@ for (const { sha256, ...settings } of reference.sweeps) {
           const character = String.fromCodePoint(first + i);
           return ` a${character}b${character}\u0301`;
         }).join("");
-        const { texts } = split({ texts: [normalize(text)], atStart: true });
-        hash.update([...texts, ""].join("\n"));
+        const { texts } = split({
+          texts: [normalize(new AlignedText(text))],
+          atStart: true,
+        });
+        hash.update([...texts.map(({ text }) => text), ""].join("\n"));
       }
     }
     assertEquals(hash.digest("hex"), sha256);

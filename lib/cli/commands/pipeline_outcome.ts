@@ -1,7 +1,7 @@
 /** Exit code, report pages and last lines of a run. */
 import type { DatasetInfo } from "../../artifacts/dataset.ts";
 import { pythonCode } from "../../peft/python.ts";
-import type { ProblemFields } from "../../problems/registry.ts";
+import { type ProblemFields, problemOf } from "../../problems/registry.ts";
 import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import type { Report } from "../../report/report.ts";
 import type { Event, Summary } from "../../scheduler/events.ts";
@@ -227,8 +227,9 @@ export function answerOf(
           ...["--model", shortPath(base)],
         ], ENGINE_OPTIONS)) + ` ${texts}`,
     }),
-    // The page of `try` needs an adapter that can be exported for every rank.
+    // The page of `try` needs an adapter that can be exported for every rank, and classifies whole texts.
     ...(isUsable && (trained?.params.adapter ?? "lora") === "lora" &&
+      (data === undefined || readsWholeTexts(pathOf(data))) &&
       trained && { try: stageCommand("try", args, trained.id) }),
     python: best && isUsable
       ? pythonCode(pathOf(best), {
@@ -278,6 +279,12 @@ export function dataOf(
 /** Names of the columns of the one or two texts of a data set, in its folder. */
 export function textColumns(folder: string): readonly string[] {
   return readJson<DatasetInfo>(join(folder, "dataset.json")).columns;
+}
+
+/** Whether a data set, in its folder, has one label for each text. */
+function readsWholeTexts(folder: string): boolean {
+  const info = readJson<ProblemFields>(join(folder, "dataset.json"));
+  return problemOf(info).head === "sequence";
 }
 
 function readJson<T>(path: string): T {

@@ -32,7 +32,7 @@ export const predictCommand = command`
 
   STAGE makes or exports an adapter, as trainings do, and has run with the same parameters (-S, --profile) and engine. Instead of PIPELINE and STAGE, --adapter and --model name folders, of an adapter in PEFT's format and of its base model; --model is not needed if the adapter's configuration names a folder. Without TEXTs, standard input is read, one text per line; empty lines are skipped.
 
-  With --in FILE, the rows of a table are classified, which is read as your own data are (.csv, .tsv, .jsonl, also as .gz, .json or .parquet). It is written to --out FILE (.csv, .tsv or .jsonl) with all its columns and "predicted_label" and "probability", or "predicted_score". Name it by --to instead if --out is the folder of the results of PIPELINE.
+  With --in FILE, the rows of a table are classified, which is read as your own data are (.csv, .tsv, .jsonl, also as .gz, .json or .parquet). It is written to --out FILE (.csv, .tsv or .jsonl) with all its columns and "predicted_label" and "probability", or "predicted_score", or of words with tags "predicted_entities". Name it by --to instead if --out is the folder of the results of PIPELINE.
 
   Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130 or 143 interrupted.
 

@@ -9,6 +9,7 @@ import {
   bertEmbeddings,
   bertHead,
   bertSizes,
+  tokensHead,
 } from "./bert.ts";
 import { count, rate } from "./config.ts";
 import { type Architecture, inLayers, type Pass, type Read } from "./model.ts";
@@ -41,6 +42,7 @@ export const albert: Architecture = {
       encoder: (m, read) => encode(m, config, read),
       heads: {
         sequence: bertHead("albert.pooler", config.classifier_dropout_prob),
+        tokens: tokensHead(config.classifier_dropout_prob),
       },
     };
   },

@@ -38,7 +38,10 @@ export const bert: Architecture = {
     return {
       ...bertSizes(config),
       encoder: (m, read) => bertEncoder(m, "bert", config, { read }),
-      heads: { sequence: bertHead("bert.pooler.dense", headDropout(config)) },
+      heads: {
+        sequence: bertHead("bert.pooler.dense", headDropout(config)),
+        tokens: tokensHead(headDropout(config)),
+      },
     };
   },
 };
@@ -79,6 +82,13 @@ export function bertHead(pooler: string, dropout: number): Head {
       const pooled = m.tanh(m.linear(pooler, first));
       return m.logits("classifier", m.dropout(pooled, dropout), outputs);
     },
+  };
+}
+
+/** The head for tokens that most models have: a linear layer on each. */
+export function tokensHead(dropout: number, name = "classifier"): Head {
+  return {
+    logits: (m, x, outputs) => m.logits(name, m.dropout(x, dropout), outputs),
   };
 }
 

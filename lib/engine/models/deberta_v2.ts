@@ -5,6 +5,7 @@ import {
   bertFeedForward,
   bertOutput,
   bertSizes,
+  tokensHead,
 } from "./bert.ts";
 import { count, epsilon, logShare, rate } from "./config.ts";
 import { type Architecture, inLayers, type Pass, type Read } from "./model.ts";
@@ -40,6 +41,7 @@ export const debertaV2: Architecture = {
             return m.logits("classifier", m.dropout(pooled, dropout), outputs);
           },
         },
+        tokens: tokensHead(config.hidden_dropout_prob),
       },
     };
   },

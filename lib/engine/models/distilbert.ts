@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { tokensHead } from "./bert.ts";
 import { count, multipleOf, padToken, rate, SIZES } from "./config.ts";
 import { type Architecture, inLayers, type Pass, type Read } from "./model.ts";
 import { wordPiece } from "./tokenizer_classes.ts";
@@ -36,6 +37,7 @@ export const distilbert: Architecture = {
             return m.logits("classifier", dropped, outputs);
           },
         },
+        tokens: tokensHead(config.dropout),
       },
     };
   },

@@ -1,4 +1,10 @@
-import { BertConfig, bertEncoder, bertSizes, headDropout } from "./bert.ts";
+import {
+  BertConfig,
+  bertEncoder,
+  bertSizes,
+  headDropout,
+  tokensHead,
+} from "./bert.ts";
 import { count } from "./config.ts";
 import type { Architecture } from "./model.ts";
 import { robertaHead } from "./roberta.ts";
@@ -25,7 +31,10 @@ export const electra: Architecture = {
     return {
       ...bertSizes(config),
       encoder: (m, read) => bertEncoder(m, "electra", config, { read, width }),
-      heads: { sequence: robertaHead(headDropout(config), "gelu") },
+      heads: {
+        sequence: robertaHead(headDropout(config), "gelu"),
+        tokens: tokensHead(headDropout(config)),
+      },
     };
   },
 };

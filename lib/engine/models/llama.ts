@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { tokensHead } from "./bert.ts";
 import {
   count,
   epsilon,
@@ -86,6 +87,11 @@ function member(
             logits: (m, last, outputs) =>
               m.logits("score", last, outputs, { bias: false }),
           },
+          // The rate of transformers where the configuration has none, as those of these models.
+          tokens: tokensHead(
+            config.classifier_dropout ?? config.hidden_dropout ?? 0.1,
+            "score",
+          ),
         },
       };
     },
@@ -120,6 +126,8 @@ const Rope = z.looseObject({
 });
 
 const Config = z.looseObject({
+  classifier_dropout: rate.nullish(),
+  hidden_dropout: rate.nullish(),
   ...SIZES,
   num_key_value_heads: count.nullish(),
   head_dim: count.multipleOf(2).nullish(),

@@ -48,7 +48,7 @@ export interface Architecture {
 export interface Head {
   /** Takes the tokens of each sequence that it reads, all by default: of the last layer, no others are computed. */
   read?<T>(m: Pass<T>, x: T): T;
-  /** Its outputs of what it reads: `[sequences, outputs]`. */
+  /** Its outputs of what it reads: `[sequences, outputs]`, or of all tokens `[sequences * tokens, outputs]`. */
   logits<T>(m: Pass<T>, x: T, outputs: number): T;
 }
 
@@ -74,24 +74,37 @@ export interface Description {
   readonly heads: {
     /** One prediction for a sequence. */
     readonly sequence: Head;
+    /** One for each token. */
+    readonly tokens: Head;
   };
 }
+
+/** What a head predicts for: a sequence or each of its tokens. */
+export type HeadName = keyof Description["heads"];
 
 /** Everything that the engine needs to know about a model; the weights are elsewhere. */
 export interface Model extends Description {
   readonly architecture: Architecture;
+  /** Which of its heads is used. */
+  readonly head: HeadName;
   /** Longest sequence that has positions, in tokens, special tokens included. */
   readonly maxLength: number;
   /** All tensors of the encoder: shapes by name, in the order of their first use. */
   readonly tensors: ReadonlyMap<string, readonly number[]>;
 }
 
-/** Computes the logits: `[sequences, outputs]`. */
+/** The model with another of its heads. */
+export function withHead(model: Model, head: HeadName): Model {
+  return { ...model, head };
+}
+
+/** Computes the logits: `[sequences, outputs]`, or with a head for tokens `[sequences * tokens, outputs]`. */
 export function forward<T>(
-  { encoder, heads: { sequence: head } }: Model,
+  { encoder, heads, ...model }: Model,
   m: Pass<T>,
   outputs: number,
 ): T {
+  const head = heads[model.head];
   const read: Read<T> | undefined = head.read && ((x) => head.read!(m, x));
   const hidden = encoder(m, read);
   m.observe(hidden);

@@ -37,7 +37,10 @@ export const modernbert: Architecture = {
       ...sizesOf(config),
       padId: config.pad_token_id,
       encoder: (m, read) => encode(m, config, read),
-      heads: { sequence: headOf(config) },
+      heads: {
+        sequence: headOf(config, config.classifier_pooling),
+        tokens: headOf(config, "all"),
+      },
     };
   },
 };
@@ -101,13 +104,15 @@ function thetaOf(config: ModernBertConfig, type: LayerType): number {
     (type === "full_attention" ? global : local ?? global);
 }
 
-/** It reads the first token, or the mean of all. */
-function headOf(config: ModernBertConfig): Head {
-  const isMean = config.classifier_pooling === "mean";
+/** It reads the first token, the mean of all, or each. */
+function headOf(
+  config: ModernBertConfig,
+  pooling: "cls" | "mean" | "all",
+): Head {
   return {
-    ...(!isMean && { read: (m, x) => m.first(x) }),
+    ...(pooling === "cls" && { read: (m, x) => m.first(x) }),
     logits(m, x, outputs) {
-      const pooled = isMean ? m.mean(x) : x;
+      const pooled = pooling === "mean" ? m.mean(x) : x;
       const dense = m.gelu(m.linear("head.dense", pooled, { bias: false }));
       const features = m.norm("head.norm", [dense], normOf(config));
       const dropped = m.dropout(features, config.classifier_dropout);

@@ -4,6 +4,7 @@ import {
   bertEmbeddings,
   bertFeedForward,
   bertSizes,
+  tokensHead,
 } from "./bert.ts";
 import { count, logShare } from "./config.ts";
 import { type Architecture, inLayers, type Pass, type Read } from "./model.ts";
@@ -32,8 +33,11 @@ export const mpnet: Architecture = {
       ...bertSizes(config),
       countsFromPadding: true,
       encoder: (m, read) => encode(m, config, read),
-      // Its head has no dropout of its own.
-      heads: { sequence: robertaHead(config.hidden_dropout_prob) },
+      // Its heads have no dropout of their own.
+      heads: {
+        sequence: robertaHead(config.hidden_dropout_prob),
+        tokens: tokensHead(config.hidden_dropout_prob),
+      },
     };
   },
 };

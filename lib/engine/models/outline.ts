@@ -20,7 +20,13 @@ export function modelOf(
   );
   const { positions, padId, countsFromPadding } = description;
   const maxLength = countsFromPadding ? positions - padId - 1 : positions;
-  return { ...description, architecture, maxLength, tensors };
+  return {
+    ...description,
+    architecture,
+    head: "sequence",
+    maxLength,
+    tensors,
+  };
 }
 
 /** The tensors that a model's head declares, in the order of computation. */

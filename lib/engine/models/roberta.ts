@@ -1,4 +1,10 @@
-import { BertConfig, bertEncoder, bertSizes, headDropout } from "./bert.ts";
+import {
+  BertConfig,
+  bertEncoder,
+  bertSizes,
+  headDropout,
+  tokensHead,
+} from "./bert.ts";
 import type { Architecture, Head } from "./model.ts";
 import { byteLevel } from "./tokenizer_classes.ts";
 
@@ -28,7 +34,10 @@ export const roberta: Architecture = {
       padId: config.pad_token_id ?? 1,
       countsFromPadding: true,
       encoder: (m, read) => bertEncoder(m, "roberta", config, { read }),
-      heads: { sequence: robertaHead(headDropout(config)) },
+      heads: {
+        sequence: robertaHead(headDropout(config)),
+        tokens: tokensHead(headDropout(config)),
+      },
     };
   },
 };

@@ -1,5 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
-import type { EncodedExamples } from "../../data/example.ts";
+import { type EncodedExamples, readPlaces } from "../../data/example.ts";
 import { engineLanes, libraryBinding } from "../backend.ts";
 import type { Classifier } from "../models/classifier.ts";
 import { type PositionedModel, positionsOf } from "../models/model.ts";
@@ -20,7 +20,7 @@ export interface Batch {
   readonly types: Int32Array;
   /** 1 for tokens and 0 for padding; undefined where nothing is padded. */
   readonly mask: Float32Array | undefined;
-  /** `[batch]`; zeros where the examples have none, as in a test set. */
+  /** `[batch]`; zeros where the examples have none, as in a test set. Of words, `[batch, seq]`, with NaN for other tokens. */
   readonly labels: Float32Array;
   /** Tokens without padding. */
   readonly tokens: number;
@@ -93,7 +93,9 @@ export function padBatch(
   const ids = new Int32Array(batch * seq).fill(model.padId);
   const types = new Int32Array(batch * seq);
   const mask = new Float32Array(batch * seq);
-  const labels = new Float32Array(batch);
+  const perRow = examples.words === undefined ? 1 : seq;
+  const labels = new Float32Array(batch * perRow)
+    .fill(NaN);
   let tokens = 0;
   indices.forEach((example, row) => {
     const start = examples.offsets[example]!;
@@ -101,7 +103,9 @@ export function padBatch(
     ids.set(examples.ids.subarray(start, end), row * seq);
     types.set(examples.types.subarray(start, end), row * seq);
     mask.fill(1, row * seq, row * seq + end - start);
-    labels[row] = examples.labels?.[example] ?? 0;
+    for (const { place, token } of readPlaces(examples, example)) {
+      labels[row * perRow + token] = examples.labels?.[place] ?? 0;
+    }
     tokens += end - start;
   });
   return {

@@ -1,5 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
-import type { EncodedExamples } from "../../data/example.ts";
+import { type EncodedExamples, readPlaces } from "../../data/example.ts";
 import { type AdapterScale, rankScale } from "../adapters/scale.ts";
 import {
   type Classifier,
@@ -41,8 +41,8 @@ export type RankHeads = ReadonlyMap<
 /** Evaluates any number of parameter vectors of one classifier, each at any ranks; disposed, it frees its tensors and graph functions. */
 export interface Evaluator extends Disposable {
   /**
-   * Logits of every example at every rank, in one pass over the data: what
-   * does not depend on the rank is computed once.
+   * Logits of every example, or of every word, at every rank, in one pass over
+   * the data: what does not depend on the rank is computed once.
    *
    * @param values Flat parameters, `[size]`
    * @param ranks 1-based; 0 without adapters
@@ -105,7 +105,7 @@ export function evaluator(
       served.flatMap((b) => [...rankScale(b, { ...options, rank })]),
       [ranks, rank],
     );
-    const count = exampleCount(examples);
+    const count = examples.words?.tokens.length ?? exampleCount(examples);
     const flat = tf.tensor1d(values);
     const ownHeads = heads && headsAt(served, heads);
     let all = new Float32Array();
@@ -132,16 +132,19 @@ export function evaluator(
           ...input,
         });
         const batch = await outputs.data();
-        const width = outputs.shape[2]!;
+        const [, rows, width] = outputs.shape as [number, number, number];
+        const perExample = rows / indices.length;
         tf.dispose([...Object.values(input), outputs]);
         if (all.length === 0) all = new Float32Array(ranks * count * width);
         for (let rank = 0; rank < ranks; rank++) {
           indices.forEach((example, row) => {
-            const from = (rank * indices.length + row) * width;
-            all.set(
-              batch.subarray(from, from + width),
-              (rank * count + example) * width,
-            );
+            for (const { place, token } of readPlaces(examples, example)) {
+              const from = (rank * rows + row * perExample + token) * width;
+              all.set(
+                batch.subarray(from, from + width),
+                (rank * count + place) * width,
+              );
+            }
           });
         }
         done += indices.length;

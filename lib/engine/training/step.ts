@@ -43,8 +43,8 @@ export interface StepDraw {
 /** A training step as a pure function of tensors: state and batches in, state and loss out. */
 interface TrainingStep {
   /**
-   * Takes one optimizer step on the mean loss of all examples of the batches,
-   * weighted by their classes, which are computed one after the other at the
+   * Takes one optimizer step on the mean loss of all examples of the batches, or
+   * of all their words, weighted by their classes, which are computed one after the other at the
    * same rank.
    *
    * @returns The new state and the loss, a scalar; the caller disposes both.
@@ -82,7 +82,13 @@ export function trainingStep(
           { scale, gradientMask, perExample },
           options.dropout ? { keys } : {},
         );
-        return batchLoss(loss, logits, labels, lossWeights, weights);
+        return batchLoss(
+          loss,
+          logits,
+          tf.reshape(labels, [-1]),
+          lossWeights,
+          tf.reshape(weights, [-1]),
+        );
       })(Object.values(parameters));
     });
     return {
@@ -129,7 +135,8 @@ export function trainingStep(
         ...state,
         ...own({ rates: ratesOf(draw, optimizer) }),
       };
-      const weightOf = (label: number) => classWeights?.[label] ?? 1;
+      const weightOf = (label: number) =>
+        Number.isNaN(label) ? 0 : classWeights?.[label] ?? 1;
       const total = batches.flatMap(({ labels }) => [...labels])
         .reduce((sum, label) => sum + weightOf(label), 0);
       let example = 0;
@@ -138,10 +145,12 @@ export function trainingStep(
         const drawn = perExample
           ? draw.ranks.slice(example, example += sequences)
           : draw.ranks;
+        const byExample = (values: Float32Array) =>
+          tf.tensor2d(values, [sequences, values.length / sequences]);
         const ranks = lossWeights.length;
         const shards = shardSizes(sequences, seq * ranks);
         return own({
-          labels: tf.tensor1d(batch.labels),
+          labels: byExample(batch.labels.map((it) => it || 0)),
           scale: tf.tensor2d(
             drawn.flatMap((rank) => [...objective.scale(rank)]),
             [ranks * drawn.length, layout.rank],
@@ -152,8 +161,8 @@ export function trainingStep(
           ),
           keys: dropoutKeys(draw, part, dropouts * shards.length),
           ...batchTensors(batch),
-          weights: tf.tensor1d(
-            batch.labels.map((label) => weightOf(label) / total),
+          weights: byExample(
+            batch.labels.map((label) => weightOf(label) / (total || 1)),
           ),
         });
       };
@@ -207,10 +216,10 @@ interface UpdateInputs extends AdamWState {
 /** A batch's tensors, and the vectors of the step's rank. */
 interface BatchInputs
   extends BatchTensors, Pick<ModelRanks, "scale" | "gradientMask"> {
-  /** `[batch]` */
-  readonly labels: tf.Tensor1D;
-  /** Weight of each example's loss, `[batch]`; those of a step's batches add up to 1. */
-  readonly weights: tf.Tensor1D;
+  /** Of each example, or of each of its tokens, `[batch, 1 or seq]` */
+  readonly labels: tf.Tensor2D;
+  /** Weights of their losses; those of a step's batches add up to 1. */
+  readonly weights: tf.Tensor2D;
   /** Keys of its dropout masks, int32 `[places, 2]` for each of its shards, one after the other. */
   readonly keys: tf.Tensor2D;
 }

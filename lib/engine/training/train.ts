@@ -1,5 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
-import type { EncodedExamples } from "../../data/example.ts";
+import type { LabelledExamples } from "../../data/example.ts";
 import { sortFlops } from "../adapters/registry.ts";
 import type { Classifier } from "../models/classifier.ts";
 import type { LossName } from "../ops/loss.ts";
@@ -109,7 +109,7 @@ export interface TrainingResult
 export async function train(
   classifier: Classifier,
   initial: Float32Array,
-  examples: Required<EncodedExamples>,
+  examples: LabelledExamples,
   options: TrainingOptions,
   hooks: TrainingHooks,
 ): Promise<TrainingResult> {
@@ -148,7 +148,7 @@ class TrainingRun implements Disposable {
   constructor(
     classifier: Classifier,
     initial: Float32Array,
-    private readonly examples: Required<EncodedExamples>,
+    private readonly examples: LabelledExamples,
     private readonly options: TrainingOptions,
     private readonly hooks: TrainingHooks,
   ) {

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import process from "node:process";
 import * as tf from "@tensorflow/tfjs-core";
 import * as z from "zod";
-import type { EncodedExamples } from "../../../lib/data/example.ts";
+import type { LabelledExamples } from "../../../lib/data/example.ts";
 import {
   type Classifier,
   loadClassifier,
@@ -30,7 +30,7 @@ export class Work {
   readonly #work: PeerWork;
   readonly #eager: boolean;
   readonly #classifier: Classifier;
-  readonly #examples: Required<EncodedExamples>;
+  readonly #examples: LabelledExamples;
   readonly #batches: readonly Batch[];
   readonly #takeStep: ReturnType<typeof trainingStep>;
   #evaluate: Evaluator | undefined;
@@ -131,7 +131,7 @@ function fullExamples(
   { length, labels }: PeerWork,
   count: number,
   vocabSize: number,
-): Required<EncodedExamples> {
+): LabelledExamples {
   const random = seededRandom(0, "tokens");
   return {
     // The first ids are special tokens: one of them would count as padding.

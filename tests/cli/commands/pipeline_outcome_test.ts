@@ -273,7 +273,7 @@ export default {
   output: { kind: "dataset", files: ["dataset.json"] },
   async run({ params, output }) {
     const columns = ["a", "b"].slice(0, params.columns);
-    Deno.writeTextFileSync(output + "/dataset.json", JSON.stringify({ columns }));
+    Deno.writeTextFileSync(output + "/dataset.json", JSON.stringify({ columns, labels: null }));
   },
 };
 `,

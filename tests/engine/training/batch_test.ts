@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import fc from "fast-check";
-import type { EncodedExamples } from "../../../lib/data/example.ts";
+import type { LabelledExamples } from "../../../lib/data/example.ts";
 import { engineLanes } from "../../../lib/engine/backend.ts";
 import type { FrozenWeights } from "../../../lib/engine/models/weights.ts";
 import { restoreRandom, seededRandom } from "../../../lib/engine/random.ts";
@@ -243,7 +243,7 @@ function batchesOf(lengths: readonly number[]) {
 }
 
 /** Examples of these lengths. */
-function examplesOf(lengths: readonly number[]): Required<EncodedExamples> {
+function examplesOf(lengths: readonly number[]): LabelledExamples {
   const offsets = [0];
   for (const length of lengths) offsets.push(offsets.at(-1)! + length);
   const tokens = offsets.at(-1)!;

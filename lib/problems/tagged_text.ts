@@ -1,0 +1,218 @@
+/** Texts whose words have tags: from lists of words and tags, or from texts with spans. */
+import {
+  entitiesOf,
+  type Entity,
+  forbiddenTags,
+  normalTag,
+  OUTSIDE,
+  type Scheme,
+  tagsOf,
+} from "./entities.ts";
+import { className, describeValue, isEmpty, listIn } from "../data/labels.ts";
+import type { Span } from "../data/example.ts";
+import type { Row } from "../data/table.ts";
+import { quote } from "../data/text_file.ts";
+
+/** A text with its words. */
+export interface TaggedText {
+  /** Location of the text, and of each of its words. */
+  readonly place: string;
+  readonly wordPlace: (word: number) => string;
+  readonly text: string;
+  readonly words: readonly Span[];
+  /** Of each word; undefined if they are not known. */
+  readonly tags: readonly string[] | undefined;
+}
+
+/** Runs of letters and digits, and of the same other character. */
+const WORD = /[\p{L}\p{M}\p{N}]+|([^\p{L}\p{M}\p{N}\s])\1*/gu;
+
+/** The words of a text as it is written. */
+export function wordsIn(text: string): Span[] {
+  return Array.from(
+    text.matchAll(WORD),
+    ({ index, 0: { length } }) => [index, index + length],
+  );
+}
+
+/** Maximum number of faults that a message lists. */
+const MAX_FAULTS = 10;
+
+/**
+ * Reads texts with tagged words from rows: words and their tags as two lists, or
+ * a text and the spans of its entities, each `{ start, end, label }` in
+ * characters as Python counts them.
+ *
+ * @param rows Rows whose values are the words or the text, then tags or spans, unless they are not known.
+ * @param onWidened Called for each row in which a span ends inside a word, and is taken to the end of the word.
+ * @throws {SyntaxError} With the places of all faults.
+ */
+export function readTagged(
+  rows: readonly Row[],
+  isTagged: boolean,
+  onWidened: (row: Row) => void,
+): TaggedText[] {
+  const faults: string[] = [];
+  const found = rows.map((row) => {
+    const { place, values: [given, labels], hasLines } = row;
+    const fault = (message: string, at = place) =>
+      void faults.push(`${at}: ${message}`);
+    const wordPlace = (word: number) =>
+      hasLines
+        ? place.replace(/\d+$/, (line) => `${Number(line) + word}`)
+        : `${place}, word ${word + 1}`;
+    if (typeof given === "string") {
+      const words = wordsIn(given);
+      const entities = isTagged
+        ? entitiesIn(given, words, labels, fault, () => onWidened(row))
+        : undefined;
+      const tags = entities && tagsOf(entities, words.length, "BIO");
+      return { place, wordPlace, text: given, words, tags };
+    }
+    const tokens = listIn(given);
+    const tags = isTagged ? listIn(labels) : undefined;
+    if (tokens === undefined) {
+      fault(
+        `Expected a list of words or a text, found ${describeValue(given)}`,
+      );
+    } else if (isTagged && tags?.length !== tokens.length) {
+      fault(
+        tags === undefined
+          ? `Expected a list of tags, found ${describeValue(labels)}`
+          : `Found ${tokens.length} words, but ${tags.length} tags`,
+      );
+    }
+    const textsOf = (what: string, list: readonly unknown[] | undefined) =>
+      list?.map((value, i) => {
+        const name = what === "tag" ? className(value) : value;
+        if (typeof name === "string" && !isEmpty(name)) return name;
+        fault(
+          `Expected a ${what}, found ${describeValue(value)}`,
+          wordPlace(i),
+        );
+        return OUTSIDE;
+      });
+    const names = textsOf("word", tokens) ?? [];
+    let end = -1;
+    return {
+      place,
+      wordPlace,
+      text: names.join(" "),
+      words: names.map(({ length }): Span => {
+        const start = end + 1;
+        return [start, end = start + length];
+      }),
+      tags: textsOf("tag", tags)?.map(normalTag),
+    };
+  });
+  throwFaults(faults);
+  return found;
+}
+
+function throwFaults(faults: readonly string[]): void {
+  if (faults.length === 0) return;
+  const more = faults.length - MAX_FAULTS;
+  throw new SyntaxError(
+    faults.slice(0, MAX_FAULTS).join("\n") +
+      (more > 0 ? `\nand ${more} more` : ""),
+  );
+}
+
+/** The entities of a text as runs of its words. */
+function entitiesIn(
+  text: string,
+  words: readonly Span[],
+  spans: unknown,
+  fault: (message: string) => void,
+  onWidened: () => void,
+): Entity[] {
+  if (!Array.isArray(spans)) {
+    fault(`Expected a list of spans, found ${describeValue(spans)}`);
+    return [];
+  }
+  // Units of UTF-16 up to each character.
+  const units = [0];
+  for (const character of text) units.push(units.at(-1)! + character.length);
+  const found = spans.flatMap((span) => {
+    const { start, end, label } = (span ?? {}) as Record<string, unknown>;
+    const [from = NaN, to = NaN] = [start, end].map((it) => units[Number(it)]);
+    const type = className(label);
+    const first = words.findIndex(([, end]) => end > from);
+    const last = words.findLastIndex(([start]) => start < to);
+    if (type === undefined || !(from < to) || first < 0 || last < first) {
+      fault(
+        `Expected a span { "start", "end", "label" } of words within ${
+          units.length - 1
+        } characters, found ${quote(JSON.stringify(span) ?? "nothing")}`,
+      );
+      return [];
+    }
+    if (words[first]![0] < from || words[last]![1] > to) onWidened();
+    const title = `${start} to ${end} ${quote(type)}`;
+    return [{ type, start: first, end: last + 1, title }];
+  }).sort((a, b) => a.start - b.start);
+  found.forEach(({ start, title }, i) => {
+    const before = found[i - 1];
+    if (before !== undefined && start < before.end) {
+      fault(`The spans ${before.title} and ${title} overlap`);
+    }
+  });
+  return found;
+}
+
+/**
+ * Texts whose tags are allowed in their scheme, in BIO if that is IOB1.
+ *
+ * @param scheme That of the training set
+ * @param onForbidden Called with what is wrong, if the scheme forbids tags and they are to be repaired; otherwise they are refused
+ * @throws {SyntaxError} With the places of all tags that the scheme forbids
+ */
+export function checkTags(
+  texts: readonly TaggedText[],
+  scheme: Scheme,
+  onForbidden?: (what: string) => void,
+): readonly TaggedText[] {
+  const faults = texts.flatMap(({ tags = [], wordPlace }) =>
+    forbiddenTags(tags, scheme).map((i) => {
+      const [before, tag] = [tags[i - 1], tags[i]].map((it) =>
+        it === undefined ? undefined : quote(it)
+      );
+      const what = before === undefined
+        ? `${tag} starts a sentence`
+        : tag === undefined
+        ? `${before} ends a sentence`
+        : `${tag} follows ${before}`;
+      return `${wordPlace(Math.min(i, tags.length - 1))}: ${what}`;
+    })
+  );
+  if (faults.length === 0 && scheme !== "IOB1") return texts;
+  const what = `${faults.length} tags are forbidden in ${scheme}`;
+  if (faults.length > 0 && onForbidden === undefined) {
+    const remedy = "correct them, or repair them by -S tags=repair";
+    throwFaults([`${what}: ${remedy}`, ...faults]);
+  }
+  if (faults.length > 0) onForbidden!(`${what}, first ${faults[0]}`);
+  return texts.map((text) => ({
+    ...text,
+    tags: text.tags &&
+      tagsOf(entitiesOf(text.tags, scheme), text.tags.length, scheme),
+  }));
+}
+
+/** The classes of tags: `O`, then those of each type; of plain tags, all that occur. */
+export function tagClasses(
+  texts: readonly TaggedText[],
+  scheme: Scheme,
+): string[] {
+  const tags = [...new Set(texts.flatMap(({ tags = [] }) => tags))].sort();
+  const others = tags.filter((it) => it !== OUTSIDE);
+  if (scheme === "plain") {
+    return tags.includes(OUTSIDE) ? [OUTSIDE, ...others] : others;
+  }
+  const prefixes = [...scheme === "BIOES" ? "BIES" : "BI"];
+  const tails = [...new Set(others.map((it) => it.slice(1)))];
+  return [
+    OUTSIDE,
+    ...tails.flatMap((tail) => prefixes.map((it) => it + tail)),
+  ];
+}

@@ -1,0 +1,268 @@
+import type { LabelledWord } from "../data/example.ts";
+import { repeatedRows } from "../data/faults.ts";
+import type { Row } from "../data/table.ts";
+import { quote, quoteAll } from "../data/text_file.ts";
+import { classification } from "./classification.ts";
+import {
+  entitiesOf,
+  type Entity,
+  entityScorer,
+  OUTSIDE,
+  type Scheme,
+  schemeOf,
+} from "./entities.ts";
+import type {
+  LabelColumn,
+  Outcomes,
+  Problem,
+  ProblemKind,
+  Values,
+} from "./problem.ts";
+import {
+  checkTags,
+  readTagged,
+  tagClasses,
+  type TaggedText,
+  wordsIn,
+} from "./tagged_text.ts";
+
+/** Micro averages of entities by name, as seqeval computes them, and whether its strict mode does. */
+const ENTITY_METRICS = {
+  entity_f1: { of: "f1", isStrict: false },
+  entity_precision: { of: "precision", isStrict: false },
+  entity_recall: { of: "recall", isStrict: false },
+  entity_f1_strict: { of: "f1", isStrict: true },
+} as const;
+
+/** Metrics of words by those of a classification. */
+const WORD_METRICS: Readonly<Record<string, string>> = {
+  word_accuracy: "accuracy",
+  word_f1_macro: "f1_macro",
+};
+
+/** Each word of a text has a class, and runs of words are entities. */
+export const tokens: ProblemKind = {
+  name: "tokens",
+  metrics: { ...ENTITY_METRICS, ...WORD_METRICS },
+  head: "tokens",
+  autoClass: "TokenClassification",
+  peftTask: "TOKEN_CLS",
+  hubTask: { type: "token-classification", name: "Token Classification" },
+  unnamed: (outputs) => classification.unnamed(outputs),
+  columns: ["predicted_entities"],
+  cells: ({ entities }) => [JSON.stringify(entities)],
+  lines: ({ entities }) =>
+    entities!.map(({ label, text, start, end, probability }) => [
+      label,
+      `${probability.toFixed(4)}  ${start} to ${end}  ${text}`,
+    ]),
+  of: (labels) => withClasses(labels ?? []),
+};
+
+/** @param starts Where the words of each text start among all, and where the last ones end, `[texts + 1]` */
+function withClasses(classes: readonly string[], starts?: Int32Array): Problem {
+  const scheme = schemeOf([classes]);
+  const ofWords = classification.of(classes);
+  const read = (labels: Values, isStrict = false) =>
+    entitiesOf(Array.from(labels, (it) => classes[it]!), scheme, isStrict);
+  const types = new Set(
+    classes.flatMap((_, label) => read([label])).map(({ type }) => type),
+  );
+  const wordsOf = (text: number) =>
+    Array.from(
+      { length: starts![text + 1]! - starts![text]! },
+      (_, i) => starts![text]! + i,
+    );
+  /** The entities of each text. */
+  const ofTexts = (labels: Values, isStrict = false) =>
+    Array.from(
+      { length: starts!.length - 1 },
+      (_, text) => read(wordsOf(text).map((i) => labels[i]!), isStrict),
+    );
+  return {
+    ...ofWords,
+    ...tokens,
+    inTexts: (starts) => withClasses(classes, starts),
+    units: () => starts!.length - 1,
+    scorer(name, labels) {
+      if (!Object.hasOwn(ENTITY_METRICS, name)) {
+        const score = ofWords.scorer(WORD_METRICS[name] ?? name, labels);
+        return (texts) => score(texts && Array.from(texts).flatMap(wordsOf));
+      }
+      const { of, isStrict } =
+        ENTITY_METRICS[name as keyof typeof ENTITY_METRICS];
+      const labelled = ofTexts(labels, isStrict);
+      /** Of the same predictions in many draws, entities are counted once. */
+      const known = new WeakMap<Values, ReturnType<typeof entityScorer>>();
+      return (texts) => (predictions) => {
+        const score = known.get(predictions) ??
+          entityScorer(labelled, ofTexts(predictions, isStrict));
+        known.set(predictions, score);
+        return score(texts)[of];
+      };
+    },
+    outcomes: (predictions, labels, probabilities) =>
+      outcomesOf(
+        types,
+        ofTexts(labels),
+        ofTexts(predictions),
+        (text, { start, end }) =>
+          meanOf(
+            wordsOf(text).slice(start, end).map((i) => probabilities![i]!),
+          ),
+      ),
+    toExample: (it, index) => ({ ...it, index, words: wordsIn(it.text) }),
+    prediction(logits, { text, words }) {
+      const probabilities = ofWords.confidences(logits)!;
+      // As Python counts characters.
+      const count = (unit: number) => [...text.slice(0, unit)].length;
+      const found = read(ofWords.predictions(logits));
+      const entities = found.map(({ type, start, end }) => {
+        const [from, to] = [words[start]![0], words[end - 1]![1]];
+        return {
+          start: count(from),
+          end: count(to),
+          text: text.slice(from, to),
+          label: type,
+          probability: meanOf(probabilities.subarray(start, end)),
+        };
+      });
+      return { label: null, probabilities: null, score: null, entities };
+    },
+  };
+}
+
+function meanOf(values: ArrayLike<number> & Iterable<number>): number {
+  let sum = 0;
+  for (const value of values) sum += value;
+  return sum / values.length;
+}
+
+/** What a label or a prediction is where no entity has exactly these words: one that overlaps, or none. */
+const [BORDER, NOTHING] = ["another border", "nothing"];
+
+/**
+ * Entities beside those predicted with the same words, by type: one that has no
+ * counterpart was missed, or was made up.
+ */
+function outcomesOf(
+  types: ReadonlySet<string>,
+  labelled: readonly (readonly Entity[])[],
+  predicted: readonly (readonly Entity[])[],
+  probability: (text: number, entity: Entity) => number,
+): Outcomes {
+  const names = [...types, BORDER, NOTHING];
+  const outcomes = labelled.flatMap((own, text) => {
+    const others = predicted[text]!;
+    /** The type of the counterpart of an entity, by number. */
+    const beside = (it: Entity, all: readonly Entity[]) => {
+      const found = all.filter((other) =>
+        other.start < it.end && it.start < other.end
+      );
+      const same = found.find((other) =>
+        other.start === it.start && other.end === it.end
+      );
+      return names.indexOf(same?.type ?? (found.length > 0 ? BORDER : NOTHING));
+    };
+    const outcome = (words: Entity, label: number, prediction: number) => ({
+      example: text,
+      label,
+      prediction,
+      probability: probability(text, words),
+      words,
+    });
+    return [
+      ...own.map((it) =>
+        outcome(it, names.indexOf(it.type), beside(it, others))
+      ),
+      ...others.map((it) =>
+        outcome(it, beside(it, own), names.indexOf(it.type))
+      ).filter(({ label }) => label >= names.indexOf(BORDER)),
+    ];
+  });
+  return { names, classes: names.indexOf(BORDER), outcomes };
+}
+
+/** The tagged text of a row that {@linkcode tagColumn} has read. */
+function taggedIn({ values }: Row): TaggedText {
+  return values[1] as TaggedText;
+}
+
+/** Words with tags, or spans of a text. */
+export const tagColumn: LabelColumn = {
+  problem: "tokens",
+  reader({ repairs, log, fault }) {
+    let scheme: Scheme | undefined;
+    return (rows, isLabelled) => {
+      const widened: string[] = [];
+      const texts = readTagged(
+        rows,
+        isLabelled,
+        ({ place }) => widened.push(place),
+      );
+      if (widened.length > 0) {
+        fault(
+          `${widened.length} spans end inside a word, and are taken to the end of the word (first ${
+            widened[0]
+          })`,
+        );
+      }
+      if (scheme === undefined) {
+        scheme = schemeOf(texts.map(({ tags = [] }) => tags));
+        log(`The tags are ${scheme === "plain" ? "plain" : `in ${scheme}`}`);
+      }
+      return checkTags(texts, scheme, repairs ? fault : undefined)
+        .map((text) => ({ place: text.place, values: [text.text, text] }));
+    };
+  },
+  namesIn(rows) {
+    const texts = rows.map(taggedIn);
+    const names = tagClasses(texts, schemeOf(texts.map(({ tags }) => tags!)));
+    if (names.length > 1) return names;
+    throw new SyntaxError(
+      `All words have the tag ${
+        quoteAll(names)
+      }, expected others too (last text: ${rows.at(-1)?.place ?? "none"})`,
+    );
+  },
+  of(classes) {
+    const scheme = schemeOf([classes]);
+    const numberOf = new Map(classes.map((name, i) => [name, i]));
+    const typeOf = (tag: string) => scheme === "plain" ? tag : tag.slice(2);
+    return {
+      read(row) {
+        const { words, tags, wordPlace } = taggedIn(row);
+        return {
+          words: words.map(([start, end], i): LabelledWord => {
+            const label = tags && numberOf.get(tags[i]!);
+            if (label !== undefined || tags === undefined) {
+              return [start, end, label];
+            }
+            throw new SyntaxError(
+              `${wordPlace(i)}: Tag ${
+                quote(tags[i]!)
+              } is not one of the classes (${quoteAll(classes)})`,
+            );
+          }),
+        };
+      },
+      describe(given) {
+        const first = given.map((it) => classes[it]!).filter((it) =>
+          it !== OUTSIDE && (scheme === "plain" || /^[BS]/.test(it))
+        );
+        const counts = [...Map.groupBy(first, typeOf)]
+          .sort(([, a], [, b]) => b.length - a.length)
+          .map(([type, { length }]) => `${quote(type)} ${length}`);
+        return `${given.length} words, ${
+          scheme === "plain" ? "tagged" : "with entities"
+        }: ${counts.join(", ")}`;
+      },
+      faults: repeatedRows,
+      stratum: () => 0,
+      usualMetrics: () =>
+        classes.includes(OUTSIDE)
+          ? [...Object.keys(ENTITY_METRICS), "word_accuracy"]
+          : Object.keys(WORD_METRICS),
+    };
+  },
+};

@@ -1,0 +1,144 @@
+/** Tagged words from a file of CoNLL to predictions, by the tasks of a pipeline. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { readAdapter } from "../../lib/peft/adapter.ts";
+import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
+import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";
+import { readTokens, readTokensInfo } from "../../lib/artifacts/tokens.ts";
+import { scoredProblem } from "../../lib/problems/registry.ts";
+import fetchData from "../../tasks/fetch-data.ts";
+import tokenize from "../../tasks/tokenize.ts";
+import { fixture } from "../engine/reference.ts";
+import { withEngineStages } from "./engine_stages.ts";
+import { runTask, withFolder } from "./run_task.ts";
+
+const FILES = {
+  train: fixture("tiny-entities/train.conll"),
+  validation: fixture("tiny-entities/validation.conll"),
+};
+const COLUMNS = { text: "tokens", label: "tags" };
+
+Deno.test("fetch-data reads tagged words, says their scheme, and names the classes of all types", () =>
+  withFolder(async (folder) => {
+    const { output, log } = await runTask(fetchData, folder, {
+      files: FILES,
+      ...COLUMNS,
+    });
+    const info = await readDatasetInfo(output);
+    assertEquals(info.problem, "tokens");
+    assertEquals(info.labels, ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]);
+    assertEquals(info.metrics[0], "entity_f1");
+    assert(log.includes("The tags are in BIO"));
+    assertStringIncludes(log.join("\n"), '"PER" 289');
+    const [first] = await readExamples(output, info, "train");
+    assertEquals(first!.text, "i find the plot weak .");
+    assertEquals(first!.words!.slice(0, 2), [[0, 1, 0], [2, 6, 0]]);
+  }));
+
+Deno.test("fetch-data refuses forbidden tags with their lines, and repairs them if it is asked to", () =>
+  withFolder(async (folder) => {
+    const train = join(folder, "a.conll");
+    const text = "anna B-PER\nis O\n\nin O\nnew I-LOC\nyork I-LOC\n";
+    await Deno.writeTextFile(train, text);
+    const run = (more: object) =>
+      runTask(fetchData, folder, { files: { train }, ...COLUMNS, ...more });
+    const error = await run({}).then(() => "", ({ message }) => message);
+    assertStringIncludes(error, 'a.conll:5: "I-LOC" follows "O"');
+    const { output } = await run({ tags: "repair" });
+    const info = await readDatasetInfo(output);
+    assertEquals(info.faults, [
+      '1 tags are forbidden in BIO, first line 5: "I-LOC" follows "O"',
+    ]);
+    const [, second] = await readExamples(output, info, "train");
+    assertEquals(
+      second!.words!.map(([, , label]) => info.labels![label!]),
+      ["O", "B-LOC", "I-LOC"],
+    );
+  }));
+
+Deno.test("tagged words train an adapter whose ranks are scored by entities in one pass, get heads, and predict spans", () =>
+  withEngineStages(async ({ folder, run, attempt }) => {
+    const model = fixture("tiny-roberta");
+    const { output: data } = await runTask(fetchData, folder, {
+      files: FILES,
+      ...COLUMNS,
+    });
+    const { output: tokens } = await runTask(
+      tokenize,
+      folder,
+      { maxLength: 24 },
+      { data, model },
+    );
+    const tokensInfo = await readTokensInfo(tokens);
+    const { words } = readTokens(tokens, tokensInfo, "validation");
+    assertEquals(words!.tokens.length, 712);
+    const inputs = { model, tokens };
+    const adapter = await run("train-dylora", {
+      rank: 4,
+      epochs: 2,
+      learningRate: 5e-3,
+      precision: "f32",
+    }, inputs);
+    const { training, tensors } = await readAdapter(adapter);
+    assertEquals(training.problem, "tokens");
+    assertEquals(
+      Object.keys(tensors).filter((it) => it.includes("classifier")),
+      [
+        "base_model.model.classifier.bias",
+        "base_model.model.classifier.weight",
+      ],
+    );
+    const heads = await run("fit-heads", { precision: "f32" }, {
+      ...inputs,
+      adapter,
+    });
+    const scores = await run("evaluate-ranks", {
+      ranks: [1, 4],
+      precision: "f32",
+    }, { ...inputs, adapter: heads });
+    const info = await readScores(scores);
+    assertEquals(info.examples, 80);
+    const { logits, labels, words: scored } = readOutputs(scores);
+    assertEquals(logits.length, 2 * 712 * 5);
+    const problem = scoredProblem(info, scored!.starts);
+    const own = problem.predictions(logits.subarray(0, 712 * 5));
+    for (const [name, value] of Object.entries(info.ranks[0]!.metrics)) {
+      assertEquals(problem.scorer(name, labels)()(own), value);
+    }
+    const peft = await run("export-adapter", { rank: 4 }, {
+      model,
+      adapter: heads,
+    });
+    const config = await Deno.readTextFile(join(peft, "adapter_config.json"));
+    assertEquals(JSON.parse(config).task_type, "TOKEN_CLS");
+    const card = await Deno.readTextFile(join(peft, "README.md"));
+    assertStringIncludes(card, "ModelForTokenClassification");
+    assert(!card.includes("JavaScript"));
+    const onnx = await attempt("export-onnx", { rank: 4 }, {
+      model,
+      adapter: heads,
+    });
+    assertStringIncludes(onnx.text, "not exported in ONNX yet");
+    const classified = (adapter: string) =>
+      run("classify", {
+        texts: [{ text: "\u{1f600} anna saw the film in rome ." }],
+        rank: 4,
+        precision: "f32",
+      }, { model, adapter });
+    const found = await classified(heads);
+    const [ofHeads, ofPeft] = await Promise.all(
+      [found, await classified(peft)].map((folder) =>
+        Deno.readTextFile(join(folder, "classification.json"))
+      ),
+    );
+    assertEquals(
+      JSON.parse(ofPeft!).texts[0].entities.length,
+      JSON.parse(ofHeads!).texts[0].entities.length,
+    );
+    const { texts: [text] } = JSON.parse(
+      await Deno.readTextFile(join(found, "classification.json")),
+    );
+    for (const { start, end, text: part } of text.entities) {
+      assertEquals([...text.text].slice(start, end).join(""), part);
+    }
+  }));
