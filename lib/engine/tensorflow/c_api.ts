@@ -64,6 +64,7 @@ const symbols = {
   TF_NewGraph: c("pointer"),
   TF_DeleteGraph: c("void", "pointer"),
   TF_NewOperation: c("pointer", "pointer", "buffer", "buffer"),
+  TF_AddControlInput: c("void", "pointer", "pointer"),
   TF_AddInput: c("void", "pointer", output),
   TF_AddInputList: c("void", "pointer", "buffer", "i32"),
   TF_SetAttrString: c("void", "pointer", "buffer", "buffer", "usize"),

@@ -14,7 +14,13 @@ import { seededRandom } from "../random.ts";
 import type { RankObjective } from "../schedules/schedule.ts";
 import { type Named, trace, type TraceOptions } from "../trace.ts";
 import { adamW, type AdamWOptions, type AdamWState } from "./adamw.ts";
-import { type Batch, batchTensors, shardSizes, splitBatch } from "./batch.ts";
+import {
+  type Batch,
+  batchTensors,
+  chunkCount,
+  shardSizes,
+  splitBatch,
+} from "./batch.ts";
 
 /** Options of a training step. */
 export interface StepOptions extends TraceOptions {
@@ -80,7 +86,10 @@ export function trainingStep(
           Object.fromEntries(names.map((name, i) => [name, tensors[i]!])),
           shard,
           { scale, gradientMask, perExample },
-          options.dropout ? { keys } : {},
+          {
+            chunks: chunkCount(...batch.ids.shape),
+            ...options.dropout && { keys },
+          },
         );
         return batchLoss(loss, logits, labels, lossWeights, weights);
       })(Object.values(parameters));
@@ -139,7 +148,8 @@ export function trainingStep(
           ? draw.ranks.slice(example, example += sequences)
           : draw.ranks;
         const ranks = lossWeights.length;
-        const shards = shardSizes(sequences, seq * ranks);
+        const pieces = shardSizes(sequences, seq * ranks).length *
+          chunkCount(sequences, seq);
         return own({
           labels: tf.tensor1d(batch.labels),
           scale: tf.tensor2d(
@@ -150,7 +160,7 @@ export function trainingStep(
           gradientMask: tf.tensor1d(
             objective.gradientMask(Math.max(...drawn)),
           ),
-          keys: dropoutKeys(draw, part, dropouts * shards.length),
+          keys: dropoutKeys(draw, part, dropouts * pieces),
           ...batchTensors(batch),
           weights: tf.tensor1d(
             batch.labels.map((label) => weightOf(label) / total),
@@ -211,7 +221,7 @@ interface BatchInputs
   readonly labels: tf.Tensor1D;
   /** Weight of each example's loss, `[batch]`; those of a step's batches add up to 1. */
   readonly weights: tf.Tensor1D;
-  /** Keys of its dropout masks, int32 `[places, 2]` for each of its shards, one after the other. */
+  /** Keys of its dropout masks, int32 `[places, 2]` for each chunk of its shards, one after the other. */
   readonly keys: tf.Tensor2D;
 }
 
