@@ -220,7 +220,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/benchmarks": 385,
   "lib/cli": 8012,
   "lib/data": 1640,
-  "lib/engine": 11708,
+  "lib/engine": 11974,
   "lib/files": 570,
   "lib/hub": 1590,
   "lib/onnx": 1460,
