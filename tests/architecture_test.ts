@@ -220,7 +220,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/benchmarks": 385,
   "lib/cli": 8019,
   "lib/data": 1746,
-  "lib/engine": 11768,
+  "lib/engine": 12034,
   "lib/files": 570,
   "lib/hub": 1590,
   "lib/onnx": 1460,
@@ -349,6 +349,7 @@ Deno.test("an architecture is named only in its own file and the registry", () =
   const folder = "lib/engine/models";
   const architectures = ARCHITECTURES.map(({ type }) => type);
   const others = [
+    "chunked_pass",
     "classifier",
     "config",
     "model",

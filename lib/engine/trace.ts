@@ -107,6 +107,17 @@ function functionOf<Inputs extends Named, Outputs extends Named>(
   });
 }
 
+/** The same tensor, which in a graph is there only when the other is, so that what it is needed for starts no earlier. */
+export function waitFor<T extends tf.Tensor>(
+  x: T,
+  other: tf.Tensor | undefined,
+): T {
+  const binding = libraryBinding();
+  if (!binding?.tracing || other === undefined) return x;
+  const [id, awaited] = tensorIds([x, other]) as [number, number];
+  return tensorOf(binding.after(id, awaited)) as T;
+}
+
 /** Calls `f` operation by operation; tests compare traced runs with it. */
 export function eager<Inputs extends Named, Outputs extends Named>(
   f: (inputs: Inputs) => Outputs,

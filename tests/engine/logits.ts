@@ -35,6 +35,7 @@ export function logitsAt(
   values: Float32Array,
   input: BatchTensors,
   ranks: ModelRanks,
+  chunks = 1,
 ): Promise<Float32Array> {
   return read(tf.tidy(() =>
     logitsOf(
@@ -42,6 +43,7 @@ export function logitsAt(
       splitParameters(tf.tensor1d(values), classifier.layout),
       input,
       ranks,
+      { chunks },
     )
   ));
 }

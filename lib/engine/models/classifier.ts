@@ -1,10 +1,11 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { elementCount, type SafetensorsFile } from "../safetensors/reader.ts";
+import { ChunkedPass } from "./chunked_pass.ts";
 import { forward, type Model, type ParameterLayout } from "./model.ts";
 import type { ClassifierShape } from "./outline.ts";
 import { parameterLayout, type Trainable } from "./parameters.ts";
 import type { ModelRanks } from "./pass_weights.ts";
-import { type BatchTensors, TensorPass } from "./tensor_pass.ts";
+import type { BatchTensors } from "./tensor_pass.ts";
 import { type FrozenWeights, loadFrozen } from "./weights.ts";
 
 /** A model with the layout of its trained parameters. */
@@ -54,8 +55,9 @@ export function atRank(classifier: Classifier, rank: number): Classifier {
  * Logits at the ranks in use.
  *
  * @param parameters The trained tensors by name, as {@linkcode splitParameters} gives them; each rank may have its own last layer, `[ranks, labels, width]`
- * @param options.keys Keys of this step's dropout masks, int32 `[places, 2]`; without them, nothing is dropped
+ * @param options.keys Keys of this step's dropout masks, int32 `[chunks * places, 2]`; without them, nothing is dropped
  * @param options.givesFeatures True for what the last layer of the head takes instead
+ * @param options.chunks Chunks into which the tokens of each sequence are split for threads
  * @returns `[ranks * batch, labels]`, or of features `[ranks * batch, width]`
  */
 export function logitsOf(
@@ -63,21 +65,16 @@ export function logitsOf(
   parameters: Readonly<Record<string, tf.Tensor>>,
   input: BatchTensors,
   ranks: ModelRanks,
-  { keys, givesFeatures }: {
+  { keys, givesFeatures, chunks = 1 }: {
     readonly keys?: tf.Tensor2D;
     readonly givesFeatures?: boolean;
+    readonly chunks?: number;
   } = {},
 ): tf.Tensor2D {
-  const pass = new TensorPass({
-    weights,
-    layout,
-    parameters,
-    input,
-    ranks,
-    keys: keys && tf.unstack(keys).values(),
-    givesFeatures,
-  });
-  return forward(model, pass, layout.labels).value as tf.Tensor2D;
+  const tensors = { weights, layout, parameters, input, ranks };
+  const pass = new ChunkedPass({ ...tensors, givesFeatures }, chunks, keys);
+  const { parts: [logits] } = forward(model, pass, layout.labels);
+  return logits!.value as tf.Tensor2D;
 }
 
 /** Splits a flat parameter vector into tensors by name. Inverse of {@linkcode joinParameters}. */

@@ -18,6 +18,8 @@ import {
   type TableShape,
 } from "./model.ts";
 
+import { reachOf, scoreCount } from "../ops/blocks.ts";
+
 /** An activation by its shape: `[ranks * sequences * tokens, width]`. */
 interface Shape extends Narrowing<Shape> {
   /** Ranks at which it is computed: 1 where all share it. */
@@ -154,10 +156,16 @@ export class ShapePass implements Pass<Shape> {
     const parts = [query, key, value, ...(bias === undefined ? [] : [bias])];
     const ranks = Math.max(...parts.map((it) => it.ranks));
     const hasGradient = parts.some((it) => it.hasGradient);
+    const { tokens } = query;
+    // Only the last token attends to all others where it is the only query.
+    const scores = causal && tokens === 1
+      ? key.tokens
+      : scoreCount(reachOf(causal, window), tokens, key.tokens);
     // Scores and weighted values: products of two activations each.
     const size = ranks * query.sequences *
-      scoresOf(query, key, causal ? undefined : window) * query.width;
+      scores * query.width;
     this.forward += 2 * size;
+    // Those that the gradient computes again are not counted.
     if (hasGradient) this.backward += 4 * size;
     this.dropouts++;
     return { ...query, ranks, hasGradient };
@@ -288,18 +296,4 @@ function unchanged(x: Shape): Shape {
 
 function oneToken(x: Shape): Shape {
   return x.tokens === 1 ? x : { ...x, tokens: 1, read: undefined };
-}
-
-/** Scores of a sequence: pairs of a query and a key that attention computes. */
-function scoresOf(
-  query: Shape,
-  key: Shape,
-  window: number | undefined,
-): number {
-  if (window === undefined || key.tokens <= window + 1) {
-    return query.tokens * key.tokens;
-  }
-  return query.tokens === 1
-    ? window + 1
-    : Math.ceil(query.tokens / window) * window * 3 * window;
 }

@@ -1,24 +1,24 @@
 import * as tf from "@tensorflow/tfjs-core";
 import {
   attention,
-  causalMask,
-  firstOf,
-  groupedAttention,
   joinHeads,
   MASKED,
+  rangeOf,
   splitHeads,
   tokenRange,
-  windowedAttention,
 } from "../ops/attention.ts";
+import { reachOf } from "../ops/blocks.ts";
 import { dropout, type DropoutSource } from "../ops/dropout.ts";
 import { lookUp } from "../ops/embedding.ts";
 import { activation } from "../ops/gelu.ts";
 import { layerNorm } from "../ops/layer_norm.ts";
 import {
+  type Angles,
   disentangle,
   ofDistances,
   positionBias,
   rotary,
+  rotaryAngles,
 } from "../ops/positions.ts";
 import {
   type AttentionOptions,
@@ -49,8 +49,12 @@ export interface BatchTensors extends Readonly<Record<Index, tf.Tensor2D>> {
 }
 
 /** Options of a forward pass. */
-interface PassOptions extends PassTensors {
+export interface TensorPassOptions extends PassTensors {
   readonly input: BatchTensors;
+  /** Place of the input's first token in its sequence, 0 by default. */
+  readonly start?: number;
+  /** Minimum number of blocks of attention, for threads to compute. */
+  readonly pieces?: number;
   /** True to give what the head's last layer takes, instead of its logits. */
   readonly givesFeatures?: boolean | undefined;
   /** Called with all hidden states of the embeddings and every layer, `[sequences * tokens, hidden]`. */
@@ -75,9 +79,10 @@ export class TensorPass implements Pass<Activation> {
   readonly tokens: number;
   readonly #batch: number;
   readonly #weights: PassWeights;
-  readonly #masks = new Map<string, tf.Tensor4D>();
+  readonly #masks = new Map<number, tf.Tensor4D>();
+  readonly #angles = new Map<string, Angles>();
 
-  constructor(private readonly options: PassOptions) {
+  constructor(private readonly options: TensorPassOptions) {
     [this.#batch, this.tokens] = options.input.ids.shape;
     this.#weights = new PassWeights(options);
   }
@@ -138,8 +143,11 @@ export class TensorPass implements Pass<Activation> {
     // The first token is at position 0, where the angles are 0.
     if (x.tokens === 1 && x.at === undefined) return x;
     const at = x.at && repeated(x.at, x.value.shape[0]!);
-    const y = rotary(x.value as tf.Tensor4D, frequencies, this.tokens, at);
-    return withValue(x, y);
+    const key = frequencies.join();
+    const angles = this.#angles.get(key) ??
+      rotaryAngles(this.tokens, frequencies, this.options.start);
+    this.#angles.set(key, angles);
+    return withValue(x, rotary(x.value as tf.Tensor4D, angles, at));
   }
 
   disentangle(
@@ -173,8 +181,8 @@ export class TensorPass implements Pass<Activation> {
     value: Activation,
     options: AttentionOptions<Activation>,
   ): Activation {
-    const { window, causal } = options;
-    if (options.bias !== undefined && (causal || window !== undefined)) {
+    const { window = Infinity, causal } = options;
+    if (options.bias !== undefined && (causal || window < Infinity)) {
       throw new TypeError(
         "A bias of attention is not supported with a causal mask or a window: attend to all tokens, or leave it out",
       );
@@ -189,21 +197,17 @@ export class TensorPass implements Pass<Activation> {
       inHeads(key, sequences),
       inHeads(value, sequences),
     ];
-    const depth = q.shape[3];
-    const common = {
-      mask: this.#mask(query, options, sequences),
-      scale: options.scale ?? 1 / Math.sqrt(depth),
+    const context = attention(q, k, v, {
+      mask: this.#mask(sequences),
+      bias: bias && ofSequences(bias.value as tf.Tensor4D, sequences),
+      biasGradient: bias?.hasGradient ?? false,
+      scale: options.scale ?? 1 / Math.sqrt(q.shape[3]),
       dropout: this.#dropout(options.dropout),
-    };
-    const context = causal
-      ? groupedAttention(q, k, v, common)
-      : window !== undefined && this.tokens > window + 1
-      ? windowedAttention(q, k, v, window, common)
-      : attention(q, k, v, {
-        ...common,
-        bias: bias && ofSequences(bias.value as tf.Tensor4D, sequences),
-        biasGradient: bias?.hasGradient ?? false,
-      });
+      reach: reachOf(causal, this.tokens > window + 1 ? window : Infinity),
+      at: query.at &&
+        repeated(tf.reshape(query.at, [-1, 1, 1, 1]), sequences),
+      pieces: this.options.pieces,
+    });
     return {
       ...withValue(query, joinHeads(context)),
       hasGradient: anyGradient(parts),
@@ -279,7 +283,7 @@ export class TensorPass implements Pass<Activation> {
   first(x: Activation): Activation {
     if (x.tokens === 1) return x;
     const [all, axis] = byToken(x);
-    return oneToken(x, firstOf(all, axis));
+    return oneToken(x, rangeOf(all, axis, 0, 1));
   }
 
   last(x: Activation, padToken: number | undefined): Activation {
@@ -323,31 +327,16 @@ export class TensorPass implements Pass<Activation> {
     return keys && rate !== undefined ? { rate, keys } : undefined;
   }
 
-  /** Values added to the scores, which mask padding, and in causal attention what comes later. */
-  #mask(
-    { at, tokens }: Activation,
-    { causal, window }: AttentionOptions<Activation>,
-    sequences: number,
-  ): tf.Tensor4D | undefined {
-    const key = causal ? `${tokens} ${window} ${sequences}` : `${sequences}`;
-    const known = this.#masks.get(key);
-    if (known !== undefined) return known;
+  /** Values added to the scores, which mask padding: `[sequences, 1, 1, seq]` */
+  #mask(sequences: number): tf.Tensor4D | undefined {
     const { mask } = this.options.input;
-    const [batch, seq] = [this.#batch, this.tokens];
-    let added = mask && repeated(
-      tf.reshape(tf.mul(tf.sub(1, mask), MASKED), [batch, 1, 1, seq]),
-      sequences,
-    ) as tf.Tensor4D;
-    if (causal) {
-      const places: tf.Tensor4D = at === undefined
-        ? tf.reshape(tokenRange(tokens), [1, 1, tokens, 1])
-        : tf.reshape(at, [batch, 1, 1, 1]);
-      const later = ofSequences(causalMask(places, seq, window), sequences);
-      added = added === undefined ? later : tf.add(later, added);
-    }
-    if (added === undefined) return undefined;
-    this.#masks.set(key, added);
-    return added;
+    const known = this.#masks.get(sequences);
+    if (known !== undefined || mask === undefined) return known;
+    const shape = [this.#batch, 1, 1, this.tokens] as const;
+    const added = tf.reshape(tf.mul(tf.sub(1, mask), MASKED), [...shape]);
+    const all = repeated(added as tf.Tensor4D, sequences);
+    this.#masks.set(sequences, all);
+    return all;
   }
 }
 
@@ -375,7 +364,9 @@ function inHeads({ value }: Activation, sequences: number): tf.Tensor4D {
 }
 
 /** Splits the tokens of each sequence: `[sequences, tokens, width]`, heads as they are; with the axis of the tokens. */
-function byToken({ value, tokens }: Activation): [tf.Tensor, axis: number] {
+export function byToken(
+  { value, tokens }: Activation,
+): [tf.Tensor, axis: number] {
   if (value.rank === 4) return [value, 2];
   return [tf.reshape(value, [-1, tokens, value.shape[1]!]), 1];
 }

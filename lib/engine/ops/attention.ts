@@ -1,5 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { fused } from "../trace.ts";
+import { engineLanes } from "../backend.ts";
+import { fused, waitFor } from "../trace.ts";
+import { evenSizes, keysInReach, type Reach } from "./blocks.ts";
 import {
   drawDropout,
   drop,
@@ -10,7 +12,7 @@ import { withGradient } from "./gradient.ts";
 
 /** How attention is computed. */
 interface AttentionInputs {
-  /** Added to the scores, `[1 or batch, 1, 1 or queries, seq]`; undefined where nothing is masked */
+  /** Added to the scores of each key, `[1 or batch, 1, 1, seq]`; undefined where nothing is masked */
   readonly mask?: tf.Tensor4D | undefined;
   /** Added to the products before the scale, `[1 or batch, heads, queries, seq]` */
   readonly bias?: tf.Tensor4D | undefined;
@@ -18,90 +20,217 @@ interface AttentionInputs {
   readonly biasGradient?: boolean;
   /** Factor of the scores. */
   readonly scale: number;
-  readonly dropout?: DropoutSource | undefined;
+  readonly reach?: Reach | undefined;
+  /** Places of the only queries of sequences, `[1 or batch, 1, 1, 1]`. */
+  readonly at?: tf.Tensor | undefined;
+  /** Minimum number of blocks, for threads to compute. */
+  readonly pieces?: number | undefined;
 }
+
+/** Maximum scores of a block: 32 MiB in float32. */
+const BLOCK_SCORES = 2 ** 23;
+/** Minimum keys of a block whose scores are computed again for the gradient, instead of being stored. */
+const RECOMPUTED_KEYS = 256;
 
 /**
  * Scaled dot-product attention with dropout on the probabilities
- * (arXiv 1706.03762, equation 1), with its own gradient.
+ * (arXiv 1706.03762, equation 1).
+ *
+ * It is computed in blocks of sequences, heads and queries, one for each thread
+ * at a time, whose scores are computed again for the gradient (arXiv
+ * 2205.14135), so that memory grows with the length, not with its square. A
+ * block has all keys that its queries attend to: its rows are whole.
+ *
+ * Neighbouring heads of the query may share one of keys and values (arXiv
+ * 2305.13245).
  *
  * @param query `[batch, heads, queries, depth]`
- * @param key `[batch, heads, seq, depth]`
- * @param value `[batch, heads, seq, depth]`
+ * @param key `[batch, shared heads, seq, depth]`, as `value`
  * @returns `[batch, heads, queries, depth]`
  */
 export function attention(
   query: tf.Tensor4D,
   key: tf.Tensor4D,
   value: tf.Tensor4D,
-  { mask, bias, biasGradient = false, scale, dropout }: AttentionInputs,
+  { dropout, reach = EVERYWHERE, ...inputs }: AttentionInputs & {
+    readonly dropout?: DropoutSource | undefined;
+  },
 ): tf.Tensor4D {
-  const isShared = bias !== undefined && bias.shape[0] < query.shape[0];
-  const frozen: Frozen = {
-    scale: tf.scalar(scale),
-    mask,
-    // A bias that all sequences share is added again in the gradient instead of being stored with the products.
-    bias: isShared ? bias : undefined,
-    ...drawDropout(dropout),
+  const draw = drawDropout(dropout);
+  return inBlocks(query, key, value, {
+    ...inputs,
+    ...reach,
+    ...draw,
+    start: 0,
+    done: { forward: [], backward: [] },
+  });
+}
+
+const EVERYWHERE: Reach = { before: Infinity, after: Infinity };
+
+/** How a block is computed. */
+type BlockInputs = Omit<AttentionInputs, "reach"> & Reach & DropoutDraw & {
+  /** Place of the first query among the keys. */
+  readonly start: number;
+  /** Results of the blocks so far. */
+  readonly done: Record<"forward" | "backward", tf.Tensor[]>;
+};
+
+/** Halves sequences, heads or queries until a block has few scores, and no more queries than keys around them. */
+function inBlocks(
+  query: tf.Tensor4D,
+  allKeys: tf.Tensor4D,
+  allValues: tf.Tensor4D,
+  inputs: BlockInputs,
+): tf.Tensor4D {
+  const { before, after, at, bias, maskKey, pieces = 1 } = inputs;
+  const [batch, heads, queries] = query.shape;
+  const [, shared, all] = allKeys.shape;
+  const [from, seq] = at
+    ? [0, all]
+    : keysInReach(inputs, inputs.start, queries, all);
+  const near = <T extends tf.Tensor>(x: T, axis: number) =>
+    seq === all ? x : rangeOf(x, axis, from, seq);
+  const [key, value] = [near(allKeys, 2), near(allValues, 2)];
+  const own = {
+    ...inputs,
+    start: inputs.start - from,
+    mask: inputs.mask && near(inputs.mask, 3),
   };
-  const inputs: Record<string, tf.Tensor> = {
-    query,
-    key,
-    value,
+  const isFar = queries > before + after;
+  const isSmall = pieces === 1 && !isFar &&
+    batch * heads * queries * seq <= BLOCK_SCORES;
+  const sizes = [batch, shared, queries];
+  const axis = isFar ? 2 : sizes.findIndex((size) => size > 1);
+  // A bias has as many values as there are scores.
+  if (isSmall || axis < 0 || bias !== undefined) {
+    return block(query, key, value, own);
+  }
+  const halves = evenSizes(sizes[axis]!, 2);
+  const split = <T extends tf.Tensor | undefined>(x: T): T[] => {
+    const share = (x?.shape[axis] ?? 0) / sizes[axis]!;
+    return x === undefined || share < 1
+      ? [x, x]
+      : tf.split(x, halves.map((size) => size * share), axis) as T[];
+  };
+  const isOfAll = axis === 2;
+  const parts = {
+    ...{ query: split(query), mask: split(own.mask), at: split(at) },
+    key: isOfAll ? [key, key] : split(key),
+    value: isOfAll ? [value, value] : split(value),
+  };
+  return tf.concat(
+    [0, 1].map((i) =>
+      inBlocks(parts.query[i]!, parts.key[i]!, parts.value[i]!, {
+        ...own,
+        ...{ mask: parts.mask[i], at: parts.at[i] },
+        start: own.start + (isOfAll ? i * halves[0]! : 0),
+        pieces: Math.ceil(pieces / 2),
+        // Each block draws masks of its own.
+        maskKey: maskKey &&
+          tf.add(
+            tf.mul(maskKey, tf.scalar(0x2545f491, "int32")),
+            tf.scalar(i, "int32"),
+          ),
+      })
+    ),
+    axis,
+  );
+}
+
+/** {@linkcode attention} of a block, with its own gradient. */
+function block(
+  query: tf.Tensor4D,
+  key: tf.Tensor4D,
+  value: tf.Tensor4D,
+  { scale, mask, bias, biasGradient, start, done, maskKey, rate, ...reach }:
+    BlockInputs,
+): tf.Tensor4D {
+  const isStored = key.shape[2] < RECOMPUTED_KEYS;
+  const earlier = (of: readonly tf.Tensor[]) => of.at(-engineLanes());
+  const [batch, heads, queries, depth] = query.shape;
+  const [, shared] = key.shape;
+  const rows = heads / shared * queries;
+  const [before, after] = [reach.before, reach.after]
+    .map((it) => isFinite(it) ? tf.scalar(it) : undefined);
+  const places = Float32Array.from(
+    { length: rows },
+    (_, i) => start + i % queries,
+  );
+  const frozen: Frozen = {
+    ...{ scale: tf.scalar(scale), mask, bias, maskKey, rate, before, after },
+    places: before === undefined && after === undefined
+      ? undefined
+      : reach.at ?? tf.tensor4d(places, [1, 1, rows, 1]),
+  };
+  const tensors: Record<string, tf.Tensor> = {
+    // The queries of heads that share one of the keys are those of one head.
+    query: tf.reshape(query, [batch, shared, rows, depth]),
+    ...{ key, value },
     ...(biasGradient && bias !== undefined && { bias }),
   };
-  return withGradient(
-    inputs,
-    (inputs) => {
-      const { query, key, value } = inputs as Record<
+  const context = withGradient(
+    tensors,
+    (tensors) => {
+      const { query, key, value } = tensors as Record<
         "query" | "key" | "value",
         tf.Tensor
       >;
-      const plain = tf.matMul(query, key, false, true);
-      const added = isShared ? undefined : inputs.bias ?? bias;
-      const products = added === undefined ? plain : tf.add(plain, added);
+      const own = waitFor(query, earlier(done.forward));
+      const products = tf.matMul(own, key, false, true);
       const { kept, logSum } = softmax({ products, ...frozen });
+      const context = tf.matMul(kept, value);
+      done.forward.push(context);
+      const stored = isStored ? products : undefined;
       return {
-        value: tf.matMul(kept, value),
-        saved: { query, key, value, products, kept, logSum, ...frozen },
+        value: context,
+        saved: { query, key, value, logSum, stored, ...frozen },
       };
     },
-    (dy, { query, key, value, products, kept, logSum, ...frozen }) => {
-      const dKept = tf.matMul(dy, value, false, true);
-      const { dProducts } = softmaxGradient({
-        dKept,
-        products,
+    (dContext, { query, key, value, logSum, stored, ...frozen }) => {
+      const dy = waitFor(dContext, earlier(done.backward));
+      const { dProducts, kept } = softmaxGradient({
+        dKept: tf.matMul(dy, value, false, true),
+        products: stored ?? tf.matMul(waitFor(query, dy), key, false, true),
         logSum,
         ...frozen,
       });
-      const dBias = isShared ? tf.sum(dProducts, 0, true) : dProducts;
+      const dQuery = tf.matMul(dProducts, key);
+      done.backward.push(dQuery);
+      const isShared = bias !== undefined && bias.shape[0] < batch;
       return {
-        query: tf.matMul(dProducts, key),
+        query: dQuery,
         key: tf.matMul(dProducts, query, true, false),
         value: tf.matMul(kept, dy, true, false),
-        bias: dBias,
+        bias: isShared ? tf.sum(dProducts, 0, true) : dProducts,
       };
     },
-  ) as tf.Tensor4D;
+  );
+  return tf.reshape(context, [batch, heads, queries, depth]);
 }
 
-/** Inputs without a gradient. */
+/** Inputs of the softmax without a gradient. */
 type Frozen = DropoutDraw & {
   readonly scale: tf.Tensor;
   readonly mask: tf.Tensor | undefined;
   readonly bias: tf.Tensor | undefined;
+  /** Places of the queries among the keys, `[1 or batch, 1, 1 or queries, 1]`, where a distance is limited. */
+  readonly places: tf.Tensor | undefined;
+  readonly before: tf.Tensor | undefined;
+  readonly after: tf.Tensor | undefined;
 };
 
 /** Softmax of the scaled and masked products over the last axis, then dropout. */
 const softmax = fused(
   (
-    { products, scale, mask, bias, ...draw }: Frozen & { products: tf.Tensor },
+    { products, maskKey, rate, ...frozen }: Frozen & { products: tf.Tensor },
   ) => {
-    const x = scores(products, { scale, mask, bias });
+    const x = scores(products, frozen);
     const max = tf.max(x, -1, true);
     const sum = tf.sum(tf.exp(tf.sub(x, max)), -1, true);
     const logSum = tf.add(max, tf.log(sum));
-    return { kept: drop(tf.exp(tf.sub(x, logSum)), draw), logSum };
+    const p = tf.exp(tf.sub(x, logSum));
+    return { kept: drop(p, { maskKey, rate }), logSum };
   },
   { products: ["kept"] },
 );
@@ -109,201 +238,59 @@ const softmax = fused(
 /** Gradient of {@linkcode softmax}, which recomputes the probabilities from the logarithm of their sums. */
 const softmaxGradient = fused(
   (
-    { dKept, products, logSum, scale, mask, bias, ...draw }:
+    { dKept, products, logSum, maskKey, rate, ...frozen }:
       & Frozen
       & Record<"dKept" | "products" | "logSum", tf.Tensor>,
   ) => {
-    const x = scores(products, { scale, mask, bias });
+    const x = scores(products, frozen);
     const p = tf.exp(tf.sub(x, logSum));
-    const weighted = tf.mul(drop(dKept, draw), p);
+    const weighted = tf.mul(drop(dKept, { maskKey, rate }), p);
     const dScores = tf.sub(
       weighted,
       tf.mul(p, tf.sum(weighted, -1, true)),
     );
-    return { dProducts: tf.mul(dScores, scale) };
+    return {
+      dProducts: tf.mul(dScores, frozen.scale),
+      kept: drop(p, { maskKey, rate }),
+    };
   },
-  { products: ["dProducts"] },
+  { products: ["dProducts", "kept"] },
 );
 
 function scores(
   products: tf.Tensor,
-  { scale, mask, bias }: Pick<Frozen, "scale" | "mask" | "bias">,
+  { scale, mask, bias, places, before, after }: Omit<Frozen, "maskKey">,
 ): tf.Tensor {
   const biased = bias === undefined ? products : tf.add(products, bias);
   const scaled = tf.mul(biased, scale);
-  return mask === undefined ? scaled : tf.add(scaled, mask);
+  if (places === undefined) return mask ? tf.add(scaled, mask) : scaled;
+  const distance = tf.sub(places, tokenRange(products.shape[3]!));
+  const outside = [
+    after && tf.less(distance, tf.neg(after)),
+    before && tf.greater(distance, before),
+  ].filter((it) => it !== undefined);
+  const masked = outside.reduce((a, b) => tf.logicalOr(a, b));
+  const added = tf.mul(tf.cast(masked, "float32"), MASKED);
+  return tf.add(scaled, mask ? tf.add(added, mask) : added);
 }
 
 /** Added to the scores of masked keys. */
 export const MASKED = -1e9;
 
-/**
- * Attention where several neighbouring heads of the query share one of keys and
- * values (arXiv 2305.13245): their queries are those of one head.
- *
- * @param query `[batch, heads, queries, depth]`
- * @param key `[batch, shared heads, seq, depth]`, as `value`
- * @returns `[batch, heads, queries, depth]`
- */
-export function groupedAttention(
-  query: tf.Tensor4D,
-  key: tf.Tensor4D,
-  value: tf.Tensor4D,
-  inputs: Pick<AttentionInputs, "mask" | "scale" | "dropout">,
-): tf.Tensor4D {
-  const [batch, heads, queries, depth] = query.shape;
-  const shared = key.shape[1];
-  const group = heads / shared;
-  const { mask } = inputs;
-  const grouped = tf.reshape(query, [batch, shared, group * queries, depth]);
-  const context = attention(grouped as tf.Tensor4D, key, value, {
-    ...inputs,
-    mask: mask === undefined || mask.shape[2] === 1
-      ? mask
-      : tf.tile(mask, [1, 1, group, 1]),
-  });
-  return tf.reshape(context, [batch, heads, queries, depth]);
-}
-
-/**
- * Additive mask of causal attention.
- *
- * @param at Places of the queries: `[1, 1, queries, 1]`, or of one in each sequence, `[batch, 1, 1, 1]`
- * @param window Tokens before its own that a query attends to; all of them by default
- * @returns `[1 or batch, 1, queries, seq]`
- */
-export function causalMask(
-  at: tf.Tensor4D,
-  seq: number,
-  window: number | undefined,
-): tf.Tensor4D {
-  const distance = tf.sub(at, tokenRange(seq));
-  const later = tf.less(distance, 0);
-  const masked = window === undefined
-    ? later
-    : tf.logicalOr(later, tf.greater(distance, window));
-  return tf.mul(tf.cast(masked, "float32"), MASKED);
-}
-
-/** The first of an axis. */
-export function firstOf<T extends tf.Tensor>(x: T, axis: number, count = 1): T {
+/** A range of an axis. */
+export function rangeOf<T extends tf.Tensor>(
+  x: T,
+  axis: number,
+  start: number,
+  count: number,
+): T {
   const sizes = x.shape.map((size, i) => i === axis ? count : size);
-  return tf.slice(x, sizes.map(() => 0), sizes);
+  return tf.slice(x, sizes.map((_, i) => i === axis ? start : 0), sizes);
 }
 
 /** The places of tokens, from 0: `[seq]` */
 export function tokenRange(seq: number): tf.Tensor1D {
   return tf.tensor1d(Float32Array.from({ length: seq }, (_, i) => i));
-}
-
-/**
- * Attention within a window: each token attends to the tokens at a distance of
- * at most `window`. Sequences are cut into blocks as long as the window, each
- * of which attends to itself and its two neighbours, so that scores outside of
- * these are not computed.
- *
- * @param query `[batch, heads, queries, depth]`: all tokens, or the first alone
- * @param key `[batch, heads, seq, depth]`, as `value`; longer than the window
- * @returns `[batch, heads, queries, depth]`
- */
-export function windowedAttention(
-  query: tf.Tensor4D,
-  key: tf.Tensor4D,
-  value: tf.Tensor4D,
-  window: number,
-  { mask, scale, dropout }: Pick<AttentionInputs, "mask" | "scale" | "dropout">,
-): tf.Tensor4D {
-  if (query.shape[2] === 1) {
-    const [near, values] = [key, value].map((it) => firstOf(it, 2, window + 1));
-    return attention(query, near!, values!, {
-      mask: mask && firstOf(mask, 3, window + 1),
-      scale,
-      dropout,
-    });
-  }
-  const [batch, heads, seq, depth] = query.shape;
-  const blocks = Math.ceil(seq / window);
-  const end = blocks * window - seq;
-  const padded = (x: tf.Tensor4D, before: number, after: number) =>
-    before + after === 0
-      ? x
-      : tf.pad(x, [[0, 0], [0, 0], [before, after], [0, 0]]);
-  /** `[.., rows * depth]`, one row for each block -> `[batch * blocks, heads, rows, depth]` */
-  const byBlock = (x: tf.Tensor): tf.Tensor4D =>
-    tf.reshape(
-      tf.transpose(
-        tf.reshape(x, [batch, heads, blocks, -1, depth]),
-        [0, 2, 1, 3, 4],
-      ),
-      [batch * blocks, heads, -1, depth],
-    );
-  const neighbours = (x: tf.Tensor4D): tf.Tensor4D =>
-    byBlock(withNeighbours(tf.reshape(padded(x, window, end + window), [
-      batch * heads,
-      blocks + 2,
-      window * depth,
-    ])));
-  const context = attention(
-    byBlock(padded(query, 0, end)),
-    neighbours(key),
-    neighbours(value),
-    {
-      mask: windowMask(mask, batch, seq, window),
-      scale,
-      dropout,
-    },
-  );
-  const joined = tf.reshape(
-    tf.transpose(
-      tf.reshape(context, [batch, blocks, heads, window, depth]),
-      [0, 2, 1, 3, 4],
-    ),
-    [batch, heads, blocks * window, depth],
-  ) as tf.Tensor4D;
-  return end === 0 ? joined : tf.slice(joined, [0, 0, 0, 0], [-1, -1, seq, -1]);
-}
-
-/**
- * Additive mask of the blocks of {@linkcode windowedAttention}.
- *
- * @param mask `[batch, 1, 1, seq]`
- * @returns `[batch * blocks, 1, window, 3 * window]`
- */
-function windowMask(
-  mask: tf.Tensor4D | undefined,
-  batch: number,
-  seq: number,
-  window: number,
-): tf.Tensor4D {
-  const blocks = Math.ceil(seq / window);
-  const padded = tf.pad(
-    tf.reshape(mask ?? tf.zeros([batch, seq]), [batch, seq]),
-    [[0, 0], [window, (blocks + 1) * window - seq]],
-    MASKED,
-  );
-  const ofKeys = withNeighbours(
-    tf.reshape(padded, [batch, blocks + 2, window]),
-  );
-  // The keys of a block begin a window before its queries.
-  const places = tf.expandDims(tf.add(tokenRange(window), window), 1);
-  const distance = tf.abs(tf.sub(places, tokenRange(3 * window)));
-  const far = tf.cast(tf.greater(distance, window), "float32");
-  return tf.reshape(
-    tf.add(tf.expandDims(ofKeys, 2), tf.mul(far, MASKED)),
-    [batch * blocks, 1, window, 3 * window],
-  );
-}
-
-/**
- * Blocks with their neighbours: `[n, blocks + 2, size]` -> `[n, blocks, 3 * size]`.
- * On three dimensions: the gradient pads, and WebGPU pads tensors of five incorrectly.
- */
-function withNeighbours(x: tf.Tensor3D): tf.Tensor3D {
-  const blocks = x.shape[1] - 2;
-  const parts = [0, 1, 2].map((shift) =>
-    tf.slice(x, [0, shift, 0], [-1, blocks, -1])
-  );
-  return tf.concat(parts, 2);
 }
 
 /**

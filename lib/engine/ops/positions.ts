@@ -3,24 +3,24 @@ import { fused } from "../trace.ts";
 import { lookUp } from "./embedding.ts";
 import { withGradient } from "./gradient.ts";
 
+/** Cosines and sines of positions and frequencies: `[tokens, depth / 2]` each. */
+export type Angles = readonly [cos: tf.Tensor2D, sin: tf.Tensor2D];
+
 /**
  * Rotary positions (arXiv 2104.09864), the halves of the depth paired as in
  * GPT-NeoX, with its own gradient, which turns the other way.
  *
  * @param x `[sequences, heads, tokens, depth]`
- * @param frequencies `[depth / 2]`
- * @param tokens Those of a whole sequence
+ * @param angles Of these tokens
  * @param at Place of the only token of each sequence, `[sequences]`; otherwise `x` has all of them
  */
 export function rotary(
   x: tf.Tensor4D,
-  frequencies: Float32Array,
-  tokens: number,
+  angles: Angles,
   at?: tf.Tensor1D,
 ): tf.Tensor4D {
-  const ofAll = angles(tokens, frequencies);
   const places = at && tf.cast(tf.expandDims(at), "int32") as tf.Tensor2D;
-  const [cos, sin] = ofAll.map((of) =>
+  const [cos, sin] = angles.map((of) =>
     places ? tf.reshape(lookUp(of, places), [-1, 1, 1, of.shape[1]]) : of
   ) as [tf.Tensor, tf.Tensor];
   return withGradient(
@@ -45,16 +45,26 @@ const turn = fused(
   { products: ["value"] },
 );
 
-/** Cosines and sines of every position and frequency: `[tokens, depth / 2]` each, rounded as in float32. */
-function angles(tokens: number, frequencies: Float32Array): tf.Tensor2D[] {
+/**
+ * The angles of tokens, rounded as in float32.
+ *
+ * @param frequencies `[depth / 2]`
+ * @param start Place of the first
+ */
+export function rotaryAngles(
+  tokens: number,
+  frequencies: Float32Array,
+  start = 0,
+): Angles {
   const half = frequencies.length;
   const values = Float32Array.from(
     { length: tokens * half },
-    (_, i) => Math.floor(i / half) * frequencies[i % half]!,
+    (_, i) => (start + Math.floor(i / half)) * frequencies[i % half]!,
   );
-  return [Math.cos, Math.sin].map((of) =>
+  const [cos, sin] = [Math.cos, Math.sin].map((of) =>
     tf.tensor2d(values.map(of), [tokens, half])
   );
+  return [cos!, sin!];
 }
 
 /**

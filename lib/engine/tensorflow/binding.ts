@@ -211,6 +211,17 @@ export class TensorflowBinding {
     return this.#addAll(inputs);
   }
 
+  /** The same tensor, but while tracing one that is there only when another has been computed, so that memory for what follows is not taken earlier. */
+  after(id: number, other: number): TensorMetadata {
+    const trace = this.#trace;
+    if (trace === undefined) throw new Error("No trace is in progress");
+    const [tensor, awaited] = [id, other].map((it) => this.#symbol(trace, it));
+    const type = typeAttribute("T", tensor!.dtype);
+    return this.#addAll(
+      trace.graph.operation("Identity", [type], [tensor!], 1, [awaited!]),
+    )[0]!;
+  }
+
   /** Ends the trace and makes a function that returns these tensors. */
   endTrace(
     outputIds: readonly number[],

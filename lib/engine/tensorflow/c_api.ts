@@ -58,6 +58,7 @@ const symbols = {
   TF_NewGraph: c(ptr),
   TF_DeleteGraph: c("void", ptr),
   TF_NewOperation: c(ptr, ptr, buf, buf),
+  TF_AddControlInput: c("void", ptr, ptr),
   TF_AddInput: c("void", ptr, output),
   TF_AddInputList: c("void", ptr, buf, "i32"),
   TF_SetAttrString: c("void", ptr, buf, buf, "usize"),

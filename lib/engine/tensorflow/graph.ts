@@ -90,25 +90,34 @@ export class Graph {
     return this.#finish(node, "Const", 1)[0]!;
   }
 
-  /** Adds an operation. */
+  /**
+   * Adds an operation.
+   *
+   * @param after What must have been computed before it starts
+   */
   operation(
     opName: string,
     attributes: readonly Attribute[],
     inputs: readonly GraphTensor[],
     outputs: number,
+    after: readonly GraphTensor[] = [],
   ): GraphTensor[] {
     const library = this.#library;
-    const node = this.#begin(opName, attributes, inputs);
-    const after = LIST_INPUTS[opName];
-    const end = after === undefined ? 0 : inputs.length - after;
+    const node = this.#begin(opName, attributes, [...inputs, ...after]);
+    for (const { output } of after) {
+      const operation = new DataView(output.buffer).getBigUint64(0, true);
+      library.TF_AddControlInput(node, Deno.UnsafePointer.create(operation));
+    }
+    const single = LIST_INPUTS[opName];
+    const end = single === undefined ? 0 : inputs.length - single;
     const listed = inputs.slice(0, end);
-    if (after !== undefined) {
+    if (single !== undefined) {
       library.TF_AddInputList(node, joinOutputs(listed), listed.length);
     }
     for (const { output } of inputs.slice(end)) {
       library.TF_AddInput(node, output);
     }
-    const given = after === undefined
+    const given = single === undefined
       ? attributes
       : attributes.filter(({ name }) => name !== "N");
     setAttributes(library, "TF_", node, opName, given);

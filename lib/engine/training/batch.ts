@@ -4,6 +4,7 @@ import { engineLanes, libraryBinding } from "../backend.ts";
 import type { Classifier } from "../models/classifier.ts";
 import { type PositionedModel, positionsOf } from "../models/model.ts";
 import type { BatchTensors } from "../models/tensor_pass.ts";
+import { evenSizes } from "../ops/blocks.ts";
 import { type Random, shuffle } from "../random.ts";
 import type { Named } from "../trace.ts";
 
@@ -264,13 +265,19 @@ export function shardSizes(sequences: number, rows: number): number[] {
   const lanes = engineLanes();
   if (lanes === 1) return [sequences];
   const rounds = Math.ceil(sequences * rows / (lanes * SHARD_ROWS));
-  const shards = Math.min(sequences, lanes * rounds);
-  return Array.from(
-    { length: shards },
-    (_, i) =>
-      Math.floor((i + 1) * sequences / shards) -
-      Math.floor(i * sequences / shards),
-  );
+  return evenSizes(sequences, Math.min(sequences, lanes * rounds));
+}
+
+/** Minimum tokens per chunk; below, a thread of its own does not pay. */
+const CHUNK_TOKENS = 128;
+
+/**
+ * Chunks into which the tokens of each sequence are split, so that every thread
+ * has one where a batch has fewer sequences than there are threads.
+ */
+export function chunkCount(sequences: number, tokens: number): number {
+  const wanted = Math.ceil(engineLanes() / sequences);
+  return Math.max(1, Math.min(wanted, Math.floor(tokens / CHUNK_TOKENS)));
 }
 
 /** Bytes of a part that a thread stores for the backward pass; twice as many on one thread. */

@@ -14,6 +14,7 @@ import { type Named, trace, type TraceOptions } from "../trace.ts";
 import {
   batchesByLength,
   batchTensors,
+  chunkCount,
   compilingNote,
   exampleCount,
   padBatch,
@@ -86,7 +87,7 @@ export function evaluator(
         parameters as Record<string, tf.Tensor>,
         part,
         ranks,
-        options,
+        { ...options, chunks: chunkCount(sequences, seq) },
       );
       return tf.reshape(rows, [rankCount(ranks), -1, rows.shape[1]]);
     });

@@ -14,7 +14,13 @@ import { seededRandom } from "../random.ts";
 import type { RankObjective } from "../schedules/schedule.ts";
 import { type Named, trace, type TraceOptions } from "../trace.ts";
 import { adamW, type AdamWOptions, type AdamWState } from "./adamw.ts";
-import { type Batch, batchTensors, shardSizes, splitBatch } from "./batch.ts";
+import {
+  type Batch,
+  batchTensors,
+  chunkCount,
+  shardSizes,
+  splitBatch,
+} from "./batch.ts";
 
 /** Options of a training step. */
 export interface StepOptions extends TraceOptions {
@@ -80,7 +86,10 @@ export function trainingStep(
           Object.fromEntries(names.map((name, i) => [name, tensors[i]!])),
           shard,
           { scale, gradientMask, perExample },
-          options.dropout ? { keys } : {},
+          {
+            chunks: chunkCount(...batch.ids.shape),
+            ...options.dropout && { keys },
+          },
         );
         return batchLoss(
           loss,
@@ -148,7 +157,8 @@ export function trainingStep(
         const byExample = (values: Float32Array) =>
           tf.tensor2d(values, [sequences, values.length / sequences]);
         const ranks = lossWeights.length;
-        const shards = shardSizes(sequences, seq * ranks);
+        const pieces = shardSizes(sequences, seq * ranks).length *
+          chunkCount(sequences, seq);
         return own({
           labels: byExample(batch.labels.map((it) => it || 0)),
           scale: tf.tensor2d(
@@ -159,7 +169,7 @@ export function trainingStep(
           gradientMask: tf.tensor1d(
             objective.gradientMask(Math.max(...drawn)),
           ),
-          keys: dropoutKeys(draw, part, dropouts * shards.length),
+          keys: dropoutKeys(draw, part, dropouts * pieces),
           ...batchTensors(batch),
           weights: byExample(
             batch.labels.map((label) => weightOf(label) / (total || 1)),
@@ -220,7 +230,7 @@ interface BatchInputs
   readonly labels: tf.Tensor2D;
   /** Weights of their losses; those of a step's batches add up to 1. */
   readonly weights: tf.Tensor2D;
-  /** Keys of its dropout masks, int32 `[places, 2]` for each of its shards, one after the other. */
+  /** Keys of its dropout masks, int32 `[places, 2]` for each chunk of its shards, one after the other. */
   readonly keys: tf.Tensor2D;
 }
 

@@ -40,6 +40,8 @@ interface Row {
 
 /** Minimum number of uncounted calls at the start, which trace, compile and fill caches. */
 const WARM_UP = 3;
+/** Seconds after which they end, whatever their number. */
+const WARM_UP_LIMIT = 30;
 /** Minimum seconds of these calls, since the compilers of both languages need some time. */
 const WARM_UP_SECONDS = 2;
 /** Minimum seconds of a turn; a turn has several steps if they are short. */
@@ -177,7 +179,10 @@ async function warmUp(
   let slowest = 0;
   for (const side of [sides.ours, sides.peer]) {
     const seconds: number[] = [];
-    while (seconds.length < WARM_UP || sum(seconds) < WARM_UP_SECONDS) {
+    while (
+      sum(seconds) < WARM_UP_SECONDS ||
+      seconds.length < WARM_UP && sum(seconds) < WARM_UP_LIMIT
+    ) {
       seconds.push(...(await take(side, 1)).seconds);
     }
     slowest = Math.max(slowest, median(seconds));

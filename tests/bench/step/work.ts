@@ -114,9 +114,12 @@ export const shapes: readonly Shape[] = [
   { model: minilm, batch: 32, length: 64, evaluated: true },
   { model: roberta, batch: 16, length: 64, evaluated: true },
   { model: roberta, batch: 32, length: 128, evaluated: false },
+  { model: roberta, batch: 8, length: 512, evaluated: false },
   { model: mpnet, batch: 16, length: 64, evaluated: false },
   { model: modernbert, batch: 16, length: 64, evaluated: false },
   { model: modernbert, batch: 4, length: 512, evaluated: false },
+  { model: modernbert, batch: 1, length: 2048, evaluated: false },
+  { model: modernbert, batch: 1, length: 8192, evaluated: false },
   { model: deberta, batch: 16, length: 64, evaluated: false },
   { model: smollm, batch: 16, length: 64, evaluated: true },
 ];

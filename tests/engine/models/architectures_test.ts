@@ -6,6 +6,7 @@ import { LORA_A, LORA_B } from "../../../lib/engine/adapters/lora.ts";
 import {
   type Classifier,
   loadClassifier,
+  logitsOf,
   splitParameters,
 } from "../../../lib/engine/models/classifier.ts";
 import {
@@ -113,37 +114,50 @@ for (const name of names) {
     });
   }
 
-  Deno.test(`logitsOf() gives PEFT's logits at every rank in one pass, ${name}`, async () => {
-    const { classifier, values } = referenceAdapter(reference);
-    const logits = await logitsAt(
-      classifier,
-      values,
-      referenceInput(reference, "padded"),
-      ranksAt(everyRank, alpha, maxRank),
-    );
-    const expected = everyRank.flatMap((b) => [
-      ...figures.floats(`lora.logits.rank${b}`),
-    ]);
-    assertClose(logits, expected, tolerance, "logits");
-  });
+  for (const chunks of [1, 3]) {
+    const split = chunks === 1 ? "" : `, tokens in ${chunks} chunks`;
+    Deno.test(`logitsOf() gives PEFT's logits at every rank in one pass, ${name}${split}`, async () => {
+      const { classifier, values } = referenceAdapter(reference);
+      const logits = await logitsAt(
+        classifier,
+        values,
+        referenceInput(reference, "padded"),
+        ranksAt(everyRank, alpha, maxRank),
+        chunks,
+      );
+      const expected = everyRank.flatMap((b) => [
+        ...figures.floats(`lora.logits.rank${b}`),
+      ]);
+      assertClose(logits, expected, tolerance, "logits");
+    });
 
-  Deno.test(`logitsOf() has PEFT's gradients, ${name}`, async () => {
-    const { classifier, values } = referenceAdapter(reference);
-    const { loss, gradient } = await lossAndGradient(
-      classifier,
-      values,
-      referenceInput(reference, "padded"),
-      ranksAt([maxRank], alpha, maxRank),
-      referenceLoss(reference),
-    );
-    assertClose([loss], figures.floats("lora.loss"), gradientTolerance, "loss");
-    const expected = fromTensors(
-      (name) => figures.floats(`lora.gradient.${name}`),
-      classifier.layout,
-      "base_model.model.",
-    );
-    assertClose(gradient, expected, gradientTolerance, "gradient");
-  });
+    Deno.test(`logitsOf() has PEFT's gradients, ${name}${split}`, async () => {
+      const { classifier, values } = referenceAdapter(reference);
+      const input = referenceInput(reference, "padded");
+      const ranks = ranksAt([maxRank], alpha, maxRank);
+      const { loss, gradient } = await lossAndGradient(
+        classifier,
+        values,
+        input,
+        ranks,
+        referenceLoss(reference),
+        (parameters) =>
+          logitsOf(classifier, parameters, input, ranks, { chunks }),
+      );
+      assertClose(
+        [loss],
+        figures.floats("lora.loss"),
+        gradientTolerance,
+        "loss",
+      );
+      const expected = fromTensors(
+        (name) => figures.floats(`lora.gradient.${name}`),
+        classifier.layout,
+        "base_model.model.",
+      );
+      assertClose(gradient, expected, gradientTolerance, "gradient");
+    });
+  }
 
   Deno.test(`logitsOf() with all weights trained has PyTorch's gradients, ${name}`, async () => {
     using full = SafetensorsFile.open(

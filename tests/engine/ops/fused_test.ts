@@ -1,15 +1,16 @@
 import { assertAlmostEquals, assertEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import { tensorflow } from "../engine.ts";
-import {
-  attention,
-  windowedAttention,
-} from "../../../lib/engine/ops/attention.ts";
+import { attention } from "../../../lib/engine/ops/attention.ts";
 import { dropout } from "../../../lib/engine/ops/dropout.ts";
 import { rotaryFrequencies } from "../../../lib/engine/models/config.ts";
 import { activation } from "../../../lib/engine/ops/gelu.ts";
 import { layerNorm } from "../../../lib/engine/ops/layer_norm.ts";
-import { disentangle, rotary } from "../../../lib/engine/ops/positions.ts";
+import {
+  disentangle,
+  rotary,
+  rotaryAngles,
+} from "../../../lib/engine/ops/positions.ts";
 import { eager, type Named, trace } from "../../../lib/engine/trace.ts";
 import { assertClose, assertSameBits, read } from "../reference.ts";
 
@@ -111,7 +112,7 @@ const operations: Record<string, {
     // Angles are rounded to float32.
     tolerance: 1e-4,
     ours: ([x]) =>
-      rotary(x as tf.Tensor4D, rotaryFrequencies(100, 64), x!.shape[2]!),
+      rotary(x as tf.Tensor4D, rotaryAngles(96, rotaryFrequencies(100, 64))),
     plain: ([x]) => {
       // (left + i right) e^(i angle)
       const [left, right] = tf.split(x!, 2, 3) as [tf.Tensor, tf.Tensor];
@@ -166,31 +167,6 @@ const operations: Record<string, {
       return tf.reshape(sum, [4, 2, 64, 64]);
     },
   },
-  "windowedAttention()": {
-    inputs: [[2, 4, 100, 8], [2, 4, 100, 8], [2, 4, 100, 8]],
-    trained: 3,
-    ours: ([q, k, v]) =>
-      windowedAttention(
-        q as tf.Tensor4D,
-        k as tf.Tensor4D,
-        v as tf.Tensor4D,
-        16,
-        { scale: 0.25, mask: paddingOf([100, 90]) },
-      ),
-    plain: ([q, k, v]) => {
-      const place = tf.range(0, 100);
-      const distance = tf.abs(
-        tf.sub(tf.reshape(place, [100, 1]), tf.reshape(place, [1, 100])),
-      );
-      const outside = tf.mul(
-        tf.cast(tf.greater(distance, 16), "float32"),
-        -1e9,
-      );
-      const scores = tf.mul(tf.matMul(q!, k!, false, true), 0.25);
-      const masked = tf.add(tf.add(scores, outside), paddingOf([100, 90]));
-      return tf.matMul(tf.softmax(masked), v!);
-    },
-  },
   "layerNorm() of a sum": {
     inputs: [[256, 160], [160], [256, 160], [160], [160]],
     ours: ([x, bias, residual, ...weights]) =>
@@ -210,22 +186,85 @@ const operations: Record<string, {
       );
     },
   },
-  "attention()": {
-    inputs: [[4, 8, 48, 16], [4, 8, 48, 16], [4, 8, 48, 16]],
-    ours: ([q, k, v]) =>
-      attention(
-        q as tf.Tensor4D,
-        k as tf.Tensor4D,
-        v as tf.Tensor4D,
-        { scale: 0.25 },
-      ),
-    plain: ([q, k, v]) =>
-      tf.matMul(
-        tf.softmax(tf.mul(tf.matMul(q!, k!, false, true), 0.25)),
-        v!,
-      ),
-  },
 };
+
+/** Attention in variants, with padding: in blocks, each of which has all keys that its queries attend to. */
+for (
+  const [name, { before, after, queries = 100, shared = 4, ...options }]
+    of Object
+      .entries<{
+        readonly before?: number;
+        readonly after?: number;
+        readonly queries?: number;
+        readonly shared?: number;
+        readonly pieces?: number;
+        readonly hasBias?: boolean;
+      }>({
+        "as a whole": {},
+        "in blocks": { pieces: 50 },
+        "of shared heads, in blocks": { shared: 2, pieces: 50 },
+        "with a bias": { hasBias: true, pieces: 50 },
+        "causal": { after: 0 },
+        "causal, of shared heads, in blocks": {
+          after: 0,
+          shared: 2,
+          pieces: 50,
+        },
+        "causal, within a window, in blocks": {
+          after: 0,
+          before: 30,
+          pieces: 50,
+        },
+        "within a window": { before: 40, after: 40 },
+        "within a window, in blocks along it": { before: 16, after: 16 },
+        "within a window, in blocks of many blocks": {
+          ...{ before: 16, after: 16, pieces: 100 },
+        },
+        "of one query within a window": { before: 16, after: 16, queries: 1 },
+      })
+) {
+  const { hasBias, pieces } = options;
+  operations[`attention() ${name}`] = {
+    inputs: [
+      [2, 4, queries, 8],
+      [2, shared, 100, 8],
+      [2, shared, 100, 8],
+      ...hasBias ? [[1, 4, 100, 100]] : [],
+    ],
+    trained: hasBias ? 4 : 3,
+    ours: ([q, k, v, bias]) =>
+      attention(q as tf.Tensor4D, k as tf.Tensor4D, v as tf.Tensor4D, {
+        scale: 0.25,
+        mask: paddingOf([100, 90]),
+        reach: { before: before ?? Infinity, after: after ?? Infinity },
+        ...{
+          pieces,
+          biasGradient: hasBias ?? false,
+          bias: bias as tf.Tensor4D,
+        },
+      }),
+    plain: ([q, k, v, bias = tf.scalar(0)]) => {
+      const ofAll = (x: tf.Tensor) =>
+        tf.reshape(tf.stack(Array(4 / shared).fill(x), 2), [2, 4, 100, 8]);
+      const distance = tf.sub(
+        tf.reshape(tf.range(0, queries), [queries, 1]),
+        tf.range(0, 100),
+      );
+      const outside = tf.logicalOr(
+        tf.greater(distance, before ?? 100),
+        tf.less(distance, -(after ?? 100)),
+      );
+      const products = tf.matMul(q!, ofAll(k!), false, true);
+      const scores = tf.mul(tf.add(products, bias), 0.25);
+      const masked = tf.addN([
+        scores,
+        tf.mul(tf.onesLike(scores), paddingOf([100, 90])),
+        tf.mul(tf.onesLike(scores), tf.mul(tf.cast(outside, "float32"), -1e9)),
+      ]);
+      return tf.matMul(tf.softmax(masked), ofAll(v!));
+    },
+  };
+}
 
 for (
   const [name, { inputs, trained = 1, tolerance = 1e-5, ours, plain }] of Object

@@ -5,6 +5,7 @@ import { engineLanes } from "../../../lib/engine/backend.ts";
 import type { FrozenWeights } from "../../../lib/engine/models/weights.ts";
 import { restoreRandom, seededRandom } from "../../../lib/engine/random.ts";
 import {
+  chunkCount,
   epochBatches,
   padBatch,
   paddedLengths,
@@ -180,6 +181,20 @@ Deno.test({
     assertEquals(shardSizes(32, 128), [8, 8, 8, 8]);
     assertEquals(shardSizes(1, 512), [1]);
   },
+});
+
+Deno.test("chunkCount() gives every thread a chunk or a shard, in chunks of 128 tokens or more", () => {
+  const lanes = engineLanes();
+  fc.assert(fc.property(
+    fc.integer({ min: 1, max: 64 }),
+    fc.integer({ min: 1, max: 8192 }),
+    (sequences, tokens) => {
+      const chunks = chunkCount(sequences, tokens);
+      if (chunks > 1) assert(tokens / chunks >= 128);
+      if (sequences * chunks < lanes) assert(tokens < 128 * (chunks + 1));
+      assert(sequences < lanes || chunks === 1);
+    },
+  ));
 });
 
 Deno.test("padParts() gives all parts of a batch a mask if any of its examples is padded", () => {

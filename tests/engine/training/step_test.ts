@@ -6,7 +6,13 @@ import { loadClassifier } from "../../../lib/engine/models/classifier.ts";
 import { startValues } from "../../../lib/engine/models/parameters.ts";
 import type { Parameter } from "../../../lib/engine/models/model.ts";
 import { learningRateAt } from "../../../lib/engine/training/adamw.ts";
-import type { Batch } from "../../../lib/engine/training/batch.ts";
+import { batchLoss } from "../../../lib/engine/ops/loss.ts";
+import {
+  type Batch,
+  batchTensors,
+  chunkCount,
+  padBatch,
+} from "../../../lib/engine/training/batch.ts";
 import {
   type StepOptions,
   trainingStep,
@@ -17,6 +23,7 @@ import {
   openReference,
   read,
 } from "../reference.ts";
+import { lossAndGradient, ranksAt } from "../logits.ts";
 import {
   batchRows,
   draw,
@@ -224,6 +231,66 @@ Deno.test(
     assertEquals(new Set(counts).size, 1, `tensor counts ${counts}`);
     const growth = memory.at(-1)! - memory[4]!;
     assert(growth < 32, `resident memory grew by ${growth} MiB over 500 steps`);
+  },
+);
+
+/** One text of 300 tokens, for a model with rotary positions. */
+function longText() {
+  const reference = openReference("modernbert", {
+    ...{ max_position_embeddings: 512, local_attention: 128 },
+  });
+  const { file, model } = reference;
+  const classifier = loadClassifier(file, model, 2, {
+    rank: 4,
+    targetModules: ["Wqkv"],
+  });
+  const ids = Int32Array.from({ length: 300 }, (_, i) => 5 + i * 7 % 90);
+  const examples = {
+    ...{ ids, types: new Uint8Array(300), index: Int32Array.of(0) },
+    ...{ offsets: Int32Array.of(0, 300), labels: Float32Array.of(1) },
+  };
+  const values = startValues(file, classifier, 0)
+    .map((value) => value + 0.01);
+  return { classifier, values, batch: padBatch(examples, [0], model) };
+}
+
+Deno.test(
+  "trainingStep() computes a long text in chunks, one for each thread, as it computes a whole one, the same bits in each run",
+  traced,
+  async () => {
+    const { classifier, values, batch } = longText();
+    assertEquals(chunkCount(...batch.shape), 2);
+    const run = async (dropout: boolean) => {
+      const objective = dyloraObjective({ alpha, rank: 4 });
+      const step = trainingStep(
+        classifier,
+        stepOptions({ objective, dropout }),
+      );
+      const before = startState(values);
+      const { state, loss } = step(before, [batch], draw(0, 4, 1e-2));
+      const found = [await read(loss), await read(state.moment1)];
+      tf.dispose([...Object.values(before), ...Object.values(state), loss]);
+      step.dispose();
+      return found;
+    };
+    assertSameBits(await run(true), await run(true));
+    const [loss, moment] = await run(false);
+    const whole = await lossAndGradient(
+      classifier,
+      values,
+      batchTensors(batch),
+      ranksAt([4], alpha, 4),
+      (logits) => batchLoss("cross-entropy", logits, tf.tensor1d(batch.labels)),
+    );
+    assertClose(loss!, [whole.loss], 1e-5, "loss");
+    const norm = Math.hypot(...whole.gradient);
+    const clipped = optimizer.clipNorm / Math.max(norm, optimizer.clipNorm);
+    assertClose(
+      moment!,
+      whole.gradient.map((it) => it * clipped * (1 - optimizer.beta1)),
+      1e-6,
+      "gradient",
+    );
   },
 );
 

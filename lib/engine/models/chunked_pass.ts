@@ -1,0 +1,186 @@
+import * as tf from "@tensorflow/tfjs-core";
+import {
+  type EachOf,
+  headsOf,
+  narrowed,
+  type Narrowing,
+  type Pass,
+  type Read,
+} from "./model.ts";
+import { rangeOf } from "../ops/attention.ts";
+import { evenSizes } from "../ops/blocks.ts";
+import type { Activation } from "./pass_weights.ts";
+import { byToken, TensorPass, type TensorPassOptions } from "./tensor_pass.ts";
+
+/** An activation in chunks of tokens; in one, as a whole, where it is no more than a token of each sequence. */
+class Chunks implements Narrowing<Chunks> {
+  constructor(
+    readonly parts: readonly Activation[],
+    readonly read?: Read<Chunks> | undefined,
+  ) {}
+}
+
+/**
+ * A forward pass over chunks of each sequence's tokens, which threads compute
+ * side by side where there are fewer sequences than threads. What looks at
+ * several tokens, attention above all, is computed of the joined chunks.
+ */
+export class ChunkedPass implements Pass<Chunks> {
+  readonly tokens: number;
+  readonly #sizes: readonly number[];
+  readonly #parts: readonly TensorPass[];
+  readonly #whole: TensorPass;
+
+  /**
+   * @param options Those of a pass over whole sequences
+   * @param count Chunks of each sequence
+   * @param keys Keys of the dropout masks, int32 `[count * places, 2]`; those of the first chunk serve what is joined as well
+   */
+  constructor(
+    options: Omit<TensorPassOptions, "keys">,
+    count: number,
+    keys: tf.Tensor2D | undefined,
+  ) {
+    const { ids, positions, types, mask } = options.input;
+    this.tokens = ids.shape[1];
+    this.#sizes = evenSizes(this.tokens, count);
+    const keysOf = (keys ? tf.split(keys, count) as tf.Tensor2D[] : [])
+      .map((it) => tf.unstack(it).values());
+    const whole = { ...options, keys: keysOf[0], pieces: count };
+    this.#whole = new TensorPass(whole);
+    let start = 0;
+    this.#parts = count === 1 ? [this.#whole] : this.#sizes.map((size, i) => {
+      const own = <T extends tf.Tensor2D | undefined>(x: T) =>
+        x && rangeOf(x, 1, start, size) as T;
+      const input = {
+        ...{ ids: own(ids), positions: own(positions) },
+        ...{ types: own(types), mask: own(mask) },
+      };
+      const part = { ...options, input, start, keys: keysOf[i] };
+      start += size;
+      return new TensorPass(part);
+    });
+  }
+
+  readonly embed = this.#byChunk("embed");
+  readonly linear = this.#byChunk("linear");
+  readonly rotary = this.#byChunk("rotary");
+  readonly norm = this.#byChunk("norm");
+  readonly add = this.#byChunk("add");
+  readonly gelu = this.#byChunk("gelu");
+  readonly glu = this.#byChunk("glu");
+  readonly tanh = this.#byChunk("tanh");
+  readonly relu = this.#byChunk("relu");
+  readonly dropout = this.#byChunk("dropout");
+  readonly logits = this.#joined("logits");
+  readonly rows = this.#joined("rows");
+  readonly positionBias = this.#joined("positionBias");
+  readonly disentangle = this.#joined("disentangle");
+  readonly last = this.#joined("last");
+  readonly mean = this.#joined("mean");
+  readonly #attention = this.#joined("attention");
+
+  heads<const Names extends readonly string[]>(
+    names: Names,
+    x: Chunks,
+    heads: number | readonly number[],
+  ): EachOf<Names, Chunks> {
+    return headsOf(names, x, heads, (x, modules) => {
+      const outputs = modules.flatMap(({ name, heads }) =>
+        heads.map((count) => ({ name, count }))
+      );
+      const found = x.parts.map((part, i) =>
+        this.#passOf(x, i).heads(
+          outputs.map(({ name }) => name),
+          part,
+          outputs.map(({ count }) => count),
+        )
+      );
+      return outputs.map((_, i) =>
+        new Chunks(found.map((of) => of[i]!), x.read)
+      );
+    });
+  }
+
+  attention(...args: Parameters<Pass<Chunks>["attention"]>): Chunks {
+    const whole = this.#attention(...args);
+    const [context] = whole.parts as [Activation];
+    // The gradient of tf.split fails for a single part.
+    if (args[0].parts.length === 1) return whole;
+    const [all, axis] = byToken(context);
+    const parts = tf.split(all, [...this.#sizes], axis).map((value, i) => ({
+      ...context,
+      value: tf.reshape(value, [-1, value.shape[2]!]),
+      tokens: this.#sizes[i]!,
+    }));
+    return new Chunks(parts);
+  }
+
+  first({ parts }: Chunks): Chunks {
+    return new Chunks([this.#whole.first(parts[0]!)]);
+  }
+
+  narrow({ parts }: Chunks, read: Read<Chunks>): Chunks {
+    return new Chunks(parts, read);
+  }
+
+  observe(): void {}
+
+  #passOf({ parts }: Chunks, i: number): TensorPass {
+    return parts.length === 1 ? this.#whole : this.#parts[i]!;
+  }
+
+  /** An operation on each chunk by itself. */
+  #byChunk<Name extends keyof Pass<Chunks>>(name: Name): Pass<Chunks>[Name] {
+    const each = (...args: unknown[]) => {
+      const chunks = args.flat().filter((it) => it instanceof Chunks);
+      const all = new Map(narrowed(chunks).map((x, i) => [chunks[i], x]));
+      const [x] = all.values();
+      const parts = (x?.parts ?? this.#parts).map((_, i) => {
+        const pass = x === undefined ? this.#parts[i]! : this.#passOf(x, i);
+        const own = args.map((arg) =>
+          replaced(arg, (x) => all.get(x)!.parts[i]!)
+        );
+        return Reflect.apply(pass[name] as () => Activation, pass, own);
+      });
+      return new Chunks(parts, x?.read);
+    };
+    return each as Pass<Chunks>[Name];
+  }
+
+  /** An operation on whole sequences. */
+  #joined<Name extends keyof Pass<Chunks>>(name: Name): Pass<Chunks>[Name] {
+    const whole = (...args: unknown[]) => {
+      const all = args.map((arg) => replaced(arg, joined));
+      const { [name]: operation } = this.#whole;
+      return new Chunks([
+        Reflect.apply(operation as () => Activation, this.#whole, all),
+      ]);
+    };
+    return whole as Pass<Chunks>[Name];
+  }
+}
+
+/** An argument of an operation with activations instead of chunks, in lists and options too. */
+function replaced(arg: unknown, by: (x: Chunks) => Activation): unknown {
+  if (arg instanceof Chunks) return by(arg);
+  if (Array.isArray(arg)) return arg.map((it) => replaced(it, by));
+  if (arg?.constructor !== Object) return arg;
+  return Object.fromEntries(
+    Object.entries(arg).map(([name, value]) => [name, replaced(value, by)]),
+  );
+}
+
+/** An activation as a whole. */
+function joined({ parts }: Chunks): Activation {
+  const [first] = parts as [Activation];
+  if (parts.length === 1) return first;
+  const axis = byToken(first)[1];
+  const all = tf.concat(parts.map((part) => byToken(part)[0]), axis);
+  return {
+    value: all.rank === 4 ? all : tf.reshape(all, [-1, all.shape[2]!]),
+    sequences: first.sequences,
+    tokens: parts.reduce((sum, { tokens }) => sum + tokens, 0),
+    hasGradient: parts.some(({ hasGradient }) => hasGradient),
+  };
+}
