@@ -35,8 +35,13 @@ for (const loss of ["cross-entropy", "squared-error"] as const) {
   Deno.test(`fitHead() finds the pull and the layer that SciPy finds, ${loss}`, () => {
     const { reference, pull, heldOut, layer } = fitted(loss, loss);
     assertEquals(pull, reference.pull);
-    for (const  of of["given", "fitted"] as const) {
-      assertClose([heldOut[of]], [reference.heldOut[of]], tolerance / 10, of);
+    for (const name of ["given", "fitted"] as const) {
+      assertClose(
+        [heldOut[name]],
+        [reference.heldOut[name]],
+        tolerance / 10,
+        name,
+      );
     }
     const size = Math.max(...reference.fitted.map(Math.abs));
     assertClose(layer, reference.fitted, tolerance * size, "layer");
