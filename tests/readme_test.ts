@@ -49,8 +49,11 @@ const OWN: readonly (readonly [string, string])[] = [
   ["my.tsv", "./fixtures/tiny-glue/SST-2/train.tsv"],
   ["banking77_train.csv", "./fixtures/tiny-glue/SST-2/train.tsv"],
   ["banking77_test.csv", "./fixtures/tiny-glue/SST-2/dev.tsv"],
+  ["clinc150_train.csv", "./fixtures/tiny-glue/SST-2/train.tsv"],
+  ["clinc150_test.csv", "./fixtures/tiny-glue/SST-2/dev.tsv"],
   ["text=text", "text=sentence"],
   ["label=category", "label=label"],
+  ["label=intent", "label=label"],
 ];
 
 Deno.test("README has its two commands first", () => {
