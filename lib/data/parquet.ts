@@ -16,14 +16,17 @@ import * as z from "zod";
 import { quote } from "./text_file.ts";
 
 /** Description of a data set that the library `datasets` writes into the metadata of parquet files, under the key "huggingface". */
+const Names = z.object({ names: z.array(z.string().trim().min(1)) });
 const Features = z.object({
   info: z.object({
     features: z.record(
       z.string(),
-      z.object({
-        names: z.array(z.string().trim().min(1)).optional().catch(undefined),
-      })
-        .optional().catch(undefined),
+      z.union([
+        Names,
+        // Of the members of a list, in two spellings.
+        z.object({ feature: Names }).transform((it) => it.feature),
+        z.tuple([Names]).transform(([it]) => it),
+      ]).optional().catch(undefined),
     ),
   }),
 });

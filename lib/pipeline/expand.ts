@@ -1,5 +1,6 @@
 /** Expands a stage: the places of its matrix, and its parameters and settings at each. */
 import type { z } from "zod";
+import { canonicalJson } from "../files/digest.ts";
 import { type Definition, reportIssues } from "./check.ts";
 import {
   type FaultList,
@@ -23,6 +24,9 @@ import {
 } from "./references.ts";
 import { StageSettings } from "./schema.ts";
 import type { Task } from "./task.ts";
+
+/** Maximum characters of a stage id, which names a folder. */
+const LONGEST_ID = 200;
 
 /** A stage's parameters and settings, with references resolved. */
 export interface StageContent {
@@ -67,6 +71,10 @@ export class Expansion {
     const ids = new Set<string>();
     const stages = expandMatrix(matrix, inherited).map((combination) => {
       const id = stageId(name, combination.place);
+      if (id.length > LONGEST_ID) {
+        const message = `The stage id "${id}" is too long to name a folder`;
+        this.faults.addAtKey(at, message);
+      }
       if (ids.has(id)) {
         this.faults.addAtKey(at, `Two stages have the id "${id}"`);
       }
@@ -115,7 +123,15 @@ export class Expansion {
     const owner = `task "${written.task}"`;
     const resolved = this.#resolve(written.with, scope, at);
     if (schema === undefined) return undefined;
-    return this.#check(resolved, schema, owner);
+    const params = this.#check(resolved, schema, owner);
+    try {
+      canonicalJson(params ?? {});
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error;
+      const message = `The parameter schema of ${owner}: ${error.message}`;
+      this.faults.addAtKey(at, message);
+    }
+    return params;
   }
 
   /** Resolves references, then merges the mapping under the merge key. */

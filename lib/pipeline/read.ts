@@ -14,6 +14,10 @@ interface Read {
 /** Reads one YAML document (core schema) in which references need no quotes. */
 export async function readYaml(text: string): Promise<Read> {
   const refuse = (...faults: Fault[]) => ({ value: undefined, faults });
+  // They stand for brackets of references.
+  if (/[\ue000-\ue004]/.test(text)) {
+    return refuse({ message: "Characters U+E000 to U+E004 are not allowed" });
+  }
   try {
     const value = parse(mask(text), { schema: "core" });
     return { value: unmaskedCopy(value), faults: [] };

@@ -101,8 +101,9 @@ function render(text: string, scope: Scope): unknown {
 }
 
 /** A reference without `${}`: a name, and keys or the values of further references. */
-const NAME = /^\s*([a-z_][\w-]*)((?:\.[\w-]+|\[[^[\]]+\])*)\s*$/i;
-const STEPS = /\.([\w-]+)|\[\s*(\d+)\s*\]|\[([^\]]*)\]/g;
+const NAME =
+  /^\s*([a-z_][\w-]*)((?:\.[\w-]+|\[(?:[^[\]]|\[[^[\]]*\])+\])*)\s*$/i;
+const STEPS = /\.([\w-]+)|\[\s*(\d+)\s*\]|\[((?:[^[\]]|\[[^[\]]*\])*)\]/g;
 
 function evaluate(reference: string, scope: Scope): unknown {
   const [, root, steps = ""] = NAME.exec(reference) ?? [];

@@ -179,7 +179,7 @@ export const StageDefinition = z.strictObject({
 });
 export type StageDefinition = z.output<typeof StageDefinition>;
 
-const shown = z.string().regex(/^[^/]+\/.+$/, {
+const shown = z.string().regex(/^[^/]+(\/(?!\.{1,2}(\/|$))[^/]+)+$/, {
   error: 'Expected STAGE/FILE, such as "report/report.md"',
 });
 

@@ -3,7 +3,6 @@ import {
   entitiesOf,
   type Entity,
   forbiddenTags,
-  normalTag,
   OUTSIDE,
   type Scheme,
   tagsOf,
@@ -102,7 +101,7 @@ export function readTagged(
         const start = end + 1;
         return [start, end = start + length];
       }),
-      tags: textsOf("tag", tags)?.map(normalTag),
+      tags: textsOf("tag", tags),
     };
   });
   throwFaults(faults);
@@ -135,7 +134,11 @@ function entitiesIn(
   for (const character of text) units.push(units.at(-1)! + character.length);
   const found = spans.flatMap((span) => {
     const { start, end, label } = (span ?? {}) as Record<string, unknown>;
-    const [from = NaN, to = NaN] = [start, end].map((it) => units[Number(it)]);
+    const [from = NaN, to = NaN] = [start, end].map((it) =>
+      typeof it === "number" || typeof it === "bigint"
+        ? units[Number(it)]
+        : undefined
+    );
     const type = className(label);
     const first = words.findIndex(([, end]) => end > from);
     const last = words.findLastIndex(([start]) => start < to);

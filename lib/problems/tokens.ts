@@ -1,5 +1,6 @@
 import type { LabelledWord } from "../data/example.ts";
 import { repeatedRows } from "../data/faults.ts";
+import { MAX_CLASSES } from "../data/labels.ts";
 import type { Row } from "../data/table.ts";
 import { quote, quoteAll } from "../data/text_file.ts";
 import { classification } from "./classification.ts";
@@ -7,6 +8,7 @@ import {
   entitiesOf,
   type Entity,
   entityScorer,
+  normalTag,
   OUTSIDE,
   type Scheme,
   schemeOf,
@@ -207,17 +209,28 @@ export const tagColumn: LabelColumn = {
           })`,
         );
       }
+      const normal = texts.map((it) => ({
+        ...it,
+        tags: it.tags?.map(normalTag),
+      }));
       if (scheme === undefined) {
-        scheme = schemeOf(texts.map(({ tags = [] }) => tags));
+        scheme = schemeOf(normal.map(({ tags = [] }) => tags));
         log(`The tags are ${scheme === "plain" ? "plain" : `in ${scheme}`}`);
       }
-      return checkTags(texts, scheme, repairs ? fault : undefined)
+      // Plain tags may have the names of BILOU's.
+      const read = scheme === "plain" ? texts : normal;
+      return checkTags(read, scheme, repairs ? fault : undefined)
         .map((text) => ({ place: text.place, values: [text.text, text] }));
     };
   },
   namesIn(rows) {
     const texts = rows.map(taggedIn);
     const names = tagClasses(texts, schemeOf(texts.map(({ tags }) => tags!)));
+    if (names.length > MAX_CLASSES) {
+      throw new SyntaxError(
+        `The words have ${names.length} different tags; the maximum is ${MAX_CLASSES}`,
+      );
+    }
     if (names.length > 1) return names;
     throw new SyntaxError(
       `All words have the tag ${
@@ -234,10 +247,9 @@ export const tagColumn: LabelColumn = {
         const { words, tags, wordPlace } = taggedIn(row);
         return {
           words: words.map(([start, end], i): LabelledWord => {
-            const label = tags && numberOf.get(tags[i]!);
-            if (label !== undefined || tags === undefined) {
-              return [start, end, label];
-            }
+            if (tags === undefined) return [start, end];
+            const label = numberOf.get(tags[i]!);
+            if (label !== undefined) return [start, end, label];
             throw new SyntaxError(
               `${wordPlace(i)}: Tag ${
                 quote(tags[i]!)
@@ -257,7 +269,12 @@ export const tagColumn: LabelColumn = {
           scheme === "plain" ? "tagged" : "with entities"
         }: ${counts.join(", ")}`;
       },
-      faults: repeatedRows,
+      // With other tags, it is another row.
+      faults: (rows) =>
+        repeatedRows(rows.map((row) => ({
+          ...row,
+          values: [row.values[0], JSON.stringify(taggedIn(row).tags)],
+        }))),
       stratum: () => 0,
       usualMetrics: () =>
         classes.includes(OUTSIDE)

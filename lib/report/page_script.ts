@@ -49,12 +49,14 @@ function save(name: string, url: string) {
   make("a", { href: url, download: name }).click();
 }
 
-// A phone shows the answer and a figure first.
-if (matchMedia("(max-width: 40rem)").matches) {
-  for (const it of document.querySelectorAll("details.more")) {
-    it.removeAttribute("open");
-  }
+const phone = matchMedia("(max-width: 40rem)");
+
+/** Shows the answer and a figure first on a phone, all of it elsewhere. */
+function fold() {
+  const folded = document.querySelectorAll<HTMLDetailsElement>("details.more");
+  for (const it of folded) it.open = !phone.matches;
 }
+phone.addEventListener("change", fold);
 
 // Figures
 
@@ -221,6 +223,7 @@ async function start() {
     find("main").insertAdjacentHTML("beforeend", run.section);
     find("nav").append(make("a", { href: "#this-run" }, "The run"));
   }
+  fold();
   document.querySelectorAll(".table").forEach(addCsvButton);
   const drawn = document.querySelectorAll<HTMLElement>("figure[data-figure]");
   for (const figure of drawn) {

@@ -1,6 +1,8 @@
+import { spawnSync } from "node:child_process";
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { isHeldHere, lockHolder, tryLockFile } from "../files/locks.ts";
+import { systemCode } from "../files/files.ts";
 import { fingerprint } from "../files/fingerprints.ts";
 
 /** GPUs of this machine that no other stage uses until they are released. */
@@ -83,17 +85,12 @@ function tryGpus(
 
 /** UUIDs of the GPUs that this process can open, in the order of their numbers; empty if there is no `nvidia-smi`. */
 export function gpuUuids(): string[] {
-  try {
-    const { stdout } = new Deno.Command("nvidia-smi", {
-      args: ["--query-gpu=uuid", "--format=csv,noheader"],
-      stderr: "null",
-    }).outputSync();
-    return new TextDecoder().decode(stdout).split("\n")
-      .map((line) => line.trim()).filter((line) => line.startsWith("GPU-"));
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return [];
-    throw error;
-  }
+  const args = ["--query-gpu=uuid", "--format=csv,noheader"];
+  // It hangs where a GPU has failed.
+  const options = { encoding: "utf8", timeout: 20_000 } as const;
+  const { stdout, error } = spawnSync("nvidia-smi", args, options);
+  if (error && systemCode(error) !== "ENOENT") throw error;
+  return stdout?.match(/^GPU-\S+/gm) ?? [];
 }
 
 /** The UUID of a GPU that is given by its number or by a prefix of its UUID; other names are returned unchanged. */

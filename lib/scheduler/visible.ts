@@ -100,7 +100,10 @@ export async function makeVisible(
 export function setModes(folder: string): void {
   const mask = Deno.umask();
   Deno.chmodSync(folder, 0o777 & ~mask);
-  for (const { path, isDirectory } of entriesBelow(folder)) {
+  // Folders first: some allow no copies in them.
+  const entries = [...entriesBelow(folder)]
+    .sort((a, b) => Number(b.isDirectory) - Number(a.isDirectory));
+  for (const { path, isDirectory } of entries) {
     if (!isDirectory && (Deno.statSync(path).nlink ?? 1) > 1) {
       const copy = `${path}.${temporarySuffix()}`;
       Deno.copyFileSync(path, copy);

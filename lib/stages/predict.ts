@@ -20,6 +20,7 @@ import {
 } from "../data/example.ts";
 import { findModelFiles } from "../hub/model_source.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
+import type { LabelledWord } from "../data/example.ts";
 import { problemOf, problemOfOutputs } from "../problems/registry.ts";
 import {
   type AdapterStage,
@@ -45,18 +46,18 @@ export async function predict(
   const requested = params.rank === undefined ? [] : [params.rank];
   const { training, info, load } = await openAdapter(stage, requested);
   const { rank = servedRanks(training).at(-1)! } = params;
-  const examples = readTokens(inputs.tokens.path, info, split);
-  const ready = await load();
-  const logits = await logitsAt(stage, ready, examples, {
-    ranks: [rank],
-    batchSize,
-  });
   const problem = problemOf(info);
   if (problem.head !== "sequence") {
     throw new RangeError(
       `The classes of single words are not written: predict texts with their entities by "deno task predict"`,
     );
   }
+  const examples = readTokens(inputs.tokens.path, info, split);
+  const ready = await load();
+  const logits = await logitsAt(stage, ready, examples, {
+    ranks: [rank],
+    batchSize,
+  });
   const predictions = problem.predictions(logits);
   await writePredictions(stage.output, {
     ...taskFields(info),
@@ -113,7 +114,17 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
     texts: params.texts.map((text, i) => {
       const [from, to] = [starts?.[i] ?? i, starts?.[i + 1] ?? i + 1];
       const numbers = examples.words?.numbers.subarray(from, to) ?? [];
-      const words = Array.from(numbers, (it) => texts[i]!.words![it]!);
+      const all = texts[i]!.words ?? [];
+      // A token may be of several words that adjoin: 's is one of byte-level BPE.
+      const words = Array.from(numbers, (it, k): LabelledWord => {
+        const [start] = all[it]!;
+        let [, end] = all[it]!;
+        const next = numbers[k + 1] ?? all.length;
+        for (const other of all.slice(it + 1, next)) {
+          if (other[0] === end) [, end] = other;
+        }
+        return [start, end];
+      });
       const own = logits.subarray(from * outputs, to * outputs);
       return { ...text, ...problem.prediction(own, { ...text, words }) };
     }),

@@ -99,6 +99,13 @@ async function readTraining(
 ): Promise<RecordedRun> {
   const training: Training = await fileOf("training.json", manifest, store);
   const { losses, selection, ...settings } = training;
+  if (!Array.isArray(losses) || !(settings.steps > 0)) {
+    throw new SyntaxError(
+      `"training.json" of the result ${
+        manifest.key.slice(0, 8)
+      } of ${stage} is of another version: run the stage again`,
+    );
+  }
   const run = runOf(stage, "training", manifest, {
     ...settings,
     selection: selection && { ...selection, epochs: undefined },

@@ -137,7 +137,7 @@ export const pipelineCommand = command`
       if (recorded !== undefined) note(recorded);
       const replaced = await outcome.replacedText();
       if (replaced !== undefined) note(replaced);
-      answer = answerOf(graph, current, pages, settings.out, args);
+      answer = await answerOf(graph, current, pages, settings.out, args);
     }
   } catch (error) {
     if (!interrupts.caused(error)) throw error;

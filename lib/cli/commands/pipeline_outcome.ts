@@ -1,7 +1,6 @@
 /** Exit code, report pages and last lines of a run. */
 import type { DatasetInfo } from "../../artifacts/dataset.ts";
-import { pythonCode } from "../../peft/python.ts";
-import { type ProblemFields, problemOf } from "../../problems/registry.ts";
+import type { ProblemFields } from "../../problems/registry.ts";
 import type { Graph, GraphStage } from "../../pipeline/graph.ts";
 import type { Report } from "../../report/report.ts";
 import type { Event, Summary } from "../../scheduler/events.ts";
@@ -173,13 +172,13 @@ export async function updatePages(
  * @param pages Paths of the pages of reports, by the id of the stage.
  * @returns Undefined if there is no report and no adapter.
  */
-export function answerOf(
+export async function answerOf(
   graph: Graph,
   current: ReadonlySet<string>,
   pages: ReadonlyMap<string, string>,
   out: string,
   args: Arguments,
-): Answer | undefined {
+): Promise<Answer | undefined> {
   const stages = [...graph.stages.values()].filter(({ id }) => current.has(id));
   const ofKind = (kind: string, file: string) =>
     stages.filter(({ declaration: { output } }) =>
@@ -196,6 +195,8 @@ export function answerOf(
   const trainings = ofKind("adapter", "training.json");
   const adapters = exported.length > 0 ? exported : trainings;
   if (reports.length + adapters.length === 0) return undefined;
+  const { pythonCode } = await import("../../peft/python.ts");
+  const { problemOf } = await import("../../problems/registry.ts");
   const [first] = adapters;
   const [best] = exported;
   const [source] = best?.inputs.adapter ?? [];
@@ -229,7 +230,9 @@ export function answerOf(
     }),
     // The page of `try` needs an adapter that can be exported for every rank, and classifies whole texts.
     ...(isUsable && (trained?.params.adapter ?? "lora") === "lora" &&
-      (data === undefined || readsWholeTexts(pathOf(data))) &&
+      (data === undefined ||
+        problemOf(readJson<ProblemFields>(pathOf(data, "dataset.json")))
+            .head === "sequence") &&
       trained && { try: stageCommand("try", args, trained.id) }),
     python: best && isUsable
       ? pythonCode(pathOf(best), {
@@ -279,12 +282,6 @@ export function dataOf(
 /** Names of the columns of the one or two texts of a data set, in its folder. */
 export function textColumns(folder: string): readonly string[] {
   return readJson<DatasetInfo>(join(folder, "dataset.json")).columns;
-}
-
-/** Whether a data set, in its folder, has one label for each text. */
-function readsWholeTexts(folder: string): boolean {
-  const info = readJson<ProblemFields>(join(folder, "dataset.json"));
-  return problemOf(info).head === "sequence";
 }
 
 function readJson<T>(path: string): T {

@@ -23,7 +23,9 @@ function show(id: string, html: string) {
   const focused = parent.querySelector(":focus")?.getAttribute("data-stage");
   const isAtEnd = id === "log" &&
     parent.scrollTop + parent.clientHeight >= parent.scrollHeight - 8;
+  const isOpen = parent.querySelector("details")?.open === true;
   parent.innerHTML = html;
+  if (isOpen) parent.querySelector("details")!.open = true;
   if (isAtEnd) parent.scrollTop = parent.scrollHeight;
   if (focused) {
     parent.querySelector<SVGElement>(`[data-stage="${CSS.escape(focused)}"]`)

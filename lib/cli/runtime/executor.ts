@@ -3,6 +3,7 @@ import type { Graph } from "../../pipeline/graph.ts";
 import { digest } from "../../files/digest.ts";
 import { statIfThere } from "../../files/files.ts";
 import { join } from "../../files/paths.ts";
+import type { Executor } from "../../scheduler/executors/executor.ts";
 import type { NodeAnswer, Slurm } from "../../slurm/executor.ts";
 import type { Store } from "../../store/store.ts";
 import { type Arguments, UsageError } from "../arguments/arguments.ts";
@@ -12,6 +13,11 @@ import type { Message } from "../terminal/messages.ts";
 import type { Profile } from "./profile.ts";
 import { engineOption, selectedEngine } from "./engine.ts";
 
+/** What the command line asks of a cluster. */
+type Cluster =
+  & Executor
+  & Pick<Slurm, "of" | "nodesOf" | "probe" | "expect" | "submitScheduler">;
+
 /** Executors for clusters by their names, in the option and in the profile. */
 const CLUSTERS: Readonly<
   Record<
@@ -20,7 +26,7 @@ const CLUSTERS: Readonly<
       profile: Omit<Profile, "executor" | "remote">,
       options: { readonly folder: string; readonly jobs?: number | undefined },
       note: (text: string) => void,
-    ) => Promise<Slurm>
+    ) => Promise<Cluster>
   >
 > = {
   slurm: async (profile, options, note) => {
@@ -40,7 +46,7 @@ const CLUSTERS: Readonly<
 async function clusterOf(
   args: Arguments,
   note: (text: string) => void,
-): Promise<Slurm | undefined> {
+): Promise<Cluster | undefined> {
   const { executor, remote: _, ...profile } = await readProfile() ?? {};
   const name = args.value("executor") ?? executor ?? "local";
   const open = CLUSTERS[name];
@@ -130,7 +136,7 @@ const INSTALLED_BY = "HOME PATH DENO_DIR XDG_CACHE_HOME DYLORA_CACHE".split(
  */
 async function nodeHost(
   args: Arguments,
-  executor: Slurm,
+  executor: Cluster,
   graph: Graph,
   store: Store,
   say: (message: Message) => void,

@@ -174,7 +174,8 @@ export class LiveTable implements Renderer {
     const hidden = shown.length > room
       ? shown.splice(Math.max(1, room - 1)).length
       : 0;
-    const names = shown.map(([id]) => shortId(id, Math.floor(width * 0.3)));
+    const ids = shown.map(([id]) => id);
+    const names = ids.map((id) => shortId(id, ids, Math.floor(width * 0.3)));
     const column = Math.max(...names.map((it) => it.length));
     for (const [i, [, running]] of shown.entries()) {
       const name = names[i]!.padEnd(column);
@@ -238,7 +239,18 @@ function meter(width: number, share: number): string {
   return `${style.green(done)}${style.dim(left)} ${percent}`;
 }
 
-/** The id of a stage within a width: its end, which tells stages of a matrix apart. */
-function shortId(id: string, width: number): string {
-  return id.length <= width ? id : `…${id.slice(1 - width)}`;
+/** The id of a stage within a width, with the values that tell it apart from others of its name, and the end of what is too long. */
+function shortId(
+  id: string,
+  among: readonly string[],
+  width: number,
+): string {
+  const parts = (it: string) => it.split(/(?=[@,])/);
+  const [name, ...values] = parts(id);
+  const same = among.map(parts).filter(([other]) => other === name);
+  const telling = values.filter((value) =>
+    same.some((other) => !other.includes(value))
+  );
+  const short = id.length <= width ? id : [name, ...telling].join("");
+  return short.length <= width ? short : `…${short.slice(1 - width)}`;
 }

@@ -97,7 +97,7 @@ function inBlocks(
     start: inputs.start - from,
     mask: inputs.mask && near(inputs.mask, 3),
   };
-  const isFar = queries > before + after;
+  const isFar = queries > Math.max(1, before + after);
   const isSmall = pieces === 1 && !isFar &&
     batch * heads * queries * seq <= BLOCK_SCORES;
   const sizes = [batch, shared, queries];
@@ -128,10 +128,7 @@ function inBlocks(
         pieces: Math.ceil(pieces / 2),
         // Each block draws masks of its own.
         maskKey: maskKey &&
-          tf.add(
-            tf.mul(maskKey, tf.scalar(0x2545f491, "int32")),
-            tf.scalar(i, "int32"),
-          ),
+          tf.mul(maskKey, tf.scalar([0x2545f491, 0x27d4eb2d][i]!, "int32")),
       })
     ),
     axis,

@@ -33,7 +33,7 @@ export function scoreCount(
   seq: number,
   start = 0,
 ): number {
-  if (queries <= reach.before + reach.after) {
+  if (queries <= Math.max(1, reach.before + reach.after)) {
     return queries * keysInReach(reach, start, queries, seq)[1];
   }
   const [first, second] = evenSizes(queries, 2) as [number, number];

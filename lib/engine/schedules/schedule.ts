@@ -48,7 +48,8 @@ export interface RankObjective {
   /**
    * The phases of a training of which this is the objective of the last one;
    * absent if it is that of all steps. Between two of them the factors are
-   * sorted, and cut to the rank of the next.
+   * sorted, and cut to the rank of the next. Phases of one rank have the same
+   * scale, mask and weights of losses: the traced step serves both.
    *
    * @param idle Number of steps at the start that change nothing, since their learning rate is 0
    * @throws {RangeError} If the steps are too few
