@@ -3,6 +3,7 @@
  * scheduler, in order, as JSON lines in the run folder. Everyone who follows the
  * stage reads it, and when the attempt ends, it is the log.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { ifThere, writeAll } from "../files/files.ts";
 import { fileSize } from "../files/fingerprints.ts";
 import type { Event } from "./events.ts";
@@ -142,8 +143,6 @@ export async function* readLog(
   } = {},
 ): AsyncGenerator<LogLine> {
   const isOver = () => !follow || signal?.aborted === true;
-  const pause = () =>
-    new Promise((resolve) => setTimeout(resolve, FOLLOW_PAUSE));
   /** Number of the attempt that was read last, and when it ended. */
   let attempt = 0;
   let ended = performance.now();
@@ -168,15 +167,16 @@ export async function* readLog(
         }
         if (isNew) yield last;
       }
-      if (!isWhole) await pause();
+      if (!isWhole) await sleep(FOLLOW_PAUSE);
     }
     if (isNew) ended = performance.now();
     if (lines !== undefined) {
       const goesOn = last === undefined || last.type === "failed" && last.retry;
-      if (!goesOn || findAgain === undefined) return;
-      await pause();
-      if (isOver() || performance.now() > ended + NEXT_ATTEMPT) return;
+      if (!goesOn || findAgain === undefined || !follow) return;
+      if (performance.now() > ended + NEXT_ATTEMPT) return;
     }
+    await sleep(FOLLOW_PAUSE);
+    if (signal?.aborted) return;
     found = await findAgain!();
   }
 }
