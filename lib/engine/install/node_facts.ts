@@ -12,10 +12,12 @@ type Answers = Record<string, unknown>;
 /** A host whose answers come from a function that is given its questions. */
 function hostOf(target: string, ask: (question: string[]) => unknown): Host {
   return new Proxy({ target } as Host, {
-    get: (host, name) =>
-      name === "target"
-        ? host.target
-        : (...more: string[]) => ask([String(name), ...more]),
+    get(host, name) {
+      if (name === "target") return host.target;
+      // A function would make a promise wait for it.
+      if (name === "then") return undefined;
+      return (...more: string[]) => ask([String(name), ...more]);
+    },
   });
 }
 
