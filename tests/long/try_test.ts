@@ -56,7 +56,7 @@ async function withPage(
     ) as [string, string];
     Deno.mkdirSync(adapter);
     Deno.mkdirSync(data);
-    const dataset = JSON.stringify({ columns });
+    const dataset = JSON.stringify({ columns, labels });
     Deno.writeTextFileSync(join(data, "dataset.json"), dataset);
     const targets = [...readModel(MODEL).architecture.targetModules];
     await writeAdapter(adapter, {
