@@ -84,8 +84,10 @@ Deno.test("dash follows a run of another process from the disk, and ends at one 
     Array(5).fill("waiting"),
   );
   const run = project.call("pipeline", "--jobs", "2", "--cpus", "2");
-  const running = await dash.until(({ sections }) =>
-    sections.running.match(/step 40: loss 0\.0250<\/text>/g)?.length === 2
+  const running = await dash.until(({ sections, stages }) =>
+    sections.running.match(/step 40: loss 0\.0250<\/text>/g)?.length === 2 &&
+    // Progress is told after the loss.
+    stages[0].running?.share === 0.5
   );
   const [first] = running.stages;
   assertEquals(first.id, "train@seed=0");
