@@ -117,6 +117,8 @@ export class Lines implements Disposable {
 export interface FoundLog {
   readonly from: "live" | "failed" | "result";
   readonly path: string;
+  /** Finds the log of the last run with the same key now: the run may have ended, and another attempt begun. */
+  readonly again: () => Promise<FoundLog | undefined>;
 }
 
 /** Milliseconds between two reads of a journal that is followed. */
@@ -130,30 +132,23 @@ const NEXT_ATTEMPT = 10_000;
  *
  * @param follow True to wait for further lines while the stage runs, also those
  * of further attempts after a failure.
- * @param options.signal Ends following.
- * @param options.findAgain Finds the log where it is now: its run may have ended since it was found, and another attempt begun.
+ * @param signal Ends following.
  * @throws {Error} If it has been removed or is damaged.
  */
 export async function* readLog(
   first: FoundLog,
   follow: boolean,
-  { signal, findAgain }: {
-    readonly signal?: AbortSignal;
-    readonly findAgain?: () => Promise<FoundLog>;
-  } = {},
+  signal?: AbortSignal,
 ): AsyncGenerator<LogLine> {
   const isOver = () => !follow || signal?.aborted === true;
   /** Number of the attempt that was read last, and when it ended. */
   let attempt = 0;
   let ended = performance.now();
   for (let found = first;;) {
-    const { from, path } = found;
+    const { from, path, again } = found;
+    const gone = `The log "${path}" no longer exists; run the stage again`;
     using lines = ifThere(() => new Lines(path, { keep: true }));
-    if (lines === undefined && (from !== "live" || findAgain === undefined)) {
-      throw new Error(
-        `The log "${path}" no longer exists; run the stage again`,
-      );
-    }
+    if (lines === undefined && from !== "live") throw new Error(gone);
     const shown = attempt;
     let isNew = shown === 0;
     let last: LogLine | undefined;
@@ -172,12 +167,14 @@ export async function* readLog(
     if (isNew) ended = performance.now();
     if (lines !== undefined) {
       const goesOn = last === undefined || last.type === "failed" && last.retry;
-      if (!goesOn || findAgain === undefined || !follow) return;
+      if (!goesOn || !follow) return;
       if (performance.now() > ended + NEXT_ATTEMPT) return;
     }
     await sleep(FOLLOW_PAUSE);
     if (signal?.aborted) return;
-    found = await findAgain!();
+    const next = await again();
+    if (next === undefined) throw new Error(gone);
+    found = next;
   }
 }
 

@@ -5,9 +5,9 @@ import { isFull, isReadOnly, removeFolder } from "../files/files.ts";
 import type { Store } from "../store/store.ts";
 import { openContext } from "./context.ts";
 import { NoResultError } from "./failure.ts";
-import { findResults, status } from "./plan.ts";
+import { findResults, plan } from "./plan.ts";
 import type { FoundLog } from "./journal.ts";
-import { makeRunFolder } from "./runs.ts";
+import { liveRuns, makeRunFolder } from "./runs.ts";
 import type { Settings } from "./settings.ts";
 import { visibleFolder } from "./visible.ts";
 
@@ -95,18 +95,36 @@ export async function findStageLog(
   settings: Settings,
   store: Store,
 ): Promise<FoundLog> {
-  const all = await status(graph, settings, [id], store);
-  const { decision, live, failure } = all.find(({ stage }) => stage === id)!;
-  if (live !== undefined) return { from: "live", path: live.log };
-  if (failure !== undefined) return { from: "failed", path: failure.log };
-  for (const { stage, decision } of all) {
-    if (decision.state === "run" || decision.state === "unknown") {
-      throw new NoResultError(id, { stage, reason: decision.reason });
+  const decisions = await plan(graph, [id], settings, store);
+  const decision = decisions.get(id)!;
+  const found = "key" in decision &&
+    await findLog(graph.pipeline, id, decision.key, store);
+  if (found) return found;
+  for (const [stage, { state, ...more }] of decisions) {
+    const isMissing = state === "run" || state === "unknown";
+    if (isMissing && "reason" in more) {
+      throw new NoResultError(id, { stage, reason: more.reason });
     }
   }
-  const manifest = "key" in decision && store.manifests.find(decision.key);
-  if (!manifest) {
-    throw new NoResultError(id, { stage: id, reason: "not in the cache" });
-  }
-  return { from: "result", path: store.blobs.path(manifest.log.blob) };
+  throw new NoResultError(id, { stage: id, reason: "not in the cache" });
+}
+
+/** Finds the log of the last run with this key, whatever a plan would say now. */
+async function findLog(
+  pipeline: string,
+  stage: string,
+  key: string,
+  store: Store,
+): Promise<FoundLog | undefined> {
+  const again = () => findLog(pipeline, stage, key, store);
+  const live = liveRuns(store).find((run) =>
+    run.pipeline === pipeline && run.stage === stage && run.key === key
+  );
+  if (live !== undefined) return { from: "live", path: live.log, again };
+  const { failure } = store.histories.read(pipeline, stage);
+  if (failure?.key === key) return { from: "failed", path: failure.log, again };
+  const found = await store.lookup(key);
+  if (found.state !== "found") return undefined;
+  const path = store.blobs.path(found.manifest.log.blob);
+  return { from: "result", path, again };
 }

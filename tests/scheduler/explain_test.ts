@@ -146,13 +146,9 @@ Deno.test("findStageLog() finds the log of a run that ends while it looks", asyn
   class SlowStore extends Store {
     override readonly memo = new SlowMemo(this.path("memo.json"));
   }
-  const find = (store: Store) =>
-    findStageLog(graph, "s", project.settings(), store);
-  const found = await find(new SlowStore(project.path("out/cache")));
-  const store = new Store(project.path("out/cache"));
-  const lines = await Array.fromAsync(
-    readLog(found, false, { findAgain: () => find(store) }),
-  );
+  const store = new SlowStore(project.path("out/cache"));
+  const found = await findStageLog(graph, "s", project.settings(), store);
+  const lines = await Array.fromAsync(readLog(found, false));
   assert(lines.some((it) => it.type === "log" && it.line === "fine"));
 });
 
@@ -184,13 +180,15 @@ Deno.test("readLog() throws when the log was removed or is damaged", async () =>
   const graph = await project.graph({ s: { task: "say" } });
   const found = await findStageLog(graph, "s", project.settings(), store);
   // The run of a log that was found may end before it is opened.
-  const ended: FoundLog = { from: "live", path: project.path("gone") };
-  const lines = await Array.fromAsync(
-    readLog(ended, false, { findAgain: () => Promise.resolve(found) }),
-  );
+  const ended = (again?: FoundLog): FoundLog => ({
+    from: "live",
+    path: project.path("gone"),
+    again: () => Promise.resolve(again),
+  });
+  const lines = await Array.fromAsync(readLog(ended(found), false));
   assert(lines.some((it) => it.type === "log" && it.line === "fine"));
   assertIsError(
-    await assertRejects(() => Array.fromAsync(readLog(ended, false))),
+    await assertRejects(() => Array.fromAsync(readLog(ended(), false))),
     Error,
     /^The log "[^"]+gone" no longer exists; run the stage again$/,
   );

@@ -22,8 +22,7 @@ Deno.test("logs -f shows the last attempt of a stage also if that ended before i
   const { events } = await project.run(stages);
   const store = new Store(project.path("out/cache"));
   const graph = await project.graph(stages);
-  const find = () => findStageLog(graph, "s", project.settings(), store);
-  const found = await find();
+  const found = await findStageLog(graph, "s", project.settings(), store);
   // The log of the first attempt, as a reader has opened it.
   const second = events.findIndex((it) =>
     it.type === "started" && it.attempt === 2
@@ -34,10 +33,7 @@ Deno.test("logs -f shows the last attempt of a stage also if that ended before i
     .map((it) => JSON.stringify({ at: 0, ...it }) + "\n");
   Deno.writeTextFileSync(path, lines.join(""));
   const told: string[] = [];
-  const following = { findAgain: find };
-  for await (
-    const line of readLog({ ...found, from: "live", path }, true, following)
-  ) {
+  for await (const line of readLog({ ...found, from: "live", path }, true)) {
     if (line.type === "started") told.push(`attempt ${line.attempt}`);
     if (line.type === "failed") told.push(line.message);
     if (line.type === "log" && line.stream === "log") told.push(line.line);
@@ -69,9 +65,9 @@ Deno.test("logs -f goes on with the next attempt of a stage, and ends with the l
     const scheduler = project.spawn(stages);
     await scheduler.event((event) => event.type === "log");
     const graph = await project.graph(stages);
-    const findAgain = () => findStageLog(graph, "s", project.settings(), store);
+    const found = await findStageLog(graph, "s", project.settings(), store);
     const told: string[] = [];
-    for await (const line of readLog(await findAgain(), true, { findAgain })) {
+    for await (const line of readLog(found, true)) {
       if (line.type === "started") told.push(`attempt ${line.attempt}`);
       if (line.type === "failed") told.push(line.message);
       if (line.type === "log" && line.stream === "log") told.push(line.line);
@@ -85,4 +81,29 @@ Deno.test("logs -f goes on with the next attempt of a stage, and ends with the l
       fail ? "Not now" : "done",
     ]);
   }
+});
+
+Deno.test("logs -f follows the run as it was planned when its code has been edited since", async () => {
+  using project = new TestProject();
+  const gate = gateOf(project);
+  project.task(
+    "second",
+    `stage.log("begun"); ${gate.wait()} throw new Error("Not now");`,
+    { rest: gate.permissions },
+  );
+  const store = new Store(project.path("out/cache"));
+  const stages = { s: { task: "second", retries: 1 } };
+  const scheduler = project.spawn(stages);
+  await scheduler.event((event) => event.type === "log");
+  const graph = await project.graph(stages);
+  const found = await findStageLog(graph, "s", project.settings(), store);
+  project.task("second", "return 2;");
+  const told: string[] = [];
+  for await (const line of readLog(found, true)) {
+    if (line.type === "started") told.push(`attempt ${line.attempt}`);
+    if (line.type === "failed") told.push(line.message);
+    if (line.type === "log") gate.open();
+  }
+  await scheduler.end();
+  assertEquals(told, ["attempt 1", "Not now", "attempt 2", "Not now"]);
 });

@@ -44,15 +44,14 @@ export const logsCommand = command`
       : `"${pattern}" selects more than one stage`;
     throw new UsageError(`${what}: "${id}", "${other}"; name one of them`);
   }
-  const find = () =>
-    needingResult(args, id, () => findStageLog(graph, id, settings, store));
+  const found = await needingResult(
+    args,
+    id,
+    () => findStageLog(graph, id, settings, store),
+  );
+  const follow = args.has("follow");
   using interrupts = watchInterrupts(() => {});
-  for await (
-    const line of readLog(await find(), args.has("follow"), {
-      signal: interrupts.signal,
-      findAgain: find,
-    })
-  ) {
+  for await (const line of readLog(found, follow, interrupts.signal)) {
     const text = eventText(line);
     const at = line.at.toFixed(1).padStart(8);
     if (args.has("json")) writeOut(`${JSON.stringify(line)}\n`);
