@@ -216,19 +216,19 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 1202,
+  "lib/artifacts": 1203,
   "lib/benchmarks": 385,
   "lib/cli": 8040,
   "lib/data": 1750,
-  "lib/engine": 12034,
+  "lib/engine": 12250,
   "lib/files": 570,
   "lib/hub": 1590,
-  "lib/onnx": 1460,
+  "lib/onnx": 1464,
   "lib/peft": 989,
   "lib/pipeline": 3000,
   "lib/pypi": 505,
   "lib/ranks": 170,
-  "lib/problems": 1934,
+  "lib/problems": 2040,
   "lib/remote": 1150,
   "lib/report": 3965,
   "lib/resize": 1460,

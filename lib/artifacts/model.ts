@@ -1,6 +1,7 @@
 import { join } from "@std/path/posix/join";
 import * as z from "zod";
-import { type HeadName, type Model, withHead } from "../engine/models/model.ts";
+import type { HeadName, Model } from "../engine/models/model.ts";
+import { withHead } from "../engine/models/outline.ts";
 import { parseModel } from "../engine/models/registry.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { jsonFile } from "./json_file.ts";

@@ -186,6 +186,10 @@ export class OnnxPass implements Pass<Value> {
     };
   }
 
+  vocabulary(): Value {
+    throw new TypeError("ONNX of a language head is not supported");
+  }
+
   logits(name: string, x: Value, _: number, options?: LinearOptions): Value {
     return this.linear(name, x, options);
   }

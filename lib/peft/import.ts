@@ -25,8 +25,8 @@ import {
   peftName,
   peftTargets,
 } from "./names.ts";
-import { type Model, withHead } from "../engine/models/model.ts";
-import { headTensors } from "../engine/models/outline.ts";
+import type { Model } from "../engine/models/model.ts";
+import { headTensors, withHead } from "../engine/models/outline.ts";
 import {
   hasTensor,
   parameterLayout,

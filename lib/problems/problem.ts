@@ -109,7 +109,7 @@ export interface ProblemKind {
   readonly name: string;
   /** Metrics by name. */
   readonly metrics: Readonly<Record<string, unknown>>;
-  /** The head that it takes of a model: one vector of outputs for a sequence, or for each token. */
+  /** The head that it takes of a model: one vector of outputs for a sequence, or for each token, or the next token. */
   readonly head: HeadName;
   /** What follows `AutoModelFor` in transformers. */
   readonly autoClass: string;
@@ -142,7 +142,7 @@ export interface Problem extends ProblemKind {
   /** True for a number that a label or a prediction may be. */
   accepts(value: number): boolean;
 
-  /** Outputs of the head: logits are `[examples, outputs]`, of tokens `[words, outputs]`. */
+  /** Outputs of the head: logits are `[examples, outputs]`, of tokens `[words, outputs]`. Of a language head, the loss of each token to write. */
   readonly outputs: number;
   readonly loss: LossName;
   /** Weights of the classes that are inversely proportional to their frequency; absent without classes. */

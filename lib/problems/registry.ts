@@ -7,11 +7,17 @@ import type {
   ProblemKind,
   Values,
 } from "./problem.ts";
+import { language } from "./language.ts";
 import { regression, scoreColumn } from "./regression.ts";
 import { tagColumn, tokens } from "./tokens.ts";
 
 /** Every kind of problem. */
-const KINDS: readonly ProblemKind[] = [classification, regression, tokens];
+const KINDS: readonly ProblemKind[] = [
+  classification,
+  regression,
+  tokens,
+  language,
+];
 
 /** The column of each kind. */
 const COLUMNS: readonly LabelColumn[] = [classColumn, scoreColumn, tagColumn];

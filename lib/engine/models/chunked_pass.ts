@@ -73,6 +73,7 @@ export class ChunkedPass implements Pass<Chunks> {
   readonly relu = this.#byChunk("relu");
   readonly dropout = this.#byChunk("dropout");
   readonly logits = this.#joined("logits");
+  readonly vocabulary = this.#joined("vocabulary");
   readonly rows = this.#joined("rows");
   readonly positionBias = this.#joined("positionBias");
   readonly disentangle = this.#joined("disentangle");

@@ -16,9 +16,10 @@ import { type Architecture, inLayers, type Pass, type Read } from "./model.ts";
 
 /**
  * Llama (arXiv 2302.13971) and its relatives, as transformers'
- * `...ForSequenceClassification` compute them: a decoder with pre-norm layers,
- * rotary positions, SwiGLU and several heads of the query to one of keys and
- * values; its head reads the last token that is not padding. SmolLM is a Llama.
+ * `...ForSequenceClassification` and `...ForCausalLM` compute them: a decoder
+ * with pre-norm layers, rotary positions, SwiGLU and several heads of the query
+ * to one of keys and values; the head of a sequence reads the last token that is
+ * not padding. SmolLM is a Llama.
  */
 export const llama = member("llama", "Llama", (config) => ({
   bias: config.attention_bias,
@@ -44,6 +45,9 @@ export const qwen3 = member("qwen3", "Qwen3", (config) => ({
   depth: 128,
   window: (i) => qwenWindow(config, i),
 }));
+
+/** The table of the tokens, which may be that of the language head as well. */
+const EMBEDDINGS = "model.embed_tokens";
 
 /** How the attention of a member of the family differs from Mistral's without a window. */
 interface Attention {
@@ -92,6 +96,15 @@ function member(
             config.classifier_dropout ?? config.hidden_dropout ?? 0.1,
             "score",
           ),
+          language: {
+            isFrozen: true,
+            logits: (m, x) =>
+              m.vocabulary(
+                config.tie_word_embeddings ? EMBEDDINGS : "lm_head",
+                x,
+                [config.vocab_size, config.hidden_size],
+              ),
+          },
         },
       };
     },
@@ -136,6 +149,7 @@ const Config = z.looseObject({
   hidden_act: z.literal("silu").default("silu"),
   attention_bias: z.boolean().default(false),
   mlp_bias: z.boolean().default(false),
+  tie_word_embeddings: z.boolean().default(false),
   attention_dropout: rate.nullish(),
   rope_theta: factor,
   rope_parameters: Rope.nullish(),
@@ -204,7 +218,7 @@ function decode<T>(
   const frequencies = frequenciesOf(config, depth);
   const norm = (name: string, x: T, width?: number) =>
     m.norm(name, [x], { form: "rms", epsilon: config.rms_norm_eps, width });
-  const embeddings = m.embed("model.embed_tokens", "ids", [
+  const embeddings = m.embed(EMBEDDINGS, "ids", [
     config.vocab_size,
     hidden,
   ]);

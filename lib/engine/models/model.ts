@@ -46,6 +46,8 @@ export interface Architecture {
 
 /** What a model computes of its hidden states. */
 export interface Head {
+  /** True if its tensors are those of the pretrained model and frozen, as the encoder's are; otherwise they are trained. */
+  readonly isFrozen?: true;
   /** Takes the tokens of each sequence that it reads, all by default: of the last layer, no others are computed. */
   read?<T>(m: Pass<T>, x: T): T;
   /** Its outputs of what it reads: `[sequences, outputs]`, or of all tokens `[sequences * tokens, outputs]`. */
@@ -76,10 +78,12 @@ export interface Description {
     readonly sequence: Head;
     /** One for each token. */
     readonly tokens: Head;
+    /** What follows each token; decoders have it. */
+    readonly language?: Head;
   };
 }
 
-/** What a head predicts for: a sequence or each of its tokens. */
+/** What a head predicts: something of a sequence or of each of its tokens, or the next token. */
 export type HeadName = keyof Description["heads"];
 
 /** Everything that the engine needs to know about a model; the weights are elsewhere. */
@@ -89,13 +93,8 @@ export interface Model extends Description {
   readonly head: HeadName;
   /** Longest sequence that has positions, in tokens, special tokens included. */
   readonly maxLength: number;
-  /** All tensors of the encoder: shapes by name, in the order of their first use. */
+  /** All tensors of the encoder, and of a head that is frozen: shapes by name, in the order of their first use. */
   readonly tensors: ReadonlyMap<string, readonly number[]>;
-}
-
-/** The model with another of its heads. */
-export function withHead(model: Model, head: HeadName): Model {
-  return { ...model, head };
 }
 
 /** Computes the logits: `[sequences, outputs]`, or with a head for tokens `[sequences * tokens, outputs]`. */
@@ -104,7 +103,7 @@ export function forward<T>(
   m: Pass<T>,
   outputs: number,
 ): T {
-  const head = heads[model.head];
+  const head = heads[model.head]!;
   const read: Read<T> | undefined = head.read && ((x) => head.read!(m, x));
   const hidden = encoder(m, read);
   m.observe(hidden);
@@ -347,6 +346,12 @@ export interface Pass<T> {
   ): T;
   /** The last layer of a head, which starts anew: its outputs are those of the task. `[batch, in]` -> `[batch, outputs]`. */
   logits(name: string, x: T, outputs: number, options?: LogitsOptions): T;
+  /**
+   * The products of hidden states with the rows of a table, one for each token
+   * of a vocabulary: `[batch * seq, width]` -> `[batch * seq, vocabulary]`. Where
+   * the input names the next tokens, the loss of each instead: `[batch * seq, 1]`.
+   */
+  vocabulary(name: string, x: T, table: TableShape): T;
   /**
    * Several linear modules on the same input as one product, split into heads:
    * `[batch * seq, in]` -> `[batch, heads, seq, depth]` of each name, the query

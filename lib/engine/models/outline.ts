@@ -2,6 +2,7 @@ import {
   type Architecture,
   type Description,
   forward,
+  type HeadName,
   type HeadTensor,
   type Model,
   type ParameterLayout,
@@ -13,20 +14,36 @@ export function modelOf(
   architecture: Architecture,
   description: Description,
 ): Model {
+  const { positions, padId, countsFromPadding } = description;
+  const maxLength = countsFromPadding ? positions - padId - 1 : positions;
+  return withHead(
+    { ...description, architecture, maxLength, tensors: new Map() },
+    "sequence",
+  );
+}
+
+/**
+ * The model with another of its heads.
+ *
+ * @throws {RangeError} If it is an encoder, which has no language head.
+ */
+export function withHead(
+  model: Omit<Model, "head">,
+  head: HeadName,
+): Model {
+  const found = model.heads[head];
+  if (found === undefined) {
+    throw new RangeError(
+      `The model is a ${model.architecture.className}, an encoder, which writes no text: choose a decoder, such as SmolLM or Qwen`,
+    );
+  }
   const pass = new ShapePass();
-  description.encoder(pass);
+  if (found.isFrozen) forward({ ...model, head }, pass, 1);
+  else model.encoder(pass);
   const tensors = new Map(
     [...pass.tensors.values()].map(({ name, shape }) => [name, shape]),
   );
-  const { positions, padId, countsFromPadding } = description;
-  const maxLength = countsFromPadding ? positions - padId - 1 : positions;
-  return {
-    ...description,
-    architecture,
-    head: "sequence",
-    maxLength,
-    tensors,
-  };
+  return { ...model, head, tensors };
 }
 
 /** The tensors that a model's head declares, in the order of computation. */

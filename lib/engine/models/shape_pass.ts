@@ -98,6 +98,16 @@ export class ShapePass implements Pass<Shape> {
     return this.#product([name], x, [outputs], bias);
   }
 
+  vocabulary(name: string, x: Shape, table: TableShape): Shape {
+    const { hasGradient: isTrained } = this.#table(name, table, x.tokens);
+    const [size] = table;
+    const product = x.ranks * x.sequences * x.tokens * x.width * size;
+    this.forward += product;
+    if (x.hasGradient) this.backward += product;
+    if (isTrained) this.backward += product;
+    return { ...x, width: size, hasGradient: x.hasGradient || isTrained };
+  }
+
   heads<const Names extends readonly string[]>(
     names: Names,
     x: Shape,

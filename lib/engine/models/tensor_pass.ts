@@ -20,6 +20,7 @@ import {
   rotary,
   rotaryAngles,
 } from "../ops/positions.ts";
+import { tokenLosses, vocabularyLogits } from "../ops/vocabulary.ts";
 import {
   type AttentionOptions,
   type EachOf,
@@ -46,6 +47,8 @@ import {
 export interface BatchTensors extends Readonly<Record<Index, tf.Tensor2D>> {
   /** 1 for tokens and 0 for padding, float32; undefined where nothing is padded */
   readonly mask: tf.Tensor2D | undefined;
+  /** The token after each, int32, for a language head to give its loss instead of logits. */
+  readonly next?: tf.Tensor2D | undefined;
 }
 
 /** Options of a forward pass. */
@@ -123,6 +126,21 @@ export class TensorPass implements Pass<Activation> {
 
   logits(name: string, x: Activation): Activation {
     return this.options.givesFeatures ? x : this.linear(name, x);
+  }
+
+  vocabulary(name: string, x: Activation): Activation {
+    const { next } = this.options.input;
+    const states = x.value as tf.Tensor2D;
+    const { value: table, hasGradient: isTrained } = this.#weights.table(name);
+    const value = next === undefined
+      ? vocabularyLogits(states, table, isTrained)
+      : tokenLosses(
+        states,
+        table,
+        repeated(tf.reshape(next, [-1]), states.shape[0]),
+        isTrained,
+      );
+    return { ...withValue(x, value), hasGradient: x.hasGradient || isTrained };
   }
 
   heads<const Names extends readonly string[]>(

@@ -22,7 +22,7 @@ export function lookUp(table: tf.Tensor2D, ids: tf.Tensor2D): tf.Tensor2D {
 }
 
 /** tfjs-node's own kernel reads the ids to check them, which cannot be traced; the library checks them as well. */
-function gather(table: tf.Tensor, ids: tf.Tensor1D): tf.Tensor {
+export function gather(table: tf.Tensor, ids: tf.Tensor1D): tf.Tensor {
   if (libraryBinding() === undefined) return tf.gather(table, ids);
   const { float32, int32 } = DataType;
   const types = { Tparams: float32, Tindices: int32, Taxis: int32 };
@@ -30,7 +30,7 @@ function gather(table: tf.Tensor, ids: tf.Tensor1D): tf.Tensor {
 }
 
 /** Sums of the values of each row: `[n, hidden]` and int32 `[n]` -> `[rows, hidden]`. */
-function sumByRow(
+export function sumByRow(
   values: tf.Tensor2D,
   row: tf.Tensor1D,
   rows: number,

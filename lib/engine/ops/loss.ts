@@ -47,10 +47,15 @@ const squaredError: Loss = (logits, targets, weights) => {
   return tf.sum(tf.mul(tf.square(tf.sub(logits, target!)), weight!));
 };
 
+/** What a language head gives for each token is its loss. */
+const nextToken: Loss = (losses, _targets, weights) =>
+  tf.sum(tf.mul(losses, tf.reshape(weights, losses.shape)));
+
 /** The losses, of which a problem names its own. */
 export const LOSSES = {
   "cross-entropy": crossEntropy,
   "squared-error": squaredError,
+  "next-token": nextToken,
 } as const;
 
 export type LossName = keyof typeof LOSSES;

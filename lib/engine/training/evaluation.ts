@@ -12,6 +12,7 @@ import type { BatchTensors } from "../models/tensor_pass.ts";
 import type { TensorValues } from "../safetensors/writer.ts";
 import { type Named, trace, type TraceOptions } from "../trace.ts";
 import {
+  type Batch,
   batchesByLength,
   batchTensors,
   chunkCount,
@@ -43,7 +44,8 @@ export type RankHeads = ReadonlyMap<
 export interface Evaluator extends Disposable {
   /**
    * Logits of every example, or of every word, at every rank, in one pass over
-   * the data: what does not depend on the rank is computed once.
+   * the data: what does not depend on the rank is computed once. Of a language
+   * head, the losses of the labelled tokens.
    *
    * @param values Flat parameters, `[size]`
    * @param ranks 1-based; 0 without adapters
@@ -68,7 +70,7 @@ export function evaluator(
   const gradientMask = tf.zeros([layout.rank]) as tf.Tensor1D;
   const shapes = new Set<string>();
   const run = trace((
-    { values, scale, ids, positions, types, mask, ...heads }:
+    { values, scale, ids, positions, types, mask, next, ...heads }:
       & Named
       & BatchTensors
       & {
@@ -76,7 +78,7 @@ export function evaluator(
         readonly scale: ModelRanks["scale"];
       },
   ) => {
-    const input = { ids, positions, types, mask };
+    const input = { ids, positions, types, mask, next };
     const ranks = { scale, gradientMask };
     const [sequences, seq] = input.ids.shape;
     const sizes = shardSizes(sequences, seq * rankCount(ranks));
@@ -125,7 +127,10 @@ export function evaluator(
         const padded = padBatch(examples, indices, model, length);
         const note = compilingNote([padded], shapes);
         if (note !== undefined) progress?.(done, note);
-        const input = batchTensors(padded);
+        const input = {
+          ...batchTensors(padded),
+          ...model.head === "language" && { next: nextTokens(padded) },
+        };
         const { outputs } = run({
           ...ownHeads,
           values: flat,
@@ -162,6 +167,11 @@ export function evaluator(
       run.dispose();
     },
   });
+}
+
+/** The tokens that labels are, int32 `[batch, seq]`; 0 where there are none. */
+function nextTokens({ labels, shape }: Batch): tf.Tensor2D {
+  return tf.tensor2d(Int32Array.from(labels, (id) => id || 0), shape, "int32");
 }
 
 /** The last layers of some ranks side by side: `[ranks, ...]` */

@@ -84,7 +84,7 @@ export function trainingStep(
         const logits = logitsOf(
           classifier,
           Object.fromEntries(names.map((name, i) => [name, tensors[i]!])),
-          shard,
+          { ...shard, ...loss === "next-token" && { next: idsOf(labels) } },
           { scale, gradientMask, perExample },
           {
             chunks: chunkCount(...batch.ids.shape),
@@ -211,6 +211,11 @@ export function trainingStep(
       decayed.dispose();
     },
   });
+}
+
+/** The ids that labels are, which are the same in float32. */
+function idsOf(labels: tf.Tensor2D): tf.Tensor2D {
+  return tf.cast(labels, "int32");
 }
 
 function sumOf<T extends tf.Tensor>(tensors: T[]): T {

@@ -2,8 +2,7 @@
 import { assertEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import { loadClassifier } from "../../../lib/engine/models/classifier.ts";
-import { withHead } from "../../../lib/engine/models/model.ts";
-import { headTensors } from "../../../lib/engine/models/outline.ts";
+import { headTensors, withHead } from "../../../lib/engine/models/outline.ts";
 import { fromTensors } from "../../../lib/engine/models/parameters.ts";
 import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
 import { fixed } from "../../../lib/engine/schedules/fixed.ts";

@@ -1,0 +1,128 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { engineLanes } from "../backend.ts";
+import { fused, waitFor } from "../trace.ts";
+import { frozenProduct } from "./adapted_linear.ts";
+import { gather, sumByRow } from "./embedding.ts";
+import { withGradient } from "./gradient.ts";
+
+/**
+ * Logits of all tokens of a vocabulary.
+ *
+ * @param states `[rows, width]`
+ * @param table `[vocabulary, width]`
+ * @param isTrained False if the table gets no gradient
+ * @returns `[rows, vocabulary]`
+ */
+export function vocabularyLogits(
+  states: tf.Tensor2D,
+  table: tf.Tensor2D,
+  isTrained: boolean,
+): tf.Tensor2D {
+  return isTrained
+    ? tf.matMul(states, table, false, true)
+    : frozenProduct(states, { weight: table });
+}
+
+/** Maximum logits of a block: 32 MiB in float32. */
+const BLOCK_LOGITS = 2 ** 23;
+
+/**
+ * The cross-entropy of the logits of a vocabulary with the token that follows
+ * each row, in nats, with its own gradient.
+ *
+ * It is computed in blocks of rows, one for each thread at a time, so that few
+ * logits are in memory at once. As in Liger (arXiv 2410.10989), a block gives the
+ * gradient of its states at once, up to the factor that its loss has.
+ *
+ * @param states `[rows, width]`
+ * @param table `[vocabulary, width]`
+ * @param next The token after each row, int32 `[rows]`
+ * @param isTrained False if the table gets no gradient
+ * @returns `[rows, 1]`
+ */
+export function tokenLosses(
+  states: tf.Tensor2D,
+  table: tf.Tensor2D,
+  next: tf.Tensor1D,
+  isTrained: boolean,
+): tf.Tensor2D {
+  const [rows] = states.shape;
+  // Powers of two, so that batches of all lengths have blocks of one shape.
+  const most = 2 ** Math.floor(Math.log2(BLOCK_LOGITS / table.shape[0]));
+  const size = Math.max(1, most);
+  if (rows <= size) return block(states, table, next, isTrained, []);
+  const sizes = Array.from(
+    { length: Math.ceil(rows / size) },
+    (_, i) => Math.min(size, rows - i * size),
+  );
+  const parts = tf.split(states, sizes) as tf.Tensor2D[];
+  const nexts = tf.split(next, sizes) as tf.Tensor1D[];
+  const done: tf.Tensor[] = [];
+  return tf.concat(
+    parts.map((part, i) => block(part, table, nexts[i]!, isTrained, done)),
+  );
+}
+
+/**
+ * {@linkcode tokenLosses} of a block.
+ *
+ * @param done What the blocks so far have computed
+ */
+function block(
+  states: tf.Tensor2D,
+  table: tf.Tensor2D,
+  next: tf.Tensor1D,
+  isTrained: boolean,
+  done: tf.Tensor[],
+): tf.Tensor2D {
+  const [rows, width] = states.shape;
+  const [vocabulary] = table.shape;
+  const inputs: Record<string, tf.Tensor> = {
+    states,
+    ...isTrained && { table },
+  };
+  return withGradient(inputs, (inputs) => {
+    const own = waitFor(inputs.states!, done.at(-engineLanes()));
+    const logits = tf.matMul(own, table as tf.Tensor, false, true);
+    const { logSum, p } = softmax({ logits });
+    const ofNext = gather(table, next);
+    // A product, so that it is rounded as the others are.
+    const logit = tf.matMul(
+      tf.reshape(own, [rows, 1, width]),
+      tf.reshape(ofNext, [rows, width, 1]),
+    );
+    const value = tf.sub(logSum, tf.reshape(logit, [rows, 1]));
+    done.push(value);
+    return {
+      value,
+      saved: {
+        dStates: tf.sub(tf.matMul(p, table as tf.Tensor), ofNext),
+        ...isTrained && { table: inputs.table!, states: own, next },
+      },
+    };
+  }, (dy, { dStates, table, states, next }): Record<string, tf.Tensor> => {
+    const result = { states: tf.mul(dStates!, dy) };
+    if (!isTrained) return result;
+    const logits = tf.matMul(waitFor(states!, dy), table!, false, true);
+    const ofNext = sumByRow(
+      tf.mul(states!, dy) as tf.Tensor2D,
+      next as tf.Tensor1D,
+      vocabulary,
+    );
+    const ofAll = tf.matMul(
+      tf.mul(softmax({ logits }).p, dy),
+      states!,
+      true,
+      false,
+    );
+    return { ...result, table: tf.sub(ofAll, ofNext) };
+  }) as tf.Tensor2D;
+}
+
+/** Softmax over the last axis, and the logarithm of its denominator. */
+const softmax = fused(({ logits }: { readonly logits: tf.Tensor }) => {
+  const max = tf.max(logits, -1, true);
+  const weights = tf.exp(tf.sub(logits, max));
+  const sum = tf.sum(weights, -1, true);
+  return { p: tf.div(weights, sum), logSum: tf.add(max, tf.log(sum)) };
+}, { products: ["p"] });

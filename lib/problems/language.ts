@@ -1,0 +1,95 @@
+import type { Problem, ProblemKind, Values } from "./problem.ts";
+
+/** Metrics of the tokens to write, by their losses: lower is better. */
+const METRICS = {
+  /** Mean loss of a token, in nats. */
+  loss: (mean: number) => mean,
+  /** Its exponential: the number of tokens that are equally likely. */
+  perplexity: Math.exp,
+} as const;
+
+const kind: ProblemKind = {
+  name: "language",
+  metrics: METRICS,
+  head: "language",
+  autoClass: "CausalLM",
+  peftTask: "CAUSAL_LM",
+  hubTask: { type: "text-generation", name: "Text Generation" },
+  unnamed: () => null,
+  columns: [],
+  cells: () => [],
+  lines: () => [],
+  of(labels) {
+    if (labels === null) return inTexts();
+    throw new SyntaxError(
+      'A text to write has no classes: "labels" must be null',
+    );
+  },
+};
+
+/** Each prompt has one or several texts that may follow it. */
+export const language = kind;
+
+/** @param starts Where the tokens to write of each prompt start among all, and where the last ones end, `[prompts + 1]` */
+function inTexts(starts?: Int32Array): Problem {
+  return {
+    ...kind,
+    classes: [],
+    areNamed: false,
+    inWords: (task) => `texts of "${task}"`,
+    matches: (labels) => labels === null,
+    accepts: (token) => Number.isInteger(token) && token >= 0,
+    outputs: 1,
+    loss: "next-token",
+    targetsOf: (losses) => losses,
+    predictions: (losses) => losses,
+    confidences: () => null,
+    constants: () => [],
+    inTexts,
+    units: () => starts!.length - 1,
+    outcomes: () => ({ names: [], classes: 0, outcomes: [] }),
+    scorer(name) {
+      const metric = METRICS[name as keyof typeof METRICS];
+      if (metric === undefined) {
+        throw new TypeError(
+          `Unknown metric "${name}"; the metrics are ${
+            Object.keys(METRICS).join(", ")
+          }`,
+        );
+      }
+      const all = Int32Array.from({ length: starts!.length - 1 }, (_, i) => i);
+      /** Losses of the same tokens in many draws are added up by prompt once. */
+      const known = new WeakMap<Values, Float64Array>();
+      return (prompts = all) => (losses) => {
+        const sums = known.get(losses) ?? sumsOf(losses, starts!);
+        known.set(losses, sums);
+        let [sum, tokens] = [0, 0];
+        for (let i = 0; i < prompts.length; i++) {
+          const prompt = prompts[i]!;
+          sum += sums[prompt]!;
+          tokens += starts![prompt + 1]! - starts![prompt]!;
+        }
+        return metric(sum / tokens);
+      };
+    },
+    toExample: (text, index) => ({ ...text, index }),
+    prediction: () => {
+      throw new TypeError(
+        "A text is not written from losses, but token by token: evaluate the adapter by its loss",
+      );
+    },
+    config: {},
+    pythonOptions: "",
+  };
+}
+
+/** The sum of the values of each prompt. */
+function sumsOf(values: Values, starts: Int32Array): Float64Array {
+  return Float64Array.from({ length: starts.length - 1 }, (_, prompt) => {
+    let sum = 0;
+    for (let i = starts[prompt]!; i < starts[prompt + 1]!; i++) {
+      sum += values[i]!;
+    }
+    return sum;
+  });
+}

@@ -1,0 +1,34 @@
+import { assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
+import { problemOf, scoredProblem } from "../../lib/problems/registry.ts";
+
+const fields = { problem: "language", labels: null };
+
+Deno.test("scorer() gives the mean loss of the tokens of the prompts that are drawn, and its exponential", () => {
+  const problem = scoredProblem(fields, Int32Array.of(0, 1, 4));
+  const losses = Float32Array.of(4, 1, 0, 2);
+  const tokens = Float32Array.of(7, 7, 8, 9);
+  assertEquals(problem.units(tokens), 2);
+  const loss = problem.scorer("loss", tokens);
+  assertEquals(
+    [undefined, [0], [1], [1, 0, 1]].map((drawn) => loss(drawn)(losses)),
+    [7 / 4, 4, 1, 10 / 7],
+  );
+  assertAlmostEquals(
+    problem.scorer("perplexity", tokens)()(losses),
+    Math.exp(7 / 4),
+    1e-12,
+  );
+});
+
+Deno.test("a text to write refuses classes, and metrics of classes", () => {
+  assertThrows(
+    () => problemOf({ ...fields, labels: ["a", "b"] }),
+    SyntaxError,
+    'A text to write has no classes: "labels" must be null',
+  );
+  assertThrows(
+    () => scoredProblem(fields, Int32Array.of(0, 1)).scorer("f1", [1]),
+    TypeError,
+    'Unknown metric "f1"; the metrics are loss, perplexity',
+  );
+});
