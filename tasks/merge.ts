@@ -9,5 +9,6 @@ export default defineTask({
   params: z.strictObject(rankToTake),
   inputs: { model: { kind: "model" }, ...CUT_INPUTS },
   output: { kind: "model", files: MODEL_FILES },
-  run: async (stage) => (await import("../lib/stages/merge.ts")).merge(stage),
+  run: async (stage) =>
+    (await import("../lib/stages/cut_adapter.ts")).merge(stage),
 });

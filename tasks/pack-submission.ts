@@ -1,4 +1,7 @@
+import { join } from "@std/path/posix/join";
 import * as z from "zod";
+import { readPredictions } from "../lib/artifacts/predictions.ts";
+import { packSubmission } from "../lib/benchmarks/glue.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 
 export default defineTask({
@@ -12,6 +15,14 @@ export default defineTask({
   inputs: { predictions: { kind: "predictions", many: true } },
   output: { kind: "submission", files: ["submission.zip"] },
   small: true,
-  run: async (stage) =>
-    (await import("../lib/stages/pack_predictions.ts")).pack(stage),
+  async run({ params, inputs, output, log }) {
+    const predictions = await Promise.all(
+      inputs.predictions.map(({ path }) => readPredictions(path)),
+    );
+    for (const { task, split, rank, examples } of predictions) {
+      log(`${task} ${split}: ${examples} examples at rank ${rank}`);
+    }
+    const zip = await packSubmission(predictions, params);
+    await Deno.writeFile(join(output, "submission.zip"), zip);
+  },
 });

@@ -1,6 +1,17 @@
 import * as z from "zod";
-import { ADAPTER_FILES } from "../lib/peft/adapter.ts";
-import { Reduction } from "../lib/engine/schedules/registry.ts";
+import {
+  ADAPTER_FILES,
+  readAdapter,
+  writeAdapter,
+} from "../lib/peft/adapter.ts";
+import type { AdapterTensors } from "../lib/engine/adapters/adapter.ts";
+import { kindNamed, sortAdapter } from "../lib/engine/adapters/registry.ts";
+import { fixed } from "../lib/engine/schedules/fixed.ts";
+import {
+  methodName,
+  provenanceOf,
+  Reduction,
+} from "../lib/engine/schedules/registry.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 
 export default defineTask({
@@ -13,5 +24,26 @@ export default defineTask({
   }),
   inputs: { adapter: { kind: "adapter" } },
   output: { kind: "adapter", files: ADAPTER_FILES },
-  run: async (stage) => (await import("../lib/stages/reduce.ts")).reduce(stage),
+  async run({ params: { by }, inputs, output }) {
+    const adapter = await readAdapter(inputs.adapter.path);
+    const { training } = adapter;
+    const { reducedBy, heads } = training;
+    if (training.method.name !== fixed.name || reducedBy !== null || heads) {
+      throw new SyntaxError(
+        `An adapter of method "${
+          methodName(provenanceOf(training))
+        }" cannot be reduced: connect a stage of the task "train-lora", or "import-adapter" of a LoRA`,
+      );
+    }
+    const reduced = (tensors: AdapterTensors) =>
+      by === "svd"
+        ? sortAdapter(kindNamed(training.adapter), tensors)
+        : tensors;
+    await writeAdapter(output, {
+      ...adapter,
+      training: { ...training, reducedBy: by },
+      tensors: reduced(adapter.tensors),
+      best: adapter.best && reduced(adapter.best),
+    });
+  },
 });

@@ -1,18 +1,8 @@
-import * as z from "zod";
 import { defineTask } from "../lib/pipeline/task.ts";
-import {
-  CLASSIFIER_TRAINING,
-  classifierSettings,
-} from "../lib/stages/settings.ts";
+import { classifierTraining } from "../lib/stages/training_task.ts";
 
 export default defineTask({
   description:
     "Train the classification head alone, without adapters: the lower bound",
-  params: z.strictObject(classifierSettings),
-  ...CLASSIFIER_TRAINING,
-  run: async (stage) =>
-    (await import("../lib/stages/train_classifier.ts")).trainClassifier(
-      stage,
-      "head",
-    ),
+  ...classifierTraining("head"),
 });

@@ -14,20 +14,28 @@ import { PRECISIONS } from "../onnx/usage.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
 import { checkSameLabels, problemOf } from "../problems/registry.ts";
 import { percent } from "../report/format.ts";
-import { type CutAdapter, readCutAdapter } from "./cut_adapter.ts";
-import { mergedTensors, type MergingStage } from "./merge.ts";
+import {
+  type CutAdapter,
+  type CuttingStage,
+  mergedTensors,
+  readCutAdapter,
+} from "./cut_adapter.ts";
 import { writeModelCard } from "./model_card.ts";
 import { ScoredSplit } from "./scored_split.ts";
 
 /** A stage that exports to ONNX. */
-type OnnxStage = MergingStage & {
-  readonly inputs: { readonly tokens: InputArtifact | undefined };
-  readonly params: {
-    readonly merged: boolean;
-    readonly dtype: Precision;
-    readonly targetModules?: TargetModules | undefined;
+type OnnxStage =
+  & CuttingStage<{
+    readonly model: InputArtifact;
+    readonly tokens: InputArtifact | undefined;
+  }>
+  & {
+    readonly params: {
+      readonly merged: boolean;
+      readonly dtype: Precision;
+      readonly targetModules?: TargetModules | undefined;
+    };
   };
-};
 
 /**
  * Writes an artifact of kind `onnx`: a model that serves every rank with its

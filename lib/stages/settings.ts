@@ -1,7 +1,7 @@
 import * as z from "zod";
-import { ADAPTER_FILES } from "../peft/adapter.ts";
-import { CLASSIFIER_FILES } from "../artifacts/classifier.ts";
 import { ADAPTER_KINDS } from "../engine/adapters/registry.ts";
+import type { AdapterScale } from "../engine/adapters/scale.ts";
+import type { InputsOf, Stage } from "../pipeline/task.ts";
 
 const count = z.int().min(1);
 
@@ -21,6 +21,16 @@ export const classNames = (name: z.ZodString) =>
     (names) => new Set(names).size === names.length,
     "Expected distinct names",
   );
+
+/** A text that a function takes; what it throws is the message. */
+export const parsedBy = (parse: (text: string) => unknown) =>
+  z.string().superRefine((text, context) => {
+    try {
+      parse(text);
+    } catch (error) {
+      context.addIssue((error as RangeError).message);
+    }
+  });
 
 /** Default maximum sequence length: the limit of the published models. */
 export const DEFAULT_LENGTH = 512;
@@ -149,22 +159,27 @@ export const ADAPTER_INPUTS = {
   adapter: { kind: "adapter" },
 } as const;
 
-/** What every training without adapters takes, gives and needs. */
-export const CLASSIFIER_TRAINING = {
-  inputs: { model: { kind: "model" }, tokens: { kind: "tokens" } },
-  output: { kind: "classifier", files: CLASSIFIER_FILES },
-  needs: ["engine"],
+/** What a stage of every training gets. */
+export type TrainingStage = Stage<
+  ClassifierSettings,
+  InputsOf<typeof TRAINING_INPUTS>
+>;
+
+export const TRAINING_INPUTS = {
+  model: { kind: "model" },
+  tokens: { kind: "tokens" },
 } as const;
 
-/** What every training of adapters takes, gives and needs. */
-export const ADAPTER_TRAINING = {
-  ...CLASSIFIER_TRAINING,
-  inputs: {
-    ...CLASSIFIER_TRAINING.inputs,
-    /** An adapter of the same rank to continue from. */
-    start: { kind: "adapter", optional: true },
-  },
-  output: { kind: "adapter", files: ADAPTER_FILES },
+/** What a stage of a training of adapters gets. */
+export type AdapterTrainingStage = Stage<
+  TrainingSettings & Partial<Pick<AdapterScale, "scaling">>,
+  InputsOf<typeof ADAPTER_TRAINING_INPUTS>
+>;
+
+export const ADAPTER_TRAINING_INPUTS = {
+  ...TRAINING_INPUTS,
+  /** An adapter of the same rank to continue from. */
+  start: { kind: "adapter", optional: true },
 } as const;
 
 /** Inputs that select the rank at which an adapter is exported or merged. */

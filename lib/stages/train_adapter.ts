@@ -4,11 +4,7 @@ import { findModelOrigin, readModel } from "../artifacts/model.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
 import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
 import { adapterTensor, kindNamed } from "../engine/adapters/registry.ts";
-import {
-  type AdapterScale,
-  rankStabilized,
-  usesRslora,
-} from "../engine/adapters/scale.ts";
+import { rankStabilized, usesRslora } from "../engine/adapters/scale.ts";
 import type { ParameterLayout } from "../engine/models/model.ts";
 import type { ClassifierShape } from "../engine/models/outline.ts";
 import { parameterLayout, toTensors } from "../engine/models/parameters.ts";
@@ -21,19 +17,14 @@ import {
   type ProvenanceRecord,
 } from "../engine/schedules/registry.ts";
 import type { Schedule } from "../engine/schedules/schedule.ts";
-import type { InputsOf, Stage } from "../pipeline/task.ts";
 import { checkSameLabels, problemOf } from "../problems/registry.ts";
 import { adapterValues } from "./load_classifier.ts";
-import type { ADAPTER_TRAINING, TrainingSettings } from "./settings.ts";
+import type { AdapterTrainingStage, TrainingSettings } from "./settings.ts";
 import { runTraining } from "./training.ts";
 
 /** Trains an adapter by a schedule on the tokens of a stage and writes an artifact of kind `adapter`. */
 export async function trainAdapter(
-  stage: Stage<
-    & TrainingSettings
-    & Partial<Pick<AdapterScale, "scaling">>,
-    InputsOf<typeof ADAPTER_TRAINING["inputs"]>
-  >,
+  stage: AdapterTrainingStage,
   schedule: Schedule,
 ): Promise<void> {
   const { params, inputs: { model, tokens, ...inputs } } = stage;

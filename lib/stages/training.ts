@@ -1,7 +1,10 @@
 import { join } from "@std/path/posix/join";
 import * as z from "zod";
 import { taskFields } from "../artifacts/classes.ts";
-import type { ClassifierTraining } from "../artifacts/classifier.ts";
+import {
+  type ClassifierTraining,
+  writeClassifier,
+} from "../artifacts/classifier.ts";
 import { findModelOrigin, openWeights } from "../artifacts/model.ts";
 import { readFittingTokens, readLabelledTokens } from "../artifacts/tokens.ts";
 import {
@@ -13,7 +16,14 @@ import {
 import type { LabelledExamples } from "../data/example.ts";
 import { quote } from "../data/text_file.ts";
 import type { ClassifierShape } from "../engine/models/outline.ts";
-import { startValues, type Trainable } from "../engine/models/parameters.ts";
+import {
+  encoderTensors,
+  startValues,
+  toTensors,
+  type Trainable,
+} from "../engine/models/parameters.ts";
+import { WITHOUT_ADAPTERS } from "../engine/schedules/fixed.ts";
+import { type Bound, BOUNDS } from "../engine/schedules/registry.ts";
 import type { RankObjective } from "../engine/schedules/schedule.ts";
 import {
   bestEpoch,
@@ -35,18 +45,12 @@ import {
   type TrainingHooks,
   type TrainingResult,
 } from "../engine/training/train.ts";
-import type { InputsOf, Stage } from "../pipeline/task.ts";
+import type { Stage } from "../pipeline/task.ts";
 import type { Problem } from "../problems/problem.ts";
 import { problemOf } from "../problems/registry.ts";
 import { engineOf, loadFolder, startStageEngine } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
-import type { CLASSIFIER_TRAINING, ClassifierSettings } from "./settings.ts";
-
-/** A stage that trains. */
-export type TrainingStage = Stage<
-  ClassifierSettings,
-  InputsOf<typeof CLASSIFIER_TRAINING["inputs"]>
->;
+import type { TrainingStage } from "./settings.ts";
 
 /** What is trained, and how. */
 interface TrainingPlan
@@ -172,6 +176,34 @@ export async function runTraining(
     }),
   };
   return { ...classifier, values, best, record };
+}
+
+/** Trains a model without adapters on the tokens of a stage and writes an artifact of kind `classifier`. */
+export async function trainClassifier(
+  stage: TrainingStage,
+  method: Bound,
+): Promise<void> {
+  const { trains } = BOUNDS[method];
+  const folder = stage.inputs.model.path;
+  const { model, layout, values, best, record } = await runTraining(stage, {
+    trained: trains,
+    objective: WITHOUT_ADAPTERS,
+    alpha: 1,
+    scaling: "rank",
+    ranks: [0],
+  });
+  using file = openWeights(folder);
+  const frozen = trains === "head" ? encoderTensors(file, model) : {};
+  const tensors = (values: Float32Array) => ({
+    ...frozen,
+    ...toTensors(values, layout),
+  });
+  await writeClassifier(stage.output, folder, {
+    architecture: model.architecture,
+    tensors: tensors(values),
+    best: best && tensors(best),
+    training: { method, ...record },
+  });
 }
 
 /** The values of a classifier before its training, flat; equal seeds give equal heads, whether the head is trained alone or with all weights. */
