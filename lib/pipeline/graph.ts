@@ -57,21 +57,12 @@ export interface Shown {
 }
 
 /** The stages of one name, as a drawing of a graph shows them. */
-export interface StageGroup {
-  readonly name: string;
-  /** Ids of the stages. */
-  readonly stages: readonly string[];
-  /** Names of the groups that it depends on, all and without those that others imply. */
-  readonly inputs: readonly string[];
-  readonly needs: readonly string[];
-  /** Number of groups on the longest path to it. */
-  readonly depth: number;
-}
+export type StageGroup = ReturnType<typeof groupStages>[number];
 
 /** Groups stages by name, in topological order. */
 export function groupStages(
   stages: Iterable<Pick<GraphStage, "id" | "name" | "inputs">>,
-): StageGroup[] {
+) {
   const names = new Map<string, string>();
   const groups = new Map<string, { stages: string[]; needs: Set<string> }>();
   for (const { id, name, inputs } of stages) {
@@ -102,7 +93,16 @@ export function groupStages(
     const needs = edges.get(name)!;
     const depth = Math.max(-1, ...needs.map((it) => depths.get(it)!)) + 1;
     depths.set(name, depth);
-    return { name, stages, inputs: [...inputs], needs, depth };
+    return {
+      name,
+      /** Ids of the stages. */
+      stages,
+      /** Names of the groups that it depends on, all and without those that others imply. */
+      inputs: [...inputs],
+      needs,
+      /** Number of groups on the longest path to it. */
+      depth,
+    };
   });
 }
 

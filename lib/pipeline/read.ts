@@ -3,16 +3,12 @@ import { parse } from "@std/yaml";
 import { type Fault, isMapping, type PlacedFault } from "./faults.ts";
 import { mask, unmask } from "./references.ts";
 
-/** A YAML text as a value. */
-interface Read {
-  /** Undefined if there are faults. */
-  readonly value: unknown;
-  /** Faults of the syntax. */
-  readonly faults: readonly Fault[];
-}
-
-/** Reads one YAML document (core schema) in which references need no quotes. */
-export async function readYaml(text: string): Promise<Read> {
+/**
+ * Reads one YAML document (core schema) in which references need no quotes.
+ *
+ * @returns The value, undefined if there are faults of the syntax.
+ */
+export async function readYaml(text: string) {
   const refuse = (...faults: Fault[]) => ({ value: undefined, faults });
   // They stand for brackets of references.
   if (/[\ue000-\ue004]/.test(text)) {
@@ -20,7 +16,7 @@ export async function readYaml(text: string): Promise<Read> {
   }
   try {
     const value = parse(mask(text), { schema: "core" });
-    return { value: unmaskedCopy(value), faults: [] };
+    return { value: unmaskedCopy(value), faults: [] as Fault[] };
   } catch (error) {
     if (error instanceof SyntaxError) {
       const { YamlPlaces } = await import("./places.ts");

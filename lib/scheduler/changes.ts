@@ -194,16 +194,7 @@ export async function explainMiss(
 }
 
 /** A place where the code of a module differs. */
-export interface CodeHunk {
-  /** Path of the module relative to the project. */
-  readonly module: string;
-  /** First and last line in the present file, 1-based; equal if statements were only removed. */
-  readonly from: number;
-  readonly to: number;
-  /** Statements, without comments, types and formatting. */
-  readonly removed: readonly string[];
-  readonly added: readonly string[];
-}
+export type CodeHunk = Awaited<ReturnType<typeof codeHunks>>[number];
 
 /**
  * Differences between two bundles, by lines of the present files. Packages, and
@@ -219,7 +210,7 @@ export async function codeHunks(
   project: string,
   task: string,
   store: Store,
-): Promise<CodeHunk[]> {
+) {
   const old = await store.blobs.text(before);
   if (old === undefined || before === after) return [];
   const bundles = await bundleTasks([task], project, { maps: true });
@@ -245,9 +236,12 @@ export async function codeHunks(
       const marked = (mark: string) =>
         lines.filter((it) => it.startsWith(mark)).map((it) => it.slice(1));
       return {
+        /** Path of the module relative to the project. */
         module,
+        /** First and last line in the present file, 1-based; equal if statements were only removed. */
         from: lineOf(from),
         to: lineOf(from + Math.max(newLines, 1) - 1),
+        /** Statements, without comments, types and formatting. */
         removed: marked("-"),
         added: marked("+"),
       };

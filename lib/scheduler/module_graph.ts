@@ -6,20 +6,7 @@ import { fingerprint } from "../files/fingerprints.ts";
 import { dirname, fromFileUrl, join, resolve } from "../files/paths.ts";
 
 /** The modules that entries import, directly or not, as Deno resolves them. */
-export interface ModuleGraph {
-  /** By specifier. */
-  readonly modules: ReadonlyMap<string, Module>;
-  readonly redirects: Readonly<Record<string, string>>;
-  /** Packages by name and version, with their folders. */
-  readonly npmPackages: Readonly<
-    Record<string, Record<"name" | "version" | "localPath", string>>
-  >;
-  /** By folder of a package in `node_modules`, the folder that `links` of `deno.json` names for it. */
-  readonly linked: ReadonlyMap<string, string>;
-  readonly compilerOptions: object;
-  /** Files besides modules that a bundle depends on, with their SHA-256; empty for a file that does not exist. */
-  readonly files: readonly (readonly [path: string, raw: string])[];
-}
+export type ModuleGraph = Awaited<ReturnType<typeof moduleGraph>>;
 
 /** A module, as `deno info --json` describes it. */
 export interface Module {
@@ -47,7 +34,7 @@ export interface Module {
 export async function moduleGraph(
   entries: readonly string[],
   project: string,
-): Promise<ModuleGraph> {
+) {
   const path = join(project, "deno.json");
   const lock = join(project, "deno.lock");
   const config = parsedFile(path);
@@ -70,17 +57,22 @@ export async function moduleGraph(
   // One module that imports all entries: one call of Deno.
   const imports = entries.map((it) => `import ${JSON.stringify(it)};`).join("");
   const entry = `data:application/javascript,${encodeURIComponent(imports)}`;
-  const { modules, redirects, npmPackages }:
-    & Pick<ModuleGraph, "redirects" | "npmPackages">
-    & { readonly modules: readonly Module[] } = JSON.parse(
-      await deno(project, "info", "--json", ...flags, entry),
-    );
+  const { modules, ...found } = JSON.parse(
+    await deno(project, "info", "--json", ...flags, entry),
+  ) as {
+    readonly modules: readonly Module[];
+    readonly redirects: Readonly<Record<string, string>>;
+    /** Packages by name and version, with their folders. */
+    readonly npmPackages: Readonly<
+      Record<string, Record<"name" | "version" | "localPath", string>>
+    >;
+  };
   const linked = new Map<string, string>();
   for (const link of links.map((it) => resolve(project, it))) {
     const { name, version } = parsedFile(join(link, "package.json")) ?? {};
-    const found = Object.values(npmPackages)
+    const copy = Object.values(found.npmPackages)
       .find((it) => it.name === name && it.version === version);
-    if (found !== undefined) linked.set(found.localPath, link);
+    if (copy !== undefined) linked.set(copy.localPath, link);
   }
   const folders = modules
     .filter(({ specifier }) => specifier.startsWith("file:"))
@@ -94,11 +86,13 @@ export async function moduleGraph(
     ...configurations([project, ...linked.values(), ...folders]),
   ]);
   return {
+    ...found,
+    /** By specifier. */
     modules: new Map(modules.map((it) => [it.specifier, it])),
-    redirects,
-    npmPackages,
+    /** By folder of a package in `node_modules`, the folder that `links` of `deno.json` names for it. */
     linked,
     compilerOptions,
+    /** Files besides modules that a bundle depends on, with their SHA-256; empty for a file that does not exist. */
     files: await Promise.all([...files].map(async (it) => {
       const text = readIfThere(it);
       // A file that has just changed may not be the one that Deno has read.

@@ -1,11 +1,9 @@
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import { holdOff } from "../store/cleanup.ts";
 import { canonicalJson, digest } from "../files/digest.ts";
-import type { Failure } from "../store/histories.ts";
 import {
   type KeyParts,
   type Manifest,
-  type Measured,
   recordedKey,
 } from "../store/manifests.ts";
 import type { Change, CodeHunk } from "./changes.ts";
@@ -18,7 +16,6 @@ import {
 } from "./context.ts";
 import type { Decision } from "./events.ts";
 import { NoResultError } from "./failure.ts";
-import type { LiveRun } from "./runs.ts";
 import type { RemoteHit, Settings } from "./settings.ts";
 import {
   checkSources,
@@ -201,16 +198,7 @@ export async function findResults(
 }
 
 /** Status of a stage. */
-export interface StageStatus {
-  readonly stage: string;
-  readonly decision: Decision;
-  /** Set while it runs with this key. */
-  readonly live?: LiveRun;
-  /** Its latest result. */
-  readonly last?: Measured;
-  /** Set if its last run had this key, and failed. */
-  readonly failure?: Failure;
-}
+export type StageStatus = Awaited<ReturnType<typeof status>>[number];
 
 /**
  * Status of each stage of a pipeline, in topological order.
@@ -222,7 +210,7 @@ export async function status(
   settings: Settings,
   targets: readonly string[] = [],
   store = openStore(settings),
-): Promise<StageStatus[]> {
+) {
   const { pipeline } = graph;
   const { liveRuns } = await import("./runs.ts");
   // Before results: a run that ends meanwhile is in neither otherwise.
@@ -241,8 +229,11 @@ export async function status(
     return {
       stage,
       decision,
+      /** Set while it runs with this key. */
       ...(live && { live }),
+      /** Its latest result. */
       ...(last && { last }),
+      /** Set if its last run had this key, and failed. */
       ...(failure !== undefined && failure.key === key && { failure }),
     };
   });

@@ -14,17 +14,9 @@ import { makeRunFolder } from "./runs.ts";
 import type { Settings } from "./settings.ts";
 
 /** Comparison of a stage's artifact with that of a second run. */
-export interface Verification<Difference> {
-  readonly stage: string;
-  /** How files differ, by their path; null for a file that only one of the two artifacts has. */
-  readonly differing: Readonly<Record<string, Difference | null>>;
-  /** Identity of the other runtimes that made the result; undefined if it is equal to that of this machine. */
-  readonly recorded?: string | undefined;
-  /** Number of files compared. */
-  readonly files: number;
-  /** Duration of the second run. */
-  readonly seconds: number;
-}
+export type Verification<Difference> = Awaited<
+  ReturnType<typeof verify<Difference>>
+>;
 
 /**
  * Runs a stage again, with its inputs from the cache, and compares its artifact
@@ -42,7 +34,7 @@ export async function verify<Difference>(
   emit: (event: Event) => void,
   signal: AbortSignal,
   compare: (name: string, before: string, after: string) => Difference,
-): Promise<Verification<Difference>> {
+) {
   const store = openStore(settings);
   using _live = await holdOff(store);
   const context = await openContext(graph, [id], settings, store);
@@ -91,5 +83,15 @@ export async function verify<Difference>(
   for (const { path, blob } of both) {
     differing[path] = compare(path, store.blobs.path(blob), join(output, path));
   }
-  return { stage: id, differing, files: all.length, seconds, recorded };
+  return {
+    stage: id,
+    /** How files differ, by their path; null for a file that only one of the two artifacts has. */
+    differing,
+    /** Number of files compared. */
+    files: all.length,
+    /** Duration of the second run. */
+    seconds,
+    /** Identity of the other runtimes that made the result; undefined if it is equal to that of this machine. */
+    recorded,
+  };
 }

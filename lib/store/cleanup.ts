@@ -41,18 +41,6 @@ export async function holdOff(
 /** Milliseconds after which a checkpoint is removed: 14 days. */
 const CHECKPOINT_AGE = 14 * 24 * 60 * 60 * 1000;
 
-/** Result of {@linkcode cleanUp}. */
-interface CleanUp {
-  /** Keys of the results that were removed. */
-  readonly removed: readonly string[];
-  /** Bytes freed. */
-  readonly freed: number;
-  /** Bytes of the cache that are left. */
-  readonly left: number;
-  /** Number of results that nothing may remove, by the reason; some have several. */
-  readonly kept: Readonly<Record<"pinned" | "recent" | "shown", number>>;
-}
-
 /**
  * Removes all blobs that no result needs, and then the oldest results,
  * checkpoints and logs of failures until the cache takes at most `limit` bytes.
@@ -61,10 +49,7 @@ interface CleanUp {
  *
  * @returns Undefined if nothing was removed, because a run is in progress.
  */
-export async function cleanUp(
-  store: Store,
-  limit: number,
-): Promise<CleanUp | undefined> {
+export async function cleanUp(store: Store, limit: number) {
   using lock = tryLockFile(lockPath(store));
   if (lock === undefined) return undefined;
   const before = cacheSize(store);
@@ -119,12 +104,19 @@ export async function cleanUp(
   removeUnused(store, users);
   await store.stats.prune();
   const left = cacheSize(store);
-  const kept = {
-    pinned: keptFor("pinned"),
-    recent: keptFor("recent"),
-    shown: keptFor("shown"),
+  return {
+    /** Keys of the results that were removed. */
+    removed,
+    /** Bytes freed, and of the cache that are left. */
+    freed: before - left,
+    left,
+    /** Number of results that nothing may remove, by the reason; some have several. */
+    kept: {
+      pinned: keptFor("pinned"),
+      recent: keptFor("recent"),
+      shown: keptFor("shown"),
+    },
   };
-  return { removed, freed: before - left, left, kept };
 }
 
 /** Cleans up if the cache takes more than `limit` bytes. */
@@ -224,17 +216,6 @@ export function listResults(store: Store): Listed[] {
   })).sort((a, b) => a.started < b.started ? 1 : -1);
 }
 
-/** Disk use of the cache, in bytes. */
-interface DiskUse {
-  /** Number of results. */
-  readonly results: number;
-  readonly blobs: number;
-  readonly checkpoints: number;
-  /** Manifests, logs of failures, memos. */
-  readonly other: number;
-  readonly total: number;
-}
-
 /** Bytes of the cache, except for run folders: their inputs are links to blobs. */
 function cacheSize(store: Store): number {
   return entriesOf(store.folder).reduce(
@@ -246,37 +227,28 @@ function cacheSize(store: Store): number {
   );
 }
 
-/** Measures the disk use of the cache, except for run folders. */
-export function diskUse(store: Store): DiskUse {
+/** Measures the disk use of the cache in bytes, except for run folders. */
+export function diskUse(store: Store) {
   const blobs = folderSize(store.blobs.folder);
   const checkpoints = folderSize(store.path("checkpoints"));
   const total = cacheSize(store);
   return {
+    /** Number of results. */
     results: store.manifests.keys().length,
     blobs,
     checkpoints,
+    /** Manifests, logs of failures, memos. */
     other: total - blobs - checkpoints,
     total,
   };
 }
 
-/** Result of {@linkcode audit}. */
-interface Audit {
-  /** Number of blobs read. */
-  readonly blobs: number;
-  /** Files that were damaged, or manifests of another version. They are removed, so their stages run again. */
-  readonly damaged: readonly string[];
-  /** Results that now lack a file, each as `PIPELINE STAGE`. */
-  readonly incomplete: readonly string[];
-}
-
-/** Reads all blobs and manifests, compares them with their digests and removes those that are damaged. */
-export async function audit(store: Store): Promise<Audit> {
+/** Reads all blobs and manifests, compares them with their digests and removes those that are damaged, or of another version, so that their stages run again. */
+export async function audit(store: Store) {
   using _live = await holdOff(store);
   const damaged: string[] = [];
-  let blobs = 0;
-  for (const blob of store.blobs.all()) {
-    blobs++;
+  const blobs = store.blobs.all();
+  for (const blob of blobs) {
     const path = store.blobs.path(blob);
     if ((await digestFile(path)).blob === blob) continue;
     damaged.push(path);
@@ -294,19 +266,18 @@ export async function audit(store: Store): Promise<Audit> {
       incomplete.push(`${pipeline} ${stage}`);
     }
   }
-  return { blobs, damaged, incomplete };
+  return {
+    /** Number of blobs read. */
+    blobs: blobs.length,
+    /** Paths of what was removed. */
+    damaged,
+    /** Results that now lack a file, each as `PIPELINE STAGE`. */
+    incomplete,
+  };
 }
 
-/** The checkpoints of a key, or the log of a failure. */
-interface Leftover {
-  readonly path: string;
-  /** Bytes. */
-  readonly size: number;
-  /** Time of the last write, in milliseconds since 1970. */
-  readonly written: number;
-}
-
-function checkpointsOf(store: Store): Leftover[] {
+/** Checkpoints by key: their folders, bytes, and the time of the last write, in milliseconds since 1970. */
+function checkpointsOf(store: Store) {
   return entriesOf(store.path("checkpoints"))
     .filter(({ name }) => isDigest(name))
     .map(({ name }) => {
@@ -315,8 +286,8 @@ function checkpointsOf(store: Store): Leftover[] {
     });
 }
 
-/** Logs of failures. */
-function failuresOf(store: Store): Leftover[] {
+/** Logs of failures, described as {@linkcode checkpointsOf} does. */
+function failuresOf(store: Store) {
   return entriesBelow(store.path("failures"))
     .filter(({ name }) => name.endsWith(".jsonl"))
     .map(({ path }) => {
