@@ -9,7 +9,6 @@ import {
   withInterval,
 } from "./format.ts";
 import { mistakesText } from "./mistakes.ts";
-import { ABLATION, MEAN, TASKS } from "./published.ts";
 import type {
   Average,
   Comparison,
@@ -30,8 +29,8 @@ import {
 } from "./tables.ts";
 
 /**
- * Renders a report as Markdown: the verdicts, means over tasks, published
- * results, and one section per comparison with its {@linkcode figuresOf}.
+ * Renders a report as Markdown: the verdicts, means over tasks, and one section
+ * per comparison with its {@linkcode figuresOf}.
  */
 export function renderMarkdown(report: Report): string {
   return [
@@ -39,7 +38,6 @@ export function renderMarkdown(report: Report): string {
     ...report.comparisons.map((it) => verdictText(it, report.comparisons)),
     ...faultsText(report),
     ...report.averages.flatMap(averageText),
-    ...publishedText(report),
     ...report.comparisons.flatMap((comparison) => [
       `## ${plain(comparisonTitle(comparison, report.comparisons))}`,
       ...imageOf(comparison, "scores"),
@@ -258,7 +256,6 @@ function averageText(average: Average): string[] {
   const { title, methods, metrics, tasks, split, contrasts } = average;
   const columns = methods.filter(({ role }) => role !== "bound")
     .map((method) => ({ title: titleOf(method), ranks: method.ranks }));
-  const names = tasks.map(({ task }) => task).sort();
   return [
     `## ${title}${epochText(average)}`,
     `Split ${plain(split)} of ${
@@ -282,24 +279,5 @@ function averageText(average: Average): string[] {
         `Difference to ${baseline} at the same rank (paired as in each task):`,
     ),
     ...boundsText(average, null),
-    ...(names.join() === MEAN.tasks.join() ? [MEAN.text] : []),
-  ];
-}
-
-/** Published results to compare with: an ablation, if a comparison has several of its ways to draw ranks, and six GLUE tasks, if all are compared. */
-function publishedText({ comparisons }: Report): string[] {
-  const isAblation = comparisons.some(({ methods }) => {
-    const draws = methods.flatMap(({ settings }) => settings?.draws ?? []);
-    return ABLATION.draws.filter((it) => draws.includes(it)).length > 1;
-  });
-  const titles = new Map(comparisons.map(({ task, title }) => [task, title]));
-  const hasTasks = TASKS.tasks.every((task) => titles.has(task));
-  const header = TASKS.tasks.map((task) => plain(titles.get(task) ?? task));
-  return [
-    ...(isAblation || hasTasks ? ["## Published results"] : []),
-    ...(isAblation
-      ? [ABLATION.text, table(ABLATION.header, ABLATION.rows)]
-      : []),
-    ...(hasTasks ? [TASKS.text, table(["Method", ...header], TASKS.rows)] : []),
   ];
 }

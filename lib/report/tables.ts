@@ -14,7 +14,6 @@ import {
   withInterval,
 } from "./format.ts";
 import { ranksOf } from "./methods.ts";
-import { SPEED_UP } from "./published.ts";
 import { eachAxis } from "./statistics.ts";
 import type {
   Average,
@@ -305,7 +304,6 @@ function speedUps({ methods, contrasts }: Comparison): string[][] {
 function speedUpTable(comparison: Comparison): string[] {
   const rows = speedUps(comparison);
   if (rows.length === 0) return [];
-  const isPublished = comparison.task === SPEED_UP.task;
   return [
     table([
       "Speed-up",
@@ -314,7 +312,6 @@ function speedUpTable(comparison: Comparison): string[] {
       "Sweep (FLOP)",
       "Training (FLOP)",
       "Training examples",
-    ], [...rows, ...(isPublished ? [SPEED_UP.row] : [])]),
-    ...(isPublished ? [SPEED_UP.text] : []),
+    ], rows),
   ];
 }

@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { compare } from "../../lib/report/compare.ts";
 import { signed } from "../../lib/report/format.ts";
@@ -27,32 +27,6 @@ Deno.test("renderMarkdown() lists the faults of the data under the verdict", () 
   const text = renderMarkdown({ ...report, faults: [fault] });
   const [, list] = /\*\*The data have faults:\*\*\n\n(- .*)\n\n## /.exec(text)!;
   assertEquals(list, `- ${fault}`);
-});
-
-Deno.test("renderMarkdown() shows the published ablation beside several of its ways to draw ranks only", () => {
-  const shown = (...draws: readonly (string | undefined)[]) =>
-    render(
-      draws.map((draws) =>
-        resultOf("rte", "dylora", { 1: 1 }, {
-          variant: { draws: String(draws) },
-          training: trainingOf(1, { draws }),
-        })
-      ),
-    ).includes("arXiv 2210.07558, table 4");
-  const uniform = "uniformly for each step";
-  assert(shown(uniform, `${uniform}, mode frozen`));
-  assert(shown(uniform, "geometrically (p = 0.15) for each step"));
-  assert(!shown(uniform));
-  assert(!shown(uniform, "uniformly for each example"));
-});
-
-Deno.test("renderMarkdown() shows the figures of the FourierFT paper beside all of its tasks only", () => {
-  const shown = (...tasks: readonly string[]) =>
-    render(tasks.map((task) => resultOf(task, "dylora", { 1: 1 })))
-      .includes("arXiv 2405.03003, table 2");
-  const six = ["cola", "sst2", "mrpc", "stsb", "qnli", "rte"];
-  assert(shown(...six));
-  assert(!shown(...six.slice(1)));
 });
 
 function render(results: readonly Result[]): string {
