@@ -99,15 +99,11 @@ export async function columnsOf(
   encoding?: string,
 ): Promise<string[]> {
   const found: string[] = [];
-  const known = new Set<string>();
   await readRows(path, {
     required: [],
     optional: [],
     encoding,
-    onNames: (names) => {
-      for (const name of names) if (!known.has(name)) found.push(name);
-      for (const name of names) known.add(name);
-    },
+    onNames: (names) => names.forEach((name) => found.push(name)),
   });
   return found;
 }
@@ -147,7 +143,7 @@ interface Columns extends TableForm {
   readonly optional: readonly string[];
   /** Whether it is enough to know that the table has the columns. */
   readonly isCheck?: boolean;
-  /** Called with the names in a header, or with those of each JSON object. */
+  /** Called with the names of all columns. */
   readonly onNames?: (names: readonly string[]) => void;
 }
 
@@ -358,7 +354,7 @@ function delimiterOf(
 
 async function readJsonLines(path: string, columns: Columns): Promise<Row[]> {
   const rows: Row[] = [];
-  const { names, take } = namesOf(columns);
+  const names = new Set<string>();
   let line = 0;
   for await (const text of readLines(path, columns.encoding)) {
     const place = `${path}:${++line}`;
@@ -375,24 +371,12 @@ async function readJsonLines(path: string, columns: Columns): Promise<Row[]> {
         { cause: error },
       );
     }
-    rows.push(rowOf(value, place, take));
+    rows.push(rowOf(value, place, columns, names));
     const isFound = columns.required.every((it) => names.has(it));
     if (columns.isCheck && isFound) return rows;
   }
   if (rows.length > 0) findColumns(columns, [...names], path);
   return rows;
-}
-
-/** Collects the names of the columns of JSON objects, of which single ones may lack some. */
-function namesOf(columns: Columns) {
-  const names = new Set<string>();
-  const take: Columns = {
-    ...columns,
-    onNames: (own) => {
-      for (const name of own) names.add(name);
-    },
-  };
-  return { names, take };
 }
 
 /** The message of JSON.parse() without its place, and the line and column, which it gives in most. */
@@ -420,26 +404,27 @@ async function readJson(path: string, columns: Columns): Promise<Row[]> {
       `"${path}" has no array of JSON objects, one for each row, at the top`,
     );
   }
-  const { names, take } = namesOf(columns);
+  const names = new Set<string>();
   const rows = values.map((value, i) =>
-    rowOf(value, `"${path}", row ${i + 1}`, take)
+    rowOf(value, `"${path}", row ${i + 1}`, columns, names)
   );
   if (rows.length > 0) findColumns(columns, [...names], path);
   return rows;
 }
 
-/** The columns of a JSON object. */
+/** The columns of a JSON object, which may lack some; `names` gets those that it has. */
 function rowOf(
   value: unknown,
   place: string,
-  { required, optional, onNames }: Columns,
+  { required, optional }: Columns,
+  names: Set<string>,
 ): Row {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw new SyntaxError(
       `${place}: Expected a JSON object, found ${quote(JSON.stringify(value))}`,
     );
   }
-  onNames?.(Object.keys(value));
+  for (const name of Object.keys(value)) names.add(name);
   const values = [...required, ...optional].map((column) =>
     Object.hasOwn(value, column)
       ? (value as Record<string, unknown>)[column]
