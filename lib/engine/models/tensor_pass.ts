@@ -408,7 +408,7 @@ function weighted(x: Activation, weights: tf.Tensor): Activation {
 }
 
 /** Repeats rows shared by all ranks. */
-function repeated<T extends tf.Tensor>(x: T, rows: number): T {
+export function repeated<T extends tf.Tensor>(x: T, rows: number): T {
   const [shared] = x.shape as [number];
   if (shared === rows) return x;
   return tf.tile(x, [rows / shared, ...x.shape.slice(1).map(() => 1)]) as T;

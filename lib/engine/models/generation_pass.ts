@@ -1,0 +1,218 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { MASKED, tokenRange } from "../ops/attention.ts";
+import { rotary, rotaryAngles } from "../ops/positions.ts";
+import { fused } from "../trace.ts";
+import type { AttentionOptions, Index } from "./model.ts";
+import { type Activation, rankCount } from "./pass_weights.ts";
+import { repeated, TensorPass, type TensorPassOptions } from "./tensor_pass.ts";
+
+/** Keys and values of a layer, `[sequences, shared heads, tokens, depth]` each. */
+export interface LayerCache {
+  readonly key: tf.Tensor4D;
+  readonly value: tf.Tensor4D;
+}
+
+/** Computes prompts, at all ranks, and keeps their keys and values. */
+export class PromptPass extends TensorPass {
+  /** Of each layer in turn. */
+  readonly layers: LayerCache[] = [];
+  readonly #sequences: number;
+
+  constructor(options: TensorPassOptions) {
+    super(options);
+    this.#sequences = options.input.ids.shape[0] * rankCount(options.ranks);
+  }
+
+  override attention(
+    query: Activation,
+    key: Activation,
+    value: Activation,
+    options: AttentionOptions<Activation>,
+  ): Activation {
+    const ofAll = ({ value }: Activation) =>
+      repeated(value as tf.Tensor4D, this.#sequences);
+    this.layers.push({ key: ofAll(key), value: ofAll(value) });
+    return super.attention(query, key, value, options);
+  }
+}
+
+/** What a step of generation is given of the tokens before. */
+export interface StepTokens {
+  /** Last token of each sequence, int32 `[ranks * prompts * beams, 1]`. */
+  readonly ids: tf.Tensor2D;
+  /** Number of tokens that were generated before it, a float `[1]`. */
+  readonly at: tf.Tensor1D;
+  /** 1 for tokens of the prompts and 0 for padding, which comes first: `[prompts, tokens]`. */
+  readonly mask: tf.Tensor2D;
+  /** Keys and values of the prompts, at all ranks. */
+  readonly prompt: readonly LayerCache[];
+  /** Those of the generated tokens of all sequences, with a place for each that may follow. */
+  readonly own: readonly LayerCache[];
+}
+
+/**
+ * Computes the next token of each sequence. Beams of a prompt share its keys
+ * and values. The place of a token is its column, padding included: rotary
+ * positions and windows depend on distances alone.
+ */
+export class StepPass extends TensorPass {
+  /** Keys and values of the generated tokens, this one among them. */
+  readonly layers: LayerCache[] = [];
+  readonly #ranks: number;
+  readonly #beams: number;
+  /** Columns of prompts, and places of generated tokens. */
+  readonly #sizes: readonly [prompt: number, own: number];
+  /** Column of the token, `[1]`. */
+  readonly #column: tf.Tensor1D;
+  /** 1 for the token's place among the generated ones, `[1, 1, places, 1]`. */
+  readonly #isNow: tf.Tensor;
+  /** 1 for tokens and 0 for padding, `[sequences, columns]`. */
+  readonly #mask: tf.Tensor2D;
+  /** Added to the scores, by window: `[sequences, 1, 1, columns]`. */
+  readonly #added = new Map<number, tf.Tensor>();
+
+  constructor(
+    options: Omit<TensorPassOptions, "input">,
+    private readonly step: StepTokens,
+  ) {
+    const { ids, at, mask } = step;
+    const [sequences] = ids.shape;
+    const [prompts, columns] = mask.shape;
+    const places = step.own[0]!.key.shape[2];
+    const ranks = rankCount(options.ranks);
+    const beams = sequences / ranks / prompts;
+    const ofPrompts = tf.reshape(
+      tf.tile(tf.reshape(mask, [1, prompts, 1, columns]), [ranks, 1, beams, 1]),
+      [sequences, columns],
+    );
+    const before = tf.add(tf.sum(ofPrompts, 1, true), at);
+    super({
+      ...options,
+      input: {
+        ids,
+        positions: tf.cast(before, "int32") as tf.Tensor2D,
+        types: tf.zerosLike(ids),
+        mask: undefined,
+      },
+    });
+    [this.#ranks, this.#beams] = [ranks, beams];
+    this.#sizes = [columns, places];
+    this.#column = tf.add(at, columns);
+    const isNow = tf.cast(tf.equal(tokenRange(places), at), "float32");
+    this.#isNow = tf.reshape(isNow, [1, 1, places, 1]);
+    this.#mask = tf.pad(ofPrompts as tf.Tensor2D, [[0, 0], [0, places]], 1);
+  }
+
+  override embed(name: string, index: Index): Activation {
+    const x = super.embed(name, index);
+    return { ...x, sequences: x.sequences / this.#ranks };
+  }
+
+  override rotary(x: Activation, frequencies: Float32Array): Activation {
+    const [columns, places] = this.#sizes;
+    const angles = rotaryAngles(columns + places, frequencies);
+    const value = rotary(x.value as tf.Tensor4D, angles, this.#column);
+    return { ...x, value };
+  }
+
+  override attention(
+    query: Activation,
+    key: Activation,
+    value: Activation,
+    { scale, window = Infinity }: AttentionOptions<Activation>,
+  ): Activation {
+    const layer = this.layers.length;
+    const [prompt, before] = [this.step.prompt[layer]!, this.step.own[layer]!];
+    const isNow = this.#isNow;
+    const own = {
+      key: written({ cache: before.key, now: key.value, isNow }).value,
+      value: written({ cache: before.value, now: value.value, isNow }).value,
+    } as LayerCache;
+    this.layers.push(own);
+    const [sequences, shared, , depth] = own.key.shape;
+    const rows = tf.reshape(query.value, [sequences, shared, -1, depth]);
+    const products = tf.concat([
+      this.#byBeam(tf.matMul(this.#byPrompt(rows), prompt.key, false, true)),
+      tf.matMul(rows, own.key, false, true),
+    ], 3);
+    const { p } = softmax({
+      products,
+      scale: tf.scalar(scale ?? 1 / Math.sqrt(depth)),
+      added: this.#addedIn(window),
+    });
+    const [ofPrompt, ofOwn] = tf.split(p, [...this.#sizes], 3) as [
+      tf.Tensor,
+      tf.Tensor,
+    ];
+    const context = tf.add(
+      this.#byBeam(tf.matMul(this.#byPrompt(ofPrompt), prompt.value)),
+      tf.matMul(ofOwn, own.value),
+    );
+    return { ...query, value: tf.reshape(context, [sequences, -1]) };
+  }
+
+  /** The rows of all beams of a prompt as those of one sequence. */
+  #byPrompt(x: tf.Tensor): tf.Tensor {
+    if (this.#beams === 1) return x;
+    const [sequences, shared, rows, width] = x.shape as number[];
+    const prompts = sequences! / this.#beams;
+    return tf.reshape(
+      tf.transpose(
+        tf.reshape(x, [prompts, this.#beams, shared!, rows!, width!]),
+        [0, 2, 1, 3, 4],
+      ),
+      [prompts, shared!, -1, width!],
+    );
+  }
+
+  /** Inverse of {@linkcode #byPrompt}. */
+  #byBeam(x: tf.Tensor): tf.Tensor {
+    if (this.#beams === 1) return x;
+    const [prompts, shared, rows, width] = x.shape as number[];
+    const beams = this.#beams;
+    return tf.reshape(
+      tf.transpose(
+        tf.reshape(x, [prompts!, shared!, beams, rows! / beams, width!]),
+        [0, 2, 1, 3, 4],
+      ),
+      [prompts! * beams, shared!, -1, width!],
+    );
+  }
+
+  /** Masks padding, places without a token yet, and tokens out of a window. */
+  #addedIn(window: number): tf.Tensor {
+    const known = this.#added.get(window);
+    if (known !== undefined) return known;
+    const [sequences, columns] = this.#mask.shape;
+    const distance = tf.sub(this.#column, tokenRange(columns));
+    const isNear = window === Infinity
+      ? tf.greaterEqual(distance, 0)
+      : tf.logicalAnd(
+        tf.greaterEqual(distance, 0),
+        tf.lessEqual(distance, window),
+      );
+    const isSeen = tf.mul(this.#mask, tf.cast(isNear, "float32"));
+    const added = tf.reshape(
+      tf.mul(tf.sub(1, isSeen), MASKED),
+      [sequences, 1, 1, columns],
+    );
+    this.#added.set(window, added);
+    return added;
+  }
+}
+
+/** A cache with the values of one place. */
+const written = fused(
+  ({ cache, now, isNow }: Record<"cache" | "now" | "isNow", tf.Tensor>) => ({
+    value: tf.add(tf.mul(cache, tf.sub(1, isNow)), tf.mul(now, isNow)),
+  }),
+  { products: ["value"] },
+);
+
+const softmax = fused(
+  ({ products, scale, added }: Record<
+    "products" | "scale" | "added",
+    tf.Tensor
+  >) => ({ p: tf.softmax(tf.add(tf.mul(products, scale), added)) }),
+  { products: ["p"] },
+);

@@ -1,0 +1,443 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { type AdapterScale, rankScale } from "../adapters/scale.ts";
+import { type Classifier, splitParameters } from "../models/classifier.ts";
+import { PromptPass, StepPass } from "../models/generation_pass.ts";
+import { forward, type Head } from "../models/model.ts";
+import type { PassTensors } from "../models/pass_weights.ts";
+import { gather } from "../ops/embedding.ts";
+import { fused, type Named, trace } from "../trace.ts";
+import { shardSizes, splitBatch } from "./batch.ts";
+import { yieldToEvents } from "./progress.ts";
+
+/** How texts are searched, as in transformers' `generate()`. */
+export interface SearchOptions {
+  /** Continuations of a prompt that are followed; 1 takes the most probable token each time. */
+  readonly beams: number;
+  /** Exponent of the length by which the log-probability of a text is divided. */
+  readonly lengthPenalty: number;
+  /** Maximum tokens that are written. */
+  readonly maxTokens: number;
+  /** Tokens that end a text. */
+  readonly ends: readonly number[];
+}
+
+/** Options of a generator. */
+export interface GeneratorOptions
+  extends SearchOptions, Omit<AdapterScale, "rank"> {
+  /** Prompts at a time. */
+  readonly batchSize: number;
+}
+
+/** Callbacks of a generation. */
+interface GenerationHooks {
+  readonly signal?: AbortSignal | undefined;
+  /** Called after each batch with the number of prompts done. */
+  readonly progress?: ((prompts: number) => void) | undefined;
+  /** Called after each token with the numbers of a prompt and of a rank, and the best text so far. */
+  readonly written?:
+    | ((prompt: number, rank: number, tokens: readonly number[]) => void)
+    | undefined;
+}
+
+/** Writes texts with any number of parameter vectors of one model, each at any ranks; disposed, it frees its graph functions. */
+export interface Generator extends Disposable {
+  /**
+   * The tokens that follow each prompt at each rank, without the one that ends them.
+   *
+   * @param values Flat parameters, `[size]`
+   * @param ranks 1-based; 0 without adapters
+   * @returns `[ranks][prompts][tokens]`
+   * @throws {RangeError} If a prompt is empty, or the model has no positions for it and what is to be written.
+   */
+  (
+    values: Float32Array,
+    ranks: readonly number[],
+    prompts: readonly ArrayLike<number>[],
+    hooks?: GenerationHooks,
+  ): Promise<(readonly number[])[][]>;
+}
+
+/** Prompts are padded to a multiple of this, so that few lengths are traced. */
+const BUCKET = 16;
+
+/** The parameters and the ranks in use. */
+interface AdapterTensors {
+  readonly values: tf.Tensor1D;
+  readonly scale: tf.Tensor2D;
+}
+
+/** Next tokens of each sequence and their scores, `[sequences, candidates]` each, and keys and values by the names by which a step takes them. */
+type Continued =
+  & { readonly [cache: string]: tf.Tensor }
+  & Readonly<Record<"tokens" | "scores", tf.Tensor>>;
+
+/**
+ * Makes a generator. Prompts are computed once at all ranks; then a token of
+ * all texts is one call of a traced function, which takes the keys and values
+ * of the prompts and those of the tokens so far, in a cache of fixed size.
+ */
+export function generator(
+  classifier: Classifier,
+  options: GeneratorOptions,
+): Generator {
+  const { model, layout, weights } = classifier;
+  const { beams, maxTokens } = options;
+  const candidates = candidateCount(options);
+  const language: Head = {
+    ...model.heads.language!,
+    read: (m, x) => m.last(x, undefined),
+  };
+  const reader = { ...model, heads: { ...model.heads, language } };
+  const gradientMask = tf.zeros([layout.rank]) as tf.Tensor1D;
+  const tensorsOf = ({ values, scale }: AdapterTensors): PassTensors => ({
+    ...{ weights, layout, ranks: { scale, gradientMask } },
+    parameters: splitParameters(values, layout),
+  });
+
+  /** Computes the passes of all shards. */
+  function run(
+    kind: "prompt" | "own",
+    passes: readonly (PromptPass | StepPass)[],
+  ): Continued {
+    const caches: [string, tf.Tensor][] = [];
+    const found = passes.map((pass, shard) => {
+      const logits = forward(reader, pass, layout.labels).value;
+      const { values, indices } = tf.topk(logits, candidates);
+      pass.layers.forEach(({ key, value }, layer) =>
+        caches.push(
+          [`${kind}.${shard}.${layer}.key`, key],
+          [`${kind}.${shard}.${layer}.value`, value],
+        )
+      );
+      // A single beam compares nothing but the candidates of one token.
+      const scores = beams === 1
+        ? values
+        : tf.sub(values, logSum({ logits }).value);
+      return { tokens: indices, scores };
+    });
+    return {
+      ...Object.fromEntries(caches),
+      tokens: tf.concat(found.map(({ tokens }) => tokens)),
+      scores: tf.concat(found.map(({ scores }) => scores)),
+    };
+  }
+
+  const readPrompts = trace((
+    { ids, mask, ...adapter }: AdapterTensors & {
+      readonly ids: tf.Tensor2D;
+      readonly mask: tf.Tensor2D;
+    } & Named,
+  ) => {
+    const before: tf.Tensor2D = tf.relu(tf.sub(tf.cumsum(mask, 1), 1));
+    const positions: tf.Tensor2D = tf.cast(before, "int32");
+    const all = { ids, mask, positions, types: tf.zerosLike(ids) };
+    const inputs = splitBatch(all, shardSizes(ids.shape[0], 1));
+    return run(
+      "prompt",
+      inputs.map((input) => new PromptPass({ ...tensorsOf(adapter), input })),
+    );
+  });
+
+  const writeToken = trace((
+    { values, scale, ids, at, mask, parents, ...caches }: AdapterTensors & {
+      readonly ids: tf.Tensor2D;
+      readonly at: tf.Tensor1D;
+      readonly mask: tf.Tensor2D;
+      readonly parents: tf.Tensor1D | undefined;
+    } & Named,
+  ) => {
+    const sizes = shardSizes(mask.shape[0], 1);
+    const masks = tf.split(mask, sizes) as tf.Tensor2D[];
+    const rows = sizes.map((size) => scale.shape[0] * size * beams);
+    const shards = splitBatch({ ids, parents }, rows);
+    return run(
+      "own",
+      shards.map(({ ids, parents }, shard) => {
+        const layersOf = (kind: string, follow: (x: tf.Tensor) => tf.Tensor) =>
+          Array.from({ length: model.layers }, (_, layer) => {
+            const of = (what: string) =>
+              follow(caches[`${kind}.${shard}.${layer}.${what}`]!);
+            return {
+              key: of("key") as tf.Tensor4D,
+              value: of("value") as tf.Tensor4D,
+            };
+          });
+        return new StepPass(tensorsOf({ values, scale }), {
+          ...{ ids, at, mask: masks[shard]! },
+          prompt: layersOf("prompt", (x) => x),
+          own: layersOf("own", (x) => parents ? gather(x, parents) : x),
+        });
+      }),
+    );
+  });
+
+  async function generate(
+    values: Float32Array,
+    served: readonly number[],
+    prompts: readonly ArrayLike<number>[],
+    { signal, progress, written }: GenerationHooks = {},
+  ): Promise<(readonly number[])[][]> {
+    checkPrompts(prompts, maxTokens, model.maxLength);
+    const { rank } = layout;
+    const adapter = {
+      values: tf.tensor1d(values),
+      scale: tf.tensor2d(
+        served.flatMap((b) => [...rankScale(b, { ...options, rank })]),
+        [served.length, rank],
+      ),
+    };
+    const searches = served.map(() => prompts.map(() => new Search(options)));
+    const order = [...prompts.keys()]
+      .sort((a, b) => prompts[b]!.length - prompts[a]!.length);
+    try {
+      for (let done = 0; done < order.length; done += options.batchSize) {
+        const batch = order.slice(done, done + options.batchSize);
+        await write(
+          adapter,
+          batch.map((i) => prompts[i]!),
+          searches.map((all) => batch.map((i) => all[i]!)),
+          async () => {
+            await yieldToEvents();
+            signal?.throwIfAborted();
+            for (const i of batch) {
+              searches.forEach((all, rank) => written?.(i, rank, all[i]!.best));
+            }
+          },
+        );
+        progress?.(done + batch.length);
+      }
+      return searches.map((all) => all.map(({ best }) => best));
+    } finally {
+      tf.dispose(adapter);
+    }
+  }
+
+  /**
+   * Writes what follows some prompts.
+   *
+   * @param searches `[ranks][prompts]`
+   * @param onToken Called after each token
+   */
+  async function write(
+    adapter: AdapterTensors,
+    prompts: readonly ArrayLike<number>[],
+    searches: readonly (readonly Search[])[],
+    onToken: () => Promise<void>,
+  ): Promise<void> {
+    // The rows of a step are those of each shard, in it of each rank, prompt and beam.
+    let start = 0;
+    const shards = shardSizes(prompts.length, 1).map((size) => {
+      const from = start;
+      start += size;
+      return searches.flatMap((all) => all.slice(from, start));
+    });
+    const { ids, mask } = paddedPrompts(prompts, model.padId);
+    let { tokens, scores, ...caches } = readPrompts({ ...adapter, ids, mask });
+    const prompt = caches;
+    caches = emptyCaches(prompt, beams, maxTokens);
+    try {
+      for (let at = 0;; at++) {
+        const found = [await tokens.data(), await scores.data()] as const;
+        tf.dispose([tokens, scores]);
+        let row = 0;
+        for (const search of shards.flat()) {
+          const rows = at === 0 ? 1 : beams;
+          const [from, to] = [row, row + rows].map((it) => it * candidates);
+          search.advance(
+            found[0].subarray(from, to),
+            found[1].subarray(from, to),
+          );
+          row += rows;
+        }
+        await onToken();
+        if (shards.flat().every(({ isDone }) => isDone)) return;
+        const next = shards.flatMap((all) =>
+          all.flatMap((search, i) =>
+            search.next.map(({ token, parent }) => ({
+              token,
+              parent: i * beams + parent,
+            }))
+          )
+        );
+        const input = {
+          ids: tf.tensor2d(
+            next.map(({ token }) => token),
+            [next.length, 1],
+            "int32",
+          ),
+          at: tf.tensor1d([at]),
+          parents: beams === 1
+            ? undefined
+            : tf.tensor1d(next.map(({ parent }) => parent), "int32"),
+        };
+        const before = caches;
+        ({ tokens, scores, ...caches } = writeToken({
+          ...{ ...adapter, ...input, mask },
+          ...{ ...prompt, ...before },
+        }));
+        tf.dispose([{ ...input }, before]);
+      }
+    } finally {
+      tf.dispose([ids, mask, prompt, caches]);
+    }
+  }
+
+  return Object.assign(generate, {
+    [Symbol.dispose]() {
+      gradientMask.dispose();
+      readPrompts.dispose();
+      writeToken.dispose();
+    },
+  });
+}
+
+/** The logarithm of the sum of exponentials of each row. */
+const logSum = fused(({ logits }: { readonly logits: tf.Tensor }) => {
+  const max = tf.max(logits, -1, true);
+  const sum = tf.sum(tf.exp(tf.sub(logits, max)), -1, true);
+  return { value: tf.add(max, tf.log(sum)) };
+});
+
+/** Caches for the generated tokens of all beams, of which nothing is read before it is written. */
+function emptyCaches(
+  prompt: Readonly<Record<string, tf.Tensor>>,
+  beams: number,
+  places: number,
+): Record<string, tf.Tensor> {
+  const made = new Map<string, tf.Tensor>();
+  return Object.fromEntries(
+    Object.entries(prompt).map(([name, { shape }]) => {
+      const [sequences, heads, , depth] = shape as [
+        number,
+        number,
+        number,
+        number,
+      ];
+      const own = [sequences * beams, heads, places, depth];
+      const zeros = made.get(String(own)) ?? tf.zeros(own);
+      made.set(String(own), zeros);
+      return [name.replace("prompt", "own"), zeros];
+    }),
+  );
+}
+
+function checkPrompts(
+  prompts: readonly ArrayLike<number>[],
+  maxTokens: number,
+  maxLength: number,
+): void {
+  prompts.forEach(({ length }, i) => {
+    if (length === 0) {
+      throw new RangeError(
+        `Prompt ${i + 1} is empty: it needs a token or more`,
+      );
+    }
+    if (length + maxTokens > maxLength) {
+      throw new RangeError(
+        `Prompt ${
+          i + 1
+        } has ${length} tokens, and with ${maxTokens} to write these are more than the ${maxLength} that the model has positions for: shorten it, or write fewer`,
+      );
+    }
+  });
+}
+
+/** Prompts with padding before them, so that what follows starts in one column: `[prompts, tokens]` */
+function paddedPrompts(prompts: readonly ArrayLike<number>[], padId: number) {
+  const longest = Math.max(...prompts.map(({ length }) => length));
+  const columns = Math.ceil(longest / BUCKET) * BUCKET;
+  const shape: [number, number] = [prompts.length, columns];
+  const ids = new Int32Array(columns * prompts.length).fill(padId);
+  const mask = new Float32Array(ids.length);
+  prompts.forEach((prompt, row) => {
+    const end = (row + 1) * columns;
+    ids.set(prompt, end - prompt.length);
+    mask.fill(1, end - prompt.length, end);
+  });
+  return {
+    ids: tf.tensor2d(ids, shape, "int32"),
+    mask: tf.tensor2d(mask, shape),
+  };
+}
+
+/** Candidates of which as many as there are beams go on, whatever ends a text. */
+function candidateCount({ beams, ends }: SearchOptions): number {
+  return beams * Math.max(2, 1 + ends.length);
+}
+
+/** A text that goes on. */
+interface Beam {
+  readonly tokens: readonly number[];
+  /** Sum of log-probabilities. */
+  readonly score: number;
+  /** Number of the beam that it continues. */
+  readonly parent: number;
+}
+
+/** The search for one text, as that of transformers with `early_stopping=False`; with one beam, greedy. */
+class Search {
+  isDone = false;
+  #running: readonly Beam[] = [{ tokens: [], score: 0, parent: 0 }];
+  /** Ended texts, the best first. */
+  #ended: readonly Omit<Beam, "parent">[] = [];
+
+  constructor(private readonly options: SearchOptions) {}
+
+  /** The best text that has ended, or of those that go on. */
+  get best(): readonly number[] {
+    return (this.#ended[0] ?? this.#running[0]!).tokens;
+  }
+
+  /** Last token and parent of each beam; of a search that is done, any. */
+  get next(): { readonly token: number; readonly parent: number }[] {
+    return Array.from({ length: this.options.beams }, (_, i) => {
+      const { tokens = [], parent = i } = this.#running[i] ?? {};
+      return { token: tokens.at(-1) ?? 0, parent };
+    });
+  }
+
+  /**
+   * Continues each beam by its candidates.
+   *
+   * @param tokens Of the beams, the best first, `[beams, candidates]`
+   * @param scores Their log-probabilities
+   */
+  advance(tokens: ArrayLike<number>, scores: ArrayLike<number>): void {
+    if (this.isDone) return;
+    const { beams, ends, maxTokens, lengthPenalty } = this.options;
+    const count = candidateCount(this.options);
+    const found = this.#running.flatMap((beam, parent) =>
+      Array.from({ length: count }, (_, i): Beam => ({
+        tokens: [...beam.tokens, tokens[parent * count + i]!],
+        score: Math.fround(beam.score + scores[parent * count + i]!),
+        parent,
+      }))
+    ).sort(byScore).slice(0, count);
+    const { length } = found[0]!.tokens;
+    const isLast = length === maxTokens;
+    const isEnd = ({ tokens }: Beam) => ends.includes(tokens.at(-1)!);
+    const scored = (score: number) =>
+      Math.fround(score / Math.fround(length ** lengthPenalty));
+    const ended = found.slice(0, beams)
+      .filter((it) => isLast || isEnd(it))
+      .map((it) => ({
+        tokens: isEnd(it) ? it.tokens.slice(0, -1) : it.tokens,
+        score: scored(it.score),
+      }));
+    this.#ended = [...this.#ended, ...ended].sort(byScore).slice(0, beams);
+    this.#running = found.filter((it) => !isEnd(it)).slice(0, beams);
+    const isFull = this.#ended.length === beams;
+    // No text that goes on is better than all that have ended, if it ended here.
+    const isBeaten = isFull &&
+      (beams === 1 ||
+        scored(this.#running[0]!.score) <= this.#ended.at(-1)!.score);
+    this.isDone = isLast || isBeaten;
+  }
+}
+
+function byScore(
+  a: { readonly score: number },
+  b: { readonly score: number },
+): number {
+  return b.score - a.score;
+}
