@@ -33,6 +33,12 @@ const Params = z.strictObject({
     "Column of the second text, for tasks on pairs",
   ),
   label: z.string().default("label").describe("Column of the label"),
+  completion: z.string().nullish().describe(
+    "Column of the text to write after that of the column text; instead of a label",
+  ),
+  messages: z.string().nullish().describe(
+    "Column of conversations as lists of messages with role and content, the last one to be written; instead of a text and a label",
+  ),
   regression: z.boolean().default(false).describe(
     "True if the label is a number to predict, not a class",
   ),
@@ -58,6 +64,11 @@ const Params = z.strictObject({
     "Encoding of text files, by its name in the Encoding Standard of the web; latin1 is that of Western European spreadsheets, Windows-1252",
   ),
 }).refine(
+  ({ completion, messages, pair, regression, classes }) =>
+    [completion, messages, pair ?? regression].filter(Boolean).length < 2 &&
+    !((completion || messages) && classes),
+  "Expected one of completion and messages, without pair, classes and regression",
+).refine(
   ({ regression, classes }) => !(regression && classes),
   "Expected no classes for a regression",
 ).refine(({ text, pair }) => pair !== text, {

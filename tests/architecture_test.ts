@@ -216,30 +216,30 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 1203,
+  "lib/artifacts": 1207,
   "lib/benchmarks": 385,
   "lib/cli": 8040,
-  "lib/data": 1734,
-  "lib/engine": 12908,
+  "lib/data": 1749,
+  "lib/engine": 12909,
   "lib/files": 570,
   "lib/hub": 1590,
   "lib/onnx": 1464,
-  "lib/peft": 989,
+  "lib/peft": 990,
   "lib/pipeline": 2996,
   "lib/pypi": 505,
   "lib/ranks": 170,
-  "lib/problems": 2040,
+  "lib/problems": 2125,
   "lib/remote": 1150,
   "lib/report": 3879,
   "lib/resize": 1460,
   "lib/scheduler": 5130,
   "lib/serve": 830,
   "lib/slurm": 1266,
-  "lib/stages": 3205,
+  "lib/stages": 3243,
   "lib/store": 1304,
-  "lib/text": 1760,
+  "lib/text": 1929,
   "lib/track": 885,
-  "tasks": 729,
+  "tasks": 740,
 };
 
 /** Lines of code below a folder. */

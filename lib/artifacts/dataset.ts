@@ -35,6 +35,9 @@ const ExampleLine = z.strictObject({
       z.tuple([z.number(), z.number(), z.number()]),
     ]),
   ).exactOptional(),
+  completions: z.array(z.string()).min(1).exactOptional(),
+  messages: z.array(z.looseObject({ role: z.string(), content: z.string() }))
+    .min(1).exactOptional(),
 });
 
 /** Writes an artifact of kind `dataset`. */
@@ -45,8 +48,8 @@ export async function writeDataset(
 ): Promise<void> {
   const counts: Record<string, number> = {};
   for (const [split, examples] of Object.entries(splits)) {
-    const lines = examples.map(({ index, text, pair, label, words }) =>
-      JSON.stringify({ index, text, pair, label, words }) + "\n"
+    const lines = examples.map(({ index, text, ...more }) =>
+      JSON.stringify({ index, text, ...more }) + "\n"
     );
     await Deno.writeTextFile(join(folder, `${split}.jsonl`), lines.join(""));
     counts[split] = examples.length;

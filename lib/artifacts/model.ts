@@ -20,6 +20,7 @@ export const MODEL_EXTRA_FILES = [
   "vocab.txt",
   "vocab.json",
   "merges.txt",
+  "chat_template.jinja",
 ] as const;
 
 /** File with the {@linkcode ModelOrigin} of a fetched model; absent from models that stages made. */

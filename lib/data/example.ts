@@ -9,6 +9,16 @@ export interface Example {
   readonly label?: number;
   /** Its words, where each has a label of its own instead. */
   readonly words?: readonly LabelledWord[];
+  /** Texts that may follow it, where these are to be written. */
+  readonly completions?: readonly string[];
+  /** The conversation that they continue, whose last message is the text. */
+  readonly messages?: readonly Message[];
+}
+
+/** A message of a conversation; templates may take more fields. */
+export interface Message extends Readonly<Record<string, unknown>> {
+  readonly role: string;
+  readonly content: string;
 }
 
 /** UTF-16 units of a text from `start` up to, and without, `end`. */
@@ -31,9 +41,9 @@ export interface EncodedExamples {
   readonly offsets: Int32Array;
   /** Number of each example in its source, `[examples]`. */
   readonly index: Int32Array;
-  /** Class numbers, or scores of a regression, `[examples]`, or of words `[words]`; absent from a test set. */
+  /** Class numbers, or scores of a regression, `[examples]`, or of words `[words]`, or ids of tokens to write; absent from a test set. */
   readonly labels?: Float32Array;
-  /** The words that are read of examples that have several; each part of a long text is an example with the text's index. */
+  /** The words that are read of examples that have several, or the tokens to write; each part of a long text, and each text that may follow a prompt, is an example with the text's index. */
   readonly words?: WordTokens;
 }
 
@@ -46,7 +56,7 @@ export interface LabelledExamples extends EncodedExamples {
 export interface WordTokens {
   /** Words of example i are those from `offsets[i]` up to, and without, `offsets[i + 1]`, `[examples + 1]`. */
   readonly offsets: Int32Array;
-  /** First token of each word in its example. */
+  /** First token of each word in its example; of a token to write, the one before it. */
   readonly tokens: Int32Array;
   /** Number of each word in its text. */
   readonly numbers: Int32Array;
@@ -152,13 +162,18 @@ export function describeExamples(
   const given = examples.flatMap(({ label, words = [[0, 0, label]] }) =>
     words.flatMap(([, , label]) => label ?? [])
   );
+  const texts = examples.flatMap(({ completions = [] }) => completions).length;
   const empty =
     examples.filter(({ text, pair }) =>
       text.trim() === "" || pair?.trim() === ""
     ).length;
   return [
     `${count} example${count === 1 ? "" : "s"}`,
-    given.length === 0 ? "no labels" : describe(given),
+    texts > 0
+      ? `${texts} texts to write`
+      : given.length === 0
+      ? "no labels"
+      : describe(given),
     ...empty === 0
       ? []
       : [`${empty} ${empty === 1 ? "has" : "have"} an empty text`],

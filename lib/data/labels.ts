@@ -5,7 +5,7 @@ import { quote } from "./text_file.ts";
 /** How the labels of a table are read. */
 export interface Labelling {
   /** @throws {SyntaxError} With the place, if the row's last value is no label */
-  read(row: Row): Pick<Example, "label" | "words">;
+  read(row: Row): Omit<Example, "index" | "text" | "pair">;
   /** Whether a file names the classes, where -1 is the id of examples without a label. */
   readonly areRecorded?: boolean;
 }
@@ -114,7 +114,7 @@ export function areLabelled(
  * Maximum number of characters in a text. A tokenizer takes a second and 150 MB
  * of memory for each million, of which a model reads a few thousand.
  */
-const MAX_TEXT = 4_000_000;
+export const MAX_TEXT = 4_000_000;
 
 /**
  * Converts rows to examples. Those without a label, which only a file that names

@@ -11,10 +11,11 @@ import { modulesOf, pathsOf, PEFT_PREFIX } from "./names.ts";
 /** The tensors of an adapter by PEFT's names. */
 type Shapes = Readonly<Record<string, Pick<AdapterTensors[string], "shape">>>;
 
-/** Number of outputs of an adapter's classification head; 0 without one. */
+/** Number of outputs of an adapter's classification head; 0 without one, and 1 of a language head, of which an adapter has nothing. */
 export function headOutputs(tensors: Shapes, model: Model): number {
-  const { name } = headTensors(model).at(-1)!;
-  return tensors[`${PEFT_PREFIX}${name}`]?.shape[0] ?? 0;
+  const last = headTensors(model).at(-1);
+  if (last === undefined) return 1;
+  return tensors[`${PEFT_PREFIX}${last.name}`]?.shape[0] ?? 0;
 }
 
 /**

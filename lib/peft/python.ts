@@ -23,8 +23,8 @@ export function pythonCode(
   const { pythonOptions, autoClass } = problemOf(labelled);
   const options = [
     pythonOptions,
-    ...hasOtherClasses ? ["ignore_mismatched_sizes=True"] : [],
-  ].map((it) => `    ${it},\n`).join("");
+    hasOtherClasses ? "ignore_mismatched_sizes=True" : "",
+  ].map((it) => it && `    ${it},\n`).join("");
   return base === undefined
     ? `from peft import AutoPeftModelFor${autoClass}
 from transformers import AutoTokenizer

@@ -1,4 +1,7 @@
-import type { Problem, ProblemKind, Values } from "./problem.ts";
+import type { Message } from "../data/example.ts";
+import { describeValue, listIn, MAX_TEXT } from "../data/labels.ts";
+import type { Row } from "../data/table.ts";
+import type { LabelColumn, Problem, ProblemKind, Values } from "./problem.ts";
 
 /** Metrics of the tokens to write, by their losses: lower is better. */
 const METRICS = {
@@ -92,4 +95,86 @@ function sumsOf(values: Values, starts: Int32Array): Float64Array {
     }
     return sum;
   });
+}
+
+/** What one row has to be written. */
+interface Pair {
+  readonly text: string;
+  /** Undefined in a row that has a prompt alone. */
+  readonly completion: string | undefined;
+  readonly messages?: readonly Message[];
+}
+
+/** Texts to write, by prompt or at the end of conversations; rows with the same prompt become one. */
+export const completionColumn: LabelColumn = {
+  problem: "language",
+  reader: () => (rows, isLabelled) => {
+    const pairs = rows.map((row) => ({
+      place: row.place,
+      ...pairOf(row, isLabelled),
+    }));
+    return [
+      ...Map.groupBy(
+        pairs,
+        ({ text, messages }) => JSON.stringify(messages ?? text),
+      ).values(),
+    ].map(([first, ...others]): Row => ({
+      place: first!.place,
+      values: [first!.text, [first!, ...others]],
+    }));
+  },
+  namesIn: () => null,
+  of: () => ({
+    read({ values }) {
+      const pairs = values[1] as readonly Pair[];
+      const completions = pairs.flatMap(({ completion = [] }) => completion);
+      const { messages } = pairs[0]!;
+      return {
+        ...completions.length > 0 && { completions },
+        ...messages && { messages },
+      };
+    },
+    describe: () => "texts to write",
+    faults: () => [],
+    stratum: () => 0,
+    usualMetrics: () => Object.keys(METRICS),
+  }),
+};
+
+/** The prompt and the text to write of a row: two columns, or one of messages, whose last is to be written. */
+function pairOf({ place, values }: Row, isLabelled: boolean): Pair {
+  const text = (value: unknown, what: string) => {
+    if (typeof value === "string" && value.length <= MAX_TEXT) return value;
+    throw new SyntaxError(
+      typeof value === "string"
+        ? `${place}: The ${what} has ${value.length} characters; the maximum is ${MAX_TEXT}`
+        : `${place}: Expected a ${what}, found ${describeValue(value)}`,
+    );
+  };
+  if (values.length > 1) {
+    const [prompt, completion] = values;
+    return {
+      text: text(prompt, "prompt"),
+      completion: isLabelled ? text(completion, "text to write") : undefined,
+    };
+  }
+  const messages = (listIn(values[0]) ?? []).map((it) => {
+    const message = Object(it) as Message;
+    text(message.role, "role of a message");
+    text(message.content, "content of a message");
+    return message;
+  });
+  const last = messages.at(-1);
+  if (last?.role === "assistant" && messages.length > 1) {
+    return {
+      text: messages.at(-2)!.content,
+      completion: last.content,
+      messages: messages.slice(0, -1),
+    };
+  }
+  throw new SyntaxError(
+    `${place}: Expected a list of messages with "role" and "content", the last one that of the assistant, which is to be written; found ${
+      last ? `the role "${last.role}" last` : describeValue(values[0])
+    }`,
+  );
 }

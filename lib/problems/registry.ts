@@ -7,7 +7,7 @@ import type {
   ProblemKind,
   Values,
 } from "./problem.ts";
-import { language } from "./language.ts";
+import { completionColumn, language } from "./language.ts";
 import { regression, scoreColumn } from "./regression.ts";
 import { tagColumn, tokens } from "./tokens.ts";
 
@@ -20,7 +20,12 @@ const KINDS: readonly ProblemKind[] = [
 ];
 
 /** The column of each kind. */
-const COLUMNS: readonly LabelColumn[] = [classColumn, scoreColumn, tagColumn];
+const COLUMNS: readonly LabelColumn[] = [
+  classColumn,
+  scoreColumn,
+  tagColumn,
+  completionColumn,
+];
 
 /** Names of the kinds. */
 export const PROBLEMS = KINDS.map(({ name }) => name);

@@ -82,8 +82,8 @@ function hasOtherClasses(
   folder: string,
   { head, outputs }: Pick<Problem, "head" | "outputs">,
 ): boolean {
-  const { name } = headTensors(readModel(folder, head)).at(-1)!;
+  const last = headTensors(readModel(folder, head)).at(-1);
   using file = openWeights(folder);
-  const [found = outputs] = file.tensors.get(name)?.shape ?? [];
+  const [found = outputs] = file.tensors.get(last?.name ?? "")?.shape ?? [];
   return found !== outputs;
 }

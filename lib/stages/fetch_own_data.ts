@@ -37,6 +37,8 @@ type FetchStage = Stage<{
   readonly text: string;
   readonly pair?: string | null | undefined;
   readonly label: string;
+  readonly completion?: string | null | undefined;
+  readonly messages?: string | null | undefined;
   readonly regression: boolean;
   readonly classes?: readonly string[] | null | undefined;
   readonly holdout?: number | null | undefined;
@@ -49,9 +51,9 @@ type FetchStage = Stage<{
 /** Reads the data of a stage and writes an artifact of kind `dataset`. */
 export async function fetchData(stage: FetchStage): Promise<void> {
   const { params, output, log } = stage;
-  const texts = [params.text, ...params.pair ? [params.pair] : []];
+  const { texts, learnt } = columnsIn(params);
   const files = await findFiles(stage);
-  const columns = [...texts, params.label];
+  const columns = [...texts, learnt];
   const { names, ...found } = await readRows(files.train!, columns, [], params);
   const given = withLabels("train", found.rows, stage);
   const problem = problemOfRows(given, params);
@@ -74,7 +76,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   }) ?? ((rows: readonly Row[]) => rows);
   const rows = prepare(given, true);
   const labels = params.classes ??
-    (problem === "tokens" ? undefined : names) ?? column.namesIn(rows);
+    (column.reader ? undefined : names) ?? column.namesIn(rows);
   const { read: readLabel, ...reader } = labelsOf({ problem, labels });
   const labelling = { read: readLabel, areRecorded: names !== undefined };
   const areNamed = Boolean(params.classes) || names !== undefined;
@@ -100,8 +102,8 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   };
   const labelled = (split: string, rows: readonly Row[]) => {
     const all = toExamples(rows, labelling);
-    const isLabelled = ({ label, words }: Example) =>
-      label !== undefined || words !== undefined;
+    const isLabelled = ({ label, words, completions }: Example) =>
+      (label ?? words ?? completions) !== undefined;
     keep(split, rows.filter((_, i) => isLabelled(all[i]!)));
     const found = all.filter(isLabelled);
     if (found.length === 0) {
@@ -140,7 +142,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   }
   let test: readonly Example[] = [];
   if (files.test) {
-    const found = await readRows(files.test, texts, [params.label], params);
+    const found = await readRows(files.test, texts, [learnt], params);
     if (areLabelled(found.rows, read.train!)) {
       test = labelled(
         "test",
@@ -168,16 +170,28 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   await writeDataset(output, {
     ...taskFields({ task: params.name, problem, labels }),
     metrics: reader.usualMetrics(train.map(({ label }) => label!)),
-    columns: texts,
+    columns: texts.length > 0 ? [...texts] : [learnt],
     ...(faults.length > 0 && { faults }),
   }, splits);
+}
+
+/** Columns of the texts, and of what is learnt of them, which may be their continuation. */
+function columnsIn(
+  { text, pair, label, completion, messages }: FetchStage["params"],
+): { readonly texts: readonly string[]; readonly learnt: string } {
+  if (messages) return { texts: [], learnt: messages };
+  return {
+    texts: [text, ...pair ? [pair] : []],
+    learnt: completion || label,
+  };
 }
 
 /** The problem of a training file: lists of labels, or of spans, are of words. */
 function problemOfRows(
   rows: readonly Row[],
-  { text, pair, regression }: FetchStage["params"],
+  { text, pair, regression, completion, messages }: FetchStage["params"],
 ): string {
+  if (completion || messages) return "language";
   if (listIn(rows[0]!.values.at(-1)) === undefined) {
     return regression ? "regression" : "classification";
   }
@@ -199,31 +213,36 @@ function problemOfRows(
 export async function checkColumns(
   params: FetchStage["params"],
 ): Promise<void> {
-  const { text, pair, label } = params;
-  const texts = [text, ...pair ? [pair] : []];
+  const { texts, learnt } = columnsIn(params);
   for (const [split, file] of Object.entries(params.files)) {
     if (!file || isDataSource(file)) continue;
-    const columns = split === "test" ? texts : [...texts, label];
+    const columns = split === "test" ? texts : [...texts, learnt];
     await checkHeader(file, columns, formOf(params));
   }
 }
 
 /** How a table is read, and which parameter names a column that it lacks, with a column that it has. */
-function formOf({ text, pair, label, encoding }: FetchStage["params"]) {
+function formOf(params: FetchStage["params"]) {
+  const { text, pair, completion, messages, encoding } = params;
+  const { learnt } = columnsIn(params);
   const remedy = (column: string, header: readonly string[]) => {
-    const [key, what] = column === text
-      ? ["text", "texts"]
+    const [key, what] = column === messages
+      ? ["messages", "messages"]
+      : column === text
+      ? ["text", completion ? "prompts" : "texts"]
       : column === pair
       ? ["pair", "second texts"]
+      : completion
+      ? ["completion", "texts to write"]
       : ["label", "labels"];
     const free = header.filter((it) =>
-      ![text, pair, label].includes(it) && /^[\w.-]+$/.test(it)
+      ![text, pair, learnt].includes(it) && /^[\w.-]+$/.test(it)
     );
     return `: name the column of the ${what}, as by -S ${key}=${
-      free.at(key === "label" ? -1 : 0) ?? "COLUMN"
+      free.at(column === learnt ? -1 : 0) ?? "COLUMN"
     }`;
   };
-  return { encoding, numbers: [label], remedy };
+  return { encoding, numbers: completion ? [] : [learnt], remedy };
 }
 
 /**
@@ -270,14 +289,15 @@ async function readRows(
   optional: readonly string[],
   params: FetchStage["params"],
 ) {
-  const { label, regression } = params;
+  const { regression } = params;
+  const { learnt } = columnsIn(params);
   const tables = [];
   let names: readonly string[] | undefined;
   for (const { path, title } of files) {
     try {
       const rows = (await readTable(path, required, optional, formOf(params)))
         .map((row) => ({ ...row, place: row.place.replace(path, title) }));
-      const own = regression ? undefined : await recordedClasses(path, label);
+      const own = regression ? undefined : await recordedClasses(path, learnt);
       names ??= own;
       tables.push(own ? nameClasses(rows, own) : rows);
     } catch (error) {

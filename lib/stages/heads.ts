@@ -45,6 +45,11 @@ export async function fitHeads(
       "The heads of this adapter are fitted already: connect the adapter that they were fitted to",
     );
   }
+  if (problemOf(info).head === "language") {
+    throw new RangeError(
+      "The language head of a model is not trained, so no rank needs one of its own: evaluate the adapter itself",
+    );
+  }
   const teacher = training.rank;
   const served = selectedRanks(params.ranks, servedRanks(training));
   const fitted = served.filter((rank) => rank < teacher && rank <= params.upTo);

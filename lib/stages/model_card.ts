@@ -67,7 +67,7 @@ export async function writeModelCard(
   const hasFigure = drawn !== false && exists(drawn);
   if (hasFigure) await Deno.copyFile(drawn, join(output, figure!));
   const title = provenanceTitle(provenanceOf(training));
-  const { classes } = problemOf(training);
+  const { classes, head } = problemOf(training);
   const data = stringify(metadata(training, scores, content), {
     lineWidth: -1,
   });
@@ -79,9 +79,9 @@ export async function writeModelCard(
     `${
       usage?.what ??
         "An adapter for [PEFT](https://github.com/huggingface/peft)"
-    }: rank ${rank} on ${modules} with the classification head${
-      usage ? "" : ", in float32"
-    }.${
+    }: rank ${rank} on ${modules}${
+      head === "language" ? "" : " with the classification head"
+    }${usage ? "" : ", in float32"}.${
       classes.length === 0 ? "" : ` Classes: ${classes.map(plain).join(", ")}.`
     }`,
     ...(usage ? [usage.code] : peftCode(cut, content)),

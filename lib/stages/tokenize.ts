@@ -5,6 +5,7 @@ import { tokenizerDigest } from "../artifacts/tokenizer.ts";
 import { truncatedMetric, writeTokens } from "../artifacts/tokens.ts";
 import type { EncodedExamples } from "../data/example.ts";
 import { tokenizerDefaults } from "../engine/models/registry.ts";
+import { problemOf } from "../problems/registry.ts";
 import { ModelTokenizer } from "../text/model_tokenizer.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import { DEFAULT_LENGTH } from "./settings.ts";
@@ -16,7 +17,8 @@ export async function tokenize(
   }, Readonly<Record<"data" | "model", InputArtifact>>>,
 ): Promise<void> {
   const [data, model] = [inputs.data.path, inputs.model.path];
-  const limits = readModel(model);
+  const info = await readDatasetInfo(data);
+  const limits = readModel(model, problemOf(info).head);
   const { maxLength = Math.min(DEFAULT_LENGTH, limits.maxLength) } = params;
   if (maxLength > limits.maxLength) {
     throw new RangeError(
@@ -28,13 +30,12 @@ export async function tokenize(
     tokenizerDefaults(limits.architecture),
     maxLength,
   );
-  const info = await readDatasetInfo(data);
   const splits: Record<string, EncodedExamples> = {};
   const total = Object.values(info.splits).reduce((sum, it) => sum + it, 0);
   let done = 0;
   for (const name of Object.keys(info.splits)) {
     const examples = await readExamples(data, info, name);
-    const [encoded, truncated] = tokenizer.encodeAll(
+    const [encoded, truncated, cut] = tokenizer.encodeAll(
       examples,
       limits.vocabSize,
       () => {
@@ -43,11 +44,18 @@ export async function tokenize(
     );
     splits[name] = encoded;
     metric(truncatedMetric(name), truncated);
-    const share = (100 * truncated / examples.length).toFixed(1);
+    const sequences = encoded.offsets.length - 1;
+    const share = (100 * truncated / sequences).toFixed(1);
     log(
       `${name}: ${examples.length} examples, ${encoded.ids.length} tokens; ${
         truncated === 0 ? "none" : `${truncated} of them (${share} %)`
-      } truncated to ${maxLength} tokens`,
+      } truncated to ${maxLength} tokens${
+        info.problem !== "language" || truncated === 0
+          ? ""
+          : `: ${
+            truncated - cut
+          } prompts have lost their beginning, ${cut} texts to write their end`
+      }`,
     );
   }
   await writeTokens(output, {

@@ -99,6 +99,11 @@ export async function runTraining(
   const classWeights = classWeightsOf(stage, problem, examples);
   const precision = await startStageEngine(stage);
   const classifier = loadFolder(folder, problem, trained);
+  if (classifier.layout.size === 0) {
+    throw new RangeError(
+      `Nothing would be trained: the language head of a model is frozen; train an adapter or all weights`,
+    );
+  }
   const phases = trainingPhases(classifier, examples, { ...params, objective });
   const first = phases[0]!.classifier;
   const fresh = initialValues(folder, first, params.seed);

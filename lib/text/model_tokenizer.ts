@@ -1,8 +1,10 @@
+import type { Template } from "@huggingface/jinja";
 import * as z from "zod";
 import type {
   EncodedExamples,
   Example,
   LabelledWord,
+  Message,
 } from "../data/example.ts";
 import { framed, type Layout } from "../serve/frame.ts";
 import { TextTokenizer } from "./text_tokenizer.ts";
@@ -13,11 +15,18 @@ import {
 
 /** Converts texts to token ids exactly as transformers does with the same files. */
 export class ModelTokenizer {
+  #template: Template | undefined;
+
   private constructor(
     private readonly tokenizer: TextTokenizer,
     private readonly path: string,
     private readonly pairType: 0 | 1,
     private readonly maxLength: number,
+    private readonly chat: Pick<
+      Awaited<ReturnType<typeof readTokenizerFiles>>,
+      "chatTemplate" | "specialTokens"
+    >,
+    private readonly jinja: { readonly Template: typeof Template } | undefined,
   ) {}
 
   /**
@@ -32,10 +41,8 @@ export class ModelTokenizer {
     defaults: TokenizerDefaults,
     maxLength: number,
   ): Promise<ModelTokenizer> {
-    const { path, settings, changes, pairType } = await readTokenizerFiles(
-      folder,
-      defaults,
-    );
+    const { path, settings, changes, pairType, ...chat } =
+      await readTokenizerFiles(folder, defaults);
     const tokenizer = attempt(
       path,
       () => new TextTokenizer({ ...settings, ...changes }),
@@ -47,6 +54,10 @@ export class ModelTokenizer {
       // Tokenizers with two separators between the texts give no types.
       separators === 2 ? 0 : pairType,
       maxLength,
+      chat,
+      chat.chatTemplate === undefined
+        ? undefined
+        : await import("@huggingface/jinja"),
     );
   }
 
@@ -121,12 +132,103 @@ export class ModelTokenizer {
   }
 
   /**
+   * The tokens of a prompt: a text, or the messages of a conversation as the
+   * model's template renders them, up to what the assistant says next. Both are
+   * as transformers has them.
+   *
+   * @throws {SyntaxError} If the model has no template, or it refuses the messages.
+   */
+  encodePrompt(
+    { text, messages }: Pick<Example, "text" | "messages">,
+  ): number[] {
+    if (messages) return this.#idsOf(this.#render(messages, true));
+    const { single } = this.tokenizer;
+    const before = single.slice(0, single.indexOf("A")) as number[];
+    return [...before, ...this.#idsOf(text)];
+  }
+
+  /**
+   * Encodes a prompt with a text that may follow it, up to the token that ends
+   * it. Where both are too long, the prompt loses its beginning, up to its last
+   * token, and then the text its end.
+   *
+   * @returns The tokens, the place of the one before each token to write, and the ids of these
+   * @throws {SyntaxError} As {@linkcode encodePrompt}, or if the tokenizer has no token that ends a text.
+   */
+  encodeCompletion(
+    prompt: Pick<Example, "text" | "messages">,
+    completion: string,
+  ) {
+    const all = this.encodePrompt(prompt);
+    const given = this.#completionOf(prompt, completion);
+    const kept = Math.max(1, this.maxLength - given.length);
+    const before = all.slice(Math.max(0, all.length - kept));
+    const after = given.slice(0, Math.max(0, this.maxLength - before.length));
+    // Nothing foretells the first token of all.
+    const first = Math.max(1, before.length);
+    const ids = [...before, ...after];
+    return {
+      ids,
+      places: ids.slice(first).map((_, i) => first + i - 1),
+      labels: ids.slice(first),
+      truncated: ids.length < all.length + given.length,
+      /** True if the text has lost its end. */
+      isCut: after.length < given.length,
+    };
+  }
+
+  /** The tokens of a text after a prompt, and the end. */
+  #completionOf(
+    { messages }: Pick<Example, "messages">,
+    completion: string,
+  ): number[] {
+    if (messages) {
+      const prompt = this.#render(messages, true);
+      const all = this.#render(
+        [...messages, { role: "assistant", content: completion }],
+        false,
+      );
+      if (all.startsWith(prompt)) return this.#idsOf(all.slice(prompt.length));
+      throw new SyntaxError(
+        `The chat template of the tokenizer "${this.path}" changes what is before an answer: write "prompt" and "completion" instead of messages`,
+      );
+    }
+    const { eos_token: end } = this.chat.specialTokens;
+    const ids = end === undefined ? [] : this.#idsOf(end);
+    if (ids.length === 1) return [...this.#idsOf(completion), ...ids];
+    throw new SyntaxError(
+      `The tokenizer "${this.path}" has no token that ends a text: name one as "eos_token" in its tokenizer_config.json`,
+    );
+  }
+
+  /** A conversation as the template of the model renders it. */
+  #render(messages: readonly Message[], isPrompt: boolean): string {
+    const { chatTemplate, specialTokens } = this.chat;
+    if (chatTemplate === undefined) {
+      throw new SyntaxError(
+        `The tokenizer "${this.path}" has no chat template for messages: choose a model that has one, or write "prompt" and "completion"`,
+      );
+    }
+    return attempt(this.path, () => {
+      this.#template ??= new this.jinja!.Template(chatTemplate);
+      return this.#template.render({
+        ...specialTokens,
+        messages,
+        add_generation_prompt: isPrompt,
+        tools: null,
+        documents: null,
+      });
+    });
+  }
+
+  /**
    * Encodes examples, all with labels or all without. One with words is as many
-   * encoded examples as it has windows.
+   * encoded examples as it has windows, and one with texts that may follow it as
+   * many as these.
    *
    * @param vocabSize Size of the model's vocabulary.
    * @param onExample Called after each example is encoded.
-   * @returns The encoded examples, and how many of them were truncated.
+   * @returns The encoded examples, how many of them were truncated, and how many texts to write have lost their ends.
    * @throws {SyntaxError} As {@linkcode encode}.
    * @throws {RangeError} If a token is not in the model's vocabulary, or only some examples have a label.
    */
@@ -134,17 +236,9 @@ export class ModelTokenizer {
     examples: readonly Example[],
     vocabSize: number,
     onExample: () => void = () => {},
-  ): [encoded: EncodedExamples, truncated: number] {
+  ): [encoded: EncodedExamples, truncated: number, cut: number] {
     const encodings = examples.flatMap((example, i) => {
-      const { text, pair, words, label } = example;
-      const found = words === undefined
-        ? [{ ...this.encode(text, pair), labels: [label], firsts: [] }]
-        : this.encodeWords(text, words).map((window) => ({
-          ...window,
-          types: [],
-          truncated: false,
-          labels: window.firsts.map(({ word }) => words[word]![2]),
-        }));
+      const found = this.#encodingsOf(example);
       const unknown = found.flatMap(({ ids }) => ids)
         .find((id) => id >= vocabSize);
       if (unknown !== undefined) {
@@ -179,7 +273,7 @@ export class ModelTokenizer {
         offsets,
         index: Int32Array.from(encodings, ({ index }) => index),
         ...(labels.length > 0 && { labels: Float32Array.from(labels) }),
-        ...(examples.some(({ words }) => words !== undefined) && {
+        ...(examples.some((it) => it.words || it.completions) && {
           words: {
             offsets: offsetsOf(firsts),
             tokens: Int32Array.from(firsts.flat(), ({ token }) => token),
@@ -188,7 +282,40 @@ export class ModelTokenizer {
         }),
       },
       encodings.filter((it) => it.truncated).length,
+      encodings.filter((it) => "isCut" in it && it.isCut).length,
     ];
+  }
+
+  /** An example as a whole, its windows, or its prompt with each text that may follow. */
+  #encodingsOf(example: Example) {
+    const { text, pair, words, label, completions, messages } = example;
+    if (completions !== undefined) {
+      let written = 0;
+      return completions.map((it) => {
+        const { places, ...encoding } = this.encodeCompletion(example, it);
+        const firsts = places.map((token) => ({ token, word: written++ }));
+        return { ...encoding, types: [], firsts };
+      });
+    }
+    if (messages !== undefined) {
+      const ids = this.encodePrompt(example);
+      return [{
+        ids,
+        types: [],
+        truncated: false,
+        labels: [label],
+        firsts: [],
+      }];
+    }
+    if (words === undefined) {
+      return [{ ...this.encode(text, pair), labels: [label], firsts: [] }];
+    }
+    return this.encodeWords(text, words).map((window) => ({
+      ...window,
+      types: [],
+      truncated: false,
+      labels: window.firsts.map(({ word }) => words[word]![2]),
+    }));
   }
 
   #idsOf(text: string): number[] {

@@ -31,6 +31,14 @@ export interface TokenizerClass {
 /** A normalizer or pre-tokenizer of `tokenizer.json`. */
 export type TokenizerPart = Readonly<Record<string, unknown>> | null;
 
+/** Tokens that templates of conversations may name. */
+const SPECIAL_TOKENS = ["bos_token", "eos_token", "unk_token", "pad_token"];
+
+const SpecialToken = z.union([
+  z.string(),
+  z.looseObject({ content: z.string() }).transform(({ content }) => content),
+]).nullish();
+
 const Config = z.looseObject({
   tokenizer_class: z.string().nullish(),
   do_lower_case: z.boolean().nullish(),
@@ -40,6 +48,11 @@ const Config = z.looseObject({
   add_prefix_space: z.boolean().nullish(),
   truncation_side: z.enum(["left", "right"]).nullish(),
   model_input_names: z.array(z.string()).nullish(),
+  ...Object.fromEntries(SPECIAL_TOKENS.map((name) => [name, SpecialToken])),
+  chat_template: z.union([
+    z.string(),
+    z.array(z.object({ name: z.string(), template: z.string() })),
+  ]).nullish(),
 });
 
 /** Options of `tokenizer_config.json`, by some of which classes of transformers change `tokenizer.json`. */
@@ -86,6 +99,15 @@ export async function readTokenizerFiles(
     /** Fields of `settings` to which transformers gives other values. */
     changes: changesOf(settings, config, known?.sets),
     pairType,
+    /** Special tokens by the names that templates have for them. */
+    specialTokens: Object.fromEntries(
+      SPECIAL_TOKENS.flatMap((name) => {
+        const token = config[name];
+        return typeof token === "string" ? [[name, token]] : [];
+      }),
+    ),
+    /** The template of conversations in Jinja; undefined if the model has none. */
+    chatTemplate: await chatTemplateOf(folder, config),
     /** Fields of `tokenizer_config.json` by which transformers gives the same tokens and token types with the tokenizer alone in a folder. */
     neededConfig: {
       tokenizer_class,
@@ -94,6 +116,17 @@ export async function readTokenizerFiles(
       }),
     },
   };
+}
+
+/** The default template: that of a file of its own, or of the configuration. */
+async function chatTemplateOf(
+  folder: string,
+  { chat_template: given }: TokenizerOptions,
+): Promise<string | undefined> {
+  const file = await readOptional(join(folder, "chat_template.jinja"));
+  if (file !== undefined) return file;
+  if (!Array.isArray(given)) return given ?? undefined;
+  return given.find(({ name }) => name === "default")?.template;
 }
 
 /** Fields of `tokenizer.json` to which a class gives other values. */
@@ -127,15 +160,24 @@ async function readConfig<T extends z.ZodType>(
   schema: T,
 ): Promise<z.output<T>> {
   const path = join(folder, name);
-  const value = await readJson(path).catch((error) => {
-    if (error instanceof Deno.errors.NotFound) return {};
-    throw error;
-  });
-  const result = schema.safeParse(value);
+  const text = await readOptional(path);
+  const result = schema.safeParse(
+    text === undefined ? {} : parseJson(text, path),
+  );
   if (result.success) return result.data;
   throw new SyntaxError(
     `"${path}" has invalid content:\n${z.prettifyError(result.error)}`,
   );
+}
+
+/** Undefined if there is no such file. */
+async function readOptional(path: string): Promise<string | undefined> {
+  try {
+    return await Deno.readTextFile(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
 }
 
 async function readJson(path: string): Promise<unknown> {

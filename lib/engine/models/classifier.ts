@@ -83,6 +83,7 @@ export function splitParameters(
   { entries }: ParameterLayout,
 ): Record<string, tf.Tensor> {
   const all = [...entries.values()];
+  if (all.length === 0) return {};
   const parts = tf.split(flat, all.map(({ shape }) => elementCount(shape)));
   return Object.fromEntries(
     all.map(({ name, shape }, i) => [name, tf.reshape(parts[i]!, [...shape])]),

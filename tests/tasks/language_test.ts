@@ -1,0 +1,201 @@
+/** Texts to write from files of users to scores and exports, by the tasks of a pipeline. */
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertStringIncludes,
+} from "@std/assert";
+import { join } from "node:path";
+import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
+import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";
+import { readTokens, readTokensInfo } from "../../lib/artifacts/tokens.ts";
+import { readAdapter } from "../../lib/peft/adapter.ts";
+import { scoredProblem } from "../../lib/problems/registry.ts";
+import fetchData from "../../tasks/fetch-data.ts";
+import tokenize from "../../tasks/tokenize.ts";
+import { fixture } from "../engine/reference.ts";
+import { withEngineStages } from "./engine_stages.ts";
+import { runTask, withFolder } from "./run_task.ts";
+
+const FILES = {
+  train: fixture("tiny-e2e/train.csv"),
+  validation: fixture("tiny-e2e/validation.csv"),
+};
+const COLUMNS = { text: "mr", completion: "ref" };
+
+Deno.test("fetch-data keeps the texts of a prompt together, and says how many there are", () =>
+  withFolder(async (folder) => {
+    const train = join(folder, "a.tsv");
+    await Deno.writeTextFile(
+      train,
+      "prompt\tcompletion\nx\tone, 3,5\ny\ttwo\nx\tthree\n",
+    );
+    const { output, log } = await runTask(fetchData, folder, {
+      files: { train },
+      text: "prompt",
+      completion: "completion",
+    });
+    const info = await readDatasetInfo(output);
+    assertEquals(
+      [info.problem, info.labels, info.metrics],
+      ["language", null, ["loss", "perplexity"]],
+    );
+    assertEquals(await readExamples(output, info, "train"), [
+      { index: 0, text: "x", completions: ["one, 3,5", "three"] },
+      { index: 1, text: "y", completions: ["two"] },
+    ]);
+    assert(log.includes("train: 2 examples; 3 texts to write"));
+  }));
+
+Deno.test("fetch-data reads conversations, and names the line of one that ends otherwise", () =>
+  withFolder(async (folder) => {
+    const write = async (...rows: unknown[]) => {
+      const path = join(folder, "a.jsonl");
+      const lines = rows.map((messages) => JSON.stringify({ messages }));
+      await Deno.writeTextFile(path, lines.join("\n") + "\n");
+      return await runTask(fetchData, folder, {
+        files: { train: path },
+        messages: "messages",
+      });
+    };
+    const user = { role: "user", content: "hi" };
+    const bot = { role: "assistant", content: "ho" };
+    const { output } = await write([user, bot], [user, bot, user, bot]);
+    const info = await readDatasetInfo(output);
+    assertEquals((await readExamples(output, info, "train"))[1], {
+      index: 1,
+      text: "hi",
+      completions: ["ho"],
+      messages: [user, bot, user],
+    });
+    for (
+      const [row, message] of [
+        [
+          [user, bot, user],
+          'a.jsonl:2: Expected a list of messages with "role" and "content", the last one that of the assistant, which is to be written; found the role "user" last',
+        ],
+        ["hi", "a.jsonl:2: Expected a list of messages"],
+        [
+          [user, { role: "assistant", content: 3 }],
+          "a.jsonl:2: Expected a content of a message, found 3",
+        ],
+      ] as const
+    ) {
+      const error = await write([user, bot], row)
+        .then(() => "", (error) => error.message);
+      assertStringIncludes(error, message);
+    }
+  }));
+
+Deno.test("fetch-data names the column of the texts to write that a file lacks, and takes one kind of columns", () =>
+  withFolder(async (folder) => {
+    const check = async (params: object) => {
+      try {
+        const parsed = fetchData.params.parse({ files: FILES, ...params });
+        await fetchData.check!(parsed);
+        return await runTask(fetchData, folder, parsed).then(() => "");
+      } catch (error) {
+        return (error as Error).message;
+      }
+    };
+    assertStringIncludes(
+      await check({ text: "mr", completion: "text" }),
+      "name the column of the texts to write, as by -S completion=ref",
+    );
+    assertStringIncludes(
+      await check({ ...COLUMNS, messages: "mr" }),
+      "Expected one of completion and messages",
+    );
+  }));
+
+Deno.test("tokenize says how many prompts and texts to write it has cut", () =>
+  withFolder(async (folder) => {
+    const model = fixture("tiny-llama");
+    const { output: data } = await runTask(fetchData, folder, {
+      files: FILES,
+      ...COLUMNS,
+    });
+    const { output, log } = await runTask(
+      tokenize,
+      folder,
+      { maxLength: 40 },
+      { data, model },
+    );
+    assertStringIncludes(log.join("\n"), "prompts have lost their beginning");
+    const info = await readTokensInfo(output);
+    const { ids, labels, words, offsets, index } = readTokens(
+      output,
+      info,
+      "validation",
+    );
+    assert(index.length > new Set(index).size);
+    // Each label is the token after the one where it is read.
+    Array.from(index, (_, i) => {
+      for (let k = words!.offsets[i]!; k < words!.offsets[i + 1]!; k++) {
+        assertEquals(ids[offsets[i]! + words!.tokens[k]! + 1], labels![k]);
+      }
+    });
+  }));
+
+Deno.test("texts to write train an adapter whose ranks are scored by loss in one pass, and exported for PEFT", () =>
+  withEngineStages(async ({ folder, run, attempt }) => {
+    const model = fixture("tiny-llama");
+    const { output: data } = await runTask(fetchData, folder, {
+      files: FILES,
+      ...COLUMNS,
+    });
+    const { output: tokens } = await runTask(tokenize, folder, {}, {
+      data,
+      model,
+    });
+    const inputs = { model, tokens };
+    const settings = { precision: "f32", epochs: 2, learningRate: 1e-2 };
+    const adapter = await run("train-dylora", { rank: 4, ...settings }, inputs);
+    const { training, tensors } = await readAdapter(adapter);
+    assertEquals(training.problem, "language");
+    assertEquals(
+      Object.keys(tensors).filter((it) => !it.includes("lora_")),
+      [],
+    );
+    const scores = await run("evaluate-ranks", {
+      ranks: [1, 4],
+      precision: "f32",
+    }, { ...inputs, adapter });
+    const info = await readScores(scores);
+    const { logits, labels, words } = readOutputs(scores);
+    assertEquals(logits.length, 2 * labels.length);
+    const problem = scoredProblem(info, words!.starts);
+    assertEquals(info.examples, problem.units(labels));
+    info.ranks.forEach(({ metrics: { loss, perplexity } }, i) => {
+      const own = logits.subarray(i * labels.length, (i + 1) * labels.length);
+      const mean = own.reduce((sum, it) => sum + it, 0) / own.length;
+      assertAlmostEquals(loss!, mean, 1e-5);
+      assertAlmostEquals(perplexity!, Math.exp(mean), 1e-2);
+    });
+    const peft = await run("export-adapter", { rank: 4 }, { model, adapter });
+    const config = JSON.parse(
+      await Deno.readTextFile(join(peft, "adapter_config.json")),
+    );
+    assertEquals([config.task_type, config.modules_to_save], ["CAUSAL_LM", []]);
+    const card = await Deno.readTextFile(join(peft, "README.md"));
+    assertStringIncludes(card, "AutoPeftModelForCausalLM");
+    assert(!card.includes("classification head"));
+    const imported = await run("import-adapter", { source: peft }, { model });
+    const again = await readAdapter(imported);
+    assertEquals(again.training.problem, "language");
+    assertEquals(again.tensors, tensors);
+    for (
+      const [task, more, message] of [
+        ["fit-heads", { adapter }, "no rank needs one of its own"],
+        ["train-head", {}, "Nothing would be trained"],
+      ] as const
+    ) {
+      const params = task === "train-head" ? settings : {};
+      const { text } = await attempt(task, params, { ...inputs, ...more });
+      assertStringIncludes(text, message);
+    }
+    const encoder = fixture("tiny-roberta");
+    const other = await runTask(tokenize, folder, {}, { data, model: encoder })
+      .then(() => "", (error) => error.message);
+    assertStringIncludes(other, "an encoder, which writes no text");
+  }));

@@ -1,0 +1,128 @@
+/** Conversations beside transformers' apply_chat_template (fixtures/chat_templates.py). */
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { join } from "node:path";
+import {
+  ARCHITECTURES,
+  tokenizerDefaults,
+} from "../../lib/engine/models/registry.ts";
+import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
+import { fixture } from "../engine/reference.ts";
+import { withFolder } from "../tasks/run_task.ts";
+
+interface Case {
+  readonly name: string;
+  readonly template: string;
+  readonly messages: readonly { role: string; content: string }[];
+  readonly prompt: { readonly text: string; readonly ids: readonly number[] };
+  readonly whole: { readonly text: string; readonly ids: readonly number[] };
+}
+
+const cases: readonly Case[] = JSON.parse(
+  Deno.readTextFileSync(fixture("references/chat_templates.json")),
+);
+const llama = ARCHITECTURES.find(({ className }) => className === "Llama")!;
+const FILES = ["config.json", "tokenizer.json", "tokenizer_config.json"];
+
+/** The tokenizer of the tiny Llama with other settings, or a file with a template. */
+async function tokenizerWith(
+  settings: object,
+  maxLength = 512,
+  template?: string,
+): Promise<ModelTokenizer> {
+  let tokenizer: ModelTokenizer;
+  await withFolder(async (folder) => {
+    for (const name of FILES) {
+      Deno.copyFileSync(fixture(`tiny-llama/${name}`), join(folder, name));
+    }
+    const path = join(folder, "tokenizer_config.json");
+    const config = JSON.parse(Deno.readTextFileSync(path));
+    Deno.writeTextFileSync(path, JSON.stringify({ ...config, ...settings }));
+    if (template !== undefined) {
+      Deno.writeTextFileSync(join(folder, "chat_template.jinja"), template);
+    }
+    const defaults = tokenizerDefaults(llama);
+    tokenizer = await ModelTokenizer.load(folder, defaults, maxLength);
+  });
+  return tokenizer!;
+}
+
+for (const { name, template, messages, prompt, whole } of cases) {
+  Deno.test(`encodePrompt() renders ${messages.length} messages as transformers does, ${name}`, async () => {
+    for (
+      const tokenizer of [
+        await tokenizerWith({ chat_template: template }),
+        await tokenizerWith({ chat_template: [{ name: "default", template }] }),
+        await tokenizerWith({ chat_template: "other" }, 512, template),
+      ]
+    ) {
+      assertEquals(
+        tokenizer.encodePrompt({ text: "", messages: messages.slice(0, -1) }),
+        [...prompt.ids],
+      );
+    }
+  });
+
+  if (!whole.text.startsWith(prompt.text)) continue;
+  Deno.test(`encodeCompletion() goes on as transformers' conversation does, ${name}, ${messages.length} messages`, async () => {
+    const tokenizer = await tokenizerWith({ chat_template: template });
+    const { ids, places, labels, truncated } = tokenizer.encodeCompletion(
+      { text: "", messages: messages.slice(0, -1) },
+      messages.at(-1)!.content,
+    );
+    assertEquals(ids, [...whole.ids]);
+    assertEquals(truncated, false);
+    assertEquals(labels, ids.slice(prompt.ids.length));
+    assertEquals(places[0], prompt.ids.length - 1);
+  });
+}
+
+Deno.test("encodeCompletion() ends a text by the model's own token, and cuts prompts at the beginning, texts at the end", async () => {
+  const [short, whole] = [await tokenizerWith({}, 4), await tokenizerWith({})];
+  const encode = (it: ModelTokenizer, text: string, completion: string) =>
+    it.encodeCompletion({ text }, completion);
+  assertEquals(encode(whole, "abc", "de"), {
+    ids: [67, 68, 69, 70, 71, 2],
+    places: [2, 3, 4],
+    labels: [70, 71, 2],
+    truncated: false,
+    isCut: false,
+  });
+  assertEquals(encode(short, "abc", "de"), {
+    ids: [69, 70, 71, 2],
+    places: [0, 1, 2],
+    labels: [70, 71, 2],
+    truncated: true,
+    isCut: false,
+  });
+  assertEquals(encode(short, "abc", "defg").isCut, true);
+  assertEquals(encode(short, "abc", "defg").labels.length, 3);
+  assertEquals(encode(whole, "", "de").labels, [71, 2]);
+});
+
+Deno.test("a tokenizer without a template, or without a token that ends texts, is refused with a remedy", async () => {
+  const messages = [{ role: "user", content: "a" }];
+  const plain = await tokenizerWith({ eos_token: null });
+  assertThrows(
+    () => plain.encodePrompt({ text: "", messages }),
+    SyntaxError,
+    'has no chat template for messages: choose a model that has one, or write "prompt" and "completion"',
+  );
+  assertThrows(
+    () => plain.encodeCompletion({ text: "a" }, "b"),
+    SyntaxError,
+    'has no token that ends a text: name one as "eos_token"',
+  );
+  const strict = await tokenizerWith({
+    chat_template: "{{ raise_exception('no users here') }}",
+  });
+  assertThrows(
+    () => strict.encodePrompt({ text: "", messages }),
+    SyntaxError,
+    "no users here",
+  );
+  await assertRejects(
+    () => tokenizerWith({ chat_template: 3 }),
+    SyntaxError,
+    "chat_template",
+  );
+});
