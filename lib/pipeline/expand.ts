@@ -19,6 +19,7 @@ import { expandMatrix, ownDimensions, readMatrix, stageId } from "./matrix.ts";
 import {
   MERGE_KEY,
   mergeKey,
+  type Scope,
   substitute,
   withoutMergeKey,
 } from "./references.ts";
@@ -27,12 +28,6 @@ import type { Task } from "./task.ts";
 
 /** Maximum characters of a stage id, which names a folder. */
 const LONGEST_ID = 200;
-
-/** A stage's parameters and settings, with references resolved. */
-export interface StageContent {
-  readonly params: Mapping;
-  readonly settings: z.output<typeof StageSettings>;
-}
 
 /** Expands the stages of one file. */
 export class Expansion {
@@ -96,51 +91,49 @@ export class Expansion {
     { values }: PlacedStage,
     task: Task | undefined,
     partial: boolean,
-  ): StageContent | undefined {
+  ) {
     const scope = { params: this.params, matrix: values, partial };
-    const settings = this.#settings(name, written, scope);
-    const params = damaged.has("with")
-      ? undefined
-      : this.#params(name, written, scope, task && strict(task.params));
-    return settings && params && { params, settings };
-  }
-
-  #settings(name: string, written: Definition["written"], scope: Scope) {
     const { resources, mutex, retries, timeout } = written;
+    const general = { resources, mutex, retries, timeout };
     const at = ["stages", name];
-    const settings = { resources, mutex, retries, timeout };
-    const resolved = this.#resolve(settings, scope, at);
-    return this.#check(resolved, StageSettings, `stage "${name}"`);
-  }
-
-  #params(
-    name: string,
-    written: Definition["written"],
-    scope: Scope,
-    schema: z.ZodType<Mapping> | undefined,
-  ): Mapping | undefined {
-    const at = ["stages", name, "with"];
+    const stage = `stage "${name}"`;
+    const settings = this.#read(general, scope, at, stage, StageSettings);
+    if (damaged.has("with")) return undefined;
+    const within = [...at, "with"];
     const owner = `task "${written.task}"`;
-    const resolved = this.#resolve(written.with, scope, at);
-    if (schema === undefined) return undefined;
-    const params = this.#check(resolved, schema, owner);
+    const schema = task && strict(task.params);
+    const params = this.#read(written.with, scope, within, owner, schema);
     try {
       canonicalJson(params ?? {});
     } catch (error) {
       if (!(error instanceof TypeError)) throw error;
       const message = `The parameter schema of ${owner}: ${error.message}`;
-      this.faults.addAtKey(at, message);
+      this.faults.addAtKey(within, message);
     }
-    return params;
+    return settings && params && { params, settings };
   }
 
-  /** Resolves references, then merges the mapping under the merge key. */
-  #resolve(written: Mapping, scope: Scope, at: readonly string[]): Resolved {
+  /**
+   * Resolves the references of a mapping, merges the one under the merge key,
+   * and checks the values; a faulty value does not hide other faults.
+   *
+   * @param at Path of the mapping in the file.
+   * @param schema If it is undefined, only the references are checked.
+   */
+  #read<T>(
+    written: Mapping,
+    scope: Scope & { readonly partial: boolean },
+    at: readonly string[],
+    owner: string,
+    schema: z.ZodType<T> | undefined,
+  ): T | undefined {
+    const { file, faults } = this;
+    /** Paths of values with faulty references. */
     const unresolved = new Set<string>();
     const fail = (message: string, path: Path) => {
       unresolved.add(path.join("."));
       if (scope.partial && message.startsWith('"matrix" has no')) return;
-      this.faults.addAt([...at, ...path], message);
+      faults.addAt([...at, ...path], message);
     };
     const substituted = substitute(written, scope, fail) as Mapping;
     const isUnresolved = [...unresolved].some((path) =>
@@ -152,24 +145,14 @@ export class Expansion {
         unresolved.add(MERGE_KEY);
         fail(message, path);
       });
-    const merged = substituted[MERGE_KEY];
-    return { value, written, merged, at, unresolved };
-  }
-
-  /** Checks resolved values; a faulty value does not hide other faults. */
-  #check<T>(
-    { value, written, merged, at, unresolved }: Resolved,
-    schema: z.ZodType<T>,
-    owner: string,
-  ): T | undefined {
+    if (schema === undefined) return undefined;
     const result = schema.safeParse(value);
     if (result.success) return unresolved.size > 0 ? undefined : result.data;
-    const { file, faults } = this;
     // Parameters that are not in the mapping itself come from the merge key.
     const mergedFrom = (key: PropertyKey | undefined): Path =>
       key === undefined || key in written || !(MERGE_KEY in written)
         ? []
-        : [MERGE_KEY, ...indexIn(merged, key)];
+        : [MERGE_KEY, ...indexIn(substituted[MERGE_KEY], key)];
     const inFile = (path: Path) => [...mergedFrom(path[0]), ...path];
     const issues = result.error.issues.filter(({ path }) =>
       !unresolved.has(path.join(".")) &&
@@ -177,26 +160,6 @@ export class Expansion {
     );
     reportIssues(issues, faults, { file, at, schema, value, owner, inFile });
   }
-}
-
-/** The values that references can name. */
-interface Scope {
-  readonly params: Mapping;
-  readonly matrix: Mapping;
-  /** True if the matrix may have more values, so that a missing one is no fault. */
-  readonly partial: boolean;
-}
-
-/** A mapping with its references resolved. */
-interface Resolved {
-  readonly value: Mapping;
-  readonly written: Mapping;
-  /** What is under the merge key. */
-  readonly merged: unknown;
-  /** Path of the mapping in the file. */
-  readonly at: readonly string[];
-  /** Paths of values with faulty references. */
-  readonly unresolved: ReadonlySet<string>;
 }
 
 /** The schema, refusing unknown keys unless it handles them itself. */

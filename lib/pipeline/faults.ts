@@ -102,13 +102,6 @@ export class FaultList {
   }
 }
 
-/** Line and column of a file, both 1-based. */
-interface Position {
-  readonly file: string;
-  readonly line: number;
-  readonly column: number;
-}
-
 /** Maximum number of characters of a source line that are shown. */
 const WIDEST = 100;
 
@@ -116,7 +109,8 @@ const WIDEST = 100;
 export class SourceText {
   constructor(readonly file: string, readonly text: string) {}
 
-  position(offset: number): Position {
+  /** File, line and column of an offset, the latter two 1-based. */
+  position(offset: number) {
     const before = this.text.slice(0, offset);
     return {
       file: this.file,
@@ -134,7 +128,9 @@ export class SourceText {
 /** All faults of one pipeline file, in the order of its lines. */
 export class PipelineError extends Error {
   override readonly name = "PipelineError";
-  readonly faults: readonly (Fault & { readonly position?: Position })[];
+  readonly faults: readonly (Fault & {
+    readonly position?: ReturnType<SourceText["position"]>;
+  })[];
 
   constructor(source: SourceText, faults: readonly Fault[]) {
     const sorted = [...faults].sort((a, b) =>

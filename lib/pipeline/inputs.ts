@@ -160,26 +160,19 @@ function checkReference(
   return problems;
 }
 
-/** A parsed reference to a stage: `train-lora[glue, *]`. */
-interface InputReference {
-  readonly text: string;
-  readonly stage: string;
-  /** Dimensions in brackets whose values must equal those of the stage with the input; undefined without brackets: all. */
-  readonly named: readonly string[] | undefined;
-  /** True with `*`: the other dimensions take all their values. */
-  readonly all: boolean;
-}
+type InputReference = ReturnType<typeof parseInputReference>;
 
-/** Parses a reference, whose form the schema has checked. */
-function parseInputReference(text: string): InputReference {
-  const bracket = text.indexOf("[");
-  if (bracket < 0) return { text, stage: text, named: undefined, all: false };
-  const names = text.slice(bracket + 1, -1).split(",").map((it) => it.trim());
+/** Parses a reference to a stage, `train-lora[glue, *]`, whose form the schema has checked. */
+function parseInputReference(text: string) {
+  const [stage = "", inner] = text.split(/[[\]]/);
+  const names = inner?.split(",").map((it) => it.trim());
   return {
     text,
-    stage: text.slice(0, bracket),
-    named: names.filter((it) => it !== "*"),
-    all: names.includes("*"),
+    stage,
+    /** Dimensions in brackets whose values must equal those of the stage with the input; undefined without brackets: all. */
+    named: names?.filter((it) => it !== "*"),
+    /** True with `*`: the other dimensions take all their values. */
+    all: names?.includes("*") === true,
   };
 }
 

@@ -9,7 +9,7 @@ import {
 } from "./faults.ts";
 
 /** The values that references can name. */
-interface Scope {
+export interface Scope {
   readonly params: Mapping;
   /** Absent inside a matrix, which has no values yet. */
   readonly matrix?: Mapping;

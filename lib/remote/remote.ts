@@ -103,6 +103,7 @@ export class Remote {
     const { manifest } = found;
     return {
       manifest,
+      from: this.name,
       /**
        * Brings it into the cache, its files first; or some files but not the result.
        *

@@ -84,21 +84,19 @@ export async function decide(
     const { explainMiss } = await import("./changes.ts");
     return run(await explainMiss(pipeline, stage.id, parts, store));
   }
-  const { manifest } = hit;
+  const { manifest, from } = hit;
   const folder = visibleFolder(settings.out, pipeline, stage.id);
   const recorded = manifest.key === key
     ? {}
     : { recorded: Object.values(manifest.parts.runtimes).join(", ") };
-  const isHere = found.state === "found" ||
-    (await store.lookup(manifest.key)).state === "found";
-  const reason = isHere
+  const reason = from === undefined
     ? await difference(folder, manifest.files, store)
-    : `in ${settings.remote?.name}`;
+    : `in ${from}`;
   return {
     key,
     parts,
     sources,
-    ...(isHere ? inCache(manifest) : hit),
+    ...hit,
     decision: reason === undefined
       ? { state: "unchanged", key: manifest.key, ...recorded }
       : { state: "restore", key: manifest.key, reason, ...recorded },

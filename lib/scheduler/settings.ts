@@ -33,6 +33,8 @@ export interface Settings {
 /** A result of another cache, whose files need not be in the own one yet. */
 export interface RemoteHit {
   readonly manifest: Manifest;
+  /** Name of the remote that has it; undefined if the own cache does. */
+  readonly from?: string;
   /** Brings it into the cache, or some of its files but not the result. False if that fails; it is then not found again. */
   bring(files?: readonly TreeFile[]): Promise<boolean>;
 }

@@ -46,8 +46,8 @@ export async function verify<Difference>(
   );
   const stage = stageOf(context, id);
   for (const input of new Set(Object.values(stage.inputs).flat())) {
-    const isHere = await reused.get(input)!.bring();
-    if (!isHere) throw lacking(input, "it was refused");
+    const wasBrought = await reused.get(input)!.bring();
+    if (!wasBrought) throw lacking(input, "it was refused");
   }
   const { remote } = settings;
   const found = reused.get(id)!;
@@ -76,8 +76,8 @@ export async function verify<Difference>(
   const changed = all.filter((path) => before.get(path) !== after.get(path));
   const both = files
     .filter(({ path }) => after.has(path) && changed.includes(path));
-  const isHere = both.length === 0 || await hit.bring(both);
-  if (!isHere) throw lacking(id, "it was refused");
+  const wasBrought = both.length === 0 || await hit.bring(both);
+  if (!wasBrought) throw lacking(id, "it was refused");
   const differing: Record<string, Difference | null> = {};
   for (const path of changed) differing[path] = null;
   for (const { path, blob } of both) {

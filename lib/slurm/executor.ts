@@ -23,12 +23,7 @@ import {
 } from "./settings.ts";
 
 /** Answer of a node to a probe. */
-export interface NodeAnswer {
-  /** Standard output of the program. */
-  readonly text: string;
-  /** Its processors and GPUs. */
-  readonly machine: string;
-}
+export type NodeAnswer = Awaited<ReturnType<Slurm["probe"]>>;
 
 /** Seconds that a probe may take. */
 const PROBE_SECONDS = 300;
@@ -105,6 +100,7 @@ export class Slurm implements Executor {
    *
    * @param program Arguments of the Deno executable, and their environment.
    * @param folder A folder that is created for it, and removed.
+   * @returns Its standard output, and the node's processors and GPUs.
    * @throws {Error} If it fails.
    */
   async probe(
@@ -112,7 +108,7 @@ export class Slurm implements Executor {
     program: Pick<Job, "args" | "env">,
     folder: string,
     signal: AbortSignal,
-  ): Promise<NodeAnswer> {
+  ) {
     try {
       Deno.writeTextFileSync(makeStart(folder).spec, "");
       const execution = this.start({
