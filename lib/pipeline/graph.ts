@@ -1,7 +1,7 @@
 /** A pipeline as plain data: stages with everything resolved, in the order of a run. */
 import type { z } from "zod";
 import type { StageSettings } from "./schema.ts";
-import type { InputDeclaration, Task } from "./task.ts";
+import type { Task } from "./task.ts";
 
 /** A stage at one place of its matrix, with references resolved, and its resources, mutex, retries and timeout. */
 export interface GraphStage extends z.output<typeof StageSettings> {
@@ -14,7 +14,7 @@ export interface GraphStage extends z.output<typeof StageSettings> {
   readonly task: string;
   /** `file:` URL of the task's module. */
   readonly module: string;
-  readonly declaration: Declaration;
+  readonly declaration: ReturnType<typeof declarationOf>;
   /** Parameters, validated, with defaults filled in. */
   readonly params: Readonly<Record<string, unknown>>;
   /** Ids of the stages connected to each input, in the order of the matrix. */
@@ -28,15 +28,15 @@ export interface GraphStage extends z.output<typeof StageSettings> {
  * functions of a task (`sources`, folders of `permissions`, `run`) are available
  * through `loadTask()` with the stage's `module`.
  */
-export interface Declaration {
-  readonly inputs: Readonly<Record<string, InputDeclaration>>;
-  readonly output: Task["output"];
-  readonly needs: readonly string[];
-  readonly timings: boolean;
-  /** True if its stages belong where the scheduler runs: they need the network, or little else. */
-  readonly local: boolean;
-  /** True if the task has `sources`, which are read on every plan. */
-  readonly sources: boolean;
+export function declarationOf(task: Task) {
+  const { inputs, output, needs = [], timings = false } = task;
+  return {
+    ...{ inputs, output, needs, timings },
+    /** True if its stages belong where the scheduler runs: they need the network, or little else. */
+    local: task.small === true || task.permissions?.net === true,
+    /** True if the task has `sources`, which are read on every plan. */
+    sources: task.sources !== undefined,
+  };
 }
 
 /** A pipeline with all stages expanded, in topological order. */

@@ -10,12 +10,16 @@ import {
   SourceText,
   valueAt,
 } from "./faults.ts";
-import type { Declaration, Graph, GraphStage, Shown } from "./graph.ts";
+import {
+  declarationOf,
+  type Graph,
+  type GraphStage,
+  type Shown,
+} from "./graph.ts";
 import { connect, readEdges, type StageFamily } from "./inputs.ts";
 import { type LoadedTask, TaskFolder } from "./load_task.ts";
 import { resolveParams, type Setting, settingBehind } from "./params.ts";
 import { locate, readYaml } from "./read.ts";
-import type { Task } from "./task.ts";
 
 /** What determines the graph of a file, besides its text. */
 export interface LoadOptions {
@@ -262,15 +266,4 @@ function readShown(
     shown.push(...ids.map((stage) => ({ stage, file: path })));
   }
   return shown;
-}
-
-function declarationOf(task: Task): Declaration {
-  return {
-    inputs: task.inputs,
-    output: task.output,
-    needs: task.needs ?? [],
-    timings: task.timings ?? false,
-    local: task.small === true || task.permissions?.net === true,
-    sources: task.sources !== undefined,
-  };
 }

@@ -12,17 +12,10 @@ import type { Limits } from "./settings.ts";
 /** Resources of a stage's process. Its number of GPUs is the larger of what the stage requests and what its runtimes need. */
 export function resourcesOf(
   { runtimes }: Pick<Context, "runtimes">,
-  { declaration, resources, timeout }: GraphStage,
+  { declaration, resources: { gpu, ...resources }, timeout }: GraphStage,
 ): JobResources {
-  const { cpus, memory, gpu, time } = resources;
   const needed = declaration.needs.map((name) => runtimes.get(name)?.gpus ?? 0);
-  return {
-    cpus,
-    gpus: Math.max(gpu, ...needed),
-    memory,
-    ...(time !== undefined && { time }),
-    ...(timeout !== undefined && { timeout }),
-  };
+  return { ...resources, gpus: Math.max(gpu, ...needed), timeout };
 }
 
 /** The executor that runs a stage. */
@@ -35,16 +28,15 @@ export function executorOf(
 
 /** Share of the limits that a running stage takes up. */
 export interface Claim extends Pick<JobResources, "cpus" | "gpus" | "memory"> {
-  readonly mutex?: string;
+  readonly mutex?: string | undefined;
 }
 
 /** The claim of a stage: its mutex and, unless the executor allots them itself, its resources. */
 export function claimOf(context: Context, stage: GraphStage): Claim {
-  const { mutex } = stage;
   const resources = executorOf(context, stage).allots
     ? { cpus: 0, gpus: 0, memory: 0 }
     : resourcesOf(context, stage);
-  return { ...resources, ...(mutex !== undefined && { mutex }) };
+  return { ...resources, mutex: stage.mutex };
 }
 
 /** Resources of the stages of a run, and durations of their earlier runs. */

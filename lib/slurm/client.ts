@@ -19,18 +19,7 @@ export class SlurmError extends Error {
 }
 
 /** A job, or a task of an array, as the controller lists it. */
-export interface QueuedJob {
-  /** `12_3`: array and index. */
-  readonly id: string;
-  /** `PENDING`, `RUNNING`, `TIMEOUT`, ... */
-  readonly state: string;
-  /** Why it is in this state; empty if the controller gives no reason. */
-  readonly reason: string;
-  /** Node on which it runs, or ran. */
-  readonly node: string;
-  /** What `sbatch --comment` gave it. */
-  readonly comment: string;
-}
+export type QueuedJob = Awaited<ReturnType<SlurmClient["queue"]>>[number];
 
 /** Messages of a controller that does not answer. */
 const UNREACHABLE =
@@ -69,21 +58,26 @@ export class SlurmClient {
   }
 
   /** All jobs of this user that the controller still knows, ended ones included. */
-  async queue(): Promise<QueuedJob[]> {
+  async queue() {
     const text = await this.#call("squeue", [
       ...["--noheader", "--array", "--states=all", `--user=${Deno.uid()}`],
       "--format=%i|%T|%r|%N|%k",
     ]);
     return text.split("\n").filter((line) => line !== "").map((line) => {
-      const [id, state, why, node, ...comment] = line.split("|") as [
-        string,
-        string,
-        string,
-        string,
-        ...string[],
-      ];
-      const reason = why === "None" ? "" : why;
-      return { id, state, reason, node, comment: comment.join("|") };
+      const [id = "", state = "", why = "", node = "", ...comment] = line
+        .split("|");
+      return {
+        /** `12_3`: array and index. */
+        id,
+        /** `PENDING`, `RUNNING`, `TIMEOUT`, ... */
+        state,
+        /** Why it is in this state; empty if the controller gives no reason. */
+        reason: why === "None" ? "" : why,
+        /** Node on which it runs, or ran. */
+        node,
+        /** What `sbatch --comment` gave it. */
+        comment: comment.join("|"),
+      };
     });
   }
 

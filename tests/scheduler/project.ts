@@ -1,6 +1,10 @@
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import type { Graph, GraphStage } from "../../lib/pipeline/graph.ts";
+import {
+  declarationOf,
+  type Graph,
+  type GraphStage,
+} from "../../lib/pipeline/graph.ts";
 import { loadTask } from "../../lib/pipeline/load_task.ts";
 import { local } from "../../lib/scheduler/executors/local.ts";
 import type { SlurmSettings } from "../../lib/slurm/settings.ts";
@@ -133,14 +137,7 @@ export default {
         matrix: options.matrix ?? {},
         task: options.task,
         module,
-        declaration: {
-          inputs: declared.inputs,
-          output: declared.output,
-          needs: declared.needs ?? [],
-          timings: declared.timings ?? false,
-          local: declared.small ?? false,
-          sources: declared.sources !== undefined,
-        },
+        declaration: declarationOf(declared),
         params: options.params ?? {},
         inputs: options.inputs ?? {},
         resources: { cpus: 1, gpu: 0, memory: 0, ...options.resources },

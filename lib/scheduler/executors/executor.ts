@@ -65,9 +65,9 @@ export interface JobResources {
   /** Bytes. */
   readonly memory: number;
   /** Seconds that a batch system reserves for each start of the process. */
-  readonly time?: number;
+  readonly time?: number | undefined;
   /** Seconds after which the scheduler stops the job, all its starts together. */
-  readonly timeout?: number;
+  readonly timeout?: number | undefined;
 }
 
 /** A job that was started. */
