@@ -37,7 +37,7 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
   "lib/remote": ["lib/files", "lib/store"],
   "lib/pipeline": ["lib/files"],
   // Of lib/engine, the type of its losses' names.
-  "lib/problems": ["lib/data", "lib/engine"],
+  "lib/problems": ["lib/data", "lib/engine", "lib/serve"],
   // Of lib/text and lib/data, the types of tokenizer classes and of encoded examples, and the parsing of JSON.
   "lib/engine": ["lib/files", "lib/pypi", "lib/text", "lib/data"],
   // For users to copy: it depends on nothing.
@@ -216,28 +216,28 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 1207,
+  "lib/artifacts": 1216,
   "lib/benchmarks": 385,
   "lib/cli": 8040,
   "lib/data": 1749,
   "lib/engine": 12909,
   "lib/files": 568,
   "lib/hub": 1590,
-  "lib/onnx": 1464,
+  "lib/onnx": 1479,
   "lib/peft": 990,
   "lib/pipeline": 2941,
   "lib/pypi": 505,
   "lib/ranks": 170,
-  "lib/problems": 2125,
+  "lib/problems": 2083,
   "lib/remote": 1150,
   "lib/report": 3879,
   "lib/resize": 1460,
   "lib/scheduler": 5122,
-  "lib/serve": 830,
+  "lib/serve": 1206,
   "lib/slurm": 1256,
-  "lib/stages": 3243,
+  "lib/stages": 3235,
   "lib/store": 1304,
-  "lib/text": 1929,
+  "lib/text": 1905,
   "lib/track": 885,
   "tasks": 740,
 };

@@ -15,6 +15,12 @@ export const TASK_FIELDS = {
   problem: z.enum(PROBLEMS).optional(),
   /** Class names in the order of their ids; null if labels are no classes. */
   labels: z.array(z.string()).min(2).nullable(),
+  /** Of words with classes: characters that are part of words before, between and behind letters. */
+  words: z.strictObject({
+    before: z.string(),
+    between: z.string(),
+    behind: z.string(),
+  }).exactOptional(),
 };
 
 /** Fields by which a data set, and tokens of it, also name what models of them are scored by. */
@@ -25,9 +31,12 @@ export const SCORED_TASK_FIELDS = {
 };
 
 /** The fields of a task in what is made for it. */
-export function taskFields({ task, labels, ...given }: TaskProblem) {
+export function taskFields({ task, labels, words, ...given }: TaskProblem) {
   const { name: problem } = problemOf({ ...given, labels });
-  return { task, problem, labels: labels && [...labels] };
+  return {
+    ...{ task, problem, labels: labels && [...labels] },
+    ...words && { words: { ...words } },
+  };
 }
 
 /** Tokens to which the texts of a training were truncated, special tokens included; null if unknown, as in artifacts of earlier versions. */

@@ -64,7 +64,7 @@ export interface WordTokens {
 
 /** Where what is labelled of an example is read: its number in all, and its token, the only one for an example as a whole. */
 export function readPlaces(
-  { words }: Pick<EncodedExamples, "words">,
+  { words }: { readonly words?: WordTokens | undefined },
   example: number,
 ): { readonly place: number; readonly token: number }[] {
   if (words === undefined) return [{ place: example, token: 0 }];

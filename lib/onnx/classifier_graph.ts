@@ -25,7 +25,8 @@ const OPSET = 18;
  * Writes a classifier as a model of ONNX. Its inputs are `input_ids`,
  * `attention_mask` and, where the tokenizer gives token types,
  * `token_type_ids`, int64 `[batch, sequence]`; its output is `logits`,
- * float32 `[batch, labels]`. Sequences are padded on the right.
+ * float32 `[batch, labels]`, of tokens `[batch, sequence, labels]`. Sequences
+ * are padded on the right.
  *
  * @param path The file; weights of more than about 2 GB go to `PATH_data`
  */
@@ -59,14 +60,14 @@ function classifierGraph(
     read,
   });
   const logits = forward(model, pass, labels);
-  const shape = ["batch", isWhole ? labels : "labels"];
-  graph.output(
-    { name: "logits", type: "float32", shape },
-    "Squeeze",
-    [
-      precision === "fp16" ? graph.cast(logits.name, "float32") : logits.name,
-      graph.ints([1]),
-    ],
-  );
+  const outputs = isWhole ? labels : "labels";
+  const value = precision === "fp16"
+    ? graph.cast(logits.name, "float32")
+    : logits.name;
+  const output = (shape: (string | number)[], ...op: [string, string[]]) =>
+    graph.output({ name: "logits", type: "float32", shape }, ...op);
+  if (model.head === "tokens") {
+    output(["batch", "sequence", outputs], "Identity", [value]);
+  } else output(["batch", outputs], "Squeeze", [value, graph.ints([1])]);
   return graph;
 }

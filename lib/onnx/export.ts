@@ -55,7 +55,8 @@ export async function writeMergedModel(
   source: Source,
 ): Promise<WrittenModel> {
   const { folder, training, tensors, dtype } = source;
-  const model = readModel(folder);
+  const { head, hubTask } = problemOf(training);
+  const model = readModel(folder, head);
   await Deno.mkdir(join(output, "onnx"));
   const path = join(output, "onnx", MERGED_FILES[dtype]);
   const graph: ClassifierGraph = {
@@ -69,7 +70,13 @@ export async function writeMergedModel(
     "transformers.js_config": { dtype },
   });
   const { padId } = model;
-  return { path, padId, given: {}, graph, usage: mergedUse(dtype) };
+  return {
+    path,
+    padId,
+    given: {},
+    graph,
+    usage: mergedUse(dtype, hubTask.type),
+  };
 }
 
 /**
@@ -93,8 +100,9 @@ export async function writeServedModel(
       `"adapter: ${training.adapter}" requires "merged: true": a model that serves every rank computes LoRA`,
     );
   }
-  const model = readModel(folder);
-  checkFit(tensors, model, problemOf(training).outputs);
+  const { head, outputs } = problemOf(training);
+  const model = readModel(folder, head);
+  checkFit(tensors, model, outputs);
   const modules = parameterLayout(model, 1, {
     rank: 1,
     targetModules: targetModules ?? training.targetModules,

@@ -1,5 +1,5 @@
 import { env, InferenceSession, Tensor } from "onnxruntime-web/wasm";
-import type { EncodedExamples } from "../data/example.ts";
+import { type EncodedExamples, readPlaces } from "../data/example.ts";
 import type { TensorValues } from "../engine/safetensors/writer.ts";
 
 /** Examples computed together. */
@@ -19,11 +19,11 @@ export interface OnnxModel {
  *
  * @param runtime The file of onnxruntime's WebAssembly
  * @param onBatch Called with the number of examples that are done
- * @returns `[examples, outputs]`
+ * @returns `[examples, outputs]`, of words `[words, outputs]`
  */
 export async function onnxLogits(
   { path, padId, given }: OnnxModel,
-  { ids, types, offsets }: EncodedExamples,
+  { ids, types, offsets, words }: EncodedExamples,
   outputs: number,
   runtime: string,
   onBatch: (done: number) => void,
@@ -42,7 +42,9 @@ export async function onnxLogits(
   // Examples of about one length need little padding.
   const order = Array.from({ length: offsets.length - 1 }, (_, i) => i)
     .sort((a, b) => lengthOf(a) - lengthOf(b));
-  const logits = new Float32Array(order.length * outputs);
+  const logits = new Float32Array(
+    (words?.tokens.length ?? order.length) * outputs,
+  );
   for (let start = 0; start < order.length; start += BATCH) {
     const batch = order.slice(start, start + BATCH);
     const length = lengthOf(batch.at(-1)!);
@@ -66,9 +68,12 @@ export async function onnxLogits(
     };
     const result = await session.run(inputs);
     const values = await result.logits!.getData() as Float32Array;
+    const width = values.length / batch.length;
     for (const [row, example] of batch.entries()) {
-      const own = values.subarray(row * outputs, (row + 1) * outputs);
-      logits.set(own, example * outputs);
+      for (const { place, token } of readPlaces({ words }, example)) {
+        const from = row * width + token * outputs;
+        logits.set(values.subarray(from, from + outputs), place * outputs);
+      }
     }
     onBatch(start + batch.length);
   }

@@ -73,11 +73,15 @@ export function servedUse(
   };
 }
 
-/** A merged export. */
-export function mergedUse(dtype: Precision): Usage {
+/**
+ * A merged export.
+ *
+ * @param task Of transformers.js: `text-classification`
+ */
+export function mergedUse(dtype: Precision, task: string): Usage {
   const script = block("js", [
     'import { pipeline } from "@huggingface/transformers";',
-    'const classify = await pipeline("text-classification", "FOLDER");',
+    `const classify = await pipeline("${task}", "FOLDER");`,
     'console.log(await classify("A text"));',
   ]);
   const python = block("python", [

@@ -1,68 +1,11 @@
-/** Entities that tags of words mark, in the schemes of seqeval, and how many of them are found. */
-
-/**
- * How tags mark entities: `BIO` begins each with `B-`; `IOB1` only where one of
- * the same type precedes; `BIOES` also ends it with `E-`, and has `S-` for
- * single words; in `plain` tags, neighbours with the same tag are one entity.
- */
-export type Scheme = "BIO" | "IOB1" | "BIOES" | "plain";
-
-/** An entity: words from `start` up to, and without, `end`. */
-export interface Entity {
-  readonly type: string;
-  readonly start: number;
-  readonly end: number;
-}
-
-/** Tag of a word outside of all entities. */
-export const OUTSIDE = "O";
-
-/** A tag in its parts: the type of one without any is `_`, as in seqeval. */
-function partsOf(tag: string, scheme: Scheme): [prefix: string, type: string] {
-  if (tag === OUTSIDE) return [OUTSIDE, "_"];
-  return scheme === "plain" ? ["I", tag] : [tag[0]!, tag.slice(2) || "_"];
-}
-
-/** Tags of BILOU by the names that BIOES has for them. */
-export function normalTag(tag: string): string {
-  return tag.replace(/^[LU](?=-|$)/, (it) => it === "L" ? "E" : "S");
-}
-
-/**
- * The scheme of some sentences: of those that could have written them, the
- * strictest.
- *
- * @param sentences Their tags, each a {@linkcode normalTag}
- */
-export function schemeOf(
-  sentences: readonly (readonly string[])[],
-): Scheme {
-  const prefixes = new Set<string>();
-  let [beginsOutside, isInsideFirst] = [false, false];
-  for (const tags of sentences) {
-    let before = OUTSIDE;
-    for (const tag of tags) {
-      if (tag !== OUTSIDE && !/^[BIES](-.+)?$/.test(tag)) return "plain";
-      const [prefix, type] = partsOf(tag, "BIO");
-      const [prefixBefore, typeBefore] = partsOf(before, "BIO");
-      const isFirst = prefixBefore === OUTSIDE || type !== typeBefore;
-      prefixes.add(prefix);
-      beginsOutside ||= prefix === "B" && isFirst;
-      isInsideFirst ||= prefix === "I" && isFirst;
-      before = tag;
-    }
-  }
-  if (prefixes.has("E") || prefixes.has("S")) return "BIOES";
-  return isInsideFirst && !beginsOutside ? "IOB1" : "BIO";
-}
-
-/** Whether a tag goes on with the entity of the tag before it. */
-function goesOn(
-  [before, typeBefore]: readonly [string, string],
-  [prefix, type]: readonly [string, string],
-): boolean {
-  return "BI".includes(before) && "IE".includes(prefix) && type === typeBefore;
-}
+/** Tags of words that a scheme forbids or demands, and how many entities are found, as seqeval counts. */
+import {
+  type Entity,
+  goesOn,
+  OUTSIDE,
+  partsOf,
+  type Scheme,
+} from "../serve/entities.ts";
 
 /** Positions of the tags that their scheme forbids after the one before; that of the end, where an entity lacks its last tag. */
 export function forbiddenTags(
@@ -80,34 +23,6 @@ export function forbiddenTags(
     before = parts;
     return isForbidden ? [i] : [];
   });
-}
-
-/**
- * The entities of a sentence, as seqeval finds them in its default mode, which
- * takes a tag that its scheme forbids as the start of an entity.
- *
- * @param isStrict True for seqeval's strict mode, in which an entity has all tags that its scheme demands
- */
-export function entitiesOf(
-  tags: readonly string[],
-  scheme: Scheme,
-  isStrict = false,
-): Entity[] {
-  const found: { type: string; start: number; end: number }[] = [];
-  let before = partsOf(OUTSIDE, scheme);
-  tags.forEach((tag, i) => {
-    const parts = partsOf(tag, scheme);
-    if (goesOn(before, parts)) found.at(-1)!.end = i + 1;
-    else if (parts[0] !== OUTSIDE) {
-      found.push({ type: parts[1], start: i, end: i + 1 });
-    }
-    before = parts;
-  });
-  if (!isStrict || scheme === "plain") return found;
-  return found.filter(({ start, end }) =>
-    "BS".includes(tags[start]![0]!) &&
-    (scheme !== "BIOES" || "ES".includes(tags[end - 1]![0]!))
-  );
 }
 
 /** The tags of a sentence with these entities, in BIO unless the scheme is BIOES or plain. */

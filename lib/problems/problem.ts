@@ -1,7 +1,8 @@
-import type { Example, LabelledWord } from "../data/example.ts";
+import type { Example } from "../data/example.ts";
 import type { Row } from "../data/table.ts";
 import type { HeadName } from "../engine/models/model.ts";
 import type { LossName } from "../engine/ops/loss.ts";
+import type { FoundEntity, WordForm } from "../serve/entities.ts";
 
 /** Numbers of examples: class numbers, scores, or predictions of them. */
 export type Values = ArrayLike<number>;
@@ -25,15 +26,8 @@ export interface Prediction {
   /** By class. */
   readonly probabilities: Readonly<Record<string, number>> | null;
   readonly score: number | null;
-  /** Of a text whose words have classes. */
-  readonly entities?: readonly {
-    /** Characters, as Python counts them. */
-    readonly start: number;
-    readonly end: number;
-    readonly text: string;
-    readonly label: string;
-    readonly probability: number;
-  }[];
+  /** Of a text whose words have classes; characters are counted as Python does. */
+  readonly entities?: readonly FoundEntity[];
 }
 
 /** What is right or wrong in predictions, by numbers of names. */
@@ -82,6 +76,8 @@ export interface LabelColumn {
    * @throws {SyntaxError} If the labels do not look like those of this problem
    */
   namesIn(rows: readonly Row[]): readonly string[] | null;
+  /** The form of the words that have labels, by which other texts are cut into words. */
+  wordForm?(rows: readonly Row[]): WordForm;
   /** The labels of a data set with these classes. */
   of(classes: readonly string[]): LabelReader;
 }
@@ -124,8 +120,8 @@ export interface ProblemKind {
   cells(prediction: Prediction): readonly (string | number)[];
   /** A prediction for people: names, the predicted one first, with values. */
   lines(prediction: Prediction): readonly (readonly [string, string])[];
-  /** The problem with these classes. */
-  of(labels: readonly string[] | null): Problem;
+  /** The problem with these classes, of words of a form. */
+  of(labels: readonly string[] | null, words?: WordForm): Problem;
 }
 
 /** A problem: what a label is, what it takes of a model, what the model's outputs say, and how that is scored and shown. */
@@ -179,10 +175,9 @@ export interface Problem extends ProblemKind {
   readonly pythonOptions: string;
 }
 
-/** A text that was read, and those of its words that have tokens. */
-export interface PredictedText {
-  readonly text: string;
-  readonly words: readonly LabelledWord[];
+/** A text that was read, of several words with the numbers of those that have tokens. */
+export interface PredictedText extends Pick<Example, "text" | "words"> {
+  readonly read: readonly number[];
 }
 
 /** What problems with one label for a sequence are in models and in other libraries, and in scores. */

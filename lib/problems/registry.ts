@@ -1,4 +1,5 @@
 import type { HeadName } from "../engine/models/model.ts";
+import type { WordForm } from "../serve/entities.ts";
 import { classColumn, classification } from "./classification.ts";
 import type {
   LabelColumn,
@@ -41,6 +42,8 @@ export interface ProblemFields {
   readonly problem?: string | undefined;
   /** Class names in the order of their ids; null if labels are no classes. */
   readonly labels: readonly string[] | null;
+  /** Of words with classes, their form in the training set; undefined in artifacts of earlier versions. */
+  readonly words?: WordForm | undefined;
 }
 
 /** A task, such as that of an artifact, with its problem. */
@@ -58,9 +61,11 @@ export function problemNamed(name: string): ProblemKind {
 }
 
 /** The problem of an artifact; one that names none is of an earlier version, which had classes or a regression. */
-export function problemOf({ problem, labels }: ProblemFields): Problem {
+export function problemOf(
+  { problem, labels, words }: ProblemFields,
+): Problem {
   const { name } = labels === null ? regression : classification;
-  return problemNamed(problem ?? name).of(labels);
+  return problemNamed(problem ?? name).of(labels, words);
 }
 
 /** The problem of an artifact that is scored, where words start in each text if it is one of words. */
@@ -95,7 +100,7 @@ export function headOfTask(peftTask: string): HeadName {
 export function problemOfOutputs(
   outputs: number,
   head: HeadName = "sequence",
-): Required<ProblemFields> {
+): { readonly problem: string; readonly labels: string[] | null } {
   const [found] = KINDS.filter((it) => it.head === head).flatMap((kind) => {
     const labels = kind.unnamed(outputs);
     return labels === undefined ? [] : [{ problem: kind.name, labels }];

@@ -2,11 +2,12 @@
 import {
   entitiesOf,
   type Entity,
-  forbiddenTags,
   OUTSIDE,
   type Scheme,
-  tagsOf,
-} from "./entities.ts";
+  type WordForm,
+  wordsIn,
+} from "../serve/entities.ts";
+import { forbiddenTags, tagsOf } from "./entities.ts";
 import { className, describeValue, isEmpty, listIn } from "../data/labels.ts";
 import type { Span } from "../data/example.ts";
 import type { Row } from "../data/table.ts";
@@ -23,15 +24,39 @@ export interface TaggedText {
   readonly tags: readonly string[] | undefined;
 }
 
-/** Runs of letters and digits, and of the same other character. */
-const WORD = /[\p{L}\p{M}\p{N}]+|([^\p{L}\p{M}\p{N}\s])\1*/gu;
+/** What is before the first letter or digit of a word, from there to the last, and behind it. */
+const PARTS = /^([^\p{L}\p{M}\p{N}]*)(.*?)([^\p{L}\p{M}\p{N}]*)$/su;
 
-/** The words of a text as it is written. */
-export function wordsIn(text: string): Span[] {
-  return Array.from(
-    text.matchAll(WORD),
-    ({ index, 0: { length } }) => [index, index + length],
-  );
+/**
+ * The form of given words, by which a text is cut into such words: a character
+ * belongs to a word of letters where more words have it so than have it
+ * otherwise.
+ */
+export function formOf(words: Iterable<string>): WordForm {
+  const counts = new Map<string, number>();
+  const times = (part: string, it: string) => counts.get(part + it) ?? 0;
+  const others = new Set<string>();
+  for (const word of words) {
+    const [, before, letters, behind] = PARTS.exec(word)!;
+    const places = letters === ""
+      ? { alone: word }
+      : { before, between: letters, behind };
+    for (const [part, characters] of Object.entries(places)) {
+      for (const it of characters!.replaceAll(/[\p{L}\p{M}\p{N}\s]/gu, "")) {
+        others.add(it);
+        counts.set(part + it, times(part, it) + 1);
+      }
+    }
+  }
+  const those = (part: string, rivals: readonly string[]) =>
+    [...others].filter((it) =>
+      rivals.every((rival) => times(part, it) > times(rival, it))
+    ).sort().join("");
+  return {
+    before: those("before", ["alone"]),
+    between: those("between", ["before", "behind"]),
+    behind: those("behind", ["alone"]),
+  };
 }
 
 /** Maximum number of faults that a message lists. */
@@ -163,18 +188,28 @@ function entitiesIn(
   return found;
 }
 
+/** Tags of BILOU by the names that BIOES has for them. */
+function normalTag(tag: string): string {
+  return tag.replace(/^[LU](?=-|$)/, (it) => it === "L" ? "E" : "S");
+}
+
 /**
- * Texts whose tags are allowed in their scheme, in BIO if that is IOB1.
+ * Texts whose tags are allowed in their scheme, in BIO if that is IOB1, in BIOES
+ * if it is BILOU.
  *
  * @param scheme That of the training set
  * @param onForbidden Called with what is wrong, if the scheme forbids tags and they are to be repaired; otherwise they are refused
  * @throws {SyntaxError} With the places of all tags that the scheme forbids
  */
 export function checkTags(
-  texts: readonly TaggedText[],
+  given: readonly TaggedText[],
   scheme: Scheme,
   onForbidden?: (what: string) => void,
 ): readonly TaggedText[] {
+  // Plain tags may have the names of BILOU's.
+  const texts = scheme === "plain"
+    ? given
+    : given.map((it) => ({ ...it, tags: it.tags?.map(normalTag) }));
   const faults = texts.flatMap(({ tags = [], wordPlace }) =>
     forbiddenTags(tags, scheme).map((i) => {
       const [before, tag] = [tags[i - 1], tags[i]].map((it) =>

@@ -5,14 +5,17 @@ import type { Row } from "../data/table.ts";
 import { quote, quoteAll } from "../data/text_file.ts";
 import { classification } from "./classification.ts";
 import {
+  entitiesInText,
   entitiesOf,
   type Entity,
-  entityScorer,
-  normalTag,
   OUTSIDE,
+  readWords,
   type Scheme,
   schemeOf,
-} from "./entities.ts";
+  type WordForm,
+  wordsIn,
+} from "../serve/entities.ts";
+import { entityScorer } from "./entities.ts";
 import type {
   LabelColumn,
   Outcomes,
@@ -22,10 +25,10 @@ import type {
 } from "./problem.ts";
 import {
   checkTags,
+  formOf,
   readTagged,
   tagClasses,
   type TaggedText,
-  wordsIn,
 } from "./tagged_text.ts";
 
 /** Micro averages of entities by name, as seqeval computes them, and whether its strict mode does. */
@@ -58,11 +61,15 @@ export const tokens: ProblemKind = {
       label,
       `${probability.toFixed(4)}  ${start} to ${end}  ${text}`,
     ]),
-  of: (labels) => withClasses(labels ?? []),
+  of: (labels, form) => withClasses(labels ?? [], form),
 };
 
 /** @param starts Where the words of each text start among all, and where the last ones end, `[texts + 1]` */
-function withClasses(classes: readonly string[], starts?: Int32Array): Problem {
+function withClasses(
+  classes: readonly string[],
+  form: WordForm | undefined,
+  starts?: Int32Array,
+): Problem {
   const scheme = schemeOf([classes]);
   const ofWords = classification.of(classes);
   const read = (labels: Values, isStrict = false) =>
@@ -84,7 +91,7 @@ function withClasses(classes: readonly string[], starts?: Int32Array): Problem {
   return {
     ...ofWords,
     ...tokens,
-    inTexts: (starts) => withClasses(classes, starts),
+    inTexts: (starts) => withClasses(classes, form, starts),
     units: () => starts!.length - 1,
     scorer(name, labels) {
       if (!Object.hasOwn(ENTITY_METRICS, name)) {
@@ -113,22 +120,23 @@ function withClasses(classes: readonly string[], starts?: Int32Array): Problem {
             wordsOf(text).slice(start, end).map((i) => probabilities![i]!),
           ),
       ),
-    toExample: (it, index) => ({ ...it, index, words: wordsIn(it.text) }),
-    prediction(logits, { text, words }) {
-      const probabilities = ofWords.confidences(logits)!;
+    toExample: (it, index) => ({
+      ...it,
+      index,
+      words: wordsIn(it.text, form),
+    }),
+    prediction(logits, { text, words, read }) {
       // As Python counts characters.
       const count = (unit: number) => [...text.slice(0, unit)].length;
-      const found = read(ofWords.predictions(logits));
-      const entities = found.map(({ type, start, end }) => {
-        const [from, to] = [words[start]![0], words[end - 1]![1]];
-        return {
-          start: count(from),
-          end: count(to),
-          text: text.slice(from, to),
-          label: type,
-          probability: meanOf(probabilities.subarray(start, end)),
-        };
-      });
+      const entities = entitiesInText(
+        text,
+        readWords(words!, read),
+        Array.from(ofWords.predictions(logits), (it) => classes[it]!),
+        ofWords.confidences(logits)!,
+        classes,
+      ).map(({ start, end, ...found }) => (
+        { start: count(start), end: count(end), ...found }
+      ));
       return { label: null, probabilities: null, score: null, entities };
     },
   };
@@ -209,20 +217,20 @@ export const tagColumn: LabelColumn = {
           })`,
         );
       }
-      const normal = texts.map((it) => ({
-        ...it,
-        tags: it.tags?.map(normalTag),
-      }));
       if (scheme === undefined) {
-        scheme = schemeOf(normal.map(({ tags = [] }) => tags));
+        scheme = schemeOf(texts.map(({ tags = [] }) => tags));
         log(`The tags are ${scheme === "plain" ? "plain" : `in ${scheme}`}`);
       }
-      // Plain tags may have the names of BILOU's.
-      const read = scheme === "plain" ? texts : normal;
-      return checkTags(read, scheme, repairs ? fault : undefined)
+      return checkTags(texts, scheme, repairs ? fault : undefined)
         .map((text) => ({ place: text.place, values: [text.text, text] }));
     };
   },
+  wordForm: (rows) =>
+    formOf(
+      rows.map(taggedIn).flatMap(({ text, words }) =>
+        words.map((it) => text.slice(...it))
+      ),
+    ),
   namesIn(rows) {
     const texts = rows.map(taggedIn);
     const names = tagClasses(texts, schemeOf(texts.map(({ tags }) => tags!)));

@@ -1,3 +1,4 @@
+import type { WordForm } from "./entities.ts";
 import type { Folder } from "./folder.ts";
 
 /** A tensor of floats, row-major. */
@@ -11,8 +12,11 @@ export interface AdapterFile {
   /** SHA-256 of the weights of the model that it is for. */
   readonly weights: string;
   readonly task: string;
+  readonly problem: "classification" | "regression" | "tokens";
   /** Class names in the order of their ids; null for a regression. */
   readonly labels: readonly string[] | null;
+  /** Of tokens, the form of the words that its training had. */
+  readonly words?: WordForm;
   /** Tokens to which the texts of its training were truncated. */
   readonly maxLength: number;
   /** Rank to use by default. */
@@ -54,6 +58,11 @@ export async function readAdapter(
   model: { readonly weights: string; readonly place: string },
 ): Promise<Adapter> {
   const file = await folder.json<AdapterFile>("adapter.json");
+  if (file.problem === undefined) {
+    throw new Error(
+      `The adapter in "${folder.place}" is of an earlier version: export it again`,
+    );
+  }
   if (file.weights !== model.weights) {
     throw new Error(
       `The adapter in "${folder.place}" was trained on another model than that in "${model.place}": export it with its own`,

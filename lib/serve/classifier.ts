@@ -14,21 +14,24 @@ import * as web from "onnxruntime-web";
 import { type Adapter, inputsAt, readAdapter } from "./adapter.ts";
 import { openFolder } from "./folder.ts";
 import type { Frame } from "./frame.ts";
+import { entitiesInText, type FoundEntity, readWords } from "./entities.ts";
 import { type Input, TextEncoding } from "./text_encoding.ts";
 
-export type { Input };
+export type { FoundEntity, Input };
 
 /** What is used of onnxruntime: onnxruntime-web by default; onnxruntime-node has the same interface. */
 export type Runtime = Pick<typeof web, "InferenceSession" | "Tensor">;
 
 /** What a text is found to be. */
 export interface Answer {
-  /** The most probable class; undefined for a regression. */
+  /** The most probable class; undefined for a regression, and for tokens. */
   readonly label: string | undefined;
-  /** Probability of that class; for a regression, the predicted value. */
+  /** Probability of that class; for a regression, the predicted value; for tokens, the mean probability of the tags, 1 without words. */
   readonly score: number;
-  /** Probability of each class. */
+  /** Probability of each class of the text. */
   readonly scores: Readonly<Record<string, number>>;
+  /** For tokens, what is found in the text. */
+  readonly entities?: readonly FoundEntity[];
 }
 
 /** Options of a call. */
@@ -59,7 +62,8 @@ export interface Classify {
    * @throws {RangeError} If the adapter does not serve the rank, or a text is too long to be meant.
    */
   (texts: readonly Input[], options?: ClassifyOptions): Promise<Answer[]>;
-  /** Class names in the order of their ids; null for a regression. */
+  readonly problem: "classification" | "regression" | "tokens";
+  /** Class names in the order of their ids, tags for tokens; null for a regression. */
   readonly labels: readonly string[] | null;
   /** Ranks that the adapter serves, ascending. */
   readonly ranks: readonly number[];
@@ -150,6 +154,7 @@ async function classifier(
     { rank = preset, batchSize }: ClassifyOptions = {},
   ) => await classifyTexts(loaded, adapter, texts, checked(rank), batchSize);
   return Object.assign(classify, {
+    problem: adapter.file.problem,
     labels: adapter.file.labels,
     ranks,
     with: (other: string | URL, { rank }: Pick<LoadOptions, "rank"> = {}) =>
@@ -168,18 +173,30 @@ async function classifyTexts(
   if (!Array.isArray(texts)) {
     throw new TypeError("Expected a list of texts, as in classify([text])");
   }
-  const { maxLength, labels } = adapter.file;
+  const { problem, maxLength, words: form } = adapter.file;
+  const labels = adapter.file.labels ?? [];
   const factors = Object.fromEntries(
     Object.entries(inputsAt(adapter, rank)).map(([name, { values, shape }]) => [
       name,
       new Tensor("float32", values, shape),
     ]),
   );
-  const rows = texts.map((input, i) => encoding.encode(input, maxLength, i))
-    .map((row, at) => ({ ...row, at }))
+  const encoded = texts.map((input, i) =>
+    problem === "tokens" ? encoding.encodeWords(input, form, maxLength, i) : {
+      words: [],
+      windows: [{
+        ...encoding.encode(input, maxLength, i),
+        firsts: [{ token: 0, word: 0 }],
+      }],
+    }
+  );
+  const rows = encoded.flatMap(({ windows }, at) =>
+    windows.map((window) => ({ ...window, at }))
+  )
     // Texts of one length need no padding.
     .sort((a, b) => a.ids.length - b.ids.length);
-  const answers = Array<Answer>(texts.length);
+  /** Of each text, the logits of its words, or its own as those of one word. */
+  const found = texts.map(() => new Map<number, Float32Array>());
   for (let start = 0; start < rows.length; start += batchSize) {
     const batch = rows.slice(start, start + batchSize);
     const length = batch.at(-1)!.ids.length;
@@ -211,21 +228,38 @@ async function classifyTexts(
     const { logits } = await session.run(inputs) as { logits: web.Tensor };
     const values = await logits.getData() as Float32Array;
     const width = values.length / batch.length;
-    for (const [row, { at }] of batch.entries()) {
-      const own = values.subarray(row * width, (row + 1) * width);
-      answers[at] = answerOf(own, labels);
+    const outputs = logits.dims.at(-1)!;
+    for (const [row, { at, firsts }] of batch.entries()) {
+      for (const { token, word } of firsts) {
+        const from = row * width + token * outputs;
+        found[at]!.set(word, values.slice(from, from + outputs));
+      }
     }
   }
-  return answers;
+  return encoded.map(({ words }, i) => {
+    const logits = [...found[i]!].sort(([a], [b]) => a - b);
+    const answers = logits.map(([, it]) => classAnswer(it, labels));
+    if (problem === "classification") return answers[0]!;
+    if (problem === "regression") {
+      return { label: undefined, score: logits[0]![1][0]!, scores: {} };
+    }
+    const scores = answers.map(({ score }) => score);
+    return {
+      label: undefined,
+      score: scores.reduce((sum, it) => sum + it, 0) / scores.length || 1,
+      scores: {},
+      entities: entitiesInText(
+        texts[i] as string,
+        readWords(words, logits.map(([word]) => word)),
+        answers.map(({ label }) => label!),
+        scores,
+        labels,
+      ),
+    };
+  });
 }
 
-function answerOf(
-  logits: Float32Array,
-  labels: readonly string[] | null,
-): Answer {
-  if (labels === null) {
-    return { label: undefined, score: logits[0]!, scores: {} };
-  }
+function classAnswer(logits: Float32Array, labels: readonly string[]): Answer {
   const largest = Math.max(...logits);
   const shares = Array.from(logits, (it) => Math.exp(it - largest));
   const sum = shares.reduce((sum, it) => sum + it);

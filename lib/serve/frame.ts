@@ -52,3 +52,54 @@ export function framed(
     truncated: first.length < a.length || second.length < b.length,
   };
 }
+
+/** A token of a text that is the first of one of its words, by their numbers. */
+export interface FirstToken {
+  readonly token: number;
+  readonly word: number;
+}
+
+/**
+ * A text whose words are read one by one, at their first tokens, within its
+ * special tokens. A longer one than the model takes is cut into windows of equal
+ * lengths that overlap by a quarter; each word is read where it has more context.
+ *
+ * @param ids Token ids of the text
+ * @param firsts First tokens among them, in ascending order
+ * @param maxLength Maximum number of tokens of a window including special tokens
+ * @returns For each window its tokens, and the first tokens among them that are read there.
+ */
+export function windowsOf(
+  ids: readonly number[],
+  firsts: readonly FirstToken[],
+  { single }: Pick<Frame, "single">,
+  maxLength: number,
+) {
+  const specials = single.filter((it) => typeof it === "number").length;
+  const before = single.indexOf("A");
+  const room = Math.max(1, maxLength - specials);
+  const step = room - Math.floor(room / 4);
+  const count = Math.max(1, Math.ceil((ids.length - room) / step) + 1);
+  const startOf = (window: number) =>
+    Math.max(0, Math.min(window * step, ids.length - room));
+  /** The token from which words are read in a window, and no more in the one before. */
+  const readFrom = (window: number) =>
+    window === 0
+      ? 0
+      : window === count
+      ? ids.length
+      : (startOf(window) + startOf(window - 1) + room) >> 1;
+  return Array.from({ length: count }, (_, window) => {
+    const start = startOf(window);
+    const own = ids.slice(start, start + room);
+    const all = single.flatMap((it) => typeof it === "number" ? [it] : own);
+    return {
+      ids: all,
+      types: all.map(() => 0),
+      truncated: false,
+      firsts: firsts.filter(({ token }) =>
+        token >= readFrom(window) && token < readFrom(window + 1)
+      ).map(({ token, word }) => ({ token: token - start + before, word })),
+    };
+  });
+}

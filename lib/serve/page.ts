@@ -77,7 +77,9 @@ async function start() {
     byId("status").textContent = answers.length === 0
       ? "Enter a text"
       : `${inWords(answers)} at rank ${rank}, in ${time}`;
-    const shown = answers.length === 1 && classify.labels !== null
+    const shown = classify.problem === "tokens"
+      ? rowsOfEntities(inputs as string[], answers)
+      : answers.length === 1 && classify.problem === "classification"
       ? rowsOfClasses(answers[0]!)
       : rowsOfTexts(inputs, answers, isPair ? columns : ["Text"]);
     byId("answers").replaceChildren(...answers.length === 0 ? [] : shown);
@@ -128,18 +130,26 @@ function typedInputs(isPair: boolean): Input[] {
   );
 }
 
-/** `positive, 98.3 %`, `score 3.214` or `12 texts: 8 × positive, 4 × negative`. */
+/** `positive, 98.3 %`, `score 3.214`, `12 texts: 8 × positive, 4 × negative` or `1 text: 2 × person`. */
 function inWords(answers: readonly Answer[]): string {
-  const [{ label, score }, ...others] = answers as [Answer, ...Answer[]];
-  if (others.length === 0) {
+  const [{ label, score, entities }, ...others] = answers as [
+    Answer,
+    ...Answer[],
+  ];
+  if (others.length === 0 && entities === undefined) {
     return label === undefined
       ? `Score ${score.toFixed(3)}`
       : `${label}, ${percent(score)}`;
   }
-  const counts = Object.entries(Object.groupBy(answers, (it) => it.label ?? ""))
-    .map(([label, its]) => `${its!.length} × ${label}`);
-  const found = label === undefined ? "" : `: ${counts.join(", ")}`;
-  return `${answers.length} texts${found}`;
+  const labels = answers.flatMap(({ label, entities }) =>
+    entities?.map(({ label }) => label) ?? label ?? []
+  );
+  const counts = Object.entries(Object.groupBy(labels, (it) => it))
+    .map(([label, its]) => `${its!.length} × ${label}`).join(", ");
+  const found = counts || (entities && "nothing found");
+  return `${answers.length} text${others.length > 0 ? "s" : ""}${
+    found ? `: ${found}` : ""
+  }`;
 }
 
 function percent(share: number): string {
@@ -160,6 +170,28 @@ function rowsOfClasses({ scores }: Answer): HTMLElement[] {
       return row;
     }),
   ];
+}
+
+/** Texts with what is found in them marked. */
+function rowsOfEntities(
+  texts: readonly string[],
+  answers: readonly Answer[],
+): HTMLElement[] {
+  const rows = answers.map(({ entities }, i) => {
+    let last = 0;
+    const parts = entities!.flatMap(({ start, end, label, probability }) => {
+      const before = texts[i]!.slice(last, start);
+      const mark = document.createElement("mark");
+      const type = document.createElement("small");
+      type.textContent = `${label}, ${percent(probability)}`;
+      mark.append(texts[i]!.slice(start, last = end), " ", type);
+      return [before, mark];
+    });
+    const row = rowOf("td", [""]);
+    row.firstElementChild!.append(...parts, texts[i]!.slice(last));
+    return row;
+  });
+  return [rowOf("th", ["Text"]), ...rows];
 }
 
 function rowsOfTexts(

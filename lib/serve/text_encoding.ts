@@ -1,5 +1,6 @@
 import { Tokenizer } from "@huggingface/tokenizers";
-import { type Frame, framed } from "./frame.ts";
+import { type WordForm, wordsIn } from "./entities.ts";
+import { type FirstToken, type Frame, framed, windowsOf } from "./frame.ts";
 
 /** A text, or two texts that are classified together. */
 export type Input = string | { readonly text: string; readonly pair: string };
@@ -11,8 +12,18 @@ const MAX_CHARACTERS = 50_000;
 export class TextEncoding {
   readonly #tokenizer: Tokenizer;
   readonly #frame: Frame;
+  /** Whether a token of white space alone is none of the word behind it. */
+  readonly #hasSpaces: boolean;
+  readonly #isByteLevel: boolean;
 
-  constructor(tokenizer: object, config: object, frame: Frame) {
+  constructor(
+    tokenizer: { readonly pre_tokenizer?: unknown },
+    config: object,
+    frame: Frame,
+  ) {
+    const kinds = JSON.stringify(tokenizer.pre_tokenizer ?? null);
+    this.#hasSpaces = !kinds.includes('"WhitespaceSplit"');
+    this.#isByteLevel = kinds.includes('"ByteLevel"');
     this.#tokenizer = new Tokenizer(tokenizer, config);
     this.#frame = frame;
   }
@@ -31,6 +42,61 @@ export class TextEncoding {
     return framed(ids, this.#frame, maxLength);
   }
 
+  /**
+   * A text whose words are read one by one, in windows. A word is read where it
+   * starts with a token: where the tokens of the text before it are the first
+   * ones of the whole text.
+   *
+   * @param form By which it is cut into words
+   * @throws As {@linkcode encode}; also of a pair.
+   */
+  encodeWords(
+    text: Input,
+    form: WordForm | undefined,
+    maxLength: number,
+    index: number,
+  ) {
+    if (typeof text === "object" && typeof text?.pair === "string") {
+      throw new TypeError(
+        `Text ${
+          index + 1
+        } is a pair, and this adapter finds entities in single texts`,
+      );
+    }
+    const ids = this.#idsOf(text, index);
+    const words = wordsIn(text as string, form);
+    const isSpace = ids.map((id) =>
+      this.#hasSpaces && this.#tokenizer.decode([id]).trim() === ""
+    );
+    const isFirstSpace = this.#isByteLevel && /^\s/.test(text as string);
+    const firsts: FirstToken[] = [];
+    // Of a text from a white space on, the tokens are mostly those that it has in the whole.
+    let [from, known] = [0, 0];
+    words.forEach(([start], word) => {
+      const firstFrom = (from: number, known: number) => {
+        const before = (text as string).slice(from, start).trimEnd();
+        const own = before === "" ? [] : this.#tokensOf(before);
+        if (own.some((id, i) => id !== ids[known + i])) return undefined;
+        let token = known + own.length;
+        while (isSpace[token] && (before !== "" || isFirstSpace)) token++;
+        return token;
+      };
+      const token = firstFrom(from, known) ?? firstFrom(0, 0);
+      if (token === undefined || token >= ids.length) return;
+      // The word before has no token.
+      if (token === firsts.at(-1)?.token) firsts.pop();
+      firsts.push({ token, word });
+      if (/\s/.test((text as string)[start - 1] ?? "")) {
+        [from, known] = [start - 1, token];
+      }
+    });
+    return { words, windows: windowsOf(ids, firsts, this.#frame, maxLength) };
+  }
+
+  #tokensOf(text: string): number[] {
+    return this.#tokenizer.encode(text, { add_special_tokens: false }).ids;
+  }
+
   #idsOf(text: unknown, index: number): number[] {
     if (typeof text !== "string") {
       throw new TypeError(
@@ -44,6 +110,6 @@ export class TextEncoding {
         } has ${text.length} characters, and at most ${MAX_CHARACTERS} are taken: cut it, since the model reads a few hundred words`,
       );
     }
-    return this.#tokenizer.encode(text, { add_special_tokens: false }).ids;
+    return this.#tokensOf(text);
   }
 }

@@ -168,7 +168,10 @@ export async function fetchData(stage: FetchStage): Promise<void> {
     );
   }
   await writeDataset(output, {
-    ...taskFields({ task: params.name, problem, labels }),
+    ...taskFields({
+      ...{ task: params.name, problem, labels },
+      words: column.wordForm?.(rows),
+    }),
     metrics: reader.usualMetrics(train.map(({ label }) => label!)),
     columns: texts.length > 0 ? [...texts] : [learnt],
     ...(faults.length > 0 && { faults }),

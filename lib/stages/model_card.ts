@@ -105,7 +105,7 @@ function peftCode(
   return [
     "```python\n" + python + "\n```",
     ...(kindNamed(training.adapter) === kindNamed() &&
-        problemOf(training).head === "sequence"
+        problemOf(training).head !== "language"
       ? [
         "In JavaScript, with the model in ONNX that `deno task export PIPELINE STAGE --to onnx:MODEL` makes of the training:",
         servedScript(rank, "MODEL"),

@@ -53,9 +53,9 @@ export async function exportOnnx(
   const cut = await readCutAdapter(stage);
   const { adapter, rank } = cut;
   const { name, head } = problemOf(adapter.training);
-  if (head !== "sequence") {
+  if (head === "language") {
     throw new RangeError(
-      `An adapter for "problem: ${name}" is not exported in ONNX yet: export it for PEFT, or predict with "deno task predict"`,
+      `An adapter for "problem: ${name}" is not exported in ONNX: export it for PEFT`,
     );
   }
   const folder = inputs.model.path;
@@ -122,7 +122,8 @@ async function lossInWords(
   );
   const differ = Array.from(before.predictions)
     .filter((it, i) => it !== after.predictions[i]).length;
-  const line = `On the ${count} examples of the split ${name}, times 100: ${
+  const unit = examples.words ? "words" : "examples";
+  const line = `On the ${count} ${unit} of the split ${name}, times 100: ${
     scores.join(", ")
   }.${problem.classes.length > 0 ? ` ${differ} classes differ.` : ""}`;
   stage.log(line);

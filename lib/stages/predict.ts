@@ -20,7 +20,6 @@ import {
 } from "../data/example.ts";
 import { findModelFiles } from "../hub/model_source.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
-import type { LabelledWord } from "../data/example.ts";
 import { problemOf, problemOfOutputs } from "../problems/registry.ts";
 import {
   type AdapterStage,
@@ -113,20 +112,9 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
     precision: ready.precision,
     texts: params.texts.map((text, i) => {
       const [from, to] = [starts?.[i] ?? i, starts?.[i + 1] ?? i + 1];
-      const numbers = examples.words?.numbers.subarray(from, to) ?? [];
-      const all = texts[i]!.words ?? [];
-      // A token may be of several words that adjoin: 's is one of byte-level BPE.
-      const words = Array.from(numbers, (it, k): LabelledWord => {
-        const [start] = all[it]!;
-        let [, end] = all[it]!;
-        const next = numbers[k + 1] ?? all.length;
-        for (const other of all.slice(it + 1, next)) {
-          if (other[0] === end) [, end] = other;
-        }
-        return [start, end];
-      });
+      const read = Array.from(examples.words?.numbers.subarray(from, to) ?? []);
       const own = logits.subarray(from * outputs, to * outputs);
-      return { ...text, ...problem.prediction(own, { ...text, words }) };
+      return { ...text, ...problem.prediction(own, { ...texts[i]!, read }) };
     }),
   });
 }

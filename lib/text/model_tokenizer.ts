@@ -6,7 +6,12 @@ import type {
   LabelledWord,
   Message,
 } from "../data/example.ts";
-import { framed, type Layout } from "../serve/frame.ts";
+import {
+  type FirstToken,
+  framed,
+  type Layout,
+  windowsOf,
+} from "../serve/frame.ts";
 import { TextTokenizer } from "./text_tokenizer.ts";
 import {
   readTokenizerFiles,
@@ -80,24 +85,20 @@ export class ModelTokenizer {
   }
 
   /**
-   * Encodes a text whose words are read one by one. A longer one than the model
-   * takes is cut into windows of equal lengths that overlap by a quarter; each
-   * word is read where it has more context.
+   * Encodes a text whose words are read one by one, in {@linkcode windowsOf} it.
    *
-   * @param words Places of the words in the text, in ascending order
-   * @returns For each window its tokens, and where in it words have their first token; a word without tokens is read nowhere.
+   * @param words Places of the words in the text, in ascending order; one without tokens is read nowhere
    * @throws {SyntaxError} As {@linkcode encode}.
    */
   encodeWords(
     text: string,
     words: readonly LabelledWord[],
   ) {
-    const { single } = this.tokenizer;
     const { ids, places } = attempt(
       this.path,
       () => this.tokenizer.encodePlaced(text),
     );
-    const firsts: { readonly token: number; readonly word: number }[] = [];
+    const firsts: FirstToken[] = [];
     let word = 0;
     places.forEach(([start, end], token) => {
       while (word < words.length && words[word]![1] <= start) word++;
@@ -105,30 +106,7 @@ export class ModelTokenizer {
         firsts.push({ token, word: word++ });
       }
     });
-    const specials = single.filter((it) => typeof it === "number").length;
-    const before = single.indexOf("A");
-    const room = Math.max(1, this.maxLength - specials);
-    const step = room - Math.floor(room / 4);
-    const count = Math.max(1, Math.ceil((ids.length - room) / step) + 1);
-    const startOf = (window: number) =>
-      Math.max(0, Math.min(window * step, ids.length - room));
-    /** The token from which words are read in a window, and no more in the one before. */
-    const readFrom = (window: number) =>
-      window === 0
-        ? 0
-        : window === count
-        ? ids.length
-        : (startOf(window) + startOf(window - 1) + room) >> 1;
-    return Array.from({ length: count }, (_, window) => {
-      const start = startOf(window);
-      const own = ids.slice(start, start + room);
-      return {
-        ids: single.flatMap((it) => typeof it === "number" ? [it] : own),
-        firsts: firsts.filter(({ token }) =>
-          token >= readFrom(window) && token < readFrom(window + 1)
-        ).map(({ token, word }) => ({ token: token - start + before, word })),
-      };
-    });
+    return windowsOf(ids, firsts, this.tokenizer, this.maxLength);
   }
 
   /**
@@ -312,8 +290,6 @@ export class ModelTokenizer {
     }
     return this.encodeWords(text, words).map((window) => ({
       ...window,
-      types: [],
-      truncated: false,
       labels: window.firsts.map(({ word }) => words[word]![2]),
     }));
   }

@@ -49,6 +49,7 @@ async function withPage(
     browser: Browser,
     folder: string,
   ) => Promise<void>,
+  problem = labels === null ? "regression" : "classification",
 ): Promise<void> {
   await withFolder(async (folder) => {
     const [adapter, data] = ["adapter", "data"].map((it) =>
@@ -56,13 +57,18 @@ async function withPage(
     ) as [string, string];
     Deno.mkdirSync(adapter);
     Deno.mkdirSync(data);
-    const dataset = JSON.stringify({ columns, labels });
+    const dataset = JSON.stringify({ columns, problem, labels });
     Deno.writeTextFileSync(join(data, "dataset.json"), dataset);
     const targets = [...readModel(MODEL).architecture.targetModules];
     await writeAdapter(adapter, {
       baseModel: { name: "org/tiny", revision: null },
-      training: { ...REFERENCE_TRAINING, labels, targetModules: targets },
-      tensors: randomAdapter(MODEL, maxRank, targets, labels?.length ?? 1),
+      training: {
+        ...REFERENCE_TRAINING,
+        ...{ problem, labels, targetModules: targets },
+      },
+      tensors: randomAdapter(MODEL, maxRank, targets, labels?.length ?? 1, {
+        head: problem === "tokens" ? "tokens" : "sequence",
+      }),
     });
     using project = new CliProject(`name: own
 stages:
@@ -259,6 +265,51 @@ Deno.test({
         ...texts.map((text, i) => [text, scores[i]!]),
       ]);
     }),
+});
+
+Deno.test({
+  name:
+    `try marks entities in the typed text, at the rank of the slider${suffix}`,
+  ignore: missing !== undefined,
+  fn: () =>
+    withPage(
+      ["O", "B-LOC", "B-PER"],
+      ["tokens"],
+      async (_, browser, folder) => {
+        const classify = await load(folder);
+        const texts = ["Who wrote it in 1999?", "A friend of the band."];
+        const answersAt = (rank: number) => classify(texts, { rank });
+        await type(browser, "text", texts.join("\n"));
+        const seen = new Set<string>();
+        for (let rank = maxRank; rank > 0; rank--) {
+          if (rank === maxRank) await browser.press("Tab");
+          else await browser.press("ArrowLeft");
+          await told(browser, RegExp(`^2 texts: .* at rank ${rank}, in`));
+          const answers = await answersAt(rank);
+          const marks = await browser.evaluate<string[]>(
+            `[...document.querySelectorAll("mark")].map((it) => it.textContent)`,
+          );
+          assertEquals(
+            marks,
+            answers.flatMap(({ entities }) =>
+              entities!.map(({ text, label, probability }) =>
+                `${text} ${label}, ${percent(probability)}`
+              )
+            ),
+          );
+          const [head, ...rows] = await cells(browser);
+          assertEquals(head, ["Text"]);
+          const plain = rows.map(([row]) =>
+            row!.replaceAll(/ (LOC|PER), [\d.]+ %/g, "")
+          );
+          assertEquals(plain, texts);
+          seen.add(marks.join());
+        }
+        assert(seen.size > 1);
+        await classify.release();
+      },
+      "tokens",
+    ),
 });
 
 Deno.test("try names a stage with an adapter if the pipeline or the stage has none", async () => {

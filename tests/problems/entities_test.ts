@@ -3,15 +3,12 @@ import reference from "../../fixtures/references/entities.json" with {
   type: "json",
 };
 import {
-  entitiesOf,
   entityScorer,
   type EntityScores,
   forbiddenTags,
-  normalTag,
-  type Scheme,
-  schemeOf,
   tagsOf,
 } from "../../lib/problems/entities.ts";
+import { entitiesOf, type Scheme, schemeOf } from "../../lib/serve/entities.ts";
 
 const tagsIn = (text: string) => text === "" ? [] : text.split(" ");
 
@@ -57,8 +54,7 @@ Deno.test("entityScorer() scores a draw of sentences as a file of those sentence
 });
 
 Deno.test("schemeOf() tells BIO, IOB1, BIOES and plain tags apart", () => {
-  const scheme = (...sentences: string[]) =>
-    schemeOf(sentences.map((it) => tagsIn(it).map(normalTag)));
+  const scheme = (...sentences: string[]) => schemeOf(sentences.map(tagsIn));
   assertEquals(scheme("O B-x I-x O", "B-y"), "BIO");
   assertEquals(scheme("B I O"), "BIO");
   assertEquals(scheme("O I-x I-x B-x", "I-y"), "IOB1");

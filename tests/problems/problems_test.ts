@@ -69,7 +69,7 @@ Deno.test("scorer() refuses a metric of another problem, and names its own", () 
 Deno.test("a prediction of a class has all probabilities, in JSON, in a table and for people", () => {
   const prediction = sentiment.prediction(
     Float32Array.of(0, Math.log(3)),
-    { text: "", words: [] },
+    { text: "", read: [] },
   );
   assertEquals(prediction.label, "positive");
   assertEquals(sentiment.lines(prediction), [
@@ -87,7 +87,7 @@ Deno.test("a prediction of a class has all probabilities, in JSON, in a table an
 Deno.test("a prediction of a score is the output itself", () => {
   const prediction = similarity.prediction(Float32Array.of(3.5), {
     text: "",
-    words: [],
+    read: [],
   });
   const score = { label: null, probabilities: null, score: 3.5 };
   assertEquals(prediction, score);

@@ -3,11 +3,12 @@ import { join } from "node:path";
 import { readTable, type Row } from "../../lib/data/table.ts";
 import {
   checkTags,
+  formOf,
   readTagged,
   tagClasses,
   type TaggedText,
 } from "../../lib/problems/tagged_text.ts";
-import { schemeOf } from "../../lib/problems/entities.ts";
+import { schemeOf, wordsIn } from "../../lib/serve/entities.ts";
 import { withFolder } from "../tasks/run_task.ts";
 
 /** The rows of a file with this content, whose place is its name. */
@@ -162,4 +163,31 @@ Deno.test("checkTags() writes IOB1 as BIO, and tagClasses() has all tags of each
   const [found] = checkTags(texts, scheme);
   assertEquals(found!.tags, ["B-x", "B-x", "O", "B-y"]);
   assertEquals(tagClasses([found!], scheme), ["O", "B-x", "I-x", "B-y", "I-y"]);
+});
+
+Deno.test("wordsIn() cuts a text into words of the form of the given ones", () => {
+  const wordsOf = (text: string, given: string) =>
+    wordsIn(text, formOf(given.split(" "))).map((it) => text.slice(...it));
+  // As in CoNLL and in WNUT-17.
+  const given =
+    "@paul It 's I 'm 10:30 at Coca-Cola http://t.co/a1b , I do n't say : U.S. is . No . ' ( #a )";
+  assertEquals(
+    wordsOf(
+      "@anna's not-so-good (#tag) at http://x.org/b. Don't: 9:15!",
+      given,
+    ),
+    "@anna 's not-so-good ( #tag ) at http://x.org/b . Don 't : 9:15 !"
+      .split(" "),
+  );
+  assertEquals(wordsOf("it's a-b.", "it ' s , ."), "it ' s a - b .".split(" "));
+  // Long runs take no time.
+  assertEquals(wordsOf("-".repeat(50_000), "-a b-c d-").length, 1);
+});
+
+Deno.test("checkTags() writes BILOU as BIOES, but leaves plain tags of such names", async () => {
+  const texts = read(await rowsOf("a.conll", "a B-x\nb L-x\nc U-y\n"));
+  const scheme = schemeOf(texts.map(({ tags }) => tags!));
+  assertEquals(checkTags(texts, scheme)[0]!.tags, ["B-x", "E-x", "S-y"]);
+  const plain = read(await rowsOf("a.conll", "a L-x\nb PER\n"));
+  assertEquals(checkTags(plain, "plain")[0]!.tags, ["L-x", "PER"]);
 });

@@ -66,7 +66,7 @@ Deno.test("the prediction of a text has its entities in characters as Python cou
   );
   const prediction = tokens.prediction(
     Float32Array.from(likely.flat()),
-    { text, words: words! },
+    { text, words: words!, read: [0, 1, 2] },
   );
   const [{ probability, ...entity }] = prediction.entities as [
     NonNullable<typeof prediction.entities>[number],

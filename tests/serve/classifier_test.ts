@@ -157,6 +157,14 @@ Deno.test("load() and its function say what is wrong with what they are given", 
       () => classify.with(wide.output),
       /^The adapter in "file:.*" has no "base_model\.model\.classifier\./,
     );
+    const info = join(wide.output, "adapter.json");
+    const text = await Deno.readTextFile(info);
+    await Deno.writeTextFile(info, text.replace('"problem"', '"other"'));
+    await fails(
+      () => load(wide.output),
+      /^The adapter in "file:.*" is of an earlier version: export it again$/,
+    );
+    await Deno.writeTextFile(info, text);
     await Deno.writeFile(file, (await Deno.readFile(file)).slice(0, 100));
     await fails(
       () => load(wide.output),

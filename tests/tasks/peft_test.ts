@@ -158,7 +158,9 @@ async function compareExports(
 ): Promise<void> {
   const { folder, given } = stages;
   const { rank } = TRAINING;
-  const tensors = randomAdapter(model, rank, targetModules, 2, more.adapter);
+  const tensors = randomAdapter(model, rank, targetModules, 2, {
+    ...more.adapter && { adapter: more.adapter },
+  });
   const adapter = await saved(folder, model, targetModules, tensors, more);
   const ranks = [1, 3, 8];
   const scored = await stages.run("evaluate-ranks", { ranks }, {

@@ -7,6 +7,8 @@ import {
   type TargetModules,
   toTensors,
 } from "../../lib/engine/models/parameters.ts";
+import type { HeadName } from "../../lib/engine/models/model.ts";
+import { withHead } from "../../lib/engine/models/outline.ts";
 import { parseModel } from "../../lib/engine/models/registry.ts";
 import { normal, seededRandom } from "../../lib/engine/random.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
@@ -17,9 +19,13 @@ export function randomAdapter(
   rank: number,
   targetModules?: TargetModules,
   outputs = 2,
-  adapter?: string,
+  { adapter, head = "sequence" }: {
+    readonly adapter?: string;
+    readonly head?: HeadName;
+  } = {},
 ): AdapterTensors {
-  const model = parseModel(Deno.readTextFileSync(join(folder, "config.json")));
+  const config = Deno.readTextFileSync(join(folder, "config.json"));
+  const model = withHead(parseModel(config), head);
   const layout = parameterLayout(model, outputs, {
     adapter,
     rank,

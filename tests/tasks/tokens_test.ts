@@ -1,5 +1,10 @@
 /** Tagged words from a file of CoNLL to predictions, by the tasks of a pipeline. */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
 import { join } from "node:path";
 import { readAdapter } from "../../lib/peft/adapter.ts";
 import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
@@ -113,18 +118,21 @@ Deno.test("tagged words train an adapter whose ranks are scored by entities in o
     assertEquals(JSON.parse(config).task_type, "TOKEN_CLS");
     const card = await Deno.readTextFile(join(peft, "README.md"));
     assertStringIncludes(card, "ModelForTokenClassification");
-    assert(!card.includes("JavaScript"));
-    const onnx = await attempt("export-onnx", { rank: 4 }, {
-      model,
-      adapter: heads,
-    });
-    assertStringIncludes(onnx.text, "not exported in ONNX yet");
+    assertStringIncludes(card, "JavaScript");
     const classified = (adapter: string) =>
       run("classify", {
         texts: [{ text: "\u{1f600} anna saw the film in rome ." }],
         rank: 4,
         precision: "f32",
       }, { model, adapter });
+    const smaller = await attempt("export-onnx", { dtype: "q8", rank: 4 }, {
+      ...inputs,
+      adapter: heads,
+    });
+    assertMatch(
+      smaller.text,
+      /On the 712 words of the split validation, times 100: entity_f1 /,
+    );
     const found = await classified(heads);
     const [ofHeads, ofPeft] = await Promise.all(
       [found, await classified(peft)].map((folder) =>

@@ -228,11 +228,11 @@ export async function answerOf(
           ...["--model", shortPath(base)],
         ], ENGINE_OPTIONS)) + ` ${texts}`,
     }),
-    // The page of `try` needs an adapter that can be exported for every rank, and classifies whole texts.
+    // The page of `try` needs an adapter that can be exported for every rank, and writes no texts.
     ...(isUsable && (trained?.params.adapter ?? "lora") === "lora" &&
       (data === undefined ||
         problemOf(readJson<ProblemFields>(pathOf(data, "dataset.json")))
-            .head === "sequence") &&
+            .head !== "language") &&
       trained && { try: stageCommand("try", args, trained.id) }),
     python: best && isUsable
       ? pythonCode(pathOf(best), {

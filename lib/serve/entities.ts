@@ -1,0 +1,180 @@
+/** The words of a text, and the entities that tags of them mark; also for lib/problems. */
+
+/** UTF-16 units of a text from `start` up to, and without, `end`. */
+type Span = readonly [start: number, end: number, ...others: unknown[]];
+
+/** Characters, neither letters nor digits, that are part of a word before, between or behind its letters. */
+export interface WordForm {
+  readonly before: string;
+  readonly between: string;
+  readonly behind: string;
+}
+
+/** Words of letters and digits alone. */
+const PLAIN: WordForm = { before: "", between: "", behind: "" };
+
+/** The words of a text as it is written: letters and digits with what belongs to them, and runs of the same other character. */
+export function wordsIn(
+  text: string,
+  { before, between, behind }: WordForm = PLAIN,
+): [start: number, end: number][] {
+  const letters = String.raw`[\p{L}\p{M}\p{N}]+`;
+  const set = (characters: string) =>
+    `[${
+      Array.from(characters, (it) => `\\u{${it.codePointAt(0)!.toString(16)}}`)
+        .join("")
+    }]`;
+  // Bounded, so that long runs of one character take no square of time.
+  const word = `${set(before)}{0,8}${letters}(?:${
+    set(between)
+  }{1,8}${letters})*${set(behind)}{0,8}`;
+  const other = String.raw`([^\p{L}\p{M}\p{N}\s])\1*`;
+  return Array.from(
+    text.matchAll(RegExp(`${word}|${other}`, "gu")),
+    ({ index, 0: { length } }) => [index, index + length],
+  );
+}
+
+/**
+ * The words of a text that are read, each with those behind it that adjoin and
+ * have no token of their own: 's is one of byte-level BPE.
+ *
+ * @param read Numbers of the words that have tokens, ascending
+ */
+export function readWords(
+  words: readonly Span[],
+  read: readonly number[],
+): Span[] {
+  return read.map((it, k) => {
+    const [start] = words[it]!;
+    let [, end] = words[it]!;
+    for (const other of words.slice(it + 1, read[k + 1])) {
+      if (other[0] === end) [, end] = other;
+    }
+    return [start, end];
+  });
+}
+
+/**
+ * How tags mark entities: `BIO` begins each with `B-`; `IOB1` only where one of
+ * the same type precedes; `BIOES` also ends it with `E-`, and has `S-` for
+ * single words; in `plain` tags, neighbours with the same tag are one entity.
+ */
+export type Scheme = "BIO" | "IOB1" | "BIOES" | "plain";
+
+/** An entity: words from `start` up to, and without, `end`. */
+export interface Entity {
+  readonly type: string;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Tag of a word outside of all entities. */
+export const OUTSIDE = "O";
+
+/** A tag in its parts: the type of one without any is `_`, as in seqeval. */
+export function partsOf(
+  tag: string,
+  scheme: Scheme,
+): [prefix: string, type: string] {
+  if (tag === OUTSIDE) return [OUTSIDE, "_"];
+  return scheme === "plain" ? ["I", tag] : [tag[0]!, tag.slice(2) || "_"];
+}
+
+/** The scheme of the tags of some sentences: of those that could have written them, the strictest; BILOU counts as BIOES. */
+export function schemeOf(
+  sentences: readonly (readonly string[])[],
+): Scheme {
+  const prefixes = new Set<string>();
+  let [beginsOutside, isInsideFirst] = [false, false];
+  for (const tags of sentences) {
+    let before = OUTSIDE;
+    for (const tag of tags) {
+      if (tag !== OUTSIDE && !/^[BIESLU](-.+)?$/.test(tag)) return "plain";
+      const [prefix, type] = partsOf(tag, "BIO");
+      const [prefixBefore, typeBefore] = partsOf(before, "BIO");
+      const isFirst = prefixBefore === OUTSIDE || type !== typeBefore;
+      prefixes.add(prefix);
+      beginsOutside ||= prefix === "B" && isFirst;
+      isInsideFirst ||= prefix === "I" && isFirst;
+      before = tag;
+    }
+  }
+  if ([..."ESLU"].some((it) => prefixes.has(it))) return "BIOES";
+  return isInsideFirst && !beginsOutside ? "IOB1" : "BIO";
+}
+
+/** Whether a tag goes on with the entity of the tag before it. */
+export function goesOn(
+  [before, typeBefore]: readonly [string, string],
+  [prefix, type]: readonly [string, string],
+): boolean {
+  return "BI".includes(before) && "IE".includes(prefix) && type === typeBefore;
+}
+
+/**
+ * The entities of a sentence, as seqeval finds them in its default mode, which
+ * takes a tag that its scheme forbids as the start of an entity.
+ *
+ * @param isStrict True for seqeval's strict mode, in which an entity has all tags that its scheme demands
+ */
+export function entitiesOf(
+  tags: readonly string[],
+  scheme: Scheme,
+  isStrict = false,
+): Entity[] {
+  const found: { type: string; start: number; end: number }[] = [];
+  let before = partsOf(OUTSIDE, scheme);
+  tags.forEach((tag, i) => {
+    const parts = partsOf(tag, scheme);
+    if (goesOn(before, parts)) found.at(-1)!.end = i + 1;
+    else if (parts[0] !== OUTSIDE) {
+      found.push({ type: parts[1], start: i, end: i + 1 });
+    }
+    before = parts;
+  });
+  if (!isStrict || scheme === "plain") return found;
+  return found.filter(({ start, end }) =>
+    "BS".includes(tags[start]![0]!) &&
+    (scheme !== "BIOES" || "ES".includes(tags[end - 1]![0]!))
+  );
+}
+
+/** An entity that is found in a text. */
+export interface FoundEntity {
+  /** Characters, as `slice()` counts them. */
+  readonly start: number;
+  readonly end: number;
+  readonly text: string;
+  readonly label: string;
+  /** Mean probability of the tags of its words. */
+  readonly probability: number;
+}
+
+/**
+ * The entities of a text by the tags of its words.
+ *
+ * @param classes All tags, by which their scheme is told
+ */
+export function entitiesInText(
+  text: string,
+  words: readonly Span[],
+  tags: readonly string[],
+  probabilities: ArrayLike<number>,
+  classes: readonly string[],
+): FoundEntity[] {
+  return entitiesOf(tags, schemeOf([classes])).map(({ type, ...found }) => {
+    const [start] = words[found.start]!;
+    const [, end] = words[found.end - 1]!;
+    let sum = 0;
+    for (let i = found.start; i < found.end; i++) sum += probabilities[i]!;
+    const probability = sum / (found.end - found.start);
+    return {
+      start,
+      end,
+      text: text.slice(start, end),
+      label: type,
+      probability,
+    };
+  });
+}

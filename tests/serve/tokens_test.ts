@@ -1,0 +1,72 @@
+/** Entities that the module for users finds, beside those of the engine. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import type { Classification } from "../../lib/artifacts/predictions.ts";
+import { readModel } from "../../lib/artifacts/model.ts";
+import { writeAdapter } from "../../lib/peft/adapter.ts";
+import { load } from "../../lib/serve/classifier.ts";
+import { fixture, tinyEncoders } from "../engine/reference.ts";
+import { withEngineStages } from "../tasks/engine_stages.ts";
+import { randomAdapter } from "../tasks/random_adapter.ts";
+import { REFERENCE_TRAINING } from "../tasks/reference_adapter.ts";
+
+const LABELS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"];
+const WORDS = { before: "@", between: "-", behind: "" };
+const TEXTS = [
+  "\u{1f600} @anna\u{301}'s so-so film (the   2nd) isn't \u200b bad... in ROME.",
+  "",
+  " A film that stays, and nobody came to see it! ".repeat(4),
+];
+
+for (const name of tinyEncoders) {
+  Deno.test(`load() finds the entities that classify finds, at three ranks and in windows, ${name}`, () =>
+    withEngineStages(async ({ folder, run }) => {
+      const model = fixture(`tiny-${name}`);
+      const targets = [...readModel(model).architecture.targetModules];
+      const adapter = await Deno.makeTempDir({ dir: folder });
+      await writeAdapter(adapter, {
+        baseModel: { name: "org/tiny", revision: null },
+        training: {
+          ...REFERENCE_TRAINING,
+          ...{ problem: "tokens", labels: LABELS, words: WORDS },
+          ...{ maxLength: 24, targetModules: targets },
+        },
+        tensors: randomAdapter(model, 4, targets, LABELS.length, {
+          head: "tokens",
+        }),
+      });
+      const given = { model, adapter };
+      const classify = await load(await run("export-onnx", {}, given));
+      assertEquals([classify.problem, classify.labels], ["tokens", LABELS]);
+      let found = 0;
+      for (const rank of [1, 2, 4]) {
+        const texts = TEXTS.map((text) => ({ text }));
+        const params = { texts, rank, precision: "f32" };
+        const output = await run("classify", params, given);
+        const { texts: expected }: Classification = JSON.parse(
+          await Deno.readTextFile(join(output, "classification.json")),
+        );
+        const answers = await classify(TEXTS, { rank, batchSize: 2 });
+        for (const [i, { entities, score }] of answers.entries()) {
+          const text = TEXTS[i]!;
+          assert(score > 0 && score <= 1);
+          for (const { start, end, text: part } of entities!) {
+            assertEquals(text.slice(start, end), part);
+          }
+          const shown = (it: typeof entities) =>
+            it!.map(({ text, label, probability }) => [
+              ...[text, label, probability.toFixed(3)],
+            ]);
+          assertEquals(shown(entities), shown(expected[i]!.entities));
+          found += entities!.length;
+        }
+      }
+      assert(found > 0);
+      await assertRejects(
+        () => classify([{ text: "a", pair: "b" }]),
+        TypeError,
+        "Text 1 is a pair, and this adapter finds entities in single texts",
+      );
+      await classify.release();
+    }));
+}
