@@ -53,7 +53,7 @@ Deno.test("graph draws a pipeline in the terminal, for Mermaid and for Graphviz"
 });
 
 function nodes(
-  edges: Readonly<Record<string, readonly string[]>>,
+  edges: Readonly<Record<string, string[]>>,
 ): GraphNode[] {
   return Object.entries(edges)
     .map(([id, needs]) => ({ id, label: id, needs }));
