@@ -143,6 +143,73 @@ Deno.test({
     }),
 });
 
+Deno.test({
+  name:
+    `MiniLM with a head for tokens as export-onnx writes it has the logits of PEFT at three ranks in Python, Deno and Chromium${suffix}`,
+  ignore: [PEFT_PYTHON, ONNX_PYTHON, MINILM].includes(undefined) ||
+    missing !== undefined,
+  fn: () =>
+    withFolder(async (folder) => {
+      const model = readModel(MINILM!);
+      const labels = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"];
+      const adapter = join(folder, "adapter");
+      Deno.mkdirSync(adapter);
+      const targetModules = [...model.architecture.targetModules];
+      await writeAdapter(adapter, {
+        baseModel: { name: "all-MiniLM-L6-v2", revision: null },
+        training: {
+          ...REFERENCE_TRAINING,
+          ...{ problem: "tokens", labels, rank: 8, alpha: 16, targetModules },
+        },
+        tensors: randomAdapter(MINILM!, 8, targetModules, labels.length, {
+          head: "tokens",
+        }),
+      });
+      const given = { model: MINILM!, adapter };
+      const { output } = await runTask(exportOnnx, folder, {}, given);
+      const tokenizer = await ModelTokenizer.load(
+        MINILM!,
+        tokenizerDefaults(model.architecture),
+        model.maxLength,
+      );
+      const rows = TEXTS.slice(0, 4).map(([text]) => tokenizer.encode(text!));
+      const ranks = [1, 3, 8];
+      const adapters: string[] = [];
+      for (const rank of ranks) {
+        const exported = await runTask(exportAdapter, folder, { rank }, given);
+        adapters.push(exported.output);
+      }
+      const path = join(output, "model.onnx");
+      const inputs = await adapterInputs(output, path);
+      const expected = await peftLogits(folder, adapters, rows, labels.length);
+      const feed = feedOf(rows, model.padId);
+      const feeds = ranks.map((rank) => ({
+        ...feed,
+        ...inputsAt(inputs, rank),
+      }));
+      const models = [{ path, feeds }];
+      const [python] = await onnxruntimeLogits(models);
+      const [deno] = await denoLogits(models);
+      const [chromium] = await chromiumLogits(models);
+      // Padding has no logits that mean anything.
+      const shown = (logits: readonly number[]) =>
+        logits.filter((_, i) =>
+          feed.attention_mask!.values[Math.floor(i / labels.length)] === 1
+        );
+      for (const [i, rank] of ranks.entries()) {
+        for (const [by, logits] of Object.entries({ python, deno, chromium })) {
+          assertEquals(logits![i]!.length, expected[i]!.length);
+          assertClose(
+            shown(logits![i]!),
+            shown(expected[i]!),
+            TOLERANCE,
+            `${by}, rank ${rank}`,
+          );
+        }
+      }
+    }),
+});
+
 /** The adapter of an export as lib/serve reads it. */
 async function adapterInputs(folder: string, path: string) {
   const session = await ort.InferenceSession.create(await Deno.readFile(path));
@@ -175,11 +242,16 @@ function feedOf(rows: readonly Row[], padId: number): Feed {
   };
 }
 
-/** PEFT's logits of a padded batch, by each adapter, flat. */
+/**
+ * PEFT's logits of a padded batch, by each adapter, flat.
+ *
+ * @param ofTokens Number of the labels of tokens, if these have some
+ */
 async function peftLogits(
   folder: string,
   adapters: readonly string[],
   rows: readonly Row[],
+  ofTokens?: number,
 ): Promise<number[][]> {
   const tokens = await Deno.makeTempFile({ dir: folder });
   const values = (of: (row: Row) => ArrayLike<number>) =>
@@ -203,7 +275,10 @@ async function peftLogits(
   const request = await Deno.makeTempFile({ dir: folder });
   await Deno.writeTextFile(
     request,
-    JSON.stringify({ model: MINILM, tokens, labels: 2, adapters, models: [] }),
+    JSON.stringify({
+      ...{ model: MINILM, tokens, labels: ofTokens ?? 2 },
+      ...{ tokens_have_labels: ofTokens !== undefined, adapters, models: [] },
+    }),
   );
   const { code, stdout, stderr } = await new Deno.Command(PEFT_PYTHON!, {
     args: [join(import.meta.dirname!, "../tasks/peft_logits.py"), request],

@@ -3,7 +3,7 @@
 Usage: python peft_logits.py REQUEST.json
 
 The request names a `model` folder, a safetensors file of `tokens` (ids, types, offsets), the
-number of `labels`, and the folders of exported `adapters` and merged `models`. With `write`, an
+number of `labels` (with `tokens_have_labels`, of tokens), and the folders of exported `adapters` and merged `models`. With `write`, an
 adapter is made by PEFT itself and saved in its `folder`, with fields of LoraConfig from `config`.
 Prints JSON: the logits of each adapter, of each model, and of the adapter that was written, as
 flat lists.
@@ -16,7 +16,7 @@ import sys
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForSequenceClassification, logging
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification, logging
 
 
 def main() -> None:
@@ -27,10 +27,12 @@ def main() -> None:
         request = json.load(file)
     batch = batch_of(request["tokens"], request["model"])
     labels = request["labels"]
+    of_tokens = request.get("tokens_have_labels")
+    model_class = AutoModelForTokenClassification if of_tokens else AutoModelForSequenceClassification
 
     def base():
         torch.manual_seed(0)
-        return AutoModelForSequenceClassification.from_pretrained(
+        return model_class.from_pretrained(
             request["model"], num_labels=labels, dtype=torch.float32, attn_implementation="eager")
 
     # Some models have no token types.
@@ -44,7 +46,7 @@ def main() -> None:
     result = {
         "adapters": [logits(PeftModel.from_pretrained(base(), folder)) for folder in request["adapters"]],
         "models": [
-            logits(AutoModelForSequenceClassification.from_pretrained(
+            logits(model_class.from_pretrained(
                 folder, attn_implementation="eager")) for folder in request["models"]
         ],
     }
