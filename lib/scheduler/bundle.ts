@@ -158,7 +158,8 @@ export async function placesOf({ map }: Bundle) {
 
 /**
  * A stack trace with the places of the source files for those in a bundle,
- * which is made again, with a source map. Unchanged if it would be another now.
+ * which is made again, with a source map. Returned unchanged if the rebuilt
+ * bundle differs.
  *
  * @param path Path of the bundle.
  * @param task URL of the task's module.

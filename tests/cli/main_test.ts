@@ -160,6 +160,21 @@ Deno.test("every command has a summary, help and examples", async () => {
   assertEquals(Object.keys(tasks).slice(0, commands.length), commands);
 });
 
+Deno.test("every example of every help text is taken by its command", async () => {
+  const all = await callHere("--help");
+  for (const [, command] of all.stdout.matchAll(/^ {2}(\w+) {2,}/gm)) {
+    const { stdout } = await callHere(command!, "--help");
+    for (const [, line] of stdout.matchAll(/^ {2}deno task \w+(.*)$/gm)) {
+      const [words] = line!.split(/ [<>|]/);
+      const args = [...words!.matchAll(/"([^"]*)"|(\S+)/g)]
+        .map(([, quoted, bare]) => quoted ?? bare!);
+      // Reads all of its arguments, and does nothing.
+      const { stderr } = await callHere(command!, ...args, "--help");
+      assertMatch(stderr, /^(my\/\S+: The file does not exist\n)?$/, line);
+    }
+  }
+});
+
 Deno.test("--version prints the version in deno.json, and Deno's", async () => {
   const { version } = JSON.parse(
     await Deno.readTextFile(new URL("../../deno.json", import.meta.url)),
