@@ -232,7 +232,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/remote": 1150,
   "lib/report": 3879,
   "lib/resize": 1460,
-  "lib/scheduler": 5122,
+  "lib/scheduler": 5106,
   "lib/serve": 1206,
   "lib/slurm": 1256,
   "lib/stages": 3235,

@@ -139,13 +139,10 @@ export async function lockMutex(
   run: Run,
   stage: GraphStage,
 ): Promise<Lock | undefined> {
-  const { id, mutex } = stage;
+  const { mutex } = stage;
   if (mutex === undefined) return undefined;
   const name = `mutex-${(await digest(mutex)).slice(0, 16)}`;
-  return await lock(run, stage, name, (holder) => [
-    `"${id}" needs the mutex "${mutex}", which ${holder} holds`,
-    `${holder}, which holds the mutex "${mutex}"`,
-  ]);
+  return await lock(run, stage, name, `holds the mutex "${mutex}"`);
 }
 
 /**
@@ -164,43 +161,41 @@ export async function takeGpus(
     count: resourcesOf(run, stage).gpus,
     among: run.settings.limits.gpus,
     signal: run.waiting,
-    onWait(holders) {
-      const refusal = `"${stage.id}" needs a GPU held by ${holders}`;
-      wait(run, stage, [refusal, `a GPU held by ${holders}`]);
-    },
+    onWait: (holders) => wait(run, stage, `a GPU held by ${holders}`),
   });
 }
 
 /**
  * Takes a lock of the cache for a stage, waiting until it is free.
  *
+ * @param does What the process that holds it does: `runs the same stage`.
  * @throws {BusyError} If another process holds it and `Settings.wait` is false.
  */
 export async function lock(
   run: Run,
   stage: GraphStage,
   name: string,
-  messages: (holder: string) => Messages,
+  does: string,
 ): Promise<Lock> {
   const path = join(run.store.makeFolder("locks"), name);
   return await lockFile(path, {
     signal: run.waiting,
     // Another stage of this process will release it.
-    onWait: (holder) => wait(run, stage, messages(holder), isHeldHere(path)),
+    onWait: (holder) =>
+      wait(run, stage, `${holder}, which ${does}`, isHeldHere(path)),
   });
 }
-
-/** What is said of a stage that another process holds up: if it must not wait, and what it waits for. */
-type Messages = readonly [refusal: string, waiting: string];
 
 /** Lets a stage wait, if it may: always for another one of this process. */
 function wait(
   { emit, settings }: Run,
   { id }: GraphStage,
-  [refusal, waiting]: Messages,
+  what: string,
   isOwn = false,
 ): void {
-  if (!settings.wait && !isOwn) throw new BusyError(refusal);
-  const line = `Waiting for ${waiting}`;
+  if (!settings.wait && !isOwn) {
+    throw new BusyError(`"${id}" would have to wait for ${what}`);
+  }
+  const line = `Waiting for ${what}`;
   emit({ type: "log", stage: id, line, stream: "log" });
 }

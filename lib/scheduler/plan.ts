@@ -6,7 +6,6 @@ import {
   type Manifest,
   recordedKey,
 } from "../store/manifests.ts";
-import type { Change, CodeHunk } from "./changes.ts";
 import {
   type Context,
   openContext,
@@ -238,28 +237,14 @@ export async function status(
 }
 
 /** The reasons for the decision on a stage. */
-export interface Explanation {
-  readonly stage: string;
-  readonly decision: Decision;
-  /** Everything that its key contains; absent while an input does not exist. */
-  readonly parts?: KeyParts;
-  /** The most similar other result of the stage, and all differences from it. */
-  readonly nearest?: {
-    readonly key: string;
-    /** When its run started: ISO 8601. */
-    readonly started: string;
-    readonly changes: readonly Change[];
-    /** Differences of the code. */
-    readonly code: readonly CodeHunk[];
-  };
-}
+export type Explanation = Awaited<ReturnType<typeof explain>>;
 
 /** Explains the decision on a stage by comparing its key with that of the most similar other result. */
 export async function explain(
   graph: Graph,
   id: string,
   settings: Settings,
-): Promise<Explanation> {
+) {
   const store = openStore(settings);
   using _live = await holdOff(store);
   const context = await openContext(graph, [id], settings, store);
@@ -276,6 +261,12 @@ export async function explain(
   const { module } = stageOf(context, id);
   const { project } = settings;
   const code = await codeHunks(before.code, parts.code, project, module, store);
-  const near = { key: otherKey, started, changes, code };
-  return { stage: id, decision, parts, nearest: near };
+  return {
+    stage: id,
+    decision,
+    /** Everything that its key contains; absent while an input does not exist. */
+    parts,
+    /** The most similar other result of the stage, when its run started, and all differences from it. */
+    nearest: { key: otherKey, started, changes, code },
+  };
 }

@@ -66,10 +66,7 @@ export async function runStage(
   slots: Slots,
 ): Promise<StageEnd> {
   using _slot = await slots.take(claimOf(run, stage), run.waiting);
-  using _key = await lock(run, stage, decided.key, (holder) => [
-    `"${stage.id}" is being run by ${holder}`,
-    `${holder}, which runs the same stage`,
-  ]);
+  using _key = await lock(run, stage, decided.key, "runs the same stage");
   const again = await decide(run, stage, results);
   if (again.key !== decided.key) {
     const moved = await changes(decided.parts, again.parts, run.store);

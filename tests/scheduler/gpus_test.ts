@@ -99,7 +99,7 @@ Deno.test("run() names the process that holds a GPU, and throws BusyError when w
       () => other.run(stages, { limits, wait: false }),
       BusyError,
     )).message,
-    `"quick" needs a GPU held by ${holder}`,
+    `"quick" would have to wait for a GPU held by ${holder}`,
   );
   assertEquals(other.read("out/test/without/out.txt"), "1");
 

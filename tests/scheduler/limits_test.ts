@@ -89,7 +89,7 @@ Deno.test("run() names the process that holds a mutex, and throws BusyError when
   assertEquals(
     (await assertRejects(() => project.run(stages, { wait: false }), BusyError))
       .message,
-    `"a" needs the mutex "disk", which ${holder} holds`,
+    `"a" would have to wait for ${holder}, which holds the mutex "disk"`,
   );
   assertEquals(project.read("out/test/other/out.txt"), "2");
 

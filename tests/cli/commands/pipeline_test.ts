@@ -196,7 +196,7 @@ stages:
     if (!line.includes('"metric"')) continue;
     const busy = await project.call("pipeline", "--no-wait");
     assertEquals(busy.code, 3, busy.stdout);
-    assertMatch(busy.stderr, /^"long" is being run by process \d+/);
+    assertMatch(busy.stderr, /^"long" would have to wait for process \d+/);
     const waiting = project.call("pipeline", "--json");
     project.write("go", "");
     const waited = await waiting;
