@@ -358,10 +358,8 @@ Deno.test("an architecture is named only in its own file and the registry", () =
     "parameters",
     "pass_weights",
     "registry",
-    "shape_pass",
     "tensor_pass",
     "tokenizer_classes",
-    "weights",
   ];
   const files = [...sources(folder)].filter(({ path }) =>
     !others.includes(basename(path, ".ts"))

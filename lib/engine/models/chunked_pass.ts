@@ -182,6 +182,5 @@ function joined({ parts }: Chunks): Activation {
     value: all.rank === 4 ? all : tf.reshape(all, [-1, all.shape[2]!]),
     sequences: first.sequences,
     tokens: parts.reduce((sum, { tokens }) => sum + tokens, 0),
-    hasGradient: parts.some(({ hasGradient }) => hasGradient),
   };
 }

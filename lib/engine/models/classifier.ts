@@ -4,9 +4,12 @@ import { ChunkedPass } from "./chunked_pass.ts";
 import { forward, type Model, type ParameterLayout } from "./model.ts";
 import type { ClassifierShape } from "./outline.ts";
 import { parameterLayout, type Trainable } from "./parameters.ts";
-import type { ModelRanks } from "./pass_weights.ts";
+import {
+  type FrozenWeights,
+  loadFrozen,
+  type ModelRanks,
+} from "./pass_weights.ts";
 import type { BatchTensors } from "./tensor_pass.ts";
-import { type FrozenWeights, loadFrozen } from "./weights.ts";
 
 /** A model with the layout of its trained parameters. */
 export interface Classifier extends ClassifierShape {

@@ -1,13 +1,28 @@
+import { reachOf, scoreCount } from "../ops/blocks.ts";
 import {
   type Architecture,
+  type AttentionOptions,
   type Description,
+  type EachOf,
   forward,
   type HeadName,
+  headsOf,
+  type HeadsOptions,
   type HeadTensor,
+  type Index,
+  type LinearOptions,
+  type LogitsOptions,
   type Model,
+  narrowed,
+  type Narrowing,
+  type NormOptions,
   type ParameterLayout,
+  type Pass,
+  type PositionBiasOptions,
+  type Read,
+  type RelativePositions,
+  type TableShape,
 } from "./model.ts";
-import { ShapePass } from "./shape_pass.ts";
 
 /** Completes the description of a model with the tensors that its encoder declares. */
 export function modelOf(
@@ -116,4 +131,292 @@ function counted(
   const pass = new ShapePass(layout, sequences, tokens, ranks);
   forward(model, pass, layout.labels);
   return pass;
+}
+
+/** An activation by its shape: `[ranks * sequences * tokens, width]`. */
+interface Shape extends Narrowing<Shape> {
+  /** Ranks at which it is computed: 1 where all share it. */
+  readonly ranks: number;
+  readonly sequences: number;
+  readonly tokens: number;
+  readonly width: number;
+  /** True if it depends on trained parameters. */
+  readonly hasGradient: boolean;
+}
+
+/** Declares the tensors of a forward pass, and counts its products. */
+class ShapePass implements Pass<Shape> {
+  /** Multiply-adds of the forward pass. */
+  forward = 0;
+  /** Multiply-adds of the backward pass. */
+  backward = 0;
+  dropouts = 0;
+  readonly products: (readonly string[])[] = [];
+  readonly tensors = new Map<string, HeadTensor>();
+  readonly #adapted: ReadonlySet<string>;
+  readonly rotary = unchanged;
+  readonly gelu = unchanged;
+  readonly tanh = unchanged;
+  readonly relu = unchanged;
+  readonly first = oneToken;
+  readonly last = oneToken;
+  readonly mean = oneToken;
+
+  /**
+   * @param layout What is trained; nothing by default
+   * @param tokens Two by default, so that the first is not all of a sequence
+   */
+  constructor(
+    private readonly layout?: ParameterLayout,
+    private readonly sequences = 1,
+    readonly tokens = 2,
+    private readonly ranks: number | "example" = 1,
+  ) {
+    this.#adapted = new Set(layout?.modules.map(({ name }) => name));
+  }
+
+  embed(name: string, _index: Index, table: TableShape): Shape {
+    const { tokens, sequences } = this;
+    return { ...this.#table(name, table, tokens), sequences };
+  }
+
+  rows(name: string, rows: readonly number[], table: TableShape): Shape {
+    return this.#table(name, table, rows.length);
+  }
+
+  positionBias(name: string, { buckets, heads }: PositionBiasOptions): Shape {
+    return this.#table(name, [buckets, heads], this.tokens);
+  }
+
+  linear(
+    name: string | readonly string[],
+    x: Shape,
+    { width = x.width, bias }: LinearOptions = {},
+  ): Shape {
+    const names = [name].flat();
+    return this.#product(names, x, names.map(() => width), bias);
+  }
+
+  logits(
+    name: string,
+    x: Shape,
+    outputs: number,
+    { bias = true, ...start }: LogitsOptions = {},
+  ): Shape {
+    this.#declare(`${name}.weight`, [outputs, x.width], {
+      start: "normal",
+      ...start,
+    });
+    if (bias) this.#declare(`${name}.bias`, [outputs], { start: "zeros" });
+    return this.#product([name], x, [outputs], bias);
+  }
+
+  vocabulary(name: string, x: Shape, table: TableShape): Shape {
+    const { hasGradient: isTrained } = this.#table(name, table, x.tokens);
+    const [size] = table;
+    const product = x.ranks * x.sequences * x.tokens * x.width * size;
+    this.forward += product;
+    if (x.hasGradient) this.backward += product;
+    if (isTrained) this.backward += product;
+    return { ...x, width: size, hasGradient: x.hasGradient || isTrained };
+  }
+
+  heads<const Names extends readonly string[]>(
+    names: Names,
+    x: Shape,
+    heads: number | readonly number[],
+    { bias, depth }: HeadsOptions = {},
+  ): EachOf<Names, Shape> {
+    return headsOf(names, x, heads, (x, modules) => {
+      const widthsOf = modules.map(({ heads }) =>
+        heads.map((count) => depth === undefined ? x.width : depth * count)
+      );
+      const y = this.#product(
+        modules.map(({ name }) => name),
+        x,
+        widthsOf.map((widths) => widths.reduce((sum, width) => sum + width)),
+        bias,
+      );
+      return widthsOf.flat().map((width) => ({ ...y, width }));
+    });
+  }
+
+  disentangle(
+    query: Shape,
+    key: Shape,
+    positions: RelativePositions<Shape>,
+  ): Shape {
+    const isFirst = query.tokens === 1;
+    const terms = ([[query, positions.key], [key, positions.query]] as const)
+      .filter((it): it is [Shape, Shape] => it[1] !== undefined);
+    const ranks = Math.max(
+      ...[query, key, ...this.ranks === "example" ? [] : terms.flat()]
+        .map((it) => it.ranks),
+    );
+    for (const [contents, { hasGradient }] of terms) {
+      // The products of a first query's keys with a position each are elementwise.
+      if (isFirst && contents === key) continue;
+      const distances = isFirst ? key.tokens : positions.rows.length;
+      const size = ranks * contents.sequences * contents.tokens * distances *
+        contents.width;
+      this.forward += size;
+      if (contents.hasGradient) this.backward += size;
+      if (hasGradient) this.backward += size;
+    }
+    return {
+      ...query,
+      ranks,
+      hasGradient: [query, key, ...terms.flat()].some((it) => it.hasGradient),
+    };
+  }
+
+  attention(
+    query: Shape,
+    key: Shape,
+    value: Shape,
+    { bias, window, causal }: AttentionOptions<Shape>,
+  ): Shape {
+    const parts = [query, key, value, ...(bias === undefined ? [] : [bias])];
+    const ranks = Math.max(...parts.map((it) => it.ranks));
+    const hasGradient = parts.some((it) => it.hasGradient);
+    const { tokens } = query;
+    // Only the last token attends to all others where it is the only query.
+    const scores = causal && tokens === 1
+      ? key.tokens
+      : scoreCount(reachOf(causal, window), tokens, key.tokens);
+    // Scores and weighted values: products of two activations each.
+    const size = ranks * query.sequences *
+      scores * query.width;
+    this.forward += 2 * size;
+    // Those that the gradient computes again are not counted.
+    if (hasGradient) this.backward += 4 * size;
+    this.dropouts++;
+    return { ...query, ranks, hasGradient };
+  }
+
+  norm(
+    name: string,
+    terms: readonly Shape[],
+    { form, bias = form !== "rms", dropout, width }: NormOptions,
+  ): Shape {
+    const shape = [width ?? terms[0]!.width];
+    this.#declare(`${name}.weight`, shape, pretrained("ones"));
+    if (bias) this.#declare(`${name}.bias`, shape, pretrained("zeros"));
+    if (dropout !== undefined) this.dropouts++;
+    const sum = terms.reduce((sum, term) => this.add(sum, term));
+    return { ...sum, hasGradient: sum.hasGradient || this.#isTrained(name) };
+  }
+
+  add(...terms: [x: Shape, residual: Shape]): Shape {
+    const [x, residual] = narrowed(terms) as typeof terms;
+    return {
+      ...x,
+      ranks: Math.max(x.ranks, residual.ranks),
+      hasGradient: x.hasGradient || residual.hasGradient,
+    };
+  }
+
+  glu(x: Shape): Shape {
+    return { ...x, width: x.width / 2 };
+  }
+
+  dropout(x: Shape): Shape {
+    this.dropouts++;
+    return x;
+  }
+
+  narrow(x: Shape, read: Read<Shape>): Shape {
+    return { ...x, read };
+  }
+
+  observe(): void {}
+
+  #table(name: string, shape: TableShape, tokens: number): Shape {
+    this.#declare(`${name}.weight`, shape, { start: "pretrained" });
+    const hasGradient = this.#isTrained(name);
+    return { ranks: 1, sequences: 1, tokens, width: shape[1], hasGradient };
+  }
+
+  /** @param widths Outputs of each module */
+  #product(
+    names: readonly string[],
+    x: Shape,
+    widths: readonly number[],
+    bias = true,
+  ): Shape {
+    names.forEach((name, i) => {
+      const width = widths[i]!;
+      this.#declare(`${name}.weight`, [width, x.width], pretrained("normal"));
+      if (bias) this.#declare(`${name}.bias`, [width], pretrained("zeros"));
+    });
+    if (!this.products.some((it) => it.includes(names[0]!))) {
+      this.products.push(names);
+    }
+    const trained = names.some((name) => this.#isTrained(name));
+    const outputs = widths.reduce((sum, it) => sum + it);
+    const rows = x.sequences * x.tokens;
+    const size = x.ranks * rows * x.width * outputs;
+    this.forward += size;
+    if (x.hasGradient) this.backward += size;
+    if (trained) this.backward += size;
+    const adapted = widths.filter((_, i) => this.#adapted.has(names[i]!));
+    const y = { ...x, width: outputs, hasGradient: x.hasGradient || trained };
+    if (adapted.length === 0) return y;
+    // From the first adapter on, every rank has activations of its own.
+    const ranks = this.#ranksOf(x);
+    const { kind, rank, loraDropout } = this.layout!;
+    if (loraDropout > 0) this.dropouts += adapted.length;
+    const allRanks = adapted.length * rank;
+    const down = x.ranks * rows * x.width * allRanks;
+    const up = ranks * rows * allRanks * outputs;
+    this.forward += down + up;
+    this.backward += (x.hasGradient ? 2 : 1) * down + 2 * up;
+    const hasLengths = Object.values(kind.tensors)
+      .some(({ role }) => role === "lengths");
+    if (hasLengths) {
+      const scales = this.ranks === "example" ? this.sequences : this.ranks;
+      for (const width of adapted) {
+        const ofProduct = width * x.width + rank * scales * width;
+        this.forward += rank * (ofProduct + rank * x.width);
+      }
+    }
+    return { ...y, ranks, hasGradient: true };
+  }
+
+  #isTrained(name: string): boolean {
+    return this.layout?.entries.has(`${name}.weight`) ?? false;
+  }
+
+  /** A tensor that is used again is the same one. */
+  #declare(
+    name: string,
+    shape: readonly number[],
+    start: Omit<HeadTensor, "name" | "shape">,
+  ): void {
+    const known = this.tensors.get(name)?.shape;
+    if (known === undefined) this.tensors.set(name, { name, shape, ...start });
+    else if (String(known) !== String(shape)) {
+      throw new TypeError(
+        `Tensor "${name}" is used with shapes [${known}] and [${shape}]`,
+      );
+    }
+  }
+
+  /** Ranks at which an adapted module computes: a sequence that all examples share once for each of them. */
+  #ranksOf({ sequences }: Shape): number {
+    if (this.ranks !== "example") return this.ranks;
+    return this.sequences / sequences;
+  }
+}
+
+function pretrained(fallback: NonNullable<HeadTensor["fallback"]>) {
+  return { start: "pretrained", fallback } as const;
+}
+
+function unchanged(x: Shape): Shape {
+  return x;
+}
+
+function oneToken(x: Shape): Shape {
+  return x.tokens === 1 ? x : { ...x, tokens: 1, read: undefined };
 }

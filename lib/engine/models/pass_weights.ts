@@ -1,15 +1,105 @@
 import * as tf from "@tensorflow/tfjs-core";
+import { libraryBinding, tensorIds, writtenTensor } from "../backend.ts";
 import {
   adaptedLinear,
   type AdapterBlock,
   type AdapterFactors,
-  frozenProduct,
   type RankVectors,
 } from "../ops/adapted_linear.ts";
 import { dropout, type DropoutSource } from "../ops/dropout.ts";
 import type { LayerNorm } from "../ops/layer_norm.ts";
-import type { Narrowing, NormOptions, ParameterLayout } from "./model.ts";
-import type { FrozenProduct, FrozenWeights } from "./weights.ts";
+import { elementCount, type SafetensorsFile } from "../safetensors/reader.ts";
+import type {
+  Model,
+  Narrowing,
+  NormOptions,
+  ParameterLayout,
+} from "./model.ts";
+import { encoderProducts } from "./outline.ts";
+import { tensorReader } from "./parameters.ts";
+
+/** Frozen weights of an encoder, as the products of its forward pass take them. */
+export interface FrozenWeights {
+  /** Tables and normalizations by the names of their tensors. */
+  readonly tensors: ReadonlyMap<string, tf.Tensor>;
+  /** The linear modules of each product, joined: by the name of the first of them. */
+  readonly products: ReadonlyMap<string, FrozenProduct>;
+}
+
+/** Linear modules on the same input, as one. */
+export interface FrozenProduct {
+  readonly modules: readonly string[];
+  /** Outputs of each of them. */
+  readonly outputs: readonly number[];
+  /** `[sum of out, in]` */
+  readonly weight: tf.Tensor2D;
+  /** `[sum of out]`, or undefined if the modules have none */
+  readonly bias: tf.Tensor1D | undefined;
+}
+
+/**
+ * Loads a model's encoder, frozen, tensor by tensor. The engine must have been
+ * started.
+ *
+ * @throws {SyntaxError} Naming the tensor that is missing or has another shape.
+ */
+export function loadFrozen(
+  file: SafetensorsFile,
+  model: Model,
+): FrozenWeights {
+  const read = tensorReader(file, model);
+  const products = new Map<string, FrozenProduct>();
+  const ofProducts = new Set<string>();
+  for (const modules of encoderProducts(model)) {
+    const join = (kind: "weight" | "bias") => {
+      const names = modules.map((module) => `${module}.${kind}`);
+      const shapes = names.map((name) => model.tensors.get(name)!);
+      const rows = shapes.reduce((sum, [rows]) => sum + rows!, 0);
+      return writtenTensor([rows, ...shapes[0]!.slice(1)], (values) => {
+        let offset = 0;
+        names.forEach((name, i) => {
+          const end = offset + elementCount(shapes[i]!);
+          read(name, shapes[i]!, values.subarray(offset, end));
+          ofProducts.add(name);
+          offset = end;
+        });
+      });
+    };
+    products.set(modules[0]!, {
+      modules,
+      outputs: modules.map((name) => model.tensors.get(`${name}.weight`)![0]!),
+      weight: narrowed(join("weight") as tf.Tensor2D),
+      bias: model.tensors.has(`${modules[0]}.bias`)
+        ? join("bias") as tf.Tensor1D
+        : undefined,
+    });
+  }
+  const tensors = new Map<string, tf.Tensor>();
+  for (const [name, shape] of model.tensors) {
+    if (ofProducts.has(name)) continue;
+    let isExact = false;
+    const tensor = writtenTensor([...shape], (values) => {
+      read(name, shape, values);
+      isExact = shape.length === 2 && isBfloat16(values);
+    });
+    // Tables are looked up in the type in which they are stored.
+    tensors.set(name, isExact ? narrowed(tensor) : tensor);
+  }
+  return { tensors, products };
+}
+
+/** Whether bfloat16 has all of these values. */
+function isBfloat16({ buffer, byteOffset, length }: Float32Array): boolean {
+  return new Uint32Array(buffer, byteOffset, length)
+    .every((bits) => (bits & 0xffff) === 0);
+}
+
+/** A matrix in the type in which products take it. */
+function narrowed<T extends tf.Tensor>(matrix: T): T {
+  const binding = libraryBinding();
+  if (binding?.precision === "bf16") binding.narrow(tensorIds([matrix])[0]!);
+  return matrix;
+}
 
 /** The ranks in use in a model. */
 export interface ModelRanks extends RankVectors {
@@ -45,8 +135,6 @@ export interface Activation extends Narrowing<Activation> {
   readonly tokens: number;
   /** Place of the only token in each sequence, `[batch]`, where that is not the first. */
   readonly at?: tf.Tensor1D | undefined;
-  /** True if it depends on trained parameters. */
-  readonly hasGradient: boolean;
 }
 
 /** The tensors behind the names of a forward pass: frozen, with adapters at the ranks in use, or trained themselves. */
@@ -90,25 +178,17 @@ export class PassWeights {
     const { bias } = frozen;
     const blocks = this.#adapters(frozen);
     if (blocks.length === 0) {
-      return { product: frozenProduct(input, frozen), bias };
+      return { product: tf.matMul(input, frozen.weight, false, true), bias };
     }
     return {
-      product: adaptedLinear(input, frozen, blocks, {
+      product: adaptedLinear(input, frozen.weight, blocks, {
         ranks,
         bias: withBias ? bias : undefined,
         rows: ranks.perExample ? x.tokens : x.sequences * x.tokens,
-        inputGradient: x.hasGradient,
         dropout: keys && { rate: layout.loraDropout, keys },
       }),
       bias: withBias ? undefined : bias,
     };
-  }
-
-  /** Whether modules are trained, or carry adapters. */
-  haveGradient(modules: readonly string[]): boolean {
-    return modules.some((name) =>
-      this.#adapted.has(name) || this.isTrained(`${name}.weight`)
-    );
   }
 
   /** The joined weights of several modules, which may be a part of a product that was loaded. */
@@ -128,9 +208,7 @@ export class PassWeights {
     return {
       modules,
       outputs,
-      get weight() {
-        return tf.slice(joined.weight, [from, 0], [size, -1]);
-      },
+      weight: tf.slice(joined.weight, [from, 0], [size, -1]),
       bias: joined.bias && tf.slice(joined.bias, [from], [size]),
     };
   }
@@ -164,11 +242,8 @@ export class PassWeights {
   }
 
   /** The table of an embedding. */
-  table(name: string) {
-    return {
-      value: this.tensor(`${name}.weight`) as tf.Tensor2D,
-      hasGradient: this.isTrained(`${name}.weight`),
-    };
+  table(name: string): tf.Tensor2D {
+    return this.tensor(`${name}.weight`) as tf.Tensor2D;
   }
 
   norm(
@@ -210,7 +285,6 @@ export class LinearOutput implements Activation {
   readonly tokens: number;
   readonly at: tf.Tensor1D | undefined;
   readonly read: Activation["read"];
-  readonly hasGradient: boolean;
   #value: tf.Tensor | undefined;
 
   constructor(
@@ -221,7 +295,6 @@ export class LinearOutput implements Activation {
   ) {
     ({ sequences: this.sequences, tokens: this.tokens } = input);
     ({ at: this.at, read: this.read } = input);
-    this.hasGradient = input.hasGradient || weights.haveGradient(names);
   }
 
   get value(): tf.Tensor {

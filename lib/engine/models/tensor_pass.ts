@@ -20,7 +20,7 @@ import {
   rotary,
   rotaryAngles,
 } from "../ops/positions.ts";
-import { tokenLosses, vocabularyLogits } from "../ops/vocabulary.ts";
+import { tokenLosses } from "../ops/vocabulary.ts";
 import {
   type AttentionOptions,
   type EachOf,
@@ -66,10 +66,10 @@ export interface TensorPassOptions extends PassTensors {
 
 /** The activation with another value. */
 function withValue(
-  { sequences, tokens, at, hasGradient, read }: Activation,
+  { sequences, tokens, at, read }: Activation,
   value: tf.Tensor,
 ): Activation {
-  return { value, sequences, tokens, at, hasGradient, read };
+  return { value, sequences, tokens, at, read };
 }
 
 /**
@@ -102,22 +102,19 @@ export class TensorPass implements Pass<Activation> {
   }
 
   #rows(name: string, ids: tf.Tensor2D): Activation {
-    const { value, hasGradient } = this.#weights.table(name);
     const [sequences, tokens] = ids.shape;
-    return { value: lookUp(value, ids), sequences, tokens, hasGradient };
+    const value = lookUp(this.#weights.table(name), ids);
+    return { value, sequences, tokens };
   }
 
   positionBias(
     name: string,
     { bucket, factor }: PositionBiasOptions,
   ): Activation {
-    const { value, hasGradient } = this.#weights.table(name);
-    return {
-      value: positionBias(value, this.tokens, bucket, factor),
-      sequences: 1,
-      tokens: this.tokens,
-      hasGradient,
-    };
+    const { tokens } = this;
+    const table = this.#weights.table(name);
+    const value = positionBias(table, tokens, bucket, factor);
+    return { value, sequences: 1, tokens };
   }
 
   linear(name: string | readonly string[], x: Activation): LinearOutput {
@@ -131,16 +128,12 @@ export class TensorPass implements Pass<Activation> {
   vocabulary(name: string, x: Activation): Activation {
     const { next } = this.options.input;
     const states = x.value as tf.Tensor2D;
-    const { value: table, hasGradient: isTrained } = this.#weights.table(name);
-    const value = next === undefined
-      ? vocabularyLogits(states, table, isTrained)
-      : tokenLosses(
-        states,
-        table,
-        repeated(tf.reshape(next, [-1]), states.shape[0]),
-        isTrained,
-      );
-    return { ...withValue(x, value), hasGradient: x.hasGradient || isTrained };
+    const table = this.#weights.table(name);
+    if (next === undefined) {
+      return withValue(x, tf.matMul(states, table, false, true));
+    }
+    const ofRows = repeated(tf.reshape(next, [-1]), states.shape[0]);
+    return withValue(x, tokenLosses(states, table, ofRows as tf.Tensor1D));
   }
 
   heads<const Names extends readonly string[]>(
@@ -189,8 +182,7 @@ export class TensorPass implements Pass<Activation> {
       positionQuery: byDistance(positions.query),
       positionKey: byDistance(positions.key),
     });
-    const parts = [...contents, ...ofPositions];
-    return { ...withValue(query, value), hasGradient: anyGradient(parts) };
+    return withValue(query, value);
   }
 
   attention(
@@ -218,7 +210,6 @@ export class TensorPass implements Pass<Activation> {
     const context = attention(q, k, v, {
       mask: this.#mask(sequences),
       bias: bias && ofSequences(bias.value as tf.Tensor4D, sequences),
-      biasGradient: bias?.hasGradient ?? false,
       scale: options.scale ?? 1 / Math.sqrt(q.shape[3]),
       dropout: this.#dropout(options.dropout),
       reach: reachOf(causal, this.tokens > window + 1 ? window : Infinity),
@@ -226,10 +217,7 @@ export class TensorPass implements Pass<Activation> {
         repeated(tf.reshape(query.at, [-1, 1, 1, 1]), sequences),
       pieces: this.options.pieces,
     });
-    return {
-      ...withValue(query, joinHeads(context)),
-      hasGradient: anyGradient(parts),
-    };
+    return withValue(query, joinHeads(context));
   }
 
   norm(
@@ -240,7 +228,6 @@ export class TensorPass implements Pass<Activation> {
     const [x, ...others] = narrowed(terms) as [Activation, ...Activation[]];
     const norm = this.#weights.norm(name, options);
     const isTrained = this.#weights.isTrained(`${name}.weight`);
-    const hasGradient = isTrained || anyGradient(terms);
     // A dropout of its own follows embeddings; otherwise, one of the sub-layer precedes its residual.
     const last = rate === undefined ? others.pop() : undefined;
     const { product, bias, source }: PendingLinear = last === undefined
@@ -261,17 +248,14 @@ export class TensorPass implements Pass<Activation> {
         ofProducts: last === undefined && rate === undefined,
       },
     );
-    return { ...withValue(x, y), hasGradient };
+    return withValue(x, y);
   }
 
   add(...terms: [x: Activation, residual: Activation]): Activation {
     const [x, residual] = narrowed(terms) as typeof terms;
     const [y, other] = [x.value, residual.value];
     const rows = Math.max(y.shape[0]!, other.shape[0]!);
-    return {
-      ...withValue(x, tf.add(repeated(y, rows), repeated(other, rows))),
-      hasGradient: anyGradient([x, residual]),
-    };
+    return withValue(x, tf.add(repeated(y, rows), repeated(other, rows)));
   }
 
   gelu(x: Activation, form?: "gelu" | "gelu_new"): Activation {
@@ -365,10 +349,6 @@ function undropped(x: Activation): PendingLinear {
   throw new TypeError(
     "A dropout between a linear module and GELU or a gated unit is not supported: apply it after these",
   );
-}
-
-function anyGradient(parts: readonly Activation[]): boolean {
-  return parts.some(({ hasGradient }) => hasGradient);
 }
 
 /** The largest number of sequences, at all ranks, of several activations. */

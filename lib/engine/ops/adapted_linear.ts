@@ -1,29 +1,12 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { fused } from "../trace.ts";
-import { drawDropout, dropFused, type DropoutSource } from "./dropout.ts";
+import {
+  drawDropout,
+  dropFused,
+  type DropoutDraw,
+  type DropoutSource,
+} from "./dropout.ts";
 import { withGradient } from "./gradient.ts";
-
-/** A frozen weight `[out, in]`. It is read again for the gradient, since a part of a larger weight does not outlive the pass. */
-export interface FrozenWeight {
-  readonly weight: tf.Tensor2D;
-}
-
-/**
- * `x W^T` with W frozen: only `x` gets a gradient.
- *
- * @param x `[rows, in]`
- * @returns `[rows, out]`
- */
-export function frozenProduct(
-  x: tf.Tensor2D,
-  frozen: FrozenWeight,
-): tf.Tensor2D {
-  return withGradient(
-    { x: x as tf.Tensor },
-    ({ x }) => ({ value: tf.matMul(x, frozen.weight, false, true), saved: {} }),
-    (dy) => ({ x: tf.matMul(dy, frozen.weight) }),
-  ) as tf.Tensor2D;
-}
 
 /** What a low-rank adapter learns of a module. */
 export interface AdapterFactors {
@@ -61,8 +44,6 @@ interface AdaptedLinearOptions {
   readonly bias?: tf.Tensor1D | undefined;
   /** Rows of `x` at one rank. */
   readonly rows: number;
-  /** False if `x` depends on no trained parameter, so that its gradient is not needed. */
-  readonly inputGradient: boolean;
   /** Dropout of the input of each A, with a mask for each module, as PEFT's `lora_dropout`. */
   readonly dropout?: DropoutSource | undefined;
 }
@@ -83,22 +64,23 @@ interface AdaptedLinearOptions {
  * through all rows in use.
  *
  * @param x `[ranks * rows, in]`, or `[rows, in]` shared by all ranks
+ * @param weight Frozen, `[out, in]`
  * @returns `[ranks * rows, out]`
  */
 export function adaptedLinear(
   x: tf.Tensor2D,
-  frozen: FrozenWeight,
+  weight: tf.Tensor2D,
   blocks: readonly AdapterBlock[],
   options: AdaptedLinearOptions,
 ): tf.Tensor2D {
-  if (!blocks[0]!.lengths) return lowRankLinear(x, frozen, blocks, options);
+  if (!blocks[0]!.lengths) return lowRankLinear(x, weight, blocks, options);
   const [ranks] = options.ranks.scale.shape;
-  const [outputs] = frozen.weight.shape;
+  const [outputs] = weight.shape;
   const plain = { ...options, bias: undefined };
-  const turned = lowRankLinear(x, frozen, blocks, plain);
+  const turned = lowRankLinear(x, weight, blocks, plain);
   const gains = blocks.map(({ offset, width, ...block }) => {
     const gains = withGradient({ lengths: block.lengths! }, ({ lengths }) => {
-      const w = tf.slice(frozen.weight, [offset, 0], [width, -1]);
+      const w = tf.slice(weight, [offset, 0], [width, -1]);
       const own = rowLengths(w, block, options.ranks);
       return { value: tf.div(lengths, own), saved: { own } };
     }, (dy, { own }) => ({ lengths: tf.sum(tf.div(dy, own), 0) }));
@@ -139,132 +121,93 @@ function rowLengths(
   return tf.sqrt(tf.add(ofW, tf.sum(tf.mul(scaled, both), 2)));
 }
 
-/** {@linkcode adaptedLinear} without lengths, with its own gradient. */
+/** {@linkcode adaptedLinear} without lengths: `x W^T + c + (s * (x A^T)) B^T`, with its own gradient. */
 function lowRankLinear(
   x: tf.Tensor2D,
-  frozen: FrozenWeight,
+  weight: tf.Tensor2D,
   blocks: readonly AdapterBlock[],
-  { bias, rows, inputGradient, dropout, ...options }: AdaptedLinearOptions,
+  { bias, rows, dropout, ranks }: AdaptedLinearOptions,
 ): tf.Tensor2D {
-  const [ranks, rank] = options.ranks.scale.shape;
-  const allRanks = rank * blocks.length;
-  const isShared = x.shape[0] === rows && ranks > 1;
-  const scale = tf.reshape(
-    tf.tile(options.ranks.scale, [1, blocks.length]),
-    ranks === 1 ? [1, allRanks] : [ranks, 1, allRanks],
-  );
-  const mask = tf.reshape(options.ranks.gradientMask, [rank, 1]);
-
-  const scaled = (rowsOf: tf.Tensor, by: tf.Tensor): tf.Tensor2D =>
-    tf.reshape(
-      ranks === 1
-        ? tf.mul(rowsOf, by)
-        : tf.mul(tf.reshape(rowsOf, [-1, rows, allRanks]), by),
-      [-1, allRanks],
-    );
-  const add = (frozen: tf.Tensor, adapted: tf.Tensor): tf.Tensor =>
-    bias === undefined
-      ? addTwo({ x: frozen, y: adapted }).sum
-      : addBiased({ x: frozen, bias, y: adapted }).sum;
-
+  const [count] = ranks.scale.shape;
+  const [outputs] = weight.shape;
+  const isShared = x.shape[0] === rows && count > 1;
+  const scale = tf.expandDims(tf.tile(ranks.scale, [1, blocks.length]), 1);
   const draws = blocks.map(() => drawDropout(dropout));
   const isDropped = draws[0]!.maskKey !== undefined;
-
-  const inputs: Record<string, tf.Tensor> = {
-    ...(inputGradient && { x }),
-    ...named("A", blocks.map(({ a }) => a)),
-    ...named("B", blocks.map(({ b }) => b)),
+  const inputs = {
+    x,
+    down: tf.concat(blocks.map(({ a }) => masked(a, ranks.gradientMask))),
+    up: tf.concat(blocks.map(({ b, offset, width }) => {
+      const after = outputs - offset - width;
+      return tf.pad(masked(b, ranks.gradientMask), [[0, 0], [offset, after]]);
+    })),
   };
-  return withGradient(inputs, (inputs) => {
-    const source: tf.Tensor = inputs.x ?? x;
-    const { weight } = frozen;
-    const [outputs] = weight.shape;
-    const down = tf.concat(blocks.map((_, i) => inputs[`A${i}`]!), 0);
-    const up = tf.concat(
-      blocks.map(({ offset, width }, i) => {
-        const after = outputs - offset - width;
-        return tf.pad(inputs[`B${i}`]!, [[0, 0], [offset, after]]);
-      }),
-      0,
+
+  const byRank = (of: tf.Tensor) => tf.reshape(of, [-1, rows, of.shape[1]!]);
+  const scaled = (of: tf.Tensor, scale: tf.Tensor): tf.Tensor =>
+    tf.reshape(tf.mul(byRank(of), scale), [-1, scale.shape[2]!]);
+  // Each module has a dropout of its own, so that only without one all are one product.
+  const parts = (of: tf.Tensor, axis: number) =>
+    isDropped ? tf.split(of, blocks.length, axis) : [of];
+
+  return withGradient(inputs, ({ down, up }) => {
+    const projected = parts(down, 0).map((a, i) =>
+      tf.matMul(dropped(x, draws[i]!), a, false, true)
     );
-    const projected = isDropped
-      ? tf.concat(
-        draws.map((draw, i) => {
-          const { value } = dropFused({ x: source, ...draw });
-          return tf.matMul(value, inputs[`A${i}`]!, false, true);
-        }),
-        1,
-      )
-      : tf.matMul(source, down, false, true);
-    const used = scaled(projected, scale);
-    const product = tf.matMul(source, weight as tf.Tensor, false, true);
-    const adapted = tf.matMul(used, up);
-    const value = isShared
-      ? tf.reshape(
-        add(product, tf.reshape(adapted, [ranks, rows, outputs])),
-        [ranks * rows, outputs],
-      )
-      : add(product, adapted);
-    const saved = { source, down, up, used, scale, mask };
+    const used = scaled(tf.concat(projected, 1), scale);
+    const terms = {
+      x: tf.matMul(x as tf.Tensor, weight, false, true),
+      y: isShared ? byRank(tf.matMul(used, up)) : tf.matMul(used, up),
+    };
+    const { sum } = bias ? addBiased({ ...terms, bias }) : addTwo(terms);
+    const saved = { x, weight, down, up, used, scale, rate: draws[0]!.rate };
     return {
-      value,
+      value: tf.reshape(sum, [-1, outputs]),
       saved: {
         ...saved,
-        ...isDropped && named("key", draws.map(({ maskKey }) => maskKey!)),
-        ...isDropped && { rate: draws[0]!.rate! },
+        keys: isDropped
+          ? tf.stack(draws.map(({ maskKey }) => maskKey!))
+          : undefined,
       },
     };
-  }, (dy, { source, down, up, used, scale, mask, rate, ...keys }) => {
-    const dropped = (x: tf.Tensor, i: number) => {
-      const maskKey = (keys as Record<string, tf.Tensor>)[`key${i}`];
-      return dropFused({ x, maskKey, rate }).value;
-    };
-    const ofBlocks = (rowsOf: tf.Tensor) => tf.split(rowsOf, blocks.length, 1);
-    const dUsed: tf.Tensor = scaled(tf.matMul(dy, up, false, true), scale);
-    const ofSource = isShared
-      ? tf.sum(tf.reshape(dUsed, [ranks, rows, allRanks]), 0)
-      : dUsed;
-    const dDown = isDropped
-      ? tf.concat(
-        ofBlocks(ofSource).map((part, i) =>
-          tf.matMul(part, dropped(source, i), true, false)
-        ),
-        0,
-      )
-      : tf.matMul(ofSource, source, true, false);
-    const dUp = tf.matMul(used, dy, true, false);
-    const dA = tf.split(dDown, blocks.length, 0)
-      .map((part) => tf.mul(part, mask));
-    const dB = blocks.map(({ offset, width }, i) =>
-      tf.mul(tf.slice(dUp, [i * rank, offset], [rank, width]), mask)
+  }, (dy, { x, weight, down, up, used, scale, rate, keys }) => {
+    const draws = keys === undefined
+      ? [{}]
+      : tf.unstack(keys).map((maskKey) => ({ maskKey, rate }));
+    const dUsed = scaled(tf.matMul(dy, up, false, true), scale);
+    const dProjected = isShared ? tf.sum(byRank(dUsed), 0) : dUsed;
+    const dDown = parts(dProjected, 1).map((part, i) =>
+      tf.matMul(part, dropped(x, draws[i]!), true, false)
     );
+    const downs = parts(down, 0);
     return {
-      ...(inputGradient && {
-        x: addTwo({
-          x: tf.matMul(dy, frozen.weight as tf.Tensor),
-          y: isDropped
-            ? tf.addN(
-              ofBlocks(dUsed).map((part, i) =>
-                dropped(
-                  tf.matMul(part, tf.slice(down, [i * rank, 0], [rank, -1])),
-                  i,
-                )
-              ),
-            )
-            : tf.matMul(dUsed, down),
-        }).sum,
-      }),
-      ...named("A", dA),
-      ...named("B", dB),
+      x: () => {
+        const ofUpdate = parts(dUsed, 1).map((part, i) =>
+          dropped(tf.matMul(part, downs[i]!), draws[i]!)
+        ).reduce((sum, part) => tf.add(sum, part));
+        const ofWeight = tf.matMul(dy, weight as tf.Tensor);
+        return addTwo({ x: ofWeight, y: ofUpdate }).sum;
+      },
+      down: tf.concat(dDown, 0),
+      up: tf.matMul(used, dy, true, false),
     };
   }) as tf.Tensor2D;
 }
 
-function named(
-  name: string,
-  tensors: readonly tf.Tensor[],
-): Record<string, tf.Tensor> {
-  return Object.fromEntries(tensors.map((it, i) => [`${name}${i}`, it]));
+function dropped(x: tf.Tensor, draw: DropoutDraw): tf.Tensor {
+  return draw.maskKey === undefined ? x : dropFused({ x, ...draw }).value;
+}
+
+/** A factor, whose gradient is that of the rows that are trained. */
+function masked(factor: tf.Tensor, mask: tf.Tensor1D): tf.Tensor {
+  return withGradient(
+    { factor },
+    () => ({
+      value: tf.clone(factor),
+      saved: { mask: tf.expandDims(mask, 1) },
+    }),
+    (dy, { mask }) => ({ factor: tf.mul(dy, mask) }),
+  );
 }
 
 const addBiased = fused(

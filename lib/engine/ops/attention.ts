@@ -16,8 +16,6 @@ interface AttentionInputs {
   readonly mask?: tf.Tensor4D | undefined;
   /** Added to the products before the scale, `[1 or batch, heads, queries, seq]` */
   readonly bias?: tf.Tensor4D | undefined;
-  /** True if the bias depends on trained parameters. */
-  readonly biasGradient?: boolean;
   /** Factor of the scores. */
   readonly scale: number;
   readonly reach?: Reach | undefined;
@@ -140,8 +138,7 @@ function block(
   query: tf.Tensor4D,
   key: tf.Tensor4D,
   value: tf.Tensor4D,
-  { scale, mask, bias, biasGradient, start, done, maskKey, rate, ...reach }:
-    BlockInputs,
+  { scale, mask, bias, start, done, maskKey, rate, ...reach }: BlockInputs,
 ): tf.Tensor4D {
   const isStored = key.shape[2] < RECOMPUTED_KEYS;
   const earlier = (of: readonly tf.Tensor[]) => of.at(-engineLanes());
@@ -160,23 +157,18 @@ function block(
       ? undefined
       : reach.at ?? tf.tensor4d(places, [1, 1, rows, 1]),
   };
-  const tensors: Record<string, tf.Tensor> = {
-    // The queries of heads that share one of the keys are those of one head.
-    query: tf.reshape(query, [batch, shared, rows, depth]),
-    ...{ key, value },
-    ...(biasGradient && bias !== undefined && { bias }),
-  };
   const context = withGradient(
-    tensors,
-    (tensors) => {
-      const { query, key, value } = tensors as Record<
-        "query" | "key" | "value",
-        tf.Tensor
-      >;
+    {
+      // The queries of heads that share one of the keys are those of one head.
+      query: tf.reshape(query, [batch, shared, rows, depth]) as tf.Tensor,
+      ...{ key, value },
+      ...(bias && { bias }),
+    },
+    ({ query }) => {
       const own = waitFor(query, earlier(done.forward));
       const products = tf.matMul(own, key, false, true);
       const { kept, logSum } = softmax({ products, ...frozen });
-      const context = tf.matMul(kept, value);
+      const context = tf.matMul(kept, value as tf.Tensor);
       done.forward.push(context);
       const stored = isStored ? products : undefined;
       return {
@@ -199,7 +191,7 @@ function block(
         query: dQuery,
         key: tf.matMul(dProducts, query, true, false),
         value: tf.matMul(kept, dy, true, false),
-        bias: isShared ? tf.sum(dProducts, 0, true) : dProducts,
+        bias: () => isShared ? tf.sum(dProducts, 0, true) : dProducts,
       };
     },
   );

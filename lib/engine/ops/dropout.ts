@@ -59,8 +59,8 @@ export function dropout<T extends tf.Tensor>(
   const draw = drawDropout(source);
   if (draw.maskKey === undefined) return x;
   return withGradient(
-    { x: x as tf.Tensor },
-    ({ x }) => ({ value: dropFused({ x, ...draw }).value, saved: draw }),
+    { x },
+    () => ({ value: dropFused({ x, ...draw }).value, saved: draw }),
     (dy, draw) => ({ x: dropFused({ x: dy, ...draw }).value }),
   ) as T;
 }

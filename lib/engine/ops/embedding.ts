@@ -15,8 +15,8 @@ export function lookUp(table: tf.Tensor2D, ids: tf.Tensor2D): tf.Tensor2D {
   const [rows] = table.shape;
   const flat: tf.Tensor1D = tf.reshape(ids, [-1]);
   return withGradient(
-    { table: table as tf.Tensor },
-    ({ table }) => ({ value: gather(table, flat), saved: { flat } }),
+    { table },
+    () => ({ value: gather(table, flat), saved: { flat } }),
     (dy, { flat }) => ({ table: sumByRow(dy as tf.Tensor2D, flat, rows) }),
   ) as tf.Tensor2D;
 }

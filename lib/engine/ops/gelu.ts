@@ -20,8 +20,8 @@ export function activation(
 ): tf.Tensor2D {
   const { forward, backward } = ACTIVATIONS[form][unit];
   return withGradient(
-    { x: x as tf.Tensor },
-    ({ x }) => ({ value: forward({ x, bias }).value, saved: { x, bias } }),
+    { x },
+    () => ({ value: forward({ x, bias }).value, saved: { x, bias } }),
     (dy, { x, bias }) => ({ x: backward({ dy, x, bias }).dx }),
   ) as tf.Tensor2D;
 }

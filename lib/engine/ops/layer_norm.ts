@@ -54,26 +54,18 @@ export function layerNorm(
     return residual ? scaled : dropout(scaled, source);
   }
   const draw = drawDropout(source);
-  const inputs: Record<string, tf.Tensor> = {
-    x,
-    ...(residual && { residual }),
-  };
   return withGradient(
-    inputs,
-    ({ x, residual }) => {
+    { x, ...(residual && { residual }) },
+    () => {
       const { value, sum, mean, scale } =
         (ofProducts ? forwardForProducts : forward)({
-          x: x!,
-          bias,
-          residual,
-          gamma,
-          beta,
+          ...{ x, bias, residual, gamma, beta },
           epsilon: tf.scalar(epsilon),
           ...draw,
         });
-      return { value, saved: { gamma, sum: sum ?? x!, mean, scale, ...draw } };
+      return { value, saved: { gamma, sum: sum ?? x, mean, scale, ...draw } };
     },
-    (dy, saved): Record<string, tf.Tensor> => {
+    (dy, saved) => {
       if (residual === undefined) return { x: backward({ dy, ...saved }).dx };
       const { dx, dSum } = backwardOfSum({ dy, ...saved });
       return { x: dx, residual: dSum };

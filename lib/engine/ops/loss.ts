@@ -24,7 +24,7 @@ const crossEntropy: Loss = (logits, targets, weights) => {
     ? targets
     : tf.oneHot(tf.cast(targets, "int32"), classes);
   const weight = tf.reshape(weights, [batch, 1]);
-  return withGradient({ logits: logits as tf.Tensor }, ({ logits }) => {
+  return withGradient({ logits }, () => {
     const shifted = tf.sub(logits, tf.max(logits, -1, true));
     const logSum = tf.log(tf.sum(tf.exp(shifted), -1, true));
     const logProbability = tf.sub(shifted, logSum);

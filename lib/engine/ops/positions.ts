@@ -24,8 +24,8 @@ export function rotary(
     places ? tf.reshape(lookUp(of, places), [-1, 1, 1, of.shape[1]]) : of
   ) as [tf.Tensor, tf.Tensor];
   return withGradient(
-    { x: x as tf.Tensor },
-    ({ x }) => ({ value: turn({ x, cos, sin }).value, saved: { cos, sin } }),
+    { x },
+    () => ({ value: turn({ x, cos, sin }).value, saved: { cos, sin } }),
     (dy, { cos, sin }) => ({
       x: turn({ x: dy, cos, sin: tf.neg(sin) }).value,
     }),
@@ -216,14 +216,10 @@ function shifted(
   ofQueries: tf.Tensor4D | undefined,
   ofKeys: tf.Tensor4D | undefined,
 ): tf.Tensor {
-  const inputs: Record<string, tf.Tensor> = {
-    ...(ofQueries && { ofQueries }),
-    ...(ofKeys && { ofKeys }),
-  };
   return withGradient(
-    inputs,
-    (inputs) => ({ value: toPairs(inputs as Terms).sum, saved: {} }),
-    (dy): Record<string, tf.Tensor> => fromPairs({ dy }),
+    { ...(ofQueries && { ofQueries }), ...(ofKeys && { ofKeys }) },
+    () => ({ value: toPairs({ ofQueries, ofKeys }).sum, saved: {} }),
+    (dy) => fromPairs({ dy }),
   );
 }
 

@@ -1,27 +1,8 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { engineLanes } from "../backend.ts";
 import { fused, waitFor } from "../trace.ts";
-import { frozenProduct } from "./adapted_linear.ts";
 import { gather, sumByRow } from "./embedding.ts";
 import { withGradient } from "./gradient.ts";
-
-/**
- * Logits of all tokens of a vocabulary.
- *
- * @param states `[rows, width]`
- * @param table `[vocabulary, width]`
- * @param isTrained False if the table gets no gradient
- * @returns `[rows, vocabulary]`
- */
-export function vocabularyLogits(
-  states: tf.Tensor2D,
-  table: tf.Tensor2D,
-  isTrained: boolean,
-): tf.Tensor2D {
-  return isTrained
-    ? tf.matMul(states, table, false, true)
-    : frozenProduct(states, { weight: table });
-}
 
 /** Maximum logits of a block: 32 MiB in float32. */
 const BLOCK_LOGITS = 2 ** 23;
@@ -37,20 +18,18 @@ const BLOCK_LOGITS = 2 ** 23;
  * @param states `[rows, width]`
  * @param table `[vocabulary, width]`
  * @param next The token after each row, int32 `[rows]`
- * @param isTrained False if the table gets no gradient
  * @returns `[rows, 1]`
  */
 export function tokenLosses(
   states: tf.Tensor2D,
   table: tf.Tensor2D,
   next: tf.Tensor1D,
-  isTrained: boolean,
 ): tf.Tensor2D {
   const [rows] = states.shape;
   // Powers of two, so that batches of all lengths have blocks of one shape.
   const most = 2 ** Math.floor(Math.log2(BLOCK_LOGITS / table.shape[0]));
   const size = Math.max(1, most);
-  if (rows <= size) return block(states, table, next, isTrained, []);
+  if (rows <= size) return block(states, table, next, []);
   const sizes = Array.from(
     { length: Math.ceil(rows / size) },
     (_, i) => Math.min(size, rows - i * size),
@@ -59,7 +38,7 @@ export function tokenLosses(
   const nexts = tf.split(next, sizes) as tf.Tensor1D[];
   const done: tf.Tensor[] = [];
   return tf.concat(
-    parts.map((part, i) => block(part, table, nexts[i]!, isTrained, done)),
+    parts.map((part, i) => block(part, table, nexts[i]!, done)),
   );
 }
 
@@ -72,17 +51,12 @@ function block(
   states: tf.Tensor2D,
   table: tf.Tensor2D,
   next: tf.Tensor1D,
-  isTrained: boolean,
   done: tf.Tensor[],
 ): tf.Tensor2D {
   const [rows, width] = states.shape;
   const [vocabulary] = table.shape;
-  const inputs: Record<string, tf.Tensor> = {
-    states,
-    ...isTrained && { table },
-  };
-  return withGradient(inputs, (inputs) => {
-    const own = waitFor(inputs.states!, done.at(-engineLanes()));
+  return withGradient({ states, table }, () => {
+    const own = waitFor(states, done.at(-engineLanes()));
     const logits = tf.matMul(own, table as tf.Tensor, false, true);
     const { logSum, p } = softmax({ logits });
     const ofNext = gather(table, next);
@@ -97,26 +71,19 @@ function block(
       value,
       saved: {
         dStates: tf.sub(tf.matMul(p, table as tf.Tensor), ofNext),
-        ...isTrained && { table: inputs.table!, states: own, next },
+        ...{ states: own, table, next },
       },
     };
-  }, (dy, { dStates, table, states, next }): Record<string, tf.Tensor> => {
-    const result = { states: tf.mul(dStates!, dy) };
-    if (!isTrained) return result;
-    const logits = tf.matMul(waitFor(states!, dy), table!, false, true);
-    const ofNext = sumByRow(
-      tf.mul(states!, dy) as tf.Tensor2D,
-      next as tf.Tensor1D,
-      vocabulary,
-    );
-    const ofAll = tf.matMul(
-      tf.mul(softmax({ logits }).p, dy),
-      states!,
-      true,
-      false,
-    );
-    return { ...result, table: tf.sub(ofAll, ofNext) };
-  }) as tf.Tensor2D;
+  }, (dy, { dStates, states, table, next }) => ({
+    states: tf.mul(dStates, dy),
+    table: () => {
+      const own = waitFor(states, dy);
+      const logits = tf.matMul(own, table as tf.Tensor, false, true);
+      const ofNext = sumByRow(tf.mul(states, dy), next, vocabulary);
+      const weights = tf.mul(softmax({ logits }).p, dy);
+      return tf.sub(tf.matMul(weights, states, true, false), ofNext);
+    },
+  })) as tf.Tensor2D;
 }
 
 /** Softmax over the last axis, and the logarithm of its denominator. */

@@ -5,6 +5,7 @@
  *     deno task bench profile --only "minilm 32x64"
  *     deno task bench profile --only "minilm 32x64" --samples
  *     deno task bench profile --only "minilm 32x64" --evaluate
+ *     deno task bench profile --only "minilm 32x64" --loops
  */
 import * as tf from "@tensorflow/tfjs-core";
 import {
@@ -40,6 +41,10 @@ interface Row {
   readonly gflops?: number;
   /** Speed of the same product alone, repeated. */
   readonly best?: number;
+  /** Of a fused loop: values of its largest tensor, nanoseconds of its fastest call for each of them, and megabytes that it reads and writes. */
+  readonly elements?: number;
+  readonly nanoseconds?: number;
+  readonly megabytes?: number;
 }
 
 /** `deno task bench profile`. */
@@ -59,6 +64,11 @@ export const command: Command = {
     {
       name: "evaluate",
       description: "Profile the evaluation of 8 ranks instead of a step",
+    },
+    {
+      name: "loops",
+      description:
+        "List every fused loop of the step instead, with its values, the nanoseconds for each and the bytes that it reads and writes",
     },
     {
       name: "samples",
@@ -132,7 +142,9 @@ async function profile(given: Arguments): Promise<number> {
     for (const precision of precisions) {
       (await import("../../../lib/engine/backend.ts")).libraryBinding()!
         .precision = precision;
-      const rows = rowsOf(folder, workIn(precision), phase, timings);
+      const rows = given.has("loops")
+        ? loopsOf(folder, workIn(precision), phase, timings)
+        : rowsOf(folder, workIn(precision), phase, timings);
       for await (const row of rows) print(precision, row);
     }
   } finally {
@@ -187,6 +199,40 @@ async function* rowsOf(
   }
 }
 
+/** The fused loops of a step, those that take longest first. */
+async function* loopsOf(
+  folder: string,
+  work: ConstructorParameters<typeof Work>[1],
+  phase: Phase,
+  timings: Map<string, Timing>,
+): AsyncGenerator<Row> {
+  const eager = new Work(folder, work, true);
+  await eager.take(phase, 2);
+  timings.clear();
+  await eager.take(phase, STEPS);
+  const loops = [...timings.values()].flatMap((it) => {
+    const { part, name, calls, fastest, loop } = it;
+    if (loop === undefined) return [];
+    const milliseconds = fastest * calls / STEPS * 1000;
+    return {
+      ...{ part, name, calls: calls / STEPS, fastest, milliseconds },
+      ...loop,
+    };
+  }).sort((a, b) => b.milliseconds - a.milliseconds);
+  const all = loops.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
+  yield { part: "fused loops", ...of(all, all) };
+  for (
+    const { part, name, calls, fastest, milliseconds, elements, bytes } of loops
+  ) {
+    yield {
+      ...{ part: "loop", name: `${part} ${name}`, calls, elements },
+      ...of(milliseconds, all),
+      nanoseconds: fastest / elements * 1e9,
+      megabytes: bytes / 1e6,
+    };
+  }
+}
+
 function of(milliseconds: number, step: number) {
   return { milliseconds, share: milliseconds / step };
 }
@@ -221,13 +267,20 @@ function bestOf(name: string, flops: number): number {
 }
 
 function lineOf(
-  { part, name, calls, milliseconds, share, gflops, best }: Row,
+  { part, name, calls, milliseconds, share, gflops, best, ...loop }: Row,
 ): string {
-  const speed = gflops === undefined ? "" : [
-    `${calls} x`,
-    `${gflops.toFixed(0)} GFLOPS`,
-    ...(Number.isNaN(best) ? [] : [`of ${best!.toFixed(0)}`]),
-  ].join(" ");
+  const { elements, nanoseconds, megabytes } = loop;
+  const speed = gflops !== undefined
+    ? [
+      `${calls} x`,
+      `${gflops.toFixed(0)} GFLOPS`,
+      ...(Number.isNaN(best) ? [] : [`of ${best!.toFixed(0)}`]),
+    ].join(" ")
+    : elements === undefined
+    ? ""
+    : `${calls} x ${elements} values, ${nanoseconds!.toFixed(2)} ns each, ${
+      megabytes!.toFixed(1)
+    } MB`;
   return [
     (name ?? part).padEnd(44),
     `${milliseconds.toFixed(2)} ms`.padStart(12),

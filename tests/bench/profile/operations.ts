@@ -2,17 +2,22 @@
 import { elementCount } from "../../../lib/engine/safetensors/reader.ts";
 import { libraryBinding } from "../../../lib/engine/backend.ts";
 import type { Attribute } from "../../../lib/engine/tensorflow/attributes.ts";
+import { DataType } from "../../../lib/engine/tensorflow/tensors.ts";
 
 /** Calls of an operation, or of a compiled function, with inputs of the same shapes. */
 export interface Timing {
   /** `product`, or the file of the engine that computes it: `layer_norm`, `adamw`. */
   readonly part: string;
-  /** `MatMul [1024,384] x [384,1536]`, or `compiled [1024,384]` with its largest input. */
+  /** `MatMul [1024,384] x [384,1536]`, or of a compiled function its tensors: `[1024,384] [384] -> [1024,384]`. */
   readonly name: string;
   calls: number;
   seconds: number;
+  /** The fastest call. */
+  fastest: number;
   /** Floating-point operations of a call; 0 if it is not a product. */
   readonly flops: number;
+  /** Of a compiled function: values of its largest tensor, and bytes of all that it reads and writes. */
+  readonly loop?: { readonly elements: number; readonly bytes: number };
 }
 
 type Binding = NonNullable<ReturnType<typeof libraryBinding>>;
@@ -27,12 +32,17 @@ export function timeOperations(): Map<string, Timing> {
   const binding = libraryBinding()!;
   const timings = new Map<string, Timing>();
   Error.stackTraceLimit = 50;
-  const count = (timing: Omit<Timing, "calls" | "seconds">, begin: number) => {
+  const count = (
+    timing: Omit<Timing, "calls" | "seconds" | "fastest">,
+    begin: number,
+  ) => {
     const seconds = (performance.now() - begin) / 1000;
     const key = `${timing.part} ${timing.name}`;
-    const sum = timings.get(key) ?? { ...timing, calls: 0, seconds: 0 };
+    const sum = timings.get(key) ??
+      { ...timing, calls: 0, seconds: 0, fastest: Infinity };
     sum.calls++;
     sum.seconds += seconds;
+    sum.fastest = Math.min(sum.fastest, seconds);
     timings.set(key, sum);
   };
   const { executeOp, call } = binding;
@@ -55,10 +65,22 @@ export function timeOperations(): Map<string, Timing> {
     if (binding.tracing) return call.apply(binding, args);
     const begin = performance.now();
     const outputs = call.apply(binding, args);
-    const largest = shapesOf(binding, args[1])
-      .toSorted((a, b) => elementCount(b) - elementCount(a))[0] ?? [];
-    const name = `compiled [${largest}]`;
-    count({ part: callingFile(), name, flops: 0 }, begin);
+    const [{ inputs, outputs: results }] = args;
+    const all = [...inputs, ...results];
+    const sizes = all.map(({ shape }) => elementCount(shape));
+    const bytes = all.reduce(
+      (sum, { dtype }, i) =>
+        sum + sizes[i]! * (dtype === DataType.bfloat16 ? 2 : 4),
+      0,
+    );
+    const text = (of: typeof inputs) =>
+      of.map(({ shape }) => `[${shape}]`).join(" ");
+    count({
+      part: callingFile(),
+      name: `${text(inputs)} -> ${text(results)}`,
+      flops: 0,
+      loop: { elements: Math.max(...sizes), bytes },
+    }, begin);
     return outputs;
   };
   return timings;

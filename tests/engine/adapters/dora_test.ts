@@ -55,7 +55,7 @@ Deno.test("adaptedLinear() with lengths has the values and gradients of the form
   const ranks = [1, 4];
   const scales = ranks.map((b) => rankScale(b, { rank, alpha, scaling }));
   const scale = tf.tensor2d(scales.flatMap((it) => [...it]), [2, rank]);
-  const frozen = { weight: tf.tensor2d(weight, [outputs, inputs]) };
+  const frozen = tf.tensor2d(weight, [outputs, inputs]);
   const gradientMask = tf.ones([rank]) as tf.Tensor1D;
   const given = [
     tf.tensor2d(x, [2 * rows, inputs]),
@@ -80,13 +80,12 @@ Deno.test("adaptedLinear() with lengths has the values and gradients of the form
         ranks: { scale, gradientMask },
         bias: tf.tensor1d(bias),
         rows,
-        inputGradient: true,
       },
     );
   const expected = (x: tf.Tensor, ...of: tf.Tensor[]) => {
     const atRanks = ranks.map((b, g) => {
       const ofRank = tf.slice(x, [g * rows, 0], [rows, inputs]) as tf.Tensor2D;
-      const parts = tf.split(frozen.weight, [...widths]).map((weight) =>
+      const parts = tf.split(frozen, [...widths]).map((weight) =>
         tf.matMul(ofRank, weight as tf.Tensor2D, false, true) as tf.Tensor
       );
       places.forEach(({ width }, i) => {

@@ -17,7 +17,7 @@ import {
 import { forward } from "../../../lib/engine/models/model.ts";
 import { ARCHITECTURES } from "../../../lib/engine/models/registry.ts";
 import { TensorPass } from "../../../lib/engine/models/tensor_pass.ts";
-import { loadFrozen } from "../../../lib/engine/models/weights.ts";
+import { loadFrozen } from "../../../lib/engine/models/pass_weights.ts";
 import {
   elementCount,
   SafetensorsFile,

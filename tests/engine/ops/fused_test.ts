@@ -239,7 +239,6 @@ for (
         reach: { before: before ?? Infinity, after: after ?? Infinity },
         ...{
           pieces,
-          biasGradient: hasBias ?? false,
           bias: bias as tf.Tensor4D,
         },
       }),

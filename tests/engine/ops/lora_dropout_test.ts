@@ -57,7 +57,7 @@ function ours(): Promise<Float32Array[]> {
   return computed((x, a0, a1, b0, b1) =>
     adaptedLinear(
       x!,
-      { weight: given.w },
+      given.w,
       [[a0!, b0!], [a1!, b1!]].map(([a, b], i) => ({
         a: a!,
         b: b!,
@@ -70,7 +70,6 @@ function ours(): Promise<Float32Array[]> {
           gradientMask: tf.ones([RANK]) as tf.Tensor1D,
         },
         rows: ROWS,
-        inputGradient: true,
         dropout: source(),
       },
     )

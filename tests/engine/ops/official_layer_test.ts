@@ -138,9 +138,9 @@ async function computeLayer(
   const { value, grads } = tf.valueAndGrads((x, a, b) => {
     const output = adaptedLinear(
       x as tf.Tensor2D,
-      { weight },
+      weight,
       [{ a: a!, b: b!, width: b!.shape[1]!, offset: 0 }],
-      { ranks, bias, rows, inputGradient: true },
+      { ranks, bias, rows },
     );
     y = tf.keep(output);
     return tf.sum(tf.mul(output, weights));

@@ -4,7 +4,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { tensorIds } from "../../../lib/engine/backend.ts";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import type { Classifier } from "../../../lib/engine/models/classifier.ts";
-import { loadFrozen } from "../../../lib/engine/models/weights.ts";
+import { loadFrozen } from "../../../lib/engine/models/pass_weights.ts";
 import { lookUp } from "../../../lib/engine/ops/embedding.ts";
 import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
 import { writeSafetensors } from "../../../lib/engine/safetensors/writer.ts";

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import fc from "fast-check";
 import type { LabelledExamples } from "../../../lib/data/example.ts";
 import { engineLanes } from "../../../lib/engine/backend.ts";
-import type { FrozenWeights } from "../../../lib/engine/models/weights.ts";
+import type { FrozenWeights } from "../../../lib/engine/models/pass_weights.ts";
 import { restoreRandom, seededRandom } from "../../../lib/engine/random.ts";
 import {
   chunkCount,
