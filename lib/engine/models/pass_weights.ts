@@ -109,7 +109,7 @@ export interface ModelRanks extends RankVectors {
 
 /** Number of ranks at which each sequence is computed. */
 export function rankCount(
-  { scale, perExample }: Omit<ModelRanks, "gradientMask">,
+  { scale, perExample }: ModelRanks,
 ): number {
   return perExample ? 1 : scale.shape[0];
 }
@@ -235,10 +235,6 @@ export class PassWeights {
   tensor(name: string): tf.Tensor | undefined {
     const { weights, parameters } = this.tensors;
     return weights?.tensors.get(name) ?? parameters[name];
-  }
-
-  isTrained(name: string): boolean {
-    return this.tensors.parameters[name] !== undefined;
   }
 
   /** The table of an embedding. */

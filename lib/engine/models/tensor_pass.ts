@@ -227,7 +227,6 @@ export class TensorPass implements Pass<Activation> {
   ): Activation {
     const [x, ...others] = narrowed(terms) as [Activation, ...Activation[]];
     const norm = this.#weights.norm(name, options);
-    const isTrained = this.#weights.isTrained(`${name}.weight`);
     // A dropout of its own follows embeddings; otherwise, one of the sub-layer precedes its residual.
     const last = rate === undefined ? others.pop() : undefined;
     const { product, bias, source }: PendingLinear = last === undefined
@@ -244,7 +243,6 @@ export class TensorPass implements Pass<Activation> {
       norm,
       {
         source,
-        isTrained,
         ofProducts: last === undefined && rate === undefined,
       },
     );

@@ -33,8 +33,8 @@ export interface AdapterBlock extends AdapterFactors {
 export interface RankVectors {
   /** `[ranks, rank]`: the scale at rank b for the first b rows, 0 beyond. */
   readonly scale: tf.Tensor2D;
-  /** `[rank]`: 1 for the rows that get a gradient, else 0; the same for all modules of a product. */
-  readonly gradientMask: tf.Tensor1D;
+  /** `[rank]`: 1 for the rows that get a gradient, else 0; all of them by default. */
+  readonly gradientMask?: tf.Tensor1D | undefined;
 }
 
 /** Options of {@linkcode adaptedLinear}. */
@@ -199,7 +199,8 @@ function dropped(x: tf.Tensor, draw: DropoutDraw): tf.Tensor {
 }
 
 /** A factor, whose gradient is that of the rows that are trained. */
-function masked(factor: tf.Tensor, mask: tf.Tensor1D): tf.Tensor {
+function masked(factor: tf.Tensor, mask: tf.Tensor1D | undefined): tf.Tensor {
+  if (mask === undefined) return factor;
   return withGradient(
     { factor },
     () => ({

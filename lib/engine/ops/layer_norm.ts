@@ -3,7 +3,6 @@ import { fused } from "../trace.ts";
 import {
   drawDropout,
   drop,
-  dropout,
   type DropoutDraw,
   type DropoutSource,
 } from "./dropout.ts";
@@ -28,8 +27,6 @@ interface NormTerms {
 /** How a normalization is computed. */
 interface NormOptions {
   readonly source?: DropoutSource | undefined;
-  /** True if scale and shift get gradients as well. */
-  readonly isTrained?: boolean;
   /** True if only products take the result. */
   readonly ofProducts?: boolean;
 }
@@ -41,21 +38,13 @@ interface NormOptions {
 export function layerNorm(
   terms: NormTerms,
   norm: LayerNorm,
-  { source, isTrained, ofProducts }: NormOptions = {},
+  { source, ofProducts }: NormOptions = {},
 ): tf.Tensor2D {
   const { gamma, beta, epsilon } = norm;
   const { x, bias, residual } = terms;
-  if (isTrained) {
-    const ones: tf.Tensor1D = tf.ones(gamma.shape);
-    const zeros: tf.Tensor1D | undefined = beta && tf.zeros(gamma.shape);
-    const plain = { gamma: ones, beta: zeros, epsilon };
-    const y = layerNorm(terms, plain, { source: residual && source });
-    const scaled = shifted(tf.mul(y, gamma) as tf.Tensor2D, beta);
-    return residual ? scaled : dropout(scaled, source);
-  }
   const draw = drawDropout(source);
   return withGradient(
-    { x, ...(residual && { residual }) },
+    { x, ...(residual && { residual }), gamma, ...(beta && { beta }) },
     () => {
       const { value, sum, mean, scale } =
         (ofProducts ? forwardForProducts : forward)({
@@ -66,9 +55,17 @@ export function layerNorm(
       return { value, saved: { gamma, sum: sum ?? x, mean, scale, ...draw } };
     },
     (dy, saved) => {
-      if (residual === undefined) return { x: backward({ dy, ...saved }).dx };
+      const { sum, mean, scale } = saved;
+      const dValue = () => residual ? dy : drop(dy, saved);
+      const parameters = {
+        gamma: () => sumOfRows(tf.mul(dValue(), normalize(sum, mean, scale))),
+        beta: () => sumOfRows(dValue()),
+      };
+      if (residual === undefined) {
+        return { ...parameters, x: backward({ dy, ...saved }).dx };
+      }
       const { dx, dSum } = backwardOfSum({ dy, ...saved });
-      return { x: dx, residual: dSum };
+      return { ...parameters, x: dx, residual: dSum };
     },
   ) as tf.Tensor2D;
 }
@@ -127,6 +124,11 @@ const backward = fused((
 ) => ({
   dx: gradientOfSum({ dy: drop(dy, draw), gamma, sum, mean, scale }),
 }));
+
+/** The sum over all axes but the last. */
+function sumOfRows(x: tf.Tensor): tf.Tensor {
+  return tf.sum(x, x.shape.slice(1).map((_, axis) => axis));
+}
 
 function shifted<T extends tf.Tensor>(x: T, by: tf.Tensor | undefined): T {
   return by === undefined ? x : tf.add(x, by);

@@ -67,7 +67,6 @@ export function evaluator(
   options: EvaluatorOptions,
 ): Evaluator {
   const { layout, model } = classifier;
-  const gradientMask = tf.zeros([layout.rank]) as tf.Tensor1D;
   const shapes = new Set<string>();
   const run = trace((
     { values, scale, ids, positions, types, mask, next, ...heads }:
@@ -79,7 +78,7 @@ export function evaluator(
       },
   ) => {
     const input = { ids, positions, types, mask, next };
-    const ranks = { scale, gradientMask };
+    const ranks = { scale };
     const [sequences, seq] = input.ids.shape;
     const sizes = shardSizes(sequences, seq * rankCount(ranks));
     const parameters = { ...splitParameters(values, layout), ...heads };
@@ -162,10 +161,7 @@ export function evaluator(
     }
   }
   return Object.assign(evaluate, {
-    [Symbol.dispose]() {
-      gradientMask.dispose();
-      run.dispose();
-    },
+    [Symbol.dispose]: () => run.dispose(),
   });
 }
 
