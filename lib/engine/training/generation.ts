@@ -88,9 +88,8 @@ export function generator(
     read: (m, x) => m.last(x, undefined),
   };
   const reader = { ...model, heads: { ...model.heads, language } };
-  const gradientMask = tf.zeros([layout.rank]) as tf.Tensor1D;
   const tensorsOf = ({ values, scale }: AdapterTensors): PassTensors => ({
-    ...{ weights, layout, ranks: { scale, gradientMask } },
+    ...{ weights, layout, ranks: { scale } },
     parameters: splitParameters(values, layout),
   });
 
@@ -284,7 +283,6 @@ export function generator(
 
   return Object.assign(generate, {
     [Symbol.dispose]() {
-      gradientMask.dispose();
       readPrompts.dispose();
       writeToken.dispose();
     },
