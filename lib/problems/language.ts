@@ -14,6 +14,8 @@ const METRICS = {
 const kind: ProblemKind = {
   name: "language",
   metrics: METRICS,
+  lower: Object.keys(METRICS),
+  plain: Object.keys(METRICS),
   head: "language",
   autoClass: "CausalLM",
   peftTask: "CAUSAL_LM",

@@ -9,7 +9,7 @@ export type Values = ArrayLike<number>;
 
 /**
  * Scores predictions for some units, such as a bootstrap draws, for all by
- * default: higher is better, NaN if it is undefined. A unit is an example.
+ * default: NaN if it is undefined. A unit is an example.
  */
 export type Scorer = (units?: Values) => (predictions: Values) => number;
 
@@ -105,6 +105,10 @@ export interface ProblemKind {
   readonly name: string;
   /** Metrics by name. */
   readonly metrics: Readonly<Record<string, unknown>>;
+  /** Those of which lower values are better. */
+  readonly lower?: readonly string[];
+  /** Those that are no shares of something, and are not shown times 100. */
+  readonly plain?: readonly string[];
   /** The head that it takes of a model: one vector of outputs for a sequence, or for each token, or the next token. */
   readonly head: HeadName;
   /** What follows `AutoModelFor` in transformers. */

@@ -36,6 +36,16 @@ export const METRICS = [
   ...new Set(KINDS.flatMap(({ metrics }) => Object.keys(metrics))),
 ];
 
+/** 1 for a metric of which higher values are better, -1 for one of lower ones. */
+export function signOf(metric: string): 1 | -1 {
+  return KINDS.some(({ lower }) => lower?.includes(metric)) ? -1 : 1;
+}
+
+/** Whether a metric is a share, which is shown times 100. */
+export function isShare(metric: string): boolean {
+  return !KINDS.some(({ plain }) => plain?.includes(metric));
+}
+
 /** The fields by which an artifact names its problem and the classes of it. */
 export interface ProblemFields {
   /** Undefined in artifacts of earlier versions. */

@@ -1,5 +1,6 @@
 import { methodName, type Provenance } from "../engine/schedules/registry.ts";
-import { signed, withInterval } from "./format.ts";
+import { isShare } from "../problems/registry.ts";
+import { formatOf, withInterval } from "./format.ts";
 import { methodKey } from "./methods.ts";
 import { mistakesOf } from "./mistakes.ts";
 import type { Result } from "./result.ts";
@@ -10,6 +11,7 @@ import {
   eachAxis,
   interval,
   mean,
+  ofMetric,
   recommend,
   type ScoreCurve,
 } from "./statistics.ts";
@@ -88,7 +90,7 @@ function compareOne(results: readonly Result[], options: CompareOptions) {
           ...verdict.reasons,
           ...verdict.kind === "nothing-learnt"
             ? []
-            : headsText(sides, verdict.recommended, confidence),
+            : headsText(sides, verdict.recommended, metrics[0]!, confidence),
         ],
       },
       methods: sides.map(({ summary }) => summary),
@@ -192,6 +194,7 @@ function withTrainedHead(provenance: Provenance): Provenance {
 function headsText(
   sides: readonly CurveOf[],
   { method, rank }: { readonly method: number; readonly rank: number },
+  metric: string,
   confidence: number,
 ): string[] {
   const side = sides[method]!;
@@ -205,7 +208,9 @@ function headsText(
   const { ranks } = differenceOf(sides, [side, other], confidence);
   const shown = ranks.filter((it, i) => i === 0 || it.rank === rank)
     .map((it) =>
-      `${withInterval(it.difference, it.interval, signed)} at rank ${it.rank}`
+      `${
+        withInterval(it.difference, it.interval, formatOf(metric).signed)
+      } at rank ${it.rank}`
     );
   return [`A head for each rank brings ${shown.join(" and ")}.`];
 }
@@ -226,13 +231,16 @@ function consistentPairs<T extends CurveOf>(
   );
 }
 
-/** A candidate minus a baseline, at the ranks that both have, and in the areas over these if there are several. */
+/** The metric of a candidate minus that of a baseline, at the ranks that both have, and in the areas over these if there are several. */
 function differenceOf<T extends CurveOf>(
   sides: readonly T[],
   [candidate, baseline]: Pair<T>,
   confidence: number,
 ) {
   const ranks = sharedRanks([candidate, baseline]);
+  const { sign } = candidate.curve;
+  const pairedWith = (a: Float64Array, b: Float64Array) =>
+    ofMetric(pairedInterval(a, b, confidence), sign);
   const ours = curveAt(candidate.curve, ranks);
   const theirs = curveAt(baseline.curve, ranks);
   return {
@@ -241,18 +249,14 @@ function differenceOf<T extends CurveOf>(
     baseline: sides.indexOf(baseline),
     ranks: ranks.map((rank, i) => ({
       rank,
-      difference: definedOf(ours.scores[i]! - theirs.scores[i]!),
-      interval: pairedInterval(ours.means[i]!, theirs.means[i]!, confidence),
+      difference: definedOf(sign * (ours.scores[i]! - theirs.scores[i]!)),
+      interval: pairedWith(ours.means[i]!, theirs.means[i]!),
     })),
     areas: ranks.length < 2 ? null : eachAxis((axis) => ({
       difference: definedOf(
-        areaUnderCurve(ours, axis) - areaUnderCurve(theirs, axis),
+        sign * (areaUnderCurve(ours, axis) - areaUnderCurve(theirs, axis)),
       ),
-      interval: pairedInterval(
-        areasUnder(ours, axis),
-        areasUnder(theirs, axis),
-        confidence,
-      ),
+      interval: pairedWith(areasUnder(ours, axis), areasUnder(theirs, axis)),
     })),
   };
 }
@@ -301,11 +305,10 @@ function bothRecommended(
     ? {
       candidate: ours.ranks[0]!,
       baseline: theirs.ranks[0]!,
-      difference: ours.scores[0]! - theirs.scores[0]!,
-      interval: pairedInterval(
-        ours.means[0]!,
-        theirs.means[0]!,
-        options.confidence,
+      difference: ours.sign * (ours.scores[0]! - theirs.scores[0]!),
+      interval: ofMetric(
+        pairedInterval(ours.means[0]!, theirs.means[0]!, options.confidence),
+        ours.sign,
       ),
     }
     : null;
@@ -324,12 +327,12 @@ const MEAN = "mean score";
 /**
  * Averages the main metric over tasks, for each split and epoch that several
  * tasks have: the methods that all tasks have, at the ranks that all of them
- * have. MNLI counts with its matched set.
+ * have. MNLI counts with its matched set; losses, which are no shares, do not.
  */
 function averagesOf(compared: readonly Compared[], confidence: number) {
   const groups = Map.groupBy(
-    compared.filter(({ comparison }) =>
-      !comparison.split.endsWith("_mismatched")
+    compared.filter(({ comparison: { split, metrics } }) =>
+      !split.endsWith("_mismatched") && isShare(metrics[0]!)
     ),
     ({ comparison: { split, epoch } }) =>
       JSON.stringify([split.replace(/_matched$/, ""), epoch]),
@@ -387,6 +390,7 @@ function averageSides([first, ...others]: readonly Compared[]): CurveOf[] {
     return [{
       summary,
       curve: {
+        sign: 1,
         ranks,
         scores: ranks.map((_, i) => mean(curves.map((it) => it.scores[i]!))),
         means: curves[0]!.means.map((means, i) =>

@@ -1,6 +1,6 @@
 import { parse, type Spec, View } from "vega";
 import { compile, type TopLevelSpec } from "vega-lite";
-import { exactPercent, significant } from "./format.ts";
+import { exactPercent, formatOf, significant } from "./format.ts";
 import { methodTitle, ranksOf } from "./methods.ts";
 import {
   FADED,
@@ -70,6 +70,9 @@ function rankCurve(
   { metrics, methods, confidence, verdict }: Curves,
 ): TopLevelSpec {
   const [metric] = metrics as [string];
+  const { factor, digits } = formatOf(metric);
+  const scaled = (value: number | null) =>
+    value === null ? null : factor * value;
   const picked = !verdict || verdict.kind === "nothing-learnt"
     ? 0
     : verdict.recommended.rank;
@@ -90,13 +93,13 @@ function rankCurve(
   const x = rankAxis(ranks);
   const y = {
     type: "quantitative",
-    title: `${metric} x 100`,
+    title: factor === 1 ? metric : `${metric} x ${factor}`,
     scale: { zero: false },
   } as const;
   const scored = { y: { ...y, field: "score" }, opacity: FADED } as const;
   const { color, strokeDash, shape } = keysOf(methods.map(methodTitle));
   const interval = `${exactPercent(confidence)} % interval`;
-  const number = { type: "quantitative", format: ".1f" } as const;
+  const number = { type: "quantitative", format: `.${digits}f` } as const;
   const tooltip = [
     { field: "method", type: "nominal" },
     { field: "rank", type: "quantitative" },
@@ -165,10 +168,6 @@ function rankAxis(ranks: number[]) {
       padding: 12,
     },
   } as const;
-}
-
-function scaled(share: number | null): number | null {
-  return share === null ? null : 100 * share;
 }
 
 const PARTS = [

@@ -1,3 +1,4 @@
+import { isShare } from "../problems/registry.ts";
 import type { Axis } from "./statistics.ts";
 import { methodTitle, ranksOf } from "./methods.ts";
 
@@ -130,11 +131,52 @@ export function points(
   return `${number} ${number === "1" ? "point" : "points"}`;
 }
 
+/** How values of a metric are shown, and amounts of it. */
+export interface MetricFormat {
+  /** What a value is multiplied by, and decimals after it. */
+  readonly factor: 1 | 100;
+  readonly digits: 1 | 3;
+  value(of: number | null): string;
+  /** A difference with its sign. */
+  signed(of: number | null): string;
+  /** All digits of a parameter. */
+  exact(of: number): string;
+  /** `2.3 points`, `0.012` */
+  amount(of: number, text?: (of: number) => string): string;
+}
+
+const SHARES: MetricFormat = {
+  factor: 100,
+  digits: 1,
+  value: percent,
+  signed,
+  exact: exactPercent,
+  amount: points,
+};
+
+const number = (value: number | null) =>
+  value === null ? "undefined" : value.toFixed(3).replace(/^-(0\.0*)$/, "$1");
+
+const NUMBERS: MetricFormat = {
+  factor: 1,
+  digits: 3,
+  value: number,
+  signed: (value) =>
+    Number(number(value)) > 0 ? `+${number(value)}` : number(value),
+  exact: (value) => String(Number(value.toPrecision(12))),
+  amount: (value, text = number) => text(value),
+};
+
+/** The format of a metric: shares are shown times 100. */
+export function formatOf(metric: string): MetricFormat {
+  return isShare(metric) ? SHARES : NUMBERS;
+}
+
 /** A score and its interval, if it has one: `82.1 [79.5, 84.3]`. */
 export function withInterval(
   share: number | null,
   interval: readonly [number, number] | null,
-  text = percent,
+  text: (share: number | null) => string = percent,
 ): string {
   return interval === null
     ? text(share)

@@ -1,7 +1,8 @@
+import { isShare, signOf } from "../problems/registry.ts";
 import { type FigureReference, figuresOf } from "./figure_names.ts";
 import {
   exactPercent,
-  percent,
+  formatOf,
   plain,
   rankTable,
   table,
@@ -119,7 +120,9 @@ function epochsText({ methods, metrics }: Comparison): string[] {
   );
   const meanAt = (trainings: readonly (readonly number[])[], epoch: number) => {
     const values = trainings.flatMap((it) => it[epoch] ?? []);
-    return values.length === 0 ? "" : percent(mean(values));
+    return values.length === 0
+      ? ""
+      : formatOf(metrics[0]!).value(signOf(metrics[0]!) * mean(values));
   };
   return [
     `**${
@@ -158,9 +161,11 @@ function protocolText(comparison: Comparison): string[] {
 function bestEpochText({ methods, split, metrics }: Comparison): string[] {
   const splits = [...new Set(methods.flatMap((it) => it.selectedOn))];
   return [
-    `The best epoch of each training is evaluated: the one with the highest ${
-      metrics[0]
-    }, averaged over its ranks, on the split ${plain(splits.join(" or "))}.`,
+    `The best epoch of each training is evaluated: the one with the ${
+      signOf(metrics[0]!) < 0 ? "lowest" : "highest"
+    } ${metrics[0]}, averaged over its ranks, on the split ${
+      plain(splits.join(" or "))
+    }.`,
     ...(splits.includes(split)
       ? [
         "The same examples are reported here, so the scores are slightly optimistic.",
@@ -181,7 +186,9 @@ function seedsText({ methods }: Comparison): string {
 const FEW_SEEDS = 10;
 
 /** A bootstrap over n values has (n - 1) / n of their variance: none for one value. */
-function intervalsText({ methods, confidence }: Comparison): string[] {
+function intervalsText(
+  { methods, metrics, confidence }: Comparison,
+): string[] {
   const fewest = ({ ranks }: MethodSummary) =>
     Math.min(...ranks.map(({ seeds }) => seeds.length));
   const single = methods.filter((method) => fewest(method) === 1);
@@ -190,7 +197,8 @@ function intervalsText({ methods, confidence }: Comparison): string[] {
     ? "With one seed"
     : `For methods with one seed (${single.map(titleOf).join(", ")})`;
   return [
-    `Scores are multiplied by 100. Brackets are ${
+    ...metrics.every(isShare) ? ["Scores are multiplied by 100."] : [],
+    `Brackets are ${
       exactPercent(confidence)
     } % bootstrap intervals over examples and seeds.`,
     ...(several.some((method) => fewest(method) < FEW_SEEDS)
@@ -268,13 +276,18 @@ function averageText(average: Average): string[] {
       rankTable<Average["methods"][number]["ranks"][number]>(
         columns,
         ({ metrics: found, interval }) =>
-          withInterval(found[metrics[0]!]!.mean, interval),
+          withInterval(
+            found[metrics[0]!]!.mean,
+            interval,
+            formatOf(metrics[0]!).value,
+          ),
         "not run",
       ),
     ]),
     ...differenceTables(
       methods,
       contrasts,
+      metrics[0]!,
       (baseline) =>
         `Difference to ${baseline} at the same rank (paired as in each task):`,
     ),

@@ -100,6 +100,8 @@ export function mistakesText(
   },
 ): string[] {
   const { method, rank, classes, others, worst } = mistakes;
+  // Texts to write are scored token by token, not as right or wrong.
+  if (classes === null && worst.length === 0) return [];
   const summary = methods[method]!;
   const { seeds } = summary.ranks.find((it) => it.rank === rank)!;
   const of = seeds.length === 1 ? "" : ` of ${seeds.length} seeds`;

@@ -1,4 +1,4 @@
-import { escapeHtml, metricTitle, withInterval } from "./format.ts";
+import { escapeHtml, formatOf, metricTitle, withInterval } from "./format.ts";
 import { methodTitle, ranksOf } from "./methods.ts";
 import type { Curves } from "./report.ts";
 
@@ -51,7 +51,8 @@ function methodAt(
   const tag = isRecommended ? ' <span class="tag">recommended</span>' : "";
   const scores = metrics.map((metric, i) => {
     const interval = i === 0 ? score.interval : null;
-    const text = withInterval(score.metrics[metric]!.mean, interval);
+    const { value } = formatOf(metric);
+    const text = withInterval(score.metrics[metric]!.mean, interval, value);
     return `<p>${escapeHtml(metricTitle(metric, curves))} ${text}</p>`;
   });
   // Any adapter that has the rank will do; a mean over tasks has none.

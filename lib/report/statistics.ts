@@ -55,6 +55,15 @@ export function interval(
   return Number.isNaN(low) ? null : [low, quantile(values, 1 - tail)];
 }
 
+/** An interval of scores as one of their metric, of which these may be negatives. */
+export function ofMetric<Interval extends readonly [number, number] | null>(
+  interval: Interval,
+  sign: 1 | -1,
+): Interval {
+  if (interval === null || sign === 1) return interval;
+  return [-interval[1], -interval[0]] as readonly [number, number] as Interval;
+}
+
 /** Trainings that differ only in their seed, and their predictions for the same examples. */
 interface Trainings {
   /** Empty for predictions without training. */
@@ -164,8 +173,10 @@ export function seededDraw(seed: number): Draw {
     );
 }
 
-/** Main metric by rank, mean over seeds, and its bootstrap replicates. */
+/** Main metric by rank, mean over seeds, and its bootstrap replicates: higher is better. */
 export interface ScoreCurve {
+  /** -1 if the scores are negatives of a metric of which lower values are better. */
+  readonly sign: 1 | -1;
   /** Ascending. */
   readonly ranks: readonly number[];
   /** NaN if undefined. */
@@ -176,11 +187,12 @@ export interface ScoreCurve {
 
 /** A curve at some of its ranks. */
 export function curveAt(
-  { ranks: all, scores, means }: ScoreCurve,
+  { sign, ranks: all, scores, means }: ScoreCurve,
   ranks: readonly number[],
 ): ScoreCurve {
   const places = ranks.map((rank) => all.indexOf(rank));
   return {
+    sign,
     ranks,
     scores: places.map((i) => scores[i]!),
     means: places.map((i) => means[i]!),
@@ -216,7 +228,10 @@ export function areaUnderCurve(
 }
 
 /** Areas under the curves of all replicates, `[replicates]`. */
-export function areasUnder({ ranks, means }: ScoreCurve, axis: Axis) {
+export function areasUnder(
+  { ranks, means }: Pick<ScoreCurve, "ranks" | "means">,
+  axis: Axis,
+) {
   return means[0]!.map((_, r) =>
     areaUnderCurve({ ranks, scores: means.map((values) => values[r]!) }, axis)
   );
@@ -237,7 +252,7 @@ const ROUNDING = 1e-12;
  * @returns Null if a score is NaN.
  */
 export function recommend(
-  { ranks, scores, means }: ScoreCurve,
+  { ranks, scores, means }: Omit<ScoreCurve, "sign">,
   { margin, confidence }: {
     readonly margin: number;
     readonly confidence: number;

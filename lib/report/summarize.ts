@@ -1,5 +1,6 @@
 import { roleOf } from "../engine/schedules/registry.ts";
 import type { Scorer } from "../problems/problem.ts";
+import { signOf } from "../problems/registry.ts";
 import { methodKey, ranksOf } from "./methods.ts";
 import type { Result, TrainingCost } from "./result.ts";
 import {
@@ -11,6 +12,7 @@ import {
   eachAxis,
   interval,
   mean,
+  ofMetric,
   recommend,
   type ScoreCurve,
 } from "./statistics.ts";
@@ -45,7 +47,7 @@ export interface Constant {
  * Groups results by method, and bootstraps the main metric of all methods at
  * once, so that their replicates are paired, also with those of a constant
  * prediction: the one with the highest score, which is taken as 0 if the problem
- * has none.
+ * has none. Of a metric of which lower values are better, all are negatives.
  *
  * @throws {Error} If a method has two results for the same rank and seed.
  */
@@ -53,16 +55,25 @@ export function methodsOf(
   results: readonly Result[],
   main: string,
   { replicates, draw }: CompareOptions,
-): { readonly methods: MethodResults[]; readonly constant: Constant } {
+): {
+  readonly methods: MethodResults[];
+  readonly constant: Constant | undefined;
+} {
   const { labels, problem } = results[0]!;
-  const scorer = problem.scorer(main, labels);
+  const sign = signOf(main);
+  const given = problem.scorer(main, labels);
+  const scorer: Scorer = (units) => {
+    const score = given(units);
+    return (predictions) => sign * score(predictions);
+  };
   const methods = [...Map.groupBy(results, methodKey).values()].map((found) => {
     const group = found.toSorted((a, b) => a.seed - b.seed);
     const ranks = ranksOf(group);
     return {
       results: group,
+      sign,
       ranks,
-      scores: ranks.map((rank) => mean(valuesAt(group, rank, main))),
+      scores: ranks.map((rank) => sign * mean(valuesAt(group, rank, main))),
       trainings: ranks.map((rank) => trainingsAt(group, rank)),
     };
   });
@@ -85,7 +96,8 @@ export function methodsOf(
       seeds: trainings.map(({ seeds }) => seeds),
       means: rest.splice(0, trainings.length),
     })),
-    constant: {
+    // No loss is one of knowing nothing.
+    constant: sign < 0 ? undefined : {
       score: constant ? score(constant) : 0,
       means: rest[0] ?? new Float64Array(replicates),
     },
@@ -141,7 +153,7 @@ export function summarize(
   metrics: readonly string[],
   { confidence, margin }: CompareOptions,
 ) {
-  const { results, ranks, seeds, means } = method;
+  const { results, ranks, seeds, means, sign } = method;
   const [first] = results as [Result];
   const role = roleOf(first.provenance);
   return {
@@ -158,12 +170,12 @@ export function summarize(
         metrics.map((name) => [name, sampleOf(valuesAt(results, rank, name))]),
       ),
       /** Of the mean of the main metric, over examples and seeds. */
-      interval: interval(means[i]!, confidence),
+      interval: ofMetric(interval(means[i]!, confidence), sign),
     })),
     /** Areas under the rank curve of the main metric, divided by the range of the axis. */
     areas: eachAxis((axis) => ({
-      value: definedOf(areaUnderCurve(method, axis)),
-      interval: interval(areasUnder(method, axis), confidence),
+      value: definedOf(sign * areaUnderCurve(method, axis)),
+      interval: ofMetric(interval(areasUnder(method, axis), confidence), sign),
     })),
     recommendation: role === "bound"
       ? null

@@ -1,13 +1,12 @@
+import { signOf } from "../problems/registry.ts";
 import {
   exactPercent,
+  formatOf,
   metricTitle,
-  percent,
   plain,
-  points,
   type RankColumn,
   rankList,
   rankTable,
-  signed,
   significant,
   table,
   titleOf,
@@ -81,8 +80,9 @@ function scoreText(
   isMain: boolean,
 ): string {
   const { mean, deviation = null } = metrics[metric]!;
-  return withInterval(mean, isMain ? interval : null) +
-    (deviation === null ? "" : ` ± ${percent(deviation)}`);
+  const { value } = formatOf(metric);
+  return withInterval(mean, isMain ? interval : null, value) +
+    (deviation === null ? "" : ` ± ${value(deviation)}`);
 }
 
 /** Scores of the majority class and of the methods without adapters. */
@@ -99,7 +99,9 @@ export function boundsText(
     ];
   });
   if (majority !== null) {
-    const scores = metrics.map((metric) => percent(majority[metric]!));
+    const scores = metrics.map((metric) =>
+      formatOf(metric).value(majority[metric]!)
+    );
     rows.unshift(["Majority class", ...scores]);
   }
   return rows.length === 0 ? [] : [
@@ -117,6 +119,7 @@ export function differencesText(
   const tables = differenceTables(
     methods,
     contrasts,
+    metrics[0]!,
     (baseline, found) =>
       `**${metrics[0]}**, difference to ${baseline} at the same rank (${
         pairingText(methods, found)
@@ -131,6 +134,7 @@ export function differenceTables<
 >(
   methods: readonly Parameters<typeof titleOf>[0][],
   contrasts: readonly T[],
+  metric: string,
   heading: (baseline: string, contrasts: readonly T[]) => string,
 ): string[] {
   const shared = contrasts.filter(({ ranks }) => ranks.length > 0);
@@ -143,7 +147,8 @@ export function differenceTables<
           ranks,
           areas,
         })),
-        (it) => withInterval(it.difference, it.interval, signed),
+        (it) =>
+          withInterval(it.difference, it.interval, formatOf(metric).signed),
         "",
       ),
     ],
@@ -171,8 +176,9 @@ function pairingText(
 
 /** The recommended rank of each candidate that serves several. */
 export function recommendationText(
-  { methods, verdict }: Comparison,
+  { methods, metrics, verdict }: Comparison,
 ): string[] {
+  const { amount, exact } = formatOf(metrics[0]!);
   const found = methods.flatMap(({ role, recommendation, ranks, ...method }) =>
     role === "candidate" && recommendation !== null && ranks.length > 1
       ? [{ title: titleOf(method), ...recommendation }]
@@ -184,9 +190,11 @@ export function recommendationText(
     ...(verdict?.kind === "nothing-learnt"
       ? [`No rank is recommended. ${plain(verdict.headline)}`]
       : found.map(({ title, rank, best, margin, confidence }) => {
-        const below = points(margin, exactPercent);
+        const short = amount(margin, exact);
         const level = exactPercent(confidence);
-        return `**Recommended rank of ${title}: ${rank}**, the smallest rank that scores at most ${below} below the best rank (${best}), at ${level} % confidence.`;
+        return `**Recommended rank of ${title}: ${rank}**, the smallest rank that scores at most ${short} ${
+          signOf(metrics[0]!) < 0 ? "above" : "below"
+        } the best rank (${best}), at ${level} % confidence.`;
       })),
   ];
 }
@@ -199,7 +207,11 @@ export function sweepText(
     it === null || verdict?.kind === "nothing-learnt" ? [] : [[
       `${titleOf(methods[candidate]!)}, rank ${it.candidate}`,
       `${titleOf(methods[baseline]!)}, rank ${it.baseline}`,
-      withInterval(it.difference, it.interval, signed),
+      withInterval(
+        it.difference,
+        it.interval,
+        formatOf(metrics[0]!).signed,
+      ),
     ]]
   );
   return rows.length === 0 ? [] : [

@@ -1,16 +1,15 @@
 import type { Bound } from "../engine/schedules/registry.ts";
 import {
   exactPercent,
+  formatOf,
   metricInWords,
-  percent,
-  points,
-  signed,
   withInterval,
 } from "./format.ts";
 import { methodTitle } from "./methods.ts";
 import {
   type Difference,
   interval,
+  ofMetric,
   type ScoreCurve,
   simultaneousIntervals,
   variance,
@@ -31,8 +30,8 @@ export interface Setting {
   readonly classes: boolean;
   /** The main metric. */
   readonly metric: string;
-  /** A constant prediction. */
-  readonly constant: Constant;
+  /** A constant prediction; undefined if none is a score of knowing nothing. */
+  readonly constant: Constant | undefined;
   readonly confidence: number;
   /** Largest acceptable loss against the best rank. */
   readonly margin: number;
@@ -72,8 +71,30 @@ export type Verdict = NonNullable<ReturnType<typeof verdictOf>>;
 export function verdictOf(sides: readonly Side[], setting: Setting) {
   const decision = decide(sides, setting);
   if (decision === null) return null;
-  const { single: _1, othersLearnt: _2, ...verdict } = decision;
-  return { ...verdict, ...verdictText(decision, setting) };
+  const { single: _1, othersLearnt: _2, sign, ...verdict } = decision;
+  const { recommended, best, reference, other } = verdict;
+  const scored = (cell: typeof best) => ({
+    ...cell,
+    score: sign * cell.score,
+    interval: ofMetric(cell.interval, sign),
+  });
+  const compared = <T extends NonNullable<typeof other>>(cell: T): T => ({
+    ...cell,
+    ...scored(cell),
+    difference: sign * cell.difference,
+    differenceInterval: ofMetric(cell.differenceInterval, sign),
+  });
+  return {
+    ...verdict,
+    recommended: scored(recommended),
+    best: scored(best),
+    reference: reference && {
+      ...compared(reference),
+      referenceScore: sign * reference.referenceScore,
+    },
+    other: other && compared(other),
+    ...verdictText(decision, setting),
+  };
 }
 
 /**
@@ -159,7 +180,7 @@ function decide(sides: readonly Side[], setting: Setting) {
       ...against(found, reference),
     }));
     const short = results.find(({ differenceInterval: [low] }) => low <= 0);
-    return { short, shown: short ?? results[0]! };
+    return { short, shown: short ?? results[0] ?? null };
   };
   const all = shortfall(cells);
   const ours = shortfall(own);
@@ -205,7 +226,8 @@ function decide(sides: readonly Side[], setting: Setting) {
     margin,
     /** By how much another rank of this method may be better, at the confidence of the comparison; null if there is no other. */
     bound,
-    /** The adapter that is compared with always predicting the same class, or with the head on the frozen encoder. */
+    sign: sides[place]!.curve.sign,
+    /** The adapter that is compared with always predicting the same class, or with the head on the frozen encoder; null without either. */
     reference: (all.short === undefined ? ours : all).shown,
     /** The best of the other methods, against `best`; null if there is none. */
     other,
@@ -231,7 +253,7 @@ function cellsOf(
     means: curve.means[i]!,
     seeds: summary.ranks[i]!.seeds,
     values: summary.ranks[i]!.metrics[metric]!.values
-      .map((value) => value ?? NaN),
+      .map((value) => value === null ? NaN : curve.sign * value),
   })).filter(({ score, means }) =>
     !Number.isNaN(score) && !means.some(Number.isNaN)
   );
@@ -245,7 +267,9 @@ function referencesOf(sides: readonly Side[], { constant, metric }: Setting) {
     side.summary.method === HEAD ? cellsOf(side, i, metric) : []
   );
   return [
-    { kind: "constant" as const, ...constant, seeds: [], values: [] },
+    ...constant
+      ? [{ kind: "constant" as const, ...constant, seeds: [], values: [] }]
+      : [],
     ...heads.map((cell) => ({ kind: "head" as const, ...cell })),
   ];
 }
@@ -284,12 +308,23 @@ function verdictText(
   { examples, classes, confidence, ...setting }: Setting,
 ): { readonly headline: string; readonly reasons: string[] } {
   const { kind, recommended, best, margin, bound, reference, other } = decision;
-  const { single, othersLearnt } = decision;
+  const { single, othersLearnt, sign } = decision;
+  const { value, signed, exact, amount, factor, digits } = formatOf(
+    setting.metric,
+  );
   const scoreOf = ({ score, interval }: typeof best) =>
-    withInterval(score, interval);
+    withInterval(sign * score, ofMetric(interval, sign), value);
+  const differenceOf = (
+    { difference, differenceInterval }: NonNullable<typeof other>,
+  ) =>
+    withInterval(
+      sign * difference,
+      ofMetric(differenceInterval, sign),
+      signed,
+    );
   const { title } = recommended;
   const metric = metricInWords(setting.metric);
-  const acceptable = points(margin, exactPercent);
+  const acceptable = amount(margin, exact);
   const level = `${exactPercent(confidence)} %`;
   const seeds = decision.seeds < FEW_SEEDS
     ? [
@@ -301,9 +336,7 @@ function verdictText(
   const otherText = other === null ? [] : [
     `${other.title} at its best rank (${other.rank}) scores ${
       scoreOf(other)
-    }: ${
-      withInterval(other.difference, other.differenceInterval, signed)
-    } against the best rank of ${title} (${best.rank})${
+    }: ${differenceOf(other)} against the best rank of ${title} (${best.rank})${
       other.difference !== 0 && other.differenceInterval[0] <= 0 &&
         other.differenceInterval[1] >= 0
         ? ", which may be due to chance"
@@ -324,15 +357,15 @@ function verdictText(
         ? "No other rank is as good"
         : bound === 0
         ? "No other rank is better"
-        : `No other rank is better by more than ${points(bound)}`
+        : `No other rank is better by more than ${amount(bound)}`
     } (${level} confidence), and a loss of ${acceptable} is acceptable.`;
   switch (kind) {
     case "nothing-learnt": {
-      const { difference, differenceInterval } = reference;
-      const than = reference.kind === "head"
+      const { differenceInterval, kind, referenceScore, ...cell } = reference!;
+      const than = kind === "head"
         ? "the head on the frozen encoder"
         : `always predicting the same ${classes ? "class" : "number"}`;
-      const beyond = reference.kind === "head" ? " beyond the head" : "";
+      const beyond = kind === "head" ? " beyond the head" : "";
       const [nothing, anything, score] = othersLearnt
         ? [`${title} learnt nothing`, `${title} learnt anything`, `of ${title}`]
         : ["Nothing was learnt", "anything was learnt", ""];
@@ -344,13 +377,11 @@ function verdictText(
           : `${nothing}${beyond}.`,
         reasons: [
           `The best score${score && ` ${score}`}, ${
-            scoreOf(reference)
-          } (${reference.title} at rank ${reference.rank}), is ${
+            scoreOf(cell)
+          } (${cell.title} at rank ${cell.rank}), is ${
             isOpen ? "not certainly" : "not"
-          } above the ${
-            percent(reference.referenceScore)
-          } of ${than}: ${metric} ${
-            withInterval(difference, differenceInterval, signed)
+          } above the ${value(sign * referenceScore)} of ${than}: ${metric} ${
+            differenceOf(reference!)
           } on ${examples} examples.`,
           ...(othersLearnt ? otherText : []),
           isOpen ? remedy : "Try a lower learning rate or more epochs.",
@@ -361,8 +392,8 @@ function verdictText(
       const { rank, difference, differenceInterval } = other!;
       return {
         headline: `${other!.title} is better here by ${
-          withInterval(difference, differenceInterval)
-        } points of ${metric}.`,
+          withInterval(difference, differenceInterval, value)
+        } ${factor === 1 ? "of" : "points of"} ${metric}.`,
         reasons: [
           `${other!.title} has ${metric} ${
             scoreOf(other!)
@@ -390,8 +421,11 @@ function verdictText(
         };
       }
       // With one digit, the bound may look like the margin that it exceeds.
-      const isClose = percent(bound) === percent(margin);
-      const most = points(bound, (it) => (100 * it).toFixed(isClose ? 2 : 1));
+      const isClose = value(bound) === value(margin);
+      const most = amount(
+        bound,
+        (it) => (factor * it).toFixed(isClose ? digits + 1 : digits),
+      );
       return {
         headline: use,
         reasons: [

@@ -27,8 +27,8 @@ import {
 import { figureName } from "../report/figure_names.ts";
 import {
   exactPercent,
+  formatOf,
   metricTitle,
-  percent,
   plain,
   withInterval,
 } from "../report/format.ts";
@@ -179,13 +179,17 @@ function scoreText({ comparison, score }: ReportedScore): string {
   const { seeds } = score;
   const [main, ...others] = Object.entries(score.metrics);
   return [
-    `${main![0]} ${withInterval(main![1].mean, score.interval)}${
+    `${main![0]} ${
+      withInterval(main![1].mean, score.interval, formatOf(main![0]).value)
+    }${
       others.map(([name, { mean }]) =>
-        `, ${plain(metricTitle(name, comparison))} ${percent(mean)}`
+        `, ${plain(metricTitle(name, comparison))} ${
+          formatOf(name).value(mean)
+        }`
       ).join("")
-    } on the ${examples} examples of the split ${
-      plain(split)
-    } (times 100, ${epoch} epoch, ${
+    } on the ${examples} examples of the split ${plain(split)} (${
+      formatOf(main![0]).factor === 100 ? "times 100, " : ""
+    }${epoch} epoch, ${
       seeds.length === 1
         ? `seed ${seeds[0]}`
         : `mean over seeds ${seeds.join(", ")}`

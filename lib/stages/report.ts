@@ -183,14 +183,19 @@ async function textsOf(
     if (info.task !== task || !Object.hasOwn(info.splits, split)) continue;
     const examples = await readExamples(path, info, split);
     const scored = examples.map(({ label, words: all = [[0, 0, label]] }, i) =>
-      words === undefined ? all : Array.from(
-        words.numbers.subarray(words.starts[i], words.starts[i + 1]),
-        (number) => all[number]!,
-      )
+      words === undefined || problemOf(info).head === "language"
+        ? all
+        : Array.from(
+          words.numbers.subarray(words.starts[i], words.starts[i + 1]),
+          (number) => all[number]!,
+        )
     );
     const given = scored.flat();
-    const same = given.length === labels.length &&
-      given.every(([, , label = NaN], i) => Math.fround(label) === labels[i]);
+    // The data have no tokens to write, but as many prompts.
+    const same = problemOf(info).head === "language"
+      ? examples.length + 1 === words?.starts.length
+      : given.length === labels.length &&
+        given.every(([, , label = NaN], i) => Math.fround(label) === labels[i]);
     if (same) {
       return examples.map(({ text, pair }, i) => ({
         text,

@@ -47,7 +47,7 @@ import {
 } from "../engine/training/train.ts";
 import type { Stage } from "../pipeline/task.ts";
 import type { Problem } from "../problems/problem.ts";
-import { problemOf } from "../problems/registry.ts";
+import { problemOf, signOf } from "../problems/registry.ts";
 import { engineOf, loadFolder, startStageEngine } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
 import type { TrainingStage } from "./settings.ts";
@@ -258,7 +258,7 @@ function classWeightsOf(
   return weights;
 }
 
-/** Scores an epoch by its logits: the mean of the data's main metric over the ranks, where an undefined one counts as 0. */
+/** Scores an epoch by its logits: the mean of the data's main metric over the ranks, where an undefined one counts as 0, or its negative if lower values are better. */
 function scoreEpoch(
   split: ScoredSplit,
   evaluated: readonly number[],
@@ -269,16 +269,16 @@ function scoreEpoch(
   const [metric] = split.metrics;
   const main = ranks.map(({ metrics }) => metrics[metric!]!);
   const sum = main.reduce((sum, it) => sum + (Number.isNaN(it) ? 0 : it), 0);
-  const score = sum / ranks.length;
+  const mean = sum / ranks.length;
   const atRanks = ranks.length === 1
     ? ""
-    : ` at ranks ${evaluated.join(" ")}, mean ${score.toFixed(4)}`;
+    : ` at ranks ${evaluated.join(" ")}, mean ${mean.toFixed(4)}`;
   log(
     `${split.name}: ${metric} ${
       main.map((it) => it.toFixed(4)).join(" ")
     }${atRanks}`,
   );
-  return { score, ranks };
+  return { score: signOf(metric!) * mean, ranks };
 }
 
 /**

@@ -29,8 +29,8 @@ async function load(
 /** The tiny model and data, as a pipeline takes them; those for users' data have them by default. */
 function tiny(name: string): Record<string, string> {
   return {
-    model: "./fixtures/tiny-roberta",
-    ...(!["own-data", "resize"].includes(name) &&
+    model: `./fixtures/tiny-${name === "e2e" ? "llama" : "roberta"}`,
+    ...(!["own-data", "resize", "e2e"].includes(name) &&
       { data: "./fixtures/tiny-glue" }),
   };
 }

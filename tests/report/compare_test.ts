@@ -1,5 +1,12 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import { scoredProblem } from "../../lib/problems/registry.ts";
 import { compare } from "../../lib/report/compare.ts";
+import { renderMarkdown } from "../../lib/report/markdown.ts";
 import { EXAMPLES, OPTIONS, REGRESSION, resultOf } from "./results.ts";
 
 Deno.test("compare() averages what all tasks have, MNLI by its matched set", () => {
@@ -229,4 +236,45 @@ Deno.test("compare() sets a head for each rank against the trained head, and say
     /^A head for each rank brings \+20\.0 \[\+\d.*\] at rank 1\.$/.test(heads),
     heads,
   );
+});
+
+Deno.test("compare() takes a lower loss for a better one, and shows losses and their differences as they are", () => {
+  const starts = Int32Array.from({ length: EXAMPLES + 1 }, (_, i) => i);
+  const problem = scoredProblem({ problem: "language", labels: null }, starts);
+  const labels = new Float32Array(EXAMPLES).fill(7);
+  const result = (method: string, losses: Readonly<Record<number, number>>) => {
+    const given = resultOf("e2e", method, {});
+    const ranks = Object.entries(losses).map(([rank, loss]) => ({
+      rank: Number(rank),
+      metrics: { loss, perplexity: Math.exp(loss) },
+      // The mean of what is around the loss.
+      predictions: Float32Array.from(labels, (_, i) => loss + (i % 2) - 0.5),
+      probabilities: null,
+    }));
+    return { ...given, problem, labels, ranks };
+  };
+  const report = compare([
+    result("dylora", { 1: 3, 2: 2, 4: 2.001 }),
+    result("lora", { 1: 2.5, 4: 2 }),
+  ], OPTIONS);
+  const [comparison] = report.comparisons;
+  const { verdict, methods, contrasts, majority } = comparison!;
+  assertEquals(majority, null);
+  const [rank1, rank2] = methods[0]!.ranks;
+  const [low, high] = rank1!.interval!;
+  assert(low < 3 && 3 < high && high < 3.3);
+  assertEquals(rank2!.metrics.perplexity!.mean, Math.exp(2));
+  assertEquals(methods[0]!.recommendation!.rank, 2);
+  assertEquals(verdict!.recommended.rank, 2);
+  assertEquals(verdict!.reference, null);
+  assert(Math.abs(verdict!.recommended.score - 2) < 1e-6);
+  const [at1] = contrasts[0]!.ranks;
+  assertEquals([at1!.rank, at1!.difference], [1, 0.5]);
+  assert(at1!.interval!.every((end) => Math.abs(end - 0.5) < 1e-6));
+  const text = renderMarkdown(report);
+  assertStringIncludes(text, "Use rank 2 of DyLoRA: loss 2.000 ");
+  assertStringIncludes(text, "| 1 | 3.000 [");
+  assertStringIncludes(text, "| 1 | +0.500 [+0.500, +0.500] |");
+  assertStringIncludes(text, "at most 0.01 above the best rank (2)");
+  assert(!text.includes("multiplied by 100") && !text.includes("Mistakes"));
 });

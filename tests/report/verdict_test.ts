@@ -45,10 +45,10 @@ Deno.test("compare() gives the verdict that nothing was learnt if no score is ab
   const sure = verdictOn(results, 0.5);
   assertEquals(sure.headline, "Nothing was learnt.");
   assertMatch(sure.reasons.at(-1)!, /^Try a lower learning rate/);
-  assertEquals(verdict.reference.kind, "constant");
-  assertEquals(verdict.reference.referenceScore, 0.5);
-  assertEquals([verdict.reference.method, verdict.reference.rank], [0, 2]);
-  assertAlmostEquals(verdict.reference.difference, -1 / EXAMPLES, 1e-12);
+  assertEquals(verdict.reference!.kind, "constant");
+  assertEquals(verdict.reference!.referenceScore, 0.5);
+  assertEquals([verdict.reference!.method, verdict.reference!.rank], [0, 2]);
+  assertAlmostEquals(verdict.reference!.difference, -1 / EXAMPLES, 1e-12);
   assert(verdict.reasons[0]!.startsWith("The best score, 47.5 ["));
 });
 
@@ -59,7 +59,7 @@ Deno.test("compare() does not claim that nothing was learnt if a score is higher
     verdict.headline,
     "Too few examples to tell whether anything was learnt.",
   );
-  const [low, high] = verdict.reference.differenceInterval;
+  const [low, high] = verdict.reference!.differenceInterval;
   assert(low < 0 && high > 0.1, `${low} ${high}`);
 });
 
@@ -78,7 +78,7 @@ Deno.test("compare() asks of F1 more than always predicting the better class, wh
   };
   const { kind, reference } = verdictOn([result]);
   assertEquals(kind, "nothing-learnt");
-  assertAlmostEquals(reference.referenceScore, 0.4, 1e-12);
+  assertAlmostEquals(reference!.referenceScore, 0.4, 1e-12);
 });
 
 Deno.test("compare() gives the verdict that nothing was learnt beyond the head on the frozen encoder", () => {
@@ -89,8 +89,8 @@ Deno.test("compare() gives the verdict that nothing was learnt beyond the head o
   ]);
   assertEquals(verdict.kind, "nothing-learnt");
   assertEquals(verdict.headline, "Nothing was learnt beyond the head.");
-  assertEquals(verdict.reference.kind, "head");
-  assertEquals(verdict.reference.referenceScore, 0.8);
+  assertEquals(verdict.reference!.kind, "head");
+  assertEquals(verdict.reference!.referenceScore, 0.8);
   const unsure = verdictOn([
     resultOf("rte", "dylora", { 1: 78, 2: 79 }, { labels }),
     resultOf("rte", "head", { 0: 80 }, { labels }),
@@ -149,7 +149,7 @@ Deno.test("compare() finds what is certainly better beside a rank with a larger 
     { 4: 0.6 * half, 8: 0.98 * half },
   );
   const learnt = verdictOn(ours);
-  assertEquals(learnt.reference.rank, 4);
+  assertEquals(learnt.reference!.rank, 4);
   assert(learnt.kind !== "nothing-learnt", learnt.headline);
   const one = bySeed("dylora", { 4: 0.6 * half }, { 4: 0.6 * half });
   const lora = bySeed("lora", { 4: 0.4 * half }, { 4: 0.4 * half });
@@ -307,7 +307,7 @@ Deno.test("compare() takes the correlation of always predicting the same number 
   assertMatch(learnt.headline, /^Use rank 1 of DyLoRA: Pearson \d/);
   const noise = of(labels.map((x) => x % 2));
   assertEquals(noise.kind, "nothing-learnt");
-  assertEquals(noise.reference.referenceScore, 0);
+  assertEquals(noise.reference!.referenceScore, 0);
 });
 
 Deno.test("a verdict's interval of a difference is that of Bonett and Price (2012)", () => {

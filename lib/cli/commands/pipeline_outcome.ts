@@ -210,8 +210,10 @@ export async function answerOf(
   const verdicts = comparisons.flatMap(({ verdict }) => verdict ?? []);
   const isUsable = verdicts.length === 0 ||
     verdicts.some(({ kind, reference }) =>
-      kind !== "nothing-learnt" || reference.kind === "head"
+      kind !== "nothing-learnt" || reference?.kind === "head"
     );
+  const solved = best && isUsable &&
+    readJson<ProblemFields>(pathOf(best, "classes.json"));
   return {
     type: "answer",
     findings: findingsOf(comparisons),
@@ -234,10 +236,10 @@ export async function answerOf(
         problemOf(readJson<ProblemFields>(pathOf(data, "dataset.json")))
             .head !== "language") &&
       trained && { try: stageCommand("try", args, trained.id) }),
-    python: best && isUsable
-      ? pythonCode(pathOf(best), {
-        ...readJson<ProblemFields>(pathOf(best, "classes.json")),
-        ...{ base, hasOtherClasses: true },
+    python: solved
+      ? pythonCode(pathOf(best!), {
+        ...solved,
+        ...{ base, hasOtherClasses: problemOf(solved).head !== "language" },
       }).split("\n")
       : [],
   };
