@@ -51,7 +51,13 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
     "lib/data",
     "lib/problems",
   ],
-  "lib/artifacts": ["lib/engine", "lib/text", "lib/data", "lib/problems"],
+  "lib/artifacts": [
+    "lib/files",
+    "lib/engine",
+    "lib/text",
+    "lib/data",
+    "lib/problems",
+  ],
   "lib/peft": ["lib/artifacts", "lib/engine", "lib/problems"],
   "lib/ranks": ["lib/artifacts", "lib/engine", "lib/report"],
   "lib/stages": [
@@ -75,7 +81,7 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
     "lib/hub",
     "lib/report",
   ],
-  "lib/text": ["lib/data", "lib/serve"],
+  "lib/text": ["lib/files", "lib/data", "lib/serve"],
   "lib/data": [],
   "lib/benchmarks": ["lib/data", "lib/problems"],
   "lib/hub": ["lib/files", "lib/pypi"],

@@ -1,6 +1,8 @@
 import { join } from "@std/path/posix/join";
 import * as z from "zod";
 import { parseJson } from "../data/text_file.ts";
+import { digest as sha256 } from "../files/digest.ts";
+import { statIfThere } from "../files/files.ts";
 
 /** Reads and writes a JSON file of a name in the folder of an artifact. */
 export function jsonFile<T extends z.ZodType>(name: string, schema: T) {
@@ -81,19 +83,7 @@ export async function digestOf(path: string): Promise<string> {
   return await sha256(await Deno.readFile(path));
 }
 
-/** SHA-256 of bytes in hexadecimal. */
-export async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
-}
-
 /** True if a file or folder exists. */
 export function exists(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch (error) {
-    const { name } = error as Error;
-    if (name === "NotFound" || name === "NotADirectory") return false;
-    throw error;
-  }
+  return statIfThere(path) !== undefined;
 }

@@ -1,14 +1,9 @@
 import { join } from "@std/path/posix/join";
 import type { Architecture } from "../engine/models/model.ts";
 import { tokenizerDefaults } from "../engine/models/registry.ts";
+import { digest as sha256 } from "../files/digest.ts";
 import { readTokenizerFiles } from "../text/tokenizer_files.ts";
-import {
-  digestOf,
-  exists,
-  readAsWritten,
-  sha256,
-  writeJsonFile,
-} from "./json_file.ts";
+import { digestOf, exists, readAsWritten, writeJsonFile } from "./json_file.ts";
 import { MODEL_EXTRA_FILES } from "./model.ts";
 
 /**
@@ -30,8 +25,7 @@ export async function tokenizerDigest(
     ...(pairType !== defaults.pairType && { pairType }),
   };
   if (Object.keys(differences).length === 0) return digest;
-  const text = digest + JSON.stringify(differences);
-  return await sha256(new TextEncoder().encode(text));
+  return await sha256(digest + JSON.stringify(differences));
 }
 
 /**

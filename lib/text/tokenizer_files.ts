@@ -1,6 +1,7 @@
 import { join } from "@std/path/posix/join";
 import * as z from "zod";
 import { parseJson } from "../data/text_file.ts";
+import { readIfThere } from "../files/files.ts";
 
 /** What a model's architecture says about its tokenizer. */
 export interface TokenizerDefaults {
@@ -72,8 +73,8 @@ export async function readTokenizerFiles(
 ) {
   const path = join(folder, "tokenizer.json");
   const settings = await readJson(path) as object;
-  const config = await readConfig(folder, "tokenizer_config.json", Config);
-  const model = await readConfig(folder, "config.json", ModelConfig);
+  const config = readConfig(folder, "tokenizer_config.json", Config);
+  const model = readConfig(folder, "config.json", ModelConfig);
   const named = config.tokenizer_class ?? model.tokenizer_class;
   const tokenizer_class = defaults.isFixed || named == null
     ? defaults.class
@@ -107,7 +108,7 @@ export async function readTokenizerFiles(
       }),
     ),
     /** The template of conversations in Jinja; undefined if the model has none. */
-    chatTemplate: await chatTemplateOf(folder, config),
+    chatTemplate: chatTemplateOf(folder, config),
     /** Fields of `tokenizer_config.json` by which transformers gives the same tokens and token types with the tokenizer alone in a folder. */
     neededConfig: {
       tokenizer_class,
@@ -119,11 +120,11 @@ export async function readTokenizerFiles(
 }
 
 /** The default template: that of a file of its own, or of the configuration. */
-async function chatTemplateOf(
+function chatTemplateOf(
   folder: string,
   { chat_template: given }: TokenizerOptions,
-): Promise<string | undefined> {
-  const file = await readOptional(join(folder, "chat_template.jinja"));
+): string | undefined {
+  const file = readIfThere(join(folder, "chat_template.jinja"));
   if (file !== undefined) return file;
   if (!Array.isArray(given)) return given ?? undefined;
   return given.find(({ name }) => name === "default")?.template;
@@ -154,13 +155,13 @@ function changesOf(
 }
 
 /** Reads an optional file of settings. */
-async function readConfig<T extends z.ZodType>(
+function readConfig<T extends z.ZodType>(
   folder: string,
   name: string,
   schema: T,
-): Promise<z.output<T>> {
+): z.output<T> {
   const path = join(folder, name);
-  const text = await readOptional(path);
+  const text = readIfThere(path);
   const result = schema.safeParse(
     text === undefined ? {} : parseJson(text, path),
   );
@@ -168,16 +169,6 @@ async function readConfig<T extends z.ZodType>(
   throw new SyntaxError(
     `"${path}" has invalid content:\n${z.prettifyError(result.error)}`,
   );
-}
-
-/** Undefined if there is no such file. */
-async function readOptional(path: string): Promise<string | undefined> {
-  try {
-    return await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
 }
 
 async function readJson(path: string): Promise<unknown> {
