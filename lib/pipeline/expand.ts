@@ -52,13 +52,7 @@ export class Expansion {
   ): StageFamily | undefined {
     if (damaged.has("matrix")) return undefined;
     const dimensions = edges && inheritedDimensions(edges, families);
-    const matrix = readMatrix(
-      written.matrix ?? {},
-      this.params,
-      dimensions,
-      ["stages", name, "matrix"],
-      this.faults,
-    );
+    const matrix = readMatrix(name, written.matrix ?? {}, dimensions, this);
     if (matrix === undefined) return undefined;
     const own = ownDimensions(matrix);
     const inherited = edges ? inheritedPlaces(edges, families, own) : [{}];

@@ -1,14 +1,16 @@
 /** The matrix of a stage: its values, and the combinations that they make. */
+import type { z } from "zod";
+import { reportIssues } from "./check.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import {
   describe,
   type FaultList,
-  isMapping,
   type Mapping,
   type Path,
+  valueAt,
 } from "./faults.ts";
 import { substitute } from "./references.ts";
-import { Key, MATRIX_TEXT_RULE, MatrixValue } from "./schema.ts";
+import { Key, List, MatrixEntry, MatrixItem, MatrixValue } from "./schema.ts";
 
 /** Values by dimension, in the order of the stage's id. */
 export type MatrixValues = Readonly<Record<string, string | number>>;
@@ -136,57 +138,70 @@ export function stageId(name: string, place: MatrixValues): string {
   return components.length === 0 ? name : `${name}@${components.join(",")}`;
 }
 
-/** Whether a value can be an entry of `include` or `exclude`. */
-function isEntry(value: unknown): value is Mapping {
-  return isMapping(value) && Object.keys(value).length > 0;
-}
-
 /**
- * Resolves the references of a matrix and checks its values.
+ * Resolves the references of the matrix of a stage and checks its values.
  *
  * @param inherited Dimensions of the inputs; undefined if they are unknown.
- * @param path Path of the matrix in the file.
  * @returns undefined if the matrix has faults, which are added to `faults`.
  */
 export function readMatrix(
+  stage: string,
   written: Mapping,
-  params: Mapping,
   inherited: readonly string[] | undefined,
-  path: readonly string[],
-  faults: FaultList,
+  { file, params, faults }: {
+    readonly file: Mapping;
+    readonly params: Mapping;
+    readonly faults: FaultList;
+  },
 ): MatrixSource | undefined {
+  const path = ["stages", stage, "matrix"];
+  const owner = `the matrix of stage "${stage}"`;
   const before = faults.size;
   const unresolved = new Set<string>();
-  const resolved = substitute(written, { params }, (message, at) => {
+  const value = substitute(written, { params }, (message, at) => {
     unresolved.add(at.join("."));
     faults.addAt([...path, ...at], message);
   }) as Mapping;
-  const fail = (message: string, at: Path) => {
-    if (unresolved.has(at.join("."))) return;
-    faults.addAt([...path, ...at], message);
+  /** The part at a path, if it fits the schema. */
+  const check = <T>(schema: z.ZodType<T>, ...at: Path): T | undefined => {
+    const { data, error } = schema.safeParse(valueAt(value, at));
+    const issues = (error?.issues ?? [])
+      .map((it) => ({ ...it, path: [...at, ...it.path] }))
+      .filter((it) => !unresolved.has(it.path.join(".")));
+    reportIssues(issues, faults, { file, at: path, schema, value, owner });
+    return data;
   };
-  const { include, exclude, ...rest } = resolved;
   const dimensions: Record<string, (string | number)[]> = {};
-  for (const [name, values] of Object.entries(rest)) {
+  for (const name of Object.keys(value)) {
+    if (name === "include" || name === "exclude") continue;
+    const at = [...path, name];
     if (!Key.safeParse(name).success) {
       faults.addAtKey(
-        [...path, name],
+        at,
         `Invalid name "${name}" of a dimension: a name consists of at most 100 letters, digits, "_" and "-", and does not begin with "-"`,
       );
     }
-    dimensions[name] = checkValues(name, values, fail);
+    const list = check(List, name) ?? [];
+    const values = list.flatMap((it, index) => {
+      const item = check(MatrixItem, name, index);
+      if (item !== undefined && list.indexOf(it) < index) {
+        const message = `Dimension "${name}" contains ${describe(it)} twice`;
+        faults.addAt([...at, index], message);
+      }
+      return item ?? [];
+    });
     // A list that parameters give may be empty: a profile fills it.
     if (Array.isArray(written[name]) && written[name].length === 0) {
-      fail(`Dimension "${name}" has no values`, [name]);
+      faults.addAt(at, `Dimension "${name}" has no values`);
     }
+    // The values of a list in the list take its place, each once.
+    dimensions[name] = [...new Set(values)];
   }
   const names = Object.keys(dimensions);
-  const matrix = {
-    dimensions,
-    include: checkEntries("include", include, fail),
-    exclude: checkEntries("exclude", exclude, fail),
-  };
-  for (const [index, entry] of inherited ? matrix.exclude.entries() : []) {
+  const [include = [], exclude = []] = ["include", "exclude"].map((key) =>
+    (check(List, key) ?? []).map((_, at) => check(MatrixEntry, key, at) ?? {})
+  );
+  for (const [index, entry] of inherited ? exclude.entries() : []) {
     for (const key of Object.keys(entry)) {
       const known = [...names, ...inherited ?? []];
       if (known.includes(key)) continue;
@@ -197,73 +212,10 @@ export function readMatrix(
       );
     }
   }
-  for (const [index, entry] of matrix.include.entries()) {
+  for (const [index, entry] of include.entries()) {
     for (const name of placeKeys(entry, names)) {
-      checkValue(
-        entry[name],
-        (message) => fail(message, ["include", index, name]),
-      );
+      check(MatrixValue, "include", index, name);
     }
   }
-  return faults.size > before ? undefined : matrix;
-}
-
-type Fail = (message: string, at: Path) => void;
-
-function checkValues(
-  name: string,
-  values: unknown,
-  fail: Fail,
-): (string | number)[] {
-  if (!Array.isArray(values)) {
-    fail(
-      `Dimension "${name}" must be a list of values, got ${describe(values)}`,
-      [name],
-    );
-    return [];
-  }
-  for (const [index, value] of values.entries()) {
-    for (const it of [value].flat()) {
-      checkValue(it, (message) => fail(message, [name, index]));
-    }
-    if (values.indexOf(value) < index) {
-      fail(`Dimension "${name}" contains ${describe(value)} twice`, [
-        name,
-        index,
-      ]);
-    }
-  }
-  // The values of a list in the list take its place, each once.
-  return [...new Set(values.flat())];
-}
-
-function checkValue(value: unknown, fail: (message: string) => void): void {
-  const result = MatrixValue.safeParse(value);
-  if (result.success) return;
-  fail(
-    typeof value === "string"
-      ? `Invalid matrix value "${value.slice(0, 80)}": ${MATRIX_TEXT_RULE}`
-      : `A matrix value must be text or a finite number, got ${
-        describe(value)
-      }`,
-  );
-}
-
-function checkEntries(key: string, entries: unknown, fail: Fail): Mapping[] {
-  if (entries === undefined) return [];
-  if (!Array.isArray(entries)) {
-    fail(`"${key}" must be a list of mappings, got ${describe(entries)}`, [
-      key,
-    ]);
-    return [];
-  }
-  for (const [index, entry] of entries.entries()) {
-    if (!isEntry(entry)) {
-      fail(
-        `An entry of "${key}" must be a mapping with at least one key`,
-        [key, index],
-      );
-    }
-  }
-  return entries.filter(isEntry);
+  return faults.size > before ? undefined : { dimensions, include, exclude };
 }

@@ -75,17 +75,29 @@ export const Key = z.string().regex(/^\w[\w-]{0,99}$/, {
     'A name consists of at most 100 letters, digits, "_" and "-", and does not begin with "-"',
 });
 
-/** The rule for text as a matrix value. */
-export const MATRIX_TEXT_RULE =
-  `text in a matrix becomes part of a folder name, so it consists of at most 64 letters, digits, "_", ".", "+" and "-", and begins with a letter or digit; to use other text, choose a short name and add the text with "include"`;
-
 /** A value of a matrix dimension; it becomes part of stage ids and folder names. */
 export const MatrixValue = z.union([
   z.string().regex(/^[A-Za-z0-9][\w.+-]{0,63}$/, {
-    error: MATRIX_TEXT_RULE,
+    error:
+      'Text in a matrix becomes part of a folder name, so it consists of at most 64 letters, digits, "_", ".", "+" and "-", and begins with a letter or digit; to use other text, choose a short name and add the text with "include"',
   }),
   z.number(),
 ]);
+
+/** A value of a matrix dimension, with references resolved, or a list whose values take its place. */
+export const MatrixItem = z.union([
+  ...MatrixValue.options,
+  z.array(MatrixValue),
+]);
+
+/** An entry of `include` or `exclude`, with references resolved. */
+export const MatrixEntry = z.record(z.string(), z.unknown())
+  .refine((entry) => Object.keys(entry).length > 0, {
+    error: "Expected a mapping with at least one key",
+  });
+
+/** A part of a matrix that may be absent. */
+export const List = z.array(z.unknown()).default([]);
 
 const Combination = z.record(Key, z.unknown());
 

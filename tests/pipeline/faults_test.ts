@@ -78,15 +78,15 @@ stages:
     );
     assertEquals(starts, [
       '5:19 "params" has no "x"',
-      '5:34 Invalid matrix value "a/b"',
-      "5:46 A matrix value must be text or a finite number, got a mapping",
-      '5:67 Invalid matrix value "c/d"',
+      '5:34 Invalid "x.1"',
+      '5:46 Invalid "y.0"',
+      '5:67 Invalid "include.0.x"',
       '7:24 Invalid "resources.cpus"',
       '10:21 Invalid "inputs.data"',
       '10:31 Unknown stage "dta"',
       '10:36 Task "train" has no input "strat"',
-      '14:33 Invalid matrix value "a/b"',
-      '14:48 A matrix value must be text or a finite number, got "Infinity"',
+      '14:33 Invalid "include.0.text"',
+      '14:48 Invalid "include.1.lr"',
     ]);
   }));
 
@@ -187,7 +187,7 @@ stages:
     matrix: { -d: [1], v: [.a] }`,
     [
       '6:15 Invalid name "-d" of a dimension: a name consists of at most 100 letters, digits, "_" and "-", and does not begin with "-"',
-      '6:28 Invalid matrix value ".a": text in a matrix becomes part of a folder name, so it consists of at most 64 letters, digits, "_", ".", "+" and "-", and begins with a letter or digit; to use other text, choose a short name and add the text with "include"',
+      '6:28 Invalid "v.0" of the matrix of stage "data": text in a matrix becomes part of a folder name, so it consists of at most 64 letters, digits, "_", ".", "+" and "-", and begins with a letter or digit; to use other text, choose a short name and add the text with "include", got text ".a"',
     ],
   ],
   [
@@ -307,10 +307,10 @@ stages:
     [
       '7:7 Dimension "none" has no values',
       '8:18 Dimension "twice" contains "1" twice',
-      `9:14 Invalid matrix value "a/b": text in a matrix becomes part of a folder name, so it consists of at most 64 letters, digits, "_", ".", "+" and "-", and begins with a letter or digit; to use other text, choose a short name and add the text with "include"`,
-      "10:14 A matrix value must be text or a finite number, got a mapping",
+      `9:14 Invalid "path.0" of the matrix of stage "data": text in a matrix becomes part of a folder name, so it consists of at most 64 letters, digits, "_", ".", "+" and "-", and begins with a letter or digit; to use other text, choose a short name and add the text with "include", got text "a/b"`,
+      '10:14 Invalid "list.0" of the matrix of stage "data": expected text or a number or a list, got a mapping',
       '11:19 "exclude" names "tiwce", which is not a dimension of the stage; did you mean "twice"?',
-      '11:31 An entry of "exclude" must be a mapping with at least one key',
+      '11:31 Invalid "exclude.1" of the matrix of stage "data": expected a mapping with at least one key, got a mapping',
     ],
   ],
   [
