@@ -17,6 +17,9 @@ import { fixture } from "../engine/reference.ts";
 import { withEngineStages } from "./engine_stages.ts";
 import { runTask, withFolder } from "./run_task.ts";
 
+const PYTHON = Deno.env.get("PEFT_PYTHON");
+const SCRIPT = join(import.meta.dirname!, "language_losses.py");
+
 const FILES = {
   train: fixture("tiny-e2e/train.csv"),
   validation: fixture("tiny-e2e/validation.csv"),
@@ -198,4 +201,103 @@ Deno.test("texts to write train an adapter whose ranks are scored by loss in one
     const other = await runTask(tokenize, folder, {}, { data, model: encoder })
       .then(() => "", (error) => error.message);
     assertStringIncludes(other, "an encoder, which writes no text");
+  }));
+
+for (const name of ["tiny-llama", "tiny-qwen3"]) {
+  Deno.test({
+    name:
+      `PEFT and transformers have the loss of evaluate-ranks of exported, merged and imported adapters, by every schedule, ${name}`,
+    ignore: PYTHON === undefined,
+    fn: () =>
+      withEngineStages(async ({ folder, run }) => {
+        const model = fixture(name);
+        const { output: data } = await runTask(fetchData, folder, {
+          files: FILES,
+          ...COLUMNS,
+        });
+        const { output: tokens } = await runTask(tokenize, folder, {}, {
+          data,
+          model,
+        });
+        const inputs = { model, tokens };
+        const settings = {
+          ...{ precision: "f32", epochs: 3, learningRate: 1e-2 },
+          ...{ rank: 4, targetModules: "all-linear" },
+        };
+        const sampler = { kind: "log" };
+        const nested = { sortAt: 0.5, scope: "example", sampler };
+        const lossAt = async (adapter: string, rank: number) => {
+          const scores = await run("evaluate-ranks", {
+            ranks: [rank],
+            precision: "f32",
+          }, { ...inputs, adapter });
+          return (await readScores(scores)).ranks[0]!.metrics.loss!;
+        };
+        const lora = await run("train-lora", settings, inputs);
+        for (
+          const adapter of [
+            await run("train-dylora", { ...settings, ...nested }, inputs),
+            await run("train-matryoshka", settings, inputs),
+            await run("reduce-adapter", { by: "svd" }, { adapter: lora }),
+          ]
+        ) {
+          const cut = { adapter, model };
+          const exported = await run("export-adapter", {
+            rank: 2,
+            baseModel: model,
+          }, cut);
+          const merged = await run("merge", { rank: 2 }, cut);
+          const request = join(folder, "request.json");
+          const written = join(folder, "written");
+          await Deno.writeTextFile(
+            request,
+            JSON.stringify({
+              ...{ model, adapter: exported, merged, written },
+              tokens: join(tokens, "validation.safetensors"),
+            }),
+          );
+          const { stdout, stderr } = await new Deno.Command(PYTHON!, {
+            args: [SCRIPT, request],
+          }).output();
+          const text = new TextDecoder().decode(stdout);
+          assert(text !== "", new TextDecoder().decode(stderr));
+          const [ofExport, ofMerged, ofPeft] = JSON.parse(text);
+          const own = await lossAt(adapter, 2);
+          assertAlmostEquals(own, ofExport, 1e-4);
+          assertAlmostEquals(own, ofMerged, 1e-4);
+          const source = join(written);
+          const imported = await run("import-adapter", { source }, { model });
+          assertAlmostEquals(await lossAt(imported, 3), ofPeft, 1e-4);
+        }
+      }),
+  });
+}
+
+Deno.test("all weights train to write texts, and evaluate-model has their loss", () =>
+  withEngineStages(async ({ folder, run }) => {
+    const model = fixture("tiny-qwen3");
+    const { output: data } = await runTask(fetchData, folder, {
+      files: FILES,
+      ...COLUMNS,
+    });
+    const { output: tokens } = await runTask(tokenize, folder, {}, {
+      data,
+      model,
+    });
+    const trained = await run("train-full", {
+      ...{ precision: "f32", epochs: 2, learningRate: 1e-3 },
+      selectOn: "validation",
+    }, { model, tokens });
+    const record = JSON.parse(
+      await Deno.readTextFile(join(trained, "training.json")),
+    );
+    const [first, second] = record.selection.epochs;
+    assert(first.score < second.score && second.score < 0);
+    assertEquals(record.selection.best, 2);
+    const scores = await run("evaluate-model", { precision: "f32" }, {
+      model: trained,
+      tokens,
+    });
+    const { ranks } = await readScores(scores);
+    assertAlmostEquals(ranks[0]!.metrics.loss!, -second.score, 1e-4);
   }));
