@@ -148,6 +148,12 @@ function overheads(rows: readonly Row[]): Row[] {
     }));
 }
 
+/** A tool, and the folder of its pipeline. */
+interface Timed {
+  readonly tool: Tool;
+  readonly folder: string;
+}
+
 /** Times tools, which take turns: all wait together until files have rested. */
 async function time(
   tools: readonly Tool[],
@@ -155,18 +161,18 @@ async function time(
   runs: number,
   report: (row: Row) => void,
 ): Promise<void> {
-  const timed = tools.map((tool) => ({
+  const timed = tools.map((tool): Timed => ({
     tool,
     folder: Deno.makeTempDirSync({ prefix: "bench-" }),
   }));
   const work = async (
     name: string,
     times: number,
-    before?: "comment" | "edit" | "clean",
+    before?: (timed: Timed, round: number) => void,
   ) => {
     const measured = timed.map((): { ms: number; ran: number }[] => []);
     for (let round = 0; round < times; round++) {
-      if (before) timed.forEach((it) => it.tool[before](it.folder, round));
+      if (before) timed.forEach((it) => before(it, round));
       await sleep(REST);
       for (const [i, { tool, folder }] of timed.entries()) {
         measured[i]!.push(await once(tool, folder));
@@ -184,14 +190,22 @@ async function time(
     }
   };
   try {
-    for (const { tool, folder } of timed) tool.prepare(folder, count);
-    await work("cold", 1);
+    // Of many stages, a run is long enough to stand for others.
+    await work("cold", count > 8 ? 1 : runs, ({ tool, folder }) => {
+      Deno.removeSync(folder, { recursive: true });
+      Deno.mkdirSync(folder);
+      tool.prepare(folder, count);
+    });
     for (const { tool, folder } of timed) await once(tool, folder);
     await work("no-op", runs);
     if (count > 8) return;
-    await work("comment", runs, "comment");
-    await work("edit", runs, "edit");
-    await work("restore", runs, "clean");
+    await work(
+      "comment",
+      runs,
+      (it, round) => it.tool.comment(it.folder, round),
+    );
+    await work("edit", runs, (it, round) => it.tool.edit(it.folder, round));
+    await work("restore", runs, (it) => it.tool.clean(it.folder));
   } finally {
     for (const { folder } of timed) {
       Deno.removeSync(folder, { recursive: true });
