@@ -10,7 +10,10 @@ export default defineTask({
     texts: z.array(z.strictObject({
       text: z.string(),
       pair: z.string().exactOptional(),
-    })).min(1).describe("Texts or pairs of texts"),
+      words: z.array(z.tuple([z.int(), z.int()])).exactOptional(),
+    })).min(1).describe(
+      "Texts or pairs of texts, or texts whose words are known: where each starts and ends",
+    ),
     rank: rankToTake.rank.describe(
       'Rank to predict at; "recommended" is the one that the input report recommends, and the default if it recommends one; otherwise the default is the rank of the adapter',
     ),

@@ -222,10 +222,10 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 1216,
+  "lib/artifacts": 1206,
   "lib/benchmarks": 385,
-  "lib/cli": 8040,
-  "lib/data": 1749,
+  "lib/cli": 8096,
+  "lib/data": 1821,
   "lib/engine": 12764,
   "lib/files": 568,
   "lib/hub": 1590,
@@ -234,18 +234,18 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/pipeline": 2899,
   "lib/pypi": 505,
   "lib/ranks": 170,
-  "lib/problems": 2099,
+  "lib/problems": 2102,
   "lib/remote": 1150,
-  "lib/report": 4013,
+  "lib/report": 4015,
   "lib/resize": 1460,
   "lib/scheduler": 5106,
   "lib/serve": 1206,
   "lib/slurm": 1256,
-  "lib/stages": 3244,
+  "lib/stages": 3260,
   "lib/store": 1304,
-  "lib/text": 1905,
+  "lib/text": 1896,
   "lib/track": 885,
-  "tasks": 740,
+  "tasks": 743,
 };
 
 /** Lines of code below a folder. */

@@ -24,10 +24,12 @@ const PredictionsInfo = z.strictObject({
 
 const infoFile = jsonFile("predictions.json", PredictionsInfo);
 
-/** The predicted values, each `[examples]`. */
+/** The predicted values, each `[examples]`, or of words with classes `[words]`. */
 interface PredictionValues {
-  /** Position of each example in its source. */
+  /** Position of each example, or of the text of each word, in its source. */
   readonly index: Int32Array;
+  /** Of words, their numbers in their texts. */
+  readonly words?: Int32Array | undefined;
   /** Class ids or scores. */
   readonly predictions: Float32Array;
 }
@@ -36,19 +38,23 @@ interface PredictionValues {
 export async function writePredictions(
   folder: string,
   info: Omit<z.output<typeof PredictionsInfo>, "examples">,
-  { index, predictions }: PredictionValues,
+  { index, words, predictions }: PredictionValues,
 ): Promise<void> {
   const path = join(folder, "predictions.safetensors");
-  writeSafetensors(path, { index, predictions });
-  await infoFile.write(folder, { ...info, examples: index.length });
+  writeSafetensors(path, { index, predictions, ...words && { words } });
+  await infoFile.write(folder, { ...info, examples: new Set(index).size });
 }
 
 /** Reads an artifact of kind `predictions`. */
 export async function readPredictions(folder: string) {
   const info = await infoFile.read(folder);
   using file = SafetensorsFile.open(join(folder, "predictions.safetensors"));
-  const index = file.ints("index");
-  return { ...info, index, predictions: file.floats("predictions") };
+  return {
+    ...info,
+    index: file.ints("index"),
+    predictions: file.floats("predictions"),
+    ...file.tensors.has("words") && { wordNumbers: file.ints("words") },
+  };
 }
 
 /** Files of an artifact of kind `classification`. */

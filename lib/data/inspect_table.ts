@@ -6,6 +6,7 @@ import {
   doubtOf,
   isEmpty,
   isUnlabelled,
+  listIn,
   MAX_CLASSES,
   nameClasses,
   toNumber,
@@ -19,7 +20,26 @@ import {
 import { quoteAll } from "./text_file.ts";
 
 /** What was detected in a table. */
-export type TableSummary = Awaited<ReturnType<typeof inspectTable>>;
+export interface TableSummary {
+  readonly rows: number;
+  readonly columns: readonly string[];
+  /** Of words, their sentences. */
+  readonly text: Column;
+  readonly pair: Column | undefined;
+  readonly label: Column;
+  /** Other columns of texts, which the pipeline does not read. */
+  readonly unused: readonly Column[];
+  /** What the labels look like: classes, numbers to predict, or tags of words. */
+  readonly problem: "classification" | "regression" | "tokens";
+  /** Classes with their number of rows, largest first, by the names that the file records; of a classification. */
+  readonly classes: readonly (readonly [string, number])[];
+  /** Smallest and largest label of a regression. */
+  readonly range: readonly [least?: number, most?: number];
+  /** Estimated maximum sequence length that truncates at most 1 % of the texts. */
+  readonly tokens: number;
+  /** Why the pipeline would reject rows, or all of them, and faults with which it would run. */
+  readonly problems: readonly string[];
+}
 
 /** Columns named by the user, and the encoding of a text file. */
 type Named = Partial<
@@ -41,7 +61,10 @@ const PAIRS =
  * @throws {SyntaxError} If the table cannot be read.
  * @throws {RangeError} If a named column does not exist, none is detected, or the first row seems to be an example.
  */
-export async function inspectTable(path: string, named: Named) {
+export async function inspectTable(
+  path: string,
+  named: Named,
+): Promise<TableSummary> {
   const given = [named.text, named.pair, named.label];
   const twice = given.find((it, i) => it && given.indexOf(it) !== i);
   if (twice !== undefined) {
@@ -60,6 +83,19 @@ export async function inspectTable(path: string, named: Named) {
     const place = places.get(name) ?? -1;
     return new Column(name, rows.map(({ values }) => values[place]), place < 0);
   });
+  const tagged = taggedColumns(columns, named, path);
+  if (tagged !== undefined) {
+    const { text, label } = tagged;
+    return {
+      ...{ rows: rows.length, columns: header, text, pair: undefined, label },
+      unused: [],
+      problem: "tokens",
+      classes: [],
+      range: [],
+      tokens: tokensOf(text, undefined),
+      problems: [],
+    };
+  }
   const found = named.label !== undefined
     ? find(columns, named.label, path)
     : guessLabel(columns, named, path);
@@ -79,11 +115,11 @@ export async function inspectTable(path: string, named: Named) {
   const numbers = label.values.map(toNumber).filter(Number.isFinite)
     .sort((a, b) => a - b);
   const isNumeric = numbers.length > 0 && numbers.length === label.filled;
-  const regression = isNumeric && names === undefined &&
+  const isRegression = isNumeric && names === undefined &&
     (label.distinct > MAX_NUMERIC ||
       numbers.some((it) => !Number.isInteger(it)));
-  const classes = regression ? [] : label.counts(names);
-  if (!regression && (label.distinct < 2 || label.distinct > MAX_CLASSES)) {
+  const classes = isRegression ? [] : label.counts(names);
+  if (!isRegression && (label.distinct < 2 || label.distinct > MAX_CLASSES)) {
     const values = `${label.distinct} distinct value${
       label.distinct === 1 ? "" : "s"
     }`;
@@ -98,7 +134,7 @@ export async function inspectTable(path: string, named: Named) {
       `The first row of "${path}" seems to be an example, because the name of the column "${label.name}" looks like its labels: add a row with the names of the columns above it, or name the column of the labels with --label`,
     );
   }
-  const doubt = regression || names
+  const doubt = isRegression || names
     ? undefined
     : doubtOf(new Set(classes.map(([name]) => name)), label.filled);
   /** Lines on the rows that the pipeline would reject. */
@@ -128,19 +164,13 @@ export async function inspectTable(path: string, named: Named) {
     text,
     pair,
     label,
-    /** Other columns of texts, which the pipeline does not read. */
     unused: columns.filter((it) =>
       it !== text && it !== pair && it !== found && it.hasTexts
     ),
-    /** True if the labels look like numbers to predict. */
-    regression,
-    /** Classes with their number of rows, largest first, by the names that the file records; none for a regression. */
+    problem: isRegression ? "regression" : "classification",
     classes,
-    /** Smallest and largest label of a regression. */
-    range: [numbers[0], numbers.at(-1)],
-    /** Estimated maximum sequence length that truncates at most 1 % of the texts. */
+    range: isRegression ? [numbers[0]!, numbers.at(-1)!] : [],
     tokens: tokensOf(text, pair),
-    /** Why the pipeline would reject rows, or all of them, and faults with which it would run. */
     problems: [
       ...rejected(
         "without a label",
@@ -161,7 +191,7 @@ export async function inspectTable(path: string, named: Named) {
         (i) => texts.some(({ values }) => typeof values[i] !== "string"),
       ),
       ...faultsOf(sound, {
-        areScores: regression,
+        areScores: isRegression,
         areNamed: names !== undefined,
         isTraining: true,
       }),
@@ -230,6 +260,48 @@ function find(columns: readonly Column[], name: string, path: string): Column {
   throw new RangeError(
     `"${path}" has no column "${name}"; it has ${quoteAll(names) || "none"}`,
   );
+}
+
+/** Usual names of columns of tags or spans. */
+const TAGS = "tags ner_tags labels entities spans".split(" ");
+/** Usual names of columns of words. */
+const WORDS = ["tokens", "words"];
+
+/** The columns of words, or of texts, and of their tags or spans; undefined if the labels are no lists. */
+function taggedColumns(
+  columns: readonly Column[],
+  named: Named,
+  path: string,
+): Record<"text" | "label", Column> | undefined {
+  const lists = columns.filter(({ values }) =>
+    values.some((it) => listIn(it) !== undefined) &&
+    values.every((it) => isEmpty(it) || listIn(it) !== undefined)
+  );
+  const others = columns.filter((it) => !lists.includes(it));
+  const isNamed = named.label !== undefined;
+  if (named.pair !== undefined || !isNamed && byName(others, LABELS)) {
+    return undefined;
+  }
+  const label = isNamed
+    ? lists.find(({ name }) => name === named.label)
+    : byName(lists, TAGS);
+  if (label === undefined) return undefined;
+  const words = lists.filter((it) => it !== label);
+  const hasSpans = label.values.some((it) =>
+    listIn(it)?.some((item) => typeof item === "object")
+  );
+  const [text] = named.text !== undefined
+    ? [find(columns, named.text, path)]
+    : hasSpans
+    ? textsOf(others, named, label, path)
+    : [byName(words, WORDS) ?? words[0]];
+  if (text === undefined) {
+    throw new RangeError(
+      `No column of "${path}" besides "${label.name}" has lists of words: name it with --text`,
+    );
+  }
+  const sentences = text.values.map((it) => listIn(it)?.join(" ") ?? it);
+  return { text: new Column(text.name, sentences), label };
 }
 
 function byName(columns: readonly Column[], names: readonly string[]) {

@@ -121,7 +121,7 @@ export interface ProblemKind {
   unnamed(outputs: number): string[] | null | undefined;
   /** Columns of a table that a prediction fills, and its values. */
   readonly columns: readonly string[];
-  cells(prediction: Prediction): readonly (string | number)[];
+  cells(prediction: Prediction): readonly unknown[];
   /** A prediction for people: names, the predicted one first, with values. */
   lines(prediction: Prediction): readonly (readonly [string, string])[];
   /** The problem with these classes, of words of a form. */
@@ -169,7 +169,10 @@ export interface Problem extends ProblemKind {
   /** What scores predictions by a metric. */
   scorer(metric: string, labels: Values): Scorer;
   /** A text to predict for, with the words that are read of it if they have classes. */
-  toExample(text: Pick<Example, "text" | "pair">, index: number): Example;
+  toExample(
+    text: Pick<Example, "text" | "pair" | "words">,
+    index: number,
+  ): Example;
   /** The prediction for one text by its logits, `[outputs]`, or those of its words. */
   prediction(logits: Float32Array, text: PredictedText): Prediction;
 

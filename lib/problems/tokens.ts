@@ -55,7 +55,7 @@ export const tokens: ProblemKind = {
   hubTask: { type: "token-classification", name: "Token Classification" },
   unnamed: (outputs) => classification.unnamed(outputs),
   columns: ["predicted_entities"],
-  cells: ({ entities }) => [JSON.stringify(entities)],
+  cells: ({ entities }) => [entities],
   lines: ({ entities }) =>
     entities!.map(({ label, text, start, end, probability }) => [
       label,
@@ -123,7 +123,7 @@ function withClasses(
     toExample: (it, index) => ({
       ...it,
       index,
-      words: wordsIn(it.text, form),
+      words: it.words ?? wordsIn(it.text, form),
     }),
     prediction(logits, { text, words, read }) {
       // As Python counts characters.

@@ -51,7 +51,10 @@ export function mistakesOf(
   };
 }
 
-/** A text, with the words that a mistake is about in brackets. */
+/** Maximum number of characters of a text in a table, and of those before what is marked in a longer one. */
+const [MAX_TEXT, MAX_BEFORE] = [160, 60];
+
+/** A text, with the words that a mistake is about in brackets; a long one starts shortly before them. */
 function shownText(
   { text, pair, words }: Text,
   marked: Prediction["words"],
@@ -60,8 +63,10 @@ function shownText(
     return { text, ...(pair !== undefined && { pair }) };
   }
   const [start, end] = [words[marked.start]![0], words[marked.end - 1]![1]];
+  const from = text.length > MAX_TEXT ? Math.max(0, start - MAX_BEFORE) : 0;
+  const before = text.slice(from, start).replace(/^[\uDC00-\uDFFF]/, "");
   return {
-    text: `${text.slice(0, start)}[${text.slice(start, end)}]${
+    text: `${from > 0 ? "…" : ""}${before}[${text.slice(start, end)}]${
       text.slice(end)
     }`,
   };
@@ -160,9 +165,6 @@ function classTable(
     ]),
   );
 }
-
-/** Maximum number of characters of a text in a table. */
-const MAX_TEXT = 160;
 
 function worstTable(worst: Mistakes["worst"]): string {
   const shown = (value: string | number) =>

@@ -16,6 +16,7 @@ import { ModelTokenizer } from "../text/model_tokenizer.ts";
 import {
   type EncodedExamples,
   type Example,
+  readPlaces,
   wordStarts,
 } from "../data/example.ts";
 import { findModelFiles } from "../hub/model_source.ts";
@@ -46,9 +47,9 @@ export async function predict(
   const { training, info, load } = await openAdapter(stage, requested);
   const { rank = servedRanks(training).at(-1)! } = params;
   const problem = problemOf(info);
-  if (problem.head !== "sequence") {
+  if (problem.head === "language") {
     throw new RangeError(
-      `The classes of single words are not written: predict texts with their entities by "deno task predict"`,
+      "A text is not predicted: evaluate the adapter by its loss",
     );
   }
   const examples = readTokens(inputs.tokens.path, info, split);
@@ -57,17 +58,25 @@ export async function predict(
     ranks: [rank],
     batchSize,
   });
-  const predictions = problem.predictions(logits);
+  const { index, words } = examples;
   await writePredictions(stage.output, {
     ...taskFields(info),
     split,
     rank,
     precision: ready.precision,
-  }, { index: examples.index, predictions });
+  }, {
+    index: words === undefined ? index : Int32Array.from(
+      Array.from(index).flatMap((it, i) =>
+        readPlaces(examples, i).map(() => it)
+      ),
+    ),
+    words: words?.numbers,
+    predictions: problem.predictions(logits),
+  });
 }
 
-/** A text or a pair of texts. */
-type TextInput = Pick<Example, "text" | "pair">;
+/** A text or a pair of texts, or a text with its words. */
+type TextInput = Pick<Example, "text" | "pair" | "words">;
 
 /** Texts per forward pass. */
 const BATCH = 32;
@@ -94,6 +103,13 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
   const problem = problemOf(training);
   const { rank, recommended } = await rankOf(training, stage);
   checkServed(rank, training);
+  if (problem.head !== "tokens" && params.texts.some(({ words }) => words)) {
+    throw new RangeError(
+      `The texts are lists of words, and the adapter is for ${
+        problem.inWords(training.task)
+      }: give it whole texts`,
+    );
+  }
   const texts = params.texts.map(problem.toExample);
   const examples = await encode(texts, model, training.maxLength);
   const tensors = tensorsOf(adapter, params.epoch);
@@ -110,7 +126,7 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
     rank,
     recommended,
     precision: ready.precision,
-    texts: params.texts.map((text, i) => {
+    texts: params.texts.map(({ words: _, ...text }, i) => {
       const [from, to] = [starts?.[i] ?? i, starts?.[i + 1] ?? i + 1];
       const read = Array.from(examples.words?.numbers.subarray(from, to) ?? []);
       const own = logits.subarray(from * outputs, to * outputs);

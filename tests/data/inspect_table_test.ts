@@ -24,8 +24,8 @@ Deno.test("inspectTable() finds texts, pairs and labels by names, and else by co
     ]);
     const found = await inspectTable(csv, {});
     assertEquals(
-      [found.text.name, found.pair, found.label.name, found.regression],
-      ["said", undefined, "verdict", false],
+      [found.text.name, found.pair, found.label.name, found.problem],
+      ["said", undefined, "verdict", "classification"],
     );
     assertEquals(found.classes, [["bad", 30], ["good", 30]]);
     assertEquals(found.problems, []);
@@ -41,8 +41,8 @@ Deno.test("inspectTable() finds texts, pairs and labels by names, and else by co
     ]);
     const scores = await inspectTable(pairs, {});
     assertEquals(
-      [scores.text.name, scores.pair?.name, scores.regression, scores.range],
-      ["premise", "hypothesis", true, [0, 39 / 8]],
+      [scores.text.name, scores.pair?.name, scores.problem, scores.range],
+      ["premise", "hypothesis", "regression", [0, 39 / 8]],
     );
     assertEquals(scores.problems.length, 2);
     assertMatch(scores.problems[0]!, /^1 row without a label, .*b\.jsonl:42/);
@@ -66,7 +66,7 @@ Deno.test("inspectTable() finds texts, pairs and labels by names, and else by co
       "text\tstars",
       ...Array.from({ length: 30 }, (_, i) => `t${i}\t${i % 5 + 1}.0`),
     ]);
-    assertEquals((await inspectTable(stars, {})).regression, false);
+    assertEquals((await inspectTable(stars, {})).problem, "classification");
 
     await assertRejects(
       () => inspectTable(csv, { label: "verdikt" }),
@@ -156,7 +156,7 @@ Deno.test("inspectTable() reads parquet, and estimates a length that holds 99 % 
 Deno.test("inspectTable() takes class ids whose names the file records as these classes, however many", async () => {
   const path = join(FIXTURES, "tiny-intents/train.parquet");
   const seen = await inspectTable(path, {});
-  assertEquals([seen.label.name, seen.regression], ["label", false]);
+  assertEquals([seen.label.name, seen.problem], ["label", "classification"]);
   assertEquals(seen.classes.length, 25);
   assertEquals(seen.classes.slice(0, 2), [["card lost", 2], ["intent 0", 2]]);
   assertEquals(seen.problems.length, 2);
@@ -233,4 +233,34 @@ Deno.test("inspectTable() names the faults with which a training would run", () 
       `1 of 65 rows has an empty text (${path}:65)`,
       `1 class has fewer than 5 rows, too few to learn and to score: "Pos" (1 row, first ${path}:62)`,
     ]);
+  }));
+
+Deno.test("inspectTable() finds words with tags, and texts with spans, unless a column looks like labels of whole texts", () =>
+  withFolder(async (folder) => {
+    const found = async (...rows: object[]) => {
+      const path = join(folder, "a.jsonl");
+      const lines = rows.map((it) => `${JSON.stringify(it)}\n`);
+      await Deno.writeTextFile(path, lines.join(""));
+      const { problem, text, label } = await inspectTable(path, {});
+      return [problem, text.name, label.name, text.longest];
+    };
+    assertEquals(
+      await found(
+        { id: ["x"], tokens: ["a", "b"], ner_tags: ["O", "B-x"] },
+        { id: ["y"], tokens: ["a"], ner_tags: [] },
+      ),
+      ["tokens", "tokens", "ner_tags", 3],
+    );
+    const entities = [{ start: 0, end: 1, label: "x" }];
+    assertEquals(
+      await found({ said: "a b", entities }, { said: "a b", entities: [] }),
+      ["tokens", "said", "entities", 3],
+    );
+    assertEquals(
+      await found(
+        { text: "a b", tags: ["film"], label: "good" },
+        { text: "a c", tags: [], label: "bad" },
+      ),
+      ["classification", "text", "label", 3],
+    );
   }));

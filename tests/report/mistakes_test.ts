@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { compare } from "../../lib/report/compare.ts";
 import { mistakesOf, mistakesText } from "../../lib/report/mistakes.ts";
 import type { Result } from "../../lib/report/result.ts";
-import { problemOf } from "../../lib/problems/registry.ts";
+import { problemOf, scoredProblem } from "../../lib/problems/registry.ts";
 import { OPTIONS, REGRESSION, resultOf } from "./results.ts";
 
 /** Figures of scikit-learn: `fixtures/report_figures.py`. */
@@ -112,4 +112,33 @@ Deno.test("mistakesText() shows what many classes are mistaken for instead of a 
     worst!.split("\n")[2],
     `| 9 | class\\_8 | class\\_0 | ${"8".repeat(160)}… |`,
   );
+});
+
+Deno.test("mistakesOf() marks the words of a mistake, and starts a long sentence shortly before them", () => {
+  const before = "w ".repeat(100);
+  const problem = scoredProblem(
+    { problem: "tokens", labels: ["O", "B-x"] },
+    Int32Array.of(0, 101, 102),
+  );
+  const words = Array.from({ length: 101 }, (_, i) => [2 * i, 2 * i + 1]);
+  const labels = [...Array<number>(100).fill(0), 1, 0];
+  const result = predicted(
+    labels,
+    labels.map((it, i) => i < 100 ? it : 1 - it),
+    {
+      problem,
+      texts: [
+        { text: `${before}X and so on`, words: words as [number, number][] },
+        { text: "short", words: [[0, 5]] },
+      ],
+    },
+  );
+  const probabilities = labels.map(() => 0.5);
+  const { worst } = mistakesOf({ method: 0, rank: 1 }, [
+    { ...result, ranks: [{ ...result.ranks[0]!, probabilities }] },
+  ]);
+  assertEquals(worst.map(({ text }) => text), [
+    `…${before.slice(-60)}[X] and so on`,
+    "[short]",
+  ]);
 });

@@ -8,6 +8,7 @@ import {
 import { join } from "node:path";
 import { readAdapter } from "../../lib/peft/adapter.ts";
 import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
+import { readPredictions } from "../../lib/artifacts/predictions.ts";
 import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";
 import { readTokens, readTokensInfo } from "../../lib/artifacts/tokens.ts";
 import { scoredProblem } from "../../lib/problems/registry.ts";
@@ -110,6 +111,17 @@ Deno.test("tagged words train an adapter whose ranks are scored by entities in o
     for (const [name, value] of Object.entries(info.ranks[0]!.metrics)) {
       assertEquals(problem.scorer(name, labels)()(own), value);
     }
+    const predicted = await readPredictions(
+      await run("predict", {
+        ...{ split: "validation", rank: 4, precision: "f32" },
+      }, { ...inputs, adapter: heads }),
+    );
+    assertEquals(
+      predicted.predictions,
+      problem.predictions(logits.subarray(712 * 5)),
+    );
+    assertEquals(predicted.wordNumbers, scored!.numbers);
+    assertEquals([predicted.examples, new Set(predicted.index).size], [80, 80]);
     const peft = await run("export-adapter", { rank: 4 }, {
       model,
       adapter: heads,

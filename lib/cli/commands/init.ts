@@ -3,6 +3,8 @@ import {
   inspectTable,
   type TableSummary,
 } from "../../data/inspect_table.ts";
+import { nameClasses } from "../../data/labels.ts";
+import { readTable, recordedClasses } from "../../data/table.ts";
 import { quoteAll } from "../../data/text_file.ts";
 import { printable, readText } from "../../pipeline/faults.ts";
 import { hasReference } from "../../pipeline/references.ts";
@@ -32,7 +34,7 @@ const SCHEMA = "out/pipeline.schema.json";
 export const initCommand = command`
   init FILE
 
-  Write a commented pipeline for your own data. FILE is a .tsv, .csv, .jsonl, .json (or one of these packed as .gz) or .parquet file with a column of texts and one of labels, which are detected by name and content. Nothing is trained.
+  Write a commented pipeline for your own data. FILE is a .tsv, .csv, .jsonl, .json, .conll (or one of these packed as .gz) or .parquet file with a column of texts and one of labels, or of words and one of their tags or spans, which are detected by name and content. Nothing is trained.
 
   Options:
   --text COLUMN  Column of the text
@@ -69,7 +71,13 @@ export const initCommand = command`
     if (!(error instanceof RangeError)) throw error;
     throw new UsageError(error.message, { cause: error });
   });
-  const pipeline = await starter(name, projectPath(data), table, encoding);
+  const labels = await labelsIn(data, table, encoding);
+  const pipeline = await starter(
+    name,
+    projectPath(data),
+    { ...table, labels: labels.text },
+    encoding,
+  );
   const schema = resolve(PROJECT, SCHEMA);
   const path = relative(dirname(file), schema);
   const head = `# yaml-language-server: $schema=${path}
@@ -79,7 +87,13 @@ export const initCommand = command`
   Deno.mkdirSync(dirname(schema), { recursive: true });
   replaceText(schema, await schemaText(resolve(PROJECT, "tasks")));
   const command = quoted(args.has("to") ? target : name);
-  writeOut(asTyped(`${summary(given!, data, table).join("\n")}
+  writeOut(asTyped(`${
+    summary(given!, data, {
+      ...table,
+      labels: labels.text,
+      problems: [...table.problems, ...labels.problems],
+    }).join("\n")
+  }
 
 Wrote ${target}. See what it would do, then run it:
 
@@ -127,8 +141,13 @@ function projectPath(path: string): string {
   return short.startsWith("..") ? path : `./${short}`;
 }
 
+/** A table with its labels in words. */
+interface Described extends TableSummary {
+  readonly labels: string;
+}
+
 /** @param file The path as it was typed */
-function summary(file: string, path: string, table: TableSummary): string[] {
+function summary(file: string, path: string, table: Described): string[] {
   const { rows, columns, text, pair, label, unused } = table;
   const lengths = (it: Column) => `"${oneLine(it.name)}", ${lengthsOf(it)}`;
   const more = unused.length - MAX_LISTED;
@@ -136,7 +155,7 @@ function summary(file: string, path: string, table: TableSummary): string[] {
     `${file}: ${count(rows, "row")}, ${count(columns.length, "column")}`,
     `  text    ${lengths(text)}`,
     ...(pair ? [`  pair    ${lengths(pair)}`] : []),
-    `  label   "${oneLine(label.name)}", ${labelText(table)}`,
+    `  label   "${oneLine(label.name)}", ${table.labels}`,
     ...unused.slice(0, MAX_LISTED).map((it) => {
       const remedy = `: read it too by --pair ${quoted(oneLine(it.name))}`;
       return `  unused  ${lengths(it)}${pair ? "" : remedy}`;
@@ -155,17 +174,51 @@ function oneLine(text: string): string {
 
 const MAX_LISTED = 8;
 
-function labelText({ regression, classes, range }: TableSummary): string {
-  if (regression) return `regression, numbers from ${range.join(" to ")}`;
-  const names = classes.map(([name, size]) => `${oneLine(name)} ${size}`);
-  return `${classes.length} classes: ${listed(names, MAX_LISTED)}`;
+/** The labels of a file in words, and why the pipeline would refuse tags, or what it would say of them. */
+async function labelsIn(
+  path: string,
+  { problem, classes, range, text, label }: TableSummary,
+  encoding: string | undefined,
+): Promise<{ readonly text: string; readonly problems: readonly string[] }> {
+  if (problem === "regression") {
+    const text = `regression, numbers from ${range.join(" to ")}`;
+    return { text, problems: [] };
+  }
+  if (problem === "classification") {
+    const names = classes.map(([name, size]) => `${oneLine(name)} ${size}`);
+    const text = `${classes.length} classes: ${listed(names, MAX_LISTED)}`;
+    return { text, problems: [] };
+  }
+  const { columnOf } = await import("../../problems/registry.ts");
+  const { reader, namesIn, of } = columnOf(problem);
+  const given = await readTable(path, [text.name, label.name], [], {
+    encoding,
+  });
+  const names = await recordedClasses(path, label.name);
+  let scheme = "tags";
+  const problems: string[] = [];
+  try {
+    const rows = reader!({
+      repairs: false,
+      log: (what) => scheme = what.replace("The tags are", "tags"),
+      fault: (what) => problems.push(what),
+    })(names ? nameClasses(given, names) : given, true);
+    const { read, describe } = of(namesIn(rows)!);
+    const labels = rows.flatMap((row) =>
+      read(row).words!.map(([, , label]) => label!)
+    );
+    return { text: `${scheme}; ${oneLine(describe(labels))}`, problems };
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    return { text: scheme, problems: error.message.split("\n") };
+  }
 }
 
 /** The text of a pipeline for a table: the template with its parameters and comments. */
 async function starter(
   name: string,
   path: string,
-  table: TableSummary,
+  table: Described,
   encoding: string | undefined,
 ): Promise<string> {
   const template = await readText(await findPipeline(OWN_DATA));
@@ -198,12 +251,12 @@ async function starter(
   set("train", path);
   set("text", text.name, lengthsOf(text));
   set("pair", pair?.name ?? null, pair && lengthsOf(pair));
-  set("label", label.name, labelText(table));
+  set("label", label.name, table.labels);
   if (encoding !== undefined) set("encoding", encoding);
   set(
     "regression",
-    table.regression,
-    table.regression
+    table.problem === "regression",
+    table.problem === "regression"
       ? `true because the labels look numeric: ${label.distinct} distinct values`
       : undefined,
   );

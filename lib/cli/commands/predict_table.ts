@@ -1,10 +1,10 @@
 /** Tables of texts to classify, and the same with predictions. */
 import { dirname, extname } from "node:path";
 import type { Classification } from "../../artifacts/predictions.ts";
-import { toExamples } from "../../data/labels.ts";
-import { columnsOf, readTable, type Row } from "../../data/table.ts";
+import { listIn, toExamples } from "../../data/labels.ts";
+import { columnsOf, readTable } from "../../data/table.ts";
 import { besides, removeIfThere } from "../../files/files.ts";
-import { problemNamed, PROBLEMS } from "../../problems/registry.ts";
+import { columnOf, problemNamed, PROBLEMS } from "../../problems/registry.ts";
 import { UsageError } from "../arguments/arguments.ts";
 import { csvLine } from "../terminal/renderer.ts";
 
@@ -39,11 +39,17 @@ export async function readTexts(
   const found = await readTable(path, named, columns, { encoding, remedy });
   const count = named.length;
   // What toExamples() reads ends with a label.
-  const unlabelled = (row: Row) => ({
+  const unlabelled = found.map((row) => ({
     ...row,
     values: [...row.values.slice(0, count), undefined],
-  });
-  const texts = toExamples(found.map(unlabelled), undefined);
+  }));
+  const { reader, of } = columnOf("tokens");
+  const texts = listIn(found[0]?.values[0]) === undefined
+    ? toExamples(unlabelled, undefined)
+    : toExamples(
+      reader!({ repairs: false, log() {}, fault() {} })(unlabelled, false),
+      of([]),
+    );
   const rows = found.map(({ values }) => values.slice(count));
   for (const values of rows) write(values, columns);
   /** Examples, names of all columns, and their values by row. */

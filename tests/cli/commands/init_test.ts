@@ -276,3 +276,46 @@ Deno.test("init refuses a column or a file whose name would be a reference in th
     assertMatch(file.stderr, /\$\{a\}\.csv" cannot be .*: rename the file$/m);
     assertEquals([...Deno.readDirSync(folder)].length, 2);
   }));
+
+Deno.test("init sees words with tags and their scheme, texts with spans, and what the pipeline would refuse", () =>
+  withFolder(async (folder) => {
+    const summaryOf = async (name: string, content: string) => {
+      const data = join(folder, name);
+      await Deno.writeTextFile(data, content);
+      const file = join(folder, "a.yaml");
+      const { code, lines, stderr } = await callHere(
+        ...["init", data, "--to", file, "--force"],
+      );
+      assertEquals(code, 0, stderr);
+      const text = await Deno.readTextFile(file);
+      const { params } = parse(text.replaceAll(/\$\{.*?\}/g, "x"));
+      const end = lines.indexOf("");
+      return {
+        columns: [params.text, params.label, params.regression],
+        said: lines.slice(1, end).map((it) => it.replace(data, name).trim()),
+      };
+    };
+    assertEquals(await summaryOf("a.conll", "anna B-PER\nis O\n\nhere O\n"), {
+      columns: ["tokens", "tags", false],
+      said: [
+        'text    "tokens", median 7 characters, maximum 7',
+        'label   "tags", tags in BIO; 3 words, with entities: "PER" 1',
+      ],
+    });
+    const { said } = await summaryOf("a.conll", "x B-A\ny I-B\n\nz O\n");
+    assertEquals(said.slice(1), [
+      'label   "tags", tags in BIO',
+      "problem 1 tags are forbidden in BIO: correct them, or repair them by -S tags=repair",
+      'problem a.conll:2: "I-B" follows "B-A"',
+    ]);
+    const spans = [{ start: 0, end: 3, label: "x" }];
+    const found = await summaryOf(
+      "a.jsonl",
+      `${JSON.stringify({ text: "anna is", spans })}\n`,
+    );
+    assertEquals(found.columns, ["text", "spans", false]);
+    assertEquals(found.said.slice(1), [
+      'label   "spans", tags in BIO; 2 words, with entities: "x" 1',
+      "problem 1 spans end inside a word, and are taken to the end of the word (first a.jsonl:1)",
+    ]);
+  }));

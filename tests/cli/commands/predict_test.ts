@@ -1,5 +1,6 @@
 import { assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
+import { writeAdapter } from "../../../lib/peft/adapter.ts";
 import exportAdapter from "../../../tasks/export-adapter.ts";
 import { writePredicted } from "../../../lib/cli/commands/predict_table.ts";
 import { openReference } from "../../engine/reference.ts";
@@ -7,6 +8,7 @@ import {
   REFERENCE_TRAINING,
   referenceAdapter,
 } from "../../tasks/reference_adapter.ts";
+import { randomAdapter } from "../../tasks/random_adapter.ts";
 import { runTask, withFolder } from "../../tasks/run_task.ts";
 import { callHere, callMainWith, CliProject, outWithCode } from "../project.ts";
 
@@ -370,4 +372,61 @@ Deno.test("writePredicted() writes the scores of a regression", () =>
       "a\tpredicted_score\nx\t0.5\n\t-1\n",
     );
     return Promise.resolve();
+  }));
+
+Deno.test("predict --in finds entities among the words of CoNLL files and of JSON Lines", () =>
+  withFolder(async (folder) => {
+    const adapter = join(folder, "adapter");
+    Deno.mkdirSync(adapter);
+    const labels = ["O", "B-x", "B-y"];
+    await writeAdapter(adapter, {
+      baseModel: { name: "org/tiny", revision: null },
+      training: { ...REFERENCE_TRAINING, problem: "tokens", labels },
+      tensors: randomAdapter(model, 4, ["query", "value"], 3, {
+        head: "tokens",
+      }),
+    });
+    const sentences = [["@anna", "is", "n't", "bad."], ["ok"]];
+    const path = (name: string) => join(folder, name);
+    Deno.writeTextFileSync(
+      path("a.conll"),
+      sentences.map((it) => it.map((word) => `${word}\tO\n`).join(""))
+        .join("\n"),
+    );
+    Deno.writeTextFileSync(
+      path("a.jsonl"),
+      sentences.map((tokens) => `${JSON.stringify({ tokens })}\n`).join(""),
+    );
+    const found = [];
+    for (const name of ["a.conll", "a.jsonl"]) {
+      const { code, stderr } = await predict([
+        ...["--adapter", adapter, "--model", model, "--text", "tokens"],
+        ...["--in", path(name), "--out", path("out.jsonl")],
+      ]);
+      assertEquals(code, 0, stderr);
+      const rows = Deno.readTextFileSync(path("out.jsonl")).trim().split("\n")
+        .map((it) => JSON.parse(it));
+      assertEquals(rows.map(({ tokens }) => tokens), sentences);
+      found.push(rows.map((it) => it.predicted_entities));
+    }
+    assertEquals(found[0], found[1]);
+    // Its tags have no I-, so each entity is a word.
+    const words = found[0]!.map((entities) =>
+      entities.map(({ text }: { text: string }) => text)
+    );
+    words.forEach((own, i) =>
+      assertEquals(own.filter((it: string) => !sentences[i]!.includes(it)), [])
+    );
+    assertEquals(words.flat().length > 0, true);
+
+    const classes = await referenceAdapter(folder, REFERENCE_TRAINING);
+    const refused = await predict([
+      ...["--adapter", classes, "--model", model, "--text", "tokens"],
+      ...["--in", path("a.conll"), "--out", path("other.jsonl")],
+    ]);
+    assertEquals(refused.code, 1);
+    assertMatch(
+      refused.stderr,
+      /The texts are lists of words, and the adapter is for "sst2" with the classes LABEL_0, LABEL_1: give it whole texts/,
+    );
   }));
