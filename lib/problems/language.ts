@@ -1,15 +1,21 @@
 import type { Message } from "../data/example.ts";
 import { describeValue, listIn, MAX_TEXT } from "../data/labels.ts";
 import type { Row } from "../data/table.ts";
-import type { LabelColumn, Problem, ProblemKind, Values } from "./problem.ts";
+import {
+  type LabelColumn,
+  metricNamed,
+  type Problem,
+  type ProblemKind,
+  type Values,
+} from "./problem.ts";
 
 /** Metrics of the tokens to write, by their losses: lower is better. */
-const METRICS = {
+const METRICS: Readonly<Record<string, (mean: number) => number>> = {
   /** Mean loss of a token, in nats. */
-  loss: (mean: number) => mean,
+  loss: (mean) => mean,
   /** Its exponential: the number of tokens that are equally likely. */
   perplexity: Math.exp,
-} as const;
+};
 
 const kind: ProblemKind = {
   name: "language",
@@ -54,14 +60,7 @@ function inTexts(starts?: Int32Array): Problem {
     units: () => starts!.length - 1,
     outcomes: () => ({ names: [], classes: 0, outcomes: [] }),
     scorer(name) {
-      const metric = METRICS[name as keyof typeof METRICS];
-      if (metric === undefined) {
-        throw new TypeError(
-          `Unknown metric "${name}"; the metrics are ${
-            Object.keys(METRICS).join(", ")
-          }`,
-        );
-      }
+      const metric = metricNamed(METRICS, name);
       const all = Int32Array.from({ length: starts!.length - 1 }, (_, i) => i);
       /** Losses of the same tokens in many draws are added up by prompt once. */
       const known = new WeakMap<Values, Float64Array>();

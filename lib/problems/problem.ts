@@ -215,21 +215,23 @@ export function exampleOutcomes(
   return { names, classes: names.length, outcomes };
 }
 
-/**
- * Scores examples by one of a problem's metrics.
- *
- * @throws {TypeError} If there is no metric of this name
- */
+/** @throws {TypeError} If there is no metric of this name */
+export function metricNamed<T>(
+  metrics: Readonly<Record<string, T>>,
+  name: string,
+): T {
+  if (Object.hasOwn(metrics, name)) return metrics[name]!;
+  const known = Object.keys(metrics).join(", ");
+  throw new TypeError(`Unknown metric "${name}"; the metrics are ${known}`);
+}
+
+/** Scores examples by one of a problem's metrics, as {@linkcode metricNamed} finds it. */
 export function exampleScorer(
   metrics: Metrics,
   name: string,
   labels: Values,
 ): Scorer {
-  const metric = metrics[name];
-  if (metric === undefined) {
-    const known = Object.keys(metrics).join(", ");
-    throw new TypeError(`Unknown metric "${name}"; the metrics are ${known}`);
-  }
+  const metric = metricNamed(metrics, name);
   return (units) => {
     if (units === undefined) return (given) => metric(given, labels);
     const gather = (values: Values, into = new Float64Array(units.length)) => {

@@ -77,13 +77,6 @@ export function rankList(ranks: readonly number[]): string {
     : `ranks ${ranks.join(", ")}`;
 }
 
-/** A score times 100 with one decimal: `84.2`; `undefined` for null. */
-export function percent(share: number | null): string {
-  if (share === null) return "undefined";
-  const text = (100 * share).toFixed(1);
-  return text === "-0.0" ? "0.0" : text;
-}
-
 /** Metrics whose names in files are no words. */
 const METRIC_NAMES: Readonly<Record<string, string>> = {
   f1: "F1",
@@ -111,66 +104,36 @@ export function metricTitle(
   return positive === undefined ? metric : `f1 of "${positive.name}"`;
 }
 
-/** A parameter times 100 with all its digits: `97.5`. */
-export function exactPercent(share: number): string {
-  return String(Number((100 * share).toPrecision(12)));
+/** How values of a metric are shown: shares times 100 with one decimal, others with three. */
+export function formatOf(metric: string) {
+  const [factor, digits, unit] = isShare(metric)
+    ? [100, 1, "point"] as const
+    : [1, 3] as const;
+  const value = (of: number | null) => {
+    if (of === null) return "undefined";
+    const text = (factor * of).toFixed(digits);
+    return Number(text) === 0 ? text.replace("-", "") : text;
+  };
+  return {
+    factor,
+    digits,
+    /** `84.2`; `undefined` for null. */
+    value,
+    /** A difference with its sign: `+1.2`, `-0.3`; `0.0` if it rounds to zero. */
+    signed: (of: number | null) =>
+      Number(value(of)) > 0 ? `+${value(of)}` : value(of),
+    /** A parameter with all its digits: `97.5`. */
+    exact: (of: number) => String(Number((factor * of).toPrecision(12))),
+    /** `1 point`, `2.3 points`, `0.012` */
+    amount(of: number, text: (of: number) => string = value) {
+      const number = text(of);
+      return unit ? `${number} ${unit}${number === "1" ? "" : "s"}` : number;
+    },
+  };
 }
 
-/** A difference times 100 with its sign: `+1.2`, `-0.3`; `0.0` if it rounds to zero. */
-export function signed(share: number | null): string {
-  const text = percent(share);
-  return Number(text) > 0 ? `+${text}` : text;
-}
-
-/** `1 point`, `2.3 points`. */
-export function points(
-  share: number,
-  text: (share: number) => string = percent,
-): string {
-  const number = text(share);
-  return `${number} ${number === "1" ? "point" : "points"}`;
-}
-
-/** How values of a metric are shown, and amounts of it. */
-export interface MetricFormat {
-  /** What a value is multiplied by, and decimals after it. */
-  readonly factor: 1 | 100;
-  readonly digits: 1 | 3;
-  value(of: number | null): string;
-  /** A difference with its sign. */
-  signed(of: number | null): string;
-  /** All digits of a parameter. */
-  exact(of: number): string;
-  /** `2.3 points`, `0.012` */
-  amount(of: number, text?: (of: number) => string): string;
-}
-
-const SHARES: MetricFormat = {
-  factor: 100,
-  digits: 1,
-  value: percent,
-  signed,
-  exact: exactPercent,
-  amount: points,
-};
-
-const number = (value: number | null) =>
-  value === null ? "undefined" : value.toFixed(3).replace(/^-(0\.0*)$/, "$1");
-
-const NUMBERS: MetricFormat = {
-  factor: 1,
-  digits: 3,
-  value: number,
-  signed: (value) =>
-    Number(number(value)) > 0 ? `+${number(value)}` : number(value),
-  exact: (value) => String(Number(value.toPrecision(12))),
-  amount: (value, text = number) => text(value),
-};
-
-/** The format of a metric: shares are shown times 100. */
-export function formatOf(metric: string): MetricFormat {
-  return isShare(metric) ? SHARES : NUMBERS;
-}
+/** Shares times 100, with one decimal and with all digits. */
+export const { value: percent, exact: exactPercent } = formatOf("accuracy");
 
 /** A score and its interval, if it has one: `82.1 [79.5, 84.3]`. */
 export function withInterval(

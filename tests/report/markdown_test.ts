@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { compare } from "../../lib/report/compare.ts";
-import { signed } from "../../lib/report/format.ts";
+import { formatOf } from "../../lib/report/format.ts";
 import { renderMarkdown } from "../../lib/report/markdown.ts";
 import type { Result } from "../../lib/report/result.ts";
 import { seededDraw } from "../../lib/report/statistics.ts";
@@ -178,6 +178,8 @@ const REPORTS: Readonly<Record<string, readonly Result[]>> = {
 };
 
 Deno.test("signed() gives a difference that rounds to zero no sign", () => {
-  const shown = [0.0004, -0.0004, 0, 0.0006, -0.0006, null].map(signed);
+  const shown = [0.0004, -0.0004, 0, 0.0006, -0.0006, null].map(
+    formatOf("accuracy").signed,
+  );
   assertEquals(shown, ["0.0", "0.0", "0.0", "+0.1", "-0.1", "undefined"]);
 });
