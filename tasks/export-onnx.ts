@@ -42,11 +42,9 @@ export default defineTask({
       return [path, Deno.realPathSync(path)];
     },
   },
-  run: async (stage) =>
-    (await import("../lib/stages/onnx.ts")).exportOnnx(
-      stage,
-      `${
-        Deno.env.get("DYLORA_PROJECT") ?? "."
-      }/${RUNTIME}/ort-wasm-simd-threaded.wasm`,
-    ),
+  async run(stage) {
+    const { exportOnnx } = await import("../lib/stages/onnx.ts");
+    const folder = `${Deno.env.get("DYLORA_PROJECT") ?? "."}/${RUNTIME}`;
+    await exportOnnx(stage, `${folder}/ort-wasm-simd-threaded.wasm`);
+  },
 });

@@ -29,10 +29,9 @@ export default defineTask({
     const { training } = adapter;
     const { reducedBy, heads } = training;
     if (training.method.name !== fixed.name || reducedBy !== null || heads) {
+      const method = methodName(provenanceOf(training));
       throw new SyntaxError(
-        `An adapter of method "${
-          methodName(provenanceOf(training))
-        }" cannot be reduced: connect a stage of the task "train-lora", or "import-adapter" of a LoRA`,
+        `An adapter of method "${method}" cannot be reduced: connect a stage of the task "train-lora", or "import-adapter" of a LoRA`,
       );
     }
     const reduced = (tensors: AdapterTensors) =>

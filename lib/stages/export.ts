@@ -54,12 +54,10 @@ export async function exportAdapter(stage: ExportingStage): Promise<void> {
       hasOtherClasses(model.path, problemOf(training)),
     figure: "scores-by-rank.svg",
   });
+  const method = methodName(provenanceOf(training));
+  const named = base.folder ?? base.origin!.name;
   stage.log(
-    `${
-      methodName(provenanceOf(training))
-    } of rank ${training.rank} at rank ${rank}, for the base model ${
-      base.folder ?? base.origin!.name
-    }`,
+    `${method} of rank ${training.rank} at rank ${rank}, for the base model ${named}`,
   );
 }
 

@@ -51,11 +51,8 @@ export async function fetchGlue(stage: FetchStage): Promise<void> {
       all.length;
     const drawn = await drawSubset(all, limit, params.seed);
     splits[split] = drawn;
-    log(
-      `${split}: ${describeExamples(drawn, describe)}${
-        drawn.length < all.length ? `; drawn from ${all.length}` : ""
-      }`,
-    );
+    const of = drawn.length < all.length ? `; drawn from ${all.length}` : "";
+    log(`${split}: ${describeExamples(drawn, describe)}${of}`);
   }
   await writeDataset(output, {
     ...taskFields({ ...task, task: params.task }),
@@ -81,10 +78,9 @@ function folderFiles(
     } else log(`${split}: "${file}" does not exist`);
   }
   if (files.size > 0) return files;
+  const names = quoteAll(Object.values(task.tsvFiles));
   throw new Error(
-    `"${folder}" contains none of the files ${
-      quoteAll(Object.values(task.tsvFiles))
-    }; set "source" to the folder of the unpacked GLUE archive`,
+    `"${folder}" contains none of the files ${names}; set "source" to the folder of the unpacked GLUE archive`,
   );
 }
 

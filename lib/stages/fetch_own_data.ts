@@ -107,18 +107,14 @@ export async function fetchData(stage: FetchStage): Promise<void> {
     keep(split, rows.filter((_, i) => isLabelled(all[i]!)));
     const found = all.filter(isLabelled);
     if (found.length === 0) {
+      const { place } = rows.at(-1)!;
       throw new SyntaxError(
-        `The split "${split}" has no labels: all are -1 (last row: ${
-          rows.at(-1)!.place
-        })`,
+        `The split "${split}" has no labels: all are -1 (last row: ${place})`,
       );
     }
+    const counts = `${all.length - found.length} of ${all.length}`;
     if (found.length < all.length) {
-      log(
-        `${split}: ${
-          all.length - found.length
-        } of ${all.length} examples have no label (-1) and are left out`,
-      );
+      log(`${split}: ${counts} examples have no label (-1) and are left out`);
     }
     return found;
   };
@@ -199,12 +195,9 @@ function problemOfRows(
     return regression ? "regression" : "classification";
   }
   if (!regression && !pair) return "tokens";
+  const [other, { place }] = [pair ? "pair" : "regression", rows[0]!];
   throw new SyntaxError(
-    `${
-      rows[0]!.place
-    }: Lists of labels are those of words in the column "${text}": leave out ${
-      pair ? '"pair"' : '"regression"'
-    }`,
+    `${place}: Lists of labels are those of words in the column "${text}": leave out "${other}"`,
   );
 }
 
@@ -241,9 +234,8 @@ function formOf(params: FetchStage["params"]) {
     const free = header.filter((it) =>
       ![text, pair, learnt].includes(it) && /^[\w.-]+$/.test(it)
     );
-    return `: name the column of the ${what}, as by -S ${key}=${
-      free.at(column === learnt ? -1 : 0) ?? "COLUMN"
-    }`;
+    const name = free.at(column === learnt ? -1 : 0) ?? "COLUMN";
+    return `: name the column of the ${what}, as by -S ${key}=${name}`;
   };
   return { encoding, numbers: completion ? [] : [learnt], remedy };
 }
@@ -261,16 +253,14 @@ function withLabels(
   const lacks = ({ values }: Row) => isEmpty(values.at(-1));
   const lacking = rows.filter(lacks);
   if (lacking.length === 0) return rows;
-  const fault =
-    `${split}: ${lacking.length} of ${rows.length} rows have no label`;
+  const counts = `${lacking.length} of ${rows.length}`;
+  const places = placesOf(lacking);
   if (missing === "skip" && lacking.length < rows.length) {
-    log(`${fault} and are left out: ${placesOf(lacking)}`);
+    log(`${split}: ${counts} rows have no label and are left out: ${places}`);
     return rows.filter((row) => !lacks(row));
   }
   throw new SyntaxError(
-    `${fault}: ${
-      placesOf(lacking)
-    }; complete them, or leave them out by -S missing=skip`,
+    `${split}: ${counts} rows have no label: ${places}; complete them, or leave them out by -S missing=skip`,
   );
 }
 

@@ -94,13 +94,10 @@ export async function fitHeads(
         loss,
       );
       const { pull, heldOut } = fit;
-      log(
-        `rank ${rank}: loss against rank ${teacher} ${
-          heldOut.given.toFixed(4)
-        } -> ${heldOut.fitted.toFixed(4)}, ${
-          pull === null ? "trained head kept" : `pull ${pull}`
-        }`,
-      );
+      const losses = [heldOut.given, heldOut.fitted]
+        .map((loss) => loss.toFixed(4)).join(" -> ");
+      const what = pull === null ? "trained head kept" : `pull ${pull}`;
+      log(`rank ${rank}: loss against rank ${teacher} ${losses}, ${what}`);
       fits.set(rank, fit);
       flops += fit.flops;
     });

@@ -45,11 +45,9 @@ export async function importAdapter(stage: ImportingStage): Promise<void> {
       }": make sure that their weights are the same`,
     );
   }
-  stage.log(
-    `${peft.kind.title} of rank ${peft.rank} and alpha ${peft.alpha} for ${
-      problemOf(task).inWords(task.task)
-    }`,
-  );
+  const { kind, rank, alpha } = peft;
+  const what = problemOf(task).inWords(task.task);
+  stage.log(`${kind.title} of rank ${rank} and alpha ${alpha} for ${what}`);
 }
 
 /** Name of the task of an adapter if nothing says it. */
@@ -67,18 +65,18 @@ async function taskOf(
   { head, outputs, exported }: PeftAdapter,
 ): Promise<TaskProblem> {
   const info = tokens && await readTokensInfo(tokens.path);
+  const file = `"${CLASSES_FILE}" of "${source}"`;
   const unnamed = problemOfOutputs(outputs, head);
   const given = labels && {
     ...(head !== "sequence" && { problem: unnamed.problem }),
     labels,
   };
   if (given && exported && !areSameLabels(given, exported)) {
+    const what = problemOf(exported).inWords(exported.task);
     throw new RangeError(
       `"labels" names ${
-        labels.join(", ")
-      }, but "${CLASSES_FILE}" of "${source}" is for ${
-        problemOf(exported).inWords(exported.task)
-      }: remove "labels", or correct the file`,
+        given.labels.join(", ")
+      }, but ${file} is for ${what}: remove "labels", or correct the file`,
     );
   }
   const required = info ?? given;
@@ -86,21 +84,18 @@ async function taskOf(
   if (expected !== outputs) {
     const other = info
       ? `the tokens for "${info.task}" require ${expected}: connect tokens with the classes of the adapter`
-      : `"labels" names ${expected} classes: ${
-        problemOf(unnamed).classes.length === 0
-          ? 'remove "labels", since it is a regression'
-          : "name one class per output"
-      }`;
+      : problemOf(unnamed).classes.length === 0
+      ? `"labels" names ${expected} classes: remove "labels", since it is a regression`
+      : `"labels" names ${expected} classes: name one class per output`;
     throw new SyntaxError(
       `The head of "${source}" has ${outputs} outputs, but ${other}`,
     );
   }
   const known = info?.task ?? exported?.task ?? UNKNOWN;
   if (task !== undefined && ![task, UNKNOWN].includes(known)) {
+    const names = info ? "the tokens are for" : `${file} names`;
     throw new RangeError(
-      `"task" is "${task}", but ${
-        info ? "the tokens are for" : `"${CLASSES_FILE}" of "${source}" names`
-      } "${known}": connect tokens for "${task}", or remove "task"`,
+      `"task" is "${task}", but ${names} "${known}": connect tokens for "${task}", or remove "task"`,
     );
   }
   if (info && exported) checkSameLabels(exported, info);

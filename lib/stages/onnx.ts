@@ -79,11 +79,8 @@ export async function exportOnnx(
     usage: written.usage,
     notes: await lossInWords(stage, written, cut, runtime),
   });
-  stage.log(
-    `${merged ? `Merged at rank ${rank}` : "For every rank"}, ${
-      PRECISIONS[dtype]
-    }`,
-  );
+  const what = merged ? `Merged at rank ${rank}` : "For every rank";
+  stage.log(`${what}, ${PRECISIONS[dtype]}`);
 }
 
 /** What a smaller type costs on the labelled examples of the tokens; nothing if there are none. */
@@ -115,17 +112,18 @@ async function lossInWords(
   };
   const before = await resultOf(whole, 0);
   const after = await resultOf(written.path, count);
-  const scores = Object.entries(before.metrics).map(([metric, value]) =>
-    `${metric} ${percent(after.metrics[metric]!)} (${
-      percent(value)
-    } in float32)`
-  );
+  const scores = Object.entries(before.metrics).map(([metric, value]) => {
+    const now = percent(after.metrics[metric]!);
+    return `${metric} ${now} (${percent(value)} in float32)`;
+  }).join(", ");
   const differ = Array.from(before.predictions)
     .filter((it, i) => it !== after.predictions[i]).length;
   const unit = examples.words ? "words" : "examples";
-  const line = `On the ${count} ${unit} of the split ${name}, times 100: ${
-    scores.join(", ")
-  }.${problem.classes.length > 0 ? ` ${differ} classes differ.` : ""}`;
+  const classes = problem.classes.length > 0
+    ? ` ${differ} classes differ.`
+    : "";
+  const line =
+    `On the ${count} ${unit} of the split ${name}, times 100: ${scores}.${classes}`;
   stage.log(line);
   return ["## Loss by the smaller type", line];
 }

@@ -137,9 +137,9 @@ async function faultsOfData(data: Artifacts, tokens: Artifacts) {
         const truncated = metrics?.[truncatedMetric(split)] ?? 0;
         const share = 100 * truncated / examples;
         if (share < MANY_TRUNCATED) return [];
-        const text = `${split}: ${truncated} of ${examples} texts (${
-          share.toFixed(0)
-        } %) are longer than ${maxLength} tokens, and what is beyond is not read: a larger maxLength reads more`;
+        const of = `${truncated} of ${examples} texts (${share.toFixed(0)} %)`;
+        const text =
+          `${split}: ${of} are longer than ${maxLength} tokens, and what is beyond is not read: a larger maxLength reads more`;
         return [{ task, text }];
       });
     }),
@@ -299,10 +299,11 @@ function trainingOf(
 ): TrainedArtifact {
   const found = trainings.find(({ digest }) => digest === info.training);
   if (found !== undefined) return found;
+  const { task, seed, provenance } = info;
   throw new Error(
     `"${stage}" scores a training of ${
-      methodName(info.provenance)
-    } on "${info.task}" with seed ${info.seed} that is not connected: connect the stage that trained the scored adapter or model to "adapters" or "classifiers"`,
+      methodName(provenance)
+    } on "${task}" with seed ${seed} that is not connected: connect the stage that trained the scored adapter or model to "adapters" or "classifiers"`,
   );
 }
 
@@ -329,9 +330,8 @@ function originsOf(
       : JSON.stringify(other.training) === original
   );
   if (found !== undefined) return [adapter, ...originsOf(found, adapters)];
+  const what = heads ? "has heads that were fitted to" : "was reduced from";
   throw new Error(
-    `"${stage}" ${
-      heads ? "has heads that were fitted to" : "was reduced from"
-    } an adapter that is not connected; connect the stage that made it to "adapters" too, since its costs count`,
+    `"${stage}" ${what} an adapter that is not connected; connect the stage that made it to "adapters" too, since its costs count`,
   );
 }

@@ -273,11 +273,8 @@ function scoreEpoch(
   const atRanks = ranks.length === 1
     ? ""
     : ` at ranks ${evaluated.join(" ")}, mean ${mean.toFixed(4)}`;
-  log(
-    `${split.name}: ${metric} ${
-      main.map((it) => it.toFixed(4)).join(" ")
-    }${atRanks}`,
-  );
+  const values = main.map((it) => it.toFixed(4)).join(" ");
+  log(`${split.name}: ${metric} ${values}${atRanks}`);
   return { score: signOf(metric!) * mean, ranks };
 }
 

@@ -263,10 +263,8 @@ export function withRemedy(
   if (key === undefined || /^[A-Z]+$/.test(value!)) return message;
   const others = args.values("set").filter((it) => !it.startsWith(`${key}=`));
   const set = [...others, `${key}=${value}`];
-  const mended = args.with("set", set);
-  return `${message}\n  run: ${
-    commandLine(mended, [command, ...args.positionals])
-  }`;
+  const words = [command, ...args.positionals];
+  return `${message}\n  run: ${commandLine(args.with("set", set), words)}`;
 }
 
 /** The file that keeps the options of the last run of own data, which select its results. */

@@ -170,10 +170,12 @@ async function gc(store: Store, args: Arguments): Promise<void> {
   const { removed, freed, left, kept: { shown, recent, pinned } } = done;
   const above =
     `, above the limit; results are kept that output folders show (${shown}), that the latest runs used (${recent}) or that are pinned (${pinned})`;
-  const text = `${count(removed.length, "result")} removed, ${
-    bytes(freed)
-  } freed, ${bytes(left)} left${left <= limit ? "" : above}`;
-  writeLine(args, done, text);
+  const text = [
+    `${count(removed.length, "result")} removed`,
+    `${bytes(freed)} freed`,
+    `${bytes(left)} left${left <= limit ? "" : above}`,
+  ];
+  writeLine(args, done, text.join(", "));
 }
 
 async function setPins(

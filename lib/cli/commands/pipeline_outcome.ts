@@ -72,10 +72,12 @@ export class RunOutcome {
       outcome.startsWith("recorded on ") ? [stage] : []
     );
     if (stages.length === 0) return undefined;
-    const on = new Set(stages.map((stage) => this.#recorded.get(stage)));
-    return `${stages.length} of ${this.upToDate.size} results are recorded, on ${
-      [...on].join(" and on ")
-    }: ${listed(stages, 3)}; computed here, their last bits may differ`;
+    const on = [...new Set(stages.map((stage) => this.#recorded.get(stage)))]
+      .join(" and on ");
+    const counts = `${stages.length} of ${this.upToDate.size}`;
+    return `${counts} results are recorded, on ${on}: ${
+      listed(stages, 3)
+    }; computed here, their last bits may differ`;
   }
 
   /** Names the results of other parameters or sources that this run has replaced; undefined if there are none. */
@@ -99,9 +101,8 @@ export class RunOutcome {
     const [cause] = causes;
     if (cause === undefined) return undefined;
     const names = listed(replaced.map(([stage]) => stage), 3);
-    return `Replaced results of other parameters or sources (${cause}${
-      causes.length > 1 ? ", ..." : ""
-    }): ${names}; they stay in the cache, and --name NAME keeps both visible`;
+    const more = causes.length > 1 ? ", ..." : "";
+    return `Replaced results of other parameters or sources (${cause}${more}): ${names}; they stay in the cache, and --name NAME keeps both visible`;
   }
 
   get code(): number {

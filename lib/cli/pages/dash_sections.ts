@@ -50,20 +50,19 @@ export function sectionsOf(
       if (it.running === undefined) return "";
       const { time, text = "", share } = it.running;
       const value = share === undefined ? "" : ` value="${share}"`;
+      const [id, done] = [it.id, text].map(escapeHtml);
       return cardHtml(
         it.id,
-        `<progress max="1" aria-label="${
-          escapeHtml(it.id)
-        }"${value}></progress><div class="quiet">${time}</div><div class="quiet">${
-          escapeHtml(text)
-        }</div>${curveOf(it)}`,
+        `<progress max="1" aria-label="${id}"${value}></progress><div class="quiet">${time}</div><div class="quiet">${done}</div>${
+          curveOf(it)
+        }`,
       );
     }).join(""),
-    "report-links": reports.map(({ stage }) =>
-      `<a href="report?stage=${
-        encodeURIComponent(stage)
-      }" target="_blank">Open ${escapeHtml(stage)} in a new tab</a> `
-    ).join(""),
+    "report-links": reports.map(({ stage }) => {
+      const address = `report?stage=${encodeURIComponent(stage)}`;
+      const name = escapeHtml(stage);
+      return `<a href="${address}" target="_blank">Open ${name} in a new tab</a> `;
+    }).join(""),
     scores: tables.map(tableHtml).join(""),
     curves: cards(curves.slice(0, FEW_CURVES)) +
       (more && `<details><summary>More curves</summary>${more}</details>`),
@@ -92,11 +91,10 @@ function tableHtml({ task, metric, columns }: RankTable): string {
   const ranks = [
     ...new Set(columns.flatMap(({ scores }) => Object.keys(scores))),
   ].map(Number).sort((a, b) => a - b);
-  const titles = columns.map(({ title, done, total }) =>
-    `<th scope="col">${
-      escapeHtml(title)
-    }<span>${done} of ${total} results</span></th>`
-  );
+  const titles = columns.map(({ title, done, total }) => {
+    const name = escapeHtml(title);
+    return `<th scope="col">${name}<span>${done} of ${total} results</span></th>`;
+  }).join("");
   const best = columns.map(({ scores }) => Math.max(...Object.values(scores)));
   const rows = ranks.map((rank) => {
     const cells = columns.map(({ scores: { [rank]: score } }, i) => {
@@ -104,12 +102,9 @@ function tableHtml({ task, metric, columns }: RankTable): string {
       return `<td>${score === best[i] ? `<b>${text}</b>` : text}</td>`;
     });
     return `<tr><th scope="row">${rank}</th>${cells.join("")}</tr>`;
-  });
-  return `<div class="scroll"><h3>${
-    escapeHtml(`${task}: ${metric}`)
-  }</h3><table><thead><tr><th scope="col">Rank</th>${
-    titles.join("")
-  }</tr></thead><tbody>${rows.join("")}</tbody></table></div>`;
+  }).join("");
+  const heading = escapeHtml(`${task}: ${metric}`);
+  return `<div class="scroll"><h3>${heading}</h3><table><thead><tr><th scope="col">Rank</th>${titles}</tr></thead><tbody>${rows}</tbody></table></div>`;
 }
 
 /** A curve with its axes, at most a point per pixel, each of which has its value as a tooltip. */
@@ -132,20 +127,12 @@ function curve(all: readonly Point[]): string {
   });
   const dots = marks.map(([x, y, caption]) =>
     `<circle r="3" cx="${x}" cy="${y}"><title>${caption}</title></circle>`
-  );
-  return `<svg class="graph curve" viewBox="0 0 ${width} ${height}" role="img" aria-label="${METRIC} from ${
-    start.toFixed(4)
-  } at step ${first} to ${
-    end.toFixed(4)
-  } at step ${last}"><line x1="${left}" x2="${
-    width - 4
-  }" y1="${base}" y2="${base}"/><text class="quiet" y="12">${
-    high.toPrecision(3)
-  }</text><text class="quiet" y="${base}">${
-    low.toPrecision(3)
-  }</text><path d="M${marks.map(([x, y]) => `${x} ${y}`).join("L")}"/>${
-    dots.join("")
-  }<text class="quiet" x="${width - 4}" y="${height - 3}" text-anchor="end">${
-    marks.at(-1)![2]
-  }</text></svg>`;
+  ).join("");
+  const line = marks.map(([x, y]) => `${x} ${y}`).join("L");
+  const [from, to] = [start.toFixed(4), end.toFixed(4)];
+  const [most, least] = [high.toPrecision(3), low.toPrecision(3)];
+  const [right, caption] = [width - 4, marks.at(-1)![2]];
+  return `<svg class="graph curve" viewBox="0 0 ${width} ${height}" role="img" aria-label="${METRIC} from ${from} at step ${first} to ${to} at step ${last}"><line x1="${left}" x2="${right}" y1="${base}" y2="${base}"/><text class="quiet" y="12">${most}</text><text class="quiet" y="${base}">${least}</text><path d="M${line}"/>${dots}<text class="quiet" x="${right}" y="${
+    height - 3
+  }" text-anchor="end">${caption}</text></svg>`;
 }

@@ -1,5 +1,6 @@
 import type { StageGroup } from "../../pipeline/graph.ts";
 import { escapeHtml } from "../../report/format.ts";
+import { clip } from "../terminal/messages.ts";
 
 /** Sizes in pixels: a box, the column between two boxes, the name in a box. */
 const SIZE = { width: 144, gap: 28, name: 26 } as const;
@@ -40,33 +41,27 @@ export function stageGraph(
     needs.map((need) => {
       const from = placed.get(need)!;
       const [start, bend] = [from.x + SIZE.width, SIZE.gap / 2];
-      return `<path d="M${start} ${from.middle}C${
-        start + bend
-      } ${from.middle} ${x - bend} ${middle} ${x} ${middle}"/>`;
+      const [a, b] = [start + bend, x - bend];
+      return `<path d="M${start} ${from.middle}C${a} ${from.middle} ${b} ${middle} ${x} ${middle}"/>`;
     })
-  );
+  ).join("");
   const drawn = [...placed.values()].map(({ name, svg, x, y, height }) => {
-    const shown = name.length <= LETTERS
-      ? name
-      : `${name.slice(0, LETTERS - 1)}…`;
-    return `<g transform="translate(${x} ${y})"><rect class="box" width="${SIZE.width}" height="${height}" rx="6"/>${svg}<text x="8" y="18">${
-      escapeHtml(shown)
-    }</text></g>`;
-  });
+    const shown = escapeHtml(clip(name, LETTERS));
+    return `<g transform="translate(${x} ${y})"><rect class="box" width="${SIZE.width}" height="${height}" rx="6"/>${svg}<text x="8" y="18">${shown}</text></g>`;
+  }).join("");
   const width = bottoms.length * (SIZE.width + SIZE.gap) - SIZE.gap + 2;
-  return `<svg class="graph" role="group" aria-label="Stages of the pipeline and what each needs" width="${width}" height="${total}" viewBox="0 0 ${width} ${total}">${
-    [...edges, ...drawn].join("")
-  }</svg>`;
+  return `<svg class="graph" role="group" aria-label="Stages of the pipeline and what each needs" width="${width}" height="${total}" viewBox="0 0 ${width} ${total}">${edges}${drawn}</svg>`;
 }
 
 /** A line of text, before a bar that fills a share of the box. */
 export function barContent(text: string, share: number): BoxContent {
   const height = 18;
+  const [width, whole] = [SIZE.width * share, SIZE.name + height];
+  const words = escapeHtml(text);
   return {
     height,
-    svg: `<rect class="share" width="${SIZE.width * share}" height="${
-      SIZE.name + height
-    }" rx="6"/><text class="quiet" x="8" y="35">${escapeHtml(text)}</text>`,
+    svg:
+      `<rect class="share" width="${width}" height="${whole}" rx="6"/><text class="quiet" x="8" y="35">${words}</text>`,
   };
 }
 
@@ -86,12 +81,10 @@ export function cellContent(stages: readonly DrawnStage[]): BoxContent {
   const cells = stages.map(({ id, state, reason }, i) => {
     const x = 8 + i % across * 20;
     const y = SIZE.name + Math.floor(i / across) * 19;
-    const words = escapeHtml(
-      [id, state, ...(reason === undefined ? [] : [reason])].join(", "),
-    );
-    return `<g class="cell ${state}" transform="translate(${x} ${y})" tabindex="0" role="button" aria-label="${words}" data-stage="${
-      escapeHtml(id)
-    }"><title>${words}</title><rect width="16" height="16" rx="3"/><text x="8" y="12">${
+    const words = [id, state, reason].filter((it) => it !== undefined)
+      .map(escapeHtml).join(", ");
+    const name = escapeHtml(id);
+    return `<g class="cell ${state}" transform="translate(${x} ${y})" tabindex="0" role="button" aria-label="${words}" data-stage="${name}"><title>${words}</title><rect width="16" height="16" rx="3"/><text x="8" y="12">${
       GLYPHS[state]
     }</text></g>`;
   });

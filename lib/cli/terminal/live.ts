@@ -216,9 +216,8 @@ export class LiveTable implements Renderer {
       ? said.at(-1) ?? ""
       : number + (otherWork ?? progressText(progress));
     const share = isQueued ? 0 : pace.share;
-    return `${meter(bar, share)}  ${time.padEnd(LEFT)}  ${
-      clip(printable(text), width)
-    }`;
+    const shown = clip(printable(text), width);
+    return `${meter(bar, share)}  ${time.padEnd(LEFT)}  ${shown}`;
   }
 
   #installRow(

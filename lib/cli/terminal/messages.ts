@@ -162,10 +162,9 @@ function differenceText(it: FileDifference | null): string {
   const tensorTexts = Object.entries(tensors).map(([name, bytes]) =>
     `in ${name === "" ? "the header" : `"${name}"`} ${bytes}`
   );
+  const all = count(Math.max(before, after), "byte");
   return [
-    `${bytes} of ${
-      count(Math.max(before, after), "byte")
-    } differ, the first at ${first}`,
+    `${bytes} of ${all} differ, the first at ${first}`,
     ...(before === after
       ? []
       : [`it has ${before} bytes, the new one ${after}`]),
@@ -177,9 +176,8 @@ function differenceText(it: FileDifference | null): string {
 function remoteLine(message: RemoteMessage): string | undefined {
   const { remote, asked, fetched, offered, stored } = message;
   const got = `${fetched} of ${count(asked, "result")} from ${remote}`;
-  const given = `${stored} of ${
-    count(offered, "new result")
-  } stored in ${remote}`;
+  const all = count(offered, "new result");
+  const given = `${stored} of ${all} stored in ${remote}`;
   const lines = [
     ...(asked === 0 ? [] : [`${got}, ${bytes(message.fetchedBytes)}`]),
     ...(offered === 0 ? [] : [`${given}, ${bytes(message.storedBytes)}`]),
