@@ -1,6 +1,7 @@
 import * as z from "zod";
 import type { DataSource } from "./data_source.ts";
 import { fetchFiles, listRepository } from "./fetch_files.ts";
+import { quoted } from "./model_source.ts";
 
 /** Parquet files by split of a configuration, as paths in the repository, in order. */
 type Splits = ReadonlyMap<string, readonly string[]>;
@@ -72,10 +73,6 @@ export async function openDataSet(
   };
 }
 
-function quoted(names: Iterable<string>): string {
-  return [...names].map((name) => `"${name}"`).join(", ");
-}
-
 /** Configurations by name, and the one to use if none is named. */
 interface Configs {
   readonly configs: ReadonlyMap<string, Splits>;
@@ -139,20 +136,18 @@ async function listedConfigs(
   try {
     listed = (parse(head) as { configs?: unknown } | null)?.configs;
   } catch (error) {
+    const { message } = error as Error;
     throw new SyntaxError(
-      `The metadata block of README.md of "${name}" is not YAML: ${
-        (error as Error).message
-      }`,
+      `The metadata block of README.md of "${name}" is not YAML: ${message}`,
       { cause: error },
     );
   }
   if (listed === undefined) return undefined;
   const { data, error } = ListedConfigs.safeParse(listed);
   if (data === undefined) {
+    const faults = z.prettifyError(error);
     throw new SyntaxError(
-      `"configs" in README.md of "${name}" is invalid:\n${
-        z.prettifyError(error)
-      }`,
+      `"configs" in README.md of "${name}" is invalid:\n${faults}`,
     );
   }
   const configs = new Map<string, Splits>();

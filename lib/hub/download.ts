@@ -1,7 +1,7 @@
 import { delay } from "@std/async/delay";
 import { writeAll, writeFault } from "../files/files.ts";
 import { hasContent } from "./repository_cache.ts";
-import { HubError, type RetryPolicy } from "./requests.ts";
+import { HubError, messageOf, type RetryPolicy } from "./requests.ts";
 
 /** A file to download. */
 export interface RemoteFile {
@@ -107,7 +107,7 @@ async function receive(
         throw new HubError(
           "unreachable",
           `The download of ${content.title} stopped after ${size} of ${content.size} bytes: ${
-            error instanceof Error ? error.message : error
+            messageOf(error)
           }`,
           "Run it again to resume the download",
           { cause: error },

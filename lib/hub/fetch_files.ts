@@ -217,11 +217,10 @@ function notCached(
   { cache }: HubSettings,
   missing: string,
 ): HubError {
+  const what = type === "dataset" ? `--repo-type dataset ${name}` : name;
   return new HubError(
     "offline",
     `${missing} of "${name}", revision "${revision}", is not in the hub's cache "${cache}", and HF_HUB_OFFLINE is set`,
-    `Unset HF_HUB_OFFLINE, or fill the cache with network access: hf download${
-      type === "dataset" ? " --repo-type dataset" : ""
-    } ${name}`,
+    `Unset HF_HUB_OFFLINE, or fill the cache with network access: hf download ${what}`,
   );
 }

@@ -7,7 +7,7 @@ import {
   pathsInfo,
 } from "@huggingface/hub";
 import type { RemoteFile } from "./download.ts";
-import { hubRemedy } from "./model_source.ts";
+import { hubRemedy, quoted } from "./model_source.ts";
 import { isCommit, type Repository } from "./repository_cache.ts";
 import { HubError, hubFetch, type HubOptions } from "./requests.ts";
 import type { HubSettings } from "./settings.ts";
@@ -53,12 +53,13 @@ export class HubApi {
       throw this.#malformed(`gives the invalid commit "${sha}" for "${name}"`);
     } catch (error) {
       if (!isNotFound(error)) throw this.#explain(error);
+      const folder = type === "model"
+        ? `; for a local folder, use "./${name}"`
+        : "";
       throw new HubError(
         "not-found",
         `The hub at ${this.#settings.endpoint} has no ${type} "${name}" with a revision "${revision}"`,
-        `Check the name and the revision${
-          type === "model" ? `; for a local folder, use "./${name}"` : ""
-        }`,
+        `Check the name and the revision${folder}`,
         { cause: error },
       );
     }
@@ -190,9 +191,7 @@ export class HubApi {
     const { type, name } = this.repository;
     return new HubError(
       "not-found",
-      `"${name}" has no ${
-        paths.map((path) => `"${path}"`).join(", ")
-      } (commit ${commit.slice(0, 8)})`,
+      `"${name}" has no ${quoted(paths)} (commit ${commit.slice(0, 8)})`,
       type === "model"
         ? hubRemedy(name, paths)
         : "Use a repository or a revision that has the file",

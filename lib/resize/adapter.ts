@@ -141,11 +141,8 @@ export async function readAdapter(
     }
     const own = found.get(module) ?? {};
     if (own[role] !== undefined) {
-      throw fault(
-        `module "${module}" has two of a kind, "${
-          own[role].name
-        }" and "${tensor.name}"`,
-      );
+      const [a, b] = [own[role], tensor].map(({ name }) => `"${name}"`);
+      throw fault(`module "${module}" has two of a kind, ${a} and ${b}`);
     }
     found.set(module, { ...own, [role]: tensor });
   }
@@ -205,20 +202,15 @@ function moduleOf(
     elementCount(b.shape) === outputs * rank &&
     (mid === undefined || a.shape.slice(2).every((size) => size === 1));
   if (!fits) {
-    throw fault(
-      `the factors of "${name}" do not fit: ${
-        [a, mid, b].filter((it) => it !== undefined)
-          .map(({ name, shape }) => `"${name}" has shape [${shape}]`)
-          .join(", ")
-      }`,
-    );
+    const shapes = [a, mid, b].filter((it) => it !== undefined)
+      .map(({ name, shape }) => `"${name}" has shape [${shape}]`).join(", ");
+    throw fault(`the factors of "${name}" do not fit: ${shapes}`);
   }
   const odd = [a, b, mid].find((it) => it && !FLOAT_TYPES.includes(it.dtype));
   if (odd !== undefined) {
+    const types = FLOAT_TYPES.join(" or ");
     throw fault(
-      `tensor "${odd.name}" has type ${odd.dtype}, expected ${
-        FLOAT_TYPES.join(" or ")
-      }`,
+      `tensor "${odd.name}" has type ${odd.dtype}, expected ${types}`,
     );
   }
   if (rank > MAX_RANK) {

@@ -98,6 +98,11 @@ export function modelCard(
   },
 ): string {
   const { total } = resized;
+  const [energy, error] = [percent(total.energy), significant(total.error)];
+  const size = megabytes(total.bytes);
+  const above = card === undefined
+    ? ""
+    : " What is said above is about the adapter before.";
   const name = `${plain(title)}, rank ${rankText(resized.modules)}`;
   const before =
     card?.replace(new RegExp(`\n${HEADING}\n[^]*`), "").trimEnd() ??
@@ -105,14 +110,8 @@ export function modelCard(
   return [
     before,
     HEADING,
-    `This is ${name}, by the singular value decomposition of the update of each module: ${
-      percent(total.energy)
-    } of the energy is kept, the relative error is ${
-      significant(total.error)
-    }, and the factors take ${megabytes(total.bytes)}. ${CAUTION}${
-      card === undefined
-        ? ""
-        : " What is said above is about the adapter before."
+    `This is ${name}, by the singular value decomposition of the update of each module: ${energy} of the energy is kept, the relative error is ${error}, and the factors take ${size}. ${CAUTION}${
+      above ?? ""
     }`,
     "![Singular values of all modules: median, half of them, all of them; and the median rank kept](singular-values.svg)",
     changesTable(resized),
@@ -131,9 +130,8 @@ function frontMatter({ format, configs: [config] }: Adapter): string {
 
 /** `64 to 8`, `16-64 to 2-17`. */
 function rankText(changes: readonly Change[]): string {
-  return `${rankRange(changes.map(({ rankBefore }) => rankBefore))} to ${
-    rankRange(changes.map(({ rank }) => rank))
-  }`;
+  const before = rankRange(changes.map(({ rankBefore }) => rankBefore));
+  return `${before} to ${rankRange(changes.map(({ rank }) => rank))}`;
 }
 
 /** `8`, or `4-64`. */

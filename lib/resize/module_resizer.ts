@@ -116,10 +116,9 @@ export class ModuleResizer implements Disposable {
     let sum = 0;
     for (let i = 0; i < values.length; i++) sum += values[i]!;
     if (Number.isFinite(sum)) return values;
+    const odd = values.find((value) => !Number.isFinite(value));
     throw new SyntaxError(
-      `Tensor "${name}" of "${part.path}" holds ${
-        values.find((value) => !Number.isFinite(value))
-      }, expected finite values`,
+      `Tensor "${name}" of "${part.path}" holds ${odd}, expected finite values`,
     );
   }
 

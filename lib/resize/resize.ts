@@ -75,12 +75,15 @@ export async function resize(
   }
   const adapter = weightedSum(adapters);
   const { modules } = adapter;
-  options.log?.(
-    `${adapter.format}: ${modules.length} modules of rank ${
-      rankRange(modules.map(({ rank }) => rank))
-    }`,
-  );
-  checkChoices(choices.values(), adapter);
+  const own = modules.map(({ rank }) => rank);
+  const range = rankRange(own);
+  options.log?.(`${adapter.format}: ${own.length} modules of rank ${range}`);
+  for (const { rank = 0 } of choices.values()) {
+    if (rank <= Math.max(...own)) continue;
+    throw new RangeError(
+      `Rank ${rank} is above the ranks of "${adapter.path}", which are ${range}`,
+    );
+  }
 
   const isKnown = options.output !== undefined &&
     [...choices.values()].every(({ rank }) => rank !== undefined);
@@ -130,22 +133,6 @@ export async function resize(
     }
   }
   return resized;
-}
-
-/** @throws {RangeError} If a rank is above that of every module. */
-function checkChoices(
-  choices: Iterable<RankTarget>,
-  { modules, path }: Adapter,
-) {
-  const most = Math.max(...modules.map(({ rank }) => rank));
-  for (const { rank = 0 } of choices) {
-    if (rank <= most) continue;
-    throw new RangeError(
-      `Rank ${rank} is above the ranks of "${path}", which are ${
-        rankRange(modules.map(({ rank }) => rank))
-      }`,
-    );
-  }
 }
 
 /** A safetensors file at some ranks, without values. */

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { fetchFiles, listRepository } from "../hub/fetch_files.ts";
-import { expandHome } from "../hub/model_source.ts";
+import { expandHome, quoted } from "../hub/model_source.ts";
 import { hubSettings } from "../hub/settings.ts";
 
 /** The files of an adapter on this machine. */
@@ -99,15 +99,14 @@ function chosenOf(
   const found = names.filter((name) => name.endsWith(".safetensors"));
   if (found.length === 1 && !isPeft) return found;
   const pickle = names.find((name) => /\.(bin|pt|pth|ckpt)$/.test(name));
+  const remedy = pickle === undefined
+    ? ""
+    : `; "${pickle}" is a Python pickle: save it as safetensors`;
   throw new SyntaxError(
     isPeft || found.length === 0
-      ? `"${source}" has no "${WEIGHTS}" with "${CONFIG}" and no other safetensors file${
-        pickle === undefined
-          ? ""
-          : `; "${pickle}" is a Python pickle: save it as safetensors`
-      }`
+      ? `"${source}" has no "${WEIGHTS}" with "${CONFIG}" and no other safetensors file${remedy}`
       : `"${source}" has ${found.length} safetensors files: name one, ${example}, of ${
-        found.map((name) => `"${name}"`).join(", ")
+        quoted(found)
       }`,
   );
 }
