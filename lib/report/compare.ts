@@ -121,13 +121,12 @@ function checkComparable(
     const isSame = other.labels.length === labels.length &&
       Array.from(labels).every((label, i) => label === other.labels[i]);
     const names = ranks.map((it) => Object.keys(it.metrics).join(", "));
-    const found = names.find((it) => it !== metrics.join(", "));
+    const expected = metrics.join(", ");
+    const found = names.find((it) => it !== expected);
     if (isSame && found === undefined) continue;
     throw new Error(
       isSame
-        ? `Scores of "${task}" on "${split}" have the metrics "${found}", others have "${
-          metrics.join(", ")
-        }"`
+        ? `Scores of "${task}" on "${split}" have the metrics "${found}", others have "${expected}"`
         : `The scores of "${task}" on "${split}" cover different examples; evaluate all methods on the same data`,
     );
   }
@@ -207,11 +206,10 @@ function headsText(
   if (provenance.heads === "trained" || other === undefined) return [];
   const { ranks } = differenceOf(sides, [side, other], confidence);
   const shown = ranks.filter((it, i) => i === 0 || it.rank === rank)
-    .map((it) =>
-      `${
-        withInterval(it.difference, it.interval, formatOf(metric).signed)
-      } at rank ${it.rank}`
-    );
+    .map(({ rank, difference, interval }) => {
+      const { signed } = formatOf(metric);
+      return `${withInterval(difference, interval, signed)} at rank ${rank}`;
+    });
   return [`A head for each rank brings ${shown.join(" and ")}.`];
 }
 

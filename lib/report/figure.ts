@@ -278,9 +278,7 @@ function lossChart({ methods }: Comparison): TopLevelSpec {
     const title = methodTitle(method);
     return method.trainings.flatMap(({ rank, seed, steps, losses }) =>
       losses.map((loss, i) => ({
-        training: `${
-          rank === 0 ? title : `${title} of rank ${rank}`
-        }, seed ${seed}`,
+        training: `${title}${rank ? ` of rank ${rank}` : ""}, seed ${seed}`,
         method: title,
         step: steps[i]!,
         loss,

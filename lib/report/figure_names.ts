@@ -51,9 +51,8 @@ function curveTitle({ metrics, methods, confidence }: Curves): string {
     it.role === "bound" || banded.includes(it)
   );
   const of = hasAll ? "" : ` of ${banded.map(titleOf).join(" and ")}`;
-  return `${metrics[0]} by rank, with ${
-    exactPercent(confidence)
-  } % intervals${of}`;
+  const level = exactPercent(confidence);
+  return `${metrics[0]} by rank, with ${level} % intervals${of}`;
 }
 
 /** File of a comparison's figure of scores by rank, `mrpc-validation.svg`, or with a suffix of another figure. */

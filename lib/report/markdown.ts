@@ -160,12 +160,12 @@ function protocolText(comparison: Comparison): string[] {
 
 function bestEpochText({ methods, split, metrics }: Comparison): string[] {
   const splits = [...new Set(methods.flatMap((it) => it.selectedOn))];
+  const best = signOf(metrics[0]!) < 0 ? "lowest" : "highest";
+  const on = plain(splits.join(" or "));
   return [
-    `The best epoch of each training is evaluated: the one with the ${
-      signOf(metrics[0]!) < 0 ? "lowest" : "highest"
-    } ${metrics[0]}, averaged over its ranks, on the split ${
-      plain(splits.join(" or "))
-    }.`,
+    `The best epoch of each training is evaluated: the one with the ${best} ${
+      metrics[0]
+    }, averaged over its ranks, on the split ${on}.`,
     ...(splits.includes(split)
       ? [
         "The same examples are reported here, so the scores are slightly optimistic.",
@@ -219,9 +219,8 @@ const NAMES: Readonly<Record<string, string>> = {
 };
 
 function settingsText({ methods }: Comparison): string {
-  const evaluation = `Evaluation: precision ${
-    sharedText(methods, ({ evaluatedIn }) => evaluatedIn)
-  }.`;
+  const precision = sharedText(methods, ({ evaluatedIn }) => evaluatedIn);
+  const evaluation = `Evaluation: precision ${precision}.`;
   const trained = methods.filter(({ settings }) => settings !== null);
   if (trained.length === 0) return evaluation;
   const names = new Set(
@@ -232,13 +231,15 @@ function settingsText({ methods }: Comparison): string {
     return text === "" ? [] : [`${NAMES[name] ?? name} ${text}`];
   });
   const started = trained.filter((it) => it.startedFrom.length > 0);
-  const tasks = new Set(started.flatMap((it) => it.startedFrom));
+  const tasks = plain(
+    [...new Set(started.flatMap((it) => it.startedFrom))].join(", "),
+  );
   return [
     `Training: ${texts.join("; ")}.`,
     ...(started.length === 0 ? [] : [
-      `Adapters start from trainings on ${
-        plain([...tasks].join(", "))
-      }, whose costs are not included (${started.map(titleOf).join(", ")}).`,
+      `Adapters start from trainings on ${tasks}, whose costs are not included (${
+        started.map(titleOf).join(", ")
+      }).`,
     ]),
     evaluation,
   ].join(" ");
@@ -264,13 +265,12 @@ function averageText(average: Average): string[] {
   const { title, methods, metrics, tasks, split, contrasts } = average;
   const columns = methods.filter(({ role }) => role !== "bound")
     .map((method) => ({ title: titleOf(method), ranks: method.ranks }));
+  const of = tasks.map(({ title, metric }) => `${plain(title)} (${metric})`)
+    .join(", ");
+  const isMnli = tasks.some(({ task }) => task === "mnli");
   return [
     `## ${title}${epochText(average)}`,
-    `Split ${plain(split)} of ${
-      tasks.map(({ title, metric }) => `${plain(title)} (${metric})`).join(", ")
-    }${
-      tasks.some(({ task }) => task === "mnli") ? "; MNLI: matched set" : ""
-    }.`,
+    `Split ${plain(split)} of ${of}${isMnli ? "; MNLI: matched set" : ""}.`,
     ...imageOf(average, "scores"),
     ...(columns.length === 0 ? [] : [
       rankTable<Average["methods"][number]["ranks"][number]>(

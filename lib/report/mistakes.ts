@@ -113,15 +113,13 @@ export function mistakesText(
   const listed = classes === null
     ? "The largest errors"
     : "The most confident mistakes";
+  const at = rank === 0 ? "" : ` at rank ${rank}`;
+  const together = of && `, the predictions${of} together`;
   return [
-    `### Mistakes of ${titleOf(summary)}${
-      rank === 0 ? "" : ` at rank ${rank}`
-    }`,
+    `### Mistakes of ${titleOf(summary)}${at}`,
     ...(classes === null ? [] : [
       classTable(classes, others),
-      `Each row counts what the examples of a class were predicted as${
-        of && `, the predictions${of} together`
-      }.`,
+      `Each row counts what the examples of a class were predicted as${together}.`,
     ]),
     ...(worst.length === 0
       ? ["There are no mistakes."]

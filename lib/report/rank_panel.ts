@@ -58,16 +58,14 @@ function methodAt(
   // Any adapter that has the rank will do; a mean over tasks has none.
   const trained = trainings.find((it) => it.rank >= rank);
   const options = epoch === "best" ? ["--epoch", epoch] : [];
-  const words = trained && [trained.stage, "--rank", String(rank), ...options];
+  const words = trained && escapeHtml(
+    JSON.stringify([trained.stage, "--rank", String(rank), ...options]),
+  );
   return [
     `<h4>${escapeHtml(methodTitle(method))}${tag}</h4>`,
     ...scores,
     size ? quiet(sizeText(rank * size.perRank, size.others)) : "",
-    words
-      ? `<div class="command" data-words="${
-        escapeHtml(JSON.stringify(words))
-      }"></div>`
-      : "",
+    words ? `<div class="command" data-words="${words}"></div>` : "",
   ].join("");
 }
 

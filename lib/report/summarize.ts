@@ -136,10 +136,9 @@ function trainingsAt(results: readonly Result[], rank: number) {
   const seeds = found.map(({ seed }) => seed);
   if (new Set(seeds).size !== seeds.length) {
     const [{ task, method }] = results as [Result];
+    const all = seeds.join(", ");
     throw new Error(
-      `Rank ${rank} of "${method}" on "${task}" is evaluated twice for one seed (${
-        seeds.join(", ")
-      }), and nothing in the settings of its trainings tells them apart`,
+      `Rank ${rank} of "${method}" on "${task}" is evaluated twice for one seed (${all}), and nothing in the settings of its trainings tells them apart`,
     );
   }
   return { seeds, predictions: found.map(({ predictions }) => predictions) };

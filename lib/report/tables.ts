@@ -30,6 +30,7 @@ export function scoresText(comparison: Comparison): string[] {
   const several = methods.some(({ ranks }) =>
     ranks.some(({ seeds }) => seeds.length > 1)
   );
+  const of = several ? "mean over seeds ± standard deviation" : "one seed";
   const curves = methods.filter(({ role }) => role !== "bound");
   if (curves.length === 0) {
     return ["### Scores", ...boundsText(comparison, comparison.majority)];
@@ -47,9 +48,7 @@ export function scoresText(comparison: Comparison): string[] {
   return [
     "### Scores by rank",
     ...metrics.flatMap((metric, i) => [
-      `**${plain(metricTitle(metric, comparison))}**, ${
-        several ? "mean over seeds ± standard deviation" : "one seed"
-      }:`,
+      `**${plain(metricTitle(metric, comparison))}**, ${of}:`,
       rankTable(
         i === 0 ? columns : columns.map((it) => ({ ...it, areas: null })),
         (score) => scoreText(score, metric, i === 0),
@@ -275,11 +274,9 @@ function machinesText(
   if (machines.size < 2) return [];
   const of = costs.map(({ title, cost }) =>
     `${title}: ${cost.machines.map(plain).join("; ") || "not recorded"}`
-  );
+  ).join(". ");
   return [
-    `Their seconds were measured on several machines, and are divided only where one computed both: ${
-      of.join(". ")
-    }.`,
+    `Their seconds were measured on several machines, and are divided only where one computed both: ${of}.`,
   ];
 }
 

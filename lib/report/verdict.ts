@@ -326,39 +326,34 @@ function verdictText(
   const metric = metricInWords(setting.metric);
   const acceptable = amount(margin, exact);
   const level = `${exactPercent(confidence)} %`;
+  const of = single.length === 0 ? "" : ` of ${single.join(" and ")}`;
   const seeds = decision.seeds < FEW_SEEDS
     ? [
-      `There is only one seed${
-        single.length === 0 ? "" : ` of ${single.join(" and ")}`
-      }: the verdict holds for these trainings, and other seeds may differ.`,
+      `There is only one seed${of}: the verdict holds for these trainings, and other seeds may differ.`,
     ]
     : [];
+  const isChance = other !== null && other.difference !== 0 &&
+    other.differenceInterval[0] <= 0 && other.differenceInterval[1] >= 0;
+  const chance = isChance ? ", which may be due to chance" : "";
   const otherText = other === null ? [] : [
     `${other.title} at its best rank (${other.rank}) scores ${
       scoreOf(other)
-    }: ${differenceOf(other)} against the best rank of ${title} (${best.rank})${
-      other.difference !== 0 && other.differenceInterval[0] <= 0 &&
-        other.differenceInterval[1] >= 0
-        ? ", which may be due to chance"
-        : ""
-    }.`,
+    }: ${
+      differenceOf(other)
+    } against the best rank of ${title} (${best.rank})${chance}.`,
   ];
-  const use = `Use rank ${recommended.rank} of ${title}: ${metric} ${
-    scoreOf(recommended)
-  }.`;
+  const score = scoreOf(recommended);
+  const use = `Use rank ${recommended.rank} of ${title}: ${metric} ${score}.`;
   const remedy =
     "More labelled rows tell more; of your own data, -S holdout=0.3 holds out more.";
+  const [isAs, than] = bound === null || bound >= 0
+    ? ["better", bound ? ` by more than ${amount(bound)}` : ""]
+    : ["as good", ""];
   const enough = bound === null
     ? "No other rank was evaluated."
     : recommended.score === 1
     ? "No other rank can score more."
-    : `${
-      bound < 0
-        ? "No other rank is as good"
-        : bound === 0
-        ? "No other rank is better"
-        : `No other rank is better by more than ${amount(bound)}`
-    } (${level} confidence), and a loss of ${acceptable} is acceptable.`;
+    : `No other rank is ${isAs}${than} (${level} confidence), and a loss of ${acceptable} is acceptable.`;
   switch (kind) {
     case "nothing-learnt": {
       const { differenceInterval, kind, referenceScore, ...cell } = reference!;
@@ -371,6 +366,7 @@ function verdictText(
         : ["Nothing was learnt", "anything was learnt", ""];
       // The interval leaves room for a gain that matters.
       const isOpen = differenceInterval[1] > margin;
+      const not = isOpen ? "not certainly" : "not";
       return {
         headline: isOpen
           ? `Too few examples to tell whether ${anything}${beyond}.`
@@ -378,9 +374,9 @@ function verdictText(
         reasons: [
           `The best score${score && ` ${score}`}, ${
             scoreOf(cell)
-          } (${cell.title} at rank ${cell.rank}), is ${
-            isOpen ? "not certainly" : "not"
-          } above the ${value(sign * referenceScore)} of ${than}: ${metric} ${
+          } (${cell.title} at rank ${cell.rank}), is ${not} above the ${
+            value(sign * referenceScore)
+          } of ${than}: ${metric} ${
             differenceOf(reference!)
           } on ${examples} examples.`,
           ...(othersLearnt ? otherText : []),
@@ -390,10 +386,10 @@ function verdictText(
     }
     case "other-better": {
       const { rank, difference, differenceInterval } = other!;
+      const by = withInterval(difference, differenceInterval, value);
+      const unit = factor === 1 ? "of" : "points of";
       return {
-        headline: `${other!.title} is better here by ${
-          withInterval(difference, differenceInterval, value)
-        } ${factor === 1 ? "of" : "points of"} ${metric}.`,
+        headline: `${other!.title} is better here by ${by} ${unit} ${metric}.`,
         reasons: [
           `${other!.title} has ${metric} ${
             scoreOf(other!)
