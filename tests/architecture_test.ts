@@ -222,7 +222,7 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 1206,
+  "lib/artifacts": 1211,
   "lib/benchmarks": 385,
   "lib/cli": 8074,
   "lib/data": 1821,
@@ -234,14 +234,14 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/pipeline": 2899,
   "lib/pypi": 505,
   "lib/ranks": 170,
-  "lib/problems": 2103,
+  "lib/problems": 2112,
   "lib/remote": 1150,
   "lib/report": 3961,
   "lib/resize": 1435,
   "lib/scheduler": 5106,
   "lib/serve": 1206,
   "lib/slurm": 1256,
-  "lib/stages": 3231,
+  "lib/stages": 3232,
   "lib/store": 1304,
   "lib/text": 1896,
   "lib/track": 885,

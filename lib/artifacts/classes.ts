@@ -21,6 +21,8 @@ export const TASK_FIELDS = {
     between: z.string(),
     behind: z.string(),
   }).exactOptional(),
+  /** True if texts to write are answers in conversations. */
+  isChat: z.literal(true).exactOptional(),
 };
 
 /** Fields by which a data set, and tokens of it, also name what models of them are scored by. */
@@ -31,11 +33,14 @@ export const SCORED_TASK_FIELDS = {
 };
 
 /** The fields of a task in what is made for it. */
-export function taskFields({ task, labels, words, ...given }: TaskProblem) {
+export function taskFields(
+  { task, labels, words, isChat, ...given }: TaskProblem,
+) {
   const { name: problem } = problemOf({ ...given, labels });
   return {
     ...{ task, problem, labels: labels && [...labels] },
     ...words && { words: { ...words } },
+    ...isChat && { isChat },
   };
 }
 

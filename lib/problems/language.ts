@@ -30,8 +30,8 @@ const kind: ProblemKind = {
   columns: [],
   cells: () => [],
   lines: () => [],
-  of(labels) {
-    if (labels === null) return inTexts();
+  of(labels, _words, isChat) {
+    if (labels === null) return inTexts(undefined, isChat);
     throw new SyntaxError(
       'A text to write has no classes: "labels" must be null',
     );
@@ -42,7 +42,7 @@ const kind: ProblemKind = {
 export const language = kind;
 
 /** @param starts Where the tokens to write of each prompt start among all, and where the last ones end, `[prompts + 1]` */
-function inTexts(starts?: Int32Array): Problem {
+function inTexts(starts?: Int32Array, isChat = false): Problem {
   return {
     ...kind,
     classes: [],
@@ -76,7 +76,10 @@ function inTexts(starts?: Int32Array): Problem {
         return metric(sum / tokens);
       };
     },
-    toExample: (text, index) => ({ ...text, index }),
+    toExample: (it, index) => ({
+      ...{ ...it, index },
+      ...isChat && { messages: [{ role: "user", content: it.text }] },
+    }),
     prediction: () => {
       throw new TypeError(
         "A text is not written from losses, but token by token: evaluate the adapter by its loss",

@@ -124,8 +124,12 @@ export interface ProblemKind {
   cells(prediction: Prediction): readonly unknown[];
   /** A prediction for people: names, the predicted one first, with values. */
   lines(prediction: Prediction): readonly (readonly [string, string])[];
-  /** The problem with these classes, of words of a form. */
-  of(labels: readonly string[] | null, words?: WordForm): Problem;
+  /** The problem with these classes, of words of a form, or of answers in conversations. */
+  of(
+    labels: readonly string[] | null,
+    words?: WordForm,
+    isChat?: boolean,
+  ): Problem;
 }
 
 /** A problem: what a label is, what it takes of a model, what the model's outputs say, and how that is scored and shown. */

@@ -54,6 +54,8 @@ export interface ProblemFields {
   readonly labels: readonly string[] | null;
   /** Of words with classes, their form in the training set; undefined in artifacts of earlier versions. */
   readonly words?: WordForm | undefined;
+  /** Of texts to write, true if they are answers in conversations. */
+  readonly isChat?: true | undefined;
 }
 
 /** A task, such as that of an artifact, with its problem. */
@@ -72,10 +74,10 @@ export function problemNamed(name: string): ProblemKind {
 
 /** The problem of an artifact; one that names none is of an earlier version, which had classes or a regression. */
 export function problemOf(
-  { problem, labels, words }: ProblemFields,
+  { problem, labels, words, isChat }: ProblemFields,
 ): Problem {
   const { name } = labels === null ? regression : classification;
-  return problemNamed(problem ?? name).of(labels, words);
+  return problemNamed(problem ?? name).of(labels, words, isChat);
 }
 
 /** The problem of an artifact that is scored, where words start in each text if it is one of words. */

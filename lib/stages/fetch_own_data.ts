@@ -167,6 +167,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
     ...taskFields({
       ...{ task: params.name, problem, labels },
       words: column.wordForm?.(rows),
+      isChat: params.messages ? true : undefined,
     }),
     metrics: reader.usualMetrics(train.map(({ label }) => label!)),
     columns: texts.length > 0 ? [...texts] : [learnt],

@@ -10,7 +10,7 @@ import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
 import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";
 import { readTokens, readTokensInfo } from "../../lib/artifacts/tokens.ts";
 import { readAdapter } from "../../lib/peft/adapter.ts";
-import { scoredProblem } from "../../lib/problems/registry.ts";
+import { problemOf, scoredProblem } from "../../lib/problems/registry.ts";
 import fetchData from "../../tasks/fetch-data.ts";
 import tokenize from "../../tasks/tokenize.ts";
 import { fixture } from "../engine/reference.ts";
@@ -71,6 +71,10 @@ Deno.test("fetch-data reads conversations, and names the line of one that ends o
       completions: ["ho"],
       messages: [user, bot, user],
     });
+    // What is typed later is a message as well.
+    assertEquals(problemOf(info).toExample({ text: "x" }, 0).messages, [
+      { role: "user", content: "x" },
+    ]);
     for (
       const [row, message] of [
         [
