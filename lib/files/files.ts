@@ -34,12 +34,6 @@ export function writeAll(
   }
 }
 
-/** Replaces a file atomically. Unlike that of {@linkcode writeDurably}, its content may be lost with the power. */
-export function replaceText(path: string, text: string): void {
-  Deno.writeTextFileSync(`${path}.new`, text);
-  Deno.renameSync(`${path}.new`, path);
-}
-
 /** Flushes a folder's entries to the disk, so that renames in it survive a power loss. */
 function syncFolder(path: string): void {
   using folder = Deno.openSync(path);

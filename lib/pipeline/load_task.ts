@@ -14,25 +14,20 @@ import type { Task } from "./task.ts";
  * not a task.
  */
 export async function loadTask(module: string): Promise<Task> {
-  const { default: task } = await importModule(module);
-  // What a task has, TypeScript checks by defineTask().
-  if (task?.params instanceof z.ZodObject && "run" in task) return task as Task;
-  throw new Error(
-    `Task module "${module}" does not declare a task: its default export must be what defineTask() returns`,
-  );
-}
-
-async function importModule(
-  module: string,
-): Promise<{ default?: Partial<Task> }> {
+  let task: Partial<Task> | undefined;
   try {
-    return await import(module);
+    ({ default: task } = await import(module));
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     throw new Error(`Task module "${module}" cannot be imported: ${message}`, {
       cause: error,
     });
   }
+  // What a task has, TypeScript checks by defineTask().
+  if (task?.params instanceof z.ZodObject && "run" in task) return task as Task;
+  throw new Error(
+    `Task module "${module}" does not declare a task: its default export must be what defineTask() returns`,
+  );
 }
 
 /** A task and the `file:` URL of its module. */

@@ -132,16 +132,15 @@ export type End<Done, Restart> =
   | { readonly state: "restart"; readonly message: string } & Restart;
 
 /** The end of a stage that has failed. */
-export interface Failed {
-  readonly state: "failed";
-  readonly message: string;
-  /** Kind of the failure, if it is distinguished. */
-  readonly code?: FailureCode;
-}
+export type Failed = ReturnType<typeof failed>;
 
-/** The end of a stage that has failed. */
-export function failed(message: string, code?: FailureCode): Failed {
-  return { state: "failed", message, ...(code !== undefined && { code }) };
+/**
+ * Makes the end of a stage that has failed.
+ *
+ * @param code Kind of the failure, if it is distinguished.
+ */
+export function failed(message: string, code?: FailureCode) {
+  return { state: "failed", message, ...(code && { code }) } as const;
 }
 
 /** The end of a stage for which the cache lacks a blob. */

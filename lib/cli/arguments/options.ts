@@ -3,8 +3,8 @@ import {
   isFull,
   readIfThere,
   removeFolder,
-  replaceText,
   statIfThere,
+  writeDurably,
 } from "../../files/files.ts";
 import { isLocked, tryLockFile } from "../../files/locks.ts";
 import {
@@ -283,7 +283,7 @@ export function keepRun(args: Arguments): void {
   const kept = readOptions(KEY_OPTIONS)
     .flatMap(({ name }) => args.has(name) ? [[name, args.values(name)]] : []);
   Deno.mkdirSync(dirname(file), { recursive: true });
-  replaceText(file, JSON.stringify(kept));
+  writeDurably(file, JSON.stringify(kept));
 }
 
 /** The arguments with the options of the last run, if they name own data without a file and without options of a run. */

@@ -8,7 +8,7 @@ import { readTable, recordedClasses } from "../../data/table.ts";
 import { quoteAll } from "../../data/text_file.ts";
 import { printable, readText } from "../../pipeline/faults.ts";
 import { hasReference } from "../../pipeline/references.ts";
-import { replaceText, statIfThere, writeDurably } from "../../files/files.ts";
+import { statIfThere, writeDurably } from "../../files/files.ts";
 import { dirname, relative, resolve } from "../../files/paths.ts";
 import {
   asTyped,
@@ -85,7 +85,7 @@ export const initCommand = command`
 `;
   write(file, head + pipeline, target, args.has("force"));
   Deno.mkdirSync(dirname(schema), { recursive: true });
-  replaceText(schema, await schemaText(resolve(PROJECT, "tasks")));
+  writeDurably(schema, await schemaText(resolve(PROJECT, "tasks")));
   const command = quoted(args.has("to") ? target : name);
   writeOut(asTyped(`${
     summary(given!, data, {
