@@ -19,6 +19,8 @@ export interface PeerWork {
   readonly rank: number;
   readonly alpha: number;
   readonly labels: number;
+  /** Whether each token has a label, not the sequence. */
+  readonly of_tokens?: boolean;
   readonly threads: number;
 }
 

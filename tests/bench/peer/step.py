@@ -1,7 +1,8 @@
 """The peer of the benchmarks: PyTorch, transformers and PEFT, one JSON request a line.
 
     {"op": "prepare", "config": {...}, "target_modules": ["query", "value"], "modules_to_save": ["classifier"],
-     "precision": "f32" | "bf16", "batch": 16, "length": 64, "rank": 8, "alpha": 16, "labels": 2, "threads": 2}
+     "precision": "f32" | "bf16", "batch": 16, "length": 64, "rank": 8, "alpha": 16, "labels": 2, "threads": 2,
+     "of_tokens": false}
         -> {"trained": parameters that are trained}
         A model of that Hugging Face configuration with random weights, LoRA on the target
         modules, and the modules of the head trained.
@@ -23,20 +24,23 @@ import time
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification
 from transformers import get_linear_schedule_with_warmup
 
 
 class Work:
     """A model in training, and a batch."""
 
-    def __init__(self, config, target_modules, modules_to_save, precision, batch, length, rank, alpha, labels, threads):
+    def __init__(self, config, target_modules, modules_to_save, precision, batch, length, rank, alpha, labels, threads,
+                 of_tokens=False):
         torch.set_num_threads(threads)
         torch.manual_seed(0)
         self.precision, self.alpha = precision, alpha
         config = AutoConfig.for_model(**config, num_labels=labels)
         self.target_modules, self.head = target_modules, modules_to_save
-        model = AutoModelForSequenceClassification.from_config(config)
+        self.task = "TOKEN_CLS" if of_tokens else "SEQ_CLS"
+        model_class = AutoModelForTokenClassification if of_tokens else AutoModelForSequenceClassification
+        model = model_class.from_config(config)
         self.model = get_peft_model(model, self.lora(rank))
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.trained, lr=1e-3, weight_decay=0.1, fused=True)
@@ -44,11 +48,11 @@ class Work:
         # The first ids are special tokens: one of them would count as padding.
         ids = torch.randint(5, config.vocab_size, (batch, length))
         self.batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-        self.labels = torch.randint(0, labels, (batch,))
+        self.labels = torch.randint(0, labels, (batch, length) if of_tokens else (batch,))
 
     def lora(self, rank):
         return LoraConfig(
-            task_type="SEQ_CLS",
+            task_type=self.task,
             r=rank,
             lora_alpha=self.alpha,
             lora_dropout=0.0,

@@ -15,7 +15,7 @@ import {
 import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { modulesToSave, PEFT_PREFIX } from "../../../lib/peft/names.ts";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
-import { headTensors } from "../../../lib/engine/models/outline.ts";
+import { headTensors, withHead } from "../../../lib/engine/models/outline.ts";
 import { parseModel } from "../../../lib/engine/models/registry.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
 import {
@@ -123,8 +123,13 @@ async function time(
   { steps, threads }: { readonly steps: number; readonly threads: number },
   report: (row: Row) => void,
 ): Promise<void> {
-  const model = parseModel(JSON.stringify(shape.model.config));
-  const head = headTensors(model, 2).map(({ name }) => name);
+  const ofTokens = shape.ofTokens === true;
+  const model = withHead(
+    parseModel(JSON.stringify(shape.model.config)),
+    ofTokens ? "tokens" : "sequence",
+  );
+  const labels = ofTokens ? 9 : 2;
+  const head = headTensors(model, labels).map(({ name }) => name);
   const work: PeerWork = {
     config: shape.model.config,
     target_modules: model.architecture.targetModules,
@@ -134,7 +139,8 @@ async function time(
     length: shape.length,
     rank: 8,
     alpha: 16,
-    labels: 2,
+    labels,
+    of_tokens: ofTokens,
     threads,
   };
   const row = (name: string, ours: number, peer: number) =>

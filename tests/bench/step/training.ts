@@ -8,6 +8,7 @@ import {
   loadClassifier,
 } from "../../../lib/engine/models/classifier.ts";
 import { startValues } from "../../../lib/engine/models/parameters.ts";
+import { withHead } from "../../../lib/engine/models/outline.ts";
 import { parseModel } from "../../../lib/engine/models/registry.ts";
 import { seededRandom } from "../../../lib/engine/random.ts";
 import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
@@ -45,8 +46,9 @@ export class Work {
   constructor(folder: string, work: PeerWork, eager = false) {
     this.#work = work;
     this.#eager = eager;
-    const model = parseModel(
-      Deno.readTextFileSync(join(folder, "config.json")),
+    const model = withHead(
+      parseModel(Deno.readTextFileSync(join(folder, "config.json"))),
+      work.of_tokens ? "tokens" : "sequence",
     );
     using file = SafetensorsFile.open(join(folder, "model.safetensors"));
     this.#classifier = loadClassifier(file, model, work.labels, {
@@ -128,11 +130,16 @@ export class Work {
 
 /** Examples of full length, of random tokens. */
 function fullExamples(
-  { length, labels }: PeerWork,
+  { length, labels, of_tokens }: PeerWork,
   count: number,
   vocabSize: number,
 ): LabelledExamples {
   const random = seededRandom(0, "tokens");
+  const offsets = Int32Array.from({ length: count + 1 }, (_, i) => i * length);
+  const places = Int32Array.from(
+    { length: count * length },
+    (_, i) => i % length,
+  );
   return {
     // The first ids are special tokens: one of them would count as padding.
     ids: Int32Array.from(
@@ -140,9 +147,13 @@ function fullExamples(
       () => 5 + Math.floor(random.next() * (vocabSize - 5)),
     ),
     types: new Uint8Array(count * length),
-    offsets: Int32Array.from({ length: count + 1 }, (_, i) => i * length),
+    offsets,
     index: Int32Array.from({ length: count }, (_, i) => i),
-    labels: Float32Array.from({ length: count }, (_, i) => i % labels),
+    labels: Float32Array.from(
+      { length: of_tokens ? count * length : count },
+      (_, i) => i % labels,
+    ),
+    ...of_tokens && { words: { offsets, tokens: places, numbers: places } },
   };
 }
 

@@ -11,6 +11,8 @@ export interface Shape {
   readonly length: number;
   /** True if the evaluation of all ranks is timed too. */
   readonly evaluated: boolean;
+  /** Whether each token has a label, not the sequence. */
+  readonly ofTokens?: boolean;
 }
 
 /** BERT's names for sizes, which most architectures share. */
@@ -112,6 +114,7 @@ export const shapes: readonly Shape[] = [
   { model: tiny, batch: 16, length: 32, evaluated: true },
   { model: minilm, batch: 32, length: 13, evaluated: false },
   { model: minilm, batch: 32, length: 64, evaluated: true },
+  { model: minilm, batch: 32, length: 64, evaluated: true, ofTokens: true },
   { model: roberta, batch: 16, length: 64, evaluated: true },
   { model: roberta, batch: 32, length: 128, evaluated: false },
   { model: roberta, batch: 8, length: 512, evaluated: false },
@@ -127,7 +130,7 @@ export const shapes: readonly Shape[] = [
 /** Ranks at which evaluations are timed. */
 export const RANKS = [1, 2, 3, 4, 5, 6, 7, 8];
 
-/** `roberta-base 16x64` */
-export function nameOf({ model, batch, length }: Shape): string {
-  return `${model.name} ${batch}x${length}`;
+/** `roberta-base 16x64`, `minilm 32x64 tokens` */
+export function nameOf({ model, batch, length, ofTokens }: Shape): string {
+  return `${model.name} ${batch}x${length}${ofTokens ? " tokens" : ""}`;
 }
