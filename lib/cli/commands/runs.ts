@@ -2,6 +2,7 @@ import type { ScoresFile } from "../../artifacts/scores.ts";
 import { didYouMean } from "../../pipeline/did_you_mean.ts";
 import { isMapping, printable, readText } from "../../pipeline/faults.ts";
 import { readYaml } from "../../pipeline/read.ts";
+import { signOf } from "../../problems/registry.ts";
 import { openStore } from "../../scheduler/context.ts";
 import { holdOff } from "../../store/cleanup.ts";
 import {
@@ -199,8 +200,10 @@ function cellOf(value: unknown): Cell {
 
 /** The rank at which a row scores best by its first metric, and the scores there. */
 function best({ ranks }: Row): RankScores | undefined {
-  const main = ({ metrics }: RankScores) =>
-    Object.values(metrics)[0] ?? -Infinity;
+  const main = ({ metrics }: RankScores) => {
+    const [name, value] = Object.entries(metrics)[0] ?? ["", null];
+    return value === null ? -Infinity : signOf(name) * value;
+  };
   return ranks.toSorted((a, b) => main(b) - main(a))[0];
 }
 

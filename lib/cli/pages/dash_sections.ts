@@ -1,4 +1,5 @@
 /** The sections of the page of `dash`, as HTML that its script puts into place. */
+import { signOf } from "../../problems/registry.ts";
 import { escapeHtml } from "../../report/format.ts";
 import {
   type DashState,
@@ -95,7 +96,10 @@ function tableHtml({ task, metric, columns }: RankTable): string {
     const name = escapeHtml(title);
     return `<th scope="col">${name}<span>${done} of ${total} results</span></th>`;
   }).join("");
-  const best = columns.map(({ scores }) => Math.max(...Object.values(scores)));
+  const sign = signOf(metric);
+  const best = columns.map(({ scores }) =>
+    sign * Math.max(...Object.values(scores).map((it) => sign * it))
+  );
   const rows = ranks.map((rank) => {
     const cells = columns.map(({ scores: { [rank]: score } }, i) => {
       const text = score?.toFixed(4) ?? "";

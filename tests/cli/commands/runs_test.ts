@@ -212,3 +212,16 @@ stages:
     "tensorflow 2.21.0 linux-x86_64 avx2 fma, 2 cpus",
   );
 });
+
+Deno.test("runs takes the rank with the lowest loss for the best", async () => {
+  using project = new CliProject(PIPELINE);
+  for (const [name, text] of Object.entries(TASKS)) {
+    project.write(`tasks/${name}`, text.replace("accuracy:", "loss:"));
+  }
+  const { code, stderr } = await project.call("pipeline");
+  assertEquals(code, 0, stderr);
+  const out = ["--out", project.path("out"), "--csv"];
+  const { stdout } = await callHere("runs", "test", ...out);
+  const [row] = parse(stdout, { columns: true }) as Record<string, string>[];
+  assertEquals([row!.loss, row!.bestRank], ["0.26", "1"]);
+});
