@@ -49,13 +49,19 @@ export function sharedTexts(
 ): string[] {
   const known = new Set(others.map(textsOf));
   const shared = rows.filter((row) => known.has(textsOf(row)));
-  return shared.length === 0 ? [] : [
-    `${shared.length} of ${rowCount(rows)} ${
-      shared.length === 1 ? "has" : "have"
-    } the texts of a row of ${other} (${
-      placesOf(shared, MAX_LISTED)
-    }), so scores may be too high: remove duplicates from your files`,
+  const { length, places, have } = wordsFor(shared);
+  return length === 0 ? [] : [
+    `${length} of ${
+      rowCount(rows)
+    } ${have} the texts of a row of ${other} (${places}), so scores may be too high: remove duplicates from your files`,
   ];
+}
+
+/** What a sentence says of the rows that have a fault. */
+function wordsFor(rows: readonly Row[]) {
+  const { length } = rows;
+  const have = length === 1 ? "has" : "have";
+  return { length, places: placesOf(rows, MAX_LISTED), have };
 }
 
 /** The rows with a text as a writer of CSV files quotes it: in quotes, with those within doubled. */
@@ -67,12 +73,11 @@ export function quotedTexts(rows: readonly Row[]): string[] {
   const quoted = rows.filter(({ values }) =>
     values.slice(0, -1).some(isQuoted)
   );
-  return quoted.length === 0 ? [] : [
-    `${quoted.length} of ${rowCount(rows)} ${
-      quoted.length === 1 ? "has" : "have"
-    } a text in quotes, with doubled quotes in it (${
-      placesOf(quoted, MAX_LISTED)
-    }); quotes are part of the text in a .tsv: if a CSV writer has added them, save the table as .csv`,
+  const { length, places, have } = wordsFor(quoted);
+  return length === 0 ? [] : [
+    `${length} of ${
+      rowCount(rows)
+    } ${have} a text in quotes, with doubled quotes in it (${places}); quotes are part of the text in a .tsv: if a CSV writer has added them, save the table as .csv`,
   ];
 }
 
@@ -88,13 +93,12 @@ function similarClasses(rows: readonly Row[]): string[] {
       areAlike(name, other) ||
       rare.length * RARE <= length && areClose(name, other)
     );
-    return similar === undefined ? [] : [
-      `the class ${quote(name)} (${rowCount(rare)}, first ${
-        rare[0]!.place
-      }) may be ${quote(similar[0])} (${
-        rowCount(similar[1])
-      }) with a typing error: if so, correct it`,
-    ];
+    if (similar === undefined) return [];
+    const [other, { place }] = [similar[0], rare[0]!];
+    const [few, many] = [rare, similar[1]].map(rowCount);
+    return `the class ${quote(name)} (${few}, first ${place}) may be ${
+      quote(other)
+    } (${many}) with a typing error: if so, correct it`;
   });
   const more = found.length - MAX_LISTED;
   return more <= 0 ? found : [
@@ -130,13 +134,11 @@ function conflictingLabels(rows: readonly Row[]): string[] {
   if (found.length === 0) return [];
   const labels = found[0]!
     .map(([name, [row]]) => `${quote(name)} (${row!.place})`).join(" and ");
-  return [
-    `${found.length} text${
-      found.length === 1 ? " has" : "s have"
-    } several labels, first ${
-      quote(String(found[0]![0]![1][0]!.values[0]))
-    }: ${labels}`,
-  ];
+  const texts = found.length === 1
+    ? "1 text has"
+    : `${found.length} texts have`;
+  const first = quote(String(found[0]![0]![1][0]!.values[0]));
+  return [`${texts} several labels, first ${first}: ${labels}`];
 }
 
 /** Rows that have the texts and the label of an earlier one. */
@@ -147,22 +149,23 @@ export function repeatedRows(rows: readonly Row[]): string[] {
       (row) => JSON.stringify([textsOf(row), classOf(row)]),
     ).values(),
   ].flatMap(([_first, ...others]) => others);
-  return repeated.length === 0 ? [] : [
-    `${repeated.length} of ${rowCount(rows)} ${
-      repeated.length === 1 ? "repeats" : "repeat"
-    } an earlier row (${placesOf(repeated, MAX_LISTED)}) and count${
-      repeated.length === 1 ? "s" : ""
-    } again: remove ${repeated.length === 1 ? "it" : "them"}`,
+  const { length, places } = wordsFor(repeated);
+  const [repeat, count, them] = length === 1
+    ? ["repeats", "counts", "it"]
+    : ["repeat", "count", "them"];
+  return length === 0 ? [] : [
+    `${length} of ${
+      rowCount(rows)
+    } ${repeat} an earlier row (${places}) and ${count} again: remove ${them}`,
   ];
 }
 
 function emptyTexts(rows: readonly Row[]): string[] {
   const empty = rows.filter(({ values }) => values.slice(0, -1).some(isEmpty));
-  return empty.length === 0 ? [] : [
-    `${empty.length} of ${rowCount(rows)} ${
-      empty.length === 1 ? "has" : "have"
-    } an empty text (${placesOf(empty, MAX_LISTED)})`,
-  ];
+  const { length, places, have } = wordsFor(empty);
+  return length === 0
+    ? []
+    : [`${length} of ${rowCount(rows)} ${have} an empty text (${places})`];
 }
 
 function smallClasses(rows: readonly Row[]): string[] {
@@ -172,13 +175,13 @@ function smallClasses(rows: readonly Row[]): string[] {
   const names = small.slice(0, MAX_LISTED).map(([name, rows]) =>
     `${quote(name)} (${rowCount(rows)}, first ${rows[0]!.place})`
   ).join(", ");
-  const more = small.length - MAX_LISTED;
+  const classes = small.length === 1
+    ? "1 class has"
+    : `${small.length} classes have`;
+  const rest = small.length - MAX_LISTED;
+  const more = rest > 0 ? ` and ${rest} more` : "";
   return [
-    `${small.length} class${
-      small.length === 1 ? " has" : "es have"
-    } fewer than ${FEW_ROWS} rows, too few to learn and to score: ${names}${
-      more > 0 ? ` and ${more} more` : ""
-    }`,
+    `${classes} fewer than ${FEW_ROWS} rows, too few to learn and to score: ${names}${more}`,
   ];
 }
 

@@ -32,14 +32,12 @@ export function doubtOf(
     names.size > MAX_GRADES && decimal !== undefined &&
     found.every((name) => DECIMAL.test(name))
   ) {
-    return `The labels have ${names.size} different values, all of them numbers and some with decimals, such as ${
-      quote(decimal)
-    }`;
+    const example = quote(decimal);
+    return `The labels have ${names.size} different values, all of them numbers and some with decimals, such as ${example}`;
   }
   if (rows >= MIN_ROWS && names.size > rows / 2) {
-    return `The labels of ${rows} rows have ${names.size} different values, such as ${
-      quote(found[0]!)
-    }, too many to learn as classes: check the column of the label`;
+    const example = quote(found[0]!);
+    return `The labels of ${rows} rows have ${names.size} different values, such as ${example}, too many to learn as classes: check the column of the label`;
   }
   return undefined;
 }

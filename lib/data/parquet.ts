@@ -76,10 +76,9 @@ export class ParquetFile {
       // A few bytes can hold many equal values, so the size of the file tells nothing.
       const { heap_size_limit: limit } = getHeapStatistics();
       if (Number(metadata.num_rows) * ROW_BYTES > limit) {
+        const memory = `${(limit / 1e9).toFixed(1)} GB of memory`;
         throw new Error(
-          `it has ${metadata.num_rows} rows, which do not fit into ${
-            (limit / 1e9).toFixed(1)
-          } GB of memory: use a part of it`,
+          `it has ${metadata.num_rows} rows, which do not fit into ${memory}: use a part of it`,
         );
       }
       const values = await parquetReadColumn({
@@ -126,16 +125,14 @@ async function attempt<T>(path: string, read: () => T | Promise<T>) {
   try {
     return await read();
   } catch (error) {
-    throw new SyntaxError(
-      `Cannot read "${path}" as parquet: ${
-        error instanceof TypeError
-          ? "its metadata are damaged"
-          : error instanceof Error
-          ? error.message
-          : error
-      }`,
-      { cause: error },
-    );
+    const why = error instanceof TypeError
+      ? "its metadata are damaged"
+      : error instanceof Error
+      ? error.message
+      : error;
+    throw new SyntaxError(`Cannot read "${path}" as parquet: ${why}`, {
+      cause: error,
+    });
   }
 }
 

@@ -79,13 +79,11 @@ async function readRows(path: string, columns: Columns): Promise<Row[]> {
       return await readParquetTable(path, columns);
     case ".conll":
       return readConll(path, await text(), columns);
-    default:
-      throw new SyntaxError(
-        `"${path}" is not a supported table; its name must end in ${
-          TABLE_FORMATS.join(", ")
-        }`,
-      );
   }
+  const endings = TABLE_FORMATS.join(", ");
+  throw new SyntaxError(
+    `"${path}" is not a supported table; its name must end in ${endings}`,
+  );
 }
 
 /**
@@ -345,10 +343,10 @@ function delimiterOf(
   const other = Object.entries(DELIMITERS).find(([it]) => count(it) > 0);
   if (count(usual) > 0 || other === undefined) return usual;
   const [, [names, format]] = other;
+  const [needed] = DELIMITERS[usual];
+  const name = basename(path).replace(/\.\w+(?=(\.gz)?$)/i, format);
   throw new SyntaxError(
-    `"${path}" seems to have ${names} between its columns, but its name requires ${
-      DELIMITERS[usual][0]
-    }; rename it to "${basename(path).replace(/\.\w+(?=(\.gz)?$)/i, format)}"`,
+    `"${path}" seems to have ${names} between its columns, but its name requires ${needed}; rename it to "${name}"`,
   );
 }
 
@@ -364,10 +362,9 @@ async function readJsonLines(path: string, columns: Columns): Promise<Row[]> {
       value = JSON.parse(text);
     } catch (error) {
       const [, , column] = placeOfJson(error as SyntaxError);
+      const at = column ? `${place}:${column}` : place;
       throw new SyntaxError(
-        `${place}${
-          column ? `:${column}` : ""
-        }: Expected a JSON object on one line, found ${quote(text)}`,
+        `${at}: Expected a JSON object on one line, found ${quote(text)}`,
         { cause: error },
       );
     }
@@ -392,10 +389,11 @@ async function readJson(path: string, columns: Columns): Promise<Row[]> {
     values = JSON.parse(text);
   } catch (error) {
     const [fault, line, column] = placeOfJson(error as SyntaxError);
+    const at = line
+      ? `${path}:${line}:${column}: Not JSON`
+      : `"${path}" is not JSON`;
     throw new SyntaxError(
-      `${
-        line ? `${path}:${line}:${column}: Not JSON` : `"${path}" is not JSON`
-      }: ${fault}; if it has one object per line, rename it to end in .jsonl`,
+      `${at}: ${fault}; if it has one object per line, rename it to end in .jsonl`,
       { cause: error },
     );
   }
@@ -463,10 +461,9 @@ function readConll(path: string, text: string, columns: Columns): Row[] {
       places ??= findColumns(columns, conllHeader(fields.length), path);
       width ||= fields.length;
       if (fields.length !== width) {
+        const place = `${path}:${i + 1}`;
         throw new SyntaxError(
-          `${path}:${
-            i + 1
-          }: Expected ${width} columns separated by tabs or spaces, found ${fields.length}`,
+          `${place}: Expected ${width} columns separated by tabs or spaces, found ${fields.length}`,
         );
       }
       sentence.push(fields);
@@ -498,10 +495,10 @@ function findColumns(
   onNames?.(header);
   const lacking = required.find((column) => !header.includes(column));
   if (lacking !== undefined) {
+    const found = quoteAll(header) || "none";
+    const advice = remedy?.(lacking, header) ?? "";
     throw new SyntaxError(
-      `"${path}" has no column "${lacking}"; it has ${
-        quoteAll(header) || "none"
-      }${remedy?.(lacking, header) ?? ""}`,
+      `"${path}" has no column "${lacking}"; it has ${found}${advice}`,
     );
   }
   return columnPlaces([...required, ...optional], header, path);
@@ -522,10 +519,9 @@ export function columnPlaces(
   return columns.map((column) => {
     const [place = -1, ...others] = places.get(column) ?? [];
     if (others.length === 0) return place;
+    const [first, last] = [place + 1, others.at(-1)! + 1];
     throw new SyntaxError(
-      `"${path}" has the column "${column}" more than once, as columns ${
-        place + 1
-      } and ${others.at(-1)! + 1}; rename all but one`,
+      `"${path}" has the column "${column}" more than once, as columns ${first} and ${last}; rename all but one`,
     );
   });
 }

@@ -32,6 +32,8 @@ export function renderPage(
 ): string {
   const title = pageTitle(report);
   const sections = sectionsOf(markdown, figures, report);
+  const links = sections.map(({ link }) => link).join("\n");
+  const data = scriptJson(pageData(figures));
   return `<!DOCTYPE html>
 <html lang="en">
 <meta charset="utf-8">
@@ -42,15 +44,11 @@ export function renderPage(
 ${style}</style>
 <header>
 <h1>${title}</h1>
-${verdictsHtml(report)}<nav aria-label="Sections">${
-    sections.map(({ link }) => link).join("\n")
-  }</nav>
+${verdictsHtml(report)}<nav aria-label="Sections">${links}</nav>
 </header>
 <main>
 ${sections.map(({ html }) => html).join("")}</main>
-<script type="application/json" id="report">${
-    scriptJson(pageData(figures))
-  }</script>
+<script type="application/json" id="report">${data}</script>
 ${NO_RUN}
 <script>${runtime.replaceAll("</script", "<\\/script")}</script>
 <script type="module">

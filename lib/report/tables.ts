@@ -119,10 +119,12 @@ export function differencesText(
     methods,
     contrasts,
     metrics[0]!,
-    (baseline, found) =>
-      `**${metrics[0]}**, difference to ${baseline} at the same rank (${
-        pairingText(methods, found)
-      }):`,
+    (baseline, found) => {
+      const paired = pairingText(methods, found);
+      return `**${
+        metrics[0]
+      }**, difference to ${baseline} at the same rank (${paired}):`;
+    },
   );
   return tables.length === 0 ? [] : ["### Differences", ...tables];
 }
@@ -191,9 +193,8 @@ export function recommendationText(
       : found.map(({ title, rank, best, margin, confidence }) => {
         const short = amount(margin, exact);
         const level = exactPercent(confidence);
-        return `**Recommended rank of ${title}: ${rank}**, the smallest rank that scores at most ${short} ${
-          signOf(metrics[0]!) < 0 ? "above" : "below"
-        } the best rank (${best}), at ${level} % confidence.`;
+        const side = signOf(metrics[0]!) < 0 ? "above" : "below";
+        return `**Recommended rank of ${title}: ${rank}**, the smallest rank that scores at most ${short} ${side} the best rank (${best}), at ${level} % confidence.`;
       })),
   ];
 }
@@ -213,11 +214,10 @@ export function sweepText(
       ),
     ]]
   );
+  const [metric] = metrics;
   return rows.length === 0 ? [] : [
     "### Against the rank that a sweep recommends",
-    `**${
-      metrics[0]
-    }** at the recommended rank, against a method trained at every rank, at the rank that this recommends:`,
+    `**${metric}** at the recommended rank, against a method trained at every rank, at the rank that this recommends:`,
     table(["Method", "Sweep", "Difference"], rows),
   ];
 }
@@ -282,11 +282,9 @@ function machinesText(
 
 /** The speed-up of the first candidate against the first baseline that it is compared with. */
 export function speedUpText(comparison: Comparison): string[] {
-  const [first] = speedUps(comparison);
-  return first === undefined || first[1] === UNKNOWN ? [] : [
-    `**Speed-up ${
-      first[1]
-    }** in seconds of the whole sweep, training and evaluation: ${first[0]}.`,
+  const [[what, ratio] = []] = speedUps(comparison);
+  return ratio === undefined || ratio === UNKNOWN ? [] : [
+    `**Speed-up ${ratio}** in seconds of the whole sweep, training and evaluation: ${what}.`,
   ];
 }
 

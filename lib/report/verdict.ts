@@ -335,12 +335,11 @@ function verdictText(
   const isChance = other !== null && other.difference !== 0 &&
     other.differenceInterval[0] <= 0 && other.differenceInterval[1] >= 0;
   const chance = isChance ? ", which may be due to chance" : "";
+  const [theirs, by] = other === null
+    ? []
+    : [scoreOf(other), differenceOf(other)];
   const otherText = other === null ? [] : [
-    `${other.title} at its best rank (${other.rank}) scores ${
-      scoreOf(other)
-    }: ${
-      differenceOf(other)
-    } against the best rank of ${title} (${best.rank})${chance}.`,
+    `${other.title} at its best rank (${other.rank}) scores ${theirs}: ${by} against the best rank of ${title} (${best.rank})${chance}.`,
   ];
   const score = scoreOf(recommended);
   const use = `Use rank ${recommended.rank} of ${title}: ${metric} ${score}.`;
@@ -367,18 +366,16 @@ function verdictText(
       // The interval leaves room for a gain that matters.
       const isOpen = differenceInterval[1] > margin;
       const not = isOpen ? "not certainly" : "not";
+      const [found, least] = [scoreOf(cell), value(sign * referenceScore)];
+      const difference = differenceOf(reference!);
       return {
         headline: isOpen
           ? `Too few examples to tell whether ${anything}${beyond}.`
           : `${nothing}${beyond}.`,
         reasons: [
-          `The best score${score && ` ${score}`}, ${
-            scoreOf(cell)
-          } (${cell.title} at rank ${cell.rank}), is ${not} above the ${
-            value(sign * referenceScore)
-          } of ${than}: ${metric} ${
-            differenceOf(reference!)
-          } on ${examples} examples.`,
+          `The best score${
+            score && ` ${score}`
+          }, ${found} (${cell.title} at rank ${cell.rank}), is ${not} above the ${least} of ${than}: ${metric} ${difference} on ${examples} examples.`,
           ...(othersLearnt ? otherText : []),
           isOpen ? remedy : "Try a lower learning rate or more epochs.",
         ],
@@ -388,14 +385,13 @@ function verdictText(
       const { rank, difference, differenceInterval } = other!;
       const by = withInterval(difference, differenceInterval, value);
       const unit = factor === 1 ? "of" : "points of";
+      const ours = scoreOf(best);
       return {
         headline: `${other!.title} is better here by ${by} ${unit} ${metric}.`,
         reasons: [
-          `${other!.title} has ${metric} ${
-            scoreOf(other!)
-          } at rank ${rank}, ${title} at most ${
-            scoreOf(best)
-          }, at rank ${best.rank}.`,
+          `${
+            other!.title
+          } has ${metric} ${theirs} at rank ${rank}, ${title} at most ${ours}, at rank ${best.rank}.`,
           `The recommended rank of ${title} is ${recommended.rank}.`,
           ...seeds,
         ],
