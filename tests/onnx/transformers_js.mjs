@@ -2,14 +2,14 @@
 //
 // Usage: node transformers_js.mjs REQUEST.json
 //
-// The request names `modules`, the folder of a package.json, the model `folders` and the `texts`. Prints JSON: for
+// The request names `modules`, the folder of a package.json, the `task`, the model `folders` and the `texts`. Prints JSON: for
 // each folder and text the class names with their probabilities.
 import { readFileSync } from "node:fs";
 import process from "node:process";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 
-const { modules, folders, texts } = JSON.parse(
+const { modules, task, folders, texts } = JSON.parse(
   readFileSync(process.argv[2], "utf8"),
 );
 const require = createRequire(`${modules}/package.json`);
@@ -19,7 +19,7 @@ const { env, pipeline } = await import(
 env.allowRemoteModels = false;
 const answers = [];
 for (const folder of folders) {
-  const classify = await pipeline("text-classification", folder);
+  const classify = await pipeline(task, folder);
   answers.push(await classify(texts, { top_k: null }));
 }
 console.log(JSON.stringify(answers));

@@ -43,14 +43,12 @@ Deno.test({
       const found = await transformersJs(folders);
       for (const [i, name] of names.entries()) {
         for (const [j, logits] of expected[i]!.entries()) {
-          const exps = logits.map(Math.exp);
-          const sum = exps.reduce((sum, it) => sum + it);
           const scores = Object.fromEntries(
             found[i]![j]!.map(({ label, score }) => [label, score]),
           );
           assertClose(
             LABELS.map((label) => scores[label]!),
-            exps.map((it) => it / sum),
+            sharesOf(logits),
             1e-4,
             `${name}, text ${j}`,
           );
@@ -123,59 +121,83 @@ Deno.test("export-onnx in 8 bits says so in the card, and names the file as tran
     assertMatch(card, /pipeline\("text-classification", "FOLDER"\)/);
   }));
 
-Deno.test({
-  name:
-    "the code in the cards of all exports gives the same in JavaScript and in Python, for every rank and merged",
-  ignore: ONNX_PYTHON === undefined,
-  fn: () =>
-    withFolder(async (folder) => {
-      const model = fixture("tiny-bert");
-      const adapter = await savedAdapter(folder, model);
-      const given = { model, adapter };
-      const codesOf = async ({ output }: { readonly output: string }) => {
-        const card = await Deno.readTextFile(join(output, "README.md"));
-        const [js, python] = ["js", "python"].map((language) => {
-          const block = RegExp(`\`\`\`${language}\\n([^]*?)\`\`\``);
-          const [, code] = block.exec(card)!;
-          return code!.replaceAll('"FOLDER"', JSON.stringify(output));
-        });
-        return { output, js: js!, python: python! };
-      };
-      const served = await codesOf(
-        await runTask(exportOnnx, folder, { rank: 3 }, given),
-      );
-      const merged = await codesOf(
-        await runTask(exportOnnx, folder, { rank: 3, merged: true }, given),
-      );
-      const [first, second] = await Promise.all(
-        [served, merged].map((it) => printed(ONNX_PYTHON!, ["-"], it.python)),
-      );
-      const logits = first!.match(/-?\d+\.\d+/g)!.map(Number);
-      assertClose(
-        second!.match(/-?\d+\.\d+/g)!.map(Number),
-        logits,
-        1e-4,
-        "merged",
-      );
-      const exps = logits.map(Math.exp);
-      const sum = exps.reduce((sum, it) => sum + it);
-      const peft = await codesOf(
-        await runTask(exportAdapter, folder, { rank: 3 }, given),
-      );
-      const own = peft.js.replace('"MODEL"', JSON.stringify(served.output));
-      for (const code of [served.js, own]) {
-        const text = await printed(Deno.execPath(), ["run", "-A", "-"], code);
-        const [, scores] = /scores: \{([^}]*)\}/.exec(text)!;
-        assertClose(
-          scores!.match(/\d\.\d+/g)!.map(Number),
-          exps.map((it) => it / sum),
-          1e-4,
-          "lib/serve",
-        );
-      }
-      assertMatch(merged.js, /pipeline\("text-classification", "/);
-    }),
-});
+for (const problem of ["classification", "tokens"] as const) {
+  Deno.test({
+    name:
+      `the code in the cards of all exports gives the same in JavaScript and in Python, for every rank and merged, ${problem}`,
+    ignore: ONNX_PYTHON === undefined,
+    fn: () => withFolder((folder) => compareCards(folder, problem)),
+  });
+}
+
+async function compareCards(
+  folder: string,
+  problem: "classification" | "tokens",
+): Promise<void> {
+  const model = fixture("tiny-bert");
+  const adapter = await savedAdapter(folder, model, problem);
+  const given = { model, adapter };
+  const codesOf = async ({ output }: { readonly output: string }) => {
+    const card = await Deno.readTextFile(join(output, "README.md"));
+    const [js, python] = ["js", "python"].map((language) => {
+      const block = RegExp(`\`\`\`${language}\\n([^]*?)\`\`\``);
+      const [, code] = block.exec(card)!;
+      return code!.replaceAll('"FOLDER"', JSON.stringify(output));
+    });
+    return { output, js: js!, python: python! };
+  };
+  const served = await codesOf(
+    await runTask(exportOnnx, folder, { rank: 3 }, given),
+  );
+  const merged = await codesOf(
+    await runTask(exportOnnx, folder, { rank: 3, merged: true }, given),
+  );
+  const [first, second] = await Promise.all(
+    [served, merged].map((it) => printed(ONNX_PYTHON!, ["-"], it.python)),
+  );
+  const logits = first!.match(/-?\d+\.\d+/g)!.map(Number);
+  assertClose(
+    second!.match(/-?\d+\.\d+/g)!.map(Number),
+    logits,
+    1e-4,
+    "merged",
+  );
+  const shares = Array.from(
+    { length: logits.length / LABELS.length },
+    (_, i) =>
+      sharesOf(logits.slice(LABELS.length * i, LABELS.length * (i + 1))),
+  );
+  const peft = await codesOf(
+    await runTask(exportAdapter, folder, { rank: 3 }, given),
+  );
+  const own = peft.js.replace('"MODEL"', JSON.stringify(served.output));
+  for (const code of [served.js, own]) {
+    const text = await printed(Deno.execPath(), ["run", "-A", "-"], code);
+    const [, scores] = (problem === "tokens"
+      ? /score: ([^,]*),\s+scores/
+      : /scores: \{([^}]*)\}/).exec(text)!;
+    assertClose(
+      scores!.match(/\d\.\d+/g)!.map(Number),
+      problem === "tokens"
+        ? [(Math.max(...shares[1]!) + Math.max(...shares[2]!)) / 2]
+        : shares[0]!,
+      1e-4,
+      "lib/serve",
+    );
+  }
+  const kind = problem === "tokens" ? "token" : "text";
+  assertMatch(merged.js, RegExp(`pipeline\\("${kind}-classification", "`));
+  if (problem !== "tokens" || ONNX_JS === undefined) return;
+  const found = await transformersJs([merged.output], "token-classification");
+  const { score } = found[0]![0]![0]!;
+  assert(score > 0 && score < 1);
+}
+
+function sharesOf(logits: readonly number[]): number[] {
+  const exps = logits.map(Math.exp);
+  const sum = exps.reduce((sum, it) => sum + it);
+  return exps.map((it) => it / sum);
+}
 
 Deno.test("export-onnx measures what a smaller type costs on the tokens, of a merged model and of one for every rank", () =>
   withFolder(async (folder) => {
@@ -242,13 +264,19 @@ async function printed(
 }
 
 /** An artifact of an adapter with random values. */
-async function savedAdapter(folder: string, model: string): Promise<string> {
+async function savedAdapter(
+  folder: string,
+  model: string,
+  problem: "classification" | "tokens" = "classification",
+): Promise<string> {
   const adapter = await Deno.makeTempDir({ dir: folder });
   const targets = readModel(model).architecture.targetModules;
   await writeAdapter(adapter, {
     baseModel: { name: "org/tiny", revision: null },
-    training: { ...TRAINING, targetModules: [...targets] },
-    tensors: randomAdapter(model, TRAINING.rank, targets, LABELS.length),
+    training: { ...TRAINING, problem, targetModules: [...targets] },
+    tensors: randomAdapter(model, TRAINING.rank, targets, LABELS.length, {
+      head: problem === "tokens" ? "tokens" : "sequence",
+    }),
   });
   return adapter;
 }
@@ -276,9 +304,15 @@ async function feedOf(folder: string, text: string): Promise<Feed> {
 
 async function transformersJs(
   folders: readonly string[],
+  task = "text-classification",
 ): Promise<{ label: string; score: number }[][][]> {
   const request = await Deno.makeTempFile();
-  const text = JSON.stringify({ modules: ONNX_JS, folders, texts: TEXTS });
+  const text = JSON.stringify({
+    modules: ONNX_JS,
+    task,
+    folders,
+    texts: TEXTS,
+  });
   await Deno.writeTextFile(request, text);
   const script = join(import.meta.dirname!, "../onnx/transformers_js.mjs");
   const { code, stdout, stderr } = await new Deno.Command("node", {
