@@ -26,17 +26,7 @@ export interface Definition {
 }
 
 /** The valid parts of a pipeline file. */
-export interface Definitions {
-  /** Absent if the head of the file has faults. */
-  readonly head?: PipelineHead;
-  /** False if the parameters or profiles have faults, so that nothing can be expanded. */
-  readonly paramsSound: boolean;
-  /** What is valid of the section `defaults`. */
-  readonly defaults: Defaults;
-  readonly stages: ReadonlyMap<string, Definition>;
-  /** Names of all stages, valid or not. */
-  readonly names: ReadonlySet<string>;
-}
+export type Definitions = ReturnType<typeof readDefinitions>;
 
 /**
  * Checks a file against its schema.
@@ -46,10 +36,7 @@ export interface Definitions {
  *
  * @param file Value of the whole file.
  */
-export function readDefinitions(
-  file: unknown,
-  faults: FaultList,
-): Definitions {
+export function readDefinitions(file: unknown, faults: FaultList) {
   const head = PipelineHead.safeParse(file);
   if (!head.success) {
     reportIssues(head.error.issues, faults, {
@@ -86,13 +73,17 @@ export function readDefinitions(
     stages.set(name, { name, written: stage.sound, damaged: all });
   }
   return {
-    ...(head.success ? { head: head.data } : {}),
+    /** Undefined if the head of the file has faults. */
+    head: head.data,
+    /** False if the parameters or profiles have faults, so that nothing can be expanded. */
     paramsSound: isMapping(file) &&
       !head.error?.issues.some((issue) =>
         wrongKeys(issue).some((key) => key === "params" || key === "profiles")
       ),
+    /** What is valid of the section `defaults`. */
     defaults,
     stages,
+    /** Names of all stages, valid or not. */
     names: new Set(entries.map(([name]) => name)),
   };
 }

@@ -174,7 +174,6 @@ export const Defaults = z.strictObject({
     .describe("Parameters by task"),
   ...common,
 }).describe("What all stages have unless they say otherwise");
-export type Defaults = z.output<typeof Defaults>;
 
 /** A stage, before its references are resolved. */
 export const StageDefinition = z.strictObject({
@@ -216,4 +215,3 @@ export const PipelineHead = z.strictObject({
     "The stages by name",
   ),
 });
-export type PipelineHead = z.output<typeof PipelineHead>;

@@ -53,7 +53,8 @@ Deno.test("run() leaves resources to an executor that allots them", async () => 
     { executor: batch(jobs) },
   );
   assertEquals(ran, ["a"]);
-  assertEquals(jobs[0]!.resources, { cpus: 64, gpus: 4, memory: 1e15 });
+  const { cpus, gpus, memory } = jobs[0]!.resources;
+  assertEquals({ cpus, gpus, memory }, { cpus: 64, gpus: 4, memory: 1e15 });
   assertEquals("CUDA_VISIBLE_DEVICES" in jobs[0]!.env, false);
 });
 
