@@ -22,12 +22,14 @@ const TEXTS = ["great !", "it is not a bad story , perhaps ."];
 const CASES: readonly (readonly [
   model: string,
   labels: readonly string[] | null,
+  problem?: "tokens",
 ])[] = [
   [join(fixtures, "tiny-roberta"), ["bad", "good"]],
   [join(fixtures, "tiny-bert"), ["no", 'may "be"', "yes"]],
   [join(fixtures, "tiny-distilbert"), ["bad", "good"]],
   [join(fixtures, "tiny-deberta"), null],
   [join(fixtures, "tiny-llama"), ["no", "maybe", "yes"]],
+  [join(fixtures, "tiny-bert"), ["O", "B-x", "I-x"], "tokens"],
   ...(MINILM === undefined ? [] : [[MINILM, ["bad", "good"]] as const]),
 ];
 
@@ -48,18 +50,21 @@ Deno.test({
         [
           classifierFolder(folder, join(fixtures, "tiny-roberta"), 2),
           ["entailment", "neutral", "contradiction"],
-        ] as const,
+        ] as (typeof CASES)[number],
       ];
-      for (const [model, labels] of cases) {
+      for (const [model, labels, problem] of cases) {
         const adapter = await Deno.makeTempDir({ dir: folder });
         await writeAdapter(adapter, {
           baseModel: { name: "tiny", revision: null },
           training: {
             ...REFERENCE_TRAINING,
+            ...problem && { problem },
             labels: labels && [...labels],
             targetModules: "all-linear",
           },
-          tensors: randomAdapter(model, 4, "all-linear", labels?.length ?? 1),
+          tensors: randomAdapter(model, 4, "all-linear", labels?.length ?? 1, {
+            ...problem && { head: problem },
+          }),
         });
         const { output } = await runTask(exportAdapter, folder, { rank: 2 }, {
           adapter,
@@ -71,8 +76,12 @@ Deno.test({
         folders.push({
           codes: [
             code!.replaceAll('"FOLDER"', JSON.stringify(output)),
-            readme!.replace("out/which-rank/take-away@seed=0", output),
-            pythonCode(output, { labels, base: model, hasOtherClasses: true }),
+            ...problem === undefined
+              ? [readme!.replace("out/which-rank/take-away@seed=0", output)]
+              : [],
+            pythonCode(output, {
+              ...{ problem, labels, base: model, hasOtherClasses: true },
+            }),
           ],
           texts: TEXTS,
         });
@@ -80,10 +89,12 @@ Deno.test({
       const theirs = await load<
         { logits: number[]; classes: string[]; difference: number }
       >(folder, { folders });
-      for (const [i, [, labels]] of cases.entries()) {
+      for (const [i, [, labels, problem]] of cases.entries()) {
         const { logits, classes, difference } = theirs[i]!;
         if (labels !== null) assertEquals(classes, labels);
         assertEquals(difference, 0);
+        // Predictions of tokens: token_predictions_test.ts.
+        if (problem === "tokens") continue;
         const { code, stderr, json } = await callMain(
           "predict",
           "--adapter",
