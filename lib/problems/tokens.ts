@@ -162,35 +162,29 @@ function outcomesOf(
   probability: (text: number, entity: Entity) => number,
 ): Outcomes {
   const names = [...types, BORDER, NOTHING];
-  const outcomes = labelled.flatMap((own, text) => {
-    const others = predicted[text]!;
-    /** The type of the counterpart of an entity, by number. */
-    const beside = (it: Entity, all: readonly Entity[]) => {
-      const found = all.filter((other) =>
-        other.start < it.end && it.start < other.end
-      );
-      const same = found.find((other) =>
-        other.start === it.start && other.end === it.end
-      );
-      return names.indexOf(same?.type ?? (found.length > 0 ? BORDER : NOTHING));
-    };
-    const outcome = (words: Entity, label: number, prediction: number) => ({
-      example: text,
-      label,
-      prediction,
-      probability: probability(text, words),
-      words,
-    });
+  const typeOf = ({ type }: Entity) => names.indexOf(type);
+  /** The type of the counterpart of an entity, by number. */
+  const beside = ({ start, end }: Entity, all: readonly Entity[]) => {
+    const found = all.filter((it) => it.start < end && start < it.end);
+    const same = found.find((it) => it.start === start && it.end === end);
+    return same ? typeOf(same) : types.size + (found.length > 0 ? 0 : 1);
+  };
+  const outcomes = labelled.flatMap((own, example) => {
+    const others = predicted[example]!;
     return [
-      ...own.map((it) =>
-        outcome(it, names.indexOf(it.type), beside(it, others))
-      ),
-      ...others.map((it) =>
-        outcome(it, beside(it, own), names.indexOf(it.type))
-      ).filter(({ label }) => label >= names.indexOf(BORDER)),
-    ];
+      ...own.map((words) => (
+        { words, label: typeOf(words), prediction: beside(words, others) }
+      )),
+      ...others.map((words) => (
+        { words, label: beside(words, own), prediction: typeOf(words) }
+      )).filter(({ label }) => label >= types.size),
+    ].map((it) => ({
+      ...it,
+      example,
+      probability: probability(example, it.words),
+    }));
   });
-  return { names, classes: names.indexOf(BORDER), outcomes };
+  return { names, classes: types.size, outcomes };
 }
 
 /** The tagged text of a row that {@linkcode tagColumn} has read. */
