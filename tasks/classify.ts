@@ -1,11 +1,15 @@
 import * as z from "zod";
 import { CLASSIFICATION_FILES } from "../lib/artifacts/predictions.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
-import { rankToTake, usageSettings } from "../lib/stages/settings.ts";
+import {
+  rankToTake,
+  usageSettings,
+  writingSettings,
+} from "../lib/stages/settings.ts";
 
 export default defineTask({
   description:
-    "Classify texts given as a parameter, with an adapter at one rank",
+    "Classify texts given as a parameter, or write what follows them, with an adapter at one rank",
   params: z.strictObject({
     texts: z.array(z.strictObject({
       text: z.string(),
@@ -17,6 +21,7 @@ export default defineTask({
     rank: rankToTake.rank.describe(
       'Rank to predict at; "recommended" is the one that the input report recommends, and the default if it recommends one; otherwise the default is the rank of the adapter',
     ),
+    ...writingSettings,
     epoch: usageSettings.epoch,
     precision: usageSettings.precision,
   }),

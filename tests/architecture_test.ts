@@ -222,9 +222,9 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 1211,
+  "lib/artifacts": 1213,
   "lib/benchmarks": 385,
-  "lib/cli": 8081,
+  "lib/cli": 8085,
   "lib/data": 1815,
   "lib/engine": 12764,
   "lib/files": 562,
@@ -234,18 +234,18 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/pipeline": 2883,
   "lib/pypi": 505,
   "lib/ranks": 170,
-  "lib/problems": 2106,
+  "lib/problems": 2148,
   "lib/remote": 1150,
-  "lib/report": 3953,
+  "lib/report": 3978,
   "lib/resize": 1435,
   "lib/scheduler": 5105,
   "lib/serve": 1206,
   "lib/slurm": 1256,
-  "lib/stages": 3232,
+  "lib/stages": 3480,
   "lib/store": 1304,
-  "lib/text": 1896,
+  "lib/text": 1922,
   "lib/track": 885,
-  "tasks": 740,
+  "tasks": 777,
 };
 
 /** Lines of code below a folder. */

@@ -87,6 +87,8 @@ const Classification = z.strictObject({
       label: z.string(),
       probability: z.number(),
     })).readonly().exactOptional(),
+    /** What the model writes after it. */
+    written: z.string().exactOptional(),
   })),
 });
 

@@ -27,9 +27,9 @@ const kind: ProblemKind = {
   peftTask: "CAUSAL_LM",
   hubTask: { type: "text-generation", name: "Text Generation" },
   unnamed: () => null,
-  columns: [],
-  cells: () => [],
-  lines: () => [],
+  columns: ["predicted_text"],
+  cells: ({ written }) => [written!],
+  lines: ({ written }) => [["", written!]],
   of(labels, _words, isChat) {
     if (labels === null) return inTexts(undefined, isChat);
     throw new SyntaxError(

@@ -28,6 +28,8 @@ export interface Prediction {
   readonly score: number | null;
   /** Of a text whose words have classes; characters are counted as Python does. */
   readonly entities?: readonly FoundEntity[];
+  /** What a model writes after the text. */
+  readonly written?: string;
 }
 
 /** What is right or wrong in predictions, by numbers of names. */
@@ -107,6 +109,8 @@ export interface ProblemKind {
   readonly metrics: Readonly<Record<string, unknown>>;
   /** Those of which lower values are better. */
   readonly lower?: readonly string[];
+  /** True if scorers add up what they have counted once, so that all metrics can have intervals. */
+  readonly isSummed?: true;
   /** Those that are no shares of something, and are not shown times 100. */
   readonly plain?: readonly string[];
   /** The head that it takes of a model: one vector of outputs for a sequence, or for each token, or the next token. */

@@ -11,6 +11,7 @@ import type {
 import { completionColumn, language } from "./language.ts";
 import { regression, scoreColumn } from "./regression.ts";
 import { tagColumn, tokens } from "./tokens.ts";
+import { writing } from "./writing.ts";
 
 /** Every kind of problem. */
 const KINDS: readonly ProblemKind[] = [
@@ -18,6 +19,7 @@ const KINDS: readonly ProblemKind[] = [
   regression,
   tokens,
   language,
+  writing,
 ];
 
 /** The column of each kind. */

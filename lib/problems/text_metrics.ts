@@ -1,8 +1,8 @@
 /**
  * Metrics of texts that a model writes. Each has sufficient statistics of a
  * unit (a text with its references), which are summed for any draw of units,
- * so that a bootstrap computes no text twice. Like all scores, they are
- * hundredths of the figures that the programs named here print.
+ * so that a bootstrap computes no text twice. But for NIST, they are hundredths
+ * of the figures that the programs named here print.
  */
 import type { Scorer, Values } from "./problem.ts";
 
@@ -150,14 +150,17 @@ const nist: TextMetric = {
     );
     const ratio = Math.min(1, length! / reference!);
     const penalty = Math.log(ratio) ** 2 * Math.log(0.5) / Math.log(1.5) ** 2;
-    return sum(gained) * Math.exp(penalty) / 100;
+    return sum(gained) * Math.exp(penalty);
   },
 };
 
 /** Metrics of texts by name, the main one first. */
-export const TEXT_METRICS = { bleu, rouge_l: rougeL, ter, nist } as const;
-
-type TextMetricName = keyof typeof TEXT_METRICS;
+export const TEXT_METRICS: Readonly<Record<string, TextMetric>> = {
+  bleu,
+  rouge_l: rougeL,
+  ter,
+  nist,
+};
 
 const METRICS = Object.entries(TEXT_METRICS);
 
@@ -183,10 +186,18 @@ export function textStatistics(
  *
  * @param count Number of units
  * @returns What scores statistics, `[units, STATISTICS]`, of any draw of units
+ * @throws {TypeError} If there is no metric of this name
  */
-export function textScorer(name: TextMetricName, count: number): Scorer {
-  const { width, score } = TEXT_METRICS[name];
+export function textScorer(name: string, count: number): Scorer {
   const position = METRICS.findIndex(([other]) => other === name);
+  if (position < 0) {
+    throw new TypeError(
+      `Unknown metric "${name}"; those of texts are ${
+        Object.keys(TEXT_METRICS).join(", ")
+      }`,
+    );
+  }
+  const { width, score } = METRICS[position]![1];
   const start = sum(METRICS.slice(0, position).map(([, it]) => it.width));
   return (units: Values = Uint32Array.from({ length: count }, (_, i) => i)) =>
   (statistics) => {

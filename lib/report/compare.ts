@@ -55,7 +55,11 @@ function compareOne(results: readonly Result[], options: CompareOptions) {
   const { confidence, margin } = options;
   const metrics = Object.keys(first.ranks[0]!.metrics);
   checkComparable(results, metrics);
-  const { methods, constant } = methodsOf(results, metrics[0]!, options);
+  const { methods, constant } = methodsOf(
+    results,
+    metrics as [string],
+    options,
+  );
   const sides = methods.map((curve) => ({
     curve,
     summary: summarize(curve, metrics, options),
@@ -125,8 +129,8 @@ function checkComparable(
     const found = names.find((it) => it !== expected);
     if (isSame && found === undefined) continue;
     throw new Error(
-      isSame
-        ? `Scores of "${task}" on "${split}" have the metrics "${found}", others have "${expected}"`
+      found !== undefined
+        ? `Scores of "${task}" on "${split}" have the metrics "${found}", others have "${expected}": connect them to reports of their own`
         : `The scores of "${task}" on "${split}" cover different examples; evaluate all methods on the same data`,
     );
   }

@@ -34,6 +34,8 @@ export interface MethodResults extends ScoreCurve {
   readonly results: readonly Result[];
   /** Seeds by rank. */
   readonly seeds: readonly (readonly number[])[];
+  /** Replicates of other metrics, `[ranks][replicates]`, where they have any. */
+  readonly others: ReadonlyMap<string, readonly Float64Array[]>;
 }
 
 /** Score of a constant prediction in the main metric, and its bootstrap replicates. */
@@ -44,7 +46,7 @@ export interface Constant {
 }
 
 /**
- * Groups results by method, and bootstraps the main metric of all methods at
+ * Groups results by method, and bootstraps the main metric, the first, of all methods at
  * once, so that their replicates are paired, also with those of a constant
  * prediction: the one with the highest score, which is taken as 0 if the problem
  * has none. Of a metric of which lower values are better, all are negatives.
@@ -53,7 +55,7 @@ export interface Constant {
  */
 export function methodsOf(
   results: readonly Result[],
-  main: string,
+  [main, ...others]: readonly [string, ...string[]],
   { replicates, draw }: CompareOptions,
 ): {
   readonly methods: MethodResults[];
@@ -61,6 +63,7 @@ export function methodsOf(
 } {
   const { labels, problem } = results[0]!;
   const sign = signOf(main);
+  const units = problem.units(labels);
   const given = problem.scorer(main, labels);
   const scorer: Scorer = (units) => {
     const score = given(units);
@@ -88,16 +91,25 @@ export function methodsOf(
     scorer,
     replicates,
     draw,
-    problem.units(labels),
+    units,
   );
+  const ofOthers = (trainings: Parameters<typeof bootstrap>[0]) =>
+    (problem.isSummed ? others : []).map((name) => {
+      const scorer = problem.scorer(name, labels);
+      return [
+        name,
+        bootstrap(trainings, labels, scorer, replicates, draw, units),
+      ] as const;
+    });
   return {
     methods: methods.map(({ trainings, ...method }) => ({
       ...method,
       seeds: trainings.map(({ seeds }) => seeds),
       means: rest.splice(0, trainings.length),
+      others: new Map(ofOthers(trainings)),
     })),
-    // No loss is one of knowing nothing.
-    constant: sign < 0 ? undefined : {
+    // No loss is one of knowing nothing, and no text is written without.
+    constant: sign < 0 || problem.isSummed ? undefined : {
       score: constant ? score(constant) : 0,
       means: rest[0] ?? new Float64Array(replicates),
     },
@@ -152,7 +164,7 @@ export function summarize(
   metrics: readonly string[],
   { confidence, margin }: CompareOptions,
 ) {
-  const { results, ranks, seeds, means, sign } = method;
+  const { results, ranks, seeds, means, others, sign } = method;
   const [first] = results as [Result];
   const role = roleOf(first.provenance);
   return {
@@ -166,7 +178,12 @@ export function summarize(
       rank,
       seeds: seeds[i]!,
       metrics: Object.fromEntries(
-        metrics.map((name) => [name, sampleOf(valuesAt(results, rank, name))]),
+        metrics.map((name) => [name, {
+          ...sampleOf(valuesAt(results, rank, name)),
+          ...others.has(name) && {
+            interval: interval(others.get(name)![i]!, confidence),
+          },
+        }]),
       ),
       /** Of the mean of the main metric, over examples and seeds. */
       interval: ofMetric(interval(means[i]!, confidence), sign),

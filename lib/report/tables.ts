@@ -67,20 +67,24 @@ interface Scored extends Pick<ScoreSummary, "interval"> {
   readonly metrics: Readonly<
     Record<
       string,
-      { readonly mean: number | null; readonly deviation?: number | null }
+      {
+        readonly mean: number | null;
+        readonly deviation?: number | null;
+        readonly interval?: ScoreSummary["interval"];
+      }
     >
   >;
 }
 
-/** A metric with its spread over seeds; the main one with its interval. */
+/** A metric with its spread over seeds, and with its interval if it has one, as the main one does. */
 function scoreText(
   { metrics, interval }: Scored,
   metric: string,
   isMain: boolean,
 ): string {
-  const { mean, deviation = null } = metrics[metric]!;
+  const { mean, deviation = null, ...own } = metrics[metric]!;
   const { value } = formatOf(metric);
-  return withInterval(mean, isMain ? interval : null, value) +
+  return withInterval(mean, isMain ? interval : own.interval ?? null, value) +
     (deviation === null ? "" : ` ± ${value(deviation)}`);
 }
 

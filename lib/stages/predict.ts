@@ -27,12 +27,15 @@ import {
   loadAdapter,
   logitsAt,
   openAdapter,
+  type Ready,
 } from "./load_classifier.ts";
+import { writeTexts } from "./generate.ts";
 import {
   NoRecommendationError,
   recommendedRank,
 } from "../ranks/recommended_rank.ts";
-import type { UsageSettings } from "./settings.ts";
+import type { Prediction, Problem } from "../problems/problem.ts";
+import type { UsageSettings, WritingSettings } from "./settings.ts";
 
 /** Predicts the labels of a split with the adapter of a stage, at one rank, by default its own. */
 export async function predict(
@@ -78,14 +81,16 @@ export async function predict(
 /** A text or a pair of texts, or a text with its words. */
 type TextInput = Pick<Example, "text" | "pair" | "words">;
 
-/** Texts per forward pass. */
-const BATCH = 32;
+/** Texts per forward pass, and prompts after which is written at a time. */
+const [BATCH, WRITTEN] = [32, 8];
 
 type ClassifyingStage = Stage<
-  {
+  & {
     readonly texts: readonly TextInput[];
     readonly rank?: number | "recommended" | undefined;
-  } & Omit<UsageSettings, "batchSize">,
+  }
+  & WritingSettings
+  & Omit<UsageSettings, "batchSize">,
   {
     readonly model: InputArtifact;
     readonly adapter: InputArtifact;
@@ -93,13 +98,13 @@ type ClassifyingStage = Stage<
   }
 >;
 
-/** Classifies the texts of a stage with its adapter, at one rank. */
+/** Classifies the texts of a stage with its adapter at one rank, or writes what follows them. */
 export async function classify(stage: ClassifyingStage): Promise<void> {
   const { params, inputs } = stage;
   const model = inputs.model.path;
   findModelFiles(model, MODEL_FILES, []);
   const adapter = await adapterIn(inputs.adapter.path, model);
-  const { training } = adapter;
+  const { training, heads } = adapter;
   const problem = problemOf(training);
   const { rank, recommended } = await rankOf(training, stage);
   checkServed(rank, training);
@@ -111,14 +116,27 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
     );
   }
   const texts = params.texts.map(problem.toExample);
-  const examples = await encode(texts, model, training.maxLength);
+  const isWritten = problem.head === "language";
+  const examples = isWritten
+    ? undefined
+    : await encode(texts, model, training.maxLength);
   const tensors = tensorsOf(adapter, params.epoch);
-  const { heads } = adapter;
   const ready = await loadAdapter(stage, model, { training, tensors, heads });
-  const options = { ranks: [rank], batchSize: BATCH };
-  const logits = await logitsAt(stage, ready, examples, options, "texts");
-  const { outputs } = problem;
-  const starts = examples.words ? wordStarts(examples) : undefined;
+  const ranks = [rank];
+  const predictions = examples === undefined
+    ? await writtenAfter(texts, stage, ready, { ...params, ranks })
+    : predictionsOf(
+      problem,
+      texts,
+      examples,
+      await logitsAt(
+        stage,
+        ready,
+        examples,
+        { ranks, batchSize: BATCH },
+        "texts",
+      ),
+    );
   await writeClassification(stage.output, {
     task: training.task,
     problem: problem.name,
@@ -126,12 +144,45 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
     rank,
     recommended,
     precision: ready.precision,
-    texts: params.texts.map(({ words: _, ...text }, i) => {
-      const [from, to] = [starts?.[i] ?? i, starts?.[i + 1] ?? i + 1];
-      const read = Array.from(examples.words?.numbers.subarray(from, to) ?? []);
-      const own = logits.subarray(from * outputs, to * outputs);
-      return { ...text, ...problem.prediction(own, { ...texts[i]!, read }) };
-    }),
+    texts: params.texts.map(({ words: _, ...text }, i) => ({
+      ...text,
+      ...predictions[i]!,
+    })),
+  });
+}
+
+/** What the model writes after each text. */
+async function writtenAfter(
+  prompts: readonly Example[],
+  stage: ClassifyingStage,
+  ready: Ready,
+  options: WritingSettings & { readonly ranks: readonly number[] },
+): Promise<Prediction[]> {
+  const { texts: [texts] } = await writeTexts(
+    stage,
+    ready,
+    stage.inputs.model.path,
+    prompts,
+    { ...options, batchSize: WRITTEN },
+  );
+  const none = { label: null, probabilities: null, score: null };
+  return texts!.map((written) => ({ ...none, written }));
+}
+
+/** The prediction for each text by the logits of all, or of their words. */
+function predictionsOf(
+  problem: Problem,
+  texts: readonly Example[],
+  examples: EncodedExamples,
+  logits: Float32Array,
+): Prediction[] {
+  const { outputs } = problem;
+  const starts = examples.words ? wordStarts(examples) : undefined;
+  return texts.map((text, i) => {
+    const [from, to] = [starts?.[i] ?? i, starts?.[i + 1] ?? i + 1];
+    const read = Array.from(examples.words?.numbers.subarray(from, to) ?? []);
+    const own = logits.subarray(from * outputs, to * outputs);
+    return problem.prediction(own, { ...text, read });
   });
 }
 

@@ -192,8 +192,9 @@ async function textsOf(
     );
     const given = scored.flat();
     // The data have no tokens to write, but as many prompts.
+    const prompts = words ? words.starts.length - 1 : labels.length;
     const same = problemOf(info).head === "language"
-      ? examples.length + 1 === words?.starts.length
+      ? examples.length === prompts
       : given.length === labels.length &&
         given.every(([, , label = NaN], i) => Math.fround(label) === labels[i]);
     if (same) {

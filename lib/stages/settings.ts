@@ -132,6 +132,20 @@ export const usageSettings = {
 /** Values of {@linkcode usageSettings}. */
 export type UsageSettings = ValuesOf<typeof usageSettings>;
 
+/** How texts are written, as transformers' `generate()` does. */
+export const writingSettings = {
+  beams: count.max(64).default(1).describe(
+    "Texts that are followed at a time; 1 takes the most probable token each time",
+  ),
+  lengthPenalty: z.number().min(-10).max(10).default(1).describe(
+    "With several beams, exponent of the length by which the log-probability of a text is divided; higher values favour long texts",
+  ),
+  maxTokens: count.default(128).describe("Maximum tokens of a text"),
+};
+
+/** Values of {@linkcode writingSettings}. */
+export type WritingSettings = ValuesOf<typeof writingSettings>;
+
 /** Ranks of an adapter to use. */
 export const ranksToUse = z.union([
   z.array(z.int().min(1)).min(1).readonly(),

@@ -1,4 +1,5 @@
 import type { Template } from "@huggingface/jinja";
+import { Tokenizer } from "@huggingface/tokenizers";
 import * as z from "zod";
 import type {
   EncodedExamples,
@@ -21,15 +22,16 @@ import {
 /** Converts texts to token ids exactly as transformers does with the same files. */
 export class ModelTokenizer {
   #template: Template | undefined;
+  #decoder: Tokenizer | undefined;
 
   private constructor(
     private readonly tokenizer: TextTokenizer,
     private readonly path: string,
     private readonly pairType: 0 | 1,
     private readonly maxLength: number,
-    private readonly chat: Pick<
+    private readonly files: Omit<
       Awaited<ReturnType<typeof readTokenizerFiles>>,
-      "chatTemplate" | "specialTokens"
+      "path" | "changes" | "pairType"
     >,
     private readonly jinja: { readonly Template: typeof Template } | undefined,
   ) {}
@@ -46,11 +48,13 @@ export class ModelTokenizer {
     defaults: TokenizerDefaults,
     maxLength: number,
   ): Promise<ModelTokenizer> {
-    const { path, settings, changes, pairType, ...chat } =
-      await readTokenizerFiles(folder, defaults);
+    const { path, changes, pairType, ...files } = await readTokenizerFiles(
+      folder,
+      defaults,
+    );
     const tokenizer = attempt(
       path,
-      () => new TextTokenizer({ ...settings, ...changes }),
+      () => new TextTokenizer({ ...files.settings, ...changes }),
     );
     const separators = defaults.isFree ? 0 : separatorCount(tokenizer, path);
     return new ModelTokenizer(
@@ -59,8 +63,8 @@ export class ModelTokenizer {
       // Tokenizers with two separators between the texts give no types.
       separators === 2 ? 0 : pairType,
       maxLength,
-      chat,
-      chat.chatTemplate === undefined
+      files,
+      files.chatTemplate === undefined
         ? undefined
         : await import("@huggingface/jinja"),
     );
@@ -171,17 +175,36 @@ export class ModelTokenizer {
         `The chat template of the tokenizer "${this.path}" changes what is before an answer: write "prompt" and "completion" instead of messages`,
       );
     }
-    const { eos_token: end } = this.chat.specialTokens;
+    return [...this.#idsOf(completion), this.end];
+  }
+
+  /**
+   * The token that ends a text.
+   *
+   * @throws {SyntaxError} If the tokenizer has none.
+   */
+  get end(): number {
+    const { eos_token: end } = this.files.specialTokens;
     const ids = end === undefined ? [] : this.#idsOf(end);
-    if (ids.length === 1) return [...this.#idsOf(completion), ...ids];
+    if (ids.length === 1) return ids[0]!;
     throw new SyntaxError(
       `The tokenizer "${this.path}" has no token that ends a text: name one as "eos_token" in its tokenizer_config.json`,
     );
   }
 
+  /** The text of tokens that a model has written, without special ones, as transformers decodes it. */
+  decode(ids: readonly number[]): string {
+    const { settings, cleansSpaces } = this.files;
+    this.#decoder ??= attempt(this.path, () => new Tokenizer(settings, {}));
+    return ids.length === 0 ? "" : this.#decoder.decode([...ids], {
+      skip_special_tokens: true,
+      clean_up_tokenization_spaces: cleansSpaces,
+    });
+  }
+
   /** A conversation as the template of the model renders it. */
   #render(messages: readonly Message[], isPrompt: boolean): string {
-    const { chatTemplate, specialTokens } = this.chat;
+    const { chatTemplate, specialTokens } = this.files;
     if (chatTemplate === undefined) {
       throw new SyntaxError(
         `The tokenizer "${this.path}" has no chat template for messages: choose a model that has one, or write "prompt" and "completion"`,

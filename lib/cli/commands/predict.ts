@@ -24,15 +24,15 @@ import { readTexts, type TextTable, writePredicted } from "./predict_table.ts";
 import { runAlone } from "./run_alone.ts";
 import { adapterConfig, adapterFolder, adapterStage } from "./stage_result.ts";
 
-/** `deno task predict`: classifies texts with a trained adapter. */
+/** `deno task predict`: classifies texts with a trained adapter, or writes what follows them. */
 export const predictCommand = command`
   predict [PIPELINE STAGE] [TEXT...]
 
-  Classify texts with a trained adapter, at any of its ranks.
+  Classify texts with a trained adapter, at any of its ranks, or write what follows them.
 
   STAGE makes or exports an adapter, as trainings do, and has run with the same parameters (-S, --profile) and engine. Instead of PIPELINE and STAGE, --adapter and --model name folders, of an adapter in PEFT's format and of its base model; --model is not needed if the adapter's configuration names a folder. Without TEXTs, standard input is read, one text per line; empty lines are skipped.
 
-  With --in FILE, the rows of a table are classified, which is read as your own data are (.csv, .tsv, .jsonl, also as .gz, .json or .parquet). It is written to --out FILE (.csv, .tsv or .jsonl) with all its columns and "predicted_label" and "probability", or "predicted_score", or of words with tags "predicted_entities". Name it by --to instead if --out is the folder of the results of PIPELINE.
+  With --in FILE, the rows of a table are classified, which is read as your own data are (.csv, .tsv, .jsonl, also as .gz, .json or .parquet). It is written to --out FILE (.csv, .tsv or .jsonl) with all its columns and "predicted_label" and "probability", or "predicted_score", of words with tags "predicted_entities", or what is written as "predicted_text". Name it by --to instead if --out is the folder of the results of PIPELINE.
 
   Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130 or 143 interrupted.
 
@@ -44,6 +44,8 @@ export const predictCommand = command`
   --to FILE  With --in, the table to write, if --out is the folder of results
   --text COLUMN  With --in, the column of the texts (default: that of the training, else text)
   --encoding NAME  With --in, the encoding of the table, such as latin1 (default utf-8)
+  --beams N  Of an adapter that writes texts, how many are followed at a time (default 1: the most probable token each time)
+  --max-tokens N  Maximum tokens of a text to write (default 128)
   --precision NAME{f32,bf16,auto}  Precision of matrix products; auto is bf16 where the machine supports it (default f32, which gives the same result on any machine)
   --adapter DIR  Folder of an adapter
   --model DIR  Folder of the adapter's base model
@@ -86,6 +88,8 @@ export const predictCommand = command`
     rank: args.value("rank") === "recommended"
       ? "recommended"
       : args.integer("rank", 1),
+    beams: args.integer("beams", 1),
+    maxTokens: args.integer("max-tokens", 1),
     epoch: args.value("epoch"),
     precision: args.value("precision") ?? "f32",
   };
@@ -276,7 +280,7 @@ function textLines(
   for (const { text, pair, ...prediction } of texts) {
     lines.push("", printable(pair === undefined ? text : `${text} | ${pair}`));
     const shown = problemNamed(problem).lines(prediction)
-      .map(([name, value]) => [printable(name), value] as const);
+      .map((line) => line.map(printable) as [string, string]);
     const width = Math.max(...shown.map(([name]) => name.length));
     for (const [name, value] of shown) {
       lines.push(`  ${name && `${name.padEnd(width)}  `}${value}`);

@@ -1,0 +1,25 @@
+import { language } from "./language.ts";
+import type { ProblemKind } from "./problem.ts";
+import { STATISTICS, TEXT_METRICS, textScorer } from "./text_metrics.ts";
+
+/**
+ * Texts that a model has written, scored beside those of people. It is the
+ * problem of such scores: models are trained for {@linkcode language}. What is
+ * predicted of an input are the statistics of its text.
+ */
+export const writing: ProblemKind = {
+  ...language,
+  name: "writing",
+  metrics: TEXT_METRICS,
+  lower: ["ter"],
+  plain: ["nist"],
+  isSummed: true,
+  columns: [],
+  of: (labels) => ({
+    ...language.of(labels),
+    ...writing,
+    outputs: STATISTICS,
+    units: (labels) => labels.length,
+    scorer: (name, labels) => textScorer(name, labels.length),
+  }),
+};

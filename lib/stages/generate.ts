@@ -1,0 +1,182 @@
+import { join } from "@std/path/posix/join";
+import { taskFields } from "../artifacts/classes.ts";
+import { readDatasetInfo, readExamples } from "../artifacts/dataset.ts";
+import { readModel } from "../artifacts/model.ts";
+import { writeScores } from "../artifacts/scores.ts";
+import {
+  checkServed,
+  servedRanks,
+  trainingDigest,
+} from "../artifacts/training.ts";
+import type { Example } from "../data/example.ts";
+import { forwardFlops } from "../engine/models/outline.ts";
+import { tokenizerDefaults } from "../engine/models/registry.ts";
+import { provenanceOf } from "../engine/schedules/registry.ts";
+import { generator } from "../engine/training/generation.ts";
+import { readAdapter, tensorsOf } from "../peft/adapter.ts";
+import type { InputArtifact, Stage } from "../pipeline/task.ts";
+import { checkSameLabels, problemOf } from "../problems/registry.ts";
+import {
+  STATISTICS,
+  textStatistics,
+  type WrittenText,
+} from "../problems/text_metrics.ts";
+import { ModelTokenizer } from "../text/model_tokenizer.ts";
+import { loadAdapter, type Ready } from "./load_classifier.ts";
+import {
+  selectedRanks,
+  type UsageSettings,
+  type WritingSettings,
+} from "./settings.ts";
+
+/** Writes texts for a split at some ranks of the adapter of a stage, and an artifact of kind `scores` of these texts. */
+export async function generate(
+  stage: Stage<
+    & UsageSettings
+    & WritingSettings
+    & {
+      readonly split: string;
+      readonly ranks: readonly number[] | "all" | "powers";
+    },
+    Readonly<Record<"model" | "adapter" | "data", InputArtifact>>
+  >,
+): Promise<void> {
+  const { params, inputs, output } = stage;
+  const adapter = await readAdapter(inputs.adapter.path);
+  const { training } = adapter;
+  const ranks = selectedRanks(params.ranks, servedRanks(training));
+  for (const rank of ranks) checkServed(rank, training);
+  const units = await referencesOf(inputs.data.path, params.split, training);
+  const tensors = tensorsOf(adapter, params.epoch);
+  const ready = await loadAdapter(stage, inputs.model.path, {
+    ...{ training, tensors, heads: undefined },
+  });
+  const { texts, tokens, flops } = await writeTexts(
+    stage,
+    ready,
+    inputs.model.path,
+    units,
+    { ...params, ranks },
+  );
+  const labels = Float32Array.from(units, ({ index }) => index);
+  const problem = problemOf({ problem: "writing", labels: null });
+  const size = units.length * STATISTICS;
+  const logits = new Float32Array(ranks.length * size);
+  const scores = ranks.map((rank, i) => {
+    const own = textStatistics(
+      units.map(({ completions: references }, k): WrittenText => (
+        { text: texts[i]![k]!, references }
+      )),
+    );
+    logits.set(own, i * size);
+    const metrics = Object.fromEntries(
+      Object.keys(problem.metrics)
+        .map((name) => [name, problem.scorer(name, labels)()(own)]),
+    );
+    return { rank, metrics };
+  });
+  const lines = units.map(({ index, text, completions }, k) =>
+    JSON.stringify({
+      ...{ index, text, references: completions },
+      written: Object.fromEntries(ranks.map((rank, i) => [rank, texts[i]![k]])),
+    }) + "\n"
+  );
+  await Deno.writeTextFile(join(output, "texts.jsonl"), lines.join(""));
+  await writeScores(output, {
+    ...taskFields({ ...training, problem: problem.name }),
+    provenance: provenanceOf(training),
+    seed: training.seed,
+    training: await trainingDigest(inputs.adapter.path),
+    epoch: params.epoch,
+    split: params.split,
+    precision: ready.precision,
+    examples: units.length,
+    ...{ tokens, flops, ranks: scores },
+  }, { logits, labels });
+}
+
+/** The examples of a split, each with texts that people wrote. */
+async function referencesOf(
+  data: string,
+  split: string,
+  training: Parameters<typeof checkSameLabels>[0],
+) {
+  const info = await readDatasetInfo(data);
+  checkSameLabels(training, info);
+  if (problemOf(info).head !== "language") {
+    throw new RangeError(
+      `The task "${info.task}" is to write no text: evaluate its adapter by evaluate-ranks`,
+    );
+  }
+  if (!Object.hasOwn(info.splits, split)) {
+    throw new RangeError(
+      `There is no split "${split}"; the splits are ${
+        Object.keys(info.splits).join(", ")
+      }`,
+    );
+  }
+  const examples = await readExamples(data, info, split);
+  return examples.map(({ completions, ...example }, i) => {
+    if (completions !== undefined) return { ...example, completions };
+    throw new RangeError(
+      `Example ${
+        i + 1
+      } of the split "${split}" has no text to compare with: choose a split with texts to write`,
+    );
+  });
+}
+
+/** A prompt. */
+type Prompt = Pick<Example, "text" | "messages">;
+
+/**
+ * Writes a text after each prompt at each rank. A prompt that leaves no room for
+ * it loses its beginning.
+ *
+ * @returns Texts, `[ranks][prompts]`; tokens of the prompts, and operations for all
+ */
+export async function writeTexts(
+  stage: Pick<Stage<unknown>, "progress" | "signal" | "log">,
+  { classifier, values, alpha, scaling }: Ready,
+  model: string,
+  prompts: readonly Prompt[],
+  { ranks, ...search }:
+    & WritingSettings
+    & Pick<UsageSettings, "batchSize">
+    & { readonly ranks: readonly number[] },
+) {
+  const { architecture, maxLength } = readModel(model);
+  const room = maxLength - search.maxTokens;
+  if (room < 1) {
+    throw new RangeError(
+      `maxTokens ${search.maxTokens} leaves no room for a prompt: the model has ${maxLength} positions`,
+    );
+  }
+  const tokenizer = await ModelTokenizer.load(
+    model,
+    tokenizerDefaults(architecture),
+    maxLength,
+  );
+  const all = prompts.map((it) => tokenizer.encodePrompt(it));
+  const cut = all.filter(({ length }) => length > room).length;
+  if (cut > 0) stage.log(`${cut} prompts have lost their beginning`);
+  const ids = all.map((it) => it.slice(-room));
+  using generate = generator(classifier, {
+    ...{ ...search, alpha, scaling },
+    ends: [tokenizer.end],
+  });
+  const written = await generate(values, ranks, ids, {
+    signal: stage.signal,
+    progress: (done) => stage.progress(done, prompts.length, "texts"),
+  });
+  const flopsOf = (length: number, ranks: number) =>
+    forwardFlops(classifier, [1, length], ranks);
+  const tokens = ids.map(({ length }) => length);
+  return {
+    texts: written.map((texts) => texts.map((it) => tokenizer.decode(it))),
+    tokens: tokens.reduce((sum, it) => sum + it, 0),
+    flops: tokens.reduce((sum, it) => sum + flopsOf(it, ranks.length), 0) +
+      written.flat().reduce((sum, { length }) => sum + length, 0) *
+        search.beams * flopsOf(1, 1),
+  };
+}

@@ -1,0 +1,99 @@
+/** Texts that adapters write, by the tasks of a pipeline. */
+import {
+  assertAlmostEquals,
+  assertEquals,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
+import { join } from "node:path";
+import { readScores } from "../../lib/artifacts/scores.ts";
+import { textScorer, textStatistics } from "../../lib/problems/text_metrics.ts";
+import fetchData from "../../tasks/fetch-data.ts";
+import reportTask from "../../tasks/report.ts";
+import tokenize from "../../tasks/tokenize.ts";
+import { fixture } from "../engine/reference.ts";
+import { withEngineStages } from "./engine_stages.ts";
+import { runTask } from "./run_task.ts";
+
+const FILES = {
+  train: fixture("tiny-e2e/train.csv"),
+  validation: fixture("tiny-e2e/validation.csv"),
+};
+const COLUMNS = { text: "mr", completion: "ref" };
+
+Deno.test("generate writes texts at several ranks, scores them, a report has intervals of every metric, and classify writes the same", () =>
+  withEngineStages(async ({ folder, run, attempt }) => {
+    const model = fixture("tiny-llama");
+    const { output: data } = await runTask(fetchData, folder, {
+      files: FILES,
+      ...COLUMNS,
+    });
+    const { output: tokens } = await runTask(tokenize, folder, {}, {
+      data,
+      model,
+    });
+    const settings = { precision: "f32", epochs: 1, learningRate: 1e-2 };
+    const adapter = await run(
+      "train-dylora",
+      { rank: 4, ...settings },
+      { model, tokens },
+    );
+    const params = { precision: "f32", beams: 2, maxTokens: 8, batchSize: 3 };
+    const scores = await run("generate", params, { model, adapter, data });
+    const info = await readScores(scores);
+    assertEquals(info.ranks.map(({ rank }) => rank), [1, 2, 4]);
+    const lines = (await Deno.readTextFile(join(scores, "texts.jsonl")))
+      .trimEnd().split("\n").map((it) => JSON.parse(it));
+    assertEquals(lines.length, info.examples);
+    const units = lines.map(({ written, references }) => ({
+      text: written[4],
+      references,
+    }));
+    const statistics = textStatistics(units);
+    for (const [name, score] of Object.entries(info.ranks[2]!.metrics)) {
+      const expected = textScorer(name, units.length)()(statistics);
+      assertAlmostEquals(score, expected, 1e-12, name);
+    }
+    const artifact = (path: string) => [{
+      ...{ stage: "x", matrix: {}, path, seconds: 1 },
+      metrics: { training_seconds: 1, step_seconds: 1 },
+    }];
+    const { output: report } = await runTask(
+      reportTask,
+      folder,
+      { replicates: 100 },
+      {},
+      {
+        inputs: {
+          scores: artifact(scores),
+          adapters: artifact(adapter),
+          data: artifact(data),
+          ...{ classifiers: [], tokenized: [] },
+        },
+      },
+    );
+    const markdown = await Deno.readTextFile(join(report, "report.md"));
+    for (const metric of ["bleu", "rouge\\_l", "ter", "nist"]) {
+      const [, table] = markdown.split(`**${metric}**, one seed:`);
+      assertMatch(table!, /^[^*]*\| 4 \| [\d.]+ \[[\d.]+, [\d.]+\] \|/);
+    }
+    const { text } = await attempt(
+      "generate",
+      { ...params, split: "test" },
+      { model, adapter, data },
+    );
+    assertStringIncludes(
+      text,
+      'There is no split "test"; the splits are train, validation',
+    );
+    const texts = [{ text: lines[0].text }];
+    const classified = await run(
+      "classify",
+      { ...{ texts, rank: 4, beams: 2, maxTokens: 8, precision: "f32" } },
+      { model, adapter },
+    );
+    const [{ written }] = JSON.parse(
+      await Deno.readTextFile(join(classified, "classification.json")),
+    ).texts;
+    assertEquals(written, lines[0].written[4]);
+  }));
