@@ -227,39 +227,36 @@ export function listTree(
   folder: string,
   links: "refuse" | "follow",
 ): string[] {
-  const found: string[] = [];
-  walk(folder, "", links, [], found);
-  return found.sort((a, b) => a < b ? -1 : 1);
+  return [...walk(folder, links, [])].sort();
 }
 
-function walk(
-  root: string,
-  below: string,
+/** @param above Real paths of the folders that contain this one, if links are followed. */
+function* walk(
+  folder: string,
   links: "refuse" | "follow",
   above: readonly string[],
-  found: string[],
-): void {
-  const folder = join(root, below);
+): Generator<string> {
   const trail = links === "follow" ? [...above, Deno.realPathSync(folder)] : [];
   if (new Set(trail).size < trail.length) {
     throw new NotAFileError(
       `Folder "${folder}" links to a folder that contains it`,
     );
   }
-  const entries = [...Deno.readDirSync(folder)];
-  if (entries.length === 0 && below !== "") found.push(`${below}/`);
-  for (const entry of entries) {
-    const path = below === "" ? entry.name : `${below}/${entry.name}`;
-    const whole = join(root, path);
+  for (const entry of Deno.readDirSync(folder)) {
+    const { name } = entry;
+    const path = join(folder, name);
     if (entry.isSymlink && links === "refuse") {
       throw new NotAFileError(
-        `"${whole}" is a symbolic link; artifacts may contain files and folders only`,
+        `"${path}" is a symbolic link; artifacts may contain files and folders only`,
       );
     }
-    const info = entry.isSymlink ? Deno.statSync(whole) : entry;
-    if (info.isDirectory) walk(root, path, links, trail, found);
-    else if (info.isFile) found.push(path);
-    else throw notAFile(whole);
+    const info = entry.isSymlink ? Deno.statSync(path) : entry;
+    if (info.isFile) yield name;
+    else if (!info.isDirectory) throw notAFile(path);
+    else {
+      const below = [...walk(path, links, trail)];
+      yield* (below.length > 0 ? below : [""]).map((it) => `${name}/${it}`);
+    }
   }
 }
 
