@@ -52,19 +52,15 @@ export async function writeEventFiles(
  * @see https://github.com/tensorflow/tensorboard/blob/master/tensorboard/compat/proto/summary.proto
  */
 function eventFile(run: RecordedRun): Uint8Array {
-  const summary = (writer: BinaryWriter, write: Write) =>
-    nested(writer, 5, (it) => nested(it, 1, write));
+  const summary = (write: Write) => inside([5, 1], write);
   const events = [
     event(run.started, 0, (it) => text(it, 3, "brain.Event:2")),
-    event(run.started, 0, (it) => summary(it, hyperparameters(run))),
-    ...run.points.map(({ name, step, value, time }) =>
-      event(
-        time,
-        step,
-        (it) =>
-          summary(it, (it) => text(it, 1, name).tag(2, BIT_32).float(value)),
-      )
-    ),
+    event(run.started, 0, summary(hyperparameters(run))),
+    ...run.points.map(({ name, step, value, time }) => {
+      const point: Write = (it) =>
+        text(it, 1, name).tag(2, BIT_32).float(value);
+      return event(time, step, summary(point));
+    }),
   ];
   return Buffer.concat(events.map(record));
 }
@@ -86,9 +82,12 @@ function text(writer: BinaryWriter, field: number, value: string) {
   return writer.tag(field, LengthDelimited).string(value);
 }
 
-function nested(writer: BinaryWriter, field: number, write: Write) {
-  write(writer.tag(field, LengthDelimited).fork());
-  return writer.join();
+/** Writes a message into the fields of messages that are one in the other. */
+function inside(fields: readonly number[], write: Write): Write {
+  return fields.reduceRight<Write>((inner, field) => (writer) => {
+    inner(writer.tag(field, LengthDelimited).fork());
+    return writer.join();
+  }, write);
 }
 
 /**
@@ -106,34 +105,18 @@ function hyperparameters({ params, started }: RecordedRun): Write {
       : text(it, 3, value);
   const session: Write = (it) => {
     for (const [name, given] of Object.entries(params)) {
-      nested(
-        it,
-        1,
-        (it) => nested(text(it, 1, name), 2, (it) => value(it, given)),
-      );
+      const member = inside([2], (it) => value(it, given));
+      inside([1], (it) => member(text(it, 1, name)))(it);
     }
     it.tag(5, BIT_64).double(started / 1000);
   };
   return (it) => {
     text(it, 1, "_hparams_/session_start_info");
     // The plugin expects a tensor beside its data: floats of shape [0].
-    nested(
-      it,
-      8,
-      (it) =>
-        nested(it.tag(1, Varint).int32(1), 2, (it) => nested(it, 2, () => {})),
-    );
-    nested(
-      it,
-      9,
-      (it) =>
-        nested(
-          it,
-          1,
-          (it) =>
-            nested(text(it, 1, "hparams"), 2, (it) => nested(it, 3, session)),
-        ),
-    );
+    const shape = inside([2, 2], () => {});
+    inside([8], (it) => shape(it.tag(1, Varint).int32(1)))(it);
+    const content = inside([2, 3], session);
+    inside([9, 1], (it) => content(text(it, 1, "hparams")))(it);
   };
 }
 
