@@ -24,7 +24,7 @@ import {
   type Ranks,
   tensorsAt,
 } from "./rewrite.ts";
-import { type AdapterFiles, findAdapter } from "./source.ts";
+import { findAdapter } from "./source.ts";
 import type { Answer } from "./worker.ts";
 
 /** An adapter to resize, with others of the same model added to it. */
@@ -123,13 +123,23 @@ export async function resize(
     ...changesOf(spectra, ranks, dtype),
     fileBytes,
   }));
-  if (options.output !== undefined) {
-    for (const [i, { ranks }] of outputs.entries()) {
-      await writeCompanions(
-        join(options.output, resized[i]!.folder),
-        { adapter, files, ranks, spectra, resized: resized[i]! },
-        cardTitle(request),
-      );
+  const card = files.others.get("README.md");
+  const before = card && await Deno.readTextFile(card);
+  for (const [i, { folder, ranks }] of outputs.entries()) {
+    if (options.output === undefined) break;
+    const at = (name: string) => join(options.output!, folder, name);
+    for (const [name, path] of files.others) {
+      await Deno.copyFile(path, at(name));
+    }
+    const about = { adapter, resized: resized[i]!, title: cardTitle(request) };
+    const config = configAt(adapter, ranks);
+    const texts = {
+      ...config !== undefined && { [basename(files.config!)]: config },
+      "singular-values.svg": await drawSpectra(spectra, ranks),
+      "README.md": modelCard(before, about),
+    };
+    for (const [name, text] of Object.entries(texts)) {
+      await Deno.writeTextFile(at(name), text);
     }
   }
   return resized;
@@ -274,37 +284,4 @@ async function ask(worker: Worker, job: Job): Promise<Float64Array> {
 function cardTitle({ source, weight, added }: ResizeRequest): string {
   return added.length === 0 ? basename(source) : [{ source, weight }, ...added]
     .map(({ source, weight }) => `${weight} ${basename(source)}`).join(" + ");
-}
-
-/** Writes what belongs beside the weights: configuration, model card and figure, and the source's tokenizer. */
-async function writeCompanions(
-  folder: string,
-  { adapter, files, ranks, spectra, resized }: {
-    readonly adapter: Adapter;
-    readonly files: AdapterFiles;
-    readonly ranks: Ranks;
-    readonly spectra: readonly Spectrum[];
-    readonly resized: Resized;
-  },
-  title: string,
-): Promise<void> {
-  const config = configAt(adapter, ranks);
-  if (config !== undefined) {
-    await Deno.writeTextFile(join(folder, basename(files.config!)), config);
-  }
-  for (const [name, path] of files.others) {
-    await Deno.copyFile(path, join(folder, name));
-  }
-  await Deno.writeTextFile(
-    join(folder, "singular-values.svg"),
-    await drawSpectra(spectra, ranks),
-  );
-  const card = files.others.get("README.md");
-  await Deno.writeTextFile(
-    join(folder, "README.md"),
-    modelCard(
-      card && await Deno.readTextFile(card),
-      { adapter, resized, title },
-    ),
-  );
 }
