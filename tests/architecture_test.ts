@@ -237,14 +237,14 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/problems": 2148,
   "lib/remote": 1150,
   "lib/report": 3978,
-  "lib/resize": 1435,
+  "lib/resize": 1412,
   "lib/scheduler": 5105,
   "lib/serve": 1206,
   "lib/slurm": 1256,
   "lib/stages": 3480,
   "lib/store": 1304,
   "lib/text": 1922,
-  "lib/track": 885,
+  "lib/track": 868,
   "tasks": 777,
 };
 
