@@ -58,8 +58,8 @@ export function readKept(name: string): z.output<typeof Kept> {
   return Kept.parse(JSON.parse(text));
 }
 
-/** The reports of tasks that are no benchmark: of a tiny model, or of other settings. */
-const NOT_IN_MEANS = /^smoke$|-(long|descend|paper)$/;
+/** The reports of tasks that are no benchmark, or are scored by words: of a tiny model, of other settings, of entities. */
+const NOT_IN_MEANS = /^(smoke|wnut17)$|-(long|descend|paper)$/;
 
 interface Difference {
   readonly difference: number | null;
