@@ -12,6 +12,7 @@ import { Peer, type PeerWork } from "./peer/peer.ts";
 const PYTHON = Deno.env.get("PEFT_PYTHON");
 
 const WORK: PeerWork = {
+  head: "sequence",
   config: {
     model_type: "roberta",
     vocab_size: 500,

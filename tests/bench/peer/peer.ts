@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import * as z from "zod";
+import type { HeadName } from "../../../lib/engine/models/model.ts";
 
 /** The work of both sides of a benchmark. */
 export interface PeerWork {
@@ -19,8 +20,7 @@ export interface PeerWork {
   readonly rank: number;
   readonly alpha: number;
   readonly labels: number;
-  /** Whether each token has a label, not the sequence. */
-  readonly of_tokens?: boolean;
+  readonly head: HeadName;
   readonly threads: number;
 }
 

@@ -2,7 +2,7 @@
 
     {"op": "prepare", "config": {...}, "target_modules": ["query", "value"], "modules_to_save": ["classifier"],
      "precision": "f32" | "bf16", "batch": 16, "length": 64, "rank": 8, "alpha": 16, "labels": 2, "threads": 2,
-     "of_tokens": false}
+     "head": "sequence" | "tokens" | "language"}
         -> {"trained": parameters that are trained}
         A model of that Hugging Face configuration with random weights, LoRA on the target
         modules, and the modules of the head trained.
@@ -14,7 +14,7 @@
         -> {"seconds": [of each pass over all ranks], "peak_bytes": resident so far}
         One batch through an adapter of each rank; changing adapters is not timed.
 
-A batch is full: random tokens, no padding. Loading and the first calls are the caller's warm-up.
+A batch is full: random tokens, no padding, of which a language model learns all but the first. Loading and the first calls are the caller's warm-up.
 """
 
 import json
@@ -24,22 +24,27 @@ import time
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification
-from transformers import get_linear_schedule_with_warmup
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import AutoModelForTokenClassification, get_linear_schedule_with_warmup
+
+HEADS = {
+    "sequence": ("SEQ_CLS", AutoModelForSequenceClassification),
+    "tokens": ("TOKEN_CLS", AutoModelForTokenClassification),
+    "language": ("CAUSAL_LM", AutoModelForCausalLM),
+}
 
 
 class Work:
     """A model in training, and a batch."""
 
     def __init__(self, config, target_modules, modules_to_save, precision, batch, length, rank, alpha, labels, threads,
-                 of_tokens=False):
+                 head="sequence"):
         torch.set_num_threads(threads)
         torch.manual_seed(0)
         self.precision, self.alpha = precision, alpha
         config = AutoConfig.for_model(**config, num_labels=labels)
         self.target_modules, self.head = target_modules, modules_to_save
-        self.task = "TOKEN_CLS" if of_tokens else "SEQ_CLS"
-        model_class = AutoModelForTokenClassification if of_tokens else AutoModelForSequenceClassification
+        self.task, model_class = HEADS[head]
         model = model_class.from_config(config)
         self.model = get_peft_model(model, self.lora(rank))
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
@@ -48,7 +53,8 @@ class Work:
         # The first ids are special tokens: one of them would count as padding.
         ids = torch.randint(5, config.vocab_size, (batch, length))
         self.batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-        self.labels = torch.randint(0, labels, (batch, length) if of_tokens else (batch,))
+        self.labels = ids if head == "language" else torch.randint(
+            0, labels, (batch, length) if head == "tokens" else (batch,))
 
     def lora(self, rank):
         return LoraConfig(
@@ -57,7 +63,7 @@ class Work:
             lora_alpha=self.alpha,
             lora_dropout=0.0,
             target_modules=self.target_modules,
-            modules_to_save=self.head,
+            modules_to_save=self.head or None,
         )
 
     def autocast(self):

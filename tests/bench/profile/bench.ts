@@ -99,6 +99,7 @@ async function profile(given: Arguments): Promise<number> {
     const precisions = precisionsOf(given);
     const workIn = (precision: Precision): PeerWork => ({
       ...{ batch: shape.batch, length: shape.length, precision },
+      head: shape.head ?? "sequence",
       ...{ labels: 2, rank: 8, alpha: 16, threads: 1 },
       ...{
         config: shape.model.config,

@@ -123,24 +123,24 @@ async function time(
   { steps, threads }: { readonly steps: number; readonly threads: number },
   report: (row: Row) => void,
 ): Promise<void> {
-  const ofTokens = shape.ofTokens === true;
+  const { head = "sequence" } = shape;
   const model = withHead(
     parseModel(JSON.stringify(shape.model.config)),
-    ofTokens ? "tokens" : "sequence",
+    head,
   );
-  const labels = ofTokens ? 9 : 2;
-  const head = headTensors(model, labels).map(({ name }) => name);
+  const labels = { sequence: 2, tokens: 9, language: 1 }[head];
+  const trained = headTensors(model, labels).map(({ name }) => name);
   const work: PeerWork = {
     config: shape.model.config,
     target_modules: model.architecture.targetModules,
-    modules_to_save: modulesToSave(head.map((name) => PEFT_PREFIX + name)),
+    modules_to_save: modulesToSave(trained.map((name) => PEFT_PREFIX + name)),
     precision,
     batch: shape.batch,
     length: shape.length,
     rank: 8,
     alpha: 16,
     labels,
-    of_tokens: ofTokens,
+    head,
     threads,
   };
   const row = (name: string, ours: number, peer: number) =>

@@ -48,7 +48,7 @@ export class Work {
     this.#eager = eager;
     const model = withHead(
       parseModel(Deno.readTextFileSync(join(folder, "config.json"))),
-      work.of_tokens ? "tokens" : "sequence",
+      work.head,
     );
     using file = SafetensorsFile.open(join(folder, "model.safetensors"));
     this.#classifier = loadClassifier(file, model, work.labels, {
@@ -65,7 +65,7 @@ export class Work {
         alpha: work.alpha,
         scaling: dylora.scaling,
       }),
-      loss: "cross-entropy",
+      loss: work.head === "language" ? "next-token" : "cross-entropy",
       dropout: true,
       eager,
       optimizer: {
@@ -128,32 +128,35 @@ export class Work {
   }
 }
 
-/** Examples of full length, of random tokens. */
+/** Examples of full length, of random tokens; to be written are all but the first. */
 function fullExamples(
-  { length, labels, of_tokens }: PeerWork,
+  { length, labels, head }: PeerWork,
   count: number,
   vocabSize: number,
 ): LabelledExamples {
   const random = seededRandom(0, "tokens");
-  const offsets = Int32Array.from({ length: count + 1 }, (_, i) => i * length);
-  const places = Int32Array.from(
+  const startsOf = (length: number) =>
+    Int32Array.from({ length: count + 1 }, (_, i) => i * length);
+  // The first ids are special tokens: one of them would count as padding.
+  const ids = Int32Array.from(
     { length: count * length },
-    (_, i) => i % length,
+    () => 5 + Math.floor(random.next() * (vocabSize - 5)),
   );
+  const read = head === "language" ? length - 1 : length;
+  const places = Int32Array.from({ length: count * read }, (_, i) => i % read);
   return {
-    // The first ids are special tokens: one of them would count as padding.
-    ids: Int32Array.from(
-      { length: count * length },
-      () => 5 + Math.floor(random.next() * (vocabSize - 5)),
-    ),
+    ids,
     types: new Uint8Array(count * length),
-    offsets,
+    offsets: startsOf(length),
     index: Int32Array.from({ length: count }, (_, i) => i),
-    labels: Float32Array.from(
-      { length: of_tokens ? count * length : count },
-      (_, i) => i % labels,
-    ),
-    ...of_tokens && { words: { offsets, tokens: places, numbers: places } },
+    labels: head === "language"
+      ? Float32Array.from(ids.filter((_, i) => i % length > 0))
+      : Float32Array.from(
+        { length: head === "tokens" ? count * length : count },
+        (_, i) => i % labels,
+      ),
+    ...head !== "sequence" &&
+      { words: { offsets: startsOf(read), tokens: places, numbers: places } },
   };
 }
 

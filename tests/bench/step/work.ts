@@ -1,3 +1,5 @@
+import type { HeadName } from "../../../lib/engine/models/model.ts";
+
 /** A model to work on: fields of a Hugging Face `config.json`. */
 export interface Model {
   readonly name: string;
@@ -11,8 +13,8 @@ export interface Shape {
   readonly length: number;
   /** True if the evaluation of all ranks is timed too. */
   readonly evaluated: boolean;
-  /** Whether each token has a label, not the sequence. */
-  readonly ofTokens?: boolean;
+  /** Head that is trained or, of a language model, frozen; that of sequences by default. */
+  readonly head?: HeadName;
 }
 
 /** BERT's names for sizes, which most architectures share. */
@@ -105,6 +107,7 @@ const smollm: Model = {
     max_position_embeddings: 8192,
     rms_norm_eps: 1e-5,
     rope_theta: 100_000,
+    tie_word_embeddings: true,
     pad_token_id: 2,
   },
 };
@@ -114,7 +117,7 @@ export const shapes: readonly Shape[] = [
   { model: tiny, batch: 16, length: 32, evaluated: true },
   { model: minilm, batch: 32, length: 13, evaluated: false },
   { model: minilm, batch: 32, length: 64, evaluated: true },
-  { model: minilm, batch: 32, length: 64, evaluated: true, ofTokens: true },
+  { model: minilm, batch: 32, length: 64, evaluated: true, head: "tokens" },
   { model: roberta, batch: 16, length: 64, evaluated: true },
   { model: roberta, batch: 32, length: 128, evaluated: false },
   { model: roberta, batch: 8, length: 512, evaluated: false },
@@ -125,12 +128,13 @@ export const shapes: readonly Shape[] = [
   { model: modernbert, batch: 1, length: 8192, evaluated: false },
   { model: deberta, batch: 16, length: 64, evaluated: false },
   { model: smollm, batch: 16, length: 64, evaluated: true },
+  { model: smollm, batch: 8, length: 64, evaluated: false, head: "language" },
 ];
 
 /** Ranks at which evaluations are timed. */
 export const RANKS = [1, 2, 3, 4, 5, 6, 7, 8];
 
 /** `roberta-base 16x64`, `minilm 32x64 tokens` */
-export function nameOf({ model, batch, length, ofTokens }: Shape): string {
-  return `${model.name} ${batch}x${length}${ofTokens ? " tokens" : ""}`;
+export function nameOf({ model, batch, length, head }: Shape): string {
+  return `${model.name} ${batch}x${length}${head ? ` ${head}` : ""}`;
 }
