@@ -48,6 +48,14 @@ Deno.test("fetch-data keeps the texts of a prompt together, and says how many th
       { index: 1, text: "y", completions: ["two"] },
     ]);
     assert(log.includes("train: 2 examples; 3 texts to write"));
+    const held = await runTask(fetchData, folder, {
+      files: { train },
+      text: "prompt",
+      completion: "completion",
+      holdout: 0.5,
+    });
+    const { splits } = await readDatasetInfo(held.output);
+    assertEquals(splits, { train: 1, validation: 1 });
   }));
 
 Deno.test("fetch-data reads conversations, and names the line of one that ends otherwise", () =>
