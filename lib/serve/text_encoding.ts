@@ -5,6 +5,9 @@ import { type FirstToken, type Frame, framed, windowsOf } from "./frame.ts";
 /** A text, or two texts that are classified together. */
 export type Input = string | { readonly text: string; readonly pair: string };
 
+/** Maximum characters before a word that are tokenized again to find its first token. */
+const MAX_BEFORE = 2000;
+
 /** Maximum characters of a text: many times what any encoder reads. */
 const MAX_CHARACTERS = 50_000;
 
@@ -70,10 +73,11 @@ export class TextEncoding {
     );
     const isFirstSpace = this.#isByteLevel && /^\s/.test(text as string);
     const firsts: FirstToken[] = [];
-    // Of a text from a white space on, the tokens are mostly those that it has in the whole.
-    let [from, known] = [0, 0];
+    // From a word on, or from the white space before it, a text mostly has the tokens that it has in the whole.
+    let [ofWord, ofSpace] = [[0, 0], [0, 0]] as [number, number][];
     words.forEach(([start], word) => {
-      const firstFrom = (from: number, known: number) => {
+      const firstFrom = ([from, known]: readonly [number, number]) => {
+        if (start - from > MAX_BEFORE) return undefined;
         const before = (text as string).slice(from, start).trimEnd();
         const own = before === "" ? [] : this.#tokensOf(before);
         if (own.some((id, i) => id !== ids[known + i])) return undefined;
@@ -81,13 +85,15 @@ export class TextEncoding {
         while (isSpace[token] && (before !== "" || isFirstSpace)) token++;
         return token;
       };
-      const token = firstFrom(from, known) ?? firstFrom(0, 0);
+      const token = firstFrom(ofWord!) ?? firstFrom(ofSpace!) ??
+        firstFrom([0, 0]);
       if (token === undefined || token >= ids.length) return;
       // The word before has no token.
       if (token === firsts.at(-1)?.token) firsts.pop();
       firsts.push({ token, word });
+      ofWord = [start, token];
       if (/\s/.test((text as string)[start - 1] ?? "")) {
-        [from, known] = [start - 1, token];
+        ofSpace = [start - 1, token];
       }
     });
     return { words, windows: windowsOf(ids, firsts, this.#frame, maxLength) };
