@@ -58,8 +58,8 @@ export function readKept(name: string): z.output<typeof Kept> {
   return Kept.parse(JSON.parse(text));
 }
 
-/** The reports of tasks that are no benchmark, or are scored by words: of a tiny model, of other settings, of entities. */
-const NOT_IN_MEANS = /^(smoke|wnut17)$|-(long|descend|paper)$/;
+/** The reports that differences are of: each has texts to classify or to rate of its own. */
+const COMPARED = /^(banking77|clinc150|heads)(-base)?$/;
 
 interface Difference {
   readonly difference: number | null;
@@ -78,7 +78,7 @@ function meanOf(of: readonly Difference[]): Difference {
 
 /** The page of the differences between the methods of all reports that were kept: each task, and their mean. */
 export function differencesPage(): string {
-  const found = keptNames().filter((name) => !NOT_IN_MEANS.test(name))
+  const found = keptNames().filter((name) => COMPARED.test(name))
     .flatMap((name) =>
       readKept(name).report.comparisons.flatMap((comparison) =>
         comparison.contrasts.map((contrast) => {
@@ -123,7 +123,7 @@ export function differencesPage(): string {
 
 # Differences between methods
 
-Made by \`deno task results\` of the reports that are kept here: points, paired by
+Made by \`deno task results\` of reports that are kept here: points, paired by
 example and seed, with 95 % intervals. Tasks are independent, so half the length
 of a mean's interval is the root of the sum of the squares of theirs, over their
 number; a mean is of tasks that all have the rank.
