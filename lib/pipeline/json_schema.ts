@@ -97,35 +97,25 @@ function parametersOf(params: z.ZodType): JsonSchema {
 /** The schema, with a reference allowed in place of every inner value. */
 function orReference(schema: JsonSchema): JsonSchema {
   const inside = (part: unknown) => {
+    if (typeof part !== "object") return part;
     const { description, default: usual, ...rest } = orReference(
       part as JsonSchema,
     );
-    return {
-      ...(description === undefined ? {} : { description }),
-      ...(usual === undefined ? {} : { default: usual }),
-      anyOf: [rest, { $ref: "#/$defs/reference" }],
-    };
+    const anyOf = [rest, { $ref: "#/$defs/reference" }];
+    return { description, default: usual, anyOf };
   };
-  const result: JsonSchema = { ...schema };
-  if (schema.properties !== undefined) {
-    result.properties = Object.fromEntries(
-      Object.entries(schema.properties as JsonSchema)
-        .map(([name, part]) => [name, inside(part)]),
-    );
-  }
-  for (const key of ["items", "additionalProperties"]) {
-    if (typeof schema[key] === "object") result[key] = inside(schema[key]);
-  }
-  for (const key of ["anyOf", "allOf"]) {
-    const branches = schema[key];
-    if (Array.isArray(branches)) result[key] = branches.map(orReference);
-  }
-  if (Array.isArray(schema.oneOf)) {
-    // A reference may match several branches.
-    delete result.oneOf;
-    result.anyOf = schema.oneOf.map(orReference);
-  }
-  return result;
+  const members = Object.entries(schema).map(([key, value]) => {
+    if (Array.isArray(value) && /^(any|all|one)Of$/.test(key)) {
+      // A reference may match several branches.
+      return [key.replace("one", "any"), value.map(orReference)];
+    }
+    if (/^(items|additionalProperties)$/.test(key)) return [key, inside(value)];
+    if (key !== "properties") return [key, value];
+    const properties = Object.entries(value as JsonSchema)
+      .map(([name, part]) => [name, inside(part)]);
+    return [key, Object.fromEntries(properties)];
+  });
+  return Object.fromEntries(members);
 }
 
 function toJson(schema: z.ZodType): JsonSchema {
