@@ -3,7 +3,7 @@ import type { GraphStage } from "../pipeline/graph.ts";
 import { listTree, notAFile, treeText } from "../store/blobs.ts";
 import type { InputPart, KeyParts, Manifest } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
-import { canonicalJson } from "../files/digest.ts";
+import { canonicalJson, digest } from "../files/digest.ts";
 import { statIfThere } from "../files/files.ts";
 import { fingerprint } from "../files/fingerprints.ts";
 import { basename, dirname, join, resolve } from "../files/paths.ts";
@@ -55,6 +55,23 @@ export async function keyParts(
     inputs: Object.fromEntries(inputs),
     runtimes: Object.fromEntries(runtimes),
   };
+}
+
+/**
+ * The key of a stage. It is remembered with its parts: each digest is computed
+ * in another thread, which takes longer than comparing them.
+ */
+export async function keyOf(
+  parts: KeyParts,
+  stage: string,
+  { memo }: Pick<Store, "memo">,
+): Promise<string> {
+  const text = canonicalJson(parts);
+  const [before, known] = memo.get<[string, string]>("keys", stage) ?? [];
+  if (known !== undefined && before === text) return known;
+  const key = await digest(text);
+  memo.set("keys", stage, [text, key]);
+  return key;
 }
 
 /** The threads that a stage gets: `2 threads`. */

@@ -1,6 +1,5 @@
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import { holdOff } from "../store/cleanup.ts";
-import { canonicalJson, digest } from "../files/digest.ts";
 import {
   type KeyParts,
   type Manifest,
@@ -18,6 +17,7 @@ import { NoResultError } from "./failure.ts";
 import type { RemoteHit, Settings } from "./settings.ts";
 import {
   checkSources,
+  keyOf,
   keyParts,
   type Sources,
   sourcesOf,
@@ -62,7 +62,7 @@ export async function decide(
   const { graph: { pipeline }, settings, store } = context;
   const sources = await sourcesOf(context, stage);
   const parts = await keyParts(context, stage, sources, results);
-  const key = await digest(canonicalJson(parts));
+  const key = await keyOf(parts, `${pipeline}/${stage.id}`, store);
   const run = async (reason: string): Promise<Decided> => {
     if (sources.size > 0) {
       const { check } = await taskOf(stage);

@@ -32,7 +32,8 @@ export function makeRunFolder(
   store.makeFolder("locks");
   // Before there is a folder that another process could sweep.
   const lock = tryLockFile(lockOf(path))!;
-  const dispose = () => {
+  using stack = new DisposableStack();
+  stack.defer(() => {
     try {
       removeRun(path);
     } catch (error) {
@@ -41,25 +42,21 @@ export function makeRunFolder(
     } finally {
       lock[Symbol.dispose]();
     }
-  };
-  try {
-    Deno.mkdirSync(path);
-    const started = new Date().toISOString();
-    Deno.writeTextFileSync(
-      join(path, "run.json"),
-      seal({ pipeline, stage, key, started, host: Deno.hostname() }),
-    );
-  } catch (error) {
-    dispose();
-    throw error;
-  }
+  });
+  Deno.mkdirSync(path);
+  const started = new Date().toISOString();
+  Deno.writeTextFileSync(
+    join(path, "run.json"),
+    seal({ pipeline, stage, key, started, host: Deno.hostname() }),
+  );
+  const made = stack.move();
   return {
     path,
     /** Its journal. */
     log: join(path, "log.jsonl"),
     /** Creates the folder of a start (0, 1, ...) of the stage's process. */
     start: (number: number) => makeStart(join(path, String(number))),
-    [Symbol.dispose]: dispose,
+    [Symbol.dispose]: () => made.dispose(),
   };
 }
 

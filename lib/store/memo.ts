@@ -8,9 +8,8 @@ const VERSION = 1;
 type Entries = Record<string, unknown>;
 
 /**
- * `memo.json`: facts cached between runs,
- * in sections: digests of files, code of tasks, sources of stages. It can be
- * deleted at any time.
+ * `memo.json`: facts cached between runs, in sections: digests of files, code of
+ * tasks, sources and keys of stages. It can be deleted at any time.
  */
 export class Memo {
   readonly #path: string;
