@@ -89,22 +89,19 @@ async function report(
     console.error(asTyped(`Run "deno task ${command} --help" for usage`));
   }
   if (args.includes("--json") && name !== "BusyError") {
-    console.log(JSON.stringify({ type: "error", message, ...faultsOf(error) }));
+    const faults = (failure as Partial<PipelineError>).faults
+      ?.map(({ message, position, setting }) => {
+        return {
+          message,
+          ...position,
+          ...setting !== undefined && { setting },
+        };
+      });
+    const shown = { type: "error", message, ...faults && { faults } };
+    console.log(JSON.stringify(shown));
   }
   if (isUsage) return EXIT.usage;
   return name === "BusyError" ? EXIT.busy : EXIT.failed;
-}
-
-function faultsOf(error: unknown): { readonly faults?: readonly unknown[] } {
-  if (!(error instanceof Error) || !("faults" in error)) return {};
-  const { faults } = error as PipelineError;
-  return {
-    faults: faults.map(({ message, position, setting }) => ({
-      message,
-      ...position,
-      ...(setting !== undefined && { setting }),
-    })),
-  };
 }
 
 /** Runs the command line; resolves to the exit code. */

@@ -54,11 +54,22 @@ export async function fetchFiles(
   options: FetchOptions,
 ): ReturnType<typeof fetchMissing> {
   const { settings, log } = options;
-  const { repository: { name }, required } = request;
+  const { repository: { name }, required, optional = [] } = request;
   const cache = new RepositoryCache(settings.cache, request.repository);
   try {
     const commit = cache.commitOf(request.revision);
-    const { files, states } = await findFiles(cache, commit, request);
+    const files = new Map<string, string>();
+    const states = new Map<string, State>();
+    for (const path of [...required, ...optional]) {
+      const file = commit && cache.find(commit, path);
+      if (commit && file) {
+        files.set(path, file);
+        states.set(path, await cache.check(commit, path));
+      } else {
+        const isAbsent = file === false && !required.includes(path);
+        states.set(path, isAbsent ? "absent" : "missing");
+      }
+    }
     const all = (state: State) =>
       [...states].filter(([, it]) => it === state).map(([path]) => path);
     const title = (path: string) => `"${path}" of "${name}"`;
@@ -143,27 +154,6 @@ function commitTitle(
 
 /** What the cache has of a file. `absent`: the commit does not have it. */
 type State = "right" | "wrong" | "unknown" | "absent" | "missing";
-
-/** Files of a commit in the cache, and the state of each that was requested. */
-async function findFiles(
-  cache: RepositoryCache,
-  commit: string | undefined,
-  { required, optional = [] }: FilesRequest,
-) {
-  const files = new Map<string, string>();
-  const states = new Map<string, State>();
-  for (const path of [...required, ...optional]) {
-    const file = commit && cache.find(commit, path);
-    if (commit && file) {
-      files.set(path, file);
-      states.set(path, await cache.check(commit, path));
-    } else {
-      const absent = file === false && !required.includes(path);
-      states.set(path, absent ? "absent" : "missing");
-    }
-  }
-  return { files, states };
-}
 
 /** @param known Commit that the cache has for the revision. */
 async function fetchMissing(

@@ -102,9 +102,12 @@ export async function resize(
   if (options.output !== undefined) {
     const path = (folder: string) =>
       join(options.output!, folder, basename(files.weights));
-    for (const { folder, ...file } of outputs) {
+    // With room for the factors, and everything else copied.
+    for (const { folder, tensors, metadata } of outputs) {
       await Deno.mkdir(join(options.output, folder), { recursive: true });
-      createFile(path(folder), adapter, file);
+      using from = SafetensorsFile.open(adapter.path);
+      using to = createSafetensors(path(folder), tensors, metadata);
+      for (const { name } of adapter.carried) to.write(name, from.raw(name));
     }
     spectra = await decomposeAll(
       modules.map((module) => ({
@@ -196,17 +199,6 @@ function chooseFile(
   throw new RangeError(
     `A budget of ${budget} bytes is too small: at rank 1, the file has ${file.fileBytes} bytes; give at least --budget ${file.fileBytes}B`,
   );
-}
-
-/** Creates the file with room for the factors, and everything else copied. */
-function createFile(
-  path: string,
-  { path: source, carried }: Adapter,
-  { tensors, metadata }: FileAt,
-): void {
-  using from = SafetensorsFile.open(source);
-  using to = createSafetensors(path, tensors, metadata);
-  for (const { name } of carried) to.write(name, from.raw(name));
 }
 
 /**

@@ -219,7 +219,11 @@ export async function readArguments(
   for (const { name, word, option, value } of tokensOf(command, args)) {
     if (name === undefined) rest.push(word);
     else if (option === undefined) {
-      throw await unknownOption(name, word, command);
+      const { didYouMean } = await import("../../pipeline/did_you_mean.ts");
+      const names = optionsOf(command).map(({ name }) => `--${name}`);
+      const given = name.startsWith("--") ? name : `-${word}`;
+      const hint = didYouMean(given, names);
+      throw new UsageError(`Unknown option "${name}"${hint}`);
     } else if (option.value === undefined && value !== undefined) {
       throw new UsageError(
         `Option "${name}" does not take a value, got "${value}"`,
@@ -328,19 +332,6 @@ async function checkValue(
   const names = choices.map((it) => `"${it}"`).join(", ");
   const hint = didYouMean(given, choices);
   throw invalidValue(name, given, `expected one of ${names}${hint}`);
-}
-
-async function unknownOption(
-  name: string,
-  word: string,
-  command: CommandSyntax,
-): Promise<UsageError> {
-  const { didYouMean } = await import("../../pipeline/did_you_mean.ts");
-  const hint = didYouMean(
-    name.startsWith("--") ? name : `-${word}`,
-    optionsOf(command).map(({ name }) => `--${name}`),
-  );
-  return new UsageError(`Unknown option "${name}"${hint}`);
 }
 
 /** A text whose commands start as the user's did: under npx, no PATH has `deno`. */

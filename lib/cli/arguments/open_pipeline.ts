@@ -41,7 +41,20 @@ export async function openPipeline(
   const name = await digest(JSON.stringify(source));
   const snapshot = store.path("graphs", `${name.slice(0, 16)}.json`);
   const saved = await readSnapshot(snapshot, store);
-  const read = saved ?? await readGraph(file, text, settings, profile, tasks);
+  const readGraph = async (): Promise<Graph> => {
+    const [{ expandPipeline }, { parseSetting }] = await Promise.all([
+      import("../../pipeline/load.ts"),
+      import("../../pipeline/params.ts"),
+    ]);
+    const parsed = settings.map((setting) =>
+      parseSetting(setting).catch(({ message }: Error) => {
+        throw new UsageError(message);
+      })
+    );
+    const given = { tasks, profile, settings: await Promise.all(parsed) };
+    return await expandPipeline(file, text, given);
+  };
+  const read = saved ?? await readGraph();
   const graph = { ...read, pipeline: resultsName(args, read.pipeline) };
   const selected = await matchingStages(graph, patterns);
   const forced = selected.length > 0 ? selected : graph.stages.keys();
@@ -77,27 +90,6 @@ export async function findPipeline(nameOrFile: string): Promise<string> {
 export function pipelineNames(): string[] {
   return entriesOf(join(PROJECT, "pipelines"))
     .flatMap(({ name }) => /^([^.].*)\.yaml$/.exec(name)?.[1] ?? []).sort();
-}
-
-async function readGraph(
-  file: string,
-  text: string,
-  settings: readonly string[],
-  profile: string | undefined,
-  tasks: string,
-): Promise<Graph> {
-  const [{ expandPipeline }, { parseSetting }] = await Promise.all([
-    import("../../pipeline/load.ts"),
-    import("../../pipeline/params.ts"),
-  ]);
-  const parsed = await Promise.all(
-    settings.map((setting) =>
-      parseSetting(setting).catch(({ message }: Error) => {
-        throw new UsageError(message);
-      })
-    ),
-  );
-  return await expandPipeline(file, text, { tasks, profile, settings: parsed });
 }
 
 /**
@@ -175,7 +167,12 @@ async function writeSnapshot(
       files: [...files],
       graph: { ...rest, stages: [...stages.values()] },
     });
-    removeOldest(store.path("graphs"));
+    const folder = store.path("graphs");
+    const kept = [...Deno.readDirSync(folder)].map(({ name }) => {
+      const path = join(folder, name);
+      return { path, modified: fingerprint(path)?.modified ?? 0 };
+    }).sort((a, b) => b.modified - a.modified);
+    kept.slice(MAX_SNAPSHOTS).forEach(({ path }) => removeIfThere(path));
     await store.memo.save();
   } catch (error) {
     // A snapshot only saves time.
@@ -187,13 +184,4 @@ async function writeSnapshot(
 function programFiles(): string[] {
   const folder = join(PROJECT, "lib/pipeline");
   return [...Deno.readDirSync(folder)].map(({ name }) => join(folder, name));
-}
-
-function removeOldest(folder: string): void {
-  const files = [...Deno.readDirSync(folder)].map(({ name }) => {
-    const path = join(folder, name);
-    return { path, modified: fingerprint(path)?.modified ?? 0 };
-  });
-  files.sort((a, b) => b.modified - a.modified);
-  for (const { path } of files.slice(MAX_SNAPSHOTS)) removeIfThere(path);
 }

@@ -9,7 +9,7 @@ import {
   PROJECT,
 } from "../arguments/options.ts";
 import { sectionsOf } from "../pages/dash_sections.ts";
-import { Follower, type StageState } from "../pages/dash_state.ts";
+import { Follower } from "../pages/dash_state.ts";
 import {
   fileContent,
   type ServedFile,
@@ -47,7 +47,40 @@ export const dashCommand = command`
     servePage(
       args,
       "dash",
-      ([path], search) => contentOf(path!, search, follower),
+      async ([path], search): Promise<ServedFile | undefined> => {
+        const stage = search.get("stage") ?? "";
+        switch (path) {
+          case "":
+            return await fileContent(
+              join(PROJECT, "lib/cli/pages/dash_page.html"),
+            );
+          case "dash_page.ts": {
+            const script = join(PROJECT, "lib/cli/pages", path);
+            const text = await Deno.readTextFile(script);
+            const { stripTypeScriptTypes } = await import("node:module");
+            return { body: stripTypeScriptTypes(text), type: ".js" };
+          }
+          case "page.css":
+            return await fileContent(join(PROJECT, "lib/report/page.css"));
+          case "state": {
+            const state = await follower.state();
+            const { stages } = state;
+            // The log of the chosen one, else of one that runs, has failed, or is done.
+            const { id = "" } = stages.find(({ id }) => id === stage) ??
+              stages.find(({ state }) => state === "running") ??
+              stages.find(({ state }) => state === "failed") ??
+              stages.findLast(({ state }) => state === "done") ??
+              stages[0] ?? {};
+            const sections = sectionsOf(state, follower, id);
+            const body = JSON.stringify({ ...state, stage: id, sections });
+            return { body, type: ".json" };
+          }
+          case "report": {
+            const body = follower.report(stage);
+            return body && { body, type: ".html", policy: REPORT_POLICY };
+          }
+        }
+      },
       signal,
     )
   );
@@ -56,42 +89,3 @@ export const dashCommand = command`
 /** Policy of a report: it may run its own scripts, sandboxed from this page. */
 const REPORT_POLICY =
   "sandbox allow-scripts allow-downloads allow-popups; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; frame-ancestors 'self'";
-
-async function contentOf(
-  path: string,
-  search: URLSearchParams,
-  follower: Follower,
-): Promise<ServedFile | undefined> {
-  const stage = search.get("stage") ?? "";
-  switch (path) {
-    case "":
-      return await fileContent(join(PROJECT, "lib/cli/pages/dash_page.html"));
-    case "dash_page.ts": {
-      const script = join(PROJECT, "lib/cli/pages", path);
-      const text = await Deno.readTextFile(script);
-      const { stripTypeScriptTypes } = await import("node:module");
-      return { body: stripTypeScriptTypes(text), type: ".js" };
-    }
-    case "page.css":
-      return await fileContent(join(PROJECT, "lib/report/page.css"));
-    case "state": {
-      const state = await follower.state();
-      const { id = "" } = stageToShow(state.stages, stage) ?? {};
-      const sections = sectionsOf(state, follower, id);
-      const body = JSON.stringify({ ...state, stage: id, sections });
-      return { body, type: ".json" };
-    }
-    case "report": {
-      const body = follower.report(stage);
-      return body && { body, type: ".html", policy: REPORT_POLICY };
-    }
-  }
-}
-
-/** The stage whose log is shown: the one that the user has chosen, else one that runs, has failed, or is done. */
-function stageToShow(stages: readonly StageState[], chosen: string) {
-  return stages.find(({ id }) => id === chosen) ??
-    stages.find(({ state }) => state === "running") ??
-    stages.find(({ state }) => state === "failed") ??
-    stages.findLast(({ state }) => state === "done") ?? stages[0];
-}

@@ -70,8 +70,12 @@ export async function runAlone(
         [{ stage: input, matrix: {}, path, place: run.lastingPaths(path) }],
       ]),
     ),
-    sources: declared.flatMap(([, path]) => [path, ...linkedFrom(path)])
-      .map(readable),
+    // With the files that links lead to, as in caches of models.
+    sources: declared.flatMap(([, path]) => [
+      path,
+      ...[...Deno.readDirSync(path)].filter(({ isSymlink }) => isSymlink)
+        .map(({ name }) => Deno.realPathSync(join(path, name))),
+    ]).map(readable),
     folder: start,
     checkpoint,
     runtimes: new Map(engine && [["engine", engine]]),
@@ -89,10 +93,4 @@ export async function runAlone(
 /** A path that Deno can be given, which splits paths at commas, as the folders of stages have them: its nearest folder without one. */
 function readable(path: string): string {
   return path.includes(",") ? readable(dirname(path)) : path;
-}
-
-/** Files that links in a folder lead to, as in caches of models. */
-function linkedFrom(folder: string): string[] {
-  return [...Deno.readDirSync(folder)].filter(({ isSymlink }) => isSymlink)
-    .map(({ name }) => Deno.realPathSync(join(folder, name)));
 }

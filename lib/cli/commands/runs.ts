@@ -5,12 +5,7 @@ import { readYaml } from "../../pipeline/read.ts";
 import { signOf } from "../../problems/registry.ts";
 import { openStore } from "../../scheduler/context.ts";
 import { holdOff } from "../../store/cleanup.ts";
-import {
-  type Arguments,
-  command,
-  UsageError,
-  wrap,
-} from "../arguments/arguments.ts";
+import { command, UsageError, wrap } from "../arguments/arguments.ts";
 import {
   findPipeline,
   matchingStages,
@@ -63,7 +58,15 @@ export const runsCommand = command`
   ].filter(({ isNeeded, value }) =>
     isCsv || isNeeded?.(rows.map(value)) !== false
   );
-  const sorted = sortRows(rows, columns, args);
+  const name = args.value("sort");
+  const by = columns.find((it) => it.name === name);
+  if (name !== undefined && by === undefined && rows.length > 0) {
+    const names = columns.map((it) => it.name);
+    const hint = didYouMean(name, names, "the columns are");
+    throw new UsageError(`No column "${name}" to sort by${hint}`);
+  }
+  if (by) rows.sort((a, b) => order(by.value(a), by.value(b)));
+  const sorted = args.has("reverse") ? rows.toReversed() : rows;
   const lines = args.has("json")
     ? sorted.map((it) => JSON.stringify(it))
     : isCsv
@@ -178,7 +181,12 @@ function parameterColumns(
       isLong: true,
       value({ params, ranks }) {
         const found = of.find((it) => Object.hasOwn(params, it));
-        if (found !== undefined) return cellOf(params[found]);
+        if (found !== undefined) {
+          const value = params[found];
+          const isPlain = typeof value === "number" ||
+            typeof value === "string";
+          return isPlain ? value : JSON.stringify(value);
+        }
         // The rank of an imported adapter is no parameter.
         return name === "rank" ? ranks.at(-1)?.rank : undefined;
       },
@@ -190,12 +198,6 @@ function parameterColumns(
     columns.filter(differs),
     columns.filter((column) => !differs(column)),
   ];
-}
-
-function cellOf(value: unknown): Cell {
-  return typeof value === "number" || typeof value === "string"
-    ? value
-    : JSON.stringify(value);
 }
 
 /** The rank at which a row scores best by its first metric, and the scores there. */
@@ -244,25 +246,6 @@ function rankColumns(rows: readonly Row[]): Column[] {
         ranks.find((it) => it.rank === rank)?.metrics[metric] ?? undefined,
     }))
   );
-}
-
-/** @throws {UsageError} If there is no such column. */
-function sortRows(
-  rows: readonly Row[],
-  columns: readonly Column[],
-  args: Arguments,
-): readonly Row[] {
-  const name = args.value("sort");
-  const column = columns.find((it) => it.name === name);
-  if (name !== undefined && column === undefined && rows.length > 0) {
-    const names = columns.map((it) => it.name);
-    const hint = didYouMean(name, names, "the columns are");
-    throw new UsageError(`No column "${name}" to sort by${hint}`);
-  }
-  const sorted = column === undefined
-    ? rows
-    : rows.toSorted((a, b) => order(column.value(a), column.value(b)));
-  return args.has("reverse") ? sorted.toReversed() : sorted;
 }
 
 /** Orders cells: absent ones, numbers, then texts. */

@@ -116,18 +116,16 @@ async function send(
     ? [mlflow.mlflowServer, mlflow.sendToMlflow]
     : [trackio.trackioServer, trackio.sendToTrackio];
   const { title, start, variable, usual } = SERVERS[to as keyof typeof SERVERS];
-  const found = serverOf(addressOf(args, variable, usual), Deno.env.get);
+  const given = args.value("url");
+  const url = given ?? (Deno.env.get(variable) || usual);
+  if (!/^https?:\/\//.test(url) || !URL.canParse(url)) {
+    const expected = `expected an address such as "${usual}"`;
+    if (given) throw invalidValue("url", url, expected);
+    throw new UsageError(
+      `Invalid value "${url}" for variable "${variable}": ${expected}`,
+    );
+  }
+  const found = serverOf(url, Deno.env.get);
   const server = { title, start, ...found, signal };
   return { added: await sendTo(pipeline, runs, server), target: server.url };
-}
-
-/** The address of a server: from `--url`, else from a variable, else the usual one. */
-function addressOf(args: Arguments, variable: string, usual: string): string {
-  const url = args.value("url") ?? (Deno.env.get(variable) || usual);
-  if (/^https?:\/\//.test(url) && URL.canParse(url)) return url;
-  throw args.has("url")
-    ? invalidValue("url", url, `expected an address such as "${usual}"`)
-    : new UsageError(
-      `Invalid value "${url}" for variable "${variable}": expected an address such as "${usual}"`,
-    );
 }

@@ -47,7 +47,17 @@ export const tryCommand = command`
       ...(report !== undefined && { recommended: rankFor(stage.id, report) }),
     };
     Deno.writeTextFileSync(join(folder, "about.json"), JSON.stringify(about));
-    await writeScript(join(folder, "page.js"));
+    const { build, stop } = await import("esbuild");
+    // lib/serve and onnxruntime-web without WebGPU, as one file.
+    await build({
+      entryPoints: [join(PROJECT, "lib/serve/page.ts")],
+      alias: { "onnxruntime-web": "onnxruntime-web/wasm" },
+      bundle: true,
+      format: "esm",
+      outfile: join(folder, "page.js"),
+      absWorkingDir: PROJECT,
+      logLevel: "silent",
+    }).finally(() => stop());
     const files: Readonly<Record<string, string>> = {
       "": join(PROJECT, "lib/serve/page.html"),
       "page.css": join(PROJECT, "lib/report/page.css"),
@@ -84,17 +94,3 @@ function rankFor(stage: string, folder: string): number | undefined {
 const WASM = "ort-wasm-simd-threaded.wasm";
 
 const WASM_POLICY = POLICY.replace("'self'", "'self' 'wasm-unsafe-eval'");
-
-/** Writes the script of the page, lib/serve and onnxruntime-web without WebGPU as one file. */
-async function writeScript(outfile: string): Promise<void> {
-  const { build, stop } = await import("esbuild");
-  await build({
-    entryPoints: [join(PROJECT, "lib/serve/page.ts")],
-    alias: { "onnxruntime-web": "onnxruntime-web/wasm" },
-    bundle: true,
-    format: "esm",
-    outfile,
-    absWorkingDir: PROJECT,
-    logLevel: "silent",
-  }).finally(() => stop());
-}

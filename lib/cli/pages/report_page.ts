@@ -59,7 +59,12 @@ export async function writePages(
   for (const [id, page] of pages) {
     const folder = visibleFolder(out, graph.pipeline, id);
     const text = Deno.readTextFileSync(join(folder, "report.html"));
-    if (!await isPage(page, graph.pipeline, id, store)) {
+    const info = linkFingerprint(page) && Deno.lstatSync(page);
+    const shown = info?.isFile ? Deno.readTextFileSync(page) : "";
+    // As a run has written it: with the facts taken out, it is in a result of the stage.
+    const blank = await digest(withoutFacts(shown));
+    const files = store.results(graph.pipeline, id).flatMap(filesOfKey);
+    if (info && !files.some(({ blob }) => blob === blank)) {
       const aside = keepAside(page, folder);
       emit({ type: "kept", stage: id, files: 1, folder: aside });
     }
@@ -139,20 +144,6 @@ function rowHtml(name: "th" | "td", texts: readonly string[]): string {
 /** `2026-01-02 03:04 UTC` */
 function dateText(iso: string): string {
   return `${iso.slice(0, 16).replace("T", " ")} UTC`;
-}
-
-/** True if there is nothing at a path, or a page as a run has written it: with the facts taken out, it is in a result of the stage. */
-async function isPage(
-  path: string,
-  pipeline: string,
-  stage: string,
-  store: Store,
-): Promise<boolean> {
-  if (linkFingerprint(path) === undefined) return true;
-  const file = Deno.lstatSync(path).isFile ? Deno.readTextFileSync(path) : "";
-  const blank = await digest(withoutFacts(file));
-  return store.results(pipeline, stage).flatMap(filesOfKey)
-    .some(({ blob }) => blob === blank);
 }
 
 function versionsOf(manifests: readonly Manifest[]): Record<string, string> {

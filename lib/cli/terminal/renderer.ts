@@ -37,7 +37,9 @@ async function rendererFor(args: Arguments): Promise<Renderer> {
       if (!isTerminal) hangUp();
     }
   };
-  if (args.has("json")) return jsonLines(write);
+  if (args.has("json")) {
+    return { show: (it) => write(`${JSON.stringify(it)}\n`), end() {} };
+  }
   const isLive = isTerminal && !Deno.env.get("CI") &&
     Deno.env.get("TERM") !== "dumb";
   if (!isLive) return plainLines(write);
@@ -73,13 +75,6 @@ export function csvLine(texts: readonly string[]): string {
 
 function isBrokenPipe(error: unknown): boolean {
   return error instanceof Deno.errors.BrokenPipe;
-}
-
-function jsonLines(write: (text: string) => void): Renderer {
-  return {
-    show: (message) => write(`${JSON.stringify(message)}\n`),
-    end() {},
-  };
 }
 
 /** Minimum milliseconds between two progress lines of a stage or an installation. */
