@@ -75,7 +75,8 @@ export function readEdges(
 ): Edge[] | undefined {
   const { families, faults } = context;
   const edges: Edge[] = [];
-  let sound = task !== undefined && !damaged.has("inputs");
+  const before = faults.size;
+  let isKnown = task !== undefined && !damaged.has("inputs");
   const path = ["stages", name, "inputs"];
   for (const [input, given] of Object.entries(written.inputs)) {
     const declaration = task && Object.hasOwn(task.inputs, input)
@@ -94,28 +95,24 @@ export function readEdges(
     const texts = [given].flat();
     const references = texts.map(parseInputReference);
     if (texts.length > 1 && declaration && !declaration.many) {
-      sound = false;
       faults.addAtKey(
         at,
         `Input "${input}" of task "${written.task}" takes one artifact, got ${texts.length}`,
       );
     }
     for (const [index, reference] of references.entries()) {
-      const problems = checkReference(reference, declaration, context);
-      for (const problem of problems) {
+      for (const problem of checkReference(reference, declaration, context)) {
         faults.addAt(Array.isArray(given) ? [...at, index] : at, problem);
       }
-      sound &&= problems.length === 0 && families.has(reference.stage);
+      isKnown &&= families.has(reference.stage);
     }
     if (declaration) edges.push({ input, declaration, references, path: at });
-    else sound = false;
   }
   if (task !== undefined && !damaged.has("inputs")) {
     const missing = Object.entries(task.inputs).filter(([input, it]) =>
       !it.optional && !Object.hasOwn(written.inputs, input)
     );
     for (const [input, { kind, many }] of missing) {
-      sound = false;
       faults.addAtKey(
         path,
         `Stage "${name}" needs input "${input}" of task "${written.task}": ${
@@ -127,7 +124,8 @@ export function readEdges(
   const declared = Object.keys(task?.inputs ?? {});
   const position = ({ input, declaration }: Edge) =>
     declared.indexOf(input) + (leavesAll(declaration) ? declared.length : 0);
-  return sound ? edges.sort((a, b) => position(a) - position(b)) : undefined;
+  if (!isKnown || faults.size > before) return undefined;
+  return edges.sort((a, b) => position(a) - position(b));
 }
 
 /** Whether a stage has a place without the stages that an input refers to. */
