@@ -289,7 +289,7 @@ export class ModelTokenizer {
 
   /** An example as a whole, its windows, or its prompt with each text that may follow. */
   #encodingsOf(example: Example) {
-    const { text, pair, words, label, completions, messages } = example;
+    const { text, pair, words, label, completions } = example;
     if (completions !== undefined) {
       let written = 0;
       return completions.map((it) => {
@@ -297,16 +297,6 @@ export class ModelTokenizer {
         const firsts = places.map((token) => ({ token, word: written++ }));
         return { ...encoding, types: [], firsts };
       });
-    }
-    if (messages !== undefined) {
-      const ids = this.encodePrompt(example);
-      return [{
-        ids,
-        types: [],
-        truncated: false,
-        labels: [label],
-        firsts: [],
-      }];
     }
     if (words === undefined) {
       return [{ ...this.encode(text, pair), labels: [label], firsts: [] }];
