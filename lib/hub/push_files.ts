@@ -78,34 +78,28 @@ export async function pushFiles(
     }
     return { url: `${endpoint}/${repository}`, commit: commit.oid };
   } catch (error) {
-    throw explain(error, repository, endpoint);
+    if (error instanceof HubApiError) {
+      const { statusCode, message } = error;
+      const denied = statusCode === 401 || statusCode === 403;
+      throw new HubError(
+        "refused",
+        `The hub refuses the push to "${repository}" (status ${statusCode}): ${message}`,
+        denied
+          ? "Set HF_TOKEN to a token with write access to the owner's repositories"
+          : "Correct the problem, and push again",
+        { cause: error },
+      );
+    }
+    if (
+      error instanceof TypeError && /fetch|connect|send/i.test(error.message)
+    ) {
+      throw new HubError(
+        "unreachable",
+        `Cannot reach the hub at "${endpoint}": ${error.message}`,
+        "Check the network and HF_ENDPOINT, and push again",
+        { cause: error },
+      );
+    }
+    throw error;
   }
-}
-
-function explain(
-  error: unknown,
-  repository: string,
-  endpoint: string,
-): unknown {
-  if (error instanceof HubApiError) {
-    const { statusCode, message } = error;
-    const denied = statusCode === 401 || statusCode === 403;
-    return new HubError(
-      "refused",
-      `The hub refuses the push to "${repository}" (status ${statusCode}): ${message}`,
-      denied
-        ? "Set HF_TOKEN to a token with write access to the owner's repositories"
-        : "Correct the problem, and push again",
-      { cause: error },
-    );
-  }
-  if (error instanceof TypeError && /fetch|connect|send/i.test(error.message)) {
-    return new HubError(
-      "unreachable",
-      `Cannot reach the hub at "${endpoint}": ${error.message}`,
-      "Check the network and HF_ENDPOINT, and push again",
-      { cause: error },
-    );
-  }
-  return error;
 }

@@ -110,10 +110,15 @@ function sectionsOf(
       },
       image({ href, text }) {
         const figure = figures.find(({ name }) => name === href);
-        if (figure !== undefined) {
-          return figureHtml(figure, text, panels.get(href) ?? "");
+        if (figure === undefined) {
+          throw new TypeError(`The report has no figure "${href}"`);
         }
-        throw new TypeError(`The report has no figure "${href}"`);
+        const title = escapeHtml(text);
+        const panel = panels.get(href) ?? "";
+        return `<div class="curve"><figure data-figure="${href}" aria-label="${title}">
+<figcaption>${title}</figcaption>
+<div class="chart">${figure.svg}</div>
+</figure>${panel}</div>`;
       },
     },
   });
@@ -145,16 +150,4 @@ function sectionsOf(
 
 function isImage(tokens: Token[] = []): boolean {
   return tokens.length === 1 && tokens[0]!.type === "image";
-}
-
-function figureHtml(
-  { name, svg }: Figure,
-  title: string,
-  panel: string,
-): string {
-  const text = escapeHtml(title);
-  return `<div class="curve"><figure data-figure="${name}" aria-label="${text}">
-<figcaption>${text}</figcaption>
-<div class="chart">${svg}</div>
-</figure>${panel}</div>`;
 }

@@ -1,5 +1,9 @@
 import * as z from "zod";
-import { asWritten, readJsonFile } from "../artifacts/json_file.ts";
+import {
+  asWritten,
+  readAsWritten,
+  readJsonFile,
+} from "../artifacts/json_file.ts";
 import {
   AdapterConfig,
   LORA_FIELDS,
@@ -127,9 +131,11 @@ export async function readAdapter(
       `${method} cannot be resized (tensor "${found.name}"); merge it into its model, and extract a LoRA`,
     );
   }
-  const configs = config === undefined
-    ? configsIn(file.metadata, fault)
-    : [await readConfig(config)];
+  const configs = config === undefined ? configsIn(file.metadata, fault) : [{
+    prefix: PEFT_PREFIX,
+    fields: await readAsWritten(config),
+    checked: await readJsonFile(config, LoraConfig),
+  }];
 
   const carried: NamedTensor[] = [];
   const found = new Map<string, Partial<Record<Role, NamedTensor>>>();
@@ -275,12 +281,6 @@ function scaleOf(
   }
   const alpha = patternValue(alpha_pattern, name) ?? lora_alpha;
   return alpha / (use_rslora ? Math.sqrt(rank) : rank);
-}
-
-async function readConfig(path: string): Promise<Config> {
-  const checked = await readJsonFile(path, LoraConfig);
-  const fields = JSON.parse(await Deno.readTextFile(path), asWritten);
-  return { prefix: PEFT_PREFIX, fields, checked };
 }
 
 /** The configurations of PEFT that diffusers keeps in the metadata, a prefix for each model of a pipeline. */

@@ -126,6 +126,10 @@ export async function resize(
     ...changesOf(spectra, ranks, dtype),
     fileBytes,
   }));
+  const title = request.added.length === 0
+    ? basename(source)
+    : [{ source, weight }, ...request.added]
+      .map(({ source, weight }) => `${weight} ${basename(source)}`).join(" + ");
   const card = files.others.get("README.md");
   const before = card && await Deno.readTextFile(card);
   for (const [i, { folder, ranks }] of outputs.entries()) {
@@ -134,7 +138,7 @@ export async function resize(
     for (const [name, path] of files.others) {
       await Deno.copyFile(path, at(name));
     }
-    const about = { adapter, resized: resized[i]!, title: cardTitle(request) };
+    const about = { adapter, resized: resized[i]!, title };
     const config = configAt(adapter, ranks);
     const texts = {
       ...config !== undefined && { [basename(files.config!)]: config },
@@ -270,10 +274,4 @@ async function ask(worker: Worker, job: Job): Promise<Float64Array> {
   });
   if ("values" in answer) return answer.values;
   throw new SyntaxError(answer.fault);
-}
-
-/** Name of the source, or the weighted sum. */
-function cardTitle({ source, weight, added }: ResizeRequest): string {
-  return added.length === 0 ? basename(source) : [{ source, weight }, ...added]
-    .map(({ source, weight }) => `${weight} ${basename(source)}`).join(" + ");
 }

@@ -32,7 +32,7 @@ const KEPT =
  *
  * @param source A folder or a file, or a repository of the hub: `OWNER/NAME`,
  * `OWNER/NAME@REVISION`, `OWNER/NAME/FILE.safetensors`.
- * @throws {SyntaxError} If there is no adapter, or more than one.
+ * @throws {SyntaxError} If there is no adapter, or more than one, or what is copied as it is is no file, or a link to one of another folder.
  */
 export async function findAdapter(
   source: string,
@@ -48,24 +48,19 @@ export async function findAdapter(
     chosenOf(source, names, `"${join(folder, "FILE.safetensors")}"`),
     (name) => join(folder, name),
   );
-  for (const other of files.others.values()) checkCopied(other, folder);
-  return files;
-}
-
-/** @throws {SyntaxError} If what is copied as it is is no file, or a link to one of another folder. */
-function checkCopied(path: string, folder: string): void {
-  const [file, own] = [path, folder].map((it) => Deno.realPathSync(it)) as [
-    string,
-    string,
-  ];
-  if (!Deno.statSync(file).isFile) {
-    throw new SyntaxError(`"${path}" is not a file: remove it`);
+  const own = Deno.realPathSync(folder);
+  for (const path of files.others.values()) {
+    const file = Deno.realPathSync(path);
+    if (!Deno.statSync(file).isFile) {
+      throw new SyntaxError(`"${path}" is not a file: remove it`);
+    }
+    // The hub's cache has links to its blobs.
+    if ([own, join(own, "../../blobs")].includes(dirname(file))) continue;
+    throw new SyntaxError(
+      `"${path}" is a link to "${file}", outside of the adapter: copy that file, or remove the link`,
+    );
   }
-  // The hub's cache has links to its blobs.
-  if ([own, join(own, "../../blobs")].includes(dirname(file))) return;
-  throw new SyntaxError(
-    `"${path}" is a link to "${file}", outside of the adapter: copy that file, or remove the link`,
-  );
+  return files;
 }
 
 /** The files of an adapter with these names, the weights first. */
