@@ -81,7 +81,7 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
     "lib/hub",
     "lib/report",
   ],
-  "lib/text": 1912["lib/files", "lib/data", "lib/serve"],
+  "lib/text": ["lib/files", "lib/data", "lib/serve"],
   "lib/data": [],
   "lib/benchmarks": ["lib/data", "lib/problems"],
   "lib/hub": ["lib/files", "lib/pypi"],
