@@ -13,17 +13,24 @@ export interface FigureReference {
 
 /** The figures of a comparison, or of a mean over tasks; those of seconds and losses only if it has trainings. */
 export function figuresOf(curves: Curves): FigureReference[] {
-  const { methods } = curves;
+  const { metrics, methods, confidence } = curves;
   const isTimed = methods.some(({ role, trainings = [] }) =>
     role !== "bound" && trainings.length > 0
   );
   const hasLosses = methods.some(({ trainings = [] }) =>
     trainings.some(({ losses }) => losses.length > 0)
   );
+  const banded = bandedMethods(methods);
+  const hasAll = methods.every((it) =>
+    it.role === "bound" || banded.includes(it)
+  );
+  const of = hasAll ? "" : ` of ${banded.map(titleOf).join(" and ")}`;
+  const level = exactPercent(confidence);
+  const scores = `${metrics[0]} by rank, with ${level} % intervals${of}`;
   const cost = "Seconds of training and of evaluation, a segment per training";
   const loss = "Training loss by step, a line per training";
   return [
-    ["scores", "", curveTitle(curves)] as const,
+    ["scores", "", scores] as const,
     ...(isTimed ? [["cost", "-cost", cost] as const] : []),
     ...(hasLosses ? [["loss", "-loss", loss] as const] : []),
   ].map(([kind, suffix, title]) => ({
@@ -43,16 +50,6 @@ export function bandedMethods(methods: Curves["methods"]): Curves["methods"] {
   return ["candidate", "baseline"].flatMap((role) =>
     adapted.find((method) => method.role === role) ?? []
   );
-}
-
-function curveTitle({ metrics, methods, confidence }: Curves): string {
-  const banded = bandedMethods(methods);
-  const hasAll = methods.every((it) =>
-    it.role === "bound" || banded.includes(it)
-  );
-  const of = hasAll ? "" : ` of ${banded.map(titleOf).join(" and ")}`;
-  const level = exactPercent(confidence);
-  return `${metrics[0]} by rank, with ${level} % intervals${of}`;
 }
 
 /** File of a comparison's figure of scores by rank, `mrpc-validation.svg`, or with a suffix of another figure. */

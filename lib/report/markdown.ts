@@ -144,14 +144,17 @@ function epochText({ epoch }: Pick<Comparison, "epoch">): string {
 
 /** Examples, epoch, seeds, intervals and settings of a comparison. */
 function protocolText(comparison: Comparison): string[] {
-  const { split, examples, epoch } = comparison;
+  const { split, examples, epoch, methods } = comparison;
+  const seedsOf = ({ ranks }: MethodSummary) =>
+    new Set(ranks.map(({ seeds }) => seeds.join(", ")));
+  const seeds = sharedText(methods, seedsOf, "; ");
   return [
     [
       `${examples} examples of the split ${plain(split)}.`,
       ...(epoch === "best"
         ? bestEpochText(comparison)
         : ["The last epoch of each training is evaluated."]),
-      `Seeds: ${seedsText(comparison)}.`,
+      `Seeds: ${seeds}.`,
       ...intervalsText(comparison),
     ].join(" "),
     settingsText(comparison),
@@ -172,14 +175,6 @@ function bestEpochText({ methods, split, metrics }: Comparison): string[] {
       ]
       : []),
   ];
-}
-
-function seedsText({ methods }: Comparison): string {
-  return sharedText(
-    methods,
-    ({ ranks }) => new Set(ranks.map(({ seeds }) => seeds.join(", "))),
-    "; ",
-  );
 }
 
 /** Number of seeds below which bootstrap intervals over seeds are noticeably too narrow. */

@@ -30,7 +30,11 @@ interface PageParts {
 export function renderPage(
   { report, markdown, figures, runtime }: PageParts,
 ): string {
-  const title = pageTitle(report);
+  const titles = [
+    ...new Set(report.comparisons.map(({ title }) => escapeHtml(title))),
+  ];
+  const of = titles.length > 4 ? `${titles.length} tasks` : titles.join(", ");
+  const title = of === "" ? "Report" : `Report on ${of}`;
   const sections = sectionsOf(markdown, figures, report);
   const links = sections.map(({ link }) => link).join("\n");
   const data = scriptJson(pageData(figures));
@@ -60,12 +64,6 @@ ${stripTypeScriptTypes(script)}</script>
 /** Allows scripts and styles of the page itself only. Vega compiles expressions. */
 const POLICY =
   "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:";
-
-function pageTitle({ comparisons }: Report): string {
-  const titles = [...new Set(comparisons.map(({ title }) => title))];
-  const text = titles.length > 4 ? `${titles.length} tasks` : titles.join(", ");
-  return text === "" ? "Report" : `Report on ${escapeHtml(text)}`;
-}
 
 /** The verdict on each comparison, and the faults of the data. */
 function verdictsHtml(report: Report): string {

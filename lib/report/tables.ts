@@ -255,6 +255,7 @@ export function costText(comparison: Comparison): string[] {
     method.cost === null ? [] : [{ title: titleOf(method), cost: method.cost }]
   );
   if (costs.length === 0) return [];
+  const ratios = speedUps(comparison);
   return [
     "### Costs",
     table(
@@ -266,7 +267,7 @@ export function costText(comparison: Comparison): string[] {
     ),
     "A sweep trains and evaluates a method at all its ranks. Seconds are sums of the times measured when each stage ran: of training with reading the data, and of the whole stages of evaluation and reduction. Costs are means over seeds. One TFLOP is 10^12 floating-point operations, counted from the shapes of the matrix products including padding; a reduction counts as 0.",
     ...machinesText(costs),
-    ...speedUpTable(comparison),
+    ...ratios.length === 0 ? [] : [table(SPEED_UPS, ratios)],
   ];
 }
 
@@ -292,6 +293,16 @@ export function speedUpText(comparison: Comparison): string[] {
   ];
 }
 
+/** Columns of the table of speed-ups. */
+const SPEED_UPS = [
+  "Speed-up",
+  "Sweep (s)",
+  "Training (s)",
+  "Sweep (FLOP)",
+  "Training (FLOP)",
+  "Training examples",
+];
+
 /** A ratio of seconds of several machines. */
 const UNKNOWN = "unknown";
 
@@ -310,19 +321,4 @@ function speedUps({ methods, contrasts }: Comparison): string[][] {
         .map((ratio) => ratio === null ? UNKNOWN : `${ratio.toFixed(2)}x`),
     ]];
   });
-}
-
-function speedUpTable(comparison: Comparison): string[] {
-  const rows = speedUps(comparison);
-  if (rows.length === 0) return [];
-  return [
-    table([
-      "Speed-up",
-      "Sweep (s)",
-      "Training (s)",
-      "Sweep (FLOP)",
-      "Training (FLOP)",
-      "Training examples",
-    ], rows),
-  ];
 }

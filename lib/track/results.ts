@@ -62,8 +62,18 @@ export class Results {
       ...result,
       key,
       started,
-      /** Parameters of the stage and of all that it was made from, by `TASK.PARAMETER`. */
-      params: Object.fromEntries(chain.toReversed().flatMap(paramsOf)),
+      /** Parameters of the stage and of all that it was made from, by `TASK.PARAMETER`, with mappings flattened, and its sources, runtimes and code. */
+      params: Object.fromEntries(
+        chain.toReversed().flatMap(({ task, parts }) => {
+          const { params, sources, runtimes, code } = parts;
+          const contents = Object.entries(sources)
+            .map(([name, it]) => [name, `content ${it.slice(0, 8)}`]);
+          return flattened(task, {
+            ...{ ...params, ...Object.fromEntries(contents), ...runtimes },
+            code: code.slice(0, 8),
+          });
+        }),
+      ),
       /** From `scores.json`; empty for other results. */
       ranks: await this.#scores(manifest),
       metrics,
@@ -123,17 +133,6 @@ const [SCORES] = SCORES_FILES;
 
 /** Metric with the seconds of a training over all attempts. */
 export const TRAINING = "training_seconds";
-
-/** Parameters of a result by `TASK.PARAMETER`, with mappings flattened, and its sources, runtimes and code. */
-function paramsOf({ task, parts }: Manifest): [string, unknown][] {
-  const { params, sources, runtimes, code } = parts;
-  const contents = Object.entries(sources)
-    .map(([name, content]) => [name, `content ${content.slice(0, 8)}`]);
-  return flattened(task, {
-    ...{ ...params, ...Object.fromEntries(contents), ...runtimes },
-    code: code.slice(0, 8),
-  });
-}
 
 function flattened(name: string, value: unknown): [string, unknown][] {
   return typeof value === "object" && value !== null && !Array.isArray(value)
