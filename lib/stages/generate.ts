@@ -129,27 +129,43 @@ async function referencesOf(
 /** A prompt. */
 type Prompt = Pick<Example, "text" | "messages">;
 
-/**
- * Writes a text after each prompt at each rank. A prompt that leaves no room for
- * it loses its beginning.
- *
- * @returns Texts, `[ranks][prompts]`; tokens of the prompts, and operations for all
- */
+/** Options of {@linkcode textWriter}. */
+type WriterOptions = WritingSettings & Pick<UsageSettings, "batchSize">;
+
+/** Writes texts as {@linkcode textWriter} does, once, with the progress of a stage. */
 export async function writeTexts(
   stage: Pick<Stage<unknown>, "progress" | "signal" | "log">,
-  { classifier, values, alpha, scaling }: Ready,
+  ready: Ready,
   model: string,
   prompts: readonly Prompt[],
-  { ranks, ...search }:
-    & WritingSettings
-    & Pick<UsageSettings, "batchSize">
-    & { readonly ranks: readonly number[] },
+  { ranks, ...options }: WriterOptions & { readonly ranks: readonly number[] },
+) {
+  using write = await textWriter(ready, model, options);
+  const written = await write(prompts, ranks, {
+    signal: stage.signal,
+    progress: (done) => stage.progress(done, prompts.length, "texts"),
+  });
+  const { cut } = written;
+  if (cut > 0) stage.log(`${cut} prompts have lost their beginning`);
+  return written;
+}
+
+/**
+ * Makes a function that writes a text after each prompt at each rank. A prompt
+ * that leaves no room for it loses its beginning.
+ *
+ * @throws {RangeError} If there is no room for any prompt.
+ */
+export async function textWriter(
+  { classifier, values, alpha, scaling }: Ready,
+  model: string,
+  options: WriterOptions,
 ) {
   const { architecture, maxLength } = readModel(model);
-  const room = maxLength - search.maxTokens;
+  const room = maxLength - options.maxTokens;
   if (room < 1) {
     throw new RangeError(
-      `maxTokens ${search.maxTokens} leaves no room for a prompt: the model has ${maxLength} positions`,
+      `maxTokens ${options.maxTokens} leaves no room for a prompt: the model has ${maxLength} positions`,
     );
   }
   const tokenizer = await ModelTokenizer.load(
@@ -157,26 +173,43 @@ export async function writeTexts(
     tokenizerDefaults(architecture),
     maxLength,
   );
-  const all = prompts.map((it) => tokenizer.encodePrompt(it));
-  const cut = all.filter(({ length }) => length > room).length;
-  if (cut > 0) stage.log(`${cut} prompts have lost their beginning`);
-  const ids = all.map((it) => it.slice(-room));
-  using generate = generator(classifier, {
-    ...{ ...search, alpha, scaling },
-    ends: [tokenizer.end],
-  });
-  const written = await generate(values, ranks, ids, {
-    signal: stage.signal,
-    progress: (done) => stage.progress(done, prompts.length, "texts"),
-  });
+  const ends = [tokenizer.end];
+  const generate = generator(classifier, { ...options, alpha, scaling, ends });
   const flopsOf = (length: number, ranks: number) =>
     forwardFlops(classifier, [1, length], ranks);
-  const tokens = ids.map(({ length }) => length);
-  return {
-    texts: written.map((texts) => texts.map((it) => tokenizer.decode(it))),
-    tokens: tokens.reduce((sum, it) => sum + it, 0),
-    flops: tokens.reduce((sum, it) => sum + flopsOf(it, ranks.length), 0) +
-      written.flat().reduce((sum, { length }) => sum + length, 0) *
-        search.beams * flopsOf(1, 1),
-  };
+
+  /** @param hooks.written Called with the text so far of a prompt at a rank, by their numbers */
+  async function write(
+    prompts: readonly Prompt[],
+    ranks: readonly number[],
+    { written, ...hooks }: {
+      readonly signal?: AbortSignal;
+      readonly progress?: (done: number) => void;
+      readonly written?: (prompt: number, rank: number, text: string) => void;
+    } = {},
+  ) {
+    const all = prompts.map((it) => tokenizer.encodePrompt(it));
+    const ids = all.map((it) => it.slice(-room));
+    const texts = await generate(values, ranks, ids, {
+      ...hooks,
+      written: written &&
+        ((prompt, rank, ids) => written(prompt, rank, tokenizer.decode(ids))),
+    });
+    const tokens = ids.map(({ length }) => length);
+    return {
+      /** `[ranks][prompts]` */
+      texts: texts.map((own) => own.map((it) => tokenizer.decode(it))),
+      /** Prompts that have lost their beginning. */
+      cut: all.filter(({ length }) => length > room).length,
+      /** Tokens of the prompts. */
+      tokens: tokens.reduce((sum, it) => sum + it, 0),
+      /** Floating-point operations, counted like those of {@linkcode forwardFlops}. */
+      flops: tokens.reduce((sum, it) => sum + flopsOf(it, ranks.length), 0) +
+        texts.flat().reduce((sum, { length }) => sum + length, 0) *
+          options.beams * flopsOf(1, 1),
+    };
+  }
+  return Object.assign(write, {
+    [Symbol.dispose]: () => generate[Symbol.dispose](),
+  });
 }

@@ -231,11 +231,8 @@ export async function answerOf(
           ...["--model", shortPath(base)],
         ], ENGINE_OPTIONS)) + ` ${texts}`,
     }),
-    // The page of `try` needs an adapter that can be exported for every rank, and writes no texts.
+    // The page of `try` needs an adapter that can be exported for every rank.
     ...(isUsable && (trained?.params.adapter ?? "lora") === "lora" &&
-      (data === undefined ||
-        problemOf(readJson<ProblemFields>(pathOf(data, "dataset.json")))
-            .head !== "language") &&
       trained && { try: stageCommand("try", args, trained.id) }),
     python: solved
       ? pythonCode(pathOf(best!), {

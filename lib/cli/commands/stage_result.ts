@@ -117,15 +117,19 @@ export async function adapterStage(
     /** The stage of its base model: the input "model", or that of the input "adapter". */
     model: modelOf(stage, graph),
     open,
-    /** Opens as well, as "report", the only report on the adapter, if there is one with a result. */
+    /** Opens as well, as "report", the only report on the adapter, or that of several which the pipeline shows, if there is one with a result. */
     openReported: async (
       others: Readonly<Record<string, GraphStage | undefined>>,
       isRequired = false,
     ) => {
-      const [report, ...more] = [...graph.stages.values()].filter((it) =>
+      const reports = [...graph.stages.values()].filter((it) =>
         it.declaration.output.kind === "report" &&
         Object.values(it.inputs).flat().includes(stage.id)
       );
+      const shown = reports.filter(({ id }) =>
+        graph.show.some(({ stage }) => stage === id)
+      );
+      const [report, ...more] = shown.length === 1 ? shown : reports;
       if (report === undefined || more.length > 0) return await open(others);
       return await open({ ...others, report }, report).catch((error) => {
         const isMissing = error.cause instanceof NoResultError;

@@ -1,20 +1,31 @@
 import type { Report } from "../../report/report.ts";
 import type { About } from "../../serve/page.ts";
+import { type ProblemFields, problemOf } from "../../problems/registry.ts";
+import { holdGpus } from "../../scheduler/gpus.ts";
+import { visibleGpus } from "../../scheduler/settings.ts";
 import { entriesOf, removeFolder } from "../../files/files.ts";
 import { join } from "../../files/paths.ts";
-import { command } from "../arguments/arguments.ts";
-import { JSON_LINES, KEY_OPTIONS, PROJECT } from "../arguments/options.ts";
+import { type Arguments, command } from "../arguments/arguments.ts";
+import {
+  gpusOf,
+  JSON_LINES,
+  KEY_OPTIONS,
+  PROJECT,
+} from "../arguments/options.ts";
 import { fileContent, POLICY, servePage } from "../pages/page_server.ts";
+import { startTextWriter } from "../pages/text_writer.ts";
+import { selectedEngine } from "../runtime/engine.ts";
+import type { Message } from "../terminal/messages.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import { dataOf, textColumns } from "./pipeline_outcome.ts";
 import { runAlone } from "./run_alone.ts";
 import { adapterStage } from "./stage_result.ts";
 
-/** `deno task try`: serves a page that classifies texts in the browser. */
+/** `deno task try`: serves a page that classifies texts in the browser, or writes texts. */
 export const tryCommand = command`
   try PIPELINE [STAGE]
 
-  Serve a page that classifies texts as you type them, at any rank of an adapter: first at the one that the report of the pipeline recommends. The browser computes, with the model in ONNX and lib/serve, and needs no network.
+  Serve a page that classifies texts as you type them, or writes what follows them, at any rank of an adapter: first at the one that the report of the pipeline recommends. The browser computes, with the model in ONNX and lib/serve, and needs no network; texts are written by a process of this machine.
 
   STAGE makes an adapter, as trainings do, and has run with the same parameters (-S, --profile) and engine; by default, it is the first one of the pipeline that does, and whose adapter no other is made of.
 
@@ -38,31 +49,23 @@ export const tryCommand = command`
   return await interruptible(async (signal) => {
     using results = await openReported({ model, data });
     const { lastingPaths, inputs: { report, ...inputs } } = results;
-    const run = { params: {}, inputs, lastingPaths, folder, signal };
-    const exported = await runAlone(args, "export-onnx", run);
     const about: About = {
       pipeline: graph.pipeline,
       stage: stage.id,
       columns: inputs.data === undefined ? [] : textColumns(inputs.data),
       ...(report !== undefined && { recommended: rankFor(stage.id, report) }),
     };
-    Deno.writeTextFileSync(join(folder, "about.json"), JSON.stringify(about));
-    const { build, stop } = await import("esbuild");
-    // lib/serve and onnxruntime-web without WebGPU, as one file.
-    await build({
-      entryPoints: [join(PROJECT, "lib/serve/page.ts")],
-      alias: { "onnxruntime-web": "onnxruntime-web/wasm" },
-      bundle: true,
-      format: "esm",
-      outfile: join(folder, "page.js"),
-      absWorkingDir: PROJECT,
-      logLevel: "silent",
-    }).finally(() => stop());
+    const file = join(inputs.adapter!, "training.json");
+    const training: ProblemFields = JSON.parse(Deno.readTextFileSync(file));
+    if (problemOf(training).head === "language") {
+      const { model, adapter } = inputs as Record<"model" | "adapter", string>;
+      await serveWriting(args, { model, adapter }, { about, folder, signal });
+      return;
+    }
+    const run = { params: {}, inputs, lastingPaths, folder, signal };
+    const exported = await runAlone(args, "export-onnx", run);
     const files: Readonly<Record<string, string>> = {
-      "": join(PROJECT, "lib/serve/page.html"),
-      "page.css": join(PROJECT, "lib/report/page.css"),
-      "about.json": join(folder, "about.json"),
-      "page.js": join(folder, "page.js"),
+      ...await pageFiles(folder, about, "page.ts"),
       [WASM]: join(PROJECT, "node_modules/onnxruntime-web/dist", WASM),
       ...Object.fromEntries(
         entriesOf(exported)
@@ -76,6 +79,68 @@ export const tryCommand = command`
     }, signal);
   });
 });
+
+/** Serves the page of an adapter that writes texts, which a process of this machine computes. */
+async function serveWriting(
+  args: Arguments,
+  given: { readonly model: string; readonly adapter: string },
+  { about, folder, signal }: {
+    readonly about: About;
+    readonly folder: string;
+    readonly signal: AbortSignal;
+  },
+): Promise<void> {
+  const say = (message: Message) => {
+    if (message.type === "note") console.error(message.text);
+  };
+  const engine = await selectedEngine(args, { say, signal })();
+  using gpus = await holdGpus({
+    count: engine.gpus ?? 0,
+    among: gpusOf(args) ?? visibleGpus(),
+    onWait: (holders) => console.error(`Waiting for a GPU held by ${holders}`),
+    signal,
+  });
+  await engine.prepare();
+  const env = engine.gpus ? { CUDA_VISIBLE_DEVICES: gpus.ids.join() } : {};
+  await using writer = await startTextWriter(engine, env, given);
+  const { ranks } = writer;
+  const files = await pageFiles(folder, { ...about, ranks }, "writing_page.ts");
+  await servePage(args, "try", async ([name = "", ...rest], search) => {
+    if (name === "written" && rest.length === 0) {
+      const rank = Number(search.get("rank"));
+      if (!ranks.includes(rank)) return undefined;
+      return { body: writer.write(search.get("text") ?? "", rank), type: "" };
+    }
+    const file = rest.length === 0 ? files[name] : undefined;
+    return file === undefined ? undefined : await fileContent(file);
+  }, signal);
+}
+
+/** Files of a page by their names below its address, "" for the page itself. */
+async function pageFiles(
+  folder: string,
+  about: object,
+  script: string,
+): Promise<Record<string, string>> {
+  Deno.writeTextFileSync(join(folder, "about.json"), JSON.stringify(about));
+  const { build, stop } = await import("esbuild");
+  // A script of lib/serve, and if it needs it onnxruntime-web without WebGPU, as one file.
+  await build({
+    entryPoints: [join(PROJECT, "lib/serve", script)],
+    alias: { "onnxruntime-web": "onnxruntime-web/wasm" },
+    bundle: true,
+    format: "esm",
+    outfile: join(folder, "page.js"),
+    absWorkingDir: PROJECT,
+    logLevel: "silent",
+  }).finally(() => stop());
+  return {
+    "": join(PROJECT, "lib/serve/page.html"),
+    "page.css": join(PROJECT, "lib/report/page.css"),
+    "about.json": join(folder, "about.json"),
+    "page.js": join(folder, "page.js"),
+  };
+}
 
 /** The rank that a report recommends for what a stage has trained; undefined if it says that nothing was learnt, or recommends several. */
 function rankFor(stage: string, folder: string): number | undefined {

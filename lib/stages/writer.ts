@@ -1,0 +1,78 @@
+/**
+ * A process that writes texts for the page of `deno task try`. Its argument is a
+ * {@linkcode WriterStart} as JSON. It prints the ranks, then for each request, a
+ * line of JSON with an id, a text and a rank, the text so far, token by token. A
+ * request ends the one before.
+ */
+import { readAdapter, tensorsOf } from "../peft/adapter.ts";
+import { readModel } from "../artifacts/model.ts";
+import { servedRanks } from "../artifacts/training.ts";
+import { problemOf } from "../problems/registry.ts";
+import { textWriter } from "./generate.ts";
+import { loadAdapter } from "./load_classifier.ts";
+
+/** What it writes with. */
+interface WriterStart {
+  readonly model: string;
+  readonly adapter: string;
+  /** Settings of the engine. */
+  readonly engine: Readonly<Record<string, string | number | boolean>>;
+  readonly cpus: number;
+}
+
+const { model, adapter: folder, engine, cpus }: WriterStart = JSON
+  .parse(Deno.args[0]!);
+const adapter = await readAdapter(folder);
+const { training } = adapter;
+const stage = { cpus, runtimes: { engine }, params: { precision: "auto" } };
+const ready = await loadAdapter(
+  stage as Parameters<typeof loadAdapter>[0],
+  model,
+  {
+    training,
+    tensors: tensorsOf(adapter, "last"),
+    heads: undefined,
+  },
+);
+const write = await textWriter(ready, model, {
+  ...{ beams: 1, lengthPenalty: 1, batchSize: 1 },
+  maxTokens: Math.min(128, Math.floor(readModel(model).maxLength / 2)),
+});
+const { toExample } = problemOf(training);
+const say = (message: unknown) => console.log(JSON.stringify(message));
+say({ ranks: servedRanks(training) });
+
+let current = new AbortController();
+let running = Promise.resolve();
+for await (const line of linesOf(Deno.stdin.readable)) {
+  current.abort();
+  await running;
+  current = new AbortController();
+  running = answer(JSON.parse(line), current.signal);
+}
+current.abort();
+await running;
+
+async function answer(
+  { id, text, rank }: { id: number; text: string; rank: number },
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    await write([toExample({ text }, 0)], [rank], {
+      signal,
+      written: (_prompt, _rank, written) => say({ id, written }),
+    });
+    say({ id, isDone: true });
+  } catch (error) {
+    if (!signal.aborted) say({ id, problem: (error as Error).message });
+  }
+}
+
+async function* linesOf(bytes: ReadableStream<Uint8Array<ArrayBuffer>>) {
+  let rest = "";
+  for await (const text of bytes.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop()!;
+    yield* lines;
+  }
+}
