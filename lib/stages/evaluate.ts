@@ -7,7 +7,6 @@ import { openWeights } from "../artifacts/model.ts";
 import { type ScoresInfo, writeScores } from "../artifacts/scores.ts";
 import { readFittingTokens, type TokensInfo } from "../artifacts/tokens.ts";
 import { servedRanks, trainingDigest } from "../artifacts/training.ts";
-import type { ParameterLayout } from "../engine/models/model.ts";
 import { fromTensors } from "../engine/models/parameters.ts";
 import { boundProvenance, provenanceOf } from "../engine/schedules/registry.ts";
 import {
@@ -68,7 +67,8 @@ export async function evaluateModel(
   checkSameLabels(training, info);
   const precision = await startStageEngine(stage);
   const classifier = loadFolder(folder, split.problem, "head");
-  const values = headValues(folder, classifier.layout);
+  using file = openWeights(folder);
+  const values = fromTensors((name) => file.floats(name), classifier.layout);
   const scale = { alpha: 1, scaling: "rank" } as const;
   const ready = { classifier, values, precision, ...scale };
   await writeSplitScores(stage, ready, info, split, {
@@ -76,12 +76,6 @@ export async function evaluateModel(
     seed: training.seed,
     training: await trainingDigest(model.path),
   }, { ranks: [0], batchSize: params.batchSize });
-}
-
-/** The head of a model folder as flat parameters, `[size]`. */
-function headValues(folder: string, layout: ParameterLayout): Float32Array {
-  using file = openWeights(folder);
-  return fromTensors((name) => file.floats(name), layout);
 }
 
 /** Evaluates a classifier on a split and writes an artifact of kind `scores`. */

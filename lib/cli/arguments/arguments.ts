@@ -258,12 +258,26 @@ async function optionsIn(command: CommandSyntax, words: readonly string[]) {
   const found = parseArgs(words, { boolean, string: names, collect: names });
   for (const { name } of flags) if (found[name]) options.set(name, []);
   for (const option of valued) {
-    const given = found[option.name] as string[];
-    for (const value of given) await checkValue(option, value);
-    if (given.length > 1 && option.many !== true) {
-      throw new UsageError(`Option "--${option.name}" can be given only once`);
+    const { name, value: placeholder, choices, optional } = option;
+    const given = found[name] as string[];
+    if (given.includes("") && !optional) {
+      throw new UsageError(
+        `Option "--${name}" requires a value: --${name} ${placeholder}`,
+      );
     }
-    if (given.length > 0) options.set(option.name, given);
+    const odd = given.find((it) =>
+      it !== "" && choices?.includes(it) === false
+    );
+    if (odd !== undefined) {
+      const { didYouMean } = await import("../../pipeline/did_you_mean.ts");
+      const names = choices!.map((it) => `"${it}"`).join(", ");
+      const hint = didYouMean(odd, choices!);
+      throw invalidValue(name, odd, `expected one of ${names}${hint}`);
+    }
+    if (given.length > 1 && option.many !== true) {
+      throw new UsageError(`Option "--${name}" can be given only once`);
+    }
+    if (given.length > 0) options.set(name, given);
   }
   return options;
 }
@@ -316,22 +330,6 @@ export function* tokensOf(
 /** The options of a command, `--help` included. */
 export function optionsOf({ options }: CommandSyntax): Option[] {
   return [...options, HELP];
-}
-
-async function checkValue(
-  { name, value, choices, optional }: Option,
-  given: string,
-): Promise<void> {
-  if (given === "" && !optional) {
-    throw new UsageError(
-      `Option "--${name}" requires a value: --${name} ${value}`,
-    );
-  }
-  if (given === "" || choices === undefined || choices.includes(given)) return;
-  const { didYouMean } = await import("../../pipeline/did_you_mean.ts");
-  const names = choices.map((it) => `"${it}"`).join(", ");
-  const hint = didYouMean(given, choices);
-  throw invalidValue(name, given, `expected one of ${names}${hint}`);
 }
 
 /** A text whose commands start as the user's did: under npx, no PATH has `deno`. */
