@@ -6,7 +6,7 @@
 import { dirname, join } from "node:path";
 import { cpus } from "node:os";
 import * as z from "zod";
-import { signed, table, withInterval } from "../../lib/report/format.ts";
+import { formatOf, table, withInterval } from "../../lib/report/format.ts";
 import { renderMarkdown } from "../../lib/report/markdown.ts";
 import { methodTitle, ranksOf } from "../../lib/report/methods.ts";
 import type { Report } from "../../lib/report/report.ts";
@@ -100,7 +100,13 @@ export function differencesPage(): string {
     .map(([title, of]) => {
       const ranks = ranksOf(of);
       const text = (it: Difference | undefined) =>
-        it ? withInterval(it.difference, it.interval, signed) : "";
+        it
+          ? withInterval(
+            it.difference,
+            it.interval,
+            formatOf("accuracy").signed,
+          )
+          : "";
       const at = (rank: number) =>
         of.map((it) => it.ranks.find((other) => other.rank === rank));
       const rows = of.map(({ task, seeds }, i) => [
