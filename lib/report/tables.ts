@@ -255,6 +255,10 @@ export function costText(comparison: Comparison): string[] {
     method.cost === null ? [] : [{ title: titleOf(method), cost: method.cost }]
   );
   if (costs.length === 0) return [];
+  const machines = new Set(costs.flatMap(({ cost }) => cost.machines));
+  const of = costs.map(({ title, cost }) =>
+    `${title}: ${cost.machines.map(plain).join("; ") || "not recorded"}`
+  ).join(". ");
   const ratios = speedUps(comparison);
   return [
     "### Costs",
@@ -266,22 +270,10 @@ export function costText(comparison: Comparison): string[] {
       ]).filter(([, ...texts]) => texts.some((text) => text !== "0")),
     ),
     "A sweep trains and evaluates a method at all its ranks. Seconds are sums of the times measured when each stage ran: of training with reading the data, and of the whole stages of evaluation and reduction. Costs are means over seeds. One TFLOP is 10^12 floating-point operations, counted from the shapes of the matrix products including padding; a reduction counts as 0.",
-    ...machinesText(costs),
+    ...machines.size < 2 ? [] : [
+      `Their seconds were measured on several machines, and are divided only where one computed both: ${of}.`,
+    ],
     ...ratios.length === 0 ? [] : [table(SPEED_UPS, ratios)],
-  ];
-}
-
-/** The machines that computed, if several did, whose seconds are not compared. */
-function machinesText(
-  costs: readonly { readonly title: string; readonly cost: CostSummary }[],
-): string[] {
-  const machines = new Set(costs.flatMap(({ cost }) => cost.machines));
-  if (machines.size < 2) return [];
-  const of = costs.map(({ title, cost }) =>
-    `${title}: ${cost.machines.map(plain).join("; ") || "not recorded"}`
-  ).join(". ");
-  return [
-    `Their seconds were measured on several machines, and are divided only where one computed both: ${of}.`,
   ];
 }
 

@@ -89,15 +89,28 @@ function hubName(args: Arguments, option: string): string | undefined {
  * repository instead of the folder, and the configuration names the base model
  * on the hub.
  *
- * @throws {UsageError} If the folder is not a whole exported adapter, or its
- * base model is not on the hub.
+ * @throws {UsageError} If the folder is not a whole exported adapter, the target
+ * of a link is missing, or the base model is not on the hub.
  */
 async function adapterFiles(
   folder: string,
   repository: string,
   baseModel: string | undefined,
 ): Promise<Map<string, Blob>> {
-  const names = fileNames(folder);
+  if (!statIfThere(folder)?.isDirectory) {
+    throw new UsageError(
+      `"${folder}" is not a folder: give the output of a stage of the task export-adapter`,
+    );
+  }
+  // Which may be links to files, as caches of datasets and models make them.
+  const names = [...Deno.readDirSync(folder)].flatMap(({ name }) => {
+    const path = join(folder, name);
+    const found = statIfThere(path);
+    if (found !== undefined) return found.isFile ? name : [];
+    throw new UsageError(
+      `"${path}" is a link to a file that is missing: fetch the file, or remove the link`,
+    );
+  });
   const missing = REQUIRED.find((name) => !names.includes(name));
   if (missing !== undefined) {
     throw new UsageError(
@@ -129,26 +142,4 @@ async function adapterFiles(
       return [name, new Blob([given ?? Deno.readFileSync(join(folder, name))])];
     }),
   );
-}
-
-/**
- * Names of the files of a folder, which may be links to files, as caches of
- * datasets and models make them.
- *
- * @throws {UsageError} If there is no such folder, or the target of a link is missing.
- */
-function fileNames(folder: string): string[] {
-  if (!statIfThere(folder)?.isDirectory) {
-    throw new UsageError(
-      `"${folder}" is not a folder: give the output of a stage of the task export-adapter`,
-    );
-  }
-  return [...Deno.readDirSync(folder)].flatMap(({ name }) => {
-    const path = join(folder, name);
-    const found = statIfThere(path);
-    if (found !== undefined) return found.isFile ? name : [];
-    throw new UsageError(
-      `"${path}" is a link to a file that is missing: fetch the file, or remove the link`,
-    );
-  });
 }

@@ -112,7 +112,18 @@ function runSection(graph: Graph, made: readonly Made[]): string {
   const stages = made.length <= FEW_STAGES
     ? table
     : `<details><summary>All ${made.length} stages</summary>${table}</details>`;
-  const versions = versionsOf(made.map(({ manifest }) => manifest));
+  const list = (values: readonly (string | undefined)[]) =>
+    [...new Set(values)].filter((it) => it !== undefined).join("; ");
+  const runtimes = made.map(({ manifest }) => manifest.parts.runtimes);
+  const versions = {
+    Deno: list(
+      made.map(({ manifest }) => manifest.runtime?.replace(/^deno /, "")),
+    ),
+    ...Object.fromEntries(
+      [...new Set(runtimes.flatMap(Object.keys))]
+        .map((name) => [name, list(runtimes.map((it) => it[name]))]),
+    ),
+  };
   return `<section id="this-run"><h2>The run</h2>
 ${
     folded(
@@ -144,19 +155,6 @@ function rowHtml(name: "th" | "td", texts: readonly string[]): string {
 /** `2026-01-02 03:04 UTC` */
 function dateText(iso: string): string {
   return `${iso.slice(0, 16).replace("T", " ")} UTC`;
-}
-
-function versionsOf(manifests: readonly Manifest[]): Record<string, string> {
-  const list = (values: readonly (string | undefined)[]) =>
-    [...new Set(values)].filter((it) => it !== undefined).join("; ");
-  const runtimes = manifests.map(({ parts }) => parts.runtimes);
-  const names = new Set(runtimes.flatMap(Object.keys));
-  return {
-    Deno: list(manifests.map(({ runtime }) => runtime?.replace(/^deno /, ""))),
-    ...Object.fromEntries(
-      [...names].map((name) => [name, list(runtimes.map((it) => it[name]))]),
-    ),
-  };
 }
 
 /** The Git commit of a folder, and whether files differ from it; undefined without Git or outside of a repository. */
