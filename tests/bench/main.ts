@@ -8,6 +8,7 @@ import {
 } from "../../lib/cli/arguments/arguments.ts";
 import { command as epoch } from "./epoch/bench.ts";
 import { command as first } from "./first/bench.ts";
+import { command as generate } from "./generate/bench.ts";
 import { command as pipeline } from "./pipeline/bench.ts";
 import { command as profile } from "./profile/bench.ts";
 import { command as resize } from "./resize/bench.ts";
@@ -20,6 +21,7 @@ import { command as sweep } from "./sweep/bench.ts";
 const commands: readonly Command[] = [
   epoch,
   first,
+  generate,
   pipeline,
   profile,
   remote,

@@ -48,6 +48,12 @@ const programs: readonly (readonly [string, string[], RegExp, string[]])[] = [
     "--runs N",
     "--json",
   ]],
+  ["./main.ts", ["generate"], /^Usage: deno task bench generate/, [
+    "--precision LIST",
+    "--tokens N",
+    "--rounds N",
+    "--json",
+  ]],
   ["./main.ts", ["pipeline"], /^Usage: deno task bench pipeline/, [
     "--only TOOL",
     "--stages LIST",

@@ -107,6 +107,14 @@ export class Peer implements AsyncDisposable {
     return Timed.parse(JSON.parse(reply));
   }
 
+  /** Times what is written after random prompts, once. */
+  async generate(
+    work: Readonly<Record<"prompts" | "length" | "tokens" | "beams", number>>,
+  ): Promise<Timed> {
+    const reply = await this.#ask({ op: "generate", ...work });
+    return Timed.parse(JSON.parse(reply));
+  }
+
   /** Ends the process. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.#stop();
