@@ -38,7 +38,7 @@ export interface TraceOptions {
 }
 
 /** Minimum number of values in the largest input for compilation to pay off; compiling takes about 0.1 s. */
-const COMPILED_SIZE = 2 ** 15;
+export const COMPILED_SIZE = 2 ** 15;
 
 /**
  * Makes a function that is compiled into fused loops, for computations that are

@@ -9,6 +9,7 @@ import {
   type DropoutSource,
 } from "./dropout.ts";
 import { withGradient } from "./gradient.ts";
+import { maxOfRow, sumOfRow } from "./reduce.ts";
 
 /** How attention is computed. */
 interface AttentionInputs {
@@ -215,11 +216,14 @@ const softmax = fused(
     { products, maskKey, rate, ...frozen }: Frozen & { products: tf.Tensor },
   ) => {
     const x = scores(products, frozen);
-    const max = tf.max(x, -1, true);
-    const sum = tf.sum(tf.exp(tf.sub(x, max)), -1, true);
-    const logSum = tf.add(max, tf.log(sum));
-    const p = tf.exp(tf.sub(x, logSum));
-    return { kept: drop(p, { maskKey, rate }), logSum };
+    const max = maxOfRow(x);
+    const weights = tf.exp(tf.sub(x, max));
+    const sum = sumOfRow(weights);
+    const p = tf.mul(weights, tf.div(1, sum));
+    return {
+      kept: drop(p, { maskKey, rate }),
+      logSum: tf.add(max, tf.log(sum)),
+    };
   },
   { products: ["kept"] },
 );
@@ -236,7 +240,7 @@ const softmaxGradient = fused(
     const weighted = tf.mul(drop(dKept, { maskKey, rate }), p);
     const dScores = tf.sub(
       weighted,
-      tf.mul(p, tf.sum(weighted, -1, true)),
+      tf.mul(p, sumOfRow(weighted)),
     );
     return {
       dProducts: tf.mul(dScores, frozen.scale),

@@ -7,6 +7,7 @@ import {
   type DropoutSource,
 } from "./dropout.ts";
 import { withGradient } from "./gradient.ts";
+import { meanOfRow } from "./reduce.ts";
 
 /** A layer normalization (arXiv 1607.06450), or one by the root mean square (arXiv 1910.07467). */
 export interface LayerNorm {
@@ -82,9 +83,9 @@ function normalized(
   const biased = shifted(x, bias);
   const sum = residual && tf.add(drop(biased, draw), residual);
   const y = sum ?? biased;
-  const mean = beta && tf.mean(y, -1, true);
+  const mean = beta && meanOfRow(y);
   const centered = mean === undefined ? y : tf.sub(y, mean);
-  const variance = tf.mean(tf.square(centered), -1, true);
+  const variance = meanOfRow(tf.square(centered));
   const scale = tf.rsqrt(tf.add(variance, epsilon));
   const value = shifted(tf.mul(normalize(y, mean, scale), gamma), beta);
   return { value: residual ? value : drop(value, draw), sum, mean, scale };
@@ -106,8 +107,8 @@ type Gradient =
 function gradientOfSum({ dy, gamma, sum, mean, scale }: Gradient): tf.Tensor {
   const n = normalize(sum, mean, scale);
   const g = tf.mul(dy, gamma);
-  const projection = tf.mul(n, tf.mean(tf.mul(g, n), -1, true));
-  const centered = mean === undefined ? g : tf.sub(g, tf.mean(g, -1, true));
+  const projection = tf.mul(n, meanOfRow(tf.mul(g, n)));
+  const centered = mean === undefined ? g : tf.sub(g, meanOfRow(g));
   return tf.mul(tf.sub(centered, projection), scale);
 }
 

@@ -3,6 +3,7 @@ import { engineLanes } from "../backend.ts";
 import { fused, waitFor } from "../trace.ts";
 import { gather, sumByRow } from "./embedding.ts";
 import { withGradient } from "./gradient.ts";
+import { maxOfRow, sumOfRow } from "./reduce.ts";
 
 /** Maximum logits of a block: 32 MiB in float32. */
 const BLOCK_LOGITS = 2 ** 23;
@@ -88,8 +89,8 @@ function block(
 
 /** Softmax over the last axis, and the logarithm of its denominator. */
 const softmax = fused(({ logits }: { readonly logits: tf.Tensor }) => {
-  const max = tf.max(logits, -1, true);
+  const max = maxOfRow(logits);
   const weights = tf.exp(tf.sub(logits, max));
-  const sum = tf.sum(weights, -1, true);
+  const sum = sumOfRow(weights);
   return { p: tf.div(weights, sum), logSum: tf.add(max, tf.log(sum)) };
 }, { products: ["p"] });

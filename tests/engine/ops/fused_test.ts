@@ -57,7 +57,7 @@ const operations: Record<string, {
     },
   },
   "activation() gated, with GELU": {
-    inputs: [[256, 160], [160]],
+    inputs: [[512, 160], [160]],
     ours: ([x, bias]) =>
       activation(x as tf.Tensor2D, bias as tf.Tensor1D, "gelu", "gated"),
     plain: ([x, bias]) => {

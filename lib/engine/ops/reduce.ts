@@ -1,0 +1,50 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { libraryBinding } from "../backend.ts";
+import { COMPILED_SIZE } from "../trace.ts";
+
+/** True for values that a compiled loop computes, on a CPU. */
+export function isLoop({ size }: tf.Tensor): boolean {
+  const binding = libraryBinding();
+  return binding !== undefined && !binding.isUsingGpuDevice() &&
+    size >= COMPILED_SIZE;
+}
+
+/** Number of slices of a row that are reduced side by side. */
+const SLICES = 8;
+
+/** Sum over the last axis, which is kept. */
+export function sumOfRow(x: tf.Tensor): tf.Tensor {
+  return bySlices(x, tf.sum, tf.add);
+}
+
+/** Maximum over the last axis, which is kept. */
+export function maxOfRow(x: tf.Tensor): tf.Tensor {
+  return bySlices(x, tf.max, tf.maximum);
+}
+
+/** Mean over the last axis, which is kept. */
+export function meanOfRow(x: tf.Tensor): tf.Tensor {
+  return tf.mul(sumOfRow(x), 1 / x.shape.at(-1)!);
+}
+
+/**
+ * Reduces rows. A compiled loop takes the values of a row one after the other,
+ * each of which waits for the one before: so slices of a row are first reduced
+ * to one.
+ */
+function bySlices(
+  x: tf.Tensor,
+  reduce: (x: tf.Tensor, axis: number, keepDims: boolean) => tf.Tensor,
+  combine: (a: tf.Tensor, b: tf.Tensor) => tf.Tensor,
+): tf.Tensor {
+  const width = x.shape.at(-1)!;
+  const slice = Math.floor(width / SLICES);
+  if (!isLoop(x) || slice === 0) return reduce(x, -1, true);
+  const [rest, ...slices] = tf.split(
+    x,
+    [width % SLICES, ...Array<number>(SLICES).fill(slice)],
+    -1,
+  ) as [tf.Tensor, ...tf.Tensor[]];
+  const found = reduce(slices.reduce(combine), -1, true);
+  return rest.size === 0 ? found : combine(found, reduce(rest, -1, true));
+}
