@@ -79,12 +79,11 @@ function functionOf<Inputs extends Named, Outputs extends Named>(
   const functions = new Map<string, Made>();
 
   function traced(inputs: Inputs): Outputs {
-    if (isEager || !binding || (binding.tracing && !isCompiled)) {
-      return eager(f, inputs);
-    }
     const given = present(inputs);
-    const small = given.every(([, { size }]) => size < COMPILED_SIZE);
-    if (isCompiled && small) return tf.tidy(() => f(inputs));
+    const isInline = isCompiled
+      ? given.every(([, { size }]) => size < COMPILED_SIZE)
+      : binding?.tracing;
+    if (isEager || !binding || isInline) return tf.tidy(() => f(inputs));
     const names = given.map(([name]) => name);
     const ids = tensorIds(given.map(([, tensor]) => tensor));
     const signature = `${names} ${binding.precision} ${binding.signature(ids)}`;
@@ -116,18 +115,6 @@ export function waitFor<T extends tf.Tensor>(
   if (!binding?.tracing || other === undefined) return x;
   const [id, awaited] = tensorIds([x, other]) as [number, number];
   return tensorOf(binding.after(id, awaited)) as T;
-}
-
-/** Calls `f` operation by operation; tests compare traced runs with it. */
-export function eager<Inputs extends Named, Outputs extends Named>(
-  f: (inputs: Inputs) => Outputs,
-  inputs: Inputs,
-): Outputs {
-  return tf.tidy(() => {
-    const outputs = f(inputs);
-    for (const [, tensor] of present(outputs)) tf.keep(tensor);
-    return outputs;
-  });
 }
 
 function record<Inputs extends Named, Outputs extends Named>(

@@ -101,10 +101,7 @@ function inBlocks(
     batch * heads * queries * seq <= BLOCK_SCORES;
   const sizes = [batch, shared, queries];
   const axis = isFar ? 2 : sizes.findIndex((size) => size > 1);
-  // A bias has as many values as there are scores.
-  if (isSmall || axis < 0 || bias !== undefined) {
-    return block(query, key, value, own);
-  }
+  if (isSmall || axis < 0) return block(query, key, value, own);
   const halves = evenSizes(sizes[axis]!, 2);
   const split = <T extends tf.Tensor | undefined>(x: T): T[] => {
     const share = (x?.shape[axis] ?? 0) / sizes[axis]!;
@@ -115,6 +112,7 @@ function inBlocks(
   const isOfAll = axis === 2;
   const parts = {
     ...{ query: split(query), mask: split(own.mask), at: split(at) },
+    bias: split(bias),
     key: isOfAll ? [key, key] : split(key),
     value: isOfAll ? [value, value] : split(value),
   };
@@ -122,7 +120,7 @@ function inBlocks(
     [0, 1].map((i) =>
       inBlocks(parts.query[i]!, parts.key[i]!, parts.value[i]!, {
         ...own,
-        ...{ mask: parts.mask[i], at: parts.at[i] },
+        ...{ mask: parts.mask[i], at: parts.at[i], bias: parts.bias[i] },
         start: own.start + (isOfAll ? i * halves[0]! : 0),
         pieces: Math.ceil(pieces / 2),
         // Each block draws masks of its own.

@@ -86,10 +86,7 @@ export class TensorflowBinding {
   /** Precision of the matrix products that follow. */
   precision: Precision = "f32";
 
-  readonly #library: LibTensorflow;
   readonly #eager: EagerRuntime;
-  readonly #usesGpu: boolean;
-  readonly #compiled: CompiledFunctions | undefined;
   /** The tensors that tfjs holds, by id. */
   readonly #tensors = new Map<number, HeldTensor>();
   #nextId = 1;
@@ -100,19 +97,16 @@ export class TensorflowBinding {
   #trace: OpenTrace | undefined;
 
   constructor(
-    library: LibTensorflow,
+    private readonly library: LibTensorflow,
     context: Deno.PointerValue,
-    usesGpu: boolean,
-    compiled?: CompiledFunctions,
+    private readonly usesGpu: boolean,
+    private readonly compiled?: CompiledFunctions,
   ) {
-    this.#library = library;
     this.#eager = new EagerRuntime(library, context);
-    this.#usesGpu = usesGpu;
-    this.#compiled = compiled;
   }
 
   isUsingGpuDevice(): boolean {
-    return this.#usesGpu;
+    return this.usesGpu;
   }
 
   /** Number of tensors in the library's memory. */
@@ -199,7 +193,7 @@ export class TensorflowBinding {
    * @returns Symbolic tensors with the types and shapes of the inputs.
    */
   beginTrace(inputIds: readonly number[]): TensorMetadata[] {
-    const graph = new Graph(this.#library);
+    const graph = new Graph(this.library);
     const inputs = inputIds.map((id) => graph.placeholder(this.#get(id)));
     this.#trace = {
       graph,
@@ -273,7 +267,7 @@ export class TensorflowBinding {
 
   #callNow(traced: TracedFunction, ids: readonly number[]): HeldTensor[] {
     const call = () => this.#run(traced.name, [], ids, traced.outputs.length);
-    if (this.#compiled === undefined || this.#called.has(traced.name)) {
+    if (this.compiled === undefined || this.#called.has(traced.name)) {
       return call();
     }
     this.#called.add(traced.name);
@@ -283,7 +277,7 @@ export class TensorflowBinding {
         MAX_VALUES
     );
     for (const { name } of fresh) this.#ready.add(name);
-    return this.#compiled.firstCall(
+    return this.compiled.firstCall(
       new Map(fresh.map((it) => [it.name, () => this.#compile(it)])),
       call,
     );
@@ -291,7 +285,7 @@ export class TensorflowBinding {
 
   /** Has a function compiled, by a call with zeros: inside another function, where it is compiled in another way than alone. */
   #compile(part: GraphFunction): void {
-    const graph = new Graph(this.#library);
+    const graph = new Graph(this.library);
     const inputs = part.inputs.map((type) => graph.placeholder(type));
     const caller = graph.toFunction(inputs, graph.call(part, inputs), false);
     graph.close();

@@ -31,10 +31,7 @@ function filesIn(folder: string): string[] {
  * and the library compares the operations.
  */
 export class CompiledFunctions {
-  readonly #folders: CompiledFolders;
-
-  constructor(folders: CompiledFolders) {
-    this.#folders = folders;
+  constructor(private readonly folders: CompiledFolders) {
     for (const folder of [LIBRARY_FOLDER, FUNCTIONS_FOLDER]) {
       Deno.mkdirSync(join(folders.own, folder), { recursive: true });
     }
@@ -60,10 +57,10 @@ export class CompiledFunctions {
     functions: ReadonlyMap<string, () => void>,
     call: () => T,
   ): T {
-    const shared = join(this.#folders.own, LIBRARY_FOLDER);
+    const shared = join(this.folders.own, LIBRARY_FOLDER);
     const found = new Set<string>();
     for (const [name, compile] of functions) {
-      const own = join(this.#folders.own, FUNCTIONS_FOLDER, name);
+      const own = join(this.folders.own, FUNCTIONS_FOLDER, name);
       Deno.mkdirSync(own);
       const kept = this.#take(name, shared);
       for (const file of kept) found.add(file);
@@ -83,7 +80,7 @@ export class CompiledFunctions {
 
   /** Copies the files that were kept of a function, but for those that have changed, and returns their names. */
   #take(name: string, to: string): string[] {
-    const folder = join(this.#folders.kept, name);
+    const folder = join(this.folders.kept, name);
     try {
       return filesIn(folder).flatMap((kept) => {
         const [, sha256, file] = /^([0-9a-f]{64})\.(.+)$/.exec(kept) ?? [];

@@ -17,17 +17,14 @@ export interface EagerTensor extends TensorType {
 
 /** The library's eager runtime: it holds tensors and executes operations one by one. */
 export class EagerRuntime {
-  readonly #library: LibTensorflow;
-  readonly #context: Deno.PointerValue;
-
-  constructor(library: LibTensorflow, context: Deno.PointerValue) {
-    this.#library = library;
-    this.#context = context;
-  }
+  constructor(
+    private readonly library: LibTensorflow,
+    private readonly context: Deno.PointerValue,
+  ) {}
 
   /** Creates a tensor. */
   make(shape: number[], dtype: number, values: TensorSource): EagerTensor {
-    const library = this.#library;
+    const { library } = this;
     const tensor = allocateTensor(library, shape, dtype, values);
     const handle = library.TFE_NewTensorHandle(tensor, library.status);
     library.TF_DeleteTensor(tensor);
@@ -39,7 +36,7 @@ export class EagerRuntime {
   read(
     { shape, dtype, handle }: EagerTensor,
   ): Float32Array | Int32Array | Uint8Array {
-    const library = this.#library;
+    const { library } = this;
     const tensor = library.TFE_TensorHandleResolve(handle, library.status);
     library.check(`Cannot read a tensor of shape [${shape}]`);
     const bytes = tensorBytes(library, tensor).slice();
@@ -48,7 +45,7 @@ export class EagerRuntime {
   }
 
   free({ handle }: EagerTensor): void {
-    this.#library.TFE_DeleteTensorHandle(handle);
+    this.library.TFE_DeleteTensorHandle(handle);
   }
 
   /**
@@ -62,9 +59,9 @@ export class EagerRuntime {
     inputs: readonly EagerTensor[],
     outputs: number,
   ): EagerTensor[] {
-    const library = this.#library;
+    const { library } = this;
     const { status } = library;
-    const op = library.TFE_NewOp(this.#context, cString(opName), status);
+    const op = library.TFE_NewOp(this.context, cString(opName), status);
     library.check(`Operation "${opName}"`);
     try {
       setAttributes(library, "TFE_Op", op, opName, attributes);
@@ -91,7 +88,7 @@ export class EagerRuntime {
   }
 
   #describe(address: bigint): EagerTensor {
-    const library = this.#library;
+    const { library } = this;
     const { status } = library;
     const handle = Deno.UnsafePointer.create(address);
     const length = library.TFE_TensorHandleNumDims(handle, status);
@@ -106,16 +103,16 @@ export class EagerRuntime {
 
   /** Adds a function, which is then executed like an operation of its name. */
   addFunction({ name, made }: GraphFunction): void {
-    const library = this.#library;
-    library.TFE_ContextAddFunction(this.#context, made, library.status);
+    const { library } = this;
+    library.TFE_ContextAddFunction(this.context, made, library.status);
     library.check(`Cannot add the function "${name}"`);
   }
 
   /** Removes and frees a function. */
   removeFunction({ name, made }: GraphFunction): void {
-    const library = this.#library;
+    const { library } = this;
     const { status } = library;
-    library.TFE_ContextRemoveFunction(this.#context, cString(name), status);
+    library.TFE_ContextRemoveFunction(this.context, cString(name), status);
     library.check(`Cannot remove the function "${name}"`);
     library.TF_DeleteFunction(made);
   }

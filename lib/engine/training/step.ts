@@ -134,16 +134,8 @@ export function trainingStep(
     batches: readonly Batch[],
     draw: StepDraw,
   ): ReturnType<TrainingStep> {
-    const owned: Named[] = [];
-    const own = <T extends Named>(tensors: T): T => {
-      owned.push(tensors);
-      return tensors;
-    };
-    try {
-      const before = {
-        ...state,
-        ...own({ rates: ratesOf(draw, optimizer) }),
-      };
+    return tf.tidy(() => {
+      const before = { ...state, rates: ratesOf(draw, optimizer) };
       const weightOf = (label: number) =>
         Number.isNaN(label) ? 0 : classWeights?.[label] ?? 1;
       const total = batches.flatMap(({ labels }) => [...labels])
@@ -159,7 +151,7 @@ export function trainingStep(
         const ranks = lossWeights.length;
         const pieces = shardSizes(sequences, seq * ranks).length *
           chunkCount(sequences, seq);
-        return own({
+        return {
           labels: byExample(batch.labels.map((it) => it || 0)),
           scale: tf.tensor2d(
             drawn.flatMap((rank) => [...objective.scale(rank)]),
@@ -174,7 +166,7 @@ export function trainingStep(
           weights: byExample(
             batch.labels.map((label) => weightOf(label) / (total || 1)),
           ),
-        });
+        };
       };
       if (batches.length === 1) {
         const { loss, ...after } = whole({
@@ -196,14 +188,11 @@ export function trainingStep(
         tf.dispose(sums);
         sums = next as typeof sums;
       });
-      own({ gradient: sums.gradient });
       return {
         state: finish({ ...before, gradient: sums.gradient }),
         loss: sums.loss,
       };
-    } finally {
-      tf.dispose(owned.map((it) => Object.values(it)));
-    }
+    });
   }
   return Object.assign(step, {
     dispose() {

@@ -11,7 +11,7 @@ import {
   rotary,
   rotaryAngles,
 } from "../../../lib/engine/ops/positions.ts";
-import { eager, type Named, trace } from "../../../lib/engine/trace.ts";
+import { type Named, trace } from "../../../lib/engine/trace.ts";
 import { assertClose, assertSameBits, read } from "../reference.ts";
 
 type Tensors = readonly tf.Tensor[];
@@ -198,12 +198,14 @@ for (
         readonly queries?: number;
         readonly shared?: number;
         readonly pieces?: number;
-        readonly hasBias?: boolean;
+        /** Sequences of a bias. */
+        readonly biases?: number;
       }>({
         "as a whole": {},
         "in blocks": { pieces: 50 },
         "of shared heads, in blocks": { shared: 2, pieces: 50 },
-        "with a bias": { hasBias: true, pieces: 50 },
+        "with a bias, in blocks": { biases: 1, pieces: 50 },
+        "with a bias of each sequence, in blocks": { biases: 2, pieces: 50 },
         "causal": { after: 0 },
         "causal, of shared heads, in blocks": {
           after: 0,
@@ -223,15 +225,15 @@ for (
         "of one query within a window": { before: 16, after: 16, queries: 1 },
       })
 ) {
-  const { hasBias, pieces } = options;
+  const { biases, pieces } = options;
   operations[`attention() ${name}`] = {
     inputs: [
       [2, 4, queries, 8],
       [2, shared, 100, 8],
       [2, shared, 100, 8],
-      ...hasBias ? [[1, 4, 100, 100]] : [],
+      ...biases === undefined ? [] : [[biases, 4, 100, 100]],
     ],
-    trained: hasBias ? 4 : 3,
+    trained: biases === undefined ? 3 : 4,
     ours: ([q, k, v, bias]) =>
       attention(q as tf.Tensor4D, k as tf.Tensor4D, v as tf.Tensor4D, {
         scale: 0.25,
@@ -314,7 +316,7 @@ Deno.test({
       return { x: dx!, residual: dResidual! };
     };
     const traced = trace(gradients);
-    const [inTrace, alone] = [traced(inputs), eager(gradients, inputs)];
+    const [inTrace, alone] = [traced(inputs), tf.tidy(() => gradients(inputs))];
     for (const name of ["x", "residual"] as const) {
       assertSameBits(await read(inTrace[name]), await read(alone[name]));
     }
