@@ -5,16 +5,6 @@ import type { FunctionOptions, TracedFunction } from "./tensorflow/binding.ts";
 /** Tensors by name. Undefined ones count as absent. */
 export type Named = { readonly [name: string]: tf.Tensor | undefined };
 
-/** A function of named tensors that runs as one graph function of the library. */
-interface Traced<Inputs extends Named, Outputs extends Named> {
-  /** Calls it; the caller disposes the results. */
-  (inputs: Inputs): Outputs;
-  /** Number of graph functions made so far: one for each set of names and shapes. */
-  traces(): number;
-  /** Frees the graph functions. */
-  dispose(): void;
-}
-
 /**
  * Makes a function that traces `f` at its first call with each set of names
  * and shapes, and runs the graph from then on.
@@ -27,7 +17,7 @@ interface Traced<Inputs extends Named, Outputs extends Named> {
 export function trace<Inputs extends Named, Outputs extends Named>(
   f: (inputs: Inputs) => Outputs,
   options: TraceOptions = {},
-): Traced<Inputs, Outputs> {
+) {
   return functionOf(f, options);
 }
 
@@ -51,7 +41,7 @@ export function fused<Inputs extends Named, Outputs extends Named>(
   f: (inputs: Inputs) => Outputs,
   { products = [] }: FusedOptions<Outputs> = {},
 ): (inputs: Inputs) => Outputs {
-  let made: Traced<Inputs, Outputs> | undefined;
+  let made: ((inputs: Inputs) => Outputs) | undefined;
   return (inputs) => (made ??= functionOf(f, { products }))(inputs);
 }
 
@@ -73,11 +63,12 @@ function functionOf<Inputs extends Named, Outputs extends Named>(
   { eager: isEager = false, products }: TraceOptions & {
     readonly products?: readonly string[];
   },
-): Traced<Inputs, Outputs> {
+) {
   const isCompiled = products !== undefined;
   const binding = libraryBinding();
   const functions = new Map<string, Made>();
 
+  /** Calls it as one graph function of the library; the caller disposes the results. */
   function traced(inputs: Inputs): Outputs {
     const given = present(inputs);
     const isInline = isCompiled
@@ -96,7 +87,9 @@ function functionOf<Inputs extends Named, Outputs extends Named>(
   }
 
   return Object.assign(traced, {
+    /** Number of graph functions made so far: one for each set of names and shapes. */
     traces: () => functions.size,
+    /** Frees the graph functions. */
     dispose() {
       for (const { graph } of functions.values()) {
         binding?.removeFunction(graph);

@@ -6,25 +6,8 @@ interface Factors {
   readonly b: Float32Array | Float64Array;
 }
 
-/** The singular value decomposition of a product `B A = U S V^T`. */
-export interface ProductSvd {
-  /** The singular values, largest first; those that rounding alone would give are zero. `[rank]` */
-  readonly values: Float64Array;
-  /**
-   * Factors of the best approximation of rank `kept` (Eckart and Young 1936),
-   * divided by `scale`: A is `sqrt(S / scale) V^T`, `[kept, in]`, and B is
-   * `U sqrt(S / scale)`, `[out, kept]`. The signs, which the decomposition
-   * leaves open, are those that make the largest value of each row of A
-   * positive.
-   */
-  factors(kept: number, scale?: number): {
-    readonly a: Float32Array<ArrayBuffer>;
-    readonly b: Float32Array<ArrayBuffer>;
-  };
-}
-
 /**
- * Decomposes a product from its factors, in float64 and without forming it, in
+ * The singular value decomposition `U S V^T` of a product, from its factors, in float64 and without forming it, in
  * `O((in + out) rank^2 + rank^3)`.
  *
  * With the QR decompositions `B = Q_B R_B` and `A^T = Q_A R_A`, the singular
@@ -35,7 +18,7 @@ export interface ProductSvd {
  *
  * holds also where a factor has linearly dependent rows.
  */
-export function productSvd({ a, b }: Factors, rank: number): ProductSvd {
+export function productSvd({ a, b }: Factors, rank: number) {
   const [inputs, outputs] = [a.length / rank, b.length / rank];
   const rowsOfA = vectorsOf(a, rank, inputs, { vector: inputs, element: 1 });
   const columnsOfB = vectorsOf(b, rank, outputs, { vector: 1, element: rank });
@@ -53,8 +36,16 @@ export function productSvd({ a, b }: Factors, rank: number): ProductSvd {
   }).sort((one, other) => other.value - one.value);
 
   return {
+    /** The singular values, largest first; those that rounding alone would give are zero. `[rank]` */
     values: Float64Array.from(terms, ({ value }) => value),
-    factors(kept, scale = 1) {
+    /**
+     * Factors of the best approximation of rank `kept` (Eckart and Young 1936),
+     * divided by `scale`: A is `sqrt(S / scale) V^T`, `[kept, in]`, and B is
+     * `U sqrt(S / scale)`, `[out, kept]`. The signs, which the decomposition
+     * leaves open, are those that make the largest value of each row of A
+     * positive.
+     */
+    factors(kept: number, scale = 1) {
       const factors = {
         a: new Float32Array(kept * inputs),
         b: new Float32Array(outputs * kept),

@@ -10,31 +10,17 @@ import {
   thisHost,
 } from "./host.ts";
 
-/** What an engine can do on this machine. */
-export interface EngineReport {
-  /** Types of its devices: `["CPU", "GPU"]`. */
-  readonly devices: readonly string[];
-  /** True if it multiplies bfloat16 faster than float32. */
-  readonly bfloat16: boolean;
-  /** The library; `tensorflow` only. */
-  readonly library?: {
-    readonly version: string;
-    readonly folder: string;
-    /** Total size of its files. */
-    readonly bytes: number;
-  };
-}
-
 /**
  * Checks an engine without installing anything: hashes the library's files,
  * then loads the library in a separate process.
  *
+ * @returns Types of its devices, `["CPU", "GPU"]`, whether it multiplies bfloat16 faster than float32, and the library, with the total size of its files
  * @throws {InstallError} `not-loadable`, if it is missing or damaged, or finds no GPU although one was chosen.
  */
 export async function checkEngine(
   choice: EngineChoice,
   host: Host = thisHost,
-): Promise<EngineReport> {
+) {
   const bfloat16 = hasBfloat16(await instructionsOf(choice, host));
   if (choice.engine !== "tensorflow" || choice.library === undefined) {
     return { devices: [choice.device.toUpperCase()], bfloat16 };

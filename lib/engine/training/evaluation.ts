@@ -40,32 +40,11 @@ export type RankHeads = ReadonlyMap<
   Readonly<Record<string, TensorValues>>
 >;
 
-/** Evaluates any number of parameter vectors of one classifier, each at any ranks; disposed, it frees its tensors and graph functions. */
-export interface Evaluator extends Disposable {
-  /**
-   * Logits of every example, or of every word, at every rank, in one pass over
-   * the data: what does not depend on the rank is computed once. Of a language
-   * head, the losses of the labelled tokens.
-   *
-   * @param values Flat parameters, `[size]`
-   * @param ranks 1-based; 0 without adapters
-   * @returns `[ranks, examples, labels]`, flat, examples in their own order; of features `[ranks, examples, width]`
-   */
-  (
-    values: Float32Array,
-    ranks: readonly number[],
-    examples: EncodedExamples,
-    hooks?: EvaluationHooks,
-  ): Promise<Float32Array<ArrayBuffer>>;
-}
-
-/**
- * Makes an evaluator of a classifier.
- */
+/** Makes an evaluator of any number of parameter vectors of a classifier, each at any ranks; disposed, it frees its graph functions. */
 export function evaluator(
   classifier: Classifier,
   options: EvaluatorOptions,
-): Evaluator {
+) {
   const { layout, model } = classifier;
   const shapes = new Set<string>();
   const run = trace((
@@ -95,6 +74,15 @@ export function evaluator(
     return { outputs: tf.concat(outputs, 1) };
   }, options);
 
+  /**
+   * Logits of every example, or of every word, at every rank, in one pass over
+   * the data: what does not depend on the rank is computed once. Of a language
+   * head, the losses of the labelled tokens.
+   *
+   * @param values Flat parameters, `[size]`
+   * @param served 1-based ranks; 0 without adapters
+   * @returns `[ranks, examples, labels]`, flat, examples in their own order; of features `[ranks, examples, width]`
+   */
   async function evaluate(
     values: Float32Array,
     served: readonly number[],
@@ -229,7 +217,7 @@ export function evaluationBatchSize(ranks: number): number {
   return Math.max(1, Math.min(32, Math.floor(256 / ranks)));
 }
 
-/** Evaluates parameters once, as an {@linkcode Evaluator} does. */
+/** Evaluates parameters once, as an {@linkcode evaluator} does. */
 export async function evaluateRanks(
   classifier: Classifier,
   values: Float32Array,

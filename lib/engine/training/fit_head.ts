@@ -81,21 +81,13 @@ export function fitHead(
   };
 }
 
-/** A mean loss as a function of the layer. */
-interface MeanLoss extends Disposable {
-  loss(layer: Float64Array): number;
-  /** The layer with the lowest loss and pull, searched from `from`. */
-  solve(pull: number, from: Float64Array): Float64Array;
-  /** Floating-point operations of its products so far. */
-  flops(): number;
-}
-
+/** The mean loss of some examples as a function of the layer. */
 function meanLoss(
   { features, targets, ...all }: FittedExamples,
   [from, to]: readonly [number, number],
   given: Float64Array,
   lossOf: typeof LOSSES[LossName],
-): MeanLoss {
+) {
   const count = to - from;
   const rows = (values: Float32Array) => {
     const width = values.length / all.count;
@@ -138,14 +130,16 @@ function meanLoss(
     return { value: value!, gradient };
   };
   return {
-    loss: (layer) => at(layer).value,
-    solve: (pull, from) =>
+    loss: (layer: Float64Array) => at(layer).value,
+    /** The layer with the lowest loss and pull, searched from `from`. */
+    solve: (pull: number, from: Float64Array) =>
       minimize((layer) => {
         const { value, gradient } = at(layer);
         const away = moved(layer, given, -1);
         addTo(gradient, away, 2 * pull);
         return { value: value + pull * dot(away, away), gradient };
       }, from),
+    /** Floating-point operations of its products so far. */
     flops: () => calls * 4 * count * given.length,
     [Symbol.dispose]() {
       tf.dispose(inputs);

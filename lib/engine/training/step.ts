@@ -46,29 +46,8 @@ export interface StepDraw {
   readonly seed: number;
 }
 
-/** A training step as a pure function of tensors: state and batches in, state and loss out. */
-interface TrainingStep {
-  /**
-   * Takes one optimizer step on the mean loss of all examples of the batches, or
-   * of all their words, weighted by their classes, which are computed one after the other at the
-   * same rank.
-   *
-   * @returns The new state and the loss, a scalar; the caller disposes both.
-   */
-  (
-    state: AdamWState,
-    batches: readonly Batch[],
-    draw: StepDraw,
-  ): { readonly state: AdamWState; readonly loss: tf.Scalar };
-  /** Frees the step's tensors and graph functions. */
-  dispose(): void;
-}
-
-/** Makes the training step of a classifier. */
-export function trainingStep(
-  classifier: Classifier,
-  options: StepOptions,
-): TrainingStep {
+/** Makes the training step of a classifier, a pure function of tensors: state and batches in, state and loss out. */
+export function trainingStep(classifier: Classifier, options: StepOptions) {
   const { layout } = classifier;
   const { objective, loss, optimizer, classWeights } = options;
   const dropouts = dropoutPlaces(classifier);
@@ -129,11 +108,18 @@ export function trainingStep(
     inputs: Named & UpdateInputs & { readonly gradient: tf.Tensor1D },
   ) => ({ ...update(inputs, inputs.gradient) }), options);
 
+  /**
+   * Takes one optimizer step on the mean loss of all examples of the batches, or
+   * of all their words, weighted by their classes, which are computed one after
+   * the other at the same rank.
+   *
+   * @returns The new state and the loss, a scalar; the caller disposes both.
+   */
   function step(
     state: AdamWState,
     batches: readonly Batch[],
     draw: StepDraw,
-  ): ReturnType<TrainingStep> {
+  ): { readonly state: AdamWState; readonly loss: tf.Scalar } {
     return tf.tidy(() => {
       const before = { ...state, rates: ratesOf(draw, optimizer) };
       const weightOf = (label: number) =>
@@ -195,6 +181,7 @@ export function trainingStep(
     });
   }
   return Object.assign(step, {
+    /** Frees the step's tensors and graph functions. */
     dispose() {
       for (const made of [whole, accumulate, finish]) made.dispose();
       decayed.dispose();

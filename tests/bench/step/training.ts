@@ -15,10 +15,7 @@ import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
 import { dylora } from "../../../lib/engine/schedules/dylora.ts";
 import type { AdamWState } from "../../../lib/engine/training/adamw.ts";
 import { type Batch, padParts } from "../../../lib/engine/training/batch.ts";
-import {
-  type Evaluator,
-  evaluator,
-} from "../../../lib/engine/training/evaluation.ts";
+import { evaluator } from "../../../lib/engine/training/evaluation.ts";
 import { trainingStep } from "../../../lib/engine/training/step.ts";
 import type { PeerWork } from "../peer/peer.ts";
 import { RANKS } from "./work.ts";
@@ -34,7 +31,7 @@ export class Work {
   readonly #examples: LabelledExamples;
   readonly #batches: readonly Batch[];
   readonly #takeStep: ReturnType<typeof trainingStep>;
-  #evaluate: Evaluator | undefined;
+  #evaluate: ReturnType<typeof evaluator> | undefined;
   readonly trained: number;
   #state: AdamWState;
   #step = 0;
