@@ -35,7 +35,7 @@ import { renderMarkdown } from "../report/markdown.ts";
 import { distinguished } from "../report/methods.ts";
 import { renderPage } from "../report/page.ts";
 import type { Report } from "../report/report.ts";
-import type { RankResult, Result, TrainingCost } from "../report/result.ts";
+import type { Result, TrainingCost } from "../report/result.ts";
 import { seededDraw } from "../report/statistics.ts";
 import type { CompareOptions } from "../report/summarize.ts";
 
@@ -82,27 +82,48 @@ export async function report(
   }
 }
 
-/** Reads scores, with the training that they belong to and its costs. */
+/**
+ * Reads scores, with the training that they belong to and its costs.
+ *
+ * @throws {Error} If the training is not connected.
+ */
 async function readResult(
   artifact: InputArtifact,
   trainings: readonly TrainedArtifact[],
   data: Artifacts,
 ): Promise<Result> {
   const info = await readScores(artifact.path);
-  const adapter = trainingOf(artifact, info, trainings);
+  const { task, seed, provenance } = info;
+  const method = methodName(provenance);
+  const adapter = trainings.find(({ digest }) => digest === info.training);
+  if (adapter === undefined) {
+    throw new Error(
+      `"${artifact.stage}" scores a training of ${method} on "${task}" with seed ${seed} that is not connected: connect the stage that trained the scored adapter or model to "adapters" or "classifiers"`,
+    );
+  }
   const made = originsOf(adapter, trainings);
   const origin = made.pop()!;
   const { logits, labels, words } = readOutputs(artifact.path);
+  const { outputs, predictions, confidences } = problemOf(info);
+  const size = labels.length * outputs;
   return {
     ...info,
-    method: methodName(info.provenance),
-    title: taskTitle(info.task),
+    method,
+    title: taskTitle(task),
     variant: { ...settingsOf(adapter.training), evaluatedIn: info.precision },
     stage: adapter.artifact.stage,
     labels,
     problem: scoredProblem(info, words?.starts),
     texts: await textsOf(artifact, info, { labels, words }, data),
-    ranks: rankResults(info, logits, labels.length),
+    ranks: info.ranks.map(({ rank, metrics }, i) => {
+      const own = logits.subarray(i * size, (i + 1) * size);
+      return {
+        rank,
+        metrics,
+        predictions: predictions(own),
+        probabilities: confidences(own),
+      };
+    }),
     training: costOf(origin),
     size: adapterSize(adapter),
     reductionSeconds: made.reduce(
@@ -147,24 +168,6 @@ async function faultsOfData(data: Artifacts, tokens: Artifacts) {
   return found.flat().map(({ task, text }) =>
     data.length < 2 ? text : `${task}: ${text}`
   );
-}
-
-function rankResults(
-  info: ScoresInfo,
-  logits: Float32Array,
-  labels: number,
-): RankResult[] {
-  const { outputs, predictions, confidences } = problemOf(info);
-  const size = labels * outputs;
-  return info.ranks.map(({ rank, metrics }, i) => {
-    const own = logits.subarray(i * size, (i + 1) * size);
-    return {
-      rank,
-      metrics,
-      predictions: predictions(own),
-      probabilities: confidences(own),
-    };
-  });
 }
 
 /**
@@ -286,26 +289,6 @@ async function readTrained(
   const { path } = artifact;
   const digest = await trainingDigest(path);
   return { artifact, training: await read(path), digest };
-}
-
-/**
- * The training whose digest the scores hold.
- *
- * @throws {Error} If it is not connected.
- */
-function trainingOf(
-  { stage }: InputArtifact,
-  info: ScoresInfo,
-  trainings: readonly TrainedArtifact[],
-): TrainedArtifact {
-  const found = trainings.find(({ digest }) => digest === info.training);
-  if (found !== undefined) return found;
-  const { task, seed, provenance } = info;
-  throw new Error(
-    `"${stage}" scores a training of ${
-      methodName(provenance)
-    } on "${task}" with seed ${seed} that is not connected: connect the stage that trained the scored adapter or model to "adapters" or "classifiers"`,
-  );
 }
 
 /**

@@ -46,7 +46,27 @@ export const runsCommand = command`
   const pipeline = given && await nameOf(given);
   // Keeps a clean-up from removing manifests and their files meanwhile.
   using _live = await holdOff(store);
-  const rows = await selectedRows(new Results(store), pipeline, patterns);
+  const results = new Results(store);
+  // Runs with --name have results in PIPELINE@NAME.
+  const ofPipeline = results.all.filter((it) =>
+    [it.pipeline, it.pipeline.split("@")[0], undefined].includes(pipeline)
+  );
+  if (pipeline !== undefined && ofPipeline.length === 0) {
+    const names = new Set(results.all.map((it) => it.pipeline));
+    const hint = didYouMean(pipeline, [...names].sort(), "it has results of") ||
+      "; it has none";
+    throw new UsageError(
+      `The cache has no results of pipeline "${pipeline}"${hint}`,
+    );
+  }
+  const stages = new Map(
+    ofPipeline.map(({ stage }) => [stage, { name: stage.replace(/@.*/, "") }]),
+  );
+  const matching = await matchingStages({ stages }, patterns);
+  const selected = ofPipeline.filter(({ stage, manifest }) =>
+    patterns.length > 0 ? matching.includes(stage) : isScored(manifest)
+  );
+  const rows = await Promise.all(selected.map((it) => results.row(it)));
   const [params, others] = parameterColumns(rows);
   const isCsv = args.has("csv");
   const columns = [
@@ -84,33 +104,6 @@ async function nameOf(given: string): Promise<string> {
   const { value } = await readYaml(await readText(await findPipeline(given)));
   const name = isMapping(value) ? value.name : undefined;
   return typeof name === "string" ? name : given;
-}
-
-async function selectedRows(
-  results: Results,
-  pipeline: string | undefined,
-  patterns: readonly string[],
-): Promise<Row[]> {
-  // Runs with --name have results in PIPELINE@NAME.
-  const ofPipeline = results.all.filter((it) =>
-    [it.pipeline, it.pipeline.split("@")[0], undefined].includes(pipeline)
-  );
-  if (pipeline !== undefined && ofPipeline.length === 0) {
-    const names = new Set(results.all.map((it) => it.pipeline));
-    const hint = didYouMean(pipeline, [...names].sort(), "it has results of") ||
-      "; it has none";
-    throw new UsageError(
-      `The cache has no results of pipeline "${pipeline}"${hint}`,
-    );
-  }
-  const stages = new Map(
-    ofPipeline.map(({ stage }) => [stage, { name: stage.replace(/@.*/, "") }]),
-  );
-  const matching = await matchingStages({ stages }, patterns);
-  const selected = ofPipeline.filter(({ stage, manifest }) =>
-    patterns.length > 0 ? matching.includes(stage) : isScored(manifest)
-  );
-  return await Promise.all(selected.map((it) => results.row(it)));
 }
 
 type RankScores = ScoresFile["ranks"][number];
