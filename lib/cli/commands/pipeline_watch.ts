@@ -54,8 +54,19 @@ export async function watchPipeline(args: Arguments): Promise<number> {
     console.error(
       `Watching ${count(known.size, "file")}; press Ctrl-C to stop`,
     );
-    const changed = await nextChange(paths, known, signal);
-    if (changed !== undefined) console.error(`${changed} changed`);
+    let changed: string | undefined;
+    // Until a file differs, and then until nothing changes between two polls.
+    for (let last = known; !signal.aborted;) {
+      const now = stateOf(paths);
+      changed = difference(known, now) ?? changed;
+      if (changed && difference(last, now) === undefined) {
+        console.error(`${changed} changed`);
+        break;
+      }
+      last = now;
+      // Rejects only when the signal aborts.
+      await delay(POLL, { signal }).catch(() => {});
+    }
   }
   return interrupts.code!;
 }
@@ -108,28 +119,6 @@ function stateOf(paths: readonly string[]): Map<string, string> {
     const state = print && `${print.size} ${print.modified} ${print.inode}`;
     return [path, state ?? ""];
   }));
-}
-
-/**
- * Waits until a file differs from a state, and then until nothing changes
- * between two polls.
- *
- * @returns The path of a file that changed; undefined if the signal came first.
- */
-async function nextChange(
-  paths: readonly string[],
-  known: ReadonlyMap<string, string>,
-  signal: AbortSignal,
-): Promise<string | undefined> {
-  let changed: string | undefined;
-  for (let last = known; !signal.aborted;) {
-    const now = stateOf(paths);
-    changed = difference(known, now) ?? changed;
-    if (changed && difference(last, now) === undefined) return changed;
-    last = now;
-    // Rejects only when the signal aborts.
-    await delay(POLL, { signal }).catch(() => {});
-  }
 }
 
 function difference(
