@@ -81,7 +81,11 @@ export function methodsOf(
     };
   });
   const score = scorer();
-  const constant = bestConstant(results[0]!, score);
+  // The one with the highest score, the smallest on a tie.
+  const constants = problem.constants(labels).sort((a, b) => a - b)
+    .map((label) => new Float64Array(labels.length).fill(label));
+  const scores = constants.map(score);
+  const constant = constants[scores.indexOf(Math.max(...scores))];
   const rest = bootstrap(
     [
       ...methods.flatMap(({ trainings }) => trainings),
@@ -114,17 +118,6 @@ export function methodsOf(
       means: rest[0] ?? new Float64Array(replicates),
     },
   };
-}
-
-/** The constant prediction with the highest score, the smallest on a tie; undefined if there is none. */
-function bestConstant(
-  { problem, labels }: Result,
-  score: ReturnType<Scorer>,
-): Float64Array | undefined {
-  const constants = problem.constants(labels).sort((a, b) => a - b)
-    .map((label) => new Float64Array(labels.length).fill(label));
-  const scores = constants.map(score);
-  return constants[scores.indexOf(Math.max(...scores))];
 }
 
 /** The scores and predictions at a rank, one per seed. */

@@ -36,30 +36,6 @@ const CLUSTERS: Readonly<
   },
 };
 
-/**
- * The executor for a cluster that the options or the user's profile select, if any.
- *
- * @param note Prints a note.
- * @throws {PipelineError} If the profile has faults.
- * @throws {UsageError} If an option for clusters is given to another executor.
- */
-async function clusterOf(
-  args: Arguments,
-  note: (text: string) => void,
-): Promise<Cluster | undefined> {
-  const { executor, remote: _, ...profile } = await readProfile() ?? {};
-  const name = args.value("executor") ?? executor ?? "local";
-  const open = CLUSTERS[name];
-  if (open === undefined) {
-    if (!args.has("detach")) return undefined;
-    throw new UsageError(
-      `Option "--detach" requires "--executor slurm": the executor "${name}" submits no jobs`,
-    );
-  }
-  const folder = join(outOf(args), "cache", "schedulers");
-  return await open(profile, { folder, jobs: args.integer("jobs", 1) }, note);
-}
-
 /** Maximum number of stages that run or wait in the queue of a cluster. */
 const MAX_QUEUED = 10_000;
 
@@ -68,9 +44,14 @@ const MAX_QUEUED = 10_000;
  * that run stages, or read or plan what a run does. Its engine is that of the
  * nodes or of this machine, which is found when it is needed.
  *
+ * An executor for a cluster is the one that the options or the user's profile
+ * select, if any.
+ *
  * @param options.patterns As of {@linkcode openPipeline}.
  * @param options.say Prints messages about the engine and the cluster.
  * @param options.signal Stops an installation, and questions to nodes.
+ * @throws {PipelineError} If the profile has faults.
+ * @throws {UsageError} If an option for clusters is given to another executor.
  */
 export async function openRun(
   args: Arguments,
@@ -84,7 +65,17 @@ export async function openRun(
   const opened = await openPipeline(args, patterns);
   const { graph, forced: force, store } = opened;
   const note = (text: string) => say({ type: "note", text });
-  const cluster = await clusterOf(args, note);
+  const { executor, remote: _, ...profile } = await readProfile() ?? {};
+  const name = args.value("executor") ?? executor ?? "local";
+  const openCluster = CLUSTERS[name];
+  if (openCluster === undefined && args.has("detach")) {
+    throw new UsageError(
+      `Option "--detach" requires "--executor slurm": the executor "${name}" submits no jobs`,
+    );
+  }
+  const folder = join(outOf(args), "cache", "schedulers");
+  const jobs = args.integer("jobs", 1);
+  const cluster = await openCluster?.(profile, { folder, jobs }, note);
   const findHost = cluster &&
     (() => nodeHost(args, cluster, graph, store, say, signal));
   const engine = selectedEngine(args, { say, signal, findHost });
