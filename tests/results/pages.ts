@@ -5,11 +5,12 @@
  */
 import { dirname, join } from "node:path";
 import { cpus } from "node:os";
+import { parseArgs } from "@std/cli/parse-args";
 import * as z from "zod";
 import { formatOf, table, withInterval } from "../../lib/report/format.ts";
 import { renderMarkdown } from "../../lib/report/markdown.ts";
 import { methodTitle, ranksOf } from "../../lib/report/methods.ts";
-import type { Report } from "../../lib/report/report.ts";
+import type { Comparison, Report } from "../../lib/report/report.ts";
 
 /** Where the reports and their pages are kept. */
 export const FOLDER = join(import.meta.dirname!, "../../pipelines/results");
@@ -29,7 +30,9 @@ export function pageOf(
   { report, ...made }: z.output<typeof Kept>,
 ) {
   const text = renderMarkdown(report).split("\n")
-    .filter((line) => !/^(# Report|!\[.*\]\(.*\))$/.test(line)).join("\n")
+    .filter((line) =>
+      !/^(# Report|There are no mistakes\.|!\[.*\]\(.*\))$/.test(line)
+    ).join("\n")
     .replaceAll(/\n{3,}/g, "\n\n").trim();
   return `<!-- deno-fmt-ignore-file -->
 
@@ -137,6 +140,26 @@ number; a mean is of tasks that all have the rank.
 ${sections.join("\n")}`;
 }
 
+/** A comparison without the seconds of a machine that was busy with more than its run. */
+function withoutSeconds(comparison: Comparison): Comparison {
+  return {
+    ...comparison,
+    methods: comparison.methods.map((method) => ({
+      ...method,
+      cost: method.cost && {
+        ...method.cost,
+        ...{ stepSeconds: 0, trainingSeconds: 0, selectionSeconds: 0 },
+        ...{ reductionSeconds: 0, evaluationSeconds: 0, sweepSeconds: 0 },
+      },
+    })),
+    contrasts: comparison.contrasts.map((contrast) => ({
+      ...contrast,
+      speedUp: contrast.speedUp &&
+        { ...contrast.speedUp, training: null, sweep: null },
+    })),
+  };
+}
+
 /** The commit of the checkout in which a report was made. */
 function commitOf(report: string): string {
   const cwd = dirname(report);
@@ -150,10 +173,13 @@ function commitOf(report: string): string {
 }
 
 if (import.meta.main) {
-  const [name, command, file] = Deno.args;
+  const { _: [name, command, file], idle } = parseArgs(Deno.args, {
+    boolean: ["idle"],
+    string: ["_"],
+  });
   if (command === undefined) {
     console.error(
-      "Usage: deno task results NAME COMMAND [REPORT]\n\nREPORT: out/NAME/report/report.json by default",
+      "Usage: deno task results NAME COMMAND [REPORT] [--idle]\n\nREPORT: out/NAME/report/report.json by default\n--idle: nothing else ran on the machine, so its seconds are kept",
     );
     Deno.exit(2);
   }
@@ -163,7 +189,9 @@ if (import.meta.main) {
   );
   const report = {
     ...rest,
-    comparisons: comparisons.map((it) => ({
+    comparisons: comparisons.map((it) => idle ? it : withoutSeconds(it)).map((
+      it,
+    ) => ({
       ...it,
       methods: it.methods.map((method) => ({ ...method, trainings: [] })),
       mistakes: { ...it.mistakes, worst: [] },
