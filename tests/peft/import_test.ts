@@ -68,9 +68,10 @@ Deno.test("import-adapter names each setting of PEFT that would change what the 
         /another type than LoRA \("IA3"\) is not supported/,
       ],
       [
-        { task_type: "CAUSAL_LM" },
-        /another task type \("CAUSAL_LM"\) cannot .*SEQ_CLS/,
+        { task_type: "SEQ_2_SEQ_LM" },
+        /another task type \("SEQ_2_SEQ_LM"\) cannot .*SEQ_CLS/,
       ],
+      [{ task_type: "CAUSAL_LM" }, /an encoder, which writes no text/],
       [{ task_type: null }, /without a task type cannot .* write "SEQ_CLS"/],
       [
         { init_lora_weights: "pissa_niter_16" },
