@@ -226,10 +226,14 @@ function reportUnion(
     it.code === "invalid_type" && it.path.length === issue.path.length
   );
   if (wrongTypes.length === branches.length && wrongTypes.length > 0) {
+    const isNumber = typeof valueAt(checked.value, issue.path) === "number";
     const expected = new Set(
-      wrongTypes.map((it) =>
-        typeName((it as Issue & { code: "invalid_type" }).expected)
-      ),
+      wrongTypes.map((it) => {
+        const { expected } = it as Issue & { code: "invalid_type" };
+        return isNumber && expected === "number"
+          ? "a finite number"
+          : typeName(expected);
+      }),
     );
     return reportIssue(
       {

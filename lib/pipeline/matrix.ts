@@ -167,7 +167,9 @@ export function readMatrix(
     const { data, error } = schema.safeParse(valueAt(value, at));
     const issues = (error?.issues ?? [])
       .map((it) => ({ ...it, path: [...at, ...it.path] }))
-      .filter((it) => !unresolved.has(it.path.join(".")));
+      .filter(({ path }) =>
+        ![...unresolved].some((it) => `${it}.`.startsWith(`${path.join(".")}.`))
+      );
     reportIssues(issues, faults, { file, at: path, schema, value, owner });
     return data;
   };

@@ -110,9 +110,7 @@ export function modelCard(
   return [
     before,
     HEADING,
-    `This is ${name}, by the singular value decomposition of the update of each module: ${energy} of the energy is kept, the relative error is ${error}, and the factors take ${size}. ${CAUTION}${
-      above ?? ""
-    }`,
+    `This is ${name}, by the singular value decomposition of the update of each module: ${energy} of the energy is kept, the relative error is ${error}, and the factors take ${size}. ${CAUTION}${above}`,
     "![Singular values of all modules: median, half of them, all of them; and the median rank kept](singular-values.svg)",
     changesTable(resized),
   ].join("\n\n") + "\n";

@@ -126,6 +126,8 @@ export async function resize(
     ...changesOf(spectra, ranks, dtype),
     fileBytes,
   }));
+  if (options.output === undefined) return resized;
+  const { output } = options;
   const title = request.added.length === 0
     ? basename(source)
     : [{ source, weight }, ...request.added]
@@ -133,8 +135,7 @@ export async function resize(
   const card = files.others.get("README.md");
   const before = card && await Deno.readTextFile(card);
   for (const [i, { folder, ranks }] of outputs.entries()) {
-    if (options.output === undefined) break;
-    const at = (name: string) => join(options.output!, folder, name);
+    const at = (name: string) => join(output, folder, name);
     for (const [name, path] of files.others) {
       await Deno.copyFile(path, at(name));
     }

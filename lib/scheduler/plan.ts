@@ -197,22 +197,14 @@ export async function findResults(
 /** Status of a stage. */
 export type StageStatus = Awaited<ReturnType<typeof status>>[number];
 
-/**
- * Status of each stage of a pipeline, in topological order.
- *
- * @param targets Ids of stages whose status is wanted, or of those that they need; all stages if empty.
- */
-export async function status(
-  graph: Graph,
-  settings: Settings,
-  targets: readonly string[] = [],
-  store = openStore(settings),
-) {
+/** Status of each stage of a pipeline, in topological order. */
+export async function status(graph: Graph, settings: Settings) {
   const { pipeline } = graph;
+  const store = openStore(settings);
   const { liveRuns } = await import("./runs.ts");
   // Before results: a run that ends meanwhile is in neither otherwise.
   const runs = liveRuns(store).filter((run) => run.pipeline === pipeline);
-  const decisions = await plan(graph, targets, settings, store);
+  const decisions = await plan(graph, [], settings, store);
   return [...decisions].map(([stage, decision]) => {
     const { keys, failure } = store.histories.read(pipeline, stage);
     const key = "key" in decision ? decision.key : undefined;

@@ -90,6 +90,21 @@ stages:
     ]);
   }));
 
+Deno.test("expandPipeline() asks for finite numbers in a matrix, and names what a list in a list refers to once", () =>
+  withTasks(async (tasks) => {
+    const text = `name: test
+stages:
+  data:
+    task: fetch
+    with: { source: a }
+    matrix: { x: [.inf], y: [["\${params.nope}", 1]] }
+`;
+    assertEquals(await faultsOf(tasks, text), [
+      '6:19 Invalid "x.0" of the matrix of stage "data": expected text or a finite number or a list, got "Infinity"',
+      '6:31 "params" has no "nope"',
+    ]);
+  }));
+
 Deno.test("expandPipeline() blames a setting for its value, and the file for the key that has the value", () =>
   withTasks(async (tasks) => {
     const text = `name: test
