@@ -184,6 +184,10 @@ const FEW_SEEDS = 10;
 function intervalsText(
   { methods, metrics, confidence }: Comparison,
 ): string[] {
+  const shares = metrics.filter(isShare);
+  const of = shares.length === metrics.length
+    ? ""
+    : ` of ${plain(shares.join(", "))}`;
   const fewest = ({ ranks }: MethodSummary) =>
     Math.min(...ranks.map(({ seeds }) => seeds.length));
   const single = methods.filter((method) => fewest(method) === 1);
@@ -192,7 +196,7 @@ function intervalsText(
     ? "With one seed"
     : `For methods with one seed (${single.map(titleOf).join(", ")})`;
   return [
-    ...metrics.every(isShare) ? ["Scores are multiplied by 100."] : [],
+    ...(shares.length > 0 ? [`Scores${of} are multiplied by 100.`] : []),
     `Brackets are ${
       exactPercent(confidence)
     } % bootstrap intervals over examples and seeds.`,

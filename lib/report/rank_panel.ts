@@ -1,6 +1,7 @@
-import { escapeHtml, formatOf, metricTitle, withInterval } from "./format.ts";
+import { escapeHtml, metricTitle } from "./format.ts";
 import { methodTitle, ranksOf } from "./methods.ts";
 import type { Curves } from "./report.ts";
+import { scoreText } from "./tables.ts";
 
 /** Number of bytes of a value in an adapter's file. */
 const VALUE_BYTES = 4;
@@ -50,9 +51,7 @@ function methodAt(
     verdict?.kind !== "nothing-learnt";
   const tag = isRecommended ? ' <span class="tag">recommended</span>' : "";
   const scores = metrics.map((metric, i) => {
-    const interval = i === 0 ? score.interval : null;
-    const { value } = formatOf(metric);
-    const text = withInterval(score.metrics[metric]!.mean, interval, value);
+    const text = scoreText(score, metric, i === 0);
     return `<p>${escapeHtml(metricTitle(metric, curves))} ${text}</p>`;
   });
   // Any adapter that has the rank will do; a mean over tasks has none.

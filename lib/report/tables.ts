@@ -77,7 +77,7 @@ interface Scored extends Pick<ScoreSummary, "interval"> {
 }
 
 /** A metric with its spread over seeds, and with its interval if it has one, as the main one does. */
-function scoreText(
+export function scoreText(
   { metrics, interval }: Scored,
   metric: string,
   isMain: boolean,

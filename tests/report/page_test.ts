@@ -6,6 +6,11 @@ import {
   assertRejects,
 } from "@std/assert";
 import fc from "fast-check";
+import { problemOf } from "../../lib/problems/registry.ts";
+import {
+  TEXT_METRICS,
+  textStatistics,
+} from "../../lib/problems/text_metrics.ts";
 import { compare } from "../../lib/report/compare.ts";
 import { renderFigures } from "../../lib/report/figure.ts";
 import { figuresOf } from "../../lib/report/figure_names.ts";
@@ -13,7 +18,7 @@ import { renderMarkdown } from "../../lib/report/markdown.ts";
 import { renderPage } from "../../lib/report/page.ts";
 import type { Result } from "../../lib/report/result.ts";
 import { seededDraw } from "../../lib/report/statistics.ts";
-import { OPTIONS, resultOf, trainingOf } from "./results.ts";
+import { EXAMPLES, OPTIONS, resultOf, trainingOf } from "./results.ts";
 
 /** The report of results, its figures by name, and its page without Vega. */
 async function pageOf(results: readonly Result[]) {
@@ -141,6 +146,43 @@ Deno.test("renderPage() gives the scores, size and stage of each method by rank"
   const [, found] = /^Rank 2\nDyLoRA[^]*\naccuracy (80\.0 \[.*\])/.exec(two!)!;
   assert(page.includes(`<td>${found}</td>`));
   assertMatch(two!, /\nLoRA\naccuracy 90\.0 .*\n.*\n.*train-lora@rte/);
+});
+
+Deno.test("renderPage() gives intervals of all metrics of written texts by rank, and names those that are multiplied by 100", async () => {
+  const words = ["a", "good", "old", "film", "of", "a", "dull", "plot"];
+  const texts = Array.from({ length: EXAMPLES }, (_, i) => ({
+    text: words.slice(0, 2 + i % 7).join(" "),
+    references: [words.join(" ")],
+  }));
+  const problem = problemOf({ problem: "writing", labels: null });
+  const labels = new Float32Array(EXAMPLES);
+  const metrics = Object.keys(TEXT_METRICS);
+  const predictions = Float32Array.from(textStatistics(texts));
+  const { page, report } = await pageOf([{
+    ...resultOf("e2e", "dylora", {}, { labels, problem }),
+    ranks: [{
+      rank: 1,
+      metrics: Object.fromEntries(
+        metrics.map((
+          name,
+        ) => [name, problem.scorer(name, labels)()(predictions)]),
+      ),
+      predictions,
+      probabilities: null,
+    }],
+  }]);
+  const lines = panelOf(page)[0]!.split("\n")
+    .filter((line) => line.includes("["));
+  metrics.forEach((metric, i) =>
+    assertMatch(
+      lines[i]!,
+      new RegExp(`^${metric} [\\d.]+ \\[[\\d.]+, [\\d.]+\\]$`),
+    )
+  );
+  assertMatch(
+    renderMarkdown(report),
+    / Scores of bleu, rouge\\_l, ter are multiplied by 100\. /,
+  );
 });
 
 Deno.test("renderPage() gives the options that export adapters of the epoch that it shows", async () => {
