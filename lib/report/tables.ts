@@ -62,17 +62,12 @@ export function scoresText(comparison: Comparison): string[] {
   ];
 }
 
+type Score = ScoreSummary["metrics"][string];
+
 /** A score, of which one of a mean over tasks has no deviation. */
 interface Scored extends Pick<ScoreSummary, "interval"> {
   readonly metrics: Readonly<
-    Record<
-      string,
-      {
-        readonly mean: number | null;
-        readonly deviation?: number | null;
-        readonly interval?: ScoreSummary["interval"];
-      }
-    >
+    Record<string, Pick<Score, "mean"> & Partial<Score>>
   >;
 }
 
