@@ -140,7 +140,8 @@ export async function writeTexts(
   prompts: readonly Prompt[],
   { ranks, ...options }: WriterOptions & { readonly ranks: readonly number[] },
 ) {
-  using write = await textWriter(ready, model, options);
+  const isChat = prompts.some(({ messages }) => messages);
+  using write = await textWriter(ready, model, isChat, options);
   const written = await write(prompts, ranks, {
     signal: stage.signal,
     progress: (done) => stage.progress(done, prompts.length, "texts"),
@@ -154,11 +155,13 @@ export async function writeTexts(
  * Makes a function that writes a text after each prompt at each rank. A prompt
  * that leaves no room for it loses its beginning.
  *
+ * @param isChat Whether prompts are messages, and texts end as answers
  * @throws {RangeError} If there is no room for any prompt.
  */
 export async function textWriter(
   { classifier, values, alpha, scaling }: Ready,
   model: string,
+  isChat: boolean,
   options: WriterOptions,
 ) {
   const { architecture, maxLength } = readModel(model);
@@ -173,7 +176,7 @@ export async function textWriter(
     tokenizerDefaults(architecture),
     maxLength,
   );
-  const ends = [tokenizer.end];
+  const ends = tokenizer.ends(isChat);
   const generate = generator(classifier, { ...options, alpha, scaling, ends });
   const flopsOf = (length: number, ranks: number) =>
     forwardFlops(classifier, [1, length], ranks);

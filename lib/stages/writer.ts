@@ -34,7 +34,7 @@ const ready = await loadAdapter(
     heads: undefined,
   },
 );
-const write = await textWriter(ready, model, {
+const write = await textWriter(ready, model, training.isChat === true, {
   ...{ beams: 1, lengthPenalty: 1, batchSize: 1 },
   maxTokens: Math.min(128, Math.floor(readModel(model).maxLength / 2)),
 });

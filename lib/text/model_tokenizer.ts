@@ -19,10 +19,19 @@ import {
   type TokenizerDefaults,
 } from "./tokenizer_files.ts";
 
+/** A conversation with an answer that is in no template. */
+const ANSWER = "4f1c0a";
+const PROBE = [
+  { role: "user", content: "?" },
+  { role: "assistant", content: ANSWER },
+];
+
 /** Converts texts to token ids exactly as transformers does with the same files. */
 export class ModelTokenizer {
   #template: Template | undefined;
   #decoder: Tokenizer | undefined;
+  /** What the template has behind an answer. */
+  #tail: string | undefined;
 
   private constructor(
     private readonly tokenizer: TextTokenizer,
@@ -164,29 +173,38 @@ export class ModelTokenizer {
     { messages }: Pick<Example, "messages">,
     completion: string,
   ): number[] {
-    if (messages) {
-      const prompt = this.#render(messages, true);
-      const all = this.#render(
-        [...messages, { role: "assistant", content: completion }],
-        false,
-      );
-      if (all.startsWith(prompt)) return this.#idsOf(all.slice(prompt.length));
+    const end = this.ends(messages !== undefined)[0]!;
+    if (messages === undefined) return [...this.#idsOf(completion), end];
+    const prompt = this.#render(messages, true);
+    const answer = { role: "assistant", content: completion };
+    const all = this.#render([...messages, answer], false);
+    if (!all.startsWith(prompt)) {
       throw new SyntaxError(
         `The chat template of the tokenizer "${this.path}" changes what is before an answer: write "prompt" and "completion" instead of messages`,
       );
     }
-    return [...this.#idsOf(completion), this.end];
+    const ids = this.#idsOf(all.slice(prompt.length));
+    const last = ids.lastIndexOf(end);
+    // What the template puts behind it is never written.
+    return last < 0 ? [...ids, end] : ids.slice(0, last + 1);
   }
 
   /**
-   * The token that ends a text.
+   * The tokens that end a text, first the one that is learnt: the first special
+   * one that the chat template puts behind an answer if texts are answers, then
+   * the one that the tokenizer names.
    *
-   * @throws {SyntaxError} If the tokenizer has none.
+   * @throws {SyntaxError} If there is none.
    */
-  get end(): number {
-    const { eos_token: end } = this.files.specialTokens;
-    const ids = end === undefined ? [] : this.#idsOf(end);
-    if (ids.length === 1) return ids[0]!;
+  ends(isChat: boolean): readonly number[] {
+    const { eos_token = "" } = this.files.specialTokens;
+    const named = this.#idsOf(eos_token);
+    if (isChat) this.#tail ??= this.#render(PROBE, false).split(ANSWER)[1];
+    const own = this.#idsOf(isChat && this.#tail || "")
+      .find((id) => this.tokenizer.special.has(id));
+    const ends = [own, ...named.length === 1 ? named : []]
+      .filter((id) => id !== undefined);
+    if (ends.length > 0) return [...new Set(ends)];
     throw new SyntaxError(
       `The tokenizer "${this.path}" has no token that ends a text: name one as "eos_token" in its tokenizer_config.json`,
     );

@@ -23,12 +23,8 @@ const Setting = z.union([
  */
 export function textPattern(settings: unknown): TextPattern {
   const pattern = Setting.parse(settings);
-  const { pattern: regex } = new SplitPreTokenizer({
-    type: "Split",
-    pattern,
-    behavior: "Isolated",
-  });
-  const find = matchesOf(regex!);
+  const split = { type: "Split", pattern, behavior: "Isolated" } as const;
+  const find = matchesOf(new SplitPreTokenizer(split).pattern!);
   if ("String" in pattern || NEVER_BACKTRACKS.test(pattern.Regex)) return find;
   return (text) =>
     withinLimit(

@@ -40,6 +40,8 @@ export class TextTokenizer {
   readonly pair: Layout;
   /** True if long texts lose their beginnings instead of their ends. */
   readonly cutsLeft: boolean;
+  /** Ids of the special tokens. */
+  readonly special: ReadonlySet<number>;
   readonly #normalize: Normalizer;
   readonly #split: PreTokenizer;
   readonly #encodeWord: (word: string) => Pieces;
@@ -68,6 +70,8 @@ export class TextTokenizer {
       })),
     );
     [this.single, this.pair] = layouts(parsed.post_processor);
+    const special = tokens.filter(({ special }) => special);
+    this.special = new Set(special.map(({ id }) => id));
     this.cutsLeft = parsed.truncation?.direction === "Left";
   }
 
@@ -153,9 +157,7 @@ const Vocabulary = z.custom<Record<string, number>>(
   (value) =>
     typeof value === "object" && value !== null && !Array.isArray(value) &&
     Object.values(value).every((id) => Number.isSafeInteger(id) && id >= 0),
-  {
-    error: "expected an id for each token",
-  },
+  { error: "expected an id for each token" },
 );
 
 const WordPieceSettings = z.looseObject({
@@ -232,33 +234,27 @@ function modelOf(settings: z.infer<typeof Settings>["model"]): WordModel {
           }, but the vocabulary does not have these two tokens and their join`,
         );
       }
+      const { vocab, fuse_unk, ignore_merges, byte_fallback } = parsed;
       const unknown = parsed.unk_token ?? null;
       const model = new BPE({
-        type: "BPE",
-        vocab: parsed.vocab,
-        merges: merges as [string, string][],
+        ...{ type: "BPE", vocab, fuse_unk, ignore_merges, byte_fallback },
         unk_token: unknown,
-        fuse_unk: parsed.fuse_unk,
-        ignore_merges: parsed.ignore_merges,
-        byte_fallback: parsed.byte_fallback,
+        merges: merges as [string, string][],
       });
-      const isLossy = unknown === null && !parsed.byte_fallback;
+      const isLossy = unknown === null && !byte_fallback;
+      const losses = { drops: isLossy, fuses: fuse_unk };
       const found = ofLibrary(
         model,
-        parsed.vocab,
+        vocab,
         unknown,
-        (word, tokens) =>
-          bpeSpans(word, tokens, known, {
-            drops: isLossy,
-            fuses: parsed.fuse_unk,
-          }),
+        (word, tokens) => bpeSpans(word, tokens, known, losses),
       );
       if (!isLossy) return found;
       // Without an unknown token, characters that are unknown are gone before pairs are merged.
       return {
         ...found,
         encode(word) {
-          if (parsed.ignore_merges && known(word)) return found.encode(word);
+          if (ignore_merges && known(word)) return found.encode(word);
           const rest = Array.from(word).filter(known).join("");
           return rest === ""
             ? { ids: [], spans: [] }

@@ -5,6 +5,7 @@ import {
   assertMatch,
   assertStringIncludes,
 } from "@std/assert";
+import { cpSync } from "node:fs";
 import { join } from "node:path";
 import { readScores } from "../../lib/artifacts/scores.ts";
 import { textScorer, textStatistics } from "../../lib/problems/text_metrics.ts";
@@ -14,6 +15,10 @@ import tokenize from "../../tasks/tokenize.ts";
 import { fixture } from "../engine/reference.ts";
 import { withEngineStages } from "./engine_stages.ts";
 import { runTask } from "./run_task.ts";
+
+const [{ template }] = JSON.parse(
+  Deno.readTextFileSync(fixture("references/chat_templates.json")),
+);
 
 const FILES = {
   train: fixture("tiny-e2e/train.csv"),
@@ -96,4 +101,51 @@ Deno.test("generate writes texts at several ranks, scores them, a report has int
       await Deno.readTextFile(join(classified, "classification.json")),
     ).texts;
     assertEquals(written, lines[0].written[4]);
+  }));
+
+Deno.test("an answer ends where the template of the model ends it, whatever token its tokenizer names", () =>
+  withEngineStages(async ({ folder, run }) => {
+    const model = join(folder, "model");
+    cpSync(fixture("tiny-llama"), model, { recursive: true });
+    const path = join(model, "tokenizer_config.json");
+    const config = JSON.parse(Deno.readTextFileSync(path));
+    const chat = { eos_token: "<|endoftext|>", chat_template: template };
+    Deno.writeTextFileSync(path, JSON.stringify({ ...config, ...chat }));
+    const train = join(folder, "train.jsonl");
+    const rows = ["a", "b", "c", "d"].map((content) =>
+      JSON.stringify({
+        messages: [
+          { role: "user", content },
+          { role: "assistant", content: "so" },
+        ],
+      })
+    );
+    Deno.writeTextFileSync(train, rows.join("\n"));
+    const { output: data } = await runTask(fetchData, folder, {
+      files: { train, validation: train },
+      messages: "messages",
+    });
+    const { output: tokens } = await runTask(tokenize, folder, {}, {
+      data,
+      model,
+    });
+    const adapter = await run(
+      "train-lora",
+      { rank: 4, precision: "f32", epochs: 60, learningRate: 1e-2 },
+      { model, tokens },
+    );
+    const params = { precision: "f32", beams: 1, maxTokens: 8 };
+    const scores = await run("generate", params, { model, adapter, data });
+    const [line] = (await Deno.readTextFile(join(scores, "texts.jsonl")))
+      .split("\n");
+    assertEquals(JSON.parse(line!).written, { 4: "so" });
+    const texts = [{ text: "b" }];
+    const classified = await run("classify", { ...params, texts }, {
+      model,
+      adapter,
+    });
+    const [{ written }] = JSON.parse(
+      await Deno.readTextFile(join(classified, "classification.json")),
+    ).texts;
+    assertEquals(written, "so");
   }));

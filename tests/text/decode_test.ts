@@ -19,7 +19,7 @@ for (const { name, beams, decoded = [] } of cases) {
       const ids = beams[4].map((it) => it.split(" ").map(Number));
       const given = ids.map((it) => tokenizer.decode(it));
       assertEquals(given, decoded);
-      assertEquals(tokenizer.decode([tokenizer.end, padId]), "");
+      assertEquals(tokenizer.decode([...tokenizer.ends(false), padId]), "");
       assertEquals(tokenizer.decode([]), "");
     },
   });
