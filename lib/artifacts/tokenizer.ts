@@ -8,21 +8,22 @@ import { MODEL_EXTRA_FILES } from "./model.ts";
 
 /**
  * SHA-256 of all on which the token ids and types of a model depend: that of
- * `tokenizer.json`, unless the other files change something in it.
+ * `tokenizer.json`, unless the other files change something in it. Texts to write
+ * depend on the chat template and the special tokens as well.
  */
 export async function tokenizerDigest(
   folder: string,
   architecture: Architecture,
+  problem?: string,
 ): Promise<string> {
   const defaults = tokenizerDefaults(architecture);
-  const { path, changes, pairType } = await readTokenizerFiles(
-    folder,
-    defaults,
-  );
+  const files = await readTokenizerFiles(folder, defaults);
+  const { path, changes, pairType, chatTemplate, specialTokens } = files;
   const digest = await digestOf(path);
   const differences = {
     ...changes,
     ...(pairType !== defaults.pairType && { pairType }),
+    ...(problem === "language" && { chatTemplate, specialTokens }),
   };
   if (Object.keys(differences).length === 0) return digest;
   return await sha256(digest + JSON.stringify(differences));
@@ -45,10 +46,8 @@ export async function copyTokenizer(
     const path = join(from, name);
     if (exists(path)) await Deno.copyFile(path, join(to, name));
   }
-  const { neededConfig } = await readTokenizerFiles(
-    from,
-    tokenizerDefaults(architecture),
-  );
+  const defaults = tokenizerDefaults(architecture);
+  const { neededConfig } = await readTokenizerFiles(from, defaults);
   const needed = {
     ...neededConfig,
     ...(maxLength !== null && { model_max_length: maxLength }),

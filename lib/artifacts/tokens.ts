@@ -136,7 +136,8 @@ export async function readFittingTokens(
 ): Promise<TokensInfo> {
   const info = await readTokensInfo(folder);
   const limits = readModel(model);
-  const tokenizer = await tokenizerDigest(model, limits.architecture);
+  const { architecture } = limits;
+  const tokenizer = await tokenizerDigest(model, architecture, info.problem);
   const fault = info.tokenizer !== tokenizer
     ? "were made by a different tokenizer than the model's"
     : info.maxLength > limits.maxLength

@@ -64,6 +64,6 @@ export async function tokenize(
     maxLength,
     padId: limits.padId,
     vocabSize: limits.vocabSize,
-    tokenizer: await tokenizerDigest(model, limits.architecture),
+    tokenizer: await tokenizerDigest(model, limits.architecture, info.problem),
   }, splits);
 }

@@ -38,11 +38,19 @@ Deno.test("tokenizerDigest() depends on the configuration of the tokenizer where
       join(folder, "tokenizer.json"),
     );
     const path = join(folder, "tokenizer_config.json");
-    const digest = async (config: object) => {
+    const digest = async (config: object, problem?: string) => {
       await Deno.writeTextFile(path, JSON.stringify(config));
-      return await tokenizerDigest(folder, architecture);
+      return await tokenizerDigest(folder, architecture, problem);
     };
     const same = await digest({});
+    // Texts to write depend on more.
+    const written = [{}, { chat_template: "a" }, { eos_token: "[SEP]" }];
+    const digests = [same];
+    for (const config of written) {
+      digests.push(await digest(config, "language"));
+      assertEquals(await digest(config, "classification"), same);
+    }
+    assertEquals(new Set(digests).size, 1 + written.length);
     for (
       const config of [
         { do_lower_case: true, strip_accents: null },
