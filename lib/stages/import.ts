@@ -104,7 +104,8 @@ async function taskOf(
     it && problemOf(it).areNamed
   );
   return {
-    ...named ?? info ?? unnamed,
+    ...named ?? info ?? exported ?? unnamed,
+    words: (info ?? exported)?.words,
     task: info?.task ?? task ?? known,
   };
 }

@@ -484,6 +484,49 @@ Deno.test("import-adapter takes task and classes from an adapter exported here, 
     );
   }));
 
+Deno.test("import-adapter keeps how answers and words are read from an adapter exported here", () =>
+  withFolder(async (folder) => {
+    const words = { before: "", between: "-", behind: "" };
+    const tags = { task: "mine", problem: "tokens", labels: ["O", "B-X"] };
+    const chat = { task: "mine", problem: "language", labels: null };
+    const tensorsOf = (family: string, isLeft: RegExp) =>
+      Object.fromEntries(
+        Object.entries(referenceTensors(family))
+          .filter(([name]) => !isLeft.test(name))
+          .map(([name, it]) => [name.replace(".out_proj", ""), it]),
+      );
+    for (
+      const [family, task_type, isLeft, record, params] of [
+        ["llama", "CAUSAL_LM", /score/, { ...chat, isChat: true }, {}],
+        ["roberta", "TOKEN_CLS", /dense/, { ...tags, words }, {}],
+        ["roberta", "TOKEN_CLS", /dense/, { ...tags, words }, {
+          labels: tags.labels,
+        }],
+      ] as const
+    ) {
+      const tensors = tensorsOf(family, isLeft);
+      const target_modules = family === "llama"
+        ? ["q_proj", "v_proj"]
+        : ["query", "value"];
+      const source = await peftFolder(
+        folder,
+        { task_type, target_modules },
+        tensors,
+      );
+      const path = join(source, "classes.json");
+      await Deno.writeTextFile(path, JSON.stringify(record));
+      const model = join(fixtures, `tiny-${family}`);
+      const { output } = await runTask(
+        importAdapter,
+        folder,
+        { source, ...params },
+        { model },
+      );
+      const { training } = await readAdapter(output);
+      assertEquals({ ...training, ...record }, training);
+    }
+  }));
+
 Deno.test("import-adapter says what it cannot import and why", () =>
   withFolder(async (folder) => {
     const whole = referenceTensors("roberta");
