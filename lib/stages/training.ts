@@ -258,8 +258,8 @@ function classWeightsOf(
   return weights;
 }
 
-/** Scores an epoch by its logits: the mean of the data's main metric over the ranks, where an undefined one counts as 0, or its negative if lower values are better. */
-function scoreEpoch(
+/** Scores an epoch by its logits: the mean of the data's main metric over the ranks, where an undefined one counts as 0, or if lower values are better its negative, which must be finite. */
+export function scoreEpoch(
   split: ScoredSplit,
   evaluated: readonly number[],
   logits: Float32Array,
@@ -267,15 +267,20 @@ function scoreEpoch(
 ): Pick<EpochScores, "score" | "ranks"> {
   const ranks = split.score(evaluated, logits);
   const [metric] = split.metrics;
+  const sign = signOf(metric!);
   const main = ranks.map(({ metrics }) => metrics[metric!]!);
-  const sum = main.reduce((sum, it) => sum + (Number.isNaN(it) ? 0 : it), 0);
-  const mean = sum / ranks.length;
+  const zeroed = main.map((it) => sign > 0 && Number.isNaN(it) ? 0 : it);
+  const mean = zeroed.reduce((sum, it) => sum + it, 0) / ranks.length;
   const atRanks = ranks.length === 1
     ? ""
     : ` at ranks ${evaluated.join(" ")}, mean ${mean.toFixed(4)}`;
   const values = main.map((it) => it.toFixed(4)).join(" ");
-  log(`${split.name}: ${metric} ${values}${atRanks}`);
-  return { score: signOf(metric!) * mean, ranks };
+  const line = `${split.name}: ${metric} ${values}${atRanks}`;
+  log(line);
+  if (Number.isFinite(mean)) return { score: sign * mean, ranks };
+  throw new RangeError(
+    `Training has diverged, ${line}: try a lower learning rate, a longer warm-up, or precision "f32"`,
+  );
 }
 
 /**

@@ -1,8 +1,14 @@
-import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import {
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
 import { join } from "node:path";
-import { progressReporter } from "../../lib/stages/training.ts";
+import { ScoredSplit } from "../../lib/stages/scored_split.ts";
+import { progressReporter, scoreEpoch } from "../../lib/stages/training.ts";
 import { digestOf } from "../../lib/artifacts/json_file.ts";
-import { writeTokens } from "../../lib/artifacts/tokens.ts";
+import { readTokensInfo, writeTokens } from "../../lib/artifacts/tokens.ts";
 import evaluateRanks from "../../tasks/evaluate-ranks.ts";
 import { withEngineStages } from "../tasks/engine_stages.ts";
 import {
@@ -113,6 +119,37 @@ Deno.test("a training with a damaged checkpoint starts from the first step and s
     assertEquals(code, 0, text);
     assertEquals(steps[0], 0);
     assertMatch(text, /^Starting .*, since the checkpoint is damaged/m);
+  }));
+
+Deno.test("scoreEpoch() refuses a loss that is no number, which no epoch has as its best", () =>
+  withFolder(async (folder) => {
+    const validation = {
+      ...{ ids: Int32Array.of(3, 4, 5), types: new Uint8Array(3) },
+      ...{ offsets: Int32Array.of(0, 3), index: Int32Array.of(0) },
+      labels: Float32Array.of(4, 5),
+      words: {
+        offsets: Int32Array.of(0, 2),
+        tokens: Int32Array.of(0, 1),
+        numbers: Int32Array.of(0, 1),
+      },
+    };
+    await writeTokens(folder, {
+      ...{ task: "own", problem: "language", labels: null },
+      ...{ metrics: ["loss"], maxLength: 8, padId: 1, vocabSize: 9 },
+      tokenizer: "0".repeat(64),
+    }, { validation });
+    const info = await readTokensInfo(folder);
+    const split = new ScoredSplit(folder, info, "validation");
+    const scoreOf = (...losses: number[]) =>
+      scoreEpoch(split, [1, 2], Float32Array.from(losses), () => {}).score;
+    assertEquals(scoreOf(1, 2, 3, 4), -2.5);
+    for (const loss of [NaN, Infinity]) {
+      assertThrows(
+        () => scoreOf(1, 2, 3, loss),
+        RangeError,
+        `Training has diverged, validation: loss 1.5000 ${loss} at ranks 1 2`,
+      );
+    }
   }));
 
 Deno.test("progressReporter() gives the speed of the products, and names the ranks of a step", () => {
