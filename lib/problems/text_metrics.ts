@@ -40,32 +40,31 @@ const ter: TextMetric = {
     length! > 0 ? edits! / length! : edits! > 0 ? 1 : 0,
 };
 
-/** Longest n-grams of BLEU and of NIST. */
-const [BLEU_ORDER, NIST_ORDER] = [4, 5];
+/** Lengths of the n-grams of BLEU and of NIST. */
+const [BLEU_ORDERS, NIST_ORDERS] = [[1, 2, 3, 4], [1, 2, 3, 4, 5]] as const;
 
 /**
  * BLEU (Papineni and others, 2002) of sacrebleu with its defaults: tokenizer
  * 13a, case kept, exponential smoothing.
  */
 const bleu: TextMetric = {
-  width: 2 + 2 * BLEU_ORDER,
+  width: 2 + 2 * BLEU_ORDERS.length,
   statistics: () => ({ text, references }) => {
     const own = tokens13a(text);
     const theirs = references.map(tokens13a);
     const lengths = theirs.map(({ length }) => length).sort((a, b) => a - b);
     const distance = (length: number) => Math.abs(length - own.length);
     const closest = lengths.reduce((a, b) => distance(b) < distance(a) ? b : a);
-    const orders = Array.from({ length: BLEU_ORDER }, (_, i) => i + 1);
     return [
       own.length,
       closest,
-      ...orders.map((n) => sum([...matches(n, own, theirs).values()])),
-      ...orders.map((n) => Math.max(0, own.length - n + 1)),
+      ...BLEU_ORDERS.map((n) => sum([...matches(n, own, theirs).values()])),
+      ...BLEU_ORDERS.map((n) => Math.max(0, own.length - n + 1)),
     ];
   },
   score([length, reference, ...counts]) {
-    const matched = counts.slice(0, BLEU_ORDER);
-    const totals = counts.slice(BLEU_ORDER);
+    const matched = counts.slice(0, BLEU_ORDERS.length);
+    const totals = counts.slice(BLEU_ORDERS.length);
     if (sum(matched) === 0) return 0;
     let smoothing = 1;
     const logs = matched.map((count, i) => {
@@ -75,7 +74,7 @@ const bleu: TextMetric = {
     // Texts too short for an n-gram of some length have no precision there.
     if (totals.includes(0)) return 0;
     const brevity = Math.min(0, 1 - reference! / length!);
-    return Math.exp(brevity + sum(logs) / BLEU_ORDER);
+    return Math.exp(brevity + sum(logs) / BLEU_ORDERS.length);
   },
 };
 
@@ -104,7 +103,7 @@ const rougeL: TextMetric = {
  * for it describes the data rather than the texts that are scored.
  */
 const nist: TextMetric = {
-  width: 2 + 2 * NIST_ORDER,
+  width: 2 + 2 * NIST_ORDERS.length,
   statistics(all) {
     const tokensOf = (text: string) => {
       const tokens = tokens13a(text.toLowerCase());
@@ -115,7 +114,7 @@ const nist: TextMetric = {
     const total = sum(texts.map(({ length }) => length));
     const counts = new Map<string, number>();
     for (const tokens of texts) {
-      for (let n = 1; n <= NIST_ORDER; n++) {
+      for (const n of NIST_ORDERS) {
         for (const [gram, count] of gramsOf(n, tokens)) {
           counts.set(gram, (counts.get(gram) ?? 0) + count);
         }
@@ -126,27 +125,26 @@ const nist: TextMetric = {
       const before = end < 0 ? total : counts.get(gram.slice(0, end))!;
       return Math.log2(before / counts.get(gram)!);
     };
-    const orders = Array.from({ length: NIST_ORDER }, (_, i) => i + 1);
     return ({ text, references }) => {
       const own = tokensOf(text);
       const theirs = references.map(tokensOf);
       return [
         own.length,
         sum(theirs.map(({ length }) => length)) / theirs.length,
-        ...orders.map((n) =>
+        ...NIST_ORDERS.map((n) =>
           sum(
             [...matches(n, own, theirs)]
               .map(([gram, count]) => count * information(gram)),
           )
         ),
         // As the script does, below zero for texts shorter than the n-gram.
-        ...orders.map((n) => own.length - n + 1),
+        ...NIST_ORDERS.map((n) => own.length - n + 1),
       ];
     };
   },
   score([length, reference, ...counts]) {
-    const gained = counts.slice(0, NIST_ORDER).map((information, i) =>
-      information === 0 ? 0 : information / counts[NIST_ORDER + i]!
+    const gained = counts.slice(0, NIST_ORDERS.length).map((information, i) =>
+      information === 0 ? 0 : information / counts[NIST_ORDERS.length + i]!
     );
     const ratio = Math.min(1, length! / reference!);
     const penalty = Math.log(ratio) ** 2 * Math.log(0.5) / Math.log(1.5) ** 2;
@@ -216,7 +214,8 @@ function sum(values: readonly number[]): number {
 
 /** Words between what Python takes for white space. */
 function words(text: string): string[] {
-  return text.split(/\p{White_Space}+/u).filter((it) => it !== "");
+  // deno-lint-ignore no-control-regex
+  return text.split(/[\p{White_Space}\x1c-\x1f]+/u).filter((it) => it !== "");
 }
 
 /** Tokens of mteval-v13a, as sacrebleu and the script of E2E have them. */

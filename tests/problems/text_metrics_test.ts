@@ -32,3 +32,12 @@ Deno.test("textScorer() scores a draw of units as those units by themselves, but
     assertEquals(Math.abs(ofDraw - alone) < 1e-12, metric !== "nist", metric);
   }
 });
+
+Deno.test("textStatistics() has words between what str.split() of Python takes for white space", () => {
+  const ofText = (text: string) =>
+    textStatistics([{ text, references: ["the film is good"] }]);
+  const spaced = ofText("the film is good");
+  for (const space of "\t\x1c\x1d\x1e\x1f\x85\xa0\u3000") {
+    assertEquals(ofText(`the${space}film${space}is${space}good`), spaced);
+  }
+});
