@@ -48,16 +48,12 @@ export async function generate(
   for (const rank of ranks) checkServed(rank, training);
   const units = await referencesOf(inputs.data.path, params.split, training);
   const tensors = tensorsOf(adapter, params.epoch);
-  const ready = await loadAdapter(stage, inputs.model.path, {
-    ...{ training, tensors, heads: undefined },
-  });
-  const { texts, tokens, flops } = await writeTexts(
-    stage,
-    ready,
-    inputs.model.path,
-    units,
-    { ...params, ranks },
-  );
+  const model = inputs.model.path;
+  const given = { training, tensors, heads: undefined };
+  const ready = await loadAdapter(stage, model, given);
+  const options = { ...params, ranks };
+  const written = await writeTexts(stage, ready, model, units, options);
+  const { texts, tokens, flops } = written;
   const labels = Float32Array.from(units, ({ index }) => index);
   const problem = problemOf({ problem: "writing", labels: null });
   const size = units.length * STATISTICS;

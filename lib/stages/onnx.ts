@@ -97,6 +97,7 @@ async function lossInWords(
   const scored = new ScoredSplit(folder, info, split ?? "validation");
   const { examples, problem, name } = scored;
   const count = examples.labels.length;
+  const sequences = examples.offsets.length - 1;
   const whole = join(checkpoint, "model.onnx");
   writeClassifierGraph(whole, written.graph);
   const resultOf = async (path: string, done: number) => {
@@ -105,13 +106,13 @@ async function lossInWords(
       examples,
       problem.outputs,
       runtime,
-      (more) => stage.progress(done + more, 2 * count, "examples"),
+      (more) => stage.progress(done + more, 2 * sequences, "sequences"),
     );
     const { metrics } = scored.score([rank], logits)[0]!;
     return { metrics, predictions: problem.predictions(logits) };
   };
   const before = await resultOf(whole, 0);
-  const after = await resultOf(written.path, count);
+  const after = await resultOf(written.path, sequences);
   const scores = Object.entries(before.metrics).map(([metric, value]) => {
     const now = percent(after.metrics[metric]!);
     return `${metric} ${now} (${percent(value)} in float32)`;

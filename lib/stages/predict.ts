@@ -108,11 +108,17 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
   const problem = problemOf(training);
   const { rank, recommended } = await rankOf(training, stage);
   checkServed(rank, training);
-  if (problem.head !== "tokens" && params.texts.some(({ words }) => words)) {
+  for (
+    const [field, head, form, remedy] of [
+      ["words", "tokens", "lists of words", "whole texts"],
+      ["pair", "sequence", "pairs", "single texts"],
+    ] as const
+  ) {
+    const isGiven = params.texts.some((it) => it[field] !== undefined);
+    if (problem.head === head || !isGiven) continue;
+    const task = problem.inWords(training.task);
     throw new RangeError(
-      `The texts are lists of words, and the adapter is for ${
-        problem.inWords(training.task)
-      }: give it whole texts`,
+      `The texts are ${form}, and the adapter is for ${task}: give it ${remedy}`,
     );
   }
   const texts = params.texts.map(problem.toExample);
@@ -122,20 +128,14 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
     : await encode(texts, model, training.maxLength);
   const tensors = tensorsOf(adapter, params.epoch);
   const ready = await loadAdapter(stage, model, { training, tensors, heads });
-  const ranks = [rank];
+  const at = { ranks: [rank], batchSize: isWritten ? WRITTEN : BATCH };
   const predictions = examples === undefined
-    ? await writtenAfter(texts, stage, ready, { ...params, ranks })
+    ? await writtenAfter(texts, stage, ready, { ...params, ...at })
     : predictionsOf(
       problem,
       texts,
       examples,
-      await logitsAt(
-        stage,
-        ready,
-        examples,
-        { ranks, batchSize: BATCH },
-        "texts",
-      ),
+      await logitsAt(stage, ready, examples, at, "texts"),
     );
   await writeClassification(stage.output, {
     task: training.task,
@@ -156,17 +156,12 @@ async function writtenAfter(
   prompts: readonly Example[],
   stage: ClassifyingStage,
   ready: Ready,
-  options: WritingSettings & { readonly ranks: readonly number[] },
+  options: Parameters<typeof writeTexts>[4],
 ): Promise<Prediction[]> {
-  const { texts: [texts] } = await writeTexts(
-    stage,
-    ready,
-    stage.inputs.model.path,
-    prompts,
-    { ...options, batchSize: WRITTEN },
-  );
+  const model = stage.inputs.model.path;
+  const { texts } = await writeTexts(stage, ready, model, prompts, options);
   const none = { label: null, probabilities: null, score: null };
-  return texts!.map((written) => ({ ...none, written }));
+  return texts[0]!.map((written) => ({ ...none, written }));
 }
 
 /** The prediction for each text by the logits of all, or of their words. */

@@ -153,14 +153,17 @@ async function faultsOfData(data: Artifacts, tokens: Artifacts) {
       return (faults ?? []).map((it) => ({ task, text: it }));
     }),
     ...tokens.map(async ({ path, metrics }) => {
-      const { task, maxLength, splits } = await readTokensInfo(path);
+      const { task, problem, maxLength, splits } = await readTokensInfo(path);
+      const lost = problem === "language"
+        ? " with their prompts: these have lost their beginnings, then the texts their ends"
+        : ", and what is beyond is not read";
       return Object.entries(splits).flatMap(([split, { examples }]) => {
         const truncated = metrics?.[truncatedMetric(split)] ?? 0;
         const share = 100 * truncated / examples;
         if (share < MANY_TRUNCATED) return [];
         const of = `${truncated} of ${examples} texts (${share.toFixed(0)} %)`;
         const text =
-          `${split}: ${of} are longer than ${maxLength} tokens, and what is beyond is not read: a larger maxLength reads more`;
+          `${split}: ${of} are longer than ${maxLength} tokens${lost}: a larger maxLength reads more`;
         return [{ task, text }];
       });
     }),

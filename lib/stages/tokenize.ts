@@ -46,17 +46,15 @@ export async function tokenize(
     metric(truncatedMetric(name), truncated);
     const sequences = encoded.offsets.length - 1;
     const share = (100 * truncated / sequences).toFixed(1);
-    log(
-      `${name}: ${examples.length} examples, ${encoded.ids.length} tokens; ${
-        truncated === 0 ? "none" : `${truncated} of them (${share} %)`
-      } truncated to ${maxLength} tokens${
-        info.problem !== "language" || truncated === 0
-          ? ""
-          : `: ${
-            truncated - cut
-          } prompts have lost their beginning, ${cut} texts to write their end`
-      }`,
-    );
+    const what = truncated === 0
+      ? "none"
+      : `${truncated} of ${sequences} sequences (${share} %)`;
+    const prompts = truncated - cut;
+    const lost = info.problem === "language" && truncated > 0
+      ? `: ${prompts} prompts have lost their beginning, ${cut} texts to write their end`
+      : "";
+    const all = `${examples.length} examples, ${encoded.ids.length} tokens`;
+    log(`${name}: ${all}; ${what} truncated to ${maxLength} tokens${lost}`);
   }
   await writeTokens(output, {
     ...taskFields(info),

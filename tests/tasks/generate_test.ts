@@ -59,9 +59,9 @@ Deno.test("generate writes texts at several ranks, scores them, a report has int
       const expected = textScorer(name, units.length)()(statistics);
       assertAlmostEquals(score, expected, 1e-12, name);
     }
-    const artifact = (path: string) => [{
+    const artifact = (path: string, more = {}) => [{
       ...{ stage: "x", matrix: {}, path, seconds: 1 },
-      metrics: { training_seconds: 1, step_seconds: 1 },
+      metrics: { training_seconds: 1, step_seconds: 1, ...more },
     }];
     const { output: report } = await runTask(
       reportTask,
@@ -73,7 +73,8 @@ Deno.test("generate writes texts at several ranks, scores them, a report has int
           scores: artifact(scores),
           adapters: artifact(adapter),
           data: artifact(data),
-          ...{ classifiers: [], tokenized: [] },
+          classifiers: [],
+          tokenized: artifact(tokens, { truncated_train: 3 }),
         },
       },
     );
@@ -82,6 +83,17 @@ Deno.test("generate writes texts at several ranks, scores them, a report has int
       const [, table] = markdown.split(`**${metric}**, one seed:`);
       assertMatch(table!, /^[^*]*\| 4 \| [\d.]+ \[[\d.]+, [\d.]+\] \|/);
     }
+    assertStringIncludes(
+      markdown.replaceAll(/\s+/g, " "),
+      "longer than 64 tokens with their prompts: these have lost their beginnings, then the texts their ends: a larger maxLength reads more",
+    );
+    const paired = await attempt("classify", {
+      texts: [{ text: "a", pair: "b" }],
+    }, { model, adapter });
+    assertStringIncludes(
+      paired.text,
+      'The texts are pairs, and the adapter is for texts of "data": give it single texts',
+    );
     const { text } = await attempt(
       "generate",
       { ...params, split: "test" },

@@ -3,6 +3,7 @@ import {
   assert,
   assertAlmostEquals,
   assertEquals,
+  assertMatch,
   assertStringIncludes,
 } from "@std/assert";
 import { join } from "node:path";
@@ -138,6 +139,13 @@ Deno.test("tokenize says how many prompts and texts to write it has cut", () =>
     );
     assertStringIncludes(log.join("\n"), "prompts have lost their beginning");
     const info = await readTokensInfo(output);
+    const { examples } = info.splits.validation!;
+    assertMatch(
+      log[1]!,
+      new RegExp(
+        `; \\d+ of ${examples} sequences \\([\\d.]+ %\\) truncated to`,
+      ),
+    );
     const { ids, labels, words, offsets, index } = readTokens(
       output,
       info,

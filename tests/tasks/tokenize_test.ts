@@ -104,7 +104,7 @@ Deno.test("tokenize says how many examples are truncated", () =>
       const { log } = await runTask(tokenize, folder, { maxLength }, inputs);
       const found = long === 0
         ? "none"
-        : `${long} of them (${(long / 4).toFixed(1)} %)`;
+        : `${long} of 400 sequences (${(long / 4).toFixed(1)} %)`;
       assertEquals(
         log[0]!.split("; ")[1],
         `${found} truncated to ${maxLength} tokens`,

@@ -137,10 +137,16 @@ Deno.test("tagged words train an adapter whose ranks are scored by entities in o
         rank: 4,
         precision: "f32",
       }, { model, adapter });
+    const pairs = { texts: [{ text: "anna", pair: "rome" }], rank: 4 };
+    const paired = await attempt("classify", pairs, { model, adapter });
+    assertStringIncludes(paired.text, "The texts are pairs, and the adapter");
+    const done: number[][] = [];
     const smaller = await attempt("export-onnx", { dtype: "q8", rank: 4 }, {
       ...inputs,
       adapter: heads,
-    });
+    }, { progress: (...it) => done.push(it.slice(0, 2) as number[]) });
+    const sequences = 2 * tokensInfo.splits.validation!.examples;
+    assertEquals(done.at(-1), [sequences, sequences]);
     assertMatch(
       smaller.text,
       /On the 712 words of the split validation, times 100: entity_f1 /,
