@@ -30,19 +30,26 @@ const SYSTEM = [
 
 /**
  * Arguments of Deno that start this module, which confines itself and then
- * becomes `deno` with other arguments.
+ * becomes `deno` with other arguments; these without rules or without Landlock.
  *
  * @param args The other arguments.
  * @param rules Access besides that to the system's libraries, Deno and GPUs.
  * @param note Path of the file that passes the rules to the program.
+ * @param log Called with what follows if there is no Landlock.
  */
 export function confined(
   args: readonly string[],
-  { read, ...rules }: Rules,
+  rules: Rules | undefined,
   note: string,
+  log: (line: string) => void,
 ): string[] {
-  const all = { read: [...SYSTEM, Deno.execPath(), ...read], ...rules };
-  Deno.writeTextFileSync(note, JSON.stringify(all));
+  if (rules === undefined) return [...args];
+  if (!hasLandlock()) {
+    log("Native code can read every file of the user: there is no Landlock");
+    return [...args];
+  }
+  const read = [...SYSTEM, Deno.execPath(), ...rules.read];
+  Deno.writeTextFileSync(note, JSON.stringify({ ...rules, read }));
   return [
     ...["run", "--quiet", "--no-check", "--no-config", "--no-lock"],
     ...["--no-remote", "--cached-only", "--no-npm", "--no-code-cache"],

@@ -3,7 +3,7 @@ import type { InputArtifact, Permissions } from "../pipeline/task.ts";
 import { locateTrace } from "./bundle.ts";
 import type { Spec } from "./child.ts";
 import type { Executor, Job, JobResources } from "./executors/executor.ts";
-import { confined, hasLandlock } from "./landlock.ts";
+import { confined } from "./landlock.ts";
 import { sandboxOf, stageEnvironment } from "./permissions.ts";
 import { follow, type ProcessEnd, type Watch } from "./process.ts";
 import type { RunFolder } from "./runs.ts";
@@ -66,11 +66,6 @@ export async function runTask(run: TaskRun): Promise<ProcessEnd> {
   const sandbox = sandboxOf(permissions, access, runtimes);
   if ("state" in sandbox) return sandbox;
   const { flags, rules } = sandbox;
-  const isConfined = rules !== undefined && hasLandlock();
-  if (rules !== undefined && !isConfined) {
-    const why = "because this system has no Landlock";
-    log(`The native code of the stage can read every file of the user, ${why}`);
-  }
   const args = [
     ...["run", "--quiet", "--no-check", "--no-config", "--no-lock"],
     ...["--no-npm", "--no-remote", "--cached-only", "--no-code-cache"],
@@ -87,9 +82,7 @@ export async function runTask(run: TaskRun): Promise<ProcessEnd> {
       task: run.task,
       needs: [...run.runtimes.keys()],
       resources,
-      args: isConfined
-        ? confined(args, rules, join(folder.path, "rules.json"))
-        : args,
+      args: confined(args, rules, join(folder.path, "rules.json"), log),
       env: {
         ...stageEnvironment(
           permissions,

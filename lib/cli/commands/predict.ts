@@ -2,22 +2,19 @@ import { dirname, join, resolve } from "node:path";
 import type { Classification } from "../../artifacts/predictions.ts";
 import { printable } from "../../pipeline/faults.ts";
 import { problemNamed } from "../../problems/registry.ts";
-import { holdGpus } from "../../scheduler/gpus.ts";
-import { visibleGpus } from "../../scheduler/settings.ts";
 import { removeFolder, statIfThere } from "../../files/files.ts";
 import { type Arguments, command, UsageError } from "../arguments/arguments.ts";
 import {
   ENGINE_OPTIONS,
-  gpusOf,
   JSON_LINES,
   KEY_OPTIONS,
   shortPath,
   writingTo,
 } from "../arguments/options.ts";
-import { selectedEngine } from "../runtime/engine.ts";
+import { heldEngine } from "../runtime/engine.ts";
 import { progressLine } from "../terminal/estimate.ts";
 import { interruptible } from "../terminal/interrupts.ts";
-import { count, type Message } from "../terminal/messages.ts";
+import { count } from "../terminal/messages.ts";
 import { writeLine, writeOut } from "../terminal/renderer.ts";
 import { dataOf, textColumns } from "./pipeline_outcome.ts";
 import { readTexts, type TextTable, writePredicted } from "./predict_table.ts";
@@ -93,32 +90,17 @@ export const predictCommand = command`
     epoch: args.value("epoch"),
     precision: args.value("precision") ?? "f32",
   };
-  // Standard output is for predictions only.
-  const say = (message: Message) => {
-    if (message.type === "note") console.error(message.text);
-    if (message.type === "install" && message.done === 0) {
-      console.error(`${message.step} ${message.subject}`);
-    }
-  };
   const folder = Deno.makeTempDirSync({ prefix: "predict-" });
   opened.defer(() => removeFolder(folder));
   return await interruptible(async (signal) => {
-    const engine = await selectedEngine(args, { say, signal })();
-    using gpus = await holdGpus({
-      count: engine.gpus ?? 0,
-      among: gpusOf(args) ?? visibleGpus(),
-      onWait: (holders) =>
-        console.error(`Waiting for a GPU held by ${holders}`),
-      signal,
-    });
+    using engine = await heldEngine(args, signal);
     const show = progressLine();
     const output = await writingTo(
       dirname(folder),
       "set TMPDIR to a folder on another disk",
       () =>
         runAlone(args, "classify", {
-          ...{ params, inputs, lastingPaths, engine, folder, signal },
-          gpus: gpus.ids,
+          ...{ params, inputs, lastingPaths, ...engine, folder, signal },
           emit: (event) => {
             show(event);
             if (event.type === "log" && event.stream === "log") {

@@ -1,21 +1,13 @@
 import type { Report } from "../../report/report.ts";
 import type { About } from "../../serve/page.ts";
 import { type ProblemFields, problemOf } from "../../problems/registry.ts";
-import { holdGpus } from "../../scheduler/gpus.ts";
-import { visibleGpus } from "../../scheduler/settings.ts";
 import { entriesOf, removeFolder } from "../../files/files.ts";
 import { join } from "../../files/paths.ts";
 import { type Arguments, command } from "../arguments/arguments.ts";
-import {
-  gpusOf,
-  JSON_LINES,
-  KEY_OPTIONS,
-  PROJECT,
-} from "../arguments/options.ts";
+import { JSON_LINES, KEY_OPTIONS, PROJECT } from "../arguments/options.ts";
 import { fileContent, POLICY, servePage } from "../pages/page_server.ts";
 import { startTextWriter } from "../pages/text_writer.ts";
-import { selectedEngine } from "../runtime/engine.ts";
-import type { Message } from "../terminal/messages.ts";
+import { heldEngine } from "../runtime/engine.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import { dataOf, textColumns } from "./pipeline_outcome.ts";
 import { runAlone } from "./run_alone.ts";
@@ -59,7 +51,7 @@ export const tryCommand = command`
     const training: ProblemFields = JSON.parse(Deno.readTextFileSync(file));
     if (problemOf(training).head === "language") {
       const { model, adapter } = inputs as Record<"model" | "adapter", string>;
-      await serveWriting(args, { model, adapter }, { about, folder, signal });
+      await serveWriting(args, { model, adapter }, about, folder, signal);
       return;
     }
     const run = { params: {}, inputs, lastingPaths, folder, signal };
@@ -84,25 +76,13 @@ export const tryCommand = command`
 async function serveWriting(
   args: Arguments,
   given: { readonly model: string; readonly adapter: string },
-  { about, folder, signal }: {
-    readonly about: About;
-    readonly folder: string;
-    readonly signal: AbortSignal;
-  },
+  about: About,
+  folder: string,
+  signal: AbortSignal,
 ): Promise<void> {
-  const say = (message: Message) => {
-    if (message.type === "note") console.error(message.text);
-  };
-  const engine = await selectedEngine(args, { say, signal })();
-  using gpus = await holdGpus({
-    count: engine.gpus ?? 0,
-    among: gpusOf(args) ?? visibleGpus(),
-    onWait: (holders) => console.error(`Waiting for a GPU held by ${holders}`),
-    signal,
-  });
-  await engine.prepare();
-  const env = engine.gpus ? { CUDA_VISIBLE_DEVICES: gpus.ids.join() } : {};
-  await using writer = await startTextWriter(engine, env, given);
+  using held = await heldEngine(args, signal);
+  await held.engine.prepare();
+  await using writer = await startTextWriter(held, given, folder, signal);
   const { ranks } = writer;
   const files = await pageFiles(folder, { ...about, ranks }, "writing_page.ts");
   await servePage(args, "try", async ([name = "", ...rest], search) => {
@@ -111,9 +91,10 @@ async function serveWriting(
       if (!ranks.includes(rank)) return undefined;
       return { body: writer.write(search.get("text") ?? "", rank), type: "" };
     }
-    const file = rest.length === 0 ? files[name] : undefined;
-    return file === undefined ? undefined : await fileContent(file);
-  }, signal);
+    if (rest.length > 0 || !Object.hasOwn(files, name)) return undefined;
+    return await fileContent(files[name]!);
+  }, AbortSignal.any([signal, writer.ended]));
+  if (!signal.aborted) writer.ended.throwIfAborted();
 }
 
 /** Files of a page by their names below its address, "" for the page itself. */

@@ -1,37 +1,58 @@
-import type { Runtime } from "../../scheduler/settings.ts";
+import { confined } from "../../scheduler/landlock.ts";
+import { sandboxOf, stageEnvironment } from "../../scheduler/permissions.ts";
 import { join } from "../../files/paths.ts";
 import { PROJECT } from "../arguments/options.ts";
+import type { heldEngine } from "../runtime/engine.ts";
 
 /** A process that writes texts with an adapter, one at a time. */
 export interface TextWriter extends AsyncDisposable {
   /** Ranks that the adapter serves. */
   readonly ranks: readonly number[];
+  /** Aborted, with the error, when the process ends. */
+  readonly ended: AbortSignal;
   /** What follows a text at a rank, as lines of JSON, a line for each token; it ends the text before. */
   write(text: string, rank: number): ReadableStream<Uint8Array<ArrayBuffer>>;
 }
 
 /**
- * Starts {@linkcode TextWriter} (lib/stages/writer.ts).
+ * Starts {@linkcode TextWriter} (lib/stages/writer.ts), confined as a stage is.
  *
+ * @param folder Existing folder for its temporary files
+ * @param signal Ends it
  * @throws {Error} If the process ends before it is ready; what is wrong is on standard error.
  */
 export async function startTextWriter(
-  { flags, settings }: Pick<Runtime, "flags" | "settings">,
-  env: Readonly<Record<string, string>>,
+  { engine, gpus }: Awaited<ReturnType<typeof heldEngine>>,
   given: { readonly model: string; readonly adapter: string },
+  folder: string,
+  signal: AbortSignal,
 ): Promise<TextWriter> {
+  const temporary = join(folder, "writer");
+  Deno.mkdirSync(temporary);
   const start = {
     ...given,
-    engine: settings,
+    engine: { ...engine.settings, ...engine.sharedFiles?.settings(temporary) },
     cpus: navigator.hardwareConcurrency,
   };
+  const read = [PROJECT, ...Object.values(given)];
+  const access = { read, write: [temporary] };
+  const sandbox = sandboxOf({}, access, [engine]);
+  if ("state" in sandbox) throw new Error(sandbox.message);
+  const { flags, rules } = sandbox;
+  const args = [
+    ...["run", "--quiet", "--no-check", "--cached-only", "--no-code-cache"],
+    ...["--node-modules-dir=manual", ...flags],
+    ...[join(PROJECT, "lib/stages/writer.ts"), JSON.stringify(start)],
+  ];
   const child = new Deno.Command(Deno.execPath(), {
-    args: [
-      ...["run", "--quiet", "--no-check", "--no-prompt"],
-      ...["--allow-read", "--allow-env", ...flags],
-      ...[join(PROJECT, "lib/stages/writer.ts"), JSON.stringify(start)],
-    ],
-    ...{ env, stdin: "piped", stdout: "piped", stderr: "inherit" },
+    args: confined(args, rules, join(folder, "rules.json"), console.error),
+    env: {
+      ...stageEnvironment({}, [engine], temporary, PROJECT),
+      CUDA_VISIBLE_DEVICES: gpus.join(),
+    },
+    // Only the server hears of Ctrl-C.
+    ...{ clearEnv: true, detached: true, signal },
+    ...{ stdin: "piped", stdout: "piped", stderr: "inherit" },
   }).spawn();
   const requests = child.stdin.getWriter();
   const encoder = new TextEncoder();
@@ -41,12 +62,12 @@ export async function startTextWriter(
     current?.close();
     current = undefined;
   };
+  const ended = new AbortController();
   const ready = Promise.withResolvers<readonly number[]>();
-  const read = async () => {
+  const follow = async () => {
     let rest = "";
-    for await (
-      const text of child.stdout.pipeThrough(new TextDecoderStream())
-    ) {
+    const texts = child.stdout.pipeThrough(new TextDecoderStream());
+    for await (const text of texts) {
       const lines = (rest + text).split("\n");
       rest = lines.pop()!;
       for (const line of lines) {
@@ -57,13 +78,17 @@ export async function startTextWriter(
         if (message.written === undefined) finish();
       }
     }
-    const error = new Error("The process that writes texts has ended");
+    const { code, signal } = await child.status;
+    const how = signal ?? `code ${code}`;
+    const error = new Error(`The process that writes texts has ended: ${how}`);
     current?.error(error);
     ready.reject(error);
+    ended.abort(error);
   };
-  const reading = read();
+  const reading = follow();
   return {
     ranks: await ready.promise,
+    ended: ended.signal,
     write: (text, rank) =>
       new ReadableStream({
         async start(controller) {
@@ -77,7 +102,6 @@ export async function startTextWriter(
     async [Symbol.asyncDispose]() {
       await requests.close().catch(() => {});
       await reading;
-      await child.status;
     },
   };
 }

@@ -5,7 +5,8 @@ import {
 } from "../../engine/install/choice.ts";
 import type { Host } from "../../engine/install/host.ts";
 import type { InstallOptions } from "../../engine/install/install.ts";
-import type { Runtime } from "../../scheduler/settings.ts";
+import { holdGpus } from "../../scheduler/gpus.ts";
+import { type Runtime, visibleGpus } from "../../scheduler/settings.ts";
 import { digest } from "../../files/digest.ts";
 import { join } from "../../files/paths.ts";
 import type { Arguments } from "../arguments/arguments.ts";
@@ -38,6 +39,24 @@ export function selectedEngine(
   };
   let runtime: Promise<Runtime> | undefined;
   return () => runtime ??= select();
+}
+
+/** The engine of a command whose standard output is for its results only, with the GPUs that it needs, held until disposal. */
+export async function heldEngine(args: Arguments, signal: AbortSignal) {
+  const say = (message: Message) => {
+    if (message.type === "note") console.error(message.text);
+    if (message.type === "install" && message.done === 0) {
+      console.error(`${message.step} ${message.subject}`);
+    }
+  };
+  const engine = await selectedEngine(args, { say, signal })();
+  const held = await holdGpus({
+    count: engine.gpus ?? 0,
+    among: gpusOf(args) ?? visibleGpus(),
+    onWait: (holders) => console.error(`Waiting for a GPU held by ${holders}`),
+    signal,
+  });
+  return { ...held, engine, gpus: held.ids };
 }
 
 /** The value of `--engine`. */

@@ -1,11 +1,20 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
 import { join } from "node:path";
 import { readModel } from "../../../lib/artifacts/model.ts";
 import { writeAdapter } from "../../../lib/peft/adapter.ts";
+import { PROJECT } from "../../../lib/cli/arguments/options.ts";
+import { procFile } from "../../../lib/scheduler/executors/local.ts";
+import { hasLandlock } from "../../../lib/scheduler/landlock.ts";
 import { fixture } from "../../engine/reference.ts";
 import { randomAdapter } from "../../tasks/random_adapter.ts";
 import { REFERENCE_TRAINING } from "../../tasks/reference_adapter.ts";
 import { withFolder } from "../../tasks/run_task.ts";
+import { withEnvironment } from "../../tasks/with_environment.ts";
 import { ServedPage } from "../pages/served_page.ts";
 import { CliProject } from "../project.ts";
 
@@ -27,7 +36,15 @@ export default {
   },
 };`;
 
-Deno.test("try serves what an adapter writes after a text, token by token, and a text ends the one before", () =>
+/** Ids of the processes that a process has started. */
+function childrenOf(pid: number): number[] {
+  return [...Deno.readDirSync("/proc")].map(({ name }) => Number(name))
+    .filter((it) =>
+      procFile(it, "stat").split(") ")[1]?.split(" ")[1] === `${pid}`
+    );
+}
+
+Deno.test("try serves what a confined process writes after a text, token by token, a text ends the one before, and its end the server", () =>
   withFolder(async (folder) => {
     const adapter = join(folder, "adapter");
     Deno.mkdirSync(adapter);
@@ -55,9 +72,12 @@ stages:
       "tasks/train.ts",
       give("adapter", "training.json", inputs),
     );
-    const { code, stderr } = await project.call("pipeline");
-    assertEquals(code, 0, stderr);
-    await using page = await ServedPage.start("try", project);
+    const run = await project.call("pipeline");
+    assertEquals(run.code, 0, run.stderr);
+    await using page = await withEnvironment(
+      { UNDECLARED: "1" },
+      () => ServedPage.start("try", project),
+    );
     const about = await page.ask("about.json");
     assertEquals([about.stage, about.ranks.at(-1)], ["train", rank]);
     const written = (text: string, rank: number) =>
@@ -78,4 +98,22 @@ stages:
     assertEquals((await written("a", rank + 1)).status, 404);
     const script = await fetch(`${page.url}page.js`);
     assertStringIncludes(await script.text(), "Text to continue");
+    const other = await fetch(`${page.url}constructor`);
+    assertEquals([other.status, await other.text()], [404, "Page not found\n"]);
+
+    const [writer] = childrenOf(page.process.pid);
+    const said = (name: string) =>
+      Deno.readTextFileSync(`/proc/${writer}/${name}`).split("\0");
+    const [read] = said("cmdline").filter((it) =>
+      it.startsWith("--allow-read")
+    );
+    assertStringIncludes(read!, `=${PROJECT},`);
+    assertEquals(said("environ").filter((it) => /^UNDECLARED/.test(it)), []);
+    if (hasLandlock() && said("cmdline").includes("--allow-ffi")) {
+      assertMatch(said("status")[0]!, /^NoNewPrivs:\s+1$/m);
+    }
+    Deno.kill(writer!, "SIGKILL");
+    const stderr = await new Response(page.process.stderr).text();
+    assertStringIncludes(stderr, "writes texts has ended: SIGKILL");
+    assertEquals((await page.process.status).code, 1);
   }));
