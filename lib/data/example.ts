@@ -143,8 +143,8 @@ export async function drawHoldout(
 }
 
 /** The texts of an example, as a key. */
-function textsOf({ text, pair }: Example): string {
-  return JSON.stringify([text, pair]);
+function textsOf({ text, pair, messages = [] }: Example): string {
+  return JSON.stringify([text, pair, ...messages]);
 }
 
 /**

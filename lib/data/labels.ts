@@ -5,7 +5,7 @@ import { quote } from "./text_file.ts";
 /** How the labels of a table are read. */
 export interface Labelling {
   /** @throws {SyntaxError} With the place, if the row's last value is no label */
-  read(row: Row): Omit<Example, "index" | "text" | "pair">;
+  read(row: Row): Partial<Omit<Example, "index" | "pair">>;
   /** Whether a file names the classes, where -1 is the id of examples without a label. */
   readonly areRecorded?: boolean;
 }

@@ -82,7 +82,7 @@ function inTexts(starts?: Int32Array, isChat = false): Problem {
     }),
     prediction: () => {
       throw new TypeError(
-        "A text is not written from losses, but token by token: evaluate the adapter by its loss",
+        "A text is not written from losses, but token by token: use the task generate, or deno task predict",
       );
     },
     config: {},
@@ -113,27 +113,24 @@ interface Pair {
 export const completionColumn: LabelColumn = {
   problem: "language",
   reader: () => (rows, isLabelled) => {
-    const pairs = rows.map((row) => ({
-      place: row.place,
-      ...pairOf(row, isLabelled),
-    }));
-    return [
-      ...Map.groupBy(
-        pairs,
-        ({ text, messages }) => JSON.stringify(messages ?? text),
-      ).values(),
-    ].map(([first, ...others]): Row => ({
-      place: first!.place,
-      values: [first!.text, [first!, ...others]],
-    }));
+    const pairs = rows.map((row) => ({ ...row, ...pairOf(row, isLabelled) }));
+    // A conversation counts as the text of a row, so that equal ones are found.
+    const prompts = Map.groupBy(
+      pairs,
+      ({ text, messages }) => messages ? JSON.stringify(messages) : text,
+    );
+    return [...prompts].map(([prompt, pairs]) => (
+      { place: pairs[0]!.place, values: [prompt, pairs] }
+    ));
   },
   namesIn: () => null,
   of: () => ({
     read({ values }) {
       const pairs = values[1] as readonly Pair[];
       const completions = pairs.flatMap(({ completion = [] }) => completion);
-      const { messages } = pairs[0]!;
+      const { text, messages } = pairs[0]!;
       return {
+        text,
         ...completions.length > 0 && { completions },
         ...messages && { messages },
       };
@@ -144,6 +141,10 @@ export const completionColumn: LabelColumn = {
     usualMetrics: () => Object.keys(METRICS),
   }),
 };
+
+/** Big integers, which Parquet files have and JSON has not, as numbers. */
+const withoutBigints = (_key: string, value: unknown) =>
+  typeof value === "bigint" ? Number(value) : value;
 
 /** The prompt and the text to write of a row: two columns, or one of messages, whose last is to be written. */
 function pairOf({ place, values }: Row, isLabelled: boolean): Pair {
@@ -166,7 +167,7 @@ function pairOf({ place, values }: Row, isLabelled: boolean): Pair {
     const message = Object(it) as Message;
     text(message.role, "role of a message");
     text(message.content, "content of a message");
-    return message;
+    return JSON.parse(JSON.stringify(message, withoutBigints)) as Message;
   });
   const last = messages.at(-1);
   if (last?.role === "assistant" && messages.length > 1) {
@@ -177,8 +178,10 @@ function pairOf({ place, values }: Row, isLabelled: boolean): Pair {
     };
   }
   throw new SyntaxError(
-    `${place}: Expected a list of messages with "role" and "content", the last one that of the assistant, which is to be written; found ${
-      last ? `the role "${last.role}" last` : describeValue(values[0])
+    `${place}: Expected a list of two or more messages with "role" and "content", the last one that of the assistant, which is to be written; found ${
+      last
+        ? `${messages.length} with the role "${last.role}" last`
+        : `none in ${describeValue(values[0])}`
     }`,
   );
 }

@@ -87,7 +87,7 @@ export interface LabelColumn {
 /** What the labels of a data set are. */
 export interface LabelReader {
   /** @throws {SyntaxError} With the place, if the row's last value is no label */
-  read(row: Row): Omit<Example, "index" | "text" | "pair">;
+  read(row: Row): Partial<Omit<Example, "index" | "pair">>;
   /** Describes labels in a line: `2 classes: "neg" 40, "pos" 50`. */
   describe(given: readonly number[]): string;
   /** What is wrong with rows on which a training runs; see {@linkcode faultsOf}. */

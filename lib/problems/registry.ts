@@ -165,9 +165,6 @@ export function scoresOf(
     );
   }
   return Object.fromEntries(
-    metrics.map((name) => [
-      name,
-      problem.scorer(name, labels)()(predictions),
-    ]),
+    metrics.map((name) => [name, problem.scorer(name, labels)()(predictions)]),
   );
 }

@@ -15,7 +15,7 @@ import { provenanceOf } from "../engine/schedules/registry.ts";
 import { generator } from "../engine/training/generation.ts";
 import { readAdapter, tensorsOf } from "../peft/adapter.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
-import { checkSameLabels, problemOf } from "../problems/registry.ts";
+import { problemOf, type TaskProblem } from "../problems/registry.ts";
 import {
   STATISTICS,
   textStatistics,
@@ -95,20 +95,20 @@ export async function generate(
 async function referencesOf(
   data: string,
   split: string,
-  training: Parameters<typeof checkSameLabels>[0],
+  training: TaskProblem,
 ) {
   const info = await readDatasetInfo(data);
-  checkSameLabels(training, info);
-  if (problemOf(info).head !== "language") {
+  const other = [training, info].find(({ problem }) => problem !== "language");
+  if (other !== undefined) {
+    const known = problemOf(other).inWords(other.task);
     throw new RangeError(
-      `The task "${info.task}" is to write no text: evaluate its adapter by evaluate-ranks`,
+      `Texts are not written for ${known}: score its adapter by evaluate-ranks`,
     );
   }
   if (!Object.hasOwn(info.splits, split)) {
+    const known = Object.keys(info.splits).join(", ");
     throw new RangeError(
-      `There is no split "${split}"; the splits are ${
-        Object.keys(info.splits).join(", ")
-      }`,
+      `There is no split "${split}"; the splits are ${known}`,
     );
   }
   const examples = await readExamples(data, info, split);

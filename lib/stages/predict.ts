@@ -52,7 +52,7 @@ export async function predict(
   const problem = problemOf(info);
   if (problem.head === "language") {
     throw new RangeError(
-      "A text is not predicted: evaluate the adapter by its loss",
+      "The adapter predicts no labels, but writes texts: use the task generate, or deno task predict",
     );
   }
   const examples = readTokens(inputs.tokens.path, info, split);

@@ -247,7 +247,7 @@ function classWeightsOf(
   if (params.classWeights === "none") return undefined;
   if (balancedWeights === undefined) {
     throw new RangeError(
-      '"classWeights: balanced" requires classes, but the labels are scores: remove it',
+      '"classWeights: balanced" requires labels that are classes: remove it',
     );
   }
   const weights = balancedWeights(examples.labels);

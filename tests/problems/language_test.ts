@@ -1,4 +1,5 @@
 import { assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
+import { completionColumn } from "../../lib/problems/language.ts";
 import { problemOf, scoredProblem } from "../../lib/problems/registry.ts";
 
 const fields = { problem: "language", labels: null };
@@ -31,4 +32,19 @@ Deno.test("a text to write refuses classes, and metrics of classes", () => {
     TypeError,
     'Unknown metric "f1"; the metrics are loss, perplexity',
   );
+});
+
+Deno.test("messages of Parquet files may have big integers, which the data set has as numbers", () => {
+  const message = { role: "user", content: "a" };
+  const answer = { role: "assistant", content: "b" };
+  const read = completionColumn.reader!({
+    ...{ repairs: false, log: () => {}, fault: () => {} },
+  });
+  const values = [[{ ...message, n: 3n, more: [{ n: 4n }] }, answer]];
+  const [row] = read([{ place: "a:1", values }], true);
+  assertEquals(completionColumn.of([]).read(row!), {
+    text: "a",
+    completions: ["b"],
+    messages: [{ ...message, n: 3, more: [{ n: 4 }] }],
+  });
 });

@@ -10,10 +10,12 @@ import { join } from "node:path";
 import { readScores } from "../../lib/artifacts/scores.ts";
 import { textScorer, textStatistics } from "../../lib/problems/text_metrics.ts";
 import fetchData from "../../tasks/fetch-data.ts";
+import fetchGlue from "../../tasks/fetch-glue.ts";
 import reportTask from "../../tasks/report.ts";
 import tokenize from "../../tasks/tokenize.ts";
 import { fixture } from "../engine/reference.ts";
 import { withEngineStages } from "./engine_stages.ts";
+import { REFERENCE_TRAINING, referenceAdapter } from "./reference_adapter.ts";
 import { runTask } from "./run_task.ts";
 
 const [{ template }] = JSON.parse(
@@ -103,6 +105,21 @@ Deno.test("generate writes texts at several ranks, scores them, a report has int
       text,
       'There is no split "test"; the splits are train, validation',
     );
+    const { output: glue } = await runTask(fetchGlue, folder, {
+      task: "sst2",
+      source: fixture("tiny-glue"),
+    });
+    const classifier = await referenceAdapter(
+      folder,
+      { ...REFERENCE_TRAINING, labels: ["a", "b"] },
+      "llama",
+    );
+    for (
+      const more of [{ adapter: classifier, data }, { adapter, data: glue }]
+    ) {
+      const { text } = await attempt("generate", params, { model, ...more });
+      assertMatch(text, /Texts are not written for "sst2" with the classes /);
+    }
     const texts = [{ text: lines[0].text }];
     const classified = await run(
       "classify",

@@ -88,9 +88,11 @@ Deno.test("fetch-data reads conversations, and names the line of one that ends o
       const [row, message] of [
         [
           [user, bot, user],
-          'a.jsonl:2: Expected a list of messages with "role" and "content", the last one that of the assistant, which is to be written; found the role "user" last',
+          'a.jsonl:2: Expected a list of two or more messages with "role" and "content", the last one that of the assistant, which is to be written; found 3 with the role "user" last',
         ],
-        ["hi", "a.jsonl:2: Expected a list of messages"],
+        [[bot], 'found 1 with the role "assistant" last'],
+        [[], "found none in a list"],
+        ["hi", 'to be written; found none in "hi"'],
         [
           [user, { role: "assistant", content: 3 }],
           "a.jsonl:2: Expected a content of a message, found 3",
@@ -101,6 +103,41 @@ Deno.test("fetch-data reads conversations, and names the line of one that ends o
         .then(() => "", (error) => error.message);
       assertStringIncludes(error, message);
     }
+  }));
+
+Deno.test("fetch-data compares whole conversations where it looks for equal texts", () =>
+  withFolder(async (folder) => {
+    const conversation = (first: string) => [
+      ...[{ role: "user", content: first }, {
+        role: "assistant",
+        content: "b",
+      }],
+      ...[{ role: "user", content: "ok" }, { role: "assistant", content: "c" }],
+    ];
+    const write = async (name: string, firsts: readonly string[]) => {
+      const path = join(folder, name);
+      const lines = firsts.map((it) =>
+        JSON.stringify({ messages: conversation(it) })
+      );
+      await Deno.writeTextFile(path, lines.join("\n"));
+      return path;
+    };
+    const train = await write("train.jsonl", ["a", "b", "c", "d"]);
+    const validation = await write("validation.jsonl", ["d", "e"]);
+    const messages = "messages";
+    const both = { files: { train, validation }, messages };
+    const { log } = await runTask(fetchData, folder, both);
+    assertStringIncludes(
+      log.join("\n"),
+      "validation: 1 of 2 rows has the texts of a row of train (line 1)",
+    );
+    const held = await runTask(fetchData, folder, {
+      files: { train },
+      messages,
+      holdout: 0.5,
+    });
+    const { splits } = await readDatasetInfo(held.output);
+    assertEquals(splits, { train: 2, validation: 2 });
   }));
 
 Deno.test("fetch-data names the column of the texts to write that a file lacks, and takes one kind of columns", () =>
@@ -211,9 +248,15 @@ Deno.test("texts to write train an adapter whose ranks are scored by loss in one
       const [task, more, message] of [
         ["fit-heads", { adapter }, "no rank needs one of its own"],
         ["train-head", {}, "Nothing would be trained"],
+        ["train-lora", {}, '"classWeights: balanced" requires labels that'],
+        ["predict", { adapter }, "writes texts: use the task generate"],
       ] as const
     ) {
-      const params = task === "train-head" ? settings : {};
+      const params = task === "train-head"
+        ? settings
+        : task === "train-lora"
+        ? { classWeights: "balanced" }
+        : {};
       const { text } = await attempt(task, params, { ...inputs, ...more });
       assertStringIncludes(text, message);
     }
