@@ -71,13 +71,13 @@ const Params = z.strictObject({
 ).refine(
   ({ regression, classes }) => !(regression && classes),
   "Expected no classes for a regression",
-).refine(({ text, pair }) => pair !== text, {
-  path: ["pair"],
-  message: "Expected another column than that of the text",
-}).refine(({ text, pair, label }) => label !== text && label !== pair, {
-  path: ["label"],
-  message: "Expected another column than those of the texts",
-});
+).refine(
+  ({ text, pair, label, completion, messages }) => {
+    const columns = [text, pair || [], completion || label].flat();
+    return messages || new Set(columns).size === columns.length;
+  },
+  "Expected different columns as text, pair, and label or completion",
+);
 
 function isEncoding(label: string): boolean {
   try {

@@ -445,6 +445,11 @@ Deno.test("fetch-data rejects contradictory parameters", () => {
   refused({ files, text: "a", pair: "a" });
   refused({ files, text: "label" });
   refused({ files, label: "a", pair: "a" });
+  refused({ files, text: "a", completion: "a" });
+  // The label is read of no file where texts are written.
+  for (const learnt of [{ completion: "a" }, { messages: "a" }]) {
+    fetchData.params.parse({ files, text: "label", ...learnt });
+  }
 });
 
 Deno.test("readTable() reads back any text written as CSV", () =>
