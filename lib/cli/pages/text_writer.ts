@@ -29,11 +29,9 @@ export async function startTextWriter(
 ): Promise<TextWriter> {
   const temporary = join(folder, "writer");
   Deno.mkdirSync(temporary);
-  const start = {
-    ...given,
-    engine: { ...engine.settings, ...engine.sharedFiles?.settings(temporary) },
-    cpus: navigator.hardwareConcurrency,
-  };
+  const shared = engine.sharedFiles?.settings(temporary);
+  const cpus = navigator.hardwareConcurrency;
+  const start = { ...given, engine: { ...engine.settings, ...shared }, cpus };
   const read = [PROJECT, ...Object.values(given)];
   const access = { read, write: [temporary] };
   const sandbox = sandboxOf({}, access, [engine]);
@@ -89,16 +87,18 @@ export async function startTextWriter(
   return {
     ranks: await ready.promise,
     ended: ended.signal,
-    write: (text, rank) =>
-      new ReadableStream({
+    write(text, rank) {
+      const id = ++count;
+      return new ReadableStream({
         async start(controller) {
           finish();
           current = controller;
-          const request = JSON.stringify({ id: ++count, text, rank });
+          const request = JSON.stringify({ id, text, rank });
           await requests.write(encoder.encode(request + "\n"));
         },
-        cancel: () => current = undefined,
-      }),
+        cancel: () => void (current = id === count ? undefined : current),
+      });
+    },
     async [Symbol.asyncDispose]() {
       await requests.close().catch(() => {});
       await reading;
