@@ -183,14 +183,15 @@ export class Arguments {
   /**
    * The value of an option as an integer.
    *
-   * @throws {UsageError} If the value is not an integer of at least `min`.
+   * @throws {UsageError} If the value is not an integer from `min` to `max`.
    */
-  integer(name: string, min: number): number | undefined {
+  integer(name: string, min: number, max = Infinity): number | undefined {
     const text = this.value(name);
     if (text === undefined) return undefined;
     const number = Number(text);
-    if (/^\d+$/.test(text) && number >= min) return number;
-    throw invalidValue(name, text, `expected an integer of at least ${min}`);
+    if (/^\d+$/.test(text) && number >= min && number <= max) return number;
+    const range = max < Infinity ? `${min} to ${max}` : `at least ${min}`;
+    throw invalidValue(name, text, `expected an integer of ${range}`);
   }
 }
 

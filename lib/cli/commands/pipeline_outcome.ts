@@ -23,6 +23,7 @@ import {
   listed,
   type Message,
 } from "../terminal/messages.ts";
+import { adapterConfig } from "./stage_result.ts";
 
 /** Collects from the events of a run what its last lines and its exit code depend on. */
 export class RunOutcome {
@@ -286,4 +287,13 @@ export function textColumns(folder: string): readonly string[] {
 
 function readJson<T>(path: string): T {
   return JSON.parse(Deno.readTextFileSync(path));
+}
+
+/** True if an adapter, as a stage makes it or PEFT has it, writes texts. */
+export async function writesTexts(folder: string): Promise<boolean> {
+  const { language } = await import("../../problems/language.ts");
+  const training = readIfThere(join(folder, "training.json"));
+  return training === undefined
+    ? (await adapterConfig(folder)).task_type === language.peftTask
+    : JSON.parse(training).problem === language.name;
 }

@@ -16,7 +16,7 @@ import { progressLine } from "../terminal/estimate.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import { count } from "../terminal/messages.ts";
 import { writeLine, writeOut } from "../terminal/renderer.ts";
-import { dataOf, textColumns } from "./pipeline_outcome.ts";
+import { dataOf, textColumns, writesTexts } from "./pipeline_outcome.ts";
 import { readTexts, type TextTable, writePredicted } from "./predict_table.ts";
 import { runAlone } from "./run_alone.ts";
 import { adapterConfig, adapterFolder, adapterStage } from "./stage_result.ts";
@@ -29,7 +29,7 @@ export const predictCommand = command`
 
   STAGE makes or exports an adapter, as trainings do, and has run with the same parameters (-S, --profile) and engine. Instead of PIPELINE and STAGE, --adapter and --model name folders, of an adapter in PEFT's format and of its base model; --model is not needed if the adapter's configuration names a folder. Without TEXTs, standard input is read, one text per line; empty lines are skipped.
 
-  With --in FILE, the rows of a table are classified, which is read as your own data are (.csv, .tsv, .jsonl, also as .gz, .json or .parquet). It is written to --out FILE (.csv, .tsv or .jsonl) with all its columns and "predicted_label" and "probability", or "predicted_score", of words with tags "predicted_entities", or what is written as "predicted_text". Name it by --to instead if --out is the folder of the results of PIPELINE.
+  With --in FILE, the rows of a table are classified, which is read as your own data are (.csv, .tsv, .jsonl, .json or .conll, also as .gz, or .parquet). It is written to --out FILE (.csv, .tsv or .jsonl) with all its columns and "predicted_label" and "probability", or "predicted_score", of words with tags "predicted_entities", or what is written as "predicted_text". Name it by --to instead if --out is the folder of the results of PIPELINE.
 
   Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130 or 143 interrupted.
 
@@ -76,6 +76,10 @@ export const predictCommand = command`
         : `"${by}" classifies single texts: leave out "--pair"`,
     );
   }
+  const unused = ["beams", "max-tokens"].find((it) => args.has(it));
+  if (unused !== undefined && !await writesTexts(inputs.adapter!)) {
+    throw new UsageError(`Option "--${unused}" does not apply to classifiers`);
+  }
   const table = input === undefined
     ? undefined
     : await tableOf(input, out, texts, args, columns);
@@ -85,7 +89,7 @@ export const predictCommand = command`
     rank: args.value("rank") === "recommended"
       ? "recommended"
       : args.integer("rank", 1),
-    beams: args.integer("beams", 1),
+    beams: args.integer("beams", 1, 64),
     maxTokens: args.integer("max-tokens", 1),
     epoch: args.value("epoch"),
     precision: args.value("precision") ?? "f32",
@@ -252,8 +256,8 @@ async function readLines(): Promise<string[]> {
   );
 }
 
-/** Each text, followed by its score or by the probability of each class, the predicted one first. */
-function textLines(
+/** Each text, followed by its score, by the probability of each class, the predicted one first, or by what is written. */
+export function textLines(
   { task, problem, rank, recommended, texts }: Classification,
 ): string[] {
   const lines = [
@@ -265,7 +269,8 @@ function textLines(
       .map((line) => line.map(printable) as [string, string]);
     const width = Math.max(...shown.map(([name]) => name.length));
     for (const [name, value] of shown) {
-      lines.push(`  ${name && `${name.padEnd(width)}  `}${value}`);
+      const text = name && `${name.padEnd(width)}  `;
+      lines.push(`  ${text}${value.replaceAll("\n", "\n  ")}`);
     }
   }
   return lines;

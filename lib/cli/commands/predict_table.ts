@@ -43,8 +43,16 @@ export async function readTexts(
     ...row,
     values: [...row.values.slice(0, count), undefined],
   }));
+  const list = listIn(found[0]?.values[0]);
+  if (typeof list?.[0] === "object") {
+    throw new UsageError(
+      `"${path}" has no texts in "${
+        named[0]
+      }" but lists of objects, such as conversations: name a column of texts, such as last messages, by --text`,
+    );
+  }
   const { reader, of } = columnOf("tokens");
-  const texts = listIn(found[0]?.values[0]) === undefined
+  const texts = list === undefined
     ? toExamples(unlabelled, undefined)
     : toExamples(
       reader!({ repairs: false, log() {}, fault() {} })(unlabelled, false),

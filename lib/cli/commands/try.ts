@@ -1,6 +1,5 @@
 import type { Report } from "../../report/report.ts";
 import type { About } from "../../serve/page.ts";
-import { type ProblemFields, problemOf } from "../../problems/registry.ts";
 import { entriesOf, removeFolder } from "../../files/files.ts";
 import { join } from "../../files/paths.ts";
 import { type Arguments, command } from "../arguments/arguments.ts";
@@ -9,7 +8,7 @@ import { fileContent, POLICY, servePage } from "../pages/page_server.ts";
 import { startTextWriter } from "../pages/text_writer.ts";
 import { heldEngine } from "../runtime/engine.ts";
 import { interruptible } from "../terminal/interrupts.ts";
-import { dataOf, textColumns } from "./pipeline_outcome.ts";
+import { dataOf, textColumns, writesTexts } from "./pipeline_outcome.ts";
 import { runAlone } from "./run_alone.ts";
 import { adapterStage } from "./stage_result.ts";
 
@@ -47,12 +46,9 @@ export const tryCommand = command`
       columns: inputs.data === undefined ? [] : textColumns(inputs.data),
       ...(report !== undefined && { recommended: rankFor(stage.id, report) }),
     };
-    const file = join(inputs.adapter!, "training.json");
-    const training: ProblemFields = JSON.parse(Deno.readTextFileSync(file));
-    if (problemOf(training).head === "language") {
-      const { model, adapter } = inputs as Record<"model" | "adapter", string>;
-      await serveWriting(args, { model, adapter }, about, folder, signal);
-      return;
+    if (await writesTexts(inputs.adapter!)) {
+      const given = { model: inputs.model!, adapter: inputs.adapter! };
+      return await serveWriting(args, given, about, folder, signal);
     }
     const run = { params: {}, inputs, lastingPaths, folder, signal };
     const exported = await runAlone(args, "export-onnx", run);

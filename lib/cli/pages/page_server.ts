@@ -1,9 +1,5 @@
 import { extname } from "node:path";
-import {
-  type Arguments,
-  invalidValue,
-  UsageError,
-} from "../arguments/arguments.ts";
+import { type Arguments, UsageError } from "../arguments/arguments.ts";
 import { writeLine } from "../terminal/renderer.ts";
 
 /** Body and type of a response. */
@@ -61,10 +57,7 @@ export async function servePage(
   signal: AbortSignal,
 ): Promise<void> {
   const token = crypto.randomUUID();
-  const port = args.integer("port", 0) ?? 0;
-  if (port > 65_535) {
-    throw invalidValue("port", String(port), "expected at most 65535");
-  }
+  const port = args.integer("port", 0, 65_535) ?? 0;
   const onListen = ({ port }: Deno.NetAddr) => {
     const url = `http://127.0.0.1:${port}/${token}/`;
     const text = `${url}\nOpen this page in a browser; press Ctrl-C to stop`;

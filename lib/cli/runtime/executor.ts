@@ -3,7 +3,6 @@ import type { Graph } from "../../pipeline/graph.ts";
 import { digest } from "../../files/digest.ts";
 import { statIfThere } from "../../files/files.ts";
 import { join } from "../../files/paths.ts";
-import type { Executor } from "../../scheduler/executors/executor.ts";
 import type { NodeAnswer, Slurm } from "../../slurm/executor.ts";
 import type { Store } from "../../store/store.ts";
 import { type Arguments, UsageError } from "../arguments/arguments.ts";
@@ -13,28 +12,16 @@ import type { Message } from "../terminal/messages.ts";
 import type { Profile } from "./profile.ts";
 import { engineOption, selectedEngine } from "./engine.ts";
 
-/** What the command line asks of a cluster. */
-type Cluster =
-  & Executor
-  & Pick<Slurm, "of" | "nodesOf" | "probe" | "expect" | "submitScheduler">;
-
-/** Executors for clusters by their names, in the option and in the profile. */
-const CLUSTERS: Readonly<
-  Record<
-    string,
-    (
-      profile: Omit<Profile, "executor" | "remote">,
-      options: { readonly folder: string; readonly jobs?: number | undefined },
-      note: (text: string) => void,
-    ) => Promise<Cluster>
-  >
-> = {
-  slurm: async (profile, options, note) => {
-    const { Slurm } = await import("../../slurm/executor.ts");
-    const { settingsIn } = await import("../../slurm/settings.ts");
-    return new Slurm(settingsIn(profile, options), note);
-  },
-};
+/** Opens the executor for a cluster. */
+async function openSlurm(
+  profile: Omit<Profile, "executor" | "remote">,
+  options: { readonly folder: string; readonly jobs?: number | undefined },
+  note: (text: string) => void,
+): Promise<Slurm> {
+  const { Slurm } = await import("../../slurm/executor.ts");
+  const { settingsIn } = await import("../../slurm/settings.ts");
+  return new Slurm(settingsIn(profile, options), note);
+}
 
 /** Maximum number of stages that run or wait in the queue of a cluster. */
 const MAX_QUEUED = 10_000;
@@ -67,7 +54,7 @@ export async function openRun(
   const note = (text: string) => say({ type: "note", text });
   const { executor, remote: _, ...profile } = await readProfile() ?? {};
   const name = args.value("executor") ?? executor ?? "local";
-  const openCluster = CLUSTERS[name];
+  const openCluster = name === "slurm" ? openSlurm : undefined;
   if (openCluster === undefined && args.has("detach")) {
     throw new UsageError(
       `Option "--detach" requires "--executor slurm": the executor "${name}" submits no jobs`,
@@ -127,7 +114,7 @@ const INSTALLED_BY = "HOME PATH DENO_DIR XDG_CACHE_HOME DYLORA_CACHE".split(
  */
 async function nodeHost(
   args: Arguments,
-  executor: Cluster,
+  executor: Slurm,
   graph: Graph,
   store: Store,
   say: (message: Message) => void,

@@ -2,6 +2,7 @@ import { assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { writeAdapter } from "../../../lib/peft/adapter.ts";
 import exportAdapter from "../../../tasks/export-adapter.ts";
+import { textLines } from "../../../lib/cli/commands/predict.ts";
 import { writePredicted } from "../../../lib/cli/commands/predict_table.ts";
 import { openReference } from "../../engine/reference.ts";
 import {
@@ -210,6 +211,14 @@ Deno.test("predict refuses invalid arguments with exit code 2", () =>
     const damaged = join(folder, "damaged");
     Deno.mkdirSync(damaged);
     Deno.writeTextFileSync(join(damaged, "adapter_config.json"), "[]");
+    const talks = join(folder, "talks.jsonl");
+    const messages = [{ role: "user", content: "a" }];
+    Deno.writeTextFileSync(talks, `${JSON.stringify({ messages })}\n`);
+    const writer = join(folder, "writer");
+    Deno.mkdirSync(writer);
+    const config = JSON.stringify({ task_type: "CAUSAL_LM" });
+    Deno.writeTextFileSync(join(writer, "adapter_config.json"), config);
+    const writing = ["--adapter", writer, "--model", model];
     const cases: [string[], RegExp][] = [
       [["smoke"], /give PIPELINE and STAGE, or --adapter$/m],
       [["smoke", "evaluate-dylora", "a"], /no stage that makes an adapter/],
@@ -242,6 +251,21 @@ Deno.test("predict refuses invalid arguments with exit code 2", () =>
       ],
       [[...named, "--rank", "0", "a"], /Invalid value "0" for option "--rank"/],
       [[...named, "--pair", "|", "a"], /"a" is not a pair: .* "\|"/],
+      [
+        [...named, "--beams", "2", "a"],
+        /^Option "--beams" does not apply to classifiers$/m,
+      ],
+      [
+        [...writing, "--beams", "65", "a"],
+        /^Invalid value "65" for option "--beams": expected an integer of 1 to 64$/m,
+      ],
+      [
+        [
+          ...[...writing, "--in", talks, "--text", "messages"],
+          ...["--out", join(folder, "out.csv")],
+        ],
+        /^".*talks\.jsonl" has no texts in "messages" but lists of objects.* by --text$/m,
+      ],
     ];
     for (const [args, message] of cases) {
       const { code, stderr } = await callHere("predict", ...args);
@@ -373,6 +397,16 @@ Deno.test("writePredicted() writes the scores of a regression", () =>
     );
     return Promise.resolve();
   }));
+
+Deno.test("textLines() indents all lines of a written text", () => {
+  const none = { label: null, probabilities: null, score: null };
+  const lines = textLines({
+    ...{ task: "own", problem: "language", method: "lora", rank: 2 },
+    ...{ recommended: false, precision: "f32" },
+    texts: [{ text: "a", ...none, written: "one\ntwo" }],
+  });
+  assertEquals(lines.join("\n"), "own, rank 2\n\na\n  one\n  two");
+});
 
 Deno.test("predict --in finds entities among the words of CoNLL files and of JSON Lines", () =>
   withFolder(async (folder) => {
