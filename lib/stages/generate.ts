@@ -12,7 +12,7 @@ import type { Example } from "../data/example.ts";
 import { forwardFlops } from "../engine/models/outline.ts";
 import { tokenizerDefaults } from "../engine/models/registry.ts";
 import { provenanceOf } from "../engine/schedules/registry.ts";
-import { generator } from "../engine/training/generation.ts";
+import { generator, lastReader } from "../engine/training/generation.ts";
 import { readAdapter, tensorsOf } from "../peft/adapter.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import { problemOf, type TaskProblem } from "../problems/registry.ts";
@@ -167,15 +167,11 @@ export async function textWriter(
       `maxTokens ${options.maxTokens} leaves no room for a prompt: the model has ${maxLength} positions`,
     );
   }
-  const tokenizer = await ModelTokenizer.load(
-    model,
-    tokenizerDefaults(architecture),
-    maxLength,
-  );
+  const defaults = tokenizerDefaults(architecture);
+  const tokenizer = await ModelTokenizer.load(model, defaults, maxLength);
   const ends = tokenizer.ends(isChat);
   const generate = generator(classifier, { ...options, alpha, scaling, ends });
-  const flopsOf = (length: number, ranks: number) =>
-    forwardFlops(classifier, [1, length], ranks);
+  const reader = { ...classifier, model: lastReader(classifier.model) };
 
   /** @param hooks.written Called with the text so far of a prompt at a rank, by their numbers */
   async function write(
@@ -194,18 +190,24 @@ export async function textWriter(
       written: written &&
         ((prompt, rank, ids) => written(prompt, rank, tokenizer.decode(ids))),
     });
-    const tokens = ids.map(({ length }) => length);
+    const flops = ids.map(({ length }, i) =>
+      texts.reduce((sum, own) => {
+        const count = own[i]!.length;
+        // On the average, half of the text is before a token.
+        const before = length + (count - 1) / 2;
+        const step = forwardFlops(reader, [1, 1], 1, before);
+        return sum + options.beams * count * step;
+      }, forwardFlops(reader, [1, length], ranks.length))
+    );
     return {
       /** `[ranks][prompts]` */
       texts: texts.map((own) => own.map((it) => tokenizer.decode(it))),
       /** Prompts that have lost their beginning. */
       cut: all.filter(({ length }) => length > room).length,
       /** Tokens of the prompts. */
-      tokens: tokens.reduce((sum, it) => sum + it, 0),
-      /** Floating-point operations, counted like those of {@linkcode forwardFlops}. */
-      flops: tokens.reduce((sum, it) => sum + flopsOf(it, ranks.length), 0) +
-        texts.flat().reduce((sum, { length }) => sum + length, 0) *
-          options.beams * flopsOf(1, 1),
+      tokens: ids.flat().length,
+      /** Floating-point operations, counted by {@linkcode forwardFlops} without padding. */
+      flops: flops.reduce((sum, it) => sum + it, 0),
     };
   }
   return Object.assign(write, {

@@ -226,11 +226,9 @@ async function encode(
   trained: number | null,
 ): Promise<EncodedExamples> {
   const { architecture, maxLength, vocabSize } = readModel(model);
-  const tokenizer = await ModelTokenizer.load(
-    model,
-    tokenizerDefaults(architecture),
-    Math.min(maxLength, trained ?? maxLength),
-  );
+  const defaults = tokenizerDefaults(architecture);
+  const length = Math.min(maxLength, trained ?? maxLength);
+  const tokenizer = await ModelTokenizer.load(model, defaults, length);
   const [encoded] = tokenizer.encodeAll(texts, vocabSize);
   return encoded;
 }

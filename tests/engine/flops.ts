@@ -49,7 +49,7 @@ export async function assertProfiledFlops(
 }
 
 /** Floating-point operations of all matrix products that a function computes. */
-async function productFlops(f: () => unknown): Promise<number> {
+export async function productFlops(f: () => unknown): Promise<number> {
   const { kernels } = await tf.profile(async () => {
     await f();
     return [];

@@ -91,13 +91,15 @@ export interface ClassifierShape {
  *
  * @param shape `[batch, seq]`, padding included
  * @param ranks Number of ranks at which each sequence is computed
+ * @param cached Tokens before a single one, whose keys and values are known
  */
 export function forwardFlops(
   classifier: ClassifierShape,
   shape: readonly [number, number],
   ranks = 1,
+  cached = 0,
 ): number {
-  return 2 * counted(classifier, shape, ranks).forward;
+  return 2 * counted(classifier, shape, ranks, cached).forward;
 }
 
 /**
@@ -127,8 +129,9 @@ function counted(
   { model, layout }: ClassifierShape,
   [sequences, tokens]: readonly [number, number],
   ranks: number | "example",
+  cached = 0,
 ): ShapePass {
-  const pass = new ShapePass(layout, sequences, tokens, ranks);
+  const pass = new ShapePass(layout, sequences, tokens, ranks, cached);
   forward(model, pass, layout.labels);
   return pass;
 }
@@ -171,6 +174,7 @@ class ShapePass implements Pass<Shape> {
     private readonly sequences = 1,
     readonly tokens = 2,
     private readonly ranks: number | "example" = 1,
+    private readonly cached = 0,
   ) {
     this.#adapted = new Set(layout?.modules.map(({ name }) => name));
   }
@@ -282,7 +286,7 @@ class ShapePass implements Pass<Shape> {
     const { tokens } = query;
     // Only the last token attends to all others where it is the only query.
     const scores = causal && tokens === 1
-      ? key.tokens
+      ? key.tokens + this.cached
       : scoreCount(reachOf(causal, window), tokens, key.tokens);
     // Scores and weighted values: products of two activations each.
     const size = ranks * query.sequences *

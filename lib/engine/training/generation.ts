@@ -2,7 +2,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { type AdapterScale, rankScale } from "../adapters/scale.ts";
 import { type Classifier, splitParameters } from "../models/classifier.ts";
 import { PromptPass, StepPass } from "../models/generation_pass.ts";
-import { forward, type Head } from "../models/model.ts";
+import { forward, type Head, type Model } from "../models/model.ts";
 import type { PassTensors } from "../models/pass_weights.ts";
 import { gather } from "../ops/embedding.ts";
 import { fused, type Named, trace } from "../trace.ts";
@@ -71,6 +71,13 @@ type Continued =
   & { readonly [cache: string]: tf.Tensor }
   & Readonly<Record<"tokens" | "scores", tf.Tensor>>;
 
+/** A model whose language head reads the last token alone. */
+export function lastReader(model: Model): Model {
+  const read: Head["read"] = (m, x) => m.last(x, undefined);
+  const language = { ...model.heads.language!, read };
+  return { ...model, heads: { ...model.heads, language } };
+}
+
 /**
  * Makes a generator. Prompts are computed once at all ranks; then a token of
  * all texts is one call of a traced function, which takes the keys and values
@@ -83,11 +90,7 @@ export function generator(
   const { model, layout, weights } = classifier;
   const { beams, maxTokens } = options;
   const candidates = candidateCount(options);
-  const language: Head = {
-    ...model.heads.language!,
-    read: (m, x) => m.last(x, undefined),
-  };
-  const reader = { ...model, heads: { ...model.heads, language } };
+  const reader = lastReader(model);
   const tensorsOf = ({ values, scale }: AdapterTensors): PassTensors => ({
     ...{ weights, layout, ranks: { scale } },
     parameters: splitParameters(values, layout),
@@ -305,13 +308,8 @@ function emptyCaches(
   const made = new Map<string, tf.Tensor>();
   return Object.fromEntries(
     Object.entries(prompt).map(([name, { shape }]) => {
-      const [sequences, heads, , depth] = shape as [
-        number,
-        number,
-        number,
-        number,
-      ];
-      const own = [sequences * beams, heads, places, depth];
+      const [sequences, heads, , depth] = shape as number[];
+      const own = [sequences! * beams, heads!, places, depth!];
       const zeros = made.get(String(own)) ?? tf.zeros(own);
       made.set(String(own), zeros);
       return [name.replace("prompt", "own"), zeros];
@@ -325,16 +323,13 @@ function checkPrompts(
   maxLength: number,
 ): void {
   prompts.forEach(({ length }, i) => {
+    const what = `Prompt ${i + 1}`;
     if (length === 0) {
-      throw new RangeError(
-        `Prompt ${i + 1} is empty: it needs a token or more`,
-      );
+      throw new RangeError(`${what} is empty: it needs a token or more`);
     }
     if (length + maxTokens > maxLength) {
       throw new RangeError(
-        `Prompt ${
-          i + 1
-        } has ${length} tokens, and with ${maxTokens} to write these are more than the ${maxLength} that the model has positions for: shorten it, or write fewer`,
+        `${what} has ${length} tokens, and with ${maxTokens} to write these are more than the ${maxLength} that the model has positions for: shorten it, or write fewer`,
       );
     }
   });

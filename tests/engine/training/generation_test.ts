@@ -5,14 +5,16 @@ import cases from "../../../fixtures/references/generation.json" with {
 };
 import * as tf from "@tensorflow/tfjs-core";
 import { loadClassifier } from "../../../lib/engine/models/classifier.ts";
-import { withHead } from "../../../lib/engine/models/outline.ts";
+import { forwardFlops, withHead } from "../../../lib/engine/models/outline.ts";
 import { fromTensors } from "../../../lib/engine/models/parameters.ts";
 import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
 import {
   generator,
   type GeneratorOptions,
+  lastReader,
 } from "../../../lib/engine/training/generation.ts";
 import "../engine.ts";
+import { productFlops } from "../flops.ts";
 import { fixture, openReference } from "../reference.ts";
 import { settings } from "../reference_step.ts";
 
@@ -99,4 +101,21 @@ Deno.test("generator() names a prompt that is empty, or too long for what is to 
     "Prompt 2 has 45 tokens, and with 20 to write these are more than the 64",
   );
   assertEquals((await generate(values, [1], prompts(44)))[0]!.length, 2);
+});
+
+Deno.test("forwardFlops() counts the products of a generator: of a prompt for its last token, of a token with those before it", async () => {
+  const { classifier, values } = opened(first.name);
+  const prompt = Array.from({ length: 16 }, (_, i) => i + 5);
+  const options = { ...greedy, ends: [] };
+  const flopsOf = (maxTokens: number) =>
+    productFlops(async () => {
+      using generate = generator(classifier, { ...options, maxTokens });
+      await generate(values, [2, 4], [prompt]);
+    });
+  const reader = { ...classifier, model: lastReader(classifier.model) };
+  const read = forwardFlops(reader, [1, 16], 2);
+  assertEquals(await flopsOf(1), read);
+  // Of two tokens, the second takes a step, whose cache has places for both.
+  const step = forwardFlops(reader, [1, 1], 1, 16 + 2 - 1);
+  assertEquals(await flopsOf(2), read + 2 * step);
 });
