@@ -153,7 +153,10 @@ Deno.test({
       await browser.evaluate(`{
         globalThis.shown = [];
         const answer = document.querySelector("p[style]");
-        new MutationObserver(() => shown.push(answer.textContent))
+        // Several changes may come together.
+        new MutationObserver((changes) => shown.push(...changes
+          .flatMap(({ addedNodes }) => [...addedNodes])
+          .map((it) => it.textContent)))
           .observe(answer, { childList: true });
         document.getElementById("text").select();
       }`);
