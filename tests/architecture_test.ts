@@ -209,6 +209,16 @@ Deno.test("planning, which imports tasks, loads no tensors", () => {
   );
 });
 
+Deno.test("a run with nothing to do loads no module of Node.js, which take 6 to 10 ms each", () => {
+  const names = ["path", "os", "child_process", "process"];
+  assertEquals(
+    names.filter((name) =>
+      loadersOf(`node:${name}`).has("lib/cli/commands/pipeline.ts")
+    ),
+    [],
+  );
+});
+
 Deno.test("what small stages load needs no module of Node.js, which take 15 to 50 ms", () => {
   const shared = /^lib\/(artifacts|onnx|peft|ranks|stages|text)\//;
   assertEquals(

@@ -1,4 +1,3 @@
-import { spawnSync } from "node:child_process";
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { isHeldHere, lockHolder, tryLockFile } from "../files/locks.ts";
@@ -23,7 +22,7 @@ interface WantedGpus {
 }
 
 /** What {@linkcode gpuUuids} has found, which takes up to a second or two. */
-let known: string[] | undefined;
+let known: Promise<string[]> | undefined;
 
 /** Milliseconds between two tries to take GPUs. */
 const PAUSE = 100;
@@ -37,8 +36,9 @@ const PAUSE = 100;
  */
 export async function holdGpus(
   { count, among: names, onWait, signal }: WantedGpus,
-  uuids = count === 0 ? [] : known ??= gpuUuids(),
+  uuids?: readonly string[],
 ): Promise<HeldGpus> {
+  uuids ??= count === 0 ? [] : await (known ??= gpuUuids());
   const among = new Set(names.map((name) => uuidOf(name, uuids)));
   if (count > among.size) {
     const needed = count === 1 ? "1 GPU is" : `${count} GPUs are`;
@@ -84,7 +84,9 @@ function tryGpus(
 }
 
 /** UUIDs of the GPUs that this process can open, in the order of their numbers; empty if there is no `nvidia-smi`. */
-export function gpuUuids(): string[] {
+export async function gpuUuids(): Promise<string[]> {
+  // Takes 10 ms to load, which a run without GPUs need not wait for.
+  const { spawnSync } = await import("node:child_process");
   const args = ["--query-gpu=uuid", "--format=csv,noheader"];
   // It hangs where a GPU has failed.
   const options = { encoding: "utf8", timeout: 20_000 } as const;

@@ -6,7 +6,7 @@ import { type Context, type Run, stageOf } from "./context.ts";
 import type { Event, ExpectedStage } from "./events.ts";
 import type { Executor, JobResources } from "./executors/executor.ts";
 import { BusyError } from "./failure.ts";
-import { type HeldGpus, holdGpus } from "./gpus.ts";
+import type { HeldGpus } from "./gpus.ts";
 import type { Limits } from "./settings.ts";
 
 /** Resources of a stage's process. Its number of GPUs is the larger of what the stage requests and what its runtimes need. */
@@ -157,6 +157,7 @@ export async function takeGpus(
   stage: GraphStage,
 ): Promise<HeldGpus | undefined> {
   if (executorOf(run, stage).allots) return undefined;
+  const { holdGpus } = await import("./gpus.ts");
   return await holdGpus({
     count: resourcesOf(run, stage).gpus,
     among: run.settings.limits.gpus,

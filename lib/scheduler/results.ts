@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join } from "../files/paths.ts";
 import type { Graph } from "../pipeline/graph.ts";
 import { holdOff } from "../store/cleanup.ts";
 import { isFull, isReadOnly, removeFolder } from "../files/files.ts";

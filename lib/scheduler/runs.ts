@@ -1,4 +1,3 @@
-import { basename, dirname, join } from "node:path";
 import {
   entriesOf,
   readSealed,
@@ -8,6 +7,7 @@ import {
   temporarySuffix,
 } from "../files/files.ts";
 import { isLocked, lockHolder, tryLockFile } from "../files/locks.ts";
+import { basename, dirname, join } from "../files/paths.ts";
 import { fingerprint } from "../files/fingerprints.ts";
 import type { Store } from "../store/store.ts";
 import type { Executor } from "./executors/executor.ts";

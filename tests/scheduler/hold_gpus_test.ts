@@ -108,7 +108,7 @@ Deno.test("holdGpus() locks a GPU by its UUID, whatever it is called", async () 
     });
     const before = Deno.env.get("PATH")!;
     Deno.env.set("PATH", `${folder}:${before}`);
-    const uuids = gpuUuids();
+    const uuids = await gpuUuids();
     Deno.env.set("PATH", before);
     assertEquals(uuids, [first!, second!]);
     const hold = async (count: number, ...among: string[]) => {

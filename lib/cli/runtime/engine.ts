@@ -5,7 +5,6 @@ import {
 } from "../../engine/install/choice.ts";
 import type { Host } from "../../engine/install/host.ts";
 import type { InstallOptions } from "../../engine/install/install.ts";
-import { holdGpus } from "../../scheduler/gpus.ts";
 import { type Runtime, visibleGpus } from "../../scheduler/settings.ts";
 import { digest } from "../../files/digest.ts";
 import { join } from "../../files/paths.ts";
@@ -50,6 +49,7 @@ export async function heldEngine(args: Arguments, signal: AbortSignal) {
     }
   };
   const engine = await selectedEngine(args, { say, signal })();
+  const { holdGpus } = await import("../../scheduler/gpus.ts");
   const held = await holdGpus({
     count: engine.gpus ?? 0,
     among: gpusOf(args) ?? visibleGpus(),
