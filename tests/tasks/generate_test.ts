@@ -14,6 +14,7 @@ import fetchGlue from "../../tasks/fetch-glue.ts";
 import reportTask from "../../tasks/report.ts";
 import tokenize from "../../tasks/tokenize.ts";
 import { fixture } from "../engine/reference.ts";
+import { e2eTokens } from "./e2e_tokens.ts";
 import { withEngineStages } from "./engine_stages.ts";
 import { REFERENCE_TRAINING, referenceAdapter } from "./reference_adapter.ts";
 import { runTask } from "./run_task.ts";
@@ -22,23 +23,10 @@ const [{ template }] = JSON.parse(
   Deno.readTextFileSync(fixture("references/chat_templates.json")),
 );
 
-const FILES = {
-  train: fixture("tiny-e2e/train.csv"),
-  validation: fixture("tiny-e2e/validation.csv"),
-};
-const COLUMNS = { text: "mr", completion: "ref" };
-
 Deno.test("generate writes texts at several ranks, scores them, a report has intervals of every metric, and classify writes the same", () =>
   withEngineStages(async ({ folder, run, attempt }) => {
     const model = fixture("tiny-llama");
-    const { output: data } = await runTask(fetchData, folder, {
-      files: FILES,
-      ...COLUMNS,
-    });
-    const { output: tokens } = await runTask(tokenize, folder, {}, {
-      data,
-      model,
-    });
+    const { data, tokens } = await e2eTokens(folder, model);
     const settings = { precision: "f32", epochs: 1, learningRate: 1e-2 };
     const adapter = await run(
       "train-dylora",

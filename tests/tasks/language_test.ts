@@ -15,17 +15,12 @@ import { problemOf, scoredProblem } from "../../lib/problems/registry.ts";
 import fetchData from "../../tasks/fetch-data.ts";
 import tokenize from "../../tasks/tokenize.ts";
 import { fixture } from "../engine/reference.ts";
+import { E2E, e2eTokens } from "./e2e_tokens.ts";
 import { withEngineStages } from "./engine_stages.ts";
 import { runTask, withFolder } from "./run_task.ts";
 
 const PYTHON = Deno.env.get("PEFT_PYTHON");
 const SCRIPT = join(import.meta.dirname!, "language_losses.py");
-
-const FILES = {
-  train: fixture("tiny-e2e/train.csv"),
-  validation: fixture("tiny-e2e/validation.csv"),
-};
-const COLUMNS = { text: "mr", completion: "ref" };
 
 Deno.test("fetch-data keeps the texts of a prompt together, and says how many there are", () =>
   withFolder(async (folder) => {
@@ -144,7 +139,7 @@ Deno.test("fetch-data names the column of the texts to write that a file lacks, 
   withFolder(async (folder) => {
     const check = async (params: object) => {
       try {
-        const parsed = fetchData.params.parse({ files: FILES, ...params });
+        const parsed = fetchData.params.parse({ files: E2E.files, ...params });
         await fetchData.check!(parsed);
         return await runTask(fetchData, folder, parsed).then(() => "");
       } catch (error) {
@@ -156,7 +151,7 @@ Deno.test("fetch-data names the column of the texts to write that a file lacks, 
       "name the column of the texts to write, as by -S completion=ref",
     );
     assertStringIncludes(
-      await check({ ...COLUMNS, messages: "mr" }),
+      await check({ text: "mr", completion: "ref", messages: "mr" }),
       "Expected one of completion and messages",
     );
   }));
@@ -164,10 +159,7 @@ Deno.test("fetch-data names the column of the texts to write that a file lacks, 
 Deno.test("tokenize says how many prompts and texts to write it has cut", () =>
   withFolder(async (folder) => {
     const model = fixture("tiny-llama");
-    const { output: data } = await runTask(fetchData, folder, {
-      files: FILES,
-      ...COLUMNS,
-    });
+    const { output: data } = await runTask(fetchData, folder, E2E);
     const { output, log } = await runTask(
       tokenize,
       folder,
@@ -200,14 +192,7 @@ Deno.test("tokenize says how many prompts and texts to write it has cut", () =>
 Deno.test("texts to write train an adapter whose ranks are scored by loss in one pass, and exported for PEFT", () =>
   withEngineStages(async ({ folder, run, attempt }) => {
     const model = fixture("tiny-llama");
-    const { output: data } = await runTask(fetchData, folder, {
-      files: FILES,
-      ...COLUMNS,
-    });
-    const { output: tokens } = await runTask(tokenize, folder, {}, {
-      data,
-      model,
-    });
+    const { data, tokens } = await e2eTokens(folder, model);
     const inputs = { model, tokens };
     const settings = { precision: "f32", epochs: 2, learningRate: 1e-2 };
     const adapter = await run("train-dylora", { rank: 4, ...settings }, inputs);
@@ -274,14 +259,7 @@ for (const name of ["tiny-llama", "tiny-qwen3"]) {
     fn: () =>
       withEngineStages(async ({ folder, run }) => {
         const model = fixture(name);
-        const { output: data } = await runTask(fetchData, folder, {
-          files: FILES,
-          ...COLUMNS,
-        });
-        const { output: tokens } = await runTask(tokenize, folder, {}, {
-          data,
-          model,
-        });
+        const { tokens } = await e2eTokens(folder, model);
         const inputs = { model, tokens };
         const settings = {
           ...{ precision: "f32", epochs: 3, learningRate: 1e-2 },
@@ -339,14 +317,7 @@ for (const name of ["tiny-llama", "tiny-qwen3"]) {
 Deno.test("all weights train to write texts, and evaluate-model has their loss", () =>
   withEngineStages(async ({ folder, run }) => {
     const model = fixture("tiny-qwen3");
-    const { output: data } = await runTask(fetchData, folder, {
-      files: FILES,
-      ...COLUMNS,
-    });
-    const { output: tokens } = await runTask(tokenize, folder, {}, {
-      data,
-      model,
-    });
+    const { tokens } = await e2eTokens(folder, model);
     const trained = await run("train-full", {
       ...{ precision: "f32", epochs: 2, learningRate: 1e-3 },
       selectOn: "validation",
