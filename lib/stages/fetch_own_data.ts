@@ -25,35 +25,16 @@ import { isDataSource, parseDataSource } from "../hub/data_source.ts";
 import type { Stage } from "../pipeline/task.ts";
 import { columnOf, labelsOf } from "../problems/registry.ts";
 import { hubOptions } from "./hub.ts";
+import { columnsIn, type OwnData } from "./own_data.ts";
 
-type FetchStage = Stage<{
-  readonly name: string;
-  /** A file of the user, or a data set of the hub, by split. */
-  readonly files: {
-    readonly train: string;
-    readonly validation?: string | null | undefined;
-    readonly test?: string | null | undefined;
-  };
-  readonly text: string;
-  readonly pair?: string | null | undefined;
-  readonly label: string;
-  readonly completion?: string | null | undefined;
-  readonly messages?: string | null | undefined;
-  readonly regression: boolean;
-  readonly classes?: readonly string[] | null | undefined;
-  readonly holdout?: number | null | undefined;
-  readonly seed: number;
-  readonly encoding: string;
-  readonly missing: "refuse" | "skip";
-  readonly tags: "refuse" | "repair";
-}>;
+type FetchStage = Stage<OwnData>;
 
 /** Reads the data of a stage and writes an artifact of kind `dataset`. */
 export async function fetchData(stage: FetchStage): Promise<void> {
   const { params, output, log } = stage;
   const { texts, learnt } = columnsIn(params);
-  const files = await findFiles(stage);
   const columns = [...texts, learnt];
+  const files = await findFiles(stage);
   const { names, ...found } = await readRows(files.train!, columns, [], params);
   const given = withLabels("train", found.rows, stage);
   const problem = problemOfRows(given, params);
@@ -62,11 +43,8 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   /** Places without the paths of files: results hold none of a user. */
   const linesIn = (text: string) =>
     Object.values(files).flat().reduce(
-      (text, file) =>
-        text.replace(`${file!.path}:`, "line ").replace(
-          `"${file!.path}", `,
-          "",
-        ),
+      (text, { path }) =>
+        text.replace(`${path}:`, "line ").replace(`"${path}", `, ""),
       text,
     );
   const prepare = column.reader?.({
@@ -77,54 +55,54 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   const rows = prepare(given, true);
   const labels = params.classes ??
     (column.reader ? undefined : names) ?? column.namesIn(rows);
-  const { read: readLabel, ...reader } = labelsOf({ problem, labels });
-  const labelling = { read: readLabel, areRecorded: names !== undefined };
-  const areNamed = Boolean(params.classes) || names !== undefined;
+  const areRecorded = names !== undefined;
+  const areNamed = Boolean(params.classes) || areRecorded;
+  const reader = { ...labelsOf({ problem, labels }), areRecorded };
   /** Rows by split, with the places that faults name. */
   const read: Record<string, readonly Row[]> = {};
-  const keep = (split: string, rows: readonly Row[], hasLabels = true) => {
-    read[split] = rows.map((row) => ({ ...row, place: linesIn(row.place) }));
+  /** The examples of a split; of one with labels, those that have one. */
+  const examplesOf = (
+    split: string,
+    rows: readonly Row[],
+    hasLabels = true,
+  ) => {
+    const isRead = hasLabels || column.reader;
+    const all = toExamples(rows, isRead ? reader : undefined);
+    const isKept = ({ label, words, completions }: Example) =>
+      !hasLabels || (label ?? words ?? completions) !== undefined;
+    const kept = all.filter(isKept);
+    const own = rows.filter((_, i) => isKept(all[i]!))
+      .map((row) => ({ ...row, place: linesIn(row.place) }));
+    read[split] = own;
+    const isTraining = split === "train";
     const found = [
-      ...split === "train"
-        ? []
-        : sharedTexts(read[split], read.train!, "train"),
-      ...hasLabels
-        ? reader.faults(read[split], {
-          areNamed,
-          isTraining: split === "train",
-        })
-        : [],
+      ...isTraining ? [] : sharedTexts(own, read.train!, "train"),
+      ...hasLabels ? reader.faults(own, { areNamed, isTraining }) : [],
       ...files[split]!.some(({ path }) => /\.tsv(\.gz)?$/i.test(path))
-        ? quotedTexts(read[split])
+        ? quotedTexts(own)
         : [],
     ];
     faults.push(...found.map((it) => `${split}: ${it}`));
-  };
-  const labelled = (split: string, rows: readonly Row[]) => {
-    const all = toExamples(rows, labelling);
-    const isLabelled = ({ label, words, completions }: Example) =>
-      (label ?? words ?? completions) !== undefined;
-    keep(split, rows.filter((_, i) => isLabelled(all[i]!)));
-    const found = all.filter(isLabelled);
-    if (found.length === 0) {
+    if (kept.length === 0) {
       const { place } = rows.at(-1)!;
       throw new SyntaxError(
         `The split "${split}" has no labels: all are -1 (last row: ${place})`,
       );
     }
-    const counts = `${all.length - found.length} of ${all.length}`;
-    if (found.length < all.length) {
+    const counts = `${all.length - kept.length} of ${all.length}`;
+    if (kept.length < all.length) {
       log(`${split}: ${counts} examples have no label (-1) and are left out`);
     }
-    return found;
+    return kept;
   };
 
-  let train: readonly Example[] = labelled("train", rows);
+  let train = examplesOf("train", rows);
   let validation: readonly Example[] = [];
+  let test: readonly Example[] = [];
   if (files.validation) {
     const { rows } = await readRows(files.validation, columns, [], params);
     const given = withLabels("validation", rows, stage);
-    validation = labelled("validation", prepare(given, true));
+    validation = examplesOf("validation", prepare(given, true));
   } else if (params.holdout) {
     const { holdout, seed } = params;
     const held = await drawHoldout(train, holdout, seed, reader.stratum);
@@ -136,19 +114,11 @@ export async function fetchData(stage: FetchStage): Promise<void> {
     validation = train.filter((example) => held.has(example));
     train = train.filter((example) => !held.has(example));
   }
-  let test: readonly Example[] = [];
   if (files.test) {
-    const found = await readRows(files.test, texts, [learnt], params);
-    if (areLabelled(found.rows, read.train!)) {
-      test = labelled(
-        "test",
-        prepare(withLabels("test", found.rows, stage), true),
-      );
-    } else {
-      const rows = prepare(found.rows, false);
-      test = toExamples(rows, column.reader && labelling);
-      keep("test", rows, false);
-    }
+    const { rows } = await readRows(files.test, texts, [learnt], params);
+    const isLabelled = areLabelled(rows, read.train!);
+    const given = isLabelled ? withLabels("test", rows, stage) : rows;
+    test = examplesOf("test", prepare(given, isLabelled), isLabelled);
   }
   const splits = Object.fromEntries(
     Object.entries({ train, validation, test })
@@ -170,26 +140,15 @@ export async function fetchData(stage: FetchStage): Promise<void> {
       isChat: params.messages ? true : undefined,
     }),
     metrics: reader.usualMetrics(train.map(({ label }) => label!)),
-    columns: texts.length > 0 ? [...texts] : [learnt],
+    columns: texts.length > 0 ? texts : columns,
     ...(faults.length > 0 && { faults }),
   }, splits);
-}
-
-/** Columns of the texts, and of what is learnt of them, which may be their continuation. */
-function columnsIn(
-  { text, pair, label, completion, messages }: FetchStage["params"],
-): { readonly texts: readonly string[]; readonly learnt: string } {
-  if (messages) return { texts: [], learnt: messages };
-  return {
-    texts: [text, ...pair ? [pair] : []],
-    learnt: completion || label,
-  };
 }
 
 /** The problem of a training file: lists of labels, or of spans, are of words. */
 function problemOfRows(
   rows: readonly Row[],
-  { text, pair, regression, completion, messages }: FetchStage["params"],
+  { text, pair, regression, completion, messages }: OwnData,
 ): string {
   if (completion || messages) return "language";
   if (listIn(rows[0]!.values.at(-1)) === undefined) {
@@ -207,9 +166,7 @@ function problemOfRows(
  *
  * @throws {SyntaxError} Naming the file and the parameter of the column, if one lacks it.
  */
-export async function checkColumns(
-  params: FetchStage["params"],
-): Promise<void> {
+export async function checkColumns(params: OwnData): Promise<void> {
   const { texts, learnt } = columnsIn(params);
   for (const [split, file] of Object.entries(params.files)) {
     if (!file || isDataSource(file)) continue;
@@ -219,21 +176,21 @@ export async function checkColumns(
 }
 
 /** How a table is read, and which parameter names a column that it lacks, with a column that it has. */
-function formOf(params: FetchStage["params"]) {
-  const { text, pair, completion, messages, encoding } = params;
-  const { learnt } = columnsIn(params);
+function formOf(params: OwnData) {
+  const { text, completion, encoding } = params;
+  const { named, texts, learnt } = columnsIn(params);
+  const contents: Readonly<Record<string, string>> = {
+    text: completion ? "prompts" : "texts",
+    pair: "second texts",
+    label: "labels",
+    completion: "texts to write",
+    messages: "messages",
+  };
   const remedy = (column: string, header: readonly string[]) => {
-    const [key, what] = column === messages
-      ? ["messages", "messages"]
-      : column === text
-      ? ["text", completion ? "prompts" : "texts"]
-      : column === pair
-      ? ["pair", "second texts"]
-      : completion
-      ? ["completion", "texts to write"]
-      : ["label", "labels"];
+    const [key] = Object.entries(named).find(([, it]) => it === column)!;
+    const what = contents[key];
     const free = header.filter((it) =>
-      ![text, pair, learnt].includes(it) && /^[\w.-]+$/.test(it)
+      ![text, ...texts, learnt].includes(it) && /^[\w.-]+$/.test(it)
     );
     const name = free.at(column === learnt ? -1 : 0) ?? "COLUMN";
     return `: name the column of the ${what}, as by -S ${key}=${name}`;
@@ -281,9 +238,8 @@ async function readRows(
   files: readonly SplitFile[],
   required: readonly string[],
   optional: readonly string[],
-  params: FetchStage["params"],
+  params: OwnData,
 ) {
-  const { regression } = params;
   const { learnt } = columnsIn(params);
   const tables = [];
   let names: readonly string[] | undefined;
@@ -291,7 +247,9 @@ async function readRows(
     try {
       const rows = (await readTable(path, required, optional, formOf(params)))
         .map((row) => ({ ...row, place: row.place.replace(path, title) }));
-      const own = regression ? undefined : await recordedClasses(path, learnt);
+      const own = params.regression
+        ? undefined
+        : await recordedClasses(path, learnt);
       names ??= own;
       tables.push(own ? nameClasses(rows, own) : rows);
     } catch (error) {
@@ -305,9 +263,7 @@ async function readRows(
 }
 
 /** Files by split: the user's own, and those of the hub, which are fetched. */
-async function findFiles(
-  stage: FetchStage,
-): Promise<Partial<Record<string, readonly SplitFile[]>>> {
+async function findFiles(stage: FetchStage) {
   const { params: { files }, log } = stage;
   const found: Record<string, readonly SplitFile[]> = {};
   for (const [split, file] of Object.entries(files)) {

@@ -452,6 +452,25 @@ Deno.test("fetch-data rejects contradictory parameters", () => {
   }
 });
 
+Deno.test("fetch-data names a parameter with the column of another one, which is given", () => {
+  const files = { train: "a.csv" };
+  for (
+    const [params, given, other] of [
+      [{ text: "a", pair: "a" }, "pair", "text"],
+      [{ text: "label" }, "text", "label"],
+      [{ pair: "text" }, "pair", "text"],
+      [{ label: "a", pair: "a" }, "label", "pair"],
+      [{ text: "a", completion: "a" }, "completion", "text"],
+    ] as const
+  ) {
+    const { error } = fetchData.params.safeParse({ files, ...params });
+    assertEquals(
+      error!.issues.map(({ path, message }) => [path.join("."), message]),
+      [[given, `Expected another column than that of "${other}"`]],
+    );
+  }
+});
+
 Deno.test("readTable() reads back any text written as CSV", () =>
   withFolder(async (folder) => {
     const path = join(folder, "a.csv");
