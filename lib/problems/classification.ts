@@ -110,10 +110,10 @@ function withClasses(classes: readonly string[]): Problem {
     classes,
     areNamed: !isNumbered(classes),
     inWords: (task) => `"${task}" with the classes ${classes.join(", ")}`,
-    matches: (labels) =>
-      labels?.length === outputs &&
-      (isNumbered(classes) || isNumbered(labels) ||
-        classes.every((label, i) => label === labels[i])),
+    matches: ({ classes: others }) =>
+      others.length === outputs &&
+      (isNumbered(classes) || isNumbered(others) ||
+        classes.every((label, i) => label === others[i])),
 
     accepts: (value) => value in classes,
 

@@ -5,6 +5,7 @@ import {
   type LabelColumn,
   metricNamed,
   type Problem,
+  type ProblemDetails,
   type ProblemKind,
   type Values,
 } from "./problem.ts";
@@ -17,7 +18,8 @@ const METRICS: Readonly<Record<string, (mean: number) => number>> = {
   perplexity: Math.exp,
 };
 
-const kind: ProblemKind = {
+/** Each prompt has one or several texts that may follow it. */
+export const language: ProblemKind = {
   name: "language",
   metrics: METRICS,
   lower: Object.keys(METRICS),
@@ -30,25 +32,25 @@ const kind: ProblemKind = {
   columns: ["predicted_text"],
   cells: ({ written }) => [written!],
   lines: ({ written }) => [["", written!]],
-  of(labels, _words, isChat) {
-    if (labels === null) return inTexts(undefined, isChat);
+  of(labels, details) {
+    if (labels === null) return after(details);
     throw new SyntaxError(
       'A text to write has no classes: "labels" must be null',
     );
   },
 };
 
-/** Each prompt has one or several texts that may follow it. */
-export const language = kind;
-
-/** @param starts Where the tokens to write of each prompt start among all, and where the last ones end, `[prompts + 1]` */
-function inTexts(starts?: Int32Array, isChat = false): Problem {
+/** @param details.starts Where the tokens to write of each prompt start among all, and where the last ones end, `[prompts + 1]` */
+function after({ starts, ...details }: ProblemDetails = {}): Problem {
+  const isChat = details.isChat === true;
   return {
-    ...kind,
+    ...language,
     classes: [],
     areNamed: false,
-    inWords: (task) => `texts of "${task}"`,
-    matches: (labels) => labels === null,
+    inWords: (task) =>
+      `${isChat ? "answers in the conversations" : "texts"} of "${task}"`,
+    isChat,
+    matches: (other) => other.isChat === isChat,
     accepts: (token) => Number.isInteger(token) && token >= 0,
     outputs: 1,
     loss: "next-token",
@@ -56,7 +58,6 @@ function inTexts(starts?: Int32Array, isChat = false): Problem {
     predictions: (losses) => losses,
     confidences: () => null,
     constants: () => [],
-    inTexts,
     units: () => starts!.length - 1,
     outcomes: () => ({ names: [], classes: 0, outcomes: [] }),
     scorer(name) {

@@ -113,6 +113,8 @@ export interface ProblemKind {
   readonly isSummed?: true;
   /** Those that are no shares of something, and are not shown times 100. */
   readonly plain?: readonly string[];
+  /** How far the costs of its scores count padding, if not throughout. */
+  readonly padding?: string;
   /** The head that it takes of a model: one vector of outputs for a sequence, or for each token, or the next token. */
   readonly head: HeadName;
   /** What follows `AutoModelFor` in transformers. */
@@ -128,12 +130,18 @@ export interface ProblemKind {
   cells(prediction: Prediction): readonly unknown[];
   /** A prediction for people: names, the predicted one first, with values. */
   lines(prediction: Prediction): readonly (readonly [string, string])[];
-  /** The problem with these classes, of words of a form, or of answers in conversations. */
-  of(
-    labels: readonly string[] | null,
-    words?: WordForm,
-    isChat?: boolean,
-  ): Problem;
+  /** The problem with these classes. */
+  of(labels: readonly string[] | null, details?: ProblemDetails): Problem;
+}
+
+/** What distinguishes problems of a kind, besides their classes. */
+export interface ProblemDetails {
+  /** Of words with classes, their form in the training set; undefined in artifacts of earlier versions. */
+  readonly words?: WordForm | undefined;
+  /** Of texts to write, true if they are answers in conversations. */
+  readonly isChat?: true | undefined;
+  /** Of several labels of a text: those of text i start at `starts[i]`, `[texts + 1]`. */
+  readonly starts?: Int32Array | undefined;
 }
 
 /** A problem: what a label is, what it takes of a model, what the model's outputs say, and how that is scored and shown. */
@@ -144,8 +152,10 @@ export interface Problem extends ProblemKind {
   readonly areNamed: boolean;
   /** A task of it in messages: `"sst2" with the classes negative, positive`. */
   inWords(task: string): string;
+  /** Whether texts to write are answers in conversations; undefined for another kind. */
+  readonly isChat?: boolean;
   /** True if labels mean the same in another problem of this kind. Unnamed classes match any names. */
-  matches(labels: readonly string[] | null): boolean;
+  matches(other: Problem): boolean;
 
   /** True for a number that a label or a prediction may be. */
   accepts(value: number): boolean;
@@ -164,8 +174,6 @@ export interface Problem extends ProblemKind {
   confidences(logits: Float32Array): Float64Array | null;
   /** What can be predicted for every example without a model, the most frequent label first; none without classes. */
   constants(given: Values): number[];
-  /** The problem of labels of which several belong to a text: those of text i start at `starts[i]`, `[texts + 1]`. */
-  inTexts?(starts: Int32Array): Problem;
   /** Number of units that a scorer draws from. */
   units(labels: Values): number;
   /** What a report counts as right or wrong. */

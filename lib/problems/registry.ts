@@ -1,10 +1,10 @@
 import type { HeadName } from "../engine/models/model.ts";
-import type { WordForm } from "../serve/entities.ts";
 import { classColumn, classification } from "./classification.ts";
 import type {
   LabelColumn,
   LabelReader,
   Problem,
+  ProblemDetails,
   ProblemKind,
   Values,
 } from "./problem.ts";
@@ -48,16 +48,18 @@ export function isShare(metric: string): boolean {
   return !KINDS.some(({ plain }) => plain?.includes(metric));
 }
 
+/** How far the costs of what a metric scores count padding, in words. */
+export function paddingOf(metric: string): string {
+  const kind = KINDS.find(({ metrics }) => Object.hasOwn(metrics, metric));
+  return kind?.padding ?? "including padding";
+}
+
 /** The fields by which an artifact names its problem and the classes of it. */
-export interface ProblemFields {
+export interface ProblemFields extends Omit<ProblemDetails, "starts"> {
   /** Undefined in artifacts of earlier versions. */
   readonly problem?: string | undefined;
   /** Class names in the order of their ids; null if labels are no classes. */
   readonly labels: readonly string[] | null;
-  /** Of words with classes, their form in the training set; undefined in artifacts of earlier versions. */
-  readonly words?: WordForm | undefined;
-  /** Of texts to write, true if they are answers in conversations. */
-  readonly isChat?: true | undefined;
 }
 
 /** A task, such as that of an artifact, with its problem. */
@@ -74,21 +76,17 @@ export function problemNamed(name: string): ProblemKind {
   );
 }
 
-/** The problem of an artifact; one that names none is of an earlier version, which had classes or a regression. */
+/**
+ * The problem of an artifact; one that names none is of an earlier version, which had classes or a regression.
+ *
+ * @param starts Of words that are scored, where those of each text start
+ */
 export function problemOf(
   { problem, labels, words, isChat }: ProblemFields,
+  starts?: Int32Array,
 ): Problem {
   const { name } = labels === null ? regression : classification;
-  return problemNamed(problem ?? name).of(labels, words, isChat);
-}
-
-/** The problem of an artifact that is scored, where words start in each text if it is one of words. */
-export function scoredProblem(
-  fields: ProblemFields,
-  starts: Int32Array | undefined,
-): Problem {
-  const problem = problemOf(fields);
-  return starts === undefined ? problem : problem.inTexts!(starts);
+  return problemNamed(problem ?? name).of(labels, { words, isChat, starts });
 }
 
 /** How a column becomes labels of a problem. */
@@ -124,27 +122,35 @@ export function problemOfOutputs(
 }
 
 /**
- * Checks that labels mean the same in training and in use.
+ * Checks that labels mean the same in training and in use. Whether an imported
+ * adapter was trained on conversations is unknown, unless it says so.
  *
+ * @param what Artifact in use
  * @throws {Error} If they do not
  */
 export function checkSameLabels(
-  trained: TaskProblem,
+  trained: TaskProblem & { readonly imported?: boolean },
   used: TaskProblem,
+  what: "tokens" | "data" = "tokens",
 ): void {
-  if (areSameLabels(trained, used)) return;
-  const [theirs, ours] = [trained, used].map((it) =>
+  const isChat = trained.isChat ?? (trained.imported ? used.isChat : undefined);
+  if (areSameLabels({ ...trained, isChat }, used)) return;
+  const [theirs, ours] = [{ ...trained, isChat }, used].map((it) =>
     problemOf(it).inWords(it.task)
   );
+  const read = isChat ? "messages" : "completion";
+  const remedy = problemOf(trained).head === "language"
+    ? `that fetch-data reads by "${read}"`
+    : "with the same classes in the same order";
   throw new Error(
-    `The model was trained for ${theirs}, but the tokens are for ${ours}: connect tokens with the same classes in the same order`,
+    `The model was trained for ${theirs}, but the ${what} are for ${ours}: connect ${what} ${remedy}`,
   );
 }
 
 /** True if two problems are of one kind, with the same classes in the same order. */
 export function areSameLabels(a: ProblemFields, b: ProblemFields): boolean {
-  const problem = problemOf(a);
-  return problem.name === problemOf(b).name && problem.matches(b.labels);
+  const [problem, other] = [problemOf(a), problemOf(b)];
+  return problem.name === other.name && problem.matches(other);
 }
 
 /**

@@ -68,7 +68,8 @@ function ranks(values: Values): Float64Array {
   return result;
 }
 
-const kind: ProblemKind & typeof SEQUENCE = {
+/** Each text, or pair, has a number. */
+export const regression: ProblemKind & typeof SEQUENCE = {
   ...SEQUENCE,
   name: "regression",
   metrics,
@@ -83,11 +84,11 @@ const kind: ProblemKind & typeof SEQUENCE = {
 };
 
 const problem: Problem = {
-  ...kind,
+  ...regression,
   classes: [],
   areNamed: false,
   inWords: (task) => `the regression "${task}"`,
-  matches: (labels) => labels === null,
+  matches: () => true,
 
   accepts: Number.isFinite,
 
@@ -114,9 +115,6 @@ const problem: Problem = {
   },
   pythonOptions: 'num_labels=1, problem_type="regression"',
 };
-
-/** Each text, or pair, has a number. */
-export const regression = kind;
 
 /** A column of numbers. */
 export const scoreColumn: LabelColumn = {

@@ -4,7 +4,7 @@
  * so that a bootstrap computes no text twice. But for NIST, they are hundredths
  * of the figures that the programs named here print.
  */
-import type { Scorer, Values } from "./problem.ts";
+import { metricNamed, type Scorer, type Values } from "./problem.ts";
 
 /** A text that a model wrote, and those that people wrote of the same input. */
 export interface WrittenText {
@@ -187,15 +187,8 @@ export function textStatistics(
  * @throws {TypeError} If there is no metric of this name
  */
 export function textScorer(name: string, count: number): Scorer {
+  const { width, score } = metricNamed(TEXT_METRICS, name);
   const position = METRICS.findIndex(([other]) => other === name);
-  if (position < 0) {
-    throw new TypeError(
-      `Unknown metric "${name}"; those of texts are ${
-        Object.keys(TEXT_METRICS).join(", ")
-      }`,
-    );
-  }
-  const { width, score } = METRICS[position]![1];
   const start = sum(METRICS.slice(0, position).map(([, it]) => it.width));
   return (units: Values = Uint32Array.from({ length: count }, (_, i) => i)) =>
   (statistics) => {

@@ -12,7 +12,6 @@ import {
   readWords,
   type Scheme,
   schemeOf,
-  type WordForm,
   wordsIn,
 } from "../serve/entities.ts";
 import { entityScorer } from "./entities.ts";
@@ -20,6 +19,7 @@ import type {
   LabelColumn,
   Outcomes,
   Problem,
+  ProblemDetails,
   ProblemKind,
   Values,
 } from "./problem.ts";
@@ -61,14 +61,12 @@ export const tokens: ProblemKind = {
       label,
       `${probability.toFixed(4)}  ${start} to ${end}  ${text}`,
     ]),
-  of: (labels, form) => withClasses(labels ?? [], form),
+  of: (labels, details) => withClasses(labels ?? [], details),
 };
 
-/** @param starts Where the words of each text start among all, and where the last ones end, `[texts + 1]` */
 function withClasses(
   classes: readonly string[],
-  form: WordForm | undefined,
-  starts?: Int32Array,
+  { words: form, starts }: ProblemDetails = {},
 ): Problem {
   const scheme = schemeOf([classes]);
   const ofWords = classification.of(classes);
@@ -91,7 +89,6 @@ function withClasses(
   return {
     ...ofWords,
     ...tokens,
-    inTexts: (starts) => withClasses(classes, form, starts),
     units: () => starts!.length - 1,
     scorer(name, labels) {
       if (!Object.hasOwn(ENTITY_METRICS, name)) {
@@ -115,10 +112,11 @@ function withClasses(
         types,
         ofTexts(labels),
         ofTexts(predictions),
-        (text, { start, end }) =>
-          meanOf(
-            wordsOf(text).slice(start, end).map((i) => probabilities![i]!),
-          ),
+        (text, { start, end }) => {
+          const words = wordsOf(text).slice(start, end);
+          const sum = words.reduce((sum, i) => sum + probabilities![i]!, 0);
+          return sum / words.length;
+        },
       ),
     toExample: (it, index) => ({
       ...it,
@@ -140,12 +138,6 @@ function withClasses(
       return { label: null, probabilities: null, score: null, entities };
     },
   };
-}
-
-function meanOf(values: ArrayLike<number> & Iterable<number>): number {
-  let sum = 0;
-  for (const value of values) sum += value;
-  return sum / values.length;
 }
 
 /** What a label or a prediction is where no entity has exactly these words: one that overlaps, or none. */

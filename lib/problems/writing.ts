@@ -14,9 +14,10 @@ export const writing: ProblemKind = {
   lower: ["ter"],
   plain: ["nist"],
   isSummed: true,
+  padding: "including padding in training, and without it in written texts",
   columns: [],
-  of: (labels) => ({
-    ...language.of(labels),
+  of: (labels, details) => ({
+    ...language.of(labels, details),
     ...writing,
     outputs: STATISTICS,
     units: (labels) => labels.length,

@@ -1,4 +1,4 @@
-import { signOf } from "../problems/registry.ts";
+import { paddingOf, signOf } from "../problems/registry.ts";
 import {
   exactPercent,
   formatOf,
@@ -255,16 +255,15 @@ export function costText(comparison: Comparison): string[] {
     `${title}: ${cost.machines.map(plain).join("; ") || "not recorded"}`
   ).join(". ");
   const ratios = speedUps(comparison);
+  const padding = paddingOf(comparison.metrics[0]!);
   return [
     "### Costs",
     table(
       ["Cost", ...costs.map(({ title }) => title)],
-      COSTS.map(([title, text]) => [
-        title,
-        ...costs.map(({ cost }) => text(cost)),
-      ]).filter(([, ...texts]) => texts.some((text) => text !== "0")),
+      COSTS.map(([title, text]) => [title, ...costs.map((it) => text(it.cost))])
+        .filter(([, ...texts]) => texts.some((text) => text !== "0")),
     ),
-    "A sweep trains and evaluates a method at all its ranks. Seconds are sums of the times measured when each stage ran: of training with reading the data, and of the whole stages of evaluation and reduction. Costs are means over seeds. One TFLOP is 10^12 floating-point operations, counted from the shapes of the matrix products including padding; a reduction counts as 0.",
+    `A sweep trains and evaluates a method at all its ranks. Seconds are sums of the times measured when each stage ran: of training with reading the data, and of the whole stages of evaluation and reduction. Costs are means over seeds. One TFLOP is 10^12 floating-point operations, counted from the shapes of the matrix products ${padding}; a reduction counts as 0.`,
     ...machines.size < 2 ? [] : [
       `Their seconds were measured on several machines, and are divided only where one computed both: ${of}.`,
     ],

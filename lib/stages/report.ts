@@ -28,7 +28,7 @@ import { elementCount, SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { methodName } from "../engine/schedules/registry.ts";
 import { taskTitle } from "../benchmarks/glue.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
-import { problemOf, scoredProblem } from "../problems/registry.ts";
+import { problemOf } from "../problems/registry.ts";
 import { compare } from "../report/compare.ts";
 import { renderFigures } from "../report/figure.ts";
 import { renderMarkdown } from "../report/markdown.ts";
@@ -59,9 +59,7 @@ export async function report(
     ...classifiers.map((it) => readTrained(it, readClassifierTraining)),
   ]);
   const results = distinguished(
-    await Promise.all(
-      scores.map((artifact) => readResult(artifact, trainings, data)),
-    ),
+    await Promise.all(scores.map((it) => readResult(it, trainings, data))),
   );
   const faults = await faultsOfData(data, tokenized);
   const report: Report = {
@@ -70,15 +68,12 @@ export async function report(
   };
   const markdown = renderMarkdown(report);
   const figures = await renderFigures(report);
+  const page = renderPage({ report, markdown, figures, runtime });
   await writeJsonFile(join(output, "report.json"), report);
-  for (
-    const [name, text] of [
-      ["report.md", markdown],
-      ["report.html", renderPage({ report, markdown, figures, runtime })],
-      ...figures.map(({ name, svg }) => [name, svg] as const),
-    ] as const
-  ) {
-    await Deno.writeTextFile(join(output, name), text);
+  await Deno.writeTextFile(join(output, "report.md"), markdown);
+  await Deno.writeTextFile(join(output, "report.html"), page);
+  for (const { name, svg } of figures) {
+    await Deno.writeTextFile(join(output, name), svg);
   }
 }
 
@@ -113,7 +108,7 @@ async function readResult(
     variant: { ...settingsOf(adapter.training), evaluatedIn: info.precision },
     stage: adapter.artifact.stage,
     labels,
-    problem: scoredProblem(info, words?.starts),
+    problem: problemOf(info, words?.starts),
     texts: await textsOf(artifact, info, { labels, words }, data),
     ranks: info.ranks.map(({ rank, metrics }, i) => {
       const own = logits.subarray(i * size, (i + 1) * size);
@@ -126,15 +121,10 @@ async function readResult(
     }),
     training: costOf(origin),
     size: adapterSize(adapter),
-    reductionSeconds: made.reduce(
-      (sum, { artifact }) => sum + measured(artifact),
-      0,
-    ),
-    reductionFlops: made.reduce(
-      (sum, { training }) =>
-        sum + ("heads" in training ? training.heads?.flops ?? 0 : 0),
-      0,
-    ),
+    reductionSeconds: made
+      .reduce((sum, { artifact }) => sum + measured(artifact), 0),
+    reductionFlops: made
+      .reduce((sum, it) => sum + (recordOf(it).heads?.flops ?? 0), 0),
     evaluationSeconds: measured(artifact),
     machines: [origin.artifact, adapter.artifact, artifact]
       .flatMap(({ machine }) => machine ?? []),
@@ -188,18 +178,17 @@ async function textsOf(
     const info = await readDatasetInfo(path);
     if (info.task !== task || !Object.hasOwn(info.splits, split)) continue;
     const examples = await readExamples(path, info, split);
+    const isWritten = problemOf(info).head === "language";
     const scored = examples.map(({ label, words: all = [[0, 0, label]] }, i) =>
-      words === undefined || problemOf(info).head === "language"
-        ? all
-        : Array.from(
-          words.numbers.subarray(words.starts[i], words.starts[i + 1]),
-          (number) => all[number]!,
-        )
+      words === undefined || isWritten ? all : Array.from(
+        words.numbers.subarray(words.starts[i], words.starts[i + 1]),
+        (number) => all[number]!,
+      )
     );
     const given = scored.flat();
     // The data have no tokens to write, but as many prompts.
     const prompts = words ? words.starts.length - 1 : labels.length;
-    const same = problemOf(info).head === "language"
+    const same = isWritten
       ? examples.length === prompts
       : given.length === labels.length &&
         given.every(([, , label = NaN], i) => Math.fround(label) === labels[i]);
@@ -250,9 +239,10 @@ function costOf(
 }
 
 /** Reads the size of an adapter; null for a model without adapters. */
-function adapterSize({ artifact, training }: TrainedArtifact): Result["size"] {
-  if (!("rank" in training)) return null;
-  const path = join(artifact.path, "adapter_model.safetensors");
+function adapterSize(trained: TrainedArtifact): Result["size"] {
+  const { rank } = recordOf(trained);
+  if (rank === undefined) return null;
+  const path = join(trained.artifact.path, "adapter_model.safetensors");
   using file = SafetensorsFile.open(path);
   let ofRanks = 0;
   let others = 0;
@@ -261,7 +251,7 @@ function adapterSize({ artifact, training }: TrainedArtifact): Result["size"] {
     if (isOfRank) ofRanks += elementCount(shape);
     else others += elementCount(shape);
   }
-  return { perRank: ofRanks / training.rank, others };
+  return { perRank: ofRanks / rank, others };
 }
 
 /** The seconds or a metric of the run that made an artifact. */
@@ -294,6 +284,11 @@ async function readTrained(
   return { artifact, training: await read(path), digest };
 }
 
+/** The record of an adapter; nothing of a model that was trained without adapters. */
+function recordOf({ training }: TrainedArtifact): Partial<AdapterRecord> {
+  return "imported" in training ? training : {};
+}
+
 /**
  * An adapter or a classifier, and what it was made of one after the other, its
  * training last: of fitted heads the adapter to which they were fitted, of a
@@ -306,9 +301,7 @@ function originsOf(
   adapters: readonly TrainedArtifact[],
 ): TrainedArtifact[] {
   const { artifact: { stage }, training } = adapter;
-  const { heads, reducedBy } = { heads: undefined, ...training } as Partial<
-    AdapterRecord
-  >;
+  const { heads, reducedBy } = recordOf(adapter);
   if (!heads && !reducedBy) return [adapter];
   const original = JSON.stringify({ ...training, reducedBy: null });
   const found = adapters.find((other) =>

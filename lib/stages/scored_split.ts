@@ -2,7 +2,7 @@ import type { Outputs, ScoresInfo } from "../artifacts/scores.ts";
 import { readLabelledTokens, type TokensInfo } from "../artifacts/tokens.ts";
 import { type LabelledExamples, wordStarts } from "../data/example.ts";
 import type { Problem } from "../problems/problem.ts";
-import { scoredProblem, scoresOf } from "../problems/registry.ts";
+import { problemOf, scoresOf } from "../problems/registry.ts";
 
 /** A labelled split on which classifiers are scored. */
 export class ScoredSplit {
@@ -30,7 +30,7 @@ export class ScoredSplit {
     const { words } = this.examples;
     this.words = words &&
       { starts: wordStarts(this.examples), numbers: words.numbers };
-    this.problem = scoredProblem(info, this.words?.starts);
+    this.problem = problemOf(info, this.words?.starts);
   }
 
   /**

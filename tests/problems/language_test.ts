@@ -1,11 +1,11 @@
 import { assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { completionColumn } from "../../lib/problems/language.ts";
-import { problemOf, scoredProblem } from "../../lib/problems/registry.ts";
+import { problemOf } from "../../lib/problems/registry.ts";
 
 const fields = { problem: "language", labels: null };
 
 Deno.test("scorer() gives the mean loss of the tokens of the prompts that are drawn, and its exponential", () => {
-  const problem = scoredProblem(fields, Int32Array.of(0, 1, 4));
+  const problem = problemOf(fields, Int32Array.of(0, 1, 4));
   const losses = Float32Array.of(4, 1, 0, 2);
   const tokens = Float32Array.of(7, 7, 8, 9);
   assertEquals(problem.units(tokens), 2);
@@ -28,7 +28,7 @@ Deno.test("a text to write refuses classes, and metrics of classes", () => {
     'A text to write has no classes: "labels" must be null',
   );
   assertThrows(
-    () => scoredProblem(fields, Int32Array.of(0, 1)).scorer("f1", [1]),
+    () => problemOf(fields, Int32Array.of(0, 1)).scorer("f1", [1]),
     TypeError,
     'Unknown metric "f1"; the metrics are loss, perplexity',
   );

@@ -35,3 +35,23 @@ Deno.test("checkSameLabels() rejects another order, another number of classes, a
     );
   }
 });
+
+Deno.test("checkSameLabels() tells conversations from completions, unless nothing is known of an imported adapter", () => {
+  const language = { task: "mine", problem: "language", labels: null };
+  const chat = { ...language, task: "talk", isChat: true } as const;
+  for (const imported of [false, true]) {
+    checkSameLabels({ ...language, imported }, language);
+    checkSameLabels({ ...chat, imported }, chat);
+    assertThrows(
+      () => checkSameLabels({ ...chat, imported }, language, "data"),
+      Error,
+      'trained for answers in the conversations of "talk", but the data are for texts of "mine": connect data that fetch-data reads by "messages"',
+    );
+  }
+  assertThrows(
+    () => checkSameLabels({ ...language, imported: false }, chat),
+    Error,
+    'trained for texts of "mine", but the tokens are for answers in the conversations of "talk": connect tokens that fetch-data reads by "completion"',
+  );
+  checkSameLabels({ ...language, imported: true }, chat);
+});

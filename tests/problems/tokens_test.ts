@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { problemOf, scoredProblem } from "../../lib/problems/registry.ts";
+import { problemOf } from "../../lib/problems/registry.ts";
 
 const FIELDS = {
   problem: "tokens",
@@ -7,7 +7,7 @@ const FIELDS = {
 };
 
 /** Three texts: `Anna Bell saw Rome`, `ok`, `New York`. */
-const problem = scoredProblem(FIELDS, Int32Array.of(0, 4, 5, 7));
+const problem = problemOf(FIELDS, Int32Array.of(0, 4, 5, 7));
 const LABELS = [3, 4, 0, 1, 0, 1, 2];
 const PREDICTIONS = [3, 0, 0, 1, 3, 3, 4];
 

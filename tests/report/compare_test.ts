@@ -4,7 +4,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { scoredProblem } from "../../lib/problems/registry.ts";
+import { problemOf } from "../../lib/problems/registry.ts";
 import { compare } from "../../lib/report/compare.ts";
 import { renderMarkdown } from "../../lib/report/markdown.ts";
 import { EXAMPLES, OPTIONS, REGRESSION, resultOf } from "./results.ts";
@@ -240,7 +240,7 @@ Deno.test("compare() sets a head for each rank against the trained head, and say
 
 Deno.test("compare() takes a lower loss for a better one, and shows losses and their differences as they are", () => {
   const starts = Int32Array.from({ length: EXAMPLES + 1 }, (_, i) => i);
-  const problem = scoredProblem({ problem: "language", labels: null }, starts);
+  const problem = problemOf({ problem: "language", labels: null }, starts);
   const labels = new Float32Array(EXAMPLES).fill(7);
   const result = (method: string, losses: Readonly<Record<number, number>>) => {
     const given = resultOf("e2e", method, {});

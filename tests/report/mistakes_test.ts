@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { compare } from "../../lib/report/compare.ts";
 import { mistakesOf, mistakesText } from "../../lib/report/mistakes.ts";
 import type { Result } from "../../lib/report/result.ts";
-import { problemOf, scoredProblem } from "../../lib/problems/registry.ts";
+import { problemOf } from "../../lib/problems/registry.ts";
 import { OPTIONS, REGRESSION, resultOf } from "./results.ts";
 
 /** Figures of scikit-learn: `fixtures/report_figures.py`. */
@@ -116,7 +116,7 @@ Deno.test("mistakesText() shows what many classes are mistaken for instead of a 
 
 Deno.test("mistakesOf() marks the words of a mistake, and starts a long sentence shortly before them", () => {
   const before = "w ".repeat(100);
-  const problem = scoredProblem(
+  const problem = problemOf(
     { problem: "tokens", labels: ["O", "B-x"] },
     Int32Array.of(0, 101, 102),
   );

@@ -11,7 +11,7 @@ import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
 import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";
 import { readTokens, readTokensInfo } from "../../lib/artifacts/tokens.ts";
 import { readAdapter } from "../../lib/peft/adapter.ts";
-import { problemOf, scoredProblem } from "../../lib/problems/registry.ts";
+import { problemOf } from "../../lib/problems/registry.ts";
 import fetchData from "../../tasks/fetch-data.ts";
 import tokenize from "../../tasks/tokenize.ts";
 import { fixture } from "../engine/reference.ts";
@@ -209,7 +209,7 @@ Deno.test("texts to write train an adapter whose ranks are scored by loss in one
     const info = await readScores(scores);
     const { logits, labels, words } = readOutputs(scores);
     assertEquals(logits.length, 2 * labels.length);
-    const problem = scoredProblem(info, words!.starts);
+    const problem = problemOf(info, words!.starts);
     assertEquals(info.examples, problem.units(labels));
     info.ranks.forEach(({ metrics: { loss, perplexity } }, i) => {
       const own = logits.subarray(i * labels.length, (i + 1) * labels.length);

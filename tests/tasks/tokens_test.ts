@@ -11,7 +11,7 @@ import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
 import { readPredictions } from "../../lib/artifacts/predictions.ts";
 import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";
 import { readTokens, readTokensInfo } from "../../lib/artifacts/tokens.ts";
-import { scoredProblem } from "../../lib/problems/registry.ts";
+import { problemOf } from "../../lib/problems/registry.ts";
 import fetchData from "../../tasks/fetch-data.ts";
 import tokenize from "../../tasks/tokenize.ts";
 import { fixture } from "../engine/reference.ts";
@@ -106,7 +106,7 @@ Deno.test("tagged words train an adapter whose ranks are scored by entities in o
     assertEquals(info.examples, 80);
     const { logits, labels, words: scored } = readOutputs(scores);
     assertEquals(logits.length, 2 * 712 * 5);
-    const problem = scoredProblem(info, scored!.starts);
+    const problem = problemOf(info, scored!.starts);
     const own = problem.predictions(logits.subarray(0, 712 * 5));
     for (const [name, value] of Object.entries(info.ranks[0]!.metrics)) {
       assertEquals(problem.scorer(name, labels)()(own), value);
