@@ -232,30 +232,30 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 1213,
+  "lib/artifacts": 1211,
   "lib/benchmarks": 385,
   "lib/cli": 8131,
   "lib/data": 1815,
   "lib/engine": 12761,
   "lib/files": 562,
   "lib/hub": 1559,
-  "lib/onnx": 1479,
-  "lib/peft": 990,
+  "lib/onnx": 1475,
+  "lib/peft": 984,
   "lib/pipeline": 2877,
   "lib/pypi": 494,
   "lib/ranks": 165,
-  "lib/problems": 2147,
+  "lib/problems": 2146,
   "lib/remote": 1150,
-  "lib/report": 3940,
+  "lib/report": 3939,
   "lib/resize": 1396,
   "lib/scheduler": 5114,
   "lib/serve": 1299,
   "lib/slurm": 1256,
-  "lib/stages": 3570,
+  "lib/stages": 3468,
   "lib/store": 1300,
   "lib/text": 1922,
   "lib/track": 867,
-  "tasks": 777,
+  "tasks": 694,
 };
 
 /** Lines of code below a folder. */

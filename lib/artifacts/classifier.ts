@@ -1,6 +1,5 @@
 import { join } from "@std/path/posix/join";
 import * as z from "zod";
-import type { Architecture } from "../engine/models/model.ts";
 import {
   type TensorValues,
   writeSafetensors,
@@ -9,7 +8,7 @@ import { type Bound, BOUNDS } from "../engine/schedules/registry.ts";
 import { type ProblemFields, problemOf } from "../problems/registry.ts";
 import { TASK_FIELDS } from "./classes.ts";
 import { jsonFile, readAsWritten, writeJsonFile } from "./json_file.ts";
-import { MODEL_FILES } from "./model.ts";
+import { MODEL_FILES, readModel } from "./model.ts";
 import { copyTokenizer } from "./tokenizer.ts";
 import { type Epoch, noBestEpoch, RUN_FIELDS } from "./training.ts";
 
@@ -34,7 +33,6 @@ export const readClassifierTraining = trainingFile.read;
 
 /** A model with the head of a problem. */
 interface ClassifierModel extends ProblemFields {
-  readonly architecture: Architecture;
   /** Tokens to which the texts of its training were truncated; null if unknown. */
   readonly maxLength: number | null;
   /** Tensors by their names in transformers. */
@@ -51,7 +49,7 @@ export async function writeClassifier(
   folder: string,
   model: string,
   { training, best, ...trained }:
-    & Pick<ClassifierModel, "architecture" | "tensors">
+    & Pick<ClassifierModel, "tensors">
     & {
       readonly training: ClassifierTraining;
       readonly best?: ClassifierModel["tensors"] | undefined;
@@ -96,7 +94,7 @@ export async function writeClassifierModel(
     format: "pt",
   });
   await writeClassifierConfig(folder, model, trained);
-  await copyTokenizer(model, folder, trained.architecture, maxLength);
+  await copyTokenizer(model, folder, maxLength);
 }
 
 /**
@@ -107,19 +105,18 @@ export async function writeClassifierModel(
 export async function writeClassifierConfig(
   folder: string,
   model: string,
-  { architecture, ...labelled }:
-    & Pick<ClassifierModel, "architecture">
-    & ProblemFields,
+  labelled: ProblemFields,
   more: Readonly<Record<string, unknown>> = {},
 ): Promise<void> {
   const problem = problemOf(labelled);
+  const { className } = readModel(model).architecture;
   // Transformers 5 prefers these to `torch_dtype` and `id2label`.
   const { dtype: _, num_labels: __, ...rest } = await readAsWritten(
     join(model, "config.json"),
   );
   await writeJsonFile(join(folder, "config.json"), {
     ...rest,
-    architectures: [`${architecture.className}For${problem.autoClass}`],
+    architectures: [`${className}For${problem.autoClass}`],
     ...problem.config,
     torch_dtype: "float32",
     ...more,

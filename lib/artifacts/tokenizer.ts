@@ -1,10 +1,14 @@
 import { join } from "@std/path/posix/join";
-import type { Architecture } from "../engine/models/model.ts";
 import { tokenizerDefaults } from "../engine/models/registry.ts";
 import { digest as sha256 } from "../files/digest.ts";
 import { readTokenizerFiles } from "../text/tokenizer_files.ts";
 import { digestOf, exists, readAsWritten, writeJsonFile } from "./json_file.ts";
-import { MODEL_EXTRA_FILES } from "./model.ts";
+import { MODEL_EXTRA_FILES, readModel } from "./model.ts";
+
+/** What the architecture of the model in a folder says about its tokenizer. */
+export function tokenizerDefaultsOf(folder: string) {
+  return tokenizerDefaults(readModel(folder).architecture);
+}
 
 /**
  * SHA-256 of all on which the token ids and types of a model depend: that of
@@ -13,10 +17,9 @@ import { MODEL_EXTRA_FILES } from "./model.ts";
  */
 export async function tokenizerDigest(
   folder: string,
-  architecture: Architecture,
   problem?: string,
 ): Promise<string> {
-  const defaults = tokenizerDefaults(architecture);
+  const defaults = tokenizerDefaultsOf(folder);
   const files = await readTokenizerFiles(folder, defaults);
   const { path, changes, pairType, chatTemplate, specialTokens } = files;
   const digest = await digestOf(path);
@@ -39,14 +42,13 @@ export async function tokenizerDigest(
 export async function copyTokenizer(
   from: string,
   to: string,
-  architecture: Architecture,
   maxLength: number | null,
 ): Promise<void> {
   for (const name of ["tokenizer.json", ...MODEL_EXTRA_FILES]) {
     const path = join(from, name);
     if (exists(path)) await Deno.copyFile(path, join(to, name));
   }
-  const defaults = tokenizerDefaults(architecture);
+  const defaults = tokenizerDefaultsOf(from);
   const { neededConfig } = await readTokenizerFiles(from, defaults);
   const needed = {
     ...neededConfig,

@@ -136,8 +136,7 @@ export async function readFittingTokens(
 ): Promise<TokensInfo> {
   const info = await readTokensInfo(folder);
   const limits = readModel(model);
-  const { architecture } = limits;
-  const tokenizer = await tokenizerDigest(model, architecture, info.problem);
+  const tokenizer = await tokenizerDigest(model, info.problem);
   const fault = info.tokenizer !== tokenizer
     ? "were made by a different tokenizer than the model's"
     : info.maxLength > limits.maxLength

@@ -6,18 +6,16 @@ import { taskFields } from "../artifacts/classes.ts";
 import { problemOf } from "../problems/registry.ts";
 import { digestOf, exists, writeJsonFile } from "../artifacts/json_file.ts";
 import { openWeights, readModel } from "../artifacts/model.ts";
-import { copyTokenizer } from "../artifacts/tokenizer.ts";
+import { copyTokenizer, tokenizerDefaultsOf } from "../artifacts/tokenizer.ts";
 import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
 import type { AdapterTensors } from "../engine/adapters/adapter.ts";
 import { kindNamed } from "../engine/adapters/registry.ts";
 import { scaleAt } from "../engine/adapters/scale.ts";
-import type { Model } from "../engine/models/model.ts";
 import {
   parameterLayout,
   type TargetModules,
   tensorReader,
 } from "../engine/models/parameters.ts";
-import { tokenizerDefaults } from "../engine/models/registry.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
 import { ModelTokenizer } from "../text/model_tokenizer.ts";
 import { readTokenizerFiles } from "../text/tokenizer_files.ts";
@@ -66,7 +64,7 @@ export async function writeMergedModel(
   };
   writeClassifierGraph(path, { ...graph, precision: dtype });
   // Without this, transformers.js takes 8 bits in browsers and float32 elsewhere.
-  await writeModelFiles(output, source, model, {
+  await writeModelFiles(output, source, {
     "transformers.js_config": { dtype },
   });
   const { padId } = model;
@@ -117,7 +115,7 @@ export async function writeServedModel(
     },
   };
   writeClassifierGraph(path, { ...graph, precision: dtype });
-  await writeModelFiles(output, source, model);
+  await writeModelFiles(output, source);
   writeSafetensors(
     join(output, "adapter.safetensors"),
     { ...tensors, ...heads && headsByName(heads) },
@@ -127,7 +125,7 @@ export async function writeServedModel(
   const { maxLength, padId } = model;
   const { frame } = await ModelTokenizer.load(
     folder,
-    tokenizerDefaults(model.architecture),
+    tokenizerDefaultsOf(folder),
     maxLength,
   );
   const hasData = exists(`${path}_data`);
@@ -163,15 +161,13 @@ export async function writeServedModel(
 async function writeModelFiles(
   output: string,
   { folder, training }: Source,
-  { architecture }: Model,
   more?: Readonly<Record<string, unknown>>,
 ): Promise<void> {
-  const trained = { ...training, architecture };
-  await writeClassifierConfig(output, folder, trained, more);
-  await copyTokenizer(folder, output, architecture, training.maxLength);
+  await writeClassifierConfig(output, folder, training, more);
+  await copyTokenizer(folder, output, training.maxLength);
   const { settings, changes } = await readTokenizerFiles(
     folder,
-    tokenizerDefaults(architecture),
+    tokenizerDefaultsOf(folder),
   );
   if (Object.keys(changes).length === 0) return;
   const changed = { ...settings, ...changes };

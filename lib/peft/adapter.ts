@@ -45,16 +45,13 @@ export interface Adapter {
 const HEADS_FILE = "heads.safetensors";
 
 /**
- * The adapter's tensors after an epoch.
+ * The adapter as it was after an epoch.
  *
  * @throws {Error} If the best epoch is requested and training selected none.
  */
-export function tensorsOf(
-  { tensors, best }: Pick<Adapter, "tensors" | "best">,
-  epoch: Epoch,
-): AdapterTensors {
-  if (epoch === "last") return tensors;
-  if (best !== undefined) return best;
+export function afterEpoch(adapter: Adapter, epoch: Epoch): Adapter {
+  if (epoch === "last") return adapter;
+  if (adapter.best !== undefined) return { ...adapter, tensors: adapter.best };
   throw noBestEpoch("adapter");
 }
 

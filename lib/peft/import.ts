@@ -26,7 +26,7 @@ import {
   peftTargets,
 } from "./names.ts";
 import type { Model } from "../engine/models/model.ts";
-import { headTensors, withHead } from "../engine/models/outline.ts";
+import { headTensors } from "../engine/models/outline.ts";
 import {
   hasTensor,
   parameterLayout,
@@ -60,7 +60,7 @@ export type PeftAdapter = Awaited<ReturnType<typeof readPeft>>;
  *
  * @throws {SyntaxError} Naming the file and what cannot be imported, what does not fit the model, or the classes that do not fit the head.
  */
-export async function readPeft(folder: string, given: Model) {
+export async function readPeft(folder: string, modelFolder: string) {
   const configPath = join(folder, "adapter_config.json");
   if (!exists(configPath)) {
     // PEFT saves an adapter with a name of its own in a folder of that name.
@@ -91,7 +91,7 @@ export async function readPeft(folder: string, given: Model) {
   const { head: headName, outputs: named } = exported
     ? problemOf(exported)
     : { head: headOfTask(config.task_type), outputs: undefined };
-  const model = withHead(given, headName);
+  const model = readModel(modelFolder, headName);
   const head = headTensors(model).map(({ name }) => `${PEFT_PREFIX}${name}`);
   const adapter = padModules(path, kind, config, head);
   const { tensors, rank } = adapter;
@@ -111,6 +111,8 @@ export async function readPeft(folder: string, given: Model) {
     ...adapter,
     kind,
     baseModel: baseModelIn(config),
+    /** The model that it was read for. */
+    ...{ model, modelFolder },
     /** Target modules as the configuration lists them; undefined if it has a pattern. */
     listedModules: config.target_modules,
     /** Which head it has, and its outputs. */
@@ -250,18 +252,16 @@ interface ImportFacts
 }
 
 /**
- * Converts an adapter of PEFT to one for the folder of its model.
+ * Converts an adapter of PEFT to one for its model.
  *
  * @throws {SyntaxError} If neither has a tensor of the pretrained head.
  */
 export function toAdapter(
   peft: PeftAdapter,
-  folder: string,
   { method: name, ...known }: ImportFacts,
 ): Adapter {
   const { kind, baseModel, rank, alpha, useRslora, loraDropout } = peft;
   const { scaling } = scheduleNamed(name);
-  const model = readModel(folder, problemOf(known).head);
   return {
     baseModel,
     training: {
@@ -273,12 +273,12 @@ export function toAdapter(
       rank,
       alpha,
       loraDropout,
-      targetModules: targetsOf(peft, model),
+      targetModules: targetsOf(peft),
       maxLength: peft.exported?.maxLength ?? null,
       scaling: useRslora ? rankStabilized(scaling) : scaling,
       selection: null,
     },
-    tensors: withPretrainedHead(peft, folder, model),
+    tensors: withPretrainedHead(peft),
   };
 }
 
@@ -288,8 +288,7 @@ export function toAdapter(
  * `all-linear`, and leaves out what `exclude_modules` names.
  */
 function targetsOf(
-  { listedModules, tensors }: PeftAdapter,
-  model: Model,
+  { listedModules, tensors, model }: PeftAdapter,
 ): TargetModules {
   const { modules } = parameterLayout(model, 1, {
     rank: 1,
@@ -321,15 +320,13 @@ function targetsOf(
  * @throws {SyntaxError} If the model lacks one as well, or LoRA on the head has another shape than the model.
  */
 function withPretrainedHead(
-  { kind, tensors, updates }: PeftAdapter,
-  folder: string,
-  model: Model,
+  { kind, tensors, updates, model, modelFolder }: PeftAdapter,
 ): AdapterTensors {
   const missing = headTensors(model).filter((
     { name, start },
   ) => start === "pretrained" && !(`${PEFT_PREFIX}${name}` in tensors));
   if (missing.length === 0) return tensors;
-  using file = openWeights(folder);
+  using file = openWeights(modelFolder);
   const lost = missing.find(({ name }) => !hasTensor(file, model, name));
   if (lost !== undefined) {
     throw new SyntaxError(

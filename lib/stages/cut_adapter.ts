@@ -1,8 +1,8 @@
 import {
   type Adapter,
+  afterEpoch,
   readAdapter,
   tensorsAt,
-  tensorsOf,
 } from "../peft/adapter.ts";
 import { checkFit } from "../peft/checks.ts";
 import { PEFT_PREFIX } from "../peft/names.ts";
@@ -15,7 +15,10 @@ import { scaleAt } from "../engine/adapters/scale.ts";
 import { encoderTensors } from "../engine/models/parameters.ts";
 import type { InputArtifact, InputsOf, Stage } from "../pipeline/task.ts";
 import { problemOf } from "../problems/registry.ts";
-import { recommendedRank } from "../ranks/recommended_rank.ts";
+import {
+  NoRecommendationError,
+  recommendedRank,
+} from "../ranks/recommended_rank.ts";
 import type { CUT_INPUTS, RankSettings } from "./settings.ts";
 
 /** A stage that exports or merges an adapter. */
@@ -26,9 +29,10 @@ export type CuttingStage<More = unknown> = Stage<
 
 /** An adapter, cut to the requested rank. */
 export interface CutAdapter {
+  /** After the requested epoch, at all its ranks. */
   readonly adapter: Adapter;
   readonly rank: number;
-  /** Tensors of the requested epoch, cut to the rank. */
+  /** Its tensors, cut to the rank. */
   readonly tensors: AdapterTensors;
 }
 
@@ -42,39 +46,47 @@ export async function readCutAdapter(
   stage: CuttingStage,
 ): Promise<CutAdapter> {
   const { params: { epoch }, inputs } = stage;
-  const adapter = await readAdapter(inputs.adapter.path);
-  const rank = await requestedRank(adapter, stage);
-  const tensors = tensorsOf(adapter, epoch);
-  return {
-    adapter,
-    rank,
-    tensors: tensorsAt(rank, { ...adapter, tensors }),
-  };
+  const read = await readAdapter(inputs.adapter.path);
+  const { rank } = await requestedRank(read, stage);
+  const adapter = afterEpoch(read, epoch);
+  return { adapter, rank, tensors: tensorsAt(rank, adapter) };
 }
 
-async function requestedRank(
+/**
+ * The rank that a stage asks for: a number, the one that its input `report`
+ * recommends, or by default the adapter's own.
+ *
+ * @param isLenient Whether the adapter's own is used if the report recommends none by default
+ * @throws {Error} If parameters and report contradict each other, or the adapter does not serve the rank.
+ */
+export async function requestedRank(
   { training }: Adapter,
   { params, inputs: { report }, log }: CuttingStage,
-): Promise<number> {
-  const largest = servedRanks(training).at(-1)!;
-  const { rank = report ? "recommended" : largest } = params;
-  const given = rank === "recommended"
-    ? '"rank: recommended" requires'
-    : params.split !== undefined
-    ? 'The parameter "split" requires "rank: recommended" and'
-    : undefined;
-  if (given !== undefined && report === undefined) {
+  isLenient = false,
+): Promise<{ readonly rank: number; readonly recommended: boolean }> {
+  const own = servedRanks(training).at(-1)!;
+  const { rank = report ? "recommended" : own, split } = params;
+  if (report === undefined && (rank === "recommended" || split !== undefined)) {
     throw new RangeError(
-      `${given} the input "report": connect a stage of the task "report"`,
+      rank === "recommended"
+        ? '"rank: recommended" requires the input "report": connect a stage of the task "report", or give "rank" as a number'
+        : 'The parameter "split" requires "rank: recommended" and the input "report": connect a stage of the task "report"',
     );
   }
   if (rank !== "recommended") {
     checkServed(rank, training);
-    return rank;
+    return { rank, recommended: false };
   }
-  const found = await recommendedRank(report!.path, training, params);
-  if (found.caution !== undefined) log(found.caution);
-  return found.rank;
+  try {
+    const found = await recommendedRank(report!.path, training, params);
+    if (found.caution !== undefined) log(found.caution);
+    return { rank: found.rank, recommended: found.caution === undefined };
+  } catch (error) {
+    const isOpen = isLenient && params.rank === undefined;
+    if (!isOpen || !(error instanceof NoRecommendationError)) throw error;
+    log(`${error.message}. Rank ${own}, the adapter's own, is used`);
+    return { rank: own, recommended: false };
+  }
 }
 
 /** Merges the adapter of a stage into its model and writes an artifact of kind `model`. */
@@ -85,7 +97,6 @@ export async function merge(
   const cut = await readCutAdapter(stage);
   await writeClassifierModel(stage.output, folder, {
     ...cut.adapter.training,
-    architecture: readModel(folder).architecture,
     tensors: mergedTensors(folder, cut),
   });
 }

@@ -6,7 +6,7 @@ import {
 import { openWeights } from "../artifacts/model.ts";
 import { type ScoresInfo, writeScores } from "../artifacts/scores.ts";
 import { readFittingTokens, type TokensInfo } from "../artifacts/tokens.ts";
-import { servedRanks, trainingDigest } from "../artifacts/training.ts";
+import { trainingDigest } from "../artifacts/training.ts";
 import { fromTensors } from "../engine/models/parameters.ts";
 import { boundProvenance, provenanceOf } from "../engine/schedules/registry.ts";
 import {
@@ -25,22 +25,19 @@ import {
   startStageEngine,
 } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
-import { selectedRanks, type UsageSettings } from "./settings.ts";
+import type { RankChoice, UsageSettings } from "./settings.ts";
 
 /** Evaluates the adapter of a stage at some of the ranks that it serves. */
 export async function evaluateAdapter(
   stage: AdapterStage<{
     readonly split: string;
-    readonly ranks: readonly number[] | "all" | "powers";
+    readonly ranks: RankChoice;
     readonly batchSize?: number | undefined;
   }>,
 ): Promise<void> {
   const { params, inputs } = stage;
-  const { training, info, load } = await openAdapter(
-    stage,
-    typeof params.ranks === "string" ? [] : params.ranks,
-  );
-  const ranks = selectedRanks(params.ranks, servedRanks(training));
+  const opened = await openAdapter(stage, params.ranks);
+  const { adapter: { training }, ranks, info, load } = opened;
   const split = new ScoredSplit(inputs.tokens.path, info, params.split);
   await writeSplitScores(stage, await load(), info, split, {
     provenance: provenanceOf(training),
@@ -70,7 +67,7 @@ export async function evaluateModel(
   using file = openWeights(folder);
   const values = fromTensors((name) => file.floats(name), classifier.layout);
   const scale = { alpha: 1, scaling: "rank" } as const;
-  const ready = { classifier, values, precision, ...scale };
+  const ready = { folder, classifier, values, precision, ...scale };
   await writeSplitScores(stage, ready, info, split, {
     provenance: boundProvenance(training.method),
     seed: training.seed,

@@ -30,23 +30,13 @@ export async function exportAdapter(stage: ExportingStage): Promise<void> {
   const { adapter, rank, tensors } = cut;
   const { training } = adapter;
   const base = baseModelOf(params.baseModel ?? undefined, adapter, model);
-  await writePeftFiles(
-    output,
-    {
-      ...training,
-      baseModel: base.origin,
-      rank,
-      // PEFT scales by alpha / b at rank b.
-      alpha: peftAlpha(rank, training),
-    },
-    tensors,
-  );
+  // PEFT scales by alpha / b at rank b.
+  const alpha = peftAlpha(rank, training);
+  const own = { ...training, baseModel: base.origin, rank, alpha };
+  await writePeftFiles(output, own, tensors);
   const { maxLength } = training;
   await writeClasses(output, { ...taskFields(training), maxLength });
-  if (model !== undefined) {
-    const { architecture } = readModel(model.path);
-    await copyTokenizer(model.path, output, architecture, maxLength);
-  }
+  if (model !== undefined) await copyTokenizer(model.path, output, maxLength);
   await writeModelCard(stage, cut, {
     baseModel: base.origin,
     base: base.folder,

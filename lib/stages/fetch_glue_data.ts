@@ -90,16 +90,13 @@ async function hubFiles(
   task: GlueTask,
 ): Promise<ReadonlyMap<string, string>> {
   const { params, log } = stage;
-  const paths = new Map(
-    wantedSplits(task, params.splits).map((split) => [
-      split,
-      `${params.task}/${split}-00000-of-00001.parquet`,
-    ]),
-  );
+  const splits = wantedSplits(task, params.splits);
+  const pathOf = (split: string) =>
+    `${params.task}/${split}-00000-of-00001.parquet`;
   const { files, title } = await fetchFiles({
     repository: { type: "dataset", name: "nyu-mll/glue" },
     revision: params.revision,
-    required: [...paths.values()],
+    required: splits.map(pathOf),
   }, hubOptions(stage)).catch((error) => {
     if (!(error instanceof HubError)) throw error;
     const { code, problem, remedy } = error;
@@ -108,5 +105,5 @@ async function hubFiles(
     throw new HubError(code, problem, `${remedy}\n${folder}`, { cause: error });
   });
   log(title);
-  return new Map([...paths].map(([split, path]) => [split, files.get(path)!]));
+  return new Map(splits.map((split) => [split, files.get(pathOf(split))!]));
 }

@@ -1,76 +1,50 @@
 import { join } from "@std/path/posix/join";
 import { taskFields } from "../artifacts/classes.ts";
 import { readDatasetInfo, readExamples } from "../artifacts/dataset.ts";
-import { readModel } from "../artifacts/model.ts";
 import { writeScores } from "../artifacts/scores.ts";
-import {
-  checkServed,
-  servedRanks,
-  trainingDigest,
-} from "../artifacts/training.ts";
+import { trainingDigest } from "../artifacts/training.ts";
 import type { Example } from "../data/example.ts";
 import { forwardFlops } from "../engine/models/outline.ts";
 import { tokenizerDefaults } from "../engine/models/registry.ts";
 import { provenanceOf } from "../engine/schedules/registry.ts";
 import { generator, lastReader } from "../engine/training/generation.ts";
-import { readAdapter, tensorsOf } from "../peft/adapter.ts";
+import { type Adapter, afterEpoch, readAdapter } from "../peft/adapter.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
-import { problemOf, type TaskProblem } from "../problems/registry.ts";
-import {
-  STATISTICS,
-  textStatistics,
-  type WrittenText,
-} from "../problems/text_metrics.ts";
+import { checkSameLabels, problemOf } from "../problems/registry.ts";
+import { textStatistics } from "../problems/text_metrics.ts";
 import { ModelTokenizer } from "../text/model_tokenizer.ts";
-import { loadAdapter, type Ready } from "./load_classifier.ts";
-import {
-  selectedRanks,
-  type UsageSettings,
-  type WritingSettings,
-} from "./settings.ts";
+import { loadAdapter, type Ready, selectedRanks } from "./load_classifier.ts";
+import type { RankChoice, UsageSettings, WritingSettings } from "./settings.ts";
 
 /** Writes texts for a split at some ranks of the adapter of a stage, and an artifact of kind `scores` of these texts. */
 export async function generate(
   stage: Stage<
     & UsageSettings
     & WritingSettings
-    & {
-      readonly split: string;
-      readonly ranks: readonly number[] | "all" | "powers";
-    },
+    & { readonly split: string; readonly ranks: RankChoice },
     Readonly<Record<"model" | "adapter" | "data", InputArtifact>>
   >,
 ): Promise<void> {
   const { params, inputs, output } = stage;
-  const adapter = await readAdapter(inputs.adapter.path);
+  const read = await readAdapter(inputs.adapter.path);
+  const adapter = afterEpoch(read, params.epoch);
   const { training } = adapter;
-  const ranks = selectedRanks(params.ranks, servedRanks(training));
-  for (const rank of ranks) checkServed(rank, training);
+  const ranks = selectedRanks(params.ranks, training);
   const units = await referencesOf(inputs.data.path, params.split, training);
-  const tensors = tensorsOf(adapter, params.epoch);
-  const model = inputs.model.path;
-  const given = { training, tensors, heads: undefined };
-  const ready = await loadAdapter(stage, model, given);
-  const options = { ...params, ranks };
-  const written = await writeTexts(stage, ready, model, units, options);
-  const { texts, tokens, flops } = written;
+  const ready = await loadAdapter(stage, inputs.model.path, adapter);
+  const { texts, tokens, flops } = await writeTexts(stage, ready, units, {
+    ...params,
+    ranks,
+  });
   const labels = Float32Array.from(units, ({ index }) => index);
   const problem = problemOf({ problem: "writing", labels: null });
-  const size = units.length * STATISTICS;
-  const logits = new Float32Array(ranks.length * size);
-  const scores = ranks.map((rank, i) => {
-    const own = textStatistics(
-      units.map(({ completions: references }, k): WrittenText => (
-        { text: texts[i]![k]!, references }
+  const statistics = texts.map((own) =>
+    textStatistics(
+      units.map(({ completions: references }, k) => (
+        { text: own[k]!, references }
       )),
-    );
-    logits.set(own, i * size);
-    const metrics = Object.fromEntries(
-      Object.keys(problem.metrics)
-        .map((name) => [name, problem.scorer(name, labels)()(own)]),
-    );
-    return { rank, metrics };
-  });
+    )
+  );
   const lines = units.map(({ index, text, completions }, k) =>
     JSON.stringify({
       ...{ index, text, references: completions },
@@ -87,15 +61,23 @@ export async function generate(
     split: params.split,
     precision: ready.precision,
     examples: units.length,
-    ...{ tokens, flops, ranks: scores },
-  }, { logits, labels });
+    ...{ tokens, flops },
+    ranks: ranks.map((rank, i) => {
+      const metrics = Object.keys(problem.metrics)
+        .map((name) => [name, problem.scorer(name, labels)()(statistics[i]!)]);
+      return { rank, metrics: Object.fromEntries(metrics) };
+    }),
+  }, {
+    logits: Float32Array.from(statistics.flatMap((own) => [...own])),
+    labels,
+  });
 }
 
 /** The examples of a split, each with texts that people wrote. */
 async function referencesOf(
   data: string,
   split: string,
-  training: TaskProblem,
+  training: Adapter["training"],
 ) {
   const info = await readDatasetInfo(data);
   const other = [training, info].find(({ problem }) => problem !== "language");
@@ -105,6 +87,7 @@ async function referencesOf(
       `Texts are not written for ${known}: score its adapter by evaluate-ranks`,
     );
   }
+  checkSameLabels(training, info, "data");
   if (!Object.hasOwn(info.splits, split)) {
     const known = Object.keys(info.splits).join(", ");
     throw new RangeError(
@@ -132,12 +115,11 @@ type WriterOptions = WritingSettings & Pick<UsageSettings, "batchSize">;
 export async function writeTexts(
   stage: Pick<Stage<unknown>, "progress" | "signal" | "log">,
   ready: Ready,
-  model: string,
   prompts: readonly Prompt[],
   { ranks, ...options }: WriterOptions & { readonly ranks: readonly number[] },
 ) {
   const isChat = prompts.some(({ messages }) => messages);
-  using write = await textWriter(ready, model, isChat, options);
+  using write = await textWriter(ready, isChat, options);
   const written = await write(prompts, ranks, {
     signal: stage.signal,
     progress: (done) => stage.progress(done, prompts.length, "texts"),
@@ -155,12 +137,11 @@ export async function writeTexts(
  * @throws {RangeError} If there is no room for any prompt.
  */
 export async function textWriter(
-  { classifier, values, alpha, scaling }: Ready,
-  model: string,
+  { folder, classifier, values, alpha, scaling }: Ready,
   isChat: boolean,
   options: WriterOptions,
 ) {
-  const { architecture, maxLength } = readModel(model);
+  const { architecture, maxLength } = classifier.model;
   const room = maxLength - options.maxTokens;
   if (room < 1) {
     throw new RangeError(
@@ -168,7 +149,7 @@ export async function textWriter(
     );
   }
   const defaults = tokenizerDefaults(architecture);
-  const tokenizer = await ModelTokenizer.load(model, defaults, maxLength);
+  const tokenizer = await ModelTokenizer.load(folder, defaults, maxLength);
   const ends = tokenizer.ends(isChat);
   const generate = generator(classifier, { ...options, alpha, scaling, ends });
   const reader = { ...classifier, model: lastReader(classifier.model) };

@@ -1,7 +1,7 @@
 import { writeAdapter } from "../peft/adapter.ts";
 import { readModel } from "../artifacts/model.ts";
 import { readTokens } from "../artifacts/tokens.ts";
-import { servedRanks, trainingDigest } from "../artifacts/training.ts";
+import { trainingDigest } from "../artifacts/training.ts";
 import type { EncodedExamples } from "../data/example.ts";
 import type { Model } from "../engine/models/model.ts";
 import { headTensors } from "../engine/models/outline.ts";
@@ -20,7 +20,7 @@ import {
   openAdapter,
   startStageEngine,
 } from "./load_classifier.ts";
-import { selectedRanks } from "./settings.ts";
+import type { RankChoice } from "./settings.ts";
 
 /**
  * Fits the last layer of the head for each of some ranks of the adapter of a
@@ -30,28 +30,29 @@ import { selectedRanks } from "./settings.ts";
  */
 export async function fitHeads(
   stage: AdapterStage<{
-    readonly ranks: readonly number[] | "all" | "powers";
+    readonly ranks: RankChoice;
     readonly upTo: number;
     readonly examples: number;
   }>,
 ): Promise<void> {
   const { params, inputs, log } = stage;
-  const { adapter, training, info, load } = await openAdapter(
+  const { adapter, ranks: served, info, load } = await openAdapter(
     stage,
-    typeof params.ranks === "string" ? [] : params.ranks,
+    params.ranks,
   );
+  const { training } = adapter;
   if (training.heads !== undefined) {
     throw new RangeError(
       "The heads of this adapter are fitted already: connect the adapter that they were fitted to",
     );
   }
-  if (problemOf(info).head === "language") {
+  const { head, loss, targetsOf } = problemOf(info);
+  if (head === "language") {
     throw new RangeError(
       "The language head of a model is not trained, so no rank needs one of its own: evaluate the adapter itself",
     );
   }
   const teacher = training.rank;
-  const served = selectedRanks(params.ranks, servedRanks(training));
   const fitted = served.filter((rank) => rank < teacher && rank <= params.upTo);
   const examples = sampled(
     readTokens(inputs.tokens.path, info, "train"),
@@ -59,10 +60,8 @@ export async function fitHeads(
     training.seed,
   );
   const count = (examples.words?.tokens ?? examples.index).length;
-  const layer = lastLayer(
-    adapter.tensors,
-    readModel(inputs.model.path, problemOf(info).head),
-  );
+  const model = readModel(inputs.model.path, head);
+  const layer = lastLayer(adapter.tensors, model);
   const fits = new Map<number, FittedHead>();
   let flops = 0;
   if (fitted.length > 0) {
@@ -77,22 +76,17 @@ export async function fitHeads(
     flops += evaluationFlops(ready.classifier, examples, options);
     const size = all.length / ranks.length;
     const features = ranks.map((_, i) =>
-      layer.inputsOf(all.subarray(i * size, (i + 1) * size), count)
+      layer.inputsOf(all.subarray(i * size, (i + 1) * size))
     );
-    const { loss, targetsOf } = problemOf(info);
-    const targets = targetsOf(
-      layerOutputs(features.at(-1)!, layer.values, count),
-    );
+    const taught = layerOutputs(features.at(-1)!, layer.values, count);
+    const targets = targetsOf(taught);
     // The fits are computed in float32, whatever the features were computed in.
     await startStageEngine({ ...stage, params: { precision: "f32" } });
     fitted.forEach((rank, i) => {
       stage.signal.throwIfAborted();
       stage.progress(i, fitted.length, "ranks");
-      const fit = fitHead(
-        { count, features: features[i]!, targets },
-        layer.values,
-        loss,
-      );
+      const given = { count, features: features[i]!, targets };
+      const fit = fitHead(given, layer.values, loss);
       const { pull, heldOut } = fit;
       const losses = [heldOut.given, heldOut.fitted]
         .map((loss) => loss.toFixed(4)).join(" -> ");
@@ -158,7 +152,7 @@ function sampled(
   };
 }
 
-/** What a layer makes of features: `[count, outputs]` */
+/** What a layer makes of features, summed in float32: `[count, outputs]` */
 function layerOutputs(
   features: Float32Array,
   layer: Float64Array,
@@ -166,16 +160,12 @@ function layerOutputs(
 ): Float32Array {
   const size = features.length / count;
   const outputs = layer.length / size;
-  const made = new Float32Array(count * outputs);
-  for (let i = 0; i < count; i++) {
-    const row = made.subarray(i * outputs, (i + 1) * outputs);
-    for (let k = 0; k < outputs; k++) {
-      for (let l = 0; l < size; l++) {
-        row[k]! += features[i * size + l]! * layer[k * size + l]!;
-      }
-    }
-  }
-  return made;
+  return Float32Array.from({ length: count * outputs }, (_, i) => {
+    const weights = layer.subarray((i % outputs) * size);
+    const first = Math.floor(i / outputs) * size;
+    return features.subarray(first, first + size)
+      .reduce((sum, it, k) => Math.fround(sum + it * weights[k]!), 0);
+  });
 }
 
 /** The last layer of a head as one matrix, whose last column is the bias if there is one. */
@@ -187,27 +177,18 @@ function lastLayer(
   const name = `${PEFT_PREFIX}${last}`;
   const weight = tensors[`${name}.weight`]!;
   const bias = tensors[`${name}.bias`];
-  const [outputs, width] = weight.shape as [number, number];
+  const width = weight.shape[1]!;
   const size = bias ? width + 1 : width;
   /** Rows with one more value each, if there is a bias. */
-  const widened = <T extends Float32Array | Float64Array>(
-    into: T,
-    rows: ArrayLike<number>,
-    valueOf: (row: number) => number,
-  ): T =>
-    into.map((_, i) => {
+  const widened = (rows: ArrayLike<number>, lastOf: (row: number) => number) =>
+    Float32Array.from({ length: rows.length / width * size }, (_, i) => {
       const [row, column] = [Math.floor(i / size), i % size];
-      return column < width ? rows[row * width + column]! : valueOf(row);
-    }) as T;
+      return column < width ? rows[row * width + column]! : lastOf(row);
+    });
   return {
-    values: widened(
-      new Float64Array(outputs * size),
-      weight.values as Float32Array,
-      (i) => bias!.values[i] as number,
-    ),
+    values: Float64Array.from(widened(weight.values, (i) => bias!.values[i]!)),
     /** What the matrix takes, of the features of some examples: `[count, size]` */
-    inputsOf: (features: Float32Array, count: number) =>
-      widened(new Float32Array(count * size), features, () => 1),
+    inputsOf: (features: Float32Array) => widened(features, () => 1),
     /** Another matrix as tensors of an adapter. */
     tensors: (layer: Float64Array): Record<string, TensorValues> => ({
       [`${name}.weight`]: {

@@ -1,6 +1,6 @@
 import { writeAdapter } from "../peft/adapter.ts";
 import { CLASSES_FILE, taskFields } from "../artifacts/classes.ts";
-import { findModelOrigin, readModel } from "../artifacts/model.ts";
+import { findModelOrigin } from "../artifacts/model.ts";
 import { type PeftAdapter, readPeft, toAdapter } from "../peft/import.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
@@ -28,21 +28,22 @@ type ImportingStage = Stage<
 export async function importAdapter(stage: ImportingStage): Promise<void> {
   const { source, method, seed } = stage.params;
   const model = stage.inputs.model.path;
-  const peft = await readPeft(source, readModel(model));
+  const peft = await readPeft(source, model);
   const task = await taskOf(stage, peft);
   await writeAdapter(
     stage.output,
-    toAdapter(peft, model, { method, ...taskFields(task), seed }),
+    toAdapter(peft, { method, ...taskFields(task), seed }),
   );
   // Names of paths and packages say nothing, and copies have other owners.
   const [theirs, ours] = [peft.baseModel, await findModelOrigin(model)].map(
     (it) => /^(?:[\w.-]+\/)?([\w.-]+)$/.exec(it?.name ?? "") ?? undefined,
   );
   if (theirs && ours && theirs[1] !== ours[1]) {
+    const [own] = ours;
     stage.log(
-      `"${source}" names "${theirs[0]}" as its base model, but the model is "${
-        ours[0]
-      }": make sure that their weights are the same`,
+      `"${source}" names "${
+        theirs[0]
+      }" as its base model, but the model is "${own}": make sure that their weights are the same`,
     );
   }
   const { kind, rank, alpha } = peft;
@@ -72,11 +73,10 @@ async function taskOf(
     labels,
   };
   if (given && exported && !areSameLabels(given, exported)) {
+    const names = given.labels.join(", ");
     const what = problemOf(exported).inWords(exported.task);
     throw new RangeError(
-      `"labels" names ${
-        given.labels.join(", ")
-      }, but ${file} is for ${what}: remove "labels", or correct the file`,
+      `"labels" names ${names}, but ${file} is for ${what}: remove "labels", or correct the file`,
     );
   }
   const required = info ?? given;

@@ -1,6 +1,10 @@
-import { type Adapter, readAdapter, tensorsOf } from "../peft/adapter.ts";
+import { type Adapter, afterEpoch, readAdapter } from "../peft/adapter.ts";
 import { openWeights, readModel } from "../artifacts/model.ts";
-import { checkServed } from "../artifacts/training.ts";
+import {
+  type AdapterRecord,
+  checkServed,
+  servedRanks,
+} from "../artifacts/training.ts";
 import { readFittingTokens } from "../artifacts/tokens.ts";
 import type { EncodedExamples } from "../data/example.ts";
 import type { AdapterScale } from "../engine/adapters/scale.ts";
@@ -21,7 +25,7 @@ import type { Precision } from "../engine/tensorflow/precision.ts";
 import type { InputsOf, Stage } from "../pipeline/task.ts";
 import type { Problem } from "../problems/problem.ts";
 import { checkSameLabels, problemOf } from "../problems/registry.ts";
-import type { ADAPTER_INPUTS, UsageSettings } from "./settings.ts";
+import type { ADAPTER_INPUTS, RankChoice, UsageSettings } from "./settings.ts";
 
 /** The parts of a stage that starting the engine requires. */
 type ComputingStage = Pick<
@@ -29,21 +33,16 @@ type ComputingStage = Pick<
   "cpus" | "runtimes" | "params"
 >;
 
-/** The engine chosen for the run. */
-export function engineOf(
-  { runtimes }: Pick<ComputingStage, "runtimes">,
-): EngineSettings {
-  return runtimes.engine as unknown as EngineSettings;
-}
-
 /**
  * Starts the engine with the threads and the precision of a stage.
  *
  * @returns Precision of matrix products, with `auto` resolved
  */
-export function startStageEngine(stage: ComputingStage): Promise<Precision> {
-  const { cpus, params: { precision } } = stage;
-  return startEngine(engineOf(stage), { cpus, precision });
+export function startStageEngine(
+  { cpus, runtimes, params: { precision } }: ComputingStage,
+): Promise<Precision> {
+  const engine = runtimes.engine as unknown as EngineSettings;
+  return startEngine(engine, { cpus, precision });
 }
 
 /**
@@ -68,7 +67,7 @@ export function loadFolder(
  * @throws {SyntaxError} Naming the tensor, if the adapter does not fit the model.
  */
 export function adapterValues(
-  { tensors }: Pick<Adapter, "tensors">,
+  tensors: Adapter["tensors"],
   layout: ParameterLayout,
 ): Float32Array {
   return fromTensors(
@@ -90,6 +89,8 @@ export function adapterValues(
 
 /** A classifier with its parameters, ready to compute. */
 export interface Ready extends Pick<AdapterScale, "alpha" | "scaling"> {
+  /** Of the model. */
+  readonly folder: string;
   readonly classifier: Classifier;
   /** Flat parameters, `[size]` */
   readonly values: Float32Array;
@@ -99,17 +100,18 @@ export interface Ready extends Pick<AdapterScale, "alpha" | "scaling"> {
   readonly heads?: RankHeads | undefined;
 }
 
-/** Starts the engine of a stage and loads a model with tensors of an adapter. */
+/** Starts the engine of a stage and loads a model with an adapter. */
 export async function loadAdapter(
   stage: ComputingStage,
-  model: string,
-  { training, tensors, heads }: Pick<Adapter, "training" | "tensors" | "heads">,
+  folder: string,
+  { training, tensors, heads }: Adapter,
 ): Promise<Ready> {
   const { alpha, scaling } = training;
   const precision = await startStageEngine(stage);
-  const classifier = loadFolder(model, problemOf(training), training);
-  const values = adapterValues({ tensors }, classifier.layout);
+  const classifier = loadFolder(folder, problemOf(training), training);
+  const values = adapterValues(tensors, classifier.layout);
   return {
+    folder,
     classifier,
     values,
     precision,
@@ -136,7 +138,7 @@ export async function loadAdapter(
  */
 export function logitsAt(
   stage: Pick<Stage<unknown>, "progress" | "signal">,
-  { classifier, values, heads, ...scale }: Ready,
+  { classifier, values, alpha, scaling, heads }: Ready,
   examples: EncodedExamples,
   options: Pick<
     RankEvaluationOptions,
@@ -145,9 +147,8 @@ export function logitsAt(
   unit = "examples",
 ): Promise<Float32Array> {
   return evaluateRanks(classifier, values, examples, {
-    ...scale,
     ...options,
-    heads,
+    ...{ alpha, scaling, heads },
     signal: stage.signal,
     progress: (done, note) =>
       stage.progress(done, examples.index.length, unit, note),
@@ -155,35 +156,48 @@ export function logitsAt(
 }
 
 /** A stage that runs an adapter on tokens. */
-export type AdapterStage<Params, More = unknown> = Stage<
+export type AdapterStage<Params> = Stage<
   Params & Omit<UsageSettings, "batchSize">,
-  InputsOf<typeof ADAPTER_INPUTS> & More
+  InputsOf<typeof ADAPTER_INPUTS>
 >;
 
 /**
  * Reads the adapter and the tokens of a stage; `load()` starts the engine and
  * loads the model with the adapter.
  *
- * @param ranks Ranks at which the adapter will be used
- * @throws {RangeError} If the adapter does not serve a rank.
+ * @throws {RangeError} As {@linkcode selectedRanks}.
  * @throws {Error} If training selected no best epoch, or the tokens have other classes or are for another model.
  */
 export async function openAdapter(
-  stage: Pick<
-    AdapterStage<unknown>,
-    "inputs" | "params" | "cpus" | "runtimes"
-  >,
-  ranks: readonly number[],
+  stage: AdapterStage<unknown>,
+  choice: RankChoice,
 ) {
-  const { model, tokens, adapter: { path } } = stage.inputs;
-  const adapter = await readAdapter(path);
-  const { training } = adapter;
-  for (const rank of ranks) checkServed(rank, training);
-  const tensors = tensorsOf(adapter, stage.params.epoch);
+  const { params, inputs: { model, tokens, adapter: { path } } } = stage;
+  const read = await readAdapter(path);
+  const ranks = selectedRanks(choice, read.training);
+  const adapter = afterEpoch(read, params.epoch);
   const info = await readFittingTokens(tokens.path, model.path);
-  checkSameLabels(training, info);
-  const { heads } = adapter;
-  const load = () =>
-    loadAdapter(stage, model.path, { training, tensors, heads });
-  return { adapter, training, info, load };
+  checkSameLabels(adapter.training, info);
+  const load = () => loadAdapter(stage, model.path, adapter);
+  return { adapter, ranks, info, load };
+}
+
+/**
+ * The ranks of an adapter that a choice names, ascending.
+ *
+ * @throws {RangeError} If the adapter does not serve one of them.
+ */
+export function selectedRanks(
+  choice: RankChoice,
+  training: AdapterRecord,
+): number[] {
+  if (typeof choice !== "string") {
+    for (const rank of choice) checkServed(rank, training);
+    return [...new Set(choice)].sort((a, b) => a - b);
+  }
+  const served = servedRanks(training);
+  return served.filter((rank) =>
+    choice === "all" || rank === served.at(-1) ||
+    Number.isInteger(Math.log2(rank))
+  );
 }

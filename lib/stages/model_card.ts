@@ -68,22 +68,19 @@ export async function writeModelCard(
   if (hasFigure) await Deno.copyFile(drawn, join(output, figure!));
   const title = provenanceTitle(provenanceOf(training));
   const { classes, head } = problemOf(training);
-  const data = stringify(metadata(training, scores, content), {
-    lineWidth: -1,
-  });
+  const facts = metadata(training, scores, content);
+  const what = usage?.what ??
+    "An adapter for [PEFT](https://github.com/huggingface/peft)";
   const modules = peftTargets(training.targetModules, Object.keys(tensors))
     .join(" and ");
+  const also = head === "language" ? "" : " with the classification head";
+  const dtype = usage ? "" : ", in float32";
+  const named = classes.map(plain).join(", ");
   const paragraphs = [
-    `---\n${data}---`,
+    `---\n${stringify(facts, { lineWidth: -1 })}---`,
     `# ${title} for ${plain(taskTitle(training.task))}`,
-    `${
-      usage?.what ??
-        "An adapter for [PEFT](https://github.com/huggingface/peft)"
-    }: rank ${rank} on ${modules}${
-      head === "language" ? "" : " with the classification head"
-    }${usage ? "" : ", in float32"}.${
-      classes.length === 0 ? "" : ` Classes: ${classes.map(plain).join(", ")}.`
-    }`,
+    `${what}: rank ${rank} on ${modules}${also}${dtype}.` +
+    (named && ` Classes: ${named}.`),
     ...(usage ? [usage.code] : peftCode(cut, content)),
     usage ? "`FOLDER` is the path of this folder." : FOLDER_NOTE,
     ...notes,
@@ -136,9 +133,7 @@ function metadata(
   const provenance = provenanceOf(training);
   const method = methodName(provenance);
   const glue = glueTask(task);
-  const metrics = scores[0] === undefined
-    ? []
-    : Object.keys(scores[0].score.metrics).map(metricType);
+  const metrics = Object.keys(scores[0]?.score.metrics ?? {}).map(metricType);
   const title = `${provenanceTitle(provenance)} for ${taskTitle(task)}`;
   return {
     library_name: usage?.library ?? "peft",
@@ -175,31 +170,26 @@ function metricType(name: string): string {
 
 /** Scores on a split with the interval and the seeds, and the report's verdict. */
 function scoreText({ comparison, score }: ReportedScore): string {
-  const { split, examples, confidence, epoch, verdict } = comparison;
-  const { seeds } = score;
-  const [main, ...others] = Object.entries(score.metrics);
-  return [
-    `${main![0]} ${
-      withInterval(main![1].mean, score.interval, formatOf(main![0]).value)
-    }${
-      others.map(([name, { mean }]) =>
-        `, ${plain(metricTitle(name, comparison))} ${
-          formatOf(name).value(mean)
-        }`
-      ).join("")
-    } on the ${examples} examples of the split ${plain(split)} (${
-      formatOf(main![0]).factor === 100 ? "times 100, " : ""
-    }${epoch} epoch, ${
-      seeds.length === 1
-        ? `seed ${seeds[0]}`
-        : `mean over seeds ${seeds.join(", ")}`
-    }). Brackets are a ${
-      exactPercent(confidence)
-    } % bootstrap interval over examples and seeds.`,
-    ...(verdict === null
-      ? []
-      : [`**${plain(verdict.headline)}** ${plain(verdict.reasons.join(" "))}`]),
-  ].join("\n\n");
+  const { examples, confidence, epoch, verdict } = comparison;
+  const { metrics, interval, seeds } = score;
+  const values = Object.entries(metrics).map(([name, { mean }], i) => {
+    const { value } = formatOf(name);
+    return i === 0
+      ? `${name} ${withInterval(mean, interval, value)}`
+      : `${plain(metricTitle(name, comparison))} ${value(mean)}`;
+  }).join(", ");
+  const { factor } = formatOf(Object.keys(metrics)[0]!);
+  const times = factor === 100 ? "times 100, " : "";
+  const split = plain(comparison.split);
+  const level = exactPercent(confidence);
+  const of = seeds.length === 1
+    ? `seed ${seeds[0]}`
+    : `mean over seeds ${seeds.join(", ")}`;
+  const text =
+    `${values} on the ${examples} examples of the split ${split} (${times}${epoch} epoch, ${of}). Brackets are a ${level} % bootstrap interval over examples and seeds.`;
+  if (verdict === null) return text;
+  const reasons = plain(verdict.reasons.join(" "));
+  return `${text}\n\n**${plain(verdict.headline)}** ${reasons}`;
 }
 
 /** Fields of `training.json` and of {@linkcode settingsText} that a card lists, with their names. */

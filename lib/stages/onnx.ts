@@ -1,5 +1,4 @@
 import { join } from "@std/path/posix/join";
-import { tensorsOf } from "../peft/adapter.ts";
 import { readFittingTokens } from "../artifacts/tokens.ts";
 import type { TargetModules } from "../engine/models/parameters.ts";
 import { writeClassifierGraph } from "../onnx/classifier_graph.ts";
@@ -49,7 +48,7 @@ export async function exportOnnx(
   runtime: string,
 ): Promise<void> {
   const { params, inputs, output } = stage;
-  const { merged, dtype, epoch, targetModules } = params;
+  const { merged, dtype, targetModules } = params;
   const cut = await readCutAdapter(stage);
   const { adapter, rank } = cut;
   const { name, head } = problemOf(adapter.training);
@@ -59,22 +58,13 @@ export async function exportOnnx(
     );
   }
   const folder = inputs.model.path;
-  const source = { folder, training: adapter.training, dtype };
+  const source = { ...adapter, folder, dtype };
   const written = merged
     ? await writeMergedModel(output, {
       ...source,
       tensors: mergedTensors(folder, cut),
     })
-    : await writeServedModel(
-      output,
-      {
-        ...source,
-        tensors: tensorsOf(adapter, epoch),
-        heads: adapter.heads,
-      },
-      rank,
-      targetModules,
-    );
+    : await writeServedModel(output, source, rank, targetModules);
   await writeModelCard(stage, cut, {
     usage: written.usage,
     notes: await lossInWords(stage, written, cut, runtime),

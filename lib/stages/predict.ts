@@ -1,26 +1,20 @@
 import { join } from "@std/path/posix/join";
-import { type Adapter, readAdapter, tensorsOf } from "../peft/adapter.ts";
+import { type Adapter, afterEpoch, readAdapter } from "../peft/adapter.ts";
 import { taskFields } from "../artifacts/classes.ts";
 import { exists } from "../artifacts/json_file.ts";
-import { MODEL_FILES, readModel } from "../artifacts/model.ts";
+import { MODEL_FILES } from "../artifacts/model.ts";
 import { readPeft, toAdapter } from "../peft/import.ts";
 import {
   writeClassification,
   writePredictions,
 } from "../artifacts/predictions.ts";
-import { checkServed, servedRanks } from "../artifacts/training.ts";
 import { readTokens } from "../artifacts/tokens.ts";
 import { tokenizerDefaults } from "../engine/models/registry.ts";
 import { methodName, provenanceOf } from "../engine/schedules/registry.ts";
 import { ModelTokenizer } from "../text/model_tokenizer.ts";
-import {
-  type EncodedExamples,
-  type Example,
-  readPlaces,
-  wordStarts,
-} from "../data/example.ts";
+import { type Example, readPlaces, wordStarts } from "../data/example.ts";
 import { findModelFiles } from "../hub/model_source.ts";
-import type { InputArtifact, Stage } from "../pipeline/task.ts";
+import type { InputArtifact } from "../pipeline/task.ts";
 import { problemOf, problemOfOutputs } from "../problems/registry.ts";
 import {
   type AdapterStage,
@@ -29,12 +23,9 @@ import {
   openAdapter,
   type Ready,
 } from "./load_classifier.ts";
+import { type CuttingStage, requestedRank } from "./cut_adapter.ts";
 import { writeTexts } from "./generate.ts";
-import {
-  NoRecommendationError,
-  recommendedRank,
-} from "../ranks/recommended_rank.ts";
-import type { Prediction, Problem } from "../problems/problem.ts";
+import type { Prediction } from "../problems/problem.ts";
 import type { UsageSettings, WritingSettings } from "./settings.ts";
 
 /** Predicts the labels of a split with the adapter of a stage, at one rank, by default its own. */
@@ -46,9 +37,9 @@ export async function predict(
   }>,
 ): Promise<void> {
   const { params: { split, batchSize, ...params }, inputs } = stage;
-  const requested = params.rank === undefined ? [] : [params.rank];
-  const { training, info, load } = await openAdapter(stage, requested);
-  const { rank = servedRanks(training).at(-1)! } = params;
+  const choice = params.rank === undefined ? "all" : [params.rank];
+  const { ranks, info, load } = await openAdapter(stage, choice);
+  const rank = ranks.at(-1)!;
   const problem = problemOf(info);
   if (problem.head === "language") {
     throw new RangeError(
@@ -78,25 +69,17 @@ export async function predict(
   });
 }
 
-/** A text or a pair of texts, or a text with its words. */
-type TextInput = Pick<Example, "text" | "pair" | "words">;
-
 /** Texts per forward pass, and prompts after which is written at a time. */
 const [BATCH, WRITTEN] = [32, 8];
 
-type ClassifyingStage = Stage<
-  & {
-    readonly texts: readonly TextInput[];
-    readonly rank?: number | "recommended" | undefined;
-  }
-  & WritingSettings
-  & Omit<UsageSettings, "batchSize">,
-  {
-    readonly model: InputArtifact;
-    readonly adapter: InputArtifact;
-    readonly report: InputArtifact | undefined;
-  }
->;
+interface ClassifyingStage
+  extends CuttingStage<{ readonly model: InputArtifact }> {
+  readonly params:
+    & CuttingStage["params"]
+    & WritingSettings
+    & Pick<UsageSettings, "precision">
+    & { readonly texts: readonly Pick<Example, "text" | "pair" | "words">[] };
+}
 
 /** Classifies the texts of a stage with its adapter at one rank, or writes what follows them. */
 export async function classify(stage: ClassifyingStage): Promise<void> {
@@ -104,10 +87,9 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
   const model = inputs.model.path;
   findModelFiles(model, MODEL_FILES, []);
   const adapter = await adapterIn(inputs.adapter.path, model);
-  const { training, heads } = adapter;
+  const { training } = adapter;
   const problem = problemOf(training);
-  const { rank, recommended } = await rankOf(training, stage);
-  checkServed(rank, training);
+  const { rank, recommended } = await requestedRank(adapter, stage, true);
   for (
     const [field, head, form, remedy] of [
       ["words", "tokens", "lists of words", "whole texts"],
@@ -122,21 +104,11 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
     );
   }
   const texts = params.texts.map(problem.toExample);
-  const isWritten = problem.head === "language";
-  const examples = isWritten
-    ? undefined
-    : await encode(texts, model, training.maxLength);
-  const tensors = tensorsOf(adapter, params.epoch);
-  const ready = await loadAdapter(stage, model, { training, tensors, heads });
-  const at = { ranks: [rank], batchSize: isWritten ? WRITTEN : BATCH };
-  const predictions = examples === undefined
-    ? await writtenAfter(texts, stage, ready, { ...params, ...at })
-    : predictionsOf(
-      problem,
-      texts,
-      examples,
-      await logitsAt(stage, ready, examples, at, "texts"),
-    );
+  const used = afterEpoch(adapter, params.epoch);
+  const ready = await loadAdapter(stage, model, used);
+  const predictions = problem.head === "language"
+    ? await writtenAfter(texts, stage, ready, rank)
+    : await predictionsOf(texts, stage, ready, rank, training);
   await writeClassification(stage.output, {
     task: training.task,
     problem: problem.name,
@@ -153,82 +125,49 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
 
 /** What the model writes after each text. */
 async function writtenAfter(
-  prompts: readonly Example[],
+  texts: readonly Example[],
   stage: ClassifyingStage,
   ready: Ready,
-  options: Parameters<typeof writeTexts>[4],
+  rank: number,
 ): Promise<Prediction[]> {
-  const model = stage.inputs.model.path;
-  const { texts } = await writeTexts(stage, ready, model, prompts, options);
+  const at = { ranks: [rank], batchSize: WRITTEN };
+  const options = { ...stage.params, ...at };
+  const { texts: [all] } = await writeTexts(stage, ready, texts, options);
   const none = { label: null, probabilities: null, score: null };
-  return texts[0]!.map((written) => ({ ...none, written }));
+  return all!.map((written) => ({ ...none, written }));
 }
 
-/** The prediction for each text by the logits of all, or of their words. */
-function predictionsOf(
-  problem: Problem,
+/** The prediction for each text by its logits, or those of its words. */
+async function predictionsOf(
   texts: readonly Example[],
-  examples: EncodedExamples,
-  logits: Float32Array,
-): Prediction[] {
-  const { outputs } = problem;
-  const starts = examples.words ? wordStarts(examples) : undefined;
+  stage: ClassifyingStage,
+  ready: Ready,
+  rank: number,
+  training: Adapter["training"],
+): Promise<Prediction[]> {
+  const { architecture, maxLength, vocabSize } = ready.classifier.model;
+  const defaults = tokenizerDefaults(architecture);
+  const length = Math.min(maxLength, training.maxLength ?? maxLength);
+  const tokenizer = await ModelTokenizer.load(ready.folder, defaults, length);
+  const [examples] = tokenizer.encodeAll(texts, vocabSize);
+  const at = { ranks: [rank], batchSize: BATCH };
+  const logits = await logitsAt(stage, ready, examples, at, "texts");
+  const { outputs, prediction } = problemOf(training);
+  const { words } = examples;
+  const starts = words && wordStarts(examples);
   return texts.map((text, i) => {
     const [from, to] = [starts?.[i] ?? i, starts?.[i + 1] ?? i + 1];
-    const read = Array.from(examples.words?.numbers.subarray(from, to) ?? []);
+    const read = Array.from(words?.numbers.subarray(from, to) ?? []);
     const own = logits.subarray(from * outputs, to * outputs);
-    return problem.prediction(own, { ...text, read });
+    return prediction(own, { ...text, read });
   });
-}
-
-/** The rank to predict at, and whether a report recommends it. */
-async function rankOf(
-  training: Adapter["training"],
-  { params: { rank, epoch }, inputs: { report }, log }: ClassifyingStage,
-): Promise<{ readonly rank: number; readonly recommended: boolean }> {
-  if (typeof rank === "number") return { rank, recommended: false };
-  if (rank === "recommended" && report === undefined) {
-    throw new RangeError(
-      'Rank "recommended" requires a report on the adapter: give the rank as a number',
-    );
-  }
-  try {
-    if (report !== undefined) {
-      const found = await recommendedRank(report.path, training, { epoch });
-      if (found.caution !== undefined) log(found.caution);
-      return { rank: found.rank, recommended: found.caution === undefined };
-    }
-  } catch (error) {
-    if (rank || !(error instanceof NoRecommendationError)) throw error;
-    log(`${error.message}. Rank ${training.rank}, the adapter's own, is used`);
-  }
-  return { rank: servedRanks(training).at(-1)!, recommended: false };
 }
 
 /** Reads an artifact of kind `adapter`, or a folder of PEFT, whose classes have names only if it was exported here. */
 async function adapterIn(folder: string, model: string): Promise<Adapter> {
   if (exists(join(folder, "training.json"))) return readAdapter(folder);
-  const peft = await readPeft(folder, readModel(model));
+  const peft = await readPeft(folder, model);
   const task = peft.exported ??
     { task: "imported", ...problemOfOutputs(peft.outputs, peft.head) };
-  const known = { ...taskFields(task), seed: 0 };
-  return toAdapter(peft, model, { method: "lora", ...known });
-}
-
-/**
- * Tokenizes texts.
- *
- * @param trained Tokens to which the texts of the training were truncated; null if unknown
- */
-async function encode(
-  texts: readonly Example[],
-  model: string,
-  trained: number | null,
-): Promise<EncodedExamples> {
-  const { architecture, maxLength, vocabSize } = readModel(model);
-  const defaults = tokenizerDefaults(architecture);
-  const length = Math.min(maxLength, trained ?? maxLength);
-  const tokenizer = await ModelTokenizer.load(model, defaults, length);
-  const [encoded] = tokenizer.encodeAll(texts, vocabSize);
-  return encoded;
+  return toAdapter(peft, { method: "lora", ...taskFields(task), seed: 0 });
 }

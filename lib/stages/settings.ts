@@ -82,9 +82,6 @@ export const classifierSettings = {
   precision,
 };
 
-/** Values of {@linkcode classifierSettings}. */
-export type ClassifierSettings = ValuesOf<typeof classifierSettings>;
-
 /** Modules as PEFT names them. */
 export const modulesToTake = z.union([
   z.array(z.string().regex(/^[\w.-]+$/)).min(1),
@@ -152,19 +149,8 @@ export const ranksToUse = z.union([
   z.enum(["all", "powers"]),
 ]);
 
-/** The ranks that a choice names, ascending, of those that an adapter serves. */
-export function selectedRanks(
-  choice: z.output<typeof ranksToUse>,
-  served: readonly number[],
-): number[] {
-  if (typeof choice !== "string") {
-    return [...new Set(choice)].sort((a, b) => a - b);
-  }
-  return served.filter((rank) =>
-    choice === "all" || rank === served.at(-1) ||
-    Number.isInteger(Math.log2(rank))
-  );
-}
+/** Values of {@linkcode ranksToUse}. */
+export type RankChoice = z.output<typeof ranksToUse>;
 
 /** Inputs of tasks that run an adapter on tokens. */
 export const ADAPTER_INPUTS = {
@@ -175,7 +161,7 @@ export const ADAPTER_INPUTS = {
 
 /** What a stage of every training gets. */
 export type TrainingStage = Stage<
-  ClassifierSettings,
+  ValuesOf<typeof classifierSettings>,
   InputsOf<typeof TRAINING_INPUTS>
 >;
 

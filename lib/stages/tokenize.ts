@@ -1,10 +1,12 @@
 import { taskFields } from "../artifacts/classes.ts";
 import { readDatasetInfo, readExamples } from "../artifacts/dataset.ts";
 import { readModel } from "../artifacts/model.ts";
-import { tokenizerDigest } from "../artifacts/tokenizer.ts";
+import {
+  tokenizerDefaultsOf,
+  tokenizerDigest,
+} from "../artifacts/tokenizer.ts";
 import { truncatedMetric, writeTokens } from "../artifacts/tokens.ts";
 import type { EncodedExamples } from "../data/example.ts";
-import { tokenizerDefaults } from "../engine/models/registry.ts";
 import { problemOf } from "../problems/registry.ts";
 import { ModelTokenizer } from "../text/model_tokenizer.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
@@ -25,11 +27,8 @@ export async function tokenize(
       `"maxLength" is ${maxLength}, but the model has ${limits.maxLength} positions: choose at most ${limits.maxLength}`,
     );
   }
-  const tokenizer = await ModelTokenizer.load(
-    model,
-    tokenizerDefaults(limits.architecture),
-    maxLength,
-  );
+  const defaults = tokenizerDefaultsOf(model);
+  const tokenizer = await ModelTokenizer.load(model, defaults, maxLength);
   const splits: Record<string, EncodedExamples> = {};
   const total = Object.values(info.splits).reduce((sum, it) => sum + it, 0);
   let done = 0;
@@ -62,6 +61,6 @@ export async function tokenize(
     maxLength,
     padId: limits.padId,
     vocabSize: limits.vocabSize,
-    tokenizer: await tokenizerDigest(model, limits.architecture, info.problem),
+    tokenizer: await tokenizerDigest(model, info.problem),
   }, splits);
 }

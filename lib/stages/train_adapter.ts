@@ -4,7 +4,11 @@ import { findModelOrigin, readModel } from "../artifacts/model.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
 import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
 import { adapterTensor, kindNamed } from "../engine/adapters/registry.ts";
-import { rankStabilized, usesRslora } from "../engine/adapters/scale.ts";
+import {
+  divisorAt,
+  rankStabilized,
+  usesRslora,
+} from "../engine/adapters/scale.ts";
 import type { ParameterLayout } from "../engine/models/model.ts";
 import type { ClassifierShape } from "../engine/models/outline.ts";
 import { parameterLayout, toTensors } from "../engine/models/parameters.ts";
@@ -67,6 +71,7 @@ export async function trainAdapter(
       `"loraDropout: ${loraDropout}" is not supported with "adapter: ${adapter}", whose frozen product PEFT drops as well: use 0, or "adapter: ${kindNamed().name}"`,
     );
   }
+  const compared = { ...own, baseModel };
   const { layout, values, best, record } = await runTraining(stage, {
     trained: own,
     objective: schedule.objective(settings, own),
@@ -74,14 +79,7 @@ export async function trainAdapter(
     scaling,
     ranks: servedRanks(own),
     startFrom: start &&
-      ((fresh, first) =>
-        startFrom(
-          start,
-          fresh,
-          first,
-          { ...own, baseModel },
-          params.startHead,
-        )),
+      ((...fresh) => startFrom(start, ...fresh, compared, params.startHead)),
   });
   const tensors = (values: Float32Array) =>
     toTensors(values, layout, PEFT_PREFIX);
@@ -142,17 +140,11 @@ export function startFrom(
       );
     }
   }
-  const start = adapterValues({ tensors }, theirs);
+  const start = adapterValues(tensors, theirs);
   const values = initial.slice();
   // At its own rank, each has the scale that PEFT gives it.
-  const [ours, other] = [
-    { rank: layout.rank, of: own.scaling },
-    { rank: theirs.rank, of: training.scaling },
-  ].map(({ rank, of }) => usesRslora(of) ? Math.sqrt(rank) : rank) as [
-    number,
-    number,
-  ];
-  const ratio = ours / other;
+  const ratio = divisorAt(layout.rank, own.scaling) /
+    divisorAt(theirs.rank, training.scaling);
   for (const { name, module, offset, shape } of theirs.entries.values()) {
     if (module === undefined && head === "new") continue;
     const factor = adapterTensor(name)?.of.role === "b" ? ratio : 1;

@@ -1,10 +1,7 @@
 import { join } from "@std/path/posix/join";
 import * as z from "zod";
 import { taskFields } from "../artifacts/classes.ts";
-import {
-  type ClassifierTraining,
-  writeClassifier,
-} from "../artifacts/classifier.ts";
+import { writeClassifier } from "../artifacts/classifier.ts";
 import { findModelOrigin, openWeights } from "../artifacts/model.ts";
 import { readFittingTokens, readLabelledTokens } from "../artifacts/tokens.ts";
 import {
@@ -40,15 +37,11 @@ import {
 } from "../engine/training/evaluation.ts";
 import { trainingPhases } from "../engine/training/phases.ts";
 import type { TrainingReport } from "../engine/training/progress.ts";
-import {
-  train,
-  type TrainingHooks,
-  type TrainingResult,
-} from "../engine/training/train.ts";
+import { train, type TrainingHooks } from "../engine/training/train.ts";
 import type { Stage } from "../pipeline/task.ts";
 import type { Problem } from "../problems/problem.ts";
 import { problemOf, signOf } from "../problems/registry.ts";
-import { engineOf, loadFolder, startStageEngine } from "./load_classifier.ts";
+import { loadFolder, startStageEngine } from "./load_classifier.ts";
 import { ScoredSplit } from "./scored_split.ts";
 import type { TrainingStage } from "./settings.ts";
 
@@ -69,23 +62,17 @@ interface TrainingPlan
     | undefined;
 }
 
-/** The result of a training. */
-interface FinishedTraining
-  extends Pick<TrainingResult, "values" | "best">, ClassifierShape {
-  /** The fields of `training.json` that every method has. */
-  readonly record: Omit<ClassifierTraining, "method">;
-}
-
 /**
  * Trains the model of a stage on its tokens, from the stage's checkpoint if
  * there is one, and reports progress and seconds.
  *
+ * @returns The classifier with its values, and the fields of `training.json` that every method has
  * @throws {Error} If a split is missing or has no labels, or the tokens were made for another model.
  */
 export async function runTraining(
   stage: TrainingStage,
   { trained, objective, startFrom, ...served }: TrainingPlan,
-): Promise<FinishedTraining> {
+) {
   const started = performance.now();
   const { params, inputs, signal } = stage;
   const [folder, tokens] = [inputs.model.path, inputs.tokens.path];
@@ -106,7 +93,8 @@ export async function runTraining(
   }
   const phases = trainingPhases(classifier, examples, { ...params, objective });
   const first = phases[0]!.classifier;
-  const fresh = initialValues(folder, first, params.seed);
+  using file = openWeights(folder);
+  const fresh = startValues(file, first, params.seed);
   const scored = {
     ...served,
     passes: params.epochs,
@@ -167,7 +155,7 @@ export async function runTraining(
       maxLength: info.maxLength,
       classWeights: classWeights && params.classWeights,
       precision,
-      engine: engineOf(stage).engine,
+      engine: stage.runtimes.engine!.engine,
       examples: examples.index.length * params.epochs,
       selection: held === undefined ? null : {
         split: held.name,
@@ -204,17 +192,10 @@ export async function trainClassifier(
     ...toTensors(values, layout),
   });
   await writeClassifier(stage.output, folder, {
-    architecture: model.architecture,
     tensors: tensors(values),
     best: best && tensors(best),
     training: { method, ...record },
   });
-}
-
-/** The values of a classifier before its training, flat; equal seeds give equal heads, whether the head is trained alone or with all weights. */
-function initialValues(folder: string, shape: ClassifierShape, seed: number) {
-  using file = openWeights(folder);
-  return startValues(file, shape, seed);
 }
 
 /** The checkpoint of a stage, if there is an intact one. */

@@ -4,8 +4,7 @@
  * line of JSON with an id, a text and a rank, the text so far, token by token. A
  * request ends the one before.
  */
-import { readAdapter, tensorsOf } from "../peft/adapter.ts";
-import { readModel } from "../artifacts/model.ts";
+import { readAdapter } from "../peft/adapter.ts";
 import { servedRanks } from "../artifacts/training.ts";
 import { problemOf } from "../problems/registry.ts";
 import { textWriter } from "./generate.ts";
@@ -24,19 +23,13 @@ const { model, adapter: folder, engine, cpus }: WriterStart = JSON
   .parse(Deno.args[0]!);
 const adapter = await readAdapter(folder);
 const { training } = adapter;
-const stage = { cpus, runtimes: { engine }, params: { precision: "auto" } };
-const ready = await loadAdapter(
-  stage as Parameters<typeof loadAdapter>[0],
-  model,
-  {
-    training,
-    tensors: tensorsOf(adapter, "last"),
-    heads: undefined,
-  },
-);
-const write = await textWriter(ready, model, training.isChat === true, {
+const params = { precision: "auto" } as const;
+const stage = { cpus, runtimes: { engine }, params };
+const ready = await loadAdapter(stage, model, adapter);
+const { maxLength } = ready.classifier.model;
+const write = await textWriter(ready, training.isChat === true, {
   ...{ beams: 1, lengthPenalty: 1, batchSize: 1 },
-  maxTokens: Math.min(128, Math.floor(readModel(model).maxLength / 2)),
+  maxTokens: Math.min(128, Math.floor(maxLength / 2)),
 });
 const { toExample } = problemOf(training);
 const say = (message: unknown) => console.log(JSON.stringify(message));

@@ -77,6 +77,10 @@ Deno.test("generate writes texts at several ranks, scores them, a report has int
       markdown.replaceAll(/\s+/g, " "),
       "longer than 64 tokens with their prompts: these have lost their beginnings, then the texts their ends: a larger maxLength reads more",
     );
+    assertStringIncludes(
+      markdown,
+      "counted from the shapes of the matrix products including padding in training, and without it in written texts; a reduction counts as 0",
+    );
     const paired = await attempt("classify", {
       texts: [{ text: "a", pair: "b" }],
     }, { model, adapter });
@@ -121,7 +125,7 @@ Deno.test("generate writes texts at several ranks, scores them, a report has int
   }));
 
 Deno.test("an answer ends where the template of the model ends it, whatever token its tokenizer names", () =>
-  withEngineStages(async ({ folder, run }) => {
+  withEngineStages(async ({ folder, run, attempt }) => {
     const model = join(folder, "model");
     cpSync(fixture("tiny-llama"), model, { recursive: true });
     const path = join(model, "tokenizer_config.json");
@@ -156,6 +160,30 @@ Deno.test("an answer ends where the template of the model ends it, whatever toke
     const [line] = (await Deno.readTextFile(join(scores, "texts.jsonl")))
       .split("\n");
     assertEquals(JSON.parse(line!).written, { 4: "so" });
+    const pairs = join(folder, "pairs.jsonl");
+    Deno.writeTextFileSync(pairs, '{"text":"a","completion":"so"}');
+    const { output: others } = await runTask(fetchData, folder, {
+      files: { train: pairs, validation: pairs },
+      completion: "completion",
+    });
+    const { output: otherTokens } = await runTask(tokenize, folder, {}, {
+      data: others,
+      model,
+    });
+    for (
+      const [task, inputs] of [
+        ["generate", { data: others }],
+        ["evaluate-ranks", { tokens: otherTokens }],
+        ["predict", { tokens: otherTokens }],
+      ] as const
+    ) {
+      const refused = await attempt(task, {}, { model, adapter, ...inputs });
+      assertMatch(
+        refused.text,
+        /trained for answers in the conversations of "data", but the (data|tokens) are for texts of "data": connect \1 that fetch-data reads by "messages"/,
+        task,
+      );
+    }
     const texts = [{ text: "b" }];
     const classified = await run("classify", { ...params, texts }, {
       model,

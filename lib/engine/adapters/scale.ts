@@ -43,7 +43,7 @@ export function rankStabilized(scaling: RankScaling): RankScaling {
 }
 
 /** By what PEFT divides alpha at rank b. */
-function divisorAt(b: number, scaling: RankScaling): number {
+export function divisorAt(b: number, scaling: RankScaling): number {
   return usesRslora(scaling) ? Math.sqrt(b) : b;
 }
 
