@@ -24,7 +24,7 @@ import {
   type Ready,
   startStageEngine,
 } from "./load_classifier.ts";
-import { ScoredSplit } from "./scored_split.ts";
+import { readScoredSplit, type ScoredSplit } from "./scored_split.ts";
 import type { RankChoice, UsageSettings } from "./settings.ts";
 
 /** Evaluates the adapter of a stage at some of the ranks that it serves. */
@@ -38,7 +38,7 @@ export async function evaluateAdapter(
   const { params, inputs } = stage;
   const opened = await openAdapter(stage, params.ranks);
   const { adapter: { training }, ranks, info, load } = opened;
-  const split = new ScoredSplit(inputs.tokens.path, info, params.split);
+  const split = readScoredSplit(inputs.tokens.path, info, params.split);
   await writeSplitScores(stage, await load(), info, split, {
     provenance: provenanceOf(training),
     seed: training.seed,
@@ -60,7 +60,7 @@ export async function evaluateModel(
   const training = await readClassifierTraining(model.path);
   const folder = modelFolderOf(model.path, training, params.epoch);
   const info = await readFittingTokens(tokens.path, folder);
-  const split = new ScoredSplit(tokens.path, info, params.split);
+  const split = readScoredSplit(tokens.path, info, params.split);
   checkSameLabels(training, info);
   const precision = await startStageEngine(stage);
   const classifier = loadFolder(folder, split.problem, "head");

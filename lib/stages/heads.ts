@@ -78,8 +78,7 @@ export async function fitHeads(
     const features = ranks.map((_, i) =>
       layer.inputsOf(all.subarray(i * size, (i + 1) * size))
     );
-    const taught = layerOutputs(features.at(-1)!, layer.values, count);
-    const targets = targetsOf(taught);
+    const targets = targetsOf(layer.outputsOf(features.at(-1)!));
     // The fits are computed in float32, whatever the features were computed in.
     await startStageEngine({ ...stage, params: { precision: "f32" } });
     fitted.forEach((rank, i) => {
@@ -152,22 +151,6 @@ function sampled(
   };
 }
 
-/** What a layer makes of features, summed in float32: `[count, outputs]` */
-function layerOutputs(
-  features: Float32Array,
-  layer: Float64Array,
-  count: number,
-): Float32Array {
-  const size = features.length / count;
-  const outputs = layer.length / size;
-  return Float32Array.from({ length: count * outputs }, (_, i) => {
-    const weights = layer.subarray((i % outputs) * size);
-    const first = Math.floor(i / outputs) * size;
-    return features.subarray(first, first + size)
-      .reduce((sum, it, k) => Math.fround(sum + it * weights[k]!), 0);
-  });
-}
-
 /** The last layer of a head as one matrix, whose last column is the bias if there is one. */
 function lastLayer(
   tensors: Readonly<Record<string, TensorValues>>,
@@ -177,7 +160,7 @@ function lastLayer(
   const name = `${PEFT_PREFIX}${last}`;
   const weight = tensors[`${name}.weight`]!;
   const bias = tensors[`${name}.bias`];
-  const width = weight.shape[1]!;
+  const [outputs, width] = weight.shape as [number, number];
   const size = bias ? width + 1 : width;
   /** Rows with one more value each, if there is a bias. */
   const widened = (rows: ArrayLike<number>, lastOf: (row: number) => number) =>
@@ -185,10 +168,21 @@ function lastLayer(
       const [row, column] = [Math.floor(i / size), i % size];
       return column < width ? rows[row * width + column]! : lastOf(row);
     });
+  const values = Float64Array.from(
+    widened(weight.values, (i) => bias!.values[i]!),
+  );
   return {
-    values: Float64Array.from(widened(weight.values, (i) => bias!.values[i]!)),
+    values,
     /** What the matrix takes, of the features of some examples: `[count, size]` */
     inputsOf: (features: Float32Array) => widened(features, () => 1),
+    /** What the matrix makes of these, summed in float32: `[count, outputs]` */
+    outputsOf: (inputs: Float32Array) =>
+      Float32Array.from({ length: inputs.length / size * outputs }, (_, i) => {
+        const row = values.subarray((i % outputs) * size);
+        const first = Math.floor(i / outputs) * size;
+        return inputs.subarray(first, first + size)
+          .reduce((sum, it, k) => Math.fround(sum + it * row[k]!), 0);
+      }),
     /** Another matrix as tensors of an adapter. */
     tensors: (layer: Float64Array): Record<string, TensorValues> => ({
       [`${name}.weight`]: {

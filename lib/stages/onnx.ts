@@ -20,7 +20,7 @@ import {
   readCutAdapter,
 } from "./cut_adapter.ts";
 import { writeModelCard } from "./model_card.ts";
-import { ScoredSplit } from "./scored_split.ts";
+import { readScoredSplit } from "./scored_split.ts";
 
 /** A stage that exports to ONNX. */
 type OnnxStage =
@@ -84,7 +84,7 @@ async function lossInWords(
   const folder = inputs.tokens.path;
   const info = await readFittingTokens(folder, inputs.model.path);
   checkSameLabels(training, info);
-  const scored = new ScoredSplit(folder, info, split ?? "validation");
+  const scored = readScoredSplit(folder, info, split ?? "validation");
   const { examples, problem, name } = scored;
   const count = examples.labels.length;
   const sequences = examples.offsets.length - 1;

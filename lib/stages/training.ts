@@ -42,7 +42,7 @@ import type { Stage } from "../pipeline/task.ts";
 import type { Problem } from "../problems/problem.ts";
 import { problemOf, signOf } from "../problems/registry.ts";
 import { loadFolder, startStageEngine } from "./load_classifier.ts";
-import { ScoredSplit } from "./scored_split.ts";
+import { readScoredSplit, type ScoredSplit } from "./scored_split.ts";
 import type { TrainingStage } from "./settings.ts";
 
 /** What is trained, and how. */
@@ -80,7 +80,7 @@ export async function runTraining(
   const examples = readLabelledTokens(tokens, info, "train");
   const held = params.selectOn === "none"
     ? undefined
-    : new ScoredSplit(tokens, info, params.selectOn);
+    : readScoredSplit(tokens, info, params.selectOn);
   const problem = problemOf(info);
   const { loss } = problem;
   const classWeights = classWeightsOf(stage, problem, examples);

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { readTokensInfo, writeTokens } from "../../lib/artifacts/tokens.ts";
-import { ScoredSplit } from "../../lib/stages/scored_split.ts";
+import { readScoredSplit } from "../../lib/stages/scored_split.ts";
 import { withFolder } from "../tasks/run_task.ts";
 
 const INFO = {
@@ -20,7 +20,7 @@ const TEST = {
   index: Int32Array.of(0, 1),
 };
 
-Deno.test("ScoredSplit scores by the metrics that the artifact names, whatever the task is called", () =>
+Deno.test("readScoredSplit() scores by the metrics that the artifact names, whatever the task is called", () =>
   withFolder(async (folder) => {
     const validation = { ...TEST, labels: Float32Array.of(1, 0) };
     await writeTokens(
@@ -29,12 +29,12 @@ Deno.test("ScoredSplit scores by the metrics that the artifact names, whatever t
       { validation, test: TEST },
     );
     const info = await readTokensInfo(folder);
-    const split = new ScoredSplit(folder, info, "validation");
+    const split = readScoredSplit(folder, info, "validation");
     assertEquals(split.score([4], Float32Array.of(0, 1, 0, 1)), [
       { rank: 4, metrics: { matthews: 0, accuracy: 0.5 } },
     ]);
     assertThrows(
-      () => new ScoredSplit(folder, info, "test"),
+      () => readScoredSplit(folder, info, "test"),
       Error,
       'Split "test" of "mrpc" has no labels',
     );

@@ -5,7 +5,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { join } from "node:path";
-import { ScoredSplit } from "../../lib/stages/scored_split.ts";
+import { readScoredSplit } from "../../lib/stages/scored_split.ts";
 import { progressReporter, scoreEpoch } from "../../lib/stages/training.ts";
 import { digestOf } from "../../lib/artifacts/json_file.ts";
 import { readTokensInfo, writeTokens } from "../../lib/artifacts/tokens.ts";
@@ -139,7 +139,7 @@ Deno.test("scoreEpoch() refuses a loss that is no number, which no epoch has as 
       tokenizer: "0".repeat(64),
     }, { validation });
     const info = await readTokensInfo(folder);
-    const split = new ScoredSplit(folder, info, "validation");
+    const split = readScoredSplit(folder, info, "validation");
     const scoreOf = (...losses: number[]) =>
       scoreEpoch(split, [1, 2], Float32Array.from(losses), () => {}).score;
     assertEquals(scoreOf(1, 2, 3, 4), -2.5);
