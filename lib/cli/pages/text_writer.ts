@@ -32,9 +32,9 @@ export async function startTextWriter(
   const shared = engine.sharedFiles?.settings(temporary);
   const cpus = navigator.hardwareConcurrency;
   const start = { ...given, engine: { ...engine.settings, ...shared }, cpus };
-  const read = [PROJECT, ...Object.values(given)];
-  const access = { read, write: [temporary] };
-  const sandbox = sandboxOf({}, access, [engine]);
+  const read = ["deno.json", "deno.lock", "lib", "node_modules"]
+    .map((name) => join(PROJECT, name)).concat(Object.values(given));
+  const sandbox = sandboxOf({}, { read, write: [temporary] }, [engine]);
   if ("state" in sandbox) throw new Error(sandbox.message);
   const { flags, rules } = sandbox;
   const args = [
