@@ -61,8 +61,18 @@ export function readKept(name: string): z.output<typeof Kept> {
   return Kept.parse(JSON.parse(text));
 }
 
-/** The reports that differences are of: each has texts to classify or to rate of its own. */
-const COMPARED = /^(banking77|clinc150|heads)(-base)?$/;
+/** The reports that differences are of: each has texts to classify or to rate of its own, or the same in another variant. */
+const COMPARED = /^(?:banking77|clinc150|heads)(?:-(.*))?$/;
+
+/** Titles of the variants. */
+const VARIANTS: Readonly<Record<string, string>> = {
+  "": "all-MiniLM-L6-v2",
+  base: "MPNet-base",
+  8: "all-MiniLM-L6-v2, trained at rank 8",
+  descend: "all-MiniLM-L6-v2, learned at rank 64, sorted, and on to rank 8",
+  sorted: "all-MiniLM-L6-v2, sorted DyLoRA of rank 8",
+  paper: "all-MiniLM-L6-v2, DyLoRA of rank 8 as in the paper",
+};
 
 interface Difference {
   readonly difference: number | null;
@@ -92,13 +102,16 @@ export function differencesPage(): string {
             pair: `${candidate} - ${baseline}`,
             task: `[${comparison.title}](${name}.md)`,
             seeds: seeds.length,
-            model: /-base$/.test(name) ? "MPNet-base" : "all-MiniLM-L6-v2",
+            variant: VARIANTS[COMPARED.exec(name)![1] ?? ""]!,
             ranks: contrast.ranks,
           };
         })
       )
     );
-  const groups = Map.groupBy(found, ({ pair, model }) => `${pair}, ${model}`);
+  const groups = Map.groupBy(
+    found,
+    ({ pair, variant }) => `${pair}, ${variant}`,
+  );
   const sections = [...groups].filter(([, of]) => of.length > 1)
     .map(([title, of]) => {
       const ranks = ranksOf(of);
