@@ -1,7 +1,11 @@
 import * as tf from "@tensorflow/tfjs-core";
+// The types of operations as methods of tensors, which every engine has.
+import type {} from "@tensorflow/tfjs";
 import { typeAttribute } from "./tensorflow/attributes.ts";
-import type { TensorMetadata } from "./tensorflow/binding.ts";
-import type { Tensorflow } from "./tensorflow/start.ts";
+import type {
+  TensorflowBinding,
+  TensorMetadata,
+} from "./tensorflow/binding.ts";
 import { DataType } from "./tensorflow/tensors.ts";
 
 /** The parts of tfjs-node's backend that the engine uses. */
@@ -10,26 +14,21 @@ interface NodeBackend {
   createOutputTensor(metadata: TensorMetadata): tf.Tensor;
 }
 
-let tensorflow: Tensorflow | undefined;
+let library: TensorflowBinding | undefined;
 
 /** Registers the library that runs in this process. */
-export function useTensorflow(started: Tensorflow): void {
-  tensorflow = started;
-}
-
-/** The library, or undefined unless it runs in this process. */
-export function runningTensorflow(): Tensorflow | undefined {
-  return tensorflow;
+export function useLibrary(binding: TensorflowBinding): void {
+  library = binding;
 }
 
 /** The library's binding, or undefined when another engine runs. */
-export function libraryBinding(): Tensorflow["binding"] | undefined {
-  return tensorflow?.binding;
+export function libraryBinding(): TensorflowBinding | undefined {
+  return library;
 }
 
 /** Number of shards of a batch that run concurrently; 1 on one thread, or if the engine parallelizes each operation itself. */
 export function engineLanes(): number {
-  return tensorflow?.lanes ?? 1;
+  return library?.lanes ?? 1;
 }
 
 /** The library's ids of some tensors. */

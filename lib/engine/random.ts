@@ -16,14 +16,9 @@ export function seededRandom(seed: number, stream: string): Random {
     hash = Math.imul(hash ^ char.codePointAt(0)!, 0x01000193);
   }
   const mix = splitMix32(hash);
-  const random = sfc32([mix(), mix(), mix(), 1]);
+  const random = restoreRandom([mix(), mix(), mix(), 1]);
   for (let i = 0; i < 12; i++) random.next();
   return random;
-}
-
-/** Continues a generator from its saved state. */
-export function restoreRandom(state: Random["state"]): Random {
-  return sfc32(state);
 }
 
 /** Standard normal value (Box and Muller 1958). */
@@ -40,8 +35,8 @@ export function shuffle<T>(items: T[], random: Random): void {
   }
 }
 
-/** Doty-Humphrey's Small Fast Counting generator with 32-bit words, as in PractRand. */
-function sfc32(words: Random["state"]): Random {
+/** Continues a generator from its saved state: Doty-Humphrey's Small Fast Counting generator with 32-bit words, as in PractRand. */
+export function restoreRandom(words: Random["state"]): Random {
   let [a, b, c, counter] = words;
   return {
     next() {

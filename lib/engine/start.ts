@@ -1,6 +1,17 @@
-import { runningTensorflow, useTensorflow } from "./backend.ts";
+import type { KernelBackend } from "@tensorflow/tfjs-core";
+import { libraryBinding, useLibrary } from "./backend.ts";
+import { TensorflowBinding } from "./tensorflow/binding.ts";
+import {
+  type CompiledFolders,
+  CompiledFunctions,
+} from "./tensorflow/compiled.ts";
+import {
+  type ContextOptions,
+  listDevices,
+  openContext,
+  openLibtensorflow,
+} from "./tensorflow/open.ts";
 import type { Precision } from "./tensorflow/precision.ts";
-import { startTensorflow } from "./tensorflow/start.ts";
 
 /** The chosen engine. */
 export interface EngineSettings {
@@ -57,7 +68,7 @@ export async function startEngine(
   }
   // On a CPU, each thread computes a shard of the batch, so that threads wait
   // for each other once per step instead of in every operation.
-  const started = runningTensorflow() ?? await startTensorflow(
+  const binding = libraryBinding() ?? await startLibrary(
     library,
     device === "gpu"
       ? { intraOpThreads: use.cpus, interOpThreads: 1 }
@@ -66,14 +77,59 @@ export async function startEngine(
       ? { kept: compiledBefore, own: compiledNow }
       : undefined,
   );
-  if (device === "gpu" && !started.binding.isUsingGpuDevice()) {
+  if (device === "gpu" && !binding.isUsingGpuDevice()) {
     throw new Error(
       `A GPU was chosen, but libtensorflow finds none (devices: ${
-        started.devices.join(", ")
+        binding.devices.join(", ")
       }): check the NVIDIA driver and CUDA_VISIBLE_DEVICES, or set CUDA_VISIBLE_DEVICES=-1 to use the CPU`,
     );
   }
-  started.binding.precision = precision;
-  useTensorflow(started);
+  binding.precision = precision;
+  useLibrary(binding);
   return precision;
+}
+
+/** Loads libtensorflow from its folder and makes it the backend of tfjs. */
+async function startLibrary(
+  folder: string,
+  options: ContextOptions,
+  compiled: CompiledFolders | undefined,
+): Promise<TensorflowBinding> {
+  const library = openLibtensorflow(
+    folder,
+    compiled && CompiledFunctions.environment(compiled),
+  );
+  const context = openContext(library, options);
+  const binding = new TensorflowBinding(
+    library,
+    context,
+    listDevices(library, context),
+    options.interOpThreads,
+    compiled && new CompiledFunctions(compiled),
+  );
+  // Imported here, since other engines do not need these packages.
+  const { NodeJSKernelBackend } = await import("./tensorflow/kernels.ts");
+  const tf = await import("@tensorflow/tfjs-core");
+  tf.registerBackend("tensorflow", () => {
+    const backend = new NodeJSKernelBackend(
+      binding,
+      "@tensorflow/tfjs-node-gpu",
+    );
+    // tfjs-node creates a tensor only at its first use. If that were inside a
+    // trace, a tensor from outside of it would become a constant of the graph.
+    const { write } = backend;
+    backend.write = (values, shape, dtype) => {
+      const dataId = write.call(backend, values, shape, dtype);
+      const data = backend.tensorMap.get(dataId);
+      data.id = binding.createTensor(shape, data.dtype, values);
+      data.values = null;
+      return dataId;
+    };
+    return backend as unknown as KernelBackend;
+  });
+  if (!await tf.setBackend("tensorflow")) {
+    throw new Error('tfjs rejects the backend "tensorflow"');
+  }
+  await tf.ready();
+  return binding;
 }

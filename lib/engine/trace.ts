@@ -1,20 +1,25 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { libraryBinding, tensorIds, tensorOf } from "./backend.ts";
-import type { FunctionOptions, TracedFunction } from "./tensorflow/binding.ts";
+import type {
+  TensorflowBinding,
+  TensorMetadata,
+  TracedFunction,
+} from "./tensorflow/binding.ts";
 
 /** Tensors by name. Undefined ones count as absent. */
 export type Named = { readonly [name: string]: tf.Tensor | undefined };
 
 /**
  * Makes a function that traces `f` at its first call with each set of names
- * and shapes, and runs the graph from then on.
+ * and shapes, and runs the graph from then on. Its inputs and results are
+ * records and lists of tensors, of any depth.
  *
  * `f` must be a pure function of its inputs and of tensors that outlive it: it
  * may not read values. On engines without graphs, `f` is called directly.
  *
  * @throws {Error} From the first call, if `f` does something that cannot be traced.
  */
-export function trace<Inputs extends Named, Outputs extends Named>(
+export function trace<Inputs extends object, Outputs extends object>(
   f: (inputs: Inputs) => Outputs,
   options: TraceOptions = {},
 ) {
@@ -36,54 +41,50 @@ export const COMPILED_SIZE = 2 ** 15;
  * function, so that it gives the same bits there as outside.
  *
  * `f` must be a pure function of its inputs alone.
+ *
+ * @param options.products Results that only products take: in mixed precision they are stored in bfloat16
  */
-export function fused<Inputs extends Named, Outputs extends Named>(
+export function fused<Inputs extends object, Outputs extends object>(
   f: (inputs: Inputs) => Outputs,
-  { products = [] }: FusedOptions<Outputs> = {},
+  { products = [] }: {
+    readonly products?: readonly (keyof Outputs & string)[];
+  } = {},
 ): (inputs: Inputs) => Outputs {
-  let made: ((inputs: Inputs) => Outputs) | undefined;
-  return (inputs) => (made ??= functionOf(f, { products }))(inputs);
+  return functionOf(f, { products });
 }
 
-/** Options of {@linkcode fused}. */
-interface FusedOptions<Outputs> {
-  /** Results that only products take: in mixed precision they are stored in bfloat16. */
-  readonly products?: readonly (keyof Outputs & string)[];
-}
-
-/** A graph function, and the names of its results in their order. */
-interface Made {
+/** A graph function, and its results in the trace: others of the same form are given at each call. */
+interface Made<Outputs> {
   readonly graph: TracedFunction;
-  readonly outputs: readonly string[];
+  readonly results: Outputs;
 }
 
 /** @param products Results that only products take, of a function that is compiled */
-function functionOf<Inputs extends Named, Outputs extends Named>(
+function functionOf<Inputs extends object, Outputs extends object>(
   f: (inputs: Inputs) => Outputs,
   { eager: isEager = false, products }: TraceOptions & {
     readonly products?: readonly string[];
   },
 ) {
-  const isCompiled = products !== undefined;
-  const binding = libraryBinding();
-  const functions = new Map<string, Made>();
+  const functions = new Map<string, Made<Outputs>>();
 
   /** Calls it as one graph function of the library; the caller disposes the results. */
   function traced(inputs: Inputs): Outputs {
-    const given = present(inputs);
-    const isInline = isCompiled
+    const binding = libraryBinding();
+    const given = tensorsIn(inputs);
+    const isInline = products !== undefined
       ? given.every(([, { size }]) => size < COMPILED_SIZE)
       : binding?.tracing;
-    if (isEager || !binding || isInline) return tf.tidy(() => f(inputs));
-    const names = given.map(([name]) => name);
-    const ids = tensorIds(given.map(([, tensor]) => tensor));
-    const signature = `${names} ${binding.precision} ${binding.signature(ids)}`;
-    let made = functions.get(signature);
-    if (made === undefined) {
-      made = record(binding, f, names, ids, products);
-      functions.set(signature, made);
+    if (isEager || !binding || isInline) {
+      return tf.tidy(() => f(inputs) as Outputs & Named);
     }
-    return named(made.outputs, binding.call(made.graph, ids)) as Outputs;
+    const ids = tensorIds(given.map(([, tensor]) => tensor));
+    const names = given.map(([name]) => name);
+    const signature = `${names} ${binding.precision} ${binding.signature(ids)}`;
+    const made = functions.get(signature) ??
+      record(binding, f, inputs, ids, products);
+    functions.set(signature, made);
+    return withTensors(made.results, binding.call(made.graph, ids));
   }
 
   return Object.assign(traced, {
@@ -92,7 +93,7 @@ function functionOf<Inputs extends Named, Outputs extends Named>(
     /** Frees the graph functions. */
     dispose() {
       for (const { graph } of functions.values()) {
-        binding?.removeFunction(graph);
+        libraryBinding()?.removeFunction(graph);
       }
       functions.clear();
     },
@@ -110,44 +111,62 @@ export function waitFor<T extends tf.Tensor>(
   return tensorOf(binding.after(id, awaited)) as T;
 }
 
-function record<Inputs extends Named, Outputs extends Named>(
-  binding: NonNullable<ReturnType<typeof libraryBinding>>,
+function record<Inputs extends object, Outputs extends object>(
+  binding: TensorflowBinding,
   f: (inputs: Inputs) => Outputs,
-  names: readonly string[],
+  inputs: Inputs,
   ids: readonly number[],
   products: readonly string[] | undefined,
-): Made {
+): Made<Outputs> {
   const symbols = binding.beginTrace(ids);
   try {
-    let outputs: string[] = [];
-    let outputIds: number[] = [];
-    tf.tidy(() => {
-      const results = present(f(named(names, symbols) as Inputs));
-      outputs = results.map(([name]) => name);
-      outputIds = tensorIds(results.map(([, tensor]) => tensor));
+    let results: Outputs | undefined;
+    const outputs = tf.tidy(() => {
+      results = f(withTensors(inputs, symbols));
+      const found = tensorsIn(results);
+      return {
+        ids: tensorIds(found.map(([, tensor]) => tensor)),
+        narrow: found.map(([name]) => products?.includes(name) ?? false),
+      };
     });
-    const options: FunctionOptions = {
-      compiled: products !== undefined,
-      narrow: products?.map((name) => outputs.indexOf(name)) ?? [],
+    const compiled = products !== undefined;
+    return {
+      graph: binding.endTrace(outputs.ids, compiled, outputs.narrow),
+      results: results!,
     };
-    return { graph: binding.endTrace(outputIds, options), outputs };
   } catch (error) {
     binding.abandonTrace();
     throw error;
   }
 }
 
-function present(tensors: Named): [string, tf.Tensor][] {
-  return Object.entries(tensors).filter((entry): entry is [string, tf.Tensor] =>
-    entry[1] !== undefined
+/** The tensors in records and lists, by their paths: `own.0.key`. */
+function tensorsIn(of: object, path = ""): [path: string, tf.Tensor][] {
+  return Object.entries(of).flatMap(([name, it]) =>
+    it === undefined
+      ? []
+      : it instanceof tf.Tensor
+      ? [[`${path}${name}`, it]]
+      : tensorsIn(it, `${path}${name}.`)
   );
 }
 
-function named(
-  names: readonly string[],
-  metadata: readonly Parameters<typeof tensorOf>[0][],
-): Record<string, tf.Tensor> {
+/** Records and lists with other tensors in place of theirs, in the order of {@linkcode tensorsIn}. */
+function withTensors<T>(of: T, others: readonly TensorMetadata[]): T {
+  const next = others.values();
+  return replaced(of, tf.Tensor, () => tensorOf(next.next().value!)) as T;
+}
+
+/** Records and lists, of any depth, with something else in place of each instance of a class. */
+export function replaced<T>(
+  of: unknown,
+  type: abstract new (...args: never) => T,
+  by: (instance: T) => unknown,
+): unknown {
+  if (of instanceof type) return by(of);
+  if (Array.isArray(of)) return of.map((it) => replaced(it, type, by));
+  if (of?.constructor !== Object) return of;
   return Object.fromEntries(
-    names.map((name, i) => [name, tensorOf(metadata[i]!)]),
+    Object.entries(of).map(([name, it]) => [name, replaced(it, type, by)]),
   );
 }

@@ -13,8 +13,8 @@ import { kindNamed } from "../engine/adapters/registry.ts";
 import { scaleAt } from "../engine/adapters/scale.ts";
 import {
   parameterLayout,
+  pretrained,
   type TargetModules,
-  tensorReader,
 } from "../engine/models/parameters.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
 import { ModelTokenizer } from "../text/model_tokenizer.ts";
@@ -111,7 +111,7 @@ export async function writeServedModel(
     head: { modules },
     read(name, shape) {
       using file = openWeights(folder);
-      return tensorReader(file, model)(name, shape);
+      return pretrained(file, model).read(name, shape);
     },
   };
   writeClassifierGraph(path, { ...graph, precision: dtype });

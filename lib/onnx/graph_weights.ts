@@ -1,4 +1,4 @@
-import { LORA_A, LORA_B } from "../engine/adapters/lora.ts";
+import { LORA_A, LORA_B } from "../engine/adapters/registry.ts";
 import type { Model } from "../engine/models/model.ts";
 import { transpose } from "../engine/models/parameters.ts";
 import { PEFT_PREFIX } from "../peft/names.ts";

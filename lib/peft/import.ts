@@ -9,6 +9,7 @@ import {
   adapterTensor,
   kindNamed,
   kindOf,
+  LORA_B,
   TYPE_FIELDS,
 } from "../engine/adapters/registry.ts";
 import { rankStabilized } from "../engine/adapters/scale.ts";
@@ -28,10 +29,9 @@ import {
 import type { Model } from "../engine/models/model.ts";
 import { headTensors } from "../engine/models/outline.ts";
 import {
-  hasTensor,
   parameterLayout,
+  pretrained,
   type TargetModules,
-  tensorReader,
 } from "../engine/models/parameters.ts";
 import { scheduleNamed } from "../engine/schedules/registry.ts";
 import { type Adapter, baseModelIn, readTensors } from "./adapter.ts";
@@ -177,7 +177,7 @@ function padModules(
     if (found === undefined) return [[name, tensor] as const];
     if (isOfHead(found.module)) return [];
     const { shape, values } = resized(tensor, found.of, largest.rank);
-    const factor = found.of.role === "b" ? factorOf(found.module) : 1;
+    const factor = found.suffix === LORA_B ? factorOf(found.module) : 1;
     const scaled = values.map((value) => factor * value);
     return [[name, { shape, values: scaled }] as const];
   });
@@ -327,7 +327,8 @@ function withPretrainedHead(
   ) => start === "pretrained" && !(`${PEFT_PREFIX}${name}` in tensors));
   if (missing.length === 0) return tensors;
   using file = openWeights(modelFolder);
-  const lost = missing.find(({ name }) => !hasTensor(file, model, name));
+  const { has, read } = pretrained(file, model);
+  const lost = missing.find(({ name }) => !has(name));
   if (lost !== undefined) {
     throw new SyntaxError(
       `Neither the adapter nor the model has "${lost.name}", which was new when the adapter was trained; ${
@@ -335,7 +336,6 @@ function withPretrainedHead(
       }`,
     );
   }
-  const read = tensorReader(file, model);
   const added = missing.map(({ name, shape }) => {
     const values = read(name, shape);
     const own = `${PEFT_PREFIX}${name}`;

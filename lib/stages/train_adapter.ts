@@ -3,7 +3,7 @@ import { type Adapter, readAdapter, writeAdapter } from "../peft/adapter.ts";
 import { findModelOrigin, readModel } from "../artifacts/model.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
 import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
-import { adapterTensor, kindNamed } from "../engine/adapters/registry.ts";
+import { kindNamed, LORA_B } from "../engine/adapters/registry.ts";
 import {
   divisorAt,
   rankStabilized,
@@ -147,7 +147,7 @@ export function startFrom(
     divisorAt(theirs.rank, training.scaling);
   for (const { name, module, offset, shape } of theirs.entries.values()) {
     if (module === undefined && head === "new") continue;
-    const factor = adapterTensor(name)?.of.role === "b" ? ratio : 1;
+    const factor = name.endsWith(`.${LORA_B}`) ? ratio : 1;
     values.set(
       start.subarray(offset, offset + elementCount(shape))
         .map((value) => factor * value),

@@ -25,7 +25,7 @@ Deno.test({
       Error,
       /^Cannot read the result of "BatchMatMulV2", of shape \[2,2\], inside a traced function/,
     );
-    assertEquals(tensorflow!.binding.tracing, false);
+    assertEquals(tensorflow!.tracing, false);
   },
 });
 
@@ -41,7 +41,7 @@ Deno.test({
       Error,
       'Operation "Where" cannot be traced',
     );
-    assertEquals(tensorflow!.binding.tracing, false);
+    assertEquals(tensorflow!.tracing, false);
   },
 });
 

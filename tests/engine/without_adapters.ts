@@ -6,8 +6,8 @@ import {
 import {
   fromTensors,
   parameterLayout,
+  pretrained,
   startValues,
-  tensorReader,
 } from "../../lib/engine/models/parameters.ts";
 import type { ModelRanks } from "../../lib/engine/models/pass_weights.ts";
 import type { Reference } from "./reference.ts";
@@ -25,13 +25,11 @@ export function referenceHead(
   { model, file, figures }: Reference,
   labels: number,
 ): Float32Array {
-  const pretrained = tensorReader(file, model);
+  const { read } = pretrained(file, model);
   return fromTensors((name, shape) => {
     const found = ["head", `head${labels}`].map((group) => `${group}.${name}`)
       .find((it) => figures.tensors.has(it));
-    return found === undefined
-      ? pretrained(name, shape)
-      : figures.floats(found);
+    return found === undefined ? read(name, shape) : figures.floats(found);
   }, parameterLayout(model, labels, "head"));
 }
 

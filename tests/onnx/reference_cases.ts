@@ -7,7 +7,7 @@ import {
 import { headTensors } from "../../lib/engine/models/outline.ts";
 import {
   parameterLayout,
-  tensorReader,
+  pretrained,
 } from "../../lib/engine/models/parameters.ts";
 import { PEFT_PREFIX } from "../../lib/peft/names.ts";
 import type { TensorValues } from "../../lib/engine/safetensors/writer.ts";
@@ -86,7 +86,7 @@ export function writeServed(
 ): void {
   const { model, file } = reference;
   const head = { modules: modulesOf(reference) };
-  const read = tensorReader(file, model);
+  const { read } = pretrained(file, model);
   writeClassifierGraph(path, { model, head, read, precision });
 }
 
@@ -142,7 +142,7 @@ export function headOf(
   { model, file, figures }: Reference,
   labels: number,
 ): Feed {
-  const pretrained = tensorReader(file, model);
+  const { read } = pretrained(file, model);
   return Object.fromEntries(
     headTensors(model, labels)
       .map(({ name, shape }): [string, TensorValues] => {
@@ -150,7 +150,7 @@ export function headOf(
           .map((group) => `${group}.${name}`)
           .find((it) => figures.tensors.has(it));
         const values = found === undefined
-          ? pretrained(name, shape)
+          ? read(name, shape)
           : figures.floats(found);
         return [`${PEFT_PREFIX}${name}`, { shape, values }];
       }),

@@ -1,4 +1,4 @@
-import type { AdapterFactors } from "../ops/adapted_linear.ts";
+import type * as tf from "@tensorflow/tfjs";
 import type { TensorValues } from "../safetensors/writer.ts";
 
 /** A kind of adapter: what it adds to a linear module whose weight is frozen. */
@@ -12,6 +12,14 @@ export interface AdapterKind {
   config(settings: PeftScale): Readonly<Record<string, unknown>>;
   /** Its tensors of one module, by what follows the name of the module in PEFT's files. */
   readonly tensors: Readonly<Record<string, ModuleParameter>>;
+  /**
+   * What it adds to a module in a forward pass.
+   *
+   * @param tensor Gives the module's tensor of a name
+   */
+  factors(tensor: (suffix: string) => tf.Tensor): AdapterFactors;
+  /** Multiply-adds of the {@linkcode AdapterFactors.gain} of a module at a number of ranks. */
+  gainProducts?(module: ModuleSizes, rank: number, ranks: number): number;
   /** The weight of a module, `[out, in]`, with its adapter merged into it. */
   merge(
     weight: Float32Array,
@@ -30,17 +38,35 @@ export interface AdapterKind {
   sortFlops(module: AdaptedModule, rank: number): number;
 }
 
-/** A linear module with an adapter. */
-export interface AdaptedModule {
-  readonly name: string;
+/**
+ * The tensors of a module with an adapter, whose outputs are
+ * `y = gain * (x W^T + (s * (x A^T)) B^T) + c`, without a gain as in LoRA.
+ */
+export interface AdapterFactors {
+  /** `[rank, in]` */
+  readonly a: tf.Tensor;
+  /** Transposed, so that a rank is a row of both factors: `[rank, out]` */
+  readonly b: tf.Tensor;
+  /** The gain is `lengths / norms`: what is learnt, `[out]`, and what has no gradient, `[ranks, out]`, of the frozen weight `[out, in]` and the scales `[ranks, rank]`. */
+  readonly gain?: {
+    readonly lengths: tf.Tensor;
+    norms(weight: tf.Tensor, scale: tf.Tensor): tf.Tensor;
+  };
+}
+
+/** Width of the input and the output of a linear module. */
+interface ModuleSizes {
   readonly inputs: number;
   readonly outputs: number;
 }
 
+/** A linear module with an adapter. */
+export interface AdaptedModule extends ModuleSizes {
+  readonly name: string;
+}
+
 /** A tensor that a kind of adapter has for each module. */
 export interface ModuleParameter {
-  /** What it is in the product, `adaptedLinear()`. */
-  readonly role: keyof AdapterFactors;
   /** As PEFT stores it. In training it is transposed, if need be, so that a rank is a row. */
   readonly shape: readonly ("rank" | "inputs" | "outputs")[];
   /** Initial values: uniform in ±1/sqrt(in), zeros, or made of the module's weight, `[out, in]`. */

@@ -19,9 +19,10 @@ export const lora: AdapterKind = {
   }),
   // A is Kaiming-uniform with a = sqrt 5, as in microsoft/LoRA.
   tensors: {
-    [LORA_A]: { role: "a", shape: ["rank", "inputs"], start: "uniform" },
-    [LORA_B]: { role: "b", shape: ["outputs", "rank"], start: "zeros" },
+    [LORA_A]: { shape: ["rank", "inputs"], start: "uniform" },
+    [LORA_B]: { shape: ["outputs", "rank"], start: "zeros" },
   },
+  factors: (tensor) => ({ a: tensor(LORA_A), b: tensor(LORA_B) }),
   merge: (weight, adapter, scale) => updated(weight, adapter, scale),
   sort(adapter, kept, scale) {
     const [rank, inputs] = adapter[LORA_A]!.shape as [number, number];

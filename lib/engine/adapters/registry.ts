@@ -10,6 +10,8 @@ import {
 import { dora } from "./dora.ts";
 import { lora } from "./lora.ts";
 
+export { LORA_A, LORA_B } from "./lora.ts";
+
 /** Every kind of adapter; the first is the default. */
 const KINDS: readonly AdapterKind[] = [lora, dora];
 

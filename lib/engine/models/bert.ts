@@ -1,4 +1,5 @@
 import * as z from "zod";
+import type { TokenizerClass } from "../../text/tokenizer_files.ts";
 import {
   count,
   epsilon,
@@ -17,7 +18,6 @@ import {
   type Pass,
   type Read,
 } from "./model.ts";
-import { wordPiece } from "./tokenizer_classes.ts";
 
 /**
  * BERT (arXiv 1810.04805), as transformers' `BertForSequenceClassification`
@@ -45,6 +45,23 @@ export const bert: Architecture = {
     };
   },
 };
+
+/** A class of transformers with BERT's WordPiece. */
+export function wordPiece(types: boolean): TokenizerClass {
+  return {
+    types,
+    sets: {
+      part: "normalizer",
+      value: (given, options) =>
+        given?.type !== "BertNormalizer" ? given : {
+          ...given,
+          lowercase: options.do_lower_case ?? true,
+          strip_accents: options.strip_accents ?? null,
+          handle_chinese_chars: options.tokenize_chinese_chars ?? true,
+        },
+    },
+  };
+}
 
 /** The `config.json` of BERT, whose fields many share. */
 export const BertConfig = z.looseObject({

@@ -9,6 +9,7 @@ import {
 } from "./model.ts";
 import { rangeOf } from "../ops/attention.ts";
 import { evenSizes } from "../ops/blocks.ts";
+import { replaced } from "../trace.ts";
 import type { Activation } from "./pass_weights.ts";
 import { byToken, TensorPass, type TensorPassOptions } from "./tensor_pass.ts";
 
@@ -44,8 +45,9 @@ export class ChunkedPass implements Pass<Chunks> {
     const { ids, positions, types, mask } = options.input;
     this.tokens = ids.shape[1];
     this.#sizes = evenSizes(this.tokens, count);
-    const keysOf = (keys ? tf.split(keys, count) as tf.Tensor2D[] : [])
-      .map((it) => tf.unstack(it).values());
+    const keysOf = (keys?.split(count) ?? []).map((it) =>
+      it.unstack().values()
+    );
     const whole = { ...options, keys: keysOf[0], pieces: count };
     this.#whole = new TensorPass(whole);
     let start = 0;
@@ -109,9 +111,9 @@ export class ChunkedPass implements Pass<Chunks> {
     // The gradient of tf.split fails for a single part.
     if (args[0].parts.length === 1) return whole;
     const [all, axis] = byToken(context);
-    const parts = tf.split(all, [...this.#sizes], axis).map((value, i) => ({
+    const parts = all.split([...this.#sizes], axis).map((value, i) => ({
       ...context,
-      value: tf.reshape(value, [-1, value.shape[2]!]),
+      value: value.reshape([-1, value.shape[2]!]),
       tokens: this.#sizes[i]!,
     }));
     return new Chunks(parts);
@@ -139,10 +141,8 @@ export class ChunkedPass implements Pass<Chunks> {
       const [x] = all.values();
       const parts = (x?.parts ?? this.#parts).map((_, i) => {
         const pass = x === undefined ? this.#parts[i]! : this.#passOf(x, i);
-        const own = args.map((arg) =>
-          replaced(arg, (x) => all.get(x)!.parts[i]!)
-        );
-        return Reflect.apply(pass[name] as () => Activation, pass, own);
+        const own = replaced(args, Chunks, (x) => all.get(x)!.parts[i]!);
+        return Reflect.apply(pass[name] as Operation, pass, own as unknown[]);
       });
       return new Chunks(parts, x?.read);
     };
@@ -152,25 +152,18 @@ export class ChunkedPass implements Pass<Chunks> {
   /** An operation on whole sequences. */
   #joined<Name extends keyof Pass<Chunks>>(name: Name): Pass<Chunks>[Name] {
     const whole = (...args: unknown[]) => {
-      const all = args.map((arg) => replaced(arg, joined));
+      const all = replaced(args, Chunks, joined) as unknown[];
       const { [name]: operation } = this.#whole;
       return new Chunks([
-        Reflect.apply(operation as () => Activation, this.#whole, all),
+        Reflect.apply(operation as Operation, this.#whole, all),
       ]);
     };
     return whole as Pass<Chunks>[Name];
   }
 }
 
-/** An argument of an operation with activations instead of chunks, in lists and options too. */
-function replaced(arg: unknown, by: (x: Chunks) => Activation): unknown {
-  if (arg instanceof Chunks) return by(arg);
-  if (Array.isArray(arg)) return arg.map((it) => replaced(it, by));
-  if (arg?.constructor !== Object) return arg;
-  return Object.fromEntries(
-    Object.entries(arg).map(([name, value]) => [name, replaced(value, by)]),
-  );
-}
+/** An operation of a pass. */
+type Operation = () => Activation;
 
 /** An activation as a whole. */
 function joined({ parts }: Chunks): Activation {
@@ -179,7 +172,7 @@ function joined({ parts }: Chunks): Activation {
   const axis = byToken(first)[1];
   const all = tf.concat(parts.map((part) => byToken(part)[0]), axis);
   return {
-    value: all.rank === 4 ? all : tf.reshape(all, [-1, all.shape[2]!]),
+    value: all.rank === 4 ? all : all.reshape([-1, all.shape[2]!]),
     sequences: first.sequences,
     tokens: parts.reduce((sum, { tokens }) => sum + tokens, 0),
   };

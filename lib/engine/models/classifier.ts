@@ -87,13 +87,13 @@ export function splitParameters(
 ): Record<string, tf.Tensor> {
   const all = [...entries.values()];
   if (all.length === 0) return {};
-  const parts = tf.split(flat, all.map(({ shape }) => elementCount(shape)));
+  const parts = flat.split(all.map(({ shape }) => elementCount(shape)));
   return Object.fromEntries(
-    all.map(({ name, shape }, i) => [name, tf.reshape(parts[i]!, [...shape])]),
+    all.map(({ name, shape }, i) => [name, parts[i]!.reshape([...shape])]),
   );
 }
 
 /** Joins tensors in the order of their layout to one flat vector, `[size]`. */
 export function joinParameters(tensors: readonly tf.Tensor[]): tf.Tensor1D {
-  return tf.concat(tensors.map((it) => tf.reshape(it, [-1]) as tf.Tensor1D));
+  return tf.concat(tensors.map((it) => it.reshape<tf.Tensor1D>([-1])));
 }

@@ -1,8 +1,7 @@
 import * as z from "zod";
-import { tokensHead } from "./bert.ts";
+import { tokensHead, wordPiece } from "./bert.ts";
 import { count, multipleOf, padToken, rate, SIZES } from "./config.ts";
 import { type Architecture, inLayers, type Pass, type Read } from "./model.ts";
-import { wordPiece } from "./tokenizer_classes.ts";
 
 /**
  * DistilBERT (arXiv 1910.01108), as transformers'

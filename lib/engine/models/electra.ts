@@ -4,11 +4,11 @@ import {
   bertSizes,
   headDropout,
   tokensHead,
+  wordPiece,
 } from "./bert.ts";
 import { count } from "./config.ts";
 import type { Architecture } from "./model.ts";
 import { robertaHead } from "./roberta.ts";
-import { wordPiece } from "./tokenizer_classes.ts";
 
 /**
  * ELECTRA (arXiv 2003.10555), as transformers'

@@ -7,10 +7,7 @@ import { type Activation, rankCount } from "./pass_weights.ts";
 import { repeated, TensorPass, type TensorPassOptions } from "./tensor_pass.ts";
 
 /** Keys and values of a layer, `[sequences, shared heads, tokens, depth]` each. */
-export interface LayerCache {
-  readonly key: tf.Tensor4D;
-  readonly value: tf.Tensor4D;
-}
+export type LayerCache = Readonly<Record<"key" | "value", tf.Tensor4D>>;
 
 /** Computes prompts, at all ranks, and keeps their keys and values. */
 export class PromptPass extends TensorPass {
@@ -81,26 +78,24 @@ export class StepPass extends TensorPass {
     const places = step.own[0]!.key.shape[2];
     const ranks = rankCount(options.ranks);
     const beams = sequences / ranks / prompts;
-    const ofPrompts = tf.reshape(
-      tf.tile(tf.reshape(mask, [1, prompts, 1, columns]), [ranks, 1, beams, 1]),
-      [sequences, columns],
-    );
-    const before = tf.add(tf.sum(ofPrompts, 1, true), at);
+    const ofPrompts: tf.Tensor2D = mask.reshape([1, prompts, 1, columns])
+      .tile([ranks, 1, beams, 1]).reshape([sequences, columns]);
+    const before = ofPrompts.sum(1, true).add(at);
     super({
       ...options,
       input: {
         ids,
-        positions: tf.cast(before, "int32") as tf.Tensor2D,
+        positions: before.cast("int32"),
         types: tf.zerosLike(ids),
         mask: undefined,
       },
     });
     [this.#ranks, this.#beams] = [ranks, beams];
     this.#sizes = [columns, places];
-    this.#column = tf.add(at, columns);
-    const isNow = tf.cast(tf.equal(tokenRange(places), at), "float32");
-    this.#isNow = tf.reshape(isNow, [1, 1, places, 1]);
-    this.#mask = tf.pad(ofPrompts as tf.Tensor2D, [[0, 0], [0, places]], 1);
+    this.#column = at.add(columns);
+    const isNow = tokenRange(places).equal(at).cast("float32");
+    this.#isNow = isNow.reshape([1, 1, places, 1]);
+    this.#mask = ofPrompts.pad([[0, 0], [0, places]], 1);
   }
 
   override embed(name: string, index: Index): Activation {
@@ -130,25 +125,22 @@ export class StepPass extends TensorPass {
     } as LayerCache;
     this.layers.push(own);
     const [sequences, shared, , depth] = own.key.shape;
-    const rows = tf.reshape(query.value, [sequences, shared, -1, depth]);
+    const rows: tf.Tensor = query.value
+      .reshape([sequences, shared, -1, depth]);
     const products = tf.concat([
-      this.#byBeam(tf.matMul(this.#byPrompt(rows), prompt.key, false, true)),
-      tf.matMul(rows, own.key, false, true),
+      this.#byBeam(this.#byPrompt(rows).matMul(prompt.key, false, true)),
+      rows.matMul(own.key, false, true),
     ], 3);
     const { p } = softmax({
       products,
       scale: tf.scalar(scale ?? 1 / Math.sqrt(depth)),
       added: this.#addedIn(window),
     });
-    const [ofPrompt, ofOwn] = tf.split(p, [...this.#sizes], 3) as [
-      tf.Tensor,
-      tf.Tensor,
-    ];
-    const context = tf.add(
-      this.#byBeam(tf.matMul(this.#byPrompt(ofPrompt), prompt.value)),
-      tf.matMul(ofOwn, own.value),
-    );
-    return { ...query, value: tf.reshape(context, [sequences, -1]) };
+    const [ofPrompt, ofOwn] = p.split([...this.#sizes], 3);
+    const context = this
+      .#byBeam(this.#byPrompt(ofPrompt!).matMul(prompt.value))
+      .add(ofOwn!.matMul(own.value));
+    return { ...query, value: context.reshape([sequences, -1]) };
   }
 
   /** The rows of all beams of a prompt as those of one sequence. */
@@ -156,13 +148,8 @@ export class StepPass extends TensorPass {
     if (this.#beams === 1) return x;
     const [sequences, shared, rows, width] = x.shape as number[];
     const prompts = sequences! / this.#beams;
-    return tf.reshape(
-      tf.transpose(
-        tf.reshape(x, [prompts, this.#beams, shared!, rows!, width!]),
-        [0, 2, 1, 3, 4],
-      ),
-      [prompts, shared!, -1, width!],
-    );
+    return x.reshape([prompts, this.#beams, shared!, rows!, width!])
+      .transpose([0, 2, 1, 3, 4]).reshape([prompts, shared!, -1, width!]);
   }
 
   /** Inverse of {@linkcode #byPrompt}. */
@@ -170,13 +157,9 @@ export class StepPass extends TensorPass {
     if (this.#beams === 1) return x;
     const [prompts, shared, rows, width] = x.shape as number[];
     const beams = this.#beams;
-    return tf.reshape(
-      tf.transpose(
-        tf.reshape(x, [prompts!, shared!, beams, rows! / beams, width!]),
-        [0, 2, 1, 3, 4],
-      ),
-      [prompts! * beams, shared!, -1, width!],
-    );
+    return x.reshape([prompts!, shared!, beams, rows! / beams, width!])
+      .transpose([0, 2, 1, 3, 4])
+      .reshape([prompts! * beams, shared!, -1, width!]);
   }
 
   /** Masks padding, places without a token yet, and tokens out of a window. */
@@ -184,18 +167,14 @@ export class StepPass extends TensorPass {
     const known = this.#added.get(window);
     if (known !== undefined) return known;
     const [sequences, columns] = this.#mask.shape;
-    const distance = tf.sub(this.#column, tokenRange(columns));
+    const distance = this.#column.sub(tokenRange(columns));
+    const isBefore = distance.greaterEqual(0);
     const isNear = window === Infinity
-      ? tf.greaterEqual(distance, 0)
-      : tf.logicalAnd(
-        tf.greaterEqual(distance, 0),
-        tf.lessEqual(distance, window),
-      );
-    const isSeen = tf.mul(this.#mask, tf.cast(isNear, "float32"));
-    const added = tf.reshape(
-      tf.mul(tf.sub(1, isSeen), MASKED),
-      [sequences, 1, 1, columns],
-    );
+      ? isBefore
+      : isBefore.logicalAnd(distance.lessEqual(window));
+    const isSeen = this.#mask.mul(isNear.cast("float32"));
+    const added: tf.Tensor = tf.sub(1, isSeen).mul(MASKED)
+      .reshape([sequences, 1, 1, columns]);
     this.#added.set(window, added);
     return added;
   }
@@ -204,7 +183,7 @@ export class StepPass extends TensorPass {
 /** A cache with the values of one place. */
 const written = fused(
   ({ cache, now, isNow }: Record<"cache" | "now" | "isNow", tf.Tensor>) => ({
-    value: tf.add(tf.mul(cache, tf.sub(1, isNow)), tf.mul(now, isNow)),
+    value: cache.mul(tf.sub(1, isNow)).add(now.mul(isNow)),
   }),
   { products: ["value"] },
 );
@@ -213,6 +192,6 @@ const softmax = fused(
   ({ products, scale, added }: Record<
     "products" | "scale" | "added",
     tf.Tensor
-  >) => ({ p: tf.softmax(tf.add(tf.mul(products, scale), added)) }),
+  >) => ({ p: products.mul(scale).add(added).softmax() }),
   { products: ["p"] },
 );

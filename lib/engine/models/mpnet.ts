@@ -5,11 +5,11 @@ import {
   bertFeedForward,
   bertSizes,
   tokensHead,
+  wordPiece,
 } from "./bert.ts";
 import { count, logShare } from "./config.ts";
 import { type Architecture, inLayers, type Pass, type Read } from "./model.ts";
 import { robertaHead } from "./roberta.ts";
-import { wordPiece } from "./tokenizer_classes.ts";
 
 /**
  * MPNet (arXiv 2004.09297), as transformers' `MPNetForSequenceClassification`

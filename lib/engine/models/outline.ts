@@ -218,10 +218,8 @@ class ShapePass implements Pass<Shape> {
   vocabulary(name: string, x: Shape, table: TableShape): Shape {
     const { hasGradient: isTrained } = this.#table(name, table, x.tokens);
     const [size] = table;
-    const product = x.ranks * x.sequences * x.tokens * x.width * size;
-    this.forward += product;
-    if (x.hasGradient) this.backward += product;
-    if (isTrained) this.backward += product;
+    const rows = x.ranks * x.sequences * x.tokens;
+    this.#multiply(rows * x.width * size, x.hasGradient, isTrained);
     return { ...x, width: size, hasGradient: x.hasGradient || isTrained };
   }
 
@@ -261,11 +259,9 @@ class ShapePass implements Pass<Shape> {
       // The products of a first query's keys with a position each are elementwise.
       if (isFirst && contents === key) continue;
       const distances = isFirst ? key.tokens : positions.rows.length;
-      const size = ranks * contents.sequences * contents.tokens * distances *
-        contents.width;
-      this.forward += size;
-      if (contents.hasGradient) this.backward += size;
-      if (hasGradient) this.backward += size;
+      const rows = ranks * contents.sequences * contents.tokens;
+      const size = rows * distances * contents.width;
+      this.#multiply(size, contents.hasGradient, hasGradient);
     }
     return {
       ...query,
@@ -288,12 +284,9 @@ class ShapePass implements Pass<Shape> {
     const scores = causal && tokens === 1
       ? key.tokens + this.cached
       : scoreCount(reachOf(causal, window), tokens, key.tokens);
-    // Scores and weighted values: products of two activations each.
-    const size = ranks * query.sequences *
-      scores * query.width;
-    this.forward += 2 * size;
-    // Those that the gradient computes again are not counted.
-    if (hasGradient) this.backward += 4 * size;
+    // Scores and weighted values; those that the gradient computes again are not counted.
+    const size = 2 * ranks * query.sequences * scores * query.width;
+    this.#multiply(size, hasGradient, hasGradient);
     this.dropouts++;
     return { ...query, ranks, hasGradient };
   }
@@ -359,32 +352,33 @@ class ShapePass implements Pass<Shape> {
     const trained = names.some((name) => this.#isTrained(name));
     const outputs = widths.reduce((sum, it) => sum + it);
     const rows = x.sequences * x.tokens;
-    const size = x.ranks * rows * x.width * outputs;
-    this.forward += size;
-    if (x.hasGradient) this.backward += size;
-    if (trained) this.backward += size;
+    const inputs = x.ranks * rows * x.width;
+    this.#multiply(inputs * outputs, x.hasGradient, trained);
     const adapted = widths.filter((_, i) => this.#adapted.has(names[i]!));
     const y = { ...x, width: outputs, hasGradient: x.hasGradient || trained };
     if (adapted.length === 0) return y;
-    // From the first adapter on, every rank has activations of its own.
-    const ranks = this.#ranksOf(x);
+    // From the first adapter on, every rank has activations of its own; of a
+    // sequence that all examples share, each example.
+    const ranks = this.ranks === "example"
+      ? this.sequences / x.sequences
+      : this.ranks;
     const { kind, rank, loraDropout } = this.layout!;
     if (loraDropout > 0) this.dropouts += adapted.length;
     const allRanks = adapted.length * rank;
-    const down = x.ranks * rows * x.width * allRanks;
-    const up = ranks * rows * allRanks * outputs;
-    this.forward += down + up;
-    this.backward += (x.hasGradient ? 2 : 1) * down + 2 * up;
-    const hasLengths = Object.values(kind.tensors)
-      .some(({ role }) => role === "lengths");
-    if (hasLengths) {
-      const scales = this.ranks === "example" ? this.sequences : this.ranks;
-      for (const width of adapted) {
-        const ofProduct = width * x.width + rank * scales * width;
-        this.forward += rank * (ofProduct + rank * x.width);
-      }
+    this.#multiply(inputs * allRanks, x.hasGradient, true);
+    this.#multiply(ranks * rows * allRanks * outputs, true, true);
+    const scales = this.ranks === "example" ? this.sequences : this.ranks;
+    for (const outputs of adapted) {
+      const sizes = { inputs: x.width, outputs };
+      this.forward += kind.gainProducts?.(sizes, rank, scales) ?? 0;
     }
     return { ...y, ranks, hasGradient: true };
+  }
+
+  /** Counts a product of two factors, which have a gradient or not. */
+  #multiply(size: number, ...hasGradient: [boolean, boolean]): void {
+    this.forward += size;
+    this.backward += size * hasGradient.filter((it) => it).length;
   }
 
   #isTrained(name: string): boolean {
@@ -404,12 +398,6 @@ class ShapePass implements Pass<Shape> {
         `Tensor "${name}" is used with shapes [${known}] and [${shape}]`,
       );
     }
-  }
-
-  /** Ranks at which an adapted module computes: a sequence that all examples share once for each of them. */
-  #ranksOf({ sequences }: Shape): number {
-    if (this.ranks !== "example") return this.ranks;
-    return this.sequences / sequences;
   }
 }
 

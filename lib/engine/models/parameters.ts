@@ -42,25 +42,24 @@ export function parameterLayout(
   trained: Trainable,
 ): ParameterLayout {
   const isAdapted = typeof trained === "object";
-  const rank = isAdapted ? trained.rank : 0;
-  const { targetModules } = model.architecture;
-  const modules = isAdapted
-    ? adaptedModules(model, trained.targetModules ?? targetModules)
-    : [];
+  const adapted: Partial<Extract<Trainable, object>> = isAdapted ? trained : {};
+  const { rank = 0, adapter, loraDropout = 0 } = adapted;
+  const { targetModules = model.architecture.targetModules } = adapted;
+  const modules = isAdapted ? adaptedModules(model, targetModules) : [];
   const entries = new Map<string, Parameter>();
   let offset = 0;
   const add = (entry: Omit<Parameter, "offset">) => {
     entries.set(entry.name, { ...entry, offset });
     offset += elementCount(entry.shape);
   };
-  const kind = kindNamed(isAdapted ? trained.adapter : undefined);
-  modules.forEach((adapted, module) => {
-    const sizes = { ...adapted, rank };
+  const kind = kindNamed(adapter);
+  modules.forEach(({ name, inputs, outputs }, module) => {
+    const sizes = { rank, inputs, outputs };
     for (const [suffix, of] of Object.entries(kind.tensors)) {
       const shape = of.shape.map((it) => sizes[it]);
       const isTransposed = of.shape[1] === "rank";
       add({
-        name: `${adapted.name}.${suffix}`,
+        name: `${name}.${suffix}`,
         shape: isTransposed ? shape.reverse() : shape,
         start: of.start,
         module,
@@ -74,7 +73,6 @@ export function parameterLayout(
     }
   }
   for (const tensor of headTensors(model, labels)) add(tensor);
-  const loraDropout = isAdapted ? trained.loraDropout ?? 0 : 0;
   return { rank, labels, kind, loraDropout, modules, entries, size: offset };
 }
 
@@ -120,13 +118,13 @@ export function startValues(
   seed: number,
 ): Float32Array<ArrayBuffer> {
   const random = seededRandom(seed, "init");
-  const read = tensorReader(file, model);
+  const { has, read } = pretrained(file, model);
   const flat = new Float32Array(size);
   for (const entry of entries.values()) {
     const { name, shape, offset, fallback, deviation = 0.02 } = entry;
     const values = flat.subarray(offset, offset + elementCount(shape));
     const isNew = entry.start === "pretrained" && fallback !== undefined &&
-      !hasTensor(file, model, name);
+      !has(name);
     const start = isNew ? fallback : entry.start;
     if (start === "pretrained") read(name, shape, values);
     else if (start === "uniform") {
@@ -216,32 +214,56 @@ export function transpose<T extends Float32Array | Int8Array>(
 }
 
 /**
- * Makes a reader of the tensors of a model's file, whether it holds a classifier
- * or, without the prefix, the encoder alone: by their names in transformers'
- * classifier, into memory given or new.
- *
- * @throws {SyntaxError} From the reader, naming the tensor that is missing or has another shape.
+ * The tensors in a model's file, by their names in transformers' classifier. The
+ * file may hold the encoder alone, without the prefix, and that of the first
+ * BERTs has old names of what layer normalization learns.
  */
-export function tensorReader(file: SafetensorsFile, model: Model) {
-  const stored = storedNames(file, model);
-  return (
-    name: string,
-    shape: readonly number[],
-    into?: Float32Array<ArrayBuffer>,
-  ): Float32Array => {
-    const fault = tensorFault(file, stored(name), shape);
-    if (fault !== undefined) throw new SyntaxError(`"${file.path}" ${fault}`);
-    return file.floats(stored(name), into);
+export function pretrained(file: SafetensorsFile, model: Model) {
+  const { path, tensors } = file;
+  const prefix = `${model.architecture.prefix}.`;
+  const [first] = model.tensors.keys();
+  const isBare = tensors.has(first!.slice(prefix.length));
+  const stored = (name: string): string => {
+    const own = isBare && name.startsWith(prefix)
+      ? name.slice(prefix.length)
+      : name;
+    if (tensors.has(own)) return own;
+    const old = own.replace(/LayerNorm\.weight$/, "LayerNorm.gamma")
+      .replace(/LayerNorm\.bias$/, "LayerNorm.beta");
+    return tensors.has(old) ? old : own;
   };
-}
-
-/** True if a model's file has a tensor, by its name in transformers' classifier. */
-export function hasTensor(
-  file: SafetensorsFile,
-  model: Model,
-  name: string,
-): boolean {
-  return file.tensors.has(storedNames(file, model)(name));
+  /** What is wrong with a tensor, to follow the name of the file. */
+  const faultOf = (name: string, shape: readonly number[]) => {
+    const own = stored(name);
+    const entry = tensors.get(own);
+    if (entry === undefined) return `has no tensor "${own}"`;
+    if (entry.shape.join() !== shape.join()) {
+      return `has tensor "${own}" with shape [${entry.shape}], but config.json requires [${shape}]`;
+    }
+    if (!FLOAT_TYPES.includes(entry.dtype)) {
+      return `has tensor "${own}" of type ${entry.dtype}, expected ${
+        FLOAT_TYPES.join(" or ")
+      }`;
+    }
+  };
+  return {
+    has: (name: string) => tensors.has(stored(name)),
+    faultOf,
+    /**
+     * Reads a tensor into memory given or new.
+     *
+     * @throws {SyntaxError} Naming the tensor that is missing or has another shape.
+     */
+    read(
+      name: string,
+      shape: readonly number[],
+      into?: Float32Array<ArrayBuffer>,
+    ): Float32Array {
+      const fault = faultOf(name, shape);
+      if (fault !== undefined) throw new SyntaxError(`"${path}" ${fault}`);
+      return file.floats(stored(name), into);
+    },
+  };
 }
 
 /**
@@ -251,16 +273,14 @@ export function hasTensor(
  * @throws {SyntaxError} Naming the tensors that are missing or have another shape or type.
  */
 export function checkTensors(file: SafetensorsFile, model: Model): void {
-  const stored = storedNames(file, model);
+  const { has, faultOf } = pretrained(file, model);
   const head = headTensors(model)
     .filter(({ name, start, fallback }) =>
-      start === "pretrained" &&
-      (fallback === undefined || file.tensors.has(stored(name)))
+      start === "pretrained" && (fallback === undefined || has(name))
     )
     .map(({ name, shape }) => [name, shape] as const);
   const faults = [...model.tensors, ...head]
-    .map(([name, shape]) => tensorFault(file, stored(name), shape))
-    .filter((fault) => fault !== undefined);
+    .flatMap(([name, shape]) => faultOf(name, shape) ?? []);
   if (faults.length === 0) return;
   const more = faults.length - MAX_FAULTS;
   throw new SyntaxError(
@@ -274,47 +294,6 @@ export function checkTensors(file: SafetensorsFile, model: Model): void {
 const MAX_FAULTS = 3;
 
 /**
- * Gives the names that the tensors of a model have in a file: without the
- * model's prefix if it has the encoder alone, and of the first BERTs with the
- * old names of what layer normalization learns.
- */
-function storedNames(
-  file: SafetensorsFile,
-  model: Model,
-): (name: string) => string {
-  const prefix = `${model.architecture.prefix}.`;
-  const [first] = model.tensors.keys();
-  const isBare = file.tensors.has(first!.slice(prefix.length));
-  return (name) => {
-    const own = isBare && name.startsWith(prefix)
-      ? name.slice(prefix.length)
-      : name;
-    if (file.tensors.has(own)) return own;
-    const old = own.replace(/LayerNorm\.weight$/, "LayerNorm.gamma")
-      .replace(/LayerNorm\.bias$/, "LayerNorm.beta");
-    return file.tensors.has(old) ? old : own;
-  };
-}
-
-/** What is wrong with a tensor, to follow the name of the file. */
-function tensorFault(
-  { tensors }: SafetensorsFile,
-  name: string,
-  shape: readonly number[],
-): string | undefined {
-  const entry = tensors.get(name);
-  if (entry === undefined) return `has no tensor "${name}"`;
-  if (entry.shape.join() !== shape.join()) {
-    return `has tensor "${name}" with shape [${entry.shape}], but config.json requires [${shape}]`;
-  }
-  if (!FLOAT_TYPES.includes(entry.dtype)) {
-    return `has tensor "${name}" of type ${entry.dtype}, expected ${
-      FLOAT_TYPES.join(" or ")
-    }`;
-  }
-}
-
-/**
  * The tensors of a model's encoder in memory, as its file has them.
  *
  * @throws {SyntaxError} Naming the tensor that is missing or has another shape.
@@ -323,7 +302,7 @@ export function encoderTensors(
   file: SafetensorsFile,
   model: Model,
 ): Record<string, TensorValues> {
-  const read = tensorReader(file, model);
+  const { read } = pretrained(file, model);
   return Object.fromEntries(
     [...model.tensors].map(([name, shape]) => [
       name,

@@ -3,7 +3,6 @@ import { libraryBinding, tensorIds, writtenTensor } from "../backend.ts";
 import {
   adaptedLinear,
   type AdapterBlock,
-  type AdapterFactors,
   type RankVectors,
 } from "../ops/adapted_linear.ts";
 import { dropout, type DropoutSource } from "../ops/dropout.ts";
@@ -16,7 +15,7 @@ import type {
   ParameterLayout,
 } from "./model.ts";
 import { encoderProducts } from "./outline.ts";
-import { tensorReader } from "./parameters.ts";
+import { pretrained } from "./parameters.ts";
 
 /** Frozen weights of an encoder, as the products of its forward pass take them. */
 export interface FrozenWeights {
@@ -47,7 +46,7 @@ export function loadFrozen(
   file: SafetensorsFile,
   model: Model,
 ): FrozenWeights {
-  const read = tensorReader(file, model);
+  const { read } = pretrained(file, model);
   const products = new Map<string, FrozenProduct>();
   const ofProducts = new Set<string>();
   for (const modules of encoderProducts(model)) {
@@ -128,13 +127,24 @@ export interface PassTensors {
 
 /** A tensor of a forward pass. */
 export interface Activation extends Narrowing<Activation> {
-  /** `[sequences * tokens, width]`, or heads: `[sequences, heads, tokens, depth]` */
+  /** `[sequences * tokens, width]`, or heads: `[sequences, heads, tokens, depth]`; that of linear modules is computed when it is used. */
   readonly value: tf.Tensor;
+  /** Of linear modules, for an operation that follows to add the bias, and apply the dropout, in a fused loop. */
+  pending?(): PendingLinear;
+  /** Of linear modules, the same with a dropout. */
+  dropped?(source: DropoutSource | undefined): Activation;
   /** Sequences at one rank. */
   readonly sequences: number;
   readonly tokens: number;
   /** Place of the only token in each sequence, `[batch]`, where that is not the first. */
   readonly at?: tf.Tensor1D | undefined;
+}
+
+/** A product, and what is still to be applied to it. */
+export interface PendingLinear {
+  readonly product: tf.Tensor2D;
+  readonly bias?: tf.Tensor1D | undefined;
+  readonly source?: DropoutSource | undefined;
 }
 
 /** The tensors behind the names of a forward pass: frozen, with adapters at the ranks in use, or trained themselves. */
@@ -146,17 +156,39 @@ export class PassWeights {
     this.#adapted = new Set(tensors.layout.modules.map(({ name }) => name));
   }
 
+  /** Output of linear modules side by side, computed when it is used. */
+  linear(
+    modules: readonly string[],
+    x: Activation,
+    source?: DropoutSource,
+  ): Activation {
+    const { sequences, tokens, at, read } = x;
+    let value: tf.Tensor | undefined;
+    const compute = () => {
+      const { product, bias } = this.#product(modules, x, true);
+      return dropout(bias === undefined ? product : product.add(bias), source);
+    };
+    return {
+      ...{ sequences, tokens, at, read },
+      get value() {
+        return value ??= compute();
+      },
+      pending: () => ({ ...this.#product(modules, x), source }),
+      dropped: (source) => this.linear(modules, x, source),
+    };
+  }
+
   /**
    * Outputs of several modules side by side. The bias of frozen modules is not
    * added, but returned for the caller to add.
    *
    * @param withBias True to add the bias of adapted modules here
    */
-  product(
+  #product(
     modules: readonly string[],
     x: Activation,
     withBias = false,
-  ): Omit<PendingLinear, "source"> {
+  ): PendingLinear {
     const { parameters, ranks, layout, keys } = this.tensors;
     const input = x.value as tf.Tensor2D;
     if (parameters[`${modules[0]}.weight`] !== undefined) {
@@ -164,10 +196,8 @@ export class PassWeights {
         const weight = parameters[`${module}.weight`]!;
         const bias = parameters[`${module}.bias`];
         if (weight.rank === 3) return productByRank(input, weight, bias);
-        const product: tf.Tensor2D = tf.matMul(input, weight, false, true);
-        return bias === undefined
-          ? product
-          : tf.add<tf.Tensor2D>(product, bias);
+        const product = input.matMul(weight, false, true) as tf.Tensor2D;
+        return bias === undefined ? product : product.add<tf.Tensor2D>(bias);
       });
       return {
         product: outputs.length === 1 ? outputs[0]! : tf.concat(outputs, 1),
@@ -208,8 +238,8 @@ export class PassWeights {
     return {
       modules,
       outputs,
-      weight: tf.slice(joined.weight, [from, 0], [size, -1]),
-      bias: joined.bias && tf.slice(joined.bias, [from], [size]),
+      weight: joined.weight.slice([from, 0], [size, -1]),
+      bias: joined.bias?.slice([from], [size]),
     };
   }
 
@@ -220,10 +250,9 @@ export class PassWeights {
     for (const [i, name] of modules.entries()) {
       const width = outputs[i]!;
       if (this.#adapted.has(name)) {
-        const factors = Object.fromEntries(
-          Object.entries(layout.kind.tensors)
-            .map(([end, { role }]) => [role, parameters[`${name}.${end}`]!]),
-        ) as Record<keyof AdapterFactors, tf.Tensor>;
+        const factors = layout.kind.factors((it) =>
+          parameters[`${name}.${it}`]!
+        );
         blocks.push({ ...factors, offset, width });
       }
       offset += width;
@@ -267,62 +296,7 @@ function productByRank(
   bias: tf.Tensor | undefined,
 ): tf.Tensor2D {
   const [ranks, outputs, inputs] = weight.shape as [number, number, number];
-  const byRank = tf.reshape(x, [ranks, -1, inputs]);
-  const product = tf.matMul(byRank, weight, false, true);
-  const sum = bias === undefined
-    ? product
-    : tf.add(product, tf.expandDims(bias, 1));
-  return tf.reshape(sum, [-1, outputs]);
-}
-
-/** Output of linear modules side by side, computed when it is used: an operation that follows may add the bias, and apply the dropout, in a fused loop. */
-export class LinearOutput implements Activation {
-  readonly sequences: number;
-  readonly tokens: number;
-  readonly at: tf.Tensor1D | undefined;
-  readonly read: Activation["read"];
-  #value: tf.Tensor | undefined;
-
-  constructor(
-    private readonly weights: PassWeights,
-    private readonly names: readonly string[],
-    private readonly input: Activation,
-    private readonly source?: DropoutSource,
-  ) {
-    ({ sequences: this.sequences, tokens: this.tokens } = input);
-    ({ at: this.at, read: this.read } = input);
-  }
-
-  get value(): tf.Tensor {
-    if (this.#value === undefined) {
-      const { names, input } = this;
-      const { product, bias } = this.weights.product(names, input, true);
-      const y = bias === undefined ? product : tf.add(product, bias);
-      this.#value = dropout(y, this.source);
-    }
-    return this.#value;
-  }
-
-  dropped(source: DropoutSource | undefined): LinearOutput {
-    return new LinearOutput(this.weights, this.names, this.input, source);
-  }
-
-  /** The product, and the bias and the dropout that are still to be applied to it. */
-  pendingLinear(): PendingLinear {
-    const { names, input, source } = this;
-    return { ...this.weights.product(names, input), source };
-  }
-}
-
-/** A product, and what is still to be applied to it. */
-export interface PendingLinear {
-  readonly product: tf.Tensor2D;
-  readonly bias?: tf.Tensor1D | undefined;
-  readonly source?: DropoutSource | undefined;
-}
-
-export function pendingLinear(x: Activation): PendingLinear {
-  return x instanceof LinearOutput
-    ? x.pendingLinear()
-    : { product: x.value as tf.Tensor2D };
+  const product = x.reshape([ranks, -1, inputs]).matMul(weight, false, true);
+  const sum = bias === undefined ? product : product.add(bias.expandDims(1));
+  return sum.reshape([-1, outputs]);
 }

@@ -1,3 +1,4 @@
+import type { TokenizerClass } from "../../text/tokenizer_files.ts";
 import {
   BertConfig,
   bertEncoder,
@@ -6,7 +7,18 @@ import {
   tokensHead,
 } from "./bert.ts";
 import type { Architecture, Head } from "./model.ts";
-import { byteLevel } from "./tokenizer_classes.ts";
+
+/** A class of transformers with byte-level BPE. */
+const byteLevel: TokenizerClass = {
+  types: false,
+  sets: {
+    part: "pre_tokenizer",
+    value: (given, { add_prefix_space }) =>
+      given?.type !== "ByteLevel"
+        ? given
+        : { ...given, add_prefix_space: add_prefix_space ?? false },
+  },
+};
 
 /**
  * RoBERTa (arXiv 1907.11692), as transformers' `RobertaForSequenceClassification`

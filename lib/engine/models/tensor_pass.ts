@@ -36,11 +36,9 @@ import {
 } from "./model.ts";
 import {
   type Activation,
-  LinearOutput,
   type PassTensors,
   PassWeights,
   type PendingLinear,
-  pendingLinear,
 } from "./pass_weights.ts";
 
 /** A padded batch as tensors, all `[batch, seq]`. */
@@ -95,10 +93,7 @@ export class TensorPass implements Pass<Activation> {
   }
 
   rows(name: string, rows: readonly number[]): Activation {
-    return this.#rows(
-      name,
-      tf.tensor2d(rows as number[], [1, rows.length], "int32"),
-    );
+    return this.#rows(name, tf.tensor2d([...rows], [1, rows.length], "int32"));
   }
 
   #rows(name: string, ids: tf.Tensor2D): Activation {
@@ -107,18 +102,14 @@ export class TensorPass implements Pass<Activation> {
     return { value, sequences, tokens };
   }
 
-  positionBias(
-    name: string,
-    { bucket, factor }: PositionBiasOptions,
-  ): Activation {
+  positionBias(name: string, options: PositionBiasOptions): Activation {
     const { tokens } = this;
-    const table = this.#weights.table(name);
-    const value = positionBias(table, tokens, bucket, factor);
+    const value = positionBias(this.#weights.table(name), tokens, options);
     return { value, sequences: 1, tokens };
   }
 
-  linear(name: string | readonly string[], x: Activation): LinearOutput {
-    return new LinearOutput(this.#weights, [name].flat(), x);
+  linear(name: string | readonly string[], x: Activation): Activation {
+    return this.#weights.linear([name].flat(), x);
   }
 
   logits(name: string, x: Activation): Activation {
@@ -130,10 +121,10 @@ export class TensorPass implements Pass<Activation> {
     const states = x.value as tf.Tensor2D;
     const table = this.#weights.table(name);
     if (next === undefined) {
-      return withValue(x, tf.matMul(states, table, false, true));
+      return withValue(x, states.matMul(table, false, true));
     }
-    const ofRows = repeated(tf.reshape(next, [-1]), states.shape[0]);
-    return withValue(x, tokenLosses(states, table, ofRows as tf.Tensor1D));
+    const ofRows = repeated<tf.Tensor1D>(next.reshape([-1]), states.shape[0]);
+    return withValue(x, tokenLosses(states, table, ofRows));
   }
 
   heads<const Names extends readonly string[]>(
@@ -202,19 +193,15 @@ export class TensorPass implements Pass<Activation> {
       : options.bias;
     const parts = [query, key, value, ...(bias === undefined ? [] : [bias])];
     const sequences = largest(parts);
-    const [q, k, v] = [
-      inHeads(query, sequences),
-      inHeads(key, sequences),
-      inHeads(value, sequences),
-    ];
-    const context = attention(q, k, v, {
+    const [q, k, v] = [query, key, value].map((it) => inHeads(it, sequences));
+    const context = attention(q!, k!, v!, {
       mask: this.#mask(sequences),
-      bias: bias && ofSequences(bias.value as tf.Tensor4D, sequences),
-      scale: options.scale ?? 1 / Math.sqrt(q.shape[3]),
+      // One that all sequences share stays one.
+      bias: bias && inHeads(bias, bias.value.shape[0] === 1 ? 1 : sequences),
+      scale: options.scale ?? 1 / Math.sqrt(q!.shape[3]),
       dropout: this.#dropout(options.dropout),
-      reach: reachOf(causal, this.tokens > window + 1 ? window : Infinity),
-      at: query.at &&
-        repeated(tf.reshape(query.at, [-1, 1, 1, 1]), sequences),
+      ...reachOf(causal, this.tokens > window + 1 ? window : Infinity),
+      at: query.at && repeated(query.at.reshape([-1, 1, 1, 1]), sequences),
       pieces: this.options.pieces,
     });
     return withValue(query, joinHeads(context));
@@ -231,21 +218,16 @@ export class TensorPass implements Pass<Activation> {
     const last = rate === undefined ? others.pop() : undefined;
     const { product, bias, source }: PendingLinear = last === undefined
       ? { product: x.value as tf.Tensor2D, source: this.#dropout(rate) }
-      : pendingLinear(x);
-    const sum = others.reduce((sum, { value }) => tf.add(sum, value), product);
+      : pendingOf(x);
+    const sum = others.reduce((sum, { value }) => sum.add(value), product);
     const rows = Math.max(sum.shape[0], last?.value.shape[0] ?? 0);
-    const y = layerNorm(
-      {
-        x: repeated(sum, rows),
-        bias,
-        residual: last && repeated(last.value as tf.Tensor2D, rows),
-      },
-      norm,
-      {
-        source,
-        ofProducts: last === undefined && rate === undefined,
-      },
-    );
+    const y = layerNorm({
+      ...norm,
+      x: repeated(sum, rows),
+      residual: last && repeated(last.value as tf.Tensor2D, rows),
+      ...{ bias, source },
+      ofProducts: last === undefined && rate === undefined,
+    });
     return withValue(x, y);
   }
 
@@ -253,7 +235,7 @@ export class TensorPass implements Pass<Activation> {
     const [x, residual] = narrowed(terms) as typeof terms;
     const [y, other] = [x.value, residual.value];
     const rows = Math.max(y.shape[0]!, other.shape[0]!);
-    return withValue(x, tf.add(repeated(y, rows), repeated(other, rows)));
+    return withValue(x, repeated(y, rows).add(repeated(other, rows)));
   }
 
   gelu(x: Activation, form?: "gelu" | "gelu_new"): Activation {
@@ -267,17 +249,16 @@ export class TensorPass implements Pass<Activation> {
   }
 
   relu(x: Activation): Activation {
-    return withValue(x, tf.relu(x.value));
+    return withValue(x, x.value.relu());
   }
 
   tanh(x: Activation): Activation {
-    return withValue(x, tf.tanh(x.value));
+    return withValue(x, x.value.tanh());
   }
 
   dropout(x: Activation, rate: number): Activation {
     const source = this.#dropout(rate);
-    if (x instanceof LinearOutput) return x.dropped(source);
-    return withValue(x, dropout(x.value, source));
+    return x.dropped?.(source) ?? withValue(x, dropout(x.value, source));
   }
 
   first(x: Activation): Activation {
@@ -290,16 +271,16 @@ export class TensorPass implements Pass<Activation> {
     if (x.tokens === 1) return x;
     const isToken = padToken === undefined
       ? this.#isToken()
-      : tf.cast(tf.notEqual(this.options.input.ids, padToken), "float32");
+      : this.options.input.ids.notEqual(padToken).cast("float32");
     const range = tokenRange(x.tokens);
-    const at: tf.Tensor1D = tf.max(tf.mul(isToken, range), 1);
-    const isLast = tf.cast(tf.equal(range, tf.expandDims(at, 1)), "float32");
+    const at: tf.Tensor1D = isToken.mul(range).max(1);
+    const isLast = range.equal(at.expandDims(1)).cast("float32");
     return { ...weighted(x, isLast), at };
   }
 
   mean(x: Activation): Activation {
     const isToken = this.#isToken();
-    return weighted(x, tf.div(isToken, tf.sum(isToken, 1, true)));
+    return weighted(x, isToken.div(isToken.sum(1, true)));
   }
 
   /** 1 for tokens and 0 for padding: `[batch, seq]` */
@@ -332,17 +313,21 @@ export class TensorPass implements Pass<Activation> {
     const { mask } = this.options.input;
     const known = this.#masks.get(sequences);
     if (known !== undefined || mask === undefined) return known;
-    const shape = [this.#batch, 1, 1, this.tokens] as const;
-    const added = tf.reshape(tf.mul(tf.sub(1, mask), MASKED), [...shape]);
-    const all = repeated(added as tf.Tensor4D, sequences);
+    const added = tf.sub(1, mask).mul(MASKED)
+      .reshape<tf.Tensor4D>([this.#batch, 1, 1, this.tokens]);
+    const all = repeated(added, sequences);
     this.#masks.set(sequences, all);
     return all;
   }
 }
 
+function pendingOf(x: Activation): PendingLinear {
+  return x.pending?.() ?? { product: x.value as tf.Tensor2D };
+}
+
 /** A product and its bias, for an activation function that does not apply dropout to them. */
 function undropped(x: Activation): PendingLinear {
-  const found = pendingLinear(x);
+  const found = pendingOf(x);
   if (found.source === undefined) return found;
   throw new TypeError(
     "A dropout between a linear module and GELU or a gated unit is not supported: apply it after these",
@@ -364,14 +349,14 @@ export function byToken(
   { value, tokens }: Activation,
 ): [tf.Tensor, axis: number] {
   if (value.rank === 4) return [value, 2];
-  return [tf.reshape(value, [-1, tokens, value.shape[1]!]), 1];
+  return [value.reshape([-1, tokens, value.shape[1]!]), 1];
 }
 
 /** The activation with one token of each sequence, whose axis is kept. */
 function oneToken(x: Activation, value: tf.Tensor): Activation {
   const joined = value.rank === 4
     ? value
-    : tf.reshape(value, [-1, value.shape[2]!]);
+    : value.reshape([-1, value.shape[2]!]);
   return { ...withValue(x, joined), tokens: 1, read: undefined };
 }
 
@@ -381,18 +366,13 @@ function weighted(x: Activation, weights: tf.Tensor): Activation {
   const [sequences] = all.shape as [number];
   const shape = all.shape.map((_, i) => i === axis ? x.tokens : 1)
     .with(0, sequences);
-  const ofAll = tf.reshape(repeated(weights, sequences), shape);
-  return oneToken(x, tf.sum(tf.mul(all, ofAll), axis, true));
+  const ofAll = repeated(weights, sequences).reshape(shape);
+  return oneToken(x, all.mul(ofAll).sum(axis, true));
 }
 
 /** Repeats rows shared by all ranks. */
 export function repeated<T extends tf.Tensor>(x: T, rows: number): T {
   const [shared] = x.shape as [number];
   if (shared === rows) return x;
-  return tf.tile(x, [rows / shared, ...x.shape.slice(1).map(() => 1)]) as T;
-}
-
-/** Repeats what all ranks share to a number of sequences, unless all sequences share it. */
-function ofSequences(x: tf.Tensor4D, sequences: number): tf.Tensor4D {
-  return x.shape[0] === 1 ? x : repeated(x, sequences);
+  return x.tile([rows / shared, ...x.shape.slice(1).map(() => 1)]);
 }

@@ -1,4 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
+import type { AdapterFactors } from "../adapters/adapter.ts";
 import { fused } from "../trace.ts";
 import {
   drawDropout,
@@ -7,16 +8,6 @@ import {
   type DropoutSource,
 } from "./dropout.ts";
 import { withGradient } from "./gradient.ts";
-
-/** What a low-rank adapter learns of a module. */
-export interface AdapterFactors {
-  /** `lora_A`: `[rank, in]` */
-  readonly a: tf.Tensor;
-  /** `lora_B`, transposed so that a rank is a row of both factors: `[rank, width]` */
-  readonly b: tf.Tensor;
-  /** Lengths of the rows of `W + s B A`, where these are learnt (DoRA): `[width]` */
-  readonly lengths?: tf.Tensor;
-}
 
 /** An adapter on one of the modules of a joined product. */
 export interface AdapterBlock extends AdapterFactors {
@@ -50,10 +41,8 @@ interface AdaptedLinearOptions {
 
 /**
  * A frozen product with adapters on some of its outputs:
- * `y = x W^T + c + (s * (x A^T)) B^T`, `s` the scale of the rank in use
- * (arXiv 2210.07558, equation 4). Where the adapters learn lengths m, it is
- * `y = m / ||W + s B A|| * (x W^T + (s * (x A^T)) B^T) + c`, the norm one for
- * each row and without a gradient (arXiv 2402.09353, section 4.3).
+ * `y = gain * (x W^T + (s * (x A^T)) B^T) + c`, `s` the scale of the rank in use
+ * (arXiv 2210.07558, equation 4), `gain` as the kind of the adapters has it.
  *
  * At several ranks, rank g uses `scale[g]`. `x` then holds the rows of each
  * rank one after the other, or rows that all ranks share; the result holds all.
@@ -73,55 +62,29 @@ export function adaptedLinear(
   blocks: readonly AdapterBlock[],
   options: AdaptedLinearOptions,
 ): tf.Tensor2D {
-  if (!blocks[0]!.lengths) return lowRankLinear(x, weight, blocks, options);
-  const [ranks] = options.ranks.scale.shape;
+  const { bias, ranks: { scale } } = options;
+  const [ranks] = scale.shape;
   const [outputs] = weight.shape;
+  const gains = blocks.flatMap(({ offset, width, gain }) => {
+    if (gain === undefined) return [];
+    const { lengths } = gain;
+    const gains = withGradient({ lengths }, () => {
+      const w = weight.slice([offset, 0], [width, -1]);
+      const norms = gain.norms(w, scale);
+      return { value: lengths.div(norms), norms };
+    }, (dy, { norms }) => ({ lengths: dy.div(norms).sum(0) }));
+    return gains.pad([[0, 0], [offset, outputs - offset - width]], 1);
+  });
+  if (gains.length === 0) return lowRankLinear(x, weight, blocks, options);
   const plain = { ...options, bias: undefined };
   const turned = lowRankLinear(x, weight, blocks, plain);
-  const gains = blocks.map(({ offset, width, ...block }) => {
-    const gains = withGradient({ lengths: block.lengths! }, ({ lengths }) => {
-      const w = tf.slice(weight, [offset, 0], [width, -1]);
-      const own = rowLengths(w, block, options.ranks);
-      return { value: tf.div(lengths, own), saved: { own } };
-    }, (dy, { own }) => ({ lengths: tf.sum(tf.div(dy, own), 0) }));
-    return tf.pad(gains, [[0, 0], [offset, outputs - offset - width]], 1);
-  }).reduce((all, gains) => tf.mul(all, gains));
-  const y: tf.Tensor2D = tf.reshape(
-    tf.mul(
-      tf.reshape(turned, [ranks, -1, outputs]),
-      tf.reshape(gains, [ranks, 1, outputs]),
-    ),
-    [-1, outputs],
-  );
-  return options.bias === undefined ? y : tf.add(y, options.bias);
+  const gain = gains.reduce((all, gain) => all.mul(gain));
+  const y: tf.Tensor2D = turned.reshape([ranks, -1, outputs])
+    .mul(gain.reshape([ranks, 1, outputs])).reshape([-1, outputs]);
+  return bias === undefined ? y : y.add(bias);
 }
 
-/**
- * The lengths of the rows of `W + s B A` at each rank, without forming them:
- * `||w||^2 + 2 s b (A w) + s b (A A^T) (s b)^T` of the rows w of W and b of B.
- *
- * @param w `[width, in]`
- * @returns `[ranks, width]`
- */
-function rowLengths(
-  w: tf.Tensor2D,
-  { a, b }: AdapterFactors,
-  { scale }: RankVectors,
-): tf.Tensor {
-  const [rank] = a.shape as [number];
-  const [width] = w.shape;
-  const scaled = tf.mul(tf.expandDims(scale, 1), tf.transpose(b));
-  const gram = tf.matMul(a, a, false, true);
-  const own = tf.matMul(tf.reshape(scaled, [-1, rank]), gram);
-  const both = tf.add(
-    tf.mul(tf.matMul(w as tf.Tensor, a, false, true), 2),
-    tf.reshape(own, [-1, width, rank]),
-  );
-  const ofW = tf.sum(tf.square(w), 1);
-  return tf.sqrt(tf.add(ofW, tf.sum(tf.mul(scaled, both), 2)));
-}
-
-/** {@linkcode adaptedLinear} without lengths: `x W^T + c + (s * (x A^T)) B^T`, with its own gradient. */
+/** {@linkcode adaptedLinear} without a gain: `x W^T + c + (s * (x A^T)) B^T`, with its own gradient. */
 function lowRankLinear(
   x: tf.Tensor2D,
   weight: tf.Tensor2D,
@@ -131,65 +94,55 @@ function lowRankLinear(
   const [count] = ranks.scale.shape;
   const [outputs] = weight.shape;
   const isShared = x.shape[0] === rows && count > 1;
-  const scale = tf.expandDims(tf.tile(ranks.scale, [1, blocks.length]), 1);
+  const scale = ranks.scale.tile([1, blocks.length]).expandDims(1);
   const draws = blocks.map(() => drawDropout(dropout));
   const isDropped = draws[0]!.maskKey !== undefined;
-  const inputs = {
-    x,
-    down: tf.concat(blocks.map(({ a }) => masked(a, ranks.gradientMask))),
-    up: tf.concat(blocks.map(({ b, offset, width }) => {
-      const after = outputs - offset - width;
-      return tf.pad(masked(b, ranks.gradientMask), [[0, 0], [offset, after]]);
-    })),
-  };
+  const down = tf.concat(blocks.map(({ a }) => masked(a, ranks.gradientMask)));
+  const up = tf.concat(blocks.map(({ b, offset, width }) => {
+    const after = outputs - offset - width;
+    return masked(b, ranks.gradientMask).pad([[0, 0], [offset, after]]);
+  }));
 
-  const byRank = (of: tf.Tensor) => tf.reshape(of, [-1, rows, of.shape[1]!]);
+  const byRank = (of: tf.Tensor) => of.reshape([-1, rows, of.shape[1]!]);
   const scaled = (of: tf.Tensor, scale: tf.Tensor): tf.Tensor =>
-    tf.reshape(tf.mul(byRank(of), scale), [-1, scale.shape[2]!]);
+    byRank(of).mul(scale).reshape([-1, scale.shape[2]!]);
   // Each module has a dropout of its own, so that only without one all are one product.
   const parts = (of: tf.Tensor, axis: number) =>
-    isDropped ? tf.split(of, blocks.length, axis) : [of];
+    isDropped ? of.split(blocks.length, axis) : [of];
 
-  return withGradient(inputs, ({ down, up }) => {
-    const projected = parts(down, 0).map((a, i) =>
-      tf.matMul(dropped(x, draws[i]!), a, false, true)
-    );
+  return withGradient({ x, down, up }, () => {
+    const projected = parts(down, 0)
+      .map((a, i) => dropped(x, draws[i]!).matMul(a, false, true));
     const used = scaled(tf.concat(projected, 1), scale);
+    const update = used.matMul(up);
     const terms = {
-      x: tf.matMul(x as tf.Tensor, weight, false, true),
-      y: isShared ? byRank(tf.matMul(used, up)) : tf.matMul(used, up),
+      x: x.matMul(weight, false, true),
+      y: isShared ? byRank(update) : update,
     };
     const { sum } = bias ? addBiased({ ...terms, bias }) : addTwo(terms);
-    const saved = { x, weight, down, up, used, scale, rate: draws[0]!.rate };
+    const keys = isDropped
+      ? tf.stack(draws.map(({ maskKey }) => maskKey!))
+      : undefined;
     return {
-      value: tf.reshape(sum, [-1, outputs]),
-      saved: {
-        ...saved,
-        keys: isDropped
-          ? tf.stack(draws.map(({ maskKey }) => maskKey!))
-          : undefined,
-      },
+      value: sum.reshape([-1, outputs]),
+      ...{ x, weight, down, up, used, scale, rate: draws[0]!.rate, keys },
     };
   }, (dy, { x, weight, down, up, used, scale, rate, keys }) => {
-    const draws = keys === undefined
-      ? [{}]
-      : tf.unstack(keys).map((maskKey) => ({ maskKey, rate }));
-    const dUsed = scaled(tf.matMul(dy, up, false, true), scale);
-    const dProjected = isShared ? tf.sum(byRank(dUsed), 0) : dUsed;
-    const dDown = parts(dProjected, 1).map((part, i) =>
-      tf.matMul(part, dropped(x, draws[i]!), true, false)
-    );
+    const draws = keys?.unstack().map((maskKey) => ({ maskKey, rate })) ?? [{}];
+    const dUsed = scaled(dy.matMul(up, false, true), scale);
+    const dProjected: tf.Tensor = isShared ? byRank(dUsed).sum(0) : dUsed;
+    const dDown = parts(dProjected, 1)
+      .map((part, i) => part.matMul(dropped(x, draws[i]!), true, false));
     const downs = parts(down, 0);
     return {
       x: () => {
-        const ofUpdate = parts(dUsed, 1).map((part, i) =>
-          dropped(tf.matMul(part, downs[i]!), draws[i]!)
-        ).reduce((sum, part) => tf.add(sum, part));
-        const ofWeight = tf.matMul(dy, weight as tf.Tensor);
-        return addTwo({ x: ofWeight, y: ofUpdate }).sum;
+        const ofUpdate = parts(dUsed, 1)
+          .map((part, i) => dropped(part.matMul(downs[i]!), draws[i]!))
+          .reduce((sum, part) => sum.add(part));
+        return addTwo({ x: dy.matMul(weight), y: ofUpdate }).sum;
       },
       down: tf.concat(dDown, 0),
-      up: tf.matMul(used, dy, true, false),
+      up: used.matMul(dy, true, false),
     };
   }) as tf.Tensor2D;
 }
@@ -203,21 +156,18 @@ function masked(factor: tf.Tensor, mask: tf.Tensor1D | undefined): tf.Tensor {
   if (mask === undefined) return factor;
   return withGradient(
     { factor },
-    () => ({
-      value: tf.clone(factor),
-      saved: { mask: tf.expandDims(mask, 1) },
-    }),
-    (dy, { mask }) => ({ factor: tf.mul(dy, mask) }),
+    () => ({ value: factor.clone(), mask: mask.expandDims(1) }),
+    (dy, { mask }) => ({ factor: dy.mul(mask) }),
   );
 }
 
 const addBiased = fused(
   ({ x, bias, y }: Record<"x" | "bias" | "y", tf.Tensor>) => ({
-    sum: tf.add(tf.add(x, bias), y),
+    sum: x.add(bias).add(y),
   }),
   { products: ["sum"] },
 );
 
 const addTwo = fused(
-  ({ x, y }: Record<"x" | "y", tf.Tensor>) => ({ sum: tf.add(x, y) }),
+  ({ x, y }: Record<"x" | "y", tf.Tensor>) => ({ sum: x.add(y) }),
 );

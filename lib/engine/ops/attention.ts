@@ -11,15 +11,14 @@ import {
 import { withGradient } from "./gradient.ts";
 import { maxOfRow, sumOfRow } from "./reduce.ts";
 
-/** How attention is computed. */
-interface AttentionInputs {
+/** How attention is computed; by default, each query attends to all keys. */
+interface AttentionInputs extends Partial<Reach> {
   /** Added to the scores of each key, `[1 or batch, 1, 1, seq]`; undefined where nothing is masked */
   readonly mask?: tf.Tensor4D | undefined;
   /** Added to the products before the scale, `[1 or batch, heads, queries, seq]` */
   readonly bias?: tf.Tensor4D | undefined;
   /** Factor of the scores. */
   readonly scale: number;
-  readonly reach?: Reach | undefined;
   /** Places of the only queries of sequences, `[1 or batch, 1, 1, 1]`. */
   readonly at?: tf.Tensor | undefined;
   /** Minimum number of blocks, for threads to compute. */
@@ -51,24 +50,20 @@ export function attention(
   query: tf.Tensor4D,
   key: tf.Tensor4D,
   value: tf.Tensor4D,
-  { dropout, reach = EVERYWHERE, ...inputs }: AttentionInputs & {
+  { dropout, ...inputs }: AttentionInputs & {
     readonly dropout?: DropoutSource | undefined;
   },
 ): tf.Tensor4D {
-  const draw = drawDropout(dropout);
   return inBlocks(query, key, value, {
-    ...inputs,
-    ...reach,
-    ...draw,
+    ...{ before: Infinity, after: Infinity, ...inputs },
+    ...drawDropout(dropout),
     start: 0,
     done: { forward: [], backward: [] },
   });
 }
 
-const EVERYWHERE: Reach = { before: Infinity, after: Infinity };
-
 /** How a block is computed. */
-type BlockInputs = Omit<AttentionInputs, "reach"> & Reach & DropoutDraw & {
+type BlockInputs = AttentionInputs & Reach & DropoutDraw & {
   /** Place of the first query among the keys. */
   readonly start: number;
   /** Results of the blocks so far. */
@@ -107,7 +102,7 @@ function inBlocks(
     const share = (x?.shape[axis] ?? 0) / sizes[axis]!;
     return x === undefined || share < 1
       ? [x, x]
-      : tf.split(x, halves.map((size) => size * share), axis) as T[];
+      : x.split(halves.map((size) => size * share), axis) as T[];
   };
   const isOfAll = axis === 2;
   const parts = {
@@ -124,8 +119,8 @@ function inBlocks(
         start: own.start + (isOfAll ? i * halves[0]! : 0),
         pieces: Math.ceil(pieces / 2),
         // Each block draws masks of its own.
-        maskKey: maskKey &&
-          tf.mul(maskKey, tf.scalar([0x2545f491, 0x27d4eb2d][i]!, "int32")),
+        maskKey: maskKey
+          ?.mul(tf.scalar([0x2545f491, 0x27d4eb2d][i]!, "int32")),
       })
     ),
     axis,
@@ -156,45 +151,39 @@ function block(
       ? undefined
       : reach.at ?? tf.tensor4d(places, [1, 1, rows, 1]),
   };
+  // The queries of heads that share one of the keys are those of one head.
+  const own: tf.Tensor = query.reshape([batch, shared, rows, depth]);
   const context = withGradient(
-    {
-      // The queries of heads that share one of the keys are those of one head.
-      query: tf.reshape(query, [batch, shared, rows, depth]) as tf.Tensor,
-      ...{ key, value },
-      ...(bias && { bias }),
-    },
-    ({ query }) => {
-      const own = waitFor(query, earlier(done.forward));
-      const products = tf.matMul(own, key, false, true);
+    { query: own, key, value, ...(bias && { bias }) },
+    () => {
+      const query = waitFor(own, earlier(done.forward));
+      const products = query.matMul(key, false, true);
       const { kept, logSum } = softmax({ products, ...frozen });
-      const context = tf.matMul(kept, value as tf.Tensor);
+      const context = kept.matMul(value);
       done.forward.push(context);
       const stored = isStored ? products : undefined;
-      return {
-        value: context,
-        saved: { query, key, value, logSum, stored, ...frozen },
-      };
+      return { value: context, logSum, stored, own, key, v: value, ...frozen };
     },
-    (dContext, { query, key, value, logSum, stored, ...frozen }) => {
+    (dContext, { logSum, stored, own, key, v, ...frozen }) => {
       const dy = waitFor(dContext, earlier(done.backward));
       const { dProducts, kept } = softmaxGradient({
-        dKept: tf.matMul(dy, value, false, true),
-        products: stored ?? tf.matMul(waitFor(query, dy), key, false, true),
+        dKept: dy.matMul(v, false, true),
+        products: stored ?? waitFor(own, dy).matMul(key, false, true),
         logSum,
         ...frozen,
       });
-      const dQuery = tf.matMul(dProducts, key);
+      const dQuery = dProducts.matMul(key);
       done.backward.push(dQuery);
       const isShared = bias !== undefined && bias.shape[0] < batch;
       return {
         query: dQuery,
-        key: tf.matMul(dProducts, query, true, false),
-        value: tf.matMul(kept, dy, true, false),
-        bias: () => isShared ? tf.sum(dProducts, 0, true) : dProducts,
+        key: dProducts.matMul(own, true, false),
+        value: kept.matMul(dy, true, false),
+        bias: () => isShared ? dProducts.sum(0, true) : dProducts,
       };
     },
   );
-  return tf.reshape(context, [batch, heads, queries, depth]);
+  return context.reshape([batch, heads, queries, depth]);
 }
 
 /** Inputs of the softmax without a gradient. */
@@ -215,13 +204,10 @@ const softmax = fused(
   ) => {
     const x = scores(products, frozen);
     const max = maxOfRow(x);
-    const weights = tf.exp(tf.sub(x, max));
+    const weights: tf.Tensor = x.sub(max).exp();
     const sum = sumOfRow(weights);
-    const p = tf.mul(weights, tf.div(1, sum));
-    return {
-      kept: drop(p, { maskKey, rate }),
-      logSum: tf.add(max, tf.log(sum)),
-    };
+    const p: tf.Tensor = weights.mul(tf.div(1, sum));
+    return { kept: drop(p, { maskKey, rate }), logSum: max.add(sum.log()) };
   },
   { products: ["kept"] },
 );
@@ -234,14 +220,10 @@ const softmaxGradient = fused(
       & Record<"dKept" | "products" | "logSum", tf.Tensor>,
   ) => {
     const x = scores(products, frozen);
-    const p = tf.exp(tf.sub(x, logSum));
-    const weighted = tf.mul(drop(dKept, { maskKey, rate }), p);
-    const dScores = tf.sub(
-      weighted,
-      tf.mul(p, sumOfRow(weighted)),
-    );
+    const p: tf.Tensor = x.sub(logSum).exp();
+    const weighted: tf.Tensor = drop(dKept, { maskKey, rate }).mul(p);
     return {
-      dProducts: tf.mul(dScores, frozen.scale),
+      dProducts: weighted.sub(p.mul(sumOfRow(weighted))).mul(frozen.scale),
       kept: drop(p, { maskKey, rate }),
     };
   },
@@ -252,17 +234,16 @@ function scores(
   products: tf.Tensor,
   { scale, mask, bias, places, before, after }: Omit<Frozen, "maskKey">,
 ): tf.Tensor {
-  const biased = bias === undefined ? products : tf.add(products, bias);
-  const scaled = tf.mul(biased, scale);
-  if (places === undefined) return mask ? tf.add(scaled, mask) : scaled;
-  const distance = tf.sub(places, tokenRange(products.shape[3]!));
+  const biased = bias === undefined ? products : products.add(bias);
+  const scaled: tf.Tensor = biased.mul(scale);
+  if (places === undefined) return mask ? scaled.add(mask) : scaled;
+  const distance = places.sub(tokenRange(products.shape[3]!));
   const outside = [
-    after && tf.less(distance, tf.neg(after)),
-    before && tf.greater(distance, before),
-  ].filter((it) => it !== undefined);
-  const masked = outside.reduce((a, b) => tf.logicalOr(a, b));
-  const added = tf.mul(tf.cast(masked, "float32"), MASKED);
-  return tf.add(scaled, mask ? tf.add(added, mask) : added);
+    after && distance.less(after.neg()),
+    before && distance.greater(before),
+  ].filter((it) => it !== undefined).reduce((a, b) => a.logicalOr(b));
+  const added = outside.cast("float32").mul(MASKED);
+  return scaled.add(mask ? added.add(mask) : added);
 }
 
 /** Added to the scores of masked keys. */
@@ -276,7 +257,7 @@ export function rangeOf<T extends tf.Tensor>(
   count: number,
 ): T {
   const sizes = x.shape.map((size, i) => i === axis ? count : size);
-  return tf.slice(x, sizes.map((_, i) => i === axis ? start : 0), sizes);
+  return x.slice(sizes.map((_, i) => i === axis ? start : 0), sizes);
 }
 
 /** The places of tokens, from 0: `[seq]` */
@@ -297,27 +278,17 @@ export function splitHeads(
   const depth = projected.shape[1] / all;
   const parts = heads.length;
   if (heads.some((it) => it !== heads[0])) {
-    const byHead: tf.Tensor4D = tf.transpose(
-      tf.reshape(projected, [-1, seq, all, depth]),
-      [0, 2, 1, 3],
-    );
-    return tf.split(byHead, [...heads], 1);
+    return projected.reshape([-1, seq, all, depth]).transpose([0, 2, 1, 3])
+      .split([...heads], 1);
   }
-  const split = tf.transpose(
-    tf.reshape(projected, [-1, seq, parts, heads[0]!, depth]),
-    [2, 0, 3, 1, 4],
-  );
+  const split = projected.reshape([-1, seq, parts, heads[0]!, depth])
+    .transpose([2, 0, 3, 1, 4]);
   // The gradient of tf.unstack fails for a single part.
-  return parts === 1
-    ? [tf.squeeze(split, [0])]
-    : tf.unstack(split) as tf.Tensor4D[];
+  return parts === 1 ? [split.squeeze([0])] : split.unstack();
 }
 
 /** Joins heads again: `[batch, heads, seq, depth]` -> `[batch * seq, hidden]`. */
 export function joinHeads(context: tf.Tensor4D): tf.Tensor2D {
   const [batch, heads, seq, depth] = context.shape;
-  return tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [
-    batch * seq,
-    heads * depth,
-  ]);
+  return context.transpose([0, 2, 1, 3]).reshape([batch * seq, heads * depth]);
 }

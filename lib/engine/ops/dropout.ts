@@ -42,13 +42,11 @@ export function drop<T extends tf.Tensor>(
 ): T {
   if (maskKey === undefined || rate === undefined) return x;
   const kept = libraryBinding() === undefined
-    ? tf.greaterEqual(hashedUniform(x.shape, maskKey), rate)
-    : tf.greaterEqual(
-      randomBits(x.shape, maskKey),
-      tf.cast(tf.mul(tf.sub(rate, 0.5), 2 ** 32), "int32"),
-    );
+    ? hashedUniform(x.shape, maskKey).greaterEqual(rate)
+    : randomBits(x.shape, maskKey)
+      .greaterEqual(rate.sub(0.5).mul(2 ** 32).cast("int32"));
   const scale = tf.div(1, tf.sub(1, rate));
-  return tf.mul(x, tf.mul(tf.cast(kept, "float32"), scale));
+  return x.mul(kept.cast("float32").mul(scale));
 }
 
 /** Dropout with its gradient. Returns `x` without a source or at rate 0. */
@@ -60,7 +58,7 @@ export function dropout<T extends tf.Tensor>(
   if (draw.maskKey === undefined) return x;
   return withGradient(
     { x },
-    () => ({ value: dropFused({ x, ...draw }).value, saved: draw }),
+    () => ({ ...dropFused({ x, ...draw }), ...draw }),
     (dy, draw) => ({ x: dropFused({ x: dy, ...draw }).value }),
   ) as T;
 }
@@ -89,16 +87,14 @@ function randomBits(
     { Tidx: DataType.int32 },
     [int32(0), int32(size), int32(1)],
   );
-  const [key1, key2] = [0, 1].map((i) => tf.slice(key, [i], [1]));
-  const bits = hash(tf.add(hash(xor(positions, key1!)), key2!));
-  return tf.reshape(bits, [...shape]);
+  const [key1, key2] = [0, 1].map((i) => key.slice([i], [1]));
+  return hash(hash(xor(positions, key1!)).add(key2!)).reshape([...shape]);
 }
 
 /** A bijective hash of 32 bits, "lowbias32" of github.com/skeeto/hash-prospector. */
 function hash(x: tf.Tensor): tf.Tensor {
-  const once = tf.mul(fold(x, 16), int32(0x7feb352d));
-  const twice = tf.mul(fold(once, 15), int32(0x846ca68b));
-  return fold(twice, 16);
+  const once: tf.Tensor = fold(x, 16).mul(int32(0x7feb352d));
+  return fold(fold(once, 15).mul(int32(0x846ca68b)), 16);
 }
 
 /** `x ^ (x >>> by)`: the library shifts the sign in, so it is masked away. */
@@ -134,23 +130,16 @@ function hashedUniform(
 ): tf.Tensor {
   const size = elementCount(shape);
   const position = tf.range(0, size, 1, "float32");
-  const block = tf.floor(tf.div(position, BLOCK));
-  const place = tf.sub(position, tf.mul(block, BLOCK));
-  const [key1, key2] = tf.split(
-    tf.mod(tf.cast(key, "float32"), 997),
-    2,
-  ) as [tf.Tensor, tf.Tensor];
-  const ofBlock = hashed(tf.add(tf.mul(block, 78.233), tf.mul(key2, 37.719)));
-  const ofPlace = hashed(
-    tf.add(
-      tf.add(tf.mul(place, 12.9898), tf.mul(key1, 4.1414)),
-      tf.mul(ofBlock, 6283.1853),
-    ),
-  );
-  return tf.reshape(ofPlace, [...shape]);
+  const block = position.div(BLOCK).floor();
+  const place = position.sub(block.mul(BLOCK));
+  const [key1, key2] = key.cast("float32").mod(997).split(2);
+  const ofBlock = hashed(block.mul(78.233).add(key2!.mul(37.719)));
+  const ofPlace = place.mul(12.9898).add(key1!.mul(4.1414))
+    .add(ofBlock.mul(6283.1853));
+  return hashed(ofPlace).reshape([...shape]);
 }
 
 function hashed(x: tf.Tensor): tf.Tensor {
-  const scaled = tf.mul(tf.sin(x), 43758.5453);
-  return tf.sub(scaled, tf.floor(scaled));
+  const scaled: tf.Tensor = x.sin().mul(43758.5453);
+  return scaled.sub(scaled.floor());
 }

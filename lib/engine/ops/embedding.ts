@@ -13,10 +13,10 @@ import { withGradient } from "./gradient.ts";
  */
 export function lookUp(table: tf.Tensor2D, ids: tf.Tensor2D): tf.Tensor2D {
   const [rows] = table.shape;
-  const flat: tf.Tensor1D = tf.reshape(ids, [-1]);
+  const flat: tf.Tensor1D = ids.reshape([-1]);
   return withGradient(
     { table },
-    () => ({ value: gather(table, flat), saved: { flat } }),
+    () => ({ value: gather(table, flat), flat }),
     (dy, { flat }) => ({ table: sumByRow(dy as tf.Tensor2D, flat, rows) }),
   ) as tf.Tensor2D;
 }
@@ -40,10 +40,8 @@ export function sumByRow(
   if (binding === undefined || binding.isUsingGpuDevice()) {
     // Some models have a single token type, and a one-hot vector needs two places or more.
     const places = tf.oneHot(row, Math.max(rows, 2)) as tf.Tensor2D;
-    return tf.slice(tf.matMul(places, values, true), [0, 0], [
-      rows,
-      values.shape[1],
-    ]) as tf.Tensor2D;
+    return tf.matMul<tf.Tensor2D>(places, values, true)
+      .slice([0, 0], [rows, values.shape[1]]);
   }
   const { float32, int32 } = DataType;
   const types = { T: float32, Tindices: int32, Tnumsegments: int32 };

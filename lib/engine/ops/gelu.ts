@@ -22,13 +22,12 @@ export function activation(
   const { forward, backward } = ACTIVATIONS[form][unit];
   return withGradient(
     { x },
-    () => ({ value: forward({ x, bias }).value, saved: { x, bias } }),
-    (dy, { x, bias }) => ({ x: backward({ dy, x, bias }).dx }),
+    () => ({ ...forward({ x, bias }), x, bias }),
+    (dy, inputs) => ({ x: backward({ dy, ...inputs }).dx }),
   ) as tf.Tensor2D;
 }
 
 interface Inputs {
-  readonly [name: string]: tf.Tensor | undefined;
   readonly x: tf.Tensor;
   readonly bias: tf.Tensor | undefined;
 }
@@ -39,19 +38,19 @@ type Curve = (z: tf.Tensor) => tf.Tensor;
 function activationBy(cumulative: Curve, slope: Curve) {
   const unit = (split: (y: tf.Tensor) => [z: tf.Tensor, gate?: tf.Tensor]) => {
     const parts = ({ x, bias }: Inputs) =>
-      split(bias === undefined ? x : tf.add(x, bias));
+      split(bias === undefined ? x : x.add(bias));
     return {
       forward: fused((inputs: Inputs) => {
         const [z, gate] = parts(inputs);
-        const value = tf.mul(z, cumulative(z));
-        return { value: gate === undefined ? value : tf.mul(value, gate) };
+        const value: tf.Tensor = z.mul(cumulative(z));
+        return { value: gate === undefined ? value : value.mul(gate) };
       }, { products: ["value"] }),
       backward: fused(
         ({ dy, ...inputs }: Inputs & { readonly dy: tf.Tensor }) => {
           const [z, gate] = parts(inputs);
-          if (gate === undefined) return { dx: tf.mul(dy, slope(z)) };
-          const dz = tf.mul(tf.mul(dy, gate), slope(z));
-          const dGate = tf.mul(dy, tf.mul(z, cumulative(z)));
+          if (gate === undefined) return { dx: dy.mul(slope(z)) };
+          const dz = dy.mul(gate).mul(slope(z));
+          const dGate = dy.mul(z.mul(cumulative(z)));
           return { dx: tf.concat([dz, dGate], -1) };
         },
         { products: ["dx"] },
@@ -63,11 +62,8 @@ function activationBy(cumulative: Curve, slope: Curve) {
 
 function halves(y: tf.Tensor): [tf.Tensor, tf.Tensor] {
   const [rows, width] = y.shape as [number, number];
-  const half = width / 2;
-  return [
-    tf.slice(y, [0, 0], [rows, half]),
-    tf.slice(y, [0, half], [rows, half]),
-  ];
+  const half = [rows, width / 2];
+  return [y.slice([0, 0], half), y.slice([0, width / 2], half)];
 }
 
 const SCALE = Math.sqrt(2 / Math.PI);
@@ -75,17 +71,17 @@ const CUBIC = 0.044715;
 
 /** `sqrt(2 / pi) (z + 0.044715 z^3)` */
 function inner(z: tf.Tensor): tf.Tensor {
-  return tf.mul(tf.mul(z, tf.add(tf.mul(tf.square(z), CUBIC), 1)), SCALE);
+  return z.mul(z.square().mul(CUBIC).add(1)).mul(SCALE);
 }
 
 /** `(1 + tanh(inner(z))) / 2` */
 function byTanh(z: tf.Tensor): tf.Tensor {
-  return tf.mul(tf.add(tf.tanh(inner(z)), 1), 0.5);
+  return inner(z).tanh().add(1).mul(0.5);
 }
 
 /** `(1 + erf(z / sqrt 2)) / 2` */
 function normalCdf(z: tf.Tensor): tf.Tensor {
-  return tf.add(tf.mul(tf.erf(tf.mul(z, Math.SQRT1_2)), 0.5), 0.5);
+  return z.mul(Math.SQRT1_2).erf().mul(0.5).add(0.5);
 }
 
 /** Beyond it, the slope of GELU is 0 or 1 to 4e-7. */
@@ -106,34 +102,31 @@ const DENOMINATOR = [
  */
 function geluSlope(z: tf.Tensor): tf.Tensor {
   if (!isLoop(z)) {
-    const bell = tf.exp(tf.mul(tf.square(z), -0.5));
-    const density = tf.mul(bell, 1 / Math.sqrt(2 * Math.PI));
-    return tf.add(normalCdf(z), tf.mul(z, density));
+    const bell = z.square().mul(-0.5).exp();
+    const density = bell.mul(1 / Math.sqrt(2 * Math.PI));
+    return normalCdf(z).add(z.mul(density));
   }
-  const x = tf.clipByValue(z, -BOUND, BOUND);
-  const square = tf.square(x);
+  const x = z.clipByValue(-BOUND, BOUND);
+  const square = x.square();
   const [p, q] = [NUMERATOR, DENOMINATOR].map((factors) =>
     factors.slice(0, -1).reduceRight<tf.Tensor>(
-      (sum, factor) => tf.add(tf.mul(sum, square), factor),
+      (sum, factor) => sum.mul(square).add(factor),
       tf.scalar(factors.at(-1)!),
     )
   );
-  return tf.add(tf.mul(x, tf.div(p!, q!)), 0.5);
+  return x.mul(p!.div(q!)).add(0.5);
 }
 
 const ACTIVATIONS = {
   gelu: activationBy(normalCdf, geluSlope),
   gelu_new: activationBy(byTanh, (z) => {
-    const slope = tf.add(tf.mul(tf.square(z), 3 * CUBIC), 1);
-    const bend = tf.sub(1, tf.square(tf.tanh(inner(z))));
-    const density = tf.mul(tf.mul(bend, slope), SCALE / 2);
-    return tf.add(byTanh(z), tf.mul(z, density));
+    const slope = z.square().mul(3 * CUBIC).add(1);
+    const bend = tf.sub(1, inner(z).tanh().square());
+    const density = bend.mul(slope).mul(SCALE / 2);
+    return byTanh(z).add(z.mul(density));
   }),
-  silu: activationBy(
-    (z) => tf.sigmoid(z),
-    (z) => {
-      const phi = tf.sigmoid(z);
-      return tf.add(phi, tf.mul(z, tf.mul(phi, tf.sub(1, phi))));
-    },
-  ),
+  silu: activationBy((z) => z.sigmoid(), (z) => {
+    const phi = z.sigmoid();
+    return phi.add(z.mul(phi.mul(tf.sub(1, phi))));
+  }),
 };

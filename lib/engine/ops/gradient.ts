@@ -3,6 +3,9 @@ import type { Named } from "../trace.ts";
 
 type Tensors = Readonly<Record<string, tf.Tensor>>;
 
+/** The value of an operation, and beside it what its gradient needs: of all other tensors, those computed on the way are disposed before. */
+type Computed = Named & { readonly value: tf.Tensor };
+
 /** What tfjs calls for each operation; its own `tf.customGrad()` would have the gradients of all inputs computed. */
 interface Engine {
   runKernelFunc(operation: {
@@ -22,24 +25,22 @@ interface Engine {
  * An operation with a gradient of its own.
  *
  * @param inputs Tensors that get a gradient if they depend on what is trained, in the order in which gradients pass through them
- * @param compute Gives the value, and the tensors that the gradient needs
+ * @param compute Gives the value, and beside it the tensors that the gradient needs
  * @param gradient Gradients of the inputs, from that of the value; functions are called only for inputs that get one
  */
-export function withGradient<Inputs extends Tensors, Saved extends Named>(
+export function withGradient<Inputs extends Tensors, Found extends Computed>(
   inputs: Inputs,
-  compute: (
-    inputs: Inputs,
-  ) => { readonly value: tf.Tensor; readonly saved: Saved },
+  compute: () => Found,
   gradient: (
     dy: tf.Tensor,
-    saved: Saved,
+    saved: Omit<Found, "value">,
   ) => { readonly [Name in keyof Inputs]: tf.Tensor | (() => tf.Tensor) },
 ): tf.Tensor {
   let keys: string[] = [];
   return (tf.engine() as unknown as Engine).runKernelFunc({
     inputs,
     forwardFunc(_backend, save) {
-      const { value, saved } = compute(inputs);
+      const { value, ...saved }: Computed = compute();
       keys = Object.keys(saved).filter((key) => saved[key] !== undefined);
       save(keys.map((key) => saved[key]!));
       return value;

@@ -18,15 +18,11 @@ export interface LayerNorm {
   readonly epsilon: number;
 }
 
-/** What is normalized, all `[rows, hidden]` but the bias, `[hidden]`, which is frozen. */
-interface NormTerms {
+/** A normalization and what it is applied to, `[rows, hidden]`, but for the bias, `[hidden]`, which is frozen. */
+interface NormInputs extends LayerNorm {
   readonly x: tf.Tensor2D;
   readonly bias?: tf.Tensor1D | undefined;
   readonly residual?: tf.Tensor2D | undefined;
-}
-
-/** How a normalization is computed. */
-interface NormOptions {
   readonly source?: DropoutSource | undefined;
   /** True if only products take the result. */
   readonly ofProducts?: boolean;
@@ -37,29 +33,25 @@ interface NormOptions {
  * or without a residual `dropout(LayerNorm(x + bias))`, with its own gradient.
  */
 export function layerNorm(
-  terms: NormTerms,
-  norm: LayerNorm,
-  { source, ofProducts }: NormOptions = {},
+  { x, bias, residual, gamma, beta, epsilon, source, ofProducts }: NormInputs,
 ): tf.Tensor2D {
-  const { gamma, beta, epsilon } = norm;
-  const { x, bias, residual } = terms;
   const draw = drawDropout(source);
   return withGradient(
     { x, ...(residual && { residual }), gamma, ...(beta && { beta }) },
     () => {
-      const { value, sum, mean, scale } =
-        (ofProducts ? forwardForProducts : forward)({
-          ...{ x, bias, residual, gamma, beta },
-          epsilon: tf.scalar(epsilon),
-          ...draw,
-        });
-      return { value, saved: { gamma, sum: sum ?? x, mean, scale, ...draw } };
+      const compute = ofProducts ? forwardForProducts : forward;
+      const { sum = x, ...found } = compute({
+        ...{ x, bias, residual, gamma, beta },
+        epsilon: tf.scalar(epsilon),
+        ...draw,
+      });
+      return { ...found, sum, gamma, ...draw };
     },
     (dy, saved) => {
       const { sum, mean, scale } = saved;
       const dValue = () => residual ? dy : drop(dy, saved);
       const parameters = {
-        gamma: () => sumOfRows(tf.mul(dValue(), normalize(sum, mean, scale))),
+        gamma: () => sumOfRows(dValue().mul(normalize(sum, mean, scale))),
         beta: () => sumOfRows(dValue()),
       };
       if (residual === undefined) {
@@ -81,13 +73,13 @@ function normalized(
   { x, bias, residual, gamma, beta, epsilon, ...draw }: Inputs,
 ) {
   const biased = shifted(x, bias);
-  const sum = residual && tf.add(drop(biased, draw), residual);
+  const sum: tf.Tensor | undefined = residual &&
+    drop(biased, draw).add(residual);
   const y = sum ?? biased;
   const mean = beta && meanOfRow(y);
-  const centered = mean === undefined ? y : tf.sub(y, mean);
-  const variance = meanOfRow(tf.square(centered));
-  const scale = tf.rsqrt(tf.add(variance, epsilon));
-  const value = shifted(tf.mul(normalize(y, mean, scale), gamma), beta);
+  const centered = mean === undefined ? y : y.sub(mean);
+  const scale = meanOfRow(centered.square()).add(epsilon).rsqrt();
+  const value = shifted(normalize(y, mean, scale).mul(gamma), beta);
   return { value: residual ? value : drop(value, draw), sum, mean, scale };
 }
 
@@ -106,10 +98,10 @@ type Gradient =
  */
 function gradientOfSum({ dy, gamma, sum, mean, scale }: Gradient): tf.Tensor {
   const n = normalize(sum, mean, scale);
-  const g = tf.mul(dy, gamma);
-  const projection = tf.mul(n, meanOfRow(tf.mul(g, n)));
-  const centered = mean === undefined ? g : tf.sub(g, meanOfRow(g));
-  return tf.mul(tf.sub(centered, projection), scale);
+  const g: tf.Tensor = dy.mul(gamma);
+  const projection = n.mul(meanOfRow(g.mul(n)));
+  const centered = mean === undefined ? g : g.sub(meanOfRow(g));
+  return centered.sub(projection).mul(scale);
 }
 
 const backwardOfSum = fused(
@@ -128,11 +120,11 @@ const backward = fused((
 
 /** The sum over all axes but the last. */
 function sumOfRows(x: tf.Tensor): tf.Tensor {
-  return tf.sum(x, x.shape.slice(1).map((_, axis) => axis));
+  return x.sum(x.shape.slice(1).map((_, axis) => axis));
 }
 
 function shifted<T extends tf.Tensor>(x: T, by: tf.Tensor | undefined): T {
-  return by === undefined ? x : tf.add(x, by);
+  return by === undefined ? x : x.add(by);
 }
 
 function normalize(
@@ -140,5 +132,5 @@ function normalize(
   mean: tf.Tensor | undefined,
   scale: tf.Tensor,
 ): tf.Tensor {
-  return tf.mul(mean === undefined ? x : tf.sub(x, mean), scale);
+  return (mean === undefined ? x : x.sub(mean)).mul(scale);
 }

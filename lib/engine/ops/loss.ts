@@ -22,34 +22,28 @@ const crossEntropy: Loss = (logits, targets, weights) => {
   const [batch, classes] = logits.shape;
   const target = targets.rank === 2
     ? targets
-    : tf.oneHot(tf.cast(targets, "int32"), classes);
-  const weight = tf.reshape(weights, [batch, 1]);
+    : tf.oneHot(targets.cast("int32"), classes);
+  const weight = weights.reshape([batch, 1]);
   return withGradient({ logits }, () => {
-    const shifted = tf.sub(logits, tf.max(logits, -1, true));
-    const logSum = tf.log(tf.sum(tf.exp(shifted), -1, true));
-    const logProbability = tf.sub(shifted, logSum);
-    return {
-      value: tf.mul(tf.sum(tf.mul(tf.mul(logProbability, target), weight)), -1),
-      saved: { logProbability, target, weight },
-    };
+    const shifted: tf.Tensor = logits.sub(logits.max(-1, true));
+    const logProbability = shifted.sub(shifted.exp().sum(-1, true).log());
+    const value = logProbability.mul(target).mul(weight).sum().mul(-1);
+    return { value, logProbability, target, weight };
   }, (dy, { logProbability, target, weight }) => ({
-    logits: tf.mul(
-      tf.mul(tf.sub(tf.exp(logProbability), target), weight),
-      dy,
-    ),
+    logits: logProbability.exp().sub(target).mul(weight).mul(dy),
   })) as tf.Scalar;
 };
 
 /** The squared error of one output. */
 const squaredError: Loss = (logits, targets, weights) => {
   const [target, weight] = [targets, weights]
-    .map((it) => tf.reshape(it, [logits.shape[0], 1]));
-  return tf.sum(tf.mul(tf.square(tf.sub(logits, target!)), weight!));
+    .map((it) => it.reshape([logits.shape[0], 1]));
+  return logits.sub(target!).square().mul(weight!).sum();
 };
 
 /** What a language head gives for each token is its loss. */
 const nextToken: Loss = (losses, _targets, weights) =>
-  tf.sum(tf.mul(losses, tf.reshape(weights, losses.shape)));
+  losses.mul(weights.reshape(losses.shape)).sum();
 
 /** The losses, of which a problem names its own. */
 export const LOSSES = {
@@ -77,10 +71,9 @@ export function batchLoss(
 ): tf.Scalar {
   const loss = LOSSES[name];
   if (rankWeights.length === 1) return loss(logits, labels, weights);
-  const byRank = tf.split(logits, rankWeights.length) as tf.Tensor2D[];
-  return byRank
+  return logits.split<tf.Tensor2D>(rankWeights.length)
     .map((logits, i) =>
-      tf.mul(loss(logits, labels, weights), rankWeights[i]!) as tf.Scalar
+      loss(logits, labels, weights).mul<tf.Scalar>(rankWeights[i]!)
     )
-    .reduce((sum, part) => tf.add(sum, part));
+    .reduce((sum, part) => sum.add(part));
 }

@@ -19,26 +19,24 @@ export function rotary(
   angles: Angles,
   at?: tf.Tensor1D,
 ): tf.Tensor4D {
-  const places = at && tf.cast(tf.expandDims(at), "int32") as tf.Tensor2D;
+  const places = at?.expandDims().cast<tf.Tensor2D>("int32");
   const [cos, sin] = angles.map((of) =>
-    places ? tf.reshape(lookUp(of, places), [-1, 1, 1, of.shape[1]]) : of
+    places ? lookUp(of, places).reshape([-1, 1, 1, of.shape[1]]) : of
   ) as [tf.Tensor, tf.Tensor];
   return withGradient(
     { x },
-    () => ({ value: turn({ x, cos, sin }).value, saved: { cos, sin } }),
-    (dy, { cos, sin }) => ({
-      x: turn({ x: dy, cos, sin: tf.neg(sin) }).value,
-    }),
+    () => ({ ...turn({ x, cos, sin }), cos, sin }),
+    (dy, { cos, sin }) => ({ x: turn({ x: dy, cos, sin: sin.neg() }).value }),
   ) as tf.Tensor4D;
 }
 
 const turn = fused(
   ({ x, cos, sin }: Record<"x" | "cos" | "sin", tf.Tensor>) => {
-    const [left, right] = tf.split(x, 2, -1) as [tf.Tensor, tf.Tensor];
+    const [left, right] = x.split(2, -1) as [tf.Tensor, tf.Tensor];
     return {
       value: tf.concat([
-        tf.sub(tf.mul(left, cos), tf.mul(right, sin)),
-        tf.add(tf.mul(right, cos), tf.mul(left, sin)),
+        left.mul(cos).sub(right.mul(sin)),
+        right.mul(cos).add(left.mul(sin)),
       ], -1),
     };
   },
@@ -71,31 +69,25 @@ export function rotaryAngles(
  * A table of biases by distance, spread over queries and keys.
  *
  * @param table `[buckets, heads]`
- * @param bucket Row of the table for a distance, key minus query
- * @param factor Multiplies all biases
+ * @param options.bucket Row of the table for a distance, key minus query
+ * @param options.factor Multiplies all biases
  * @returns `[1, heads, tokens, tokens]`
  */
 export function positionBias(
   table: tf.Tensor2D,
   tokens: number,
-  bucket: (distance: number) => number,
-  factor: number,
+  { bucket, factor }: {
+    readonly factor: number;
+    bucket(distance: number): number;
+  },
 ): tf.Tensor4D {
   const heads = table.shape[1];
   const rows = Int32Array.from(
     { length: tokens * tokens },
     (_, i) => bucket(i % tokens - Math.floor(i / tokens)),
   );
-  const biases = lookUp(
-    table,
-    tf.tensor2d(rows, [1, tokens * tokens], "int32"),
-  );
-  return tf.reshape(tf.mul(tf.transpose(biases), factor), [
-    1,
-    heads,
-    tokens,
-    tokens,
-  ]);
+  const biases = lookUp(table, tf.tensor2d(rows, [1, rows.length], "int32"));
+  return biases.transpose().mul(factor).reshape([1, heads, tokens, tokens]);
 }
 
 /**
@@ -116,12 +108,9 @@ export function ofDistances(
     { length: blocks * rows.length },
     (_, i) => Math.floor(i / rows.length) * count + rows[i % rows.length]!,
   );
-  const table = tf.reshape(x, [blocks * count, depth]) as tf.Tensor2D;
-  const all = tf.tensor2d(ids, [1, ids.length], "int32");
-  return tf.reshape(
-    lookUp(table, all),
-    [sequences, heads, rows.length, depth],
-  );
+  const table: tf.Tensor2D = x.reshape([blocks * count, depth]);
+  return lookUp(table, tf.tensor2d(ids, [1, ids.length], "int32"))
+    .reshape([sequences, heads, rows.length, depth]);
 }
 
 /** Heads of contents and of relative positions. */
@@ -150,57 +139,40 @@ export function disentangle(
   const [sequences, , tokens] = key.shape;
   if (query.shape[2] === 1) {
     // From the first token to the keys, distances fall from 0.
-    const falling = (positions: tf.Tensor4D): tf.Tensor4D =>
-      tf.reverse(tf.slice(positions, [0, 0, 0, 0], [-1, -1, tokens, -1]), 2);
+    const falling = (positions: tf.Tensor4D) =>
+      positions.slice([0, 0, 0, 0], [-1, -1, tokens, -1]).reverse(2);
     return sumOf([
-      positionKey && tf.reshape(
-        tf.transpose(byPosition(query, falling(positionKey)), [0, 2, 1, 3]),
-        [sequences, -1, 1, tokens],
-      ),
+      positionKey && byPosition(query, falling(positionKey))
+        .transpose([0, 2, 1, 3]).reshape([sequences, -1, 1, tokens]),
       positionQuery && rowProducts(key, falling(positionQuery)),
     ]) as tf.Tensor4D;
   }
-  const ofQueries = positionKey &&
-    byPosition(query, tf.reverse(positionKey, 2));
+  const ofQueries = positionKey && byPosition(query, positionKey.reverse(2));
   const ofKeys = positionQuery && byPosition(key, positionQuery);
-  return tf.reshape(shifted(ofQueries, ofKeys), [
-    sequences,
-    -1,
-    tokens,
-    tokens,
-  ]);
+  return shifted(ofQueries, ofKeys).reshape([sequences, -1, tokens, tokens]);
 }
 
 function sumOf(terms: readonly (tf.Tensor | undefined)[]): tf.Tensor {
   return terms.flatMap((term) => term ?? [])
-    .reduce((sum, term) => tf.add(sum, term));
+    .reduce((sum, term) => sum.add(term));
 }
 
 /** `[ranks * batch, heads, rows, depth]` times `[ranks, heads, positions, depth]`: `[ranks, heads, batch * rows, positions]` */
 function byPosition(x: tf.Tensor4D, positions: tf.Tensor4D): tf.Tensor4D {
   const [sequences, heads, rows, depth] = x.shape;
   const ranks = positions.shape[0];
-  const byHead = tf.transpose(
-    tf.reshape(x, [ranks, sequences / ranks, heads, rows, depth]),
-    [0, 2, 1, 3, 4],
-  );
-  return tf.matMul(
-    tf.reshape(byHead, [ranks, heads, -1, depth]) as tf.Tensor4D,
-    positions,
-    false,
-    true,
-  );
+  const byHead = x.reshape([ranks, sequences / ranks, heads, rows, depth])
+    .transpose([0, 2, 1, 3, 4]).reshape([ranks, heads, -1, depth]);
+  return tf.matMul(byHead, positions, false, true);
 }
 
 /** The dot product of each row with its own position: `[ranks * batch, heads, 1, rows]` */
 function rowProducts(x: tf.Tensor4D, positions: tf.Tensor4D): tf.Tensor4D {
   const [sequences, heads, rows, depth] = x.shape;
   const ranks = positions.shape[0];
-  const products = tf.mul(
-    tf.reshape(x, [ranks, sequences / ranks, heads, rows, depth]),
-    tf.reshape(positions, [ranks, 1, heads, rows, depth]),
-  );
-  return tf.reshape(tf.sum(products, -1), [sequences, heads, 1, rows]);
+  return x.reshape([ranks, sequences / ranks, heads, rows, depth])
+    .mul(positions.reshape([ranks, 1, heads, rows, depth]))
+    .sum(-1).reshape([sequences, heads, 1, rows]);
 }
 
 /** Products of tokens and distances, `[ranks, heads, batch * tokens, 2 * tokens - 1]`. */
@@ -218,13 +190,13 @@ function shifted(
 ): tf.Tensor {
   return withGradient(
     { ...(ofQueries && { ofQueries }), ...(ofKeys && { ofKeys }) },
-    () => ({ value: toPairs({ ofQueries, ofKeys }).sum, saved: {} }),
+    () => toPairs({ ofQueries, ofKeys }),
     (dy) => fromPairs({ dy }),
   );
 }
 
 const toPairs = fused(({ ofQueries, ofKeys }: Terms) => ({
-  sum: sumOf([
+  value: sumOf([
     ofQueries && shift(ofQueries, [0, 2, 1, 3, 4]),
     ofKeys && shift(ofKeys, [0, 2, 1, 4, 3]),
   ]),
@@ -246,38 +218,22 @@ const fromPairs = fused(({ dy }: { readonly dy: tf.Tensor }) => ({
 function shift(x: tf.Tensor, order: number[]): tf.Tensor {
   const [ranks, heads, , width] = x.shape as [number, number, number, number];
   const n = (width + 1) / 2;
-  const cut = tf.slice(
-    tf.reshape(x, [-1, n * width]),
-    [0, n - 1],
-    [-1, n * (width - 1)],
-  );
-  const pairs = tf.slice(
-    tf.reshape(cut, [-1, n, width - 1]),
-    [0, 0, 0],
-    [-1, -1, n],
-  );
-  return tf.transpose(tf.reshape(pairs, [ranks, heads, -1, n, n]), order);
+  return x.reshape([-1, n * width])
+    .slice([0, n - 1], [-1, n * (width - 1)])
+    .reshape([-1, n, width - 1])
+    .slice([0, 0, 0], [-1, -1, n])
+    .reshape([ranks, heads, -1, n, n]).transpose(order);
 }
 
 /** Gradient of {@linkcode shift}: its inverse, with 0 for elements that belong to no pair. */
 function unshift(pairs: tf.Tensor, order: number[]): tf.Tensor {
   // Each order of axes that is used is its own inverse.
-  const ordered = tf.transpose(pairs, order);
-  const [ranks, heads, batch, n] = ordered.shape as [
-    number,
-    number,
-    number,
-    number,
-  ];
+  const ordered: tf.Tensor5D = pairs.transpose(order);
+  const [ranks, heads, batch, n] = ordered.shape;
   // On three dimensions, since WebGPU pads tensors of five incorrectly.
-  const rows = tf.pad(tf.reshape(ordered, [-1, n, n]), [
-    [0, 0],
-    [0, 0],
-    [0, n - 2],
-  ]);
-  const flat = tf.pad(tf.reshape(rows, [-1, n * (2 * n - 2)]), [
-    [0, 0],
-    [n - 1, 1],
-  ]);
-  return tf.reshape(flat, [ranks, heads, batch * n, 2 * n - 1]);
+  return ordered.reshape([-1, n, n])
+    .pad([[0, 0], [0, 0], [0, n - 2]])
+    .reshape([-1, n * (2 * n - 2)])
+    .pad([[0, 0], [n - 1, 1]])
+    .reshape([ranks, heads, batch * n, 2 * n - 1]);
 }

@@ -24,7 +24,7 @@ export function maxOfRow(x: tf.Tensor): tf.Tensor {
 
 /** Mean over the last axis, which is kept. */
 export function meanOfRow(x: tf.Tensor): tf.Tensor {
-  return tf.mul(sumOfRow(x), 1 / x.shape.at(-1)!);
+  return sumOfRow(x).mul(1 / x.shape.at(-1)!);
 }
 
 /**
@@ -40,11 +40,8 @@ function bySlices(
   const width = x.shape.at(-1)!;
   const slice = Math.floor(width / SLICES);
   if (!isLoop(x) || slice === 0) return reduce(x, -1, true);
-  const [rest, ...slices] = tf.split(
-    x,
-    [width % SLICES, ...Array<number>(SLICES).fill(slice)],
-    -1,
-  ) as [tf.Tensor, ...tf.Tensor[]];
+  const sizes = [width % SLICES, ...Array<number>(SLICES).fill(slice)];
+  const [rest, ...slices] = x.split(sizes, -1) as [tf.Tensor, ...tf.Tensor[]];
   const found = reduce(slices.reduce(combine), -1, true);
   return rest.size === 0 ? found : combine(found, reduce(rest, -1, true));
 }

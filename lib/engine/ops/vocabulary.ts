@@ -35,11 +35,11 @@ export function tokenLosses(
     { length: Math.ceil(rows / size) },
     (_, i) => Math.min(size, rows - i * size),
   );
-  const parts = tf.split(states, sizes) as tf.Tensor2D[];
-  const nexts = tf.split(next, sizes) as tf.Tensor1D[];
+  const nexts = next.split<tf.Tensor1D>(sizes);
   const done: tf.Tensor[] = [];
   return tf.concat(
-    parts.map((part, i) => block(part, table, nexts[i]!, done)),
+    states.split<tf.Tensor2D>(sizes)
+      .map((part, i) => block(part, table, nexts[i]!, done)),
   );
 }
 
@@ -58,31 +58,23 @@ function block(
   const [vocabulary] = table.shape;
   return withGradient({ states, table }, () => {
     const own = waitFor(states, done.at(-engineLanes()));
-    const logits = tf.matMul(own, table as tf.Tensor, false, true);
+    const logits = own.matMul(table, false, true);
     const { logSum, p } = softmax({ logits });
     const ofNext = gather(table, next);
     // A product, so that it is rounded as the others are.
-    const logit = tf.matMul(
-      tf.reshape(own, [rows, 1, width]),
-      tf.reshape(ofNext, [rows, width, 1]),
-    );
-    const value = tf.sub(logSum, tf.reshape(logit, [rows, 1]));
+    const logit = own.reshape([rows, 1, width])
+      .matMul(ofNext.reshape([rows, width, 1]));
+    const value: tf.Tensor = logSum.sub(logit.reshape([rows, 1]));
     done.push(value);
-    return {
-      value,
-      saved: {
-        dStates: tf.sub(tf.matMul(p, table as tf.Tensor), ofNext),
-        ...{ states: own, table, next },
-      },
-    };
+    const dStates = p.matMul(table).sub(ofNext);
+    return { value, dStates, states: own, table, next };
   }, (dy, { dStates, states, table, next }) => ({
-    states: tf.mul(dStates, dy),
+    states: dStates.mul(dy),
     table: () => {
-      const own = waitFor(states, dy);
-      const logits = tf.matMul(own, table as tf.Tensor, false, true);
-      const ofNext = sumByRow(tf.mul(states, dy), next, vocabulary);
-      const weights = tf.mul(softmax({ logits }).p, dy);
-      return tf.sub(tf.matMul(weights, states, true, false), ofNext);
+      const logits = waitFor(states, dy).matMul(table, false, true);
+      const ofNext = sumByRow(states.mul(dy), next, vocabulary);
+      const weights = softmax({ logits }).p.mul(dy);
+      return weights.matMul(states, true, false).sub(ofNext);
     },
   })) as tf.Tensor2D;
 }
@@ -90,7 +82,7 @@ function block(
 /** Softmax over the last axis, and the logarithm of its denominator. */
 const softmax = fused(({ logits }: { readonly logits: tf.Tensor }) => {
   const max = maxOfRow(logits);
-  const weights = tf.exp(tf.sub(logits, max));
+  const weights: tf.Tensor = logits.sub(max).exp();
   const sum = sumOfRow(weights);
-  return { p: tf.div(weights, sum), logSum: tf.add(max, tf.log(sum)) };
+  return { p: weights.div(sum), logSum: max.add(sum.log()) };
 }, { products: ["p"] });

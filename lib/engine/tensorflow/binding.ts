@@ -25,14 +25,6 @@ export interface TracedFunction extends GraphFunction {
   readonly captures: readonly number[];
 }
 
-/** How a function is made from a trace. */
-export interface FunctionOptions {
-  /** Compiles the function with XLA, which fuses its loops. */
-  readonly compiled: boolean;
-  /** Indices of the outputs that mixed precision stores in bfloat16, because only products read them. */
-  readonly narrow: readonly number[];
-}
-
 /** A trace in progress. */
 interface OpenTrace {
   readonly graph: Graph;
@@ -96,17 +88,22 @@ export class TensorflowBinding {
   readonly #ready = new Set<string>();
   #trace: OpenTrace | undefined;
 
+  /**
+   * @param devices Types of its devices: `["CPU", "GPU"]`
+   * @param lanes Number of parts of a computation that run concurrently
+   */
   constructor(
     private readonly library: LibTensorflow,
     context: Deno.PointerValue,
-    private readonly usesGpu: boolean,
+    readonly devices: readonly string[],
+    readonly lanes: number,
     private readonly compiled?: CompiledFunctions,
   ) {
     this.#eager = new EagerRuntime(library, context);
   }
 
   isUsingGpuDevice(): boolean {
-    return this.usesGpu;
+    return this.devices.includes("GPU");
   }
 
   /** Number of tensors in the library's memory. */
@@ -207,8 +204,7 @@ export class TensorflowBinding {
 
   /** The same tensor, but while tracing one that is there only when another has been computed, so that memory for what follows is not taken earlier. */
   after(id: number, other: number): TensorMetadata {
-    const trace = this.#trace;
-    if (trace === undefined) throw new Error("No trace is in progress");
+    const trace = this.#trace!;
     const [tensor, awaited] = [id, other].map((it) => this.#symbol(trace, it));
     const type = typeAttribute("T", tensor!.dtype);
     return this.#addAll(
@@ -216,15 +212,20 @@ export class TensorflowBinding {
     )[0]!;
   }
 
-  /** Ends the trace and makes a function that returns these tensors. */
+  /**
+   * Ends the trace and makes a function that returns these tensors.
+   *
+   * @param compiled Compiles the function with XLA, which fuses its loops
+   * @param narrow True for the outputs that mixed precision stores in bfloat16, because only products read them
+   */
   endTrace(
     outputIds: readonly number[],
-    { compiled, narrow }: FunctionOptions,
+    compiled: boolean,
+    narrow: readonly boolean[],
   ): TracedFunction {
-    const trace = this.#trace;
-    if (trace === undefined) throw new Error("No trace is in progress");
+    const trace = this.#trace!;
     const outputs = outputIds.map((id, i) => {
-      const type = this.precision === "bf16" && narrow.includes(i)
+      const type = this.precision === "bf16" && narrow[i]
         ? DataType.bfloat16
         : DataType.float32;
       const isCast = isFloat(this.#get(id).dtype);
@@ -311,13 +312,8 @@ export class TensorflowBinding {
       const inputs = inputIds.map((id) => this.#symbol(trace, id));
       return trace.graph.operation(opName, attributes, inputs, outputs);
     }
-    const inputs = inputIds.map((id) => {
-      const tensor = this.#get(id);
-      if (isEager(tensor)) return tensor;
-      throw new Error(
-        `An input of operation "${opName}" belongs to a trace that has ended`,
-      );
-    });
+    // Without a trace, no tensors of one are left.
+    const inputs = inputIds.map((id) => this.#get(id) as EagerTensor);
     return this.#eager.execute(opName, attributes, inputs, outputs);
   }
 

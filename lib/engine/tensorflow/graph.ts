@@ -49,7 +49,6 @@ const ATTRIBUTE_TRUE = Uint8Array.of(0x28, 1);
 
 /** A graph under construction, from which a function is made. */
 export class Graph {
-  readonly #library: LibTensorflow;
   readonly #graph: Deno.PointerValue;
   /** The functions that the graph calls, by name. */
   readonly #functions = new Map<string, GraphFunction>();
@@ -57,14 +56,13 @@ export class Graph {
   readonly #hash = createHash("sha256");
   #nodes = 0;
 
-  constructor(library: LibTensorflow) {
-    this.#library = library;
+  constructor(private readonly library: LibTensorflow) {
     this.#graph = library.TF_NewGraph();
   }
 
   /** Adds an input of the function. */
   placeholder({ dtype, shape }: TensorType): GraphTensor {
-    const library = this.#library;
+    const { library } = this;
     const node = this.#begin("Placeholder", [dtype, shape]);
     const dims = int64Bytes(shape);
     library.TF_SetAttrType(node, cString("dtype"), dtype);
@@ -78,7 +76,7 @@ export class Graph {
     dtype: number,
     values: TensorSource,
   ): GraphTensor {
-    const library = this.#library;
+    const { library } = this;
     const { status } = library;
     const tensor = allocateTensor(library, shape, dtype, values);
     const node = this.#begin("Const", [dtype, shape]);
@@ -102,7 +100,7 @@ export class Graph {
     outputs: number,
     after: readonly GraphTensor[] = [],
   ): GraphTensor[] {
-    const library = this.#library;
+    const { library } = this;
     const node = this.#begin(opName, attributes, [...inputs, ...after]);
     for (const { output } of after) {
       const operation = new DataView(output.buffer).getBigUint64(0, true);
@@ -126,7 +124,7 @@ export class Graph {
 
   /** Adds a call of a function. */
   call(called: GraphFunction, inputs: readonly GraphTensor[]): GraphTensor[] {
-    const library = this.#library;
+    const { library } = this;
     const { name, made, outputs } = called;
     if (!this.#functions.has(name)) {
       library.TF_GraphCopyFunction(this.#graph, made, null, library.status);
@@ -160,7 +158,7 @@ export class Graph {
     outputs: readonly GraphTensor[],
     compiled: boolean,
   ): GraphFunction {
-    const library = this.#library;
+    const { library } = this;
     const { status } = library;
     const places = [inputs, outputs].map((of) => of.map(({ place }) => place));
     const digest = this.#hash.copy().update(JSON.stringify([places, compiled]))
@@ -201,7 +199,7 @@ export class Graph {
 
   /** Frees the graph; functions made of it stay valid. */
   close(): void {
-    this.#library.TF_DeleteGraph(this.#graph);
+    this.library.TF_DeleteGraph(this.#graph);
   }
 
   /** Begins a node, and adds it to the hash. */
@@ -212,7 +210,7 @@ export class Graph {
   ): Deno.PointerValue {
     const places = inputs.map(({ place }) => place);
     this.#hash.update(JSON.stringify([opName, properties, places]));
-    return this.#library.TF_NewOperation(
+    return this.library.TF_NewOperation(
       this.#graph,
       cString(opName),
       new TextEncoder().encode(`n${this.#nodes++}\0`),
@@ -230,7 +228,7 @@ export class Graph {
     outputs: number,
     types?: readonly TensorType[],
   ): GraphTensor[] {
-    const library = this.#library;
+    const { library } = this;
     const operation = library.TF_FinishOperation(node, library.status);
     library.check(`Cannot trace operation "${opName}"`);
     return Array.from({ length: outputs }, (_, index) => {
@@ -247,7 +245,7 @@ export class Graph {
   }
 
   #shapeOf(output: Uint8Array<ArrayBuffer>, opName: string): number[] {
-    const library = this.#library;
+    const { library } = this;
     const { status } = library;
     const rank = library.TF_GraphGetTensorNumDims(this.#graph, output, status);
     const dims = new BigInt64Array(Math.max(rank, 0));

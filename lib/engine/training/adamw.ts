@@ -48,8 +48,8 @@ const update = fused(
     & Readonly<
       Record<"gradient" | "decayed" | "rates" | "settings", tf.Tensor>
     >) => {
-    const [learningRate, correction1, correction2] = tf
-      .unstack(rates) as Scalars;
+    const [learningRate, correction1, correction2] = rates
+      .unstack() as Scalars;
     const [
       oneMinusBeta1,
       beta2,
@@ -57,30 +57,15 @@ const update = fused(
       epsilon,
       weightDecay,
       clipNorm,
-    ] = tf.unstack(settings) as [...Scalars, ...Scalars];
+    ] = settings.unstack() as [...Scalars, ...Scalars];
     const clipped = clipByGlobalNorm(gradient, clipNorm);
-    const next1 = tf.add(
-      moment1,
-      tf.mul(tf.sub(clipped, moment1), oneMinusBeta1),
-    );
-    const next2 = tf.add(
-      tf.mul(moment2, beta2),
-      tf.mul(tf.square(clipped), oneMinusBeta2),
-    );
-    const shrunk = tf.sub(
-      values,
-      tf.mul(tf.mul(values, decayed), tf.mul(learningRate, weightDecay)),
-    );
-    const denominator = tf.add(
-      tf.sqrt(tf.div(next2, correction2)),
-      epsilon,
-    );
-    const change = tf.mul(
-      tf.div(tf.div(next1, correction1), denominator),
-      learningRate,
-    );
+    const next1 = moment1.add(clipped.sub(moment1).mul(oneMinusBeta1));
+    const next2 = moment2.mul(beta2).add(clipped.square().mul(oneMinusBeta2));
+    const decay = values.mul(decayed).mul(learningRate.mul(weightDecay));
+    const root = next2.div(correction2).sqrt().add(epsilon);
+    const change = next1.div(correction1).div(root).mul(learningRate);
     return {
-      values: tf.sub(shrunk, change) as tf.Tensor1D,
+      values: values.sub(decay).sub<tf.Tensor1D>(change),
       moment1: next1 as tf.Tensor1D,
       moment2: next2 as tf.Tensor1D,
     };
@@ -89,8 +74,8 @@ const update = fused(
 
 /** Scales a gradient so that its norm is at most `bound`, as `clip_grad_norm_` of PyTorch. */
 function clipByGlobalNorm(gradient: tf.Tensor, bound: tf.Tensor): tf.Tensor {
-  const norm = tf.sqrt(tf.sum(tf.square(gradient)));
-  return tf.mul(gradient, tf.minimum(tf.div(bound, tf.add(norm, 1e-6)), 1));
+  const norm = gradient.square().sum().sqrt();
+  return gradient.mul(bound.div(norm.add(1e-6)).minimum(1));
 }
 
 /** Learning rates with a linear warm-up from 0, then a linear decay to 0. */

@@ -157,7 +157,7 @@ export function splitBatch<Tensors extends Named>(
   sizes: readonly number[],
 ): Tensors[] {
   const parts = Object.entries(tensors).map(([name, tensor]) =>
-    [name, tensor && tf.split(tensor, [...sizes])] as const
+    [name, tensor?.split([...sizes])] as const
   );
   return sizes.map((_, i) =>
     Object.fromEntries(parts.map(([name, part]) => [name, part?.[i]]))

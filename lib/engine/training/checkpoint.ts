@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { ifThere } from "../../files/files.ts";
 import { SafetensorsFile } from "../safetensors/reader.ts";
 import { writeSafetensors } from "../safetensors/writer.ts";
 import { seededRandom } from "../random.ts";
@@ -90,9 +91,8 @@ export function saveCheckpoint(
   { progress: given, ...tensors }: Checkpoint,
 ): void {
   const progress = JSON.stringify(given);
-  const stored = Object.entries(tensors).flatMap(([name, values]) =>
-    values ? [[name, { shape: [values.length], values }] as const] : []
-  );
+  const stored = Object.entries(tensors)
+    .filter((entry): entry is [string, Float32Array] => entry[1] !== undefined);
   writeSafetensors(path, Object.fromEntries(stored), {
     progress,
     checksum: checksum(progress, tensors),
@@ -127,14 +127,8 @@ export function loadCheckpoint(
   path: string,
   ...sizes: readonly number[]
 ): Checkpoint | undefined {
-  let opened: SafetensorsFile;
-  try {
-    opened = SafetensorsFile.open(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-  using file = opened;
+  using file = ifThere(() => SafetensorsFile.open(path));
+  if (file === undefined) return undefined;
   const text = file.metadata.get("progress") ?? "null";
   let progress: TrainingProgress;
   try {

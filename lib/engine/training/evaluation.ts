@@ -10,7 +10,7 @@ import { type ClassifierShape, forwardFlops } from "../models/outline.ts";
 import { type ModelRanks, rankCount } from "../models/pass_weights.ts";
 import type { BatchTensors } from "../models/tensor_pass.ts";
 import type { TensorValues } from "../safetensors/writer.ts";
-import { type Named, trace, type TraceOptions } from "../trace.ts";
+import { trace, type TraceOptions } from "../trace.ts";
 import {
   type Batch,
   batchesByLength,
@@ -48,29 +48,24 @@ export function evaluator(
   const { layout, model } = classifier;
   const shapes = new Set<string>();
   const run = trace((
-    { values, scale, ids, positions, types, mask, next, ...heads }:
-      & Named
-      & BatchTensors
-      & {
-        readonly values: tf.Tensor1D;
-        readonly scale: ModelRanks["scale"];
-      },
+    { values, heads, ranks, input }: {
+      readonly values: tf.Tensor1D;
+      readonly heads: Readonly<Record<string, tf.Tensor>>;
+      readonly ranks: ModelRanks;
+      readonly input: BatchTensors;
+    },
   ) => {
-    const input = { ids, positions, types, mask, next };
-    const ranks = { scale };
     const [sequences, seq] = input.ids.shape;
-    const sizes = shardSizes(sequences, seq * rankCount(ranks));
+    const count = rankCount(ranks);
     const parameters = { ...splitParameters(values, layout), ...heads };
-    const outputs = splitBatch(input, sizes).map((part) => {
-      const rows = logitsOf(
-        classifier,
-        parameters as Record<string, tf.Tensor>,
-        part,
-        ranks,
-        { ...options, chunks: chunkCount(sequences, seq) },
-      );
-      return tf.reshape(rows, [rankCount(ranks), -1, rows.shape[1]]);
-    });
+    const outputs = splitBatch({ ...input }, shardSizes(sequences, seq * count))
+      .map((part) => {
+        const rows = logitsOf(classifier, parameters, part, ranks, {
+          ...options,
+          chunks: chunkCount(sequences, seq),
+        });
+        return rows.reshape([count, -1, rows.shape[1]]);
+      });
     return { outputs: tf.concat(outputs, 1) };
   }, options);
 
@@ -96,8 +91,11 @@ export function evaluator(
       [ranks, rank],
     );
     const count = examples.words?.tokens.length ?? exampleCount(examples);
-    const flat = tf.tensor1d(values);
-    const ownHeads = heads && headsAt(served, heads);
+    const held = {
+      ranks: { scale },
+      values: tf.tensor1d(values),
+      heads: heads ? headsAt(served, heads) : {},
+    };
     let all = new Float32Array();
     try {
       let done = 0;
@@ -118,16 +116,11 @@ export function evaluator(
           ...batchTensors(padded),
           ...model.head === "language" && { next: nextTokens(padded) },
         };
-        const { outputs } = run({
-          ...ownHeads,
-          values: flat,
-          scale,
-          ...input,
-        });
+        const { outputs } = run({ ...held, input });
         const batch = await outputs.data();
         const [, rows, width] = outputs.shape as [number, number, number];
         const perExample = rows / indices.length;
-        tf.dispose([...Object.values(input), outputs]);
+        tf.dispose([{ ...input }, outputs]);
         if (all.length === 0) all = new Float32Array(ranks * count * width);
         for (let rank = 0; rank < ranks; rank++) {
           indices.forEach((example, row) => {
@@ -145,7 +138,7 @@ export function evaluator(
       }
       return all;
     } finally {
-      tf.dispose([flat, scale, { ...ownHeads }]);
+      tf.dispose(held);
     }
   }
   return Object.assign(evaluate, {

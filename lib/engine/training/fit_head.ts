@@ -7,7 +7,7 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import { LOSSES, type LossName } from "../ops/loss.ts";
-import { type Named, trace } from "../trace.ts";
+import { trace } from "../trace.ts";
 import { shardSizes, splitBatch } from "./batch.ts";
 
 /** What a layer is fitted to. */
@@ -99,11 +99,9 @@ function meanLoss(
   const sizes = shardSizes(count, 1);
   // Each of the engine's threads computes a share of the examples.
   const evaluate = trace((
-    { layer, features, targets }: Named & {
-      readonly layer: tf.Tensor2D;
-      readonly features: tf.Tensor2D;
-      readonly targets: tf.Tensor2D;
-    },
+    { layer, features, targets }: Readonly<
+      Record<"layer" | "features" | "targets", tf.Tensor2D>
+    >,
   ) => {
     const parts = splitBatch({ features, targets }, sizes).map((part, i) =>
       tf.valueAndGrad((layer: tf.Tensor2D) =>

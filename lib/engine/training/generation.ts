@@ -1,11 +1,15 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { type AdapterScale, rankScale } from "../adapters/scale.ts";
 import { type Classifier, splitParameters } from "../models/classifier.ts";
-import { PromptPass, StepPass } from "../models/generation_pass.ts";
+import {
+  type LayerCache,
+  PromptPass,
+  StepPass,
+} from "../models/generation_pass.ts";
 import { forward, type Head, type Model } from "../models/model.ts";
 import type { PassTensors } from "../models/pass_weights.ts";
 import { gather } from "../ops/embedding.ts";
-import { fused, type Named, trace } from "../trace.ts";
+import { fused, trace } from "../trace.ts";
 import { shardSizes, splitBatch } from "./batch.ts";
 import { yieldToEvents } from "./progress.ts";
 
@@ -39,24 +43,6 @@ interface GenerationHooks {
     | undefined;
 }
 
-/** Writes texts with any number of parameter vectors of one model, each at any ranks; disposed, it frees its graph functions. */
-export interface Generator extends Disposable {
-  /**
-   * The tokens that follow each prompt at each rank, without the one that ends them.
-   *
-   * @param values Flat parameters, `[size]`
-   * @param ranks 1-based; 0 without adapters
-   * @returns `[ranks][prompts][tokens]`
-   * @throws {RangeError} If a prompt is empty, or the model has no positions for it and what is to be written.
-   */
-  (
-    values: Float32Array,
-    ranks: readonly number[],
-    prompts: readonly ArrayLike<number>[],
-    hooks?: GenerationHooks,
-  ): Promise<(readonly number[])[][]>;
-}
-
 /** Prompts are padded to a multiple of this, so that few lengths are traced. */
 const BUCKET = 16;
 
@@ -66,10 +52,8 @@ interface AdapterTensors {
   readonly scale: tf.Tensor2D;
 }
 
-/** Next tokens of each sequence and their scores, `[sequences, candidates]` each, and keys and values by the names by which a step takes them. */
-type Continued =
-  & { readonly [cache: string]: tf.Tensor }
-  & Readonly<Record<"tokens" | "scores", tf.Tensor>>;
+/** Keys and values by shard and layer. */
+type Caches = LayerCache[][];
 
 /** A model whose language head reads the last token alone. */
 export function lastReader(model: Model): Model {
@@ -79,14 +63,14 @@ export function lastReader(model: Model): Model {
 }
 
 /**
- * Makes a generator. Prompts are computed once at all ranks; then a token of
- * all texts is one call of a traced function, which takes the keys and values
- * of the prompts and those of the tokens so far, in a cache of fixed size.
+ * Makes a function that writes texts with any number of parameter vectors of one
+ * model, each at any ranks; disposed, it frees its graph functions.
+ *
+ * Prompts are computed once at all ranks; then a token of all texts is one call
+ * of a traced function, which takes the keys and values of the prompts and those
+ * of the tokens so far, in a cache of fixed size.
  */
-export function generator(
-  classifier: Classifier,
-  options: GeneratorOptions,
-): Generator {
+export function generator(classifier: Classifier, options: GeneratorOptions) {
   const { model, layout, weights } = classifier;
   const { beams, maxTokens } = options;
   const candidates = candidateCount(options);
@@ -96,83 +80,74 @@ export function generator(
     parameters: splitParameters(values, layout),
   });
 
-  /** Computes the passes of all shards. */
-  function run(
-    kind: "prompt" | "own",
-    passes: readonly (PromptPass | StepPass)[],
-  ): Continued {
-    const caches: [string, tf.Tensor][] = [];
-    const found = passes.map((pass, shard) => {
+  /** The next tokens of each sequence and their scores, `[sequences, candidates]` each, by the passes of all shards. */
+  function run(passes: readonly (PromptPass | StepPass)[]) {
+    const found = passes.map((pass) => {
       const logits = forward(reader, pass, layout.labels).value;
       const { values, indices } = tf.topk(logits, candidates);
-      pass.layers.forEach(({ key, value }, layer) =>
-        caches.push(
-          [`${kind}.${shard}.${layer}.key`, key],
-          [`${kind}.${shard}.${layer}.value`, value],
-        )
-      );
       // A single beam compares nothing but the candidates of one token.
       const scores = beams === 1
         ? values
-        : tf.sub(values, logSum({ logits }).value);
+        : values.sub(logSum({ logits }).value);
       return { tokens: indices, scores };
     });
     return {
-      ...Object.fromEntries(caches),
       tokens: tf.concat(found.map(({ tokens }) => tokens)),
       scores: tf.concat(found.map(({ scores }) => scores)),
+      caches: passes.map(({ layers }) => layers),
     };
   }
 
   const readPrompts = trace((
-    { ids, mask, ...adapter }: AdapterTensors & {
+    { adapter, ids, mask }: {
+      readonly adapter: AdapterTensors;
       readonly ids: tf.Tensor2D;
       readonly mask: tf.Tensor2D;
-    } & Named,
+    },
   ) => {
-    const before: tf.Tensor2D = tf.relu(tf.sub(tf.cumsum(mask, 1), 1));
-    const positions: tf.Tensor2D = tf.cast(before, "int32");
+    const positions: tf.Tensor2D = mask.cumsum(1).sub(1).relu().cast("int32");
     const all = { ids, mask, positions, types: tf.zerosLike(ids) };
     const inputs = splitBatch(all, shardSizes(ids.shape[0], 1));
     return run(
-      "prompt",
       inputs.map((input) => new PromptPass({ ...tensorsOf(adapter), input })),
     );
   });
 
   const writeToken = trace((
-    { values, scale, ids, at, mask, parents, ...caches }: AdapterTensors & {
+    { adapter, ids, at, mask, parents, prompt, own }: {
+      readonly adapter: AdapterTensors;
       readonly ids: tf.Tensor2D;
       readonly at: tf.Tensor1D;
       readonly mask: tf.Tensor2D;
       readonly parents: tf.Tensor1D | undefined;
-    } & Named,
+      readonly prompt: Caches;
+      readonly own: Caches;
+    },
   ) => {
     const sizes = shardSizes(mask.shape[0], 1);
-    const masks = tf.split(mask, sizes) as tf.Tensor2D[];
-    const rows = sizes.map((size) => scale.shape[0] * size * beams);
+    const masks = mask.split<tf.Tensor2D>(sizes);
+    const rows = sizes.map((size) => adapter.scale.shape[0] * size * beams);
     const shards = splitBatch({ ids, parents }, rows);
-    return run(
-      "own",
-      shards.map(({ ids, parents }, shard) => {
-        const layersOf = (kind: string, follow: (x: tf.Tensor) => tf.Tensor) =>
-          Array.from({ length: model.layers }, (_, layer) => {
-            const of = (what: string) =>
-              follow(caches[`${kind}.${shard}.${layer}.${what}`]!);
-            return {
-              key: of("key") as tf.Tensor4D,
-              value: of("value") as tf.Tensor4D,
-            };
-          });
-        return new StepPass(tensorsOf({ values, scale }), {
-          ...{ ids, at, mask: masks[shard]! },
-          prompt: layersOf("prompt", (x) => x),
-          own: layersOf("own", (x) => parents ? gather(x, parents) : x),
-        });
-      }),
-    );
+    return run(shards.map(({ ids, parents }, shard) => {
+      const follow = (x: tf.Tensor4D) =>
+        parents ? gather(x, parents) as tf.Tensor4D : x;
+      return new StepPass(tensorsOf(adapter), {
+        ...{ ids, at, mask: masks[shard]!, prompt: prompt[shard]! },
+        own: own[shard]!.map(({ key, value }) => (
+          { key: follow(key), value: follow(value) }
+        )),
+      });
+    }));
   });
 
+  /**
+   * The tokens that follow each prompt at each rank, without the one that ends them.
+   *
+   * @param values Flat parameters, `[size]`
+   * @param served Ranks, 1-based; 0 without adapters
+   * @returns `[ranks][prompts][tokens]`
+   * @throws {RangeError} If a prompt is empty, or the model has no positions for it and what is to be written.
+   */
   async function generate(
     values: Float32Array,
     served: readonly number[],
@@ -234,7 +209,7 @@ export function generator(
       return searches.flatMap((all) => all.slice(from, start));
     });
     const { ids, mask } = paddedPrompts(prompts, model.padId);
-    let { tokens, scores, ...caches } = readPrompts({ ...adapter, ids, mask });
+    let { tokens, scores, caches } = readPrompts({ adapter, ids, mask });
     const prompt = caches;
     caches = emptyCaches(prompt, beams, maxTokens);
     try {
@@ -272,12 +247,11 @@ export function generator(
             ? undefined
             : tf.tensor1d(next.map(({ parent }) => parent), "int32"),
         };
-        const before = caches;
-        ({ tokens, scores, ...caches } = writeToken({
-          ...{ ...adapter, ...input, mask },
-          ...{ ...prompt, ...before },
+        const own = caches;
+        ({ tokens, scores, caches } = writeToken({
+          ...{ adapter, ...input, mask, prompt, own },
         }));
-        tf.dispose([{ ...input }, before]);
+        tf.dispose([{ ...input }, own]);
       }
     } finally {
       tf.dispose([ids, mask, prompt, caches]);
@@ -294,26 +268,22 @@ export function generator(
 
 /** The logarithm of the sum of exponentials of each row. */
 const logSum = fused(({ logits }: { readonly logits: tf.Tensor }) => {
-  const max = tf.max(logits, -1, true);
-  const sum = tf.sum(tf.exp(tf.sub(logits, max)), -1, true);
-  return { value: tf.add(max, tf.log(sum)) };
+  const max: tf.Tensor = logits.max(-1, true);
+  const sum = logits.sub(max).exp().sum(-1, true);
+  return { value: max.add(sum.log()) };
 });
 
 /** Caches for the generated tokens of all beams, of which nothing is read before it is written. */
-function emptyCaches(
-  prompt: Readonly<Record<string, tf.Tensor>>,
-  beams: number,
-  places: number,
-): Record<string, tf.Tensor> {
-  const made = new Map<string, tf.Tensor>();
-  return Object.fromEntries(
-    Object.entries(prompt).map(([name, { shape }]) => {
-      const [sequences, heads, , depth] = shape as number[];
-      const own = [sequences! * beams, heads!, places, depth!];
-      const zeros = made.get(String(own)) ?? tf.zeros(own);
-      made.set(String(own), zeros);
-      return [name.replace("prompt", "own"), zeros];
-    }),
+function emptyCaches(prompt: Caches, beams: number, places: number): Caches {
+  const made = new Map<string, tf.Tensor4D>();
+  const empty = ({ shape: [sequences, heads, , depth] }: tf.Tensor4D) => {
+    const shape = [sequences * beams, heads, places, depth] as const;
+    const zeros = made.get(String(shape)) ?? tf.zeros([...shape]);
+    made.set(String(shape), zeros);
+    return zeros;
+  };
+  return prompt.map((layers) =>
+    layers.map(({ key, value }) => ({ key: empty(key), value: empty(value) }))
   );
 }
 

@@ -12,7 +12,7 @@ import type { BatchTensors } from "../models/tensor_pass.ts";
 import { batchLoss, type LossName } from "../ops/loss.ts";
 import { seededRandom } from "../random.ts";
 import type { RankObjective } from "../schedules/schedule.ts";
-import { type Named, trace, type TraceOptions } from "../trace.ts";
+import { trace, type TraceOptions } from "../trace.ts";
 import { adamW, type AdamWOptions, type AdamWState } from "./adamw.ts";
 import {
   type Batch,
@@ -63,7 +63,11 @@ export function trainingStep(classifier: Classifier, options: StepOptions) {
         const logits = logitsOf(
           classifier,
           Object.fromEntries(names.map((name, i) => [name, tensors[i]!])),
-          { ...shard, ...loss === "next-token" && { next: idsOf(labels) } },
+          {
+            ...shard,
+            // The ids that labels are, which are the same in float32.
+            ...loss === "next-token" && { next: labels.cast("int32") },
+          },
           { scale, gradientMask, perExample },
           {
             chunks: chunkCount(...batch.ids.shape),
@@ -73,9 +77,9 @@ export function trainingStep(classifier: Classifier, options: StepOptions) {
         return batchLoss(
           loss,
           logits,
-          tf.reshape(labels, [-1]),
+          labels.reshape([-1]),
           lossWeights,
-          tf.reshape(weights, [-1]),
+          weights.reshape([-1]),
         );
       })(Object.values(parameters));
     });
@@ -84,29 +88,31 @@ export function trainingStep(classifier: Classifier, options: StepOptions) {
       gradient: sumOf(shards.map(({ grads }) => joinParameters(grads))),
     };
   };
-  const update = (inputs: UpdateInputs, gradient: tf.Tensor1D) =>
-    adamW(inputs, gradient, decayed, inputs.rates, optimizer);
+  const update = ({ state, rates }: UpdateInputs, gradient: tf.Tensor1D) =>
+    adamW(state, gradient, decayed, rates, optimizer);
 
-  const whole = trace((inputs: Named & UpdateInputs & BatchInputs) => {
-    const { loss, gradient } = gradientOf(inputs.values, inputs);
-    return { ...update(inputs, gradient), loss };
+  const whole = trace((
+    { batch, ...before }: UpdateInputs & { readonly batch: BatchInputs },
+  ) => {
+    const { loss, gradient } = gradientOf(before.state.values, batch);
+    return { state: update(before, gradient), loss };
   }, options);
   const accumulate = trace((
-    inputs: Named & BatchInputs & {
+    { values, batch, sums }: {
       readonly values: tf.Tensor1D;
-      readonly gradient: tf.Tensor1D;
-      readonly loss: tf.Scalar;
+      readonly batch: BatchInputs;
+      readonly sums: Sums;
     },
-  ) => {
-    const part = gradientOf(inputs.values, inputs);
+  ): Sums => {
+    const part = gradientOf(values, batch);
     return {
-      gradient: tf.add(inputs.gradient, part.gradient),
-      loss: tf.add(inputs.loss, part.loss),
+      gradient: sums.gradient.add(part.gradient),
+      loss: sums.loss.add(part.loss),
     };
   }, options);
   const finish = trace((
-    inputs: Named & UpdateInputs & { readonly gradient: tf.Tensor1D },
-  ) => ({ ...update(inputs, inputs.gradient) }), options);
+    { gradient, ...before }: UpdateInputs & { readonly gradient: tf.Tensor1D },
+  ) => ({ state: update(before, gradient) }), options);
 
   /**
    * Takes one optimizer step on the mean loss of all examples of the batches, or
@@ -121,7 +127,7 @@ export function trainingStep(classifier: Classifier, options: StepOptions) {
     draw: StepDraw,
   ): { readonly state: AdamWState; readonly loss: tf.Scalar } {
     return tf.tidy(() => {
-      const before = { ...state, rates: ratesOf(draw, optimizer) };
+      const before = { state, rates: ratesOf(draw, optimizer) };
       const weightOf = (label: number) =>
         Number.isNaN(label) ? 0 : classWeights?.[label] ?? 1;
       const total = batches.flatMap(({ labels }) => [...labels])
@@ -155,29 +161,15 @@ export function trainingStep(classifier: Classifier, options: StepOptions) {
         };
       };
       if (batches.length === 1) {
-        const { loss, ...after } = whole({
-          ...before,
-          ...inputsOf(batches[0]!, 0),
-        });
-        return { state: after, loss: loss as tf.Scalar };
+        return whole({ ...before, batch: inputsOf(batches[0]!, 0) });
       }
-      let sums: { gradient: tf.Tensor1D; loss: tf.Scalar } = {
-        gradient: tf.zeros([layout.size]),
-        loss: tf.scalar(0),
-      };
-      batches.forEach((batch, part) => {
-        const next = accumulate({
-          values: state.values,
-          ...sums,
-          ...inputsOf(batch, part),
-        });
+      const { gradient, loss } = batches.reduce<Sums>((sums, it, part) => {
+        const batch = inputsOf(it, part);
+        const next = accumulate({ values: state.values, batch, sums });
         tf.dispose(sums);
-        sums = next as typeof sums;
-      });
-      return {
-        state: finish({ ...before, gradient: sums.gradient }),
-        loss: sums.loss,
-      };
+        return next;
+      }, { gradient: tf.zeros([layout.size]), loss: tf.scalar(0) });
+      return { ...finish({ ...before, gradient }), loss };
     });
   }
   return Object.assign(step, {
@@ -189,17 +181,16 @@ export function trainingStep(classifier: Classifier, options: StepOptions) {
   });
 }
 
-/** The ids that labels are, which are the same in float32. */
-function idsOf(labels: tf.Tensor2D): tf.Tensor2D {
-  return tf.cast(labels, "int32");
-}
-
 function sumOf<T extends tf.Tensor>(tensors: T[]): T {
   return tensors.length === 1 ? tensors[0]! : tf.addN(tensors);
 }
 
+/** Sums over the batches of a step. */
+type Sums = { readonly gradient: tf.Tensor1D; readonly loss: tf.Scalar };
+
 /** What an update takes beside the gradient. */
-interface UpdateInputs extends AdamWState {
+interface UpdateInputs {
+  readonly state: AdamWState;
   /** Learning rate and bias corrections, as {@linkcode adamW} takes them. */
   readonly rates: tf.Tensor1D;
 }
@@ -242,7 +233,7 @@ function shardBatch(
     ...{ ids, positions, types, mask, labels, weights },
     ...(perExample && { scale }),
   };
-  const keysOf = tf.split(keys, sizes.length) as tf.Tensor2D[];
+  const keysOf = keys.split<tf.Tensor2D>(sizes.length);
   return splitBatch(ofSequences, sizes).map((part, i) => (
     { scale, gradientMask, keys: keysOf[i]!, ...part }
   ));

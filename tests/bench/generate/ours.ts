@@ -12,16 +12,13 @@ import { parseModel } from "../../../lib/engine/models/registry.ts";
 import { seededRandom } from "../../../lib/engine/random.ts";
 import { SafetensorsFile } from "../../../lib/engine/safetensors/reader.ts";
 import { startEngine } from "../../../lib/engine/start.ts";
-import {
-  type Generator,
-  generator,
-} from "../../../lib/engine/training/generation.ts";
+import { generator } from "../../../lib/engine/training/generation.ts";
 import { peakBytes } from "../step/training.ts";
 
 const [folder, library] = Deno.args as [string, string];
 const rank = 8;
 
-const generators = new Map<string, Generator>();
+const generators = new Map<string, ReturnType<typeof generator>>();
 let loaded: ReturnType<typeof loadModel> | undefined;
 
 function loadModel() {

@@ -40,8 +40,8 @@ class Clock {
       if (!this.tracing) began = seconds();
       return beginTrace.call(this, ids);
     };
-    TensorflowBinding.prototype.endTrace = function (ids, options) {
-      const made = endTrace.call(this, ids, options);
+    TensorflowBinding.prototype.endTrace = function (...args) {
+      const made = endTrace.apply(this, args);
       if (!this.tracing) trace(seconds() - began);
       return made;
     };

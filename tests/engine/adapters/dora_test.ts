@@ -51,7 +51,7 @@ function lengthAt(place: number, row: number, b: number): number {
   }));
 }
 
-Deno.test("adaptedLinear() with lengths has the values and gradients of the formula, with a norm of no gradient, at several ranks and modules", async () => {
+Deno.test("adaptedLinear() of a DoRA has the values and gradients of the formula, with a norm of no gradient, at several ranks and modules", async () => {
   const ranks = [1, 4];
   const scales = ranks.map((b) => rankScale(b, { rank, alpha, scaling }));
   const scale = tf.tensor2d(scales.flatMap((it) => [...it]), [2, rank]);
@@ -70,12 +70,13 @@ Deno.test("adaptedLinear() with lengths has the values and gradients of the form
     adaptedLinear(
       x as tf.Tensor2D,
       frozen,
-      places.map((place, i) => ({
-        a: of[3 * i]!,
-        b: of[3 * i + 1]!,
-        lengths: of[3 * i + 2]!,
-        ...place,
-      })),
+      places.map((place, i) => {
+        const [a, b, m] = of.slice(3 * i) as [tf.Tensor, tf.Tensor, tf.Tensor];
+        const factors = dora.factors((suffix) =>
+          suffix === LORA_A ? a : suffix === LORA_B ? b : m
+        );
+        return { ...factors, ...place };
+      }),
       {
         ranks: { scale, gradientMask },
         bias: tf.tensor1d(bias),

@@ -84,7 +84,8 @@ const operations: Record<string, {
   "layerNorm() by the root mean square": {
     inputs: [[256, 160], [160]],
     ours: ([x, gamma]) =>
-      layerNorm({ x: x as tf.Tensor2D }, {
+      layerNorm({
+        x: x as tf.Tensor2D,
         gamma: gamma as tf.Tensor1D,
         beta: undefined,
         epsilon: 1e-5,
@@ -97,7 +98,7 @@ const operations: Record<string, {
   "layerNorm()": {
     inputs: [[256, 160], [160], [160]],
     ours: ([x, ...weights]) =>
-      layerNorm({ x: x as tf.Tensor2D }, norm(weights)),
+      layerNorm({ x: x as tf.Tensor2D, ...norm(weights) }),
     plain: ([x, gamma, beta]) => {
       const { mean, variance } = tf.moments(x!, -1, true);
       const normed = tf.div(
@@ -171,8 +172,9 @@ const operations: Record<string, {
     inputs: [[256, 160], [160], [256, 160], [160], [160]],
     ours: ([x, bias, residual, ...weights]) =>
       layerNorm(
-        { x, bias, residual } as Parameters<typeof layerNorm>[0],
-        norm(weights),
+        { ...{ x, bias, residual }, ...norm(weights) } as Parameters<
+          typeof layerNorm
+        >[0],
       ),
     plain: ([x, bias, residual, gamma, beta]) => {
       const sum = tf.add(tf.add(x!, bias!), residual!);
@@ -238,7 +240,7 @@ for (
       attention(q as tf.Tensor4D, k as tf.Tensor4D, v as tf.Tensor4D, {
         scale: 0.25,
         mask: paddingOf([100, 90]),
-        reach: { before: before ?? Infinity, after: after ?? Infinity },
+        ...{ before: before ?? Infinity, after: after ?? Infinity },
         ...{
           pieces,
           bias: bias as tf.Tensor4D,
@@ -306,9 +308,10 @@ Deno.test({
       const [dx, dResidual] = tf.grads((x, residual) =>
         activation(
           layerNorm(
-            { x, bias, residual } as Parameters<typeof layerNorm>[0],
-            norm([gamma!, beta!]),
-            { source: dropsHalf() },
+            {
+              ...{ x, bias, residual, source: dropsHalf() },
+              ...norm([gamma!, beta!]),
+            } as Parameters<typeof layerNorm>[0],
           ),
           bias as tf.Tensor1D,
         )

@@ -1,7 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { tokenLosses } from "../../../lib/engine/ops/vocabulary.ts";
 import { LOSSES } from "../../../lib/engine/ops/loss.ts";
-import { trace } from "../../../lib/engine/trace.ts";
+import { type Named, trace } from "../../../lib/engine/trace.ts";
 import "../engine.ts";
 import { assertClose, read } from "../reference.ts";
 
@@ -24,7 +24,7 @@ Deno.test("tokenLosses() in several blocks has the losses and gradients of all l
   const weights = tf.tensor1d(
     Float32Array.from({ length: 10 }, (_, i) => i % 3 / 10),
   );
-  const step = trace(({ states, table, next, weights }) => {
+  const step = trace(({ states, table, next, weights }: Named) => {
     const { value, grads: [dStates] } = tf.valueAndGrads((states) =>
       LOSSES["next-token"](
         tokenLosses(

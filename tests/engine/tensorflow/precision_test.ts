@@ -37,19 +37,18 @@ async function at<Result>(
   precision: Precision,
   run: (classifier: Classifier, values: Float32Array) => Promise<Result>,
 ): Promise<Result> {
-  const { binding } = tensorflow!;
-  binding.precision = precision;
+  tensorflow!.precision = precision;
   try {
     const { classifier, initial } = tinyClassifier();
     return await run(classifier, withAdapters(initial));
   } finally {
-    binding.precision = "f32";
+    tensorflow!.precision = "f32";
   }
 }
 
 /** The type in which the library has a tensor. */
 function typeOf(tensor: tf.Tensor): number {
-  const signature = tensorflow!.binding.signature(tensorIds([tensor]));
+  const signature = tensorflow!.signature(tensorIds([tensor]));
   return Number(signature.split("[")[0]);
 }
 

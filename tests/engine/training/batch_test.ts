@@ -219,7 +219,7 @@ Deno.test({
     };
     const [roberta, minilm] = [modelOf(12, 768), modelOf(6, 384)];
     const all = { ...roberta, weights: undefined };
-    const { binding } = tensorflow!;
+    const binding = tensorflow!;
     const before = binding.precision;
     try {
       const partsOf = (

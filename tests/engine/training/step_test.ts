@@ -221,7 +221,7 @@ Deno.test(
       state = result.state;
       if (i % 100 === 99) {
         counts.push(
-          `${tensorflow!.binding.getNumOfTensors()} ${tf.memory().numTensors}`,
+          `${tensorflow!.getNumOfTensors()} ${tf.memory().numTensors}`,
         );
         memory.push(Deno.memoryUsage().rss / 2 ** 20);
       }
