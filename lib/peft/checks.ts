@@ -37,9 +37,7 @@ export function findAdapterFault(
     const { suffix } = adapterTensor(name) ?? {};
     return suffix !== undefined && !(suffix in kind.tensors);
   });
-  if (other !== undefined) {
-    return `tensor "${other}" is not part of a ${kind.title}`;
-  }
+  if (other) return `tensor "${other}" is not part of a ${kind.title}`;
   return findModuleFault(kind, modules, tensors, rank) ??
     findLayerFault(modulesOf(names));
 }
@@ -67,7 +65,8 @@ function findModuleFault(
   }
 }
 
-function shapeFault(
+/** What is wrong with the shape of a tensor, if anything is. */
+export function shapeFault(
   tensors: Shapes,
   name: string,
   expected: readonly number[],

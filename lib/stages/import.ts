@@ -39,11 +39,9 @@ export async function importAdapter(stage: ImportingStage): Promise<void> {
     (it) => /^(?:[\w.-]+\/)?([\w.-]+)$/.exec(it?.name ?? "") ?? undefined,
   );
   if (theirs && ours && theirs[1] !== ours[1]) {
-    const [own] = ours;
+    const [[other], [own]] = [theirs, ours];
     stage.log(
-      `"${source}" names "${
-        theirs[0]
-      }" as its base model, but the model is "${own}": make sure that their weights are the same`,
+      `"${source}" names "${other}" as its base model, but the model is "${own}": make sure that their weights are the same`,
     );
   }
   const { kind, rank, alpha } = peft;

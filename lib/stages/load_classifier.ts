@@ -8,6 +8,7 @@ import {
 import { readFittingTokens } from "../artifacts/tokens.ts";
 import type { EncodedExamples } from "../data/example.ts";
 import type { AdapterScale } from "../engine/adapters/scale.ts";
+import { shapeFault } from "../peft/checks.ts";
 import { PEFT_PREFIX } from "../peft/names.ts";
 import {
   type Classifier,
@@ -70,21 +71,14 @@ export function adapterValues(
   tensors: Adapter["tensors"],
   layout: ParameterLayout,
 ): Float32Array {
-  return fromTensors(
-    (name, shape) => {
-      const tensor = tensors[name];
-      if (tensor === undefined || String(tensor.shape) !== String(shape)) {
-        throw new SyntaxError(
-          `The adapter does not fit the model: tensor "${name}" ` +
-            (tensor ? `has shape [${tensor.shape}]` : "is missing") +
-            `, expected [${shape}]; connect the model on which it was trained`,
-        );
-      }
-      return tensor.values as Float32Array;
-    },
-    layout,
-    PEFT_PREFIX,
-  );
+  const read = (name: string, shape: readonly number[]) => {
+    const fault = shapeFault(tensors, name, shape);
+    if (fault === undefined) return tensors[name]!.values as Float32Array;
+    throw new SyntaxError(
+      `The adapter does not fit the model: ${fault}; connect the model on which it was trained`,
+    );
+  };
+  return fromTensors(read, layout, PEFT_PREFIX);
 }
 
 /** A classifier with its parameters, ready to compute. */

@@ -52,19 +52,16 @@ export async function predict(
     ranks: [rank],
     batchSize,
   });
-  const { index, words } = examples;
+  const index = Array.from(examples.index)
+    .flatMap((it, i) => readPlaces(examples, i).map(() => it));
   await writePredictions(stage.output, {
     ...taskFields(info),
     split,
     rank,
     precision: ready.precision,
   }, {
-    index: words === undefined ? index : Int32Array.from(
-      Array.from(index).flatMap((it, i) =>
-        readPlaces(examples, i).map(() => it)
-      ),
-    ),
-    words: words?.numbers,
+    index: Int32Array.from(index),
+    words: examples.words?.numbers,
     predictions: problem.predictions(logits),
   });
 }
