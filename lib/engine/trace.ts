@@ -154,19 +154,19 @@ function tensorsIn(of: object, path = ""): [path: string, tf.Tensor][] {
 /** Records and lists with other tensors in place of theirs, in the order of {@linkcode tensorsIn}. */
 function withTensors<T>(of: T, others: readonly TensorMetadata[]): T {
   const next = others.values();
-  return replaced(of, tf.Tensor, () => tensorOf(next.next().value!)) as T;
+  return mapInstances(of, tf.Tensor, () => tensorOf(next.next().value!)) as T;
 }
 
 /** Records and lists, of any depth, with something else in place of each instance of a class. */
-export function replaced<T>(
+export function mapInstances<T>(
   of: unknown,
   type: abstract new (...args: never) => T,
   by: (instance: T) => unknown,
 ): unknown {
   if (of instanceof type) return by(of);
-  if (Array.isArray(of)) return of.map((it) => replaced(it, type, by));
+  if (Array.isArray(of)) return of.map((it) => mapInstances(it, type, by));
   if (of?.constructor !== Object) return of;
   return Object.fromEntries(
-    Object.entries(of).map(([name, it]) => [name, replaced(it, type, by)]),
+    Object.entries(of).map(([name, it]) => [name, mapInstances(it, type, by)]),
   );
 }

@@ -13,7 +13,7 @@ import { kindNamed } from "../engine/adapters/registry.ts";
 import { scaleAt } from "../engine/adapters/scale.ts";
 import {
   parameterLayout,
-  pretrained,
+  storedTensors,
   type TargetModules,
 } from "../engine/models/parameters.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
@@ -111,7 +111,7 @@ export async function writeServedModel(
     head: { modules },
     read(name, shape) {
       using file = openWeights(folder);
-      return pretrained(file, model).read(name, shape);
+      return storedTensors(file, model).read(name, shape);
     },
   };
   writeClassifierGraph(path, { ...graph, precision: dtype });

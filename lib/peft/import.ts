@@ -30,7 +30,7 @@ import type { Model } from "../engine/models/model.ts";
 import { headTensors } from "../engine/models/outline.ts";
 import {
   parameterLayout,
-  pretrained,
+  storedTensors,
   type TargetModules,
 } from "../engine/models/parameters.ts";
 import { scheduleNamed } from "../engine/schedules/registry.ts";
@@ -327,7 +327,7 @@ function withPretrainedHead(
   ) => start === "pretrained" && !(`${PEFT_PREFIX}${name}` in tensors));
   if (missing.length === 0) return tensors;
   using file = openWeights(modelFolder);
-  const { has, read } = pretrained(file, model);
+  const { has, read } = storedTensors(file, model);
   const lost = missing.find(({ name }) => !has(name));
   if (lost !== undefined) {
     throw new SyntaxError(

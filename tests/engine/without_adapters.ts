@@ -6,8 +6,8 @@ import {
 import {
   fromTensors,
   parameterLayout,
-  pretrained,
   startValues,
+  storedTensors,
 } from "../../lib/engine/models/parameters.ts";
 import type { ModelRanks } from "../../lib/engine/models/pass_weights.ts";
 import type { Reference } from "./reference.ts";
@@ -25,7 +25,7 @@ export function referenceHead(
   { model, file, figures }: Reference,
   labels: number,
 ): Float32Array {
-  const { read } = pretrained(file, model);
+  const { read } = storedTensors(file, model);
   return fromTensors((name, shape) => {
     const found = ["head", `head${labels}`].map((group) => `${group}.${name}`)
       .find((it) => figures.tensors.has(it));

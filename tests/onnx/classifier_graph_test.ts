@@ -5,7 +5,7 @@ import { lora } from "../../lib/engine/adapters/lora.ts";
 import { mergeAdapter } from "../../lib/engine/adapters/registry.ts";
 import {
   encoderTensors,
-  pretrained,
+  storedTensors,
 } from "../../lib/engine/models/parameters.ts";
 import { PEFT_PREFIX } from "../../lib/peft/names.ts";
 import { writeClassifierGraph } from "../../lib/onnx/classifier_graph.ts";
@@ -112,7 +112,7 @@ Deno.test({
       const { model, figures, file } = reference;
       const path = join(folder, "model.onnx");
       const head = { modules: [] };
-      const { read } = pretrained(file, model);
+      const { read } = storedTensors(file, model);
       writeClassifierGraph(path, { model, head, read }, { maxInside: 1000 });
       assertEquals(
         Array.from(Deno.readDirSync(folder), ({ name }) => name).sort(),

@@ -7,7 +7,7 @@ import {
 import { headTensors } from "../../lib/engine/models/outline.ts";
 import {
   parameterLayout,
-  pretrained,
+  storedTensors,
 } from "../../lib/engine/models/parameters.ts";
 import { PEFT_PREFIX } from "../../lib/peft/names.ts";
 import type { TensorValues } from "../../lib/engine/safetensors/writer.ts";
@@ -86,7 +86,7 @@ export function writeServed(
 ): void {
   const { model, file } = reference;
   const head = { modules: modulesOf(reference) };
-  const { read } = pretrained(file, model);
+  const { read } = storedTensors(file, model);
   writeClassifierGraph(path, { model, head, read, precision });
 }
 
@@ -142,7 +142,7 @@ export function headOf(
   { model, file, figures }: Reference,
   labels: number,
 ): Feed {
-  const { read } = pretrained(file, model);
+  const { read } = storedTensors(file, model);
   return Object.fromEntries(
     headTensors(model, labels)
       .map(({ name, shape }): [string, TensorValues] => {

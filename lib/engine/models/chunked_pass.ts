@@ -9,7 +9,7 @@ import {
 } from "./model.ts";
 import { rangeOf } from "../ops/attention.ts";
 import { evenSizes } from "../ops/blocks.ts";
-import { replaced } from "../trace.ts";
+import { mapInstances } from "../trace.ts";
 import type { Activation } from "./pass_weights.ts";
 import { byToken, TensorPass, type TensorPassOptions } from "./tensor_pass.ts";
 
@@ -141,7 +141,7 @@ export class ChunkedPass implements Pass<Chunks> {
       const [x] = all.values();
       const parts = (x?.parts ?? this.#parts).map((_, i) => {
         const pass = x === undefined ? this.#parts[i]! : this.#passOf(x, i);
-        const own = replaced(args, Chunks, (x) => all.get(x)!.parts[i]!);
+        const own = mapInstances(args, Chunks, (x) => all.get(x)!.parts[i]!);
         return Reflect.apply(pass[name] as Operation, pass, own as unknown[]);
       });
       return new Chunks(parts, x?.read);
@@ -152,7 +152,7 @@ export class ChunkedPass implements Pass<Chunks> {
   /** An operation on whole sequences. */
   #joined<Name extends keyof Pass<Chunks>>(name: Name): Pass<Chunks>[Name] {
     const whole = (...args: unknown[]) => {
-      const all = replaced(args, Chunks, joined) as unknown[];
+      const all = mapInstances(args, Chunks, joined) as unknown[];
       const { [name]: operation } = this.#whole;
       return new Chunks([
         Reflect.apply(operation as Operation, this.#whole, all),

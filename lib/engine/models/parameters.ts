@@ -118,7 +118,7 @@ export function startValues(
   seed: number,
 ): Float32Array<ArrayBuffer> {
   const random = seededRandom(seed, "init");
-  const { has, read } = pretrained(file, model);
+  const { has, read } = storedTensors(file, model);
   const flat = new Float32Array(size);
   for (const entry of entries.values()) {
     const { name, shape, offset, fallback, deviation = 0.02 } = entry;
@@ -218,7 +218,7 @@ export function transpose<T extends Float32Array | Int8Array>(
  * file may hold the encoder alone, without the prefix, and that of the first
  * BERTs has old names of what layer normalization learns.
  */
-export function pretrained(file: SafetensorsFile, model: Model) {
+export function storedTensors(file: SafetensorsFile, model: Model) {
   const { path, tensors } = file;
   const prefix = `${model.architecture.prefix}.`;
   const [first] = model.tensors.keys();
@@ -273,7 +273,7 @@ export function pretrained(file: SafetensorsFile, model: Model) {
  * @throws {SyntaxError} Naming the tensors that are missing or have another shape or type.
  */
 export function checkTensors(file: SafetensorsFile, model: Model): void {
-  const { has, faultOf } = pretrained(file, model);
+  const { has, faultOf } = storedTensors(file, model);
   const head = headTensors(model)
     .filter(({ name, start, fallback }) =>
       start === "pretrained" && (fallback === undefined || has(name))
@@ -302,7 +302,7 @@ export function encoderTensors(
   file: SafetensorsFile,
   model: Model,
 ): Record<string, TensorValues> {
-  const { read } = pretrained(file, model);
+  const { read } = storedTensors(file, model);
   return Object.fromEntries(
     [...model.tensors].map(([name, shape]) => [
       name,

@@ -15,7 +15,7 @@ import type {
   ParameterLayout,
 } from "./model.ts";
 import { encoderProducts } from "./outline.ts";
-import { pretrained } from "./parameters.ts";
+import { storedTensors } from "./parameters.ts";
 
 /** Frozen weights of an encoder, as the products of its forward pass take them. */
 export interface FrozenWeights {
@@ -46,7 +46,7 @@ export function loadFrozen(
   file: SafetensorsFile,
   model: Model,
 ): FrozenWeights {
-  const { read } = pretrained(file, model);
+  const { read } = storedTensors(file, model);
   const products = new Map<string, FrozenProduct>();
   const ofProducts = new Set<string>();
   for (const modules of encoderProducts(model)) {

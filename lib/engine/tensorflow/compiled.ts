@@ -125,7 +125,10 @@ export function keepCompiled(
     for (const file of files) keep(join(from, file), to);
     isNew ||= files.length > 0;
     // It has used what was kept.
-    if (files.length === 0) filesIn(to).forEach((it) => touch(join(to, it)));
+    const now = new Date();
+    for (const it of files.length === 0 ? filesIn(to) : []) {
+      ifThere(() => Deno.utimeSync(join(to, it), now, now));
+    }
   }
   if (isNew) trim(dirname(kept), maxBytes);
 }
@@ -142,11 +145,6 @@ function keep(path: string, to: string): void {
       join(to, `${digestOf(bytes)}.${basename(path)}`),
     );
   });
-}
-
-function touch(path: string): void {
-  const now = new Date();
-  ifThere(() => Deno.utimeSync(path, now, now));
 }
 
 /** Removes the functions that were used least recently, of all engines, until the others are small enough. */

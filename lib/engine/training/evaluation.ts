@@ -158,16 +158,10 @@ function headsAt(
 ): Record<string, tf.Tensor> {
   const own = ranks.map((rank) => heads.get(rank)!);
   return Object.fromEntries(
-    Object.entries(own[0]!).map(([name, { shape }]) => [
-      name,
-      tf.tidy(() =>
-        tf.stack(
-          own.map((head) =>
-            tf.tensor(head[name]!.values as Float32Array, [...shape])
-          ),
-        )
-      ),
-    ]),
+    Object.entries(own[0]!).map(([name, { shape }]) => {
+      const values = own.flatMap((head) => [...head[name]!.values]);
+      return [name, tf.tensor(values, [own.length, ...shape])];
+    }),
   );
 }
 
