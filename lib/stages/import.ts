@@ -96,8 +96,11 @@ async function taskOf(
       `"task" is "${task}", but ${names} "${known}": connect tokens for "${task}", or remove "task"`,
     );
   }
-  if (info && exported) checkSameLabels(exported, info);
-  if (info && given) checkSameLabels({ task: info.task, ...given }, info);
+  if (info) {
+    const numbered = { task: info.task, imported: true, ...unnamed };
+    checkSameLabels(exported ?? numbered, info);
+    if (given) checkSameLabels({ ...numbered, ...given }, info);
+  }
   const named = [given, info, exported].find((it) =>
     it && problemOf(it).areNamed
   );

@@ -403,6 +403,42 @@ Deno.test("import-adapter checks task and classes against those of the tokens", 
     );
   }));
 
+Deno.test("import-adapter refuses tokens of another kind of problem if the head has as many outputs", () =>
+  withFolder(async (folder) => {
+    const model = join(fixtures, "tiny-llama");
+    const target_modules = ["q_proj", "v_proj"];
+    const name = `${PEFT_PREFIX}score.weight`;
+    const { [name]: score, ...layers } = referenceTensors("llama");
+    const { shape: [, width = 0], values } = score!;
+    const first = { shape: [1, width], values: values.slice(0, width) };
+    for (
+      const [task_type, tensors, problem, message] of [
+        [
+          "CAUSAL_LM",
+          layers,
+          "regression",
+          'for texts of "mine", but the tokens are for the regression "mine"',
+        ],
+        [
+          "SEQ_CLS",
+          { ...layers, [name]: first },
+          "language",
+          'for the regression "mine", but the tokens are for texts of "mine"',
+        ],
+      ] as const
+    ) {
+      const given = { task_type, target_modules };
+      const source = await peftFolder(folder, given, tensors);
+      const labelled = { task: "mine", problem, labels: null };
+      const tokens = await tokensOf(folder, labelled);
+      await assertRejects(
+        () => runTask(importAdapter, folder, { source }, { model, tokens }),
+        Error,
+        message,
+      );
+    }
+  }));
+
 Deno.test("import-adapter takes task and classes from an adapter exported here, and refuses others", () =>
   withFolder(async (folder) => {
     const model = join(fixtures, "tiny-roberta");
