@@ -40,7 +40,8 @@ const ROW_BYTES = 200;
 /** A parquet file, of which columns are read one by one. */
 export class ParquetFile {
   private constructor(
-    private readonly path: string,
+    /** What messages call it. */
+    private readonly title: string,
     private readonly file: ArrayBuffer,
     private readonly metadata: FileMetaData,
     /** Names of its columns. */
@@ -48,20 +49,20 @@ export class ParquetFile {
   ) {}
 
   /** @throws {SyntaxError} If the file is not parquet, or too large. */
-  static async open(path: string): Promise<ParquetFile> {
+  static async open(path: string, title = path): Promise<ParquetFile> {
     const { size } = await Deno.stat(path);
     if (size > MAX_BYTES) {
       throw new SyntaxError(
-        `"${path}" has ${size} bytes; the maximum is ${MAX_BYTES}: use a part of it`,
+        `"${title}" has ${size} bytes; the maximum is ${MAX_BYTES}: use a part of it`,
       );
     }
     const file = (await Deno.readFile(path)).buffer;
-    return await attempt(path, () => {
+    return await attempt(title, () => {
       const metadata = parquetMetadata(file);
       // A damaged file may have columns without names.
       const names = parquetSchema(metadata).children
         .map(({ element }) => String(element.name));
-      return new ParquetFile(path, file, metadata, names);
+      return new ParquetFile(title, file, metadata, names);
     });
   }
 
@@ -72,7 +73,7 @@ export class ParquetFile {
    */
   async column(name: string): Promise<ArrayLike<unknown>> {
     const { file, metadata } = this;
-    return await attempt(this.path, async () => {
+    return await attempt(this.title, async () => {
       // A few bytes can hold many equal values, so the size of the file tells nothing.
       const { heap_size_limit: limit } = getHeapStatistics();
       if (Number(metadata.num_rows) * ROW_BYTES > limit) {
@@ -105,7 +106,7 @@ export class ParquetFile {
   async classesOf(column: string): Promise<readonly string[] | undefined> {
     const recorded = this.metadata.key_value_metadata
       ?.find(({ key }) => key === "huggingface")?.value ?? "null";
-    const record = await attempt(this.path, () => JSON.parse(recorded));
+    const record = await attempt(this.title, () => JSON.parse(recorded));
     const { features = {} } = Features.safeParse(record).data?.info ?? {};
     const names = Object.hasOwn(features, column)
       ? features[column]?.names
@@ -113,15 +114,15 @@ export class ParquetFile {
     const twice = names?.find((name, i) => names.indexOf(name) < i);
     if (twice === undefined) return names;
     throw new SyntaxError(
-      `"${this.path}" records the class ${
+      `"${this.title}" records the class ${
         quote(twice)
       } of the column "${column}" twice, apart from spaces around it; rename one`,
     );
   }
 }
 
-/** Adds the path of a file to what the library says about it. */
-async function attempt<T>(path: string, read: () => T | Promise<T>) {
+/** Adds the title of a file to what the library says about it. */
+async function attempt<T>(title: string, read: () => T | Promise<T>) {
   try {
     return await read();
   } catch (error) {
@@ -130,7 +131,7 @@ async function attempt<T>(path: string, read: () => T | Promise<T>) {
       : error instanceof Error
       ? error.message
       : error;
-    throw new SyntaxError(`Cannot read "${path}" as parquet: ${why}`, {
+    throw new SyntaxError(`Cannot read "${title}" as parquet: ${why}`, {
       cause: error,
     });
   }

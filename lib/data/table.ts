@@ -52,10 +52,10 @@ export async function readTable(
   path: string,
   required: readonly string[],
   optional: readonly string[] = [],
-  form: TableForm = {},
+  { title = path, ...form }: TableForm = {},
 ): Promise<Row[]> {
-  const rows = await readRows(path, { required, optional, ...form });
-  if (rows.length === 0) throw new SyntaxError(`"${path}" has no rows`);
+  const rows = await readRows(path, { required, optional, title, ...form });
+  if (rows.length === 0) throw new SyntaxError(`"${title}" has no rows`);
   return rows;
 }
 
@@ -116,14 +116,17 @@ export async function columnsOf(
 export async function recordedClasses(
   path: string,
   column: string,
+  title = path,
 ): Promise<readonly string[] | undefined> {
   if (extname(path).toLowerCase() !== ".parquet") return undefined;
   const { ParquetFile } = await import("./parquet.ts");
-  return await (await ParquetFile.open(path)).classesOf(column);
+  return await (await ParquetFile.open(path, title)).classesOf(column);
 }
 
 /** How a file differs from what its name says. */
 interface TableForm {
+  /** What messages call a `.parquet`; its path by default. */
+  readonly title?: string | undefined;
   /** Encoding of text, as {@linkcode readText} takes it; UTF-8 by default. */
   readonly encoding?: string | undefined;
   /** Columns that may have numbers with decimal commas, in a file separated by semicolons; they are given with points. */
@@ -165,17 +168,8 @@ export async function checkHeader(
 ): Promise<void> {
   const columns = { required, optional: [], ...form };
   const [, format] = /\.([a-z]+)(\.gz)?$/.exec(path.toLowerCase())!;
-  if (format!.startsWith("json")) {
+  if (format !== "tsv" && format !== "csv") {
     await readRows(path, { ...columns, isCheck: true });
-    return;
-  }
-  if (format === "parquet") {
-    const { ParquetFile } = await import("./parquet.ts");
-    findColumns(columns, (await ParquetFile.open(path)).names, path);
-    return;
-  }
-  if (format === "conll") {
-    await readRows(path, columns);
     return;
   }
   const usual = format === "tsv" ? "\t" : ",";
@@ -436,14 +430,17 @@ async function readParquetTable(
   columns: Columns,
 ): Promise<Row[]> {
   const { ParquetFile } = await import("./parquet.ts");
-  const file = await ParquetFile.open(path);
+  const { title = path } = columns;
+  const file = await ParquetFile.open(path, title);
+  const places = findColumns(columns, file.names, title);
+  if (columns.isCheck) return [];
   const found: ArrayLike<unknown>[] = [];
-  for (const place of findColumns(columns, file.names, path)) {
+  for (const place of places) {
     found.push(place < 0 ? [] : await file.column(file.names[place]!));
   }
   const length = Math.max(0, ...found.map(({ length }) => length));
   return Array.from({ length }, (_, i) => ({
-    place: `"${path}", row ${i + 1}`,
+    place: `"${title}", row ${i + 1}`,
     values: found.map((values) => values[i]),
   }));
 }

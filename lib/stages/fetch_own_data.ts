@@ -96,13 +96,12 @@ export async function fetchData(stage: FetchStage): Promise<void> {
     return kept;
   };
 
-  let train = examplesOf("train", rows);
-  let validation: readonly Example[] = [];
-  let test: readonly Example[] = [];
+  const train = examplesOf("train", rows);
+  const splits: Record<string, readonly Example[]> = { train };
   if (files.validation) {
     const { rows } = await readRows(files.validation, columns, [], params);
     const given = withLabels("validation", rows, stage);
-    validation = examplesOf("validation", prepare(given, true));
+    splits.validation = examplesOf("validation", prepare(given, true));
   } else if (params.holdout) {
     const { holdout, seed } = params;
     const held = await drawHoldout(train, holdout, seed, reader.stratum);
@@ -111,24 +110,20 @@ export async function fetchData(stage: FetchStage): Promise<void> {
         `"${params.files.train}" has too few different texts for a holdout: add rows, or name a file of them by -S validation=FILE`,
       );
     }
-    validation = train.filter((example) => held.has(example));
-    train = train.filter((example) => !held.has(example));
+    splits.train = train.filter((example) => !held.has(example));
+    splits.validation = train.filter((example) => held.has(example));
   }
   if (files.test) {
     const { rows } = await readRows(files.test, texts, [learnt], params);
     const isLabelled = areLabelled(rows, read.train!);
     const given = isLabelled ? withLabels("test", rows, stage) : rows;
-    test = examplesOf("test", prepare(given, isLabelled), isLabelled);
+    splits.test = examplesOf("test", prepare(given, isLabelled), isLabelled);
   }
-  const splits = Object.fromEntries(
-    Object.entries({ train, validation, test })
-      .filter(([, examples]) => examples.length > 0),
-  );
   for (const [split, examples] of Object.entries(splits)) {
     log(`${split}: ${describeExamples(examples, reader.describe)}`);
   }
   for (const fault of faults) log(fault);
-  if (validation.length === 0) {
+  if (splits.validation === undefined) {
     log(
       "No validation split, on which stages evaluate by default: hold some rows out by -S holdout=0.1, or name a file of them by -S validation=FILE",
     );
@@ -139,7 +134,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
       words: column.wordForm?.(rows),
       isChat: params.messages ? true : undefined,
     }),
-    metrics: reader.usualMetrics(train.map(({ label }) => label!)),
+    metrics: reader.usualMetrics(splits.train!.map(({ label }) => label!)),
     columns: texts.length > 0 ? texts : columns,
     ...(faults.length > 0 && { faults }),
   }, splits);
@@ -244,20 +239,13 @@ async function readRows(
   const tables = [];
   let names: readonly string[] | undefined;
   for (const { path, title } of files) {
-    try {
-      const rows = (await readTable(path, required, optional, formOf(params)))
-        .map((row) => ({ ...row, place: row.place.replace(path, title) }));
-      const own = params.regression
-        ? undefined
-        : await recordedClasses(path, learnt);
-      names ??= own;
-      tables.push(own ? nameClasses(rows, own) : rows);
-    } catch (error) {
-      if (title === path || !(error instanceof SyntaxError)) throw error;
-      throw new SyntaxError(error.message.replaceAll(path, title), {
-        cause: error,
-      });
-    }
+    const form = { ...formOf(params), title };
+    const rows = await readTable(path, required, optional, form);
+    const own = params.regression
+      ? undefined
+      : await recordedClasses(path, learnt, title);
+    names ??= own;
+    tables.push(own ? nameClasses(rows, own) : rows);
   }
   return { rows: tables.flat(), names };
 }
