@@ -5,9 +5,7 @@ import { exists } from "../artifacts/json_file.ts";
 import {
   GLUE_TASKS,
   type GlueTask,
-  type GlueTaskName,
   readSplit,
-  type SplitName,
   taskFolder,
   wantedSplits,
 } from "../benchmarks/glue.ts";
@@ -18,16 +16,10 @@ import { expandHome } from "../hub/model_source.ts";
 import { HubError } from "../hub/requests.ts";
 import type { Stage } from "../pipeline/task.ts";
 import { labelsOf } from "../problems/registry.ts";
+import type { GlueData } from "./glue_data.ts";
 import { hubOptions } from "./hub.ts";
 
-type FetchStage = Stage<{
-  readonly task: GlueTaskName;
-  readonly source: string;
-  readonly revision: string;
-  readonly splits?: readonly SplitName[] | undefined;
-  readonly limit: Readonly<Partial<Record<SplitName, number>>>;
-  readonly seed: number;
-}>;
+type FetchStage = Stage<GlueData>;
 
 /** Fetches a task of GLUE from the hub or a folder and writes an artifact of kind `dataset`. */
 export async function fetchGlue(stage: FetchStage): Promise<void> {
