@@ -235,7 +235,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/artifacts": 1211,
   "lib/benchmarks": 385,
   "lib/cli": 8131,
-  "lib/data": 1815,
+  "lib/data": 1813,
   "lib/engine": 12458,
   "lib/files": 562,
   "lib/hub": 1559,
@@ -251,11 +251,11 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/scheduler": 5114,
   "lib/serve": 1299,
   "lib/slurm": 1256,
-  "lib/stages": 3444,
+  "lib/stages": 3431,
   "lib/store": 1300,
   "lib/text": 1922,
   "lib/track": 867,
-  "tasks": 694,
+  "tasks": 643,
 };
 
 /** Lines of code below a folder. */

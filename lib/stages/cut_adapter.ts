@@ -22,19 +22,13 @@ import {
 import type { CUT_INPUTS, RankSettings } from "./settings.ts";
 
 /** A stage that exports or merges an adapter. */
-export type CuttingStage<More = unknown> = Stage<
-  RankSettings,
-  InputsOf<typeof CUT_INPUTS> & More
+export type CuttingStage<Inputs = unknown, Params = unknown> = Stage<
+  RankSettings & Params,
+  InputsOf<typeof CUT_INPUTS> & Inputs
 >;
 
 /** An adapter, cut to the requested rank. */
-export interface CutAdapter {
-  /** After the requested epoch, at all its ranks. */
-  readonly adapter: Adapter;
-  readonly rank: number;
-  /** Its tensors, cut to the rank. */
-  readonly tensors: AdapterTensors;
-}
+export type CutAdapter = Awaited<ReturnType<typeof readCutAdapter>>;
 
 /**
  * Reads the adapter of a stage, cut to the rank that its parameters or its
@@ -42,14 +36,18 @@ export interface CutAdapter {
  *
  * @throws {Error} If these contradict each other, belong to another adapter, or exceed its rank.
  */
-export async function readCutAdapter(
-  stage: CuttingStage,
-): Promise<CutAdapter> {
+export async function readCutAdapter(stage: CuttingStage) {
   const { params: { epoch }, inputs } = stage;
   const read = await readAdapter(inputs.adapter.path);
   const { rank } = await requestedRank(read, stage);
   const adapter = afterEpoch(read, epoch);
-  return { adapter, rank, tensors: tensorsAt(rank, adapter) };
+  return {
+    /** After the requested epoch, at all its ranks. */
+    adapter,
+    rank,
+    /** Its tensors, cut to the rank. */
+    tensors: tensorsAt(rank, adapter),
+  };
 }
 
 /**

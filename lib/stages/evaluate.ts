@@ -66,8 +66,8 @@ export async function evaluateModel(
   const classifier = loadFolder(folder, split.problem, "head");
   using file = openWeights(folder);
   const values = fromTensors((name) => file.floats(name), classifier.layout);
-  const scale = { alpha: 1, scaling: "rank" } as const;
-  const ready = { folder, classifier, values, precision, ...scale };
+  const plain = { alpha: 1, scaling: "rank", heads: undefined } as const;
+  const ready = { folder, classifier, values, precision, ...plain };
   await writeSplitScores(stage, ready, info, split, {
     provenance: boundProvenance(training.method),
     seed: training.seed,
@@ -77,10 +77,7 @@ export async function evaluateModel(
 
 /** Evaluates a classifier on a split and writes an artifact of kind `scores`. */
 async function writeSplitScores(
-  stage: Pick<
-    Stage<Pick<UsageSettings, "epoch">>,
-    "params" | "output" | "progress" | "signal"
-  >,
+  stage: Stage<Pick<UsageSettings, "epoch">, unknown>,
   ready: Ready,
   info: TokensInfo,
   split: ScoredSplit,

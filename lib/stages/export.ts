@@ -16,12 +16,10 @@ import { type CuttingStage, readCutAdapter } from "./cut_adapter.ts";
 import { writeModelCard } from "./model_card.ts";
 
 /** A stage that exports an adapter. */
-interface ExportingStage
-  extends CuttingStage<{ readonly model: InputArtifact | undefined }> {
-  readonly params:
-    & CuttingStage["params"]
-    & { readonly baseModel?: string | null | undefined };
-}
+type ExportingStage = CuttingStage<
+  { readonly model: InputArtifact | undefined },
+  { readonly baseModel?: string | null | undefined }
+>;
 
 /** Writes the adapter of a stage as an artifact of kind `peft`. */
 export async function exportAdapter(stage: ExportingStage): Promise<void> {

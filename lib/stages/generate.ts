@@ -95,12 +95,11 @@ async function referencesOf(
     );
   }
   const examples = await readExamples(data, info, split);
-  return examples.map(({ completions, ...example }, i) => {
-    if (completions !== undefined) return { ...example, completions };
+  return examples.map(({ completions, ...prompt }, i) => {
+    if (completions !== undefined) return { ...prompt, completions };
+    const example = `Example ${i + 1} of the split "${split}"`;
     throw new RangeError(
-      `Example ${
-        i + 1
-      } of the split "${split}" has no text to compare with: choose a split with texts to write`,
+      `${example} has no text to compare with: choose a split with texts to write`,
     );
   });
 }

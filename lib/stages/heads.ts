@@ -36,10 +36,8 @@ export async function fitHeads(
   }>,
 ): Promise<void> {
   const { params, inputs, log } = stage;
-  const { adapter, ranks: served, info, load } = await openAdapter(
-    stage,
-    params.ranks,
-  );
+  const opened = await openAdapter(stage, params.ranks);
+  const { adapter, ranks: served, info, load } = opened;
   const { training } = adapter;
   if (training.heads !== undefined) {
     throw new RangeError(

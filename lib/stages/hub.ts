@@ -14,12 +14,7 @@ export const HUB_PERMISSIONS = {
 } satisfies Permissions;
 
 /** The settings of the hub, and the progress of a stage's downloads. */
-export function hubOptions(
-  { log, progress, signal }: Pick<
-    Stage<unknown>,
-    "log" | "progress" | "signal"
-  >,
-) {
+export function hubOptions({ log, progress, signal }: Stage<unknown>) {
   return {
     settings: hubSettings(),
     log,

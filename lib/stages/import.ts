@@ -77,8 +77,7 @@ async function taskOf(
       `"labels" names ${names}, but ${file} is for ${what}: remove "labels", or correct the file`,
     );
   }
-  const required = info ?? given;
-  const expected = required ? problemOf(required).outputs : outputs;
+  const { outputs: expected } = problemOf(info ?? given ?? unnamed);
   if (expected !== outputs) {
     const other = info
       ? `the tokens for "${info.task}" require ${expected}: connect tokens with the classes of the adapter`

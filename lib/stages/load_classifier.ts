@@ -7,7 +7,6 @@ import {
 } from "../artifacts/training.ts";
 import { readFittingTokens } from "../artifacts/tokens.ts";
 import type { EncodedExamples } from "../data/example.ts";
-import type { AdapterScale } from "../engine/adapters/scale.ts";
 import { shapeFault } from "../peft/checks.ts";
 import { PEFT_PREFIX } from "../peft/names.ts";
 import {
@@ -20,7 +19,6 @@ import { type EngineSettings, startEngine } from "../engine/start.ts";
 import {
   evaluateRanks,
   type RankEvaluationOptions,
-  type RankHeads,
 } from "../engine/training/evaluation.ts";
 import type { Precision } from "../engine/tensorflow/precision.ts";
 import type { InputsOf, Stage } from "../pipeline/task.ts";
@@ -82,35 +80,27 @@ export function adapterValues(
 }
 
 /** A classifier with its parameters, ready to compute. */
-export interface Ready extends Pick<AdapterScale, "alpha" | "scaling"> {
-  /** Of the model. */
-  readonly folder: string;
-  readonly classifier: Classifier;
-  /** Flat parameters, `[size]` */
-  readonly values: Float32Array;
-  /** Precision of matrix products. */
-  readonly precision: Precision;
-  /** Last layers of ranks that have their own. */
-  readonly heads?: RankHeads | undefined;
-}
+export type Ready = Awaited<ReturnType<typeof loadAdapter>>;
 
 /** Starts the engine of a stage and loads a model with an adapter. */
 export async function loadAdapter(
   stage: ComputingStage,
   folder: string,
   { training, tensors, heads }: Adapter,
-): Promise<Ready> {
+) {
   const { alpha, scaling } = training;
   const precision = await startStageEngine(stage);
   const classifier = loadFolder(folder, problemOf(training), training);
-  const values = adapterValues(tensors, classifier.layout);
   return {
+    /** Of the model. */
     folder,
     classifier,
-    values,
+    /** Flat parameters, `[size]` */
+    values: adapterValues(tensors, classifier.layout),
+    /** Precision of matrix products. */
     precision,
-    alpha,
-    scaling,
+    ...{ alpha, scaling },
+    /** Last layers of ranks that have their own. */
     heads: heads && new Map(
       [...heads].map(([rank, head]) => [
         rank,
@@ -134,10 +124,7 @@ export function logitsAt(
   stage: Pick<Stage<unknown>, "progress" | "signal">,
   { classifier, values, alpha, scaling, heads }: Ready,
   examples: EncodedExamples,
-  options: Pick<
-    RankEvaluationOptions,
-    "ranks" | "batchSize" | "givesFeatures"
-  >,
+  options: Omit<RankEvaluationOptions, "alpha" | "scaling">,
   unit = "examples",
 ): Promise<Float32Array> {
   return evaluateRanks(classifier, values, examples, {

@@ -30,6 +30,7 @@ import {
   formatOf,
   metricTitle,
   plain,
+  table,
   withInterval,
 } from "../report/format.ts";
 import type { CutAdapter, CuttingStage } from "./cut_adapter.ts";
@@ -68,7 +69,7 @@ export async function writeModelCard(
   if (hasFigure) await Deno.copyFile(drawn, join(output, figure!));
   const title = provenanceTitle(provenanceOf(training));
   const { classes, head } = problemOf(training);
-  const facts = metadata(training, scores, content);
+  const facts = metadata(title, training, scores, content);
   const what = usage?.what ??
     "An adapter for [PEFT](https://github.com/huggingface/peft)";
   const modules = peftTargets(training.targetModules, Object.keys(tensors))
@@ -124,17 +125,16 @@ const METRIC_TYPES: Readonly<Record<string, string>> = {
 
 /** @see https://huggingface.co/docs/hub/model-cards#model-card-metadata */
 function metadata(
+  title: string,
   training: AdapterRecord,
   scores: readonly ReportedScore[],
   { baseModel, usage }: CardContent,
 ) {
   const { task } = training;
   const { hubTask } = problemOf(training);
-  const provenance = provenanceOf(training);
-  const method = methodName(provenance);
+  const method = methodName(provenanceOf(training));
   const glue = glueTask(task);
   const metrics = Object.keys(scores[0]?.score.metrics ?? {}).map(metricType);
-  const title = `${provenanceTitle(provenance)} for ${taskTitle(task)}`;
   return {
     library_name: usage?.library ?? "peft",
     pipeline_tag: hubTask.type,
@@ -146,7 +146,7 @@ function metadata(
     ],
     ...(scores.length > 0 && {
       "model-index": [{
-        name: title,
+        name: `${title} for ${taskTitle(task)}`,
         results: scores.map(({ comparison, score }) => ({
           task: hubTask,
           dataset: {
@@ -220,11 +220,8 @@ function settingsText(training: AdapterRecord): string {
     heads: training.heads &&
       `one for each rank, its last layer fitted to ${training.heads.examples} training examples`,
   };
-  const rows = SETTINGS.flatMap(([field, name]) => {
-    const value = values[field];
-    return value === undefined || value === null
-      ? []
-      : [`| ${name} | ${plain(String(value))} |`];
-  });
-  return ["| Setting | Value |", "| --- | --- |", ...rows].join("\n");
+  const rows = SETTINGS.map(([field, name]) => [name, values[field]] as const)
+    .filter(([, value]) => value != null)
+    .map(([name, value]) => [name, plain(String(value))]);
+  return table(["Setting", "Value"], rows);
 }

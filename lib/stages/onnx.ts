@@ -23,18 +23,14 @@ import { writeModelCard } from "./model_card.ts";
 import { readScoredSplit } from "./scored_split.ts";
 
 /** A stage that exports to ONNX. */
-type OnnxStage =
-  & CuttingStage<{
-    readonly model: InputArtifact;
-    readonly tokens: InputArtifact | undefined;
-  }>
-  & {
-    readonly params: {
-      readonly merged: boolean;
-      readonly dtype: Precision;
-      readonly targetModules?: TargetModules | undefined;
-    };
-  };
+type OnnxStage = CuttingStage<
+  { readonly model: InputArtifact; readonly tokens: InputArtifact | undefined },
+  {
+    readonly merged: boolean;
+    readonly dtype: Precision;
+    readonly targetModules?: TargetModules | undefined;
+  }
+>;
 
 /**
  * Writes an artifact of kind `onnx`: a model that serves every rank with its

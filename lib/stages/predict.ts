@@ -69,14 +69,12 @@ export async function predict(
 /** Texts per forward pass, and prompts after which is written at a time. */
 const [BATCH, WRITTEN] = [32, 8];
 
-interface ClassifyingStage
-  extends CuttingStage<{ readonly model: InputArtifact }> {
-  readonly params:
-    & CuttingStage["params"]
-    & WritingSettings
-    & Pick<UsageSettings, "precision">
-    & { readonly texts: readonly Pick<Example, "text" | "pair" | "words">[] };
-}
+type ClassifyingStage = CuttingStage<
+  { readonly model: InputArtifact },
+  & WritingSettings
+  & Pick<UsageSettings, "precision">
+  & { readonly texts: readonly Pick<Example, "text" | "pair" | "words">[] }
+>;
 
 /** Classifies the texts of a stage with its adapter at one rank, or writes what follows them. */
 export async function classify(stage: ClassifyingStage): Promise<void> {

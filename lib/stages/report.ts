@@ -39,18 +39,14 @@ import type { Result, TrainingCost } from "../report/result.ts";
 import { seededDraw } from "../report/statistics.ts";
 import type { CompareOptions } from "../report/summarize.ts";
 
+type Input = "scores" | "adapters" | "classifiers" | "data" | "tokenized";
 type Artifacts = readonly InputArtifact[];
 
 /** Compares the scores of a stage and writes an artifact of kind `report`. */
 export async function report(
   { inputs, params, output }: Stage<
     Pick<CompareOptions, "replicates" | "confidence" | "margin">,
-    Readonly<
-      Record<
-        "scores" | "adapters" | "classifiers" | "data" | "tokenized",
-        Artifacts
-      >
-    >
+    Readonly<Record<Input, Artifacts>>
   >,
 ): Promise<void> {
   const { scores, adapters, classifiers, data, tokenized } = inputs;
@@ -214,7 +210,6 @@ function costOf(
   const { epochs, batchSize, learningRate, precision, engine } = training;
   const adapter = "alpha" in training ? training : undefined;
   const ranks = adapter && ranksInWords(adapter);
-  const { selection } = training;
   return {
     ...training,
     rank: adapter?.rank ?? 0,
@@ -232,8 +227,11 @@ function costOf(
     start: adapter?.start?.task,
     seconds: measured(artifact, TRAINING_SECONDS),
     stepSeconds: measured(artifact, STEP_SECONDS),
-    selection: selection
-      ? { ...selection, seconds: measured(artifact, SELECTION_SECONDS) }
+    selection: training.selection
+      ? {
+        ...training.selection,
+        seconds: measured(artifact, SELECTION_SECONDS),
+      }
       : undefined,
   };
 }
@@ -267,18 +265,12 @@ function measured(
 }
 
 /** An adapter or a classifier with its `training.json`. */
-interface TrainedArtifact {
-  readonly artifact: InputArtifact;
-  readonly training: AdapterRecord | ClassifierTraining;
-  /** SHA-256 of `training.json`. */
-  readonly digest: string;
-}
+type TrainedArtifact = Awaited<ReturnType<typeof readTrained>>;
 
-/** Reads the training of an adapter or a classifier. */
 async function readTrained(
   artifact: InputArtifact,
-  read: (folder: string) => Promise<TrainedArtifact["training"]>,
-): Promise<TrainedArtifact> {
+  read: (folder: string) => Promise<AdapterRecord | ClassifierTraining>,
+) {
   const { path } = artifact;
   const digest = await trainingDigest(path);
   return { artifact, training: await read(path), digest };

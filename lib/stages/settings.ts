@@ -152,13 +152,6 @@ export const ranksToUse = z.union([
 /** Values of {@linkcode ranksToUse}. */
 export type RankChoice = z.output<typeof ranksToUse>;
 
-/** Inputs of tasks that run an adapter on tokens. */
-export const ADAPTER_INPUTS = {
-  model: { kind: "model" },
-  tokens: { kind: "tokens" },
-  adapter: { kind: "adapter" },
-} as const;
-
 /** What a stage of every training gets. */
 export type TrainingStage = Stage<
   ValuesOf<typeof classifierSettings>,
@@ -168,6 +161,12 @@ export type TrainingStage = Stage<
 export const TRAINING_INPUTS = {
   model: { kind: "model" },
   tokens: { kind: "tokens" },
+} as const;
+
+/** Inputs of tasks that run an adapter on tokens. */
+export const ADAPTER_INPUTS = {
+  ...TRAINING_INPUTS,
+  adapter: { kind: "adapter" },
 } as const;
 
 /** What a stage of a training of adapters gets. */

@@ -36,7 +36,6 @@ import {
   type RankEvaluationOptions,
 } from "../engine/training/evaluation.ts";
 import { trainingPhases } from "../engine/training/phases.ts";
-import type { TrainingReport } from "../engine/training/progress.ts";
 import { train, type TrainingHooks } from "../engine/training/train.ts";
 import type { Stage } from "../pipeline/task.ts";
 import type { Problem } from "../problems/problem.ts";
@@ -266,7 +265,8 @@ export function scoreEpoch(
 
 /**
  * Reports the steps of a training: each as progress; to the log, and the loss
- * as a metric, every few steps.
+ * as a metric, every few steps:
+ * `loss 0.5310  lr 8.21e-4  rank 3  126 ms/step  5120 tokens/s  310 GFLOPS`.
  */
 export function progressReporter(
   stage: Pick<Stage<unknown>, "log" | "metric" | "progress">,
@@ -275,29 +275,25 @@ export function progressReporter(
   return {
     progress: (step, steps, note = line) =>
       stage.progress(step, steps, "steps", note),
-    report(report) {
-      const { step, steps, loss } = report;
+    report({ step, steps, loss, ...report }) {
+      const [lowest, highest] = [
+        Math.min(...report.ranks),
+        Math.max(...report.ranks),
+      ];
+      const ranks = lowest === highest
+        ? `rank ${highest}`
+        : `ranks ${lowest} to ${highest}`;
       // Shown with the next step.
-      line = lineOf(report);
+      line = [
+        `loss ${loss.toFixed(4)}`,
+        `lr ${report.learningRate.toExponential(2)}`,
+        ...(highest === 0 ? [] : [ranks]),
+        `${report.msPerStep.toFixed(0)} ms/step`,
+        `${report.tokensPerSecond.toFixed(0)} tokens/s`,
+        `${(report.flopsPerSecond / 1e9).toFixed(0)} GFLOPS`,
+      ].join("  ");
       stage.log(`step ${step}/${steps}  ${line}`);
       stage.metric("loss", loss, step);
     },
   };
-}
-
-/** `loss 0.5310  lr 8.21e-4  rank 3  126 ms/step  5120 tokens/s  310 GFLOPS` */
-function lineOf(report: TrainingReport): string {
-  const { loss, learningRate, ranks } = report;
-  const { msPerStep, tokensPerSecond, flopsPerSecond } = report;
-  const [lowest, highest] = [Math.min(...ranks), Math.max(...ranks)];
-  return [
-    `loss ${loss.toFixed(4)}`,
-    `lr ${learningRate.toExponential(2)}`,
-    ...(highest === 0 ? [] : [
-      lowest === highest ? `rank ${highest}` : `ranks ${lowest} to ${highest}`,
-    ]),
-    `${msPerStep.toFixed(0)} ms/step`,
-    `${tokensPerSecond.toFixed(0)} tokens/s`,
-    `${(flopsPerSecond / 1e9).toFixed(0)} GFLOPS`,
-  ].join("  ");
 }
