@@ -48,10 +48,8 @@ export async function predict(
   }
   const examples = readTokens(inputs.tokens.path, info, split);
   const ready = await load();
-  const logits = await logitsAt(stage, ready, examples, {
-    ranks: [rank],
-    batchSize,
-  });
+  const at = { ranks: [rank], batchSize };
+  const logits = await logitsAt(stage, ready, examples, at);
   const index = Array.from(examples.index)
     .flatMap((it, i) => readPlaces(examples, i).map(() => it));
   await writePredictions(stage.output, {

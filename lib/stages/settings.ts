@@ -114,9 +114,6 @@ export const trainingSettings = {
   ),
 };
 
-/** Values of {@linkcode trainingSettings}. */
-export type TrainingSettings = ValuesOf<typeof trainingSettings>;
-
 /** Parameters of tasks that run a trained adapter or model. */
 export const usageSettings = {
   batchSize: z.int().min(1).default(32).describe("Examples per forward pass"),
@@ -171,7 +168,7 @@ export const ADAPTER_INPUTS = {
 
 /** What a stage of a training of adapters gets. */
 export type AdapterTrainingStage = Stage<
-  TrainingSettings & Partial<Pick<AdapterScale, "scaling">>,
+  ValuesOf<typeof trainingSettings> & Partial<Pick<AdapterScale, "scaling">>,
   InputsOf<typeof ADAPTER_TRAINING_INPUTS>
 >;
 

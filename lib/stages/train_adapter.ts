@@ -23,7 +23,7 @@ import {
 import type { Schedule } from "../engine/schedules/schedule.ts";
 import { checkSameLabels, problemOf } from "../problems/registry.ts";
 import { adapterValues } from "./load_classifier.ts";
-import type { AdapterTrainingStage, TrainingSettings } from "./settings.ts";
+import type { AdapterTrainingStage } from "./settings.ts";
 import { runTraining } from "./training.ts";
 
 /** Trains an adapter by a schedule on the tokens of a stage and writes an artifact of kind `adapter`. */
@@ -113,7 +113,7 @@ export function startFrom(
   initial: Float32Array,
   { model, layout }: ClassifierShape,
   own: Compared & ProvenanceRecord,
-  head: TrainingSettings["startHead"] = "new",
+  head: AdapterTrainingStage["params"]["startHead"] = "new",
 ): Float32Array {
   const { outputs } = problemOf(training);
   const theirs = parameterLayout(model, outputs, training);

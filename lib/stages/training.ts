@@ -275,19 +275,16 @@ export function progressReporter(
   return {
     progress: (step, steps, note = line) =>
       stage.progress(step, steps, "steps", note),
-    report({ step, steps, loss, ...report }) {
-      const [lowest, highest] = [
-        Math.min(...report.ranks),
-        Math.max(...report.ranks),
-      ];
-      const ranks = lowest === highest
+    report({ step, steps, loss, ranks, ...report }) {
+      const [lowest, highest] = [Math.min(...ranks), Math.max(...ranks)];
+      const trained = lowest === highest
         ? `rank ${highest}`
         : `ranks ${lowest} to ${highest}`;
       // Shown with the next step.
       line = [
         `loss ${loss.toFixed(4)}`,
         `lr ${report.learningRate.toExponential(2)}`,
-        ...(highest === 0 ? [] : [ranks]),
+        ...(highest === 0 ? [] : [trained]),
         `${report.msPerStep.toFixed(0)} ms/step`,
         `${report.tokensPerSecond.toFixed(0)} tokens/s`,
         `${(report.flopsPerSecond / 1e9).toFixed(0)} GFLOPS`,
