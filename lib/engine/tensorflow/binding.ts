@@ -204,7 +204,8 @@ export class TensorflowBinding {
 
   /** The same tensor, but while tracing one that is there only when another has been computed, so that memory for what follows is not taken earlier. */
   after(id: number, other: number): TensorMetadata {
-    const trace = this.#trace!;
+    const trace = this.#trace;
+    if (trace === undefined) throw new Error("No trace is in progress");
     const [tensor, awaited] = [id, other].map((it) => this.#symbol(trace, it));
     const type = typeAttribute("T", tensor!.dtype);
     return this.#addAll(
@@ -223,7 +224,8 @@ export class TensorflowBinding {
     compiled: boolean,
     narrow: readonly boolean[],
   ): TracedFunction {
-    const trace = this.#trace!;
+    const trace = this.#trace;
+    if (trace === undefined) throw new Error("No trace is in progress");
     const outputs = outputIds.map((id, i) => {
       const type = this.precision === "bf16" && narrow[i]
         ? DataType.bfloat16
@@ -312,8 +314,13 @@ export class TensorflowBinding {
       const inputs = inputIds.map((id) => this.#symbol(trace, id));
       return trace.graph.operation(opName, attributes, inputs, outputs);
     }
-    // Without a trace, no tensors of one are left.
-    const inputs = inputIds.map((id) => this.#get(id) as EagerTensor);
+    const inputs = inputIds.map((id) => {
+      const tensor = this.#get(id);
+      if (isEager(tensor)) return tensor;
+      throw new Error(
+        `An input of operation "${opName}" belongs to a trace that has ended`,
+      );
+    });
     return this.#eager.execute(opName, attributes, inputs, outputs);
   }
 
