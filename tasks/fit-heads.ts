@@ -17,7 +17,7 @@ export default defineTask({
     upTo: z.int().min(1).default(4).describe(
       "Highest rank whose head is fitted; higher ones keep the trained head, which is nearly right for them",
     ),
-    examples: z.int().min(10).default(1000).describe(
+    examples: z.int().min(10).default(3000).describe(
       "Maximum number of training texts, drawn by the seed of the training; a fifth of them chooses how far a head may move",
     ),
     precision: usageSettings.precision,
