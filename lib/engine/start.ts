@@ -131,5 +131,6 @@ async function startLibrary(
     throw new Error('tfjs rejects the backend "tensorflow"');
   }
   await tf.ready();
+  library.releasePages();
   return binding;
 }

@@ -270,10 +270,15 @@ export class TensorflowBinding {
 
   #callNow(traced: TracedFunction, ids: readonly number[]): HeldTensor[] {
     const call = () => this.#run(traced.name, [], ids, traced.outputs.length);
-    if (this.compiled === undefined || this.#called.has(traced.name)) {
-      return call();
-    }
+    if (this.#called.has(traced.name)) return call();
     this.#called.add(traced.name);
+    const outputs = this.#firstCall(traced, call);
+    this.library.releasePages();
+    return outputs;
+  }
+
+  #firstCall<T>(traced: TracedFunction, call: () => T): T {
+    if (this.compiled === undefined) return call();
     const fresh = traced.calls.filter(({ name, inputs }) =>
       !this.#ready.has(name) &&
       inputs.reduce((sum, { shape }) => sum + elementCount(shape), 0) <=

@@ -110,15 +110,25 @@ export type LibTensorflow =
      * @param action What the call was for; the prefix of the error message.
      */
     check(action: string): void;
+    /**
+     * Takes the pages of the library's files out of this process's memory: most
+     * were read to load it, or to compile. What is used comes back from the
+     * system's page cache at its next use.
+     */
+    releasePages(): void;
   };
 
 /** Opens a library that is loaded already, with one status for all its calls. */
-export function openSymbols(path: string): LibTensorflow {
+export function openSymbols(
+  path: string,
+  releasePages: () => void,
+): LibTensorflow {
   const library = Deno.dlopen(path, symbols).symbols;
   const status = library.TF_NewStatus();
   return {
     ...library,
     status,
+    releasePages,
     check(action) {
       if (library.TF_GetCode(status) === 0) return;
       throw new Error(`${action}: ${textAt(library.TF_Message(status))}`);

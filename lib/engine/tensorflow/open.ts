@@ -37,6 +37,30 @@ const MALLOC_PARAMETERS = {
   M_ARENA_MAX: [-8, 1],
 } as const;
 
+/** `PT_LOAD` and `PF_W` of ELF's program headers, and advice of `madvise()`. */
+const [LOADED, WRITABLE, DONT_NEED] = [1, 2, 4];
+const PAGE = 4096n;
+
+/** Addresses and sizes of what is mapped of a library's file and never written, by its `struct link_map` of glibc. */
+function unwrittenParts(loaded: Deno.PointerObject): [bigint, bigint][] {
+  const base = new Deno.UnsafePointerView(loaded).getBigUint64();
+  const header = new Deno.UnsafePointerView(
+    Deno.UnsafePointer.create(base)!,
+  );
+  const first = Number(header.getBigUint64(32));
+  const [size, count] = [54, 56].map((at) => header.getUint16(at));
+  return Array.from({ length: count! }, (_, i) => first + i * size!)
+    .filter((at) =>
+      header.getUint32(at) === LOADED &&
+      (header.getUint32(at + 4) & WRITABLE) === 0
+    )
+    .map((at) => {
+      const start = base + header.getBigUint64(at + 16);
+      const inPage = start % PAGE;
+      return [start - inPage, header.getBigUint64(at + 40) + inPage];
+    });
+}
+
 /**
  * Opens libtensorflow from the folder that contains its two files. With glibc,
  * this process then keeps the memory that the library frees for its next tensors.
@@ -63,6 +87,7 @@ export function openLibtensorflow(
       dup: { parameters: ["i32"], result: "i32" },
       dup2: { parameters: ["i32", "i32"], result: "i32" },
       close: { parameters: ["i32"], result: "i32" },
+      madvise: { parameters: ["u64", "usize", "i32"], result: "i32" },
     },
   ).symbols;
   for (const [name, value] of Object.entries({ ...LIBRARY_SETTINGS, ...env })) {
@@ -86,12 +111,19 @@ export function openLibtensorflow(
   };
   libc.dup2(nowhere, 2);
   const paths = LIBRARY_NAMES.map((name) => join(folder, name));
-  for (const path of paths) {
-    if (libc.dlopen(cString(path), RTLD_LAZY | RTLD_NODELETE) === null) {
-      throw new Error(`Cannot load "${path}": ${textAt(libc.dlerror())}`);
+  const parts = paths.flatMap((path) => {
+    const loaded = libc.dlopen(cString(path), RTLD_LAZY | RTLD_NODELETE);
+    if (loaded !== null) {
+      return Deno.build.os === "linux" ? unwrittenParts(loaded) : [];
     }
-  }
-  return openSymbols(paths.at(-1)!);
+    throw new Error(`Cannot load "${path}": ${textAt(libc.dlerror())}`);
+  });
+  return openSymbols(paths.at(-1)!, () => {
+    for (const [start, size] of parts) {
+      if (libc.madvise(start, size, DONT_NEED) === 0) continue;
+      throw new Error(`The system keeps ${size} bytes of libtensorflow`);
+    }
+  });
 }
 
 /** How the library uses the machine. */

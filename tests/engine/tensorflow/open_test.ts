@@ -91,3 +91,20 @@ Deno.test({
     assertEquals(new TextDecoder().decode(stderr), "opened\n");
   },
 });
+
+Deno.test({
+  name:
+    "releasePages() leaves little of the library's files in memory after its start, and after a function was compiled",
+  ignore: tensorflow === undefined || Deno.build.os !== "linux",
+  async fn() {
+    const program = import.meta.resolve("./resident_files.ts");
+    const { stdout } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "--no-check", "--quiet", fileURLToPath(program)],
+      stderr: "inherit",
+    }).output();
+    const sizes = JSON.parse(new TextDecoder().decode(stdout));
+    assertEquals(sizes.length, 2);
+    // Without it, 257 and 260.
+    for (const mib of sizes) assert(mib > 0 && mib < 100, `${mib} MiB`);
+  },
+});
