@@ -1,7 +1,8 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { MASKED, tokenRange } from "../ops/attention.ts";
+import { gather } from "../ops/embedding.ts";
 import { rotary, rotaryAngles } from "../ops/positions.ts";
-import { fused } from "../trace.ts";
+import { fused, waitFor } from "../trace.ts";
 import type { AttentionOptions, Index } from "./model.ts";
 import { type Activation, rankCount } from "./pass_weights.ts";
 import { repeated, TensorPass, type TensorPassOptions } from "./tensor_pass.ts";
@@ -45,6 +46,8 @@ export interface StepTokens {
   readonly prompt: readonly LayerCache[];
   /** Those of the generated tokens of all sequences, with a place for each that may follow. */
   readonly own: readonly LayerCache[];
+  /** The sequence that each continues, int32 `[sequences]`; undefined if itself. */
+  readonly parents: tf.Tensor1D | undefined;
 }
 
 /**
@@ -119,9 +122,15 @@ export class StepPass extends TensorPass {
     const layer = this.layers.length;
     const [prompt, before] = [this.step.prompt[layer]!, this.step.own[layer]!];
     const isNow = this.#isNow;
+    // A layer's cache is copied once the layer is reached, or the copies of all would be in memory at once.
+    const parents = this.step.parents &&
+      waitFor(this.step.parents, query.value);
+    const follow = (cache: tf.Tensor) =>
+      parents === undefined ? cache : gather(cache, parents);
     const own = {
-      key: written({ cache: before.key, now: key.value, isNow }).value,
-      value: written({ cache: before.value, now: value.value, isNow }).value,
+      key: written({ cache: follow(before.key), now: key.value, isNow }).value,
+      value:
+        written({ cache: follow(before.value), now: value.value, isNow }).value,
     } as LayerCache;
     this.layers.push(own);
     const [sequences, shared, , depth] = own.key.shape;

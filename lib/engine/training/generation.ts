@@ -8,7 +8,6 @@ import {
 } from "../models/generation_pass.ts";
 import { forward, type Head, type Model } from "../models/model.ts";
 import type { PassTensors } from "../models/pass_weights.ts";
-import { gather } from "../ops/embedding.ts";
 import { fused, trace } from "../trace.ts";
 import { shardSizes, splitBatch } from "./batch.ts";
 import { yieldToEvents } from "./progress.ts";
@@ -128,16 +127,12 @@ export function generator(classifier: Classifier, options: GeneratorOptions) {
     const masks = mask.split<tf.Tensor2D>(sizes);
     const rows = sizes.map((size) => adapter.scale.shape[0] * size * beams);
     const shards = splitBatch({ ids, parents }, rows);
-    return run(shards.map(({ ids, parents }, shard) => {
-      const follow = (x: tf.Tensor4D) =>
-        parents ? gather(x, parents) as tf.Tensor4D : x;
-      return new StepPass(tensorsOf(adapter), {
-        ...{ ids, at, mask: masks[shard]!, prompt: prompt[shard]! },
-        own: own[shard]!.map(({ key, value }) => (
-          { key: follow(key), value: follow(value) }
-        )),
-      });
-    }));
+    return run(shards.map((tokens, shard) =>
+      new StepPass(tensorsOf(adapter), {
+        ...{ ...tokens, at, mask: masks[shard]! },
+        ...{ prompt: prompt[shard]!, own: own[shard]! },
+      })
+    ));
   });
 
   /**
