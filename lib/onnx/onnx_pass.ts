@@ -493,6 +493,4 @@ export class OnnxPass implements Pass<Value> {
   narrow(x: Value, read: Read<Value>): Value {
     return { ...x, read };
   }
-
-  observe(): void {}
 }

@@ -127,14 +127,12 @@ export class ChunkedPass implements Pass<Chunks> {
     return new Chunks(parts, read);
   }
 
-  observe(): void {}
-
   #passOf({ parts }: Chunks, i: number): TensorPass {
     return parts.length === 1 ? this.#whole : this.#parts[i]!;
   }
 
   /** An operation on each chunk by itself. */
-  #byChunk<Name extends keyof Pass<Chunks>>(name: Name): Pass<Chunks>[Name] {
+  #byChunk<Name extends Operations>(name: Name): Pass<Chunks>[Name] {
     const each = (...args: unknown[]) => {
       const chunks = args.flat().filter((it) => it instanceof Chunks);
       const all = new Map(narrowed(chunks).map((x, i) => [chunks[i], x]));
@@ -150,7 +148,7 @@ export class ChunkedPass implements Pass<Chunks> {
   }
 
   /** An operation on whole sequences. */
-  #joined<Name extends keyof Pass<Chunks>>(name: Name): Pass<Chunks>[Name] {
+  #joined<Name extends Operations>(name: Name): Pass<Chunks>[Name] {
     const whole = (...args: unknown[]) => {
       const all = mapInstances(args, Chunks, joined) as unknown[];
       const { [name]: operation } = this.#whole;
@@ -161,6 +159,8 @@ export class ChunkedPass implements Pass<Chunks> {
     return whole as Pass<Chunks>[Name];
   }
 }
+
+type Operations = keyof Pass<Chunks> & keyof TensorPass;
 
 /** An operation of a pass. */
 type Operation = () => Activation;

@@ -106,7 +106,7 @@ export function forward<T>(
   const head = heads[model.head]!;
   const read: Read<T> | undefined = head.read && ((x) => head.read!(m, x));
   const hidden = encoder(m, read);
-  m.observe(hidden);
+  m.observe?.(hidden);
   return head.logits(m, read?.(hidden) ?? hidden, outputs);
 }
 
@@ -129,7 +129,7 @@ export function inLayers<T>(
     return known.get(x)!;
   };
   for (let i = 0; i < count; i++) {
-    m.observe(x);
+    m.observe?.(x);
     x = layer(i, read && i === count - 1 ? m.narrow(x, once) : x);
   }
   return x;
@@ -393,11 +393,11 @@ export interface Pass<T> {
   /** The mean of the tokens of each sequence that are not padding: `[batch, width]`. */
   mean(x: T): T;
   /**
-   * The input of the last layer, of which the head reads a part: unless the pass
-   * computes all hidden states, {@linkcode heads} narrows the query to that,
-   * and {@linkcode norm} and {@linkcode add} what is added to its context.
+   * The input of the last layer, of which the head reads a part: {@linkcode heads}
+   * narrows the query to that, and {@linkcode norm} and {@linkcode add} what is
+   * added to its context.
    */
   narrow(x: T, read: Read<T>): T;
   /** Called with the hidden states of the embeddings and after each layer, the last after the final normalization. */
-  observe(x: T): void;
+  observe?(x: T): void;
 }

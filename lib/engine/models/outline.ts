@@ -326,8 +326,6 @@ class ShapePass implements Pass<Shape> {
     return { ...x, read };
   }
 
-  observe(): void {}
-
   #table(name: string, shape: TableShape, tokens: number): Shape {
     this.#declare(`${name}.weight`, shape, { start: "pretrained" });
     const hasGradient = this.#isTrained(name);

@@ -58,8 +58,6 @@ export interface TensorPassOptions extends PassTensors {
   readonly pieces?: number;
   /** True to give what the head's last layer takes, instead of its logits. */
   readonly givesFeatures?: boolean | undefined;
-  /** Called with all hidden states of the embeddings and every layer, `[sequences * tokens, hidden]`. */
-  readonly observe?: ((hidden: tf.Tensor2D) => void) | undefined;
 }
 
 /** The activation with another value. */
@@ -289,18 +287,8 @@ export class TensorPass implements Pass<Activation> {
     return mask ?? tf.ones(ids.shape);
   }
 
-  narrow(x: Activation, read: Read<Activation>): Activation {
-    const all: Read<Activation> = (x) => (
-      { ...withValue(x, x.value), read: undefined }
-    );
-    return {
-      ...withValue(x, x.value),
-      read: this.options.observe === undefined ? read : all,
-    };
-  }
-
-  observe(x: Activation): void {
-    this.options.observe?.(x.value as tf.Tensor2D);
+  narrow(x: Activation, read: Read<Activation> | undefined): Activation {
+    return { ...withValue(x, x.value), read };
   }
 
   #dropout(rate: number | undefined): DropoutSource | undefined {

@@ -272,23 +272,18 @@ export class TensorflowBinding {
     const call = () => this.#run(traced.name, [], ids, traced.outputs.length);
     if (this.#called.has(traced.name)) return call();
     this.#called.add(traced.name);
-    const outputs = this.#firstCall(traced, call);
-    this.library.releasePages();
-    return outputs;
-  }
-
-  #firstCall<T>(traced: TracedFunction, call: () => T): T {
-    if (this.compiled === undefined) return call();
     const fresh = traced.calls.filter(({ name, inputs }) =>
       !this.#ready.has(name) &&
       inputs.reduce((sum, { shape }) => sum + elementCount(shape), 0) <=
         MAX_VALUES
     );
     for (const { name } of fresh) this.#ready.add(name);
-    return this.compiled.firstCall(
-      new Map(fresh.map((it) => [it.name, () => this.#compile(it)])),
-      call,
+    const first = new Map(
+      fresh.map((it) => [it.name, () => this.#compile(it)]),
     );
+    const outputs = this.compiled?.firstCall(first, call) ?? call();
+    this.library.releasePages();
+    return outputs;
   }
 
   /** Has a function compiled, by a call with zeros: inside another function, where it is compiled in another way than alone. */

@@ -110,11 +110,7 @@ export type LibTensorflow =
      * @param action What the call was for; the prefix of the error message.
      */
     check(action: string): void;
-    /**
-     * Takes the pages of the library's files out of this process's memory: most
-     * were read to load it, or to compile. What is used comes back from the
-     * system's page cache at its next use.
-     */
+    /** Takes the library's files out of memory, most of which only loading or compiling reads: what is used comes back from the system's page cache. */
     releasePages(): void;
   };
 

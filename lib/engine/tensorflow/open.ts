@@ -21,6 +21,7 @@ const LIBRARY_SETTINGS = {
 // Flags of dlopen().
 const RTLD_LAZY = 0x1;
 const RTLD_NODELETE = Deno.build.os === "darwin" ? 0x80 : 0x1000;
+const MADV_DONTNEED = 4;
 
 /**
  * Parameters of glibc's `mallopt()`: their numbers in `malloc.h`, and values.
@@ -37,27 +38,17 @@ const MALLOC_PARAMETERS = {
   M_ARENA_MAX: [-8, 1],
 } as const;
 
-/** `PT_LOAD` and `PF_W` of ELF's program headers, and advice of `madvise()`. */
-const [LOADED, WRITABLE, DONT_NEED] = [1, 2, 4];
-const PAGE = 4096n;
-
-/** Addresses and sizes of what is mapped of a library's file and never written, by its `struct link_map` of glibc. */
-function unwrittenParts(loaded: Deno.PointerObject): [bigint, bigint][] {
+/** What is mapped of a library and never written, by glibc's `struct link_map` and ELF's program headers: `PT_LOAD` (1) without `PF_W` (2). */
+function unwrittenParts(loaded: Deno.PointerObject) {
   const base = new Deno.UnsafePointerView(loaded).getBigUint64();
-  const header = new Deno.UnsafePointerView(
-    Deno.UnsafePointer.create(base)!,
-  );
-  const first = Number(header.getBigUint64(32));
-  const [size, count] = [54, 56].map((at) => header.getUint16(at));
-  return Array.from({ length: count! }, (_, i) => first + i * size!)
-    .filter((at) =>
-      header.getUint32(at) === LOADED &&
-      (header.getUint32(at + 4) & WRITABLE) === 0
-    )
+  const elf = new Deno.UnsafePointerView(Deno.UnsafePointer.create(base)!);
+  const first = Number(elf.getBigUint64(32));
+  return Array.from({ length: elf.getUint16(56) }, (_, i) => first + 56 * i)
+    .filter((at) => elf.getUint32(at) === 1 && !(elf.getUint32(at + 4) & 2))
     .map((at) => {
-      const start = base + header.getBigUint64(at + 16);
-      const inPage = start % PAGE;
-      return [start - inPage, header.getBigUint64(at + 40) + inPage];
+      const start = base + elf.getBigUint64(at + 16);
+      const inPage = start & 4095n;
+      return [start - inPage, elf.getBigUint64(at + 40) + inPage] as const;
     });
 }
 
@@ -113,16 +104,13 @@ export function openLibtensorflow(
   const paths = LIBRARY_NAMES.map((name) => join(folder, name));
   const parts = paths.flatMap((path) => {
     const loaded = libc.dlopen(cString(path), RTLD_LAZY | RTLD_NODELETE);
-    if (loaded !== null) {
-      return Deno.build.os === "linux" ? unwrittenParts(loaded) : [];
+    if (loaded === null) {
+      throw new Error(`Cannot load "${path}": ${textAt(libc.dlerror())}`);
     }
-    throw new Error(`Cannot load "${path}": ${textAt(libc.dlerror())}`);
+    return Deno.build.os === "linux" ? unwrittenParts(loaded) : [];
   });
   return openSymbols(paths.at(-1)!, () => {
-    for (const [start, size] of parts) {
-      if (libc.madvise(start, size, DONT_NEED) === 0) continue;
-      throw new Error(`The system keeps ${size} bytes of libtensorflow`);
-    }
+    for (const part of parts) libc.madvise(...part, MADV_DONTNEED);
   });
 }
 

@@ -16,7 +16,7 @@ import {
 } from "../../../lib/engine/models/parameters.ts";
 import { forward } from "../../../lib/engine/models/model.ts";
 import { ARCHITECTURES } from "../../../lib/engine/models/registry.ts";
-import { TensorPass } from "../../../lib/engine/models/tensor_pass.ts";
+import { ObservedPass } from "./observed_pass.ts";
 import { loadFrozen } from "../../../lib/engine/models/pass_weights.ts";
 import {
   elementCount,
@@ -69,7 +69,7 @@ for (const name of names) {
   const { figures, model } = reference;
 
   for (const batch of ["padded", "unpadded"] as const) {
-    Deno.test(`TensorPass observes the hidden states of transformers, ${name}, ${batch}`, async () => {
+    Deno.test(`TensorPass has the hidden states of transformers, ${name}, ${batch}`, async () => {
       const { hidden } = forwardAllTokens(reference, batch, 2);
       // The embeddings' and each layer's.
       assertEquals(hidden.length, model.layers + 1);
@@ -274,13 +274,12 @@ function forwardAllTokens(
   const logits = tf.tidy(() =>
     forward(
       classifier.model,
-      new TensorPass({
+      new ObservedPass({
         ...classifier,
         parameters,
         input: referenceInput(reference, batch),
         ranks: noRanks(),
-        observe: (x) => hidden.push(tf.keep(x)),
-      }),
+      }, (x) => hidden.push(tf.keep(x))),
       labels,
     ).value
   );

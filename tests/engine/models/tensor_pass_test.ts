@@ -8,6 +8,7 @@ import {
   type BatchTensors,
   TensorPass,
 } from "../../../lib/engine/models/tensor_pass.ts";
+import { ObservedPass } from "./observed_pass.ts";
 import { batchLoss } from "../../../lib/engine/ops/loss.ts";
 import { batchTensors, padBatch } from "../../../lib/engine/training/batch.ts";
 import { logitsAt, lossAndGradient, ranksAt } from "../logits.ts";
@@ -41,13 +42,10 @@ Deno.test("computing the last layer only at the classifier's position gives the 
   const plain = await gradientOf((parameters) =>
     forward(
       model,
-      new TensorPass({
-        ...classifier,
-        parameters,
-        input,
-        ranks,
-        observe: ({ shape: [rows] }) => lastRows.push(rows),
-      }),
+      new ObservedPass(
+        { ...classifier, parameters, input, ranks },
+        ({ shape: [rows] }) => lastRows.push(rows!),
+      ),
       classifier.layout.labels,
     ).value as tf.Tensor2D
   );
