@@ -12,7 +12,6 @@ import {
   LORA_B,
   TYPE_FIELDS,
 } from "../engine/adapters/registry.ts";
-import { rankStabilized } from "../engine/adapters/scale.ts";
 import {
   checkFit,
   findAdapterFault,
@@ -275,7 +274,7 @@ export function toAdapter(
       loraDropout,
       targetModules: targetsOf(peft),
       maxLength: peft.exported?.maxLength ?? null,
-      scaling: useRslora ? rankStabilized(scaling) : scaling,
+      scaling: useRslora ? { rslora: scaling } : scaling,
       selection: null,
     },
     tensors: withPretrainedHead(peft),

@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { ADAPTER_KINDS } from "../engine/adapters/registry.ts";
-import type { AdapterScale } from "../engine/adapters/scale.ts";
+import type { Divisor } from "../engine/adapters/scale.ts";
 import type { InputsOf, Stage } from "../pipeline/task.ts";
 
 const count = z.int().min(1);
@@ -168,7 +168,7 @@ export const ADAPTER_INPUTS = {
 
 /** What a stage of a training of adapters gets. */
 export type AdapterTrainingStage = Stage<
-  ValuesOf<typeof trainingSettings> & Partial<Pick<AdapterScale, "scaling">>,
+  ValuesOf<typeof trainingSettings> & { readonly scaling?: Divisor },
   InputsOf<typeof ADAPTER_TRAINING_INPUTS>
 >;
 

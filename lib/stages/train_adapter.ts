@@ -4,11 +4,7 @@ import { findModelOrigin, readModel } from "../artifacts/model.ts";
 import { readTokensInfo } from "../artifacts/tokens.ts";
 import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
 import { kindNamed, LORA_B } from "../engine/adapters/registry.ts";
-import {
-  divisorAt,
-  rankStabilized,
-  usesRslora,
-} from "../engine/adapters/scale.ts";
+import { divisorAt, usesRslora } from "../engine/adapters/scale.ts";
 import type { ParameterLayout } from "../engine/models/model.ts";
 import type { ClassifierShape } from "../engine/models/outline.ts";
 import { parameterLayout, toTensors } from "../engine/models/parameters.ts";
@@ -53,7 +49,7 @@ export async function trainAdapter(
     useRslora = start !== undefined && usesRslora(start.training.scaling),
   } = params;
   const given = params.scaling ?? schedule.scaling;
-  const scaling = useRslora ? rankStabilized(given) : given;
+  const scaling = useRslora ? { rslora: given } : given;
   const settings = z.object(schedule.settings).parse(params);
   const own = {
     method: Method.parse({ name: schedule.name, ...settings }),

@@ -196,7 +196,7 @@ Deno.test("pipeline own-data sorts a LoRA of rank 64 unless it is told to draw r
       stages.get("train-dylora@seed=0")!.params;
     return [rank, sourceRanks, sortAt, scope, scaling];
   };
-  const scaling = { exponent: 0 };
+  const scaling = "maximum";
   assertEquals(
     await Promise.all([undefined, "descend", "paper"].map(trained)),
     [

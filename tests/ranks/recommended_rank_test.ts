@@ -92,7 +92,7 @@ Deno.test("recommendedRank() compares the settings of a variant that training.js
       [{ learningRate: 0.01 }, undefined],
       [{ learningRate: 0.02 }, "learningRate=0.02"],
       [{ scaling: "rank" }, undefined],
-      [{ scaling: "exponent 0" }, "scaling=exponent 0"],
+      [{ scaling: "maximum" }, "scaling=maximum"],
       [{ sortAt: 0.6 }, "sortAt=0.6"],
       [{ targetModules: "query value" }, undefined],
       [{ rank: 8 }, "rank=8"],

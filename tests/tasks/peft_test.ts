@@ -2,7 +2,6 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { basename, join } from "node:path";
 import { readAdapter, writeAdapter } from "../../lib/peft/adapter.ts";
 import type { Training } from "../../lib/artifacts/training.ts";
-import { rankStabilized } from "../../lib/engine/adapters/scale.ts";
 import type { Architecture } from "../../lib/engine/models/model.ts";
 import type { TargetModules } from "../../lib/engine/models/parameters.ts";
 import { ARCHITECTURES, parseModel } from "../../lib/engine/models/registry.ts";
@@ -55,7 +54,7 @@ for (
     "PEFT and transformers compute the logits of evaluate-ranks from an exported and merged adapter of rsLoRA",
     (stages) =>
       compareExports(stages, model!, undefined, {
-        scaling: rankStabilized(TRAINING.scaling),
+        scaling: { rslora: "rank" },
       }),
   );
   test(

@@ -44,7 +44,7 @@ Deno.test("train-dylora divides alpha by the root of the rank with useRslora, as
     const next = await run("train-dylora", params, { ...given, start });
     for (const adapter of [start, next]) {
       const { alpha, scaling } = await readTraining(adapter);
-      assertEquals([alpha, scaling], [8, { exponent: 0.5, useRslora: true }]);
+      assertEquals([alpha, scaling], [8, { rslora: "rank" }]);
       const exported = await run("export-adapter", { rank: 2 }, { adapter });
       const { r, lora_alpha, use_rslora } = JSON.parse(
         await Deno.readTextFile(join(exported, "adapter_config.json")),

@@ -133,10 +133,10 @@ export class TrainedStages {
     method: "lora-svd" | "lora-truncated",
     rank: number,
     seed: number,
-    { reduction = 0.5, evaluation = 2, exponent = 0 } = {},
+    { reduction = 0.5, evaluation = 2 } = {},
   ): Promise<void> {
     const by = method === "lora-svd" ? "svd" : "truncation";
-    const place = { glue: "mrpc", seed, by, ...exponent > 0 && { exponent } };
+    const place = { glue: "mrpc", seed, by };
     const adapter = this.#addAdapter("reduce", method, rank, place, {
       seconds: reduction,
       metrics: {},
@@ -209,11 +209,7 @@ export class TrainedStages {
       ...TRAINED,
       rank,
       alpha: 16,
-      scaling: matrix.exponent !== undefined
-        ? { exponent: matrix.exponent }
-        : dylora
-        ? "rank"
-        : "maximum",
+      scaling: dylora ? "rank" : "maximum",
       targetModules: ["query", "value"],
       learningRate: { low: 1e-4, high: 1e-2 }[matrix.rate!] ?? 1e-3,
       seed: matrix.seed,

@@ -1,19 +1,18 @@
 import * as z from "zod";
 
+/** The rank by which alpha is divided at rank b: b itself, or the maximum rank R. */
+export const Divisor = z.enum(["rank", "maximum"]);
+
+export type Divisor = z.output<typeof Divisor>;
+
 /**
  * Scale of an adapter at rank b, of alpha and the maximum rank R: "rank" is
  * `alpha / b`, as DyLoRA is trained; "maximum" is `alpha / R` at every b, as a
- * LoRA of rank R is trained; with an exponent p it is `(alpha / R) (R / b)^p`,
- * so that "rank" has exponent 1 and "maximum" 0. rsLoRA (arXiv 2312.03732)
- * divides alpha by the root of R instead; then "rank", `alpha / sqrt(b)`, is
- * the exponent 0.5.
+ * LoRA of rank R is trained. rsLoRA (arXiv 2312.03732) divides by the root.
  */
 export const RankScaling = z.union([
-  z.enum(["rank", "maximum"]),
-  z.strictObject({
-    exponent: z.number().min(0).max(2),
-    useRslora: z.literal(true).exactOptional(),
-  }),
+  Divisor,
+  z.strictObject({ rslora: Divisor }),
 ]);
 
 export type RankScaling = z.output<typeof RankScaling>;
@@ -25,21 +24,13 @@ export interface AdapterScale {
   readonly scaling: RankScaling;
 }
 
-function exponentOf(scaling: RankScaling): number {
-  return typeof scaling === "object"
-    ? scaling.exponent
-    : { rank: 1, maximum: 0 }[scaling];
+function divisorOf(scaling: RankScaling): Divisor {
+  return typeof scaling === "object" ? scaling.rslora : scaling;
 }
 
 /** True for the scales of rsLoRA, PEFT's `use_rslora`. */
 export function usesRslora(scaling: RankScaling): boolean {
-  return typeof scaling === "object" && scaling.useRslora === true;
-}
-
-/** A scaling as rsLoRA has it. */
-export function rankStabilized(scaling: RankScaling): RankScaling {
-  const exponent = scaling === "rank" ? 0.5 : exponentOf(scaling);
-  return { exponent, useRslora: true };
+  return typeof scaling === "object";
 }
 
 /** By what PEFT divides alpha at rank b. */
@@ -47,20 +38,12 @@ export function divisorAt(b: number, scaling: RankScaling): number {
   return usesRslora(scaling) ? Math.sqrt(b) : b;
 }
 
-/** True if the scale at each rank is the one that PEFT gives an adapter of this rank. */
-function isPeftScale(scaling: RankScaling): boolean {
-  return scaling === "rank" ||
-    usesRslora(scaling) && exponentOf(scaling) === 0.5;
-}
-
 /** Scale of an adapter at rank b. */
 export function scaleAt(
   b: number,
   { rank, alpha, scaling }: AdapterScale,
 ): number {
-  return isPeftScale(scaling)
-    ? alpha / divisorAt(b, scaling)
-    : alpha / divisorAt(rank, scaling) * (rank / b) ** exponentOf(scaling);
+  return alpha / divisorAt(divisorOf(scaling) === "rank" ? b : rank, scaling);
 }
 
 /** The alpha with which an adapter cut to rank b has this scale in PEFT, where it is alpha / b, or with rsLoRA alpha / sqrt(b). */
@@ -68,21 +51,15 @@ export function peftAlpha(
   b: number,
   { rank, alpha, scaling }: AdapterScale,
 ): number {
-  return isPeftScale(scaling)
+  return divisorOf(scaling) === "rank"
     ? alpha
-    : alpha * divisorAt(b, scaling) / divisorAt(rank, scaling) *
-      (rank / b) ** exponentOf(scaling);
+    : alpha * divisorAt(b, scaling) / divisorAt(rank, scaling);
 }
 
 /** The scale at rank b in words. */
 export function scaleInWords(scaling: RankScaling): string {
-  const root = (rank: string) => usesRslora(scaling) ? `sqrt(${rank})` : rank;
-  const exponent = exponentOf(scaling);
-  if (isPeftScale(scaling) || exponent === 1 && !usesRslora(scaling)) {
-    return `alpha / ${root("b")}`;
-  }
-  const ofMaximum = `alpha / ${root("R")}`;
-  return exponent === 0 ? ofMaximum : `(${ofMaximum}) (R / b)^${exponent}`;
+  const rank = divisorOf(scaling) === "rank" ? "b" : "R";
+  return `alpha / ${usesRslora(scaling) ? `sqrt(${rank})` : rank}`;
 }
 
 /** Scale of each row at rank b: that of the rank for the first b rows, 0 beyond. `[rank]` */

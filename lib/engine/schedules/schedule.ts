@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import type { AdapterScale, RankScaling } from "../adapters/scale.ts";
+import type { AdapterScale, Divisor } from "../adapters/scale.ts";
 import type { Random } from "../random.ts";
 
 /** A way to train the ranks of an adapter: which ranks a step draws, and which rows it trains. */
@@ -13,7 +13,7 @@ export interface Schedule<
   /** Role of its adapters in a comparison: all candidates are compared with the baseline. */
   readonly role: "candidate" | "baseline";
   /** Scale of its adapters unless a parameter says otherwise. */
-  readonly scaling: RankScaling;
+  readonly scaling: Divisor;
   /** Its own settings, as a task takes them and `training.json` records them. */
   readonly settings: Settings;
   /** Lowest rank that its adapters serve; they serve every rank from there to their own. */

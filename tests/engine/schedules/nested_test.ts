@@ -379,16 +379,15 @@ Deno.test("DyLoRA refuses what a training of one row per step cannot have", () =
   }
 });
 
-Deno.test("scaleAt() with an exponent goes from that of LoRA to that of DyLoRA", () => {
+Deno.test("scaleAt() divides alpha by the rank or the maximum rank, of rsLoRA by the root", () => {
   for (const rank of [1, 3, 8]) {
     const by = (scaling: RankScaling) =>
       scaleAt(rank, { alpha: 16, rank: 8, scaling });
-    const at = (exponent: number) => by({ exponent });
-    assertEquals(at(0), by("maximum"));
-    assertClose([at(1)], [by("rank")], 1e-12, "exponent 1");
-    assertClose([at(0.5)], [16 / Math.sqrt(8 * rank)], 1e-12, "exponent 1/2");
+    assertEquals([by("rank"), by("maximum")], [16 / rank, 2]);
+    assertEquals(by({ rslora: "rank" }), 16 / Math.sqrt(rank));
+    assertEquals(by({ rslora: "maximum" }), 16 / Math.sqrt(8));
   }
-  const adapter = { alpha: 16, rank: 4, scaling: { exponent: 0 } };
+  const adapter = { alpha: 16, rank: 4, scaling: "maximum" } as const;
   assertEquals([...rankScale(2, adapter)], [4, 4, 0, 0]);
 });
 
