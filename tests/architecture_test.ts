@@ -234,7 +234,7 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 const BUDGETS: Readonly<Record<string, number>> = {
   "lib/artifacts": 1211,
   "lib/benchmarks": 385,
-  "lib/cli": 8131,
+  "lib/cli": 8146,
   "lib/data": 1813,
   "lib/engine": 12459,
   "lib/files": 562,
@@ -244,7 +244,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/pipeline": 2877,
   "lib/pypi": 494,
   "lib/ranks": 165,
-  "lib/problems": 2146,
+  "lib/problems": 2157,
   "lib/remote": 1150,
   "lib/report": 3939,
   "lib/resize": 1396,

@@ -7,6 +7,7 @@ import {
   type Problem,
   type ProblemDetails,
   type ProblemKind,
+  throwFaults,
   type Values,
 } from "./problem.ts";
 
@@ -114,7 +115,17 @@ interface Pair {
 export const completionColumn: LabelColumn = {
   problem: "language",
   reader: () => (rows, isLabelled) => {
-    const pairs = rows.map((row) => ({ ...row, ...pairOf(row, isLabelled) }));
+    const faults: string[] = [];
+    const pairs = rows.flatMap((row) => {
+      try {
+        return { ...row, ...pairOf(row, isLabelled) };
+      } catch (error) {
+        if (!(error instanceof SyntaxError)) throw error;
+        faults.push(error.message);
+        return [];
+      }
+    });
+    throwFaults(faults);
     // A conversation counts as the text of a row, so that equal ones are found.
     const prompts = Map.groupBy(
       pairs,
@@ -151,11 +162,10 @@ const withoutBigints = (_key: string, value: unknown) =>
 function pairOf({ place, values }: Row, isLabelled: boolean): Pair {
   const text = (value: unknown, what: string) => {
     if (typeof value === "string" && value.length <= MAX_TEXT) return value;
-    throw new SyntaxError(
-      typeof value === "string"
-        ? `${place}: The ${what} has ${value.length} characters; the maximum is ${MAX_TEXT}`
-        : `${place}: Expected a ${what}, found ${describeValue(value)}`,
-    );
+    const found = typeof value === "string"
+      ? `one of ${value.length} characters, more than ${MAX_TEXT}`
+      : describeValue(value);
+    throw new SyntaxError(`${place}: Expected a ${what}, found ${found}`);
   };
   if (values.length > 1) {
     const [prompt, completion] = values;
@@ -178,11 +188,10 @@ function pairOf({ place, values }: Row, isLabelled: boolean): Pair {
       messages: messages.slice(0, -1),
     };
   }
+  const found = last
+    ? `${messages.length} with the role "${last.role}" last`
+    : `none in ${describeValue(values[0])}`;
   throw new SyntaxError(
-    `${place}: Expected a list of two or more messages with "role" and "content", the last one that of the assistant, which is to be written; found ${
-      last
-        ? `${messages.length} with the role "${last.role}" last`
-        : `none in ${describeValue(values[0])}`
-    }`,
+    `${place}: Expected a list of two or more messages with "role" and "content", the last one that of the assistant, which is to be written; found ${found}`,
   );
 }

@@ -268,3 +268,16 @@ export function count(
   for (let i = 0; i < values.length; i++) if (test(values[i]!, i)) total++;
   return total;
 }
+
+/** Maximum number of faults that a message lists. */
+const MAX_FAULTS = 10;
+
+/** @throws {SyntaxError} With the faults of a table's rows, if there are any. */
+export function throwFaults(faults: readonly string[]): void {
+  if (faults.length === 0) return;
+  const more = faults.length - MAX_FAULTS;
+  throw new SyntaxError(
+    faults.slice(0, MAX_FAULTS).join("\n") +
+      (more > 0 ? `\nand ${more} more` : ""),
+  );
+}

@@ -12,6 +12,7 @@ import { className, describeValue, isEmpty, listIn } from "../data/labels.ts";
 import type { Span } from "../data/example.ts";
 import type { Row } from "../data/table.ts";
 import { quote } from "../data/text_file.ts";
+import { throwFaults } from "./problem.ts";
 
 /** A text with its words. */
 export interface TaggedText {
@@ -58,9 +59,6 @@ export function formOf(words: Iterable<string>): WordForm {
     behind: those("behind", ["alone"]),
   };
 }
-
-/** Maximum number of faults that a message lists. */
-const MAX_FAULTS = 10;
 
 /**
  * Reads texts with tagged words from rows: words and their tags as two lists, or
@@ -131,15 +129,6 @@ export function readTagged(
   });
   throwFaults(faults);
   return found;
-}
-
-function throwFaults(faults: readonly string[]): void {
-  if (faults.length === 0) return;
-  const more = faults.length - MAX_FAULTS;
-  throw new SyntaxError(
-    faults.slice(0, MAX_FAULTS).join("\n") +
-      (more > 0 ? `\nand ${more} more` : ""),
-  );
 }
 
 /** The entities of a text as runs of its words. */

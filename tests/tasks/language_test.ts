@@ -4,6 +4,7 @@ import {
   assertAlmostEquals,
   assertEquals,
   assertMatch,
+  assertRejects,
   assertStringIncludes,
 } from "@std/assert";
 import { join } from "node:path";
@@ -98,6 +99,12 @@ Deno.test("fetch-data reads conversations, and names the line of one that ends o
         .then(() => "", (error) => error.message);
       assertStringIncludes(error, message);
     }
+    // The faults of all rows are said at once.
+    const { message } = await assertRejects(
+      () => write([bot], [user, bot], []),
+      SyntaxError,
+    );
+    assertMatch(message, /^\S+a\.jsonl:1: Expected .*\n\S+a\.jsonl:3: .*$/);
   }));
 
 Deno.test("fetch-data compares whole conversations where it looks for equal texts", () =>

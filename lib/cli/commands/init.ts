@@ -4,7 +4,7 @@ import {
   type TableSummary,
 } from "../../data/inspect_table.ts";
 import { nameClasses } from "../../data/labels.ts";
-import { readTable, recordedClasses } from "../../data/table.ts";
+import { columnsOf, readTable, recordedClasses } from "../../data/table.ts";
 import { quoteAll } from "../../data/text_file.ts";
 import { printable, readText } from "../../pipeline/faults.ts";
 import { hasReference } from "../../pipeline/references.ts";
@@ -29,6 +29,12 @@ import { schemaText } from "./completion.ts";
 
 /** The JSON Schema of pipelines, which init writes for the editors that its file sends there. */
 const SCHEMA = "out/pipeline.schema.json";
+
+/** Columns that hold texts to write, and what the pipeline e2e is told of them. */
+const WRITTEN = [
+  ["messages", "-S messages=messages -S completion=null"],
+  ["completion", "-S prompt=prompt -S completion=completion"],
+] as const;
 
 /** `deno task init`: writes a pipeline for a file of the user. */
 export const initCommand = command`
@@ -65,6 +71,15 @@ export const initCommand = command`
   if (!info) throw new UsageError(`File "${data}" does not exist`);
   if (info.isDirectory) {
     throw new UsageError(`"${data}" is a folder: give a file`);
+  }
+  const columns = label === undefined ? await columnsOf(data, encoding) : [];
+  const [, settings] = WRITTEN.find(([name]) => columns.includes(name)) ?? [];
+  if (settings !== undefined) {
+    throw new UsageError(
+      `"${given}" has texts to write, and no labels: run "deno task pipeline e2e -S train=${
+        quoted(given!)
+      } -S validation=null ${settings}", or name the column of the labels with --label`,
+    );
   }
   const named = { text, pair, label, encoding };
   const table = await inspectTable(data, named).catch((error) => {

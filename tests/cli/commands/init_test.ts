@@ -319,3 +319,28 @@ Deno.test("init sees words with tags and their scheme, texts with spans, and wha
       "problem 1 spans end inside a word, and are taken to the end of the word (first a.jsonl:1)",
     ]);
   }));
+
+Deno.test("init says how to train on texts to write, which have no labels", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, "a.jsonl");
+    const messages = [{ role: "user", content: "a" }];
+    for (
+      const [row, settings] of [
+        [{ prompt: "a", completion: "b" }, [
+          "prompt=prompt",
+          "completion=completion",
+        ]],
+        [{ messages }, ["messages=messages", "completion=null"]],
+      ] as const
+    ) {
+      await Deno.writeTextFile(path, JSON.stringify(row) + "\n");
+      const { code, stderr } = await callHere("init", path);
+      assertEquals(code, 2);
+      const given = [`train=${path}`, "validation=null", ...settings];
+      const command = `pipeline e2e ${given.map((it) => `-S ${it}`).join(" ")}`;
+      assertMatch(stderr, / has texts to write, and no labels: run /);
+      assert(stderr.includes(`${command}"`), stderr);
+      const dry = await callHere(...command.split(" "), "--dry-run", ...out);
+      assertEquals(dry.code, 0, dry.stderr);
+    }
+  }));
