@@ -17,8 +17,8 @@ export default defineTask({
     upTo: z.int().min(1).default(4).describe(
       "Highest rank whose head is fitted; higher ones keep the trained head, which is nearly right for them",
     ),
-    examples: z.int().min(10).default(3000).describe(
-      "Maximum number of training texts, drawn by the seed of the training; a fifth of them chooses how far a head may move",
+    examples: z.int().min(10).optional().describe(
+      "Maximum number of training texts, drawn by the seed of the training (default: 40 for each class, from 1000 to 3000); a fifth of them chooses how far a head may move",
     ),
     precision: usageSettings.precision,
   }),
