@@ -6,7 +6,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { LORA_A, LORA_B, updated } from "../../lib/engine/adapters/lora.ts";
-import { rankStabilized, scaleAt } from "../../lib/engine/adapters/scale.ts";
+import { scaleAt } from "../../lib/engine/adapters/scale.ts";
 import {
   fromTensors,
   parameterLayout,
@@ -53,7 +53,7 @@ for (const family of ["bert", "roberta"] as const) {
 for (
   const [scaling, higher] of [
     [TRAINING.scaling, 8],
-    [rankStabilized(TRAINING.scaling), 16],
+    [{ rslora: "rank" }, 16],
   ] as const
 ) {
   Deno.test(`startFrom() extends an adapter to rank ${higher} by rows that do not change its products`, () => {
