@@ -46,8 +46,8 @@ type Named = Partial<
   Record<"text" | "pair" | "label" | "encoding", string | undefined>
 >;
 
-/** Usual names of columns, the most specific first. */
-const LABELS =
+/** Usual names of columns, in lower case, the most specific first. */
+export const LABELS =
   "label labels gold_label class category target sentiment score rating stars y"
     .split(" ");
 const TEXTS = ["text", "sentence", "review", "content", "body", "comment"];

@@ -1,6 +1,7 @@
 import {
   type Column,
   inspectTable,
+  LABELS,
   type TableSummary,
 } from "../../data/inspect_table.ts";
 import { nameClasses } from "../../data/labels.ts";
@@ -30,10 +31,10 @@ import { schemaText } from "./completion.ts";
 /** The JSON Schema of pipelines, which init writes for the editors that its file sends there. */
 const SCHEMA = "out/pipeline.schema.json";
 
-/** Columns that hold texts to write, and what the pipeline e2e is told of them. */
+/** Columns that hold texts to write, unless another has labels, and what the pipeline e2e is told of them. */
 const WRITTEN = [
-  ["messages", "-S messages=messages -S completion=null"],
-  ["completion", "-S prompt=prompt -S completion=completion"],
+  [["messages"], "-S messages=messages -S completion=null"],
+  [["prompt", "completion"], "-S prompt=prompt -S completion=completion"],
 ] as const;
 
 /** `deno task init`: writes a pipeline for a file of the user. */
@@ -72,9 +73,13 @@ export const initCommand = command`
   if (info.isDirectory) {
     throw new UsageError(`"${data}" is a folder: give a file`);
   }
-  const columns = label === undefined ? await columnsOf(data, encoding) : [];
-  const [, settings] = WRITTEN.find(([name]) => columns.includes(name)) ?? [];
-  if (settings !== undefined) {
+  const columns = await columnsOf(data, encoding);
+  const [, settings] = WRITTEN.find(([names]) =>
+    names.every((it) => columns.includes(it))
+  ) ?? [];
+  const isLabelled = label !== undefined ||
+    columns.some((it) => LABELS.includes(it.toLowerCase()));
+  if (settings !== undefined && !isLabelled) {
     throw new UsageError(
       `"${given}" has texts to write, and no labels: run "deno task pipeline e2e -S train=${
         quoted(given!)

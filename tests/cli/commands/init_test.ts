@@ -343,4 +343,14 @@ Deno.test("init says how to train on texts to write, which have no labels", () =
       const dry = await callHere(...command.split(" "), "--dry-run", ...out);
       assertEquals(dry.code, 0, dry.stderr);
     }
+    // A table with labels may have such a column as well.
+    const rows = ["good", "bad"].map((label) => (
+      { text: "a b c", messages: 3, label }
+    ));
+    await Deno.writeTextFile(
+      path,
+      rows.map((it) => JSON.stringify(it)).join("\n"),
+    );
+    const file = join(folder, "a.yaml");
+    assertEquals((await callHere("init", path, "--to", file)).code, 0);
   }));
