@@ -132,7 +132,7 @@ export class ChunkedPass implements Pass<Chunks> {
   }
 
   /** An operation on each chunk by itself. */
-  #byChunk<Name extends Operations>(name: Name): Pass<Chunks>[Name] {
+  #byChunk<Name extends OperationName>(name: Name): Pass<Chunks>[Name] {
     const each = (...args: unknown[]) => {
       const chunks = args.flat().filter((it) => it instanceof Chunks);
       const all = new Map(narrowed(chunks).map((x, i) => [chunks[i], x]));
@@ -148,7 +148,7 @@ export class ChunkedPass implements Pass<Chunks> {
   }
 
   /** An operation on whole sequences. */
-  #joined<Name extends Operations>(name: Name): Pass<Chunks>[Name] {
+  #joined<Name extends OperationName>(name: Name): Pass<Chunks>[Name] {
     const whole = (...args: unknown[]) => {
       const all = mapInstances(args, Chunks, joined) as unknown[];
       const { [name]: operation } = this.#whole;
@@ -160,7 +160,7 @@ export class ChunkedPass implements Pass<Chunks> {
   }
 }
 
-type Operations = keyof Pass<Chunks> & keyof TensorPass;
+type OperationName = keyof Pass<Chunks> & keyof TensorPass;
 
 /** An operation of a pass. */
 type Operation = () => Activation;
