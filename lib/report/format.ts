@@ -84,6 +84,7 @@ const METRIC_NAMES: Readonly<Record<string, string>> = {
   matthews: "Matthews correlation",
   pearson: "Pearson",
   spearman: "Spearman",
+  bleu: "BLEU",
 };
 
 /** A metric in a sentence: `accuracy`, `Pearson`. */

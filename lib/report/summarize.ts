@@ -40,6 +40,8 @@ export interface MethodResults extends ScoreCurve {
 
 /** Score of a constant prediction in the main metric, and its bootstrap replicates. */
 export interface Constant {
+  /** What it is: "writing nothing". */
+  readonly name: string;
   readonly score: number;
   /** `[replicates]` */
   readonly means: Float64Array;
@@ -64,6 +66,7 @@ export function methodsOf(
   const { labels, problem } = results[0]!;
   const sign = signOf(main);
   const units = problem.units(labels);
+  const what = problem.classes.length > 0 ? "class" : "number";
   const given = problem.scorer(main, labels);
   const scorer: Scorer = (units) => {
     const score = given(units);
@@ -112,8 +115,11 @@ export function methodsOf(
       means: rest.splice(0, trainings.length),
       others: new Map(ofOthers(trainings)),
     })),
-    // No loss is one of knowing nothing, and no text is written without.
-    constant: sign < 0 || problem.isSummed ? undefined : {
+    // No loss is one of knowing nothing.
+    constant: sign < 0 ? undefined : {
+      name: problem.isSummed
+        ? "writing nothing"
+        : `always predicting the same ${what}`,
       score: constant ? score(constant) : 0,
       means: rest[0] ?? new Float64Array(replicates),
     },

@@ -114,16 +114,15 @@ export function boundsText(
 export function differencesText(
   { methods, metrics, contrasts }: Comparison,
 ): string[] {
+  const [metric] = metrics;
   const tables = differenceTables(
     methods,
     contrasts,
-    metrics[0]!,
-    (baseline, found) => {
-      const paired = pairingText(methods, found);
-      return `**${
-        metrics[0]
-      }**, difference to ${baseline} at the same rank (${paired}):`;
-    },
+    metric!,
+    (baseline, found) =>
+      `**${metric}**, difference to ${baseline} at the same rank (${
+        pairingText(methods, found)
+      }):`,
   );
   return tables.length === 0 ? [] : ["### Differences", ...tables];
 }
@@ -202,24 +201,23 @@ export function recommendationText(
 export function sweepText(
   { methods, metrics, contrasts, verdict }: Comparison,
 ): string[] {
+  const [metric] = metrics;
+  const { signed } = formatOf(metric!);
   const rows = contrasts.flatMap(({ candidate, baseline, recommended: it }) =>
     it === null || verdict?.kind === "nothing-learnt" ? [] : [[
       `${titleOf(methods[candidate]!)}, rank ${it.candidate}`,
       `${titleOf(methods[baseline]!)}, rank ${it.baseline}`,
-      withInterval(
-        it.difference,
-        it.interval,
-        formatOf(metrics[0]!).signed,
-      ),
+      withInterval(it.difference, it.interval, signed),
     ]]
   );
-  const [metric] = metrics;
   return rows.length === 0 ? [] : [
     "### Against the rank that a sweep recommends",
     `**${metric}** at the recommended rank, against a method trained at every rank, at the rank that this recommends:`,
     table(["Method", "Sweep", "Difference"], rows),
   ];
 }
+
+const tera = (flops: number) => significant(flops / 1e12);
 
 /** Rows of the cost table; a row is left out if it is 0 for all methods. */
 const COSTS: readonly (readonly [string, (cost: CostSummary) => string])[] = [
@@ -239,10 +237,6 @@ const COSTS: readonly (readonly [string, (cost: CostSummary) => string])[] = [
   ["Evaluation (TFLOP)", (it) => tera(it.evaluationFlops)],
   ["Whole sweep (TFLOP)", (it) => tera(it.sweepFlops)],
 ];
-
-function tera(flops: number): string {
-  return significant(flops / 1e12);
-}
 
 /** Costs of each method's sweep, and the baselines' costs as multiples of the candidates'. */
 export function costText(comparison: Comparison): string[] {

@@ -102,7 +102,7 @@ export function verdictOf(sides: readonly Side[], setting: Setting) {
  * its first baseline if there is no such candidate. It is the first of these that holds:
  *
  * 1. `nothing-learnt`: no adapter scores above always predicting the same
- *    class, or above the head on the frozen encoder.
+ *    class, or writing nothing, or above the head on the frozen encoder.
  * 2. `other-better`: another method, at one of its ranks, is better than the
  *    best rank of this one, by more than the margin.
  * 3. `nothing-learnt`, by this method.
@@ -305,7 +305,7 @@ function differenceOf(
 /** The verdict as a headline and the sentences that support it, in plain text. */
 function verdictText(
   decision: NonNullable<ReturnType<typeof decide>>,
-  { examples, classes, confidence, ...setting }: Setting,
+  { examples, confidence, constant, ...setting }: Setting,
 ): { readonly headline: string; readonly reasons: string[] } {
   const { kind, recommended, best, margin, bound, reference, other } = decision;
   const { single, othersLearnt, sign } = decision;
@@ -356,10 +356,9 @@ function verdictText(
   switch (kind) {
     case "nothing-learnt": {
       const { differenceInterval, kind, referenceScore, ...cell } = reference!;
-      const than = kind === "head"
-        ? "the head on the frozen encoder"
-        : `always predicting the same ${classes ? "class" : "number"}`;
-      const beyond = kind === "head" ? " beyond the head" : "";
+      const [than, beyond] = kind === "head"
+        ? ["the head on the frozen encoder", " beyond the head"]
+        : [constant!.name, ""];
       const [nothing, anything, score] = othersLearnt
         ? [`${title} learnt nothing`, `${title} learnt anything`, `of ${title}`]
         : ["Nothing was learnt", "anything was learnt", ""];

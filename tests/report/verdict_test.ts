@@ -5,6 +5,8 @@ import {
   assertMatch,
 } from "@std/assert";
 import { quantileNormal } from "vega-statistics";
+import { problemOf } from "../../lib/problems/registry.ts";
+import { textStatistics } from "../../lib/problems/text_metrics.ts";
 import { compare } from "../../lib/report/compare.ts";
 import type { Result } from "../../lib/report/result.ts";
 import {
@@ -50,6 +52,33 @@ Deno.test("compare() gives the verdict that nothing was learnt if no score is ab
   assertEquals([verdict.reference!.method, verdict.reference!.rank], [0, 2]);
   assertAlmostEquals(verdict.reference!.difference, -1 / EXAMPLES, 1e-12);
   assert(verdict.reasons[0]!.startsWith("The best score, 47.5 ["));
+});
+
+Deno.test("compare() gives the verdict that nothing was learnt if no text has anything of people's", () => {
+  const problem = problemOf({ problem: "writing", labels: null });
+  const labels = new Float32Array(EXAMPLES);
+  const writing = (texts: Readonly<Record<number, string>>) => ({
+    ...resultOf("e2e", "dylora", {}),
+    ...{ problem, labels },
+    ranks: Object.entries(texts).map(([rank, text]) => {
+      const references = ["a place to eat by the river"];
+      const statistics = textStatistics(
+        Array.from(labels, () => ({ text, references })),
+      );
+      const bleu = problem.scorer("bleu", labels)()(statistics);
+      return {
+        rank: Number(rank),
+        metrics: { bleu },
+        predictions: statistics,
+        probabilities: null,
+      };
+    }),
+  });
+  const { headline, reasons } = verdictOn([writing({ 1: "no", 2: "none" })]);
+  assertEquals(headline, "Nothing was learnt.");
+  assertMatch(reasons[0]!, /is not above the 0\.0 of writing nothing: BLEU /);
+  const some = verdictOn([writing({ 1: "no", 2: "a place to eat by a lake" })]);
+  assertMatch(some.headline, /^Use rank 2 of DyLoRA: BLEU /);
 });
 
 Deno.test("compare() does not claim that nothing was learnt if a score is higher, but by chance perhaps", () => {
