@@ -46,35 +46,34 @@ const HELD_OUT = 5;
  * float32; everything else in float64.
  */
 export function fitHead(
-  examples: FittedExamples,
-  given: Float64Array,
+  { features, ...examples }: FittedExamples,
+  layer: Float64Array,
   loss: LossName,
 ): FittedHead {
-  const { count, features } = examples;
+  const { count } = examples;
+  // With features of mean square 1, a gradient has about the length of a first step.
+  const size = Math.sqrt(dot(features, features) / features.length);
+  const scaled = { ...examples, features: features.map((it) => it / size) };
+  const given: Float64Array = layer.map((it) => it * size);
   const held = Math.floor(count / HELD_OUT);
   const lossOf = (from: number, to: number) =>
-    meanLoss(examples, [from, to], given, LOSSES[loss]);
+    meanLoss(scaled, [from, to], given, LOSSES[loss]);
   using rest = lossOf(held, count);
   using heldOut = lossOf(0, held);
-  const square = dot(features, features) / features.length;
   const givenLoss = heldOut.loss(given);
-  let best: { pull: number | null; loss: number; layer: Float64Array } = {
-    pull: null,
-    loss: givenLoss,
-    layer: given,
-  };
-  let layer = given;
+  let best = { pull: null as number | null, loss: givenLoss, fit: given };
+  let fit = given;
   for (const pull of PULLS) {
-    layer = rest.solve(pull * square, layer);
-    const loss = heldOut.loss(layer);
-    if (loss < best.loss) best = { pull, loss, layer };
+    fit = rest.solve(pull, fit);
+    const loss = heldOut.loss(fit);
+    if (loss < best.loss) best = { pull, loss, fit };
     else if (best.pull !== null) break;
   }
   using all = lossOf(0, count);
   return {
     layer: best.pull === null
-      ? given
-      : all.solve(best.pull * square, best.layer),
+      ? layer
+      : all.solve(best.pull, best.fit).map((it) => it / size),
     pull: best.pull,
     heldOut: { given: givenLoss, fitted: best.loss },
     flops: rest.flops() + heldOut.flops() + all.flops(),
@@ -216,10 +215,9 @@ function dot(a: Values, b: Values): number {
   return sum;
 }
 
-/** Adds `factor * term` in place, as far as the shorter one goes. */
+/** Adds `factor * term` in place. */
 function addTo(sum: Float64Array, term: Values, factor: number): void {
-  const length = Math.min(sum.length, term.length);
-  for (let i = 0; i < length; i++) sum[i]! += factor * term[i]!;
+  for (let i = 0; i < sum.length; i++) sum[i]! += factor * term[i]!;
 }
 
 function moved(

@@ -62,3 +62,20 @@ Deno.test("fitHead() gives the same bits again", () => {
   );
   assertEquals(one!.layer, other!.layer);
 });
+
+Deno.test("fitHead() finds the same layer for features of any scale", () => {
+  const { count, features, targets, layer } = REFERENCES["cross-entropy"]!;
+  const [expected, ...others] = [1, 1e-3, 1e3].map((scale) => {
+    const fit = fitHead(
+      {
+        count,
+        features: Float32Array.from(features, (it) => it * scale),
+        targets: Float32Array.from(targets),
+      },
+      Float64Array.from(layer, (it) => it / scale),
+      "cross-entropy",
+    );
+    return fit.layer.map((it) => it * scale);
+  });
+  for (const found of others) assertClose(found, expected!, 1e-3, "layer");
+});
