@@ -151,6 +151,7 @@ export async function textWriter(
   const tokenizer = await ModelTokenizer.load(folder, defaults, maxLength);
   const ends = tokenizer.ends(isChat);
   const generate = generator(classifier, { ...options, alpha, scaling, ends });
+  const textOf = (ids: readonly number[]) => tokenizer.decode(ids, isChat);
   const reader = { ...classifier, model: lastReader(classifier.model) };
 
   /** @param hooks.written Called with the text so far of a prompt at a rank, by their numbers */
@@ -168,7 +169,7 @@ export async function textWriter(
     const texts = await generate(values, ranks, ids, {
       ...hooks,
       written: written &&
-        ((prompt, rank, ids) => written(prompt, rank, tokenizer.decode(ids))),
+        ((prompt, rank, ids) => written(prompt, rank, textOf(ids))),
     });
     const flops = ids.map(({ length }, i) =>
       texts.reduce((sum, own) => {
@@ -181,7 +182,7 @@ export async function textWriter(
     );
     return {
       /** `[ranks][prompts]` */
-      texts: texts.map((own) => own.map((it) => tokenizer.decode(it))),
+      texts: texts.map((own) => own.map(textOf)),
       /** Prompts that have lost their beginning. */
       cut: all.filter(({ length }) => length > room).length,
       /** Tokens of the prompts. */

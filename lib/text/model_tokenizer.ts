@@ -30,8 +30,8 @@ const PROBE = [
 export class ModelTokenizer {
   #template: Template | undefined;
   #decoder: Tokenizer | undefined;
-  /** What the template has behind an answer. */
-  #tail: string | undefined;
+  /** What the template has around an answer. */
+  #frame: { readonly before: string; readonly after: string } | undefined;
 
   private constructor(
     private readonly tokenizer: TextTokenizer,
@@ -199,8 +199,7 @@ export class ModelTokenizer {
   ends(isChat: boolean): readonly number[] {
     const { eos_token = "" } = this.files.specialTokens;
     const named = this.#idsOf(eos_token);
-    if (isChat) this.#tail ??= this.#render(PROBE, false).split(ANSWER)[1];
-    const own = this.#idsOf(isChat && this.#tail || "")
+    const own = this.#idsOf(isChat ? this.#answerFrame().after : "")
       .find((id) => this.tokenizer.special.has(id));
     const ends = [own, ...named.length === 1 ? named : []]
       .filter((id) => id !== undefined);
@@ -210,14 +209,35 @@ export class ModelTokenizer {
     );
   }
 
-  /** The text of tokens that a model has written, without special ones, as transformers decodes it. */
-  decode(ids: readonly number[]): string {
-    const { settings, cleansSpaces } = this.files;
+  /**
+   * The text of tokens that a model has written, without special ones, as
+   * transformers decodes it: with all spaces, whatever
+   * `clean_up_tokenization_spaces` says, which does not apply to BPE. An answer
+   * is without what the chat template puts before one, such as a block for
+   * thoughts without any.
+   */
+  decode(ids: readonly number[], isChat = false): string {
+    const { settings } = this.files;
     this.#decoder ??= attempt(this.path, () => new Tokenizer(settings, {}));
-    return ids.length === 0 ? "" : this.#decoder.decode([...ids], {
+    const text = ids.length === 0 ? "" : this.#decoder.decode([...ids], {
       skip_special_tokens: true,
-      clean_up_tokenization_spaces: cleansSpaces,
+      clean_up_tokenization_spaces: false,
     });
+    if (!isChat) return text;
+    const before = this.decode(this.#idsOf(this.#answerFrame().before));
+    return text.startsWith(before) ? text.slice(before.length) : text;
+  }
+
+  /** What the chat template puts around an answer. */
+  #answerFrame() {
+    if (this.#frame !== undefined) return this.#frame;
+    const prompt = this.#render(PROBE.slice(0, 1), true);
+    const [before = "", after = ""] = this.#render(PROBE, false).split(ANSWER);
+    const isAhead = before.startsWith(prompt);
+    return this.#frame = {
+      before: isAhead ? before.slice(prompt.length) : "",
+      after,
+    };
   }
 
   /** A conversation as the template of the model renders it. */

@@ -49,7 +49,6 @@ const Config = z.looseObject({
   add_prefix_space: z.boolean().nullish(),
   truncation_side: z.enum(["left", "right"]).nullish(),
   model_input_names: z.array(z.string()).nullish(),
-  clean_up_tokenization_spaces: z.boolean().nullish(),
   ...Object.fromEntries(SPECIAL_TOKENS.map((name) => [name, SpecialToken])),
   chat_template: z.union([
     z.string(),
@@ -108,8 +107,6 @@ export async function readTokenizerFiles(
         return typeof token === "string" ? [[name, token]] : [];
       }),
     ),
-    /** Whether texts of tokens lose the spaces before punctuation. */
-    cleansSpaces: config.clean_up_tokenization_spaces ?? false,
     /** The template of conversations in Jinja; undefined if the model has none. */
     chatTemplate: chatTemplateOf(folder, config),
     /** Fields of `tokenizer_config.json` by which transformers gives the same tokens and token types with the tokenizer alone in a folder. */

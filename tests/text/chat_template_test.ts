@@ -101,6 +101,34 @@ Deno.test("encodeCompletion() ends a text by the model's own token, and cuts pro
   assertEquals(encode(whole, "", "de").labels, [71, 2]);
 });
 
+Deno.test("decode() keeps the spaces before punctuation, as transformers does with BPE", async () => {
+  for (const clean_up_tokenization_spaces of [true, false]) {
+    const tokenizer = await tokenizerWith({ clean_up_tokenization_spaces });
+    const ids = tokenizer.encodePrompt({ text: "a . b != c" });
+    assertEquals(tokenizer.decode(ids), "a . b != c");
+  }
+});
+
+Deno.test("decode() gives an answer without what the template puts before it", async () => {
+  const block = "<think>\n\n</think>\n\n";
+  const template = cases.find(({ name }) => name === "mistral")!.template;
+  for (const before of [block, "<|im_start|> ", " ", ""]) {
+    const tokenizer = await tokenizerWith({
+      chat_template: template.replace("' ' +", `${JSON.stringify(before)} +`),
+    });
+    const messages = [{ role: "user", content: "and\nnow?" }];
+    const decoded = (completion: string, isChat: boolean) =>
+      tokenizer.decode(
+        tokenizer.encodeCompletion({ text: "", messages }, completion).labels,
+        isChat,
+      );
+    assertEquals(decoded("never .", true), "never .");
+    const shown = before.replace("<|im_start|>", "");
+    assertEquals(decoded("never .", false), `${shown}never .`);
+    assertEquals(tokenizer.decode([67, 68], true), "ab");
+  }
+});
+
 Deno.test("ends() has the token of the template where prompts are messages, and that of the tokenizer", async () => {
   const template = cases.find(({ name }) => name === "smollm2")!.template;
   const eos_token = "<|endoftext|>";
