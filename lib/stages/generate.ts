@@ -32,10 +32,8 @@ export async function generate(
   const ranks = selectedRanks(params.ranks, training);
   const units = await referencesOf(inputs.data.path, params.split, training);
   const ready = await loadAdapter(stage, inputs.model.path, adapter);
-  const { texts, tokens, flops } = await writeTexts(stage, ready, units, {
-    ...params,
-    ranks,
-  });
+  const written = await writeTexts(stage, ready, units, { ...params, ranks });
+  const { texts, tokens, flops } = written;
   const labels = Float32Array.from(units, ({ index }) => index);
   const problem = problemOf({ problem: "writing", labels: null });
   const statistics = texts.map((own) =>

@@ -30,18 +30,12 @@ const PROBE = [
 export class ModelTokenizer {
   #template: Template | undefined;
   #decoder: Tokenizer | undefined;
-  /** What the template has around an answer. */
-  #frame: { readonly before: string; readonly after: string } | undefined;
+  #around: { readonly before: string; readonly after: string } | undefined;
 
   private constructor(
     private readonly tokenizer: TextTokenizer,
-    private readonly path: string,
-    private readonly pairType: 0 | 1,
     private readonly maxLength: number,
-    private readonly files: Omit<
-      Awaited<ReturnType<typeof readTokenizerFiles>>,
-      "path" | "changes" | "pairType"
-    >,
+    private readonly files: Awaited<ReturnType<typeof readTokenizerFiles>>,
     private readonly jinja: { readonly Template: typeof Template } | undefined,
   ) {}
 
@@ -57,32 +51,26 @@ export class ModelTokenizer {
     defaults: TokenizerDefaults,
     maxLength: number,
   ): Promise<ModelTokenizer> {
-    const { path, changes, pairType, ...files } = await readTokenizerFiles(
-      folder,
-      defaults,
-    );
+    const files = await readTokenizerFiles(folder, defaults);
+    const { path, settings, changes, chatTemplate } = files;
     const tokenizer = attempt(
       path,
-      () => new TextTokenizer({ ...files.settings, ...changes }),
+      () => new TextTokenizer({ ...settings, ...changes }),
     );
     const separators = defaults.isFree ? 0 : separatorCount(tokenizer, path);
-    return new ModelTokenizer(
-      tokenizer,
-      path,
-      // Tokenizers with two separators between the texts give no types.
-      separators === 2 ? 0 : pairType,
-      maxLength,
-      files,
-      files.chatTemplate === undefined
-        ? undefined
-        : await import("@huggingface/jinja"),
-    );
+    // Tokenizers with two separators between the texts give no types.
+    const pairType = separators === 2 ? 0 : files.pairType;
+    const jinja = chatTemplate === undefined
+      ? undefined
+      : await import("@huggingface/jinja");
+    const all = { ...files, pairType };
+    return new ModelTokenizer(tokenizer, maxLength, all, jinja);
   }
 
   /** What surrounds a text and the texts of a pair, the token type of a second one, and whether long texts lose their beginnings. */
   get frame() {
     const { single, pair, cutsLeft } = this.tokenizer;
-    return { single, pair, pairType: this.pairType, cutsLeft };
+    return { single, pair, pairType: this.files.pairType, cutsLeft };
   }
 
   /**
@@ -108,7 +96,7 @@ export class ModelTokenizer {
     words: readonly LabelledWord[],
   ) {
     const { ids, places } = attempt(
-      this.path,
+      this.files.path,
       () => this.tokenizer.encodePlaced(text),
     );
     const firsts: FirstToken[] = [];
@@ -180,7 +168,7 @@ export class ModelTokenizer {
     const all = this.#render([...messages, answer], false);
     if (!all.startsWith(prompt)) {
       throw new SyntaxError(
-        `The chat template of the tokenizer "${this.path}" changes what is before an answer: write "prompt" and "completion" instead of messages`,
+        `The chat template of the tokenizer "${this.files.path}" changes what is before an answer: write "prompt" and "completion" instead of messages`,
       );
     }
     const ids = this.#idsOf(all.slice(prompt.length));
@@ -199,13 +187,13 @@ export class ModelTokenizer {
   ends(isChat: boolean): readonly number[] {
     const { eos_token = "" } = this.files.specialTokens;
     const named = this.#idsOf(eos_token);
-    const own = this.#idsOf(isChat ? this.#answerFrame().after : "")
+    const own = this.#idsOf(isChat ? this.#aroundAnswer().after : "")
       .find((id) => this.tokenizer.special.has(id));
     const ends = [own, ...named.length === 1 ? named : []]
       .filter((id) => id !== undefined);
     if (ends.length > 0) return [...new Set(ends)];
     throw new SyntaxError(
-      `The tokenizer "${this.path}" has no token that ends a text: name one as "eos_token" in its tokenizer_config.json`,
+      `The tokenizer "${this.files.path}" has no token that ends a text: name one as "eos_token" in its tokenizer_config.json`,
     );
   }
 
@@ -218,26 +206,25 @@ export class ModelTokenizer {
    */
   decode(ids: readonly number[], isChat = false): string {
     const { settings } = this.files;
-    this.#decoder ??= attempt(this.path, () => new Tokenizer(settings, {}));
+    this.#decoder ??= attempt(
+      this.files.path,
+      () => new Tokenizer(settings, {}),
+    );
     const text = ids.length === 0 ? "" : this.#decoder.decode([...ids], {
       skip_special_tokens: true,
       clean_up_tokenization_spaces: false,
     });
     if (!isChat) return text;
-    const before = this.decode(this.#idsOf(this.#answerFrame().before));
+    const before = this.decode(this.#idsOf(this.#aroundAnswer().before));
     return text.startsWith(before) ? text.slice(before.length) : text;
   }
 
-  /** What the chat template puts around an answer. */
-  #answerFrame() {
-    if (this.#frame !== undefined) return this.#frame;
-    const prompt = this.#render(PROBE.slice(0, 1), true);
-    const [before = "", after = ""] = this.#render(PROBE, false).split(ANSWER);
-    const isAhead = before.startsWith(prompt);
-    return this.#frame = {
-      before: isAhead ? before.slice(prompt.length) : "",
-      after,
-    };
+  /** What the chat template puts before an answer, and after it. */
+  #aroundAnswer() {
+    if (this.#around !== undefined) return this.#around;
+    const { length } = this.#render(PROBE.slice(0, 1), true);
+    const [before, after = ""] = this.#render(PROBE, false).split(ANSWER);
+    return this.#around = { before: before!.slice(length), after };
   }
 
   /** A conversation as the template of the model renders it. */
@@ -245,10 +232,10 @@ export class ModelTokenizer {
     const { chatTemplate, specialTokens } = this.files;
     if (chatTemplate === undefined) {
       throw new SyntaxError(
-        `The tokenizer "${this.path}" has no chat template for messages: choose a model that has one, or write "prompt" and "completion"`,
+        `The tokenizer "${this.files.path}" has no chat template for messages: choose a model that has one, or write "prompt" and "completion"`,
       );
     }
-    return attempt(this.path, () => {
+    return attempt(this.files.path, () => {
       this.#template ??= new this.jinja!.Template(chatTemplate);
       return this.#template.render({
         ...specialTokens,
@@ -346,7 +333,7 @@ export class ModelTokenizer {
   }
 
   #idsOf(text: string): number[] {
-    return attempt(this.path, () => this.tokenizer.encode(text));
+    return attempt(this.files.path, () => this.tokenizer.encode(text));
   }
 }
 

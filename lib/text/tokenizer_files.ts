@@ -72,7 +72,7 @@ export async function readTokenizerFiles(
   defaults: TokenizerDefaults,
 ) {
   const path = join(folder, "tokenizer.json");
-  const settings = await readJson(path) as object;
+  const settings = parseJson(await Deno.readTextFile(path), path) as object;
   const config = readConfig(folder, "tokenizer_config.json", Config);
   const model = readConfig(folder, "config.json", ModelConfig);
   const named = config.tokenizer_class ?? model.tokenizer_class;
@@ -169,8 +169,4 @@ function readConfig<T extends z.ZodType>(
   throw new SyntaxError(
     `"${path}" has invalid content:\n${z.prettifyError(result.error)}`,
   );
-}
-
-async function readJson(path: string): Promise<unknown> {
-  return parseJson(await Deno.readTextFile(path), path);
 }
