@@ -213,9 +213,9 @@ function words(text: string): string[] {
 
 /** Tokens of mteval-v13a, as sacrebleu and the script of E2E have them. */
 function tokens13a(text: string): string[] {
-  const plain = text.replaceAll("<skipped>", "").replaceAll("-\n", "")
-    .replaceAll("\n", " ").replaceAll("&quot;", '"').replaceAll("&amp;", "&")
-    .replaceAll("&lt;", "<").replaceAll("&gt;", ">");
+  const plain = text.trimEnd().replaceAll("<skipped>", "")
+    .replaceAll("-\n", "").replaceAll("\n", " ").replaceAll("&quot;", '"')
+    .replaceAll("&amp;", "&").replaceAll("&lt;", "<").replaceAll("&gt;", ">");
   return words(
     ` ${plain} `
       .replace(/([{-~[-` -&(-+:-@/])/gu, " $1 ")

@@ -41,3 +41,9 @@ Deno.test("textStatistics() has words between what str.split() of Python takes f
     assertEquals(ofText(`the${space}film${space}is${space}good`), spaced);
   }
 });
+
+Deno.test("textStatistics() drops line breaks at the end of a text before those behind a hyphen, as sacrebleu does", () => {
+  const ofText = (text: string) =>
+    textStatistics([{ text, references: ["the film is -"] }]);
+  assertEquals(ofText("the film is -\n"), ofText("the film is -"));
+});
