@@ -1,4 +1,4 @@
-import type { Template } from "@huggingface/jinja";
+import { Template } from "@huggingface/jinja";
 import { Tokenizer } from "@huggingface/tokenizers";
 import * as z from "zod";
 import type {
@@ -26,6 +26,35 @@ const PROBE = [
   { role: "assistant", content: ANSWER },
 ];
 
+/** Python's methods of texts that remove given characters, which the library of templates reads as white space. */
+const STRIPS = {
+  strip: stripping((some) => `^${some}|${some}$`),
+  lstrip: stripping((some) => `^${some}`),
+  rstrip: stripping((some) => `${some}$`),
+};
+
+function stripping(patternOf: (some: string) => string) {
+  return (text: string, characters: string) => {
+    const some = `[${RegExp.escape(characters)}]+`;
+    return text.replace(new RegExp(patternOf(some), "gu"), "");
+  };
+}
+
+/** A template that calls {@linkcode STRIPS} where it gives these methods characters. */
+function withStrips<Node extends object>(node: Node): Node {
+  for (const it of Object.values(node)) if (Object(it) === it) withStrips(it);
+  const { callee, args = [] } = node as {
+    readonly args?: unknown[];
+    callee?: { readonly object?: unknown; readonly property?: object };
+  };
+  const { value } = callee?.property as { readonly value?: string } ?? {};
+  if (value !== undefined && value in STRIPS && args.length > 0) {
+    args.unshift(callee!.object);
+    Object.assign(node, { callee: callee!.property });
+  }
+  return node;
+}
+
 /** Converts texts to token ids exactly as transformers does with the same files. */
 export class ModelTokenizer {
   #template: Template | undefined;
@@ -36,7 +65,6 @@ export class ModelTokenizer {
     private readonly tokenizer: TextTokenizer,
     private readonly maxLength: number,
     private readonly files: Awaited<ReturnType<typeof readTokenizerFiles>>,
-    private readonly jinja: { readonly Template: typeof Template } | undefined,
   ) {}
 
   /**
@@ -52,7 +80,7 @@ export class ModelTokenizer {
     maxLength: number,
   ): Promise<ModelTokenizer> {
     const files = await readTokenizerFiles(folder, defaults);
-    const { path, settings, changes, chatTemplate } = files;
+    const { path, settings, changes } = files;
     const tokenizer = attempt(
       path,
       () => new TextTokenizer({ ...settings, ...changes }),
@@ -60,11 +88,7 @@ export class ModelTokenizer {
     const separators = defaults.isFree ? 0 : separatorCount(tokenizer, path);
     // Tokenizers with two separators between the texts give no types.
     const pairType = separators === 2 ? 0 : files.pairType;
-    const jinja = chatTemplate === undefined
-      ? undefined
-      : await import("@huggingface/jinja");
-    const all = { ...files, pairType };
-    return new ModelTokenizer(tokenizer, maxLength, all, jinja);
+    return new ModelTokenizer(tokenizer, maxLength, { ...files, pairType });
   }
 
   /** What surrounds a text and the texts of a pair, the token type of a second one, and whether long texts lose their beginnings. */
@@ -198,18 +222,13 @@ export class ModelTokenizer {
   }
 
   /**
-   * The text of tokens that a model has written, without special ones, as
-   * transformers decodes it: with all spaces, whatever
-   * `clean_up_tokenization_spaces` says, which does not apply to BPE. An answer
-   * is without what the chat template puts before one, such as a block for
-   * thoughts without any.
+   * The text of tokens that a model has written, as transformers decodes those
+   * of BPE: without special ones, and with all spaces. An answer is without what
+   * the chat template puts before one, such as a block for thoughts without any.
    */
   decode(ids: readonly number[], isChat = false): string {
-    const { settings } = this.files;
-    this.#decoder ??= attempt(
-      this.files.path,
-      () => new Tokenizer(settings, {}),
-    );
+    const { path, settings } = this.files;
+    this.#decoder ??= attempt(path, () => new Tokenizer(settings, {}));
     const text = ids.length === 0 ? "" : this.#decoder.decode([...ids], {
       skip_special_tokens: true,
       clean_up_tokenization_spaces: false,
@@ -236,9 +255,10 @@ export class ModelTokenizer {
       );
     }
     return attempt(this.files.path, () => {
-      this.#template ??= new this.jinja!.Template(chatTemplate);
+      this.#template ??= withStrips(new Template(chatTemplate));
       return this.#template.render({
         ...specialTokens,
+        ...STRIPS,
         messages,
         add_generation_prompt: isPrompt,
         tools: null,

@@ -73,10 +73,9 @@ function withinLimit<T>(work: () => T, what: string, text: string): T {
     if ((error as { code?: unknown }).code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") {
       throw error;
     }
+    const seconds = LIMIT / 1000;
     throw new RangeError(
-      `${what} takes more than ${
-        LIMIT / 1000
-      } seconds for a text of ${text.length} characters`,
+      `${what} takes more than ${seconds} seconds for a text of ${text.length} characters`,
       { cause: error },
     );
   }

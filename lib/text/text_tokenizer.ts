@@ -228,10 +228,9 @@ function modelOf(settings: z.infer<typeof Settings>["model"]): WordModel {
         it.length !== 2 || !it.every(known) || !known(it.join(""))
       );
       if (wrong !== undefined) {
+        const pair = JSON.stringify(wrong);
         throw new RangeError(
-          `"merges" has ${
-            JSON.stringify(wrong)
-          }, but the vocabulary does not have these two tokens and their join`,
+          `"merges" has ${pair}, but the vocabulary does not have these two tokens and their join`,
         );
       }
       const { vocab, fuse_unk, ignore_merges, byte_fallback } = parsed;
@@ -263,10 +262,9 @@ function modelOf(settings: z.infer<typeof Settings>["model"]): WordModel {
       };
     }
   }
+  const found = JSON.stringify(type);
   throw new RangeError(
-    `Model ${
-      JSON.stringify(type)
-    } is not supported; expected WordPiece, BPE or Unigram`,
+    `Model ${found} is not supported; expected WordPiece, BPE or Unigram`,
   );
 }
 
@@ -305,10 +303,9 @@ function ofLibrary(
 ) {
   const ids = new Map(Object.entries(vocab));
   if (unknown !== null && !ids.has(unknown)) {
+    const token = JSON.stringify(unknown);
     throw new RangeError(
-      `The vocabulary does not have the unknown token ${
-        JSON.stringify(unknown)
-      }`,
+      `The vocabulary does not have the unknown token ${token}`,
     );
   }
   return {
@@ -356,14 +353,10 @@ function layouts(settings: unknown): [single: Layout, pair: Layout] {
     type: z.literal("Sequence"),
     processors: z.array(PostProcessor),
   });
-  const parsed = z.union([z.null(), Sequence, PostProcessor]).parse(
-    settings ?? null,
+  const parsed = z.union([Sequence, PostProcessor]).parse(
+    settings ?? { type: "Sequence", processors: [] },
   );
-  const all = parsed === null
-    ? []
-    : parsed.type === "Sequence"
-    ? parsed.processors
-    : [parsed];
+  const all = parsed.type === "Sequence" ? parsed.processors : [parsed];
   const [only, ...more] = all.filter(({ type }) => type !== "ByteLevel");
   if (more.length > 0) {
     throw new RangeError("More than one post-processor is not supported");

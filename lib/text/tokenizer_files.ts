@@ -52,7 +52,8 @@ const Config = z.looseObject({
   ...Object.fromEntries(SPECIAL_TOKENS.map((name) => [name, SpecialToken])),
   chat_template: z.union([
     z.string(),
-    z.array(z.object({ name: z.string(), template: z.string() })),
+    z.array(z.object({ name: z.string(), template: z.string() }))
+      .transform((all) => all.find(({ name }) => name === "default")?.template),
   ]).nullish(),
 });
 
@@ -102,13 +103,11 @@ export async function readTokenizerFiles(
     pairType,
     /** Special tokens by the names that templates have for them. */
     specialTokens: Object.fromEntries(
-      SPECIAL_TOKENS.flatMap((name) => {
-        const token = config[name];
-        return typeof token === "string" ? [[name, token]] : [];
-      }),
-    ),
-    /** The template of conversations in Jinja; undefined if the model has none. */
-    chatTemplate: chatTemplateOf(folder, config),
+      SPECIAL_TOKENS.map((name) => [name, config[name] ?? undefined]),
+    ) as Readonly<Record<string, string | undefined>>,
+    /** The default template of conversations in Jinja, that of a file of its own or of the configuration; undefined if the model has none. */
+    chatTemplate: readIfThere(join(folder, "chat_template.jinja")) ??
+      config.chat_template ?? undefined,
     /** Fields of `tokenizer_config.json` by which transformers gives the same tokens and token types with the tokenizer alone in a folder. */
     neededConfig: {
       tokenizer_class,
@@ -117,17 +116,6 @@ export async function readTokenizerFiles(
       }),
     },
   };
-}
-
-/** The default template: that of a file of its own, or of the configuration. */
-function chatTemplateOf(
-  folder: string,
-  { chat_template: given }: TokenizerOptions,
-): string | undefined {
-  const file = readIfThere(join(folder, "chat_template.jinja"));
-  if (file !== undefined) return file;
-  if (!Array.isArray(given)) return given ?? undefined;
-  return given.find(({ name }) => name === "default")?.template;
 }
 
 /** Fields of `tokenizer.json` to which a class gives other values. */

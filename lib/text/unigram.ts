@@ -52,10 +52,9 @@ export class Unigram {
     for (const [id, entry] of vocab.entries()) {
       const [piece, score] = Array.isArray(entry) ? entry : [];
       if (typeof piece !== "string" || !Number.isFinite(score)) {
+        const found = JSON.stringify(entry)?.slice(0, 80);
         throw new RangeError(
-          `"vocab" has ${
-            JSON.stringify(entry)?.slice(0, 80)
-          } at index ${id}; expected a piece and its score`,
+          `"vocab" has ${found} at index ${id}; expected a piece and its score`,
         );
       }
       this.ids.set(piece, id);
@@ -103,10 +102,9 @@ export class Unigram {
       }
       if (!known) {
         if (this.#unknown === undefined) {
+          const character = JSON.stringify(word.slice(start, next));
           throw new RangeError(
-            `The model has no unknown token for ${
-              JSON.stringify(word.slice(start, next))
-            }`,
+            `The model has no unknown token for ${character}`,
           );
         }
         offer(start, next, this.#unknown, this.#unknownScore);
