@@ -13,6 +13,7 @@ import {
   evaluationFlops,
 } from "../engine/training/evaluation.ts";
 import { fitHead, type FittedHead } from "../engine/training/fit_head.ts";
+import { yieldToEvents } from "../engine/training/progress.ts";
 import { problemOf } from "../problems/registry.ts";
 import {
   type AdapterStage,
@@ -64,11 +65,8 @@ export async function fitHeads(
   if (fitted.length > 0) {
     const ready = await load();
     const ranks = [...fitted, teacher];
-    const options = {
-      ranks,
-      batchSize: evaluationBatchSize(ranks.length),
-      givesFeatures: true,
-    };
+    const batchSize = evaluationBatchSize(ranks.length);
+    const options = { ranks, batchSize, givesFeatures: true };
     const all = await logitsAt(stage, ready, examples, options);
     flops += evaluationFlops(ready.classifier, examples, options);
     const size = all.length / ranks.length;
@@ -78,11 +76,12 @@ export async function fitHeads(
     const targets = targetsOf(layer.outputsOf(features.at(-1)!));
     // The fits are computed in float32, whatever the features were computed in.
     await startStageEngine({ ...stage, params: { precision: "f32" } });
-    fitted.forEach((rank, i) => {
+    for (const [i, rank] of fitted.entries()) {
+      await yieldToEvents();
       stage.signal.throwIfAborted();
       stage.progress(i, fitted.length, "ranks");
       const given = { count, features: features[i]!, targets };
-      const fit = fitHead(given, layer.values, loss);
+      const fit = await fitHead(given, layer.values, loss);
       const { pull, heldOut } = fit;
       const losses = [heldOut.given, heldOut.fitted]
         .map((loss) => loss.toFixed(4)).join(" -> ");
@@ -90,7 +89,7 @@ export async function fitHeads(
       log(`rank ${rank}: loss against rank ${teacher} ${losses}, ${what}`);
       fits.set(rank, fit);
       flops += fit.flops;
-    });
+    }
   }
   await writeAdapter(stage.output, {
     baseModel: adapter.baseModel,

@@ -8,7 +8,7 @@ const names = [
   ...["models/target_modules", "models/tensor_pass", "schedules/dylora"],
   ...["schedules/full_and_head", "schedules/matryoshka", "ops/fused"],
   ...["ops/official_layer", "training/epoch_selection"],
-  ...["training/evaluation", "training/step"],
+  ...["training/evaluation", "training/fit_head", "training/step"],
 ];
 
 for (

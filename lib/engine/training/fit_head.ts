@@ -45,11 +45,11 @@ const HELD_OUT = 5;
  * Products are computed in the precision of the engine, which should be
  * float32; everything else in float64.
  */
-export function fitHead(
+export async function fitHead(
   { features, ...examples }: FittedExamples,
   layer: Float64Array,
   loss: LossName,
-): FittedHead {
+): Promise<FittedHead> {
   const { count } = examples;
   // With features of mean square 1, a gradient has about the length of a first step.
   const size = Math.sqrt(dot(features, features) / features.length);
@@ -60,12 +60,12 @@ export function fitHead(
     meanLoss(scaled, [from, to], given, LOSSES[loss]);
   using rest = lossOf(held, count);
   using heldOut = lossOf(0, held);
-  const givenLoss = heldOut.loss(given);
+  const givenLoss = await heldOut.loss(given);
   let best = { pull: null as number | null, loss: givenLoss, fit: given };
   let fit = given;
   for (const pull of PULLS) {
-    fit = rest.solve(pull, fit);
-    const loss = heldOut.loss(fit);
+    fit = await rest.solve(pull, fit);
+    const loss = await heldOut.loss(fit);
     if (loss < best.loss) best = { pull, loss, fit };
     else if (best.pull !== null) break;
   }
@@ -73,7 +73,7 @@ export function fitHead(
   return {
     layer: best.pull === null
       ? layer
-      : all.solve(best.pull, best.fit).map((it) => it / size),
+      : (await all.solve(best.pull, best.fit)).map((it) => it / size),
     pull: best.pull,
     heldOut: { given: givenLoss, fitted: best.loss },
     flops: rest.flops() + heldOut.flops() + all.flops(),
@@ -117,21 +117,21 @@ function meanLoss(
     };
   });
   let calls = 0;
-  const at = (values: Float64Array) => {
+  const at = async (values: Float64Array) => {
     calls++;
     const layer = tf.tensor2d(Float32Array.from(values), [...shape]);
     const found = evaluate({ ...inputs, layer });
-    const [value] = found.loss.dataSync();
-    const gradient = Float64Array.from(found.gradient.dataSync());
+    const [value] = await found.loss.data();
+    const gradient = Float64Array.from(await found.gradient.data());
     tf.dispose([layer, found.loss, found.gradient]);
     return { value: value!, gradient };
   };
   return {
-    loss: (layer: Float64Array) => at(layer).value,
+    loss: async (layer: Float64Array) => (await at(layer)).value,
     /** The layer with the lowest loss and pull, searched from `from`. */
     solve: (pull: number, from: Float64Array) =>
-      minimize((layer) => {
-        const { value, gradient } = at(layer);
+      minimize(async (layer) => {
+        const { value, gradient } = await at(layer);
         const away = moved(layer, given, -1);
         addTo(gradient, away, 2 * pull);
         return { value: value + pull * dot(away, away), gradient };
@@ -154,14 +154,14 @@ const TOLERANCE = 1e-5;
  * Minimizes a smooth convex function by L-BFGS (Liu and Nocedal 1989), with
  * steps that are halved until they decrease it enough (Armijo 1966).
  */
-function minimize(
+async function minimize(
   evaluate: (
     at: Float64Array,
-  ) => { readonly value: number; readonly gradient: Float64Array },
+  ) => Promise<{ readonly value: number; readonly gradient: Float64Array }>,
   from: Float64Array,
-): Float64Array {
+): Promise<Float64Array> {
   let at = from;
-  let { value, gradient } = evaluate(at);
+  let { value, gradient } = await evaluate(at);
   const pairs: {
     readonly step: Float64Array;
     readonly change: Float64Array;
@@ -186,13 +186,13 @@ function minimize(
     const slope = dot(gradient, direction);
     let length = 1;
     let next = moved(at, direction, length);
-    let found = evaluate(next);
+    let found = await evaluate(next);
     while (found.value > value + 1e-4 * length * slope) {
       length /= 2;
       // In float32, no step decreases the value at its minimum.
       if (length < 1e-6) return at;
       next = moved(at, direction, length);
-      found = evaluate(next);
+      found = await evaluate(next);
     }
     if (value - found.value <= TOLERANCE * Math.abs(value)) return next;
     const step = moved(next, at, -1);

@@ -13,10 +13,10 @@ const REFERENCES: Readonly<
   >
 > = JSON.parse(Deno.readTextFileSync(fixture("references/fit_head.json")));
 
-function fitted(name: string, loss: Parameters<typeof fitHead>[2]) {
+async function fitted(name: string, loss: Parameters<typeof fitHead>[2]) {
   const reference = REFERENCES[name]!;
   const { count, features, targets } = reference;
-  const fit = fitHead(
+  const fit = await fitHead(
     {
       count,
       features: Float32Array.from(features),
@@ -32,8 +32,8 @@ function fitted(name: string, loss: Parameters<typeof fitHead>[2]) {
 for (const loss of ["cross-entropy", "squared-error"] as const) {
   // L-BFGS ends where the gradient is small; products are in float32.
   const tolerance = 1e-2;
-  Deno.test(`fitHead() finds the pull and the layer that SciPy finds, ${loss}`, () => {
-    const { reference, pull, heldOut, layer } = fitted(loss, loss);
+  Deno.test(`fitHead() finds the pull and the layer that SciPy finds, ${loss}`, async () => {
+    const { reference, pull, heldOut, layer } = await fitted(loss, loss);
     assertEquals(pull, reference.pull);
     for (const name of ["given", "fitted"] as const) {
       assertClose(
@@ -48,34 +48,39 @@ for (const loss of ["cross-entropy", "squared-error"] as const) {
   });
 }
 
-Deno.test("fitHead() keeps the given layer when no fit is better on the held-out examples", () => {
-  const { reference, pull, heldOut, layer } = fitted("known", "cross-entropy");
+Deno.test("fitHead() keeps the given layer when no fit is better on the held-out examples", async () => {
+  const { reference, pull, heldOut, layer } = await fitted(
+    "known",
+    "cross-entropy",
+  );
   assert(reference.heldOut.fitted >= reference.heldOut.given);
   assertEquals(pull, null);
   assertEquals(heldOut.fitted, heldOut.given);
   assertEquals([...layer], reference.layer);
 });
 
-Deno.test("fitHead() gives the same bits again", () => {
-  const [one, other] = [1, 2].map(() =>
-    fitted("cross-entropy", "cross-entropy")
+Deno.test("fitHead() gives the same bits again", async () => {
+  const [one, other] = await Promise.all(
+    [1, 2].map(() => fitted("cross-entropy", "cross-entropy")),
   );
   assertEquals(one!.layer, other!.layer);
 });
 
-Deno.test("fitHead() finds the same layer for features of any scale", () => {
+Deno.test("fitHead() finds the same layer for features of any scale", async () => {
   const { count, features, targets, layer } = REFERENCES["cross-entropy"]!;
-  const [expected, ...others] = [1, 1e-3, 1e3].map((scale) => {
-    const fit = fitHead(
-      {
-        count,
-        features: Float32Array.from(features, (it) => it * scale),
-        targets: Float32Array.from(targets),
-      },
-      Float64Array.from(layer, (it) => it / scale),
-      "cross-entropy",
-    );
-    return fit.layer.map((it) => it * scale);
-  });
+  const [expected, ...others] = await Promise.all(
+    [1, 1e-3, 1e3].map(async (scale) => {
+      const fit = await fitHead(
+        {
+          count,
+          features: Float32Array.from(features, (it) => it * scale),
+          targets: Float32Array.from(targets),
+        },
+        Float64Array.from(layer, (it) => it / scale),
+        "cross-entropy",
+      );
+      return fit.layer.map((it) => it * scale);
+    }),
+  );
   for (const found of others) assertClose(found, expected!, 1e-3, "layer");
 });
