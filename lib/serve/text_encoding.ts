@@ -5,8 +5,8 @@ import { type FirstToken, type Frame, framed, windowsOf } from "./frame.ts";
 /** A text, or two texts that are classified together. */
 export type Input = string | { readonly text: string; readonly pair: string };
 
-/** Maximum characters before a word that are tokenized again to find its first token. */
-const MAX_BEFORE = 2000;
+/** Maximum characters of a text that are tokenized again to find the first tokens of its words. */
+const MAX_AGAIN = 1_000_000;
 
 /** Maximum characters of a text: many times what any encoder reads. */
 const MAX_CHARACTERS = 50_000;
@@ -68,22 +68,29 @@ export class TextEncoding {
     }
     const ids = this.#idsOf(text, index);
     const words = wordsIn(text as string, form);
-    const isSpace = ids.map((id) =>
-      this.#hasSpaces && this.#tokenizer.decode([id]).trim() === ""
-    );
+    /** The first token from one on that is no white space, of which a character has up to three. */
+    const behindSpace = (token: number) => {
+      for (let end = token + 1; end <= token + 3 && end <= ids.length; end++) {
+        const part = this.#tokenizer.decode(ids.slice(token, end));
+        if (part.trim() === "") token = end;
+      }
+      return token;
+    };
     const isFirstSpace = this.#isByteLevel && /^\s/.test(text as string);
     const firsts: FirstToken[] = [];
     // From a word on, or from the white space before it, a text mostly has the tokens that it has in the whole.
     let [ofWord, ofSpace] = [[0, 0], [0, 0]] as [number, number][];
+    let left = MAX_AGAIN;
     words.forEach(([start], word) => {
       const firstFrom = ([from, known]: readonly [number, number]) => {
-        if (start - from > MAX_BEFORE) return undefined;
+        if (left < 0) return undefined;
+        left -= start - from;
         const before = (text as string).slice(from, start).trimEnd();
         const own = before === "" ? [] : this.#tokensOf(before);
         if (own.some((id, i) => id !== ids[known + i])) return undefined;
-        let token = known + own.length;
-        while (isSpace[token] && (before !== "" || isFirstSpace)) token++;
-        return token;
+        const token = known + own.length;
+        const mayBeSpace = before !== "" || isFirstSpace;
+        return this.#hasSpaces && mayBeSpace ? behindSpace(token) : token;
       };
       const token = firstFrom(ofWord!) ?? firstFrom(ofSpace!) ??
         firstFrom([0, 0]);
@@ -104,16 +111,13 @@ export class TextEncoding {
   }
 
   #idsOf(text: unknown, index: number): number[] {
+    const title = `Text ${index + 1}`;
     if (typeof text !== "string") {
-      throw new TypeError(
-        `Text ${index + 1} is neither a string nor { text, pair }`,
-      );
+      throw new TypeError(`${title} is neither a string nor { text, pair }`);
     }
     if (text.length > MAX_CHARACTERS) {
       throw new RangeError(
-        `Text ${
-          index + 1
-        } has ${text.length} characters, and at most ${MAX_CHARACTERS} are taken: cut it, since the model reads a few hundred words`,
+        `${title} has ${text.length} characters, and at most ${MAX_CHARACTERS} are taken: cut it, since the model reads a few hundred words`,
       );
     }
     return this.#tokensOf(text);

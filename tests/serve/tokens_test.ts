@@ -74,22 +74,48 @@ for (const name of tinyEncoders) {
     }));
 }
 
+/** A tiny model's tokenizers: that of the training and that of the module for users. */
+async function encodingsOf(name: string) {
+  const model = fixture(`tiny-${name}`);
+  const { architecture } = readModel(model);
+  const training = await ModelTokenizer.load(
+    model,
+    tokenizerDefaults(architecture),
+    24,
+  );
+  const [tokenizer, config] = ["tokenizer", "tokenizer_config"].map((it) =>
+    JSON.parse(Deno.readTextFileSync(join(model, `${it}.json`)))
+  );
+  const served = new TextEncoding(tokenizer, config, training.frame);
+  return { training, served };
+}
+
+for (const name of tinyEncoders) {
+  Deno.test(`encodeWords() reads words where the training does, behind long gaps and any white space, ${name}`, async () => {
+    const { training, served } = await encodingsOf(name);
+    const blob = "x".repeat(2500);
+    for (
+      const text of [
+        "a film \u00a0 in\u00a0rome\u3000a film",
+        `anna saw ${blob} in rome . anna saw it`,
+        `anna saw${" ".repeat(2500)}it\n${"\n".repeat(2500)}in rome .`,
+      ]
+    ) {
+      const { words, windows } = served.encodeWords(text, undefined, 24, 0);
+      assertEquals(
+        windows.map((it) => it.firsts),
+        training.encodeWords(text, words).map((it) => it.firsts),
+      );
+    }
+  });
+}
+
 Deno.test("encodeWords() reads each word of a long text once, in time that grows with its length", async () => {
   for (const name of ["bert", "roberta", "xlm-roberta"]) {
-    const model = fixture(`tiny-${name}`);
-    const { architecture } = readModel(model);
-    const { frame } = await ModelTokenizer.load(
-      model,
-      tokenizerDefaults(architecture),
-      24,
-    );
-    const [tokenizer, config] = ["tokenizer", "tokenizer_config"].map((it) =>
-      JSON.parse(Deno.readTextFileSync(join(model, `${it}.json`)))
-    );
-    const encoding = new TextEncoding(tokenizer, config, frame);
+    const { served } = await encodingsOf(name);
     for (const part of ["a.", "film, "]) {
       const text = part.repeat(12_000 / part.length);
-      const { words, windows } = encoding.encodeWords(text, undefined, 24, 0);
+      const { words, windows } = served.encodeWords(text, undefined, 24, 0);
       const read = windows.flatMap(({ firsts }) => firsts.map((it) => it.word));
       assertEquals(new Set(read).size, read.length);
       // Of SentencePiece, words far behind the last white space are not found.
