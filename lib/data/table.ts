@@ -39,8 +39,8 @@ export const TABLE_FORMATS = [
  *
  * All but `.parquet` may be packed as `.gz`.
  *
- * Lines end with `\n` or `\r\n`, which may be mixed; in a `.tsv` or `.csv`
- * without any `\n` they end with `\r`. Rows of empty fields at their end are
+ * Lines end with `\n` or `\r\n`, which may be mixed; in a `.tsv`, `.csv` or
+ * `.conll` without any `\n` they end with `\r`. Rows of empty fields at their end are
  * dropped. A file has at most 500 MB and lines of 16 Mi characters, apart from
  * a `.jsonl`, whose lines have at most 64 Mi.
  *
@@ -450,7 +450,7 @@ function readConll(path: string, text: string, columns: Columns): Row[] {
   let places: readonly number[] | undefined;
   let width = 0;
   let sentence: string[][] = [];
-  for (const [i, line] of `${text}\n`.split(/\r?\n/).entries()) {
+  for (const [i, line] of [...text.split(lineEnd(text)), ""].entries()) {
     const fields = line.includes("\t")
       ? line.split("\t").map((it) => it.trim())
       : line.trim().split(/ +/);

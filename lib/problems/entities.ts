@@ -13,14 +13,11 @@ export function forbiddenTags(
   scheme: Scheme,
 ): number[] {
   if (scheme === "plain" || scheme === "IOB1") return [];
-  let before = partsOf(OUTSIDE, scheme);
-  return [...tags, OUTSIDE].flatMap((tag, i) => {
-    const parts = partsOf(tag, scheme);
-    const follows = goesOn(before, parts);
-    const isForbidden = !follows &&
-      ("IE".includes(parts[0]) ||
-        scheme === "BIOES" && "BI".includes(before[0]));
-    before = parts;
+  const parts = [...tags, OUTSIDE].map((tag) => partsOf(tag, scheme));
+  return parts.flatMap((own, i) => {
+    const before = parts[i - 1] ?? partsOf(OUTSIDE, scheme);
+    const isForbidden = !goesOn(before, own) &&
+      ("IE".includes(own[0]) || scheme === "BIOES" && "BI".includes(before[0]));
     return isForbidden ? [i] : [];
   });
 }

@@ -66,17 +66,18 @@ export function formOf(words: Iterable<string>): WordForm {
  * characters as Python counts them.
  *
  * @param rows Rows whose values are the words or the text, then tags or spans, unless they are not known.
- * @param onWidened Called for each row in which a span ends inside a word, and is taken to the end of the word.
+ * @param scheme That of the tags that spans become
+ * @param widened Gets the place of each span that ends inside a word, and is taken to the end of the word.
  * @throws {SyntaxError} With the places of all faults.
  */
 export function readTagged(
   rows: readonly Row[],
   isTagged: boolean,
-  onWidened: (row: Row) => void,
+  scheme: Scheme,
+  widened: string[],
 ): TaggedText[] {
   const faults: string[] = [];
-  const found = rows.map((row) => {
-    const { place, values: [given, labels], hasLines } = row;
+  const found = rows.map(({ place, values: [given, labels], hasLines }) => {
     const fault = (message: string, at = place) =>
       void faults.push(`${at}: ${message}`);
     const wordPlace = (word: number) =>
@@ -86,9 +87,9 @@ export function readTagged(
     if (typeof given === "string") {
       const words = wordsIn(given);
       const entities = isTagged
-        ? entitiesIn(given, words, labels, fault, () => onWidened(row))
+        ? entitiesIn(given, words, labels, fault, () => widened.push(place))
         : undefined;
-      const tags = entities && tagsOf(entities, words.length, "BIO");
+      const tags = entities && tagsOf(entities, words.length, scheme);
       return { place, wordPlace, text: given, words, tags };
     }
     const tokens = listIn(given);
@@ -177,33 +178,21 @@ function entitiesIn(
   return found;
 }
 
-/** Tags of BILOU by the names that BIOES has for them. */
-function normalTag(tag: string): string {
-  return tag.replace(/^[LU](?=-|$)/, (it) => it === "L" ? "E" : "S");
-}
-
 /**
- * Texts whose tags are allowed in their scheme, in BIO if that is IOB1, in BIOES
- * if it is BILOU.
+ * Texts whose tags are allowed in their scheme, in BIO if that is IOB1.
  *
  * @param scheme That of the training set
  * @param onForbidden Called with what is wrong, if the scheme forbids tags and they are to be repaired; otherwise they are refused
  * @throws {SyntaxError} With the places of all tags that the scheme forbids
  */
 export function checkTags(
-  given: readonly TaggedText[],
+  texts: readonly TaggedText[],
   scheme: Scheme,
   onForbidden?: (what: string) => void,
 ): readonly TaggedText[] {
-  // Plain tags may have the names of BILOU's.
-  const texts = scheme === "plain"
-    ? given
-    : given.map((it) => ({ ...it, tags: it.tags?.map(normalTag) }));
   const faults = texts.flatMap(({ tags = [], wordPlace }) =>
     forbiddenTags(tags, scheme).map((i) => {
-      const [before, tag] = [tags[i - 1], tags[i]].map((it) =>
-        it === undefined ? undefined : quote(it)
-      );
+      const [before, tag] = [tags[i - 1], tags[i]].map((it) => it && quote(it));
       const what = before === undefined
         ? `${tag} starts a sentence`
         : tag === undefined
@@ -224,6 +213,21 @@ export function checkTags(
     tags: text.tags &&
       tagsOf(entitiesOf(text.tags, scheme), text.tags.length, scheme),
   }));
+}
+
+/** What is odd about plain tags of which some have a prefix as in BIO. */
+export function mixedTags(texts: readonly TaggedText[]): string[] {
+  const all = texts.flatMap(({ tags = [], wordPlace }) =>
+    tags.map((tag, i) => ({ tag, shown: `${quote(tag)} (${wordPlace(i)})` }))
+  ).filter(({ tag }) => tag !== OUTSIDE);
+  const [prefixed, plain] = [true, false].map((has) =>
+    all.find(({ tag }) => /^[BIESLU]-/.test(tag) === has)?.shown
+  );
+  return prefixed && plain
+    ? [
+      `${prefixed} is as in BIO, but ${plain} is not, so all tags are taken as plain, B- and I- as part of a type: if it is a typing error, correct it`,
+    ]
+    : [];
 }
 
 /** The classes of tags: `O`, then those of each type; of plain tags, all that occur. */

@@ -9,6 +9,7 @@ import {
   entitiesOf,
   type Entity,
   OUTSIDE,
+  partsOf,
   readWords,
   type Scheme,
   schemeOf,
@@ -26,6 +27,7 @@ import type {
 import {
   checkTags,
   formOf,
+  mixedTags,
   readTagged,
   tagClasses,
   type TaggedText,
@@ -191,21 +193,17 @@ export const tagColumn: LabelColumn = {
     let scheme: Scheme | undefined;
     return (rows, isLabelled) => {
       const widened: string[] = [];
-      const texts = readTagged(
-        rows,
-        isLabelled,
-        ({ place }) => widened.push(place),
-      );
-      if (widened.length > 0) {
+      const texts = readTagged(rows, isLabelled, scheme ?? "BIO", widened);
+      const [first] = widened;
+      if (first !== undefined) {
         fault(
-          `${widened.length} spans end inside a word, and are taken to the end of the word (first ${
-            widened[0]
-          })`,
+          `${widened.length} spans end inside a word, and are taken to the end of the word (first ${first})`,
         );
       }
       if (scheme === undefined) {
         scheme = schemeOf(texts.map(({ tags = [] }) => tags));
         log(`The tags are ${scheme === "plain" ? "plain" : `in ${scheme}`}`);
+        if (scheme === "plain") mixedTags(texts).forEach(fault);
       }
       return checkTags(texts, scheme, repairs ? fault : undefined)
         .map((text) => ({ place: text.place, values: [text.text, text] }));
@@ -234,29 +232,29 @@ export const tagColumn: LabelColumn = {
   },
   of(classes) {
     const scheme = schemeOf([classes]);
-    const numberOf = new Map(classes.map((name, i) => [name, i]));
-    const typeOf = (tag: string) => scheme === "plain" ? tag : tag.slice(2);
+    const keyOf = (tag: string) => partsOf(tag, scheme).join("-");
+    const numberOf = new Map(classes.map((name, i) => [keyOf(name), i]));
     return {
       read(row) {
         const { words, tags, wordPlace } = taggedIn(row);
         return {
           words: words.map(([start, end], i): LabelledWord => {
             if (tags === undefined) return [start, end];
-            const label = numberOf.get(tags[i]!);
+            const label = numberOf.get(keyOf(tags[i]!));
             if (label !== undefined) return [start, end, label];
+            const [tag, all] = [quote(tags[i]!), quoteAll(classes)];
             throw new SyntaxError(
-              `${wordPlace(i)}: Tag ${
-                quote(tags[i]!)
-              } is not one of the classes (${quoteAll(classes)})`,
+              `${wordPlace(i)}: Tag ${tag} is not one of the classes (${all})`,
             );
           }),
         };
       },
       describe(given) {
-        const first = given.map((it) => classes[it]!).filter((it) =>
-          it !== OUTSIDE && (scheme === "plain" || /^[BS]/.test(it))
-        );
-        const counts = [...Map.groupBy(first, typeOf)]
+        const first = given.map((it) => partsOf(classes[it]!, scheme))
+          .filter(([prefix]) =>
+            scheme === "plain" ? prefix !== OUTSIDE : "BS".includes(prefix)
+          );
+        const counts = [...Map.groupBy(first, ([, type]) => type)]
           .sort(([, a], [, b]) => b.length - a.length)
           .map(([type, { length }]) => `${quote(type)} ${length}`);
         return `${given.length} words, ${

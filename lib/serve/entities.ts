@@ -72,13 +72,15 @@ export interface Entity {
 /** Tag of a word outside of all entities. */
 export const OUTSIDE = "O";
 
-/** A tag in its parts: the type of one without any is `_`, as in seqeval. */
+/** A tag in its parts, a prefix of BILOU as that of BIOES: the type of one without any is `_`, as in seqeval. */
 export function partsOf(
   tag: string,
   scheme: Scheme,
 ): [prefix: string, type: string] {
   if (tag === OUTSIDE) return [OUTSIDE, "_"];
-  return scheme === "plain" ? ["I", tag] : [tag[0]!, tag.slice(2) || "_"];
+  if (scheme === "plain") return ["I", tag];
+  const prefix = tag[0]!.replace("L", "E").replace("U", "S");
+  return [prefix, tag.slice(2) || "_"];
 }
 
 /** The scheme of the tags of some sentences: of those that could have written them, the strictest; BILOU counts as BIOES. */
@@ -124,19 +126,17 @@ export function entitiesOf(
   isStrict = false,
 ): Entity[] {
   const found: { type: string; start: number; end: number }[] = [];
-  let before = partsOf(OUTSIDE, scheme);
-  tags.forEach((tag, i) => {
-    const parts = partsOf(tag, scheme);
-    if (goesOn(before, parts)) found.at(-1)!.end = i + 1;
-    else if (parts[0] !== OUTSIDE) {
-      found.push({ type: parts[1], start: i, end: i + 1 });
+  const parts = tags.map((tag) => partsOf(tag, scheme));
+  parts.forEach((own, i) => {
+    if (i > 0 && goesOn(parts[i - 1]!, own)) found.at(-1)!.end = i + 1;
+    else if (own[0] !== OUTSIDE) {
+      found.push({ type: own[1], start: i, end: i + 1 });
     }
-    before = parts;
   });
   if (!isStrict || scheme === "plain") return found;
   return found.filter(({ start, end }) =>
-    "BS".includes(tags[start]![0]!) &&
-    (scheme !== "BIOES" || "ES".includes(tags[end - 1]![0]!))
+    "BS".includes(parts[start]![0]) &&
+    (scheme !== "BIOES" || "ES".includes(parts[end - 1]![0]))
   );
 }
 
@@ -169,12 +169,7 @@ export function entitiesInText(
     let sum = 0;
     for (let i = found.start; i < found.end; i++) sum += probabilities[i]!;
     const probability = sum / (found.end - found.start);
-    return {
-      start,
-      end,
-      text: text.slice(start, end),
-      label: type,
-      probability,
-    };
+    const part = text.slice(start, end);
+    return { start, end, text: part, label: type, probability };
   });
 }

@@ -44,7 +44,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   const linesIn = (text: string) =>
     Object.values(files).flat().reduce(
       (text, { path }) =>
-        text.replace(`${path}:`, "line ").replace(`"${path}", `, ""),
+        text.replaceAll(`${path}:`, "line ").replaceAll(`"${path}", `, ""),
       text,
     );
   const prepare = column.reader?.({

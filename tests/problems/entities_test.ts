@@ -94,3 +94,15 @@ Deno.test("tagsOf() writes the entities that entitiesOf() reads, and repairs wha
   assertEquals(entitiesOf(plain, "plain").length, 2);
   assertEquals(tagsOf(entitiesOf(plain, "plain"), 4, "plain"), plain);
 });
+
+Deno.test("entitiesOf() finds entities of BILOU as those of BIOES", () => {
+  const tags = ["B-x", "I-x", "L-x", "U-y", "L-y"];
+  const scheme = schemeOf([tags]);
+  const found = [
+    { type: "x", start: 0, end: 3 },
+    { type: "y", start: 3, end: 4 },
+    { type: "y", start: 4, end: 5 },
+  ];
+  assertEquals(entitiesOf(tags, scheme), found);
+  assertEquals(entitiesOf(tags, scheme, true), found.slice(0, 2));
+});

@@ -4,10 +4,12 @@ import { readTable, type Row } from "../../lib/data/table.ts";
 import {
   checkTags,
   formOf,
+  mixedTags,
   readTagged,
   tagClasses,
   type TaggedText,
 } from "../../lib/problems/tagged_text.ts";
+import { tagColumn } from "../../lib/problems/tokens.ts";
 import { schemeOf, wordsIn } from "../../lib/serve/entities.ts";
 import { withFolder } from "../tasks/run_task.ts";
 
@@ -29,10 +31,12 @@ async function rowsOf(
   return rows;
 }
 
-const read = (rows: readonly Row[]) =>
-  readTagged(rows, true, () => {
-    throw new Error("widened");
-  });
+const read = (rows: readonly Row[]) => {
+  const widened: string[] = [];
+  const found = readTagged(rows, true, "BIO", widened);
+  assertEquals(widened, []);
+  return found;
+};
 
 const CONLL = `-DOCSTART- -X- O
 
@@ -45,7 +49,8 @@ Blackburn NNP I-PER
 `;
 
 Deno.test("readTable() reads the sentences of CoNLL files, by tabs or spaces, with the line of each", async () => {
-  for (const content of [CONLL, CONLL.replaceAll(" ", "\t")]) {
+  const byTabs = CONLL.replaceAll(" ", "\t");
+  for (const content of [CONLL, byTabs, CONLL.replaceAll("\n", "\r")]) {
     const [first, second, ...more] = read(await rowsOf("a.conll", content));
     assertEquals(more, []);
     assertEquals(first!.text, "EU rejects German");
@@ -100,7 +105,8 @@ Deno.test("readTagged() takes a span that ends inside a word to the end of the w
   const [found] = readTagged(
     json(["iPhone6s sold", [span(0, 6, "product")]]),
     true,
-    ({ place }) => places.push(place),
+    "BIO",
+    places,
   );
   assertEquals(found!.tags, ["B-product", "O"]);
   assertEquals(places, ["a.jsonl:1"]);
@@ -184,10 +190,27 @@ Deno.test("wordsIn() cuts a text into words of the form of the given ones", () =
   assertEquals(wordsOf("-".repeat(50_000), "-a b-c d-").length, 1);
 });
 
-Deno.test("checkTags() writes BILOU as BIOES, but leaves plain tags of such names", async () => {
-  const texts = read(await rowsOf("a.conll", "a B-x\nb L-x\nc U-y\n"));
+Deno.test("tagClasses() writes BILOU as BIOES, but leaves plain tags of such names", async () => {
+  const texts = read(await rowsOf("a.conll", "a B-x\nb L-x\nc U-x\n"));
   const scheme = schemeOf(texts.map(({ tags }) => tags!));
-  assertEquals(checkTags(texts, scheme)[0]!.tags, ["B-x", "E-x", "S-y"]);
+  const [checked] = checkTags(texts, scheme);
+  const classes = tagClasses([checked!], scheme);
+  assertEquals(classes, ["O", "B-x", "I-x", "E-x", "S-x"]);
+  const row = { place: "a.conll:1", values: [checked!.text, checked] };
+  const { words } = tagColumn.of(classes).read(row);
+  assertEquals(words!.map(([, , label]) => label), [1, 3, 4]);
+  const own = ["O", "B-x", "I-x", "L-x", "U-x"];
+  assertEquals(tagColumn.of(own).read(row).words, words);
+  assertEquals(tagColumn.of(own).describe([1, 3, 4]).slice(-5), '"x" 2');
   const plain = read(await rowsOf("a.conll", "a L-x\nb PER\n"));
   assertEquals(checkTags(plain, "plain")[0]!.tags, ["L-x", "PER"]);
+});
+
+Deno.test("mixedTags() names a tag that makes all tags of BIO plain", async () => {
+  const found = async (content: string) =>
+    mixedTags(read(await rowsOf("a.conll", content)));
+  assertEquals(await found("a B-x\nb I-x\nc O\nd 0\n"), [
+    '"B-x" (a.conll:1) is as in BIO, but "0" (a.conll:4) is not, so all tags are taken as plain, B- and I- as part of a type: if it is a typing error, correct it',
+  ]);
+  assertEquals(await found("a NOUN\nb O\n"), []);
 });

@@ -6,6 +6,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { join } from "node:path";
+import type { Example } from "../../lib/data/example.ts";
 import { readAdapter } from "../../lib/peft/adapter.ts";
 import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
 import { readPredictions } from "../../lib/artifacts/predictions.ts";
@@ -59,6 +60,41 @@ Deno.test("fetch-data refuses forbidden tags with their lines, and repairs them 
     assertEquals(
       second!.words!.map(([, , label]) => info.labels![label!]),
       ["O", "B-LOC", "I-LOC"],
+    );
+  }));
+
+Deno.test("fetch-data reads spans in the scheme of the training file, and records lines of mixed tags without a path", () =>
+  withFolder(async (folder) => {
+    const run = async (train: object, validation: object) => {
+      const files = { train, validation };
+      const paths = Object.entries(files).map(([split, row]) => {
+        const path = join(folder, `${split}.jsonl`);
+        Deno.writeTextFileSync(path, JSON.stringify(row));
+        return [split, path];
+      });
+      const { output } = await runTask(fetchData, folder, {
+        files: Object.fromEntries(paths),
+        ...COLUMNS,
+      });
+      const info = await readDatasetInfo(output);
+      const [{ words }] = await readExamples(output, info, "validation") as [
+        Example,
+      ];
+      return { ...info, tags: words!.map(([, , it]) => info.labels![it!]) };
+    };
+    const spans = {
+      tokens: "anna bell",
+      tags: [{ start: 0, end: 9, label: "PER" }],
+    };
+    const whole = { tokens: ["a", "b", "c"], tags: ["B-PER", "E-PER", "O"] };
+    assertEquals((await run(whole, spans)).tags, ["B-PER", "E-PER"]);
+    const plain = { tokens: ["a", "b", "c"], tags: ["PER", "PER", "O"] };
+    assertEquals((await run(plain, spans)).tags, ["PER", "PER"]);
+    const mixed = { ...whole, tags: ["B-PER", "0", "O"] };
+    const { faults } = await run(mixed, mixed);
+    assertStringIncludes(
+      faults![0]!,
+      '"B-PER" (line 1, word 1) is as in BIO, but "0" (line 1, word 2) is not',
     );
   }));
 
