@@ -99,7 +99,7 @@ export async function fitHeads(
       selection: null,
       heads: {
         of: await trainingDigest(inputs.adapter.path),
-        examples: count,
+        examples: new Set(examples.index).size,
         flops,
         ranks: served.map((rank) => {
           const { pull = null, heldOut } = fits.get(rank) ?? {};

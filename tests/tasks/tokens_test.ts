@@ -134,6 +134,11 @@ Deno.test("tagged words train an adapter whose ranks are scored by entities in o
       ...inputs,
       adapter,
     });
+    const { index } = readTokens(tokens, tokensInfo, "train");
+    assertEquals(
+      (await readAdapter(heads)).training.heads!.examples,
+      new Set(index).size,
+    );
     const scores = await run("evaluate-ranks", {
       ranks: [1, 4],
       precision: "f32",
