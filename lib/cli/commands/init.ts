@@ -80,10 +80,9 @@ export const initCommand = command`
   const isLabelled = label !== undefined ||
     columns.some((it) => LABELS.includes(it.toLowerCase()));
   if (settings !== undefined && !isLabelled) {
+    const train = quoted(given!);
     throw new UsageError(
-      `"${given}" has texts to write, and no labels: run "deno task pipeline e2e -S train=${
-        quoted(given!)
-      } -S validation=null ${settings}", or name the column of the labels with --label`,
+      `"${given}" has texts to write, and no labels: run "deno task pipeline e2e -S train=${train} -S validation=null ${settings}", or name the column of the labels with --label`,
     );
   }
   const named = { text, pair, label, encoding };

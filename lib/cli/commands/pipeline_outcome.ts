@@ -76,9 +76,8 @@ export class RunOutcome {
     const on = [...new Set(stages.map((stage) => this.#recorded.get(stage)))]
       .join(" and on ");
     const counts = `${stages.length} of ${this.upToDate.size}`;
-    return `${counts} results are recorded, on ${on}: ${
-      listed(stages, 3)
-    }; computed here, their last bits may differ`;
+    const which = listed(stages, 3);
+    return `${counts} results are recorded, on ${on}: ${which}; computed here, their last bits may differ`;
   }
 
   /** Names the results of other parameters or sources that this run has replaced; undefined if there are none. */

@@ -77,12 +77,14 @@ export const predictCommand = command`
     );
   }
   const unused = ["beams", "max-tokens"].find((it) => args.has(it));
-  if (unused !== undefined && !await writesTexts(inputs.adapter!)) {
+  const isWritten = (unused !== undefined || /\.tsv$/i.test(out ?? "")) &&
+    await writesTexts(inputs.adapter!);
+  if (unused !== undefined && !isWritten) {
     throw new UsageError(`Option "--${unused}" does not apply to classifiers`);
   }
   const table = input === undefined
     ? undefined
-    : await tableOf(input, out, texts, args, columns);
+    : await tableOf(input, out, texts, args, columns, isWritten);
   const params = {
     texts: table?.texts.map(({ index: _, ...text }) => text) ??
       splitTexts(texts.length > 0 ? texts : await readLines(), pair),
@@ -144,6 +146,7 @@ async function tableOf(
   texts: readonly string[],
   args: Arguments,
   [text = "text", pair]: readonly string[],
+  isWritten: boolean,
 ): Promise<TextTable> {
   if (out === undefined) {
     throw new UsageError('Option "--in" requires "--out", the table to write');
@@ -155,7 +158,7 @@ async function tableOf(
   }
   const named = [args.value("text") ?? text, args.value("pair") ?? pair]
     .filter((it) => it !== undefined);
-  return await readTexts(input, out, named, args.value("encoding"));
+  return await readTexts(input, out, named, args.value("encoding"), isWritten);
 }
 
 /**

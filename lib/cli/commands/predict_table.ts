@@ -17,6 +17,7 @@ export type TextTable = Awaited<ReturnType<typeof readTexts>>;
  * @param path The table
  * @param out The table to write
  * @param named The column of the texts, and perhaps that of their second texts
+ * @param isWritten Whether texts are written, which may have line breaks
  * @throws {SyntaxError} With the place, if the table is invalid, lacks a column, or a row has no text.
  * @throws {UsageError} If its rows cannot be written with predictions.
  */
@@ -25,6 +26,7 @@ export async function readTexts(
   out: string,
   named: readonly string[],
   encoding: string | undefined,
+  isWritten: boolean,
 ) {
   const write = writerOf(out);
   const remedy = () => ": name the columns of the texts by --text and --pair";
@@ -45,10 +47,9 @@ export async function readTexts(
   }));
   const list = listIn(found[0]?.values[0]);
   if (typeof list?.[0] === "object") {
+    const [column] = named;
     throw new UsageError(
-      `"${path}" has no texts in "${
-        named[0]
-      }" but lists of objects, such as conversations: name a column of texts, such as last messages, by --text`,
+      `"${path}" has no texts in "${column}" but lists of objects, such as conversations: name a column of texts, such as last messages, by --text`,
     );
   }
   const { reader, of } = columnOf("tokens");
@@ -59,7 +60,8 @@ export async function readTexts(
       of([]),
     );
   const rows = found.map(({ values }) => values.slice(count));
-  for (const values of rows) write(values, columns);
+  const broken = isWritten ? [["\n"]] : [];
+  for (const values of [...rows, ...broken]) write(values, columns);
   /** Examples, names of all columns, and their values by row. */
   return { texts, columns, rows };
 }

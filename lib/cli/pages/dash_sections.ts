@@ -135,8 +135,7 @@ function curve(all: readonly Point[]): string {
   const line = marks.map(([x, y]) => `${x} ${y}`).join("L");
   const [from, to] = [start.toFixed(4), end.toFixed(4)];
   const [most, least] = [high.toPrecision(3), low.toPrecision(3)];
-  const [right, caption] = [width - 4, marks.at(-1)![2]];
-  return `<svg class="graph curve" viewBox="0 0 ${width} ${height}" role="img" aria-label="${METRIC} from ${from} at step ${first} to ${to} at step ${last}"><line x1="${left}" x2="${right}" y1="${base}" y2="${base}"/><text class="quiet" y="12">${most}</text><text class="quiet" y="${base}">${least}</text><path d="M${line}"/>${dots}<text class="quiet" x="${right}" y="${
-    height - 3
-  }" text-anchor="end">${caption}</text></svg>`;
+  const [right, foot] = [width - 4, height - 3];
+  const [, , caption] = marks.at(-1)!;
+  return `<svg class="graph curve" viewBox="0 0 ${width} ${height}" role="img" aria-label="${METRIC} from ${from} at step ${first} to ${to} at step ${last}"><line x1="${left}" x2="${right}" y1="${base}" y2="${base}"/><text class="quiet" y="12">${most}</text><text class="quiet" y="${base}">${least}</text><path d="M${line}"/>${dots}<text class="quiet" x="${right}" y="${foot}" text-anchor="end">${caption}</text></svg>`;
 }

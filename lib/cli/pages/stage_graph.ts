@@ -83,10 +83,8 @@ export function cellContent(stages: readonly DrawnStage[]): BoxContent {
     const y = SIZE.name + Math.floor(i / across) * 19;
     const words = [id, state, reason].filter((it) => it !== undefined)
       .map(escapeHtml).join(", ");
-    const name = escapeHtml(id);
-    return `<g class="cell ${state}" transform="translate(${x} ${y})" tabindex="0" role="button" aria-label="${words}" data-stage="${name}"><title>${words}</title><rect width="16" height="16" rx="3"/><text x="8" y="12">${
-      GLYPHS[state]
-    }</text></g>`;
+    const [name, glyph] = [escapeHtml(id), GLYPHS[state]];
+    return `<g class="cell ${state}" transform="translate(${x} ${y})" tabindex="0" role="button" aria-label="${words}" data-stage="${name}"><title>${words}</title><rect width="16" height="16" rx="3"/><text x="8" y="12">${glyph}</text></g>`;
   });
   return {
     height: Math.ceil(stages.length / across) * 19 + 5,

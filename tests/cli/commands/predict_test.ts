@@ -1,9 +1,18 @@
-import { assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
+import {
+  assertAlmostEquals,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+} from "@std/assert";
 import { join } from "node:path";
 import { writeAdapter } from "../../../lib/peft/adapter.ts";
 import exportAdapter from "../../../tasks/export-adapter.ts";
 import { textLines } from "../../../lib/cli/commands/predict.ts";
-import { writePredicted } from "../../../lib/cli/commands/predict_table.ts";
+import { UsageError } from "../../../lib/cli/arguments/arguments.ts";
+import {
+  readTexts,
+  writePredicted,
+} from "../../../lib/cli/commands/predict_table.ts";
 import { openReference } from "../../engine/reference.ts";
 import {
   REFERENCE_TRAINING,
@@ -372,6 +381,25 @@ Deno.test("predict --in writes a table with the predictions of PEFT, beside it a
     const files = [...Deno.readDirSync(folder)].map(({ name }) => name)
       .filter((name) => name.startsWith("out"));
     assertEquals(files.sort(), ["out.csv", "out.jsonl"]);
+  }));
+
+Deno.test("readTexts() refuses a .tsv for texts to write, which may have line breaks, before they are written", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, "a.csv");
+    Deno.writeTextFileSync(path, "a,b\nx,y\n");
+    const read = (out: string, isWritten: boolean) =>
+      readTexts(path, join(folder, out), ["a"], undefined, isWritten);
+    await assertRejects(
+      () => read("out.tsv", true),
+      UsageError,
+      'cannot have a tab or a line break in a text, as in "\\n": name a .csv or a .jsonl',
+    );
+    for (
+      const [out, isWritten] of [["out.tsv", false], ["out.csv", true]] as const
+    ) {
+      const { texts } = await read(out, isWritten);
+      assertEquals(texts, [{ index: 0, text: "x" }]);
+    }
   }));
 
 Deno.test("writePredicted() writes the scores of a regression", () =>
