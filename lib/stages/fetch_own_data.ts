@@ -265,10 +265,9 @@ async function findFiles(stage: FetchStage) {
     log(data.title);
     const fetch = async (wanted: string) => {
       const paths = await data.fetch(wanted);
-      return data.splits.get(wanted)!.map((path, i) => ({
-        path: paths[i]!,
-        title: `${source.name}/${path}`,
-      }));
+      return data.splits.get(wanted)!.map((path, i) => (
+        { path: paths[i]!, title: `${source.name}/${path}` }
+      ));
     };
     found[split] = await fetch(source.split ?? split);
     if (split !== "train" || source.split !== undefined) continue;

@@ -127,10 +127,8 @@ function sampled(
     drawn.flatMap((i) => [...values.subarray(starts[i], starts[i + 1])]);
   const startsOf = (starts: Int32Array) => {
     let end = 0;
-    return Int32Array.from([
-      0,
-      ...drawn.map((i) => end += starts[i + 1]! - starts[i]!),
-    ]);
+    const ends = drawn.map((i) => end += starts[i + 1]! - starts[i]!);
+    return Int32Array.of(0, ...ends);
   };
   return {
     ids: Int32Array.from(partsOf(ids)),
@@ -164,9 +162,8 @@ function lastLayer(
       const [row, column] = [Math.floor(i / size), i % size];
       return column < width ? rows[row * width + column]! : lastOf(row);
     });
-  const values = Float64Array.from(
-    widened(weight.values, (i) => bias!.values[i]!),
-  );
+  const given = widened(weight.values, (i) => bias!.values[i]!);
+  const values = Float64Array.from(given);
   return {
     values,
     outputs,

@@ -44,13 +44,18 @@ export async function tokenize(
     splits[name] = encoded;
     metric(truncatedMetric(name), truncated);
     const sequences = encoded.offsets.length - 1;
+    const words = examples.flatMap((it) => it.words ?? []).length;
+    const unread = words - (encoded.words?.tokens.length ?? 0);
     const share = (100 * truncated / sequences).toFixed(1);
     const what = truncated === 0
       ? "none"
       : `${truncated} of ${sequences} sequences (${share} %)`;
-    const prompts = truncated - cut;
-    const lost = info.problem === "language" && truncated > 0
-      ? `: ${prompts} prompts have lost their beginning, ${cut} texts to write their end`
+    const lost = unread > 0
+      ? `; ${unread} of ${words} words have no token of their own, and are neither learnt nor scored`
+      : info.problem === "language" && truncated > 0
+      ? `: ${
+        truncated - cut
+      } prompts have lost their beginning, ${cut} texts to write their end`
       : "";
     const all = `${examples.length} examples, ${encoded.ids.length} tokens`;
     log(`${name}: ${all}; ${what} truncated to ${maxLength} tokens${lost}`);

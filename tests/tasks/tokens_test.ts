@@ -98,6 +98,23 @@ Deno.test("fetch-data reads spans in the scheme of the training file, and record
     );
   }));
 
+Deno.test("tokenize says how many words have no token of their own", () =>
+  withFolder(async (folder) => {
+    const train = join(folder, "a.conll");
+    const sentences = "\u200b B-PER\nanna I-PER\n\u0001 O\n\nrome B-LOC\n";
+    await Deno.writeTextFile(train, sentences);
+    const files = { train };
+    const data = await runTask(fetchData, folder, { files, ...COLUMNS });
+    const { log } = await runTask(tokenize, folder, {}, {
+      data: data.output,
+      model: fixture("tiny-bert"),
+    });
+    assertMatch(
+      log[0]!,
+      /; none truncated to \d+ tokens; 2 of 4 words have no token of their own/,
+    );
+  }));
+
 Deno.test("tagged words train an adapter whose ranks are scored by entities in one pass, get heads, and predict spans", () =>
   withEngineStages(async ({ folder, run, attempt }) => {
     const model = fixture("tiny-roberta");
