@@ -201,19 +201,20 @@ function formOf(params: OwnData) {
 function withLabels(
   split: string,
   rows: readonly Row[],
-  { params: { missing }, log }: FetchStage,
+  { params: { missing, completion, messages }, log }: FetchStage,
 ): readonly Row[] {
+  const what = completion ?? messages ? "text to write" : "label";
   const lacks = ({ values }: Row) => isEmpty(values.at(-1));
   const lacking = rows.filter(lacks);
   if (lacking.length === 0) return rows;
   const counts = `${lacking.length} of ${rows.length}`;
   const places = placesOf(lacking);
   if (missing === "skip" && lacking.length < rows.length) {
-    log(`${split}: ${counts} rows have no label and are left out: ${places}`);
+    log(`${split}: ${counts} rows have no ${what} and are left out: ${places}`);
     return rows.filter((row) => !lacks(row));
   }
   throw new SyntaxError(
-    `${split}: ${counts} rows have no label: ${places}; complete them, or leave them out by -S missing=skip`,
+    `${split}: ${counts} rows have no ${what}: ${places}; complete them, or leave them out by -S missing=skip`,
   );
 }
 

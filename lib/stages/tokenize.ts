@@ -50,12 +50,11 @@ export async function tokenize(
     const what = truncated === 0
       ? "none"
       : `${truncated} of ${sequences} sequences (${share} %)`;
+    const prompts = truncated - cut;
     const lost = unread > 0
       ? `; ${unread} of ${words} words have no token of their own, and are neither learnt nor scored`
       : info.problem === "language" && truncated > 0
-      ? `: ${
-        truncated - cut
-      } prompts have lost their beginning, ${cut} texts to write their end`
+      ? `: ${prompts} prompts have lost their beginning, ${cut} texts to write their end`
       : "";
     const all = `${examples.length} examples, ${encoded.ids.length} tokens`;
     log(`${name}: ${all}; ${what} truncated to ${maxLength} tokens${lost}`);

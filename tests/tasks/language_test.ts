@@ -161,6 +161,12 @@ Deno.test("fetch-data names the column of the texts to write that a file lacks, 
       await check({ text: "mr", completion: "ref", messages: "mr" }),
       "Expected one of completion and messages",
     );
+    const train = join(folder, "blank.csv");
+    Deno.writeTextFileSync(train, "mr,ref\na,b\nc, \n");
+    assertMatch(
+      await check({ files: { train }, text: "mr", completion: "ref" }),
+      /^train: 1 of 2 rows have no text to write: .*blank\.csv:3; complete/,
+    );
   }));
 
 Deno.test("tokenize says how many prompts and texts to write it has cut", () =>
