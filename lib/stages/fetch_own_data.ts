@@ -58,7 +58,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   const areRecorded = names !== undefined;
   const areNamed = Boolean(params.classes) || areRecorded;
   const reader = { ...labelsOf({ problem, labels }), areRecorded };
-  /** Rows by split, with the places that faults name. */
+  /** Rows by split. */
   const read: Record<string, readonly Row[]> = {};
   /** The examples of a split; of one with labels, those that have one. */
   const examplesOf = (
@@ -71,8 +71,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
     const isKept = ({ label, words, completions }: Example) =>
       !hasLabels || (label ?? words ?? completions) !== undefined;
     const kept = all.filter(isKept);
-    const own = rows.filter((_, i) => isKept(all[i]!))
-      .map((row) => ({ ...row, place: linesIn(row.place) }));
+    const own = rows.filter((_, i) => isKept(all[i]!));
     read[split] = own;
     const isTraining = split === "train";
     const found = [
@@ -82,7 +81,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
         ? quotedTexts(own)
         : [],
     ];
-    faults.push(...found.map((it) => `${split}: ${it}`));
+    faults.push(...found.map((it) => linesIn(`${split}: ${it}`)));
     if (kept.length === 0) {
       const { place } = rows.at(-1)!;
       throw new SyntaxError(
