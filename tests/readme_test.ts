@@ -51,6 +51,8 @@ const OWN: readonly (readonly [string, string])[] = [
   ["banking77_test.csv", "./fixtures/tiny-glue/SST-2/dev.tsv"],
   ["clinc150_train.csv", "./fixtures/tiny-glue/SST-2/train.tsv"],
   ["clinc150_test.csv", "./fixtures/tiny-glue/SST-2/dev.tsv"],
+  ["=dev.csv", "=./fixtures/tiny-e2e/train.csv"],
+  ["=test.csv", "=./fixtures/tiny-e2e/validation.csv"],
   ["wnut17_train.conll", "./fixtures/tiny-entities/train.conll"],
   ["wnut17_dev.conll", "./fixtures/tiny-entities/validation.conll"],
   ["text=text", "text=sentence"],
