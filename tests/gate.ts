@@ -1,5 +1,5 @@
 /** `deno task ok`: the gate. Every step must pass. */
-const STEPS = ["fmt --check", "lint", "check", "task test"];
+const STEPS = ["fmt --check", "lint", "task check", "task test"];
 
 if (Deno.args.length > 0) {
   const help = ["--help", "-h"].includes(Deno.args[0]!);
