@@ -14,10 +14,13 @@ import fetchGlue from "../../tasks/fetch-glue.ts";
 import reportTask from "../../tasks/report.ts";
 import tokenize from "../../tasks/tokenize.ts";
 import { fixture } from "../engine/reference.ts";
-import { e2eTokens } from "./e2e_tokens.ts";
-import { withEngineStages } from "./engine_stages.ts";
-import { REFERENCE_TRAINING, referenceAdapter } from "./reference_adapter.ts";
-import { runTask } from "./run_task.ts";
+import { e2eTokens } from "../tasks/e2e_tokens.ts";
+import { withEngineStages } from "../tasks/engine_stages.ts";
+import {
+  REFERENCE_TRAINING,
+  referenceAdapter,
+} from "../tasks/reference_adapter.ts";
+import { runTask } from "../tasks/run_task.ts";
 
 const [{ template }] = JSON.parse(
   Deno.readTextFileSync(fixture("references/chat_templates.json")),

@@ -2,8 +2,8 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { readAdapter, writeAdapter } from "../../lib/peft/adapter.ts";
 import { assertClose } from "../engine/reference.ts";
-import { withEngineStages } from "./engine_stages.ts";
-import { logitsByRank } from "./logits_by_rank.ts";
+import { withEngineStages } from "../tasks/engine_stages.ts";
+import { logitsByRank } from "../tasks/logits_by_rank.ts";
 
 const params = { rank: 4, alpha: 8, epochs: 4, learningRate: 2e-2 };
 

@@ -16,8 +16,8 @@ import { problemOf } from "../../lib/problems/registry.ts";
 import fetchData from "../../tasks/fetch-data.ts";
 import tokenize from "../../tasks/tokenize.ts";
 import { fixture } from "../engine/reference.ts";
-import { withEngineStages } from "./engine_stages.ts";
-import { runTask, withFolder } from "./run_task.ts";
+import { withEngineStages } from "../tasks/engine_stages.ts";
+import { runTask, withFolder } from "../tasks/run_task.ts";
 
 const FILES = {
   train: fixture("tiny-entities/train.conll"),

@@ -11,7 +11,7 @@ import {
   referenceAdapter,
 } from "../tasks/reference_adapter.ts";
 import { runTask, withFolder } from "../tasks/run_task.ts";
-import { bundled, FileServer } from "./file_server.ts";
+import { bundled, FileServer } from "../serve/file_server.ts";
 
 const ONNX_JS = Deno.env.get("ONNX_JS");
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));

@@ -16,9 +16,9 @@ import { problemOf } from "../../lib/problems/registry.ts";
 import fetchData from "../../tasks/fetch-data.ts";
 import tokenize from "../../tasks/tokenize.ts";
 import { fixture } from "../engine/reference.ts";
-import { E2E, e2eTokens } from "./e2e_tokens.ts";
-import { withEngineStages } from "./engine_stages.ts";
-import { runTask, withFolder } from "./run_task.ts";
+import { E2E, e2eTokens } from "../tasks/e2e_tokens.ts";
+import { withEngineStages } from "../tasks/engine_stages.ts";
+import { runTask, withFolder } from "../tasks/run_task.ts";
 
 const PYTHON = Deno.env.get("PEFT_PYTHON");
 const SCRIPT = join(import.meta.dirname!, "language_losses.py");
