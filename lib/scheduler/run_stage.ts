@@ -12,7 +12,7 @@ import {
 import type { Store } from "../store/store.ts";
 import { changes, describeChanges } from "./changes.ts";
 import { type Context, readyRuntimes, type Run, taskOf } from "./context.ts";
-import { type End, type Event, type Failed, failed, lost } from "./events.ts";
+import { type End, type Event, type Failed, failed } from "./events.ts";
 import type { HeldGpus } from "./gpus.ts";
 import { openJournal } from "./journal.ts";
 import {
@@ -35,8 +35,8 @@ import { runTask } from "./run_task.ts";
 import { type AttemptFolder, makeRunFolder, type RunFolder } from "./runs.ts";
 import { makeVisible, setModes, visibleFolder } from "./visible.ts";
 
-/** How an attempt ends. The stage is decided anew if what its key depends on has changed, or the cache has lost a blob. */
-type AttemptEnd = End<Made, { readonly lost?: string }>;
+/** How an attempt ends. The stage is decided anew if what its key depends on has changed. */
+type AttemptEnd = End<Made>;
 
 /** What an attempt has made: measurements, and the folder of the artifact. */
 interface Made {
@@ -46,7 +46,7 @@ interface Made {
 
 /** How the run of a stage ends; a failure or an interruption has been emitted. */
 export type StageEnd =
-  | End<{ readonly manifest: Manifest }, { readonly lost?: string }>
+  | End<{ readonly manifest: Manifest }>
   /** The cache has its result, which another process may have made in the meantime. */
   | { readonly state: "reused"; readonly decided: Reused };
 
@@ -156,7 +156,6 @@ export async function attempt(
     const start = folder.start(number);
     const runtimes = await readyRuntimes(run, stage);
     const inputs = await layOut(run, stage, decided, results, start);
-    if (typeof inputs === "string") return lost(inputs);
     const before = sourcePrints(decided.sources);
     const changed = await changedSource(run, decided, before);
     if (changed !== undefined) return changed;
@@ -200,15 +199,15 @@ export async function attempt(
   }
 }
 
-/** Lays out the code and the inputs of a stage in its run folder, as read-only hard links to blobs; returns a blob that the cache has lost. Of the inputs' parts in the key, the task sees all but the digest. */
+/** Lays out the code and the inputs of a stage in its run folder, as read-only hard links to blobs. Of the inputs' parts in the key, the task sees all but the digest. */
 async function layOut(
   { store }: Context,
   stage: GraphStage,
   { parts }: Decided,
   results: ReadonlyMap<string, Manifest>,
   folder: RunFolder,
-): Promise<Record<string, InputArtifact[]> | string> {
-  if (!await store.blobs.linkTo(parts.code, folder.code)) return parts.code;
+): Promise<Record<string, InputArtifact[]>> {
+  await store.blobs.linkTo(parts.code, folder.code);
   const inputs: Record<string, InputArtifact[]> = {};
   for (const [name, ids] of Object.entries(stage.inputs)) {
     inputs[name] = [];
@@ -216,7 +215,7 @@ async function layOut(
       const path = join(folder.inputs, name, String(i));
       Deno.mkdirSync(path, { recursive: true });
       for (const { blob, path: file } of results.get(id)!.files) {
-        if (!await store.blobs.linkTo(blob, join(path, file))) return blob;
+        await store.blobs.linkTo(blob, join(path, file));
       }
       const { content: _, ...seen } = parts.inputs[name]![i]!;
       inputs[name].push({ stage: name, matrix: {}, ...seen, path });

@@ -8,7 +8,7 @@ import {
   type Run,
   stageOf,
 } from "./context.ts";
-import { type Event, lost, type Outcome, type Summary } from "./events.ts";
+import type { Event, Outcome, Summary } from "./events.ts";
 import { BusyError, messageOf, withCache } from "./failure.ts";
 import { checkSources } from "./key.ts";
 import type { Slots } from "./limits.ts";
@@ -65,7 +65,7 @@ type Settled =
   | { readonly manifest: Manifest }
   | { readonly lacking: string };
 
-/** Maximum number of times that a stage starts over because its key has changed, or the cache has lost the same blob. */
+/** Maximum number of times that a stage starts over because its key has changed. */
 const MAX_TIMES = 5;
 
 /**
@@ -81,7 +81,7 @@ class Scheduler {
   /** Aborted when no further stage is to start after a failure. */
   readonly #halt = new AbortController();
   readonly #settled = new Map<string, Promise<Settled>>();
-  /** How each stage has ended. A stage that starts over ends several times; the last one counts. */
+  /** How each stage has ended. */
   readonly #ends = new Map<string, { outcome: Outcome; manifest?: Manifest }>();
   /** Ends of the stages that are running or waiting to run, by key. */
   readonly #running = new Map<string, Promise<void>>();
@@ -149,18 +149,16 @@ class Scheduler {
     }
   }
 
-  /** Awaits the inputs of a stage and brings it up to date; starts over if an input is lost or something changes meanwhile. */
+  /** Awaits the inputs of a stage and brings it up to date; starts over if its key changes meanwhile. */
   async #bring(stage: GraphStage): Promise<Settled> {
     const { id } = stage;
-    /** How often it has started over, by the lost blob, or for its key. */
-    const times = new Map<string, number>();
-    for (;;) {
-      const results = new Map<string, Manifest>();
-      for (const input of new Set(Object.values(stage.inputs).flat())) {
-        const settled = await this.#get(input);
-        if ("lacking" in settled) return this.#skip(id, settled.lacking);
-        results.set(input, settled.manifest);
-      }
+    const results = new Map<string, Manifest>();
+    for (const input of new Set(Object.values(stage.inputs).flat())) {
+      const settled = await this.#get(input);
+      if ("lacking" in settled) return this.#skip(id, settled.lacking);
+      results.set(input, settled.manifest);
+    }
+    for (let times = 1;; times++) {
       this.#run.waiting.throwIfAborted();
       const end = await this.#once(stage, results);
       switch (end.state) {
@@ -175,23 +173,12 @@ class Scheduler {
         case "interrupted":
           this.#ends.set(id, { outcome: "interrupted" });
           return { lacking: "interrupted" };
-        case "restart": {
-          const { lost, message } = end;
-          const count = (times.get(lost ?? "key") ?? 0) + 1;
-          times.set(lost ?? "key", count);
-          if (count === MAX_TIMES) {
+        case "restart":
+          if (times === MAX_TIMES) {
             throw new Error(
-              lost === undefined
-                ? `Its sources keep changing (${message}); run it again when they are stable`
-                : `The cache keeps losing its inputs (${message}); check the disk of "${this.#run.store.folder}"`,
+              `Its sources keep changing (${end.message}); run it again when they are stable`,
             );
           }
-          // The stages whose results contain a lost blob start over.
-          for (const [input, { files }] of results) {
-            const isLost = files.some(({ blob }) => blob === lost);
-            if (isLost) this.#settled.delete(input);
-          }
-        }
       }
     }
   }
@@ -250,8 +237,7 @@ class Scheduler {
     // Noted first: what is visible later is then known as written by the stage.
     await store.noteResult(pipeline, id, manifest.key);
     if (decision.state === "restore") {
-      const missing = await makeVisible(this.#run, id, manifest);
-      if (missing !== undefined) return lost(missing);
+      await makeVisible(this.#run, id, manifest);
       const seconds = (performance.now() - start) / 1000;
       this.#succeed(id, "restored", manifest, seconds);
     } else this.#succeed(id, "unchanged", manifest, 0);

@@ -59,14 +59,13 @@ export async function difference(
  * cache has not written is moved to `_kept/STAGE/N` beside it as a whole.
  *
  * @param fresh Folder with the artifact, which is moved; by default, it is copied from the cache.
- * @returns A blob of the result that the cache has lost; then nothing has changed.
  */
 export async function makeVisible(
   run: Run,
   stage: string,
   manifest: Manifest,
   fresh?: string,
-): Promise<string | undefined> {
+): Promise<void> {
   const { graph: { pipeline }, settings, signal, store } = run;
   const folder = visibleFolder(settings.out, pipeline, stage);
   const lock = join(store.makeFolder("locks"), await digest(folder));
@@ -79,14 +78,13 @@ export async function makeVisible(
     if (fresh === undefined || !moves(fresh, next)) {
       Deno.mkdirSync(next);
       for (const { path, blob } of manifest.files) {
-        if (!await store.blobs.copyTo(blob, join(next, path))) return blob;
+        await store.blobs.copyTo(blob, join(next, path));
       }
       setModes(next);
     }
     await keepForeign(run, stage);
     removeFolder(folder);
     Deno.renameSync(next, folder);
-    return undefined;
   } finally {
     removeFolder(next);
   }

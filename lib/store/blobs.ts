@@ -40,7 +40,7 @@ export class Blobs {
       .filter(isDigest).toArray();
   }
 
-  /** True if the blob exists and its content matches its digest. */
+  /** True if the blob exists and its content matches its digest. It is read only if its size, mtime or inode have changed. */
   async holds(blob: string): Promise<boolean> {
     return await this.#stats.digest(this.path(blob), "blob") === blob;
   }
@@ -113,38 +113,21 @@ export class Blobs {
       : undefined;
   }
 
-  /** Copies a blob to a new file and verifies the copy; false if the blob is missing or damaged, which is then removed. */
-  async copyTo(blob: string, path: string): Promise<boolean> {
-    return await this.#bring(blob, path, (from) => Deno.copyFile(from, path));
+  /** Copies a blob to a new file. */
+  async copyTo(blob: string, path: string): Promise<void> {
+    Deno.mkdirSync(dirname(path), { recursive: true });
+    await Deno.copyFile(this.path(blob), path);
   }
 
-  /**
-   * Hard-links a blob to a new path, or copies it where the file system has no
-   * hard links, and verifies its content; false as for {@linkcode copyTo}.
-   */
-  async linkTo(blob: string, path: string): Promise<boolean> {
-    return await this.#bring(blob, path, (from) => linkOrCopy(from, path));
+  /** Hard-links a blob to a new path, or copies it where the file system has no hard links. */
+  async linkTo(blob: string, path: string): Promise<void> {
+    Deno.mkdirSync(dirname(path), { recursive: true });
+    await linkOrCopy(this.path(blob), path);
   }
 
   /** Removes a blob, if it exists. */
   remove(blob: string): void {
     removeIfThere(this.path(blob));
-  }
-
-  async #bring(
-    blob: string,
-    path: string,
-    make: (from: string) => Promise<void>,
-  ): Promise<boolean> {
-    Deno.mkdirSync(dirname(path), { recursive: true });
-    try {
-      await make(this.path(blob));
-      if ((await digestFile(path)).blob === blob) return true;
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
-    this.remove(blob);
-    return false;
   }
 
   /** Writes a new file, flushes it to the disk and renames it to its digest; removes it if `write` gives undefined. */

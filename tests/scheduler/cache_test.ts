@@ -6,7 +6,6 @@ import {
   assertRejects,
 } from "@std/assert";
 import { BusyError } from "../../lib/scheduler/failure.ts";
-import { run } from "../../lib/scheduler/scheduler.ts";
 import type { Manifest } from "../../lib/store/manifests.ts";
 import { statIfThere, writeSealed } from "../../lib/files/files.ts";
 import { Store } from "../../lib/store/store.ts";
@@ -69,55 +68,6 @@ Deno.test("run() runs a stage again when a blob of its result is truncated, chan
     );
     assertEquals(project.read("out/test/up/out.txt"), "SOME TEXT");
   }
-});
-
-Deno.test("run() never gives a stage a damaged blob, even if its metadata show no change", async () => {
-  const { project, stages, manifest, store } = await ranProject();
-  using _project = project;
-  const path = store.blobs.path(manifest.files[0]!.blob);
-  // Make the stat cache trust the blob, as it does after two seconds.
-  const past = new Date(Date.now() - 60_000);
-  Deno.utimeSync(path, past, past);
-  await project.run(stages);
-  damage(path, "evil text");
-  Deno.utimeSync(path, past, past);
-  project.task("upper", "return read('from').toUpperCase() + '!';", {
-    inputs: { from: { kind: "text" } },
-  });
-  const { ran } = await project.run(stages);
-  assertEquals(ran, ["a", "up"]);
-  assertEquals(project.read("out/test/up/out.txt"), "SOME TEXT!");
-});
-
-Deno.test("run() fails a stage whose input is damaged each time it is made", async () => {
-  const { project, stages, manifest, store } = await ranProject();
-  using _project = project;
-  const path = store.blobs.path(manifest.files[0]!.blob);
-  const past = new Date(Date.now() - 60_000);
-  const spoil = () => {
-    damage(path, "evil text");
-    // The stat cache must not see a difference.
-    Deno.utimeSync(path, past, past);
-  };
-  Deno.utimeSync(path, past, past);
-  await project.run(stages);
-  spoil();
-  project.task("upper", "return read('from');", {
-    inputs: { from: { kind: "text" } },
-  });
-  const failures: string[] = [];
-  await run(
-    await project.graph(stages),
-    [],
-    project.settings(),
-    (event) => {
-      if (event.type === "failed") failures.push(event.message);
-      if (event.type === "finished" && event.stage === "a") spoil();
-    },
-    new AbortController().signal,
-  );
-  assertEquals(failures.length, 1);
-  assertMatch(failures[0]!, /^The cache keeps losing its inputs/);
 });
 
 Deno.test("run() runs a stage whose manifest is of another version, damaged, invalid or misplaced, and says why", async () => {
