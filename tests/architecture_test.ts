@@ -252,7 +252,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/serve": 1299,
   "lib/slurm": 1256,
   "lib/stages": 3417,
-  "lib/store": 1242,
+  "lib/store": 1175,
   "lib/text": 1920,
   "lib/track": 867,
   "tasks": 643,

@@ -2,13 +2,13 @@ import { besides, removeIfThere } from "../files/files.ts";
 import {
   type Manifest,
   MANIFEST_VERSION,
-  parseManifest,
   recordedKey,
 } from "../store/manifests.ts";
 import type { TreeFile } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
 import {
   openSigned,
+  parseManifest,
   sign,
   type SignedResult,
   type SigningKey,
@@ -430,8 +430,7 @@ function blobsOf({ files, log }: Manifest): Map<string, number> {
 function manifestIn(text: string): Manifest | undefined {
   try {
     const { manifest } = JSON.parse(text) as Partial<SignedResult>;
-    const found = parseManifest({ ...manifest, version: MANIFEST_VERSION });
-    return "fault" in found ? undefined : found;
+    return parseManifest({ ...manifest, version: MANIFEST_VERSION });
   } catch {
     return undefined;
   }
