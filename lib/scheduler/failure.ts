@@ -1,9 +1,4 @@
-import {
-  isFull,
-  isOutOfFiles,
-  isReadOnly,
-  systemCode,
-} from "../files/files.ts";
+import { isFull, isReadOnly } from "../files/files.ts";
 import type { Store } from "../store/store.ts";
 
 /** Thrown when another process holds what a stage needs, and `Settings.wait` is false. */
@@ -59,12 +54,6 @@ function diskMessage(error: Error, { folder }: Store): string | undefined {
       return `"${denied}" cannot be read or written; change its permissions, or move it away: ${message}`;
     }
     return `The cache "${folder}" is not writable, so no stage can run: ${message}`;
-  }
-  if (isOutOfFiles(error)) {
-    return `Too many files are open; raise the limit (ulimit -n), or run fewer stages at once (--jobs): ${message}`;
-  }
-  if (systemCode(error) === "EIO") {
-    return `The disk of "${folder}" reports an I/O error; check it, then run again: ${message}`;
   }
   if (error instanceof Deno.errors.NotFound && message.includes(folder)) {
     return `Part of the cache "${folder}" was removed during the run; run again: ${message}`;

@@ -342,15 +342,9 @@ function artifactFiles(stage: GraphStage, folder: string): string[] | Failed {
     paths = listTree(folder, "refuse");
     setModes(folder);
   } catch (error) {
-    const isDenied = error instanceof Deno.errors.PermissionDenied;
-    if (!isDenied && !(error instanceof NotAFileError)) throw error;
+    if (!(error instanceof NotAFileError)) throw error;
     // The folder is removed, so the message names the file within it.
-    const message = error.message.replaceAll(`${folder}/`, "");
-    return failed(
-      isDenied
-        ? `A file or folder in the output cannot be read or changed, perhaps because the task made it immutable: ${message}`
-        : message,
-    );
+    return failed(error.message.replaceAll(`${folder}/`, ""));
   }
   const empty = paths.find((path) => path.endsWith("/"));
   if (empty !== undefined) {

@@ -7,7 +7,6 @@ import {
   isMissing,
   removeFolder,
   systemCode,
-  temporarySuffix,
 } from "../files/files.ts";
 import { lockFile } from "../files/locks.ts";
 import { filesOfKey, type Manifest } from "../store/manifests.ts";
@@ -90,23 +89,11 @@ export async function makeVisible(
   }
 }
 
-/**
- * Gives all files and folders the modes that new ones have, so that a restored
- * output equals the first one. A hard link, through which an edit would change
- * another file, becomes a copy.
- */
+/** Gives all files and folders the modes that new ones have, so that a restored output equals the first one. */
 export function setModes(folder: string): void {
   const mask = Deno.umask();
   Deno.chmodSync(folder, 0o777 & ~mask);
-  // Folders first: some allow no copies in them.
-  const entries = [...entriesBelow(folder)]
-    .sort((a, b) => Number(b.isDirectory) - Number(a.isDirectory));
-  for (const { path, isDirectory } of entries) {
-    if (!isDirectory && (Deno.statSync(path).nlink ?? 1) > 1) {
-      const copy = `${path}.${temporarySuffix()}`;
-      Deno.copyFileSync(path, copy);
-      Deno.renameSync(copy, path);
-    }
+  for (const { path, isDirectory } of entriesBelow(folder)) {
     Deno.chmodSync(path, (isDirectory ? 0o777 : 0o666) & ~mask);
   }
 }
@@ -158,17 +145,7 @@ async function keepForeign(
  */
 export function keepAside(path: string, folder: string): string {
   const parent = join(dirname(folder), "_kept", basename(folder));
-  try {
-    Deno.mkdirSync(parent, { recursive: true });
-  } catch (error) {
-    if (!isMissing(error) && !(error instanceof Deno.errors.AlreadyExists)) {
-      throw error;
-    }
-    throw new Error(
-      `"${path}" holds files of yours, but a file is in the way of "${parent}", to which they would be moved; rename it, and run again`,
-      { cause: error },
-    );
-  }
+  Deno.mkdirSync(parent, { recursive: true });
   const numbers = entriesOf(parent).map(({ name }) => Number(name))
     .filter(Number.isInteger);
   const aside = join(parent, String(Math.max(0, ...numbers) + 1));
