@@ -107,7 +107,7 @@ export interface ExpectedStage {
   readonly needs: readonly string[];
   readonly cpus: number;
   readonly gpus: number;
-  /** Duration of its last run, or the mean of those of stages of the same name. */
+  /** Duration of its last run. */
   readonly seconds?: number;
 }
 
