@@ -4,11 +4,11 @@ import {
   MANIFEST_VERSION,
   recordedKey,
 } from "../store/manifests.ts";
+import { parseManifest } from "../store/manifest_schema.ts";
 import type { TreeFile } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
 import {
   openSigned,
-  parseManifest,
   sign,
   type SignedResult,
   type SigningKey,
@@ -92,13 +92,10 @@ export class Remote {
 
   /** The result of a key by a trusted signer, whose files need not be in the cache yet. */
   async find(key: string, recorded?: "recorded") {
-    let finding = this.#found.get(key);
-    if (finding === undefined) {
-      finding = this.#find(key, recorded ?? "manifests");
+    const found = await this.#found.getOrInsertComputed(key, () => {
       if (!recorded) this.stats.asked++;
-      this.#found.set(key, finding);
-    }
-    const found = await finding;
+      return this.#find(key, recorded ?? "manifests");
+    });
     if (found === undefined || found.isRefused) return undefined;
     const { manifest } = found;
     return {
@@ -146,11 +143,10 @@ export class Remote {
   async #push(manifest: Manifest, key: SigningKey): Promise<void> {
     const gzip: string[] = [];
     const sends = [...blobsOf(manifest)].map(async ([blob, size]) => {
-      let sent = this.#sent.get(blob);
-      if (sent === undefined) {
-        sent = this.#limited(() => this.#send(blob, size));
-        this.#sent.set(blob, sent);
-      }
+      const sent = this.#sent.getOrInsertComputed(
+        blob,
+        () => this.#limited(() => this.#send(blob, size)),
+      );
       if (await sent) gzip.push(blob);
     });
     // No transfer goes on after a fault of another has been said.

@@ -1,9 +1,9 @@
 /** Signed results: who vouches for a result, and what is checked before it is used. */
-import * as z from "zod";
 import { treeDigest } from "../store/blobs.ts";
-import { canonicalJson, digest, isDigest } from "../files/digest.ts";
+import { canonicalJson, digest } from "../files/digest.ts";
 import { readIfThere } from "../files/files.ts";
 import { type Manifest, MANIFEST_VERSION } from "../store/manifests.ts";
+import { parseManifest } from "../store/manifest_schema.ts";
 import { dirname } from "../files/paths.ts";
 
 /** An Ed25519 key that signs results. */
@@ -18,46 +18,6 @@ export interface SignedResult {
   readonly manifest: Manifest;
   /** Blobs that are stored compressed. */
   readonly gzip: readonly string[];
-}
-
-const Digest = z.string().refine(isDigest);
-const Amount = z.number().nonnegative();
-
-/** A text that cannot control a terminal or forge the line of another result. */
-const Line = z.string().regex(/^\P{Cc}*$/u);
-
-/** A path that cannot leave the folder to which it is joined. */
-const Below = z.string().refine((path) =>
-  path.split("/").every((part) => !["", ".", ".."].includes(part))
-);
-const Files = z.array(
-  z.looseObject({ path: Below, size: Amount, blob: Digest }),
-);
-
-/** A manifest of anyone, except for what is in its `parts`. */
-const ForeignManifest = z.looseObject({
-  version: z.literal(MANIFEST_VERSION),
-  key: Digest,
-  parts: z.looseObject({ runtimes: z.looseObject({}) }),
-  task: Line,
-  pipeline: Line,
-  stage: Line,
-  runtime: Line,
-  machine: Line.optional(),
-  /** As `toISOString()` writes it. */
-  started: z.iso.datetime({ precision: 3 }),
-  seconds: Amount,
-  metrics: z.record(z.string(), z.number()),
-  content: Digest,
-  files: Files,
-  replaced: Files.optional(),
-  log: z.looseObject({ blob: Digest, size: Amount }),
-});
-
-/** The manifest that a value is; undefined if it is none. */
-export function parseManifest(value: unknown): Manifest | undefined {
-  const { success } = ForeignManifest.safeParse(value);
-  return success ? value as Manifest : undefined;
 }
 
 /** The key in a file, which is a JSON Web Key; undefined if there is no file. */

@@ -361,10 +361,10 @@ await perform(task);`;
   }
 
   #contentOf(path: string): Bytes {
-    const known = this.#read.get(path);
-    if (known !== undefined) return known[0];
-    const contents = Deno.readFileSync(path);
-    this.#read.set(path, [contents, digest(contents)]);
+    const [contents] = this.#read.getOrInsertComputed(path, () => {
+      const contents = Deno.readFileSync(path);
+      return [contents, digest(contents)];
+    });
     return contents;
   }
 }

@@ -101,8 +101,7 @@ export class Forecast {
 
   #note(stage: string, seconds: number | undefined): void {
     if (seconds === undefined) return;
-    const name = nameOf(stage);
-    this.#seen.set(name, [...this.#seen.get(name) ?? [], seconds]);
+    this.#seen.getOrInsertComputed(nameOf(stage), () => []).push(seconds);
   }
 
   /**

@@ -127,9 +127,7 @@ class Scheduler {
   }
 
   #get(id: string): Promise<Settled> {
-    const settled = this.#settled.get(id) ?? this.#settle(id);
-    this.#settled.set(id, settled);
-    return settled;
+    return this.#settled.getOrInsertComputed(id, () => this.#settle(id));
   }
 
   async #settle(id: string): Promise<Settled> {

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { canonicalJson, digest } from "../../lib/files/digest.ts";
-import { parseManifest } from "../../lib/remote/signature.ts";
+import { parseManifest } from "../../lib/store/manifest_schema.ts";
 import { type Manifest, Manifests } from "../../lib/store/manifests.ts";
 import { treeDigest } from "../../lib/store/blobs.ts";
 import { staysBounded, testProperty } from "../fuzz.ts";

@@ -196,8 +196,7 @@ export function inNamespace(
   program: readonly string[],
   offline = false,
 ): readonly string[] | string {
-  const command = found.get(offline) ?? find(offline);
-  found.set(offline, command);
+  const command = found.getOrInsertComputed(offline, find);
   if (typeof command === "string") return command;
   // Its id in the namespace of `/proc`.
   const scheduler = Deno.readLinkSync("/proc/self");
