@@ -259,6 +259,32 @@ export function exampleScorer(
   };
 }
 
+/**
+ * Scores predictions by statistics of each unit that are added up over the
+ * units drawn. Those of predictions that are scored in many draws are computed
+ * once.
+ *
+ * @param statisticsOf `[units, width]`, flat
+ */
+export function summedScorer(
+  { units, width }: { readonly units: number; readonly width: number },
+  statisticsOf: (predictions: Values) => Values,
+  score: (sums: readonly number[]) => number,
+): Scorer {
+  const all = Int32Array.from({ length: units }, (_, i) => i);
+  const known = new WeakMap<Values, Values>();
+  return (drawn = all) => (predictions) => {
+    const statistics = known.get(predictions) ?? statisticsOf(predictions);
+    known.set(predictions, statistics);
+    const sums = Array<number>(width).fill(0);
+    for (let k = 0; k < drawn.length; k++) {
+      const from = drawn[k]! * width;
+      for (let i = 0; i < width; i++) sums[i]! += statistics[from + i]!;
+    }
+    return score(sums);
+  };
+}
+
 /** Number of values that pass a test. */
 export function count(
   values: Values,

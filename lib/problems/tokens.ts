@@ -15,14 +15,15 @@ import {
   schemeOf,
   wordsIn,
 } from "../serve/entities.ts";
-import { entityScorer } from "./entities.ts";
-import type {
-  LabelColumn,
-  Outcomes,
-  Problem,
-  ProblemDetails,
-  ProblemKind,
-  Values,
+import { entityCounts, entityScore } from "./entities.ts";
+import {
+  type LabelColumn,
+  type Outcomes,
+  type Problem,
+  type ProblemDetails,
+  type ProblemKind,
+  summedScorer,
+  type Values,
 } from "./problem.ts";
 import {
   checkTags,
@@ -100,14 +101,11 @@ function withClasses(
       const { of, isStrict } =
         ENTITY_METRICS[name as keyof typeof ENTITY_METRICS];
       const labelled = ofTexts(labels, isStrict);
-      /** Of the same predictions in many draws, entities are counted once. */
-      const known = new WeakMap<Values, ReturnType<typeof entityScorer>>();
-      return (texts) => (predictions) => {
-        const score = known.get(predictions) ??
-          entityScorer(labelled, ofTexts(predictions, isStrict));
-        known.set(predictions, score);
-        return score(texts)[of];
-      };
+      return summedScorer(
+        { units: labelled.length, width: 3 },
+        (predictions) => entityCounts(labelled, ofTexts(predictions, isStrict)),
+        (counts) => entityScore(counts)[of],
+      );
     },
     outcomes: (predictions, labels, probabilities) =>
       outcomesOf(
