@@ -232,10 +232,10 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 1211,
+  "lib/artifacts": 1160,
   "lib/benchmarks": 385,
   "lib/cli": 8151,
-  "lib/data": 1813,
+  "lib/data": 1811,
   "lib/engine": 12457,
   "lib/files": 550,
   "lib/hub": 1559,
@@ -244,7 +244,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/pipeline": 2872,
   "lib/pypi": 494,
   "lib/ranks": 165,
-  "lib/problems": 2157,
+  "lib/problems": 2132,
   "lib/remote": 1149,
   "lib/report": 3939,
   "lib/resize": 1396,
@@ -253,7 +253,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/slurm": 1256,
   "lib/stages": 3417,
   "lib/store": 1205,
-  "lib/text": 1920,
+  "lib/text": 1913,
   "lib/track": 867,
   "tasks": 643,
 };

@@ -1,5 +1,5 @@
 /** Inspects a user's table: which columns hold the texts and the labels, and how long the texts are. */
-import { faultsOf, rowCount } from "./faults.ts";
+import { faultsOf } from "./faults.ts";
 import {
   className,
   describeValue,
@@ -120,11 +120,8 @@ export async function inspectTable(
       numbers.some((it) => !Number.isInteger(it)));
   const classes = isRegression ? [] : label.counts(names);
   if (!isRegression && (label.distinct < 2 || label.distinct > MAX_CLASSES)) {
-    const values = `${label.distinct} distinct value${
-      label.distinct === 1 ? "" : "s"
-    }`;
     throw new RangeError(
-      `Column "${label.name}" of "${path}" has ${values}, expected 2 to ${MAX_CLASSES} classes: name the column of the labels with --label`,
+      `Column "${label.name}" of "${path}" has distinct values: ${label.distinct}, expected 2 to ${MAX_CLASSES} classes: name the column of the labels with --label`,
     );
   }
   const isExample = classes.some(([name]) => name === label.name) ||
@@ -145,7 +142,7 @@ export async function inspectTable(
   ) => {
     const those = rows.filter((_, i) => isRejected(i));
     return those.slice(0, 1).map(({ place }) =>
-      `${rowCount(those)} ${reason}, first ${place}: ${remedy}`
+      `rows ${reason}: ${those.length}, first ${place}: ${remedy}`
     );
   };
   const known = names && [...names, "-1"];

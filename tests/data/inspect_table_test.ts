@@ -45,8 +45,8 @@ Deno.test("inspectTable() finds texts, pairs and labels by names, and else by co
       ["premise", "hypothesis", "regression", [0, 39 / 8]],
     );
     assertEquals(scores.problems.length, 2);
-    assertMatch(scores.problems[0]!, /^1 row without a label, .*b\.jsonl:42/);
-    assertMatch(scores.problems[1]!, /^1 row without a text, .*b\.jsonl:41/);
+    assertMatch(scores.problems[0]!, /^rows without a label: 1, .*b\.jsonl:42/);
+    assertMatch(scores.problems[1]!, /^rows without a text: 1, .*b\.jsonl:41/);
 
     const numbered = await write("g.tsv", [
       "Quality\t#1 ID\t#1 String\t#2 String",
@@ -97,7 +97,7 @@ Deno.test("inspectTable() finds texts, pairs and labels by names, and else by co
     await assertRejects(
       () => inspectTable(same, { label: "label" }),
       RangeError,
-      "1 distinct value, expected 2 to 1000",
+      "distinct values: 1, expected 2 to 1000",
     );
     const constant = await write("h.csv", [
       "text,label,lang",
@@ -160,8 +160,8 @@ Deno.test("inspectTable() takes class ids whose names the file records as these 
   assertEquals(seen.classes.length, 25);
   assertEquals(seen.classes.slice(0, 2), [["card lost", 2], ["intent 0", 2]]);
   assertEquals(seen.problems.length, 2);
-  assertMatch(seen.problems[0]!, /^1 text has several labels/);
-  assertMatch(seen.problems[1]!, /^25 classes have fewer than 5 rows/);
+  assertMatch(seen.problems[0]!, /^texts with several labels: 1/);
+  assertMatch(seen.problems[1]!, /^classes with fewer than 5 rows \(25\)/);
 });
 
 Deno.test("inspectTable() counts no class for -1 where the file records the classes", async () => {
@@ -169,7 +169,7 @@ Deno.test("inspectTable() counts no class for -1 where the file records the clas
   const { classes, problems } = await inspectTable(path, {});
   assertEquals(classes.map(([name]) => name).sort(), ["better", "worse"]);
   assertEquals(problems.length, 1);
-  assertMatch(problems[0]!, /^2 classes have fewer than 5 rows/);
+  assertMatch(problems[0]!, /^classes with fewer than 5 rows \(2\)/);
 });
 
 Deno.test("inspectTable() finds labels that the pipeline would refuse: lists, dates, unrecorded and too many classes", () =>
@@ -188,7 +188,7 @@ Deno.test("inspectTable() finds labels that the pipeline would refuse: lists, da
 
     const some = await write("some.jsonl", ["neg", ["pos"], "pos", ["neg"]]);
     assertEquals(await problems(some), [
-      `2 rows with a label that is not text, a number or a boolean, first ${some}:2: remove them`,
+      `rows with a label that is not text, a number or a boolean: 2, first ${some}:2: remove them`,
     ]);
     const all = await write("all.jsonl", [["neg"], ["pos"]]);
     await assertRejects(
@@ -209,7 +209,7 @@ Deno.test("inspectTable() finds labels that the pipeline would refuse: lists, da
     const unnamed = join(folder, "unnamed.parquet");
     await Deno.writeFile(unnamed, bytes);
     assertEquals(await problems(unnamed), [
-      `2 rows with a label that is not one of the recorded classes, first "${unnamed}", row 25: remove them`,
+      `rows with a label that is not one of the recorded classes: 2, first "${unnamed}", row 25: remove them`,
     ]);
     const many = Array.from({ length: 20 }, (_, i) => `class ${i % 11}`);
     assertEquals(await problems(await write("many.jsonl", many)), [
@@ -227,11 +227,11 @@ Deno.test("inspectTable() names the faults with which a training would run", () 
     ];
     await Deno.writeTextFile(path, `text,label\n${rows.join("\n")}\n`);
     assertEquals((await inspectTable(path, {})).problems, [
-      `the class "Pos" (1 row, first ${path}:62) may be "pos" (32 rows) with a typing error: if so, correct it`,
-      `1 text has several labels, first "good 2": "pos" (${path}:4) and "neg" (${path}:66)`,
-      `1 of 65 rows repeats an earlier row (${path}:64) and counts again: remove it`,
-      `1 of 65 rows has an empty text (${path}:65)`,
-      `1 class has fewer than 5 rows, too few to learn and to score: "Pos" (1 row, first ${path}:62)`,
+      `the class "Pos" (rows: 1, first ${path}:62) may be "pos" (rows: 32) with a typing error: if so, correct it`,
+      `texts with several labels: 1, first "good 2": "pos" (${path}:4) and "neg" (${path}:66)`,
+      `1 of 65 rows that repeat an earlier one and count again (${path}:64): remove them`,
+      `1 of 65 rows with an empty text (${path}:65)`,
+      `classes with fewer than 5 rows (1), too few to learn and to score: "Pos" (rows: 1, first ${path}:62)`,
     ]);
   }));
 
