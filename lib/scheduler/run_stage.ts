@@ -7,7 +7,6 @@ import {
   type Manifest,
   MANIFEST_VERSION,
   type Measured,
-  replacedFiles,
 } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
 import { changes, describeChanges } from "./changes.ts";
@@ -289,8 +288,6 @@ async function commit(
   for (const listing of Object.values(parts.sources)) {
     await store.listings.keep(listing);
   }
-  const before = store.manifests.find(key);
-  const replaced = before === undefined ? [] : replacedFiles(before, files);
   const manifest: Manifest = {
     version: MANIFEST_VERSION,
     key,
@@ -303,7 +300,6 @@ async function commit(
     ...await machineOf(run, stage),
     content: await treeDigest(files),
     files,
-    ...(replaced.length > 0 && { replaced }),
     log: stored.at(-1)!,
   };
   store.manifests.write(manifest);

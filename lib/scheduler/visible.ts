@@ -9,7 +9,7 @@ import {
   systemCode,
 } from "../files/files.ts";
 import { lockFile } from "../files/locks.ts";
-import { filesOfKey, type Manifest } from "../store/manifests.ts";
+import type { Manifest } from "../store/manifests.ts";
 import { linkFingerprint } from "../files/fingerprints.ts";
 import type { Store } from "../store/store.ts";
 import type { Run } from "./context.ts";
@@ -109,22 +109,21 @@ function moves(from: string, to: string): boolean {
   }
 }
 
-/** Moves the visible folder of a stage to `_kept` if it holds anything that the cache has not written for the stage. */
+/** Moves the visible folder of a stage to `_kept` if it holds anything but files of its results, with contents that the cache has. */
 async function keepForeign(
   { emit, graph: { pipeline }, settings: { out }, store }: Run,
   stage: string,
 ): Promise<void> {
   const folder = visibleFolder(out, pipeline, stage);
   if (linkFingerprint(folder) === undefined) return;
-  const written = Map.groupBy(
-    store.results(pipeline, stage).flatMap(filesOfKey),
-    ({ path }) => path,
+  const written = new Set(
+    store.results(pipeline, stage)
+      .flatMap(({ files }) => files.map(({ path }) => join(folder, path))),
   );
   const isForeign = async (path: string) => {
-    const known = written.get(path.slice(folder.length + 1));
-    if (known === undefined || !Deno.lstatSync(path).isFile) return true;
+    if (!written.has(path) || !Deno.lstatSync(path).isFile) return true;
     const blob = await store.stats.digest(path);
-    return !known.some((it) => it.blob === blob);
+    return blob === undefined || !await store.blobs.holds(blob);
   };
   const isFolder = Deno.lstatSync(folder).isDirectory;
   let files = isFolder ? 0 : 1;

@@ -13,9 +13,6 @@ const Line = z.string().regex(/^\P{Cc}*$/u);
 const Below = z.string().refine((path) =>
   path.split("/").every((part) => !["", ".", ".."].includes(part))
 );
-const Files = z.array(
-  z.looseObject({ path: Below, size: Amount, blob: Digest }),
-);
 
 /** A manifest of anyone, except for what is in its `parts`. */
 const ForeignManifest = z.looseObject({
@@ -32,8 +29,7 @@ const ForeignManifest = z.looseObject({
   seconds: Amount,
   metrics: z.record(z.string(), z.number()),
   content: Digest,
-  files: Files,
-  replaced: Files.optional(),
+  files: z.array(z.looseObject({ path: Below, size: Amount, blob: Digest })),
   log: z.looseObject({ blob: Digest, size: Amount }),
 });
 

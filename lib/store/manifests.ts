@@ -72,27 +72,8 @@ export interface Manifest extends Measured {
   /** Digest of the artifact's tree. */
   readonly content: string;
   readonly files: readonly TreeFile[];
-  /** Files of earlier results with this key, as before `--force`: what output folders show of them is not the user's. */
-  readonly replaced?: readonly TreeFile[];
   /** The log, as JSON lines of events. */
   readonly log: { readonly blob: string; readonly size: number };
-}
-
-/** The files of a result, and of the earlier ones with its key. */
-export function filesOfKey(
-  { files, replaced = [] }: Manifest,
-): readonly TreeFile[] {
-  return [...files, ...replaced];
-}
-
-/** The files of earlier results, latest first, that a new one with the same key does not have. */
-export function replacedFiles(
-  before: Manifest,
-  files: readonly TreeFile[],
-): readonly TreeFile[] {
-  const name = ({ path, blob }: TreeFile) => `${blob} ${path}`;
-  const kept = new Set(files.map(name));
-  return filesOfKey(before).filter((file) => !kept.has(name(file)));
 }
 
 /** Result of looking up a manifest. */

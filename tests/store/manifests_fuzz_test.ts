@@ -33,7 +33,6 @@ const MANIFEST: Manifest = {
   metrics: { loss: 0.25 },
   content: await treeDigest(FILES),
   files: FILES,
-  replaced: [{ path: "a.txt", size: 3, blob: await digest("former") }],
   log: { blob: await digest("log"), size: 3 },
 };
 

@@ -14,7 +14,7 @@ import {
 import { keepAside, visibleFolder } from "../../scheduler/visible.ts";
 import { digest } from "../../files/digest.ts";
 import { entriesOf, readIfThere, writeDurably } from "../../files/files.ts";
-import { filesOfKey, type Manifest } from "../../store/manifests.ts";
+import type { Manifest } from "../../store/manifests.ts";
 import { join } from "../../files/paths.ts";
 import { linkFingerprint } from "../../files/fingerprints.ts";
 import type { Store } from "../../store/store.ts";
@@ -61,10 +61,9 @@ export async function writePages(
     const text = Deno.readTextFileSync(join(folder, "report.html"));
     const info = linkFingerprint(page) && Deno.lstatSync(page);
     const shown = info?.isFile ? Deno.readTextFileSync(page) : "";
-    // As a run has written it: with the facts taken out, it is in a result of the stage.
+    // As a run has written it: with the facts taken out, it is in the cache.
     const blank = await digest(withoutFacts(shown));
-    const files = store.results(graph.pipeline, id).flatMap(filesOfKey);
-    if (info && !files.some(({ blob }) => blob === blank)) {
+    if (info && !await store.blobs.holds(blank)) {
       const aside = keepAside(page, folder);
       emit({ type: "kept", stage: id, files: 1, folder: aside });
     }
