@@ -90,29 +90,24 @@ export const initCommand = command`
     if (!(error instanceof RangeError)) throw error;
     throw new UsageError(error.message, { cause: error });
   });
-  const labels = await labelsIn(data, table, encoding);
-  const pipeline = await starter(
-    name,
-    projectPath(data),
-    { ...table, labels: labels.text },
-    encoding,
-  );
+  const { labels, problems } = await labelsIn(data, table, encoding);
+  const described = {
+    ...{ ...table, labels },
+    problems: [...table.problems, ...problems],
+  };
+  const path = projectPath(data);
+  const pipeline = await starter(name, path, described, encoding);
   const schema = resolve(PROJECT, SCHEMA);
-  const path = relative(dirname(file), schema);
-  const head = `# yaml-language-server: $schema=${path}
+  const head = `# yaml-language-server: $schema=${
+    relative(dirname(file), schema)
+  }
 # For completion in editors; made again by: deno task schema > ${SCHEMA}
 `;
   write(file, head + pipeline, target, args.has("force"));
   Deno.mkdirSync(dirname(schema), { recursive: true });
   writeDurably(schema, await schemaText(resolve(PROJECT, "tasks")));
   const command = quoted(args.has("to") ? target : name);
-  writeOut(asTyped(`${
-    summary(given!, data, {
-      ...table,
-      labels: labels.text,
-      problems: [...table.problems, ...labels.problems],
-    }).join("\n")
-  }
+  writeOut(asTyped(`${summary(given!, data, described).join("\n")}
 
 Wrote ${target}. See what it would do, then run it:
 
@@ -130,21 +125,19 @@ function write(
 ): void {
   const folder = dirname(file);
   checkFolder(folder, "choose another file with --to", `"${shown}"`, file);
-  if (statIfThere(file)?.isDirectory) {
+  const found = statIfThere(file);
+  if (found?.isDirectory) {
     throw new UsageError(
       `"${shown}" is a folder: choose another file with --to`,
     );
   }
-  Deno.mkdirSync(folder, { recursive: true });
-  if (replace) return writeDurably(file, text);
-  try {
-    Deno.writeTextFileSync(file, text, { createNew: true });
-  } catch (error) {
-    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+  if (found !== undefined && !replace) {
     throw new UsageError(
       `"${shown}" already exists: choose another file with --to, or replace it with --force`,
     );
   }
+  Deno.mkdirSync(folder, { recursive: true });
+  writeDurably(file, text);
 }
 
 function nameFor(path: string): string {
@@ -198,15 +191,15 @@ async function labelsIn(
   path: string,
   { problem, classes, range, text, label }: TableSummary,
   encoding: string | undefined,
-): Promise<{ readonly text: string; readonly problems: readonly string[] }> {
+): Promise<Pick<Described, "labels" | "problems">> {
   if (problem === "regression") {
-    const text = `regression, numbers from ${range.join(" to ")}`;
-    return { text, problems: [] };
+    const labels = `regression, numbers from ${range.join(" to ")}`;
+    return { labels, problems: [] };
   }
   if (problem === "classification") {
     const names = classes.map(([name, size]) => `${oneLine(name)} ${size}`);
-    const text = `${classes.length} classes: ${listed(names, MAX_LISTED)}`;
-    return { text, problems: [] };
+    const labels = `${classes.length} classes: ${listed(names, MAX_LISTED)}`;
+    return { labels, problems: [] };
   }
   const { columnOf } = await import("../../problems/registry.ts");
   const { reader, namesIn, of } = columnOf(problem);
@@ -226,10 +219,11 @@ async function labelsIn(
     const labels = rows.flatMap((row) =>
       read(row).words!.map(([, , label]) => label!)
     );
-    return { text: `${scheme}; ${oneLine(describe(labels))}`, problems };
+    const found = oneLine(describe(labels));
+    return { labels: `${scheme}; ${found}`, problems };
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
-    return { text: scheme, problems: error.message.split("\n") };
+    return { labels: scheme, problems: error.message.split("\n") };
   }
 }
 
@@ -241,19 +235,18 @@ async function starter(
   encoding: string | undefined,
 ): Promise<string> {
   const template = await readText(await findPipeline(OWN_DATA));
-  const { isNode, parseDocument } = await import("yaml");
+  const { isScalar, parseDocument } = await import("yaml");
   const document = parseDocument(template);
   const { rows, columns, text, pair, label } = table;
   const names = quoteAll(columns.map(oneLine));
-  const edits: { start: number; end: number; text: string }[] = [];
   /** Sets a value; without a comment, the old one stays. */
   const write = (keys: string[], value: unknown, comment?: string) => {
     const node = document.getIn(keys, true);
-    if (!isNode(node)) throw new TypeError(`${OWN_DATA} has no "${keys}"`);
-    const [start, end, next] = node.range!;
-    const text = scalar(value);
-    if (!comment) edits.push({ start, end, text });
-    else edits.push({ start, end: next, text: `${text} # ${comment}\n` });
+    if (!isScalar(node)) throw new TypeError(`${OWN_DATA} has no "${keys}"`);
+    node.value = value;
+    // Without quotes, some readers take 1_000 for a number.
+    if (typeof value === "string") node.type = "QUOTE_DOUBLE";
+    if (comment) node.comment = ` ${comment}`;
   };
   write(["name"], name);
   write(["description"], `Find the LoRA rank for ${path} with one training`);
@@ -292,22 +285,10 @@ async function starter(
   write(["params", "training", "epochs"], epochs);
   const trial = ["profiles", "trial", "maxLength"];
   write(trial, Math.min(Number(document.getIn(trial)), table.tokens));
-  const pipeline = edits.sort((a, b) => b.start - a.start).reduce(
-    (all, { start, end, text }) => all.slice(0, start) + text + all.slice(end),
-    template,
-  );
   return `# A starter for ${path}: ${rows} rows with the columns ${names}.
 # Change parameters here, or for one run with an option such as -S rank=4
 
-${pipeline}`;
-}
-
-/** A value as YAML: text in quotes unless all readers take it for text. */
-function scalar(value: unknown): string {
-  const isPlain = typeof value !== "string" ||
-    /^(?!(true|false|null|yes|no|on|off|[yn])$)([A-Za-z/]|\.\/)[\w ./@-]*(?<! )$/i
-      .test(value);
-  return isPlain ? String(value) : JSON.stringify(value);
+${document.toString({ lineWidth: 0 })}`;
 }
 
 function lengthsOf({ median, longest }: Column): string {

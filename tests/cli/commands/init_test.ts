@@ -216,7 +216,7 @@ Deno.test("init replaces no file unless told to", () =>
     const beside = join(folder, "beside");
     await Deno.link(file, beside);
     assertEquals((await callHere("init", data, "--to", file, "-f")).code, 0);
-    assertMatch(await Deno.readTextFile(file), /^name: mine$/m);
+    assertMatch(await Deno.readTextFile(file), /^name: "mine"$/m);
     // Written beside and renamed: a failure leaves the user's file whole.
     assertEquals(await Deno.readTextFile(beside), "the user's");
     const inside = await callHere("init", data, "--to", join(file, "p.yaml"));
