@@ -13,14 +13,14 @@ import {
 } from "../../report/run_facts.ts";
 import { keepAside, visibleFolder } from "../../scheduler/visible.ts";
 import { digest } from "../../files/digest.ts";
-import { entriesOf, readIfThere, writeDurably } from "../../files/files.ts";
+import { writeDurably } from "../../files/files.ts";
 import type { Manifest } from "../../store/manifests.ts";
 import { join } from "../../files/paths.ts";
 import { linkFingerprint } from "../../files/fingerprints.ts";
 import type { Store } from "../../store/store.ts";
 import { type Arguments, asTyped } from "../arguments/arguments.ts";
 import { givenWords, outOf, PROJECT, quoted } from "../arguments/options.ts";
-import { count, duration } from "../terminal/messages.ts";
+import { duration } from "../terminal/messages.ts";
 import { barContent, stageGraph } from "./stage_graph.ts";
 
 /**
@@ -122,6 +122,8 @@ function runSection(graph: Graph, made: readonly Made[]): string {
       [...new Set(runtimes.flatMap(Object.keys))]
         .map((name) => [name, list(runtimes.map((it) => it[name]))]),
     ),
+    Machine: list(made.map(({ manifest }) => manifest.machine)) || undefined,
+    System: `${Deno.build.os} ${Deno.osRelease()} (${Deno.build.arch})`,
   };
   return `<section id="this-run"><h2>The run</h2>
 ${
@@ -131,7 +133,7 @@ ${
 ${scrolled("Graph", drawing)}
 ${stages}
 <h3>Versions and hardware</h3>
-${listHtml({ ...versions, ...machine() })}`,
+${listHtml(versions)}`,
     )
   }</section>`;
 }
@@ -172,25 +174,4 @@ async function commitOf(folder: string): Promise<string | undefined> {
     if (error instanceof Deno.errors.NotFound) return undefined;
     throw error;
   }
-}
-
-function machine(): Record<string, string> {
-  const cpus = navigator.hardwareConcurrency;
-  const memory = Deno.systemMemoryInfo().total / 2 ** 30;
-  const drivers = "/proc/driver/nvidia/gpus";
-  const gpus = entriesOf(drivers).flatMap(({ name }) =>
-    textOf(join(drivers, name, "information"), /^Model:\s*(.+)$/m) ?? []
-  );
-  const processor = textOf("/proc/cpuinfo", /^model name\s*:\s*(.+)$/m);
-  return {
-    System: `${Deno.build.os} ${Deno.osRelease()} (${Deno.build.arch})`,
-    Processor: `${processor ?? Deno.build.arch}, ${count(cpus, "thread")}`,
-    Memory: `${memory.toFixed(1)} GiB`,
-    ...(gpus.length > 0 && { GPU: gpus.join("; ") }),
-  };
-}
-
-/** The first group of a pattern in a system file; undefined if there is no match or no file. */
-function textOf(path: string, pattern: RegExp): string | undefined {
-  return pattern.exec(readIfThere(path) ?? "")?.[1];
 }
