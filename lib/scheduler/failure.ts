@@ -14,7 +14,10 @@ export class NoResultError extends Error {
    * @param id The stage whose result is read.
    * @param lacking The stage whose result is missing, which is this one or one that it needs, and the reason.
    */
-  constructor(id: string, lacking: Record<"stage" | "reason", string>) {
+  constructor(
+    readonly id: string,
+    lacking: Record<"stage" | "reason", string>,
+  ) {
     const { stage, reason } = lacking;
     const why = stage === id ? reason : `${stage}: ${reason}`;
     super(
