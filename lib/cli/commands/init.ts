@@ -124,7 +124,7 @@ function write(
   replace: boolean,
 ): void {
   const folder = dirname(file);
-  checkFolder(folder, "choose another file with --to", `"${shown}"`, file);
+  checkFolder(folder, "choose another file with --to");
   const found = statIfThere(file);
   if (found?.isDirectory) {
     throw new UsageError(

@@ -186,19 +186,16 @@ Deno.test("pipeline refuses an output folder that cannot be one, in words", asyn
     [link, `"${link}" is a link to "/mnt/none", which does not exist`],
     [
       `${link}/out`,
-      `"${link}/out" cannot be created because "${link}" is a link to "/mnt/none", which does not exist`,
+      `"${link}" is a link to "/mnt/none", which does not exist`,
     ],
-    [
-      `${file}/out`,
-      `"${file}/out" cannot be created because "${file}" is a file`,
-    ],
+    [`${file}/out`, `"${file}" is a file`],
   ] as const;
   for (const [out, fault] of cases) {
     const { code, stderr } = await callMain("pipeline", "smoke", "--out", out);
     assertEquals(code, 2);
     assertEquals(
       stderr.split("\n")[0],
-      `The output folder ${fault}: choose another folder with --out`,
+      `${fault}: choose another folder with --out`,
     );
   }
 });

@@ -223,7 +223,7 @@ Deno.test("init replaces no file unless told to", () =>
     assertEquals(inside.code, 2);
     assertEquals(
       inside.stderr.split("\n")[0],
-      `"${file}/p.yaml" cannot be created because "${file}" is a file: choose another file with --to`,
+      `"${file}" is a file: choose another file with --to`,
     );
     const taken = join(folder, "taken.yaml");
     await Deno.mkdir(taken);
