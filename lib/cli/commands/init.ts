@@ -4,8 +4,18 @@ import {
   LABELS,
   type TableSummary,
 } from "../../data/inspect_table.ts";
-import { nameClasses } from "../../data/labels.ts";
-import { columnsOf, readTable, recordedClasses } from "../../data/table.ts";
+import {
+  className,
+  isEmpty,
+  nameClasses,
+  toExamples,
+} from "../../data/labels.ts";
+import {
+  columnsOf,
+  readTable,
+  recordedClasses,
+  type Row,
+} from "../../data/table.ts";
 import { quoteAll } from "../../data/text_file.ts";
 import { printable, readText } from "../../pipeline/faults.ts";
 import { hasReference } from "../../pipeline/references.ts";
@@ -24,7 +34,7 @@ import {
   PROJECT,
   quoted,
 } from "../arguments/options.ts";
-import { count, listed } from "../terminal/messages.ts";
+import { count } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
 import { schemaText } from "./completion.ts";
 
@@ -91,10 +101,7 @@ export const initCommand = command`
     throw new UsageError(error.message, { cause: error });
   });
   const { labels, problems } = await labelsIn(data, table, encoding);
-  const described = {
-    ...{ ...table, labels },
-    problems: [...table.problems, ...problems],
-  };
+  const described = { ...table, labels, problems };
   const path = projectPath(data);
   const pipeline = await starter(name, path, described, encoding);
   const schema = resolve(PROJECT, SCHEMA);
@@ -153,9 +160,10 @@ function projectPath(path: string): string {
   return short.startsWith("..") ? path : `./${short}`;
 }
 
-/** A table with its labels in words. */
+/** A table with its labels in words, and what is wrong with it. */
 interface Described extends TableSummary {
   readonly labels: string;
+  readonly problems: readonly string[];
 }
 
 /** @param file The path as it was typed */
@@ -186,44 +194,66 @@ function oneLine(text: string): string {
 
 const MAX_LISTED = 8;
 
-/** The labels of a file in words, and why the pipeline would refuse tags, or what it would say of them. */
+/** The labels of a file in words, as the pipeline reads them, and what it would refuse, or take and say. */
 async function labelsIn(
   path: string,
-  { problem, classes, range, text, label }: TableSummary,
+  { problem, text, pair, label }: TableSummary,
   encoding: string | undefined,
 ): Promise<Pick<Described, "labels" | "problems">> {
-  if (problem === "regression") {
-    const labels = `regression, numbers from ${range.join(" to ")}`;
-    return { labels, problems: [] };
-  }
-  if (problem === "classification") {
-    const names = classes.map(([name, size]) => `${oneLine(name)} ${size}`);
-    const labels = `${classes.length} classes: ${listed(names, MAX_LISTED)}`;
-    return { labels, problems: [] };
-  }
   const { columnOf } = await import("../../problems/registry.ts");
-  const { reader, namesIn, of } = columnOf(problem);
-  const given = await readTable(path, [text.name, label.name], [], {
-    encoding,
-  });
-  const names = await recordedClasses(path, label.name);
-  let scheme = "tags";
-  const problems: string[] = [];
+  const { namesIn, of, reader } = columnOf(problem);
+  const columns = [text, pair, label].flatMap((it) => it?.name ?? []);
+  const form = { encoding, numbers: [label.name] };
+  const { lacking = [], given = [] } = Object.groupBy(
+    await readTable(path, columns, [], form),
+    ({ values }) => isEmpty(values.at(-1)) ? "lacking" : "given",
+  );
+  const names = problem === "regression"
+    ? undefined
+    : await recordedClasses(path, label.name);
+  const areNamed = names !== undefined;
+  let labels = `${label.distinct} different values`;
+  const problems = lacking.slice(0, 1).map(({ place }) =>
+    `rows without a label: ${lacking.length}, first ${place}: complete them, or leave them out by -S missing=skip`
+  );
   try {
-    const rows = reader!({
+    const named = names ? nameClasses(given, names) : given;
+    const rows = reader?.({
       repairs: false,
-      log: (what) => scheme = what.replace("The tags are", "tags"),
+      log: (what) => labels = what.replace("The tags are", "tags"),
       fault: (what) => problems.push(what),
-    })(names ? nameClasses(given, names) : given, true);
-    const { read, describe } = of(namesIn(rows)!);
-    const labels = rows.flatMap((row) =>
-      read(row).words!.map(([, , label]) => label!)
+    })(named, true) ?? named;
+    const readable = reader
+      ? rows
+      : rows.filter(({ values }) => className(values.at(-1)) !== undefined);
+    const classes = (reader ? undefined : names) ?? namesIn(readable) ?? [];
+    const reading = { ...of(classes), areRecorded: areNamed };
+    const sound: Row[] = [];
+    const found: number[] = [];
+    const refused: string[] = [];
+    for (const row of rows) {
+      try {
+        const [{ label, words } = {}] = toExamples([row], reading);
+        if ((words ?? label) === undefined) continue;
+        sound.push(row);
+        found.push(...words?.map(([, , it]) => it!) ?? [label!]);
+      } catch (error) {
+        if (!(error instanceof SyntaxError)) throw error;
+        refused.push(error.message);
+      }
+    }
+    const more = refused.length - MAX_LISTED;
+    problems.push(
+      ...refused.slice(0, MAX_LISTED),
+      ...more > 0 ? [`${count(more, "more row")} like these`] : [],
+      ...reading.faults(sound, { areNamed, isTraining: true }),
     );
-    const found = oneLine(describe(labels));
-    return { labels: `${scheme}; ${found}`, problems };
+    if (found.length === 0) return { labels, problems };
+    const words = oneLine(reading.describe(found));
+    return { labels: reader ? `${labels}; ${words}` : words, problems };
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
-    return { labels: scheme, problems: error.message.split("\n") };
+    return { labels, problems: [...problems, ...error.message.split("\n")] };
   }
 }
 
