@@ -12,13 +12,10 @@ export class NoResultError extends Error {
 
   /**
    * @param id The stage whose result is read.
-   * @param lacking The stage whose result is missing, which is this one or one that it needs, and the reason.
+   * @param fault The stage whose result is missing, which is this one or one that it needs, and the reason.
    */
-  constructor(
-    readonly id: string,
-    lacking: Record<"stage" | "reason", string>,
-  ) {
-    const { stage, reason } = lacking;
+  constructor(readonly id: string, fault: Record<"stage" | "reason", string>) {
+    const { stage, reason } = fault;
     const why = stage === id ? reason : `${stage}: ${reason}`;
     super(
       reason === "no earlier result"
