@@ -5,7 +5,7 @@ import {
   recordedKey,
 } from "../store/manifests.ts";
 import { parseManifest } from "../store/manifest_schema.ts";
-import type { TreeFile } from "../store/blobs.ts";
+import { limited, type TreeFile } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
 import {
   openSigned,
@@ -43,9 +43,6 @@ type Found = SignedResult & { fetched?: Promise<boolean>; isRefused?: boolean };
 /** Milliseconds that a run waits at its end for what is found of other signers. */
 const LOOK_WAIT = 1000;
 
-/** Number of transfers at the same time. */
-const AT_A_TIME = 8;
-
 /**
  * Results that caches share: blobs and signed manifests in a remote.
  *
@@ -56,7 +53,7 @@ const AT_A_TIME = 8;
  * The first fault of the remote turns it off: the run goes on with the own cache.
  */
 export class Remote {
-  readonly #limited = limited(AT_A_TIME);
+  readonly #limited = limited();
   /** Results by key: undefined where there is none that can be used. */
   readonly #found = new Map<string, Promise<Found | undefined>>();
   readonly #offers: Promise<unknown>[] = [];
@@ -401,20 +398,6 @@ export class Remote {
       `Refused a result of the remote ${this.name}: ${reason}; what is refused runs here`,
     );
   }
-}
-
-/** A function that does work, as soon as less than `free` other work is being done. */
-function limited(free: number) {
-  const waiting: (() => void)[] = [];
-  return async <T>(work: () => Promise<T>): Promise<T> => {
-    if (free-- <= 0) await new Promise<void>((go) => waiting.push(go));
-    try {
-      return await work();
-    } finally {
-      free++;
-      waiting.shift()?.();
-    }
-  };
 }
 
 /** The blobs of a result that travel, with their sizes: its files and its log. */

@@ -143,7 +143,7 @@ Deno.test("pipeline names all files that do not exist before anything runs", asy
   const path = project.path("mine.tsv");
   const other = join(PROJECT, "other.tsv");
   const expected = [
-    `Parameter "file" of stage "bad@seed=0" and 2 more: "${path}" does not exist`,
+    `Parameter "file" of stage "bad": "${path}" does not exist`,
     `Parameter "file" of stage "last": "${other}" does not exist`,
   ];
   for (const how of [[], ["--dry-run"], ["--keep-going"]]) {
