@@ -248,7 +248,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/report": 3835,
   "lib/remote": 1132,
   "lib/resize": 1396,
-  "lib/scheduler": 4989,
+  "lib/scheduler": 4977,
   "lib/serve": 1299,
   "lib/slurm": 1253,
   "lib/stages": 3417,
