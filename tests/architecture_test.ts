@@ -241,7 +241,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/hub": 1559,
   "lib/onnx": 1473,
   "lib/peft": 982,
-  "lib/pipeline": 2854,
+  "lib/pipeline": 2855,
   "lib/pypi": 494,
   "lib/ranks": 165,
   "lib/problems": 2132,
