@@ -112,7 +112,24 @@ export function areLabelled(
  * Maximum number of characters in a text. A tokenizer takes a second and 150 MB
  * of memory for each million, of which a model reads a few thousand.
  */
-export const MAX_TEXT = 4_000_000;
+const MAX_TEXT = 4_000_000;
+
+/**
+ * A value of a table that must be a text.
+ *
+ * @throws {SyntaxError} With its place, if it is none, or has more than 4 million characters.
+ */
+export function textIn(value: unknown, place: string, what = "text"): string {
+  if (typeof value !== "string") {
+    throw new SyntaxError(
+      `${place}: Expected ${what}, found ${describeValue(value)}`,
+    );
+  }
+  if (value.length <= MAX_TEXT) return value;
+  throw new SyntaxError(
+    `${place}: The text has ${value.length} characters; the maximum is ${MAX_TEXT}: shorten it, since a model reads only the first few thousand`,
+  );
+}
 
 /**
  * Converts rows to examples. Those without a label, which only a file that names
@@ -120,7 +137,7 @@ export const MAX_TEXT = 4_000_000;
  *
  * @param rows Rows whose values are one or two texts, then the label.
  * @param labelling Undefined for a test set without labels.
- * @throws {SyntaxError} With the location of the row, if a value is invalid or a text has more than 4 million characters.
+ * @throws {SyntaxError} With the location of the row, if a value is invalid.
  */
 export function toExamples(
   rows: readonly Row[],
@@ -129,17 +146,8 @@ export function toExamples(
   const lacksLabel = ({ values }: Row) =>
     labelling?.areRecorded === true && isUnlabelled(values.at(-1));
   return rows.map((row, index) => {
-    const [text, pair] = row.values.slice(0, -1).map((value) => {
-      if (typeof value !== "string") {
-        throw new SyntaxError(
-          `${row.place}: Expected text, found ${describeValue(value)}`,
-        );
-      }
-      if (value.length <= MAX_TEXT) return value;
-      throw new SyntaxError(
-        `${row.place}: The text has ${value.length} characters; the maximum is ${MAX_TEXT}: shorten it, since a model reads only the first few thousand`,
-      );
-    });
+    const [text, pair] = row.values.slice(0, -1)
+      .map((value) => textIn(value, row.place));
     return {
       index,
       text: text!,

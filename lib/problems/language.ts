@@ -1,5 +1,5 @@
 import type { Message } from "../data/example.ts";
-import { describeValue, listIn, MAX_TEXT } from "../data/labels.ts";
+import { describeValue, listIn, textIn } from "../data/labels.ts";
 import type { Row } from "../data/table.ts";
 import {
   type LabelColumn,
@@ -151,24 +151,19 @@ const withoutBigints = (_key: string, value: unknown) =>
 
 /** The prompt and the text to write of a row: two columns, or one of messages, whose last is to be written. */
 function pairOf({ place, values }: Row, isLabelled: boolean): Pair {
-  const text = (value: unknown, what: string) => {
-    if (typeof value === "string" && value.length <= MAX_TEXT) return value;
-    const found = typeof value === "string"
-      ? `one of ${value.length} characters, more than ${MAX_TEXT}`
-      : describeValue(value);
-    throw new SyntaxError(`${place}: Expected a ${what}, found ${found}`);
-  };
   if (values.length > 1) {
     const [prompt, completion] = values;
     return {
-      text: text(prompt, "prompt"),
-      completion: isLabelled ? text(completion, "text to write") : undefined,
+      text: textIn(prompt, place, "a prompt"),
+      completion: isLabelled
+        ? textIn(completion, place, "a text to write")
+        : undefined,
     };
   }
   const messages = (listIn(values[0]) ?? []).map((it) => {
     const message = Object(it) as Message;
-    text(message.role, "role of a message");
-    text(message.content, "content of a message");
+    textIn(message.role, place, "a role of a message");
+    textIn(message.content, place, "a content of a message");
     return JSON.parse(JSON.stringify(message, withoutBigints)) as Message;
   });
   const last = messages.at(-1);

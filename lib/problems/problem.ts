@@ -1,4 +1,5 @@
 import type { Example } from "../data/example.ts";
+import type { Labelling } from "../data/labels.ts";
 import type { Row } from "../data/table.ts";
 import type { HeadName } from "../engine/models/model.ts";
 import type { LossName } from "../engine/ops/loss.ts";
@@ -85,9 +86,7 @@ export interface LabelColumn {
 }
 
 /** What the labels of a data set are. */
-export interface LabelReader {
-  /** @throws {SyntaxError} With the place, if the row's last value is no label */
-  read(row: Row): Partial<Omit<Example, "index" | "pair">>;
+export interface LabelReader extends Pick<Labelling, "read"> {
   /** Describes labels in a line: `2 classes: "neg" 40, "pos" 50`. */
   describe(given: readonly number[]): string;
   /** What is wrong with rows on which a training runs; see {@linkcode faultsOf}. */

@@ -216,16 +216,12 @@ export const tagColumn: LabelColumn = {
   namesIn(rows) {
     const texts = rows.map(taggedIn);
     const names = tagClasses(texts, schemeOf(texts.map(({ tags }) => tags!)));
-    if (names.length > MAX_CLASSES) {
-      throw new SyntaxError(
-        `The words have ${names.length} different tags; the maximum is ${MAX_CLASSES}`,
-      );
-    }
-    if (names.length > 1) return names;
+    if (names.length > 1 && names.length <= MAX_CLASSES) return names;
+    const last = rows.at(-1)?.place ?? "none";
     throw new SyntaxError(
-      `All words have the tag ${
+      `The words have different tags: ${names.length}, expected 2 to ${MAX_CLASSES}; they are ${
         quoteAll(names)
-      }, expected others too (last text: ${rows.at(-1)?.place ?? "none"})`,
+      } (last text: ${last})`,
     );
   },
   of(classes) {

@@ -18,7 +18,6 @@ import {
   type Scored,
   scoresText,
   scoreText,
-  speedUpText,
   sweepText,
 } from "./tables.ts";
 
@@ -36,7 +35,6 @@ export function renderMarkdown(report: Report): string {
       `## ${plain(comparisonTitle(comparison, report.comparisons))}`,
       ...imageOf(comparison, "scores"),
       ...imageOf(comparison, "cost"),
-      ...speedUpText(comparison),
       ...scoresText(comparison),
       ...differencesText(comparison),
       ...recommendationText(comparison),

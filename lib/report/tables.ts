@@ -237,14 +237,6 @@ export function costText(comparison: Comparison): string[] {
   ];
 }
 
-/** The speed-up of the first candidate against the first baseline that it is compared with. */
-export function speedUpText(comparison: Comparison): string[] {
-  const [[what, ratio] = []] = speedUps(comparison);
-  return ratio === undefined || ratio === UNKNOWN ? [] : [
-    `**Speed-up ${ratio}** in seconds of the whole sweep, training and evaluation: ${what}.`,
-  ];
-}
-
 /** Columns of the table of speed-ups. */
 const SPEED_UPS = [
   "Speed-up",
@@ -255,10 +247,7 @@ const SPEED_UPS = [
   "Training examples",
 ];
 
-/** A ratio of seconds of several machines. */
-const UNKNOWN = "unknown";
-
-/** Rows of the table of speed-ups: what is compared, and the ratios of costs. */
+/** Rows of the table of speed-ups: what is compared, and the ratios of costs; those of seconds are unknown for several machines. */
 function speedUps({ methods, contrasts }: Comparison): string[][] {
   const withRanks = (method: MethodSummary, ranks: readonly number[]) =>
     `${titleOf(method)}, ${plain(rankList(ranks))}`;
@@ -270,7 +259,7 @@ function speedUps({ methods, contrasts }: Comparison): string[][] {
     return [[
       `${withRanks(theirs, ranks)} / ${withRanks(ours, ours.cost!.ranks)}`,
       ...[sweep, training, sweepFlops, trainingFlops, examples]
-        .map((ratio) => ratio === null ? UNKNOWN : `${ratio.toFixed(2)}x`),
+        .map((ratio) => ratio === null ? "unknown" : `${ratio.toFixed(2)}x`),
     ]];
   });
 }

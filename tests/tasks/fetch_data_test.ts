@@ -390,7 +390,7 @@ for (
       "one class only",
       "a.tsv",
       "text\tlabel\na\t1\nb\t1\n",
-      /The labels have one value only; expected 2/,
+      /The labels have different values: 1, expected 2/,
     ],
     [
       "a file that is not parquet",
