@@ -101,10 +101,11 @@ function similarClasses(rows: readonly Row[]): string[] {
     );
     if (similar === undefined) return [];
     const [other, { place }] = [similar[0], rare[0]!];
-    const [few, many] = [rare.length, similar[1].length];
-    return `the class ${quote(name)} (rows: ${few}, first ${place}) may be ${
-      quote(other)
-    } (rows: ${many}) with a typing error: if so, correct it`;
+    return `the class ${
+      quote(name)
+    } (rows: ${rare.length}, first ${place}) may be ${quote(other)} (rows: ${
+      similar[1].length
+    }) with a typing error: if so, correct it`;
   });
   const more = found.length - MAX_LISTED;
   return more <= 0 ? found : [
@@ -170,10 +171,8 @@ function smallClasses(rows: readonly Row[]): string[] {
   const names = small.slice(0, MAX_LISTED).map(([name, rows]) =>
     `${quote(name)} (rows: ${rows.length}, first ${rows[0]!.place})`
   ).join(", ");
-  const rest = small.length - MAX_LISTED;
-  const more = rest > 0 ? ` and ${rest} more` : "";
   return [
-    `classes with fewer than ${FEW_ROWS} rows (${small.length}), too few to learn and to score: ${names}${more}`,
+    `classes with fewer than ${FEW_ROWS} rows (${small.length}), too few to learn and to score: ${names}`,
   ];
 }
 

@@ -98,8 +98,7 @@ export async function inspectTable(
       `Column "${label.name}" of "${path}" has ${value} in each row, expected text, a number or a boolean: name the column of the labels with --label`,
     );
   }
-  const numbers = label.values.map(toNumber).filter(Number.isFinite)
-    .sort((a, b) => a - b);
+  const numbers = label.values.map(toNumber).filter(Number.isFinite);
   const isNumeric = numbers.length > 0 && numbers.length === label.filled;
   const isRegression = isNumeric && names === undefined &&
     (label.distinct > MAX_NUMERIC ||

@@ -82,11 +82,6 @@ export function listIn(value: unknown): unknown[] | undefined {
     : undefined;
 }
 
-/** Whether a label is the number that marks an example without one in a file that names its classes, such as those of SNLI on which the annotators disagree. */
-export function isUnlabelled(label: unknown): boolean {
-  return label === -1 || label === -1n;
-}
-
 /**
  * Tells whether any row of a test set has a label. A label of -1 counts only if
  * the training set has it too: on the hub it marks an unpublished label.
@@ -98,14 +93,11 @@ export function areLabelled(
   rows: readonly Row[],
   training: readonly Row[],
 ): boolean {
-  const isMinusOne = (value: unknown) => toNumber(value) === -1;
-  const mayBeMinusOne = training.some(({ values }) =>
-    isMinusOne(values.at(-1))
+  const isMinusOne = ({ values }: Row) => toNumber(values.at(-1)) === -1;
+  const mayBeMinusOne = training.some(isMinusOne);
+  return rows.some((row) =>
+    !isEmpty(row.values.at(-1)) && (mayBeMinusOne || !isMinusOne(row))
   );
-  return rows.some(({ values }) => {
-    const value = values.at(-1);
-    return !isEmpty(value) && (mayBeMinusOne || !isMinusOne(value));
-  });
 }
 
 /**
@@ -143,8 +135,10 @@ export function toExamples(
   rows: readonly Row[],
   labelling: Labelling | undefined,
 ): Example[] {
+  // As those of SNLI on which the annotators disagree.
   const lacksLabel = ({ values }: Row) =>
-    labelling?.areRecorded === true && isUnlabelled(values.at(-1));
+    labelling?.areRecorded === true &&
+    [-1, -1n].some((it) => it === values.at(-1));
   return rows.map((row, index) => {
     const [text, pair] = row.values.slice(0, -1)
       .map((value) => textIn(value, row.place));

@@ -73,7 +73,7 @@ export async function readText(
 export function parseJson<T extends z.ZodType = z.ZodUnknown>(
   text: string,
   path: string,
-  schema?: T,
+  schema: T = z.unknown() as never,
 ): z.output<T> {
   let value: unknown;
   try {
@@ -84,8 +84,8 @@ export function parseJson<T extends z.ZodType = z.ZodUnknown>(
       cause: error,
     });
   }
-  const { data = value, error } = schema?.safeParse(value) ?? {};
-  if (error === undefined) return data as z.output<T>;
+  const { success, data, error } = schema.safeParse(value);
+  if (success) return data;
   throw new SyntaxError(
     `"${path}" has invalid content:\n${z.prettifyError(error)}`,
   );
