@@ -1,7 +1,5 @@
 import {
   type AttentionOptions,
-  type EachOf,
-  headsOf,
   type HeadsOptions,
   type Index,
   type LinearOptions,
@@ -12,6 +10,8 @@ import {
   type PositionBiasOptions,
   type Read,
   type RelativePositions,
+  type SplitModule,
+  WithHeads,
 } from "../engine/models/model.ts";
 import { floats, type Graph } from "./graph.ts";
 import { GraphWeights, type WeightOptions } from "./graph_weights.ts";
@@ -33,7 +33,7 @@ const MASKED = { float32: -1e9, float16: -65504 };
  * are not known: lengths, positions and masks are computed in the graph, from
  * tables for the model's longest sequence.
  */
-export class OnnxPass implements Pass<Value> {
+export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
   readonly #graph: Graph;
   readonly #weights: GraphWeights;
   readonly #model: WeightOptions["model"];
@@ -41,6 +41,7 @@ export class OnnxPass implements Pass<Value> {
   readonly #mask: string;
 
   constructor(graph: Graph, options: WeightOptions) {
+    super();
     this.#graph = graph;
     this.#weights = new GraphWeights(graph, options);
     this.#model = options.model;
@@ -194,31 +195,24 @@ export class OnnxPass implements Pass<Value> {
     return this.linear(name, x, options);
   }
 
-  heads<const Names extends readonly string[]>(
-    names: Names,
+  split(
     x: Value,
-    heads: number | readonly number[],
-    { bias = true }: HeadsOptions = {},
-  ): EachOf<Names, Value> {
-    return headsOf(
-      names,
-      x,
-      heads,
-      (x, modules) =>
-        modules.flatMap(({ name, heads: [count = 0, ...others] }) => {
-          const y = this.#weights.linear(name, x.name, bias);
-          const parts = 1 + others.length;
-          const depth = this.#weights.outputs(name) / parts / count;
-          return this.#split(y, parts).map((part) => ({
-            ...x,
-            name: this.#transpose(
-              this.#op("Reshape", part, this.#graph.ints([0, 0, count, depth])),
-              [0, 2, 1, 3],
-            ),
-            heads: { count, depth },
-          }));
-        }),
-    );
+    modules: readonly SplitModule[],
+    { bias = true }: HeadsOptions,
+  ): Value[] {
+    return modules.flatMap(({ name, heads: [count = 0, ...others] }) => {
+      const y = this.#weights.linear(name, x.name, bias);
+      const parts = 1 + others.length;
+      const depth = this.#weights.outputs(name) / parts / count;
+      return this.#split(y, parts).map((part) => ({
+        ...x,
+        name: this.#transpose(
+          this.#op("Reshape", part, this.#graph.ints([0, 0, count, depth])),
+          [0, 2, 1, 3],
+        ),
+        heads: { count, depth },
+      }));
+    });
   }
 
   /** Equal parts of the last axis. */
