@@ -37,13 +37,7 @@ import { type Adapter, baseModelIn, readTensors } from "./adapter.ts";
 import { headOfTask, PEFT_TASKS, problemOf } from "../problems/registry.ts";
 import { CLASSES_FILE, findClasses } from "../artifacts/classes.ts";
 import { exists, readJsonFile } from "../artifacts/json_file.ts";
-import {
-  AdapterConfig,
-  LORA_FIELDS,
-  patternValue,
-  refuseFields,
-  VARIANTS,
-} from "./config.ts";
+import { LoraConfig, moduleScale, refuseFields, VARIANTS } from "./config.ts";
 import { openWeights, readModel } from "../artifacts/model.ts";
 import type { AdapterRecord } from "../artifacts/training.ts";
 
@@ -204,10 +198,7 @@ function updateOf(
   tensors: AdapterTensors,
   config: PeftConfig,
 ) {
-  const { rank_pattern, alpha_pattern, use_rslora } = config;
-  const rank = patternValue(rank_pattern, nameOf(module)) ?? config.r;
-  const alpha = patternValue(alpha_pattern, nameOf(module)) ??
-    config.lora_alpha;
+  const { rank, alpha, scale } = moduleScale(config, nameOf(module));
   const adapter = Object.entries(kind.tensors).map(([suffix, { shape }]) => {
     const name = `${module}.${suffix}`;
     const found = tensors[name];
@@ -226,7 +217,7 @@ function updateOf(
     rank,
     alpha,
     /** Rounded to float32, as PEFT applies it. */
-    scale: Math.fround(alpha / (use_rslora ? Math.sqrt(rank) : rank)),
+    scale: Math.fround(scale),
   };
 }
 
@@ -360,8 +351,7 @@ function withPretrainedHead(
  * imported. Other fields do not change what a trained adapter computes, or are
  * visible in its tensors, such as the target modules.
  */
-const PeftConfig = AdapterConfig.extend({
-  ...LORA_FIELDS,
+const PeftConfig = LoraConfig.extend({
   task_type: z.literal(PEFT_TASKS, {
     error: ({ input }) =>
       input == null
