@@ -41,17 +41,15 @@ export class Graph implements GraphContent {
     count: number,
   ): readonly string[] {
     const key = JSON.stringify([type, inputs, attributes, count]);
-    let outputs = this.#known.get(key);
-    if (outputs === undefined) {
+    return this.#known.getOrInsertComputed(key, () => {
       const name = `${type}_${this.operations.length}`;
-      outputs = Array.from(
+      const outputs = Array.from(
         { length: count },
         (_, i) => i === 0 ? name : `${name}.${i}`,
       );
       this.operations.push({ type, inputs, outputs, attributes });
-      this.#known.set(key, outputs);
-    }
-    return outputs;
+      return outputs;
+    });
   }
 
   /** The value in another type. */
@@ -84,13 +82,11 @@ export class Graph implements GraphContent {
 
   /** A tensor that is known by a key of its own instead of a name. */
   constant(key: string, of: Omit<Initializer, "name">): string {
-    let name = this.#constants.get(key);
-    if (name === undefined) {
-      name = `constant_${this.#constants.size}`;
-      this.#constants.set(key, name);
+    return this.#constants.getOrInsertComputed(key, () => {
+      const name = `constant_${this.#constants.size}`;
       this.initializers.push({ ...of, name });
-    }
-    return name;
+      return name;
+    });
   }
 
   /** Integers: `[count]`, or of another shape. */

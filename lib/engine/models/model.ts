@@ -124,10 +124,7 @@ export function inLayers<T>(
   read?: Read<T>,
 ): T {
   const known = new Map<T, T>();
-  const once = (x: T) => {
-    if (!known.has(x)) known.set(x, read!(x));
-    return known.get(x)!;
-  };
+  const once = (x: T) => known.getOrInsertComputed(x, read!);
   for (let i = 0; i < count; i++) {
     m.observe?.(x);
     x = layer(i, read && i === count - 1 ? m.narrow(x, once) : x);

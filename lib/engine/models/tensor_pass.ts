@@ -137,10 +137,10 @@ export class TensorPass extends WithHeads<Activation>
     // The first token is at position 0, where the angles are 0.
     if (x.tokens === 1 && x.at === undefined) return x;
     const at = x.at && repeated(x.at, x.value.shape[0]!);
-    const key = frequencies.join();
-    const angles = this.#angles.get(key) ??
-      rotaryAngles(this.tokens, frequencies, this.options.start);
-    this.#angles.set(key, angles);
+    const angles = this.#angles.getOrInsertComputed(
+      frequencies.join(),
+      () => rotaryAngles(this.tokens, frequencies, this.options.start),
+    );
     return withValue(x, rotary(x.value as tf.Tensor4D, angles, at));
   }
 
@@ -293,13 +293,11 @@ export class TensorPass extends WithHeads<Activation>
   /** Values added to the scores, which mask padding: `[sequences, 1, 1, seq]` */
   #mask(sequences: number): tf.Tensor4D | undefined {
     const { mask } = this.options.input;
-    const known = this.#masks.get(sequences);
-    if (known !== undefined || mask === undefined) return known;
-    const added = tf.sub(1, mask).mul(MASKED)
-      .reshape<tf.Tensor4D>([this.#batch, 1, 1, this.tokens]);
-    const all = repeated(added, sequences);
-    this.#masks.set(sequences, all);
-    return all;
+    return mask && this.#masks.getOrInsertComputed(sequences, () => {
+      const added = tf.sub(1, mask).mul(MASKED)
+        .reshape<tf.Tensor4D>([this.#batch, 1, 1, this.tokens]);
+      return repeated(added, sequences);
+    });
   }
 }
 
