@@ -56,17 +56,8 @@ export type PeftAdapter = Awaited<ReturnType<typeof readPeft>>;
 export async function readPeft(folder: string, modelFolder: string) {
   const configPath = join(folder, "adapter_config.json");
   if (!exists(configPath)) {
-    // PEFT saves an adapter with a name of its own in a folder of that name.
-    const named = exists(folder) && Deno.statSync(folder).isDirectory
-      ? [...Deno.readDirSync(folder)].map(({ name }) => join(folder, name))
-        .filter((it) => exists(join(it, "adapter_config.json"))).sort()
-      : [];
     throw new SyntaxError(
-      `"${folder}" has no "adapter_config.json": give ${
-        named.length === 0
-          ? "a folder written by save_pretrained() of PEFT"
-          : named.map((it) => `"${it}"`).join(" or ")
-      }`,
+      `"${folder}" has no "adapter_config.json": give a folder written by save_pretrained() of PEFT, or the one in it that is called as the adapter`,
     );
   }
   const config = await readJsonFile(configPath, PeftConfig);
