@@ -64,14 +64,10 @@ export class Graph implements GraphContent {
   }
 
   /** An operation whose value is an output of the graph. */
-  output(
-    port: Port,
-    type: string,
-    inputs: readonly string[],
-    attributes: Attributes = {},
-  ): void {
+  output(port: Port, type: string, inputs: readonly string[]): void {
+    const operation = { type, inputs, outputs: [port.name], attributes: {} };
     this.outputs.push(port);
-    this.operations.push({ type, inputs, outputs: [port.name], attributes });
+    this.operations.push(operation);
   }
 
   /** A tensor by its name. */
@@ -89,7 +85,7 @@ export class Graph implements GraphContent {
     });
   }
 
-  /** Integers: `[count]`, or of another shape. */
+  /** Integers: `[count]`, or of another shape, as of a number `[]`. */
   ints(values: readonly number[], shape = [values.length]): string {
     return this.constant(`${shape.join("x")}: ${values.join(" ")}`, {
       type: "int64",
@@ -98,15 +94,12 @@ export class Graph implements GraphContent {
     });
   }
 
-  /** A number without dimensions. */
-  number(value: number, type: "float32" | "float16" | "int64"): string {
+  /** A float without dimensions. */
+  float(value: number, type: "float32" | "float16"): string {
     return this.constant(`${type} ${value}`, {
       type,
       shape: [],
-      read: () =>
-        type === "int64"
-          ? BigInt64Array.of(BigInt(value))
-          : floats([value], type),
+      read: () => floats([value], type),
     });
   }
 

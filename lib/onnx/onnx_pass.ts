@@ -76,7 +76,7 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
   }
 
   #number(value: number): string {
-    return this.#graph.number(value, this.#weights.float);
+    return this.#graph.float(value, this.#weights.float);
   }
 
   #float(value: string): string {
@@ -84,7 +84,7 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
   }
 
   #int(value: number): string {
-    return this.#graph.number(value, "int64");
+    return this.#graph.ints([value], []);
   }
 
   #transpose(value: string, perm: readonly number[]): string {
@@ -389,7 +389,7 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
   #rmsNorm(x: string, weight: string, epsilon: number): string {
     const isHalf = this.#weights.float === "float16";
     const wide = isHalf ? this.#graph.cast(x, "float32") : x;
-    const number = (value: number) => this.#graph.number(value, "float32");
+    const number = (value: number) => this.#graph.float(value, "float32");
     const square = this.#op("Pow", wide, number(2));
     const mean = this.#op("ReduceMean", square, this.#graph.ints([-1]));
     const root = this.#op(
