@@ -99,13 +99,7 @@ async function report(
   }
   if (args.includes("--json") && name !== "BusyError") {
     const faults = (failure as Partial<PipelineError>).faults
-      ?.map(({ message, position, setting }) => {
-        return {
-          message,
-          ...position,
-          ...setting !== undefined && { setting },
-        };
-      });
+      ?.map(({ span: _, position, ...fault }) => ({ ...fault, ...position }));
     const shown = { type: "error", message, ...faults && { faults } };
     console.log(JSON.stringify(shown));
   }
