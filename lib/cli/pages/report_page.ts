@@ -1,3 +1,4 @@
+import { thisHost } from "../../engine/install/host.ts";
 import { type Graph, groupStages } from "../../pipeline/graph.ts";
 import type { Event } from "../../scheduler/events.ts";
 import {
@@ -160,18 +161,9 @@ function dateText(iso: string): string {
 
 /** The Git commit of a folder, and whether files differ from it; undefined without Git or outside of a repository. */
 async function commitOf(folder: string): Promise<string | undefined> {
-  const git = new Deno.Command("git", {
-    args: [
-      ...["-C", folder, "describe", "--always", "--exclude=*", "--abbrev=12"],
-      "--dirty=, with changes",
-    ],
-    stderr: "null",
-  });
-  try {
-    const { success, stdout } = await git.output();
-    return success ? new TextDecoder().decode(stdout).trim() : undefined;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
+  const described = await thisHost.output(
+    ...["git", "-C", folder, "describe", "--always", "--exclude=*"] as const,
+    ...["--abbrev=12", "--dirty=, with changes"],
+  );
+  return described?.trim();
 }
