@@ -90,9 +90,8 @@ export async function writeClassifierModel(
   model: string,
   { maxLength, tensors, ...trained }: ClassifierModel,
 ): Promise<void> {
-  writeSafetensors(join(folder, "model.safetensors"), tensors, {
-    format: "pt",
-  });
+  const path = join(folder, "model.safetensors");
+  writeSafetensors(path, tensors, { format: "pt" });
   await writeClassifierConfig(folder, model, trained);
   await copyTokenizer(model, folder, maxLength);
 }

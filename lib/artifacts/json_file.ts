@@ -29,12 +29,7 @@ export async function readJsonFile<T extends z.ZodType>(
   path: string,
   schema: T,
 ): Promise<z.output<T>> {
-  const value = parseJson(await Deno.readTextFile(path), path);
-  const { success, data, error } = schema.safeParse(value);
-  if (success) return data;
-  throw new SyntaxError(
-    `"${path}" has invalid content:\n${z.prettifyError(error)}`,
-  );
+  return parseJson(await Deno.readTextFile(path), path, schema);
 }
 
 /**

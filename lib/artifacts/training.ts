@@ -9,6 +9,7 @@ import {
 import {
   Method,
   Reduction,
+  SCHEDULE_NAMES,
   scheduleNamed,
 } from "../engine/schedules/registry.ts";
 import { EpochScores } from "../engine/training/checkpoint.ts";
@@ -143,7 +144,7 @@ export type Training = z.output<typeof Training>;
 /** `training.json` of an imported adapter: the fields that its use requires. */
 const Imported = z.strictObject({
   /** The schedule of its ranks; its settings are unknown. */
-  method: z.strictObject({ name: z.string().min(1) }),
+  method: z.strictObject({ name: z.enum(SCHEDULE_NAMES) }),
   imported: z.literal(true),
   ...ADAPTER_FIELDS,
   maxLength: trainedLength,

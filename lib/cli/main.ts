@@ -69,7 +69,16 @@ async function main(args: readonly string[]): Promise<number> {
   const given = isNew || !command.options.some(({ name }) => name === "set")
     ? parsed
     : (await import("./arguments/options.ts")).asLastRun(parsed);
-  return await command.run(given, COMMANDS) ?? EXIT.success;
+  try {
+    return await command.run(given, COMMANDS) ?? EXIT.success;
+  } catch (error) {
+    const { NoResultError } = await import("../scheduler/failure.ts");
+    if (!(error instanceof NoResultError)) throw error;
+    const { stageCommand } = await import("./arguments/options.ts");
+    const making = stageCommand("pipeline", given, error.id);
+    const message = `${error.message}:\n  run: ${making}`;
+    throw new Error(message, { cause: error });
+  }
 }
 
 async function report(
@@ -90,13 +99,7 @@ async function report(
   }
   if (args.includes("--json") && name !== "BusyError") {
     const faults = (failure as Partial<PipelineError>).faults
-      ?.map(({ message, position, setting }) => {
-        return {
-          message,
-          ...position,
-          ...setting !== undefined && { setting },
-        };
-      });
+      ?.map(({ span: _, position, ...fault }) => ({ ...fault, ...position }));
     const shown = { type: "error", message, ...faults && { faults } };
     console.log(JSON.stringify(shown));
   }

@@ -1,35 +1,38 @@
-/** An example of a task: a text or a pair of texts. */
-export interface Example {
-  /** Number of the example in its source; predictions refer to it. */
-  readonly index: number;
-  readonly text: string;
-  /** Second text of a pair. */
-  readonly pair?: string;
-  /** Class number, or score of a regression; absent if it is not published. */
-  readonly label?: number;
-  /** Its words, where each has a label of its own instead. */
-  readonly words?: readonly LabelledWord[];
-  /** Texts that may follow it, where these are to be written. */
-  readonly completions?: readonly string[];
-  /** The conversation that they continue, whose last message is the text. */
-  readonly messages?: readonly Message[];
-}
+import * as z from "zod";
 
 /** A message of a conversation; templates may take more fields. */
-export interface Message extends Readonly<Record<string, unknown>> {
-  readonly role: string;
-  readonly content: string;
-}
+const Message = z.looseObject({ role: z.string(), content: z.string() })
+  .readonly();
+
+export type Message = z.output<typeof Message>;
 
 /** UTF-16 units of a text from `start` up to, and without, `end`. */
 export type Span = readonly [start: number, end: number];
 
 /** Where a word of a text stands, in UTF-16 units, and its class number, if it is known. */
-export type LabelledWord = readonly [
-  start: number,
-  end: number,
-  label?: number | undefined,
-];
+const LabelledWord = z.tuple([z.number(), z.number(), z.number().optional()])
+  .readonly();
+
+export type LabelledWord = z.output<typeof LabelledWord>;
+
+/** An example of a task: a text or a pair of texts. */
+export const Example = z.strictObject({
+  /** Number of the example in its source; predictions refer to it. */
+  index: z.int().nonnegative(),
+  text: z.string(),
+  /** Second text of a pair. */
+  pair: z.string().exactOptional(),
+  /** Class number, or score of a regression; absent if it is not published. */
+  label: z.number().exactOptional(),
+  /** Its words, where each has a label of its own instead. */
+  words: z.array(LabelledWord).readonly().exactOptional(),
+  /** Texts that may follow it, where these are to be written. */
+  completions: z.array(z.string()).min(1).readonly().exactOptional(),
+  /** The conversation that they continue, whose last message is the text. */
+  messages: z.array(Message).min(1).readonly().exactOptional(),
+}).readonly();
+
+export type Example = z.output<typeof Example>;
 
 /** Examples as token ids, one after the other, without padding. */
 export interface EncodedExamples {
@@ -142,6 +145,13 @@ export async function drawHoldout(
   return held;
 }
 
+/** The labels of some examples, or of their words. */
+export function labelsOf(examples: readonly Example[]): number[] {
+  return examples.flatMap(({ label, words = [[0, 0, label]] }) =>
+    words.flatMap(([, , label]) => label ?? [])
+  );
+}
+
 /** The texts of an example, as a key. */
 function textsOf({ text, pair, messages = [] }: Example): string {
   return JSON.stringify([text, pair, ...messages]);
@@ -149,7 +159,7 @@ function textsOf({ text, pair, messages = [] }: Example): string {
 
 /**
  * Describes examples in a line: how many there are, their classes with counts,
- * and how many lack a text: `90 examples; 2 classes: "neg" 40, "pos" 50; 1 has
+ * and how many lack a text: `90 examples; 2 classes: "neg" 40, "pos" 50; 1 with
  * an empty text`.
  *
  * @param describe Describes the labels of some examples
@@ -159,9 +169,7 @@ export function describeExamples(
   describe: (given: readonly number[]) => string,
 ): string {
   const count = examples.length;
-  const given = examples.flatMap(({ label, words = [[0, 0, label]] }) =>
-    words.flatMap(([, , label]) => label ?? [])
-  );
+  const given = labelsOf(examples);
   const texts = examples.flatMap(({ completions = [] }) => completions).length;
   const empty =
     examples.filter(({ text, pair }) =>
@@ -174,8 +182,6 @@ export function describeExamples(
       : given.length === 0
       ? "no labels"
       : describe(given),
-    ...empty === 0
-      ? []
-      : [`${empty} ${empty === 1 ? "has" : "have"} an empty text`],
+    ...empty === 0 ? [] : [`${empty} with an empty text`],
   ].join("; ");
 }

@@ -49,19 +49,25 @@ export function sharedTexts(
 ): string[] {
   const known = new Set(others.map(textsOf));
   const shared = rows.filter((row) => known.has(textsOf(row)));
-  const { length, places, have } = wordsFor(shared);
-  return length === 0 ? [] : [
-    `${length} of ${
-      rowCount(rows)
-    } ${have} the texts of a row of ${other} (${places}), so scores may be too high: remove duplicates from your files`,
-  ];
+  return counted(
+    shared,
+    rows,
+    `with the texts of a row of ${other}`,
+    ", so scores may be too high: remove duplicates from your files",
+  );
 }
 
-/** What a sentence says of the rows that have a fault. */
-function wordsFor(rows: readonly Row[]) {
-  const { length } = rows;
-  const have = length === 1 ? "has" : "have";
-  return { length, places: placesOf(rows, MAX_LISTED), have };
+/** How many rows have a fault, and where; nothing if none has. */
+function counted(
+  found: readonly Row[],
+  { length }: readonly Row[],
+  what: string,
+  advice = "",
+): string[] {
+  const places = placesOf(found, MAX_LISTED);
+  return found.length === 0
+    ? []
+    : [`${found.length} of ${length} rows ${what} (${places})${advice}`];
 }
 
 /** The rows with a text as a writer of CSV files quotes it: in quotes, with those within doubled. */
@@ -73,12 +79,12 @@ export function quotedTexts(rows: readonly Row[]): string[] {
   const quoted = rows.filter(({ values }) =>
     values.slice(0, -1).some(isQuoted)
   );
-  const { length, places, have } = wordsFor(quoted);
-  return length === 0 ? [] : [
-    `${length} of ${
-      rowCount(rows)
-    } ${have} a text in quotes, with doubled quotes in it (${places}); quotes are part of the text in a .tsv: if a CSV writer has added them, save the table as .csv`,
-  ];
+  return counted(
+    quoted,
+    rows,
+    "with a text in quotes that has doubled quotes in it",
+    "; quotes are part of the text in a .tsv: if a CSV writer has added them, save the table as .csv",
+  );
 }
 
 /**
@@ -95,10 +101,11 @@ function similarClasses(rows: readonly Row[]): string[] {
     );
     if (similar === undefined) return [];
     const [other, { place }] = [similar[0], rare[0]!];
-    const [few, many] = [rare, similar[1]].map(rowCount);
-    return `the class ${quote(name)} (${few}, first ${place}) may be ${
-      quote(other)
-    } (${many}) with a typing error: if so, correct it`;
+    return `the class ${
+      quote(name)
+    } (rows: ${rare.length}, first ${place}) may be ${quote(other)} (rows: ${
+      similar[1].length
+    }) with a typing error: if so, correct it`;
   });
   const more = found.length - MAX_LISTED;
   return more <= 0 ? found : [
@@ -134,11 +141,10 @@ function conflictingLabels(rows: readonly Row[]): string[] {
   if (found.length === 0) return [];
   const labels = found[0]!
     .map(([name, [row]]) => `${quote(name)} (${row!.place})`).join(" and ");
-  const texts = found.length === 1
-    ? "1 text has"
-    : `${found.length} texts have`;
   const first = quote(String(found[0]![0]![1][0]!.values[0]));
-  return [`${texts} several labels, first ${first}: ${labels}`];
+  return [
+    `texts with several labels: ${found.length}, first ${first}: ${labels}`,
+  ];
 }
 
 /** Rows that have the texts and the label of an earlier one. */
@@ -149,23 +155,13 @@ export function repeatedRows(rows: readonly Row[]): string[] {
       (row) => JSON.stringify([textsOf(row), classOf(row)]),
     ).values(),
   ].flatMap(([_first, ...others]) => others);
-  const { length, places } = wordsFor(repeated);
-  const [repeat, count, them] = length === 1
-    ? ["repeats", "counts", "it"]
-    : ["repeat", "count", "them"];
-  return length === 0 ? [] : [
-    `${length} of ${
-      rowCount(rows)
-    } ${repeat} an earlier row (${places}) and ${count} again: remove ${them}`,
-  ];
+  const what = "that repeat an earlier one and count again";
+  return counted(repeated, rows, what, ": remove them");
 }
 
 function emptyTexts(rows: readonly Row[]): string[] {
   const empty = rows.filter(({ values }) => values.slice(0, -1).some(isEmpty));
-  const { length, places, have } = wordsFor(empty);
-  return length === 0
-    ? []
-    : [`${length} of ${rowCount(rows)} ${have} an empty text (${places})`];
+  return counted(empty, rows, "with an empty text");
 }
 
 function smallClasses(rows: readonly Row[]): string[] {
@@ -173,15 +169,10 @@ function smallClasses(rows: readonly Row[]): string[] {
     .filter(([, { length }]) => length < FEW_ROWS);
   if (small.length === 0) return [];
   const names = small.slice(0, MAX_LISTED).map(([name, rows]) =>
-    `${quote(name)} (${rowCount(rows)}, first ${rows[0]!.place})`
+    `${quote(name)} (rows: ${rows.length}, first ${rows[0]!.place})`
   ).join(", ");
-  const classes = small.length === 1
-    ? "1 class has"
-    : `${small.length} classes have`;
-  const rest = small.length - MAX_LISTED;
-  const more = rest > 0 ? ` and ${rest} more` : "";
   return [
-    `${classes} fewer than ${FEW_ROWS} rows, too few to learn and to score: ${names}${more}`,
+    `classes with fewer than ${FEW_ROWS} rows (${small.length}), too few to learn and to score: ${names}`,
   ];
 }
 
@@ -198,9 +189,4 @@ function classOf({ values }: Row): string {
 /** The texts of a row, as a key. */
 function textsOf({ values }: Row): string {
   return JSON.stringify(values.slice(0, -1));
-}
-
-/** `1 row`, `2 rows` */
-export function rowCount({ length }: readonly Row[]): string {
-  return `${length} row${length === 1 ? "" : "s"}`;
 }

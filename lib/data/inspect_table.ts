@@ -1,14 +1,10 @@
 /** Inspects a user's table: which columns hold the texts and the labels, and how long the texts are. */
-import { faultsOf, rowCount } from "./faults.ts";
 import {
   className,
   describeValue,
-  doubtOf,
   isEmpty,
-  isUnlabelled,
   listIn,
   MAX_CLASSES,
-  nameClasses,
   toNumber,
 } from "./labels.ts";
 import {
@@ -31,14 +27,8 @@ export interface TableSummary {
   readonly unused: readonly Column[];
   /** What the labels look like: classes, numbers to predict, or tags of words. */
   readonly problem: "classification" | "regression" | "tokens";
-  /** Classes with their number of rows, largest first, by the names that the file records; of a classification. */
-  readonly classes: readonly (readonly [string, number])[];
-  /** Smallest and largest label of a regression. */
-  readonly range: readonly [least?: number, most?: number];
   /** Estimated maximum sequence length that truncates at most 1 % of the texts. */
   readonly tokens: number;
-  /** Why the pipeline would reject rows, or all of them, and faults with which it would run. */
-  readonly problems: readonly string[];
 }
 
 /** Columns named by the user, and the encoding of a text file. */
@@ -90,21 +80,17 @@ export async function inspectTable(
       ...{ rows: rows.length, columns: header, text, pair: undefined, label },
       unused: [],
       problem: "tokens",
-      classes: [],
-      range: [],
       tokens: tokensOf(text, undefined),
-      problems: [],
     };
   }
-  const found = named.label !== undefined
+  const label = named.label !== undefined
     ? find(columns, named.label, path)
     : guessLabel(columns, named, path);
-  const names = await recordedClasses(path, found.name);
-  const label = names === undefined ? found : found.withNames(names);
-  const [text, pair] = textsOf(columns, named, found, path);
+  const names = await recordedClasses(path, label.name);
+  const [text, pair] = textsOf(columns, named, label, path);
   const texts = pair ? [text, pair] : [text];
   // A repeated name is a fault only where a value is needed.
-  columnPlaces([found, ...texts].map(({ name }) => name), header, path);
+  columnPlaces([label, ...texts].map(({ name }) => name), header, path);
   const odd = label.values.find((it) => !isEmpty(it));
   if (label.filled === 0 && odd !== undefined) {
     const value = describeValue(odd);
@@ -112,52 +98,23 @@ export async function inspectTable(
       `Column "${label.name}" of "${path}" has ${value} in each row, expected text, a number or a boolean: name the column of the labels with --label`,
     );
   }
-  const numbers = label.values.map(toNumber).filter(Number.isFinite)
-    .sort((a, b) => a - b);
+  const numbers = label.values.map(toNumber).filter(Number.isFinite);
   const isNumeric = numbers.length > 0 && numbers.length === label.filled;
   const isRegression = isNumeric && names === undefined &&
     (label.distinct > MAX_NUMERIC ||
       numbers.some((it) => !Number.isInteger(it)));
-  const classes = isRegression ? [] : label.counts(names);
   if (!isRegression && (label.distinct < 2 || label.distinct > MAX_CLASSES)) {
-    const values = `${label.distinct} distinct value${
-      label.distinct === 1 ? "" : "s"
-    }`;
     throw new RangeError(
-      `Column "${label.name}" of "${path}" has ${values}, expected 2 to ${MAX_CLASSES} classes: name the column of the labels with --label`,
+      `Column "${label.name}" of "${path}" has distinct values: ${label.distinct}, expected 2 to ${MAX_CLASSES} classes: name the column of the labels with --label`,
     );
   }
-  const isExample = classes.some(([name]) => name === label.name) ||
+  const isExample = label.values.some((it) => className(it) === label.name) ||
     (isNumeric && Number.isFinite(toNumber(label.name)));
   if (isExample && named.label === undefined) {
     throw new RangeError(
       `The first row of "${path}" seems to be an example, because the name of the column "${label.name}" looks like its labels: add a row with the names of the columns above it, or name the column of the labels with --label`,
     );
   }
-  const doubt = isRegression || names
-    ? undefined
-    : doubtOf(new Set(classes.map(([name]) => name)), label.filled);
-  /** Lines on the rows that the pipeline would reject. */
-  const rejected = (
-    reason: string,
-    isRejected: (row: number) => boolean,
-    remedy = "remove them",
-  ) => {
-    const those = rows.filter((_, i) => isRejected(i));
-    return those.slice(0, 1).map(({ place }) =>
-      `${rowCount(those)} ${reason}, first ${place}: ${remedy}`
-    );
-  };
-  const known = names && [...names, "-1"];
-  const labels = label.values.map(className);
-  const sound = rows.map(({ place }, i) => ({
-    place,
-    values: [...texts, label].map(({ values }) => values[i]),
-  })).filter(({ values }) =>
-    className(values.at(-1)) !== undefined &&
-    !(names && isUnlabelled(values.at(-1))) &&
-    values.slice(0, -1).every((it) => typeof it === "string")
-  );
   return {
     rows: rows.length,
     columns: header,
@@ -165,37 +122,10 @@ export async function inspectTable(
     pair,
     label,
     unused: columns.filter((it) =>
-      it !== text && it !== pair && it !== found && it.hasTexts
+      it !== text && it !== pair && it !== label && it.hasTexts
     ),
     problem: isRegression ? "regression" : "classification",
-    classes,
-    range: isRegression ? [numbers[0]!, numbers.at(-1)!] : [],
     tokens: tokensOf(text, pair),
-    problems: [
-      ...rejected(
-        "without a label",
-        (i) => isEmpty(label.values[i]),
-        "complete them, or leave them out by -S missing=skip",
-      ),
-      ...rejected(
-        "with a label that is not text, a number or a boolean",
-        (i) => labels[i] === undefined && !isEmpty(label.values[i]),
-      ),
-      ...rejected(
-        "with a label that is not one of the recorded classes",
-        (i) => labels[i] !== undefined && known?.includes(labels[i]) === false,
-      ),
-      ...doubt === undefined ? [] : [doubt],
-      ...rejected(
-        "without a text",
-        (i) => texts.some(({ values }) => typeof values[i] !== "string"),
-      ),
-      ...faultsOf(sound, {
-        areScores: isRegression,
-        areNamed: names !== undefined,
-        isTraining: true,
-      }),
-    ],
   };
 }
 
@@ -232,24 +162,6 @@ export class Column {
     return this.values.some((it) =>
       typeof it === "string" && !isEmpty(it) && Number.isNaN(toNumber(it))
     );
-  }
-
-  /** The column with names instead of class ids. */
-  withNames(names: readonly string[]): Column {
-    const rows = this.values.map((value) => ({ place: "", values: [value] }));
-    const named = nameClasses(rows, names).map(({ values }) => values[0]);
-    return new Column(this.name, named);
-  }
-
-  /** Values, and names that no row has, with their number of rows, most frequent first. */
-  counts(names?: readonly string[]): (readonly [string, number])[] {
-    const counts = new Map(names?.map((name) => [name.trim(), 0]));
-    for (const value of this.values) {
-      const name = className(value);
-      if (name === undefined || names && isUnlabelled(value)) continue;
-      counts.set(name, (counts.get(name) ?? 0) + 1);
-    }
-    return [...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
   }
 }
 

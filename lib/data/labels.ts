@@ -82,11 +82,6 @@ export function listIn(value: unknown): unknown[] | undefined {
     : undefined;
 }
 
-/** Whether a label is the number that marks an example without one in a file that names its classes, such as those of SNLI on which the annotators disagree. */
-export function isUnlabelled(label: unknown): boolean {
-  return label === -1 || label === -1n;
-}
-
 /**
  * Tells whether any row of a test set has a label. A label of -1 counts only if
  * the training set has it too: on the hub it marks an unpublished label.
@@ -98,21 +93,35 @@ export function areLabelled(
   rows: readonly Row[],
   training: readonly Row[],
 ): boolean {
-  const isMinusOne = (value: unknown) => toNumber(value) === -1;
-  const mayBeMinusOne = training.some(({ values }) =>
-    isMinusOne(values.at(-1))
+  const isMinusOne = ({ values }: Row) => toNumber(values.at(-1)) === -1;
+  const mayBeMinusOne = training.some(isMinusOne);
+  return rows.some((row) =>
+    !isEmpty(row.values.at(-1)) && (mayBeMinusOne || !isMinusOne(row))
   );
-  return rows.some(({ values }) => {
-    const value = values.at(-1);
-    return !isEmpty(value) && (mayBeMinusOne || !isMinusOne(value));
-  });
 }
 
 /**
  * Maximum number of characters in a text. A tokenizer takes a second and 150 MB
  * of memory for each million, of which a model reads a few thousand.
  */
-export const MAX_TEXT = 4_000_000;
+const MAX_TEXT = 4_000_000;
+
+/**
+ * A value of a table that must be a text.
+ *
+ * @throws {SyntaxError} With its place, if it is none, or has more than 4 million characters.
+ */
+export function textIn(value: unknown, place: string, what = "text"): string {
+  if (typeof value !== "string") {
+    throw new SyntaxError(
+      `${place}: Expected ${what}, found ${describeValue(value)}`,
+    );
+  }
+  if (value.length <= MAX_TEXT) return value;
+  throw new SyntaxError(
+    `${place}: The text has ${value.length} characters; the maximum is ${MAX_TEXT}: shorten it, since a model reads only the first few thousand`,
+  );
+}
 
 /**
  * Converts rows to examples. Those without a label, which only a file that names
@@ -120,26 +129,19 @@ export const MAX_TEXT = 4_000_000;
  *
  * @param rows Rows whose values are one or two texts, then the label.
  * @param labelling Undefined for a test set without labels.
- * @throws {SyntaxError} With the location of the row, if a value is invalid or a text has more than 4 million characters.
+ * @throws {SyntaxError} With the location of the row, if a value is invalid.
  */
 export function toExamples(
   rows: readonly Row[],
   labelling: Labelling | undefined,
 ): Example[] {
+  // As those of SNLI on which the annotators disagree.
   const lacksLabel = ({ values }: Row) =>
-    labelling?.areRecorded === true && isUnlabelled(values.at(-1));
+    labelling?.areRecorded === true &&
+    [-1, -1n].some((it) => it === values.at(-1));
   return rows.map((row, index) => {
-    const [text, pair] = row.values.slice(0, -1).map((value) => {
-      if (typeof value !== "string") {
-        throw new SyntaxError(
-          `${row.place}: Expected text, found ${describeValue(value)}`,
-        );
-      }
-      if (value.length <= MAX_TEXT) return value;
-      throw new SyntaxError(
-        `${row.place}: The text has ${value.length} characters; the maximum is ${MAX_TEXT}: shorten it, since a model reads only the first few thousand`,
-      );
-    });
+    const [text, pair] = row.values.slice(0, -1)
+      .map((value) => textIn(value, row.place));
     return {
       index,
       text: text!,

@@ -59,13 +59,16 @@ export async function readTable(
   return rows;
 }
 
-async function readRows(path: string, columns: Columns): Promise<Row[]> {
+async function readRows(
+  path: string,
+  columns: Columns,
+  text: () => string | Promise<string> = () => readText(path, columns.encoding),
+): Promise<Row[]> {
   if ((await Deno.stat(path)).isDirectory) {
     throw new SyntaxError(
       `"${path}" is a folder, such as Spark writes: give a single file`,
     );
   }
-  const text = () => readText(path, columns.encoding);
   switch (extname(path.toLowerCase().replace(/\.gz$/, ""))) {
     case ".tsv":
       return await readDelimited(path, await text(), columns, "\t");
@@ -166,18 +169,16 @@ export async function checkHeader(
   required: readonly string[],
   form: TableForm,
 ): Promise<void> {
-  const columns = { required, optional: [], ...form };
-  const [, format] = /\.([a-z]+)(\.gz)?$/.exec(path.toLowerCase())!;
-  if (format !== "tsv" && format !== "csv") {
-    await readRows(path, { ...columns, isCheck: true });
+  const columns = { required, optional: [], ...form, isCheck: true };
+  if (!/\.[tc]sv(\.gz)?$/i.test(path)) {
+    await readRows(path, columns);
     return;
   }
-  const usual = format === "tsv" ? "\t" : ",";
   for await (const line of readLines(path, form.encoding)) {
     if (line.trim() === "") continue;
     // A name that goes on in the next line, or lines that end with \r.
     if (line.split('"').length % 2 === 0 || line.includes("\r")) return;
-    await readDelimited(path, line, columns, usual);
+    await readRows(path, columns, () => line);
     return;
   }
 }
@@ -455,7 +456,9 @@ function readConll(path: string, text: string, columns: Columns): Row[] {
       ? line.split("\t").map((it) => it.trim())
       : line.trim().split(/ +/);
     if (line.trim() !== "" && fields[0] !== "-DOCSTART-") {
-      places ??= findColumns(columns, conllHeader(fields.length), path);
+      const others = fields.slice(1, -1).map((_, i) => `${i + 2}`);
+      const header = ["tokens", ...others, "tags"].slice(0, fields.length);
+      places ??= findColumns(columns, header, path);
       width ||= fields.length;
       if (fields.length !== width) {
         const place = `${path}:${i + 1}`;
@@ -474,13 +477,6 @@ function readConll(path: string, text: string, columns: Columns): Row[] {
     }
   }
   return rows;
-}
-
-function conllHeader(width: number): string[] {
-  return Array.from(
-    { length: width },
-    (_, i) => i === 0 ? "tokens" : i === width - 1 ? "tags" : `${i + 1}`,
-  );
 }
 
 /** Positions of the columns of a table in its header, -1 for an absent optional one. */

@@ -1,3 +1,5 @@
+import * as z from "zod";
+
 /** Maximum bytes of a file that is read as a whole: V8's longest string has 2^29 - 24 characters. */
 const MAX_BYTES = 500_000_000;
 
@@ -66,17 +68,27 @@ export async function readText(
 /**
  * Parses the text of a JSON file.
  *
- * @throws {SyntaxError} Naming the file.
+ * @throws {SyntaxError} Naming the file, and the invalid field if there is one.
  */
-export function parseJson(text: string, path: string): unknown {
+export function parseJson<T extends z.ZodType = z.ZodUnknown>(
+  text: string,
+  path: string,
+  schema: T = z.unknown() as never,
+): z.output<T> {
+  let value: unknown;
   try {
-    return JSON.parse(text);
+    value = JSON.parse(text);
   } catch (error) {
     const { message } = error as SyntaxError;
     throw new SyntaxError(`"${path}" is not valid JSON: ${message}`, {
       cause: error,
     });
   }
+  const { success, data, error } = schema.safeParse(value);
+  if (success) return data;
+  throw new SyntaxError(
+    `"${path}" has invalid content:\n${z.prettifyError(error)}`,
+  );
 }
 
 /** Maximum number of characters in a line; a longer one suggests a file of another format. */

@@ -70,7 +70,8 @@ export function writtenTensor(
 }
 
 /**
- * Executes an operation of the library for which tfjs has no function.
+ * Executes an operation of the library, which must be the engine, for which
+ * tfjs has no function.
  *
  * @param types Its attributes, all of which are element types
  */
@@ -79,17 +80,11 @@ export function libraryOp(
   types: Readonly<Record<string, DataType>>,
   inputs: readonly tf.Tensor[],
 ): tf.Tensor {
-  const binding = libraryBinding();
-  if (binding === undefined) {
-    throw new Error(
-      `Operation "${opName}" requires the engine "tensorflow"`,
-    );
-  }
   const attributes = Object.entries(types).map(([name, type]) =>
     typeAttribute(name, type)
   );
   const ids = tensorIds(inputs);
-  return tensorOf(binding.executeOp(opName, attributes, ids, 1)[0]!);
+  return tensorOf(library!.executeOp(opName, attributes, ids, 1)[0]!);
 }
 
 function nodeBackend(): NodeBackend {

@@ -17,54 +17,14 @@ export type Named = { readonly [name: string]: tf.Tensor | undefined };
  * `f` must be a pure function of its inputs and of tensors that outlive it: it
  * may not read values. On engines without graphs, `f` is called directly.
  *
+ * @param options.products As of {@linkcode fused}, which compiles the function
  * @throws {Error} From the first call, if `f` does something that cannot be traced.
  */
 export function trace<Inputs extends object, Outputs extends object>(
   f: (inputs: Inputs) => Outputs,
-  options: TraceOptions = {},
-) {
-  return functionOf(f, options);
-}
-
-/** Options of {@linkcode trace}. */
-export interface TraceOptions {
-  /** Runs operation by operation instead of as a graph: the reference in tests, and what a profile times. */
-  readonly eager?: boolean;
-}
-
-/** Minimum number of values in the largest input for compilation to pay off; compiling takes about 0.1 s. */
-export const COMPILED_SIZE = 2 ** 15;
-
-/**
- * Makes a function that is compiled into fused loops, for computations that are
- * bound by memory rather than by arithmetic. Inside a trace it stays a separate
- * function, so that it gives the same bits there as outside.
- *
- * `f` must be a pure function of its inputs alone.
- *
- * @param options.products Results that only products take: in mixed precision they are stored in bfloat16
- */
-export function fused<Inputs extends object, Outputs extends object>(
-  f: (inputs: Inputs) => Outputs,
-  { products = [] }: {
-    readonly products?: readonly (keyof Outputs & string)[];
-  } = {},
-): (inputs: Inputs) => Outputs {
-  return functionOf(f, { products });
-}
-
-/** A graph function, and its results in the trace: others of the same form are given at each call. */
-interface Made<Outputs> {
-  readonly graph: TracedFunction;
-  readonly results: Outputs;
-}
-
-/** @param products Results that only products take, of a function that is compiled */
-function functionOf<Inputs extends object, Outputs extends object>(
-  f: (inputs: Inputs) => Outputs,
   { eager: isEager = false, products }: TraceOptions & {
     readonly products?: readonly string[];
-  },
+  } = {},
 ) {
   const functions = new Map<string, Made<Outputs>>();
 
@@ -98,6 +58,39 @@ function functionOf<Inputs extends object, Outputs extends object>(
       functions.clear();
     },
   });
+}
+
+/** Options of {@linkcode trace}. */
+export interface TraceOptions {
+  /** Runs operation by operation instead of as a graph: the reference in tests, and what a profile times. */
+  readonly eager?: boolean;
+}
+
+/** Minimum number of values in the largest input for compilation to pay off; compiling takes about 0.1 s. */
+export const COMPILED_SIZE = 2 ** 15;
+
+/**
+ * Makes a function that is compiled into fused loops, for computations that are
+ * bound by memory rather than by arithmetic. Inside a trace it stays a separate
+ * function, so that it gives the same bits there as outside.
+ *
+ * `f` must be a pure function of its inputs alone.
+ *
+ * @param options.products Results that only products take: in mixed precision they are stored in bfloat16
+ */
+export function fused<Inputs extends object, Outputs extends object>(
+  f: (inputs: Inputs) => Outputs,
+  { products = [] }: {
+    readonly products?: readonly (keyof Outputs & string)[];
+  } = {},
+): (inputs: Inputs) => Outputs {
+  return trace(f, { products });
+}
+
+/** A graph function, and its results in the trace: others of the same form are given at each call. */
+interface Made<Outputs> {
+  readonly graph: TracedFunction;
+  readonly results: Outputs;
 }
 
 /** The same tensor, which in a graph is there only when the other is, so that what it is needed for starts no earlier. */

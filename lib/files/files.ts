@@ -155,7 +155,6 @@ export function readSealed(path: string): Record<string, unknown> | undefined {
 /** Codes for which Deno gives the number only, of Linux or macOS, or which another process reports in its message. */
 const CODES: Readonly<Record<string, string>> = {
   3: "ESRCH",
-  23: "ENFILE",
   28: "ENOSPC",
   69: "EDQUOT",
   122: "EDQUOT",
@@ -178,11 +177,6 @@ export function isFull(error: unknown): boolean {
 export function isReadOnly(error: unknown): boolean {
   return error instanceof Deno.errors.PermissionDenied ||
     ["EACCES", "EPERM", "EROFS"].includes(systemCode(error)!);
-}
-
-/** True if the process, or the machine, has too many open files. */
-export function isOutOfFiles(error: unknown): boolean {
-  return ["EMFILE", "ENFILE"].includes(systemCode(error)!);
 }
 
 /** Why a file cannot be written to a folder that the user has chosen; undefined for other errors. */

@@ -25,9 +25,6 @@ export function isHeldHere(path: string): boolean {
 const FIRST_PAUSE = 5;
 const LAST_PAUSE = 100;
 
-/** Number of times that the file of a lock may be replaced while it is taken. */
-const MAX_TRIES = 100;
-
 /** Takes a lock, waiting until it is free. The file is created if needed. */
 export async function lockFile(
   path: string,
@@ -60,7 +57,7 @@ export function tryLockFile(
   const { shared = false, create = true } = options;
   // A shared lock of a file that exists can be taken without the right to write.
   const write = !shared || create;
-  for (let tries = 0; tries < MAX_TRIES; tries++) {
+  for (;;) {
     const file = Deno.openSync(path, { read: true, write, create });
     let isKept = false;
     try {
@@ -84,9 +81,6 @@ export function tryLockFile(
       },
     };
   }
-  throw new Error(
-    `The lock "${path}" cannot be taken, because its file is replaced again and again; check the file system`,
-  );
 }
 
 /** True if a process holds the exclusive lock. To find out, this process holds a shared one for a moment. */

@@ -35,7 +35,7 @@ interface FetchOptions extends HubOptions {
 /** The commit of a repository that a revision stands for. */
 interface RevisionCommit {
   readonly commit: string;
-  /** Name and commit for a log, and for a branch or tag where the commit is from. */
+  /** Name and commit for a log, and that a branch or tag stays at it. */
   readonly title: string;
 }
 
@@ -92,7 +92,7 @@ export async function fetchFiles(
       for (const path of all("unknown")) {
         log?.(`${title(path)} is not verified: the cache has no hash of it`);
       }
-      return { commit, files, title: commitTitle(request, commit, "cache") };
+      return { commit, files, title: commitTitle(request, commit) };
     }
     for (const path of all("wrong")) {
       log?.(`${title(path)} in the hub's cache is damaged; replacing it`);
@@ -121,7 +121,7 @@ export async function listRepository(
     const known = cache.commitOf(revision);
     const listed = known && cache.listing(known);
     if (listed) {
-      const title = commitTitle(request, known, "cache");
+      const title = commitTitle(request, known);
       return { commit: known, paths: listed, title };
     }
     if (settings.offline) {
@@ -132,7 +132,7 @@ export async function listRepository(
     const paths = await api.list(commit);
     cache.setListing(commit, paths);
     cache.setCommit(revision, commit);
-    const title = commitTitle(request, commit, known ? "cache" : "hub");
+    const title = commitTitle(request, commit);
     return { commit, paths, title };
   } catch (error) {
     throw explainFileError(error, settings.cache);
@@ -143,13 +143,11 @@ export async function listRepository(
 function commitTitle(
   { repository: { name }, revision }: RevisionRequest,
   commit: string,
-  from: "cache" | "hub",
 ): string {
   const title = `${name} at commit ${commit}`;
-  if (isCommit(revision)) return title;
-  return from === "hub"
-    ? `${title}, where "${revision}" is now; later runs stay at it`
-    : `${title}, where "${revision}" was when it was fetched; the hub may have a newer one`;
+  return isCommit(revision)
+    ? title
+    : `${title}, where "${revision}" was when it was first fetched; later runs stay at it`;
 }
 
 /** What the cache has of a file. `absent`: the commit does not have it. */
@@ -198,7 +196,7 @@ async function fetchMissing(
     if (!files.has(path)) cache.setAbsent(commit, path);
   }
   cache.setCommit(revision, commit);
-  const title = commitTitle(request, commit, known ? "cache" : "hub");
+  const title = commitTitle(request, commit);
   return { commit, files, title };
 }
 

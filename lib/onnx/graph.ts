@@ -41,17 +41,15 @@ export class Graph implements GraphContent {
     count: number,
   ): readonly string[] {
     const key = JSON.stringify([type, inputs, attributes, count]);
-    let outputs = this.#known.get(key);
-    if (outputs === undefined) {
+    return this.#known.getOrInsertComputed(key, () => {
       const name = `${type}_${this.operations.length}`;
-      outputs = Array.from(
+      const outputs = Array.from(
         { length: count },
         (_, i) => i === 0 ? name : `${name}.${i}`,
       );
       this.operations.push({ type, inputs, outputs, attributes });
-      this.#known.set(key, outputs);
-    }
-    return outputs;
+      return outputs;
+    });
   }
 
   /** The value in another type. */
@@ -66,14 +64,10 @@ export class Graph implements GraphContent {
   }
 
   /** An operation whose value is an output of the graph. */
-  output(
-    port: Port,
-    type: string,
-    inputs: readonly string[],
-    attributes: Attributes = {},
-  ): void {
+  output(port: Port, type: string, inputs: readonly string[]): void {
+    const operation = { type, inputs, outputs: [port.name], attributes: {} };
     this.outputs.push(port);
-    this.operations.push({ type, inputs, outputs: [port.name], attributes });
+    this.operations.push(operation);
   }
 
   /** A tensor by its name. */
@@ -84,16 +78,14 @@ export class Graph implements GraphContent {
 
   /** A tensor that is known by a key of its own instead of a name. */
   constant(key: string, of: Omit<Initializer, "name">): string {
-    let name = this.#constants.get(key);
-    if (name === undefined) {
-      name = `constant_${this.#constants.size}`;
-      this.#constants.set(key, name);
+    return this.#constants.getOrInsertComputed(key, () => {
+      const name = `constant_${this.#constants.size}`;
       this.initializers.push({ ...of, name });
-    }
-    return name;
+      return name;
+    });
   }
 
-  /** Integers: `[count]`, or of another shape. */
+  /** Integers: `[count]`, or of another shape, as of a number `[]`. */
   ints(values: readonly number[], shape = [values.length]): string {
     return this.constant(`${shape.join("x")}: ${values.join(" ")}`, {
       type: "int64",
@@ -102,15 +94,12 @@ export class Graph implements GraphContent {
     });
   }
 
-  /** A number without dimensions. */
-  number(value: number, type: "float32" | "float16" | "int64"): string {
+  /** A float without dimensions. */
+  float(value: number, type: "float32" | "float16"): string {
     return this.constant(`${type} ${value}`, {
       type,
       shape: [],
-      read: () =>
-        type === "int64"
-          ? BigInt64Array.of(BigInt(value))
-          : floats([value], type),
+      read: () => floats([value], type),
     });
   }
 

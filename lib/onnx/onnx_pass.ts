@@ -1,7 +1,5 @@
 import {
   type AttentionOptions,
-  type EachOf,
-  headsOf,
   type HeadsOptions,
   type Index,
   type LinearOptions,
@@ -12,6 +10,8 @@ import {
   type PositionBiasOptions,
   type Read,
   type RelativePositions,
+  type SplitModule,
+  WithHeads,
 } from "../engine/models/model.ts";
 import { floats, type Graph } from "./graph.ts";
 import { GraphWeights, type WeightOptions } from "./graph_weights.ts";
@@ -33,7 +33,7 @@ const MASKED = { float32: -1e9, float16: -65504 };
  * are not known: lengths, positions and masks are computed in the graph, from
  * tables for the model's longest sequence.
  */
-export class OnnxPass implements Pass<Value> {
+export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
   readonly #graph: Graph;
   readonly #weights: GraphWeights;
   readonly #model: WeightOptions["model"];
@@ -41,6 +41,7 @@ export class OnnxPass implements Pass<Value> {
   readonly #mask: string;
 
   constructor(graph: Graph, options: WeightOptions) {
+    super();
     this.#graph = graph;
     this.#weights = new GraphWeights(graph, options);
     this.#model = options.model;
@@ -75,7 +76,7 @@ export class OnnxPass implements Pass<Value> {
   }
 
   #number(value: number): string {
-    return this.#graph.number(value, this.#weights.float);
+    return this.#graph.float(value, this.#weights.float);
   }
 
   #float(value: string): string {
@@ -83,7 +84,7 @@ export class OnnxPass implements Pass<Value> {
   }
 
   #int(value: number): string {
-    return this.#graph.number(value, "int64");
+    return this.#graph.ints([value], []);
   }
 
   #transpose(value: string, perm: readonly number[]): string {
@@ -194,31 +195,24 @@ export class OnnxPass implements Pass<Value> {
     return this.linear(name, x, options);
   }
 
-  heads<const Names extends readonly string[]>(
-    names: Names,
+  split(
     x: Value,
-    heads: number | readonly number[],
-    { bias = true }: HeadsOptions = {},
-  ): EachOf<Names, Value> {
-    return headsOf(
-      names,
-      x,
-      heads,
-      (x, modules) =>
-        modules.flatMap(({ name, heads: [count = 0, ...others] }) => {
-          const y = this.#weights.linear(name, x.name, bias);
-          const parts = 1 + others.length;
-          const depth = this.#weights.outputs(name) / parts / count;
-          return this.#split(y, parts).map((part) => ({
-            ...x,
-            name: this.#transpose(
-              this.#op("Reshape", part, this.#graph.ints([0, 0, count, depth])),
-              [0, 2, 1, 3],
-            ),
-            heads: { count, depth },
-          }));
-        }),
-    );
+    modules: readonly SplitModule[],
+    { bias = true }: HeadsOptions,
+  ): Value[] {
+    return modules.flatMap(({ name, heads: [count = 0, ...others] }) => {
+      const y = this.#weights.linear(name, x.name, bias);
+      const parts = 1 + others.length;
+      const depth = this.#weights.outputs(name) / parts / count;
+      return this.#split(y, parts).map((part) => ({
+        ...x,
+        name: this.#transpose(
+          this.#op("Reshape", part, this.#graph.ints([0, 0, count, depth])),
+          [0, 2, 1, 3],
+        ),
+        heads: { count, depth },
+      }));
+    });
   }
 
   /** Equal parts of the last axis. */
@@ -395,7 +389,7 @@ export class OnnxPass implements Pass<Value> {
   #rmsNorm(x: string, weight: string, epsilon: number): string {
     const isHalf = this.#weights.float === "float16";
     const wide = isHalf ? this.#graph.cast(x, "float32") : x;
-    const number = (value: number) => this.#graph.number(value, "float32");
+    const number = (value: number) => this.#graph.float(value, "float32");
     const square = this.#op("Pow", wide, number(2));
     const mean = this.#op("ReduceMean", square, this.#graph.ints([-1]));
     const root = this.#op(

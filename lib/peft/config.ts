@@ -6,19 +6,6 @@ export const BaseModelConfig = z.looseObject({
   revision: z.string().nullish(),
 });
 
-/** The fields that every LoRA needs; PEFT writes more. */
-export const AdapterConfig = BaseModelConfig.extend({
-  peft_type: z.literal("LORA", {
-    error: ({ input }) =>
-      `An adapter of another type than LoRA (${
-        JSON.stringify(input)
-      }) is not supported; train it with LoRA, or merge it in PEFT`,
-  }),
-  r: z.int().positive(),
-  lora_alpha: z.number().positive(),
-  lora_dropout: z.number().min(0).lt(1).nullish(),
-});
-
 /** Values by module name suffix. PEFT accepts any regular expression; those of an untrusted file are not run here. */
 const byName = (value: z.ZodNumber) =>
   z.record(z.string(), value).refine(
@@ -32,8 +19,17 @@ const byName = (value: z.ZodNumber) =>
  */
 const PLAIN_INITS = [true, false, "gaussian", "eva", "orthogonal", "mica"];
 
-/** Further fields that decide what the factors of a LoRA add to the weights of a model. */
-export const LORA_FIELDS = {
+/** The fields that every LoRA needs, and those that decide what its factors add to the weights of a model; PEFT writes more. */
+export const LoraConfig = BaseModelConfig.extend({
+  peft_type: z.literal("LORA", {
+    error: ({ input }) =>
+      `An adapter of another type than LoRA (${
+        JSON.stringify(input)
+      }) is not supported; train it with LoRA, or merge it in PEFT`,
+  }),
+  r: z.int().positive(),
+  lora_alpha: z.number().positive(),
+  lora_dropout: z.number().min(0).lt(1).nullish(),
   use_rslora: z.boolean().nullish(),
   init_lora_weights: z.literal(PLAIN_INITS, {
     error: ({ input }) =>
@@ -43,7 +39,9 @@ export const LORA_FIELDS = {
   }).nullish(),
   rank_pattern: byName(z.int().positive()),
   alpha_pattern: byName(z.number().positive()),
-};
+});
+
+type LoraConfig = z.output<typeof LoraConfig>;
 
 /**
  * Fields that make another update of the factors unless they are absent, false
@@ -79,12 +77,16 @@ export function refuseFields(fields: Readonly<Record<string, string>>) {
   };
 }
 
-/** The value of the first suffix that matches a module name, as PEFT looks up a pattern. */
-export function patternValue(
-  pattern: Readonly<Record<string, number>> | undefined,
+/** Rank, alpha and scale of a module, of whose patterns PEFT takes the first suffix that matches its name. */
+export function moduleScale(
+  { r, lora_alpha, rank_pattern, alpha_pattern, use_rslora }: LoraConfig,
   module: string,
-): number | undefined {
-  return Object.entries(pattern ?? {}).find(([suffix]) =>
-    `.${module}`.endsWith(`.${suffix}`)
-  )?.[1];
+) {
+  const valueIn = (pattern: Readonly<Record<string, number>>) =>
+    Object.entries(pattern).find(([suffix]) =>
+      `.${module}`.endsWith(`.${suffix}`)
+    )?.[1];
+  const rank = valueIn(rank_pattern) ?? r;
+  const alpha = valueIn(alpha_pattern) ?? lora_alpha;
+  return { rank, alpha, scale: alpha / (use_rslora ? Math.sqrt(rank) : rank) };
 }

@@ -37,13 +37,7 @@ import { type Adapter, baseModelIn, readTensors } from "./adapter.ts";
 import { headOfTask, PEFT_TASKS, problemOf } from "../problems/registry.ts";
 import { CLASSES_FILE, findClasses } from "../artifacts/classes.ts";
 import { exists, readJsonFile } from "../artifacts/json_file.ts";
-import {
-  AdapterConfig,
-  LORA_FIELDS,
-  patternValue,
-  refuseFields,
-  VARIANTS,
-} from "./config.ts";
+import { LoraConfig, moduleScale, refuseFields, VARIANTS } from "./config.ts";
 import { openWeights, readModel } from "../artifacts/model.ts";
 import type { AdapterRecord } from "../artifacts/training.ts";
 
@@ -62,17 +56,8 @@ export type PeftAdapter = Awaited<ReturnType<typeof readPeft>>;
 export async function readPeft(folder: string, modelFolder: string) {
   const configPath = join(folder, "adapter_config.json");
   if (!exists(configPath)) {
-    // PEFT saves an adapter with a name of its own in a folder of that name.
-    const named = exists(folder) && Deno.statSync(folder).isDirectory
-      ? [...Deno.readDirSync(folder)].map(({ name }) => join(folder, name))
-        .filter((it) => exists(join(it, "adapter_config.json"))).sort()
-      : [];
     throw new SyntaxError(
-      `"${folder}" has no "adapter_config.json": give ${
-        named.length === 0
-          ? "a folder written by save_pretrained() of PEFT"
-          : named.map((it) => `"${it}"`).join(" or ")
-      }`,
+      `"${folder}" has no "adapter_config.json": give a folder written by save_pretrained() of PEFT, or the one in it that is called as the adapter`,
     );
   }
   const config = await readJsonFile(configPath, PeftConfig);
@@ -204,10 +189,7 @@ function updateOf(
   tensors: AdapterTensors,
   config: PeftConfig,
 ) {
-  const { rank_pattern, alpha_pattern, use_rslora } = config;
-  const rank = patternValue(rank_pattern, nameOf(module)) ?? config.r;
-  const alpha = patternValue(alpha_pattern, nameOf(module)) ??
-    config.lora_alpha;
+  const { rank, alpha, scale } = moduleScale(config, nameOf(module));
   const adapter = Object.entries(kind.tensors).map(([suffix, { shape }]) => {
     const name = `${module}.${suffix}`;
     const found = tensors[name];
@@ -226,7 +208,7 @@ function updateOf(
     rank,
     alpha,
     /** Rounded to float32, as PEFT applies it. */
-    scale: Math.fround(alpha / (use_rslora ? Math.sqrt(rank) : rank)),
+    scale: Math.fround(scale),
   };
 }
 
@@ -360,8 +342,7 @@ function withPretrainedHead(
  * imported. Other fields do not change what a trained adapter computes, or are
  * visible in its tensors, such as the target modules.
  */
-const PeftConfig = AdapterConfig.extend({
-  ...LORA_FIELDS,
+const PeftConfig = LoraConfig.extend({
   task_type: z.literal(PEFT_TASKS, {
     error: ({ input }) =>
       input == null

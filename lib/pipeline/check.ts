@@ -37,16 +37,13 @@ export type Definitions = ReturnType<typeof readDefinitions>;
  * @param file Value of the whole file.
  */
 export function readDefinitions(file: unknown, faults: FaultList) {
-  const head = PipelineHead.safeParse(file);
-  if (!head.success) {
-    reportIssues(head.error.issues, faults, {
-      file,
-      at: [],
-      schema: PipelineHead,
-      value: file,
-      owner: "the pipeline",
-    });
-  }
+  const head = readSection({
+    file,
+    at: [],
+    schema: PipelineHead,
+    value: file,
+    owner: "the pipeline",
+  }, faults);
   const written = isMapping(file) ? file.stages : undefined;
   const entries = isMapping(written) ? Object.entries(written) : [];
   if (isMapping(written) && entries.length === 0) {
@@ -73,13 +70,10 @@ export function readDefinitions(file: unknown, faults: FaultList) {
     stages.set(name, { name, written: stage.sound, damaged: all });
   }
   return {
-    /** Undefined if the head of the file has faults. */
-    head: head.data,
+    /** The file without its stages and defaults. */
+    head: head.sound,
     /** False if the parameters or profiles have faults, so that nothing can be expanded. */
-    paramsSound: isMapping(file) &&
-      !head.error?.issues.some((issue) =>
-        wrongKeys(issue).some((key) => key === "params" || key === "profiles")
-      ),
+    paramsSound: !head.damaged.has("params") && !head.damaged.has("profiles"),
     /** What is valid of the section `defaults`. */
     defaults,
     stages,

@@ -7,6 +7,7 @@ import {
   isMapping,
   type Mapping,
   type Path,
+  valueAt,
 } from "./faults.ts";
 import {
   type Edge,
@@ -17,11 +18,11 @@ import {
 } from "./inputs.ts";
 import { expandMatrix, ownDimensions, readMatrix, stageId } from "./matrix.ts";
 import {
+  isUnresolved,
   MERGE_KEY,
   mergeKey,
   type Scope,
   substitute,
-  withoutMergeKey,
 } from "./references.ts";
 import { StageSettings } from "./schema.ts";
 import type { Task } from "./task.ts";
@@ -122,26 +123,18 @@ export class Expansion {
     schema: z.ZodType<T> | undefined,
   ): T | undefined {
     const { file, faults } = this;
-    /** Paths of values with faulty references. */
-    const unresolved = new Set<string>();
+    let isFaulty = false;
     const fail = (message: string, path: Path) => {
-      unresolved.add(path.join("."));
+      isFaulty = true;
       if (scope.partial && message.startsWith('"matrix" has no')) return;
       faults.addAt([...at, ...path], message);
     };
     const substituted = substitute(written, scope, fail) as Mapping;
-    const isUnresolved = [...unresolved].some((path) =>
-      path === MERGE_KEY || path.startsWith(`${MERGE_KEY}.`)
-    );
-    const value = isUnresolved
-      ? withoutMergeKey(substituted)
-      : mergeKey(substituted, (message, path) => {
-        unresolved.add(MERGE_KEY);
-        fail(message, path);
-      });
+    const { own, whole } = mergeKey(substituted, fail);
+    const value = whole ?? own;
     if (schema === undefined) return undefined;
     const result = schema.safeParse(value);
-    if (result.success) return unresolved.size > 0 ? undefined : result.data;
+    if (result.success) return isFaulty ? undefined : result.data;
     // Parameters that are not in the mapping itself come from the merge key.
     const mergedFrom = (key: PropertyKey | undefined): Path =>
       key === undefined || key in written || !(MERGE_KEY in written)
@@ -149,8 +142,8 @@ export class Expansion {
         : [MERGE_KEY, ...indexIn(substituted[MERGE_KEY], key)];
     const inFile = (path: Path) => [...mergedFrom(path[0]), ...path];
     const issues = result.error.issues.filter(({ path }) =>
-      !unresolved.has(path.join(".")) &&
-      !unresolved.has(mergedFrom(path[0]).join("."))
+      !isUnresolved(valueAt(value, path)) &&
+      (whole !== undefined || path.length === 0 || path[0]! in own)
     );
     reportIssues(issues, faults, { file, at, schema, value, owner, inFile });
   }

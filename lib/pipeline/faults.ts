@@ -102,9 +102,6 @@ export class FaultList {
   }
 }
 
-/** Maximum number of characters of a source line that are shown. */
-const WIDEST = 100;
-
 /** The text of a file, with lines and columns. */
 export class SourceText {
   constructor(readonly file: string, readonly text: string) {}
@@ -157,10 +154,8 @@ function render(source: SourceText, fault: Fault): string {
   if (setting !== undefined) return printable(`-S ${setting}: ${message}`);
   if (span === undefined) return printable(`${source.file}: ${message}`);
   const { line, column } = source.position(span.offset);
-  const whole = source.line(line);
-  const from = Math.max(0, column - 1 - WIDEST / 2);
-  const text = whole.slice(from, from + WIDEST);
-  const indent = text.slice(0, column - 1 - from).replace(/[^\t]/g, " ");
+  const text = source.line(line);
+  const indent = text.slice(0, column - 1).replace(/[^\t]/g, " ");
   const length = Math.max(
     1,
     Math.min(span.length, text.length - indent.length),

@@ -26,10 +26,10 @@ export class StageFamily {
     place: MatrixValues,
     dimensions: readonly string[],
   ): readonly PlacedStage[] {
-    const key = dimensions.join();
-    const index = this.#indices.get(key) ??
-      Map.groupBy(this.stages, (it) => valuesOf(it.place, dimensions));
-    this.#indices.set(key, index);
+    const index = this.#indices.getOrInsertComputed(
+      dimensions.join(),
+      () => Map.groupBy(this.stages, (it) => valuesOf(it.place, dimensions)),
+    );
     return index.get(valuesOf(place, dimensions)) ?? [];
   }
 }

@@ -53,12 +53,7 @@ export class TaskFolder {
 
   /** Imports a task by name, once. */
   find(name: string): Promise<Found> {
-    let found = this.#found.get(name);
-    if (found === undefined) {
-      found = this.#find(name);
-      this.#found.set(name, found);
-    }
-    return found;
+    return this.#found.getOrInsertComputed(name, () => this.#find(name));
   }
 
   async #find(name: string): Promise<Found> {

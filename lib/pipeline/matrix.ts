@@ -9,7 +9,7 @@ import {
   type Path,
   valueAt,
 } from "./faults.ts";
-import { substitute } from "./references.ts";
+import { isUnresolved, substitute } from "./references.ts";
 import { Key, List, MatrixEntry, MatrixItem, MatrixValue } from "./schema.ts";
 
 /** Values by dimension, in the order of the stage's id. */
@@ -157,19 +157,17 @@ export function readMatrix(
   const path = ["stages", stage, "matrix"];
   const owner = `the matrix of stage "${stage}"`;
   const before = faults.size;
-  const unresolved = new Set<string>();
-  const value = substitute(written, { params }, (message, at) => {
-    unresolved.add(at.join("."));
-    faults.addAt([...path, ...at], message);
-  }) as Mapping;
+  const value = substitute(
+    written,
+    { params },
+    (message, at) => faults.addAt([...path, ...at], message),
+  ) as Mapping;
   /** The part at a path, if it fits the schema. */
   const check = <T>(schema: z.ZodType<T>, ...at: Path): T | undefined => {
     const { data, error } = schema.safeParse(valueAt(value, at));
     const issues = (error?.issues ?? [])
       .map((it) => ({ ...it, path: [...at, ...it.path] }))
-      .filter(({ path }) =>
-        ![...unresolved].some((it) => `${it}.`.startsWith(`${path.join(".")}.`))
-      );
+      .filter(({ path }) => !isUnresolved(valueAt(value, path)));
     reportIssues(issues, faults, { file, at: path, schema, value, owner });
     return data;
   };

@@ -15,6 +15,15 @@ export interface Scope {
   readonly matrix?: Mapping;
 }
 
+/** In place of a text with a faulty reference. */
+const UNRESOLVED = Symbol("unresolved");
+
+/** True if a value, or one of a list, had a faulty reference. */
+export function isUnresolved(value: unknown): boolean {
+  return value === UNRESOLVED ||
+    Array.isArray(value) && value.some(isUnresolved);
+}
+
 /** A reference that is malformed or names nothing. */
 class UnresolvedReference extends Error {
   override readonly name = "UnresolvedReference";
@@ -46,7 +55,7 @@ export function referenceBehind(
  * `${params.tuned[matrix.glue].lr}` uses another value as a key, and `$${`
  * stands for a literal `${`.
  *
- * @param fail Called with a message and the path of the text, which then resolves to undefined.
+ * @param fail Called with a message and the path of the text, whose value is then {@linkcode isUnresolved}.
  */
 export function substitute(
   value: unknown,
@@ -60,7 +69,7 @@ export function substitute(
     } catch (error) {
       if (!(error instanceof UnresolvedReference)) throw error;
       fail(error.message, path);
-      return undefined;
+      return UNRESOLVED;
     }
   }
   if (Array.isArray(value)) {
@@ -172,17 +181,17 @@ export const MERGE_KEY = "<<";
  * and of several mappings the first that has a key, as in YAML.
  *
  * @param fail Called with a message and the path of the fault if the value under the key is neither.
+ * @returns The values beside the key, and the whole, which is undefined if what is to be merged has faults.
  */
 export function mergeKey(
   values: Mapping,
   fail: (message: string, path: Path) => void,
-): Mapping {
-  if (!Object.hasOwn(values, MERGE_KEY)) return values;
-  const own = withoutMergeKey(values);
-  const given = values[MERGE_KEY];
+): { readonly own: Mapping; readonly whole?: Mapping } {
+  const { [MERGE_KEY]: given = {}, ...own } = values;
+  if (isUnresolved(given)) return { own };
   const merged = [given].flat();
   if (merged.every(isMapping)) {
-    return Object.assign({}, ...merged.toReversed(), own);
+    return { own, whole: Object.assign({}, ...merged.toReversed(), own) };
   }
   const wrong = merged.findIndex((value) => !isMapping(value));
   fail(
@@ -191,13 +200,7 @@ export function mergeKey(
     }`,
     Array.isArray(given) ? [MERGE_KEY, wrong] : [MERGE_KEY],
   );
-  return own;
-}
-
-/** The values without {@linkcode MERGE_KEY}. */
-export function withoutMergeKey(values: Mapping): Mapping {
-  const { [MERGE_KEY]: _, ...own } = values;
-  return own;
+  return { own };
 }
 
 /** Brackets of references; the character of the private use area at the same place stands for each. */

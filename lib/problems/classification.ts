@@ -231,21 +231,13 @@ export const classColumn: LabelColumn = {
  */
 function namesIn(rows: readonly Row[]): string[] {
   const names = new Set(rows.map(readClass));
-  if (names.size < 2 || names.size > MAX_CLASSES) {
-    throw new SyntaxError(
-      `The labels have ${
-        names.size === 1 ? "one value only" : `${names.size} different values`
-      }; expected 2 to ${MAX_CLASSES} classes${
-        names.size > 2 ? "; to predict a number, -S regression=true" : ""
-      } (last row: ${rows.at(-1)?.place ?? "none"})`,
-    );
-  }
-  const doubt = doubtOf(names, rows.length);
+  const doubt = names.size < 2 || names.size > MAX_CLASSES
+    ? `The labels have different values: ${names.size}, expected 2 to ${MAX_CLASSES} classes`
+    : doubtOf(names, rows.length);
   if (doubt !== undefined) {
+    const last = rows.at(-1)?.place ?? "none";
     throw new SyntaxError(
-      `${doubt}; to predict a number, -S regression=true; if these are classes, list them by -S classes=[...] (last row: ${
-        rows.at(-1)!.place
-      })`,
+      `${doubt}; to predict a number, -S regression=true; if these are classes, list them by -S classes=[...] (last row: ${last})`,
     );
   }
   const sorted = [...names].sort();

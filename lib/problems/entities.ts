@@ -42,74 +42,32 @@ export function tagsOf(
   return tags;
 }
 
-/** Precision, recall and F1 of entities, 0 where nothing is found or there is nothing to find. */
-export interface EntityScore {
-  readonly precision: number;
-  readonly recall: number;
-  readonly f1: number;
-  /** Entities of the labels. */
-  readonly support: number;
-}
-
-/** Scores of all entities, and of those of each type. */
-export interface EntityScores extends EntityScore {
-  readonly types: ReadonlyMap<string, EntityScore>;
-}
-
 /**
- * Scores predicted entities, as seqeval does: one counts if its words and its
- * type are those of the labels.
+ * Entities of each sentence that are right, predicted and labelled, as seqeval
+ * counts them: one is right if its words and its type are those of the labels.
  *
- * @param labelled Entities of each sentence
- * @returns Scores of any draw of sentences, by their numbers; those drawn twice count twice
+ * @returns `[sentences, 3]`
  */
-export function entityScorer(
+export function entityCounts(
   labelled: readonly (readonly Entity[])[],
   predicted: readonly (readonly Entity[])[],
-): (sentences?: ArrayLike<number>) => EntityScores {
-  const types = [
-    ...new Set([...labelled, ...predicted].flat().map(({ type }) => type)),
-  ].sort();
-  const numberOf = new Map(types.map((type, i) => [type, i]));
-  const width = 3 * types.length;
-  /** Of each sentence, for each type: entities that are right, predicted, labelled. */
-  const counts = new Int32Array(width * labelled.length);
+): number[] {
   const keyOf = ({ type, start, end }: Entity) => `${start} ${end} ${type}`;
-  labelled.forEach((entities, sentence) => {
-    const known = new Set(entities.map(keyOf));
-    const count = ({ type }: Entity, what: number) =>
-      counts[width * sentence + 3 * numberOf.get(type)! + what]!++;
-    for (const entity of entities) count(entity, 2);
-    for (const entity of predicted[sentence]!) {
-      count(entity, 1);
-      if (known.has(keyOf(entity))) count(entity, 0);
-    }
+  return labelled.flatMap((own, sentence) => {
+    const known = new Set(own.map(keyOf));
+    const found = predicted[sentence]!;
+    const right = found.filter((it) => known.has(keyOf(it)));
+    return [right.length, found.length, own.length];
   });
-  return (sentences = [...labelled.keys()]) => {
-    const sums = new Float64Array(width);
-    for (let drawn = 0; drawn < sentences.length; drawn++) {
-      const start = width * sentences[drawn]!;
-      for (let i = 0; i < width; i++) sums[i]! += counts[start + i]!;
-    }
-    const ofType = types.map((_, i) => sums.subarray(3 * i, 3 * i + 3));
-    const total = (what: number) =>
-      ofType.reduce((sum, counts) => sum + counts[what]!, 0);
-    return {
-      ...scoreOf([total(0), total(1), total(2)]),
-      types: new Map(types.map((type, i) => [type, scoreOf(ofType[i]!)])),
-    };
-  };
 }
 
-function scoreOf(
-  [right, predicted, labelled]: ArrayLike<number> & Iterable<number>,
-): EntityScore {
+/** Micro averages of entities by {@linkcode entityCounts}, 0 where nothing is found or there is nothing to find. */
+export function entityScore([right, predicted, labelled]: readonly number[]) {
   const precision = predicted === 0 ? 0 : right! / predicted!;
   const recall = labelled === 0 ? 0 : right! / labelled!;
   return {
     precision,
     recall,
     f1: right === 0 ? 0 : 2 * precision * recall / (precision + recall),
-    support: labelled!,
   };
 }

@@ -1,5 +1,5 @@
 import type { Message } from "../data/example.ts";
-import { describeValue, listIn, MAX_TEXT } from "../data/labels.ts";
+import { describeValue, listIn, textIn } from "../data/labels.ts";
 import type { Row } from "../data/table.ts";
 import {
   type LabelColumn,
@@ -7,6 +7,7 @@ import {
   type Problem,
   type ProblemDetails,
   type ProblemKind,
+  summedScorer,
   throwFaults,
   type Values,
 } from "./problem.ts";
@@ -63,20 +64,11 @@ function after({ starts, ...details }: ProblemDetails = {}): Problem {
     outcomes: () => ({ names: [], classes: 0, outcomes: [] }),
     scorer(name) {
       const metric = metricNamed(METRICS, name);
-      const all = Int32Array.from({ length: starts!.length - 1 }, (_, i) => i);
-      /** Losses of the same tokens in many draws are added up by prompt once. */
-      const known = new WeakMap<Values, Float64Array>();
-      return (prompts = all) => (losses) => {
-        const sums = known.get(losses) ?? sumsOf(losses, starts!);
-        known.set(losses, sums);
-        let [sum, tokens] = [0, 0];
-        for (let i = 0; i < prompts.length; i++) {
-          const prompt = prompts[i]!;
-          sum += sums[prompt]!;
-          tokens += starts![prompt + 1]! - starts![prompt]!;
-        }
-        return metric(sum / tokens);
-      };
+      return summedScorer(
+        { units: starts!.length - 1, width: 2 },
+        (losses) => lossesByPrompt(losses, starts!),
+        ([sum, tokens]) => metric(sum! / tokens!),
+      );
     },
     toExample: (it, index) => ({
       ...{ ...it, index },
@@ -92,14 +84,13 @@ function after({ starts, ...details }: ProblemDetails = {}): Problem {
   };
 }
 
-/** The sum of the values of each prompt. */
-function sumsOf(values: Values, starts: Int32Array): Float64Array {
-  return Float64Array.from({ length: starts.length - 1 }, (_, prompt) => {
+/** Sum of the losses of each prompt, and its number of tokens to write: `[prompts, 2]` */
+function lossesByPrompt(losses: Values, starts: Int32Array): number[] {
+  return Array.from(starts.subarray(1)).flatMap((end, prompt) => {
+    const start = starts[prompt]!;
     let sum = 0;
-    for (let i = starts[prompt]!; i < starts[prompt + 1]!; i++) {
-      sum += values[i]!;
-    }
-    return sum;
+    for (let i = start; i < end; i++) sum += losses[i]!;
+    return [sum, end - start];
   });
 }
 
@@ -160,24 +151,19 @@ const withoutBigints = (_key: string, value: unknown) =>
 
 /** The prompt and the text to write of a row: two columns, or one of messages, whose last is to be written. */
 function pairOf({ place, values }: Row, isLabelled: boolean): Pair {
-  const text = (value: unknown, what: string) => {
-    if (typeof value === "string" && value.length <= MAX_TEXT) return value;
-    const found = typeof value === "string"
-      ? `one of ${value.length} characters, more than ${MAX_TEXT}`
-      : describeValue(value);
-    throw new SyntaxError(`${place}: Expected a ${what}, found ${found}`);
-  };
   if (values.length > 1) {
     const [prompt, completion] = values;
     return {
-      text: text(prompt, "prompt"),
-      completion: isLabelled ? text(completion, "text to write") : undefined,
+      text: textIn(prompt, place, "a prompt"),
+      completion: isLabelled
+        ? textIn(completion, place, "a text to write")
+        : undefined,
     };
   }
   const messages = (listIn(values[0]) ?? []).map((it) => {
     const message = Object(it) as Message;
-    text(message.role, "role of a message");
-    text(message.content, "content of a message");
+    textIn(message.role, place, "a role of a message");
+    textIn(message.content, place, "a content of a message");
     return JSON.parse(JSON.stringify(message, withoutBigints)) as Message;
   });
   const last = messages.at(-1);

@@ -1,4 +1,5 @@
 import type { Example } from "../data/example.ts";
+import type { Labelling } from "../data/labels.ts";
 import type { Row } from "../data/table.ts";
 import type { HeadName } from "../engine/models/model.ts";
 import type { LossName } from "../engine/ops/loss.ts";
@@ -85,9 +86,7 @@ export interface LabelColumn {
 }
 
 /** What the labels of a data set are. */
-export interface LabelReader {
-  /** @throws {SyntaxError} With the place, if the row's last value is no label */
-  read(row: Row): Partial<Omit<Example, "index" | "pair">>;
+export interface LabelReader extends Pick<Labelling, "read"> {
   /** Describes labels in a line: `2 classes: "neg" 40, "pos" 50`. */
   describe(given: readonly number[]): string;
   /** What is wrong with rows on which a training runs; see {@linkcode faultsOf}. */
@@ -256,6 +255,32 @@ export function exampleScorer(
     };
     const [drawn, buffer] = [gather(labels), gather(labels)];
     return (given) => metric(gather(given, buffer), drawn);
+  };
+}
+
+/**
+ * Scores predictions by statistics of each unit that are added up over the
+ * units drawn. Those of predictions that are scored in many draws are computed
+ * once.
+ *
+ * @param statisticsOf `[units, width]`, flat
+ */
+export function summedScorer(
+  { units, width }: { readonly units: number; readonly width: number },
+  statisticsOf: (predictions: Values) => Values,
+  score: (sums: readonly number[]) => number,
+): Scorer {
+  const all = Int32Array.from({ length: units }, (_, i) => i);
+  const known = new WeakMap<Values, Values>();
+  return (drawn = all) => (predictions) => {
+    const statistics = known.get(predictions) ?? statisticsOf(predictions);
+    known.set(predictions, statistics);
+    const sums = Array<number>(width).fill(0);
+    for (let k = 0; k < drawn.length; k++) {
+      const from = drawn[k]! * width;
+      for (let i = 0; i < width; i++) sums[i]! += statistics[from + i]!;
+    }
+    return score(sums);
   };
 }
 

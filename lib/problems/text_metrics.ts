@@ -4,7 +4,12 @@
  * so that a bootstrap computes no text twice. But for NIST, they are hundredths
  * of the figures that the programs named here print.
  */
-import { metricNamed, type Scorer, type Values } from "./problem.ts";
+import {
+  metricNamed,
+  type Scorer,
+  summedScorer,
+  type Values,
+} from "./problem.ts";
 
 /** A text that a model wrote, and those that people wrote of the same input. */
 export interface WrittenText {
@@ -190,15 +195,13 @@ export function textScorer(name: string, count: number): Scorer {
   const { width, score } = metricNamed(TEXT_METRICS, name);
   const position = METRICS.findIndex(([other]) => other === name);
   const start = sum(METRICS.slice(0, position).map(([, it]) => it.width));
-  return (units: Values = Uint32Array.from({ length: count }, (_, i) => i)) =>
-  (statistics) => {
-    const sums = Array<number>(width).fill(0);
-    for (let drawn = 0; drawn < units.length; drawn++) {
-      const from = units[drawn]! * STATISTICS + start;
-      for (let i = 0; i < width; i++) sums[i]! += statistics[from + i]!;
-    }
-    return score(sums);
-  };
+  const own = (statistics: Values) =>
+    Float64Array.from(
+      { length: count * width },
+      (_, i) =>
+        statistics[Math.floor(i / width) * STATISTICS + start + i % width]!,
+    );
+  return summedScorer({ units: count, width }, own, score);
 }
 
 function sum(values: readonly number[]): number {

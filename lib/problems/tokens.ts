@@ -15,14 +15,15 @@ import {
   schemeOf,
   wordsIn,
 } from "../serve/entities.ts";
-import { entityScorer } from "./entities.ts";
-import type {
-  LabelColumn,
-  Outcomes,
-  Problem,
-  ProblemDetails,
-  ProblemKind,
-  Values,
+import { entityCounts, entityScore } from "./entities.ts";
+import {
+  type LabelColumn,
+  type Outcomes,
+  type Problem,
+  type ProblemDetails,
+  type ProblemKind,
+  summedScorer,
+  type Values,
 } from "./problem.ts";
 import {
   checkTags,
@@ -100,14 +101,11 @@ function withClasses(
       const { of, isStrict } =
         ENTITY_METRICS[name as keyof typeof ENTITY_METRICS];
       const labelled = ofTexts(labels, isStrict);
-      /** Of the same predictions in many draws, entities are counted once. */
-      const known = new WeakMap<Values, ReturnType<typeof entityScorer>>();
-      return (texts) => (predictions) => {
-        const score = known.get(predictions) ??
-          entityScorer(labelled, ofTexts(predictions, isStrict));
-        known.set(predictions, score);
-        return score(texts)[of];
-      };
+      return summedScorer(
+        { units: labelled.length, width: 3 },
+        (predictions) => entityCounts(labelled, ofTexts(predictions, isStrict)),
+        (counts) => entityScore(counts)[of],
+      );
     },
     outcomes: (predictions, labels, probabilities) =>
       outcomesOf(
@@ -218,16 +216,12 @@ export const tagColumn: LabelColumn = {
   namesIn(rows) {
     const texts = rows.map(taggedIn);
     const names = tagClasses(texts, schemeOf(texts.map(({ tags }) => tags!)));
-    if (names.length > MAX_CLASSES) {
-      throw new SyntaxError(
-        `The words have ${names.length} different tags; the maximum is ${MAX_CLASSES}`,
-      );
-    }
-    if (names.length > 1) return names;
+    if (names.length > 1 && names.length <= MAX_CLASSES) return names;
+    const last = rows.at(-1)?.place ?? "none";
     throw new SyntaxError(
-      `All words have the tag ${
+      `The words have different tags: ${names.length}, expected 2 to ${MAX_CLASSES}; they are ${
         quoteAll(names)
-      }, expected others too (last text: ${rows.at(-1)?.place ?? "none"})`,
+      } (last text: ${last})`,
     );
   },
   of(classes) {

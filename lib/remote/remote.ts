@@ -2,10 +2,10 @@ import { besides, removeIfThere } from "../files/files.ts";
 import {
   type Manifest,
   MANIFEST_VERSION,
-  parseManifest,
   recordedKey,
 } from "../store/manifests.ts";
-import type { TreeFile } from "../store/blobs.ts";
+import { parseManifest } from "../store/manifest_schema.ts";
+import { limited, type TreeFile } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
 import {
   openSigned,
@@ -43,9 +43,6 @@ type Found = SignedResult & { fetched?: Promise<boolean>; isRefused?: boolean };
 /** Milliseconds that a run waits at its end for what is found of other signers. */
 const LOOK_WAIT = 1000;
 
-/** Number of transfers at the same time. */
-const AT_A_TIME = 8;
-
 /**
  * Results that caches share: blobs and signed manifests in a remote.
  *
@@ -56,7 +53,7 @@ const AT_A_TIME = 8;
  * The first fault of the remote turns it off: the run goes on with the own cache.
  */
 export class Remote {
-  readonly #limited = limited(AT_A_TIME);
+  readonly #limited = limited();
   /** Results by key: undefined where there is none that can be used. */
   readonly #found = new Map<string, Promise<Found | undefined>>();
   readonly #offers: Promise<unknown>[] = [];
@@ -92,13 +89,10 @@ export class Remote {
 
   /** The result of a key by a trusted signer, whose files need not be in the cache yet. */
   async find(key: string, recorded?: "recorded") {
-    let finding = this.#found.get(key);
-    if (finding === undefined) {
-      finding = this.#find(key, recorded ?? "manifests");
+    const found = await this.#found.getOrInsertComputed(key, () => {
       if (!recorded) this.stats.asked++;
-      this.#found.set(key, finding);
-    }
-    const found = await finding;
+      return this.#find(key, recorded ?? "manifests");
+    });
     if (found === undefined || found.isRefused) return undefined;
     const { manifest } = found;
     return {
@@ -146,11 +140,10 @@ export class Remote {
   async #push(manifest: Manifest, key: SigningKey): Promise<void> {
     const gzip: string[] = [];
     const sends = [...blobsOf(manifest)].map(async ([blob, size]) => {
-      let sent = this.#sent.get(blob);
-      if (sent === undefined) {
-        sent = this.#limited(() => this.#send(blob, size));
-        this.#sent.set(blob, sent);
-      }
+      const sent = this.#sent.getOrInsertComputed(
+        blob,
+        () => this.#limited(() => this.#send(blob, size)),
+      );
       if (await sent) gzip.push(blob);
     });
     // No transfer goes on after a fault of another has been said.
@@ -407,20 +400,6 @@ export class Remote {
   }
 }
 
-/** A function that does work, as soon as less than `free` other work is being done. */
-function limited(free: number) {
-  const waiting: (() => void)[] = [];
-  return async <T>(work: () => Promise<T>): Promise<T> => {
-    if (free-- <= 0) await new Promise<void>((go) => waiting.push(go));
-    try {
-      return await work();
-    } finally {
-      free++;
-      waiting.shift()?.();
-    }
-  };
-}
-
 /** The blobs of a result that travel, with their sizes: its files and its log. */
 function blobsOf({ files, log }: Manifest): Map<string, number> {
   return new Map([...files, log].map(({ blob, size }) => [blob, size]));
@@ -430,8 +409,7 @@ function blobsOf({ files, log }: Manifest): Map<string, number> {
 function manifestIn(text: string): Manifest | undefined {
   try {
     const { manifest } = JSON.parse(text) as Partial<SignedResult>;
-    const found = parseManifest({ ...manifest, version: MANIFEST_VERSION });
-    return "fault" in found ? undefined : found;
+    return parseManifest({ ...manifest, version: MANIFEST_VERSION });
   } catch {
     return undefined;
   }

@@ -11,7 +11,6 @@ import {
   eachAxis,
   interval,
   mean,
-  ofMetric,
   recommend,
   type ScoreCurve,
 } from "./statistics.ts";
@@ -240,9 +239,8 @@ function differenceOf<T extends CurveOf>(
   confidence: number,
 ) {
   const ranks = sharedRanks([candidate, baseline]);
-  const { sign } = candidate.curve;
   const pairedWith = (a: Float64Array, b: Float64Array) =>
-    ofMetric(pairedInterval(a, b, confidence), sign);
+    pairedInterval(a, b, confidence);
   const ours = curveAt(candidate.curve, ranks);
   const theirs = curveAt(baseline.curve, ranks);
   return {
@@ -251,12 +249,12 @@ function differenceOf<T extends CurveOf>(
     baseline: sides.indexOf(baseline),
     ranks: ranks.map((rank, i) => ({
       rank,
-      difference: definedOf(sign * (ours.scores[i]! - theirs.scores[i]!)),
+      difference: definedOf(ours.scores[i]! - theirs.scores[i]!),
       interval: pairedWith(ours.means[i]!, theirs.means[i]!),
     })),
     areas: ranks.length < 2 ? null : eachAxis((axis) => ({
       difference: definedOf(
-        sign * (areaUnderCurve(ours, axis) - areaUnderCurve(theirs, axis)),
+        areaUnderCurve(ours, axis) - areaUnderCurve(theirs, axis),
       ),
       interval: pairedWith(areasUnder(ours, axis), areasUnder(theirs, axis)),
     })),
@@ -307,10 +305,11 @@ function bothRecommended(
     ? {
       candidate: ours.ranks[0]!,
       baseline: theirs.ranks[0]!,
-      difference: ours.sign * (ours.scores[0]! - theirs.scores[0]!),
-      interval: ofMetric(
-        pairedInterval(ours.means[0]!, theirs.means[0]!, options.confidence),
-        ours.sign,
+      difference: ours.scores[0]! - theirs.scores[0]!,
+      interval: pairedInterval(
+        ours.means[0]!,
+        theirs.means[0]!,
+        options.confidence,
       ),
     }
     : null;

@@ -1,14 +1,6 @@
 import { isShare, signOf } from "../problems/registry.ts";
 import { type FigureReference, figuresOf } from "./figure_names.ts";
-import {
-  exactPercent,
-  formatOf,
-  plain,
-  rankTable,
-  table,
-  titleOf,
-  withInterval,
-} from "./format.ts";
+import { exactPercent, plain, rankTable, titleOf } from "./format.ts";
 import { mistakesText } from "./mistakes.ts";
 import type {
   Average,
@@ -17,15 +9,15 @@ import type {
   MethodSummary,
   Report,
 } from "./report.ts";
-import { mean } from "./statistics.ts";
 import {
   boundsText,
   costText,
   differencesText,
   differenceTables,
   recommendationText,
+  type Scored,
   scoresText,
-  speedUpText,
+  scoreText,
   sweepText,
 } from "./tables.ts";
 
@@ -43,7 +35,6 @@ export function renderMarkdown(report: Report): string {
       `## ${plain(comparisonTitle(comparison, report.comparisons))}`,
       ...imageOf(comparison, "scores"),
       ...imageOf(comparison, "cost"),
-      ...speedUpText(comparison),
       ...scoresText(comparison),
       ...differencesText(comparison),
       ...recommendationText(comparison),
@@ -104,37 +95,6 @@ function lossText(comparison: Comparison): string[] {
     "### Training loss",
     "Each point is the mean over the steps since the previous one.",
     ...image,
-    ...epochsText(comparison),
-  ];
-}
-
-/** Scores by epoch, of the methods whose trainings measured them. */
-function epochsText({ methods, metrics }: Comparison): string[] {
-  const scored = methods.map((method) => ({
-    title: titleOf(method),
-    trainings: method.trainings.map(({ epochScores }) => epochScores),
-  })).filter(({ trainings }) => trainings.some((it) => it.length > 0));
-  if (scored.length === 0) return [];
-  const epochs = Math.max(
-    ...scored.flatMap(({ trainings }) => trainings.map((it) => it.length)),
-  );
-  const meanAt = (trainings: readonly (readonly number[])[], epoch: number) => {
-    const values = trainings.flatMap((it) => it[epoch] ?? []);
-    return values.length === 0
-      ? ""
-      : formatOf(metrics[0]!).value(signOf(metrics[0]!) * mean(values));
-  };
-  return [
-    `**${
-      metrics[0]
-    }** after each epoch, mean over ranks and trainings, on the split that selects the best epoch:`,
-    table(
-      ["Epoch", ...scored.map(({ title }) => title)],
-      Array.from({ length: epochs }, (_, epoch) => [
-        String(epoch + 1),
-        ...scored.map(({ trainings }) => meanAt(trainings, epoch)),
-      ]),
-    ),
   ];
 }
 
@@ -177,35 +137,17 @@ function bestEpochText({ methods, split, metrics }: Comparison): string[] {
   ];
 }
 
-/** Number of seeds below which bootstrap intervals over seeds are noticeably too narrow. */
-const FEW_SEEDS = 10;
-
 /** A bootstrap over n values has (n - 1) / n of their variance: none for one value. */
-function intervalsText(
-  { methods, metrics, confidence }: Comparison,
-): string[] {
+function intervalsText({ metrics, confidence }: Comparison): string[] {
   const shares = metrics.filter(isShare);
   const of = shares.length === metrics.length
     ? ""
     : ` of ${plain(shares.join(", "))}`;
-  const fewest = ({ ranks }: MethodSummary) =>
-    Math.min(...ranks.map(({ seeds }) => seeds.length));
-  const single = methods.filter((method) => fewest(method) === 1);
-  const several = methods.filter((method) => !single.includes(method));
-  const with1 = several.length === 0
-    ? "With one seed"
-    : `For methods with one seed (${single.map(titleOf).join(", ")})`;
   return [
     ...(shares.length > 0 ? [`Scores${of} are multiplied by 100.`] : []),
     `Brackets are ${
       exactPercent(confidence)
-    } % bootstrap intervals over examples and seeds.`,
-    ...(several.some((method) => fewest(method) < FEW_SEEDS)
-      ? [`With fewer than ${FEW_SEEDS} seeds, they are slightly too narrow.`]
-      : []),
-    ...(single.length > 0
-      ? [`${with1}, they do not include the variation between seeds.`]
-      : []),
+    } % bootstrap intervals over examples and seeds: slightly too narrow with fewer than 10 seeds, and without the variation between seeds where there is one.`,
   ];
 }
 
@@ -272,24 +214,13 @@ function averageText(average: Average): string[] {
     `Split ${plain(split)} of ${of}${isMnli ? "; MNLI: matched set" : ""}.`,
     ...imageOf(average, "scores"),
     ...(columns.length === 0 ? [] : [
-      rankTable<Average["methods"][number]["ranks"][number]>(
+      rankTable<Scored>(
         columns,
-        ({ metrics: found, interval }) =>
-          withInterval(
-            found[metrics[0]!]!.mean,
-            interval,
-            formatOf(metrics[0]!).value,
-          ),
+        (score) => scoreText(score, metrics[0]!, true),
         "not run",
       ),
     ]),
-    ...differenceTables(
-      methods,
-      contrasts,
-      metrics[0]!,
-      (baseline) =>
-        `Difference to ${baseline} at the same rank (paired as in each task):`,
-    ),
+    ...differenceTables(average, contrasts),
     ...boundsText(average, null),
   ];
 }

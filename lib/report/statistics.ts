@@ -55,15 +55,6 @@ export function interval(
   return Number.isNaN(low) ? null : [low, quantile(values, 1 - tail)];
 }
 
-/** An interval of scores as one of their metric, of which these may be negatives. */
-export function ofMetric<Interval extends readonly [number, number] | null>(
-  interval: Interval,
-  sign: 1 | -1,
-): Interval {
-  if (interval === null || sign === 1) return interval;
-  return [-interval[1], -interval[0]] as readonly [number, number] as Interval;
-}
-
 /** Trainings that differ only in their seed, and their predictions for the same examples. */
 interface Trainings {
   /** Empty for predictions without training. */
@@ -173,9 +164,9 @@ export function seededDraw(seed: number): Draw {
     );
 }
 
-/** Main metric by rank, mean over seeds, and its bootstrap replicates: higher is better. */
+/** Main metric by rank, mean over seeds, and its bootstrap replicates. */
 export interface ScoreCurve {
-  /** -1 if the scores are negatives of a metric of which lower values are better. */
+  /** -1 if lower values are better. */
   readonly sign: 1 | -1;
   /** Ascending. */
   readonly ranks: readonly number[];
@@ -252,12 +243,14 @@ const ROUNDING = 1e-12;
  * @returns Null if a score is NaN.
  */
 export function recommend(
-  { ranks, scores, means }: Omit<ScoreCurve, "sign">,
+  { sign, ranks, ...curve }: ScoreCurve,
   { margin, confidence }: {
     readonly margin: number;
     readonly confidence: number;
   },
 ) {
+  const scores = curve.scores.map((score) => sign * score);
+  const means = curve.means.map((of) => of.map((score) => sign * score));
   if (means.some((values) => Number.isNaN(mean(values)))) return null;
   const highest = Math.max(...scores);
   const best = scores.findIndex((score) => score >= highest - ROUNDING);

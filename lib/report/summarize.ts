@@ -1,5 +1,4 @@
 import { roleOf } from "../engine/schedules/registry.ts";
-import type { Scorer } from "../problems/problem.ts";
 import { signOf } from "../problems/registry.ts";
 import { methodKey, ranksOf } from "./methods.ts";
 import type { Result, TrainingCost } from "./result.ts";
@@ -12,7 +11,6 @@ import {
   eachAxis,
   interval,
   mean,
-  ofMetric,
   recommend,
   type ScoreCurve,
 } from "./statistics.ts";
@@ -51,7 +49,7 @@ export interface Constant {
  * Groups results by method, and bootstraps the main metric, the first, of all methods at
  * once, so that their replicates are paired, also with those of a constant
  * prediction: the one with the highest score, which is taken as 0 if the problem
- * has none. Of a metric of which lower values are better, all are negatives.
+ * has none.
  *
  * @throws {Error} If a method has two results for the same rank and seed.
  */
@@ -67,11 +65,7 @@ export function methodsOf(
   const sign = signOf(main);
   const units = problem.units(labels);
   const what = problem.classes.length > 0 ? "class" : "number";
-  const given = problem.scorer(main, labels);
-  const scorer: Scorer = (units) => {
-    const score = given(units);
-    return (predictions) => sign * score(predictions);
-  };
+  const scorer = problem.scorer(main, labels);
   const methods = [...Map.groupBy(results, methodKey).values()].map((found) => {
     const group = found.toSorted((a, b) => a.seed - b.seed);
     const ranks = ranksOf(group);
@@ -79,7 +73,7 @@ export function methodsOf(
       results: group,
       sign,
       ranks,
-      scores: ranks.map((rank) => sign * mean(valuesAt(group, rank, main))),
+      scores: ranks.map((rank) => mean(valuesAt(group, rank, main))),
       trainings: ranks.map((rank) => trainingsAt(group, rank)),
     };
   });
@@ -163,7 +157,7 @@ export function summarize(
   metrics: readonly string[],
   { confidence, margin }: CompareOptions,
 ) {
-  const { results, ranks, seeds, means, others, sign } = method;
+  const { results, ranks, seeds, means, others } = method;
   const [first] = results as [Result];
   const role = roleOf(first.provenance);
   return {
@@ -185,12 +179,12 @@ export function summarize(
         }]),
       ),
       /** Of the mean of the main metric, over examples and seeds. */
-      interval: ofMetric(interval(means[i]!, confidence), sign),
+      interval: interval(means[i]!, confidence),
     })),
     /** Areas under the rank curve of the main metric, divided by the range of the axis. */
     areas: eachAxis((axis) => ({
-      value: definedOf(sign * areaUnderCurve(method, axis)),
-      interval: ofMetric(interval(areasUnder(method, axis), confidence), sign),
+      value: definedOf(areaUnderCurve(method, axis)),
+      interval: interval(areasUnder(method, axis), confidence),
     })),
     recommendation: role === "bound"
       ? null

@@ -65,7 +65,7 @@ export function scoresText(comparison: Comparison): string[] {
 type Score = ScoreSummary["metrics"][string];
 
 /** A score, of which one of a mean over tasks has no deviation. */
-interface Scored extends Pick<ScoreSummary, "interval"> {
+export interface Scored extends Pick<ScoreSummary, "interval"> {
   readonly metrics: Readonly<
     Record<string, Pick<Score, "mean"> & Partial<Score>>
   >;
@@ -111,35 +111,26 @@ export function boundsText(
 }
 
 /** Differences to each baseline by rank. */
-export function differencesText(
-  { methods, metrics, contrasts }: Comparison,
-): string[] {
-  const [metric] = metrics;
-  const tables = differenceTables(
-    methods,
-    contrasts,
-    metric!,
-    (baseline, found) =>
-      `**${metric}**, difference to ${baseline} at the same rank (${
-        pairingText(methods, found)
-      }):`,
-  );
+export function differencesText(comparison: Comparison): string[] {
+  const tables = differenceTables(comparison, comparison.contrasts);
   return tables.length === 0 ? [] : ["### Differences", ...tables];
 }
 
 /** One table per baseline, with one column per candidate, each after its heading. */
-export function differenceTables<
-  T extends Average["contrasts"][number] & Partial<Pick<Contrast, "areas">>,
->(
-  methods: readonly Parameters<typeof titleOf>[0][],
-  contrasts: readonly T[],
-  metric: string,
-  heading: (baseline: string, contrasts: readonly T[]) => string,
+export function differenceTables(
+  { methods, metrics }: Curves,
+  contrasts: readonly (
+    & Average["contrasts"][number]
+    & Partial<Pick<Contrast, "areas">>
+  )[],
 ): string[] {
+  const [metric] = metrics;
   const shared = contrasts.filter(({ ranks }) => ranks.length > 0);
   return [...Map.groupBy(shared, ({ baseline }) => baseline)].flatMap(
     ([place, found]) => [
-      heading(titleOf(methods[place]!), found),
+      `**${metric}**, difference to ${
+        titleOf(methods[place]!)
+      } at the same rank (paired by example, and by seed where both have the same):`,
       rankTable<NonNullable<Contrast["areas"]>["linear"]>(
         found.map(({ candidate, ranks, areas }) => ({
           title: titleOf(methods[candidate]!),
@@ -147,30 +138,11 @@ export function differenceTables<
           areas,
         })),
         (it) =>
-          withInterval(it.difference, it.interval, formatOf(metric).signed),
+          withInterval(it.difference, it.interval, formatOf(metric!).signed),
         "",
       ),
     ],
   );
-}
-
-/** Bootstrap replicates always share examples, and seeds if both methods have the same. */
-function pairingText(
-  methods: readonly MethodSummary[],
-  contrasts: readonly Contrast[],
-): string {
-  const seedsAt = (place: number, rank: number) =>
-    methods[place]!.ranks.find((other) => other.rank === rank)!.seeds.join();
-  const unpaired = contrasts.filter(({ candidate, baseline, ranks }) =>
-    ranks.some(({ rank }) =>
-      seedsAt(candidate, rank) !== seedsAt(baseline, rank)
-    )
-  );
-  if (unpaired.length === 0) return "paired by example and seed";
-  const only = "paired by example only, because the seeds differ";
-  if (unpaired.length === contrasts.length) return only;
-  const titles = unpaired.map(({ candidate }) => titleOf(methods[candidate]!));
-  return `paired by example and seed; ${titles.join(", ")}: ${only}`;
 }
 
 /** The recommended rank of each candidate that serves several. */
@@ -265,14 +237,6 @@ export function costText(comparison: Comparison): string[] {
   ];
 }
 
-/** The speed-up of the first candidate against the first baseline that it is compared with. */
-export function speedUpText(comparison: Comparison): string[] {
-  const [[what, ratio] = []] = speedUps(comparison);
-  return ratio === undefined || ratio === UNKNOWN ? [] : [
-    `**Speed-up ${ratio}** in seconds of the whole sweep, training and evaluation: ${what}.`,
-  ];
-}
-
 /** Columns of the table of speed-ups. */
 const SPEED_UPS = [
   "Speed-up",
@@ -283,10 +247,7 @@ const SPEED_UPS = [
   "Training examples",
 ];
 
-/** A ratio of seconds of several machines. */
-const UNKNOWN = "unknown";
-
-/** Rows of the table of speed-ups: what is compared, and the ratios of costs. */
+/** Rows of the table of speed-ups: what is compared, and the ratios of costs; those of seconds are unknown for several machines. */
 function speedUps({ methods, contrasts }: Comparison): string[][] {
   const withRanks = (method: MethodSummary, ranks: readonly number[]) =>
     `${titleOf(method)}, ${plain(rankList(ranks))}`;
@@ -298,7 +259,7 @@ function speedUps({ methods, contrasts }: Comparison): string[][] {
     return [[
       `${withRanks(theirs, ranks)} / ${withRanks(ours, ours.cost!.ranks)}`,
       ...[sweep, training, sweepFlops, trainingFlops, examples]
-        .map((ratio) => ratio === null ? UNKNOWN : `${ratio.toFixed(2)}x`),
+        .map((ratio) => ratio === null ? "unknown" : `${ratio.toFixed(2)}x`),
     ]];
   });
 }

@@ -9,7 +9,6 @@ import { methodTitle } from "./methods.ts";
 import {
   type Difference,
   interval,
-  ofMetric,
   type ScoreCurve,
   simultaneousIntervals,
   variance,
@@ -67,7 +66,7 @@ const FEW_SEEDS = 2;
 /** What the scores of a comparison say, and what the examples cannot tell. */
 export type Verdict = NonNullable<ReturnType<typeof verdictOf>>;
 
-/** {@linkcode decide}, with the sentences that say it. */
+/** {@linkcode decide} in values of the metric, with the sentences that say it. */
 export function verdictOf(sides: readonly Side[], setting: Setting) {
   const decision = decide(sides, setting);
   if (decision === null) return null;
@@ -84,8 +83,7 @@ export function verdictOf(sides: readonly Side[], setting: Setting) {
     difference: sign * cell.difference,
     differenceInterval: ofMetric(cell.differenceInterval, sign),
   });
-  return {
-    ...verdict,
+  const shown = {
     recommended: scored(recommended),
     best: scored(best),
     reference: reference && {
@@ -93,8 +91,17 @@ export function verdictOf(sides: readonly Side[], setting: Setting) {
       referenceScore: sign * reference.referenceScore,
     },
     other: other && compared(other),
-    ...verdictText(decision, setting),
   };
+  return { ...verdict, ...shown, ...verdictText(decision, shown, setting) };
+}
+
+/** An interval of scores as one of their metric, of which these may be negatives. */
+function ofMetric<Interval extends readonly [number, number] | null>(
+  interval: Interval,
+  sign: 1 | -1,
+): Interval {
+  if (interval === null || sign === 1) return interval;
+  return [-interval[1], -interval[0]] as readonly [number, number] as Interval;
 }
 
 /**
@@ -240,7 +247,7 @@ function decide(sides: readonly Side[], setting: Setting) {
   };
 }
 
-/** The ranks of a method whose scores are defined for every replicate. */
+/** The ranks of a method whose scores are defined for every replicate; of a metric of which lower values are better, their negatives. */
 function cellsOf(
   { curve, summary }: Side,
   method: number,
@@ -249,8 +256,8 @@ function cellsOf(
   return curve.ranks.map((rank, i): Cell => ({
     method,
     rank,
-    score: curve.scores[i]!,
-    means: curve.means[i]!,
+    score: curve.sign * curve.scores[i]!,
+    means: curve.means[i]!.map((score) => curve.sign * score),
     seeds: summary.ranks[i]!.seeds,
     values: summary.ranks[i]!.metrics[metric]!.values
       .map((value) => value === null ? NaN : curve.sign * value),
@@ -305,23 +312,21 @@ function differenceOf(
 /** The verdict as a headline and the sentences that support it, in plain text. */
 function verdictText(
   decision: NonNullable<ReturnType<typeof decide>>,
+  { recommended, best, reference, other }: Pick<
+    typeof decision,
+    "recommended" | "best" | "reference" | "other"
+  >,
   { examples, confidence, constant, ...setting }: Setting,
 ): { readonly headline: string; readonly reasons: string[] } {
-  const { kind, recommended, best, margin, bound, reference, other } = decision;
-  const { single, othersLearnt, sign } = decision;
+  const { kind, margin, bound, single, othersLearnt } = decision;
   const { value, signed, exact, amount, factor, digits } = formatOf(
     setting.metric,
   );
   const scoreOf = ({ score, interval }: typeof best) =>
-    withInterval(sign * score, ofMetric(interval, sign), value);
+    withInterval(score, interval, value);
   const differenceOf = (
     { difference, differenceInterval }: NonNullable<typeof other>,
-  ) =>
-    withInterval(
-      sign * difference,
-      ofMetric(differenceInterval, sign),
-      signed,
-    );
+  ) => withInterval(difference, differenceInterval, signed);
   const { title } = recommended;
   const metric = metricInWords(setting.metric);
   const acceptable = amount(margin, exact);
@@ -355,7 +360,7 @@ function verdictText(
     : `No other rank is ${isAs}${than} (${level} confidence), and a loss of ${acceptable} is acceptable.`;
   switch (kind) {
     case "nothing-learnt": {
-      const { differenceInterval, kind, referenceScore, ...cell } = reference!;
+      const { kind, referenceScore, ...cell } = reference!;
       const [than, beyond] = kind === "head"
         ? ["the head on the frozen encoder", " beyond the head"]
         : [constant!.name, ""];
@@ -363,9 +368,9 @@ function verdictText(
         ? [`${title} learnt nothing`, `${title} learnt anything`, `of ${title}`]
         : ["Nothing was learnt", "anything was learnt", ""];
       // The interval leaves room for a gain that matters.
-      const isOpen = differenceInterval[1] > margin;
+      const isOpen = decision.reference!.differenceInterval[1] > margin;
       const not = isOpen ? "not certainly" : "not";
-      const [found, least] = [scoreOf(cell), value(sign * referenceScore)];
+      const [found, least] = [scoreOf(cell), value(referenceScore)];
       const difference = differenceOf(reference!);
       return {
         headline: isOpen
@@ -381,16 +386,16 @@ function verdictText(
       };
     }
     case "other-better": {
-      const { rank, difference, differenceInterval } = other!;
+      const { difference, differenceInterval } = decision.other!;
       const by = withInterval(difference, differenceInterval, value);
       const unit = factor === 1 ? "of" : "points of";
       const ours = scoreOf(best);
       return {
         headline: `${other!.title} is better here by ${by} ${unit} ${metric}.`,
         reasons: [
-          `${
-            other!.title
-          } has ${metric} ${theirs} at rank ${rank}, ${title} at most ${ours}, at rank ${best.rank}.`,
+          `${other!.title} has ${metric} ${theirs} at rank ${
+            other!.rank
+          }, ${title} at most ${ours}, at rank ${best.rank}.`,
           `The recommended rank of ${title} is ${recommended.rank}.`,
           ...seeds,
         ],

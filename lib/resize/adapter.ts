@@ -5,9 +5,8 @@ import {
   readJsonFile,
 } from "../artifacts/json_file.ts";
 import {
-  AdapterConfig,
-  LORA_FIELDS,
-  patternValue,
+  LoraConfig,
+  moduleScale,
   refuseFields,
   VARIANTS,
 } from "../peft/config.ts";
@@ -64,7 +63,7 @@ export interface Config {
   readonly prefix: string;
   /** All its fields. */
   readonly fields: Readonly<Record<string, unknown>>;
-  readonly checked: LoraConfig;
+  readonly checked: ResizableConfig;
 }
 
 /** An adapter whose modules can be resized. */
@@ -79,9 +78,8 @@ export interface Adapter {
   readonly configs: readonly Config[];
 }
 
-const LoraConfig = AdapterConfig.extend(LORA_FIELDS)
-  .superRefine(refuseFields(VARIANTS));
-type LoraConfig = z.output<typeof LoraConfig>;
+const ResizableConfig = LoraConfig.superRefine(refuseFields(VARIANTS));
+type ResizableConfig = z.output<typeof ResizableConfig>;
 
 /** Largest rank, whose decomposition takes minutes, and number of modules; more are a damaged file. */
 const MAX_RANK = 8192;
@@ -134,7 +132,7 @@ export async function readAdapter(
   const configs = config === undefined ? configsIn(file.metadata, fault) : [{
     prefix: PEFT_PREFIX,
     fields: await readAsWritten(config),
-    checked: await readJsonFile(config, LoraConfig),
+    checked: await readJsonFile(config, ResizableConfig),
   }];
 
   const carried: NamedTensor[] = [];
@@ -270,17 +268,14 @@ function scaleOf(
       `module "${module}" has no settings: those of the configuration are of modules whose names start with "${other.prefix}"`,
     );
   }
-  const { r, lora_alpha, rank_pattern, alpha_pattern, use_rslora } =
-    config.checked;
-  const name = module.slice(config.prefix.length);
-  const stated = patternValue(rank_pattern, name) ?? r;
-  if (stated !== rank) {
-    throw fault(
-      `the factors of "${module}" have rank ${rank}, but its configuration says ${stated}`,
-    );
-  }
-  const alpha = patternValue(alpha_pattern, name) ?? lora_alpha;
-  return alpha / (use_rslora ? Math.sqrt(rank) : rank);
+  const stated = moduleScale(
+    config.checked,
+    module.slice(config.prefix.length),
+  );
+  if (stated.rank === rank) return stated.scale;
+  throw fault(
+    `the factors of "${module}" have rank ${rank}, but its configuration says ${stated.rank}`,
+  );
 }
 
 /** The configurations of PEFT that diffusers keeps in the metadata, a prefix for each model of a pipeline. */
@@ -307,7 +302,7 @@ function configsIn(
         entries.filter(([key]) => key.startsWith(prefix))
           .map(([key, value]) => [key.slice(prefix.length), value]),
       );
-    const { success, data, error } = LoraConfig.safeParse({
+    const { success, data, error } = ResizableConfig.safeParse({
       peft_type: "LORA",
       ...own(found!),
     });

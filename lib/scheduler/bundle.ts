@@ -2,7 +2,6 @@ import type { BuildFailure, OnLoadResult, Plugin } from "esbuild";
 import { digest } from "../files/digest.ts";
 import { basename, dirname, fromFileUrl, relative } from "../files/paths.ts";
 import {
-  type BundleOptions,
   compiled,
   type Module,
   type ModuleGraph,
@@ -40,14 +39,15 @@ const ENTRY = "entry:";
  *
  * @param tasks `file:` URLs of task modules in one folder.
  * @param project Folder of `deno.json`.
+ * @param maps True if source maps are wanted.
  * @throws {Error} If a module is missing or does not parse.
  */
 export function bundleTasks(
   tasks: readonly string[],
   project: string,
-  options: BundleOptions = {},
+  maps = false,
 ): Promise<Map<string, Bundle>> {
-  const result = turn.then(() => bundle(tasks, project, options));
+  const result = turn.then(() => bundle(tasks, project, maps));
   turn = result.catch(() => {});
   return result;
 }
@@ -58,11 +58,11 @@ let turn: Promise<unknown> = Promise.resolve();
 async function bundle(
   tasks: readonly string[],
   project: string,
-  options: BundleOptions,
+  maps: boolean,
 ): Promise<Map<string, Bundle>> {
   const graph = await moduleGraph([...tasks, CHILD], project);
   const folder = dirname(fromFileUrl(tasks[0]!));
-  const modules = new Modules(graph, project, folder, options);
+  const modules = new Modules(graph, project, folder, maps);
   await modules.compile();
   const esbuild = await import("esbuild");
   const { builtinModules } = await import("node:module");
@@ -93,7 +93,7 @@ async function bundle(
     absWorkingDir: project,
     tsconfigRaw: {},
     plugins: [modules.plugin(builtinModules)],
-    ...(options.maps && { sourcemap: "external", sourcesContent: false }),
+    ...(maps && { sourcemap: "external", sourcesContent: false }),
   }).catch((error) => {
     throw new Error(messageOf(error), { cause: error });
   }).finally(() => esbuild.stop());
@@ -172,7 +172,7 @@ export async function locateTrace(
 ): Promise<string> {
   const place = new RegExp(`file://\\S*${basename(path)}:(\\d+):(\\d+)`, "g");
   if (!place.test(trace)) return trace;
-  const made = await bundleTasks([task], project, { maps: true })
+  const made = await bundleTasks([task], project, true)
     .catch(() => undefined); // The files have been edited since.
   const bundle = made?.get(task);
   if (bundle?.text !== Deno.readTextFileSync(path)) return trace;
@@ -206,7 +206,7 @@ class Modules {
     private readonly graph: ModuleGraph,
     private readonly project: string,
     private readonly tasks: string,
-    private readonly options: BundleOptions,
+    private readonly maps: boolean,
   ) {
     this.#modules = new Map(
       graph.modules.values().map((it) => [this.nameOf(it.specifier), it]),
@@ -219,7 +219,7 @@ class Modules {
       this.graph.modules.values(),
       ({ local }) => this.#contentOf(local!),
       this.graph.compilerOptions,
-      this.options,
+      this.maps,
     );
   }
 
@@ -344,7 +344,7 @@ await perform(task);`;
     const code = kind === "wasm"
       ? wasmCode(contents)
       : this.#compiled.get(module) ?? new TextDecoder().decode(contents);
-    return { contents: await withoutComments(code, local, this.options.maps) };
+    return { contents: await withoutComments(code, local, this.maps) };
   }
 
   /** A file of a package, if that is linked: the user's, and not Deno's copy. */
@@ -356,15 +356,15 @@ await perform(task);`;
       const contents = this.#contentOf(file);
       if (!/\.[cm]?js$/.test(file)) return { contents, loader: "default" };
       const code = new TextDecoder().decode(contents);
-      return { contents: await withoutComments(code, file, this.options.maps) };
+      return { contents: await withoutComments(code, file, this.maps) };
     }
   }
 
   #contentOf(path: string): Bytes {
-    const known = this.#read.get(path);
-    if (known !== undefined) return known[0];
-    const contents = Deno.readFileSync(path);
-    this.#read.set(path, [contents, digest(contents)]);
+    const [contents] = this.#read.getOrInsertComputed(path, () => {
+      const contents = Deno.readFileSync(path);
+      return [contents, digest(contents)];
+    });
     return contents;
   }
 }

@@ -213,7 +213,7 @@ export async function codeHunks(
 ) {
   const old = await store.blobs.text(before);
   if (old === undefined || before === after) return [];
-  const bundles = await bundleTasks([task], project, { maps: true });
+  const bundles = await bundleTasks([task], project, true);
   const bundle = bundles.get(task)!;
   const placeOf = await placesOf(bundle);
   const bundled = bundle.text.split("\n");

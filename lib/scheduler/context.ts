@@ -151,8 +151,7 @@ export async function taskCode(
   const missing = modules.filter((module) => !found.has(module));
   if (missing.length === 0) return found;
   const { bundleTasks } = await import("./bundle.ts");
-  const temporary = store.makeFolder();
-  const bundles = await bundleTasks(missing, project, { temporary });
+  const bundles = await bundleTasks(missing, project);
   for (const [module, { text, files }] of bundles) {
     const { blob } = await store.blobs.putText(text);
     const code = { bundle: blob, files };

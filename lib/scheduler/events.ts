@@ -107,7 +107,7 @@ export interface ExpectedStage {
   readonly needs: readonly string[];
   readonly cpus: number;
   readonly gpus: number;
-  /** Duration of its last run, or the mean of those of stages of the same name. */
+  /** Duration of its last run. */
   readonly seconds?: number;
 }
 
@@ -119,7 +119,7 @@ export type FailureCode = "output-missing" | "reported";
  * meant for the user. Thrown are only bugs, errors of the system, such as a full
  * disk, and `BusyError`.
  */
-export type End<Done, Restart> =
+export type End<Done, Restart = unknown> =
   | { readonly state: "done" } & Done
   | Failed
   | {
@@ -141,13 +141,6 @@ export type Failed = ReturnType<typeof failed>;
  */
 export function failed(message: string, code?: FailureCode) {
   return { state: "failed", message, ...(code && { code }) } as const;
-}
-
-/** The end of a stage for which the cache lacks a blob. */
-export function lost(blob: string) {
-  const name = blob.slice(0, 12);
-  const message = `Cached content "${name}" is missing or damaged`;
-  return { state: "restart", message, lost: blob } as const;
 }
 
 /** What becomes of a stage in a run. */

@@ -1,9 +1,4 @@
-import {
-  isFull,
-  isOutOfFiles,
-  isReadOnly,
-  systemCode,
-} from "../files/files.ts";
+import { isFull, isReadOnly } from "../files/files.ts";
 import type { Store } from "../store/store.ts";
 
 /** Thrown when another process holds what a stage needs, and `Settings.wait` is false. */
@@ -17,10 +12,10 @@ export class NoResultError extends Error {
 
   /**
    * @param id The stage whose result is read.
-   * @param lacking The stage whose result is missing, which is this one or one that it needs, and the reason.
+   * @param fault The stage whose result is missing, which is this one or one that it needs, and the reason.
    */
-  constructor(id: string, lacking: Record<"stage" | "reason", string>) {
-    const { stage, reason } = lacking;
+  constructor(readonly id: string, fault: Record<"stage" | "reason", string>) {
+    const { stage, reason } = fault;
     const why = stage === id ? reason : `${stage}: ${reason}`;
     super(
       reason === "no earlier result"
@@ -59,12 +54,6 @@ function diskMessage(error: Error, { folder }: Store): string | undefined {
       return `"${denied}" cannot be read or written; change its permissions, or move it away: ${message}`;
     }
     return `The cache "${folder}" is not writable, so no stage can run: ${message}`;
-  }
-  if (isOutOfFiles(error)) {
-    return `Too many files are open; raise the limit (ulimit -n), or run fewer stages at once (--jobs): ${message}`;
-  }
-  if (systemCode(error) === "EIO") {
-    return `The disk of "${folder}" reports an I/O error; check it, then run again: ${message}`;
   }
   if (error instanceof Deno.errors.NotFound && message.includes(folder)) {
     return `Part of the cache "${folder}" was removed during the run; run again: ${message}`;

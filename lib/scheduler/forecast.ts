@@ -75,12 +75,15 @@ export class Forecast {
   /** The stages that have not ended, in the order of the graph. */
   readonly #stages = new Map<string, ExpectedStage>();
   #limits = { cpus: 1, gpus: 0, jobs: 1 };
-  /** Durations of the stages of this run in seconds, by name. */
+  /** Durations of stages in seconds, of this run and of earlier ones, by name. */
   readonly #seen = new Map<string, number[]>();
 
   expect({ stages, ...limits }: Omit<Expected, "type">): void {
     this.#limits = limits;
-    for (const stage of stages) this.#stages.set(stage.stage, stage);
+    for (const stage of stages) {
+      this.#stages.set(stage.stage, stage);
+      this.#note(stage.stage, stage.seconds);
+    }
   }
 
   /** Expected duration of a stage in seconds: that of an earlier run, else the mean of stages of its name. */
@@ -93,9 +96,12 @@ export class Forecast {
   /** @param seconds Undefined if it did not run. */
   end(stage: string, seconds?: number): void {
     this.#stages.delete(stage);
+    this.#note(stage, seconds);
+  }
+
+  #note(stage: string, seconds: number | undefined): void {
     if (seconds === undefined) return;
-    const name = nameOf(stage);
-    this.#seen.set(name, [...this.#seen.get(name) ?? [], seconds]);
+    this.#seen.getOrInsertComputed(nameOf(stage), () => []).push(seconds);
   }
 
   /**

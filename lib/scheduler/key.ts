@@ -217,23 +217,18 @@ export async function sourcesOf(
  * @throws {Error} Naming every source that does not, and the stages.
  */
 export async function checkSources(context: Context): Promise<void> {
-  const faults: { name: string; message: string; id: string }[] = [];
+  const faults = new Set<string>();
   for (const id of context.selected) {
-    for (const [name, path] of await sourcesOf(context, stageOf(context, id))) {
+    const stage = stageOf(context, id);
+    for (const [name, path] of await sourcesOf(context, stage)) {
       try {
         sourceInfo(path);
       } catch (error) {
         if (!(error instanceof Error)) throw error;
-        faults.push({ name, message: error.message, id });
+        const of = `Parameter "${name}" of stage "${stage.name}"`;
+        faults.add(`${of}: ${error.message}`);
       }
     }
   }
-  if (faults.length === 0) return;
-  const same = Map.groupBy(faults, ({ name, message }) => `${name} ${message}`);
-  const lines = same.values().map(([first, ...others]) => {
-    const { name, message, id } = first!;
-    const more = others.length > 0 ? ` and ${others.length} more` : "";
-    return `Parameter "${name}" of stage "${id}"${more}: ${message}`;
-  });
-  throw new Error([...lines].join("\n"));
+  if (faults.size > 0) throw new Error([...faults].join("\n"));
 }

@@ -43,25 +43,13 @@ export function claimOf(context: Context, stage: GraphStage): Claim {
 export function expectation(context: Context): Event & { type: "expected" } {
   const { graph: { pipeline }, settings: { limits }, store } = context;
   const stages = [...context.selected].map((id) => stageOf(context, id));
-  const durations = new Map(stages.map(({ id }) => {
-    const [last] = store.results(pipeline, id);
-    return [id, last?.seconds];
-  }));
-  const sameName = Map.groupBy(stages, ({ name }) => name);
-  const meanOf = (name: string) => {
-    const known = sameName.get(name)!.map(({ id }) => durations.get(id))
-      .filter((it) => it !== undefined);
-    return known.length === 0
-      ? undefined
-      : known.reduce((sum, it) => sum + it) / known.length;
-  };
   return {
     type: "expected",
     stages: stages.map((stage): ExpectedStage => {
       const { cpus, gpus } = claimOf(context, stage);
       const needs = [...new Set(Object.values(stage.inputs).flat())];
-      const seconds = durations.get(stage.id) ?? meanOf(stage.name);
-      const expected = seconds === undefined ? {} : { seconds };
+      const [last] = store.results(pipeline, stage.id);
+      const expected = last && { seconds: last.seconds };
       return { stage: stage.id, needs, cpus, gpus, ...expected };
     }),
     cpus: limits.cpus,

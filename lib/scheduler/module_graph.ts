@@ -1,7 +1,7 @@
 /** What Deno says of modules: where their imports lead, and what it makes of TypeScript. */
 import { parse } from "@std/jsonc";
 import { digest } from "../files/digest.ts";
-import { isReadOnly, readIfThere } from "../files/files.ts";
+import { readIfThere } from "../files/files.ts";
 import { fingerprint } from "../files/fingerprints.ts";
 import { dirname, fromFileUrl, join, resolve } from "../files/paths.ts";
 
@@ -115,27 +115,6 @@ function configurations(folders: readonly string[]): string[] {
 /** Media types that Deno does not run as they are. */
 const COMPILED = /^(TypeScript|Mts|Cts|TSX|JSX)$/;
 
-/** Options of a bundle. */
-export interface BundleOptions {
-  /** True if source maps are wanted. */
-  readonly maps?: boolean;
-  /** Folder for temporary files; by default, that of the system. */
-  readonly temporary?: string;
-}
-
-/** Makes a folder for temporary files in the one given, or where that is read-only or none is given, in the system's. */
-function temporaryFolder(within: string | undefined): string {
-  const prefix = "dylora-code-";
-  try {
-    if (within !== undefined) {
-      return Deno.makeTempDirSync({ prefix, dir: within });
-    }
-  } catch (error) {
-    if (!isReadOnly(error)) throw error;
-  }
-  return Deno.makeTempDirSync({ prefix });
-}
-
 /**
  * What Deno runs in place of modules in TypeScript and JSX: JavaScript, with a
  * source map in its last line if `maps` is true.
@@ -146,13 +125,13 @@ export async function compiled(
   all: Iterable<Module>,
   contentOf: (module: Module) => Uint8Array,
   compilerOptions: object,
-  { maps = false, temporary }: BundleOptions = {},
+  maps = false,
 ): Promise<Map<Module, string>> {
   const modules = [...all].filter(({ mediaType = "", local }) =>
     local !== undefined && COMPILED.test(mediaType)
   );
   if (modules.length === 0) return new Map();
-  const folder = temporaryFolder(temporary);
+  const folder = Deno.makeTempDirSync({ prefix: "dylora-code-" });
   try {
     const config = JSON.stringify({ compilerOptions });
     Deno.writeTextFileSync(join(folder, "deno.json"), config);

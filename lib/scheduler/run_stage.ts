@@ -7,12 +7,11 @@ import {
   type Manifest,
   MANIFEST_VERSION,
   type Measured,
-  replacedFiles,
 } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
 import { changes, describeChanges } from "./changes.ts";
 import { type Context, readyRuntimes, type Run, taskOf } from "./context.ts";
-import { type End, type Event, type Failed, failed, lost } from "./events.ts";
+import { type End, type Event, type Failed, failed } from "./events.ts";
 import type { HeldGpus } from "./gpus.ts";
 import { openJournal } from "./journal.ts";
 import {
@@ -35,8 +34,8 @@ import { runTask } from "./run_task.ts";
 import { type AttemptFolder, makeRunFolder, type RunFolder } from "./runs.ts";
 import { makeVisible, setModes, visibleFolder } from "./visible.ts";
 
-/** How an attempt ends. The stage is decided anew if what its key depends on has changed, or the cache has lost a blob. */
-type AttemptEnd = End<Made, { readonly lost?: string }>;
+/** How an attempt ends. The stage is decided anew if what its key depends on has changed. */
+type AttemptEnd = End<Made>;
 
 /** What an attempt has made: measurements, and the folder of the artifact. */
 interface Made {
@@ -46,7 +45,7 @@ interface Made {
 
 /** How the run of a stage ends; a failure or an interruption has been emitted. */
 export type StageEnd =
-  | End<{ readonly manifest: Manifest }, { readonly lost?: string }>
+  | End<{ readonly manifest: Manifest }>
   /** The cache has its result, which another process may have made in the meantime. */
   | { readonly state: "reused"; readonly decided: Reused };
 
@@ -156,7 +155,6 @@ export async function attempt(
     const start = folder.start(number);
     const runtimes = await readyRuntimes(run, stage);
     const inputs = await layOut(run, stage, decided, results, start);
-    if (typeof inputs === "string") return lost(inputs);
     const before = sourcePrints(decided.sources);
     const changed = await changedSource(run, decided, before);
     if (changed !== undefined) return changed;
@@ -200,15 +198,15 @@ export async function attempt(
   }
 }
 
-/** Lays out the code and the inputs of a stage in its run folder, as read-only hard links to blobs; returns a blob that the cache has lost. Of the inputs' parts in the key, the task sees all but the digest. */
+/** Lays out the code and the inputs of a stage in its run folder, as read-only hard links to blobs. Of the inputs' parts in the key, the task sees all but the digest. */
 async function layOut(
   { store }: Context,
   stage: GraphStage,
   { parts }: Decided,
   results: ReadonlyMap<string, Manifest>,
   folder: RunFolder,
-): Promise<Record<string, InputArtifact[]> | string> {
-  if (!await store.blobs.linkTo(parts.code, folder.code)) return parts.code;
+): Promise<Record<string, InputArtifact[]>> {
+  await store.blobs.linkTo(parts.code, folder.code);
   const inputs: Record<string, InputArtifact[]> = {};
   for (const [name, ids] of Object.entries(stage.inputs)) {
     inputs[name] = [];
@@ -216,7 +214,7 @@ async function layOut(
       const path = join(folder.inputs, name, String(i));
       Deno.mkdirSync(path, { recursive: true });
       for (const { blob, path: file } of results.get(id)!.files) {
-        if (!await store.blobs.linkTo(blob, join(path, file))) return blob;
+        await store.blobs.linkTo(blob, join(path, file));
       }
       const { content: _, ...seen } = parts.inputs[name]![i]!;
       inputs[name].push({ stage: name, matrix: {}, ...seen, path });
@@ -290,8 +288,6 @@ async function commit(
   for (const listing of Object.values(parts.sources)) {
     await store.listings.keep(listing);
   }
-  const before = store.manifests.find(key);
-  const replaced = before === undefined ? [] : replacedFiles(before, files);
   const manifest: Manifest = {
     version: MANIFEST_VERSION,
     key,
@@ -304,7 +300,6 @@ async function commit(
     ...await machineOf(run, stage),
     content: await treeDigest(files),
     files,
-    ...(replaced.length > 0 && { replaced }),
     log: stored.at(-1)!,
   };
   store.manifests.write(manifest);
@@ -343,15 +338,9 @@ function artifactFiles(stage: GraphStage, folder: string): string[] | Failed {
     paths = listTree(folder, "refuse");
     setModes(folder);
   } catch (error) {
-    const isDenied = error instanceof Deno.errors.PermissionDenied;
-    if (!isDenied && !(error instanceof NotAFileError)) throw error;
+    if (!(error instanceof NotAFileError)) throw error;
     // The folder is removed, so the message names the file within it.
-    const message = error.message.replaceAll(`${folder}/`, "");
-    return failed(
-      isDenied
-        ? `A file or folder in the output cannot be read or changed, perhaps because the task made it immutable: ${message}`
-        : message,
-    );
+    return failed(error.message.replaceAll(`${folder}/`, ""));
   }
   const empty = paths.find((path) => path.endsWith("/"));
   if (empty !== undefined) {

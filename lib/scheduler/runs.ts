@@ -34,14 +34,8 @@ export function makeRunFolder(
   const lock = tryLockFile(lockOf(path))!;
   using stack = new DisposableStack();
   stack.defer(() => {
-    try {
-      removeRun(path);
-    } catch (error) {
-      // The stage made a file immutable, for instance; `sweepRuns()` tries again, and reports it.
-      if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
-    } finally {
-      lock[Symbol.dispose]();
-    }
+    using _lock = lock;
+    removeRun(path);
   });
   Deno.mkdirSync(path);
   const started = new Date().toISOString();

@@ -8,11 +8,11 @@ import {
   type Run,
   stageOf,
 } from "./context.ts";
-import { type Event, lost, type Outcome, type Summary } from "./events.ts";
+import type { Event, Outcome, Summary } from "./events.ts";
 import { BusyError, messageOf, withCache } from "./failure.ts";
 import { checkSources } from "./key.ts";
 import type { Slots } from "./limits.ts";
-import { decide, type Reused } from "./plan.ts";
+import { decide, type Missed, type Reused } from "./plan.ts";
 import type { StageEnd } from "./run_stage.ts";
 import type { Settings } from "./settings.ts";
 import { makeVisible, visibleFolder } from "./visible.ts";
@@ -65,7 +65,7 @@ type Settled =
   | { readonly manifest: Manifest }
   | { readonly lacking: string };
 
-/** Maximum number of times that a stage starts over because its key has changed, or the cache has lost the same blob. */
+/** Maximum number of times that a stage starts over because its key has changed. */
 const MAX_TIMES = 5;
 
 /**
@@ -81,10 +81,10 @@ class Scheduler {
   /** Aborted when no further stage is to start after a failure. */
   readonly #halt = new AbortController();
   readonly #settled = new Map<string, Promise<Settled>>();
-  /** How each stage has ended. A stage that starts over ends several times; the last one counts. */
+  /** How each stage has ended. */
   readonly #ends = new Map<string, { outcome: Outcome; manifest?: Manifest }>();
   /** Ends of the stages that are running or waiting to run, by key. */
-  readonly #running = new Map<string, Promise<void>>();
+  readonly #running = new Map<string, Promise<StageEnd>>();
   #slots: Promise<Slots> | undefined;
 
   constructor(
@@ -127,9 +127,7 @@ class Scheduler {
   }
 
   #get(id: string): Promise<Settled> {
-    const settled = this.#settled.get(id) ?? this.#settle(id);
-    this.#settled.set(id, settled);
-    return settled;
+    return this.#settled.getOrInsertComputed(id, () => this.#settle(id));
   }
 
   async #settle(id: string): Promise<Settled> {
@@ -149,86 +147,62 @@ class Scheduler {
     }
   }
 
-  /** Awaits the inputs of a stage and brings it up to date; starts over if an input is lost or something changes meanwhile. */
+  /** Awaits the inputs of a stage, decides on it and does what was decided; starts over if its key changes meanwhile. */
   async #bring(stage: GraphStage): Promise<Settled> {
     const { id } = stage;
-    /** How often it has started over, by the lost blob, or for its key. */
-    const times = new Map<string, number>();
-    for (;;) {
-      const results = new Map<string, Manifest>();
-      for (const input of new Set(Object.values(stage.inputs).flat())) {
-        const settled = await this.#get(input);
-        if ("lacking" in settled) return this.#skip(id, settled.lacking);
-        results.set(input, settled.manifest);
-      }
+    const results = new Map<string, Manifest>();
+    for (const input of new Set(Object.values(stage.inputs).flat())) {
+      const settled = await this.#get(input);
+      if ("lacking" in settled) return this.#skip(id, settled.lacking);
+      results.set(input, settled.manifest);
+    }
+    for (let times = 1;;) {
       this.#run.waiting.throwIfAborted();
-      const end = await this.#once(stage, results);
+      const decided = await decide(this.#run, stage, results);
+      if ("manifest" in decided) {
+        if (await decided.bring()) return await this.#reuse(id, decided);
+        continue;
+      }
+      const { key } = decided;
+      const sameKey = this.#running.get(key);
+      if (sameKey !== undefined) {
+        // Waits without a slot, which others can use.
+        await Promise.allSettled([sameKey]);
+        continue;
+      }
+      const running = this.#runStage(stage, decided, results);
+      this.#running.set(key, running);
+      const end = await running.finally(() => this.#running.delete(key));
       switch (end.state) {
         case "done": {
           const { manifest } = end;
           return this.#succeed(id, "ran", manifest, manifest.seconds);
         }
         case "reused":
-          return end.decided;
+          return await this.#reuse(id, end.decided);
         case "failed":
           return this.#fail(id);
         case "interrupted":
           this.#ends.set(id, { outcome: "interrupted" });
           return { lacking: "interrupted" };
-        case "restart": {
-          const { lost, message } = end;
-          const count = (times.get(lost ?? "key") ?? 0) + 1;
-          times.set(lost ?? "key", count);
-          if (count === MAX_TIMES) {
+        case "restart":
+          if (times++ === MAX_TIMES) {
             throw new Error(
-              lost === undefined
-                ? `Its sources keep changing (${message}); run it again when they are stable`
-                : `The cache keeps losing its inputs (${message}); check the disk of "${this.#run.store.folder}"`,
+              `Its sources keep changing (${end.message}); run it again when they are stable`,
             );
           }
-          // The stages whose results contain a lost blob start over.
-          for (const [input, { files }] of results) {
-            const isLost = files.some(({ blob }) => blob === lost);
-            if (isLost) this.#settled.delete(input);
-          }
-        }
       }
     }
   }
 
-  /** Decides on a stage and does what was decided. */
-  async #once(
+  async #runStage(
     stage: GraphStage,
+    decided: Missed,
     results: ReadonlyMap<string, Manifest>,
   ): Promise<StageEnd> {
-    for (;;) {
-      const decided = await decide(this.#run, stage, results);
-      if ("manifest" in decided) {
-        if (!await decided.bring()) continue;
-        return await this.#reuse(stage, decided);
-      }
-      const { key } = decided;
-      const sameKey = this.#running.get(key);
-      if (sameKey !== undefined) {
-        // Waits without a slot, which others can use.
-        await sameKey;
-        this.#run.waiting.throwIfAborted();
-        continue;
-      }
-      const { promise, resolve: release } = Promise.withResolvers<void>();
-      this.#running.set(key, promise);
-      try {
-        const slots = await (this.#slots ??= this.#prepare());
-        const { runStage } = await import("./run_stage.ts");
-        const end = await runStage(this.#run, stage, decided, results, slots);
-        return end.state === "reused"
-          ? await this.#reuse(stage, end.decided)
-          : end;
-      } finally {
-        this.#running.delete(key);
-        release();
-      }
-    }
+    const slots = await (this.#slots ??= this.#prepare());
+    const { runStage } = await import("./run_stage.ts");
+    return await runStage(this.#run, stage, decided, results, slots);
   }
 
   /** Called before the first stage runs: removes the leftovers of dead processes. */
@@ -242,20 +216,18 @@ class Scheduler {
   }
 
   /** Takes a stage's result from the cache. */
-  async #reuse({ id }: GraphStage, decided: Reused): Promise<StageEnd> {
+  async #reuse(id: string, { decision, manifest }: Reused): Promise<Settled> {
     const { emit, graph: { pipeline }, store } = this.#run;
-    const { decision, manifest } = decided;
     emit({ type: "decided", stage: id, decision });
     const start = performance.now();
     // Noted first: what is visible later is then known as written by the stage.
     await store.noteResult(pipeline, id, manifest.key);
-    if (decision.state === "restore") {
-      const missing = await makeVisible(this.#run, id, manifest);
-      if (missing !== undefined) return lost(missing);
-      const seconds = (performance.now() - start) / 1000;
-      this.#succeed(id, "restored", manifest, seconds);
-    } else this.#succeed(id, "unchanged", manifest, 0);
-    return { state: "reused", decided };
+    if (decision.state === "unchanged") {
+      return this.#succeed(id, "unchanged", manifest, 0);
+    }
+    await makeVisible(this.#run, id, manifest);
+    const seconds = (performance.now() - start) / 1000;
+    return this.#succeed(id, "restored", manifest, seconds);
   }
 
   #succeed(

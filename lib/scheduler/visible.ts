@@ -7,10 +7,9 @@ import {
   isMissing,
   removeFolder,
   systemCode,
-  temporarySuffix,
 } from "../files/files.ts";
 import { lockFile } from "../files/locks.ts";
-import { filesOfKey, type Manifest } from "../store/manifests.ts";
+import type { Manifest } from "../store/manifests.ts";
 import { linkFingerprint } from "../files/fingerprints.ts";
 import type { Store } from "../store/store.ts";
 import type { Run } from "./context.ts";
@@ -59,14 +58,13 @@ export async function difference(
  * cache has not written is moved to `_kept/STAGE/N` beside it as a whole.
  *
  * @param fresh Folder with the artifact, which is moved; by default, it is copied from the cache.
- * @returns A blob of the result that the cache has lost; then nothing has changed.
  */
 export async function makeVisible(
   run: Run,
   stage: string,
   manifest: Manifest,
   fresh?: string,
-): Promise<string | undefined> {
+): Promise<void> {
   const { graph: { pipeline }, settings, signal, store } = run;
   const folder = visibleFolder(settings.out, pipeline, stage);
   const lock = join(store.makeFolder("locks"), await digest(folder));
@@ -79,36 +77,23 @@ export async function makeVisible(
     if (fresh === undefined || !moves(fresh, next)) {
       Deno.mkdirSync(next);
       for (const { path, blob } of manifest.files) {
-        if (!await store.blobs.copyTo(blob, join(next, path))) return blob;
+        await store.blobs.copyTo(blob, join(next, path));
       }
       setModes(next);
     }
     await keepForeign(run, stage);
     removeFolder(folder);
     Deno.renameSync(next, folder);
-    return undefined;
   } finally {
     removeFolder(next);
   }
 }
 
-/**
- * Gives all files and folders the modes that new ones have, so that a restored
- * output equals the first one. A hard link, through which an edit would change
- * another file, becomes a copy.
- */
+/** Gives all files and folders the modes that new ones have, so that a restored output equals the first one. */
 export function setModes(folder: string): void {
   const mask = Deno.umask();
   Deno.chmodSync(folder, 0o777 & ~mask);
-  // Folders first: some allow no copies in them.
-  const entries = [...entriesBelow(folder)]
-    .sort((a, b) => Number(b.isDirectory) - Number(a.isDirectory));
-  for (const { path, isDirectory } of entries) {
-    if (!isDirectory && (Deno.statSync(path).nlink ?? 1) > 1) {
-      const copy = `${path}.${temporarySuffix()}`;
-      Deno.copyFileSync(path, copy);
-      Deno.renameSync(copy, path);
-    }
+  for (const { path, isDirectory } of entriesBelow(folder)) {
     Deno.chmodSync(path, (isDirectory ? 0o777 : 0o666) & ~mask);
   }
 }
@@ -124,22 +109,21 @@ function moves(from: string, to: string): boolean {
   }
 }
 
-/** Moves the visible folder of a stage to `_kept` if it holds anything that the cache has not written for the stage. */
+/** Moves the visible folder of a stage to `_kept` if it holds anything but files of its results, with contents that the cache has. */
 async function keepForeign(
   { emit, graph: { pipeline }, settings: { out }, store }: Run,
   stage: string,
 ): Promise<void> {
   const folder = visibleFolder(out, pipeline, stage);
   if (linkFingerprint(folder) === undefined) return;
-  const written = Map.groupBy(
-    store.results(pipeline, stage).flatMap(filesOfKey),
-    ({ path }) => path,
+  const written = new Set(
+    store.results(pipeline, stage)
+      .flatMap(({ files }) => files.map(({ path }) => join(folder, path))),
   );
   const isForeign = async (path: string) => {
-    const known = written.get(path.slice(folder.length + 1));
-    if (known === undefined || !Deno.lstatSync(path).isFile) return true;
+    if (!written.has(path) || !Deno.lstatSync(path).isFile) return true;
     const blob = await store.stats.digest(path);
-    return !known.some((it) => it.blob === blob);
+    return blob === undefined || !await store.blobs.holds(blob);
   };
   const isFolder = Deno.lstatSync(folder).isDirectory;
   let files = isFolder ? 0 : 1;
@@ -160,17 +144,7 @@ async function keepForeign(
  */
 export function keepAside(path: string, folder: string): string {
   const parent = join(dirname(folder), "_kept", basename(folder));
-  try {
-    Deno.mkdirSync(parent, { recursive: true });
-  } catch (error) {
-    if (!isMissing(error) && !(error instanceof Deno.errors.AlreadyExists)) {
-      throw error;
-    }
-    throw new Error(
-      `"${path}" holds files of yours, but a file is in the way of "${parent}", to which they would be moved; rename it, and run again`,
-      { cause: error },
-    );
-  }
+  Deno.mkdirSync(parent, { recursive: true });
   const numbers = entriesOf(parent).map(({ name }) => Number(name))
     .filter(Number.isInteger);
   const aside = join(parent, String(Math.max(0, ...numbers) + 1));

@@ -62,8 +62,6 @@ export class Slurm implements Executor {
   readonly #throttles = new Map<string, number>();
   /** Maximum number of jobs per array that the cluster may accept now: half of what it has refused, then more again. */
   #largest = MAX_ARRAY;
-  /** Most jobs of an array, as far as the cluster has told: a limit that does not change. */
-  #most = MAX_ARRAY;
   /** Before this time nothing is submitted. */
   #nextSubmission = 0;
   #told = "";
@@ -361,7 +359,7 @@ export class Slurm implements Executor {
         this.#wait();
         return false;
       }
-      this.#largest = Math.min(2 * this.#largest, this.#most);
+      this.#largest = Math.min(2 * this.#largest, MAX_ARRAY);
       this.#throttles.set(array, throttle);
       for (const job of jobs) job.submitted(array);
       return true;
@@ -375,7 +373,6 @@ export class Slurm implements Executor {
       }
       if (kind !== "limit") return true;
       this.#largest = Math.max(1, Math.floor(jobs.length / 2));
-      if (/array specification/i.test(message)) this.#most = this.#largest;
       if (jobs.length === 1) this.#wait();
       if (this.#told !== message) {
         this.say(`${message}; submitting fewer jobs at a time`);

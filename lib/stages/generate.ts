@@ -92,7 +92,7 @@ async function referencesOf(
       `There is no split "${split}"; the splits are ${known}`,
     );
   }
-  const examples = await readExamples(data, info, split);
+  const examples = await readExamples(data, split);
   return examples.map(({ completions, ...prompt }, i) => {
     if (completions !== undefined) return { ...prompt, completions };
     const example = `Example ${i + 1} of the split "${split}"`;

@@ -173,7 +173,7 @@ async function textsOf(
   for (const { path, stage: source } of data) {
     const info = await readDatasetInfo(path);
     if (info.task !== task || !Object.hasOwn(info.splits, split)) continue;
-    const examples = await readExamples(path, info, split);
+    const examples = await readExamples(path, split);
     const isWritten = problemOf(info).head === "language";
     const scored = examples.map(({ label, words: all = [[0, 0, label]] }, i) =>
       words === undefined || isWritten ? all : Array.from(

@@ -33,7 +33,7 @@ export async function tokenize(
   const total = Object.values(info.splits).reduce((sum, it) => sum + it, 0);
   let done = 0;
   for (const name of Object.keys(info.splits)) {
-    const examples = await readExamples(data, info, name);
+    const examples = await readExamples(data, name);
     const [encoded, truncated, cut] = tokenizer.encodeAll(
       examples,
       limits.vocabSize,

@@ -101,7 +101,6 @@ export async function runTraining(
   };
   using evaluate = held && evaluator(classifier, scored);
   const checkpoint = join(stage.checkpoint, "training.safetensors");
-  const sizes = phases.map(({ classifier }) => classifier.layout.size);
   const result = await train(
     classifier,
     startFrom?.(fresh, first) ?? fresh,
@@ -127,7 +126,7 @@ export async function runTraining(
         const logits = await evaluate(values, ranks, examples, { signal });
         return scoreEpoch(held, ranks, logits, stage.log);
       }),
-      resume: resumeFrom(checkpoint, sizes, stage),
+      resume: resumeFrom(checkpoint, stage),
       started,
       signal,
       save(state) {
@@ -200,11 +199,10 @@ export async function trainClassifier(
 /** The checkpoint of a stage, if there is an intact one. */
 function resumeFrom(
   path: string,
-  sizes: readonly number[],
   { log, saved }: Pick<TrainingStage, "log" | "saved">,
 ): Checkpoint | undefined {
   try {
-    const resume = loadCheckpoint(path, ...sizes);
+    const resume = loadCheckpoint(path);
     if (resume !== undefined) {
       log(`Resuming after step ${resume.progress.step}`);
       saved(`step ${resume.progress.step}`);

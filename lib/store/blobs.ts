@@ -8,15 +8,29 @@ import {
 import {
   besides,
   entriesBelow,
-  ifThere,
   linkOrCopy,
   removeIfThere,
   writeAll,
 } from "../files/files.ts";
 import type { Stats } from "./stats.ts";
 
-/** Number of files that are stored at the same time. */
+/** Number of files that are stored, or transferred, at the same time. */
 const AT_A_TIME = 8;
+
+/** A function that does work with a file, as soon as less than {@linkcode AT_A_TIME} are worked with. */
+export function limited() {
+  let free = AT_A_TIME;
+  const waiting: (() => void)[] = [];
+  return async <T>(work: () => Promise<T>): Promise<T> => {
+    if (free-- <= 0) await new Promise<void>((go) => waiting.push(go));
+    try {
+      return await work();
+    } finally {
+      free++;
+      waiting.shift()?.();
+    }
+  };
+}
 
 /** Content-addressed files, named by their SHA-256: `blobs/ab/cdef...`. They are read-only and never change. */
 export class Blobs {
@@ -40,7 +54,7 @@ export class Blobs {
       .filter(isDigest).toArray();
   }
 
-  /** True if the blob exists and its content matches its digest. */
+  /** True if the blob exists and its content matches its digest. It is read only if its size, mtime or inode have changed. */
   async holds(blob: string): Promise<boolean> {
     return await this.#stats.digest(this.path(blob), "blob") === blob;
   }
@@ -54,18 +68,11 @@ export class Blobs {
   async putAll(
     paths: readonly string[],
   ): Promise<{ blob: string; size: number }[]> {
-    const stored: { blob: string; size: number }[] = [];
-    for (let at = 0; at < paths.length; at += AT_A_TIME) {
-      const some = paths.slice(at, at + AT_A_TIME);
-      // All have ended before an error is thrown: nobody removes a file that is still read.
-      for (
-        const it of await Promise.allSettled(some.map((it) => this.put(it)))
-      ) {
-        if (it.status === "rejected") throw it.reason;
-        stored.push(it.value);
-      }
-    }
-    return stored;
+    const limit = limited();
+    const stored = paths.map((path) => limit(() => this.put(path)));
+    // All have ended before an error is thrown: nobody removes a file that is still read.
+    await Promise.allSettled(stored);
+    return await Promise.all(stored);
   }
 
   /** Stores text as UTF-8. */
@@ -107,44 +114,26 @@ export class Blobs {
 
   /** Text of a blob; undefined if it is missing or damaged. */
   async text(blob: string): Promise<string | undefined> {
-    const bytes = ifThere(() => Deno.readFileSync(this.path(blob)));
-    return bytes !== undefined && await digest(bytes) === blob
-      ? new TextDecoder().decode(bytes)
+    return await this.holds(blob)
+      ? Deno.readTextFileSync(this.path(blob))
       : undefined;
   }
 
-  /** Copies a blob to a new file and verifies the copy; false if the blob is missing or damaged, which is then removed. */
-  async copyTo(blob: string, path: string): Promise<boolean> {
-    return await this.#bring(blob, path, (from) => Deno.copyFile(from, path));
+  /** Copies a blob to a new file. */
+  async copyTo(blob: string, path: string): Promise<void> {
+    Deno.mkdirSync(dirname(path), { recursive: true });
+    await Deno.copyFile(this.path(blob), path);
   }
 
-  /**
-   * Hard-links a blob to a new path, or copies it where the file system has no
-   * hard links, and verifies its content; false as for {@linkcode copyTo}.
-   */
-  async linkTo(blob: string, path: string): Promise<boolean> {
-    return await this.#bring(blob, path, (from) => linkOrCopy(from, path));
+  /** Hard-links a blob to a new path, or copies it where the file system has no hard links. */
+  async linkTo(blob: string, path: string): Promise<void> {
+    Deno.mkdirSync(dirname(path), { recursive: true });
+    await linkOrCopy(this.path(blob), path);
   }
 
   /** Removes a blob, if it exists. */
   remove(blob: string): void {
     removeIfThere(this.path(blob));
-  }
-
-  async #bring(
-    blob: string,
-    path: string,
-    make: (from: string) => Promise<void>,
-  ): Promise<boolean> {
-    Deno.mkdirSync(dirname(path), { recursive: true });
-    try {
-      await make(this.path(blob));
-      if ((await digestFile(path)).blob === blob) return true;
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
-    this.remove(blob);
-    return false;
   }
 
   /** Writes a new file, flushes it to the disk and renames it to its digest; removes it if `write` gives undefined. */

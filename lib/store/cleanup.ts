@@ -148,33 +148,19 @@ function blobsOf({ files, log, parts }: Manifest): Set<string> {
 /** Matches the names of locks. */
 const LOCK = /^([0-9a-f]{64}|mutex-[0-9a-f]{16})$/;
 
-/** Folders, with those in them, where files are written beside their place and then renamed. */
-const WRITTEN = ["graphs", "manifests", "stages", "used"];
-
 /** Milliseconds after which a temporary file has no writer any more: an hour. */
 const TEMPORARY_AGE = 60 * 60 * 1000;
 
 /** Removes blobs that no result needs, locks and half-made copies; files of other names are not the cache's. */
 function removeUnused(store: Store, users: ReadonlyMap<string, number>): void {
-  for (const { name } of entriesOf(store.blobs.folder)) {
-    if (name.startsWith("new.") && isTemporary(name)) {
-      Deno.removeSync(join(store.blobs.folder, name));
-    }
-  }
   for (const blob of store.blobs.all()) {
     if (!((users.get(blob) ?? 0) > 0)) store.blobs.remove(blob);
   }
-  const written = [
-    ...entriesOf(store.folder)
-      .map((it) => ({ ...it, path: store.path(it.name) })),
-    ...WRITTEN.flatMap((folder) => [...entriesBelow(store.path(folder))]),
-  ];
-  for (const { name, path } of written) {
+  for (const { name, path } of entriesBelow(store.folder)) {
+    if (!isTemporary(name)) continue;
     const { modified } = fingerprint(path) ?? { modified: Date.now() };
     // Its writer ended before it renamed it.
-    if (isTemporary(name) && Date.now() - modified > TEMPORARY_AGE) {
-      removeIfThere(path);
-    }
+    if (Date.now() - modified > TEMPORARY_AGE) removeIfThere(path);
   }
   // No lock is held and no process starts while the cache is locked as a whole.
   for (const { name } of entriesOf(store.path("locks"))) {

@@ -7,13 +7,7 @@ import {
   writeSealed,
 } from "../files/files.ts";
 import { lockFile } from "../files/locks.ts";
-import type { Memo } from "./memo.ts";
-import {
-  type Fingerprint,
-  fingerprint,
-  same,
-  settled,
-} from "../files/fingerprints.ts";
+import { fingerprint } from "../files/fingerprints.ts";
 
 /** Number of results recorded per stage. */
 const LENGTH = 20;
@@ -37,18 +31,12 @@ export interface Failure {
   readonly interrupted?: true;
 }
 
-/** Section of the memo: the latest key of a stage, and the fingerprint of the file that says so. */
-const SECTION = "latest";
-type Latest = Fingerprint & { readonly key: string };
-
 /** History of each stage: `stages/PIPELINE/STAGE.json`. Failures are explained from it, and keys compared with the nearest earlier one. */
 export class Histories {
   readonly folder: string;
-  readonly #memo: Memo;
 
-  constructor(folder: string, memo: Memo) {
+  constructor(folder: string) {
     this.folder = folder;
-    this.#memo = memo;
   }
 
   read(pipeline: string, stage: string): History {
@@ -92,18 +80,8 @@ export class Histories {
 
   /** Records that the stage's result is now the one with this key. */
   async succeeded(pipeline: string, stage: string, key: string): Promise<void> {
-    const path = this.#path(pipeline, stage);
-    const print = fingerprint(path);
-    const known = this.#memo.get<Latest>(SECTION, path);
-    if (print && known?.key === key && same(known, print)) return;
-    const at = Date.now();
     const { keys: [first], failure } = this.read(pipeline, stage);
-    if (first === key && failure === undefined) {
-      if (print && settled(print, at)) {
-        this.#memo.set(SECTION, path, { ...print, key });
-      }
-      return;
-    }
+    if (first === key && failure === undefined) return;
     await this.#change(pipeline, stage, ({ keys }) => ({
       keys: [key, ...keys.filter((other) => other !== key)].slice(0, LENGTH),
     }));

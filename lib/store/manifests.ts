@@ -72,104 +72,16 @@ export interface Manifest extends Measured {
   /** Digest of the artifact's tree. */
   readonly content: string;
   readonly files: readonly TreeFile[];
-  /** Files of earlier results with this key, as before `--force`: what output folders show of them is not the user's. */
-  readonly replaced?: readonly TreeFile[];
   /** The log, as JSON lines of events. */
   readonly log: { readonly blob: string; readonly size: number };
-}
-
-/** Why a manifest cannot be used. */
-interface Fault {
-  /** Predicate of a sentence whose subject is the result: `is damaged`. */
-  readonly fault: string;
-}
-
-/** Validates the value of a manifest file, except for what is in its `parts`. */
-export function parseManifest(
-  value: Record<string, unknown>,
-): Manifest | Fault {
-  if (value.version !== MANIFEST_VERSION) {
-    return { fault: "was written by another version of this program" };
-  }
-  return isManifest(value) ? value : { fault: "is invalid" };
-}
-
-function isManifest(value: unknown): value is Manifest {
-  if (!isRecord(value) || value.version !== MANIFEST_VERSION) return false;
-  const { key, parts, task, pipeline, stage, started, runtime } = value;
-  const { seconds, metrics, machine = "" } = value;
-  const { content, files, replaced = [], log } = value;
-  return areDigests([key, content]) && isRecord(parts) &&
-    isRecord(parts.runtimes) &&
-    [task, pipeline, stage, runtime, machine].every(isLine) &&
-    isTime(started) &&
-    isAmount(seconds) && isRecord(metrics) &&
-    Object.values(metrics).every((metric) => typeof metric === "number") &&
-    [files, replaced].every((it) => Array.isArray(it) && it.every(isFile)) &&
-    isRecord(log) && areDigests([log.blob]) && isAmount(log.size);
-}
-
-function isFile(value: unknown): value is TreeFile {
-  return isRecord(value) && isText(value.path) && isBelow(value.path) &&
-    isAmount(value.size) && areDigests([value.blob]);
-}
-
-/** True if the path, joined to a folder, cannot leave it. */
-function isBelow(path: string): boolean {
-  return path.split("/").every((part) => !["", ".", ".."].includes(part));
-}
-
-function areDigests(values: readonly unknown[]): boolean {
-  return values.every((value) => isText(value) && isDigest(value));
-}
-
-function isAmount(value: unknown): value is number {
-  return Number.isFinite(value) && (value as number) >= 0;
-}
-
-function isText(value: unknown): value is string {
-  return typeof value === "string";
-}
-
-/** True for a text that cannot control a terminal or forge the line of another result. */
-function isLine(value: unknown): value is string {
-  return isText(value) && !/\p{Cc}/u.test(value);
-}
-
-/** True for a time as `toISOString()` writes it. */
-function isTime(value: unknown): value is string {
-  if (!isText(value)) return false;
-  const time = new Date(value);
-  return !Number.isNaN(time.getTime()) && time.toISOString() === value;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** The files of a result, and of the earlier ones with its key. */
-export function filesOfKey(
-  { files, replaced = [] }: Manifest,
-): readonly TreeFile[] {
-  return [...files, ...replaced];
-}
-
-/** The files of earlier results, latest first, that a new one with the same key does not have. */
-export function replacedFiles(
-  before: Manifest,
-  files: readonly TreeFile[],
-): readonly TreeFile[] {
-  const name = ({ path, blob }: TreeFile) => `${blob} ${path}`;
-  const kept = new Set(files.map(name));
-  return filesOfKey(before).filter((file) => !kept.has(name(file)));
 }
 
 /** Result of looking up a manifest. */
 export type Lookup =
   | { readonly state: "found"; readonly manifest: Manifest }
   | { readonly state: "none" }
-  /** There is a manifest, but it cannot be used. */
-  | { readonly state: "unusable" } & Fault;
+  /** There is a manifest, but it cannot be used: it `is damaged`. */
+  | { readonly state: "unusable"; readonly fault: string };
 
 /** Manifests by key: `manifests/ab/cdef....json`. */
 export class Manifests {
@@ -188,14 +100,16 @@ export class Manifests {
     const text = readIfThere(this.path(key));
     if (text === undefined) return { state: "none" };
     const value = unseal(text);
-    if (value === undefined) {
-      return { state: "unusable", fault: "is damaged" };
-    }
-    const manifest = parseManifest(value);
-    if ("fault" in manifest) return { state: "unusable", ...manifest };
-    return manifest.key === key
-      ? { state: "found", manifest }
-      : { state: "unusable", fault: "belongs to another key" };
+    const fault = value === undefined
+      ? "is damaged"
+      : value.version !== MANIFEST_VERSION
+      ? "was written by another version of this program"
+      : value.key !== key
+      ? "belongs to another key"
+      : undefined;
+    return fault === undefined
+      ? { state: "found", manifest: value as unknown as Manifest }
+      : { state: "unusable", fault };
   }
 
   /** The manifest of a key, if there is one and it is usable. */

@@ -5,7 +5,8 @@ import { dirname } from "../files/paths.ts";
 /** Version of the file. */
 const VERSION = 1;
 
-type Entries = Record<string, unknown>;
+/** Values of JSON, by section and name. */
+type Sections = Record<string, Record<string, unknown>>;
 
 /**
  * `memo.json`: facts cached between runs, in sections: digests of files, code of
@@ -13,41 +14,36 @@ type Entries = Record<string, unknown>;
  */
 export class Memo {
   readonly #path: string;
-  readonly #known: Map<string, Map<string, unknown>>;
-  /** Entries of this process that are not saved yet. */
-  readonly #fresh = new Map<string, Map<string, unknown>>();
+  readonly #sections: Sections;
+  #isSaved = true;
 
   constructor(path: string) {
     this.#path = path;
-    this.#known = read(path);
+    this.#sections = read(path);
   }
 
   get<T>(section: string, name: string): T | undefined {
-    return this.#known.get(section)?.get(name) as T | undefined;
+    return this.#sections[section]?.[name] as T | undefined;
   }
 
   /** @param value A value of JSON. */
   set(section: string, name: string, value: unknown): void {
-    for (const entries of [this.#known, this.#fresh]) {
-      const found = entries.get(section);
-      if (found === undefined) entries.set(section, new Map([[name, value]]));
-      else found.set(name, value);
-    }
+    (this.#sections[section] ??= {})[name] = value;
+    this.#isSaved = false;
   }
 
   /** Writes new entries, merged with those of other processes, if the cache is writable and the disk has space. */
   async save(): Promise<void> {
-    if (this.#fresh.size === 0) return;
+    if (this.#isSaved) return;
     try {
       Deno.mkdirSync(dirname(this.#path), { recursive: true });
-      await this.#edit((sections) => {
-        for (const [section, fresh] of this.#fresh) {
-          const entries = sections.get(section) ?? new Map();
-          for (const [name, value] of fresh) entries.set(name, value);
-          sections.set(section, entries);
+      await this.#edit((saved) => {
+        for (const [name, entries] of Object.entries(this.#sections)) {
+          saved[name] = { ...saved[name], ...entries };
         }
+        return saved;
       });
-      this.#fresh.clear();
+      this.#isSaved = true;
     } catch (error) {
       if (!isReadOnly(error) && !isFull(error)) throw error;
     }
@@ -55,36 +51,21 @@ export class Memo {
 
   /** Keeps the entries of one section that pass a test, and drops all other sections. */
   async prune(section: string, keep: (name: string) => boolean): Promise<void> {
-    await this.#edit((sections) => {
-      const entries = [...sections.get(section) ?? []]
-        .filter(([name]) => keep(name));
-      sections.clear();
-      sections.set(section, new Map(entries));
+    await this.#edit((saved) => {
+      const entries = Object.entries(saved[section] ?? {});
+      const kept = entries.filter(([name]) => keep(name));
+      return { [section]: Object.fromEntries(kept) };
     });
   }
 
-  async #edit(
-    change: (sections: Map<string, Map<string, unknown>>) => void,
-  ): Promise<void> {
+  async #edit(change: (saved: Sections) => Sections): Promise<void> {
     using _lock = await lockFile(`${this.#path}.lock`);
-    const sections = read(this.#path);
-    change(sections);
-    writeSealed(this.#path, {
-      version: VERSION,
-      sections: Object.fromEntries(
-        [...sections].map((
-          [section, entries],
-        ) => [section, Object.fromEntries(entries)]),
-      ),
-    });
+    const sections = change(read(this.#path));
+    writeSealed(this.#path, { version: VERSION, sections });
   }
 }
 
-function read(path: string): Map<string, Map<string, unknown>> {
+function read(path: string): Sections {
   const file = readSealed(path);
-  if (file?.version !== VERSION) return new Map();
-  return new Map(
-    Object.entries(file.sections as Record<string, Entries>)
-      .map(([section, entries]) => [section, new Map(Object.entries(entries))]),
-  );
+  return file?.version === VERSION ? file.sections as Sections : {};
 }

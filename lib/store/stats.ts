@@ -1,5 +1,4 @@
 import { digestFile } from "../files/digest.ts";
-import { isMissing } from "../files/files.ts";
 import { fingerprint, same, settled } from "../files/fingerprints.ts";
 import type { Memo } from "./memo.ts";
 
@@ -43,13 +42,7 @@ export class Stats {
       if (same(print, { size, modified, changed, inode })) return blob;
     }
     const at = Date.now();
-    const read = await digestFile(path).catch((error) => {
-      // Removed since the call of fingerprint().
-      if (isMissing(error)) return undefined;
-      throw error;
-    });
-    if (read === undefined) return undefined;
-    const { blob, size } = read;
+    const { blob, size } = await digestFile(path);
     const after = fingerprint(path);
     const isStable = after !== undefined && same(found, after) &&
       size === found.size;

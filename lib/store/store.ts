@@ -24,7 +24,7 @@ export class Store {
     this.blobs = new Blobs(this.path("blobs"), this.stats);
     this.listings = new Listings(this.blobs);
     this.manifests = new Manifests(this.path("manifests"));
-    this.histories = new Histories(this.path("stages"), this.memo);
+    this.histories = new Histories(this.path("stages"));
     this.pins = new Pins(this.path("pins.json"));
     this.recentRuns = new RecentRuns(this.path("used"));
   }

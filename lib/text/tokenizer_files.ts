@@ -149,12 +149,5 @@ function readConfig<T extends z.ZodType>(
   schema: T,
 ): z.output<T> {
   const path = join(folder, name);
-  const text = readIfThere(path);
-  const result = schema.safeParse(
-    text === undefined ? {} : parseJson(text, path),
-  );
-  if (result.success) return result.data;
-  throw new SyntaxError(
-    `"${path}" has invalid content:\n${z.prettifyError(result.error)}`,
-  );
+  return parseJson(readIfThere(path) ?? "{}", path, schema);
 }

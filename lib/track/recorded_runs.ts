@@ -3,6 +3,7 @@ import type { ScoresFile } from "../artifacts/scores.ts";
 import { learningRateAt } from "../engine/training/adamw.ts";
 import type { Manifest } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
+import { flattened } from "./results.ts";
 
 /** A training or an evaluation whose result is in the cache, in the terms of experiment trackers. */
 export interface RecordedRun {
@@ -174,24 +175,17 @@ function runOf(
     kind,
     started: start,
     ended: start + 1000 * seconds,
-    params: Object.fromEntries(flattened(settings)),
+    params: Object.fromEntries(
+      Object.entries(settings).flatMap((it) => flattened(...it))
+        .filter(([, value]) => value !== null && value !== undefined)
+        // Lists are written as JSON.
+        .map(([name, value]) => [
+          name,
+          typeof value === "object" ? JSON.stringify(value) : value,
+        ]),
+    ) as RecordedRun["params"],
     points: [],
   };
-}
-
-/** Values of a mapping and of nested mappings by dot path; lists as JSON, without null. */
-function flattened(
-  settings: object,
-  prefix = "",
-): [string, string | number | boolean][] {
-  return Object.entries(settings).flatMap(([name, value]) => {
-    const path = prefix + name;
-    if (value === null || value === undefined) return [];
-    if (Array.isArray(value)) return [[path, JSON.stringify(value)]];
-    return typeof value === "object"
-      ? flattened(value, `${path}.`)
-      : [[path, value]];
-  });
 }
 
 /** Metrics with a finite value, the only ones that trackers accept. */

@@ -134,7 +134,8 @@ const [SCORES] = SCORES_FILES;
 /** Metric with the seconds of a training over all attempts. */
 export const TRAINING = "training_seconds";
 
-function flattened(name: string, value: unknown): [string, unknown][] {
+/** A value by its name, or the values of a mapping and of nested mappings by dot path. */
+export function flattened(name: string, value: unknown): [string, unknown][] {
   return typeof value === "object" && value !== null && !Array.isArray(value)
     ? Object.entries(value).flatMap(([key, it]) =>
       flattened(`${name}.${key}`, it)

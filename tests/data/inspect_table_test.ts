@@ -1,5 +1,4 @@
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { Buffer } from "node:buffer";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { inspectTable } from "../../lib/data/inspect_table.ts";
@@ -27,8 +26,6 @@ Deno.test("inspectTable() finds texts, pairs and labels by names, and else by co
       [found.text.name, found.pair, found.label.name, found.problem],
       ["said", undefined, "verdict", "classification"],
     );
-    assertEquals(found.classes, [["bad", 30], ["good", 30]]);
-    assertEquals(found.problems, []);
 
     const pairs = await write("b.jsonl", [
       ...Array.from(
@@ -41,12 +38,9 @@ Deno.test("inspectTable() finds texts, pairs and labels by names, and else by co
     ]);
     const scores = await inspectTable(pairs, {});
     assertEquals(
-      [scores.text.name, scores.pair?.name, scores.problem, scores.range],
-      ["premise", "hypothesis", "regression", [0, 39 / 8]],
+      [scores.text.name, scores.pair?.name, scores.problem],
+      ["premise", "hypothesis", "regression"],
     );
-    assertEquals(scores.problems.length, 2);
-    assertMatch(scores.problems[0]!, /^1 row without a label, .*b\.jsonl:42/);
-    assertMatch(scores.problems[1]!, /^1 row without a text, .*b\.jsonl:41/);
 
     const numbered = await write("g.tsv", [
       "Quality\t#1 ID\t#1 String\t#2 String",
@@ -97,7 +91,7 @@ Deno.test("inspectTable() finds texts, pairs and labels by names, and else by co
     await assertRejects(
       () => inspectTable(same, { label: "label" }),
       RangeError,
-      "1 distinct value, expected 2 to 1000",
+      "distinct values: 1, expected 2 to 1000",
     );
     const constant = await write("h.csv", [
       "text,label,lang",
@@ -157,40 +151,16 @@ Deno.test("inspectTable() takes class ids whose names the file records as these 
   const path = join(FIXTURES, "tiny-intents/train.parquet");
   const seen = await inspectTable(path, {});
   assertEquals([seen.label.name, seen.problem], ["label", "classification"]);
-  assertEquals(seen.classes.length, 25);
-  assertEquals(seen.classes.slice(0, 2), [["card lost", 2], ["intent 0", 2]]);
-  assertEquals(seen.problems.length, 2);
-  assertMatch(seen.problems[0]!, /^1 text has several labels/);
-  assertMatch(seen.problems[1]!, /^25 classes have fewer than 5 rows/);
 });
 
-Deno.test("inspectTable() counts no class for -1 where the file records the classes", async () => {
-  const path = join(FIXTURES, "tiny-undecided/train.parquet");
-  const { classes, problems } = await inspectTable(path, {});
-  assertEquals(classes.map(([name]) => name).sort(), ["better", "worse"]);
-  assertEquals(problems.length, 1);
-  assertMatch(problems[0]!, /^2 classes have fewer than 5 rows/);
-});
-
-Deno.test("inspectTable() finds labels that the pipeline would refuse: lists, dates, unrecorded and too many classes", () =>
+Deno.test("inspectTable() refuses labels that are all lists or dates", () =>
   withFolder(async (folder) => {
-    const write = async (name: string, labels: readonly unknown[]) => {
-      const path = join(folder, name);
-      const rows = labels.map((label, i) =>
-        JSON.stringify({ text: `text ${i}`, label })
-      );
-      await Deno.writeTextFile(path, rows.join("\n"));
-      return path;
-    };
-    const problems = async (path: string, label = "label") =>
-      (await inspectTable(path, { label })).problems
-        .filter((it) => !/fewer than 5 rows|several labels/.test(it));
-
-    const some = await write("some.jsonl", ["neg", ["pos"], "pos", ["neg"]]);
-    assertEquals(await problems(some), [
-      `2 rows with a label that is not text, a number or a boolean, first ${some}:2: remove them`,
-    ]);
-    const all = await write("all.jsonl", [["neg"], ["pos"]]);
+    const all = join(folder, "all.jsonl");
+    const rows = ["neg", "pos"].map((it) => ({ text: "a text", label: [it] }));
+    await Deno.writeTextFile(
+      all,
+      rows.map((it) => JSON.stringify(it)).join("\n"),
+    );
     await assertRejects(
       () => inspectTable(all, {}),
       RangeError,
@@ -202,37 +172,6 @@ Deno.test("inspectTable() finds labels that the pipeline would refuse: lists, da
       RangeError,
       "has a date in each row",
     );
-    const bytes = await Deno.readFile(times);
-    const last = ', " card lost"';
-    const at = Buffer.from(bytes).indexOf(last);
-    bytes.set(new TextEncoder().encode(" ".repeat(last.length)), at);
-    const unnamed = join(folder, "unnamed.parquet");
-    await Deno.writeFile(unnamed, bytes);
-    assertEquals(await problems(unnamed), [
-      `2 rows with a label that is not one of the recorded classes, first "${unnamed}", row 25: remove them`,
-    ]);
-    const many = Array.from({ length: 20 }, (_, i) => `class ${i % 11}`);
-    assertEquals(await problems(await write("many.jsonl", many)), [
-      'The labels of 20 rows have 11 different values, such as "class 0", too many to learn as classes: check the column of the label',
-    ]);
-  }));
-
-Deno.test("inspectTable() names the faults with which a training would run", () =>
-  withFolder(async (folder) => {
-    const path = join(folder, "messy.csv");
-    const rows = [
-      ...Array.from({ length: 30 }, (_, i) => `good ${i},pos`),
-      ...Array.from({ length: 30 }, (_, i) => `bad ${i},neg`),
-      ...["very good,Pos", "nice,pos ", "good 1,pos", "  ,neg", "good 2,neg"],
-    ];
-    await Deno.writeTextFile(path, `text,label\n${rows.join("\n")}\n`);
-    assertEquals((await inspectTable(path, {})).problems, [
-      `the class "Pos" (1 row, first ${path}:62) may be "pos" (32 rows) with a typing error: if so, correct it`,
-      `1 text has several labels, first "good 2": "pos" (${path}:4) and "neg" (${path}:66)`,
-      `1 of 65 rows repeats an earlier row (${path}:64) and counts again: remove it`,
-      `1 of 65 rows has an empty text (${path}:65)`,
-      `1 class has fewer than 5 rows, too few to learn and to score: "Pos" (1 row, first ${path}:62)`,
-    ]);
   }));
 
 Deno.test("inspectTable() finds words with tags, and texts with spans, unless a column looks like labels of whole texts", () =>

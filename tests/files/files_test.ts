@@ -3,7 +3,6 @@ import fc from "fast-check";
 import { writeFileSync } from "node:fs";
 import {
   isFull,
-  isOutOfFiles,
   readSealed,
   seal,
   systemCode,
@@ -66,10 +65,6 @@ Deno.test("writeFault() of a folder that is a file is not-writable, and of a mis
 Deno.test("systemCode() knows the errors for which Deno has a number only", () => {
   const error = (text: string) => new Error(`${text}: mkdir '/tmp/a'`);
   assertEquals(isFull(error("Disk quota exceeded (os error 122)")), true);
-  assertEquals(
-    isOutOfFiles(error("Too many open files in system (os error 23)")),
-    true,
-  );
   assertEquals(systemCode(error("No such process (os error 3)")), "ESRCH");
   assertEquals(systemCode(error("Invalid argument (os error 22)")), undefined);
 });

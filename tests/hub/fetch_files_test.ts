@@ -60,7 +60,7 @@ Deno.test(
     });
     assertEquals(
       first.title,
-      `org/tiny at commit ${COMMIT}, where "main" is now; later runs stay at it`,
+      `org/tiny at commit ${COMMIT}, where "main" was when it was first fetched; later runs stay at it`,
     );
     const moved = {
       ...model,
@@ -74,7 +74,7 @@ Deno.test(
     });
     await assertRight(files);
     assertEquals(commit, COMMIT);
-    assertMatch(title, /where "main" was when it was fetched; the hub may/);
+    assertMatch(title, /where "main" was when it was first fetched/);
     // The history was rewritten, and has the commit no longer.
     await using rewritten = new LocalHub([moved]);
     await Deno.remove(files.get("model.safetensors")!);

@@ -40,7 +40,7 @@ Deno.test("fetch-data keeps the texts of a prompt together, and says how many th
       [info.problem, info.labels, info.metrics],
       ["language", null, ["loss", "perplexity"]],
     );
-    assertEquals(await readExamples(output, info, "train"), [
+    assertEquals(await readExamples(output, "train"), [
       { index: 0, text: "x", completions: ["one, 3,5", "three"] },
       { index: 1, text: "y", completions: ["two"] },
     ]);
@@ -70,7 +70,7 @@ Deno.test("fetch-data reads conversations, and names the line of one that ends o
     const bot = { role: "assistant", content: "ho" };
     const { output } = await write([user, bot], [user, bot, user, bot]);
     const info = await readDatasetInfo(output);
-    assertEquals((await readExamples(output, info, "train"))[1], {
+    assertEquals((await readExamples(output, "train"))[1], {
       index: 1,
       text: "hi",
       completions: ["ho"],
@@ -131,7 +131,7 @@ Deno.test("fetch-data compares whole conversations where it looks for equal text
     const { log } = await runTask(fetchData, folder, both);
     assertStringIncludes(
       log.join("\n"),
-      "validation: 1 of 2 rows has the texts of a row of train (line 1)",
+      "validation: 1 of 2 rows with the texts of a row of train (line 1)",
     );
     const held = await runTask(fetchData, folder, {
       files: { train },

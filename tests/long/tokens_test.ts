@@ -37,7 +37,7 @@ Deno.test("fetch-data reads tagged words, says their scheme, and names the class
     assertEquals(info.metrics[0], "entity_f1");
     assert(log.includes("The tags are in BIO"));
     assertStringIncludes(log.join("\n"), '"PER" 289');
-    const [first] = await readExamples(output, info, "train");
+    const [first] = await readExamples(output, "train");
     assertEquals(first!.text, "i find the plot weak .");
     assertEquals(first!.words!.slice(0, 2), [[0, 1, 0], [2, 6, 0]]);
   }));
@@ -56,7 +56,7 @@ Deno.test("fetch-data refuses forbidden tags with their lines, and repairs them 
     assertEquals(info.faults, [
       '1 tags are forbidden in BIO, first line 5: "I-LOC" follows "O"',
     ]);
-    const [, second] = await readExamples(output, info, "train");
+    const [, second] = await readExamples(output, "train");
     assertEquals(
       second!.words!.map(([, , label]) => info.labels![label!]),
       ["O", "B-LOC", "I-LOC"],
@@ -77,7 +77,7 @@ Deno.test("fetch-data reads spans in the scheme of the training file, and record
         ...COLUMNS,
       });
       const info = await readDatasetInfo(output);
-      const [{ words }] = await readExamples(output, info, "validation") as [
+      const [{ words }] = await readExamples(output, "validation") as [
         Example,
       ];
       return { ...info, tags: words!.map(([, , it]) => info.labels![it!]) };

@@ -346,11 +346,11 @@ print(json.dumps([model.config.id2label[int(found.argmax())], float(found.max())
       async () => {
         const messy = messyTable(folder);
         const faults = [
-          /the class "Pos" \(1 row, .*may be "pos" \(33 rows\) with a typing error/,
-          /1 text has several labels, first "scene 3 is great fun"/,
-          /1 of 66 rows repeats an earlier row/,
-          /1 of 66 rows has an empty text/,
-          /1 class has fewer than 5 rows/,
+          /the class "Pos" \(rows: 1, .*may be "pos" \(rows: 33\) with a typing error/,
+          /texts with several labels: 1, first "scene 3 is great fun"/,
+          /1 of 66 rows that repeat an earlier one/,
+          /1 of 66 rows with an empty text/,
+          /classes with fewer than 5 rows \(1\)/,
         ];
         const seen = await call(
           0,

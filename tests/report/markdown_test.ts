@@ -22,7 +22,7 @@ Deno.test("renderMarkdown() gives the golden reports", () => {
 });
 
 Deno.test("renderMarkdown() lists the faults of the data under the verdict", () => {
-  const fault = "train: 1 of 9 rows has an empty text (line 3)";
+  const fault = "train: 1 of 9 rows with an empty text (line 3)";
   const report = compare([resultOf("rte", "dylora", { 1: 1 })], OPTIONS);
   const text = renderMarkdown({ ...report, faults: [fault] });
   const [, list] = /\*\*The data have faults:\*\*\n\n(- .*)\n\n## /.exec(text)!;

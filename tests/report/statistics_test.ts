@@ -108,7 +108,7 @@ Deno.test("recommend() agrees with NumPy", () => {
   const reference = REFERENCES.recommend;
   const { ranks, scores, replicates } = reference;
   const means = replicates.map((values: number[]) => Float64Array.from(values));
-  const found = recommend({ ranks, scores, means }, reference);
+  const found = recommend({ sign: 1, ranks, scores, means }, reference);
   assertEquals(found?.rank, reference.rank);
   assertEquals(found?.best, 4);
   found!.evidence.forEach(({ bound }, i) => near(bound, reference.bounds[i]));
@@ -116,7 +116,7 @@ Deno.test("recommend() agrees with NumPy", () => {
 
 Deno.test("recommend() recommends nothing if a score is undefined", () => {
   const means = [Float64Array.of(0.5, NaN), Float64Array.of(0.5, 0.6)];
-  const curve = { ranks: [1, 2], scores: [NaN, 0.55], means };
+  const curve = { sign: 1 as const, ranks: [1, 2], scores: [NaN, 0.55], means };
   const settings = { margin: 0.01, confidence: 0.95 };
   assertEquals(recommend(curve, settings), null);
 });
@@ -126,12 +126,12 @@ Deno.test("recommend() takes a rank that is worse by exactly the margin, and the
   for (let right = 1; right < 200; right++) {
     const scores = [right / 200, (right + 2) / 200];
     const means = scores.map((score) => Float64Array.of(score, score));
-    const curve = { ranks: [1, 2], scores, means };
+    const curve = { sign: 1 as const, ranks: [1, 2], scores, means };
     assertEquals(recommend(curve, settings)?.rank, 1);
   }
   const scores = [mean([0.5, 0.57, 0.51]), mean([0.51, 0.57, 0.5])].sort();
   const means = scores.map((score) => Float64Array.of(score));
-  const curve = { ranks: [1, 2], scores, means };
+  const curve = { sign: 1 as const, ranks: [1, 2], scores, means };
   assertEquals(recommend(curve, settings)?.best, 1);
 });
 
@@ -149,7 +149,10 @@ Deno.test("recommend() takes no rank above the best one, and a smaller one for a
       const ranks = rows.map((_, i) => i + 1);
       const scores = means.map(mean);
       const choose = (margin: number) =>
-        recommend({ ranks, scores, means }, { margin, confidence: 0.9 })!;
+        recommend({ sign: 1, ranks, scores, means }, {
+          margin,
+          confidence: 0.9,
+        })!;
       const { rank, best } = choose(margin);
       assert(rank <= best);
       assert(choose(margin + more).rank <= rank);

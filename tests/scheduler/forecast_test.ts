@@ -39,6 +39,15 @@ Deno.test("Forecast takes the longest chain of stages, or all work within a limi
     isMinimum: true,
   });
   assertEquals(left([{ stage: "b" }]), undefined);
+  // As the other stages of its name.
+  assertEquals(
+    left([
+      { stage: "m@seed=0", seconds: 10 },
+      { stage: "m@seed=1", seconds: 20 },
+      { stage: "m@seed=2", needs: ["m@seed=1"] },
+    ])?.seconds,
+    35,
+  );
 });
 
 /** Progress of a stage of 100 steps. */

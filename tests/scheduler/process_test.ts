@@ -301,12 +301,3 @@ Deno.test("run() names files by paths that exist after the run", async () => {
   assert(lines.includes(project.path("out/test/make@n=0")), lines.join("\n"));
   assert(lines.includes("wrote output/out.txt"), lines.join("\n"));
 });
-
-Deno.test("run() needs no folder for temporary files", async () => {
-  using project = new TestProject();
-  project.task("make", "return 1;");
-  const within = ["env", `TMPDIR=${project.path("missing")}`];
-  const scheduler = project.spawn({ make: { task: "make" } }, {}, within);
-  const summary = await scheduler.end();
-  assertEquals(summary?.type === "summary" && summary.ran, 1);
-});

@@ -1,6 +1,5 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { TestProject } from "./project.ts";
-import { TemporaryFolder } from "../files/temporary_folder.ts";
 
 /** A folder of another file system than that of temporary files, on most machines with Linux. */
 const OTHER = "/dev/shm";
@@ -78,37 +77,3 @@ Deno.test("run() refuses an output folder that became a link or a file, and chan
   const { mode } = Deno.statSync(project.path("outside/secret.txt"));
   assertEquals(mode! & 0o777, 0o600);
 });
-
-Deno.test(
-  "run() names an immutable file of an output by its path within it",
-  { ignore: !canMakeImmutable() },
-  async () => {
-    using project = new TestProject();
-    try {
-      const [message, ...more] = await failuresOf(
-        project,
-        'echo > "$1/x"; chattr +i "$1/x"',
-      );
-      assertMatch(message!, /immutable: Operation not permitted .*'x'$/);
-      assertEquals(more, []);
-    } finally {
-      chattr("-R", "-i", project.path("out"));
-    }
-  },
-);
-
-/** Changes attributes of files, as only root can, on some file systems; false if this is not possible. */
-function chattr(...args: string[]): boolean {
-  try {
-    return new Deno.Command("chattr", { args }).outputSync().success;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
-
-function canMakeImmutable(): boolean {
-  using folder = new TemporaryFolder();
-  folder.write("x", "");
-  return chattr("+i", folder.join("x")) && chattr("-i", folder.join("x"));
-}

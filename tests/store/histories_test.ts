@@ -1,43 +1,22 @@
 import { assert, assertEquals } from "@std/assert";
 import { digest } from "../../lib/files/digest.ts";
 import { Histories, RecentRuns } from "../../lib/store/histories.ts";
-import { Memo } from "../../lib/store/memo.ts";
 import { TemporaryFolder } from "../files/temporary_folder.ts";
 
 const FAILURE = { key: "k2", message: "no", ended: "now", log: "log" };
 
-Deno.test("Histories.succeeded() reads a history only when its file has changed", async () => {
+Deno.test("Histories.succeeded() replaces a damaged history", async () => {
   using folder = new TemporaryFolder();
-  const path = folder.join("stages", "p", "s.json");
-  const memo = new Memo(folder.join("memo.json"));
-  const histories = new Histories(folder.join("stages"), memo);
+  const histories = new Histories(folder.join("stages"));
   await histories.succeeded("p", "s", "k1");
-  const { now } = Date;
-  // A clock by which a later write would show in the times of the file.
-  Date.now = () => now() + 10_000;
-  try {
-    await histories.succeeded("p", "s", "k1");
-  } finally {
-    Date.now = now;
-  }
-  const read = Deno.readTextFileSync;
-  Deno.readTextFileSync = () => {
-    throw new Error("It is read");
-  };
-  try {
-    await histories.succeeded("p", "s", "k1");
-  } finally {
-    Deno.readTextFileSync = read;
-  }
-  Deno.writeTextFileSync(path, "damaged");
+  folder.write("stages/p/s.json", "damaged");
   await histories.succeeded("p", "s", "k1");
   assertEquals(histories.read("p", "s"), { keys: ["k1"] });
 });
 
 Deno.test("Histories.succeeded() clears a failure of the same process", async () => {
   using folder = new TemporaryFolder();
-  const memo = new Memo(folder.join("memo.json"));
-  const histories = new Histories(folder.join("stages"), memo);
+  const histories = new Histories(folder.join("stages"));
   await histories.succeeded("p", "s", "k1");
   await histories.succeeded("p", "s", "k1");
   await histories.failed("p", "s", FAILURE);
@@ -52,7 +31,7 @@ async function atOnce(
   folder: TemporaryFolder,
   body: string,
 ): Promise<void> {
-  const head = ["store/histories", "store/memo", "files/digest"].map((path) => {
+  const head = ["store/histories", "files/digest"].map((path) => {
     const url = import.meta.resolve(`../../lib/${path}.ts`);
     const it = path.split("/")[1];
     return `import * as ${it} from ${JSON.stringify(url)};\n`;
@@ -72,12 +51,11 @@ Deno.test("Histories.succeeded() keeps all results when runs with different para
   await atOnce(
     folder,
     `const [path, name] = Deno.args;
-     const all = new histories.Histories(path, new memo.Memo(path + ".json"));
+     const all = new histories.Histories(path);
      for (let i = 0; i < 10; i++) await all.succeeded("p", "s", name + i);`,
   );
   assertEquals(
-    new Histories(folder.join("used"), new Memo(folder.join("memo.json")))
-      .read("p", "s").keys.toSorted(),
+    new Histories(folder.join("used")).read("p", "s").keys.toSorted(),
     NAMES.flatMap((name) => [...Array(10).keys()].map((i) => name + i)),
   );
 });

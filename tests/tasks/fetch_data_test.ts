@@ -28,7 +28,7 @@ async function write(
 }
 
 async function readSplit(folder: string, split: string) {
-  return await readExamples(folder, await readDatasetInfo(folder), split);
+  return await readExamples(folder, split);
 }
 
 const rows = {
@@ -194,7 +194,7 @@ Deno.test("fetch-data says how many texts of a TSV file are quoted as in a CSV f
       return log.filter((line) => line.includes("in quotes"));
     };
     assertEquals(await logOf(files["a.tsv"]!), [
-      "train: 1 of 4 rows has a text in quotes, with doubled quotes in it (line 2); quotes are part of the text in a .tsv: if a CSV writer has added them, save the table as .csv",
+      "train: 1 of 4 rows with a text in quotes that has doubled quotes in it (line 2); quotes are part of the text in a .tsv: if a CSV writer has added them, save the table as .csv",
     ]);
     assertEquals(await logOf(files["a.csv"]!), []);
   }));
@@ -221,7 +221,7 @@ Deno.test("fetch-data says how many examples of the other splits are in the trai
       'train: 3 examples; 2 classes: "0" 1, "1" 2',
       'validation: 3 examples; 2 classes: "0" 2, "1" 1',
       'test: 2 examples; 2 classes: "0" 1, "1" 1',
-      "validation: 2 of 3 rows have the texts of a row of train (line 2, 4), so scores may be too high: remove duplicates from your files",
+      "validation: 2 of 3 rows with the texts of a row of train (line 2, 4), so scores may be too high: remove duplicates from your files",
     ]);
   }));
 
@@ -292,11 +292,11 @@ Deno.test("fetch-data says in a line what it has read: classes with counts, scor
         labels.map((it, i) => `${text ?? `x ${i}`}\t${it}\n`).join("")
       }`;
     assertEquals(await linesOf(rows(["b", "a", "b"]) + "  \ta\n"), [
-      'train: 4 examples; 2 classes: "a" 2, "b" 2; 1 has an empty text',
+      'train: 4 examples; 2 classes: "a" 2, "b" 2; 1 with an empty text',
     ]);
     assertEquals(
       await linesOf(rows(["a"], " "), { classes: ["a", "b"] }),
-      ['train: 1 example; 2 classes: "a" 1, "b" 0; 1 has an empty text'],
+      ['train: 1 example; 2 classes: "a" 1, "b" 0; 1 with an empty text'],
     );
     assertEquals(
       await linesOf(rows([1, 2.5, -4.25]), { regression: true }),
@@ -390,7 +390,7 @@ for (
       "one class only",
       "a.tsv",
       "text\tlabel\na\t1\nb\t1\n",
-      /The labels have one value only; expected 2/,
+      /The labels have different values: 1, expected 2/,
     ],
     [
       "a file that is not parquet",
@@ -526,7 +526,7 @@ async function labelsOf({ train, test, params }: Given) {
     const { output } = await runTask(fetchData, folder, { ...params, files });
     const info = await readDatasetInfo(output);
     for (const split of Object.keys(info.splits)) {
-      const examples = await readExamples(output, info, split);
+      const examples = await readExamples(output, split);
       splits[split] = examples.map(({ label }) => label);
     }
   });
@@ -605,13 +605,13 @@ Deno.test("fetch-data records which classes may be typing errors or are small, a
       files: { train, validation },
     });
     const faults = [
-      'train: the class "Positive" (1 row, first line 52) may be "positive" (30 rows) with a typing error: if so, correct it',
-      'train: the class "postive" (1 row, first line 53) may be "positive" (30 rows) with a typing error: if so, correct it',
-      'train: 2 texts have several labels, first "a 3": "positive" (line 5) and "negative" (line 55)',
-      "train: 2 of 58 rows repeat an earlier row (line 57, 58) and count again: remove them",
-      "train: 1 of 58 rows has an empty text (line 59)",
-      'train: 3 classes have fewer than 5 rows, too few to learn and to score: "neutral" (2 rows, first line 54), "Positive" (1 row, first line 52), "postive" (1 row, first line 53)',
-      'validation: 1 text has several labels, first "x": "positive" (line 2) and "negative" (line 3)',
+      'train: the class "Positive" (rows: 1, first line 52) may be "positive" (rows: 30) with a typing error: if so, correct it',
+      'train: the class "postive" (rows: 1, first line 53) may be "positive" (rows: 30) with a typing error: if so, correct it',
+      'train: texts with several labels: 2, first "a 3": "positive" (line 5) and "negative" (line 55)',
+      "train: 2 of 58 rows that repeat an earlier one and count again (line 57, 58): remove them",
+      "train: 1 of 58 rows with an empty text (line 59)",
+      'train: classes with fewer than 5 rows (3), too few to learn and to score: "neutral" (rows: 2, first line 54), "Positive" (rows: 1, first line 52), "postive" (rows: 1, first line 53)',
+      'validation: texts with several labels: 1, first "x": "positive" (line 2) and "negative" (line 3)',
     ];
     assertEquals(log.slice(2), faults);
     const info = await readDatasetInfo(output);

@@ -83,7 +83,7 @@ Deno.test("fetch-model, fetch-glue and fetch-data fetch from the hub with the pe
       test_mismatched: 25,
     });
     const path = first[1]!.output;
-    const [example] = await readExamples(path, info, "test_matched");
+    const [example] = await readExamples(path, "test_matched");
     assertEquals(example!.label, undefined);
 
     const { output, text } = first[2]!;
@@ -91,7 +91,7 @@ Deno.test("fetch-model, fetch-glue and fetch-data fetch from the hub with the pe
     // The classes are in the order of the hub, not of the alphabet.
     assertEquals(data.labels, ["worse", "better"]);
     assertEquals(data.splits, { train: 40, validation: 10, test: 10 });
-    const train = await readExamples(output, data, "train");
+    const train = await readExamples(output, "train");
     const lines = Deno.readTextFileSync(
       join(fixtures, "tiny-glue/SST-2/train.tsv"),
     ).split("\n").slice(1, 41).map((line) => line.split("\t"));
@@ -99,7 +99,7 @@ Deno.test("fetch-model, fetch-glue and fetch-data fetch from the hub with the pe
       train.map(({ index, text, label }) => [index, text, label]),
       lines.map(([text, label], i) => [i, text!, Number(label)]),
     );
-    const test = await readExamples(output, data, "test");
+    const test = await readExamples(output, "test");
     assertEquals(test[0]!.label, undefined);
     assertMatch(text, /org\/reviews at commit c{40}/);
     assertMatch(text, /test: 10 examples; no labels/);
@@ -179,7 +179,7 @@ Deno.test("fetch-data takes single splits of the hub beside files, and class nam
     const info = await readDatasetInfo(output);
     assertEquals(info.labels, ["better", "worse"]);
     assertEquals(info.splits, { train: 10, test: 1 });
-    const [example] = await readExamples(output, info, "test");
+    const [example] = await readExamples(output, "test");
     assertEquals(example!.label, 0);
     assertEquals(
       hub.seen.filter(({ path }) => path.includes("train-0000")),

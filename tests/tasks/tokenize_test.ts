@@ -4,7 +4,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { GLUE_TASKS, type GlueTaskName } from "../../lib/benchmarks/glue.ts";
 import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
-import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
+import { readExamples } from "../../lib/artifacts/dataset.ts";
 import { readTokens, readTokensInfo } from "../../lib/artifacts/tokens.ts";
 import fetchGlue from "../../tasks/fetch-glue.ts";
 import fetchModel from "../../tasks/fetch-model.ts";
@@ -25,7 +25,6 @@ for (const task of Object.keys(GLUE_TASKS) as GlueTaskName[]) {
       const inputs = { model: model.output, data: data.output };
       const { output } = await runTask(tokenize, folder, {}, inputs);
 
-      const dataset = await readDatasetInfo(data.output);
       const info = await readTokensInfo(output);
       assertEquals(info.maxLength, 64, "the model has 66 positions, 2 unused");
       assertEquals(info.padId, 1);
@@ -44,7 +43,7 @@ for (const task of Object.keys(GLUE_TASKS) as GlueTaskName[]) {
         64,
       );
       for (const split of Object.keys(info.splits)) {
-        const examples = await readExamples(data.output, dataset, split);
+        const examples = await readExamples(data.output, split);
         const tokens = readTokens(output, info, split);
         assertEquals(tokens.labels === undefined, split.startsWith("test"));
         for (const [i, { text, pair, label, index }] of examples.entries()) {

@@ -166,7 +166,7 @@ export function outOf(args: Arguments): string {
       `The path of the output folder "${out}" contains a comma, so Deno cannot grant stages access to it: ${remedy}`,
     );
   }
-  checkFolder(out, remedy, `The output folder "${out}"`);
+  checkFolder(out, remedy);
   return out;
 }
 
@@ -174,25 +174,17 @@ export function outOf(args: Arguments): string {
  * Checks that a folder exists or can be created.
  *
  * @param remedy What to do if it cannot
- * @param name Name in the message
- * @param own The path of this name, if not that of the folder
  * @throws {UsageError} Naming the file or the broken link that is in the way.
  */
-export function checkFolder(
-  folder: string,
-  remedy: string,
-  name = `"${shortPath(folder)}"`,
-  own = absolutePath(folder),
-): void {
+export function checkFolder(folder: string, remedy: string): void {
   for (let path = absolutePath(folder);; path = dirname(path)) {
     const found = statIfThere(path);
     if (found?.isDirectory) return;
     if (found === undefined && linkFingerprint(path) === undefined) continue;
-    const why = path === own ? "" : ` cannot be created because "${path}"`;
     const what = found
       ? "a file"
       : `a link to "${Deno.readLinkSync(path)}", which does not exist`;
-    throw new UsageError(`${name}${why} is ${what}: ${remedy}`);
+    throw new UsageError(`"${path}" is ${what}: ${remedy}`);
   }
 }
 

@@ -125,15 +125,14 @@ async function allCandidates(
   const words = [...before, typed === "--" ? "-" : typed];
   const tokens = [...tokensOf(command, words)];
   const { option, value } = tokens.pop()!;
-  const given = new Map<string, string[]>();
-  for (const { option, value } of tokens) {
-    if (option === undefined) continue;
-    const values = [...given.get(option.name) ?? [], value ?? ""];
-    given.set(option.name, values.filter((it) => it !== ""));
-  }
+  const given = Map.groupBy(tokens, ({ option }) => option?.name ?? "");
   const args = new Arguments(
     tokens.flatMap(({ word, name }) => name === undefined ? word : []),
-    given,
+    new Map(
+      [...given].map((
+        [name, of],
+      ) => [name, of.flatMap((it) => it.value ?? [])]),
+    ),
   );
   if (option?.value !== undefined && value !== undefined) {
     const start = typed.slice(0, typed.length - value.length);

@@ -10,11 +10,7 @@ import {
 } from "../arguments/options.ts";
 import { sectionsOf } from "../pages/dash_sections.ts";
 import { Follower } from "../pages/dash_state.ts";
-import {
-  fileContent,
-  type ServedFile,
-  servePage,
-} from "../pages/page_server.ts";
+import { servePage } from "../pages/page_server.ts";
 import { openRun } from "../runtime/executor.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 
@@ -43,46 +39,33 @@ export const dashCommand = command`
     const { limits } = settings;
     return { graph, limits, status: await status(graph, settings) };
   });
+  const answer = async (name: string, search: URLSearchParams) => {
+    const chosen = search.get("stage") ?? "";
+    if (name === "report") {
+      const body = follower.report(chosen);
+      return body && { body, type: ".html", policy: REPORT_POLICY };
+    }
+    if (name !== "state") return undefined;
+    const state = await follower.state();
+    const { stages } = state;
+    // The log of the chosen one, else of one that runs, has failed, or is done.
+    const { id = "" } = stages.find(({ id }) => id === chosen) ??
+      stages.find(({ state }) => state === "running") ??
+      stages.find(({ state }) => state === "failed") ??
+      stages.findLast(({ state }) => state === "done") ??
+      stages[0] ?? {};
+    const sections = sectionsOf(state, follower, id);
+    const body = JSON.stringify({ ...state, stage: id, sections });
+    return { body, type: ".json" };
+  };
+  const pages = join(PROJECT, "lib/cli/pages");
+  const files = {
+    "": join(pages, "dash_page.html"),
+    "dash_page.ts": join(pages, "dash_page.ts"),
+    "page.css": join(PROJECT, "lib/report/page.css"),
+  };
   return await interruptible((signal) =>
-    servePage(
-      args,
-      "dash",
-      async ([path], search): Promise<ServedFile | undefined> => {
-        const stage = search.get("stage") ?? "";
-        switch (path) {
-          case "":
-            return await fileContent(
-              join(PROJECT, "lib/cli/pages/dash_page.html"),
-            );
-          case "dash_page.ts": {
-            const script = join(PROJECT, "lib/cli/pages", path);
-            const text = await Deno.readTextFile(script);
-            const { stripTypeScriptTypes } = await import("node:module");
-            return { body: stripTypeScriptTypes(text), type: ".js" };
-          }
-          case "page.css":
-            return await fileContent(join(PROJECT, "lib/report/page.css"));
-          case "state": {
-            const state = await follower.state();
-            const { stages } = state;
-            // The log of the chosen one, else of one that runs, has failed, or is done.
-            const { id = "" } = stages.find(({ id }) => id === stage) ??
-              stages.find(({ state }) => state === "running") ??
-              stages.find(({ state }) => state === "failed") ??
-              stages.findLast(({ state }) => state === "done") ??
-              stages[0] ?? {};
-            const sections = sectionsOf(state, follower, id);
-            const body = JSON.stringify({ ...state, stage: id, sections });
-            return { body, type: ".json" };
-          }
-          case "report": {
-            const body = follower.report(stage);
-            return body && { body, type: ".html", policy: REPORT_POLICY };
-          }
-        }
-      },
-      signal,
-    )
+    servePage(args, "dash", files, signal, answer)
   );
 });
 

@@ -4,8 +4,18 @@ import {
   LABELS,
   type TableSummary,
 } from "../../data/inspect_table.ts";
-import { nameClasses } from "../../data/labels.ts";
-import { columnsOf, readTable, recordedClasses } from "../../data/table.ts";
+import {
+  className,
+  isEmpty,
+  nameClasses,
+  toExamples,
+} from "../../data/labels.ts";
+import {
+  columnsOf,
+  readTable,
+  recordedClasses,
+  type Row,
+} from "../../data/table.ts";
 import { quoteAll } from "../../data/text_file.ts";
 import { printable, readText } from "../../pipeline/faults.ts";
 import { hasReference } from "../../pipeline/references.ts";
@@ -24,7 +34,7 @@ import {
   PROJECT,
   quoted,
 } from "../arguments/options.ts";
-import { count, listed } from "../terminal/messages.ts";
+import { count } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
 import { schemaText } from "./completion.ts";
 
@@ -90,29 +100,21 @@ export const initCommand = command`
     if (!(error instanceof RangeError)) throw error;
     throw new UsageError(error.message, { cause: error });
   });
-  const labels = await labelsIn(data, table, encoding);
-  const pipeline = await starter(
-    name,
-    projectPath(data),
-    { ...table, labels: labels.text },
-    encoding,
-  );
+  const { labels, problems } = await labelsIn(data, table, encoding);
+  const described = { ...table, labels, problems };
+  const path = projectPath(data);
+  const pipeline = await starter(name, path, described, encoding);
   const schema = resolve(PROJECT, SCHEMA);
-  const path = relative(dirname(file), schema);
-  const head = `# yaml-language-server: $schema=${path}
+  const head = `# yaml-language-server: $schema=${
+    relative(dirname(file), schema)
+  }
 # For completion in editors; made again by: deno task schema > ${SCHEMA}
 `;
   write(file, head + pipeline, target, args.has("force"));
   Deno.mkdirSync(dirname(schema), { recursive: true });
   writeDurably(schema, await schemaText(resolve(PROJECT, "tasks")));
   const command = quoted(args.has("to") ? target : name);
-  writeOut(asTyped(`${
-    summary(given!, data, {
-      ...table,
-      labels: labels.text,
-      problems: [...table.problems, ...labels.problems],
-    }).join("\n")
-  }
+  writeOut(asTyped(`${summary(given!, data, described).join("\n")}
 
 Wrote ${target}. See what it would do, then run it:
 
@@ -129,22 +131,20 @@ function write(
   replace: boolean,
 ): void {
   const folder = dirname(file);
-  checkFolder(folder, "choose another file with --to", `"${shown}"`, file);
-  if (statIfThere(file)?.isDirectory) {
+  checkFolder(folder, "choose another file with --to");
+  const found = statIfThere(file);
+  if (found?.isDirectory) {
     throw new UsageError(
       `"${shown}" is a folder: choose another file with --to`,
     );
   }
-  Deno.mkdirSync(folder, { recursive: true });
-  if (replace) return writeDurably(file, text);
-  try {
-    Deno.writeTextFileSync(file, text, { createNew: true });
-  } catch (error) {
-    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+  if (found !== undefined && !replace) {
     throw new UsageError(
       `"${shown}" already exists: choose another file with --to, or replace it with --force`,
     );
   }
+  Deno.mkdirSync(folder, { recursive: true });
+  writeDurably(file, text);
 }
 
 function nameFor(path: string): string {
@@ -160,9 +160,10 @@ function projectPath(path: string): string {
   return short.startsWith("..") ? path : `./${short}`;
 }
 
-/** A table with its labels in words. */
+/** A table with its labels in words, and what is wrong with it. */
 interface Described extends TableSummary {
   readonly labels: string;
+  readonly problems: readonly string[];
 }
 
 /** @param file The path as it was typed */
@@ -193,43 +194,66 @@ function oneLine(text: string): string {
 
 const MAX_LISTED = 8;
 
-/** The labels of a file in words, and why the pipeline would refuse tags, or what it would say of them. */
+/** The labels of a file in words, as the pipeline reads them, and what it would refuse, or take and say. */
 async function labelsIn(
   path: string,
-  { problem, classes, range, text, label }: TableSummary,
+  { problem, text, pair, label }: TableSummary,
   encoding: string | undefined,
-): Promise<{ readonly text: string; readonly problems: readonly string[] }> {
-  if (problem === "regression") {
-    const text = `regression, numbers from ${range.join(" to ")}`;
-    return { text, problems: [] };
-  }
-  if (problem === "classification") {
-    const names = classes.map(([name, size]) => `${oneLine(name)} ${size}`);
-    const text = `${classes.length} classes: ${listed(names, MAX_LISTED)}`;
-    return { text, problems: [] };
-  }
+): Promise<Pick<Described, "labels" | "problems">> {
   const { columnOf } = await import("../../problems/registry.ts");
-  const { reader, namesIn, of } = columnOf(problem);
-  const given = await readTable(path, [text.name, label.name], [], {
-    encoding,
-  });
-  const names = await recordedClasses(path, label.name);
-  let scheme = "tags";
-  const problems: string[] = [];
+  const { namesIn, of, reader } = columnOf(problem);
+  const columns = [text, pair, label].flatMap((it) => it?.name ?? []);
+  const form = { encoding, numbers: [label.name] };
+  const { lacking = [], given = [] } = Object.groupBy(
+    await readTable(path, columns, [], form),
+    ({ values }) => isEmpty(values.at(-1)) ? "lacking" : "given",
+  );
+  const names = problem === "regression"
+    ? undefined
+    : await recordedClasses(path, label.name);
+  const areNamed = names !== undefined;
+  let labels = `${label.distinct} different values`;
+  const problems = lacking.slice(0, 1).map(({ place }) =>
+    `rows without a label: ${lacking.length}, first ${place}: complete them, or leave them out by -S missing=skip`
+  );
   try {
-    const rows = reader!({
+    const named = names ? nameClasses(given, names) : given;
+    const rows = reader?.({
       repairs: false,
-      log: (what) => scheme = what.replace("The tags are", "tags"),
+      log: (what) => labels = what.replace("The tags are", "tags"),
       fault: (what) => problems.push(what),
-    })(names ? nameClasses(given, names) : given, true);
-    const { read, describe } = of(namesIn(rows)!);
-    const labels = rows.flatMap((row) =>
-      read(row).words!.map(([, , label]) => label!)
+    })(named, true) ?? named;
+    const readable = reader
+      ? rows
+      : rows.filter(({ values }) => className(values.at(-1)) !== undefined);
+    const classes = (reader ? undefined : names) ?? namesIn(readable) ?? [];
+    const reading = { ...of(classes), areRecorded: areNamed };
+    const sound: Row[] = [];
+    const found: number[] = [];
+    const refused: string[] = [];
+    for (const row of rows) {
+      try {
+        const [{ label, words } = {}] = toExamples([row], reading);
+        if ((words ?? label) === undefined) continue;
+        sound.push(row);
+        found.push(...words?.map(([, , it]) => it!) ?? [label!]);
+      } catch (error) {
+        if (!(error instanceof SyntaxError)) throw error;
+        refused.push(error.message);
+      }
+    }
+    const more = refused.length - MAX_LISTED;
+    problems.push(
+      ...refused.slice(0, MAX_LISTED),
+      ...more > 0 ? [`${count(more, "more row")} like these`] : [],
+      ...reading.faults(sound, { areNamed, isTraining: true }),
     );
-    return { text: `${scheme}; ${oneLine(describe(labels))}`, problems };
+    if (found.length === 0) return { labels, problems };
+    const words = oneLine(reading.describe(found));
+    return { labels: reader ? `${labels}; ${words}` : words, problems };
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
-    return { text: scheme, problems: error.message.split("\n") };
+    return { labels, problems: [...problems, ...error.message.split("\n")] };
   }
 }
 
@@ -241,19 +265,18 @@ async function starter(
   encoding: string | undefined,
 ): Promise<string> {
   const template = await readText(await findPipeline(OWN_DATA));
-  const { isNode, parseDocument } = await import("yaml");
+  const { isScalar, parseDocument } = await import("yaml");
   const document = parseDocument(template);
   const { rows, columns, text, pair, label } = table;
   const names = quoteAll(columns.map(oneLine));
-  const edits: { start: number; end: number; text: string }[] = [];
   /** Sets a value; without a comment, the old one stays. */
   const write = (keys: string[], value: unknown, comment?: string) => {
     const node = document.getIn(keys, true);
-    if (!isNode(node)) throw new TypeError(`${OWN_DATA} has no "${keys}"`);
-    const [start, end, next] = node.range!;
-    const text = scalar(value);
-    if (!comment) edits.push({ start, end, text });
-    else edits.push({ start, end: next, text: `${text} # ${comment}\n` });
+    if (!isScalar(node)) throw new TypeError(`${OWN_DATA} has no "${keys}"`);
+    node.value = value;
+    // Without quotes, some readers take 1_000 for a number.
+    if (typeof value === "string") node.type = "QUOTE_DOUBLE";
+    if (comment) node.comment = ` ${comment}`;
   };
   write(["name"], name);
   write(["description"], `Find the LoRA rank for ${path} with one training`);
@@ -292,22 +315,10 @@ async function starter(
   write(["params", "training", "epochs"], epochs);
   const trial = ["profiles", "trial", "maxLength"];
   write(trial, Math.min(Number(document.getIn(trial)), table.tokens));
-  const pipeline = edits.sort((a, b) => b.start - a.start).reduce(
-    (all, { start, end, text }) => all.slice(0, start) + text + all.slice(end),
-    template,
-  );
   return `# A starter for ${path}: ${rows} rows with the columns ${names}.
 # Change parameters here, or for one run with an option such as -S rank=4
 
-${pipeline}`;
-}
-
-/** A value as YAML: text in quotes unless all readers take it for text. */
-function scalar(value: unknown): string {
-  const isPlain = typeof value !== "string" ||
-    /^(?!(true|false|null|yes|no|on|off|[yn])$)([A-Za-z/]|\.\/)[\w ./@-]*(?<! )$/i
-      .test(value);
-  return isPlain ? String(value) : JSON.stringify(value);
+${document.toString({ lineWidth: 0 })}`;
 }
 
 function lengthsOf({ median, longest }: Column): string {

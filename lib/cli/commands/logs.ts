@@ -7,7 +7,6 @@ import { openRun } from "../runtime/executor.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
 import { eventText, listed } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
-import { needingResult } from "./stage_result.ts";
 
 /** `deno task logs`: prints the log of a stage. */
 export const logsCommand = command`
@@ -44,11 +43,7 @@ export const logsCommand = command`
       : `"${pattern}" selects more than one stage`;
     throw new UsageError(`${what}: "${id}", "${other}"; name one of them`);
   }
-  const found = await needingResult(
-    args,
-    id,
-    () => findStageLog(graph, id, settings, store),
-  );
+  const found = await findStageLog(graph, id, settings, store);
   const follow = args.has("follow");
   using interrupts = watchInterrupts(() => {});
   for await (const line of readLog(found, follow, interrupts.signal)) {

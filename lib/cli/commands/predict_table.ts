@@ -3,7 +3,7 @@ import { dirname, extname } from "node:path";
 import type { Classification } from "../../artifacts/predictions.ts";
 import { listIn, toExamples } from "../../data/labels.ts";
 import { columnsOf, readTable } from "../../data/table.ts";
-import { besides, removeIfThere } from "../../files/files.ts";
+import { writeDurably } from "../../files/files.ts";
 import { columnOf, problemNamed, PROBLEMS } from "../../problems/registry.ts";
 import { UsageError } from "../arguments/arguments.ts";
 import { csvLine } from "../terminal/renderer.ts";
@@ -84,13 +84,7 @@ export function writePredicted(
   );
   const head = /\.jsonl$/i.test(out) ? [] : [write(all, all)];
   Deno.mkdirSync(dirname(out), { recursive: true });
-  const beside = besides(out);
-  try {
-    Deno.writeTextFileSync(beside, [...head, ...lines, ""].join("\n"));
-    Deno.renameSync(beside, out);
-  } finally {
-    removeIfThere(beside);
-  }
+  writeDurably(out, [...head, ...lines, ""].join("\n"));
 }
 
 type Writer = (

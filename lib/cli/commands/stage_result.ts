@@ -8,29 +8,8 @@ import {
   readOptions,
   UsageError,
 } from "../arguments/arguments.ts";
-import { KEY_OPTIONS, stageCommand } from "../arguments/options.ts";
+import { KEY_OPTIONS } from "../arguments/options.ts";
 import { openRun } from "../runtime/executor.ts";
-
-/**
- * Does work that reads the result of a stage.
- *
- * @throws {Error} If the stage has no result. The message has the command that
- * makes it, and the cause is a {@linkcode NoResultError}.
- */
-export async function needingResult<T>(
-  args: Arguments,
-  stage: string,
-  work: () => Promise<T>,
-): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    if (!(error instanceof NoResultError)) throw error;
-    const command = stageCommand("pipeline", args, stage);
-    const message = `${error.message}:\n  run: ${command}`;
-    throw new Error(message, { cause: error });
-  }
-}
 
 /**
  * The folder that `--adapter` names instead of a stage; undefined without it.
@@ -99,11 +78,7 @@ export async function adapterStage(
     const wanted = Object.entries({ adapter: stage, ...others })
       .flatMap(([name, it]) => it ? [[name, it.id] as const] : []);
     const ids = wanted.map(([, id]) => id);
-    const results = await needingResult(
-      args,
-      of.id,
-      () => openResults(graph, of.id, ids, settings, store),
-    );
+    const results = await openResults(graph, of.id, ids, settings, store);
     for (const [stage, identity] of results.recorded) {
       console.error(`The result of "${stage}" is recorded, on ${identity}`);
     }
@@ -132,9 +107,8 @@ export async function adapterStage(
       const [report, ...more] = shown.length === 1 ? shown : reports;
       if (report === undefined || more.length > 0) return await open(others);
       return await open({ ...others, report }, report).catch((error) => {
-        const isMissing = error.cause instanceof NoResultError;
-        if (isMissing && !isRequired) return open(others);
-        throw error;
+        if (isRequired || !(error instanceof NoResultError)) throw error;
+        return open(others);
       });
     },
   };

@@ -4,7 +4,7 @@ import { entriesOf, removeFolder } from "../../files/files.ts";
 import { join } from "../../files/paths.ts";
 import { type Arguments, command } from "../arguments/arguments.ts";
 import { JSON_LINES, KEY_OPTIONS, PROJECT } from "../arguments/options.ts";
-import { fileContent, POLICY, servePage } from "../pages/page_server.ts";
+import { servePage } from "../pages/page_server.ts";
 import { startTextWriter } from "../pages/text_writer.ts";
 import { heldEngine } from "../runtime/engine.ts";
 import { interruptible } from "../terminal/interrupts.ts";
@@ -52,7 +52,7 @@ export const tryCommand = command`
     }
     const run = { params: {}, inputs, lastingPaths, folder, signal };
     const exported = await runAlone(args, "export-onnx", run);
-    const files: Readonly<Record<string, string>> = {
+    const files = {
       ...await pageFiles(folder, about, "page.ts"),
       [WASM]: join(PROJECT, "node_modules/onnxruntime-web/dist", WASM),
       ...Object.fromEntries(
@@ -60,11 +60,7 @@ export const tryCommand = command`
           .map(({ name }) => [`model/${name}`, join(exported, name)]),
       ),
     };
-    await servePage(args, "try", async (path) => {
-      const name = path.join("/");
-      if (!Object.hasOwn(files, name)) return undefined;
-      return { ...await fileContent(files[name]!), policy: WASM_POLICY };
-    }, signal);
+    await servePage(args, "try", files, signal);
   });
 });
 
@@ -81,15 +77,12 @@ async function serveWriting(
   await using writer = await startTextWriter(held, given, folder, signal);
   const { ranks } = writer;
   const files = await pageFiles(folder, { ...about, ranks }, "writing_page.ts");
-  await servePage(args, "try", async ([name = "", ...rest], search) => {
-    if (name === "written" && rest.length === 0) {
-      const rank = Number(search.get("rank"));
-      if (!ranks.includes(rank)) return undefined;
-      return { body: writer.write(search.get("text") ?? "", rank), type: "" };
-    }
-    if (rest.length > 0 || !Object.hasOwn(files, name)) return undefined;
-    return await fileContent(files[name]!);
-  }, AbortSignal.any([signal, writer.ended]));
+  const ended = AbortSignal.any([signal, writer.ended]);
+  await servePage(args, "try", files, ended, (name, search) => {
+    const rank = Number(search.get("rank"));
+    if (name !== "written" || !ranks.includes(rank)) return undefined;
+    return { body: writer.write(search.get("text") ?? "", rank), type: "" };
+  });
   if (!signal.aborted) writer.ended.throwIfAborted();
 }
 
@@ -134,5 +127,3 @@ function rankFor(stage: string, folder: string): number | undefined {
 
 /** Where onnxruntime-web looks for it. */
 const WASM = "ort-wasm-simd-threaded.wasm";
-
-const WASM_POLICY = POLICY.replace("'self'", "'self' 'wasm-unsafe-eval'");

@@ -6,7 +6,6 @@ import { openRun } from "../runtime/executor.ts";
 import { runRemote } from "../runtime/remote.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import { chooseRenderer } from "../terminal/renderer.ts";
-import { needingResult } from "./stage_result.ts";
 
 /** `deno task verify`: runs cached stages again and compares the output. */
 export const verifyCommand = command`
@@ -38,10 +37,8 @@ export const verifyCommand = command`
     for (const stage of selected) {
       const reason = "compare with the cached result";
       say({ type: "started", stage, attempt: 1, reason });
-      const result = await needingResult(
-        args,
-        stage,
-        () => verify(graph, stage, ofRun, say, signal, differenceOf),
+      const result = await verify(
+        ...[graph, stage, ofRun, say, signal, differenceOf] as const,
       );
       if (Object.keys(result.differing).length > 0) code = EXIT.failed;
       say({ type: "verified", ...result });

@@ -3,7 +3,7 @@ import { type Arguments, UsageError } from "../arguments/arguments.ts";
 import { writeLine } from "../terminal/renderer.ts";
 
 /** Body and type of a response. */
-export interface ServedFile {
+interface Content {
   readonly body: BodyInit;
   /** A file extension, of {@linkcode TYPES}. */
   readonly type: string;
@@ -11,9 +11,9 @@ export interface ServedFile {
   readonly policy?: string;
 }
 
-/** Content security policy of pages: scripts and data of this server only, no framing by others. */
-export const POLICY =
-  "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src data:; frame-src 'self'; frame-ancestors 'self'; base-uri 'none'; form-action 'none'";
+/** Content security policy of pages: scripts, WebAssembly and data of this server only, no framing by others. */
+const POLICY =
+  "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src data:; frame-src 'self'; frame-ancestors 'self'; base-uri 'none'; form-action 'none'";
 
 /** Headers of every response: no sharing with other origins, no caching, no referrer. */
 const HEADERS = {
@@ -33,9 +33,13 @@ const TYPES: Readonly<Record<string, string>> = {
   ".wasm": "application/wasm",
 };
 
-/** A file, whose type its extension says. */
-export async function fileContent(path: string): Promise<ServedFile> {
-  return { body: (await Deno.open(path)).readable, type: extname(path) };
+/** A file, whose type its extension says; TypeScript without its types. */
+async function fileContent(path: string): Promise<Content> {
+  const type = extname(path);
+  if (type !== ".ts") return { body: (await Deno.open(path)).readable, type };
+  const { stripTypeScriptTypes } = await import("node:module");
+  const text = await Deno.readTextFile(path);
+  return { body: stripTypeScriptTypes(text), type: ".js" };
 }
 
 /**
@@ -43,18 +47,20 @@ export async function fileContent(path: string): Promise<ServedFile> {
  * it prints. Its port is that of the option `--port`.
  *
  * @param name The command that serves it
- * @param contentOf Content by the parts of the path below the address, "" for the page itself; undefined if there is none
+ * @param files Paths of files by their names below the address, "" for the page itself
  * @param signal Ends the server
+ * @param answer Other content, by its name; undefined if there is none
  * @throws {UsageError} If the port is invalid or in use.
  */
 export async function servePage(
   args: Arguments,
   name: string,
-  contentOf: (
-    path: readonly string[],
-    search: URLSearchParams,
-  ) => Promise<ServedFile | undefined>,
+  files: Readonly<Record<string, string>>,
   signal: AbortSignal,
+  answer?: (
+    name: string,
+    search: URLSearchParams,
+  ) => Content | undefined | Promise<Content | undefined>,
 ): Promise<void> {
   const token = crypto.randomUUID();
   const port = args.integer("port", 0, 65_535) ?? 0;
@@ -65,7 +71,7 @@ export async function servePage(
   };
   const refuse = (status: number, text: string) =>
     new Response(`${text}\n`, { status, headers: HEADERS });
-  const answer = async (request: Request) => {
+  const respond = async (request: Request) => {
     const { pathname, hostname, searchParams } = new URL(request.url);
     const [, given, ...path] = pathname.split("/");
     if (given !== token || !["127.0.0.1", "localhost"].includes(hostname)) {
@@ -77,7 +83,10 @@ export async function servePage(
     if (!["GET", "HEAD"].includes(request.method)) {
       return refuse(405, "This page is read-only");
     }
-    const content = await contentOf(path, searchParams);
+    const asked = path.join("/");
+    const content = Object.hasOwn(files, asked)
+      ? await fileContent(files[asked]!)
+      : await answer?.(asked, searchParams);
     if (content === undefined) return refuse(404, "Page not found");
     const { body, type, policy = POLICY } = content;
     return new Response(body, {
@@ -89,7 +98,7 @@ export async function servePage(
     });
   };
   try {
-    await Deno.serve({ hostname: "127.0.0.1", port, signal, onListen }, answer)
+    await Deno.serve({ hostname: "127.0.0.1", port, signal, onListen }, respond)
       .finished;
   } catch (error) {
     if (!(error instanceof Deno.errors.AddrInUse)) throw error;

@@ -1,3 +1,4 @@
+import { thisHost } from "../../engine/install/host.ts";
 import { type Graph, groupStages } from "../../pipeline/graph.ts";
 import type { Event } from "../../scheduler/events.ts";
 import {
@@ -13,14 +14,14 @@ import {
 } from "../../report/run_facts.ts";
 import { keepAside, visibleFolder } from "../../scheduler/visible.ts";
 import { digest } from "../../files/digest.ts";
-import { entriesOf, readIfThere, writeDurably } from "../../files/files.ts";
-import { filesOfKey, type Manifest } from "../../store/manifests.ts";
+import { writeDurably } from "../../files/files.ts";
+import type { Manifest } from "../../store/manifests.ts";
 import { join } from "../../files/paths.ts";
 import { linkFingerprint } from "../../files/fingerprints.ts";
 import type { Store } from "../../store/store.ts";
 import { type Arguments, asTyped } from "../arguments/arguments.ts";
 import { givenWords, outOf, PROJECT, quoted } from "../arguments/options.ts";
-import { count, duration } from "../terminal/messages.ts";
+import { duration } from "../terminal/messages.ts";
 import { barContent, stageGraph } from "./stage_graph.ts";
 
 /**
@@ -61,10 +62,9 @@ export async function writePages(
     const text = Deno.readTextFileSync(join(folder, "report.html"));
     const info = linkFingerprint(page) && Deno.lstatSync(page);
     const shown = info?.isFile ? Deno.readTextFileSync(page) : "";
-    // As a run has written it: with the facts taken out, it is in a result of the stage.
+    // As a run has written it: with the facts taken out, it is in the cache.
     const blank = await digest(withoutFacts(shown));
-    const files = store.results(graph.pipeline, id).flatMap(filesOfKey);
-    if (info && !files.some(({ blob }) => blob === blank)) {
+    if (info && !await store.blobs.holds(blank)) {
       const aside = keepAside(page, folder);
       emit({ type: "kept", stage: id, files: 1, folder: aside });
     }
@@ -123,6 +123,8 @@ function runSection(graph: Graph, made: readonly Made[]): string {
       [...new Set(runtimes.flatMap(Object.keys))]
         .map((name) => [name, list(runtimes.map((it) => it[name]))]),
     ),
+    Machine: list(made.map(({ manifest }) => manifest.machine)) || undefined,
+    System: `${Deno.build.os} ${Deno.osRelease()} (${Deno.build.arch})`,
   };
   return `<section id="this-run"><h2>The run</h2>
 ${
@@ -132,7 +134,7 @@ ${
 ${scrolled("Graph", drawing)}
 ${stages}
 <h3>Versions and hardware</h3>
-${listHtml({ ...versions, ...machine() })}`,
+${listHtml(versions)}`,
     )
   }</section>`;
 }
@@ -159,39 +161,9 @@ function dateText(iso: string): string {
 
 /** The Git commit of a folder, and whether files differ from it; undefined without Git or outside of a repository. */
 async function commitOf(folder: string): Promise<string | undefined> {
-  const git = new Deno.Command("git", {
-    args: [
-      ...["-C", folder, "describe", "--always", "--exclude=*", "--abbrev=12"],
-      "--dirty=, with changes",
-    ],
-    stderr: "null",
-  });
-  try {
-    const { success, stdout } = await git.output();
-    return success ? new TextDecoder().decode(stdout).trim() : undefined;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-}
-
-function machine(): Record<string, string> {
-  const cpus = navigator.hardwareConcurrency;
-  const memory = Deno.systemMemoryInfo().total / 2 ** 30;
-  const drivers = "/proc/driver/nvidia/gpus";
-  const gpus = entriesOf(drivers).flatMap(({ name }) =>
-    textOf(join(drivers, name, "information"), /^Model:\s*(.+)$/m) ?? []
+  const described = await thisHost.output(
+    ...["git", "-C", folder, "describe", "--always", "--exclude=*"] as const,
+    ...["--abbrev=12", "--dirty=, with changes"],
   );
-  const processor = textOf("/proc/cpuinfo", /^model name\s*:\s*(.+)$/m);
-  return {
-    System: `${Deno.build.os} ${Deno.osRelease()} (${Deno.build.arch})`,
-    Processor: `${processor ?? Deno.build.arch}, ${count(cpus, "thread")}`,
-    Memory: `${memory.toFixed(1)} GiB`,
-    ...(gpus.length > 0 && { GPU: gpus.join("; ") }),
-  };
-}
-
-/** The first group of a pattern in a system file; undefined if there is no match or no file. */
-function textOf(path: string, pattern: RegExp): string | undefined {
-  return pattern.exec(readIfThere(path) ?? "")?.[1];
+  return described?.trim();
 }

@@ -4,18 +4,9 @@ import { join } from "../../files/paths.ts";
 import { PROJECT } from "../arguments/options.ts";
 import type { heldEngine } from "../runtime/engine.ts";
 
-/** A process that writes texts with an adapter, one at a time. */
-export interface TextWriter extends AsyncDisposable {
-  /** Ranks that the adapter serves. */
-  readonly ranks: readonly number[];
-  /** Aborted, with the error, when the process ends. */
-  readonly ended: AbortSignal;
-  /** What follows a text at a rank, as lines of JSON, a line for each token; it ends the text before. */
-  write(text: string, rank: number): ReadableStream<Uint8Array<ArrayBuffer>>;
-}
-
 /**
- * Starts {@linkcode TextWriter} (lib/stages/writer.ts), confined as a stage is.
+ * Starts a process that writes texts with an adapter, one at a time
+ * (lib/stages/writer.ts), confined as a stage is.
  *
  * @param folder Existing folder for its temporary files
  * @param signal Ends it
@@ -26,7 +17,7 @@ export async function startTextWriter(
   given: { readonly model: string; readonly adapter: string },
   folder: string,
   signal: AbortSignal,
-): Promise<TextWriter> {
+) {
   const temporary = join(folder, "writer");
   Deno.mkdirSync(temporary);
   const shared = engine.sharedFiles?.settings(temporary);
@@ -85,11 +76,14 @@ export async function startTextWriter(
   };
   const reading = follow();
   return {
+    /** Ranks that the adapter serves. */
     ranks: await ready.promise,
+    /** Aborted, with the error, when the process ends. */
     ended: ended.signal,
-    write(text, rank) {
+    /** What follows a text at a rank, as lines of JSON, a line for each token; it ends the text before. */
+    write(text: string, rank: number) {
       const id = ++count;
-      return new ReadableStream({
+      return new ReadableStream<Uint8Array<ArrayBuffer>>({
         async start(controller) {
           finish();
           current = controller;

@@ -12,17 +12,6 @@ import type { Message } from "../terminal/messages.ts";
 import type { Profile } from "./profile.ts";
 import { engineOption, selectedEngine } from "./engine.ts";
 
-/** Opens the executor for a cluster. */
-async function openSlurm(
-  profile: Omit<Profile, "executor" | "remote">,
-  options: { readonly folder: string; readonly jobs?: number | undefined },
-  note: (text: string) => void,
-): Promise<Slurm> {
-  const { Slurm } = await import("../../slurm/executor.ts");
-  const { settingsIn } = await import("../../slurm/settings.ts");
-  return new Slurm(settingsIn(profile, options), note);
-}
-
 /** Maximum number of stages that run or wait in the queue of a cluster. */
 const MAX_QUEUED = 10_000;
 
@@ -54,15 +43,19 @@ export async function openRun(
   const note = (text: string) => say({ type: "note", text });
   const { executor, remote: _, ...profile } = await readProfile() ?? {};
   const name = args.value("executor") ?? executor ?? "local";
-  const openCluster = name === "slurm" ? openSlurm : undefined;
-  if (openCluster === undefined && args.has("detach")) {
+  if (name !== "slurm" && args.has("detach")) {
     throw new UsageError(
       `Option "--detach" requires "--executor slurm": the executor "${name}" submits no jobs`,
     );
   }
-  const folder = join(outOf(args), "cache", "schedulers");
-  const jobs = args.integer("jobs", 1);
-  const cluster = await openCluster?.(profile, { folder, jobs }, note);
+  let cluster: Slurm | undefined;
+  if (name === "slurm") {
+    const { Slurm } = await import("../../slurm/executor.ts");
+    const { settingsIn } = await import("../../slurm/settings.ts");
+    const folder = join(outOf(args), "cache", "schedulers");
+    const given = { folder, jobs: args.integer("jobs", 1) };
+    cluster = new Slurm(settingsIn(profile, given), note);
+  }
   const findHost = cluster &&
     (() => nodeHost(args, cluster, graph, store, say, signal));
   const engine = selectedEngine(args, { say, signal, findHost });

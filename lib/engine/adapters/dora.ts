@@ -1,5 +1,6 @@
 import type * as tf from "@tensorflow/tfjs";
 import type { AdapterKind } from "./adapter.ts";
+import { lengthOf } from "../vectors.ts";
 import { lora, updated } from "./lora.ts";
 
 const MAGNITUDE = "lora_magnitude_vector";
@@ -63,11 +64,4 @@ function rowNorms(
   const both = w.matMul(a, false, true).mul(2)
     .add(ofUpdate.reshape([-1, outputs, rank]));
   return w.square().sum(1).add(sb.mul(both).sum(2)).sqrt();
-}
-
-/** Length of a vector. */
-function lengthOf(vector: Float32Array | Float64Array): number {
-  let sum = 0;
-  for (const value of vector) sum += value * value;
-  return Math.sqrt(sum);
 }

@@ -18,19 +18,9 @@ const KINDS: readonly AdapterKind[] = [lora, dora];
 /** Names of the kinds. */
 export const ADAPTER_KINDS = KINDS.map(({ name }) => name);
 
-/**
- * The kind of this name.
- *
- * @throws {TypeError} If there is none.
- */
+/** The kind of this name, one of {@linkcode ADAPTER_KINDS}. */
 export function kindNamed(name = lora.name): AdapterKind {
-  const found = KINDS.find((kind) => kind.name === name);
-  if (found !== undefined) return found;
-  throw new TypeError(
-    `Unknown kind of adapter "${name}"; expected one of ${
-      ADAPTER_KINDS.map((it) => `"${it}"`).join(", ")
-    }`,
-  );
+  return KINDS.find((kind) => kind.name === name)!;
 }
 
 /** The kind of an adapter with this configuration of PEFT; undefined if it is another one. */

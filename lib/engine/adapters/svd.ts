@@ -1,3 +1,5 @@
+import { addTo, dot, lengthOf } from "../vectors.ts";
+
 /** Two factors of a product `B A`, row-major. */
 interface Factors {
   /** `[rank, in]` */
@@ -29,7 +31,7 @@ export function productSvd({ a, b }: Factors, rank: number) {
   // The rotations that make C to S X^T make R_B to W^T R_B.
   orthogonalize(core, ofB, rounding);
   const terms = core.map((row, i) => {
-    const value = Math.sqrt(dot(row, row));
+    const value = lengthOf(row);
     return value > rank * rounding
       ? { value, toA: ofB[i]!, toB: sumOf(ofA, row.map((it) => it / value)) }
       : { value: 0 };
@@ -101,7 +103,7 @@ function triangularFactor(columns: readonly Float64Array[]): Float64Array[] {
   const left = columns.map((column) => column.slice());
   const r = left.map(() => new Float64Array(left.length));
   left.forEach((own, j) => {
-    const length = Math.sqrt(dot(own, own));
+    const length = lengthOf(own);
     if (length === 0) return;
     r[j]![j] = length;
     for (let i = 0; i < own.length; i++) own[i]! /= length;
@@ -172,16 +174,6 @@ function sumOf(
 ): Float64Array {
   const sum = new Float64Array(vectors[0]!.length);
   vectors.forEach((vector, k) => addTo(sum, weights[k]!, vector));
-  return sum;
-}
-
-function addTo(sum: Float64Array, factor: number, vector: Float64Array): void {
-  for (let i = 0; i < sum.length; i++) sum[i]! += factor * vector[i]!;
-}
-
-function dot(x: Float64Array, y: Float64Array): number {
-  let sum = 0;
-  for (let i = 0; i < x.length; i++) sum += x[i]! * y[i]!;
   return sum;
 }
 

@@ -27,19 +27,6 @@ const PLATFORMS: Readonly<Record<string, string>> = {
   "aarch64-apple-darwin": "macos-arm64",
 };
 
-/** Why a platform has no build, by a pattern of its target. */
-const UNSUPPORTED: readonly (readonly [RegExp, string])[] = [
-  [
-    /windows/,
-    "libtensorflow for Windows cannot be loaded outside of Python",
-  ],
-  [
-    /^x86_64-apple/,
-    "libtensorflow is no longer built for Macs with Intel processors",
-  ],
-  [/musl/, "libtensorflow requires glibc, and this system uses musl"],
-];
-
 /**
  * The build of libtensorflow for a machine.
  *
@@ -55,11 +42,9 @@ export function buildFor(
     build.platform === platform && build.device === device
   );
   if (build === undefined) {
-    const reason = UNSUPPORTED.find(([pattern]) => pattern.test(target))?.[1] ??
-      `libtensorflow is not built for "${target}"`;
     throw new InstallError(
       "unsupported",
-      reason,
+      `There is no libtensorflow that can be loaded on "${target}"`,
       "Use another engine: --engine webgpu, --engine wasm",
     );
   }

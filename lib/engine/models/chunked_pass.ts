@@ -1,11 +1,11 @@
 import * as tf from "@tensorflow/tfjs-core";
 import {
-  type EachOf,
-  headsOf,
   narrowed,
   type Narrowing,
   type Pass,
   type Read,
+  type SplitModule,
+  WithHeads,
 } from "./model.ts";
 import { rangeOf } from "../ops/attention.ts";
 import { evenSizes } from "../ops/blocks.ts";
@@ -26,7 +26,7 @@ class Chunks implements Narrowing<Chunks> {
  * side by side where there are fewer sequences than threads. What looks at
  * several tokens, attention above all, is computed of the joined chunks.
  */
-export class ChunkedPass implements Pass<Chunks> {
+export class ChunkedPass extends WithHeads<Chunks> implements Pass<Chunks> {
   readonly tokens: number;
   readonly #sizes: readonly number[];
   readonly #parts: readonly TensorPass[];
@@ -42,6 +42,7 @@ export class ChunkedPass implements Pass<Chunks> {
     count: number,
     keys: tf.Tensor2D | undefined,
   ) {
+    super();
     const { ids, positions, types, mask } = options.input;
     this.tokens = ids.shape[1];
     this.#sizes = evenSizes(this.tokens, count);
@@ -83,26 +84,13 @@ export class ChunkedPass implements Pass<Chunks> {
   readonly mean = this.#joined("mean");
   readonly #attention = this.#joined("attention");
 
-  heads<const Names extends readonly string[]>(
-    names: Names,
-    x: Chunks,
-    heads: number | readonly number[],
-  ): EachOf<Names, Chunks> {
-    return headsOf(names, x, heads, (x, modules) => {
-      const outputs = modules.flatMap(({ name, heads }) =>
-        heads.map((count) => ({ name, count }))
-      );
-      const found = x.parts.map((part, i) =>
-        this.#passOf(x, i).heads(
-          outputs.map(({ name }) => name),
-          part,
-          outputs.map(({ count }) => count),
-        )
-      );
-      return outputs.map((_, i) =>
-        new Chunks(found.map((of) => of[i]!), x.read)
-      );
-    });
+  split(x: Chunks, modules: readonly SplitModule[]): Chunks[] {
+    const found = x.parts.map((part, i) =>
+      this.#passOf(x, i).split(part, modules)
+    );
+    return found[0]!.map((_, output) =>
+      new Chunks(found.map((of) => of[output]!), x.read)
+    );
   }
 
   attention(...args: Parameters<Pass<Chunks>["attention"]>): Chunks {

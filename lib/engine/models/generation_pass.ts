@@ -173,19 +173,17 @@ export class StepPass extends TensorPass {
 
   /** Masks padding, places without a token yet, and tokens out of a window. */
   #addedIn(window: number): tf.Tensor {
-    const known = this.#added.get(window);
-    if (known !== undefined) return known;
-    const [sequences, columns] = this.#mask.shape;
-    const distance = this.#column.sub(tokenRange(columns));
-    const isBefore = distance.greaterEqual(0);
-    const isNear = window === Infinity
-      ? isBefore
-      : isBefore.logicalAnd(distance.lessEqual(window));
-    const isSeen = this.#mask.mul(isNear.cast("float32"));
-    const added: tf.Tensor = tf.sub(1, isSeen).mul(MASKED)
-      .reshape([sequences, 1, 1, columns]);
-    this.#added.set(window, added);
-    return added;
+    return this.#added.getOrInsertComputed(window, () => {
+      const [sequences, columns] = this.#mask.shape;
+      const distance = this.#column.sub(tokenRange(columns));
+      const isBefore = distance.greaterEqual(0);
+      const isNear = window === Infinity
+        ? isBefore
+        : isBefore.logicalAnd(distance.lessEqual(window));
+      const isSeen = this.#mask.mul(isNear.cast("float32"));
+      return tf.sub(1, isSeen).mul(MASKED)
+        .reshape([sequences, 1, 1, columns]);
+    });
   }
 }
 

@@ -124,10 +124,7 @@ export function inLayers<T>(
   read?: Read<T>,
 ): T {
   const known = new Map<T, T>();
-  const once = (x: T) => {
-    if (!known.has(x)) known.set(x, read!(x));
-    return known.get(x)!;
-  };
+  const once = (x: T) => known.getOrInsertComputed(x, read!);
   for (let i = 0; i < count; i++) {
     m.observe?.(x);
     x = layer(i, read && i === count - 1 ? m.narrow(x, once) : x);
@@ -246,9 +243,6 @@ export interface HeadsOptions extends Pick<LinearOptions, "bias"> {
   readonly depth?: number;
 }
 
-/** One for each of several names. */
-export type EachOf<Names, T> = { [I in keyof Names]: T };
-
 /** An activation as a pass narrows it. */
 export interface Narrowing<T> {
   /** Of the last layer's input, which has all tokens for the keys: takes what the head reads. */
@@ -263,32 +257,48 @@ export function narrowed<T extends Narrowing<T>>(
   return terms.map((x) => x.read?.(x) ?? x);
 }
 
-/**
- * The heads of each name: of the last layer's input, the query is narrowed, and
- * unless its module has the keys as well, it is a product of its own.
- *
- * @param split Gives the heads of a product, one after the other
- */
-export function headsOf<T extends Narrowing<T>, Names>(
-  names: readonly string[],
-  x: T,
-  heads: number | readonly number[],
-  split: (x: T, modules: readonly SplitModule[]) => readonly T[],
-): EachOf<Names, T> {
-  const modules = [...Map.groupBy(names.keys(), (i) => names[i]!)]
-    .map(([name, outputs]) => ({
-      name,
-      heads: outputs.map((i) => typeof heads === "number" ? heads : heads[i]!),
-    }));
-  const isApart = x.read !== undefined && modules[0]!.heads.length === 1;
-  const [query, ...others] = isApart
-    ? [...split(x.read!(x), modules.slice(0, 1)), ...split(x, modules.slice(1))]
-    : split(x, modules);
-  return [x.read?.(query!) ?? query, ...others] as EachOf<Names, T>;
+/** Splits linear modules into heads, in all passes by one product. */
+export abstract class WithHeads<T> {
+  /**
+   * Several linear modules on the same input as one product, split into heads:
+   * `[batch * seq, in]` -> `[batch, heads, seq, depth]` of each name, the query
+   * first. A module that is named several times has that many outputs. Of the
+   * last layer's input, the query is narrowed, and unless its module has the keys
+   * as well, it is a product of its own.
+   *
+   * @param heads Heads of each module, or of all; where keys and values have fewer than the query (arXiv 2305.13245), neighbours share one
+   */
+  heads<const Names extends readonly string[]>(
+    names: Names,
+    x: T,
+    heads: number | readonly number[],
+    options: HeadsOptions = {},
+  ): { [I in keyof Names]: T } {
+    const { read } = x as Narrowing<T>;
+    const headsAt = (i: number) =>
+      typeof heads === "number" ? heads : heads[i]!;
+    const modules = [...Map.groupBy(names.keys(), (i) => names[i]!)]
+      .map(([name, outputs]) => ({ name, heads: outputs.map(headsAt) }));
+    const isApart = read !== undefined && modules[0]!.heads.length === 1;
+    const [query, ...others] = isApart
+      ? [
+        ...this.split(read(x), modules.slice(0, 1), options),
+        ...this.split(x, modules.slice(1), options),
+      ]
+      : this.split(x, modules, options);
+    return [read?.(query!) ?? query, ...others] as { [I in keyof Names]: T };
+  }
+
+  /** The heads of the product of some modules, one after the other. */
+  abstract split(
+    x: T,
+    modules: readonly SplitModule[],
+    options: HeadsOptions,
+  ): readonly T[];
 }
 
 /** A linear module that is split into heads. */
-interface SplitModule {
+export interface SplitModule {
   readonly name: string;
   /** Number of heads of each of its outputs. */
   readonly heads: readonly number[];
@@ -329,7 +339,7 @@ export interface RelativePositions<T> {
  * computes several ranks, the batch holds each of them. Dropout happens in
  * training only.
  */
-export interface Pass<T> {
+export interface Pass<T> extends WithHeads<T> {
   /** Tokens of each sequence, padding included. */
   readonly tokens: number;
   /** Rows of a table `[rows, width]` by the tokens' ids, types or positions: `[batch * seq, width]`. */
@@ -352,19 +362,6 @@ export interface Pass<T> {
    * the input names the next tokens, the loss of each instead: `[batch * seq, 1]`.
    */
   vocabulary(name: string, x: T, table: TableShape): T;
-  /**
-   * Several linear modules on the same input as one product, split into heads:
-   * `[batch * seq, in]` -> `[batch, heads, seq, depth]` of each name, the query
-   * first. A module that is named several times has that many outputs.
-   *
-   * @param heads Heads of each module, or of all; where keys and values have fewer than the query (arXiv 2305.13245), neighbours share one
-   */
-  heads<const Names extends readonly string[]>(
-    names: Names,
-    x: T,
-    heads: number | readonly number[],
-    options?: HeadsOptions,
-  ): EachOf<Names, T>;
   /**
    * Rotary positions of heads (arXiv 2104.09864), halves of the depth paired as
    * in GPT-NeoX: `[batch, heads, seq, depth]`, as its input.

@@ -3,10 +3,8 @@ import {
   type Architecture,
   type AttentionOptions,
   type Description,
-  type EachOf,
   forward,
   type HeadName,
-  headsOf,
   type HeadsOptions,
   type HeadTensor,
   type Index,
@@ -21,7 +19,9 @@ import {
   type PositionBiasOptions,
   type Read,
   type RelativePositions,
+  type SplitModule,
   type TableShape,
+  WithHeads,
 } from "./model.ts";
 
 /** Completes the description of a model with the tensors that its encoder declares. */
@@ -148,7 +148,7 @@ interface Shape extends Narrowing<Shape> {
 }
 
 /** Declares the tensors of a forward pass, and counts its products. */
-class ShapePass implements Pass<Shape> {
+class ShapePass extends WithHeads<Shape> implements Pass<Shape> {
   /** Multiply-adds of the forward pass. */
   forward = 0;
   /** Multiply-adds of the backward pass. */
@@ -176,6 +176,7 @@ class ShapePass implements Pass<Shape> {
     private readonly ranks: number | "example" = 1,
     private readonly cached = 0,
   ) {
+    super();
     this.#adapted = new Set(layout?.modules.map(({ name }) => name));
   }
 
@@ -223,24 +224,21 @@ class ShapePass implements Pass<Shape> {
     return { ...x, width: size, hasGradient: x.hasGradient || isTrained };
   }
 
-  heads<const Names extends readonly string[]>(
-    names: Names,
+  split(
     x: Shape,
-    heads: number | readonly number[],
-    { bias, depth }: HeadsOptions = {},
-  ): EachOf<Names, Shape> {
-    return headsOf(names, x, heads, (x, modules) => {
-      const widthsOf = modules.map(({ heads }) =>
-        heads.map((count) => depth === undefined ? x.width : depth * count)
-      );
-      const y = this.#product(
-        modules.map(({ name }) => name),
-        x,
-        widthsOf.map((widths) => widths.reduce((sum, width) => sum + width)),
-        bias,
-      );
-      return widthsOf.flat().map((width) => ({ ...y, width }));
-    });
+    modules: readonly SplitModule[],
+    { bias, depth }: HeadsOptions,
+  ): Shape[] {
+    const widthsOf = modules.map(({ heads }) =>
+      heads.map((count) => depth === undefined ? x.width : depth * count)
+    );
+    const y = this.#product(
+      modules.map(({ name }) => name),
+      x,
+      widthsOf.map((widths) => widths.reduce((sum, width) => sum + width)),
+      bias,
+    );
+    return widthsOf.flat().map((width) => ({ ...y, width }));
   }
 
   disentangle(

@@ -23,9 +23,6 @@ import {
 import { tokenLosses } from "../ops/vocabulary.ts";
 import {
   type AttentionOptions,
-  type EachOf,
-  headsOf,
-  type HeadsOptions,
   type Index,
   narrowed,
   type NormOptions,
@@ -33,6 +30,8 @@ import {
   type PositionBiasOptions,
   type Read,
   type RelativePositions,
+  type SplitModule,
+  WithHeads,
 } from "./model.ts";
 import {
   type Activation,
@@ -74,7 +73,8 @@ function withValue(
  * At several ranks, every sequence is computed at each of them, one rank after
  * the other; what does not depend on the rank is computed once.
  */
-export class TensorPass implements Pass<Activation> {
+export class TensorPass extends WithHeads<Activation>
+  implements Pass<Activation> {
   readonly tokens: number;
   readonly #batch: number;
   readonly #weights: PassWeights;
@@ -82,6 +82,7 @@ export class TensorPass implements Pass<Activation> {
   readonly #angles = new Map<string, Angles>();
 
   constructor(private readonly options: TensorPassOptions) {
+    super();
     [this.#batch, this.tokens] = options.input.ids.shape;
     this.#weights = new PassWeights(options);
   }
@@ -125,28 +126,21 @@ export class TensorPass implements Pass<Activation> {
     return withValue(x, tokenLosses(states, table, ofRows));
   }
 
-  heads<const Names extends readonly string[]>(
-    names: Names,
-    x: Activation,
-    heads: number | readonly number[],
-    _options?: HeadsOptions,
-  ): EachOf<Names, Activation> {
-    return headsOf(names, x, heads, (x, modules) => {
-      const y = this.linear(modules.map(({ name }) => name), x);
-      const counts = modules.flatMap(({ heads }) => heads);
-      return splitHeads(y.value as tf.Tensor2D, y.tokens, counts)
-        .map((value) => withValue(y, value));
-    });
+  split(x: Activation, modules: readonly SplitModule[]): Activation[] {
+    const y = this.linear(modules.map(({ name }) => name), x);
+    const counts = modules.flatMap(({ heads }) => heads);
+    return splitHeads(y.value as tf.Tensor2D, y.tokens, counts)
+      .map((value) => withValue(y, value));
   }
 
   rotary(x: Activation, frequencies: Float32Array): Activation {
     // The first token is at position 0, where the angles are 0.
     if (x.tokens === 1 && x.at === undefined) return x;
     const at = x.at && repeated(x.at, x.value.shape[0]!);
-    const key = frequencies.join();
-    const angles = this.#angles.get(key) ??
-      rotaryAngles(this.tokens, frequencies, this.options.start);
-    this.#angles.set(key, angles);
+    const angles = this.#angles.getOrInsertComputed(
+      frequencies.join(),
+      () => rotaryAngles(this.tokens, frequencies, this.options.start),
+    );
     return withValue(x, rotary(x.value as tf.Tensor4D, angles, at));
   }
 
@@ -299,13 +293,11 @@ export class TensorPass implements Pass<Activation> {
   /** Values added to the scores, which mask padding: `[sequences, 1, 1, seq]` */
   #mask(sequences: number): tf.Tensor4D | undefined {
     const { mask } = this.options.input;
-    const known = this.#masks.get(sequences);
-    if (known !== undefined || mask === undefined) return known;
-    const added = tf.sub(1, mask).mul(MASKED)
-      .reshape<tf.Tensor4D>([this.#batch, 1, 1, this.tokens]);
-    const all = repeated(added, sequences);
-    this.#masks.set(sequences, all);
-    return all;
+    return mask && this.#masks.getOrInsertComputed(sequences, () => {
+      const added = tf.sub(1, mask).mul(MASKED)
+        .reshape<tf.Tensor4D>([this.#batch, 1, 1, this.tokens]);
+      return repeated(added, sequences);
+    });
   }
 }
 

@@ -180,11 +180,7 @@ export class SafetensorsFile implements Disposable {
   #entry(name: string, dtypes?: readonly string[]): TensorEntry {
     const entry = this.tensors.get(name);
     if (entry === undefined) {
-      throw new TypeError(
-        `"${this.path}" has no tensor "${name}"; its tensors are ${
-          listSome([...this.tensors.keys()])
-        }`,
-      );
+      throw new TypeError(`"${this.path}" has no tensor "${name}"`);
     }
     if (dtypes?.includes(entry.dtype) === false) {
       throw new TypeError(
@@ -259,11 +255,6 @@ function bytesOf(
     bits,
     (bit) => (bit + 0x7fff + (bit >>> 16 & 1)) >>> 16,
   );
-}
-
-function listSome(names: readonly string[]): string {
-  const shown = names.slice(0, 5).map((name) => `"${name}"`).join(", ");
-  return names.length > 5 ? `${shown} and ${names.length - 5} more` : shown;
 }
 
 /** Number of elements of a shape; that of a scalar, `[]`, has one. */

@@ -29,14 +29,9 @@ export function writeSafetensors(
   const given = Object.entries(tensors).map(([name, it]) =>
     [name, "shape" in it ? it : { shape: [it.length], values: it }] as const
   );
-  const types = given.map(([name, { shape, values }]) => {
-    if (elementCount(shape) !== values.length) {
-      throw new TypeError(
-        `Cannot write tensor "${name}" of shape [${shape}] with ${values.length} values`,
-      );
-    }
-    return [name, { shape, dtype: dtypeOf(values) }] as const;
-  });
+  const types = given.map(([name, { shape, values }]) =>
+    [name, { shape, dtype: dtypeOf(values) }] as const
+  );
   {
     using file = createSafetensors(
       partial,

@@ -7,6 +7,9 @@ import type { Schedule } from "./schedule.ts";
 /** Every schedule. */
 const SCHEDULES = [dylora, fixed, matryoshka] as const;
 
+/** Names of the schedules. */
+export const SCHEDULE_NAMES = SCHEDULES.map(({ name }) => name);
+
 /** The method of a training: the name of its schedule, with the schedule's settings. */
 export const Method = z.discriminatedUnion(
   "name",
@@ -23,20 +26,10 @@ type RecordsOf<Schedules extends readonly Schedule[]> = {
   >;
 };
 
-/**
- * The schedule of this name.
- *
- * @throws {TypeError} If there is none.
- */
+/** The schedule of this name, one of {@linkcode SCHEDULE_NAMES}. */
 export function scheduleNamed(name: string): Schedule {
   const known: readonly Schedule[] = SCHEDULES;
-  const found = known.find((schedule) => schedule.name === name);
-  if (found !== undefined) return found;
-  throw new TypeError(
-    `Unknown schedule "${name}"; expected one of ${
-      known.map(({ name }) => `"${name}"`).join(", ")
-    }`,
-  );
+  return known.find((schedule) => schedule.name === name)!;
 }
 
 /** Trainings without adapters: of the classification head on a frozen encoder, the lower bound, and of all weights, the upper one. */
@@ -54,7 +47,7 @@ export const Reduction = z.enum(["truncation", "svd"]);
 export const Provenance = z.strictObject({
   /** Schedule of its training, or what was trained without adapters. */
   trained: z.enum([
-    ...SCHEDULES.map(({ name }) => name),
+    ...SCHEDULE_NAMES,
     ...Object.keys(BOUNDS) as Bound[],
   ]),
   /** True if it was trained elsewhere, with unknown settings. */

@@ -144,12 +144,10 @@ const cStrings = new Map<string, Uint8Array<ArrayBuffer>>();
 
 /** Zero-terminated bytes of a text. Memoized, since names of operations and attributes recur. */
 export function cString(text: string): Uint8Array<ArrayBuffer> {
-  let bytes = cStrings.get(text);
-  if (bytes === undefined) {
-    bytes = encoder.encode(text + "\0");
-    cStrings.set(text, bytes);
-  }
-  return bytes;
+  return cStrings.getOrInsertComputed(
+    text,
+    () => encoder.encode(text + "\0"),
+  );
 }
 
 /** Integers as the bytes of an `int64_t[]`. */

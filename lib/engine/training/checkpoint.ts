@@ -120,47 +120,25 @@ function checksum(
 /**
  * Reads a checkpoint; undefined if there is none.
  *
- * @param sizes Sizes that flat parameters have during the training; the last, that of its result
- * @throws {SyntaxError} If the file is damaged, or belongs to a model of another size.
+ * @throws {SyntaxError} If the file is damaged.
  */
-export function loadCheckpoint(
-  path: string,
-  ...sizes: readonly number[]
-): Checkpoint | undefined {
+export function loadCheckpoint(path: string): Checkpoint | undefined {
   using file = ifThere(() => SafetensorsFile.open(path));
   if (file === undefined) return undefined;
-  const text = file.metadata.get("progress") ?? "null";
-  let progress: TrainingProgress;
-  try {
-    progress = Progress.parse(JSON.parse(text));
-  } catch (error) {
-    throw new SyntaxError(`Checkpoint "${path}" has no valid progress`, {
-      cause: error,
-    });
-  }
-  const read = (name: string, length: number): Float32Array => {
-    const shape = file.tensors.get(name)?.shape;
-    if (shape?.length !== 1 || shape[0] !== length) {
-      throw new SyntaxError(
-        `Checkpoint "${path}" does not hold ${length} values of "${name}"`,
-      );
-    }
-    return file.floats(name);
-  };
-  const stored = file.tensors.get("values")?.shape[0];
-  const result = sizes.at(-1)!;
-  const size = sizes.find((it) => it === stored) ?? result;
+  const progress = file.metadata.get("progress") ?? "";
+  const read = (name: string) =>
+    file.tensors.has(name) ? file.floats(name) : undefined;
   const tensors = {
-    values: read("values", size),
-    moment1: read("moment1", size),
-    moment2: read("moment2", size),
-    best: progress.epochs.length > 0 ? read("best", result) : undefined,
-    stepMilliseconds: read("stepMilliseconds", progress.step),
+    values: read("values")!,
+    moment1: read("moment1")!,
+    moment2: read("moment2")!,
+    best: read("best"),
+    stepMilliseconds: read("stepMilliseconds")!,
   };
-  if (file.metadata.get("checksum") !== checksum(text, tensors)) {
-    throw new SyntaxError(
-      `Checkpoint "${path}" is damaged: its checksum is wrong`,
-    );
+  if (file.metadata.get("checksum") === checksum(progress, tensors)) {
+    return { ...tensors, progress: Progress.parse(JSON.parse(progress)) };
   }
-  return { ...tensors, progress };
+  throw new SyntaxError(
+    `Checkpoint "${path}" is damaged: its checksum is wrong`,
+  );
 }

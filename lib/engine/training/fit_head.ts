@@ -8,6 +8,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { LOSSES, type LossName } from "../ops/loss.ts";
 import { trace } from "../trace.ts";
+import { addTo, dot } from "../vectors.ts";
 import { shardSizes, splitBatch } from "./batch.ts";
 
 /** What a layer is fitted to. */
@@ -133,7 +134,7 @@ function meanLoss(
       minimize(async (layer) => {
         const { value, gradient } = await at(layer);
         const away = moved(layer, given, -1);
-        addTo(gradient, away, 2 * pull);
+        addTo(gradient, 2 * pull, away);
         return { value: value + pull * dot(away, away), gradient };
       }, from),
     /** Floating-point operations of its products so far. */
@@ -171,7 +172,7 @@ async function minimize(
     const direction = gradient.map((it) => -it);
     const factors = pairs.toReversed().map(({ step, change, curvature }) => {
       const factor = dot(step, direction) / curvature;
-      addTo(direction, change, -factor);
+      addTo(direction, -factor, change);
       return factor;
     });
     const last = pairs.at(-1);
@@ -181,7 +182,7 @@ async function minimize(
     direction.forEach((it, k) => direction[k] = scale * it);
     for (const { step, change, curvature } of pairs) {
       const factor = factors.pop()! - dot(change, direction) / curvature;
-      addTo(direction, step, factor);
+      addTo(direction, factor, step);
     }
     const slope = dot(gradient, direction);
     let length = 1;
@@ -206,26 +207,12 @@ async function minimize(
   return at;
 }
 
-type Values = Float64Array | Float32Array;
-
-/** Of as many values as the first one has. */
-function dot(a: Values, b: Values): number {
-  let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!;
-  return sum;
-}
-
-/** Adds `factor * term` in place. */
-function addTo(sum: Float64Array, term: Values, factor: number): void {
-  for (let i = 0; i < sum.length; i++) sum[i]! += factor * term[i]!;
-}
-
 function moved(
   from: Float64Array,
   by: Float64Array,
   factor: number,
 ): Float64Array {
   const sum = from.slice();
-  addTo(sum, by, factor);
+  addTo(sum, factor, by);
   return sum;
 }

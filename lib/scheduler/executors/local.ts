@@ -38,10 +38,8 @@ function start(job: Job): Execution {
   const program = [Deno.execPath(), ...job.args];
   const contained = inNamespace(program, job.offline);
   const isGroup = typeof contained === "string";
-  // The script and the stage's process each end with their parent, even if everything that watches them is killed.
-  const tied = isGroup && hasTied() ? TIED : [];
   const [file, ...args] = isGroup
-    ? [...tied, "/bin/sh", "-c", SUPERVISOR, "stage", ...tied, ...program]
+    ? ["/bin/sh", "-c", SUPERVISOR, "stage", ...program]
     : contained;
   const process = new Deno.Command(file!, {
     args,
@@ -164,12 +162,9 @@ shift
 exit $?
 `;
 
-/** Starts a program that the kernel kills when its parent ends. */
-const TIED = ["setpriv", "--pdeathsig", "KILL"];
-
-/** Commands that start a program in a PID namespace, without the shared memory and queues of others. The second is for users without rights. */
+/** Commands that start a program in a PID namespace, without the shared memory and queues of others, and end it when their parent ends. The second is for users without rights. */
 const COMMANDS = [[], ["--user", "--map-current-user"]].map((flags) => [
-  ...TIED,
+  ...["setpriv", "--pdeathsig", "KILL"],
   ...["unshare", "--pid", "--ipc", "--fork", "--kill-child", ...flags],
 ]);
 
@@ -177,12 +172,6 @@ const COMMANDS = [[], ["--user", "--map-current-user"]].map((flags) => [
 const RELEASE = "2.36";
 
 const found = new Map<boolean, readonly string[] | string>();
-let tied: boolean | undefined;
-
-function hasTied(): boolean {
-  return tied ??= Deno.build.os === "linux" &&
-    attempt([...TIED, "/bin/sh", "-c", ":"]).success;
-}
 
 /**
  * Command line that runs a program in a PID namespace of its own, which ends
@@ -196,8 +185,7 @@ export function inNamespace(
   program: readonly string[],
   offline = false,
 ): readonly string[] | string {
-  const command = found.get(offline) ?? find(offline);
-  found.set(offline, command);
+  const command = found.getOrInsertComputed(offline, find);
   if (typeof command === "string") return command;
   // Its id in the namespace of `/proc`.
   const scheduler = Deno.readLinkSync("/proc/self");

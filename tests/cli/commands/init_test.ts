@@ -22,7 +22,7 @@ Deno.test("init writes a pipeline that reads the data, and says the command", ()
       ...["init", data, "--to", file],
     );
     assertEquals(code, 0, stderr);
-    assertMatch(stdout, /label {3}"label", 2 classes: \d \d+, \d \d+$/m);
+    assertMatch(stdout, /label {3}"label", 2 classes: "\d" \d+, "\d" \d+$/m);
     const word = `'${folder}/it'\\''s (mine).yaml'`;
     assertEquals(lines.at(-1), `  deno task pipeline ${word}`);
     const text = await Deno.readTextFile(file);
@@ -117,7 +117,7 @@ Deno.test("init reads a table of another encoding, packed, and the pipeline read
     assertEquals(code, 0, stderr);
     assertEquals(
       lines[2],
-      '  label   "score", regression, numbers from 0 to 4.875',
+      '  label   "score", scores from 0 to 4.875, mean 2.438',
     );
     const ran = await callHere("pipeline", file, "data", ...out);
     assertEquals(ran.code, 0, ran.stdout + ran.stderr);
@@ -173,7 +173,7 @@ Deno.test("init shows names of the data without control characters, each on one 
       ...["init", data, "--label", "the\nlabel", "--to", file],
     );
     assertEquals(code, 0, stderr);
-    const classes = "2 classes: a\ufffd[31m 1, b\ufffdnext: line 1";
+    const classes = '2 classes: "a\ufffd[31m" 1, "b\ufffdnext: line" 1';
     assertEquals(lines[2], `  label   "the\ufffdlabel", ${classes}`);
     const text = await Deno.readTextFile(file);
     assert(!text.includes("\u001b") && !/^#? *next/m.test(text));
@@ -216,14 +216,14 @@ Deno.test("init replaces no file unless told to", () =>
     const beside = join(folder, "beside");
     await Deno.link(file, beside);
     assertEquals((await callHere("init", data, "--to", file, "-f")).code, 0);
-    assertMatch(await Deno.readTextFile(file), /^name: mine$/m);
+    assertMatch(await Deno.readTextFile(file), /^name: "mine"$/m);
     // Written beside and renamed: a failure leaves the user's file whole.
     assertEquals(await Deno.readTextFile(beside), "the user's");
     const inside = await callHere("init", data, "--to", join(file, "p.yaml"));
     assertEquals(inside.code, 2);
     assertEquals(
       inside.stderr.split("\n")[0],
-      `"${file}/p.yaml" cannot be created because "${file}" is a file: choose another file with --to`,
+      `"${file}" is a file: choose another file with --to`,
     );
     const taken = join(folder, "taken.yaml");
     await Deno.mkdir(taken);
@@ -353,4 +353,98 @@ Deno.test("init says how to train on texts to write, which have no labels", () =
     );
     const file = join(folder, "a.yaml");
     assertEquals((await callHere("init", path, "--to", file)).code, 0);
+  }));
+
+Deno.test("init names the rows that the pipeline would refuse, and the faults with which it would run", () =>
+  withFolder(async (folder) => {
+    /** What is said of the labels, and of the problems. */
+    const said = async (
+      name: string,
+      content: string | Uint8Array,
+      ...options: string[]
+    ) => {
+      const data = join(folder, name);
+      await Deno.writeFile(
+        data,
+        typeof content === "string"
+          ? new TextEncoder().encode(content)
+          : content,
+      );
+      const to = ["--to", join(folder, "a.yaml"), "--force"];
+      const { code, lines, stderr } = await callHere(
+        ...["init", data, ...to, ...options],
+      );
+      assertEquals(code, 0, stderr);
+      return lines.slice(0, lines.indexOf(""))
+        .filter((it) => /^ {2}(label|problem)/.test(it))
+        .map((it) => it.replaceAll(data, name).replace(/^ +\w+ +/, ""));
+    };
+    const jsonLines = (rows: readonly object[]) =>
+      rows.map((it) => `${JSON.stringify(it)}\n`).join("");
+    const labelled = (labels: readonly unknown[]) =>
+      jsonLines(labels.map((label, i) => ({ text: `text ${i}`, label })));
+    const rows = [
+      ...Array.from({ length: 30 }, (_, i) => `good ${i},pos`),
+      ...Array.from({ length: 30 }, (_, i) => `bad ${i},neg`),
+      ...["very good,Pos", "nice,pos ", "good 1,pos", "  ,neg", "good 2,neg"],
+    ];
+    assertEquals(await said("messy.csv", `text,label\n${rows.join("\n")}\n`), [
+      '"label", 3 classes: "Pos" 1, "neg" 32, "pos" 32',
+      'the class "Pos" (rows: 1, first messy.csv:62) may be "pos" (rows: 32) with a typing error: if so, correct it',
+      'texts with several labels: 1, first "good 2": "pos" (messy.csv:4) and "neg" (messy.csv:66)',
+      "1 of 65 rows that repeat an earlier one and count again (messy.csv:64): remove them",
+      "1 of 65 rows with an empty text (messy.csv:65)",
+      'classes with fewer than 5 rows (1), too few to learn and to score: "Pos" (rows: 1, first messy.csv:62)',
+    ]);
+    const pair = { premise: "p", hypothesis: "h" };
+    const pairs = [
+      ...Array.from({ length: 40 }, (_, i) => ({ ...pair, score: i / 8 })),
+      { ...pair, hypothesis: null, score: 1 },
+      pair,
+    ];
+    const scores = await said("b.jsonl", jsonLines(pairs));
+    assertEquals(scores.slice(0, 3), [
+      '"score", scores from 0 to 4.875, mean 2.438',
+      "rows without a label: 1, first b.jsonl:42: complete them, or leave them out by -S missing=skip",
+      "b.jsonl:41: Expected text, found nothing",
+    ]);
+    const lists = await said(
+      "some.jsonl",
+      labelled(["neg", ["pos"], "pos", ["neg"]]),
+    );
+    assertEquals(lists.slice(0, 3), [
+      '"label", 2 classes: "neg" 1, "pos" 1',
+      "some.jsonl:2: Expected a label, found a list",
+      "some.jsonl:4: Expected a label, found a list",
+    ]);
+    const many = Array.from({ length: 20 }, (_, i) => `class ${i % 11}`);
+    const [, doubt, ...others] = await said("many.jsonl", labelled(many));
+    assertMatch(
+      doubt!,
+      /^The labels of 20 rows have 11 different values, such as "class 0", too many to learn as classes: check the column of the label;/,
+    );
+    assertEquals(others, []);
+
+    // Class ids are shown by the names that the file records, and -1 is no class.
+    const read = (name: string) =>
+      Deno.readFile(join(FIXTURES, name, "train.parquet"));
+    const intents = await read("tiny-intents");
+    const named = await said("a.parquet", intents, "--label", "label");
+    assertEquals(
+      named[0],
+      '"label", 25 classes, from "intent 0" 2 to "intent 0" 2',
+    );
+    assertMatch(named[1]!, /^texts with several labels: 1/);
+    assertMatch(named[2]!, /^classes with fewer than 5 rows \(25\)/);
+    const undecided = await said("b.parquet", await read("tiny-undecided"));
+    assertMatch(undecided[0]!, /"label", 2 classes: "worse" \d, "better" \d$/);
+    assertEquals(undecided.length, 2);
+    const last = ', " card lost"';
+    const at = Buffer.from(intents).indexOf(last);
+    intents.set(new TextEncoder().encode(" ".repeat(last.length)), at);
+    const unnamed = await said("c.parquet", intents, "--label", "label");
+    assertMatch(
+      unnamed[1]!,
+      /^"c\.parquet", row 25: .*is not one of the classes/,
+    );
   }));

@@ -76,7 +76,7 @@ Deno.test("pipeline writes the page of a report with what made it, unless it had
     facts.section,
     new RegExp(`<dt>Deno</dt> <dd>${RegExp.escape(Deno.version.deno)}</dd>`),
   );
-  assertMatch(facts.section, /<dt>Processor<\/dt> <dd>.* threads?<\/dd>/);
+  assertMatch(facts.section, /<dt>System<\/dt> <dd>\w+ .*\(\w+\)<\/dd>/);
   const outcomes = ({ section }: RunFacts) =>
     [...section.matchAll(/<tr><td>(\w+)<.*?<td>([\w ]+)<\/td><\/tr>/g)]
       .map(([, id, outcome]) => [id, outcome]);

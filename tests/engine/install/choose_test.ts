@@ -73,7 +73,7 @@ Deno.test("selectEngine() falls back to webgpu and wasm for auto, and says why",
   assertEquals(gpu.engine, "webgpu");
   assertMatch(
     gpu.reason,
-    /^WebGPU on A GPU; not tensorflow: libtensorflow for Windows cannot be loaded/,
+    /^WebGPU on A GPU; not tensorflow: There is no libtensorflow that can be loaded on "x86_64-pc-windows-msvc"/,
   );
   const software = await selectEngine(
     "auto",
@@ -91,7 +91,7 @@ Deno.test("selectEngine() falls back to webgpu and wasm for auto, and says why",
   assertEquals(none.identity, "wasm tfjs 4.22.0");
   assertMatch(
     none.reason,
-    /Macs with Intel processors; not webgpu: No WebGPU adapter was found$/,
+    /"x86_64-apple-darwin"; not webgpu: No WebGPU adapter was found$/,
   );
 });
 

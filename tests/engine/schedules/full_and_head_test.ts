@@ -130,7 +130,7 @@ for (
         Error,
         "Interrupted",
       );
-      const resumed = await run(loadCheckpoint(path, classifier.layout.size));
+      const resumed = await run(loadCheckpoint(path));
       assertSameBits(resumed.values, whole.values);
       assertEquals(resumed.losses, whole.losses);
       await Deno.remove(folder, { recursive: true });

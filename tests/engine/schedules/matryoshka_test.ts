@@ -166,7 +166,7 @@ for (const objective of objectives) {
         "Interrupted",
       );
       const resumed = await run({
-        resume: loadCheckpoint(path, classifier.layout.size),
+        resume: loadCheckpoint(path),
       });
       await Deno.remove(folder, { recursive: true });
       assertSameBits(resumed.values, whole.values);

@@ -68,7 +68,7 @@ Deno.test(
 
     const folder = await Deno.makeTempDir();
     const path = join(folder, "training.safetensors");
-    const load = () => loadCheckpoint(path, classifier.layout.size);
+    const load = () => loadCheckpoint(path);
     for (
       const [place, step, epochs] of [
         ["step", 3, 0],

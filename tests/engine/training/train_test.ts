@@ -88,7 +88,7 @@ for (
         "Interrupted",
       );
       const before = resume?.progress.step ?? 0;
-      resume = loadCheckpoint(path, ...layouts.map(({ size }) => size));
+      resume = loadCheckpoint(path);
       assert(resume!.progress.step > before);
     }
     const resumed = await train(classifier, initial, given, options, {
