@@ -381,7 +381,7 @@ function verdictText(
             score && ` ${score}`
           }, ${found} (${cell.title} at rank ${cell.rank}), is ${not} above the ${least} of ${than}: ${metric} ${difference} on ${examples} examples.`,
           ...(othersLearnt ? otherText : []),
-          isOpen ? remedy : "Try a lower learning rate or more epochs.",
+          isOpen ? remedy : "Try other learning rates, alphas and epochs.",
         ],
       };
     }
