@@ -38,7 +38,12 @@ export const verifyCommand = command`
       const reason = "compare with the cached result";
       say({ type: "started", stage, attempt: 1, reason });
       const result = await verify(
-        ...[graph, stage, ofRun, say, signal, differenceOf] as const,
+        graph,
+        stage,
+        ofRun,
+        say,
+        signal,
+        differenceOf,
       );
       if (Object.keys(result.differing).length > 0) code = EXIT.failed;
       say({ type: "verified", ...result });

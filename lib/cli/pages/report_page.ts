@@ -162,8 +162,9 @@ function dateText(iso: string): string {
 /** The Git commit of a folder, and whether files differ from it; undefined without Git or outside of a repository. */
 async function commitOf(folder: string): Promise<string | undefined> {
   const described = await thisHost.output(
-    ...["git", "-C", folder, "describe", "--always", "--exclude=*"] as const,
-    ...["--abbrev=12", "--dirty=, with changes"],
+    "git",
+    ...["-C", folder, "describe", "--always", "--exclude=*", "--abbrev=12"],
+    "--dirty=, with changes",
   );
   return described?.trim();
 }
