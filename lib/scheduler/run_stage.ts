@@ -74,6 +74,8 @@ export async function runStage(
   if ("manifest" in again) return { state: "reused", decided: again };
   using _mutex = await lockMutex(run, stage);
   using gpus = await takeGpus(run, stage);
+  // The stage that held the slot may have failed.
+  run.waiting.throwIfAborted();
   run.emit({ type: "decided", stage: stage.id, decision: again.decision });
   for (let number = 1;; number++) {
     const end = await runOnce(run, stage, again, results, gpus, number);
