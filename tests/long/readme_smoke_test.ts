@@ -154,7 +154,7 @@ async function runExamples(): Promise<void> {
 Deno.test("README's smoke pipeline prints the report, then has nothing to do, and is deterministic", async () => {
   const first = await succeeds(["pipeline", "smoke", "--out", out]);
   assertMatch(first, /12 stages: 12 ran/);
-  assertMatch(first, /Speed-up [\d.]+x/);
+  assertMatch(first, /^Speed-up +LoRA.*\nSweep \(s\) +[\d.]+x$/m);
   const scores = JSON.parse(
     await Deno.readTextFile(
       join(out, "smoke/evaluate-dylora@sst2,seed=0/scores.json"),

@@ -161,7 +161,6 @@ Deno.test("report divides no seconds that several machines took, and names the m
       markdown,
       /several machines, .*: DyLoRA: A, 2 threads. LoRA: B, 2 threads\./,
     );
-    assert(!markdown.includes("**Speed-up"));
     assertMatch(markdown, /\| LoRA, rank 2 \/ .* \| unknown \| unknown \| \d/);
   });
 });
