@@ -232,7 +232,7 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 1160,
+  "lib/artifacts": 1196,
   "lib/benchmarks": 385,
   "lib/cli": 8062,
   "lib/data": 1727,

@@ -366,7 +366,7 @@ Deno.test("a redirect of another server is followed without the token, but not t
   assertMatch(caches.said.join(), /answers 307 to PUT/);
 });
 
-Deno.test("what is damaged, truncated, swapped or old is refused, in 120 tries, and nothing of it is in the cache", async () => {
+Deno.test("what is damaged, truncated, swapped or old is refused, in 240 tries, and nothing of it is in the cache", async () => {
   using caches = new Caches();
   await using server = new FaultyServer(caches.join("remote"));
   const { key, manifests } = await shared(caches, server.url, ["a", "b"]);
@@ -423,7 +423,7 @@ Deno.test("what is damaged, truncated, swapped or old is refused, in 120 tries, 
         ),
     ];
   let [tries, unharmed] = [0, 0];
-  for (let i = 0; tries < 120; i++) {
+  for (let i = 0; tries < 240; i++) {
     for (const path of paths) {
       const bytes = read(path);
       for (const wrong of wrongs) {
