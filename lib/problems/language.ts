@@ -1,4 +1,5 @@
 import type { Message } from "../data/example.ts";
+import { repeatedRows } from "../data/faults.ts";
 import { describeValue, listIn, textIn } from "../data/labels.ts";
 import type { Row } from "../data/table.ts";
 import {
@@ -9,7 +10,6 @@ import {
   type ProblemKind,
   summedScorer,
   throwFaults,
-  type Values,
 } from "./problem.ts";
 
 /** Metrics of the tokens to write, by their losses: lower is better. */
@@ -66,7 +66,13 @@ function after({ starts, ...details }: ProblemDetails = {}): Problem {
       const metric = metricNamed(METRICS, name);
       return summedScorer(
         { units: starts!.length - 1, width: 2 },
-        (losses) => lossesByPrompt(losses, starts!),
+        (losses) =>
+          Array.from(starts!.subarray(1)).flatMap((end, prompt) => {
+            const start = starts![prompt]!;
+            let sum = 0;
+            for (let i = start; i < end; i++) sum += losses[i]!;
+            return [sum, end - start];
+          }),
         ([sum, tokens]) => metric(sum! / tokens!),
       );
     },
@@ -84,16 +90,6 @@ function after({ starts, ...details }: ProblemDetails = {}): Problem {
   };
 }
 
-/** Sum of the losses of each prompt, and its number of tokens to write: `[prompts, 2]` */
-function lossesByPrompt(losses: Values, starts: Int32Array): number[] {
-  return Array.from(starts.subarray(1)).flatMap((end, prompt) => {
-    const start = starts[prompt]!;
-    let sum = 0;
-    for (let i = start; i < end; i++) sum += losses[i]!;
-    return [sum, end - start];
-  });
-}
-
 /** What one row has to be written. */
 interface Pair {
   readonly text: string;
@@ -109,7 +105,11 @@ export const completionColumn: LabelColumn = {
     const faults: string[] = [];
     const pairs = rows.flatMap((row) => {
       try {
-        return { ...row, ...pairOf(row, isLabelled) };
+        const pair = pairOf(row, isLabelled);
+        const { messages, text, completion } = pair;
+        // A conversation counts as the text of a row, so that equal ones are found.
+        const prompt = messages ? JSON.stringify(messages) : text;
+        return { ...pair, place: row.place, values: [prompt, completion] };
       } catch (error) {
         if (!(error instanceof SyntaxError)) throw error;
         faults.push(error.message);
@@ -117,11 +117,7 @@ export const completionColumn: LabelColumn = {
       }
     });
     throwFaults(faults);
-    // A conversation counts as the text of a row, so that equal ones are found.
-    const prompts = Map.groupBy(
-      pairs,
-      ({ text, messages }) => messages ? JSON.stringify(messages) : text,
-    );
+    const prompts = Map.groupBy(pairs, ({ values }) => values[0]);
     return [...prompts].map(([prompt, pairs]) => (
       { place: pairs[0]!.place, values: [prompt, pairs] }
     ));
@@ -139,7 +135,8 @@ export const completionColumn: LabelColumn = {
       };
     },
     describe: () => "texts to write",
-    faults: () => [],
+    faults: (rows) =>
+      repeatedRows(rows.flatMap(({ values }) => values[1] as readonly Row[])),
     stratum: () => 0,
     usualMetrics: () => Object.keys(METRICS),
   }),
