@@ -5,8 +5,7 @@ import { defineTask } from "../lib/pipeline/task.ts";
 import { classNames } from "../lib/stages/settings.ts";
 
 export default defineTask({
-  description:
-    "Import a LoRA adapter for sequence classification from a PEFT folder",
+  description: "Import a LoRA adapter from a PEFT folder",
   params: z.strictObject({
     source: z.string().min(1).describe(
       "Folder with adapter_config.json and adapter_model.safetensors",
