@@ -8,8 +8,8 @@ if (Deno.args.length > 0) {
 
 Run the gate: ${STEPS.map((it) => `deno ${it}`).join(", ")}.
 It takes six minutes on two idle processors. Tests of one area:
-deno task test:engine, test:tasks, test:scheduler, test:slurm, test:cli or
-test:others.`,
+deno task test:engine, test:tasks, test:scheduler, test:slurm,
+test:cli/commands, test:cli or test:others.`,
   );
   Deno.exit(help ? 0 : 2);
 }
