@@ -97,7 +97,8 @@ Deno.test("each group of tests has the folder of its name, and one has the other
   const groups = tasks["test:all"]!.dependencies!;
   const folders = groups.map((it) => it.replace("test:", "tests/"))
     .filter((it) => it !== "tests/others");
-  const start = "npm_lifecycle_event= deno test -A --no-check";
+  const start =
+    "npm_lifecycle_event= deno test -A --no-check --unstable-lazy-dynamic-imports";
   for (const group of groups) {
     const folder = group === "test:others"
       ? "tests/"
