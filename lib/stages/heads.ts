@@ -70,17 +70,16 @@ export async function fitHeads(
     const all = await logitsAt(stage, ready, examples, options);
     flops += evaluationFlops(ready.classifier, examples, options);
     const size = all.length / ranks.length;
-    const features = ranks.map((_, i) =>
-      layer.inputsOf(all.subarray(i * size, (i + 1) * size))
-    );
-    const targets = targetsOf(layer.outputsOf(features.at(-1)!));
+    const inputsAt = (i: number) =>
+      layer.inputsOf(all.subarray(i * size, (i + 1) * size));
+    const targets = targetsOf(layer.outputsOf(inputsAt(fitted.length)));
     // The fits are computed in float32, whatever the features were computed in.
     await startStageEngine({ ...stage, params: { precision: "f32" } });
     for (const [i, rank] of fitted.entries()) {
       await yieldToEvents();
       stage.signal.throwIfAborted();
       stage.progress(i, fitted.length, "ranks");
-      const given = { count, features: features[i]!, targets };
+      const given = { count, features: inputsAt(i), targets };
       const fit = await fitHead(given, layer.values, loss);
       const { pull, heldOut } = fit;
       const losses = [heldOut.given, heldOut.fitted]
