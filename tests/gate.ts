@@ -7,7 +7,7 @@ if (Deno.args.length > 0) {
     `Usage: deno task ok
 
 Run the gate: ${STEPS.map((it) => `deno ${it}`).join(", ")}.
-It takes six minutes on two idle processors. Tests of one area:
+It takes five minutes on two idle processors. Tests of one area:
 deno task test:engine, test:tasks, test:scheduler, test:slurm,
 test:cli/commands, test:cli or test:others.`,
   );
