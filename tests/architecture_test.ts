@@ -244,18 +244,18 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/pipeline": 2855,
   "lib/pypi": 494,
   "lib/ranks": 165,
-  "lib/problems": 2114,
+  "lib/problems": 2111,
   "lib/report": 3822,
   "lib/remote": 1132,
   "lib/resize": 1391,
   "lib/scheduler": 4979,
   "lib/serve": 1298,
   "lib/slurm": 1253,
-  "lib/stages": 3415,
+  "lib/stages": 3416,
   "lib/store": 1181,
   "lib/text": 1913,
   "lib/track": 862,
-  "tasks": 643,
+  "tasks": 642,
 };
 
 /** Lines of code below a folder. */

@@ -52,7 +52,7 @@ export type ScoresFile = z.input<typeof ScoresInfo>;
 export interface Outputs {
   /** `[ranks, examples, outputs]`, of words `[ranks, words, outputs]` */
   readonly logits: Float32Array;
-  /** Class ids or scores, `[examples]` or `[words]`. */
+  /** Class ids, scores, or marks of texts to write, `[examples]` or `[words]`. */
   readonly labels: Float32Array;
   /** Of words, where those of each text start, `[texts + 1]`, and their numbers in their text, `[words]`. */
   readonly words?: {

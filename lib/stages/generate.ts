@@ -14,6 +14,7 @@ import { checkSameLabels, problemOf } from "../problems/registry.ts";
 import { textStatistics } from "../problems/text_metrics.ts";
 import { ModelTokenizer } from "../text/model_tokenizer.ts";
 import { loadAdapter, type Ready, selectedRanks } from "./load_classifier.ts";
+import { textMark } from "./scored_split.ts";
 import type { RankChoice, UsageSettings, WritingSettings } from "./settings.ts";
 
 /** Writes texts for a split at some ranks of the adapter of a stage, and an artifact of kind `scores` of these texts. */
@@ -34,7 +35,7 @@ export async function generate(
   const ready = await loadAdapter(stage, inputs.model.path, adapter);
   const written = await writeTexts(stage, ready, units, { ...params, ranks });
   const { texts, tokens, flops } = written;
-  const labels = Float32Array.from(units, ({ index }) => index);
+  const labels = Float32Array.from(units, textMark);
   const problem = problemOf({ problem: "writing", labels: null });
   const statistics = texts.map((own) =>
     textStatistics(

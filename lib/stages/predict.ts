@@ -123,8 +123,7 @@ async function writtenAfter(
   ready: Ready,
   rank: number,
 ): Promise<Prediction[]> {
-  const at = { ranks: [rank], batchSize: WRITTEN };
-  const options = { ...stage.params, ...at };
+  const options = { ...stage.params, ranks: [rank], batchSize: WRITTEN };
   const { texts: [all] } = await writeTexts(stage, ready, texts, options);
   const none = { label: null, probabilities: null, score: null };
   return all!.map((written) => ({ ...none, written }));

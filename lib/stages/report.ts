@@ -38,6 +38,7 @@ import type { Report } from "../report/report.ts";
 import type { Result, TrainingCost } from "../report/result.ts";
 import { seededDraw } from "../report/statistics.ts";
 import type { CompareOptions } from "../report/summarize.ts";
+import { textMark } from "./scored_split.ts";
 
 type Input = "scores" | "adapters" | "classifiers" | "data" | "tokenized";
 type Artifacts = readonly InputArtifact[];
@@ -173,8 +174,9 @@ async function textsOf(
   for (const { path, stage: source } of data) {
     const info = await readDatasetInfo(path);
     if (info.task !== task || !Object.hasOwn(info.splits, split)) continue;
-    const examples = await readExamples(path, split);
     const isWritten = problemOf(info).head === "language";
+    const examples = (await readExamples(path, split))
+      .map((it) => isWritten ? { ...it, label: textMark(it) } : it);
     const scored = examples.map(({ label, words: all = [[0, 0, label]] }, i) =>
       words === undefined || isWritten ? all : Array.from(
         words.numbers.subarray(words.starts[i], words.starts[i + 1]),
@@ -182,10 +184,9 @@ async function textsOf(
       )
     );
     const given = scored.flat();
-    // The data have no tokens to write, but as many prompts.
-    const prompts = words ? words.starts.length - 1 : labels.length;
-    const same = isWritten
-      ? examples.length === prompts
+    // Losses have for labels the tokens to write, which the data have not.
+    const same = isWritten && words
+      ? examples.length === words.starts.length - 1
       : given.length === labels.length &&
         given.every(([, , label = NaN], i) => Math.fround(label) === labels[i]);
     if (same) {
@@ -242,8 +243,7 @@ function adapterSize(trained: TrainedArtifact): Result["size"] {
   if (rank === undefined) return null;
   const path = join(trained.artifact.path, "adapter_model.safetensors");
   using file = SafetensorsFile.open(path);
-  let ofRanks = 0;
-  let others = 0;
+  let [ofRanks, others] = [0, 0];
   for (const [name, { shape }] of file.tensors) {
     const isOfRank = adapterTensor(name)?.of.shape.includes("rank");
     if (isOfRank) ofRanks += elementCount(shape);

@@ -81,7 +81,6 @@ export async function runTraining(
     ? undefined
     : readScoredSplit(tokens, info, params.selectOn);
   const problem = problemOf(info);
-  const { loss } = problem;
   const classWeights = classWeightsOf(stage, problem, examples);
   const precision = await startStageEngine(stage);
   const classifier = loadFolder(folder, problem, trained);
@@ -108,7 +107,7 @@ export async function runTraining(
     {
       ...params,
       objective,
-      loss,
+      loss: problem.loss,
       padTo: params.padding === "maxLength" ? info.maxLength : undefined,
       optimizer: {
         beta1: 0.9,
@@ -122,8 +121,7 @@ export async function runTraining(
     {
       evaluate: held && evaluate && (async (values) => {
         const { ranks } = scored;
-        const { examples } = held;
-        const logits = await evaluate(values, ranks, examples, { signal });
+        const logits = await evaluate(values, ranks, held.examples, { signal });
         return scoreEpoch(held, ranks, logits, stage.log);
       }),
       resume: resumeFrom(checkpoint, stage),
@@ -138,10 +136,8 @@ export async function runTraining(
   );
   stage.metric(STEP_SECONDS, result.msPerStep / 1000);
   stage.metric(TRAINING_SECONDS, result.seconds);
+  if (held) stage.metric(SELECTION_SECONDS, result.evaluationSeconds);
   const { epochs, values, best } = result;
-  if (held !== undefined) {
-    stage.metric(SELECTION_SECONDS, result.evaluationSeconds);
-  }
   const record = {
     ...taskFields(info),
     seed: params.seed,

@@ -3,6 +3,7 @@ import {
   assertAlmostEquals,
   assertEquals,
   assertMatch,
+  assertRejects,
   assertStringIncludes,
 } from "@std/assert";
 import { cpSync } from "node:fs";
@@ -56,21 +57,17 @@ Deno.test("generate writes texts at several ranks, scores them, a report has int
       ...{ stage: "x", matrix: {}, path, seconds: 1 },
       metrics: { training_seconds: 1, step_seconds: 1, ...more },
     }];
-    const { output: report } = await runTask(
-      reportTask,
-      folder,
-      { replicates: 100 },
-      {},
-      {
+    const reportOf = (
+      scores: ReturnType<typeof artifact>,
+      data: ReturnType<typeof artifact>,
+    ) =>
+      runTask(reportTask, folder, { replicates: 100 }, {}, {
         inputs: {
-          scores: artifact(scores),
-          adapters: artifact(adapter),
-          data: artifact(data),
-          classifiers: [],
+          ...{ scores, data, adapters: artifact(adapter), classifiers: [] },
           tokenized: artifact(tokens, { truncated_train: 3 }),
         },
-      },
-    );
+      });
+    const { output: report } = await reportOf(artifact(scores), artifact(data));
     const markdown = await Deno.readTextFile(join(report, "report.md"));
     for (const metric of ["bleu", "rouge\\_l", "ter", "nist"]) {
       const [, table] = markdown.split(`**${metric}**, one seed:`);
@@ -83,6 +80,25 @@ Deno.test("generate writes texts at several ranks, scores them, a report has int
     assertStringIncludes(
       markdown,
       "counted from the shapes of the matrix products including padding in training, and without it in written texts; a reduction counts as 0",
+    );
+    // Data of the same size, in which people wrote something else once.
+    const other = join(folder, "other");
+    cpSync(data, other, { recursive: true });
+    const rows = join(other, "validation.jsonl");
+    const before = await Deno.readTextFile(rows);
+    await Deno.writeTextFile(rows, before.replace("has warm", "has hot"));
+    await assertRejects(
+      () => reportOf(artifact(scores), artifact(other)),
+      Error,
+      '"x" scores other examples than "x" has',
+    );
+    const ofOther = await run("generate", params, {
+      ...{ model, adapter, data: other },
+    });
+    await assertRejects(
+      () => reportOf([...artifact(scores), ...artifact(ofOther)], []),
+      Error,
+      "cover different examples; evaluate all methods on the same data",
     );
     const paired = await attempt("classify", {
       texts: [{ text: "a", pair: "b" }],
