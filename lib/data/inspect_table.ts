@@ -243,7 +243,7 @@ function guessLabel(
   if (found !== undefined) return found;
   const names = quoteAll(columns.map(({ name }) => name)) || "it has none";
   throw new RangeError(
-    `No column of "${path}" looks like labels (${names}): name it with --label`,
+    `No column of "${path}" looks like labels (${names}): name it with --label, or if texts are to be written, use the pipeline e2e`,
   );
 }
 
