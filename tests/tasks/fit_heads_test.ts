@@ -206,3 +206,22 @@ Deno.test("fit-heads leaves ranks above upTo, and an adapter of one rank, with t
     assertEquals(none!.ranks, [{ rank: 4, pull: null }]);
     assertEquals(none!.flops, 0);
   }));
+
+Deno.test("fit-heads reads a twentieth of what the training has read, at least 300 texts", () =>
+  withEngineStages(async ({ folder, given: { model }, run }) => {
+    const limit = { train: 500, validation: 10 };
+    const { output: data } = await runTask(fetchGlue, folder, {
+      ...{ task: "sst2", source: fixture("tiny-glue"), limit },
+    });
+    const given = { model, data };
+    const { output: tokens } = await runTask(tokenize, folder, {}, given);
+    const settings = { ...F32, rank: 2, batchSize: 100 };
+    for (const [epochs, texts] of [[1, 300], [16, 400], [40, 500]] as const) {
+      const more = { epochs, learningRate: 1e-3 };
+      const inputs = { model, tokens };
+      const adapter = await run("train-lora", { ...settings, ...more }, inputs);
+      const heads = await run("fit-heads", F32, { ...inputs, adapter });
+      const { training } = await readAdapter(heads);
+      assertEquals(training.heads!.examples, texts);
+    }
+  }));
