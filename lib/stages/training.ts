@@ -81,6 +81,7 @@ export async function runTraining(
     ? undefined
     : readScoredSplit(tokens, info, params.selectOn);
   const problem = problemOf(info);
+  const { loss } = problem;
   const classWeights = classWeightsOf(stage, problem, examples);
   const precision = await startStageEngine(stage);
   const classifier = loadFolder(folder, problem, trained);
@@ -107,7 +108,7 @@ export async function runTraining(
     {
       ...params,
       objective,
-      loss: problem.loss,
+      loss,
       padTo: params.padding === "maxLength" ? info.maxLength : undefined,
       optimizer: {
         beta1: 0.9,
@@ -121,7 +122,8 @@ export async function runTraining(
     {
       evaluate: held && evaluate && (async (values) => {
         const { ranks } = scored;
-        const logits = await evaluate(values, ranks, held.examples, { signal });
+        const { examples } = held;
+        const logits = await evaluate(values, ranks, examples, { signal });
         return scoreEpoch(held, ranks, logits, stage.log);
       }),
       resume: resumeFrom(checkpoint, stage),
@@ -136,8 +138,10 @@ export async function runTraining(
   );
   stage.metric(STEP_SECONDS, result.msPerStep / 1000);
   stage.metric(TRAINING_SECONDS, result.seconds);
-  if (held) stage.metric(SELECTION_SECONDS, result.evaluationSeconds);
   const { epochs, values, best } = result;
+  if (held !== undefined) {
+    stage.metric(SELECTION_SECONDS, result.evaluationSeconds);
+  }
   const record = {
     ...taskFields(info),
     seed: params.seed,
