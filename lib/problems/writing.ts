@@ -1,3 +1,4 @@
+import type { Example } from "../data/example.ts";
 import { language } from "./language.ts";
 import type { ProblemKind } from "./problem.ts";
 import { STATISTICS, TEXT_METRICS, textScorer } from "./text_metrics.ts";
@@ -24,3 +25,12 @@ export const writing: ProblemKind = {
     scorer: (name, labels) => textScorer(name, labels.length),
   }),
 };
+
+/** What a text to write has for a label: a number of 24 bits made of its prompt and of what people wrote (FNV-1a), so that other texts are told apart. */
+export function textMark({ text, messages, completions }: Example): number {
+  let hash = 0x811c9dc5;
+  for (const char of JSON.stringify([text, messages, completions])) {
+    hash = Math.imul(hash ^ char.codePointAt(0)!, 0x01000193);
+  }
+  return hash >>> 8;
+}

@@ -12,9 +12,9 @@ import { type Adapter, afterEpoch, readAdapter } from "../peft/adapter.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import { checkSameLabels, problemOf } from "../problems/registry.ts";
 import { textStatistics } from "../problems/text_metrics.ts";
+import { textMark } from "../problems/writing.ts";
 import { ModelTokenizer } from "../text/model_tokenizer.ts";
 import { loadAdapter, type Ready, selectedRanks } from "./load_classifier.ts";
-import { textMark } from "./scored_split.ts";
 import type { RankChoice, UsageSettings, WritingSettings } from "./settings.ts";
 
 /** Writes texts for a split at some ranks of the adapter of a stage, and an artifact of kind `scores` of these texts. */

@@ -29,6 +29,7 @@ import { methodName } from "../engine/schedules/registry.ts";
 import { taskTitle } from "../benchmarks/glue.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import { problemOf } from "../problems/registry.ts";
+import { textMark } from "../problems/writing.ts";
 import { compare } from "../report/compare.ts";
 import { renderFigures } from "../report/figure.ts";
 import { renderMarkdown } from "../report/markdown.ts";
@@ -38,7 +39,6 @@ import type { Report } from "../report/report.ts";
 import type { Result, TrainingCost } from "../report/result.ts";
 import { seededDraw } from "../report/statistics.ts";
 import type { CompareOptions } from "../report/summarize.ts";
-import { textMark } from "./scored_split.ts";
 
 type Input = "scores" | "adapters" | "classifiers" | "data" | "tokenized";
 type Artifacts = readonly InputArtifact[];

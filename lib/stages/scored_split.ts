@@ -1,7 +1,6 @@
 import type { ScoresInfo } from "../artifacts/scores.ts";
 import { readLabelledTokens, type TokensInfo } from "../artifacts/tokens.ts";
-import { type Example, wordStarts } from "../data/example.ts";
-import { seededRandom } from "../engine/random.ts";
+import { wordStarts } from "../data/example.ts";
 import { problemOf, scoresOf } from "../problems/registry.ts";
 
 /** A labelled split on which classifiers are scored. */
@@ -42,9 +41,4 @@ export function readScoredSplit(
         return { rank, metrics: scoresOf(problem, metrics, own, labels) };
       }),
   };
-}
-
-/** What a text to write has for a label: a number made of its prompt and of what people wrote, so that other texts are told apart. */
-export function textMark({ text, messages, completions }: Example): number {
-  return seededRandom(0, JSON.stringify([text, messages, completions])).next();
 }
