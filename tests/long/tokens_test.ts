@@ -147,7 +147,7 @@ Deno.test("tagged words train an adapter whose ranks are scored by entities in o
         "base_model.model.classifier.weight",
       ],
     );
-    const heads = await run("fit-heads", { precision: "f32" }, {
+    const heads = await run("fit-heads", { precision: "f32", examples: 1000 }, {
       ...inputs,
       adapter,
     });
