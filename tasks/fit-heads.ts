@@ -9,13 +9,16 @@ import {
 
 export default defineTask({
   description:
-    "Fit the last layer of an adapter's head for each rank to what the adapter says at its own rank",
+    "Fit the last layer of an adapter's head for each rank to what the adapter says at its own rank, or to labels",
   params: z.strictObject({
     ranks: ranksToUse.default("powers").describe(
       "Ranks that get a head of their own, and that the adapter serves from then on: a list; all = every rank that it serves; powers = of these the powers of two and the largest",
     ),
     upTo: z.int().min(1).default(4).describe(
-      "Highest rank whose head is fitted; higher ones keep the trained head, which is nearly right for them",
+      "Highest rank below the adapter's own whose head is fitted; higher ones keep the trained head, which is nearly right for them",
+    ),
+    target: z.enum(["adapter", "labels"]).default("adapter").describe(
+      "What the heads are fitted to: what the adapter says at its own rank, or the labels of the texts; to these its own rank is fitted as well, such as that of a LoRA",
     ),
     examples: z.int().min(10).optional().describe(
       "Maximum number of training texts, drawn by the seed of the training (default: a twentieth of what the training has read, from 300 to 3000, which costs about a tenth of it; of an imported adapter 3000); a fifth of them chooses how far a head may move",

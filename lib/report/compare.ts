@@ -98,8 +98,9 @@ function compareOne(results: readonly Result[], options: CompareOptions) {
       },
       methods: sides.map(({ summary }) => summary),
       contrasts: pairsOf(sides).map((pair) => {
-        const [{ curve }, baseline] = pair;
-        const isSwept = baseline.summary.role === "baseline";
+        const [{ curve, summary }, baseline] = pair;
+        const isSwept = baseline.summary.role === "baseline" &&
+          summary.role === "candidate";
         return {
           ...differenceOf(sides, pair, confidence),
           speedUp: isSwept ? speedUp(curve, baseline.curve) : null,
@@ -162,15 +163,16 @@ type Pair<T> = readonly [candidate: T, baseline: T];
 /**
  * Each candidate with each LoRA trained at every rank; what trained several
  * ranks with each LoRA reduced by SVD, which also serves them after one
- * training; and what has a head for each rank with the same with the trained
- * head. Only where the variants do not contradict each other.
+ * training; and what has fitted heads with the same with the trained one. Only
+ * where the variants do not contradict each other.
  */
 function pairsOf<T extends CurveOf>(sides: readonly T[]): Pair<T>[] {
   const candidates = sides.filter((it) => it.summary.role === "candidate");
   const baselines = sides.filter((it) => it.summary.role === "baseline");
   const of = (it: T) => it.summary.provenance;
   const plain = candidates.filter((it) => of(it).heads === "trained");
-  const fitted = candidates.filter((it) => !plain.includes(it));
+  const all = [...candidates, ...baselines];
+  const fitted = all.filter((it) => of(it).heads === "fitted");
   const bySvd = plain.filter((it) => of(it).reducedBy === "svd");
   const trained = plain.filter((it) =>
     of(it).reducedBy === null &&
@@ -182,7 +184,7 @@ function pairsOf<T extends CurveOf>(sides: readonly T[]): Pair<T>[] {
   return [
     ...consistentPairs(candidates, baselines),
     ...consistentPairs(trained, bySvd),
-    ...consistentPairs(fitted, plain).filter(([it, other]) =>
+    ...consistentPairs(fitted, all).filter(([it, other]) =>
       other.summary.method === methodName(withTrainedHead(of(it)))
     ),
   ];

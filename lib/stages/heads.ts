@@ -1,6 +1,6 @@
 import { writeAdapter } from "../peft/adapter.ts";
 import { readModel } from "../artifacts/model.ts";
-import { readTokens } from "../artifacts/tokens.ts";
+import { readLabelledTokens, readTokens } from "../artifacts/tokens.ts";
 import { trainingDigest } from "../artifacts/training.ts";
 import type { EncodedExamples } from "../data/example.ts";
 import type { Model } from "../engine/models/model.ts";
@@ -25,14 +25,15 @@ import type { RankChoice } from "./settings.ts";
 
 /**
  * Fits the last layer of the head for each of some ranks of the adapter of a
- * stage, to what the adapter itself says of training texts at its own rank, and
- * writes an artifact of kind `adapter` that serves these ranks. Labels are not
- * looked at: the adapter has seen them.
+ * stage, and writes an artifact of kind `adapter` that serves these ranks. It is
+ * fitted to what the adapter itself says of training texts at its own rank, or
+ * to their labels, which the adapter has seen.
  */
 export async function fitHeads(
   stage: AdapterStage<{
     readonly ranks: RankChoice;
     readonly upTo: number;
+    readonly target: "adapter" | "labels";
     readonly examples?: number | undefined;
   }>,
 ): Promise<void> {
@@ -45,17 +46,21 @@ export async function fitHeads(
       "The heads of this adapter are fitted already: connect the adapter that they were fitted to",
     );
   }
-  const { head, loss, targetsOf } = problemOf(info);
+  const { head, loss, targetsOf, balancedWeights } = problemOf(info);
   if (head === "language") {
     throw new RangeError(
       "The language head of a model is not trained, so no rank needs one of its own: evaluate the adapter itself",
     );
   }
   const teacher = training.rank;
-  const fitted = served.filter((rank) => rank < teacher && rank <= params.upTo);
+  const isToLabels = params.target === "labels";
+  const fitted = served.filter((rank) =>
+    rank === teacher ? isToLabels : rank <= params.upTo
+  );
   const model = readModel(inputs.model.path, head);
   const layer = lastLayer(adapter.tensors, model);
-  const tokens = readTokens(inputs.tokens.path, info, "train");
+  const readSplit = isToLabels ? readLabelledTokens : readTokens;
+  const tokens = readSplit(inputs.tokens.path, info, "train");
   // A tenth of the cost of the training: a text is read at four ranks, without gradients.
   const read = training.imported ? Infinity : training.examples;
   const usual = Math.min(Math.max(Math.round(read / 20), 300), 3000);
@@ -65,7 +70,7 @@ export async function fitHeads(
   let flops = 0;
   if (fitted.length > 0) {
     const ready = await load();
-    const ranks = [...fitted, teacher];
+    const ranks = isToLabels ? fitted : [...fitted, teacher];
     const batchSize = evaluationBatchSize(ranks.length);
     const options = { ranks, batchSize, givesFeatures: true };
     const all = await logitsAt(stage, ready, examples, options);
@@ -73,20 +78,28 @@ export async function fitHeads(
     const size = all.length / ranks.length;
     const inputsAt = (i: number) =>
       layer.inputsOf(all.subarray(i * size, (i + 1) * size));
-    const targets = targetsOf(layer.outputsOf(inputsAt(fitted.length)));
+    const { labels = new Float32Array(count) } = examples;
+    const targets = isToLabels
+      ? labels
+      : targetsOf(layer.outputsOf(inputsAt(fitted.length)));
+    const isBalanced = isToLabels && !training.imported &&
+      training.classWeights;
+    const classWeights = isBalanced && balancedWeights!(tokens.labels!);
+    const weights = labels.map((it) => classWeights ? classWeights[it]! : 1);
     // The fits are computed in float32, whatever the features were computed in.
     await startStageEngine({ ...stage, params: { precision: "f32" } });
     for (const [i, rank] of fitted.entries()) {
       await yieldToEvents();
       stage.signal.throwIfAborted();
       stage.progress(i, fitted.length, "ranks");
-      const given = { count, features: inputsAt(i), targets };
+      const given = { count, features: inputsAt(i), targets, weights };
       const fit = await fitHead(given, layer.values, loss);
       const { pull, heldOut } = fit;
       const losses = [heldOut.given, heldOut.fitted]
         .map((loss) => loss.toFixed(4)).join(" -> ");
       const what = pull === null ? "trained head kept" : `pull ${pull}`;
-      log(`rank ${rank}: loss against rank ${teacher} ${losses}, ${what}`);
+      const against = isToLabels ? "labels" : `rank ${teacher}`;
+      log(`rank ${rank}: loss against ${against} ${losses}, ${what}`);
       fits.set(rank, fit);
       flops += fit.flops;
     }
@@ -116,25 +129,33 @@ export async function fitHeads(
 
 /** Draws up to `count` examples, in a random order. */
 function sampled(
-  { ids, types, offsets, index, words }: EncodedExamples,
+  { ids, types, offsets, index, labels, words }: EncodedExamples,
   count: number,
   seed: number,
 ): EncodedExamples {
   const order = Array.from(index, (_, i) => i);
   shuffle(order, seededRandom(seed, "heads"));
   const drawn = order.slice(0, count);
-  const partsOf = (values: Int32Array | Uint8Array, starts = offsets) =>
-    drawn.flatMap((i) => [...values.subarray(starts[i], starts[i + 1])]);
+  const partsOf = (
+    values: Int32Array | Float32Array | Uint8Array,
+    starts?: Int32Array,
+  ) =>
+    drawn.flatMap((i) =>
+      starts ? [...values.subarray(starts[i], starts[i + 1])] : values[i]!
+    );
   const startsOf = (starts: Int32Array) => {
     let end = 0;
     const ends = drawn.map((i) => end += starts[i + 1]! - starts[i]!);
     return Int32Array.of(0, ...ends);
   };
   return {
-    ids: Int32Array.from(partsOf(ids)),
-    types: Uint8Array.from(partsOf(types)),
+    ids: Int32Array.from(partsOf(ids, offsets)),
+    types: Uint8Array.from(partsOf(types, offsets)),
     offsets: startsOf(offsets),
-    index: Int32Array.from(drawn, (i) => index[i]!),
+    index: Int32Array.from(partsOf(index)),
+    ...labels && {
+      labels: Float32Array.from(partsOf(labels, words?.offsets)),
+    },
     ...words && {
       words: {
         offsets: startsOf(words.offsets),

@@ -208,16 +208,18 @@ Deno.test("compare() refuses results with different metrics", () => {
   );
 });
 
-Deno.test("compare() sets a head for each rank against the trained head, and says what it brings", () => {
+Deno.test("compare() sets fitted heads against the trained head, of LoRA at each rank too, and says what a head for each rank brings", () => {
   const { comparisons: [comparison] } = compare([
     resultOf("mrpc", "lora-svd-heads", { 1: 4, 2: 4 }),
     resultOf("mrpc", "lora-svd", { 1: 12, 2: 4 }),
     resultOf("mrpc", "lora", { 1: 6, 2: 4 }),
+    resultOf("mrpc", "lora-heads", { 1: 5, 2: 4 }),
   ], OPTIONS);
   const { methods, contrasts, verdict } = comparison!;
   assertEquals(methods.map(({ role }) => role), [
     "candidate",
     "candidate",
+    "baseline",
     "baseline",
   ]);
   const nameOf = (place: number) => methods[place]!.method;
@@ -227,10 +229,18 @@ Deno.test("compare() sets a head for each rank against the trained head, and say
     ),
     [
       "lora-svd-heads - lora",
+      "lora-svd-heads - lora-heads",
       "lora-svd - lora",
+      "lora-svd - lora-heads",
       "lora-svd-heads - lora-svd",
+      "lora-heads - lora",
     ],
   );
+  // What a LoRA of each rank recommends is what others are held against, not itself.
+  assertEquals(contrasts.map(({ recommended }) => recommended !== null), [
+    ...[true, true, true, true],
+    ...[false, false],
+  ]);
   const heads = verdict!.reasons.at(-1)!;
   assert(
     /^A head for each rank brings \+20\.0 \[\+\d.*\] at rank 1\.$/.test(heads),

@@ -7,7 +7,9 @@ import {
   tensorsAt,
   writeAdapter,
 } from "../../lib/peft/adapter.ts";
+import { readTokens, readTokensInfo } from "../../lib/artifacts/tokens.ts";
 import { servedRanks, type Training } from "../../lib/artifacts/training.ts";
+import { seededRandom, shuffle } from "../../lib/engine/random.ts";
 import fetchGlue from "../../tasks/fetch-glue.ts";
 import tokenize from "../../tasks/tokenize.ts";
 import { assertClose, assertSameBits, fixture } from "../engine/reference.ts";
@@ -205,6 +207,73 @@ Deno.test("fit-heads leaves ranks above upTo, and an adapter of one rank, with t
     const { heads: none } = (await readAdapter(alone)).training;
     assertEquals(none!.ranks, [{ rank: 4, pull: null }]);
     assertEquals(none!.flops, 0);
+  }));
+
+Deno.test("fit-heads fits the head of a LoRA to labels, of which rare ones count more if they did in training", () =>
+  withEngineStages(async (stages) => {
+    const { folder, given, run } = stages;
+    const fit = async (training: Training) => {
+      const adapter = await referenceAdapter(folder, training);
+      const inputs = { ...given, adapter };
+      const settings = { ...F32, target: "labels" };
+      const read = await readAdapter(await run("fit-heads", settings, inputs));
+      return {
+        ...read.training.heads!,
+        head: read.heads!.get(4)![LAST],
+        inputs,
+      };
+    };
+    const equal = await fit(REFERENCE_LORA);
+    const classWeights = "balanced";
+    const balanced = await fit({ ...REFERENCE_LORA, classWeights });
+    for (const { examples, ranks: [own, ...others] } of [equal, balanced]) {
+      assertEquals(examples, 64);
+      assertEquals([own!.rank, ...others], [4]);
+      assert(own!.heldOut!.fitted < own!.heldOut!.given);
+    }
+    assertNotEquals(equal.head, balanced.head);
+    // The loss of the first fifth of the drawn texts by the trained head.
+    const info = await readTokensInfo(given.tokens);
+    const labels = readTokens(given.tokens, info, "train").labels!;
+    const logits = (await logitsByRank(stages, equal.inputs, {
+      ...F32,
+      split: "train",
+    })).get(4)!;
+    const order = [...labels.keys()];
+    shuffle(order, seededRandom(REFERENCE_LORA.seed, "heads"));
+    const losses = order.slice(0, 12).map((i) => {
+      const margin = logits[2 * i + 1]! - logits[2 * i]!;
+      return Math.log1p(Math.exp(labels[i] === 0 ? margin : -margin));
+    });
+    const mean = losses.reduce((sum, it) => sum + it) / losses.length;
+    assertClose([equal.ranks[0]!.heldOut!.given], [mean], 1e-5, "loss");
+  }));
+
+Deno.test("fit-heads reads at most 3000 texts for an imported adapter, of which it is unknown what its training has read", () =>
+  withEngineStages(async ({ folder, given: { model }, run }) => {
+    const rows = Array.from(
+      { length: 3100 },
+      (_, i) => `${i % 2 ? "good" : "bad"} ${i},${i % 2}`,
+    );
+    const train = join(folder, "rows.csv");
+    await Deno.writeTextFile(train, ["text,label", ...rows, ""].join("\n"));
+    const data = await run("fetch-data", { files: { train } });
+    const tokens = await run("tokenize", {}, { model, data });
+    const adapter = await Deno.makeTempDir({ dir: folder });
+    const { method: _, ...training } = REFERENCE_TRAINING;
+    const { task, rank, alpha, targetModules, seed } = training;
+    await writeAdapter(adapter, {
+      baseModel: undefined,
+      training: {
+        ...{ task, rank, alpha, targetModules, seed, labels: ["0", "1"] },
+        ...{ imported: true, method: { name: "dylora" }, reducedBy: null },
+        ...{ scaling: "rank", maxLength: null, selection: null },
+      },
+      tensors: randomAdapter(model, rank),
+    });
+    const settings = { ...F32, ranks: [1] };
+    const heads = await run("fit-heads", settings, { model, tokens, adapter });
+    assertEquals((await readAdapter(heads)).training.heads!.examples, 3000);
   }));
 
 Deno.test("fit-heads reads a twentieth of what the training has read, at least 300 texts", () =>

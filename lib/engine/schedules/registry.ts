@@ -111,17 +111,18 @@ export function provenanceTitle(
     : reducedBy === "svd"
     ? `${own} by SVD`
     : own;
-  return heads === "fitted" ? `${reduced}, a head per rank` : reduced;
+  const fitted = reducedBy === null && trained === fixed.name
+    ? "fitted head"
+    : "head per rank";
+  return heads === "fitted" ? `${reduced}, a ${fitted}` : reduced;
 }
 
 /** Role of a provenance in a comparison: all candidates are compared with the baseline; a bound has no rank. */
 export function roleOf(
-  { trained, imported, reducedBy, heads }: Provenance,
+  { trained, imported, reducedBy }: Provenance,
 ): "candidate" | "baseline" | "bound" {
   if (isBound(trained)) return "bound";
-  return imported || reducedBy || heads === "fitted"
-    ? "candidate"
-    : scheduleNamed(trained).role;
+  return imported || reducedBy ? "candidate" : scheduleNamed(trained).role;
 }
 
 function isBound(trained: Provenance["trained"]): trained is Bound {

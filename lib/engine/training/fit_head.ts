@@ -1,6 +1,6 @@
 /**
- * Fits the last layer of a head, alone, to what a teacher says of the same
- * examples: a convex problem, which is solved without a learning rate.
+ * Fits the last layer of a head, alone, to labels or to what a teacher says of
+ * the same examples: a convex problem, which is solved without a learning rate.
  *
  * A layer is `[outputs, size]`, row-major; features, what the layer takes, are
  * `[examples, size]`. A bias is the weight of a last feature that is 1.
@@ -16,8 +16,10 @@ export interface FittedExamples {
   readonly count: number;
   /** `[count, size]` */
   readonly features: Float32Array;
-  /** Probabilities of the classes by the teacher, or its scores of a regression: `[count, outputs]` */
+  /** Class numbers or scores, `[count]`; or what a teacher says, its probabilities, `[count, outputs]` */
   readonly targets: Float32Array;
+  /** Of each example in the mean loss, `[count]` */
+  readonly weights: Float32Array;
 }
 
 /** A fitted layer. */
@@ -58,7 +60,7 @@ export async function fitHead(
   const given: Float64Array = layer.map((it) => it * size);
   const held = Math.floor(count / HELD_OUT);
   const lossOf = (from: number, to: number) =>
-    meanLoss(scaled, [from, to], given, LOSSES[loss]);
+    meanLoss(scaled, [from, to], given, loss);
   using rest = lossOf(held, count);
   using heldOut = lossOf(0, held);
   const givenLoss = await heldOut.loss(given);
@@ -83,32 +85,37 @@ export async function fitHead(
 
 /** The mean loss of some examples as a function of the layer. */
 function meanLoss(
-  { features, targets, ...all }: FittedExamples,
+  { features, targets, weights, ...all }: FittedExamples,
   [from, to]: readonly [number, number],
   given: Float64Array,
-  lossOf: typeof LOSSES[LossName],
+  loss: LossName,
 ) {
   const count = to - from;
   const rows = (values: Float32Array) => {
     const width = values.length / all.count;
     const own = values.subarray(from * width, to * width);
-    return tf.tensor2d(own, [count, width]);
+    return tf.tensor(own, width === 1 ? [count] : [count, width]);
   };
-  const inputs = { features: rows(features), targets: rows(targets) };
-  const shape = [inputs.targets.shape[1], inputs.features.shape[1]] as const;
+  const sum = weights.subarray(from, to).reduce((sum, it) => sum + it, 0);
+  const inputs = {
+    features: rows(features) as tf.Tensor2D,
+    targets: rows(targets),
+    weights: rows(weights.map((it) => it / sum)),
+  };
+  const size = inputs.features.shape[1];
+  const layerOf = (values: Float64Array) =>
+    tf.tensor2d(Float32Array.from(values), [values.length / size, size]);
   const sizes = shardSizes(count, 1);
   // Each of the engine's threads computes a share of the examples.
   const evaluate = trace((
-    { layer, features, targets }: Readonly<
-      Record<"layer" | "features" | "targets", tf.Tensor2D>
-    >,
+    { layer, ...examples }: typeof inputs & { readonly layer: tf.Tensor2D },
   ) => {
-    const parts = splitBatch({ features, targets }, sizes).map((part, i) =>
+    const parts = splitBatch(examples, sizes).map((part) =>
       tf.valueAndGrad((layer: tf.Tensor2D) =>
-        lossOf(
+        LOSSES[loss](
           tf.matMul(part.features, layer, false, true),
           part.targets,
-          tf.fill([sizes[i]!], 1 / count),
+          part.weights,
         )
       )(layer)
     );
@@ -117,28 +124,49 @@ function meanLoss(
       gradient: tf.addN(parts.map(({ grad }) => grad)),
     };
   });
-  let calls = 0;
+  let flops = 0;
   const at = async (values: Float64Array) => {
-    calls++;
-    const layer = tf.tensor2d(Float32Array.from(values), [...shape]);
+    flops += 4 * count * given.length;
+    const layer = layerOf(values);
     const found = evaluate({ ...inputs, layer });
     const [value] = await found.loss.data();
     const gradient = Float64Array.from(await found.gradient.data());
     tf.dispose([layer, found.loss, found.gradient]);
     return { value: value!, gradient };
   };
+  /** Of the change from the given layer with the lowest squared error and pull, `[size, size + 1]`. */
+  const normalEquations = async (pull: number) => {
+    const { features } = inputs;
+    const products = tf.tidy(() => {
+      const [targets, weights] = [inputs.targets, inputs.weights]
+        .map((it) => it.expandDims(1));
+      const error = features.matMul(layerOf(given), false, true).sub(targets!);
+      return features.mul(weights!).matMul(features.concat(error, 1), true);
+    });
+    flops += 2 * count * size * (size + 2);
+    const values = await products.data();
+    products.dispose();
+    return Array.from({ length: size }, (_, i) => {
+      const row = values.subarray(i * (size + 1), (i + 1) * (size + 1));
+      return Float64Array.from(row, (it, k) => k === i ? it + pull : it);
+    });
+  };
   return {
     loss: async (layer: Float64Array) => (await at(layer)).value,
-    /** The layer with the lowest loss and pull, searched from `from`. */
-    solve: (pull: number, from: Float64Array) =>
-      minimize(async (layer) => {
+    /** The layer with the lowest loss and pull, of other losses than the squared error searched from `from`. */
+    solve: async (pull: number, from: Float64Array) => {
+      if (loss === "squared-error") {
+        return moved(given, solved(await normalEquations(pull)), -1);
+      }
+      return await minimize(async (layer) => {
         const { value, gradient } = await at(layer);
         const away = moved(layer, given, -1);
         addTo(gradient, 2 * pull, away);
         return { value: value + pull * dot(away, away), gradient };
-      }, from),
+      }, from);
+    },
     /** Floating-point operations of its products so far. */
-    flops: () => calls * 4 * count * given.length,
+    flops: () => flops,
     [Symbol.dispose]() {
       tf.dispose(inputs);
       evaluate.dispose();
@@ -205,6 +233,16 @@ async function minimize(
     ({ value, gradient } = found);
   }
   return at;
+}
+
+/** Solves the equations of a positive definite matrix, `[size, size + 1]`, by elimination in place (Gauss and Jordan). */
+function solved(rows: readonly Float64Array[]): Float64Array {
+  for (const [i, row] of rows.entries()) {
+    for (const other of rows) {
+      if (other !== row) addTo(other, -other[i]! / row[i]!, row);
+    }
+  }
+  return Float64Array.from(rows, (row, i) => row.at(-1)! / row[i]!);
 }
 
 function moved(
