@@ -156,6 +156,11 @@ Deno.test("tagged words train an adapter whose ranks are scored by entities in o
       (await readAdapter(heads)).training.heads!.examples,
       new Set(index).size,
     );
+    const toLabels = await run("fit-heads", {
+      ...{ target: "labels", precision: "f32", ranks: [4] },
+    }, { ...inputs, adapter });
+    const [own] = (await readAdapter(toLabels)).training.heads!.ranks;
+    assert(own!.rank === 4 && own!.heldOut!.fitted <= own!.heldOut!.given);
     const scores = await run("evaluate-ranks", {
       ranks: [1, 4],
       precision: "f32",
@@ -165,9 +170,9 @@ Deno.test("tagged words train an adapter whose ranks are scored by entities in o
     const { logits, labels, words: scored } = readOutputs(scores);
     assertEquals(logits.length, 2 * 712 * 5);
     const problem = problemOf(info, scored!.starts);
-    const own = problem.predictions(logits.subarray(0, 712 * 5));
+    const atOne = problem.predictions(logits.subarray(0, 712 * 5));
     for (const [name, value] of Object.entries(info.ranks[0]!.metrics)) {
-      assertEquals(problem.scorer(name, labels)()(own), value);
+      assertEquals(problem.scorer(name, labels)()(atOne), value);
     }
     const predicted = await readPredictions(
       await run("predict", {

@@ -217,17 +217,21 @@ Deno.test("pipeline own-data compares with LoRA by profile compare only", async 
     "fit-heads@seed=3",
     "train-dylora@seed=3",
   ]);
-  const values = { seeds: [3], loraRanks: [2] };
+  const values = { seeds: [3], loraRanks: [1, 2], fittedRanks: [2] };
   const { stages } = await load("own-data", values, "compare");
   assertEquals(trained(stages), [
     "evaluate-dylora@seed=3",
+    "evaluate-fitted-lora@rank=2,seed=3",
     "evaluate-heads@seed=3",
+    "evaluate-lora@rank=1,seed=3",
     "evaluate-lora@rank=2,seed=3",
     "fit-heads@seed=3",
+    "fit-lora@rank=2,seed=3",
     "train-dylora@seed=3",
+    "train-lora@rank=1,seed=3",
     "train-lora@rank=2,seed=3",
   ]);
-  assertEquals(stages.get("report")!.inputs.scores!.length, 3);
+  assertEquals(stages.get("report")!.inputs.scores!.length, 5);
 });
 
 Deno.test("pipeline submission predicts each test set by the adapter of its task, and AX by MNLI's", async () => {
