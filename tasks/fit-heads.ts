@@ -21,7 +21,7 @@ export default defineTask({
       "What the heads are fitted to: what the adapter says at its own rank, or the labels of the texts; to these its own rank is fitted as well, such as that of a LoRA",
     ),
     examples: z.int().min(10).optional().describe(
-      "Maximum number of training texts, drawn by the seed of the training (default: a twentieth of what the training has read, from 300 to 3000, which costs about a tenth of it; of an imported adapter 3000); a fifth of them chooses how far a head may move",
+      "Maximum number of training texts, drawn by the seed of the training (default: a twentieth of what the training has read, from 300 to 3000, which costs about a tenth of it; of an imported adapter 3000; of words with labels, 60000 words at most); a fifth of them chooses how far a head may move",
     ),
     precision: usageSettings.precision,
   }),

@@ -127,6 +127,9 @@ export async function fitHeads(
   });
 }
 
+/** Most words of texts whose words have labels: their features take 0.2 GB at each rank of a model of base size. */
+const WORDS = 60_000;
+
 /** Draws up to `count` examples, in a random order. */
 function sampled(
   { ids, types, offsets, index, labels, words }: EncodedExamples,
@@ -135,7 +138,10 @@ function sampled(
 ): EncodedExamples {
   const order = Array.from(index, (_, i) => i);
   shuffle(order, seededRandom(seed, "heads"));
-  const drawn = order.slice(0, count);
+  let read = 0;
+  const drawn = order.slice(0, count).filter((i) =>
+    (read += words ? words.offsets[i + 1]! - words.offsets[i]! : 0) <= WORDS
+  );
   const partsOf = (
     values: Int32Array | Float32Array | Uint8Array,
     starts?: Int32Array,

@@ -231,3 +231,21 @@ Deno.test("tagged words train an adapter whose ranks are scored by entities in o
       assertEquals([...text.text].slice(start, end).join(""), part);
     }
   }));
+
+Deno.test("fit-heads reads 60000 tagged words at most, since it holds their features", () =>
+  withEngineStages(async ({ folder, run }) => {
+    const model = fixture("tiny-roberta");
+    const train = join(folder, "long.conll");
+    const text = `${"anna B-PER\n"}${"is O\n".repeat(30)}\n`;
+    await Deno.writeTextFile(train, text.repeat(2_000));
+    const data = await run("fetch-data", { files: { train }, ...COLUMNS });
+    const tokens = await run("tokenize", {}, { data, model });
+    const inputs = { model, tokens };
+    const settings = { rank: 2, epochs: 1, batchSize: 100, precision: "f32" };
+    const adapter = await run("train-lora", settings, inputs);
+    const heads = await run("fit-heads", {
+      ...{ target: "labels", examples: 2_000, precision: "f32" },
+    }, { ...inputs, adapter });
+    const { training } = await readAdapter(heads);
+    assertEquals(training.heads!.examples, Math.floor(60_000 / 31));
+  }));
