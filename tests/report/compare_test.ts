@@ -7,6 +7,7 @@ import {
 import { problemOf } from "../../lib/problems/registry.ts";
 import { compare } from "../../lib/report/compare.ts";
 import { renderMarkdown } from "../../lib/report/markdown.ts";
+import { methodTitle } from "../../lib/report/methods.ts";
 import { EXAMPLES, OPTIONS, REGRESSION, resultOf } from "./results.ts";
 
 Deno.test("compare() averages what all tasks have, MNLI by its matched set", () => {
@@ -222,6 +223,7 @@ Deno.test("compare() sets fitted heads against the trained head, of LoRA at each
     "baseline",
     "baseline",
   ]);
+  assertEquals(methodTitle(methods[3]!), "LoRA with a fitted head");
   const nameOf = (place: number) => methods[place]!.method;
   assertEquals(
     contrasts.map(({ candidate, baseline }) =>

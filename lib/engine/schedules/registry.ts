@@ -100,7 +100,7 @@ export function methodName(
   ].join("-");
 }
 
-/** Title of a provenance: `LoRA by SVD, a head per rank`. */
+/** Title of a provenance: `LoRA by SVD, a head per rank`, `LoRA with a fitted head`. */
 export function provenanceTitle(
   { trained, imported, reducedBy, heads }: Provenance,
 ): string {
@@ -112,9 +112,9 @@ export function provenanceTitle(
     ? `${own} by SVD`
     : own;
   const fitted = reducedBy === null && trained === fixed.name
-    ? "fitted head"
-    : "head per rank";
-  return heads === "fitted" ? `${reduced}, a ${fitted}` : reduced;
+    ? " with a fitted head"
+    : ", a head per rank";
+  return heads === "fitted" ? `${reduced}${fitted}` : reduced;
 }
 
 /** Role of a provenance in a comparison: all candidates are compared with the baseline; a bound has no rank. */
