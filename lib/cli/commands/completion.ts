@@ -5,7 +5,6 @@ import {
   command,
   type Commands,
   type Option,
-  optionsOf,
   tokensOf,
   UsageError,
 } from "../arguments/arguments.ts";
@@ -140,7 +139,7 @@ async function allCandidates(
     return found.map(([word, about]) => [start + word, about]);
   }
   return typed.startsWith("-")
-    ? optionsOf(command).map((it) => [`--${it.name}`, it.description])
+    ? command.options.map((it) => [`--${it.name}`, it.description])
     : await positionalsOf(command, args, typed);
 }
 

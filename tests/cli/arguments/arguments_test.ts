@@ -158,7 +158,9 @@ Deno.test("Arguments.integer() rejects anything but an integer of at least a min
 });
 
 Deno.test("helpOf() shows the options in columns, and examples", () => {
-  const help = helpOf({ ...USAGE, options: USAGE.options.slice(0, 2) });
+  const [set, jobs] = USAGE.options;
+  const options = [set!, jobs!, USAGE.options.at(-1)!];
+  const help = helpOf({ ...USAGE, options });
   assertEquals(
     help,
     `Usage: deno task test FILE [TEXT...] [OPTION...]
@@ -215,6 +217,7 @@ Deno.test("command() reads a command from its help text", () => {
         optional: true,
         description: "Results of others",
       },
+      { name: "help", short: "h", description: "Show this help" },
     ],
     examples: [["", "Send nothing"], ["x.txt --to a", "Send a file"]],
     positionals: { min: 0, max: Infinity },
