@@ -78,15 +78,15 @@ export class LiveTable implements Renderer {
     switch (message.type) {
       case "install":
         this.#install = message;
-        return [];
+        break;
       case "start":
         this.#pipeline = message.pipeline;
         this.#total = message.stages.length;
         this.#start = now;
-        return [];
+        break;
       case "expected":
         this.#forecast.expect(message);
-        return [];
+        break;
       case "started": {
         const { stage, reason } = message;
         this.#install = undefined;
@@ -97,7 +97,7 @@ export class LiveTable implements Renderer {
       }
       case "progress":
         running?.pace.update(message, now);
-        return [];
+        break;
       case "queued":
         if (running !== undefined) this.#queue(running, message, now);
         return [];
@@ -107,10 +107,10 @@ export class LiveTable implements Renderer {
           message.stream === "log" && running !== undefined &&
           running.said.length <= FEW_LINES
         ) running.said.push(printable(message.line));
-        return [];
+        break;
       case "verified":
         this.#end(message.stage, message.seconds);
-        return lines;
+        break;
       case "finished": {
         const ran = message.outcome === "ran";
         this.#end(message.stage, ran ? message.seconds : undefined);
@@ -134,15 +134,13 @@ export class LiveTable implements Renderer {
         if (message.type === "failed" && message.retry) {
           this.#running.delete(message.stage);
         } else this.#end(message.stage);
-        return lines.flatMap((line) => wrap(line, this.#screen.width));
-      case "note":
-      case "summary":
-      case "engine":
-      case "remote":
-        return lines.flatMap((line) => wrap(line, this.#screen.width));
-      default:
+        break;
+      case "shown":
+      case "answer":
+        // Files as they are, and commands to copy.
         return lines;
     }
+    return lines.flatMap((line) => wrap(line, this.#screen.width));
   }
 
   #queue(running: RunningStage, job: Queued, now: number): void {

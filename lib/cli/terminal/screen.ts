@@ -22,7 +22,6 @@ export class Screen {
   #pending: string[] = [];
   /** Number of rows on the screen; the cursor is below them. */
   #drawn = 0;
-  #closed = false;
 
   constructor(
     readonly write: (text: string) => void,
@@ -38,15 +37,12 @@ export class Screen {
 
   /** Removes the rows, prints the pending lines and shows the cursor. */
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
     clearInterval(this.#timer);
     this.#frame([]);
     this.write(SHOW_CURSOR);
   }
 
   #draw(): void {
-    if (this.#closed) return;
     // Some terminals report 0 rows and columns.
     const height = Math.max(1, (consoleSize().rows || 24) - 1);
     const shown = this.rows(this.width, height).slice(0, height);
