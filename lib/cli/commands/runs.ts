@@ -67,17 +67,18 @@ export const runsCommand = command`
     patterns.length > 0 ? matching.includes(stage) : isScored(manifest)
   );
   const rows = await Promise.all(selected.map((it) => results.row(it)));
-  const [params, others] = parameterColumns(rows);
+  const params = parameterColumns(rows);
+  const differing = params.filter((it) => differs(it, rows));
   const isCsv = args.has("csv");
+  const isAll = isCsv || args.has("all");
   const columns = [
     ...FIRST,
-    ...args.has("all") || isCsv ? [...params, ...others] : params,
+    ...differing,
+    ...isAll ? params.filter((it) => !differing.includes(it)) : [],
     ...scoreColumns(rows),
     ...LAST,
     ...isCsv ? rankColumns(rows) : [],
-  ].filter(({ isNeeded, value }) =>
-    isCsv || isNeeded?.(rows.map(value)) !== false
-  );
+  ];
   const name = args.value("sort");
   const by = columns.find((it) => it.name === name);
   if (name !== undefined && by === undefined && rows.length > 0) {
@@ -115,18 +116,12 @@ interface Column {
   /** Whether the table shows what differs in long texts only. */
   readonly isLong?: boolean;
   readonly show?: (value: number) => string;
-  /** Whether the table has the column, given its cells; by default always. CSV has all columns. */
-  readonly isNeeded?: (cells: readonly Cell[]) => boolean;
 }
 
 const FIRST: readonly Column[] = [
   { name: "started", value: ({ started }) => started },
   { name: "current", value: ({ current }) => current },
-  {
-    name: "pipeline",
-    value: ({ pipeline }) => pipeline,
-    isNeeded: (cells) => new Set(cells).size > 1,
-  },
+  { name: "pipeline", value: ({ pipeline }) => pipeline },
   { name: "stage", value: ({ stage }) => stage },
 ];
 
@@ -135,7 +130,6 @@ const LAST: readonly Column[] = [
     name: "training",
     value: ({ seconds }) => seconds.training,
     show: duration,
-    isNeeded: (cells) => cells.some((it) => it !== undefined),
   },
   { name: "time", value: ({ seconds }) => seconds.stage, show: duration },
   { name: "total", value: ({ seconds }) => seconds.total, show: duration },
@@ -143,14 +137,11 @@ const LAST: readonly Column[] = [
 ];
 
 /**
- * The columns of the parameters: those that differ between rows, and the others.
- * Tasks that never occur in the same row, such as two methods of training, share
- * a column for parameters of the same name. If a parameter has several columns,
- * their names include the task.
+ * The columns of the parameters. Tasks that never occur in the same row, such as
+ * two methods of training, share a column for parameters of the same name. If a
+ * parameter has several columns, their names include the task.
  */
-function parameterColumns(
-  rows: readonly Row[],
-): readonly [differing: readonly Column[], others: readonly Column[]] {
+function parameterColumns(rows: readonly Row[]): Column[] {
   const names = new Set(rows.flatMap(({ params }) => Object.keys(params)));
   const groups = Map.groupBy(
     names,
@@ -158,7 +149,7 @@ function parameterColumns(
   );
   const meet = (a: string, b: string) =>
     rows.some(({ params }) => a in params && b in params);
-  const columns = [...groups].flatMap(([name, of]): Column[] => {
+  return [...groups].flatMap(([name, of]) => {
     const shared: string[][] = [];
     for (const one of of) {
       const fits = shared.find((others) =>
@@ -185,12 +176,10 @@ function parameterColumns(
       },
     }));
   });
-  const differs = ({ value }: Column) =>
-    new Set(rows.map(value).filter((it) => it !== undefined)).size > 1;
-  return [
-    columns.filter(differs),
-    columns.filter((column) => !differs(column)),
-  ];
+}
+
+function differs({ value }: Column, rows: readonly Row[]): boolean {
+  return new Set(rows.map(value).filter((it) => it !== undefined)).size > 1;
 }
 
 /** The rank at which a row scores best by its first metric, and the scores there. */
@@ -261,45 +250,48 @@ function csv(columns: readonly Column[], rows: readonly Row[]): string[] {
  * those at the right are left out: costs, further scores, parameters.
  */
 function table(columns: readonly Column[], rows: readonly Row[]): string[] {
-  const shown = columns.filter(({ name, value }) =>
-    name !== "current" && rows.some((row) => (value(row) ?? "") !== "")
-  );
-  const texts = shown.map(({ name, value, show, isLong }) => {
-    const cells = rows.map((row) => {
-      if (name === "started") {
-        return `${row.current ? "*" : " "} ${localTime(row.started)}`;
-      }
-      const cell = value(row) ?? "";
-      const isShown = typeof cell === "number" && show !== undefined;
-      return printable(isShown ? show(cell) : String(cell));
-    });
-    const title = name === "started" ? "  started" : name;
-    return [title, ...isLong ? differing(cells) : cells];
+  const started: Column = {
+    name: "  started",
+    value: ({ current, started }) =>
+      `${current ? "*" : " "} ${localTime(started)}`,
+  };
+  const shown = columns.flatMap((column) => {
+    const { name, value } = column;
+    if (name === "started") return started;
+    if (name === "pipeline" && !differs(column, rows)) return [];
+    const hasCells = rows.some((row) => (value(row) ?? "") !== "");
+    return name !== "current" && hasCells ? column : [];
+  }).map(({ name, value, show, isLong }) => {
+    const values = rows.map((row) => value(row) ?? "");
+    const cells = values.map((it) =>
+      printable(typeof it === "number" && show ? show(it) : String(it))
+    );
+    return {
+      name,
+      texts: [name, ...isLong ? shortened(cells) : cells],
+      isNumber: values.every((it) => it === "" || typeof it === "number"),
+    };
   });
-  const isNumber = shown.map(({ value }) =>
-    rows.every((row) => typeof (value(row) ?? 0) === "number")
-  );
   const width = Deno.stdout.isTerminal()
     ? Deno.consoleSize().columns
     : Infinity;
   const [score] = scoreColumns(rows);
-  const needed = ["started", "stage", "bestRank", score?.name];
-  const places = [...shown.keys()];
+  const needed = ["  started", "stage", "bestRank", score?.name];
   const isWide = () =>
-    places.reduce(
-      (sum, i) => sum + Math.max(...texts[i]!.map((it) => it.length)) + 2,
+    shown.reduce(
+      (sum, { texts }) => sum + Math.max(...texts.map((it) => it.length)) + 2,
       -2,
     ) > width;
   const left: string[] = [];
   while (isWide()) {
-    const at = places.findLastIndex((i) => !needed.includes(shown[i]!.name));
+    const at = shown.findLastIndex(({ name }) => !needed.includes(name));
     if (at < 0) break;
-    left.unshift(...places.splice(at, 1).map((i) => shown[i]!.name));
+    left.unshift(...shown.splice(at, 1).map(({ name }) => name));
   }
   return [
     ...tableLines(
-      places.map((i) => texts[i]!),
-      (column) => isNumber[places[column]!]!,
+      shown.map(({ texts }) => texts),
+      (column) => shown[column]!.isNumber,
       width,
     ),
     ...left.length === 0
@@ -311,7 +303,7 @@ function table(columns: readonly Column[], rows: readonly Row[]): string[] {
 const MAX_CELL = 24;
 
 /** Cells without the words that all of them have, if any is long. */
-function differing(cells: readonly string[]): readonly string[] {
+function shortened(cells: readonly string[]): readonly string[] {
   if (cells.every(({ length }) => length <= MAX_CELL)) return cells;
   const words = cells.map((it) => it.split(" "));
   const filled = words.filter((it) => it.join() !== "");
