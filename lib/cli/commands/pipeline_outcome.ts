@@ -17,12 +17,8 @@ import {
   shortPath,
   stageCommand,
 } from "../arguments/options.ts";
-import {
-  type Answer,
-  type Finding,
-  listed,
-  type Message,
-} from "../terminal/messages.ts";
+import type { UpToDate } from "../pages/report_page.ts";
+import { type Answer, listed, type Message } from "../terminal/messages.ts";
 import { adapterConfig } from "./stage_result.ts";
 
 /** Collects from the events of a run what its last lines and its exit code depend on. */
@@ -30,11 +26,8 @@ export class RunOutcome {
   summary: Summary | undefined;
   /** Stages with new or restored results. */
   readonly changed = new Set<string>();
-  /** Stages with a result, by id: what the run did, and the key of the result. */
-  readonly upToDate = new Map<string, { outcome: string; key: string }>();
-  readonly #decided = new Map<string, string>();
-  /** Identities of the runtimes that made the results of others, by stage. */
-  readonly #recorded = new Map<string, string>();
+  readonly upToDate = new Map<string, UpToDate>();
+  readonly #decided = new Map<string, Omit<UpToDate, "outcome">>();
   /** Keys of the visible results before the run, by stage. */
   readonly #before = new Map<string, string>();
   #otherFailure = false;
@@ -45,13 +38,9 @@ export class RunOutcome {
     if (event.type === "summary") this.summary = event;
     if (event.type === "decided") this.#takeDecision(event);
     if (event.type === "finished" && event.outcome !== "skipped") {
-      const { stage } = event;
-      const recorded = event.outcome === "ran"
-        ? undefined
-        : this.#recorded.get(stage);
-      const outcome = recorded ? `recorded on ${recorded}` : event.outcome;
-      this.upToDate.set(stage, { outcome, key: this.#decided.get(stage)! });
-      if (event.outcome !== "unchanged") this.changed.add(stage);
+      const { stage, outcome } = event;
+      this.upToDate.set(stage, { outcome, ...this.#decided.get(stage)! });
+      if (outcome !== "unchanged") this.changed.add(stage);
     }
     if (event.type === "failed" && !event.retry) {
       this.#otherFailure ||= event.code !== "output-missing";
@@ -59,31 +48,28 @@ export class RunOutcome {
   }
 
   #takeDecision({ stage, decision }: Event & { type: "decided" }): void {
-    if ("key" in decision) this.#decided.set(stage, decision.key);
-    if ("recorded" in decision) this.#recorded.set(stage, decision.recorded!);
-    const isNew = decision.state === "run" || decision.state === "restore";
-    if (!isNew || this.#before.has(stage)) return;
+    if (!("key" in decision)) return;
+    this.#decided.set(stage, decision);
+    if (decision.state === "unchanged" || this.#before.has(stage)) return;
     const [before] = this.store.histories.read(this.pipeline, stage).keys;
     if (before !== undefined) this.#before.set(stage, before);
   }
 
   /** Says which results of this run are recorded, not those of this kind of machine; undefined if none is. */
   recordedText(): string | undefined {
-    const stages = [...this.upToDate].flatMap(([stage, { outcome }]) =>
-      outcome.startsWith("recorded on ") ? [stage] : []
-    );
-    if (stages.length === 0) return undefined;
-    const on = [...new Set(stages.map((stage) => this.#recorded.get(stage)))]
+    const results = [...this.upToDate].filter(([, it]) => it.recorded);
+    if (results.length === 0) return undefined;
+    const on = [...new Set(results.map(([, it]) => it.recorded))]
       .join(" and on ");
-    const counts = `${stages.length} of ${this.upToDate.size}`;
-    const which = listed(stages, 3);
+    const counts = `${results.length} of ${this.upToDate.size}`;
+    const which = listed(results.map(([stage]) => stage), 3);
     return `${counts} results are recorded, on ${on}: ${which}; computed here, their last bits may differ`;
   }
 
   /** Names the results of other parameters or sources that this run has replaced; undefined if there are none. */
   async replacedText(): Promise<string | undefined> {
     const replaced = [...this.#before].filter(([stage, before]) =>
-      this.changed.has(stage) && before !== this.#decided.get(stage)
+      this.changed.has(stage) && before !== this.#decided.get(stage)!.key
     );
     if (replaced.length === 0) return undefined;
     const { changes, describeChanges } = await import(
@@ -91,7 +77,7 @@ export class RunOutcome {
     );
     const causes: string[] = [];
     for (const [stage, before] of replaced) {
-      const [old, now] = [before, this.#decided.get(stage)!]
+      const [old, now] = [before, this.#decided.get(stage)!.key]
         .map((key) => this.store.manifests.find(key));
       if (old === undefined || now === undefined) continue;
       const found = (await changes(old.parts, now.parts, this.store))
@@ -243,7 +229,7 @@ export async function answerOf(
   };
 }
 
-function findingsOf(comparisons: Report["comparisons"]): Finding[] {
+function findingsOf(comparisons: Report["comparisons"]): Answer["findings"] {
   return comparisons.flatMap(({ title, split, epoch, verdict }) => {
     if (verdict === null) return [];
     const others = comparisons.filter((it) => it.title === title);

@@ -24,25 +24,33 @@ import { givenWords, outOf, PROJECT, quoted } from "../arguments/options.ts";
 import { duration } from "../terminal/messages.ts";
 import { barContent, stageGraph } from "./stage_graph.ts";
 
+/** A result of a run. */
+export interface UpToDate {
+  readonly outcome: (Event & { type: "finished" })["outcome"];
+  readonly key: string;
+  /** Identity of the other runtimes that made it. */
+  readonly recorded?: string;
+}
+
 /**
  * Writes the pages of reports: each is the `report.html` of a stage with the
  * facts of the run.
  *
  * @param pages Paths of the pages by the id of the stage.
- * @param stages All stages of the run by id, each `ran`, `restored` or `unchanged`, with the key of its result.
+ * @param stages All stages of the run by id.
  * @param emit Called if a file of the user had the place of a page and was moved aside.
  */
 export async function writePages(
   args: Arguments,
   pages: ReadonlyMap<string, string>,
-  stages: ReadonlyMap<string, { outcome: string; key: string }>,
+  stages: ReadonlyMap<string, UpToDate>,
   graph: Graph,
   store: Store,
   emit: (event: Event) => void,
 ): Promise<void> {
-  const made = [...stages].flatMap(([id, { outcome, key }]) => {
+  const made = [...stages].flatMap(([id, { key, ...it }]) => {
     const manifest = store.manifests.find(key);
-    return manifest === undefined ? [] : [{ id, outcome, manifest }];
+    return manifest === undefined ? [] : [{ id, ...it, manifest }];
   });
   const facts: RunFacts = {
     pipeline: graph.pipeline,
@@ -72,11 +80,10 @@ export async function writePages(
   }
 }
 
-interface Made {
+type Made = Omit<UpToDate, "key"> & {
   readonly id: string;
-  readonly outcome: string;
   readonly manifest: Manifest;
-}
+};
 
 /** Number of stages above which their table is folded. */
 const FEW_STAGES = 16;
@@ -97,14 +104,15 @@ function runSection(graph: Graph, made: readonly Made[]): string {
     );
   });
   const head = rowHtml("th", ["Stage", "Seconds", "Started", "In this run"]);
-  const rows = made.map(({ id, outcome, manifest }) =>
-    rowHtml("td", [
+  const rows = made.map(({ id, outcome, recorded, manifest }) => {
+    const origin = outcome === "ran" ? "ran" : "from the cache";
+    return rowHtml("td", [
       id,
       manifest.seconds.toFixed(1),
       dateText(manifest.started),
-      /^(ran$|recorded)/.test(outcome) ? outcome : "from the cache",
-    ])
-  );
+      recorded ? `recorded on ${recorded}` : origin,
+    ]);
+  });
   const table = tableHtml(
     "Stages",
     `<table><thead>${head}</thead><tbody>${rows.join("")}</tbody></table>`,

@@ -48,7 +48,15 @@ export type RemoteMessage = TransferStats & {
 /** The last lines of a run: its findings and where its results are. */
 export interface Answer {
   readonly type: "answer";
-  readonly findings: readonly Finding[];
+  /** The verdicts of the reports, one for each task. */
+  readonly findings: readonly {
+    /** Title of the task, and what distinguishes it from others of the report. */
+    readonly title: string;
+    readonly headline: string;
+    readonly reasons: readonly string[];
+    /** Recommended rank; undefined if nothing was learnt. */
+    readonly rank?: number;
+  }[];
   /** Faults of the data. */
   readonly faults: readonly string[];
   readonly reports: readonly string[];
@@ -59,16 +67,6 @@ export interface Answer {
   readonly try?: string;
   /** Lines of Python that load the first adapter. */
   readonly python: readonly string[];
-}
-
-/** The verdict of a report on a task. */
-export interface Finding {
-  /** Title of the task, and what distinguishes it from others of the report. */
-  readonly title: string;
-  readonly headline: string;
-  readonly reasons: readonly string[];
-  /** Recommended rank; undefined if nothing was learnt. */
-  readonly rank?: number;
 }
 
 /** Displays messages. */
