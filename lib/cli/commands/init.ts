@@ -161,10 +161,7 @@ function projectPath(path: string): string {
 }
 
 /** A table with its labels in words, and what is wrong with it. */
-interface Described extends TableSummary {
-  readonly labels: string;
-  readonly problems: readonly string[];
-}
+type Described = TableSummary & Awaited<ReturnType<typeof labelsIn>>;
 
 /** @param file The path as it was typed */
 function summary(file: string, path: string, table: Described): string[] {
@@ -199,7 +196,7 @@ async function labelsIn(
   path: string,
   { problem, text, pair, label }: TableSummary,
   encoding: string | undefined,
-): Promise<Pick<Described, "labels" | "problems">> {
+) {
   const { columnOf } = await import("../../problems/registry.ts");
   const { namesIn, of, reader } = columnOf(problem);
   const columns = [text, pair, label].flatMap((it) => it?.name ?? []);
@@ -295,13 +292,10 @@ async function starter(
   set("pair", pair?.name ?? null, pair && lengthsOf(pair));
   set("label", label.name, table.labels);
   if (encoding !== undefined) set("encoding", encoding);
-  set(
-    "regression",
-    table.problem === "regression",
-    table.problem === "regression"
-      ? `true because the labels look numeric: ${label.distinct} distinct values`
-      : undefined,
-  );
+  if (table.problem === "regression") {
+    const why = `the labels look numeric: ${label.distinct} distinct values`;
+    set("regression", true, `true because ${why}`);
+  }
   set("name", Object.hasOwn(GLUE_TASKS, name) ? `${name}-data` : name);
   set("holdout", rows < 1000 ? 0.2 : 0.1);
   set(
