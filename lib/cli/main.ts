@@ -54,8 +54,7 @@ async function main(args: readonly string[]): Promise<number> {
   const found = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (found === undefined) {
     const { didYouMean } = await import("../pipeline/did_you_mean.ts");
-    const names = Object.keys(COMMANDS);
-    const hint = didYouMean(name, names) || `; expected ${names.join(", ")}`;
+    const hint = didYouMean(name, Object.keys(COMMANDS), "expected");
     throw new UsageError(`Unknown command "${name}"${hint}`);
   }
   const command = await found();
@@ -64,17 +63,15 @@ async function main(args: readonly string[]): Promise<number> {
     console.log(asTyped(await command.help?.(parsed) ?? helpOf(command)));
     return EXIT.success;
   }
-  // What runs or plans names its file; what reads results takes those of the last run.
-  const isNew = ["pipeline", "plan"].includes(name);
-  const given = isNew || !command.options.some(({ name }) => name === "set")
-    ? parsed
-    : (await import("./arguments/options.ts")).asLastRun(parsed);
+  const { asLastRun, stageCommand } = await import("./arguments/options.ts");
+  const given = command.options.some(({ name }) => name === "set")
+    ? asLastRun(parsed, ["pipeline", "plan"].includes(name))
+    : parsed;
   try {
     return await command.run(given, COMMANDS) ?? EXIT.success;
   } catch (error) {
     const { NoResultError } = await import("../scheduler/failure.ts");
     if (!(error instanceof NoResultError)) throw error;
-    const { stageCommand } = await import("./arguments/options.ts");
     const making = stageCommand("pipeline", given, error.id);
     const message = `${error.message}:\n  run: ${making}`;
     throw new Error(message, { cause: error });

@@ -25,7 +25,7 @@ export interface Settings {
   readonly grace: number;
   /** Bytes of the cache above which old results are removed after a run. */
   readonly cacheLimit: number;
-  readonly remote?: RemoteResults;
+  readonly remote?: RemoteResults | undefined;
   /** True if results that other runtimes have made are used where there are none of the own ones. */
   readonly recorded?: boolean;
 }

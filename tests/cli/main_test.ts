@@ -26,7 +26,7 @@ const own = await outWithCode();
 const wrong: readonly (readonly [readonly string[], RegExp])[] = [
   [
     ["everything"],
-    /^Unknown command "everything"; expected pipeline, init, predict, /,
+    /^Unknown command "everything"; expected "pipeline", "init", "predict", /,
   ],
   [["pipelin"], /^Unknown command "pipelin"; did you mean "pipeline"\?$/m],
   [

@@ -57,13 +57,10 @@ export async function openPipeline(
   const read = saved ?? await readGraph();
   const graph = { ...read, pipeline: resultsName(args, read.pipeline) };
   const selected = await matchingStages(graph, patterns);
-  const forced = selected.length > 0 ? selected : graph.stages.keys();
   return {
     graph,
     /** Ids of the stages that the command line names. */
     selected,
-    /** Ids of the stages that `--force` runs again: the selected ones, or all. */
-    forced: new Set(args.has("force") ? forced : []),
     store,
     /** Saves the graph for the next command; cheap once the code of the tasks has been read. */
     async saveGraph() {

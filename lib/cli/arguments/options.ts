@@ -28,15 +28,6 @@ export const PROJECT = dirname(dirname(dirname(import.meta.dirname!)));
 /** The pipeline for data of the user, which `init` copies and changes. */
 export const OWN_DATA = "own-data";
 
-/** @throws {UsageError} If the pipeline for data of the user is named without a file. */
-export function checkOwnData(args: Arguments): void {
-  const isSet = args.values("set").some((it) => it.startsWith("train="));
-  if (args.positionals[0] !== OWN_DATA || isSet) return;
-  throw new UsageError(
-    "Pipeline own-data needs a file: -S train=FILE, and -S text=COLUMN and -S label=COLUMN to name its columns",
-  );
-}
-
 /** Arguments of `deno` that run this program; those of a command follow. */
 export const PROGRAM: readonly string[] = [
   "run",
@@ -278,9 +269,22 @@ export function keepRun(args: Arguments): void {
   writeDurably(file, JSON.stringify(kept));
 }
 
-/** The arguments with the options of the last run, if they name own data without a file and without options of a run. */
-export function asLastRun(args: Arguments): Arguments {
-  if (args.positionals[0] !== OWN_DATA || args.has("set")) return args;
+/**
+ * The arguments with the options of the last run, if they name own data without
+ * options of a run.
+ *
+ * @param isNew Whether they are those of a new run, which names its file.
+ * @throws {UsageError} If a new run of own data names none.
+ */
+export function asLastRun(args: Arguments, isNew: boolean): Arguments {
+  if (args.positionals[0] !== OWN_DATA) return args;
+  const set = args.values("set");
+  if (isNew && !set.some((it) => it.startsWith("train="))) {
+    throw new UsageError(
+      "Pipeline own-data needs a file: -S train=FILE, and -S text=COLUMN and -S label=COLUMN to name its columns",
+    );
+  }
+  if (isNew || set.length > 0) return args;
   const text = readIfThere(lastRunFile(args));
   if (text === undefined) return args;
   const last = new Map<string, string[]>(JSON.parse(text));

@@ -85,8 +85,7 @@ export const cacheCommand = command`
   const [name = ""] = args.positionals;
   const action = Object.hasOwn(ACTIONS, name) ? ACTIONS[name] : undefined;
   if (action === undefined) {
-    const names = Object.keys(ACTIONS);
-    const hint = didYouMean(name, names) || `; expected ${names.join(", ")}`;
+    const hint = didYouMean(name, Object.keys(ACTIONS), "expected");
     throw new UsageError(`Unknown action "${name}" of "cache"${hint}`);
   }
   const { run, positionals = 0 } = action;

@@ -176,8 +176,7 @@ async function keysOf(
   if (positionals.length === 0) return undefined;
   const ofPipeline = new Arguments(positionals, args.options);
   const { graph, store, settings } = await openRun(ofPipeline);
-  const ofPlan = { ...settings, ...(remote && { remote }) };
-  const decisions = await plan(graph, [], ofPlan, store);
+  const decisions = await plan(graph, [], { ...settings, remote }, store);
   return [...decisions.values()].flatMap((decision) =>
     "key" in decision ? decision.key : []
   );

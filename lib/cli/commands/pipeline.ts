@@ -4,7 +4,6 @@ import { join } from "../../files/paths.ts";
 import { command } from "../arguments/arguments.ts";
 import {
   CACHE_LIMIT,
-  checkOwnData,
   ENGINE,
   EXECUTOR,
   FORCE,
@@ -75,7 +74,6 @@ export const pipelineCommand = command`
     await printPlan(args);
     return;
   }
-  checkOwnData(args);
   using renderer = await chooseRenderer(args);
   const { say, note } = renderer;
   using interrupts = watchInterrupts(() =>
@@ -109,7 +107,7 @@ export const pipelineCommand = command`
     const { failed, skipped, interrupted } = await run(
       graph,
       selected,
-      { ...settings, ...(remote && { remote }) },
+      { ...settings, remote },
       (event) => {
         outcome.add(event);
         if (event.type === "failed") {

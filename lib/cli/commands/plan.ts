@@ -10,7 +10,6 @@ import {
 } from "../../scheduler/plan.ts";
 import { type Arguments, command, EXIT } from "../arguments/arguments.ts";
 import {
-  checkOwnData,
   FORCE,
   JSON_LINES,
   KEY_OPTIONS,
@@ -57,7 +56,6 @@ export const planCommand = command`
 
 /** Prints the plan of a run with these arguments. Returns the number of stages in each state. */
 export async function printPlan(args: Arguments) {
-  checkOwnData(args);
   const start = performance.now();
   const json = args.has("json");
   const print = (value: unknown) => writeOut(`${JSON.stringify(value)}\n`);
@@ -66,8 +64,7 @@ export async function printPlan(args: Arguments) {
   const note = (text: string) =>
     json ? print({ type: "note", text }) : console.error(text);
   const remote = await runRemote(args, store, note);
-  const ofPlan = { ...settings, ...(remote && { remote }) };
-  const decisions = await plan(graph, selected, ofPlan, store)
+  const decisions = await plan(graph, selected, { ...settings, remote }, store)
     .catch((error: Error) => {
       const message = withRemedy(error.message, "plan", args);
       throw message === error.message

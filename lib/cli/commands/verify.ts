@@ -31,7 +31,6 @@ export const verifyCommand = command`
     const remote = args.has("from")
       ? await runRemote(args, store, note, signal, "read", "from")
       : undefined;
-    const ofRun = { ...settings, ...(remote && { remote }) };
     let code: number = EXIT.success;
     say({ type: "start", pipeline: graph.pipeline, stages: selected });
     for (const stage of selected) {
@@ -40,7 +39,7 @@ export const verifyCommand = command`
       const result = await verify(
         graph,
         stage,
-        ofRun,
+        { ...settings, remote },
         say,
         signal,
         differenceOf,

@@ -39,7 +39,8 @@ export async function openRun(
 ) {
   const settings = await settingsOf(args);
   const opened = await openPipeline(args, patterns);
-  const { graph, forced: force, store } = opened;
+  const { graph, selected, store } = opened;
+  const forced = selected.length > 0 ? selected : graph.stages.keys();
   const note = (text: string) => say({ type: "note", text });
   const { executor, remote: _, ...profile } = await readProfile() ?? {};
   const name = args.value("executor") ?? executor ?? "local";
@@ -64,7 +65,7 @@ export async function openRun(
     cluster,
     settings: {
       ...settings,
-      force,
+      force: new Set(args.has("force") ? forced : []),
       runtimes: { engine },
       ...(cluster && {
         executor: cluster,

@@ -42,7 +42,7 @@ Deno.test("cache names the result or the action that does not exist", async () =
   const wrong: readonly (readonly [readonly string[], RegExp])[] = [
     [
       ["everything"],
-      /^Unknown action "everything" .*; expected ls, du, verify/m,
+      /^Unknown action "everything" .*; expected "ls", "du", "verify"/m,
     ],
     [["ls", "test/end"], /^Unexpected argument "test\/end"$/m],
     [
