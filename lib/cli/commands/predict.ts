@@ -17,7 +17,7 @@ import { interruptible } from "../terminal/interrupts.ts";
 import { count } from "../terminal/messages.ts";
 import { writeLine, writeOut } from "../terminal/renderer.ts";
 import { dataOf, textColumns, writesTexts } from "./pipeline_outcome.ts";
-import { readTexts, type TextTable, writePredicted } from "./predict_table.ts";
+import { readTexts, writePredicted } from "./predict_table.ts";
 import { runAlone } from "./run_alone.ts";
 import { adapterConfig, adapterFolder, adapterStage } from "./stage_result.ts";
 
@@ -62,9 +62,17 @@ export const predictCommand = command`
     ? given
     : given.without("out");
   const out = given.value(given.has("to") ? "to" : "out");
+  const texts = args.positionals.slice(args.has("adapter") ? 0 : 2);
+  if (input !== undefined && out === undefined) {
+    throw new UsageError('Option "--in" requires "--out", the table to write');
+  }
+  if (input !== undefined && texts.length > 0) {
+    throw new UsageError(
+      `Unexpected argument "${texts[0]}": the texts are those of "--in"`,
+    );
+  }
   using opened = new DisposableStack();
   const { inputs, lastingPaths, columns, by } = await foldersOf(args, opened);
-  const texts = args.positionals.slice(args.has("adapter") ? 0 : 2);
   const pair = args.value("pair");
   const isPair = columns.length > 1;
   // The column of second texts is known.
@@ -82,9 +90,12 @@ export const predictCommand = command`
   if (unused !== undefined && !isWritten) {
     throw new UsageError(`Option "--${unused}" does not apply to classifiers`);
   }
+  const [first = "text", second] = columns;
+  const named = [args.value("text") ?? first, pair ?? second]
+    .filter((it) => it !== undefined);
   const table = input === undefined
     ? undefined
-    : await tableOf(input, out, texts, args, columns, isWritten);
+    : await readTexts(input, out!, named, args.value("encoding"), isWritten);
   const params = {
     texts: table?.texts.map(({ index: _, ...text }) => text) ??
       splitTexts(texts.length > 0 ? texts : await readLines(), pair),
@@ -134,32 +145,6 @@ export const predictCommand = command`
     writeOut(lines.map((line) => `${line}\n`).join(""));
   });
 });
-
-/**
- * The table that `--in` names.
- *
- * @param columns Names of the columns of the training's texts, if they are known
- */
-async function tableOf(
-  input: string,
-  out: string | undefined,
-  texts: readonly string[],
-  args: Arguments,
-  [text = "text", pair]: readonly string[],
-  isWritten: boolean,
-): Promise<TextTable> {
-  if (out === undefined) {
-    throw new UsageError('Option "--in" requires "--out", the table to write');
-  }
-  if (texts.length > 0) {
-    throw new UsageError(
-      `Unexpected argument "${texts[0]}": the texts are those of "--in"`,
-    );
-  }
-  const named = [args.value("text") ?? text, args.value("pair") ?? pair]
-    .filter((it) => it !== undefined);
-  return await readTexts(input, out, named, args.value("encoding"), isWritten);
-}
 
 /**
  * The folders of the adapter that `--adapter` and `--model` name, or a pipeline

@@ -8,9 +8,6 @@ import { columnOf, problemNamed, PROBLEMS } from "../../problems/registry.ts";
 import { UsageError } from "../arguments/arguments.ts";
 import { csvLine } from "../terminal/renderer.ts";
 
-/** A table whose rows are to be classified. */
-export type TextTable = Awaited<ReturnType<typeof readTexts>>;
-
 /**
  * Reads a table as own data is read.
  *
@@ -73,7 +70,7 @@ export async function readTexts(
  */
 export function writePredicted(
   out: string,
-  { columns, rows }: TextTable,
+  { columns, rows }: Awaited<ReturnType<typeof readTexts>>,
   { problem, texts }: Pick<Classification, "problem" | "texts">,
 ): void {
   const write = writerOf(out);
