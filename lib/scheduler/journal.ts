@@ -1,10 +1,10 @@
 /**
- * The journal of an attempt at a stage: the events of its process and of the
+ * The journal of the run of a stage: the events of its processes and of the
  * scheduler, in order, as JSON lines in the run folder. Everyone who follows the
- * stage reads it, and when the attempt ends, it is the log.
+ * stage reads it, and when the run ends, it is the log.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { ifThere, writeAll } from "../files/files.ts";
+import { writeAll } from "../files/files.ts";
 import { fileSize } from "../files/fingerprints.ts";
 import type { Event } from "./events.ts";
 import { isWritten } from "./runs.ts";
@@ -63,7 +63,7 @@ export class Lines implements Disposable {
    * @param options.longest Characters after which a line is split.
    */
   constructor(
-    private readonly path: string,
+    readonly path: string,
     options: { readonly keep?: boolean; readonly longest?: number } = {},
   ) {
     this.#longest = options.longest ?? Infinity;
@@ -113,68 +113,27 @@ export class Lines implements Disposable {
   }
 }
 
-/** A stage's log: of the run in progress, of the last run if that failed, or of a result. */
-export interface FoundLog {
-  readonly from: "live" | "failed" | "result";
-  readonly path: string;
-  /** Finds the log of the last run with the same key now: the run may have ended, and another attempt begun. */
-  readonly again: () => Promise<FoundLog | undefined>;
-}
-
 /** Milliseconds between two reads of a journal that is followed. */
 const FOLLOW_PAUSE = 100;
-
-/** Milliseconds after the end of an attempt in which the next one begins, unless the scheduler is dead. */
-const NEXT_ATTEMPT = 10_000;
 
 /**
  * Reads a journal.
  *
- * @param follow True to wait for further lines while the stage runs, also those
- * of further attempts after a failure.
+ * @param lines Its file, which is closed at the end.
+ * @param follow True to wait for further lines while the stage runs.
  * @param signal Ends following.
- * @throws {Error} If it has been removed or is damaged.
+ * @throws {Error} If it is damaged.
  */
 export async function* readLog(
-  first: FoundLog,
+  lines: Lines,
   follow: boolean,
   signal?: AbortSignal,
 ): AsyncGenerator<LogLine> {
-  const isOver = () => !follow || signal?.aborted === true;
-  /** Number of the attempt that was read last, and when it ended. */
-  let attempt = 0;
-  let ended = performance.now();
-  for (let found = first;;) {
-    const { from, path, again } = found;
-    const gone = `The log "${path}" no longer exists; run the stage again`;
-    using lines = ifThere(() => new Lines(path, { keep: true }));
-    if (lines === undefined && from !== "live") throw new Error(gone);
-    const shown = attempt;
-    let isNew = shown === 0;
-    let last: LogLine | undefined;
-    for (let isWhole = lines === undefined; !isWhole;) {
-      isWhole = isOver() || from !== "live" || !isWritten(path);
-      for (const text of lines!.read()) {
-        last = parseLine(text, path);
-        if (last.type === "started") {
-          isNew ||= last.attempt > shown;
-          attempt = last.attempt;
-        }
-        if (isNew) yield last;
-      }
-      if (!isWhole) await sleep(FOLLOW_PAUSE);
-    }
-    if (isNew) ended = performance.now();
-    if (lines !== undefined) {
-      const goesOn = last === undefined || last.type === "failed" && last.retry;
-      if (!goesOn || !follow) return;
-      if (performance.now() > ended + NEXT_ATTEMPT) return;
-    }
-    await sleep(FOLLOW_PAUSE);
-    if (signal?.aborted) return;
-    const next = await again();
-    if (next === undefined) throw new Error(gone);
-    found = next;
+  using _file = lines;
+  for (let isWhole = false; !isWhole;) {
+    isWhole = !follow || signal?.aborted === true || !isWritten(lines.path);
+    for (const line of lines.read()) yield parseLine(line, lines.path);
+    if (!isWhole) await sleep(FOLLOW_PAUSE);
   }
 }
 

@@ -1,12 +1,12 @@
 import { join } from "../files/paths.ts";
 import type { Graph } from "../pipeline/graph.ts";
 import { holdOff } from "../store/cleanup.ts";
-import { isFull, isReadOnly, removeFolder } from "../files/files.ts";
+import { ifThere, isFull, isReadOnly, removeFolder } from "../files/files.ts";
 import type { Store } from "../store/store.ts";
 import { openContext } from "./context.ts";
 import { NoResultError } from "./failure.ts";
 import { findResults, plan } from "./plan.ts";
-import type { FoundLog } from "./journal.ts";
+import { Lines } from "./journal.ts";
 import { liveRuns, makeRunFolder } from "./runs.ts";
 import type { Settings } from "./settings.ts";
 import { visibleFolder } from "./visible.ts";
@@ -81,22 +81,25 @@ function privateFolder(
 }
 
 /**
- * Finds the log of the last run with a stage's key: it is in progress, it has
+ * Opens the log of the last run with a stage's key: it is in progress, it has
  * failed, or it made the result.
  *
  * @throws {NoResultError} If there was none.
  */
-export async function findStageLog(
+export async function openStageLog(
   graph: Graph,
   id: string,
   settings: Settings,
   store: Store,
-): Promise<FoundLog> {
+): Promise<Lines> {
   const decisions = await plan(graph, [id], settings, store);
   const decision = decisions.get(id)!;
-  const found = "key" in decision &&
-    await findLog(graph.pipeline, id, decision.key, store);
-  if (found) return found;
+  if ("key" in decision) {
+    for (const path of logPaths(graph.pipeline, id, decision.key, store)) {
+      const lines = ifThere(() => new Lines(path, { keep: true }));
+      if (lines !== undefined) return lines;
+    }
+  }
   for (const [stage, { state, ...more }] of decisions) {
     const isMissing = state === "run" || state === "unknown";
     if (isMissing && "reason" in more) {
@@ -106,22 +109,19 @@ export async function findStageLog(
   throw new NoResultError(id, { stage: id, reason: "not in the cache" });
 }
 
-/** Finds the log of the last run with this key, whatever a plan would say now. */
-async function findLog(
+/** Where the log of the last run with a key may be, in the order in which it is moved. */
+function* logPaths(
   pipeline: string,
   stage: string,
   key: string,
   store: Store,
-): Promise<FoundLog | undefined> {
-  const again = () => findLog(pipeline, stage, key, store);
+): Generator<string> {
   const live = liveRuns(store).find((run) =>
     run.pipeline === pipeline && run.stage === stage && run.key === key
   );
-  if (live !== undefined) return { from: "live", path: live.log, again };
+  if (live !== undefined) yield live.log;
   const { failure } = store.histories.read(pipeline, stage);
-  if (failure?.key === key) return { from: "failed", path: failure.log, again };
-  const found = await store.lookup(key);
-  if (found.state !== "found") return undefined;
-  const path = store.blobs.path(found.manifest.log.blob);
-  return { from: "result", path, again };
+  if (failure?.key === key) yield failure.log;
+  const result = store.manifests.find(key);
+  if (result !== undefined) yield store.blobs.path(result.log.blob);
 }

@@ -29,9 +29,9 @@ import {
   type Slots,
   takeGpus,
 } from "./limits.ts";
-import { decide, type Decided, type Missed, type Reused } from "./plan.ts";
+import { decide, type Decided, type Reused } from "./plan.ts";
 import { runTask } from "./run_task.ts";
-import { type AttemptFolder, makeRunFolder, type RunFolder } from "./runs.ts";
+import { makeRunFolder, type RunFolder, type StartFolder } from "./runs.ts";
 import { makeVisible, setModes, visibleFolder } from "./visible.ts";
 
 /** How an attempt ends. The stage is decided anew if what its key depends on has changed. */
@@ -51,8 +51,9 @@ export type StageEnd =
 
 /**
  * Runs a stage whose result is not in the cache, and commits the result. The
- * lock of its key is held while the key is looked up again, the stage runs and
- * the result is committed, so only one of many processes runs it.
+ * lock of its key is held while the key is looked up again, the stage runs, as
+ * often as it may be tried, and the result is committed, so only one of many
+ * processes runs it.
  *
  * @param results Results of its inputs, by stage.
  * @throws {BusyError} If another process holds what it needs and `Settings.wait` is false.
@@ -76,57 +77,42 @@ export async function runStage(
   using gpus = await takeGpus(run, stage);
   // The stage that held the slot may have failed.
   run.waiting.throwIfAborted();
-  run.emit({ type: "decided", stage: stage.id, decision: again.decision });
-  for (let number = 1;; number++) {
-    const end = await runOnce(run, stage, again, results, gpus, number);
-    const isLast = number > stage.retries || run.signal.aborted;
-    if (end.state !== "failed" || isLast) return end;
-  }
-}
-
-/**
- * Makes one attempt and commits its result.
- *
- * @param number Of the attempt, from 1.
- */
-async function runOnce(
-  run: Run,
-  stage: GraphStage,
-  decided: Missed,
-  results: ReadonlyMap<string, Manifest>,
-  gpus: HeldGpus | undefined,
-  number: number,
-): Promise<StageEnd> {
+  const { id, retries } = stage;
+  const { key, decision } = again;
   const { store, graph: { pipeline } } = run;
-  const { key, decision } = decided;
-  using folder = makeRunFolder(store, pipeline, stage.id, key);
+  run.emit({ type: "decided", stage: id, decision });
+  using folder = makeRunFolder(store, pipeline, id, key);
   using journal = openJournal(folder.log, run.emit);
   const own = { ...run, emit: journal.emit };
-  const reason = number > 1 ? "the last attempt failed" : decision.reason;
-  own.emit({ type: "started", stage: stage.id, attempt: number, reason });
-  const made = await attempt(own, stage, decided, results, gpus, folder);
-  const end = made.state === "done"
-    ? await commit(run, stage, decided, made, folder.log)
-    : made;
-  if (end.state !== "failed" && end.state !== "interrupted") return end;
-  const failures = store.makeFolder("failures", pipeline);
-  const log = join(failures, `${stage.id}.jsonl`);
-  const { state: type, message, ...more } = end;
-  const retry = number <= stage.retries && !run.signal.aborted;
-  const attempted = { attempt: number, message, log, retry };
-  const event: Event = type === "interrupted"
-    ? { type, stage: stage.id, ...more, log }
-    : { type, stage: stage.id, ...attempted, ...more };
-  journal.write(event);
-  Deno.renameSync(folder.log, log);
-  const ended = new Date().toISOString();
-  const failure = { key, message, ended, log };
-  await store.histories.failed(pipeline, stage.id, {
-    ...failure,
-    ...(type === "interrupted" && { interrupted: true }),
-  });
-  run.emit(event);
-  return end;
+  let { reason } = decision;
+  for (let number = 1;; number++) {
+    own.emit({ type: "started", stage: id, attempt: number, reason });
+    const made = await attempt(own, stage, again, results, gpus, folder);
+    const end = made.state === "done"
+      ? await commit(run, stage, again, made, folder.log)
+      : made;
+    if (end.state !== "failed" && end.state !== "interrupted") return end;
+    const retry = end.state === "failed" && number <= retries &&
+      !run.signal.aborted;
+    const log = join(store.makeFolder("failures", pipeline), `${id}.jsonl`);
+    const { state, message, ...more } = end;
+    const failure = { attempt: number, message, log, retry };
+    const event: Event = state === "interrupted"
+      ? { type: state, stage: id, ...more, log }
+      : { type: state, stage: id, ...failure, ...more };
+    journal.write(event);
+    if (!retry) {
+      await store.histories.failed(pipeline, id, {
+        ...{ key, message, log, ended: new Date().toISOString() },
+        ...(state === "interrupted" && { interrupted: true }),
+      });
+      Deno.renameSync(folder.log, log);
+    }
+    run.emit(event);
+    if (!retry) return end;
+    reason = "the last attempt failed";
+    folder.clear();
+  }
 }
 
 /** Maximum number of times in a row that a process does not start. */
@@ -146,15 +132,15 @@ export async function attempt(
   decided: Decided,
   results: ReadonlyMap<string, Manifest>,
   gpus: HeldGpus | undefined,
-  folder: AttemptFolder,
+  folder: RunFolder,
   checkpoint?: string,
 ): Promise<AttemptEnd> {
   const { emit, settings, signal } = run;
   const { permissions = {} } = await taskOf(stage);
   let left: number | undefined;
   let unstarted = 0;
-  for (let number = 0;; number++) {
-    const start = folder.start(number);
+  for (;;) {
+    const start = folder.start();
     const runtimes = await readyRuntimes(run, stage);
     const inputs = await layOut(run, stage, decided, results, start);
     const before = sourcePrints(decided.sources);
@@ -206,7 +192,7 @@ async function layOut(
   stage: GraphStage,
   { parts }: Decided,
   results: ReadonlyMap<string, Manifest>,
-  folder: RunFolder,
+  folder: StartFolder,
 ): Promise<Record<string, InputArtifact[]>> {
   await store.blobs.linkTo(parts.code, folder.code);
   const inputs: Record<string, InputArtifact[]> = {};
@@ -253,7 +239,7 @@ async function changedSource(
 function lastingPaths(
   { settings: { out }, graph: { pipeline } }: Context,
   stage: GraphStage,
-  folder: RunFolder,
+  folder: StartFolder,
 ): (text: string) => string {
   const lasting = (path: string) =>
     path.replace(/^inputs\/([^/]+)\/(\d+)/, (all, name, i) => {

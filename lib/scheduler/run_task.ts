@@ -6,7 +6,7 @@ import type { Executor, Job, JobResources } from "./executors/executor.ts";
 import { confined } from "./landlock.ts";
 import { sandboxOf, stageEnvironment } from "./permissions.ts";
 import { follow, type ProcessEnd, type Watch } from "./process.ts";
-import type { RunFolder } from "./runs.ts";
+import type { StartFolder } from "./runs.ts";
 import type { Runtime } from "./settings.ts";
 
 /** A task to run in a process of its own. */
@@ -22,7 +22,7 @@ export interface TaskRun extends Omit<Watch, "folder" | "located" | "timeout"> {
   readonly inputs: Readonly<Record<string, readonly InputArtifact[]>>;
   /** Files and folders that it may read besides its own folder: sources, and inputs elsewhere. */
   readonly sources: readonly string[];
-  readonly folder: RunFolder;
+  readonly folder: StartFolder;
   readonly checkpoint: string;
   /** What it needs, by name, ready to be used. */
   readonly runtimes: ReadonlyMap<string, Runtime>;
@@ -120,6 +120,6 @@ export async function runTask(run: TaskRun): Promise<ProcessEnd> {
 }
 
 /** Folder in which a stage leaves what a runtime hands on to later stages. */
-function handedOn({ temporary }: RunFolder, runtime: string): string {
+function handedOn({ temporary }: StartFolder, runtime: string): string {
   return join(temporary, `${runtime}-hands-on`);
 }

@@ -12,14 +12,14 @@ import { fingerprint } from "../files/fingerprints.ts";
 import type { Store } from "../store/store.ts";
 import type { Executor } from "./executors/executor.ts";
 
-/** Private folder of an attempt at a stage: `runs/...` in the cache. Removed on disposal. */
-export type AttemptFolder = ReturnType<typeof makeRunFolder>;
+/** Private folder of the run of a stage: `runs/...` in the cache. Removed on disposal. */
+export type RunFolder = ReturnType<typeof makeRunFolder>;
 
 /** Private folder of one start of a stage's process. */
-export type RunFolder = ReturnType<typeof makeStart>;
+export type StartFolder = ReturnType<typeof makeStart>;
 
 /**
- * Creates the folder of an attempt. It is locked until it is disposed of or this process ends.
+ * Creates the folder of the run of a stage. It is locked until it is disposed of or this process ends.
  */
 export function makeRunFolder(
   store: Store,
@@ -44,12 +44,17 @@ export function makeRunFolder(
     seal({ pipeline, stage, key, started, host: Deno.hostname() }),
   );
   const made = stack.move();
+  let starts = 0;
   return {
     path,
     /** Its journal. */
     log: join(path, "log.jsonl"),
-    /** Creates the folder of a start (0, 1, ...) of the stage's process. */
-    start: (number: number) => makeStart(join(path, String(number))),
+    /** Creates the folder of the next start (0, 1, ...) of the stage's process. */
+    start: () => makeStart(join(path, String(starts++))),
+    /** Removes the folders of all starts, which take the space that another attempt needs. */
+    clear() {
+      for (let i = 0; i < starts; i++) removeFolder(join(path, String(i)));
+    },
     [Symbol.dispose]: () => made.dispose(),
   };
 }

@@ -6,9 +6,10 @@ import {
   assertRejects,
 } from "@std/assert";
 import { explain } from "../../lib/scheduler/plan.ts";
-import { type FoundLog, readLog } from "../../lib/scheduler/journal.ts";
-import { findStageLog } from "../../lib/scheduler/results.ts";
+import { readLog } from "../../lib/scheduler/journal.ts";
+import { openStageLog } from "../../lib/scheduler/results.ts";
 import { status } from "../../lib/scheduler/plan.ts";
+import { isWritten } from "../../lib/scheduler/runs.ts";
 import { verify } from "../../lib/scheduler/verify.ts";
 import { tryLockFile } from "../../lib/files/locks.ts";
 import { Memo } from "../../lib/store/memo.ts";
@@ -92,12 +93,12 @@ Deno.test("explain() names changed, new and removed files of a source folder", a
   assertEquals(reason, "source data data/a changed");
 });
 
-Deno.test("findStageLog() finds the log of a result, of a failed run and of a run in progress", async () => {
+Deno.test("openStageLog() finds the log of a result, of a failed run and of a run in progress", async () => {
   using project = new TestProject();
   const store = new Store(project.path("out/cache"));
   const find = async () => {
     const graph = await project.graph({ s: { task: "say" } });
-    return await findStageLog(graph, "s", project.settings(), store);
+    return await openStageLog(graph, "s", project.settings(), store);
   };
   const gate = gateOf(project);
   const lines = async () => {
@@ -126,7 +127,7 @@ Deno.test("findStageLog() finds the log of a result, of a failed run and of a ru
   await scheduler.end();
 });
 
-Deno.test("findStageLog() finds the log of a run that ends while it looks", async () => {
+Deno.test("openStageLog() finds the log of a run that ends while it looks", async () => {
   using project = new TestProject();
   const gate = gateOf(project);
   project.task("say", `stage.log("fine"); ${gate.wait()} return 1;`, {
@@ -147,7 +148,7 @@ Deno.test("findStageLog() finds the log of a run that ends while it looks", asyn
     override readonly memo = new SlowMemo(this.path("memo.json"));
   }
   const store = new SlowStore(project.path("out/cache"));
-  const found = await findStageLog(graph, "s", project.settings(), store);
+  const found = await openStageLog(graph, "s", project.settings(), store);
   const lines = await Array.fromAsync(readLog(found, false));
   assert(lines.some((it) => it.type === "log" && it.line === "fine"));
 });
@@ -163,7 +164,7 @@ Deno.test("readLog() stops following when the scheduler is killed", async () => 
   await scheduler.event((event) => event.type === "log");
   const lines = [];
   const graph = await project.graph({ s: { task: "slow" } });
-  const found = await findStageLog(graph, "s", project.settings(), store);
+  const found = await openStageLog(graph, "s", project.settings(), store);
   for await (const line of readLog(found, true)) {
     lines.push(line.type);
     if (line.type === "log") scheduler.process.kill("SIGKILL");
@@ -172,40 +173,23 @@ Deno.test("readLog() stops following when the scheduler is killed", async () => 
   await scheduler.end();
 });
 
-Deno.test("readLog() throws when the log was removed or is damaged", async () => {
+Deno.test("readLog() throws when the log is damaged, and openStageLog() when it was removed", async () => {
   using project = new TestProject();
   const store = new Store(project.path("out/cache"));
   project.task("say", "stage.log('fine'); return 1;");
   await project.run({ s: { task: "say" } });
   const graph = await project.graph({ s: { task: "say" } });
-  const found = await findStageLog(graph, "s", project.settings(), store);
-  // The run of a log that was found may end before it is opened.
-  const ended = (again?: FoundLog): FoundLog => ({
-    from: "live",
-    path: project.path("gone"),
-    again: () => Promise.resolve(again),
-  });
-  const lines = await Array.fromAsync(readLog(ended(found), false));
-  assert(lines.some((it) => it.type === "log" && it.line === "fine"));
+  const open = () => openStageLog(graph, "s", project.settings(), store);
+  const lines = await open();
+  Deno.chmodSync(lines.path, 0o644);
+  Deno.writeTextFileSync(lines.path, '{"at":\n');
   assertIsError(
-    await assertRejects(() => Array.fromAsync(readLog(ended(), false))),
-    Error,
-    /^The log "[^"]+gone" no longer exists; run the stage again$/,
-  );
-  Deno.chmodSync(found.path, 0o644);
-  Deno.writeTextFileSync(found.path, '{"at":\n');
-  const read = async () => await Array.fromAsync(readLog(found, false));
-  assertIsError(
-    await assertRejects(read),
+    await assertRejects(() => Array.fromAsync(readLog(lines, false))),
     Error,
     /^The log ".*" is damaged; run/,
   );
-  Deno.removeSync(found.path);
-  assertIsError(
-    await assertRejects(read),
-    Error,
-    /^The log ".*" no longer exists; run/,
-  );
+  Deno.removeSync(lines.path);
+  await assertRejects(open, Error, 'Stage "s" has no up-to-date result');
 });
 
 Deno.test("plan() and explain() wait for a clean-up in progress", async () => {
@@ -304,8 +288,8 @@ Deno.test("readLog() reads the log of a stage that verify() runs again", async (
   const graph = await project.graph(stages);
   const lines: string[] = [];
   const read = async () => {
-    const found = await findStageLog(graph, "s", project.settings(), store);
-    assertEquals(found.from, "live");
+    const found = await openStageLog(graph, "s", project.settings(), store);
+    assert(isWritten(found.path));
     for await (const line of readLog(found, true)) {
       if (line.type !== "log") continue;
       lines.push(line.line);

@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { openJournal } from "../../lib/scheduler/journal.ts";
 import { readLog } from "../../lib/scheduler/journal.ts";
-import { findStageLog } from "../../lib/scheduler/results.ts";
+import { openStageLog } from "../../lib/scheduler/results.ts";
 import { Store } from "../../lib/store/store.ts";
 import { TemporaryFolder } from "../files/temporary_folder.ts";
 import { TestProject } from "./project.ts";
@@ -13,35 +13,6 @@ Deno.test("openJournal() writes each event at once", () => {
   using log = openJournal(path);
   log.write({ type: "log", stage: "a", line: "now", stream: "log" });
   assertMatch(Deno.readTextFileSync(path), /"line":"now"/);
-});
-
-Deno.test("logs -f shows the last attempt of a stage also if that ended before it was found", async () => {
-  using project = new TestProject();
-  project.task("bad", "stage.log('begun'); throw new Error('Not now');");
-  const stages = { s: { task: "bad", retries: 1 } };
-  const { events } = await project.run(stages);
-  const store = new Store(project.path("out/cache"));
-  const graph = await project.graph(stages);
-  const found = await findStageLog(graph, "s", project.settings(), store);
-  // The log of the first attempt, as a reader has opened it.
-  const second = events.findIndex((it) =>
-    it.type === "started" && it.attempt === 2
-  );
-  const path = project.path("log.jsonl");
-  const lines = events.slice(0, second)
-    .filter((it) => ["started", "log", "failed"].includes(it.type))
-    .map((it) => JSON.stringify({ at: 0, ...it }) + "\n");
-  Deno.writeTextFileSync(path, lines.join(""));
-  const told: string[] = [];
-  for await (const line of readLog({ ...found, from: "live", path }, true)) {
-    if (line.type === "started") told.push(`attempt ${line.attempt}`);
-    if (line.type === "failed") told.push(line.message);
-    if (line.type === "log" && line.stream === "log") told.push(line.line);
-  }
-  assertEquals(told, [
-    ...["attempt 1", "begun", "Not now"],
-    ...["attempt 2", "begun", "Not now"],
-  ]);
 });
 
 Deno.test("logs -f goes on with the next attempt of a stage, and ends with the last one", async () => {
@@ -65,7 +36,7 @@ Deno.test("logs -f goes on with the next attempt of a stage, and ends with the l
     const scheduler = project.spawn(stages);
     await scheduler.event((event) => event.type === "log");
     const graph = await project.graph(stages);
-    const found = await findStageLog(graph, "s", project.settings(), store);
+    const found = await openStageLog(graph, "s", project.settings(), store);
     const told: string[] = [];
     for await (const line of readLog(found, true)) {
       if (line.type === "started") told.push(`attempt ${line.attempt}`);
@@ -96,7 +67,7 @@ Deno.test("logs -f follows the run as it was planned when its code has been edit
   const scheduler = project.spawn(stages);
   await scheduler.event((event) => event.type === "log");
   const graph = await project.graph(stages);
-  const found = await findStageLog(graph, "s", project.settings(), store);
+  const found = await openStageLog(graph, "s", project.settings(), store);
   project.task("second", "return 2;");
   const told: string[] = [];
   for await (const line of readLog(found, true)) {
@@ -106,4 +77,6 @@ Deno.test("logs -f follows the run as it was planned when its code has been edit
   }
   await scheduler.end();
   assertEquals(told, ["attempt 1", "Not now", "attempt 2", "Not now"]);
+  const log = project.read("out/cache/failures/test/s.jsonl");
+  assertEquals(log.match(/"attempt":\d,"reason"/g)?.length, 2);
 });

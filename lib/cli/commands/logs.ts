@@ -1,6 +1,6 @@
 import { status } from "../../scheduler/plan.ts";
 import { readLog } from "../../scheduler/journal.ts";
-import { findStageLog } from "../../scheduler/results.ts";
+import { openStageLog } from "../../scheduler/results.ts";
 import { command, UsageError } from "../arguments/arguments.ts";
 import { JSON_LINES, KEY_OPTIONS } from "../arguments/options.ts";
 import { openRun } from "../runtime/executor.ts";
@@ -43,10 +43,10 @@ export const logsCommand = command`
       : `"${pattern}" selects more than one stage`;
     throw new UsageError(`${what}: "${id}", "${other}"; name one of them`);
   }
-  const found = await findStageLog(graph, id, settings, store);
+  const log = await openStageLog(graph, id, settings, store);
   const follow = args.has("follow");
   using interrupts = watchInterrupts(() => {});
-  for await (const line of readLog(found, follow, interrupts.signal)) {
+  for await (const line of readLog(log, follow, interrupts.signal)) {
     const text = eventText(line);
     const at = line.at.toFixed(1).padStart(8);
     if (args.has("json")) writeOut(`${JSON.stringify(line)}\n`);

@@ -12,7 +12,10 @@ import type {
 import { hasLandlock } from "../../../lib/scheduler/landlock.ts";
 import { decide } from "../../../lib/scheduler/plan.ts";
 import { follow } from "../../../lib/scheduler/process.ts";
-import { makeRunFolder, type RunFolder } from "../../../lib/scheduler/runs.ts";
+import {
+  makeRunFolder,
+  type StartFolder,
+} from "../../../lib/scheduler/runs.ts";
 import { makeVisible } from "../../../lib/scheduler/visible.ts";
 import type { Manifest } from "../../../lib/store/manifests.ts";
 import { type StageOptions, TestProject } from "../../scheduler/project.ts";
@@ -243,7 +246,7 @@ export async function schedulerParts(): Promise<Parts> {
     name: `scheduler: ${name}`,
     async work() {
       using attempt = makeRunFolder(store, "test", "next", "key");
-      const folder = { ...attempt.start(0), log: attempt.log };
+      const folder = { ...attempt.start(), log: attempt.log };
       const output = join(folder.output, "out.txt");
       Deno.writeTextFileSync(output, String(serial++));
       Deno.writeTextFileSync(folder.log, `{"type":"x${serial}"}\n`);
@@ -257,7 +260,7 @@ export async function schedulerParts(): Promise<Parts> {
       part("decide", () => decide(context, next, results)),
       part("make and remove the run folder", () => {
         using folder = makeRunFolder(store, "test", "next", "key");
-        folder.start(0);
+        folder.start();
       }),
       part("store the files and the log", async ({ folder, output }) => {
         await store.blobs.put(output);
@@ -286,6 +289,6 @@ export async function schedulerParts(): Promise<Parts> {
 }
 
 interface Ready {
-  readonly folder: RunFolder & { readonly log: string };
+  readonly folder: StartFolder & { readonly log: string };
   readonly output: string;
 }
