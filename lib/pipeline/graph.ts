@@ -59,46 +59,34 @@ export interface Shown {
 /** The stages of one name, as a drawing of a graph shows them. */
 export type StageGroup = ReturnType<typeof groupStages>[number];
 
-/** Groups stages by name, in topological order. */
+/**
+ * Groups stages by name.
+ *
+ * @param stages In the order of the graph, in which a name follows those that it needs.
+ */
 export function groupStages(
-  stages: Iterable<Pick<GraphStage, "id" | "name" | "inputs">>,
+  stages: readonly Pick<GraphStage, "id" | "name" | "inputs">[],
 ) {
-  const names = new Map<string, string>();
-  const groups = new Map<string, { stages: string[]; needs: Set<string> }>();
-  for (const { id, name, inputs } of stages) {
-    names.set(id, name);
-    const group = groups.get(name) ?? { stages: [], needs: new Set() };
-    groups.set(name, group);
-    group.stages.push(id);
-    for (const need of Object.values(inputs).flat()) {
+  const names = new Map(stages.map(({ id, name }) => [id, name]));
+  const groups = [...Map.groupBy(stages, ({ name }) => name)]
+    .map(([id, members]) => {
+      const needed = members.flatMap((it) => Object.values(it.inputs).flat());
       // Stages that are not drawn have no name here.
-      const other = names.get(need);
-      if (other !== undefined && other !== name) group.needs.add(other);
-    }
-  }
-  // A group may need one whose first stage comes later.
-  const ordered = new Set<string>();
-  const add = (name: string) => {
-    if (ordered.has(name)) return;
-    groups.get(name)!.needs.forEach(add);
-    ordered.add(name);
-  };
-  [...groups.keys()].forEach(add);
-  const edges = reduceEdges(
-    [...ordered].map((id) => ({ id, needs: [...groups.get(id)!.needs] })),
-  );
+      const needs = new Set(needed.flatMap((it) => names.get(it) ?? []));
+      return { id, members, needs: [...needs] };
+    });
+  const edges = reduceEdges(groups);
   const depths = new Map<string, number>();
-  return [...ordered].map((name) => {
-    const { stages, needs: inputs } = groups.get(name)!;
+  return groups.map(({ id: name, members, needs: inputs }) => {
     const needs = edges.get(name)!;
     const depth = Math.max(-1, ...needs.map((it) => depths.get(it)!)) + 1;
     depths.set(name, depth);
     return {
       name,
       /** Ids of the stages. */
-      stages,
+      stages: members.map(({ id }) => id),
       /** Names of the groups that it depends on, all and without those that others imply. */
-      inputs: [...inputs],
+      inputs,
       needs,
       /** Number of groups on the longest path to it. */
       depth,
@@ -163,10 +151,8 @@ function prefixes(id: string): string[] {
 
 function matcher(pattern: string): (id: string) => boolean {
   if (/[*?]/.test(pattern)) {
-    const source = pattern.replace(/\*+/g, "*").replace(
-      /[^\w]/g,
-      (it) => it === "*" ? ".*" : it === "?" ? "." : `\\${it}`,
-    );
+    const source = RegExp.escape(pattern)
+      .replaceAll("\\*", ".*").replaceAll("\\?", ".");
     const regExp = new RegExp(`^${source}$`, "s");
     return (id) => regExp.test(id);
   }

@@ -93,8 +93,8 @@ export function settingsIn(
 export function kindOf(settings: SlurmSettings, task: string): SlurmKind {
   const { stages, ...kind } = settings;
   const matching = Object.entries(stages).filter(([pattern]) => {
-    const escaped = pattern.replace(/[^\w*]/g, "\\$&").replaceAll("*", ".*");
-    return new RegExp(`^${escaped}$`).test(task);
+    const source = RegExp.escape(pattern).replaceAll("\\*", ".*");
+    return new RegExp(`^${source}$`).test(task);
   });
   return Object.assign({}, kind, ...matching.map(([, more]) => more));
 }

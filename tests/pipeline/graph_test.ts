@@ -56,11 +56,11 @@ Deno.test("matchStages() does not match a part of a component", () =>
     });
   }));
 
-Deno.test("groupStages() puts a name after those that it needs, although its first stage needs none of them", () => {
+Deno.test("groupStages() gives each name what its stages need, and its depth", () => {
   const groups = groupStages([
     { id: "data", name: "data", inputs: {} },
-    { id: "train@mrpc", name: "train", inputs: { data: ["data"] } },
     { id: "start@rte", name: "start", inputs: { data: ["data"] } },
+    { id: "train@mrpc", name: "train", inputs: { data: ["data", "hidden"] } },
     { id: "train@rte", name: "train", inputs: { start: ["start@rte"] } },
   ]);
   assertEquals(groups, [

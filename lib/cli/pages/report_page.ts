@@ -48,9 +48,10 @@ export async function writePages(
   store: Store,
   emit: (event: Event) => void,
 ): Promise<void> {
-  const made = [...stages].flatMap(([id, { key, ...it }]) => {
-    const manifest = store.manifests.find(key);
-    return manifest === undefined ? [] : [{ id, ...it, manifest }];
+  const made = [...graph.stages.keys()].flatMap((id) => {
+    const { key, ...it } = stages.get(id) ?? {};
+    const manifest = key === undefined ? key : store.manifests.find(key);
+    return manifest ? [{ id, ...it, manifest }] : [];
   });
   const facts: RunFacts = {
     pipeline: graph.pipeline,
