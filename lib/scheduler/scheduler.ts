@@ -38,32 +38,53 @@ export async function run(
 ): Promise<Summary> {
   return await withCache(store, async () => {
     const start = performance.now();
-    let scheduler: Scheduler;
+    let ends: readonly Settled[];
     {
       // Before anything else, since opening the context stores blobs that no result needs yet.
       using _live = await holdOff(store, signal);
       const context = await openContext(graph, targets, settings, store);
       await checkSources(context);
       const { selected } = context;
-      scheduler = new Scheduler(context, emit, signal);
+      const scheduler = new Scheduler(context, emit, signal);
       emit({ type: "start", pipeline: graph.pipeline, stages: [...selected] });
-      await scheduler.run();
-      await store.noteRun(graph.pipeline, scheduler.keys);
+      ends = await Promise.all([...selected].map((id) => scheduler.get(id)));
+      const keys = ends.flatMap(({ manifest }) => manifest?.key ?? []);
+      await store.noteRun(graph.pipeline, keys);
     }
-    const summary = scheduler.summary(start);
+    const counts = {
+      ...{ ran: 0, restored: 0, unchanged: 0 },
+      ...{ failed: 0, skipped: 0, interrupted: 0 },
+    };
+    let savedSeconds = 0;
+    for (const { outcome, manifest } of ends) {
+      counts[outcome]++;
+      if (outcome !== "ran") savedSeconds += manifest?.seconds ?? 0;
+    }
+    const seconds = (performance.now() - start) / 1000;
+    const summary = {
+      type: "summary",
+      ...counts,
+      seconds,
+      savedSeconds,
+    } as const;
     if (summary.ran + summary.restored + summary.failed > 0) {
       await keepWithin(store, settings.cacheLimit);
     }
     emit(summary);
-    if (scheduler.busy !== undefined) throw scheduler.busy;
+    const busy = ends.find((it) => it.busy !== undefined)?.busy;
+    if (busy !== undefined) throw busy;
     return summary;
   });
 }
 
-/** End of a stage: its result, or the reason why it has none. */
-type Settled =
-  | { readonly manifest: Manifest }
-  | { readonly lacking: string };
+/** How a stage has ended: with its result, or the reason why it has none. */
+interface Settled {
+  readonly outcome: Outcome;
+  readonly manifest?: Manifest;
+  readonly lacking?: string;
+  /** Set if another process held what it needs and `Settings.wait` is false. */
+  readonly busy?: BusyError;
+}
 
 /** Maximum number of times that a stage starts over because its key has changed. */
 const MAX_TIMES = 5;
@@ -75,14 +96,10 @@ const MAX_TIMES = 5;
  * most of the time of such a run.
  */
 class Scheduler {
-  /** Set if another process held what a stage needs and `Settings.wait` is false. */
-  busy: BusyError | undefined;
   readonly #run: Run;
   /** Aborted when no further stage is to start after a failure. */
   readonly #halt = new AbortController();
   readonly #settled = new Map<string, Promise<Settled>>();
-  /** How each stage has ended. */
-  readonly #ends = new Map<string, { outcome: Outcome; manifest?: Manifest }>();
   /** Ends of the stages that are running or waiting to run, by key. */
   readonly #running = new Map<string, Promise<StageEnd>>();
   #slots: Promise<Slots> | undefined;
@@ -96,37 +113,8 @@ class Scheduler {
     this.#run = { ...context, emit, signal, waiting };
   }
 
-  /** Brings all selected stages to an end. */
-  async run(): Promise<void> {
-    await Promise.all([...this.#run.selected].map((id) => this.#get(id)));
-  }
-
-  /** Keys of all results. */
-  get keys(): string[] {
-    return [...this.#ends.values()]
-      .flatMap(({ manifest }) => manifest?.key ?? []);
-  }
-
-  /** @param start Of the run, in milliseconds. */
-  summary(start: number): Summary {
-    const counts: Record<Outcome, number> = {
-      ran: 0,
-      restored: 0,
-      unchanged: 0,
-      failed: 0,
-      skipped: 0,
-      interrupted: 0,
-    };
-    let savedSeconds = 0;
-    for (const { outcome, manifest } of this.#ends.values()) {
-      counts[outcome]++;
-      if (outcome !== "ran") savedSeconds += manifest?.seconds ?? 0;
-    }
-    const seconds = (performance.now() - start) / 1000;
-    return { type: "summary", ...counts, seconds, savedSeconds };
-  }
-
-  #get(id: string): Promise<Settled> {
+  /** Brings a stage, and all that it needs, to an end. */
+  get(id: string): Promise<Settled> {
     return this.#settled.getOrInsertComputed(id, () => this.#settle(id));
   }
 
@@ -139,11 +127,11 @@ class Scheduler {
       if (error === this.#halt.signal.reason) {
         return this.#skip(id, "stopped after a failure");
       }
-      if (error instanceof BusyError) this.busy ??= error;
       const message = messageOf(error, store);
       const event = { stage: id, attempt: 0, message, log: "", retry: false };
       emit({ type: "failed", ...event });
-      return this.#fail(id);
+      const end = this.#fail(id);
+      return error instanceof BusyError ? { ...end, busy: error } : end;
     }
   }
 
@@ -152,9 +140,9 @@ class Scheduler {
     const { id } = stage;
     const results = new Map<string, Manifest>();
     for (const input of new Set(Object.values(stage.inputs).flat())) {
-      const settled = await this.#get(input);
-      if ("lacking" in settled) return this.#skip(id, settled.lacking);
-      results.set(input, settled.manifest);
+      const { manifest, lacking = "" } = await this.get(input);
+      if (manifest === undefined) return this.#skip(id, lacking);
+      results.set(input, manifest);
     }
     for (let times = 1;;) {
       this.#run.waiting.throwIfAborted();
@@ -183,8 +171,7 @@ class Scheduler {
         case "failed":
           return this.#fail(id);
         case "interrupted":
-          this.#ends.set(id, { outcome: "interrupted" });
-          return { lacking: "interrupted" };
+          return { outcome: "interrupted", lacking: "interrupted" };
         case "restart":
           if (times++ === MAX_TIMES) {
             throw new Error(
@@ -236,17 +223,15 @@ class Scheduler {
     manifest: Manifest,
     seconds: number,
   ): Settled {
-    this.#ends.set(id, { outcome, manifest });
     this.#finish(id, outcome, seconds);
-    return { manifest };
+    return { outcome, manifest };
   }
 
   #skip(id: string, reason: string): Settled {
-    this.#ends.set(id, { outcome: "skipped" });
     const decision = { state: "skip", reason } as const;
     this.#run.emit({ type: "decided", stage: id, decision });
     this.#finish(id, "skipped", 0, reason);
-    return { lacking: reason };
+    return { outcome: "skipped", lacking: reason };
   }
 
   #finish(
@@ -263,8 +248,7 @@ class Scheduler {
 
   /** Its failure has been emitted already. */
   #fail(id: string): Settled {
-    this.#ends.set(id, { outcome: "failed" });
     if (!this.#run.settings.keepGoing) this.#halt.abort();
-    return { lacking: `${id} failed` };
+    return { outcome: "failed", lacking: `${id} failed` };
   }
 }
