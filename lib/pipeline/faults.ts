@@ -64,33 +64,20 @@ export interface PlacedFault extends Omit<Fault, "span"> {
 export class FaultList {
   readonly #faults = new Map<string, PlacedFault>();
 
-  /** Adds a fault that has no place in the file. */
-  add(message: string): void {
-    this.#add(message);
-  }
-
-  /** Adds a fault of a setting, such as `train.lr=x`. */
-  addOfSetting(setting: string, message: string): void {
-    this.#add(message, undefined, setting);
+  /** @param where Its place in the file, or the setting that it is a fault of, if there is one. */
+  add(message: string, where: Omit<PlacedFault, "message"> = {}): void {
+    const fault = { message, ...where };
+    this.#faults.set(JSON.stringify(fault), fault);
   }
 
   /** Adds a fault of the value at a path. */
   addAt(path: Path, message: string): void {
-    this.#add(message, { path, of: "value" });
+    this.add(message, { place: { path, of: "value" } });
   }
 
   /** Adds a fault of the last key of a path. */
   addAtKey(path: Path, message: string): void {
-    this.#add(message, { path, of: "key" });
-  }
-
-  #add(message: string, place?: Place, setting?: string): void {
-    const key = JSON.stringify([message, place, setting]);
-    this.#faults.set(key, {
-      message,
-      ...(place && { place }),
-      ...(setting !== undefined && { setting }),
-    });
+    this.add(message, { place: { path, of: "key" } });
   }
 
   get all(): readonly PlacedFault[] {

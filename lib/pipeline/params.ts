@@ -66,7 +66,7 @@ export function resolveParams(
   }
   for (const setting of settings) {
     if (!referencesIn(setting.value, []).next().done) {
-      faults.addOfSetting(textOf(setting), NO_REFERENCE);
+      faults.add(NO_REFERENCE, { setting: textOf(setting) });
       continue;
     }
     params = change(
@@ -74,7 +74,7 @@ export function resolveParams(
       setting.key,
       setting.value,
       (message, hint = "") =>
-        faults.addOfSetting(textOf(setting), message + hint),
+        faults.add(message + hint, { setting: textOf(setting) }),
     );
   }
   return params;
