@@ -158,10 +158,6 @@ class StageProcess {
     const { printed, ...event } = JSON.parse(line) as
       & ChildEvent
       & { readonly printed: number };
-    if (!isEvent(event)) {
-      const message = "The task has written an invalid event: ";
-      return this.#stop(() => failed(message + JSON.stringify(event)));
-    }
     this.#print(this.#stdout.read(printed), "stdout");
     this.#print(this.#stdout.rest(), "stdout");
     switch (event.type) {
@@ -259,25 +255,6 @@ class StageProcess {
       };
     });
   }
-}
-
-/** Members of each kind of event, texts and numbers. */
-const MEMBERS = {
-  progress: [["unit"], ["done", "total"]],
-  metric: [["name"], ["value"]],
-  log: [["line"], []],
-  saved: [["place"], []],
-  error: [["message"], []],
-  done: [[], []],
-} as const satisfies Record<ChildEvent["type"], unknown>;
-
-/** False if a task has written an event of its own that no reader of the log could show. */
-function isEvent(event: ChildEvent): boolean {
-  const [texts, numbers = []] = MEMBERS[event.type] ?? [];
-  const values = new Map(Object.entries(event));
-  return texts !== undefined &&
-    texts.every((it) => typeof values.get(it) === "string") &&
-    numbers.every((it) => Number.isFinite(values.get(it)));
 }
 
 function describeExit({ code, signal }: Exit, lastError: string): string {

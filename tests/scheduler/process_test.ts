@@ -233,30 +233,6 @@ Deno.test("run() separates events from what a stage prints", async () => {
   assert(lines.includes("stderr: to stderr"));
 });
 
-Deno.test("run() fails a stage that writes an event of its own which no log can show", async () => {
-  using project = new TestProject();
-  project.task(
-    "odd",
-    `Deno.writeTextFileSync(stage.output + "/../events.jsonl", params.event + "\\n", { append: true });
-     return 1;`,
-  );
-  for (
-    const event of [
-      '{"type":"metric","name":"m","value":null,"printed":0}',
-      '{"type":"metric","name":"m","value":1e999,"printed":0}',
-      '{"type":"log","printed":0}',
-      '{"type":"other","printed":0}',
-    ]
-  ) {
-    const { events, summary } = await project.run({
-      odd: { task: "odd", params: { event } },
-    });
-    assertEquals(summary.failed, 1, event);
-    const failed = events.find((it) => it.type === "failed");
-    assertMatch(failed!.message, /^The task has written an invalid event: {"/);
-  }
-});
-
 Deno.test("run() reports the first progress of a stage, however soon it comes", async () => {
   using project = new TestProject();
   project.task(
