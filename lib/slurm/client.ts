@@ -81,21 +81,10 @@ export class SlurmClient {
     });
   }
 
-  /** Cancels jobs: asks them to end, and kills them after the `KillWait` of the cluster. */
+  /** Cancels jobs, unless they have ended: asks them to end, and kills them after the `KillWait` of the cluster. */
   async cancel(ids: readonly string[]): Promise<void> {
-    await this.#change("scancel", ids);
-  }
-
-  /** Changes how many tasks of an array run at a time. */
-  async throttle(array: string, tasks: number): Promise<void> {
-    const change = [`JobId=${array}`, `ArrayTaskThrottle=${tasks}`];
-    await this.#change("scontrol", ["update", ...change]);
-  }
-
-  /** Changes jobs, unless they have ended in the meantime. */
-  async #change(command: string, args: readonly string[]): Promise<void> {
     try {
-      await this.#call(command, args);
+      await this.#call("scancel", ids);
     } catch (error) {
       const isGone = error instanceof SlurmError && error.kind === "refused";
       if (!isGone) throw error;

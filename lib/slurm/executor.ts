@@ -58,8 +58,6 @@ export class Slurm implements Executor {
   #unreachable = false;
   /** Jobs to cancel. */
   #unwanted: string[] = [];
-  /** Maximum number of jobs of each array that run at a time, by its number. */
-  readonly #throttles = new Map<string, number>();
   /** Maximum number of jobs per array that the cluster may accept now: half of what it has refused, then more again. */
   #largest = MAX_ARRAY;
   /** Before this time nothing is submitted. */
@@ -267,7 +265,6 @@ export class Slurm implements Executor {
           if (job.update(byId.get(job.id ?? ""))) changed = true;
         });
       }
-      await this.#raiseThrottles();
     }
     this.#pause = changed || this.#pause === 0
       ? queue * 1000
@@ -327,19 +324,15 @@ export class Slurm implements Executor {
       for (let rest = jobs; rest.length > 0;) {
         const room = this.#room(rest[0]!.job.task);
         if (room <= 0) break;
-        const batch = rest.slice(0, this.#largest);
-        const throttle = Math.min(room, batch.length);
-        if (!await this.#submitBatch(batch, throttle)) return;
+        const batch = rest.slice(0, Math.min(room, this.#largest));
+        if (!await this.#submitBatch(batch)) return;
         rest = rest.slice(batch.length);
       }
     }
   }
 
   /** Submits jobs as one array. Returns false if nothing more can be submitted now. */
-  async #submitBatch(
-    jobs: readonly SlurmJob[],
-    throttle: number,
-  ): Promise<boolean> {
+  async #submitBatch(jobs: readonly SlurmJob[]): Promise<boolean> {
     const batch = crypto.randomUUID().slice(0, 13);
     for (const [i, job] of jobs.entries()) {
       job.submission = { batch, index: jobs.length > 1 ? i : undefined };
@@ -348,7 +341,7 @@ export class Slurm implements Executor {
       ...jobs[0]!.options,
       `--comment=${batch}`,
       // A job of its own starts a second earlier than an array of one.
-      ...(jobs.length > 1 ? [`--array=0-${jobs.length - 1}%${throttle}`] : []),
+      ...(jobs.length > 1 ? [`--array=0-${jobs.length - 1}`] : []),
     ];
     const script = batchScript(jobs.map(({ job }) => job.folder));
     try {
@@ -360,7 +353,6 @@ export class Slurm implements Executor {
         return false;
       }
       this.#largest = Math.min(2 * this.#largest, MAX_ARRAY);
-      this.#throttles.set(array, throttle);
       for (const job of jobs) job.submitted(array);
       return true;
     } catch (error) {
@@ -388,36 +380,13 @@ export class Slurm implements Executor {
       this.settings.pace.slowest * 1000;
   }
 
-  /** How many more jobs of a task may run. Each array counts as many jobs as its throttle allows. */
+  /** How many more jobs of a task may be submitted. */
   #room(task: string): number {
     const { jobs } = this.settings;
-    let [all, own] = [jobs, kindOf(this.settings, task).jobs ?? jobs];
-    for (const [array, throttle] of this.#throttles) {
-      const left = this.#left(array);
-      const running = Math.min(throttle, left.length);
-      all -= running;
-      if (left[0]?.job.task === task) own -= running;
-    }
-    return Math.min(all, own);
-  }
-
-  /** The jobs of an array that have not ended. */
-  #left(array: string): SlurmJob[] {
-    return [...this.#jobs].filter((it) => it.submission?.array === array);
-  }
-
-  /** Raises the throttles of arrays when other jobs have ended. */
-  async #raiseThrottles(): Promise<void> {
-    for (const [array, before] of this.#throttles) {
-      const left = this.#left(array);
-      const [first] = left;
-      if (first === undefined) this.#throttles.delete(array);
-      const room = this.#room(first?.job.task ?? "");
-      const throttle = Math.min(before + room, left.length);
-      if (throttle <= before) continue;
-      await this.#reach(() => this.#client.throttle(array, throttle));
-      this.#throttles.set(array, throttle);
-    }
+    const submitted = [...this.#jobs].filter((it) => it.submission);
+    const alike = submitted.filter(({ job }) => job.task === task);
+    const own = kindOf(this.settings, task).jobs ?? jobs;
+    return Math.min(jobs - submitted.length, own - alike.length);
   }
 }
 

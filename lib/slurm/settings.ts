@@ -12,7 +12,7 @@ const KIND = {
   /** Seconds and bytes, for stages without `resources.time` and `resources.memory`. */
   time: Duration.optional(),
   memory: Bytes.optional(),
-  /** Maximum number of jobs of a task that run at a time. */
+  /** Maximum number of jobs of a task at a time. */
   jobs: z.number().int().positive().optional(),
   /** Further options of `sbatch`. */
   arguments: z.array(z.string().startsWith("--")).optional(),
@@ -41,7 +41,7 @@ type SlurmProfile = z.output<typeof SlurmProfile>;
 /** Settings of the executor: those of a profile, and more. */
 export interface SlurmSettings
   extends Omit<SlurmProfile, "warning" | "jobs" | "stages"> {
-  /** Maximum number of jobs of all tasks that run at a time. */
+  /** Maximum number of jobs of all tasks at a time. */
   readonly jobs: number;
   readonly stages: Readonly<Record<string, SlurmKind>>;
   /** Folder that all nodes see, for the file by which jobs see that the scheduler lives. */

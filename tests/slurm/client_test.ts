@@ -77,11 +77,9 @@ Deno.test("SlurmClient gives up a command that hangs, even if it is a script tha
   assert(performance.now() - start < 20_000);
 });
 
-Deno.test("SlurmClient.throttle() and cancel() do nothing for jobs that have ended", async () => {
+Deno.test("SlurmClient.cancel() does nothing for jobs that have ended", async () => {
   const client = new SlurmClient(10);
   const ended = "echo 'Job/step already completing or completed' >&2; exit 1";
-  using _scontrol = shadow("scontrol", ended);
-  await client.throttle("7", 2);
   using _scancel = shadow("scancel", ended);
   await client.cancel(["7"]);
 });
