@@ -28,12 +28,6 @@ export type NodeAnswer = Awaited<ReturnType<Slurm["probe"]>>;
 /** Seconds that a probe may take. */
 const PROBE_SECONDS = 300;
 
-/** Maximum number of jobs per array, of which clusters seldom accept more. */
-const MAX_ARRAY = 1000;
-
-/** Maximum number of pending jobs whose files are read between two calls of `squeue`. */
-const MAX_LOOKS = 64;
-
 /**
  * Runs stages as jobs of Slurm. Equal stages that become ready together are one
  * job array, no larger than the cluster accepts. One loop follows all jobs:
@@ -59,7 +53,7 @@ export class Slurm implements Executor {
   /** Jobs to cancel. */
   #unwanted: string[] = [];
   /** Maximum number of jobs per array that the cluster may accept now: half of what it has refused, then more again. */
-  #largest = MAX_ARRAY;
+  #largest = Infinity;
   /** Before this time nothing is submitted. */
   #nextSubmission = 0;
   #told = "";
@@ -194,14 +188,8 @@ export class Slurm implements Executor {
     try {
       this.#beat();
       while (this.#jobs.size + this.#unwanted.length > 0) {
-        const asked = await this.#ask();
-        let looks = MAX_LOOKS;
-        for (const job of this.#jobs) {
-          const isPending = job.state.startsWith("PENDING");
-          if (asked || !isPending || looks-- > 0) {
-            trying(job, () => job.readFiles());
-          }
-        }
+        await this.#ask();
+        for (const job of this.#jobs) trying(job, () => job.readFiles());
         await this.#cancel();
         await this.#submit();
         if (this.#jobs.size > 0) await this.#sleep();
@@ -243,13 +231,11 @@ export class Slurm implements Executor {
     this.#nextQueue = 0;
   }
 
-  /** Calls `squeue`, if it is time. Returns true if it answered. */
-  async #ask(): Promise<boolean> {
+  /** Calls `squeue`, if it is time. */
+  async #ask(): Promise<void> {
     const { queue, slowest } = this.settings.pace;
     const submitted = [...this.#jobs].filter((job) => job.submission);
-    if (submitted.length === 0 || performance.now() < this.#nextQueue) {
-      return false;
-    }
+    if (submitted.length === 0 || performance.now() < this.#nextQueue) return;
     const jobs = await this.#reach(() => this.#client.queue());
     let changed = false;
     if (jobs !== undefined) {
@@ -270,7 +256,6 @@ export class Slurm implements Executor {
       ? queue * 1000
       : Math.min(1.5 * this.#pause, slowest * 1000);
     this.#nextQueue = performance.now() + this.#pause;
-    return jobs !== undefined;
   }
 
   /** Calls a command. If the controller does not answer, shows a message and returns undefined. */
@@ -352,7 +337,7 @@ export class Slurm implements Executor {
         this.#wait();
         return false;
       }
-      this.#largest = Math.min(2 * this.#largest, MAX_ARRAY);
+      this.#largest *= 2;
       for (const job of jobs) job.submitted(array);
       return true;
     } catch (error) {

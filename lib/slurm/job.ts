@@ -42,7 +42,7 @@ export class SlurmJob {
     readonly array?: string;
   } | undefined;
   /** The last state that `squeue` gave, with its reason. */
-  state = "";
+  #state = "";
   /** Set if it is to stop: whether Slurm has been asked to cancel it. */
   stop: "wanted" | "asked" | undefined;
   /** Its exit file, once all of its output is visible as well. */
@@ -72,7 +72,7 @@ export class SlurmJob {
     this.submission = { ...this.submission!, array };
     this.#missing = undefined;
     // It may end before Slurm is first asked for its state.
-    this.#report(this.state = "PENDING");
+    this.#report(this.#state = "PENDING");
   }
 
   /** Reads the files of the job. */
@@ -123,8 +123,8 @@ export class SlurmJob {
     this.#missing = undefined;
     const { state, reason, node } = listed;
     const shown = [state, reason].filter((it) => it !== "").join(" ");
-    const changed = this.state !== shown;
-    this.state = shown;
+    const changed = this.#state !== shown;
+    this.#state = shown;
     if (changed && state !== "COMPLETED" && state !== "COMPLETING") {
       this.#report(state, reason);
     }
