@@ -44,16 +44,16 @@ export function readDefinitions(file: unknown, faults: FaultList) {
     value: file,
     owner: "the pipeline",
   }, faults);
-  const written = isMapping(file) ? file.stages : undefined;
-  const entries = isMapping(written) ? Object.entries(written) : [];
-  if (isMapping(written) && entries.length === 0) {
+  const root = isMapping(file) ? file : {};
+  const entries = isMapping(root.stages) ? Object.entries(root.stages) : [];
+  if (isMapping(root.stages) && entries.length === 0) {
     faults.addAtKey(["stages"], "The pipeline has no stages");
   }
   const { sound: defaults = Defaults.parse({}), damaged } = readSection({
     file,
     at: ["defaults"],
     schema: Defaults,
-    value: isMapping(file) ? file.defaults ?? {} : {},
+    value: root.defaults ?? {},
     owner: '"defaults"',
   }, faults);
   const stages = new Map<string, Definition>();

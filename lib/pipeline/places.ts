@@ -14,11 +14,9 @@ import { mask, unmask } from "./references.ts";
 
 /** A YAML text in which the values of paths can be found. */
 export class YamlPlaces {
-  readonly #text: string;
-  readonly #document: ReturnType<typeof parseDocument>;
+  readonly #document;
 
-  constructor(text: string) {
-    this.#text = text;
+  constructor(private readonly text: string) {
     this.#document = parseDocument(mask(text), {
       prettyErrors: false,
       logLevel: "silent",
@@ -36,12 +34,12 @@ export class YamlPlaces {
       { message, pos: [from, to] },
     ) => ({
       message: `YAML syntax: ${unmask(message)}`,
-      span: spanBetween(Math.min(from, this.#text.length), to),
+      span: spanBetween(Math.min(from, this.text.length), to),
     }));
     if (found.length > 0 || message === undefined) return found;
     const [, what = message, line = "1", column = "1"] =
       /^(.*) at line (\d+), column (\d+)/.exec(message) ?? [];
-    const lines = this.#text.split("\n").slice(0, Number(line) - 1);
+    const lines = this.text.split("\n").slice(0, Number(line) - 1);
     const offset = lines.join("\n").length + Math.min(lines.length, 1) +
       Number(column) - 1;
     return [{

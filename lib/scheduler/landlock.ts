@@ -60,16 +60,14 @@ export function confined(
   ];
 }
 
-let known: boolean | undefined;
-
 /** True if the kernel has Landlock (Linux 5.13 or later, unless it is disabled). */
 export function hasLandlock(): boolean {
   try {
-    return known ??= Deno.build.os === "linux" && versionOf(libc()) > 0;
+    return Deno.build.os === "linux" && versionOf(libc()) > 0;
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) throw error;
     // Not glibc: no engine with native code runs here.
-    return known = false;
+    return false;
   }
 }
 
