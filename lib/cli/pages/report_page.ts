@@ -15,7 +15,6 @@ import {
 import { keepAside, visibleFolder } from "../../scheduler/visible.ts";
 import { digest } from "../../files/digest.ts";
 import { writeDurably } from "../../files/files.ts";
-import type { Manifest } from "../../store/manifests.ts";
 import { join } from "../../files/paths.ts";
 import { linkFingerprint } from "../../files/fingerprints.ts";
 import type { Store } from "../../store/store.ts";
@@ -48,11 +47,6 @@ export async function writePages(
   store: Store,
   emit: (event: Event) => void,
 ): Promise<void> {
-  const made = [...graph.stages.keys()].flatMap((id) => {
-    const { key, ...it } = stages.get(id) ?? {};
-    const manifest = key === undefined ? key : store.manifests.find(key);
-    return manifest ? [{ id, ...it, manifest }] : [];
-  });
   const facts: RunFacts = {
     pipeline: graph.pipeline,
     exporting: asTyped(`deno task export ${quoted(args.positionals[0]!)}`),
@@ -63,7 +57,7 @@ export async function writePages(
       Commit: await commitOf(PROJECT),
       Command: asTyped(["deno", "task", ...Deno.args].map(quoted).join(" ")),
     }),
-    section: runSection(graph, made),
+    section: runSection(graph, stages, store),
   };
   const out = outOf(args);
   for (const [id, page] of pages) {
@@ -81,16 +75,20 @@ export async function writePages(
   }
 }
 
-type Made = Omit<UpToDate, "key"> & {
-  readonly id: string;
-  readonly manifest: Manifest;
-};
-
 /** Number of stages above which their table is folded. */
 const FEW_STAGES = 16;
 
 /** The section on the run: the stages with their times, versions, and the machine. */
-function runSection(graph: Graph, made: readonly Made[]): string {
+function runSection(
+  graph: Graph,
+  stages: ReadonlyMap<string, UpToDate>,
+  store: Store,
+): string {
+  const made = [...graph.stages.keys()].flatMap((id) => {
+    const { key, ...it } = stages.get(id) ?? {};
+    const manifest = key === undefined ? key : store.manifests.find(key);
+    return manifest ? [{ id, ...it, manifest }] : [];
+  });
   const secondsOf = (ids: readonly string[]) =>
     made.filter(({ id }) => ids.includes(id))
       .reduce((sum, { manifest }) => sum + manifest.seconds, 0);
@@ -118,7 +116,7 @@ function runSection(graph: Graph, made: readonly Made[]): string {
     "Stages",
     `<table><thead>${head}</thead><tbody>${rows.join("")}</tbody></table>`,
   );
-  const stages = made.length <= FEW_STAGES
+  const all = made.length <= FEW_STAGES
     ? table
     : `<details><summary>All ${made.length} stages</summary>${table}</details>`;
   const list = (values: readonly (string | undefined)[]) =>
@@ -141,7 +139,7 @@ ${
       "Stages, versions and hardware",
       `<p class="quiet">Seconds are those of the run that made each result, possibly an earlier run on another machine. A bar shows the seconds of a stage relative to the longest one.</p>
 ${scrolled("Graph", drawing)}
-${stages}
+${all}
 <h3>Versions and hardware</h3>
 ${listHtml(versions)}`,
     )
