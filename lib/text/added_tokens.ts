@@ -21,11 +21,11 @@ export type AddedToken = z.infer<typeof AddedToken>;
  *
  * @throws {RangeError} Naming the token with another id.
  */
-export function addedTokens(
+export function checkIds(
   tokens: readonly AddedToken[],
   idOf: (token: string) => number | undefined,
   size: number,
-): readonly AddedToken[] {
+): void {
   let next = size;
   const seen = new Map<string, number>();
   for (const { content, id } of tokens) {
@@ -39,44 +39,30 @@ export function addedTokens(
       );
     }
   }
-  return tokens.filter(({ content }) => content !== "");
-}
-
-/** A part of a text. */
-interface Part {
-  readonly part: AlignedText;
-  /** Its start in the text that was split. */
-  readonly start: number;
-  /** Id of an added token; undefined for other text. */
-  readonly id?: number;
 }
 
 const WORD = String.raw`[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]`;
 const WORD_AT_START = new RegExp(`^${WORD}`, "u");
 const WORD_AT_END = new RegExp(`${WORD}$`, "u");
 
-/** Finds added tokens in texts: the leftmost first, and the longest of those. */
-export class AddedTokens {
-  readonly #tokens: ReadonlyMap<string, AddedToken>;
-  readonly #pattern: RegExp | undefined;
-
-  constructor(tokens: readonly AddedToken[]) {
-    this.#tokens = new Map(tokens.map((token) => [token.content, token]));
-    const contents = [...this.#tokens.keys()].filter((it) => it !== "")
-      .sort((a, b) => b.length - a.length).map((it) => RegExp.escape(it));
-    if (contents.length > 0) {
-      this.#pattern = new RegExp(contents.join("|"), "gu");
-    }
-  }
-
-  split(whole: AlignedText): Part[] {
+/**
+ * Makes a function that cuts added tokens out of a text: the leftmost first, and
+ * the longest of those. Of each part it gives the start in the text, and the id
+ * of an added token.
+ */
+export function tokenSplitter(tokens: readonly AddedToken[]) {
+  const known = new Map(tokens.map((token) => [token.content, token]));
+  known.delete("");
+  const contents = [...known.keys()].sort((a, b) => b.length - a.length);
+  // Without tokens, it matches nowhere.
+  const all = contents.map((it) => RegExp.escape(it)).join("|") || "(?!)";
+  const pattern = new RegExp(all, "gu");
+  return (whole: AlignedText) => {
     const { text } = whole;
-    if (text === "") return [];
-    if (this.#pattern === undefined) return [{ part: whole, start: 0 }];
-    const parts: Part[] = [];
+    const parts: { part: AlignedText; start: number; id?: number }[] = [];
     let last = 0;
-    for (const match of text.matchAll(this.#pattern)) {
-      const token = this.#tokens.get(match[0])!;
+    for (const match of text.matchAll(pattern)) {
+      const token = known.get(match[0])!;
       let start = match.index;
       let end = start + match[0].length;
       if (
@@ -100,5 +86,5 @@ export class AddedTokens {
       parts.push({ part: whole.slice(last), start: last });
     }
     return parts;
-  }
+  };
 }

@@ -373,17 +373,12 @@ function separatorCount(
   { single, pair }: TextTokenizer,
   path: string,
 ): number {
-  const [start] = single;
-  const separator = single.at(-1);
-  if (typeof start !== "number" || typeof separator !== "number") {
-    throw new SyntaxError(
-      `The tokenizer "${path}" adds no special tokens to a text; use the tokenizer.json of the model`,
-    );
-  }
+  const [start, separator] = [single[0]!, single.at(-1)!];
   const equal = (a: Layout, b: Layout) => a.join() === b.join();
   const between = [[separator], [separator, separator], [separator, start]]
     .find((ids) => equal(pair, [start, "A", ...ids, "B", separator]));
-  if (!equal(single, [start, "A", separator]) || between === undefined) {
+  const isFramed = /^\d+,A,\d+$/.test(single.join());
+  if (!isFramed || between === undefined) {
     throw new SyntaxError(
       `The tokenizer "${path}" does not place its special tokens as the supported models expect: one before the texts, the same one after each, and at most one of them once more before the second; use the tokenizer.json of the model`,
     );

@@ -1,6 +1,6 @@
 import * as z from "zod";
 import type { AlignedText } from "./aligned_text.ts";
-import { PrecompiledMap } from "./precompiled_map.ts";
+import { precompiledMap } from "./precompiled_map.ts";
 import { textPattern } from "./text_pattern.ts";
 
 /** Maps a text to its normal form. */
@@ -85,10 +85,8 @@ const KINDS: Kinds<Normalizer> = {
     })),
   Precompiled: withFields(
     { precompiled_charsmap: z.string() },
-    ({ precompiled_charsmap }) => {
-      const map = new PrecompiledMap(precompiled_charsmap);
-      return ofCharacters((text) => map.normalize(text));
-    },
+    ({ precompiled_charsmap }) =>
+      ofCharacters(precompiledMap(precompiled_charsmap)),
   ),
   Replace: withFields(
     { pattern: z.unknown(), content: z.string() },

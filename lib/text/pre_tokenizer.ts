@@ -145,19 +145,18 @@ function splitAt(
   const parts: AlignedText[] = [];
   let starts = atStart;
   for (const [i, text] of texts.entries()) {
-    const cuts: { start: number; end: number; delimiter: boolean }[] = [];
-    let last = 0;
-    for (const [start, end] of find(text.text)) {
-      if (last < start) {
-        cuts.push({ start: last, end: start, delimiter: inverted });
-      }
-      cuts.push({ start, end, delimiter: !inverted });
-      last = end;
-    }
+    const cuts: Span[] = [];
     const { length } = text.text;
-    if (last < length) {
-      cuts.push({ start: last, end: length, delimiter: inverted });
+    let last = 0;
+    const cutAt = (end: number, delimiter: boolean) => {
+      cuts.push({ start: last, end, delimiter });
+      last = end;
+    };
+    for (const [start, end] of find(text.text)) {
+      if (last < start) cutAt(start, inverted);
+      cutAt(end, !inverted);
     }
+    if (last < length) cutAt(length, inverted);
     const spans = merged(cuts, behavior);
     if (i === 0 && spans[0] !== undefined) starts &&= spans[0].start === 0;
     for (const { start, end } of spans) {
@@ -168,8 +167,8 @@ function splitAt(
 }
 
 interface Span {
-  start: number;
-  end: number;
+  readonly start: number;
+  readonly end: number;
   readonly delimiter: boolean;
 }
 

@@ -1,12 +1,12 @@
 import { BPE, WordPiece } from "@huggingface/tokenizers";
 import * as z from "zod";
 import type { Layout } from "../serve/frame.ts";
-import { AddedToken, AddedTokens, addedTokens } from "./added_tokens.ts";
+import { AddedToken, checkIds, tokenSplitter } from "./added_tokens.ts";
 import type { Span } from "../data/example.ts";
 import { AlignedText } from "./aligned_text.ts";
 import { type Normalizer, normalizer } from "./normalizer.ts";
 import { type PreTokenizer, preTokenizer } from "./pre_tokenizer.ts";
-import { type Pieces, Unigram } from "./unigram.ts";
+import { type Pieces, unigram } from "./unigram.ts";
 
 const Settings = z.looseObject({
   added_tokens: z.array(AddedToken).default([]),
@@ -45,8 +45,8 @@ export class TextTokenizer {
   readonly #normalize: Normalizer;
   readonly #split: PreTokenizer;
   readonly #encodeWord: (word: string) => Pieces;
-  readonly #raw: AddedTokens;
-  readonly #normalized: AddedTokens;
+  readonly #raw: ReturnType<typeof tokenSplitter>;
+  readonly #normalized: ReturnType<typeof tokenSplitter>;
   readonly #words = new Map<string, Pieces>();
 
   /**
@@ -59,11 +59,12 @@ export class TextTokenizer {
     this.#split = preTokenizer(parsed.pre_tokenizer);
     const { encode, idOf, size } = modelOf(parsed.model);
     this.#encodeWord = encode;
-    const tokens = addedTokens(parsed.added_tokens, idOf, size);
+    const tokens = parsed.added_tokens;
+    checkIds(tokens, idOf, size);
     const isNormalized = ({ normalized, special }: AddedToken) =>
       normalized ?? !special;
-    this.#raw = new AddedTokens(tokens.filter((it) => !isNormalized(it)));
-    this.#normalized = new AddedTokens(
+    this.#raw = tokenSplitter(tokens.filter((it) => !isNormalized(it)));
+    this.#normalized = tokenSplitter(
       tokens.filter(isNormalized).map((it) => ({
         ...it,
         content: this.#normalize(new AlignedText(it.content)).text,
@@ -114,7 +115,7 @@ export class TextTokenizer {
   ): void {
     const addToken = (part: AlignedText, id: number) =>
       add(part, { ids: [id], spans: [0, part.text.length] });
-    for (const raw of this.#raw.split(text)) {
+    for (const raw of this.#raw(text)) {
       if (raw.id !== undefined) {
         addToken(raw.part, raw.id);
         continue;
@@ -122,7 +123,7 @@ export class TextTokenizer {
       const normal = this.#normalize(raw.part);
       const trimmed = /^\p{White_Space}/u.test(raw.part.text) &&
         !/^\p{White_Space}/u.test(normal.text);
-      for (const inner of this.#normalized.split(normal)) {
+      for (const inner of this.#normalized(normal)) {
         if (inner.id !== undefined) {
           addToken(inner.part, inner.id);
           continue;
@@ -136,13 +137,8 @@ export class TextTokenizer {
 
   #pieces(word: string): Pieces {
     if (word.length > CACHED_LENGTH) return this.#encodeWord(word);
-    let pieces = this.#words.get(word);
-    if (pieces === undefined) {
-      pieces = this.#encodeWord(word);
-      if (this.#words.size >= CACHED_WORDS) this.#words.clear();
-      this.#words.set(word, pieces);
-    }
-    return pieces;
+    if (this.#words.size >= CACHED_WORDS) this.#words.clear();
+    return this.#words.getOrInsertComputed(word, this.#encodeWord);
   }
 }
 
@@ -167,7 +163,7 @@ const WordPieceSettings = z.looseObject({
   max_input_chars_per_word: z.int().positive(),
 });
 
-const absent = z.union([z.literal(""), z.null()], {
+const absent = z.literal(["", 0, null], {
   error: "not supported; expected null",
 }).optional();
 
@@ -177,9 +173,7 @@ const BpeSettings = z.looseObject({
   unk_token: z.string().nullish(),
   fuse_unk: z.boolean().default(false),
   ignore_merges: z.boolean().default(false),
-  dropout: z.union([z.literal(0), z.null()], {
-    error: "not supported; expected null",
-  }).optional(),
+  dropout: absent,
   continuing_subword_prefix: absent,
   end_of_word_suffix: absent,
   byte_fallback: z.boolean().default(false),
@@ -193,14 +187,8 @@ function modelOf(settings: z.infer<typeof Settings>["model"]): WordModel {
       ? "BPE"
       : "WordPiece");
   switch (type) {
-    case "Unigram": {
-      const model = new Unigram(settings);
-      return {
-        encode: (word) => model.encode(word),
-        idOf: (token) => model.ids.get(token),
-        size: (settings.vocab as unknown[]).length,
-      };
-    }
+    case "Unigram":
+      return unigram(settings);
     case "WordPiece": {
       const parsed = WordPieceSettings.parse(settings);
       const { continuing_subword_prefix: prefix, unk_token: unknown } = parsed;

@@ -23,136 +23,117 @@ const Settings = z.looseObject({
  * Viterbi's algorithm in the order of `encode_optimized()` of
  * https://github.com/huggingface/tokenizers, which decides between equal sums.
  * Time is linear in the length of the word.
+ *
+ * @param settings `model` of a `tokenizer.json`.
+ * @throws {z.ZodError | RangeError} If it does not describe a Unigram model.
  */
-export class Unigram {
-  /** Ids by piece. */
-  readonly ids = new Map<string, number>();
-  /** Pieces by their UTF-16 units. */
-  readonly #sorted: readonly string[];
-  readonly #scores: Float64Array;
-  readonly #unknown: number | undefined;
-  readonly #unknownScore: number;
-  readonly #byteFallback: boolean;
-
-  /**
-   * @param settings `model` of a `tokenizer.json`.
-   * @throws {z.ZodError | RangeError} If it does not describe a Unigram model.
-   */
-  constructor(settings: unknown) {
-    const { unk_id, byte_fallback, vocab } = Settings.parse(settings);
-    if (unk_id != null && unk_id >= vocab.length) {
+export function unigram(settings: unknown) {
+  const { unk_id, byte_fallback, vocab } = Settings.parse(settings);
+  if (unk_id != null && unk_id >= vocab.length) {
+    throw new RangeError(
+      `"unk_id" is ${unk_id}, but the vocabulary has ${vocab.length} pieces`,
+    );
+  }
+  const ids = new Map<string, number>();
+  const scores = new Float64Array(vocab.length);
+  let lowest = Infinity;
+  for (const [id, entry] of vocab.entries()) {
+    const [piece, score] = Array.isArray(entry) ? entry : [];
+    if (typeof piece !== "string" || !Number.isFinite(score)) {
+      const found = JSON.stringify(entry)?.slice(0, 80);
       throw new RangeError(
-        `"unk_id" is ${unk_id}, but the vocabulary has ${vocab.length} pieces`,
+        `"vocab" has ${found} at index ${id}; expected a piece and its score`,
       );
     }
-    this.#unknown = unk_id ?? undefined;
-    this.#byteFallback = byte_fallback;
-    this.#scores = new Float64Array(vocab.length);
-    let lowest = Infinity;
-    for (const [id, entry] of vocab.entries()) {
-      const [piece, score] = Array.isArray(entry) ? entry : [];
-      if (typeof piece !== "string" || !Number.isFinite(score)) {
-        const found = JSON.stringify(entry)?.slice(0, 80);
-        throw new RangeError(
-          `"vocab" has ${found} at index ${id}; expected a piece and its score`,
-        );
-      }
-      this.ids.set(piece, id);
-      this.#scores[id] = score;
-      lowest = Math.min(lowest, score);
-    }
-    this.#unknownScore = lowest - UNKNOWN_PENALTY;
-    this.#sorted = [...this.ids.keys()].sort();
+    ids.set(piece, id);
+    scores[id] = score;
+    lowest = Math.min(lowest, score);
   }
-
-  /**
-   * The best pieces of a word.
-   *
-   * Neighbouring unknown characters become one unknown token, or their bytes
-   * if the model falls back to bytes.
-   *
-   * @throws {RangeError} If a character is unknown and the model has no unknown token.
-   */
-  encode(word: string): Pieces {
-    const best = new Float64Array(word.length + 1);
-    const starts = new Int32Array(word.length + 1).fill(-1);
-    const pieces = new Int32Array(word.length + 1);
-    const offer = (start: number, end: number, id: number, score: number) => {
-      const sum = score + best[start]!;
-      if (starts[end] !== -1 && sum <= best[end]!) return;
-      best[end] = sum;
-      starts[end] = start;
-      pieces[end] = id;
-    };
-    for (let start = 0; start < word.length;) {
-      const next = start + (word.codePointAt(start)! > 0xffff ? 2 : 1);
-      let known = false;
-      let [from, to] = [0, this.#sorted.length];
-      for (let end = start; end < word.length;) {
-        // The pieces that start as the word does here; the shortest is the first.
-        const unit = word.charCodeAt(end);
-        from = this.#firstFrom(unit, end - start, from, to);
-        to = this.#firstFrom(unit + 1, end - start, from, to);
-        if (from === to) break;
-        const piece = this.#sorted[from]!;
-        if (piece.length > ++end - start) continue;
-        const id = this.ids.get(piece)!;
-        offer(start, end, id, this.#scores[id]!);
-        known ||= end === next;
-      }
-      if (!known) {
-        if (this.#unknown === undefined) {
-          const character = JSON.stringify(word.slice(start, next));
-          throw new RangeError(
-            `The model has no unknown token for ${character}`,
-          );
-        }
-        offer(start, next, this.#unknown, this.#unknownScore);
-      }
-      start = next;
-    }
-    const [ids, spans]: number[][] = [[], []];
-    const add = (own: readonly number[], start: number, end: number) => {
-      for (const id of own) {
-        ids!.push(id);
-        spans!.push(end, start);
-      }
-    };
-    for (let end = word.length; end > 0;) {
-      let start = starts[end]!;
-      if (pieces[end] !== this.#unknown) {
-        add([pieces[end]!], start, end);
-      } else {
-        while (start > 0 && pieces[start] === this.#unknown) {
-          start = starts[start]!;
-        }
-        add(this.#unknownIds(word.slice(start, end)).reverse(), start, end);
-      }
-      end = start;
-    }
-    return { ids: ids!.reverse(), spans: spans!.reverse() };
-  }
+  /** Pieces by their UTF-16 units. */
+  const sorted = [...ids.keys()].sort();
 
   /** The first of some pieces, equal before a place, whose unit there is at least `unit`. */
-  #firstFrom(unit: number, place: number, from: number, to: number): number {
+  const firstFrom = (unit: number, place: number, from: number, to: number) => {
     while (from < to) {
       const middle = (from + to) >>> 1;
-      if (this.#sorted[middle]!.charCodeAt(place) >= unit) to = middle;
+      if (sorted[middle]!.charCodeAt(place) >= unit) to = middle;
       else from = middle + 1;
     }
     return from;
-  }
+  };
 
-  #unknownIds(text: string): number[] {
-    const id = this.ids.get(text);
-    if (id !== undefined) return [id];
-    if (this.#byteFallback) {
-      const bytes = Array.from(new TextEncoder().encode(text), (byte) => {
-        const hex = byte.toString(16).toUpperCase().padStart(2, "0");
-        return this.ids.get(`<0x${hex}>`);
-      });
-      if (bytes.every((id) => id !== undefined)) return bytes;
-    }
-    return [this.#unknown!];
-  }
+  const unknownIds = (text: string): number[] => {
+    const own = ids.get(text);
+    if (own !== undefined) return [own];
+    const bytes = new TextEncoder().encode(text).toHex().toUpperCase()
+      .match(/../g)!.map((hex) => ids.get(`<0x${hex}>`) ?? -1);
+    return byte_fallback && !bytes.includes(-1) ? bytes : [unk_id!];
+  };
+
+  return {
+    idOf: (piece: string) => ids.get(piece),
+    size: vocab.length,
+    /**
+     * The best pieces of a word.
+     *
+     * Neighbouring unknown characters become one unknown token, or their bytes
+     * if the model falls back to bytes.
+     *
+     * @throws {RangeError} If a character is unknown and the model has no unknown token.
+     */
+    encode(word: string): Pieces {
+      const best = new Float64Array(word.length + 1);
+      const starts = new Int32Array(word.length + 1).fill(-1);
+      const pieces = new Int32Array(word.length + 1);
+      const offer = (start: number, end: number, id: number, score: number) => {
+        const sum = score + best[start]!;
+        if (starts[end] !== -1 && sum <= best[end]!) return;
+        best[end] = sum;
+        starts[end] = start;
+        pieces[end] = id;
+      };
+      for (let start = 0; start < word.length;) {
+        const next = start + (word.codePointAt(start)! > 0xffff ? 2 : 1);
+        let known = false;
+        let [from, to] = [0, sorted.length];
+        for (let end = start; end < word.length;) {
+          // The pieces that start as the word does here; the shortest is the first.
+          const unit = word.charCodeAt(end);
+          from = firstFrom(unit, end - start, from, to);
+          to = firstFrom(unit + 1, end - start, from, to);
+          if (from === to) break;
+          const piece = sorted[from]!;
+          if (piece.length > ++end - start) continue;
+          const id = ids.get(piece)!;
+          offer(start, end, id, scores[id]!);
+          known ||= end === next;
+        }
+        if (!known) {
+          if (unk_id == null) {
+            const character = JSON.stringify(word.slice(start, next));
+            throw new RangeError(
+              `The model has no unknown token for ${character}`,
+            );
+          }
+          offer(start, next, unk_id, lowest - UNKNOWN_PENALTY);
+        }
+        start = next;
+      }
+      const [found, spans]: [number[], number[]] = [[], []];
+      for (let end = word.length; end > 0;) {
+        let start = starts[end]!;
+        let own = [pieces[end]!];
+        if (own[0] === unk_id) {
+          while (start > 0 && pieces[start] === unk_id) start = starts[start]!;
+          own = unknownIds(word.slice(start, end));
+        }
+        for (const id of own.reverse()) {
+          found.push(id);
+          spans.push(end, start);
+        }
+        end = start;
+      }
+      return { ids: found.reverse(), spans: spans.reverse() };
+    },
+  };
 }

@@ -5,7 +5,7 @@ import { cpuUsage } from "node:process";
 import { electra } from "../../lib/engine/models/electra.ts";
 import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
 import { TextTokenizer } from "../../lib/text/text_tokenizer.ts";
-import { Unigram } from "../../lib/text/unigram.ts";
+import { unigram } from "../../lib/text/unigram.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
 
@@ -29,8 +29,8 @@ const PIECES = Object.entries({
   xy: 0.5,
 });
 
-Deno.test("Unigram.encode() takes the pieces of the largest sum, and one token for neighbouring unknown characters", () => {
-  const model = new Unigram({ unk_id: 0, vocab: PIECES });
+Deno.test("unigram().encode() takes the pieces of the largest sum, and one token for neighbouring unknown characters", () => {
+  const model = unigram({ unk_id: 0, vocab: PIECES });
   // As tokenizers 0.23.3 gives them.
   assertEquals(model.encode("abcdacdxx").ids, [8, 1, 5, 0]);
   assertEquals(model.encode("axy\u00e9b").ids, [1, 9, 0, 2]);
@@ -38,13 +38,13 @@ Deno.test("Unigram.encode() takes the pieces of the largest sum, and one token f
   assertEquals(model.encode("").ids, []);
 });
 
-Deno.test("Unigram.encode() falls back to bytes if the vocabulary has them all", () => {
+Deno.test("unigram().encode() falls back to bytes if the vocabulary has them all", () => {
   const bytes = Array.from({ length: 256 }, (_, byte) => [
     `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`,
     -20,
   ]);
   const encode = (vocab: unknown[]) =>
-    new Unigram({ unk_id: 0, byte_fallback: true, vocab }).encode(
+    unigram({ unk_id: 0, byte_fallback: true, vocab }).encode(
       "a\u00e9\u20acb",
     ).ids;
   // 10 + byte
@@ -55,8 +55,8 @@ Deno.test("Unigram.encode() falls back to bytes if the vocabulary has them all",
   assertEquals(encode([...PIECES, ...bytes.slice(0, 200)]), [1, 0, 2]);
 });
 
-Deno.test("Unigram.encode() refuses an unknown character if no token stands for it", () => {
-  const model = new Unigram({ vocab: PIECES });
+Deno.test("unigram().encode() refuses an unknown character if no token stands for it", () => {
+  const model = unigram({ vocab: PIECES });
   assertThrows(
     () => model.encode("a?"),
     RangeError,
