@@ -4,12 +4,7 @@ import {
   gunzipSync,
   zstdDecompressSync,
 } from "node:zlib";
-import {
-  type Compressors,
-  type FileMetaData,
-  parquetMetadata,
-  parquetSchema,
-} from "hyparquet";
+import { type Compressors, parquetMetadata, parquetSchema } from "hyparquet";
 import { parquetReadColumn } from "hyparquet/src/read.js";
 import { snappyUncompressor } from "hysnappy";
 import * as z from "zod";
@@ -37,88 +32,81 @@ const MAX_BYTES = 4_000_000_000;
 /** Bytes that a row takes at least on the heap: two objects, an array, and its place as a string. */
 const ROW_BYTES = 200;
 
-/** A parquet file, of which columns are read one by one. */
-export class ParquetFile {
-  private constructor(
-    /** What messages call it. */
-    private readonly title: string,
-    private readonly file: ArrayBuffer,
-    private readonly metadata: FileMetaData,
-    /** Names of its columns. */
-    readonly names: readonly string[],
-  ) {}
-
-  /** @throws {SyntaxError} If the file is not parquet, or too large. */
-  static async open(path: string, title = path): Promise<ParquetFile> {
-    const { size } = await Deno.stat(path);
-    if (size > MAX_BYTES) {
-      throw new SyntaxError(
-        `"${title}" has ${size} bytes; the maximum is ${MAX_BYTES}: use a part of it`,
-      );
-    }
-    const file = (await Deno.readFile(path)).buffer;
-    return await attempt(title, () => {
-      const metadata = parquetMetadata(file);
-      // A damaged file may have columns without names.
-      const names = parquetSchema(metadata).children
-        .map(({ element }) => String(element.name));
-      return new ParquetFile(title, file, metadata, names);
-    });
-  }
-
-  /**
-   * Values of a column.
-   *
-   * @throws {SyntaxError} If the file is damaged, or says it has another number of rows.
-   */
-  async column(name: string): Promise<ArrayLike<unknown>> {
-    const { file, metadata } = this;
-    return await attempt(this.title, async () => {
-      // A few bytes can hold many equal values, so the size of the file tells nothing.
-      const { heap_size_limit: limit } = getHeapStatistics();
-      if (Number(metadata.num_rows) * ROW_BYTES > limit) {
-        const memory = `${(limit / 1e9).toFixed(1)} GB of memory`;
-        throw new Error(
-          `it has ${metadata.num_rows} rows, which do not fit into ${memory}: use a part of it`,
-        );
-      }
-      const values = await parquetReadColumn({
-        file,
-        metadata,
-        columns: [name],
-        compressors: COMPRESSORS,
-      });
-      if (values.length === Number(metadata.num_rows)) return values;
-      throw new Error(
-        `it says it has ${metadata.num_rows} rows; its column "${name}" has ${values.length}`,
-      );
-    });
-  }
-
-  /**
-   * Class names of a column with class ids (`ClassLabel`), as the library
-   * `datasets` records them in the parquet files of the hub, without surrounding
-   * whitespace.
-   *
-   * @returns Undefined if the file names no classes of the column.
-   * @throws {SyntaxError} If the record is not JSON, or two names differ in whitespace only.
-   */
-  async classesOf(column: string): Promise<readonly string[] | undefined> {
-    const recorded = this.metadata.key_value_metadata
-      ?.find(({ key }) => key === "huggingface")?.value ?? "null";
-    const record = await attempt(this.title, () => JSON.parse(recorded));
-    const { features = {} } = Features.safeParse(record).data?.info ?? {};
-    const names = Object.hasOwn(features, column)
-      ? features[column]?.names
-      : undefined;
-    const twice = names?.find((name, i) => names.indexOf(name) < i);
-    if (twice === undefined) return names;
+/**
+ * Opens a parquet file, of which columns are read one by one.
+ *
+ * @param title What messages call it
+ * @throws {SyntaxError} If the file is not parquet, or too large.
+ */
+export async function openParquet(path: string, title = path) {
+  const { size } = await Deno.stat(path);
+  if (size > MAX_BYTES) {
     throw new SyntaxError(
-      `"${this.title}" records the class ${
-        quote(twice)
-      } of the column "${column}" twice, apart from spaces around it; rename one`,
+      `"${title}" has ${size} bytes; the maximum is ${MAX_BYTES}: use a part of it`,
     );
   }
+  const file = (await Deno.readFile(path)).buffer;
+  const { metadata, names } = await attempt(title, () => {
+    const metadata = parquetMetadata(file);
+    // A damaged file may have columns without names.
+    const names = parquetSchema(metadata).children
+      .map(({ element }) => String(element.name));
+    return { metadata, names };
+  });
+  return {
+    /** Names of its columns. */
+    names,
+    /**
+     * Values of a column.
+     *
+     * @throws {SyntaxError} If the file is damaged, or says it has another number of rows.
+     */
+    column: (name: string): Promise<ArrayLike<unknown>> =>
+      attempt(title, async () => {
+        // A few bytes can hold many equal values, so the size of the file tells nothing.
+        const { heap_size_limit: limit } = getHeapStatistics();
+        if (Number(metadata.num_rows) * ROW_BYTES > limit) {
+          const memory = `${(limit / 1e9).toFixed(1)} GB of memory`;
+          throw new Error(
+            `it has ${metadata.num_rows} rows, which do not fit into ${memory}: use a part of it`,
+          );
+        }
+        const values = await parquetReadColumn({
+          file,
+          metadata,
+          columns: [name],
+          compressors: COMPRESSORS,
+        });
+        if (values.length === Number(metadata.num_rows)) return values;
+        throw new Error(
+          `it says it has ${metadata.num_rows} rows; its column "${name}" has ${values.length}`,
+        );
+      }),
+    /**
+     * Class names of a column with class ids (`ClassLabel`), as the library
+     * `datasets` records them in the parquet files of the hub, without surrounding
+     * whitespace.
+     *
+     * @returns Undefined if the file names no classes of the column.
+     * @throws {SyntaxError} If the record is not JSON, or two names differ in whitespace only.
+     */
+    async classesOf(column: string): Promise<readonly string[] | undefined> {
+      const recorded = metadata.key_value_metadata
+        ?.find(({ key }) => key === "huggingface")?.value ?? "null";
+      const record = await attempt(title, () => JSON.parse(recorded));
+      const { features = {} } = Features.safeParse(record).data?.info ?? {};
+      const names = Object.hasOwn(features, column)
+        ? features[column]?.names
+        : undefined;
+      const twice = names?.find((name, i) => names.indexOf(name) < i);
+      if (twice === undefined) return names;
+      throw new SyntaxError(
+        `"${title}" records the class ${
+          quote(twice)
+        } of the column "${column}" twice, apart from spaces around it; rename one`,
+      );
+    },
+  };
 }
 
 /** Adds the title of a file to what the library says about it. */

@@ -122,8 +122,8 @@ export async function recordedClasses(
   title = path,
 ): Promise<readonly string[] | undefined> {
   if (extname(path).toLowerCase() !== ".parquet") return undefined;
-  const { ParquetFile } = await import("./parquet.ts");
-  return await (await ParquetFile.open(path, title)).classesOf(column);
+  const { openParquet } = await import("./parquet.ts");
+  return await (await openParquet(path, title)).classesOf(column);
 }
 
 /** How a file differs from what its name says. */
@@ -430,9 +430,9 @@ async function readParquetTable(
   path: string,
   columns: Columns,
 ): Promise<Row[]> {
-  const { ParquetFile } = await import("./parquet.ts");
+  const { openParquet } = await import("./parquet.ts");
   const { title = path } = columns;
-  const file = await ParquetFile.open(path, title);
+  const file = await openParquet(path, title);
   const places = findColumns(columns, file.names, title);
   if (columns.isCheck) return [];
   const found: ArrayLike<unknown>[] = [];

@@ -18,9 +18,6 @@ export interface ClassifierGraph extends Pick<WeightOptions, "read"> {
   readonly head: number | { readonly modules: readonly string[] };
 }
 
-/** Operations of ONNX 1.13: the oldest that has all that are used, so that most versions of onnxruntime run them. */
-const OPSET = 18;
-
 /**
  * Writes a classifier as a model of ONNX. Its inputs are `input_ids`,
  * `attention_mask` and, where the tokenizer gives token types,
@@ -28,19 +25,13 @@ const OPSET = 18;
  * float32 `[batch, labels]`, of tokens `[batch, sequence, labels]`. Sequences
  * are padded on the right.
  *
- * @param path The file; weights of more than about 2 GB go to `PATH_data`
+ * @param path The file; weights of more than about 2 GB, or `maxInside` bytes, go to `PATH_data`
  */
 export function writeClassifierGraph(
   path: string,
-  classifier: ClassifierGraph,
-  options: { readonly maxInside?: number } = {},
-): void {
-  writeOnnx(path, classifierGraph(classifier), { opset: OPSET, ...options });
-}
-
-function classifierGraph(
   { model, precision = "fp32", head, read }: ClassifierGraph,
-): Graph {
+  maxInside?: number,
+): void {
   const isWhole = typeof head === "number";
   const labels = isWhole ? head : 1;
   const ofHead = headTensors(model, labels)
@@ -69,5 +60,5 @@ function classifierGraph(
   if (model.head === "tokens") {
     output(["batch", "sequence", outputs], "Identity", [value]);
   } else output(["batch", outputs], "Squeeze", [value, graph.ints([1])]);
-  return graph;
+  writeOnnx(path, graph, maxInside);
 }

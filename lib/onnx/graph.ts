@@ -1,7 +1,6 @@
 import {
   type Attributes,
   type ElementType,
-  type GraphContent,
   type Initializer,
   type Operation,
   type Port,
@@ -13,7 +12,7 @@ import {
  * same operation on the same values is one operation, and a constant or an
  * input that is named again is the same one.
  */
-export class Graph implements GraphContent {
+export class Graph {
   readonly inputs: Port[] = [];
   readonly outputs: Port[] = [];
   readonly operations: Operation[] = [];

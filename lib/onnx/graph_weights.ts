@@ -40,32 +40,31 @@ const LARGEST = 64;
  * stored as `[in, out]`, as MatMul takes them.
  */
 export class GraphWeights {
-  readonly #graph: Graph;
-  readonly #options: WeightOptions;
   /** Type of activations. */
   readonly float: "float32" | "float16";
 
-  constructor(graph: Graph, options: WeightOptions) {
-    this.#graph = graph;
-    this.#options = options;
+  constructor(
+    private readonly graph: Graph,
+    private readonly options: WeightOptions,
+  ) {
     this.float = options.precision === "fp16" ? "float16" : "float32";
   }
 
   /** Outputs of a linear module. */
   outputs(module: string): number {
-    return this.#options.shapes.get(`${module}.weight`)![0]!;
+    return this.options.shapes.get(`${module}.weight`)![0]!;
   }
 
   /** A bias, or a tensor of a normalization. */
   vector(name: string): string {
-    const { given } = this.#options;
+    const { given } = this.options;
     return given.has(name) ? this.#given(name) : this.#stored(name);
   }
 
   /** Rows of a table `[rows, width]`: those of ids, int64. */
   rows(name: string, ids: string): string {
-    const graph = this.#graph;
-    if (this.#options.precision !== "q8") {
+    const { graph } = this;
+    if (this.options.precision !== "q8") {
       return graph.op("Gather", this.#stored(name), ids);
     }
     const [integers, scales] = this.#quantized(name, "rows");
@@ -83,11 +82,11 @@ export class GraphWeights {
    * @returns `[.., out]`
    */
   linear(module: string, x: string, bias: boolean): string {
-    const graph = this.#graph;
+    const { graph } = this;
     let y = this.#product(`${module}.weight`, x);
     if (bias) y = graph.op("Add", y, this.vector(`${module}.bias`));
-    if (!this.#options.adapted.has(module)) return y;
-    const [outputs, inputs] = this.#options.shapes.get(`${module}.weight`)!;
+    if (!this.options.adapted.has(module)) return y;
+    const [outputs, inputs] = this.options.shapes.get(`${module}.weight`)!;
     const rank = `rank of ${module}`;
     const name = `${PEFT_PREFIX}${module}`;
     const a = this.#input(`${name}.${LORA_A}`, [rank, inputs!]);
@@ -100,11 +99,11 @@ export class GraphWeights {
   }
 
   #product(name: string, x: string): string {
-    const graph = this.#graph;
-    if (this.#options.given.has(name)) {
+    const { graph } = this;
+    if (this.options.given.has(name)) {
       return graph.op("MatMul", x, this.#transposed(this.#given(name)));
     }
-    if (this.#options.precision !== "q8") {
+    if (this.options.precision !== "q8") {
       return graph.op("MatMul", x, this.#stored(name, true));
     }
     const [integers, scales] = this.#quantized(name, "columns");
@@ -118,29 +117,27 @@ export class GraphWeights {
   }
 
   #transposed(matrix: string): string {
-    return this.#graph.op("Transpose", matrix, { perm: [1, 0] });
+    return this.graph.op("Transpose", matrix, { perm: [1, 0] });
   }
 
   #given(name: string): string {
-    const shape = this.#options.given.get(name)!;
+    const shape = this.options.given.get(name)!;
     return this.#input(`${PEFT_PREFIX}${name}`, shape);
   }
 
   #input(name: string, shape: readonly (number | string)[]): string {
-    const value = this.#graph.input({ name, type: "float32", shape });
-    return this.float === "float32"
-      ? value
-      : this.#graph.cast(value, "float16");
+    const value = this.graph.input({ name, type: "float32", shape });
+    return this.float === "float32" ? value : this.graph.cast(value, "float16");
   }
 
   #stored(name: string, isTransposed = false): string {
-    const shape = this.#options.shapes.get(name)!;
-    return this.#graph.tensor({
+    const shape = this.options.shapes.get(name)!;
+    return this.graph.tensor({
       name,
       type: this.float,
       shape: isTransposed ? shape.toReversed() : shape,
       read: () => {
-        const values = this.#options.read(name, shape);
+        const values = this.options.read(name, shape);
         return floats(
           isTransposed ? transpose(values, shape) : values,
           this.float,
@@ -157,10 +154,10 @@ export class GraphWeights {
     name: string,
     scaled: "rows" | "columns",
   ): [integers: string, scales: string] {
-    const shape = this.#options.shapes.get(name) as readonly [number, number];
+    const shape = this.options.shapes.get(name) as readonly [number, number];
     const [rows, width] = shape;
     const read = () => {
-      const values = this.#options.read(name, shape);
+      const values = this.options.read(name, shape);
       const scales = new Float32Array(rows);
       for (let row = 0; row < rows; row++) {
         let largest = 0;
@@ -172,7 +169,7 @@ export class GraphWeights {
       return { values, scales };
     };
     const isTransposed = scaled === "columns";
-    const integers = this.#graph.tensor({
+    const integers = this.graph.tensor({
       name: `${name} in 8 bits`,
       type: "int8",
       shape: isTransposed ? [width, rows] : shape,
@@ -185,7 +182,7 @@ export class GraphWeights {
         return isTransposed ? transpose(rounded, shape) : rounded;
       },
     });
-    const scales = this.#graph.tensor({
+    const scales = this.graph.tensor({
       name: `${name} scales`,
       type: "float32",
       shape: isTransposed ? [rows] : [rows, 1],

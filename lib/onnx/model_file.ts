@@ -45,23 +45,15 @@ export interface Operation {
 }
 
 /** A graph, its operations in an order in which they can be computed. */
-export interface GraphContent {
+interface GraphContent {
   readonly inputs: readonly Port[];
   readonly outputs: readonly Port[];
   readonly operations: readonly Operation[];
   readonly initializers: readonly Initializer[];
 }
 
-/** Options of {@linkcode writeOnnx}. */
-interface OnnxOptions {
-  /** Version of the operations. */
-  readonly opset: number;
-  /** Maximum bytes of tensors in the model's own file; more of them go to a file beside it. */
-  readonly maxInside?: number;
-}
-
-/** Version of the format, that of ONNX 1.13, which has the operations of opset 18. */
-const IR_VERSION = 8;
+/** Operations of ONNX 1.13: the oldest that has all that are used, so that most versions of onnxruntime run them; and its version of the format. */
+const [OPSET, IR_VERSION] = [18, 8];
 
 /** Bytes of a tensor that is always inside, as sizes are, which decide the shapes of others. */
 const SMALL = 1024;
@@ -75,11 +67,12 @@ const MAX_INSIDE = 2 ** 31 - 2 ** 26;
  * so that one of them is in memory at a time.
  *
  * @param path The file; tensors that have no room in it go to `PATH_data`
+ * @param maxInside Maximum bytes of tensors in the model's own file
  */
 export function writeOnnx(
   path: string,
   graph: GraphContent,
-  { opset, maxInside = MAX_INSIDE }: OnnxOptions,
+  maxInside = MAX_INSIDE,
 ): void {
   const { initializers } = graph;
   const sizes = initializers.map(({ type, shape }) =>
@@ -117,7 +110,7 @@ export function writeOnnx(
   }).finish();
   const framed = body.length + sum(frames.map(({ length }) => length)) +
     sum(sizes.filter((_, i) => isInside[i]));
-  const start = encoded({ 1: IR_VERSION, 2: "dylora", 8: { 2: opset } })
+  const start = encoded({ 1: IR_VERSION, 2: "dylora", 8: { 2: OPSET } })
     .tag(7, WireType.LengthDelimited).uint32(framed);
 
   using file = create(path);

@@ -25,13 +25,8 @@ export function textPattern(settings: unknown): TextPattern {
   const pattern = Setting.parse(settings);
   const split = { type: "Split", pattern, behavior: "Isolated" } as const;
   const find = matchesOf(new SplitPreTokenizer(split).pattern!);
-  if ("String" in pattern || NEVER_BACKTRACKS.test(pattern.Regex)) return find;
-  return (text) =>
-    withinLimit(
-      () => find(text),
-      `The regular expression ${JSON.stringify(pattern.Regex)}`,
-      text,
-    );
+  if ("String" in pattern) return find;
+  return (text) => withinLimit(() => find(text), pattern.Regex, text);
 }
 
 /** Finds what a global regular expression matches. */
@@ -43,18 +38,6 @@ export function matchesOf(regex: RegExp): TextPattern {
     );
 }
 
-/**
- * Regular expressions of alternatives without groups, each with a quantifier
- * at its end only. Like ` {2,}` and `\s{2,}|[\n\r\t]`, which tokenizers of the
- * hub have, they take linear time.
- */
-const NEVER_BACKTRACKS = (() => {
-  const atom = String
-    .raw`(?:\\[a-zA-Z]|\[\^?(?:\\.|[^\[\]\\&])+\]|[^\\\[\](){}|*+?^$.])`;
-  const alternative = String.raw`${atom}+(?:[*+]|\{\d+,\d*\})?`;
-  return new RegExp(`^${alternative}(?:\\|${alternative})*$`, "u");
-})();
-
 let clock: ReturnType<typeof newClock> | undefined;
 
 function newClock() {
@@ -64,7 +47,7 @@ function newClock() {
 }
 
 /** Calls a function with a time limit, which V8 enforces inside a regular expression too. */
-function withinLimit<T>(work: () => T, what: string, text: string): T {
+function withinLimit<T>(work: () => T, regex: string, text: string): T {
   clock ??= newClock();
   clock.context.work = work;
   try {
@@ -73,6 +56,7 @@ function withinLimit<T>(work: () => T, what: string, text: string): T {
     if ((error as { code?: unknown }).code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") {
       throw error;
     }
+    const what = `The regular expression ${JSON.stringify(regex)}`;
     const seconds = LIMIT / 1000;
     throw new RangeError(
       `${what} takes more than ${seconds} seconds for a text of ${text.length} characters`,

@@ -113,7 +113,7 @@ Deno.test({
       const path = join(folder, "model.onnx");
       const head = { modules: [] };
       const { read } = storedTensors(file, model);
-      writeClassifierGraph(path, { model, head, read }, { maxInside: 1000 });
+      writeClassifierGraph(path, { model, head, read }, 1000);
       assertEquals(
         Array.from(Deno.readDirSync(folder), ({ name }) => name).sort(),
         ["model.onnx", "model.onnx_data"],
