@@ -2,7 +2,6 @@
 import { basename } from "@std/path/posix/basename";
 import { extname } from "@std/path/posix/extname";
 import { join } from "@std/path/posix/join";
-import type { Example } from "../data/example.ts";
 import { toExamples, toNumber } from "../data/labels.ts";
 import { readTable } from "../data/table.ts";
 import { quote } from "../data/text_file.ts";
@@ -206,25 +205,15 @@ export function splitsNamed(
   );
 }
 
-/** Content of a file of GLUE. */
-interface SplitContent {
-  readonly examples: readonly Example[];
-  /** Number of lines skipped because they are broken in two. */
-  readonly broken: number;
-}
-
 /**
  * Reads a file of the data set `nyu-mll/glue` on the hub (`.parquet`), or a TSV
  * file as GLUE publishes it. Examples of a test set have no labels, which GLUE
  * does not publish, and the numbers by which a submission names them.
  *
+ * @returns The examples, and the number of lines skipped because they are broken in two
  * @throws {SyntaxError} With file and row, if the file is not valid for this task.
  */
-export async function readSplit(
-  path: string,
-  task: GlueTask,
-  split: string,
-): Promise<SplitContent> {
+export async function readSplit(path: string, task: GlueTask, split: string) {
   const isTsv = extname(path) === ".tsv";
   const isTest = split in task.submission;
   const texts = isTsv && task.tsvColumns || task.columns;

@@ -280,7 +280,7 @@ function editsTo(reference: readonly string[], text: readonly string[]) {
   let tried = 0;
   for (let shifts = 0;; shifts++) {
     const { edits, places, isWrong, isMissed } = align(words, reference);
-    let best: { rank: readonly number[]; words: string[] } | undefined;
+    let best = { gain: -Infinity, length: 0, words: [] as string[] };
     for (const [start, at, length] of commonRuns(words, reference)) {
       const place = places[at]!;
       if (
@@ -296,23 +296,16 @@ function editsTo(reference: readonly string[], text: readonly string[]) {
         tried++;
         const shifted = shift(words, start, length, target);
         const gain = edits - align(shifted, reference).edits;
-        const rank = [gain, length, -start, -target];
-        if (best === undefined || isAbove(rank, best.rank)) {
-          best = { rank, words: shifted };
-        }
+        // Of equal ones, the longest, and then the first.
+        if (
+          gain > best.gain || gain === best.gain && length > best.length
+        ) best = { gain, length, words: shifted };
       }
       if (tried >= MAX_SHIFT.tried) break;
     }
-    const isDone = tried >= MAX_SHIFT.tried || !(best && best.rank[0]! > 0);
-    if (isDone) return shifts + edits;
-    words = best!.words;
+    if (tried >= MAX_SHIFT.tried || best.gain <= 0) return shifts + edits;
+    words = best.words;
   }
-}
-
-/** Whether a tuple comes after another, by the first value that differs. */
-function isAbove(a: readonly number[], b: readonly number[]): boolean {
-  const i = a.findIndex((value, i) => value !== b[i]);
-  return i >= 0 && a[i]! > b[i]!;
 }
 
 /** Runs of words that a text and a reference have in common, with where they start in each. */

@@ -285,28 +285,24 @@ function configsIn(
 ): Config[] {
   const text = metadata.get(DIFFUSERS_CONFIG);
   if (text === undefined) return [];
-  const parse = (reviver?: typeof asWritten): [string, unknown][] => {
-    try {
-      return Object.entries(JSON.parse(text, reviver));
-    } catch (error) {
-      throw fault(
-        `"${DIFFUSERS_CONFIG}" is not JSON: ${(error as Error).message}`,
-      );
-    }
-  };
-  const written = parse(asWritten);
-  const fields = Object.groupBy(parse(), ([key]) => /^(.*\.)?/.exec(key)![0]);
-  return Object.entries(fields).map(([prefix, found]) => {
-    const own = (entries: readonly [string, unknown][]) =>
-      Object.fromEntries(
-        entries.filter(([key]) => key.startsWith(prefix))
-          .map(([key, value]) => [key.slice(prefix.length), value]),
-      );
+  let entries: [string, unknown][];
+  try {
+    entries = Object.entries(JSON.parse(text, asWritten));
+  } catch (error) {
+    throw fault(
+      `"${DIFFUSERS_CONFIG}" is not JSON: ${(error as Error).message}`,
+    );
+  }
+  const prefixes = Map.groupBy(entries, ([key]) => /^(.*\.)?/.exec(key)![0]);
+  return [...prefixes].map(([prefix, found]) => {
+    const fields = Object.fromEntries(
+      found.map(([key, value]) => [key.slice(prefix.length), value]),
+    );
     const { success, data, error } = ResizableConfig.safeParse({
       peft_type: "LORA",
-      ...own(found!),
+      ...JSON.parse(JSON.stringify(fields)),
     });
-    if (success) return { prefix, fields: own(written), checked: data };
+    if (success) return { prefix, fields, checked: data };
     throw fault(`"${DIFFUSERS_CONFIG}" is invalid:\n${z.prettifyError(error)}`);
   });
 }

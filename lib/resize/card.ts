@@ -3,37 +3,24 @@ import type { Adapter } from "./adapter.ts";
 import { energyOf, type Spectrum } from "./choose.ts";
 import { factorBytes, type Ranks } from "./rewrite.ts";
 
-/** What has become of a module, or of all of them together. */
-export interface Change {
-  readonly name: string;
-  readonly rankBefore: number;
-  readonly rank: number;
-  /** Share of the sum of squared singular values that is kept; 1 for an update of zero. */
-  readonly energy: number;
-  /** Norm of what is lost, relative to that of the update. */
-  readonly error: number;
-  /** Of the factors. */
-  readonly bytes: number;
-}
-
 /** An adapter at other ranks. */
-export interface Resized {
+export interface Resized extends ReturnType<typeof changesOf> {
   /** Name of its folder below the output. */
   readonly folder: string;
-  readonly modules: readonly Change[];
-  readonly total: Change;
   /** Size of the safetensors file. */
   readonly fileBytes: number;
 }
 
-/** The changes of all modules, and their sum. */
+/** What has become of each module, and of all of them together. */
 export function changesOf(
   spectra: readonly Spectrum[],
   ranks: Ranks,
   dtype: string | undefined,
 ) {
   const change = (kept: number, lost: number) => ({
+    /** Share of the sum of squared singular values that is kept; 1 for an update of zero. */
     energy: kept + lost === 0 ? 1 : kept / (kept + lost),
+    /** Norm of what is lost, relative to that of the update. */
     error: kept + lost === 0 ? 0 : Math.sqrt(lost / (kept + lost)),
   });
   const sums = { kept: 0, lost: 0, bytes: 0 };
@@ -127,7 +114,9 @@ function frontMatter({ format, configs: [config] }: Adapter): string {
 }
 
 /** `64 to 8`, `16-64 to 2-17`. */
-function rankText(changes: readonly Change[]): string {
+function rankText(
+  changes: readonly { readonly rankBefore: number; readonly rank: number }[],
+): string {
   const before = rankRange(changes.map(({ rankBefore }) => rankBefore));
   return `${before} to ${rankRange(changes.map(({ rank }) => rank))}`;
 }

@@ -28,11 +28,8 @@ export class ModuleResizer implements Disposable {
    * @throws {SyntaxError} If a factor has a value that is not finite, naming its tensor.
    */
   resize({ module, outputs }: Job): Float64Array {
-    const { parts, rank } = module;
-    const svd = productSvd({
-      a: this.#joinedA(parts),
-      b: this.#joinedB(parts, rank),
-    }, rank);
+    const factors = { a: this.#joinedA(module), b: this.#joinedB(module) };
+    const svd = productSvd(factors, module.rank);
     for (const { path, rank, dtype } of outputs) {
       const { a, b, alpha, scale } = tensorsAt(module, rank, dtype);
       const factors = svd.factors(rank, scale);
@@ -49,28 +46,19 @@ export class ModuleResizer implements Disposable {
   }
 
   /** The A of all parts, one below the other: `[rank, in]` */
-  #joinedA(parts: readonly Part[]) {
-    if (parts.length === 1 && parts[0]!.mid === undefined) {
-      return this.#floats(parts[0]!, "a");
-    }
-    const rows = parts.flatMap((part) => {
+  #joinedA({ parts, rank, inputs }: Module): Float64Array {
+    const joined = new Float64Array(rank * inputs);
+    let row = 0;
+    for (const part of parts) {
       const a = this.#floats(part, "a");
-      return [part.mid === undefined ? a : this.#withMid(part, a)];
-    });
-    const joined = new Float64Array(
-      rows.reduce((sum, { length }) => sum + length, 0),
-    );
-    let at = 0;
-    for (const part of rows) {
-      joined.set(part, at);
-      at += part.length;
+      joined.set(part.mid ? this.#withMid(part, a) : a, row * inputs);
+      row += part.rank;
     }
     return joined;
   }
 
   /** The B of all parts side by side, scaled: `[out, rank]` */
-  #joinedB(parts: readonly Part[], rank: number): Float64Array {
-    const outputs = parts[0]!.b.shape[0]!;
+  #joinedB({ parts, rank, outputs }: Module): Float64Array {
     const joined = new Float64Array(outputs * rank);
     let column = 0;
     for (const part of parts) {

@@ -1,8 +1,5 @@
 import { basename, join } from "node:path";
-import {
-  SafetensorsFile,
-  type TensorType,
-} from "../engine/safetensors/reader.ts";
+import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import {
   createSafetensors,
   formatHeader,
@@ -24,7 +21,7 @@ import {
   type Ranks,
   tensorsAt,
 } from "./rewrite.ts";
-import { findAdapter } from "./source.ts";
+import { findAdapter, type SourceOptions } from "./source.ts";
 import type { Answer } from "./worker.ts";
 
 /** An adapter to resize, with others of the same model added to it. */
@@ -44,13 +41,11 @@ export interface ResizeRequest {
 }
 
 /** How to do it. */
-export interface ResizeOptions {
+export interface ResizeOptions extends SourceOptions {
   /** An empty folder; undefined to write nothing. */
   readonly output: string | undefined;
   /** Threads that decompose modules; with 1, this one does. */
   readonly threads: number;
-  readonly signal?: AbortSignal;
-  readonly log?: (line: string) => void;
   /** Called with done and total, in arbitrary units. */
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -153,19 +148,8 @@ export async function resize(
   return resized;
 }
 
-/** A safetensors file at some ranks, without values. */
-interface FileAt {
-  readonly ranks: Ranks;
-  readonly tensors: ReadonlyMap<string, TensorType>;
-  readonly metadata: ReadonlyMap<string, string>;
-  readonly fileBytes: number;
-}
-
-function fileAt(
-  adapter: Adapter,
-  ranks: Ranks,
-  dtype: string | undefined,
-): FileAt {
+/** The safetensors file of an adapter at some ranks, without values. */
+function fileAt(adapter: Adapter, ranks: Ranks, dtype: string | undefined) {
   const factors = adapter.modules.flatMap((module) => {
     const { a, b, alpha } = tensorsAt(module, ranks.get(module.name)!, dtype);
     return alpha === undefined ? [a, b] : [a, b, alpha];
@@ -187,7 +171,7 @@ function chooseFile(
   spectra: readonly Spectrum[],
   choice: RankTarget,
   dtype: string | undefined,
-): FileAt {
+) {
   const { budget } = choice;
   const bytesOf = (module: Module) => factorBytes(module, 1, dtype);
   // The file has a header, too, which is longest at full rank, and what is carried.
