@@ -73,15 +73,11 @@ export async function inspectTable(
     const place = places.get(name) ?? -1;
     return new Column(name, rows.map(({ values }) => values[place]), place < 0);
   });
+  const table = { rows: rows.length, columns: header };
   const tagged = taggedColumns(columns, named, path);
   if (tagged !== undefined) {
-    const { text, label } = tagged;
-    return {
-      ...{ rows: rows.length, columns: header, text, pair: undefined, label },
-      unused: [],
-      problem: "tokens",
-      tokens: tokensOf(text, undefined),
-    };
+    const tokens = tokensOf(tagged.text, undefined);
+    return { ...table, ...tagged, unused: [], problem: "tokens", tokens };
   }
   const label = named.label !== undefined
     ? find(columns, named.label, path)
@@ -116,13 +112,10 @@ export async function inspectTable(
     );
   }
   return {
-    rows: rows.length,
-    columns: header,
-    text,
-    pair,
-    label,
+    ...table,
+    ...{ text, pair, label },
     unused: columns.filter((it) =>
-      it !== text && it !== pair && it !== label && it.hasTexts
+      ![text, pair, label].includes(it) && it.hasTexts
     ),
     problem: isRegression ? "regression" : "classification",
     tokens: tokensOf(text, pair),
@@ -184,7 +177,7 @@ function taggedColumns(
   columns: readonly Column[],
   named: Named,
   path: string,
-): Record<"text" | "label", Column> | undefined {
+): Pick<TableSummary, "text" | "pair" | "label"> | undefined {
   const lists = columns.filter(({ values }) =>
     values.some((it) => listIn(it) !== undefined) &&
     values.every((it) => isEmpty(it) || listIn(it) !== undefined)
@@ -213,7 +206,8 @@ function taggedColumns(
     );
   }
   const sentences = text.values.map((it) => listIn(it)?.join(" ") ?? it);
-  return { text: new Column(text.name, sentences), label };
+  const column = new Column(text.name, sentences);
+  return { text: column, pair: undefined, label };
 }
 
 function byName(columns: readonly Column[], names: readonly string[]) {

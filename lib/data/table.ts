@@ -189,12 +189,9 @@ async function readDelimited(
   columns: Columns,
   usual: "\t" | ",",
 ): Promise<Row[]> {
-  const end = text.includes("\n") ? "\n" : "\r";
-  for (let start = 0, line = 1; start <= text.length; line++) {
-    const at = text.indexOf(end, start);
-    const next = at < 0 ? text.length : at;
-    checkLine(next - start, `${path}:${line}`, MAX_LINE);
-    start = next + 1;
+  const lines = text.split(lineEnd(text));
+  for (const [i, { length }] of lines.entries()) {
+    checkLine(length, `${path}:${i + 1}`, MAX_LINE);
   }
   const delimiter = delimiterOf(path, text, columns, usual);
   const numbers = new Set(delimiter === ";" ? columns.numbers : []);
@@ -232,7 +229,6 @@ async function readDelimited(
     if (record.some((value) => value.trim() !== "")) filled = rows.length;
   };
   if (delimiter === "\t") {
-    const lines = text.split(lineEnd(text));
     for (const [i, line] of lines.entries()) take(line.split("\t"), i + 1);
   } else {
     await parseCsv(text, path, delimiter, take);

@@ -135,11 +135,7 @@ export async function* readLines(
 
 async function* piecesOf(path: string): AsyncGenerator<Uint8Array> {
   if (path.toLowerCase().endsWith(".gz")) return yield await readBytes(path);
-  using file = await Deno.open(path);
-  const buffer = new Uint8Array(1 << 18);
-  for (let count; (count = await file.read(buffer)) !== null;) {
-    yield buffer.subarray(0, count);
-  }
+  yield* (await Deno.open(path)).readable;
 }
 
 /** Maximum number of characters that a message quotes. */

@@ -124,14 +124,16 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
   get #positions(): string {
     const { countsFromPadding, padId } = this.#model;
     if (!countsFromPadding) return this.#unsqueezed(this.#range, 0);
-    const pad = this.#int(padId);
-    const isToken = this.#graph.cast(
-      this.#op("Not", this.#op("Equal", this.#ids, pad)),
-      "int64",
-    );
-    const axis = this.#int(1);
-    const counted = this.#op("CumSum", isToken, axis);
-    return this.#op("Add", this.#op("Mul", counted, isToken), pad);
+    const isToken = this.#isOther(padId);
+    const counted = this.#op("CumSum", isToken, this.#int(1));
+    const product = this.#op("Mul", counted, isToken);
+    return this.#op("Add", product, this.#int(padId));
+  }
+
+  /** 1 where a token is not this one, as `attention_mask`. */
+  #isOther(token: number): string {
+    const isSame = this.#op("Equal", this.#ids, this.#int(token));
+    return this.#graph.cast(this.#op("Not", isSame), "int64");
   }
 
   positionBias(
@@ -247,11 +249,9 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
     const [left, right] = this.#split(x.name, 2);
     const turned = (type: string, [a, b]: string[]) =>
       this.#op(type, this.#op("Mul", a!, cos!), this.#op("Mul", b!, sin!));
-    const [first, second] = [
-      turned("Sub", [left!, right!]),
-      turned("Add", [right!, left!]),
-    ];
-    return { ...x, name: this.#op("Concat", first!, second!, { axis: -1 }) };
+    const first = turned("Sub", [left!, right!]);
+    const second = turned("Add", [right!, left!]);
+    return { ...x, name: this.#op("Concat", first, second, { axis: -1 }) };
   }
 
   /** The beginning of an axis. */
@@ -453,13 +453,9 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
 
   last(x: Value, padToken: number | undefined): Value {
     if (x.tokens !== "all") return x;
-    const isToken = padToken === undefined ? this.#mask : this.#graph.cast(
-      this.#op(
-        "Not",
-        this.#op("Equal", this.#ids, this.#int(padToken)),
-      ),
-      "int64",
-    );
+    const isToken = padToken === undefined
+      ? this.#mask
+      : this.#isOther(padToken);
     const at = this.#op(
       "ReduceMax",
       this.#op("Mul", isToken, this.#range),

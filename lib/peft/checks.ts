@@ -6,7 +6,7 @@ import type {
 import { adapterTensor } from "../engine/adapters/registry.ts";
 import type { Model } from "../engine/models/model.ts";
 import { headTensors } from "../engine/models/outline.ts";
-import { modulesOf, pathsOf, PEFT_PREFIX } from "./names.ts";
+import { pathsOf, PEFT_PREFIX } from "./names.ts";
 
 /** The tensors of an adapter by PEFT's names. */
 type Shapes = Readonly<Record<string, Pick<AdapterTensors[string], "shape">>>;
@@ -38,29 +38,28 @@ export function findAdapterFault(
     return suffix !== undefined && !(suffix in kind.tensors);
   });
   if (other) return `tensor "${other}" is not part of a ${kind.title}`;
-  return findModuleFault(kind, modules, tensors, rank) ??
-    findLayerFault(modulesOf(names));
-}
-
-function findModuleFault(
-  kind: AdapterKind,
-  modules: readonly string[],
-  tensors: Shapes,
-  rank: number,
-): string | undefined {
-  const sizes = new Map<string, number>();
-  for (const module of modules) {
-    for (const [suffix, { shape }] of Object.entries(kind.tensors)) {
-      const name = `${module}.${suffix}`;
-      const expected = shape.map((size, i) => {
-        if (size === "rank") return rank;
-        // A module has the same shape in every layer.
-        const known = `${module.replace(/\.\d+\./, ".*.")} ${size}`;
-        if (!sizes.has(known)) sizes.set(known, tensors[name]?.shape[i] ?? 0);
-        return sizes.get(known)!;
-      });
-      const fault = shapeFault(tensors, name, expected);
-      if (fault !== undefined) return fault;
+  const layerOf = (module: string) => /\.(\d+)\.(.+)$/.exec(module) ?? [];
+  const layers = 1 +
+    Math.max(...modules.map((it) => Number(layerOf(it)[1] ?? 0)));
+  for (
+    const own of Map.groupBy(modules, (it) => it.replace(/\.\d+\./, ".*."))
+      .values()
+  ) {
+    // A module has the same shape in every layer.
+    const sizes: Record<string, number> = { rank };
+    for (const module of own) {
+      for (const [suffix, { shape }] of Object.entries(kind.tensors)) {
+        const name = `${module}.${suffix}`;
+        const expected = shape.map((size, i) =>
+          sizes[size] ??= tensors[name]?.shape[i] ?? 0
+        );
+        const fault = shapeFault(tensors, name, expected);
+        if (fault !== undefined) return fault;
+      }
+    }
+    const [, , name] = layerOf(own[0]!);
+    if (name !== undefined && own.length !== layers) {
+      return `module "${name}" has LoRA tensors in ${own.length} of ${layers} layers`;
     }
   }
 }
@@ -76,18 +75,6 @@ export function shapeFault(
   return String(found) === String(expected)
     ? undefined
     : `tensor "${name}" has shape [${found}], expected [${expected}]`;
-}
-
-function findLayerFault(modules: readonly string[]): string | undefined {
-  const inLayers = modules.flatMap((name) => {
-    const [, layer, kind] = /\.(\d+)\.(.+)$/.exec(name) ?? [];
-    return kind === undefined ? [] : [{ kind, layer: Number(layer) }];
-  });
-  const count = 1 + Math.max(...inLayers.map(({ layer }) => layer));
-  for (const [kind, { length }] of Map.groupBy(inLayers, (it) => it.kind)) {
-    if (length === count) continue;
-    return `module "${kind}" has LoRA tensors in ${length} of ${count} layers`;
-  }
 }
 
 /**

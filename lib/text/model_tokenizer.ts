@@ -9,11 +9,12 @@ import type {
 } from "../data/example.ts";
 import {
   type FirstToken,
+  type Frame,
   framed,
   type Layout,
   windowsOf,
 } from "../serve/frame.ts";
-import { TextTokenizer } from "./text_tokenizer.ts";
+import { textTokenizer } from "./text_tokenizer.ts";
 import {
   readTokenizerFiles,
   type TokenizerDefaults,
@@ -62,7 +63,7 @@ export class ModelTokenizer {
   #around: { readonly before: string; readonly after: string } | undefined;
 
   private constructor(
-    private readonly tokenizer: TextTokenizer,
+    private readonly tokenizer: ReturnType<typeof textTokenizer>,
     private readonly maxLength: number,
     private readonly files: Awaited<ReturnType<typeof readTokenizerFiles>>,
   ) {}
@@ -83,7 +84,7 @@ export class ModelTokenizer {
     const { path, settings, changes } = files;
     const tokenizer = attempt(
       path,
-      () => new TextTokenizer({ ...settings, ...changes }),
+      () => textTokenizer({ ...settings, ...changes }),
     );
     const separators = defaults.isFree ? 0 : separatorCount(tokenizer, path);
     // Tokenizers with two separators between the texts give no types.
@@ -370,7 +371,7 @@ function offsetsOf(lists: readonly (readonly unknown[])[]): Int32Array {
  * @throws {SyntaxError} If it wraps texts in a way that no supported encoder does.
  */
 function separatorCount(
-  { single, pair }: TextTokenizer,
+  { single, pair }: Pick<Frame, "single" | "pair">,
   path: string,
 ): number {
   const [start, separator] = [single[0]!, single.at(-1)!];

@@ -4,8 +4,8 @@ import type { Layout } from "../serve/frame.ts";
 import { AddedToken, checkIds, tokenSplitter } from "./added_tokens.ts";
 import type { Span } from "../data/example.ts";
 import { AlignedText } from "./aligned_text.ts";
-import { type Normalizer, normalizer } from "./normalizer.ts";
-import { type PreTokenizer, preTokenizer } from "./pre_tokenizer.ts";
+import { normalizer } from "./normalizer.ts";
+import { preTokenizer } from "./pre_tokenizer.ts";
 import { type Pieces, unigram } from "./unigram.ts";
 
 const Settings = z.looseObject({
@@ -32,114 +32,101 @@ const CACHED_LENGTH = 64;
  * the translation of regular expressions. Its normalizers, pre-tokenizers and
  * Unigram are approximations (no character map of SentencePiece, other
  * definitions of white space, punctuation and case), so these are our own.
+ *
+ * @param settings Contents of `tokenizer.json`.
+ * @throws {z.ZodError | SyntaxError | RangeError} If they are invalid, or of an unsupported kind.
  */
-export class TextTokenizer {
-  /** Layout of a text. */
-  readonly single: Layout;
-  /** Layout of a pair. */
-  readonly pair: Layout;
-  /** True if long texts lose their beginnings instead of their ends. */
-  readonly cutsLeft: boolean;
-  /** Ids of the special tokens. */
-  readonly special: ReadonlySet<number>;
-  readonly #normalize: Normalizer;
-  readonly #split: PreTokenizer;
-  readonly #encodeWord: (word: string) => Pieces;
-  readonly #raw: ReturnType<typeof tokenSplitter>;
-  readonly #normalized: ReturnType<typeof tokenSplitter>;
-  readonly #words = new Map<string, Pieces>();
+export function textTokenizer(settings: unknown) {
+  const parsed = Settings.parse(settings);
+  const normalize = normalizer(parsed.normalizer);
+  const split = preTokenizer(parsed.pre_tokenizer);
+  const model = modelOf(parsed.model);
+  const tokens = parsed.added_tokens;
+  checkIds(tokens, model.idOf, model.size);
+  const isNormalized = ({ normalized, special }: AddedToken) =>
+    normalized ?? !special;
+  const splitRaw = tokenSplitter(tokens.filter((it) => !isNormalized(it)));
+  const splitNormalized = tokenSplitter(
+    tokens.filter(isNormalized).map((it) => ({
+      ...it,
+      content: normalize(new AlignedText(it.content)).text,
+    })),
+  );
+  const [single, pair] = layouts(parsed.post_processor);
+  const known = new Map<string, Pieces>();
 
-  /**
-   * @param settings Contents of `tokenizer.json`.
-   * @throws {z.ZodError | SyntaxError | RangeError} If they are invalid, or of an unsupported kind.
-   */
-  constructor(settings: unknown) {
-    const parsed = Settings.parse(settings);
-    this.#normalize = normalizer(parsed.normalizer);
-    this.#split = preTokenizer(parsed.pre_tokenizer);
-    const { encode, idOf, size } = modelOf(parsed.model);
-    this.#encodeWord = encode;
-    const tokens = parsed.added_tokens;
-    checkIds(tokens, idOf, size);
-    const isNormalized = ({ normalized, special }: AddedToken) =>
-      normalized ?? !special;
-    this.#raw = tokenSplitter(tokens.filter((it) => !isNormalized(it)));
-    this.#normalized = tokenSplitter(
-      tokens.filter(isNormalized).map((it) => ({
-        ...it,
-        content: this.#normalize(new AlignedText(it.content)).text,
-      })),
-    );
-    [this.single, this.pair] = layouts(parsed.post_processor);
-    const special = tokens.filter(({ special }) => special);
-    this.special = new Set(special.map(({ id }) => id));
-    this.cutsLeft = parsed.truncation?.direction === "Left";
-  }
-
-  /**
-   * Ids of a text, without the special tokens around it.
-   *
-   * @throws {RangeError} If the settings are invalid in a part that this text needs.
-   */
-  encode(text: string): number[] {
-    const ids: number[] = [];
-    this.#encode(new AlignedText(text.toWellFormed()), (_, pieces) => {
-      for (const id of pieces.ids) ids.push(id);
-    });
-    return ids;
-  }
-
-  /**
-   * Ids of a text, and where each stands in it, without white space around it.
-   *
-   * @throws {RangeError} As {@linkcode encode}, or if the normalizer changes characters by their neighbours.
-   */
-  encodePlaced(text: string) {
-    const ids: number[] = [];
-    const places: Span[] = [];
-    const original = text.toWellFormed();
-    this.#encode(AlignedText.placed(original), (part, pieces) => {
-      for (const [i, id] of pieces.ids.entries()) {
-        const [start, end] = pieces.spans.slice(2 * i, 2 * i + 2);
-        ids.push(id);
-        places.push(part.spanOf(start!, end!, original));
-      }
-    });
-    return { ids, places };
-  }
-
+  const piecesOf = (word: string): Pieces => {
+    if (word.length > CACHED_LENGTH) return model.encode(word);
+    if (known.size >= CACHED_WORDS) known.clear();
+    return known.getOrInsertComputed(word, model.encode);
+  };
   /** Calls a function with each part of a text, normalized, and its tokens. */
-  #encode(
+  const encodeParts = (
     text: AlignedText,
     add: (part: AlignedText, pieces: Pieces) => void,
-  ): void {
+  ) => {
     const addToken = (part: AlignedText, id: number) =>
       add(part, { ids: [id], spans: [0, part.text.length] });
-    for (const raw of this.#raw(text)) {
+    for (const raw of splitRaw(text)) {
       if (raw.id !== undefined) {
         addToken(raw.part, raw.id);
         continue;
       }
-      const normal = this.#normalize(raw.part);
+      const normal = normalize(raw.part);
       const trimmed = /^\p{White_Space}/u.test(raw.part.text) &&
         !/^\p{White_Space}/u.test(normal.text);
-      for (const inner of this.#normalized(normal)) {
+      for (const inner of splitNormalized(normal)) {
         if (inner.id !== undefined) {
           addToken(inner.part, inner.id);
           continue;
         }
         const atStart = raw.start === 0 && inner.start === 0 && !trimmed;
-        const words = this.#split({ texts: [inner.part], atStart });
-        for (const word of words.texts) add(word, this.#pieces(word.text));
+        const words = split({ texts: [inner.part], atStart });
+        for (const word of words.texts) add(word, piecesOf(word.text));
       }
     }
-  }
+  };
 
-  #pieces(word: string): Pieces {
-    if (word.length > CACHED_LENGTH) return this.#encodeWord(word);
-    if (this.#words.size >= CACHED_WORDS) this.#words.clear();
-    return this.#words.getOrInsertComputed(word, this.#encodeWord);
-  }
+  return {
+    /** Layouts of a text, and of a pair. */
+    ...{ single, pair },
+    /** True if long texts lose their beginnings instead of their ends. */
+    cutsLeft: parsed.truncation?.direction === "Left",
+    /** Ids of the special tokens. */
+    special: new Set(
+      tokens.filter(({ special }) => special).map(({ id }) => id),
+    ),
+    /**
+     * Ids of a text, without the special tokens around it.
+     *
+     * @throws {RangeError} If the settings are invalid in a part that this text needs.
+     */
+    encode(text: string): number[] {
+      const ids: number[] = [];
+      encodeParts(new AlignedText(text.toWellFormed()), (_, pieces) => {
+        for (const id of pieces.ids) ids.push(id);
+      });
+      return ids;
+    },
+    /**
+     * Ids of a text, and where each stands in it, without white space around it.
+     *
+     * @throws {RangeError} As `encode`, or if the normalizer changes characters by their neighbours.
+     */
+    encodePlaced(text: string) {
+      const ids: number[] = [];
+      const places: Span[] = [];
+      const original = text.toWellFormed();
+      encodeParts(AlignedText.placed(original), (part, pieces) => {
+        for (const [i, id] of pieces.ids.entries()) {
+          const [start, end] = pieces.spans.slice(2 * i, 2 * i + 2);
+          ids.push(id);
+          places.push(part.spanOf(start!, end!, original));
+        }
+      });
+      return { ids, places };
+    },
+  };
 }
 
 interface WordModel {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { cpuUsage } from "node:process";
 import { electra } from "../../lib/engine/models/electra.ts";
 import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
-import { TextTokenizer } from "../../lib/text/text_tokenizer.ts";
+import { textTokenizer } from "../../lib/text/text_tokenizer.ts";
 import { unigram } from "../../lib/text/unigram.ts";
 
 const fixtures = join(import.meta.dirname!, "../../fixtures");
@@ -64,9 +64,9 @@ Deno.test("unigram().encode() refuses an unknown character if no token stands fo
   );
 });
 
-Deno.test("TextTokenizer.encode() merges across unknown characters where BPE has no unknown token", () => {
+Deno.test("textTokenizer().encode() merges across unknown characters where BPE has no unknown token", () => {
   for (const ignore_merges of [false, true]) {
-    const tokenizer = new TextTokenizer({
+    const tokenizer = textTokenizer({
       normalizer: null,
       pre_tokenizer: null,
       post_processor: null,
@@ -86,8 +86,8 @@ Deno.test("TextTokenizer.encode() merges across unknown characters where BPE has
   }
 });
 
-Deno.test("TextTokenizer.encode() finds added tokens as whole words, with the white space around them", () => {
-  const tokenizer = new TextTokenizer({
+Deno.test("textTokenizer().encode() finds added tokens as whole words, with the white space around them", () => {
+  const tokenizer = textTokenizer({
     added_tokens: [
       { id: 10, content: "bc", single_word: true, normalized: false },
       { id: 11, content: "#", lstrip: true, rstrip: true, normalized: false },
@@ -147,7 +147,7 @@ Deno.test("ModelTokenizer.encode() stops a regular expression that backtracks fo
   }
 });
 
-Deno.test("TextTokenizer.encode() refuses a normalizer that multiplies a text", async () => {
+Deno.test("textTokenizer().encode() refuses a normalizer that multiplies a text", async () => {
   const doubled = { type: "Replace", pattern: { Regex: "." }, content: "aa" };
   const long = { ...doubled, content: "a".repeat(1e6) };
   for (
@@ -160,14 +160,14 @@ Deno.test("TextTokenizer.encode() refuses a normalizer that multiplies a text", 
     const normalizer = { type: "Sequence", normalizers };
     const settings = await settingsOf("tiny-electra", { normalizer });
     assertThrows(
-      () => new TextTokenizer(settings).encode("a text ".repeat(100)),
+      () => textTokenizer(settings).encode("a text ".repeat(100)),
       RangeError,
       "The normalizer makes ",
     );
   }
 });
 
-Deno.test("TextTokenizer() names what it does not support", async () => {
+Deno.test("textTokenizer() names what it does not support", async () => {
   const refusals: [string, object, string][] = [
     ["tiny-electra", { normalizer: { type: "ByteLevel" } }, "Normalizer"],
     ["tiny-electra", { pre_tokenizer: { type: "X" } }, "Pre-tokenizer"],
@@ -199,16 +199,16 @@ Deno.test("TextTokenizer() names what it does not support", async () => {
   ];
   for (const [model, changes, message] of refusals) {
     const settings = await settingsOf(model, changes);
-    assertThrows(() => new TextTokenizer(settings), RangeError, message);
+    assertThrows(() => textTokenizer(settings), RangeError, message);
   }
   const { model } = await settingsOf("tiny-modernbert");
   const settings = await settingsOf("tiny-modernbert", {
     model: { ...model, dropout: 0.1 },
   });
-  assertThrows(() => new TextTokenizer(settings), Error, "not supported");
+  assertThrows(() => textTokenizer(settings), Error, "not supported");
 });
 
-Deno.test("TextTokenizer.encode() takes time linear in the length of a text", async () => {
+Deno.test("textTokenizer().encode() takes time linear in the length of a text", async () => {
   const words = "a".repeat(50_000);
   const texts = [
     words,
@@ -220,7 +220,7 @@ Deno.test("TextTokenizer.encode() takes time linear in the length of a text", as
   ];
   for (const model of ["electra", "modernbert", "xlm-roberta", "deberta"]) {
     const settings = await settingsOf(`tiny-${model}`);
-    const tokenizer = new TextTokenizer(settings);
+    const tokenizer = textTokenizer(settings);
     for (const text of texts) {
       const start = cpuUsage();
       tokenizer.encode(text);

@@ -13,7 +13,7 @@ import { AlignedText } from "../../lib/text/aligned_text.ts";
 import { normalizer } from "../../lib/text/normalizer.ts";
 import { preTokenizer } from "../../lib/text/pre_tokenizer.ts";
 import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
-import { TextTokenizer } from "../../lib/text/text_tokenizer.ts";
+import { textTokenizer } from "../../lib/text/text_tokenizer.ts";
 import { readTokenizerFiles } from "../../lib/text/tokenizer_files.ts";
 import { withFolder } from "../tasks/run_task.ts";
 
@@ -127,11 +127,11 @@ for (
     });
   });
   if (places === undefined) continue;
-  Deno.test(`TextTokenizer.encodePlaced() places tokens where transformers does for ${model}${title}`, async () => {
+  Deno.test(`textTokenizer().encodePlaced() places tokens where transformers does for ${model}${title}`, async () => {
     await withChanges(model, changes as Changes, async (folder) => {
       const defaults = tokenizerDefaults(await architectureOf(folder));
       const { settings, changes } = await readTokenizerFiles(folder, defaults);
-      const tokenizer = new TextTokenizer({ ...settings, ...changes });
+      const tokenizer = textTokenizer({ ...settings, ...changes });
       const hash = createHash("sha256");
       for (let seed = 0; seed < 3 * reference.block; seed++) {
         const { text } = inputOf(seed);
