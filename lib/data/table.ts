@@ -18,11 +18,22 @@ export interface Row {
   readonly hasLines?: true;
 }
 
+/** Readers of tables by the endings of their names. */
+const READERS: Readonly<
+  Record<string, (path: string, columns: Columns) => Promise<Row[]>>
+> = {
+  ".tsv": (path, columns) => readDelimited(path, columns, "\t"),
+  ".csv": (path, columns) => readDelimited(path, columns, ","),
+  ".jsonl": readJsonLines,
+  ".json": readJson,
+  ".parquet": readParquetTable,
+  ".conll": readConll,
+};
+
 /** Endings of the names of files that {@linkcode readTable} reads. */
-export const TABLE_FORMATS = [
-  ...[".tsv", ".tsv.gz", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz"],
-  ...[".json", ".json.gz", ".parquet", ".conll", ".conll.gz"],
-] as const;
+export const TABLE_FORMATS = Object.keys(READERS).flatMap((end) =>
+  end === ".parquet" ? [end] : [end, `${end}.gz`]
+);
 
 /**
  * Reads columns of a user's table.
@@ -59,30 +70,14 @@ export async function readTable(
   return rows;
 }
 
-async function readRows(
-  path: string,
-  columns: Columns,
-  text: () => string | Promise<string> = () => readText(path, columns.encoding),
-): Promise<Row[]> {
+async function readRows(path: string, columns: Columns): Promise<Row[]> {
   if ((await Deno.stat(path)).isDirectory) {
     throw new SyntaxError(
       `"${path}" is a folder, such as Spark writes: give a single file`,
     );
   }
-  switch (extname(path.toLowerCase().replace(/\.gz$/, ""))) {
-    case ".tsv":
-      return await readDelimited(path, await text(), columns, "\t");
-    case ".csv":
-      return await readDelimited(path, await text(), columns, ",");
-    case ".jsonl":
-      return await readJsonLines(path, columns);
-    case ".json":
-      return await readJson(path, columns);
-    case ".parquet":
-      return await readParquetTable(path, columns);
-    case ".conll":
-      return readConll(path, await text(), columns);
-  }
+  const read = READERS[extname(path.toLowerCase().replace(/\.gz$/, ""))];
+  if (read !== undefined) return await read(path, columns);
   const endings = TABLE_FORMATS.join(", ");
   throw new SyntaxError(
     `"${path}" is not a supported table; its name must end in ${endings}`,
@@ -147,6 +142,8 @@ interface Columns extends TableForm {
   readonly optional: readonly string[];
   /** Whether it is enough to know that the table has the columns. */
   readonly isCheck?: boolean;
+  /** What is read instead of a text file. */
+  readonly text?: string;
   /** Called with the names of all columns. */
   readonly onNames?: (names: readonly string[]) => void;
 }
@@ -178,17 +175,17 @@ export async function checkHeader(
     if (line.trim() === "") continue;
     // A name that goes on in the next line, or lines that end with \r.
     if (line.split('"').length % 2 === 0 || line.includes("\r")) return;
-    await readRows(path, columns, () => line);
+    await readRows(path, { ...columns, text: line });
     return;
   }
 }
 
 async function readDelimited(
   path: string,
-  text: string,
   columns: Columns,
   usual: "\t" | ",",
 ): Promise<Row[]> {
+  const text = columns.text ?? await readText(path, columns.encoding);
   const lines = text.split(lineEnd(text));
   for (const [i, { length }] of lines.entries()) {
     checkLine(length, `${path}:${i + 1}`, MAX_LINE);
@@ -442,7 +439,8 @@ async function readParquetTable(
   }));
 }
 
-function readConll(path: string, text: string, columns: Columns): Row[] {
+async function readConll(path: string, columns: Columns): Promise<Row[]> {
+  const text = await readText(path, columns.encoding);
   const rows: Row[] = [];
   let places: readonly number[] | undefined;
   let width = 0;

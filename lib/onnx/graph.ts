@@ -18,7 +18,6 @@ export class Graph {
   readonly operations: Operation[] = [];
   readonly initializers: Initializer[] = [];
   readonly #known = new Map<string, readonly string[]>();
-  readonly #names = new Set<string>();
   readonly #constants = new Map<string, string>();
 
   /**
@@ -58,8 +57,7 @@ export class Graph {
 
   /** An input by its name. */
   input(port: Port): string {
-    if (this.#isNew(port.name)) this.inputs.push(port);
-    return port.name;
+    return named(this.inputs, port);
   }
 
   /** An operation whose value is an output of the graph. */
@@ -71,8 +69,7 @@ export class Graph {
 
   /** A tensor by its name. */
   tensor(initializer: Initializer): string {
-    if (this.#isNew(initializer.name)) this.initializers.push(initializer);
-    return initializer.name;
+    return named(this.initializers, initializer);
   }
 
   /** A tensor that is known by a key of its own instead of a name. */
@@ -101,12 +98,12 @@ export class Graph {
       read: () => floats([value], type),
     });
   }
+}
 
-  #isNew(name: string): boolean {
-    const isNew = !this.#names.has(name);
-    this.#names.add(name);
-    return isNew;
-  }
+/** The name of one of some things, to which it is added if it is new. */
+function named<T extends { readonly name: string }>(all: T[], one: T): string {
+  if (!all.some(({ name }) => name === one.name)) all.push(one);
+  return one.name;
 }
 
 /**

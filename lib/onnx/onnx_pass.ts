@@ -19,8 +19,8 @@ import { GraphWeights, type WeightOptions } from "./graph_weights.ts";
 /** An activation: a value of the graph, `[sequences, tokens, width]`, or heads, `[sequences, heads, tokens, depth]`. */
 interface Value extends Narrowing<Value> {
   readonly name: string;
-  /** Which tokens of a sequence it has: all, the first, or the one at a place of its own. */
-  readonly tokens: "all" | "first" | { readonly at: string };
+  /** Which tokens of a sequence it has: all, or the one at a place, `[1 or sequences]`. */
+  readonly tokens: "all" | { readonly at: string };
   /** Sizes, where it is split into heads. */
   readonly heads?: { readonly count: number; readonly depth: number };
 }
@@ -155,9 +155,8 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
 
   /** Places of queries: `[1 or sequences, queries, 1]` */
   #places({ tokens }: Value): string {
-    if (tokens === "all") return this.#unsqueezed(this.#range, 0, 2);
-    return tokens === "first"
-      ? this.#graph.ints([0], [1, 1, 1])
+    return tokens === "all"
+      ? this.#unsqueezed(this.#range, 0, 2)
       : this.#unsqueezed(tokens.at, 1, 2);
   }
 
@@ -225,8 +224,6 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
   }
 
   rotary(x: Value, frequencies: Float32Array): Value {
-    // The first token is at position 0, where the angles are 0.
-    if (x.tokens === "first") return x;
     const { float } = this.#weights;
     const half = frequencies.length;
     const [cos, sin] = (["cos", "sin"] as const).map((of) => {
@@ -242,9 +239,9 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
             float,
           ),
       });
-      return typeof x.tokens === "object"
-        ? this.#unsqueezed(this.#op("Gather", table, x.tokens.at), 1, 2)
-        : this.#slice(table, 0, this.#unsqueezed(this.#count, 0));
+      return x.tokens === "all"
+        ? this.#slice(table, 0, this.#unsqueezed(this.#count, 0))
+        : this.#unsqueezed(this.#op("Gather", table, x.tokens.at), 1, 2);
     });
     const [left, right] = this.#split(x.name, 2);
     const turned = (type: string, [a, b]: string[]) =>
@@ -444,11 +441,16 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
     return x;
   }
 
+  /** The place of the first token. */
+  get #first() {
+    return { at: this.#graph.ints([0]) };
+  }
+
   first(x: Value): Value {
     if (x.tokens !== "all") return x;
     const axis = x.heads === undefined ? 1 : 2;
     const name = this.#slice(x.name, axis, this.#graph.ints([1]));
-    return { ...x, name, tokens: "first", read: undefined };
+    return { ...x, name, tokens: this.#first, read: undefined };
   }
 
   last(x: Value, padToken: number | undefined): Value {
@@ -477,7 +479,7 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
     const axis = this.#graph.ints([1]);
     const sum = this.#op("ReduceSum", this.#op("Mul", x.name, mask), axis);
     const count = this.#op("ReduceSum", mask, axis);
-    return { ...x, name: this.#op("Div", sum, count), tokens: "first" };
+    return { ...x, name: this.#op("Div", sum, count), tokens: this.#first };
   }
 
   narrow(x: Value, read: Read<Value>): Value {

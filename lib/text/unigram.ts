@@ -13,7 +13,7 @@ const UNKNOWN_PENALTY = 10;
 const Settings = z.looseObject({
   unk_id: z.int().nonnegative().nullish(),
   byte_fallback: z.boolean().default(false),
-  vocab: z.array(z.unknown()).min(1),
+  vocab: z.array(z.tuple([z.string(), z.number()])).min(1),
 });
 
 /**
@@ -37,14 +37,7 @@ export function unigram(settings: unknown) {
   const ids = new Map<string, number>();
   const scores = new Float64Array(vocab.length);
   let lowest = Infinity;
-  for (const [id, entry] of vocab.entries()) {
-    const [piece, score] = Array.isArray(entry) ? entry : [];
-    if (typeof piece !== "string" || !Number.isFinite(score)) {
-      const found = JSON.stringify(entry)?.slice(0, 80);
-      throw new RangeError(
-        `"vocab" has ${found} at index ${id}; expected a piece and its score`,
-      );
-    }
+  for (const [id, [piece, score]] of vocab.entries()) {
     ids.set(piece, id);
     scores[id] = score;
     lowest = Math.min(lowest, score);
