@@ -81,10 +81,7 @@ export function wordStarts(
   { index, words }: Pick<EncodedExamples, "index" | "words">,
 ): Int32Array {
   const { offsets } = words!;
-  const starts = Array.from(offsets).filter((_, i) =>
-    i === 0 || index[i] !== index[i - 1]
-  );
-  return Int32Array.from(starts);
+  return offsets.filter((_, i) => i === 0 || index[i] !== index[i - 1]);
 }
 
 /**
@@ -124,7 +121,7 @@ export async function drawHoldout(
   examples: readonly Example[],
   share: number,
   seed: number,
-  stratumOf: (label: number) => number,
+  stratumOf: (label: number) => number = () => 0,
 ): Promise<ReadonlySet<Example>> {
   const { createHash } = await import("node:crypto");
   const groups = [...Map.groupBy(examples, textsOf)].map(([texts, group]) => ({

@@ -71,7 +71,7 @@ export async function inspectTable(
   const rows = await readTable(path, [], once, form);
   const columns = [...times.keys()].map((name) => {
     const place = places.get(name) ?? -1;
-    return new Column(name, rows.map(({ values }) => values[place]), place < 0);
+    return columnWith(name, rows.map(({ values }) => values[place]), place < 0);
   });
   const table = { rows: rows.length, columns: header };
   const tagged = taggedColumns(columns, named, path);
@@ -125,37 +125,34 @@ export async function inspectTable(
 /** Maximum number of distinct numeric labels that count as classes; more are a regression. */
 const MAX_NUMERIC = 20;
 
-/** A column with its values. */
-export class Column {
-  /** Number of distinct values, without empty ones. */
-  readonly distinct: number;
-  /** Median and maximum length of the values in characters. */
-  readonly median: number;
-  readonly longest: number;
-  /** Number of values that are a text, a number or a boolean, and not empty. */
-  readonly filled: number;
+export type Column = ReturnType<typeof columnWith>;
 
-  /** @param isRepeated True if the header has the name more than once, so that the values are unknown. */
-  constructor(
-    readonly name: string,
-    readonly values: readonly unknown[],
-    readonly isRepeated = false,
-  ) {
-    const texts = values.filter((it) => className(it) !== undefined)
-      .map(String);
-    const lengths = texts.map((it) => it.length).sort((a, b) => a - b);
-    this.distinct = new Set(texts.map((it) => it.trim())).size;
-    this.filled = texts.length;
-    this.median = lengths[lengths.length >> 1] ?? 0;
-    this.longest = lengths.at(-1) ?? 0;
-  }
-
-  /** Whether any value is a text that is no number. */
-  get hasTexts(): boolean {
-    return this.values.some((it) =>
+/**
+ * A column with its values.
+ *
+ * @param isRepeated True if the header has the name more than once, so that the values are unknown
+ */
+function columnWith(
+  name: string,
+  values: readonly unknown[],
+  isRepeated = false,
+) {
+  const texts = values.filter((it) => className(it) !== undefined).map(String);
+  const lengths = texts.map((it) => it.length).sort((a, b) => a - b);
+  return {
+    ...{ name, values, isRepeated },
+    /** Number of distinct values, without empty ones. */
+    distinct: new Set(texts.map((it) => it.trim())).size,
+    /** Number of values that are a text, a number or a boolean, and not empty. */
+    filled: texts.length,
+    /** Median and maximum length of the values in characters. */
+    median: lengths[lengths.length >> 1] ?? 0,
+    longest: lengths.at(-1) ?? 0,
+    /** Whether any value is a text that is no number. */
+    hasTexts: values.some((it) =>
       typeof it === "string" && !isEmpty(it) && Number.isNaN(toNumber(it))
-    );
-  }
+    ),
+  };
 }
 
 function find(columns: readonly Column[], name: string, path: string): Column {
@@ -206,7 +203,7 @@ function taggedColumns(
     );
   }
   const sentences = text.values.map((it) => listIn(it)?.join(" ") ?? it);
-  const column = new Column(text.name, sentences);
+  const column = columnWith(text.name, sentences);
   return { text: column, pair: undefined, label };
 }
 

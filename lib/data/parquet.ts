@@ -116,9 +116,7 @@ async function attempt<T>(title: string, read: () => T | Promise<T>) {
   } catch (error) {
     const why = error instanceof TypeError
       ? "its metadata are damaged"
-      : error instanceof Error
-      ? error.message
-      : error;
+      : (error as Error).message;
     throw new SyntaxError(`Cannot read "${title}" as parquet: ${why}`, {
       cause: error,
     });

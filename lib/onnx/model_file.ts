@@ -113,8 +113,8 @@ export function writeOnnx(
   const start = encoded({ 1: IR_VERSION, 2: "dylora", 8: { 2: OPSET } })
     .tag(7, WireType.LengthDelimited).uint32(framed);
 
-  using file = create(path);
-  using beside = fits ? undefined : create(data);
+  using file = Deno.createSync(path);
+  using beside = fits ? undefined : Deno.createSync(data);
   writeFully(file, start.raw(body).finish());
   for (const [i, { name, read }] of initializers.entries()) {
     writeFully(file, frames[i]!);
@@ -126,10 +126,6 @@ export function writeOnnx(
     }
     writeFully(isInside[i] ? file : beside!, values);
   }
-}
-
-function create(path: string): Deno.FsFile {
-  return Deno.openSync(path, { write: true, create: true, truncate: true });
 }
 
 /** Of `DataLocation`. */

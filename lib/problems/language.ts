@@ -5,6 +5,7 @@ import type { Row } from "../data/table.ts";
 import {
   type LabelColumn,
   metricNamed,
+  NUMBERS,
   type Problem,
   type ProblemDetails,
   type ProblemKind,
@@ -47,19 +48,13 @@ function after({ starts, ...details }: ProblemDetails = {}): Problem {
   const isChat = details.isChat === true;
   return {
     ...language,
-    classes: [],
-    areNamed: false,
+    ...NUMBERS,
     inWords: (task) =>
       `${isChat ? "answers in the conversations" : "texts"} of "${task}"`,
     isChat,
     matches: (other) => other.isChat === isChat,
     accepts: (token) => Number.isInteger(token) && token >= 0,
-    outputs: 1,
     loss: "next-token",
-    targetsOf: (losses) => losses,
-    predictions: (losses) => losses,
-    confidences: () => null,
-    constants: () => [],
     units: () => starts!.length - 1,
     outcomes: () => ({ names: [], classes: 0, outcomes: [] }),
     scorer(name) {
@@ -137,7 +132,6 @@ export const completionColumn: LabelColumn = {
     describe: () => "texts to write",
     faults: (rows) =>
       repeatedRows(rows.flatMap(({ values }) => values[1] as readonly Row[])),
-    stratum: () => 0,
     usualMetrics: () => Object.keys(METRICS),
   }),
 };

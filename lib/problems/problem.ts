@@ -94,8 +94,8 @@ export interface LabelReader extends Pick<Labelling, "read"> {
     rows: readonly Row[],
     facts: { readonly areNamed: boolean; readonly isTraining: boolean },
   ): string[];
-  /** Labels of one stratum have about the same share in a holdout. */
-  stratum(label: number): number;
+  /** Labels of one stratum, by default all, have about the same share in a holdout. */
+  stratum?(label: number): number;
   /** Metrics of data that no benchmark scores, the main metric first. */
   usualMetrics(given: Values): string[];
 }
@@ -212,6 +212,17 @@ export const SEQUENCE = {
   autoClass: "SequenceClassification",
   peftTask: "SEQ_CLS",
   hubTask: { type: "text-classification", name: "Text Classification" },
+} as const;
+
+/** What problems without classes have for theirs, and for predictions of numbers. */
+export const NUMBERS = {
+  classes: [],
+  areNamed: false,
+  outputs: 1,
+  targetsOf: (outputs: Float32Array) => outputs,
+  predictions: (outputs: Float32Array) => outputs,
+  confidences: () => null,
+  constants: () => [],
 } as const;
 
 /** Each example as right or wrong. */

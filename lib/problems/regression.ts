@@ -5,6 +5,7 @@ import {
   exampleScorer,
   type LabelColumn,
   type Metrics,
+  NUMBERS,
   type Problem,
   type ProblemKind,
   SEQUENCE,
@@ -85,21 +86,13 @@ export const regression: ProblemKind & typeof SEQUENCE = {
 
 const problem: Problem = {
   ...regression,
-  classes: [],
-  areNamed: false,
+  // Any number has the same correlation, which is taken as 0.
+  ...NUMBERS,
   inWords: (task) => `the regression "${task}"`,
   matches: () => true,
 
   accepts: Number.isFinite,
-
-  outputs: 1,
   loss: "squared-error",
-  targetsOf: (logits) => logits,
-
-  predictions: (logits) => logits,
-  confidences: () => null,
-  // Any number has the same correlation, which is taken as 0.
-  constants: () => [],
   outcomes: (...values) => exampleOutcomes([], ...values),
   scorer: (...given) => exampleScorer(metrics, ...given),
   prediction: ([score]) => ({
@@ -140,7 +133,6 @@ export const scoreColumn: LabelColumn = {
       return `scores from ${from} to ${to}, mean ${mean}`;
     },
     faults: (rows, facts) => faultsOf(rows, { ...facts, areScores: true }),
-    stratum: () => 0,
     usualMetrics: () => ["pearson", "spearman"],
   }),
 };

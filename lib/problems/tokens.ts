@@ -261,7 +261,6 @@ export const tagColumn: LabelColumn = {
           ...row,
           values: [row.values[0], JSON.stringify(taggedIn(row).tags)],
         }))),
-      stratum: () => 0,
       usualMetrics: () =>
         classes.includes(OUTSIDE)
           ? [...Object.keys(ENTITY_METRICS), "word_accuracy"]

@@ -396,9 +396,7 @@ function attempt<T>(path: string, work: () => T): T {
       ? error.issues.map(({ path, message }) =>
         `"${path.join(".")}": ${message}`
       ).join("; ")
-      : error instanceof Error
-      ? error.message
-      : String(error);
+      : (error as Error).message;
     throw new SyntaxError(
       `Cannot use the tokenizer "${path}": ${message.slice(0, 500)}`,
       { cause: error },

@@ -129,13 +129,6 @@ export function textTokenizer(settings: unknown) {
   };
 }
 
-interface WordModel {
-  encode(word: string): Pieces;
-  idOf(token: string): number | undefined;
-  /** Tokens of the vocabulary. */
-  readonly size: number;
-}
-
 const Vocabulary = z.custom<Record<string, number>>(
   (value) =>
     typeof value === "object" && value !== null && !Array.isArray(value) &&
@@ -166,7 +159,9 @@ const BpeSettings = z.looseObject({
   byte_fallback: z.boolean().default(false),
 });
 
-function modelOf(settings: z.infer<typeof Settings>["model"]): WordModel {
+function modelOf(
+  settings: z.infer<typeof Settings>["model"],
+): ReturnType<typeof unigram> {
   const type = settings.type ??
     (Array.isArray(settings.vocab)
       ? "Unigram"

@@ -65,6 +65,7 @@ export function unigram(settings: unknown) {
 
   return {
     idOf: (piece: string) => ids.get(piece),
+    /** Tokens of the vocabulary. */
     size: vocab.length,
     /**
      * The best pieces of a word.
