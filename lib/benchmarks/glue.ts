@@ -50,6 +50,7 @@ const NUMBERED = {
   tsvFiles: FILES,
 } as const;
 
+/** Classes by their names. */
 const ENTAILMENT = {
   labels: ["entailment", "not_entailment"],
   metrics: ["accuracy"],
@@ -114,13 +115,12 @@ export const GLUE_TASKS = {
     submission: { test: ["QQP.tsv", 390_965] },
   },
   mnli: {
+    ...ENTAILMENT,
     title: "MNLI",
     labels: ["entailment", "neutral", "contradiction"],
-    metrics: ["accuracy"],
     columns: ["premise", "hypothesis"],
     tsvColumns: ["sentence1", "sentence2"],
     tsvLabel: "gold_label",
-    tsvClass: "name",
     tsvFiles: {
       train: "train.tsv",
       validation_matched: "dev_matched.tsv",
@@ -154,14 +154,13 @@ export const GLUE_TASKS = {
     submission: { test: ["WNLI.tsv", 146] },
   },
   ax: {
+    ...ENTAILMENT,
     title: "AX",
     tsvFolder: "diagnostic",
     labels: ["entailment", "neutral", "contradiction"],
     metrics: ["matthews"],
     columns: ["premise", "hypothesis"],
     tsvColumns: ["sentence1", "sentence2"],
-    tsvLabel: "label",
-    tsvClass: "name",
     tsvFiles: { test: "diagnostic.tsv" },
     submission: { test: ["AX.tsv", 1104] },
   },

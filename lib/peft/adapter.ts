@@ -115,16 +115,13 @@ function readHeads(
   const path = join(folder, HEADS_FILE);
   const stored = Object.entries(readTensors(path));
   return new Map(ranks.map(({ rank }) => {
-    const prefix = `${rank}.`;
-    const head = Object.fromEntries(
-      stored.filter(([name]) => name.startsWith(prefix))
-        .map(([name, tensor]) => [name.slice(prefix.length), tensor]),
-    );
-    const isWhole = Object.keys(head).length > 0 &&
-      Object.entries(head).every(([name, { shape }]) =>
+    const head = stored.filter(([name]) => name.startsWith(`${rank}.`))
+      .map(([name, it]) => [name.replace(`${rank}.`, ""), it] as const);
+    const isWhole = head.length > 0 &&
+      head.every(([name, { shape }]) =>
         String(shape) === String(tensors[name]?.shape)
       );
-    if (isWhole) return [rank, head];
+    if (isWhole) return [rank, Object.fromEntries(head)];
     throw new SyntaxError(
       `"${path}" has no last layer for rank ${rank} that fits the adapter: run the stage that made it again`,
     );

@@ -4,12 +4,7 @@
  * so that a bootstrap computes no text twice. But for NIST, they are hundredths
  * of the figures that the programs named here print.
  */
-import {
-  metricNamed,
-  type Scorer,
-  summedScorer,
-  type Values,
-} from "./problem.ts";
+import { metricNamed, type Scorer, summedScorer } from "./problem.ts";
 
 /** A text that a model wrote, and those that people wrote of the same input. */
 export interface WrittenText {
@@ -36,9 +31,10 @@ interface TextMetric {
 const ter: TextMetric = {
   width: 2,
   statistics: () => ({ text, references }) => {
-    const wordsOf = (it: string) => words(it.toLowerCase());
-    const edits = references.map((it) => editsTo(wordsOf(it), wordsOf(text)));
-    const lengths = references.map((it) => wordsOf(it).length);
+    const [own, ...theirs] = [text, ...references]
+      .map((it) => words(it.toLowerCase()));
+    const edits = theirs.map((it) => editsTo(it, own!));
+    const lengths = theirs.map(({ length }) => length);
     return [Math.min(...edits), sum(lengths) / lengths.length];
   },
   score: ([edits, length]) =>
@@ -195,13 +191,11 @@ export function textScorer(name: string, count: number): Scorer {
   const { width, score } = metricNamed(TEXT_METRICS, name);
   const position = METRICS.findIndex(([other]) => other === name);
   const start = sum(METRICS.slice(0, position).map(([, it]) => it.width));
-  const own = (statistics: Values) =>
-    Float64Array.from(
-      { length: count * width },
-      (_, i) =>
-        statistics[Math.floor(i / width) * STATISTICS + start + i % width]!,
-    );
-  return summedScorer({ units: count, width }, own, score);
+  return summedScorer(
+    { units: count, width: STATISTICS },
+    (statistics) => statistics,
+    (sums) => score(sums.slice(start, start + width)),
+  );
 }
 
 function sum(values: readonly number[]): number {
