@@ -17,22 +17,11 @@ export async function drawSpectra(
     import("vega"),
     import("vega-lite"),
   ]);
-  const most = Math.max(...spectra.map(({ values }) => values.length));
-  const points = Array.from({ length: most }, (_, i) => {
-    const relative = spectra.filter(({ values }) => values[0]! > 0)
-      .map(({ values }) => (values[i] ?? 0) / values[0]!)
-      .filter((value) => value > FLOOR).sort((a, b) => a - b);
-    const at = (share: number) =>
-      relative[Math.round(share * (relative.length - 1))];
-    return {
-      index: i + 1,
-      least: at(0),
-      quarter: at(0.25),
-      median: at(0.5),
-      threeQuarters: at(0.75),
-      most: at(1),
-    };
-  }).filter(({ median }) => median !== undefined);
+  const points = spectra.flatMap(({ values }) =>
+    Array.from(values, (value, i) => (
+      { index: i + 1, value: value / values[0]! }
+    ))
+  ).filter(({ value }) => value > FLOOR);
   const kept = [...ranks.values()].sort((a, b) => a - b);
   const x = {
     field: "index",
@@ -40,17 +29,17 @@ export async function drawSpectra(
     title: "index of the singular value",
     scale: { zero: false, nice: false },
   } as const;
-  const y = (field: string) =>
+  const y = (aggregate: "min" | "q1" | "median") =>
     ({
-      field,
+      ...{ aggregate, field: "value" },
       type: "quantitative",
       title: "singular value / largest of its module",
       scale: { type: "log" },
     }) as const;
-  const band = (from: string, to: string) =>
+  const band = (from: "min" | "q1", to: "max" | "q3") =>
     ({
       mark: { type: "area", color: "#0072b2", opacity: 0.2 },
-      encoding: { x, y: y(from), y2: { field: to } },
+      encoding: { x, y: y(from), y2: { aggregate: to, field: "value" } },
     }) as const;
   const { spec } = compile({
     $schema: "https://vega.github.io/schema/vega-lite/v6.json",
@@ -58,10 +47,14 @@ export async function drawSpectra(
     height: 320,
     data: { values: points },
     layer: [
-      band("least", "most"),
-      band("quarter", "threeQuarters"),
+      band("min", "max"),
+      band("q1", "q3"),
       {
-        mark: { type: "line", color: "#0072b2", point: most === 1 },
+        mark: {
+          type: "line",
+          color: "#0072b2",
+          point: points.every(({ index }) => index === 1),
+        },
         encoding: { x, y: y("median") },
       },
       {
