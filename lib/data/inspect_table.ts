@@ -225,10 +225,7 @@ function guessLabel(
     median < 40 && distinct <= Math.max(MAX_NUMERIC, filled / 10)
   ).sort((a, b) => a.distinct - b.distinct);
   const numeric = varied.filter(({ values }) =>
-    values.some((it) => {
-      const number = toNumber(it);
-      return Number.isFinite(number) && !Number.isInteger(number);
-    })
+    values.some((it) => Math.abs(toNumber(it) % 1) > 0)
   );
   const found = byName(free, LABELS) ?? few[0] ?? numeric[0];
   if (found !== undefined) return found;

@@ -142,8 +142,6 @@ interface Columns extends TableForm {
   readonly optional: readonly string[];
   /** Whether it is enough to know that the table has the columns. */
   readonly isCheck?: boolean;
-  /** What is read instead of a text file. */
-  readonly text?: string;
   /** Called with the names of all columns. */
   readonly onNames?: (names: readonly string[]) => void;
 }
@@ -166,18 +164,21 @@ export async function checkHeader(
   required: readonly string[],
   form: TableForm,
 ): Promise<void> {
-  const columns = { required, optional: [], ...form, isCheck: true };
-  if (!/\.[tc]sv(\.gz)?$/i.test(path)) {
-    await readRows(path, columns);
-    return;
-  }
-  for await (const line of readLines(path, form.encoding)) {
+  await readRows(path, { required, optional: [], ...form, isCheck: true });
+}
+
+/** The text of a table, or its header if only that is needed. */
+async function textOf(
+  path: string,
+  { encoding, isCheck = false }: Columns,
+): Promise<string> {
+  for await (const line of isCheck ? readLines(path, encoding) : []) {
     if (line.trim() === "") continue;
     // A name that goes on in the next line, or lines that end with \r.
-    if (line.split('"').length % 2 === 0 || line.includes("\r")) return;
-    await readRows(path, { ...columns, text: line });
-    return;
+    if (line.split('"').length % 2 === 0 || line.includes("\r")) break;
+    return line;
   }
+  return await readText(path, encoding);
 }
 
 async function readDelimited(
@@ -185,7 +186,7 @@ async function readDelimited(
   columns: Columns,
   usual: "\t" | ",",
 ): Promise<Row[]> {
-  const text = columns.text ?? await readText(path, columns.encoding);
+  const text = await textOf(path, columns);
   const lines = text.split(lineEnd(text));
   for (const [i, { length }] of lines.entries()) {
     checkLine(length, `${path}:${i + 1}`, MAX_LINE);

@@ -158,14 +158,10 @@ export class GraphWeights {
     const [rows, width] = shape;
     const read = () => {
       const values = this.options.read(name, shape);
-      const scales = new Float32Array(rows);
-      for (let row = 0; row < rows; row++) {
-        let largest = 0;
-        for (let i = row * width; i < (row + 1) * width; i++) {
-          largest = Math.max(largest, Math.abs(values[i]!));
-        }
-        scales[row] = largest / LARGEST;
-      }
+      const scales = Float32Array.from({ length: rows }, (_, row) => {
+        const own = values.subarray(row * width, (row + 1) * width);
+        return own.reduce((a, b) => Math.max(a, Math.abs(b)), 0) / LARGEST;
+      });
       return { values, scales };
     };
     const isTransposed = scaled === "columns";

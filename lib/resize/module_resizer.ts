@@ -111,9 +111,7 @@ export class ModuleResizer implements Disposable {
   }
 
   #open(path: string, write = false): SafetensorsFile {
-    const file = this.#files.get(path) ??
-      SafetensorsFile.open(path, { write });
-    this.#files.set(path, file);
-    return file;
+    const open = () => SafetensorsFile.open(path, { write });
+    return this.#files.getOrInsertComputed(path, open);
   }
 }
