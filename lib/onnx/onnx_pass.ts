@@ -140,33 +140,30 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
     name: string,
     { bucket, factor }: PositionBiasOptions,
   ): Value {
-    const all: Value = { name: "", tokens: "all" };
+    const all = { tokens: "all" } as const;
     const buckets = this.#byDistance((distance) => bucket(-distance), all);
     const biases = this.#weights.rows(`${name}.weight`, buckets);
-    return {
-      name: this.#op(
-        "Mul",
-        this.#transpose(biases, [0, 3, 1, 2]),
-        this.#number(factor),
-      ),
-      tokens: "all",
-    };
+    const heads = this.#transpose(biases, [0, 3, 1, 2]);
+    return { ...all, name: this.#op("Mul", heads, this.#number(factor)) };
   }
 
   /** Places of queries: `[1 or sequences, queries, 1]` */
-  #places({ tokens }: Value): string {
+  #places({ tokens }: Pick<Value, "tokens">): string {
     return tokens === "all"
       ? this.#unsqueezed(this.#range, 0, 2)
       : this.#unsqueezed(tokens.at, 1, 2);
   }
 
   /** Distances of queries and keys, query minus key: `[1 or sequences, queries, tokens]` */
-  #distances(query: Value): string {
+  #distances(query: Pick<Value, "tokens">): string {
     return this.#op("Sub", this.#places(query), this.#range);
   }
 
   /** An integer for each distance, query minus key, as {@linkcode #distances}. */
-  #byDistance(of: (distance: number) => number, query: Value): string {
+  #byDistance(
+    of: (distance: number) => number,
+    query: Pick<Value, "tokens">,
+  ): string {
     const last = this.tokens - 1;
     const table = Array.from({ length: 2 * last + 1 }, (_, i) => of(i - last));
     const index = this.#op("Add", this.#distances(query), this.#int(last));

@@ -24,8 +24,7 @@ function pearson(predictions: Values, labels: Values): number {
   const a = centred(predictions);
   const b = centred(labels);
   if (a === undefined || b === undefined) return NaN;
-  let product = 0;
-  for (let i = 0; i < a.length; i++) product += a[i]! * b[i]!;
+  const product = a.reduce((sum, value, i) => sum + value * b[i]!, 0);
   return Math.max(-1, Math.min(1, product));
 }
 
@@ -40,14 +39,10 @@ function centred(values: Values): Float64Array | undefined {
     (most, value) => Math.max(most, Math.abs(value - mean)),
     0,
   );
-  let squares = 0;
-  for (let i = 0; i < result.length; i++) {
-    result[i] = (result[i]! - mean) / largest;
-    squares += result[i]! ** 2;
-  }
-  const norm = Math.sqrt(squares);
+  const scaled = result.map((value) => (value - mean) / largest);
+  const norm = Math.sqrt(scaled.reduce((sum, value) => sum + value ** 2, 0));
   return Number.isFinite(norm)
-    ? result.map((value) => value / norm)
+    ? scaled.map((value) => value / norm)
     : undefined;
 }
 

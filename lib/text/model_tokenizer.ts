@@ -60,7 +60,6 @@ function withStrips<Node extends object>(node: Node): Node {
 export class ModelTokenizer {
   #template: Template | undefined;
   #decoder: Tokenizer | undefined;
-  #around: { readonly before: string; readonly after: string } | undefined;
 
   private constructor(
     private readonly tokenizer: ReturnType<typeof textTokenizer>,
@@ -241,10 +240,9 @@ export class ModelTokenizer {
 
   /** What the chat template puts before an answer, and after it. */
   #aroundAnswer() {
-    if (this.#around !== undefined) return this.#around;
     const { length } = this.#render(PROBE.slice(0, 1), true);
     const [before, after = ""] = this.#render(PROBE, false).split(ANSWER);
-    return this.#around = { before: before!.slice(length), after };
+    return { before: before!.slice(length), after };
   }
 
   /** A conversation as the template of the model renders it. */
