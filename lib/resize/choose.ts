@@ -81,9 +81,7 @@ export function chooseRanks(
   return ranks;
 }
 
-/** Sum of the squares. */
+/** Sum of the squares, of the smallest first. */
 export function energyOf(values: Float64Array): number {
-  let sum = 0;
-  for (let i = values.length - 1; i >= 0; i--) sum += values[i]! ** 2;
-  return sum;
+  return values.reduceRight((sum, value) => sum + value ** 2, 0);
 }

@@ -101,9 +101,7 @@ export class ModuleResizer implements Disposable {
     const { name } = part[which]!;
     const values = this.#open(part.path).floats(name);
     // The sum of finite values may be infinite, and that of others cannot be finite.
-    let sum = 0;
-    for (let i = 0; i < values.length; i++) sum += values[i]!;
-    if (Number.isFinite(sum)) return values;
+    if (Number.isFinite(values.reduce((a, b) => a + b, 0))) return values;
     const odd = values.find((value) => !Number.isFinite(value));
     throw new SyntaxError(
       `Tensor "${name}" of "${part.path}" holds ${odd}, expected finite values`,
