@@ -1,4 +1,4 @@
-import { methodName, type Provenance } from "../engine/schedules/registry.ts";
+import { methodName } from "../engine/schedules/registry.ts";
 import { isShare } from "../problems/registry.ts";
 import { formatOf, withInterval } from "./format.ts";
 import { methodKey } from "./methods.ts";
@@ -73,6 +73,18 @@ function compareOne(results: readonly Result[], options: CompareOptions) {
   });
   const { method, rank } = verdict?.recommended ??
     { method: 0, rank: methods[0]!.ranks[0]! };
+  const contrasts = pairsOf(sides).map((pair) => {
+    const [{ curve, summary }, baseline] = pair;
+    const isSwept = baseline.summary.role === "baseline" &&
+      summary.role === "candidate";
+    return {
+      ...differenceOf(sides, pair, confidence),
+      speedUp: isSwept ? speedUp(curve, baseline.curve) : null,
+      recommended: isSwept
+        ? bothRecommended(curve, baseline.curve, options)
+        : null,
+    };
+  });
   return {
     sides,
     comparison: {
@@ -93,22 +105,11 @@ function compareOne(results: readonly Result[], options: CompareOptions) {
           ...verdict.reasons,
           ...verdict.kind === "nothing-learnt"
             ? []
-            : headsText(sides, verdict.recommended, metrics[0]!, confidence),
+            : headsText(verdict.recommended, sides, contrasts, metrics[0]!),
         ],
       },
       methods: sides.map(({ summary }) => summary),
-      contrasts: pairsOf(sides).map((pair) => {
-        const [{ curve, summary }, baseline] = pair;
-        const isSwept = baseline.summary.role === "baseline" &&
-          summary.role === "candidate";
-        return {
-          ...differenceOf(sides, pair, confidence),
-          speedUp: isSwept ? speedUp(curve, baseline.curve) : null,
-          recommended: isSwept
-            ? bothRecommended(curve, baseline.curve, options)
-            : null,
-        };
-      }),
+      contrasts,
       /** Of the verdict's method at its recommended rank; without a verdict, of the first method at its lowest rank. */
       mistakes: mistakesOf({ method, rank }, methods[method]!.results),
     },
@@ -121,17 +122,18 @@ function checkComparable(
   metrics: readonly string[],
 ): void {
   const [{ task, split, labels }] = results as [Result];
+  const expected = metrics.join(", ");
   for (const { ranks, ...other } of results) {
-    const isSame = other.labels.length === labels.length &&
-      Array.from(labels).every((label, i) => label === other.labels[i]);
-    const names = ranks.map((it) => Object.keys(it.metrics).join(", "));
-    const expected = metrics.join(", ");
-    const found = names.find((it) => it !== expected);
-    if (isSame && found === undefined) continue;
+    const found = ranks.map((it) => Object.keys(it.metrics).join(", "))
+      .find((it) => it !== expected);
+    if (found !== undefined) {
+      throw new Error(
+        `Scores of "${task}" on "${split}" have the metrics "${found}", others have "${expected}": connect them to reports of their own`,
+      );
+    }
+    if (String(other.labels) === String(labels)) continue;
     throw new Error(
-      found !== undefined
-        ? `Scores of "${task}" on "${split}" have the metrics "${found}", others have "${expected}": connect them to reports of their own`
-        : `The scores of "${task}" on "${split}" cover different examples; evaluate all methods on the same data`,
+      `The scores of "${task}" on "${split}" cover different examples; evaluate all methods on the same data`,
     );
   }
 }
@@ -185,37 +187,33 @@ function pairsOf<T extends CurveOf>(sides: readonly T[]): Pair<T>[] {
     ...consistentPairs(candidates, baselines),
     ...consistentPairs(trained, bySvd),
     ...consistentPairs(fitted, all).filter(([it, other]) =>
-      other.summary.method === methodName(withTrainedHead(of(it)))
+      other.summary.method === withTrainedHead(it.summary).method
     ),
   ];
 }
 
-function withTrainedHead(provenance: Provenance): Provenance {
-  return { ...provenance, heads: "trained" };
+function withTrainedHead({ provenance, variant }: CurveOf["summary"]) {
+  return { method: methodName({ ...provenance, heads: "trained" }), variant };
 }
 
 /** What a head for each rank brings to the method of a verdict, at its lowest and at the recommended rank, if it was scored without as well. */
 function headsText(
-  sides: readonly CurveOf[],
   { method, rank }: { readonly method: number; readonly rank: number },
+  sides: readonly CurveOf[],
+  contrasts: readonly ReturnType<typeof differenceOf>[],
   metric: string,
-  confidence: number,
 ): string[] {
-  const side = sides[method]!;
-  const { provenance, variant } = side.summary;
-  const plain = methodKey({
-    method: methodName(withTrainedHead(provenance)),
-    variant,
+  const { signed } = formatOf(metric);
+  const plain = methodKey(withTrainedHead(sides[method]!.summary));
+  return contrasts.filter(({ candidate, baseline }) =>
+    candidate === method && methodKey(sides[baseline]!.summary) === plain
+  ).map(({ ranks }) => {
+    const shown = ranks.filter((it, i) => i === 0 || it.rank === rank)
+      .map(({ rank, difference, interval }) =>
+        `${withInterval(difference, interval, signed)} at rank ${rank}`
+      );
+    return `A head for each rank brings ${shown.join(" and ")}.`;
   });
-  const other = sides.find((it) => methodKey(it.summary) === plain);
-  if (provenance.heads === "trained" || other === undefined) return [];
-  const { ranks } = differenceOf(sides, [side, other], confidence);
-  const shown = ranks.filter((it, i) => i === 0 || it.rank === rank)
-    .map(({ rank, difference, interval }) => {
-      const { signed } = formatOf(metric);
-      return `${withInterval(difference, interval, signed)} at rank ${rank}`;
-    });
-  return [`A head for each rank brings ${shown.join(" and ")}.`];
 }
 
 /** Pairs whose variants do not contradict each other. */
