@@ -12,7 +12,6 @@ import {
   interval,
   mean,
   recommend,
-  type ScoreCurve,
 } from "./statistics.ts";
 
 /** Settings of the bootstrap and of the recommendation. */
@@ -26,24 +25,11 @@ export interface CompareOptions {
   readonly margin: number;
 }
 
-/** Results of one method. */
-export interface MethodResults extends ScoreCurve {
-  /** By seed, ascending. */
-  readonly results: readonly Result[];
-  /** Seeds by rank. */
-  readonly seeds: readonly (readonly number[])[];
-  /** Replicates of other metrics, `[ranks][replicates]`, where they have any. */
-  readonly others: ReadonlyMap<string, readonly Float64Array[]>;
-}
+/** Results of one method, with its curve in the main metric. */
+export type MethodResults = ReturnType<typeof methodsOf>["methods"][number];
 
 /** Score of a constant prediction in the main metric, and its bootstrap replicates. */
-export interface Constant {
-  /** What it is: "writing nothing". */
-  readonly name: string;
-  readonly score: number;
-  /** `[replicates]` */
-  readonly means: Float64Array;
-}
+export type Constant = NonNullable<ReturnType<typeof methodsOf>["constant"]>;
 
 /**
  * Groups results by method, and bootstraps the main metric, the first, of all methods at
@@ -57,19 +43,21 @@ export function methodsOf(
   results: readonly Result[],
   [main, ...others]: readonly [string, ...string[]],
   { replicates, draw }: CompareOptions,
-): {
-  readonly methods: MethodResults[];
-  readonly constant: Constant | undefined;
-} {
+) {
   const { labels, problem } = results[0]!;
   const sign = signOf(main);
   const units = problem.units(labels);
   const what = problem.classes.length > 0 ? "class" : "number";
   const scorer = problem.scorer(main, labels);
+  const replicatesOf = (
+    trainings: Parameters<typeof bootstrap>[0],
+    by: typeof scorer,
+  ) => bootstrap(trainings, labels, by, replicates, draw, units);
   const methods = [...Map.groupBy(results, methodKey).values()].map((found) => {
     const group = found.toSorted((a, b) => a.seed - b.seed);
     const ranks = ranksOf(group);
     return {
+      /** By seed, ascending. */
       results: group,
       sign,
       ranks,
@@ -83,34 +71,28 @@ export function methodsOf(
     .map((label) => new Float64Array(labels.length).fill(label));
   const scores = constants.map(score);
   const constant = constants[scores.indexOf(Math.max(...scores))];
-  const rest = bootstrap(
-    [
-      ...methods.flatMap(({ trainings }) => trainings),
-      ...constant ? [{ seeds: [], predictions: [constant] }] : [],
-    ],
-    labels,
-    scorer,
-    replicates,
-    draw,
-    units,
-  );
-  const ofOthers = (trainings: Parameters<typeof bootstrap>[0]) =>
-    (problem.isSummed ? others : []).map((name) => {
-      const scorer = problem.scorer(name, labels);
-      return [
-        name,
-        bootstrap(trainings, labels, scorer, replicates, draw, units),
-      ] as const;
-    });
+  const rest = replicatesOf([
+    ...methods.flatMap(({ trainings }) => trainings),
+    ...constant ? [{ seeds: [], predictions: [constant] }] : [],
+  ], scorer);
+  const withReplicates = problem.isSummed ? others : [];
   return {
     methods: methods.map(({ trainings, ...method }) => ({
       ...method,
+      /** Seeds by rank. */
       seeds: trainings.map(({ seeds }) => seeds),
       means: rest.splice(0, trainings.length),
-      others: new Map(ofOthers(trainings)),
+      /** Replicates of other metrics, `[ranks][replicates]`, where they have any. */
+      others: new Map(
+        withReplicates.map((name) => [
+          name,
+          replicatesOf(trainings, problem.scorer(name, labels)),
+        ]),
+      ),
     })),
     // No loss is one of knowing nothing.
     constant: sign < 0 ? undefined : {
+      /** What it is. */
       name: problem.isSummed
         ? "writing nothing"
         : `always predicting the same ${what}`,

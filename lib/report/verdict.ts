@@ -13,7 +13,7 @@ import {
   simultaneousIntervals,
   variance,
 } from "./statistics.ts";
-import type { Constant, MethodSummary } from "./summarize.ts";
+import type { CompareOptions, Constant, MethodSummary } from "./summarize.ts";
 
 /** A method in a comparison: its scores by rank and their summary. */
 export interface Side {
@@ -22,7 +22,7 @@ export interface Side {
 }
 
 /** Facts about a comparison besides its methods. */
-export interface Setting {
+export interface Setting extends Pick<CompareOptions, "confidence" | "margin"> {
   /** Number of scored examples. */
   readonly examples: number;
   /** Whether the labels are classes. */
@@ -31,9 +31,6 @@ export interface Setting {
   readonly metric: string;
   /** A constant prediction; undefined if none is a score of knowing nothing. */
   readonly constant: Constant | undefined;
-  readonly confidence: number;
-  /** Largest acceptable loss against the best rank. */
-  readonly margin: number;
 }
 
 /** A score with its replicates; of a method at a rank, or of a reference. */
@@ -266,12 +263,12 @@ function cellsOf(
   );
 }
 
-const HEAD: Bound = "head";
-
 /** Scores that an adapter must exceed to have learnt something. */
 function referencesOf(sides: readonly Side[], { constant, metric }: Setting) {
   const heads = sides.flatMap((side, i) =>
-    side.summary.method === HEAD ? cellsOf(side, i, metric) : []
+    side.summary.method === ("head" satisfies Bound)
+      ? cellsOf(side, i, metric)
+      : []
   );
   return [
     ...constant
