@@ -11,7 +11,7 @@ import {
   SHOWN,
 } from "./chart_style.ts";
 import { bandedMethods, figuresOf } from "./figure_names.ts";
-import type { Comparison, Curves, Report } from "./report.ts";
+import type { Curves, Report } from "./report.ts";
 import { mean } from "./statistics.ts";
 
 /** A figure of a report. */
@@ -28,16 +28,15 @@ export interface Figure {
 export async function renderFigures(
   { averages, comparisons }: Pick<Report, "averages" | "comparisons">,
 ): Promise<Figure[]> {
-  return await Promise.all([
-    ...averages.flatMap((average) =>
-      figuresOf(average).map(({ name }) => rendered(name, rankCurve(average)))
+  return await Promise.all(
+    [...averages, ...comparisons].flatMap((curves) =>
+      figuresOf(curves).map(async ({ name, kind }): Promise<Figure> => {
+        const { spec } = compile(SPECIFICATIONS[kind](curves));
+        const view = new View(parse(spec), { renderer: "none" });
+        return { name, spec, svg: await view.toSVG() };
+      })
     ),
-    ...comparisons.flatMap((comparison) =>
-      figuresOf(comparison).map(({ name, kind }) =>
-        rendered(name, SPECIFICATIONS[kind](comparison))
-      )
-    ),
-  ]);
+  );
 }
 
 const SPECIFICATIONS = {
@@ -45,15 +44,6 @@ const SPECIFICATIONS = {
   cost: barChart,
   loss: lossChart,
 } as const;
-
-async function rendered(
-  name: string,
-  specification: TopLevelSpec,
-): Promise<Figure> {
-  const { spec } = compile(specification);
-  const svg = await new View(parse(spec), { renderer: "none" }).toSVG();
-  return { name, spec, svg };
-}
 
 /** What the script of the page (`page_script.ts`) reads. */
 export function pageData(figures: readonly Figure[]) {
@@ -181,14 +171,15 @@ const PARTS = [
  * Seconds of candidates and baselines by training, means over seeds; for a
  * baseline with a speed-up, only the ranks that the speed-up counts.
  */
-function barsOf({ methods, contrasts }: Comparison) {
+function barsOf({ methods, contrasts }: Curves) {
   const compared = methods.map((method, place) => {
+    const { role, trainings = [] } = method;
     const counted = contrasts.flatMap(({ baseline, speedUp }) =>
-      baseline === place && speedUp !== null ? speedUp.ranks : []
+      baseline === place && speedUp ? speedUp.ranks : []
     );
     return {
       title: methodTitle(method),
-      trainings: method.role === "bound" ? [] : method.trainings
+      trainings: role === "bound" ? [] : trainings
         .filter(({ rank }) => counted.length === 0 || counted.includes(rank)),
     };
   });
@@ -206,8 +197,8 @@ function barsOf({ methods, contrasts }: Comparison) {
 }
 
 /** One bar per method for training and one for evaluation, with a segment per training, each below its title. */
-function barChart(comparison: Comparison): TopLevelSpec {
-  const bars = barsOf(comparison);
+function barChart(curves: Curves): TopLevelSpec {
+  const bars = barsOf(curves);
   const rows = [...Map.groupBy(bars, ({ row }) => row).values()];
   const titles = rows.map((group, place) => {
     const total = group.reduce((sum, { seconds }) => sum + seconds, 0);
@@ -272,11 +263,12 @@ function barChart(comparison: Comparison): TopLevelSpec {
 }
 
 /** Losses by step, a line per training. */
-function lossChart({ methods }: Comparison): TopLevelSpec {
+function lossChart({ methods }: Curves): TopLevelSpec {
   // Candidates come first, and are drawn last.
   const points = methods.toReversed().flatMap((method) => {
     const title = methodTitle(method);
-    return method.trainings.flatMap(({ rank, seed, steps, losses }) =>
+    const { trainings = [] } = method;
+    return trainings.flatMap(({ rank, seed, steps, losses }) =>
       losses.map((loss, i) => ({
         training: `${title}${rank ? ` of rank ${rank}` : ""}, seed ${seed}`,
         method: title,
@@ -285,7 +277,7 @@ function lossChart({ methods }: Comparison): TopLevelSpec {
       }))
     );
   });
-  const shown = methods.filter(({ trainings }) =>
+  const shown = methods.filter(({ trainings = [] }) =>
     trainings.some(({ losses }) => losses.length > 0)
   );
   const { color, strokeDash } = keysOf(shown.map(methodTitle));

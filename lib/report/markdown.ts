@@ -203,7 +203,7 @@ function sharedText(
 }
 
 function averageText(average: Average): string[] {
-  const { title, methods, metrics, tasks, split, contrasts } = average;
+  const { title, methods, metrics, tasks, split } = average;
   const columns = methods.filter(({ role }) => role !== "bound")
     .map((method) => ({ title: titleOf(method), ranks: method.ranks }));
   const of = tasks.map(({ title, metric }) => `${plain(title)} (${metric})`)
@@ -220,7 +220,7 @@ function averageText(average: Average): string[] {
         "not run",
       ),
     ]),
-    ...differenceTables(average, contrasts),
+    ...differenceTables(average),
     ...boundsText(average, null),
   ];
 }

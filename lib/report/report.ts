@@ -21,6 +21,10 @@ export interface Curves
   extends
     Omit<Average, "tasks" | "contrasts" | "methods">,
     Partial<Pick<Comparison, "verdict" | "mistakes">> {
+  readonly contrasts: readonly (
+    & Average["contrasts"][number]
+    & Partial<Contrast>
+  )[];
   readonly methods: readonly (
     & Average["methods"][number]
     & Partial<Pick<MethodSummary, "recommendation" | "trainings" | "size">>

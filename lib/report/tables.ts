@@ -15,7 +15,6 @@ import {
 import { ranksOf } from "./methods.ts";
 import { eachAxis } from "./statistics.ts";
 import type {
-  Average,
   Comparison,
   Contrast,
   CostSummary,
@@ -112,17 +111,13 @@ export function boundsText(
 
 /** Differences to each baseline by rank. */
 export function differencesText(comparison: Comparison): string[] {
-  const tables = differenceTables(comparison, comparison.contrasts);
+  const tables = differenceTables(comparison);
   return tables.length === 0 ? [] : ["### Differences", ...tables];
 }
 
 /** One table per baseline, with one column per candidate, each after its heading. */
 export function differenceTables(
-  { methods, metrics }: Curves,
-  contrasts: readonly (
-    & Average["contrasts"][number]
-    & Partial<Pick<Contrast, "areas">>
-  )[],
+  { methods, metrics, contrasts }: Curves,
 ): string[] {
   const [metric] = metrics;
   const shared = contrasts.filter(({ ranks }) => ranks.length > 0);
