@@ -63,36 +63,15 @@ const FEW_SEEDS = 2;
 /** What the scores of a comparison say, and what the examples cannot tell. */
 export type Verdict = NonNullable<ReturnType<typeof verdictOf>>;
 
-/** {@linkcode decide} in values of the metric, with the sentences that say it. */
+/** {@linkcode decide} with the sentences that say it. */
 export function verdictOf(sides: readonly Side[], setting: Setting) {
   const decision = decide(sides, setting);
   if (decision === null) return null;
-  const { single: _1, othersLearnt: _2, sign, ...verdict } = decision;
-  const { recommended, best, reference, other } = verdict;
-  const scored = (cell: typeof best) => ({
-    ...cell,
-    score: sign * cell.score,
-    interval: ofMetric(cell.interval, sign),
-  });
-  const compared = <T extends NonNullable<typeof other>>(cell: T): T => ({
-    ...cell,
-    ...scored(cell),
-    difference: sign * cell.difference,
-    differenceInterval: ofMetric(cell.differenceInterval, sign),
-  });
-  const shown = {
-    recommended: scored(recommended),
-    best: scored(best),
-    reference: reference && {
-      ...compared(reference),
-      referenceScore: sign * reference.referenceScore,
-    },
-    other: other && compared(other),
-  };
-  return { ...verdict, ...shown, ...verdictText(decision, shown, setting) };
+  const { single: _1, othersLearnt: _2, sign: _3, ...verdict } = decision;
+  return { ...verdict, ...verdictText(decision, setting) };
 }
 
-/** An interval of scores as one of their metric, of which these may be negatives. */
+/** An interval of scores as one of their metric, of which these may be negatives; also the inverse. */
 function ofMetric<Interval extends readonly [number, number] | null>(
   interval: Interval,
   sign: 1 | -1,
@@ -138,6 +117,7 @@ function decide(sides: readonly Side[], setting: Setting) {
   const recommended = at(recommendation!.rank);
   const best = at(recommendation!.best);
   const references = referencesOf(sides, setting);
+  const { sign } = sides[place]!.curve;
   /** A method at one of its ranks. */
   const pick = (cell: Cell) => ({
     /** Position in `methods`. */
@@ -145,8 +125,8 @@ function decide(sides: readonly Side[], setting: Setting) {
     title: methodTitle(sides[cell.method]!.summary),
     rank: cell.rank,
     /** Mean of the main metric over seeds, and its interval. */
-    score: cell.score,
-    interval: interval(cell.means, confidence),
+    score: sign * cell.score,
+    interval: ofMetric(interval(cell.means, confidence), sign),
   });
   /**
    * The best of some cells against a reference, and the two-sided interval of
@@ -171,20 +151,24 @@ function decide(sides: readonly Side[], setting: Setting) {
     const i = (certain.length > 0 ? certain : places)
       .reduce((best, i) => valueOf(i) > valueOf(best) ? i : best);
     return {
-      ...pick(found[i]!),
-      difference: valueOf(i),
-      /** Holds for all ranks at once. */
-      differenceInterval: intervals[i]!,
+      isBetter: intervals[i]![0] > 0,
+      gain: valueOf(i),
+      cell: {
+        ...pick(found[i]!),
+        difference: sign * valueOf(i),
+        /** Holds for all ranks at once. */
+        differenceInterval: ofMetric(intervals[i]!, sign),
+      },
     };
   };
   const shortfall = (found: readonly Cell[]) => {
-    const results = references.map(({ kind, ...reference }) => ({
-      kind,
-      referenceScore: reference.score,
-      ...against(found, reference),
-    }));
-    const short = results.find(({ differenceInterval: [low] }) => low <= 0);
-    return { short, shown: short ?? results[0] ?? null };
+    const results = references.map(({ kind, ...reference }) => {
+      const { isBetter, cell } = against(found, reference);
+      const referenceScore = sign * reference.score;
+      return { isBetter, shown: { kind, referenceScore, ...cell } };
+    });
+    const short = results.find(({ isBetter }) => !isBetter);
+    return { short, shown: (short ?? results[0])?.shown ?? null };
   };
   const all = shortfall(cells);
   const ours = shortfall(own);
@@ -197,23 +181,22 @@ function decide(sides: readonly Side[], setting: Setting) {
       1,
     ).map(([, high]) => high),
   );
-  const isOtherBetter = other !== null && other.differenceInterval[0] > 0 &&
-    other.difference > margin;
+  const isOtherAbove = other !== null && other.gain > margin;
   const kind: Kind = all.short !== undefined
     ? "nothing-learnt"
-    : isOtherBetter
+    : isOtherAbove && other.isBetter
     ? "other-better"
     : ours.short !== undefined
     ? "nothing-learnt"
     : (bound !== null && bound > margin && recommended.score < 1) ||
-        (other !== null && other.difference > margin)
+        isOtherAbove
     ? "too-few-examples"
     : "recommended";
   const deciding = [
     recommended,
     best,
     ...others.filter(({ method, rank }) =>
-      method === other?.method && rank === other.rank
+      method === other?.cell.method && rank === other.cell.rank
     ),
   ];
   const single = deciding.filter(({ seeds }) => seeds.length < FEW_SEEDS);
@@ -230,11 +213,11 @@ function decide(sides: readonly Side[], setting: Setting) {
     margin,
     /** By how much another rank of this method may be better, at the confidence of the comparison; null if there is no other. */
     bound,
-    sign: sides[place]!.curve.sign,
+    sign,
     /** The adapter that is compared with always predicting the same class, or with the head on the frozen encoder; null without either. */
     reference: (all.short === undefined ? ours : all).shown,
     /** The best of the other methods, against `best`; null if there is none. */
-    other,
+    other: other && other.cell,
     /** Fewest seeds of a score that decides. */
     seeds: Math.min(...deciding.map(({ seeds }) => seeds.length)),
     /** Titles of the deciding methods with one seed, if others have several. */
@@ -309,13 +292,10 @@ function differenceOf(
 /** The verdict as a headline and the sentences that support it, in plain text. */
 function verdictText(
   decision: NonNullable<ReturnType<typeof decide>>,
-  { recommended, best, reference, other }: Pick<
-    typeof decision,
-    "recommended" | "best" | "reference" | "other"
-  >,
   { examples, confidence, constant, ...setting }: Setting,
 ): { readonly headline: string; readonly reasons: string[] } {
-  const { kind, margin, bound, single, othersLearnt } = decision;
+  const { kind, recommended, best, reference, other } = decision;
+  const { margin, bound, single, othersLearnt, sign } = decision;
   const { value, signed, exact, amount, factor, digits } = formatOf(
     setting.metric,
   );
@@ -365,7 +345,8 @@ function verdictText(
         ? [`${title} learnt nothing`, `${title} learnt anything`, `of ${title}`]
         : ["Nothing was learnt", "anything was learnt", ""];
       // The interval leaves room for a gain that matters.
-      const isOpen = decision.reference!.differenceInterval[1] > margin;
+      const [, most] = ofMetric(reference!.differenceInterval, sign);
+      const isOpen = most > margin;
       const not = isOpen ? "not certainly" : "not";
       const [found, least] = [scoreOf(cell), value(referenceScore)];
       const difference = differenceOf(reference!);
@@ -383,8 +364,8 @@ function verdictText(
       };
     }
     case "other-better": {
-      const { difference, differenceInterval } = decision.other!;
-      const by = withInterval(difference, differenceInterval, value);
+      const gained = ofMetric(other!.differenceInterval, sign);
+      const by = withInterval(sign * other!.difference, gained, value);
       const unit = factor === 1 ? "of" : "points of";
       const ours = scoreOf(best);
       return {
