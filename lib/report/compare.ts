@@ -187,13 +187,9 @@ function pairsOf<T extends CurveOf>(sides: readonly T[]): Pair<T>[] {
     ...consistentPairs(candidates, baselines),
     ...consistentPairs(trained, bySvd),
     ...consistentPairs(fitted, all).filter(([it, other]) =>
-      other.summary.method === withTrainedHead(it.summary).method
+      methodName(of(other)) === methodName({ ...of(it), heads: "trained" })
     ),
   ];
-}
-
-function withTrainedHead({ provenance, variant }: CurveOf["summary"]) {
-  return { method: methodName({ ...provenance, heads: "trained" }), variant };
 }
 
 /** What a head for each rank brings to the method of a verdict, at its lowest and at the recommended rank, if it was scored without as well. */
@@ -204,7 +200,11 @@ function headsText(
   metric: string,
 ): string[] {
   const { signed } = formatOf(metric);
-  const plain = methodKey(withTrainedHead(sides[method]!.summary));
+  const { provenance, variant } = sides[method]!.summary;
+  const plain = methodKey({
+    provenance: { ...provenance, heads: "trained" },
+    variant,
+  });
   return contrasts.filter(({ candidate, baseline }) =>
     candidate === method && methodKey(sides[baseline]!.summary) === plain
   ).map(({ ranks }) => {
@@ -267,9 +267,8 @@ function differenceOf<T extends CurveOf>(
  * ranks, or if either was not trained by this pipeline.
  */
 function speedUp(candidate: MethodResults, baseline: MethodResults) {
-  const [low, high] = [candidate.ranks[0]!, candidate.ranks.at(-1)!];
   const within = baseline.results.filter(({ ranks }) =>
-    ranks.every(({ rank }) => rank >= low && rank <= high)
+    ranks.every(({ rank }) => isWithin(candidate, rank))
   );
   const ours = costOf(candidate.results);
   const theirs = within.length === 0 ? null : costOf(within);
@@ -294,25 +293,25 @@ function bothRecommended(
   baseline: ScoreCurve,
   options: CompareOptions,
 ) {
-  const [low, high] = [candidate.ranks[0]!, candidate.ranks.at(-1)!];
-  const within = baseline.ranks.filter((rank) => rank >= low && rank <= high);
+  const within = baseline.ranks.filter((rank) => isWithin(candidate, rank));
   if (candidate.ranks.length < 2 || within.length < 2) return null;
   const [ours, theirs] = [candidate, curveAt(baseline, within)].map((curve) => {
     const found = recommend(curve, options);
     return found && curveAt(curve, [found.rank]);
   });
-  return ours && theirs
-    ? {
-      candidate: ours.ranks[0]!,
-      baseline: theirs.ranks[0]!,
-      difference: ours.scores[0]! - theirs.scores[0]!,
-      interval: pairedInterval(
-        ours.means[0]!,
-        theirs.means[0]!,
-        options.confidence,
-      ),
-    }
-    : null;
+  if (!ours || !theirs) return null;
+  const [means, others] = [ours.means[0]!, theirs.means[0]!];
+  return {
+    candidate: ours.ranks[0]!,
+    baseline: theirs.ranks[0]!,
+    difference: ours.scores[0]! - theirs.scores[0]!,
+    interval: pairedInterval(means, others, options.confidence),
+  };
+}
+
+/** Whether a rank is in the range of a curve. */
+function isWithin({ ranks }: ScoreCurve, rank: number): boolean {
+  return rank >= ranks[0]! && rank <= ranks.at(-1)!;
 }
 
 /** The ranks that all sides have. */

@@ -1,17 +1,19 @@
 import {
+  methodName,
   type Provenance,
   provenanceTitle,
 } from "../engine/schedules/registry.ts";
 import type { Result, Variant } from "./result.ts";
 
-/** A method and the values that distinguish it from others of the same method. */
+/** A method, and the values that distinguish it from others of the same method. */
 interface Named {
-  readonly method: string;
+  readonly provenance: Provenance;
   readonly variant: Variant;
 }
 
 /** Key of a method and its variant, independent of the order of the variant's dimensions. */
-export function methodKey({ method, variant }: Named): string {
+export function methodKey({ provenance, variant }: Named): string {
+  const method = methodName(provenance);
   return JSON.stringify([method, Object.entries(variant).sort()]);
 }
 
@@ -24,12 +26,7 @@ export function ranksOf(
 }
 
 /** Title with the variant: `DyLoRA (mode=frozen)`. */
-export function methodTitle(
-  { provenance, variant }: {
-    readonly provenance: Provenance;
-    readonly variant: Variant;
-  },
-): string {
+export function methodTitle({ provenance, variant }: Named): string {
   const title = provenanceTitle(provenance);
   const text = variantText(variant);
   return text === "" ? title : `${title} (${text})`;
@@ -48,36 +45,26 @@ export function variantText(variant: Variant): string {
  * have it too, to be compared with that variant.
  */
 export function distinguished(results: readonly Result[]): Result[] {
-  const methods = [...Map.groupBy(results, ({ method }) => method)];
-  const telling = methods.map(([method, of]) => ({
-    method,
-    of,
-    names: tellingSettings(of),
-  }));
-  const own = new Map(methods.map(([method, of]) => {
-    const names = telling.flatMap((other) =>
-      other.names.filter((name) => {
-        const values = valuesOf(of, name);
-        return other.method === method ||
-          values.size === 1 && values.isSubsetOf(valuesOf(other.of, name));
-      })
-    );
-    return [method, new Set(names)];
-  }));
-  return results.map((result) => ({
-    ...result,
-    variant: Object.fromEntries(
-      Object.entries(result.variant).sort()
-        .filter(([name]) => own.get(result.method)!.has(name)),
-    ),
-  }));
-}
-
-function valuesOf(
-  results: readonly { readonly variant: Variant }[],
-  name: string,
-): Set<Variant[string] | undefined> {
-  return new Set(results.map(({ variant }) => variant[name]));
+  const methods = Map.groupBy(results, (it) => methodName(it.provenance));
+  const telling = [...methods.values()]
+    .map((of) => ({ of, names: tellingSettings(of) }));
+  return results.map((result) => {
+    const own = methods.get(methodName(result.provenance))!;
+    const valuesOf = (of: typeof own, name: string) =>
+      new Set(of.map(({ variant }) => variant[name]));
+    const isTold = (name: string) =>
+      telling.some(({ of, names }) => {
+        if (!names.includes(name)) return false;
+        const values = valuesOf(own, name);
+        return of === own ||
+          values.size === 1 && values.isSubsetOf(valuesOf(of, name));
+      });
+    const variant = Object.entries(result.variant).sort();
+    return {
+      ...result,
+      variant: Object.fromEntries(variant.filter(([name]) => isTold(name))),
+    };
+  });
 }
 
 /**
@@ -86,11 +73,10 @@ function valuesOf(
  * which most of the remaining pairs differ, the first of several.
  */
 function tellingSettings(results: readonly Result[]): string[] {
-  const ranksOf = ({ ranks }: Result) => ranks.map(({ rank }) => rank);
   const isSame = (one: Result, other: Result) =>
     one.task === other.task && one.split === other.split &&
     one.epoch === other.epoch && one.seed === other.seed &&
-    !new Set(ranksOf(one)).isDisjointFrom(new Set(ranksOf(other)));
+    !new Set(ranksOf([one])).isDisjointFrom(new Set(ranksOf([other])));
   let pairs = results.flatMap((one, i) =>
     results.slice(i + 1).filter((other) => isSame(one, other))
       .map((other) => [one.variant, other.variant] as const)

@@ -13,8 +13,6 @@ export interface Result {
   readonly split: string;
   /** Epoch of the training that is evaluated. */
   readonly epoch: "last" | "best";
-  /** Name of the provenance: `dylora`, `lora`, ... */
-  readonly method: string;
   readonly provenance: Provenance;
   /** Often empty. */
   readonly variant: Variant;
@@ -24,7 +22,7 @@ export interface Result {
   /** Class numbers or regression targets, `[examples]`. */
   readonly labels: ArrayLike<number>;
   readonly problem: Problem;
-  /** Texts or pairs of texts, `[examples]`; undefined if the data are not connected. */
+  /** `[examples]`; undefined if the data are not connected. */
   readonly texts: readonly Text[] | undefined;
   /** Precision of the evaluation's matrix products. */
   readonly precision: string;
@@ -45,14 +43,8 @@ export interface Result {
   readonly evaluationFlops: number;
 }
 
-/** The text of an example, or its pair. */
-export interface Text {
-  readonly text: string;
-  readonly pair?: string;
-  /** Where its words stand, if they are what is predicted. */
-  readonly words?:
-    readonly (readonly [start: number, end: number, ...unknown[]])[];
-}
+/** The text of an example or its pair, with its words if they are what is predicted. */
+export type Text = Parameters<Problem["toExample"]>[0];
 
 /** Scores and predictions at one rank. */
 export interface RankResult {

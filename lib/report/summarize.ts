@@ -1,4 +1,4 @@
-import { roleOf } from "../engine/schedules/registry.ts";
+import { methodName, roleOf } from "../engine/schedules/registry.ts";
 import { signOf } from "../problems/registry.ts";
 import { methodKey, ranksOf } from "./methods.ts";
 import type { Result, TrainingCost } from "./result.ts";
@@ -122,8 +122,8 @@ function trainingsAt(results: readonly Result[], rank: number) {
   const found = resultsAt(results, rank);
   const seeds = found.map(({ seed }) => seed);
   if (new Set(seeds).size !== seeds.length) {
-    const [{ task, method }] = results as [Result];
-    const all = seeds.join(", ");
+    const [{ task, provenance }] = results as [Result];
+    const [method, all] = [methodName(provenance), seeds.join(", ")];
     throw new Error(
       `Rank ${rank} of "${method}" on "${task}" is evaluated twice for one seed (${all}), and nothing in the settings of its trainings tells them apart`,
     );
@@ -145,7 +145,7 @@ export function summarize(
   return {
     role,
     /** Name of the provenance. */
-    method: first.method,
+    method: methodName(first.provenance),
     provenance: first.provenance,
     variant: first.variant,
     /** Scores of trainings that differ only in their seed. A bound has the single rank 0: no adapter. */

@@ -86,11 +86,12 @@ async function readResult(
 ): Promise<Result> {
   const info = await readScores(artifact.path);
   const { task, seed, provenance } = info;
-  const method = methodName(provenance);
   const adapter = trainings.find(({ digest }) => digest === info.training);
   if (adapter === undefined) {
     throw new Error(
-      `"${artifact.stage}" scores a training of ${method} on "${task}" with seed ${seed} that is not connected: connect the stage that trained the scored adapter or model to "adapters" or "classifiers"`,
+      `"${artifact.stage}" scores a training of ${
+        methodName(provenance)
+      } on "${task}" with seed ${seed} that is not connected: connect the stage that trained the scored adapter or model to "adapters" or "classifiers"`,
     );
   }
   const made = originsOf(adapter, trainings);
@@ -100,7 +101,6 @@ async function readResult(
   const size = labels.length * outputs;
   return {
     ...info,
-    method,
     title: taskTitle(task),
     variant: { ...settingsOf(adapter.training), evaluatedIn: info.precision },
     stage: adapter.artifact.stage,

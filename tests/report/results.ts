@@ -74,7 +74,6 @@ export function resultOf(
     title: task.toUpperCase(),
     split: "validation",
     epoch: "last",
-    method,
     provenance: provenanceNamed(method),
     variant: {},
     seed: 0,
