@@ -29,15 +29,14 @@ export function figuresOf(curves: Curves): FigureReference[] {
   const scores = `${metrics[0]} by rank, with ${level} % intervals${of}`;
   const cost = "Seconds of training and of evaluation, a segment per training";
   const loss = "Training loss by step, a line per training";
+  const named = (kind: "cost" | "loss", title: string) => (
+    { kind, name: figureName(curves, `-${kind}`), title }
+  );
   return [
-    ["scores", "", scores] as const,
-    ...(isTimed ? [["cost", "-cost", cost] as const] : []),
-    ...(hasLosses ? [["loss", "-loss", loss] as const] : []),
-  ].map(([kind, suffix, title]) => ({
-    kind,
-    name: figureName(curves, suffix),
-    title,
-  }));
+    { kind: "scores", name: figureName(curves), title: scores },
+    ...isTimed ? [named("cost", cost)] : [],
+    ...hasLosses ? [named("loss", loss)] : [],
+  ];
 }
 
 /** Maximum number of methods with adapters that all have intervals in a figure; more bands would hide one another. */
