@@ -1,5 +1,3 @@
-import type * as tf from "@tensorflow/tfjs-core";
-
 /** State of training after a step. */
 export interface TrainingReport extends Rates {
   /** Optimizer steps taken. */
@@ -12,17 +10,6 @@ export interface TrainingReport extends Rates {
   readonly ranks: readonly number[];
 }
 
-/** A step just taken: its loss stays a tensor, since reading it would wait for the step. */
-interface TakenStep {
-  /** Number of the step, from 0. */
-  readonly step: number;
-  readonly loss: tf.Scalar;
-  readonly tokens: number;
-  /** Floating-point operations of its products. */
-  readonly flops: number;
-  readonly milliseconds: number;
-}
-
 /** Speed of the steps since the last report. */
 interface Rates {
   /** Median of the steps. */
@@ -33,52 +20,24 @@ interface Rates {
   readonly flopsPerSecond: number;
 }
 
-/** The steps since the last report. */
-export class ReportWindow {
-  #pending: TakenStep[] = [];
-  readonly #taken: Omit<TakenStep, "loss">[] = [];
+/** A step that was taken. */
+export interface TakenStep {
+  readonly tokens: number;
+  /** Floating-point operations of its products. */
+  readonly flops: number;
+  readonly milliseconds: number;
+}
 
-  add(taken: TakenStep): void {
-    this.#pending.push(taken);
-    this.#taken.push(taken);
-  }
-
-  /**
-   * Reads the losses that have not been read, in order, and frees them.
-   *
-   * @throws {DivergedError} If one is infinite or NaN
-   */
-  async losses(learningRate: number): Promise<number[]> {
-    const losses: number[] = [];
-    for (const { step, loss: scalar } of this.#pending) {
-      const loss = (await scalar.data())[0]!;
-      if (!Number.isFinite(loss)) {
-        throw new DivergedError(step, loss, learningRate);
-      }
-      losses.push(loss);
-    }
-    this.dispose();
-    return losses;
-  }
-
-  /** Returns the speed of the steps in the window, and empties it. */
-  rates(): Rates {
-    const taken = this.#taken.splice(0);
-    const sum = (of: "tokens" | "flops" | "milliseconds") =>
-      taken.reduce((sum, step) => sum + step[of], 0);
-    const seconds = sum("milliseconds") / 1000;
-    return {
-      msPerStep: median(taken.map(({ milliseconds }) => milliseconds)),
-      tokensPerSecond: sum("tokens") / seconds,
-      flopsPerSecond: sum("flops") / seconds,
-    };
-  }
-
-  /** Frees the losses that were not read. */
-  dispose(): void {
-    for (const { loss } of this.#pending) loss.dispose();
-    this.#pending = [];
-  }
+/** Speed of some steps. */
+export function speedOf(taken: readonly TakenStep[]): Rates {
+  const sum = (of: "tokens" | "flops" | "milliseconds") =>
+    taken.reduce((sum, step) => sum + step[of], 0);
+  const seconds = sum("milliseconds") / 1000;
+  return {
+    msPerStep: median(taken.map(({ milliseconds }) => milliseconds)),
+    tokensPerSecond: sum("tokens") / seconds,
+    flopsPerSecond: sum("flops") / seconds,
+  };
 }
 
 /** Median of one or more numbers. */

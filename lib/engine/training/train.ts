@@ -29,9 +29,11 @@ import {
   valuesIn,
 } from "./phases.ts";
 import {
+  DivergedError,
   median,
   reportInterval,
-  ReportWindow,
+  speedOf,
+  type TakenStep,
   type TrainingReport,
   yieldToEvents,
 } from "./progress.ts";
@@ -124,7 +126,10 @@ export async function train(
   const lengthOf = padTo === undefined
     ? phaseLengths(first, examples, options)
     : () => padTo;
-  const window = new ReportWindow();
+  /** Steps since the last report. */
+  const taken: TakenStep[] = [];
+  /** Losses that were not read, since reading one waits for its step. */
+  const unread: { readonly step: number; readonly loss: tf.Scalar }[] = [];
   const stepTimes = [...resume?.stepMilliseconds ?? []];
   /** Time up to which the seconds are counted. */
   let counted = hooks.started ?? performance.now();
@@ -234,13 +239,13 @@ export async function train(
     const ranks = objective.draw(random, batches.flat().length);
     progress.ranks = random.state;
     const learningRate = learningRateAt(progress.step, rates);
-    const taken = takeStep(state, padded, {
+    const found = takeStep(state, padded, {
       step: progress.step,
       optimizerStep: progress.step - from,
       ...{ ranks, learningRate, seed },
     });
     tf.dispose(state);
-    state = taken.state;
+    state = found.state;
 
     const milliseconds = performance.now() - started;
     const sum = (of: (batch: Batch) => number) =>
@@ -251,8 +256,8 @@ export async function train(
     progress.tokens += tokens;
     progress.flops += flops;
     stepTimes.push(milliseconds);
-    const step = progress.step++;
-    window.add({ step, loss: taken.loss, tokens, flops, milliseconds });
+    taken.push({ tokens, flops, milliseconds });
+    unread.push({ step: progress.step++, loss: found.loss });
     tell();
     return { ranks, learningRate };
   }
@@ -261,16 +266,22 @@ export async function train(
     drawn: Pick<TrainingReport, "ranks" | "learningRate">,
   ): Promise<void> {
     await settleLosses();
-    const { step, losses, pendingLoss } = progress;
+    const { step, pendingLoss } = progress;
     const loss = pendingLoss / ((step - 1) % reportEvery + 1);
-    losses.push({ step, loss });
+    progress.losses.push({ step, loss });
     progress.pendingLoss = 0;
-    hooks.report({ step, steps, loss, ...drawn, ...window.rates() });
+    hooks.report({ step, steps, loss, ...drawn, ...speedOf(taken.splice(0)) });
   }
 
   async function settleLosses(): Promise<void> {
-    const losses = await window.losses(options.learningRate);
-    for (const loss of losses) progress.pendingLoss += loss;
+    for (const { step, loss } of unread) {
+      const [value] = await loss.data() as Float32Array;
+      if (!Number.isFinite(value)) {
+        throw new DivergedError(step, value!, options.learningRate);
+      }
+      progress.pendingLoss += value!;
+    }
+    tf.dispose(unread.splice(0));
   }
 
   /** @throws The signal's reason, if it is aborted */
@@ -303,8 +314,7 @@ export async function train(
     if (phase !== last) progress.flops += sortFlops(phase.classifier.layout);
     return { ...progress, steps, values, best, msPerStep: median(stepTimes) };
   } finally {
-    window.dispose();
-    tf.dispose(state);
+    tf.dispose([state, unread]);
     takeStep.dispose();
   }
 }
