@@ -16,3 +16,17 @@ export function lengthOf(vector: Vector): number {
 export function addTo(sum: Float64Array, factor: number, vector: Vector): void {
   for (let i = 0; i < sum.length; i++) sum[i]! += factor * vector[i]!;
 }
+
+/** Row-major `[rows, columns]` -> `[columns, rows]`. */
+export function transpose<T extends Vector | Int8Array>(
+  values: T,
+  [rows, columns]: readonly number[],
+): T {
+  const transposed = values.slice() as T;
+  for (let row = 0; row < rows!; row++) {
+    for (let column = 0; column < columns!; column++) {
+      transposed[column * rows! + row] = values[row * columns! + column]!;
+    }
+  }
+  return transposed;
+}

@@ -1,6 +1,6 @@
 import { LORA_A, LORA_B } from "../engine/adapters/registry.ts";
 import type { Model } from "../engine/models/model.ts";
-import { transpose } from "../engine/models/parameters.ts";
+import { transpose } from "../engine/vectors.ts";
 import { PEFT_PREFIX } from "../peft/names.ts";
 import { floats, type Graph } from "./graph.ts";
 

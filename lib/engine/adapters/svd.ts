@@ -1,4 +1,4 @@
-import { addTo, dot, lengthOf } from "../vectors.ts";
+import { addTo, dot, lengthOf, transpose } from "../vectors.ts";
 
 /** Two factors of a product `B A`, row-major. */
 interface Factors {
@@ -22,8 +22,8 @@ interface Factors {
  */
 export function productSvd({ a, b }: Factors, rank: number) {
   const [inputs, outputs] = [a.length / rank, b.length / rank];
-  const rowsOfA = vectorsOf(a, rank, inputs, { vector: inputs, element: 1 });
-  const columnsOfB = vectorsOf(b, rank, outputs, { vector: 1, element: rank });
+  const rowsOfA = rowsOf(a, inputs);
+  const columnsOfB = rowsOf(transpose(b, [outputs, rank]), outputs);
   const ofA = triangularFactor(rowsOfA);
   const ofB = triangularFactor(columnsOfB);
   const core = ofB.map((row) => Float64Array.from(ofA, (it) => dot(row, it)));
@@ -73,25 +73,12 @@ export function productSvd({ a, b }: Factors, rank: number) {
   };
 }
 
-/**
- * The vectors of a matrix, each in memory of its own.
- *
- * @param strides Distances in `values` between vectors, and between elements of one
- */
-function vectorsOf(
-  values: Factors["a"],
-  count: number,
-  length: number,
-  strides: { readonly vector: number; readonly element: number },
-): Float64Array[] {
-  return Array.from({ length: count }, (_, k) => {
-    const vector = new Float64Array(length);
-    let from = k * strides.vector;
-    for (let i = 0; i < length; i++, from += strides.element) {
-      vector[i] = values[from]!;
-    }
-    return vector;
-  });
+/** The rows of a matrix, each in memory of its own. */
+function rowsOf(values: Factors["a"], length: number): Float64Array[] {
+  return Array.from(
+    { length: values.length / length },
+    (_, k) => new Float64Array(values.subarray(k * length, (k + 1) * length)),
+  );
 }
 
 /**

@@ -7,6 +7,7 @@ import {
   type SafetensorsFile,
 } from "../safetensors/reader.ts";
 import type { TensorValues } from "../safetensors/writer.ts";
+import { transpose } from "../vectors.ts";
 import type { Model, Parameter, ParameterLayout } from "./model.ts";
 import {
   type ClassifierShape,
@@ -197,20 +198,6 @@ export function fromTensors(
     flat.set(entry.isTransposed ? transpose(values, stored) : values, offset);
   }
   return flat;
-}
-
-/** Row-major `[rows, columns]` -> `[columns, rows]`. */
-export function transpose<T extends Float32Array | Int8Array>(
-  values: T,
-  [rows, columns]: readonly number[],
-): T {
-  const transposed = values.slice() as T;
-  for (let row = 0; row < rows!; row++) {
-    for (let column = 0; column < columns!; column++) {
-      transposed[column * rows! + row] = values[row * columns! + column]!;
-    }
-  }
-  return transposed;
 }
 
 /**
