@@ -203,25 +203,19 @@ function checkList(ranks: readonly number[], maxRank: number): void {
  * renormalized over the ranks.
  */
 function rankAt(sampler: Sampler, maxRank: number, share: number): number {
-  switch (sampler.kind) {
-    case "uniform":
-      return 1 + Math.floor(share * maxRank);
-    case "list":
-      return sampler.ranks[Math.floor(share * sampler.ranks.length)]!;
-    case "log": {
-      const weights = Array.from({ length: maxRank }, (_, i) => 1 / (i + 1));
-      let left = share * weights.reduce((sum, weight) => sum + weight, 0);
-      const drawn = weights.findIndex((weight) => (left -= weight) < 0);
-      return drawn < 0 ? maxRank : drawn + 1;
-    }
-    case "geometric": {
-      const { p } = sampler;
-      const total = 1 - (1 - p) ** maxRank;
-      // Inverse of the truncated distribution function.
-      const drawn = 1 + Math.floor(Math.log1p(-share * total) / Math.log1p(-p));
-      return Math.min(maxRank, drawn);
-    }
-  }
+  const ranks = sampler.kind === "list"
+    ? sampler.ranks
+    : Array.from({ length: maxRank }, (_, i) => i + 1);
+  const weights = ranks.map((rank) => weightOf(sampler, rank));
+  let left = share * weights.reduce((sum, weight) => sum + weight);
+  // By rounding, nothing may be left at the last.
+  return ranks.at(weights.findIndex((weight) => (left -= weight) < 0))!;
+}
+
+/** What the probability of a rank is proportional to. */
+function weightOf(sampler: Sampler, rank: number): number {
+  if (sampler.kind === "log") return 1 / rank;
+  return sampler.kind === "geometric" ? (1 - sampler.p) ** (rank - 1) : 1;
 }
 
 /** Ranks at evenly spaced shares of the distribution, in random order. */
