@@ -1,7 +1,7 @@
 import { isAbsolute, join } from "node:path";
 import * as z from "zod";
 import { digestFile } from "../../files/digest.ts";
-import { besides, isReadOnly, readIfThere } from "../../files/files.ts";
+import { isReadOnly, readIfThere, writeDurably } from "../../files/files.ts";
 import { fingerprint } from "../../files/fingerprints.ts";
 import type { LibraryBuild } from "./builds.ts";
 
@@ -123,10 +123,8 @@ export async function inspectInstallation(
     }
   }
   if (note === known) return intact;
-  const temporary = besides(join(folder, NOTE));
   try {
-    Deno.writeTextFileSync(temporary, note);
-    Deno.renameSync(temporary, join(folder, NOTE));
+    writeDurably(join(folder, NOTE), note);
   } catch (error) {
     // Another user's installation, whose files are hashed each time.
     if (!isReadOnly(error)) throw error;

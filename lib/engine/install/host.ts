@@ -172,13 +172,8 @@ export async function instructionsOf(
 ): Promise<string> {
   if (engine !== "tensorflow") return "";
   if (device === "gpu") {
-    const capabilities = await host.output(
-      "nvidia-smi",
-      "--query-gpu=compute_cap",
-      "--format=csv,noheader",
-    );
-    const distinct = new Set(capabilities?.trim().split(/\s+/));
-    return distinct.size === 0 ? "" : `compute ${[...distinct].join(" ")}`;
+    const capabilities = await ofGpus("compute_cap", host);
+    return capabilities.length === 0 ? "" : `compute ${capabilities.join(" ")}`;
   }
   const processor = processorOf(host) ?? "";
   const [, flags = ""] = /^(?:flags|Features)\s*:(.*)/m.exec(processor) ?? [];
@@ -196,15 +191,17 @@ export async function machineOf(
   host: Host,
 ): Promise<string> {
   const isGpu = engine === "tensorflow" && device === "gpu";
-  const listed = isGpu
-    ? await host.output(
-      "nvidia-smi",
-      "--query-gpu=name",
-      "--format=csv,noheader",
-    )
-    : /^model name\s*: (.+)$/m.exec(processorOf(host) ?? "")?.[1];
-  const names = new Set(listed?.trim().split(/\s*\n\s*/));
-  return [...names].join(", ") || host.target;
+  const name = isGpu
+    ? (await ofGpus("name", host)).join(", ")
+    : /^model name\s*: (.+)$/m.exec(processorOf(host) ?? "")?.[1]?.trim();
+  return name || host.target;
+}
+
+/** A property of the GPUs as nvidia-smi says it, each value once. */
+async function ofGpus(property: string, host: Host): Promise<string[]> {
+  const query = [`--query-gpu=${property}`, "--format=csv,noheader"];
+  const listed = await host.output("nvidia-smi", ...query);
+  return [...new Set(listed?.trim().split(/\s*\n\s*/))];
 }
 
 /** First compute capability of NVIDIA GPUs with bfloat16 products (Ampere). */
