@@ -1,5 +1,6 @@
 import type { KernelBackend } from "@tensorflow/tfjs-core";
 import { libraryBinding, useLibrary } from "./backend.ts";
+import type { EngineChoice } from "./install/choice.ts";
 import { TensorflowBinding } from "./tensorflow/binding.ts";
 import {
   type CompiledFolders,
@@ -14,13 +15,10 @@ import {
 import type { Precision } from "./tensorflow/precision.ts";
 
 /** The chosen engine. */
-export interface EngineSettings {
-  readonly engine: "tensorflow" | "webgpu" | "wasm";
-  readonly device: "cpu" | "gpu";
+export interface EngineSettings
+  extends Pick<EngineChoice, "engine" | "device" | "library"> {
   /** True if the hardware multiplies bfloat16 faster than float32. */
   readonly bfloat16: boolean;
-  /** Folder of libtensorflow's files for the engine `tensorflow`, of the WebAssembly modules for `wasm`. */
-  readonly library?: string;
   /** Folder of functions that earlier processes have compiled, and one for those that this process compiles: both or none. */
   readonly compiledBefore?: string;
   readonly compiledNow?: string;

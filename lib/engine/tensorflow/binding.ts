@@ -63,12 +63,7 @@ const MAX_VALUES = 2 ** 26;
 export class TensorflowBinding {
   readonly TF_FLOAT = DataType.float32;
   readonly TF_INT32 = DataType.int32;
-  readonly TF_INT64 = DataType.int64;
   readonly TF_BOOL = DataType.bool;
-  readonly TF_COMPLEX64 = DataType.complex64;
-  readonly TF_STRING = DataType.string;
-  readonly TF_RESOURCE = DataType.resource;
-  readonly TF_UINT8 = DataType.uint8;
   readonly TF_ATTR_STRING = AttributeType.string;
   readonly TF_ATTR_INT = AttributeType.int;
   readonly TF_ATTR_FLOAT = AttributeType.float;

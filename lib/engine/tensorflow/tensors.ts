@@ -1,17 +1,12 @@
 import { elementCount, fromBfloat16 } from "../safetensors/reader.ts";
 import { int64Bytes, type LibTensorflow } from "./c_api.ts";
 
-/** Element types, numbered as `TF_DataType` in libtensorflow's `tf_datatype.h`. */
+/** Element types that the engine uses, numbered as `TF_DataType` in libtensorflow's `tf_datatype.h`. */
 export const DataType = {
   float32: 1,
   int32: 3,
-  uint8: 4,
-  string: 7,
-  complex64: 8,
-  int64: 9,
   bool: 10,
   bfloat16: 14,
-  resource: 20,
 } as const;
 
 export type DataType = typeof DataType[keyof typeof DataType];
@@ -47,12 +42,9 @@ const ELEMENTS: Readonly<
   }>
 > = {
   [DataType.bool]: { bytes: 1, view: Uint8Array },
-  [DataType.uint8]: { bytes: 1, view: Uint8Array },
   [DataType.bfloat16]: { bytes: 2 },
   [DataType.float32]: { bytes: 4, view: Float32Array },
   [DataType.int32]: { bytes: 4, view: Int32Array },
-  [DataType.int64]: { bytes: 8 },
-  [DataType.complex64]: { bytes: 8, view: Float32Array },
 };
 
 function elementOf(dtype: number) {
