@@ -39,10 +39,7 @@ export type EpochScores = z.output<typeof EpochScores>;
 export function bestEpoch(
   epochs: readonly EpochScores[],
 ): EpochScores | undefined {
-  return epochs.reduce<EpochScores | undefined>(
-    (best, it) => best === undefined || it.score > best.score ? it : best,
-    undefined,
-  );
+  return epochs.toSorted((a, b) => b.score - a.score)[0];
 }
 
 const count = z.int().min(0).default(0);
@@ -88,31 +85,25 @@ export type TrainingProgress = z.output<typeof Progress>;
 /** Writes a checkpoint, replacing the previous one atomically. */
 export function saveCheckpoint(
   path: string,
-  { progress: given, ...tensors }: Checkpoint,
+  { progress: given, best, ...others }: Checkpoint,
 ): void {
   const progress = JSON.stringify(given);
-  const stored = Object.entries(tensors)
-    .filter((entry): entry is [string, Float32Array] => entry[1] !== undefined);
-  writeSafetensors(path, Object.fromEntries(stored), {
-    progress,
-    checksum: checksum(progress, tensors),
-  });
+  const tensors = { ...others, ...best && { best } };
+  const metadata = { progress, checksum: checksum(progress, tensors) };
+  writeSafetensors(path, tensors, metadata);
 }
 
 /** SHA-256 of everything in a checkpoint, since a training resumed from a damaged one would look like any other. */
 function checksum(
   progress: string,
-  { values, moment1, moment2, best, stepMilliseconds }: Omit<
-    Checkpoint,
-    "progress"
-  >,
+  tensors: Readonly<Record<string, Float32Array>>,
 ): string {
   // Loaded here, since whoever reads artifacts imports the schema above.
   const { createHash } = globalThis.process.getBuiltinModule("node:crypto");
   const hash = createHash("sha256").update(progress);
-  for (const tensor of [values, moment1, moment2, best, stepMilliseconds]) {
-    hash.update(`${tensor?.length} `);
-    if (tensor !== undefined) hash.update(tensor);
+  for (const name of Object.keys(tensors).sort()) {
+    const tensor = tensors[name]!;
+    hash.update(`${name} ${tensor.length} `).update(tensor);
   }
   return hash.digest("hex");
 }
@@ -126,17 +117,18 @@ export function loadCheckpoint(path: string): Checkpoint | undefined {
   using file = ifThere(() => SafetensorsFile.open(path));
   if (file === undefined) return undefined;
   const progress = file.metadata.get("progress") ?? "";
-  const read = (name: string) =>
-    file.tensors.has(name) ? file.floats(name) : undefined;
-  const tensors = {
-    values: read("values")!,
-    moment1: read("moment1")!,
-    moment2: read("moment2")!,
-    best: read("best"),
-    stepMilliseconds: read("stepMilliseconds")!,
-  };
+  const tensors = Object.fromEntries(
+    file.tensors.keys().map((name) => [name, file.floats(name)]),
+  );
   if (file.metadata.get("checksum") === checksum(progress, tensors)) {
-    return { ...tensors, progress: Progress.parse(JSON.parse(progress)) };
+    const { best, ...others } = tensors;
+    return {
+      ...others as unknown as
+        & StateValues
+        & Pick<Checkpoint, "stepMilliseconds">,
+      best,
+      progress: Progress.parse(JSON.parse(progress)),
+    };
   }
   throw new SyntaxError(
     `Checkpoint "${path}" is damaged: its checksum is wrong`,
