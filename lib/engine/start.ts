@@ -59,15 +59,10 @@ export async function startEngine(
     } else await (await import("./backends/wasm.ts")).startWasm(library);
     return precision;
   }
-  if (library === undefined) {
-    throw new Error(
-      'The engine "tensorflow" requires the folder of its library',
-    );
-  }
   // On a CPU, each thread computes a shard of the batch, so that threads wait
   // for each other once per step instead of in every operation.
   const binding = libraryBinding() ?? await startLibrary(
-    library,
+    library!,
     device === "gpu"
       ? { intraOpThreads: use.cpus, interOpThreads: 1 }
       : { intraOpThreads: 1, interOpThreads: use.cpus },
@@ -128,7 +123,6 @@ async function startLibrary(
   if (!await tf.setBackend("tensorflow")) {
     throw new Error('tfjs rejects the backend "tensorflow"');
   }
-  await tf.ready();
   library.releasePages();
   return binding;
 }

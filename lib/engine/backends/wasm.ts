@@ -16,5 +16,4 @@ export async function startWasm(folder?: string): Promise<void> {
       'Cannot start the WebAssembly backend of tfjs: reinstall the npm packages ("deno install")',
     );
   }
-  await tf.ready();
 }

@@ -22,7 +22,6 @@ export async function startWebgpu(bindGroups = BIND_GROUPS): Promise<void> {
       "tfjs cannot use this machine's WebGPU adapter: use another engine (--engine wasm)",
     );
   }
-  await tf.ready();
   const { device } = tf.backend() as unknown as { device: GPUDevice };
   freeBindGroups(device, bindGroups);
 }

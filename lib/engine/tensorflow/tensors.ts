@@ -31,25 +31,16 @@ export function isFloat(dtype: number): boolean {
   return dtype === DataType.float32 || dtype === DataType.bfloat16;
 }
 
-/** Bytes of an element of each type, and the typed array that tfjs has for values of it. */
-const ELEMENTS: Readonly<
-  Record<number, {
-    readonly bytes: number;
-    readonly view?:
-      | Float32ArrayConstructor
-      | Int32ArrayConstructor
-      | Uint8ArrayConstructor;
-  }>
-> = {
-  [DataType.bool]: { bytes: 1, view: Uint8Array },
-  [DataType.bfloat16]: { bytes: 2 },
-  [DataType.float32]: { bytes: 4, view: Float32Array },
-  [DataType.int32]: { bytes: 4, view: Int32Array },
+/** The typed arrays of the values of each type; for bfloat16, of their bits. */
+const VIEWS = {
+  [DataType.float32]: Float32Array,
+  [DataType.int32]: Int32Array,
+  [DataType.bool]: Uint8Array,
+  [DataType.bfloat16]: Uint16Array,
 };
 
-function elementOf(dtype: number) {
-  const found = ELEMENTS[dtype];
-  if (found !== undefined) return found;
+function viewOf(dtype: number) {
+  if (dtype in VIEWS) return VIEWS[dtype as DataType];
   throw new Error(`Tensors of data type ${dtype} are not supported`);
 }
 
@@ -69,13 +60,14 @@ export function allocateTensor(
   dtype: number,
   values: TensorSource,
 ): Deno.PointerValue {
-  const size = elementCount(shape) * elementOf(dtype).bytes;
-  const bytes = typeof values === "function"
-    ? undefined
-    : bytesOf(dtype, values);
-  if (bytes !== undefined && bytes.length !== size) {
+  const View = viewOf(dtype);
+  const size = elementCount(shape) * View.BYTES_PER_ELEMENT;
+  const given = typeof values === "function" || values instanceof View
+    ? values
+    : View.from(values);
+  if (typeof given !== "function" && given.byteLength !== size) {
     throw new Error(
-      `A tensor of shape [${shape}] and data type ${dtype} takes ${size} bytes, got ${bytes.length}`,
+      `A tensor of shape [${shape}] and data type ${dtype} takes ${size} bytes, got ${given.byteLength}`,
     );
   }
   const tensor = library.TF_AllocateTensor(
@@ -90,17 +82,9 @@ export function allocateTensor(
     );
   }
   const memory = tensorBytes(library, tensor);
-  if (bytes !== undefined) memory.set(bytes);
-  else if (typeof values === "function") values(memory);
+  if (typeof given === "function") given(memory);
+  else memory.set(new Uint8Array(given.buffer, given.byteOffset, size));
   return tensor;
-}
-
-function bytesOf(dtype: number, values: ArrayLike<number>): Uint8Array {
-  const View = elementOf(dtype).view;
-  const typed = View !== undefined && !(values instanceof View)
-    ? View.from(values)
-    : values as ArrayLike<number> & ArrayBufferView;
-  return new Uint8Array(typed.buffer, typed.byteOffset, typed.byteLength);
 }
 
 /** The memory of a `TF_Tensor`, valid until the tensor is deleted. */
@@ -119,8 +103,6 @@ export function valuesOf(
   dtype: number,
   bytes: ArrayBuffer,
 ): Float32Array | Int32Array | Uint8Array {
-  if (dtype === DataType.bfloat16) return fromBfloat16(new Uint16Array(bytes));
-  const View = elementOf(dtype).view;
-  if (View !== undefined) return new View(bytes);
-  throw new Error(`Cannot read a tensor of data type ${dtype}`);
+  const values = new (viewOf(dtype))(bytes);
+  return values instanceof Uint16Array ? fromBfloat16(values) : values;
 }
