@@ -3,7 +3,6 @@ import {
   type AdaptedModule,
   type AdapterKind,
   type AdapterTensors,
-  type ModuleParameter,
   type ModuleTensors,
   resized,
 } from "./adapter.ts";
@@ -37,21 +36,13 @@ export const TYPE_FIELDS = [
   ...new Set(KINDS.flatMap(({ type }) => Object.keys(type))),
 ];
 
-/** A tensor of a module's adapter, by its name. */
-interface AdapterTensor {
-  readonly module: string;
-  /** What follows the name of the module. */
-  readonly suffix: string;
-  readonly of: ModuleParameter;
-}
-
 /** Tensors of all kinds; those of one name are one in all of them, as in PEFT. */
 const TENSORS = new Map(
   KINDS.flatMap(({ tensors }) => Object.entries(tensors)),
 );
 
-/** Finds out what tensor of an adapter a name is; undefined for tensors of the head. */
-export function adapterTensor(name: string): AdapterTensor | undefined {
+/** The module of a tensor of an adapter, what follows its name, and what tensor that is; undefined for tensors of the head. */
+export function adapterTensor(name: string) {
   for (const [suffix, of] of TENSORS) {
     if (!name.endsWith(`.${suffix}`)) continue;
     return { module: name.slice(0, -suffix.length - 1), suffix, of };

@@ -99,33 +99,24 @@ const symbols = {
 } as const satisfies Deno.ForeignLibraryInterface;
 
 /** The functions of an open libtensorflow, and the status of those that can fail. */
-export type LibTensorflow =
-  & Deno.DynamicLibrary<typeof symbols>["symbols"]
-  & {
+export type LibTensorflow = ReturnType<typeof openSymbols>;
+
+/** Opens a library that is loaded already, with one status for all its calls. */
+export function openSymbols(path: string, releasePages: () => void) {
+  const library = Deno.dlopen(path, symbols).symbols;
+  const status = library.TF_NewStatus();
+  return {
+    ...library,
     /** The `TF_Status` that is passed to every call that can fail. */
-    readonly status: Deno.PointerValue;
+    status,
+    /** Takes the library's files out of memory, most of which only loading or compiling reads: what is used comes back from the system's page cache. */
+    releasePages,
     /**
      * Throws if the last call failed.
      *
      * @param action What the call was for; the prefix of the error message.
      */
-    check(action: string): void;
-    /** Takes the library's files out of memory, most of which only loading or compiling reads: what is used comes back from the system's page cache. */
-    releasePages(): void;
-  };
-
-/** Opens a library that is loaded already, with one status for all its calls. */
-export function openSymbols(
-  path: string,
-  releasePages: () => void,
-): LibTensorflow {
-  const library = Deno.dlopen(path, symbols).symbols;
-  const status = library.TF_NewStatus();
-  return {
-    ...library,
-    status,
-    releasePages,
-    check(action) {
+    check(action: string): void {
       if (library.TF_GetCode(status) === 0) return;
       throw new Error(`${action}: ${textAt(library.TF_Message(status))}`);
     },

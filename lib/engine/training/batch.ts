@@ -27,13 +27,6 @@ export interface Batch {
   readonly tokens: number;
 }
 
-/** Number of examples. */
-export function exampleCount(
-  { offsets }: Pick<EncodedExamples, "offsets">,
-): number {
-  return offsets.length - 1;
-}
-
 /** Number of batches per length-bucketing window. */
 const WINDOW = 50;
 
@@ -49,7 +42,7 @@ export function epochBatches(
   random: Random,
   padded = false,
 ): number[][] {
-  const order = Array.from({ length: exampleCount(examples) }, (_, i) => i);
+  const order = [...examples.index.keys()];
   shuffle(order, random);
   if (padded) return cutBatches(order, batchSize);
   const batches = cutBatches(order, batchSize * WINDOW)

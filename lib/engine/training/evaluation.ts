@@ -17,7 +17,6 @@ import {
   batchTensors,
   chunkCount,
   compilingNote,
-  exampleCount,
   padBatch,
   paddedLengths,
   shardSizes,
@@ -90,7 +89,7 @@ export function evaluator(
       served.flatMap((b) => [...rankScale(b, { ...options, rank })]),
       [ranks, rank],
     );
-    const count = examples.words?.tokens.length ?? exampleCount(examples);
+    const count = (examples.words?.tokens ?? examples.index).length;
     const held = {
       ranks: { scale },
       values: tf.tensor1d(values),
@@ -172,7 +171,7 @@ function evaluationBatches(
   ranks: number,
   { batchSize, passes = 1 }: Pick<EvaluatorOptions, "batchSize" | "passes">,
 ) {
-  const order = Array.from({ length: exampleCount(examples) }, (_, i) => i);
+  const order = [...examples.index.keys()];
   const batches = batchesByLength(examples, order, batchSize);
   const lengthOf = paddedLengths(
     examples,

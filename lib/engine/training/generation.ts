@@ -5,6 +5,7 @@ import {
   type LayerCache,
   PromptPass,
   StepPass,
+  type StepTokens,
 } from "../models/generation_pass.ts";
 import { forward, type Head, type Model } from "../models/model.ts";
 import type { PassTensors } from "../models/pass_weights.ts";
@@ -113,15 +114,10 @@ export function generator(classifier: Classifier, options: GeneratorOptions) {
   });
 
   const writeToken = trace((
-    { adapter, ids, at, mask, parents, prompt, own }: {
-      readonly adapter: AdapterTensors;
-      readonly ids: tf.Tensor2D;
-      readonly at: tf.Tensor1D;
-      readonly mask: tf.Tensor2D;
-      readonly parents: tf.Tensor1D | undefined;
-      readonly prompt: Caches;
-      readonly own: Caches;
-    },
+    { adapter, ids, at, mask, parents, prompt, own }:
+      & Omit<StepTokens, "prompt" | "own">
+      & Readonly<Record<"prompt" | "own", Caches>>
+      & { readonly adapter: AdapterTensors },
   ) => {
     const sizes = shardSizes(mask.shape[0], 1);
     const masks = mask.split<tf.Tensor2D>(sizes);

@@ -6,7 +6,7 @@ import { fromTensors, toTensors } from "../models/parameters.ts";
 import { seededRandom } from "../random.ts";
 import type { Phase, RankObjective } from "../schedules/schedule.ts";
 import { learningRateAt, type LearningRates } from "./adamw.ts";
-import { epochBatches, exampleCount, paddedLengths } from "./batch.ts";
+import { epochBatches, paddedLengths } from "./batch.ts";
 
 /** What the number of steps, their learning rates and their phases follow from. */
 export interface PhaseOptions {
@@ -26,7 +26,7 @@ export function trainingRates(
   options: PhaseOptions,
 ): LearningRates {
   const { epochs, batchSize, accumulation } = options;
-  const batches = exampleCount(examples) / (batchSize * accumulation);
+  const batches = examples.index.length / (batchSize * accumulation);
   return { ...options, steps: Math.ceil(batches) * epochs };
 }
 
