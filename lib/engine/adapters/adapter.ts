@@ -19,7 +19,11 @@ export interface AdapterKind {
    */
   factors(tensor: (suffix: string) => tf.Tensor): AdapterFactors;
   /** Multiply-adds of the {@linkcode AdapterFactors.gain} of a module at a number of ranks. */
-  gainProducts?(module: ModuleSizes, rank: number, ranks: number): number;
+  gainProducts?(
+    module: Omit<AdaptedModule, "name">,
+    rank: number,
+    ranks: number,
+  ): number;
   /** The weight of a module, `[out, in]`, with its adapter merged into it. */
   merge(
     weight: Float32Array,
@@ -54,15 +58,11 @@ export interface AdapterFactors {
   };
 }
 
-/** Width of the input and the output of a linear module. */
-interface ModuleSizes {
+/** A linear module with an adapter, and the width of its input and its output. */
+export interface AdaptedModule {
+  readonly name: string;
   readonly inputs: number;
   readonly outputs: number;
-}
-
-/** A linear module with an adapter. */
-export interface AdaptedModule extends ModuleSizes {
-  readonly name: string;
 }
 
 /** A tensor that a kind of adapter has for each module. */

@@ -73,14 +73,6 @@ function readMarker(folder: string): Marker | undefined {
   }
 }
 
-/** State of an installation. */
-type Installation =
-  /** With the total size of its files, in bytes. */
-  | { readonly state: "intact"; readonly bytes: number }
-  | { readonly state: "missing" }
-  /** A file is missing or differs from what was installed. */
-  | { readonly state: "damaged"; readonly path: string };
-
 /** Name of the note of what the files looked like when their hashes were right. */
 const NOTE = "verified.json";
 
@@ -90,19 +82,20 @@ const NOTE = "verified.json";
  * the folder, or if `thorough` is set.
  *
  * @param wheels Those that it must come from; by default any
+ * @returns With the total size of its files, in bytes, or one that is missing or differs from what was installed
  */
 export async function inspectInstallation(
   folder: string,
   wheels: LibraryBuild["wheels"] | undefined,
   thorough = false,
-): Promise<Installation> {
+) {
   const marker = readMarker(folder);
   const hashes = (of: readonly { readonly sha256: string }[]) =>
     of.map(({ sha256 }) => sha256).join();
   if (
     marker === undefined ||
     hashes(wheels ?? marker.wheels) !== hashes(marker.wheels)
-  ) return { state: "missing" };
+  ) return { state: "missing" } as const;
   const { files } = marker;
   const intact = {
     state: "intact",
@@ -116,10 +109,11 @@ export async function inspectInstallation(
   const known = readIfThere(join(folder, NOTE));
   if (!thorough && note === known) return intact;
   const absent = prints.find(([, print]) => print === undefined);
-  if (absent !== undefined) return { state: "damaged", path: absent[0] };
+  const damaged = (path: string) => ({ state: "damaged", path }) as const;
+  if (absent !== undefined) return damaged(absent[0]);
   for (const { path, sha256 } of files) {
     if ((await digestFile(join(folder, path))).blob !== sha256) {
-      return { state: "damaged", path };
+      return damaged(path);
     }
   }
   if (note === known) return intact;

@@ -3,28 +3,23 @@ import type { EngineChoice } from "./choice.ts";
 import type { WebgpuAdapter } from "./probe.ts";
 
 /** The facts about a machine that determine the engine; tests substitute their own. */
-export interface Host {
-  /** `x86_64-unknown-linux-gnu`, as `Deno.build.target`. */
-  readonly target: string;
-  env(name: string): string | undefined;
-  /** True if the file exists and is accessible. */
-  exists(path: string): boolean;
-  /** Content of a small text file; undefined if it cannot be read. */
-  read(path: string): string | undefined;
-  // The following start a process, so they are called only when necessary.
-  /** Standard output of a program; undefined if it is missing or fails. */
-  output(program: string, ...args: string[]): Promise<string | undefined>;
-  /** The WebGPU adapter; undefined if there is none. */
-  webgpuAdapter(): Promise<WebgpuAdapter | undefined>;
-}
+export type Host = Readonly<typeof thisHost>;
 
 /** This machine. */
-export const thisHost: Host = {
+export const thisHost = {
+  /** `x86_64-unknown-linux-gnu` */
   target: Deno.build.target,
   env: Deno.env.get,
-  exists: (path) => ifUsable(() => Deno.statSync(path)) !== undefined,
-  read: (path) => ifUsable(() => Deno.readTextFileSync(path)),
-  async output(program, ...args) {
+  /** True if the file exists and is accessible. */
+  exists: (path: string) => ifUsable(() => Deno.statSync(path)) !== undefined,
+  /** Content of a small text file; undefined if it cannot be read. */
+  read: (path: string) => ifUsable(() => Deno.readTextFileSync(path)),
+  // The following start a process, so they are called only when necessary.
+  /** Standard output of a program; undefined if it is missing or fails. */
+  async output(
+    program: string,
+    ...args: string[]
+  ): Promise<string | undefined> {
     try {
       const { success, stdout } = await new Deno.Command(program, {
         args,
@@ -36,7 +31,8 @@ export const thisHost: Host = {
       return undefined; // Not installed.
     }
   },
-  async webgpuAdapter() {
+  /** The WebGPU adapter; undefined if there is none. */
+  async webgpuAdapter(): Promise<WebgpuAdapter | undefined> {
     const { found, errors } = await runProbe();
     if (found !== undefined) return found ?? undefined;
     throw new InstallError(

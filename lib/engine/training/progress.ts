@@ -1,5 +1,5 @@
 /** State of training after a step. */
-export interface TrainingReport extends Rates {
+export interface TrainingReport extends ReturnType<typeof speedOf> {
   /** Optimizer steps taken. */
   readonly step: number;
   readonly steps: number;
@@ -10,18 +10,9 @@ export interface TrainingReport extends Rates {
   readonly ranks: readonly number[];
 }
 
-/** Speed of the steps since the last report. */
-interface Rates {
-  /** Median of the steps. */
-  readonly msPerStep: number;
-  /** Tokens a second, padding not counted. */
-  readonly tokensPerSecond: number;
-  /** Floating-point operations of products a second. */
-  readonly flopsPerSecond: number;
-}
-
 /** A step that was taken. */
 export interface TakenStep {
+  /** Padding not counted. */
   readonly tokens: number;
   /** Floating-point operations of its products. */
   readonly flops: number;
@@ -29,11 +20,12 @@ export interface TakenStep {
 }
 
 /** Speed of some steps. */
-export function speedOf(taken: readonly TakenStep[]): Rates {
+export function speedOf(taken: readonly TakenStep[]) {
   const sum = (of: "tokens" | "flops" | "milliseconds") =>
     taken.reduce((sum, step) => sum + step[of], 0);
   const seconds = sum("milliseconds") / 1000;
   return {
+    /** Median of the steps. */
     msPerStep: median(taken.map(({ milliseconds }) => milliseconds)),
     tokensPerSecond: sum("tokens") / seconds,
     flopsPerSecond: sum("flops") / seconds,

@@ -17,7 +17,6 @@ import {
   type Checkpoint,
   type EpochScores,
   initialProgress,
-  type TrainingProgress,
 } from "./checkpoint.ts";
 import {
   phaseFlops,
@@ -81,17 +80,6 @@ export interface TrainingHooks {
   readonly started?: number;
 }
 
-/** Result of training: its final counts and parameters. */
-export interface TrainingResult extends TrainingProgress {
-  readonly steps: number;
-  /** Flat parameters, `[size]` */
-  readonly values: Float32Array<ArrayBuffer>;
-  /** Flat parameters of the best epoch, `[size]`, where epochs were evaluated. */
-  readonly best: Float32Array | undefined;
-  /** Median milliseconds of a step, over all attempts. */
-  readonly msPerStep: number;
-}
-
 /**
  * Trains the parameters that a classifier's layout lists: its adapters and head,
  * its head, or all weights.
@@ -100,6 +88,7 @@ export interface TrainingResult extends TrainingProgress {
  * bits, whether training was interrupted or not.
  *
  * @param initial Flat parameters at the start, `[size]`, in the layout of the first of its {@linkcode trainingPhases}
+ * @returns Final counts; flat parameters, `[size]`, also of the best epoch where epochs were evaluated; median milliseconds of a step, over all attempts
  * @throws {DivergedError} If the loss becomes infinite or NaN
  * @throws {RangeError} If the objective has no phases of so few steps
  * @throws The signal's reason, if it is aborted; a checkpoint is written before
@@ -110,7 +99,7 @@ export async function train(
   examples: LabelledExamples,
   options: TrainingOptions,
   { resume, evaluate, signal, checkpointSeconds = 60, ...hooks }: TrainingHooks,
-): Promise<TrainingResult> {
+) {
   const { accumulation, padTo, seed } = options;
   const rates = trainingRates(examples, options);
   const { steps } = rates;
