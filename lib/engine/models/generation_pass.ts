@@ -14,12 +14,6 @@ export type LayerCache = Readonly<Record<"key" | "value", tf.Tensor4D>>;
 export class PromptPass extends TensorPass {
   /** Of each layer in turn. */
   readonly layers: LayerCache[] = [];
-  readonly #sequences: number;
-
-  constructor(options: TensorPassOptions) {
-    super(options);
-    this.#sequences = options.input.ids.shape[0] * rankCount(options.ranks);
-  }
 
   override attention(
     query: Activation,
@@ -27,8 +21,9 @@ export class PromptPass extends TensorPass {
     value: Activation,
     options: AttentionOptions<Activation>,
   ): Activation {
+    const { input: { ids }, ranks } = this.options;
     const ofAll = ({ value }: Activation) =>
-      repeated(value as tf.Tensor4D, this.#sequences);
+      repeated(value as tf.Tensor4D, ids.shape[0] * rankCount(ranks));
     this.layers.push({ key: ofAll(key), value: ofAll(value) });
     return super.attention(query, key, value, options);
   }
@@ -58,7 +53,6 @@ export interface StepTokens {
 export class StepPass extends TensorPass {
   /** Keys and values of the generated tokens, this one among them. */
   readonly layers: LayerCache[] = [];
-  readonly #ranks: number;
   readonly #beams: number;
   /** Columns of prompts, and places of generated tokens. */
   readonly #sizes: readonly [prompt: number, own: number];
@@ -93,7 +87,7 @@ export class StepPass extends TensorPass {
         mask: undefined,
       },
     });
-    [this.#ranks, this.#beams] = [ranks, beams];
+    this.#beams = beams;
     this.#sizes = [columns, places];
     this.#column = at.add(columns);
     const isNow = tokenRange(places).equal(at).cast("float32");
@@ -103,7 +97,7 @@ export class StepPass extends TensorPass {
 
   override embed(name: string, index: Index): Activation {
     const x = super.embed(name, index);
-    return { ...x, sequences: x.sequences / this.#ranks };
+    return { ...x, sequences: x.sequences / rankCount(this.options.ranks) };
   }
 
   override rotary(x: Activation, frequencies: Float32Array): Activation {

@@ -81,7 +81,7 @@ export class TensorPass extends WithHeads<Activation>
   readonly #masks = new Map<number, tf.Tensor4D>();
   readonly #angles = new Map<string, Angles>();
 
-  constructor(private readonly options: TensorPassOptions) {
+  constructor(protected readonly options: TensorPassOptions) {
     super();
     [this.#batch, this.tokens] = options.input.ids.shape;
     this.#weights = new PassWeights(options);

@@ -85,7 +85,8 @@ export class SafetensorsFile implements Disposable {
   /**
    * Reads a tensor of type F32, F16 or BF16 as float32, without loss.
    *
-   * @param into Receives the values, of as many; default: a new array.
+   * @param into Receives the values; default: a new array.
+   * @throws {RangeError} If `into` does not have the tensor's number of elements.
    */
   floats(
     name: string,
@@ -94,6 +95,11 @@ export class SafetensorsFile implements Disposable {
     const entry = this.#entry(name, FLOAT_TYPES);
     const count = elementCount(entry.shape);
     const values = into ?? new Float32Array(count);
+    if (values.length !== count) {
+      throw new RangeError(
+        `Tensor "${name}" of "${this.path}" has ${count} values, but there is room for ${values.length}`,
+      );
+    }
     if (entry.dtype === "F32") return this.#read(entry, values);
     if (entry.dtype === "BF16") {
       return fromBfloat16(this.#read(entry, new Uint16Array(count)), values);
