@@ -25,7 +25,6 @@ export interface TracedFunction extends GraphFunction {
   readonly captures: readonly number[];
 }
 
-/** A trace in progress. */
 interface OpenTrace {
   readonly graph: Graph;
   /** Placeholders of the inputs. */
@@ -172,7 +171,6 @@ export class TensorflowBinding {
       .map(({ dtype, shape }) => `${dtype}[${shape}]`).join(" ");
   }
 
-  /** True while tracing. */
   get tracing(): boolean {
     return this.#trace !== undefined;
   }
@@ -247,7 +245,6 @@ export class TensorflowBinding {
     trace.graph.close();
   }
 
-  /** Calls a traced function. */
   call(traced: TracedFunction, inputIds: readonly number[]): TensorMetadata[] {
     const ids = [...inputIds, ...traced.captures];
     const trace = this.#trace;
@@ -258,7 +255,6 @@ export class TensorflowBinding {
     );
   }
 
-  /** Frees a traced function. */
   removeFunction(traced: TracedFunction): void {
     this.#eager.removeFunction(traced);
   }

@@ -116,7 +116,6 @@ export function stateTensors(
   };
 }
 
-/** Reads the state. */
 export async function stateValues(
   { values, moment1, moment2 }: AdamWState,
 ): Promise<StateValues> {

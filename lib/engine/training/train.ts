@@ -38,7 +38,6 @@ import {
 } from "./progress.ts";
 import { trainingStep } from "./step.ts";
 
-/** How to train. */
 export interface TrainingOptions extends PhaseOptions {
   readonly loss: LossName;
   /**
