@@ -10,13 +10,12 @@ import {
   DataType,
   isFloat,
   type TensorSource,
+  type TensorType,
 } from "./tensors.ts";
 
 /** A tensor as tfjs describes it. */
-export interface TensorMetadata {
-  id: number;
-  shape: number[];
-  dtype: number;
+export interface TensorMetadata extends TensorType {
+  readonly id: number;
 }
 
 /** A function that was made from a trace. */
@@ -197,8 +196,7 @@ export class TensorflowBinding {
 
   /** The same tensor, but while tracing one that is there only when another has been computed, so that memory for what follows is not taken earlier. */
   after(id: number, other: number): TensorMetadata {
-    const trace = this.#trace;
-    if (trace === undefined) throw new Error("No trace is in progress");
+    const trace = this.#trace!;
     const [tensor, awaited] = [id, other].map((it) => this.#symbol(trace, it));
     const type = typeAttribute("T", tensor!.dtype);
     return this.#addAll(
@@ -217,8 +215,7 @@ export class TensorflowBinding {
     compiled: boolean,
     narrow: readonly boolean[],
   ): TracedFunction {
-    const trace = this.#trace;
-    if (trace === undefined) throw new Error("No trace is in progress");
+    const trace = this.#trace!;
     const outputs = outputIds.map((id, i) => {
       const type = this.precision === "bf16" && narrow[i]
         ? DataType.bfloat16

@@ -64,11 +64,10 @@ export function batchesByLength(
 }
 
 function cutBatches(order: readonly number[], batchSize: number): number[][] {
-  const batches: number[][] = [];
-  for (let start = 0; start < order.length; start += batchSize) {
-    batches.push(order.slice(start, start + batchSize));
-  }
-  return batches;
+  return Array.from(
+    { length: Math.ceil(order.length / batchSize) },
+    (_, i) => order.slice(i * batchSize, (i + 1) * batchSize),
+  );
 }
 
 /**

@@ -6,13 +6,13 @@ import {
   logitsOf,
   splitParameters,
 } from "../models/classifier.ts";
+import type { ParameterLayout } from "../models/model.ts";
 import { type ClassifierShape, forwardFlops } from "../models/outline.ts";
 import { type ModelRanks, rankCount } from "../models/pass_weights.ts";
 import type { BatchTensors } from "../models/tensor_pass.ts";
 import type { TensorValues } from "../safetensors/writer.ts";
 import { trace, type TraceOptions } from "../trace.ts";
 import {
-  type Batch,
   batchesByLength,
   batchTensors,
   chunkCount,
@@ -83,14 +83,9 @@ export function evaluator(
     { progress, signal, heads }: EvaluationHooks = {},
   ): Promise<Float32Array<ArrayBuffer>> {
     const ranks = served.length;
-    const { rank } = layout;
-    const scale = tf.tensor2d(
-      served.flatMap((b) => [...rankScale(b, { ...options, rank })]),
-      [ranks, rank],
-    );
     const count = (examples.words?.tokens ?? examples.index).length;
     const held = {
-      ranks: { scale },
+      ranks: { scale: scalesAt(served, layout, options) },
       values: tf.tensor1d(values),
       heads: heads ? headsAt(served, heads) : {},
     };
@@ -112,7 +107,10 @@ export function evaluator(
         if (note !== undefined) progress?.(done, note);
         const input = {
           ...batchTensors(padded),
-          ...model.head === "language" && { next: nextTokens(padded) },
+          // The tokens that labels are; NaN, where there are none, becomes 0.
+          ...model.head === "language" && {
+            next: tf.tensor2d(padded.labels, padded.shape, "int32"),
+          },
         };
         const { outputs } = run({ ...held, input });
         const batch = await outputs.data();
@@ -144,9 +142,14 @@ export function evaluator(
   });
 }
 
-/** The tokens that labels are, int32 `[batch, seq]`; 0 where there are none. */
-function nextTokens({ labels, shape }: Batch): tf.Tensor2D {
-  return tf.tensor2d(Int32Array.from(labels, (id) => id || 0), shape, "int32");
+/** The scale of each row at some ranks, `[ranks, rank]`, by the layout of the adapter. */
+export function scalesAt(
+  ranks: readonly number[],
+  { rank }: Pick<ParameterLayout, "rank">,
+  options: Omit<AdapterScale, "rank">,
+): tf.Tensor2D {
+  const scales = ranks.flatMap((b) => [...rankScale(b, { ...options, rank })]);
+  return tf.tensor2d(scales, [ranks.length, rank]);
 }
 
 /** The last layers of some ranks side by side: `[ranks, ...]` */

@@ -1,5 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { type AdapterScale, rankScale } from "../adapters/scale.ts";
+import type { AdapterScale } from "../adapters/scale.ts";
 import { type Classifier, splitParameters } from "../models/classifier.ts";
 import {
   type LayerCache,
@@ -11,6 +11,7 @@ import { forward, type Head, type Model } from "../models/model.ts";
 import type { PassTensors } from "../models/pass_weights.ts";
 import { fused, trace } from "../trace.ts";
 import { shardSizes, splitBatch } from "./batch.ts";
+import { scalesAt } from "./evaluation.ts";
 import { yieldToEvents } from "./progress.ts";
 
 /** How texts are searched, as in transformers' `generate()`. */
@@ -144,13 +145,9 @@ export function generator(classifier: Classifier, options: GeneratorOptions) {
     { signal, progress, written }: GenerationHooks = {},
   ): Promise<(readonly number[])[][]> {
     checkPrompts(prompts, maxTokens, model.maxLength);
-    const { rank } = layout;
     const adapter = {
       values: tf.tensor1d(values),
-      scale: tf.tensor2d(
-        served.flatMap((b) => [...rankScale(b, { ...options, rank })]),
-        [served.length, rank],
-      ),
+      scale: scalesAt(served, layout, options),
     };
     const searches = served.map(() => prompts.map(() => new Search(options)));
     const order = [...prompts.keys()]
@@ -205,16 +202,12 @@ export function generator(classifier: Classifier, options: GeneratorOptions) {
       for (let at = 0;; at++) {
         const found = [await tokens.data(), await scores.data()] as const;
         tf.dispose([tokens, scores]);
-        let row = 0;
-        for (const search of shards.flat()) {
-          const rows = at === 0 ? 1 : beams;
-          const [from, to] = [row, row + rows].map((it) => it * candidates);
-          search.advance(
-            found[0].subarray(from, to),
-            found[1].subarray(from, to),
-          );
-          row += rows;
-        }
+        const size = (at === 0 ? 1 : beams) * candidates;
+        shards.flat().forEach((search, i) => {
+          const [tokens, scores] = found
+            .map((of) => of.subarray(i * size, (i + 1) * size));
+          search.advance(tokens!, scores!);
+        });
         await onToken();
         if (shards.flat().every(({ isDone }) => isDone)) return;
         const next = shards.flatMap((all) =>
