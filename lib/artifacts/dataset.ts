@@ -1,7 +1,7 @@
 import { join } from "@std/path/posix/join";
 import * as z from "zod";
 import { Example, labelsOf } from "../data/example.ts";
-import { parseJson, readLines } from "../data/text_file.ts";
+import { readLines } from "../data/text_file.ts";
 import { problemOf } from "../problems/registry.ts";
 import { SCORED_TASK_FIELDS } from "./classes.ts";
 import { jsonFile } from "./json_file.ts";
@@ -55,17 +55,43 @@ export async function writeDataset(
 /**
  * Reads a split of an artifact of kind `dataset`.
  *
- * @throws {SyntaxError} Naming file and line, if a line is not a valid example.
+ * @throws {SyntaxError} Naming file and line, if a line is not a valid example of this data set.
  */
 export async function readExamples(
   folder: string,
   split: string,
 ): Promise<Example[]> {
+  const info = await readDatasetInfo(folder);
+  const { accepts, classes } = problemOf(info);
   const path = join(folder, `${split}.jsonl`);
   const examples: Example[] = [];
   for await (const text of readLines(path)) {
     const place = `${path}:${examples.length + 1}`;
-    examples.push(parseJson(text, place, Example));
+    const { data, error } = Example.safeParse(JSON.parse(text));
+    if (data === undefined) {
+      throw new SyntaxError(
+        `${place}: Invalid example:\n${z.prettifyError(error)}`,
+      );
+    }
+    if ((data.pair !== undefined) !== (info.columns.length === 2)) {
+      throw new SyntaxError(
+        `${place}: Expected ${info.columns.length} texts, since "dataset.json" names ${info.columns.length} columns`,
+      );
+    }
+    const wrong = labelsOf([data]).find((label) => !accepts(label));
+    if (wrong !== undefined) {
+      throw new SyntaxError(
+        `${place}: Label ${wrong} is not one of the ${classes.length} class ids of "dataset.json"`,
+      );
+    }
+    examples.push(data);
+  }
+  if (examples.length !== info.splits[split]) {
+    throw new SyntaxError(
+      `"${path}" has ${examples.length} examples, but "dataset.json" has ${
+        info.splits[split]
+      }`,
+    );
   }
   return examples;
 }

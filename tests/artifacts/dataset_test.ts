@@ -11,16 +11,18 @@ const info = {
   columns: ["text"],
 };
 
-Deno.test("readExamples() names the line that is no example", () =>
+Deno.test("readExamples() refuses lines that are not those of dataset.json", () =>
   withFolder(async (folder) => {
+    await writeDataset(folder, info, { train: [{ index: 0, text: "fun" }] });
     const file = join(folder, "train.jsonl");
     for (
       const [line, message] of [
-        ['{"index":0,"text":1}', '.jsonl:2" has invalid content'],
-        ['{"index":0,', '.jsonl:2" is not valid JSON'],
+        ['{"index":0,"text":"a","pair":"b"}', "Expected 1 texts"],
+        ['{"index":0,"text":"a","label":2}', "Label 2 is not one of the 2"],
+        ['{"index":0,"text":"a"}\n{"index":1,"text":"b"}', "has 2 examples"],
       ] as const
     ) {
-      await Deno.writeTextFile(file, `{"index":0,"text":"a"}\n${line}\n`);
+      await Deno.writeTextFile(file, `${line}\n`);
       await assertRejects(
         () => readExamples(folder, "train"),
         SyntaxError,
