@@ -2,8 +2,7 @@ import { join } from "@std/path/posix/join";
 import * as z from "zod";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { writeSafetensors } from "../engine/safetensors/writer.ts";
-import type { Example } from "../data/example.ts";
-import type { Prediction } from "../problems/problem.ts";
+import { PROBLEMS } from "../problems/registry.ts";
 import { TASK_FIELDS } from "./classes.ts";
 import { jsonFile } from "./json_file.ts";
 import { UsedPrecision } from "./training.ts";
@@ -62,14 +61,39 @@ export async function readPredictions(folder: string) {
 export const CLASSIFICATION_FILES = ["classification.json"] as const;
 
 /** `classification.json`: the classification of single texts at one rank. */
-export interface Classification {
-  readonly task: string;
-  readonly problem: string;
-  readonly method: string;
-  readonly rank: number;
+const Classification = z.strictObject({
+  task: z.string().min(1),
+  problem: z.enum(PROBLEMS),
+  method: z.string().min(1),
+  rank: z.int().positive(),
   /** Whether a report recommends the rank. */
-  readonly recommended: boolean;
-  readonly precision: z.output<typeof UsedPrecision>;
+  recommended: z.boolean(),
+  precision: UsedPrecision,
   /** In the order of the texts. */
-  readonly texts: readonly (Pick<Example, "text" | "pair"> & Prediction)[];
-}
+  texts: z.array(z.strictObject({
+    text: z.string(),
+    pair: z.string().optional(),
+    /** Most likely class; null without classes. */
+    label: z.string().nullable(),
+    /** Probability of each class by name; null without classes. */
+    probabilities: z.record(z.string(), z.number()).nullable(),
+    /** Predicted score; null for classes. */
+    score: z.number().nullable(),
+    /** Of words with classes. */
+    entities: z.array(z.strictObject({
+      start: z.int(),
+      end: z.int(),
+      text: z.string(),
+      label: z.string(),
+      probability: z.number(),
+    })).readonly().exactOptional(),
+    /** What the model writes after it. */
+    written: z.string().exactOptional(),
+  })),
+});
+
+export type Classification = z.output<typeof Classification>;
+
+/** Writes an artifact of kind `classification`. */
+export const writeClassification =
+  jsonFile("classification.json", Classification).write;

@@ -1,12 +1,11 @@
 import { join } from "@std/path/posix/join";
 import { type Adapter, afterEpoch, readAdapter } from "../peft/adapter.ts";
 import { taskFields } from "../artifacts/classes.ts";
-import { exists, writeJsonFile } from "../artifacts/json_file.ts";
+import { exists } from "../artifacts/json_file.ts";
 import { MODEL_FILES } from "../artifacts/model.ts";
 import { readPeft, toAdapter } from "../peft/import.ts";
 import {
-  type Classification,
-  CLASSIFICATION_FILES,
+  writeClassification,
   writePredictions,
 } from "../artifacts/predictions.ts";
 import { readTokens } from "../artifacts/tokens.ts";
@@ -103,7 +102,7 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
   const predictions = problem.head === "language"
     ? await writtenAfter(texts, stage, ready, rank)
     : await predictionsOf(texts, stage, ready, rank, training);
-  const found: Classification = {
+  await writeClassification(stage.output, {
     task: training.task,
     problem: problem.name,
     method: methodName(provenanceOf(training)),
@@ -114,8 +113,7 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
       ...text,
       ...predictions[i]!,
     })),
-  };
-  await writeJsonFile(join(stage.output, CLASSIFICATION_FILES[0]), found);
+  });
 }
 
 /** What the model writes after each text. */
