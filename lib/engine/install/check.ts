@@ -55,8 +55,6 @@ export async function checkEngine(
  * Loads libtensorflow in a separate process and asks for its version and the
  * types of its devices.
  *
- * @param folder Folder of the library's files.
- * @param env Further environment variables of the process.
  * @throws {InstallError} `not-loadable`, with an explanation.
  */
 export async function inspectLibrary(
@@ -109,8 +107,6 @@ const LOAD_FAILURES: readonly (readonly [RegExp, string, string])[] = [
  * Explains why the process that loads libtensorflow failed.
  *
  * @param output Its standard error.
- * @param signal The signal that ended it, if any.
- * @param folder Folder of the library's files.
  */
 export function explainLoadFailure(
   output: string,

@@ -14,13 +14,11 @@ export function typeAttribute(name: string, dtype: number): Attribute {
   return { name, type: AttributeType.type, value: dtype };
 }
 
-const encoder = new TextEncoder();
-
 /**
  * Sets the attributes of an operation: an eager one, or a node of a graph, whose
  * functions have the same parameters.
  *
- * @throws {Error} If an attribute has a type that no kernel of tfjs uses.
+ * @throws {Error} If an attribute has another type, as of convolutions.
  */
 export function setAttributes(
   library: LibTensorflow,
@@ -39,11 +37,6 @@ export function setAttributes(
       library[`${of}SetAttrIntList`](op, key, int64Bytes(value), value.length);
     } else if (type === AttributeType.int) {
       library[`${of}SetAttrInt`](op, key, BigInt(value as number));
-    } else if (type === AttributeType.float) {
-      library[`${of}SetAttrFloat`](op, key, value as number);
-    } else if (type === AttributeType.string) {
-      const bytes = encoder.encode(value as string);
-      library[`${of}SetAttrString`](op, key, bytes, BigInt(bytes.length));
     } else {
       throw new Error(
         `Attribute "${name}" of operation "${opName}" has unsupported type ${type}`,

@@ -62,9 +62,7 @@ export class TensorflowBinding {
   readonly TF_FLOAT = DataType.float32;
   readonly TF_INT32 = DataType.int32;
   readonly TF_BOOL = DataType.bool;
-  readonly TF_ATTR_STRING = AttributeType.string;
   readonly TF_ATTR_INT = AttributeType.int;
-  readonly TF_ATTR_FLOAT = AttributeType.float;
   readonly TF_ATTR_BOOL = AttributeType.bool;
   readonly TF_ATTR_TYPE = AttributeType.type;
 

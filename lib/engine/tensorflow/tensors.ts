@@ -11,11 +11,9 @@ export const DataType = {
 
 export type DataType = typeof DataType[keyof typeof DataType];
 
-/** Types of attributes of operations, numbered as `TF_AttrType`. */
+/** Types of attributes of the engine's operations, numbered as `TF_AttrType`. */
 export const AttributeType = {
-  string: 0,
   int: 1,
-  float: 2,
   bool: 3,
   type: 4,
 } as const;

@@ -2,10 +2,9 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { LabelledExamples } from "../../data/example.ts";
 import { sortFlops } from "../adapters/registry.ts";
 import type { Classifier } from "../models/classifier.ts";
-import type { LossName } from "../ops/loss.ts";
 import { restoreRandom } from "../random.ts";
+import type { TraceOptions } from "../trace.ts";
 import {
-  type AdamWOptions,
   learningRateAt,
   readValues,
   stateTensors,
@@ -36,19 +35,15 @@ import {
   type TrainingReport,
   yieldToEvents,
 } from "./progress.ts";
-import { trainingStep } from "./step.ts";
+import { type StepOptions, trainingStep } from "./step.ts";
 
-export interface TrainingOptions extends PhaseOptions {
-  readonly loss: LossName;
+export interface TrainingOptions
+  extends PhaseOptions, Omit<StepOptions, keyof TraceOptions> {
   /**
    * Length to which every example is padded. By default, batches are bucketed
    * by length and each is padded to its longest example, or to one of fewer lengths.
    */
   readonly padTo?: number | undefined;
-  readonly optimizer: AdamWOptions;
-  readonly dropout: boolean;
-  /** As of {@linkcode trainingStep}. */
-  readonly classWeights?: readonly number[] | undefined;
   readonly seed: number;
 }
 
