@@ -23,15 +23,7 @@ export interface FittedExamples {
 }
 
 /** A fitted layer. */
-export interface FittedHead {
-  readonly layer: Float64Array;
-  /** Pull that was chosen; null if the given layer is better than all fits. */
-  readonly pull: number | null;
-  /** Loss of the held-out examples by the given layer, and by the chosen one. */
-  readonly heldOut: { readonly given: number; readonly fitted: number };
-  /** Floating-point operations of all products. */
-  readonly flops: number;
-}
+export type FittedHead = Awaited<ReturnType<typeof fitHead>>;
 
 /** Pulls towards the given layer that are tried, each from the fit before, as multiples of the mean square of a feature. */
 const PULLS = [1e-1, 1e-2, 1e-3, 1e-4];
@@ -52,7 +44,7 @@ export async function fitHead(
   { features, ...examples }: FittedExamples,
   layer: Float64Array,
   loss: LossName,
-): Promise<FittedHead> {
+) {
   const { count } = examples;
   // With features of mean square 1, a gradient has about the length of a first step.
   const size = Math.sqrt(dot(features, features) / features.length);
@@ -77,8 +69,11 @@ export async function fitHead(
     layer: best.pull === null
       ? layer
       : (await all.solve(best.pull, best.fit)).map((it) => it / size),
+    /** Pull that was chosen; null if the given layer is better than all fits. */
     pull: best.pull,
+    /** Loss of the held-out examples by the given layer, and by the chosen one. */
     heldOut: { given: givenLoss, fitted: best.loss },
+    /** Floating-point operations of all products. */
     flops: rest.flops() + heldOut.flops() + all.flops(),
   };
 }
