@@ -6,7 +6,7 @@ import type { Store } from "../store/store.ts";
 import { openContext } from "./context.ts";
 import { NoResultError } from "./failure.ts";
 import { findResults, plan } from "./plan.ts";
-import { Lines } from "./journal.ts";
+import type { Lines } from "./journal.ts";
 import { liveRuns, makeRunFolder } from "./runs.ts";
 import type { Settings } from "./settings.ts";
 import { visibleFolder } from "./visible.ts";
@@ -95,6 +95,7 @@ export async function openStageLog(
   const decisions = await plan(graph, [id], settings, store);
   const decision = decisions.get(id)!;
   if ("key" in decision) {
+    const { Lines } = await import("./journal.ts");
     for (const path of logPaths(graph.pipeline, id, decision.key, store)) {
       const lines = ifThere(() => new Lines(path, { keep: true }));
       if (lines !== undefined) return lines;
