@@ -54,7 +54,6 @@ const usage: CommandSyntax = {
       description:
         "Rounds alone, with those faults whose name contains the text",
     },
-    { name: "help", short: "h", description: "Show this help" },
   ],
   examples: [
     ["", "The whole soak, some hours"],

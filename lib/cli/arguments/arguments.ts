@@ -68,6 +68,12 @@ export function readOptions(text: string): Option[] {
     });
 }
 
+const HELP: Option = {
+  name: "help",
+  short: "h",
+  description: "Show this help",
+};
+
 /** The arguments that a command accepts. */
 export interface CommandSyntax {
   readonly name: string;
@@ -75,6 +81,7 @@ export interface CommandSyntax {
   readonly usage: string;
   /** One sentence, then any details. */
   readonly description: string;
+  /** Its options besides `--help`. */
   readonly options: readonly Option[];
   /** Arguments, and what they do. */
   readonly examples: readonly (readonly [args: string, effect: string])[];
@@ -108,7 +115,7 @@ export function command(
   text: TemplateStringsArray,
   ...values: readonly string[]
 ): (run: Command["run"], help?: Command["help"]) => Command {
-  const [, name, usage, description, options = "", examples] =
+  const [, name, usage, description, options, examples] =
     /^(\S+) ?(.*)\n\n([^]*?)(?:\n\nOptions:\n([^]*))?\n\s*Examples:\n([^]*)$/
       .exec(String.raw(text, ...values).trim().replaceAll(/\n +/g, "\n"))!;
   const positionals = usage!.replace(/--.*/, "");
@@ -118,7 +125,7 @@ export function command(
     name: name!,
     usage: usage!,
     description: description!,
-    options: readOptions(`${options}\n-h, --help  Show this help`),
+    options: readOptions(options ?? ""),
     examples: examples!.split("\n").map((line) => {
       const [args, effect] = line.split(/ {2,}/);
       return effect === undefined ? ["", args!] : [args!, effect];
@@ -214,7 +221,7 @@ export async function readArguments(
     if (name === undefined) rest.push(word);
     else if (option === undefined) {
       const { didYouMean } = await import("../../pipeline/did_you_mean.ts");
-      const names = command.options.map(({ name }) => `--${name}`);
+      const names = optionsOf(command).map(({ name }) => `--${name}`);
       const given = name.startsWith("--") ? name : `-${word}`;
       const hint = didYouMean(given, names);
       throw new UsageError(`Unknown option "${name}"${hint}`);
@@ -242,8 +249,9 @@ async function optionsIn(command: CommandSyntax, words: readonly string[]) {
   // Without options, the parser is not loaded: Deno checks node_modules first, which takes 5 ms.
   if (words.length === 0) return options;
   const { parseArgs } = await import("@std/cli/parse-args");
+  const known = optionsOf(command);
   const { flags = [], valued = [] } = Object.groupBy(
-    command.options,
+    known,
     ({ value }) => value === undefined ? "flags" : "valued",
   );
   const names = valued.map(({ name }) => name);
@@ -293,6 +301,7 @@ export function* tokensOf(
   command: CommandSyntax,
   words: readonly string[],
 ): Generator<Token> {
+  const options = optionsOf(command);
   const rest = [...words];
   for (let word; (word = rest.shift()) !== undefined;) {
     if (word === "--") return yield* rest.map((word) => ({ word }));
@@ -302,7 +311,7 @@ export function* tokensOf(
       continue;
     }
     const [, long, inline] = /^--([^=]+)(?:=(.*))?$/s.exec(word) ?? [];
-    const option = command.options.find(({ name, short }) =>
+    const option = options.find(({ name, short }) =>
       long === undefined ? short === letter : name === long
     );
     let value = inline;
@@ -319,6 +328,11 @@ export function* tokensOf(
   }
 }
 
+/** The options of a command, `--help` included. */
+export function optionsOf({ options }: CommandSyntax): Option[] {
+  return [...options, HELP];
+}
+
 /** A text whose commands start as the user's did: under npx, no PATH has `deno`. */
 export function asTyped(text: string): string {
   if (Deno.env.get("npm_lifecycle_event") !== "npx") return text;
@@ -331,8 +345,8 @@ export const WIDTH = 80;
 
 /** The help text of a command. */
 export function helpOf(command: CommandSyntax): string {
-  const { name, usage, description, options, examples } = command;
-  const rows = options.map((option) => {
+  const { name, usage, description, examples } = command;
+  const rows = optionsOf(command).map((option) => {
     const letter = option.short === undefined ? "" : `-${option.short}, `;
     const flags = `${letter}--${option.name} ${option.value ?? ""}`.trimEnd();
     const more = option.many === true ? "; may be repeated" : "";

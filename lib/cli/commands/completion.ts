@@ -5,6 +5,7 @@ import {
   command,
   type Commands,
   type Option,
+  optionsOf,
   tokensOf,
   UsageError,
 } from "../arguments/arguments.ts";
@@ -139,7 +140,7 @@ async function allCandidates(
     return found.map(([word, about]) => [start + word, about]);
   }
   return typed.startsWith("-")
-    ? command.options.map((it) => [`--${it.name}`, it.description])
+    ? optionsOf(command).map((it) => [`--${it.name}`, it.description])
     : await positionalsOf(command, args, typed);
 }
 

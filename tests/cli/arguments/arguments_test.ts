@@ -158,9 +158,7 @@ Deno.test("Arguments.integer() rejects anything but an integer of at least a min
 });
 
 Deno.test("helpOf() shows the options in columns, and examples", () => {
-  const [set, jobs] = USAGE.options;
-  const options = [set!, jobs!, USAGE.options.at(-1)!];
-  const help = helpOf({ ...USAGE, options });
+  const help = helpOf({ ...USAGE, options: USAGE.options.slice(0, 2) });
   assertEquals(
     help,
     `Usage: deno task test FILE [TEXT...] [OPTION...]
@@ -217,7 +215,6 @@ Deno.test("command() reads a command from its help text", () => {
         optional: true,
         description: "Results of others",
       },
-      { name: "help", short: "h", description: "Show this help" },
     ],
     examples: [["", "Send nothing"], ["x.txt --to a", "Send a file"]],
     positionals: { min: 0, max: Infinity },
