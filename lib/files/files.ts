@@ -179,12 +179,7 @@ export function isReadOnly(error: unknown): boolean {
     ["EACCES", "EPERM", "EROFS"].includes(systemCode(error)!);
 }
 
-/** Why a file cannot be written to a folder that the user has chosen; undefined for other errors. */
-export function writeFault(
-  error: unknown,
-): "disk-full" | "not-writable" | undefined {
-  if (isFull(error)) return "disk-full";
-  return isReadOnly(error) || systemCode(error) === "ENOTDIR"
-    ? "not-writable"
-    : undefined;
+/** True if a file cannot be written to a folder that the user has chosen. */
+export function isWriteFault(error: unknown): boolean {
+  return isFull(error) || isReadOnly(error) || systemCode(error) === "ENOTDIR";
 }

@@ -13,7 +13,7 @@ type Splits = ReadonlyMap<string, readonly string[]>;
  * what it has converted, has the files `CONFIG/SPLIT/0000.parquet`.
  *
  * @returns Commit and title as {@linkcode listRepository} gives them, the splits, and what fetches the files of one into the hub's cache.
- * @throws {HubError} If the hub cannot be asked, or does not have the data set.
+ * @throws {RemediedError} If the hub cannot be asked, or does not have the data set.
  * @throws {SyntaxError} If it has no parquet files, or no such configuration or split.
  */
 export async function openDataSet(

@@ -1,7 +1,7 @@
 import { delay } from "@std/async/delay";
-import { writeAll, writeFault } from "../files/files.ts";
+import { isWriteFault, writeAll } from "../files/files.ts";
 import { hasContent } from "./repository_cache.ts";
-import { HubError, messageOf, type RetryPolicy } from "./requests.ts";
+import { messageOf, RemediedError, type RetryPolicy } from "./requests.ts";
 
 /** A file to download. */
 export interface RemoteFile {
@@ -30,7 +30,7 @@ interface DownloadOptions {
  * An interrupted attempt leaves `FILE.incomplete`, which the next one resumes.
  * The file gets its own name only after its size and hash are verified.
  *
- * @throws {HubError} `damaged` if size or hash differ.
+ * @throws {RemediedError} If size or hash differ.
  */
 export async function download(
   content: RemoteFile,
@@ -48,8 +48,7 @@ export async function download(
   }
   if (!right) {
     await Deno.remove(partial);
-    throw new HubError(
-      "damaged",
+    throw new RemediedError(
       `The download of ${content.title} does not match the size and hash given by the hub (${content.size} bytes, ${content.hash})`,
       "The file was discarded. Try again; if it fails again, a proxy or mirror may modify files",
     );
@@ -100,12 +99,11 @@ async function receive(
       if (size < content.size) throw new Error("the connection was closed");
     } catch (error) {
       signal?.throwIfAborted();
-      if (error instanceof HubError || writeFault(error)) throw error;
+      if (error instanceof RemediedError || isWriteFault(error)) throw error;
       failures = size > most ? 1 : failures + 1;
       most = Math.max(most, size);
       if (failures > retry.retries) {
-        throw new HubError(
-          "unreachable",
+        throw new RemediedError(
           `The download of ${content.title} stopped after ${size} of ${content.size} bytes: ${
             messageOf(error)
           }`,

@@ -1,3 +1,4 @@
+import { explainWriteFault } from "../pypi/remedied_error.ts";
 import { download } from "./download.ts";
 import { HubApi } from "./hub_api.ts";
 import {
@@ -5,12 +6,7 @@ import {
   type Repository,
   RepositoryCache,
 } from "./repository_cache.ts";
-import {
-  explainFileError,
-  HubError,
-  type HubOptions,
-  RETRY_POLICY,
-} from "./requests.ts";
+import { type HubOptions, RemediedError, RETRY_POLICY } from "./requests.ts";
 import type { HubSettings } from "./settings.ts";
 
 /** A repository at a revision. */
@@ -47,7 +43,7 @@ interface RevisionCommit {
  * not used. Files whose content does not match their hash are fetched again.
  *
  * @returns The commit, and the paths in the cache by those in the repository.
- * @throws {HubError}
+ * @throws {RemediedError}
  */
 export async function fetchFiles(
   request: FilesRequest,
@@ -81,8 +77,7 @@ export async function fetchFiles(
         throw notCached(request, settings, `"${missing}"`);
       }
       for (const path of all("wrong")) {
-        throw new HubError(
-          "damaged",
+        throw new RemediedError(
           `${
             title(path)
           } in the hub's cache "${settings.cache}" does not match its hash, and HF_HUB_OFFLINE is set`,
@@ -99,7 +94,7 @@ export async function fetchFiles(
     }
     return await fetchMissing(cache, commit, request, options);
   } catch (error) {
-    throw explainFileError(error, settings.cache);
+    throw explainWriteFault(error, settings.cache, "HF_HUB_CACHE");
   }
 }
 
@@ -108,7 +103,7 @@ export async function fetchFiles(
  * branch, the one that the cache has for it. If the cache has the list too, the
  * network is not used.
  *
- * @throws {HubError}
+ * @throws {RemediedError}
  */
 export async function listRepository(
   request: RevisionRequest,
@@ -135,7 +130,7 @@ export async function listRepository(
     const title = commitTitle(request, commit);
     return { commit, paths, title };
   } catch (error) {
-    throw explainFileError(error, settings.cache);
+    throw explainWriteFault(error, settings.cache, "HF_HUB_CACHE");
   }
 }
 
@@ -182,8 +177,7 @@ async function fetchMissing(
       file = await cache.link(hash, commit, path);
     }
     if (file === undefined) {
-      throw new HubError(
-        "damaged",
+      throw new RemediedError(
         `The file ${content.title} changed in the hub's cache while it was fetched`,
         "Try again; if it fails again, check the disk of the cache",
       );
@@ -204,10 +198,9 @@ function notCached(
   { repository: { type, name }, revision }: RevisionRequest,
   { cache }: HubSettings,
   missing: string,
-): HubError {
+): RemediedError {
   const what = type === "dataset" ? `--repo-type dataset ${name}` : name;
-  return new HubError(
-    "offline",
+  return new RemediedError(
     `${missing} of "${name}", revision "${revision}", is not in the hub's cache "${cache}", and HF_HUB_OFFLINE is set`,
     `Unset HF_HUB_OFFLINE, or fill the cache with network access: hf download ${what}`,
   );

@@ -9,13 +9,13 @@ import {
 import type { RemoteFile } from "./download.ts";
 import { hubRemedy, quoted } from "./model_source.ts";
 import { isCommit, type Repository } from "./repository_cache.ts";
-import { HubError, hubFetch, type HubOptions } from "./requests.ts";
+import { hubFetch, type HubOptions, RemediedError } from "./requests.ts";
 import type { HubSettings } from "./settings.ts";
 
 /** Maximum number of files of a repository that are listed. */
 const MAX_FILES = 100_000;
 
-/** What the hub knows of a repository. Its methods throw {@linkcode HubError}s. */
+/** What the hub knows of a repository. Its methods throw {@linkcode RemediedError}s. */
 export class HubApi {
   readonly #settings: HubSettings;
   readonly #load: typeof fetch;
@@ -56,8 +56,7 @@ export class HubApi {
       const folder = type === "model"
         ? `; for a local folder, use "./${name}"`
         : "";
-      throw new HubError(
-        "not-found",
+      throw new RemediedError(
         `The hub at ${this.#settings.endpoint} has no ${type} "${name}" with a revision "${revision}"`,
         `Check the name and the revision${folder}`,
         { cause: error },
@@ -80,8 +79,7 @@ export class HubApi {
           throw this.#malformed(`gives the invalid path "${path}" of a file`);
         }
         if (paths.push(path) > MAX_FILES) {
-          throw new HubError(
-            "refused",
+          throw new RemediedError(
             `"${this.repository.name}" has more than ${MAX_FILES} files`,
             "Download the files that you need, and use their paths",
           );
@@ -164,8 +162,7 @@ export class HubApi {
   #explain(error: unknown, commit?: string): unknown {
     if (commit !== undefined && isNotFound(error)) {
       const { type, name } = this.repository;
-      return new HubError(
-        "not-found",
+      return new RemediedError(
         `The hub at ${this.#settings.endpoint} has no commit ${commit} of "${name}"`,
         `Check the name and the commit; for a branch that was rewritten, delete what the cache has of it: hf cache rm ${type}/${name}`,
         { cause: error },
@@ -179,18 +176,16 @@ export class HubApi {
       : error;
   }
 
-  #malformed(what: string): HubError {
-    return new HubError(
-      "damaged",
+  #malformed(what: string): RemediedError {
+    return new RemediedError(
       `The hub at ${this.#settings.endpoint} ${what}`,
       "Check that HF_ENDPOINT is the address of a hub",
     );
   }
 
-  #missingFiles(commit: string, paths: readonly string[]): HubError {
+  #missingFiles(commit: string, paths: readonly string[]): RemediedError {
     const { type, name } = this.repository;
-    return new HubError(
-      "not-found",
+    return new RemediedError(
       `"${name}" has no ${quoted(paths)} (commit ${commit.slice(0, 8)})`,
       type === "model"
         ? hubRemedy(name, paths)

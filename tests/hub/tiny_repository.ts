@@ -1,7 +1,8 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import type { HubSettings } from "../../lib/hub/settings.ts";
-import { HubError, type RetryPolicy } from "../../lib/hub/requests.ts";
+import { RemediedError } from "../../lib/pypi/remedied_error.ts";
+import type { RetryPolicy } from "../../lib/hub/requests.ts";
 import { withFolder } from "../tasks/run_task.ts";
 import { LocalHub, type ServedRepository, sha256 } from "./local_hub.ts";
 
@@ -56,12 +57,10 @@ export async function assertRight(
   assertEquals(sha256(await read("model.safetensors")), sha256(weights));
 }
 
-export async function assertHubError(
+export async function assertRemedied(
   fetch: () => Promise<unknown>,
-  code: string,
   ...messages: RegExp[]
 ): Promise<void> {
-  const error = await assertRejects(fetch, HubError);
-  assertEquals(error.code, code, error.message);
+  const error = await assertRejects(fetch, RemediedError);
   for (const message of messages) assertMatch(error.message, message);
 }

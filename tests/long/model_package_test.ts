@@ -55,7 +55,7 @@ Deno.test("fetchPackage() refuses a package with another hash, without a model, 
     await assertRejects(
       () => fetch(folder, model, "0".repeat(64)),
       Error,
-      "some-model==1.2 does not have the expected SHA-256 hash",
+      "some-model==1.2: the downloaded file does not have the expected SHA-256 hash",
     );
     assertIsError(
       await assertRejects(() =>

@@ -7,7 +7,7 @@ import {
 } from "@std/assert";
 import { join } from "node:path";
 import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
-import { HubError } from "../../lib/hub/requests.ts";
+import { RemediedError } from "../../lib/pypi/remedied_error.ts";
 import fetchGlue from "../../tasks/fetch-glue.ts";
 import { runTask, withFolder } from "./run_task.ts";
 import { withEnvironment } from "./with_environment.ts";
@@ -146,7 +146,7 @@ Deno.test("fetch-glue names a folder as the way without the hub", () =>
         const error = await assertRejects(() =>
           runTask(fetchGlue, folder, { task: "rte" })
         );
-        assertIsError(error, HubError, "-S data=FOLDER");
+        assertIsError(error, RemediedError, "-S data=FOLDER");
       },
     );
   }));

@@ -87,9 +87,7 @@ export function watchInterrupts(onFirst: (signal: Deno.Signal) => void) {
     },
     /** True if the error is only a consequence of the interruption. */
     caused: (error: unknown) =>
-      code !== undefined && error instanceof Error &&
-      (error === controller.signal.reason ||
-        ("code" in error && error.code === "interrupted")),
+      code !== undefined && error === controller.signal.reason,
     [Symbol.dispose]: () => stops.forEach((stop) => stop()),
   };
 }

@@ -1,4 +1,4 @@
-import { InstallError } from "../../pypi/install_error.ts";
+import { RemediedError } from "../../pypi/remedied_error.ts";
 import type { WheelRequest } from "../../pypi/pip.ts";
 import pinned from "./builds.json" with { type: "json" };
 
@@ -31,7 +31,7 @@ const PLATFORMS: Readonly<Record<string, string>> = {
  * The build of libtensorflow for a machine.
  *
  * @param target As `Deno.build.target`.
- * @throws {InstallError} `unsupported`, if there is none.
+ * @throws {RemediedError} If there is none.
  */
 export function buildFor(
   target: string,
@@ -42,8 +42,7 @@ export function buildFor(
     build.platform === platform && build.device === device
   );
   if (build === undefined) {
-    throw new InstallError(
-      "unsupported",
+    throw new RemediedError(
       `There is no libtensorflow that can be loaded on "${target}"`,
       "Use another engine: --engine webgpu, --engine wasm",
     );

@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import { InstallError } from "../../pypi/install_error.ts";
+import { RemediedError } from "../../pypi/remedied_error.ts";
 import type { EngineChoice } from "./choice.ts";
 import { inspectInstallation } from "./folder.ts";
 import {
@@ -15,7 +15,7 @@ import {
  * then loads the library in a separate process.
  *
  * @returns Types of its devices, `["CPU", "GPU"]`, whether it multiplies bfloat16 faster than float32, and the library, with the total size of its files
- * @throws {InstallError} `not-loadable`, if it is missing or damaged, or finds no GPU although one was chosen.
+ * @throws {RemediedError} If it is missing or damaged, or finds no GPU although one was chosen.
  */
 export async function checkEngine(
   choice: EngineChoice,
@@ -28,8 +28,7 @@ export async function checkEngine(
   const folder = dirname(choice.library);
   const found = await inspectInstallation(folder, undefined, true);
   if (found.state !== "intact") {
-    throw new InstallError(
-      "not-loadable",
+    throw new RemediedError(
       found.state === "missing"
         ? `libtensorflow is not installed in "${folder}"`
         : `"${found.path}" in "${folder}" is missing or has changed since the installation`,
@@ -38,8 +37,7 @@ export async function checkEngine(
   }
   const { version, devices } = await inspectLibrary(choice.library, choice.env);
   if (choice.device === "gpu" && !devices.includes("GPU")) {
-    throw new InstallError(
-      "not-loadable",
+    throw new RemediedError(
       "An NVIDIA driver is present, but libtensorflow finds no GPU",
       "Run nvidia-smi to see the driver's state, or set CUDA_VISIBLE_DEVICES=-1 to use the CPU",
     );
@@ -55,7 +53,9 @@ export async function checkEngine(
  * Loads libtensorflow in a separate process and asks for its version and the
  * types of its devices.
  *
- * @throws {InstallError} `not-loadable`, with an explanation.
+ * @param folder Folder of the library's files.
+ * @param env Further environment variables of the process.
+ * @throws {RemediedError} With an explanation.
  */
 export async function inspectLibrary(
   folder: string,
@@ -107,14 +107,16 @@ const LOAD_FAILURES: readonly (readonly [RegExp, string, string])[] = [
  * Explains why the process that loads libtensorflow failed.
  *
  * @param output Its standard error.
+ * @param signal The signal that ended it, if any.
+ * @param folder Folder of the library's files.
  */
 export function explainLoadFailure(
   output: string,
   signal: Deno.Signal | null,
   folder: string,
-): InstallError {
+): RemediedError {
   const explain = (problem: string, remedy: string) =>
-    new InstallError("not-loadable", problem, remedy, {
+    new RemediedError(problem, remedy, {
       cause: new Error(output.trim()),
     });
   if (signal === "SIGILL") {

@@ -29,7 +29,7 @@ export interface EngineChoice {
   /**
    * Makes the engine ready to run, installing the library if it is missing or damaged.
    *
-   * @throws {InstallError} If it cannot be installed.
+   * @throws {RemediedError} If it cannot be installed.
    */
   prepare(options?: InstallOptions): Promise<void>;
 }

@@ -1,6 +1,6 @@
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { InstallError } from "../../pypi/install_error.ts";
+import { RemediedError } from "../../pypi/remedied_error.ts";
 import { buildFor, folderName } from "./builds.ts";
 import { type EngineChoice, type EngineName, ENGINES } from "./choice.ts";
 import { cacheFolder, inspectInstallation } from "./folder.ts";
@@ -16,7 +16,7 @@ export const TFJS_VERSION = "4.22.0";
  * This runs before every pipeline, so `tensorflow` is chosen by looking at a
  * few files, and nothing is installed before `prepare()`.
  *
- * @throws {InstallError} If the requested engine cannot run here.
+ * @throws {RemediedError} If the requested engine cannot run here.
  */
 export async function selectEngine(
   request: EngineName | "auto",
@@ -29,7 +29,7 @@ export async function selectEngine(
       const choice = await CHOOSE[engine](host, false);
       return { ...choice, reason: [choice.reason, ...rejected].join("; ") };
     } catch (error) {
-      if (!(error instanceof InstallError)) throw error;
+      if (!(error instanceof RemediedError)) throw error;
       rejected.push(`not ${engine}: ${error.problem}`);
     }
   }
@@ -54,7 +54,7 @@ const CHOOSE = {
 /**
  * libtensorflow: the CUDA build if there is a usable NVIDIA driver, else the CPU build.
  *
- * @throws {InstallError} `unsupported`, if there is no build for this platform.
+ * @throws {RemediedError} If there is no build for this platform.
  */
 function chooseTensorflow(host: Host): EngineChoice {
   const nvidia = findNvidia(host);
@@ -96,13 +96,11 @@ function chooseTensorflow(host: Host): EngineChoice {
 
 /** Adds to the remedy that WebAssembly needs no library: `auto` does not choose an engine that is 50 times slower for a broken network. */
 function nameOtherEngine(error: unknown): never {
-  if (!(error instanceof InstallError) || error.code === "interrupted") {
-    throw error;
-  }
-  const { code, problem, remedy, cause } = error;
+  if (!(error instanceof RemediedError)) throw error;
+  const { problem, remedy, cause } = error;
   const other =
     "Or run without the library, some 50 times slower: --engine wasm";
-  throw new InstallError(code, problem, `${remedy}\n${other}`, { cause });
+  throw new RemediedError(problem, `${remedy}\n${other}`, { cause });
 }
 
 /**
@@ -135,7 +133,7 @@ function cudaSettings(
  * WebGPU on the runtime's adapter.
  *
  * @param requested True if the user named this engine; `auto` does not take a software adapter.
- * @throws {InstallError} `unsupported`, if there is no adapter.
+ * @throws {RemediedError} If there is no adapter.
  */
 async function chooseWebgpu(
   host: Host,
@@ -143,15 +141,13 @@ async function chooseWebgpu(
 ): Promise<EngineChoice> {
   const adapter = await host.webgpuAdapter();
   if (adapter === undefined) {
-    throw new InstallError(
-      "unsupported",
+    throw new RemediedError(
       "No WebGPU adapter was found",
       "Install a Vulkan driver for the GPU, or use another engine: --engine wasm",
     );
   }
   if (adapter.software && !requested) {
-    throw new InstallError(
-      "unsupported",
+    throw new RemediedError(
       `The only WebGPU adapter, "${adapter.name}", is a software one, which is slower than WebAssembly`,
       "Install a Vulkan driver for the GPU, or request the adapter: --engine webgpu",
     );

@@ -1,4 +1,4 @@
-import { InstallError } from "../../pypi/install_error.ts";
+import { RemediedError } from "../../pypi/remedied_error.ts";
 import type { EngineChoice } from "./choice.ts";
 import type { WebgpuAdapter } from "./probe.ts";
 
@@ -34,8 +34,7 @@ export const thisHost = {
   async webgpuAdapter(): Promise<WebgpuAdapter | undefined> {
     const { found, errors } = await runProbe();
     if (found !== undefined) return found ?? undefined;
-    throw new InstallError(
-      "unsupported",
+    throw new RemediedError(
       `The graphics driver fails when WebGPU requests an adapter: ${
         errors.split("\n").at(-1)
       }`,

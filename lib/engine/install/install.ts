@@ -1,8 +1,5 @@
 import { join } from "node:path";
-import {
-  explainFileError,
-  throwIfInterrupted,
-} from "../../pypi/install_error.ts";
+import { explainWriteFault } from "../../pypi/remedied_error.ts";
 import { downloadWheel, findPip, type Pip } from "../../pypi/pip.ts";
 import { type UnpackedFile, unpackWheel } from "../../pypi/wheel.ts";
 import { folderName, isNeeded, type LibraryBuild } from "./builds.ts";
@@ -42,7 +39,7 @@ export interface InstallOptions {
  * complete installation. If another process is installing, this one waits.
  *
  * @returns The folder that contains `tensorflow/` and, with CUDA, `nvidia/`.
- * @throws {InstallError} If the installation fails or is interrupted.
+ * @throws {RemediedError} If the installation fails.
  */
 export async function installLibrary(
   build: LibraryBuild,
@@ -75,8 +72,8 @@ export async function installLibrary(
       removeFolder(staging);
     }
   } catch (error) {
-    throwIfInterrupted(options.signal);
-    throw explainFileError(error, cache);
+    options.signal?.throwIfAborted();
+    throw explainWriteFault(error, cache, "DYLORA_CACHE");
   }
   return folder;
 }
