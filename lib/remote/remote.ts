@@ -1,10 +1,6 @@
 import { besides, removeIfThere } from "../files/files.ts";
-import {
-  type Manifest,
-  MANIFEST_VERSION,
-  recordedKey,
-} from "../store/manifests.ts";
-import { parseManifest } from "../store/manifest_schema.ts";
+import { type Manifest, recordedKey } from "../store/manifests.ts";
+import { isManifest } from "../store/manifest_schema.ts";
 import { limited, type TreeFile } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
 import {
@@ -409,7 +405,7 @@ function blobsOf({ files, log }: Manifest): Map<string, number> {
 function manifestIn(text: string): Manifest | undefined {
   try {
     const { manifest } = JSON.parse(text) as Partial<SignedResult>;
-    return parseManifest({ ...manifest, version: MANIFEST_VERSION });
+    return isManifest(manifest) ? manifest : undefined;
   } catch {
     return undefined;
   }

@@ -3,7 +3,7 @@ import { treeDigest } from "../store/blobs.ts";
 import { canonicalJson, digest } from "../files/digest.ts";
 import { readIfThere } from "../files/files.ts";
 import { type Manifest, MANIFEST_VERSION } from "../store/manifests.ts";
-import { parseManifest } from "../store/manifest_schema.ts";
+import { isManifest } from "../store/manifest_schema.ts";
 import { dirname } from "../files/paths.ts";
 
 /** An Ed25519 key that signs results. */
@@ -99,15 +99,15 @@ export async function openSigned(
     return { fault: "is damaged" };
   }
   if (!isSigned) return { fault: `is not signed by ${signer.slice(0, 12)}` };
-  if (value.manifest?.version !== MANIFEST_VERSION) {
+  const { manifest, gzip } = value;
+  if (manifest?.version !== MANIFEST_VERSION) {
     return { fault: "was written by another version of this program" };
   }
-  const manifest = parseManifest(value.manifest);
-  if (manifest === undefined) return { fault: "is invalid" };
+  if (!isManifest(manifest)) return { fault: "is invalid" };
   const { key, parts, files, content } = manifest;
   if (
     await digest(canonicalJson(parts)) !== key ||
     await treeDigest(files) !== content || !await isRight(manifest)
   ) return { fault: "belongs to another key" };
-  return { manifest, gzip: value.gzip };
+  return { manifest, gzip };
 }

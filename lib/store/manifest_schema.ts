@@ -1,7 +1,6 @@
 /** Manifests of others. Loaded with a remote only, since a run with nothing to do loads no schemas. */
 import * as z from "zod";
 import { isDigest } from "../files/digest.ts";
-import { type Manifest, MANIFEST_VERSION } from "./manifests.ts";
 
 const Digest = z.string().refine(isDigest);
 const Amount = z.number().nonnegative();
@@ -14,27 +13,35 @@ const Below = z.string().refine((path) =>
   path.split("/").every((part) => !["", ".", ".."].includes(part))
 );
 
-/** A manifest of anyone, except for what is in its `parts`. */
-const ForeignManifest = z.looseObject({
-  version: z.literal(MANIFEST_VERSION),
+const ForeignManifest = z.object({
+  version: Amount,
   key: Digest,
   parts: z.looseObject({ runtimes: z.looseObject({}) }),
+  /** Not part of the key: what ran, and on which version of Deno. */
   task: Line,
   pipeline: Line,
   stage: Line,
   runtime: Line,
-  machine: Line.optional(),
+  /** What computed it, on which its seconds depend; absent if it needed no runtime that says so. */
+  machine: Line.exactOptional(),
   /** As `toISOString()` writes it. */
   started: z.iso.datetime({ precision: 3 }),
+  /** Wall-clock seconds, to the millisecond. */
   seconds: Amount,
+  /** Last value of each metric. */
   metrics: z.record(z.string(), z.number()),
+  /** Digest of the artifact's tree. */
   content: Digest,
-  files: z.array(z.looseObject({ path: Below, size: Amount, blob: Digest })),
-  log: z.looseObject({ blob: Digest, size: Amount }),
+  files: z.array(z.object({ path: Below, size: Amount, blob: Digest }))
+    .readonly(),
+  /** The log, as JSON lines of events. */
+  log: z.object({ blob: Digest, size: Amount }),
 });
 
-/** The manifest that a value is; undefined if it is none. */
-export function parseManifest(value: unknown): Manifest | undefined {
-  const { success } = ForeignManifest.safeParse(value);
-  return success ? value as Manifest : undefined;
+/** A manifest of anyone and any version, except for what is in its `parts`. */
+export type ForeignManifest = z.infer<typeof ForeignManifest>;
+
+/** True if a value is a manifest, of any version. */
+export function isManifest(value: unknown): value is ForeignManifest {
+  return ForeignManifest.safeParse(value).success;
 }

@@ -7,7 +7,7 @@ import {
   unseal,
   writeSealed,
 } from "../files/files.ts";
-import type { TreeFile } from "./blobs.ts";
+import type { ForeignManifest } from "./manifest_schema.ts";
 
 /** Version of the manifest format that this program writes. */
 export const MANIFEST_VERSION = 2;
@@ -47,34 +47,13 @@ export async function recordedKey(
   );
 }
 
-/** Measurements of a successful run of a stage. */
-export interface Measured {
-  /** ISO 8601. */
-  readonly started: string;
-  /** Wall-clock seconds, to the millisecond. */
-  readonly seconds: number;
-  /** Last value of each metric. */
-  readonly metrics: Readonly<Record<string, number>>;
-}
-
 /** Record of a successful run of a stage. */
-export interface Manifest extends Measured {
-  readonly version: typeof MANIFEST_VERSION;
-  readonly key: string;
-  readonly parts: KeyParts;
-  /** Not part of the key: what ran, and on which version of Deno. */
-  readonly task: string;
-  readonly pipeline: string;
-  readonly stage: string;
-  readonly runtime: string;
-  /** What computed it, on which its seconds depend; absent if it needed no runtime that says so. */
-  readonly machine?: string;
-  /** Digest of the artifact's tree. */
-  readonly content: string;
-  readonly files: readonly TreeFile[];
-  /** The log, as JSON lines of events. */
-  readonly log: { readonly blob: string; readonly size: number };
-}
+export type Manifest =
+  & { readonly version: typeof MANIFEST_VERSION; readonly parts: KeyParts }
+  & Readonly<Omit<ForeignManifest, "parts">>;
+
+/** Measurements of a successful run of a stage. */
+export type Measured = Pick<Manifest, "started" | "seconds" | "metrics">;
 
 /** Result of looking up a manifest. */
 export type Lookup =
