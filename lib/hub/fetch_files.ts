@@ -7,7 +7,6 @@ import {
   RepositoryCache,
 } from "./repository_cache.ts";
 import { type HubOptions, RemediedError, RETRY_POLICY } from "./requests.ts";
-import type { HubSettings } from "./settings.ts";
 
 /** A repository at a revision. */
 interface RevisionRequest {
@@ -28,13 +27,6 @@ interface FetchOptions extends HubOptions {
   readonly onProgress?: (bytes: number, total: number) => void;
 }
 
-/** The commit of a repository that a revision stands for. */
-interface RevisionCommit {
-  readonly commit: string;
-  /** Name and commit for a log, and that a branch or tag stays at it. */
-  readonly title: string;
-}
-
 /**
  * Fetches files of a repository into the hub's cache.
  *
@@ -49,52 +41,45 @@ export async function fetchFiles(
   request: FilesRequest,
   options: FetchOptions,
 ): ReturnType<typeof fetchMissing> {
-  const { settings, log } = options;
-  const { repository: { name }, required, optional = [] } = request;
-  const cache = new RepositoryCache(settings.cache, request.repository);
+  const { settings: { cache: folder, offline }, log } = options;
+  const { repository, revision, required, optional = [] } = request;
+  const cache = new RepositoryCache(folder, repository);
   try {
-    const commit = cache.commitOf(request.revision);
+    const commit = cache.commitOf(revision);
     const files = new Map<string, string>();
-    const states = new Map<string, State>();
+    let isRight = true;
     for (const path of [...required, ...optional]) {
       const file = commit && cache.find(commit, path);
-      if (commit && file) {
-        files.set(path, file);
-        states.set(path, await cache.check(commit, path));
-      } else {
-        const isAbsent = file === false && !required.includes(path);
-        states.set(path, isAbsent ? "absent" : "missing");
+      if (!commit || !file) {
+        if (file === false && !required.includes(path)) continue;
+        isRight = false;
+        if (offline && (!commit || required.includes(path))) {
+          throw notCached(request, folder, `"${path}"`);
+        }
+        continue;
       }
-    }
-    const all = (state: State) =>
-      [...states].filter(([, it]) => it === state).map(([path]) => path);
-    const title = (path: string) => `"${path}" of "${name}"`;
-    const found = commit !== undefined &&
-      [...states.values()].every((it) => it === "right" || it === "absent");
-    if (found || settings.offline) {
-      const missing = all("missing").find((path) => required.includes(path));
-      if (commit === undefined || missing !== undefined) {
-        throw notCached(request, settings, `"${missing}"`);
-      }
-      for (const path of all("wrong")) {
+      files.set(path, file);
+      const state = await cache.check(commit, path);
+      if (state === "right") continue;
+      isRight = false;
+      const title = `"${path}" of "${repository.name}"`;
+      if (state === "wrong" && offline) {
         throw new RemediedError(
-          `${
-            title(path)
-          } in the hub's cache "${settings.cache}" does not match its hash, and HF_HUB_OFFLINE is set`,
+          `${title} in the hub's cache "${folder}" does not match its hash, and HF_HUB_OFFLINE is set`,
           "Unset HF_HUB_OFFLINE to fetch it again",
         );
       }
-      for (const path of all("unknown")) {
-        log?.(`${title(path)} is not verified: the cache has no hash of it`);
+      if (state === "wrong") {
+        log?.(`${title} in the hub's cache is damaged; replacing it`);
+      } else if (offline) {
+        log?.(`${title} is not verified: the cache has no hash of it`);
       }
-      return { commit, files, title: commitTitle(request, commit) };
     }
-    for (const path of all("wrong")) {
-      log?.(`${title(path)} in the hub's cache is damaged; replacing it`);
-    }
-    return await fetchMissing(cache, commit, request, options);
+    return commit && (isRight || offline)
+      ? { commit, files, title: commitTitle(request, commit) }
+      : await fetchMissing(cache, commit, request, options);
   } catch (error) {
-    throw explainWriteFault(error, settings.cache, "HF_HUB_CACHE");
+    throw explainWriteFault(error, folder, "HF_HUB_CACHE");
   }
 }
 
@@ -108,33 +93,30 @@ export async function fetchFiles(
 export async function listRepository(
   request: RevisionRequest,
   options: FetchOptions,
-): Promise<RevisionCommit & { readonly paths: readonly string[] }> {
+) {
   const { repository, revision } = request;
-  const { settings } = options;
-  const cache = new RepositoryCache(settings.cache, repository);
+  const { cache: folder, offline } = options.settings;
+  const cache = new RepositoryCache(folder, repository);
   try {
     const known = cache.commitOf(revision);
     const listed = known && cache.listing(known);
-    if (listed) {
-      const title = commitTitle(request, known);
-      return { commit: known, paths: listed, title };
-    }
-    if (settings.offline) {
-      throw notCached(request, settings, "The list of files");
+    if (!listed && offline) {
+      throw notCached(request, folder, "The list of files");
     }
     const api = new HubApi(repository, options);
     const commit = known ?? await api.commitOf(revision);
-    const paths = await api.list(commit);
-    cache.setListing(commit, paths);
-    cache.setCommit(revision, commit);
-    const title = commitTitle(request, commit);
-    return { commit, paths, title };
+    const paths = listed || await api.list(commit);
+    if (!listed) {
+      cache.setListing(commit, paths);
+      cache.setCommit(revision, commit);
+    }
+    return { commit, paths, title: commitTitle(request, commit) };
   } catch (error) {
-    throw explainWriteFault(error, settings.cache, "HF_HUB_CACHE");
+    throw explainWriteFault(error, folder, "HF_HUB_CACHE");
   }
 }
 
-/** {@linkcode RevisionCommit.title} */
+/** Name and commit for a log, and that a branch or tag stays at it. */
 function commitTitle(
   { repository: { name }, revision }: RevisionRequest,
   commit: string,
@@ -145,16 +127,13 @@ function commitTitle(
     : `${title}, where "${revision}" was when it was first fetched; later runs stay at it`;
 }
 
-/** What the cache has of a file. `absent`: the commit does not have it. */
-type State = "right" | "wrong" | "unknown" | "absent" | "missing";
-
 /** @param known Commit that the cache has for the revision. */
 async function fetchMissing(
   cache: RepositoryCache,
   known: string | undefined,
   request: FilesRequest,
   options: FetchOptions,
-): Promise<RevisionCommit & { readonly files: ReadonlyMap<string, string> }> {
+) {
   const { retry = RETRY_POLICY, onProgress, signal } = options;
   const { repository, revision, required, optional = [] } = request;
   const api = new HubApi(repository, options);
@@ -190,13 +169,12 @@ async function fetchMissing(
     if (!files.has(path)) cache.setAbsent(commit, path);
   }
   cache.setCommit(revision, commit);
-  const title = commitTitle(request, commit);
-  return { commit, files, title };
+  return { commit, files, title: commitTitle(request, commit) };
 }
 
 function notCached(
   { repository: { type, name }, revision }: RevisionRequest,
-  { cache }: HubSettings,
+  cache: string,
   missing: string,
 ): RemediedError {
   const what = type === "dataset" ? `--repo-type dataset ${name}` : name;
