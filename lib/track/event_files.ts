@@ -1,14 +1,14 @@
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { Buffer } from "node:buffer";
-import { rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { RecordedRun } from "./recorded_runs.ts";
 
 /**
- * Writes an event file of TensorBoard for each run: `FOLDER/RUN/events.out.tfevents.TIME.dylora`.
+ * Writes an event file of TensorBoard for each run: `FOLDER/RUN/events.out.tfevents.dylora`.
  *
- * Equal runs give equal files, so that writing a run again changes nothing. A
- * run has only one such file, because TensorBoard merges those of a folder. The
+ * Equal runs give equal files, so that writing a run again changes nothing. The
+ * name is always the same, because TensorBoard merges the files of a folder. The
  * settings are written as hyperparameters, which TensorBoard compares.
  *
  * @returns Number of runs that the folder did not have, and of those that it had
@@ -22,25 +22,16 @@ export async function writeEventFiles(
   let replaced = 0;
   for (const run of runs) {
     const own = join(folder, run.name);
-    const seconds = Math.floor(run.started / 1000);
-    const name = `events.out.tfevents.${seconds}.dylora`;
-    const path = join(own, name);
+    const path = join(own, "events.out.tfevents.dylora");
     const bytes = eventFile(run);
+    const isThere = existsSync(path);
+    if (isThere && bytes.equals(await Deno.readFile(path))) continue;
     await Deno.mkdir(own, { recursive: true });
-    const present = [...Deno.readDirSync(own)].map(({ name }) => name)
-      .filter((name) => /^events\.out\.tfevents\.\d+\.dylora$/.test(name));
-    const others = present.filter((other) => other !== name);
-    const isWritten = present.includes(name) &&
-      Buffer.from(bytes).equals(await Deno.readFile(path));
-    if (!isWritten) {
-      const partial = join(own, `.partial-${crypto.randomUUID()}`);
-      await Deno.writeFile(partial, bytes);
-      await Deno.rename(partial, path);
-    }
-    // Forced, because a second process may remove them at the same time.
-    for (const other of others) await rm(join(own, other), { force: true });
-    if (present.length === 0) added++;
-    else if (!isWritten || others.length > 0) replaced++;
+    const partial = join(own, `.partial-${crypto.randomUUID()}`);
+    await Deno.writeFile(partial, bytes);
+    await Deno.rename(partial, path);
+    if (isThere) replaced++;
+    else added++;
   }
   return { added, replaced };
 }
@@ -51,7 +42,7 @@ export async function writeEventFiles(
  * @see https://github.com/tensorflow/tensorboard/blob/master/tensorboard/compat/proto/event.proto
  * @see https://github.com/tensorflow/tensorboard/blob/master/tensorboard/compat/proto/summary.proto
  */
-function eventFile(run: RecordedRun): Uint8Array {
+function eventFile(run: RecordedRun): Buffer<ArrayBuffer> {
   const summary = (write: Write) => inside([5, 1], write);
   const events = [
     event(run.started, 0, (it) => text(it, 3, "brain.Event:2")),

@@ -33,10 +33,7 @@ Deno.test("track writes event files for the results of the cache, once", async (
   }]);
   assertEquals(listFiles(folder, "refuse"), files);
   const [file] = files;
-  await Deno.rename(
-    join(folder, file!),
-    join(folder, file!, "../events.out.tfevents.1.dylora"),
-  );
+  await Deno.truncate(join(folder, file!), 100);
   const replaced = await project.call("track", "--to", "tensorboard");
   assertEquals(
     replaced.lines[0],
