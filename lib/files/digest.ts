@@ -1,5 +1,3 @@
-import type { Hash } from "node:crypto";
-
 /** SHA-256 of bytes, or of text as UTF-8: 64 hexadecimal digits. */
 export async function digest(
   data: string | Uint8Array<ArrayBuffer>,
@@ -18,37 +16,21 @@ export function isDigest(text: string): boolean {
 /** Bytes read at a time. For larger files `node:crypto` is loaded, which takes 11 ms. */
 const CHUNK = 1 << 20;
 
-/**
- * SHA-256 and size of a file, read in chunks so that it may be larger than
- * memory.
- *
- * @param copy Receives the bytes that were hashed.
- */
-export async function digestFile(
-  path: string,
-  copy?: Deno.FsFile,
-): Promise<{ readonly blob: string; readonly size: number }> {
+/** SHA-256 and size of a file, which may be larger than memory. */
+export async function digestFile(path: string) {
   using file = await Deno.open(path);
-  const buffer = new Uint8Array(Math.min(CHUNK, (await file.stat()).size + 1));
-  let first = new Uint8Array();
-  let hash: Hash | undefined;
-  let size = 0;
-  for (;;) {
-    const read = await file.read(buffer);
-    if (read === null) break;
-    const piece = buffer.subarray(0, read);
-    if (size === 0) first = piece.slice();
-    else {
-      const { createHash } = await import("node:crypto");
-      hash ??= createHash("sha256").update(first);
-      hash.update(piece);
-    }
-    for (let done = 0; copy !== undefined && done < read;) {
-      done += await copy.write(piece.subarray(done));
-    }
-    size += read;
+  if ((await file.stat()).size <= CHUNK) {
+    const bytes = await Deno.readFile(path);
+    return { blob: await digest(bytes), size: bytes.length };
   }
-  return { blob: hash?.digest("hex") ?? await digest(first), size };
+  const { createHash } = await import("node:crypto");
+  const hash = createHash("sha256");
+  const buffer = new Uint8Array(CHUNK);
+  let size = 0;
+  for (let read; (read = await file.read(buffer)) !== null; size += read) {
+    hash.update(buffer.subarray(0, read));
+  }
+  return { blob: hash.digest("hex"), size };
 }
 
 /**
@@ -83,32 +65,26 @@ function hex(word: number): string {
  * Canonical JSON: object keys are sorted, so equal values give equal text.
  * Undefined properties are left out, as in `JSON.stringify()`.
  *
+ * @param path Of the value, for messages.
  * @throws {TypeError} If the value contains something that JSON cannot represent (`NaN`, a function, a `Date`).
  */
-export function canonicalJson(value: unknown): string {
-  return writeValue(value, "$");
-}
-
-function writeValue(value: unknown, path: string): string {
-  if (value === null || typeof value === "boolean") return String(value);
-  if (typeof value === "string") return JSON.stringify(value);
-  if (typeof value === "number" && Number.isFinite(value)) {
-    return JSON.stringify(value);
-  }
+export function canonicalJson(value: unknown, path = "$"): string {
   if (Array.isArray(value)) {
-    return `[${
-      value.map((item, i) => writeValue(item, `${path}[${i}]`)).join()
-    }]`;
+    const items = value.map((item, i) => canonicalJson(item, `${path}[${i}]`));
+    return `[${items.join()}]`;
   }
   if (isPlain(value)) {
     const members = Object.keys(value)
       .filter((key) => value[key] !== undefined)
       .sort()
       .map((key) =>
-        `${JSON.stringify(key)}:${writeValue(value[key], `${path}.${key}`)}`
+        `${JSON.stringify(key)}:${canonicalJson(value[key], `${path}.${key}`)}`
       );
     return `{${members.join()}}`;
   }
+  const isScalar = value === null || Number.isFinite(value) ||
+    typeof value === "boolean" || typeof value === "string";
+  if (isScalar) return JSON.stringify(value);
   throw new TypeError(
     `"${path}" is ${
       typeof value === "object"

@@ -32,6 +32,9 @@ export function limited() {
   };
 }
 
+/** A blob, and its bytes. */
+type Stored = Awaited<ReturnType<typeof digestFile>>;
+
 /** Content-addressed files, named by their SHA-256: `blobs/ab/cdef...`. They are read-only and never change. */
 export class Blobs {
   readonly folder: string;
@@ -60,14 +63,12 @@ export class Blobs {
   }
 
   /** Stores a copy of a file. The digest is that of the stored bytes, even if the file changes in the meantime. */
-  async put(path: string): Promise<{ blob: string; size: number }> {
-    return await this.#importFile((copy) => digestFile(path, copy));
+  async put(path: string): Promise<Stored> {
+    return await this.#import((copy) => Deno.copyFile(path, copy));
   }
 
   /** Stores copies of files, as {@linkcode put} does, several at a time: the disk flushes them together. */
-  async putAll(
-    paths: readonly string[],
-  ): Promise<{ blob: string; size: number }[]> {
+  async putAll(paths: readonly string[]): Promise<Stored[]> {
     const limit = limited();
     const stored = paths.map((path) => limit(() => this.put(path)));
     // All have ended before an error is thrown: nobody removes a file that is still read.
@@ -76,14 +77,12 @@ export class Blobs {
   }
 
   /** Stores text as UTF-8. */
-  async putText(text: string): Promise<{ blob: string; size: number }> {
+  async putText(text: string): Promise<Stored> {
     const bytes = new TextEncoder().encode(text);
     const stored = { blob: await digest(bytes), size: bytes.length };
-    if (await this.holds(stored.blob)) return stored;
-    return await this.#importFile((copy) => {
-      writeAll(copy, bytes);
-      return Promise.resolve(stored);
-    });
+    return await this.holds(stored.blob)
+      ? stored
+      : await this.#import((copy) => Deno.writeFile(copy, bytes));
   }
 
   /**
@@ -95,21 +94,16 @@ export class Blobs {
     size: number,
     content: AsyncIterable<Uint8Array>,
   ): Promise<boolean> {
-    const { createHash } = await import("node:crypto");
-    const stored = await this.#importFile(async (copy) => {
-      const hash = createHash("sha256");
+    const stored = await this.#import(async (path) => {
+      using copy = await Deno.open(path, { write: true, createNew: true });
       let received = 0;
       for await (const piece of content) {
         received += piece.length;
         if (received > size) break;
-        hash.update(piece);
         writeAll(copy, piece);
       }
-      return received === size && hash.digest("hex") === blob
-        ? { blob, size }
-        : undefined;
-    });
-    return stored !== undefined;
+    }, blob);
+    return stored.blob === blob;
   }
 
   /** Text of a blob; undefined if it is missing or damaged. */
@@ -136,36 +130,36 @@ export class Blobs {
     removeIfThere(this.path(blob));
   }
 
-  /** Writes a new file, flushes it to the disk and renames it to its digest; removes it if `write` gives undefined. */
-  async #importFile<Stored extends { readonly blob: string } | undefined>(
-    write: (copy: Deno.FsFile) => Promise<Stored>,
+  /** Gives the file that `write` makes the name of its digest when it is on the disk; removes it if that is not the one `expected`, or not new. */
+  async #import(
+    write: (path: string) => Promise<void>,
+    expected?: string,
   ): Promise<Stored> {
     Deno.mkdirSync(this.folder, { recursive: true });
     const temporary = besides(join(this.folder, "new"));
     try {
-      let stored: Stored;
-      {
-        const options = { write: true, createNew: true };
-        using copy = await Deno.open(temporary, options);
-        stored = await write(copy);
-        await copy.sync();
+      await write(temporary);
+      const stored = await digestFile(temporary);
+      const { blob } = stored;
+      if (blob === (expected ?? blob) && !await this.holds(blob)) {
+        await flush(temporary);
+        const path = this.path(blob);
+        Deno.mkdirSync(dirname(path), { recursive: true });
+        Deno.chmodSync(temporary, 0o444);
+        Deno.renameSync(temporary, path);
+        await flush(dirname(path));
       }
-      if (stored === undefined || await this.holds(stored.blob)) {
-        Deno.removeSync(temporary);
-        return stored;
-      }
-      const path = this.path(stored.blob);
-      Deno.mkdirSync(dirname(path), { recursive: true });
-      Deno.chmodSync(temporary, 0o444);
-      Deno.renameSync(temporary, path);
-      using folder = await Deno.open(dirname(path));
-      await folder.sync();
       return stored;
-    } catch (error) {
+    } finally {
       removeIfThere(temporary);
-      throw error;
     }
   }
+}
+
+/** Writes what the system holds back of a file, or of the entries of a folder, to the disk. */
+async function flush(path: string): Promise<void> {
+  using opened = await Deno.open(path);
+  await opened.sync();
 }
 
 /** A file of an artifact. */

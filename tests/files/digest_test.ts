@@ -25,16 +25,7 @@ Deno.test("digestFile() equals digest() below and above the size of a chunk", as
     const bytes = new Uint8Array(size).map((_, at) => at * 31 % 251);
     const path = folder.join("file");
     Deno.writeFileSync(path, bytes);
-    using copy = await Deno.open(folder.join("copy"), {
-      write: true,
-      create: true,
-      truncate: true,
-    });
-    assertEquals(await digestFile(path, copy), {
-      blob: expected(bytes),
-      size,
-    });
-    assertEquals(Deno.readFileSync(folder.join("copy")), bytes);
+    assertEquals(await digestFile(path), { blob: expected(bytes), size });
   }
 });
 
