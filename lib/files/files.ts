@@ -110,13 +110,9 @@ export function* entriesBelow(
 /** Identifies this process among all that share a cache. Processes in different containers may have the same PID. */
 const PROCESS_NAME = `${Deno.pid}-${crypto.randomUUID().slice(0, 8)}`;
 
-/** Matches what {@linkcode temporarySuffix} returns. */
-const TEMPORARY = /^\d+-[0-9a-f]{8}-\d+$/;
-
 /** True for a name that {@linkcode besides} made. */
 export function isTemporary(name: string): boolean {
-  const [, suffix] = /\.([^.]+)\.tmp$/.exec(name) ?? [];
-  return suffix !== undefined && TEMPORARY.test(suffix);
+  return /\.\d+-[0-9a-f]{8}-\d+\.tmp$/.test(name);
 }
 
 let serial = 0;

@@ -10,7 +10,7 @@ interface LockOptions {
   /** Called once if another process holds the exclusive lock, with its name: `process 1234`. */
   readonly onWait?: (holder: string) => void;
   /** Cancels waiting. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Paths of the exclusive locks that this process holds. */
@@ -58,28 +58,21 @@ export function tryLockFile(
   // A shared lock of a file that exists can be taken without the right to write.
   const write = !shared || create;
   for (;;) {
-    const file = Deno.openSync(path, { read: true, write, create });
-    let isKept = false;
-    try {
-      if (!file.tryLockSync(!shared)) return undefined;
-      // A clean-up may have removed the file after it was opened.
-      if (!isStill(file, path)) continue;
-      if (!shared) {
-        file.truncateSync();
-        file.writeSync(new TextEncoder().encode(`process ${Deno.pid}`));
-        held.add(path);
-      }
-      isKept = true;
-    } finally {
-      // Else this process would hold, and wait for, a lock that nobody releases.
-      if (!isKept) file.close();
+    // Closed unless it is locked: else this process would hold, and wait for, a lock that nobody releases.
+    using opened = new DisposableStack();
+    const file = opened.use(
+      Deno.openSync(path, { read: true, write, create }),
+    );
+    if (!file.tryLockSync(!shared)) return undefined;
+    // A clean-up may have removed the file after it was opened.
+    if (!isStill(file, path)) continue;
+    if (!shared) {
+      file.truncateSync();
+      file.writeSync(new TextEncoder().encode(`process ${Deno.pid}`));
+      held.add(path);
+      opened.defer(() => held.delete(path));
     }
-    return {
-      [Symbol.dispose]: () => {
-        if (!shared) held.delete(path);
-        file.close();
-      },
-    };
+    return opened.move();
   }
 }
 

@@ -37,13 +37,7 @@ type Stored = Awaited<ReturnType<typeof digestFile>>;
 
 /** Content-addressed files, named by their SHA-256: `blobs/ab/cdef...`. They are read-only and never change. */
 export class Blobs {
-  readonly folder: string;
-  readonly #stats: Stats;
-
-  constructor(folder: string, stats: Stats) {
-    this.folder = folder;
-    this.#stats = stats;
-  }
+  constructor(readonly folder: string, private readonly stats: Stats) {}
 
   /** Path of a blob, whether it exists or not. */
   path(blob: string): string {
@@ -59,7 +53,7 @@ export class Blobs {
 
   /** True if the blob exists and its content matches its digest. It is read only if its size, mtime or inode have changed. */
   async holds(blob: string): Promise<boolean> {
-    return await this.#stats.digest(this.path(blob), "blob") === blob;
+    return await this.stats.digest(this.path(blob), "blob") === blob;
   }
 
   /** Stores a copy of a file. The digest is that of the stored bytes, even if the file changes in the meantime. */
@@ -254,12 +248,9 @@ export function notAFile(path: string): NotAFileError {
  * file by file.
  */
 export class Listings {
-  readonly #blobs: Blobs;
   readonly #seen = new Map<string, string>();
 
-  constructor(blobs: Blobs) {
-    this.#blobs = blobs;
-  }
+  constructor(private readonly blobs: Blobs) {}
 
   /** Remembers a listing in memory and returns its digest. */
   async note(text: string): Promise<string> {
@@ -272,13 +263,13 @@ export class Listings {
   async keep(listing: string): Promise<void> {
     const text = this.#seen.get(listing);
     if (text !== undefined && filesIn(text).size > 1) {
-      await this.#blobs.putText(text);
+      await this.blobs.putText(text);
     }
   }
 
   /** Digests of a listing's files by path; undefined if the listing is unknown. */
   async files(listing: string): Promise<Map<string, string> | undefined> {
-    const text = this.#seen.get(listing) ?? await this.#blobs.text(listing);
+    const text = this.#seen.get(listing) ?? await this.blobs.text(listing);
     return text === undefined ? undefined : filesIn(text);
   }
 }

@@ -28,10 +28,7 @@ export async function holdOff(
   signal?: AbortSignal,
 ): Promise<Lock | undefined> {
   try {
-    return await lockFile(lockPath(store), {
-      shared: true,
-      ...(signal !== undefined && { signal }),
-    });
+    return await lockFile(lockPath(store), { shared: true, signal });
   } catch (error) {
     if (isReadOnly(error)) return undefined;
     throw error;

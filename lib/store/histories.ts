@@ -33,11 +33,7 @@ export interface Failure {
 
 /** History of each stage: `stages/PIPELINE/STAGE.json`. Failures are explained from it, and keys compared with the nearest earlier one. */
 export class Histories {
-  readonly folder: string;
-
-  constructor(folder: string) {
-    this.folder = folder;
-  }
+  constructor(readonly folder: string) {}
 
   read(pipeline: string, stage: string): History {
     const history = readSealed(this.#path(pipeline, stage));
@@ -118,11 +114,7 @@ const RUNS = 10;
 
 /** Keys of the results of the latest runs of each pipeline: `used/PIPELINE.json`. */
 export class RecentRuns {
-  readonly folder: string;
-
-  constructor(folder: string) {
-    this.folder = folder;
-  }
+  constructor(readonly folder: string) {}
 
   /** Records the results of a run. Runs with the same results count once. */
   async record(pipeline: string, keys: readonly string[]): Promise<void> {
@@ -152,30 +144,26 @@ function readRuns(path: string): string[][] {
 
 /** Keys of the results that a clean-up never removes: `pins.json`. */
 export class Pins {
-  readonly #path: string;
-
-  constructor(path: string) {
-    this.#path = path;
-  }
+  constructor(private readonly path: string) {}
 
   read(): Set<string> {
-    const text = readIfThere(this.#path);
+    const text = readIfThere(this.path);
     if (text === undefined) return new Set();
     const pins = unseal(text);
     if (pins !== undefined) return new Set(pins.keys as string[]);
     throw new Error(
-      `"${this.#path}" is damaged; remove it and pin the results again`,
+      `"${this.path}" is damaged; remove it and pin the results again`,
     );
   }
 
   /** Pins or unpins results. */
   async set(keys: readonly string[], pinned: boolean): Promise<void> {
-    using _lock = await lockFile(`${this.#path}.lock`);
+    using _lock = await lockFile(`${this.path}.lock`);
     const all = this.read();
     for (const key of keys) {
       if (pinned) all.add(key);
       else all.delete(key);
     }
-    writeSealed(this.#path, { keys: [...all].sort() });
+    writeSealed(this.path, { keys: [...all].sort() });
   }
 }

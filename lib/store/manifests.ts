@@ -64,11 +64,7 @@ export type Lookup =
 
 /** Manifests by key: `manifests/ab/cdef....json`. */
 export class Manifests {
-  readonly folder: string;
-
-  constructor(folder: string) {
-    this.folder = folder;
-  }
+  constructor(readonly folder: string) {}
 
   path(key: string): string {
     return `${this.folder}/${key.slice(0, 2)}/${key.slice(2)}.json`;

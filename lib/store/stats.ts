@@ -17,11 +17,7 @@ type Kind = "file" | "blob";
  * clean") is read again the next time.
  */
 export class Stats {
-  readonly #memo: Memo;
-
-  constructor(memo: Memo) {
-    this.#memo = memo;
-  }
+  constructor(private readonly memo: Memo) {}
 
   /**
    * Digest of a file, which is read only if it may have changed; undefined if
@@ -36,7 +32,7 @@ export class Stats {
     const found = fingerprint(path);
     if (found === undefined) return undefined;
     const print = kind === "blob" ? { ...found, changed: 0 } : found;
-    const known = this.#memo.get<Row>(SECTION, path);
+    const known = this.memo.get<Row>(SECTION, path);
     if (known !== undefined) {
       const [size, modified, changed, inode, blob] = known;
       if (same(print, { size, modified, changed, inode })) return blob;
@@ -48,13 +44,13 @@ export class Stats {
       size === found.size;
     if (isStable && settled(print, at)) {
       const row: Row = [size, print.modified, print.changed, print.inode, blob];
-      this.#memo.set(SECTION, path, row);
+      this.memo.set(SECTION, path, row);
     }
     return blob;
   }
 
   /** Forgets all files that no longer exist, and everything else in the memo. */
   async prune(): Promise<void> {
-    await this.#memo.prune(SECTION, (path) => fingerprint(path) !== undefined);
+    await this.memo.prune(SECTION, (path) => fingerprint(path) !== undefined);
   }
 }

@@ -52,7 +52,7 @@ export async function installLibrary(
   try {
     await Deno.mkdir(cache, { recursive: true });
     using _lock = await lockFile(`${folder}.lock`, {
-      ...options.signal && { signal: options.signal },
+      signal: options.signal,
       onWait: (subject) => report({ step: "wait", subject, done: 0, total: 0 }),
     });
     const found = await inspectInstallation(folder, wheels, options.thorough);
