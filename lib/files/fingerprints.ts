@@ -1,4 +1,4 @@
-import { ifThere, statIfThere } from "./files.ts";
+import { entriesBelow, ifThere, statIfThere } from "./files.ts";
 
 /**
  * Metadata that shows whether a file may have changed, without reading it, as
@@ -40,6 +40,15 @@ function printOf(info: Deno.FileInfo | undefined): Fingerprint | undefined {
 /** Bytes of a file; 0 if it does not exist. */
 export function fileSize(path: string): number {
   return fingerprint(path)?.size ?? 0;
+}
+
+/** Bytes of all files below a folder; 0 if it does not exist. */
+export function folderSize(folder: string): number {
+  return entriesBelow(folder).reduce(
+    (sum, { path, isDirectory }) =>
+      sum + (isDirectory ? 0 : linkFingerprint(path)?.size ?? 0),
+    0,
+  );
 }
 
 /** True if two fingerprints of a file show no change. */

@@ -1,5 +1,5 @@
 import { delay } from "@std/async/delay";
-import { isWriteFault, writeAll } from "../files/files.ts";
+import { isWriteFault, statIfThere, writeAll } from "../files/files.ts";
 import { hasContent } from "./repository_cache.ts";
 import { messageOf, RemediedError, type RetryPolicy } from "./requests.ts";
 
@@ -38,16 +38,12 @@ export async function download(
   options: DownloadOptions,
 ): Promise<void> {
   const partial = `${file}.incomplete`;
-  const resumed = await receive(content, partial, options);
-  let right = await hasContent(partial, content.hash);
-  if (!right && resumed) {
-    // The partial file may belong to another file: restart from the beginning.
-    await Deno.remove(partial);
+  // A partial file may belong to another file: then the download starts over.
+  for (let isLast = !statIfThere(partial)?.size;; isLast = true) {
     await receive(content, partial, options);
-    right = await hasContent(partial, content.hash);
-  }
-  if (!right) {
+    if (await hasContent(partial, content.hash)) break;
     await Deno.remove(partial);
+    if (!isLast) continue;
     throw new RemediedError(
       `The download of ${content.title} does not match the size and hash given by the hub (${content.size} bytes, ${content.hash})`,
       "The file was discarded. Try again; if it fails again, a proxy or mirror may modify files",
@@ -59,21 +55,18 @@ export async function download(
 /**
  * Appends the missing bytes to a partial file, or writes it anew if the server
  * gives all of them; reconnects as long as more of them arrive.
- *
- * @returns Whether the partial file has content of an earlier attempt.
  */
 async function receive(
   content: RemoteFile,
   partial: string,
   { retry, onBytes, signal }: DownloadOptions,
-): Promise<boolean> {
+): Promise<void> {
   using file = await Deno.open(partial, {
     create: true,
     write: true,
     append: true,
   });
   let { size } = await Deno.stat(partial);
-  let resumed = size > 0;
   /** Most bytes that the file has had: a server that always starts over brings no more. */
   let most = size;
   for (let failures = 0; size < content.size;) {
@@ -85,13 +78,12 @@ async function receive(
         if (from !== size) {
           await file.truncate(from);
           size = from;
-          resumed = false;
         }
         for (let chunk; (chunk = await next(reader, retry)) !== undefined;) {
           writeAll(file, chunk);
           onBytes(size += chunk.length);
           signal?.throwIfAborted();
-          if (size > content.size) return resumed;
+          if (size > content.size) return;
         }
       } finally {
         await reader.cancel().catch(() => {});
@@ -114,7 +106,6 @@ async function receive(
       await delay(retry.pause * 2 ** (failures - 1), { signal });
     }
   }
-  return resumed;
 }
 
 async function next(

@@ -144,23 +144,19 @@ async function fetchMissing(
   let before = 0;
   for (const [path, content] of contents) {
     const { hash } = content;
+    // Another process may fetch it meanwhile.
     using _lock = await cache.lock(hash);
-    // Another process may have fetched it meanwhile.
-    let file = await cache.link(hash, commit, path);
-    if (file === undefined) {
-      await download(content, cache.blob(hash), {
-        retry,
-        signal,
-        onBytes: (bytes) => onProgress?.(before + bytes, total),
-      });
-      file = await cache.link(hash, commit, path);
-    }
-    if (file === undefined) {
-      throw new RemediedError(
-        `The file ${content.title} changed in the hub's cache while it was fetched`,
-        "Try again; if it fails again, check the disk of the cache",
-      );
-    }
+    const file = await cache.link(
+      hash,
+      commit,
+      path,
+      (blob) =>
+        download(content, blob, {
+          retry,
+          signal,
+          onBytes: (bytes) => onProgress?.(before + bytes, total),
+        }),
+    );
     files.set(path, file);
     before += content.size;
     onProgress?.(before, total);

@@ -76,11 +76,6 @@ export class RepositoryCache {
     this.#write(this.#path(".no_exist", commit, path), "");
   }
 
-  /** Path of the content with this hash. */
-  blob(etag: string): string {
-    return this.#path("blobs", etag);
-  }
-
   /**
    * Compares a file of a commit with the hash that the cache has for it: the
    * name of the blob that it links to, or the hash that {@linkcode link}
@@ -100,27 +95,29 @@ export class RepositoryCache {
   }
 
   /**
-   * Makes content of the cache, a blob or the file itself, available as a file of
-   * a commit.
+   * Makes content available as a file of a commit: that file itself, or the
+   * blob, if it has the hash.
    *
    * Other tools create symbolic links to blobs, for which the permissions for this
    * folder do not suffice. They accept hard links as well.
    *
-   * @returns Path of the file; undefined if the content is missing or damaged.
+   * @param fetch Writes the content to a path if the cache does not have it.
+   * @returns Path of the file.
    */
   async link(
     hash: string,
     commit: string,
     path: string,
-  ): Promise<string | undefined> {
-    const blob = this.blob(hash);
+    fetch: (blob: string) => Promise<void>,
+  ): Promise<string> {
+    const blob = this.#path("blobs", hash);
     const file = this.#path("snapshots", commit, path);
     await Deno.mkdir(dirname(blob), { recursive: true });
     await Deno.mkdir(dirname(file), { recursive: true });
-    if (!existsSync(file) || !await hasContent(file, hash)) {
-      if (!existsSync(blob) || !await hasContent(blob, hash)) {
-        return undefined;
-      }
+    const isRight = async (it: string) =>
+      existsSync(it) && await hasContent(it, hash);
+    if (!await isRight(file)) {
+      if (!await isRight(blob)) await fetch(blob);
       const partial = `${file}.${crypto.randomUUID()}`;
       await linkOrCopy(blob, partial);
       await Deno.rename(partial, file);

@@ -1,4 +1,5 @@
 import { delimiter, join } from "node:path";
+import { folderSize } from "../files/fingerprints.ts";
 import { RemediedError } from "./remedied_error.ts";
 import { projectFolder } from "./project.ts";
 
@@ -142,7 +143,7 @@ export async function downloadWheel(
     ...(signal && { signal }),
   }).spawn();
   const watch = setInterval(
-    () => onBytes?.(bytesIn(partial) + bytesIn(whole)),
+    () => onBytes?.(folderSize(partial) + folderSize(whole)),
     200,
   );
   const output = await child.output().finally(() => clearInterval(watch));
@@ -163,20 +164,6 @@ function targetOptions(tag: string): string[] {
     ...(minor ? [`--python-version=${major}.${minor}`, `--abi=${abi}`] : []),
     ...platforms.split(".").map((platform) => `--platform=${platform}`),
   ];
-}
-
-/** Size in bytes of a folder that another process writes to; its files may disappear meanwhile. */
-function bytesIn(folder: string): number {
-  let bytes = 0;
-  try {
-    for (const { name, isDirectory } of Deno.readDirSync(folder)) {
-      const path = join(folder, name);
-      bytes += isDirectory ? bytesIn(path) : Deno.lstatSync(path).size;
-    }
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  return bytes;
 }
 
 /** Known failures of pip: a pattern of its output, the problem and the remedy. The first match wins. */

@@ -10,11 +10,7 @@ import {
 } from "../files/files.ts";
 import { type Lock, lockFile, tryLockFile } from "../files/locks.ts";
 import type { Manifest } from "./manifests.ts";
-import {
-  fileSize,
-  fingerprint,
-  linkFingerprint,
-} from "../files/fingerprints.ts";
+import { fileSize, fingerprint, folderSize } from "../files/fingerprints.ts";
 import type { Store } from "./store.ts";
 
 /**
@@ -283,14 +279,5 @@ function lastWrite(folder: string): number {
   const paths = [...entriesBelow(folder)].map(({ path }) => path);
   return Math.max(
     ...[folder, ...paths].map((it) => fingerprint(it)?.modified ?? 0),
-  );
-}
-
-/** Bytes of all files below a folder; 0 if it does not exist. */
-function folderSize(folder: string): number {
-  return entriesBelow(folder).reduce(
-    (sum, { path, isDirectory }) =>
-      sum + (isDirectory ? 0 : linkFingerprint(path)?.size ?? 0),
-    0,
   );
 }
