@@ -11,6 +11,7 @@ import {
   openLibtensorflow,
 } from "../tensorflow/open.ts";
 
+/** A WebGPU adapter. */
 export interface WebgpuAdapter {
   /** `llvmpipe (LLVM 19.1.7, 256 bits)` */
   readonly name: string;

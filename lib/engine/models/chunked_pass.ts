@@ -150,6 +150,7 @@ export class ChunkedPass extends WithHeads<Chunks> implements Pass<Chunks> {
 
 type OperationName = keyof Pass<Chunks> & keyof TensorPass;
 
+/** An operation of a pass. */
 type Operation = () => Activation;
 
 /** An activation as a whole. */

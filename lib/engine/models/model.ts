@@ -168,6 +168,7 @@ export interface ParameterLayout {
   readonly rank: number;
   /** Outputs of the head. */
   readonly labels: number;
+  /** Kind of the adapters. */
   readonly kind: AdapterKind;
   /** Rate of the dropout of the adapters' inputs, in training. */
   readonly loraDropout: number;
@@ -191,6 +192,7 @@ export interface Parameter extends Omit<HeadTensor, "start"> {
   readonly isTransposed?: boolean;
 }
 
+/** How linear modules are computed. */
 export interface LinearOptions {
   /** Outputs of each, as many as inputs by default. */
   readonly width?: number;
@@ -215,6 +217,7 @@ export interface PositionBiasOptions {
   readonly factor: number;
 }
 
+/** How a normalization is computed. */
 export interface NormOptions {
   /** Added to the variance. */
   readonly epsilon: number;

@@ -28,6 +28,7 @@ export interface RankVectors {
   readonly gradientMask?: tf.Tensor1D | undefined;
 }
 
+/** Options of {@linkcode adaptedLinear}. */
 interface AdaptedLinearOptions {
   readonly ranks: RankVectors;
   /** `[out]`; undefined if the caller adds it */

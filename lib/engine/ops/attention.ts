@@ -249,6 +249,7 @@ function scores(
 /** Added to the scores of masked keys. */
 export const MASKED = -1e9;
 
+/** A range of an axis. */
 export function rangeOf<T extends tf.Tensor>(
   x: T,
   axis: number,

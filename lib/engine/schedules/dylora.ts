@@ -41,6 +41,7 @@ const settings = {
   ),
 };
 
+/** Settings of {@linkcode dylora}. */
 export type DyloraSettings = z.output<z.ZodObject<typeof settings>>;
 
 /**

@@ -4,8 +4,10 @@ import { fixed } from "./fixed.ts";
 import { matryoshka } from "./matryoshka.ts";
 import type { Schedule } from "./schedule.ts";
 
+/** Every schedule. */
 const SCHEDULES = [dylora, fixed, matryoshka] as const;
 
+/** Names of the schedules. */
 export const SCHEDULE_NAMES = SCHEDULES.map(({ name }) => name);
 
 /** The method of a training: the name of its schedule, with the schedule's settings. */
@@ -67,6 +69,7 @@ export interface ProvenanceRecord {
   readonly heads?: unknown;
 }
 
+/** The provenance of an adapter. */
 export function provenanceOf(
   { method, imported, reducedBy, heads }: ProvenanceRecord,
 ): Provenance {

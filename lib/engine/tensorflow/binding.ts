@@ -24,6 +24,7 @@ export interface TracedFunction extends GraphFunction {
   readonly captures: readonly number[];
 }
 
+/** A trace in progress. */
 interface OpenTrace {
   readonly graph: Graph;
   /** Placeholders of the inputs. */
@@ -168,6 +169,7 @@ export class TensorflowBinding {
       .map(({ dtype, shape }) => `${dtype}[${shape}]`).join(" ");
   }
 
+  /** True while tracing. */
   get tracing(): boolean {
     return this.#trace !== undefined;
   }
@@ -240,6 +242,7 @@ export class TensorflowBinding {
     trace.graph.close();
   }
 
+  /** Calls a traced function. */
   call(traced: TracedFunction, inputIds: readonly number[]): TensorMetadata[] {
     const ids = [...inputIds, ...traced.captures];
     const trace = this.#trace;
@@ -250,6 +253,7 @@ export class TensorflowBinding {
     );
   }
 
+  /** Frees a traced function. */
   removeFunction(traced: TracedFunction): void {
     this.#eager.removeFunction(traced);
   }

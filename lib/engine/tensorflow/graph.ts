@@ -70,6 +70,7 @@ export class Graph {
     return this.#finish(node, "Placeholder", 1)[0]!;
   }
 
+  /** Adds a constant. */
   constant(
     shape: readonly number[],
     dtype: number,

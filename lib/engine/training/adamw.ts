@@ -116,6 +116,7 @@ export function stateTensors(
   };
 }
 
+/** Reads the state. */
 export async function stateValues(
   { values, moment1, moment2 }: AdamWState,
 ): Promise<StateValues> {

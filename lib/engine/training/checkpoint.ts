@@ -71,6 +71,7 @@ const Progress = z.strictObject({
   evaluationSeconds: seconds,
 });
 
+/** Progress before the first step. */
 export function initialProgress(seed: number): TrainingProgress {
   return Progress.parse({
     shuffles: seededRandom(seed, "shuffle").state,

@@ -22,6 +22,7 @@ import {
   splitBatch,
 } from "./batch.ts";
 
+/** Options of a training step. */
 export interface StepOptions extends TraceOptions {
   readonly objective: RankObjective;
   readonly loss: LossName;
