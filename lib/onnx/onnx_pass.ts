@@ -1,4 +1,5 @@
 import {
+  type ActivationName,
   type AttentionOptions,
   type HeadsOptions,
   type Index,
@@ -399,9 +400,11 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
     return { ...x, name: this.#op("Add", x.name, residual.name) };
   }
 
-  gelu(x: Value, form: "gelu" | "gelu_new" = "gelu"): Value {
+  activate(x: Value, by: ActivationName): Value {
     const { name } = x;
-    const cumulative = form === "gelu"
+    if (by === "relu") return { ...x, name: this.#op("Relu", name) };
+    if (by === "tanh") return { ...x, name: this.#op("Tanh", name) };
+    const cumulative = by === "gelu"
       ? this.#op("Erf", this.#op("Div", name, this.#number(Math.SQRT2)))
       : this.#op("Tanh", this.#inner(name));
     const one = this.#op("Add", cumulative, this.#number(1));
@@ -421,17 +424,9 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
   glu(x: Value, form: "gelu" | "silu"): Value {
     const [left, right] = this.#split(x.name, 2);
     const gate = form === "gelu"
-      ? this.gelu({ ...x, name: left! }).name
+      ? this.activate({ ...x, name: left! }, form).name
       : this.#op("Mul", left!, this.#op("Sigmoid", left!));
     return { ...x, name: this.#op("Mul", gate, right!) };
-  }
-
-  tanh(x: Value): Value {
-    return { ...x, name: this.#op("Tanh", x.name) };
-  }
-
-  relu(x: Value): Value {
-    return { ...x, name: this.#op("Relu", x.name) };
   }
 
   dropout(x: Value): Value {

@@ -79,7 +79,7 @@ function encode<T>(m: Pass<T>, config: AlbertConfig, read?: Read<T>): T {
     const attention = `${layer}.attention`;
     const names = { self: attention, output: attention };
     const attended = bertAttention(m, names, x, config);
-    const wide = m.gelu(
+    const wide = m.activate(
       m.linear(`${layer}.ffn`, attended, { width: config.intermediate_size }),
       config.hidden_act,
     );

@@ -96,7 +96,7 @@ export function bertHead(pooler: string, dropout: number): Head {
   return {
     read: (m, x) => m.first(x),
     logits(m, first, outputs) {
-      const pooled = m.tanh(m.linear(pooler, first));
+      const pooled = m.activate(m.linear(pooler, first), "tanh");
       return m.logits("classifier", m.dropout(pooled, dropout), outputs);
     },
   };
@@ -178,7 +178,7 @@ export function bertFeedForward<T>(
   x: T,
   config: BertConfig,
 ): T {
-  const inner = m.gelu(
+  const inner = m.activate(
     m.linear(`${layer}.intermediate.dense`, x, {
       width: config.intermediate_size,
     }),

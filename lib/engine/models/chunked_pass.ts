@@ -70,10 +70,8 @@ export class ChunkedPass extends WithHeads<Chunks> implements Pass<Chunks> {
   readonly rotary = this.#byChunk("rotary");
   readonly norm = this.#byChunk("norm");
   readonly add = this.#byChunk("add");
-  readonly gelu = this.#byChunk("gelu");
+  readonly activate = this.#byChunk("activate");
   readonly glu = this.#byChunk("glu");
-  readonly tanh = this.#byChunk("tanh");
-  readonly relu = this.#byChunk("relu");
   readonly dropout = this.#byChunk("dropout");
   readonly logits = this.#joined("logits");
   readonly vocabulary = this.#joined("vocabulary");

@@ -36,7 +36,7 @@ export const debertaV2: Architecture = {
           read: (m, x) => m.first(x),
           logits(m, x, outputs) {
             const first = m.dropout(x, config.pooler_dropout);
-            const pooled = m.gelu(m.linear("pooler.dense", first));
+            const pooled = m.activate(m.linear("pooler.dense", first), "gelu");
             const dropout = config.cls_dropout ?? config.hidden_dropout_prob;
             return m.logits("classifier", m.dropout(pooled, dropout), outputs);
           },

@@ -31,7 +31,10 @@ export const distilbert: Architecture = {
         sequence: {
           read: (m, x) => m.first(x),
           logits(m, first, outputs) {
-            const pooled = m.relu(m.linear("pre_classifier", first));
+            const pooled = m.activate(
+              m.linear("pre_classifier", first),
+              "relu",
+            );
             const dropped = m.dropout(pooled, config.seq_classif_dropout);
             return m.logits("classifier", dropped, outputs);
           },
@@ -81,8 +84,9 @@ function encode<T>(m: Pass<T>, config: DistilBertConfig, read?: Read<T>): T {
     });
     const projected = m.linear(`${attention}.out_lin`, context);
     const attended = m.norm(`${layer}.sa_layer_norm`, [projected, x], EPSILON);
-    const inner = m.gelu(
+    const inner = m.activate(
       m.linear(`${layer}.ffn.lin1`, attended, { width: config.hidden_dim }),
+      "gelu",
     );
     const outer = m.linear(`${layer}.ffn.lin2`, inner, { width: dim });
     const terms = [m.dropout(outer, dropout), attended];

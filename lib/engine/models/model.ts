@@ -318,6 +318,8 @@ export interface AttentionOptions<T> {
   readonly causal?: boolean;
 }
 
+export type ActivationName = "gelu" | "gelu_new" | "relu" | "tanh";
+
 /** Relative positions as queries and as keys, each one sequence split into heads, or left out. */
 export interface RelativePositions<T> {
   readonly query: T | undefined;
@@ -376,12 +378,10 @@ export interface Pass<T> extends WithHeads<T> {
   /** Normalization of a sum, over the width, or over the depth of heads. */
   norm(name: string, terms: readonly T[], options: NormOptions): T;
   add(x: T, residual: T): T;
-  /** GELU in its exact form, or approximated by tanh (`gelu_new`). */
-  gelu(x: T, form?: "gelu" | "gelu_new"): T;
+  /** A function of each value; GELU in its exact form, or approximated by tanh (`gelu_new`). */
+  activate(x: T, by: ActivationName): T;
   /** `GELU(x1) * x2` or `SiLU(x1) * x2`, with `x1` and `x2` the halves of `x` (arXiv 2002.05202): `[batch * seq, 2 * width]` -> `[batch * seq, width]`. */
   glu(x: T, form: "gelu" | "silu"): T;
-  tanh(x: T): T;
-  relu(x: T): T;
   dropout(x: T, rate: number): T;
   /** The first token of each sequence: `[batch, width]`, or of heads `[batch, heads, 1, depth]`. */
   first(x: T): T;

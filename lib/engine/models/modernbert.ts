@@ -113,8 +113,9 @@ function headOf(
     ...(pooling === "cls" && { read: (m, x) => m.first(x) }),
     logits(m, x, outputs) {
       const pooled = pooling === "mean" ? m.mean(x) : x;
-      const dense = m.gelu(m.linear("head.dense", pooled, { bias: false }));
-      const features = m.norm("head.norm", [dense], normOf(config));
+      const dense = m.linear("head.dense", pooled, { bias: false });
+      const active = m.activate(dense, "gelu");
+      const features = m.norm("head.norm", [active], normOf(config));
       const dropped = m.dropout(features, config.classifier_dropout);
       const deviation = config.hidden_size ** -0.5;
       return m.logits("classifier", dropped, outputs, { deviation });

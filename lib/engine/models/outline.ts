@@ -158,9 +158,7 @@ class ShapePass extends WithHeads<Shape> implements Pass<Shape> {
   readonly tensors = new Map<string, HeadTensor>();
   readonly #adapted: ReadonlySet<string>;
   readonly rotary = unchanged;
-  readonly gelu = unchanged;
-  readonly tanh = unchanged;
-  readonly relu = unchanged;
+  readonly activate = unchanged;
   readonly first = oneToken;
   readonly last = oneToken;
   readonly mean = oneToken;

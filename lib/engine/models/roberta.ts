@@ -63,7 +63,7 @@ export function robertaHead(
     read: (m, x) => m.first(x),
     logits(m, x, outputs) {
       const first = m.dropout(x, dropout);
-      const dense = m[activation](m.linear("classifier.dense", first));
+      const dense = m.activate(m.linear("classifier.dense", first), activation);
       const dropped = m.dropout(dense, dropout);
       return m.logits("classifier.out_proj", dropped, outputs);
     },

@@ -22,6 +22,7 @@ import {
 } from "../ops/positions.ts";
 import { tokenLosses } from "../ops/vocabulary.ts";
 import {
+  type ActivationName,
   type AttentionOptions,
   type Index,
   narrowed,
@@ -230,22 +231,15 @@ export class TensorPass extends WithHeads<Activation>
     return withValue(x, repeated(y, rows).add(repeated(other, rows)));
   }
 
-  gelu(x: Activation, form?: "gelu" | "gelu_new"): Activation {
+  activate(x: Activation, by: ActivationName): Activation {
+    if (by === "relu" || by === "tanh") return withValue(x, x.value[by]());
     const { product, bias } = undropped(x);
-    return withValue(x, activation(product, bias, form));
+    return withValue(x, activation(product, bias, by));
   }
 
   glu(x: Activation, form: "gelu" | "silu"): Activation {
     const { product, bias } = undropped(x);
     return withValue(x, activation(product, bias, form, "gated"));
-  }
-
-  relu(x: Activation): Activation {
-    return withValue(x, x.value.relu());
-  }
-
-  tanh(x: Activation): Activation {
-    return withValue(x, x.value.tanh());
   }
 
   dropout(x: Activation, rate: number): Activation {

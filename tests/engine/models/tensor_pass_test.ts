@@ -138,7 +138,7 @@ Deno.test("TensorPass refuses what it would drop: a bias of causal or windowed a
       "A bias of attention is not supported with a causal mask or a window",
     );
   }
-  for (const apply of ["gelu", "glu"] as const) {
+  for (const apply of ["activate", "glu"] as const) {
     const of = (m: TensorPass) =>
       m[apply](m.dropout(m.linear(dense, x), 0.1), "gelu");
     of(m);
