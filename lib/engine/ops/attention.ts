@@ -54,8 +54,8 @@ export function attention(
     readonly dropout?: DropoutSource | undefined;
   },
 ): tf.Tensor4D {
-  return inBlocks(query, key, value, {
-    ...{ before: Infinity, after: Infinity, ...inputs },
+  return inBlocks({
+    ...{ query, key, value, before: Infinity, after: Infinity, ...inputs },
     ...drawDropout(dropout),
     start: 0,
     done: { forward: [], backward: [] },
@@ -64,6 +64,9 @@ export function attention(
 
 /** How a block is computed. */
 type BlockInputs = AttentionInputs & Reach & DropoutDraw & {
+  readonly query: tf.Tensor4D;
+  readonly key: tf.Tensor4D;
+  readonly value: tf.Tensor4D;
   /** Place of the first query among the keys. */
   readonly start: number;
   /** Results of the blocks so far. */
@@ -71,52 +74,40 @@ type BlockInputs = AttentionInputs & Reach & DropoutDraw & {
 };
 
 /** Halves sequences, heads or queries until a block has few scores, and no more queries than keys around them. */
-function inBlocks(
-  query: tf.Tensor4D,
-  allKeys: tf.Tensor4D,
-  allValues: tf.Tensor4D,
-  inputs: BlockInputs,
-): tf.Tensor4D {
-  const { before, after, at, bias, maskKey, pieces = 1 } = inputs;
+function inBlocks(inputs: BlockInputs): tf.Tensor4D {
+  const { query, before, after, at, bias, maskKey, pieces = 1 } = inputs;
   const [batch, heads, queries] = query.shape;
-  const [, shared, all] = allKeys.shape;
+  const [, shared, all] = inputs.key.shape;
   const [from, seq] = at
     ? [0, all]
     : keysInReach(inputs, inputs.start, queries, all);
   const near = <T extends tf.Tensor>(x: T, axis: number) =>
     seq === all ? x : rangeOf(x, axis, from, seq);
-  const [key, value] = [near(allKeys, 2), near(allValues, 2)];
-  const own = {
-    ...inputs,
-    start: inputs.start - from,
-    mask: inputs.mask && near(inputs.mask, 3),
-  };
+  const key = near(inputs.key, 2);
+  const value = near(inputs.value, 2);
+  const mask = inputs.mask && near(inputs.mask, 3);
+  const own = { ...inputs, key, value, mask, start: inputs.start - from };
   const isFar = queries > Math.max(1, before + after);
   const isSmall = pieces === 1 && !isFar &&
     batch * heads * queries * seq <= BLOCK_SCORES;
   const sizes = [batch, shared, queries];
   const axis = isFar ? 2 : sizes.findIndex((size) => size > 1);
-  if (isSmall || axis < 0) return block(query, key, value, own);
+  if (isSmall || axis < 0) return block(own);
   const halves = evenSizes(sizes[axis]!, 2);
-  const split = <T extends tf.Tensor | undefined>(x: T): T[] => {
+  const split = (x: tf.Tensor | undefined) => {
     const share = (x?.shape[axis] ?? 0) / sizes[axis]!;
-    return x === undefined || share < 1
-      ? [x, x]
-      : x.split(halves.map((size) => size * share), axis) as T[];
+    return share < 1 ? [x, x] : x!.split(halves.map((it) => it * share), axis);
   };
-  const isOfAll = axis === 2;
-  const parts = {
-    ...{ query: split(query), mask: split(own.mask), at: split(at) },
-    bias: split(bias),
-    key: isOfAll ? [key, key] : split(key),
-    value: isOfAll ? [value, value] : split(value),
-  };
+  const parts = Object.entries({
+    ...{ query, mask, at, bias },
+    ...axis < 2 && { key, value },
+  }).map(([name, x]) => [name, split(x)] as const);
   return tf.concat(
     [0, 1].map((i) =>
-      inBlocks(parts.query[i]!, parts.key[i]!, parts.value[i]!, {
+      inBlocks({
         ...own,
-        ...{ mask: parts.mask[i], at: parts.at[i], bias: parts.bias[i] },
-        start: own.start + (isOfAll ? i * halves[0]! : 0),
+        ...Object.fromEntries(parts.map(([name, part]) => [name, part[i]])),
+        start: own.start + (axis === 2 ? i * halves[0]! : 0),
         pieces: Math.ceil(pieces / 2),
         // Each block draws masks of its own.
         maskKey: maskKey
@@ -128,18 +119,14 @@ function inBlocks(
 }
 
 /** {@linkcode attention} of a block, with its own gradient. */
-function block(
-  query: tf.Tensor4D,
-  key: tf.Tensor4D,
-  value: tf.Tensor4D,
-  { scale, mask, bias, start, done, maskKey, rate, ...reach }: BlockInputs,
-): tf.Tensor4D {
+function block({ query, key, value, ...inputs }: BlockInputs): tf.Tensor4D {
+  const { scale, mask, bias, start, done, maskKey, rate } = inputs;
   const isStored = key.shape[2] < RECOMPUTED_KEYS;
   const earlier = (of: readonly tf.Tensor[]) => of.at(-engineLanes());
   const [batch, heads, queries, depth] = query.shape;
   const [, shared] = key.shape;
   const rows = heads / shared * queries;
-  const [before, after] = [reach.before, reach.after]
+  const [before, after] = [inputs.before, inputs.after]
     .map((it) => isFinite(it) ? tf.scalar(it) : undefined);
   const places = Float32Array.from(
     { length: rows },
@@ -149,7 +136,7 @@ function block(
     ...{ scale: tf.scalar(scale), mask, bias, maskKey, rate, before, after },
     places: before === undefined && after === undefined
       ? undefined
-      : reach.at ?? tf.tensor4d(places, [1, 1, rows, 1]),
+      : inputs.at ?? tf.tensor4d(places, [1, 1, rows, 1]),
   };
   // The queries of heads that share one of the keys are those of one head.
   const own: tf.Tensor = query.reshape([batch, shared, rows, depth]);
