@@ -89,29 +89,23 @@ export function formatHeader(
   tensors: ReadonlyMap<string, TensorType>,
   metadata: ReadonlyMap<string, string>,
 ): { readonly header: Uint8Array; readonly fileBytes: number } {
-  const ordered = [...tensors].sort((
-    [a, { dtype: ofA }],
-    [b, { dtype: ofB }],
-  ) =>
-    WRITE_ORDER.indexOf(ofB) - WRITE_ORDER.indexOf(ofA) || compareText(a, b)
-  );
-  // Built by hand, since an object would move keys such as "0" to the front.
-  const fields: string[] = [];
-  const sortedMetadata = [...metadata].sort(([a], [b]) => compareText(a, b));
-  if (sortedMetadata.length > 0) {
-    const pairs = sortedMetadata.map(([key, value]) =>
-      `${JSON.stringify(key)}:${JSON.stringify(value)}`
-    );
-    fields.push(`"__metadata__":{${pairs}}`);
+  if (tensors.has("__metadata__")) {
+    throw new TypeError('Cannot write a tensor with the name "__metadata__"');
   }
+  const widthOf = (name: string) =>
+    WRITE_ORDER.indexOf(tensors.get(name)!.dtype);
+  const names = [...tensors.keys()].sort();
+  // Built by hand, since an object would move keys such as "0" to the front.
+  const pair = (key: string, value: unknown) =>
+    `${JSON.stringify(key)}:${JSON.stringify(value)}`;
+  const pairs = [...metadata.keys()].sort()
+    .map((key) => pair(key, metadata.get(key)));
+  const fields = pairs.length > 0 ? [`"__metadata__":{${pairs}}`] : [];
   let begin = 0;
-  for (const [name, { dtype, shape }] of ordered) {
-    if (name === "__metadata__") {
-      throw new TypeError(`Cannot write a tensor with the name "${name}"`);
-    }
+  for (const name of names.sort((a, b) => widthOf(b) - widthOf(a))) {
+    const { dtype, shape } = tensors.get(name)!;
     const end = begin + elementCount(shape) * DTYPE_BYTES.get(dtype)!;
-    const entry = { dtype, shape, data_offsets: [begin, end] };
-    fields.push(`${JSON.stringify(name)}:${JSON.stringify(entry)}`);
+    fields.push(pair(name, { dtype, shape, data_offsets: [begin, end] }));
     begin = end;
   }
   const json = new TextEncoder().encode(`{${fields}}`);
@@ -120,8 +114,4 @@ export function formatHeader(
   new DataView(header.buffer).setBigUint64(0, BigInt(length), true);
   header.set(json, 8);
   return { header, fileBytes: header.length + begin };
-}
-
-function compareText(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }
