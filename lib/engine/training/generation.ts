@@ -212,30 +212,25 @@ export function generator(classifier: Classifier, options: GeneratorOptions) {
         });
         await onToken();
         if (shards.flat().every(({ isDone }) => isDone)) return;
-        const next = shards.flatMap((all) =>
-          all.flatMap((search, i) =>
-            search.next.map(({ token, parent }) => ({
-              token,
-              parent: i * beams + parent,
-            }))
+        const last = shards.flat()
+          .flatMap(({ running }) =>
+            running.map(({ tokens }) => tokens.at(-1)!)
+          );
+        const parents = shards.flatMap((all) =>
+          all.flatMap(({ running }, i) =>
+            running.map(({ parent }) => i * beams + parent)
           )
         );
-        const input = {
-          ids: tf.tensor2d(
-            next.map(({ token }) => token),
-            [next.length, 1],
-            "int32",
-          ),
-          at: tf.tensor1d([at]),
-          parents: beams === 1
-            ? undefined
-            : tf.tensor1d(next.map(({ parent }) => parent), "int32"),
-        };
         const own = caches;
-        ({ tokens, scores, caches } = writeToken({
-          ...{ adapter, ...input, mask, prompt, own },
-        }));
-        tf.dispose([{ ...input }, own]);
+        ({ tokens, scores, caches } = tf.tidy(() =>
+          writeToken({
+            ...{ adapter, mask, prompt, own },
+            ids: tf.tensor2d(last, [last.length, 1], "int32"),
+            at: tf.tensor1d([at]),
+            parents: beams === 1 ? undefined : tf.tensor1d(parents, "int32"),
+          })
+        ));
+        tf.dispose(own);
       }
     } finally {
       tf.dispose([ids, mask, prompt, caches]);
@@ -262,9 +257,7 @@ function emptyCaches(prompt: Caches, beams: number, places: number): Caches {
   const made = new Map<string, tf.Tensor4D>();
   const empty = ({ shape: [sequences, heads, , depth] }: tf.Tensor4D) => {
     const shape = [sequences * beams, heads, places, depth] as const;
-    const zeros = made.get(String(shape)) ?? tf.zeros([...shape]);
-    made.set(String(shape), zeros);
-    return zeros;
+    return made.getOrInsertComputed(String(shape), () => tf.zeros([...shape]));
   };
   return prompt.map((layers) =>
     layers.map(({ key, value }) => ({ key: empty(key), value: empty(value) }))
@@ -324,23 +317,16 @@ interface Beam {
 /** The search for one text, as that of transformers with `early_stopping=False`; with one beam, greedy. */
 class Search {
   isDone = false;
-  #running: readonly Beam[] = [{ tokens: [], score: 0, parent: 0 }];
+  /** Texts that go on, as many as there are beams once it has advanced. */
+  running: readonly Beam[] = [{ tokens: [], score: 0, parent: 0 }];
   /** Ended texts, the best first. */
-  #ended: readonly Omit<Beam, "parent">[] = [];
+  #ended: readonly Beam[] = [];
 
   constructor(private readonly options: SearchOptions) {}
 
   /** The best text that has ended, or of those that go on. */
   get best(): readonly number[] {
-    return (this.#ended[0] ?? this.#running[0]!).tokens;
-  }
-
-  /** Last token and parent of each beam; of a search that is done, any. */
-  get next(): { readonly token: number; readonly parent: number }[] {
-    return Array.from({ length: this.options.beams }, (_, i) => {
-      const { tokens = [], parent = i } = this.#running[i] ?? {};
-      return { token: tokens.at(-1) ?? 0, parent };
-    });
+    return (this.#ended[0] ?? this.running[0]!).tokens;
   }
 
   /**
@@ -353,7 +339,7 @@ class Search {
     if (this.isDone) return;
     const { beams, ends, maxTokens, lengthPenalty } = this.options;
     const count = candidateCount(this.options);
-    const found = this.#running.flatMap((beam, parent) =>
+    const found = this.running.flatMap((beam, parent) =>
       Array.from({ length: count }, (_, i): Beam => ({
         tokens: [...beam.tokens, tokens[parent * count + i]!],
         score: Math.fround(beam.score + scores[parent * count + i]!),
@@ -368,23 +354,21 @@ class Search {
     const ended = found.slice(0, beams)
       .filter((it) => isLast || isEnd(it))
       .map((it) => ({
+        ...it,
         tokens: isEnd(it) ? it.tokens.slice(0, -1) : it.tokens,
         score: scored(it.score),
       }));
     this.#ended = [...this.#ended, ...ended].sort(byScore).slice(0, beams);
-    this.#running = found.filter((it) => !isEnd(it)).slice(0, beams);
+    this.running = found.filter((it) => !isEnd(it)).slice(0, beams);
     const isFull = this.#ended.length === beams;
     // No text that goes on is better than all that have ended, if it ended here.
     const isBeaten = isFull &&
       (beams === 1 ||
-        scored(this.#running[0]!.score) <= this.#ended.at(-1)!.score);
+        scored(this.running[0]!.score) <= this.#ended.at(-1)!.score);
     this.isDone = isLast || isBeaten;
   }
 }
 
-function byScore(
-  a: { readonly score: number },
-  b: { readonly score: number },
-): number {
+function byScore(a: Beam, b: Beam): number {
   return b.score - a.score;
 }
