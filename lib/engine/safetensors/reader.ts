@@ -115,20 +115,16 @@ export class SafetensorsFile implements Disposable {
    */
   ints(name: string): Int32Array<ArrayBuffer> {
     const entry = this.#entry(name, ["I32", "I64"]);
-    const values = new Int32Array(elementCount(entry.shape));
-    if (entry.dtype === "I32") return this.#read(entry, values);
-    const wide = this.#read(entry, new BigInt64Array(values.length));
-    for (let i = 0; i < wide.length; i++) {
-      values[i] = Number(wide[i]);
-      if (BigInt(values[i]!) !== wide[i]) {
-        throw new RangeError(
-          `Tensor "${name}" of "${this.path}" holds ${
-            wide[i]
-          } at position ${i}, which does not fit 32 bits`,
-        );
-      }
-    }
-    return values;
+    const count = elementCount(entry.shape);
+    if (entry.dtype === "I32") return this.#read(entry, new Int32Array(count));
+    const wide = this.#read(entry, new BigInt64Array(count));
+    const i = wide.findIndex((it) => it !== BigInt.asIntN(32, it));
+    if (i < 0) return Int32Array.from(wide, Number);
+    throw new RangeError(
+      `Tensor "${name}" of "${this.path}" holds ${
+        wide[i]
+      } at position ${i}, which does not fit 32 bits`,
+    );
   }
 
   /** Reads a tensor of type U8. */
