@@ -21,8 +21,8 @@ import { storedTensors } from "./parameters.ts";
 export interface FrozenWeights {
   /** Tables and normalizations by the names of their tensors. */
   readonly tensors: ReadonlyMap<string, tf.Tensor>;
-  /** The linear modules of each product, joined: by the name of the first of them. */
-  readonly products: ReadonlyMap<string, FrozenProduct>;
+  /** The linear modules of each product, joined. */
+  readonly products: readonly FrozenProduct[];
 }
 
 /** Linear modules on the same input, as one. */
@@ -47,9 +47,8 @@ export function loadFrozen(
   model: Model,
 ): FrozenWeights {
   const { read } = storedTensors(file, model);
-  const products = new Map<string, FrozenProduct>();
   const ofProducts = new Set<string>();
-  for (const modules of encoderProducts(model)) {
+  const products = encoderProducts(model).map((modules): FrozenProduct => {
     const join = (kind: "weight" | "bias") => {
       const names = modules.map((module) => `${module}.${kind}`);
       const shapes = names.map((name) => model.tensors.get(name)!);
@@ -64,15 +63,15 @@ export function loadFrozen(
         });
       });
     };
-    products.set(modules[0]!, {
+    return {
       modules,
       outputs: modules.map((name) => model.tensors.get(`${name}.weight`)![0]!),
       weight: narrowed(join("weight") as tf.Tensor2D),
       bias: model.tensors.has(`${modules[0]}.bias`)
         ? join("bias") as tf.Tensor1D
         : undefined,
-    });
-  }
+    };
+  });
   const tensors = new Map<string, tf.Tensor>();
   for (const [name, shape] of model.tensors) {
     if (ofProducts.has(name)) continue;
@@ -223,8 +222,8 @@ export class PassWeights {
 
   /** The joined weights of several modules, which may be a part of a product that was loaded. */
   #frozen(modules: readonly string[]): FrozenProduct {
-    const products = this.tensors.weights?.products.values() ?? [];
-    const joined = [...products].find((it) => it.modules.includes(modules[0]!));
+    const joined = this.tensors.weights?.products
+      .find((it) => it.modules.includes(modules[0]!));
     const start = joined?.modules.indexOf(modules[0]!) ?? 0;
     const end = start + modules.length;
     if (joined?.modules.slice(start, end).join() !== modules.join()) {
@@ -245,19 +244,14 @@ export class PassWeights {
 
   #adapters({ modules, outputs }: FrozenProduct): AdapterBlock[] {
     const { parameters, layout } = this.tensors;
-    const blocks: AdapterBlock[] = [];
-    let offset = 0;
-    for (const [i, name] of modules.entries()) {
+    let end = 0;
+    return modules.flatMap((name, i) => {
       const width = outputs[i]!;
-      if (this.#adapted.has(name)) {
-        const factors = layout.kind.factors((it) =>
-          parameters[`${name}.${it}`]!
-        );
-        blocks.push({ ...factors, offset, width });
-      }
-      offset += width;
-    }
-    return blocks;
+      end += width;
+      if (!this.#adapted.has(name)) return [];
+      const factors = layout.kind.factors((it) => parameters[`${name}.${it}`]!);
+      return { ...factors, offset: end - width, width };
+    });
   }
 
   /** A tensor that is frozen or trained; undefined if there is none of this name. */

@@ -250,7 +250,7 @@ Deno.test({
   },
 });
 
-const NO_WEIGHTS: FrozenWeights = { tensors: new Map(), products: new Map() };
+const NO_WEIGHTS: FrozenWeights = { tensors: new Map(), products: [] };
 
 /** Batches of one example each, of these lengths. */
 function batchesOf(lengths: readonly number[]) {
