@@ -87,8 +87,7 @@ export function padBatch(
   const types = new Int32Array(batch * seq);
   const mask = new Float32Array(batch * seq);
   const perRow = examples.words === undefined ? 1 : seq;
-  const labels = new Float32Array(batch * perRow)
-    .fill(NaN);
+  const labels = new Float32Array(batch * perRow).fill(NaN);
   let tokens = 0;
   indices.forEach((example, row) => {
     const start = examples.offsets[example]!;

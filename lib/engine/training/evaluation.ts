@@ -93,14 +93,8 @@ export function evaluator(
     let all = new Float32Array();
     try {
       let done = 0;
-      for (
-        const { indices, length } of evaluationBatches(
-          classifier,
-          examples,
-          ranks,
-          options,
-        )
-      ) {
+      const batches = evaluationBatches(classifier, examples, ranks, options);
+      for (const { indices, length } of batches) {
         await yieldToEvents();
         signal?.throwIfAborted();
         const padded = padBatch(examples, indices, model, length);
