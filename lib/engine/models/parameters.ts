@@ -79,26 +79,25 @@ export function parameterLayout(
 
 function adaptedModules(model: Model, targets: TargetModules): AdaptedModule[] {
   const all = encoderProducts(model).flat();
-  const isNamed = (name: string, target: string) =>
-    name === target || name.endsWith(`.${target}`);
-  if (targets !== "all-linear") {
-    const unknown = targets.find((target) =>
-      !all.some((name) => isNamed(name, target))
+  const named = targets === "all-linear" ? all : targets;
+  if (named.length === 0) {
+    throw new RangeError(
+      "targetModules names no module; leave it out for the model's defaults",
     );
-    if (unknown !== undefined || targets.length === 0) {
-      const ends = new Set(all.map((name) => name.replace(/^.*\.\d+\./, "")));
-      throw new RangeError(
-        unknown === undefined
-          ? "targetModules names no module; leave it out for the model's defaults"
-          : `targetModules: no linear module of the model ends in "${unknown}"; it has ${
-            [...ends].map((end) => `"${end}"`).join(", ")
-          }`,
-      );
-    }
   }
-  return all.filter((name) =>
-    targets === "all-linear" || targets.some((target) => isNamed(name, target))
-  ).map((name) => {
+  const endsIn = (name: string, target: string) =>
+    `.${name}`.endsWith(`.${target}`);
+  const unknown = named.find((it) => !all.some((name) => endsIn(name, it)));
+  if (unknown !== undefined) {
+    const ends = new Set(all.map((name) => name.replace(/^.*\.\d+\./, "")));
+    throw new RangeError(
+      `targetModules: no linear module of the model ends in "${unknown}"; it has ${
+        [...ends].map((end) => `"${end}"`).join(", ")
+      }`,
+    );
+  }
+  const adapted = all.filter((name) => named.some((it) => endsIn(name, it)));
+  return adapted.map((name) => {
     const [outputs, inputs] = model.tensors.get(`${name}.weight`)!;
     return { name, inputs: inputs!, outputs: outputs! };
   });
