@@ -100,18 +100,17 @@ export function evaluator(
         const padded = padBatch(examples, indices, model, length);
         const note = compilingNote([padded], shapes);
         if (note !== undefined) progress?.(done, note);
-        const input = {
-          ...batchTensors(padded),
+        const { outputs } = tf.tidy(() => {
+          const input = batchTensors(padded);
+          if (model.head !== "language") return run({ ...held, input });
           // The tokens that labels are; NaN, where there are none, becomes 0.
-          ...model.head === "language" && {
-            next: tf.tensor2d(padded.labels, padded.shape, "int32"),
-          },
-        };
-        const { outputs } = run({ ...held, input });
+          const next = tf.tensor2d(padded.labels, padded.shape, "int32");
+          return run({ ...held, input: { ...input, next } });
+        });
         const batch = await outputs.data();
         const [, rows, width] = outputs.shape as [number, number, number];
         const perExample = rows / indices.length;
-        tf.dispose([{ ...input }, outputs]);
+        tf.dispose(outputs);
         if (all.length === 0) all = new Float32Array(ranks * count * width);
         for (let rank = 0; rank < ranks; rank++) {
           indices.forEach((example, row) => {
