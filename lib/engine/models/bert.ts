@@ -35,14 +35,8 @@ export const bert: Architecture = {
   },
   configure(json) {
     const config = BertConfig.parse(json);
-    return {
-      ...bertSizes(config),
-      encoder: (m, read) => bertEncoder(m, "bert", config, { read }),
-      heads: {
-        sequence: bertHead("bert.pooler.dense", headDropout(config)),
-        tokens: tokensHead(headDropout(config)),
-      },
-    };
+    const head = bertHead("bert.pooler.dense", headDropout(config));
+    return bertModel("bert", config, head);
   },
 };
 
@@ -86,6 +80,25 @@ export function bertSizes(
   return { ...sizesOf(config), padId: config.pad_token_id ?? 0 };
 }
 
+/**
+ * A model of BERT's encoder under a name.
+ *
+ * @param sequence Its head for a sequence
+ * @param width Of the embeddings
+ */
+export function bertModel(
+  name: string,
+  config: BertConfig,
+  sequence: Head,
+  width = config.hidden_size,
+): Description {
+  return {
+    ...bertSizes(config),
+    encoder: (m, read) => encode(m, name, config, width, read),
+    heads: { sequence, tokens: tokensHead(headDropout(config)) },
+  };
+}
+
 /** Rate of the dropout before the last layer of a head. */
 export function headDropout(config: BertConfig): number {
   return config.classifier_dropout ?? config.hidden_dropout_prob;
@@ -109,19 +122,12 @@ export function tokensHead(dropout: number, name = "classifier"): Head {
   };
 }
 
-/**
- * BERT's encoder under a name.
- *
- * @param width Of the embeddings
- */
-export function bertEncoder<T>(
+function encode<T>(
   m: Pass<T>,
   name: string,
   config: BertConfig,
-  { read, width = config.hidden_size }: {
-    readonly read: Read<T> | undefined;
-    readonly width?: number;
-  },
+  width: number,
+  read?: Read<T>,
 ): T {
   const { hidden_size: hidden } = config;
   let x = bertEmbeddings(m, `${name}.embeddings`, config, width);

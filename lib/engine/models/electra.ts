@@ -1,11 +1,4 @@
-import {
-  BertConfig,
-  bertEncoder,
-  bertSizes,
-  headDropout,
-  tokensHead,
-  wordPiece,
-} from "./bert.ts";
+import { BertConfig, bertModel, headDropout, wordPiece } from "./bert.ts";
 import { count } from "./config.ts";
 import type { Architecture } from "./model.ts";
 import { robertaHead } from "./roberta.ts";
@@ -28,13 +21,7 @@ export const electra: Architecture = {
   configure(json) {
     const config = BertConfig.parse(json);
     const width = count.default(128).parse(config.embedding_size);
-    return {
-      ...bertSizes(config),
-      encoder: (m, read) => bertEncoder(m, "electra", config, { read, width }),
-      heads: {
-        sequence: robertaHead(headDropout(config), "gelu"),
-        tokens: tokensHead(headDropout(config)),
-      },
-    };
+    const head = robertaHead(headDropout(config), "gelu");
+    return bertModel("electra", config, head, width);
   },
 };

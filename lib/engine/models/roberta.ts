@@ -1,11 +1,5 @@
 import type { TokenizerClass } from "../../text/tokenizer_files.ts";
-import {
-  BertConfig,
-  bertEncoder,
-  bertSizes,
-  headDropout,
-  tokensHead,
-} from "./bert.ts";
+import { BertConfig, bertModel, headDropout } from "./bert.ts";
 import type { Architecture, Head } from "./model.ts";
 
 /** A class of transformers with byte-level BPE. */
@@ -42,14 +36,9 @@ export const roberta: Architecture = {
   configure(json) {
     const config = BertConfig.parse(json);
     return {
-      ...bertSizes(config),
+      ...bertModel("roberta", config, robertaHead(headDropout(config))),
       padId: config.pad_token_id ?? 1,
       countsFromPadding: true,
-      encoder: (m, read) => bertEncoder(m, "roberta", config, { read }),
-      heads: {
-        sequence: robertaHead(headDropout(config)),
-        tokens: tokensHead(headDropout(config)),
-      },
     };
   },
 };
