@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { delay } from "@std/async/delay";
 import { PROGRAM } from "../../lib/cli/arguments/options.ts";
-import type { CliProject } from "../cli/project.ts";
+import { type CliProject, spawnMain } from "../cli/project.ts";
 import { withEnvironment } from "../tasks/with_environment.ts";
 import { until } from "../until.ts";
 import { Checkouts } from "./checkouts.ts";
@@ -252,6 +252,29 @@ Deno.test("cache push and pull bring the results of a pipeline from cache to cac
     assertMatch(stderr, message);
   }
 });
+
+for (const action of [["ls"], ["gc", "--older-than", "1d"]]) {
+  Deno.test(`cache ${action[0]} of a remote that does not answer exits with 130 after Ctrl-C`, async () => {
+    using checkouts = await Checkouts.open();
+    const { promise: never, resolve: end } = Promise.withResolvers<undefined>();
+    await using server = new FaultyServer(checkouts.folder, () => never);
+    const process = await withEnvironment(
+      { ...checkouts.env, DYLORA_REMOTE: server.url },
+      () =>
+        Promise.resolve(
+          spawnMain(
+            ...["cache", ...action, "--remote"],
+            ...["--out", checkouts.first.path("out")],
+          ),
+        ),
+    );
+    await until(() => server.requests.length > 0, "a request");
+    process.kill("SIGINT");
+    const { code } = await process.output();
+    end(undefined);
+    assertEquals(code, 130);
+  });
+}
 
 Deno.test("cache bundle writes a tar file, from which runs take results by a path and by a URL", async () => {
   using checkouts = await Checkouts.open();

@@ -103,11 +103,10 @@ export const cacheCommand = command`
   return await run(openStore({ out: outOf(args) }), args);
 });
 
-async function ls(store: Store, args: Arguments): Promise<void> {
-  const results = args.has("remote")
-    ? await remotes.list(store, args)
-    : listResults(store);
-  for (const result of results) {
+async function ls(store: Store, args: Arguments): Promise<number | void> {
+  const show = (
+    result: Listed | Parameters<Parameters<typeof remotes.list>[2]>[0],
+  ) => {
     const { key, pipeline, stage, started, seconds, size } = result;
     const columns = [
       key.slice(0, 12),
@@ -122,7 +121,9 @@ async function ls(store: Store, args: Arguments): Promise<void> {
       columns.push(`by ${result.signer.slice(0, 12)}${doubt}`);
     }
     writeLine(args, result, printable(columns.join("  ")));
-  }
+  };
+  if (args.has("remote")) return await remotes.list(store, args, show);
+  listResults(store).forEach(show);
 }
 
 function du(store: Store, args: Arguments): void {
@@ -151,7 +152,7 @@ async function verify(store: Store, args: Arguments): Promise<number> {
   return damaged.length > 0 ? EXIT.corrupt : EXIT.success;
 }
 
-async function gc(store: Store, args: Arguments): Promise<void> {
+async function gc(store: Store, args: Arguments): Promise<number | void> {
   if (args.has("remote")) return await remotes.gc(store, args);
   if (args.has("older-than")) {
     throw new UsageError('Option "--older-than" requires "--remote"');

@@ -96,19 +96,24 @@ export async function bundle(store: Store, args: Arguments): Promise<number> {
   return EXIT.failed;
 }
 
-/** The results in the remote, latest first, each with the public key of who vouches for it. */
-export async function list(store: Store, args: Arguments) {
-  let found: Awaited<ReturnType<Remote["list"]>> = [];
-  await withRemote(store, args, "read", async (remote) => {
-    found = await remote.list();
+/** Shows the results in the remote, latest first, each with the public key of who vouches for it. */
+export async function list(
+  store: Store,
+  args: Arguments,
+  show: (
+    result: ReturnType<typeof summaryOf> & { signer: string; trusted: boolean },
+  ) => void,
+): Promise<number> {
+  return await withRemote(store, args, "read", async (remote) => {
+    const found = await remote.list();
+    found.map(({ manifest, signer, isTrusted: trusted }) => {
+      return { ...summaryOf(manifest), signer, trusted };
+    }).sort((a, b) => a.started < b.started ? 1 : -1).forEach(show);
   });
-  return found.map(({ manifest, signer, isTrusted: trusted }) => {
-    return { ...summaryOf(manifest), signer, trusted };
-  }).sort((a, b) => a.started < b.started ? 1 : -1);
 }
 
 /** Removes old results from the remote. */
-export async function gc(store: Store, args: Arguments): Promise<void> {
+export async function gc(store: Store, args: Arguments): Promise<number> {
   const text = args.value("older-than");
   if (text === undefined) {
     throw new UsageError(
@@ -120,7 +125,7 @@ export async function gc(store: Store, args: Arguments): Promise<void> {
   if (!age.success) {
     throw invalidValue("older-than", text, "expected an age such as 90d");
   }
-  await withRemote(store, args, "read", async (remote) => {
+  return await withRemote(store, args, "read", async (remote) => {
     const done = await remote.removeBefore(Date.now() - age.data * 1000);
     const [results, files] = [
       count(done.results, "result"),
