@@ -8,7 +8,7 @@ import {
   outOf,
   PROJECT,
 } from "../arguments/options.ts";
-import { sectionsOf } from "../pages/dash_sections.ts";
+import { pageContent } from "../pages/dash_sections.ts";
 import { Follower } from "../pages/dash_state.ts";
 import { servePage } from "../pages/page_server.ts";
 import { openRun } from "../runtime/executor.ts";
@@ -46,16 +46,7 @@ export const dashCommand = command`
       return body && { body, type: ".html", policy: REPORT_POLICY };
     }
     if (name !== "state") return undefined;
-    const state = await follower.state();
-    const { stages } = state;
-    // The log of the chosen one, else of one that runs, has failed, or is done.
-    const { id = "" } = stages.find(({ id }) => id === chosen) ??
-      stages.find(({ state }) => state === "running") ??
-      stages.find(({ state }) => state === "failed") ??
-      stages.findLast(({ state }) => state === "done") ??
-      stages[0] ?? {};
-    const sections = sectionsOf(state, follower, id);
-    const body = JSON.stringify({ ...state, stage: id, sections });
+    const body = JSON.stringify(await pageContent(follower, chosen));
     return { body, type: ".json" };
   };
   const pages = join(PROJECT, "lib/cli/pages");

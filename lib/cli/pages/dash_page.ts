@@ -1,8 +1,7 @@
 // The page of "deno task dash", without its types: asks for the state of the pipeline once a second, and shows it.
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
-import type { Sections } from "./dash_sections.ts";
-import type { DashState } from "./dash_state.ts";
+import type { PageContent } from "./dash_sections.ts";
 
 const PAUSE = 1000;
 
@@ -38,12 +37,11 @@ async function update() {
   const asked = new URLSearchParams({ stage: chosen });
   const answer = await fetch(`state?${asked}`);
   if (!answer.ok) throw new Error(await answer.text());
-  const state: DashState & { stage: string; sections: Sections } = await answer
+  const { pipeline, stage, report, sections }: PageContent = await answer
     .json();
-  document.title = `${state.pipeline} - dash`;
-  for (const [id, html] of Object.entries(state.sections)) show(id, html);
-  byId<HTMLSelectElement>("stage").value = state.stage;
-  const [report] = state.reports;
+  document.title = `${pipeline} - dash`;
+  for (const [id, html] of Object.entries(sections)) show(id, html);
+  byId<HTMLSelectElement>("stage").value = stage;
   if (report === undefined) return;
   // A later run replaces the report at the same address, so its version is part of that here.
   const address = `report?${new URLSearchParams({ ...report })}`;

@@ -16,15 +16,34 @@ const FEW_CURVES = 12;
 
 const CURVE = { width: 300, height: 110, left: 40, bottom: 16 } as const;
 
-/** HTML by the id of the element that shows it; empty where there is nothing to show. */
-export type Sections = ReturnType<typeof sectionsOf>;
+/** What the page shows. */
+export type PageContent = Awaited<ReturnType<typeof pageContent>>;
 
 /**
- * The sections of a state.
+ * The present state of a pipeline, for the page.
  *
- * @param chosen Id of the stage whose log is shown.
+ * @param chosen Id of the stage whose log the user has chosen.
  */
-export function sectionsOf(
+export async function pageContent(follower: Follower, chosen: string) {
+  const state = await follower.state();
+  const { stages, reports: [report] } = state;
+  // The log of the chosen one, else of one that runs, has failed, or is done.
+  const { id: stage = "" } = stages.find(({ id }) => id === chosen) ??
+    stages.find(({ state }) => state === "running") ??
+    stages.find(({ state }) => state === "failed") ??
+    stages.findLast(({ state }) => state === "done") ??
+    stages[0] ?? {};
+  return {
+    pipeline: state.pipeline,
+    /** The stage whose log is shown. */
+    stage,
+    report,
+    /** HTML by the id of the element that shows it; empty where there is nothing to show. */
+    sections: sectionsOf(state, follower, stage),
+  };
+}
+
+function sectionsOf(
   { pipeline, stages, left, graph, tables, reports, problem = "" }: DashState,
   follower: Follower,
   chosen: string,
