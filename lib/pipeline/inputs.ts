@@ -167,16 +167,14 @@ function parseInputReference(text: string) {
   return {
     text,
     stage,
-    /** Dimensions in brackets whose values must equal those of the stage with the input; undefined without brackets: all. */
+    /** Dimensions in brackets whose values must equal those of the stage with the input, without `*`, which stands for none; undefined without brackets: all. */
     named: names?.filter((it) => it !== "*"),
-    /** True with `*`: the other dimensions take all their values. */
-    all: names?.includes("*") === true,
   };
 }
 
 /** The fault of a reference with regard to the dimensions of its stage; undefined if there is none. */
 function checkDimensions(
-  { text, stage, named, all }: InputReference,
+  { text, stage, named }: InputReference,
   many: boolean,
   theirs: readonly string[],
 ): string | undefined {
@@ -188,9 +186,6 @@ function checkDimensions(
   if (unknown !== undefined) {
     return `Stage "${stage}" has no dimension "${unknown}"` +
       didYouMean(unknown, theirs);
-  }
-  if (all && !many) {
-    return `This input takes one artifact, but "*" selects any number of artifacts`;
   }
   const open = theirs.filter((it) => !named.includes(it));
   return open.length > 0 && !many

@@ -1,5 +1,5 @@
 /** The matrix of a stage: its values, and the combinations that they make. */
-import type { z } from "zod";
+import * as z from "zod";
 import { reportIssues } from "./check.ts";
 import { didYouMean } from "./did_you_mean.ts";
 import {
@@ -171,16 +171,11 @@ export function readMatrix(
     reportIssues(issues, faults, { file, at: path, schema, value, owner });
     return data;
   };
+  check(z.record(Key, z.unknown()));
   const dimensions: Record<string, (string | number)[]> = {};
   for (const name of Object.keys(value)) {
     if (name === "include" || name === "exclude") continue;
     const at = [...path, name];
-    if (!Key.safeParse(name).success) {
-      faults.addAtKey(
-        at,
-        `Invalid name "${name}" of a dimension: a name consists of at most 100 letters, digits, "_" and "-", and does not begin with "-"`,
-      );
-    }
     const list = check(List, name) ?? [];
     const values = list.flatMap((it, index) => {
       const item = check(MatrixItem, name, index);

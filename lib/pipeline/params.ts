@@ -174,11 +174,7 @@ function* referencesIn(value: unknown, path: Path): Generator<Path> {
 /** A value and all that it contains, with their paths. */
 function* valuesIn(value: unknown, path: Path): Generator<[Path, unknown]> {
   yield [path, value];
-  const entries = Array.isArray(value)
-    ? value.entries()
-    : isMapping(value)
-    ? Object.entries(value)
-    : [];
+  const entries = typeof value === "object" ? Object.entries(value ?? {}) : [];
   for (const [key, item] of entries) yield* valuesIn(item, [...path, key]);
 }
 

@@ -201,7 +201,7 @@ stages:
     with: { source: x }
     matrix: { -d: [1], v: [.a] }`,
     [
-      '6:15 Invalid name "-d" of a dimension: a name consists of at most 100 letters, digits, "_" and "-", and does not begin with "-"',
+      '6:15 Invalid name "-d" in the matrix of stage "data": A name consists of at most 100 letters, digits, "_" and "-", and does not begin with "-"',
       '6:28 Invalid "v.0" of the matrix of stage "data": text in a matrix becomes part of a folder name, so it consists of at most 64 letters, digits, "_", ".", "+" and "-", and begins with a letter or digit; to use other text, choose a short name and add the text with "include", got text ".a"',
     ],
   ],
@@ -236,7 +236,7 @@ stages:
   c: { task: train, inputs: { data: data, start: train[sed] } }`,
     [
       '5:50 "train[seed]" names no value of "lr", but this input takes one artifact; write "train"',
-      '6:50 This input takes one artifact, but "*" selects any number of artifacts',
+      '6:50 "train[*]" names no value of "seed", "lr", but this input takes one artifact; write "train"',
       '7:50 Stage "train" has no dimension "sed"; did you mean "seed"?',
     ],
   ],
