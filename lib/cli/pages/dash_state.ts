@@ -55,21 +55,12 @@ interface ReadStage {
   readonly result: Manifest | undefined;
 }
 
-interface Found {
-  readonly pipeline: string;
-  readonly limits: Limits;
-  readonly stages: ReadonlyMap<string, ReadStage>;
-  readonly tables: readonly RankTable[];
-  /** The page of each report that is up to date; its version changes with the content. */
-  readonly pages: ReadonlyMap<string, { path: string; version: string }>;
-}
-
 /** Follows the runs of a pipeline. */
 export class Follower {
-  #found: Found = {
-    ...{ pipeline: "", stages: new Map(), tables: [], pages: new Map() },
-    limits: { jobs: 1, cpus: 1, memory: 0, gpus: [] },
-  };
+  #pipeline = "";
+  #limits: Limits = { jobs: 1, cpus: 1, memory: 0, gpus: [] };
+  #stages: ReadonlyMap<string, ReadStage> = new Map();
+  #tables: readonly RankTable[] = [];
   #problem: string | undefined;
   #at = -Infinity;
   readonly #logs = new Map<string, StageLog>();
@@ -89,24 +80,27 @@ export class Follower {
   /** The state now. */
   async state() {
     if (Date.now() - this.#at > PAUSE) await this.#read();
-    const { pipeline, stages, tables, pages } = this.#found;
+    const stages = [...this.#stages.values()];
     const states = new Map(
-      [...stages].map(([id, it]) => [id, this.#stageState(it)]),
+      stages.map((it) => [it.stage.id, this.#stageState(it)]),
     );
     return {
       /** Its name; empty until it has been read. */
-      pipeline,
+      pipeline: this.#pipeline,
       stages: [...states.values()],
       /** Time left of the stages that run and wait: `2 min left`; undefined if none runs. */
       left: this.#left(states),
       /** The stages and what each needs, as SVG. */
       graph: stageGraph(
-        groupStages([...stages.values()].map(({ stage }) => stage)),
+        groupStages(stages.map(({ stage }) => stage)),
         ({ stages }) => cellContent(stages.map((id) => states.get(id)!)),
       ),
-      tables,
+      tables: this.#tables,
       /** Reports that are up to date; a version changes with the content. */
-      reports: [...pages].map(([stage, { version }]) => ({ stage, version })),
+      reports: stages.flatMap((it) => {
+        const page = this.#page(it);
+        return page ? [{ stage: it.stage.id, version: page.version }] : [];
+      }),
       /** Why the last read failed, such as an error in the pipeline file. */
       problem: this.#problem,
     };
@@ -114,13 +108,14 @@ export class Follower {
 
   /** The page of a report that is up to date; undefined if there is none. */
   report(stage: string): Uint8Array<ArrayBuffer> | undefined {
-    const page = this.#found.pages.get(stage);
+    const read = this.#stages.get(stage);
+    const page = read && this.#page(read);
     return page && Deno.readFileSync(page.path);
   }
 
   /** The task, the parameters and the resources of a stage, and what its result took, as YAML. */
   about(id: string): string {
-    const { stage, result } = this.#found.stages.get(id) ?? {};
+    const { stage, result } = this.#stages.get(id) ?? {};
     if (stage === undefined) return "";
     const { task, params, resources } = stage;
     const took = result && { started: result.started, seconds: result.seconds };
@@ -129,7 +124,7 @@ export class Follower {
 
   /** The log of the last run of a stage, read up to its present end. */
   log(id: string): StageLog | undefined {
-    const { status, result } = this.#found.stages.get(id) ?? {};
+    const { status, result } = this.#stages.get(id) ?? {};
     const path = status?.live?.log ??
       (result ? this.store.blobs.path(result.log.blob) : status?.failure?.log);
     if (path === undefined) return undefined;
@@ -146,22 +141,17 @@ export class Follower {
     this.#at = Date.now();
     try {
       const { graph, limits, status } = await this.read();
-      const { pipeline, stages: known } = graph;
-      const stages = status.map((status): ReadStage => {
-        const { stage, decision } = status;
+      this.#pipeline = graph.pipeline;
+      this.#limits = limits;
+      this.#stages = new Map(status.map((status) => {
+        const { stage: id, decision } = status;
         const result = /^(unchanged|restore)$/.test(decision.state) &&
             "key" in decision
           ? this.store.manifests.find(decision.key)
           : undefined;
-        return { stage: known.get(stage)!, status, result };
-      });
-      this.#found = {
-        pipeline,
-        limits,
-        stages: new Map(stages.map((it) => [it.stage.id, it])),
-        tables: await rankTables(stages, this.store),
-        pages: new Map(stages.flatMap((it) => this.#page(pipeline, it))),
-      };
+        return [id, { stage: graph.stages.get(id)!, status, result }];
+      }));
+      this.#tables = await rankTables([...this.#stages.values()], this.store);
       this.#problem = undefined;
     } catch (error) {
       // Shown on the page: the user may be editing the file.
@@ -170,20 +160,19 @@ export class Follower {
   }
 
   /** The page of a report: beside the folder of the stage, with the facts of the run, if the run has written it, else as the stage made it. */
-  #page(pipeline: string, { stage, status, result }: ReadStage) {
+  #page({ stage, status, result }: ReadStage) {
     const file = result?.files.find(({ path }) => path === "report.html");
     const isReport = stage.declaration.output.kind === "report";
-    if (file === undefined || !isReport) return [];
-    const folder = visibleFolder(this.out, pipeline, stage.id);
+    if (file === undefined || !isReport) return undefined;
+    const folder = visibleFolder(this.out, this.#pipeline, stage.id);
     const [page, source] = [`${folder}.html`, `${folder}/report.html`]
       .map(fingerprint);
     // What is visible may be the report of a run with other parameters.
     const isOwn = status.decision.state === "unchanged" &&
       page !== undefined && page.modified >= (source?.modified ?? 0);
-    const shown = isOwn
+    return isOwn
       ? { path: `${folder}.html`, version: `${page.changed}` }
       : { path: this.store.blobs.path(file.blob), version: file.blob };
-    return [[stage.id, shown] as const];
   }
 
   #stageState(
@@ -202,10 +191,9 @@ export class Follower {
 
   #left(states: ReadonlyMap<string, StageState>): string | undefined {
     const forecast = new Forecast();
-    const { stages, limits } = this.#found;
     forecast.expect({
-      ...{ ...limits, gpus: limits.gpus.length },
-      stages: [...stages.values()].map(({ stage, status }) => ({
+      ...{ ...this.#limits, gpus: this.#limits.gpus.length },
+      stages: [...this.#stages.values()].map(({ stage, status }) => ({
         stage: stage.id,
         needs: Object.values(stage.inputs).flat(),
         ...{ cpus: stage.resources.cpus, gpus: stage.resources.gpu },
@@ -215,7 +203,8 @@ export class Follower {
     const running = new Map<string, number | undefined>();
     for (const { id, state, running: now } of states.values()) {
       if (now !== undefined) running.set(id, now.left);
-      if (state === "done") forecast.end(id, stages.get(id)!.result!.seconds);
+      if (state !== "done") continue;
+      forecast.end(id, this.#stages.get(id)!.result!.seconds);
     }
     const left = running.size > 0 ? forecast.left(running) : undefined;
     return left && leftText(left);
