@@ -151,25 +151,14 @@ function evaluate(reference: string, scope: Scope): unknown {
 }
 
 function member(value: unknown, key: string, walked: string): unknown {
-  if (Array.isArray(value)) {
-    if (/^\d+$/.test(key) && Number(key) < value.length) {
-      return value[Number(key)];
-    }
-    throw new UnresolvedReference(
-      `"${walked}" is a list of length ${value.length} and has no item "${key}"`,
-    );
-  }
-  if (!isMapping(value)) {
-    throw new UnresolvedReference(
-      `"${walked}" is not a mapping, so it has no "${key}"`,
-    );
-  }
-  if (!Object.hasOwn(value, key)) {
-    throw new UnresolvedReference(
-      `"${walked}" has no "${key}"${didYouMean(key, Object.keys(value))}`,
-    );
-  }
-  return value[key];
+  const keys = typeof value === "object" ? Object.keys(value ?? {}) : [];
+  if (keys.includes(key)) return (value as Mapping)[key];
+  const length = Array.isArray(value) ? ` of length ${value.length}` : "";
+  throw new UnresolvedReference(
+    isMapping(value)
+      ? `"${walked}" has no "${key}"${didYouMean(key, keys)}`
+      : `"${walked}" is ${describe(value)}${length} and has no "${key}"`,
+  );
 }
 
 /** Key under which `with` takes all parameters of a mapping, or of several, like YAML's merge key. */

@@ -65,8 +65,8 @@ Deno.test("substitute() reports faulty references with their paths", () => {
       'a: "params" has no "modle"; did you mean "model"?',
       'b.0: Unknown name "matrx"; did you mean "matrix"?',
       'c: "${params.train}" is a mapping and cannot be inserted into text',
-      'd: "params.model" is not a mapping, so it has no "size"',
-      'e: "params.train.ranks" is a list of length 3 and has no item "5"',
+      'd: "params.model" is text "roberta" and has no "size"',
+      'e: "params.train.ranks" is a list of length 3 and has no "5"',
       'f: A reference that starts with "${" has no closing "}"',
     ],
   );
@@ -77,7 +77,7 @@ Deno.test("substitute() reads own keys only", () => {
     ': "params" has no "constructor"',
   ]);
   assertEquals(resolve("${params.train.ranks.length}"), [
-    ': "params.train.ranks" is a list of length 3 and has no item "length"',
+    ': "params.train.ranks" is a list of length 3 and has no "length"',
   ]);
 });
 

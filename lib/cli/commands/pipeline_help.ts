@@ -71,9 +71,7 @@ export async function helpOfPipeline(args: Arguments): Promise<string> {
       "Parameters (-S KEY=VALUE):",
       parameters.flatMap(({ name, value, description }) => [
         value === undefined ? `  ${name}` : `  ${name} = ${flow(value)}`,
-        ...description === ""
-          ? []
-          : wrap(description, WIDTH - INDENT.length).map((it) => INDENT + it),
+        ...description === "" ? [] : wrap(`      ${description}`, WIDTH),
       ]),
     ),
     ...section(
@@ -89,8 +87,6 @@ export async function helpOfPipeline(args: Arguments): Promise<string> {
     'Run "deno task pipeline --help" for all options.',
   ].join("\n"));
 }
-
-const INDENT = "      ";
 
 /**
  * Reads a pipeline file for help and completion, as written: not expanded, and

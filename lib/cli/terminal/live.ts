@@ -7,6 +7,7 @@ import {
   bytes,
   clip,
   duration,
+  jobText,
   type Message,
   progressText,
   type Renderer,
@@ -209,7 +210,7 @@ export class LiveTable implements Renderer {
       : `${about(left)} left`;
     const number = job === undefined ? "" : `job ${job.job}: `;
     const text = isQueued
-      ? `job ${job.job} ${job.state}${job.reason ? ` (${job.reason})` : ""}`
+      ? jobText(job)
       : progress === undefined || progress.total <= 0
       ? said.at(-1) ?? ""
       : number + (otherWork ?? progressText(progress));

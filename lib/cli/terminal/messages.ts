@@ -91,11 +91,8 @@ export function messageLine(message: Message): string | undefined {
       const what = attempt > 1 ? `attempt ${attempt}` : "run";
       return `${style.dim(`${stage}:`)} ${what} - ${reason}`;
     }
-    case "queued": {
-      const { stage, job, state, reason } = message;
-      const why = reason === undefined ? "" : ` (${reason})`;
-      return style.dim(`${stage}: job ${job} ${state}${printable(why)}`);
-    }
+    case "queued":
+      return style.dim(`${message.stage}: ${jobText(message)}`);
     case "finished": {
       const { stage, outcome, seconds } = message;
       // Skipped ones are listed by the reason.
@@ -296,9 +293,9 @@ function answerLines(answer: Answer): string[] {
   const { findings, adapters, reports, predict, python } = answer;
   const isOne = findings.length === 1;
   const rows = [
-    ...(adapters.length === 0 ? [] : [["adapter", listed(adapters, 1)]]),
-    ...(predict === undefined ? [] : [["predict", predict]]),
-    ...(answer.try === undefined ? [] : [["try", answer.try]]),
+    ["adapter", listed(adapters, 1)],
+    ["predict", predict],
+    ["try", answer.try],
     ...python.map((line, i) => [i === 0 ? "python" : "", line]),
     ...reports.map((path) => ["report", path]),
   ];
@@ -308,19 +305,17 @@ function answerLines(answer: Answer): string[] {
       ...wrap(`${printable(title)}: ${printable(headline)}`, WIDTH)
         .map(style.bold),
       ...(isOne
-        ? reasons.flatMap((reason) =>
-          wrap(printable(reason), WIDTH - 2).map((line) => `  ${line}`)
-        )
+        ? reasons.flatMap((it) => wrap(`  ${printable(it)}`, WIDTH))
         : rank === undefined
         ? []
         : [`  recommended rank: ${rank}`]),
     ]),
-    ...answer.faults.flatMap((fault) =>
-      wrap(`problem: ${printable(fault)}`, WIDTH - 2).map((line) => `  ${line}`)
+    ...answer.faults.flatMap((it) =>
+      wrap(`  problem: ${printable(it)}`, WIDTH)
     ),
     "",
-    ...rows.map(([what, text]) =>
-      `${style.dim(what!.padEnd(7))}  ${printable(text!)}`
+    ...rows.flatMap(([what, text]) =>
+      text ? `${style.dim(what!.padEnd(7))}  ${printable(text)}` : []
     ),
   ];
 }
@@ -341,10 +336,8 @@ export function eventText(event: Event): string | undefined {
       return event.step === undefined
         ? printable(`${event.name} = ${event.value}`)
         : undefined;
-    case "queued": {
-      const why = event.reason === undefined ? "" : ` (${event.reason})`;
-      return printable(`job ${event.job}: ${event.state}${why}`);
-    }
+    case "queued":
+      return jobText(event);
     case "started":
       return `attempt ${event.attempt}: ${event.reason}`;
     case "failed":
@@ -352,6 +345,14 @@ export function eventText(event: Event): string | undefined {
     default:
       return undefined;
   }
+}
+
+/** The job of a stage in a batch system: `job 12_3 PENDING (Resources)`. */
+export function jobText(
+  { job, state, reason }: Message & { type: "queued" },
+): string {
+  const why = reason === undefined ? "" : ` (${reason})`;
+  return printable(`job ${job} ${state}${why}`);
 }
 
 /** The progress of a stage: `128/8192 examples, loss 0.41`. */

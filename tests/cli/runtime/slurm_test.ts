@@ -36,7 +36,7 @@ stages:
       assertMatch(shown, /Nice=5/);
       assertEquals(project.read("out/test/second/out.txt"), "a\nb\n");
       const logs = await project.call("logs", "first");
-      assertMatch(logs.stdout, new RegExp(`job ${job}: `));
+      assertMatch(logs.stdout, new RegExp(`job ${job} `));
       // The command line has the last word.
       const local = await project.call(
         "pipeline",
