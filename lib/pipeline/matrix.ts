@@ -24,11 +24,7 @@ export interface Combination {
 }
 
 /** A matrix with its references resolved. */
-export interface MatrixSource {
-  readonly dimensions: Readonly<Record<string, readonly (string | number)[]>>;
-  readonly include: readonly Mapping[];
-  readonly exclude: readonly Mapping[];
-}
+type MatrixSource = NonNullable<ReturnType<typeof readMatrix>>;
 
 /** Names of the dimensions that places have. */
 export function dimensionsOf(places: readonly MatrixValues[]): string[] {
@@ -142,7 +138,7 @@ export function stageId(name: string, place: MatrixValues): string {
  * Resolves the references of the matrix of a stage and checks its values.
  *
  * @param inherited Dimensions of the inputs; undefined if they are unknown.
- * @returns undefined if the matrix has faults, which are added to `faults`.
+ * @returns Values by dimension and the entries of `include` and `exclude`; undefined if the matrix has faults, which are added to `faults`.
  */
 export function readMatrix(
   stage: string,
@@ -153,7 +149,7 @@ export function readMatrix(
     readonly params: Mapping;
     readonly faults: FaultList;
   },
-): MatrixSource | undefined {
+) {
   const path = ["stages", stage, "matrix"];
   const owner = `the matrix of stage "${stage}"`;
   const before = faults.size;

@@ -30,14 +30,7 @@ import { cellContent, type DrawnStage, stageGraph } from "./stage_graph.ts";
 
 /** State of a stage, for the page. */
 export interface StageState extends DrawnStage {
-  /** While it runs: `12.3 s, 45 s left, 20.1 s of processor, 812 MB`, `128/8192 steps, loss 0.41`, and the fraction that is done. */
-  readonly running?: {
-    /** Seconds. */
-    readonly left: number | undefined;
-    readonly time: string;
-    readonly text?: string;
-    readonly share?: number;
-  };
+  readonly running?: ReturnType<typeof runningState>;
 }
 
 /** A metric by rank, with a column for each group of evaluations. */
@@ -179,7 +172,11 @@ export class Follower {
     { stage: { id }, status: { decision, live, failure }, result }: ReadStage,
   ): StageState {
     if (live !== undefined) {
-      return { id, state: "running", running: this.#running(id, live) };
+      return {
+        id,
+        state: "running",
+        running: runningState(live, this.log(id)?.pace),
+      };
     }
     if (result !== undefined) return { id, state: "done" };
     if (failure !== undefined && !failure.interrupted) {
@@ -209,29 +206,32 @@ export class Follower {
     const left = running.size > 0 ? forecast.left(running) : undefined;
     return left && leftText(left);
   }
+}
 
-  #running(id: string, { started, log }: LiveRun) {
-    const pace = this.log(id)?.pace;
-    const passed = Math.max(0, Date.now() - Date.parse(started));
-    const left = pace?.left(passed);
-    const usage = usageOf(dirname(log));
-    return {
-      left,
-      time: [
-        duration(passed / 1000),
-        ...left === undefined ? [] : [`${about(left)} left`],
-        ...usage === undefined ? [] : [
-          `${duration(usage.seconds)} of processor`,
-          bytes(usage.memory),
-        ],
-      ].join(", "),
-      ...(pace?.progress && pace.progress.total > 0 && {
-        // Columns of the log become items.
-        text: progressText(pace.progress).replaceAll(/ {2,}/g, ", "),
-        share: pace.share,
-      }),
-    };
-  }
+/** What is known of a stage while it runs. */
+function runningState({ started, log }: LiveRun, pace: Pace | undefined) {
+  const passed = Math.max(0, Date.now() - Date.parse(started));
+  const left = pace?.left(passed);
+  const usage = usageOf(dirname(log));
+  return {
+    /** Seconds. */
+    left,
+    /** `12.3 s, 45 s left, 20.1 s of processor, 812 MB` */
+    time: [
+      duration(passed / 1000),
+      ...left === undefined ? [] : [`${about(left)} left`],
+      ...usage === undefined ? [] : [
+        `${duration(usage.seconds)} of processor`,
+        bytes(usage.memory),
+      ],
+    ].join(", "),
+    /** `128/8192 steps, loss 0.41`, and the fraction that is done. */
+    ...(pace?.progress && pace.progress.total > 0 && {
+      // Columns of the log become items.
+      text: progressText(pace.progress).replaceAll(/ {2,}/g, ", "),
+      share: pace.share,
+    }),
+  };
 }
 
 /** A table for each data set, as far as its evaluations are done. */

@@ -1,4 +1,6 @@
 import type { FileDifference } from "../../artifacts/file_difference.ts";
+import type { EngineChoice } from "../../engine/install/choice.ts";
+import type { InstallProgress } from "../../engine/install/install.ts";
 import { printable } from "../../pipeline/faults.ts";
 import type { TransferStats } from "../../remote/remote.ts";
 import type { Event, Summary } from "../../scheduler/events.ts";
@@ -7,25 +9,15 @@ import { asTyped, WIDTH, wrap } from "../arguments/arguments.ts";
 import { style } from "./style.ts";
 import { terminalMarkdown } from "./terminal_markdown.ts";
 
+type Engine = Pick<EngineChoice, "engine" | "identity" | "reason">;
+
 /** What a command reports while it works: the scheduler's events and its own. */
 export type Message =
   | Event
   /** The engine that was selected, and why. */
-  | {
-    readonly type: "engine";
-    readonly engine: string;
-    readonly identity: string;
-    readonly reason: string;
-  }
+  | { readonly type: "engine" } & Engine
   /** Progress of an installation before stages can run. */
-  | {
-    readonly type: "install";
-    readonly step: string;
-    readonly subject: string;
-    /** Bytes; a step with a total of 0 has no progress. */
-    readonly done: number;
-    readonly total: number;
-  }
+  | { readonly type: "install" } & InstallProgress
   /** A stage was run again by `verify`. */
   | ({ readonly type: "verified" } & Verification<FileDifference>)
   | { readonly type: "note"; readonly text: string }

@@ -8,7 +8,7 @@ import { lockFile } from "../../files/locks.ts";
 import { inspectInstallation, writeMarker } from "./folder.ts";
 
 /** Progress of an installation. */
-interface InstallProgress {
+export interface InstallProgress {
   readonly step: "wait" | "download" | "unpack" | "check";
   /** What is downloaded or unpacked (`tensorflow-cpu 2.21.0`), checked, or waited for. */
   readonly subject: string;
