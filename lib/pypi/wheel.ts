@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 import { configure, type FileEntry, Reader, ZipReader } from "@zip.js/zip.js";
-import { isWriteFault } from "../files/files.ts";
+import { isWriteFault, writeAll } from "../files/files.ts";
 import { RemediedError } from "./remedied_error.ts";
 
 configure({ useWebWorkers: false });
@@ -36,7 +36,7 @@ export async function unpackWheel(
   { select, onBytes, signal }: UnpackOptions,
 ): Promise<UnpackedFile[]> {
   using archive = await Deno.open(wheel);
-  const reader = new ZipReader(new ArchiveReader(archive, wheel));
+  const reader = new ZipReader(new ArchiveReader(archive));
   const unpacked: UnpackedFile[] = [];
   let total = 0;
   try {
@@ -88,12 +88,10 @@ async function unpackEntry(
   let bytes = 0;
   let failure: unknown;
   const output = new WritableStream<Uint8Array>({
-    async write(chunk) {
+    write(chunk) {
       try {
         hash.update(chunk);
-        for (let done = 0; done < chunk.length;) {
-          done += await file.write(chunk.subarray(done));
-        }
+        writeAll(file, chunk);
         onBytes(bytes += chunk.length);
       } catch (error) {
         failure = error;
@@ -118,13 +116,9 @@ function isInside(path: string): boolean {
 
 /** Random access to an open file, for zip.js. */
 class ArchiveReader extends Reader<Deno.FsFile> {
-  constructor(readonly archive: Deno.FsFile, readonly path: string) {
+  constructor(readonly archive: Deno.FsFile) {
     super(archive);
-  }
-
-  override async init() {
-    await super.init?.();
-    this.size = (await Deno.stat(this.path)).size;
+    this.size = archive.statSync().size;
   }
 
   override async readUint8Array(
