@@ -1,13 +1,6 @@
 import * as z from "zod";
 import type { RecordedRun } from "./recorded_runs.ts";
-import {
-  ask,
-  basicHeaders,
-  chunks,
-  type Server,
-  serverAt,
-  TrackError,
-} from "./server.ts";
+import { ask, chunks, type Server, serverAt, TrackError } from "./server.ts";
 
 /** Tag that identifies a run of this program. */
 const KEY_TAG = "dylora.key";
@@ -166,12 +159,16 @@ export function mlflowServer(
   given: string,
   env: (name: string) => string | undefined,
 ): Pick<Server, "url" | "headers"> {
-  const { url, headers } = serverAt(new URL(given));
-  if (headers.authorization !== undefined) return { url, headers };
+  const address = new URL(given);
+  if (address.username !== "") return serverAt(address);
   const token = env("MLFLOW_TRACKING_TOKEN");
-  if (token) return { url, headers: { authorization: `Bearer ${token}` } };
-  const user = env("MLFLOW_TRACKING_USERNAME");
-  if (!user) return { url, headers };
-  const password = env("MLFLOW_TRACKING_PASSWORD") ?? "";
-  return { url, headers: basicHeaders(user, password) };
+  if (token) {
+    const authorization = `Bearer ${token}`;
+    return { url: serverAt(address).url, headers: { authorization } };
+  }
+  const variable = (name: string) =>
+    encodeURIComponent(env(`MLFLOW_TRACKING_${name}`) ?? "");
+  address.username = variable("USERNAME");
+  address.password = variable("PASSWORD");
+  return serverAt(address);
 }

@@ -25,25 +25,17 @@ export interface Server {
   readonly signal: AbortSignal;
 }
 
-/** The server at an address: the user and password in it become a header, so that no message shows them. */
+/** The server at an address: the user and password in it become a header (RFC 7617), so that no message shows them. */
 export function serverAt(address: URL): Pick<Server, "url" | "headers"> {
   const { username, password } = address;
+  const user = [username, password].map(decodeURIComponent).join(":");
+  const basic = `Basic ${new TextEncoder().encode(user).toBase64()}`;
   const bare = new URL(address);
-  bare.username = "";
-  bare.password = "";
+  bare.username = bare.password = "";
   return {
     url: bare.href.replace(/\/+$/, ""),
-    headers: username === "" ? {} : basicHeaders(
-      decodeURIComponent(username),
-      decodeURIComponent(password),
-    ),
+    headers: username === "" ? {} : { authorization: basic },
   };
-}
-
-/** Basic authentication (RFC 7617), in UTF-8. */
-export function basicHeaders(user: string, password: string) {
-  const bytes = new TextEncoder().encode(`${user}:${password}`);
-  return { authorization: `Basic ${btoa(String.fromCharCode(...bytes))}` };
 }
 
 /** Milliseconds in which a server must answer. */
