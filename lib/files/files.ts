@@ -135,7 +135,9 @@ export function seal(value: object): string {
 }
 
 /** Inverse of {@linkcode seal}; undefined if the text is damaged. */
-export function unseal(text: string): Record<string, unknown> | undefined {
+export function unseal<T extends object = Record<string, unknown>>(
+  text: string,
+): T | undefined {
   const [, seal, members] = /^\{"seal":"([0-9a-f]+)",?(.*)\}\n$/s.exec(text) ??
     [];
   const json = `{${members}}`;
@@ -143,9 +145,10 @@ export function unseal(text: string): Record<string, unknown> | undefined {
 }
 
 /** Reads what {@linkcode writeSealed} wrote; undefined if it is missing or damaged. */
-export function readSealed(path: string): Record<string, unknown> | undefined {
-  const text = readIfThere(path);
-  return text === undefined ? undefined : unseal(text);
+export function readSealed<T extends object = Record<string, unknown>>(
+  path: string,
+): T | undefined {
+  return unseal(readIfThere(path) ?? "");
 }
 
 /** Codes for which Deno gives the number only, of Linux or macOS, or which another process reports in its message. */

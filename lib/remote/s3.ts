@@ -26,18 +26,16 @@ export class S3Transport extends HttpTransport {
     name: string,
     options: Omit<HttpOptions, "authorize" | "streamed">,
   ) {
-    const { env } = Deno;
-    const region = env.get("AWS_REGION") || env.get("AWS_DEFAULT_REGION") ||
-      "us-east-1";
-    const endpoint = env.get("AWS_ENDPOINT_URL_S3") ||
-      env.get("AWS_ENDPOINT_URL");
+    const env = Deno.env.toObject();
+    const region = env.AWS_REGION || env.AWS_DEFAULT_REGION || "us-east-1";
+    const endpoint = env.AWS_ENDPOINT_URL_S3 || env.AWS_ENDPOINT_URL;
     const bucket = new URL(
       endpoint
         ? `${endpoint.replace(/\/+$/, "")}/${hostname}/`
         : `https://${hostname}.s3.${region}.amazonaws.com/`,
     );
     const prefix = pathname.replace(/^\/+|\/+$/g, "");
-    const credentials = findCredentials();
+    const credentials = findCredentials(env);
     super(new URL(prefix, bucket), name, {
       ...options,
       streamed: Infinity,
@@ -86,14 +84,11 @@ function memberOf(xml: string, name: string): string | undefined {
 }
 
 /** What signs requests, of the environment or a file; without it, they are anonymous, as public buckets allow. */
-function findCredentials() {
-  const { env } = Deno;
-  const own = env.toObject();
-  const hasOwn = own.AWS_ACCESS_KEY_ID && own.AWS_SECRET_ACCESS_KEY;
-  const found = hasOwn ? own : profileIn(
-    env.get("AWS_SHARED_CREDENTIALS_FILE") ||
-      join(env.get("HOME") ?? "", ".aws/credentials"),
-    env.get("AWS_PROFILE") || "default",
+function findCredentials(env: Readonly<Record<string, string>>) {
+  const hasOwn = env.AWS_ACCESS_KEY_ID && env.AWS_SECRET_ACCESS_KEY;
+  const found = hasOwn ? env : profileIn(
+    env.AWS_SHARED_CREDENTIALS_FILE || join(env.HOME ?? "", ".aws/credentials"),
+    env.AWS_PROFILE || "default",
   );
   const accessKeyId = found.AWS_ACCESS_KEY_ID;
   const secretAccessKey = found.AWS_SECRET_ACCESS_KEY;

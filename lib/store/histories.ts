@@ -36,10 +36,7 @@ export class Histories {
   constructor(readonly folder: string) {}
 
   read(pipeline: string, stage: string): History {
-    const history = readSealed(this.#path(pipeline, stage));
-    return Array.isArray(history?.keys)
-      ? history as unknown as History
-      : { keys: [] };
+    return readSealed<History>(this.#path(pipeline, stage)) ?? { keys: [] };
   }
 
   /** Names of the pipelines whose stages have run. */
@@ -139,7 +136,7 @@ export class RecentRuns {
 }
 
 function readRuns(path: string): string[][] {
-  return readSealed(path)?.runs as string[][] | undefined ?? [];
+  return readSealed<{ runs: string[][] }>(path)?.runs ?? [];
 }
 
 /** Keys of the results that a clean-up never removes: `pins.json`. */
@@ -149,8 +146,8 @@ export class Pins {
   read(): Set<string> {
     const text = readIfThere(this.path);
     if (text === undefined) return new Set();
-    const pins = unseal(text);
-    if (pins !== undefined) return new Set(pins.keys as string[]);
+    const pins = unseal<{ keys: string[] }>(text);
+    if (pins !== undefined) return new Set(pins.keys);
     throw new Error(
       `"${this.path}" is damaged; remove it and pin the results again`,
     );

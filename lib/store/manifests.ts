@@ -74,17 +74,14 @@ export class Manifests {
   read(key: string): Lookup {
     const text = readIfThere(this.path(key));
     if (text === undefined) return { state: "none" };
-    const value = unseal(text);
-    const fault = value === undefined
-      ? "is damaged"
-      : value.version !== MANIFEST_VERSION
-      ? "was written by another version of this program"
-      : value.key !== key
-      ? "belongs to another key"
-      : undefined;
-    return fault === undefined
-      ? { state: "found", manifest: value as unknown as Manifest }
-      : { state: "unusable", fault };
+    const manifest = unseal<Manifest>(text);
+    const unusable = (fault: string) => ({ state: "unusable", fault }) as const;
+    if (manifest === undefined) return unusable("is damaged");
+    if (manifest.version !== MANIFEST_VERSION) {
+      return unusable("was written by another version of this program");
+    }
+    if (manifest.key !== key) return unusable("belongs to another key");
+    return { state: "found", manifest };
   }
 
   /** The manifest of a key, if there is one and it is usable. */

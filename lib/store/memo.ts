@@ -66,6 +66,6 @@ export class Memo {
 }
 
 function read(path: string): Sections {
-  const file = readSealed(path);
-  return file?.version === VERSION ? file.sections as Sections : {};
+  const file = readSealed<{ version: number; sections: Sections }>(path);
+  return file?.version === VERSION ? file.sections : {};
 }
