@@ -89,7 +89,7 @@ Deno.test({
     at("bf16", ({ weights }) => {
       const { products, tensors } = weights!;
       // Of the last layer the query is a product of its own, of the first token.
-      assertEquals(products.size, 4 + 1);
+      assertEquals(products.length, 4 + 1);
       for (const { weight, bias } of products.values()) {
         assertEquals(typeOf(weight), DataType.bfloat16);
         assertEquals(typeOf(bias!), DataType.float32);
