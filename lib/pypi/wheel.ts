@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 import { configure, type FileEntry, Reader, ZipReader } from "@zip.js/zip.js";
-import { isWriteFault, writeAll } from "../files/files.ts";
+import { isWriteFault } from "../files/files.ts";
 import { RemediedError } from "./remedied_error.ts";
 
 configure({ useWebWorkers: false });
@@ -36,7 +36,7 @@ export async function unpackWheel(
   { select, onBytes, signal }: UnpackOptions,
 ): Promise<UnpackedFile[]> {
   using archive = await Deno.open(wheel);
-  const reader = new ZipReader(new ArchiveReader(archive));
+  const reader = new ZipReader(new ArchiveReader(archive, wheel));
   const unpacked: UnpackedFile[] = [];
   let total = 0;
   try {
@@ -88,10 +88,12 @@ async function unpackEntry(
   let bytes = 0;
   let failure: unknown;
   const output = new WritableStream<Uint8Array>({
-    write(chunk) {
+    async write(chunk) {
       try {
         hash.update(chunk);
-        writeAll(file, chunk);
+        for (let done = 0; done < chunk.length;) {
+          done += await file.write(chunk.subarray(done));
+        }
         onBytes(bytes += chunk.length);
       } catch (error) {
         failure = error;
@@ -116,9 +118,13 @@ function isInside(path: string): boolean {
 
 /** Random access to an open file, for zip.js. */
 class ArchiveReader extends Reader<Deno.FsFile> {
-  constructor(readonly archive: Deno.FsFile) {
+  constructor(readonly archive: Deno.FsFile, readonly path: string) {
     super(archive);
-    this.size = archive.statSync().size;
+  }
+
+  override async init() {
+    await super.init?.();
+    this.size = (await Deno.stat(this.path)).size;
   }
 
   override async readUint8Array(
