@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { GraphStage } from "../pipeline/graph.ts";
 import { digest } from "../files/digest.ts";
 import { isHeldHere, type Lock, lockFile } from "../files/locks.ts";
-import { type Context, type Run, stageOf } from "./context.ts";
+import type { Context, Run } from "./context.ts";
 import type { Event, ExpectedStage } from "./events.ts";
 import type { Executor, JobResources } from "./executors/executor.ts";
 import { BusyError } from "./failure.ts";
@@ -32,7 +32,10 @@ export interface Claim extends Pick<JobResources, "cpus" | "gpus" | "memory"> {
 }
 
 /** The claim of a stage: its mutex and, unless the executor allots them itself, its resources. */
-export function claimOf(context: Context, stage: GraphStage): Claim {
+export function claimOf(
+  context: Pick<Context, "settings" | "runtimes">,
+  stage: GraphStage,
+): Claim {
   const resources = executorOf(context, stage).allots
     ? { cpus: 0, gpus: 0, memory: 0 }
     : resourcesOf(context, stage);
@@ -40,15 +43,17 @@ export function claimOf(context: Context, stage: GraphStage): Claim {
 }
 
 /** Resources of the stages of a run, and durations of their earlier runs. */
-export function expectation(context: Context): Event & { type: "expected" } {
-  const { graph: { pipeline }, settings: { limits }, store } = context;
-  const stages = [...context.selected].map((id) => stageOf(context, id));
+export function expectation(
+  context: Omit<Context, "code" | "prepared">,
+): Event & { type: "expected" } {
+  const { graph, settings: { limits }, store } = context;
+  const stages = [...context.selected].map((id) => graph.stages.get(id)!);
   return {
     type: "expected",
     stages: stages.map((stage): ExpectedStage => {
       const { cpus, gpus } = claimOf(context, stage);
       const needs = [...new Set(Object.values(stage.inputs).flat())];
-      const [last] = store.results(pipeline, stage.id);
+      const [last] = store.results(graph.pipeline, stage.id);
       const expected = last && { seconds: last.seconds };
       return { stage: stage.id, needs, cpus, gpus, ...expected };
     }),

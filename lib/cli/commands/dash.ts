@@ -36,8 +36,7 @@ export const dashCommand = command`
   const { store } = await openPipeline(args);
   const follower = new Follower(store, out, async () => {
     const { graph, settings } = await openRun(args);
-    const { limits } = settings;
-    return { graph, limits, status: await status(graph, settings) };
+    return { graph, settings, status: await status(graph, settings) };
   });
   const answer = async (name: string, search: URLSearchParams) => {
     const chosen = search.get("stage") ?? "";

@@ -7,10 +7,11 @@ import {
 } from "../../pipeline/graph.ts";
 import { SCORES_FILES, type ScoresFile } from "../../artifacts/scores.ts";
 import { Lines, type LogLine } from "../../scheduler/journal.ts";
+import { expectation } from "../../scheduler/limits.ts";
 import type { StageStatus } from "../../scheduler/plan.ts";
 import { processesWith, procFile } from "../../scheduler/executors/local.ts";
 import type { LiveRun } from "../../scheduler/runs.ts";
-import type { Limits } from "../../scheduler/settings.ts";
+import type { Settings } from "../../scheduler/settings.ts";
 import { visibleFolder } from "../../scheduler/visible.ts";
 import { statIfThere } from "../../files/files.ts";
 import { dirname } from "../../files/paths.ts";
@@ -51,7 +52,7 @@ interface ReadStage {
 /** Follows the runs of a pipeline. */
 export class Follower {
   #pipeline = "";
-  #limits: Limits = { jobs: 1, cpus: 1, memory: 0, gpus: [] };
+  #expected: ReturnType<typeof expectation> | undefined;
   #stages: ReadonlyMap<string, ReadStage> = new Map();
   #tables: readonly RankTable[] = [];
   #problem: string | undefined;
@@ -66,7 +67,7 @@ export class Follower {
     readonly store: Store,
     readonly out: string,
     readonly read: () => Promise<
-      { graph: Graph; limits: Limits; status: readonly StageStatus[] }
+      { graph: Graph; settings: Settings; status: readonly StageStatus[] }
     >,
   ) {}
 
@@ -133,9 +134,11 @@ export class Follower {
   async #read(): Promise<void> {
     this.#at = Date.now();
     try {
-      const { graph, limits, status } = await this.read();
+      const { graph, settings, status } = await this.read();
       this.#pipeline = graph.pipeline;
-      this.#limits = limits;
+      const selected = new Set(graph.stages.keys());
+      const run = { graph, settings, selected, runtimes: new Map() };
+      this.#expected = expectation({ ...run, store: this.store });
       this.#stages = new Map(status.map((status) => {
         const { stage: id, decision } = status;
         const result = /^(unchanged|restore)$/.test(decision.state) &&
@@ -188,15 +191,7 @@ export class Follower {
 
   #left(states: ReadonlyMap<string, StageState>): string | undefined {
     const forecast = new Forecast();
-    forecast.expect({
-      ...{ ...this.#limits, gpus: this.#limits.gpus.length },
-      stages: [...this.#stages.values()].map(({ stage, status }) => ({
-        stage: stage.id,
-        needs: Object.values(stage.inputs).flat(),
-        ...{ cpus: stage.resources.cpus, gpus: stage.resources.gpu },
-        ...(status.last && { seconds: status.last.seconds }),
-      })),
-    });
+    if (this.#expected) forecast.expect(this.#expected);
     const running = new Map<string, number | undefined>();
     for (const { id, state, running: now } of states.values()) {
       if (now !== undefined) running.set(id, now.left);
