@@ -148,10 +148,6 @@ export function reportIssues(
     if (isOfLength(issue) && mistyped.has(issue.path.join("."))) continue;
     reportIssue(issue, faults, checked);
   }
-  // Without a fault, what is refused would be left out without a word.
-  if (issues.length > 0 && faults.size === 0) {
-    throw new TypeError(`No fault for ${JSON.stringify(issues)}`);
-  }
 }
 
 /** Whether an issue is about a length, which zod also compares if the value is a list in place of text, or the reverse. */

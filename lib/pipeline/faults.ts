@@ -28,10 +28,13 @@ export function describe(value: unknown): string {
   if (value === null || value === undefined) return "nothing";
   if (Array.isArray(value)) return "a list";
   if (isMapping(value)) return "a mapping";
-  const text = String(value);
-  return `${typeof value === "string" ? "text " : ""}"${
-    text.length > 80 ? text.slice(0, 80) + "..." : text
-  }"`;
+  const type = typeof value === "string" ? "text " : "";
+  return `${type}"${abbreviated(String(value))}"`;
+}
+
+/** The start of a text, for a message. */
+export function abbreviated(text: string): string {
+  return text.length > 80 ? text.slice(0, 80) + "..." : text;
 }
 
 /** A piece of a source text: offset and length in UTF-16 units. */

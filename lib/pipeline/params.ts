@@ -1,6 +1,7 @@
 /** Parameters of a pipeline file, and their overrides by profiles and settings. */
 import { didYouMean } from "./did_you_mean.ts";
 import {
+  abbreviated,
   type FaultList,
   isMapping,
   type Mapping,
@@ -80,15 +81,10 @@ export function resolveParams(
   return params;
 }
 
-/** Characters of a setting that a message shows. */
-const MAX_CHARACTERS = 80;
-
 /** A setting as it is written after `-S`. */
 function textOf({ key, value }: Setting): string {
   const text = typeof value === "string" ? value : JSON.stringify(value);
-  return `${key}=${
-    text.length > MAX_CHARACTERS ? `${text.slice(0, MAX_CHARACTERS)}...` : text
-  }`;
+  return `${key}=${abbreviated(text)}`;
 }
 
 /**
