@@ -231,44 +231,39 @@ function runningState({ started, log }: LiveRun, pace: Pace | undefined) {
 
 /** A table for each data set, as far as its evaluations are done. */
 async function rankTables(stages: readonly ReadStage[], { blobs }: Store) {
-  const groups = Map.groupBy(
-    stages.filter(({ stage }) => stage.declaration.output.kind === "scores"),
-    ({ stage }) => stageTitle(stage),
+  const evaluations = stages
+    .filter(({ stage }) => stage.declaration.output.kind === "scores")
+    .map(({ stage, result }) => ({ title: stageTitle(stage), result }));
+  const found = await Promise.all(evaluations.map(async (it) => {
+    const file = it.result?.files.find(({ path }) => path === SCORES_FILES[0]);
+    const text = file && await blobs.text(file.blob);
+    const scores: ScoresFile | undefined = text && JSON.parse(text);
+    return scores ? [{ ...scores, title: it.title }] : [];
+  }));
+  return [...Map.groupBy(found.flat(), ({ task }) => task)].map(
+    ([task, all]) => {
+      const [metric = ""] = Object.keys(all[0]!.ranks[0]?.metrics ?? {});
+      const groups = [...Map.groupBy(all, ({ title }) => title)];
+      const columns = groups.map(([title, members]) => {
+        const byRank = Map.groupBy(
+          members.flatMap(({ ranks }) => ranks)
+            .filter(({ metrics }) => typeof metrics[metric] === "number"),
+          ({ rank }) => rank,
+        );
+        return {
+          title,
+          done: members.length,
+          total: evaluations.filter((it) => it.title === title).length,
+          /** Mean over the evaluations, by rank. */
+          scores: Object.fromEntries([...byRank].map(([rank, of]) => [
+            rank,
+            of.reduce((sum, it) => sum + it.metrics[metric]!, 0) / of.length,
+          ])),
+        };
+      });
+      return { task, metric, columns };
+    },
   );
-  const columns = await Promise.all(
-    [...groups].map(async ([title, members]) => {
-      const files = members.flatMap(({ result }) =>
-        result?.files.filter(({ path }) => path === SCORES_FILES[0]) ?? []
-      );
-      const texts = await Promise.all(
-        files.map(({ blob }) => blobs.text(blob)),
-      );
-      const scores = texts.filter((it) => it !== undefined)
-        .map((text): ScoresFile => JSON.parse(text));
-      // The data set is unknown until the first result.
-      const { task, ranks: [first] } = scores[0] ?? { task: "", ranks: [] };
-      const metric = Object.keys(first?.metrics ?? {})[0] ?? "";
-      const byRank = Map.groupBy(
-        scores.flatMap(({ ranks }) => ranks)
-          .filter(({ metrics }) => typeof metrics[metric] === "number"),
-        ({ rank }) => rank,
-      );
-      return {
-        ...{ task, metric, title },
-        done: scores.length,
-        total: members.length,
-        /** Mean over the evaluations, by rank. */
-        scores: Object.fromEntries([...byRank].map(([rank, of]) => [
-          rank,
-          of.reduce((sum, it) => sum + it.metrics[metric]!, 0) / of.length,
-        ])),
-      };
-    }),
-  );
-  const shown = columns.filter(({ done }) => done > 0);
-  return [...Map.groupBy(shown, ({ task }) => task)].map(([task, columns]) => {
-    return { task, metric: columns[0]!.metric, columns };
-  });
 }
 
 /** The id of a stage without its seed, over which scores are averaged, and its rank, which is a row. */
