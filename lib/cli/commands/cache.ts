@@ -104,9 +104,7 @@ export const cacheCommand = command`
 });
 
 async function ls(store: Store, args: Arguments): Promise<number | void> {
-  const show = (
-    result: Listed | Parameters<Parameters<typeof remotes.list>[2]>[0],
-  ) => {
+  const show = (result: Listed | remotes.ListedRemotely) => {
     const { key, pipeline, stage, started, seconds, size } = result;
     const columns = [
       key.slice(0, 12),

@@ -96,13 +96,17 @@ export async function bundle(store: Store, args: Arguments): Promise<number> {
   return EXIT.failed;
 }
 
-/** Shows the results in the remote, latest first, each with the public key of who vouches for it. */
+/** A result in a remote, with the public key of who vouches for it. */
+export type ListedRemotely = ReturnType<typeof summaryOf> & {
+  readonly signer: string;
+  readonly trusted: boolean;
+};
+
+/** Shows the results in the remote, latest first. */
 export async function list(
   store: Store,
   args: Arguments,
-  show: (
-    result: ReturnType<typeof summaryOf> & { signer: string; trusted: boolean },
-  ) => void,
+  show: (result: ListedRemotely) => void,
 ): Promise<number> {
   return await withRemote(store, args, "read", async (remote) => {
     const found = await remote.list();
