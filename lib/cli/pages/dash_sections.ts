@@ -2,7 +2,6 @@
 import { signOf } from "../../problems/registry.ts";
 import { escapeHtml } from "../../report/format.ts";
 import {
-  type DashState,
   type Follower,
   METRIC,
   type RankTable,
@@ -25,29 +24,14 @@ export type PageContent = Awaited<ReturnType<typeof pageContent>>;
  * @param chosen Id of the stage whose log the user has chosen.
  */
 export async function pageContent(follower: Follower, chosen: string) {
-  const state = await follower.state();
-  const { stages, reports: [report] } = state;
+  const { pipeline, stages, left, graph, tables, reports, problem = "" } =
+    await follower.state();
   // The log of the chosen one, else of one that runs, has failed, or is done.
   const { id: stage = "" } = stages.find(({ id }) => id === chosen) ??
     stages.find(({ state }) => state === "running") ??
     stages.find(({ state }) => state === "failed") ??
     stages.findLast(({ state }) => state === "done") ??
     stages[0] ?? {};
-  return {
-    pipeline: state.pipeline,
-    /** The stage whose log is shown. */
-    stage,
-    report,
-    /** HTML by the id of the element that shows it; empty where there is nothing to show. */
-    sections: sectionsOf(state, follower, stage),
-  };
-}
-
-function sectionsOf(
-  { pipeline, stages, left, graph, tables, reports, problem = "" }: DashState,
-  follower: Follower,
-  chosen: string,
-) {
   const curveOf = ({ id }: StageState) => {
     const { points = [] } = follower.log(id) ?? {};
     return points.length > 1 ? curve(points) : "";
@@ -60,8 +44,8 @@ function sectionsOf(
   const cards = (some: readonly string[]) =>
     some.length === 0 ? "" : `<div class="cards">${some.join("")}</div>`;
   const more = cards(curves.slice(FEW_CURVES));
-  const { lines = [] } = follower.log(chosen) ?? {};
-  return {
+  const { lines = [] } = follower.log(stage) ?? {};
+  const sections = {
     title: escapeHtml(pipeline || "dash"),
     summary: summaryOf(stages) + (left === undefined ? "" : `, ${left}`),
     problem: escapeHtml(problem),
@@ -88,8 +72,16 @@ function sectionsOf(
       (more && `<details><summary>More curves</summary>${more}</details>`),
     stage: stages.map(({ id }) => `<option>${escapeHtml(id)}</option>`)
       .join(""),
-    about: escapeHtml(follower.about(chosen)),
+    about: escapeHtml(follower.about(stage)),
     log: escapeHtml(lines.join("\n") || "No log yet"),
+  };
+  return {
+    pipeline,
+    /** The stage whose log is shown. */
+    stage,
+    report: reports[0],
+    /** HTML by the id of the element that shows it; empty where there is nothing to show. */
+    sections,
   };
 }
 

@@ -37,9 +37,6 @@ export interface StageState extends DrawnStage {
 /** A metric by rank, with a column for each group of evaluations. */
 export type RankTable = Awaited<ReturnType<typeof rankTables>>[number];
 
-/** What the page shows. */
-export type DashState = Awaited<ReturnType<Follower["state"]>>;
-
 /** Milliseconds between two reads of the state of all stages, each of which plans the pipeline. */
 const PAUSE = 2_000;
 
