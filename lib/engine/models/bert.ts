@@ -35,7 +35,7 @@ export const bert: Architecture = {
   },
   configure(json) {
     const config = BertConfig.parse(json);
-    const head = bertHead("bert.pooler.dense", headDropout(config));
+    const head = (dropout: number) => bertHead("bert.pooler.dense", dropout);
     return bertModel("bert", config, head);
   },
 };
@@ -83,25 +83,21 @@ export function bertSizes(
 /**
  * A model of BERT's encoder under a name.
  *
- * @param sequence Its head for a sequence
+ * @param headOf Its head for a sequence, with the rate of the dropout before the last layer
  * @param width Of the embeddings
  */
 export function bertModel(
   name: string,
   config: BertConfig,
-  sequence: Head,
+  headOf: (dropout: number) => Head,
   width = config.hidden_size,
 ): Description {
+  const dropout = config.classifier_dropout ?? config.hidden_dropout_prob;
   return {
     ...bertSizes(config),
     encoder: (m, read) => encode(m, name, config, width, read),
-    heads: { sequence, tokens: tokensHead(headDropout(config)) },
+    heads: { sequence: headOf(dropout), tokens: tokensHead(dropout) },
   };
-}
-
-/** Rate of the dropout before the last layer of a head. */
-export function headDropout(config: BertConfig): number {
-  return config.classifier_dropout ?? config.hidden_dropout_prob;
 }
 
 /** BERT's head: the pooler on the first token, and a linear layer. */

@@ -1,4 +1,4 @@
-import { BertConfig, bertModel, headDropout, wordPiece } from "./bert.ts";
+import { BertConfig, bertModel, wordPiece } from "./bert.ts";
 import { count } from "./config.ts";
 import type { Architecture } from "./model.ts";
 import { robertaHead } from "./roberta.ts";
@@ -21,7 +21,7 @@ export const electra: Architecture = {
   configure(json) {
     const config = BertConfig.parse(json);
     const width = count.default(128).parse(config.embedding_size);
-    const head = robertaHead(headDropout(config), "gelu");
+    const head = (dropout: number) => robertaHead(dropout, "gelu");
     return bertModel("electra", config, head, width);
   },
 };

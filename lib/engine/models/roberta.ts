@@ -1,5 +1,5 @@
 import type { TokenizerClass } from "../../text/tokenizer_files.ts";
-import { BertConfig, bertModel, headDropout } from "./bert.ts";
+import { BertConfig, bertModel } from "./bert.ts";
 import type { Architecture, Head } from "./model.ts";
 
 /** A class of transformers with byte-level BPE. */
@@ -36,7 +36,7 @@ export const roberta: Architecture = {
   configure(json) {
     const config = BertConfig.parse(json);
     return {
-      ...bertModel("roberta", config, robertaHead(headDropout(config))),
+      ...bertModel("roberta", config, robertaHead),
       padId: config.pad_token_id ?? 1,
       countsFromPadding: true,
     };
