@@ -1,6 +1,6 @@
 import * as z from "zod";
 import type { RecordedRun } from "./recorded_runs.ts";
-import { ask, chunks, type Server, serverAt, TrackError } from "./server.ts";
+import { ask, chunks, type Server, serverAt } from "./server.ts";
 
 /** Tag that identifies a run of this program. */
 const KEY_TAG = "dylora.key";
@@ -26,19 +26,18 @@ export async function sendToMlflow(
   const call = (method: string, body?: unknown) =>
     ask(server, `/api/2.0/mlflow/${method}`, body);
   const experiment = await experimentNamed(pipeline, call);
-  const present = await runsOf(experiment, call);
   const ids = new Map<string, string>();
   let added = 0;
   // Evaluations refer to trainings.
   const isTraining = ({ kind }: RecordedRun) => Number(kind === "training");
   for (const run of runs.toSorted((a, b) => isTraining(b) - isTraining(a))) {
-    const same = present.filter(({ key }) => key === run.key);
-    const whole = same.find(({ status }) => status === "FINISHED");
+    const present = await runsOf(run.key, experiment, call);
+    const whole = present.find(({ status }) => status === "FINISHED");
     if (whole !== undefined) {
-      ids.set(run.key, whole.id);
+      ids.set(run.key, whole.run_id);
       continue;
     }
-    for (const { id } of same) await call("runs/delete", { run_id: id });
+    for (const { run_id } of present) await call("runs/delete", { run_id });
     ids.set(run.key, await sendRun(run, experiment, ids, call));
     added++;
   }
@@ -47,54 +46,37 @@ export async function sendToMlflow(
 
 type Call = (method: string, body?: unknown) => Promise<unknown>;
 
-const Created = z.looseObject({ experiment_id: z.string() });
-const Named = z.looseObject({
-  experiment: z.looseObject({ experiment_id: z.string() }),
+const Experiment = z.looseObject({ experiment_id: z.string() });
+const Experiments = z.looseObject({
+  experiments: z.array(Experiment).default([]),
 });
 
 /** Id of the experiment with this name, which is created if there is none. */
-async function experimentNamed(name: string, call: Call) {
-  const query = new URLSearchParams({ experiment_name: name });
-  let found: unknown;
-  try {
-    found = await call(`experiments/get-by-name?${query}`);
-  } catch (error) {
-    const isMissing = error instanceof TrackError && error.status === 404;
-    if (!isMissing) throw error;
-    return Created.parse(await call("experiments/create", { name }))
-      .experiment_id;
-  }
-  return Named.parse(found).experiment.experiment_id;
+async function experimentNamed(name: string, call: Call): Promise<string> {
+  const query = { filter: `name = '${name}'`, max_results: 1 };
+  const { experiments: [found] } = Experiments.parse(
+    await call("experiments/search", query),
+  );
+  const { experiment_id } = found ??
+    Experiment.parse(await call("experiments/create", { name }));
+  return experiment_id;
 }
 
-const Tag = z.looseObject({ key: z.string(), value: z.string() });
 const Found = z.looseObject({
   runs: z.array(z.looseObject({
     info: z.looseObject({ run_id: z.string(), status: z.string() }),
-    data: z.looseObject({ tags: z.array(Tag).default([]) }),
   })).default([]),
-  next_page_token: z.string().optional(),
 });
 
-/** The runs of this program on the server. */
-async function runsOf(experiment: string, call: Call) {
-  const present: { id: string; key: string; status: string }[] = [];
-  let token: string | undefined;
-  do {
-    const { runs, next_page_token } = Found.parse(
-      await call("runs/search", {
-        experiment_ids: [experiment],
-        max_results: 1000,
-        ...(token && { page_token: token }),
-      }),
-    );
-    for (const { info: { run_id: id, status }, data } of runs) {
-      const key = data.tags.find((tag) => tag.key === KEY_TAG)?.value;
-      if (key !== undefined) present.push({ id, key, status });
-    }
-    token = next_page_token;
-  } while (token);
-  return present;
+/** The runs on the server that were sent for the result of a key. */
+async function runsOf(key: string, experiment: string, call: Call) {
+  const { runs } = Found.parse(
+    await call("runs/search", {
+      experiment_ids: [experiment],
+      filter: `tags."${KEY_TAG}" = '${key}'`,
+    }),
+  );
+  return runs.map(({ info }) => info);
 }
 
 const CreatedRun = z.looseObject({

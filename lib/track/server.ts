@@ -2,13 +2,7 @@
 export class TrackError extends Error {
   override readonly name = "TrackError";
 
-  constructor(
-    problem: string,
-    remedy: string,
-    /** Status of the answer; undefined if there was none. */
-    readonly status?: number,
-    options?: ErrorOptions,
-  ) {
+  constructor(problem: string, remedy: string, options?: ErrorOptions) {
     super(`${problem}\n${remedy}`, options);
   }
 }
@@ -70,7 +64,6 @@ export async function ask(
     throw new TrackError(
       `Cannot reach the ${title} server at ${url}: ${(error as Error).message}`,
       `Start one with "${start}", or give its address with --url`,
-      undefined,
       { cause: error },
     );
   }
@@ -81,7 +74,6 @@ export async function ask(
         text.slice(0, 300)
       }`,
       `Check that it is the ${title} server, and that you may write to it`,
-      status,
     );
   }
   try {
@@ -90,7 +82,6 @@ export async function ask(
     throw new TrackError(
       `The server at ${url} does not answer in JSON to ${path}`,
       `Check that it is the ${title} server`,
-      status,
       { cause: error },
     );
   }
