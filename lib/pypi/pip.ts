@@ -3,47 +3,38 @@ import { folderSize } from "../files/fingerprints.ts";
 import { RemediedError } from "./remedied_error.ts";
 import { projectFolder } from "./project.ts";
 
-/** A Python with a working pip: `{ python: "/usr/bin/python3", version: "23.2.1" }`. */
-export interface Pip {
-  readonly python: string;
-  readonly version: string;
-}
-
 /** First release of pip that accepts several `--platform` options. */
 const OLDEST = [20, 3] as const;
-
-const INSTALL_PIP =
-  'Install Python 3 with pip ("apt-get install python3-pip", "dnf install python3-pip" or "brew install python"), then try again';
 
 /**
  * Finds the first Python on PATH that has pip. Virtual environments count:
  * nothing is installed into them.
  *
- * @throws {RemediedError} If there is none, or it is too old.
+ * @returns Its path: `/usr/bin/python3`
+ * @throws {RemediedError} If there is none, or its pip is too old.
  */
-export async function findPip(path = Deno.env.get("PATH") ?? ""): Promise<Pip> {
+export async function findPip(
+  path = Deno.env.get("PATH") ?? "",
+): Promise<string> {
   const pythons = findPythons(path);
-  let tooOld: Pip | undefined;
+  let tooOld: RemediedError | undefined;
   for (const python of pythons) {
     const version = await pipVersion(python);
     if (version === undefined) continue;
-    if (isRecent(version)) return { python, version };
-    tooOld ??= { python, version };
-  }
-  if (tooOld !== undefined) {
-    throw new RemediedError(
-      `pip ${tooOld.version} of "${tooOld.python}" is too old; version ${
+    if (isRecent(version)) return python;
+    tooOld ??= new RemediedError(
+      `pip ${version} of "${python}" is too old; version ${
         OLDEST.join(".")
       } or later is required`,
-      `Update it: ${tooOld.python} -m pip install --upgrade pip`,
+      `Update it: ${python} -m pip install --upgrade pip`,
     );
   }
   const tried = pythons.map((python) => `"${python}"`).join(", ");
-  throw new RemediedError(
+  throw tooOld ?? new RemediedError(
     tried === ""
       ? "Cannot find Python on PATH"
       : `No Python on PATH has pip (tried ${tried})`,
-    INSTALL_PIP,
+    'Install Python 3 with pip ("apt-get install python3-pip", "dnf install python3-pip" or "brew install python"), then try again',
   );
 }
 
@@ -97,8 +88,8 @@ interface DownloadOptions {
   /** Called several times a second with the number of bytes received so far. */
   readonly onBytes?: (bytes: number) => void;
   readonly signal?: AbortSignal | undefined;
-  /** Default: {@linkcode findPip}. */
-  readonly pip?: Pip | undefined;
+  /** Path of a Python with pip. Default: {@linkcode findPip}. */
+  readonly pip?: string | undefined;
 }
 
 /**
@@ -118,7 +109,6 @@ export async function downloadWheel(
   { onBytes, signal, pip }: DownloadOptions = {},
 ): Promise<string> {
   signal?.throwIfAborted();
-  const { python } = pip ?? await findPip();
   const wheel = `${name}==${version}`;
   const hash = sha256 === undefined ? "" : ` --hash=sha256:${sha256}`;
   const requirements = join(folder, "requirements.txt");
@@ -126,7 +116,7 @@ export async function downloadWheel(
   const whole = join(folder, "whole");
   await Deno.mkdir(partial);
   await Deno.writeTextFile(requirements, `${wheel}${hash}\n`);
-  const child = new Deno.Command(python, {
+  const child = new Deno.Command(pip ?? await findPip(), {
     args: [
       ...["-m", "pip", "download"],
       ...["--requirement", requirements, "--dest", whole],

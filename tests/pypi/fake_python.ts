@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { findPip, type Pip } from "../../lib/pypi/pip.ts";
+import { findPip } from "../../lib/pypi/pip.ts";
 
 /** Creates a folder with a program `python3` that runs a shell script. */
 export async function fakePython(
@@ -12,17 +12,17 @@ export async function fakePython(
   return path;
 }
 
-let real: Promise<Pip> | undefined;
+let real: Promise<string> | undefined;
 
 /** The real pip with further settings: `{ PIP_NO_INDEX: "1" }`. */
 export async function pipWith(
   folder: string,
   settings: Readonly<Record<string, string>>,
-): Promise<Pip> {
-  const { python, version } = await (real ??= findPip());
+): Promise<string> {
+  const python = await (real ??= findPip());
   const lines = Object.entries(settings).map(([name, value]) =>
     `export ${name}='${value}'`
   );
   const script = [...lines, `exec ${python} "$@"`].join("\n");
-  return { python: await fakePython(folder, script), version };
+  return await fakePython(folder, script);
 }

@@ -14,7 +14,6 @@ import { RemediedError } from "../../lib/pypi/remedied_error.ts";
 import {
   downloadWheel,
   findPip,
-  type Pip,
   type WheelRequest,
 } from "../../lib/pypi/pip.ts";
 import { fakePython, pipWith } from "./fake_python.ts";
@@ -42,7 +41,7 @@ Deno.test(
     const path = ["missing", "none", "old", "good", "later"].map((name) =>
       `${folder}/${name}`
     ).join(":");
-    assertEquals(await findPip(path), { python, version: "24.0" });
+    assertEquals(await findPip(path), python);
     await Deno.remove(folder, { recursive: true });
   },
 );
@@ -83,7 +82,7 @@ const NOWHERE = "127.0.0.1:9";
 
 async function failure(
   request: WheelRequest,
-  pip: Pip,
+  pip: string,
   signal?: AbortSignal,
 ): Promise<RemediedError> {
   const error = await errorOf(request, pip, signal);
@@ -91,7 +90,11 @@ async function failure(
   return error;
 }
 
-async function errorOf(request: WheelRequest, pip: Pip, signal?: AbortSignal) {
+async function errorOf(
+  request: WheelRequest,
+  pip: string,
+  signal?: AbortSignal,
+) {
   const folder = await Deno.makeTempDir();
   try {
     await downloadWheel(request, folder, { pip, signal });
@@ -201,13 +204,11 @@ Deno.test("downloadWheel() explains what pip reports", posix, async () => {
       "ERROR: HTTP error 401 while getting https://index/thing.whl: 401 Client Error: Unauthorized",
     "nobody has seen before": "ERROR: Something that nobody has seen before",
   };
-  const pipThatSays = async (report: string) => ({
-    python: await fakePython(
+  const pipThatSays = (report: string) =>
+    fakePython(
       `${folder}/${crypto.randomUUID()}`,
       `cat >&2 <<'END'\n${report}\nEND\nexit 1`,
-    ),
-    version: "24.0",
-  });
+    );
   for (const [problem, report] of Object.entries(reports)) {
     const error = await failure(REQUEST, await pipThatSays(report));
     assertStringIncludes(error.problem, problem);
@@ -225,8 +226,7 @@ Deno.test(
     const folder = await Deno.makeTempDir();
     const python = await fakePython(folder, "exec sleep 60");
     const signal = AbortSignal.timeout(200);
-    const pip = { python, version: "24.0" };
-    assertEquals(await errorOf(REQUEST, pip, signal), signal.reason);
+    assertEquals(await errorOf(REQUEST, python, signal), signal.reason);
     await Deno.remove(folder, { recursive: true });
   },
 );
@@ -243,7 +243,7 @@ Deno.test(
     await Deno.mkdir(`${folder}/to`);
     const seen: number[] = [];
     await downloadWheel(REQUEST, `${folder}/to`, {
-      pip: { python, version: "24.0" },
+      pip: python,
       onBytes: (bytes) => seen.push(bytes),
     });
     assert(seen.includes(5000), String(seen));

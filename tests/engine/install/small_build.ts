@@ -3,7 +3,6 @@ import type {
   LibraryBuild,
   PinnedWheel,
 } from "../../../lib/engine/install/builds.ts";
-import type { Pip } from "../../../lib/pypi/pip.ts";
 import { fakePython, pipWith } from "../../pypi/fake_python.ts";
 import { makeWheel } from "../../pypi/make_wheel.ts";
 
@@ -21,7 +20,7 @@ const NVCC =
 export async function smallBuild(
   folder: string,
   { device = "cpu" }: { device?: "cpu" | "cuda" } = {},
-): Promise<{ build: LibraryBuild; pip: Pip; copier: Pip }> {
+): Promise<{ build: LibraryBuild; pip: string; copier: string }> {
   const wheels = join(folder, "wheels");
   await Deno.mkdir(wheels, { recursive: true });
   const pinned: PinnedWheel[] = [];
@@ -79,6 +78,6 @@ export async function smallBuild(
   // Called with: -m pip download --requirement FILE --dest FOLDER ...
   const copying = `name=$(sed 's/==.*//' "$5" | tr - _)
 mkdir "$7" && cp ${wheels}/$name-*.whl "$7"`;
-  const python = await fakePython(join(folder, "copier"), copying);
-  return { build, pip, copier: { python, version: "24.0" } };
+  const copier = await fakePython(join(folder, "copier"), copying);
+  return { build, pip, copier };
 }
