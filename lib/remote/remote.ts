@@ -34,7 +34,7 @@ export interface RemoteOptions {
 export type TransferStats = Readonly<Remote["stats"]>;
 
 /** A result that was found. */
-type Found = SignedResult & { fetched?: Promise<boolean>; isRefused?: boolean };
+type Found = SignedResult & { fetched?: Promise<boolean> };
 
 /** Milliseconds that a run waits at its end for what is found of other signers. */
 const LOOK_WAIT = 1000;
@@ -53,9 +53,8 @@ export class Remote {
   /** Results by key: undefined where there is none that can be used. */
   readonly #found = new Map<string, Promise<Found | undefined>>();
   readonly #offers: Promise<unknown>[] = [];
-  /** A look for results that are not trusted, and whether another one may start. */
-  #look = Promise.resolve();
-  #mayLook = true;
+  /** A look for results that are not trusted; undefined if another one may start. */
+  #look: Promise<void> | undefined;
   readonly #sent = new Map<string, Promise<boolean>>();
   /** Blobs and keys that the remote has, but damaged. */
   readonly #damaged = new Set<string>();
@@ -89,7 +88,7 @@ export class Remote {
       if (!recorded) this.stats.asked++;
       return this.#find(key, recorded ?? "manifests");
     });
-    if (found === undefined || found.isRefused) return undefined;
+    if (found === undefined) return undefined;
     const { manifest } = found;
     return {
       manifest,
@@ -106,8 +105,9 @@ export class Remote {
             manifest: { ...manifest, files },
           });
         }
-        found.isRefused = !await (found.fetched ??= this.#fetch(found));
-        return !found.isRefused;
+        const isThere = await (found.fetched ??= this.#fetch(found));
+        if (!isThere) this.#found.set(key, Promise.resolve(undefined));
+        return isThere;
       },
     };
   }
@@ -220,9 +220,8 @@ export class Remote {
       ),
     );
     const first = found.find((it) => it !== undefined);
-    if (first === undefined && this.#mayLook && !this.#isOff) {
-      this.#mayLook = false;
-      this.#look = this.#lookForOthers(key);
+    if (first === undefined && !this.#isOff) {
+      this.#look ??= this.#lookForOthers(key);
     }
     return first;
   }
@@ -236,7 +235,7 @@ export class Remote {
         this.#refuse(`it is signed by ${signer}, a key that you do not trust`);
         return;
       }
-      this.#mayLook = true;
+      this.#look = undefined;
     } catch {
       // A fault, or an interruption: results that are not used are only mentioned.
     }
