@@ -60,7 +60,6 @@ const ACTIONS: Readonly<Record<string, Action>> = {
   bundle: { run: remotes.bundle, positionals: 1, options: OF_PIPELINE },
 };
 
-/** `deno task cache`: manages the cache. */
 export const cacheCommand = command`
   cache ls|du|verify|gc|pin|unpin|key|push|pull|bundle [RESULT...|PIPELINE]
 

@@ -56,7 +56,6 @@ export const completionCommand: Command = {
   positionals: { min: 1, max: Infinity },
 };
 
-/** `deno task schema`: prints the JSON Schema of pipeline files. */
 export const schemaCommand = command`
   schema
 

@@ -14,7 +14,6 @@ import { servePage } from "../pages/page_server.ts";
 import { openRun } from "../runtime/executor.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 
-/** `deno task dash`: serves a page that follows the runs of a pipeline. */
 export const dashCommand = command`
   dash PIPELINE
 

@@ -5,7 +5,6 @@ import { interruptible } from "../terminal/interrupts.ts";
 import { runAlone } from "./run_alone.ts";
 import { adapterStage } from "./stage_result.ts";
 
-/** `deno task export`: exports a stage's adapter for PEFT, or with its model in ONNX. */
 export const exportCommand = command`
   export PIPELINE STAGE
 

@@ -5,7 +5,6 @@ import { openPipeline } from "../arguments/open_pipeline.ts";
 import { GRAPH_OPTIONS, JSON_LINES } from "../arguments/options.ts";
 import { writeOut } from "../terminal/renderer.ts";
 
-/** `deno task graph`: draws a pipeline. */
 export const graphCommand = command`
   graph PIPELINE [STAGE...]
 

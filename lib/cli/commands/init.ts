@@ -47,7 +47,6 @@ const WRITTEN = [
   [["prompt", "completion"], "-S prompt=prompt -S completion=completion"],
 ] as const;
 
-/** `deno task init`: writes a pipeline for a file of the user. */
 export const initCommand = command`
   init FILE
 

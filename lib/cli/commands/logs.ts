@@ -8,7 +8,6 @@ import { watchInterrupts } from "../terminal/interrupts.ts";
 import { eventText, listed } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
 
-/** `deno task logs`: prints the log of a stage. */
 export const logsCommand = command`
   logs PIPELINE [STAGE]
 

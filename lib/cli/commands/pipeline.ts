@@ -28,7 +28,6 @@ import {
   updatePages,
 } from "./pipeline_outcome.ts";
 
-/** `deno task pipeline`: brings the stages of a pipeline up to date. */
 export const pipelineCommand = command`
   pipeline [PIPELINE [STAGE...]]
 

@@ -23,7 +23,6 @@ import { style } from "../terminal/style.ts";
 
 type State = Decision["state"];
 
-/** `deno task plan`: shows what a run would do. */
 export const planCommand = command`
   plan PIPELINE [STAGE...]
 
@@ -129,7 +128,6 @@ function reasonOf(decision: Decision): string {
 
 const MAX_STATEMENTS = 12;
 
-/** `deno task explain`: explains why stages run or not. */
 export const explainCommand = command`
   explain PIPELINE [STAGE...]
 
@@ -206,7 +204,6 @@ function keyLines(parts: NonNullable<Explanation["parts"]>): string[] {
   );
 }
 
-/** `deno task status`: shows the state and the last run of each stage. */
 export const statusCommand = command`
   status PIPELINE
 

@@ -21,7 +21,6 @@ import { readTexts, writePredicted } from "./predict_table.ts";
 import { runAlone } from "./run_alone.ts";
 import { adapterConfig, adapterFolder, adapterStage } from "./stage_result.ts";
 
-/** `deno task predict`: classifies texts with a trained adapter, or writes what follows them. */
 export const predictCommand = command`
   predict [PIPELINE STAGE] [TEXT...]
 

@@ -13,7 +13,6 @@ import { bytes, count } from "../terminal/messages.ts";
 import { writeLine } from "../terminal/renderer.ts";
 import { adapterConfig, adapterFolder, adapterStage } from "./stage_result.ts";
 
-/** `deno task push`: uploads an exported adapter to the Hugging Face hub. */
 export const pushCommand = command`
   push [PIPELINE STAGE] --to OWNER/NAME
 

@@ -16,7 +16,6 @@ import { bytes } from "../terminal/messages.ts";
 import { writeLine, writeOut } from "../terminal/renderer.ts";
 import { terminalMarkdown } from "../terminal/terminal_markdown.ts";
 
-/** `deno task resize`: resizes a LoRA of any model. */
 export const resizeCommand = command`
   resize ADAPTER
 

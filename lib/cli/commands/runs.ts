@@ -17,7 +17,6 @@ import { csvLine, writeOut } from "../terminal/renderer.ts";
 import { tableLines } from "../terminal/terminal_markdown.ts";
 import { isScored, Results, type Row, TRAINING } from "../../track/results.ts";
 
-/** `deno task runs`: compares results in the cache. */
 export const runsCommand = command`
   runs [PIPELINE [STAGE...]]
 

@@ -9,7 +9,6 @@ import { interruptible } from "../terminal/interrupts.ts";
 import { bytes } from "../terminal/messages.ts";
 import { chooseRenderer } from "../terminal/renderer.ts";
 
-/** `deno task setup`: installs the engine, or checks it. */
 export const setupCommand = command`
   setup
 

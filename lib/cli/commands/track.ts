@@ -21,7 +21,6 @@ import { interruptible } from "../terminal/interrupts.ts";
 import { count } from "../terminal/messages.ts";
 import { writeLine } from "../terminal/renderer.ts";
 
-/** `deno task track`: sends trainings and evaluations to an experiment tracker. */
 export const trackCommand = command`
   track PIPELINE --to NAME
 

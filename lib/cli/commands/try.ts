@@ -12,7 +12,6 @@ import { dataOf, textColumns, writesTexts } from "./pipeline_outcome.ts";
 import { runAlone } from "./run_alone.ts";
 import { adapterStage } from "./stage_result.ts";
 
-/** `deno task try`: serves a page that classifies texts in the browser, or writes texts. */
 export const tryCommand = command`
   try PIPELINE [STAGE]
 

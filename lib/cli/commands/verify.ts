@@ -7,7 +7,6 @@ import { runRemote } from "../runtime/remote.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import { chooseRenderer } from "../terminal/renderer.ts";
 
-/** `deno task verify`: runs cached stages again and compares the output. */
 export const verifyCommand = command`
   verify PIPELINE STAGE...
 
