@@ -60,7 +60,6 @@ export function trace<Inputs extends object, Outputs extends object>(
   });
 }
 
-/** Options of {@linkcode trace}. */
 export interface TraceOptions {
   /** Runs operation by operation instead of as a graph: the reference in tests, and what a profile times. */
   readonly eager?: boolean;

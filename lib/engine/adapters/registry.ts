@@ -14,7 +14,6 @@ export { LORA_A, LORA_B } from "./lora.ts";
 /** Every kind of adapter; the first is the default. */
 const KINDS: readonly AdapterKind[] = [lora, dora];
 
-/** Names of the kinds. */
 export const ADAPTER_KINDS = KINDS.map(({ name }) => name);
 
 /** The kind of this name, one of {@linkcode ADAPTER_KINDS}. */

@@ -5,7 +5,6 @@ import type { WebgpuAdapter } from "./probe.ts";
 /** The facts about a machine that determine the engine; tests substitute their own. */
 export type Host = Readonly<typeof thisHost>;
 
-/** This machine. */
 export const thisHost = {
   /** `x86_64-unknown-linux-gnu` */
   target: Deno.build.target,

@@ -7,7 +7,6 @@ import { removeFolder } from "../../files/files.ts";
 import { lockFile } from "../../files/locks.ts";
 import { inspectInstallation, writeMarker } from "./folder.ts";
 
-/** Progress of an installation. */
 export interface InstallProgress {
   readonly step: "wait" | "download" | "unpack" | "check";
   /** What is downloaded or unpacked (`tensorflow-cpu 2.21.0`), checked, or waited for. */
@@ -18,7 +17,6 @@ export interface InstallProgress {
   readonly total: number;
 }
 
-/** Options of {@linkcode installLibrary}. */
 export interface InstallOptions {
   readonly onProgress?: ((progress: InstallProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;

@@ -11,7 +11,6 @@ import {
   openLibtensorflow,
 } from "../tensorflow/open.ts";
 
-/** A WebGPU adapter. */
 export interface WebgpuAdapter {
   /** `llvmpipe (LLVM 19.1.7, 256 bits)` */
   readonly name: string;

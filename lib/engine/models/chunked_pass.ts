@@ -148,7 +148,6 @@ export class ChunkedPass extends WithHeads<Chunks> implements Pass<Chunks> {
 
 type OperationName = keyof Pass<Chunks> & keyof TensorPass;
 
-/** An operation of a pass. */
 type Operation = () => Activation;
 
 /** An activation as a whole. */

@@ -2,13 +2,9 @@ import * as z from "zod";
 
 // Fields that the `config.json` of most models have.
 
-/** A size. */
 export const count = z.int().min(1).max(1 << 20);
-/** A rate of dropout. */
 export const rate = z.number().min(0).lt(1);
-/** Epsilon of a layer normalization. */
 export const epsilon = z.number().positive().max(0.1);
-/** The token of padding. */
 export const padToken = z.int().min(0);
 /** What the attention of a layer reaches. */
 export const LayerType = z.enum(["full_attention", "sliding_attention"]);

@@ -168,7 +168,6 @@ export interface ParameterLayout {
   readonly rank: number;
   /** Outputs of the head. */
   readonly labels: number;
-  /** Kind of the adapters. */
   readonly kind: AdapterKind;
   /** Rate of the dropout of the adapters' inputs, in training. */
   readonly loraDropout: number;
@@ -192,7 +191,6 @@ export interface Parameter extends Omit<HeadTensor, "start"> {
   readonly isTransposed?: boolean;
 }
 
-/** How linear modules are computed. */
 export interface LinearOptions {
   /** Outputs of each, as many as inputs by default. */
   readonly width?: number;
@@ -217,7 +215,6 @@ export interface PositionBiasOptions {
   readonly factor: number;
 }
 
-/** How a normalization is computed. */
 export interface NormOptions {
   /** Added to the variance. */
   readonly epsilon: number;

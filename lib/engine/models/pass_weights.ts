@@ -148,7 +148,6 @@ export interface PendingLinear {
 
 /** The tensors behind the names of a forward pass: frozen, with adapters at the ranks in use, or trained themselves. */
 export class PassWeights {
-  /** Names of the modules with adapters. */
   readonly #adapted: ReadonlySet<string>;
 
   constructor(private readonly tensors: PassTensors) {
@@ -260,7 +259,6 @@ export class PassWeights {
     return weights?.tensors.get(name) ?? parameters[name];
   }
 
-  /** The table of an embedding. */
   table(name: string): tf.Tensor2D {
     return this.tensor(`${name}.weight`) as tf.Tensor2D;
   }

@@ -49,7 +49,6 @@ export interface BatchTensors extends Readonly<Record<Index, tf.Tensor2D>> {
   readonly next?: tf.Tensor2D | undefined;
 }
 
-/** Options of a forward pass. */
 export interface TensorPassOptions extends PassTensors {
   readonly input: BatchTensors;
   /** Place of the input's first token in its sequence, 0 by default. */

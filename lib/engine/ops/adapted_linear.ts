@@ -28,7 +28,6 @@ export interface RankVectors {
   readonly gradientMask?: tf.Tensor1D | undefined;
 }
 
-/** Options of {@linkcode adaptedLinear}. */
 interface AdaptedLinearOptions {
   readonly ranks: RankVectors;
   /** `[out]`; undefined if the caller adds it */

@@ -34,7 +34,6 @@ const crossEntropy: Loss = (logits, targets, weights) => {
   })) as tf.Scalar;
 };
 
-/** The squared error of one output. */
 const squaredError: Loss = (logits, targets, weights) => {
   const [target, weight] = [targets, weights]
     .map((it) => it.reshape([logits.shape[0], 1]));

@@ -41,7 +41,6 @@ const settings = {
   ),
 };
 
-/** Settings of {@linkcode dylora}. */
 export type DyloraSettings = z.output<z.ZodObject<typeof settings>>;
 
 /**

@@ -4,10 +4,8 @@ import { fixed } from "./fixed.ts";
 import { matryoshka } from "./matryoshka.ts";
 import type { Schedule } from "./schedule.ts";
 
-/** Every schedule. */
 const SCHEDULES = [dylora, fixed, matryoshka] as const;
 
-/** Names of the schedules. */
 export const SCHEDULE_NAMES = SCHEDULES.map(({ name }) => name);
 
 /** The method of a training: the name of its schedule, with the schedule's settings. */

@@ -24,7 +24,6 @@ export interface TracedFunction extends GraphFunction {
   readonly captures: readonly number[];
 }
 
-/** A trace in progress. */
 interface OpenTrace {
   readonly graph: Graph;
   /** Placeholders of the inputs. */
@@ -169,7 +168,6 @@ export class TensorflowBinding {
       .map(({ dtype, shape }) => `${dtype}[${shape}]`).join(" ");
   }
 
-  /** True while tracing. */
   get tracing(): boolean {
     return this.#trace !== undefined;
   }

@@ -22,7 +22,6 @@ export class EagerRuntime {
     private readonly context: Deno.PointerValue,
   ) {}
 
-  /** Creates a tensor. */
   make(shape: number[], dtype: number, values: TensorSource): EagerTensor {
     const { library } = this;
     const tensor = allocateTensor(library, shape, dtype, values);

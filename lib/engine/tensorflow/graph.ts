@@ -70,7 +70,6 @@ export class Graph {
     return this.#finish(node, "Placeholder", 1)[0]!;
   }
 
-  /** Adds a constant. */
   constant(
     shape: readonly number[],
     dtype: number,

@@ -24,7 +24,6 @@ import {
 } from "./batch.ts";
 import { yieldToEvents } from "./progress.ts";
 
-/** Callbacks of an evaluation. */
 interface EvaluationHooks {
   /** Called after each batch with the number of examples done, and with a note before a length is compiled. */
   readonly progress?: (examples: number, note?: string) => void;
@@ -178,7 +177,6 @@ function evaluationBatches(
   return batches.map((indices) => ({ indices, length: lengthOf(indices) }));
 }
 
-/** Options of an evaluator. */
 interface EvaluatorOptions extends TraceOptions, Omit<AdapterScale, "rank"> {
   /** Examples per forward pass. */
   readonly batchSize: number;
@@ -188,7 +186,6 @@ interface EvaluatorOptions extends TraceOptions, Omit<AdapterScale, "rank"> {
   readonly passes?: number;
 }
 
-/** How an adapter is evaluated. */
 export interface RankEvaluationOptions extends EvaluatorOptions {
   /** Ranks to evaluate, 1-based; 0 without adapters. */
   readonly ranks: readonly number[];

@@ -26,14 +26,12 @@ export interface SearchOptions {
   readonly ends: readonly number[];
 }
 
-/** Options of a generator. */
 export interface GeneratorOptions
   extends SearchOptions, Omit<AdapterScale, "rank"> {
   /** Prompts at a time. */
   readonly batchSize: number;
 }
 
-/** Callbacks of a generation. */
 interface GenerationHooks {
   readonly signal?: AbortSignal | undefined;
   /** Called after each batch with the number of prompts done. */

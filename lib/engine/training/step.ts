@@ -22,7 +22,6 @@ import {
   splitBatch,
 } from "./batch.ts";
 
-/** Options of a training step. */
 export interface StepOptions extends TraceOptions {
   readonly objective: RankObjective;
   readonly loss: LossName;

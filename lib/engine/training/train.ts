@@ -37,7 +37,6 @@ import {
 } from "./progress.ts";
 import { type StepOptions, trainingStep } from "./step.ts";
 
-/** How to train. */
 export interface TrainingOptions
   extends PhaseOptions, Omit<StepOptions, keyof TraceOptions> {
   /**
