@@ -232,7 +232,7 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 /** Maximum lines of code of each room. Whoever raises one says why in the commit. */
 const BUDGETS: Readonly<Record<string, number>> = {
-  "lib/artifacts": 1196,
+  "lib/artifacts": 1178,
   "lib/benchmarks": 373,
   "lib/cli": 7958,
   "lib/data": 1689,
@@ -251,7 +251,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   "lib/scheduler": 4894,
   "lib/serve": 1298,
   "lib/slurm": 1196,
-  "lib/stages": 3432,
+  "lib/stages": 3431,
   "lib/store": 1110,
   "lib/text": 1792,
   "lib/track": 815,

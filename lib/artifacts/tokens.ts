@@ -14,21 +14,11 @@ const TokensInfo = z.strictObject({
   ...SCORED_TASK_FIELDS,
   /** Maximum sequence length, special tokens included. */
   maxLength: z.int().positive(),
-  /** Id of the padding token; stored sequences are not padded. */
-  padId: z.int().nonnegative(),
   vocabSize: z.int().positive(),
   /** The {@linkcode tokenizerDigest} of the model whose tokenizer produced them. */
   tokenizer: digest,
-  splits: z.record(
-    z.string().regex(/^[a-z_]+$/),
-    z.strictObject({
-      examples: z.int().positive(),
-      /** Tokens of all examples. */
-      tokens: z.int().positive(),
-      /** Length of the longest example in tokens. */
-      longest: z.int().positive(),
-    }),
-  ),
+  /** Number of examples by split; their tokens are stored without padding. */
+  splits: z.record(z.string().regex(/^[a-z_]+$/), z.int().positive()),
 });
 
 /** Name of the metric of the stage that made the tokens: the number of truncated examples of a split. */
@@ -59,15 +49,7 @@ export async function writeTokens(
         word_numbers: words.numbers,
       },
     });
-    const { ids, offsets } = split;
-    counts[name] = {
-      examples: offsets.length - 1,
-      tokens: ids.length,
-      longest: offsets.reduce(
-        (longest, end, i) => Math.max(longest, end - (offsets[i - 1] ?? 0)),
-        0,
-      ),
-    };
+    counts[name] = split.offsets.length - 1;
   }
   await infoFile.write(folder, { ...info, splits: counts });
 }

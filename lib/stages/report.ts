@@ -144,7 +144,7 @@ async function faultsOfData(data: Artifacts, tokens: Artifacts) {
       const lost = problem === "language"
         ? " with their prompts: these have lost their beginnings, then the texts their ends"
         : ", and what is beyond is not read";
-      return Object.entries(splits).flatMap(([split, { examples }]) => {
+      return Object.entries(splits).flatMap(([split, examples]) => {
         const truncated = metrics?.[truncatedMetric(split)] ?? 0;
         const share = 100 * truncated / examples;
         if (share < MANY_TRUNCATED) return [];

@@ -63,7 +63,6 @@ export async function tokenize(
     ...taskFields(info),
     metrics: info.metrics,
     maxLength,
-    padId: limits.padId,
     vocabSize: limits.vocabSize,
     tokenizer: await tokenizerDigest(model, info.problem),
   }, splits);

@@ -181,7 +181,7 @@ Deno.test("tokenize says how many prompts and texts to write it has cut", () =>
     );
     assertStringIncludes(log.join("\n"), "prompts have lost their beginning");
     const info = await readTokensInfo(output);
-    const { examples } = info.splits.validation!;
+    const examples = info.splits.validation!;
     assertMatch(
       log[1]!,
       new RegExp(

@@ -208,7 +208,7 @@ Deno.test("tagged words train an adapter whose ranks are scored by entities in o
       ...inputs,
       adapter: heads,
     }, { progress: (...it) => done.push(it.slice(0, 2) as number[]) });
-    const sequences = 2 * tokensInfo.splits.validation!.examples;
+    const sequences = 2 * tokensInfo.splits.validation!;
     assertEquals(done.at(-1), [sequences, sequences]);
     assertMatch(
       smaller.text,

@@ -7,7 +7,6 @@ const INFO = {
   task: "mrpc",
   labels: ["no", "yes"],
   maxLength: 8,
-  padId: 1,
   vocabSize: 9,
   tokenizer: "0".repeat(64),
 };

@@ -82,7 +82,6 @@ Deno.test("evaluate-ranks rejects tokens with other classes than the adapter", (
       labels: ["unacceptable", "acceptable"],
       metrics: ["accuracy"],
       maxLength: 8,
-      padId: 1,
       vocabSize: 9,
       tokenizer: await digestOf(join(model, "tokenizer.json")),
     }, {});
@@ -135,7 +134,7 @@ Deno.test("scoreEpoch() refuses a loss that is no number, which no epoch has as 
     };
     await writeTokens(folder, {
       ...{ task: "own", problem: "language", labels: null },
-      ...{ metrics: ["loss"], maxLength: 8, padId: 1, vocabSize: 9 },
+      ...{ metrics: ["loss"], maxLength: 8, vocabSize: 9 },
       tokenizer: "0".repeat(64),
     }, { validation });
     const info = await readTokensInfo(folder);

@@ -690,7 +690,7 @@ async function tokensOf(
   const tokens = await Deno.makeTempDir({ dir: folder });
   const model = join(fixtures, "tiny-roberta");
   const tokenizer = await digestOf(join(model, "tokenizer.json"));
-  const sizes = { maxLength: 8, padId: 1, vocabSize: 9 };
+  const sizes = { maxLength: 8, vocabSize: 9 };
   const info = {
     ...known,
     metrics: ["accuracy" as const],
