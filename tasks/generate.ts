@@ -10,7 +10,7 @@ import {
 
 export default defineTask({
   description:
-    "Write texts for a split at ranks of an adapter side by side, and score them by BLEU, ROUGE-L, TER and NIST",
+    "Write texts for a split at ranks of an adapter side by side, and score them by BLEU, ROUGE-L and NIST",
   params: z.strictObject({
     split: evaluatedSplit,
     ranks: ranksToUse.default("powers").describe(

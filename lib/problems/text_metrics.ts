@@ -23,26 +23,11 @@ interface TextMetric {
   score(sums: readonly number[]): number;
 }
 
-/**
- * Translation edit rate (Snover and others, 2006) of sacrebleu with its
- * defaults: the least edits, shifts of words among them, to any reference, by
- * their mean length; lower is better.
- */
-const ter: TextMetric = {
-  width: 2,
-  statistics: () => ({ text, references }) => {
-    const [own, ...theirs] = [text, ...references]
-      .map((it) => words(it.toLowerCase()));
-    const edits = theirs.map((it) => editsTo(it, own!));
-    const lengths = theirs.map(({ length }) => length);
-    return [Math.min(...edits), sum(lengths) / lengths.length];
-  },
-  score: ([edits, length]) =>
-    length! > 0 ? edits! / length! : edits! > 0 ? 1 : 0,
-};
+/** Lengths of the n-grams of BLEU. */
+const BLEU_ORDERS = [1, 2, 3, 4] as const;
 
-/** Lengths of the n-grams of BLEU and of NIST. */
-const [BLEU_ORDERS, NIST_ORDERS] = [[1, 2, 3, 4], [1, 2, 3, 4, 5]] as const;
+/** Lengths of the n-grams of NIST. */
+const NIST_ORDERS = [1, 2, 3, 4, 5] as const;
 
 /**
  * BLEU (Papineni and others, 2002) of sacrebleu with its defaults: tokenizer
@@ -157,7 +142,6 @@ const nist: TextMetric = {
 export const TEXT_METRICS: Readonly<Record<string, TextMetric>> = {
   bleu,
   rouge_l: rougeL,
-  ter,
   nist,
 };
 
@@ -262,136 +246,4 @@ function commonLength(a: readonly string[], b: readonly string[]): number {
     }
   }
   return row[b.length]!;
-}
-
-/** Limits of sacrebleu's search for shifts: words of a shift, distance in words, shifts tried for a text, words on either side of the diagonal. */
-const MAX_SHIFT = { words: 10, distance: 50, tried: 1000, beam: 25 } as const;
-
-/** Least edits and shifts from a text to a reference that sacrebleu's greedy search finds. */
-function editsTo(reference: readonly string[], text: readonly string[]) {
-  if (reference.length === 0) return text.length;
-  let words = text;
-  let tried = 0;
-  for (let shifts = 0;; shifts++) {
-    const { edits, places, isWrong, isMissed } = align(words, reference);
-    let best = { gain: -Infinity, length: 0, words: [] as string[] };
-    for (const [start, at, length] of commonRuns(words, reference)) {
-      const place = places[at]!;
-      if (
-        !isWrong.subarray(start, start + length).includes(1) ||
-        !isMissed.subarray(at, at + length).includes(1) ||
-        start <= place && place < start + length
-      ) continue;
-      let last = -1;
-      for (let i = at - 1; i < Math.min(at + length, reference.length); i++) {
-        const target = i < 0 ? 0 : places[i]! + 1;
-        if (target === last) continue;
-        last = target;
-        tried++;
-        const shifted = shift(words, start, length, target);
-        const gain = edits - align(shifted, reference).edits;
-        // Of equal ones, the longest, and then the first.
-        if (
-          gain > best.gain || gain === best.gain && length > best.length
-        ) best = { gain, length, words: shifted };
-      }
-      if (tried >= MAX_SHIFT.tried) break;
-    }
-    if (tried >= MAX_SHIFT.tried || best.gain <= 0) return shifts + edits;
-    words = best.words;
-  }
-}
-
-/** Runs of words that a text and a reference have in common, with where they start in each. */
-function* commonRuns(
-  text: readonly string[],
-  reference: readonly string[],
-): Generator<[start: number, at: number, length: number]> {
-  for (let start = 0; start < text.length; start++) {
-    for (let at = 0; at < reference.length; at++) {
-      if (Math.abs(at - start) > MAX_SHIFT.distance) continue;
-      const most = Math.min(
-        MAX_SHIFT.words,
-        text.length - start,
-        reference.length - at,
-      );
-      for (let i = 0; i < most && text[start + i] === reference[at + i]; i++) {
-        yield [start, at, i + 1];
-      }
-    }
-  }
-}
-
-/** Moves some words to before the word at a target. */
-function shift(
-  words: readonly string[],
-  start: number,
-  length: number,
-  target: number,
-): string[] {
-  const moved = words.slice(start, start + length);
-  const others = words.toSpliced(start, length);
-  // A target after the words counts them, one within them counts from their start.
-  const to = target > start + length ? target - length : target;
-  return others.toSpliced(to, 0, ...moved);
-}
-
-/** Cost of what is not computed. */
-const FAR = 2 ** 30;
-
-/** Operations of an edit distance. */
-const [KEEP, CHANGE, REMOVE, INSERT] = [0, 1, 2, 3];
-
-/**
- * Aligns a text with a reference by their edit distance, near the diagonal.
- *
- * @returns Place in the text of each word of the reference, -1 before the first; and the words of each that the other has not there
- */
-function align(text: readonly string[], reference: readonly string[]) {
-  const width = reference.length + 1;
-  const costs = new Int32Array(width * (text.length + 1)).fill(FAR);
-  const operations = new Uint8Array(costs.length);
-  for (let j = 0; j < width; j++) {
-    costs[j] = j;
-    operations[j] = INSERT;
-  }
-  const ratio = text.length === 0 ? 1 : reference.length / text.length;
-  const beam = MAX_SHIFT.beam < ratio / 2
-    ? Math.ceil(ratio / 2 + MAX_SHIFT.beam)
-    : MAX_SHIFT.beam;
-  for (let i = 1; i <= text.length; i++) {
-    const diagonal = Math.floor(i * ratio);
-    const end = i === text.length ? width : Math.min(width, diagonal + beam);
-    for (let j = Math.max(0, diagonal - beam); j < end; j++) {
-      const at = i * width + j;
-      const isSame = text[i - 1] === reference[j - 1];
-      // Of equal costs, the first in this order.
-      const changed = j === 0 ? FAR : costs[at - width - 1]! + (isSame ? 0 : 1);
-      const removed = costs[at - width]! + 1;
-      const inserted = j === 0 ? FAR : costs[at - 1]! + 1;
-      const least = Math.min(changed, removed, inserted);
-      costs[at] = least;
-      operations[at] = changed === least
-        ? isSame ? KEEP : CHANGE
-        : removed === least
-        ? REMOVE
-        : INSERT;
-    }
-  }
-  const places = new Int32Array(reference.length);
-  const isWrong = new Uint8Array(text.length);
-  const isMissed = new Uint8Array(reference.length);
-  for (let [i, j] = [text.length, reference.length]; i > 0 || j > 0;) {
-    const operation = operations[i * width + j]!;
-    if (operation !== REMOVE) {
-      j--;
-      places[j] = i - 1;
-      isMissed[j] = operation === KEEP ? 0 : 1;
-    }
-    if (operation !== INSERT) {
-      i--;
-      isWrong[i] = operation === KEEP ? 0 : 1;
-    }
-  }
-  return { edits: costs.at(-1)!, places, isWrong, isMissed };
 }

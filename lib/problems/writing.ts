@@ -12,7 +12,7 @@ export const writing: ProblemKind = {
   ...language,
   name: "writing",
   metrics: TEXT_METRICS,
-  lower: ["ter"],
+  lower: [],
   plain: ["nist"],
   isSummed: true,
   padding: "including padding in training, and without it in written texts",
