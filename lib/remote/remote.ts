@@ -36,9 +36,6 @@ export type TransferStats = Readonly<Remote["stats"]>;
 /** A result that was found. */
 type Found = SignedResult & { fetched?: Promise<boolean> };
 
-/** Milliseconds that a run waits at its end for what is found of other signers. */
-const LOOK_WAIT = 1000;
-
 /**
  * Results that caches share: blobs and signed manifests in a remote.
  *
@@ -53,8 +50,6 @@ export class Remote {
   /** Results by key: undefined where there is none that can be used. */
   readonly #found = new Map<string, Promise<Found | undefined>>();
   readonly #offers: Promise<unknown>[] = [];
-  /** A look for results that are not trusted; undefined if another one may start. */
-  #look: Promise<void> | undefined;
   readonly #sent = new Map<string, Promise<boolean>>();
   /** Blobs and keys that the remote has, but damaged. */
   readonly #damaged = new Set<string>();
@@ -126,10 +121,6 @@ export class Remote {
   /** Waits for what was offered. */
   async end(): Promise<void> {
     await Promise.allSettled(this.#offers);
-    let timer;
-    const late = new Promise((go) => timer = setTimeout(go, LOOK_WAIT));
-    await Promise.race([this.#look, late]);
-    clearTimeout(timer);
   }
 
   /** Stores a result in the remote: its blobs, then its manifest. */
@@ -219,26 +210,7 @@ export class Remote {
         )
       ),
     );
-    const first = found.find((it) => it !== undefined);
-    if (first === undefined && !this.#isOff) {
-      this.#look ??= this.#lookForOthers(key);
-    }
-    return first;
-  }
-
-  /** Says once whose results there are that are not used. Delays nothing, and is the last one where the remote lists no files. */
-  async #lookForOthers(key: string): Promise<void> {
-    try {
-      for await (const { path } of this.transport.list(`manifests/${key}`)) {
-        const [, , signer] = RESULT.exec(path) ?? [];
-        if (!signer || this.options.trusted.includes(signer)) continue;
-        this.#refuse(`it is signed by ${signer}, a key that you do not trust`);
-        return;
-      }
-      this.#look = undefined;
-    } catch {
-      // A fault, or an interruption: results that are not used are only mentioned.
-    }
+    return found.find((it) => it !== undefined);
   }
 
   async #read(index: Index, key: string, signer: string) {

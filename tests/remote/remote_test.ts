@@ -66,10 +66,7 @@ Deno.test("results of keys that are not trusted are not used, nor unsigned ones"
   const { signer } = await caches.key("stranger");
   const foreign = await caches.remote(url, to, { trusted: [signer] });
   assertEquals((await foreign.find(manifest.key))?.manifest, undefined);
-  await foreign.end();
-  assertEquals(caches.said, [
-    `Refused a result of the remote REMOTE: it is signed by ${key.signer}, a key that you do not trust; what is refused runs here`,
-  ]);
+  assertEquals(caches.said, []);
   const folder = caches.join("remote/manifests", manifest.key);
   const signed = Deno.readTextFileSync(`${folder}/${key.signer}.json`);
   const { signature: _, ...unsigned } = JSON.parse(signed);
