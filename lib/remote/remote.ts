@@ -1,5 +1,5 @@
 import { besides, removeIfThere } from "../files/files.ts";
-import { type Manifest, recordedKey } from "../store/manifests.ts";
+import type { Manifest } from "../store/manifests.ts";
 import { isManifest } from "../store/manifest_schema.ts";
 import { limited, type TreeFile } from "../store/blobs.ts";
 import type { Store } from "../store/store.ts";
@@ -41,7 +41,6 @@ type Found = SignedResult & { fetched?: Promise<boolean> };
  *
  *     blobs/ab/cdef...[.gz]                     content, by its SHA-256
  *     manifests/KEY/SIGNER.json                 the result of a key, as a signer vouches for it
- *     recorded/KEY/SIGNER.json                  the result of a key without runtimes
  *
  * The first fault of the remote turns it off: the run goes on with the own cache.
  */
@@ -78,10 +77,10 @@ export class Remote {
   }
 
   /** The result of a key by a trusted signer, whose files need not be in the cache yet. */
-  async find(key: string, recorded?: "recorded") {
+  async find(key: string) {
     const found = await this.#found.getOrInsertComputed(key, () => {
-      if (!recorded) this.stats.asked++;
-      return this.#find(key, recorded ?? "manifests");
+      this.stats.asked++;
+      return this.#find(key);
     });
     if (found === undefined) return undefined;
     const { manifest } = found;
@@ -147,9 +146,10 @@ export class Remote {
   async list() {
     const found = await this.#each("manifests", async ({ path }) => {
       const [, key, signer] = RESULT.exec(path) ?? [];
-      const text = signer && await this.transport.get(path, textOf);
-      if (!signer || !text) return [];
-      const opened = await openSigned(text, signer, (it) => it.key === key);
+      if (key === undefined || signer === undefined) return [];
+      const text = await this.transport.get(path, textOf);
+      if (text === undefined) return [];
+      const opened = await openSigned(text, signer, key);
       if ("fault" in opened) return [];
       const isTrusted = this.options.trusted.includes(signer);
       return [{ manifest: opened.manifest, signer, isTrusted }];
@@ -181,7 +181,6 @@ export class Remote {
       await this.transport.remove(path);
       if (manifest) results.add(manifest.key);
     };
-    await this.#each("recorded", check);
     await this.#each("manifests", check);
     let blobs = 0;
     await this.#each("blobs", async ({ path, written = Infinity }) => {
@@ -202,27 +201,20 @@ export class Remote {
     );
   }
 
-  async #find(key: string, index: Index): Promise<Found | undefined> {
+  async #find(key: string): Promise<Found | undefined> {
     const found = await Promise.all(
       this.options.trusted.map((signer) =>
-        this.#unlessOff(() =>
-          this.#limited(() => this.#read(index, key, signer))
-        )
+        this.#unlessOff(() => this.#limited(() => this.#read(key, signer)))
       ),
     );
     return found.find((it) => it !== undefined);
   }
 
-  async #read(index: Index, key: string, signer: string) {
-    const path = pathOf(index, key, signer);
+  async #read(key: string, signer: string) {
+    const path = pathOf(key, signer);
     const text = await this.transport.get(path, textOf);
     if (text === undefined) return undefined;
-    const found = await openSigned(
-      text,
-      signer,
-      async ({ key: own, parts }) =>
-        key === (index === "manifests" ? own : await recordedKey(parts)),
-    );
+    const found = await openSigned(text, signer, key);
     if (!("fault" in found)) return found;
     this.#damaged.add(key);
     this.#refuse(`"${path}" ${found.fault}`);
@@ -327,18 +319,12 @@ export class Remote {
     const { signer } = key;
     const { manifest } = result;
     const isDamaged = this.#damaged.has(manifest.key);
-    if (!isDamaged && await this.#read("manifests", manifest.key, signer)) {
+    if (!isDamaged && await this.#read(manifest.key, signer)) {
       return;
     }
     const text = new TextEncoder().encode(await sign(result, key));
-    await this.#put(pathOf("manifests", manifest.key, signer), text);
+    await this.#put(pathOf(manifest.key, signer), text);
     this.stats.stored++;
-    if (Object.keys(manifest.parts.runtimes).length > 0) {
-      const key = await recordedKey(manifest.parts);
-      if (isDamaged || !await this.#read("recorded", key, signer)) {
-        await this.#put(pathOf("recorded", key, signer), text);
-      }
-    }
   }
 
   /** Does work with the remote, unless it has failed. Undefined if it has, now or before. */
@@ -385,12 +371,9 @@ function manifestIn(text: string): Manifest | undefined {
 /** Matches the path of a result, with its key and its signer. */
 const RESULT = /^manifests\/([0-9a-f]{64})\/([0-9a-f]{64})\.json$/;
 
-/** Results by their key, or by what they have in common with those of other runtimes. */
-type Index = "manifests" | "recorded";
-
 /** The path of a result in a remote. */
-function pathOf(index: Index, key: string, signer: string): string {
-  return `${index}/${key}/${signer}.json`;
+function pathOf(key: string, signer: string): string {
+  return `manifests/${key}/${signer}.json`;
 }
 
 /** The path of a blob in a remote. */

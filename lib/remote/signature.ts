@@ -75,13 +75,13 @@ export async function sign(
  * files: the signature, that its parts are those of the key, and that its
  * content is that of its files.
  *
- * @param isRight Whether it is the result that was asked for.
+ * @param key The key that was asked for.
  * @returns What is wrong, as the predicate of a sentence.
  */
 export async function openSigned(
   text: string,
   signer: string,
-  isRight: (manifest: Manifest) => boolean | Promise<boolean>,
+  key: string,
 ): Promise<SignedResult | { readonly fault: string }> {
   let value: SignedResult & { readonly signature: string };
   let isSigned = false;
@@ -104,10 +104,11 @@ export async function openSigned(
     return { fault: "was written by another version of this program" };
   }
   if (!isManifest(manifest)) return { fault: "is invalid" };
-  const { key, parts, files, content } = manifest;
+  const { parts, files, content } = manifest;
   if (
+    manifest.key !== key ||
     await digest(canonicalJson(parts)) !== key ||
-    await treeDigest(files) !== content || !await isRight(manifest)
+    await treeDigest(files) !== content
   ) return { fault: "belongs to another key" };
   return { manifest, gzip };
 }

@@ -30,7 +30,7 @@ export async function pack(
 }
 
 /** Paths of the files in a remote. */
-const PATH = /^(blobs|manifests|recorded)(\/[\w-][\w.-]*)+$/;
+const PATH = /^(blobs|manifests)(\/[\w-][\w.-]*)+$/;
 
 async function unpack(tar: Chunks, folder: string): Promise<true> {
   const entries = ReadableStream.from(tar)

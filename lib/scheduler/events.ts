@@ -4,19 +4,9 @@ import type { JobState } from "./executors/executor.ts";
 /** What a run does with a stage. Its reason is a text: `param lr 4e-4 -> 5e-4`. */
 export type Decision =
   /** Its result is in the cache and its visible output is up to date. */
-  | {
-    readonly state: "unchanged";
-    readonly key: string;
-    readonly recorded?: string;
-  }
+  | { readonly state: "unchanged"; readonly key: string }
   /** Its result is in the cache; its visible output is missing or changed. */
-  | {
-    readonly state: "restore";
-    readonly key: string;
-    readonly reason: string;
-    /** Identity of the other runtimes that made it: `tensorflow 2.21.0 cuda`. */
-    readonly recorded?: string;
-  }
+  | { readonly state: "restore"; readonly key: string; readonly reason: string }
   /** Its result is not in the cache, or it is forced to run. */
   | { readonly state: "run"; readonly key: string; readonly reason: string }
   /** An input does not exist yet: the stage runs unless that input turns out as before. */

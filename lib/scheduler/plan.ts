@@ -1,10 +1,6 @@
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import { holdOff } from "../store/cleanup.ts";
-import {
-  type KeyParts,
-  type Manifest,
-  recordedKey,
-} from "../store/manifests.ts";
+import type { KeyParts, Manifest } from "../store/manifests.ts";
 import {
   type Context,
   openContext,
@@ -23,7 +19,6 @@ import {
   sourcesOf,
   withAbsoluteSources,
 } from "./key.ts";
-import type { Store } from "../store/store.ts";
 import { difference, visibleFolder } from "./visible.ts";
 
 /** Decision on a stage whose inputs all exist. */
@@ -74,8 +69,7 @@ export async function decide(
   const found = await store.lookup(key);
   const hit: RemoteHit | undefined = found.state === "found"
     ? inCache(found.manifest)
-    : await settings.remote?.find(key) ??
-      await recordedResult(parts, settings, store);
+    : await settings.remote?.find(key);
   if (hit === undefined) {
     if (found.state === "unusable") {
       return run(`its result in the cache ${found.fault}`);
@@ -85,9 +79,6 @@ export async function decide(
   }
   const { manifest, from } = hit;
   const folder = visibleFolder(settings.out, pipeline, stage.id);
-  const recorded = manifest.key === key
-    ? {}
-    : { recorded: Object.values(manifest.parts.runtimes).join(", ") };
   const reason = from === undefined
     ? await difference(folder, manifest.files, store)
     : `in ${from}`;
@@ -97,30 +88,14 @@ export async function decide(
     sources,
     ...hit,
     decision: reason === undefined
-      ? { state: "unchanged", key: manifest.key, ...recorded }
-      : { state: "restore", key: manifest.key, reason, ...recorded },
+      ? { state: "unchanged", key }
+      : { state: "restore", key, reason },
   };
 }
 
 /** A result of the cache. */
 function inCache(manifest: Manifest): RemoteHit {
   return { manifest, bring: () => Promise.resolve(true) };
-}
-
-/** If that is wanted, a result of the same parts but for the runtimes, of the cache or the remote. */
-async function recordedResult(
-  parts: KeyParts,
-  { recorded, remote }: Settings,
-  store: Store,
-): Promise<RemoteHit | undefined> {
-  if (!recorded) return undefined;
-  const wanted = await recordedKey(parts);
-  for (const { key, parts: others } of store.manifests.all()) {
-    if (await recordedKey(others) !== wanted) continue;
-    const found = await store.lookup(key);
-    if (found.state === "found") return inCache(found.manifest);
-  }
-  return await remote?.find(wanted, "recorded");
 }
 
 /**

@@ -32,7 +32,6 @@ export async function openResults(
   const context = await openContext(graph, [id], settings, store);
   const reused = await findResults(context, id);
   const paths = new Map<string, string>();
-  const recorded = new Map<string, string>();
   using made = new DisposableStack();
   const folder = made.use(
     privateFolder(() =>
@@ -42,8 +41,7 @@ export async function openResults(
   for (const [i, stage] of stages.entries()) {
     const path = join(folder.path, String(i));
     Deno.mkdirSync(path);
-    const { manifest, decision } = reused.get(stage)!;
-    if (decision.recorded) recorded.set(stage, decision.recorded);
+    const { manifest } = reused.get(stage)!;
     for (const { blob, path: below } of manifest.files) {
       await store.blobs.linkTo(blob, join(path, below));
     }
@@ -61,8 +59,6 @@ export async function openResults(
           it.replaceAll(path, visibleFolder(settings.out, pipeline, stage)),
         text,
       ),
-    /** Identities of other runtimes that made results among them, by stage. */
-    recorded,
     [Symbol.dispose]: () => kept.dispose(),
   };
 }

@@ -26,8 +26,6 @@ export interface Settings {
   /** Bytes of the cache above which old results are removed after a run. */
   readonly cacheLimit: number;
   readonly remote?: RemoteResults | undefined;
-  /** True if results that other runtimes have made are used where there are none of the own ones. */
-  readonly recorded?: boolean;
 }
 
 /** A result of another cache, whose files need not be in the own one yet. */
@@ -43,8 +41,8 @@ export interface RemoteHit {
 export interface RemoteResults {
   /** Its address, for messages. */
   readonly name: string;
-  /** The result of a key, or of a {@linkcode recordedKey}. */
-  find(key: string, recorded?: "recorded"): Promise<RemoteHit | undefined>;
+  /** The result of a key. */
+  find(key: string): Promise<RemoteHit | undefined>;
   /** Takes a new result of the cache, in the background. */
   offer(manifest: Manifest): void;
 }

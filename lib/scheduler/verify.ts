@@ -51,8 +51,8 @@ export async function verify<Difference>(
   }
   const { remote } = settings;
   const found = reused.get(id)!;
-  const { key, decision: { recorded } } = found;
-  const hit = remote && !recorded ? await remote.find(key) : found;
+  const { key } = found;
+  const hit = remote ? await remote.find(key) : found;
   if (hit === undefined) throw lacking(id, `not in ${remote!.name}`);
   const run = { ...context, emit, signal, waiting: signal };
   using _mutex = await lockMutex(run, stage);
@@ -91,7 +91,5 @@ export async function verify<Difference>(
     files: all.length,
     /** Duration of the second run. */
     seconds,
-    /** Identity of the other runtimes that made the result; undefined if it is equal to that of this machine. */
-    recorded,
   };
 }

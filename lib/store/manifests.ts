@@ -1,5 +1,5 @@
 import { join } from "../files/paths.ts";
-import { canonicalJson, digest, isDigest } from "../files/digest.ts";
+import { isDigest } from "../files/digest.ts";
 import {
   entriesBelow,
   readIfThere,
@@ -36,15 +36,6 @@ export interface KeyParts {
   readonly inputs: Readonly<Record<string, readonly InputPart[]>>;
   /** Identity of each runtime that the task needs. */
   readonly runtimes: Readonly<Record<string, string>>;
-}
-
-/** Digest of everything in a key but the identity of the runtimes: results that have it in common were made from the same things, perhaps on other kinds of processors. */
-export async function recordedKey(
-  { runtimes, ...parts }: KeyParts,
-): Promise<string> {
-  return await digest(
-    canonicalJson({ ...parts, runtimes: Object.keys(runtimes).sort() }),
-  );
 }
 
 /** Record of a successful run of a stage. */

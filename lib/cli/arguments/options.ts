@@ -85,16 +85,11 @@ export const ENGINE_OPTIONS = `
   ${ENGINE}
   ${GPUS}`;
 
-/** Selects results of other runtimes. */
-export const RECORDED =
-  "--recorded  Where there is no result for this kind of machine, use one that was recorded on another; its last bits may differ from what would be computed here";
-
 /** Options that select the results of stages. */
 export const KEY_OPTIONS = `${GRAPH_OPTIONS}
   ${ENGINE}
   ${GPUS}
-  ${EXECUTOR}
-  ${RECORDED}`;
+  ${EXECUTOR}`;
 
 /** Options that limit the resources of a run. */
 export const LIMIT_OPTIONS = `
@@ -124,7 +119,6 @@ export async function settingsOf(args: Arguments): Promise<Settings> {
       gpus: gpusOf(args) ?? limits.gpus,
     },
     cacheLimit: await sizeOf(args, "cache-limit") ?? settings.cacheLimit,
-    recorded: args.has("recorded"),
   };
 }
 

@@ -12,7 +12,6 @@ import {
   keepRun,
   LIMIT_OPTIONS,
   PROGRAM,
-  RECORDED,
   stageCommand,
   withRemedy,
 } from "../arguments/options.ts";
@@ -45,7 +44,6 @@ export const pipelineCommand = command`
   ${EXECUTOR}
   --detach  With slurm: submit the run itself as a job, and exit; status and logs show how it goes on
   ${REMOTE_OPTIONS}
-  ${RECORDED}
   -k, --keep-going  After a failure, run the stages that do not depend on the failed one
   -n, --dry-run  Show what would run, and run nothing
   --no-wait  Fail instead of waiting for another process that runs one of the stages, or holds a GPU or mutex that one needs
@@ -130,8 +128,6 @@ export const pipelineCommand = command`
     if (failed + skipped + interrupted === 0) {
       const current = selectStages(graph, selected);
       showFiles(graph, outcome.changed, settings.out, say);
-      const recorded = outcome.recordedText();
-      if (recorded !== undefined) note(recorded);
       const replaced = await outcome.replacedText();
       if (replaced !== undefined) note(replaced);
       answer = await answerOf(graph, current, pages, settings.out, args);

@@ -55,17 +55,6 @@ export class RunOutcome {
     if (before !== undefined) this.#before.set(stage, before);
   }
 
-  /** Says which results of this run are recorded, not those of this kind of machine; undefined if none is. */
-  recordedText(): string | undefined {
-    const results = [...this.upToDate].filter(([, it]) => it.recorded);
-    if (results.length === 0) return undefined;
-    const on = [...new Set(results.map(([, it]) => it.recorded))]
-      .join(" and on ");
-    const counts = `${results.length} of ${this.upToDate.size}`;
-    const which = listed(results.map(([stage]) => stage), 3);
-    return `${counts} results are recorded, on ${on}: ${which}; computed here, their last bits may differ`;
-  }
-
   /** Names the results of other parameters or sources that this run has replaced; undefined if there are none. */
   async replacedText(): Promise<string | undefined> {
     const replaced = [...this.#before].filter(([stage, before]) =>

@@ -103,7 +103,7 @@ function planText(
   const shown = [...decisions].filter(([, { state }]) => state !== "skip");
   const width = Math.max(0, ...shown.map(([stage]) => stage.length));
   const lines = shown.map(([stage, decision]) => {
-    const reason = reasonOf(decision);
+    const reason = "reason" in decision ? decision.reason : "";
     const state = colors[decision.state](decision.state.padEnd(9));
     return `${state}  ${stage.padEnd(width)}  ${reason}`.trimEnd();
   });
@@ -116,14 +116,6 @@ function planText(
   const stages = count(shown.length, "stage");
   lines.push(`${stages}: ${parts.join(", ")}, in ${duration(seconds)}`);
   return lines.map((line) => `${line}\n`).join("");
-}
-
-/** Why a stage is in its state, and what made its result if another kind of machine did. */
-function reasonOf(decision: Decision): string {
-  return [
-    ..."recorded" in decision ? [`recorded on ${decision.recorded}`] : [],
-    ..."reason" in decision ? [decision.reason] : [],
-  ].join(", ");
 }
 
 const MAX_STATEMENTS = 12;
@@ -152,7 +144,9 @@ export const explainCommand = command`
 function explanationText(
   { stage, decision, parts, nearest }: Explanation,
 ): string {
-  const state = [decision.state, reasonOf(decision)].filter((it) => it !== "");
+  const state = "reason" in decision
+    ? [decision.state, decision.reason]
+    : [decision.state];
   const lines = [`${style.bold(stage)}: ${state.join(" - ")}`];
   // What makes no difference to an unchanged stage is no explanation.
   if (nearest !== undefined && decision.state !== "unchanged") {
@@ -253,6 +247,6 @@ function statusOf({ decision, live, last, failure }: StageStatus) {
     : `ran ${localTime(last.started)}, ${duration(last.seconds)}`;
   const { state } = decision;
   const color = state === "unchanged" ? green : yellow;
-  const text = [ran, reasonOf(decision)].filter((it) => it !== "").join("; ");
+  const text = "reason" in decision ? `${ran}; ${decision.reason}` : ran;
   return { state, color, text };
 }

@@ -79,9 +79,6 @@ export async function adapterStage(
       .flatMap(([name, it]) => it ? [[name, it.id] as const] : []);
     const ids = wanted.map(([, id]) => id);
     const results = await openResults(graph, of.id, ids, settings, store);
-    for (const [stage, identity] of results.recorded) {
-      console.error(`The result of "${stage}" is recorded, on ${identity}`);
-    }
     const folders = wanted.map(([name, id]) => [name, results.of(id)]);
     const inputs: Record<string, string> = Object.fromEntries(folders);
     return { ...results, inputs };

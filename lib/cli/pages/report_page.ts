@@ -27,8 +27,6 @@ import { barContent, stageGraph } from "./stage_graph.ts";
 export interface UpToDate {
   readonly outcome: (Event & { type: "finished" })["outcome"];
   readonly key: string;
-  /** Identity of the other runtimes that made it. */
-  readonly recorded?: string;
 }
 
 /**
@@ -103,13 +101,13 @@ function runSection(
     );
   });
   const head = rowHtml("th", ["Stage", "Seconds", "Started", "In this run"]);
-  const rows = made.map(({ id, outcome, recorded, manifest }) => {
+  const rows = made.map(({ id, outcome, manifest }) => {
     const origin = outcome === "ran" ? "ran" : "from the cache";
     return rowHtml("td", [
       id,
       manifest.seconds.toFixed(1),
       dateText(manifest.started),
-      recorded ? `recorded on ${recorded}` : origin,
+      origin,
     ]);
   });
   const table = tableHtml(

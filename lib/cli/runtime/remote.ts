@@ -138,7 +138,7 @@ export async function runRemote(
   const open = () => opened ??= openRemote(settings, store, note, signal, true);
   const remote: RemoteResults = {
     name,
-    find: async (key, recorded) => await (await open()).find(key, recorded),
+    find: async (key) => await (await open()).find(key),
     offer(manifest) {
       if (!writes) return;
       opened = open().then((remote) => {

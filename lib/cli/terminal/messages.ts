@@ -113,15 +113,14 @@ export function messageLine(message: Message): string | undefined {
       return `${stage}: ${style.yellow("interrupted")}${next}`;
     }
     case "verified": {
-      const { stage, files, seconds, recorded } = message;
+      const { stage, files, seconds } = message;
       const differing = Object.entries(message.differing);
       const all = count(files, "file");
       const result = differing.length === 0
         ? `${all} ${style.green("identical")}`
         : `${differing.length} of ${all} ${style.red("different")}`;
-      const on = recorded === undefined ? "" : `, recorded on ${recorded}`;
       return [
-        `${stage}: ${result}, in ${duration(seconds)}${on}`,
+        `${stage}: ${result}, in ${duration(seconds)}`,
         ...differing.map(([path, it]) => `  ${path}: ${differenceText(it)}`),
       ].join("\n");
     }
