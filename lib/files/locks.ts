@@ -48,7 +48,6 @@ export async function lockFile(
  * Takes a lock if it is free; else returns undefined.
  *
  * @throws {Deno.errors.NotFound} If the file does not exist and `create` is false.
- * @throws {Error} If the path is not a file, is a symbolic link, or the file has another name, so that writing to it would change a file elsewhere.
  */
 export function tryLockFile(
   path: string,
@@ -90,16 +89,8 @@ export function lockHolder(path: string): string {
 }
 
 function isStill(file: Deno.FsFile, path: string): boolean {
-  const there = ifThere(() => Deno.lstatSync(path));
+  const there = ifThere(() => Deno.statSync(path));
   if (there === undefined) return false;
-  if (!there.isFile && !there.isSymlink) {
-    throw new Error(`The lock "${path}" is not a file; remove it`);
-  }
   const opened = file.statSync();
-  const isOther = there.isSymlink ||
-    opened.ino === there.ino && (opened.nlink ?? 1) > 1;
-  if (isOther) {
-    throw new Error(`The lock "${path}" is a link to another file; remove it`);
-  }
   return opened.ino === there.ino && opened.dev === there.dev;
 }

@@ -1,10 +1,9 @@
-import { homedir } from "node:os";
-import { isAbsolute, join } from "node:path";
+import { join } from "../files/paths.ts";
 import { isHeldHere, lockHolder, tryLockFile } from "../files/locks.ts";
 import { systemCode } from "../files/files.ts";
-import { fingerprint } from "../files/fingerprints.ts";
+import type { Store } from "../store/store.ts";
 
-/** GPUs of this machine that no other stage uses until they are released. */
+/** GPUs that no other stage of the cache uses until they are released. */
 export interface HeldGpus extends Disposable {
   /** UUIDs where the driver tells them, otherwise the names by which they were chosen. */
   readonly ids: readonly string[];
@@ -28,13 +27,15 @@ let known: Promise<string[]> | undefined;
 const PAUSE = 100;
 
 /**
- * Takes GPUs, waiting until they are free. Each is locked by a file named after
- * its UUID, whatever it is called here.
+ * Takes GPUs, waiting until they are free. Each is locked by a file in the cache,
+ * named after its UUID, whatever it is called here.
  *
+ * @param store The cache that has the locks.
  * @param uuids UUIDs of the machine's GPUs, in the order of their numbers.
  * @throws {Error} If there are fewer to choose from.
  */
 export async function holdGpus(
+  store: Store,
   { count, among: names, onWait, signal }: WantedGpus,
   uuids?: readonly string[],
 ): Promise<HeldGpus> {
@@ -46,7 +47,7 @@ export async function holdGpus(
     throw new Error(`${needed} needed, but ${among.size} can be used ${given}`);
   }
   if (count === 0) return { ids: [], [Symbol.dispose]() {} };
-  const folder = lockFolder();
+  const folder = store.makeFolder("locks");
   for (let told = false;;) {
     signal.throwIfAborted();
     const tried = tryGpus(count, among, folder);
@@ -70,8 +71,8 @@ function tryGpus(
   const ids: string[] = [];
   const taken: string[] = [];
   for (const id of among) {
-    const path = lockFileOf(folder, id);
-    const lock = tryLockFile(path, { create: false });
+    const path = join(folder, `gpu-${encodeURIComponent(id)}`);
+    const lock = tryLockFile(path);
     if (lock !== undefined) ids.push(id);
     // Another stage of this process holds it, and will release it.
     else if (!isHeldHere(path)) taken.push(`${lockHolder(path)} (GPU ${id})`);
@@ -101,39 +102,4 @@ function uuidOf(name: string, uuids: readonly string[]): string {
   if (!name.startsWith("GPU-")) return name;
   const found = uuids.filter((uuid) => uuid.startsWith(name));
   return found.length === 1 ? found[0]! : name;
-}
-
-/** Folder that an administrator makes so that the users of a machine share its GPUs. */
-const SHARED = "/var/lib/dylora/gpus";
-
-/**
- * Folder of the locks, created if needed: `$DYLORA_GPU_LOCKS` or, if it exists,
- * the machine's shared folder; otherwise one of this user's.
- */
-export function lockFolder(
-  env: (name: string) => string | undefined = Deno.env.get,
-): string {
-  const runtime = env("XDG_RUNTIME_DIR") || `/run/user/${Deno.uid()}`;
-  // Not in `/tmp`, where another user could have put a link to anywhere.
-  const own = isAbsolute(runtime) && fingerprint(runtime) !== undefined
-    ? runtime
-    : env("XDG_CACHE_HOME") || join(homedir(), ".cache");
-  const shared = env("DYLORA_GPU_LOCKS") ||
-    (fingerprint(SHARED) !== undefined ? SHARED : "");
-  const folder = shared || join(own, "dylora-gpus");
-  Deno.mkdirSync(folder, { recursive: true, mode: 0o700 });
-  return folder;
-}
-
-/** Lock file of a GPU, which all users may open who may open the folder. */
-function lockFileOf(folder: string, id: string): string {
-  const path = join(folder, `gpu-${encodeURIComponent(id)}`);
-  try {
-    // Creates a file or fails: it follows no link.
-    Deno.openSync(path, { write: true, createNew: true }).close();
-    Deno.chmodSync(path, 0o666);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
-  }
-  return path;
 }

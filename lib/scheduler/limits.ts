@@ -151,7 +151,7 @@ export async function takeGpus(
 ): Promise<HeldGpus | undefined> {
   if (executorOf(run, stage).allots) return undefined;
   const { holdGpus } = await import("./gpus.ts");
-  return await holdGpus({
+  return await holdGpus(run.store, {
     count: resourcesOf(run, stage).gpus,
     among: run.settings.limits.gpus,
     signal: run.waiting,

@@ -9,9 +9,9 @@ import { runtimeOf } from "../../lib/cli/runtime/engine.ts";
 import { thisHost } from "../../lib/engine/install/host.ts";
 import type { EngineChoice } from "../../lib/engine/install/choice.ts";
 import { visibleGpus } from "../../lib/scheduler/settings.ts";
-import { lockFolder } from "../../lib/scheduler/gpus.ts";
 import { BusyError } from "../../lib/scheduler/failure.ts";
 import { verify } from "../../lib/scheduler/verify.ts";
+import { withEnvironment } from "../tasks/with_environment.ts";
 import { engine, TestProject } from "./project.ts";
 import {
   firstLine,
@@ -33,21 +33,18 @@ function engineOn(count: number | undefined, gpus: readonly string[]) {
   };
 }
 
-Deno.test("visibleGpus() numbers the devices as CUDA does", () => {
-  const before = Deno.env.get("CUDA_VISIBLE_DEVICES");
-  Deno.env.delete("CUDA_VISIBLE_DEVICES");
-  assertEquals(visibleGpus(["null", "nvidiactl", "nvidia-uvm"]), []);
-  assertEquals(visibleGpus(["nvidia1", "nvidia0", "nvidiactl"]), ["0", "1"]);
-  assertEquals(visibleGpus(["nvidia3", "nvidiactl"]), ["0"]);
-  assertEquals(visibleGpus(["null", "dxg"]), ["0"]);
-  if (before !== undefined) Deno.env.set("CUDA_VISIBLE_DEVICES", before);
+Deno.test("visibleGpus() numbers the devices as CUDA does", async () => {
+  await withEnvironment({ CUDA_VISIBLE_DEVICES: undefined }, () => {
+    assertEquals(visibleGpus(["null", "nvidiactl", "nvidia-uvm"]), []);
+    assertEquals(visibleGpus(["nvidia1", "nvidia0", "nvidiactl"]), ["0", "1"]);
+    assertEquals(visibleGpus(["nvidia3", "nvidiactl"]), ["0"]);
+    assertEquals(visibleGpus(["null", "dxg"]), ["0"]);
+  });
 });
 
 Deno.test("run() gives each stage GPUs of its own, and none to stages that ask for none", async () => {
   using project = new TestProject();
-  using one = ownGpu();
-  using other = ownGpu();
-  const gpus = [one.id, other.id].sort();
+  const gpus = ["a", "b"];
   const limits = { jobs: 2, cpus: 2, memory: 1e9, gpus };
   await project.run(spans(project, { resources: { gpu: 1 } }), { limits });
   assertEquals(spansOf(project).map(([, , id]) => id).sort(), gpus);
@@ -58,32 +55,25 @@ Deno.test("run() gives each stage GPUs of its own, and none to stages that ask f
   assertEquals(spansOf(project).map(([, , id]) => id), ["", ""]);
 });
 
-Deno.test("run() never shares a GPU with another process", async () => {
+Deno.test("run() never shares a GPU with another process that has the same cache", async () => {
   using one = new TestProject();
   using other = new TestProject();
-  const limits = { jobs: 1, cpus: 2, memory: 1e9, gpus: ["7"] };
+  const limits = { jobs: 1, cpus: 2, memory: 1e9, gpus: ["a"] };
   const stages = (project: TestProject) => {
     const { s0 } = spans(project, { resources: { gpu: 1 } });
     return { s0 };
   };
   const first = one.spawn(stages(one), { limits });
-  const second = other.spawn(stages(other), { limits });
+  const second = other.spawn(stages(other), { limits, out: one.path("out") });
   await Promise.all([first.end(), second.end()]);
   assertEquals(overlap([spanOf(one, "s0"), spanOf(other, "s0")]), false);
 });
 
-/** A GPU id that no other test uses, also not the same one in another checkout. */
-function ownGpu() {
-  const id = crypto.randomUUID();
-  const path = `${lockFolder()}/gpu-${id}`;
-  return { id, [Symbol.dispose]: () => Deno.removeSync(path) };
-}
-
 Deno.test("run() names the process that holds a GPU, and throws BusyError when wait is false", async () => {
   using one = new TestProject();
   using other = new TestProject();
-  using gpu = ownGpu();
-  const limits = { jobs: 2, cpus: 2, memory: 1e9, gpus: [gpu.id] };
+  const out = one.path("out");
+  const limits = { jobs: 2, cpus: 2, memory: 1e9, gpus: ["a"] };
   const resources = { gpu: 1 };
   const letGo = holdTask(one);
   other.task("quick", "return 1;");
@@ -93,17 +83,17 @@ Deno.test("run() names the process that holds a GPU, and throws BusyError when w
     quick: { task: "quick", resources },
     without: { task: "quick", params: { n: 1 } },
   };
-  const holder = `process ${first.process.pid} (GPU ${gpu.id})`;
+  const holder = `process ${first.process.pid} (GPU a)`;
   assertEquals(
     (await assertRejects(
-      () => other.run(stages, { limits, wait: false }),
+      () => other.run(stages, { limits, out, wait: false }),
       BusyError,
     )).message,
     `"quick" would have to wait for a GPU held by ${holder}`,
   );
-  assertEquals(other.read("out/test/without/out.txt"), "1");
+  assertEquals(one.read("out/test/without/out.txt"), "1");
 
-  const second = other.spawn(stages, { limits });
+  const second = other.spawn(stages, { limits, out });
   const said = await firstLine(second);
   assertEquals(said, `quick: Waiting for a GPU held by ${holder}`);
   letGo();
@@ -115,8 +105,7 @@ Deno.test("run() names the process that holds a GPU, and throws BusyError when w
 
 Deno.test("run() lets its own stages take turns with a GPU, even when wait is false", async () => {
   using project = new TestProject();
-  using gpu = ownGpu();
-  const limits = { jobs: 2, cpus: 2, memory: 1e9, gpus: [gpu.id] };
+  const limits = { jobs: 2, cpus: 2, memory: 1e9, gpus: ["a"] };
   const { summary } = await project.run(
     spans(project, { resources: { gpu: 1 } }),
     { limits, wait: false },
@@ -126,9 +115,7 @@ Deno.test("run() lets its own stages take turns with a GPU, even when wait is fa
 
 Deno.test("run() gives a GPU to each stage whose runtime needs one", async () => {
   using project = new TestProject();
-  using one = ownGpu();
-  using other = ownGpu();
-  const gpus = [one.id, other.id].sort();
+  const gpus = ["a", "b"];
   const [first] = gpus;
   const stages = spans(project, {}, NEEDS_ENGINE);
   project.task("plain", "return Deno.env.get('CUDA_VISIBLE_DEVICES');", {
@@ -177,8 +164,8 @@ Deno.test("verify() takes GPUs as run() does, and keys do not depend on them", a
       NEVER,
       (it) => it,
     );
-  assertEquals((await again(["7"])).differing, {});
-  assertEquals(spanOf(project, "s0")[2], "7");
+  assertEquals((await again(["a"])).differing, {});
+  assertEquals(spanOf(project, "s0")[2], "a");
   assertIsError(
     await assertRejects(() => again([])),
     Error,

@@ -5,11 +5,12 @@ import {
 } from "../../engine/install/choice.ts";
 import type { Host } from "../../engine/install/host.ts";
 import type { InstallOptions } from "../../engine/install/install.ts";
+import { openStore } from "../../scheduler/context.ts";
 import { type Runtime, visibleGpus } from "../../scheduler/settings.ts";
 import { digest } from "../../files/digest.ts";
 import { join } from "../../files/paths.ts";
 import type { Arguments } from "../arguments/arguments.ts";
-import { gpusOf } from "../arguments/options.ts";
+import { gpusOf, outOf } from "../arguments/options.ts";
 import type { Message } from "../terminal/messages.ts";
 
 /**
@@ -40,7 +41,10 @@ export function selectedEngine(
   return () => runtime ??= select();
 }
 
-/** The engine of a command whose standard output is for its results only, with the GPUs that it needs, held until disposal. */
+/**
+ * The engine of a command whose standard output is for its results only, with
+ * the GPUs that it needs, which are locked in the cache until disposal.
+ */
 export async function heldEngine(args: Arguments, signal: AbortSignal) {
   const say = (message: Message) => {
     if (message.type === "note") console.error(message.text);
@@ -50,7 +54,8 @@ export async function heldEngine(args: Arguments, signal: AbortSignal) {
   };
   const engine = await selectedEngine(args, { say, signal })();
   const { holdGpus } = await import("../../scheduler/gpus.ts");
-  const held = await holdGpus({
+  const store = openStore({ out: outOf(args) });
+  const held = await holdGpus(store, {
     count: engine.gpus ?? 0,
     among: gpusOf(args) ?? visibleGpus(),
     onWait: (holders) => console.error(`Waiting for a GPU held by ${holders}`),
