@@ -63,15 +63,17 @@ async function main(args: readonly string[]): Promise<number> {
     console.log(asTyped(await command.help?.(parsed) ?? helpOf(command)));
     return EXIT.success;
   }
-  const { asLastRun, stageCommand } = await import("./arguments/options.ts");
-  const given = command.options.some(({ name }) => name === "set")
-    ? asLastRun(parsed, ["pipeline", "plan"].includes(name))
-    : parsed;
+  const { asLastRun, checkOwnData } = await import("./arguments/last_run.ts");
+  const isNew = ["pipeline", "plan"].includes(name);
+  const hasSettings = command.options.some(({ name }) => name === "set");
+  if (isNew) checkOwnData(parsed);
+  const given = hasSettings && !isNew ? asLastRun(parsed) : parsed;
   try {
     return await command.run(given, COMMANDS) ?? EXIT.success;
   } catch (error) {
     const { NoResultError } = await import("../scheduler/failure.ts");
     if (!(error instanceof NoResultError)) throw error;
+    const { stageCommand } = await import("./arguments/options.ts");
     const making = stageCommand("pipeline", given, error.id);
     const message = `${error.message}:\n  run: ${making}`;
     throw new Error(message, { cause: error });

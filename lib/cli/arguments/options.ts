@@ -1,11 +1,5 @@
 import { defaultSettings, type Settings } from "../../scheduler/settings.ts";
-import {
-  isFull,
-  readIfThere,
-  removeFolder,
-  statIfThere,
-  writeDurably,
-} from "../../files/files.ts";
+import { isFull, removeFolder, statIfThere } from "../../files/files.ts";
 import { isLocked, tryLockFile } from "../../files/locks.ts";
 import {
   basename,
@@ -16,7 +10,7 @@ import {
 } from "../../files/paths.ts";
 import { linkFingerprint } from "../../files/fingerprints.ts";
 import {
-  Arguments,
+  type Arguments,
   invalidValue,
   readOptions,
   UsageError,
@@ -242,54 +236,6 @@ export function withRemedy(
   const set = [...others, `${key}=${value}`];
   const words = [command, ...args.positionals];
   return `${message}\n  run: ${commandLine(args.with("set", set), words)}`;
-}
-
-/** The file that keeps the options of the last run of own data, which select its results. */
-function lastRunFile(args: Arguments): string {
-  return join(
-    outOf(args),
-    "cache/commands",
-    `${resultsName(args, OWN_DATA)}.json`,
-  );
-}
-
-/** Keeps the options of a run of own data for {@linkcode asLastRun}. */
-export function keepRun(args: Arguments): void {
-  if (args.positionals[0] !== OWN_DATA) return;
-  const file = lastRunFile(args);
-  const kept = readOptions(KEY_OPTIONS)
-    .flatMap(({ name }) => args.has(name) ? [[name, args.values(name)]] : []);
-  Deno.mkdirSync(dirname(file), { recursive: true });
-  writeDurably(file, JSON.stringify(kept));
-}
-
-/**
- * The arguments with the options of the last run, if they name own data without
- * options of a run.
- *
- * @param isNew Whether they are those of a new run, which names its file.
- * @throws {UsageError} If a new run of own data names none.
- */
-export function asLastRun(args: Arguments, isNew: boolean): Arguments {
-  if (args.positionals[0] !== OWN_DATA) return args;
-  const set = args.values("set");
-  if (isNew && !set.some((it) => it.startsWith("train="))) {
-    throw new UsageError(
-      "Pipeline own-data needs a file: -S train=FILE, and -S text=COLUMN and -S label=COLUMN to name its columns",
-    );
-  }
-  if (isNew || set.length > 0) return args;
-  const text = readIfThere(lastRunFile(args));
-  if (text === undefined) return args;
-  const last = new Map<string, string[]>(JSON.parse(text));
-  const found = new Arguments(
-    args.positionals,
-    new Map([...last, ...args.options]),
-  );
-  console.error(
-    `As in the last run: ${givenWords(found).map(quoted).join(" ")}`,
-  );
-  return found;
 }
 
 /**

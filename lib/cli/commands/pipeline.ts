@@ -9,12 +9,12 @@ import {
   FORCE,
   GRAPH_OPTIONS,
   JSON_LINES,
-  keepRun,
   LIMIT_OPTIONS,
   PROGRAM,
   stageCommand,
   withRemedy,
 } from "../arguments/options.ts";
+import { keepRun } from "../arguments/last_run.ts";
 import { openRun } from "../runtime/executor.ts";
 import { REMOTE_OPTIONS, runRemote } from "../runtime/remote.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";

@@ -63,7 +63,7 @@ Deno.test("export writes the adapter of the given parameters at a rank, or nothi
   project.write("tasks/train.ts", TRAIN);
   project.write("tasks/export-adapter.ts", EXPORT);
   const to = ["--to", project.path("exported")];
-  const one = ["train@rank=1", "--rank", "4", ...to];
+  const one = ["train@rank=1", "--rank", "4", "-S", "word=one", ...to];
 
   const early = await project.call("export", ...one);
   assertEquals(early.code, 1);
@@ -115,7 +115,7 @@ Deno.test("export writes the adapter of the given parameters at a rank, or nothi
   assertEquals(below.code, 2);
   assertMatch(
     below.stderr,
-    /^".*\/file" is a file: choose another folder with --to/,
+    /^".*\/file" is a file: choose another folder with --to/m,
   );
 
   Deno.mkdirSync(project.path("other.incomplete"));

@@ -152,7 +152,7 @@ Deno.test("pipeline own-data asks for a file, and says which option names anothe
     );
     // What reads results takes the file of the last run, and the stage that failed.
     const logged = await callHere("logs", "own-data", ...out);
-    assertMatch(logged.stderr, /^As in the last run: -S train=\S+\/a\.csv /);
+    assertMatch(logged.stderr, /^As in the last run: -S train=\S+\/a\.csv\n/);
     assertMatch(logged.stdout + logged.stderr, /has no column "sentence"/);
     await Deno.writeTextFile(join(folder, "b.jsonl"), '{"text": "a", "label"}');
     const broken = await call(

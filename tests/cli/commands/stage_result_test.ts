@@ -88,6 +88,8 @@ export default {
 /** A project whose pipeline has run with the parameters of its file, then with another data set. */
 const project = new CliProject(PIPELINE);
 addEventListener("unload", () => project[Symbol.dispose]());
+/** The parameters of the file, for commands that else take those of the last run. */
+const FIRST = ["-S", "data=first"];
 for (const [name, text] of Object.entries(TASKS)) {
   project.write(`tasks/${name}.ts`, text);
 }
@@ -115,8 +117,9 @@ Deno.test("predict answers with the adapter of the given parameters, whatever ra
     project.read("out/test/train/adapter.txt"),
     "second at 8",
   );
-  assertEquals(await adapterUsed(), "first at 8");
+  assertEquals(await adapterUsed(...FIRST), "first at 8");
   assertEquals(await adapterUsed("-S", "data=second"), "second at 8");
+  assertEquals(await adapterUsed(), "second at 8", "as in the last run");
   assertEquals(
     project.read("out/test/train/adapter.txt"),
     "second at 8",
@@ -126,7 +129,7 @@ Deno.test("predict answers with the adapter of the given parameters, whatever ra
 
   const { code, stderr } = await project.call(
     "predict",
-    ...["train", "fail", "--engine", "wasm"],
+    ...["train", "fail", "--engine", "wasm", ...FIRST],
   );
   assertEquals(code, 1);
   assertEquals(
@@ -143,12 +146,12 @@ Deno.test("predict takes the rank that the report on the adapter recommends, by 
     return json()[0].asked;
   };
   const rank = "recommended";
-  assertEquals(await asked(), { advice: "a report on first at 8" });
+  assertEquals(await asked(...FIRST), { advice: "a report on first at 8" });
   assertEquals(
-    await asked("--rank", rank),
+    await asked("--rank", rank, ...FIRST),
     { rank, advice: "a report on first at 8" },
   );
-  assertEquals(await asked("--rank", "3"), { rank: 3 });
+  assertEquals(await asked("--rank", "3", ...FIRST), { rank: 3 });
 
   const other = ["-S", "rank=4"];
   const run = await project.call("pipeline", "train", ...other);
@@ -163,7 +166,10 @@ Deno.test("predict takes the rank that the report on the adapter recommends, by 
 });
 
 Deno.test("predict says what its task says, such as that the report recommends no rank", async () => {
-  const { code, stderr } = await project.call("predict", "train", "doubt");
+  const { code, stderr } = await project.call(
+    "predict",
+    ...["train", "doubt", ...FIRST],
+  );
   assertEquals(code, 0, stderr);
   assertEquals(stderr, "No rank\ufffd is recommended\n");
 });
@@ -171,7 +177,7 @@ Deno.test("predict says what its task says, such as that the report recommends n
 Deno.test("verify runs the stage of the given parameters again", async () => {
   const { code, lines, stderr } = await project.call(
     "verify",
-    ...["train", "--json"],
+    ...["train", "--json", ...FIRST],
   );
   assertEquals(code, 0, stderr);
   const events = lines.map((line) => JSON.parse(line));
@@ -188,7 +194,7 @@ Deno.test("logs prints the log of the run with the given parameters", async () =
     assertEquals(code, 0, stderr);
     return /trains on .*/.exec(stdout)?.[0];
   };
-  assertEquals(await logged(), "trains on first at rank 8");
+  assertEquals(await logged(...FIRST), "trains on first at rank 8");
   assertEquals(
     await logged("-S", "data=second"),
     "trains on second at rank 8",
@@ -199,7 +205,7 @@ Deno.test("logs prints the log of the run with the given parameters", async () =
     await logged("--profile", "wrong"),
     "trains on first at rank -1",
   );
-  assertEquals(await logged(), "trains on first at rank 8");
+  assertEquals(await logged(...FIRST), "trains on first at rank 8");
 });
 
 Deno.test("predict, logs and verify say which command runs a stage that has not run with these parameters", async () => {
