@@ -29,7 +29,6 @@ const out = await outWithCode();
 /** Tasks whose commands are run or planned; others take long or need what tests lack. */
 const QUICK = [
   "cache",
-  "completion",
   "explain",
   "graph",
   "pipeline",
@@ -151,7 +150,7 @@ for (const path of documents()) {
         return [
           name!,
           ...args,
-          ...(["completion", "schema"].includes(name!) ? [] : ["--out", out]),
+          ...(name === "schema" ? [] : ["--out", out]),
           ...(name === "pipeline" && !args.includes("--dry-run")
             ? ["--dry-run"]
             : []),

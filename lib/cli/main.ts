@@ -32,9 +32,7 @@ const COMMANDS: Commands = {
   verify: async () => (await import("./commands/verify.ts")).verifyCommand,
   cache: async () => (await import("./commands/cache.ts")).cacheCommand,
   setup: async () => (await import("./commands/setup.ts")).setupCommand,
-  schema: async () => (await import("./commands/completion.ts")).schemaCommand,
-  completion: async () =>
-    (await import("./commands/completion.ts")).completionCommand,
+  schema: async () => (await import("./commands/schema.ts")).schemaCommand,
 };
 
 /** Runs a command; resolves to the exit code, and rejects with what {@linkcode report} prints. */
@@ -69,7 +67,7 @@ async function main(args: readonly string[]): Promise<number> {
   if (isNew) checkOwnData(parsed);
   const given = hasSettings && !isNew ? asLastRun(parsed) : parsed;
   try {
-    return await command.run(given, COMMANDS) ?? EXIT.success;
+    return await command.run(given) ?? EXIT.success;
   } catch (error) {
     const { NoResultError } = await import("../scheduler/failure.ts");
     if (!(error instanceof NoResultError)) throw error;

@@ -70,7 +70,7 @@ async function runBenchmark(
   }
   const given = await readArguments(command, args);
   if (!given.has("help")) {
-    return await command.run(given, {}) ?? EXIT.success;
+    return await command.run(given) ?? EXIT.success;
   }
   console.log(helpOf(command));
   return EXIT.success;

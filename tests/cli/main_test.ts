@@ -41,10 +41,6 @@ const wrong: readonly (readonly [readonly string[], RegExp])[] = [
     ["pipeline", "smok", "--help"],
     /^No pipeline "smok" in pipelines\/; did you mean "smoke"\?$/m,
   ],
-  [
-    ["completion", "tcsh"],
-    /^Unknown shell "tcsh"; expected bash, zsh or fish$/m,
-  ],
   [["init", "no/such.csv"], /^File ".*no\/such\.csv" does not exist$/m],
   [["init", "deno.json/x.csv"], /^File ".*x\.csv" does not exist$/m],
   [["pipeline", "deno.json/x.yaml"], /x\.yaml: The file does not exist$/m],

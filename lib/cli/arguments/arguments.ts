@@ -91,7 +91,7 @@ export interface CommandSyntax {
 /** A command of the command line. */
 export interface Command extends CommandSyntax {
   /** Runs the command; resolves to the exit code, 0 if undefined. */
-  readonly run: (args: Arguments, all: Commands) => Promise<number | void>;
+  readonly run: (args: Arguments) => Promise<number | void>;
   /** Help for what the arguments name; undefined to print the command's own help. */
   readonly help?: (args: Arguments) => Promise<string | undefined>;
 }
@@ -215,121 +215,140 @@ export async function readArguments(
   command: CommandSyntax,
   args: readonly string[],
 ): Promise<Arguments> {
-  const words: string[] = [];
-  const rest: string[] = [];
-  for (const { name, word, option, value } of tokensOf(command, args)) {
-    if (name === undefined) rest.push(word);
-    else if (option === undefined) {
-      const { didYouMean } = await import("../../pipeline/did_you_mean.ts");
-      const names = optionsOf(command).map(({ name }) => `--${name}`);
-      const given = name.startsWith("--") ? name : `-${word}`;
-      const hint = didYouMean(given, names);
-      throw new UsageError(`Unknown option "${name}"${hint}`);
-    } else if (option.value === undefined && value !== undefined) {
-      throw new UsageError(
-        `Option "${name}" does not take a value, got "${value}"`,
-      );
-    } else {
-      words.push(`--${option.name}${option.value ? `=${value ?? ""}` : ""}`);
-    }
-  }
-  const options = await optionsIn(command, words);
+  // Without options, the parser is not loaded: Deno checks node_modules first, which takes 5 ms.
+  const given = args.some((it) => it.startsWith("-"))
+    ? await parse(args, optionsOf(command))
+    : new Arguments(args, new Map());
   const { positionals: { min, max }, usage, name } = command;
-  if (!options.has("help") && rest.length < min) {
+  if (given.has("help")) return given;
+  const { positionals } = given;
+  if (positionals.length < min) {
     throw new UsageError(`Missing arguments: deno task ${name} ${usage}`);
   }
-  if (!options.has("help") && rest.length > max) {
-    throw new UsageError(`Unexpected argument "${rest[max]}"`);
+  if (positionals.length > max) {
+    throw new UsageError(`Unexpected argument "${positionals[max]}"`);
   }
-  return new Arguments(rest, options);
+  return given;
 }
 
-async function optionsIn(command: CommandSyntax, words: readonly string[]) {
-  const options = new Map<string, readonly string[]>();
-  // Without options, the parser is not loaded: Deno checks node_modules first, which takes 5 ms.
-  if (words.length === 0) return options;
-  const { parseArgs } = await import("@std/cli/parse-args");
-  const known = optionsOf(command);
+async function parse(
+  args: readonly string[],
+  known: readonly Option[],
+): Promise<Arguments> {
+  const end = args.includes("--") ? args.indexOf("--") : args.length;
+  const words: string[] = [];
+  for (const [i, word] of args.slice(0, end).entries()) {
+    words.push(...await inFull(word, args[i + 1] ?? "--", known));
+  }
   const { flags = [], valued = [] } = Object.groupBy(
     known,
     ({ value }) => value === undefined ? "flags" : "valued",
   );
+  const isFlag = (word: string) =>
+    flags.some(({ name }) => word === `--${name}`);
   const names = valued.map(({ name }) => name);
-  const boolean = flags.map(({ name }) => name);
-  const found = parseArgs(words, { boolean, string: names, collect: names });
-  for (const { name } of flags) if (found[name]) options.set(name, []);
+  const { parseArgs } = await import("@std/cli/parse-args");
+  const parsed = parseArgs([
+    ...words.filter((word) => !isFlag(word)),
+    // Last, as it takes a "true" behind a flag for its value.
+    ...words.filter(isFlag),
+    ...args.slice(end),
+  ], {
+    boolean: flags.map(({ name }) => name),
+    string: ["_", ...names],
+    collect: names,
+  });
+  const options = new Map<string, readonly string[]>();
+  for (const { name } of flags) if (parsed[name]) options.set(name, []);
   for (const option of valued) {
-    const { name, value: placeholder, choices, optional } = option;
-    const given = found[name] as string[];
-    if (given.includes("") && !optional) {
+    const { name, value, many, optional } = option;
+    const values = parsed[name] as string[];
+    if (values.includes("") && !optional) {
       throw new UsageError(
-        `Option "--${name}" requires a value: --${name} ${placeholder}`,
+        `Option "--${name}" requires a value: --${name} ${value}`,
       );
     }
-    const odd = given.find((it) =>
-      it !== "" && choices?.includes(it) === false
-    );
-    if (odd !== undefined) {
-      const { didYouMean } = await import("../../pipeline/did_you_mean.ts");
-      const names = choices!.map((it) => `"${it}"`).join(", ");
-      const hint = didYouMean(odd, choices!);
-      throw invalidValue(name, odd, `expected one of ${names}${hint}`);
-    }
-    if (given.length > 1 && option.many !== true) {
+    for (const text of values) await checkChoice(option, text);
+    if (values.length > 1 && !many) {
       throw new UsageError(`Option "--${name}" can be given only once`);
     }
-    if (given.length > 0) options.set(name, given);
+    if (values.length > 0) options.set(name, values);
   }
-  return options;
-}
-
-interface Token {
-  readonly word: string;
-  /** `--jobs`, `-j`; undefined for a positional argument. */
-  readonly name?: string;
-  /** Undefined if there is no such option. */
-  readonly option?: Option | undefined;
-  /** Undefined for a flag, and if the value is missing. */
-  readonly value?: string | undefined;
+  return new Arguments(parsed._, options);
 }
 
 /**
- * The options and positional arguments in words, which may be incomplete and
- * invalid.
+ * Writes the options in a word in full: `-fj4` as `--force --jobs=4`, since
+ * `parseArgs()` would take only `b` of `-Sa=b`. A value that is missing is empty.
+ *
+ * @param next The next word.
+ * @throws {UsageError} If there is no such option, or a flag has a value.
  */
-export function* tokensOf(
-  command: CommandSyntax,
-  words: readonly string[],
-): Generator<Token> {
-  const options = optionsOf(command);
-  const rest = [...words];
-  for (let word; (word = rest.shift()) !== undefined;) {
-    if (word === "--") return yield* rest.map((word) => ({ word }));
-    const [, letter, behind = ""] = /^-(.)(.*)$/s.exec(word) ?? [];
-    if (letter === undefined) {
-      yield { word };
-      continue;
+async function inFull(
+  word: string,
+  next: string,
+  known: readonly Option[],
+): Promise<string[]> {
+  if (!/^-./s.test(word)) return [word];
+  const missing = next.startsWith("-") ? "=" : "";
+  if (word.startsWith("--")) {
+    const name = word.slice(2).split("=", 1)[0]!;
+    const option = known.find((it) => it.name === name);
+    if (option === undefined) {
+      throw await unknownOption(`--${name}`, word, known);
     }
-    const [, long, inline] = /^--([^=]+)(?:=(.*))?$/s.exec(word) ?? [];
-    const option = options.find(({ name, short }) =>
-      long === undefined ? short === letter : name === long
+    if (!word.includes("=")) {
+      return [option.value === undefined ? word : word + missing];
+    }
+    if (option.value !== undefined) return [word];
+    const value = word.slice(name.length + 3);
+    throw new UsageError(
+      `Option "--${name}" does not take a value, got "${value}"`,
     );
-    let value = inline;
-    if (long === undefined && behind !== "") {
-      // The value of the letter, or further letters.
-      if (option?.value !== undefined) value = behind;
-      else rest.unshift(`-${behind}`);
-    }
-    if (value === undefined && option?.value !== undefined) {
-      if (!/^-./.test(rest[0] ?? "-x")) value = rest.shift();
-    }
-    const name = long === undefined ? `-${letter}` : `--${long}`;
-    yield { word, name, option, value };
   }
+  const words: string[] = [];
+  for (let i = 1; i < word.length; i++) {
+    const option = known.find(({ short }) => short === word[i]);
+    if (option === undefined) {
+      throw await unknownOption(`-${word[i]}`, word, known);
+    }
+    const value = word.slice(i + 1);
+    if (option.value === undefined) words.push(`--${option.name}`);
+    else {
+      words.push(`--${option.name}${value === "" ? missing : `=${value}`}`);
+      break;
+    }
+  }
+  return words;
+}
+
+async function unknownOption(
+  name: string,
+  word: string,
+  known: readonly Option[],
+): Promise<UsageError> {
+  const { didYouMean } = await import("../../pipeline/did_you_mean.ts");
+  // The letters of "-force" are the word "--force".
+  const meant = name.startsWith("--") ? name : `-${word}`;
+  const hint = didYouMean(meant, known.map(({ name }) => `--${name}`));
+  return new UsageError(`Unknown option "${name}"${hint}`);
+}
+
+/** @throws {UsageError} If the option has few valid values, and this is none of them. */
+async function checkChoice(
+  { name, choices, optional }: Option,
+  value: string,
+): Promise<void> {
+  if (choices === undefined || choices.includes(value)) return;
+  if (optional && value === "") return;
+  const { didYouMean } = await import("../../pipeline/did_you_mean.ts");
+  const names = choices.map((it) => `"${it}"`).join(", ");
+  const hint = didYouMean(value, choices);
+  throw invalidValue(name, value, `expected one of ${names}${hint}`);
 }
 
 /** The options of a command, `--help` included. */
-export function optionsOf({ options }: CommandSyntax): Option[] {
+function optionsOf({ options }: CommandSyntax): Option[] {
   return [...options, HELP];
 }
 

@@ -36,7 +36,7 @@ import {
 } from "../arguments/options.ts";
 import { count } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
-import { schemaText } from "./completion.ts";
+import { schemaText } from "./schema.ts";
 
 /** The JSON Schema of pipelines, which init writes for the editors that its file sends there. */
 const SCHEMA = "out/pipeline.schema.json";

@@ -20,6 +20,7 @@ const USAGE: CommandSyntax = {
     -f, --force  Force
     -w, --no-wait  Do not wait
     --pair SEPARATOR  Split
+    --remote [URL]  Where results are
     --engine NAME{auto,wasm}  Engine
     -h, --help  Show this help
   `),
@@ -48,8 +49,11 @@ Deno.test("readArguments() accepts every form of an option", async () => {
       [["-Strain.epochs=4"], { set: ["train.epochs=4"] }],
       [["--set=a.b=c=d"], { set: ["a.b=c=d"] }],
       [["-S", "a=1", "--set", "b=\n2"], { set: ["a=1", "b=\n2"] }],
-      [["--pair", "-"], { pair: ["-"] }],
+      [["--pair=-"], { pair: ["-"] }],
       [["--pair=--x"], { pair: ["--x"] }],
+      [["--remote", "--force"], { remote: [""], force: [] }],
+      [["--remote=", "-fw"], { remote: [""], force: [], "no-wait": [] }],
+      [["--remote", "a/b"], { remote: ["a/b"] }],
     ];
   for (const [args, options] of forms) {
     assertEquals(await parsed("file", ...args), [["file"], options]);
@@ -89,7 +93,7 @@ Deno.test("readArguments() returns any value and any positional argument unchang
     async (texts) => {
       const set = (values: string[]) =>
         values.length > 0 ? { set: values } : {};
-      const plain = texts.filter((it) => it === "-" || !it.startsWith("-"));
+      const plain = texts.filter((it) => !it.startsWith("-"));
       const positionals = ["file", ...plain.slice(0, 2)];
       assertEquals(
         await parsed(...texts.map((it) => `--set=${it}`), "-f", ...positionals),
@@ -118,7 +122,9 @@ Deno.test("readArguments() names the argument, the value and the remedy in error
     [["--jobs"], 'Option "--jobs" requires a value: --jobs N'],
     [["--jobs="], 'Option "--jobs" requires a value: --jobs N'],
     [["--jobs", ""], 'Option "--jobs" requires a value: --jobs N'],
+    [["--jobs", "--force", "4"], 'Option "--jobs" requires a value: --jobs N'],
     [["--jobs", "--force"], 'Option "--jobs" requires a value: --jobs N'],
+    [["--jobs", "-"], 'Option "--jobs" requires a value: --jobs N'],
     [["-j", "-f"], 'Option "--jobs" requires a value: --jobs N'],
     [["--force=1"], 'Option "--force" does not take a value, got "1"'],
     [["-j1", "-j2"], 'Option "--jobs" can be given only once'],
