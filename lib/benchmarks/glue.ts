@@ -1,11 +1,11 @@
-/** GLUE (Wang et al. 2018): its tasks with their metrics, its files, and the submission to its server. */
+/** GLUE (Wang et al. 2018): its tasks with their metrics, and its files. */
 import { basename } from "@std/path/posix/basename";
 import { extname } from "@std/path/posix/extname";
 import { join } from "@std/path/posix/join";
 import { toExamples, toNumber } from "../data/labels.ts";
 import { readTable } from "../data/table.ts";
 import { quote } from "../data/text_file.ts";
-import { labelsOf, problemOf } from "../problems/registry.ts";
+import { labelsOf } from "../problems/registry.ts";
 
 /** A task of GLUE, as the hub and as GLUE's own TSV files present it. */
 export interface GlueTask {
@@ -15,15 +15,13 @@ export interface GlueTask {
   readonly labels: readonly string[] | null;
   /** Metrics of the task, the main metric first. */
   readonly metrics: readonly string[];
-  /** Folder of the TSV files if it differs from the title. */
-  readonly tsvFolder?: string;
   /** Text columns on the hub. */
   readonly columns: readonly [string] | readonly [string, string];
   /** Text columns of the TSV files if they differ. */
   readonly tsvColumns?: readonly [string] | readonly [string, string];
   /** Label column of the TSV files. */
   readonly tsvLabel: string;
-  /** Whether the TSV files, and those of a submission, give a class by number or by name, or a score. */
+  /** Whether the TSV files give a class by number or by name, or a score. */
   readonly tsvClass: "number" | "name" | "score";
   /** TSV file by split. */
   readonly tsvFiles: Readonly<Record<string, string>>;
@@ -31,10 +29,6 @@ export interface GlueTask {
   readonly tsvHeader?: readonly string[];
   /** Whether the published TSV files have lines that are broken in two. */
   readonly tsvBroken?: boolean;
-  /** File of a submission, and number of examples of the published test set, by split. */
-  readonly submission: Readonly<
-    Record<string, readonly [file: string, examples: number]>
-  >;
 }
 
 const FILES = {
@@ -63,8 +57,7 @@ const ENTAILMENT = {
  * The tasks of GLUE by their names on the hub.
  *
  * Labels and columns are those of the data set `nyu-mll/glue`. Where GLUE
- * averages two metrics, the one that the LoRA papers report comes first. The
- * order is that of the files in a submission.
+ * averages two metrics, the one that the LoRA papers report comes first.
  */
 export const GLUE_TASKS = {
   cola: {
@@ -74,7 +67,6 @@ export const GLUE_TASKS = {
     metrics: ["matthews"],
     columns: ["sentence"],
     tsvHeader: ["source", "label", "star", "sentence"],
-    submission: { test: ["CoLA.tsv", 1063] },
   },
   sst2: {
     ...NUMBERED,
@@ -82,7 +74,6 @@ export const GLUE_TASKS = {
     labels: ["negative", "positive"],
     metrics: ["accuracy"],
     columns: ["sentence"],
-    submission: { test: ["SST-2.tsv", 1821] },
   },
   mrpc: {
     ...NUMBERED,
@@ -92,7 +83,6 @@ export const GLUE_TASKS = {
     columns: ["sentence1", "sentence2"],
     tsvColumns: ["#1 String", "#2 String"],
     tsvLabel: "Quality",
-    submission: { test: ["MRPC.tsv", 1725] },
   },
   stsb: {
     ...NUMBERED,
@@ -102,7 +92,6 @@ export const GLUE_TASKS = {
     columns: ["sentence1", "sentence2"],
     tsvLabel: "score",
     tsvClass: "score",
-    submission: { test: ["STS-B.tsv", 1379] },
   },
   qqp: {
     ...NUMBERED,
@@ -112,7 +101,6 @@ export const GLUE_TASKS = {
     columns: ["question1", "question2"],
     tsvLabel: "is_duplicate",
     tsvBroken: true,
-    submission: { test: ["QQP.tsv", 390_965] },
   },
   mnli: {
     ...ENTAILMENT,
@@ -128,22 +116,16 @@ export const GLUE_TASKS = {
       test_matched: "test_matched.tsv",
       test_mismatched: "test_mismatched.tsv",
     },
-    submission: {
-      test_matched: ["MNLI-m.tsv", 9796],
-      test_mismatched: ["MNLI-mm.tsv", 9847],
-    },
   },
   qnli: {
     ...ENTAILMENT,
     title: "QNLI",
     columns: ["question", "sentence"],
-    submission: { test: ["QNLI.tsv", 5463] },
   },
   rte: {
     ...ENTAILMENT,
     title: "RTE",
     columns: ["sentence1", "sentence2"],
-    submission: { test: ["RTE.tsv", 3000] },
   },
   wnli: {
     ...NUMBERED,
@@ -151,18 +133,6 @@ export const GLUE_TASKS = {
     labels: ["not_entailment", "entailment"],
     metrics: ["accuracy"],
     columns: ["sentence1", "sentence2"],
-    submission: { test: ["WNLI.tsv", 146] },
-  },
-  ax: {
-    ...ENTAILMENT,
-    title: "AX",
-    tsvFolder: "diagnostic",
-    labels: ["entailment", "neutral", "contradiction"],
-    metrics: ["matthews"],
-    columns: ["premise", "hypothesis"],
-    tsvColumns: ["sentence1", "sentence2"],
-    tsvFiles: { test: "diagnostic.tsv" },
-    submission: { test: ["AX.tsv", 1104] },
   },
 } as const satisfies Readonly<Record<string, GlueTask>>;
 
@@ -207,14 +177,14 @@ export function splitsNamed(
 /**
  * Reads a file of the data set `nyu-mll/glue` on the hub (`.parquet`), or a TSV
  * file as GLUE publishes it. Examples of a test set have no labels, which GLUE
- * does not publish, and the numbers by which a submission names them.
+ * does not publish, and their numbers in the file.
  *
  * @returns The examples, and the number of lines skipped because they are broken in two
  * @throws {SyntaxError} With file and row, if the file is not valid for this task.
  */
 export async function readSplit(path: string, task: GlueTask, split: string) {
   const isTsv = extname(path) === ".tsv";
-  const isTest = split in task.submission;
+  const isTest = split.startsWith("test");
   const texts = isTsv && task.tsvColumns || task.columns;
   const label = isTsv ? task.tsvLabel : "label";
   const numbers = isTsv ? (isTest ? ["index", "id"] : []) : ["idx"];
@@ -246,117 +216,6 @@ export async function readSplit(path: string, task: GlueTask, split: string) {
   return { examples, broken: rows.length - numbered.length };
 }
 
-/** Predictions for a test set. */
-export interface TestPredictions {
-  /** Name of the GLUE task on the hub. */
-  readonly task: string;
-  /** `test`, or one of MNLI's two test sets. */
-  readonly split: string;
-  /** Number of each example in its source. */
-  readonly index: ArrayLike<number>;
-  /** Class numbers, or scores of a regression. */
-  readonly predictions: ArrayLike<number>;
-}
-
-/**
- * Packs predictions into the zip file that the benchmark's server expects
- * (https://gluebenchmark.com/faq). Equal predictions give equal bytes.
- *
- * @param options.partial Allows missing tasks and examples, which the server rejects.
- * @returns The zip file.
- * @throws {Error} With every fault, if the server would reject the file.
- */
-export async function packSubmission(
-  predictions: readonly TestPredictions[],
-  { partial = false }: { readonly partial?: boolean } = {},
-): Promise<Uint8Array> {
-  const faults = predictions.flatMap(({ task, split }) =>
-    Object.hasOwn(glueTask(task)?.submission ?? {}, split)
-      ? []
-      : [`GLUE has no test set "${split}" for the task "${task}"`]
-  );
-  const texts = new Map<string, string>();
-  for (const [name, task] of Object.entries<GlueTask>(GLUE_TASKS)) {
-    for (const [split, [file, examples]] of Object.entries(task.submission)) {
-      const [found, ...more] = predictions.filter((it) =>
-        it.task === name && it.split === split
-      );
-      if (found === undefined && partial) continue;
-      const fault = found === undefined
-        ? "is missing"
-        : more.length > 0
-        ? "is given twice"
-        : findFault(found, task, partial ? undefined : examples);
-      if (fault !== undefined) faults.push(`"${file}" ${fault}`);
-      else texts.set(file, format(found!, task));
-    }
-  }
-  if (faults.length > 0) {
-    throw new Error(
-      `The predictions are not a valid GLUE submission:\n${faults.join("\n")}`,
-    );
-  }
-  return await zip(texts);
-}
-
-/** @param examples Number of examples in the test set; undefined if some may be missing */
-function findFault(
-  { index, predictions }: TestPredictions,
-  task: GlueTask,
-  examples: number | undefined,
-): string | undefined {
-  if (index.length !== predictions.length) {
-    return `has ${predictions.length} predictions for ${index.length} examples`;
-  }
-  const seen = new Set(Array.from(index));
-  if (seen.size !== index.length) return "has a duplicate example index";
-  if (examples !== undefined) {
-    if (index.length !== examples) {
-      return `has ${index.length} examples, expected ${examples}`;
-    }
-    for (let i = 0; i < examples; i++) {
-      if (!seen.has(i)) return `has no example ${i}`;
-    }
-  }
-  const { accepts } = problemOf(task);
-  const wrong = Array.from(predictions).find((value) => !accepts(value));
-  return wrong === undefined
-    ? undefined
-    : `has the invalid prediction ${wrong}`;
-}
-
-/** TSV with index and prediction of each example, ordered by index. */
-function format(
-  { index, predictions }: TestPredictions,
-  { labels, tsvClass }: GlueTask,
-): string {
-  const write = {
-    number: String,
-    name: (value: number) => labels![value]!,
-    score: (value: number) => Math.max(0, Math.min(5, value)).toFixed(3),
-  }[tsvClass];
-  const order = Array.from(index, (_, i) => i)
-    .sort((a, b) => index[a]! - index[b]!);
-  const lines = order.map((i) => `${index[i]}\t${write(predictions[i]!)}\n`);
-  return `index\tprediction\n${lines.join("")}`;
-}
-
-async function zip(texts: ReadonlyMap<string, string>): Promise<Uint8Array> {
-  const { TextReader, Uint8ArrayWriter, ZipWriter } = await import(
-    "@zip.js/zip.js"
-  );
-  const writer = new ZipWriter(new Uint8ArrayWriter(), {
-    useWebWorkers: false,
-    extendedTimestamp: false,
-    // A constant date, the earliest of the format, for reproducible bytes.
-    lastModDate: new Date(1980, 0, 1),
-  });
-  for (const [name, text] of texts) {
-    await writer.add(name, new TextReader(text));
-  }
-  return await writer.close();
-}
-
 /** The requested splits of a task, or all that it has. */
 export function wantedSplits(
   task: GlueTask,
@@ -368,6 +227,6 @@ export function wantedSplits(
 
 /** Folder of a task's TSV files, given GLUE's folder or that folder itself. */
 export function taskFolder(folder: string, task: GlueTask): string {
-  const own = task.tsvFolder ?? task.title;
-  return basename(folder) === own ? folder : join(folder, own);
+  const { title } = task;
+  return basename(folder) === title ? folder : join(folder, title);
 }

@@ -204,7 +204,7 @@ Deno.test("readSplit() refuses an unpublished label in a labelled split, and a c
 
 const glue = Deno.env.get("DYLORA_GLUE");
 for (const task of Object.values<GlueTask>(GLUE_TASKS)) {
-  const folder = glue && join(glue, task.tsvFolder ?? task.title);
+  const folder = glue && join(glue, task.title);
   Deno.test({
     name: `readSplit() reads every line of the real ${task.title}`,
     ignore: !folder || !existsSync(folder),

@@ -1,11 +1,5 @@
-import {
-  assert,
-  assertEquals,
-  assertMatch,
-  assertNotEquals,
-} from "@std/assert";
+import { assertEquals, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
-import { TextWriter, Uint8ArrayReader, ZipReader } from "@zip.js/zip.js";
 import { problemOf } from "../../lib/problems/registry.ts";
 import {
   type Classification,
@@ -20,9 +14,9 @@ import {
 } from "../tasks/reference_adapter.ts";
 import { assertSameBits } from "../engine/reference.ts";
 
-Deno.test("predict gives the classes that evaluate-ranks scored, and predictions that pack-submission packs", () =>
+Deno.test("predict gives the classes that evaluate-ranks scored, and those of the test set by default", () =>
   withEngineStages(async (stages) => {
-    const { run, attempt, sandboxed, given: { model, tokens } } = stages;
+    const { run, sandboxed, given: { model, tokens } } = stages;
     const training = { rank: 2, epochs: 1, learningRate: 1e-2 };
     const adapter = await run("train-dylora", training, { model, tokens });
     const given = { model, tokens, adapter };
@@ -45,9 +39,8 @@ Deno.test("predict gives the classes that evaluate-ranks scored, and predictions
 
     const { code, text, output } = await sandboxed("predict", {}, given);
     assertEquals(code, 0, text);
-    const predictions = [output];
     const predicted = await readPredictions(output);
-    const { split, rank, examples } = predicted;
+    const { split, rank } = predicted;
     assertEquals([split, rank], ["test", 2]);
     // What "auto" came to is the machine's matter, and the same for all stages.
     const { precision } = await readTraining(adapter);
@@ -62,24 +55,6 @@ Deno.test("predict gives the classes that evaluate-ranks scored, and predictions
       (await readPredictions(await run("predict", exact, given))).precision,
       "f32",
     );
-    const refused = await attempt("pack-submission", {}, { predictions });
-    assertMatch(refused.text, /RTE.tsv.* has \d+ examples, expected 3000/);
-    assertEquals(refused.code, 1);
-    const packed = await run("pack-submission", { partial: true }, {
-      predictions,
-    });
-    const zip = await Deno.readFile(join(packed, "submission.zip"));
-    const reader = new ZipReader(new Uint8ArrayReader(zip), {
-      useWebWorkers: false,
-    });
-    const [entry] = await reader.getEntries();
-    assert(entry && !entry.directory && entry.filename === "RTE.tsv");
-    const lines = (await entry.getData(new TextWriter())).trimEnd().split("\n");
-    assertEquals(lines.length, 1 + examples);
-    assert(
-      lines.slice(1).every((line) => /^\d+\t(not_)?entailment$/.test(line)),
-    );
-    await reader.close();
   }));
 
 Deno.test("classify truncates texts as the training of an adapter and of its export did", () =>

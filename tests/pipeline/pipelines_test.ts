@@ -234,38 +234,6 @@ Deno.test("pipeline own-data compares with LoRA by profile compare only", async 
   assertEquals(stages.get("report")!.inputs.scores!.length, 5);
 });
 
-Deno.test("pipeline submission predicts each test set by the adapter of its task, and AX by MNLI's", async () => {
-  const packed = async (values: Readonly<Record<string, unknown>> = {}) => {
-    const { stages } = await load("submission", { predictAt: 3, ...values });
-    const { params, inputs } = stages.get("submission")!;
-    assertEquals(params.partial, false);
-    return inputs.predictions!.map((id) => {
-      const { params, inputs } = stages.get(id)!;
-      assertEquals(params.rank, 3);
-      const tokens = stages.get(inputs.tokens![0]!)!;
-      const { task } = stages.get(tokens.inputs.data![0]!)!.params;
-      const [adapter] = inputs.adapter!;
-      return `${task} ${params.split} ${adapter}`;
-    }).sort();
-  };
-  assertEquals(await packed(), [
-    "ax test train-dylora@mnli",
-    "cola test train-dylora@cola",
-    "mnli test_matched train-dylora@mnli",
-    "mnli test_mismatched train-dylora@mnli",
-    "mrpc test train-dylora@mrpc",
-    "qnli test train-dylora@qnli",
-    "qqp test train-dylora@qqp",
-    "rte test train-dylora@rte",
-    "sst2 test train-dylora@sst2",
-    "stsb test train-dylora@stsb",
-    "wnli test train-dylora@wnli",
-  ]);
-  assertEquals(await packed({ tasks: ["rte"] }), [
-    "rte test train-dylora@rte",
-  ]);
-});
-
 Deno.test("pipeline ablation tries the paper's variants, and a list with all rows", async () => {
   const { stages } = await load("ablation", { seeds: [0] });
   const variants = [...stages.values()].flatMap(({ task, params }) => {

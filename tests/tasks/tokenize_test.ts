@@ -15,7 +15,6 @@ const fixtures = join(import.meta.dirname!, "../../fixtures");
 const source = join(fixtures, "tiny-glue");
 
 for (const task of Object.keys(GLUE_TASKS) as GlueTaskName[]) {
-  if (task === "ax") continue;
   Deno.test(`tokenize keeps every example of ${task}`, () =>
     withFolder(async (folder) => {
       const model = await runTask(fetchModel, folder, {
