@@ -1,12 +1,30 @@
 import * as z from "zod";
 import type { RecordedRun } from "./recorded_runs.ts";
-import { ask, chunks, type Server, serverAt } from "./server.ts";
+
+/** Failure of a request to a tracking server; the message has the problem and, on a second line, the remedy. */
+export class TrackError extends Error {
+  override readonly name = "TrackError";
+
+  constructor(problem: string, remedy: string, options?: ErrorOptions) {
+    super(`${problem}\n${remedy}`, options);
+  }
+}
+
+/** A server of MLflow. */
+export interface Server {
+  /** URL without a slash at its end. */
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly signal: AbortSignal;
+}
 
 /** Tag that identifies a run of this program. */
 const KEY_TAG = "dylora.key";
 
-/** Maximum number of metrics and of parameters in a request, and of characters in a parameter. */
-const [MAX_METRICS, MAX_PARAMS, MAX_VALUE] = [1000, 100, 500];
+/** Limits of MLflow: metrics in a request, parameters in one, characters of one. */
+const MAX_METRICS = 1000;
+const MAX_PARAMS = 100;
+const MAX_VALUE = 500;
 
 /**
  * Sends runs to a server of MLflow, to the experiment of the pipeline.
@@ -119,7 +137,9 @@ async function sendRun(
   }
   for (const part of chunks(run.points, MAX_METRICS)) {
     const metrics = part.map(({ name: key, step, value, time }) => ({
-      ...{ key, step, value },
+      key,
+      step,
+      value,
       timestamp: Math.round(time),
     }));
     await call("runs/log-batch", { run_id, metrics });
@@ -153,4 +173,81 @@ export function mlflowServer(
   address.username = variable("USERNAME");
   address.password = variable("PASSWORD");
   return serverAt(address);
+}
+
+/** The server at an address: the user and password in it become a header (RFC 7617), so that no message shows them. */
+export function serverAt(address: URL): Pick<Server, "url" | "headers"> {
+  const { username, password } = address;
+  const user = [username, password].map(decodeURIComponent).join(":");
+  const basic = `Basic ${new TextEncoder().encode(user).toBase64()}`;
+  const bare = new URL(address);
+  bare.username = "";
+  bare.password = "";
+  return {
+    url: bare.href.replace(/\/+$/, ""),
+    headers: username === "" ? {} : { authorization: basic },
+  };
+}
+
+/** Milliseconds in which a server must answer. */
+const TIMEOUT = 60_000;
+
+/**
+ * Sends a request, by POST if it has a body.
+ *
+ * @param path Begins with a slash.
+ * @returns The answer, parsed.
+ * @throws {TrackError} If the server cannot be reached, refuses, or does not answer in JSON.
+ */
+export async function ask(
+  { url, headers, signal }: Server,
+  path: string,
+  body?: unknown,
+): Promise<unknown> {
+  const sent = body === undefined
+    ? {}
+    : { method: "POST", body: JSON.stringify(body) };
+  let response: Response;
+  let text: string;
+  try {
+    response = await fetch(`${url}${path}`, {
+      ...sent,
+      headers: { ...headers, "content-type": "application/json" },
+      signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT)]),
+    });
+    text = await response.text();
+  } catch (error) {
+    signal.throwIfAborted();
+    throw new TrackError(
+      `Cannot reach the MLflow server at ${url}: ${(error as Error).message}`,
+      'Start one with "mlflow server", or give its address with --url',
+      { cause: error },
+    );
+  }
+  const { ok, status } = response;
+  if (!ok) {
+    throw new TrackError(
+      `The server at ${url} responds with status ${status} to ${path}: ${
+        text.slice(0, 300)
+      }`,
+      "Check that it is the MLflow server, and that you may write to it",
+    );
+  }
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new TrackError(
+      `The server at ${url} does not answer in JSON to ${path}`,
+      "Check that it is the MLflow server",
+      { cause: error },
+    );
+  }
+}
+
+/** Items in groups of a size, as many as fit into one request. */
+export function chunks<T>(items: readonly T[], size: number): T[][] {
+  return Array.from(
+    { length: Math.ceil(items.length / size) },
+    (_, i) => items.slice(i * size, (i + 1) * size),
+  );
 }

@@ -119,7 +119,7 @@ async function runExamples(): Promise<void> {
       const given = [...plain!.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)]
         .map(([, double, single, bare]) => double ?? single ?? bare!);
       await readArguments(command, given);
-      const isServed = /mlflow|trackio/.test(plain!);
+      const isServed = /mlflow/.test(plain!);
       if (PARSED.includes(command.name) || isServed) continue;
       const words = replaceAll(given, [...NAMED, [
         "file:///mnt/results",

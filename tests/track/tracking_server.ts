@@ -1,11 +1,11 @@
 import { join } from "node:path";
 
-/** Python with TensorBoard, Trackio and MLflow; undefined without the variable that names it. */
+/** Python with TensorBoard and MLflow; undefined without the variable that names it. */
 export const PYTHON = Deno.env.get("TRACK_PYTHON");
 
 if (PYTHON === undefined) {
   console.log(
-    "Tests against TensorBoard, Trackio and MLflow are skipped: TRACK_PYTHON is not set (tests/track/setup.sh)",
+    "Tests against TensorBoard and MLflow are skipped: TRACK_PYTHON is not set (tests/track/setup.sh)",
   );
 }
 

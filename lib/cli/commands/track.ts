@@ -21,17 +21,20 @@ import { interruptible } from "../terminal/interrupts.ts";
 import { count } from "../terminal/messages.ts";
 import { writeLine } from "../terminal/renderer.ts";
 
+/** Where `mlflow server` listens. */
+const MLFLOW_SERVER = "http://127.0.0.1:5000";
+
 export const trackCommand = command`
   track PIPELINE --to NAME
 
   Send the cached trainings and evaluations of a pipeline to an experiment tracker: losses and learning rates by step, scores by rank, settings and durations. These are the latest 20 results of each stage, whatever their parameters, and the same of runs with --name. Runs that the tracker already has are not added again; the event file of a run whose stage has run again is replaced.
 
-  tensorboard writes event files, which "tensorboard --logdir DIR" shows. mlflow and trackio send to the server at --url, or else at MLFLOW_TRACKING_URI or TRACKIO_SERVER_URL. MLFLOW_TRACKING_TOKEN, MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD and TRACKIO_WRITE_TOKEN have their usual meaning.
+  tensorboard writes event files, which "tensorboard --logdir DIR" shows. mlflow sends to the server at --url, or else at MLFLOW_TRACKING_URI. MLFLOW_TRACKING_TOKEN, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD have their usual meaning.
 
   Options:
-  --to NAME{tensorboard,trackio,mlflow}  Tracker: tensorboard, trackio or mlflow
+  --to NAME{tensorboard,mlflow}  Tracker: tensorboard or mlflow
   --dir DIR  With tensorboard: folder of the event files (default OUT/PIPELINE/_tensorboard)
-  --url URL  With mlflow and trackio: address of the server (default http://127.0.0.1:5000 of mlflow, http://127.0.0.1:7860 of trackio)
+  --url URL  With mlflow: address of the server (default ${MLFLOW_SERVER})
   ${TASKS}
   ${OUT}
   ${JSON_LINES}
@@ -39,12 +42,11 @@ export const trackCommand = command`
   Examples:
   smoke --to tensorboard  Write event files
   glue-mini --to mlflow  Send to the server of MLFLOW_TRACKING_URI
-  smoke --to trackio --url "http://127.0.0.1:7860/?write_token=TOKEN"  Send to a server that trackio.show() has started
 `(async (args) => {
   const to = args.value("to");
   if (to === undefined) {
     throw new UsageError(
-      'Missing option "--to": give a tracker, tensorboard, trackio or mlflow',
+      'Missing option "--to": give a tracker, tensorboard or mlflow',
     );
   }
   const other = to === "tensorboard" ? "url" : "dir";
@@ -79,22 +81,6 @@ export const trackCommand = command`
   });
 });
 
-/** Servers by the name of their tracker. */
-const SERVERS = {
-  mlflow: {
-    title: "MLflow",
-    start: "mlflow server",
-    variable: "MLFLOW_TRACKING_URI",
-    usual: "http://127.0.0.1:5000",
-  },
-  trackio: {
-    title: "Trackio",
-    start: "trackio show",
-    variable: "TRACKIO_SERVER_URL",
-    usual: "http://127.0.0.1:7860",
-  },
-} as const;
-
 async function send(
   to: string,
   pipeline: string,
@@ -109,22 +95,20 @@ async function send(
     const written = await writeEventFiles(runs, folder);
     return { ...written, target: shortPath(folder) };
   }
-  const mlflow = await import("../../track/mlflow.ts");
-  const trackio = await import("../../track/trackio.ts");
-  const [serverOf, sendTo] = to === "mlflow"
-    ? [mlflow.mlflowServer, mlflow.sendToMlflow]
-    : [trackio.trackioServer, trackio.sendToTrackio];
-  const { title, start, variable, usual } = SERVERS[to as keyof typeof SERVERS];
-  const given = args.value("url");
-  const url = given ?? (Deno.env.get(variable) || usual);
+  const { mlflowServer, sendToMlflow } = await import("../../track/mlflow.ts");
+  const option = args.value("url");
+  const url = option ??
+    (Deno.env.get("MLFLOW_TRACKING_URI") || MLFLOW_SERVER);
   if (!/^https?:\/\//.test(url) || !URL.canParse(url)) {
-    const expected = `expected an address such as "${usual}"`;
-    if (given) throw invalidValue("url", url, expected);
+    const expected = `expected an address such as "${MLFLOW_SERVER}"`;
+    if (option !== undefined) throw invalidValue("url", url, expected);
     throw new UsageError(
-      `Invalid value "${url}" for variable "${variable}": ${expected}`,
+      `Invalid value "${url}" for variable "MLFLOW_TRACKING_URI": ${expected}`,
     );
   }
-  const found = serverOf(url, Deno.env.get);
-  const server = { title, start, ...found, signal };
-  return { added: await sendTo(pipeline, runs, server), target: server.url };
+  const server = { ...mlflowServer(url, Deno.env.get), signal };
+  return {
+    added: await sendToMlflow(pipeline, runs, server),
+    target: server.url,
+  };
 }

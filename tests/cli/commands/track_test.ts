@@ -77,9 +77,9 @@ for (
     ],
     [
       "an address that is none",
-      ["--to", "trackio", "--url", "sqlite:///x.db"],
+      ["--to", "mlflow", "--url", "sqlite:///x.db"],
       2,
-      /^Invalid value "sqlite:\/\/\/x.db" for option "--url": expected an address such as "http:\/\/127.0.0.1:7860"/,
+      /^Invalid value "sqlite:\/\/\/x.db" for option "--url": expected an address such as "http:\/\/127.0.0.1:5000"/,
     ],
     [
       "a server that does not run",

@@ -1,10 +1,13 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { join } from "node:path";
-import { mlflowServer, sendToMlflow } from "../../lib/track/mlflow.ts";
+import {
+  ask,
+  mlflowServer,
+  sendToMlflow,
+  type Server,
+  TrackError,
+} from "../../lib/track/mlflow.ts";
 import { recordedRuns } from "../../lib/track/recorded_runs.ts";
 import type { RecordedRun } from "../../lib/track/recorded_runs.ts";
-import { ask, type Server, TrackError } from "../../lib/track/server.ts";
-import { sendToTrackio, trackioServer } from "../../lib/track/trackio.ts";
 import { withFolder } from "../tasks/run_task.ts";
 import { filledStore } from "./made_results.ts";
 import { PYTHON, TrackingServer } from "./tracking_server.ts";
@@ -32,10 +35,8 @@ Deno.test({
         ...["--backend-store-uri", "sqlite:///mlflow.db", "--workers", "1"],
       ], { folder, env: {}, ready: "/health" });
       const server: Server = {
-        title: "MLflow",
         url: running.url,
         headers: {},
-        start: "mlflow server",
         signal,
       };
       const call = (method: string, body?: unknown) =>
@@ -104,78 +105,6 @@ Deno.test({
     }),
 });
 
-Deno.test({
-  name: "sendToTrackio() gives a real server every run once",
-  ignore: PYTHON === undefined,
-  fn: () =>
-    withFolder(async (folder) => {
-      const runs = await recordedRuns("made", await filledStore(folder), fail);
-      const token = "a-token";
-      await using running = await TrackingServer.start((port) => [
-        "-c",
-        `import trackio; trackio.show(host="127.0.0.1", server_port=${port}, open_browser=False, block_thread=True)`,
-      ], {
-        folder,
-        env: {
-          TRACKIO_DIR: join(folder, "trackio"),
-          TRACKIO_WRITE_TOKEN: token,
-        },
-        ready: "/version",
-      });
-      const server: Server = {
-        title: "Trackio",
-        ...trackioServer(`${running.url}/?write_token=${token}`, () => ""),
-        start: "trackio show",
-        signal,
-      };
-      assertEquals(server.url, running.url);
-      await assertRejects(
-        () => sendToTrackio("made", runs, { ...server, headers: {} }),
-        TrackError,
-        "write_token",
-      );
-      assertEquals(await sendToTrackio("made", runs, server), 3);
-      assertEquals(await sendToTrackio("made", runs, server), 0);
-
-      const call = async (name: string, body: unknown) => {
-        const { data } = await ask(server, `/api/${name}`, body) as {
-          data: unknown;
-        };
-        // deno-lint-ignore no-explicit-any
-        return data as any;
-      };
-      const project = "made";
-      const records = await call("get_runs_for_project", { project });
-      assertEquals(
-        records.map(({ name }: { name: string }) => name).sort(),
-        runs.map(({ name }) => name).sort(),
-      );
-      for (const run of runs) {
-        const summary = await call("get_run_summary", {
-          project,
-          run: run.name,
-        });
-        for (const [name, value] of Object.entries(run.params)) {
-          assertEquals(summary.config[name], value, name);
-        }
-        for (const name of new Set(run.points.map(({ name }) => name))) {
-          const values = await call("get_metric_values", {
-            project,
-            run: run.name,
-            metric_name: name,
-          });
-          assertEquals(
-            values.map((
-              { step, value }: { step: number; value: number },
-            ) => [step, value]),
-            valuesOf(run, name),
-            name,
-          );
-        }
-      }
-    }),
-});
-
 for (
   const [what, answer, message] of [
     ["refuses", new Response("no", { status: 403 }), /status 403 to \/x: no\n/],
@@ -189,10 +118,8 @@ for (
     );
     const error = await assertRejects(() =>
       ask({
-        title: "MLflow",
         url: `http://127.0.0.1:${other.addr.port}`,
         headers: {},
-        start: "mlflow server",
         signal,
       }, "/x"), TrackError);
     assert(message.test(error.message), error.message);
@@ -206,7 +133,7 @@ Deno.test("ask() says how to start a server that it cannot reach", async () => {
   const url = `http://127.0.0.1:${port}`;
   const error = await assertRejects(() =>
     ask(
-      { title: "MLflow", url, headers: {}, start: "mlflow server", signal },
+      { url, headers: {}, signal },
       "/x",
       {},
     ), TrackError);
@@ -219,7 +146,7 @@ Deno.test("ask() says how to start a server that it cannot reach", async () => {
   );
 });
 
-Deno.test("mlflowServer() and trackioServer() take tokens as the trackers' own clients do", () => {
+Deno.test("mlflowServer() takes tokens as MLflow's own clients do", () => {
   const env = (variables: Record<string, string>) => (name: string) =>
     variables[name];
   const at = "https://tracks.test/mlflow";
@@ -241,17 +168,4 @@ Deno.test("mlflowServer() and trackioServer() take tokens as the trackers' own c
   );
   const withPassword = "https://ann:pässword@tracks.test/mlflow";
   assertEquals(mlflow(token, withPassword), ann);
-  const url = "http://127.0.0.1:7860/";
-  assertEquals(trackioServer(url, env({})), {
-    url: "http://127.0.0.1:7860",
-    headers: {},
-  });
-  const given = env({ TRACKIO_WRITE_TOKEN: "other" });
-  assertEquals(trackioServer(url, given).headers, {
-    "x-trackio-write-token": "other",
-  });
-  assertEquals(trackioServer(`${url}?write_token=own`, given), {
-    url: "http://127.0.0.1:7860",
-    headers: { "x-trackio-write-token": "own" },
-  });
 });
