@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { PROGRAM } from "../../../lib/cli/arguments/options.ts";
-import { signal } from "../../../lib/scheduler/executors/local.ts";
 import { linesOf } from "../../lines.ts";
 import { isAlive, pidOutside } from "../../scheduler/project.ts";
 import { until } from "../../until.ts";
@@ -88,8 +87,9 @@ stages:
   assertEquals(JSON.parse(lines.at(-1)!).ran, 1);
 });
 
-Deno.test("pipeline ends at once at the second Ctrl-C, and its stages with it", async () => {
-  using project = new CliProject(`name: test
+/** A project whose stage does not heed an interrupt: it is killed 20 s later. */
+function deaf(): CliProject {
+  const project = new CliProject(`name: test
 stages:
   deaf: { task: deaf }
 `);
@@ -102,38 +102,55 @@ export default {
   inputs: {},
   output: { kind: "text", files: ["out.txt"] },
   async run(stage) {
+    stage.progress(1, 2, "halves");
     stage.log("process " + Deno.pid);
     await new Promise((resolve) => setTimeout(resolve, 60_000));
   },
 };
 `,
   );
+  return project;
+}
+
+Deno.test("pipeline ends at once at a second Ctrl-C 0.3 s after the first, and its stages with it", async () => {
+  using project = deaf();
   const process = project.spawn("pipeline", "--json");
   let child = 0;
   let start = NaN;
-  let again: ReturnType<typeof setInterval> | undefined;
   for await (const line of linesOf(process.stdout)) {
     const [, told] = /"process (\d+)"/.exec(line) ?? [];
-    if (told !== undefined) {
-      child = pidOutside(project.folder, Number(told));
-      start = performance.now();
-      process.kill("SIGINT");
-    } else if (line.includes("Stopping: waiting for stages")) {
-      // It is a part of the first press.
-      process.kill("SIGINT");
-      // More than a second later, each is a press of its own.
-      setTimeout(() => {
-        again = setInterval(() => signal(process.pid, "SIGINT"), 200);
-      }, 1100);
-    }
+    if (told === undefined) continue;
+    child = pidOutside(project.folder, Number(told));
+    start = performance.now();
+    // One press that reaches the pipeline from the terminal and from `deno task`.
+    process.kill("SIGINT");
+    process.kill("SIGINT");
+    setTimeout(() => process.kill("SIGINT"), 300);
   }
-  clearInterval(again);
   const seconds = (performance.now() - start) / 1000;
-  // A stage that does not heed an interrupt is killed after 20 s.
-  assert(seconds > 1.1 && seconds < 18, `it ended after ${seconds} s`);
+  assert(seconds > 0.29 && seconds < 15, `it ended after ${seconds} s`);
   assertEquals((await process.status).code, 130);
   await process.stderr.cancel();
   await until(() => !isAlive(child), `process ${child} was gone`);
+});
+
+Deno.test("pipeline ends at once at a second Ctrl-C in a terminal, which signals `deno task` as well", async () => {
+  using project = deaf();
+  const start = performance.now();
+  const { code, output } = await inTerminal([
+    ...[Deno.execPath(), "task", "pipeline", project.path("test.yaml")],
+    ...["--tasks", project.path("tasks"), "--out", project.path("out")],
+  ], {
+    cwd: ROOT,
+    keys: [
+      { after: "1/2 halves", send: CTRL_C },
+      { after: "Stopping: waiting", wait: 0.3, send: CTRL_C },
+    ],
+  });
+  const seconds = (performance.now() - start) / 1000;
+  assertEquals(code, 130, output);
+  assertMatch(output, /Stopping: waiting for stages/);
+  assert(seconds < 18, `it ended after ${seconds} s`);
 });
 
 Deno.test("predict stops at Ctrl-C with 130 and removes its temporary folder", async () => {
@@ -217,7 +234,7 @@ export default {
     setTimeout(() => {
       process.kill("SIGHUP");
       setTimeout(() => project.write("go", ""), 500);
-    }, 1300);
+    }, 400);
   }
   assertEquals((await process.status).code, 130);
   await process.stderr.cancel();
