@@ -231,7 +231,7 @@ export class Remote {
   async #receiveAll({ manifest, gzip }: SignedResult): Promise<boolean> {
     const received = await Promise.all(
       [...blobsOf(manifest)].map(async ([blob, size]) =>
-        await this.store.blobs.holds(blob) ||
+        await this.#isInCache(blob, size) ||
         await this.#unlessOff(() =>
           this.#limited(() => this.#receive(blob, size, gzip.includes(blob)))
         )
@@ -240,6 +240,13 @@ export class Remote {
     if (received.every((it) => it === true)) return true;
     this.#damaged.add(manifest.key);
     return false;
+  }
+
+  /** Whether the cache has a blob, and of the size that a result says. */
+  async #isInCache(blob: string, size: number): Promise<boolean> {
+    const { blobs } = this.store;
+    return await blobs.holds(blob) &&
+      Deno.statSync(blobs.path(blob)).size === size;
   }
 
   /** Brings a blob into the cache; false if the remote lacks it or has other content. */
@@ -263,7 +270,7 @@ export class Remote {
     this.#refuse(
       isRight === undefined
         ? `"${path}" is missing`
-        : `"${path}" has other content than its digest says`,
+        : `"${path}" has other content than its digest and size say`,
     );
     this.#damaged.add(blob);
     return false;

@@ -80,8 +80,8 @@ export class Blobs {
   }
 
   /**
-   * Stores bytes that come from elsewhere; false if they are not the blob, so
-   * that nothing is stored.
+   * Stores bytes that come from elsewhere; false if they are not the blob, or
+   * not `size` bytes, so that nothing is stored.
    */
   async receive(
     blob: string,
@@ -96,8 +96,8 @@ export class Blobs {
         if (received > size) break;
         writeAll(copy, piece);
       }
-    }, blob);
-    return stored.blob === blob;
+    }, { blob, size });
+    return stored.blob === blob && stored.size === size;
   }
 
   /** Text of a blob; undefined if it is missing or damaged. */
@@ -127,15 +127,17 @@ export class Blobs {
   /** Gives the file that `write` makes the name of its digest when it is on the disk; removes it if that is not the one `expected`, or not new. */
   async #import(
     write: (path: string) => Promise<void>,
-    expected?: string,
+    expected?: Stored,
   ): Promise<Stored> {
     Deno.mkdirSync(this.folder, { recursive: true });
     const temporary = besides(join(this.folder, "new"));
     try {
       await write(temporary);
       const stored = await digestFile(temporary);
-      const { blob } = stored;
-      if (blob === (expected ?? blob) && !await this.holds(blob)) {
+      const { blob, size } = stored;
+      const isExpected = expected === undefined ||
+        blob === expected.blob && size === expected.size;
+      if (isExpected && !await this.holds(blob)) {
         await flush(temporary);
         const path = this.path(blob);
         Deno.mkdirSync(dirname(path), { recursive: true });

@@ -36,7 +36,14 @@ const ForeignManifest = z.object({
     .readonly(),
   /** The log, as JSON lines of events. */
   log: z.object({ blob: Digest, size: Amount }),
-});
+}).refine(
+  ({ files, log }) =>
+    [...Map.groupBy([...files, log], ({ blob }) => blob).values()]
+      .every((same) => same.every(({ size }) => size === same[0]!.size)),
+  {
+    error: "A blob has two sizes",
+  },
+);
 
 /** A manifest of anyone and any version, except for what is in its `parts`. */
 export type ForeignManifest = z.infer<typeof ForeignManifest>;

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import type { Manifest } from "../../lib/store/manifests.ts";
-import { listFiles } from "../../lib/store/blobs.ts";
+import { listFiles, treeDigest } from "../../lib/store/blobs.ts";
 import { entriesOf } from "../../lib/files/files.ts";
 import { sign } from "../../lib/remote/signature.ts";
 import type { Store } from "../../lib/store/store.ts";
@@ -463,6 +463,46 @@ Deno.test("what is damaged, truncated, swapped or old is refused, in 240 tries, 
     trusted: [key.signer],
   });
   assert(await (await remote.find(manifest.key))!.bring());
+});
+
+Deno.test("a result that says a wrong size of a file is refused, whether the cache has the file or not", async () => {
+  using caches = new Caches();
+  const url = `file://${caches.join("remote")}`;
+  const { from, key, manifest } = await shared(caches, url);
+  const path = `remote/manifests/${manifest.key}/${key.signer}.json`;
+  const signed = JSON.parse(Deno.readTextFileSync(caches.join(path)));
+  const [first, second] = manifest.files;
+  const sameBlob = { ...first!, path: "copy.txt" };
+  const wrongs = [
+    [{ ...first!, size: 2e15 }, second!],
+    [{ ...first!, size: first!.size + 1 }, second!],
+    [{ ...first!, size: first!.size - 1 }, second!],
+    [first!, second!, { ...sameBlob, size: 2e15 }],
+  ];
+  for (const [i, files] of wrongs.entries()) {
+    const content = await treeDigest(files);
+    const lie = { ...manifest, files, content };
+    Deno.writeTextFileSync(
+      caches.join(path),
+      await sign({ manifest: lie, gzip: signed.gzip }, key),
+    );
+    // The second cache has the files, but no result.
+    const held = caches.store(`held-${i}`);
+    await held.blobs.putAll(
+      manifest.files.map((it) => from.blobs.path(it.blob)),
+    );
+    for (const to of [caches.store(`to-${i}`), held]) {
+      caches.said.length = 0;
+      const remote = await caches.remote(url, to, { trusted: [key.signer] });
+      const found = await remote.find(manifest.key);
+      assertEquals(await found?.bring() ?? false, false);
+      assertEquals(await to.lookup(manifest.key), { state: "none" });
+      assertMatch(
+        caches.said.join(),
+        i === 3 ? /is invalid;/ : /other content than its digest and size say;/,
+      );
+    }
+  }
 });
 
 Deno.test("a writer replaces what a reader of the same run has refused", async () => {
