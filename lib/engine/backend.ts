@@ -1,18 +1,10 @@
 import * as tf from "@tensorflow/tfjs-core";
 // The types of operations as methods of tensors, which every engine has.
 import type {} from "@tensorflow/tfjs";
-import { typeAttribute } from "./tensorflow/attributes.ts";
-import type {
-  TensorflowBinding,
-  TensorMetadata,
-} from "./tensorflow/binding.ts";
+import type { TensorflowBinding } from "./tensorflow/binding.ts";
+import type { Precision } from "./tensorflow/precision.ts";
 import { DataType } from "./tensorflow/tensors.ts";
-
-/** The parts of tfjs-node's backend that the engine uses. */
-interface NodeBackend {
-  getInputTensorIds(tensors: readonly tf.Tensor[]): number[];
-  createOutputTensor(metadata: TensorMetadata): tf.Tensor;
-}
+import { tensorIds, tensorOf } from "./tensorflow/tfjs_node_gpu.ts";
 
 let library: TensorflowBinding | undefined;
 
@@ -31,16 +23,17 @@ export function engineLanes(): number {
   return library?.lanes ?? 1;
 }
 
-/** The library's ids of some tensors. */
-export function tensorIds(tensors: readonly tf.Tensor[]): number[] {
-  return nodeBackend().getInputTensorIds(tensors);
+/** Precision in which the engine that runs computes matrix products. */
+export function enginePrecision(): Precision {
+  return library?.precision ?? "f32";
 }
 
-/** A tfjs tensor for one of the library's. */
-export function tensorOf<T extends tf.Tensor = tf.Tensor>(
-  metadata: TensorMetadata,
-): T {
-  return nodeBackend().createOutputTensor(metadata) as T;
+/** A matrix, stored from now on in the type in which products take it. */
+export function narrowed<T extends tf.Tensor>(matrix: T): T {
+  if (library !== undefined && enginePrecision() === "bf16") {
+    library.narrow(tensorIds([matrix])[0]!);
+  }
+  return matrix;
 }
 
 /**
@@ -53,40 +46,17 @@ export function writtenTensor(
   shape: number[],
   write: (values: Float32Array<ArrayBuffer>) => void,
 ): tf.Tensor {
-  const binding = libraryBinding();
   const dtype = DataType.float32;
-  if (binding === undefined) {
+  if (library === undefined) {
     const values = new Float32Array(tf.util.sizeFromShape(shape));
     write(values);
     return tf.tensor(values, shape, "float32");
   }
-  const id = binding.createTensor(
+  const id = library.createTensor(
     shape,
     dtype,
     ({ buffer, byteOffset, byteLength }) =>
       write(new Float32Array(buffer, byteOffset, byteLength / 4)),
   );
   return tensorOf({ id, shape, dtype });
-}
-
-/**
- * Executes an operation of the library, which must be the engine, for which
- * tfjs has no function.
- *
- * @param types Its attributes, all of which are element types
- */
-export function libraryOp(
-  opName: string,
-  types: Readonly<Record<string, DataType>>,
-  inputs: readonly tf.Tensor[],
-): tf.Tensor {
-  const attributes = Object.entries(types).map(([name, type]) =>
-    typeAttribute(name, type)
-  );
-  const ids = tensorIds(inputs);
-  return tensorOf(library!.executeOp(opName, attributes, ids, 1)[0]!);
-}
-
-function nodeBackend(): NodeBackend {
-  return tf.backend() as unknown as NodeBackend;
 }

@@ -1,4 +1,3 @@
-import type { KernelBackend } from "@tensorflow/tfjs-core";
 import { libraryBinding, useLibrary } from "./backend.ts";
 import type { EngineChoice } from "./install/choice.ts";
 import { TensorflowBinding } from "./tensorflow/binding.ts";
@@ -13,6 +12,7 @@ import {
   openLibtensorflow,
 } from "./tensorflow/open.ts";
 import type { Precision } from "./tensorflow/precision.ts";
+import { useTensorflow } from "./tensorflow/tfjs_node_gpu.ts";
 
 /** The chosen engine. */
 export interface EngineSettings
@@ -43,8 +43,7 @@ export async function startEngine(
   settings: EngineSettings,
   use: EngineUse,
 ): Promise<Precision> {
-  const { engine, device, library, bfloat16, compiledBefore, compiledNow } =
-    settings;
+  const { engine, device, library, bfloat16 } = settings;
   const precision = use.precision === "auto"
     ? bfloat16 ? "bf16" : "f32"
     : use.precision;
@@ -59,17 +58,7 @@ export async function startEngine(
     } else await (await import("./backends/wasm.ts")).startWasm(library);
     return precision;
   }
-  // On a CPU, each thread computes a shard of the batch, so that threads wait
-  // for each other once per step instead of in every operation.
-  const binding = libraryBinding() ?? await startLibrary(
-    library!,
-    device === "gpu"
-      ? { intraOpThreads: use.cpus, interOpThreads: 1 }
-      : { intraOpThreads: 1, interOpThreads: use.cpus },
-    compiledBefore !== undefined && compiledNow !== undefined
-      ? { kept: compiledBefore, own: compiledNow }
-      : undefined,
-  );
+  const binding = libraryBinding() ?? await startLibrary(settings, use.cpus);
   if (device === "gpu" && !binding.isUsingGpuDevice()) {
     throw new Error(
       `A GPU was chosen, but libtensorflow finds none (devices: ${
@@ -84,45 +73,36 @@ export async function startEngine(
 
 /** Loads libtensorflow from its folder and makes it the backend of tfjs. */
 async function startLibrary(
-  folder: string,
-  options: ContextOptions,
-  compiled: CompiledFolders | undefined,
+  { library: folder, device, compiledBefore, compiledNow }: EngineSettings,
+  cpus: number,
 ): Promise<TensorflowBinding> {
+  if (folder === undefined) {
+    throw new Error(
+      'The engine "tensorflow" needs "library", the folder of libtensorflow',
+    );
+  }
+  const compiled: CompiledFolders | undefined =
+    compiledBefore !== undefined && compiledNow !== undefined
+      ? { kept: compiledBefore, own: compiledNow }
+      : undefined;
   const library = openLibtensorflow(
     folder,
     compiled && CompiledFunctions.environment(compiled),
   );
-  const context = openContext(library, options);
+  // On a CPU, each thread computes a shard of the batch, so that threads wait
+  // for each other once per step instead of in every operation.
+  const threads: ContextOptions = device === "gpu"
+    ? { intraOpThreads: cpus, interOpThreads: 1 }
+    : { intraOpThreads: 1, interOpThreads: cpus };
+  const context = openContext(library, threads);
   const binding = new TensorflowBinding(
     library,
     context,
     listDevices(library, context),
-    options.interOpThreads,
+    threads.interOpThreads,
     compiled && new CompiledFunctions(compiled),
   );
-  // Imported here, since other engines do not need these packages.
-  const { NodeJSKernelBackend } = await import("./tensorflow/kernels.ts");
-  const tf = await import("@tensorflow/tfjs-core");
-  tf.registerBackend("tensorflow", () => {
-    const backend = new NodeJSKernelBackend(
-      binding,
-      "@tensorflow/tfjs-node-gpu",
-    );
-    // tfjs-node creates a tensor only at its first use. If that were inside a
-    // trace, a tensor from outside of it would become a constant of the graph.
-    const { write } = backend;
-    backend.write = (values, shape, dtype) => {
-      const dataId = write.call(backend, values, shape, dtype);
-      const data = backend.tensorMap.get(dataId);
-      data.id = binding.createTensor(shape, data.dtype, values);
-      data.values = null;
-      return dataId;
-    };
-    return backend as unknown as KernelBackend;
-  });
-  if (!await tf.setBackend("tensorflow")) {
-    throw new Error('tfjs rejects the backend "tensorflow"');
-  }
+  await useTensorflow(binding);
   library.releasePages();
   return binding;
 }

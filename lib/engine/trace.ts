@@ -1,10 +1,11 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { libraryBinding, tensorIds, tensorOf } from "./backend.ts";
+import { libraryBinding } from "./backend.ts";
 import type {
   TensorflowBinding,
   TensorMetadata,
   TracedFunction,
 } from "./tensorflow/binding.ts";
+import { tensorIds, tensorOf } from "./tensorflow/tfjs_node_gpu.ts";
 
 /** Tensors by name. Undefined ones count as absent. */
 export type Named = { readonly [name: string]: tf.Tensor | undefined };

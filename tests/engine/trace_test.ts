@@ -1,7 +1,7 @@
 /** What is traced: a function of named tensors, run as one graph function. */
 import { assertEquals, assertIsError, assertThrows } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
-import { libraryOp } from "../../lib/engine/backend.ts";
+import { libraryOp } from "../../lib/engine/tensorflow/tfjs_node_gpu.ts";
 import { DataType } from "../../lib/engine/tensorflow/tensors.ts";
 import { fused, type Named, trace } from "../../lib/engine/trace.ts";
 import { tensorflow } from "./engine.ts";

@@ -1,6 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 // Registers the gradients of tfjs-core, which the package does not do by itself.
 import "@tensorflow/tfjs";
+import type { WebGPUBackend } from "@tensorflow/tfjs-backend-webgpu";
 import "@tensorflow/tfjs-backend-webgpu";
 
 /** Number of new bind groups after which unused ones are freed. A step of a tiny model creates about 1,000. */
@@ -22,7 +23,7 @@ export async function startWebgpu(bindGroups = BIND_GROUPS): Promise<void> {
       "tfjs cannot use this machine's WebGPU adapter: use another engine (--engine wasm)",
     );
   }
-  const { device } = tf.backend() as unknown as { device: GPUDevice };
+  const { device } = tf.backend() as WebGPUBackend;
   freeBindGroups(device, bindGroups);
 }
 

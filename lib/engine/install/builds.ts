@@ -72,4 +72,4 @@ export function isNeeded(path: string): boolean {
  * The builds of libtensorflow on PyPI, pinned by file and hash. The wheels of
  * CUDA are those that `pip install tensorflow[and-cuda]==2.21.0` resolves to.
  */
-export const builds = pinned as unknown as readonly LibraryBuild[];
+export const builds = pinned as readonly LibraryBuild[];

@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { MASKED, tokenRange } from "../ops/attention.ts";
-import { gather } from "../ops/embedding.ts";
+import { engineOps } from "../ops/engine_ops.ts";
 import { rotary, rotaryAngles } from "../ops/positions.ts";
 import { fused, waitFor } from "../trace.ts";
 import type { AttentionOptions, Index } from "./model.ts";
@@ -120,7 +120,7 @@ export class StepPass extends TensorPass {
     const parents = this.step.parents &&
       waitFor(this.step.parents, query.value);
     const follow = (cache: tf.Tensor) =>
-      parents === undefined ? cache : gather(cache, parents);
+      parents === undefined ? cache : engineOps().gather(cache, parents);
     const own = {
       key: written({ cache: follow(before.key), now: key.value, isNow }).value,
       value:

@@ -1,5 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { libraryBinding, tensorIds, writtenTensor } from "../backend.ts";
+import { narrowed, writtenTensor } from "../backend.ts";
 import {
   adaptedLinear,
   type AdapterBlock,
@@ -90,13 +90,6 @@ export function loadFrozen(
 function isBfloat16({ buffer, byteOffset, length }: Float32Array): boolean {
   return new Uint32Array(buffer, byteOffset, length)
     .every((bits) => (bits & 0xffff) === 0);
-}
-
-/** A matrix in the type in which products take it. */
-function narrowed<T extends tf.Tensor>(matrix: T): T {
-  const binding = libraryBinding();
-  if (binding?.precision === "bf16") binding.narrow(tensorIds([matrix])[0]!);
-  return matrix;
 }
 
 /** The ranks in use in a model. */

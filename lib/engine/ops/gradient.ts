@@ -1,25 +1,11 @@
-import * as tf from "@tensorflow/tfjs-core";
+import type * as tf from "@tensorflow/tfjs-core";
+import { runDifferentiable } from "../tensorflow/tfjs_node_gpu.ts";
 import type { Named } from "../trace.ts";
 
 type Tensors = Readonly<Record<string, tf.Tensor>>;
 
 /** The value of an operation, and beside it what its gradient needs: of all other tensors, those computed on the way are disposed before. */
 type Computed = Named & { readonly value: tf.Tensor };
-
-/** What tfjs calls for each operation; its own `tf.customGrad()` would have the gradients of all inputs computed. */
-interface Engine {
-  runKernelFunc(operation: {
-    readonly inputs: Tensors;
-    forwardFunc(
-      backend: unknown,
-      save: (tensors: tf.Tensor[]) => void,
-    ): tf.Tensor;
-    backwardsFunc(
-      dy: tf.Tensor,
-      saved: tf.Tensor[],
-    ): Record<string, () => tf.Tensor>;
-  }): tf.Tensor;
-}
 
 /**
  * An operation with a gradient of its own.
@@ -37,7 +23,7 @@ export function withGradient<Inputs extends Tensors, Found extends Computed>(
   ) => { readonly [Name in keyof Inputs]: tf.Tensor | (() => tf.Tensor) },
 ): tf.Tensor {
   let keys: string[] = [];
-  return (tf.engine() as unknown as Engine).runKernelFunc({
+  return runDifferentiable({
     inputs,
     forwardFunc(_backend, save) {
       const { value, ...saved }: Computed = compute();

@@ -1,12 +1,10 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { libraryBinding } from "../backend.ts";
 import { COMPILED_SIZE } from "../trace.ts";
+import { engineOps } from "./engine_ops.ts";
 
 /** True for values that a compiled loop computes, on a CPU. */
 export function isLoop({ size }: tf.Tensor): boolean {
-  const binding = libraryBinding();
-  return binding !== undefined && !binding.isUsingGpuDevice() &&
-    size >= COMPILED_SIZE;
+  return engineOps().loops && size >= COMPILED_SIZE;
 }
 
 /** Number of slices of a row that are reduced side by side. */

@@ -1,7 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { engineLanes } from "../backend.ts";
 import { fused, waitFor } from "../trace.ts";
-import { gather, sumByRow } from "./embedding.ts";
+import { engineOps } from "./engine_ops.ts";
 import { withGradient } from "./gradient.ts";
 import { maxOfRow, sumOfRow } from "./reduce.ts";
 
@@ -60,7 +60,7 @@ function block(
     const own = waitFor(states, done.at(-engineLanes()));
     const logits = own.matMul(table, false, true);
     const { logSum, p } = softmax({ logits });
-    const ofNext = gather(table, next);
+    const ofNext = engineOps().gather(table, next);
     // A product, so that it is rounded as the others are.
     const logit = own.reshape([rows, 1, width])
       .matMul(ofNext.reshape([rows, width, 1]));
@@ -72,7 +72,7 @@ function block(
     states: dStates.mul(dy),
     table: () => {
       const logits = waitFor(states, dy).matMul(table, false, true);
-      const ofNext = sumByRow(states.mul(dy), next, vocabulary);
+      const ofNext = engineOps().sumByRow(states.mul(dy), next, vocabulary);
       const weights = softmax({ logits }).p.mul(dy);
       return weights.matMul(states, true, false).sub(ofNext);
     },

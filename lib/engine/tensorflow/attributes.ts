@@ -6,6 +6,7 @@ export interface Attribute {
   readonly name: string;
   /** One of {@linkcode AttributeType}. */
   readonly type: number;
+  /** A value, or a list of values; a shape is a list of sizes. */
   readonly value: unknown;
 }
 
@@ -16,9 +17,9 @@ export function typeAttribute(name: string, dtype: number): Attribute {
 
 /**
  * Sets the attributes of an operation: an eager one, or a node of a graph, whose
- * functions have the same parameters.
+ * functions have the same parameters, but for those of shapes.
  *
- * @throws {Error} If an attribute has another type, as of convolutions.
+ * @throws {TypeError} If an attribute is of an unknown type, or its value does not fit its type.
  */
 export function setAttributes(
   library: LibTensorflow,
@@ -27,20 +28,76 @@ export function setAttributes(
   opName: string,
   attributes: readonly Attribute[],
 ): void {
-  for (const { name, type, value } of attributes) {
-    const key = cString(name);
-    if (type === AttributeType.type && typeof value === "number") {
-      library[`${of}SetAttrType`](op, key, value);
-    } else if (type === AttributeType.bool) {
-      library[`${of}SetAttrBool`](op, key, value ? 1 : 0);
-    } else if (type === AttributeType.int && Array.isArray(value)) {
-      library[`${of}SetAttrIntList`](op, key, int64Bytes(value), value.length);
-    } else if (type === AttributeType.int) {
-      library[`${of}SetAttrInt`](op, key, BigInt(value as number));
-    } else {
-      throw new Error(
-        `Attribute "${name}" of operation "${opName}" has unsupported type ${type}`,
-      );
-    }
+  for (const attribute of attributes) {
+    if (setAttribute(library, of, op, attribute)) continue;
+    const { name, type, value } = attribute;
+    throw new TypeError(
+      `Attribute "${name}" of operation "${opName}" is ${
+        JSON.stringify(value)
+      }, which is no value of attribute type ${type}`,
+    );
   }
+}
+
+/** Sets an attribute; false if its value does not fit its type, or the type is unknown. */
+function setAttribute(
+  library: LibTensorflow,
+  of: "TFE_Op" | "TF_",
+  op: Deno.PointerValue,
+  { name, type, value }: Attribute,
+): boolean {
+  const key = cString(name);
+  const isList = Array.isArray(value);
+  const values: readonly unknown[] = isList ? value : [value];
+  const count = values.length;
+  if (type === AttributeType.string) {
+    if (!values.every((it) => typeof it === "string")) return false;
+    const texts = values.map((it) => new TextEncoder().encode(it));
+    const lengths = BigUint64Array.from(texts, ({ length }) => BigInt(length));
+    if (!isList) {
+      library[`${of}SetAttrString`](op, key, texts[0]!, lengths[0]!);
+      return true;
+    }
+    const addresses = BigUint64Array.from(
+      texts,
+      (text) => Deno.UnsafePointer.value(Deno.UnsafePointer.of(text)),
+    );
+    const from = bytesOf(addresses);
+    library[`${of}SetAttrStringList`](op, key, from, bytesOf(lengths), count);
+    return true;
+  }
+  if (type === AttributeType.bool) {
+    // tfjs passes undefined where a caller of its functions left an option out.
+    const bytes = Uint8Array.from(values, (it) => it ? 1 : 0);
+    if (isList) library[`${of}SetAttrBoolList`](op, key, bytes, count);
+    else library[`${of}SetAttrBool`](op, key, bytes[0]!);
+    return true;
+  }
+  if (!values.every((it) => typeof it === "number")) return false;
+  if (type === AttributeType.int) {
+    if (isList) {
+      library[`${of}SetAttrIntList`](op, key, int64Bytes(values), count);
+    } else library[`${of}SetAttrInt`](op, key, BigInt(values[0]!));
+  } else if (type === AttributeType.float) {
+    const floats = Float32Array.from(values);
+    if (isList) {
+      library[`${of}SetAttrFloatList`](op, key, bytesOf(floats), count);
+    } else library[`${of}SetAttrFloat`](op, key, floats[0]!);
+  } else if (type === AttributeType.type) {
+    const types = bytesOf(Int32Array.from(values));
+    if (isList) library[`${of}SetAttrTypeList`](op, key, types, count);
+    else library[`${of}SetAttrType`](op, key, values[0]!);
+  } else if (type === AttributeType.shape && isList) {
+    const sizes = int64Bytes(values);
+    if (of === "TF_") library.TF_SetAttrShape(op, key, sizes, count);
+    else {
+      library.TFE_OpSetAttrShape(op, key, sizes, count, library.status);
+      library.check(`Attribute "${name}"`);
+    }
+  } else return false;
+  return true;
+}
+
+function bytesOf({ buffer }: { readonly buffer: ArrayBuffer }) {
+  return new Uint8Array(buffer);
 }

@@ -1,16 +1,16 @@
 import { type Attribute, typeAttribute } from "./attributes.ts";
-import type { LibTensorflow } from "./c_api.ts";
+import { type LibTensorflow, textAt } from "./c_api.ts";
 import type { CompiledFunctions } from "./compiled.ts";
 import { EagerRuntime, type EagerTensor } from "./eager.ts";
 import { Graph, type GraphFunction, type GraphTensor } from "./graph.ts";
 import { mixedPrecision, type Precision } from "./precision.ts";
 import { elementCount } from "../safetensors/reader.ts";
 import {
-  AttributeType,
   DataType,
   isFloat,
   type TensorSource,
   type TensorType,
+  type TensorValues,
 } from "./tensors.ts";
 
 /** A tensor as tfjs describes it. */
@@ -51,21 +51,14 @@ function isEager(tensor: HeldTensor): tensor is EagerTensor {
 const MAX_VALUES = 2 ** 26;
 
 /**
- * `TFJSBinding`, the interface through which the kernels of tfjs-node use
- * libtensorflow, implemented over Deno's FFI.
+ * libtensorflow over Deno's FFI: tensors by id, and operations on them. It is
+ * what stands behind the kernels of tfjs-node (`tfjs_node_gpu.ts`).
  *
  * It can also trace operations into a graph function ({@linkcode beginTrace})
  * and compute matrix products in bfloat16 ({@linkcode precision}); tfjs is
  * aware of neither.
  */
 export class TensorflowBinding {
-  readonly TF_FLOAT = DataType.float32;
-  readonly TF_INT32 = DataType.int32;
-  readonly TF_BOOL = DataType.bool;
-  readonly TF_ATTR_INT = AttributeType.int;
-  readonly TF_ATTR_BOOL = AttributeType.bool;
-  readonly TF_ATTR_TYPE = AttributeType.type;
-
   /** Precision of the matrix products that follow. */
   precision: Precision = "f32";
 
@@ -102,6 +95,17 @@ export class TensorflowBinding {
     return [...this.#tensors.values()].filter(isEager).length;
   }
 
+  /** `2.21.0` */
+  get version(): string {
+    return textAt(this.library.TF_Version());
+  }
+
+  /** Creates a tensor of strings; returns its id. */
+  createStrings(shape: number[], values: readonly Uint8Array[]): number {
+    if (this.tracing) throw new Error("Strings cannot be traced");
+    return this.#add(this.#eager.makeStrings(shape, values));
+  }
+
   /** Creates a tensor, or while tracing a constant; returns its id. */
   createTensor(shape: number[], dtype: number, values: TensorSource): number {
     return this.#add(
@@ -123,7 +127,7 @@ export class TensorflowBinding {
    *
    * @throws {Error} While tracing, for a result of a traced operation.
    */
-  tensorDataSync(id: number): Float32Array | Int32Array | Uint8Array {
+  tensorDataSync(id: number): TensorValues {
     const tensor = this.#get(id);
     if (isEager(tensor)) return this.#eager.read(tensor);
     throw new Error(

@@ -2,10 +2,16 @@ import { type Attribute, setAttributes } from "./attributes.ts";
 import { cString, type LibTensorflow } from "./c_api.ts";
 import type { GraphFunction } from "./graph.ts";
 import {
+  allocateStrings,
   allocateTensor,
+  AttributeType,
+  DataType,
+  freeStrings,
+  readStrings,
   tensorBytes,
   type TensorSource,
   type TensorType,
+  type TensorValues,
   valuesOf,
 } from "./tensors.ts";
 
@@ -31,13 +37,39 @@ export class EagerRuntime {
     return { shape, dtype, handle };
   }
 
+  /**
+   * A tensor of strings. The library does not free those of a tensor that it did
+   * not fill itself, so they are copied by an operation.
+   */
+  makeStrings(shape: number[], values: readonly Uint8Array[]): EagerTensor {
+    const { library } = this;
+    const tensor = allocateStrings(library, shape, values);
+    const empty = allocateStrings(library, [], [new Uint8Array(0)]);
+    const inputs: EagerTensor[] = [tensor, empty].map((it) => {
+      const handle = library.TFE_NewTensorHandle(it, library.status);
+      library.check(`Cannot create a tensor of shape [${shape}]`);
+      return { shape, dtype: DataType.string, handle };
+    });
+    const count = { name: "N", type: AttributeType.int, value: inputs.length };
+    const [copy] = this.execute("StringJoin", [count], inputs, 1);
+    for (const input of inputs) this.free(input);
+    for (const it of [tensor, empty]) {
+      freeStrings(library, it);
+      library.TF_DeleteTensor(it);
+    }
+    return copy!;
+  }
+
   /** Copies a tensor's values out of the library, those of bfloat16 as float32. */
-  read(
-    { shape, dtype, handle }: EagerTensor,
-  ): Float32Array | Int32Array | Uint8Array {
+  read({ shape, dtype, handle }: EagerTensor): TensorValues {
     const { library } = this;
     const tensor = library.TFE_TensorHandleResolve(handle, library.status);
     library.check(`Cannot read a tensor of shape [${shape}]`);
+    if (dtype === DataType.string) {
+      const strings = readStrings(library, tensor);
+      library.TF_DeleteTensor(tensor);
+      return strings;
+    }
     const bytes = tensorBytes(library, tensor).slice();
     library.TF_DeleteTensor(tensor);
     return valuesOf(dtype, bytes.buffer);

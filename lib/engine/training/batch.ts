@@ -1,10 +1,11 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { type EncodedExamples, readPlaces } from "../../data/example.ts";
-import { engineLanes, libraryBinding } from "../backend.ts";
+import { engineLanes, enginePrecision } from "../backend.ts";
 import type { Classifier } from "../models/classifier.ts";
 import { type PositionedModel, positionsOf } from "../models/model.ts";
 import type { BatchTensors } from "../models/tensor_pass.ts";
 import { evenSizes } from "../ops/blocks.ts";
+import { engineOps } from "../ops/engine_ops.ts";
 import { type Random, shuffle } from "../random.ts";
 import type { Named } from "../trace.ts";
 
@@ -122,7 +123,7 @@ export function compilingNote(
   batches: readonly Batch[],
   seen: Set<string>,
 ): string | undefined {
-  if (libraryBinding() === undefined) return undefined;
+  if (!engineOps().compiles) return undefined;
   const fresh = batches.filter(({ shape }) => !seen.has(shape.join()));
   if (fresh.length === 0) return undefined;
   for (const { shape } of fresh) seen.add(shape.join());
@@ -293,7 +294,7 @@ export function padParts(
   lengthOf = (indices: readonly number[]) => longestOf(examples, indices),
 ): Batch[] {
   const seq = lengthOf(indices);
-  const rowBytes = ROW_BYTES[libraryBinding()?.precision ?? "f32"] *
+  const rowBytes = ROW_BYTES[enginePrecision()] *
     model.layers * model.hidden;
   const most = weights === undefined
     ? indices.length

@@ -117,16 +117,18 @@ export function loadCheckpoint(path: string): Checkpoint | undefined {
   using file = ifThere(() => SafetensorsFile.open(path));
   if (file === undefined) return undefined;
   const progress = file.metadata.get("progress") ?? "";
-  const tensors = Object.fromEntries(
+  const tensors = new Map(
     file.tensors.keys().map((name) => [name, file.floats(name)]),
   );
-  if (file.metadata.get("checksum") === checksum(progress, tensors)) {
-    const { best, ...others } = tensors;
+  const found = checksum(progress, Object.fromEntries(tensors));
+  if (file.metadata.get("checksum") === found) {
+    // What has the right checksum is what saveCheckpoint() wrote.
     return {
-      ...others as unknown as
-        & StateValues
-        & Pick<Checkpoint, "stepMilliseconds">,
-      best,
+      values: tensors.get("values")!,
+      moment1: tensors.get("moment1")!,
+      moment2: tensors.get("moment2")!,
+      stepMilliseconds: tensors.get("stepMilliseconds")!,
+      best: tensors.get("best"),
       progress: Progress.parse(JSON.parse(progress)),
     };
   }

@@ -1,7 +1,7 @@
 /** Mixed precision at the binding: products in bfloat16, all else in float32. */
 import { assertEquals, assertNotEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
-import { tensorIds } from "../../../lib/engine/backend.ts";
+import { tensorIds } from "../../../lib/engine/tensorflow/tfjs_node_gpu.ts";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import type { Classifier } from "../../../lib/engine/models/classifier.ts";
 import { loadFrozen } from "../../../lib/engine/models/pass_weights.ts";
