@@ -3,6 +3,17 @@ import { isShare } from "../problems/registry.ts";
 import { formatOf, withInterval } from "./format.ts";
 import { methodKey } from "./methods.ts";
 import { mistakesOf } from "./mistakes.ts";
+import type {
+  Average,
+  Comparison,
+  Contrast,
+  MeanSummary,
+  RankContrast,
+  RecommendedContrast,
+  Report,
+  SpeedUp,
+  Verdict,
+} from "./report.ts";
 import type { Result } from "./result.ts";
 import {
   areasUnder,
@@ -31,28 +42,36 @@ import { type Side, verdictOf } from "./verdict.ts";
  *
  * @throws {Error} If results that are compared cover different examples or metrics.
  */
-export function compare(results: readonly Result[], options: CompareOptions) {
-  const compared = [
-    ...Map.groupBy(
-      results,
-      ({ task, split, epoch }) => JSON.stringify([task, split, epoch]),
-    ).values(),
-  ].map((group) => compareOne(group, options));
+export function compare(
+  results: readonly Result[],
+  options: CompareOptions,
+): Pick<Report, "comparisons" | "averages"> {
+  const groups = Map.groupBy(
+    results,
+    ({ task, split, epoch }) => JSON.stringify([task, split, epoch]),
+  );
+  const compared = [...groups.values()]
+    .map((group) => compareOne(group, options));
   return {
-    /** One per task, split and epoch. */
     comparisons: compared.map(({ comparison }) => comparison),
-    /** One per split and epoch that several tasks have. */
     averages: averagesOf(compared, options.confidence),
   };
 }
 
 /** A comparison and the curves behind it. */
-type Compared = ReturnType<typeof compareOne>;
+interface Compared {
+  readonly sides: readonly Side[];
+  readonly comparison: Comparison;
+}
 
-function compareOne(results: readonly Result[], options: CompareOptions) {
+function compareOne(
+  results: readonly Result[],
+  options: CompareOptions,
+): Compared {
   const [first] = results as [Result];
   const { confidence, margin } = options;
   const metrics = Object.keys(first.ranks[0]!.metrics);
+  const examples = first.problem.units(first.labels);
   checkComparable(results, metrics);
   const { methods, constant } = methodsOf(
     results,
@@ -63,8 +82,19 @@ function compareOne(results: readonly Result[], options: CompareOptions) {
     curve,
     summary: summarize(curve, metrics, options),
   }));
+  const contrasts = pairsOf(sides).map(([candidate, baseline]): Contrast => {
+    const isSwept = baseline.summary.role === "baseline" &&
+      candidate.summary.role === "candidate";
+    return {
+      ...differenceOf(sides, [candidate, baseline], confidence),
+      speedUp: isSwept ? speedUp(candidate.curve, baseline.curve) : null,
+      recommended: isSwept
+        ? bothRecommended(candidate.curve, baseline.curve, options)
+        : null,
+    };
+  });
   const verdict = verdictOf(sides, {
-    examples: first.problem.units(first.labels),
+    examples,
     classes: first.problem.classes.length > 0,
     metric: metrics[0]!,
     constant,
@@ -73,44 +103,20 @@ function compareOne(results: readonly Result[], options: CompareOptions) {
   });
   const { method, rank } = verdict?.recommended ??
     { method: 0, rank: methods[0]!.ranks[0]! };
-  const contrasts = pairsOf(sides).map((pair) => {
-    const [{ curve, summary }, baseline] = pair;
-    const isSwept = baseline.summary.role === "baseline" &&
-      summary.role === "candidate";
-    return {
-      ...differenceOf(sides, pair, confidence),
-      speedUp: isSwept ? speedUp(curve, baseline.curve) : null,
-      recommended: isSwept
-        ? bothRecommended(curve, baseline.curve, options)
-        : null,
-    };
-  });
   return {
     sides,
     comparison: {
       task: first.task,
-      /** Display name of the task: `SST-2`. */
       title: first.title,
       split: first.split,
       epoch: first.epoch,
-      examples: first.problem.units(first.labels),
-      /** Names of the metrics, the main metric first. */
+      examples,
       metrics,
       majority: majorityOf(first, metrics),
       confidence,
-      /** Null if there is no adapter, or its score is undefined. */
-      verdict: verdict && {
-        ...verdict,
-        reasons: [
-          ...verdict.reasons,
-          ...verdict.kind === "nothing-learnt"
-            ? []
-            : headsText(verdict.recommended, sides, contrasts, metrics[0]!),
-        ],
-      },
+      verdict: verdict && withHeads(verdict, sides, contrasts, metrics[0]!),
       methods: sides.map(({ summary }) => summary),
       contrasts,
-      /** Of the verdict's method at its recommended rank; without a verdict, of the first method at its lowest rank. */
       mistakes: mistakesOf({ method, rank }, methods[method]!.results),
     },
   };
@@ -139,7 +145,10 @@ function checkComparable(
 }
 
 /** Scores of always predicting the most frequent class, the smallest on a tie; null without classes. */
-function majorityOf({ labels, problem }: Result, metrics: readonly string[]) {
+function majorityOf(
+  { labels, problem }: Result,
+  metrics: readonly string[],
+): Comparison["majority"] {
   const [label] = problem.constants(labels);
   if (label === undefined) return null;
   const constant = new Float64Array(labels.length).fill(label);
@@ -154,10 +163,7 @@ function majorityOf({ labels, problem }: Result, metrics: readonly string[]) {
 /** A method that is compared with others, of one task or of a mean over tasks. */
 interface CurveOf {
   readonly curve: ScoreCurve;
-  readonly summary: Pick<
-    Side["summary"],
-    "role" | "method" | "provenance" | "variant"
-  >;
+  readonly summary: Omit<MeanSummary, "ranks">;
 }
 
 type Pair<T> = readonly [candidate: T, baseline: T];
@@ -192,21 +198,24 @@ function pairsOf<T extends CurveOf>(sides: readonly T[]): Pair<T>[] {
   ];
 }
 
-/** What a head for each rank brings to the method of a verdict, at its lowest and at the recommended rank, if it was scored without as well. */
-function headsText(
-  { method, rank }: { readonly method: number; readonly rank: number },
+/** A verdict that says what a head for each rank brings to its method, at the lowest and the recommended rank, if it was scored without as well. */
+function withHeads(
+  verdict: Verdict,
   sides: readonly CurveOf[],
-  contrasts: readonly ReturnType<typeof differenceOf>[],
+  contrasts: readonly RankContrast[],
   metric: string,
-): string[] {
+): Verdict {
+  if (verdict.kind === "nothing-learnt") return verdict;
+  const { method, rank } = verdict.recommended;
   const { signed } = formatOf(metric);
   const { provenance, variant } = sides[method]!.summary;
-  const plain = methodKey({
+  const withTrainedHead = methodKey({
     provenance: { ...provenance, heads: "trained" },
     variant,
   });
-  return contrasts.filter(({ candidate, baseline }) =>
-    candidate === method && methodKey(sides[baseline]!.summary) === plain
+  const sentences = contrasts.filter(({ candidate, baseline }) =>
+    candidate === method &&
+    methodKey(sides[baseline]!.summary) === withTrainedHead
   ).map(({ ranks }) => {
     const shown = ranks.filter((it, i) => i === 0 || it.rank === rank)
       .map(({ rank, difference, interval }) =>
@@ -214,6 +223,7 @@ function headsText(
       );
     return `A head for each rank brings ${shown.join(" and ")}.`;
   });
+  return { ...verdict, reasons: [...verdict.reasons, ...sentences] };
 }
 
 /** Pairs whose variants do not contradict each other. */
@@ -237,14 +247,13 @@ function differenceOf<T extends CurveOf>(
   sides: readonly T[],
   [candidate, baseline]: Pair<T>,
   confidence: number,
-) {
+): RankContrast & Pick<Contrast, "areas"> {
   const ranks = sharedRanks([candidate, baseline]);
   const pairedWith = (a: Float64Array, b: Float64Array) =>
     pairedInterval(a, b, confidence);
   const ours = curveAt(candidate.curve, ranks);
   const theirs = curveAt(baseline.curve, ranks);
   return {
-    /** Positions in `methods`. */
     candidate: sides.indexOf(candidate),
     baseline: sides.indexOf(baseline),
     ranks: ranks.map((rank, i) => ({
@@ -266,7 +275,10 @@ function differenceOf<T extends CurveOf>(
  * divided by the cost of the candidate's whole sweep; null if there are no such
  * ranks, or if either was not trained by this pipeline.
  */
-function speedUp(candidate: MethodResults, baseline: MethodResults) {
+function speedUp(
+  candidate: MethodResults,
+  baseline: MethodResults,
+): SpeedUp | null {
   const within = baseline.results.filter(({ ranks }) =>
     ranks.every(({ rank }) => isWithin(candidate, rank))
   );
@@ -276,9 +288,7 @@ function speedUp(candidate: MethodResults, baseline: MethodResults) {
   const machines = new Set([...ours.machines, ...theirs.machines]);
   const isOne = machines.size <= 1;
   return {
-    /** Ranks of the baseline that are counted. */
     ranks: theirs.ranks,
-    /** Of seconds; null if several machines computed. */
     training: isOne ? theirs.trainingSeconds / ours.trainingSeconds : null,
     sweep: isOne ? theirs.sweepSeconds / ours.sweepSeconds : null,
     examples: theirs.examples / ours.examples,
@@ -292,21 +302,29 @@ function bothRecommended(
   candidate: ScoreCurve,
   baseline: ScoreCurve,
   options: CompareOptions,
-) {
+): RecommendedContrast | null {
   const within = baseline.ranks.filter((rank) => isWithin(candidate, rank));
   if (candidate.ranks.length < 2 || within.length < 2) return null;
-  const [ours, theirs] = [candidate, curveAt(baseline, within)].map((curve) => {
-    const found = recommend(curve, options);
-    return found && curveAt(curve, [found.rank]);
-  });
-  if (!ours || !theirs) return null;
-  const [means, others] = [ours.means[0]!, theirs.means[0]!];
+  const ours = atRecommended(candidate, options);
+  const theirs = atRecommended(curveAt(baseline, within), options);
+  if (ours === null || theirs === null) return null;
+  const means = ours.means[0]!;
+  const baselineMeans = theirs.means[0]!;
   return {
     candidate: ours.ranks[0]!,
     baseline: theirs.ranks[0]!,
     difference: ours.scores[0]! - theirs.scores[0]!,
-    interval: pairedInterval(means, others, options.confidence),
+    interval: pairedInterval(means, baselineMeans, options.confidence),
   };
+}
+
+/** A curve at its recommended rank alone; null if a score is undefined. */
+function atRecommended(
+  curve: ScoreCurve,
+  options: CompareOptions,
+): ScoreCurve | null {
+  const recommendation = recommend(curve, options);
+  return recommendation && curveAt(curve, [recommendation.rank]);
 }
 
 /** Whether a rank is in the range of a curve. */
@@ -329,7 +347,10 @@ const MEAN = "mean score";
  * tasks have: the methods that all tasks have, at the ranks that all of them
  * have. MNLI counts with its matched set; losses, which are no shares, do not.
  */
-function averagesOf(compared: readonly Compared[], confidence: number) {
+function averagesOf(
+  compared: readonly Compared[],
+  confidence: number,
+): Average[] {
   const groups = Map.groupBy(
     compared.filter(({ comparison: { split, metrics } }) =>
       !split.endsWith("_mismatched") && isShare(metrics[0]!)
@@ -337,14 +358,14 @@ function averagesOf(compared: readonly Compared[], confidence: number) {
     ({ comparison: { split, epoch } }) =>
       JSON.stringify([split.replace(/_matched$/, ""), epoch]),
   );
-  return [...groups].flatMap(([key, group]) => {
+  return [...groups.values()].flatMap((group) => {
     const sides = group.length < 2 ? [] : averageSides(group);
     if (sides.length === 0) return [];
-    const [split, epoch] = JSON.parse(key) as [string, Result["epoch"]];
+    const [{ comparison: { split, epoch } }] = group as [Compared];
     return [{
       task: `mean-of-${group.length}`,
       title: `Mean over ${group.length} tasks`,
-      split,
+      split: split.replace(/_matched$/, ""),
       epoch,
       metrics: [MEAN],
       tasks: group.map(({ comparison: { task, title, metrics } }) => ({
@@ -353,23 +374,34 @@ function averagesOf(compared: readonly Compared[], confidence: number) {
         metric: metrics[0]!,
       })),
       confidence,
-      methods: sides.map(({ summary, curve }) => ({
-        role: summary.role,
-        method: summary.method,
-        provenance: summary.provenance,
-        variant: summary.variant,
-        ranks: curve.ranks.map((rank, i) => ({
-          rank,
-          metrics: { [MEAN as string]: { mean: definedOf(curve.scores[i]!) } },
-          interval: interval(curve.means[i]!, confidence),
-        })),
-      })),
-      contrasts: pairsOf(sides).map((pair) => {
-        const { areas: _, ...contrast } = differenceOf(sides, pair, confidence);
-        return contrast;
+      methods: sides.map((side) => meanSummary(side, confidence)),
+      contrasts: pairsOf(sides).map((pair): RankContrast => {
+        const { candidate, baseline, ranks } = differenceOf(
+          sides,
+          pair,
+          confidence,
+        );
+        return { candidate, baseline, ranks };
       }),
     }];
   });
+}
+
+function meanSummary(
+  { summary, curve }: CurveOf,
+  confidence: number,
+): MeanSummary {
+  return {
+    role: summary.role,
+    method: summary.method,
+    provenance: summary.provenance,
+    variant: summary.variant,
+    ranks: curve.ranks.map((rank, i) => ({
+      rank,
+      metrics: { [MEAN]: { mean: definedOf(curve.scores[i]!) } },
+      interval: interval(curve.means[i]!, confidence),
+    })),
+  };
 }
 
 /**

@@ -1,6 +1,6 @@
 import { parse, type Spec, View } from "vega";
 import { compile, type TopLevelSpec } from "vega-lite";
-import { exactPercent, formatOf, significant } from "./format.ts";
+import { exactPercent, formatOf, metricTitle, significant } from "./format.ts";
 import { methodTitle, ranksOf } from "./methods.ts";
 import {
   FADED,
@@ -56,9 +56,8 @@ export function pageData(figures: readonly Figure[]) {
  * lines, intervals as bands, and bounds as horizontal lines. Undefined scores
  * are left out. The recommended rank is picked at first.
  */
-function rankCurve(
-  { metrics, methods, confidence, verdict }: Curves,
-): TopLevelSpec {
+function rankCurve(curves: Curves): TopLevelSpec {
+  const { metrics, methods, confidence, verdict } = curves;
   const [metric] = metrics as [string];
   const { factor, digits } = formatOf(metric);
   const scaled = (value: number | null) =>
@@ -78,12 +77,12 @@ function rankCurve(
       high: scaled(interval?.[1] ?? null),
     }))
   );
-  const curves = points.filter(({ rank }) => rank > 0);
-  const ranks = ranksOf([{ ranks: curves }]);
+  const lines = points.filter(({ rank }) => rank > 0);
+  const ranks = ranksOf([{ ranks: lines }]);
   const x = rankAxis(ranks);
   const y = {
     type: "quantitative",
-    title: factor === 1 ? metric : `${metric} x ${factor}`,
+    title: metricTitle(metric, curves),
     scale: { zero: false },
   } as const;
   const scored = { y: { ...y, field: "score" }, opacity: FADED } as const;
@@ -93,7 +92,7 @@ function rankCurve(
   const tooltip = [
     { field: "method", type: "nominal" },
     { field: "rank", type: "quantitative" },
-    { field: "score", ...number, title: metric },
+    { field: "score", ...number, title: metricTitle(metric, curves) },
     { field: "low", ...number, title: `${interval}, from` },
     { field: "high", ...number, title: "to" },
   ] as const;
@@ -101,7 +100,7 @@ function rankCurve(
     ...FIGURE,
     height: 320,
     params: [{ name: PICKED, value: picked }, { name: SHOWN, value: [] }],
-    data: { values: curves },
+    data: { values: lines },
     encoding: { color },
     layer: [
       {

@@ -1,4 +1,4 @@
-import { exactPercent, titleOf } from "./format.ts";
+import { capitalized, exactPercent, metricInWords, titleOf } from "./format.ts";
 import type { Curves } from "./report.ts";
 
 /** A figure of a report. */
@@ -26,7 +26,9 @@ export function figuresOf(curves: Curves): FigureReference[] {
   );
   const of = hasAll ? "" : ` of ${banded.map(titleOf).join(" and ")}`;
   const level = exactPercent(confidence);
-  const scores = `${metrics[0]} by rank, with ${level} % intervals${of}`;
+  const scores = `${
+    capitalized(metricInWords(metrics[0]!))
+  } by rank, with ${level} % intervals${of}`;
   const cost = "Seconds of training and of evaluation, a segment per training";
   const loss = "Training loss by step, a line per training";
   const named = (kind: "cost" | "loss", title: string) => (

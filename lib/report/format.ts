@@ -1,6 +1,6 @@
 import { isShare } from "../problems/registry.ts";
-import type { Axis } from "./statistics.ts";
 import { methodTitle, ranksOf } from "./methods.ts";
+import type { Axis, Interval } from "./report.ts";
 
 /**
  * Markdown table; the first cell of each row is its title.
@@ -82,17 +82,25 @@ const METRIC_NAMES: Readonly<Record<string, string>> = {
   f1: "F1",
   f1_macro: "macro F1",
   matthews: "Matthews correlation",
-  pearson: "Pearson",
-  spearman: "Spearman",
+  pearson: "Pearson correlation",
+  spearman: "Spearman correlation",
+  entity_f1: "entity F1",
+  entity_precision: "entity precision",
+  entity_recall: "entity recall",
+  entity_f1_strict: "strict entity F1",
+  word_accuracy: "word accuracy",
+  word_f1_macro: "word macro F1",
   bleu: "BLEU",
+  rouge_l: "ROUGE-L",
+  nist: "NIST",
 };
 
-/** A metric in a sentence: `accuracy`, `Pearson`. */
+/** A metric in a sentence: `accuracy`, `Pearson correlation`. */
 export function metricInWords(metric: string): string {
   return METRIC_NAMES[metric] ?? metric;
 }
 
-/** A metric as a heading, by its name in files; `f1` with the class that it is of. */
+/** A metric as a heading, with its unit: `accuracy, %`; F1 with the class that it is of. */
 export function metricTitle(
   metric: string,
   { mistakes }: {
@@ -102,14 +110,22 @@ export function metricTitle(
   },
 ): string {
   const positive = metric === "f1" ? mistakes?.classes?.[1] : undefined;
-  return positive === undefined ? metric : `f1 of "${positive.name}"`;
+  const of = positive === undefined ? "" : ` of "${positive.name}"`;
+  const unit = isShare(metric) ? ", %" : "";
+  return `${metricInWords(metric)}${of}${unit}`;
+}
+
+/** A text that begins a sentence. */
+export function capitalized(text: string): string {
+  return text.slice(0, 1).toUpperCase() + text.slice(1);
 }
 
 /** How values of a metric are shown: shares times 100 with one decimal, others with three. */
 export function formatOf(metric: string) {
-  const [factor, digits, unit] = isShare(metric)
-    ? [100, 1, "point"] as const
-    : [1, 3] as const;
+  const isPercent = isShare(metric);
+  const factor = isPercent ? 100 : 1;
+  const digits = isPercent ? 1 : 3;
+  const unit = isPercent ? "point" : undefined;
   const value = (of: number | null) => {
     if (of === null) return "undefined";
     const text = (factor * of).toFixed(digits);
@@ -123,6 +139,9 @@ export function formatOf(metric: string) {
     /** A difference with its sign: `+1.2`, `-0.3`; `0.0` if it rounds to zero. */
     signed: (of: number | null) =>
       Number(value(of)) > 0 ? `+${value(of)}` : value(of),
+    /** In a sentence, with its unit: `84.2 %`. */
+    inWords: (of: number | null) =>
+      of !== null && unit ? `${value(of)} %` : value(of),
     /** A parameter with all its digits: `97.5`. */
     exact: (of: number) => String(Number((factor * of).toPrecision(12))),
     /** `1 point`, `2.3 points`, `0.012` */
@@ -139,12 +158,20 @@ export const { value: percent, exact: exactPercent } = formatOf("accuracy");
 /** A score and its interval, if it has one: `82.1 [79.5, 84.3]`. */
 export function withInterval(
   share: number | null,
-  interval: readonly [number, number] | null,
+  interval: Interval | null,
   text: (share: number | null) => string = percent,
 ): string {
+  return text(share) + intervalText(interval, text);
+}
+
+/** An interval after a score: ` [79.5, 84.3]`; empty for null. */
+export function intervalText(
+  interval: Interval | null,
+  text: (share: number | null) => string,
+): string {
   return interval === null
-    ? text(share)
-    : `${text(share)} [${interval.map((end) => text(end)).join(", ")}]`;
+    ? ""
+    : ` [${interval.map((end) => text(end)).join(", ")}]`;
 }
 
 /** Three significant digits without an exponent. */

@@ -1,12 +1,20 @@
-import { isShare, signOf } from "../problems/registry.ts";
+import { signOf } from "../problems/registry.ts";
 import { type FigureReference, figuresOf } from "./figure_names.ts";
-import { exactPercent, plain, rankTable, titleOf } from "./format.ts";
+import {
+  exactPercent,
+  metricInWords,
+  plain,
+  rankTable,
+  titleOf,
+} from "./format.ts";
+import { settingInWords } from "./methods.ts";
 import { mistakesText } from "./mistakes.ts";
 import type {
   Average,
   Comparison,
   Curves,
   MethodSummary,
+  MetricScores,
   Report,
 } from "./report.ts";
 import {
@@ -15,7 +23,6 @@ import {
   differencesText,
   differenceTables,
   recommendationText,
-  type Scored,
   scoresText,
   scoreText,
   sweepText,
@@ -115,7 +122,7 @@ function protocolText(comparison: Comparison): string[] {
         ? bestEpochText(comparison)
         : ["The last epoch of each training is evaluated."]),
       `Seeds: ${seeds}.`,
-      ...intervalsText(comparison),
+      intervalsText(comparison),
     ].join(" "),
     settingsText(comparison),
   ];
@@ -127,7 +134,7 @@ function bestEpochText({ methods, split, metrics }: Comparison): string[] {
   const on = plain(splits.join(" or "));
   return [
     `The best epoch of each training is evaluated: the one with the ${best} ${
-      metrics[0]
+      metricInWords(metrics[0]!)
     }, averaged over its ranks, on the split ${on}.`,
     ...(splits.includes(split)
       ? [
@@ -138,23 +145,14 @@ function bestEpochText({ methods, split, metrics }: Comparison): string[] {
 }
 
 /** A bootstrap over n values has (n - 1) / n of their variance: none for one value. */
-function intervalsText({ metrics, confidence }: Comparison): string[] {
-  const shares = metrics.filter(isShare);
-  const of = shares.length === metrics.length
-    ? ""
-    : ` of ${plain(shares.join(", "))}`;
-  return [
-    ...(shares.length > 0 ? [`Scores${of} are multiplied by 100.`] : []),
-    `Brackets are ${
-      exactPercent(confidence)
-    } % bootstrap intervals over examples and seeds: slightly too narrow with fewer than 10 seeds, and without the variation between seeds where there is one.`,
-  ];
+function intervalsText({ confidence }: Comparison): string {
+  return `Brackets are ${
+    exactPercent(confidence)
+  } % intervals by bootstrap over examples and seeds: slightly too narrow with fewer than 10 seeds, and without the variation between seeds where there is one.`;
 }
 
-/** Names of settings where they are not words. */
+/** Settings of a training whose names in files are no words of their own. */
 const NAMES: Readonly<Record<string, string>> = {
-  batchSize: "batch size",
-  learningRate: "learning rate",
   scale: "scale at rank b",
   draws: "ranks drawn",
 };
@@ -169,7 +167,7 @@ function settingsText({ methods }: Comparison): string {
   );
   const texts = [...names].flatMap((name) => {
     const text = sharedText(trained, ({ settings }) => settings![name] ?? []);
-    return text === "" ? [] : [`${NAMES[name] ?? name} ${text}`];
+    return text === "" ? [] : [settingInWords(NAMES[name] ?? name, text)];
   });
   const started = trained.filter((it) => it.startedFrom.length > 0);
   const tasks = plain(
@@ -197,8 +195,8 @@ function sharedText(
     (method) => [...valuesOf(method)].join(" or "),
   );
   groups.delete("");
-  return [...groups].map(([value, found]) =>
-    groups.size === 1 ? value : `${value} (${found.map(titleOf).join(", ")})`
+  return [...groups].map(([value, group]) =>
+    groups.size === 1 ? value : `${value} (${group.map(titleOf).join(", ")})`
   ).join(separator);
 }
 
@@ -206,15 +204,16 @@ function averageText(average: Average): string[] {
   const { title, methods, metrics, tasks, split } = average;
   const columns = methods.filter(({ role }) => role !== "bound")
     .map((method) => ({ title: titleOf(method), ranks: method.ranks }));
-  const of = tasks.map(({ title, metric }) => `${plain(title)} (${metric})`)
-    .join(", ");
+  const of = tasks.map(({ title, metric }) =>
+    `${plain(title)} (${plain(metricInWords(metric))})`
+  ).join(", ");
   const isMnli = tasks.some(({ task }) => task === "mnli");
   return [
     `## ${title}${epochText(average)}`,
     `Split ${plain(split)} of ${of}${isMnli ? "; MNLI: matched set" : ""}.`,
     ...imageOf(average, "scores"),
     ...(columns.length === 0 ? [] : [
-      rankTable<Scored>(
+      rankTable<MetricScores>(
         columns,
         (score) => scoreText(score, metrics[0]!, true),
         "not run",

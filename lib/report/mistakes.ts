@@ -1,15 +1,13 @@
 import { percent, plain, table, titleOf } from "./format.ts";
 import type { Outcomes } from "../problems/problem.ts";
 import type { Result, Text } from "./result.ts";
-import { type MethodSummary, resultsAt } from "./summarize.ts";
+import type { ClassScore, MethodSummary, Mistake, Mistakes } from "./report.ts";
+import { resultsAt } from "./summarize.ts";
 
 /** Number of mistakes that a report lists. */
 const LISTED = 10;
 
 type Prediction = Outcomes["outcomes"][number];
-
-/** What a method gets wrong at a rank. */
-export type Mistakes = ReturnType<typeof mistakesOf>;
 
 /**
  * What a method gets wrong at a rank: counts over all its seeds, and the
@@ -21,38 +19,41 @@ export type Mistakes = ReturnType<typeof mistakesOf>;
 export function mistakesOf(
   { method, rank }: { readonly method: number; readonly rank: number },
   results: readonly Result[],
-) {
+): Mistakes {
   const { labels, problem, texts } = results[0]!;
-  const found = resultsAt(results, rank).map((scored) =>
+  const outcomesBySeed = resultsAt(results, rank).map((scored) =>
     problem.outcomes(scored.predictions, labels, scored.probabilities)
   );
-  const { names, classes } = found[0]!;
-  const predicted = found.flatMap(({ outcomes }) => outcomes);
+  const { names, classes } = outcomesBySeed[0]!;
+  const predicted = outcomesBySeed.flatMap(({ outcomes }) => outcomes);
   const weight = ({ label, prediction, probability }: Prediction) =>
     probability ?? Math.abs(prediction - label);
   const wrong = predicted.filter((it) => it.prediction !== it.label)
     .sort((a, b) => weight(b) - weight(a) || a.example - b.example);
   const nameOf = (label: number) => names[label] ?? label;
-  return {
+  const perExample = Map.groupBy(wrong, ({ example }) => example).values();
+  const worst = [...perExample].slice(0, LISTED).map(([mistake]): Mistake => ({
+    ...mistake!,
+    label: nameOf(mistake!.label),
+    prediction: nameOf(mistake!.prediction),
+    ...(texts && shownText(texts[mistake!.example]!, mistake!.words)),
+  }));
+  const counts = {
     method,
     rank,
-    /** Null without classes. */
     classes: classes > 0 ? classScores(names, classes, predicted) : null,
-    /** What can be predicted beside the classes, after these in their counts. */
-    ...(names.length > classes && { others: names.slice(classes) }),
-    /** At most one for an example. */
-    worst: [...Map.groupBy(wrong, ({ example }) => example).values()]
-      .slice(0, LISTED).map(([it]) => ({
-        ...it!,
-        label: nameOf(it!.label),
-        prediction: nameOf(it!.prediction),
-        ...texts && shownText(texts[it!.example]!, it!.words),
-      })),
   };
+  const others = names.slice(classes);
+  return others.length === 0
+    ? { ...counts, worst }
+    : { ...counts, others, worst };
 }
 
-/** Maximum number of characters of a text in a table, and of those before what is marked in a longer one. */
-const [MAX_TEXT, MAX_BEFORE] = [160, 60];
+/** Maximum number of characters of a text in a table. */
+const MAX_TEXT = 160;
+
+/** Maximum number of characters before what is marked in a longer text. */
+const MAX_BEFORE = 60;
 
 /** A text, with the words that a mistake is about in brackets; a long one starts shortly before them. */
 function shownText(
@@ -60,9 +61,10 @@ function shownText(
   marked: Prediction["words"],
 ): Omit<Text, "words"> {
   if (words === undefined || marked === undefined) {
-    return { text, ...(pair !== undefined && { pair }) };
+    return pair === undefined ? { text } : { text, pair };
   }
-  const [start, end] = [words[marked.start]![0], words[marked.end - 1]![1]];
+  const start = words[marked.start]![0];
+  const end = words[marked.end - 1]![1];
   const from = text.length > MAX_TEXT ? Math.max(0, start - MAX_BEFORE) : 0;
   const before = text.slice(from, start).replace(/^[\uDC00-\uDFFF]/, "");
   return {
@@ -77,7 +79,7 @@ function classScores(
   names: readonly string[],
   classes: number,
   predicted: readonly { readonly label: number; readonly prediction: number }[],
-) {
+): ClassScore[] {
   const counts = names.map(() => names.map(() => 0));
   for (const { label, prediction } of predicted) counts[label]![prediction]!++;
   const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
@@ -88,7 +90,6 @@ function classScores(
     const marked = sum(counts.map((row) => row[i]!));
     return {
       name,
-      /** How often an example of this class was predicted as each class, over all seeds. */
       predicted: counts[i]!,
       precision: share(hits, marked),
       recall: share(hits, examples),
@@ -164,7 +165,7 @@ function classTable(
   );
 }
 
-function worstTable(worst: Mistakes["worst"]): string {
+function worstTable(worst: readonly Mistake[]): string {
   const shown = (value: string | number) =>
     typeof value === "string"
       ? plain(value)
@@ -175,7 +176,7 @@ function worstTable(worst: Mistakes["worst"]): string {
         ? text
         : `${text.slice(0, MAX_TEXT).replace(/[\uD800-\uDBFF]$/, "")}…`,
     );
-  type Column = [string, (mistake: Mistakes["worst"][number]) => string | null];
+  type Column = [title: string, valueOf: (mistake: Mistake) => string | null];
   const columns = ([
     ["Example", ({ example }) => String(example + 1)],
     ["Label", ({ label }) => shown(label)],

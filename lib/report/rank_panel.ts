@@ -1,4 +1,4 @@
-import { escapeHtml, metricTitle } from "./format.ts";
+import { capitalized, escapeHtml, metricTitle } from "./format.ts";
 import { methodTitle, ranksOf } from "./methods.ts";
 import type { Curves } from "./report.ts";
 import { scoreText } from "./tables.ts";
@@ -52,7 +52,8 @@ function methodAt(
   const tag = isRecommended ? ' <span class="tag">recommended</span>' : "";
   const scores = metrics.map((metric, i) => {
     const text = scoreText(score, metric, i === 0);
-    return `<p>${escapeHtml(metricTitle(metric, curves))} ${text}</p>`;
+    const title = capitalized(metricTitle(metric, curves));
+    return `<p>${escapeHtml(title)}: ${text}</p>`;
   });
   // Any adapter that has the rank will do; a mean over tasks has none.
   const trained = trainings.find((it) => it.rank >= rank);

@@ -1,6 +1,8 @@
 import { quantileNormal } from "vega-statistics";
 import { splitMix32 } from "../engine/random.ts";
 import type { Scorer } from "../problems/problem.ts";
+import { isShare } from "../problems/registry.ts";
+import type { Axis, Interval, Recommendation } from "./report.ts";
 
 /** Arithmetic mean; NaN for no values. */
 export function mean(values: ArrayLike<number>): number {
@@ -55,8 +57,50 @@ export function interval(
   return Number.isNaN(low) ? null : [low, quantile(values, 1 - tail)];
 }
 
+/** Metrics from -1 to 1; all other shares are from 0 to 1. */
+const CORRELATIONS = ["matthews", "pearson", "spearman"];
+
+/**
+ * Interval of the mean of a metric by its bootstrap replicates. That of a share
+ * is Wilson's (1927) for the number of examples with which a share has the
+ * variance of the replicates, `p (1 - p) / variance` (effective sample size,
+ * Korn and Graubard 1998). Where they have none, as at 0 and 1, it is that of
+ * the examples that were scored, so that the interval is not a point. A loss
+ * has percentiles. Null if the score or a replicate is NaN.
+ *
+ * @param examples Number of units that the bootstrap draws from
+ */
+export function scoreInterval(
+  metric: string,
+  score: number,
+  replicates: Float64Array,
+  { confidence, examples }: {
+    readonly confidence: number;
+    readonly examples: number;
+  },
+): Interval | null {
+  const percentiles = interval(replicates, confidence);
+  if (percentiles === null || Number.isNaN(score)) return null;
+  if (!isShare(metric)) return percentiles;
+  // Correlations are mapped to shares and back.
+  const low = CORRELATIONS.includes(metric) ? -1 : 0;
+  const range = 1 - low;
+  const share = (score - low) / range;
+  const spread = replicates.length < 2 ? 0 : variance(replicates) / range ** 2;
+  const count = spread > ROUNDING ** 2
+    ? share * (1 - share) / spread
+    : examples;
+  const z = quantileNormal((1 + confidence) / 2);
+  const centre = (share + z ** 2 / (2 * count)) / (1 + z ** 2 / count);
+  const half = z / (1 + z ** 2 / count) *
+    Math.sqrt(share * (1 - share) / count + z ** 2 / (4 * count ** 2));
+  const from = share === 0 ? 0 : Math.max(0, centre - half);
+  const to = share === 1 ? 1 : Math.min(1, centre + half);
+  return [low + range * from, low + range * to];
+}
+
 /** Trainings that differ only in their seed, and their predictions for the same examples. */
-interface Trainings {
+export interface Trainings {
   /** Empty for predictions without training. */
   readonly seeds: readonly number[];
   /** `[seeds][examples]`; `[1][examples]` without training */
@@ -191,9 +235,10 @@ export function curveAt(
 }
 
 /** Axes over which the area under a curve is taken: the rank, or its logarithm, in which low ranks count as much as high ones. */
-const AXES = { linear: (rank: number) => rank, log2: Math.log2 } as const;
-
-export type Axis = keyof typeof AXES;
+const AXES: Readonly<Record<Axis, (rank: number) => number>> = {
+  linear: (rank) => rank,
+  log2: Math.log2,
+};
 
 /** A value for each axis. */
 export function eachAxis<T>(valueOf: (axis: Axis) => T): Record<Axis, T> {
@@ -248,7 +293,7 @@ export function recommend(
     readonly margin: number;
     readonly confidence: number;
   },
-) {
+): Recommendation | null {
   const scores = curve.scores.map((score) => sign * score);
   const means = curve.means.map((of) => of.map((score) => sign * score));
   if (means.some((values) => Number.isNaN(mean(values)))) return null;

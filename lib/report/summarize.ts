@@ -1,6 +1,15 @@
 import { methodName, roleOf } from "../engine/schedules/registry.ts";
+import type { Scorer } from "../problems/problem.ts";
 import { signOf } from "../problems/registry.ts";
 import { methodKey, ranksOf } from "./methods.ts";
+import type {
+  CostSummary,
+  Interval,
+  MethodSummary,
+  SampleScore,
+  ScoreSummary,
+  TrainingSummary,
+} from "./report.ts";
 import type { Result, TrainingCost } from "./result.ts";
 import {
   areasUnder,
@@ -12,6 +21,9 @@ import {
   interval,
   mean,
   recommend,
+  type ScoreCurve,
+  scoreInterval,
+  type Trainings,
 } from "./statistics.ts";
 
 /** Settings of the bootstrap and of the recommendation. */
@@ -26,10 +38,23 @@ export interface CompareOptions {
 }
 
 /** Results of one method, with its curve in the main metric. */
-export type MethodResults = ReturnType<typeof methodsOf>["methods"][number];
+export interface MethodResults extends ScoreCurve {
+  /** By seed, ascending. */
+  readonly results: readonly Result[];
+  /** Seeds by rank. */
+  readonly seeds: readonly (readonly number[])[];
+  /** Replicates of other metrics, `[ranks][replicates]`, where they have any. */
+  readonly others: ReadonlyMap<string, readonly Float64Array[]>;
+}
 
-/** Score of a constant prediction in the main metric, and its bootstrap replicates. */
-export type Constant = NonNullable<ReturnType<typeof methodsOf>["constant"]>;
+/** Score of a constant prediction in the main metric. */
+export interface Constant {
+  /** What it is: `always predicting the same class`. */
+  readonly name: string;
+  readonly score: number;
+  /** Its bootstrap replicates. */
+  readonly means: Float64Array;
+}
 
 /**
  * Groups results by method, and bootstraps the main metric, the first, of all methods at
@@ -43,63 +68,79 @@ export function methodsOf(
   results: readonly Result[],
   [main, ...others]: readonly [string, ...string[]],
   { replicates, draw }: CompareOptions,
-) {
+): {
+  readonly methods: readonly MethodResults[];
+  /** Undefined for a loss: none is one of knowing nothing. */
+  readonly constant: Constant | undefined;
+} {
   const { labels, problem } = results[0]!;
   const sign = signOf(main);
   const units = problem.units(labels);
-  const what = problem.classes.length > 0 ? "class" : "number";
   const scorer = problem.scorer(main, labels);
   const replicatesOf = (
-    trainings: Parameters<typeof bootstrap>[0],
-    by: typeof scorer,
-  ) => bootstrap(trainings, labels, by, replicates, draw, units);
-  const methods = [...Map.groupBy(results, methodKey).values()].map((found) => {
-    const group = found.toSorted((a, b) => a.seed - b.seed);
+    trainings: readonly Trainings[],
+    by: Scorer,
+  ): Float64Array[] =>
+    bootstrap(trainings, labels, by, replicates, draw, units);
+  const groups = [...Map.groupBy(results, methodKey).values()]
+    .map((group) => group.toSorted((a, b) => a.seed - b.seed));
+  const trainings = groups.map((group) =>
+    ranksOf(group).map((rank) => trainingsAt(group, rank))
+  );
+  const predictions = constantPredictions(results[0]!, scorer);
+  // One bootstrap for all, so that their replicates are paired.
+  const means = replicatesOf([
+    ...trainings.flat(),
+    ...(predictions === undefined
+      ? []
+      : [{ seeds: [], predictions: [predictions] }]),
+  ], scorer);
+  let start = 0;
+  const methods = groups.map((group, i): MethodResults => {
+    const ownTrainings = trainings[i]!;
     const ranks = ranksOf(group);
+    const ownMeans = means.slice(start, start + ranks.length);
+    start += ranks.length;
+    const otherMeans = problem.isSummed
+      ? others.map((name) =>
+        [
+          name,
+          replicatesOf(ownTrainings, problem.scorer(name, labels)),
+        ] as const
+      )
+      : [];
     return {
-      /** By seed, ascending. */
       results: group,
       sign,
       ranks,
       scores: ranks.map((rank) => mean(valuesAt(group, rank, main))),
-      trainings: ranks.map((rank) => trainingsAt(group, rank)),
+      seeds: ownTrainings.map(({ seeds }) => seeds),
+      means: ownMeans,
+      others: new Map(otherMeans),
     };
   });
-  const score = scorer();
-  // The one with the highest score, the smallest on a tie.
-  const constants = problem.constants(labels).sort((a, b) => a - b)
-    .map((label) => new Float64Array(labels.length).fill(label));
-  const scores = constants.map(score);
-  const constant = constants[scores.indexOf(Math.max(...scores))];
-  const rest = replicatesOf([
-    ...methods.flatMap(({ trainings }) => trainings),
-    ...constant ? [{ seeds: [], predictions: [constant] }] : [],
-  ], scorer);
-  const withReplicates = problem.isSummed ? others : [];
-  return {
-    methods: methods.map(({ trainings, ...method }) => ({
-      ...method,
-      /** Seeds by rank. */
-      seeds: trainings.map(({ seeds }) => seeds),
-      means: rest.splice(0, trainings.length),
-      /** Replicates of other metrics, `[ranks][replicates]`, where they have any. */
-      others: new Map(
-        withReplicates.map((name) => [
-          name,
-          replicatesOf(trainings, problem.scorer(name, labels)),
-        ]),
-      ),
-    })),
-    // No loss is one of knowing nothing.
-    constant: sign < 0 ? undefined : {
-      /** What it is. */
-      name: problem.isSummed
-        ? "writing nothing"
-        : `always predicting the same ${what}`,
-      score: constant ? score(constant) : 0,
-      means: rest[0] ?? new Float64Array(replicates),
-    },
+  if (sign < 0) return { methods, constant: undefined };
+  const what = problem.classes.length > 0 ? "class" : "number";
+  const constant: Constant = {
+    name: problem.isSummed
+      ? "writing nothing"
+      : `always predicting the same ${what}`,
+    score: predictions === undefined ? 0 : scorer()(predictions),
+    means: means[start] ?? new Float64Array(replicates),
   };
+  return { methods, constant };
+}
+
+/** The constant predictions with the highest score, the smallest on a tie; undefined if the problem has none. */
+function constantPredictions(
+  { labels, problem }: Result,
+  scorer: Scorer,
+): Float64Array | undefined {
+  const score = scorer();
+  const choices = problem.constants(labels).sort((a, b) => a - b)
+    .map((label) => new Float64Array(labels.length).fill(label));
+  const scores = choices.map((predictions) => score(predictions));
+  return choices[scores.indexOf(Math.max(...scores))];
 }
 
 /** The scores and predictions at a rank, one per seed. */
@@ -118,67 +159,62 @@ function valuesAt(
   return resultsAt(results, rank).map(({ metrics }) => metrics[metric]!);
 }
 
-function trainingsAt(results: readonly Result[], rank: number) {
-  const found = resultsAt(results, rank);
-  const seeds = found.map(({ seed }) => seed);
+function trainingsAt(results: readonly Result[], rank: number): Trainings {
+  const scored = resultsAt(results, rank);
+  const seeds = scored.map(({ seed }) => seed);
   if (new Set(seeds).size !== seeds.length) {
     const [{ task, provenance }] = results as [Result];
-    const [method, all] = [methodName(provenance), seeds.join(", ")];
+    const method = methodName(provenance);
     throw new Error(
-      `Rank ${rank} of "${method}" on "${task}" is evaluated twice for one seed (${all}), and nothing in the settings of its trainings tells them apart`,
+      `Rank ${rank} of "${method}" on "${task}" is evaluated twice for one seed (${
+        seeds.join(", ")
+      }), and nothing in the settings of its trainings tells them apart`,
     );
   }
-  return { seeds, predictions: found.map(({ predictions }) => predictions) };
+  return { seeds, predictions: scored.map(({ predictions }) => predictions) };
 }
 
 /** Scores, recommendation and costs of a method, as `report.json` has them. */
-export type MethodSummary = ReturnType<typeof summarize>;
-
 export function summarize(
   method: MethodResults,
   metrics: readonly string[],
-  { confidence, margin }: CompareOptions,
-) {
-  const { results, ranks, seeds, means, others } = method;
+  { confidence, margin }: Pick<CompareOptions, "confidence" | "margin">,
+): MethodSummary {
+  const { results, ranks, seeds, scores, means } = method;
   const [first] = results as [Result];
+  const [main] = metrics as [string];
+  const { problem, labels } = first;
+  const intervals = { confidence, examples: problem.units(labels) };
   const role = roleOf(first.provenance);
   return {
     role,
-    /** Name of the provenance. */
     method: methodName(first.provenance),
     provenance: first.provenance,
     variant: first.variant,
-    /** Scores of trainings that differ only in their seed. A bound has the single rank 0: no adapter. */
-    ranks: ranks.map((rank, i) => ({
+    ranks: ranks.map((rank, i): ScoreSummary => ({
       rank,
       seeds: seeds[i]!,
       metrics: Object.fromEntries(
-        metrics.map((name) => [name, {
-          ...sampleOf(valuesAt(results, rank, name)),
-          ...others.has(name) && {
-            interval: interval(others.get(name)![i]!, confidence),
-          },
-        }]),
+        metrics.map((name) => [name, sampleAt(method, i, name, intervals)]),
       ),
-      /** Of the mean of the main metric, over examples and seeds. */
-      interval: interval(means[i]!, confidence),
+      interval: scoreInterval(main, scores[i]!, means[i]!, intervals),
     })),
-    /** Areas under the rank curve of the main metric, divided by the range of the axis. */
-    areas: eachAxis((axis) => ({
-      value: definedOf(areaUnderCurve(method, axis)),
-      interval: interval(areasUnder(method, axis), confidence),
-    })),
+    areas: eachAxis((axis) => {
+      const area = areaUnderCurve(method, axis);
+      const replicates = areasUnder(method, axis);
+      return {
+        value: definedOf(area),
+        interval: scoreInterval(main, area, replicates, intervals),
+      };
+    }),
     recommendation: role === "bound"
       ? null
       : recommend(method, { margin, confidence }),
-    /** Precisions of the evaluations' matrix products. */
     evaluatedIn: distinct(results.map(({ precision }) => precision)),
     settings: settingsOf(results),
-    /** Tasks whose trained adapters the trainings started from. */
     startedFrom: distinct(
       results.flatMap(({ training }) => training?.start ?? []),
     ),
-    /** Splits on which the best epoch was selected. */
     selectedOn: distinct(
       results.flatMap((it) => selectionOf(it)?.split ?? []),
     ),
@@ -188,14 +224,24 @@ export function summarize(
   };
 }
 
-function sampleOf(values: readonly number[]) {
-  return {
-    mean: definedOf(mean(values)),
-    /** Sample standard deviation over seeds; null for one seed. */
+/** A metric at one of the ranks of a method, over its seeds. */
+function sampleAt(
+  { results, ranks, others }: MethodResults,
+  i: number,
+  metric: string,
+  intervals: { readonly confidence: number; readonly examples: number },
+): SampleScore {
+  const values = valuesAt(results, ranks[i]!, metric);
+  const score = mean(values);
+  const sample: SampleScore = {
+    mean: definedOf(score),
     deviation: definedOf(deviation(values)),
-    /** One per seed, in the order of `seeds`. */
     values: values.map(definedOf),
   };
+  const replicates = others.get(metric)?.[i];
+  if (replicates === undefined) return sample;
+  const interval = scoreInterval(metric, score, replicates, intervals);
+  return { ...sample, interval };
 }
 
 /** A number for JSON: null for NaN. */
@@ -208,7 +254,7 @@ export function pairedInterval(
   ours: Float64Array,
   theirs: Float64Array,
   confidence: number,
-): [number, number] | null {
+): Interval | null {
   return interval(ours.map((it, r) => it - theirs[r]!), confidence);
 }
 
@@ -233,9 +279,7 @@ function selectionOf({ epoch, training }: Result) {
  * per rank for LoRA. A training counts once however often its adapter is
  * evaluated. Costs are means over the seeds, which repeat the sweep.
  */
-export type CostSummary = NonNullable<ReturnType<typeof costOf>>;
-
-export function costOf(results: readonly Result[]) {
+export function costOf(results: readonly Result[]): CostSummary | null {
   if (!allTrained(results)) return null;
   const repeats = [
     ...Map.groupBy(results, ({ training }) => training.rank).values(),
@@ -259,15 +303,12 @@ export function costOf(results: readonly Result[]) {
   };
   const steps = repeats.flat().map(([first]) => first!.training.stepSeconds);
   return {
-    /** Ranks at which the method was evaluated; 0 is no adapter. */
     ranks: ranksOf(results),
-    /** Number of trainings. */
     trainings: repeats.length,
     stepSeconds: mean(steps),
     steps: perTraining(({ training }) => training.steps),
     examples: perTraining(({ training }) => training.examples),
     ...seconds,
-    /** All of these, one after another. */
     sweepSeconds: sum(Object.values(seconds)),
     machines: distinct(results.flatMap(({ machines }) => machines)),
     ...flops,
@@ -276,7 +317,7 @@ export function costOf(results: readonly Result[]) {
 }
 
 /** Seconds and losses of each training, one per rank and seed; none if an adapter was not trained by this pipeline. */
-function trainingsOf(results: readonly Result[]) {
+function trainingsOf(results: readonly Result[]): TrainingSummary[] {
   if (!allTrained(results)) return [];
   const groups = Map.groupBy(
     results,
@@ -288,7 +329,6 @@ function trainingsOf(results: readonly Result[]) {
     const losses = thinned(training.losses);
     return {
       stage,
-      /** Rank of the trained adapter; 0 without adapters. */
       rank: training.rank,
       seed,
       trainingSeconds: training.seconds,
@@ -298,10 +338,8 @@ function trainingsOf(results: readonly Result[]) {
         (sum, it) => sum + it.evaluationSeconds,
         0,
       ),
-      /** Step of each of the losses, of which a long training has means of several. */
       steps: losses.map(({ step }) => step),
       losses: losses.map(({ loss }) => Number(loss.toPrecision(5))),
-      /** Main metric after each epoch, mean over its ranks; empty if only the last epoch was kept. */
       epochScores: training.selection?.epochs.map(({ score }) => score) ?? [],
     };
   }).sort((a, b) => a.rank - b.rank || a.seed - b.seed);
@@ -324,15 +362,15 @@ function thinned(losses: TrainingCost["losses"]): TrainingCost["losses"] {
 }
 
 /** Distinct values of each setting; null if an adapter was not trained by this pipeline. */
-function settingsOf(results: readonly Result[]) {
+function settingsOf(results: readonly Result[]): MethodSummary["settings"] {
   if (!allTrained(results)) return null;
   const entries = results.flatMap(({ training }) =>
     Object.entries(training.settings)
   );
   return Object.fromEntries(
-    [...Map.groupBy(entries, ([name]) => name)].map(([name, found]) => [
+    [...Map.groupBy(entries, ([name]) => name)].map(([name, group]) => [
       name,
-      distinct(found.flatMap(([, value]) => value ?? [])),
+      distinct(group.flatMap(([, value]) => value ?? [])),
     ]),
   );
 }

@@ -1,7 +1,9 @@
 import { paddingOf, signOf } from "../problems/registry.ts";
 import {
+  capitalized,
   exactPercent,
   formatOf,
+  metricInWords,
   metricTitle,
   plain,
   type RankColumn,
@@ -16,11 +18,11 @@ import { ranksOf } from "./methods.ts";
 import { eachAxis } from "./statistics.ts";
 import type {
   Comparison,
-  Contrast,
   CostSummary,
   Curves,
   MethodSummary,
-  ScoreSummary,
+  MetricScores,
+  ScoreDifference,
 } from "./report.ts";
 
 /** Scores by rank, and the scores of the majority class and the bounds. */
@@ -34,7 +36,7 @@ export function scoresText(comparison: Comparison): string[] {
   if (curves.length === 0) {
     return ["### Scores", ...boundsText(comparison, comparison.majority)];
   }
-  const columns = curves.map((method): RankColumn<Scored> => ({
+  const columns = curves.map((method): RankColumn<MetricScores> => ({
     title: titleOf(method),
     ranks: method.ranks,
     areas: method.ranks.length > 1
@@ -47,7 +49,7 @@ export function scoresText(comparison: Comparison): string[] {
   return [
     "### Scores by rank",
     ...metrics.flatMap((metric, i) => [
-      `**${plain(metricTitle(metric, comparison))}**, ${of}:`,
+      `**${plain(capitalized(metricTitle(metric, comparison)))}**, ${of}:`,
       rankTable(
         i === 0 ? columns : columns.map((it) => ({ ...it, areas: null })),
         (score) => scoreText(score, metric, i === 0),
@@ -61,25 +63,18 @@ export function scoresText(comparison: Comparison): string[] {
   ];
 }
 
-type Score = ScoreSummary["metrics"][string];
-
-/** A score, of which one of a mean over tasks has no deviation. */
-export interface Scored extends Pick<ScoreSummary, "interval"> {
-  readonly metrics: Readonly<
-    Record<string, Pick<Score, "mean"> & Partial<Score>>
-  >;
-}
-
 /** A metric with its spread over seeds, and with its interval if it has one, as the main one does. */
 export function scoreText(
-  { metrics, interval }: Scored,
+  { metrics, interval }: MetricScores,
   metric: string,
   isMain: boolean,
 ): string {
-  const { mean, deviation = null, ...own } = metrics[metric]!;
+  const score = metrics[metric]!;
+  const { mean, deviation = null } = score;
   const { value } = formatOf(metric);
-  return withInterval(mean, isMain ? interval : own.interval ?? null, value) +
-    (deviation === null ? "" : ` ± ${value(deviation)}`);
+  const shownInterval = isMain ? interval : score.interval ?? null;
+  const spread = deviation === null ? "" : ` ± ${value(deviation)}`;
+  return withInterval(mean, shownInterval, value) + spread;
 }
 
 /** Scores of the majority class and of the methods without adapters. */
@@ -89,7 +84,7 @@ export function boundsText(
 ): string[] {
   const { methods, metrics } = curves;
   const rows = methods.filter(({ role }) => role === "bound").map((bound) => {
-    const score: Scored = bound.ranks[0]!;
+    const score: MetricScores = bound.ranks[0]!;
     return [
       titleOf(bound),
       ...metrics.map((metric, i) => scoreText(score, metric, i === 0)),
@@ -123,10 +118,10 @@ export function differenceTables(
   const shared = contrasts.filter(({ ranks }) => ranks.length > 0);
   return [...Map.groupBy(shared, ({ baseline }) => baseline)].flatMap(
     ([place, found]) => [
-      `**${metric}**, difference to ${
+      `**${differenceTitle(metric!)}** to ${
         titleOf(methods[place]!)
       } at the same rank (paired by example, and by seed where both have the same):`,
-      rankTable<NonNullable<Contrast["areas"]>["linear"]>(
+      rankTable<ScoreDifference>(
         found.map(({ candidate, ranks, areas }) => ({
           title: titleOf(methods[candidate]!),
           ranks,
@@ -140,22 +135,30 @@ export function differenceTables(
   );
 }
 
+/** `Difference of accuracy (points)` */
+function differenceTitle(metric: string): string {
+  const unit = formatOf(metric).factor === 100 ? " (points)" : "";
+  return `Difference of ${plain(metricInWords(metric))}${unit}`;
+}
+
 /** The recommended rank of each candidate that serves several. */
 export function recommendationText(
   { methods, metrics, verdict }: Comparison,
 ): string[] {
   const { amount, exact } = formatOf(metrics[0]!);
-  const found = methods.flatMap(({ role, recommendation, ranks, ...method }) =>
-    role === "candidate" && recommendation !== null && ranks.length > 1
+  const recommended = methods.flatMap((method) => {
+    const { role, recommendation, ranks } = method;
+    const isShown = role === "candidate" && ranks.length > 1;
+    return recommendation !== null && isShown
       ? [{ title: titleOf(method), ...recommendation }]
-      : []
-  );
-  if (found.length === 0) return [];
+      : [];
+  });
+  if (recommended.length === 0) return [];
   return [
     "### Recommended rank",
     ...(verdict?.kind === "nothing-learnt"
       ? [`No rank is recommended. ${plain(verdict.headline)}`]
-      : found.map(({ title, rank, best, margin, confidence }) => {
+      : recommended.map(({ title, rank, best, margin, confidence }) => {
         const short = amount(margin, exact);
         const level = exactPercent(confidence);
         const side = signOf(metrics[0]!) < 0 ? "above" : "below";
@@ -179,7 +182,9 @@ export function sweepText(
   );
   return rows.length === 0 ? [] : [
     "### Against the rank that a sweep recommends",
-    `**${metric}** at the recommended rank, against a method trained at every rank, at the rank that this recommends:`,
+    `**${
+      differenceTitle(metric!)
+    }** at the recommended rank, against a method trained at every rank, at the rank that this recommends:`,
     table(["Method", "Sweep", "Difference"], rows),
   ];
 }
@@ -248,13 +253,22 @@ function speedUps({ methods, contrasts }: Comparison): string[][] {
     `${titleOf(method)}, ${plain(rankList(ranks))}`;
   return contrasts.flatMap(({ candidate, baseline, speedUp }) => {
     if (speedUp === null) return [];
-    const [ours, theirs] = [methods[candidate]!, methods[baseline]!];
-    const { ranks, sweep, training, sweepFlops, trainingFlops, examples } =
-      speedUp;
+    const ours = methods[candidate]!;
+    const theirs = methods[baseline]!;
+    const ratios = [
+      speedUp.sweep,
+      speedUp.training,
+      speedUp.sweepFlops,
+      speedUp.trainingFlops,
+      speedUp.examples,
+    ];
     return [[
-      `${withRanks(theirs, ranks)} / ${withRanks(ours, ours.cost!.ranks)}`,
-      ...[sweep, training, sweepFlops, trainingFlops, examples]
-        .map((ratio) => ratio === null ? "unknown" : `${ratio.toFixed(2)}x`),
+      `${withRanks(theirs, speedUp.ranks)} / ${
+        withRanks(ours, ours.cost!.ranks)
+      }`,
+      ...ratios.map((ratio) =>
+        ratio === null ? "unknown" : `${ratio.toFixed(2)}x`
+      ),
     ]];
   });
 }

@@ -1,19 +1,22 @@
-import type { Bound } from "../engine/schedules/registry.ts";
-import {
-  exactPercent,
-  formatOf,
-  metricInWords,
-  withInterval,
-} from "./format.ts";
 import { methodTitle } from "./methods.ts";
+import type {
+  ComparedCell,
+  Interval,
+  MethodSummary,
+  Verdict,
+  VerdictCell,
+  VerdictKind,
+  VerdictReference,
+} from "./report.ts";
 import {
   type Difference,
-  interval,
   type ScoreCurve,
+  scoreInterval,
   simultaneousIntervals,
   variance,
 } from "./statistics.ts";
-import type { CompareOptions, Constant, MethodSummary } from "./summarize.ts";
+import type { CompareOptions, Constant } from "./summarize.ts";
+import { verdictSentences } from "./verdict_text.ts";
 
 /** A method in a comparison: its scores by rank and their summary. */
 export interface Side {
@@ -44,12 +47,6 @@ interface Scored {
   readonly values: readonly number[];
 }
 
-type Kind =
-  | "nothing-learnt"
-  | "other-better"
-  | "too-few-examples"
-  | "recommended";
-
 /** A method at a rank. */
 interface Cell extends Scored {
   /** Position among the sides. */
@@ -57,32 +54,33 @@ interface Cell extends Scored {
   readonly rank: number;
 }
 
+/** A score that an adapter must exceed to have learnt something. */
+interface Reference extends Scored {
+  readonly kind: VerdictReference["kind"];
+}
+
+/** The best cell against a reference, of which higher scores are better. */
+interface Advantage {
+  readonly cell: Cell;
+  readonly gain: number;
+  /** Of the gain, for all cells at once. */
+  readonly interval: Interval;
+}
+
+/** What the adapters have learnt beyond the references. */
+interface Learning {
+  readonly hasLearnt: boolean;
+  /** The reference that is not exceeded, else the first; undefined without any. */
+  readonly against: (Advantage & { readonly reference: Reference }) | undefined;
+}
+
 /** Number of seeds below which a verdict may depend on them. */
 const FEW_SEEDS = 2;
 
-/** What the scores of a comparison say, and what the examples cannot tell. */
-export type Verdict = NonNullable<ReturnType<typeof verdictOf>>;
-
-/** {@linkcode decide} with the sentences that say it. */
-export function verdictOf(sides: readonly Side[], setting: Setting) {
-  const decision = decide(sides, setting);
-  if (decision === null) return null;
-  const { single: _1, othersLearnt: _2, sign: _3, ...verdict } = decision;
-  return { ...verdict, ...verdictText(decision, setting) };
-}
-
-/** An interval of scores as one of their metric, of which these may be negatives; also the inverse. */
-function ofMetric<Interval extends readonly [number, number] | null>(
-  interval: Interval,
-  sign: 1 | -1,
-): Interval {
-  if (interval === null || sign === 1) return interval;
-  return [-interval[1], -interval[0]] as readonly [number, number] as Interval;
-}
-
 /**
  * The verdict on the first candidate of a comparison with defined scores, or on
- * its first baseline if there is no such candidate. It is the first of these that holds:
+ * its first baseline if there is no such candidate. It is the first of these
+ * that holds:
  *
  * 1. `nothing-learnt`: no adapter scores above always predicting the same
  *    class, or writing nothing, or above the head on the frozen encoder.
@@ -99,132 +97,184 @@ function ofMetric<Interval extends readonly [number, number] | null>(
  *
  * @returns Null if there is no adapter, or its score is undefined.
  */
-function decide(sides: readonly Side[], setting: Setting) {
-  const { confidence, margin } = setting;
-  const place = ["candidate", "baseline"].map((role) =>
-    sides.findIndex(({ summary }) =>
-      summary.role === role && summary.recommendation !== null
-    )
-  ).find((place) => place >= 0);
-  if (place === undefined) return null;
-  const cells = sides.flatMap(({ summary }, i) =>
-    summary.role === "bound" ? [] : cellsOf(sides[i]!, i, setting.metric)
+export function verdictOf(
+  sides: readonly Side[],
+  setting: Setting,
+): Verdict | null {
+  const { margin } = setting;
+  const method = judgedMethod(sides);
+  if (method === undefined) return null;
+  const { curve, summary } = sides[method]!;
+  const { rank, best: bestRank } = summary.recommendation!;
+  const cells = sides.flatMap((side, i) =>
+    side.summary.role === "bound" ? [] : cellsOf(side, i, setting.metric)
   );
-  const own = cells.filter(({ method }) => method === place);
-  const others = cells.filter(({ method }) => method !== place);
-  const { recommendation } = sides[place]!.summary;
-  const at = (rank: number) => own.find((cell) => cell.rank === rank)!;
-  const recommended = at(recommendation!.rank);
-  const best = at(recommendation!.best);
+  const ownCells = cells.filter((cell) => cell.method === method);
+  const otherCells = cells.filter((cell) => cell.method !== method);
+  const recommended = ownCells.find((cell) => cell.rank === rank)!;
+  const best = ownCells.find((cell) => cell.rank === bestRank)!;
   const references = referencesOf(sides, setting);
-  const { sign } = sides[place]!.curve;
-  /** A method at one of its ranks. */
-  const pick = (cell: Cell) => ({
-    /** Position in `methods`. */
+  const allLearning = learningOf(cells, references, setting);
+  const ownLearning = learningOf(ownCells, references, setting);
+  const other = otherCells.length === 0
+    ? undefined
+    : bestAgainst(otherCells, best, setting, margin);
+  const bound = largestGain(ownCells, recommended, setting);
+  const kind = kindOf({ allLearning, ownLearning, other, bound, margin });
+
+  const { sign } = curve;
+  const shownCell = (cell: Cell): VerdictCell => ({
     method: cell.method,
     title: methodTitle(sides[cell.method]!.summary),
     rank: cell.rank,
-    /** Mean of the main metric over seeds, and its interval. */
     score: sign * cell.score,
-    interval: ofMetric(interval(cell.means, confidence), sign),
-  });
-  /**
-   * The best of some cells against a reference, and the two-sided interval of
-   * its difference: of the cells that are certainly better, and by more than
-   * `least`, if there are any; a mean over seeds that differ much may be larger
-   * than theirs.
-   */
-  const against = (
-    found: readonly Cell[],
-    reference: Scored,
-    least = 0,
-  ) => {
-    const differences = found.map((cell) =>
-      differenceOf(cell, reference, setting)
-    );
-    const intervals = simultaneousIntervals(differences, confidence, 2);
-    const places = [...found.keys()];
-    const valueOf = (i: number) => differences[i]!.value;
-    const certain = places.filter((i) =>
-      intervals[i]![0] > 0 && valueOf(i) > least
-    );
-    const i = (certain.length > 0 ? certain : places)
-      .reduce((best, i) => valueOf(i) > valueOf(best) ? i : best);
-    return {
-      isBetter: intervals[i]![0] > 0,
-      gain: valueOf(i),
-      cell: {
-        ...pick(found[i]!),
-        difference: sign * valueOf(i),
-        /** Holds for all ranks at once. */
-        differenceInterval: ofMetric(intervals[i]!, sign),
-      },
-    };
-  };
-  const shortfall = (found: readonly Cell[]) => {
-    const results = references.map(({ kind, ...reference }) => {
-      const { isBetter, cell } = against(found, reference);
-      const referenceScore = sign * reference.score;
-      return { isBetter, shown: { kind, referenceScore, ...cell } };
-    });
-    const short = results.find(({ isBetter }) => !isBetter);
-    return { short, shown: (short ?? results[0])?.shown ?? null };
-  };
-  const all = shortfall(cells);
-  const ours = shortfall(own);
-  const other = others.length === 0 ? null : against(others, best, margin);
-  const rivals = own.filter((cell) => cell !== recommended);
-  const bound = rivals.length === 0 ? null : Math.max(
-    ...simultaneousIntervals(
-      rivals.map((cell) => differenceOf(cell, recommended, setting)),
-      confidence,
-      1,
-    ).map(([, high]) => high),
-  );
-  const isOtherAbove = other !== null && other.gain > margin;
-  const kind: Kind = all.short !== undefined
-    ? "nothing-learnt"
-    : isOtherAbove && other.isBetter
-    ? "other-better"
-    : ours.short !== undefined
-    ? "nothing-learnt"
-    : (bound !== null && bound > margin && recommended.score < 1) ||
-        isOtherAbove
-    ? "too-few-examples"
-    : "recommended";
-  const deciding = [
-    recommended,
-    best,
-    ...others.filter(({ method, rank }) =>
-      method === other?.cell.method && rank === other.cell.rank
+    interval: scoreInterval(
+      setting.metric,
+      sign * cell.score,
+      cell.means.map((score) => sign * score),
+      setting,
     ),
-  ];
-  const single = deciding.filter(({ seeds }) => seeds.length < FEW_SEEDS);
-  const titles = single.length === deciding.length
-    ? []
-    : single.map((cell) => pick(cell).title);
-  return {
+  });
+  const compared = ({ cell, gain, interval }: Advantage): ComparedCell => ({
+    ...shownCell(cell),
+    difference: sign * gain,
+    differenceInterval: signed(interval, sign),
+  });
+  const { against } = allLearning.hasLearnt ? ownLearning : allLearning;
+  const deciding = other === undefined
+    ? [recommended, best]
+    : [recommended, best, other.cell];
+  const verdict: Omit<Verdict, "headline" | "reasons"> = {
     kind,
-    /** The recommended rank of the method that the verdict is about. */
-    recommended: pick(recommended),
-    /** The rank of this method with the highest score. */
-    best: pick(best),
-    /** Largest acceptable loss of the recommended rank. */
+    recommended: shownCell(recommended),
+    best: shownCell(best),
     margin,
-    /** By how much another rank of this method may be better, at the confidence of the comparison; null if there is no other. */
     bound,
-    sign,
-    /** The adapter that is compared with always predicting the same class, or with the head on the frozen encoder; null without either. */
-    reference: (all.short === undefined ? ours : all).shown,
-    /** The best of the other methods, against `best`; null if there is none. */
-    other: other && other.cell,
-    /** Fewest seeds of a score that decides. */
+    reference: against === undefined ? null : {
+      ...compared(against),
+      kind: against.reference.kind,
+      referenceScore: sign * against.reference.score,
+    },
+    other: other === undefined ? null : compared(other),
     seeds: Math.min(...deciding.map(({ seeds }) => seeds.length)),
-    /** Titles of the deciding methods with one seed, if others have several. */
-    single: [...new Set(titles)],
-    /** Whether some adapter has certainly learnt, if not the verdict's. */
-    othersLearnt: all.short === undefined,
   };
+  const sentences = verdictSentences(verdict, {
+    metric: setting.metric,
+    examples: setting.examples,
+    confidence: setting.confidence,
+    sign,
+    constant: setting.constant?.name,
+    hasOthers: otherCells.length > 0,
+    haveOthersLearnt: allLearning.hasLearnt,
+    seedsOfRecommended: recommended.seeds.length,
+    singleSeedTitles: singleSeedTitles(deciding, sides),
+  });
+  return { ...verdict, ...sentences };
+}
+
+/** Position of the method that a verdict is about; undefined if there is none. */
+function judgedMethod(sides: readonly Side[]): number | undefined {
+  for (const role of ["candidate", "baseline"]) {
+    const found = sides.findIndex(({ summary }) =>
+      summary.role === role && summary.recommendation !== null
+    );
+    if (found >= 0) return found;
+  }
+  return undefined;
+}
+
+/** The first case of a verdict that holds, as {@linkcode verdictOf} lists them. */
+function kindOf({ allLearning, ownLearning, other, bound, margin }: {
+  readonly allLearning: Learning;
+  readonly ownLearning: Learning;
+  readonly other: Advantage | undefined;
+  readonly bound: number | null;
+  readonly margin: number;
+}): VerdictKind {
+  if (!allLearning.hasLearnt) return "nothing-learnt";
+  const isOtherAbove = other !== undefined && other.gain > margin;
+  if (isOtherAbove && other.interval[0] > 0) return "other-better";
+  if (!ownLearning.hasLearnt) return "nothing-learnt";
+  const mayRankBeBetter = bound !== null && bound > margin;
+  if (mayRankBeBetter || isOtherAbove) return "too-few-examples";
+  return "recommended";
+}
+
+/** An interval of scores as one of their metric, of which these may be negatives; also the inverse. */
+function signed([low, high]: Interval, sign: 1 | -1): Interval {
+  return sign === 1 ? [low, high] : [-high, -low];
+}
+
+/**
+ * The cell with the largest difference to a reference, preferring those that
+ * are significantly better, and by more than `least`: a mean over seeds that
+ * differ much may be larger than theirs.
+ */
+function bestAgainst(
+  cells: readonly Cell[],
+  reference: Scored,
+  setting: Setting,
+  least = 0,
+): Advantage {
+  const differences = cells.map((cell) =>
+    differenceOf(cell, reference, setting)
+  );
+  const intervals = simultaneousIntervals(differences, setting.confidence, 2);
+  const advantages = cells.map((cell, i): Advantage => ({
+    cell,
+    gain: differences[i]!.value,
+    interval: intervals[i]!,
+  }));
+  const significant = advantages.filter(({ gain, interval }) =>
+    interval[0] > 0 && gain > least
+  );
+  const choices = significant.length > 0 ? significant : advantages;
+  return choices.reduce((best, it) => it.gain > best.gain ? it : best);
+}
+
+/** What cells have learnt: all references are exceeded by one of them. */
+function learningOf(
+  cells: readonly Cell[],
+  references: readonly Reference[],
+  setting: Setting,
+): Learning {
+  const advantages = references.map((reference) => ({
+    ...bestAgainst(cells, reference, setting),
+    reference,
+  }));
+  const notExceeded = advantages.find(({ interval }) => interval[0] <= 0);
+  return {
+    hasLearnt: notExceeded === undefined,
+    against: notExceeded ?? advantages[0],
+  };
+}
+
+/** Upper bound, at the confidence of the comparison, of what any other cell gains over one; null if there is no other. */
+function largestGain(
+  cells: readonly Cell[],
+  recommended: Cell,
+  setting: Setting,
+): number | null {
+  const rivals = cells.filter((cell) => cell !== recommended);
+  if (rivals.length === 0) return null;
+  const differences = rivals.map((cell) =>
+    differenceOf(cell, recommended, setting)
+  );
+  const intervals = simultaneousIntervals(differences, setting.confidence, 1);
+  return Math.max(...intervals.map(([, high]) => high));
+}
+
+/** Titles of the deciding methods with one seed, if others have several. */
+function singleSeedTitles(
+  deciding: readonly Cell[],
+  sides: readonly Side[],
+): string[] {
+  const single = deciding.filter(({ seeds }) => seeds.length < FEW_SEEDS);
+  if (single.length === deciding.length) return [];
+  const titles = single.map(({ method }) =>
+    methodTitle(sides[method]!.summary)
+  );
+  return [...new Set(titles)];
 }
 
 /** The ranks of a method whose scores are defined for every replicate; of a metric of which lower values are better, their negatives. */
@@ -247,19 +297,25 @@ function cellsOf(
 }
 
 /** Scores that an adapter must exceed to have learnt something. */
-function referencesOf(sides: readonly Side[], { constant, metric }: Setting) {
-  const heads = sides.flatMap((side, i) =>
-    side.summary.method === ("head" satisfies Bound)
-      ? cellsOf(side, i, metric)
-      : []
-  );
-  return [
-    ...constant
-      ? [{ kind: "constant" as const, ...constant, seeds: [], values: [] }]
-      : [],
-    ...heads.map((cell) => ({ kind: "head" as const, ...cell })),
-  ];
+function referencesOf(
+  sides: readonly Side[],
+  { constant, metric }: Setting,
+): Reference[] {
+  const references: Reference[] = [];
+  if (constant !== undefined) {
+    references.push({ ...constant, kind: "constant", seeds: [], values: [] });
+  }
+  for (const [i, side] of sides.entries()) {
+    if (side.summary.method !== HEAD) continue;
+    for (const cell of cellsOf(side, i, metric)) {
+      references.push({ ...cell, kind: HEAD });
+    }
+  }
+  return references;
 }
+
+/** The bound whose scores an adapter must exceed. */
+const HEAD = "head";
 
 /**
  * The paired difference of two scores, with what the bootstrap leaves out of
@@ -287,133 +343,4 @@ function differenceOf(
     replicates: ours.means.map((score, r) => score - theirs.means[r]!),
     added: betweenSeeds + (classes ? 2 / (examples + 2) ** 2 : 0),
   };
-}
-
-/** The verdict as a headline and the sentences that support it, in plain text. */
-function verdictText(
-  decision: NonNullable<ReturnType<typeof decide>>,
-  { examples, confidence, constant, ...setting }: Setting,
-): { readonly headline: string; readonly reasons: string[] } {
-  const { kind, recommended, best, reference, other } = decision;
-  const { margin, bound, single, othersLearnt, sign } = decision;
-  const { value, signed, exact, amount, factor, digits } = formatOf(
-    setting.metric,
-  );
-  const scoreOf = ({ score, interval }: typeof best) =>
-    withInterval(score, interval, value);
-  const differenceOf = (
-    { difference, differenceInterval }: NonNullable<typeof other>,
-  ) => withInterval(difference, differenceInterval, signed);
-  const { title } = recommended;
-  const metric = metricInWords(setting.metric);
-  const acceptable = amount(margin, exact);
-  const level = `${exactPercent(confidence)} %`;
-  const of = single.length === 0 ? "" : ` of ${single.join(" and ")}`;
-  const seeds = decision.seeds < FEW_SEEDS
-    ? [
-      `There is only one seed${of}: the verdict holds for these trainings, and other seeds may differ.`,
-    ]
-    : [];
-  const isChance = other !== null && other.difference !== 0 &&
-    other.differenceInterval[0] <= 0 && other.differenceInterval[1] >= 0;
-  const chance = isChance ? ", which may be due to chance" : "";
-  const [theirs, by] = other === null
-    ? []
-    : [scoreOf(other), differenceOf(other)];
-  const otherText = other === null ? [] : [
-    `${other.title} at its best rank (${other.rank}) scores ${theirs}: ${by} against the best rank of ${title} (${best.rank})${chance}.`,
-  ];
-  const score = scoreOf(recommended);
-  const use = `Use rank ${recommended.rank} of ${title}: ${metric} ${score}.`;
-  const remedy =
-    "More labelled rows tell more; of your own data, -S holdout=0.3 holds out more.";
-  const [isAs, than] = bound === null || bound >= 0
-    ? ["better", bound ? ` by more than ${amount(bound)}` : ""]
-    : ["as good", ""];
-  const enough = bound === null
-    ? "No other rank was evaluated."
-    : recommended.score === 1
-    ? "No other rank can score more."
-    : `No other rank is ${isAs}${than} (${level} confidence), and a loss of ${acceptable} is acceptable.`;
-  switch (kind) {
-    case "nothing-learnt": {
-      const { kind, referenceScore, ...cell } = reference!;
-      const [than, beyond] = kind === "head"
-        ? ["the head on the frozen encoder", " beyond the head"]
-        : [constant!.name, ""];
-      const [nothing, anything, score] = othersLearnt
-        ? [`${title} learnt nothing`, `${title} learnt anything`, `of ${title}`]
-        : ["Nothing was learnt", "anything was learnt", ""];
-      // The interval leaves room for a gain that matters.
-      const [, most] = ofMetric(reference!.differenceInterval, sign);
-      const isOpen = most > margin;
-      const not = isOpen ? "not certainly" : "not";
-      const [found, least] = [scoreOf(cell), value(referenceScore)];
-      const difference = differenceOf(reference!);
-      return {
-        headline: isOpen
-          ? `Too few examples to tell whether ${anything}${beyond}.`
-          : `${nothing}${beyond}.`,
-        reasons: [
-          `The best score${
-            score && ` ${score}`
-          }, ${found} (${cell.title} at rank ${cell.rank}), is ${not} above the ${least} of ${than}: ${metric} ${difference} on ${examples} examples.`,
-          ...(othersLearnt ? otherText : []),
-          isOpen ? remedy : "Try other learning rates, alphas and epochs.",
-        ],
-      };
-    }
-    case "other-better": {
-      const gained = ofMetric(other!.differenceInterval, sign);
-      const by = withInterval(sign * other!.difference, gained, value);
-      const unit = factor === 1 ? "of" : "points of";
-      const ours = scoreOf(best);
-      return {
-        headline: `${other!.title} is better here by ${by} ${unit} ${metric}.`,
-        reasons: [
-          `${other!.title} has ${metric} ${theirs} at rank ${
-            other!.rank
-          }, ${title} at most ${ours}, at rank ${best.rank}.`,
-          `The recommended rank of ${title} is ${recommended.rank}.`,
-          ...seeds,
-        ],
-      };
-    }
-    case "too-few-examples": {
-      if (bound === null || bound <= margin) {
-        return {
-          headline: use,
-          reasons: [
-            `There are too few examples to tell whether ${
-              other!.title
-            } is better.`,
-            ...otherText,
-            enough,
-            ...seeds,
-            remedy,
-          ],
-        };
-      }
-      // With one digit, the bound may look like the margin that it exceeds.
-      const isClose = value(bound) === value(margin);
-      const most = amount(
-        bound,
-        (it) => (factor * it).toFixed(isClose ? digits + 1 : digits),
-      );
-      return {
-        headline: use,
-        reasons: [
-          `There are too few examples to tell ranks apart by less than ${most}: on these ${examples}, another rank may be better by up to ${most} (${level} confidence), more than the margin of ${acceptable}.`,
-          ...otherText,
-          ...seeds,
-          remedy,
-        ],
-      };
-    }
-    case "recommended":
-      return {
-        headline: use,
-        reasons: [enough, ...otherText, ...seeds],
-      };
-  }
 }

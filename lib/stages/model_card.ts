@@ -174,19 +174,18 @@ function scoreText({ comparison, score }: ReportedScore): string {
   const { metrics, interval, seeds } = score;
   const values = Object.entries(metrics).map(([name, { mean }], i) => {
     const { value } = formatOf(name);
+    const title = plain(metricTitle(name, comparison));
     return i === 0
-      ? `${name} ${withInterval(mean, interval, value)}`
-      : `${plain(metricTitle(name, comparison))} ${value(mean)}`;
-  }).join(", ");
-  const { factor } = formatOf(Object.keys(metrics)[0]!);
-  const times = factor === 100 ? "times 100, " : "";
+      ? `${title}: ${withInterval(mean, interval, value)}`
+      : `${title}: ${value(mean)}`;
+  }).join("; ");
   const split = plain(comparison.split);
   const level = exactPercent(confidence);
   const of = seeds.length === 1
     ? `seed ${seeds[0]}`
     : `mean over seeds ${seeds.join(", ")}`;
   const text =
-    `${values} on the ${examples} examples of the split ${split} (${times}${epoch} epoch, ${of}). Brackets are a ${level} % bootstrap interval over examples and seeds.`;
+    `${values} on the ${examples} examples of the split ${split} (${epoch} epoch, ${of}). Brackets are a ${level} % interval over examples and seeds.`;
   if (verdict === null) return text;
   const reasons = plain(verdict.reasons.join(" "));
   return `${text}\n\n**${plain(verdict.headline)}** ${reasons}`;

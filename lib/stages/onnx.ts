@@ -12,7 +12,7 @@ import { onnxLogits } from "../onnx/logits.ts";
 import { PRECISIONS } from "../onnx/usage.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
 import { checkSameLabels, problemOf } from "../problems/registry.ts";
-import { percent } from "../report/format.ts";
+import { metricInWords, percent } from "../report/format.ts";
 import {
   type CutAdapter,
   type CuttingStage,
@@ -101,7 +101,7 @@ async function lossInWords(
   const after = await resultOf(written.path, sequences);
   const scores = Object.entries(before.metrics).map(([metric, value]) => {
     const now = percent(after.metrics[metric]!);
-    return `${metric} ${now} (${percent(value)} in float32)`;
+    return `${metricInWords(metric)} ${now} (${percent(value)} in float32)`;
   }).join(", ");
   const differ = Array.from(before.predictions)
     .filter((it, i) => it !== after.predictions[i]).length;
@@ -110,7 +110,7 @@ async function lossInWords(
     ? ` ${differ} classes differ.`
     : "";
   const line =
-    `On the ${count} ${unit} of the split ${name}, times 100: ${scores}.${classes}`;
+    `On the ${count} ${unit} of the split ${name}, in percent: ${scores}.${classes}`;
   stage.log(line);
-  return ["## Loss by the smaller type", line];
+  return ["## Accuracy after quantization", line];
 }

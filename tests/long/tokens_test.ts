@@ -212,7 +212,7 @@ Deno.test("tagged words train an adapter whose ranks are scored by entities in o
     assertEquals(done.at(-1), [sequences, sequences]);
     assertMatch(
       smaller.text,
-      /On the 712 words of the split validation, times 100: entity_f1 /,
+      /On the 712 words of the split validation, in percent: entity F1 /,
     );
     const found = await classified(heads);
     const [ofHeads, ofPeft] = await Promise.all(

@@ -284,7 +284,10 @@ Deno.test("compare() takes a lower loss for a better one, and shows losses and t
   assertEquals([at1!.rank, at1!.difference], [1, 0.5]);
   assert(at1!.interval!.every((end) => Math.abs(end - 0.5) < 1e-6));
   const text = renderMarkdown(report);
-  assertStringIncludes(text, "Use rank 2 of DyLoRA: loss 2.000 ");
+  assertStringIncludes(
+    text,
+    "Use rank 2 of DyLoRA: the loss is 2.000 on the held-out rows",
+  );
   assertStringIncludes(text, "| 1 | 3.000 [");
   assertStringIncludes(text, "| 1 | +0.500 [+0.500, +0.500] |");
   assertStringIncludes(text, "at most 0.01 above the best rank (2)");

@@ -13,7 +13,7 @@ import {
   seededDraw,
   simultaneousIntervals,
 } from "../../lib/report/statistics.ts";
-import type { Verdict } from "../../lib/report/verdict.ts";
+import type { Verdict } from "../../lib/report/report.ts";
 import { EXAMPLES, METRICS, OPTIONS, REGRESSION, resultOf } from "./results.ts";
 
 function verdictOn(results: readonly Result[], margin = 0.01): Verdict {
@@ -40,18 +40,21 @@ Deno.test("compare() gives the verdict that nothing was learnt if no score is ab
   assertEquals(verdict.kind, "nothing-learnt");
   assertEquals(
     verdict.headline,
-    "Too few examples to tell whether anything was learnt.",
+    "Too few rows to tell whether anything was learnt.",
   );
   // Its remedy is more rows; where they suffice, another training.
   assertMatch(verdict.reasons.at(-1)!, /^More labelled rows/);
   const sure = verdictOn(results, 0.5);
-  assertEquals(sure.headline, "Nothing was learnt.");
+  assertEquals(
+    sure.headline,
+    "Nothing was learnt: it is not better than always predicting the same class.",
+  );
   assertMatch(sure.reasons.at(-1)!, /^Try other learning rates, alphas/);
   assertEquals(verdict.reference!.kind, "constant");
   assertEquals(verdict.reference!.referenceScore, 0.5);
   assertEquals([verdict.reference!.method, verdict.reference!.rank], [0, 2]);
   assertAlmostEquals(verdict.reference!.difference, -1 / EXAMPLES, 1e-12);
-  assert(verdict.reasons[0]!.startsWith("The best score, 47.5 ["));
+  assert(verdict.reasons[0]!.startsWith("The best score, accuracy 47.5 % ["));
 });
 
 Deno.test("compare() gives the verdict that nothing was learnt if no text has anything of people's", () => {
@@ -75,10 +78,16 @@ Deno.test("compare() gives the verdict that nothing was learnt if no text has an
     }),
   });
   const { headline, reasons } = verdictOn([writing({ 1: "no", 2: "none" })]);
-  assertEquals(headline, "Nothing was learnt.");
-  assertMatch(reasons[0]!, /is not above the 0\.0 of writing nothing: BLEU /);
+  assertEquals(
+    headline,
+    "Nothing was learnt: it is not better than writing nothing.",
+  );
+  assertMatch(reasons[0]!, /is not above the 0\.0 % of writing nothing: /);
   const some = verdictOn([writing({ 1: "no", 2: "a place to eat by a lake" })]);
-  assertMatch(some.headline, /^Use rank 2 of DyLoRA: BLEU /);
+  assertMatch(
+    some.headline,
+    /^Use rank 2: the BLEU is [\d.]+ % on the held-out rows/,
+  );
 });
 
 Deno.test("compare() does not claim that nothing was learnt if a score is higher, but by chance perhaps", () => {
@@ -86,7 +95,7 @@ Deno.test("compare() does not claim that nothing was learnt if a score is higher
   assertEquals(verdict.kind, "nothing-learnt");
   assertEquals(
     verdict.headline,
-    "Too few examples to tell whether anything was learnt.",
+    "Too few rows to tell whether anything was learnt.",
   );
   const [low, high] = verdict.reference!.differenceInterval;
   assert(low < 0 && high > 0.1, `${low} ${high}`);
@@ -117,7 +126,10 @@ Deno.test("compare() gives the verdict that nothing was learnt beyond the head o
     resultOf("rte", "head", { 0: 80 }, { labels }),
   ]);
   assertEquals(verdict.kind, "nothing-learnt");
-  assertEquals(verdict.headline, "Nothing was learnt beyond the head.");
+  assertEquals(
+    verdict.headline,
+    "Nothing was learnt beyond the head: it is not better than the head on the frozen encoder.",
+  );
   assertEquals(verdict.reference!.kind, "head");
   assertEquals(verdict.reference!.referenceScore, 0.8);
   const unsure = verdictOn([
@@ -126,7 +138,7 @@ Deno.test("compare() gives the verdict that nothing was learnt beyond the head o
   ]);
   assertEquals(
     unsure.headline,
-    "Too few examples to tell whether anything was learnt beyond the head.",
+    "Too few rows to tell whether anything was learnt beyond the head.",
   );
 });
 
@@ -139,11 +151,14 @@ Deno.test("compare() says that one method learnt nothing, if another did, and wh
   assertEquals(unsure.kind, "nothing-learnt");
   assertEquals(
     unsure.headline,
-    "DyLoRA learnt nothing.",
+    "DyLoRA learnt nothing: it is not better than always predicting the same class.",
   );
   const [first, second] = unsure.reasons;
-  assert(first!.startsWith("The best score of DyLoRA, 52.5 ["), first);
-  assert(second!.startsWith("LoRA at its best rank (2) scores 57.8"), second);
+  assert(
+    first!.startsWith("The best score of DyLoRA, accuracy 52.5 % ["),
+    first,
+  );
+  assert(second!.startsWith("LoRA at its best rank (2) has 57.8 % ["), second);
 });
 
 Deno.test("compare() does not claim that no rank is as good if another one is", () => {
@@ -162,8 +177,8 @@ Deno.test("compare() does not claim that no rank is as good if another one is", 
   }]);
   assertEquals(verdict.kind, "recommended");
   assert(
-    verdict.reasons[0]!.startsWith("No other rank is better (95 %"),
-    verdict.reasons[0],
+    verdict.reasons[1]!.startsWith("No other rank is better (95 %"),
+    verdict.reasons[1],
   );
 });
 
@@ -202,8 +217,13 @@ Deno.test("compare() gives the verdict that another method is better, with the d
   const [low, high] = verdict.other!.differenceInterval;
   assert(low > 0.03 && high < 0.07, `${low} ${high}`);
   assert(
-    verdict.headline.startsWith("LoRA is better here by 5.0 ["),
+    verdict.headline ===
+      "LoRA is better here: at rank 4 1800 of 2000 held-out rows are right, with DyLoRA at most 1700.",
     verdict.headline,
+  );
+  assertMatch(
+    verdict.reasons[0]!,
+    /The difference is \+5\.0 \[\+.*\] points\.$/,
   );
 });
 
@@ -228,11 +248,11 @@ Deno.test("compare() gives the verdict that examples are too few, also if all ra
   assertAlmostEquals(verdict.bound!, 1.6448536 * Math.SQRT2 / 22, 1e-6);
   assertEquals(
     verdict.headline,
-    "Use rank 1 of DyLoRA: accuracy 90.0 [75.0, 100.0].",
+    "Use rank 1: 18 of 20 held-out rows are right; other ranks cannot be told apart with so few rows.",
   );
   assertMatch(
-    verdict.reasons[0]!,
-    /^There are too few examples to tell ranks apart by less than 10\.6 points/,
+    verdict.reasons[1]!,
+    /^On 20 examples, another rank may be better by up to 10\.6 points/,
   );
   assertMatch(verdict.reasons.at(-1)!, /holdout=0\.3 holds out more/);
   // Rounded to one digit, the bound would be the margin.
@@ -240,7 +260,7 @@ Deno.test("compare() gives the verdict that examples are too few, also if all ra
     resultOf("rte", "dylora", { 1: 2, 2: 2, 4: 2 }, { labels }),
   ], 0.1056);
   assertMatch(
-    close.reasons[0]!,
+    close.reasons[1]!,
     /better by up to 10\.57 points .*, more than the margin of 10\.56 points/,
   );
 });
@@ -255,22 +275,31 @@ Deno.test("compare() gives the verdict that examples are too few to tell whether
   assert(verdict.other!.differenceInterval[0] < 0);
   assertEquals(
     verdict.headline,
-    "Use rank 4 of DyLoRA: accuracy 87.5 [77.5, 97.5].",
+    "Use rank 4 of DyLoRA: 35 of 40 held-out rows are right; whether LoRA is better cannot be told with so few rows.",
   );
-  assertEquals(
-    verdict.reasons[0],
-    "There are too few examples to tell whether LoRA is better.",
+  assertMatch(
+    verdict.reasons[0]!,
+    /^Accuracy of DyLoRA at rank 4: 87\.5 %, 95 % interval \[/,
   );
 });
 
-Deno.test("compare() does not say that another rank may be better than one that scores everything", () => {
-  const labels = balanced(20);
-  const { kind, headline, reasons } = verdictOn([
-    resultOf("rte", "dylora", { 1: 0, 2: 0 }, { labels }),
+Deno.test("compare() says of a rank that scores everything on few examples that they cannot tell others apart", () => {
+  const { kind, headline, recommended, reasons } = verdictOn([
+    resultOf("rte", "dylora", { 1: 0, 2: 0 }, { labels: balanced(147) }),
   ]);
-  assertEquals(kind, "recommended");
-  assertMatch(headline, /^Use rank 1 of DyLoRA: accuracy 100\.0 \[.*\]\.$/);
-  assertEquals(reasons[0], "No other rank can score more.");
+  assertEquals(kind, "too-few-examples");
+  assertEquals(
+    headline,
+    "Use rank 1: 147 of 147 held-out rows are right; other ranks cannot be told apart with so few rows.",
+  );
+  // Wilson's interval: n / (n + z^2).
+  const [low, high] = recommended.interval!;
+  assertAlmostEquals(low, 147 / (147 + 1.959963984540054 ** 2), 1e-9);
+  assertEquals(high, 1);
+  assertEquals(
+    reasons[0],
+    "Accuracy of DyLoRA at rank 1: 100.0 %, 95 % interval [97.5, 100.0].",
+  );
 });
 
 Deno.test("compare() recommends a rank if enough examples show that no other is better by more than the margin", () => {
@@ -284,9 +313,9 @@ Deno.test("compare() recommends a rank if enough examples show that no other is 
   assert(verdict.bound! > 0 && verdict.bound! < 0.004, `${verdict.bound}`);
   assertMatch(
     verdict.headline,
-    /^Use rank 2 of DyLoRA: accuracy [\d.]+ \[.*\]\.$/,
+    /^Use rank 2: 1799 of 2000 held-out rows are right; no other rank is better by an amount that matters\.$/,
   );
-  assertMatch(verdict.reasons[0]!, /^No other rank is better by more than /);
+  assertMatch(verdict.reasons[1]!, /^No other rank is better by more than /);
 });
 
 Deno.test("a verdict names the method with one seed where others have several", () => {
@@ -333,7 +362,7 @@ Deno.test("compare() takes the correlation of always predicting the same number 
     }]);
   const learnt = of(labels.map((x) => x + (x % 2)));
   assertEquals(learnt.kind, "recommended");
-  assertMatch(learnt.headline, /^Use rank 1 of DyLoRA: Pearson \d/);
+  assertMatch(learnt.headline, /^Use rank 1: the Pearson correlation is \d/);
   const noise = of(labels.map((x) => x % 2));
   assertEquals(noise.kind, "nothing-learnt");
   assertEquals(noise.reference!.referenceScore, 0);

@@ -298,7 +298,7 @@ Deno.test("export-adapter takes the recommended rank by default, and writes a mo
     });
     assertMatch(
       card,
-      /^accuracy \d+\.\d \[\d+\.\d, \d+\.\d\], f1 of "equivalent" \d+\.\d on the 60 examples of the split validation \(times 100, last epoch, mean over seeds 0, 1\)\. Brackets are a 95 % bootstrap interval/m,
+      /^accuracy, %: \d+\.\d \[\d+\.\d, \d+\.\d\]; F1 of "equivalent", %: \d+\.\d on the 60 examples of the split validation \(last epoch, mean over seeds 0, 1\)\. Brackets are a 95 % interval/m,
     );
     // Brackets are escaped.
     assert(card.replaceAll("\\", "").includes(`**${verdict!.headline}**`));

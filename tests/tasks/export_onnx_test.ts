@@ -218,7 +218,7 @@ Deno.test("export-onnx measures what a smaller type costs on the tokens, of a me
         }, { model, adapter, tokens });
         const card = await Deno.readTextFile(join(output, "README.md"));
         const [, line, before, after] =
-          /^(On the \d+ examples of the split validation, times 100: accuracy ([\d.]+) \(([\d.]+) in float32\)\. \d+ classes differ\.)$/m
+          /^(On the \d+ examples of the split validation, in percent: accuracy ([\d.]+) \(([\d.]+) in float32\)\. \d+ classes differ\.)$/m
             .exec(card)!;
         assert(Math.abs(Number(before) - Number(after)) <= 2, line);
         assertEquals(log[0], line);
