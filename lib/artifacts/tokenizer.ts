@@ -26,7 +26,8 @@ export async function tokenizerDigest(
   const differences = {
     ...changes,
     ...(pairType !== defaults.pairType && { pairType }),
-    ...(problem === "language" && { chatTemplate, specialTokens }),
+    ...(problem === "language" &&
+      { chatTemplate: chatTemplate?.source, specialTokens }),
   };
   if (Object.keys(differences).length === 0) return digest;
   return await sha256(digest + JSON.stringify(differences));

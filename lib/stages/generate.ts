@@ -147,7 +147,13 @@ export async function textWriter(
     );
   }
   const defaults = tokenizerDefaults(architecture);
-  const tokenizer = await ModelTokenizer.load(folder, defaults, maxLength);
+  const { date } = options;
+  const tokenizer = await ModelTokenizer.load(
+    folder,
+    defaults,
+    maxLength,
+    date,
+  );
   const ends = tokenizer.ends(isChat);
   const generate = generator(classifier, { ...options, alpha, scaling, ends });
   const textOf = (ids: readonly number[]) => tokenizer.decode(ids, isChat);

@@ -126,6 +126,14 @@ export const usageSettings = {
 /** Values of {@linkcode usageSettings}. */
 export type UsageSettings = ValuesOf<typeof usageSettings>;
 
+/** Default of the date of chat templates. */
+export const TEMPLATE_DATE = "2024-07-26";
+
+/** The date of chat templates. */
+export const templateDate = z.iso.date().default(TEMPLATE_DATE).describe(
+  "Date that strftime_now gives in the chat template of the model; the default is the one that Llama 3's template has without a clock. The same for training and writing",
+);
+
 /** How texts are written, as transformers' `generate()` does. */
 export const writingSettings = {
   beams: count.max(64).default(1).describe(
@@ -135,6 +143,7 @@ export const writingSettings = {
     "With several beams, exponent of the length by which the log-probability of a text is divided; higher values favour long texts",
   ),
   maxTokens: count.default(128).describe("Maximum tokens of a text"),
+  date: templateDate,
 };
 
 /** Values of {@linkcode writingSettings}. */

@@ -16,6 +16,7 @@ import { DEFAULT_LENGTH } from "./settings.ts";
 export async function tokenize(
   { params, inputs, output, progress, log, metric }: Stage<{
     readonly maxLength?: number | undefined;
+    readonly date: string;
   }, Readonly<Record<"data" | "model", InputArtifact>>>,
 ): Promise<void> {
   const [data, model] = [inputs.data.path, inputs.model.path];
@@ -28,7 +29,8 @@ export async function tokenize(
     );
   }
   const defaults = tokenizerDefaultsOf(model);
-  const tokenizer = await ModelTokenizer.load(model, defaults, maxLength);
+  const { date } = params;
+  const tokenizer = await ModelTokenizer.load(model, defaults, maxLength, date);
   const splits: Record<string, EncodedExamples> = {};
   const total = Object.values(info.splits).reduce((sum, it) => sum + it, 0);
   let done = 0;

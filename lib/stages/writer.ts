@@ -9,6 +9,7 @@ import { servedRanks } from "../artifacts/training.ts";
 import { problemOf } from "../problems/registry.ts";
 import { textWriter } from "./generate.ts";
 import { loadAdapter } from "./load_classifier.ts";
+import { TEMPLATE_DATE } from "./settings.ts";
 
 /** What it writes with. */
 interface WriterStart {
@@ -28,7 +29,10 @@ const stage = { cpus, runtimes: { engine }, params };
 const ready = await loadAdapter(stage, model, adapter);
 const { maxLength } = ready.classifier.model;
 const write = await textWriter(ready, training.isChat === true, {
-  ...{ beams: 1, lengthPenalty: 1, batchSize: 1 },
+  beams: 1,
+  lengthPenalty: 1,
+  batchSize: 1,
+  date: TEMPLATE_DATE,
   maxTokens: Math.min(128, Math.floor(maxLength / 2)),
 });
 const { toExample } = problemOf(training);

@@ -1,12 +1,11 @@
-import { Template } from "@huggingface/jinja";
 import { Tokenizer } from "@huggingface/tokenizers";
 import * as z from "zod";
 import type {
   EncodedExamples,
   Example,
   LabelledWord,
-  Message,
 } from "../data/example.ts";
+import { ChatTemplate } from "./chat_template.ts";
 import {
   type FirstToken,
   type Frame,
@@ -20,51 +19,16 @@ import {
   type TokenizerDefaults,
 } from "./tokenizer_files.ts";
 
-/** A conversation with an answer that is in no template. */
-const ANSWER = "4f1c0a";
-const PROBE = [
-  { role: "user", content: "?" },
-  { role: "assistant", content: ANSWER },
-];
-
-/** Python's methods of texts that remove given characters, which the library of templates reads as white space. */
-const STRIPS = {
-  strip: stripping((some) => `^${some}|${some}$`),
-  lstrip: stripping((some) => `^${some}`),
-  rstrip: stripping((some) => `${some}$`),
-};
-
-function stripping(patternOf: (some: string) => string) {
-  return (text: string, characters: string) => {
-    const some = `[${RegExp.escape(characters)}]+`;
-    return text.replace(new RegExp(patternOf(some), "gu"), "");
-  };
-}
-
-/** A template that calls {@linkcode STRIPS} where it gives these methods characters. */
-function withStrips<Node extends object>(node: Node): Node {
-  for (const it of Object.values(node)) if (Object(it) === it) withStrips(it);
-  const { callee, args = [] } = node as {
-    readonly args?: unknown[];
-    callee?: { readonly object?: unknown; readonly property?: object };
-  };
-  const { value } = callee?.property as { readonly value?: string } ?? {};
-  if (value !== undefined && value in STRIPS && args.length > 0) {
-    args.unshift(callee!.object);
-    Object.assign(node, { callee: callee!.property });
-  }
-  return node;
-}
-
 /** Converts texts to token ids exactly as transformers does with the same files. */
 export class ModelTokenizer {
-  #template: Template | undefined;
+  #template: ChatTemplate | undefined;
   #decoder: Tokenizer | undefined;
 
   private constructor(
     private readonly tokenizer: ReturnType<typeof textTokenizer>,
     private readonly maxLength: number,
     private readonly files: Awaited<ReturnType<typeof readTokenizerFiles>>,
+    private readonly date: string | undefined,
   ) {}
 
   /**
@@ -72,23 +36,30 @@ export class ModelTokenizer {
    *
    * @param defaults What the model's architecture says about the tokenizer
    * @param maxLength Maximum number of tokens including special tokens; longer texts are truncated.
+   * @param date What `strftime_now` gives in a chat template: `2024-07-26`
    * @throws {SyntaxError} If the tokenizer is invalid, or wraps texts in a way that is not supported.
    */
   static async load(
     folder: string,
     defaults: TokenizerDefaults,
     maxLength: number,
+    date?: string,
   ): Promise<ModelTokenizer> {
     const files = await readTokenizerFiles(folder, defaults);
     const { path, settings, changes } = files;
     const tokenizer = attempt(
-      path,
+      `tokenizer "${path}"`,
       () => textTokenizer({ ...settings, ...changes }),
     );
     const separators = defaults.isFree ? 0 : separatorCount(tokenizer, path);
     // Tokenizers with two separators between the texts give no types.
     const pairType = separators === 2 ? 0 : files.pairType;
-    return new ModelTokenizer(tokenizer, maxLength, { ...files, pairType });
+    return new ModelTokenizer(
+      tokenizer,
+      maxLength,
+      { ...files, pairType },
+      date,
+    );
   }
 
   /** What surrounds a text and the texts of a pair, the token type of a second one, and whether long texts lose their beginnings. */
@@ -120,7 +91,7 @@ export class ModelTokenizer {
     words: readonly LabelledWord[],
   ) {
     const { ids, places } = attempt(
-      this.files.path,
+      this.#inWords,
       () => this.tokenizer.encodePlaced(text),
     );
     const firsts: FirstToken[] = [];
@@ -144,7 +115,9 @@ export class ModelTokenizer {
   encodePrompt(
     { text, messages }: Pick<Example, "text" | "messages">,
   ): number[] {
-    if (messages) return this.#idsOf(this.#render(messages, true));
+    if (messages) {
+      return this.#idsOf(this.#chat((it) => it.render(messages, true)));
+    }
     const { single } = this.tokenizer;
     const before = single.slice(0, single.indexOf("A")) as number[];
     return [...before, ...this.#idsOf(text)];
@@ -187,12 +160,14 @@ export class ModelTokenizer {
   ): number[] {
     const end = this.ends(messages !== undefined)[0]!;
     if (messages === undefined) return [...this.#idsOf(completion), end];
-    const prompt = this.#render(messages, true);
+    const { prompt } = this.#chat((it) => it.around(messages));
     const answer = { role: "assistant", content: completion };
-    const all = this.#render([...messages, answer], false);
+    const all = this.#chat((it) => it.render([...messages, answer], false));
     if (!all.startsWith(prompt)) {
       throw new SyntaxError(
-        `The chat template of the tokenizer "${this.files.path}" changes what is before an answer: write "prompt" and "completion" instead of messages`,
+        `The chat template in "${
+          this.#template!.path
+        }" changes what is before an answer: write "prompt" and "completion" instead of messages`,
       );
     }
     const ids = this.#idsOf(all.slice(prompt.length));
@@ -227,8 +202,8 @@ export class ModelTokenizer {
    * the chat template puts before one, such as a block for thoughts without any.
    */
   decode(ids: readonly number[], isChat = false): string {
-    const { path, settings } = this.files;
-    this.#decoder ??= attempt(path, () => new Tokenizer(settings, {}));
+    const { settings } = this.files;
+    this.#decoder ??= attempt(this.#inWords, () => new Tokenizer(settings, {}));
     const text = ids.length === 0 ? "" : this.#decoder.decode([...ids], {
       skip_special_tokens: true,
       clean_up_tokenization_spaces: false,
@@ -240,29 +215,26 @@ export class ModelTokenizer {
 
   /** What the chat template puts before an answer, and after it. */
   #aroundAnswer() {
-    const { length } = this.#render(PROBE.slice(0, 1), true);
-    const [before, after = ""] = this.#render(PROBE, false).split(ANSWER);
-    return { before: before!.slice(length), after };
+    return this.#chat((it) => it.around([{ role: "user", content: "?" }]));
   }
 
-  /** A conversation as the template of the model renders it. */
-  #render(messages: readonly Message[], isPrompt: boolean): string {
-    const { chatTemplate, specialTokens } = this.files;
+  /** Uses the template of the model for conversations. */
+  #chat<T>(use: (template: ChatTemplate) => T): T {
+    const { path, chatTemplate, specialTokens } = this.files;
     if (chatTemplate === undefined) {
       throw new SyntaxError(
-        `The tokenizer "${this.files.path}" has no chat template for messages: choose a model that has one, or write "prompt" and "completion"`,
+        `The tokenizer "${path}" has no chat template for messages: choose a model that has one, or write "prompt" and "completion"`,
       );
     }
-    return attempt(this.files.path, () => {
-      this.#template ??= withStrips(new Template(chatTemplate));
-      return this.#template.render({
-        ...specialTokens,
-        ...STRIPS,
-        messages,
-        add_generation_prompt: isPrompt,
-        tools: null,
-        documents: null,
-      });
+    const { source } = chatTemplate;
+    return attempt(`chat template in "${chatTemplate.path}"`, () => {
+      this.#template ??= new ChatTemplate(
+        source,
+        chatTemplate.path,
+        specialTokens,
+        this.date,
+      );
+      return use(this.#template);
     });
   }
 
@@ -352,7 +324,11 @@ export class ModelTokenizer {
   }
 
   #idsOf(text: string): number[] {
-    return attempt(this.files.path, () => this.tokenizer.encode(text));
+    return attempt(this.#inWords, () => this.tokenizer.encode(text));
+  }
+
+  get #inWords(): string {
+    return `tokenizer "${this.files.path}"`;
   }
 }
 
@@ -385,8 +361,8 @@ function separatorCount(
   return between.filter((id) => id === separator).length;
 }
 
-/** Adds the path of the settings to errors about them. */
-function attempt<T>(path: string, work: () => T): T {
+/** Adds what cannot be used, with the path of its file, to errors about it. */
+function attempt<T>(what: string, work: () => T): T {
   try {
     return work();
   } catch (error) {
@@ -396,7 +372,7 @@ function attempt<T>(path: string, work: () => T): T {
       ).join("; ")
       : (error as Error).message;
     throw new SyntaxError(
-      `Cannot use the tokenizer "${path}": ${message.slice(0, 500)}`,
+      `Cannot use the ${what}: ${message.slice(0, 500)}`,
       { cause: error },
     );
   }

@@ -32,6 +32,9 @@ export interface TokenizerClass {
 /** A normalizer or pre-tokenizer of `tokenizer.json`. */
 export type TokenizerPart = Readonly<Record<string, unknown>> | null;
 
+/** File of the options of a tokenizer. */
+const CONFIG_FILE = "tokenizer_config.json";
+
 /** Tokens that templates of conversations may name. */
 const SPECIAL_TOKENS = ["bos_token", "eos_token", "unk_token", "pad_token"];
 
@@ -74,7 +77,7 @@ export async function readTokenizerFiles(
 ) {
   const path = join(folder, "tokenizer.json");
   const settings = parseJson(await Deno.readTextFile(path), path) as object;
-  const config = readConfig(folder, "tokenizer_config.json", Config);
+  const config = readConfig(folder, CONFIG_FILE, Config);
   const model = readConfig(folder, "config.json", ModelConfig);
   const named = config.tokenizer_class ?? model.tokenizer_class;
   const tokenizer_class = defaults.isFixed || named == null
@@ -105,9 +108,8 @@ export async function readTokenizerFiles(
     specialTokens: Object.fromEntries(
       SPECIAL_TOKENS.map((name) => [name, config[name] ?? undefined]),
     ) as Readonly<Record<string, string | undefined>>,
-    /** The default template of conversations in Jinja, that of a file of its own or of the configuration; undefined if the model has none. */
-    chatTemplate: readIfThere(join(folder, "chat_template.jinja")) ??
-      config.chat_template ?? undefined,
+    /** The default template of conversations in Jinja, with its file; undefined if the model has none. */
+    chatTemplate: chatTemplateOf(folder, config),
     /** Fields of `tokenizer_config.json` by which transformers gives the same tokens and token types with the tokenizer alone in a folder. */
     neededConfig: {
       tokenizer_class,
@@ -116,6 +118,18 @@ export async function readTokenizerFiles(
       }),
     },
   };
+}
+
+/** The template of conversations, that of a file of its own or of the configuration. */
+function chatTemplateOf(
+  folder: string,
+  { chat_template }: TokenizerOptions,
+): { readonly source: string; readonly path: string } | undefined {
+  const path = join(folder, "chat_template.jinja");
+  const source = readIfThere(path);
+  if (source !== undefined) return { source, path };
+  if (chat_template == null) return undefined;
+  return { source: chat_template, path: join(folder, CONFIG_FILE) };
 }
 
 /** Fields of `tokenizer.json` to which a class gives other values. */

@@ -1,5 +1,10 @@
 /** Conversations beside transformers' apply_chat_template (fixtures/chat_templates.py). */
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { join } from "node:path";
 import {
   ARCHITECTURES,
@@ -28,6 +33,7 @@ async function tokenizerWith(
   settings: object,
   maxLength = 512,
   template?: string,
+  date?: string,
 ): Promise<ModelTokenizer> {
   let tokenizer: ModelTokenizer;
   await withFolder(async (folder) => {
@@ -41,7 +47,7 @@ async function tokenizerWith(
       Deno.writeTextFileSync(join(folder, "chat_template.jinja"), template);
     }
     const defaults = tokenizerDefaults(llama);
-    tokenizer = await ModelTokenizer.load(folder, defaults, maxLength);
+    tokenizer = await ModelTokenizer.load(folder, defaults, maxLength, date);
   });
   return tokenizer!;
 }
@@ -172,4 +178,67 @@ Deno.test("a tokenizer without a template, or without a token that ends texts, i
     SyntaxError,
     "chat_template",
   );
+});
+
+Deno.test("a chat template gets a given date in English, whatever the day, the zone and the language", async () => {
+  const messages = [{ role: "user", content: "a" }];
+  const dateOf = async (format: string, date?: string) => {
+    const template = `{{ strftime_now('${format}') }}`;
+    const tokenizer = await tokenizerWith({}, 512, template, date);
+    return tokenizer.decode(tokenizer.encodePrompt({ text: "", messages }));
+  };
+  // Python: date(2024, 7, 5).strftime(format).
+  const texts = {
+    "%d %b %Y": "05 Jul 2024",
+    "%B %-d, %y": "July 5, 24",
+    "%A %a %e/%-m/%m": "Friday Fri  5/7/07",
+    "%Y-%m-%d %H:%M:%S %I %p %%": "2024-07-05 00:00:00 12 AM %",
+    "%F": "2024-07-05",
+  };
+  for (const [format, text] of Object.entries(texts)) {
+    assertEquals(await dateOf(format, "2024-07-05"), text);
+  }
+  await assertRejects(
+    () => dateOf("%d", undefined),
+    SyntaxError,
+    'asks for the date: give one as "date"',
+  );
+  await assertRejects(
+    () => dateOf("%d %U", "2024-07-05"),
+    SyntaxError,
+    '"%d %U" has "%U", which is not supported',
+  );
+});
+
+Deno.test("a chat template whose rendering has no answer is refused with its file", async () => {
+  const user = { role: "user", content: "a" };
+  const conversation = [user, { role: "assistant", content: "b" }, user];
+  const faults = [
+    ["", [user]],
+    ["You are helpful.", [user]],
+    [
+      "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}",
+      [user],
+    ],
+    // It has the first answer only.
+    ["{% for m in messages[:2] %}{{ m.content }}{% endfor %}", conversation],
+  ] as const;
+  for (const [template, messages] of faults) {
+    for (
+      const [tokenizer, file] of [
+        [await tokenizerWith({}, 512, template), "chat_template.jinja"],
+        [
+          await tokenizerWith({ chat_template: template }),
+          "tokenizer_config.json",
+        ],
+      ] as const
+    ) {
+      const { message } = assertThrows(
+        () => tokenizer.encodeCompletion({ text: "", messages }, "answer"),
+        SyntaxError,
+        "has no answer to",
+      );
+      assertStringIncludes(message, `/${file}"`);
+    }
+  }
 });
