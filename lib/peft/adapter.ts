@@ -106,25 +106,50 @@ export function headsByName(
   );
 }
 
-/** @throws {SyntaxError} If a rank lacks its layer, or it has another shape than the trained one. */
+/**
+ * Reads the last layer of the head of each rank.
+ *
+ * @throws {SyntaxError} If a rank lacks its weight or bias, one has another
+ * shape than the trained one, or a value is infinite or NaN.
+ */
 function readHeads(
   folder: string,
   { ranks }: NonNullable<AdapterRecord["heads"]>,
   { tensors }: Pick<Adapter, "tensors">,
 ): NonNullable<Adapter["heads"]> {
   const path = join(folder, HEADS_FILE);
-  const stored = Object.entries(readTensors(path));
-  return new Map(ranks.map(({ rank }) => {
-    const head = stored.filter(([name]) => name.startsWith(`${rank}.`))
-      .map(([name, it]) => [name.replace(`${rank}.`, ""), it] as const);
-    const isWhole = head.length > 0 &&
-      head.every(([name, { shape }]) =>
-        String(shape) === String(tensors[name]?.shape)
-      );
-    if (isWhole) return [rank, Object.fromEntries(head)];
-    throw new SyntaxError(
-      `"${path}" has no last layer for rank ${rank} that fits the adapter: run the stage that made it again`,
+  const stored = readTensors(path);
+  const fault = (what: string) =>
+    new SyntaxError(
+      `"${path}" ${what}: run the stage that made it again`,
     );
+  const served = ranks.map(({ rank }) => String(rank));
+  const layers = new Set<string>();
+  for (const [name, { values }] of Object.entries(stored)) {
+    const [rank, ...path] = name.split(".");
+    if (!served.includes(rank!)) {
+      throw fault(`has "${name}", which is of no rank of the adapter`);
+    }
+    layers.add(path.slice(0, -1).join("."));
+    const wrong = values.find((it) => !Number.isFinite(it));
+    if (wrong !== undefined) throw fault(`has the value ${wrong} in "${name}"`);
+  }
+  const [layer, ...others] = layers;
+  if (layer === undefined) throw fault("has no last layer");
+  if (others.length > 0) throw fault(`has "${layer}" and "${others[0]}"`);
+  const parts = [`${layer}.weight`, `${layer}.bias`]
+    .filter((it) => it.endsWith("weight") || it in tensors);
+  return new Map(ranks.map(({ rank }) => {
+    const head: Record<string, AdapterTensors[string]> = {};
+    for (const name of parts) {
+      const tensor = stored[`${rank}.${name}`];
+      const shape = tensors[name]?.shape;
+      if (tensor === undefined || String(tensor.shape) !== String(shape)) {
+        throw fault(`has no "${name}" for rank ${rank} that fits the adapter`);
+      }
+      head[name] = tensor;
+    }
+    return [rank, head];
   }));
 }
 

@@ -1,4 +1,10 @@
-import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+} from "@std/assert";
 import { join } from "node:path";
 import {
   type Adapter,
@@ -9,6 +15,7 @@ import {
 } from "../../lib/peft/adapter.ts";
 import { readTokens, readTokensInfo } from "../../lib/artifacts/tokens.ts";
 import { servedRanks, type Training } from "../../lib/artifacts/training.ts";
+import { writeSafetensors } from "../../lib/engine/safetensors/writer.ts";
 import { seededRandom, shuffle } from "../../lib/engine/random.ts";
 import fetchGlue from "../../tasks/fetch-glue.ts";
 import tokenize from "../../tasks/tokenize.ts";
@@ -184,10 +191,53 @@ Deno.test("an adapter with a head for each rank refuses ranks without one, and o
     );
     const damaged = await attempt("evaluate-ranks", {}, inputs);
     assert(
-      /heads\.safetensors" has no last layer for rank 1 that fits the adapter/
+      /heads\.safetensors" has "base_model\S+", which is of no rank of the adapter/
         .test(damaged.text),
       damaged.text,
     );
+  }));
+
+Deno.test("readAdapter() refuses a file of heads without a weight or a bias, with another shape, or with a value that is not finite", () =>
+  withEngineStages(async (stages) => {
+    const { heads: folder } = await fitted(stages);
+    const path = join(folder, "heads.safetensors");
+    const whole = readTensors(path);
+    const names = Object.keys(whole);
+    const weight = names.find((it) => /^2\..*weight$/.test(it))!;
+    const bias = names.find((it) => /^2\..*bias$/.test(it))!;
+    const without = (test: (name: string) => boolean) =>
+      Object.fromEntries(
+        Object.entries(whole).filter(([name]) => !test(name)),
+      );
+    const withValue = (value: number) => {
+      const { shape, values } = whole[weight]!;
+      return { ...whole, [weight]: { shape, values: values.with(3, value) } };
+    };
+    const faults = [
+      [
+        without((it) => it === weight),
+        /has no "\S+weight" for rank 2 that fits/,
+      ],
+      [without((it) => it === bias), /has no "\S+bias" for rank 2 that fits/],
+      [without((it) => it.endsWith("weight")), /has no "\S+weight" for rank 1/],
+      [without((it) => it.endsWith("bias")), /has no "\S+bias" for rank 1/],
+      [without((it) => it.startsWith("4.")), /has no "\S+weight" for rank 4/],
+      [
+        { ...whole, [weight]: { shape: [1], values: new Float32Array(1) } },
+        /has no "\S+weight" for rank 2 that fits/,
+      ],
+      [{}, /has no last layer/],
+      [withValue(NaN), /has the value NaN in "2\.\S+weight"/],
+      [withValue(Infinity), /has the value Infinity in "2\.\S+weight"/],
+      [withValue(-Infinity), /has the value -Infinity in "2\.\S+weight"/],
+    ] as const;
+    for (const [tensors, message] of faults) {
+      writeSafetensors(path, tensors);
+      const error = await assertRejects(() => readAdapter(folder), SyntaxError);
+      assertMatch(error.message, message);
+    }
+    writeSafetensors(path, whole);
+    assertEquals((await readAdapter(folder)).heads!.size, 3);
   }));
 
 Deno.test("fit-heads leaves ranks above upTo, and an adapter of one rank, with the trained head", () =>
