@@ -25,7 +25,9 @@ export const setupCommand = command`
   Install the engine that suits this machine
   --check  Check whether it works, and on which devices
 `(async (args) => {
-  const { selectEngine } = await import("../../engine/install/choose.ts");
+  const { KERNELS, selectEngine, TFJS_VERSION } = await import(
+    "../../engine/install/choose.ts"
+  );
   const { checkEngine } = await import("../../engine/install/check.ts");
   using renderer = await chooseRenderer(args);
   const { say, note } = renderer;
@@ -37,6 +39,7 @@ export const setupCommand = command`
     }
     say(engineMessage(choice));
     const { library, devices, bfloat16 } = await checkEngine(choice);
+    note(`kernels: ${KERNELS[choice.engine]} ${TFJS_VERSION}`);
     if (library !== undefined) {
       const { version, bytes: size, folder } = library;
       note(`library: libtensorflow ${version}, ${bytes(size)} in ${folder}`);

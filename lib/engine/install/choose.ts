@@ -6,8 +6,15 @@ import { type EngineChoice, type EngineName, ENGINES } from "./choice.ts";
 import { cacheFolder, inspectInstallation } from "./folder.ts";
 import { findNvidia, type Host, thisHost } from "./host.ts";
 
-/** Release of tfjs, whose kernels the engines `webgpu` and `wasm` run. */
+/** Release of the packages of tfjs, whose kernels all engines run. */
 export const TFJS_VERSION = "4.22.0";
+
+/** The package whose kernels an engine runs. */
+export const KERNELS: Readonly<Record<EngineName, string>> = {
+  tensorflow: "@tensorflow/tfjs-node-gpu",
+  webgpu: "@tensorflow/tfjs-backend-webgpu",
+  wasm: "@tensorflow/tfjs-backend-wasm",
+};
 
 /**
  * Chooses the engine. `auto` takes the first one that can run here; its reason

@@ -9,7 +9,7 @@ Deno.test("setup --check reports the engine and what it supports", async () => {
   assertMatch(stdout, /^engine: tensorflow - libtensorflow on the (CPU|GPU): /);
   assertMatch(
     stdout,
-    /library: libtensorflow 2\.21\.0, .* in .*\ndevices: CPU.*\nbfloat16: (yes|no)\n$/,
+    /kernels: @tensorflow\/tfjs-node-gpu 4\.22\.0\nlibrary: libtensorflow 2\.21\.0, .* in .*\ndevices: CPU.*\nbfloat16: (yes|no)\n$/,
   );
 });
 

@@ -61,6 +61,7 @@ Deno.test("TFJS_VERSION is the release that the project imports", async () => {
     const name of [
       "tfjs",
       "tfjs-core",
+      "tfjs-node-gpu",
       "tfjs-backend-wasm",
       "tfjs-backend-webgpu",
     ]
