@@ -16,13 +16,13 @@ import {
 } from "../engine/training/evaluation.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import { checkSameLabels } from "../problems/registry.ts";
+import { startStageEngine } from "./engine.ts";
 import {
   type AdapterStage,
   loadFolder,
   logitsAt,
   openAdapter,
   type Ready,
-  startStageEngine,
 } from "./load_classifier.ts";
 import { readScoredSplit, type ScoredSplit } from "./scored_split.ts";
 import type { RankChoice, UsageSettings } from "./settings.ts";
@@ -62,7 +62,7 @@ export async function evaluateModel(
   const info = await readFittingTokens(tokens.path, folder);
   const split = readScoredSplit(tokens.path, info, params.split);
   checkSameLabels(training, info);
-  const precision = await startStageEngine(stage);
+  const precision = await startStageEngine(stage, stage.params.precision);
   const classifier = loadFolder(folder, split.problem, "head");
   using file = openWeights(folder);
   const values = fromTensors((name) => file.floats(name), classifier.layout);

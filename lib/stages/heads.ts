@@ -15,12 +15,8 @@ import {
 import { fitHead, type FittedHead } from "../engine/training/fit_head.ts";
 import { yieldToEvents } from "../engine/training/progress.ts";
 import { problemOf } from "../problems/registry.ts";
-import {
-  type AdapterStage,
-  logitsAt,
-  openAdapter,
-  startStageEngine,
-} from "./load_classifier.ts";
+import { startStageEngine } from "./engine.ts";
+import { type AdapterStage, logitsAt, openAdapter } from "./load_classifier.ts";
 import type { RankChoice } from "./settings.ts";
 
 /**
@@ -87,7 +83,7 @@ export async function fitHeads(
     const classWeights = isBalanced && balancedWeights!(tokens.labels!);
     const weights = labels.map((it) => classWeights ? classWeights[it]! : 1);
     // The fits are computed in float32, whatever the features were computed in.
-    await startStageEngine({ ...stage, params: { precision: "f32" } });
+    await startStageEngine(stage, "f32");
     for (const [i, rank] of fitted.entries()) {
       await yieldToEvents();
       stage.signal.throwIfAborted();

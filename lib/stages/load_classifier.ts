@@ -15,7 +15,6 @@ import {
 } from "../engine/models/classifier.ts";
 import type { ParameterLayout } from "../engine/models/model.ts";
 import { fromTensors, type Trainable } from "../engine/models/parameters.ts";
-import { type EngineSettings, startEngine } from "../engine/start.ts";
 import {
   evaluateRanks,
   type RankEvaluationOptions,
@@ -24,6 +23,7 @@ import type { Precision } from "../engine/tensorflow/precision.ts";
 import type { InputsOf, Stage } from "../pipeline/task.ts";
 import type { Problem } from "../problems/problem.ts";
 import { checkSameLabels, problemOf } from "../problems/registry.ts";
+import { startStageEngine } from "./engine.ts";
 import type { ADAPTER_INPUTS, RankChoice, UsageSettings } from "./settings.ts";
 
 /** The parts of a stage that starting the engine requires. */
@@ -31,18 +31,6 @@ type ComputingStage = Pick<
   Stage<{ readonly precision: Precision | "auto" }>,
   "cpus" | "runtimes" | "params"
 >;
-
-/**
- * Starts the engine with the threads and the precision of a stage.
- *
- * @returns Precision of matrix products, with `auto` resolved
- */
-export function startStageEngine(
-  { cpus, runtimes, params: { precision } }: ComputingStage,
-): Promise<Precision> {
-  const engine = runtimes.engine as unknown as EngineSettings;
-  return startEngine(engine, { cpus, precision });
-}
 
 /**
  * Loads an artifact of kind `model` as a classifier. The engine must be running.
@@ -89,7 +77,7 @@ export async function loadAdapter(
   { training, tensors, heads }: Adapter,
 ) {
   const { alpha, scaling } = training;
-  const precision = await startStageEngine(stage);
+  const precision = await startStageEngine(stage, stage.params.precision);
   const classifier = loadFolder(folder, problemOf(training), training);
   return {
     /** Of the model. */

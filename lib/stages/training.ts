@@ -40,7 +40,8 @@ import { train, type TrainingHooks } from "../engine/training/train.ts";
 import type { Stage } from "../pipeline/task.ts";
 import type { Problem } from "../problems/problem.ts";
 import { problemOf, signOf } from "../problems/registry.ts";
-import { loadFolder, startStageEngine } from "./load_classifier.ts";
+import { startStageEngine } from "./engine.ts";
+import { loadFolder } from "./load_classifier.ts";
 import { readScoredSplit, type ScoredSplit } from "./scored_split.ts";
 import type { TrainingStage } from "./settings.ts";
 
@@ -83,7 +84,7 @@ export async function runTraining(
   const problem = problemOf(info);
   const { loss } = problem;
   const classWeights = classWeightsOf(stage, problem, examples);
-  const precision = await startStageEngine(stage);
+  const precision = await startStageEngine(stage, stage.params.precision);
   const classifier = loadFolder(folder, problem, trained);
   if (classifier.layout.size === 0) {
     throw new RangeError(

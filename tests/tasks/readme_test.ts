@@ -2,20 +2,23 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Task } from "../../lib/pipeline/task.ts";
+import { bundleTasks } from "../../lib/scheduler/bundle.ts";
 import { callMain } from "../cli/project.ts";
 
 const ROOT = join(import.meta.dirname!, "../..");
 const TASKS = join(ROOT, "tasks");
 const readme = Deno.readTextFileSync(join(TASKS, "README.md"));
 
-/** The code block of a language. */
-function block(language: string): string {
-  const found = [
+/** The code blocks of a language. */
+function blocks(language: string): string[] {
+  return [
     ...readme.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, "gms")),
-  ];
-  assertEquals(found.length, 1, `blocks of ${language}`);
-  return found[0]![1]!;
+  ].map(([, block]) => block!);
 }
+
+const [filterData, smooth, ...otherModules] = blocks("ts");
+const [shortTexts, ...otherPipelines] = blocks("yaml");
+assertEquals([...otherModules, ...otherPipelines], []);
 
 /** Names in backticks, without marks of optional and repeated inputs. */
 const namesIn = (cell: string) =>
@@ -51,7 +54,7 @@ Deno.test("tasks/README.md adds a task that runs in its pipeline", async () => {
   try {
     const tasks = join(folder, "tasks");
     await Deno.mkdir(tasks);
-    const example = block("ts");
+    const example = filterData!;
     assert(example.trim().split("\n").length <= 32);
     const modules = {
       "fetch-glue": await Deno.readTextFile(join(TASKS, "fetch-glue.ts")),
@@ -64,7 +67,7 @@ Deno.test("tasks/README.md adds a task that runs in its pipeline", async () => {
       );
     }
     const file = join(folder, "short-texts.yaml");
-    await Deno.writeTextFile(file, block("yaml"));
+    await Deno.writeTextFile(file, shortTexts!);
     const out = join(folder, "out");
     const { code, stdout, stderr } = await callMain(
       ...["pipeline", file, "--tasks", tasks, "--out", out],
@@ -77,6 +80,41 @@ Deno.test("tasks/README.md adds a task that runs in its pipeline", async () => {
     for (const line of lines("short")) {
       assertMatch(JSON.parse(line).text, /^\S+( \S+){0,7}$/);
     }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("tasks/README.md adds a task that computes with tfjs, which runs as a stage on libtensorflow", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const tasks = join(folder, "tasks");
+    await Deno.mkdir(tasks);
+    await Deno.writeTextFile(
+      join(tasks, "smooth.ts"),
+      smooth!.replaceAll('"../lib/', `"${pathToFileURL(ROOT)}/lib/`),
+    );
+    const file = join(folder, "smoothed.yaml");
+    await Deno.writeTextFile(
+      file,
+      "name: smoothed\ndescription: Smooth a series\nstages:\n" +
+        "  smooth: { task: smooth, with: { series: [0, 3, 6, 0, 0] } }\n",
+    );
+    const out = join(folder, "out");
+    const { code, stdout, stderr } = await callMain(
+      ...["pipeline", file, "--tasks", tasks, "--out", out],
+      ...["--engine", "tensorflow"],
+    );
+    assertEquals(code, 0, stdout + stderr);
+    const written = join(out, "smoothed", "smooth", "series.json");
+    assertEquals(
+      JSON.parse(Deno.readTextFileSync(written)).map(Math.fround),
+      [1, 3, 3, 2, 0].map(Math.fround),
+    );
+    // The task and the kernels share one copy of tfjs-core.
+    const module = pathToFileURL(join(tasks, "smooth.ts")).href;
+    const bundle = (await bundleTasks([module], ROOT)).get(module)!.text;
+    assertEquals(bundle.match(/^\/\/ .*\/tfjs-core\/.*$/gm)?.length, 1);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
