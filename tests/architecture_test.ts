@@ -59,10 +59,8 @@ const KNOWS: Readonly<Record<string, readonly string[]>> = {
     "lib/problems",
   ],
   "lib/peft": ["lib/artifacts", "lib/engine", "lib/problems"],
-  "lib/ranks": ["lib/artifacts", "lib/engine", "lib/report"],
   "lib/stages": [
     "lib/onnx",
-    "lib/ranks",
     "lib/hub",
     "lib/artifacts",
     "lib/peft",
@@ -220,7 +218,7 @@ Deno.test("a run with nothing to do loads no module of Node.js, which take 6 to 
 });
 
 Deno.test("what small stages load needs no module of Node.js, which take 15 to 50 ms", () => {
-  const shared = /^lib\/(artifacts|onnx|peft|ranks|stages|text)\//;
+  const shared = /^lib\/(artifacts|onnx|peft|stages|text)\//;
   assertEquals(
     all.filter(({ path, text }) =>
       shared.test(path) && / from "node:/.test(text)
@@ -232,7 +230,7 @@ Deno.test("what small stages load needs no module of Node.js, which take 15 to 5
 
 Deno.test("the README of a room ends with its decisions", () => {
   // Those of the command line and of small rooms are in lib/README.md.
-  const elsewhere = ["lib/cli", "lib/benchmarks", "lib/pypi", "lib/ranks"];
+  const elsewhere = ["lib/cli", "lib/benchmarks", "lib/pypi"];
   const rooms = Object.keys(KNOWS).filter((it) => !elsewhere.includes(it));
   const lastHeading = (room: string) =>
     Deno.readTextFileSync(join(ROOT, room, "README.md"))

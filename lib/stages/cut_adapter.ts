@@ -15,10 +15,7 @@ import { scaleAt } from "../engine/adapters/scale.ts";
 import { encoderTensors } from "../engine/models/parameters.ts";
 import type { InputArtifact, InputsOf, Stage } from "../pipeline/task.ts";
 import { problemOf } from "../problems/registry.ts";
-import {
-  NoRecommendationError,
-  recommendedRank,
-} from "../ranks/recommended_rank.ts";
+import { NoRecommendationError, recommendedRank } from "./recommended_rank.ts";
 import type { CUT_INPUTS, RankSettings } from "./settings.ts";
 
 /** A stage that exports or merges an adapter. */

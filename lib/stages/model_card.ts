@@ -20,10 +20,7 @@ import {
 } from "../engine/schedules/registry.ts";
 import { servedScript, type Usage } from "../onnx/usage.ts";
 import { problemOf } from "../problems/registry.ts";
-import {
-  type ReportedScore,
-  reportedScores,
-} from "../ranks/recommended_rank.ts";
+import { type ReportedScore, reportedScores } from "./recommended_rank.ts";
 import { figureName } from "../report/figure_names.ts";
 import {
   exactPercent,

@@ -8,7 +8,7 @@ import {
 import { join } from "node:path";
 import type { Training } from "../../lib/artifacts/training.ts";
 import type { Comparison, MethodSummary } from "../../lib/report/report.ts";
-import { NoRecommendationError } from "../../lib/ranks/recommended_rank.ts";
+import { NoRecommendationError } from "../../lib/stages/recommended_rank.ts";
 import exportAdapter from "../../tasks/export-adapter.ts";
 import merge from "../../tasks/merge.ts";
 import {
