@@ -14,7 +14,8 @@ import {
 import { join } from "../files/paths.ts";
 import { SlurmClient, SlurmError } from "./client.ts";
 import { SlurmJob } from "./job.ts";
-import { batchScript, quoted, readEnd, writeScript } from "./script.ts";
+import { shellWord } from "../files/shell_word.ts";
+import { batchScript, readEnd, writeScript } from "./script.ts";
 import {
   kindOf,
   sbatchOptions,
@@ -174,7 +175,7 @@ export class Slurm implements Executor {
    */
   async submitScheduler(args: readonly string[], log: string): Promise<string> {
     Deno.openSync(log, { append: true, create: true, mode: 0o600 }).close();
-    const command = [Deno.execPath(), ...args].map(quoted).join(" ");
+    const command = [Deno.execPath(), ...args].map(shellWord).join(" ");
     const script = `#!/bin/bash\nexec ${command}\n`;
     const options = schedulerOptions(this.settings, log);
     return await this.#client.submit(options, script);

@@ -1,4 +1,5 @@
 /** The script of a job, and the files in its folder by which it tells how it began and ended. */
+import { shellWord } from "../files/shell_word.ts";
 import { join } from "node:path";
 import type { Job } from "../scheduler/executors/executor.ts";
 import { entriesBelow, readIfThere } from "../files/files.ts";
@@ -29,7 +30,7 @@ export interface End {
 export function batchScript(folders: readonly string[]): string {
   return `#!/bin/bash
 folders=(
-${folders.map(quoted).join("\n")}
+${folders.map(shellWord).join("\n")}
 )
 cd "\${folders[\${SLURM_ARRAY_TASK_ID:-0}]}" && exec /bin/bash ./job.sh
 `;
@@ -54,11 +55,11 @@ export function writeScript(
   const { CUDA_VISIBLE_DEVICES: _, ...env } = job.env;
   const values: Record<string, string> = {
     ENV: Object.entries(env)
-      .map(([name, value]) => quoted(`${name}=${value}`)).join(" "),
-    COMMAND: [Deno.execPath(), ...job.args].map(quoted).join(" "),
+      .map(([name, value]) => shellWord(`${name}=${value}`)).join(" "),
+    COMMAND: [Deno.execPath(), ...job.args].map(shellWord).join(" "),
     GPUS: seesGpus ? "1" : "",
-    MACHINE: quoted(machine),
-    ALIVE: quoted(alive),
+    MACHINE: shellWord(machine),
+    ALIVE: shellWord(alive),
     BEAT: String(pace.beat),
     GRACE: String(pace.grace),
   };
@@ -153,11 +154,6 @@ trap '' TERM USR1 USR2
 kill -KILL -- "-$child"
 finish "$code"
 `;
-
-/** A text as a word of a shell. */
-export function quoted(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`;
-}
 
 /** True if a job has begun. */
 export function hasBegun(folder: string): boolean {

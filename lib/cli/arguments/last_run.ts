@@ -13,6 +13,7 @@ import {
   relativeIfBelow,
   resolve,
 } from "../../files/paths.ts";
+import { shellWord } from "../../files/shell_word.ts";
 import { Arguments, readOptions, UsageError } from "./arguments.ts";
 import {
   givenWords,
@@ -20,7 +21,6 @@ import {
   outOf,
   OWN_DATA,
   PROJECT,
-  quoted,
 } from "./options.ts";
 
 /** What is kept of a run, as JSON. */
@@ -97,7 +97,7 @@ export function asLastRun(args: Arguments): Arguments {
   );
   const words = givenWords(new Arguments([], taken));
   if (words.length > 0) {
-    console.error(`As in the last run: ${words.map(quoted).join(" ")}`);
+    console.error(`As in the last run: ${words.map(shellWord).join(" ")}`);
   }
   return new Arguments(
     args.positionals,

@@ -1,3 +1,4 @@
+import { shellWord } from "../../files/shell_word.ts";
 import { defaultSettings, type Settings } from "../../scheduler/settings.ts";
 import { isFull, removeFolder, statIfThere } from "../../files/files.ts";
 import { isLocked, tryLockFile } from "../../files/locks.ts";
@@ -272,7 +273,7 @@ export function commandLine(
   options = KEY_OPTIONS,
 ): string {
   return ["deno", "task", ...words, ...givenWords(args, options)]
-    .map(quoted).join(" ");
+    .map(shellWord).join(" ");
 }
 
 /** Those of some options that these arguments have, as words of a command line. */
@@ -284,13 +285,6 @@ export function givenWords(args: Arguments, options = KEY_OPTIONS): string[] {
         ? [flag]
         : args.values(name).flatMap((value) => [flag, value]);
     });
-}
-
-/** A word of a command line, quoted for sh, bash, zsh and fish if it must be. */
-export function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word)
-    ? word
-    : `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
 /** The folder of the task modules, absolute. */

@@ -1,3 +1,4 @@
+import { shellWord } from "../../files/shell_word.ts";
 import {
   type Column,
   inspectTable,
@@ -28,12 +29,7 @@ import {
   UsageError,
 } from "../arguments/arguments.ts";
 import { findPipeline } from "../arguments/open_pipeline.ts";
-import {
-  checkFolder,
-  OWN_DATA,
-  PROJECT,
-  quoted,
-} from "../arguments/options.ts";
+import { checkFolder, OWN_DATA, PROJECT } from "../arguments/options.ts";
 import { count } from "../terminal/messages.ts";
 import { writeOut } from "../terminal/renderer.ts";
 import { schemaText } from "./schema.ts";
@@ -89,7 +85,7 @@ export const initCommand = command`
   const isLabelled = label !== undefined ||
     columns.some((it) => LABELS.includes(it.toLowerCase()));
   if (settings !== undefined && !isLabelled) {
-    const train = quoted(given!);
+    const train = shellWord(given!);
     throw new UsageError(
       `"${given}" has texts to write, and no labels: run "deno task pipeline e2e -S train=${train} -S validation=null ${settings}", or name the column of the labels with --label`,
     );
@@ -112,7 +108,7 @@ export const initCommand = command`
   write(file, head + pipeline, target, args.has("force"));
   Deno.mkdirSync(dirname(schema), { recursive: true });
   writeDurably(schema, await schemaText(resolve(PROJECT, "tasks")));
-  const command = quoted(args.has("to") ? target : name);
+  const command = shellWord(args.has("to") ? target : name);
   writeOut(asTyped(`${summary(given!, data, described).join("\n")}
 
 Wrote ${target}. See what it would do, then run it:
@@ -173,7 +169,7 @@ function summary(file: string, path: string, table: Described): string[] {
     ...(pair ? [`  pair    ${lengths(pair)}`] : []),
     `  label   "${oneLine(label.name)}", ${table.labels}`,
     ...unused.slice(0, MAX_LISTED).map((it) => {
-      const remedy = `: read it too by --pair ${quoted(oneLine(it.name))}`;
+      const remedy = `: read it too by --pair ${shellWord(oneLine(it.name))}`;
       return `  unused  ${lengths(it)}${pair ? "" : remedy}`;
     }),
     ...more > 0 ? [`  unused  ${count(more, "more column")} of texts`] : [],

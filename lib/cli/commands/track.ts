@@ -1,4 +1,5 @@
 import { join } from "../../files/paths.ts";
+import { shellWord } from "../../files/shell_word.ts";
 import type { RecordedRun } from "../../track/recorded_runs.ts";
 import {
   type Arguments,
@@ -12,7 +13,6 @@ import {
   JSON_LINES,
   OUT,
   outOf,
-  quoted,
   shortPath,
   stageCommand,
   TASKS,
@@ -74,7 +74,7 @@ export const trackCommand = command`
       ...present > 0 ? [`${present} already there`] : [],
     ].join("; ");
     const hint = to === "tensorboard"
-      ? `\nShow it with "tensorboard --logdir ${quoted(target)}"`
+      ? `\nShow it with "tensorboard --logdir ${shellWord(target)}"`
       : "";
     const counts = { added, replaced, present };
     writeLine(args, { type: "tracked", to, target, ...counts }, text + hint);

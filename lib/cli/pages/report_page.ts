@@ -1,3 +1,4 @@
+import { shellWord } from "../../files/shell_word.ts";
 import { thisHost } from "../../engine/install/host.ts";
 import { type Graph, groupStages } from "../../pipeline/graph.ts";
 import type { Event } from "../../scheduler/events.ts";
@@ -19,7 +20,7 @@ import { join } from "../../files/paths.ts";
 import { linkFingerprint } from "../../files/fingerprints.ts";
 import type { Store } from "../../store/store.ts";
 import { type Arguments, asTyped } from "../arguments/arguments.ts";
-import { givenWords, outOf, PROJECT, quoted } from "../arguments/options.ts";
+import { givenWords, outOf, PROJECT } from "../arguments/options.ts";
 import { duration } from "../terminal/messages.ts";
 import { barContent, stageGraph } from "./stage_graph.ts";
 
@@ -47,13 +48,13 @@ export async function writePages(
 ): Promise<void> {
   const facts: RunFacts = {
     pipeline: graph.pipeline,
-    exporting: asTyped(`deno task export ${quoted(args.positionals[0]!)}`),
+    exporting: asTyped(`deno task export ${shellWord(args.positionals[0]!)}`),
     options: givenWords(args),
     header: listHtml({
       Pipeline: graph.pipeline,
       Date: dateText(new Date().toISOString()),
       Commit: await commitOf(PROJECT),
-      Command: asTyped(["deno", "task", ...Deno.args].map(quoted).join(" ")),
+      Command: asTyped(["deno", "task", ...Deno.args].map(shellWord).join(" ")),
     }),
     section: runSection(graph, stages, store),
   };
