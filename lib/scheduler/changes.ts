@@ -1,5 +1,5 @@
 import { canonicalJson, quickChecksum } from "../files/digest.ts";
-import type { KeyParts, Manifest } from "../store/manifests.ts";
+import { byDotPath, type KeyParts, type Manifest } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
 import { bundleTasks, placesOf, sectionsOf } from "./bundle.ts";
 
@@ -22,7 +22,7 @@ export async function changes(
 ): Promise<Change[]> {
   return [
     ...await codeChanges(before.code, after.code, store),
-    ...compare("param", flat(before.params), flat(after.params)),
+    ...compare("param", texts(before.params), texts(after.params)),
     ...await sourceChanges(before.sources, after.sources, store),
     ...compare("input", inputs(before.inputs), inputs(after.inputs)),
     ...compare("runtime", before.runtimes, after.runtimes),
@@ -109,13 +109,10 @@ async function sourceChanges(
 }
 
 /** Parameters by their dot paths, as JSON. */
-function flat(params: KeyParts["params"], prefix = ""): Named {
-  const members = Object.entries(params).map(([name, value]) =>
-    typeof value === "object" && value !== null && !Array.isArray(value)
-      ? flat(value as KeyParts["params"], `${prefix}${name}.`)
-      : { [prefix + name]: canonicalJson(value) }
+function texts(params: KeyParts["params"]): Named {
+  return Object.fromEntries(
+    byDotPath(params).map(([path, value]) => [path, canonicalJson(value)]),
   );
-  return Object.assign({}, ...members);
 }
 
 /** What the task sees of each input, as text. */

@@ -38,6 +38,19 @@ export interface KeyParts {
   readonly runtimes: Readonly<Record<string, string>>;
 }
 
+/** Parameters by dot path: those of nested mappings one by one, lists as a whole. */
+export function byDotPath(
+  params: Readonly<Record<string, unknown>>,
+): [path: string, value: unknown][] {
+  return Object.entries(params).flatMap(([name, value]) => {
+    const isMapping = typeof value === "object" && value !== null &&
+      !Array.isArray(value);
+    if (!isMapping) return [[name, value]];
+    return byDotPath(value as Readonly<Record<string, unknown>>)
+      .map(([path, inner]): [string, unknown] => [`${name}.${path}`, inner]);
+  });
+}
+
 /** Record of a successful run of a stage. */
 export type Manifest =
   & { readonly version: typeof MANIFEST_VERSION; readonly parts: KeyParts }

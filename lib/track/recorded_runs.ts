@@ -1,9 +1,8 @@
 import type { Training } from "../artifacts/training.ts";
 import type { ScoresFile } from "../artifacts/scores.ts";
 import { learningRateAt } from "../engine/training/adamw.ts";
-import type { Manifest } from "../store/manifests.ts";
+import { byDotPath, type Manifest } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
-import { flattened } from "./results.ts";
 
 /** A training or an evaluation whose result is in the cache, in the terms of experiment trackers. */
 export interface RecordedRun {
@@ -176,7 +175,7 @@ function runOf(
     started: start,
     ended: start + 1000 * seconds,
     params: Object.fromEntries(
-      Object.entries(settings).flatMap((it) => flattened(...it))
+      byDotPath(settings)
         .filter(([, value]) => value !== null && value !== undefined)
         // Lists are written as JSON.
         .map(([name, value]) => [

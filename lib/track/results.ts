@@ -1,10 +1,39 @@
 /** The results in a cache, with the parameters and costs of everything that each was made from. */
 import { SCORES_FILES, type ScoresFile } from "../artifacts/scores.ts";
-import type { Manifest } from "../store/manifests.ts";
+import { byDotPath, type Manifest } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
 
-/** A result with the parameters and costs of all results that it was made from. */
-export type Row = Awaited<ReturnType<Results["row"]>>;
+/**
+ * A result with the parameters and costs of all results that it was made from;
+ * `deno task runs --json` prints it.
+ */
+export interface Row {
+  readonly pipeline: string;
+  readonly stage: string;
+  /** True if the output folder shows it. */
+  readonly current: boolean;
+  readonly key: string;
+  /** ISO date and time. */
+  readonly started: string;
+  /**
+   * Parameters of the stage and of all that it was made from, by
+   * `TASK.PARAMETER`, with mappings flattened, and its sources, runtimes and code.
+   */
+  readonly params: Readonly<Record<string, unknown>>;
+  /** From `scores.json`; empty for other results. */
+  readonly ranks: ScoresFile["ranks"];
+  /** What the stage reported. */
+  readonly metrics: Manifest["metrics"];
+  readonly seconds: {
+    readonly stage: number;
+    /** Of the training that it scores. */
+    readonly training?: number;
+    /** Of all results that it was made from. */
+    readonly total: number;
+  };
+  /** Bytes of the adapter or classifier that it scores, else of its own files. */
+  readonly size: number;
+}
 
 /** A result of a stage; another pipeline may have made it. */
 interface StageResult {
@@ -50,7 +79,7 @@ export class Results {
   }
 
   /** A row of the table. */
-  async row({ manifest, ...result }: StageResult) {
+  async row({ manifest, ...result }: StageResult): Promise<Row> {
     const { key, started, metrics, seconds, files } = manifest;
     const chain = this.#chain(manifest);
     const scored = isScored(manifest)
@@ -62,29 +91,29 @@ export class Results {
       ...result,
       key,
       started,
-      /** Parameters of the stage and of all that it was made from, by `TASK.PARAMETER`, with mappings flattened, and its sources, runtimes and code. */
       params: Object.fromEntries(
         chain.toReversed().flatMap(({ task, parts }) => {
           const { params, sources, runtimes, code } = parts;
           const contents = Object.entries(sources)
             .map(([name, it]) => [name, `content ${it.slice(0, 8)}`]);
-          return flattened(task, {
-            ...{ ...params, ...Object.fromEntries(contents), ...runtimes },
-            code: code.slice(0, 8),
+          return byDotPath({
+            [task]: {
+              ...params,
+              ...Object.fromEntries(contents),
+              ...runtimes,
+              code: code.slice(0, 8),
+            },
           });
         }),
       ),
-      /** From `scores.json`; empty for other results. */
       ranks: await this.#scores(manifest),
       metrics,
-      /** Durations of the stage itself, of the training that it scores, and of all results that it was made from. */
       seconds: {
         stage: seconds,
         ...(training !== undefined && { training }),
         // As the durations of stages are.
         total: Number(total.toFixed(3)),
       },
-      /** Bytes of the adapter or classifier that it scores, else of its own files. */
       size: (scored?.files ?? files).reduce((sum, { size }) => sum + size, 0),
     };
   }
@@ -133,12 +162,3 @@ const [SCORES] = SCORES_FILES;
 
 /** Metric with the seconds of a training over all attempts. */
 export const TRAINING = "training_seconds";
-
-/** A value by its name, or the values of a mapping and of nested mappings by dot path. */
-export function flattened(name: string, value: unknown): [string, unknown][] {
-  return typeof value === "object" && value !== null && !Array.isArray(value)
-    ? Object.entries(value).flatMap(([key, it]) =>
-      flattened(`${name}.${key}`, it)
-    )
-    : [[name, value]];
-}

@@ -10,6 +10,7 @@ import {
 import { readYaml } from "../../pipeline/read.ts";
 import { MERGE_KEY } from "../../pipeline/references.ts";
 import { join } from "../../files/paths.ts";
+import { byDotPath } from "../../store/manifests.ts";
 import {
   type Arguments,
   asTyped,
@@ -116,7 +117,7 @@ export async function outlineOf(nameOrFile: string, tasks: string) {
     name: typeof name === "string" ? name : nameOrFile,
     description: typeof description === "string" ? description : "",
     /** By dot path, as `-S` sets them. */
-    parameters: flattened(params).map(([name, value]) => ({
+    parameters: byDotPath(params).map(([name, value]) => ({
       name,
       value,
       /** Its comment in the file, else the description of the task's parameter. */
@@ -157,16 +158,6 @@ async function paramComments(text: string): Promise<Map<string, string>> {
   };
   visit(parseDocument(text).get("params", true), "");
   return found;
-}
-
-/** Parameters by dot path; mappings are flattened by one level. */
-function flattened(params: Mapping): [string, unknown][] {
-  return Object.entries(params).flatMap(([name, value]) =>
-    isMapping(value)
-      ? Object.entries(value)
-        .map(([key, inner]): [string, unknown] => [`${name}.${key}`, inner])
-      : [[name, value]]
-  );
 }
 
 /**

@@ -5,7 +5,12 @@ import { readYaml } from "../../pipeline/read.ts";
 import { signOf } from "../../problems/registry.ts";
 import { openStore } from "../../scheduler/context.ts";
 import { holdOff } from "../../store/cleanup.ts";
-import { command, UsageError, wrap } from "../arguments/arguments.ts";
+import {
+  type Arguments,
+  command,
+  UsageError,
+  wrap,
+} from "../arguments/arguments.ts";
 import {
   findPipeline,
   matchingStages,
@@ -87,15 +92,20 @@ export const runsCommand = command`
   }
   if (by) rows.sort((a, b) => order(by.value(a), by.value(b)));
   const sorted = args.has("reverse") ? rows.toReversed() : rows;
-  const lines = args.has("json")
-    ? sorted.map((it) => JSON.stringify(it))
-    : isCsv
-    ? csv(columns, sorted)
-    : sorted.length === 0
-    ? ["No scored results yet; name stages to compare other results"]
-    : table(columns, sorted);
+  const lines = linesOf(sorted, columns, args);
   writeOut(lines.map((it) => `${it}\n`).join(""));
 });
+
+function linesOf(
+  rows: readonly Row[],
+  columns: readonly Column[],
+  args: Arguments,
+): string[] {
+  if (args.has("json")) return rows.map((row) => JSON.stringify(row));
+  if (args.has("csv")) return csv(columns, rows);
+  if (rows.length > 0) return table(columns, rows);
+  return ["No scored results yet; name stages to compare other results"];
+}
 
 /** The name under which results of a pipeline are stored; its file may be gone. */
 async function nameOf(given: string): Promise<string> {
@@ -114,14 +124,46 @@ interface Column {
   readonly value: (row: Row) => Cell;
   /** Whether the table shows what differs in long texts only. */
   readonly isLong?: boolean;
+  /** Text of a number in the table. */
   readonly show?: (value: number) => string;
+  /**
+   * When the table has it: also if it is too narrow for all columns, if rows
+   * differ, or never; by default if there is room.
+   */
+  readonly inTable?: "always" | "differing" | "never";
+  /** Heading and cell of the table, if they are others. */
+  readonly marked?: {
+    readonly heading: string;
+    readonly text: (row: Row) => string;
+  };
 }
 
 const FIRST: readonly Column[] = [
-  { name: "started", value: ({ started }) => started },
-  { name: "current", value: ({ current }) => current },
-  { name: "pipeline", value: ({ pipeline }) => pipeline },
-  { name: "stage", value: ({ stage }) => stage },
+  {
+    name: "started",
+    value: ({ started }) => started,
+    inTable: "always",
+    marked: {
+      heading: "  started",
+      text: ({ current, started }) =>
+        `${current ? "*" : " "} ${localTime(started)}`,
+    },
+  },
+  {
+    name: "current",
+    value: ({ current }) => current,
+    inTable: "never",
+  },
+  {
+    name: "pipeline",
+    value: ({ pipeline }) => pipeline,
+    inTable: "differing",
+  },
+  {
+    name: "stage",
+    value: ({ stage }) => stage,
+    inTable: "always",
+  },
 ];
 
 const LAST: readonly Column[] = [
@@ -200,20 +242,26 @@ function scoreColumns(rows: readonly Row[]): Column[] {
   const scores = scoreNames(rows);
   if (scores.length > 0) {
     return [
-      ...scores.map((name): Column => ({
+      ...scores.map((name, i): Column => ({
         name,
         value: (row) => best(row)?.metrics[name] ?? undefined,
         show: (score) => score.toFixed(4),
+        ...(i === 0 && { inTable: "always" }),
       })),
-      { name: "bestRank", value: (row) => best(row)?.rank },
+      {
+        name: "bestRank",
+        value: (row) => best(row)?.rank,
+        inTable: "always",
+      },
     ];
   }
   const metrics = new Set(rows.flatMap(({ metrics }) => Object.keys(metrics)));
   metrics.delete(TRAINING);
-  return [...metrics].map((name) => ({
+  return [...metrics].map((name, i) => ({
     name,
     value: ({ metrics }) => metrics[name],
     show: (value) => String(Number(value.toPrecision(5))),
+    ...(i === 0 && { inTable: "always" }),
   }));
 }
 
@@ -231,7 +279,10 @@ function rankColumns(rows: readonly Row[]): Column[] {
 
 /** Orders cells: absent ones, numbers, then texts. */
 function order(a: Cell, b: Cell): number {
-  if (typeof a === typeof b) return a! < b! ? -1 : a! > b! ? 1 : 0;
+  if (typeof a === typeof b) {
+    if (a! < b!) return -1;
+    return a! > b! ? 1 : 0;
+  }
   const kinds = ["undefined", "number", "boolean", "string"];
   return kinds.indexOf(typeof a) - kinds.indexOf(typeof b);
 }
@@ -249,54 +300,70 @@ function csv(columns: readonly Column[], rows: readonly Row[]): string[] {
  * those at the right are left out: costs, further scores, parameters.
  */
 function table(columns: readonly Column[], rows: readonly Row[]): string[] {
-  const started: Column = {
-    name: "  started",
-    value: ({ current, started }) =>
-      `${current ? "*" : " "} ${localTime(started)}`,
-  };
-  const shown = columns.flatMap((column) => {
-    const { name, value } = column;
-    if (name === "started") return started;
-    if (name === "pipeline" && !differs(column, rows)) return [];
-    const hasCells = rows.some((row) => (value(row) ?? "") !== "");
-    return name !== "current" && hasCells ? column : [];
-  }).map(({ name, value, show, isLong }) => {
-    const values = rows.map((row) => value(row) ?? "");
-    const cells = values.map((it) =>
-      printable(typeof it === "number" && show ? show(it) : String(it))
-    );
-    return {
-      name,
-      texts: [name, ...isLong ? shortened(cells) : cells],
-      isNumber: values.every((it) => it === "" || typeof it === "number"),
-    };
-  });
   const width = Deno.stdout.isTerminal()
     ? Deno.consoleSize().columns
     : Infinity;
-  const [score] = scoreColumns(rows);
-  const needed = ["  started", "stage", "bestRank", score?.name];
-  const isWide = () =>
-    shown.reduce(
-      (sum, { texts }) => sum + Math.max(...texts.map((it) => it.length)) + 2,
-      -2,
-    ) > width;
+  const shown = columns.filter((column) => isShown(column, rows))
+    .map((column) => tableColumn(column, rows));
   const left: string[] = [];
-  while (isWide()) {
-    const at = shown.findLastIndex(({ name }) => !needed.includes(name));
-    if (at < 0) break;
-    left.unshift(...shown.splice(at, 1).map(({ name }) => name));
+  while (widthOf(shown) > width) {
+    const last = shown.findLastIndex(({ isRequired }) => !isRequired);
+    if (last < 0) break;
+    left.unshift(shown[last]!.name);
+    shown.splice(last, 1);
   }
-  return [
-    ...tableLines(
-      shown.map(({ texts }) => texts),
-      (column) => shown[column]!.isNumber,
-      width,
-    ),
-    ...left.length === 0
-      ? []
-      : wrap(`Left out: ${left.join(", ")}; --csv has all columns`, width),
-  ];
+  const lines = tableLines(
+    shown.map(({ texts }) => texts),
+    (column) => shown[column]!.isNumber,
+    width,
+  );
+  if (left.length === 0) return lines;
+  const note = `Left out: ${left.join(", ")}; --csv has all columns`;
+  return [...lines, ...wrap(note, width)];
+}
+
+function isShown(column: Column, rows: readonly Row[]): boolean {
+  if (column.inTable === "never") return false;
+  if (column.inTable === "differing") return differs(column, rows);
+  return rows.some((row) => (column.value(row) ?? "") !== "");
+}
+
+/** A column of the table. */
+interface TableColumn {
+  readonly name: string;
+  /** The heading, then a text for each row. */
+  readonly texts: readonly string[];
+  readonly isNumber: boolean;
+  /** Whether a narrow table has it too. */
+  readonly isRequired: boolean;
+}
+
+function tableColumn(column: Column, rows: readonly Row[]): TableColumn {
+  const { name, value, show, isLong, inTable, marked } = column;
+  const values = rows.map((row) => value(row) ?? "");
+  const cells = marked
+    ? rows.map(marked.text)
+    : values.map((it) =>
+      printable(typeof it === "number" && show ? show(it) : String(it))
+    );
+  return {
+    name,
+    texts: [
+      marked?.heading ?? name,
+      ...isLong ? shortened(cells) : cells,
+    ],
+    isNumber: values.every((it) => it === "" || typeof it === "number"),
+    isRequired: inTable === "always",
+  };
+}
+
+/** Width of a table with two blanks between its columns. */
+function widthOf(columns: readonly TableColumn[]): number {
+  const widths = columns.map(({ texts }) =>
+    Math.max(...texts.map(({ length }) => length))
+  );
+  const gaps = 2 * (columns.length - 1);
+  return widths.reduce((sum, width) => sum + width, gaps);
 }
 
 const MAX_CELL = 24;
