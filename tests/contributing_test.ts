@@ -90,27 +90,6 @@ Deno.test("the jobs of the workflow run each part of .ci/run once", async () => 
   );
 });
 
-Deno.test("each group of tests has the folder of its name, and one has the others", () => {
-  const { tasks } = JSON.parse(textOf("deno.json")) as {
-    tasks: Record<string, { command?: string; dependencies?: string[] }>;
-  };
-  const groups = tasks["test:all"]!.dependencies!;
-  const folders = groups.map((it) => it.replace("test:", "tests/"))
-    .filter((it) => it !== "tests/others");
-  const start =
-    "npm_lifecycle_event= deno test -A --no-check --unstable-lazy-dynamic-imports";
-  for (const group of groups) {
-    const folder = group === "test:others"
-      ? "tests/"
-      : group.replace("test:", "tests/");
-    const within = group === "test:others"
-      ? ["tests/long", ...folders.filter((it) => !it.startsWith("tests/cli/"))]
-      : folders.filter((it) => it.startsWith(`${folder}/`));
-    const ignored = within.length === 0 ? "" : ` --ignore=${within}`;
-    assertEquals(tasks[group]!.command, `${start}${ignored} ${folder}`);
-  }
-});
-
 Deno.test("templates ask for setup --check and a log", () => {
   for (
     const path of [

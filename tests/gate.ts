@@ -7,9 +7,8 @@ if (Deno.args.length > 0) {
     `Usage: deno task ok
 
 Run the gate: ${STEPS.map((it) => `deno ${it}`).join(", ")}.
-It takes five minutes on two idle processors. Tests of one area:
-deno task test:engine, test:tasks, test:scheduler, test:slurm,
-test:cli/commands, test:cli or test:others.`,
+It takes five minutes on two idle processors. "deno task test --help" lists
+the groups of tests, which run alone as well.`,
   );
   Deno.exit(help ? 0 : 2);
 }

@@ -6,6 +6,7 @@ import {
   readArguments,
   UsageError,
 } from "../../lib/cli/arguments/arguments.ts";
+import { command as bytes } from "./bytes/bench.ts";
 import { command as epoch } from "./epoch/bench.ts";
 import { command as first } from "./first/bench.ts";
 import { command as generate } from "./generate/bench.ts";
@@ -19,6 +20,7 @@ import { command as step } from "./step/bench.ts";
 import { command as sweep } from "./sweep/bench.ts";
 
 const commands: readonly Command[] = [
+  bytes,
   epoch,
   first,
   generate,

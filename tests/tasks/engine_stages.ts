@@ -22,7 +22,12 @@ export interface EngineStages {
   /** The artifacts that trainings and evaluations need. */
   readonly given: { readonly model: string; readonly tokens: string };
   /** Runs a task, which must succeed, in this process, where the engine is started once; gives the folder of its artifact. */
-  run(task: string, params: Params, inputs?: Inputs): Promise<string>;
+  run(
+    task: string,
+    params: Params,
+    inputs?: Inputs,
+    given?: Partial<Stage<never>>,
+  ): Promise<string>;
   /** Runs a task in this process, whether it succeeds or not: its log, or why it failed. */
   attempt(
     task: string,

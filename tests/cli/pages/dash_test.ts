@@ -99,7 +99,11 @@ export default {
     assertEquals(code, 0);
   }
   assertMatch(project.read("out/test/report.html"), /The word two/);
-  await using dash = await ServedPage.start("dash", project);
+  await using dash = await ServedPage.start(
+    "dash",
+    project,
+    ...["-S", "word=one"],
+  );
   assertEquals((await dash.ask("state")).report.stage, "report");
   const report = await fetch(`${dash.url}report?stage=report`);
   assertMatch(await report.text(), /The word one/);

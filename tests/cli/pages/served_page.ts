@@ -9,9 +9,13 @@ export class ServedPage implements AsyncDisposable {
   ) {}
 
   /** Starts a command on the pipeline of a project. */
-  static start(command: string, project: CliProject): Promise<ServedPage> {
+  static start(
+    command: string,
+    project: CliProject,
+    ...words: readonly string[]
+  ): Promise<ServedPage> {
     return ServedPage.of(
-      ...[command, project.path("test.yaml")],
+      ...[command, project.path("test.yaml"), ...words],
       ...["--tasks", project.path("tasks"), "--out", project.path("out")],
     );
   }
