@@ -1,6 +1,22 @@
-import type { BuildFailure, OnLoadResult, Plugin } from "esbuild";
+import type {
+  BuildFailure,
+  ImportKind,
+  OnLoadResult,
+  OnResolveArgs,
+  OnResolveResult,
+  Plugin,
+  PluginBuild,
+} from "esbuild";
+import type { SourceMapping } from "node:module";
 import { digest } from "../files/digest.ts";
-import { basename, dirname, fromFileUrl, relative } from "../files/paths.ts";
+import { fingerprint } from "../files/fingerprints.ts";
+import {
+  basename,
+  dirname,
+  fromFileUrl,
+  join,
+  relative,
+} from "../files/paths.ts";
 import {
   compiled,
   type Module,
@@ -23,12 +39,32 @@ export const CHILD = new URL("./child.ts", import.meta.url).href;
 /** Name of {@linkcode CHILD} in a bundle. */
 const CHILD_NAME = "scheduler:child.ts";
 
-/** Namespaces of esbuild: modules as Deno resolves them, and packages. */
+/**
+ * Namespaces of esbuild: ES modules and CommonJS modules as Deno resolves them,
+ * entries of packages (see {@linkcode Modules}), and files of packages.
+ */
 const CODE = "code";
+const COMMONJS = "commonjs";
+const PACKAGE_ENTRY = "package";
 const PACKAGE = "file";
+
+/**
+ * Ends of the paths in the first two, by which esbuild knows the kind of a
+ * module: what a default import of CommonJS is, and that a module without
+ * imports and exports is one. Both are of four characters.
+ */
+const ENDS = { [CODE]: ".mjs", [COMMONJS]: ".cjs" } as const;
+
+/** Matches the namespaces of {@linkcode ENDS} and a name in them, which is the group. */
+const NAMED = `(?:${CODE}|${COMMONJS}):(.+)\\.[cm]js`;
 
 /** Start of the name of a module that runs a task. */
 const ENTRY = "entry:";
+
+/** Names that only CommonJS has, and what they become in ES modules: names that nothing has. A bundle has them for its packages. */
+const NOT_IN_MODULES = Object.fromEntries(
+  ["require", "__filename", "__dirname"].map((it) => [it, `${it}_of_CommonJS`]),
+);
 
 /**
  * Bundles tasks. Deno resolves the imports and compiles TypeScript, as in
@@ -74,9 +110,10 @@ async function bundle(
     outdir: "/",
     write: false,
     bundle: true,
+    keepNames: true,
     format: "esm",
     platform: "node",
-    conditions: ["deno"],
+    conditions: ["deno", "module-sync"],
     mainFields: ["main"],
     resolveExtensions: [".js", ".json", ".node"],
     define: {
@@ -94,9 +131,13 @@ async function bundle(
     tsconfigRaw: {},
     plugins: [modules.plugin(builtinModules)],
     ...(maps && { sourcemap: "external", sourcesContent: false }),
-  }).catch((error) => {
-    throw new Error(messageOf(error), { cause: error });
-  }).finally(() => esbuild.stop());
+  }).finally(() => esbuild.stop()).catch(async (error: BuildFailure) => {
+    // Only with maps is the place that of the source file.
+    if (!maps && error.errors?.[0]?.location) {
+      await bundle(tasks, project, true);
+    }
+    throw new Error(await modules.messageOf(error), { cause: error });
+  });
   const outputs = new Map(built.outputFiles.map((it) => [it.path, it.text]));
   return new Map(
     await Promise.all(tasks.map(async (task, i) => {
@@ -122,7 +163,9 @@ const REQUIRE =
   'import { createRequire } from "node:module"; const require = createRequire("file:///");\n';
 
 /** Matches esbuild's comment before the code of each module. */
-const HEADER = /^\/\/ (?:code:(.+)|.*node_modules\/\.deno\/([^/]+)\/.*)$/;
+const HEADER = new RegExp(
+  `^// (?:${NAMED}|.*node_modules/\\.deno/([^/]+)/.*)$`,
+);
 
 /** Sections of a bundle, in order. A package has one for each of its modules. */
 export function sectionsOf(bundle: string) {
@@ -186,6 +229,9 @@ export async function locateTrace(
   });
 }
 
+/** Start of a source map at the end of a module. */
+const MAP = "//# sourceMappingURL=data:application/json;base64,";
+
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Matches the specifier of a package; the group is its name. */
@@ -196,6 +242,10 @@ class Modules {
   /** By {@linkcode nameOf}. */
   readonly #modules: ReadonlyMap<string, Module>;
   #compiled: ReadonlyMap<Module, string> = new Map();
+  /** Those in CommonJS. */
+  readonly #commonJs = new Set<Module>();
+  /** What esbuild gets of them, with source maps, if these are wanted. */
+  readonly #code = new Map<string, string>();
   /** Files of linked packages that were read. */
   readonly #linked = new Set<string>();
   /** Contents and digests of the user's files that were read, by path. */
@@ -213,7 +263,7 @@ class Modules {
     );
   }
 
-  /** Lets Deno compile TypeScript and JSX. */
+  /** Lets Deno compile TypeScript and JSX, and finds the modules in CommonJS. */
   async compile(): Promise<void> {
     this.#compiled = await compiled(
       this.graph.modules.values(),
@@ -221,6 +271,25 @@ class Modules {
       this.graph.compilerOptions,
       this.maps,
     );
+    const types = new Map<string, unknown>();
+    for (const module of this.graph.modules.values()) {
+      const { specifier, mediaType = "", local } = module;
+      if (local === undefined || !specifier.startsWith("file:")) continue;
+      if (/^C[jt]s$/.test(mediaType)) this.#commonJs.add(module);
+      if (!/^(TypeScript|JavaScript|TSX|JSX)$/.test(mediaType)) continue;
+      const folder = dirname(local);
+      const type = types.getOrInsertComputed(
+        folder,
+        () => packageTypeOf(local),
+      );
+      if (type !== "commonjs") continue;
+      const code = this.#codeOf(module, this.#contentOf(local));
+      if (await isScript(code)) this.#commonJs.add(module);
+    }
+  }
+
+  #codeOf(module: Module, contents: Bytes): string {
+    return this.#compiled.get(module) ?? new TextDecoder().decode(contents);
   }
 
   /**
@@ -275,27 +344,38 @@ class Modules {
         );
         build.onResolve(
           { filter: new RegExp(`^${ENTRY}`) },
-          ({ path }) => ({ path, namespace: CODE }),
+          ({ path }) => ({ path: path + ENDS[CODE], namespace: CODE }),
         );
-        build.onResolve(
-          { filter: /.*/, namespace: CODE },
-          async ({ path, importer, kind }) => {
-            if (importer.startsWith(ENTRY)) return { path, namespace: CODE };
-            const target = this.#resolve(path, importer);
-            const { npmPackage } = this.graph.modules.get(target) ?? {};
-            if (npmPackage !== undefined) {
-              const { localPath } = this.graph.npmPackages[npmPackage]!;
-              const name = target.replace(SPECIFIER, "$1");
-              return await build.resolve(name, { kind, resolveDir: localPath });
-            }
-            return target.startsWith("node:")
-              ? { path: target, external: true }
-              : { path: this.nameOf(target), namespace: CODE };
-          },
+        for (const namespace of [CODE, COMMONJS] as const) {
+          build.onResolve(
+            { filter: /.*/, namespace },
+            (args) =>
+              args.importer.startsWith(ENTRY)
+                ? this.#placed(args.path, args.kind)
+                : this.#resolve(args, build),
+          );
+          build.onLoad(
+            { filter: /.*/, namespace },
+            ({ path, with: { type } }) =>
+              path.startsWith(ENTRY)
+                ? { contents: runOf(path.slice(ENTRY.length, -4)) }
+                : this.#load(path.slice(0, -4), namespace, type),
+          );
+        }
+        build.onLoad(
+          { filter: /.*/, namespace: PACKAGE_ENTRY },
+          ({ pluginData }) => entryCode(pluginData, build),
         );
         build.onLoad(
-          { filter: /.*/, namespace: CODE },
-          ({ path, with: { type } }) => this.#load(path, type),
+          { filter: /\.json$/, namespace: PACKAGE },
+          ({ path, with: { type } }) => {
+            if (type !== "json") return undefined;
+            const file = this.#linkedFile(path);
+            const contents = file === undefined
+              ? Deno.readFileSync(path)
+              : this.#contentOf(file);
+            return { contents: jsonCode(contents, path) };
+          },
         );
         if (this.graph.linked.size === 0) return;
         build.onLoad(
@@ -306,8 +386,49 @@ class Modules {
     };
   }
 
+  /** Where an import of a module of the user leads. */
+  async #resolve(
+    { path, importer, kind, with: { type } }: OnResolveArgs,
+    build: PluginBuild,
+  ): Promise<OnResolveResult> {
+    const target = this.#targetOf(path, importer.slice(0, -4));
+    if (target.startsWith("node:")) return { path: target, external: true };
+    const { npmPackage, local = "" } = this.graph.modules.get(target) ?? {};
+    const isInstalled = target.startsWith("file:") && type === undefined &&
+      INSTALLED.test(local);
+    if (npmPackage === undefined && !isInstalled) {
+      return this.#placed(this.nameOf(target), kind);
+    }
+    const folder = npmPackage === undefined
+      ? this.project
+      : this.graph.npmPackages[npmPackage]!.localPath;
+    const found = await build.resolve(
+      npmPackage === undefined ? local : target.replace(SPECIFIER, "$1"),
+      { kind, resolveDir: folder },
+    );
+    // A plugin cannot say so of a file: let esbuild find it again.
+    const isUntold = kind !== "require-call" && /\.jsx?$/.test(found.path) &&
+      found.namespace === PACKAGE && packageTypeOf(found.path) === "module";
+    if (!isUntold) return found;
+    return {
+      path: `${npmPackage ?? ""}/${relative(folder, found.path)}`,
+      namespace: PACKAGE_ENTRY,
+      sideEffects: found.sideEffects,
+      pluginData: found.path,
+    };
+  }
+
+  /** Path and namespace of a module of the user by its name. */
+  #placed(name: string, kind: ImportKind): OnResolveResult {
+    const module = this.#modules.get(name)!;
+    const isCommonJs = this.#commonJs.has(module) ||
+      module.mediaType === "Json" && kind === "require-call";
+    const namespace = isCommonJs ? COMMONJS : CODE;
+    return { path: name + ENDS[namespace], namespace };
+  }
+
   /** The module that a specifier leads to. */
-  #resolve(name: string, importer: string): string {
+  #targetOf(name: string, importer: string): string {
     const from = this.#modules.get(importer)!;
     const { code } =
       from.dependencies?.find(({ specifier }) => specifier === name) ?? {};
@@ -325,39 +446,75 @@ class Modules {
     return next === undefined ? specifier : this.#redirected(next);
   }
 
-  async #load(name: string, type: string | undefined): Promise<OnLoadResult> {
-    if (name.startsWith(ENTRY)) {
-      const task = JSON.stringify(name.slice(ENTRY.length));
-      const contents = `import { perform } from ${JSON.stringify(CHILD_NAME)};
-import task from ${task};
-await perform(task);`;
-      return { contents };
-    }
+  async #load(
+    name: string,
+    namespace: typeof CODE | typeof COMMONJS,
+    type: string | undefined,
+  ): Promise<OnLoadResult> {
     const module = this.#modules.get(name)!;
     const { specifier, kind, mediaType, local, error } = module;
-    if (local === undefined) throw new Error(error ?? `No "${name}"`);
+    if (local === undefined) {
+      throw new Error(
+        error ?? `A stage cannot import "${name}"; write it to a file`,
+      );
+    }
     const file = this.#contentOf(local);
     const contents = /^https?:/.test(specifier) ? withoutMetadata(file) : file;
     if (type === "text") return { contents, loader: "text" };
     if (type === "bytes") return { contents, loader: "binary" };
-    if (mediaType === "Json") return { contents, loader: "json" };
+    if (mediaType === "Json") {
+      if (namespace === COMMONJS) return { contents, loader: "json" };
+      return { contents: jsonCode(contents, name) };
+    }
     const code = kind === "wasm"
       ? wasmCode(contents)
-      : this.#compiled.get(module) ?? new TextDecoder().decode(contents);
-    return { contents: await withoutComments(code, local, this.maps) };
+      : this.#codeOf(module, contents);
+    const names = namespace === CODE ? NOT_IN_MODULES : {};
+    const made = await withoutComments(code, local, this.maps, names);
+    if (this.maps) this.#code.set(name, made);
+    return { contents: made };
   }
 
   /** A file of a package, if that is linked: the user's, and not Deno's copy. */
   async #loadLinked(path: string): Promise<OnLoadResult | undefined> {
+    const file = this.#linkedFile(path);
+    if (file === undefined) return undefined;
+    const contents = this.#contentOf(file);
+    if (!/\.[cm]?js$/.test(file)) return { contents, loader: "default" };
+    const code = new TextDecoder().decode(contents);
+    return { contents: await withoutComments(code, file, this.maps) };
+  }
+
+  /** The user's file for a file of a package, which the bundle then depends on; undefined if the package is not linked. */
+  #linkedFile(path: string): string | undefined {
     for (const [folder, link] of this.graph.linked) {
       if (!path.startsWith(`${folder}/`)) continue;
       const file = link + path.slice(folder.length);
       this.#linked.add(file);
-      const contents = this.#contentOf(file);
-      if (!/\.[cm]?js$/.test(file)) return { contents, loader: "default" };
-      const code = new TextDecoder().decode(contents);
-      return { contents: await withoutComments(code, file, this.maps) };
+      const description = packageFileOf(file);
+      if (description !== undefined) this.#linked.add(description);
+      return file;
     }
+    return undefined;
+  }
+
+  /** The first message of a failed build, with its place. */
+  async messageOf({ message, errors }: BuildFailure): Promise<string> {
+    const { text, location } = errors?.[0] ?? { text: message };
+    const named = text.replaceAll(new RegExp(`"${NAMED}"`, "g"), '"$1"');
+    if (!location) return named;
+    const { file, line, column } = location;
+    const name = new RegExp(`^${NAMED}$`).exec(file)?.[1];
+    if (name?.startsWith(ENTRY)) return named;
+    const map = this.#code.get(name ?? "")?.split(MAP)[1];
+    if (map === undefined) {
+      return `${name ?? file}:${line}:${column + 1}: ${named}`;
+    }
+    const { SourceMap } = await import("node:module");
+    const json = new TextDecoder().decode(Uint8Array.fromBase64(map.trim()));
+    const { originalLine, originalColumn } = new SourceMap(JSON.parse(json))
+      .findEntry(line - 1, column) as SourceMapping;
+    return `${name}:${originalLine + 1}:${originalColumn + 1}: ${named}`;
   }
 
   #contentOf(path: string): Bytes {
@@ -366,6 +523,82 @@ await perform(task);`;
       return [contents, digest(contents)];
     });
     return contents;
+  }
+}
+
+/** The module that runs a task, by the name of the task's module. */
+function runOf(task: string): string {
+  return `import { perform } from ${JSON.stringify(CHILD_NAME)};
+import task from ${JSON.stringify(task)};
+await perform(task);`;
+}
+
+/** Matches the path of a file of a package. */
+const INSTALLED = /\/node_modules\//;
+
+/** The `package.json` next above a file. */
+function packageFileOf(path: string): string | undefined {
+  for (let folder = dirname(path);; folder = dirname(folder)) {
+    const file = join(folder, "package.json");
+    if (fingerprint(file) !== undefined) return file;
+    if (folder === dirname(folder)) return undefined;
+  }
+}
+
+/** The `type` of the `package.json` next above a file. */
+function packageTypeOf(path: string): unknown {
+  const file = packageFileOf(path);
+  return file && JSON.parse(Deno.readTextFileSync(file)).type;
+}
+
+/** True for JavaScript without imports and exports. */
+async function isScript(code: string): Promise<boolean> {
+  const esbuild = await import("esbuild");
+  const { metafile } = await esbuild.build({
+    stdin: { contents: code, loader: "js" },
+    bundle: true,
+    write: false,
+    metafile: true,
+    packages: "external",
+    external: ["*"],
+    format: "esm",
+    outdir: "/",
+    logLevel: "silent",
+  });
+  return Object.values(metafile.inputs)[0]?.format !== "esm";
+}
+
+/** A module that exports what an ES module of a package does, which esbuild resolves by itself. */
+async function entryCode(
+  path: string,
+  { esbuild }: PluginBuild,
+): Promise<OnLoadResult> {
+  const { metafile } = await esbuild.build({
+    entryPoints: [path],
+    bundle: false,
+    write: false,
+    metafile: true,
+    outdir: "/",
+    logLevel: "silent",
+  });
+  const [output] = Object.values(metafile.outputs);
+  const from = JSON.stringify(path);
+  const contents = output!.exports.includes("default")
+    ? `export * from ${from}; export { default } from ${from};`
+    : `export * from ${from};`;
+  return { contents, resolveDir: dirname(path) };
+}
+
+/** JSON as a module with a default export alone. */
+function jsonCode(contents: Bytes, name: string): string {
+  const text = new TextDecoder().decode(contents);
+  try {
+    // As text, since a property `__proto__` is none in an object literal.
+    const value = JSON.stringify(JSON.stringify(JSON.parse(text)));
+    return `export default /* @__PURE__ */ JSON.parse(${value});`;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new Error(`"${name}" is not valid JSON: ${error.message}`);
   }
 }
 
@@ -400,14 +633,17 @@ function wasmCode(bytes: Bytes): string {
  * JavaScript without comments, which esbuild otherwise keeps within expressions.
  *
  * @param maps True to add a source map, from that in the code if it has one.
+ * @param define Names that the code does not declare, and what takes their place.
  */
 export async function withoutComments(
   code: string,
   path: string,
   maps = false,
+  define: Readonly<Record<string, string>> = {},
 ): Promise<string> {
   const { transform } = await import("esbuild");
   const made = await transform(code, {
+    define,
     minifyWhitespace: true,
     legalComments: "none",
     target: "esnext",
@@ -417,12 +653,4 @@ export async function withoutComments(
     ...(maps && { sourcemap: "inline", sourcesContent: false }),
   });
   return made.code;
-}
-
-/** The first message of a failed build, with its place. */
-function messageOf({ message, errors }: Error & Partial<BuildFailure>): string {
-  const { text, location } = errors?.[0] ?? { text: message };
-  const name = location?.file.replace(`${CODE}:`, "") ?? ENTRY;
-  if (!location || name.startsWith(ENTRY)) return text;
-  return `${name}:${location.line}:${location.column + 1}: ${text}`;
 }

@@ -6,7 +6,42 @@ import { fingerprint } from "../files/fingerprints.ts";
 import { dirname, fromFileUrl, join, resolve } from "../files/paths.ts";
 
 /** The modules that entries import, directly or not, as Deno resolves them. */
-export type ModuleGraph = Awaited<ReturnType<typeof moduleGraph>>;
+export interface ModuleGraph {
+  /** By specifier. */
+  readonly modules: ReadonlyMap<string, Module>;
+  /** Specifiers that lead to others. */
+  readonly redirects: Readonly<Record<string, string>>;
+  /** Packages by name and version. */
+  readonly npmPackages: Readonly<Record<string, InstalledPackage>>;
+  /**
+   * Packages whose files the user edits: by folder of a package in
+   * `node_modules`, the folder that `links` of `deno.json` names for it; and
+   * `node_modules` itself, if the user fills it.
+   */
+  readonly linked: ReadonlyMap<string, string>;
+  readonly compilerOptions: CompilerOptions;
+  /**
+   * Files besides modules that a bundle depends on, with their SHA-256; empty
+   * for a file that does not exist.
+   */
+  readonly files: readonly (readonly [path: string, raw: string])[];
+}
+
+/** An npm package, as `deno info --json` describes it. */
+export interface InstalledPackage {
+  readonly name: string;
+  readonly version: string;
+  /** Its folder. */
+  readonly localPath: string;
+}
+
+/** `compilerOptions` of a project. */
+export interface CompilerOptions {
+  /** Those of its `deno.json`. */
+  readonly project: object;
+  /** Those of the members of its workspace, by folder. */
+  readonly members: ReadonlyMap<string, object>;
+}
 
 /** A module, as `deno info --json` describes it. */
 export interface Module {
@@ -34,18 +69,18 @@ export interface Module {
 export async function moduleGraph(
   entries: readonly string[],
   project: string,
-) {
+): Promise<ModuleGraph> {
   const path = join(project, "deno.json");
   const lock = join(project, "deno.lock");
   const config = parsedFile(path);
   if (config === undefined) throw new Error(`"${path}" does not exist`);
-  const { compilerOptions = {}, importMap, nodeModulesDir, links = [] } =
-    config as Readonly<{
-      compilerOptions?: object;
-      importMap?: string;
-      nodeModulesDir?: string;
-      links?: readonly string[];
-    }>;
+  const {
+    compilerOptions = {},
+    importMap,
+    nodeModulesDir,
+    links = [],
+    workspace = [],
+  } = config as Configuration;
   const flags = [
     ...["--allow-import", "--config", path],
     ...(nodeModulesDir === "manual" ? [] : ["--node-modules-dir=auto"]),
@@ -57,22 +92,21 @@ export async function moduleGraph(
   // One module that imports all entries: one call of Deno.
   const imports = entries.map((it) => `import ${JSON.stringify(it)};`).join("");
   const entry = `data:application/javascript,${encodeURIComponent(imports)}`;
-  const { modules, ...found } = JSON.parse(
+  const { modules, redirects, npmPackages } = JSON.parse(
     await deno(project, "info", "--json", ...flags, entry),
-  ) as {
+  ) as Pick<ModuleGraph, "redirects" | "npmPackages"> & {
     readonly modules: readonly Module[];
-    readonly redirects: Readonly<Record<string, string>>;
-    /** Packages by name and version, with their folders. */
-    readonly npmPackages: Readonly<
-      Record<string, Record<"name" | "version" | "localPath", string>>
-    >;
   };
   const linked = new Map<string, string>();
   for (const link of links.map((it) => resolve(project, it))) {
     const { name, version } = parsedFile(join(link, "package.json")) ?? {};
-    const copy = Object.values(found.npmPackages)
+    const copy = Object.values(npmPackages)
       .find((it) => it.name === name && it.version === version);
     if (copy !== undefined) linked.set(copy.localPath, link);
+  }
+  if (nodeModulesDir === "manual") {
+    const installed = join(project, "node_modules");
+    linked.set(installed, installed);
   }
   const folders = modules
     .filter(({ specifier }) => specifier.startsWith("file:"))
@@ -85,14 +119,18 @@ export async function moduleGraph(
     ...(importMap === undefined ? [] : [resolve(project, importMap)]),
     ...configurations([project, ...linked.values(), ...folders]),
   ]);
+  const members = "members" in workspace ? workspace.members : workspace;
   return {
-    ...found,
-    /** By specifier. */
     modules: new Map(modules.map((it) => [it.specifier, it])),
-    /** By folder of a package in `node_modules`, the folder that `links` of `deno.json` names for it. */
+    redirects,
+    npmPackages,
     linked,
-    compilerOptions,
-    /** Files besides modules that a bundle depends on, with their SHA-256; empty for a file that does not exist. */
+    compilerOptions: {
+      project: compilerOptions,
+      members: members.length === 0
+        ? new Map()
+        : memberOptions(project, members, folders),
+    },
     files: await Promise.all([...files].map(async (it) => {
       const text = readIfThere(it);
       // A file that has just changed may not be the one that Deno has read.
@@ -100,6 +138,43 @@ export async function moduleGraph(
       return [it, isSame ? await digest(text) : ""] as const;
     })),
   };
+}
+
+/** What is read of a `deno.json`. */
+interface Configuration {
+  readonly compilerOptions?: object;
+  readonly importMap?: string;
+  readonly nodeModulesDir?: string;
+  readonly links?: readonly string[];
+  readonly workspace?: readonly string[] | {
+    readonly members: readonly string[];
+  };
+}
+
+/**
+ * `compilerOptions` of the members of a workspace, by folder.
+ *
+ * @param members Paths as in `deno.json`: `./a`, `packages/*`.
+ * @param folders Folders of modules; members without a module are left out.
+ */
+function memberOptions(
+  project: string,
+  members: readonly string[],
+  folders: readonly string[],
+): Map<string, object> {
+  const patterns = members.map((it) =>
+    new URLPattern({ pathname: resolve(project, it) })
+  );
+  const options = new Map<string, object>();
+  for (const path of configurations(folders)) {
+    const folder = dirname(path);
+    const isMember = path.endsWith("/package.json") === false &&
+      patterns.some((it) => it.test({ pathname: folder }));
+    if (!isMember || options.has(folder)) continue;
+    const { compilerOptions = {} } = parsedFile(path) as Configuration;
+    options.set(folder, compilerOptions);
+  }
+  return options;
 }
 
 /** Files in some folders and above that may say where imports lead: those of a workspace, of its members, and of linked packages. */
@@ -120,24 +195,41 @@ const COMPILED = /^(TypeScript|Mts|Cts|TSX|JSX)$/;
  * source map in its last line if `maps` is true.
  *
  * @param contentOf Reads a module.
+ * @param options Deno applies those of a member to the modules in its folder.
  */
 export async function compiled(
   all: Iterable<Module>,
   contentOf: (module: Module) => Uint8Array,
-  compilerOptions: object,
+  options: CompilerOptions,
   maps = false,
 ): Promise<Map<Module, string>> {
   const modules = [...all].filter(({ mediaType = "", local }) =>
     local !== undefined && COMPILED.test(mediaType)
   );
+  // The longest first: a member may lie in another one's folder.
+  const members = [...options.members.keys()]
+    .sort((one, other) => other.length - one.length);
   if (modules.length === 0) return new Map();
   const folder = Deno.makeTempDirSync({ prefix: "dylora-code-" });
   try {
-    const config = JSON.stringify({ compilerOptions });
-    Deno.writeTextFileSync(join(folder, "deno.json"), config);
-    const names = modules.map(({ mediaType }, i) =>
-      `${i}.${mediaType!.endsWith("X") ? mediaType!.toLowerCase() : "ts"}`
-    );
+    writeConfiguration(folder, {
+      compilerOptions: options.project,
+      workspace: members.map((_, i) => `./member${i}`),
+    });
+    members.forEach((member, i) => {
+      const path = join(folder, `member${i}`);
+      Deno.mkdirSync(path);
+      writeConfiguration(path, {
+        compilerOptions: options.members.get(member)!,
+      });
+    });
+    const names = modules.map(({ mediaType, local }, i) => {
+      const name = `${i}.${
+        mediaType!.endsWith("X") ? mediaType!.toLowerCase() : "ts"
+      }`;
+      const member = members.findIndex((it) => local!.startsWith(`${it}/`));
+      return member < 0 ? name : `member${member}/${name}`;
+    });
     names.forEach((name, i) =>
       Deno.writeFileSync(join(folder, name), contentOf(modules[i]!))
     );
@@ -145,7 +237,7 @@ export async function compiled(
     const args = ["--quiet", ...flags, "--outdir", "js", ...names];
     await deno(folder, "transpile", ...args);
     return new Map(modules.map((module, i) => {
-      const path = join(folder, `js/${i}.js`);
+      const path = join(folder, "js", names[i]!.replace(/\.\w+$/, ".js"));
       const text = Deno.readTextFileSync(path);
       if (!maps) return [module, text];
       const map = JSON.parse(Deno.readTextFileSync(`${path}.map`));
@@ -157,6 +249,10 @@ export async function compiled(
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }
+}
+
+function writeConfiguration(folder: string, content: Configuration): void {
+  Deno.writeTextFileSync(join(folder, "deno.json"), JSON.stringify(content));
 }
 
 function parsedFile(path: string): Record<string, unknown> | undefined {

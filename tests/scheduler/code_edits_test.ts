@@ -129,7 +129,8 @@ async function bare(sources: readonly string[]): Promise<string[]> {
   }));
   const contentOf = ({ specifier }: Module) =>
     new TextEncoder().encode(sources[Number(specifier)]);
-  const codes = (await compiled(modules, contentOf, {})).values();
+  const options = { project: {}, members: new Map() };
+  const codes = (await compiled(modules, contentOf, options)).values();
   const found = await Promise.all(codes.map(async (code) => {
     const text = await withoutComments(code, "/module.ts", false);
     return (await transform(text, { charset: "utf8" })).code; // As the bundle prints it.
