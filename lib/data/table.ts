@@ -318,10 +318,10 @@ const DELIMITERS = {
  *
  * @throws {SyntaxError} If the header has the delimiter of another format only.
  */
-function delimiterOf(
+export function delimiterOf(
   path: string,
   text: string,
-  { required }: Columns,
+  { required }: Pick<Columns, "required">,
   usual: "\t" | ",",
 ): keyof typeof DELIMITERS {
   const header = text.trimStart().split(/[\r\n]/, 1)[0]!;

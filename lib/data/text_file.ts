@@ -31,8 +31,11 @@ async function readBytes(path: string): Promise<Uint8Array> {
 }
 
 /** A function that decodes a file piece by piece, and without a piece ends. */
-function decoderOf(path: string, encoding = "utf-8") {
-  const decoder = new TextDecoder(encoding, { fatal: true });
+function decoderOf(path: string, encoding = "utf-8", keepsMark = false) {
+  const decoder = new TextDecoder(encoding, {
+    fatal: true,
+    ignoreBOM: keepsMark,
+  });
   return (bytes?: Uint8Array, lines = 0) => {
     try {
       return decoder.decode(bytes, { stream: bytes !== undefined });
@@ -110,13 +113,15 @@ export function checkLine(length: number, place: string, max = MAX_LINE) {
  * the text. A byte-order mark is dropped.
  *
  * @param encoding As in {@linkcode readText}
+ * @param options.keepsMark Whether a byte-order mark stays
  * @throws {SyntaxError} As {@linkcode readText}, or if a line has more than 64 Mi characters.
  */
 export async function* readLines(
   path: string,
   encoding?: string,
+  { keepsMark = false }: { readonly keepsMark?: boolean } = {},
 ): AsyncGenerator<string> {
-  const decode = decoderOf(path, encoding);
+  const decode = decoderOf(path, encoding, keepsMark);
   let lines = 0;
   let rest = "";
   for await (const bytes of piecesOf(path)) {

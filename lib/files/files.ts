@@ -5,7 +5,10 @@ import { quickChecksum } from "./digest.ts";
  * Replaces a file atomically and durably: a concurrent reader, or a reader
  * after a power loss, finds the old content or the new one.
  */
-export function writeDurably(path: string, text: string): void {
+export function writeDurably(
+  path: string,
+  text: string | Uint8Array<ArrayBuffer>,
+): void {
   const temporary = besides(path);
   try {
     {

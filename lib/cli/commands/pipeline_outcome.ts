@@ -180,9 +180,10 @@ export async function answerOf(
   const [model] = best?.inputs.model ?? [];
   const base = model && pathOf(graph.stages.get(model)!);
   const data = first && dataOf(first, graph);
-  const texts = data !== undefined && textColumns(pathOf(data)).length > 1
-    ? `--pair '|' "your text|its pair"`
-    : '"your text"';
+  const texts =
+    data !== undefined && datasetInfo(pathOf(data)).columns.length > 1
+      ? `--pair '|' "your text|its pair"`
+      : '"your text"';
   const verdicts = comparisons.flatMap(({ verdict }) => verdict ?? []);
   const isUsable = verdicts.length === 0 ||
     verdicts.some(({ kind, reference }) =>
@@ -254,9 +255,9 @@ export function dataOf(
   return undefined;
 }
 
-/** Names of the columns of the one or two texts of a data set, in its folder. */
-export function textColumns(folder: string): readonly string[] {
-  return readJson<DatasetInfo>(join(folder, "dataset.json")).columns;
+/** What a data set is, by its folder. */
+export function datasetInfo(folder: string): DatasetInfo {
+  return readJson<DatasetInfo>(join(folder, "dataset.json"));
 }
 
 function readJson<T>(path: string): T {

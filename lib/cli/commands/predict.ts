@@ -1,9 +1,10 @@
 import { dirname, join, resolve } from "node:path";
 import type { Classification } from "../../artifacts/predictions.ts";
+import type { Event } from "../../scheduler/events.ts";
 import { printable } from "../../pipeline/faults.ts";
 import { problemNamed } from "../../problems/registry.ts";
 import { removeFolder, statIfThere } from "../../files/files.ts";
-import { type Arguments, command, UsageError } from "../arguments/arguments.ts";
+import { Arguments, command, UsageError } from "../arguments/arguments.ts";
 import {
   ENGINE_OPTIONS,
   JSON_LINES,
@@ -16,19 +17,25 @@ import { progressLine } from "../terminal/estimate.ts";
 import { interruptible } from "../terminal/interrupts.ts";
 import { count } from "../terminal/messages.ts";
 import { writeLine, writeOut } from "../terminal/renderer.ts";
-import { dataOf, textColumns, writesTexts } from "./pipeline_outcome.ts";
-import { readTexts, writePredicted } from "./predict_table.ts";
+import { dataOf, datasetInfo, writesTexts } from "./pipeline_outcome.ts";
+import {
+  readTexts,
+  scoresOfRows,
+  scoresText,
+  type Table,
+  writePredicted,
+} from "./predict_table.ts";
 import { runAlone } from "./run_alone.ts";
 import { adapterConfig, adapterFolder, adapterStage } from "./stage_result.ts";
 
 export const predictCommand = command`
-  predict [PIPELINE STAGE] [TEXT...]
+  predict [PIPELINE] [STAGE] [TEXT...]
 
   Classify texts with a trained adapter, at any of its ranks, or write what follows them.
 
-  STAGE makes or exports an adapter, as trainings do, and has run with the same parameters (-S, --profile) and engine. Instead of PIPELINE and STAGE, --adapter and --model name folders, of an adapter in PEFT's format and of its base model; --model is not needed if the adapter's configuration names a folder. Without TEXTs, standard input is read, one text per line; empty lines are skipped.
+  STAGE makes or exports an adapter, as trainings do, and has run with the same parameters (-S, --profile; by default those of the last run) and engine. By default, it is the first one of the pipeline that makes an adapter, and whose adapter no other is made of; a TEXT of one word must follow a STAGE. Instead of PIPELINE and STAGE, --adapter and --model name folders, of an adapter in PEFT's format and of its base model; --model is not needed if the adapter's configuration names a folder. Without TEXTs, standard input is read, one text per line; empty lines are skipped.
 
-  With --in FILE, the rows of a table are classified, which is read as your own data are (.csv, .tsv, .jsonl, .json or .conll, also as .gz, or .parquet). It is written to --out FILE (.csv, .tsv or .jsonl) with all its columns and "predicted_label" and "probability", or "predicted_score", of words with tags "predicted_entities", or what is written as "predicted_text". Name it by --to instead if --out is the folder of the results of PIPELINE.
+  With --in FILE, the rows of a table are classified, which is read as your own data are (.csv, .tsv, .jsonl, .json or .conll, also as .gz, or .parquet). It is written to --to FILE (.csv, .tsv or .jsonl) with all its columns and "predicted_label" and "probability", or "predicted_score", of words with tags "predicted_entities", or what is written as "predicted_text". A .csv keeps the delimiter, the encoding and the byte-order mark of a .csv that came in. Without --to, --out names it.
 
   Exit codes: 0 success, 1 failure, 2 invalid arguments or pipeline file, 129, 130 or 143 interrupted.
 
@@ -36,9 +43,11 @@ export const predictCommand = command`
   --rank N  Rank to predict at, or recommended (default: the one recommended by the pipeline's report, else the adapter's own)
   --epoch NAME{last,best}  Epoch of the adapter: last or best (default last)
   --pair SEPARATOR  Split each TEXT into a pair at this separator; \t is a tab. With --in, the column of the second texts
-  --in FILE  Classify the rows of a table, and write it with its predictions to --out
-  --to FILE  With --in, the table to write, if --out is the folder of results
+  --in FILE  Classify the rows of a table, and write it with its predictions to --to
+  --to FILE  With --in, the table to write (default: --out)
   --text COLUMN  With --in, the column of the texts (default: that of the training, else text)
+  --label COLUMN  With --in, the column of labels, by which the predictions are scored (default: that of the training, if the table has it)
+  --digits N  With --in, decimal digits of probabilities (default 4)
   --encoding NAME  With --in, the encoding of the table, such as latin1 (default utf-8)
   --beams N  Of an adapter that writes texts, how many are followed at a time (default 1: the most probable token each time)
   --max-tokens N  Maximum tokens of a text to write (default 128)
@@ -49,55 +58,26 @@ export const predictCommand = command`
   ${JSON_LINES}
 
   Examples:
-  smoke train-dylora "great fun !"  Classify a text at the recommended rank
+  smoke "great fun !"  Classify a text at the recommended rank
   smoke train-dylora --rank 1 "great fun !"  Classify it at rank 1
   glue-mini train-dylora@mrpc,seed=0 --pair '\t' < pairs.tsv  Classify pairs of texts, one per line
   --adapter ./adapter --model ./roberta-base --json "a text"  Use folders, and print JSON
-  own-data train-dylora --in new.csv --out predicted.csv  Classify the rows of a table
-`(async (given) => {
-  const input = given.value("in");
-  // With "--in" alone, "--out" is the table to write, not the folder of results.
-  const args = input === undefined || given.has("to")
-    ? given
-    : given.without("out");
-  const out = given.value(given.has("to") ? "to" : "out");
-  const texts = args.positionals.slice(args.has("adapter") ? 0 : 2);
-  if (input !== undefined && out === undefined) {
-    throw new UsageError('Option "--in" requires "--out", the table to write');
-  }
-  if (input !== undefined && texts.length > 0) {
-    throw new UsageError(
-      `Unexpected argument "${texts[0]}": the texts are those of "--in"`,
-    );
-  }
+  own-data --in new.csv --to predicted.csv  Classify the rows of a table
+`(async (args) => {
+  const request = requestOf(args);
   using opened = new DisposableStack();
-  const { inputs, lastingPaths, columns, by } = await foldersOf(args, opened);
-  const pair = args.value("pair");
-  const isPair = columns.length > 1;
-  // The column of second texts is known.
-  const isNamed = input !== undefined && isPair;
-  if (by !== undefined && isPair !== args.has("pair") && !isNamed) {
-    throw new UsageError(
-      isPair
-        ? `"${by}" classifies pairs of texts: separate them, as in --pair '|' "a text|its pair"`
-        : `"${by}" classifies single texts: leave out "--pair"`,
-    );
-  }
-  const unused = ["beams", "max-tokens"].find((it) => args.has(it));
-  const isWritten = (unused !== undefined || /\.tsv$/i.test(out ?? "")) &&
-    await writesTexts(inputs.adapter!);
-  if (unused !== undefined && !isWritten) {
-    throw new UsageError(`Option "--${unused}" does not apply to classifiers`);
-  }
-  const [first = "text", second] = columns;
-  const named = [args.value("text") ?? first, pair ?? second]
-    .filter((it) => it !== undefined);
-  const table = input === undefined
-    ? undefined
-    : await readTexts(input, out!, named, args.value("encoding"), isWritten);
+  const source = request.adapter === undefined
+    ? await foldersOfStage(request, opened)
+    : await foldersOfOptions(request.adapter, args);
+  const isWriter = await mayWrite(request, source);
+  checkForm(request, source, isWriter);
+  const table = await tableOf(request, source, isWriter);
   const params = {
     texts: table?.texts.map(({ index: _, ...text }) => text) ??
-      splitTexts(texts.length > 0 ? texts : await readLines(), pair),
+      splitTexts(
+        request.texts.length > 0 ? request.texts : await readLines(),
+        args.value("pair"),
+      ),
     rank: args.value("rank") === "recommended"
       ? "recommended"
       : args.integer("rank", 1),
@@ -106,67 +86,121 @@ export const predictCommand = command`
     epoch: args.value("epoch"),
     precision: args.value("precision") ?? "f32",
   };
-  const folder = Deno.makeTempDirSync({ prefix: "predict-" });
-  opened.defer(() => removeFolder(folder));
+  const digits = args.integer("digits", 1, 17) ?? DIGITS;
   return await interruptible(async (signal) => {
-    using engine = await heldEngine(args, signal);
-    const show = progressLine();
-    const output = await writingTo(
-      dirname(folder),
-      "set TMPDIR to a folder on another disk",
-      () =>
-        runAlone(args, "classify", {
-          ...{ params, inputs, lastingPaths, ...engine, folder, signal },
-          emit: (event) => {
-            show(event);
-            if (event.type === "log" && event.stream === "log") {
-              console.error(printable(event.line));
-            }
-          },
-        }),
-    );
-    const text = Deno.readTextFileSync(join(output, "classification.json"));
-    const predictions = JSON.parse(text) as Classification;
+    const predictions = await classified(request, source, params, signal);
     const { rank, texts } = predictions;
-    if (table !== undefined) {
-      await writingTo(
-        dirname(resolve(out!)),
-        'name another file by "--out"',
-        () => writePredicted(out!, table, predictions),
-      );
-      const [path, rows] = [shortPath(out!), texts.length];
-      const text = `${count(rows, "row")} at rank ${rank}: ${path}`;
-      return writeLine(args, { type: "predicted", path, rows, rank }, text);
+    if (table === undefined) {
+      const lines = args.has("json")
+        ? texts.map((it) => JSON.stringify({ type: "prediction", ...it, rank }))
+        : textLines(predictions);
+      return writeOut(lines.map((line) => `${line}\n`).join(""));
     }
-    const lines = args.has("json")
-      ? texts.map((it) => JSON.stringify({ type: "prediction", ...it, rank }))
-      : textLines(predictions);
-    writeOut(lines.map((line) => `${line}\n`).join(""));
+    const { out } = request.table!;
+    await writingTo(
+      dirname(resolve(out)),
+      'name another file by "--to"',
+      () => writePredicted(out, table, predictions, digits),
+    );
+    const path = shortPath(out);
+    const rows = texts.length;
+    const scored = table.labels &&
+      scoresOfRows(predictions, table.labels, source.metrics);
+    const message = { type: "predicted", path, rows, rank, ...scored };
+    const lines = [
+      `${count(rows, "row")} at rank ${rank}: ${path}`,
+      ...scored ? [scoresText(scored, rows)] : [],
+    ];
+    writeLine(args, message, lines.join("\n"));
   });
 });
 
-/**
- * The folders of the adapter that `--adapter` and `--model` name, or a pipeline
- * and a stage; what replaces temporary ones among them in a text by lasting
- * ones; and of a stage, its id and the columns of the one or two texts of its
- * examples.
- *
- * @param opened Its disposal removes the folders of results.
- */
-async function foldersOf(args: Arguments, opened: DisposableStack) {
-  const adapter = adapterFolder(args, ENGINE_OPTIONS);
-  const named = args.value("model");
-  if (adapter === undefined && named !== undefined) {
+/** Decimal digits of probabilities in a table: what a reader of it needs. */
+const DIGITS = 4;
+
+/** What a command line asks for. */
+interface Request {
+  /** The arguments without texts, and without a table to write under `--out`. */
+  readonly args: Arguments;
+  /** The folder of an adapter, in place of a stage. */
+  readonly adapter: string | undefined;
+  /** Texts among the arguments. */
+  readonly texts: readonly string[];
+  /** The table to classify, and the one to write. */
+  readonly table: { readonly in: string; readonly out: string } | undefined;
+}
+
+/** What a word on the command line looks like that names a stage. */
+const STAGE = /^[\w@,=.+*?-]+$/;
+
+/** @throws {UsageError} If arguments do not go together. */
+function requestOf(args: Arguments): Request {
+  const input = args.value("in");
+  const out = args.value("to") ?? args.value("out");
+  if (input !== undefined && out === undefined) {
+    throw new UsageError('Option "--in" requires "--to", the table to write');
+  }
+  const isOutTable = input !== undefined && !args.has("to");
+  const own = isOutTable ? args.without("out") : args;
+  const adapter = adapterFolder(own, ENGINE_OPTIONS);
+  if (adapter === undefined && args.has("model")) {
     throw new UsageError('Option "--model" requires "--adapter"');
   }
-  if (adapter === undefined) return await foldersOfStage(args, opened);
+  const [, stage] = args.positionals;
+  const isStage = stage !== undefined && STAGE.test(stage);
+  let names = 0;
+  if (adapter === undefined) names = isStage ? 2 : 1;
+  const texts = args.positionals.slice(names);
+  if (input !== undefined && texts.length > 0) {
+    throw new UsageError(
+      `Unexpected argument "${texts[0]}": the texts are those of "--in"`,
+    );
+  }
+  return {
+    args: new Arguments(args.positionals.slice(0, names), own.options),
+    adapter,
+    texts,
+    table: input === undefined ? undefined : { in: input, out: out! },
+  };
+}
+
+/** An adapter to predict with. */
+interface Source {
+  readonly inputs: {
+    readonly adapter: string;
+    readonly model: string;
+    readonly report?: string;
+  };
+  /** Replaces temporary folders in a message by lasting ones. */
+  readonly lastingPaths: (text: string) => string;
+  /** Names of the columns of the one or two texts of its data; none if they are unknown. */
+  readonly columns: readonly string[];
+  /** Name of the column of labels of its data, if it is known. */
+  readonly label: string | undefined;
+  /** Metrics of its data, the main one first; undefined if they are unknown. */
+  readonly metrics: readonly string[] | undefined;
+  /** Id of the stage whose data are known. */
+  readonly by: string | undefined;
+}
+
+/** The folders that `--adapter` and `--model` name. */
+async function foldersOfOptions(
+  adapter: string,
+  args: Arguments,
+): Promise<Source> {
   const folder = existingFolder("adapter", adapter);
+  const named = args.value("model");
   const model = named === undefined
     ? await baseModelOf(folder)
     : existingFolder("model", named);
-  const inputs = { adapter: folder, model };
-  const lastingPaths = (text: string) => text;
-  return { inputs, lastingPaths, columns: [], by: undefined };
+  return {
+    inputs: { adapter: folder, model },
+    lastingPaths: (text) => text,
+    columns: [],
+    label: undefined,
+    metrics: undefined,
+    by: undefined,
+  };
 }
 
 function existingFolder(option: string, folder: string): string {
@@ -187,9 +221,20 @@ async function baseModelOf(adapter: string): Promise<string> {
   );
 }
 
-async function foldersOfStage(args: Arguments, opened: DisposableStack) {
+/**
+ * The folders of the results of a stage.
+ *
+ * @param opened Its disposal removes them
+ */
+async function foldersOfStage(
+  { args }: Request,
+  opened: DisposableStack,
+): Promise<Source> {
   const found = await adapterStage(args, ["adapter", "peft"]);
   const { graph, stage, model, open, openReported } = found;
+  if (args.positionals[1] === undefined) {
+    console.error(`With the adapter of "${stage.id}"`);
+  }
   if (model === undefined) {
     throw new UsageError(
       `Stage "${stage.id}" has no input "model": use --adapter and --model instead`,
@@ -203,8 +248,109 @@ async function foldersOfStage(args: Arguments, opened: DisposableStack) {
       : await open({ model, data }),
   );
   const { inputs, lastingPaths } = results;
-  const columns = data ? textColumns(inputs.data!) : [];
-  return { inputs, lastingPaths, columns, by: data && stage.id };
+  const info = data && datasetInfo(inputs.data!);
+  const label = data?.params.label;
+  return {
+    inputs: {
+      adapter: inputs.adapter!,
+      model: inputs.model!,
+      ...(inputs.report !== undefined && { report: inputs.report }),
+    },
+    lastingPaths,
+    columns: info?.columns ?? [],
+    label: typeof label === "string" ? label : undefined,
+    metrics: info?.metrics,
+    by: data && stage.id,
+  };
+}
+
+/** Whether the adapter writes texts, where options or the table to write depend on it. */
+async function mayWrite(
+  { args, table }: Request,
+  { inputs }: Source,
+): Promise<boolean> {
+  const depends = WRITING.some((it) => args.has(it)) ||
+    /\.tsv$/i.test(table?.out ?? "");
+  return depends && await writesTexts(inputs.adapter);
+}
+
+/** Options of adapters that write texts. */
+const WRITING = ["beams", "max-tokens"];
+
+/** @throws {UsageError} If the texts, or options of them, are of another form than the adapter's data. */
+function checkForm(
+  { args, table }: Request,
+  { columns, by }: Source,
+  isWriter: boolean,
+): void {
+  const isPair = columns.length > 1;
+  // Of a table, the column of second texts is known.
+  const isNamed = table !== undefined && isPair;
+  if (by !== undefined && isPair !== args.has("pair") && !isNamed) {
+    throw new UsageError(
+      isPair
+        ? `"${by}" classifies pairs of texts: separate them, as in --pair '|' "a text|its pair"`
+        : `"${by}" classifies single texts: leave out "--pair"`,
+    );
+  }
+  const unused = WRITING.find((it) => args.has(it));
+  if (unused !== undefined && !isWriter) {
+    throw new UsageError(`Option "--${unused}" does not apply to classifiers`);
+  }
+}
+
+/** The table of a request. */
+async function tableOf(
+  { args, table }: Request,
+  { columns: [first = "text", second], label }: Source,
+  isWriter: boolean,
+): Promise<Table | undefined> {
+  if (table === undefined) return undefined;
+  const texts = [args.value("text") ?? first, args.value("pair") ?? second]
+    .filter((it) => it !== undefined);
+  return await readTexts(table.in, table.out, texts, {
+    encoding: args.value("encoding"),
+    label: args.value("label") ?? label,
+    isLabelRequired: args.has("label"),
+    isWritten: isWriter,
+  });
+}
+
+/** Runs the task that classifies, or writes. */
+async function classified(
+  { args }: Request,
+  { inputs, lastingPaths }: Source,
+  params: Readonly<Record<string, unknown>>,
+  signal: AbortSignal,
+): Promise<Classification> {
+  using engine = await heldEngine(args, signal);
+  const folder = Deno.makeTempDirSync({ prefix: "predict-" });
+  const show = progressLine();
+  const run = {
+    params,
+    inputs: { ...inputs },
+    lastingPaths,
+    ...engine,
+    folder,
+    signal,
+    emit: (event: Event) => {
+      show(event);
+      if (event.type === "log" && event.stream === "log") {
+        console.error(printable(event.line));
+      }
+    },
+  };
+  try {
+    const output = await writingTo(
+      dirname(folder),
+      "set TMPDIR to a folder on another disk",
+      () => runAlone(args, "classify", run),
+    );
+    const text = Deno.readTextFileSync(join(output, "classification.json"));
+    return JSON.parse(text);
+  } finally {
+    removeFolder(folder);
+  }
 }
 
 /** Splits texts into pairs at the first occurrence of the separator. */

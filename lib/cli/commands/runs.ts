@@ -292,7 +292,7 @@ function csv(columns: readonly Column[], rows: readonly Row[]): string[] {
   return [
     columns.map(({ name }) => name),
     ...rows.map((row) => columns.map(({ value }) => String(value(row) ?? ""))),
-  ].map(csvLine);
+  ].map((texts) => csvLine(texts));
 }
 
 /**

@@ -1,5 +1,6 @@
 /** For commands that read the result of a stage, which the parameters and the engine of the command line select, or an adapter. */
 import type { Graph, GraphStage } from "../../pipeline/graph.ts";
+import type { Report } from "../../report/report.ts";
 import { NoResultError } from "../../scheduler/failure.ts";
 import { openResults } from "../../scheduler/results.ts";
 import { join } from "../../files/paths.ts";
@@ -34,19 +35,16 @@ export function adapterFolder(args: Arguments, used = ""): string | undefined {
  * pipeline of the first.
  *
  * @param kinds Kinds of artifacts that count as adapters.
- * @param isOptional Without a second argument, takes the first stage that makes one of which no other is made.
- * @throws {UsageError} If there are no such arguments, or no stage makes an adapter, or several do.
+ * @returns Without a second argument, the first stage that makes an adapter of which no other is made.
+ * @throws {UsageError} If no stage makes an adapter, or several do that the second argument selects.
  */
 export async function adapterStage(
   args: Arguments,
   kinds: readonly ("adapter" | "peft")[],
-  isOptional = false,
 ) {
-  const [, pattern] = args.positionals;
-  if (pattern === undefined && !isOptional) {
-    throw new UsageError(
-      "Missing arguments: give PIPELINE and STAGE, or --adapter",
-    );
+  const [pipeline, pattern] = args.positionals;
+  if (pipeline === undefined) {
+    throw new UsageError("Missing arguments: give PIPELINE, or --adapter");
   }
   const { graph, selected, store, settings } = await openRun(args, {
     patterns: pattern === undefined ? [] : [pattern],
@@ -54,10 +52,14 @@ export async function adapterStage(
   const all = [...graph.stages.values()].filter(({ declaration }) =>
     kinds.some((kind) => kind === declaration.output.kind)
   );
+  const trained = all.filter(({ declaration }) =>
+    declaration.output.kind === "adapter"
+  );
+  const free = trained.length > 0 ? trained : all;
   const isSource = (id: string) =>
-    all.some(({ inputs }) => Object.values(inputs).flat().includes(id));
+    free.some(({ inputs }) => Object.values(inputs).flat().includes(id));
   const [stage, other] = pattern === undefined
-    ? all.filter(({ id }) => !isSource(id)).slice(0, 1)
+    ? free.filter(({ id }) => !isSource(id)).slice(0, 1)
     : all.filter(({ id }) => selected.includes(id));
   if (stage === undefined) {
     const verb = kinds.includes("adapter") ? "makes" : "exports";
@@ -109,6 +111,35 @@ export async function adapterStage(
       });
     },
   };
+}
+
+/**
+ * The rank that a report recommends for the adapter of a stage; undefined if it
+ * says that nothing was learnt, or recommends several ranks, or one that was
+ * trained by another stage.
+ *
+ * @param report Folder of the report
+ * @param adapter Folder of the adapter
+ */
+export async function recommendedFor(
+  stage: string,
+  report: string,
+  adapter: string,
+): Promise<number | undefined> {
+  const { readRecord, servedRanks } = await import(
+    "../../artifacts/training.ts"
+  );
+  const text = Deno.readTextFileSync(join(report, "report.json"));
+  const { comparisons }: Report = JSON.parse(text);
+  const ranks = comparisons
+    .filter(({ verdict }) => verdict?.kind !== "nothing-learnt")
+    .flatMap(({ methods }) => methods)
+    .filter(({ trainings }) => trainings.some((it) => it.stage === stage))
+    .flatMap(({ recommendation }) => recommendation?.rank ?? []);
+  const [rank, ...others] = new Set(ranks);
+  if (rank === undefined || others.length > 0) return undefined;
+  const served = servedRanks(await readRecord(adapter));
+  return served.includes(rank) ? rank : undefined;
 }
 
 /**

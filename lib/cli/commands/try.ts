@@ -1,4 +1,3 @@
-import type { Report } from "../../report/report.ts";
 import type { About } from "../../serve/page.ts";
 import { entriesOf, removeFolder } from "../../files/files.ts";
 import { join } from "../../files/paths.ts";
@@ -8,9 +7,9 @@ import { servePage } from "../pages/page_server.ts";
 import { startTextWriter } from "../pages/text_writer.ts";
 import { heldEngine } from "../runtime/engine.ts";
 import { interruptible } from "../terminal/interrupts.ts";
-import { dataOf, textColumns, writesTexts } from "./pipeline_outcome.ts";
+import { dataOf, datasetInfo, writesTexts } from "./pipeline_outcome.ts";
 import { runAlone } from "./run_alone.ts";
-import { adapterStage } from "./stage_result.ts";
+import { adapterStage, recommendedFor } from "./stage_result.ts";
 
 export const tryCommand = command`
   try PIPELINE [STAGE]
@@ -30,7 +29,7 @@ export const tryCommand = command`
   smoke  Print the address of the page, and serve it until Ctrl-C
   glue-mini train-dylora@mrpc,seed=0  Choose the adapter, here one for pairs of texts
 `(async (args) => {
-  const found = await adapterStage(args, ["adapter"], true);
+  const found = await adapterStage(args, ["adapter"]);
   const { graph, stage, model, openReported } = found;
   const data = dataOf(stage, graph);
   const folder = Deno.makeTempDirSync({ prefix: "try-" });
@@ -39,11 +38,16 @@ export const tryCommand = command`
   return await interruptible(async (signal) => {
     using results = await openReported({ model, data });
     const { lastingPaths, inputs: { report, ...inputs } } = results;
+    const recommended = report === undefined
+      ? undefined
+      : await recommendedFor(stage.id, report, inputs.adapter!);
     const about: About = {
       pipeline: graph.pipeline,
       stage: stage.id,
-      columns: inputs.data === undefined ? [] : textColumns(inputs.data),
-      ...(report !== undefined && { recommended: rankFor(stage.id, report) }),
+      columns: inputs.data === undefined
+        ? []
+        : datasetInfo(inputs.data).columns,
+      ...(recommended !== undefined && { recommended }),
     };
     if (await writesTexts(inputs.adapter!)) {
       const given = { model: inputs.model!, adapter: inputs.adapter! };
@@ -109,19 +113,6 @@ async function pageFiles(
     "about.json": join(folder, "about.json"),
     "page.js": join(folder, "page.js"),
   };
-}
-
-/** The rank that a report recommends for what a stage has trained; undefined if it says that nothing was learnt, or recommends several. */
-function rankFor(stage: string, folder: string): number | undefined {
-  const file = join(folder, "report.json");
-  const { comparisons }: Report = JSON.parse(Deno.readTextFileSync(file));
-  const [rank, ...others] = new Set(
-    comparisons.filter(({ verdict }) => verdict?.kind !== "nothing-learnt")
-      .flatMap(({ methods }) => methods)
-      .filter(({ trainings }) => trainings.some((it) => it.stage === stage))
-      .flatMap(({ recommendation }) => recommendation?.rank ?? []),
-  );
-  return others.length === 0 ? rank : undefined;
 }
 
 /** Where onnxruntime-web looks for it. */

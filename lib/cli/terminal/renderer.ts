@@ -66,11 +66,13 @@ export function writeLine(args: Arguments, value: unknown, text: string): void {
 const FORMULA = /^(?:[=@\t\r]|[+-](?![\d.,+\-\s[\]%e]*$))/i;
 
 /** A line of CSV (RFC 4180); what would be a formula gets an apostrophe, as is usual. */
-export function csvLine(texts: readonly string[]): string {
+export function csvLine(texts: readonly string[], delimiter = ","): string {
   return texts.map((text) => FORMULA.test(text) ? `'${text}` : text)
     .map((text) =>
-      /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
-    ).join(",");
+      /["\r\n]/.test(text) || text.includes(delimiter)
+        ? `"${text.replaceAll('"', '""')}"`
+        : text
+    ).join(delimiter);
 }
 
 function isBrokenPipe(error: unknown): boolean {

@@ -83,7 +83,10 @@ Deno.test("export writes the adapter of the given parameters at a rank, or nothi
   // What is visible is the result of "two".
   const { code, stderr, lines } = await project.call("export", ...one);
   assertEquals(code, 0, stderr);
-  assertMatch(lines.at(-1)!, /^Exported train@rank=1 at rank 4 to .*exported$/);
+  assertMatch(
+    lines.at(-1)!,
+    /^Exported train@rank=1 at rank 4, to .*exported$/,
+  );
   assertEquals(JSON.parse(project.read("exported/exported.json")), {
     rank: 4,
     text: "one",
@@ -198,7 +201,7 @@ Deno.test("export --to onnx runs the task for ONNX with the model of the stage, 
     ...["train@rank=1", "--to", to, "--merged", "--dtype", "q8"],
   );
   assertEquals(code, 0, stderr);
-  assertMatch(lines.at(-1)!, /^Exported train@rank=1 to .*served$/);
+  assertMatch(lines.at(-1)!, /^Exported train@rank=1, to .*served$/);
   assertEquals(JSON.parse(project.read("served/exported.json")), {
     merged: true,
     dtype: "q8",

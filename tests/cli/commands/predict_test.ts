@@ -11,6 +11,7 @@ import { textLines } from "../../../lib/cli/commands/predict.ts";
 import { UsageError } from "../../../lib/cli/arguments/arguments.ts";
 import {
   readTexts,
+  scoresOfRows,
   writePredicted,
 } from "../../../lib/cli/commands/predict_table.ts";
 import { openReference } from "../../engine/reference.ts";
@@ -229,7 +230,8 @@ Deno.test("predict refuses invalid arguments with exit code 2", () =>
     Deno.writeTextFileSync(join(writer, "adapter_config.json"), config);
     const writing = ["--adapter", writer, "--model", model];
     const cases: [string[], RegExp][] = [
-      [["smoke"], /give PIPELINE and STAGE, or --adapter$/m],
+      [[], /give PIPELINE, or --adapter$/m],
+      [["--in", "a.csv", "smoke"], /^Option "--in" requires "--to"/m],
       [["smoke", "evaluate-dylora", "a"], /no stage that makes an adapter/],
       [["smoke", "train-lora", "a"], /more than one adapter: "train-lora@sst2/],
       [["smoke", "train-dylra", "a"], /train-dylora/],
@@ -388,7 +390,12 @@ Deno.test("readTexts() refuses a .tsv for texts to write, which may have line br
     const path = join(folder, "a.csv");
     Deno.writeTextFileSync(path, "a,b\nx,y\n");
     const read = (out: string, isWritten: boolean) =>
-      readTexts(path, join(folder, out), ["a"], undefined, isWritten);
+      readTexts(path, join(folder, out), ["a"], {
+        encoding: undefined,
+        label: undefined,
+        isLabelRequired: false,
+        isWritten,
+      });
     await assertRejects(
       () => read("out.tsv", true),
       UsageError,
@@ -405,7 +412,8 @@ Deno.test("readTexts() refuses a .tsv for texts to write, which may have line br
 Deno.test("writePredicted() writes the scores of a regression", () =>
   withFolder((folder) => {
     const out = join(folder, "new/scores.tsv");
-    const table = { texts: [], columns: ["a"], rows: [["x"], [null]] };
+    const form = { delimiter: "\t", encoding: "utf-8", hasMark: false };
+    const table = { columns: ["a"], rows: [["x"], [null]], form };
     writePredicted(
       out,
       table,
@@ -418,6 +426,7 @@ Deno.test("writePredicted() writes the scores of a regression", () =>
           score,
         })),
       },
+      4,
     );
     assertEquals(
       Deno.readTextFileSync(out),
@@ -425,6 +434,74 @@ Deno.test("writePredicted() writes the scores of a regression", () =>
     );
     return Promise.resolve();
   }));
+
+Deno.test("predict --in keeps the delimiter, the encoding and the mark of a .csv, rounds probabilities, and scores rows that have labels", () =>
+  withFolder(async (folder) => {
+    const adapter = await referenceAdapter(folder, {
+      ...REFERENCE_TRAINING,
+      labels: ["schön", "übel"],
+    });
+    const path = (name: string) => join(folder, name);
+    const table = (name: string, bytes: Uint8Array) =>
+      Deno.writeFileSync(path(name), bytes);
+    const text = 'n;a;art\n1;it is not; "a" story;schön\n'
+      .replace("it is", '"it is').replace('"a" story', '""a"" story"') +
+      "2;great !;übel\n3;ab – c;andere\n4;x;\n";
+    const latin1 = Uint8Array.from(
+      text.replace("–", "\x96"),
+      (it) => it.charCodeAt(0),
+    );
+    table("latin1.csv", latin1);
+    table("marked.csv", new TextEncoder().encode(`\ufeff${text}`));
+    const called = async (name: string, ...args: string[]) => {
+      const out = path(`out-${name}`);
+      const { code, stdout, stderr } = await predict([
+        ...["--adapter", adapter, "--model", model, "--rank", "2"],
+        ...["--in", path(name), "--to", out, "--text", "a"],
+        ...args,
+      ]);
+      assertEquals(code, 0, stderr);
+      return { stdout, bytes: Deno.readFileSync(out) };
+    };
+    const named = ["--label", "art"];
+    const first = await called("latin1.csv", "--encoding", "latin1", ...named);
+    const decoded = new TextDecoder("latin1").decode(first.bytes);
+    const marked = await called("marked.csv", ...named);
+    assertEquals([...marked.bytes.subarray(0, 3)], [0xef, 0xbb, 0xbf]);
+    assertEquals(new TextDecoder().decode(marked.bytes), decoded);
+    const [head, row, , third] = decoded.split("\n");
+    assertEquals(head, "n;a;art;predicted_label;probability");
+    assertMatch(
+      row!,
+      /^1;"it is not; ""a"" story";schön;(schön|übel);0\.\d{1,4}$/,
+    );
+    assertMatch(third!, /^3;ab – c;andere;/);
+    assertMatch(
+      first.stdout,
+      /^2 of 4 rows have labels: accuracy [\d.]+.*; 1 label of others are no classes of the adapter, and not scored$/m,
+    );
+    const exact = await called("marked.csv", "--digits", "12");
+    assertMatch(new TextDecoder().decode(exact.bytes), /;0\.\d{8,12}\n/);
+    const { code, stderr } = await predict([
+      ...["--adapter", adapter, "--model", model, "--in", path("marked.csv")],
+      ...["--to", path("x.csv"), "--text", "a", "--label", "none"],
+    ]);
+    assertEquals(code, 2);
+    assertMatch(stderr, /has no column "none"; it has "n", "a", "art"/);
+  }));
+
+Deno.test("scoresOfRows() scores numbers, and nothing where no row has a label", () => {
+  const none = { label: null, probabilities: null };
+  const texts = [1, 2, 3].map((score) => ({ text: "x", ...none, score }));
+  const predicted = { problem: "regression" as const, texts };
+  const scored = scoresOfRows(predicted, ["1", 2, 3], ["pearson"])!;
+  assertEquals(scored.labelled, 3);
+  assertAlmostEquals(scored.scores.pearson!, 1, 1e-9);
+  assertEquals(
+    scoresOfRows(predicted, [null, "", undefined], undefined),
+    undefined,
+  );
+});
 
 Deno.test("textLines() indents all lines of a written text", () => {
   const none = { label: null, probabilities: null, score: null };

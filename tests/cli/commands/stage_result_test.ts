@@ -1,4 +1,11 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { join } from "node:path";
+import { recommendedFor } from "../../../lib/cli/commands/stage_result.ts";
+import {
+  REFERENCE_TRAINING,
+  referenceAdapter,
+} from "../../tasks/reference_adapter.ts";
+import { withFolder } from "../../tasks/run_task.ts";
 import { type Called, callHere, CliProject } from "../project.ts";
 
 const PIPELINE = `name: test
@@ -240,4 +247,34 @@ Deno.test("predict, logs and verify say which command runs a stage that has not 
   const { code, stderr } = await callHere(...words);
   assertEquals(code, 0, stderr);
   assertEquals(await adapterUsed(...given), "it's new at 4");
+});
+
+Deno.test("recommendedFor() takes the rank that a report recommends for a stage, if its adapter serves it and something was learnt", () =>
+  withFolder(async (folder) => {
+    const adapter = await referenceAdapter(folder, REFERENCE_TRAINING);
+    const { rank: own } = REFERENCE_TRAINING;
+    const recommended = async (rank: number, kind: string, stage: string) => {
+      const methods = [
+        { trainings: [{ stage: "train" }], recommendation: { rank } },
+        { trainings: [{ stage: "other" }], recommendation: null },
+      ];
+      const comparisons = [{ verdict: { kind }, methods }];
+      await Deno.writeTextFile(
+        join(folder, "report.json"),
+        JSON.stringify({ comparisons }),
+      );
+      return await recommendedFor(stage, folder, adapter);
+    };
+    assertEquals(await recommended(own, "recommended", "train"), own);
+    assertEquals(await recommended(own + 1, "recommended", "train"), undefined);
+    assertEquals(await recommended(own, "nothing-learnt", "train"), undefined);
+    assertEquals(await recommended(own, "recommended", "other"), undefined);
+  }));
+
+Deno.test("predict takes the stage that makes an adapter where none is named, also for a text with blanks", async () => {
+  const given = ["--engine", "wasm", "--json", ...FIRST];
+  const called = await project.call("predict", "some text", ...given);
+  assertEquals(called.code, 0, called.stderr);
+  assertEquals(called.stderr, 'With the adapter of "train"\n');
+  assertEquals(called.json()[0].label, "first at 8");
 });
