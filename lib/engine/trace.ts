@@ -18,40 +18,59 @@ export type Named = { readonly [name: string]: tf.Tensor | undefined };
  * `f` must be a pure function of its inputs and of tensors that outlive it: it
  * may not read values. On engines without graphs, `f` is called directly.
  *
- * @param options.products As of {@linkcode fused}, which compiles the function
  * @throws {Error} From the first call, if `f` does something that cannot be traced.
  */
 export function trace<Inputs extends object, Outputs extends object>(
   f: (inputs: Inputs) => Outputs,
-  { eager: isEager = false, products }: TraceOptions & {
-    readonly products?: readonly string[];
-  } = {},
-) {
+  { eager = false }: TraceOptions = {},
+): Traced<Inputs, Outputs> {
+  return recorded(f, { isEager: eager, isCompiled: false, products: [] });
+}
+
+/** A function that is traced; the caller disposes its results. */
+export interface Traced<Inputs, Outputs> {
+  (inputs: Inputs): Outputs;
+  /** Number of graph functions made so far: one for each set of names and shapes. */
+  traces(): number;
+  /** Frees the graph functions. */
+  dispose(): void;
+}
+
+/** How a function is traced. */
+interface Recording {
+  readonly isEager: boolean;
+  /** True if XLA compiles it. */
+  readonly isCompiled: boolean;
+  /** Results that only products take. */
+  readonly products: readonly string[];
+}
+
+function recorded<Inputs extends object, Outputs extends object>(
+  f: (inputs: Inputs) => Outputs,
+  recording: Recording,
+): Traced<Inputs, Outputs> {
   const functions = new Map<string, Made<Outputs>>();
 
-  /** Calls it as one graph function of the library; the caller disposes the results. */
   function traced(inputs: Inputs): Outputs {
     const binding = libraryBinding();
-    const given = tensorsIn(inputs);
-    const isInline = products !== undefined
-      ? given.every(([, { size }]) => size < COMPILED_SIZE)
+    const tensors = tensorsIn(inputs);
+    const isInline = recording.isCompiled
+      ? tensors.every(([, { size }]) => size < COMPILED_SIZE)
       : binding?.tracing;
-    if (isEager || !binding || isInline) {
+    if (recording.isEager || !binding || isInline) {
       return tf.tidy(() => f(inputs) as Outputs & Named);
     }
-    const ids = tensorIds(given.map(([, tensor]) => tensor));
-    const names = given.map(([name]) => name);
+    const ids = tensorIds(tensors.map(([, tensor]) => tensor));
+    const names = tensors.map(([name]) => name);
     const signature = `${names} ${binding.precision} ${binding.signature(ids)}`;
     const made = functions.get(signature) ??
-      record(binding, f, inputs, ids, products);
+      record(binding, f, inputs, ids, recording);
     functions.set(signature, made);
     return withTensors(made.results, binding.call(made.graph, ids));
   }
 
   return Object.assign(traced, {
-    /** Number of graph functions made so far: one for each set of names and shapes. */
     traces: () => functions.size,
-    /** Frees the graph functions. */
     dispose() {
       for (const { graph } of functions.values()) {
         libraryBinding()?.removeFunction(graph);
@@ -84,7 +103,7 @@ export function fused<Inputs extends object, Outputs extends object>(
     readonly products?: readonly (keyof Outputs & string)[];
   } = {},
 ): (inputs: Inputs) => Outputs {
-  return trace(f, { products });
+  return recorded(f, { isEager: false, isCompiled: true, products });
 }
 
 /** A graph function, and its results in the trace: others of the same form are given at each call. */
@@ -109,22 +128,21 @@ function record<Inputs extends object, Outputs extends object>(
   f: (inputs: Inputs) => Outputs,
   inputs: Inputs,
   ids: readonly number[],
-  products: readonly string[] | undefined,
+  { isCompiled, products }: Recording,
 ): Made<Outputs> {
   const symbols = binding.beginTrace(ids);
   try {
     let results: Outputs | undefined;
     const outputs = tf.tidy(() => {
       results = f(withTensors(inputs, symbols));
-      const found = tensorsIn(results);
+      const tensors = tensorsIn(results);
       return {
-        ids: tensorIds(found.map(([, tensor]) => tensor)),
-        narrow: found.map(([name]) => products?.includes(name) ?? false),
+        ids: tensorIds(tensors.map(([, tensor]) => tensor)),
+        narrow: tensors.map(([name]) => products.includes(name)),
       };
     });
-    const compiled = products !== undefined;
     return {
-      graph: binding.endTrace(outputs.ids, compiled, outputs.narrow),
+      graph: binding.endTrace(outputs.ids, isCompiled, outputs.narrow),
       results: results!,
     };
   } catch (error) {
@@ -147,19 +165,13 @@ function tensorsIn(of: object, path = ""): [path: string, tf.Tensor][] {
 /** Records and lists with other tensors in place of theirs, in the order of {@linkcode tensorsIn}. */
 function withTensors<T>(of: T, others: readonly TensorMetadata[]): T {
   const next = others.values();
-  return mapInstances(of, tf.Tensor, () => tensorOf(next.next().value!)) as T;
-}
-
-/** Records and lists, of any depth, with something else in place of each instance of a class. */
-export function mapInstances<T>(
-  of: unknown,
-  type: abstract new (...args: never) => T,
-  by: (instance: T) => unknown,
-): unknown {
-  if (of instanceof type) return by(of);
-  if (Array.isArray(of)) return of.map((it) => mapInstances(it, type, by));
-  if (of?.constructor !== Object) return of;
-  return Object.fromEntries(
-    Object.entries(of).map(([name, it]) => [name, mapInstances(it, type, by)]),
-  );
+  const replaced = (it: unknown): unknown => {
+    if (it instanceof tf.Tensor) return tensorOf(next.next().value!);
+    if (Array.isArray(it)) return it.map(replaced);
+    if (it?.constructor !== Object) return it;
+    return Object.fromEntries(
+      Object.entries(it).map(([name, member]) => [name, replaced(member)]),
+    );
+  };
+  return replaced(of) as T;
 }

@@ -1,35 +1,43 @@
 import * as tf from "@tensorflow/tfjs-core";
 import {
+  type ActivationName,
+  type AttentionOptions,
+  type Index,
   narrowed,
   type Narrowing,
+  type NormOptions,
   type Pass,
+  type PositionBiasOptions,
   type Read,
+  type RelativePositions,
   type SplitModule,
   WithHeads,
 } from "./model.ts";
 import { rangeOf } from "../ops/attention.ts";
 import { evenSizes } from "../ops/blocks.ts";
-import { mapInstances } from "../trace.ts";
 import type { Activation } from "./pass_weights.ts";
 import { byToken, TensorPass, type TensorPassOptions } from "./tensor_pass.ts";
 
 /** An activation in chunks of tokens; in one, as a whole, where it is no more than a token of each sequence. */
-class Chunks implements Narrowing<Chunks> {
+class Chunked implements Narrowing<Chunked> {
   constructor(
-    readonly parts: readonly Activation[],
-    readonly read?: Read<Chunks> | undefined,
+    readonly chunks: readonly Activation[],
+    readonly read?: Read<Chunked> | undefined,
   ) {}
 }
 
 /**
  * A forward pass over chunks of each sequence's tokens, which threads compute
- * side by side where there are fewer sequences than threads. What looks at
- * several tokens, attention above all, is computed of the joined chunks.
+ * side by side where there are fewer sequences than threads. An operation on
+ * each token by itself is computed of each chunk; one that looks at several
+ * tokens, attention above all, of the joined chunks.
  */
-export class ChunkedPass extends WithHeads<Chunks> implements Pass<Chunks> {
+export class ChunkedPass extends WithHeads<Chunked> implements Pass<Chunked> {
   readonly tokens: number;
+  /** Tokens of each chunk. */
   readonly #sizes: readonly number[];
-  readonly #parts: readonly TensorPass[];
+  /** The pass of each chunk. */
+  readonly #passes: readonly TensorPass[];
   readonly #whole: TensorPass;
 
   /**
@@ -49,116 +57,181 @@ export class ChunkedPass extends WithHeads<Chunks> implements Pass<Chunks> {
     const keysOf = (keys?.split(count) ?? []).map((it) =>
       it.unstack().values()
     );
-    const whole = { ...options, keys: keysOf[0], pieces: count };
-    this.#whole = new TensorPass(whole);
+    this.#whole = new TensorPass({
+      ...options,
+      keys: keysOf[0],
+      minBlocks: count,
+    });
+    if (count === 1) {
+      this.#passes = [this.#whole];
+      return;
+    }
     let start = 0;
-    this.#parts = count === 1 ? [this.#whole] : this.#sizes.map((size, i) => {
-      const own = <T extends tf.Tensor2D | undefined>(x: T) =>
-        x && rangeOf(x, 1, start, size) as T;
-      const input = {
-        ...{ ids: own(ids), positions: own(positions) },
-        ...{ types: own(types), mask: own(mask) },
-      };
-      const part = { ...options, input, start, keys: keysOf[i] };
+    this.#passes = this.#sizes.map((size, i) => {
+      const cut = (x: tf.Tensor2D) => rangeOf(x, 1, start, size);
+      const pass = new TensorPass({
+        ...options,
+        input: {
+          ids: cut(ids),
+          positions: cut(positions),
+          types: cut(types),
+          mask: mask && cut(mask),
+        },
+        start,
+        keys: keysOf[i],
+      });
       start += size;
-      return new TensorPass(part);
+      return pass;
     });
   }
 
-  readonly embed = this.#byChunk("embed");
-  readonly linear = this.#byChunk("linear");
-  readonly rotary = this.#byChunk("rotary");
-  readonly norm = this.#byChunk("norm");
-  readonly add = this.#byChunk("add");
-  readonly activate = this.#byChunk("activate");
-  readonly glu = this.#byChunk("glu");
-  readonly dropout = this.#byChunk("dropout");
-  readonly logits = this.#joined("logits");
-  readonly vocabulary = this.#joined("vocabulary");
-  readonly rows = this.#joined("rows");
-  readonly positionBias = this.#joined("positionBias");
-  readonly disentangle = this.#joined("disentangle");
-  readonly last = this.#joined("last");
-  readonly mean = this.#joined("mean");
-  readonly #attention = this.#joined("attention");
+  // Of each chunk by itself.
 
-  split(x: Chunks, modules: readonly SplitModule[]): Chunks[] {
-    const found = x.parts.map((part, i) =>
-      this.#passOf(x, i).split(part, modules)
+  embed(name: string, index: Index): Chunked {
+    return new Chunked(this.#passes.map((pass) => pass.embed(name, index)));
+  }
+
+  linear(name: string | readonly string[], x: Chunked): Chunked {
+    return this.#byChunk(x, (pass, chunk) => pass.linear(name, chunk));
+  }
+
+  split(x: Chunked, modules: readonly SplitModule[]): Chunked[] {
+    const byChunk = x.chunks.map((chunk, i) =>
+      this.#passOf(x, i).split(chunk, modules)
     );
-    return found[0]!.map((_, output) =>
-      new Chunks(found.map((of) => of[output]!), x.read)
+    return byChunk[0]!.map((_, output) =>
+      new Chunked(byChunk.map((outputs) => outputs[output]!), x.read)
     );
   }
 
-  attention(...args: Parameters<Pass<Chunks>["attention"]>): Chunks {
-    const whole = this.#attention(...args);
-    const [context] = whole.parts as [Activation];
-    // The gradient of tf.split fails for a single part.
-    if (args[0].parts.length === 1) return whole;
+  rotary(x: Chunked, frequencies: Float32Array): Chunked {
+    return this.#byChunk(x, (pass, chunk) => pass.rotary(chunk, frequencies));
+  }
+
+  norm(name: string, terms: readonly Chunked[], options: NormOptions): Chunked {
+    const all = narrowed(terms);
+    return this.#byChunk(
+      all[0]!,
+      (pass, _, i) => pass.norm(name, all.map((it) => it.chunks[i]!), options),
+    );
+  }
+
+  add(x: Chunked, residual: Chunked): Chunked {
+    const [y, other] = narrowed([x, residual]) as [Chunked, Chunked];
+    return this.#byChunk(
+      y,
+      (pass, chunk, i) => pass.add(chunk, other.chunks[i]!),
+    );
+  }
+
+  activate(x: Chunked, by: ActivationName): Chunked {
+    return this.#byChunk(x, (pass, chunk) => pass.activate(chunk, by));
+  }
+
+  glu(x: Chunked, form: "gelu" | "silu"): Chunked {
+    return this.#byChunk(x, (pass, chunk) => pass.glu(chunk, form));
+  }
+
+  dropout(x: Chunked, rate: number): Chunked {
+    return this.#byChunk(x, (pass, chunk) => pass.dropout(chunk, rate));
+  }
+
+  first({ chunks }: Chunked): Chunked {
+    return new Chunked([this.#whole.first(chunks[0]!)]);
+  }
+
+  narrow({ chunks }: Chunked, read: Read<Chunked>): Chunked {
+    return new Chunked(chunks, read);
+  }
+
+  // Of whole sequences.
+
+  attention(
+    query: Chunked,
+    key: Chunked,
+    value: Chunked,
+    { bias, ...options }: AttentionOptions<Chunked>,
+  ): Chunked {
+    const context = this.#whole.attention(
+      joined(query),
+      joined(key),
+      joined(value),
+      bias === undefined ? options : { ...options, bias: joined(bias) },
+    );
+    // The gradient of tf.split fails for a single chunk.
+    if (query.chunks.length === 1) return new Chunked([context]);
     const [all, axis] = byToken(context);
-    const parts = all.split([...this.#sizes], axis).map((value, i) => ({
+    const chunks = all.split([...this.#sizes], axis).map((value, i) => ({
       ...context,
       value: value.reshape([-1, value.shape[2]!]),
       tokens: this.#sizes[i]!,
     }));
-    return new Chunks(parts);
+    return new Chunked(chunks);
   }
 
-  first({ parts }: Chunks): Chunks {
-    return new Chunks([this.#whole.first(parts[0]!)]);
+  disentangle(
+    query: Chunked,
+    key: Chunked,
+    positions: RelativePositions<Chunked>,
+  ): Chunked {
+    const bias = this.#whole.disentangle(joined(query), joined(key), {
+      query: positions.query && joined(positions.query),
+      key: positions.key && joined(positions.key),
+      rows: positions.rows,
+    });
+    return new Chunked([bias]);
   }
 
-  narrow({ parts }: Chunks, read: Read<Chunks>): Chunks {
-    return new Chunks(parts, read);
+  positionBias(name: string, options: PositionBiasOptions): Chunked {
+    return new Chunked([this.#whole.positionBias(name, options)]);
   }
 
-  #passOf({ parts }: Chunks, i: number): TensorPass {
-    return parts.length === 1 ? this.#whole : this.#parts[i]!;
+  rows(name: string, rows: readonly number[]): Chunked {
+    return new Chunked([this.#whole.rows(name, rows)]);
   }
 
-  /** An operation on each chunk by itself. */
-  #byChunk<Name extends OperationName>(name: Name): Pass<Chunks>[Name] {
-    const each = (...args: unknown[]) => {
-      const chunks = args.flat().filter((it) => it instanceof Chunks);
-      const all = new Map(narrowed(chunks).map((x, i) => [chunks[i], x]));
-      const [x] = all.values();
-      const parts = (x?.parts ?? this.#parts).map((_, i) => {
-        const pass = x === undefined ? this.#parts[i]! : this.#passOf(x, i);
-        const own = mapInstances(args, Chunks, (x) => all.get(x)!.parts[i]!);
-        return Reflect.apply(pass[name] as Operation, pass, own as unknown[]);
-      });
-      return new Chunks(parts, x?.read);
-    };
-    return each as Pass<Chunks>[Name];
+  logits(name: string, x: Chunked): Chunked {
+    return new Chunked([this.#whole.logits(name, joined(x))]);
   }
 
-  /** An operation on whole sequences. */
-  #joined<Name extends OperationName>(name: Name): Pass<Chunks>[Name] {
-    const whole = (...args: unknown[]) => {
-      const all = mapInstances(args, Chunks, joined) as unknown[];
-      const { [name]: operation } = this.#whole;
-      return new Chunks([
-        Reflect.apply(operation as Operation, this.#whole, all),
-      ]);
-    };
-    return whole as Pass<Chunks>[Name];
+  vocabulary(name: string, x: Chunked): Chunked {
+    return new Chunked([this.#whole.vocabulary(name, joined(x))]);
+  }
+
+  last(x: Chunked, padToken: number | undefined): Chunked {
+    return new Chunked([this.#whole.last(joined(x), padToken)]);
+  }
+
+  mean(x: Chunked): Chunked {
+    return new Chunked([this.#whole.mean(joined(x))]);
+  }
+
+  /** The pass that computes chunk i. */
+  #passOf({ chunks }: Chunked, i: number): TensorPass {
+    return chunks.length === 1 ? this.#whole : this.#passes[i]!;
+  }
+
+  /** An operation on each chunk of an activation. */
+  #byChunk(
+    x: Chunked,
+    compute: (pass: TensorPass, chunk: Activation, i: number) => Activation,
+  ): Chunked {
+    const chunks = x.chunks.map((chunk, i) =>
+      compute(this.#passOf(x, i), chunk, i)
+    );
+    return new Chunked(chunks, x.read);
   }
 }
 
-type OperationName = keyof Pass<Chunks> & keyof TensorPass;
-
-type Operation = () => Activation;
-
 /** An activation as a whole. */
-function joined({ parts }: Chunks): Activation {
-  const [first] = parts as [Activation];
-  if (parts.length === 1) return first;
+function joined({ chunks }: Chunked): Activation {
+  const [first] = chunks as [Activation];
+  if (chunks.length === 1) return first;
   const axis = byToken(first)[1];
-  const all = tf.concat(parts.map((part) => byToken(part)[0]), axis);
+  const all = tf.concat(chunks.map((chunk) => byToken(chunk)[0]), axis);
   return {
     value: all.rank === 4 ? all : all.reshape([-1, all.shape[2]!]),
     sequences: first.sequences,
-    tokens: parts.reduce((sum, { tokens }) => sum + tokens, 0),
+    tokens: chunks.reduce((sum, { tokens }) => sum + tokens, 0),
   };
 }

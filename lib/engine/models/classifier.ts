@@ -76,7 +76,7 @@ export function logitsOf(
 ): tf.Tensor2D {
   const tensors = { weights, layout, parameters, input, ranks };
   const pass = new ChunkedPass({ ...tensors, givesFeatures }, chunks, keys);
-  const { parts: [logits] } = forward(model, pass, layout.labels);
+  const { chunks: [logits] } = forward(model, pass, layout.labels);
   return logits!.value as tf.Tensor2D;
 }
 

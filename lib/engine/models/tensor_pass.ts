@@ -54,7 +54,7 @@ export interface TensorPassOptions extends PassTensors {
   /** Place of the input's first token in its sequence, 0 by default. */
   readonly start?: number;
   /** Minimum number of blocks of attention, for threads to compute. */
-  readonly pieces?: number;
+  readonly minBlocks?: number;
   /** True to give what the head's last layer takes, instead of its logits. */
   readonly givesFeatures?: boolean | undefined;
 }
@@ -194,7 +194,7 @@ export class TensorPass extends WithHeads<Activation>
       dropout: this.#dropout(options.dropout),
       ...reachOf(causal, this.tokens > window + 1 ? window : Infinity),
       at: query.at && repeated(query.at.reshape([-1, 1, 1, 1]), sequences),
-      pieces: this.options.pieces,
+      minBlocks: this.options.minBlocks,
     });
     return withValue(query, joinHeads(context));
   }

@@ -22,7 +22,7 @@ interface AttentionInputs extends Partial<Reach> {
   /** Places of the only queries of sequences, `[1 or batch, 1, 1, 1]`. */
   readonly at?: tf.Tensor | undefined;
   /** Minimum number of blocks, for threads to compute. */
-  readonly pieces?: number | undefined;
+  readonly minBlocks?: number | undefined;
 }
 
 /** Maximum scores of a block: 32 MiB in float32. */
@@ -55,7 +55,12 @@ export function attention(
   },
 ): tf.Tensor4D {
   return inBlocks({
-    ...{ query, key, value, before: Infinity, after: Infinity, ...inputs },
+    query,
+    key,
+    value,
+    before: Infinity,
+    after: Infinity,
+    ...inputs,
     ...drawDropout(dropout),
     start: 0,
     done: { forward: [], backward: [] },
@@ -75,48 +80,76 @@ type BlockInputs = AttentionInputs & Reach & DropoutDraw & {
 
 /** Halves sequences, heads or queries until a block has few scores, and no more queries than keys around them. */
 function inBlocks(inputs: BlockInputs): tf.Tensor4D {
-  const { query, before, after, at, bias, maskKey, pieces = 1 } = inputs;
+  const { query, before, after, minBlocks = 1 } = inputs;
   const [batch, heads, queries] = query.shape;
   const [, shared, all] = inputs.key.shape;
-  const [from, seq] = at
+  const [from, seq] = inputs.at
     ? [0, all]
     : keysInReach(inputs, inputs.start, queries, all);
-  const near = <T extends tf.Tensor>(x: T, axis: number) =>
+  const inReach = <T extends tf.Tensor>(x: T, axis: number) =>
     seq === all ? x : rangeOf(x, axis, from, seq);
-  const key = near(inputs.key, 2);
-  const value = near(inputs.value, 2);
-  const mask = inputs.mask && near(inputs.mask, 3);
-  const own = { ...inputs, key, value, mask, start: inputs.start - from };
+  const reached: BlockInputs = {
+    ...inputs,
+    key: inReach(inputs.key, 2),
+    value: inReach(inputs.value, 2),
+    mask: inputs.mask && inReach(inputs.mask, 3),
+    start: inputs.start - from,
+  };
   const isFar = queries > Math.max(1, before + after);
-  const isSmall = pieces === 1 && !isFar &&
+  const isSmall = minBlocks === 1 && !isFar &&
     batch * heads * queries * seq <= BLOCK_SCORES;
   const sizes = [batch, shared, queries];
-  const axis = isFar ? 2 : sizes.findIndex((size) => size > 1);
-  if (isSmall || axis < 0) return block(own);
-  const halves = evenSizes(sizes[axis]!, 2);
-  const split = (x: tf.Tensor | undefined) => {
-    const share = (x?.shape[axis] ?? 0) / sizes[axis]!;
-    return share < 1 ? [x, x] : x!.split(halves.map((it) => it * share), axis);
-  };
-  const parts = Object.entries({
-    ...{ query, mask, at, bias },
-    ...axis < 2 && { key, value },
-  }).map(([name, x]) => [name, split(x)] as const);
+  const axis = isFar ? QUERIES : sizes.findIndex((size) => size > 1);
+  if (isSmall || axis < 0) return block(reached);
   return tf.concat(
-    [0, 1].map((i) =>
-      inBlocks({
-        ...own,
-        ...Object.fromEntries(parts.map(([name, part]) => [name, part[i]])),
-        start: own.start + (axis === 2 ? i * halves[0]! : 0),
-        pieces: Math.ceil(pieces / 2),
-        // Each block draws masks of its own.
-        maskKey: maskKey
-          ?.mul(tf.scalar([0x2545f491, 0x27d4eb2d][i]!, "int32")),
-      })
-    ),
+    halved(reached, axis, sizes[axis]!).map(inBlocks),
     axis,
   );
 }
+
+/** The axis of queries in query and context. */
+const QUERIES = 2;
+
+/** The inputs of both halves of a block, which is cut along an axis of sequences, heads or queries. */
+function halved(
+  inputs: BlockInputs,
+  axis: number,
+  size: number,
+): readonly [BlockInputs, BlockInputs] {
+  const { key, value, maskKey, start, minBlocks = 1 } = inputs;
+  const counts = evenSizes(size, 2) as [number, number];
+  const halvesOf = <T extends tf.Tensor | undefined>(x: T): readonly [T, T] => {
+    // Both halves share what is the same for all.
+    const share = (x?.shape[axis] ?? 0) / size;
+    if (x === undefined || share < 1) return [x, x];
+    const [first, second] = x.split(counts.map((it) => it * share), axis);
+    return [first as T, second as T];
+  };
+  const queryHalves = halvesOf(inputs.query);
+  const maskHalves = halvesOf(inputs.mask);
+  const atHalves = halvesOf(inputs.at);
+  const biasHalves = halvesOf(inputs.bias);
+  const keyHalves = axis === QUERIES ? [key, key] as const : halvesOf(key);
+  const valueHalves = axis === QUERIES
+    ? [value, value] as const
+    : halvesOf(value);
+  const half = (i: 0 | 1): BlockInputs => ({
+    ...inputs,
+    query: queryHalves[i],
+    key: keyHalves[i],
+    value: valueHalves[i],
+    mask: maskHalves[i],
+    at: atHalves[i],
+    bias: biasHalves[i],
+    start: start + (axis === QUERIES ? i * counts[0] : 0),
+    minBlocks: Math.ceil(minBlocks / 2),
+    maskKey: maskKey?.mul(tf.scalar(HALF_KEYS[i], "int32")),
+  });
+  return [half(0), half(1)];
+}
+
+/** Factors of the keys of dropout masks, so that each block draws masks of its own. */
+const HALF_KEYS = [0x2545f491, 0x27d4eb2d] as const;
 
 /** {@linkcode attention} of a block, with its own gradient. */
 function block({ query, key, value, ...inputs }: BlockInputs): tf.Tensor4D {
@@ -126,14 +159,21 @@ function block({ query, key, value, ...inputs }: BlockInputs): tf.Tensor4D {
   const [batch, heads, queries, depth] = query.shape;
   const [, shared] = key.shape;
   const rows = heads / shared * queries;
-  const [before, after] = [inputs.before, inputs.after]
-    .map((it) => isFinite(it) ? tf.scalar(it) : undefined);
+  const limit = (it: number) => isFinite(it) ? tf.scalar(it) : undefined;
+  const before = limit(inputs.before);
+  const after = limit(inputs.after);
   const places = Float32Array.from(
     { length: rows },
     (_, i) => start + i % queries,
   );
   const frozen: Frozen = {
-    ...{ scale: tf.scalar(scale), mask, bias, maskKey, rate, before, after },
+    scale: tf.scalar(scale),
+    mask,
+    bias,
+    maskKey,
+    rate,
+    before,
+    after,
     places: before === undefined && after === undefined
       ? undefined
       : inputs.at ?? tf.tensor4d(places, [1, 1, rows, 1]),

@@ -199,35 +199,35 @@ for (
         readonly after?: number;
         readonly queries?: number;
         readonly shared?: number;
-        readonly pieces?: number;
+        readonly minBlocks?: number;
         /** Sequences of a bias. */
         readonly biases?: number;
       }>({
         "as a whole": {},
-        "in blocks": { pieces: 50 },
-        "of shared heads, in blocks": { shared: 2, pieces: 50 },
-        "with a bias, in blocks": { biases: 1, pieces: 50 },
-        "with a bias of each sequence, in blocks": { biases: 2, pieces: 50 },
+        "in blocks": { minBlocks: 50 },
+        "of shared heads, in blocks": { shared: 2, minBlocks: 50 },
+        "with a bias, in blocks": { biases: 1, minBlocks: 50 },
+        "with a bias of each sequence, in blocks": { biases: 2, minBlocks: 50 },
         "causal": { after: 0 },
         "causal, of shared heads, in blocks": {
           after: 0,
           shared: 2,
-          pieces: 50,
+          minBlocks: 50,
         },
         "causal, within a window, in blocks": {
           after: 0,
           before: 30,
-          pieces: 50,
+          minBlocks: 50,
         },
         "within a window": { before: 40, after: 40 },
         "within a window, in blocks along it": { before: 16, after: 16 },
         "within a window, in blocks of many blocks": {
-          ...{ before: 16, after: 16, pieces: 100 },
+          ...{ before: 16, after: 16, minBlocks: 100 },
         },
         "of one query within a window": { before: 16, after: 16, queries: 1 },
       })
 ) {
-  const { biases, pieces } = options;
+  const { biases, minBlocks } = options;
   operations[`attention() ${name}`] = {
     inputs: [
       [2, 4, queries, 8],
@@ -242,7 +242,7 @@ for (
         mask: paddingOf([100, 90]),
         ...{ before: before ?? Infinity, after: after ?? Infinity },
         ...{
-          pieces,
+          minBlocks,
           bias: bias as tf.Tensor4D,
         },
       }),
