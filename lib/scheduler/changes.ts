@@ -1,6 +1,8 @@
 import { canonicalJson, quickChecksum } from "../files/digest.ts";
 import { byDotPath, type KeyParts, type Manifest } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
+import { readIfThere } from "../files/files.ts";
+import { resolve } from "../files/paths.ts";
 import { bundleTasks, placesOf, sectionsOf } from "./bundle.ts";
 
 /** A difference between the parts of two keys. */
@@ -56,10 +58,23 @@ async function codeChanges(
   if (before === after) return [];
   const old = await modulesOf(before, store);
   const now = await modulesOf(after, store);
-  return old === undefined || now === undefined
-    ? [{ kind: "code", name: "of the task", before, after }]
-    : compare("code", old, now);
+  if (old === undefined || now === undefined) {
+    return [{ kind: "code", name: "of the task", before, after }];
+  }
+  const changes = compare("code", old, now);
+  if (changes.length === 0) {
+    return [{ kind: "code", name: "of the task", before, after }];
+  }
+  // Of a package of the same version, other parts are used: less than an edit.
+  const isPackage = ({ name }: Change) => PACKAGE_NAME.test(name);
+  return [
+    ...changes.filter((it) => !isPackage(it)),
+    ...changes.filter(isPackage),
+  ];
 }
+
+/** Matches the name of a package, which has a version: `zod@4.6.7`. */
+const PACKAGE_NAME = /.@\d/;
 
 /** What {@linkcode modulesOf} has found, which takes 0.2 s for a bundle with the engine. */
 const found = new Map<string, Named>();
@@ -76,7 +91,8 @@ async function modulesOf(
   const modules: Record<string, string> = {};
   for (const { module, lines } of sectionsOf(text)) {
     const before = modules[module] ?? "";
-    modules[module] = quickChecksum(before + lines.join("\n"));
+    const written = lines.filter((line) => !GENERATED.test(line));
+    modules[module] = quickChecksum(before + written.join("\n"));
   }
   found.set(bundle, modules);
   return modules;
@@ -191,11 +207,22 @@ export async function explainMiss(
 }
 
 /** A place where the code of a module differs. */
-export type CodeHunk = Awaited<ReturnType<typeof codeHunks>>[number];
+export interface CodeHunk {
+  /** Path of the module relative to the project. */
+  readonly module: string;
+  /** First line in the present file, 1-based. */
+  readonly from: number;
+  /** Last line; equal to `from` if statements were only removed. */
+  readonly to: number;
+  /** Statements, without comments, types and formatting. */
+  readonly removed: readonly string[];
+  readonly added: readonly string[];
+}
 
 /**
  * Differences between two bundles, by lines of the present files. Packages, and
- * modules that only one of them has, are left out.
+ * modules that only one of them has, are left out, as is what the bundler has
+ * made: calls that evaluate other modules, and numbers after names.
  *
  * @param before Blob of the earlier bundle.
  * @param after Blob of the bundle in the key, which is made again, with a source map.
@@ -207,41 +234,100 @@ export async function codeHunks(
   project: string,
   task: string,
   store: Store,
-) {
+): Promise<CodeHunk[]> {
   const old = await store.blobs.text(before);
   if (old === undefined || before === after) return [];
   const bundles = await bundleTasks([task], project, true);
   const bundle = bundles.get(task)!;
   const placeOf = await placesOf(bundle);
   const bundled = bundle.text.split("\n");
-  const lineOf = (line: number) => {
-    const indent = /^ */.exec(bundled[line] ?? "")![0].length;
-    return (placeOf(line, indent)?.originalLine ?? line) + 1;
-  };
   const earlier = new Map(sectionsOf(old).map((it) => [it.module, it.lines]));
   const { structuredPatch } = await import("diff");
-  const text = (lines: readonly string[]) =>
-    lines.map((line) => `${line}\n`).join("");
-  return sectionsOf(bundle.text).flatMap(({ module, start, lines }) => {
+  const hunks: CodeHunk[] = [];
+  for (const { module, start, lines } of sectionsOf(bundle.text)) {
     const then = earlier.get(module);
-    // The name of a package has a version: `zod@4.6.7`.
-    if (then === undefined || /.@\d/.test(module)) return [];
-    const texts = [text(then), text(lines)] as const;
-    const patch = structuredPatch("", "", ...texts, "", "", { context: 0 });
-    return patch.hunks.map(({ newStart, newLines, lines }) => {
-      const from = start + newStart - 1;
-      const marked = (mark: string) =>
-        lines.filter((it) => it.startsWith(mark)).map((it) => it.slice(1));
-      return {
-        /** Path of the module relative to the project. */
+    if (then === undefined || PACKAGE_NAME.test(module)) continue;
+    const source = readIfThere(resolve(project, module)) ?? "";
+    const words = new Set(source.match(/[\w$]+/g));
+    const removable = statementsOf(then, words);
+    const present = statementsOf(lines, words);
+    const patch = structuredPatch(
+      "",
+      "",
+      textOf(removable),
+      textOf(present),
+      "",
+      "",
+      { context: 0 },
+    );
+    /** Line in the file of a statement, or of the next one that has a line. */
+    const lineOf = (index: number): number => {
+      const next = present[Math.min(index, present.length - 1)]?.line ?? 0;
+      for (let line = start + next; line < start + lines.length; line++) {
+        const indent = /^ */.exec(bundled[line]!)![0].length;
+        const place = placeOf(line, indent);
+        if (place !== undefined) return place.originalLine + 1;
+      }
+      return source.split("\n").length;
+    };
+    for (const { oldStart, oldLines, newStart, newLines } of patch.hunks) {
+      const removed = removable.slice(oldStart - 1, oldStart - 1 + oldLines);
+      const added = present.slice(newStart - 1, newStart - 1 + newLines);
+      // Only the ends of blocks that the bundler has made.
+      if (
+        [...removed, ...added].every(({ text }) => /^[\s});,]*$/.test(text))
+      ) {
+        continue;
+      }
+      hunks.push({
         module,
-        /** First and last line in the present file, 1-based; equal if statements were only removed. */
-        from: lineOf(from),
-        to: lineOf(from + Math.max(newLines, 1) - 1),
-        /** Statements, without comments, types and formatting. */
-        removed: marked("-"),
-        added: marked("+"),
-      };
-    });
+        from: lineOf(newStart - 1),
+        to: lineOf(newStart - 1 + Math.max(newLines, 1) - 1),
+        removed: removed.map(({ text }) => text),
+        added: added.map(({ text }) => text),
+      });
+    }
+  }
+  return hunks;
+}
+
+/**
+ * Matches lines that the bundler makes: what evaluates other modules, what makes
+ * a module one that is evaluated later, and what keeps names.
+ */
+const GENERATED =
+  /^\s*(?:(?:await )?(?:init|require)_\w+\(\);|__name\([\w$]+, "[^"]*"\);|var \w+ = __(?:esm|commonJS)\(\{|(?:async )?"(?:code|commonjs):.*"\(.*\) \{|(?:var )?import_\w+ = __toESM\(.*\);|__export\(\w+, \{|var import_\w+;)$/;
+
+/** A line of a section of a bundle. */
+interface Statement {
+  readonly text: string;
+  /** Its line in the section, from 0. */
+  readonly line: number;
+}
+
+/**
+ * The lines of a section that come from its module, with the names that it has
+ * there: esbuild appends numbers to names that two modules have.
+ *
+ * @param words Words of the module's file.
+ */
+function statementsOf(
+  lines: readonly string[],
+  words: ReadonlySet<string>,
+): Statement[] {
+  const statements: Statement[] = [];
+  lines.forEach((text, line) => {
+    if (GENERATED.test(text)) return;
+    const named = text.replaceAll(
+      /(?<![\w$])([A-Za-z_$][\w$]*?)\d+(?![\w$])/g,
+      (name, base) => !words.has(name) && words.has(base) ? base : name,
+    );
+    statements.push({ text: named, line });
   });
+  return statements;
+}
+
+/** Text to compare, in which indentation does not count. */
+function textOf(statements: readonly Statement[]): string {
+  return statements.map(({ text }) => `${text.trim()}\n`).join("");
 }

@@ -66,6 +66,32 @@ Deno.test("explain() names the parameter, the input and the line of code that ch
   );
 });
 
+Deno.test("explain() shows no statements and names that the bundler makes", async () => {
+  using project = new TestProject();
+  project.write("lib/a.ts", "export const wait = await Promise.resolve(1);\n");
+  project.write(
+    "lib/b.ts",
+    "const count = (n: number) => n;\nexport const b = (n: number) => count(n) + 1;\n",
+  );
+  const task = (imports: string, body: string) =>
+    project.task("make", `const late = await import("../lib/b.ts"); ${body}`, {
+      head: `import { wait } from "../lib/a.ts";\n${imports}`,
+    });
+  task("", "return late.b(wait);");
+  await project.run({ s: { task: "make" } });
+  project.write("lib/0.ts", "export const count = await Promise.resolve(2);\n");
+  task('import { count } from "../lib/0.ts";', "return late.b(wait + count);");
+  const graph = await project.graph({ s: { task: "make" } });
+  const { code } = (await explain(graph, "s", project.settings())).nearest!;
+  assertEquals(code, [{
+    module: "tasks/make.ts",
+    from: 16,
+    to: 16,
+    removed: ["    return late.b(wait);"],
+    added: ["    return late.b(wait + count);"],
+  }]);
+});
+
 Deno.test("explain() names changed, new and removed files of a source folder", async () => {
   using project = new TestProject();
   for (const name of ["a", "b", "sub/c"]) project.write(`data/${name}`, name);

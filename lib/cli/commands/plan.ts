@@ -152,10 +152,16 @@ function explanationText(
   if (nearest !== undefined && decision.state !== "unchanged") {
     const when = localTime(nearest.started);
     lines.push("", `  Compared with the result of ${when}:`);
-    for (const change of nearest.changes) {
+    const { changes, code } = nearest;
+    // Modules whose code differs only in what the bundler makes.
+    const isAside = ({ kind, name, before, after }: Change) =>
+      kind === "code" && before !== undefined && after !== undefined &&
+      code.length > 0 && !code.some(({ module }) => module === name);
+    for (const change of changes) {
+      if (isAside(change)) continue;
       lines.push(`    ${changeText(change)}`);
       if (change.kind !== "code") continue;
-      for (const hunk of nearest.code) {
+      for (const hunk of code) {
         if (hunk.module === change.name) lines.push(...hunkLines(hunk));
       }
     }
@@ -174,8 +180,8 @@ function changeText({ kind, name, before, after }: Change): string {
 
 function hunkLines({ module, from, to, removed, added }: CodeHunk): string[] {
   const statements = [
-    ...removed.map((text) => style.red(`- ${clip(text, 100)}`)),
-    ...added.map((text) => style.green(`+ ${clip(text, 100)}`)),
+    ...removed.map((text) => style.red(`- ${changedPart(text, added)}`)),
+    ...added.map((text) => style.green(`+ ${changedPart(text, removed)}`)),
   ];
   const hidden = statements.length - MAX_STATEMENTS;
   return [
@@ -183,6 +189,14 @@ function hunkLines({ module, from, to, removed, added }: CodeHunk): string[] {
     ...statements.slice(0, MAX_STATEMENTS).map((it) => `        ${it}`),
     ...(hidden > 0 ? [`        and ${hidden} more`] : []),
   ];
+}
+
+/** A long statement from where it differs from the one that begins like it. */
+function changedPart(text: string, others: readonly string[]): string {
+  const other = others.find((it) => it.startsWith(text.slice(0, 30))) ?? "";
+  let same = 0;
+  while (same < text.length && text[same] === other[same]) same++;
+  return same > 60 ? `…${clip(text.slice(same - 20), 99)}` : clip(text, 100);
 }
 
 /** The contents of a key, one per line, with abbreviated digests. */
