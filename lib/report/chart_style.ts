@@ -1,8 +1,12 @@
-/** Name of the signal of a rank curve whose value is the rank that the reader picks. */
-export const PICKED = "picked";
+/** Name of the parameter that has the methods picked in the legend. */
+const SHOWN = "shown";
 
-/** Name of the signal whose value is the list of methods that the reader picks; all are shown if it is empty. */
-export const SHOWN = "shown";
+/** Parameter by which a click in the legend shows one method, and with the shift key several. */
+export const LEGEND_CHOICE = {
+  name: SHOWN,
+  select: { type: "point" as const, fields: ["method"] },
+  bind: "legend" as const,
+};
 
 /** Palette of Okabe and Ito (2008), safe for colour-blind readers, with the colour of the text as its black; further methods reuse it with other dashes. */
 const COLOURS = [
@@ -51,6 +55,10 @@ export const FIGURE = {
   config: CONFIG,
 } as const;
 
+/** Expression of Vega: the width of the place of a figure, which unlike `width` does not depend on its legend. */
+const CONTAINER =
+  `(isFinite(containerSize()[0]) ? containerSize()[0] : ${FIGURE.width})`;
+
 /** Colours, dashes and shapes by method title. */
 export function keysOf(titles: readonly string[]) {
   // As many columns as the longest title allows; a longer one is cut.
@@ -65,7 +73,9 @@ export function keysOf(titles: readonly string[]) {
     },
     legend: {
       orient: "top",
-      columns: { expr: `max(1, floor(width / ${7 * longest + 40}))` },
+      columns: {
+        expr: `max(1, floor((${CONTAINER} - 60) / ${7 * longest + 40}))`,
+      },
       labelLimit: { expr: "width - 30" },
     },
   } as const);
@@ -79,11 +89,8 @@ export function keysOf(titles: readonly string[]) {
   };
 }
 
-/** Expression of Vega: whether the reader picked the method of a datum. */
-export const IS_SHOWN = `indexof(${SHOWN}, datum.method) >= 0`;
-
-/** Opacity of a method, small for those that the reader did not pick. */
+/** Opacity of a method: that of those that the reader did not pick is small. */
 export const FADED = {
-  condition: { test: `!length(${SHOWN}) || ${IS_SHOWN}`, value: 1 },
+  condition: { param: SHOWN, value: 1 },
   value: 0.12,
 } as const;

@@ -1,15 +1,14 @@
 import { parse, type Spec, View } from "vega";
 import { compile, type TopLevelSpec } from "vega-lite";
-import { exactPercent, formatOf, metricTitle, significant } from "./format.ts";
-import { methodTitle, ranksOf } from "./methods.ts";
 import {
-  FADED,
-  FIGURE,
-  IS_SHOWN,
-  keysOf,
-  PICKED,
-  SHOWN,
-} from "./chart_style.ts";
+  capitalized,
+  exactPercent,
+  formatOf,
+  metricTitle,
+  significant,
+} from "./format.ts";
+import { methodTitle, ranksOf } from "./methods.ts";
+import { FADED, FIGURE, keysOf, LEGEND_CHOICE } from "./chart_style.ts";
 import { bandedMethods, figuresOf } from "./figure_names.ts";
 import type { Curves, Report } from "./report.ts";
 import { mean } from "./statistics.ts";
@@ -20,23 +19,46 @@ export interface Figure {
   readonly name: string;
   /** Drawn for paper: black on white. */
   readonly svg: string;
-  /** Specification for Vega's runtime, which draws it again to fit its place. */
+  /** Specification for Vega's runtime, as wide as its container. */
   readonly spec: Spec;
+}
+
+/** What the script of the page (`page_script.ts`) reads. */
+export interface PageData {
+  /** Specifications by the name of the figure. */
+  readonly figures: Readonly<Record<string, Spec>>;
 }
 
 /** Draws the figures of a report that its Markdown refers to. */
 export async function renderFigures(
   { averages, comparisons }: Pick<Report, "averages" | "comparisons">,
 ): Promise<Figure[]> {
-  return await Promise.all(
-    [...averages, ...comparisons].flatMap((curves) =>
-      figuresOf(curves).map(async ({ name, kind }): Promise<Figure> => {
-        const { spec } = compile(SPECIFICATIONS[kind](curves));
-        const view = new View(parse(spec), { renderer: "none" });
-        return { name, spec, svg: await view.toSVG() };
-      })
-    ),
+  const references = [...averages, ...comparisons].flatMap((curves) =>
+    figuresOf(curves).map(({ name, kind }) => ({ name, kind, curves }))
   );
+  return await Promise.all(
+    references.map(async ({ name, kind, curves }): Promise<Figure> => {
+      const figure = SPECIFICATIONS[kind](curves);
+      const { spec } = compile({ ...figure, width: "container" });
+      return { name, spec, svg: await svgOf(figure) };
+    }),
+  );
+}
+
+/** The curve of a comparison by rank as SVG, for a light or a dark page. */
+export async function rankFigure(
+  comparison: Curves,
+  theme: "light" | "dark",
+): Promise<string> {
+  const figure = rankCurve(comparison);
+  if (theme === "light") return await svgOf(figure);
+  const svg = await svgOf({ ...figure, background: "#0d1117" });
+  return svg.replace("<svg ", '<svg color="#e6edf3" ');
+}
+
+async function svgOf(figure: TopLevelSpec): Promise<string> {
+  const { spec } = compile(figure);
+  return await new View(parse(spec), { renderer: "none" }).toSVG();
 }
 
 const SPECIFICATIONS = {
@@ -45,44 +67,42 @@ const SPECIFICATIONS = {
   loss: lossChart,
 } as const;
 
-/** What the script of the page (`page_script.ts`) reads. */
-export function pageData(figures: readonly Figure[]) {
-  const specs = figures.map(({ name, spec }) => [name, spec] as const);
-  return { picked: PICKED, shown: SHOWN, figures: Object.fromEntries(specs) };
-}
+/** Share of the distance of two ranks over which the points of methods are spread. */
+const SPREAD = 0.5;
 
 /**
  * The main metric of a comparison, or a mean over tasks, by rank: means as
- * lines, intervals as bands, and bounds as horizontal lines. Undefined scores
- * are left out. The recommended rank is picked at first.
+ * points, intervals as bars, and bounds as horizontal lines. Ranks have equal
+ * distances, and methods of a rank stand side by side, so that none covers
+ * another. Undefined scores are left out.
  */
 function rankCurve(curves: Curves): TopLevelSpec {
-  const { metrics, methods, confidence, verdict } = curves;
+  const { metrics, methods, confidence } = curves;
   const [metric] = metrics as [string];
   const { factor, digits } = formatOf(metric);
   const scaled = (value: number | null) =>
     value === null ? null : factor * value;
-  const picked = !verdict || verdict.kind === "nothing-learnt"
-    ? 0
-    : verdict.recommended.rank;
-  const banded = bandedMethods(methods);
-  const points = methods.flatMap((method) =>
-    method.ranks.map(({ rank, metrics, interval }) => ({
+  const shownWithInterval = bandedMethods(methods);
+  const adapted = methods.filter(({ role }) => role !== "bound");
+  const ranks = ranksOf(adapted);
+  const step = SPREAD / Math.max(2, adapted.length);
+  const points = methods.flatMap((method) => {
+    const place = adapted.indexOf(method) - (adapted.length - 1) / 2;
+    return method.ranks.map(({ rank, metrics, interval }) => ({
       rank,
+      place: ranks.indexOf(rank) + step * place,
       method: methodTitle(method),
-      isBanded: banded.includes(method),
+      hasInterval: shownWithInterval.includes(method),
       // Vega leaves out points that are null.
       score: scaled(metrics[metric]!.mean),
       low: scaled(interval?.[0] ?? null),
       high: scaled(interval?.[1] ?? null),
-    }))
-  );
-  const lines = points.filter(({ rank }) => rank > 0);
-  const ranks = ranksOf([{ ranks: lines }]);
-  const x = rankAxis(ranks);
+    }));
+  });
+  const x = placeAxis(ranks);
   const y = {
     type: "quantitative",
-    title: metricTitle(metric, curves),
+    title: capitalized(metricTitle(metric, curves)),
     scale: { zero: false },
   } as const;
   const scored = { y: { ...y, field: "score" }, opacity: FADED } as const;
@@ -96,66 +116,63 @@ function rankCurve(curves: Curves): TopLevelSpec {
     { field: "low", ...number, title: `${interval}, from` },
     { field: "high", ...number, title: "to" },
   ] as const;
+  const bounds = points.filter(({ rank }) => rank === 0);
+  const boundLayer = {
+    mark: { type: "rule", strokeWidth: 2 },
+    data: { values: bounds },
+    encoding: {
+      ...scored,
+      strokeDash,
+      tooltip: tooltip.filter(({ field }) => field !== "rank"),
+    },
+  } as const;
   return {
     ...FIGURE,
-    height: 320,
-    params: [{ name: PICKED, value: picked }, { name: SHOWN, value: [] }],
-    data: { values: lines },
+    height: 300,
+    data: { values: points.filter(({ rank }) => rank > 0) },
     encoding: { color },
     layer: [
       {
-        mark: { type: "rule", color: "#88888844", strokeWidth: 10 },
-        data: { values: ranks.map((rank) => ({ rank })) },
-        transform: [{ filter: `datum.rank === ${PICKED}` }],
-        encoding: { x, color: { value: "#88888844" } },
-      },
-      {
-        mark: { type: "area" },
+        mark: { type: "rule", strokeWidth: 1.5 },
+        transform: [{ filter: "datum.hasInterval" }],
         encoding: {
           x,
           y: { ...y, field: "low" },
           y2: { field: "high" },
           opacity: {
-            condition: {
-              test: `length(${SHOWN}) ? ${IS_SHOWN} : datum.isBanded`,
-              value: 0.18,
-            },
-            value: 0,
+            condition: { ...FADED.condition, value: 0.55 },
+            value: 0.05,
           },
         },
       },
-      { mark: { type: "line" }, encoding: { ...scored, x, strokeDash } },
       {
-        mark: { type: "point", size: 50, filled: true },
+        params: [LEGEND_CHOICE],
+        mark: { type: "line", strokeWidth: 1.5 },
+        encoding: { ...scored, x, strokeDash },
+      },
+      {
+        mark: { type: "point", size: 55, filled: true },
         encoding: { ...scored, x, shape, tooltip: [...tooltip] },
       },
-      {
-        mark: { type: "rule", strokeWidth: 2 },
-        data: { values: points.filter(({ rank }) => rank === 0) },
-        encoding: {
-          ...scored,
-          strokeDash,
-          tooltip: tooltip.filter(({ field }) => field !== "rank"),
-        },
-      },
+      ...(bounds.length === 0 ? [] : [boundLayer]),
     ],
   };
 }
 
-function rankAxis(ranks: number[]) {
-  const ends = [ranks[0] ?? 1, ranks.at(-1) ?? 1] as [number, number];
+/** Places of ranks at equal distances, with a tick at each rank. */
+function placeAxis(ranks: readonly number[]) {
+  const domain = [-0.5, Math.max(0.5, ranks.length - 0.5)];
   return {
-    field: "rank",
+    field: "place",
     type: "quantitative",
-    title: "rank",
-    axis: { values: ranks, format: "d", grid: false, labelOverlap: true },
-    scale: {
-      // Large ranks are usually powers of two.
-      type: ends[1] > 16 ? "log" : "linear",
-      domain: ends,
-      nice: false,
-      padding: 12,
+    title: "Rank",
+    axis: {
+      values: ranks.map((_, i) => i),
+      labelExpr: `${JSON.stringify(ranks)}[datum.value]`,
+      grid: false,
+      labelOverlap: true,
     },
+    scale: { domain, nice: false },
   } as const;
 }
 
@@ -284,7 +301,7 @@ function lossChart({ methods }: Curves): TopLevelSpec {
     ...FIGURE,
     height: 240,
     data: { values: points },
-    params: [{ name: SHOWN, value: [] }],
+    params: [LEGEND_CHOICE],
     mark: "line",
     encoding: {
       x: {

@@ -194,7 +194,7 @@ export function tableHtml(label: string, table: string): string {
   return `<div class="table">${scrolled(label, table)}</div>`;
 }
 
-/** HTML that the script of the page folds on a phone. */
+/** HTML that is folded below its title. */
 export function folded(title: string, html: string): string {
-  return `<details class="more" open><summary>${title}</summary>\n${html}</details>\n`;
+  return `<details><summary>${title}</summary>\n${html}</details>\n`;
 }

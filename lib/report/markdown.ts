@@ -8,7 +8,7 @@ import {
   titleOf,
 } from "./format.ts";
 import { settingInWords } from "./methods.ts";
-import { mistakesText } from "./mistakes.ts";
+import { classesText, mistakesText } from "./mistakes.ts";
 import type {
   Average,
   Comparison,
@@ -41,13 +41,13 @@ export function renderMarkdown(report: Report): string {
     ...report.comparisons.flatMap((comparison) => [
       `## ${plain(comparisonTitle(comparison, report.comparisons))}`,
       ...imageOf(comparison, "scores"),
-      ...imageOf(comparison, "cost"),
+      ...mistakesText(comparison),
       ...scoresText(comparison),
+      ...classesText(comparison),
       ...differencesText(comparison),
       ...recommendationText(comparison),
       ...sweepText(comparison),
-      ...mistakesText(comparison),
-      ...costText(comparison),
+      ...costText(comparison, imageOf(comparison, "cost")),
       ...lossText(comparison),
       "### Settings",
       ...protocolText(comparison),
@@ -56,17 +56,33 @@ export function renderMarkdown(report: Report): string {
 }
 
 /** The verdict on a comparison, after its title if there are several. */
-export function verdictText(
+function verdictText(
   comparison: Comparison,
   all: readonly Comparison[],
 ): string {
+  const { headline, statistics } = verdictParts(comparison, all);
+  return `${headline} ${statistics}`;
+}
+
+/** The two voices of a verdict: a headline after the title of its comparison, if there are several, and the statistics. */
+export function verdictParts(
+  comparison: Comparison,
+  all: readonly Comparison[],
+): { readonly headline: string; readonly statistics: string } {
   const { verdict } = comparison;
   const of = all.length === 1
     ? ""
     : `${plain(comparisonTitle(comparison, all))}: `;
-  return verdict === null
-    ? `**${of}No verdict.** No adapter has a score that is defined.`
-    : `**${of}${plain(verdict.headline)}** ${plain(verdict.reasons.join(" "))}`;
+  if (verdict === null) {
+    return {
+      headline: `**${of}No verdict.**`,
+      statistics: "No adapter has a score that is defined.",
+    };
+  }
+  return {
+    headline: `**${of}${plain(verdict.headline)}**`,
+    statistics: plain(verdict.reasons.join(" ")),
+  };
 }
 
 /** The faults of the data, as a list. */

@@ -98,34 +98,49 @@ function classScores(
   });
 }
 
-/** Scores by class with the confusion matrix, and the worst mistakes. */
-export function mistakesText(
-  { methods, mistakes }: {
-    readonly methods: readonly MethodSummary[];
-    readonly mistakes: Mistakes;
-  },
-): string[] {
-  const { method, rank, classes, others, worst } = mistakes;
+/** A method and what it gets wrong at a rank. */
+interface MistakenMethods {
+  readonly methods: readonly MethodSummary[];
+  readonly mistakes: Mistakes;
+}
+
+/** The worst mistakes. */
+export function mistakesText({ methods, mistakes }: MistakenMethods): string[] {
+  const { method, rank, classes, worst } = mistakes;
   // Texts to write are scored token by token, not as right or wrong.
   if (classes === null && worst.length === 0) return [];
-  const summary = methods[method]!;
-  const { seeds } = summary.ranks.find((it) => it.rank === rank)!;
-  const of = seeds.length === 1 ? "" : ` of ${seeds.length} seeds`;
+  const title = `### Mistakes of ${ofMethodAt(methods[method]!, rank)}`;
+  if (worst.length === 0) return [title, "There are no mistakes."];
   const listed = classes === null
     ? "The largest errors"
     : "The most confident mistakes";
-  const at = rank === 0 ? "" : ` at rank ${rank}`;
-  const together = of && `, the predictions${of} together`;
+  const of = ofSeeds(methods[method]!, rank);
+  const once = of === "" ? "" : ", each example once";
+  return [title, `${listed}${of}${once}:`, worstTable(worst)];
+}
+
+/** Scores by class with the confusion matrix. */
+export function classesText({ methods, mistakes }: MistakenMethods): string[] {
+  const { method, rank, classes, others } = mistakes;
+  if (classes === null) return [];
+  const of = ofSeeds(methods[method]!, rank);
+  const together = of === "" ? "" : `, the predictions${of} together`;
   return [
-    `### Mistakes of ${titleOf(summary)}${at}`,
-    ...(classes === null ? [] : [
-      classTable(classes, others),
-      `Each row counts what the examples of a class were predicted as${together}.`,
-    ]),
-    ...(worst.length === 0
-      ? ["There are no mistakes."]
-      : [`${listed}${of && `${of}, each example once`}:`, worstTable(worst)]),
+    `### Classes by ${ofMethodAt(methods[method]!, rank)}`,
+    classTable(classes, others),
+    `Each row counts what the examples of a class were predicted as${together}.`,
   ];
+}
+
+/** ` of 3 seeds`; empty for one. */
+function ofSeeds({ ranks }: MethodSummary, rank: number): string {
+  const { seeds } = ranks.find((it) => it.rank === rank)!;
+  return seeds.length === 1 ? "" : ` of ${seeds.length} seeds`;
+}
+
+/** `DyLoRA at rank 8` */
+function ofMethodAt(method: MethodSummary, rank: number): string {
+  return rank === 0 ? titleOf(method) : `${titleOf(method)} at rank ${rank}`;
 }
 
 /** Number of classes above which the matrix is shown by its largest counts. */

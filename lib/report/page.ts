@@ -1,9 +1,9 @@
 import { stripTypeScriptTypes } from "node:module";
 import { Marked, type Token } from "marked";
-import { type Figure, pageData } from "./figure.ts";
+import type { Figure, PageData } from "./figure.ts";
 import { figureName } from "./figure_names.ts";
-import { escapeHtml, folded, tableHtml } from "./format.ts";
-import { faultsText, verdictText } from "./markdown.ts";
+import { escapeHtml, tableHtml } from "./format.ts";
+import { faultsText, verdictParts } from "./markdown.ts";
 import style from "./page.css" with { type: "text" };
 import script from "./page_script.ts" with { type: "text" };
 import { rankPanel } from "./rank_panel.ts";
@@ -16,19 +16,20 @@ interface PageParts {
   /** The report as Markdown, which refers to the figures as images. */
   readonly markdown: string;
   readonly figures: readonly Figure[];
-  /** Vega's runtime as a classic script that defines `vega`. */
-  readonly runtime: string;
+  /** Classic scripts that define `vega` and then `vegaEmbed`. */
+  readonly runtimes: readonly string[];
 }
 
 /**
  * Renders a report as one HTML page that needs no other file and no network:
- * its policy forbids both. Figures are in it as SVG, and Vega's runtime draws
- * them again to fit the window and to respond to the pointer.
+ * its policy forbids both. Figures are in it as SVG, and vega-embed draws them
+ * again to fit the window and to respond to the pointer. The answer, the curve
+ * by rank and the mistakes are shown; all else is folded, with links to it.
  *
  * @throws {TypeError} If an image is not among the figures.
  */
 export function renderPage(
-  { report, markdown, figures, runtime }: PageParts,
+  { report, markdown, figures, runtimes }: PageParts,
 ): string {
   const titles = [
     ...new Set(report.comparisons.map(({ title }) => escapeHtml(title))),
@@ -36,8 +37,12 @@ export function renderPage(
   const of = titles.length > 4 ? `${titles.length} tasks` : titles.join(", ");
   const title = of === "" ? "Report" : `Report on ${of}`;
   const sections = sectionsOf(markdown, figures, report);
-  const links = sections.map(({ link }) => link).join("\n");
-  const data = scriptJson(pageData(figures));
+  const links = sections.flatMap(({ links }) => links).join("\n");
+  const specifications = figures.map(({ name, spec }) => [name, spec] as const);
+  const data: PageData = { figures: Object.fromEntries(specifications) };
+  const scripts = runtimes.map((it) =>
+    `<script>${it.replaceAll("</script", "<\\/script")}</script>`
+  );
   return `<!DOCTYPE html>
 <html lang="en">
 <meta charset="utf-8">
@@ -52,34 +57,43 @@ ${verdictsHtml(report)}<nav aria-label="Sections">${links}</nav>
 </header>
 <main>
 ${sections.map(({ html }) => html).join("")}</main>
-<script type="application/json" id="report">${data}</script>
+<script type="application/json" id="report">${scriptJson(data)}</script>
 ${NO_RUN}
-<script>${runtime.replaceAll("</script", "<\\/script")}</script>
+${scripts.join("\n")}
 <script type="module">
 ${stripTypeScriptTypes(script)}</script>
 </html>
 `;
 }
 
-/** Allows scripts and styles of the page itself only. Vega compiles expressions. */
+/** Allows scripts and styles of the page itself only. */
 const POLICY =
-  "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:";
+  "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:";
 
 /** The verdict on each comparison, and the faults of the data. */
 function verdictsHtml(report: Report): string {
   const { comparisons } = report;
-  const texts = comparisons.map((it) => ({
-    isSure: it.verdict?.kind === "recommended",
-    text: verdictText(it, comparisons),
-  }));
+  const verdicts = comparisons.map((comparison) => {
+    const { headline, statistics } = verdictParts(comparison, comparisons);
+    const isSure = comparison.verdict?.kind === "recommended";
+    const more = comparisons.length > 1
+      ? `<details><summary>Statistics</summary>${
+        PLAIN.parse(statistics)
+      }</details>`
+      : `<div class="statistics">${PLAIN.parse(statistics)}</div>`;
+    return verdictHtml(`${PLAIN.parse(headline)}${more}`, isSure);
+  });
   const faults = faultsText(report).join("\n\n");
-  if (faults !== "") texts.push({ isSure: false, text: faults });
-  return texts.map(({ isSure, text }) =>
-    `<section class="verdict${isSure ? "" : " doubt"}">${
-      PLAIN.parse(text)
-    }</section>
-`
-  ).join("");
+  if (faults !== "") {
+    verdicts.push(verdictHtml(`${PLAIN.parse(faults)}`, false));
+  }
+  return verdicts.join("");
+}
+
+function verdictHtml(html: string, isSure: boolean): string {
+  return `<section class="verdict${
+    isSure ? "" : " doubt"
+  }">${html}</section>\n`;
 }
 
 /** Options of Markdown: names that look like addresses or HTML are neither. */
@@ -90,15 +104,30 @@ const TEXT = {
 
 const PLAIN = new Marked(TEXT);
 
-/** The sections of the page, one for each heading of the second level, and the links to them. The verdicts, before the first, are in the header. */
+/** A section of the page, and links to it and to what is folded in it. */
+interface Section {
+  readonly html: string;
+  readonly links: readonly string[];
+}
+
+/** A part of a section: what is under a heading of the third level, or before the first. */
+interface Part {
+  /** Undefined before the first heading. */
+  readonly heading: Token | undefined;
+  readonly tokens: Token[];
+}
+
+/**
+ * The sections of the page, one for each heading of the second level. The
+ * verdicts, before the first, are in the header.
+ */
 function sectionsOf(
   markdown: string,
   figures: readonly Figure[],
   { averages, comparisons }: Report,
-) {
-  const panels = new Map(
-    [...averages, ...comparisons].map((it) => [figureName(it), rankPanel(it)]),
-  );
+): Section[] {
+  const panels = [...averages, ...comparisons].map(rankPanel);
+  const names = [...averages, ...comparisons].map((it) => figureName(it));
   const marked = new Marked(TEXT, {
     renderer: {
       // HTML has no figures inside of paragraphs.
@@ -112,38 +141,84 @@ function sectionsOf(
           throw new TypeError(`The report has no figure "${href}"`);
         }
         const title = escapeHtml(text);
-        const panel = panels.get(href) ?? "";
-        return `<div class="curve"><figure data-figure="${href}" aria-label="${title}">
+        return `<figure data-figure="${href}" aria-label="${title}">
 <figcaption>${title}</figcaption>
 <div class="chart">${figure.svg}</div>
-</figure>${panel}</div>`;
+</figure>`;
       },
     },
   });
   const html = (tokens: Token[]) =>
     marked.parser(tokens)
       .replaceAll(/<table>[^]*?<\/table>/g, (it) => tableHtml("Table", it));
-  const sections: Token[][] = [];
-  for (const token of marked.lexer(markdown)) {
-    if (token.type === "heading" && token.depth === 2) sections.push([token]);
-    else sections.at(-1)?.push(token);
-  }
-  return sections.map(([heading, ...tokens], i) => {
+  const textOf = (heading: Token) =>
+    html([heading]).replaceAll(/<\/?h[23]>|\n/g, "");
+  return splitAt(marked.lexer(markdown), 2).slice(1).map((section, i) => {
     const id = `section-${i + 1}`;
-    const title = html([heading!]);
-    const first = tokens.findIndex((it) =>
-      "tokens" in it && isImage(it.tokens)
-    ) + 1;
-    const [shown, more] = [tokens.slice(0, first), tokens.slice(first)]
-      .map(html) as [string, string];
-    const rest = first === 0
-      ? more
-      : folded("Tables, costs and settings", more);
+    const title = textOf(section.heading!);
+    const [first, ...others] = splitAt(section.tokens, 3);
+    const isMistakes = ({ heading }: Part) =>
+      /^Mistakes/.test(textOf(heading!));
+    const shown = others.filter(isMistakes);
+    const folded = others.filter((part) => !isMistakes(part)).map((part) => ({
+      title: textOf(part.heading!),
+      html: html(part.tokens),
+    }));
+    // Before the first heading: the curve, and of a mean its tables.
+    const end = first!.tokens.findIndex((it) => imageNames(it).length > 0) + 1;
+    const opening = first!.tokens.slice(0, end);
+    const tables = first!.tokens.slice(end);
+    if (tables.some(({ type }) => type !== "space")) {
+      folded.unshift({ title: "Scores and differences", html: html(tables) });
+    }
+    const [name] = opening.flatMap((it) => imageNames(it));
+    const panel = panels[names.indexOf(name ?? "")] ?? "";
+    if (panel !== "") {
+      folded.unshift({ title: "One rank: scores, size, export", html: panel });
+    }
+    const details = folded.map((part, k) =>
+      `<details id="${id}-${
+        k + 1
+      }"><summary>${part.title}</summary>\n${part.html}</details>\n`
+    );
+    const links = folded.map((part, k) =>
+      `<a href="#${id}-${k + 1}">${part.title}</a>`
+    );
+    const body = `<div class="first"><div>${html(opening)}</div>${
+      shown.map(({ heading, tokens }) =>
+        `<div>${html([heading!, ...tokens])}</div>`
+      ).join("")
+    }</div>\n${details.join("")}`;
+    const sectionLink = `<a href="#${id}">${title}</a>`;
+    if (i === 0) {
+      return {
+        links: [sectionLink, ...links],
+        html: `<section id="${id}">\n<h2>${title}</h2>\n${body}</section>\n`,
+      };
+    }
     return {
-      link: `<a href="#${id}">${title.replaceAll(/<\/?h2>|\n/g, "")}</a>`,
-      html: `<section id="${id}">\n${title}${shown}${rest}</section>\n`,
+      links: [sectionLink],
+      html:
+        `<section id="${id}">\n<details><summary><h2>${title}</h2></summary>\n${body}</details></section>\n`,
     };
   });
+}
+
+/** Tokens by the headings of a level; the first part is before the first heading. */
+function splitAt(tokens: readonly Token[], depth: number): Part[] {
+  const parts: Part[] = [{ heading: undefined, tokens: [] }];
+  for (const token of tokens) {
+    if (token.type === "heading" && token.depth === depth) {
+      parts.push({ heading: token, tokens: [] });
+    } else parts.at(-1)!.tokens.push(token);
+  }
+  return parts;
+}
+
+/** Names of the figures in a paragraph. */
+function imageNames(token: Token): string[] {
+  const inner = "tokens" in token ? token.tokens ?? [] : [];
+  return inner.flatMap((it) => it.type === "image" ? [it.href] : []);
 }
 
 function isImage(tokens: Token[] = []): boolean {

@@ -1,18 +1,14 @@
 // Runs in the page of a report, without its types.
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
-import type { Spec, View } from "vega";
-import type { pageData } from "./figure.ts";
+import type { default as vegaEmbed } from "vega-embed";
+import type { PageData } from "./figure.ts";
 import type { RunFacts } from "./run_facts.ts";
 
-/** Vega's runtime; its types lack the point of an event in a drawing. */
-const vega: typeof import("vega") & {
-  point(event: MouseEvent, drawing: Element): [x: number, y: number];
-} = Reflect.get(globalThis, "vega");
+/** The global of vega-embed's script. */
+const embed: typeof vegaEmbed = Reflect.get(globalThis, "vegaEmbed");
 
-const { figures, picked, shown }: ReturnType<typeof pageData> = dataOf(
-  "report",
-);
+const { figures }: PageData = dataOf("report");
 /** From the command line; null without it. */
 const run: RunFacts | null = dataOf("run");
 
@@ -49,114 +45,44 @@ function save(name: string, url: string) {
   make("a", { href: url, download: name }).click();
 }
 
-const phone = matchMedia("(max-width: 40rem)");
-
-/** Shows the answer and a figure first on a phone, all of it elsewhere. */
-function fold() {
-  const folded = document.querySelectorAll<HTMLDetailsElement>("details.more");
-  for (const it of folded) it.open = !phone.matches;
-}
-phone.addEventListener("change", fold);
-
 // Figures
 
-/** Draws a figure again with Vega, to fit its place and to respond to the pointer. */
+/** Draws a figure again, to fit its place and to respond to the pointer. */
 async function draw(figure: HTMLElement, name: string) {
   const { background: _, ...spec } = figures[name]!;
   const place = find(".chart", figure);
-  const view = new vega.View(vega.parse(spec), {
+  const { view } = await embed(place, spec, {
+    mode: "vega",
     renderer: "svg",
-    container: place,
-    hover: true,
+    actions: { export: true, source: false, compiled: false, editor: false },
+    downloadFileName: name.replace(/\.svg$/, ""),
+    // Expressions are interpreted, not compiled: the page forbids eval.
+    ast: true,
   });
-  const fit = async () => {
-    await view.width(Math.min(place.clientWidth, 672)).runAsync();
-    // The legend has as many rows as fit the width, and takes place above.
-    await view.resize().runAsync();
-  };
-  await fit();
-  // What is saved: the figure on white, at its full width.
-  const paper = new vega.View(vega.parse(figures[name]!), { renderer: "none" });
-  let width = place.clientWidth;
-  new ResizeObserver(() => {
-    if (place.clientWidth === width || place.clientWidth === 0) return;
-    width = place.clientWidth;
-    fit();
-  }).observe(place);
-  figure.append(
-    make(
-      "div",
-      { class: "tools" },
-      ...methodButtons(view, spec),
-      // With two pixels of an image per pixel of the figure.
-      ...([["svg", 1], ["png", 2]] as const).map(([type, scale]) => {
-        const text = type.toUpperCase();
-        return button(text, async () => {
-          save(name.replace(/svg$/, type), await paper.toImageURL(type, scale));
-        }, { "aria-label": `Save as ${text}: ${name}` });
-      }),
-    ),
-  );
-  return view;
-}
-
-/** Buttons that pick methods, if the figure has several; without a pick, it shows all. */
-function methodButtons(view: View, { signals }: Spec) {
-  const titles: string[] = view.scale("color").domain();
-  const canPick = signals?.some(({ name }) => name === shown);
-  if (!canPick || titles.length < 2) return [];
-  const buttons = titles.map((title, i) =>
-    button(title, () => {
-      const own = buttons[i]!;
-      own.ariaPressed = String(own.ariaPressed !== "true");
-      const pressed = buttons.filter((it) => it.ariaPressed === "true");
-      view.signal(shown, pressed.map(({ textContent }) => textContent))
-        .runAsync();
-    }, { "aria-pressed": "false" })
-  );
-  return [
-    make(
-      "div",
-      { class: "methods", role: "group", "aria-label": "Show only" },
-      make("span", { class: "quiet" }, "Show only"),
-      ...buttons,
-    ),
-  ];
+  // A legend of several rows takes its place above once the width is known.
+  await view.resize().runAsync();
 }
 
 // Ranks
 
-/** Makes a panel show the rank that is picked in it, or by a click in its curve. */
-function openPanel(figure: HTMLElement, view: View, panel: HTMLElement) {
-  const all = <E extends Element>(selector: string) => [
-    ...panel.querySelectorAll<E & HTMLElement>(selector),
+/** Makes a panel show the rank whose button is pressed. */
+function openPanel(panel: HTMLElement) {
+  const buttons = [...panel.querySelectorAll<HTMLElement>(".choices button")];
+  const details = [
+    ...panel.querySelectorAll<HTMLElement>("[aria-live] > div"),
   ];
-  const [buttons, details] = [all("button"), all("[aria-live] > div")];
-  const ranks = buttons.map(({ textContent }) => Number(textContent));
-  const pick = (rank: number) => {
-    view.signal(picked, rank).runAsync();
-    for (const [i, it] of ranks.entries()) {
-      buttons[i]!.ariaPressed = String(it === rank);
-      details[i]!.hidden = it !== rank;
+  const pick = (chosen: number) => {
+    for (const [i, it] of buttons.entries()) {
+      it.ariaPressed = String(i === chosen);
+      details[i]!.hidden = i !== chosen;
     }
   };
   for (const [i, it] of buttons.entries()) {
-    it.addEventListener("click", () => pick(ranks[i]!));
+    it.addEventListener("click", () => pick(i));
   }
-  view.addEventListener("click", (event, item) => {
-    // The legend has clicks of its own.
-    if (/legend/.test(item?.mark?.role ?? "")) return;
-    const [x] = vega.point(event as MouseEvent, find(".chart svg", figure));
-    const at = view.scale("x").invert(x - view.origin()[0]);
-    pick(
-      ranks.reduce((best, rank) =>
-        Math.abs(rank - at) < Math.abs(best - at) ? rank : best
-      ),
-    );
-  });
-  all(".command").forEach(addCommand);
+  panel.querySelectorAll<HTMLElement>(".command").forEach(addCommand);
   panel.hidden = false;
-  pick(view.signal(picked) || ranks.at(-1));
+  pick(buttons.findIndex((it) => it.hasAttribute("data-picked")));
 }
 
 /** An argument as a shell reads it. */
@@ -209,6 +135,24 @@ function csvCell(value: string) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
+// Folded parts
+
+/** Opens all that an element is folded in. */
+function unfold(element: Element | null) {
+  for (let it = element; it !== null; it = it.parentElement) {
+    if (it instanceof HTMLDetailsElement) it.open = true;
+  }
+}
+
+/** Opens what an address within the page points at. */
+function unfoldTarget() {
+  if (location.hash.length < 2) return;
+  const target = document.getElementById(location.hash.slice(1));
+  unfold(target?.firstElementChild ?? target);
+  target?.scrollIntoView();
+}
+addEventListener("hashchange", unfoldTarget);
+
 // Everything is printed.
 addEventListener("beforeprint", () => {
   for (const it of document.querySelectorAll("details")) it.open = true;
@@ -223,15 +167,17 @@ async function start() {
     find("main").insertAdjacentHTML("beforeend", run.section);
     find("nav").append(make("a", { href: "#this-run" }, "The run"));
   }
-  fold();
   document.querySelectorAll(".table").forEach(addCsvButton);
+  document.querySelectorAll<HTMLElement>(".ranks").forEach(openPanel);
+  // A figure that was folded gets the width of its place.
+  for (const it of document.querySelectorAll("details")) {
+    it.addEventListener("toggle", () => dispatchEvent(new Event("resize")));
+  }
   const drawn = document.querySelectorAll<HTMLElement>("figure[data-figure]");
   for (const figure of drawn) {
-    const { figure: name = "" } = figure.dataset;
-    const view = await draw(figure, name);
-    const panel = figure.parentElement!.querySelector<HTMLElement>(".ranks");
-    if (panel !== null) openPanel(figure, view, panel);
+    await draw(figure, figure.dataset.figure!);
   }
+  unfoldTarget();
   document.documentElement.dataset.ready = "";
 }
 

@@ -7,7 +7,7 @@ import { scoreText } from "./tables.ts";
 const VALUE_BYTES = 4;
 
 /**
- * HTML beside a rank curve: buttons of ranks, and for each rank the scores and
+ * HTML on single ranks: buttons of ranks, and for each rank the scores and
  * the size of each method, and how to export it. The script of the page shows
  * it, one rank at a time. Empty if no method has ranks.
  */
@@ -15,7 +15,10 @@ export function rankPanel(curves: Curves): string {
   const methods = curves.methods.filter(({ role }) => role !== "bound");
   if (methods.length === 0) return "";
   const ranks = ranksOf(methods);
-  const buttons = ranks.map((it) => `<button type="button">${it}</button>`);
+  const picked = curves.verdict?.recommended.rank ?? ranks.at(-1);
+  const buttons = ranks.map((it) =>
+    `<button type="button"${it === picked ? " data-picked" : ""}>${it}</button>`
+  );
   const shown = ranks.map((rank) => {
     const others = methods.filter(({ ranks }) =>
       ranks.every((it) => it.rank !== rank)
@@ -27,7 +30,6 @@ export function rankPanel(curves: Curves): string {
     return `<div hidden><h3>Rank ${rank}</h3>${texts.join("")}${missing}</div>`;
   });
   return `<section class="card ranks" aria-label="One rank" hidden>
-${quiet("Pick a rank here, or in the figure.")}
 <div class="choices" role="group" aria-label="Rank">${buttons.join("")}</div>
 <div aria-live="polite">${shown.join("")}</div>
 </section>`;
@@ -74,8 +76,7 @@ function sizeText(values: number, others: number): string {
   const size = bytes < 1e6
     ? `${Math.ceil(bytes / 1e3)} kB`
     : `${(bytes / 1e6).toPrecision(3)} MB`;
-  const [ofRank, ofHead] = [values, others].map((it) =>
-    it.toLocaleString("en")
-  );
-  return `${size}: ${ofRank} values and ${ofHead} of the head`;
+  const inRank = values.toLocaleString("en");
+  const inHead = others.toLocaleString("en");
+  return `${size}: ${inRank} values and ${inHead} of the head`;
 }

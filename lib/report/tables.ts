@@ -210,8 +210,16 @@ const COSTS: readonly (readonly [string, (cost: CostSummary) => string])[] = [
   ["Whole sweep (TFLOP)", (it) => tera(it.sweepFlops)],
 ];
 
-/** Costs of each method's sweep, and the baselines' costs as multiples of the candidates'. */
-export function costText(comparison: Comparison): string[] {
+/**
+ * Costs of each method's sweep, and the baselines' costs as multiples of the
+ * candidates'.
+ *
+ * @param images The figure of the costs, if there is one
+ */
+export function costText(
+  comparison: Comparison,
+  images: readonly string[],
+): string[] {
   const costs = comparison.methods.flatMap((method) =>
     method.cost === null ? [] : [{ title: titleOf(method), cost: method.cost }]
   );
@@ -224,6 +232,7 @@ export function costText(comparison: Comparison): string[] {
   const padding = paddingOf(comparison.metrics[0]!);
   return [
     "### Costs",
+    ...images,
     table(
       ["Cost", ...costs.map(({ title }) => title)],
       COSTS.map(([title, text]) => [title, ...costs.map((it) => text(it.cost))])

@@ -1,5 +1,6 @@
 import { join } from "@std/path/posix/join";
-import runtime from "vega/runtime" with { type: "text" };
+import vegaEmbed from "vega-embed/runtime" with { type: "text" };
+import vega from "vega/runtime" with { type: "text" };
 import {
   type ClassifierTraining,
   readClassifierTraining,
@@ -65,7 +66,8 @@ export async function report(
   };
   const markdown = renderMarkdown(report);
   const figures = await renderFigures(report);
-  const page = renderPage({ report, markdown, figures, runtime });
+  const runtimes = [vega, vegaEmbed];
+  const page = renderPage({ report, markdown, figures, runtimes });
   await writeJsonFile(join(output, "report.json"), report);
   await Deno.writeTextFile(join(output, "report.md"), markdown);
   await Deno.writeTextFile(join(output, "report.html"), page);

@@ -1,7 +1,11 @@
 import { assertAlmostEquals, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { compare } from "../../lib/report/compare.ts";
-import { mistakesOf, mistakesText } from "../../lib/report/mistakes.ts";
+import {
+  classesText,
+  mistakesOf,
+  mistakesText,
+} from "../../lib/report/mistakes.ts";
 import type { Result } from "../../lib/report/result.ts";
 import { problemOf } from "../../lib/problems/registry.ts";
 import { OPTIONS, REGRESSION, resultOf } from "./results.ts";
@@ -87,7 +91,7 @@ Deno.test("mistakesOf() lists the largest errors of a regression", () => {
   ]);
 });
 
-Deno.test("mistakesText() shows what many classes are mistaken for instead of a matrix, and cuts long texts", () => {
+Deno.test("classesText() shows what many classes are mistaken for instead of a matrix, and mistakesText() cuts long texts", () => {
   const names = Array.from({ length: 9 }, (_, i) => `class_${i}`);
   const labels = names.map((_, i) => i);
   const { comparisons: [comparison] } = compare([
@@ -96,7 +100,8 @@ Deno.test("mistakesText() shows what many classes are mistaken for instead of a 
       texts: labels.map((i) => ({ text: `${i}`.repeat(200) })),
     }),
   ], OPTIONS);
-  const [heading, classes, , , worst] = mistakesText(comparison!);
+  const [heading, , worst] = mistakesText(comparison!);
+  const [, classes] = classesText(comparison!);
   assertEquals(heading, "### Mistakes of DyLoRA at rank 1");
   const [head, , first] = classes!.split("\n");
   assertEquals(

@@ -26,7 +26,7 @@ async function pageOf(results: readonly Result[]) {
   const report = compare(results, options);
   const markdown = renderMarkdown(report);
   const figures = await renderFigures(report);
-  const page = renderPage({ report, markdown, figures, runtime: "" });
+  const page = renderPage({ report, markdown, figures, runtimes: ["", ""] });
   return { report, figures, page };
 }
 
@@ -47,7 +47,7 @@ Deno.test("renderPage() shows ranks to pick only where a method has some", async
   const figures = [...page.matchAll(/<figure data-figure="([^"]*)"/g)]
     .map(([, name]) => name);
   assertEquals(figures, ["rte-validation.svg", "mrpc-validation.svg"]);
-  const [, before, after] = page.split("<figure data-figure=");
+  const [, before, after] = page.split('<section id="section-');
   assertEquals(
     [before, after].map((it) => it!.includes('<section class="card ranks"')),
     [false, true],
@@ -89,9 +89,9 @@ Deno.test("renderPage() renders names as text, whatever they contain", async () 
           .map((row) => row.match(/<t[hd]>/g)!.length);
         assertEquals(new Set(rows).size, 1);
       }
-      // The scripts of the page itself: two of data, Vega, its own.
-      assertEquals(page.match(/<script/g)?.length, 4);
-      assertEquals(page.match(/<\/script>/g)?.length, 4);
+      // The scripts of the page itself: two of data, two of Vega, its own.
+      assertEquals(page.match(/<script/g)?.length, 5);
+      assertEquals(page.match(/<\/script>/g)?.length, 5);
       for (const { name } of figuresOf(report.comparisons[0]!)) {
         assertMatch(name, /^[\w.-]+\.svg$/);
       }
@@ -109,7 +109,7 @@ Deno.test("renderPage() refuses an image that is not a figure of the report", as
         report,
         markdown: "## x\n\n![x](other.svg)",
         figures: [],
-        runtime: "",
+        runtimes: [],
       }),
     TypeError,
     'no figure "other.svg"',

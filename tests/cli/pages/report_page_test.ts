@@ -13,7 +13,7 @@ const PAGE = renderPage({
   report: { comparisons: [], averages: [] },
   markdown: "# Report\n",
   figures: [],
-  runtime: "",
+  runtimes: [],
 });
 
 const RENDER = `
