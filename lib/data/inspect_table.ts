@@ -13,7 +13,7 @@ import {
   readTable,
   recordedClasses,
 } from "./table.ts";
-import { quoteAll } from "./text_file.ts";
+import { quote, quoteAll } from "./text_file.ts";
 
 /** What was detected in a table. */
 export interface TableSummary {
@@ -37,7 +37,7 @@ type Named = Partial<
 >;
 
 /** Usual names of columns, in lower case, the most specific first. */
-export const LABELS =
+const LABELS =
   "label labels gold_label class category target sentiment score rating stars y"
     .split(" ");
 const TEXTS = ["text", "sentence", "review", "content", "body", "comment"];
@@ -115,7 +115,8 @@ export async function inspectTable(
     ...table,
     ...{ text, pair, label },
     unused: columns.filter((it) =>
-      ![text, pair, label].includes(it) && it.hasTexts
+      ![text, pair, label].includes(it) && it.hasTexts && !isGrouping(it) &&
+      !isId(it)
     ),
     problem: isRegression ? "regression" : "classification",
     tokens: tokensOf(text, pair),
@@ -213,6 +214,83 @@ function byName(columns: readonly Column[], names: readonly string[]) {
   ).at(0);
 }
 
+/** Whether many rows share each of its few, short values, as those of classes. */
+function isGrouping({ median, distinct, filled }: Column): boolean {
+  return distinct > 1 && median < 40 && 2 * distinct <= filled &&
+    distinct <= Math.max(MAX_NUMERIC, filled / 10);
+}
+
+/** Whether its values are words of which no two rows share one, as of ticket numbers. */
+function isId({ values, distinct, filled }: Column): boolean {
+  return filled > 1 && distinct === filled &&
+    values.every((it) => !/\s/.test(String(it ?? "").trim()));
+}
+
+/** Names of columns that may hold what a pipeline asks for, the most likely first. */
+export interface ColumnGuesses {
+  readonly text: readonly string[];
+  readonly label: readonly string[];
+  /** Parameters that name columns of texts to write, such as `prompt=prompt`; undefined if there are none, or labels. */
+  readonly written: readonly string[] | undefined;
+}
+
+/** Columns that hold texts to write, unless another has labels, and what the pipeline e2e is told of them. */
+const WRITTEN = [
+  {
+    columns: ["messages"],
+    settings: ["messages=messages", "completion=null"],
+  },
+  {
+    columns: ["prompt", "completion"],
+    settings: ["prompt=prompt", "completion=completion"],
+  },
+] as const;
+
+/** The parameters of texts to write for a table with these columns; undefined if it has none, or has labels. */
+export function writtenIn(
+  columns: readonly string[],
+): (typeof WRITTEN)[number] | undefined {
+  if (columns.some((it) => LABELS.includes(it.toLowerCase()))) return undefined;
+  return WRITTEN.find((it) => it.columns.every((it) => columns.includes(it)));
+}
+
+/**
+ * Guesses the columns of a user's table by their names and contents.
+ *
+ * @throws {SyntaxError} If the table cannot be read.
+ */
+export async function guessColumns(
+  path: string,
+  encoding: string | undefined,
+): Promise<ColumnGuesses> {
+  const all = await columnsOf(path, encoding);
+  const header = all.filter((name) =>
+    all.indexOf(name) === all.lastIndexOf(name)
+  );
+  const written = writtenIn(header)?.settings;
+  if (header.length === 0) return { text: [], label: [], written };
+  const rows = await readTable(path, [], header, { encoding, numbers: header });
+  const columns = header.map((name, i) =>
+    columnWith(name, rows.map(({ values }) => values[i]))
+  );
+  const named = byName(columns, LABELS);
+  const groups = named ? [named] : columns.filter(isGrouping);
+  const free = columns.filter((it) => it.hasTexts && !groups.includes(it));
+  const likely = free.filter((it) => !isId(it));
+  const texts = (likely.length > 0 ? likely : free)
+    .toSorted((a, b) => b.median - a.median);
+  const usual = byName(texts, TEXTS);
+  const text = (usual ? [usual, ...texts] : texts).map(({ name }) => name);
+  const others = header.filter((name) => name !== text[0]);
+  return {
+    text,
+    label: groups.length > 0
+      ? groups.map(({ name }) => name)
+      : others.slice(-1),
+    written,
+  };
+}
+
 /** The column of the labels: by its name, else the one with short values of which the fewest are distinct. */
 function guessLabel(
   columns: readonly Column[],
@@ -227,12 +305,28 @@ function guessLabel(
   const numeric = varied.filter(({ values }) =>
     values.some((it) => Math.abs(toNumber(it) % 1) > 0)
   );
-  const found = byName(free, LABELS) ?? few[0] ?? numeric[0];
+  const usual = byName(free, LABELS);
+  const grouping = free.filter(isGrouping);
+  if (usual === undefined && grouping.length > 1) {
+    const described = grouping.map((it) => `  ${describeGroups(it)}`);
+    throw new RangeError(
+      `More than one column of "${path}" may be the label: name it, as by --label ${
+        quote(grouping[0]!.name)
+      }\n${described.join("\n")}`,
+    );
+  }
+  const found = usual ?? grouping[0] ?? few[0] ?? numeric[0];
   if (found !== undefined) return found;
   const names = quoteAll(columns.map(({ name }) => name)) || "it has none";
   throw new RangeError(
     `No column of "${path}" looks like labels (${names}): name it with --label, or if texts are to be written, use the pipeline e2e`,
   );
+}
+
+/** `"kind", 3 classes: "a", "b", "c"` */
+function describeGroups({ name, values, distinct }: Column): string {
+  const classes = new Set(values.flatMap((it) => className(it) ?? []));
+  return `${quote(name)}, ${distinct} classes: ${quoteAll([...classes])}`;
 }
 
 /** The columns of the texts: by their names, else the one with the longest texts. */
@@ -254,7 +348,9 @@ function textsOf(
     }
   }
   const texts = free.filter((it) => it.isRepeated || it.hasTexts);
-  const longest = texts.toSorted((a, b) => b.median - a.median);
+  const likely = texts.filter((it) => it.hasTexts && !isId(it));
+  const longest = (likely.length > 0 ? likely : texts)
+    .toSorted((a, b) => b.median - a.median);
   const found = byName(texts, TEXTS) ?? longest[0];
   if (found === undefined) {
     throw new RangeError(
@@ -279,9 +375,14 @@ const [SHORTEST, LONGEST] = [32, 512];
  * ASCII characters or one other.
  */
 function tokensOf(text: Column, pair: Column | undefined): number {
-  const lengths = text.values.map((value, i) =>
-    estimate(value) + (pair ? estimate(pair.values[i]) : 0)
-  ).sort((a, b) => a - b);
+  return estimateTokens(
+    text.values.map((value, i) => pair ? `${value}${pair.values[i]}` : value),
+  );
+}
+
+/** As {@linkcode tokensOf}, of whole texts; what is no text has no tokens. */
+export function estimateTokens(texts: readonly unknown[]): number {
+  const lengths = texts.map(estimate).sort((a, b) => a - b);
   const most = lengths[Math.floor(0.99 * (lengths.length - 1))] ?? 0;
   const rounded = Math.ceil((most + SPECIAL) / 32) * 32;
   return Math.min(LONGEST, Math.max(SHORTEST, rounded));

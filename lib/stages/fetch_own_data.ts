@@ -20,6 +20,8 @@ import {
   recordedClasses,
   type Row,
 } from "../data/table.ts";
+import { type ColumnGuesses, guessColumns } from "../data/inspect_table.ts";
+import { quoteAll } from "../data/text_file.ts";
 import { openDataSet } from "../hub/data_files.ts";
 import { isDataSource, parseDataSource } from "../hub/data_source.ts";
 import type { Stage } from "../pipeline/task.ts";
@@ -165,31 +167,88 @@ export async function checkColumns(params: OwnData): Promise<void> {
   for (const [split, file] of Object.entries(params.files)) {
     if (!file || isDataSource(file)) continue;
     const columns = split === "test" ? texts : [...texts, learnt];
-    await checkHeader(file, columns, formOf(params));
+    await advising(
+      file,
+      params,
+      (remedy) => checkHeader(file, columns, { ...formOf(params), remedy }),
+    );
   }
 }
 
-/** How a table is read, and which parameter names a column that it lacks, with a column that it has. */
-function formOf(params: OwnData) {
-  const { text, completion, encoding } = params;
+/**
+ * Reads a file, and says how to name another column if it lacks one.
+ *
+ * @param read Gets what is called with the column that is lacking
+ */
+async function advising<T>(
+  path: string,
+  params: OwnData,
+  read: (remedy: (column: string) => string) => Promise<T>,
+): Promise<T> {
+  let lacking: string | undefined;
+  try {
+    return await read((column) => {
+      lacking = column;
+      return "";
+    });
+  } catch (error) {
+    if (lacking === undefined || !(error instanceof SyntaxError)) throw error;
+    // Contents are read only now: a header does not tell ids from texts.
+    const guesses = await guessColumns(path, params.encoding);
+    const remedy = remedyFor(lacking, params, guesses);
+    throw new SyntaxError(`${error.message}: ${remedy}`, { cause: error });
+  }
+}
+
+/** What the column of a parameter holds. */
+const CONTENTS: Readonly<Record<string, string>> = {
+  text: "texts",
+  pair: "second texts",
+  label: "labels",
+  completion: "texts to write",
+  messages: "messages",
+};
+
+/** How to name another column than one that a file lacks. */
+function remedyFor(
+  lacking: string,
+  params: OwnData,
+  { text, label, written }: ColumnGuesses,
+): string {
   const { named, texts, learnt } = columnsIn(params);
-  const contents: Readonly<Record<string, string>> = {
-    text: completion ? "prompts" : "texts",
-    pair: "second texts",
-    label: "labels",
-    completion: "texts to write",
-    messages: "messages",
-  };
-  const remedy = (column: string, header: readonly string[]) => {
-    const [key] = Object.entries(named).find(([, it]) => it === column)!;
-    const what = contents[key];
-    const free = header.filter((it) =>
-      ![text, ...texts, learnt].includes(it) && /^[\w.-]+$/.test(it)
-    );
-    const name = free.at(column === learnt ? -1 : 0) ?? "COLUMN";
-    return `: name the column of the ${what}, as by -S ${key}=${name}`;
-  };
-  return { encoding, numbers: completion ? [] : [learnt], remedy };
+  const isToWrite = params.completion || params.messages;
+  if (written !== undefined && !isToWrite) {
+    const settings = [
+      `train=${params.files.train}`,
+      "validation=null",
+      ...written,
+    ];
+    const words = settings.map((it) => `-S ${/\s/.test(it) ? `"${it}"` : it}`);
+    return `it has texts to write: deno task init makes a pipeline for them, or run the pipeline e2e with ${
+      words.join(" ")
+    }`;
+  }
+  const [key] = Object.entries(named).find(([, it]) => it === lacking)!;
+  const isPrompt = isToWrite && key === "text";
+  const what = isPrompt ? "prompts" : CONTENTS[key!];
+  const isFree = (name: string) => ![...texts, learnt].includes(name);
+  const free = (key === "label" ? label : text).filter(isFree);
+  const [name = "COLUMN"] = free;
+  if (key === "label" && free.length > 1) {
+    return `name the column of the ${what}, by -S ${key}=COLUMN: ${
+      quoteAll(free)
+    } may be it`;
+  }
+  const parameter = isPrompt ? "prompt" : key;
+  const value = /\s/.test(name) ? `"${name}"` : name;
+  return `name the column of the ${what}, as by -S ${parameter}=${value}`;
+}
+
+/** How a table is read. */
+function formOf(params: OwnData) {
+  const { learnt } = columnsIn(params);
+  const { completion, encoding } = params;
+  return { encoding, numbers: completion ? [] : [learnt] };
 }
 
 /**
@@ -239,8 +298,10 @@ async function readRows(
   const tables = [];
   let names: readonly string[] | undefined;
   for (const { path, title } of files) {
-    const form = { ...formOf(params), title };
-    const rows = await readTable(path, required, optional, form);
+    const rows = await advising(path, params, (remedy) => {
+      const form = { ...formOf(params), title, remedy };
+      return readTable(path, required, optional, form);
+    });
     const own = params.regression
       ? undefined
       : await recordedClasses(path, learnt, title);

@@ -231,8 +231,12 @@ export function withRemedy(
   command: string,
   args: Arguments,
 ): string {
-  const [, key, value] = /-S ([\w.]+)=([\w./@-]+)/.exec(message) ?? [];
-  if (key === undefined || /^[A-Z]+$/.test(value!)) return message;
+  const found = [...message.matchAll(/-S ([\w.]+)=([\p{L}\w./@-]+)/gu)];
+  const [[, key, value] = []] = found;
+  // A message with several names another command.
+  if (found.length > 1 || key === undefined || /^[A-Z]+$/.test(value!)) {
+    return message;
+  }
   const others = args.values("set").filter((it) => !it.startsWith(`${key}=`));
   const set = [...others, `${key}=${value}`];
   const words = [command, ...args.positionals];

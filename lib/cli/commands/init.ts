@@ -1,9 +1,10 @@
 import { shellWord } from "../../files/shell_word.ts";
 import {
   type Column,
+  estimateTokens,
   inspectTable,
-  LABELS,
   type TableSummary,
+  writtenIn,
 } from "../../data/inspect_table.ts";
 import {
   className,
@@ -36,12 +37,6 @@ import { schemaText } from "./schema.ts";
 
 /** The JSON Schema of pipelines, which init writes for the editors that its file sends there. */
 const SCHEMA = "out/pipeline.schema.json";
-
-/** Columns that hold texts to write, unless another has labels, and what the pipeline e2e is told of them. */
-const WRITTEN = [
-  [["messages"], "-S messages=messages -S completion=null"],
-  [["prompt", "completion"], "-S prompt=prompt -S completion=completion"],
-] as const;
 
 export const initCommand = command`
   init FILE
@@ -78,27 +73,26 @@ export const initCommand = command`
   if (info.isDirectory) {
     throw new UsageError(`"${data}" is a folder: give a file`);
   }
-  const columns = await columnsOf(data, encoding);
-  const [, settings] = WRITTEN.find(([names]) =>
-    names.every((it) => columns.includes(it))
-  ) ?? [];
-  const isLabelled = label !== undefined ||
-    columns.some((it) => LABELS.includes(it.toLowerCase()));
-  if (settings !== undefined && !isLabelled) {
-    const train = shellWord(given!);
-    throw new UsageError(
-      `"${given}" has texts to write, and no labels: run "deno task pipeline e2e -S train=${train} -S validation=null ${settings}", or name the column of the labels with --label`,
-    );
-  }
   const named = { text, pair, label, encoding };
-  const table = await inspectTable(data, named).catch((error) => {
-    if (!(error instanceof RangeError)) throw error;
-    throw new UsageError(error.message, { cause: error });
-  });
-  const { labels, problems } = await labelsIn(data, table, encoding);
-  const described = { ...table, labels, problems };
-  const path = projectPath(data);
-  const pipeline = await starter(name, path, described, encoding);
+  const written = label === undefined
+    ? writtenIn(await columnsOf(data, encoding))
+    : undefined;
+  const source = { name, path: projectPath(data), encoding };
+  let lines: readonly string[];
+  let pipeline: string;
+  if (written !== undefined) {
+    const texts = await textsToWrite(data, written.columns, encoding);
+    lines = writtenSummary(given!, texts);
+    pipeline = await writingStarter(source, texts);
+  } else {
+    const table = await inspectTable(data, named).catch((error) => {
+      if (!(error instanceof RangeError)) throw error;
+      throw new UsageError(error.message, { cause: error });
+    });
+    const described = { ...table, ...await labelsIn(data, table, encoding) };
+    lines = summary(given!, data, described);
+    pipeline = await starter(source, described);
+  }
   const schema = resolve(PROJECT, SCHEMA);
   const head = `# yaml-language-server: $schema=${
     relative(dirname(file), schema)
@@ -109,7 +103,7 @@ export const initCommand = command`
   Deno.mkdirSync(dirname(schema), { recursive: true });
   writeDurably(schema, await schemaText(resolve(PROJECT, "tasks")));
   const command = shellWord(args.has("to") ? target : name);
-  writeOut(asTyped(`${summary(given!, data, described).join("\n")}
+  writeOut(asTyped(`${lines.join("\n")}
 
 Wrote ${target}. See what it would do, then run it:
 
@@ -249,22 +243,32 @@ async function labelsIn(
   }
 }
 
-/** The text of a pipeline for a table: the template with its parameters and comments. */
-async function starter(
-  name: string,
-  path: string,
-  table: Described,
-  encoding: string | undefined,
-): Promise<string> {
-  const template = await readText(await findPipeline(OWN_DATA));
-  const { isScalar, parseDocument } = await import("yaml");
+/** What a starter is for. */
+interface Source {
+  /** Name of the pipeline. */
+  readonly name: string;
+  /** Path of the data, as a pipeline has it. */
+  readonly path: string;
+  readonly encoding: string | undefined;
+}
+
+/** A pipeline of the project whose parameters are changed, with their comments. */
+async function openTemplate(pipeline: string, { name, path }: Source) {
+  const template = await readText(await findPipeline(pipeline));
+  const { isNode, isScalar, parseDocument, visit } = await import("yaml");
   const document = parseDocument(template);
-  const { rows, columns, text, pair, label } = table;
-  const names = quoteAll(columns.map(oneLine));
+  visit(document, {
+    Pair(_, { key }) {
+      if (!isScalar(key) || key.value !== "train") return;
+      // What a template says of its own file.
+      delete key.commentBefore;
+      return visit.BREAK;
+    },
+  });
   /** Sets a value; without a comment, the old one stays. */
   const write = (keys: string[], value: unknown, comment?: string) => {
     const node = document.getIn(keys, true);
-    if (!isScalar(node)) throw new TypeError(`${OWN_DATA} has no "${keys}"`);
+    if (!isScalar(node)) throw new TypeError(`${pipeline} has no "${keys}"`);
     node.value = value;
     // Without quotes, some readers take 1_000 for a number.
     if (typeof value === "string") node.type = "QUOTE_DOUBLE";
@@ -281,6 +285,98 @@ async function starter(
     }
     write(["params", key], value, comment);
   };
+  const setList = (key: string, values: readonly number[], comment: string) => {
+    const node = document.createNode([...values], { flow: true });
+    if (!isNode(node)) throw new TypeError("a list is no node");
+    node.comment = ` ${comment}`;
+    document.setIn(["params", key], node);
+  };
+  return { document, write, set, setList };
+}
+
+/** A table of texts to write. */
+interface TextsToWrite {
+  readonly rows: number;
+  /** The column of conversations, or those of prompts and of texts. */
+  readonly columns: readonly string[];
+  /** Maximum tokens of a prompt and its text, estimated as in {@linkcode inspectTable}. */
+  readonly tokens: number;
+}
+
+async function textsToWrite(
+  path: string,
+  columns: readonly string[],
+  encoding: string | undefined,
+): Promise<TextsToWrite> {
+  const rows = await readTable(path, columns, [], { encoding });
+  const texts = rows.map(({ values }) =>
+    values.map((it) => typeof it === "string" ? it : JSON.stringify(it))
+      .join(" ")
+  );
+  return { rows: rows.length, columns, tokens: estimateTokens(texts) };
+}
+
+function writtenSummary(
+  file: string,
+  { rows, columns }: TextsToWrite,
+): string[] {
+  const [first, second] = columns;
+  const texts = second === undefined
+    ? `  texts   the last messages of "${first}"`
+    : `  texts   "${second}", after those of "${first}"`;
+  const { epochs, steps } = epochsFor(rows);
+  return [
+    `${file}: ${count(rows, "row")}`,
+    texts,
+    `  steps   about ${steps} in ${count(epochs, "epoch")}`,
+  ];
+}
+
+/** Share that is held out, examples of a step, and steps that texts to write take at least to be learnt. */
+const HOLDOUT = 0.1;
+const BATCH = 16;
+const MIN_STEPS = 300;
+
+/** Epochs that make enough steps. */
+function epochsFor(rows: number): { epochs: number; steps: number } {
+  const each = Math.max(1, Math.ceil(rows * (1 - HOLDOUT) / BATCH));
+  const epochs = Math.max(1, Math.ceil(MIN_STEPS / each));
+  return { epochs, steps: each * epochs };
+}
+
+/** The text of a pipeline for a table of texts to write: e2e with its parameters. */
+async function writingStarter(
+  source: Source,
+  { rows, columns, tokens }: TextsToWrite,
+): Promise<string> {
+  const { document, write, set, setList } = await openTemplate("e2e", source);
+  const [first, second] = columns;
+  const { epochs, steps } = epochsFor(rows);
+  set("train", source.path);
+  set("validation", null);
+  set("prompt", second === undefined ? "prompt" : first);
+  set("completion", second ?? null);
+  set("messages", second === undefined ? first : null);
+  if (source.encoding !== undefined) set("encoding", source.encoding);
+  set("name", source.name);
+  setList("loraRanks", [], "ranks of LoRA to compare with, each one training");
+  set("maxLength", tokens);
+  const why = `about ${steps} steps: with far fewer, a model copies its prompt`;
+  write(["params", "training", "epochs"], epochs, why);
+  write(["params", "training", "batchSize"], BATCH);
+  write(["params", "holdout"], HOLDOUT);
+  return `# A starter for ${source.path}: ${rows} rows of texts to write.
+# Change parameters here, or for one run with an option such as -S rank=8
+
+${document.toString({ lineWidth: 0 })}`;
+}
+
+/** The text of a pipeline for a table: own-data with its parameters and comments. */
+async function starter(source: Source, table: Described): Promise<string> {
+  const { name, path, encoding } = source;
+  const { document, write, set } = await openTemplate(OWN_DATA, source);
+  const { rows, columns, text, pair, label } = table;
+  const names = quoteAll(columns.map(oneLine));
   const { GLUE_TASKS } = await import("../../benchmarks/glue.ts");
   set("train", path);
   set("text", text.name, lengthsOf(text));

@@ -68,7 +68,7 @@ Deno.test("init names the columns of texts that the pipeline does not read, and 
   withFolder(async (folder) => {
     const data = join(folder, "a.csv");
     const rows = ["good", "bad"].flatMap((label, i) => [
-      `${i};my title;a text that is longer;${label};x ${i}`,
+      `${i};my title ${i};a text that is longer;${label};x ${i}`,
       `${i + 2};title;a longer text;${label};y`,
     ]);
     await Deno.writeTextFile(
@@ -84,11 +84,11 @@ Deno.test("init names the columns of texts that the pipeline does not read, and 
       return lines.filter((it) => /^ {2}(pair|unused)/.test(it));
     };
     assertEquals(await summaryOf(), [
-      `  unused  "the title", median 8 characters, maximum 8: read it too by --pair 'the title'`,
+      `  unused  "the title", median 10 characters, maximum 10: read it too by --pair 'the title'`,
       `  unused  "tag", median 3 characters, maximum 3: read it too by --pair tag`,
     ]);
     assertEquals(await summaryOf("--pair", "the title"), [
-      `  pair    "the title", median 8 characters, maximum 8`,
+      `  pair    "the title", median 10 characters, maximum 10`,
       `  unused  "tag", median 3 characters, maximum 3`,
     ]);
   }));
@@ -320,28 +320,52 @@ Deno.test("init sees words with tags and their scheme, texts with spans, and wha
     ]);
   }));
 
-Deno.test("init says how to train on texts to write, which have no labels", () =>
+Deno.test("init writes a pipeline for texts to write, with 300 steps and no LoRA to compare with", () =>
   withFolder(async (folder) => {
     const path = join(folder, "a.jsonl");
-    const messages = [{ role: "user", content: "a" }];
+    const messages = [
+      { role: "user", content: "a" },
+      { role: "assistant", content: "b" },
+    ];
+    const file = join(folder, "a.yaml");
+    const to = ["--to", file, "--force"];
     for (
-      const [row, settings] of [
-        [{ prompt: "a", completion: "b" }, [
-          "prompt=prompt",
-          "completion=completion",
-        ]],
-        [{ messages }, ["messages=messages", "completion=null"]],
-      ] as const
+      const { row, expected, said } of [
+        {
+          row: { prompt: "a", completion: "b" },
+          expected: { prompt: "prompt", completion: "completion" },
+          said: '  texts   "completion", after those of "prompt"',
+        },
+        {
+          row: { messages },
+          expected: { messages: "messages", completion: null },
+          said: '  texts   the last messages of "messages"',
+        },
+      ]
     ) {
-      await Deno.writeTextFile(path, JSON.stringify(row) + "\n");
-      const { code, stderr } = await callHere("init", path);
-      assertEquals(code, 2);
-      const given = [`train=${path}`, "validation=null", ...settings];
-      const command = `pipeline e2e ${given.map((it) => `-S ${it}`).join(" ")}`;
-      assertMatch(stderr, / has texts to write, and no labels: run /);
-      assert(stderr.includes(`${command}"`), stderr);
-      const dry = await callHere(...command.split(" "), "--dry-run", ...out);
+      const lines = Array.from({ length: 160 }, () => JSON.stringify(row));
+      await Deno.writeTextFile(path, lines.join("\n"));
+      const called = await callHere("init", path, ...to);
+      assertEquals(called.code, 0, called.stderr);
+      assertEquals(called.lines.slice(0, 3), [
+        `${path}: 160 rows`,
+        said,
+        "  steps   about 306 in 34 epochs",
+      ]);
+      const text = await Deno.readTextFile(file);
+      const { params } = parse(text.replaceAll(/\$\{.*?\}/g, "x"));
+      for (const [name, value] of Object.entries(expected)) {
+        assertEquals(params[name], value);
+      }
+      assertEquals(params.loraRanks, []);
+      assertEquals(params.training.epochs, 34);
+      const dry = await callHere("pipeline", file, "--dry-run", ...out);
       assertEquals(dry.code, 0, dry.stderr);
+      assert(!/train-lora/.test(dry.stdout), dry.stdout);
+      const own = await callHere(
+        ...["plan", "own-data", "-S", `train=${path}`, ...out],
+      );
+      assertMatch(own.stderr, /has texts to write: .* pipeline e2e with -S /);
     }
     // A table with labels may have such a column as well.
     const rows = ["good", "bad"].map((label) => (
@@ -351,8 +375,45 @@ Deno.test("init says how to train on texts to write, which have no labels", () =
       path,
       rows.map((it) => JSON.stringify(it)).join("\n"),
     );
-    const file = join(folder, "a.yaml");
-    assertEquals((await callHere("init", path, "--to", file)).code, 0);
+    assertEquals((await callHere("init", path, ...to)).code, 0);
+  }));
+
+Deno.test("init asks which of several columns is the label, and plan own-data names texts, not ids", () =>
+  withFolder(async (folder) => {
+    const path = join(folder, "tickets.csv");
+    const rows = Array.from({ length: 40 }, (_, i) =>
+      [
+        `T-${i}`,
+        `my ticket number ${i}`,
+        ["bill", "fault"][i % 2],
+        ["low", "high", "none"][i % 3],
+      ].join(";"));
+    const table = ["Ticket;Message;Kind;Urgency", ...rows].join("\r\n");
+    await Deno.writeTextFile(path, table);
+    const to = ["--to", join(folder, "a.yaml")];
+    const asked = await callHere("init", path, ...to);
+    assertEquals(asked.code, 2);
+    assertEquals(asked.stderr.split("\n").slice(0, 3), [
+      `More than one column of "${path}" may be the label: name it, as by --label "Kind"`,
+      '  "Kind", 2 classes: "bill", "fault"',
+      '  "Urgency", 3 classes: "low", "high", "none"',
+    ]);
+    const named = await callHere("init", path, ...to, "--label", "Kind");
+    assertEquals(named.lines.slice(1, 4), [
+      '  text    "Message", median 19 characters, maximum 19',
+      '  label   "Kind", 2 classes: "bill" 20, "fault" 20',
+      "",
+    ]);
+    const plan = async (...settings: string[]) =>
+      (await callHere(
+        ...["plan", "own-data", "-S", `train=${path}`, ...out],
+        ...settings.flatMap((it) => ["-S", it]),
+      )).stderr;
+    assertMatch(await plan(), /as by -S text=Message\n {2}run: /);
+    assertMatch(
+      await plan("text=Message"),
+      /name the column of the labels, by -S label=COLUMN: "Kind", "Urgency" may be it$/m,
+    );
   }));
 
 Deno.test("init names the rows that the pipeline would refuse, and the faults with which it would run", () =>
