@@ -93,7 +93,7 @@ export async function readProfile(): Promise<Profile | undefined> {
   return await loadProfile(path);
 }
 
-const SECTION = "nodes";
+const SECTION = "node-facts";
 
 /** Variables that decide where the engine is installed. */
 const INSTALLED_BY = "HOME PATH DENO_DIR XDG_CACHE_HOME DYLORA_CACHE".split(
