@@ -67,7 +67,16 @@ function f1(predictions: Values, labels: Values, of: number): number {
 
 /** The classes that are labels or predictions, in a fixed order, on which rounding depends. */
 function classesIn(...values: readonly Values[]): number[] {
-  return [...new Set(values.flatMap((it) => Array.from(it)))].sort();
+  const classes = new Set<number>();
+  for (const of of values) {
+    let last: number | undefined;
+    for (let i = 0; i < of.length; i++) {
+      if (of[i] === last) continue;
+      last = of[i]!;
+      classes.add(last);
+    }
+  }
+  return [...classes].sort();
 }
 
 /** Each text, or pair, has one of some classes. */

@@ -179,15 +179,20 @@ export interface Recommendation {
   /** Largest acceptable loss, in units of the score. */
   readonly margin: number;
   readonly confidence: number;
-  readonly evidence: readonly {
-    readonly rank: number;
-    /** Score of the best rank minus the score of this one. */
-    readonly loss: number;
-    /** Upper confidence bound of the loss. */
-    readonly bound: number;
-    /** Whether the bound is within the margin. */
-    readonly sufficient: boolean;
-  }[];
+  readonly evidence: readonly RankEvidence[];
+}
+
+/** Whether a rank is inferior to the best one. */
+export interface RankEvidence {
+  readonly rank: number;
+  /** Score of the best rank minus the score of this one. */
+  readonly loss: number;
+  /** Upper confidence bound of the loss. */
+  readonly bound: number;
+  /** The bound plus three of its Monte Carlo standard errors. */
+  readonly boundAtMost: number;
+  /** Whether this is within the margin. */
+  readonly sufficient: boolean;
 }
 
 /** Costs of a method's sweep over its ranks, means over the seeds, which repeat it. */

@@ -2,7 +2,7 @@ import { quantileNormal } from "vega-statistics";
 import { splitMix32 } from "../engine/random.ts";
 import type { Scorer } from "../problems/problem.ts";
 import { isShare } from "../problems/registry.ts";
-import type { Axis, Interval, Recommendation } from "./report.ts";
+import type { Axis, Interval, RankEvidence, Recommendation } from "./report.ts";
 
 /** Arithmetic mean; NaN for no values. */
 export function mean(values: ArrayLike<number>): number {
@@ -201,11 +201,13 @@ export function simultaneousIntervals(
 /** Draws from a seeded generator, so that the same seed gives the same report. */
 export function seededDraw(seed: number): Draw {
   const next = splitMix32(seed);
-  return (count) =>
-    Int32Array.from(
-      { length: count },
-      () => Math.floor((next() >>> 0) / 2 ** 32 * count),
-    );
+  return (count) => {
+    const drawn = new Int32Array(count);
+    for (let i = 0; i < count; i++) {
+      drawn[i] = Math.floor((next() >>> 0) / 2 ** 32 * count);
+    }
+    return drawn;
+  };
 }
 
 /** Main metric by rank, mean over seeds, and its bootstrap replicates. */
@@ -218,11 +220,19 @@ export interface ScoreCurve {
   readonly scores: readonly number[];
   /** Replicates of one bootstrap, `[ranks][replicates]`. */
   readonly means: readonly Float64Array[];
+  /** Undefined for curves that are no single bootstrap. */
+  readonly redraw?: Redraw | undefined;
 }
+
+/** Draws further replicates of some ranks, `[ranks][count]`; the same ones when it is asked again. */
+export type Redraw = (
+  ranks: readonly number[],
+  count: number,
+) => Float64Array[];
 
 /** A curve at some of its ranks. */
 export function curveAt(
-  { sign, ranks: all, scores, means }: ScoreCurve,
+  { sign, ranks: all, scores, means, redraw }: ScoreCurve,
   ranks: readonly number[],
 ): ScoreCurve {
   const places = ranks.map((rank) => all.indexOf(rank));
@@ -231,6 +241,7 @@ export function curveAt(
     ranks,
     scores: places.map((i) => scores[i]!),
     means: places.map((i) => means[i]!),
+    redraw,
   };
 }
 
@@ -277,8 +288,23 @@ export function areasUnder(
 const ROUNDING = 1e-12;
 
 /**
+ * Replicates that decide whether a bound is within the margin, where fewer leave
+ * that open. The Monte Carlo error of a 95 % bound is then 2 % of the standard
+ * error of the loss.
+ */
+const DECIDING_REPLICATES = 10_000;
+
+/** Standard errors within which a bound may lie because of the draws alone. */
+const ERRORS = 3;
+
+/**
  * Recommends the smallest rank that is not inferior to the best one: a
  * one-sided non-inferiority test by percentiles of paired bootstrap differences.
+ *
+ * The bound of a loss has a Monte Carlo error, by which another seed of the
+ * bootstrap could recommend another rank. So a rank counts as sufficient only if
+ * its bound is within the margin by {@linkcode ERRORS} standard errors; where
+ * neither this nor the opposite holds, {@linkcode DECIDING_REPLICATES} decide.
  *
  * The best rank is treated as known although the same examples selected it.
  * This overestimates the losses of the others, so the choice errs towards
@@ -288,37 +314,62 @@ const ROUNDING = 1e-12;
  * @returns Null if a score is NaN.
  */
 export function recommend(
-  { sign, ranks, ...curve }: ScoreCurve,
+  { sign, ranks, redraw, ...curve }: ScoreCurve,
   { margin, confidence }: {
     readonly margin: number;
     readonly confidence: number;
   },
 ): Recommendation | null {
+  if (curve.means.some((values) => Number.isNaN(mean(values)))) return null;
   const scores = curve.scores.map((score) => sign * score);
-  const means = curve.means.map((of) => of.map((score) => sign * score));
-  if (means.some((values) => Number.isNaN(mean(values)))) return null;
   const highest = Math.max(...scores);
   const best = scores.findIndex((score) => score >= highest - ROUNDING);
   if (best < 0) return null;
-  const evidence = ranks.map((rank, i) => {
-    const losses = means[i]!.map((score, r) => means[best]![r]! - score);
-    const bound = quantile(losses, confidence);
-    return {
+  const evidence: RankEvidence[] = [];
+  let recommended: number | undefined;
+  for (const [i, rank] of ranks.entries()) {
+    const own = curve.means[i]!;
+    const ofBest = curve.means[best]!;
+    const losses = own.map((score, r) => sign * (ofBest[r]! - score));
+    let bounds = quantileBounds(losses, confidence);
+    const isOpen = bounds.low <= margin + ROUNDING &&
+      bounds.high > margin + ROUNDING;
+    const missing = DECIDING_REPLICATES - losses.length;
+    if (isOpen && missing > 0 && redraw && recommended === undefined) {
+      const [more, moreOfBest] = redraw([rank, ranks[best]!], missing);
+      const added = more!.map((score, r) => sign * (moreOfBest![r]! - score));
+      bounds = quantileBounds([...losses, ...added], confidence);
+    }
+    const sufficient = bounds.high <= margin + ROUNDING;
+    evidence.push({
       rank,
-      /** Score of the best rank minus the score of this one. */
       loss: scores[best]! - scores[i]!,
-      /** Upper confidence bound of the loss. */
-      bound,
-      /** Whether the bound is within the margin. */
-      sufficient: bound <= margin + ROUNDING,
-    };
-  });
+      bound: bounds.value,
+      boundAtMost: bounds.high,
+      sufficient,
+    });
+    if (sufficient) recommended ??= rank;
+  }
   return {
-    rank: evidence.find(({ sufficient }) => sufficient)!.rank,
+    rank: recommended!,
     /** Rank with the highest score; the smallest on a tie. */
     best: ranks[best]!,
     margin,
     confidence,
     evidence,
+  };
+}
+
+/**
+ * A quantile of a distribution from independent draws, and the two between which
+ * it lies but for their Monte Carlo error: those whose shares differ by
+ * {@linkcode ERRORS} binomial standard errors.
+ */
+function quantileBounds(draws: ArrayLike<number>, share: number) {
+  const error = ERRORS * Math.sqrt(share * (1 - share) / draws.length);
+  return {
+    low: quantile(draws, Math.max(0, share - error)),
+    value: quantile(draws, share),
+    high: quantile(draws, Math.min(1, share + error)),
   };
 }

@@ -80,8 +80,8 @@ export function methodsOf(
   const replicatesOf = (
     trainings: readonly Trainings[],
     by: Scorer,
-  ): Float64Array[] =>
-    bootstrap(trainings, labels, by, replicates, draw, units);
+    count = replicates,
+  ): Float64Array[] => bootstrap(trainings, labels, by, count, draw, units);
   const groups = [...Map.groupBy(results, methodKey).values()]
     .map((group) => group.toSorted((a, b) => a.seed - b.seed));
   const trainings = groups.map((group) =>
@@ -101,6 +101,7 @@ export function methodsOf(
     const ranks = ranksOf(group);
     const ownMeans = means.slice(start, start + ranks.length);
     start += ranks.length;
+    const redrawn = new Map<string, Float64Array[]>();
     const otherMeans = problem.isSummed
       ? others.map((name) =>
         [
@@ -116,6 +117,13 @@ export function methodsOf(
       scores: ranks.map((rank) => mean(valuesAt(group, rank, main))),
       seeds: ownTrainings.map(({ seeds }) => seeds),
       means: ownMeans,
+      redraw: (at, count) =>
+        redrawn.getOrInsertComputed(`${at} x ${count}`, () =>
+          replicatesOf(
+            at.map((rank) => ownTrainings[ranks.indexOf(rank)]!),
+            scorer,
+            count,
+          )),
       others: new Map(otherMeans),
     };
   });
