@@ -1,4 +1,3 @@
-import type { PipelineError } from "../pipeline/faults.ts";
 import {
   asTyped,
   type Commands,
@@ -82,11 +81,10 @@ async function report(
   error: unknown,
   args: readonly string[],
 ): Promise<number> {
-  const { fullMessage } = await import("../scheduler/failure.ts");
+  const { BusyError, fullMessage } = await import("../scheduler/failure.ts");
+  const { PipelineError, printable } = await import("../pipeline/faults.ts");
   const failure = error instanceof Error ? error : new Error(String(error));
-  const { name, message } = failure;
-  const isUsage = error instanceof UsageError || name === "PipelineError";
-  const { printable } = await import("../pipeline/faults.ts");
+  const isBusy = error instanceof BusyError;
   const text = printable(asTyped(fullMessage(failure)));
   const isRead = Deno.stderr.isTerminal();
   console.error(isRead ? wrap(text, WIDTH).join("\n") : text);
@@ -94,14 +92,21 @@ async function report(
   if (error instanceof UsageError && Object.hasOwn(COMMANDS, command)) {
     console.error(asTyped(`Run "deno task ${command} --help" for usage`));
   }
-  if (args.includes("--json") && name !== "BusyError") {
-    const faults = (failure as Partial<PipelineError>).faults
-      ?.map(({ span: _, position, ...fault }) => ({ ...fault, ...position }));
+  if (args.includes("--json") && !isBusy) {
+    const faults = error instanceof PipelineError
+      ? error.faults.map(({ span: _, position, ...fault }) => ({
+        ...fault,
+        ...position,
+      }))
+      : undefined;
+    const { message } = failure;
     const shown = { type: "error", message, ...faults && { faults } };
     console.log(JSON.stringify(shown));
   }
-  if (isUsage) return EXIT.usage;
-  return name === "BusyError" ? EXIT.busy : EXIT.failed;
+  if (error instanceof UsageError || error instanceof PipelineError) {
+    return EXIT.usage;
+  }
+  return isBusy ? EXIT.busy : EXIT.failed;
 }
 
 /** Runs the command line; resolves to the exit code. */

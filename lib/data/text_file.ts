@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { SettingError } from "./setting_error.ts";
 
 /** Maximum bytes of a file that is read as a whole: V8's longest string has 2^29 - 24 characters. */
 const MAX_BYTES = 500_000_000;
@@ -45,8 +46,9 @@ function decoderOf(path: string, encoding = "utf-8", keepsMark = false) {
       const place = bytes === undefined
         ? " at its end"
         : ` in line ${lines + before!.split("\n").length}`;
-      throw new SyntaxError(
+      throw new SettingError(
         `"${path}" is not valid ${decoder.encoding.toUpperCase()}${place}; name its encoding: -S encoding=latin1 (of init and predict, --encoding latin1) for files of Western European spreadsheets`,
+        { name: "encoding", value: "latin1" },
         { cause: error },
       );
     }

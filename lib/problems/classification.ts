@@ -5,6 +5,7 @@ import {
   doubtOf,
   MAX_CLASSES,
 } from "../data/labels.ts";
+import { SettingError } from "../data/setting_error.ts";
 import type { Row } from "../data/table.ts";
 import { quote, quoteAll } from "../data/text_file.ts";
 import {
@@ -245,8 +246,9 @@ function namesIn(rows: readonly Row[]): string[] {
     : doubtOf(names, rows.length);
   if (doubt !== undefined) {
     const last = rows.at(-1)?.place ?? "none";
-    throw new SyntaxError(
+    throw new SettingError(
       `${doubt}; to predict a number, -S regression=true; if these are classes, list them by -S classes=[...] (last row: ${last})`,
+      { name: "regression", value: "true" },
     );
   }
   const sorted = [...names].sort();

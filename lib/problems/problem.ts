@@ -1,5 +1,6 @@
 import type { Example } from "../data/example.ts";
 import type { Labelling } from "../data/labels.ts";
+import { type Setting, SettingError } from "../data/setting_error.ts";
 import type { Row } from "../data/table.ts";
 import type { HeadName } from "../engine/models/model.ts";
 import type { LossName } from "../engine/ops/loss.ts";
@@ -308,12 +309,19 @@ export function count(
 /** Maximum number of faults that a message lists. */
 const MAX_FAULTS = 10;
 
-/** @throws {SyntaxError} With the faults of a table's rows, if there are any. */
-export function throwFaults(faults: readonly string[]): void {
+/**
+ * Throws the faults of a table's rows, if there are any.
+ *
+ * @param setting Mends them.
+ * @throws {SyntaxError}
+ */
+export function throwFaults(
+  faults: readonly string[],
+  setting?: Setting,
+): void {
   if (faults.length === 0) return;
   const more = faults.length - MAX_FAULTS;
-  throw new SyntaxError(
-    faults.slice(0, MAX_FAULTS).join("\n") +
-      (more > 0 ? `\nand ${more} more` : ""),
-  );
+  const message = faults.slice(0, MAX_FAULTS).join("\n") +
+    (more > 0 ? `\nand ${more} more` : "");
+  throw setting ? new SettingError(message, setting) : new SyntaxError(message);
 }

@@ -205,7 +205,8 @@ export function checkTags(
   const what = `${faults.length} tags are forbidden in ${scheme}`;
   if (faults.length > 0 && onForbidden === undefined) {
     const remedy = "correct them, or repair them by -S tags=repair";
-    throwFaults([`${what}: ${remedy}`, ...faults]);
+    const setting = { name: "tags", value: "repair" };
+    throwFaults([`${what}: ${remedy}`, ...faults], setting);
   }
   if (faults.length > 0) onForbidden!(`${what}, first ${faults[0]}`);
   return texts.map((text) => ({

@@ -60,23 +60,29 @@ export class FolderTransport implements Transport {
     private readonly find: () => Promise<string>,
   ) {}
 
-  get<T>(path: string, read: (content: Chunks) => Promise<T>) {
-    return this.#at(path, async (target, root) => {
+  async get<T>(path: string, read: (content: Chunks) => Promise<T>) {
+    const file = await this.#at(path, async (target, root) => {
       const found = statIfThere(target);
-      if (found?.isFile) return await read(piecesOf(await Deno.open(target)));
+      if (found?.isFile) return await Deno.open(target);
       // A pipe would be waited for.
       if (found) throw new RemoteFault(`has "${path}", which is not a file`);
       if (!this.mustExist || statIfThere(root)) return undefined;
       throw new RemoteFault("does not exist");
     });
+    // Faults of the reader are not those of the remote.
+    return file && await read(piecesOf(file));
   }
 
   has(path: string) {
     return this.#at(path, (target) => statIfThere(target)?.isFile === true);
   }
 
-  put(path: string, content: Stored) {
-    return this.#at(path, async (target) => {
+  async put(path: string, content: Stored) {
+    if (!(content instanceof Uint8Array)) {
+      // That it cannot be read is not a fault of the remote.
+      (await Deno.open(content.file)).close();
+    }
+    await this.#at(path, async (target) => {
       Deno.mkdirSync(dirname(target), { recursive: true });
       const temporary = besides(target);
       try {
@@ -105,6 +111,7 @@ export class FolderTransport implements Transport {
     return this.#at(path, removeIfThere);
   }
 
+  /** @throws {RemoteFault} If the folder cannot be used. */
   async #at<T>(
     path: string,
     work: (target: string, root: string) => T | Promise<T>,
@@ -113,9 +120,8 @@ export class FolderTransport implements Transport {
     try {
       return await work(join(root, path), root);
     } catch (error) {
-      const isOurs = error instanceof Error && error.message.includes(root);
-      if (!isOurs) throw error;
-      throw new RemoteFault(`cannot be used: ${error.message}`);
+      if (error instanceof RemoteFault) throw error;
+      throw new RemoteFault(`cannot be used: ${(error as Error).message}`);
     }
   }
 }

@@ -21,6 +21,12 @@ export interface Spec extends
   readonly stdout: string;
 }
 
+/** A parameter of the pipeline with a value, as `-S NAME=VALUE` sets it. */
+export interface Setting {
+  readonly name: string;
+  readonly value: string;
+}
+
 /** An event of a stage's process, which appends it as a JSON line to its file, with the bytes that it has `printed` before. */
 export type ChildEvent =
   | {
@@ -42,6 +48,8 @@ export type ChildEvent =
   | {
     readonly type: "error";
     readonly message: string;
+    /** The parameter of the pipeline, and its value, that mends the fault. */
+    readonly setting?: Setting;
     readonly stack?: string;
     /** True for a programming error, of which the stack is shown. */
     readonly isBug: boolean;
@@ -91,11 +99,18 @@ export async function perform(task: Pick<Task, "run">): Promise<void> {
     });
     send({ type: "done" });
   } catch (error) {
-    const { message, stack } = error instanceof Error
-      ? error
-      : { message: String(error) };
+    const { message, stack, setting }: Error & { setting?: Setting } =
+      error instanceof Error
+        ? error
+        : { name: "Error", message: String(error) };
     const isBug = error instanceof TypeError || error instanceof ReferenceError;
-    send({ type: "error", message, ...(stack && { stack }), isBug });
+    send({
+      type: "error",
+      message,
+      ...(stack && { stack }),
+      ...(setting && { setting }),
+      isBug,
+    });
     Deno.exit(1);
   } finally {
     Deno.removeSignalListener("SIGTERM", onTerm);

@@ -1,4 +1,4 @@
-import type { ChildEvent } from "./child.ts";
+import type { ChildEvent, Setting } from "./child.ts";
 import type { JobState } from "./executors/executor.ts";
 
 /** What a run does with a stage. Its reason is a text: `param lr 4e-4 -> 5e-4`. */
@@ -80,6 +80,8 @@ export type Event =
     readonly retry: boolean;
     /** Kind of the failure, if it is distinguished; see {@linkcode FailureCode}. */
     readonly code?: FailureCode;
+    /** The parameter of the pipeline, and its value, that mends the fault. */
+    readonly setting?: Setting;
   }
   /** The run was interrupted while the stage ran. */
   | {
@@ -122,15 +124,22 @@ export type End<Done, Restart = unknown> =
   | { readonly state: "restart"; readonly message: string } & Restart;
 
 /** The end of a stage that has failed. */
-export type Failed = ReturnType<typeof failed>;
+export interface Failed {
+  readonly state: "failed";
+  readonly message: string;
+  /** Kind of the failure, if it is distinguished. */
+  readonly code?: FailureCode;
+  /** The parameter of the pipeline, and its value, that mends the fault. */
+  readonly setting?: Setting;
+}
 
 /**
  * Makes the end of a stage that has failed.
  *
  * @param code Kind of the failure, if it is distinguished.
  */
-export function failed(message: string, code?: FailureCode) {
-  return { state: "failed", message, ...(code && { code }) } as const;
+export function failed(message: string, code?: FailureCode): Failed {
+  return { state: "failed", message, ...(code && { code }) };
 }
 
 /** What becomes of a stage in a run. */

@@ -194,7 +194,9 @@ class StageProcess {
       return again ? { state: "restart", message, ...rest } : failed(message);
     }
     if (reported?.type === "error") {
-      return failed(reported.message, reported.isBug ? undefined : "reported");
+      const { message, isBug, setting } = reported;
+      const failure = failed(message, isBug ? undefined : "reported");
+      return setting ? { ...failure, setting } : failure;
     }
     if (ended.code !== 0 || ended.signal !== undefined) {
       return failed(describeExit(ended, this.#lastError));

@@ -1,3 +1,4 @@
+import type { Setting } from "./child.ts";
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import { holdOff, keepWithin } from "../store/cleanup.ts";
 import type { Manifest } from "../store/manifests.ts";
@@ -127,9 +128,17 @@ class Scheduler {
       if (error === this.#halt.signal.reason) {
         return this.#skip(id, "stopped after a failure");
       }
-      const message = messageOf(error, store);
-      const event = { stage: id, attempt: 0, message, log: "", retry: false };
-      emit({ type: "failed", ...event });
+      // Errors of a task's check of its sources have it, as those of its run.
+      const { setting } = error as { readonly setting?: Setting };
+      emit({
+        type: "failed",
+        stage: id,
+        attempt: 0,
+        message: messageOf(error, store),
+        log: "",
+        retry: false,
+        ...(setting && { setting }),
+      });
       const end = this.#fail(id);
       return error instanceof BusyError ? { ...end, busy: error } : end;
     }

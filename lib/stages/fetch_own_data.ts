@@ -22,6 +22,7 @@ import {
 } from "../data/table.ts";
 import { type ColumnGuesses, guessColumns } from "../data/inspect_table.ts";
 import { quoteAll } from "../data/text_file.ts";
+import { type Setting, SettingError } from "../data/setting_error.ts";
 import { openDataSet } from "../hub/data_files.ts";
 import { isDataSource, parseDataSource } from "../hub/data_source.ts";
 import type { Stage } from "../pipeline/task.ts";
@@ -196,7 +197,11 @@ async function advising<T>(
     // Contents are read only now: a header does not tell ids from texts.
     const guesses = await guessColumns(path, params.encoding);
     const remedy = remedyFor(lacking, params, guesses);
-    throw new SyntaxError(`${error.message}: ${remedy}`, { cause: error });
+    const message = `${error.message}: ${remedy.text}`;
+    const options = { cause: error };
+    throw remedy.setting
+      ? new SettingError(message, remedy.setting, options)
+      : new SyntaxError(message, options);
   }
 }
 
@@ -210,11 +215,17 @@ const CONTENTS: Readonly<Record<string, string>> = {
 };
 
 /** How to name another column than one that a file lacks. */
+interface ColumnRemedy {
+  readonly text: string;
+  /** Names one of its columns. */
+  readonly setting?: Setting;
+}
+
 function remedyFor(
   lacking: string,
   params: OwnData,
   { text, label, written }: ColumnGuesses,
-): string {
+): ColumnRemedy {
   const { named, texts, learnt } = columnsIn(params);
   const isToWrite = params.completion || params.messages;
   if (written !== undefined && !isToWrite) {
@@ -224,24 +235,29 @@ function remedyFor(
       ...written,
     ];
     const words = settings.map((it) => `-S ${/\s/.test(it) ? `"${it}"` : it}`);
-    return `it has texts to write: deno task init makes a pipeline for them, or run the pipeline e2e with ${
-      words.join(" ")
-    }`;
+    const remedy =
+      "deno task init makes a pipeline for them, or run the pipeline e2e with";
+    return { text: `it has texts to write: ${remedy} ${words.join(" ")}` };
   }
   const [key] = Object.entries(named).find(([, it]) => it === lacking)!;
   const isPrompt = isToWrite && key === "text";
   const what = isPrompt ? "prompts" : CONTENTS[key!];
   const isFree = (name: string) => ![...texts, learnt].includes(name);
   const free = (key === "label" ? label : text).filter(isFree);
-  const [name = "COLUMN"] = free;
   if (key === "label" && free.length > 1) {
-    return `name the column of the ${what}, by -S ${key}=COLUMN: ${
-      quoteAll(free)
-    } may be it`;
+    const choice = `-S ${key}=COLUMN: ${quoteAll(free)} may be it`;
+    return { text: `name the column of the ${what}, by ${choice}` };
   }
-  const parameter = isPrompt ? "prompt" : key;
+  const parameter = isPrompt ? "prompt" : key!;
+  const [name] = free;
+  const advice = `name the column of the ${what}, as by -S ${parameter}=`;
+  if (name === undefined) return { text: `${advice}COLUMN` };
   const value = /\s/.test(name) ? `"${name}"` : name;
-  return `name the column of the ${what}, as by -S ${parameter}=${value}`;
+  const whole = `${advice}${value}`;
+  // Other names would need quotes in YAML.
+  return /^[\p{L}\w ./@-]+$/u.test(name)
+    ? { text: whole, setting: { name: parameter, value: name } }
+    : { text: whole };
 }
 
 /** How a table is read. */
@@ -271,8 +287,9 @@ function withLabels(
     log(`${split}: ${counts} rows have no ${what} and are left out: ${places}`);
     return rows.filter((row) => !lacks(row));
   }
-  throw new SyntaxError(
+  throw new SettingError(
     `${split}: ${counts} rows have no ${what}: ${places}; complete them, or leave them out by -S missing=skip`,
+    { name: "missing", value: "skip" },
   );
 }
 

@@ -1,3 +1,4 @@
+import type { Setting } from "../../data/setting_error.ts";
 import { shellWord } from "../../files/shell_word.ts";
 import { defaultSettings, type Settings } from "../../scheduler/settings.ts";
 import { isFull, removeFolder, statIfThere } from "../../files/files.ts";
@@ -222,23 +223,16 @@ export async function writingTo<T>(
   }
 }
 
-/**
- * A message and, if it names a setting that mends its fault, the command with
- * it: `..., as by -S text=review`, then a line with the command for a shell.
- */
-export function withRemedy(
+/** A message, then a line with the command that sets what mends its fault. */
+export function withSetting(
   message: string,
+  setting: Setting,
   command: string,
   args: Arguments,
 ): string {
-  const found = [...message.matchAll(/-S ([\w.]+)=([\p{L}\w./@-]+)/gu)];
-  const [[, key, value] = []] = found;
-  // A message with several names another command.
-  if (found.length > 1 || key === undefined || /^[A-Z]+$/.test(value!)) {
-    return message;
-  }
-  const others = args.values("set").filter((it) => !it.startsWith(`${key}=`));
-  const set = [...others, `${key}=${value}`];
+  const { name, value } = setting;
+  const others = args.values("set").filter((it) => !it.startsWith(`${name}=`));
+  const set = [...others, `${name}=${value}`];
   const words = [command, ...args.positionals];
   return `${message}\n  run: ${commandLine(args.with("set", set), words)}`;
 }

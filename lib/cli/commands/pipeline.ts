@@ -12,7 +12,7 @@ import {
   LIMIT_OPTIONS,
   PROGRAM,
   stageCommand,
-  withRemedy,
+  withSetting,
 } from "../arguments/options.ts";
 import { keepRun } from "../arguments/last_run.ts";
 import { openRun } from "../runtime/executor.ts";
@@ -108,7 +108,10 @@ export const pipelineCommand = command`
       (event) => {
         outcome.add(event);
         if (event.type === "failed") {
-          const message = withRemedy(event.message, "pipeline", args);
+          const { setting } = event;
+          const message = setting
+            ? withSetting(event.message, setting, "pipeline", args)
+            : event.message;
           const log = event.log !== "" && !args.has("json")
             ? stageCommand("logs", args, event.stage)
             : event.log;

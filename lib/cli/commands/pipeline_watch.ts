@@ -6,7 +6,7 @@ import { listFiles } from "../../store/blobs.ts";
 import { statIfThere } from "../../files/files.ts";
 import { fromFileUrl, resolve } from "../../files/paths.ts";
 import { fingerprint } from "../../files/fingerprints.ts";
-import { type Arguments, EXIT } from "../arguments/arguments.ts";
+import { type Arguments, EXIT, UsageError } from "../arguments/arguments.ts";
 import { findPipeline, openPipeline } from "../arguments/open_pipeline.ts";
 import { PROGRAM, PROJECT } from "../arguments/options.ts";
 import { watchInterrupts } from "../terminal/interrupts.ts";
@@ -101,7 +101,7 @@ async function dependencies(
     return [...paths];
   } catch (error) {
     if (!(error instanceof Error)) throw error;
-    if (error.name === "UsageError" && before.length === 0) throw error;
+    if (error instanceof UsageError && before.length === 0) throw error;
     // The user may be editing; the run itself reports the error.
     return [...new Set([...paths, ...before])];
   }

@@ -1,3 +1,4 @@
+import { SettingError } from "../../data/setting_error.ts";
 import { printable } from "../../pipeline/faults.ts";
 import type { Change, CodeHunk } from "../../scheduler/changes.ts";
 import type { Decision } from "../../scheduler/events.ts";
@@ -13,7 +14,7 @@ import {
   FORCE,
   JSON_LINES,
   KEY_OPTIONS,
-  withRemedy,
+  withSetting,
 } from "../arguments/options.ts";
 import { openRun } from "../runtime/executor.ts";
 import { REMOTE_OPTIONS, runRemote } from "../runtime/remote.ts";
@@ -64,11 +65,12 @@ export async function printPlan(args: Arguments) {
     json ? print({ type: "note", text }) : console.error(text);
   const remote = await runRemote(args, store, note);
   const decisions = await plan(graph, selected, { ...settings, remote }, store)
-    .catch((error: Error) => {
-      const message = withRemedy(error.message, "plan", args);
-      throw message === error.message
-        ? error
-        : new Error(message, { cause: error });
+    .catch((error) => {
+      if (!(error instanceof SettingError)) throw error;
+      const { message, setting } = error;
+      throw new Error(withSetting(message, setting, "plan", args), {
+        cause: error,
+      });
     });
   await remote?.end();
   await saveGraph();
