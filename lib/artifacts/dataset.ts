@@ -12,7 +12,10 @@ const DatasetInfo = z.strictObject({
   /** Names of the one or two text columns. */
   columns: z.array(z.string()).min(1).max(2),
   /** Number of examples of each split. */
-  splits: z.record(z.string().regex(/^[a-z_]+$/), z.int().positive()),
+  splits: z.record(
+    z.string().regex(/^[a-z_]+$/),
+    z.int().positive("A split has no examples: leave it out"),
+  ),
   /** What is wrong with the user's data, each a sentence with counts and rows. */
   faults: z.array(z.string()).min(1).exactOptional(),
 });
@@ -27,7 +30,7 @@ export const readDatasetInfo = infoFile.read;
 /**
  * Writes an artifact of kind `dataset`.
  *
- * @throws {RangeError} If a label is none of the problem.
+ * @throws {RangeError} If a split has no examples, or a label is none of the problem.
  */
 export async function writeDataset(
   folder: string,
@@ -37,6 +40,11 @@ export async function writeDataset(
   const { accepts, classes } = problemOf(info);
   const counts: Record<string, number> = {};
   for (const [split, examples] of Object.entries(splits)) {
+    if (examples.length === 0) {
+      throw new RangeError(
+        `The split "${split}" of "${info.task}" has no examples: leave it out, or read other data`,
+      );
+    }
     const wrong = labelsOf(examples).find((label) => !accepts(label));
     if (wrong !== undefined) {
       throw new RangeError(

@@ -18,7 +18,10 @@ const TokensInfo = z.strictObject({
   /** The {@linkcode tokenizerDigest} of the model whose tokenizer produced them. */
   tokenizer: digest,
   /** Number of examples by split; their tokens are stored without padding. */
-  splits: z.record(z.string().regex(/^[a-z_]+$/), z.int().positive()),
+  splits: z.record(
+    z.string().regex(/^[a-z_]+$/),
+    z.int().positive("A split has no examples: leave it out"),
+  ),
 });
 
 /** Name of the metric of the stage that made the tokens: the number of truncated examples of a split. */

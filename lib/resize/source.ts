@@ -91,6 +91,11 @@ function chosenOf(
   if (isPeft && names.includes(WEIGHTS)) {
     return [WEIGHTS, CONFIG, ...names.filter((name) => KEPT.test(name))];
   }
+  if (names.includes(WEIGHTS)) {
+    throw new SyntaxError(
+      `"${source}" has "${WEIGHTS}" without "${CONFIG}", which has its ranks and scales: add that file of the same adapter`,
+    );
+  }
   const found = names.filter((name) => name.endsWith(".safetensors"));
   if (found.length === 1 && !isPeft) return found;
   const pickle = names.find((name) => /\.(bin|pt|pth|ckpt)$/.test(name));
@@ -123,7 +128,7 @@ async function fetchAdapter(
   const listed = await listRepository({ repository, revision }, options);
   log?.(listed.title);
   const names = listed.paths.filter((path) => !path.includes("/"));
-  const required = file === undefined
+  const required = file === undefined || file === WEIGHTS
     ? chosenOf(source, names, `${name}/FILE.safetensors`)
     : [file];
   const { files } = await fetchFiles(

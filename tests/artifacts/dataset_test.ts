@@ -1,6 +1,10 @@
 import { assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { readExamples, writeDataset } from "../../lib/artifacts/dataset.ts";
+import {
+  readDatasetInfo,
+  readExamples,
+  writeDataset,
+} from "../../lib/artifacts/dataset.ts";
 import { withFolder } from "../tasks/run_task.ts";
 
 const info = {
@@ -39,3 +43,21 @@ Deno.test("writeDataset() refuses a label that is none of the classes", async ()
     'Label 2 of the split "train" is not one of the 2 class ids',
   );
 });
+
+Deno.test("a split without examples is refused in a sentence, when it is written and when it is read", () =>
+  withFolder(async (folder) => {
+    await assertRejects(
+      () => writeDataset(folder, info, { train: [] }),
+      RangeError,
+      'The split "train" of "films" has no examples: leave it out',
+    );
+    await writeDataset(folder, info, { train: [{ index: 0, text: "fun" }] });
+    const path = join(folder, "dataset.json");
+    const text = await Deno.readTextFile(path);
+    await Deno.writeTextFile(path, text.replace(/("train"): 1/, "$1: 0"));
+    await assertRejects(
+      () => readDatasetInfo(folder),
+      SyntaxError,
+      "A split has no examples: leave it out",
+    );
+  }));

@@ -500,6 +500,22 @@ test("resize() copies no file of another folder, and names what is not a file", 
   assertMatch(Deno.readTextFileSync(`${output}/README.md`), /^# Mine$/m);
 });
 
+test("resize() refuses the weights of PEFT without their configuration, which has ranks and scales", async (folder) => {
+  const source = writeFolder(
+    folder,
+    "peft",
+    factors("base_model.model.l.1.q", [9, 7, 6], PEFT),
+  );
+  Deno.removeSync(`${source}/adapter_config.json`);
+  for (const path of [source, `${source}/adapter_model.safetensors`]) {
+    await assertRejects(
+      () => resized(path, { rank: 4 }),
+      SyntaxError,
+      'has "adapter_model.safetensors" without "adapter_config.json"',
+    );
+  }
+});
+
 test("resize() keeps the model card, and says what has changed", async (folder) => {
   const source = writeFolder(
     folder,

@@ -73,6 +73,11 @@ export const initCommand = command`
   if (info.isDirectory) {
     throw new UsageError(`"${data}" is a folder: give a file`);
   }
+  if (!info.isFile) {
+    throw new UsageError(
+      `"${data}" is neither a file nor a folder; write its content to a file`,
+    );
+  }
   const named = { text, pair, label, encoding };
   const written = label === undefined
     ? writtenIn(await columnsOf(data, encoding))

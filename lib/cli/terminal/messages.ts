@@ -100,7 +100,7 @@ export function messageLine(message: Message): string | undefined {
     }
     case "failed": {
       const { stage, log, retry, attempt } = message;
-      const why = printable(message.message);
+      const why = printable(shortened(message.message));
       const line = `${stage}: ${style.red("failed")} - ${why}`;
       if (retry) return `${line}; retrying after ${count(attempt, "attempt")}`;
       return log === "" ? line : `${line}\n  log: ${log}`;
@@ -173,6 +173,16 @@ function remoteLine(message: RemoteMessage): string | undefined {
 
 const MAX_NAMES = 5;
 
+/** Characters of a text of a stage that are shown: some fifty lines. */
+const MAX_SHOWN = 4000;
+
+/** A text of a stage as it is shown: its beginning, and how much more the log has. */
+function shortened(text: string): string {
+  if (text.length <= MAX_SHOWN) return text;
+  const more = bytes(text.length - MAX_SHOWN);
+  return `${text.slice(0, MAX_SHOWN)}... (${more} more are in the log)`;
+}
+
 /** Number of the last lines of output that are shown with a failure. */
 const LAST_LINES = 20;
 
@@ -192,7 +202,10 @@ export class Transcript {
   keep({ stage, line, stream }: Event & { type: "log" }): void {
     if (stream === "stack") return;
     const before = this.#output.get(stage) ?? [];
-    this.#output.set(stage, [...before, printable(line)].slice(-LAST_LINES));
+    this.#output.set(
+      stage,
+      [...before, printable(shortened(line))].slice(-LAST_LINES),
+    );
   }
 
   update(message: Message): string[] {

@@ -67,6 +67,10 @@ export class SafetensorsFile implements Disposable {
    * @throws {SyntaxError} If the file is damaged or not safetensors.
    */
   static open(path: string, { write = false } = {}): SafetensorsFile {
+    // Opening a pipe would wait for a writer.
+    if (!Deno.statSync(path).isFile) {
+      throw new SyntaxError(`Cannot read "${path}": it is not a file`);
+    }
     const file = Deno.openSync(path, { read: true, write });
     try {
       return new SafetensorsFile(path, file);
@@ -283,25 +287,33 @@ const Metadata = z.record(z.string(), z.string());
 function readHeader(file: Deno.FsFile, path: string) {
   // Of a file that it opened through a link, a stage may not call statSync().
   const { size } = Deno.statSync(path);
-  if (size < 8) throw new SyntaxError(`It has only ${size} bytes`);
+  const notOne = (why: string) =>
+    new SyntaxError(`It is not a safetensors file: ${why}`);
+  if (size < 8) throw notOne(`it has only ${size} bytes`);
   const length = readFully(file, new DataView(new ArrayBuffer(8)))
     .getBigUint64(0, true);
   if (length > BigInt(Math.min(size - 8, MAX_HEADER_BYTES))) {
-    throw new SyntaxError(
-      `Its header claims ${length} bytes, but the file has ${size} bytes and a header may have ${MAX_HEADER_BYTES}`,
+    throw notOne(
+      `its header claims ${length} bytes, but the file has ${size} bytes and a header may have ${MAX_HEADER_BYTES}`,
     );
   }
   const json = readFully(file, new Uint8Array(Number(length)));
   if (json[0] !== "{".charCodeAt(0)) {
-    throw new SyntaxError('The header does not begin with "{"');
+    throw notOne('its header does not begin with "{"');
   }
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(json);
   } catch {
-    throw new SyntaxError("The header is not UTF-8");
+    throw notOne("its header is not UTF-8");
   }
-  const { __metadata__: metadata = {}, ...header } = JSON.parse(text);
+  let parsed: Readonly<Record<string, unknown>>;
+  try {
+    parsed = JSON.parse(text);
+  } catch (error) {
+    throw notOne(`its header is not JSON: ${(error as Error).message}`);
+  }
+  const { __metadata__: metadata = {}, ...header } = parsed;
   const tensors = new Map(
     Object.entries(header).map(([name, value]) => [name, entryOf(name, value)]),
   );

@@ -509,3 +509,14 @@ Deno.test("init names the rows that the pipeline would refuse, and the faults wi
       /^"c\.parquet", row 25: .*is not one of the classes/,
     );
   }));
+
+Deno.test("init refuses a pipe and a device, for which it would wait", () =>
+  withFolder(async (folder) => {
+    const pipe = join(folder, "pipe.csv");
+    await new Deno.Command("mkfifo", { args: [pipe] }).output();
+    for (const path of [pipe, "/dev/zero"]) {
+      const { code, stderr } = await callHere("init", path);
+      assertEquals(code, 2, stderr);
+      assertMatch(stderr, /is neither a file nor a folder; write its content/);
+    }
+  }));

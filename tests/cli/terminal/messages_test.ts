@@ -1,8 +1,9 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import {
   bytes,
   duration,
   messageLine,
+  Transcript,
 } from "../../../lib/cli/terminal/messages.ts";
 import { style } from "../../../lib/cli/terminal/style.ts";
 import { failed } from "./sample_messages.ts";
@@ -65,4 +66,24 @@ Deno.test("duration() and bytes() never print 60 s or 1000 MB", () => {
     "4.2 MB",
     "1.0 GB",
   ]);
+});
+
+Deno.test("a message of megabytes is shown shortened, with the place of the log", () => {
+  const message = { ...failed("a"), message: `Wrong: ${"x".repeat(3e6)}` };
+  const [line, log] = messageLine(message as ReturnType<typeof failed>)!
+    .split("\n");
+  assertMatch(
+    line!,
+    /^a: failed - Wrong: x+\.\.\. \(3\.0 MB more are in the log\)$/,
+  );
+  assert(line!.length < 5000, `${line!.length}`);
+  assertEquals(log, "  log: a.jsonl");
+
+  const transcript = new Transcript();
+  const stage = "a";
+  const output = "y".repeat(3e6);
+  transcript.keep({ type: "log", stage, line: output, stream: "stderr" });
+  const shown = transcript.update(failed(stage)).join("\n");
+  assertMatch(shown, /y\.\.\. \(3\.0 MB more are in the log\)/);
+  assert(shown.length < 5000, `${shown.length}`);
 });

@@ -167,15 +167,36 @@ const data = new Uint8Array(8);
 
 for (
   const [fault, bytes, message] of [
-    ["an empty file", new Uint8Array(0), /only 0 bytes/],
+    [
+      "an empty file",
+      new Uint8Array(0),
+      /not a safetensors file: it has only 0 bytes/,
+    ],
     [
       "a header longer than the file",
       fileOf({}).with(6, 1),
-      /claims \d+ bytes/,
+      /not a safetensors file: its header claims \d+ bytes/,
     ],
-    ["a header that is not an object", fileOf("[]"), /begin with "{"/],
-    ["a header with a broken end", fileOf('{"a":'), /JSON/],
-    ["a header that is not UTF-8", fileOf("{}").with(9, 0xff), /UTF-8/],
+    [
+      "a header that is not an object",
+      fileOf("[]"),
+      /not a safetensors file: its header does not begin with "{"/,
+    ],
+    [
+      "a header with a broken end",
+      fileOf('{"a":'),
+      /not a safetensors file: its header is not JSON/,
+    ],
+    [
+      "a header that is not UTF-8",
+      fileOf("{}").with(9, 0xff),
+      /not a safetensors file: its header is not UTF-8/,
+    ],
+    [
+      "a page of the web",
+      new TextEncoder().encode("<!doctype html><title>Sign in</title>"),
+      /not a safetensors file/,
+    ],
     [
       "the same name twice",
       fileOf(
@@ -246,6 +267,23 @@ for (
     assertRefused(bytes, message);
   });
 }
+
+Deno.test("SafetensorsFile.open() refuses a folder and a pipe, for which it would wait", () => {
+  const folder = Deno.makeTempDirSync();
+  try {
+    const pipe = `${folder}/pipe`;
+    new Deno.Command("mkfifo", { args: [pipe] }).outputSync();
+    for (const path of [folder, pipe]) {
+      assertThrows(
+        () => SafetensorsFile.open(path),
+        SyntaxError,
+        `Cannot read "${path}": it is not a file`,
+      );
+    }
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+});
 
 Deno.test("SafetensorsFile.floats() reads into a given array, and rejects one of another size", () => {
   const path = Deno.makeTempFileSync();
