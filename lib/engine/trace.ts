@@ -112,7 +112,7 @@ interface Made<Outputs> {
   readonly results: Outputs;
 }
 
-/** The same tensor, which in a graph is there only when the other is, so that what it is needed for starts no earlier. */
+/** In a graph, `Identity` with a control dependency on another tensor: what uses `x` starts no earlier, which bounds memory. */
 export function waitFor<T extends tf.Tensor>(
   x: T,
   other: tf.Tensor | undefined,

@@ -35,7 +35,7 @@ export const TYPE_FIELDS = [
   ...new Set(KINDS.flatMap(({ type }) => Object.keys(type))),
 ];
 
-/** Tensors of all kinds; those of one name are one in all of them, as in PEFT. */
+/** Tensors of all kinds by suffix of their names, which mean the same in all kinds, as in PEFT. */
 const TENSORS = new Map(
   KINDS.flatMap(({ tensors }) => Object.entries(tensors)),
 );

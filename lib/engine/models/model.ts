@@ -32,7 +32,7 @@ export interface Architecture {
   readonly prefix: string;
   /** Names of modules that adapters wrap by default, as in PEFT. */
   readonly targetModules: readonly string[];
-  /** What is known of its tokenizer, and what its classes in transformers make of the model's files; without any, they take them as they are. */
+  /** Defaults of its tokenizer, and overrides by its class in transformers. */
   readonly tokenizer:
     & Omit<TokenizerDefaults, "classes">
     & Partial<Pick<TokenizerDefaults, "classes">>;
@@ -50,7 +50,7 @@ export interface Head {
   readonly isFrozen?: true;
   /** Takes the tokens of each sequence that it reads, all by default: of the last layer, no others are computed. */
   read?<T>(m: Pass<T>, x: T): T;
-  /** Its outputs of what it reads: `[sequences, outputs]`, or of all tokens `[sequences * tokens, outputs]`. */
+  /** Logits: `[sequences, outputs]`, or per token `[sequences * tokens, outputs]`. */
   logits<T>(m: Pass<T>, x: T, outputs: number): T;
 }
 

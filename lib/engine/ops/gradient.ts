@@ -4,7 +4,7 @@ import type { Named } from "../trace.ts";
 
 type Tensors = Readonly<Record<string, tf.Tensor>>;
 
-/** The value of an operation, and beside it what its gradient needs: of all other tensors, those computed on the way are disposed before. */
+/** Result and tensors saved for the backward pass; other intermediates are disposed. */
 type Computed = Named & { readonly value: tf.Tensor };
 
 /**

@@ -18,7 +18,7 @@ export interface LayerNorm {
   readonly epsilon: number;
 }
 
-/** A normalization and what it is applied to, `[rows, hidden]`, but for the bias, `[hidden]`, which is frozen. */
+/** Norm parameters and inputs, `[rows, hidden]`; the bias, `[hidden]`, is frozen. */
 interface NormInputs extends LayerNorm {
   readonly x: tf.Tensor2D;
   readonly bias?: tf.Tensor1D | undefined;

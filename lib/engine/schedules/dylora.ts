@@ -207,8 +207,12 @@ function rankAt(sampler: Sampler, maxRank: number, share: number): number {
     : Array.from({ length: maxRank }, (_, i) => i + 1);
   const weights = ranks.map((rank) => weightOf(sampler, rank));
   let left = share * weights.reduce((sum, weight) => sum + weight);
-  // By rounding, nothing may be left at the last.
-  return ranks.at(weights.findIndex((weight) => (left -= weight) < 0))!;
+  for (const [i, rank] of ranks.entries()) {
+    left -= weights[i]!;
+    if (left < 0) return rank;
+  }
+  // By rounding, something may be left after the last.
+  return ranks.at(-1)!;
 }
 
 /** What the probability of a rank is proportional to. */

@@ -8,7 +8,11 @@ const SCHEDULES = [dylora, fixed, matryoshka] as const;
 
 export const SCHEDULE_NAMES = SCHEDULES.map(({ name }) => name);
 
-/** The method of a training: the name of its schedule, with the schedule's settings. */
+/**
+ * The method of a training: the name of its schedule, with the schedule's
+ * settings. `map()` loses which schedule has which settings, so the tuple's type
+ * is given again.
+ */
 export const Method = z.discriminatedUnion(
   "name",
   SCHEDULES.map(({ name, settings }) =>

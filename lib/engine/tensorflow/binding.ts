@@ -196,13 +196,14 @@ export class TensorflowBinding {
     return this.#addAll(inputs);
   }
 
-  /** The same tensor, but while tracing one that is there only when another has been computed, so that memory for what follows is not taken earlier. */
+  /** While tracing, `Identity` of a tensor with a control dependency on another: what uses it starts no earlier, which bounds memory. */
   after(id: number, other: number): TensorMetadata {
     const trace = this.#trace!;
-    const [tensor, awaited] = [id, other].map((it) => this.#symbol(trace, it));
-    const type = typeAttribute("T", tensor!.dtype);
+    const tensor = this.#symbol(trace, id);
+    const awaited = this.#symbol(trace, other);
+    const type = typeAttribute("T", tensor.dtype);
     return this.#addAll(
-      trace.graph.operation("Identity", [type], [tensor!], 1, [awaited!]),
+      trace.graph.operation("Identity", [type], [tensor], 1, [awaited]),
     )[0]!;
   }
 
@@ -278,7 +279,7 @@ export class TensorflowBinding {
     return outputs;
   }
 
-  /** Has a function compiled, by a call with zeros: inside another function, where it is compiled in another way than alone. */
+  /** Compiles a function by calling it on zeros inside another, where it is compiled in another way than alone. */
   #compile(part: GraphFunction): void {
     const graph = new Graph(this.library);
     const inputs = part.inputs.map((type) => graph.placeholder(type));

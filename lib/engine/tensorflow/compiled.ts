@@ -64,7 +64,7 @@ export class CompiledFunctions {
       Deno.mkdirSync(own);
       const kept = this.#take(name, shared);
       for (const file of kept) found.add(file);
-      // A folder without files says that those that were kept have been used.
+      // An empty folder records a hit.
       if (kept.length > 0) continue;
       compile();
       for (const file of filesIn(shared)) {

@@ -12,7 +12,7 @@ import {
 export interface GraphTensor extends TensorType {
   readonly graph: Graph;
   /** Number of its node in the graph, and index of the output. */
-  readonly place: string;
+  readonly nodeOutput: string;
   /** Name of the operation that computes it. */
   readonly opName: string;
   /** The bytes of its `TF_Output`: pointer to the operation, index of the output. */
@@ -159,8 +159,11 @@ export class Graph {
   ): GraphFunction {
     const { library } = this;
     const { status } = library;
-    const places = [inputs, outputs].map((of) => of.map(({ place }) => place));
-    const digest = this.#hash.copy().update(JSON.stringify([places, compiled]))
+    const nodeOutputs = [inputs, outputs].map((of) =>
+      of.map(({ nodeOutput }) => nodeOutput)
+    );
+    const digest = this.#hash.copy()
+      .update(JSON.stringify([nodeOutputs, compiled]))
       .digest("hex");
     const name = `traced_${digest.slice(0, 32)}`;
     const made = library.TF_GraphToFunction(
@@ -189,11 +192,14 @@ export class Graph {
       );
       library.check(`Cannot mark the function "${name}" for compilation`);
     }
-    const [ofInputs = [], ofOutputs = []] = [inputs, outputs].map((tensors) =>
-      tensors.map(({ shape, dtype }): TensorType => ({ shape, dtype }))
-    );
-    const calls = [...this.#functions.values()];
-    return { name, inputs: ofInputs, outputs: ofOutputs, calls, made };
+    const typeOf = ({ shape, dtype }: TensorType) => ({ shape, dtype });
+    return {
+      name,
+      inputs: inputs.map(typeOf),
+      outputs: outputs.map(typeOf),
+      calls: [...this.#functions.values()],
+      made,
+    };
   }
 
   /** Frees the graph; functions made of it stay valid. */
@@ -207,8 +213,8 @@ export class Graph {
     properties: unknown,
     inputs: readonly GraphTensor[] = [],
   ): Deno.PointerValue {
-    const places = inputs.map(({ place }) => place);
-    this.#hash.update(JSON.stringify([opName, properties, places]));
+    const nodeOutputs = inputs.map(({ nodeOutput }) => nodeOutput);
+    this.#hash.update(JSON.stringify([opName, properties, nodeOutputs]));
     return this.library.TF_NewOperation(
       this.#graph,
       cString(opName),
@@ -234,7 +240,7 @@ export class Graph {
       const output = outputBytes(operation, index);
       return {
         graph: this,
-        place: `${this.#nodes}:${index}`,
+        nodeOutput: `${this.#nodes}:${index}`,
         opName,
         output,
         dtype: library.TF_OperationOutputType(output),

@@ -90,10 +90,8 @@ export function openLibtensorflow(
     }
   }
   // While it is loaded, it warns that it cannot log yet, whatever its level.
-  const [standardError, nowhere] = [
-    libc.dup(2),
-    libc.open(cString("/dev/null"), 1),
-  ];
+  const standardError = libc.dup(2);
+  const nowhere = libc.open(cString("/dev/null"), 1);
   using _restored = {
     [Symbol.dispose]() {
       libc.dup2(standardError, 2);

@@ -298,7 +298,7 @@ function paddedPrompts(prompts: readonly ArrayLike<number>[], padId: number) {
   };
 }
 
-/** Candidates of which as many as there are beams go on, whatever ends a text. */
+/** Candidates needed so that `beams` survive end tokens. */
 function candidateCount({ beams, ends }: SearchOptions): number {
   return beams * Math.max(2, 1 + ends.length);
 }
