@@ -50,6 +50,12 @@ async function start() {
     `The adapter of ${stage}, computed in this browser: no text leaves it.`;
   byId("ranks").hidden = ranks.length === 1;
   slider.max = String(ranks.length - 1);
+  byId("ticks").append(...ranks.map((rank, i) => {
+    const tick = document.createElement("option");
+    tick.value = String(i);
+    tick.label = String(rank);
+    return tick;
+  }));
   const first = ranks.findIndex((it) => it === recommended);
   slider.value = first < 0 ? slider.max : String(first);
 
@@ -157,7 +163,7 @@ function percent(share: number): string {
 }
 
 function rowsOfClasses({ scores }: Answer): HTMLElement[] {
-  const shares = Object.entries(scores);
+  const shares = Object.entries(scores).sort(([, a], [, b]) => b - a);
   return [
     rowOf("th", ["Class", "Probability"]),
     ...shares.map(([name, share]) => {
@@ -172,7 +178,21 @@ function rowsOfClasses({ scores }: Answer): HTMLElement[] {
   ];
 }
 
-/** Texts with what is found in them marked. */
+/** Hue of each type of entity, in the order in which they are found first. */
+const hues = new Map<string, number>();
+
+/** Steps between hues: the golden angle, so that neighbours differ most. */
+const GOLDEN_ANGLE = 137.5;
+
+function hueOf(type: string): number {
+  const known = hues.get(type);
+  if (known !== undefined) return known;
+  const hue = (210 + GOLDEN_ANGLE * hues.size) % 360;
+  hues.set(type, hue);
+  return hue;
+}
+
+/** Texts with what is found in them marked, in a colour for each type. */
 function rowsOfEntities(
   texts: readonly string[],
   answers: readonly Answer[],
@@ -184,7 +204,9 @@ function rowsOfEntities(
       const mark = document.createElement("mark");
       const type = document.createElement("small");
       type.textContent = `${label}, ${percent(probability)}`;
-      mark.append(texts[i]!.slice(start, last = end), " ", type);
+      mark.style.setProperty("--hue", String(hueOf(label)));
+      mark.append(texts[i]!.slice(start, end), " ", type);
+      last = end;
       return [before, mark];
     });
     const row = rowOf("td", [""]);

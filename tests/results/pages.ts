@@ -7,6 +7,7 @@ import { dirname, join } from "node:path";
 import { cpus } from "node:os";
 import { parseArgs } from "@std/cli/parse-args";
 import * as z from "zod";
+import { rankFigure } from "../../lib/report/figure.ts";
 import { formatOf, table, withInterval } from "../../lib/report/format.ts";
 import { renderMarkdown } from "../../lib/report/markdown.ts";
 import { methodTitle, ranksOf } from "../../lib/report/methods.ts";
@@ -47,6 +48,16 @@ ${made.command}
 
 ${text}
 `;
+}
+
+/** The report whose curve README.md shows. */
+export const SHOWN = "banking77";
+
+/** The curve of the report that README.md shows, for a light or a dark page. */
+export async function shownFigure(theme: "light" | "dark"): Promise<string> {
+  const [comparison] = readKept(SHOWN).report.comparisons;
+  const svg = await rankFigure(comparison!, theme);
+  return `${svg}\n`;
 }
 
 /** Names of the reports that were kept. */
@@ -217,4 +228,8 @@ if (import.meta.main) {
   await Deno.writeTextFile(`${target}.json`, `${JSON.stringify(kept)}\n`);
   await Deno.writeTextFile(`${target}.md`, pageOf(name!, kept));
   await Deno.writeTextFile(join(FOLDER, "differences.md"), differencesPage());
+  for (const theme of ["light", "dark"] as const) {
+    const path = join(FOLDER, `${SHOWN}-${theme}.svg`);
+    await Deno.writeTextFile(path, await shownFigure(theme));
+  }
 }
