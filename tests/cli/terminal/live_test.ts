@@ -10,8 +10,23 @@ import {
   SUMMARY,
 } from "./sample_messages.ts";
 
-// Without colors.
-Deno.stdout.isTerminal = () => false;
+const { consoleSize } = Deno;
+const { isTerminal } = Deno.stdout;
+const { now } = performance;
+const { setInterval, clearInterval } = globalThis;
+
+Deno.test.beforeEach(() => {
+  // Without colors.
+  Deno.stdout.isTerminal = () => false;
+});
+
+// What a FakeTerminal and a FakeClock replace.
+Deno.test.afterEach(() => {
+  Deno.consoleSize = consoleSize;
+  Deno.stdout.isTerminal = isTerminal;
+  performance.now = now;
+  Object.assign(globalThis, { setInterval, clearInterval });
+});
 
 /** A control sequence and its code, or a character. */
 const SEQUENCE = new RegExp("\x1b\\[([?\\d]*[A-Za-z])|[^\x1b]", "g");
