@@ -113,7 +113,9 @@ export async function inspectTable(
   }
   return {
     ...table,
-    ...{ text, pair, label },
+    text,
+    pair,
+    label,
     unused: columns.filter((it) =>
       ![text, pair, label].includes(it) && it.hasTexts && !isGrouping(it) &&
       !isId(it)
@@ -141,7 +143,9 @@ function columnWith(
   const texts = values.filter((it) => className(it) !== undefined).map(String);
   const lengths = texts.map((it) => it.length).sort((a, b) => a - b);
   return {
-    ...{ name, values, isRepeated },
+    name,
+    values,
+    isRepeated,
     /** Number of distinct values, without empty ones. */
     distinct: new Set(texts.map((it) => it.trim())).size,
     /** Number of values that are a text, a number or a boolean, and not empty. */

@@ -206,7 +206,8 @@ async function readDelimited(
       places = findColumns(columns, record, path);
       return;
     }
-    const [expected, found] = [header.length, record.length];
+    const expected = header.length;
+    const found = record.length;
     if (found !== expected && !columns.broken) {
       const [marks] = DELIMITERS[delimiter];
       const hint = delimiter !== "\t" && found > expected

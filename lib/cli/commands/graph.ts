@@ -35,11 +35,19 @@ const DRAWINGS: Readonly<
   Record<string, (nodes: readonly GraphNode[], name: string) => string>
 > = {
   json: (nodes) => nodes.map((it) => `${JSON.stringify(it)}\n`).join(""),
-  ...{ terminal: rails, mermaid, dot },
+  terminal: rails,
+  mermaid,
+  dot,
 };
 
 /** A node of a drawing: a stage, or all stages of a name. */
-export type GraphNode = ReturnType<typeof graphNodes>[number];
+export interface GraphNode {
+  readonly id: string;
+  /** The id, with the number of stages if there are several. */
+  readonly label: string;
+  /** Ids of the nodes that it needs. */
+  readonly needs: readonly string[];
+}
 
 /**
  * The nodes of a drawing, in topological order.
@@ -51,7 +59,7 @@ function graphNodes(
   graph: Graph,
   stages: ReadonlySet<string>,
   expanded: boolean,
-) {
+): GraphNode[] {
   const drawn = [...stages].map((id) => graph.stages.get(id)!);
   const groups = groupStages(
     expanded ? drawn.map((it) => ({ ...it, name: it.id })) : drawn,

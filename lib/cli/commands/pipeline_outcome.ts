@@ -213,7 +213,8 @@ export async function answerOf(
     python: solved
       ? pythonCode(pathOf(best!), {
         ...solved,
-        ...{ base, hasOtherClasses: problemOf(solved).head !== "language" },
+        base,
+        hasOtherClasses: problemOf(solved).head !== "language",
       }).split("\n")
       : [],
   };

@@ -75,8 +75,11 @@ export const resizeCommand = command`
         log: (line) => console.error(printable(line)),
         onProgress: (done, total) =>
           show({
-            ...{ type: "progress", stage: "", unit: "modules" },
-            ...{ done: Math.floor(done), total },
+            type: "progress",
+            stage: "",
+            done: Math.floor(done),
+            total,
+            unit: "modules",
           }),
       });
     let results: readonly Resized[] = [];

@@ -2,7 +2,7 @@ import { confined } from "../../scheduler/landlock.ts";
 import { sandboxOf, stageEnvironment } from "../../scheduler/permissions.ts";
 import { join } from "../../files/paths.ts";
 import { PROJECT } from "../arguments/options.ts";
-import type { heldEngine } from "../runtime/engine.ts";
+import type { HeldEngine } from "../runtime/engine.ts";
 
 /**
  * Starts a process that writes texts with an adapter, one at a time
@@ -13,7 +13,7 @@ import type { heldEngine } from "../runtime/engine.ts";
  * @throws {Error} If the process ends before it is ready; what is wrong is on standard error.
  */
 export async function startTextWriter(
-  { engine, gpus }: Awaited<ReturnType<typeof heldEngine>>,
+  { engine, gpus }: HeldEngine,
   given: { readonly model: string; readonly adapter: string },
   folder: string,
   signal: AbortSignal,
@@ -40,8 +40,12 @@ export async function startTextWriter(
       CUDA_VISIBLE_DEVICES: gpus.join(),
     },
     // Only the server hears of Ctrl-C.
-    ...{ clearEnv: true, detached: true, signal },
-    ...{ stdin: "piped", stdout: "piped", stderr: "inherit" },
+    detached: true,
+    clearEnv: true,
+    signal,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "inherit",
   }).spawn();
   const requests = child.stdin.getWriter();
   const encoder = new TextEncoder();

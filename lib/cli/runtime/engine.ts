@@ -41,11 +41,21 @@ export function selectedEngine(
   return () => runtime ??= select();
 }
 
+/** An engine with the GPUs that it needs, which are locked until disposal. */
+export interface HeldEngine extends Disposable {
+  readonly engine: Runtime;
+  /** As in `CUDA_VISIBLE_DEVICES`. */
+  readonly gpus: readonly string[];
+}
+
 /**
  * The engine of a command whose standard output is for its results only, with
  * the GPUs that it needs, which are locked in the cache until disposal.
  */
-export async function heldEngine(args: Arguments, signal: AbortSignal) {
+export async function heldEngine(
+  args: Arguments,
+  signal: AbortSignal,
+): Promise<HeldEngine> {
   const say = (message: Message) => {
     if (message.type === "note") console.error(message.text);
     if (message.type === "install" && message.done === 0) {
@@ -61,7 +71,11 @@ export async function heldEngine(args: Arguments, signal: AbortSignal) {
     onWait: (holders) => console.error(`Waiting for a GPU held by ${holders}`),
     signal,
   });
-  return { ...held, engine, gpus: held.ids };
+  return {
+    engine,
+    gpus: held.ids,
+    [Symbol.dispose]: () => held[Symbol.dispose](),
+  };
 }
 
 /** The value of `--engine`. */

@@ -18,6 +18,17 @@ export const REMOTE_OPTIONS = `
   ${REMOTE}
   --remote-mode MODE{read,write,off}  read: take results from the remote (default); write: also store new ones in it; off`;
 
+/** The remote of a command. */
+export interface RemoteSettings {
+  readonly url: URL;
+  /** Its address without secrets. */
+  readonly name: string;
+  /** Whether new results are stored in it. */
+  readonly writes: boolean;
+  /** Public keys whose results are used, besides the user's own. */
+  readonly trust: readonly string[];
+}
+
 /**
  * The remote of a command; undefined if there is none, or it is off.
  *
@@ -28,7 +39,7 @@ export async function remoteSettings(
   args: Arguments,
   needed?: "read" | "write",
   optionName = "remote",
-) {
+): Promise<RemoteSettings | undefined> {
   const profile = (await readProfile())?.remote;
   const option = args.value(optionName) || undefined;
   const given = option ?? (Deno.env.get("DYLORA_REMOTE") || profile?.url);
@@ -70,14 +81,7 @@ export async function remoteSettings(
         : 'No key is trusted, so no result of the remote can be used: name keys in DYLORA_REMOTE_TRUST or under "remote: trust" in your profile, or make your own with "deno task cache key"',
     );
   }
-  return {
-    url,
-    /** Its address without secrets. */
-    name,
-    writes,
-    /** Public keys whose results are used, besides the user's own. */
-    trust,
-  };
+  return { url, name, writes, trust };
 }
 
 /** The file of the user's signing key: `$DYLORA_REMOTE_KEY`, or `dylora/remote-key.json` in the user's configuration folder. */
@@ -90,9 +94,7 @@ export function keyFile(): string {
 
 /** Opens a remote. */
 export async function openRemote(
-  { url, name, writes, trust }: NonNullable<
-    Awaited<ReturnType<typeof remoteSettings>>
-  >,
+  { url, name, writes, trust }: RemoteSettings,
   store: Store,
   note: (text: string) => void,
   signal: AbortSignal,
