@@ -268,10 +268,14 @@ function parsedFile(path: string): Record<string, unknown> | undefined {
 }
 
 async function deno(folder: string, ...args: string[]): Promise<string> {
+  const env: Record<string, string> = { NO_COLOR: "1" };
+  // A relative one would be another folder from there.
+  const cache = Deno.env.get("DENO_DIR");
+  if (cache) env.DENO_DIR = resolve(Deno.cwd(), cache);
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args,
     cwd: folder,
-    env: { NO_COLOR: "1" },
+    env,
     stdin: "null",
   }).output();
   const decoder = new TextDecoder();

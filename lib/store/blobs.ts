@@ -107,10 +107,11 @@ export class Blobs {
       : undefined;
   }
 
-  /** Copies a blob to a new file. */
+  /** Copies a blob to a new file, which its owner can edit. */
   async copyTo(blob: string, path: string): Promise<void> {
     Deno.mkdirSync(dirname(path), { recursive: true });
     await Deno.copyFile(this.path(blob), path);
+    Deno.chmodSync(path, 0o666 & ~Deno.umask());
   }
 
   /** Hard-links a blob to a new path, or copies it where the file system has no hard links. */

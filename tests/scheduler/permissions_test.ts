@@ -331,6 +331,11 @@ Deno.test("run() lets stages use Deno's cache if DENO_DIR is relative", async ()
   using project = new TestProject();
   const deno = denoFolder();
   const before = Deno.env.get("DENO_DIR");
+  const cwd = Deno.cwd();
+  // So deep that the relative path leads elsewhere from other folders.
+  const deep = project.path(Array(20).fill("deep").join("/"));
+  Deno.mkdirSync(deep, { recursive: true });
+  Deno.chdir(deep);
   Deno.env.set("DENO_DIR", relative(Deno.cwd(), deno));
   try {
     project.task("cached", `return Deno.env.get("DENO_DIR");`, {
@@ -339,6 +344,7 @@ Deno.test("run() lets stages use Deno's cache if DENO_DIR is relative", async ()
     await project.run({ cached: { task: "cached" } });
     assertEquals(project.read("out/test/cached/out.txt"), deno);
   } finally {
+    Deno.chdir(cwd);
     if (before === undefined) Deno.env.delete("DENO_DIR");
     else Deno.env.set("DENO_DIR", before);
   }

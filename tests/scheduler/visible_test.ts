@@ -65,7 +65,7 @@ Deno.test("run() refuses an output folder that became a link or a file, and chan
   Deno.chmodSync(project.path("outside/secret.txt"), 0o600);
   for (
     const [script, what] of [
-      [`ln -s ${project.path("outside")} "$1"`, "symbolic link"],
+      [`ln -s '${project.path("outside")}' "$1"`, "symbolic link"],
       ['ln -s "$2" "$1"', "symbolic link"],
       ['echo > "$1"', "file"],
     ] as const

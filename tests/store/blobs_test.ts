@@ -71,6 +71,8 @@ Deno.test("Blobs.copyTo() makes a file that can be edited without changing the b
   using folder = new TemporaryFolder();
   const { blobs, blob } = await storeWith(folder, "text");
   await blobs.copyTo(blob, folder.join("copy"));
+  const { mode } = Deno.statSync(folder.join("copy"));
+  assertEquals(mode! & 0o200, 0o200);
   Deno.writeTextFileSync(folder.join("copy"), "edit");
   assertEquals(await blobs.holds(blob), true);
 });

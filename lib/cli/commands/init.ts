@@ -23,6 +23,7 @@ import { printable, readText } from "../../pipeline/faults.ts";
 import { hasReference } from "../../pipeline/references.ts";
 import { statIfThere, writeDurably } from "../../files/files.ts";
 import { dirname, relative, resolve } from "../../files/paths.ts";
+import { pathToFileURL } from "node:url";
 import {
   asTyped,
   command,
@@ -99,9 +100,10 @@ export const initCommand = command`
     pipeline = await starter(source, described);
   }
   const schema = resolve(PROJECT, SCHEMA);
-  const head = `# yaml-language-server: $schema=${
-    relative(dirname(file), schema)
-  }
+  const path = relative(dirname(file), schema);
+  // Editors read the address up to the first space; they decode it in URLs only.
+  const address = /\s/.test(path) ? pathToFileURL(schema).href : path;
+  const head = `# yaml-language-server: $schema=${address}
 # For completion in editors; made again by: deno task schema > ${SCHEMA}
 `;
   write(file, head + pipeline, target, args.has("force"));

@@ -220,7 +220,8 @@ stages:
         "-c",
         `${quoted(command)} | head -n 1; echo "\${PIPESTATUS[0]}"`,
       ],
-      env: { NO_COLOR: "1" },
+      // Of a locale that is not installed, bash would warn.
+      env: { NO_COLOR: "1", LC_ALL: "C" },
     }).output();
     const decoder = new TextDecoder();
     assertEquals(code, 0);

@@ -33,7 +33,13 @@ Deno.test("init writes a pipeline that reads the data, and says the command", ()
     // What the first line names is there, and accepts the file.
     const [, schema] = /\$schema=(.*)/.exec(text)!;
     const validate = new Ajv2020({ strict: false }).compile(
-      JSON.parse(await Deno.readTextFile(join(folder, schema!))),
+      JSON.parse(
+        await Deno.readTextFile(
+          schema!.startsWith("file:")
+            ? fileURLToPath(schema!)
+            : join(folder, schema!),
+        ),
+      ),
     );
     assert(validate(parse(text)), JSON.stringify(validate.errors));
     assertMatch(text, /^ {2}# One training that serves every rank/m);
