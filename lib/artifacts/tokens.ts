@@ -43,16 +43,28 @@ export async function writeTokens(
   splits: Readonly<Record<string, EncodedExamples>>,
 ): Promise<void> {
   const counts: TokensInfo["splits"] = {};
-  for (const [name, { words, ...split }] of Object.entries(splits)) {
+  for (const [name, split] of Object.entries(splits)) {
+    const { ids, types, offsets, index, labels, width = 1 } = split;
+    const { sequencesPerExample = 1, words } = split;
     writeSafetensors(join(folder, `${name}.safetensors`), {
-      ...split,
+      ids,
+      types,
+      offsets,
+      index,
+      ...labels && {
+        labels: width === 1
+          ? labels
+          : { shape: [labels.length / width, width], values: labels },
+      },
+      ...sequencesPerExample > 1 &&
+        { sequences_per_example: Int32Array.of(sequencesPerExample) },
       ...words && {
         word_offsets: words.offsets,
         word_tokens: words.tokens,
         word_numbers: words.numbers,
       },
     });
-    counts[name] = split.offsets.length - 1;
+    counts[name] = (offsets.length - 1) / sequencesPerExample;
   }
   await infoFile.write(folder, { ...info, splits: counts });
 }
@@ -80,7 +92,13 @@ export function readTokens(
     types: file.bytes("types"),
     offsets: file.ints("offsets"),
     index: file.ints("index"),
-    ...(file.tensors.has("labels") && { labels: file.floats("labels") }),
+    ...(file.tensors.has("labels") && {
+      labels: file.floats("labels"),
+      width: file.tensors.get("labels")!.shape[1] ?? 1,
+    }),
+    ...(file.tensors.has("sequences_per_example") && {
+      sequencesPerExample: file.ints("sequences_per_example")[0]!,
+    }),
     ...(file.tensors.has("word_offsets") && {
       words: {
         offsets: file.ints("word_offsets"),

@@ -24,6 +24,10 @@ export const Example = z.strictObject({
   pair: z.string().exactOptional(),
   /** Class number, or score of a regression; absent if it is not published. */
   label: z.number().exactOptional(),
+  /** Its row of targets instead, where it has more than one: 0 or 1 for each class. */
+  targets: z.array(z.number()).min(1).readonly().exactOptional(),
+  /** Further texts that are sequences of their own: what is near the text, then what is not. */
+  others: z.array(z.string()).min(1).readonly().exactOptional(),
   /** Its words, where each has a label of its own instead. */
   words: z.array(LabelledWord).readonly().exactOptional(),
   /** Texts that may follow it, where these are to be written. */
@@ -34,18 +38,27 @@ export const Example = z.strictObject({
 
 export type Example = z.output<typeof Example>;
 
-/** Examples as token ids, one after the other, without padding. */
+/**
+ * Examples as sequences of token ids, one after the other, without padding.
+ *
+ * What is scored of an example is its unit: the example as a whole, or each of
+ * its words, or each token to write. A unit has a row of targets.
+ */
 export interface EncodedExamples {
   /** Token ids with special tokens, `[tokens]`. */
   readonly ids: Int32Array;
   /** Token types, `[tokens]`: 1 for the second text of a pair if the model distinguishes the two. */
   readonly types: Uint8Array;
-  /** Example i is `ids[offsets[i]..offsets[i + 1])`, `[examples + 1]`. */
+  /** Sequence s is `ids[offsets[s]..offsets[s + 1])`, `[sequences + 1]`. */
   readonly offsets: Int32Array;
+  /** Sequences of each example, 1 by default: example i has those from `i * sequencesPerExample` up to, and without, `(i + 1) * sequencesPerExample`. */
+  readonly sequencesPerExample?: number;
   /** Number of each example in its source, `[examples]`. */
   readonly index: Int32Array;
-  /** Class numbers, or scores of a regression, `[examples]`, or of words `[words]`, or ids of tokens to write; absent from a test set. */
+  /** Targets, `[units, width]`, flat: class numbers, scores, marks of classes, or ids of tokens to write; absent from a test set. */
   readonly labels?: Float32Array;
+  /** Numbers in the row of targets of a unit, 1 by default. */
+  readonly width?: number;
   /** The words that are read of examples that have several, or the tokens to write; each part of a long text, and each text that may follow a prompt, is an example with the text's index. */
   readonly words?: WordTokens;
 }
@@ -65,7 +78,14 @@ export interface WordTokens {
   readonly numbers: Int32Array;
 }
 
-/** Where what is labelled of an example is read: its number in all, and its token, the only one for an example as a whole. */
+/** Number of units of all examples. */
+export function unitCount(
+  { index, words }: Pick<EncodedExamples, "index" | "words">,
+): number {
+  return (words?.tokens ?? index).length;
+}
+
+/** Where the units of an example are read: the number of each among all, and its token, the only one for an example as a whole. */
 export function readPlaces(
   { words }: { readonly words?: WordTokens | undefined },
   example: number,
@@ -142,16 +162,16 @@ export async function drawHoldout(
   return held;
 }
 
-/** The labels of some examples, or of their words. */
+/** The targets of some examples, or of their words, one row after the other. */
 export function labelsOf(examples: readonly Example[]): number[] {
-  return examples.flatMap(({ label, words = [[0, 0, label]] }) =>
-    words.flatMap(([, , label]) => label ?? [])
+  return examples.flatMap(({ label, targets, words = [[0, 0, label]] }) =>
+    targets ?? words.flatMap(([, , label]) => label ?? [])
   );
 }
 
 /** The texts of an example, as a key. */
-function textsOf({ text, pair, messages = [] }: Example): string {
-  return JSON.stringify([text, pair, ...messages]);
+function textsOf({ text, pair, others = [], messages = [] }: Example): string {
+  return JSON.stringify([text, pair, ...others, ...messages]);
 }
 
 /**

@@ -2,7 +2,7 @@ import { writeAdapter } from "../peft/adapter.ts";
 import { readModel } from "../artifacts/model.ts";
 import { readLabelledTokens, readTokens } from "../artifacts/tokens.ts";
 import { trainingDigest } from "../artifacts/training.ts";
-import type { EncodedExamples } from "../data/example.ts";
+import { type EncodedExamples, unitCount } from "../data/example.ts";
 import type { Model } from "../engine/models/model.ts";
 import { headTensors } from "../engine/models/outline.ts";
 import { PEFT_PREFIX } from "../peft/names.ts";
@@ -12,6 +12,7 @@ import {
   evaluationBatchSize,
   evaluationFlops,
 } from "../engine/training/evaluation.ts";
+import { unitWeights } from "../engine/ops/loss.ts";
 import { fitHead, type FittedHead } from "../engine/training/fit_head.ts";
 import { yieldToEvents } from "../engine/training/progress.ts";
 import { problemOf } from "../problems/registry.ts";
@@ -61,7 +62,7 @@ export async function fitHeads(
   const read = training.imported ? Infinity : training.examples;
   const usual = Math.min(Math.max(Math.round(read / 20), 300), 3000);
   const examples = sampled(tokens, params.examples ?? usual, training.seed);
-  const count = (examples.words?.tokens ?? examples.index).length;
+  const count = unitCount(examples);
   const fits = new Map<number, FittedHead>();
   let flops = 0;
   if (fitted.length > 0) {
@@ -74,21 +75,31 @@ export async function fitHeads(
     const size = all.length / ranks.length;
     const inputsAt = (i: number) =>
       layer.inputsOf(all.subarray(i * size, (i + 1) * size));
-    const { labels = new Float32Array(count) } = examples;
+    const { width = 1, labels = new Float32Array(count * width) } = examples;
     const targets = isToLabels
       ? labels
       : targetsOf(layer.outputsOf(inputsAt(fitted.length)));
     const isBalanced = isToLabels && !training.imported &&
-      training.classWeights;
-    const classWeights = isBalanced && balancedWeights!(tokens.labels!);
-    const weights = labels.map((it) => classWeights ? classWeights[it]! : 1);
+      training.classWeights === "balanced";
+    const classWeights = isBalanced
+      ? balancedWeights!(tokens.labels!)
+      : undefined;
+    const weights = Float32Array.from(
+      unitWeights(loss, labels, width, classWeights),
+    );
     // The fits are computed in float32, whatever the features were computed in.
     await startStageEngine(stage, "f32");
     for (const [i, rank] of fitted.entries()) {
       await yieldToEvents();
       stage.signal.throwIfAborted();
       stage.progress(i, fitted.length, "ranks");
-      const given = { count, features: inputsAt(i), targets, weights };
+      const given = {
+        count,
+        features: inputsAt(i),
+        targets,
+        weights,
+        classWeights,
+      };
       const fit = await fitHead(given, layer.values, loss);
       const { pull, heldOut } = fit;
       const losses = [heldOut.given, heldOut.fitted]
@@ -128,16 +139,18 @@ const WORDS = 60_000;
 
 /** Draws up to `count` examples, in a random order. */
 function sampled(
-  { ids, types, offsets, index, labels, words }: EncodedExamples,
+  { ids, types, offsets, index, labels, width = 1, words }: EncodedExamples,
   count: number,
   seed: number,
 ): EncodedExamples {
   const order = Array.from(index, (_, i) => i);
   shuffle(order, seededRandom(seed, "heads"));
   let read = 0;
-  const drawn = order.slice(0, count).filter((i) =>
-    (read += words ? words.offsets[i + 1]! - words.offsets[i]! : 0) <= WORDS
-  );
+  const drawn: number[] = [];
+  for (const i of order.slice(0, count)) {
+    if (words) read += words.offsets[i + 1]! - words.offsets[i]!;
+    if (read <= WORDS) drawn.push(i);
+  }
   const partsOf = (
     values: Int32Array | Float32Array | Uint8Array,
     starts?: Int32Array,
@@ -145,6 +158,8 @@ function sampled(
     drawn.flatMap((i) =>
       starts ? [...values.subarray(starts[i], starts[i + 1])] : values[i]!
     );
+  const rowsOf = (values: Float32Array) =>
+    drawn.flatMap((i) => [...values.subarray(i * width, (i + 1) * width)]);
   const startsOf = (starts: Int32Array) => {
     let end = 0;
     const ends = drawn.map((i) => end += starts[i + 1]! - starts[i]!);
@@ -156,7 +171,10 @@ function sampled(
     offsets: startsOf(offsets),
     index: Int32Array.from(partsOf(index)),
     ...labels && {
-      labels: Float32Array.from(partsOf(labels, words?.offsets)),
+      labels: Float32Array.from(
+        words ? partsOf(labels, words.offsets) : rowsOf(labels),
+      ),
+      width,
     },
     ...words && {
       words: {

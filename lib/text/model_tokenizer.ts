@@ -241,7 +241,7 @@ export class ModelTokenizer {
   /**
    * Encodes examples, all with labels or all without. One with words is as many
    * encoded examples as it has windows, and one with texts that may follow it as
-   * many as these.
+   * many as these. One with texts of their own has a sequence for each.
    *
    * @param vocabSize Size of the model's vocabulary.
    * @param onExample Called after each example is encoded.
@@ -268,7 +268,21 @@ export class ModelTokenizer {
       onExample();
       return found.map((it) => ({ ...it, index: example.index }));
     });
-    const places = encodings.flatMap((it) => it.labels);
+    const sequencesPerExample = 1 + (examples[0]?.others?.length ?? 0);
+    const other = examples.find(({ others = [] }) =>
+      others.length + 1 !== sequencesPerExample
+    );
+    if (other !== undefined) {
+      throw new RangeError(
+        `Example ${other.index} has ${
+          1 + (other.others?.length ?? 0)
+        } texts of their own, but the first one has ${sequencesPerExample}`,
+      );
+    }
+    const places = encodings.flatMap((
+      { labels },
+    ): readonly (number | undefined)[] => labels);
+    const width = examples[0]?.targets?.length ?? 1;
     const labels = places.filter((it) => it !== undefined);
     if (labels.length > 0 && labels.length < places.length) {
       throw new RangeError(
@@ -288,8 +302,12 @@ export class ModelTokenizer {
         ids,
         types,
         offsets,
-        index: Int32Array.from(encodings, ({ index }) => index),
-        ...(labels.length > 0 && { labels: Float32Array.from(labels) }),
+        index: Int32Array.from(
+          encodings.filter((_, i) => i % sequencesPerExample === 0),
+          ({ index }) => index,
+        ),
+        ...(sequencesPerExample > 1 && { sequencesPerExample }),
+        ...(labels.length > 0 && { labels: Float32Array.from(labels), width }),
         ...(examples.some((it) => it.words || it.completions) && {
           words: {
             offsets: offsetsOf(firsts),
@@ -303,9 +321,10 @@ export class ModelTokenizer {
     ];
   }
 
-  /** An example as a whole, its windows, or its prompt with each text that may follow. */
+  /** An example as a whole and its texts of their own, its windows, or its prompt with each text that may follow. */
   #encodingsOf(example: Example) {
     const { text, pair, words, label, completions } = example;
+    const { targets = [label], others = [] } = example;
     if (completions !== undefined) {
       let written = 0;
       return completions.map((it) => {
@@ -315,7 +334,12 @@ export class ModelTokenizer {
       });
     }
     if (words === undefined) {
-      return [{ ...this.encode(text, pair), labels: [label], firsts: [] }];
+      return [
+        { ...this.encode(text, pair), labels: targets, firsts: [] },
+        ...others.map((other) => (
+          { ...this.encode(other), labels: [], firsts: [] }
+        )),
+      ];
     }
     return this.encodeWords(text, words).map((window) => ({
       ...window,

@@ -10,20 +10,24 @@ import { type Random, shuffle } from "../random.ts";
 import type { Named } from "../trace.ts";
 
 /**
- * Some examples padded to one length, in memory; all arrays `[batch, seq]`
- * unless said otherwise. Training and evaluation convert it to tensors with
+ * The sequences of some examples padded to one length, in memory; all arrays
+ * `[sequences, seq]` unless said otherwise. Training and evaluation convert it to tensors with
  * {@linkcode batchTensors}.
  */
 export interface Batch {
-  readonly shape: [batch: number, seq: number];
+  readonly shape: [sequences: number, seq: number];
+  /** Sequences of each example, which follow each other; 1 by default. */
+  readonly sequencesPerExample?: number;
   readonly ids: Int32Array;
   /** Rows of the model's position table. */
   readonly positions: Int32Array;
   readonly types: Int32Array;
   /** 1 for tokens and 0 for padding; undefined where nothing is padded. */
   readonly mask: Float32Array | undefined;
-  /** `[batch]`; zeros where the examples have none, as in a test set. Of words, `[batch, seq]`, with NaN for other tokens. */
+  /** Targets, `[examples, width]`; zeros where the examples have none, as in a test set. Of words, `[examples, seq, width]`, with NaN for other tokens. */
   readonly labels: Float32Array;
+  /** Numbers in a row of targets; 1 by default. */
+  readonly width?: number;
   /** Tokens without padding. */
   readonly tokens: number;
 }
@@ -83,31 +87,43 @@ export function padBatch(
   seq = longestOf(examples, indices),
   whole = indices,
 ): Batch {
-  const batch = indices.length;
-  const ids = new Int32Array(batch * seq).fill(model.padId);
-  const types = new Int32Array(batch * seq);
-  const mask = new Float32Array(batch * seq);
-  const perRow = examples.words === undefined ? 1 : seq;
-  const labels = new Float32Array(batch * perRow).fill(NaN);
+  const { sequencesPerExample = 1, width = 1 } = examples;
+  const sequences = indices.length * sequencesPerExample;
+  const ids = new Int32Array(sequences * seq).fill(model.padId);
+  const types = new Int32Array(sequences * seq);
+  const mask = new Float32Array(sequences * seq);
+  const unitsPerExample = examples.words === undefined ? 1 : seq;
+  const labels = new Float32Array(indices.length * unitsPerExample * width)
+    .fill(NaN);
   let tokens = 0;
-  indices.forEach((example, row) => {
-    const start = examples.offsets[example]!;
-    const end = examples.offsets[example + 1]!;
-    ids.set(examples.ids.subarray(start, end), row * seq);
-    types.set(examples.types.subarray(start, end), row * seq);
-    mask.fill(1, row * seq, row * seq + end - start);
-    for (const { place, token } of readPlaces(examples, example)) {
-      labels[row * perRow + token] = examples.labels?.[place] ?? 0;
+  indices.forEach((example, i) => {
+    for (let k = 0; k < sequencesPerExample; k++) {
+      const start = examples.offsets[example * sequencesPerExample + k]!;
+      const end = examples.offsets[example * sequencesPerExample + k + 1]!;
+      const row = (i * sequencesPerExample + k) * seq;
+      ids.set(examples.ids.subarray(start, end), row);
+      types.set(examples.types.subarray(start, end), row);
+      mask.fill(1, row, row + end - start);
+      tokens += end - start;
     }
-    tokens += end - start;
+    for (const { place, token } of readPlaces(examples, example)) {
+      const row = (i * unitsPerExample + token) * width;
+      for (let k = 0; k < width; k++) {
+        labels[row + k] = examples.labels?.[place * width + k] ?? 0;
+      }
+    }
   });
   return {
-    shape: [batch, seq],
+    shape: [sequences, seq],
+    sequencesPerExample,
     ids,
     positions: positionsOf(model, ids, seq),
     types,
-    mask: whole.every((i) => lengthOf(examples, i) === seq) ? undefined : mask,
+    mask: whole.every((i) => areAllOfLength(examples, i, seq))
+      ? undefined
+      : mask,
     labels,
+    width,
     tokens,
   };
 }
@@ -143,32 +159,61 @@ export function batchTensors(
   };
 }
 
-/** Splits tensors of a batch along its sequences. */
+/**
+ * Splits tensors of a batch along its examples.
+ *
+ * @param tensors `[examples * n, ...]`, each with an n of its own
+ * @param sizes Examples of each part
+ */
 export function splitBatch<Tensors extends Named>(
   tensors: Tensors,
   sizes: readonly number[],
 ): Tensors[] {
-  const parts = Object.entries(tensors).map(([name, tensor]) =>
-    [name, tensor?.split([...sizes])] as const
-  );
+  const examples = sizes.reduce((sum, size) => sum + size, 0);
+  const parts = Object.entries(tensors).map(([name, tensor]) => {
+    const rows = (tensor?.shape[0] ?? 0) / examples;
+    return [name, tensor?.split(sizes.map((size) => size * rows))] as const;
+  });
   return sizes.map((_, i) =>
     Object.fromEntries(parts.map(([name, part]) => [name, part?.[i]]))
   ) as Tensors[];
 }
 
 function longestOf(
-  examples: Pick<EncodedExamples, "offsets">,
+  examples: Pick<EncodedExamples, "offsets" | "sequencesPerExample">,
   indices: readonly number[],
 ): number {
   // A text may have no tokens.
   return Math.max(1, ...indices.map((i) => lengthOf(examples, i)));
 }
 
+/** Tokens of the longest sequence of an example. */
 function lengthOf(
-  { offsets }: Pick<EncodedExamples, "offsets">,
+  { offsets, sequencesPerExample = 1 }: Pick<
+    EncodedExamples,
+    "offsets" | "sequencesPerExample"
+  >,
   example: number,
 ): number {
-  return offsets[example + 1]! - offsets[example]!;
+  let longest = 0;
+  for (
+    let s = example * sequencesPerExample;
+    s < (example + 1) * sequencesPerExample;
+    s++
+  ) {
+    longest = Math.max(longest, offsets[s + 1]! - offsets[s]!);
+  }
+  return longest;
+}
+
+function areAllOfLength(
+  { offsets, sequencesPerExample = 1 }: EncodedExamples,
+  example: number,
+  length: number,
+): boolean {
+  const first = example * sequencesPerExample;
+  return offsets.subarray(first, first + sequencesPerExample)
+    .every((start, k) => offsets[first + k + 1]! - start === length);
 }
 
 /**
@@ -200,7 +245,8 @@ export function paddedLengths(
   );
   const uses = [...sizes].sort(([a], [b]) => a - b).map(([length, found]) => ({
     length,
-    sequences: passes * found.reduce((sum, { length }) => sum + length, 0),
+    sequences: passes * (examples.sequencesPerExample ?? 1) *
+      found.reduce((sum, { length }) => sum + length, 0),
   }));
   const chosen = cheapestLengths(uses, (length) => flops([1, length]));
   return (indices) => {
@@ -242,22 +288,22 @@ function cheapestLengths(
 const SHARD_ROWS = 1024;
 
 /**
- * Splits the sequences of a batch into shards for the engine's threads: the
- * same number for each thread, with sizes that differ by at most one sequence.
+ * Splits the examples of a batch into shards for the engine's threads: the
+ * same number for each thread, with sizes that differ by at most one example.
  * Long batches make several shards per thread, so that memory stays bounded; on
  * one thread a batch stays whole.
  *
  * The shards decide the order of sums, and so the bits: they depend on nothing
  * but the shapes and the number of threads.
  *
- * @param rows Tokens of a sequence, times the ranks at which it is computed
- * @returns Sequences of each shard
+ * @param rows Tokens of the sequences of an example, times the ranks at which they are computed
+ * @returns Examples of each shard
  */
-export function shardSizes(sequences: number, rows: number): number[] {
+export function shardSizes(examples: number, rows: number): number[] {
   const lanes = engineLanes();
-  if (lanes === 1) return [sequences];
-  const rounds = Math.ceil(sequences * rows / (lanes * SHARD_ROWS));
-  return evenSizes(sequences, Math.min(sequences, lanes * rounds));
+  if (lanes === 1) return [examples];
+  const rounds = Math.ceil(examples * rows / (lanes * SHARD_ROWS));
+  return evenSizes(examples, Math.min(examples, lanes * rounds));
 }
 
 /** Minimum tokens per chunk; below, a thread of its own does not pay. */
@@ -282,9 +328,10 @@ const ROW_BYTES = { f32: 57, bf16: 34 } as const;
  * Pads the examples of a batch in 1, 2, 4 ... parts, which are computed one
  * after the other, so that what is stored for the backward pass is bounded. If
  * all weights are trained, each would have gradients as large as the model: then
- * a batch stays whole.
+ * a batch stays whole. So it does for a loss that must see it.
  *
  * @param ranks Ranks at which each sequence is computed
+ * @param isWhole Whether the loss must see the whole batch
  */
 export function padParts(
   { model, weights }: Pick<Classifier, "model" | "weights">,
@@ -292,13 +339,16 @@ export function padParts(
   indices: readonly number[],
   ranks: number,
   lengthOf = (indices: readonly number[]) => longestOf(examples, indices),
+  isWhole = false,
 ): Batch[] {
   const seq = lengthOf(indices);
   const rowBytes = ROW_BYTES[enginePrecision()] *
     model.layers * model.hidden;
-  const most = weights === undefined
+  const sequencesPerExample = examples.sequencesPerExample ?? 1;
+  const most = isWhole || weights === undefined
     ? indices.length
-    : Math.max(2, engineLanes()) * PART_BYTES / (rowBytes * seq * ranks);
+    : Math.max(2, engineLanes()) * PART_BYTES /
+      (rowBytes * seq * ranks * sequencesPerExample);
   // Powers of two, so that most batches have parts of one shape, and one trace.
   const parts = 2 ** Math.ceil(Math.log2(Math.max(1, indices.length / most)));
   return cutBatches(indices, Math.ceil(indices.length / parts))

@@ -1,5 +1,9 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { type EncodedExamples, readPlaces } from "../../data/example.ts";
+import {
+  type EncodedExamples,
+  readPlaces,
+  unitCount,
+} from "../../data/example.ts";
 import { type AdapterScale, rankScale } from "../adapters/scale.ts";
 import {
   type Classifier,
@@ -74,7 +78,7 @@ export function evaluator(
    *
    * @param values Flat parameters, `[size]`
    * @param served 1-based ranks; 0 without adapters
-   * @returns `[ranks, examples, labels]`, flat, examples in their own order; of features `[ranks, examples, width]`
+   * @returns `[ranks, units, outputs]`, flat, in their own order; of features `[ranks, units, width]`; of an example of several sequences, what the head gives for one after the other
    */
   async function evaluate(
     values: Float32Array,
@@ -83,7 +87,8 @@ export function evaluator(
     { progress, signal, heads }: EvaluationHooks = {},
   ): Promise<Float32Array<ArrayBuffer>> {
     const ranks = served.length;
-    const count = (examples.words?.tokens ?? examples.index).length;
+    const count = unitCount(examples);
+    const { sequencesPerExample: each = 1 } = examples;
     const held = {
       ranks: { scale: scalesAt(served, layout, options) },
       values: tf.tensor1d(values),
@@ -107,7 +112,8 @@ export function evaluator(
           return run({ ...held, input: { ...input, next } });
         });
         const batch = await outputs.data();
-        const [, rows, width] = outputs.shape as [number, number, number];
+        const width = outputs.shape[2]! * each;
+        const rows = outputs.shape[1]! / each;
         const perExample = rows / indices.length;
         tf.dispose(outputs);
         if (all.length === 0) all = new Float32Array(ranks * count * width);
@@ -216,7 +222,11 @@ export function evaluationFlops(
   const ranks = options.ranks.length;
   return evaluationBatches(classifier, examples, ranks, options).reduce(
     (sum, { indices, length }) =>
-      sum + forwardFlops(classifier, [indices.length, length], ranks),
+      sum + forwardFlops(
+        classifier,
+        [indices.length * (examples.sequencesPerExample ?? 1), length],
+        ranks,
+      ),
     0,
   );
 }

@@ -6,7 +6,7 @@
  * `[examples, size]`. A bias is the weight of a last feature that is 1.
  */
 import * as tf from "@tensorflow/tfjs-core";
-import { LOSSES, type LossName } from "../ops/loss.ts";
+import { type LossName, lossNamed } from "../ops/loss.ts";
 import { trace } from "../trace.ts";
 import { addTo, dot } from "../vectors.ts";
 import { shardSizes, splitBatch } from "./batch.ts";
@@ -16,10 +16,12 @@ export interface FittedExamples {
   readonly count: number;
   /** `[count, size]` */
   readonly features: Float32Array;
-  /** Class numbers or scores, `[count]`; or what a teacher says, its probabilities, `[count, outputs]` */
+  /** `[count, width]`: class numbers, scores or marks of classes; or what a teacher says, its probabilities, `[count, outputs]` */
   readonly targets: Float32Array;
   /** Of each example in the mean loss, `[count]` */
   readonly weights: Float32Array;
+  /** Of the positive targets of classes, as the loss takes them. */
+  readonly classWeights?: readonly number[] | undefined;
 }
 
 /** A fitted layer. */
@@ -80,7 +82,7 @@ export async function fitHead(
 
 /** The mean loss of some examples as a function of the layer. */
 function meanLoss(
-  { features, targets, weights, ...all }: FittedExamples,
+  { features, targets, weights, classWeights, ...all }: FittedExamples,
   [from, to]: readonly [number, number],
   given: Float64Array,
   loss: LossName,
@@ -107,10 +109,11 @@ function meanLoss(
   ) => {
     const parts = splitBatch(examples, sizes).map((part) =>
       tf.valueAndGrad((layer: tf.Tensor2D) =>
-        LOSSES[loss](
+        lossNamed(loss).sum(
           tf.matMul(part.features, layer, false, true),
           part.targets,
           part.weights,
+          classWeights,
         )
       )(layer)
     );

@@ -9,7 +9,12 @@ import { dropoutPlaces } from "../models/outline.ts";
 import { decayedValues } from "../models/parameters.ts";
 import { type ModelRanks, rankCount } from "../models/pass_weights.ts";
 import type { BatchTensors } from "../models/tensor_pass.ts";
-import { batchLoss, type LossName } from "../ops/loss.ts";
+import {
+  batchLoss,
+  type LossName,
+  lossNamed,
+  unitWeights,
+} from "../ops/loss.ts";
 import { seededRandom } from "../random.ts";
 import type { RankObjective } from "../schedules/schedule.ts";
 import { trace, type TraceOptions } from "../trace.ts";
@@ -28,7 +33,7 @@ export interface StepOptions extends TraceOptions {
   readonly optimizer: AdamWOptions;
   /** False switches dropout off. */
   readonly dropout: boolean;
-  /** Weight of the loss of each class, as of PyTorch's `CrossEntropyLoss`; equal by default. */
+  /** Weight of each class, as the loss takes it: of PyTorch's `CrossEntropyLoss(weight=)`, or `BCEWithLogitsLoss(pos_weight=)`; equal by default. */
   readonly classWeights?: readonly number[] | undefined;
 }
 
@@ -51,12 +56,13 @@ export function trainingStep(classifier: Classifier, options: StepOptions) {
   const { objective, loss, optimizer, classWeights } = options;
   const dropouts = dropoutPlaces(classifier);
   const { perExample = false, lossWeights } = objective;
+  const isWhole = lossNamed(loss).seesBatch === true;
   const decayed = tf.tensor1d(decayedValues(layout));
 
   const gradientOf = (flat: tf.Tensor1D, batch: BatchInputs) => {
     const parameters = splitParameters(flat, layout);
     const names = Object.keys(parameters);
-    const shards = shardBatch(batch, perExample).map((shard) => {
+    const shards = shardBatch(batch, perExample, isWhole).map((shard) => {
       const { labels, weights, scale, gradientMask, keys } = shard;
       return tf.valueAndGrads((...tensors: tf.Tensor[]) => {
         const logits = logitsOf(
@@ -76,9 +82,10 @@ export function trainingStep(classifier: Classifier, options: StepOptions) {
         return batchLoss(
           loss,
           logits,
-          labels.reshape([-1]),
+          labels.reshape([weights.size, -1]),
           lossWeights,
           weights.reshape([-1]),
+          classWeights,
         );
       })(Object.values(parameters));
     });
@@ -114,9 +121,9 @@ export function trainingStep(classifier: Classifier, options: StepOptions) {
   ) => ({ state: update(before, gradient) }), options);
 
   /**
-   * Takes one optimizer step on the mean loss of all examples of the batches, or
-   * of all their words, weighted by their classes, which are computed one after
-   * the other at the same rank.
+   * Takes one optimizer step on the mean loss of all units of the batches,
+   * weighted by their classes, which are computed one after the other at the
+   * same rank.
    *
    * @returns The new state and the loss, a scalar; the caller disposes both.
    */
@@ -127,21 +134,26 @@ export function trainingStep(classifier: Classifier, options: StepOptions) {
   ): { readonly state: AdamWState; readonly loss: tf.Scalar } {
     return tf.tidy(() => {
       const before = { state, rates: ratesOf(draw, optimizer) };
-      const weightOf = (label: number) =>
-        Number.isNaN(label) ? 0 : classWeights?.[label] ?? 1;
-      const total = batches.flatMap(({ labels }) => [...labels])
-        .reduce((sum, label) => sum + weightOf(label), 0);
-      let example = 0;
+      const weightsOf = ({ labels, width = 1 }: Batch) =>
+        unitWeights(options.loss, labels, width, classWeights);
+      const total = batches.flatMap((batch) => [...weightsOf(batch)])
+        .reduce((sum, weight) => sum + weight, 0);
+      let done = 0;
       const inputsOf = (batch: Batch, part: number) => {
         const [sequences, seq] = batch.shape;
+        const { sequencesPerExample: each = 1 } = batch;
+        const examples = sequences / each;
         const drawn = perExample
-          ? draw.ranks.slice(example, example += sequences)
+          ? draw.ranks.slice(done, done + examples)
+            .flatMap((rank) => Array<number>(each).fill(rank))
           : draw.ranks;
+        done += examples;
         const byExample = (values: Float32Array) =>
-          tf.tensor2d(values, [sequences, values.length / sequences]);
+          tf.tensor2d(values, [examples, values.length / examples]);
         const ranks = lossWeights.length;
-        const pieces = shardSizes(sequences, seq * ranks).length *
-          chunkCount(sequences, seq);
+        const shards = isWhole ? 1 : shardSizes(examples, each * seq * ranks)
+          .length;
+        const pieces = shards * chunkCount(sequences, seq);
         return {
           labels: byExample(batch.labels.map((it) => it || 0)),
           scale: tf.tensor2d(
@@ -155,7 +167,7 @@ export function trainingStep(classifier: Classifier, options: StepOptions) {
           keys: dropoutKeys(draw, part, dropouts * pieces),
           ...batchTensors(batch),
           weights: byExample(
-            batch.labels.map((label) => weightOf(label) / (total || 1)),
+            Float32Array.from(weightsOf(batch), (it) => it / (total || 1)),
           ),
         };
       };
@@ -197,9 +209,9 @@ interface UpdateInputs {
 /** A batch's tensors, and the vectors of the step's rank. */
 interface BatchInputs
   extends BatchTensors, Pick<ModelRanks, "scale" | "gradientMask"> {
-  /** Of each example, or of each of its tokens, `[batch, 1 or seq]` */
+  /** Targets of each example, or of each of its tokens, `[examples, width]` or `[examples, seq * width]` */
   readonly labels: tf.Tensor2D;
-  /** Weights of their losses; those of a step's batches add up to 1. */
+  /** Weights of their losses, `[examples, 1 or seq]`; those of a step's batches add up to 1. */
   readonly weights: tf.Tensor2D;
   /** Keys of its dropout masks, int32 `[places, 2]` for each chunk of its shards, one after the other. */
   readonly keys: tf.Tensor2D;
@@ -218,14 +230,17 @@ function dropoutKeys(
   return tf.tensor2d(keys, [count, 2], "int32");
 }
 
-/** Splits a batch into shards for the engine's threads. */
+/** Splits a batch into shards for the engine's threads, unless the loss must see it whole. */
 function shardBatch(
   batch: BatchInputs,
   perExample: boolean,
+  isWhole: boolean,
 ): BatchInputs[] {
   const { keys, scale, gradientMask } = batch;
   const [sequences, seq] = batch.ids.shape;
-  const sizes = shardSizes(sequences, seq * rankCount({ scale, perExample }));
+  const examples = batch.weights.shape[0];
+  const rows = seq * sequences / examples * rankCount({ scale, perExample });
+  const sizes = isWhole ? [examples] : shardSizes(examples, rows);
   if (sizes.length === 1) return [batch];
   const { ids, positions, types, mask, labels, weights } = batch;
   const ofSequences = {

@@ -2,6 +2,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { LabelledExamples } from "../../data/example.ts";
 import { sortFlops } from "../adapters/registry.ts";
 import type { Classifier } from "../models/classifier.ts";
+import { lossNamed } from "../ops/loss.ts";
 import { restoreRandom } from "../random.ts";
 import type { TraceOptions } from "../trace.ts";
 import {
@@ -95,6 +96,7 @@ export async function train(
   { resume, evaluate, signal, checkpointSeconds = 60, ...hooks }: TrainingHooks,
 ) {
   const { accumulation, padTo, seed } = options;
+  const isWhole = lossNamed(options.loss).seesBatch === true;
   const rates = trainingRates(examples, options);
   const { steps } = rates;
   const stepsPerEpoch = steps / options.epochs;
@@ -215,7 +217,7 @@ export async function train(
     const { classifier, objective, from } = phase;
     const { length } = objective.lossWeights;
     const padded = batches.flatMap((indices) =>
-      padParts(classifier, examples, indices, length, lengthOf)
+      padParts(classifier, examples, indices, length, lengthOf, isWhole)
     );
     const note = compilingNote(padded, shapes);
     if (note !== undefined) tell(note);

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import * as tf from "@tensorflow/tfjs-core";
 import "../engine.ts";
-import { batchLoss } from "../../../lib/engine/ops/loss.ts";
+import { batchLoss, unitWeights } from "../../../lib/engine/ops/loss.ts";
 import { problemOf } from "../../../lib/problems/registry.ts";
 import { assertClose, fixture, read } from "../reference.ts";
 
@@ -45,6 +45,50 @@ Deno.test("batchLoss() without weights is the mean, of classes and scores", asyn
     tf.tensor1d([0, 1, 1, 0]),
   );
   assertClose(await read(even), [Math.LN2], 1e-6, "cross-entropy");
+});
+
+Deno.test("batchLoss() of several labels is the mean of PyTorch's BCEWithLogitsLoss(pos_weight=), and its gradient, also of large logits", async () => {
+  const logits = [[0.5, -2, 60], [-60, 1.5, 0]];
+  const marks = [[1, 0, 1], [1, 1, 0]];
+  const positive = [2, 0.5, 3];
+  // As the definition has it, in float64: -w y log(p) - (1 - y) log(1 - p).
+  const softplus = (x: number) =>
+    Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
+  let expected = 0;
+  const gradient: number[] = [];
+  for (const [i, row] of logits.entries()) {
+    for (const [k, x] of row.entries()) {
+      const mark = marks[i]![k]!;
+      const weight = positive[k]!;
+      const probability = 1 / (1 + Math.exp(-x));
+      expected += weight * mark * softplus(-x) + (1 - mark) * softplus(x);
+      gradient.push(
+        ((1 - mark) * probability - weight * mark * (1 - probability)) / 6,
+      );
+    }
+  }
+  const { value, grad } = tf.valueAndGrad((it: tf.Tensor) =>
+    batchLoss(
+      "binary-cross-entropy",
+      it as tf.Tensor2D,
+      tf.tensor2d(marks),
+      [1],
+      undefined,
+      positive,
+    )
+  )(tf.tensor2d(logits));
+  assertClose(await read(value), [expected / 6], 1e-6, "loss");
+  assertClose(await read(grad), gradient, 1e-6, "gradient");
+});
+
+Deno.test("unitWeights() has no weight where there is no target, and weights units by their class only for a loss of classes", () => {
+  const labels = Float32Array.of(1, NaN, 0);
+  assertEquals([...unitWeights("cross-entropy", labels, 1, [2, 3])], [3, 0, 2]);
+  const marks = Float32Array.of(1, 0, NaN, NaN);
+  assertEquals(
+    [...unitWeights("binary-cross-entropy", marks, 2, [2, 3])],
+    [1, 0],
+  );
 });
 
 Deno.test("balancedWeights() gives a class without examples no weight, and does not count it", () => {

@@ -26,7 +26,7 @@ Deno.test("tokenLosses() in several blocks has the losses and gradients of all l
   );
   const step = trace(({ states, table, next, weights }: Named) => {
     const { value, grads: [dStates] } = tf.valueAndGrads((states) =>
-      LOSSES["next-token"](
+      LOSSES["next-token"].sum(
         tokenLosses(
           states as tf.Tensor2D,
           table as tf.Tensor2D,
@@ -40,7 +40,7 @@ Deno.test("tokenLosses() in several blocks has the losses and gradients of all l
   });
   const found = step({ states, table, next, weights });
   const expected = tf.valueAndGrads((states) =>
-    LOSSES["cross-entropy"](
+    LOSSES["cross-entropy"].sum(
       tf.matMul(states as tf.Tensor2D, table, false, true),
       next,
       weights,

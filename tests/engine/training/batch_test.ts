@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import * as tf from "@tensorflow/tfjs-core";
 import fc from "fast-check";
 import type { LabelledExamples } from "../../../lib/data/example.ts";
 import { engineLanes } from "../../../lib/engine/backend.ts";
@@ -11,6 +12,7 @@ import {
   paddedLengths,
   padParts,
   shardSizes,
+  splitBatch,
 } from "../../../lib/engine/training/batch.ts";
 import { tensorflow } from "../engine.ts";
 import { openReference } from "../reference.ts";
@@ -251,6 +253,40 @@ Deno.test({
 });
 
 const NO_WEIGHTS: FrozenWeights = { tensors: new Map(), products: [] };
+
+Deno.test("padBatch() keeps the sequences of an example together, and its row of targets", () => {
+  const { model } = openReference("roberta");
+  const examples: LabelledExamples = {
+    ...examplesOf([3, 1, 2, 4]),
+    sequencesPerExample: 2,
+    index: Int32Array.of(0, 1),
+    width: 3,
+    labels: Float32Array.of(1, 0, 1, 0, 1, 0),
+  };
+  const batch = padBatch(examples, [1, 0], model);
+  assertEquals(batch.shape, [4, 4]);
+  assertEquals([...batch.labels], [0, 1, 0, 1, 0, 1]);
+  assertEquals(batch.tokens, 10);
+  const lengths = [0, 1, 2, 3].map((row) =>
+    batch.mask!.subarray(row * 4, row * 4 + 4).reduce((sum, it) => sum + it)
+  );
+  assertEquals(lengths, [2, 4, 3, 1]);
+});
+
+Deno.test("splitBatch() splits by examples, whatever number of rows each has", () => {
+  tf.tidy(() => {
+    const parts = splitBatch({
+      ids: tf.tensor2d([[1], [2], [3], [4], [5], [6]]),
+      labels: tf.tensor1d([10, 20, 30]),
+    }, [1, 2]);
+    assertEquals(
+      parts.map(({ ids, labels }) => [[...ids.dataSync()], [
+        ...labels.dataSync(),
+      ]]),
+      [[[1, 2], [10]], [[3, 4, 5, 6], [20, 30]]],
+    );
+  });
+});
 
 /** Batches of one example each, of these lengths. */
 function batchesOf(lengths: readonly number[]) {
