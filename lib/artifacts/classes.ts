@@ -38,7 +38,9 @@ export function taskFields(
 ) {
   const { name: problem } = problemOf({ ...given, labels });
   return {
-    ...{ task, problem, labels: labels && [...labels] },
+    task,
+    problem,
+    labels: labels && [...labels],
     ...words && { words: { ...words } },
     ...isChat && { isChat },
   };

@@ -134,7 +134,9 @@ export async function writeServedModel(
     { weights: digest, maxLength, padId, hasData, ...frame },
   );
   await writeJsonFile(join(output, "adapter.json"), {
-    ...{ weights: digest, ...taskFields(training), rank },
+    weights: digest,
+    ...taskFields(training),
+    rank,
     maxLength: Math.min(training.maxLength ?? maxLength, maxLength),
     scales: Object.fromEntries(
       servedRanks(training).map((b) => [b, scaleAt(b, training)]),

@@ -50,9 +50,11 @@ export function findAdapterFault(
     for (const module of own) {
       for (const [suffix, { shape }] of Object.entries(kind.tensors)) {
         const name = `${module}.${suffix}`;
-        const expected = shape.map((size, i) =>
-          sizes[size] ??= tensors[name]?.shape[i] ?? 0
-        );
+        for (const [i, size] of shape.entries()) {
+          if (size in sizes) continue;
+          sizes[size] = tensors[name]?.shape[i] ?? 0;
+        }
+        const expected = shape.map((size) => sizes[size]!);
         const fault = shapeFault(tensors, name, expected);
         if (fault !== undefined) return fault;
       }

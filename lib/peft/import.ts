@@ -96,7 +96,8 @@ export async function readPeft(folder: string, modelFolder: string) {
     kind,
     baseModel: baseModelIn(config),
     /** The model that it was read for. */
-    ...{ model, modelFolder },
+    model,
+    modelFolder,
     /** Target modules as the configuration lists them; undefined if it has a pattern. */
     listedModules: config.target_modules,
     /** Which head it has, and its outputs. */

@@ -31,7 +31,8 @@ export async function drawSpectra(
   } as const;
   const y = (aggregate: "min" | "q1" | "median") =>
     ({
-      ...{ aggregate, field: "value" },
+      aggregate,
+      field: "value",
       type: "quantitative",
       title: "singular value / largest of its module",
       scale: { type: "log" },

@@ -132,7 +132,9 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   }
   await writeDataset(output, {
     ...taskFields({
-      ...{ task: params.name, problem, labels },
+      task: params.name,
+      problem,
+      labels,
       words: column.wordForm?.(rows),
       isChat: params.messages ? true : undefined,
     }),

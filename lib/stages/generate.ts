@@ -46,7 +46,9 @@ export async function generate(
   );
   const lines = units.map(({ index, text, completions }, k) =>
     JSON.stringify({
-      ...{ index, text, references: completions },
+      index,
+      text,
+      references: completions,
       written: Object.fromEntries(ranks.map((rank, i) => [rank, texts[i]![k]])),
     }) + "\n"
   );
@@ -60,7 +62,8 @@ export async function generate(
     split: params.split,
     precision: ready.precision,
     examples: units.length,
-    ...{ tokens, flops },
+    tokens,
+    flops,
     ranks: ranks.map((rank, i) => {
       const metrics = Object.keys(problem.metrics)
         .map((name) => [name, problem.scorer(name, labels)()(statistics[i]!)]);

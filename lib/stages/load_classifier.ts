@@ -87,7 +87,8 @@ export async function loadAdapter(
     values: adapterValues(tensors, classifier.layout),
     /** Precision of matrix products. */
     precision,
-    ...{ alpha, scaling },
+    alpha,
+    scaling,
     /** Last layers of ranks that have their own. */
     heads: heads && new Map(
       [...heads].map(([rank, head]) => [
@@ -117,7 +118,9 @@ export function logitsAt(
 ): Promise<Float32Array> {
   return evaluateRanks(classifier, values, examples, {
     ...options,
-    ...{ alpha, scaling, heads },
+    alpha,
+    scaling,
+    heads,
     signal: stage.signal,
     progress: (done, note) =>
       stage.progress(done, examples.index.length, unit, note),

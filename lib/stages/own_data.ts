@@ -98,10 +98,11 @@ function isEncoding(label: string): boolean {
 export function columnsIn(
   { text, pair, label, completion, messages }: OwnData,
 ) {
-  const named: Readonly<Record<string, string>> = messages ? { messages } : {
-    ...{ text, ...pair && { pair } },
-    ...completion ? { completion } : { label },
-  };
+  const source = pair ? { text, pair } : { text };
+  const target = completion ? { completion } : { label };
+  const named: Readonly<Record<string, string>> = messages
+    ? { messages }
+    : { ...source, ...target };
   const columns = Object.values(named);
   /** By the parameters that name them, and their names. */
   return { named, texts: columns.slice(0, -1), learnt: columns.at(-1)! };

@@ -74,16 +74,21 @@ export class AlignedText {
         "The normalizer changes characters by their neighbours, so tokens have no spans in the text",
       );
     }
-    let at = 0;
-    const changed = parts.flatMap((part) => {
+    const changed: Span[] = [];
+    let end = 0;
+    for (const part of parts) {
+      /** Where each of the old characters starts. */
+      const starts: number[] = [];
+      for (const { length } of part) {
+        starts.push(end);
+        end += length;
+      }
       // Each new character stands for one of the old, those left for the last.
-      const units = [...part].map(({ length }) => (at += length) - length);
-      return [...change(part)].flatMap(({ length }, i) =>
-        Array<Span>(length).fill(
-          spans[units[Math.min(i, units.length - 1)]!]!,
-        )
-      );
-    });
+      for (const [i, { length }] of [...change(part)].entries()) {
+        const start = starts[Math.min(i, starts.length - 1)]!;
+        for (let unit = 0; unit < length; unit++) changed.push(spans[start]!);
+      }
+    }
     return new AlignedText(after, changed);
   }
 }

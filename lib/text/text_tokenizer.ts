@@ -88,8 +88,10 @@ export function textTokenizer(settings: unknown) {
   };
 
   return {
-    /** Layouts of a text, and of a pair. */
-    ...{ single, pair },
+    /** Layout of a text. */
+    single,
+    /** Layout of a pair. */
+    pair,
     /** True if long texts lose their beginnings instead of their ends. */
     cutsLeft: parsed.truncation?.direction === "Left",
     /** Ids of the special tokens. */
@@ -206,7 +208,11 @@ function modelOf(
       const { vocab, fuse_unk, ignore_merges, byte_fallback } = parsed;
       const unknown = parsed.unk_token ?? null;
       const model = new BPE({
-        ...{ type: "BPE", vocab, fuse_unk, ignore_merges, byte_fallback },
+        type: "BPE",
+        vocab,
+        fuse_unk,
+        ignore_merges,
+        byte_fallback,
         unk_token: unknown,
         merges: merges as [string, string][],
       });
