@@ -32,14 +32,19 @@ export function tagsOf(
   for (const { type, start, end } of entities) {
     const tail = type === "_" ? "" : `-${type}`;
     for (let i = start; i < end; i++) {
-      const isFirst = i === start;
-      const ends = scheme === "BIOES" && i === end - 1;
+      const isLast = scheme === "BIOES" && i === end - 1;
       tags[i] = scheme === "plain"
         ? type
-        : (isFirst ? ends ? "S" : "B" : ends ? "E" : "I") + tail;
+        : prefixOf(i === start, isLast) + tail;
     }
   }
   return tags;
+}
+
+/** The prefix of a word of an entity; the last word has its own in BIOES. */
+function prefixOf(isFirst: boolean, isLast: boolean): "B" | "I" | "E" | "S" {
+  if (isFirst) return isLast ? "S" : "B";
+  return isLast ? "E" : "I";
 }
 
 /**

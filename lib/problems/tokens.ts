@@ -141,7 +141,8 @@ function withClasses(
 }
 
 /** What a label or a prediction is where no entity has exactly these words: one that overlaps, or none. */
-const [BORDER, NOTHING] = ["another border", "nothing"];
+const BORDER = "another border";
+const NOTHING = "nothing";
 
 /**
  * Entities beside those predicted with the same words, by type: one that has no
@@ -157,25 +158,37 @@ function outcomesOf(
   const typeOf = ({ type }: Entity) => names.indexOf(type);
   /** The type of the counterpart of an entity, by number. */
   const beside = ({ start, end }: Entity, all: readonly Entity[]) => {
-    const found = all.filter((it) => it.start < end && start < it.end);
-    const same = found.find((it) => it.start === start && it.end === end);
-    return same ? typeOf(same) : types.size + (found.length > 0 ? 0 : 1);
+    const overlapping = all.filter((it) => it.start < end && start < it.end);
+    const same = overlapping.find((it) => it.start === start && it.end === end);
+    if (same !== undefined) return typeOf(same);
+    // The names after the types.
+    return overlapping.length > 0 ? types.size : types.size + 1;
   };
-  const outcomes = labelled.flatMap((own, example) => {
-    const others = predicted[example]!;
-    return [
-      ...own.map((words) => (
-        { words, label: typeOf(words), prediction: beside(words, others) }
-      )),
-      ...others.map((words) => (
-        { words, label: beside(words, own), prediction: typeOf(words) }
-      )).filter(({ label }) => label >= types.size),
-    ].map((it) => ({
-      ...it,
-      example,
-      probability: probability(example, it.words),
-    }));
-  });
+  const outcomes: Outcomes["outcomes"][number][] = [];
+  for (const [example, entities] of labelled.entries()) {
+    const predictions = predicted[example]!;
+    for (const words of entities) {
+      outcomes.push({
+        words,
+        label: typeOf(words),
+        prediction: beside(words, predictions),
+        example,
+        probability: probability(example, words),
+      });
+    }
+    for (const words of predictions) {
+      const label = beside(words, entities);
+      // Of one with the same words, the label has its outcome already.
+      if (label < types.size) continue;
+      outcomes.push({
+        words,
+        label,
+        prediction: typeOf(words),
+        example,
+        probability: probability(example, words),
+      });
+    }
+  }
   return { names, classes: types.size, outcomes };
 }
 

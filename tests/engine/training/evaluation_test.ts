@@ -12,7 +12,7 @@ import {
   evaluationFlops,
 } from "../../../lib/engine/training/evaluation.ts";
 import { logitsAt, ranksAt } from "../logits.ts";
-import { assertSameBits } from "../reference.ts";
+import { assertClose, assertSameBits } from "../reference.ts";
 import { tinyClassifier, tinyExamples, withAdapters } from "../tiny_task.ts";
 
 Deno.test("evaluateRanks() gives the logits of its parts computed separately, bit for bit", async () => {
@@ -61,6 +61,27 @@ Deno.test("evaluateRanks() gives the logits of its parts computed separately, bi
       }
     }
   }
+});
+
+Deno.test("evaluateRanks() of examples of two sequences gives what the head gives for each, one after the other", async () => {
+  const { classifier, initial } = tinyClassifier();
+  const values = withAdapters(initial);
+  const single = tinyExamples(12);
+  const paired = {
+    ...single,
+    sequencesPerExample: 2,
+    index: single.index.slice(0, 6),
+    labels: single.labels.slice(0, 6),
+  };
+  const options = {
+    alpha: 16,
+    scaling: "rank",
+    ranks: [1, 8],
+    batchSize: 4,
+  } as const;
+  const ofPairs = await evaluateRanks(classifier, values, paired, options);
+  const ofSequences = await evaluateRanks(classifier, values, single, options);
+  assertClose(ofPairs, ofSequences, 1e-5, "outputs");
 });
 
 Deno.test("evaluateRanks() stops when it is interrupted while it computes", async () => {
