@@ -19,7 +19,7 @@ export interface RetryPolicy {
   readonly idleTimeout: number;
 }
 
-/** Gives up after about one minute if the hub refuses connections, and after about four minutes if it does not respond. */
+/** Gives up after about one minute if the hub has responded before and now fails; see {@linkcode UNREACHED_RETRIES}. */
 export const RETRY_POLICY: RetryPolicy = {
   retries: 6,
   pause: 1000,
@@ -34,6 +34,15 @@ export interface HubOptions {
   readonly log?: (line: string) => void;
   readonly signal?: AbortSignal | undefined;
 }
+
+/**
+ * Number of retries where the hub has never responded: without a network, or
+ * behind a firewall, more of them only delay the error.
+ */
+const UNREACHED_RETRIES = 1;
+
+/** Endpoints that have responded to this process. */
+const reached = new Set<string>();
 
 /** Maximum `Retry-After` to wait for, in milliseconds; a request with a longer one fails. */
 const MAX_PAUSE = 120_000;
@@ -67,6 +76,7 @@ export function hubFetch(
         const signals = [watch.signal, ...signal ? [signal] : []];
         const options = { ...init, signal: AbortSignal.any(signals) };
         const started = await fetch(input, options);
+        reached.add(endpoint);
         const response = kind === "answer"
           ? await receiveAll(started)
           : started;
@@ -96,9 +106,12 @@ export function hubFetch(
       }
       // The hub may ask for 0 seconds, or for a date in the past.
       const pause = Math.max(asked ?? 0, retry.pause * 2 ** attempt);
-      const isLast = attempt === retry.retries;
+      const retries = reached.has(endpoint)
+        ? retry.retries
+        : Math.min(retry.retries, UNREACHED_RETRIES);
+      const isLast = attempt === retries;
       if (isLast || asked !== undefined && asked > MAX_PAUSE) throw failure;
-      const next = `try ${attempt + 2} of ${retry.retries + 1}`;
+      const next = `try ${attempt + 2} of ${retries + 1}`;
       log?.(`${failure.problem}; ${next} in ${Math.ceil(pause / 1000)} s`);
       await delay(pause, { signal });
     }

@@ -231,3 +231,31 @@ Deno.test(
     assertEquals(broken, 2);
   }),
 );
+
+Deno.test("fetchFiles() tries once more, and not for a minute, where no hub has ever responded", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  listener.close();
+  const lines: string[] = [];
+  const settings = {
+    endpoint: `http://127.0.0.1:${port}`,
+    offline: false,
+    cache: Deno.makeTempDirSync(),
+  };
+  try {
+    await assertRemedied(
+      () =>
+        fetchFiles(request, {
+          settings,
+          retry: { ...hurried, retries: 6 },
+          log: (line) => lines.push(line),
+        }),
+      /^Cannot reach the hub at /,
+      /HF_ENDPOINT/,
+    );
+    assertEquals(lines.length, 1);
+    assert(lines[0]!.endsWith("; try 2 of 2 in 1 s"), lines[0]);
+  } finally {
+    Deno.removeSync(settings.cache, { recursive: true });
+  }
+});

@@ -163,11 +163,15 @@ export async function answerOf(
   const pathOf = (stage: GraphStage, ...file: string[]) =>
     join(visibleFolder(out, graph.pipeline, stage.id), ...file);
   const reports = ofKind("report", "report.json");
+  const exported = ofKind("peft", "classes.json");
+  // First the report by which the adapter to take was exported.
+  const [deciding] = exported[0]?.inputs.report ?? [];
+  const isDeciding = ({ id }: GraphStage) => id === deciding;
+  reports.sort((a, b) => Number(isDeciding(b)) - Number(isDeciding(a)));
   const found = reports.map((stage) =>
     readJson<Report>(pathOf(stage, "report.json"))
   );
   const comparisons = found.flatMap(({ comparisons }) => comparisons);
-  const exported = ofKind("peft", "classes.json");
   const trainings = ofKind("adapter", "training.json");
   const adapters = exported.length > 0 ? exported : trainings;
   if (reports.length + adapters.length === 0) return undefined;
@@ -193,7 +197,11 @@ export async function answerOf(
     readJson<ProblemFields>(pathOf(best, "classes.json"));
   return {
     type: "answer",
-    findings: findingsOf(comparisons),
+    findings: reports.flatMap((stage, i) => {
+      const findings = findingsOf(found[i]!.comparisons);
+      const isAside = deciding !== undefined && !isDeciding(stage);
+      return isAside ? findings.map((it) => ({ ...it, isAside })) : findings;
+    }),
     faults: [...new Set(found.flatMap(({ faults }) => faults ?? []))],
     reports: reports.map((stage) =>
       shortPath(pages.get(stage.id) ?? pathOf(stage))

@@ -48,6 +48,8 @@ export interface Answer {
     readonly reasons: readonly string[];
     /** Recommended rank; undefined if nothing was learnt. */
     readonly rank?: number;
+    /** True for a report that does not decide the rank of the exported adapter. */
+    readonly isAside?: boolean;
   }[];
   /** Faults of the data. */
   readonly faults: readonly string[];
@@ -295,7 +297,9 @@ function summaryLine(summary: Summary): string {
 /** The verdicts, then where the results are and how to use them. */
 function answerLines(answer: Answer): string[] {
   const { findings, adapters, reports, predict, python } = answer;
-  const isOne = findings.length === 1;
+  const answers = findings.filter(({ isAside }) => !isAside);
+  const asides = findings.filter(({ isAside }) => isAside);
+  const isOne = answers.length === 1;
   const rows = [
     ["adapter", listed(adapters, 1)],
     ["predict", predict],
@@ -304,7 +308,7 @@ function answerLines(answer: Answer): string[] {
     ...reports.map((path) => ["report", path]),
   ];
   return [
-    ...findings.flatMap(({ title, headline, reasons, rank }) => [
+    ...answers.flatMap(({ title, headline, reasons, rank }) => [
       "",
       ...wrap(`${printable(title)}: ${printable(headline)}`, WIDTH)
         .map(style.bold),
@@ -314,6 +318,12 @@ function answerLines(answer: Answer): string[] {
         ? []
         : [`  recommended rank: ${rank}`]),
     ]),
+    ...asides.length > 0 && isOne && answers[0]!.rank !== undefined
+      ? [`  The adapter has rank ${answers[0]!.rank}, by this report.`]
+      : [],
+    ...asides.flatMap(({ title, headline }) =>
+      wrap(`  Also, ${printable(title)}: ${printable(headline)}`, WIDTH)
+    ),
     ...answer.faults.flatMap((it) =>
       wrap(`  problem: ${printable(it)}`, WIDTH)
     ),

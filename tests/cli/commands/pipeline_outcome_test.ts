@@ -101,6 +101,29 @@ Deno.test("pipeline ends with the verdict, the adapter, the commands that use it
   assertEquals(second.lines.slice(1), answer);
 });
 
+Deno.test("pipeline with two reports answers by that of the exported adapter, and tells the other after it", async () => {
+  using test = new CliProject(`name: test
+stages:
+  by-text: { task: judge, with: { kind: recommended, reference: constant, rank: 8 } }
+  judge: { task: judge, with: { kind: recommended, reference: constant, rank: 3 } }
+  take: { task: pack, with: { seed: 0 }, inputs: { report: judge } }
+`);
+  test.write("tasks/judge.ts", JUDGE);
+  test.write("tasks/pack.ts", PACK);
+  const { lines, stderr, code } = await test.call("pipeline");
+  assertEquals(code, 0, stderr);
+  const start = lines.indexOf("SST-2: Rank 3 of DyLoRA is enough.");
+  assertEquals(lines.slice(start + 1, start + 5), [
+    "  It scores 82.9 [80.6, 85.2].",
+    "  LoRA scores more.",
+    "  The adapter has rank 3, by this report.",
+    "  Also, SST-2: Rank 8 of DyLoRA is enough.",
+  ]);
+  const reports = lines.filter((it) => it.startsWith("report"));
+  assertMatch(reports[0]!, /judge\.html$/);
+  assertMatch(reports[1]!, /by-text\.html$/);
+});
+
 Deno.test("pipeline names the folders of an exported adapter and its model, which need no parameters of the run", async () => {
   using test = new CliProject(`name: test
 params: { columns: 1 }
