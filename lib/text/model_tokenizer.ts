@@ -275,8 +275,8 @@ export class ModelTokenizer {
     if (other !== undefined) {
       throw new RangeError(
         `Example ${other.index} has ${
-          1 + (other.others?.length ?? 0)
-        } texts of their own, but the first one has ${sequencesPerExample}`,
+          other.others?.length ?? 0
+        } further texts, but the first one has ${sequencesPerExample - 1}`,
       );
     }
     const places = encodings.flatMap((
