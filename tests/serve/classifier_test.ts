@@ -63,11 +63,17 @@ for (const name of tinyEncoders) {
 Deno.test("load() gives each rank its own head, as the engine does", () =>
   withFolder(async (folder) => {
     const model = fixture("tiny-roberta");
-    const last = "base_model.model.classifier.out_proj.weight";
+    const last = "base_model.model.classifier.out_proj";
     const headOf = (rank: number, tensors: AdapterTensors) => {
-      const { shape, values } = tensors[last]!;
-      const changed = (values as Float32Array).map((it, i) => it + i % rank);
-      return { [last]: { shape, values: changed } };
+      const weight = tensors[`${last}.weight`]!;
+      const values = weight.values as Float32Array;
+      return {
+        [`${last}.weight`]: {
+          shape: weight.shape,
+          values: values.map((it, i) => it + i % rank),
+        },
+        [`${last}.bias`]: tensors[`${last}.bias`]!,
+      };
     };
     const { output, tensors } = await served(folder, model, LABELS, {
       heads: (tensors) =>
