@@ -248,12 +248,11 @@ Deno.test("the examples of commands that read a stage name a single one", async 
     for (const [line] of examples) {
       if (line.startsWith("-")) continue;
       // With --in, --out is the table to write, which --to names as well.
-      const [words] = line.replaceAll('"', "").replace("--out", "--to")
-        .split(" <");
-      const { stderr } = await callHere(
-        ...[name, ...words!.split(" "), "--out", own],
-      );
-      assertMatch(stderr, /^Stage ".*" has no result yet:\n/, line);
+      const [command] = line.replace("--out", "--to").split(" <");
+      const words = command!.match(/"[^"]*"|\S+/g)!
+        .map((it) => it.replaceAll('"', ""));
+      const { stderr } = await callHere(name, ...words, "--out", own);
+      assertMatch(stderr, /^Stage ".*" has no result yet:\n/m, line);
       checked++;
     }
   }

@@ -37,7 +37,7 @@ export default {
   }),
   inputs: { from: { kind: "text", many: true, optional: true } },
   output: { kind: "text", files: ["out.txt"] },
-  permissions: { read: () => [new URL("../go", import.meta.url).pathname] },
+  permissions: { read: () => [decodeURIComponent(new URL("../go", import.meta.url).pathname)] },
   async run(stage) {
     const { text, fail, empty, seconds, waits } = stage.params;
     stage.log("makes " + text);

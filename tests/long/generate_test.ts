@@ -69,8 +69,9 @@ Deno.test("generate writes texts at several ranks, scores them, a report has int
       });
     const { output: report } = await reportOf(artifact(scores), artifact(data));
     const markdown = await Deno.readTextFile(join(report, "report.md"));
-    for (const metric of ["bleu", "rouge\\_l", "nist"]) {
-      const [, table] = markdown.split(`**${metric}**, one seed:`);
+    for (const metric of ["BLEU", "ROUGE-L", "NIST"]) {
+      const heading = new RegExp(`\\*\\*${metric}(?:, %)?\\*\\*, one seed:`);
+      const [, table] = markdown.split(heading);
       assertMatch(table!, /^[^*]*\| 4 \| [\d.]+ \[[\d.]+, [\d.]+\] \|/);
     }
     assertStringIncludes(

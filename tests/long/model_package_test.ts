@@ -1,6 +1,6 @@
 import { assertEquals, assertIsError, assertRejects } from "@std/assert";
 import { fetchPackage } from "../../lib/hub/model_package.ts";
-import { makeWheel } from "../pypi/make_wheel.ts";
+import { findLinks, makeWheel } from "../pypi/make_wheel.ts";
 import { withFolder } from "../tasks/run_task.ts";
 import { withEnvironment } from "../tasks/with_environment.ts";
 
@@ -28,7 +28,7 @@ async function fetch(
   const target = await Deno.makeTempDir({ dir: folder });
   const request = { name: "some-model", version: "1.2" };
   return await withEnvironment(
-    { PIP_NO_INDEX: "1", PIP_FIND_LINKS: index },
+    { PIP_NO_INDEX: "1", PIP_FIND_LINKS: findLinks(index) },
     () =>
       fetchPackage(
         { ...request, sha256: sha256 ?? wheel.sha256 },

@@ -4,6 +4,7 @@ import {
   assertInstanceOf,
   assertMatch,
 } from "@std/assert";
+import { pathToFileURL } from "node:url";
 import { PipelineError } from "../../lib/pipeline/faults.ts";
 import { faultsOf, load, withTasks } from "./fake_tasks.ts";
 
@@ -388,6 +389,10 @@ for (const [what, text, expected] of cases) {
   Deno.test(`expandPipeline() refuses ${what}`, () =>
     withTasks(async (tasks) => {
       const faults = await faultsOf(tasks, text);
-      assertEquals(faults.map((it) => it.replace(tasks, "TASKS")), expected);
+      const { pathname } = pathToFileURL(tasks);
+      assertEquals(
+        faults.map((it) => it.replace(pathname, "TASKS")),
+        expected,
+      );
     }));
 }

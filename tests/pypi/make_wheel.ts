@@ -1,11 +1,17 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import {
   TextReader,
   Uint8ArrayReader,
   Uint8ArrayWriter,
   ZipWriter,
 } from "@zip.js/zip.js";
+
+/** A folder of wheels for pip's variable `PIP_FIND_LINKS`, which separates values by spaces. */
+export function findLinks(folder: string): string {
+  return pathToFileURL(folder).href;
+}
 
 /** Writes a wheel that pip accepts, with these files. */
 export async function makeWheel(

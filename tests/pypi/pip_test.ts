@@ -18,7 +18,7 @@ import {
 } from "../../lib/pypi/pip.ts";
 import { fakePython, pipWith } from "./fake_python.ts";
 import { withEnvironment } from "../tasks/with_environment.ts";
-import { makeWheel } from "./make_wheel.ts";
+import { findLinks, makeWheel } from "./make_wheel.ts";
 
 const posix = { ignore: Deno.build.os === "windows" };
 
@@ -114,7 +114,7 @@ Deno.test(
     const { sha256 } = await makeWheel(folder, FILE, { "thing/a.txt": "a" });
     const pip = await pipWith(`${folder}/bin`, {
       PIP_NO_INDEX: "1",
-      PIP_FIND_LINKS: folder,
+      PIP_FIND_LINKS: findLinks(folder),
     });
 
     await Deno.mkdir(`${folder}/to`);
@@ -139,8 +139,10 @@ Deno.test(
   "downloadWheel() finds relative paths of the user's variables from the project",
   posix,
   async () => {
-    const folder = await Deno.makeTempDir();
     const project = join(import.meta.dirname!, "../..");
+    await Deno.mkdir(`${project}/out`, { recursive: true });
+    // Below the project, so that the relative path has no space, at which pip splits it.
+    const folder = await Deno.makeTempDir({ dir: `${project}/out` });
     await Deno.mkdir(`${folder}/wheels`);
     await makeWheel(`${folder}/wheels`, FILE, { "thing/a.txt": "a" });
     await Deno.writeTextFile(

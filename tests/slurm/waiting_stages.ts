@@ -85,7 +85,7 @@ export function waiter(project: TestProject): Record<string, StageOptions> {
      }`,
     {
       rest:
-        'permissions: { read: () => [new URL("../go", import.meta.url).pathname] },',
+        'permissions: { read: () => [decodeURIComponent(new URL("../go", import.meta.url).pathname)] },',
     },
   );
   return { wait: { task: "wait", params: { go: project.path("go") } } };

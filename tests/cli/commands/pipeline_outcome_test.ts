@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { shellWord } from "../../../lib/files/shell_word.ts";
 import { CliProject } from "../project.ts";
 
 const PIPELINE = `name: test
@@ -79,10 +80,10 @@ Deno.test("pipeline ends with the verdict, the adapter, the commands that use it
     "",
     `adapter  ${out}/test/take@seed=0 and 1 more`,
     `predict  deno task predict ${
-      test.path("test.yaml")
-    } take@seed=0 -S rank=2 --tasks ${
-      test.path("tasks")
-    } --out ${out} "your text"`,
+      shellWord(test.path("test.yaml"))
+    } take@seed=0 -S rank=2 --tasks ${shellWord(test.path("tasks"))} --out ${
+      shellWord(out)
+    } "your text"`,
     "python   from peft import AutoPeftModelForSequenceClassification",
     "         from transformers import AutoTokenizer",
     `         folder = "${out}/test/take@seed=0"`,
@@ -140,10 +141,13 @@ stages:
     "columns=2",
   );
   assertEquals(code, 0, stderr);
-  const [out, tasks] = [test.path("out/test"), test.path("tasks")];
+  const out = test.path("out/test");
+  const adapter = shellWord(`${out}/take`);
+  const base = shellWord(`${out}/base`);
+  const tasks = shellWord(test.path("tasks"));
   assertEquals(lines.slice(-12), [
     `adapter  ${out}/take`,
-    `predict  deno task predict --adapter ${out}/take --model ${out}/base --tasks ${tasks} "your text"`,
+    `predict  deno task predict --adapter ${adapter} --model ${base} --tasks ${tasks} "your text"`,
     "python   from peft import PeftModel",
     "         from transformers import AutoModelForSequenceClassification, AutoTokenizer",
     `         folder = "${out}/take"`,
@@ -187,9 +191,12 @@ export default {
     );
     const { lines, stderr } = await test.call("pipeline");
     const found = lines.filter((line) => /^try /.test(line));
-    const options = `--tasks ${test.path("tasks")} --out ${test.path("out")}`;
-    const own = `deno task try ${test.path("test.yaml")} second`;
-    const expected = kind === "lora" ? [`try      ${own} ${options}`] : [];
+    const tasks = shellWord(test.path("tasks"));
+    const out = shellWord(test.path("out"));
+    const file = shellWord(test.path("test.yaml"));
+    const command =
+      `deno task try ${file} second --tasks ${tasks} --out ${out}`;
+    const expected = kind === "lora" ? [`try      ${command}`] : [];
     assertEquals(found, expected, stderr);
   }
 });

@@ -207,7 +207,7 @@ export default {
   params: z.object({ go: z.string() }),
   inputs: {},
   output: { kind: "text", files: ["out.txt"] },
-  permissions: { read: () => [new URL("..", import.meta.url).pathname] },
+  permissions: { read: () => [decodeURIComponent(new URL("..", import.meta.url).pathname)] },
   async run(stage) {
     const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
     stage.log("begun");

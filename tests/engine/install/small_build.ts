@@ -4,7 +4,7 @@ import type {
   PinnedWheel,
 } from "../../../lib/engine/install/builds.ts";
 import { fakePython, pipWith } from "../../pypi/fake_python.ts";
-import { makeWheel } from "../../pypi/make_wheel.ts";
+import { findLinks, makeWheel } from "../../pypi/make_wheel.ts";
 
 const TENSORFLOW = "tensorflow-2.21.0-cp311-cp311-manylinux_2_27_x86_64.whl";
 const CUBLAS =
@@ -73,11 +73,11 @@ export async function smallBuild(
   };
   const pip = await pipWith(join(folder, "bin"), {
     PIP_NO_INDEX: "1",
-    PIP_FIND_LINKS: wheels,
+    PIP_FIND_LINKS: findLinks(wheels),
   });
   // Called with: -m pip download --requirement FILE --dest FOLDER ...
   const copying = `name=$(sed 's/==.*//' "$5" | tr - _)
-mkdir "$7" && cp ${wheels}/$name-*.whl "$7"`;
+mkdir "$7" && cp "${wheels}"/$name-*.whl "$7"`;
   const copier = await fakePython(join(folder, "copier"), copying);
   return { build, pip, copier };
 }
