@@ -63,8 +63,10 @@ const NAMED: readonly (readonly [string, string])[] = [
 async function runExamples(): Promise<void> {
   const here = join(out, "examples");
   Deno.mkdirSync(join(here, "my"), { recursive: true });
-  const rows = ["great fun !,dull,yes", "not bad,not good,no"];
-  const table = ["sentence,answer,good", ...Array(20).fill(rows).flat()];
+  const table = ["sentence,answer,good"];
+  for (let i = 0; i < 20; i++) {
+    table.push(`great fun ${i} !,dull ${i},yes`, `not bad ${i},not good,no`);
+  }
   for (const name of ["reviews.csv", "new.csv"]) {
     Deno.writeTextFileSync(
       join(here, name),
@@ -200,10 +202,13 @@ Deno.test("README's smoke pipeline prints the report, then has nothing to do, an
           ["my-model", join(out, "my-model")],
           ["my-ranks", join(out, "my-ranks")],
           ["FOLDER", join(out, "resized")],
+          ["new.csv", join(out, "new.csv")],
+          ["predicted.csv", join(out, "predicted.csv")],
         ],
       ).join("\0")
     ),
   );
+  await Deno.writeTextFile(join(out, "new.csv"), "sentence\na fine film\n");
   const lora = join(out, "my-lora");
   await Deno.mkdir(lora);
   for (const file of PEFT_FILES) {

@@ -81,7 +81,7 @@ const PANEL = `${CURVE}.querySelector(".ranks [aria-live]").innerText`;
 const COPY =
   `${CURVE}.querySelector(".ranks [aria-live] > :not([hidden]) .command button")`;
 
-/** The ratio of contrast of the text to its ground (WCAG 2.2, 1.4.3). */
+/** The ratio of contrast of the text to its ground (WCAG 2.2, 1.4.3); a tooltip has a ground of its own. */
 const CONTRAST = `(() => {
   const light = (text) => {
     const [r, g, b] = text.match(/[\\d.]+/g).slice(0, 3).map((it) => {
@@ -91,7 +91,7 @@ const CONTRAST = `(() => {
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const ground = light(getComputedStyle(document.body).backgroundColor);
-  const ratios = [...document.querySelectorAll("p, td, a, figcaption, .chart text")].map((it) => {
+  const ratios = [...document.querySelectorAll("p, td, a, figcaption, .chart text")].filter((it) => !it.closest("#vg-tooltip-element")).map((it) => {
     const { color, fill } = getComputedStyle(it);
     const ink = light(it.tagName === "text" ? fill : color);
     return (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05);

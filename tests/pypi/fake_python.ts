@@ -23,6 +23,6 @@ export async function pipWith(
   const lines = Object.entries(settings).map(([name, value]) =>
     `export ${name}='${value}'`
   );
-  const script = [...lines, `exec ${python} "$@"`].join("\n");
+  const script = [...lines, `exec "${python}" "$@"`].join("\n");
   return await fakePython(folder, script);
 }

@@ -196,7 +196,7 @@ test("installLibrary() installs once when two processes ask at the same time", a
   const cache = join(folder, "cache");
   const counted = await fakePython(
     `${folder}/counted`,
-    `echo run >> ${folder}/runs; sleep 1; exec ${pip} "$@"`,
+    `echo run >> "${folder}/runs"; sleep 1; exec "${pip}" "$@"`,
   );
   const results = await Promise.all(
     [1, 2].map(() => installProcess(build, cache, counted).output()),
@@ -216,7 +216,7 @@ test("installLibrary() removes what a killed installation left behind", async (f
   const cache = join(folder, "cache");
   const hanging = await fakePython(
     `${folder}/hanging`,
-    `echo $$ > ${folder}/pid; exec sleep 60`,
+    `echo $$ > "${folder}/pid"; exec sleep 60`,
   );
   const child = installProcess(build, cache, hanging).spawn();
   while (!list(folder).includes("pid")) {
