@@ -583,9 +583,11 @@ async function entryCode(
   });
   const [output] = Object.values(metafile.outputs);
   const from = JSON.stringify(path);
-  const contents = output!.exports.includes("default")
-    ? `export * from ${from}; export { default } from ${from};`
-    : `export * from ${from};`;
+  const names = output!.exports.map((name) => JSON.stringify(name));
+  // With names, since esbuild does not wait at "export *" for a module that has a top-level await.
+  const contents = names.length === 0
+    ? `export * from ${from};`
+    : `export * from ${from}; export { ${names.join(", ")} } from ${from};`;
   return { contents, resolveDir: dirname(path) };
 }
 

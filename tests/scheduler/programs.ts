@@ -391,6 +391,13 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
         LOG("(error as Error).name")
       } }`,
   },
+  "top-level await: of a package that a module imported later imports": {
+    files: {
+      "a.ts":
+        'import { compile } from "npm:vega-lite@6.5.0"; export const marks = compile({ mark: "bar", data: { values: [{ x: 1 }] }, encoding: { x: { field: "x", type: "quantitative" } } }).spec.marks?.length;',
+    },
+    task: 'const { marks } = await import("./a.ts"); console.log(marks);',
+  },
   "top-level await: of an import": {
     files: {
       "a.ts":
