@@ -32,6 +32,6 @@ Deno.test("logs asks for one stage that has run", async () => {
   assertEquals(early.code, 1);
   assertMatch(
     early.stderr,
-    /^Stage "start" has no result yet:\n {2}run: deno task pipeline \S*test.yaml start --tasks \S+ --out \S+$/m,
+    /^Stage "start" has no result yet:\n {2}run: deno task pipeline .*test\.yaml'? start --tasks .+ --out .+$/m,
   );
 });

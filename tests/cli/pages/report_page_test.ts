@@ -7,6 +7,7 @@ import {
 } from "@std/assert";
 import { renderPage } from "../../../lib/report/page.ts";
 import type { RunFacts } from "../../../lib/report/run_facts.ts";
+import { shellWord } from "../../../lib/files/shell_word.ts";
 import { CliProject } from "../project.ts";
 
 const PAGE = renderPage({
@@ -63,11 +64,11 @@ Deno.test("pipeline writes the page of a report with what made it, unless it had
   const facts = run();
   assertEquals([facts.pipeline, facts.exporting], [
     "test",
-    `deno task export ${project.path("test.yaml")}`,
+    `deno task export ${shellWord(project.path("test.yaml"))}`,
   ]);
   assertMatch(
     facts.header,
-    /<dd>deno task pipeline \S*test\.yaml .* -S 'text=it'\\''s \$&#38; &#60;\/script&#62;'<\/dd>/,
+    /<dd>deno task pipeline .*test\.yaml.* -S 'text=it'\\''s \$&#38; &#60;\/script&#62;'<\/dd>/,
   );
   assertEquals(facts.options.slice(0, 2), ["-S", "text=it's $& </script>"]);
   const [, minute] = /<dd>(\S+ \S+) UTC<\/dd>/.exec(facts.header)!;
@@ -96,7 +97,10 @@ Deno.test("pipeline writes the page of a report with what made it, unless it had
   await project.callWith(npx, "pipeline", ...setting);
   const again = run();
   const typed = `npx -y deno@${Deno.version.deno} task`;
-  assertEquals(again.exporting, `${typed} export ${project.path("test.yaml")}`);
+  assertEquals(
+    again.exporting,
+    `${typed} export ${shellWord(project.path("test.yaml"))}`,
+  );
   assertStringIncludes(again.header, `<dd>${typed} pipeline `);
   assertEquals(
     outcomes(again),
