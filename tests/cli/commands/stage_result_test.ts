@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
+import { shellWord } from "../../../lib/files/shell_word.ts";
 import { recommendedFor } from "../../../lib/cli/commands/stage_result.ts";
 import {
   REFERENCE_TRAINING,
@@ -168,7 +169,7 @@ Deno.test("predict takes the rank that the report on the adapter recommends, by 
   assertEquals(code, 1);
   assertMatch(
     stderr,
-    /^Stage "report" has no .*:\n {2}run: deno task pipeline \S+ report .*-S rank=4.*\n$/,
+    /^Stage "report" has no .*:\n {2}run: deno task pipeline .+ report .*-S rank=4.*\n$/,
   );
 });
 
@@ -217,10 +218,13 @@ Deno.test("logs prints the log of the run with the given parameters", async () =
 
 Deno.test("predict, logs and verify say which command runs a stage that has not run with these parameters", async () => {
   const given = ["-S", "rank=4", "-S", "data=it's new"];
+  const file = shellWord(project.path("test.yaml"));
+  const tasks = shellWord(project.path("tasks"));
+  const out = shellWord(project.path("out"));
   const command = [
-    `deno task pipeline ${project.path("test.yaml")} train`,
+    `deno task pipeline ${file} train`,
     `-S rank=4 -S 'data=it'\\''s new'`,
-    `--tasks ${project.path("tasks")} --out ${project.path("out")}`,
+    `--tasks ${tasks} --out ${out}`,
   ].join(" ");
   const expected = `Stage "train" has no up-to-date result (data: param text ` +
     `"first" -> "it's new"):\n  run: ${command}`;

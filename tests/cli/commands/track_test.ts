@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
+import { shellWord } from "../../../lib/files/shell_word.ts";
 import { listFiles } from "../../../lib/store/blobs.ts";
 import { filledStore } from "../../track/made_results.ts";
 import { PYTHON } from "../../track/tracking_server.ts";
@@ -18,7 +19,7 @@ Deno.test("track writes event files for the results of the cache, once", async (
   const folder = project.path("out/made/_tensorboard");
   assertEquals(first.lines, [
     `3 runs added to ${folder}`,
-    `Show it with "tensorboard --logdir ${folder}"`,
+    `Show it with "tensorboard --logdir ${shellWord(folder)}"`,
   ]);
   const files = listFiles(folder, "refuse");
   assertEquals(files.length, 3);
@@ -104,7 +105,7 @@ Deno.test("track says that a pipeline has not run yet", async () => {
   assertEquals(code, 1);
   assertMatch(
     stderr,
-    /^Pipeline "made" has no trainings or evaluations yet:\n {2}run: deno task pipeline \S+test.yaml --tasks \S+ --out \S+$/m,
+    /^Pipeline "made" has no trainings or evaluations yet:\n {2}run: deno task pipeline .+test\.yaml'? --tasks .+ --out .+$/m,
   );
 });
 
