@@ -7,7 +7,7 @@ if (Deno.args.length > 0) {
     `Usage: deno task ok
 
 Run the gate: ${STEPS.map((it) => `deno ${it}`).join(", ")}.
-It takes five minutes on two idle processors. "deno task test --help" lists
+It takes some seven minutes on two processors. "deno task test --help" lists
 the groups of tests, which run alone as well.`,
   );
   Deno.exit(help ? 0 : 2);

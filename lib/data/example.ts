@@ -51,11 +51,17 @@ export interface EncodedExamples {
   readonly types: Uint8Array;
   /** Sequence s is `ids[offsets[s]..offsets[s + 1])`, `[sequences + 1]`. */
   readonly offsets: Int32Array;
-  /** Sequences of each example, 1 by default: example i has those from `i * sequencesPerExample` up to, and without, `(i + 1) * sequencesPerExample`. */
+  /**
+   * Sequences of each example, 1 by default; those of one example follow each
+   * other.
+   */
   readonly sequencesPerExample?: number;
   /** Number of each example in its source, `[examples]`. */
   readonly index: Int32Array;
-  /** Targets, `[units, width]`, flat: class numbers, scores, marks of classes, or ids of tokens to write; absent from a test set. */
+  /**
+   * Targets, `[units, width]`, flat: class numbers, scores, marks of classes,
+   * or ids of tokens to write; absent from a test set.
+   */
   readonly labels?: Float32Array;
   /** Numbers in the row of targets of a unit, 1 by default. */
   readonly width?: number;
@@ -85,7 +91,10 @@ export function unitCount(
   return (words?.tokens ?? index).length;
 }
 
-/** Where the units of an example are read: the number of each among all, and its token, the only one for an example as a whole. */
+/**
+ * Where the units of an example are read: the number of each among all, and its
+ * token, the only one for an example as a whole.
+ */
 export function readPlaces(
   { words }: { readonly words?: WordTokens | undefined },
   example: number,

@@ -234,11 +234,17 @@ function isId({ values, distinct, filled }: Column): boolean {
 export interface ColumnGuesses {
   readonly text: readonly string[];
   readonly label: readonly string[];
-  /** Parameters that name columns of texts to write, such as `prompt=prompt`; undefined if there are none, or labels. */
+  /**
+   * Parameters that name columns of texts to write, such as `prompt=prompt`;
+   * undefined if there are none, or labels.
+   */
   readonly written: readonly string[] | undefined;
 }
 
-/** Columns that hold texts to write, unless another has labels, and what the pipeline e2e is told of them. */
+/**
+ * Columns that hold texts to write, unless another has labels, and what the
+ * pipeline e2e is told of them.
+ */
 const WRITTEN = [
   {
     columns: ["messages"],
@@ -250,7 +256,10 @@ const WRITTEN = [
   },
 ] as const;
 
-/** The parameters of texts to write for a table with these columns; undefined if it has none, or has labels. */
+/**
+ * The parameters of texts to write for a table with these columns; undefined if
+ * it has none, or has labels.
+ */
 export function writtenIn(
   columns: readonly string[],
 ): (typeof WRITTEN)[number] | undefined {

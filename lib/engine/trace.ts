@@ -112,7 +112,10 @@ interface Made<Outputs> {
   readonly results: Outputs;
 }
 
-/** In a graph, `Identity` with a control dependency on another tensor: what uses `x` starts no earlier, which bounds memory. */
+/**
+ * In a graph, `Identity` with a control dependency on another tensor: what uses
+ * `x` starts no earlier, which bounds memory.
+ */
 export function waitFor<T extends tf.Tensor>(
   x: T,
   other: tf.Tensor | undefined,

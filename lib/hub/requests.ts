@@ -19,7 +19,10 @@ export interface RetryPolicy {
   readonly idleTimeout: number;
 }
 
-/** Gives up after about one minute if the hub has responded before and now fails; see {@linkcode UNREACHED_RETRIES}. */
+/**
+ * Gives up after about one minute if the hub has responded before and now
+ * fails; see {@linkcode UNREACHED_RETRIES}.
+ */
 export const RETRY_POLICY: RetryPolicy = {
   retries: 6,
   pause: 1000,

@@ -55,7 +55,10 @@ export const FIGURE = {
   config: CONFIG,
 } as const;
 
-/** Expression of Vega: the width of the place of a figure, which unlike `width` does not depend on its legend. */
+/**
+ * Expression of Vega: the width of the place of a figure, which unlike `width`
+ * does not depend on its legend.
+ */
 const CONTAINER =
   `(isFinite(containerSize()[0]) ? containerSize()[0] : ${FIGURE.width})`;
 

@@ -198,7 +198,10 @@ function pairsOf<T extends CurveOf>(sides: readonly T[]): Pair<T>[] {
   ];
 }
 
-/** A verdict that says what a head for each rank brings to its method, at the lowest and the recommended rank, if it was scored without as well. */
+/**
+ * A verdict that says what a head for each rank brings to its method, at the
+ * lowest and the recommended rank, if it was scored without as well.
+ */
 function withHeads(
   verdict: Verdict,
   sides: readonly CurveOf[],

@@ -64,7 +64,10 @@ function verdictText(
   return `${headline} ${statistics}`;
 }
 
-/** The two voices of a verdict: a headline after the title of its comparison, if there are several, and the statistics. */
+/**
+ * The two voices of a verdict: a headline after the title of its comparison, if
+ * there are several, and the statistics.
+ */
 export function verdictParts(
   comparison: Comparison,
   all: readonly Comparison[],

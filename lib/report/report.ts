@@ -258,7 +258,10 @@ export interface ScoreDifference {
 export interface Contrast extends RankContrast {
   /** Over the ranks that both have; null for fewer than two. */
   readonly areas: Readonly<Record<Axis, ScoreDifference>> | null;
-  /** Null unless the baseline is a sweep over ranks within the candidate's range, and both were trained by this pipeline. */
+  /**
+   * Null unless the baseline is a sweep over ranks within the candidate's
+   * range, and both were trained by this pipeline.
+   */
   readonly speedUp: SpeedUp | null;
   /** Null unless both have two ranks or more. */
   readonly recommended: RecommendedContrast | null;
@@ -277,7 +280,10 @@ export interface SpeedUp {
   readonly sweepFlops: number;
 }
 
-/** What a candidate at its recommended rank loses against a baseline at the one that its sweep recommends. */
+/**
+ * What a candidate at its recommended rank loses against a baseline at the one
+ * that its sweep recommends.
+ */
 export interface RecommendedContrast {
   /** Recommended rank of the candidate. */
   readonly candidate: number;
@@ -307,9 +313,15 @@ export interface Verdict {
   readonly best: VerdictCell;
   /** Largest acceptable loss of the recommended rank. */
   readonly margin: number;
-  /** By how much another rank of this method may be better, at the confidence of the comparison; null if there is no other. */
+  /**
+   * By how much another rank of this method may be better, at the confidence of
+   * the comparison; null if there is no other.
+   */
   readonly bound: number | null;
-  /** The adapter that is compared with knowing nothing, or with the head on the frozen encoder; null without either. */
+  /**
+   * The adapter that is compared with knowing nothing, or with the head on the
+   * frozen encoder; null without either.
+   */
   readonly reference: VerdictReference | null;
   /** The best of the other methods, against `best`; null if there is none. */
   readonly other: ComparedCell | null;

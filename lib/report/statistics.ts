@@ -224,7 +224,10 @@ export interface ScoreCurve {
   readonly redraw?: Redraw | undefined;
 }
 
-/** Draws further replicates of some ranks, `[ranks][count]`; the same ones when it is asked again. */
+/**
+ * Draws further replicates of some ranks, `[ranks][count]`; the same ones when
+ * it is asked again.
+ */
 export type Redraw = (
   ranks: readonly number[],
   count: number,

@@ -139,7 +139,10 @@ export function methodsOf(
   return { methods, constant };
 }
 
-/** The constant predictions with the highest score, the smallest on a tie; undefined if the problem has none. */
+/**
+ * The constant predictions with the highest score, the smallest on a tie;
+ * undefined if the problem has none.
+ */
 function constantPredictions(
   { labels, problem }: Result,
   scorer: Scorer,

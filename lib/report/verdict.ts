@@ -200,7 +200,10 @@ function kindOf({ allLearning, ownLearning, other, bound, margin }: {
   return "recommended";
 }
 
-/** An interval of scores as one of their metric, of which these may be negatives; also the inverse. */
+/**
+ * An interval of scores as one of their metric, of which these may be
+ * negatives; also the inverse.
+ */
 function signed([low, high]: Interval, sign: 1 | -1): Interval {
   return sign === 1 ? [low, high] : [-high, -low];
 }
@@ -249,7 +252,10 @@ function learningOf(
   };
 }
 
-/** Upper bound, at the confidence of the comparison, of what any other cell gains over one; null if there is no other. */
+/**
+ * Upper bound, at the confidence of the comparison, of what any other cell
+ * gains over one; null if there is no other.
+ */
 function largestGain(
   cells: readonly Cell[],
   recommended: Cell,

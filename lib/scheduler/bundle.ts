@@ -61,7 +61,10 @@ const NAMED = `(?:${CODE}|${COMMONJS}):(.+)\\.[cm]js`;
 /** Start of the name of a module that runs a task. */
 const ENTRY = "entry:";
 
-/** Names that only CommonJS has, and what they become in ES modules: names that nothing has. A bundle has them for its packages. */
+/**
+ * Names that only CommonJS has, and what they become in ES modules: names that
+ * nothing has. A bundle has them for its packages.
+ */
 const NOT_IN_MODULES = Object.fromEntries(
   ["require", "__filename", "__dirname"].map((it) => [it, `${it}_of_CommonJS`]),
 );
@@ -485,7 +488,10 @@ class Modules {
     return { contents: await withoutComments(code, file, this.maps) };
   }
 
-  /** The user's file for a file of a package, which the bundle then depends on; undefined if the package is not linked. */
+  /**
+   * The user's file for a file of a package, which the bundle then depends on;
+   * undefined if the package is not linked.
+   */
   #linkedFile(path: string): string | undefined {
     for (const [folder, link] of this.graph.linked) {
       if (!path.startsWith(`${folder}/`)) continue;

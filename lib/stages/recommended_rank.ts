@@ -9,7 +9,10 @@ import { methodName, provenanceOf } from "../engine/schedules/registry.ts";
 import type { Comparison, Report, ScoreSummary } from "../report/report.ts";
 import { variantText } from "../report/methods.ts";
 
-/** Selects one of the recommendations of a report: that of a split, if there are several, for an epoch of the adapter. */
+/**
+ * Selects one of the recommendations of a report: that of a split, if there are
+ * several, for an epoch of the adapter.
+ */
 interface RecommendationRequest {
   readonly epoch: Epoch;
   readonly split?: string | undefined;
@@ -22,8 +25,10 @@ export class NoRecommendationError extends Error {}
  * The rank that a report recommends for an adapter.
  *
  * @param folder An artifact of kind `report`
- * @returns With a sentence for the log if the report says that nothing was learnt, so that no rank is better than another
- * @throws {NoRecommendationError} If it recommends no rank, several, or the rank of another training.
+ * @returns With a sentence for the log if the report says that nothing was
+ * learnt, so that no rank is better than another
+ * @throws {NoRecommendationError} If it recommends no rank, several, or the
+ * rank of another training.
  */
 export async function recommendedRank(
   folder: string,

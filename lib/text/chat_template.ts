@@ -4,7 +4,10 @@ import type { Message } from "../data/example.ts";
 /** A text that no template has, and whose letters none changes. */
 const ANSWER = "417052968";
 
-/** Python's methods of texts that remove given characters, which the library of templates reads as white space. */
+/**
+ * Python's methods of texts that remove given characters, which the library of
+ * templates reads as white space.
+ */
 const STRIPS = {
   strip: stripping((some) => `^${some}|${some}$`),
   lstrip: stripping((some) => `^${some}`),
@@ -18,7 +21,10 @@ function stripping(patternOf: (some: string) => string) {
   };
 }
 
-/** The function of our date under a name that the library has not taken: its own gives the time of day, in the user's language. */
+/**
+ * The function of our date under a name that the library has not taken: its own
+ * gives the time of day, in the user's language.
+ */
 const DATE_FUNCTION = "strftime_of_date";
 
 /** A part of a parsed template. */
@@ -29,7 +35,10 @@ interface TemplateNode {
   callee?: { readonly object?: unknown; readonly property?: object };
 }
 
-/** A template that calls {@linkcode STRIPS} where it gives these methods characters, and {@linkcode DATE_FUNCTION}. */
+/**
+ * A template that calls {@linkcode STRIPS} where it gives these methods
+ * characters, and {@linkcode DATE_FUNCTION}.
+ */
 function adapted<Node extends object>(node: Node): Node {
   for (const it of Object.values(node)) if (Object(it) === it) adapted(it);
   const part: TemplateNode = node;
@@ -54,7 +63,10 @@ export interface AnswerFrame {
   readonly after: string;
 }
 
-/** The template by which a model's tokenizer makes a text of a conversation, as transformers renders it. */
+/**
+ * The template by which a model's tokenizer makes a text of a conversation, as
+ * transformers renders it.
+ */
 export class ChatTemplate {
   readonly #template: Template;
 

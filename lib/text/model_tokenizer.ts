@@ -321,7 +321,10 @@ export class ModelTokenizer {
     ];
   }
 
-  /** An example as a whole and its texts of their own, its windows, or its prompt with each text that may follow. */
+  /**
+   * An example as a whole and its texts of their own, its windows, or its
+   * prompt with each text that may follow.
+   */
   #encodingsOf(example: Example) {
     const { text, pair, words, label, completions } = example;
     const { targets = [label], others = [] } = example;

@@ -108,7 +108,10 @@ export async function readTokenizerFiles(
     specialTokens: Object.fromEntries(
       SPECIAL_TOKENS.map((name) => [name, config[name] ?? undefined]),
     ) as Readonly<Record<string, string | undefined>>,
-    /** The default template of conversations in Jinja, with its file; undefined if the model has none. */
+    /**
+     * The default template of conversations in Jinja, with its file; undefined
+     * if the model has none.
+     */
     chatTemplate: chatTemplateOf(folder, config),
     /** Fields of `tokenizer_config.json` by which transformers gives the same tokens and token types with the tokenizer alone in a folder. */
     neededConfig: {

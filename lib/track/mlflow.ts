@@ -1,7 +1,10 @@
 import * as z from "zod";
 import type { RecordedRun } from "./recorded_runs.ts";
 
-/** Failure of a request to a tracking server; the message has the problem and, on a second line, the remedy. */
+/**
+ * Failure of a request to a tracking server; the message has the problem and,
+ * on a second line, the remedy.
+ */
 export class TrackError extends Error {
   override readonly name = "TrackError";
 
@@ -175,7 +178,10 @@ export function mlflowServer(
   return serverAt(address);
 }
 
-/** The server at an address: the user and password in it become a header (RFC 7617), so that no message shows them. */
+/**
+ * The server at an address: the user and password in it become a header (RFC
+ * 7617), so that no message shows them.
+ */
 export function serverAt(address: URL): Pick<Server, "url" | "headers"> {
   const { username, password } = address;
   const user = [username, password].map(decodeURIComponent).join(":");

@@ -339,7 +339,10 @@ function writtenSummary(
   ];
 }
 
-/** Share that is held out, examples of a step, and steps that texts to write take at least to be learnt. */
+/**
+ * Share that is held out, examples of a step, and steps that texts to write
+ * take at least to be learnt.
+ */
 const HOLDOUT = 0.1;
 const BATCH = 16;
 const MIN_STEPS = 300;

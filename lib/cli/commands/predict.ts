@@ -277,7 +277,10 @@ async function mayWrite(
 /** Options of adapters that write texts. */
 const WRITING = ["beams", "max-tokens"];
 
-/** @throws {UsageError} If the texts, or options of them, are of another form than the adapter's data. */
+/**
+ * @throws {UsageError} If the texts, or options of them, are of another form
+ * than the adapter's data.
+ */
 function checkForm(
   { args, table }: Request,
   { columns, by }: Source,

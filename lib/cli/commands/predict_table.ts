@@ -172,7 +172,8 @@ interface RowScores {
  *
  * @param labels By row
  * @param metrics Metrics of the data, the main one first; undefined for the usual ones
- * @returns Undefined if no row has a label of the adapter, or what is predicted are no classes or numbers
+ * @returns Undefined if no row has a label of the adapter, or what is predicted
+ * are no classes or numbers
  */
 export function scoresOfRows(
   { problem, texts }: Pick<Classification, "problem" | "texts">,

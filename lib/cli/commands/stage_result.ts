@@ -35,8 +35,10 @@ export function adapterFolder(args: Arguments, used = ""): string | undefined {
  * pipeline of the first.
  *
  * @param kinds Kinds of artifacts that count as adapters.
- * @returns Without a second argument, the first stage that makes an adapter of which no other is made.
- * @throws {UsageError} If no stage makes an adapter, or several do that the second argument selects.
+ * @returns Without a second argument, the first stage that makes an adapter of
+ * which no other is made.
+ * @throws {UsageError} If no stage makes an adapter, or several do that the
+ * second argument selects.
  */
 export async function adapterStage(
   args: Arguments,

@@ -110,7 +110,10 @@ function inBlocks(inputs: BlockInputs): tf.Tensor4D {
 /** The axis of queries in query and context. */
 const QUERIES = 2;
 
-/** The inputs of both halves of a block, which is cut along an axis of sequences, heads or queries. */
+/**
+ * The inputs of both halves of a block, which is cut along an axis of
+ * sequences, heads or queries.
+ */
 function halved(
   inputs: BlockInputs,
   axis: number,

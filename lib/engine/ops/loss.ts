@@ -6,7 +6,10 @@ export interface Loss {
   /**
    * Weighted sum of the losses of some units.
    *
-   * @param outputs What the head gives for them, `[units * sequencesPerExample, outputs]`: of examples of several sequences, those of one example follow each other
+   * @param outputs What the head gives for them,
+   * `[units * sequencesPerExample, outputs]`: of examples of several sequences,
+   * those of one example follow
+   * each other
    * @param targets Float32, `[units, width]`, or flat if the width is 1
    * @param weights Weight of each unit, float32 `[units]`
    * @param classWeights Of the positive targets of each class, if {@linkcode weighted} says so
@@ -17,7 +20,10 @@ export interface Loss {
     weights: tf.Tensor,
     classWeights?: readonly number[],
   ) => tf.Scalar;
-  /** What a weight of a class is of: a unit of the class, in the weighted mean, or the class's positive targets. */
+  /**
+   * What a weight of a class is of: a unit of the class, in the weighted mean,
+   * or the class's positive targets.
+   */
   readonly weighted?: "units" | "positives";
   /**
    * True if the loss of an example depends on the others of its batch, as with

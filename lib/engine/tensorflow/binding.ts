@@ -196,7 +196,10 @@ export class TensorflowBinding {
     return this.#addAll(inputs);
   }
 
-  /** While tracing, `Identity` of a tensor with a control dependency on another: what uses it starts no earlier, which bounds memory. */
+  /**
+   * While tracing, `Identity` of a tensor with a control dependency on another:
+   * what uses it starts no earlier, which bounds memory.
+   */
   after(id: number, other: number): TensorMetadata {
     const trace = this.#trace!;
     const tensor = this.#symbol(trace, id);
@@ -279,7 +282,10 @@ export class TensorflowBinding {
     return outputs;
   }
 
-  /** Compiles a function by calling it on zeros inside another, where it is compiled in another way than alone. */
+  /**
+   * Compiles a function by calling it on zeros inside another, where it is
+   * compiled in another way than alone.
+   */
   #compile(part: GraphFunction): void {
     const graph = new Graph(this.library);
     const inputs = part.inputs.map((type) => graph.placeholder(type));

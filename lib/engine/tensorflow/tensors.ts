@@ -199,7 +199,10 @@ export type TensorValues =
   | BigInt64Array
   | Uint8Array[];
 
-/** A tensor's bytes as the typed array that tfjs expects: those of bfloat16 as float32, of int64 as such. */
+/**
+ * A tensor's bytes as the typed array that tfjs expects: those of bfloat16 as
+ * float32, of int64 as such.
+ */
 export function valuesOf(
   dtype: number,
   bytes: ArrayBuffer,

@@ -24,7 +24,10 @@ export interface Batch {
   readonly types: Int32Array;
   /** 1 for tokens and 0 for padding; undefined where nothing is padded. */
   readonly mask: Float32Array | undefined;
-  /** Targets, `[examples, width]`; zeros where the examples have none, as in a test set. Of words, `[examples, seq, width]`, with NaN for other tokens. */
+  /**
+   * Targets, `[examples, width]`; zeros where the examples have none, as in a
+   * test set. Of words, `[examples, seq, width]`, with NaN for other tokens.
+   */
   readonly labels: Float32Array;
   /** Numbers in a row of targets; 1 by default. */
   readonly width?: number;

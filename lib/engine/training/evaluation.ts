@@ -78,7 +78,9 @@ export function evaluator(
    *
    * @param values Flat parameters, `[size]`
    * @param served 1-based ranks; 0 without adapters
-   * @returns `[ranks, units, outputs]`, flat, in their own order; of features `[ranks, units, width]`; of an example of several sequences, what the head gives for one after the other
+   * @returns `[ranks, units, outputs]`, flat, in their own order; of features
+   * `[ranks, units, width]`; of an example of several sequences, what the head
+   * gives for one after the other
    */
   async function evaluate(
     values: Float32Array,

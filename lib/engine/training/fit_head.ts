@@ -16,7 +16,10 @@ export interface FittedExamples {
   readonly count: number;
   /** `[count, size]` */
   readonly features: Float32Array;
-  /** `[count, width]`: class numbers, scores or marks of classes; or what a teacher says, its probabilities, `[count, outputs]` */
+  /**
+   * `[count, width]`: class numbers, scores or marks of classes; or what a
+   * teacher says, its probabilities, `[count, outputs]`
+   */
   readonly targets: Float32Array;
   /** Of each example in the mean loss, `[count]` */
   readonly weights: Float32Array;

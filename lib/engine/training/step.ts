@@ -33,7 +33,11 @@ export interface StepOptions extends TraceOptions {
   readonly optimizer: AdamWOptions;
   /** False switches dropout off. */
   readonly dropout: boolean;
-  /** Weight of each class, as the loss takes it: of PyTorch's `CrossEntropyLoss(weight=)`, or `BCEWithLogitsLoss(pos_weight=)`; equal by default. */
+  /**
+   * Weight of each class, as the loss takes it: of PyTorch's
+   * `CrossEntropyLoss(weight=)`, or `BCEWithLogitsLoss(pos_weight=)`; equal by
+   * default.
+   */
   readonly classWeights?: readonly number[] | undefined;
 }
 
@@ -209,7 +213,10 @@ interface UpdateInputs {
 /** A batch's tensors, and the vectors of the step's rank. */
 interface BatchInputs
   extends BatchTensors, Pick<ModelRanks, "scale" | "gradientMask"> {
-  /** Targets of each example, or of each of its tokens, `[examples, width]` or `[examples, seq * width]` */
+  /**
+   * Targets of each example, or of each of its tokens, `[examples, width]` or
+   * `[examples, seq * width]`
+   */
   readonly labels: tf.Tensor2D;
   /** Weights of their losses, `[examples, 1 or seq]`; those of a step's batches add up to 1. */
   readonly weights: tf.Tensor2D;
