@@ -112,6 +112,42 @@ const functions = new Set(
   }),
 );
 
+/** Names with the file that a document gives for each: `run()` (`scheduler/scheduler.ts`). */
+function* placedNames(prose: string): Generator<[name: string, file: string]> {
+  const places = prose.matchAll(
+    /`(?:[A-Z]\w*\.)?(\w+)(?:\(\))?`\s+\(`([\w./-]+\.ts)`\)/g,
+  );
+  for (const [, name, file] of places) yield [name!, file!];
+}
+
+/** True if a module declares a function, value or type of this name, or a member. */
+function declares(code: string, name: string): boolean {
+  return new RegExp(
+    `\\b(?:function\\*?|const|class|interface|type) ${name}\\b|` +
+      `^  (?:async |static |get |\\*|readonly )*${name}(?:<.*>)?[(:?]`,
+    "m",
+  ).test(code);
+}
+
+Deno.test("declares() finds functions, values, types and members, but no calls", () => {
+  const code = [
+    "export async function load() {}",
+    "export class Store {",
+    "  async *results(",
+    "    options: Options,",
+    "  ) {",
+    "    visit(options);",
+    "  }",
+    "}",
+  ].join("\n");
+  for (const name of ["load", "Store", "results"]) {
+    assert(declares(code, name), name);
+  }
+  for (const name of ["visit", "lo", "Options"]) {
+    assert(!declares(code, name), name);
+  }
+});
+
 /** Anchors of the headings, as GitHub makes them. */
 function anchorsOf(text: string): string[] {
   return [...text.replace(/^```.*?^```/gms, "").matchAll(/^#+ (.*)$/gm)]
@@ -155,6 +191,14 @@ for (const path of documents()) {
     }
     for (const [, name] of prose.matchAll(/`(?:\w+\.)*(\w+)\(\)`/g)) {
       assert(functions.has(name!), `no function "${name}"`);
+    }
+    for (const [name, file] of placedNames(prose)) {
+      assert(
+        [...sources].some(([path, code]) =>
+          `/${path}`.endsWith(`/${file}`) && declares(code, name)
+        ),
+        `"${file}" declares no "${name}"`,
+      );
     }
   });
 
