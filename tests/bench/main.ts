@@ -18,6 +18,7 @@ import { command as serve } from "./serve/bench.ts";
 import { command as stage } from "./stage/bench.ts";
 import { command as step } from "./step/bench.ts";
 import { command as sweep } from "./sweep/bench.ts";
+import { command as table } from "./table/bench.ts";
 
 const commands: readonly Command[] = [
   bytes,
@@ -32,6 +33,7 @@ const commands: readonly Command[] = [
   stage,
   step,
   sweep,
+  table,
 ];
 
 const usage = [
