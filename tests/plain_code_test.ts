@@ -39,3 +39,30 @@ Deno.test("no object is packed by a spread of another one that is written there"
   );
   assertEquals(packed, []);
 });
+
+/** Folders whose comments are wrapped. */
+const WRAPPED = [
+  "fixtures",
+  "lib/benchmarks",
+  "lib/cli/pages",
+  "lib/onnx",
+  "lib/pypi",
+  "lib/report",
+  "lib/serve",
+  "lib/track",
+  "tasks",
+];
+
+Deno.test("comments are wrapped at 80 columns, but for URLs", () => {
+  const tooLong = WRAPPED.flatMap((folder) =>
+    listFiles(`${ROOT}${folder}`, "refuse").map((path) => `${folder}/${path}`)
+  ).filter((path) => path.endsWith(".ts")).flatMap((path) =>
+    Deno.readTextFileSync(`${ROOT}${path}`).split("\n").flatMap((line, i) =>
+      line.length > 80 && /^\s*(\/\*\*|\*|\/\/) /.test(line) &&
+        !line.includes("://")
+        ? [`${path}:${i + 1}`]
+        : []
+    )
+  );
+  assertEquals(tooLong, []);
+});

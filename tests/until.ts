@@ -1,4 +1,4 @@
-/** Milliseconds after which a test gives up, far more than a busy machine explains. */
+/** Milliseconds after which a test gives up; a busy machine needs far less. */
 const PATIENCE = 120_000;
 
 /** Waits until a condition holds. */

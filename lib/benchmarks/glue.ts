@@ -11,7 +11,10 @@ import { labelsOf } from "../problems/registry.ts";
 export interface GlueTask {
   /** Display name, and the name of GLUE's folder: `SST-2`. */
   readonly title: string;
-  /** Class names in the order of their numbers; null for a regression with scores from 0 to 5. */
+  /**
+   * Class names in the order of their numbers; null for a regression with
+   * scores from 0 to 5.
+   */
   readonly labels: readonly string[] | null;
   /** Metrics of the task, the main metric first. */
   readonly metrics: readonly string[];
@@ -151,7 +154,9 @@ export function taskTitle(name: string): string {
   return glueTask(name)?.title ?? name;
 }
 
-/** Names of splits, including MNLI's two halves and the names for both together. */
+/**
+ * Names of splits, including MNLI's two halves and the names for both together.
+ */
 export const SPLITS = [
   "train",
   "validation",
@@ -164,7 +169,10 @@ export const SPLITS = [
 
 export type SplitName = typeof SPLITS[number];
 
-/** Splits of a task that a name stands for: `validation` stands for both of MNLI's. */
+/**
+ * Splits of a task that a name stands for: `validation` stands for both of
+ * MNLI's.
+ */
 export function splitsNamed(
   task: GlueTask,
   name: SplitName,
@@ -179,8 +187,10 @@ export function splitsNamed(
  * file as GLUE publishes it. Examples of a test set have no labels, which GLUE
  * does not publish, and their numbers in the file.
  *
- * @returns The examples, and the number of lines skipped because they are broken in two
- * @throws {SyntaxError} With file and row, if the file is not valid for this task.
+ * @returns The examples, and the number of lines skipped because they are
+ * broken in two
+ * @throws {SyntaxError} With file and row, if the file is not valid for this
+ * task.
  */
 export async function readSplit(path: string, task: GlueTask, split: string) {
   const isTsv = extname(path) === ".tsv";

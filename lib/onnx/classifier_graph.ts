@@ -25,7 +25,8 @@ export interface ClassifierGraph extends Pick<WeightOptions, "read"> {
  * float32 `[batch, labels]`, of tokens `[batch, sequence, labels]`. Sequences
  * are padded on the right.
  *
- * @param path The file; weights of more than about 2 GB, or `maxInside` bytes, go to `PATH_data`
+ * @param path The file; weights of more than about 2 GB, or `maxInside` bytes,
+ * go to `PATH_data`
  */
 export function writeClassifierGraph(
   path: string,

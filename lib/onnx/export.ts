@@ -47,7 +47,10 @@ export interface WrittenModel extends OnnxModel {
   readonly usage: Usage;
 }
 
-/** Writes a classifier with an adapter merged into it, laid out for transformers.js. */
+/**
+ * Writes a classifier with an adapter merged into it, laid out for
+ * transformers.js.
+ */
 export async function writeMergedModel(
   output: string,
   source: Source,
@@ -63,7 +66,8 @@ export async function writeMergedModel(
     read: (name) => tensors[name]!.values as Float32Array,
   };
   writeClassifierGraph(path, { ...graph, precision: dtype });
-  // Without this, transformers.js takes 8 bits in browsers and float32 elsewhere.
+  // Without this, transformers.js takes 8 bits in browsers and float32
+  // elsewhere.
   await writeModelFiles(output, source, {
     "transformers.js_config": { dtype },
   });
@@ -82,7 +86,8 @@ export async function writeMergedModel(
  * it, for lib/serve.
  *
  * @param rank At which its use is shown
- * @param targetModules Modules with inputs for the factors of adapters; by default those of the adapter
+ * @param targetModules Modules with inputs for the factors of adapters; by
+ * default those of the adapter
  * @throws {RangeError} If the adapter is none of LoRA.
  * @throws {SyntaxError} If the adapter does not fit the model.
  */
@@ -159,7 +164,10 @@ export async function writeServedModel(
   };
 }
 
-/** Writes the configuration of a classifier, and its tokenizer with what its class in transformers changes, which other libraries do not know. */
+/**
+ * Writes the configuration of a classifier, and its tokenizer with what its
+ * class in transformers changes, which other libraries do not know.
+ */
 async function writeModelFiles(
   output: string,
   { folder, training }: Source,

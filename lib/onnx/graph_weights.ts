@@ -24,7 +24,9 @@ export interface WeightOptions {
   read(name: string, shape: readonly number[]): Float32Array;
 }
 
-/** Name of the input with the scale of each row of a module's factors, `[rank]`. */
+/**
+ * Name of the input with the scale of each row of a module's factors, `[rank]`.
+ */
 export function scaleInput(module: string): string {
   return `${PEFT_PREFIX}${module}.lora_scale`;
 }

@@ -11,7 +11,10 @@ export const TYPES = {
 
 export type ElementType = keyof typeof TYPES;
 
-/** An input or an output of a graph. A dimension with a name is known when the graph runs. */
+/**
+ * An input or an output of a graph. A dimension with a name is known when the
+ * graph runs.
+ */
 export interface Port {
   readonly name: string;
   readonly type: ElementType;
@@ -23,11 +26,16 @@ export interface Initializer {
   readonly name: string;
   readonly type: ElementType;
   readonly shape: readonly number[];
-  /** Its values, row-major and little-endian; called once, when they are written. */
+  /**
+   * Its values, row-major and little-endian; called once, when they are
+   * written.
+   */
   read(): ArrayBufferView;
 }
 
-/** Attributes of an operation: integers, and floats in a record of their own. */
+/**
+ * Attributes of an operation: integers, and floats in a record of their own.
+ */
 export interface Attributes {
   readonly [name: string]:
     | number
@@ -52,10 +60,16 @@ interface GraphContent {
   readonly initializers: readonly Initializer[];
 }
 
-/** Operations of ONNX 1.13: the oldest that has all that are used, so that most versions of onnxruntime run them; and its version of the format. */
+/**
+ * Operations of ONNX 1.13: the oldest that has all that are used, so that most
+ * versions of onnxruntime run them; and its version of the format.
+ */
 const [OPSET, IR_VERSION] = [18, 8];
 
-/** Bytes of a tensor that is always inside, as sizes are, which decide the shapes of others. */
+/**
+ * Bytes of a tensor that is always inside, as sizes are, which decide the
+ * shapes of others.
+ */
 const SMALL = 1024;
 
 /** A message of protobuf has less than 2 GiB; some of it is the graph. */
@@ -159,7 +173,10 @@ function portMessage({ name, type, shape }: Port): Message {
   return { 1: name, 2: { 1: { 1: TYPES[type].id, 2: { 1: dimensions } } } };
 }
 
-/** A message of protobuf by the numbers of its fields: integers, floats, strings, messages, and lists of these. */
+/**
+ * A message of protobuf by the numbers of its fields: integers, floats,
+ * strings, messages, and lists of these.
+ */
 interface Message {
   readonly [field: number]: Field | readonly Field[];
 }

@@ -17,10 +17,16 @@ import {
 import { floats, type Graph } from "./graph.ts";
 import { GraphWeights, type WeightOptions } from "./graph_weights.ts";
 
-/** An activation: a value of the graph, `[sequences, tokens, width]`, or heads, `[sequences, heads, tokens, depth]`. */
+/**
+ * An activation: a value of the graph, `[sequences, tokens, width]`, or heads,
+ * `[sequences, heads, tokens, depth]`.
+ */
 interface Value extends Narrowing<Value> {
   readonly name: string;
-  /** Which tokens of a sequence it has: all, or the one at a place, `[1 or sequences]`. */
+  /**
+   * Which tokens of a sequence it has: all, or the one at a place, `[1 or
+   * sequences]`.
+   */
   readonly tokens: "all" | { readonly at: string };
   /** Sizes, where it is split into heads. */
   readonly heads?: { readonly count: number; readonly depth: number };
@@ -155,12 +161,17 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
       : this.#unsqueezed(tokens.at, 1, 2);
   }
 
-  /** Distances of queries and keys, query minus key: `[1 or sequences, queries, tokens]` */
+  /**
+   * Distances of queries and keys, query minus key: `[1 or sequences, queries,
+   * tokens]`
+   */
   #distances(query: Pick<Value, "tokens">): string {
     return this.#op("Sub", this.#places(query), this.#range);
   }
 
-  /** An integer for each distance, query minus key, as {@linkcode #distances}. */
+  /**
+   * An integer for each distance, query minus key, as {@linkcode #distances}.
+   */
   #byDistance(
     of: (distance: number) => number,
     query: Pick<Value, "tokens">,
@@ -263,7 +274,8 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
     const last = this.tokens - 1;
     const row = this.#byDistance((it) => positions.rows[it + last]!, query);
     const swapped = (value: string) => this.#transpose(value, [0, 1, 3, 2]);
-    // Products with every position, of which each pair of tokens takes that of its distance.
+    // Products with every position, of which each pair of tokens takes that of
+    // its distance.
     const taken = (x: Value, positions: Value, rows: string) => {
       const products = this.#op("MatMul", x.name, swapped(positions.name));
       const start = this.#op("Shape", products, { start: 0, end: 3 });
@@ -322,7 +334,10 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
     return { name: joined, tokens: query.tokens };
   }
 
-  /** Keys or values for each head of the query, of which neighbours may share one. */
+  /**
+   * Keys or values for each head of the query, of which neighbours may share
+   * one.
+   */
   #ofEach({ name, heads }: Value, count: number): string {
     const { count: shared, depth } = heads!;
     if (shared === count) return name;
@@ -335,7 +350,10 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
     return this.#op("Reshape", repeated, shape);
   }
 
-  /** Which keys a query does not attend to: `[sequences, 1, queries or 1, tokens]` */
+  /**
+   * Which keys a query does not attend to: `[sequences, 1, queries or 1,
+   * tokens]`
+   */
   #masked(
     query: Value,
     window: number | undefined,
@@ -412,7 +430,10 @@ export class OnnxPass extends WithHeads<Value> implements Pass<Value> {
     return { ...x, name: this.#op("Mul", product, this.#number(0.5)) };
   }
 
-  /** `sqrt(2 / pi) (x + 0.044715 x^3)`, the cube as products, which float16 has room for. */
+  /**
+   * `sqrt(2 / pi) (x + 0.044715 x^3)`, the cube as products, which float16 has
+   * room for.
+   */
   #inner(x: string): string {
     const square = this.#op("Mul", x, x);
     const cubic = this.#op("Mul", square, this.#number(0.044715));

@@ -1,6 +1,9 @@
 import type { Precision } from "./graph_weights.ts";
 
-/** What a model card says that was exported, and how it is used. In the code, `"FOLDER"` stands for the folder of the export. */
+/**
+ * What a model card says that was exported, and how it is used. In the code,
+ * `"FOLDER"` stands for the folder of the export.
+ */
 export interface Usage {
   /** Library, as the hub names it. */
   readonly library: string;
@@ -33,7 +36,10 @@ export function servedScript(rank: number, folder = "FOLDER"): string {
   ]);
 }
 
-/** An export for every rank, used at one of them, which may have a head of its own. */
+/**
+ * An export for every rank, used at one of them, which may have a head of its
+ * own.
+ */
 export function servedUse(
   dtype: Precision,
   rank: number,

@@ -38,7 +38,10 @@ export async function findPip(
   );
 }
 
-/** Files on PATH with the names of Python 3, in order of preference; none of them is run. */
+/**
+ * Files on PATH with the names of Python 3, in order of preference; none of
+ * them is run.
+ */
 export function findPythons(path: string): string[] {
   const folders = path.split(delimiter).filter((folder) => folder !== "");
   return ["python3", "python"]
@@ -79,7 +82,10 @@ export interface WheelRequest {
   readonly version: string;
   /** Expected SHA-256 of the file, in hexadecimal. */
   readonly sha256?: string;
-  /** Python, ABI and platforms of a wheel for others than pip's own: `cp311-cp311-manylinux_2_27_x86_64`. */
+  /**
+   * Python, ABI and platforms of a wheel for others than pip's own:
+   * `cp311-cp311-manylinux_2_27_x86_64`.
+   */
   readonly tag?: string;
 }
 
@@ -156,7 +162,10 @@ function targetOptions(tag: string): string[] {
   ];
 }
 
-/** Known failures of pip: a pattern of its output, the problem and the remedy. The first match wins. */
+/**
+ * Known failures of pip: a pattern of its output, the problem and the remedy.
+ * The first match wins.
+ */
 const PIP_FAILURES: readonly (readonly [RegExp, string, string])[] = [
   [
     /DO NOT MATCH THE HASHES|HashMismatch/,
@@ -185,7 +194,10 @@ const PIP_FAILURES: readonly (readonly [RegExp, string, string])[] = [
   ],
 ];
 
-/** Turns the output of a failed pip into an error: of a full disk, or with a remedy. */
+/**
+ * Turns the output of a failed pip into an error: of a full disk, or with a
+ * remedy.
+ */
 function explainPipFailure(output: string, wheel: string): Error {
   const cause = new Error(output.trimEnd().split("\n").slice(-8).join("\n"));
   if (/\[Errno (28|122)\]/.test(output)) {

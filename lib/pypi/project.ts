@@ -1,6 +1,8 @@
 import { join } from "node:path";
 
-/** Name of the variable with the path of the project, which only stages need. */
+/**
+ * Name of the variable with the path of the project, which only stages need.
+ */
 export const PROJECT_ENV = "DYLORA_PROJECT";
 
 /**

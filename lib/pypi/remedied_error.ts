@@ -1,6 +1,9 @@
 import { isFull, isWriteFault } from "../files/files.ts";
 
-/** A failure with what the user can do about it; the message has the problem and, on a second line, the remedy. */
+/**
+ * A failure with what the user can do about it; the message has the problem
+ * and, on a second line, the remedy.
+ */
 export class RemediedError extends Error {
   override readonly name = "RemediedError";
 

@@ -17,7 +17,10 @@ export interface UnpackedFile {
 
 /** Options of {@linkcode unpackWheel}. */
 interface UnpackOptions {
-  /** Selects files from the paths of all files inside the wheel; may throw a SyntaxError. */
+  /**
+   * Selects files from the paths of all files inside the wheel; may throw a
+   * SyntaxError.
+   */
   readonly select: (paths: readonly string[]) => readonly string[];
   /** Called with the number of bytes written so far. */
   readonly onBytes?: (bytes: number) => void;

@@ -1,14 +1,20 @@
-/** Name of the parameter that has the methods picked in the legend. */
+/** Vega parameter that holds the methods picked in the legend. */
 const SHOWN = "shown";
 
-/** Parameter by which a click in the legend shows one method, and with the shift key several. */
+/**
+ * Parameter by which a click in the legend shows one method, and with the shift
+ * key several.
+ */
 export const LEGEND_CHOICE = {
   name: SHOWN,
   select: { type: "point" as const, fields: ["method"] },
   bind: "legend" as const,
 };
 
-/** Palette of Okabe and Ito (2008), safe for colour-blind readers, with the colour of the text as its black; further methods reuse it with other dashes. */
+/**
+ * Palette of Okabe and Ito (2008), safe for colour-blind readers, with the
+ * colour of the text as its black; further methods reuse it with other dashes.
+ */
 const COLOURS = [
   "#0072b2",
   "#d55e00",
@@ -23,7 +29,10 @@ const DASHES = [[1, 0], [6, 3], [2, 2]];
 
 const SHAPES = ["circle", "square", "triangle-up", "diamond", "cross"];
 
-/** Configuration of all figures. On a page, `currentColor` is the colour of its text. */
+/**
+ * Configuration of all figures. On a page, `currentColor` is the colour of its
+ * text.
+ */
 const CONFIG = {
   background: "white",
   font: "system-ui, sans-serif",
@@ -49,15 +58,15 @@ const CONFIG = {
 
 /** What the specifications of all figures have in common. */
 export const FIGURE = {
-  /** Of a drawn figure with its axes, in pixels. */
+  /** Width of a drawn figure with its axes, in pixels. */
   width: 640,
   autosize: { type: "fit-x", contains: "padding" },
   config: CONFIG,
 } as const;
 
 /**
- * Expression of Vega: the width of the place of a figure, which unlike `width`
- * does not depend on its legend.
+ * Vega expression for the width of a figure's container. Unlike `width`, it
+ * does not depend on the legend.
  */
 const CONTAINER =
   `(isFinite(containerSize()[0]) ? containerSize()[0] : ${FIGURE.width})`;
@@ -92,7 +101,7 @@ export function keysOf(titles: readonly string[]) {
   };
 }
 
-/** Opacity of a method: that of those that the reader did not pick is small. */
+/** Opacity of a method: small unless the reader picked it. */
 export const FADED = {
   condition: { param: SHOWN, value: 1 },
   value: 0.12,

@@ -40,7 +40,8 @@ import { type Side, verdictOf } from "./verdict.ts";
  * Compares scores and costs of trainings on the same task, split and epoch, and
  * averages the comparisons over tasks.
  *
- * @throws {Error} If results that are compared cover different examples or metrics.
+ * @throws {Error} If results that are compared cover different examples or
+ * metrics.
  */
 export function compare(
   results: readonly Result[],
@@ -122,7 +123,10 @@ function compareOne(
   };
 }
 
-/** The paired bootstrap needs the same examples everywhere, and a comparison the same metrics. */
+/**
+ * Checks that all results cover the same examples, which the paired bootstrap
+ * requires, and have the same metrics.
+ */
 function checkComparable(
   results: readonly Result[],
   metrics: readonly string[],
@@ -144,7 +148,10 @@ function checkComparable(
   }
 }
 
-/** Scores of always predicting the most frequent class, the smallest on a tie; null without classes. */
+/**
+ * Scores of always predicting the most frequent class, the smallest on a tie;
+ * null without classes.
+ */
 function majorityOf(
   { labels, problem }: Result,
   metrics: readonly string[],
@@ -160,7 +167,9 @@ function majorityOf(
   );
 }
 
-/** A method that is compared with others, of one task or of a mean over tasks. */
+/**
+ * A method that is compared with others, of one task or of a mean over tasks.
+ */
 interface CurveOf {
   readonly curve: ScoreCurve;
   readonly summary: Omit<MeanSummary, "ranks">;
@@ -169,10 +178,11 @@ interface CurveOf {
 type Pair<T> = readonly [candidate: T, baseline: T];
 
 /**
- * Each candidate with each LoRA trained at every rank; what trained several
- * ranks with each LoRA reduced by SVD, which also serves them after one
- * training; and what has fitted heads with the same with the trained one. Only
- * where the variants do not contradict each other.
+ * Pairs of methods to compare: each candidate with each LoRA trained at every
+ * rank; each training of several ranks with each LoRA reduced by SVD, which
+ * also serves them after one training; each method with fitted heads with the
+ * same method and its trained head. Pairs whose variants contradict each other
+ * are left out.
  */
 function pairsOf<T extends CurveOf>(sides: readonly T[]): Pair<T>[] {
   const candidates = sides.filter((it) => it.summary.role === "candidate");
@@ -199,8 +209,8 @@ function pairsOf<T extends CurveOf>(sides: readonly T[]): Pair<T>[] {
 }
 
 /**
- * A verdict that says what a head for each rank brings to its method, at the
- * lowest and the recommended rank, if it was scored without as well.
+ * Adds to a verdict what a head for each rank gains, at the lowest and the
+ * recommended rank, if the method was scored without such heads too.
  */
 function withHeads(
   verdict: Verdict,
@@ -245,7 +255,10 @@ function consistentPairs<T extends CurveOf>(
   );
 }
 
-/** The metric of a candidate minus that of a baseline, at the ranks that both have, and in the areas over these if there are several. */
+/**
+ * The metric of a candidate minus that of a baseline, at the ranks that both
+ * have, and in the areas over these if there are several.
+ */
 function differenceOf<T extends CurveOf>(
   sides: readonly T[],
   [candidate, baseline]: Pair<T>,
@@ -300,7 +313,11 @@ function speedUp(
   };
 }
 
-/** The ranks recommended for a candidate and by a baseline's sweep over its range, and what the first loses; null if either has fewer than two such ranks, or an undefined score. */
+/**
+ * The ranks recommended for a candidate and by a baseline's sweep over its
+ * range, and the loss of the candidate; null if either has fewer than two such
+ * ranks, or an undefined score.
+ */
 function bothRecommended(
   candidate: ScoreCurve,
   baseline: ScoreCurve,

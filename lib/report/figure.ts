@@ -67,7 +67,10 @@ const SPECIFICATIONS = {
   loss: lossChart,
 } as const;
 
-/** Share of the distance of two ranks over which the points of methods are spread. */
+/**
+ * Share of the distance of two ranks over which the points of methods are
+ * spread.
+ */
 const SPREAD = 0.5;
 
 /**
@@ -212,7 +215,10 @@ function barsOf({ methods, contrasts }: Curves) {
   );
 }
 
-/** One bar per method for training and one for evaluation, with a segment per training, each below its title. */
+/**
+ * One bar per method for training and one for evaluation, with a segment per
+ * training, each below its title.
+ */
 function barChart(curves: Curves): TopLevelSpec {
   const bars = barsOf(curves);
   const rows = [...Map.groupBy(bars, ({ row }) => row).values()];
@@ -225,7 +231,8 @@ function barChart(curves: Curves): TopLevelSpec {
   const y = {
     field: "row",
     type: "nominal",
-    // Vega-Lite would put listed names into an expression, whose strings cannot contain all characters.
+    // Vega-Lite would put listed names into an expression, whose strings cannot
+    // contain all characters.
     sort: { field: "place", op: "min" },
     axis: null,
   } as const;

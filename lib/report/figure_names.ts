@@ -11,7 +11,10 @@ export interface FigureReference {
   readonly title: string;
 }
 
-/** The figures of a comparison, or of a mean over tasks; those of seconds and losses only if it has trainings. */
+/**
+ * The figures of a comparison, or of a mean over tasks; those of seconds and
+ * losses only if it has trainings.
+ */
 export function figuresOf(curves: Curves): FigureReference[] {
   const { metrics, methods, confidence } = curves;
   const isTimed = methods.some(({ role, trainings = [] }) =>
@@ -41,10 +44,17 @@ export function figuresOf(curves: Curves): FigureReference[] {
   ];
 }
 
-/** Maximum number of methods with adapters that all have intervals in a figure; more bands would hide one another. */
+/**
+ * Maximum number of methods with adapters that all have intervals in a figure;
+ * more bands would hide one another.
+ */
 const MAX_BANDS = 4;
 
-/** The methods whose intervals a figure shows unless the reader picks others: all, or of more than {@linkcode MAX_BANDS} the first candidate and the first baseline. */
+/**
+ * The methods whose intervals a figure shows unless the reader picks others:
+ * all of them, or the first candidate and the first baseline if there are more
+ * than {@linkcode MAX_BANDS}.
+ */
 export function bandedMethods(methods: Curves["methods"]): Curves["methods"] {
   const adapted = methods.filter(({ role }) => role !== "bound");
   if (adapted.length <= MAX_BANDS) return adapted;
@@ -53,7 +63,10 @@ export function bandedMethods(methods: Curves["methods"]): Curves["methods"] {
   );
 }
 
-/** File of a comparison's figure of scores by rank, `mrpc-validation.svg`, or with a suffix of another figure. */
+/**
+ * File of a comparison's figure of scores by rank, `mrpc-validation.svg`, or
+ * with a suffix of another figure.
+ */
 export function figureName(
   { task, split, epoch }: Pick<Curves, "task" | "split" | "epoch">,
   suffix = "",

@@ -77,7 +77,7 @@ export function rankList(ranks: readonly number[]): string {
     : `ranks ${ranks.join(", ")}`;
 }
 
-/** Metrics whose names in files are no words. */
+/** Names of metrics in sentences, where they differ from those in files. */
 const METRIC_NAMES: Readonly<Record<string, string>> = {
   f1: "F1",
   f1_macro: "macro F1",
@@ -100,7 +100,10 @@ export function metricInWords(metric: string): string {
   return METRIC_NAMES[metric] ?? metric;
 }
 
-/** A metric as a heading, with its unit: `accuracy, %`; F1 with the class that it is of. */
+/**
+ * A metric as a heading, with its unit: `accuracy, %`; F1 with the class that
+ * it is of.
+ */
 export function metricTitle(
   metric: string,
   { mistakes }: {
@@ -115,12 +118,15 @@ export function metricTitle(
   return `${metricInWords(metric)}${of}${unit}`;
 }
 
-/** A text that begins a sentence. */
+/** A text with its first letter in upper case. */
 export function capitalized(text: string): string {
   return text.slice(0, 1).toUpperCase() + text.slice(1);
 }
 
-/** How values of a metric are shown: shares times 100 with one decimal, others with three. */
+/**
+ * How values of a metric are shown: shares times 100 with one decimal, others
+ * with three.
+ */
 export function formatOf(metric: string) {
   const isPercent = isShare(metric);
   const factor = isPercent ? 100 : 1;
@@ -136,7 +142,9 @@ export function formatOf(metric: string) {
     digits,
     /** `84.2`; `undefined` for null. */
     value,
-    /** A difference with its sign: `+1.2`, `-0.3`; `0.0` if it rounds to zero. */
+    /**
+     * A difference with its sign: `+1.2`, `-0.3`; `0.0` if it rounds to zero.
+     */
     signed: (of: number | null) =>
       Number(value(of)) > 0 ? `+${value(of)}` : value(of),
     /** In a sentence, with its unit: `84.2 %`. */

@@ -96,7 +96,10 @@ export function faultsText({ faults = [] }: Report): string[] {
     : ["**The data have faults:**", lines.join("\n")];
 }
 
-/** Title of a comparison among all, as plain text: with its split if there are several, and with its epoch. */
+/**
+ * Title of a comparison among all, as plain text: with its split if there are
+ * several, and with its epoch.
+ */
 function comparisonTitle(
   comparison: Comparison,
   all: readonly Comparison[],
@@ -163,14 +166,17 @@ function bestEpochText({ methods, split, metrics }: Comparison): string[] {
   ];
 }
 
-/** A bootstrap over n values has (n - 1) / n of their variance: none for one value. */
+/**
+ * Explains the intervals. A bootstrap over n values has (n - 1) / n of their
+ * variance, so a single seed adds none.
+ */
 function intervalsText({ confidence }: Comparison): string {
   return `Brackets are ${
     exactPercent(confidence)
   } % intervals by bootstrap over examples and seeds: slightly too narrow with fewer than 10 seeds, and without the variation between seeds where there is one.`;
 }
 
-/** Settings of a training whose names in files are no words of their own. */
+/** Names of settings in a report, where they differ from those in files. */
 const NAMES: Readonly<Record<string, string>> = {
   scale: "scale at rank b",
   draws: "ranks drawn",
@@ -203,7 +209,10 @@ function settingsText({ methods }: Comparison): string {
   ].join(" ");
 }
 
-/** Values of a setting, each followed by its methods unless all methods share it. */
+/**
+ * Values of a setting, each followed by its methods unless all methods share
+ * it.
+ */
 function sharedText(
   methods: readonly MethodSummary[],
   valuesOf: (method: MethodSummary) => Iterable<string | number>,

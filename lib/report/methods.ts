@@ -5,13 +5,18 @@ import {
 } from "../engine/schedules/registry.ts";
 import type { Result, Variant } from "./result.ts";
 
-/** A method, and the values that distinguish it from others of the same method. */
+/**
+ * A method, and the values that distinguish it from others of the same method.
+ */
 interface Named {
   readonly provenance: Provenance;
   readonly variant: Variant;
 }
 
-/** Key of a method and its variant, independent of the order of the variant's dimensions. */
+/**
+ * Key of a method and its variant, independent of the order of the variant's
+ * dimensions.
+ */
 export function methodKey({ provenance, variant }: Named): string {
   const method = methodName(provenance);
   return JSON.stringify([method, Object.entries(variant).sort()]);

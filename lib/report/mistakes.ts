@@ -55,7 +55,10 @@ const MAX_TEXT = 160;
 /** Maximum number of characters before what is marked in a longer text. */
 const MAX_BEFORE = 60;
 
-/** A text, with the words that a mistake is about in brackets; a long one starts shortly before them. */
+/**
+ * A text, with the words that a mistake is about in brackets; a long one starts
+ * shortly before them.
+ */
 function shownText(
   { text, pair, words }: Text,
   marked: Prediction["words"],
@@ -74,7 +77,10 @@ function shownText(
   };
 }
 
-/** Rows of the confusion matrix, with scores that equal scikit-learn's, where `zero_division` is 0. */
+/**
+ * Rows of the confusion matrix, with scores that equal scikit-learn's, where
+ * `zero_division` is 0.
+ */
 function classScores(
   names: readonly string[],
   classes: number,

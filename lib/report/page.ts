@@ -110,7 +110,10 @@ interface Section {
   readonly links: readonly string[];
 }
 
-/** A part of a section: what is under a heading of the third level, or before the first. */
+/**
+ * A part of a section: what is under a heading of the third level, or before
+ * the first.
+ */
 interface Part {
   /** Undefined before the first heading. */
   readonly heading: Token | undefined;
@@ -204,7 +207,10 @@ function sectionsOf(
   });
 }
 
-/** Tokens by the headings of a level; the first part is before the first heading. */
+/**
+ * Tokens by the headings of a level; the first part is before the first
+ * heading.
+ */
 function splitAt(tokens: readonly Token[], depth: number): Part[] {
   const parts: Part[] = [{ heading: undefined, tokens: [] }];
   for (const token of tokens) {

@@ -9,7 +9,7 @@ import type { RunFacts } from "./run_facts.ts";
 const embed: typeof vegaEmbed = Reflect.get(globalThis, "vegaEmbed");
 
 const { figures }: PageData = dataOf("report");
-/** From the command line; null without it. */
+/** Facts of the run, which the command line adds; null without them. */
 const run: RunFacts | null = dataOf("run");
 
 function dataOf(id: string) {
@@ -40,7 +40,7 @@ function button(text: string, onclick: () => void, attributes = {}) {
   return made;
 }
 
-/** Saves what is at an address. */
+/** Downloads a URL as a file. */
 function save(name: string, url: string) {
   make("a", { href: url, download: name }).click();
 }
@@ -92,7 +92,10 @@ function quoted(text: string) {
     : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** Adds the command that exports an adapter, if the page knows its run, with a button that copies it. */
+/**
+ * Adds the command that exports an adapter, if the page knows its run, with a
+ * button that copies it.
+ */
 function addCommand(place: HTMLElement) {
   if (run === null) return;
   const words = [...JSON.parse(place.dataset.words!), ...run.options];
@@ -127,7 +130,10 @@ function addCsvButton(place: Element, number: number) {
   place.append(make("div", { class: "tools" }, csv));
 }
 
-/** As `csvLine()` of the command line writes it: what would be a formula of a spreadsheet gets an apostrophe. */
+/**
+ * As `csvLine()` of the command line writes it: what would be a formula of a
+ * spreadsheet gets an apostrophe.
+ */
 function csvCell(value: string) {
   const isFormula = /^(?:[=@\t\r]|[+-](?![\d.,+\-\s[\]%e]*$))/i
     .test(value);
@@ -159,7 +165,8 @@ addEventListener("beforeprint", () => {
 });
 
 // A function instead of a top-level await, with which the process of a stage
-// would run this file: it loads all scripts of its task, to run them when needed.
+// would run this file: it loads all scripts of its task, to run them when
+// needed.
 async function start() {
   if (run !== null) {
     document.title = `${run.pipeline}: ${document.title}`;

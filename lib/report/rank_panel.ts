@@ -7,9 +7,9 @@ import { scoreText } from "./tables.ts";
 const VALUE_BYTES = 4;
 
 /**
- * HTML on single ranks: buttons of ranks, and for each rank the scores and
- * the size of each method, and how to export it. The script of the page shows
- * it, one rank at a time. Empty if no method has ranks.
+ * HTML that shows one rank at a time: a button for each rank, and for each rank
+ * the scores, the size and the export command of each method. The script of the
+ * page switches ranks. Empty if no method has ranks.
  */
 export function rankPanel(curves: Curves): string {
   const methods = curves.methods.filter(({ role }) => role !== "bound");

@@ -5,7 +5,7 @@ import type { Variant } from "./result.ts";
 /** Both ends of a confidence interval. */
 export type Interval = readonly [low: number, high: number];
 
-/** Whether a method is what is studied, what it is compared with, or has no adapter. */
+/** Role of a method: studied, compared with, or without adapters. */
 export type Role = "candidate" | "baseline" | "bound";
 
 /** Content of `report.json`. */
@@ -14,7 +14,10 @@ export interface Report {
   readonly comparisons: readonly Comparison[];
   /** One per split and epoch that several tasks have. */
   readonly averages: readonly Average[];
-  /** What is wrong with the data, each a sentence with counts and rows; absent if nothing is. */
+  /**
+   * What is wrong with the data, each a sentence with counts and rows; absent
+   * if nothing is.
+   */
   readonly faults?: readonly string[];
 }
 
@@ -26,7 +29,9 @@ export interface Comparison {
   readonly split: string;
   /** Epoch of the trainings that is evaluated. */
   readonly epoch: "last" | "best";
-  /** Number of examples that are scored; of words that are labelled, of texts. */
+  /**
+   * Number of examples that are scored; of words that are labelled, of texts.
+   */
   readonly examples: number;
   /** Names of the metrics, the main metric first. */
   readonly metrics: readonly string[];
@@ -42,8 +47,8 @@ export interface Comparison {
   readonly methods: readonly MethodSummary[];
   readonly contrasts: readonly Contrast[];
   /**
-   * Of the verdict's method at its recommended rank; without a verdict, of the
-   * first method at its lowest rank.
+   * Mistakes of the verdict's method at its recommended rank; without a
+   * verdict, of the first method at its lowest rank.
    */
   readonly mistakes: Mistakes;
 }
@@ -106,17 +111,19 @@ export interface Scored extends MetricScores {
 /** Scores by metric, with the interval of the main one. */
 export interface MetricScores {
   readonly metrics: Readonly<Record<string, MeanScore>>;
-  /** Of the main metric, over examples and seeds; null if it is undefined. */
+  /**
+   * Interval of the main metric, over examples and seeds; null if undefined.
+   */
   readonly interval: Interval | null;
 }
 
-/** A score that is a mean, of which one over tasks has no deviation. */
+/** A mean score; a mean over tasks has no deviation. */
 export interface MeanScore {
   /** Mean over seeds; null if it is undefined. */
   readonly mean: number | null;
   /** Sample standard deviation over seeds; null for one seed. */
   readonly deviation?: number | null;
-  /** Of a metric beside the main one, if its replicates are known. */
+  /** Interval of a metric besides the main one, if its replicates are known. */
   readonly interval?: Interval | null;
 }
 
@@ -132,7 +139,10 @@ export interface MethodSummary extends MeanSummary {
   readonly recommendation: Recommendation | null;
   /** Precisions of the evaluations' matrix products. */
   readonly evaluatedIn: readonly string[];
-  /** Distinct values of each setting; null if an adapter was not trained by this pipeline. */
+  /**
+   * Distinct values of each setting; null if an adapter was not trained by this
+   * pipeline.
+   */
   readonly settings:
     | Readonly<Record<string, readonly (string | number)[]>>
     | null;
@@ -142,9 +152,14 @@ export interface MethodSummary extends MeanSummary {
   readonly selectedOn: readonly string[];
   /** Null if an adapter was not trained by this pipeline. */
   readonly cost: CostSummary | null;
-  /** One per rank and seed; none if an adapter was not trained by this pipeline. */
+  /**
+   * One per rank and seed; none if an adapter was not trained by this pipeline.
+   */
   readonly trainings: readonly TrainingSummary[];
-  /** Number of values in an adapter of rank b: `perRank * b + others`; null without adapters. */
+  /**
+   * Number of values in an adapter of rank b: `perRank * b + others`; null
+   * without adapters.
+   */
   readonly size: { readonly perRank: number; readonly others: number } | null;
 }
 
@@ -195,7 +210,10 @@ export interface RankEvidence {
   readonly sufficient: boolean;
 }
 
-/** Costs of a method's sweep over its ranks, means over the seeds, which repeat it. */
+/**
+ * Costs of a method's sweep over its ranks, means over the seeds, which repeat
+ * it.
+ */
 export interface CostSummary {
   /** Ranks at which the method was evaluated; 0 is no adapter. */
   readonly ranks: readonly number[];
@@ -210,9 +228,9 @@ export interface CostSummary {
   readonly selectionSeconds: number;
   readonly reductionSeconds: number;
   readonly evaluationSeconds: number;
-  /** All of these, one after another. */
+  /** Sum of all these seconds. */
   readonly sweepSeconds: number;
-  /** What computed, as far as it is recorded. */
+  /** Processors and GPUs that computed, as far as recorded. */
   readonly machines: readonly string[];
   readonly trainingFlops: number;
   readonly selectionFlops: number;
@@ -232,10 +250,13 @@ export interface TrainingSummary {
   readonly selectionSeconds: number;
   readonly reductionSeconds: number;
   readonly evaluationSeconds: number;
-  /** Step of each of the losses, of which a long training has means of several. */
+  /** Step of each loss; in a long training, a loss is a mean over steps. */
   readonly steps: readonly number[];
   readonly losses: readonly number[];
-  /** Main metric after each epoch, mean over its ranks; empty if only the last epoch was kept. */
+  /**
+   * Main metric after each epoch, mean over its ranks; empty if only the last
+   * epoch was kept.
+   */
   readonly epochScores: readonly number[];
 }
 
@@ -271,9 +292,9 @@ export interface Contrast extends RankContrast {
 export interface SpeedUp {
   /** Ranks of the baseline that are counted. */
   readonly ranks: readonly number[];
-  /** Of seconds; null if several machines computed. */
+  /** Ratio of seconds; null if several machines computed. */
   readonly training: number | null;
-  /** Of seconds; null if several machines computed. */
+  /** Ratio of seconds; null if several machines computed. */
   readonly sweep: number | null;
   readonly examples: number;
   readonly trainingFlops: number;
@@ -293,17 +314,22 @@ export interface RecommendedContrast {
   readonly interval: Interval | null;
 }
 
-/** Which of the cases of a verdict holds, as `decide()` in verdict.ts defines them. */
+/**
+ * Which of the cases of a verdict holds, as `decide()` in verdict.ts defines
+ * them.
+ */
 export type VerdictKind =
   | "nothing-learnt"
   | "other-better"
   | "too-few-examples"
   | "recommended";
 
-/** What the scores of a comparison say, and what the examples cannot tell. */
+/** What the scores of a comparison support. */
 export interface Verdict {
   readonly kind: VerdictKind;
-  /** A sentence for everyone: `Use rank 1: 147 of 147 held-out rows are right.` */
+  /**
+   * A sentence for everyone: `Use rank 1: 147 of 147 held-out rows are right.`
+   */
   readonly headline: string;
   /** The statistics behind it, each a sentence. */
   readonly reasons: readonly string[];
@@ -319,7 +345,7 @@ export interface Verdict {
    */
   readonly bound: number | null;
   /**
-   * The adapter that is compared with knowing nothing, or with the head on the
+   * The adapter compared with a constant prediction, or with the head on the
    * frozen encoder; null without either.
    */
   readonly reference: VerdictReference | null;
@@ -363,14 +389,19 @@ export interface Mistakes {
   readonly classes: readonly ClassScore[] | null;
   /** What can be predicted beside the classes, after these in their counts. */
   readonly others?: readonly string[];
-  /** The most confident mistakes, or the largest errors; at most one for an example. */
+  /**
+   * The most confident mistakes, or the largest errors; at most one for an
+   * example.
+   */
   readonly worst: readonly Mistake[];
 }
 
 /** Scores of a class, as scikit-learn's, where `zero_division` is 0. */
 export interface ClassScore {
   readonly name: string;
-  /** Number of its examples predicted as each class, then as each of `others`. */
+  /**
+   * Number of its examples predicted as each class, then as each of `others`.
+   */
   readonly predicted: readonly number[];
   readonly precision: number;
   readonly recall: number;

@@ -1,10 +1,14 @@
 import type { Provenance } from "../engine/schedules/registry.ts";
 import type { Problem } from "../problems/problem.ts";
 
-/** Settings that distinguish trainings of the same method: `{ mode: "frozen" }`. */
+/**
+ * Settings that distinguish trainings of the same method: `{ mode: "frozen" }`.
+ */
 export type Variant = Readonly<Record<string, string | number>>;
 
-/** One training and its evaluation at one or more ranks: the input of a report. */
+/**
+ * One training and its evaluation at one or more ranks: the input of a report.
+ */
 export interface Result {
   /** Name of the GLUE task, or of the user's own data. */
   readonly task: string;
@@ -17,7 +21,9 @@ export interface Result {
   /** Often empty. */
   readonly variant: Variant;
   readonly seed: number;
-  /** Id of the stage that made the adapter or model: `train-dylora@mrpc,seed=0`. */
+  /**
+   * Id of the stage that made the adapter or model: `train-dylora@mrpc,seed=0`.
+   */
   readonly stage: string;
   /** Class numbers or regression targets, `[examples]`. */
   readonly labels: ArrayLike<number>;
@@ -30,20 +36,31 @@ export interface Result {
   readonly ranks: readonly RankResult[];
   /** Undefined if the adapter was not trained by this pipeline. */
   readonly training: TrainingCost | undefined;
-  /** Number of values in an adapter of rank b: `perRank * b + others`; null for a model without adapters. */
+  /**
+   * Number of values in an adapter of rank b: `perRank * b + others`; null for
+   * a model without adapters.
+   */
   readonly size: { readonly perRank: number; readonly others: number } | null;
-  /** Seconds spent reducing the trained adapter, and fitting heads to it; 0 if it is evaluated as trained. */
+  /**
+   * Seconds spent reducing the trained adapter, and fitting heads to it; 0 if
+   * it is evaluated as trained.
+   */
   readonly reductionSeconds: number;
   /** Floating-point operations of fitting heads. */
   readonly reductionFlops: number;
   readonly evaluationSeconds: number;
-  /** What computed the training and the evaluation, as far as it is recorded. */
+  /**
+   * Processors and GPUs of the training and the evaluation, as far as recorded.
+   */
   readonly machines: readonly string[];
   /** Floating-point operations of the evaluation at all ranks. */
   readonly evaluationFlops: number;
 }
 
-/** The text of an example or its pair, with its words if they are what is predicted. */
+/**
+ * The text of an example or its pair, with its words if they are what is
+ * predicted.
+ */
 export type Text = Parameters<Problem["toExample"]>[0];
 
 /** Scores and predictions at one rank. */
@@ -53,7 +70,9 @@ export interface RankResult {
   readonly metrics: Readonly<Record<string, number>>;
   /** Class numbers or regression outputs, `[examples]`. */
   readonly predictions: ArrayLike<number>;
-  /** Probability of each predicted class, `[examples]`; null for a regression. */
+  /**
+   * Probability of each predicted class, `[examples]`; null for a regression.
+   */
   readonly probabilities: ArrayLike<number> | null;
 }
 
@@ -61,7 +80,10 @@ export interface RankResult {
 export interface TrainingCost {
   /** Rank of the trained adapter; 0 without adapters. */
   readonly rank: number;
-  /** What a report prints of its settings, by name; undefined where it has none, such as `alpha` without adapters. */
+  /**
+   * What a report prints of its settings, by name; undefined where it has none,
+   * such as `alpha` without adapters.
+   */
   readonly settings: Readonly<Record<string, string | number | undefined>>;
   /** Task whose trained adapter this training started from. */
   readonly start: string | undefined;
@@ -76,7 +98,9 @@ export interface TrainingCost {
   readonly flops: number;
   /** Mean training loss since the previous entry, at regular steps. */
   readonly losses: readonly { readonly step: number; readonly loss: number }[];
-  /** Evaluations that selected the best epoch; undefined if none was selected. */
+  /**
+   * Evaluations that selected the best epoch; undefined if none was selected.
+   */
   readonly selection: {
     /** Split on which every epoch was scored. */
     readonly split: string;

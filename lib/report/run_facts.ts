@@ -1,7 +1,10 @@
 /** How a report was made, which the command line adds to its page. */
 export interface RunFacts {
   readonly pipeline: string;
-  /** Start of the command that exports an adapter, as the user would type it: `deno task export smoke`. */
+  /**
+   * Start of the command that exports an adapter, as the user would type it:
+   * `deno task export smoke`.
+   */
   readonly exporting: string;
   /** Options of the command line that determine the graph. */
   readonly options: readonly string[];
@@ -11,7 +14,7 @@ export interface RunFacts {
   readonly section: string;
 }
 
-/** Place of the facts in a page that a stage has written. */
+/** The placeholder for the facts in a page that a stage has written. */
 export const NO_RUN = '<script type="application/json" id="run">null</script>';
 
 /** JSON that can stand in a script. */

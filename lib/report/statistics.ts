@@ -99,7 +99,10 @@ export function scoreInterval(
   return [low + range * from, low + range * to];
 }
 
-/** Trainings that differ only in their seed, and their predictions for the same examples. */
+/**
+ * Trainings that differ only in their seed, and their predictions for the same
+ * examples.
+ */
 export interface Trainings {
   /** Empty for predictions without training. */
   readonly seeds: readonly number[];
@@ -116,7 +119,8 @@ export type Draw = (count: number) => ArrayLike<number>;
  * Each replicate draws one set of examples for all trainings, and one set of
  * seeds for all entries with the same seeds; its score is the mean over the
  * drawn seeds. Shared draws make differences between entries paired.
- * Examples whose labels are all equal, with which nothing has a correlation, are
+ * Examples whose labels are all equal, with which nothing has a correlation,
+ * are
  * drawn again.
  *
  * @param units Number of what is drawn, of examples by default
@@ -183,7 +187,8 @@ export function simultaneousIntervals(
         // Rounding errors of equal replicates are no deviation.
         if (errors[i]! < ROUNDING) return [];
         const deviation = (replicates[r]! - value) / errors[i]!;
-        // The value exceeds the truth by as much as a replicate exceeds the value.
+        // The value exceeds the truth by as much as a replicate exceeds the
+        // value.
         return sides === 1 ? -deviation : Math.abs(deviation);
       });
       return Math.max(0, ...deviations);
@@ -198,7 +203,9 @@ export function simultaneousIntervals(
   });
 }
 
-/** Draws from a seeded generator, so that the same seed gives the same report. */
+/**
+ * Draws from a seeded generator, so that the same seed gives the same report.
+ */
 export function seededDraw(seed: number): Draw {
   const next = splitMix32(seed);
   return (count) => {
@@ -220,13 +227,13 @@ export interface ScoreCurve {
   readonly scores: readonly number[];
   /** Replicates of one bootstrap, `[ranks][replicates]`. */
   readonly means: readonly Float64Array[];
-  /** Undefined for curves that are no single bootstrap. */
+  /** Undefined for a mean of several bootstraps. */
   readonly redraw?: Redraw | undefined;
 }
 
 /**
- * Draws further replicates of some ranks, `[ranks][count]`; the same ones when
- * it is asked again.
+ * Draws further replicates of some ranks, `[ranks][count]`. Repeated calls give
+ * the same replicates.
  */
 export type Redraw = (
   ranks: readonly number[],
@@ -248,7 +255,10 @@ export function curveAt(
   };
 }
 
-/** Axes over which the area under a curve is taken: the rank, or its logarithm, in which low ranks count as much as high ones. */
+/**
+ * Axes over which the area under a curve is taken: the rank, or its logarithm,
+ * in which low ranks count as much as high ones.
+ */
 const AXES: Readonly<Record<Axis, (rank: number) => number>> = {
   linear: (rank) => rank,
   log2: Math.log2,
@@ -291,7 +301,8 @@ export function areasUnder(
 const ROUNDING = 1e-12;
 
 /**
- * Replicates that decide whether a bound is within the margin, where fewer leave
+ * Replicates that decide whether a bound is within the margin, where fewer
+ * leave
  * that open. The Monte Carlo error of a 95 % bound is then 2 % of the standard
  * error of the loss.
  */
@@ -302,10 +313,12 @@ const ERRORS = 3;
 
 /**
  * Recommends the smallest rank that is not inferior to the best one: a
- * one-sided non-inferiority test by percentiles of paired bootstrap differences.
+ * one-sided non-inferiority test by percentiles of paired bootstrap
+ * differences.
  *
  * The bound of a loss has a Monte Carlo error, by which another seed of the
- * bootstrap could recommend another rank. So a rank counts as sufficient only if
+ * bootstrap could recommend another rank. So a rank counts as sufficient only
+ * if
  * its bound is within the margin by {@linkcode ERRORS} standard errors; where
  * neither this nor the opposite holds, {@linkcode DECIDING_REPLICATES} decide.
  *
@@ -364,8 +377,8 @@ export function recommend(
 }
 
 /**
- * A quantile of a distribution from independent draws, and the two between which
- * it lies but for their Monte Carlo error: those whose shares differ by
+ * A quantile of a distribution, estimated from independent draws, and the
+ * bounds of its Monte Carlo error: the quantiles whose shares differ by
  * {@linkcode ERRORS} binomial standard errors.
  */
 function quantileBounds(draws: ArrayLike<number>, share: number) {

@@ -43,7 +43,9 @@ export interface MethodResults extends ScoreCurve {
   readonly results: readonly Result[];
   /** Seeds by rank. */
   readonly seeds: readonly (readonly number[])[];
-  /** Replicates of other metrics, `[ranks][replicates]`, where they have any. */
+  /**
+   * Replicates of other metrics, `[ranks][replicates]`, where they have any.
+   */
   readonly others: ReadonlyMap<string, readonly Float64Array[]>;
 }
 
@@ -57,9 +59,11 @@ export interface Constant {
 }
 
 /**
- * Groups results by method, and bootstraps the main metric, the first, of all methods at
+ * Groups results by method, and bootstraps the main metric, the first, of all
+ * methods at
  * once, so that their replicates are paired, also with those of a constant
- * prediction: the one with the highest score, which is taken as 0 if the problem
+ * prediction: the one with the highest score, which is taken as 0 if the
+ * problem
  * has none.
  *
  * @throws {Error} If a method has two results for the same rank and seed.
@@ -70,7 +74,7 @@ export function methodsOf(
   { replicates, draw }: CompareOptions,
 ): {
   readonly methods: readonly MethodResults[];
-  /** Undefined for a loss: none is one of knowing nothing. */
+  /** Undefined for a loss, which has no chance baseline. */
   readonly constant: Constant | undefined;
 } {
   const { labels, problem } = results[0]!;
@@ -277,7 +281,10 @@ function allTrained(
   return results.every(({ training }) => training !== undefined);
 }
 
-/** The evaluations that selected the epoch of a result; undefined for the last one. */
+/**
+ * The evaluations that selected the epoch of a result; undefined for the last
+ * one.
+ */
 function selectionOf({ epoch, training }: Result) {
   return epoch === "best" ? training?.selection : undefined;
 }
@@ -327,7 +334,10 @@ export function costOf(results: readonly Result[]): CostSummary | null {
   };
 }
 
-/** Seconds and losses of each training, one per rank and seed; none if an adapter was not trained by this pipeline. */
+/**
+ * Seconds and losses of each training, one per rank and seed; none if an
+ * adapter was not trained by this pipeline.
+ */
 function trainingsOf(results: readonly Result[]): TrainingSummary[] {
   if (!allTrained(results)) return [];
   const groups = Map.groupBy(
@@ -359,7 +369,10 @@ function trainingsOf(results: readonly Result[]): TrainingSummary[] {
 /** Number of points above which a curve of losses is thinned. */
 const MAX_POINTS = 100;
 
-/** Means of groups of consecutive losses of equal size; the last group may be smaller. */
+/**
+ * Means of groups of consecutive losses of equal size; the last group may be
+ * smaller.
+ */
 function thinned(losses: TrainingCost["losses"]): TrainingCost["losses"] {
   const size = Math.ceil(losses.length / MAX_POINTS);
   const count = size === 0 ? 0 : Math.ceil(losses.length / size);
@@ -372,7 +385,10 @@ function thinned(losses: TrainingCost["losses"]): TrainingCost["losses"] {
   });
 }
 
-/** Distinct values of each setting; null if an adapter was not trained by this pipeline. */
+/**
+ * Distinct values of each setting; null if an adapter was not trained by this
+ * pipeline.
+ */
 function settingsOf(results: readonly Result[]): MethodSummary["settings"] {
   if (!allTrained(results)) return null;
   const entries = results.flatMap(({ training }) =>

@@ -63,7 +63,10 @@ export function scoresText(comparison: Comparison): string[] {
   ];
 }
 
-/** A metric with its spread over seeds, and with its interval if it has one, as the main one does. */
+/**
+ * A metric with its spread over seeds, and with its interval if it has one, as
+ * the main one does.
+ */
 export function scoreText(
   { metrics, interval }: MetricScores,
   metric: string,
@@ -110,7 +113,10 @@ export function differencesText(comparison: Comparison): string[] {
   return tables.length === 0 ? [] : ["### Differences", ...tables];
 }
 
-/** One table per baseline, with one column per candidate, each after its heading. */
+/**
+ * One table per baseline, with one column per candidate, each after its
+ * heading.
+ */
 export function differenceTables(
   { methods, metrics, contrasts }: Curves,
 ): string[] {
@@ -167,7 +173,10 @@ export function recommendationText(
   ];
 }
 
-/** What taking the recommended rank loses against the rank that a sweep of a baseline recommends. */
+/**
+ * What taking the recommended rank loses against the rank that a sweep of a
+ * baseline recommends.
+ */
 export function sweepText(
   { methods, metrics, contrasts, verdict }: Comparison,
 ): string[] {
@@ -256,7 +265,10 @@ const SPEED_UPS = [
   "Training examples",
 ];
 
-/** Rows of the table of speed-ups: what is compared, and the ratios of costs; those of seconds are unknown for several machines. */
+/**
+ * Rows of the table of speed-ups: what is compared, and the ratios of costs;
+ * those of seconds are unknown for several machines.
+ */
 function speedUps({ methods, contrasts }: Comparison): string[][] {
   const withRanks = (method: MethodSummary, ranks: readonly number[]) =>
     `${titleOf(method)}, ${plain(rankList(ranks))}`;

@@ -32,7 +32,10 @@ export interface Setting extends Pick<CompareOptions, "confidence" | "margin"> {
   readonly classes: boolean;
   /** The main metric. */
   readonly metric: string;
-  /** A constant prediction; undefined if none is a score of knowing nothing. */
+  /**
+   * The best constant prediction; undefined for a loss, which has no chance
+   * baseline.
+   */
   readonly constant: Constant | undefined;
 }
 
@@ -59,18 +62,21 @@ interface Reference extends Scored {
   readonly kind: VerdictReference["kind"];
 }
 
-/** The best cell against a reference, of which higher scores are better. */
+/** Advantage of a cell over a reference; higher scores are better. */
 interface Advantage {
   readonly cell: Cell;
   readonly gain: number;
-  /** Of the gain, for all cells at once. */
+  /** Interval of the gain, which holds for all cells at once. */
   readonly interval: Interval;
 }
 
 /** What the adapters have learnt beyond the references. */
 interface Learning {
   readonly hasLearnt: boolean;
-  /** The reference that is not exceeded, else the first; undefined without any. */
+  /**
+   * The reference that no cell exceeds, otherwise the first one; undefined
+   * without references.
+   */
   readonly against: (Advantage & { readonly reference: Reference }) | undefined;
 }
 
@@ -172,7 +178,9 @@ export function verdictOf(
   return { ...verdict, ...sentences };
 }
 
-/** Position of the method that a verdict is about; undefined if there is none. */
+/**
+ * Position of the method that a verdict is about; undefined if there is none.
+ */
 function judgedMethod(sides: readonly Side[]): number | undefined {
   for (const role of ["candidate", "baseline"]) {
     const found = sides.findIndex(({ summary }) =>
@@ -183,7 +191,9 @@ function judgedMethod(sides: readonly Side[]): number | undefined {
   return undefined;
 }
 
-/** The first case of a verdict that holds, as {@linkcode verdictOf} lists them. */
+/**
+ * The first case of a verdict that holds, as {@linkcode verdictOf} lists them.
+ */
 function kindOf({ allLearning, ownLearning, other, bound, margin }: {
   readonly allLearning: Learning;
   readonly ownLearning: Learning;
@@ -201,8 +211,8 @@ function kindOf({ allLearning, ownLearning, other, bound, margin }: {
 }
 
 /**
- * An interval of scores as one of their metric, of which these may be
- * negatives; also the inverse.
+ * Interval of a metric from one of scores, which are negated where lower values
+ * of the metric are better; also the inverse.
  */
 function signed([low, high]: Interval, sign: 1 | -1): Interval {
   return sign === 1 ? [low, high] : [-high, -low];
@@ -235,7 +245,7 @@ function bestAgainst(
   return choices.reduce((best, it) => it.gain > best.gain ? it : best);
 }
 
-/** What cells have learnt: all references are exceeded by one of them. */
+/** Whether some cell exceeds each of the references. */
 function learningOf(
   cells: readonly Cell[],
   references: readonly Reference[],
@@ -253,8 +263,8 @@ function learningOf(
 }
 
 /**
- * Upper bound, at the confidence of the comparison, of what any other cell
- * gains over one; null if there is no other.
+ * Upper confidence bound of the gain of any other cell over one; null if there
+ * is no other.
  */
 function largestGain(
   cells: readonly Cell[],
@@ -283,7 +293,10 @@ function singleSeedTitles(
   return [...new Set(titles)];
 }
 
-/** The ranks of a method whose scores are defined for every replicate; of a metric of which lower values are better, their negatives. */
+/**
+ * The cells of a method whose scores are defined in every replicate; negated if
+ * lower values of the metric are better.
+ */
 function cellsOf(
   { curve, summary }: Side,
   method: number,
@@ -330,7 +343,8 @@ const HEAD = "head";
  * - A resample of n seeds has (n - 1) / n of their variance.
  * - Where two methods agree on every example, the resamples do as well, however
  *   few the examples. As in the interval of Bonett and Price (2012), two
- *   examples are added, on each of which one of the two is right: 2 / (n + 2)^2.
+ *   examples are added, on each of which one of the two is right: 2 / (n +
+ * 2)^2.
  *   They count as much as an example does in the accuracy.
  */
 function differenceOf(

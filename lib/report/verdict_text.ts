@@ -8,7 +8,7 @@ import {
 } from "./format.ts";
 import type { Interval, Verdict, VerdictCell } from "./report.ts";
 
-/** What the sentences of a verdict say beside its numbers. */
+/** Facts for the sentences of a verdict, besides its numbers. */
 export interface VerdictFacts {
   /** The main metric. */
   readonly metric: string;
@@ -21,7 +21,9 @@ export interface VerdictFacts {
   readonly constant: string | undefined;
   /** Whether other methods were compared. */
   readonly hasOthers: boolean;
-  /** Whether some adapter has learnt something, if not the verdict's. */
+  /**
+   * Whether another adapter has learnt something, where the verdict's has not.
+   */
   readonly haveOthersLearnt: boolean;
   readonly seedsOfRecommended: number;
   /** Titles of the deciding methods with one seed, if others have several. */

@@ -34,7 +34,10 @@ export interface Adapter {
   readonly heads: ReadonlyMap<number, Readonly<Record<string, Floats>>>;
 }
 
-/** An input of a model as onnxruntime describes it; sizes that are not fixed are names. */
+/**
+ * An input of a model as onnxruntime describes it; sizes that are not fixed are
+ * names.
+ */
 interface ModelInput {
   readonly name: string;
   readonly isTensor: boolean;
@@ -50,7 +53,8 @@ const FACTOR = /\.lora_(?:[AB]\.weight|scale)$/;
  * Reads an adapter for a model. Modules that it does not adapt get factors of
  * zeros.
  *
- * @throws {Error} If it is of another model, or a tensor is missing or has another shape.
+ * @throws {Error} If it is of another model, or a tensor is missing or has
+ * another shape.
  */
 export async function readAdapter(
   folder: Folder,
@@ -105,7 +109,10 @@ export async function readAdapter(
 
 const BATCH = ["input_ids", "attention_mask", "token_type_ids"];
 
-/** The inputs of the model for an adapter at a rank: the first rows of each A and columns of each B, the scale of each row, and the head. */
+/**
+ * The inputs of the model for an adapter at a rank: the first rows of each A
+ * and columns of each B, the scale of each row, and the head.
+ */
 export function inputsAt(
   { file, tensors, heads }: Adapter,
   rank: number,

@@ -5,7 +5,8 @@
  *
  * ```ts
  * const classify = await load("./mrpc-onnx", { rank: 3 });
- * const [answer] = await classify([{ text: "It rains.", pair: "Rain falls." }]);
+ * const [answer] = await classify([{ text: "It rains.", pair: "Rain falls."
+ * }]);
  * console.log(answer.label, answer.scores);
  * console.log(await classify(["It rains."], { rank: 8 }));
  * ```
@@ -19,14 +20,20 @@ import { type Input, TextEncoding } from "./text_encoding.ts";
 
 export type { FoundEntity, Input };
 
-/** What is used of onnxruntime: onnxruntime-web by default; onnxruntime-node has the same interface. */
+/**
+ * What is used of onnxruntime: onnxruntime-web by default; onnxruntime-node has
+ * the same interface.
+ */
 export type Runtime = Pick<typeof web, "InferenceSession" | "Tensor">;
 
-/** What a text is found to be. */
+/** Prediction for a text. */
 export interface Answer {
   /** The most probable class; undefined for a regression, and for tokens. */
   readonly label: string | undefined;
-  /** Probability of that class; for a regression, the predicted value; for tokens, the mean probability of the tags, 1 without words. */
+  /**
+   * Probability of that class; for a regression, the predicted value; for
+   * tokens, the mean probability of the tags, 1 without words.
+   */
   readonly score: number;
   /** Probability of each class of the text. */
   readonly scores: Readonly<Record<string, number>>;
@@ -46,11 +53,16 @@ export interface ClassifyOptions {
 export interface LoadOptions {
   /** Rank of calls that name none; by default, that of the export. */
   readonly rank?: number;
-  /** Folder of another adapter of the model; by default, the adapter beside it. */
+  /**
+   * Folder of another adapter of the model; by default, the adapter beside it.
+   */
   readonly adapter?: string | URL;
   /** onnxruntime, if it is not onnxruntime-web. */
   readonly runtime?: Runtime;
-  /** What computes, by preference: `["webgpu", "wasm"]`; by default, the runtime's choice. */
+  /**
+   * Execution providers of onnxruntime, by preference: `["webgpu", "wasm"]`; by
+   * default, the runtime's choice.
+   */
   readonly executionProviders?: readonly string[];
 }
 
@@ -59,11 +71,15 @@ export interface Classify {
   /**
    * Classifies texts, in their order.
    *
-   * @throws {RangeError} If the adapter does not serve the rank, or a text is too long to be meant.
+   * @throws {RangeError} If the adapter does not serve the rank, or a text is
+   * too long to be meant.
    */
   (texts: readonly Input[], options?: ClassifyOptions): Promise<Answer[]>;
   readonly problem: "classification" | "regression" | "tokens";
-  /** Class names in the order of their ids, tags for tokens; null for a regression. */
+  /**
+   * Class names in the order of their ids, tags for tokens; null for a
+   * regression.
+   */
   readonly labels: readonly string[] | null;
   /** Ranks that the adapter serves, ascending. */
   readonly ranks: readonly number[];
@@ -99,7 +115,8 @@ interface Loaded {
  * Loads an exported folder.
  *
  * @param folder Its path or URL; in browsers, URLs are relative to the page
- * @throws {Error} If a file is missing or of another model, or this machine cannot run the model.
+ * @throws {Error} If a file is missing or of another model, or this machine
+ * cannot run the model.
  */
 export async function load(
   folder: string | URL,
@@ -195,7 +212,7 @@ async function classifyTexts(
   )
     // Texts of one length need no padding.
     .sort((a, b) => a.ids.length - b.ids.length);
-  /** Of each text, the logits of its words, or its own as those of one word. */
+  /** For each text the logits of its words; other texts count as one word. */
   const found = texts.map(() => new Map<number, Float32Array>());
   for (let start = 0; start < rows.length; start += batchSize) {
     const batch = rows.slice(start, start + batchSize);

@@ -1,9 +1,15 @@
-/** The words of a text, and the entities that tags of them mark; also for lib/problems. */
+/**
+ * The words of a text, and the entities that tags of them mark; also for
+ * lib/problems.
+ */
 
 /** UTF-16 units of a text from `start` up to, and without, `end`. */
 type Span = readonly [start: number, end: number, ...others: unknown[]];
 
-/** Characters, neither letters nor digits, that are part of a word before, between or behind its letters. */
+/**
+ * Characters, neither letters nor digits, that are part of a word before,
+ * between or behind its letters.
+ */
 export interface WordForm {
   readonly before: string;
   readonly between: string;
@@ -13,7 +19,10 @@ export interface WordForm {
 /** Words of letters and digits alone. */
 const PLAIN: WordForm = { before: "", between: "", behind: "" };
 
-/** The words of a text as it is written: letters and digits with what belongs to them, and runs of the same other character. */
+/**
+ * The words of a text as it is written: letters and digits with what belongs to
+ * them, and runs of the same other character.
+ */
 export function wordsIn(
   text: string,
   { before, between, behind }: WordForm = PLAIN,
@@ -24,7 +33,7 @@ export function wordsIn(
       Array.from(characters, (it) => `\\u{${it.codePointAt(0)!.toString(16)}}`)
         .join("")
     }]`;
-  // Bounded, so that long runs of one character take no square of time.
+  // Bounded, so that a long run of one character takes linear time.
   const word = `${set(before)}{0,8}${letters}(?:${
     set(between)
   }{1,8}${letters})*${set(behind)}{0,8}`;
@@ -72,7 +81,10 @@ export interface Entity {
 /** Tag of a word outside of all entities. */
 export const OUTSIDE = "O";
 
-/** A tag in its parts, a prefix of BILOU as that of BIOES: the type of one without any is `_`, as in seqeval. */
+/**
+ * Prefix and type of a tag. Prefixes of BILOU become those of BIOES; a tag
+ * without a type has the type `_`, as in seqeval.
+ */
 export function partsOf(
   tag: string,
   scheme: Scheme,
@@ -83,7 +95,10 @@ export function partsOf(
   return [prefix, tag.slice(2) || "_"];
 }
 
-/** The scheme of the tags of some sentences: of those that could have written them, the strictest; BILOU counts as BIOES. */
+/**
+ * The strictest scheme that could have written the tags of some sentences;
+ * BILOU counts as BIOES.
+ */
 export function schemeOf(
   sentences: readonly (readonly string[])[],
 ): Scheme {
@@ -106,7 +121,7 @@ export function schemeOf(
   return isInsideFirst && !beginsOutside ? "IOB1" : "BIO";
 }
 
-/** Whether a tag goes on with the entity of the tag before it. */
+/** Whether a tag continues the entity of the tag before it. */
 export function goesOn(
   [before, typeBefore]: readonly [string, string],
   [prefix, type]: readonly [string, string],
@@ -118,7 +133,8 @@ export function goesOn(
  * The entities of a sentence, as seqeval finds them in its default mode, which
  * takes a tag that its scheme forbids as the start of an entity.
  *
- * @param isStrict True for seqeval's strict mode, in which an entity has all tags that its scheme demands
+ * @param isStrict True for seqeval's strict mode, in which an entity has all
+ * tags that its scheme demands
  */
 export function entitiesOf(
   tags: readonly string[],

@@ -38,7 +38,10 @@ export function openFolder(folder: string | URL): Folder {
   };
 }
 
-/** A module of Node.js, which Deno has as well. Not imported, since bundlers for browsers follow imports. */
+/**
+ * A module of Node.js, which Deno has as well. Not imported, since bundlers for
+ * browsers follow imports.
+ */
 function builtIn<Module>(name: string): Module {
   const { process } = globalThis as unknown as {
     process: { getBuiltinModule(name: string): Module };

@@ -1,4 +1,7 @@
-/** Sequence of a text or a pair: ids of special tokens, and the places of the texts. */
+/**
+ * Sequence of a text or a pair: ids of special tokens, and the places of the
+ * texts.
+ */
 export type Layout = readonly (number | "A" | "B")[];
 
 /** What the tokenizer of a model puts around texts. */
@@ -46,14 +49,19 @@ export function framed(
   return {
     /** Token ids including special tokens. */
     ids: parts.flat(),
-    /** Token types: 1 for the second text of a pair if the model distinguishes them. */
+    /**
+     * Token types: 1 for the second text of a pair if the model distinguishes
+     * them.
+     */
     types: parts.flatMap((it, i) => it.map(() => i < ofFirst ? 0 : pairType)),
     /** Whether tokens of the texts were left out. */
     truncated: first.length < a.length || second.length < b.length,
   };
 }
 
-/** A token of a text that is the first of one of its words, by their numbers. */
+/**
+ * A token of a text that is the first of one of its words, by their numbers.
+ */
 export interface FirstToken {
   readonly token: number;
   readonly word: number;
@@ -61,13 +69,17 @@ export interface FirstToken {
 
 /**
  * A text whose words are read one by one, at their first tokens, within its
- * special tokens. A longer one than the model takes is cut into windows of equal
- * lengths that overlap by a quarter; each word is read where it has more context.
+ * special tokens. A longer one than the model takes is cut into windows of
+ * equal
+ * lengths that overlap by a quarter; each word is read where it has more
+ * context.
  *
  * @param ids Token ids of the text
  * @param firsts First tokens among them, in ascending order
- * @param maxLength Maximum number of tokens of a window including special tokens
- * @returns For each window its tokens, and the first tokens among them that are read there.
+ * @param maxLength Maximum number of tokens of a window including special
+ * tokens
+ * @returns For each window its tokens, and the first tokens among them that are
+ * read there.
  */
 export function windowsOf(
   ids: readonly number[],
@@ -82,7 +94,10 @@ export function windowsOf(
   const count = Math.max(1, Math.ceil((ids.length - room) / step) + 1);
   const startOf = (window: number) =>
     Math.max(0, Math.min(window * step, ids.length - room));
-  /** The token from which words are read in a window, and no more in the one before. */
+  /**
+   * The token from which words are read in a window, and no more in the one
+   * before.
+   */
   const readFrom = (window: number) =>
     window === 0
       ? 0

@@ -1,9 +1,10 @@
-// A page that classifies texts as they are typed, in the browser: that of "deno task try", of which esbuild makes one file.
+// A page that classifies texts as they are typed, in the browser: that of "deno
+// task try", of which esbuild makes one file.
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
 import { type Answer, type Input, load } from "./classifier.ts";
 
-/** What the page is told. */
+/** Facts about the adapter, which the server sends as `about.json`. */
 export interface About {
   readonly pipeline: string;
   /** The stage that made the adapter. */
@@ -14,10 +15,10 @@ export interface About {
   readonly recommended?: number | undefined;
 }
 
-/** Milliseconds without a key before what was typed is classified. */
+/** Milliseconds after the last key before the text is classified. */
 const PAUSE = 150;
 
-/** Texts that are computed without a look at what was typed since. */
+/** Texts per batch. Newer input stops the page after the current batch. */
 const BATCH = 8;
 
 function byId<E extends HTMLElement = HTMLElement>(id: string): E {
@@ -136,7 +137,10 @@ function typedInputs(isPair: boolean): Input[] {
   );
 }
 
-/** `positive, 98.3 %`, `score 3.214`, `12 texts: 8 × positive, 4 × negative` or `1 text: 2 × person`. */
+/**
+ * `positive, 98.3 %`, `score 3.214`, `12 texts: 8 × positive, 4 × negative` or
+ * `1 text: 2 × person`.
+ */
 function inWords(answers: readonly Answer[]): string {
   const [{ label, score, entities }, ...others] = answers as [
     Answer,

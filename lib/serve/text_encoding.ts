@@ -5,17 +5,23 @@ import { type FirstToken, type Frame, framed, windowsOf } from "./frame.ts";
 /** A text, or two texts that are classified together. */
 export type Input = string | { readonly text: string; readonly pair: string };
 
-/** Maximum characters of a text that are tokenized again to find the first tokens of its words. */
+/**
+ * Maximum characters of a text that are tokenized again to find the first
+ * tokens of its words.
+ */
 const MAX_AGAIN = 1_000_000;
 
 /** Maximum characters of a text: many times what any encoder reads. */
 const MAX_CHARACTERS = 50_000;
 
-/** Token ids of texts, as in the training: truncated like "longest_first" of transformers. */
+/**
+ * Token ids of texts, as in the training: truncated like "longest_first" of
+ * transformers.
+ */
 export class TextEncoding {
   readonly #tokenizer: Tokenizer;
   readonly #frame: Frame;
-  /** Whether a token of white space alone is none of the word behind it. */
+  /** Whether white space before a word is a token of its own. */
   readonly #hasSpaces: boolean;
   readonly #isByteLevel: boolean;
 
@@ -46,12 +52,12 @@ export class TextEncoding {
   }
 
   /**
-   * A text whose words are read one by one, in windows. A word is read where it
-   * starts with a token: where the tokens of the text before it are the first
-   * ones of the whole text.
+   * The windows of a text whose words are read one by one. A word is read where
+   * it starts with a token: where the tokens of the preceding text are the
+   * first ones of the whole text.
    *
-   * @param form By which it is cut into words
-   * @throws As {@linkcode encode}; also of a pair.
+   * @param form How the text is cut into words
+   * @throws As {@linkcode encode}, and for a pair.
    */
   encodeWords(
     text: Input,
@@ -68,7 +74,10 @@ export class TextEncoding {
     }
     const ids = this.#idsOf(text, index);
     const words = wordsIn(text as string, form);
-    /** The first token from one on that is no white space, of which a character has up to three. */
+    /**
+     * The first token, from a given one on, that is not white space. A
+     * character of white space has up to three tokens.
+     */
     const behindSpace = (token: number) => {
       for (let end = token + 1; end <= token + 3 && end <= ids.length; end++) {
         const part = this.#tokenizer.decode(ids.slice(token, end));
@@ -78,7 +87,8 @@ export class TextEncoding {
     };
     const isFirstSpace = this.#isByteLevel && /^\s/.test(text as string);
     const firsts: FirstToken[] = [];
-    // From a word on, or from the white space before it, a text mostly has the tokens that it has in the whole.
+    // From a word on, or from the white space before it, a text mostly has the
+    // tokens that it has in the whole.
     let [ofWord, ofSpace] = [[0, 0], [0, 0]] as [number, number][];
     let left = MAX_AGAIN;
     words.forEach(([start], word) => {

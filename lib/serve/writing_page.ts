@@ -1,14 +1,15 @@
-// A page on which an adapter writes what follows a text, computed by the server: that of "deno task try", of which esbuild makes one file.
+// A page on which an adapter writes what follows a text, computed by the
+// server: that of "deno task try", of which esbuild makes one file.
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
 import type { About } from "./page.ts";
 
-/** What the page is told; all ranks of the adapter as well. */
+/** Facts about the adapter, with all its ranks. */
 export interface AboutWriting extends About {
   readonly ranks: readonly number[];
 }
 
-/** Milliseconds without a key before what follows is written. */
+/** Milliseconds after the last key before the continuation is written. */
 const PAUSE = 500;
 
 function byId<E extends HTMLElement = HTMLElement>(id: string): E {

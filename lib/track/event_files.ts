@@ -5,14 +5,16 @@ import { join } from "node:path";
 import type { RecordedRun } from "./recorded_runs.ts";
 
 /**
- * Writes an event file of TensorBoard for each run: `FOLDER/RUN/events.out.tfevents.dylora`.
+ * Writes an event file of TensorBoard for each run:
+ * `FOLDER/RUN/events.out.tfevents.dylora`.
  *
  * Equal runs give equal files, so that writing a run again changes nothing. The
- * name is always the same, because TensorBoard merges the files of a folder. The
+ * name is always the same, because TensorBoard merges the files of a folder.
+ * The
  * settings are written as hyperparameters, which TensorBoard compares.
  *
- * @returns Number of runs that the folder did not have, and of those that it had
- * otherwise, such as before their stage was run again.
+ * @returns Number of runs that were added, and of those that replaced another
+ * result of their stage.
  */
 export async function writeEventFiles(
   runs: readonly RecordedRun[],
@@ -131,7 +133,10 @@ const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   return crc;
 });
 
-/** CRC-32C (RFC 3720, appendix B.4), rotated and shifted as TensorFlow stores it. */
+/**
+ * CRC-32C (RFC 3720, appendix B.4), rotated and shifted as TensorFlow stores
+ * it.
+ */
 function maskedCrc(bytes: Uint8Array): Uint8Array {
   let crc = 0xffffffff;
   for (const byte of bytes) {

@@ -24,7 +24,9 @@ export interface Server {
 /** Tag that identifies a run of this program. */
 const KEY_TAG = "dylora.key";
 
-/** Limits of MLflow: metrics in a request, parameters in one, characters of one. */
+/**
+ * Limits of MLflow: metrics in a request, parameters in one, characters of one.
+ */
 const MAX_METRICS = 1000;
 const MAX_PARAMS = 100;
 const MAX_VALUE = 500;
@@ -32,7 +34,8 @@ const MAX_VALUE = 500;
 /**
  * Sends runs to a server of MLflow, to the experiment of the pipeline.
  *
- * A run that the experiment already has, by its key, is not sent again; one whose
+ * A run that the experiment already has, by its key, is not sent again; one
+ * whose
  * transfer was interrupted is replaced.
  *
  * @see https://mlflow.org/docs/latest/api_reference/rest-api.html
@@ -157,7 +160,8 @@ async function sendRun(
 
 /**
  * Address of a server of MLflow and the headers that authenticate there: by the
- * user and password in its URL, or else by the environment variables of MLflow's
+ * user and password in its URL, or else by the environment variables of
+ * MLflow's
  * own clients.
  */
 export function mlflowServer(
@@ -203,7 +207,8 @@ const TIMEOUT = 60_000;
  *
  * @param path Begins with a slash.
  * @returns The answer, parsed.
- * @throws {TrackError} If the server cannot be reached, refuses, or does not answer in JSON.
+ * @throws {TrackError} If the server cannot be reached, refuses, or does not
+ * answer in JSON.
  */
 export async function ask(
   { url, headers, signal }: Server,
@@ -250,7 +255,7 @@ export async function ask(
   }
 }
 
-/** Items in groups of a size, as many as fit into one request. */
+/** Items in groups of a size: those of one request. */
 export function chunks<T>(items: readonly T[], size: number): T[][] {
   return Array.from(
     { length: Math.ceil(items.length / size) },

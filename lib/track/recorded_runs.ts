@@ -4,13 +4,19 @@ import { learningRateAt } from "../engine/training/adamw.ts";
 import { byDotPath, type Manifest } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
 
-/** A training or an evaluation whose result is in the cache, in the terms of experiment trackers. */
+/**
+ * A training or an evaluation whose result is in the cache, in the terms of
+ * experiment trackers.
+ */
 export interface RecordedRun {
   /** Key of the result: the same run always has the same one. */
   readonly key: string;
   /** Stage and start of the key: `train-dylora@sst2,seed=0.1a2b3c4d` */
   readonly name: string;
-  /** Stage that ran; for a result of another pipeline, the first stage of this one that has it. */
+  /**
+   * Stage that ran; for a result of another pipeline, the first stage of this
+   * one that has it.
+   */
   readonly stage: string;
   readonly kind: "training" | "evaluation";
   /** When it started and ended, in milliseconds since 1970. */
@@ -26,7 +32,10 @@ export interface RecordedRun {
 
 /** A value of a run. */
 interface Point {
-  /** `train/loss`, `train/learning_rate`, `epochs/accuracy/rank_8`, `ranks/accuracy`, `seconds` */
+  /**
+   * `train/loss`, `train/learning_rate`, `epochs/accuracy/rank_8`,
+   * `ranks/accuracy`, `seconds`
+   */
   readonly name: string;
   /** Optimizer steps taken; of an evaluation, the rank. */
   readonly step: number;
@@ -36,7 +45,8 @@ interface Point {
 }
 
 /**
- * All trainings and evaluations of a pipeline in the cache, in the order in which
+ * All trainings and evaluations of a pipeline in the cache, in the order in
+ * which
  * they started: the latest results of each stage, with any parameters, those of
  * runs with `--name` included.
  *

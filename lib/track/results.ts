@@ -1,4 +1,7 @@
-/** The results in a cache, with the parameters and costs of everything that each was made from. */
+/**
+ * The results in a cache, with the parameters and costs of everything that each
+ * was made from.
+ */
 import { SCORES_FILES, type ScoresFile } from "../artifacts/scores.ts";
 import { byDotPath, type Manifest } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
@@ -17,7 +20,8 @@ export interface Row {
   readonly started: string;
   /**
    * Parameters of the stage and of all that it was made from, by
-   * `TASK.PARAMETER`, with mappings flattened, and its sources, runtimes and code.
+   * `TASK.PARAMETER`, with mappings flattened, and its sources, runtimes and
+   * code.
    */
   readonly params: Readonly<Record<string, unknown>>;
   /** From `scores.json`; empty for other results. */
@@ -26,12 +30,14 @@ export interface Row {
   readonly metrics: Manifest["metrics"];
   readonly seconds: {
     readonly stage: number;
-    /** Of the training that it scores. */
+    /** Seconds of the training that it scores. */
     readonly training?: number;
-    /** Of all results that it was made from. */
+    /** Sum over all results that it was made from. */
     readonly total: number;
   };
-  /** Bytes of the adapter or classifier that it scores, else of its own files. */
+  /**
+   * Bytes of the adapter or classifier that it scores, else of its own files.
+   */
   readonly size: number;
 }
 
@@ -46,7 +52,10 @@ interface StageResult {
 
 /** The results in a cache, and the results that each was made from. */
 export class Results {
-  /** Latest first: those in the histories of stages, and those that are too old for a history. */
+  /**
+   * Latest first: those in the histories of stages, and those that are too old
+   * for a history.
+   */
   readonly all: readonly StageResult[];
   /** Results by the digest of their content, latest first. */
   readonly #byContent: Map<string, Manifest[]>;
@@ -127,7 +136,8 @@ export class Results {
         const earlier = makers.filter((it) => it.started <= started);
         // One that was run again has the time of its last run.
         const possible = earlier.length > 0 ? earlier : makers;
-        // Several keys may have given the same content: their parameters made no difference.
+        // Several keys may have given the same content: their parameters made
+        // no difference.
         const maker = possible.find((it) => it.pipeline === pipeline) ??
           possible[0];
         if (maker !== undefined) chain.add(maker);

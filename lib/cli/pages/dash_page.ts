@@ -1,4 +1,5 @@
-// The page of "deno task dash", without its types: asks for the state of the pipeline once a second, and shows it.
+// The page of "deno task dash", without its types: asks for the state of the
+// pipeline once a second, and shows it.
 /// <reference lib="dom" />
 /// <reference lib="dom.iterable" />
 import type { PageContent } from "./dash_sections.ts";
@@ -14,7 +15,11 @@ let chosen = "";
 
 const shown = new Map<string, string>();
 
-/** Puts HTML into its place unless it is there, so that tooltips stay. The focus stays on the same stage, and a log at its end. A section without content is hidden. */
+/**
+ * Puts HTML into its place unless it is there, so that tooltips stay. The focus
+ * stays on the same stage, and a log at its end. A section without content is
+ * hidden.
+ */
 function show(id: string, html: string) {
   if (shown.get(id) === html) return;
   shown.set(id, html);
@@ -43,7 +48,7 @@ async function update() {
   for (const [id, html] of Object.entries(sections)) show(id, html);
   byId<HTMLSelectElement>("stage").value = stage;
   if (report === undefined) return;
-  // A later run replaces the report at the same address, so its version is part of that here.
+  // The version makes the browser load the report of a later run.
   const address = `report?${new URLSearchParams({ ...report })}`;
   const frame = byId<HTMLIFrameElement>("report");
   if (frame.getAttribute("src") !== address) frame.src = address;

@@ -1,4 +1,6 @@
-/** The sections of the page of `dash`, as HTML that its script puts into place. */
+/**
+ * The sections of the page of `dash`, as HTML that its script puts into place.
+ */
 import { signOf } from "../../problems/registry.ts";
 import { escapeHtml } from "../../report/format.ts";
 import {
@@ -80,7 +82,10 @@ export async function pageContent(follower: Follower, chosen: string) {
     /** The stage whose log is shown. */
     stage,
     report: reports[0],
-    /** HTML by the id of the element that shows it; empty where there is nothing to show. */
+    /**
+     * HTML by the id of the element that shows it; empty where there is nothing
+     * to show.
+     */
     sections,
   };
 }
@@ -122,7 +127,10 @@ function tableHtml({ task, metric, columns }: RankTable): string {
   return `<div class="scroll"><h3>${heading}</h3><table><thead><tr><th scope="col">Rank</th>${titles}</tr></thead><tbody>${rows}</tbody></table></div>`;
 }
 
-/** A curve with its axes, at most a point per pixel, each of which has its value as a tooltip. */
+/**
+ * A curve with its axes, at most a point per pixel, each of which has its value
+ * as a tooltip.
+ */
 function curve(all: readonly Point[]): string {
   const { width, height, left, bottom } = CURVE;
   const every = Math.ceil(all.length / (width - left));

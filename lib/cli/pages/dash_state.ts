@@ -1,4 +1,7 @@
-/** The state of a pipeline that `dash` shows, read from the files of its runs, whichever process started them. */
+/**
+ * The state of a pipeline that `dash` shows, read from the files of its runs,
+ * whichever process started them.
+ */
 import { stringify } from "@std/yaml";
 import {
   type Graph,
@@ -37,7 +40,10 @@ export interface StageState extends DrawnStage {
 /** A metric by rank, with a column for each group of evaluations. */
 export type RankTable = Awaited<ReturnType<typeof rankTables>>[number];
 
-/** Milliseconds between two reads of the state of all stages, each of which plans the pipeline. */
+/**
+ * Milliseconds between two reads of the state of all stages, each of which
+ * plans the pipeline.
+ */
 const PAUSE = 2_000;
 
 interface ReadStage {
@@ -79,7 +85,10 @@ export class Follower {
       /** Its name; empty until it has been read. */
       pipeline: this.#pipeline,
       stages: [...states.values()],
-      /** Time left of the stages that run and wait: `2 min left`; undefined if none runs. */
+      /**
+       * Time left of the stages that run and wait: `2 min left`; undefined if
+       * none runs.
+       */
       left: this.#left(states),
       /** The stages and what each needs, as SVG. */
       graph: stageGraph(
@@ -104,7 +113,10 @@ export class Follower {
     return page && Deno.readFileSync(page.path);
   }
 
-  /** The task, the parameters and the resources of a stage, and what its result took, as YAML. */
+  /**
+   * The task, the parameters and the resources of a stage, and what its result
+   * took, as YAML.
+   */
   about(id: string): string {
     const { stage, result } = this.#stages.get(id) ?? {};
     if (stage === undefined) return "";
@@ -152,7 +164,10 @@ export class Follower {
     }
   }
 
-  /** The page of a report: beside the folder of the stage, with the facts of the run, if the run has written it, else as the stage made it. */
+  /**
+   * The page of a report: beside the folder of the stage, with the facts of the
+   * run, if the run has written it, else as the stage made it.
+   */
   #page({ stage, status, result }: ReadStage) {
     const file = result?.files.find(({ path }) => path === "report.html");
     const isReport = stage.declaration.output.kind === "report";
@@ -200,7 +215,7 @@ export class Follower {
   }
 }
 
-/** What is known of a stage while it runs. */
+/** State of a stage while it runs: its time left, usage and progress. */
 function runningState({ started, log }: LiveRun, pace: Pace | undefined) {
   const passed = Math.max(0, Date.now() - Date.parse(started));
   const left = pace?.left(passed);
@@ -263,7 +278,10 @@ async function rankTables(stages: readonly ReadStage[], { blobs }: Store) {
   );
 }
 
-/** The id of a stage without its seed, over which scores are averaged, and its rank, which is a row. */
+/**
+ * The id of a stage without its seed, over which scores are averaged, and its
+ * rank, which is a row.
+ */
 function stageTitle({ id }: GraphStage): string {
   const [name, values = ""] = id.split("@");
   const others = values.split(",")
@@ -276,7 +294,10 @@ export const METRIC = "loss";
 
 const MAX_LINES = 500;
 
-/** The log at a path, read incrementally while it is written. A later run may replace the file. */
+/**
+ * The log at a path, read incrementally while it is written. A later run may
+ * replace the file.
+ */
 export class StageLog {
   /** Points `[step, value]` of {@linkcode METRIC}. */
   readonly points: [number, number][] = [];
@@ -292,7 +313,9 @@ export class StageLog {
     this.#added = new Lines(path);
   }
 
-  /** Reads what has been added, unless the run has ended and its log was moved. */
+  /**
+   * Reads what has been added, unless the run has ended and its log was moved.
+   */
   read(): void {
     const info = statIfThere(this.path);
     if (info === undefined) return;
@@ -331,7 +354,7 @@ export class StageLog {
 
 /**
  * Processor time and memory of the processes of a stage that runs on this
- * machine; undefined where they cannot be seen, as beyond Linux.
+ * machine; undefined where they cannot be read, as outside Linux.
  *
  * @param folder Its run folder
  * @returns Seconds of all threads, and bytes of resident memory.
@@ -344,7 +367,8 @@ function usageOf(
   const sum = (of: (pid: number) => number) =>
     found.reduce((total, pid) => total + of(pid), 0);
   return {
-    // Of what follows the name, fields 11 and 12 are 1/100 s in user and kernel.
+    // Of what follows the name, fields 11 and 12 are 1/100 s in user and
+    // kernel.
     seconds: sum((pid) => {
       const fields = procFile(pid, "stat").split(") ").at(-1)!.split(" ");
       return (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) / 100;

@@ -11,11 +11,17 @@ interface Content {
   readonly policy?: string;
 }
 
-/** Content security policy of pages: scripts, WebAssembly and data of this server only, no framing by others. */
+/**
+ * Content security policy of pages: scripts, WebAssembly and data of this
+ * server only, no framing by others.
+ */
 const POLICY =
   "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src data:; frame-src 'self'; frame-ancestors 'self'; base-uri 'none'; form-action 'none'";
 
-/** Headers of every response: no sharing with other origins, no caching, no referrer. */
+/**
+ * Headers of every response: no sharing with other origins, no caching, no
+ * referrer.
+ */
 const HEADERS = {
   "cache-control": "no-store",
   "content-security-policy": POLICY,
@@ -47,7 +53,8 @@ async function fileContent(path: string): Promise<Content> {
  * it prints. Its port is that of the option `--port`.
  *
  * @param name The command that serves it
- * @param files Paths of files by their names below the address, "" for the page itself
+ * @param files Paths of files by their names below the address, "" for the page
+ * itself
  * @param signal Ends the server
  * @param answer Other content, by its name; undefined if there is none
  * @throws {UsageError} If the port is invalid or in use.

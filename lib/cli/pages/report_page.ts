@@ -36,7 +36,8 @@ export interface UpToDate {
  *
  * @param pages Paths of the pages by the id of the stage.
  * @param stages All stages of the run by id.
- * @param emit Called if a file of the user had the place of a page and was moved aside.
+ * @param emit Called if a file of the user had the place of a page and was
+ * moved aside.
  */
 export async function writePages(
   args: Arguments,
@@ -77,7 +78,10 @@ export async function writePages(
 /** Number of stages above which their table is folded. */
 const FEW_STAGES = 16;
 
-/** The section on the run: the stages with their times, versions, and the machine. */
+/**
+ * The section on the run: the stages with their times, versions, and the
+ * machine.
+ */
 function runSection(
   graph: Graph,
   stages: ReadonlyMap<string, UpToDate>,
@@ -165,7 +169,10 @@ function dateText(iso: string): string {
   return `${iso.slice(0, 16).replace("T", " ")} UTC`;
 }
 
-/** The Git commit of a folder, and whether files differ from it; undefined without Git or outside of a repository. */
+/**
+ * The Git commit of a folder, and whether files differ from it; undefined
+ * without Git or outside of a repository.
+ */
 async function commitOf(folder: string): Promise<string | undefined> {
   const described = await thisHost.output(
     "git",

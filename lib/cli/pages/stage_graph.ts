@@ -75,7 +75,10 @@ export interface DrawnStage {
   readonly reason?: string | undefined;
 }
 
-/** A cell for each stage, which tells its state and can be chosen by its attribute `data-stage`. */
+/**
+ * A cell for each stage, which tells its state and can be chosen by its
+ * attribute `data-stage`.
+ */
 export function cellContent(stages: readonly DrawnStage[]): BoxContent {
   const across = Math.floor((SIZE.width - 12) / 20);
   const cells = stages.map(({ id, state, reason }, i) => {

@@ -10,7 +10,8 @@ import type { HeldEngine } from "../runtime/engine.ts";
  *
  * @param folder Existing folder for its temporary files
  * @param signal Ends it
- * @throws {Error} If the process ends before it is ready; what is wrong is on standard error.
+ * @throws {Error} If the process ends before it is ready; what is wrong is on
+ * standard error.
  */
 export async function startTextWriter(
   { engine, gpus }: HeldEngine,
@@ -39,7 +40,7 @@ export async function startTextWriter(
       ...stageEnvironment({}, [engine], temporary, PROJECT),
       CUDA_VISIBLE_DEVICES: gpus.join(),
     },
-    // Only the server hears of Ctrl-C.
+    // Ctrl-C signals the server only.
     detached: true,
     clearEnv: true,
     signal,
@@ -84,7 +85,10 @@ export async function startTextWriter(
     ranks: await ready.promise,
     /** Aborted, with the error, when the process ends. */
     ended: ended.signal,
-    /** What follows a text at a rank, as lines of JSON, a line for each token; it ends the text before. */
+    /**
+     * What follows a text at a rank, as lines of JSON, a line for each token;
+     * it ends the text before.
+     */
     write(text: string, rank: number) {
       const id = ++count;
       return new ReadableStream<Uint8Array<ArrayBuffer>>({
