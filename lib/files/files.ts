@@ -9,7 +9,7 @@ export function writeDurably(
   path: string,
   text: string | Uint8Array<ArrayBuffer>,
 ): void {
-  const temporary = besides(path);
+  const temporary = temporaryPath(path);
   try {
     {
       using file = Deno.openSync(temporary, { write: true, createNew: true });
@@ -44,7 +44,7 @@ function syncFolder(path: string): void {
 }
 
 /** A temporary path in the same folder, unique among all processes. */
-export function besides(path: string): string {
+export function temporaryPath(path: string): string {
   return `${path}.${temporarySuffix()}.tmp`;
 }
 
@@ -113,7 +113,7 @@ export function* entriesBelow(
 /** Identifies this process among all that share a cache. Processes in different containers may have the same PID. */
 const PROCESS_NAME = `${Deno.pid}-${crypto.randomUUID().slice(0, 8)}`;
 
-/** True for a name that {@linkcode besides} made. */
+/** True for a name that {@linkcode temporaryPath} made. */
 export function isTemporary(name: string): boolean {
   return /\.\d+-[0-9a-f]{8}-\d+\.tmp$/.test(name);
 }

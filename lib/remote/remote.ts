@@ -1,4 +1,4 @@
-import { besides, removeIfThere } from "../files/files.ts";
+import { removeIfThere, temporaryPath } from "../files/files.ts";
 import type { Manifest } from "../store/manifests.ts";
 import { isManifest } from "../store/manifest_schema.ts";
 import { limited, type TreeFile } from "../store/blobs.ts";
@@ -300,7 +300,7 @@ export class Remote {
     }
     if (!isGzip) await this.#put(path, { file, size });
     else {
-      const copy = besides(this.store.path("upload"));
+      const copy = temporaryPath(this.store.path("upload"));
       try {
         using from = await Deno.open(file);
         const packed = from.readable

@@ -1,6 +1,6 @@
 /** The files of a remote: in a folder, or behind HTTP. */
 import { listFiles } from "../store/blobs.ts";
-import { besides, removeIfThere, statIfThere } from "../files/files.ts";
+import { removeIfThere, statIfThere, temporaryPath } from "../files/files.ts";
 import { dirname, join } from "../files/paths.ts";
 
 /** Bytes as they come. */
@@ -84,7 +84,7 @@ export class FolderTransport implements Transport {
     }
     await this.#at(path, async (target) => {
       Deno.mkdirSync(dirname(target), { recursive: true });
-      const temporary = besides(target);
+      const temporary = temporaryPath(target);
       try {
         if (content instanceof Uint8Array) {
           await Deno.writeFile(temporary, content);

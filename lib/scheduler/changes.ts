@@ -164,6 +164,12 @@ function describeChange({ kind, name, before, after }: Change): string {
     : `${kind} ${name} ${before} -> ${after}`;
 }
 
+/** An earlier result of a stage, and its differences from the present key. */
+interface ComparedResult {
+  readonly manifest: Manifest;
+  readonly changes: readonly Change[];
+}
+
 /**
  * The earlier result of a stage with the fewest differences, and these; the
  * latest if there are several.
@@ -176,8 +182,8 @@ export async function nearest(
   parts: KeyParts,
   store: Store,
   except?: string,
-) {
-  let best: { manifest: Manifest; changes: readonly Change[] } | undefined;
+): Promise<ComparedResult | undefined> {
+  let best: ComparedResult | undefined;
   for (const manifest of store.results(pipeline, stage)) {
     if (manifest.key === except) continue;
     const differences = await changes(manifest.parts, parts, store);

@@ -57,8 +57,8 @@ export type ChildEvent =
   /** `run()` has returned. */
   | { readonly type: "done" };
 
-/** Minimum milliseconds between two progress events. */
-const PROGRESS_PAUSE = 50;
+/** Minimum milliseconds between two progress events that a stage sends. */
+const SENT_PROGRESS_PAUSE = 50;
 
 /** Runs a task in its stage's process, which exits with code 1 if it fails. */
 export async function perform(task: Pick<Task, "run">): Promise<void> {
@@ -77,7 +77,7 @@ export async function perform(task: Pick<Task, "run">): Promise<void> {
         const now = performance.now();
         // The same count again comes with a note about what begins now.
         const isDue = done >= total || done === last ||
-          now - reported >= PROGRESS_PAUSE;
+          now - reported >= SENT_PROGRESS_PAUSE;
         last = done;
         if (!isDue) return;
         reported = now;

@@ -13,7 +13,7 @@ import { isWritten } from "./runs.ts";
 export type LogLine = Event & { readonly at: number };
 
 /** Seconds between two reports of progress in a journal, since a stage may run for days. */
-const PROGRESS_PAUSE = 10;
+const LOGGED_PROGRESS_PAUSE = 10;
 
 /**
  * Creates a journal. Each event is written at once.
@@ -31,7 +31,7 @@ export function openJournal(
     const at = Math.round(performance.now() - start) / 1000;
     if (event.type === "progress") {
       const { done, total } = event;
-      if (done < total && at < progress + PROGRESS_PAUSE) return;
+      if (done < total && at < progress + LOGGED_PROGRESS_PAUSE) return;
       progress = at;
     }
     writeAll(file, JSON.stringify({ at, ...event }) + "\n");

@@ -155,7 +155,7 @@ export async function takeGpus(
     count: resourcesOf(run, stage).gpus,
     among: run.settings.limits.gpus,
     signal: run.waiting,
-    onWait: (holders) => wait(run, stage, `a GPU held by ${holders}`),
+    onWait: (holders) => announceWait(run, stage, `a GPU held by ${holders}`),
   });
 }
 
@@ -176,12 +176,17 @@ export async function lock(
     signal: run.waiting,
     // Another stage of this process will release it.
     onWait: (holder) =>
-      wait(run, stage, `${holder}, which ${does}`, isHeldHere(path)),
+      announceWait(run, stage, `${holder}, which ${does}`, isHeldHere(path)),
   });
 }
 
-/** Lets a stage wait, if it may: always for another one of this process. */
-function wait(
+/**
+ * Says what a stage waits for.
+ *
+ * @param isOwn True if another stage of this process holds it: then a stage may wait in any case.
+ * @throws {BusyError} If it may not wait.
+ */
+function announceWait(
   { emit, settings }: Run,
   { id }: GraphStage,
   what: string,

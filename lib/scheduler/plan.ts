@@ -1,6 +1,8 @@
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import { holdOff } from "../store/cleanup.ts";
-import type { KeyParts, Manifest } from "../store/manifests.ts";
+import type { Failure } from "../store/histories.ts";
+import type { KeyParts, Manifest, Measured } from "../store/manifests.ts";
+import type { Change, CodeHunk } from "./changes.ts";
 import {
   type Context,
   openContext,
@@ -19,6 +21,7 @@ import {
   sourcesOf,
   withAbsoluteSources,
 } from "./key.ts";
+import type { LiveRun } from "./runs.ts";
 import { difference, visibleFolder } from "./visible.ts";
 
 /** Decision on a stage whose inputs all exist. */
@@ -169,11 +172,25 @@ export async function findResults(
   return reused;
 }
 
-/** Status of a stage. */
-export type StageStatus = Awaited<ReturnType<typeof status>>[number];
+/** Status of a stage: a line of `status --json`. */
+export interface StageStatus {
+  /** Id of the stage. */
+  readonly stage: string;
+  /** What a run would do with it. */
+  readonly decision: Decision;
+  /** Set while it runs with this key. */
+  readonly live?: LiveRun;
+  /** Measurements of its latest result, if the cache has that. */
+  readonly last?: Measured;
+  /** Set if its last run had this key, and failed or was interrupted. */
+  readonly failure?: Failure;
+}
 
 /** Status of each stage of a pipeline, in topological order. */
-export async function status(graph: Graph, settings: Settings) {
+export async function status(
+  graph: Graph,
+  settings: Settings,
+): Promise<StageStatus[]> {
   const { pipeline } = graph;
   const store = openStore(settings);
   const { liveRuns } = await import("./runs.ts");
@@ -193,33 +210,49 @@ export async function status(graph: Graph, settings: Settings) {
     return {
       stage,
       decision,
-      /** Set while it runs with this key. */
       ...(live && { live }),
-      /** Its latest result. */
       ...(last && { last }),
-      /** Set if its last run had this key, and failed. */
       ...(failure !== undefined && failure.key === key && { failure }),
     };
   });
 }
 
-/** The reasons for the decision on a stage. */
-export type Explanation = Awaited<ReturnType<typeof explain>>;
+/** The reasons for the decision on a stage, as `explain --json` prints them. */
+export type Explanation =
+  /** An input does not exist yet, so the stage has no key. */
+  | { readonly stage: string; readonly decision: Unknown }
+  | {
+    readonly stage: string;
+    readonly decision: Decided["decision"];
+    /** Everything that its key contains. */
+    readonly parts: KeyParts;
+    /** Absent if the cache has no other result of the stage. */
+    readonly nearest?: NearestResult;
+  };
+
+/** The most similar other result of a stage, and all differences from it. */
+export interface NearestResult {
+  readonly key: string;
+  /** When its run started. */
+  readonly started: string;
+  readonly changes: readonly Change[];
+  /** Differences of the code, by lines. */
+  readonly code: readonly CodeHunk[];
+}
 
 /** Explains the decision on a stage by comparing its key with that of the most similar other result. */
 export async function explain(
   graph: Graph,
   id: string,
   settings: Settings,
-) {
+): Promise<Explanation> {
   const store = openStore(settings);
   using _live = await holdOff(store);
   const context = await openContext(graph, [id], settings, store);
   // The stage itself is the last of those that it needs.
   const [, decided] = (await Array.fromAsync(decideEach(context))).at(-1)!;
-  const { decision } = decided;
-  if (!("parts" in decided)) return { stage: id, decision };
-  const { parts, key } = decided;
+  if (!("parts" in decided)) return { stage: id, decision: decided.decision };
+  const { decision, parts, key } = decided;
   const { codeHunks, nearest } = await import("./changes.ts");
   const other = await nearest(graph.pipeline, id, parts, store, key);
   if (other === undefined) return { stage: id, decision, parts };
@@ -231,9 +264,7 @@ export async function explain(
   return {
     stage: id,
     decision,
-    /** Everything that its key contains; absent while an input does not exist. */
     parts,
-    /** The most similar other result of the stage, when its run started, and all differences from it. */
     nearest: { key: otherKey, started, changes, code },
   };
 }

@@ -11,6 +11,14 @@ import { liveRuns, makeRunFolder } from "./runs.ts";
 import type { Settings } from "./settings.ts";
 import { visibleFolder } from "./visible.ts";
 
+/** Private folders of the results of stages, removed on disposal. */
+export interface OpenResults extends Disposable {
+  /** The folder of a stage's result; read only. */
+  of(stage: string): string;
+  /** Replaces these folders in a text by those in which the user sees the results of the stages. */
+  lastingPaths(text: string): string;
+}
+
 /**
  * Opens the result that a run of a stage would find in the cache, and those of
  * stages that it needs. What is visible in `out/PIPELINE/STAGE` may be another
@@ -26,7 +34,7 @@ export async function openResults(
   stages: readonly string[],
   settings: Settings,
   store: Store,
-) {
+): Promise<OpenResults> {
   const { pipeline } = graph;
   using _live = await holdOff(store);
   const context = await openContext(graph, [id], settings, store);
@@ -50,9 +58,7 @@ export async function openResults(
   await store.memo.save();
   const kept = made.move();
   return {
-    /** The folder of a stage's result; read only. */
     of: (stage: string) => paths.get(stage)!,
-    /** Replaces these folders in a text by those in which the user sees the results of the stages. */
     lastingPaths: (text: string) =>
       [...paths].reduce(
         (it, [stage, path]) =>
@@ -63,10 +69,13 @@ export async function openResults(
   };
 }
 
+/** A folder that is removed on disposal. */
+interface PrivateFolder extends Disposable {
+  readonly path: string;
+}
+
 /** Makes a folder in the cache, or one for temporary files if the cache is not writable. */
-function privateFolder(
-  make: () => Disposable & { readonly path: string },
-): ReturnType<typeof make> {
+function privateFolder(make: () => PrivateFolder): PrivateFolder {
   try {
     return make();
   } catch (error) {

@@ -121,5 +121,5 @@ export async function runTask(run: TaskRun): Promise<ProcessEnd> {
 
 /** Folder in which a stage leaves what a runtime hands on to later stages. */
 function handedOn({ temporary }: StartFolder, runtime: string): string {
-  return join(temporary, `${runtime}-hands-on`);
+  return join(temporary, `${runtime}-shared`);
 }

@@ -13,10 +13,31 @@ import type { Store } from "../store/store.ts";
 import type { Executor } from "./executors/executor.ts";
 
 /** Private folder of the run of a stage: `runs/...` in the cache. Removed on disposal. */
-export type RunFolder = ReturnType<typeof makeRunFolder>;
+export interface RunFolder extends Disposable {
+  readonly path: string;
+  /** Path of its journal. */
+  readonly log: string;
+  /** Creates the folder of the next start (0, 1, ...) of the stage's process. */
+  start(): StartFolder;
+  /** Removes the folders of all starts, which take the space that another attempt needs. */
+  clear(): void;
+}
 
-/** Private folder of one start of a stage's process. */
-export type StartFolder = ReturnType<typeof makeStart>;
+/** Private folder of one start of a stage's process: paths. */
+export interface StartFolder {
+  readonly path: string;
+  /** The code that the process runs; see `run_task.ts` for its place. */
+  readonly code: string;
+  /** Input `name` has its artifacts in `inputs/name/0`, 1, ... */
+  readonly inputs: string;
+  readonly output: string;
+  readonly temporary: string;
+  readonly spec: string;
+  /** Where the process appends its events. */
+  readonly events: string;
+  /** What it prints. */
+  readonly stdout: string;
+}
 
 /**
  * Creates the folder of the run of a stage. It is locked until it is disposed of or this process ends.
@@ -26,7 +47,7 @@ export function makeRunFolder(
   pipeline: string,
   stage: string,
   key: string,
-) {
+): RunFolder {
   const name = `${temporarySuffix()}-${stage.replaceAll(/[^\w.-]+/g, "-")}`;
   const path = join(store.makeFolder("runs"), name);
   store.makeFolder("locks");
@@ -47,11 +68,8 @@ export function makeRunFolder(
   let starts = 0;
   return {
     path,
-    /** Its journal. */
     log: join(path, "log.jsonl"),
-    /** Creates the folder of the next start (0, 1, ...) of the stage's process. */
     start: () => makeStart(join(path, String(starts++))),
-    /** Removes the folders of all starts, which take the space that another attempt needs. */
     clear() {
       for (let i = 0; i < starts; i++) removeFolder(join(path, String(i)));
     },
@@ -71,19 +89,15 @@ function removeRun(folder: string): void {
 }
 
 /** Creates the folder of a start, which only its owner can read. */
-export function makeStart(path: string) {
-  const folder = {
+export function makeStart(path: string): StartFolder {
+  const folder: StartFolder = {
     path,
-    /** The code that the process runs; see `run_task.ts` for its place. */
     code: join(path, "node_modules", "stage.mjs"),
-    /** Input `name` has its artifacts in `inputs/name/0`, 1, ... */
     inputs: join(path, "inputs"),
     output: join(path, "output"),
     temporary: join(path, "tmp"),
     spec: join(path, "spec.json"),
-    /** Where the process appends its events. */
     events: join(path, "events.jsonl"),
-    /** What it prints. */
     stdout: join(path, "stdout"),
   };
   Deno.mkdirSync(path, { mode: 0o700 });
@@ -134,10 +148,21 @@ function isForgotten(path: string): boolean {
 }
 
 /** A stage that is running now, in this process or in another one. */
-export type LiveRun = ReturnType<typeof liveRuns>[number];
+export interface LiveRun {
+  readonly pipeline: string;
+  /** Id of the stage. */
+  readonly stage: string;
+  readonly key: string;
+  /** When it started: ISO 8601. */
+  readonly started: string;
+  /** Process that runs it: `process 1234`. */
+  readonly holder: string;
+  /** Path of its log. */
+  readonly log: string;
+}
 
 /** All stages that are running now. */
-export function liveRuns(store: Store) {
+export function liveRuns(store: Store): LiveRun[] {
   return entriesOf(store.path("runs")).flatMap(({ name }) => {
     const folder = store.path("runs", name);
     const run = readSealed(join(folder, "run.json"));
@@ -147,11 +172,8 @@ export function liveRuns(store: Store) {
       pipeline: String(run.pipeline),
       stage: String(run.stage),
       key: String(run.key),
-      /** When it started: ISO 8601. */
       started: String(run.started),
-      /** Process that runs it: `process 1234`. */
       holder: lockHolder(lockOf(folder)),
-      /** Path of its log. */
       log,
     }];
   });

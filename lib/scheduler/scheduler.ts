@@ -49,40 +49,60 @@ export async function run(
       const scheduler = new Scheduler(context, emit, signal);
       emit({ type: "start", pipeline: graph.pipeline, stages: [...selected] });
       ends = await Promise.all([...selected].map((id) => scheduler.get(id)));
-      const keys = ends.flatMap(({ manifest }) => manifest?.key ?? []);
+      const keys = ends.flatMap((end) =>
+        "manifest" in end ? end.manifest.key : []
+      );
       await store.noteRun(graph.pipeline, keys);
     }
-    const counts = {
-      ...{ ran: 0, restored: 0, unchanged: 0 },
-      ...{ failed: 0, skipped: 0, interrupted: 0 },
+    const counts: Record<Outcome, number> = {
+      ran: 0,
+      restored: 0,
+      unchanged: 0,
+      failed: 0,
+      skipped: 0,
+      interrupted: 0,
     };
     let savedSeconds = 0;
-    for (const { outcome, manifest } of ends) {
-      counts[outcome]++;
-      if (outcome !== "ran") savedSeconds += manifest?.seconds ?? 0;
+    let busy: BusyError | undefined;
+    for (const end of ends) {
+      counts[end.outcome]++;
+      switch (end.outcome) {
+        case "restored":
+        case "unchanged":
+          savedSeconds += end.manifest.seconds;
+          break;
+        case "failed":
+          busy ??= end.busy;
+      }
     }
     const seconds = (performance.now() - start) / 1000;
-    const summary = {
+    const summary: Summary = {
       type: "summary",
       ...counts,
       seconds,
       savedSeconds,
-    } as const;
+    };
     if (summary.ran + summary.restored + summary.failed > 0) {
       await keepWithin(store, settings.cacheLimit);
     }
     emit(summary);
-    const busy = ends.find((it) => it.busy !== undefined)?.busy;
     if (busy !== undefined) throw busy;
     return summary;
   });
 }
 
 /** How a stage has ended: with its result, or the reason why it has none. */
-interface Settled {
-  readonly outcome: Outcome;
-  readonly manifest?: Manifest;
-  readonly lacking?: string;
+type Settled =
+  | {
+    readonly outcome: "ran" | "restored" | "unchanged";
+    readonly manifest: Manifest;
+  }
+  | { readonly outcome: "skipped" | "interrupted"; readonly reason: string }
+  | FailedStage;
+
+interface FailedStage {
+  readonly outcome: "failed";
+  readonly reason: string;
   /** Set if another process held what it needs and `Settings.wait` is false. */
   readonly busy?: BusyError;
 }
@@ -149,9 +169,9 @@ class Scheduler {
     const { id } = stage;
     const results = new Map<string, Manifest>();
     for (const input of new Set(Object.values(stage.inputs).flat())) {
-      const { manifest, lacking = "" } = await this.get(input);
-      if (manifest === undefined) return this.#skip(id, lacking);
-      results.set(input, manifest);
+      const end = await this.get(input);
+      if ("reason" in end) return this.#skip(id, end.reason);
+      results.set(input, end.manifest);
     }
     for (let times = 1;;) {
       this.#run.waiting.throwIfAborted();
@@ -180,7 +200,7 @@ class Scheduler {
         case "failed":
           return this.#fail(id);
         case "interrupted":
-          return { outcome: "interrupted", lacking: "interrupted" };
+          return { outcome: "interrupted", reason: "interrupted" };
         case "restart":
           if (times++ === MAX_TIMES) {
             throw new Error(
@@ -240,7 +260,7 @@ class Scheduler {
     const decision = { state: "skip", reason } as const;
     this.#run.emit({ type: "decided", stage: id, decision });
     this.#finish(id, "skipped", 0, reason);
-    return { outcome: "skipped", lacking: reason };
+    return { outcome: "skipped", reason };
   }
 
   #finish(
@@ -251,13 +271,19 @@ class Scheduler {
   ): void {
     const { emit, graph: { pipeline }, settings } = this.#run;
     const output = visibleFolder(settings.out, pipeline, stage);
-    const event = { stage, outcome, seconds, output };
-    emit({ type: "finished", ...event, ...(note !== undefined && { note }) });
+    emit({
+      type: "finished",
+      stage,
+      outcome,
+      seconds,
+      output,
+      ...(note !== undefined && { note }),
+    });
   }
 
   /** Its failure has been emitted already. */
-  #fail(id: string): Settled {
+  #fail(id: string): FailedStage {
     if (!this.#run.settings.keepGoing) this.#halt.abort();
-    return { outcome: "failed", lacking: `${id} failed` };
+    return { outcome: "failed", reason: `${id} failed` };
   }
 }

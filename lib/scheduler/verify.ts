@@ -14,9 +14,16 @@ import { makeRunFolder } from "./runs.ts";
 import type { Settings } from "./settings.ts";
 
 /** Comparison of a stage's artifact with that of a second run. */
-export type Verification<Difference> = Awaited<
-  ReturnType<typeof verify<Difference>>
->;
+export interface Verification<Difference> {
+  /** Id of the stage. */
+  readonly stage: string;
+  /** How files differ, by their path; null for a file that only one of the two artifacts has. */
+  readonly differing: Readonly<Record<string, Difference | null>>;
+  /** Number of files compared. */
+  readonly files: number;
+  /** Duration of the second run. */
+  readonly seconds: number;
+}
 
 /**
  * Runs a stage again, with its inputs from the cache, and compares its artifact
@@ -34,12 +41,12 @@ export async function verify<Difference>(
   emit: (event: Event) => void,
   signal: AbortSignal,
   compare: (name: string, before: string, after: string) => Difference,
-) {
+): Promise<Verification<Difference>> {
   const store = openStore(settings);
   using _live = await holdOff(store);
   const context = await openContext(graph, [id], settings, store);
   const reused = await findResults(context, id);
-  const lacking = (stage: string, reason: string) =>
+  const noResult = (stage: string, reason: string) =>
     new NoResultError(id, { stage, reason });
   const results = new Map(
     [...reused].map(([stage, { manifest }]) => [stage, manifest]),
@@ -47,13 +54,13 @@ export async function verify<Difference>(
   const stage = stageOf(context, id);
   for (const input of new Set(Object.values(stage.inputs).flat())) {
     const wasBrought = await reused.get(input)!.bring();
-    if (!wasBrought) throw lacking(input, "it was refused");
+    if (!wasBrought) throw noResult(input, "it was refused");
   }
   const { remote } = settings;
   const found = reused.get(id)!;
   const { key } = found;
   const hit = remote ? await remote.find(key) : found;
-  if (hit === undefined) throw lacking(id, `not in ${remote!.name}`);
+  if (hit === undefined) throw noResult(id, `not in ${remote!.name}`);
   const run = { ...context, emit, signal, waiting: signal };
   using _mutex = await lockMutex(run, stage);
   using gpus = await takeGpus(run, stage);
@@ -77,7 +84,7 @@ export async function verify<Difference>(
   const both = files
     .filter(({ path }) => after.has(path) && changed.includes(path));
   const wasBrought = both.length === 0 || await hit.bring(both);
-  if (!wasBrought) throw lacking(id, "it was refused");
+  if (!wasBrought) throw noResult(id, "it was refused");
   const differing: Record<string, Difference | null> = {};
   for (const path of changed) differing[path] = null;
   for (const { path, blob } of both) {
@@ -85,11 +92,8 @@ export async function verify<Difference>(
   }
   return {
     stage: id,
-    /** How files differ, by their path; null for a file that only one of the two artifacts has. */
     differing,
-    /** Number of files compared. */
     files: all.length,
-    /** Duration of the second run. */
     seconds,
   };
 }

@@ -6,10 +6,10 @@ import {
   isDigest,
 } from "../files/digest.ts";
 import {
-  besides,
   entriesBelow,
   linkOrCopy,
   removeIfThere,
+  temporaryPath,
   writeAll,
 } from "../files/files.ts";
 import type { Stats } from "./stats.ts";
@@ -131,7 +131,7 @@ export class Blobs {
     expected?: Stored,
   ): Promise<Stored> {
     Deno.mkdirSync(this.folder, { recursive: true });
-    const temporary = besides(join(this.folder, "new"));
+    const temporary = temporaryPath(join(this.folder, "new"));
     try {
       await write(temporary);
       const stored = await digestFile(temporary);

@@ -1,6 +1,13 @@
 /** Manifests of others. Loaded with a remote only, since a run with nothing to do loads no schemas. */
 import * as z from "zod";
 import { isDigest } from "../files/digest.ts";
+import type { ManifestBody } from "./manifests.ts";
+
+/** A manifest of anyone and of any version, except for what is in its `parts`. */
+export interface ForeignManifest extends ManifestBody {
+  readonly version: number;
+  readonly parts: { readonly runtimes: Readonly<Record<string, unknown>> };
+}
 
 const Digest = z.string().refine(isDigest);
 const Amount = z.number().nonnegative();
@@ -13,28 +20,21 @@ const Below = z.string().refine((path) =>
   path.split("/").every((part) => !["", ".", ".."].includes(part))
 );
 
-const ForeignManifest = z.object({
+const Schema = z.object({
   version: Amount,
   key: Digest,
   parts: z.looseObject({ runtimes: z.looseObject({}) }),
-  /** Not part of the key: what ran, and on which version of Deno. */
   task: Line,
   pipeline: Line,
   stage: Line,
   runtime: Line,
-  /** What computed it, on which its seconds depend; absent if it needed no runtime that says so. */
   machine: Line.exactOptional(),
-  /** As `toISOString()` writes it. */
   started: z.iso.datetime({ precision: 3 }),
-  /** Wall-clock seconds, to the millisecond. */
   seconds: Amount,
-  /** Last value of each metric. */
   metrics: z.record(z.string(), z.number()),
-  /** Digest of the artifact's tree. */
   content: Digest,
   files: z.array(z.object({ path: Below, size: Amount, blob: Digest }))
     .readonly(),
-  /** The log, as JSON lines of events. */
   log: z.object({ blob: Digest, size: Amount }),
 }).refine(
   ({ files, log }) =>
@@ -43,12 +43,9 @@ const ForeignManifest = z.object({
   {
     error: "A blob has two sizes",
   },
-);
-
-/** A manifest of anyone and any version, except for what is in its `parts`. */
-export type ForeignManifest = z.infer<typeof ForeignManifest>;
+) satisfies z.ZodType<ForeignManifest>;
 
 /** True if a value is a manifest, of any version. */
 export function isManifest(value: unknown): value is ForeignManifest {
-  return ForeignManifest.safeParse(value).success;
+  return Schema.safeParse(value).success;
 }

@@ -7,7 +7,6 @@ import {
   unseal,
   writeSealed,
 } from "../files/files.ts";
-import type { ForeignManifest } from "./manifest_schema.ts";
 
 /** Version of the manifest format that this program writes. */
 export const MANIFEST_VERSION = 2;
@@ -51,10 +50,49 @@ export function byDotPath(
   });
 }
 
-/** Record of a successful run of a stage. */
-export type Manifest =
-  & { readonly version: typeof MANIFEST_VERSION; readonly parts: KeyParts }
-  & Readonly<Omit<ForeignManifest, "parts">>;
+/** Record of a successful run of a stage: the file `manifests/ab/cdef....json`. */
+export interface Manifest extends ManifestBody {
+  readonly version: typeof MANIFEST_VERSION;
+  /** What the key is the digest of. */
+  readonly parts: KeyParts;
+}
+
+/** The part of a manifest that all versions of the format have in common. */
+export interface ManifestBody {
+  /** Key of the stage: SHA-256, in hexadecimal digits. */
+  readonly key: string;
+  /** Name of the task. Neither it nor the next three are part of the key. */
+  readonly task: string;
+  readonly pipeline: string;
+  /** Id of the stage. */
+  readonly stage: string;
+  /** Version of Deno, and what ran on it. */
+  readonly runtime: string;
+  /** What computed it, on which its seconds depend; absent if it needed no runtime that says so. */
+  readonly machine?: string;
+  /** When the run started, as `toISOString()` writes it. */
+  readonly started: string;
+  /** Wall-clock seconds, to the millisecond. */
+  readonly seconds: number;
+  /** Last value of each metric. */
+  readonly metrics: Readonly<Record<string, number>>;
+  /** Digest of the artifact's tree. */
+  readonly content: string;
+  /** Files of the artifact. */
+  readonly files: readonly ArtifactFile[];
+  /** The log: JSON lines of events. */
+  readonly log: { readonly blob: string; readonly size: number };
+}
+
+/** A file of an artifact. */
+export interface ArtifactFile {
+  /** Relative to the artifact's folder, with forward slashes. */
+  readonly path: string;
+  /** Bytes. */
+  readonly size: number;
+  /** SHA-256 of its content. */
+  readonly blob: string;
+}
 
 /** Measurements of a successful run of a stage. */
 export type Measured = Pick<Manifest, "started" | "seconds" | "metrics">;

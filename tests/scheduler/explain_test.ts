@@ -5,7 +5,11 @@ import {
   assertMatch,
   assertRejects,
 } from "@std/assert";
-import { explain } from "../../lib/scheduler/plan.ts";
+import {
+  explain,
+  type Explanation,
+  type NearestResult,
+} from "../../lib/scheduler/plan.ts";
 import { readLog } from "../../lib/scheduler/journal.ts";
 import { openStageLog } from "../../lib/scheduler/results.ts";
 import { status } from "../../lib/scheduler/plan.ts";
@@ -18,6 +22,12 @@ import { type StageOptions, TestProject } from "./project.ts";
 import { gateOf } from "./span_tasks.ts";
 
 const NEVER = new AbortController().signal;
+
+/** The result with which an explanation compares the stage. */
+function nearestOf(explanation: Explanation): NearestResult {
+  assert("parts" in explanation && explanation.nearest !== undefined);
+  return explanation.nearest;
+}
 
 Deno.test("explain() names the parameter, the input and the line of code that changed", async () => {
   using project = new TestProject();
@@ -42,7 +52,7 @@ Deno.test("explain() names the parameter, the input and the line of code that ch
   const graph = await project.graph(stages("b"));
   const explained = await explain(graph, "a", project.settings());
   assertEquals(explained.decision.state, "run");
-  const { changes, code } = explained.nearest!;
+  const { changes, code } = nearestOf(explained);
   assertEquals(changes.map(({ kind, name }) => `${kind} ${name}`), [
     "code lib/text.ts",
     "param text",
@@ -82,7 +92,8 @@ Deno.test("explain() shows no statements and names that the bundler makes", asyn
   project.write("lib/0.ts", "export const count = await Promise.resolve(2);\n");
   task('import { count } from "../lib/0.ts";', "return late.b(wait + count);");
   const graph = await project.graph({ s: { task: "make" } });
-  const { code } = (await explain(graph, "s", project.settings())).nearest!;
+  const explained = await explain(graph, "s", project.settings());
+  const { code } = nearestOf(explained);
   assertEquals(code, [{
     module: "tasks/make.ts",
     from: 16,
@@ -106,12 +117,13 @@ Deno.test("explain() names changed, new and removed files of a source folder", a
   Deno.removeSync(project.path("data/b"));
   project.write("data/sub/d", "d");
   const graph = await project.graph(stages);
-  const { decision, nearest } = await explain(graph, "s", project.settings());
+  const explained = await explain(graph, "s", project.settings());
+  const { decision } = explained;
   assertEquals(
     decision.state === "run" ? decision.reason : "",
     "source data data/a changed, source data data/b was removed, source data data/sub/d is new",
   );
-  assertEquals(nearest?.changes.length, 3);
+  assertEquals(nearestOf(explained).changes.length, 3);
   await project.run(stages, { cacheLimit: 1 });
   project.write("data/a", "third");
   const { reason } = (await explain(graph, "s", project.settings()))

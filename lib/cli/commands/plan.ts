@@ -9,6 +9,7 @@ import {
   type StageStatus,
   status,
 } from "../../scheduler/plan.ts";
+import type { KeyParts } from "../../store/manifests.ts";
 import { type Arguments, command, EXIT } from "../arguments/arguments.ts";
 import {
   FORCE,
@@ -143,13 +144,14 @@ export const explainCommand = command`
   }
 });
 
-function explanationText(
-  { stage, decision, parts, nearest }: Explanation,
-): string {
+function explanationText(explanation: Explanation): string {
+  const { stage, decision } = explanation;
   const state = "reason" in decision
     ? [decision.state, decision.reason]
     : [decision.state];
   const lines = [`${style.bold(stage)}: ${state.join(" - ")}`];
+  if (!("parts" in explanation)) return [...lines, ""].join("\n");
+  const { parts, nearest } = explanation;
   // What makes no difference to an unchanged stage is no explanation.
   if (nearest !== undefined && decision.state !== "unchanged") {
     const when = localTime(nearest.started);
@@ -168,8 +170,8 @@ function explanationText(
       }
     }
   }
-  if (parts !== undefined) lines.push("", "  Key:", ...keyLines(parts));
-  return [...lines, ""].join("\n");
+  lines.push("", "  Key:", ...keyLines(parts), "");
+  return lines.join("\n");
 }
 
 function changeText({ kind, name, before, after }: Change): string {
@@ -202,7 +204,7 @@ function changedPart(text: string, others: readonly string[]): string {
 }
 
 /** The contents of a key, one per line, with abbreviated digests. */
-function keyLines(parts: NonNullable<Explanation["parts"]>): string[] {
+function keyLines(parts: KeyParts): string[] {
   const short = (text: string) =>
     text.replace(/\b([0-9a-f]{12})[0-9a-f]{52}\b/g, "$1");
   return Object.entries(parts).flatMap(([part, value]) =>

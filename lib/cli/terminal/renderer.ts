@@ -80,7 +80,7 @@ function isBrokenPipe(error: unknown): boolean {
 }
 
 /** Minimum milliseconds between two progress lines of a stage or an installation. */
-const PROGRESS_PAUSE = 10_000;
+const PROGRESS_LINE_PAUSE = 10_000;
 
 /**
  * Renders messages as plain lines, for files, pipes and CI. What a stage writes
@@ -97,7 +97,7 @@ export function plainLines(
   /** True if the pause since the subject was last shown is over; false the first time. */
   const isDue = (subject: string): boolean => {
     const last = shownAt.get(subject);
-    if (last !== undefined && now() - last < PROGRESS_PAUSE) return false;
+    if (last !== undefined && now() - last < PROGRESS_LINE_PAUSE) return false;
     shownAt.set(subject, now());
     return last !== undefined;
   };
