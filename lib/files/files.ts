@@ -170,6 +170,16 @@ export function systemCode(error: unknown): string | undefined {
   return number && CODES[number];
 }
 
+/**
+ * The paths that an error of the operating system is about, in the order of the
+ * call: of a rename, the source and the target. Deno gives them in the message
+ * only: `rename '/a' -> '/b'`.
+ */
+export function systemPaths({ message }: Error): string[] {
+  return [...message.matchAll(/'(.+?)'(?= -> '|$)/g)]
+    .flatMap(([, path]) => path ?? []);
+}
+
 /** True if the disk is full or the quota is used up. */
 export function isFull(error: unknown): boolean {
   return ["ENOSPC", "EDQUOT"].includes(systemCode(error)!);

@@ -19,6 +19,7 @@ const MAX_FILES = 100_000;
 export class HubApi {
   readonly #settings: HubSettings;
   readonly #load: typeof fetch;
+  readonly #signal: AbortSignal | undefined;
   /** Common parameters of the functions of `@huggingface/hub`. */
   readonly #access;
 
@@ -26,7 +27,9 @@ export class HubApi {
     private readonly repository: Repository,
     options: HubOptions,
   ) {
-    const { endpoint, token } = this.#settings = options.settings;
+    this.#settings = options.settings;
+    this.#signal = options.signal;
+    const { endpoint, token } = options.settings;
     this.#load = hubFetch("content", options);
     this.#access = {
       repo: repository,
@@ -168,12 +171,12 @@ export class HubApi {
         { cause: error },
       );
     }
-    const isInvalid = error instanceof SyntaxError ||
-      error instanceof TypeError ||
-      error instanceof Error && error.message.startsWith("malformed response");
-    return isInvalid
-      ? this.#malformed(`gives an invalid answer: ${error.message}`)
-      : error;
+    const isFinal = error instanceof RemediedError ||
+      error instanceof HubApiError || this.#signal?.aborted === true;
+    // All other errors come from the library, which could not read an answer.
+    return isFinal || !(error instanceof Error)
+      ? error
+      : this.#malformed(`gives an invalid answer: ${error.message}`);
   }
 
   #malformed(what: string): RemediedError {

@@ -86,9 +86,8 @@ export async function pushFiles(
         { cause: error },
       );
     }
-    if (
-      error instanceof TypeError && /fetch|connect|send/i.test(error.message)
-    ) {
+    // Those of fetch() have a cause, other than bugs.
+    if (error instanceof TypeError && error.cause !== undefined) {
       throw new RemediedError(
         `Cannot reach the hub at "${endpoint}": ${error.message}`,
         "Check the network and HF_ENDPOINT, and push again",

@@ -21,6 +21,7 @@ import {
   isUnresolved,
   MERGE_KEY,
   mergeKey,
+  type ReferenceFault,
   type Scope,
   substitute,
 } from "./references.ts";
@@ -124,9 +125,10 @@ export class Expansion {
   ): T | undefined {
     const { file, faults } = this;
     let isFaulty = false;
-    const fail = (message: string, path: Path) => {
+    const fail = ({ message, path, lackedBy }: ReferenceFault) => {
       isFaulty = true;
-      if (scope.partial && message.startsWith('"matrix" has no')) return;
+      // Its place may lack dimensions only because its inputs have faults.
+      if (scope.partial && lackedBy === "matrix") return;
       faults.addAt([...at, ...path], message);
     };
     const substituted = substitute(written, scope, fail) as Mapping;

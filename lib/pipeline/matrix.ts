@@ -156,7 +156,7 @@ export function readMatrix(
   const value = substitute(
     written,
     { params },
-    (message, at) => faults.addAt([...path, ...at], message),
+    (fault) => faults.addAt([...path, ...fault.path], fault.message),
   ) as Mapping;
   /** The part at a path, if it fits the schema. */
   const check = <T>(schema: z.ZodType<T>, ...at: Path): T | undefined => {

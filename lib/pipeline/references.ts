@@ -24,9 +24,23 @@ export function isUnresolved(value: unknown): boolean {
     Array.isArray(value) && value.some(isUnresolved);
 }
 
+/** A fault of a reference or of a merge key. */
+export interface ReferenceFault {
+  readonly message: string;
+  /** Path of the text with the reference. */
+  readonly path: Path;
+  /** The mapping that lacks what the reference names: `params.train`, `matrix`. Absent for other faults. */
+  readonly lackedBy?: string;
+}
+
 /** A reference that is malformed or names nothing. */
 class UnresolvedReference extends Error {
   override readonly name = "UnresolvedReference";
+
+  /** @param lackedBy See {@linkcode ReferenceFault}. */
+  constructor(message: string, readonly lackedBy?: string) {
+    super(message);
+  }
 }
 
 /** Whether a text contains a reference. */
@@ -55,12 +69,12 @@ export function referenceBehind(
  * `${params.tuned[matrix.glue].lr}` uses another value as a key, and `$${`
  * stands for a literal `${`.
  *
- * @param fail Called with a message and the path of the text, whose value is then {@linkcode isUnresolved}.
+ * @param fail Called for each faulty text, whose value is then {@linkcode isUnresolved}.
  */
 export function substitute(
   value: unknown,
   scope: Scope,
-  fail: (message: string, path: Path) => void,
+  fail: (fault: ReferenceFault) => void,
   path: Path = [],
 ): unknown {
   if (typeof value === "string") {
@@ -68,7 +82,8 @@ export function substitute(
       return render(value, scope);
     } catch (error) {
       if (!(error instanceof UnresolvedReference)) throw error;
-      fail(error.message, path);
+      const { message, lackedBy } = error;
+      fail({ message, path, ...(lackedBy !== undefined && { lackedBy }) });
       return UNRESOLVED;
     }
   }
@@ -82,7 +97,9 @@ export function substitute(
       Object.entries(value).map(([key, item]) => {
         const at = [...path, key];
         if (key === MERGE_KEY && path.length > 0) {
-          fail(`"${MERGE_KEY}" is allowed directly under "with" only`, at);
+          const message =
+            `"${MERGE_KEY}" is allowed directly under "with" only`;
+          fail({ message, path: at });
         }
         return [key, substitute(item, scope, fail, at)];
       }),
@@ -153,11 +170,15 @@ function evaluate(reference: string, scope: Scope): unknown {
 function member(value: unknown, key: string, walked: string): unknown {
   const keys = typeof value === "object" ? Object.keys(value ?? {}) : [];
   if (keys.includes(key)) return (value as Mapping)[key];
+  if (isMapping(value)) {
+    throw new UnresolvedReference(
+      `"${walked}" has no "${key}"${didYouMean(key, keys)}`,
+      walked,
+    );
+  }
   const length = Array.isArray(value) ? ` of length ${value.length}` : "";
   throw new UnresolvedReference(
-    isMapping(value)
-      ? `"${walked}" has no "${key}"${didYouMean(key, keys)}`
-      : `"${walked}" is ${describe(value)}${length} and has no "${key}"`,
+    `"${walked}" is ${describe(value)}${length} and has no "${key}"`,
   );
 }
 
@@ -169,12 +190,12 @@ export const MERGE_KEY = "<<";
  * there, into the mapping that contains it. The keys beside it take precedence,
  * and of several mappings the first that has a key, as in YAML.
  *
- * @param fail Called with a message and the path of the fault if the value under the key is neither.
+ * @param fail Called if the value under the key is neither.
  * @returns The values beside the key, and the whole, which is undefined if what is to be merged has faults.
  */
 export function mergeKey(
   values: Mapping,
-  fail: (message: string, path: Path) => void,
+  fail: (fault: ReferenceFault) => void,
 ): { readonly own: Mapping; readonly whole?: Mapping } {
   const { [MERGE_KEY]: given = {}, ...own } = values;
   if (isUnresolved(given)) return { own };
@@ -183,12 +204,13 @@ export function mergeKey(
     return { own, whole: Object.assign({}, ...merged.toReversed(), own) };
   }
   const wrong = merged.findIndex((value) => !isMapping(value));
-  fail(
-    `Expected a mapping such as \${params.train}, or a list of mappings, under "${MERGE_KEY}", got ${
-      describe(merged[wrong])
-    }`,
-    Array.isArray(given) ? [MERGE_KEY, wrong] : [MERGE_KEY],
-  );
+  fail({
+    message:
+      `Expected a mapping such as \${params.train}, or a list of mappings, under "${MERGE_KEY}", got ${
+        describe(merged[wrong])
+      }`,
+    path: Array.isArray(given) ? [MERGE_KEY, wrong] : [MERGE_KEY],
+  });
   return { own };
 }
 

@@ -201,15 +201,19 @@ export async function explainMiss(
   parts: KeyParts,
   store: Store,
 ): Promise<string> {
-  const { failure } = store.histories.read(pipeline, stage);
+  const { unfinished } = store.histories.read(pipeline, stage);
   const found = await nearest(pipeline, stage, parts, store);
   if (found !== undefined && found.changes.length > 0) {
     return describeChanges(found.changes);
   }
-  if (failure === undefined) return "no earlier result";
-  return failure.interrupted
-    ? "the last run was interrupted"
-    : "the last run failed";
+  switch (unfinished?.state) {
+    case undefined:
+      return "no earlier result";
+    case "interrupted":
+      return "the last run was interrupted";
+    case "failed":
+      return "the last run failed";
+  }
 }
 
 /** A place where the code of a module differs. */

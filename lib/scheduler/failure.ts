@@ -1,4 +1,4 @@
-import { isFull, isReadOnly } from "../files/files.ts";
+import { isFull, isReadOnly, systemPaths } from "../files/files.ts";
 import type { Store } from "../store/store.ts";
 
 /** Thrown when another process holds what a stage needs, and `Settings.wait` is false. */
@@ -49,16 +49,24 @@ function diskMessage(error: Error, { folder }: Store): string | undefined {
   }
   if (isReadOnly(error)) {
     // Of a rename, the last path is its target.
-    const denied = message.match(/(?<=')[^']+(?=')/g)?.at(-1) ?? folder;
-    if (!`${denied}/`.startsWith(`${folder}/`)) {
+    const denied = systemPaths(error).at(-1) ?? folder;
+    if (!isBelow(denied, folder)) {
       return `"${denied}" cannot be read or written; change its permissions, or move it away: ${message}`;
     }
     return `The cache "${folder}" is not writable, so no stage can run: ${message}`;
   }
-  if (error instanceof Deno.errors.NotFound && message.includes(folder)) {
+  if (
+    error instanceof Deno.errors.NotFound &&
+    systemPaths(error).some((path) => isBelow(path, folder))
+  ) {
     return `Part of the cache "${folder}" was removed during the run; run again: ${message}`;
   }
   return undefined;
+}
+
+/** True for a folder itself and what is in it. */
+function isBelow(path: string, folder: string): boolean {
+  return `${path}/`.startsWith(`${folder}/`);
 }
 
 /**

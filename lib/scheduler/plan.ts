@@ -1,6 +1,6 @@
 import type { Graph, GraphStage } from "../pipeline/graph.ts";
 import { holdOff } from "../store/cleanup.ts";
-import type { Failure } from "../store/histories.ts";
+import type { UnfinishedRun } from "../store/histories.ts";
 import type { KeyParts, Manifest, Measured } from "../store/manifests.ts";
 import type { Change, CodeHunk } from "./changes.ts";
 import {
@@ -183,7 +183,7 @@ export interface StageStatus {
   /** Measurements of its latest result, if the cache has that. */
   readonly last?: Measured;
   /** Set if its last run had this key, and failed or was interrupted. */
-  readonly failure?: Failure;
+  readonly unfinished?: UnfinishedRun;
 }
 
 /** Status of each stage of a pipeline, in topological order. */
@@ -198,7 +198,7 @@ export async function status(
   const runs = liveRuns(store).filter((run) => run.pipeline === pipeline);
   const decisions = await plan(graph, [], settings, store);
   return [...decisions].map(([stage, decision]) => {
-    const { keys, failure } = store.histories.read(pipeline, stage);
+    const { keys, unfinished } = store.histories.read(pipeline, stage);
     const key = "key" in decision ? decision.key : undefined;
     const live = runs.find((run) => run.stage === stage && run.key === key);
     const latest = keys[0] && store.manifests.find(keys[0]);
@@ -212,7 +212,7 @@ export async function status(
       decision,
       ...(live && { live }),
       ...(last && { last }),
-      ...(failure !== undefined && failure.key === key && { failure }),
+      ...(unfinished?.key === key && unfinished && { unfinished }),
     };
   });
 }

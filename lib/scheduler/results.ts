@@ -126,8 +126,8 @@ function* logPaths(
     run.pipeline === pipeline && run.stage === stage && run.key === key
   );
   if (live !== undefined) yield live.log;
-  const { failure } = store.histories.read(pipeline, stage);
-  if (failure?.key === key) yield failure.log;
+  const { unfinished } = store.histories.read(pipeline, stage);
+  if (unfinished?.key === key) yield unfinished.log;
   const result = store.manifests.find(key);
   if (result !== undefined) yield store.blobs.path(result.log.blob);
 }

@@ -102,9 +102,12 @@ export async function runStage(
       : { type: state, stage: id, ...failure, ...more };
     journal.write(event);
     if (!retry) {
-      await store.histories.failed(pipeline, id, {
-        ...{ key, message, log, ended: new Date().toISOString() },
-        ...(state === "interrupted" && { interrupted: true }),
+      await store.histories.ended(pipeline, id, {
+        state,
+        key,
+        message,
+        ended: new Date().toISOString(),
+        log,
       });
       Deno.renameSync(folder.log, log);
     }

@@ -16,22 +16,22 @@ const LENGTH = 20;
 interface History {
   /** Keys of its results, latest first. */
   readonly keys: readonly string[];
-  /** Set if the last run failed or was interrupted. */
-  readonly failure?: Failure;
+  /** Set if the last run ended without a result. */
+  readonly unfinished?: UnfinishedRun;
 }
 
-/** A run that failed or was interrupted. */
-export interface Failure {
+/** A run that ended without a result. */
+export interface UnfinishedRun {
+  readonly state: "failed" | "interrupted";
   readonly key: string;
   readonly message: string;
   /** When it ended: ISO 8601. */
   readonly ended: string;
   /** Path of its log. */
   readonly log: string;
-  readonly interrupted?: true;
 }
 
-/** History of each stage: `stages/PIPELINE/STAGE.json`. Failures are explained from it, and keys compared with the nearest earlier one. */
+/** History of each stage: `stages/PIPELINE/STAGE.json`. Runs without a result are explained from it, and keys compared with the nearest earlier one. */
 export class Histories {
   constructor(readonly folder: string) {}
 
@@ -73,20 +73,20 @@ export class Histories {
 
   /** Records that the stage's result is now the one with this key. */
   async succeeded(pipeline: string, stage: string, key: string): Promise<void> {
-    const { keys: [first], failure } = this.read(pipeline, stage);
-    if (first === key && failure === undefined) return;
+    const { keys: [first], unfinished } = this.read(pipeline, stage);
+    if (first === key && unfinished === undefined) return;
     await this.#change(pipeline, stage, ({ keys }) => ({
       keys: [key, ...keys.filter((other) => other !== key)].slice(0, LENGTH),
     }));
   }
 
-  /** Records that the stage's last run failed. */
-  async failed(
+  /** Records that the stage's last run failed or was interrupted. */
+  async ended(
     pipeline: string,
     stage: string,
-    failure: Failure,
+    unfinished: UnfinishedRun,
   ): Promise<void> {
-    await this.#change(pipeline, stage, ({ keys }) => ({ keys, failure }));
+    await this.#change(pipeline, stage, ({ keys }) => ({ keys, unfinished }));
   }
 
   #path(pipeline: string, stage: string): string {

@@ -7,6 +7,7 @@ import {
   readSealed,
   seal,
   systemCode,
+  systemPaths,
   writeSealed,
 } from "../../lib/files/files.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
@@ -60,6 +61,16 @@ Deno.test("isWriteFault() is true of a folder that is a file, and false of a mis
     assertEquals(faultOf("file/a.txt"), true);
     assertEquals(faultOf("none/a.txt"), false);
   }
+});
+
+Deno.test("systemPaths() gives the paths of Deno's errors, also with a quote or an arrow in them", () => {
+  using folder = new TemporaryFolder();
+  const source = folder.join("it's -> here");
+  const target = folder.join("it's there/x");
+  const error = assertThrows(() => Deno.renameSync(source, target), Error);
+  assertEquals(systemPaths(error), [source, target]);
+  const missing = assertThrows(() => Deno.readTextFileSync(source), Error);
+  assertEquals(systemPaths(missing), [source]);
 });
 
 Deno.test("systemCode() knows the errors for which Deno has a number only", () => {

@@ -18,7 +18,7 @@ function resolve(value: unknown): unknown {
   const resolved = substitute(
     value,
     SCOPE,
-    (message, path) => problems.push(`${path.join(".")}: ${message}`),
+    ({ message, path }) => problems.push(`${path.join(".")}: ${message}`),
   );
   return problems.length > 0 ? problems : resolved;
 }

@@ -286,10 +286,10 @@ Deno.test("status() returns running stages of these parameters, latest results a
   await scheduler.end();
   assertEquals(make?.decision.state, "unchanged");
   assertEquals(make?.last?.metrics, { n: 2 });
-  assertEquals(bad?.failure?.message, "Not today");
+  assertEquals(bad?.unfinished?.message, "Not today");
   assertMatch(slow?.live?.holder ?? "", /^process \d+$/);
   assertEquals(other?.live, undefined, "of other parameters");
-  assertEquals(otherBad?.failure, undefined, "of other parameters");
+  assertEquals(otherBad?.unfinished, undefined, "of other parameters");
 });
 
 Deno.test("verify() compares a second run with the cached result, and changes neither cache nor output", async () => {

@@ -179,8 +179,13 @@ Deno.test("cleanUp() counts everything in the cache towards the limit, and remov
   Deno.writeTextFileSync(log, ".".repeat(50_000));
   Deno.utimeSync(log, 0, 0);
   const key = await digest("loud");
-  const failure = { key, message: "failed", ended: "", log };
-  await store.histories.failed("test", "loud", failure);
+  await store.histories.ended("test", "loud", {
+    state: "failed",
+    key,
+    message: "failed",
+    ended: "",
+    log,
+  });
   const foreign = folder.write("cache/failures/test/notes.jsonl", "mine");
   await keepWithin(store, 40_000);
   assertEquals([existsSync(log), existsSync(foreign)], [false, true]);

@@ -3,7 +3,13 @@ import { digest } from "../../lib/files/digest.ts";
 import { Histories, RecentRuns } from "../../lib/store/histories.ts";
 import { TemporaryFolder } from "../files/temporary_folder.ts";
 
-const FAILURE = { key: "k2", message: "no", ended: "now", log: "log" };
+const FAILURE = {
+  state: "failed",
+  key: "k2",
+  message: "no",
+  ended: "now",
+  log: "log",
+} as const;
 
 Deno.test("Histories.succeeded() replaces a damaged history", async () => {
   using folder = new TemporaryFolder();
@@ -19,7 +25,7 @@ Deno.test("Histories.succeeded() clears a failure of the same process", async ()
   const histories = new Histories(folder.join("stages"));
   await histories.succeeded("p", "s", "k1");
   await histories.succeeded("p", "s", "k1");
-  await histories.failed("p", "s", FAILURE);
+  await histories.ended("p", "s", FAILURE);
   await histories.succeeded("p", "s", "k1");
   assertEquals(histories.read("p", "s"), { keys: ["k1"] });
 });

@@ -26,7 +26,7 @@ export const logsCommand = command`
   const [, pattern] = args.positionals;
   const stages = pattern === undefined
     ? (await status(graph, settings))
-      .filter(({ live, failure }) => live ?? failure)
+      .filter(({ live, unfinished }) => live ?? unfinished)
       .map(({ stage }) => stage)
     : selected;
   const [id, other] = stages;

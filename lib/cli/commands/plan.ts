@@ -242,23 +242,22 @@ export const statusCommand = command`
 });
 
 /** What `status` says of a stage: a word, its color, and the rest of the line. */
-function statusOf({ decision, live, last, failure }: StageStatus) {
+function statusOf({ decision, live, last, unfinished }: StageStatus) {
   const { cyan, green, red, yellow } = style;
   if (live !== undefined) {
     const since = `since ${localTime(live.started)}, by ${live.holder}`;
     return { state: "running", color: cyan, text: since };
   }
-  if (failure !== undefined) {
-    const log = `log: ${failure.log}`;
-    if (failure.interrupted) {
-      return { state: "interrupted", color: yellow, text: log };
+  switch (unfinished?.state) {
+    case "interrupted": {
+      const text = `log: ${unfinished.log}`;
+      return { state: "interrupted", color: yellow, text };
     }
-    const message = printable(failure.message).replaceAll(/\s+/g, " ");
-    return {
-      state: "failed",
-      color: red,
-      text: `${clip(message, 100)}; ${log}`,
-    };
+    case "failed": {
+      const message = printable(unfinished.message).replaceAll(/\s+/g, " ");
+      const text = `${clip(message, 100)}; log: ${unfinished.log}`;
+      return { state: "failed", color: red, text };
+    }
   }
   const ran = last === undefined
     ? "never ran"

@@ -129,7 +129,9 @@ export class Follower {
   log(id: string): StageLog | undefined {
     const { status, result } = this.#stages.get(id) ?? {};
     const path = status?.live?.log ??
-      (result ? this.store.blobs.path(result.log.blob) : status?.failure?.log);
+      (result
+        ? this.store.blobs.path(result.log.blob)
+        : status?.unfinished?.log);
     if (path === undefined) return undefined;
     const known = this.#logs.get(id);
     const log = known?.path === path
@@ -184,7 +186,8 @@ export class Follower {
   }
 
   #stageState(
-    { stage: { id }, status: { decision, live, failure }, result }: ReadStage,
+    { stage: { id }, status: { decision, live, unfinished }, result }:
+      ReadStage,
   ): StageState {
     if (live !== undefined) {
       return {
@@ -194,8 +197,8 @@ export class Follower {
       };
     }
     if (result !== undefined) return { id, state: "done" };
-    if (failure !== undefined && !failure.interrupted) {
-      return { id, state: "failed", reason: failure.message };
+    if (unfinished?.state === "failed") {
+      return { id, state: "failed", reason: unfinished.message };
     }
     const reason = "reason" in decision ? decision.reason : undefined;
     return { id, state: "waiting", reason };

@@ -270,7 +270,8 @@ export async function schedulerParts(): Promise<Parts> {
         store.manifests.write(decided.manifest);
       }),
       part("note the result in the history", async () => {
-        await store.histories.failed("test", "next", {
+        await store.histories.ended("test", "next", {
+          state: "failed",
           key: decided.key,
           message: "",
           ended: "",
