@@ -144,7 +144,7 @@ async function bundle(
   const outputs = new Map(built.outputFiles.map((it) => [it.path, it.text]));
   return new Map(
     await Promise.all(tasks.map(async (task, i) => {
-      const text = outputs.get(`/${i}.js`)!;
+      const text = withAwaitedExports(outputs.get(`/${i}.js`)!);
       const map = outputs.get(`/${i}.js.map`);
       // Packages in CommonJS require built-in modules, which a module cannot do by itself.
       const head = REQUIRES.test(text) ? REQUIRE : "";
@@ -169,6 +169,30 @@ const REQUIRE =
 const HEADER = new RegExp(
   `^// (?:${NAMED}|.*node_modules/\\.deno/([^/]+)/.*)$`,
 );
+
+/**
+ * A bundle that waits, at `export * from` a module with a top-level await, for
+ * that module. esbuild calls the function that evaluates it and does not wait
+ * where the exporting module is evaluated when it is imported
+ * (`import("./a.ts")`), so that its importer would find undefined.
+ */
+function withAwaitedExports(bundle: string): string {
+  const evaluations = new Set(
+    bundle.matchAll(ASYNC_EVALUATION).map(([, name]) => name),
+  );
+  if (evaluations.size === 0) return bundle;
+  return bundle.replaceAll(
+    EVALUATION,
+    (line, indent = "", name) =>
+      evaluations.has(name) ? `${indent}await ${name}();` : line,
+  );
+}
+
+/** Matches esbuild's function that evaluates a module with a top-level await; the group is its name. */
+const ASYNC_EVALUATION = /^var (init_[\w$]+) = __esm\(\{\n {2}async "/gm;
+
+/** Matches a statement of esbuild that evaluates a module. */
+const EVALUATION = /^( {4})?(init_[\w$]+)\(\);$/gm;
 
 /** Sections of a bundle, in order. A package has one for each of its modules. */
 export function sectionsOf(bundle: string) {
@@ -589,11 +613,10 @@ async function entryCode(
   });
   const [output] = Object.values(metafile.outputs);
   const from = JSON.stringify(path);
-  const names = output!.exports.map((name) => JSON.stringify(name));
-  // With names, since esbuild does not wait at "export *" for a module that has a top-level await.
-  const contents = names.length === 0
-    ? `export * from ${from};`
-    : `export * from ${from}; export { ${names.join(", ")} } from ${from};`;
+  // "export *" leaves the default export out.
+  const contents = output!.exports.includes("default")
+    ? `export * from ${from}; export { default } from ${from};`
+    : `export * from ${from};`;
   return { contents, resolveDir: dirname(path) };
 }
 

@@ -75,6 +75,9 @@ export const PACKAGES: Readonly<Record<string, string>> = {
   }),
   "safe-buffer/main.js":
     'import { inner } from "#inner"; export const value = inner; export default class Same { }',
+  "safe-buffer/slow.js":
+    "export const slow = await new Promise((done) => setTimeout(done, 20, 4));",
+  "safe-buffer/star.js": 'export * from "./slow.js";',
   "safe-buffer/inner.js": 'export const inner = "inner";',
   "safe-buffer/none.js": "globalThis.none = typeof exports + String(this);",
   "safe-buffer/commonjs.cjs":
@@ -397,6 +400,27 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
         'import { compile } from "npm:vega-lite@6.5.0"; export const marks = compile({ mark: "bar", data: { values: [{ x: 1 }] }, encoding: { x: { field: "x", type: "quantitative" } } }).spec.marks?.length;',
     },
     task: 'const { marks } = await import("./a.ts"); console.log(marks);',
+  },
+  "top-level await: of a module that a module imported later exports all of": {
+    files: {
+      "a.ts": 'export * from "./b.ts"; console.log("a");',
+      "b.ts":
+        'console.log("b1"); export const b = await Promise.resolve(3); console.log("b2");',
+      "c.ts": 'export * from "./a.ts"; export * from "./d.ts";',
+      "d.ts":
+        'import { b } from "./a.ts"; console.log("d", b); export const d = b + 1;',
+    },
+    task:
+      'const { b, d } = await import("./c.ts"); const a = await import("./a.ts"); console.log(b, d, a.b);',
+  },
+  "top-level await: of a package whose entry exports all of it and no more": {
+    files: {
+      "a.ts":
+        'import { slow } from "safe-buffer/star.js"; export const twice = 2 * slow;',
+      "b.ts": 'export * from "safe-buffer/star.js";',
+    },
+    task:
+      'const { twice } = await import("./a.ts"); const { slow } = await import("./b.ts"); console.log(twice, slow);',
   },
   "top-level await: of an import": {
     files: {
