@@ -128,32 +128,40 @@ export async function inspectTable(
 /** Maximum number of distinct numeric labels that count as classes; more are a regression. */
 const MAX_NUMERIC = 20;
 
-export type Column = ReturnType<typeof columnWith>;
+/** A column of a table, and what was detected in it. */
+export interface Column {
+  readonly name: string;
+  readonly values: readonly unknown[];
+  /** True if the header has the name more than once, so that the values are unknown. */
+  readonly isRepeated: boolean;
+  /** Number of distinct values, without empty ones. */
+  readonly distinct: number;
+  /** Number of values that are a text, a number or a boolean, and not empty. */
+  readonly filled: number;
+  /** Median length of the values in characters. */
+  readonly median: number;
+  /** Maximum length of the values in characters. */
+  readonly longest: number;
+  /** True if any value is a text that is no number. */
+  readonly hasTexts: boolean;
+}
 
-/**
- * A column with its values.
- *
- * @param isRepeated True if the header has the name more than once, so that the values are unknown
- */
+/** A column with its values. */
 function columnWith(
   name: string,
   values: readonly unknown[],
   isRepeated = false,
-) {
+): Column {
   const texts = values.filter((it) => className(it) !== undefined).map(String);
   const lengths = texts.map((it) => it.length).sort((a, b) => a - b);
   return {
     name,
     values,
     isRepeated,
-    /** Number of distinct values, without empty ones. */
     distinct: new Set(texts.map((it) => it.trim())).size,
-    /** Number of values that are a text, a number or a boolean, and not empty. */
     filled: texts.length,
-    /** Median and maximum length of the values in characters. */
     median: lengths[lengths.length >> 1] ?? 0,
     longest: lengths.at(-1) ?? 0,
-    /** Whether any value is a text that is no number. */
     hasTexts: values.some((it) =>
       typeof it === "string" && !isEmpty(it) && Number.isNaN(toNumber(it))
     ),

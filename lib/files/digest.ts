@@ -16,8 +16,16 @@ export function isDigest(text: string): boolean {
 /** Bytes read at a time. For larger files `node:crypto` is loaded, which takes 11 ms. */
 const CHUNK = 1 << 20;
 
+/** A file's content. */
+export interface FileDigest {
+  /** SHA-256, in hexadecimal digits. */
+  readonly blob: string;
+  /** Bytes. */
+  readonly size: number;
+}
+
 /** SHA-256 and size of a file, which may be larger than memory. */
-export async function digestFile(path: string) {
+export async function digestFile(path: string): Promise<FileDigest> {
   using file = await Deno.open(path);
   if ((await file.stat()).size <= CHUNK) {
     const bytes = await Deno.readFile(path);

@@ -1,10 +1,24 @@
 import * as z from "zod";
 import type { DataSource } from "./data_source.ts";
-import { fetchFiles, listRepository } from "./fetch_files.ts";
+import {
+  fetchFiles,
+  type FetchOptions,
+  listRepository,
+} from "./fetch_files.ts";
 import { quoted } from "./model_source.ts";
 
 /** Parquet files by split of a configuration, as paths in the repository, in order. */
 type Splits = ReadonlyMap<string, readonly string[]>;
+
+/** The parquet files of one configuration of a data set. */
+export interface OpenDataSet {
+  readonly commit: string;
+  /** Name and commit for a log. */
+  readonly title: string;
+  readonly splits: Splits;
+  /** Fetches the files of a split into the hub's cache, and gives their paths there. */
+  fetch(split: string): Promise<string[]>;
+}
 
 /**
  * Finds the parquet files of a data set on the hub as the library `datasets`
@@ -12,14 +26,13 @@ type Splits = ReadonlyMap<string, readonly string[]>;
  * names of folders and files. The branch `refs/convert/parquet`, where the hub keeps
  * what it has converted, has the files `CONFIG/SPLIT/0000.parquet`.
  *
- * @returns Commit and title as {@linkcode listRepository} gives them, the splits, and what fetches the files of one into the hub's cache.
  * @throws {RemediedError} If the hub cannot be asked, or does not have the data set.
  * @throws {SyntaxError} If it has no parquet files, or no such configuration or split.
  */
 export async function openDataSet(
   { name, revision, config, split }: DataSource,
-  options: Parameters<typeof listRepository>[1],
-) {
+  options: FetchOptions,
+): Promise<OpenDataSet> {
   const repository = { type: "dataset", name } as const;
   const { commit, paths, title } = await listRepository(
     { repository, revision },

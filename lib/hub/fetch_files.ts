@@ -22,9 +22,28 @@ interface FilesRequest extends RevisionRequest {
   readonly optional?: readonly string[];
 }
 
-interface FetchOptions extends HubOptions {
+export interface FetchOptions extends HubOptions {
   /** Called with the bytes present, and the total of all files to fetch. */
   readonly onProgress?: (bytes: number, total: number) => void;
+}
+
+/** A commit of a repository. */
+interface RepositoryCommit {
+  /** The commit to which the revision pointed. */
+  readonly commit: string;
+  /** Name and commit for a log, and that a branch or tag stays at it. */
+  readonly title: string;
+}
+
+/** Files of a commit in the hub's cache. */
+export interface FetchedFiles extends RepositoryCommit {
+  /** Paths in the cache by those in the repository. */
+  readonly files: ReadonlyMap<string, string>;
+}
+
+/** The paths of all files of a commit. */
+export interface ListedRepository extends RepositoryCommit {
+  readonly paths: readonly string[];
 }
 
 /**
@@ -34,13 +53,12 @@ interface FetchOptions extends HubOptions {
  * that commit are fetched later. If the cache has all the files, the network is
  * not used. Files whose content does not match their hash are fetched again.
  *
- * @returns The commit, and the paths in the cache by those in the repository.
  * @throws {RemediedError}
  */
 export async function fetchFiles(
   request: FilesRequest,
   options: FetchOptions,
-): ReturnType<typeof fetchMissing> {
+): Promise<FetchedFiles> {
   const { settings: { cache: folder, offline }, log } = options;
   const { repository, revision, required, optional = [] } = request;
   const cache = new RepositoryCache(folder, repository);
@@ -93,7 +111,7 @@ export async function fetchFiles(
 export async function listRepository(
   request: RevisionRequest,
   options: FetchOptions,
-) {
+): Promise<ListedRepository> {
   const { repository, revision } = request;
   const { cache: folder, offline } = options.settings;
   const cache = new RepositoryCache(folder, repository);
@@ -133,7 +151,7 @@ async function fetchMissing(
   known: string | undefined,
   request: FilesRequest,
   options: FetchOptions,
-) {
+): Promise<FetchedFiles> {
   const { retry = RETRY_POLICY, onProgress, signal } = options;
   const { repository, revision, required, optional = [] } = request;
   const api = new HubApi(repository, options);

@@ -26,7 +26,18 @@ export interface Definition {
 }
 
 /** The valid parts of a pipeline file. */
-export type Definitions = ReturnType<typeof readDefinitions>;
+export interface Definitions {
+  /** The file without its stages and defaults; undefined if it is no mapping. */
+  readonly head: z.output<typeof PipelineHead> | undefined;
+  /** False if the parameters or profiles have faults, so that nothing can be expanded. */
+  readonly paramsSound: boolean;
+  /** The valid part of the section `defaults`. */
+  readonly defaults: z.output<typeof Defaults>;
+  /** Valid stages by name. */
+  readonly stages: ReadonlyMap<string, Definition>;
+  /** Names of all stages, valid or not. */
+  readonly names: ReadonlySet<string>;
+}
 
 /**
  * Checks a file against its schema.
@@ -36,7 +47,10 @@ export type Definitions = ReturnType<typeof readDefinitions>;
  *
  * @param file Value of the whole file.
  */
-export function readDefinitions(file: unknown, faults: FaultList) {
+export function readDefinitions(
+  file: unknown,
+  faults: FaultList,
+): Definitions {
   const head = readSection({
     file,
     at: [],
@@ -70,14 +84,10 @@ export function readDefinitions(file: unknown, faults: FaultList) {
     stages.set(name, { name, written: stage.sound, damaged: all });
   }
   return {
-    /** The file without its stages and defaults. */
     head: head.sound,
-    /** False if the parameters or profiles have faults, so that nothing can be expanded. */
     paramsSound: !head.damaged.has("params") && !head.damaged.has("profiles"),
-    /** What is valid of the section `defaults`. */
     defaults,
     stages,
-    /** Names of all stages, valid or not. */
     names: new Set(entries.map(([name]) => name)),
   };
 }

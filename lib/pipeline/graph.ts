@@ -14,27 +14,39 @@ export interface GraphStage extends z.output<typeof StageSettings> {
   readonly task: string;
   /** `file:` URL of the task's module. */
   readonly module: string;
-  readonly declaration: ReturnType<typeof declarationOf>;
+  readonly declaration: StageDeclaration;
   /** Parameters, validated, with defaults filled in. */
   readonly params: Readonly<Record<string, unknown>>;
   /** Ids of the stages connected to each input, in the order of the matrix. */
   readonly inputs: Readonly<Record<string, readonly string[]>>;
 }
 
+/** The parts of a task that planning needs, with defaults filled in. */
+export interface StageDeclaration extends Pick<Task, "inputs" | "output"> {
+  /** Names of the runtimes that it needs. */
+  readonly needs: readonly string[];
+  /** True if it sees the durations and metrics of its inputs. */
+  readonly timings: boolean;
+  /** True if its stages belong where the scheduler runs: they need the network, or little else. */
+  readonly local: boolean;
+  /** True if the task has `sources`, which are read on every plan. */
+  readonly sources: boolean;
+}
+
 /**
- * The parts of a task that planning needs, as plain data with defaults.
+ * The parts of a task that planning needs, as plain data.
  *
  * A graph contains no functions, so it can be stored between two commands. The
  * functions of a task (`sources`, folders of `permissions`, `run`) are available
  * through `loadTask()` with the stage's `module`.
  */
-export function declarationOf(task: Task) {
-  const { inputs, output, needs = [], timings = false } = task;
+export function declarationOf(task: Task): StageDeclaration {
   return {
-    ...{ inputs, output, needs, timings },
-    /** True if its stages belong where the scheduler runs: they need the network, or little else. */
+    inputs: task.inputs,
+    output: task.output,
+    needs: task.needs ?? [],
+    timings: task.timings ?? false,
     local: task.small === true || task.permissions?.net === true,
-    /** True if the task has `sources`, which are read on every plan. */
     sources: task.sources !== undefined,
   };
 }
@@ -57,7 +69,17 @@ export interface Shown {
 }
 
 /** The stages of one name, as a drawing of a graph shows them. */
-export type StageGroup = ReturnType<typeof groupStages>[number];
+export interface StageGroup {
+  readonly name: string;
+  /** Ids of the stages. */
+  readonly stages: readonly string[];
+  /** Names of the groups that it depends on. */
+  readonly inputs: readonly string[];
+  /** These without those that others imply. */
+  readonly needs: readonly string[];
+  /** Number of groups on the longest path to it. */
+  readonly depth: number;
+}
 
 /**
  * Groups stages by name.
@@ -66,7 +88,7 @@ export type StageGroup = ReturnType<typeof groupStages>[number];
  */
 export function groupStages(
   stages: readonly Pick<GraphStage, "id" | "name" | "inputs">[],
-) {
+): StageGroup[] {
   const names = new Map(stages.map(({ id, name }) => [id, name]));
   const groups = [...Map.groupBy(stages, ({ name }) => name)]
     .map(([id, members]) => {
@@ -83,12 +105,9 @@ export function groupStages(
     depths.set(name, depth);
     return {
       name,
-      /** Ids of the stages. */
       stages: members.map(({ id }) => id),
-      /** Names of the groups that it depends on, all and without those that others imply. */
       inputs,
       needs,
-      /** Number of groups on the longest path to it. */
       depth,
     };
   });
@@ -113,6 +132,11 @@ export function reduceEdges(
   return edges;
 }
 
+/** The stages of a graph, by id, as far as {@linkcode matchStages} reads them. */
+export interface NamedStages {
+  readonly stages: ReadonlyMap<string, Pick<GraphStage, "name">>;
+}
+
 /**
  * Finds stages, in the order of the graph, by id (`train@mrpc,seed=0`), by name
  * (`train`), by the first components of an id (`train@mrpc`), or by a glob in
@@ -120,7 +144,7 @@ export function reduceEdges(
  * without a match are problems.
  */
 export async function matchStages(
-  graph: { readonly stages: ReadonlyMap<string, Pick<GraphStage, "name">> },
+  graph: NamedStages,
   patterns: readonly string[],
 ): Promise<{ readonly stages: string[]; readonly problems: string[] }> {
   const ids = [...graph.stages.keys()];

@@ -158,16 +158,22 @@ function checkReference(
   return problems;
 }
 
-type InputReference = ReturnType<typeof parseInputReference>;
+/** A reference to a stage: `train-lora[glue, *]`. */
+interface InputReference {
+  readonly text: string;
+  /** Name of the stage. */
+  readonly stage: string;
+  /** Dimensions in brackets whose values must equal those of the stage with the input, without `*`, which stands for none; undefined without brackets: all. */
+  readonly named: readonly string[] | undefined;
+}
 
-/** Parses a reference to a stage, `train-lora[glue, *]`, whose form the schema has checked. */
-function parseInputReference(text: string) {
+/** Parses a reference, whose form the schema has checked. */
+function parseInputReference(text: string): InputReference {
   const [stage = "", inner] = text.split(/[[\]]/);
   const names = inner?.split(",").map((it) => it.trim());
   return {
     text,
     stage,
-    /** Dimensions in brackets whose values must equal those of the stage with the input, without `*`, which stands for none; undefined without brackets: all. */
     named: names?.filter((it) => it !== "*"),
   };
 }

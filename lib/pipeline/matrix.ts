@@ -24,7 +24,13 @@ export interface Combination {
 }
 
 /** A matrix with its references resolved. */
-type MatrixSource = NonNullable<ReturnType<typeof readMatrix>>;
+interface MatrixSource {
+  /** Values by dimension, in the order of the file. */
+  readonly dimensions: Readonly<Record<string, readonly (string | number)[]>>;
+  readonly include: readonly Mapping[];
+  /** Values, or lists of them, by dimension. */
+  readonly exclude: readonly Mapping[];
+}
 
 /** Names of the dimensions that places have. */
 export function dimensionsOf(places: readonly MatrixValues[]): string[] {
@@ -138,7 +144,7 @@ export function stageId(name: string, place: MatrixValues): string {
  * Resolves the references of the matrix of a stage and checks its values.
  *
  * @param inherited Dimensions of the inputs; undefined if they are unknown.
- * @returns Values by dimension and the entries of `include` and `exclude`; undefined if the matrix has faults, which are added to `faults`.
+ * @returns Undefined if the matrix has faults, which are added to `faults`.
  */
 export function readMatrix(
   stage: string,
@@ -149,7 +155,7 @@ export function readMatrix(
     readonly params: Mapping;
     readonly faults: FaultList;
   },
-) {
+): MatrixSource | undefined {
   const path = ["stages", stage, "matrix"];
   const owner = `the matrix of stage "${stage}"`;
   const before = faults.size;
@@ -189,9 +195,10 @@ export function readMatrix(
     dimensions[name] = [...new Set(values)];
   }
   const names = Object.keys(dimensions);
-  const [include = [], exclude = []] = ["include", "exclude"].map((key) =>
-    (check(List, key) ?? []).map((_, at) => check(MatrixEntry, key, at) ?? {})
-  );
+  const entriesOf = (key: "include" | "exclude") =>
+    (check(List, key) ?? []).map((_, at) => check(MatrixEntry, key, at) ?? {});
+  const include = entriesOf("include");
+  const exclude = entriesOf("exclude");
   for (const [index, entry] of inherited ? exclude.entries() : []) {
     for (const key of Object.keys(entry)) {
       const known = [...names, ...inherited ?? []];

@@ -1,5 +1,5 @@
 import { isShare } from "../problems/registry.ts";
-import { methodTitle, ranksOf } from "./methods.ts";
+import { methodTitle, type NamedMethod, ranksOf } from "./methods.ts";
 import type { Axis, Interval } from "./report.ts";
 
 /**
@@ -62,7 +62,7 @@ export function plain(text: string): string {
 }
 
 /** A method's title as Markdown. */
-export function titleOf(method: Parameters<typeof methodTitle>[0]): string {
+export function titleOf(method: NamedMethod): string {
   return plain(methodTitle(method));
 }
 

@@ -8,7 +8,7 @@ import type { Result, Variant } from "./result.ts";
 /**
  * A method, and the values that distinguish it from others of the same method.
  */
-interface Named {
+export interface NamedMethod {
   readonly provenance: Provenance;
   readonly variant: Variant;
 }
@@ -17,7 +17,7 @@ interface Named {
  * Key of a method and its variant, independent of the order of the variant's
  * dimensions.
  */
-export function methodKey({ provenance, variant }: Named): string {
+export function methodKey({ provenance, variant }: NamedMethod): string {
   const method = methodName(provenance);
   return JSON.stringify([method, Object.entries(variant).sort()]);
 }
@@ -31,7 +31,7 @@ export function ranksOf(
 }
 
 /** Title with the variant: `DyLoRA (mode frozen)`. */
-export function methodTitle({ provenance, variant }: Named): string {
+export function methodTitle({ provenance, variant }: NamedMethod): string {
   const title = provenanceTitle(provenance);
   const text = variantText(variant);
   return text === "" ? title : `${title} (${text})`;

@@ -93,6 +93,9 @@ export type Event =
   }
   | Summary;
 
+/** The event before the first stage runs. */
+export type Expectation = Event & { readonly type: "expected" };
+
 /** What is known about a stage before the first one runs. */
 export interface ExpectedStage {
   readonly stage: string;

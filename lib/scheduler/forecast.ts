@@ -1,6 +1,5 @@
-import type { Event, ExpectedStage } from "./events.ts";
+import type { Event, Expectation, ExpectedStage } from "./events.ts";
 
-type Expected = Event & { readonly type: "expected" };
 type Progress = Event & { readonly type: "progress" };
 
 /** Estimates how long a stage will take, from its progress and earlier runs. Times are in milliseconds. */
@@ -78,7 +77,7 @@ export class Forecast {
   /** Durations of stages in seconds, of this run and of earlier ones, by name. */
   readonly #seen = new Map<string, number[]>();
 
-  expect({ stages, ...limits }: Omit<Expected, "type">): void {
+  expect({ stages, ...limits }: Omit<Expectation, "type">): void {
     this.#limits = limits;
     for (const stage of stages) {
       this.#stages.set(stage.stage, stage);
@@ -86,7 +85,7 @@ export class Forecast {
     }
   }
 
-  /** Expected duration of a stage in seconds: that of an earlier run, else the mean of stages of its name. */
+  /** Expectation duration of a stage in seconds: that of an earlier run, else the mean of stages of its name. */
   secondsOf(stage: string): number | undefined {
     const seen = this.#seen.get(nameOf(stage));
     return this.#stages.get(stage)?.seconds ??

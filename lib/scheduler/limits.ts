@@ -3,7 +3,7 @@ import type { GraphStage } from "../pipeline/graph.ts";
 import { digest } from "../files/digest.ts";
 import { isHeldHere, type Lock, lockFile } from "../files/locks.ts";
 import type { Context, Run } from "./context.ts";
-import type { Event, ExpectedStage } from "./events.ts";
+import type { Expectation, ExpectedStage } from "./events.ts";
 import type { Executor, JobResources } from "./executors/executor.ts";
 import { BusyError } from "./failure.ts";
 import type { HeldGpus } from "./gpus.ts";
@@ -45,7 +45,7 @@ export function claimOf(
 /** Resources of the stages of a run, and durations of their earlier runs. */
 export function expectation(
   context: Omit<Context, "code" | "prepared">,
-): Event & { type: "expected" } {
+): Expectation {
   const { graph, settings: { limits }, store } = context;
   const stages = [...context.selected].map((id) => graph.stages.get(id)!);
   return {

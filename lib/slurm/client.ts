@@ -19,7 +19,18 @@ export class SlurmError extends Error {
 }
 
 /** A job, or a task of an array, as the controller lists it. */
-export type QueuedJob = Awaited<ReturnType<SlurmClient["queue"]>>[number];
+export interface QueuedJob {
+  /** `12_3`: array and index. */
+  readonly id: string;
+  /** `PENDING`, `RUNNING`, `TIMEOUT`, ... */
+  readonly state: string;
+  /** Why it is in this state; empty if the controller gives no reason. */
+  readonly reason: string;
+  /** Node on which it runs, or ran. */
+  readonly node: string;
+  /** Comment that `sbatch --comment` gave it. */
+  readonly comment: string;
+}
 
 /** Messages of a controller that does not answer. */
 const UNREACHABLE =
@@ -58,24 +69,22 @@ export class SlurmClient {
   }
 
   /** All jobs of this user that the controller still knows, ended ones included. */
-  async queue() {
+  async queue(): Promise<QueuedJob[]> {
     const text = await this.#call("squeue", [
-      ...["--noheader", "--array", "--states=all", `--user=${Deno.uid()}`],
+      "--noheader",
+      "--array",
+      "--states=all",
+      `--user=${Deno.uid()}`,
       "--format=%i|%T|%r|%N|%k",
     ]);
     return text.split("\n").filter((line) => line !== "").map((line) => {
       const [id = "", state = "", why = "", node = "", ...comment] = line
         .split("|");
       return {
-        /** `12_3`: array and index. */
         id,
-        /** `PENDING`, `RUNNING`, `TIMEOUT`, ... */
         state,
-        /** Why it is in this state; empty if the controller gives no reason. */
         reason: why === "None" ? "" : why,
-        /** Node on which it runs, or ran. */
         node,
-        /** What `sbatch --comment` gave it. */
         comment: comment.join("|"),
       };
     });
@@ -121,26 +130,25 @@ export class SlurmClient {
   }
 
   #failure(command: string, stderr: string): SlurmError {
-    // A limit whose name is not of submissions is one that the job exceeds by itself.
-    const [named = "submit"] = NAMED_LIMIT.exec(stderr) ?? [];
-    const isForNow = LIMIT.test(stderr) && /submit/i.test(named);
-    const kind = UNREACHABLE.test(stderr)
-      ? "unreachable"
-      : UNUSABLE.test(stderr)
-      ? this.isSetUp ? "unreachable" : "unusable"
-      // This call is always valid, so a failure is the controller's.
-      : command === "squeue"
-      ? "unreachable"
-      : command === "sbatch" && isForNow
-      ? "limit"
-      : "refused";
-    const said = stderr.split("\n")
+    const kind = this.#kindOf(command, stderr);
+    const reason = stderr.split("\n")
       .map((line) => line.replace(/^\w+: (error|fatal): /, "").trim())
       .filter((line) => line !== "").join("; ");
     return new SlurmError(
       kind,
-      `${command} failed: ${said || "it gave no reason"}`,
+      `${command} failed: ${reason || "it gave no reason"}`,
     );
+  }
+
+  #kindOf(command: string, stderr: string): SlurmError["kind"] {
+    if (UNREACHABLE.test(stderr)) return "unreachable";
+    if (UNUSABLE.test(stderr)) return this.isSetUp ? "unreachable" : "unusable";
+    // This call is always valid, so a failure is the controller's.
+    if (command === "squeue") return "unreachable";
+    if (command !== "sbatch" || !LIMIT.test(stderr)) return "refused";
+    // A limit whose name is not of submissions is one that the job exceeds by itself.
+    const [limit = "submit"] = NAMED_LIMIT.exec(stderr) ?? [];
+    return /submit/i.test(limit) ? "limit" : "refused";
   }
 }
 

@@ -24,7 +24,12 @@ import {
 } from "./settings.ts";
 
 /** Answer of a node to a probe. */
-export type NodeAnswer = Awaited<ReturnType<Slurm["probe"]>>;
+export interface NodeAnswer {
+  /** What the program printed. */
+  readonly text: string;
+  /** The node's processors and GPUs. */
+  readonly machine: string;
+}
 
 /** Seconds that a probe may take. */
 const PROBE_SECONDS = 300;
@@ -91,7 +96,6 @@ export class Slurm implements Executor {
    *
    * @param program Arguments of the Deno executable, and their environment.
    * @param folder A folder that is created for it, and removed.
-   * @returns Its standard output, and the node's processors and GPUs.
    * @throws {Error} If it fails.
    */
   async probe(
@@ -99,7 +103,7 @@ export class Slurm implements Executor {
     program: Pick<Job, "args" | "env">,
     folder: string,
     signal: AbortSignal,
-  ) {
+  ): Promise<NodeAnswer> {
     try {
       Deno.writeTextFileSync(makeStart(folder).spec, "");
       const execution = this.start({

@@ -151,7 +151,10 @@ function kindOptions(kind: SlurmKind): string[] {
   const options = {
     mem: memory && `${Math.ceil(memory / 2 ** 20)}M`,
     time: time < Infinity ? slurmTime(time) : undefined,
-    ...{ partition, account, qos, constraint },
+    partition,
+    account,
+    qos,
+    constraint,
   };
   return [
     ...Object.entries(options).filter(([, value]) => value !== undefined)

@@ -3,6 +3,7 @@ import {
   canonicalJson,
   digest,
   digestFile,
+  type FileDigest,
   isDigest,
 } from "../files/digest.ts";
 import {
@@ -32,9 +33,6 @@ export function limited() {
   };
 }
 
-/** A blob, and its bytes. */
-type Stored = Awaited<ReturnType<typeof digestFile>>;
-
 /** Content-addressed files, named by their SHA-256: `blobs/ab/cdef...`. They are read-only and never change. */
 export class Blobs {
   constructor(readonly folder: string, private readonly stats: Stats) {}
@@ -57,12 +55,12 @@ export class Blobs {
   }
 
   /** Stores a copy of a file. The digest is that of the stored bytes, even if the file changes in the meantime. */
-  async put(path: string): Promise<Stored> {
+  async put(path: string): Promise<FileDigest> {
     return await this.#import((copy) => Deno.copyFile(path, copy));
   }
 
   /** Stores copies of files, as {@linkcode put} does, several at a time: the disk flushes them together. */
-  async putAll(paths: readonly string[]): Promise<Stored[]> {
+  async putAll(paths: readonly string[]): Promise<FileDigest[]> {
     const limit = limited();
     const stored = paths.map((path) => limit(() => this.put(path)));
     // All have ended before an error is thrown: nobody removes a file that is still read.
@@ -71,7 +69,7 @@ export class Blobs {
   }
 
   /** Stores text as UTF-8. */
-  async putText(text: string): Promise<Stored> {
+  async putText(text: string): Promise<FileDigest> {
     const bytes = new TextEncoder().encode(text);
     const stored = { blob: await digest(bytes), size: bytes.length };
     return await this.holds(stored.blob)
@@ -128,8 +126,8 @@ export class Blobs {
   /** Gives the file that `write` makes the name of its digest when it is on the disk; removes it if that is not the one `expected`, or not new. */
   async #import(
     write: (path: string) => Promise<void>,
-    expected?: Stored,
-  ): Promise<Stored> {
+    expected?: FileDigest,
+  ): Promise<FileDigest> {
     Deno.mkdirSync(this.folder, { recursive: true });
     const temporary = temporaryPath(join(this.folder, "new"));
     try {

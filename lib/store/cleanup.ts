@@ -166,23 +166,38 @@ function lockPath(store: Store): string {
   return join(store.makeFolder(), "cleanup.lock");
 }
 
-/** What lists say of a result, of the cache or a remote. */
-export function summaryOf(manifest: Manifest) {
-  const { key, pipeline, stage, task, started, seconds, files } = manifest;
+/** A result in a list of those of the cache or of a remote. */
+export interface ResultSummary extends
+  Pick<
+    Manifest,
+    "key" | "pipeline" | "stage" | "task" | "started" | "seconds"
+  > {
+  /** Bytes of its files, which other results may share. */
+  readonly size: number;
+  /** Number of its files. */
+  readonly files: number;
+}
+
+/** The summary of a result. */
+export function summaryOf(manifest: Manifest): ResultSummary {
   return {
-    ...{ key, pipeline, stage, task, started, seconds },
-    /** Bytes of its files, which other results may share. */
-    size: files.reduce((sum, { size }) => sum + size, 0),
-    files: files.length,
+    key: manifest.key,
+    pipeline: manifest.pipeline,
+    stage: manifest.stage,
+    task: manifest.task,
+    started: manifest.started,
+    seconds: manifest.seconds,
+    size: manifest.files.reduce((sum, { size }) => sum + size, 0),
+    files: manifest.files.length,
   };
 }
 
-/** A result in the cache. */
-export type Listed = ReturnType<typeof summaryOf> & {
+/** A result in the cache: a line of `cache list --json`. */
+export interface Listed extends ResultSummary {
   readonly pinned: boolean;
   /** True if it is a result of one of the latest runs. */
   readonly used: boolean;
-};
+}
 
 /** All results in the cache, latest first. */
 export function listResults(store: Store): Listed[] {

@@ -1,5 +1,5 @@
 import { readText } from "../../pipeline/faults.ts";
-import type { Graph, GraphStage, matchStages } from "../../pipeline/graph.ts";
+import type { Graph, GraphStage, NamedStages } from "../../pipeline/graph.ts";
 import { openStore, taskCode } from "../../scheduler/context.ts";
 import { digest } from "../../files/digest.ts";
 import {
@@ -95,7 +95,7 @@ export function pipelineNames(): string[] {
  * @throws {UsageError} If no stage matches a pattern.
  */
 export async function matchingStages(
-  graph: Parameters<typeof matchStages>[0],
+  graph: NamedStages,
   patterns: readonly string[],
 ): Promise<readonly string[]> {
   if (patterns.length === 0) return [];
@@ -105,8 +105,11 @@ export async function matchingStages(
   return stages;
 }
 
-/** Version of the format of snapshots, and how many are kept. */
-const [VERSION, MAX_SNAPSHOTS] = [1, 20];
+/** Version of the format of snapshots. */
+const VERSION = 1;
+
+/** Number of snapshots that are kept. */
+const MAX_SNAPSHOTS = 20;
 
 /**
  * The saved graph of a pipeline, unless anything that it depends on has

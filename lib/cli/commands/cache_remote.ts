@@ -3,7 +3,7 @@ import { Remote } from "../../remote/remote.ts";
 import { makeKey, readKey } from "../../remote/signature.ts";
 import { FolderTransport, RemoteFault } from "../../remote/transport.ts";
 import { plan } from "../../scheduler/plan.ts";
-import { holdOff, summaryOf } from "../../store/cleanup.ts";
+import { holdOff, type ResultSummary, summaryOf } from "../../store/cleanup.ts";
 import { removeFolder, statIfThere } from "../../files/files.ts";
 import type { Store } from "../../store/store.ts";
 import {
@@ -97,10 +97,10 @@ export async function bundle(store: Store, args: Arguments): Promise<number> {
 }
 
 /** A result in a remote, with the public key of who vouches for it. */
-export type ListedRemotely = ReturnType<typeof summaryOf> & {
+export interface ListedRemotely extends ResultSummary {
   readonly signer: string;
   readonly trusted: boolean;
-};
+}
 
 /** Shows the results in the remote, latest first. */
 export async function list(
@@ -109,10 +109,15 @@ export async function list(
   show: (result: ListedRemotely) => void,
 ): Promise<number> {
   return await withRemote(store, args, "read", async (remote) => {
-    const found = await remote.list();
-    found.map(({ manifest, signer, isTrusted: trusted }) => {
-      return { ...summaryOf(manifest), signer, trusted };
-    }).sort((a, b) => a.started < b.started ? 1 : -1).forEach(show);
+    const listed = (await remote.list()).map(
+      ({ manifest, signer, isTrusted }): ListedRemotely => ({
+        ...summaryOf(manifest),
+        signer,
+        trusted: isTrusted,
+      }),
+    );
+    listed.sort((a, b) => a.started < b.started ? 1 : -1);
+    for (const result of listed) show(result);
   });
 }
 
@@ -131,10 +136,8 @@ export async function gc(store: Store, args: Arguments): Promise<number> {
   }
   return await withRemote(store, args, "read", async (remote) => {
     const done = await remote.removeBefore(Date.now() - age.data * 1000);
-    const [results, files] = [
-      count(done.results, "result"),
-      count(done.blobs, "file"),
-    ];
+    const results = count(done.results, "result");
+    const files = count(done.blobs, "file");
     const text = `${results} and ${files} removed from ${remote.name}`;
     writeLine(args, done, text);
   });

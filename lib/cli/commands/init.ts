@@ -156,8 +156,16 @@ function projectPath(path: string): string {
   return short.startsWith("..") ? path : `./${short}`;
 }
 
+/** The labels of a table. */
+interface LabelSummary {
+  /** In words, as the pipeline reads them. */
+  readonly labels: string;
+  /** What the pipeline would refuse, or take and say. */
+  readonly problems: readonly string[];
+}
+
 /** A table with its labels in words, and what is wrong with it. */
-type Described = TableSummary & Awaited<ReturnType<typeof labelsIn>>;
+type Described = TableSummary & LabelSummary;
 
 /** @param file The path as it was typed */
 function summary(file: string, path: string, table: Described): string[] {
@@ -187,12 +195,12 @@ function oneLine(text: string): string {
 
 const MAX_LISTED = 8;
 
-/** The labels of a file in words, as the pipeline reads them, and what it would refuse, or take and say. */
+/** Reads the labels of a file. */
 async function labelsIn(
   path: string,
   { problem, text, pair, label }: TableSummary,
   encoding: string | undefined,
-) {
+): Promise<LabelSummary> {
   const { columnOf } = await import("../../problems/registry.ts");
   const { namesIn, of, reader } = columnOf(problem);
   const columns = [text, pair, label].flatMap((it) => it?.name ?? []);

@@ -6,6 +6,7 @@ import { escapeHtml } from "../../report/format.ts";
 import {
   type Follower,
   METRIC,
+  type PipelineState,
   type RankTable,
   type StageState,
 } from "./dash_state.ts";
@@ -18,14 +19,28 @@ const FEW_CURVES = 12;
 const CURVE = { width: 300, height: 110, left: 40, bottom: 16 } as const;
 
 /** What the page shows. */
-export type PageContent = Awaited<ReturnType<typeof pageContent>>;
+export interface PageContent {
+  readonly pipeline: string;
+  /** The stage whose log is shown. */
+  readonly stage: string;
+  /** The first report that is up to date. */
+  readonly report: PipelineState["reports"][number] | undefined;
+  /**
+   * HTML by the id of the element that shows it; empty where there is nothing
+   * to show.
+   */
+  readonly sections: Readonly<Record<string, string>>;
+}
 
 /**
  * The present state of a pipeline, for the page.
  *
  * @param chosen Id of the stage whose log the user has chosen.
  */
-export async function pageContent(follower: Follower, chosen: string) {
+export async function pageContent(
+  follower: Follower,
+  chosen: string,
+): Promise<PageContent> {
   const { pipeline, stages, left, graph, tables, reports, problem = "" } =
     await follower.state();
   // The log of the chosen one, else of one that runs, has failed, or is done.
@@ -56,10 +71,11 @@ export async function pageContent(follower: Follower, chosen: string) {
       if (it.running === undefined) return "";
       const { time, text = "", share } = it.running;
       const value = share === undefined ? "" : ` value="${share}"`;
-      const [id, done] = [it.id, text].map(escapeHtml);
+      const label = escapeHtml(it.id);
+      const progress = escapeHtml(text);
       return cardHtml(
         it.id,
-        `<progress max="1" aria-label="${id}"${value}></progress><div class="quiet">${time}</div><div class="quiet">${done}</div>${
+        `<progress max="1" aria-label="${label}"${value}></progress><div class="quiet">${time}</div><div class="quiet">${progress}</div>${
           curveOf(it)
         }`,
       );
@@ -79,13 +95,8 @@ export async function pageContent(follower: Follower, chosen: string) {
   };
   return {
     pipeline,
-    /** The stage whose log is shown. */
     stage,
     report: reports[0],
-    /**
-     * HTML by the id of the element that shows it; empty where there is nothing
-     * to show.
-     */
     sections,
   };
 }

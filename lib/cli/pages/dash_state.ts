@@ -10,6 +10,7 @@ import {
 } from "../../pipeline/graph.ts";
 import { SCORES_FILES, type ScoresFile } from "../../artifacts/scores.ts";
 import { Lines, type LogLine } from "../../scheduler/journal.ts";
+import type { Expectation } from "../../scheduler/events.ts";
 import { expectation } from "../../scheduler/limits.ts";
 import type { StageStatus } from "../../scheduler/plan.ts";
 import { processesWith, procFile } from "../../scheduler/executors/local.ts";
@@ -34,11 +35,61 @@ import { cellContent, type DrawnStage, stageGraph } from "./stage_graph.ts";
 
 /** State of a stage, for the page. */
 export interface StageState extends DrawnStage {
-  readonly running?: ReturnType<typeof runningState>;
+  readonly running?: RunningState;
+}
+
+/** State of a stage while it runs. */
+interface RunningState {
+  /** Seconds left; undefined if unknown. */
+  readonly left: number | undefined;
+  /** `12.3 s, 45 s left, 20.1 s of processor, 812 MB` */
+  readonly time: string;
+  /** `128/8192 steps, loss 0.41`; absent before the first report. */
+  readonly text?: string;
+  /** The fraction that is done. */
+  readonly share?: number;
 }
 
 /** A metric by rank, with a column for each group of evaluations. */
-export type RankTable = Awaited<ReturnType<typeof rankTables>>[number];
+export interface RankTable {
+  /** Task of the data set: `mrpc`. */
+  readonly task: string;
+  /** Name of the metric. */
+  readonly metric: string;
+  readonly columns: readonly RankColumn[];
+}
+
+/** The evaluations whose stages differ in seed and rank only. */
+interface RankColumn {
+  readonly title: string;
+  /** Number of evaluations that are done, and of all. */
+  readonly done: number;
+  readonly total: number;
+  /** Mean over the evaluations, by rank. */
+  readonly scores: Readonly<Record<string, number>>;
+}
+
+/** The state of a pipeline. */
+export interface PipelineState {
+  /** Its name; empty until it has been read. */
+  readonly pipeline: string;
+  readonly stages: readonly StageState[];
+  /**
+   * Time left of the stages that run and wait: `2 min left`; undefined if none
+   * runs.
+   */
+  readonly left: string | undefined;
+  /** The stages and what each needs, as SVG. */
+  readonly graph: string;
+  readonly tables: readonly RankTable[];
+  /** Reports that are up to date; a version changes with the content. */
+  readonly reports: readonly {
+    readonly stage: string;
+    readonly version: string;
+  }[];
+  /** Why the last read failed, such as an error in the pipeline file. */
+  readonly problem: string | undefined;
+}
 
 /**
  * Milliseconds between two reads of the state of all stages, each of which
@@ -55,7 +106,7 @@ interface ReadStage {
 /** Follows the runs of a pipeline. */
 export class Follower {
   #pipeline = "";
-  #expected: ReturnType<typeof expectation> | undefined;
+  #expected: Expectation | undefined;
   #stages: ReadonlyMap<string, ReadStage> = new Map();
   #tables: readonly RankTable[] = [];
   #problem: string | undefined;
@@ -75,33 +126,25 @@ export class Follower {
   ) {}
 
   /** The state now. */
-  async state() {
+  async state(): Promise<PipelineState> {
     if (Date.now() - this.#at > PAUSE) await this.#read();
     const stages = [...this.#stages.values()];
     const states = new Map(
       stages.map((it) => [it.stage.id, this.#stageState(it)]),
     );
     return {
-      /** Its name; empty until it has been read. */
       pipeline: this.#pipeline,
       stages: [...states.values()],
-      /**
-       * Time left of the stages that run and wait: `2 min left`; undefined if
-       * none runs.
-       */
       left: this.#left(states),
-      /** The stages and what each needs, as SVG. */
       graph: stageGraph(
         groupStages(stages.map(({ stage }) => stage)),
         ({ stages }) => cellContent(stages.map((id) => states.get(id)!)),
       ),
       tables: this.#tables,
-      /** Reports that are up to date; a version changes with the content. */
       reports: stages.flatMap((it) => {
         const page = this.#page(it);
         return page ? [{ stage: it.stage.id, version: page.version }] : [];
       }),
-      /** Why the last read failed, such as an error in the pipeline file. */
       problem: this.#problem,
     };
   }
@@ -175,8 +218,8 @@ export class Follower {
     const isReport = stage.declaration.output.kind === "report";
     if (file === undefined || !isReport) return undefined;
     const folder = visibleFolder(this.out, this.#pipeline, stage.id);
-    const [page, source] = [`${folder}.html`, `${folder}/report.html`]
-      .map(fingerprint);
+    const page = fingerprint(`${folder}.html`);
+    const source = fingerprint(`${folder}/report.html`);
     // What is visible may be the report of a run with other parameters.
     const isOwn = status.decision.state === "unchanged" &&
       page !== undefined && page.modified >= (source?.modified ?? 0);
@@ -218,15 +261,16 @@ export class Follower {
   }
 }
 
-/** State of a stage while it runs: its time left, usage and progress. */
-function runningState({ started, log }: LiveRun, pace: Pace | undefined) {
+/** Reads the time left, the usage and the progress of a stage that runs. */
+function runningState(
+  { started, log }: LiveRun,
+  pace: Pace | undefined,
+): RunningState {
   const passed = Math.max(0, Date.now() - Date.parse(started));
   const left = pace?.left(passed);
   const usage = usageOf(dirname(log));
   return {
-    /** Seconds. */
     left,
-    /** `12.3 s, 45 s left, 20.1 s of processor, 812 MB` */
     time: [
       duration(passed / 1000),
       ...left === undefined ? [] : [`${about(left)} left`],
@@ -235,7 +279,6 @@ function runningState({ started, log }: LiveRun, pace: Pace | undefined) {
         bytes(usage.memory),
       ],
     ].join(", "),
-    /** `128/8192 steps, loss 0.41`, and the fraction that is done. */
     ...(pace?.progress && pace.progress.total > 0 && {
       // Columns of the log become items.
       text: progressText(pace.progress).replaceAll(/ {2,}/g, ", "),
@@ -245,7 +288,10 @@ function runningState({ started, log }: LiveRun, pace: Pace | undefined) {
 }
 
 /** A table for each data set, as far as its evaluations are done. */
-async function rankTables(stages: readonly ReadStage[], { blobs }: Store) {
+async function rankTables(
+  stages: readonly ReadStage[],
+  { blobs }: Store,
+): Promise<RankTable[]> {
   const evaluations = stages
     .filter(({ stage }) => stage.declaration.output.kind === "scores")
     .map(({ stage, result }) => ({ title: stageTitle(stage), result }));
@@ -269,7 +315,6 @@ async function rankTables(stages: readonly ReadStage[], { blobs }: Store) {
           title,
           done: members.length,
           total: evaluations.filter((it) => it.title === title).length,
-          /** Mean over the evaluations, by rank. */
           scores: Object.fromEntries([...byRank].map(([rank, of]) => [
             rank,
             of.reduce((sum, it) => sum + it.metrics[metric]!, 0) / of.length,
@@ -330,7 +375,8 @@ export class StageLog {
       this.pace = undefined;
       this.#added = new Lines(this.path);
     }
-    [this.#file, this.#size] = [file, info.size];
+    this.#file = file;
+    this.#size = info.size;
     for (const line of this.#added.read()) this.#update(JSON.parse(line));
     this.lines.splice(0, Math.max(0, this.lines.length - MAX_LINES));
   }
