@@ -65,6 +65,9 @@ export function tryLockFile(
     if (!file.tryLockSync(!shared)) return undefined;
     // A clean-up may have removed the file after it was opened.
     if (!isStill(file, path)) continue;
+    // Closing alone does not release it: a process that another thread starts
+    // has a copy of the open file until it runs its program.
+    opened.defer(() => file.unlockSync());
     if (!shared) {
       file.truncateSync();
       file.writeSync(new TextEncoder().encode(`process ${Deno.pid}`));

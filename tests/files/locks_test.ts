@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { isLocked, lockFile, tryLockFile } from "../../lib/files/locks.ts";
 import { TemporaryFolder } from "./temporary_folder.ts";
 
@@ -20,6 +20,34 @@ Deno.test("lockFile() names who holds the lock, but not who asks whether it is h
   taken[Symbol.dispose]();
   (await next)[Symbol.dispose]();
   assertEquals(holders, [`process ${Deno.pid}`]);
+});
+
+Deno.test({
+  name:
+    "a lock that was released is free at once, while other threads start processes",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    using folder = new TemporaryFolder();
+    const path = folder.join("lock");
+    // Tells after its first process that it goes on.
+    const code = `
+      const start = () => new Deno.Command("true").outputSync();
+      start();
+      postMessage("started");
+      for (;;) start();`;
+    const url = `data:application/javascript,${encodeURIComponent(code)}`;
+    const worker = new Worker(url, { type: "module" });
+    try {
+      await new Promise((resolve) => worker.onmessage = resolve);
+      for (let i = 0; i < 1000; i++) {
+        const lock = tryLockFile(path);
+        assert(lock !== undefined, `held after ${i} releases`);
+        lock[Symbol.dispose]();
+      }
+    } finally {
+      worker.terminate();
+    }
+  },
 });
 
 Deno.test({
