@@ -35,9 +35,9 @@ export function differenceOf(
   let bytes = Math.max(...sizes) - common;
   let first: number | undefined;
   for (let start = 0; start < common; start += CHUNK) {
-    const [x, y] = [a, b].map((file) =>
-      readFully(file, new Uint8Array(Math.min(CHUNK, common - start)))
-    ) as [Uint8Array, Uint8Array];
+    const size = Math.min(CHUNK, common - start);
+    const x = readFully(a, new Uint8Array(size));
+    const y = readFully(b, new Uint8Array(size));
     for (let i = 0; i < x.length; i++) {
       if (x[i] === y[i]) continue;
       first ??= start + i;

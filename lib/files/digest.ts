@@ -35,10 +35,12 @@ export async function digestFile(path: string): Promise<FileDigest> {
   const hash = createHash("sha256");
   const buffer = new Uint8Array(CHUNK);
   let size = 0;
-  for (let read; (read = await file.read(buffer)) !== null; size += read) {
+  for (;;) {
+    const read = await file.read(buffer);
+    if (read === null) return { blob: hash.digest("hex"), size };
     hash.update(buffer.subarray(0, read));
+    size += read;
   }
-  return { blob: hash.digest("hex"), size };
 }
 
 /**

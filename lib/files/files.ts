@@ -122,7 +122,9 @@ let serial = 0;
 
 /** A suffix for a temporary name, unique among all processes. */
 export function temporarySuffix(): string {
-  return `${PROCESS_NAME}-${serial++}`;
+  const suffix = `${PROCESS_NAME}-${serial}`;
+  serial++;
+  return suffix;
 }
 
 /** Writes a value as JSON together with its checksum, durably. */

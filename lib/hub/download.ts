@@ -79,9 +79,12 @@ async function receive(
           await file.truncate(from);
           size = from;
         }
-        for (let chunk; (chunk = await next(reader, retry)) !== undefined;) {
+        for (;;) {
+          const chunk = await next(reader, retry);
+          if (chunk === undefined) break;
           writeAll(file, chunk);
-          onBytes(size += chunk.length);
+          size += chunk.length;
+          onBytes(size);
           signal?.throwIfAborted();
           if (size > content.size) return;
         }

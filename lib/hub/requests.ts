@@ -130,7 +130,8 @@ async function receiveAll(response: Response): Promise<Response> {
   try {
     for await (const chunk of body) {
       chunks.push(chunk);
-      if ((size += chunk.length) > MAX_ANSWER) break;
+      size += chunk.length;
+      if (size > MAX_ANSWER) break;
     }
   } catch (error) {
     throw new Error("the answer broke off", { cause: error });

@@ -211,7 +211,9 @@ function order({ stages }: Definitions, faults: FaultList): readonly string[] {
   const left = new Set(needs.keys());
   const isReady = (name: string) =>
     !needs.get(name)!.some((it) => left.has(it));
-  for (let ready; (ready = [...left].filter(isReady)).length > 0;) {
+  for (;;) {
+    const ready = [...left].filter(isReady);
+    if (ready.length === 0) break;
     names.push(...ready);
     for (const name of ready) left.delete(name);
   }

@@ -48,7 +48,8 @@ export class TaskFolder {
 
   /** Names of all tasks, sorted. */
   names(): readonly string[] {
-    return this.#names ??= listModules(this.folder);
+    this.#names ??= listModules(this.folder);
+    return this.#names;
   }
 
   /** Imports a task by name, once. */

@@ -48,7 +48,8 @@ export async function openTransport(
     ? `Basic ${new TextEncoder().encode(user).toBase64()}`
     : token && `Bearer ${token}`;
   const base = new URL(address);
-  base.username = base.password = "";
+  base.username = "";
+  base.password = "";
   return new HttpTransport(base, name, {
     signal,
     stallTimeout,

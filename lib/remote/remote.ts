@@ -99,7 +99,8 @@ export class Remote {
             manifest: { ...manifest, files },
           });
         }
-        const isThere = await (found.fetched ??= this.#fetch(found));
+        found.fetched ??= this.#fetch(found);
+        const isThere = await found.fetched;
         if (!isThere) this.#found.set(key, Promise.resolve(undefined));
         return isThere;
       },

@@ -116,7 +116,8 @@ export class FolderTransport implements Transport {
     path: string,
     work: (target: string, root: string) => T | Promise<T>,
   ): Promise<T> {
-    const root = await (this.#root ??= this.find());
+    this.#root ??= this.find();
+    const root = await this.#root;
     try {
       return await work(join(root, path), root);
     } catch (error) {

@@ -40,7 +40,8 @@ function compare(kind: Change["kind"], before: Named, after: Named): Change[] {
   return [...new Set([...was.keys(), ...is.keys()])]
     .filter((name) => was.get(name) !== is.get(name))
     .map((name) => {
-      const [old, now] = [was.get(name), is.get(name)];
+      const old = was.get(name);
+      const now = is.get(name);
       return {
         kind,
         name,
@@ -111,7 +112,8 @@ async function sourceChanges(
     );
     if (!old || !now || old.size + now.size < 3) found.push(change);
     else {
-      const [was, is] = [Object.fromEntries(old), Object.fromEntries(now)];
+      const was = Object.fromEntries(old);
+      const is = Object.fromEntries(now);
       for (const file of compare("source", was, is)) {
         found.push({ ...file, name: `${change.name} ${file.name}` });
       }

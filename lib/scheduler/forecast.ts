@@ -129,7 +129,9 @@ export class Forecast {
     }
     const seconds = Math.max(
       ...ends.values(),
-      ...[work.cpus / cpus, work.gpus / (gpus || 1), work.jobs / jobs],
+      work.cpus / cpus,
+      work.gpus / (gpus || 1),
+      work.jobs / jobs,
     );
     const isMinimum = known < this.#stages.size;
     if (known === 0 || isMinimum && seconds < 1) return undefined;

@@ -21,7 +21,7 @@ interface WantedGpus {
 }
 
 /** What {@linkcode gpuUuids} has found, which takes up to a second or two. */
-let known: Promise<string[]> | undefined;
+let machineGpus: Promise<string[]> | undefined;
 
 /** Milliseconds between two tries to take GPUs. */
 const PAUSE = 100;
@@ -39,7 +39,10 @@ export async function holdGpus(
   { count, among: names, onWait, signal }: WantedGpus,
   uuids?: readonly string[],
 ): Promise<HeldGpus> {
-  uuids ??= count === 0 ? [] : await (known ??= gpuUuids());
+  if (uuids === undefined) {
+    if (count > 0) machineGpus ??= gpuUuids();
+    uuids = count > 0 ? await machineGpus! : [];
+  }
   const among = new Set(names.map((name) => uuidOf(name, uuids)));
   if (count > among.size) {
     const needed = count === 1 ? "1 GPU is" : `${count} GPUs are`;

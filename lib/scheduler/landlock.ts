@@ -19,13 +19,27 @@ export interface Rules {
 
 /** Paths that the programs and libraries of a system read. */
 const SYSTEM = [
-  ...["/usr", "/bin", "/lib", "/lib32", "/lib64", "/nix/store", "/gnu/store"],
-  ...["ld.so.cache", "ld.so.conf", "ld.so.preload", "localtime"]
-    .map((name) => `/etc/${name}`),
-  ...["nsswitch.conf", "passwd", "group", "nvidia", "vulkan", "OpenCL"]
-    .map((name) => `/etc/${name}`),
+  "/usr",
+  "/bin",
+  "/lib",
+  "/lib32",
+  "/lib64",
+  "/nix/store",
+  "/gnu/store",
+  "/etc/ld.so.cache",
+  "/etc/ld.so.conf",
+  "/etc/ld.so.preload",
+  "/etc/localtime",
+  "/etc/nsswitch.conf",
+  "/etc/passwd",
+  "/etc/group",
+  "/etc/nvidia",
+  "/etc/vulkan",
+  "/etc/OpenCL",
   // Landlock itself denies access to the memory, environment and files of other processes in /proc.
-  ...["/proc", "/sys", "/run/opengl-driver"],
+  "/proc",
+  "/sys",
+  "/run/opengl-driver",
 ];
 
 /**
@@ -51,11 +65,21 @@ export function confined(
   const read = [...SYSTEM, Deno.execPath(), ...rules.read];
   Deno.writeTextFileSync(note, JSON.stringify({ ...rules, read }));
   return [
-    ...["run", "--quiet", "--no-check", "--no-config", "--no-lock"],
-    ...["--no-remote", "--cached-only", "--no-npm", "--no-code-cache"],
+    "run",
+    "--quiet",
+    "--no-check",
+    "--no-config",
+    "--no-lock",
+    "--no-remote",
+    "--cached-only",
+    "--no-npm",
+    "--no-code-cache",
     // It runs for milliseconds, so threads and compiled code cost more than they save.
-    ...["--v8-flags=--single-threaded,--jitless", "-A"],
-    ...[import.meta.filename!, note, Deno.execPath()],
+    "--v8-flags=--single-threaded,--jitless",
+    "-A",
+    import.meta.filename!,
+    note,
+    Deno.execPath(),
     ...args,
   ];
 }
@@ -121,20 +145,25 @@ const SINCE_SCOPES = 6;
 const BIND_AND_CONNECT = 0b11n;
 const SOCKETS_AND_SIGNALS = 0b11n;
 
-function libc() {
-  return Deno.dlopen("libc.so.6", {
-    syscall: { parameters: ["i64", "i64", "i64", "i64", "i64"], result: "i64" },
-    prctl: { parameters: ["i32", "u64", "u64", "u64", "u64"], result: "i32" },
-    open: { parameters: ["buffer", "i32"], result: "i32" },
-    execv: { parameters: ["buffer", "buffer"], result: "i32" },
-  }).symbols;
+/** The functions of the C library that this module calls. */
+const LIBC = {
+  syscall: { parameters: ["i64", "i64", "i64", "i64", "i64"], result: "i64" },
+  prctl: { parameters: ["i32", "u64", "u64", "u64", "u64"], result: "i32" },
+  open: { parameters: ["buffer", "i32"], result: "i32" },
+  execv: { parameters: ["buffer", "buffer"], result: "i32" },
+} as const;
+
+type Libc = Deno.DynamicLibrary<typeof LIBC>["symbols"];
+
+function libc(): Libc {
+  return Deno.dlopen("libc.so.6", LIBC).symbols;
 }
 
 function cString(text: string): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(`${text}\0`);
 }
 
-function versionOf({ syscall }: ReturnType<typeof libc>): number {
+function versionOf({ syscall }: Libc): number {
   return Number(syscall(CREATE_RULESET, 0n, 0n, CREATE_RULESET_VERSION, 0n));
 }
 

@@ -82,7 +82,9 @@ export async function moduleGraph(
     workspace = [],
   } = config as Configuration;
   const flags = [
-    ...["--allow-import", "--config", path],
+    "--allow-import",
+    "--config",
+    path,
     ...(nodeModulesDir === "manual" ? [] : ["--node-modules-dir=auto"]),
     ...(fingerprint(lock) === undefined
       ? ["--no-lock"]
@@ -115,7 +117,10 @@ export async function moduleGraph(
   const own = ["./module_graph.ts", "./bundle.ts"]
     .map((it) => fromFileUrl(import.meta.resolve(it)));
   const files = new Set([
-    ...[path, lock, join(project, "package.json"), ...own],
+    path,
+    lock,
+    join(project, "package.json"),
+    ...own,
     ...(importMap === undefined ? [] : [resolve(project, importMap)]),
     ...configurations([project, ...linked.values(), ...folders]),
   ]);

@@ -367,12 +367,15 @@ function takeCheckpoint(key: string, prints: string, store: Store): string {
   const attempts = [...Deno.readDirSync(folder)]
     .map(({ name }) => Number(name)).filter(Number.isInteger);
   const number = Math.max(0, ...attempts);
-  const [last, next] = [number, number + 1].map((it) => join(folder, `${it}`));
+  const next = join(folder, `${number + 1}`);
   if (!sameSources) {
-    attempts.forEach((it) => removeFolder(join(folder, `${it}`)));
+    for (const attempt of attempts) removeFolder(join(folder, `${attempt}`));
     writeSealed(memo, { prints });
   }
-  if (sameSources && number > 0) Deno.renameSync(last!, next!);
-  else Deno.mkdirSync(next!);
-  return next!;
+  if (sameSources && number > 0) {
+    Deno.renameSync(join(folder, `${number}`), next);
+  } else {
+    Deno.mkdirSync(next);
+  }
+  return next;
 }

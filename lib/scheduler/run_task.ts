@@ -67,11 +67,19 @@ export async function runTask(run: TaskRun): Promise<ProcessEnd> {
   if ("state" in sandbox) return sandbox;
   const { flags, rules } = sandbox;
   const args = [
-    ...["run", "--quiet", "--no-check", "--no-config", "--no-lock"],
-    ...["--no-npm", "--no-remote", "--cached-only", "--no-code-cache"],
+    "run",
+    "--quiet",
+    "--no-check",
+    "--no-config",
+    "--no-lock",
+    "--no-npm",
+    "--no-remote",
+    "--cached-only",
+    "--no-code-cache",
     // Deno parses what is not in node_modules, 80 ms for each MB, and cannot remember it where its cache is read-only. Other stages could import modules there that they may not read.
     ...(rules === undefined ? [] : ["--node-modules-dir=manual"]),
-    ...[...flags, folder.code],
+    ...flags,
+    folder.code,
   ];
   const startsPrograms = runtimes.length > 0 ||
     (permissions.run ?? []).length > 0;

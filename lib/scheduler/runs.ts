@@ -69,7 +69,11 @@ export function makeRunFolder(
   return {
     path,
     log: join(path, "log.jsonl"),
-    start: () => makeStart(join(path, String(starts++))),
+    start() {
+      const start = join(path, String(starts));
+      starts++;
+      return makeStart(start);
+    },
     clear() {
       for (let i = 0; i < starts; i++) removeFolder(join(path, String(i)));
     },

@@ -173,7 +173,8 @@ class Scheduler {
       if ("reason" in end) return this.#skip(id, end.reason);
       results.set(input, end.manifest);
     }
-    for (let times = 1;;) {
+    let restarts = 0;
+    for (;;) {
       this.#run.waiting.throwIfAborted();
       const decided = await decide(this.#run, stage, results);
       if ("manifest" in decided) {
@@ -202,7 +203,8 @@ class Scheduler {
         case "interrupted":
           return { outcome: "interrupted", reason: "interrupted" };
         case "restart":
-          if (times++ === MAX_TIMES) {
+          restarts++;
+          if (restarts === MAX_TIMES) {
             throw new Error(
               `Its sources keep changing (${end.message}); run it again when they are stable`,
             );
@@ -216,7 +218,8 @@ class Scheduler {
     decided: Missed,
     results: ReadonlyMap<string, Manifest>,
   ): Promise<StageEnd> {
-    const slots = await (this.#slots ??= this.#prepare());
+    this.#slots ??= this.#prepare();
+    const slots = await this.#slots;
     const { runStage } = await import("./run_stage.ts");
     return await runStage(this.#run, stage, decided, results, slots);
   }

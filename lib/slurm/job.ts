@@ -72,7 +72,8 @@ export class SlurmJob {
     this.submission = { ...this.submission!, array };
     this.#missing = undefined;
     // It may end before Slurm is first asked for its state.
-    this.#report(this.#state = "PENDING");
+    this.#state = "PENDING";
+    this.#report(this.#state);
   }
 
   /** Reads the files of the job. */

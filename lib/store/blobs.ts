@@ -23,7 +23,8 @@ export function limited() {
   let free = AT_A_TIME;
   const waiting: (() => void)[] = [];
   return async <T>(work: () => Promise<T>): Promise<T> => {
-    if (free-- <= 0) await new Promise<void>((go) => waiting.push(go));
+    free--;
+    if (free < 0) await new Promise<void>((go) => waiting.push(go));
     try {
       return await work();
     } finally {

@@ -28,7 +28,8 @@ export class Memo {
 
   /** @param value A value of JSON. */
   set(section: string, name: string, value: unknown): void {
-    (this.#sections[section] ??= {})[name] = value;
+    this.#sections[section] ??= {};
+    this.#sections[section][name] = value;
     this.#isSaved = false;
   }
 

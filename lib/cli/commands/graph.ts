@@ -139,7 +139,8 @@ function jointLine(
   after: readonly (string | undefined)[],
 ): string | undefined {
   const ends = [...from, to];
-  const [first, last] = [Math.min(...ends), Math.max(...ends)];
+  const first = Math.min(...ends);
+  const last = Math.max(...ends);
   if (from.size === 0 || first === last) return undefined;
   let line = "";
   const width = Math.max(before.length, after.length);

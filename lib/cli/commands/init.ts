@@ -67,8 +67,10 @@ export const initCommand = command`
   if (!/\.ya?ml$/.test(file)) {
     throw invalidValue("to", target, "expected a file name ending in .yaml");
   }
-  const [text, pair, label, encoding] = ["text", "pair", "label", "encoding"]
-    .map((name) => args.value(name));
+  const text = args.value("text");
+  const pair = args.value("pair");
+  const label = args.value("label");
+  const encoding = args.value("encoding");
   const info = statIfThere(data);
   if (!info) throw new UsageError(`File "${data}" does not exist`);
   if (info.isDirectory) {
@@ -412,16 +414,21 @@ async function starter(source: Source, table: Described): Promise<string> {
     table.tokens,
     "maximum tokens per text, estimated to cover 99 % of the texts; longer ones are truncated",
   );
-  // As in the pipelines of the project.
-  const [, epochs] = [[3000, 10], [10_000, 5], [50_000, 3], [Infinity, 1]]
-    .find(([most]) => rows < most!)!;
-  write(["params", "training", "epochs"], epochs);
+  write(["params", "training", "epochs"], epochsOfAdapter(rows));
   const trial = ["profiles", "trial", "maxLength"];
   write(trial, Math.min(Number(document.getIn(trial)), table.tokens));
   return `# A starter for ${path}: ${rows} rows with the columns ${names}.
 # Change parameters here, or for one run with an option such as -S rank=4
 
 ${document.toString({ lineWidth: 0 })}`;
+}
+
+/** Number of epochs in which an adapter is trained on so many rows, as in the pipelines of the project. */
+function epochsOfAdapter(rows: number): number {
+  if (rows < 3000) return 10;
+  if (rows < 10_000) return 5;
+  if (rows < 50_000) return 3;
+  return 1;
 }
 
 function lengthsOf({ median, longest }: Column): string {

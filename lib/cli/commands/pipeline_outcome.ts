@@ -66,8 +66,9 @@ export class RunOutcome {
     );
     const causes: string[] = [];
     for (const [stage, before] of replaced) {
-      const [old, now] = [before, this.#decided.get(stage)!.key]
-        .map((key) => this.store.manifests.find(key));
+      const { manifests } = this.store;
+      const old = manifests.find(before);
+      const now = manifests.find(this.#decided.get(stage)!.key);
       if (old === undefined || now === undefined) continue;
       const found = (await changes(old.parts, now.parts, this.store))
         .filter(({ kind }) => kind === "param" || kind === "source");
@@ -127,11 +128,12 @@ export async function updatePages(
     if (declaration.output.kind !== "report" || !upToDate.has(id)) continue;
     const folder = visibleFolder(out, graph.pipeline, id);
     const page = `${folder}.html`;
-    const [own, source] = [page, join(folder, "report.html")].map(fingerprint);
+    const source = fingerprint(join(folder, "report.html"));
     if (source === undefined) continue;
     pages.set(id, page);
     // A run that was killed may have left an older page.
-    isStale ||= own === undefined || own.modified < source.modified;
+    const written = fingerprint(page);
+    isStale ||= written === undefined || written.modified < source.modified;
   }
   if (isStale && pages.size > 0) {
     const { writePages } = await import("../pages/report_page.ts");
@@ -211,8 +213,11 @@ export async function answerOf(
       predict: (base === undefined
         ? stageCommand("predict", args, first.id)
         : commandLine(args, [
-          ...["predict", "--adapter", shortPath(pathOf(first))],
-          ...["--model", shortPath(base)],
+          "predict",
+          "--adapter",
+          shortPath(pathOf(first)),
+          "--model",
+          shortPath(base),
         ], ENGINE_OPTIONS)) + ` ${texts}`,
     }),
     // The page of `try` needs an adapter that can be exported for every rank.

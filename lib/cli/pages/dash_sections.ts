@@ -147,8 +147,10 @@ function curve(all: readonly Point[]): string {
   const every = Math.ceil(all.length / (width - left));
   const points = all.filter((_, i) => (all.length - 1 - i) % every === 0);
   const values = points.map(([, value]) => value);
-  const [[first, start], [last, end]] = [points[0]!, points.at(-1)!];
-  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const [first, start] = points[0]!;
+  const [last, end] = points.at(-1)!;
+  const low = Math.min(...values);
+  const high = Math.max(...values);
   const base = height - bottom;
   const marks = points.map(([step, value]) => {
     const x = left + (width - left - 4) * (step - first) / (last - first || 1);
@@ -163,9 +165,12 @@ function curve(all: readonly Point[]): string {
     `<circle r="3" cx="${x}" cy="${y}"><title>${caption}</title></circle>`
   ).join("");
   const line = marks.map(([x, y]) => `${x} ${y}`).join("L");
-  const [from, to] = [start.toFixed(4), end.toFixed(4)];
-  const [most, least] = [high.toPrecision(3), low.toPrecision(3)];
-  const [right, foot] = [width - 4, height - 3];
+  const from = start.toFixed(4);
+  const to = end.toFixed(4);
+  const most = high.toPrecision(3);
+  const least = low.toPrecision(3);
+  const right = width - 4;
+  const foot = height - 3;
   const [, , caption] = marks.at(-1)!;
   return `<svg class="graph curve" viewBox="0 0 ${width} ${height}" role="img" aria-label="${METRIC} from ${from} at step ${first} to ${to} at step ${last}"><line x1="${left}" x2="${right}" y1="${base}" y2="${base}"/><text class="quiet" y="12">${most}</text><text class="quiet" y="${base}">${least}</text><path d="M${line}"/>${dots}<text class="quiet" x="${right}" y="${foot}" text-anchor="end">${caption}</text></svg>`;
 }

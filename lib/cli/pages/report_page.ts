@@ -153,8 +153,9 @@ ${listHtml(versions)}`,
 function listHtml(entries: Readonly<Record<string, string | undefined>>) {
   const items = Object.entries(entries).flatMap(([name, value]) => {
     if (value === undefined) return [];
-    const [dt, dd] = [name, value].map(escapeHtml);
-    return `<div><dt>${dt}</dt> <dd>${dd}</dd></div>`;
+    return `<div><dt>${escapeHtml(name)}</dt> <dd>${
+      escapeHtml(value)
+    }</dd></div>`;
   });
   return `<dl class="facts">${items.join("\n")}</dl>`;
 }
@@ -176,7 +177,12 @@ function dateText(iso: string): string {
 async function commitOf(folder: string): Promise<string | undefined> {
   const described = await thisHost.output(
     "git",
-    ...["-C", folder, "describe", "--always", "--exclude=*", "--abbrev=12"],
+    "-C",
+    folder,
+    "describe",
+    "--always",
+    "--exclude=*",
+    "--abbrev=12",
     "--dirty=, with changes",
   );
   return described?.trim();

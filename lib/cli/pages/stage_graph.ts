@@ -40,8 +40,9 @@ export function stageGraph(
   const edges = [...placed.values()].flatMap(({ needs, x, middle }) =>
     needs.map((need) => {
       const from = placed.get(need)!;
-      const [start, bend] = [from.x + SIZE.width, SIZE.gap / 2];
-      const [a, b] = [start + bend, x - bend];
+      const start = from.x + SIZE.width;
+      const a = start + SIZE.gap / 2;
+      const b = x - SIZE.gap / 2;
       return `<path d="M${start} ${from.middle}C${a} ${from.middle} ${b} ${middle} ${x} ${middle}"/>`;
     })
   ).join("");
@@ -56,7 +57,8 @@ export function stageGraph(
 /** A line of text, before a bar that fills a share of the box. */
 export function barContent(text: string, share: number): BoxContent {
   const height = 18;
-  const [width, whole] = [SIZE.width * share, SIZE.name + height];
+  const width = SIZE.width * share;
+  const whole = SIZE.name + height;
   const words = escapeHtml(text);
   return {
     height,
@@ -86,7 +88,8 @@ export function cellContent(stages: readonly DrawnStage[]): BoxContent {
     const y = SIZE.name + Math.floor(i / across) * 19;
     const words = [id, state, reason].filter((it) => it !== undefined)
       .map(escapeHtml).join(", ");
-    const [name, glyph] = [escapeHtml(id), GLYPHS[state]];
+    const name = escapeHtml(id);
+    const glyph = GLYPHS[state];
     return `<g class="cell ${state}" transform="translate(${x} ${y})" tabindex="0" role="button" aria-label="${words}" data-stage="${name}"><title>${words}</title><rect width="16" height="16" rx="3"/><text x="8" y="12">${glyph}</text></g>`;
   });
   return {

@@ -30,9 +30,15 @@ export async function startTextWriter(
   if ("state" in sandbox) throw new Error(sandbox.message);
   const { flags, rules } = sandbox;
   const args = [
-    ...["run", "--quiet", "--no-check", "--cached-only", "--no-code-cache"],
-    ...["--node-modules-dir=manual", ...flags],
-    ...[join(PROJECT, "lib/stages/writer.ts"), JSON.stringify(start)],
+    "run",
+    "--quiet",
+    "--no-check",
+    "--cached-only",
+    "--no-code-cache",
+    "--node-modules-dir=manual",
+    ...flags,
+    join(PROJECT, "lib/stages/writer.ts"),
+    JSON.stringify(start),
   ];
   const child = new Deno.Command(Deno.execPath(), {
     args: confined(args, rules, join(folder, "rules.json"), console.error),
@@ -90,7 +96,8 @@ export async function startTextWriter(
      * it ends the text before.
      */
     write(text: string, rank: number) {
-      const id = ++count;
+      count++;
+      const id = count;
       return new ReadableStream<Uint8Array<ArrayBuffer>>({
         async start(controller) {
           finish();
@@ -98,7 +105,9 @@ export async function startTextWriter(
           const request = JSON.stringify({ id, text, rank });
           await requests.write(encoder.encode(request + "\n"));
         },
-        cancel: () => void (current = id === count ? undefined : current),
+        cancel() {
+          if (id === count) current = undefined;
+        },
       });
     },
     async [Symbol.asyncDispose]() {

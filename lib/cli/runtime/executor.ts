@@ -129,7 +129,11 @@ async function nodeHost(
   const program = {
     args: [
       // Without all permissions, Deno hides what /proc says of the processor.
-      ...["run", "--quiet", "--no-check", "--no-remote", "-A"],
+      "run",
+      "--quiet",
+      "--no-check",
+      "--no-remote",
+      "-A",
       `--config=${join(PROJECT, "deno.json")}`,
       join(PROJECT, "lib/engine/install/node_facts.ts"),
       engineOption(args),

@@ -232,7 +232,8 @@ export class LiveTable implements Renderer {
 /** A bar, and its share in percent. */
 function meter(width: number, share: number): string {
   const full = Math.round(share * width);
-  const [done, left] = ["━".repeat(full), "━".repeat(width - full)];
+  const done = "━".repeat(full);
+  const left = "━".repeat(width - full);
   const percent = `${Math.floor(100 * share)}%`.padStart(4);
   return `${style.green(done)}${style.dim(left)} ${percent}`;
 }

@@ -58,15 +58,18 @@ export class Screen {
   #frame(rows: readonly string[]): void {
     if (this.#pending.length + rows.length + this.#drawn === 0) return;
     const up = this.#drawn > 0 ? `\x1b[${this.#drawn}A` : "";
-    const [above, below] = [this.#pending, rows].map((lines) =>
-      lines.map((line) => `${line}${CLEAR_TO_END_OF_LINE}\n`).join("")
-    );
+    const above = textOf(this.#pending);
+    const below = textOf(rows);
     this.write(
       `${BEGIN_FRAME}${HIDE_CURSOR}${up}\r${above}${NO_WRAP}${below}${WRAP}${CLEAR_BELOW}${END_FRAME}`,
     );
     this.#pending = [];
     this.#drawn = rows.length;
   }
+}
+
+function textOf(lines: readonly string[]): string {
+  return lines.map((line) => `${line}${CLEAR_TO_END_OF_LINE}\n`).join("");
 }
 
 function consoleSize() {

@@ -164,8 +164,15 @@ exit $?
 
 /** Commands that start a program in a PID namespace, without the shared memory and queues of others, and end it when their parent ends. The second is for users without rights. */
 const COMMANDS = [[], ["--user", "--map-current-user"]].map((flags) => [
-  ...["setpriv", "--pdeathsig", "KILL"],
-  ...["unshare", "--pid", "--ipc", "--fork", "--kill-child", ...flags],
+  "setpriv",
+  "--pdeathsig",
+  "KILL",
+  "unshare",
+  "--pid",
+  "--ipc",
+  "--fork",
+  "--kill-child",
+  ...flags,
 ]);
 
 /** First release of util-linux whose `unshare` survives a SIGTERM that its process group gets. */
@@ -206,7 +213,9 @@ function find(offline: boolean): readonly string[] | string {
     const command = offline ? [...pids, "--net"] : pids;
     const { success, output } = attempt([
       ...command,
-      ...["/bin/sh", "-c", "read -r self </proc/self/stat"],
+      "/bin/sh",
+      "-c",
+      "read -r self </proc/self/stat",
     ]);
     if (success) return command;
     reason = output.trim();
