@@ -1,5 +1,10 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { withGradient } from "./gradient.ts";
+import {
+  cosent,
+  multipleNegativesRanking,
+  multipleNegativesSymmetricRanking,
+} from "./similarity_loss.ts";
 
 /** A loss, of which a problem names its own. */
 export interface Loss {
@@ -103,6 +108,15 @@ export const LOSSES = {
   "binary-cross-entropy": { sum: binaryCrossEntropy, weighted: "positives" },
   "squared-error": { sum: squaredError },
   "next-token": { sum: nextToken },
+  cosent: { sum: cosent, seesBatch: true },
+  "multiple-negatives-ranking": {
+    sum: multipleNegativesRanking,
+    seesBatch: true,
+  },
+  "multiple-negatives-symmetric-ranking": {
+    sum: multipleNegativesSymmetricRanking,
+    seesBatch: true,
+  },
 } as const satisfies Readonly<Record<string, Loss>>;
 
 export type LossName = keyof typeof LOSSES;

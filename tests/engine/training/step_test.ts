@@ -199,6 +199,45 @@ Deno.test("trainingStep() weights the losses of a step's classes, in one batch o
   }
 });
 
+Deno.test("trainingStep() shows a whole batch to a loss that looks for negatives in it, however many threads there are", async () => {
+  const reference = openReference("roberta", ONE_LAYER);
+  const { classifier, values } = referenceAdapter(reference);
+  const pairs: Batch = {
+    ...batchRows(reference, 0, 4),
+    sequencesPerExample: 2,
+    labels: Float32Array.of(0, 1, 2, 3),
+    width: 2,
+  };
+  const loss = "multiple-negatives-ranking";
+  const objective = dyloraObjective({ alpha, rank });
+  const step = trainingStep(classifier, stepOptions({ objective, loss }));
+  const before = startState(values);
+  const taken = step(before, [pairs], draw(0, rank, 1e-2));
+  const whole = await lossAndGradient(
+    classifier,
+    values,
+    batchTensors(pairs),
+    ranksAt([rank], alpha, rank),
+    (outputs) => batchLoss(loss, outputs, tf.tensor2d(pairs.labels, [2, 2])),
+  );
+  assert(whole.loss > 0, "a pair alone has no negatives, and a loss of 0");
+  assertClose(await read(taken.loss), [whole.loss], 1e-5, "loss");
+  const norm = Math.hypot(...whole.gradient);
+  const clipped = optimizer.clipNorm / Math.max(norm, optimizer.clipNorm);
+  assertClose(
+    await read(taken.state.moment1),
+    whole.gradient.map((it) => it * clipped * (1 - optimizer.beta1)),
+    1e-6,
+    "gradient",
+  );
+  tf.dispose([
+    ...Object.values(before),
+    ...Object.values(taken.state),
+    taken.loss,
+  ]);
+  step.dispose();
+});
+
 Deno.test("trainingStep() in mode frozen moves rows that momentum and decay move", async () => {
   const before = await trainTiny({ objective: frozen }, [2, 6]);
   const after = await trainTiny({ objective: frozen }, [2, 6, 3]);
