@@ -23,7 +23,6 @@ import { printable, readText } from "../../pipeline/faults.ts";
 import { hasReference } from "../../pipeline/references.ts";
 import { statIfThere, writeDurably } from "../../files/files.ts";
 import { dirname, relative, resolve } from "../../files/paths.ts";
-import { pathToFileURL } from "node:url";
 import {
   asTyped,
   command,
@@ -103,8 +102,8 @@ export const initCommand = command`
   }
   const schema = resolve(PROJECT, SCHEMA);
   const path = relative(dirname(file), schema);
-  // Editors read the address up to the first space; they decode it in URLs only.
-  const address = /\s/.test(path) ? pathToFileURL(schema).href : path;
+  // Editors read the address up to the first space, cut it at "#", and decode it.
+  const address = path.split("/").map(encodeURIComponent).join("/");
   const head = `# yaml-language-server: $schema=${address}
 # For completion in editors; made again by: deno task schema > ${SCHEMA}
 `;

@@ -34,11 +34,8 @@ Deno.test("init writes a pipeline that reads the data, and says the command", ()
     const [, schema] = /\$schema=(.*)/.exec(text)!;
     const validate = new Ajv2020({ strict: false }).compile(
       JSON.parse(
-        await Deno.readTextFile(
-          schema!.startsWith("file:")
-            ? fileURLToPath(schema!)
-            : join(folder, schema!),
-        ),
+        // As yaml-language-server reads it: relative to the file, and decoded.
+        await Deno.readTextFile(join(folder, decodeURIComponent(schema!))),
       ),
     );
     assert(validate(parse(text)), JSON.stringify(validate.errors));
