@@ -25,7 +25,13 @@ export type CuttingStage<Inputs = unknown, Params = unknown> = Stage<
 >;
 
 /** An adapter, cut to the requested rank. */
-export type CutAdapter = Awaited<ReturnType<typeof readCutAdapter>>;
+export interface CutAdapter {
+  /** After the requested epoch, at all its ranks. */
+  readonly adapter: Adapter;
+  readonly rank: number;
+  /** Its tensors, cut to the rank. */
+  readonly tensors: AdapterTensors;
+}
 
 /**
  * Reads the adapter of a stage, cut to the rank that its parameters or its
@@ -33,18 +39,14 @@ export type CutAdapter = Awaited<ReturnType<typeof readCutAdapter>>;
  *
  * @throws {Error} If these contradict each other, belong to another adapter, or exceed its rank.
  */
-export async function readCutAdapter(stage: CuttingStage) {
+export async function readCutAdapter(
+  stage: CuttingStage,
+): Promise<CutAdapter> {
   const { params: { epoch }, inputs } = stage;
   const read = await readAdapter(inputs.adapter.path);
   const { rank } = await requestedRank(read, stage);
   const adapter = afterEpoch(read, epoch);
-  return {
-    /** After the requested epoch, at all its ranks. */
-    adapter,
-    rank,
-    /** Its tensors, cut to the rank. */
-    tensors: tensorsAt(rank, adapter),
-  };
+  return { adapter, rank, tensors: tensorsAt(rank, adapter) };
 }
 
 /**

@@ -200,7 +200,8 @@ function lastLayer(
   /** Rows with one more value each, if there is a bias. */
   const widened = (rows: ArrayLike<number>, lastOf: (row: number) => number) =>
     Float32Array.from({ length: rows.length / width * size }, (_, i) => {
-      const [row, column] = [Math.floor(i / size), i % size];
+      const row = Math.floor(i / size);
+      const column = i % size;
       return column < width ? rows[row * width + column]! : lastOf(row);
     });
   const given = widened(weight.values, (i) => bias!.values[i]!);

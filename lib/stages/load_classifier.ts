@@ -68,28 +68,36 @@ export function adapterValues(
 }
 
 /** A classifier with its parameters, ready to compute. */
-export type Ready = Awaited<ReturnType<typeof loadAdapter>>;
+export interface Ready {
+  /** Folder of the model. */
+  readonly folder: string;
+  readonly classifier: Classifier;
+  /** Flat parameters, `[size]` */
+  readonly values: Float32Array;
+  /** Precision of matrix products. */
+  readonly precision: Precision;
+  readonly alpha: Adapter["training"]["alpha"];
+  readonly scaling: Adapter["training"]["scaling"];
+  /** Last layers of ranks that have their own. */
+  readonly heads: Adapter["heads"];
+}
 
 /** Starts the engine of a stage and loads a model with an adapter. */
 export async function loadAdapter(
   stage: ComputingStage,
   folder: string,
   { training, tensors, heads }: Adapter,
-) {
+): Promise<Ready> {
   const { alpha, scaling } = training;
   const precision = await startStageEngine(stage, stage.params.precision);
   const classifier = loadFolder(folder, problemOf(training), training);
   return {
-    /** Of the model. */
     folder,
     classifier,
-    /** Flat parameters, `[size]` */
     values: adapterValues(tensors, classifier.layout),
-    /** Precision of matrix products. */
     precision,
     alpha,
     scaling,
-    /** Last layers of ranks that have their own. */
     heads: heads && new Map(
       [...heads].map(([rank, head]) => [
         rank,

@@ -64,8 +64,11 @@ export async function predict(
   });
 }
 
-/** Texts per forward pass, and prompts after which is written at a time. */
-const [BATCH, WRITTEN] = [32, 8];
+/** Texts per forward pass. */
+const BATCH = 32;
+
+/** Prompts whose texts are written at a time. */
+const WRITTEN = 8;
 
 type ClassifyingStage = CuttingStage<
   { readonly model: InputArtifact },
@@ -148,7 +151,8 @@ async function predictionsOf(
   const { words } = examples;
   const starts = words && wordStarts(examples);
   return texts.map((text, i) => {
-    const [from, to] = [starts?.[i] ?? i, starts?.[i + 1] ?? i + 1];
+    const from = starts?.[i] ?? i;
+    const to = starts?.[i + 1] ?? i + 1;
     const read = Array.from(words?.numbers.subarray(from, to) ?? []);
     const own = logits.subarray(from * outputs, to * outputs);
     return prediction(own, { ...text, read });

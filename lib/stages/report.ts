@@ -245,7 +245,8 @@ function adapterSize(trained: TrainedArtifact): Result["size"] {
   if (rank === undefined) return null;
   const path = join(trained.artifact.path, "adapter_model.safetensors");
   using file = SafetensorsFile.open(path);
-  let [ofRanks, others] = [0, 0];
+  let ofRanks = 0;
+  let others = 0;
   for (const [name, { shape }] of file.tensors) {
     const isOfRank = adapterTensor(name)?.of.shape.includes("rank");
     if (isOfRank) ofRanks += elementCount(shape);
@@ -267,12 +268,17 @@ function measured(
 }
 
 /** An adapter or a classifier with its `training.json`. */
-type TrainedArtifact = Awaited<ReturnType<typeof readTrained>>;
+interface TrainedArtifact {
+  readonly artifact: InputArtifact;
+  readonly training: AdapterRecord | ClassifierTraining;
+  /** Digest of its `training.json`. */
+  readonly digest: string;
+}
 
 async function readTrained(
   artifact: InputArtifact,
   read: (folder: string) => Promise<AdapterRecord | ClassifierTraining>,
-) {
+): Promise<TrainedArtifact> {
   const { path } = artifact;
   const digest = await trainingDigest(path);
   return { artifact, training: await read(path), digest };

@@ -1,10 +1,21 @@
-import type { ScoresInfo } from "../artifacts/scores.ts";
+import type { Outputs, ScoresInfo } from "../artifacts/scores.ts";
 import { readLabelledTokens, type TokensInfo } from "../artifacts/tokens.ts";
-import { wordStarts } from "../data/example.ts";
+import { type LabelledExamples, wordStarts } from "../data/example.ts";
+import type { Problem } from "../problems/problem.ts";
 import { problemOf, scoresOf } from "../problems/registry.ts";
 
 /** A labelled split on which classifiers are scored. */
-export type ScoredSplit = ReturnType<typeof readScoredSplit>;
+export interface ScoredSplit {
+  readonly name: string;
+  readonly examples: LabelledExamples;
+  /** Metrics of the data, the main one first. */
+  readonly metrics: TokensInfo["metrics"];
+  readonly problem: Problem;
+  /** Where words stand, as scores have it. */
+  readonly words: Outputs["words"];
+  /** The metrics at each rank, by logits, `[ranks, examples, outputs]`. */
+  score(ranks: readonly number[], logits: Float32Array): ScoresInfo["ranks"];
+}
 
 /**
  * Reads a split to score. For MNLI, `validation` is `validation_matched`.
@@ -16,7 +27,7 @@ export function readScoredSplit(
   folder: string,
   info: TokensInfo,
   requested: string,
-) {
+): ScoredSplit {
   const { metrics, splits } = info;
   const name = [requested, `${requested}_matched`]
     .find((it) => Object.hasOwn(splits, it)) ?? requested;
@@ -29,12 +40,9 @@ export function readScoredSplit(
   return {
     name,
     examples,
-    /** Metrics of the data, the main one first. */
     metrics,
     problem,
-    /** Where words stand, as scores have it. */
     words: words && { starts: starts!, numbers: words.numbers },
-    /** The metrics at each rank, by logits, `[ranks, examples, outputs]`. */
     score: (ranks: readonly number[], logits: Float32Array) =>
       ranks.map((rank, i): ScoresInfo["ranks"][number] => {
         const own = predictions(logits.subarray(i * size, (i + 1) * size));

@@ -19,7 +19,8 @@ export async function tokenize(
     readonly date: string;
   }, Readonly<Record<"data" | "model", InputArtifact>>>,
 ): Promise<void> {
-  const [data, model] = [inputs.data.path, inputs.model.path];
+  const data = inputs.data.path;
+  const model = inputs.model.path;
   const info = await readDatasetInfo(data);
   const limits = readModel(model, problemOf(info).head);
   const { maxLength = Math.min(DEFAULT_LENGTH, limits.maxLength) } = params;
@@ -40,7 +41,8 @@ export async function tokenize(
       examples,
       limits.vocabSize,
       () => {
-        if (++done % 256 === 0) progress(done, total, "examples", name);
+        done++;
+        if (done % 256 === 0) progress(done, total, "examples", name);
       },
     );
     splits[name] = encoded;

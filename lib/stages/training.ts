@@ -75,7 +75,8 @@ export async function runTraining(
 ) {
   const started = performance.now();
   const { params, inputs, signal } = stage;
-  const [folder, tokens] = [inputs.model.path, inputs.tokens.path];
+  const folder = inputs.model.path;
+  const tokens = inputs.tokens.path;
   const info = await readFittingTokens(tokens, folder);
   const examples = readLabelledTokens(tokens, info, "train");
   const held = params.selectOn === "none"
@@ -275,7 +276,8 @@ export function progressReporter(
     progress: (step, steps, note = line) =>
       stage.progress(step, steps, "steps", note),
     report({ step, steps, loss, ranks, ...report }) {
-      const [lowest, highest] = [Math.min(...ranks), Math.max(...ranks)];
+      const lowest = Math.min(...ranks);
+      const highest = Math.max(...ranks);
       const trained = lowest === highest
         ? `rank ${highest}`
         : `ranks ${lowest} to ${highest}`;
