@@ -91,7 +91,6 @@ const UNCLEAN: Readonly<Record<string, readonly string[]>> = {
     "lib/engine/training/step.ts",
     "lib/engine/training/train.ts",
     "lib/problems/language.ts",
-    "lib/pypi/pip.ts",
   ],
   "no-packed-declarations": [
     "lib/data/faults.ts",
@@ -103,7 +102,6 @@ const UNCLEAN: Readonly<Record<string, readonly string[]>> = {
     "lib/engine/models/tensor_pass.ts",
     "lib/engine/tensorflow/compiled.ts",
     "lib/engine/training/train.ts",
-    "lib/onnx/model_file.ts",
     "lib/problems/classification.ts",
     "lib/problems/problem.ts",
     "lib/problems/registry.ts",
@@ -130,7 +128,6 @@ const UNCLEAN: Readonly<Record<string, readonly string[]>> = {
     "lib/engine/tensorflow/graph.ts",
     "lib/engine/training/train.ts",
     "lib/problems/tagged_text.ts",
-    "lib/pypi/wheel.ts",
     "lib/resize/card.ts",
     "lib/resize/resize.ts",
     "lib/serve/writing_page.ts",

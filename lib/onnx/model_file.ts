@@ -62,9 +62,12 @@ interface GraphContent {
 
 /**
  * Operations of ONNX 1.13: the oldest that has all that are used, so that most
- * versions of onnxruntime run them; and its version of the format.
+ * versions of onnxruntime run them.
  */
-const [OPSET, IR_VERSION] = [18, 8];
+const OPSET = 18;
+
+/** Version of the format that ONNX 1.13 writes. */
+const IR_VERSION = 8;
 
 /**
  * Bytes of a tensor that is always inside, as sizes are, which decide the

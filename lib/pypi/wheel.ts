@@ -97,7 +97,8 @@ async function unpackEntry(
         for (let done = 0; done < chunk.length;) {
           done += await file.write(chunk.subarray(done));
         }
-        onBytes(bytes += chunk.length);
+        bytes += chunk.length;
+        onBytes(bytes);
       } catch (error) {
         failure = error;
         throw error;

@@ -77,16 +77,16 @@ async function codeChanges(
 /** Matches the name of a package, which has a version: `zod@4.6.7`. */
 const PACKAGE_NAME = /.@\d/;
 
-/** What {@linkcode modulesOf} has found, which takes 0.2 s for a bundle with the engine. */
-const found = new Map<string, Named>();
+/** Results of {@linkcode modulesOf} by bundle: one with the engine takes 0.2 s. */
+const modulesByBundle = new Map<string, Named>();
 
 /** Checksums of the modules in a bundle; undefined if the cache lacks it. */
 async function modulesOf(
   bundle: string,
   { blobs }: Store,
 ): Promise<Named | undefined> {
-  const known = found.get(bundle);
-  if (known !== undefined) return known;
+  const remembered = modulesByBundle.get(bundle);
+  if (remembered !== undefined) return remembered;
   const text = await blobs.text(bundle);
   if (text === undefined) return undefined;
   const modules: Record<string, string> = {};
@@ -95,7 +95,7 @@ async function modulesOf(
     const written = lines.filter((line) => !GENERATED.test(line));
     modules[module] = quickChecksum(before + written.join("\n"));
   }
-  found.set(bundle, modules);
+  modulesByBundle.set(bundle, modules);
   return modules;
 }
 

@@ -143,9 +143,9 @@ export async function taskCode(
 ): Promise<Map<string, TaskCode>> {
   const found = new Map<string, TaskCode>();
   for (const module of modules) {
-    const known = store.memo.get<TaskCode>(SECTION, `${project} ${module}`);
-    if (known !== undefined && await isCurrent(known, store)) {
-      found.set(module, known);
+    const stored = store.memo.get<TaskCode>(SECTION, `${project} ${module}`);
+    if (stored !== undefined && await isCurrent(stored, store)) {
+      found.set(module, stored);
     }
   }
   const missing = modules.filter((module) => !found.has(module));

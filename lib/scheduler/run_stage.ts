@@ -83,11 +83,11 @@ export async function runStage(
   run.emit({ type: "decided", stage: id, decision });
   using folder = makeRunFolder(store, pipeline, id, key);
   using journal = openJournal(folder.log, run.emit);
-  const own = { ...run, emit: journal.emit };
+  const journaled = { ...run, emit: journal.emit };
   let { reason } = decision;
   for (let number = 1;; number++) {
-    own.emit({ type: "started", stage: id, attempt: number, reason });
-    const made = await attempt(own, stage, again, results, gpus, folder);
+    journaled.emit({ type: "started", stage: id, attempt: number, reason });
+    const made = await attempt(journaled, stage, again, results, gpus, folder);
     const end = made.state === "done"
       ? await commit(run, stage, again, made, folder.log)
       : made;

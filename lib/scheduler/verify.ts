@@ -69,8 +69,16 @@ export async function verify<Difference>(
   using journal = openJournal(folder.log, emit);
   const saved = join(folder.path, "checkpoint");
   Deno.mkdirSync(saved);
-  const own = { ...run, emit: journal.emit };
-  const end = await attempt(own, stage, found, results, gpus, folder, saved);
+  const journaled = { ...run, emit: journal.emit };
+  const end = await attempt(
+    journaled,
+    stage,
+    found,
+    results,
+    gpus,
+    folder,
+    saved,
+  );
   if (end.state !== "done") throw new Error(end.message);
   const { output, measured: { seconds } } = end;
   const { files } = hit.manifest;
