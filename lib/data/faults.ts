@@ -156,7 +156,29 @@ export function repeatedRows(rows: readonly Row[]): string[] {
     ).values(),
   ].flatMap(([_first, ...others]) => others);
   const what = "that repeat an earlier one and count again";
-  return counted(repeated, rows, what, ": remove them");
+  return counted(
+    repeated,
+    rows,
+    what,
+    ": remove them, or leave them out by -S repeated=drop",
+  );
+}
+
+/**
+ * Rows without those that repeat an earlier one: its texts, and its label but
+ * for whitespace around it.
+ */
+export function withoutRepeated(rows: readonly Row[]): readonly Row[] {
+  const firsts = new Map<string, Row>();
+  for (const row of rows) {
+    const label = row.values.at(-1);
+    const key = JSON.stringify(
+      [textsOf(row), className(label) ?? label],
+      (_key, value) => typeof value === "bigint" ? String(value) : value,
+    );
+    if (!firsts.has(key)) firsts.set(key, row);
+  }
+  return [...firsts.values()];
 }
 
 function emptyTexts(rows: readonly Row[]): string[] {

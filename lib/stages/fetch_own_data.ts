@@ -5,7 +5,7 @@ import {
   drawHoldout,
   type Example,
 } from "../data/example.ts";
-import { quotedTexts, sharedTexts } from "../data/faults.ts";
+import { quotedTexts, sharedTexts, withoutRepeated } from "../data/faults.ts";
 import {
   areLabelled,
   isEmpty,
@@ -39,7 +39,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   const columns = [...texts, learnt];
   const files = await findFiles(stage);
   const { names, ...found } = await readRows(files.train!, columns, [], params);
-  const given = withLabels("train", found.rows, stage);
+  const given = chosenRows("train", found.rows, stage);
   const problem = problemOfRows(given, params);
   const column = columnOf(problem);
   const faults: string[] = [];
@@ -102,7 +102,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   const splits: Record<string, readonly Example[]> = { train };
   if (files.validation) {
     const { rows } = await readRows(files.validation, columns, [], params);
-    const given = withLabels("validation", rows, stage);
+    const given = chosenRows("validation", rows, stage);
     splits.validation = examplesOf("validation", prepare(given, true));
   } else if (params.holdout) {
     const { holdout, seed } = params;
@@ -118,7 +118,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   if (files.test) {
     const { rows } = await readRows(files.test, texts, [learnt], params);
     const isLabelled = areLabelled(rows, read.train!);
-    const given = isLabelled ? withLabels("test", rows, stage) : rows;
+    const given = isLabelled ? chosenRows("test", rows, stage) : rows;
     splits.test = examplesOf("test", prepare(given, isLabelled), isLabelled);
   }
   for (const [split, examples] of Object.entries(splits)) {
@@ -267,6 +267,24 @@ function formOf(params: OwnData) {
   const { learnt } = columnsIn(params);
   const { completion, encoding } = params;
   return { encoding, numbers: completion ? [] : [learnt] };
+}
+
+/** The rows of a split that have a label, without repeated ones if these are to be dropped. */
+function chosenRows(
+  split: string,
+  rows: readonly Row[],
+  stage: FetchStage,
+): readonly Row[] {
+  const labelled = withLabels(split, rows, stage);
+  if (stage.params.repeated === "keep") return labelled;
+  const kept = withoutRepeated(labelled);
+  const dropped = labelled.length - kept.length;
+  if (dropped > 0) {
+    stage.log(
+      `${split}: ${dropped} of ${labelled.length} rows repeat an earlier one and are left out`,
+    );
+  }
+  return kept;
 }
 
 /**

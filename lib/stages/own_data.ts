@@ -52,6 +52,9 @@ const Params = z.strictObject({
   missing: z.enum(["refuse", "skip"]).default("refuse").describe(
     "What to do with rows without a label: refuse the file, or skip these rows",
   ),
+  repeated: z.enum(["keep", "drop"]).default("keep").describe(
+    "What to do with rows of a file that repeat an earlier one, text and label: keep them, which counts them again, or drop them",
+  ),
   tags: z.enum(["refuse", "repair"]).default("refuse").describe(
     "What to do with tags of words that their scheme forbids after the one before, such as I-x after O: refuse the file, or change them to those of the entities that seqeval finds",
   ),

@@ -49,7 +49,7 @@ Deno.test("a pair of prompt and text that repeats an earlier one is a fault of t
       { areNamed: false, isTraining: true },
     );
   const expected = [
-    "1 of 4 rows that repeat an earlier one and count again (a:4): remove them",
+    "1 of 4 rows that repeat an earlier one and count again (a:4): remove them, or leave them out by -S repeated=drop",
   ];
   assertEquals(
     faultsOf([["x", "y"], ["x", "z"], ["u", "y"], ["x", "y"]]),

@@ -608,7 +608,7 @@ Deno.test("fetch-data records which classes may be typing errors or are small, a
       'train: the class "Positive" (rows: 1, first line 52) may be "positive" (rows: 30) with a typing error: if so, correct it',
       'train: the class "postive" (rows: 1, first line 53) may be "positive" (rows: 30) with a typing error: if so, correct it',
       'train: texts with several labels: 2, first "a 3": "positive" (line 5) and "negative" (line 55)',
-      "train: 2 of 58 rows that repeat an earlier one and count again (line 57, 58): remove them",
+      "train: 2 of 58 rows that repeat an earlier one and count again (line 57, 58): remove them, or leave them out by -S repeated=drop",
       "train: 1 of 58 rows with an empty text (line 59)",
       'train: classes with fewer than 5 rows (3), too few to learn and to score: "neutral" (rows: 2, first line 54), "Positive" (rows: 1, first line 52), "postive" (rows: 1, first line 53)',
       'validation: texts with several labels: 1, first "x": "positive" (line 2) and "negative" (line 3)',
@@ -617,6 +617,26 @@ Deno.test("fetch-data records which classes may be typing errors or are small, a
     const info = await readDatasetInfo(output);
     assertEquals(info.faults, faults);
     assertEquals(info.metrics, ["accuracy", "f1_macro"]);
+  }));
+
+Deno.test("fetch-data drops rows that repeat an earlier one with repeated: drop, and keeps those with another label", () =>
+  withFolder(async (folder) => {
+    const files = await write(folder, {
+      "a.csv": "text,label\na,x\nb,y\na, x\na,y\nb,y\n",
+      "b.csv": "text,label\nc,x\nc,x\n",
+    });
+    const [train, validation] = [files["a.csv"]!, files["b.csv"]!];
+    const { log, output } = await runTask(fetchData, folder, {
+      files: { train, validation },
+      repeated: "drop",
+    });
+    assertEquals(log.slice(0, 2), [
+      "train: 2 of 5 rows repeat an earlier one and are left out",
+      "validation: 1 of 2 rows repeat an earlier one and are left out",
+    ]);
+    const { splits, faults = [] } = await readDatasetInfo(output);
+    assertEquals(splits, { train: 3, validation: 1 });
+    assertEquals(faults.filter((it) => it.includes("repeat")), []);
   }));
 
 Deno.test("fetch-data takes classes that differ in digits, or are alike and frequent, as they are", () =>

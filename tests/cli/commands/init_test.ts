@@ -459,7 +459,7 @@ Deno.test("init names the rows that the pipeline would refuse, and the faults wi
       '"label", 3 classes: "Pos" 1, "neg" 32, "pos" 32',
       'the class "Pos" (rows: 1, first messy.csv:62) may be "pos" (rows: 32) with a typing error: if so, correct it',
       'texts with several labels: 1, first "good 2": "pos" (messy.csv:4) and "neg" (messy.csv:66)',
-      "1 of 65 rows that repeat an earlier one and count again (messy.csv:64): remove them",
+      "1 of 65 rows that repeat an earlier one and count again (messy.csv:64): remove them, or leave them out by -S repeated=drop",
       "1 of 65 rows with an empty text (messy.csv:65)",
       'classes with fewer than 5 rows (1), too few to learn and to score: "Pos" (rows: 1, first messy.csv:62)',
     ]);
