@@ -37,12 +37,22 @@ export async function writeDataset(
   info: Omit<DatasetInfo, "splits">,
   splits: Readonly<Record<string, readonly Example[]>>,
 ): Promise<void> {
-  const { accepts, classes } = problemOf(info);
+  const { accepts, classes, width } = problemOf(info);
   const counts: Record<string, number> = {};
   for (const [split, examples] of Object.entries(splits)) {
     if (examples.length === 0) {
       throw new RangeError(
         `The split "${split}" of "${info.task}" has no examples: leave it out, or read other data`,
+      );
+    }
+    const odd = examples.find(({ targets = [] }) =>
+      targets.length > 0 && targets.length !== width
+    );
+    if (odd !== undefined) {
+      throw new RangeError(
+        `Example ${odd.index} of the split "${split}" has ${
+          odd.targets!.length
+        } targets, expected ${width}`,
       );
     }
     const wrong = labelsOf(examples).find((label) => !accepts(label));
@@ -70,7 +80,7 @@ export async function readExamples(
   split: string,
 ): Promise<Example[]> {
   const info = await readDatasetInfo(folder);
-  const { accepts, classes } = problemOf(info);
+  const { accepts, classes, width } = problemOf(info);
   const path = join(folder, `${split}.jsonl`);
   const examples: Example[] = [];
   for await (const text of readLines(path)) {
@@ -84,6 +94,11 @@ export async function readExamples(
     if ((data.pair !== undefined) !== (info.columns.length === 2)) {
       throw new SyntaxError(
         `${place}: Expected ${info.columns.length} texts, since "dataset.json" names ${info.columns.length} columns`,
+      );
+    }
+    if (data.targets !== undefined && data.targets.length !== width) {
+      throw new SyntaxError(
+        `${place}: Expected ${width} targets, found ${data.targets.length}`,
       );
     }
     const wrong = labelsOf([data]).find((label) => !accepts(label));

@@ -24,13 +24,16 @@ const PredictionsInfo = z.strictObject({
 
 const infoFile = jsonFile("predictions.json", PredictionsInfo);
 
-/** The predicted values, each `[examples]`, or of words with classes `[words]`. */
+/** Predictions of units: of examples, or of words with classes. */
 interface PredictionValues {
-  /** Position of each example, or of the text of each word, in its source. */
+  /** Position of each example, or of the text of each word, in its source, `[units]`. */
   readonly index: Int32Array;
   /** Of words, their numbers in their texts. */
   readonly words?: Int32Array | undefined;
-  /** Class ids or scores. */
+  /**
+   * A row for each unit, `[units, width]`, flat: as a rule one number, a class id
+   * or a score.
+   */
   readonly predictions: Float32Array;
 }
 
@@ -41,7 +44,14 @@ export async function writePredictions(
   { index, words, predictions }: PredictionValues,
 ): Promise<void> {
   const path = join(folder, "predictions.safetensors");
-  writeSafetensors(path, { index, predictions, ...words && { words } });
+  const width = predictions.length / index.length;
+  writeSafetensors(path, {
+    index,
+    predictions: width === 1
+      ? predictions
+      : { shape: [index.length, width], values: predictions },
+    ...words && { words },
+  });
   await infoFile.write(folder, { ...info, examples: new Set(index).size });
 }
 

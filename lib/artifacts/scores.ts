@@ -50,9 +50,15 @@ export type ScoresFile = z.input<typeof ScoresInfo>;
 
 /** The logits and labels from which scores are computed. */
 export interface Outputs {
-  /** `[ranks, examples, outputs]`, of words `[ranks, words, outputs]` */
+  /**
+   * What the head gives for each unit, flat: `[ranks, units, outputs]`; of
+   * examples of several sequences, that of one after the other.
+   */
   readonly logits: Float32Array;
-  /** Class ids, scores, or marks of texts to write, `[examples]` or `[words]`. */
+  /**
+   * Targets, `[units, width]`, flat: class ids, scores, marks of classes, or
+   * marks of texts to write.
+   */
   readonly labels: Float32Array;
   /** Of words, where those of each text start, `[texts + 1]`, and their numbers in their text, `[words]`. */
   readonly words?: {
@@ -77,10 +83,13 @@ export async function writeScores(
       `Cannot save the scores: a logit is ${odd}; train with a lower learning rate`,
     );
   }
-  const shape = [info.ranks.length, labels.length, problemOf(info).outputs];
+  const { width } = problemOf(info);
+  const ranks = info.ranks.length;
+  const units = labels.length / width;
+  const shape = [ranks, units, logits.length / (ranks * units)];
   writeSafetensors(join(folder, "logits.safetensors"), {
     logits: { shape, values: logits },
-    labels,
+    labels: width === 1 ? labels : { shape: [units, width], values: labels },
     ...words,
   });
   await infoFile.write(folder, info);

@@ -143,25 +143,38 @@ export async function drawSubset(
  * are drawn.
  *
  * @param share Fraction of the examples, between 0 and 1
- * @param stratumOf By label: examples of one stratum have about the same share
+ * @param strataOf The strata of an example, each of which has about the same
+ * share. If some have none or several, they are drawn by
+ * {@linkcode iterativeHoldout}
  * @returns None if there are too few different texts.
  */
 export async function drawHoldout(
   examples: readonly Example[],
   share: number,
   seed: number,
-  stratumOf: (label: number) => number = () => 0,
+  strataOf: (example: Example) => readonly number[] = () => [0],
 ): Promise<ReadonlySet<Example>> {
   const { createHash } = await import("node:crypto");
   const groups = [...Map.groupBy(examples, textsOf)].map(([texts, group]) => ({
     group,
-    stratum: stratumOf(group[0]!.label!),
+    strata: group.map((it) => {
+      const strata = strataOf(it);
+      // Those without a label are alike, too.
+      return strata.length === 0 ? [-1] : strata;
+    }),
     lot: createHash("sha256").update(`${seed}:${texts}`).digest("hex"),
-  })).sort((a, b) => a.stratum - b.stratum || (a.lot < b.lot ? -1 : 1));
+  })).sort((a, b) => a.lot < b.lot ? -1 : 1);
+  const areSingle = groups.every(({ strata }) =>
+    strata.every(({ length }) => length === 1)
+  );
+  if (!areSingle) return iterativeHoldout(groups, share);
   const held = new Set<Example>();
   let seen = 0;
+  const byStratum = [
+    ...Map.groupBy(groups, ({ strata }) => strata[0]![0]!),
+  ].sort(([a], [b]) => a - b);
   // The shares of the strata are rounded so that their sum is that of all.
-  for (const [, texts] of Map.groupBy(groups, ({ stratum }) => stratum)) {
+  for (const [, texts] of byStratum) {
     seen += texts.reduce((sum, { group }) => sum + group.length, 0);
     for (const { group } of texts.slice(1)) {
       const lacking = Math.ceil(seen * share - 1e-9) - held.size;
@@ -169,6 +182,86 @@ export async function drawHoldout(
     }
   }
   return held;
+}
+
+/** Examples with equal texts, and the strata of each. */
+interface EqualTexts {
+  readonly group: readonly Example[];
+  readonly strata: readonly (readonly number[])[];
+}
+
+/** What a part of the examples still lacks. */
+interface LackingPart {
+  examples: number;
+  /** By stratum. */
+  readonly ofStrata: Map<number, number>;
+}
+
+/**
+ * Draws a holdout of examples of which each may be in several strata, by
+ * iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011): again and
+ * again, of the stratum with the fewest texts left, each text goes to the part
+ * that lacks most of it. The first text of a stratum is kept for the training.
+ *
+ * @param groups In the order of their lots
+ */
+function iterativeHoldout(
+  groups: readonly EqualTexts[],
+  share: number,
+): ReadonlySet<Example> {
+  const total = groups.reduce((sum, { group }) => sum + group.length, 0);
+  const drawn = Math.ceil(total * share - 1e-9);
+  const left = new Map<number, Set<EqualTexts>>();
+  const counts = new Map<number, number>();
+  for (const texts of groups) {
+    for (const stratum of texts.strata.flat()) {
+      counts.set(stratum, (counts.get(stratum) ?? 0) + 1);
+      left.getOrInsertComputed(stratum, () => new Set()).add(texts);
+    }
+  }
+  const partWith = (examples: number): LackingPart => ({
+    examples,
+    ofStrata: new Map(
+      [...counts].map(([it, count]) => [it, count * examples / total]),
+    ),
+  });
+  const holdout = partWith(drawn);
+  const training = partWith(total - drawn);
+  const held = new Set<Example>();
+  const learnt = new Set<number>();
+  const give = (texts: EqualTexts, part: LackingPart) => {
+    part.examples -= texts.group.length;
+    for (const stratum of texts.strata.flat()) {
+      part.ofStrata.set(stratum, part.ofStrata.get(stratum)! - 1);
+      left.get(stratum)!.delete(texts);
+      if (part === training) learnt.add(stratum);
+    }
+    if (part === holdout) texts.group.forEach((it) => held.add(it));
+  };
+  while (left.size > 0) {
+    const [rarest, texts] = [...left].reduce((a, b) =>
+      b[1].size < a[1].size || b[1].size === a[1].size && b[0] < a[0] ? b : a
+    );
+    for (const own of [...texts]) {
+      const difference = holdout.ofStrata.get(rarest)! -
+        training.ofStrata.get(rarest)!;
+      const lacksMore = difference > 0 ||
+        difference === 0 && holdout.examples > training.examples;
+      const fits = own.group.length <= 2 * holdout.examples;
+      const isHeld = learnt.has(rarest) && lacksMore && fits;
+      give(own, isHeld ? holdout : training);
+    }
+    left.delete(rarest);
+  }
+  return held;
+}
+
+/** Whether an example has what a model learns of it: a label, targets, words with labels, or further texts. */
+export function isLabelled(
+  { label, targets, words, completions, others }: Example,
+): boolean {
+  return [label, targets, words, completions, others]
+    .some((it) => it !== undefined);
 }
 
 /** The targets of some examples, or of their words, one row after the other. */

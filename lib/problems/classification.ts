@@ -14,6 +14,7 @@ import {
   exampleScorer,
   type LabelColumn,
   type Metrics,
+  ONE_NUMBER,
   type Prediction,
   type Problem,
   type ProblemKind,
@@ -117,6 +118,7 @@ function withClasses(classes: readonly string[]): Problem {
     row.reduce((best, it, i) => it > row[best]! ? i : best, 0);
   return {
     ...classification,
+    ...ONE_NUMBER,
     classes,
     areNamed: !isNumbered(classes),
     inWords: (task) => `"${task}" with the classes ${classes.join(", ")}`,
@@ -137,8 +139,13 @@ function withClasses(classes: readonly string[]): Problem {
       Float64Array.from(rowsOf(logits), (row) => Math.max(...softmax(row))),
     constants(given) {
       const counts = countsOf(given, outputs);
-      return counts.flatMap((count, label) => count > 0 ? [label] : [])
+      const present = counts
+        .flatMap((count, label) => count > 0 ? [label] : [])
         .sort((a, b) => counts[b]! - counts[a]!);
+      return {
+        name: "always predicting the same class",
+        rows: present.map((label) => [label]),
+      };
     },
     outcomes: (...values) => exampleOutcomes(classes, ...values),
     scorer: (...given) => exampleScorer(metrics, ...given),
@@ -220,7 +227,7 @@ export const classColumn: LabelColumn = {
     },
     describe: (given) => describe(classes, countsOf(given, classes.length)),
     faults: (rows, facts) => faultsOf(rows, { ...facts, areScores: false }),
-    stratum: (label) => label,
+    strata: ({ label }) => [label!],
     usualMetrics(given) {
       const counts = countsOf(given, classes.length);
       const areUneven = Math.max(...counts) > 2 * Math.min(...counts);

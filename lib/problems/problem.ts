@@ -6,7 +6,10 @@ import type { HeadName } from "../engine/models/model.ts";
 import type { LossName } from "../engine/ops/loss.ts";
 import type { FoundEntity, WordForm } from "../serve/entities.ts";
 
-/** Numbers of examples: class numbers, scores, or predictions of them. */
+/**
+ * Rows of numbers, one after the other: targets of units, or predictions. Most
+ * problems have one number in a row: a class number, or a score.
+ */
 export type Values = ArrayLike<number>;
 
 /**
@@ -15,7 +18,7 @@ export type Values = ArrayLike<number>;
  */
 export type Scorer = (units?: Values) => (predictions: Values) => number;
 
-/** Scores predictions against labels, both `[examples]`. */
+/** Scores predictions against labels, both `[examples]`, one number each. */
 export type Metric = (predictions: Values, labels: Values) => number;
 
 /** Metrics of examples by name. */
@@ -95,8 +98,11 @@ export interface LabelReader extends Pick<Labelling, "read"> {
     rows: readonly Row[],
     facts: { readonly areNamed: boolean; readonly isTraining: boolean },
   ): string[];
-  /** Labels of one stratum, by default all, have about the same share in a holdout. */
-  stratum?(label: number): number;
+  /**
+   * Of which strata an example is: each, by default one of all examples, has
+   * about the same share in a holdout.
+   */
+  strata?(example: Example): readonly number[];
   /** Metrics of data that no benchmark scores, the main metric first. */
   usualMetrics(given: Values): string[];
 }
@@ -157,7 +163,11 @@ export interface Problem extends ProblemKind {
   /** True if labels mean the same in another problem of this kind. Unnamed classes match any names. */
   matches(other: Problem): boolean;
 
-  /** True for a number that a label or a prediction may be. */
+  /** Numbers in the row of targets of a unit. */
+  readonly width: number;
+  /** Numbers in the row of predictions of a unit. */
+  readonly predictionWidth: number;
+  /** True for a number that a target may be. */
   accepts(value: number): boolean;
 
   /** Outputs of the head: logits are `[examples, outputs]`, of tokens `[words, outputs]`. Of a language head, the loss of each token to write. */
@@ -168,12 +178,12 @@ export interface Problem extends ProblemKind {
   /** What a model says, as another's targets: logits and targets are `[examples, outputs]`. */
   targetsOf(logits: Float32Array): Float32Array;
 
-  /** Predictions by logits, `[examples, outputs]`, as labels are: `[examples]`. */
+  /** Predictions by logits, `[units, outputs]`: `[units, predictionWidth]`, flat. */
   predictions(logits: Float32Array): Float32Array;
-  /** Probability of each prediction, `[examples]`; null if it has none. */
+  /** Probability of each prediction, `[units]`; null if it has none, or rows say it. */
   confidences(logits: Float32Array): Float64Array | null;
-  /** What can be predicted for every example without a model, the most frequent label first; none without classes. */
-  constants(given: Values): number[];
+  /** What can be predicted for every unit without a model. */
+  constants(given: Values): Constants;
   /** Number of units that a scorer draws from. */
   units(labels: Values): number;
   /** What a report counts as right or wrong. */
@@ -198,10 +208,24 @@ export interface Problem extends ProblemKind {
   readonly pythonOptions: string;
 }
 
+/** Predictions that are the same for every unit. */
+export interface Constants {
+  /** What they are, in words: `always predicting the same class`. */
+  readonly name: string;
+  /**
+   * Rows of predictions, that of the most frequent label first; none if all
+   * count as a score of 0.
+   */
+  readonly rows: readonly (readonly number[])[];
+}
+
 /** A text that was read, of several words with the numbers of those that have tokens. */
 export interface PredictedText extends Pick<Example, "text" | "words"> {
   readonly read: readonly number[];
 }
+
+/** What problems have whose targets and predictions are one number a unit. */
+export const ONE_NUMBER = { width: 1, predictionWidth: 1 } as const;
 
 /** What problems with one label for a sequence are in models and in other libraries, and in scores. */
 export const SEQUENCE = {
@@ -217,13 +241,17 @@ export const SEQUENCE = {
 
 /** What problems without classes have for theirs, and for predictions of numbers. */
 export const NUMBERS = {
+  ...ONE_NUMBER,
   classes: [],
   areNamed: false,
   outputs: 1,
   targetsOf: (outputs: Float32Array) => outputs,
   predictions: (outputs: Float32Array) => outputs,
   confidences: () => null,
-  constants: () => [],
+  constants: () => ({
+    name: "always predicting the same number",
+    rows: [],
+  }),
 } as const;
 
 /** Each example as right or wrong. */
@@ -294,6 +322,17 @@ export function summedScorer(
     }
     return score(sums);
   };
+}
+
+/** The same row of predictions for a number of units, flat. */
+export function repeatedRow(
+  row: readonly number[],
+  units: number,
+): Float64Array {
+  return Float64Array.from(
+    { length: units * row.length },
+    (_, i) => row[i % row.length]!,
+  );
 }
 
 /** Number of values that pass a test. */

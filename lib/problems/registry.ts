@@ -165,9 +165,11 @@ export function scoresOf(
   predictions: Values,
   labels: Values,
 ): Record<string, number> {
-  if (predictions.length !== labels.length || labels.length === 0) {
+  const predicted = predictions.length / problem.predictionWidth;
+  const given = labels.length / problem.width;
+  if (predicted !== given || given === 0) {
     throw new RangeError(
-      `Cannot compare ${predictions.length} predictions with ${labels.length} labels`,
+      `Cannot compare ${predicted} predictions with ${given} labels`,
     );
   }
   return Object.fromEntries(

@@ -21,6 +21,8 @@ export const writing: ProblemKind = {
     ...language.of(labels, details),
     ...writing,
     outputs: STATISTICS,
+    predictionWidth: STATISTICS,
+    constants: () => ({ name: "writing nothing", rows: [] }),
     units: (labels) => labels.length,
     scorer: (name, labels) => textScorer(name, labels.length),
   }),

@@ -1,4 +1,5 @@
 import { methodName } from "../engine/schedules/registry.ts";
+import { repeatedRow } from "../problems/problem.ts";
 import { isShare } from "../problems/registry.ts";
 import { formatOf, withInterval } from "./format.ts";
 import { methodKey } from "./methods.ts";
@@ -149,16 +150,16 @@ function checkComparable(
 }
 
 /**
- * Scores of always predicting the most frequent class, the smallest on a tie;
- * null without classes.
+ * Scores of always predicting the most frequent label, the smallest on a tie;
+ * null without such constants.
  */
 function majorityOf(
   { labels, problem }: Result,
   metrics: readonly string[],
 ): Comparison["majority"] {
-  const [label] = problem.constants(labels);
-  if (label === undefined) return null;
-  const constant = new Float64Array(labels.length).fill(label);
+  const [row] = problem.constants(labels).rows;
+  if (row === undefined) return null;
+  const constant = repeatedRow(row, labels.length / problem.width);
   return Object.fromEntries(
     metrics.map((name) => [
       name,

@@ -25,7 +25,9 @@ export interface Result {
    * Id of the stage that made the adapter or model: `train-dylora@mrpc,seed=0`.
    */
   readonly stage: string;
-  /** Class numbers or regression targets, `[examples]`. */
+  /**
+   * Targets, a row for each unit, flat: as a rule a class number or a score.
+   */
   readonly labels: ArrayLike<number>;
   readonly problem: Problem;
   /** `[examples]`; undefined if the data are not connected. */
@@ -68,10 +70,11 @@ export interface RankResult {
   readonly rank: number;
   /** By name, the main metric first; NaN if undefined. */
   readonly metrics: Readonly<Record<string, number>>;
-  /** Class numbers or regression outputs, `[examples]`. */
+  /** A row for each unit, flat: as a rule a class number or a score. */
   readonly predictions: ArrayLike<number>;
   /**
-   * Probability of each predicted class, `[examples]`; null for a regression.
+   * Probability of each predicted class, `[units]`; null for a regression, and
+   * where predictions say it themselves.
    */
   readonly probabilities: ArrayLike<number> | null;
 }

@@ -1,5 +1,5 @@
 import { methodName, roleOf } from "../engine/schedules/registry.ts";
-import type { Scorer } from "../problems/problem.ts";
+import { repeatedRow, type Scorer } from "../problems/problem.ts";
 import { signOf } from "../problems/registry.ts";
 import { methodKey, ranksOf } from "./methods.ts";
 import type {
@@ -132,11 +132,8 @@ export function methodsOf(
     };
   });
   if (sign < 0) return { methods, constant: undefined };
-  const what = problem.classes.length > 0 ? "class" : "number";
   const constant: Constant = {
-    name: problem.isSummed
-      ? "writing nothing"
-      : `always predicting the same ${what}`,
+    name: problem.constants(labels).name,
     score: predictions === undefined ? 0 : scorer()(predictions),
     means: means[start] ?? new Float64Array(replicates),
   };
@@ -152,8 +149,9 @@ function constantPredictions(
   scorer: Scorer,
 ): Float64Array | undefined {
   const score = scorer();
-  const choices = problem.constants(labels).sort((a, b) => a - b)
-    .map((label) => new Float64Array(labels.length).fill(label));
+  const choices = problem.constants(labels).rows
+    .toSorted(([a], [b]) => a! - b!)
+    .map((row) => repeatedRow(row, labels.length / problem.width));
   const scores = choices.map((predictions) => score(predictions));
   return choices[scores.indexOf(Math.max(...scores))];
 }

@@ -4,6 +4,8 @@ import {
   describeExamples,
   drawHoldout,
   type Example,
+  isLabelled,
+  labelsOf as targetsOf,
 } from "../data/example.ts";
 import { quotedTexts, sharedTexts, withoutRepeated } from "../data/faults.ts";
 import {
@@ -71,8 +73,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   ) => {
     const isRead = hasLabels || column.reader;
     const all = toExamples(rows, isRead ? reader : undefined);
-    const isKept = ({ label, words, completions }: Example) =>
-      !hasLabels || (label ?? words ?? completions) !== undefined;
+    const isKept = (example: Example) => !hasLabels || isLabelled(example);
     const kept = all.filter(isKept);
     const own = rows.filter((_, i) => isKept(all[i]!));
     read[split] = own;
@@ -106,7 +107,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
     splits.validation = examplesOf("validation", prepare(given, true));
   } else if (params.holdout) {
     const { holdout, seed } = params;
-    const held = await drawHoldout(train, holdout, seed, reader.stratum);
+    const held = await drawHoldout(train, holdout, seed, reader.strata);
     if (held.size === 0) {
       throw new RangeError(
         `"${params.files.train}" has too few different texts for a holdout: add rows, or name a file of them by -S validation=FILE`,
@@ -117,9 +118,9 @@ export async function fetchData(stage: FetchStage): Promise<void> {
   }
   if (files.test) {
     const { rows } = await readRows(files.test, texts, [learnt], params);
-    const isLabelled = areLabelled(rows, read.train!);
-    const given = isLabelled ? chosenRows("test", rows, stage) : rows;
-    splits.test = examplesOf("test", prepare(given, isLabelled), isLabelled);
+    const hasLabels = areLabelled(rows, read.train!);
+    const given = hasLabels ? chosenRows("test", rows, stage) : rows;
+    splits.test = examplesOf("test", prepare(given, hasLabels), hasLabels);
   }
   for (const [split, examples] of Object.entries(splits)) {
     log(`${split}: ${describeExamples(examples, reader.describe)}`);
@@ -138,7 +139,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
       words: column.wordForm?.(rows),
       isChat: params.messages ? true : undefined,
     }),
-    metrics: reader.usualMetrics(splits.train!.map(({ label }) => label!)),
+    metrics: reader.usualMetrics(targetsOf(splits.train!)),
     columns: texts.length > 0 ? texts : columns,
     ...(faults.length > 0 && { faults }),
   }, splits);

@@ -28,6 +28,7 @@ import { adapterTensor } from "../engine/adapters/registry.ts";
 import { elementCount, SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { methodName } from "../engine/schedules/registry.ts";
 import { taskTitle } from "../benchmarks/glue.ts";
+import { type Example, labelsOf } from "../data/example.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import { problemOf } from "../problems/registry.ts";
 import { textMark } from "../problems/writing.ts";
@@ -99,8 +100,8 @@ async function readResult(
   const made = originsOf(adapter, trainings);
   const origin = made.pop()!;
   const { logits, labels, words } = readOutputs(artifact.path);
-  const { outputs, predictions, confidences } = problemOf(info);
-  const size = labels.length * outputs;
+  const { predictions, confidences } = problemOf(info);
+  const size = logits.length / info.ranks.length;
   return {
     ...info,
     title: taskTitle(task),
@@ -179,23 +180,27 @@ async function textsOf(
     const isWritten = problemOf(info).head === "language";
     const examples = (await readExamples(path, split))
       .map((it) => isWritten ? { ...it, label: textMark(it) } : it);
-    const scored = examples.map(({ label, words: all = [[0, 0, label]] }, i) =>
-      words === undefined || isWritten ? all : Array.from(
+    /** Of an example whose words have labels, those that were scored. */
+    const scoredWords = (all: Example["words"], i: number) =>
+      all && words && Array.from(
         words.numbers.subarray(words.starts[i], words.starts[i + 1]),
         (number) => all[number]!,
-      )
-    );
-    const given = scored.flat();
+      );
+    const scored = examples.map(({ words: all, ...example }, i): Example => {
+      const words = scoredWords(all, i);
+      return words ? { ...example, words } : example;
+    });
+    const given = labelsOf(scored);
     // Losses have for labels the tokens to write, which the data have not.
     const same = isWritten && words
       ? examples.length === words.starts.length - 1
       : given.length === labels.length &&
-        given.every(([, , label = NaN], i) => Math.fround(label) === labels[i]);
+        given.every((target, i) => Math.fround(target) === labels[i]);
     if (same) {
-      return examples.map(({ text, pair }, i) => ({
+      return scored.map(({ text, pair, words }) => ({
         text,
         ...(pair !== undefined && { pair }),
-        ...(words && { words: scored[i]! }),
+        ...(words && { words }),
       }));
     }
     throw new Error(

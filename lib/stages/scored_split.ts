@@ -35,18 +35,19 @@ export function readScoredSplit(
   const { labels, words } = examples;
   const starts = words && wordStarts(examples);
   const problem = problemOf(info, starts);
-  const { outputs, predictions } = problem;
-  const size = labels.length * outputs;
+  const { predictions } = problem;
   return {
     name,
     examples,
     metrics,
     problem,
     words: words && { starts: starts!, numbers: words.numbers },
-    score: (ranks: readonly number[], logits: Float32Array) =>
-      ranks.map((rank, i): ScoresInfo["ranks"][number] => {
+    score: (ranks: readonly number[], logits: Float32Array) => {
+      const size = logits.length / ranks.length;
+      return ranks.map((rank, i): ScoresInfo["ranks"][number] => {
         const own = predictions(logits.subarray(i * size, (i + 1) * size));
         return { rank, metrics: scoresOf(problem, metrics, own, labels) };
-      }),
+      });
+    },
   };
 }

@@ -47,6 +47,14 @@ Deno.test("readScores() and readOutputs() read back what writeScores() wrote", a
   });
 });
 
+Deno.test("readOutputs() reads back outputs of units that are more than those of one sequence", async () => {
+  await withFolder(async (folder) => {
+    const outputs = { ...OUTPUTS, logits: new Float32Array(24).fill(0.5) };
+    await writeScores(folder, INFO, outputs);
+    assertSameBits(readOutputs(folder), outputs);
+  });
+});
+
 Deno.test("readScores() reads an undefined metric as NaN", async () => {
   await withFolder(async (folder) => {
     const info: ScoresInfo = {

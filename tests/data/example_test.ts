@@ -10,7 +10,7 @@ function examplesOf(
 }
 
 /** Each class is a stratum. */
-const ofClass = (label: number) => label;
+const ofClass = ({ label }: Example) => [label!];
 
 /** Numbers of examples of each class. */
 function countsOf(examples: Iterable<Example>): Record<number, number> {
@@ -45,7 +45,7 @@ Deno.test("drawHoldout() depends on seed and texts, not on their order, and neve
       fc.boolean(),
       async (rows, share, byClass) => {
         const examples = examplesOf(rows);
-        const stratum = byClass ? ofClass : () => 0;
+        const stratum = byClass ? ofClass : () => [0];
         const held = await drawHoldout(examples, share, 1, stratum);
         const texts = new Set([...held].map(({ text }) => text));
         for (const example of examples) {
@@ -58,9 +58,9 @@ Deno.test("drawHoldout() depends on seed and texts, not on their order, and neve
           examples.toReversed(),
           share,
           1,
-          () => 0,
+          () => [0],
         );
-        const same = await drawHoldout(examples, share, 1, () => 0);
+        const same = await drawHoldout(examples, share, 1, () => [0]);
         assertEquals(
           [...scores].map(({ index }) => index).sort(),
           [...same].map(({ index }) => index).sort(),
@@ -80,4 +80,26 @@ Deno.test("drawHoldout() draws others with another seed", async () => {
   );
   assertEquals([a!.size, b!.size], [20, 20]);
   assert(a!.intersection(b!).size < 15);
+});
+
+Deno.test("drawHoldout() draws about the same share of each label of examples that have several or none, and leaves one of each for training", async () => {
+  // Labels 0 to 3, of which each is rarer than the one before.
+  const examples = Array.from({ length: 200 }, (_, index): Example => {
+    const marks = [2, 3, 7, 50].map((every) => Number(index % every === 0));
+    return { index, text: `text ${index}`, targets: marks };
+  });
+  const only = { index: 200, text: "only", targets: [0, 0, 0, 0, 1] };
+  const all = [...examples, only];
+  const strata = ({ targets = [] }: Example) =>
+    targets.flatMap((mark, label) => mark === 1 ? [label] : []);
+  const held = await drawHoldout(all, 0.2, 0, strata);
+  assert(Math.abs(held.size - 0.2 * all.length) <= 4, String(held.size));
+  for (const [label, count] of [100, 67, 29, 4].entries()) {
+    const drawn = [...held].filter(({ targets }) => targets![label] === 1);
+    const difference = Math.abs(drawn.length - 0.2 * count);
+    assert(difference <= 2, `label ${label}: ${drawn.length} of ${count}`);
+  }
+  assert(!held.has(only));
+  const shuffled = await drawHoldout(all.toReversed(), 0.2, 0, strata);
+  assertEquals(shuffled, held);
 });

@@ -25,6 +25,7 @@ function computeMetrics(
       const kind = problemNamed(name);
       const problem = kind.of(kind.unnamed(name === "regression" ? 1 : 4)!);
       const own = names.filter((it) => it in kind.metrics);
+      if (own.length === 0) return {};
       return scoresOf(problem, own, predictions, labels);
     }),
   );
