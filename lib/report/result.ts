@@ -1,5 +1,6 @@
 import type { Provenance } from "../engine/schedules/registry.ts";
 import type { Problem } from "../problems/problem.ts";
+import type { TextBaseline } from "../problems/writing.ts";
 
 /**
  * Settings that distinguish trainings of the same method: `{ mode: "frozen" }`.
@@ -32,6 +33,11 @@ export interface Result {
   readonly problem: Problem;
   /** `[examples]`; undefined if the data are not connected. */
   readonly texts: readonly Text[] | undefined;
+  /**
+   * Texts that need no training, for the same prompts; absent for other
+   * problems, and if the data are not connected.
+   */
+  readonly baselines?: readonly TextBaseline[];
   /** Precision of the evaluation's matrix products. */
   readonly precision: string;
   /** In ascending order of rank; rank 0 is a model without adapters. */

@@ -1,6 +1,7 @@
 import { methodName, roleOf } from "../engine/schedules/registry.ts";
 import { repeatedRow, type Scorer } from "../problems/problem.ts";
 import { signOf } from "../problems/registry.ts";
+import type { TextBaseline } from "../problems/writing.ts";
 import { methodKey, ranksOf } from "./methods.ts";
 import type {
   CostSummary,
@@ -49,9 +50,9 @@ export interface MethodResults extends ScoreCurve {
   readonly others: ReadonlyMap<string, readonly Float64Array[]>;
 }
 
-/** Score of a constant prediction in the main metric. */
+/** Score, in the main metric, of the best predictions without a training. */
 export interface Constant {
-  /** What it is: `always predicting the same class`. */
+  /** What they are: `always predicting the same class`. */
   readonly name: string;
   readonly score: number;
   /** Its bootstrap replicates. */
@@ -61,10 +62,9 @@ export interface Constant {
 /**
  * Groups results by method, and bootstraps the main metric, the first, of all
  * methods at
- * once, so that their replicates are paired, also with those of a constant
- * prediction: the one with the highest score, which is taken as 0 if the
- * problem
- * has none.
+ * once, so that their replicates are paired, also with those of the best
+ * predictions without a training: a constant one, or copied or frequent texts.
+ * Their score is taken as 0 if the problem has none.
  *
  * @throws {Error} If a method has two results for the same rank and seed.
  */
@@ -91,13 +91,13 @@ export function methodsOf(
   const trainings = groups.map((group) =>
     ranksOf(group).map((rank) => trainingsAt(group, rank))
   );
-  const predictions = constantPredictions(results[0]!, scorer);
+  const best = bestConstant(results[0]!, scorer);
   // One bootstrap for all, so that their replicates are paired.
   const means = replicatesOf([
     ...trainings.flat(),
-    ...(predictions === undefined
+    ...(best === undefined
       ? []
-      : [{ seeds: [], predictions: [predictions] }]),
+      : [{ seeds: [], predictions: [best.predictions] }]),
   ], scorer);
   let start = 0;
   const methods = groups.map((group, i): MethodResults => {
@@ -133,26 +133,29 @@ export function methodsOf(
   });
   if (sign < 0) return { methods, constant: undefined };
   const constant: Constant = {
-    name: problem.constants(labels).name,
-    score: predictions === undefined ? 0 : scorer()(predictions),
+    name: best?.name ?? problem.constants(labels).name,
+    score: best === undefined ? 0 : scorer()(best.predictions),
     means: means[start] ?? new Float64Array(replicates),
   };
   return { methods, constant };
 }
 
 /**
- * The constant predictions with the highest score, the smallest on a tie;
- * undefined if the problem has none.
+ * The predictions without a training with the highest score, the first on a
+ * tie: of constants the smallest; undefined if the problem has none.
  */
-function constantPredictions(
-  { labels, problem }: Result,
+function bestConstant(
+  { labels, problem, baselines = [] }: Result,
   scorer: Scorer,
-): Float64Array | undefined {
+): TextBaseline | undefined {
   const score = scorer();
-  const choices = problem.constants(labels).rows
-    .toSorted(([a], [b]) => a! - b!)
-    .map((row) => repeatedRow(row, labels.length / problem.width));
-  const scores = choices.map((predictions) => score(predictions));
+  const { name, rows } = problem.constants(labels);
+  const constants = rows.toSorted(([a], [b]) => a! - b!).map((row) => ({
+    name,
+    predictions: repeatedRow(row, labels.length / problem.width),
+  }));
+  const choices = [...constants, ...baselines];
+  const scores = choices.map(({ predictions }) => score(predictions));
   return choices[scores.indexOf(Math.max(...scores))];
 }
 

@@ -89,7 +89,8 @@ const FEW_SEEDS = 2;
  * that holds:
  *
  * 1. `nothing-learnt`: no adapter scores above always predicting the same
- *    class, or writing nothing, or above the head on the frozen encoder.
+ *    class, copying the prompt, writing the most frequent text or nothing, nor
+ *    above the head on the frozen encoder.
  * 2. `other-better`: another method, at one of its ranks, is better than the
  *    best rank of this one, by more than the margin.
  * 3. `nothing-learnt`, by this method.

@@ -31,7 +31,7 @@ import { taskTitle } from "../benchmarks/glue.ts";
 import { type Example, labelsOf } from "../data/example.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import { problemOf } from "../problems/registry.ts";
-import { textMark } from "../problems/writing.ts";
+import { textBaselines, textMark, writing } from "../problems/writing.ts";
 import { compare } from "../report/compare.ts";
 import { renderFigures } from "../report/figure.ts";
 import { renderMarkdown } from "../report/markdown.ts";
@@ -109,6 +109,7 @@ async function readResult(
     stage: adapter.artifact.stage,
     labels,
     problem: problemOf(info, words?.starts),
+    ...await baselinesOf(info, data),
     texts: await textsOf(artifact, info, { labels, words }, data),
     ranks: info.ranks.map(({ rank, metrics }, i) => {
       const own = logits.subarray(i * size, (i + 1) * size);
@@ -161,6 +162,24 @@ async function faultsOfData(data: Artifacts, tokens: Artifacts) {
   return found.flat().map(({ task, text }) =>
     data.length < 2 ? text : `${task}: ${text}`
   );
+}
+
+/** Texts without a training for the prompts of written texts, if their data set is connected. */
+async function baselinesOf(
+  { problem, task, split }: ScoresInfo,
+  data: Artifacts,
+): Promise<Pick<Result, "baselines">> {
+  if (problem !== writing.name) return {};
+  for (const { path } of data) {
+    const info = await readDatasetInfo(path);
+    if (info.task !== task || !Object.hasOwn(info.splits, split)) continue;
+    const scored = await readExamples(path, split);
+    const training = Object.hasOwn(info.splits, "train")
+      ? await readExamples(path, "train")
+      : [];
+    return { baselines: textBaselines(scored, training) };
+  }
+  return {};
 }
 
 /**

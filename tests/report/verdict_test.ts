@@ -6,6 +6,7 @@ import {
 } from "@std/assert";
 import { quantileNormal } from "vega-statistics";
 import { problemOf } from "../../lib/problems/registry.ts";
+import { textBaselines } from "../../lib/problems/writing.ts";
 import { textStatistics } from "../../lib/problems/text_metrics.ts";
 import { compare } from "../../lib/report/compare.ts";
 import type { Result } from "../../lib/report/result.ts";
@@ -87,6 +88,52 @@ Deno.test("compare() gives the verdict that nothing was learnt if no text has an
   assertMatch(
     some.headline,
     /^Use rank 2: the BLEU is [\d.]+ % on the held-out rows/,
+  );
+});
+
+Deno.test("compare() says of texts that copy the prompt, or are the most frequent one, that nothing was learnt", () => {
+  const problem = problemOf({ problem: "writing", labels: null });
+  const prompts = Array.from({ length: EXAMPLES }, (_, i) => ({
+    text: `name ${i} eat by the lake`,
+    completions: [`the place ${i} to eat by the river`],
+    index: i,
+  }));
+  const frequent = "a place to eat by the river";
+  const labels = new Float32Array(EXAMPLES);
+  const verdictOf = (
+    textOf: (prompt: typeof prompts[number]) => string,
+    training: readonly string[],
+  ) => {
+    const predictions = textStatistics(
+      prompts.map((it) => ({ text: textOf(it), references: it.completions })),
+    );
+    const bleu = problem.scorer("bleu", labels)()(predictions);
+    const baselines = textBaselines(
+      prompts,
+      training.map((text, index) => (
+        { text: "", completions: [text], index }
+      )),
+    );
+    const ranks = [
+      { rank: 1, metrics: { bleu }, predictions, probabilities: null },
+    ];
+    const result = resultOf("e2e", "dylora", {});
+    return verdictOn([{ ...result, problem, labels, ranks, baselines }]);
+  };
+  const once = [frequent, "another"];
+  const often = [...once, frequent];
+  assertEquals(
+    verdictOf(({ text }) => text, once).headline,
+    "Nothing was learnt: it is not better than copying the prompt.",
+  );
+  assertEquals(
+    verdictOf(() => frequent, often).headline,
+    "Nothing was learnt: it is not better than always writing the most frequent text.",
+  );
+  assertMatch(verdictOf(() => frequent, once).headline, /^Use rank 1: /);
+  assertMatch(
+    verdictOf(({ completions }) => completions[0]!, often).headline,
+    /^Use rank 1: /,
   );
 });
 
