@@ -317,6 +317,7 @@ Deno.test("an architecture is named only in its own file and the registry", () =
     "outline",
     "parameters",
     "pass_weights",
+    "pooling",
     "registry",
     "tensor_pass",
   ];
