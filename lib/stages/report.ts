@@ -7,7 +7,12 @@ import {
 } from "../artifacts/classifier.ts";
 import { readDatasetInfo, readExamples } from "../artifacts/dataset.ts";
 import { writeJsonFile } from "../artifacts/json_file.ts";
-import { readTokensInfo, truncatedMetric } from "../artifacts/tokens.ts";
+import {
+  MANY_TOKENS_PER_WORD,
+  readTokensInfo,
+  TOKENS_PER_WORD,
+  truncatedMetric,
+} from "../artifacts/tokens.ts";
 import {
   type Outputs,
   readOutputs,
@@ -148,7 +153,14 @@ async function faultsOfData(data: Artifacts, tokens: Artifacts) {
       const lost = problem === "language"
         ? " with their prompts: these have lost their beginnings, then the texts their ends"
         : ", and what is beyond is not read";
-      return Object.entries(splits).flatMap(([split, examples]) => {
+      const perWord = metrics?.[TOKENS_PER_WORD] ?? 0;
+      const ofLanguage = perWord < MANY_TOKENS_PER_WORD ? [] : [{
+        task,
+        text: `a word has ${
+          perWord.toFixed(1)
+        } tokens (about 1.1 in a language that a tokenizer was made for): the model may not know the language of these texts, and one that does may score higher`,
+      }];
+      const ofLengths = Object.entries(splits).flatMap(([split, examples]) => {
         const truncated = metrics?.[truncatedMetric(split)] ?? 0;
         const share = 100 * truncated / examples;
         if (share < MANY_TRUNCATED) return [];
@@ -157,6 +169,7 @@ async function faultsOfData(data: Artifacts, tokens: Artifacts) {
           `${split}: ${of} are longer than ${maxLength} tokens${lost}: a larger maxLength reads more`;
         return [{ task, text }];
       });
+      return [...ofLanguage, ...ofLengths];
     }),
   ]);
   return found.flat().map(({ task, text }) =>

@@ -5,12 +5,28 @@ import {
   tokenizerDefaultsOf,
   tokenizerDigest,
 } from "../artifacts/tokenizer.ts";
-import { truncatedMetric, writeTokens } from "../artifacts/tokens.ts";
-import type { EncodedExamples } from "../data/example.ts";
+import {
+  TOKENS_PER_WORD,
+  truncatedMetric,
+  writeTokens,
+} from "../artifacts/tokens.ts";
+import type { EncodedExamples, Example } from "../data/example.ts";
 import { problemOf } from "../problems/registry.ts";
 import { ModelTokenizer } from "../text/model_tokenizer.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
 import { DEFAULT_LENGTH } from "./settings.ts";
+
+/** Number of examples that show whether the tokenizer knows their language. */
+const LANGUAGE_SAMPLE = 1000;
+
+/** All that is read of an example. */
+function textsIn(
+  { text, pair, others = [], completions = [], messages }: Example,
+): string[] {
+  const read = messages?.map(({ content }) => content) ?? [text];
+  if (pair !== undefined) read.push(pair);
+  return [...read, ...others, ...completions];
+}
 
 /** Tokenizes the data set of a stage for its model and writes an artifact of kind `tokens`. */
 export async function tokenize(
@@ -63,6 +79,10 @@ export async function tokenize(
     const all = `${examples.length} examples, ${encoded.ids.length} tokens`;
     log(`${name}: ${all}; ${what} truncated to ${maxLength} tokens${lost}`);
   }
+  const sample = await readExamples(data, Object.keys(info.splits)[0]!);
+  const texts = sample.slice(0, LANGUAGE_SAMPLE).flatMap(textsIn);
+  const tokensPerWord = tokenizer.tokensPerWord(texts);
+  if (Number.isFinite(tokensPerWord)) metric(TOKENS_PER_WORD, tokensPerWord);
   await writeTokens(output, {
     ...taskFields(info),
     metrics: info.metrics,

@@ -69,6 +69,23 @@ export class ModelTokenizer {
   }
 
   /**
+   * Mean number of tokens of a word of some texts, which are not truncated. A
+   * word is a run of letters and digits, or a sign by itself.
+   *
+   * @returns NaN for texts without words
+   */
+  tokensPerWord(texts: readonly string[]): number {
+    const words = /[\p{L}\p{N}\p{M}]+|[^\s\p{L}\p{N}\p{M}]/gu;
+    let wordCount = 0;
+    let tokenCount = 0;
+    for (const text of texts) {
+      wordCount += text.match(words)?.length ?? 0;
+      tokenCount += this.#idsOf(text).length;
+    }
+    return tokenCount / wordCount;
+  }
+
+  /**
    * Encodes a text or a pair of texts, truncated like `truncation="longest_first"`
    * of transformers, on the side that the files say.
    *

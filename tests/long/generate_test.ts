@@ -64,7 +64,10 @@ Deno.test("generate writes texts at several ranks, scores them, a report has int
       runTask(reportTask, folder, { replicates: 100 }, {}, {
         inputs: {
           ...{ scores, data, adapters: artifact(adapter), classifiers: [] },
-          tokenized: artifact(tokens, { truncated_train: 3 }),
+          tokenized: artifact(tokens, {
+            truncated_train: 3,
+            tokens_per_word: 2.17,
+          }),
         },
       });
     const { output: report } = await reportOf(artifact(scores), artifact(data));
@@ -77,6 +80,10 @@ Deno.test("generate writes texts at several ranks, scores them, a report has int
     assertStringIncludes(
       markdown.replaceAll(/\s+/g, " "),
       "longer than 64 tokens with their prompts: these have lost their beginnings, then the texts their ends: a larger maxLength reads more",
+    );
+    assertStringIncludes(
+      markdown.replaceAll(/\s+/g, " "),
+      "a word has 2.2 tokens (about 1.1 in a language that a tokenizer was made for): the model may not know the language of these texts, and one that does may score higher",
     );
     assertStringIncludes(
       markdown,

@@ -1,11 +1,17 @@
 import { roberta } from "../../lib/engine/models/roberta.ts";
 import { tokenizerDefaults } from "../../lib/engine/models/registry.ts";
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { GLUE_TASKS, type GlueTaskName } from "../../lib/benchmarks/glue.ts";
 import { ModelTokenizer } from "../../lib/text/model_tokenizer.ts";
 import { readExamples } from "../../lib/artifacts/dataset.ts";
-import { readTokens, readTokensInfo } from "../../lib/artifacts/tokens.ts";
+import {
+  MANY_TOKENS_PER_WORD,
+  readTokens,
+  readTokensInfo,
+  TOKENS_PER_WORD,
+} from "../../lib/artifacts/tokens.ts";
+import fetchData from "../../tasks/fetch-data.ts";
 import fetchGlue from "../../tasks/fetch-glue.ts";
 import fetchModel from "../../tasks/fetch-model.ts";
 import tokenize from "../../tasks/tokenize.ts";
@@ -112,6 +118,40 @@ Deno.test("tokenize says how many examples are truncated", () =>
         `${found} truncated to ${maxLength} tokens`,
       );
     }
+  }));
+
+Deno.test("tokenize measures the tokens of a word, whose number is high in a language that the model does not know", () =>
+  withFolder(async (folder) => {
+    const model = join(fixtures, "tiny-bert");
+    const tokensPerWord = async (name: string, rows: readonly string[]) => {
+      const file = join(folder, `${name}.jsonl`);
+      const lines = rows.map((text, i) =>
+        `${JSON.stringify({ text, label: i % 2 === 0 ? "a" : "b" })}\n`
+      );
+      await Deno.writeTextFile(file, lines.join(""));
+      const data = await runTask(fetchData, folder, {
+        files: { train: file },
+      });
+      const inputs = { model, data: data.output };
+      // Truncated texts count as a whole.
+      const { metrics } = await runTask(
+        tokenize,
+        folder,
+        { maxLength: 8 },
+        inputs,
+      );
+      return metrics.get(TOKENS_PER_WORD)!;
+    };
+    const english = await tokensPerWord("english", [
+      "i find the humor really silly .",
+      "the story is never great .",
+    ]);
+    assertEquals(english, 1);
+    const german = await tokensPerWord("german", [
+      "Wo bleibt mein Paket? Es wurde bereits zugestellt.",
+      "Die Rechnung wurde doppelt abgebucht.",
+    ]);
+    assert(german >= MANY_TOKENS_PER_WORD, String(german));
   }));
 
 Deno.test("tokenize writes the same bytes every time", () =>
