@@ -23,6 +23,11 @@ export const TASK_FIELDS = {
   }).exactOptional(),
   /** True if texts to write are answers in conversations. */
   isChat: z.literal(true).exactOptional(),
+  /**
+   * Of texts that may have several labels, the probability from which one is
+   * predicted; 0.5 where it is absent.
+   */
+  threshold: z.number().gt(0).lt(1).exactOptional(),
 };
 
 /** Fields by which a data set, and tokens of it, also name what models of them are scored by. */
@@ -34,7 +39,7 @@ export const SCORED_TASK_FIELDS = {
 
 /** The fields of a task in what is made for it. */
 export function taskFields(
-  { task, labels, words, isChat, ...given }: TaskProblem,
+  { task, labels, words, isChat, threshold, ...given }: TaskProblem,
 ) {
   const { name: problem } = problemOf({ ...given, labels });
   return {
@@ -43,6 +48,7 @@ export function taskFields(
     labels: labels && [...labels],
     ...words && { words: { ...words } },
     ...isChat && { isChat },
+    ...threshold !== undefined && { threshold },
   };
 }
 

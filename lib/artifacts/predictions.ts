@@ -85,6 +85,8 @@ const Classification = z.strictObject({
     pair: z.string().optional(),
     /** Most likely class; null without classes. */
     label: z.string().nullable(),
+    /** Of a text that may have several labels, those that are predicted. */
+    labels: z.array(z.string()).readonly().exactOptional(),
     /** Probability of each class by name; null without classes. */
     probabilities: z.record(z.string(), z.number()).nullable(),
     /** Predicted score; null for classes. */

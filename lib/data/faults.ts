@@ -38,6 +38,41 @@ export function faultsOf(
 }
 
 /**
+ * The faults of a table whose rows have any number of labels, those that change
+ * the most first.
+ *
+ * @param rows Rows whose last value stands for their labels
+ */
+export function faultsOfLists(
+  rows: readonly { readonly row: Row; readonly labels: readonly string[] }[],
+  { areNamed, isTraining }: Omit<TableFacts, "areScores">,
+): string[] {
+  const withLast = (row: Row, value: string): Row => ({
+    ...row,
+    values: row.values.with(-1, value),
+  });
+  const bySet = rows.map(({ row, labels }) =>
+    withLast(row, labels.length === 0 ? "no label" : labels.join(", "))
+  );
+  const byLabel = rows.flatMap(({ row, labels }) =>
+    labels.map((label) => withLast(row, label))
+  );
+  const together = rows.filter(({ labels }) => labels.length > 1).length;
+  return [
+    ...areNamed || !isTraining ? [] : similarClasses(byLabel),
+    ...isTraining && together === 0
+      ? [
+        "no text has more than one label: if each has exactly one, they are classes, which a model learns better as such",
+      ]
+      : [],
+    ...conflictingLabels(bySet, "different labels"),
+    ...repeatedRows(bySet),
+    ...emptyTexts(bySet),
+    ...isTraining ? smallClasses(byLabel, "labels") : [],
+  ];
+}
+
+/**
  * The rows whose texts are also those of a row of another split.
  *
  * @param other Name of the other split
@@ -133,8 +168,11 @@ function areClose(a: string, b: string): boolean {
       (length < 8 ? 1 : 2);
 }
 
-/** Texts that have several labels. */
-function conflictingLabels(rows: readonly Row[]): string[] {
+/** Texts that have several labels, each in a row of its own. */
+function conflictingLabels(
+  rows: readonly Row[],
+  what = "several labels",
+): string[] {
   const found = [...Map.groupBy(rows, textsOf).values()]
     .map((rows) => [...Map.groupBy(rows, classOf)])
     .filter(({ length }) => length > 1);
@@ -143,7 +181,7 @@ function conflictingLabels(rows: readonly Row[]): string[] {
     .map(([name, [row]]) => `${quote(name)} (${row!.place})`).join(" and ");
   const first = quote(String(found[0]![0]![1][0]!.values[0]));
   return [
-    `texts with several labels: ${found.length}, first ${first}: ${labels}`,
+    `texts with ${what}: ${found.length}, first ${first}: ${labels}`,
   ];
 }
 
@@ -186,7 +224,7 @@ function emptyTexts(rows: readonly Row[]): string[] {
   return counted(empty, rows, "with an empty text");
 }
 
-function smallClasses(rows: readonly Row[]): string[] {
+function smallClasses(rows: readonly Row[], what = "classes"): string[] {
   const small = classesBySize(rows)
     .filter(([, { length }]) => length < FEW_ROWS);
   if (small.length === 0) return [];
@@ -194,7 +232,7 @@ function smallClasses(rows: readonly Row[]): string[] {
     `${quote(name)} (rows: ${rows.length}, first ${rows[0]!.place})`
   ).join(", ");
   return [
-    `classes with fewer than ${FEW_ROWS} rows (${small.length}), too few to learn and to score: ${names}`,
+    `${what} with fewer than ${FEW_ROWS} rows (${small.length}), too few to learn and to score: ${names}`,
   ];
 }
 

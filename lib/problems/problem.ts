@@ -28,6 +28,8 @@ export type Metrics = Readonly<Record<string, Metric>>;
 export interface Prediction {
   /** The most probable class. */
   readonly label: string | null;
+  /** Of a text that may have several labels, those that are predicted. */
+  readonly labels?: readonly string[];
   /** By class. */
   readonly probabilities: Readonly<Record<string, number>> | null;
   readonly score: number | null;
@@ -67,11 +69,16 @@ export interface LabelColumn {
    * Makes a function that reads the rows of files, that of the training first,
    * into rows of one or two texts and a label. Rows are as they are without it.
    *
+   * @param options.separator What separates the labels of a text that may have
+   * several, or "auto"; undefined where only lists have several
+   * @param options.classes Names of classes, if the user lists them
    * @param options.repairs Whether labels that do not follow each other are repaired
    * @param options.log Called with what is recognized
    * @param options.fault Called with what is wrong and taken nevertheless
    */
   reader?(options: {
+    readonly separator?: string | undefined;
+    readonly classes?: readonly string[] | undefined;
     readonly repairs: boolean;
     readonly log: (what: string) => void;
     readonly fault: (what: string) => void;
@@ -148,6 +155,11 @@ export interface ProblemDetails {
   readonly isChat?: true | undefined;
   /** Of several labels of a text: those of text i start at `starts[i]`, `[texts + 1]`. */
   readonly starts?: Int32Array | undefined;
+  /**
+   * Of texts that may have several labels, the probability from which one is
+   * predicted; 0.5 by default.
+   */
+  readonly threshold?: number | undefined;
 }
 
 /** A problem: what a label is, what it takes of a model, what the model's outputs say, and how that is scored and shown. */

@@ -8,7 +8,9 @@ import type {
   ProblemKind,
   Values,
 } from "./problem.ts";
+import { labelListColumn } from "./label_lists.ts";
 import { completionColumn, language } from "./language.ts";
+import { multiLabel } from "./multi_label.ts";
 import { regression, scoreColumn } from "./regression.ts";
 import { tagColumn, tokens } from "./tokens.ts";
 import { writing } from "./writing.ts";
@@ -16,6 +18,7 @@ import { writing } from "./writing.ts";
 /** Every kind of problem. */
 const KINDS: readonly ProblemKind[] = [
   classification,
+  multiLabel,
   regression,
   tokens,
   language,
@@ -25,6 +28,7 @@ const KINDS: readonly ProblemKind[] = [
 /** The column of each kind. */
 const COLUMNS: readonly LabelColumn[] = [
   classColumn,
+  labelListColumn,
   scoreColumn,
   tagColumn,
   completionColumn,
@@ -82,11 +86,12 @@ export function problemNamed(name: string): ProblemKind {
  * @param starts Of words that are scored, where those of each text start
  */
 export function problemOf(
-  { problem, labels, words, isChat }: ProblemFields,
+  { problem, labels, words, isChat, threshold }: ProblemFields,
   starts?: Int32Array,
 ): Problem {
   const { name } = labels === null ? regression : classification;
-  return problemNamed(problem ?? name).of(labels, { words, isChat, starts });
+  const kind = problemNamed(problem ?? name);
+  return kind.of(labels, { words, isChat, threshold, starts });
 }
 
 /** How a column becomes labels of a problem. */

@@ -81,6 +81,12 @@ export function rankList(ranks: readonly number[]): string {
 const METRIC_NAMES: Readonly<Record<string, string>> = {
   f1: "F1",
   f1_macro: "macro F1",
+  micro_f1: "micro F1",
+  macro_f1: "macro F1",
+  weighted_f1: "weighted F1",
+  subset_accuracy: "subset accuracy",
+  hamming_loss: "Hamming loss",
+  lrap: "label ranking average precision",
   matthews: "Matthews correlation",
   pearson: "Pearson correlation",
   spearman: "Spearman correlation",

@@ -10,11 +10,14 @@ import {
 import { quotedTexts, sharedTexts, withoutRepeated } from "../data/faults.ts";
 import {
   areLabelled,
+  className,
+  describeValue,
   isEmpty,
   listIn,
   nameClasses,
   placesOf,
   toExamples,
+  toNumber,
 } from "../data/labels.ts";
 import {
   checkHeader,
@@ -28,6 +31,7 @@ import { type Setting, SettingError } from "../data/setting_error.ts";
 import { openDataSet } from "../hub/data_files.ts";
 import { isDataSource, parseDataSource } from "../hub/data_source.ts";
 import type { Stage } from "../pipeline/task.ts";
+import { throwFaults } from "../problems/problem.ts";
 import { columnOf, labelsOf } from "../problems/registry.ts";
 import { hubOptions } from "./hub.ts";
 import { columnsIn, type OwnData } from "./own_data.ts";
@@ -38,7 +42,7 @@ type FetchStage = Stage<OwnData>;
 export async function fetchData(stage: FetchStage): Promise<void> {
   const { params, output, log } = stage;
   const { texts, learnt } = columnsIn(params);
-  const columns = [...texts, learnt];
+  const columns = [...texts, ...learnt];
   const files = await findFiles(stage);
   const { names, ...found } = await readRows(files.train!, columns, [], params);
   const given = chosenRows("train", found.rows, stage);
@@ -53,15 +57,17 @@ export async function fetchData(stage: FetchStage): Promise<void> {
       text,
     );
   const prepare = column.reader?.({
+    separator: params.separator ?? undefined,
+    classes: params.classes ?? undefined,
     repairs: params.tags === "repair",
     log,
     fault: (what) => faults.push(linesIn(what)),
   }) ?? ((rows: readonly Row[]) => rows);
   const rows = prepare(given, true);
-  const labels = params.classes ??
+  const labels = params.classes ?? params.labels ??
     (column.reader ? undefined : names) ?? column.namesIn(rows);
   const areRecorded = names !== undefined;
-  const areNamed = Boolean(params.classes) || areRecorded;
+  const areNamed = Boolean(params.classes ?? params.labels) || areRecorded;
   const reader = { ...labelsOf({ problem, labels }), areRecorded };
   /** Rows by split. */
   const read: Record<string, readonly Row[]> = {};
@@ -117,7 +123,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
     splits.validation = train.filter((example) => held.has(example));
   }
   if (files.test) {
-    const { rows } = await readRows(files.test, texts, [learnt], params);
+    const { rows } = await readRows(files.test, texts, learnt, params);
     const hasLabels = areLabelled(rows, read.train!);
     const given = hasLabels ? chosenRows("test", rows, stage) : rows;
     splits.test = examplesOf("test", prepare(given, hasLabels), hasLabels);
@@ -140,20 +146,29 @@ export async function fetchData(stage: FetchStage): Promise<void> {
       isChat: params.messages ? true : undefined,
     }),
     metrics: reader.usualMetrics(targetsOf(splits.train!)),
-    columns: texts.length > 0 ? texts : columns,
+    columns: [...texts.length > 0 ? texts : columns],
     ...(faults.length > 0 && { faults }),
   }, splits);
 }
 
-/** The problem of a training file: lists of labels, or of spans, are of words. */
+/**
+ * The problem of a training file: lists of labels are of words if these are a
+ * list as well, or if they are spans; otherwise a text has them all.
+ */
 function problemOfRows(
   rows: readonly Row[],
-  { text, pair, regression, completion, messages }: OwnData,
+  { text, pair, labels, separator, regression, completion, messages }: OwnData,
 ): string {
   if (completion || messages) return "language";
+  if (labels || separator) return "multi-label";
   if (listIn(rows[0]!.values.at(-1)) === undefined) {
     return regression ? "regression" : "classification";
   }
+  const items = rows.flatMap(({ values }) => listIn(values.at(-1)) ?? []);
+  const areNames = items.length > 0 &&
+    items.every((it) => className(it) !== undefined);
+  const isText = rows.every(({ values }) => typeof values[0] === "string");
+  if (areNames && isText && !regression) return "multi-label";
   if (!regression && !pair) return "tokens";
   const [other, { place }] = [pair ? "pair" : "regression", rows[0]!];
   throw new SyntaxError(
@@ -170,7 +185,7 @@ export async function checkColumns(params: OwnData): Promise<void> {
   const { texts, learnt } = columnsIn(params);
   for (const [split, file] of Object.entries(params.files)) {
     if (!file || isDataSource(file)) continue;
-    const columns = split === "test" ? texts : [...texts, learnt];
+    const columns = split === "test" ? texts : [...texts, ...learnt];
     await advising(
       file,
       params,
@@ -213,6 +228,7 @@ const CONTENTS: Readonly<Record<string, string>> = {
   text: "texts",
   pair: "second texts",
   label: "labels",
+  labels: "labels, one for each",
   completion: "texts to write",
   messages: "messages",
 };
@@ -242,10 +258,14 @@ function remedyFor(
       "deno task init makes a pipeline for them, or run the pipeline e2e with";
     return { text: `it has texts to write: ${remedy} ${words.join(" ")}` };
   }
-  const [key] = Object.entries(named).find(([, it]) => it === lacking)!;
+  const [key] = Object.entries(named).find(([, it]) => it === lacking) ??
+    ["labels"];
+  if (key === "labels") {
+    return { text: "name the columns of 0 and 1 by -S labels=[...]" };
+  }
   const isPrompt = isToWrite && key === "text";
   const what = isPrompt ? "prompts" : CONTENTS[key!];
-  const isFree = (name: string) => ![...texts, learnt].includes(name);
+  const isFree = (name: string) => ![...texts, ...learnt].includes(name);
   const free = (key === "label" ? label : text).filter(isFree);
   if (key === "label" && free.length > 1) {
     const choice = `-S ${key}=COLUMN: ${quoteAll(free)} may be it`;
@@ -267,7 +287,7 @@ function remedyFor(
 function formOf(params: OwnData) {
   const { learnt } = columnsIn(params);
   const { completion, encoding } = params;
-  return { encoding, numbers: completion ? [] : [learnt] };
+  return { encoding, numbers: completion ? [] : learnt };
 }
 
 /** The rows of a split that have a label, without repeated ones if these are to be dropped. */
@@ -298,6 +318,7 @@ function withLabels(
   rows: readonly Row[],
   { params: { missing, completion, messages }, log }: FetchStage,
 ): readonly Row[] {
+  if (missing === "none") return rows;
   const what = completion ?? messages ? "text to write" : "label";
   const lacks = ({ values }: Row) => isEmpty(values.at(-1));
   const lacking = rows.filter(lacks);
@@ -340,13 +361,47 @@ async function readRows(
       const form = { ...formOf(params), title, remedy };
       return readTable(path, required, optional, form);
     });
-    const own = params.regression
+    const [column] = learnt;
+    const own = params.regression || params.labels
       ? undefined
-      : await recordedClasses(path, learnt, title);
+      : await recordedClasses(path, column!, title);
     names ??= own;
-    tables.push(own ? nameClasses(rows, own) : rows);
+    const named = own ? nameClasses(rows, own) : rows;
+    tables.push(params.labels ? markedLabels(named, params.labels) : named);
   }
   return { rows: tables.flat(), names };
+}
+
+/**
+ * Rows with a list of labels, of rows that end in a mark for each.
+ *
+ * @throws {SyntaxError} With the place of each mark that is neither 0 nor 1
+ */
+function markedLabels(
+  rows: readonly Row[],
+  labels: readonly string[],
+): Row[] {
+  const faults: string[] = [];
+  const read = rows.map((row): Row => {
+    const texts = row.values.slice(0, -labels.length);
+    const marks = row.values.slice(-labels.length);
+    if (marks.every(isEmpty)) return { ...row, values: [...texts, undefined] };
+    const own = labels.filter((label, i) => {
+      const mark = marks[i];
+      const isMarked = mark === true || toNumber(mark) === 1;
+      if (!isMarked && mark !== false && toNumber(mark) !== 0) {
+        faults.push(
+          `${row.place}: Column "${label}" has ${
+            describeValue(mark)
+          }, expected 0 or 1`,
+        );
+      }
+      return isMarked;
+    });
+    return { ...row, values: [...texts, own] };
+  });
+  throwFaults(faults);
+  return read;
 }
 
 /** Files by split: the user's own, and those of the hub, which are fetched. */

@@ -31,6 +31,12 @@ const Params = z.strictObject({
     "Column of the second text, for tasks on pairs",
   ),
   label: z.string().default("label").describe("Column of the label"),
+  labels: classNames(z.string()).nullish().describe(
+    "Columns of 0 and 1, one for each label that a text may have, instead of a label",
+  ),
+  separator: z.string().min(1).nullish().describe(
+    "What stands between the labels of a text that may have several, such as |; auto: what the training file has. Columns of lists need none",
+  ),
   completion: z.string().nullish().describe(
     "Column of the text to write after that of the column text; instead of a label",
   ),
@@ -49,8 +55,8 @@ const Params = z.strictObject({
   seed: z.int().nonnegative().default(0).describe(
     "Seed of the draw of holdout",
   ),
-  missing: z.enum(["refuse", "skip"]).default("refuse").describe(
-    "What to do with rows without a label: refuse the file, or skip these rows",
+  missing: z.enum(["refuse", "skip", "none"]).default("refuse").describe(
+    "What to do with rows without a label: refuse the file, or skip these rows; none = where texts may have several labels, such a text has none",
   ),
   repeated: z.enum(["keep", "drop"]).default("keep").describe(
     "What to do with rows of a file that repeat an earlier one, text and label: keep them, which counts them again, or drop them",
@@ -77,8 +83,29 @@ export const OwnData = Params.refine(
 ).refine(
   ({ regression, classes }) => !(regression && classes),
   "Expected no classes for a regression",
+).refine(
+  ({ labels, separator, classes, regression, completion, messages }) =>
+    !(labels || separator) || !(regression || completion || messages) &&
+      !(labels && (separator || classes)),
+  "Expected labels alone, without separator and classes, or separator; both without regression, completion and messages",
+).refine(
+  ({ missing, regression, completion, messages }) =>
+    missing !== "none" || !(regression || completion || messages),
+  '"missing: none" applies to texts that may have several labels',
+).refine(
+  ({ separator, classes }) =>
+    !separator || !classes?.some((name) => name.includes(separator)),
+  {
+    path: ["separator"],
+    message:
+      "Expected a separator that no class has in its name: choose another, or write the labels as lists in JSON",
+  },
 ).superRefine((params, context) => {
-  const named = Object.entries(columnsIn(params).named);
+  const { labels } = params;
+  const named = [
+    ...Object.entries(columnsIn(params).named),
+    ...(labels ?? []).map((column) => ["labels", column] as const),
+  ];
   for (const same of Map.groupBy(named, ([, column]) => column).values()) {
     if (same.length === 1) continue;
     // Each default is the parameter's own name, so one of them is given.
@@ -97,16 +124,30 @@ function isEncoding(label: string): boolean {
   }
 }
 
-/** The columns of texts, and the one of what is learnt of them, which may be their continuation. */
+/** The columns that own data are read from. */
+export interface OwnColumns {
+  /** Those named one by one, by their parameters. */
+  readonly named: Readonly<Record<string, string>>;
+  readonly texts: readonly string[];
+  /**
+   * The one of what is learnt of the texts, which may be their continuation; or
+   * those of 0 and 1, one for each label.
+   */
+  readonly learnt: readonly string[];
+}
+
+/** The columns that own data are read from. */
 export function columnsIn(
-  { text, pair, label, completion, messages }: OwnData,
-) {
+  { text, pair, label, labels, completion, messages }: OwnData,
+): OwnColumns {
+  if (messages) return { named: { messages }, texts: [], learnt: [messages] };
   const source = pair ? { text, pair } : { text };
+  const texts = Object.values(source);
+  if (labels) return { named: source, texts, learnt: labels };
   const target = completion ? { completion } : { label };
-  const named: Readonly<Record<string, string>> = messages
-    ? { messages }
-    : { ...source, ...target };
-  const columns = Object.values(named);
-  /** By the parameters that name them, and their names. */
-  return { named, texts: columns.slice(0, -1), learnt: columns.at(-1)! };
+  return {
+    named: { ...source, ...target },
+    texts,
+    learnt: Object.values(target),
+  };
 }

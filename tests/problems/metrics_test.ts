@@ -23,9 +23,9 @@ function computeMetrics(
     {},
     ...PROBLEMS.map((name) => {
       const kind = problemNamed(name);
-      const problem = kind.of(kind.unnamed(name === "regression" ? 1 : 4)!);
       const own = names.filter((it) => it in kind.metrics);
       if (own.length === 0) return {};
+      const problem = kind.of(kind.unnamed(name === "regression" ? 1 : 4)!);
       return scoresOf(problem, own, predictions, labels);
     }),
   );

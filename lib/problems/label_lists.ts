@@ -1,0 +1,210 @@
+/** Columns in which a text has any number of labels. */
+import { faultsOfLists } from "../data/faults.ts";
+import {
+  className,
+  describeValue,
+  isEmpty,
+  listIn,
+  MAX_CLASSES,
+} from "../data/labels.ts";
+import type { Row } from "../data/table.ts";
+import { quote, quoteAll } from "../data/text_file.ts";
+import { type LabelColumn, throwFaults, type Values } from "./problem.ts";
+
+/** Separators that are recognized, the one that names have most rarely first. */
+export const SEPARATORS = ["|", ";", ","];
+
+/**
+ * The separator of labels in a column: the first one that some values have,
+ * all of whose parts are names.
+ *
+ * @param names Names of labels, if they are known, which no separator is part of
+ * @returns Undefined if no value has one
+ */
+export function separatorIn(
+  values: readonly unknown[],
+  names: readonly string[] = [],
+): string | undefined {
+  const texts = values.filter((it) => typeof it === "string")
+    .filter((it) => jsonList(it) === undefined);
+  const usable = SEPARATORS.filter((separator) =>
+    !names.some((name) => name.includes(separator))
+  );
+  return usable.find((separator) => {
+    const lists = texts.filter((it) => it.includes(separator));
+    return lists.length > 0 &&
+      lists.every((it) => it.split(separator).every((part) => !isEmpty(part)));
+  });
+}
+
+/** The items of a list in JSON, such as `["a", "b"]`. */
+function jsonList(text: string): unknown[] | undefined {
+  if (!/^\s*\[[^]*\]\s*$/.test(text)) return undefined;
+  try {
+    return JSON.parse(text);
+  } catch {
+    // A name in brackets.
+    return undefined;
+  }
+}
+
+/**
+ * The labels of a row: a list, also one in JSON, or a text of names between
+ * which a separator stands.
+ *
+ * @throws {SyntaxError} With its place, if it is neither, or a name is empty
+ */
+export function labelsIn(
+  value: unknown,
+  place: string,
+  separator: string | undefined,
+): string[] {
+  if (isEmpty(value)) return [];
+  const items = listIn(value) ??
+    (typeof value === "string" ? jsonList(value) : undefined) ??
+    (separator !== undefined && typeof value === "string"
+      ? value.split(separator)
+      : [value]);
+  return items.map((item) => {
+    const name = className(item);
+    if (name !== undefined) return name;
+    throw new SyntaxError(
+      `${place}: Expected the name of a label, found ${
+        describeValue(item)
+      } in ${describeLabels(value)}`,
+    );
+  });
+}
+
+function describeLabels(value: unknown): string {
+  return typeof value === "string" ? quote(value) : "a list of labels";
+}
+
+/** The labels of a row that {@linkcode labelListColumn} has read; undefined in a test set without any. */
+function listOf({ values }: Row): readonly string[] | undefined {
+  return values.at(-1) as readonly string[] | undefined;
+}
+
+/** Lists of labels. */
+export const labelListColumn: LabelColumn = {
+  problem: "multi-label",
+  reader({ separator: given, classes, log, fault }) {
+    let separator = given === "auto" ? undefined : given;
+    let isFirst = true;
+    return (rows, isLabelled) => {
+      if (!isLabelled) {
+        return rows.map((row) => ({
+          ...row,
+          values: row.values.with(-1, undefined),
+        }));
+      }
+      if (isFirst && given === "auto") {
+        const values = rows.map(({ values }) => values.at(-1));
+        separator = separatorIn(values, classes);
+        if (separator !== undefined) {
+          log(`Labels of a text are separated by ${quote(separator)}`);
+        }
+      }
+      isFirst = false;
+      const faults: string[] = [];
+      const repeated: Row[] = [];
+      const read = rows.map((row) => {
+        let labels: string[] = [];
+        try {
+          labels = labelsIn(row.values.at(-1), row.place, separator);
+        } catch (error) {
+          if (!(error instanceof SyntaxError)) throw error;
+          faults.push(error.message);
+        }
+        const distinct = [...new Set(labels)].sort();
+        if (distinct.length < labels.length) repeated.push(row);
+        return { ...row, values: row.values.with(-1, distinct) };
+      });
+      throwFaults(faults);
+      const [first] = repeated;
+      if (first !== undefined) {
+        fault(
+          `${repeated.length} of ${rows.length} rows name a label twice, which counts once (first ${first.place})`,
+        );
+      }
+      return read;
+    };
+  },
+  namesIn(rows) {
+    const names = new Set(rows.flatMap((row) => listOf(row) ?? []));
+    if (names.size >= 2 && names.size <= MAX_CLASSES) return [...names].sort();
+    const last = rows.at(-1)?.place ?? "none";
+    const example = [...names].slice(0, 3);
+    const such = example.length > 0 ? `, such as ${quoteAll(example)}` : "";
+    throw new SyntaxError(
+      `The texts have different labels: ${names.size}${such}, expected 2 to ${MAX_CLASSES}: check the column of the labels, and what separates them by -S separator= (last row: ${last})`,
+    );
+  },
+  of(classes) {
+    const numberOf = new Map(classes.map((name, i) => [name, i]));
+    const width = classes.length;
+    return {
+      read(row) {
+        const labels = listOf(row);
+        if (labels === undefined) return {};
+        const targets = Array<number>(width).fill(0);
+        for (const name of labels) {
+          const label = numberOf.get(name);
+          if (label === undefined) {
+            throw new SyntaxError(
+              `${row.place}: Label ${quote(name)} is not one of the labels (${
+                quoteAll(classes)
+              })`,
+            );
+          }
+          targets[label] = 1;
+        }
+        return { targets };
+      },
+      describe: (given) => describe(classes, given),
+      faults: (rows, facts) =>
+        faultsOfLists(
+          rows.map((row) => ({ row, labels: listOf(row)! })),
+          facts,
+        ),
+      strata: ({ targets = [] }) =>
+        targets.flatMap((mark, label) => mark === 1 ? [label] : []),
+      usualMetrics: () => [
+        "micro_f1",
+        "macro_f1",
+        "weighted_f1",
+        "subset_accuracy",
+        "hamming_loss",
+        "lrap",
+      ],
+    };
+  },
+};
+
+/** Maximum number of labels whose counts a line shows. */
+const MAX_COUNTS = 10;
+
+function describe(classes: readonly string[], given: Values): string {
+  const width = classes.length;
+  const texts = given.length / width;
+  const counts = Array<number>(width).fill(0);
+  let without = 0;
+  for (let text = 0; text < texts; text++) {
+    let own = 0;
+    for (let label = 0; label < width; label++) {
+      const mark = given[text * width + label]!;
+      counts[label]! += mark;
+      own += mark;
+    }
+    if (own === 0) without++;
+  }
+  const all = classes.map((name, i) => `${quote(name)} ${counts[i]}`);
+  const least = counts.indexOf(Math.min(...counts));
+  const most = counts.indexOf(Math.max(...counts));
+  const shown = width <= MAX_COUNTS
+    ? `: ${all.join(", ")}`
+    : `, from ${all[least]} to ${all[most]}`;
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  const mean = (total / texts).toFixed(2);
+  return `${width} labels${shown}; ${mean} for a text, ${without} texts have none`;
+}

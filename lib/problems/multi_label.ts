@@ -1,0 +1,161 @@
+import { classification } from "./classification.ts";
+import { labelListColumn } from "./label_lists.ts";
+import {
+  LOWER_METRICS,
+  MULTI_LABEL_METRICS,
+  multiLabelScorer,
+} from "./multi_label_metrics.ts";
+import type {
+  Outcomes,
+  Prediction,
+  Problem,
+  ProblemDetails,
+  ProblemKind,
+  Values,
+} from "./problem.ts";
+import { SEQUENCE } from "./problem.ts";
+
+/** Probability from which a label is predicted, unless another is given. */
+export const THRESHOLD = 0.5;
+
+/** Each text, or pair, has any number of labels, or none. */
+export const multiLabel: ProblemKind & typeof SEQUENCE = {
+  ...SEQUENCE,
+  name: labelListColumn.problem,
+  metrics: MULTI_LABEL_METRICS,
+  lower: LOWER_METRICS,
+  // A head of several outputs, of which nothing else is known, is one of classes.
+  unnamed: () => undefined,
+  columns: ["predicted_labels", "probabilities"],
+  cells: ({ labels, probabilities }) => [labels!, probabilities!],
+  lines: ({ labels, probabilities }) =>
+    Object.entries(probabilities!)
+      .map(([name, value]) => ({ name, value, has: labels!.includes(name) }))
+      .sort((a, b) => Number(b.has) - Number(a.has) || b.value - a.value)
+      .map(({ name, value, has }) => [
+        name,
+        has ? `${value.toFixed(4)}  predicted` : value.toFixed(4),
+      ]),
+  of(classes, details) {
+    if (classes === null) {
+      throw new SyntaxError(
+        'A problem of several labels requires their names: "labels" is null',
+      );
+    }
+    return withClasses(classes, details);
+  },
+};
+
+/** What a label is predicted as that a text does not have, in mistakes. */
+const NOTHING = "nothing";
+
+function withClasses(
+  classes: readonly string[],
+  { threshold = THRESHOLD }: ProblemDetails = {},
+): Problem {
+  const outputs = classes.length;
+  const ofClasses = classification.of(classes);
+  return {
+    ...ofClasses,
+    ...multiLabel,
+    inWords: (task) => `"${task}" with any of the labels ${classes.join(", ")}`,
+    width: outputs,
+    predictionWidth: outputs,
+    units: (labels) => labels.length / outputs,
+    accepts: (value) => value === 0 || value === 1,
+
+    loss: "binary-cross-entropy",
+    balancedWeights: (given) => positiveWeights(given, outputs),
+    targetsOf: probabilitiesOf,
+
+    predictions: probabilitiesOf,
+    // The rows of predictions are probabilities themselves.
+    confidences: () => null,
+    constants(given) {
+      const byCount = countsOf(given, outputs)
+        .map((count, label) => ({ count, label }))
+        .sort((a, b) => b.count - a.count);
+      const rows = byCount.map((_, last) => {
+        const row = Array<number>(outputs).fill(0);
+        for (const { label } of byCount.slice(0, last + 1)) row[label] = 1;
+        return row;
+      });
+      return { name: "always predicting the same labels", rows };
+    },
+    outcomes: (predictions, labels) =>
+      outcomesOf(classes, predictions, labels, threshold),
+    scorer: (name, labels) =>
+      multiLabelScorer(name, labels, outputs, threshold),
+    prediction(logits): Prediction {
+      const probabilities = probabilitiesOf(logits);
+      const entries = classes.map((name, i) => [name, probabilities[i]!]);
+      return {
+        label: null,
+        labels: classes.filter((_, i) => probabilities[i]! >= threshold),
+        probabilities: Object.fromEntries(entries),
+        score: null,
+      };
+    },
+
+    config: {
+      ...ofClasses.config,
+      problem_type: "multi_label_classification",
+    },
+    pythonOptions:
+      `${ofClasses.pythonOptions}, problem_type="multi_label_classification"`,
+  };
+}
+
+/**
+ * Each label that a text has or is predicted to have: as itself where both
+ * agree, otherwise as nothing, which makes scores of each label those of
+ * scikit-learn. Of a label that is missed, the probability is that of its
+ * absence.
+ */
+function outcomesOf(
+  classes: readonly string[],
+  predictions: Values,
+  labels: Values,
+  threshold: number,
+): Outcomes {
+  const nothing = classes.length;
+  const outcomes: Outcomes["outcomes"][number][] = [];
+  for (let i = 0; i < labels.length; i++) {
+    const example = Math.floor(i / classes.length);
+    const label = i % classes.length;
+    const probability = predictions[i]!;
+    const isGiven = labels[i] === 1;
+    const isPredicted = probability >= threshold;
+    if (!isGiven && !isPredicted) continue;
+    outcomes.push({
+      example,
+      label: isGiven ? label : nothing,
+      prediction: isPredicted ? label : nothing,
+      probability: isPredicted ? probability : 1 - probability,
+    });
+  }
+  return { names: [...classes, NOTHING], classes: nothing, outcomes };
+}
+
+/** Number of units that have each label. */
+function countsOf(given: Values, classes: number): number[] {
+  const counts = Array<number>(classes).fill(0);
+  for (let i = 0; i < given.length; i++) counts[i % classes]! += given[i]!;
+  return counts;
+}
+
+/**
+ * Weights of positive targets, as PyTorch's `pos_weight` is mostly chosen: for
+ * each label, the units without it for one that has it; 1 for a label that no
+ * unit has.
+ */
+function positiveWeights(given: Values, classes: number): number[] {
+  const units = given.length / classes;
+  return countsOf(given, classes)
+    .map((count) => count === 0 ? 1 : (units - count) / count);
+}
+
+/** Probability of each label alone: the logistic function of its logit. */
+function probabilitiesOf(logits: Float32Array): Float32Array {
+  return logits.map((logit) => 1 / (1 + Math.exp(-logit)));
+}
