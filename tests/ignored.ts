@@ -7,7 +7,6 @@ export interface Ignorable {
 }
 
 const LONG = "It takes many minutes: DYLORA_LONG=1";
-const NO_GPU = "It needs a machine with a GPU";
 
 /** Which tests may be ignored by `deno task test --strict`, and why. */
 export const WHY_IGNORED: readonly Ignorable[] = [

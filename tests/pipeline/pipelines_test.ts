@@ -182,6 +182,7 @@ Deno.test("pipeline own-data takes pairs, scores and a validation file by its pa
     seed: 0,
     encoding: "utf-8",
     missing: "refuse",
+    repeated: "keep",
     tags: "refuse",
   });
   const { params: exported, inputs } = stages.get("take-away@seed=0")!;
