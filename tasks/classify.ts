@@ -3,6 +3,7 @@ import { CLASSIFICATION_FILES } from "../lib/artifacts/predictions.ts";
 import { defineTask } from "../lib/pipeline/task.ts";
 import {
   rankToTake,
+  threshold,
   usageSettings,
   writingSettings,
 } from "../lib/stages/settings.ts";
@@ -21,6 +22,7 @@ export default defineTask({
     rank: rankToTake.rank.describe(
       'Rank to predict at; "recommended" is the one that the input report recommends, and the default if it recommends one; otherwise the default is the rank of the adapter',
     ),
+    threshold,
     ...writingSettings,
     epoch: usageSettings.epoch,
     precision: usageSettings.precision,

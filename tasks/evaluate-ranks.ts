@@ -5,6 +5,7 @@ import {
   ADAPTER_INPUTS,
   evaluatedSplit,
   ranksToUse,
+  scoredThreshold,
   usageSettings,
 } from "../lib/stages/settings.ts";
 
@@ -16,6 +17,7 @@ export default defineTask({
     ranks: ranksToUse.default("all").describe(
       "Ranks to evaluate: a list; all = every rank that the adapter serves; powers = of these the powers of two and the largest",
     ),
+    threshold: scoredThreshold,
     ...usageSettings,
     batchSize: z.int().min(1).optional().describe(
       "Examples per forward pass; default: 32, or fewer for more than 8 ranks",

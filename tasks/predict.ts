@@ -4,6 +4,7 @@ import { defineTask } from "../lib/pipeline/task.ts";
 import {
   ADAPTER_INPUTS,
   split,
+  threshold,
   usageSettings,
 } from "../lib/stages/settings.ts";
 
@@ -16,6 +17,7 @@ export default defineTask({
     rank: z.int().min(1).optional().describe(
       "Rank to predict at; default: the rank of the adapter",
     ),
+    threshold,
     ...usageSettings,
   }),
   inputs: ADAPTER_INPUTS,

@@ -23,6 +23,8 @@ export const ScoresInfo = z.strictObject({
   /** Whether the weights are those of the last epoch or of the best one. */
   epoch: Epoch,
   split: z.string().min(1),
+  /** True if the threshold is the best one for these examples. */
+  isBestThreshold: z.literal(true).exactOptional(),
   /** Precision of the evaluation; the training may have used another. */
   precision: UsedPrecision,
   examples: count,

@@ -18,6 +18,9 @@ import { SEQUENCE } from "./problem.ts";
 /** Probability from which a label is predicted, unless another is given. */
 export const THRESHOLD = 0.5;
 
+/** Thresholds of which the best is chosen: 0.05, 0.10 and so on to 0.95. */
+const THRESHOLDS = Array.from({ length: 19 }, (_, i) => (i + 1) / 20);
+
 /** Each text, or pair, has any number of labels, or none. */
 export const multiLabel: ProblemKind & typeof SEQUENCE = {
   ...SEQUENCE,
@@ -81,6 +84,15 @@ function withClasses(
         return row;
       });
       return { name: "always predicting the same labels", rows };
+    },
+    threshold,
+    bestThreshold(metric, predictions, labels) {
+      const sign = LOWER_METRICS.includes(metric) ? -1 : 1;
+      const scores = THRESHOLDS.map((it) => {
+        const score = multiLabelScorer(metric, labels, outputs, it)();
+        return predictions.reduce((sum, own) => sum + sign * score(own), 0);
+      });
+      return THRESHOLDS[scores.indexOf(Math.max(...scores))]!;
     },
     outcomes: (predictions, labels) =>
       outcomesOf(classes, predictions, labels, threshold),

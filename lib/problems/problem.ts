@@ -198,6 +198,20 @@ export interface Problem extends ProblemKind {
   constants(given: Values): Constants;
   /** Number of units that a scorer draws from. */
   units(labels: Values): number;
+  /**
+   * Of texts that may have several labels, the probability from which one is
+   * predicted.
+   */
+  readonly threshold?: number;
+  /**
+   * The threshold by which some predictions for the same units have the highest
+   * mean score; absent where predictions have none.
+   */
+  bestThreshold?(
+    metric: string,
+    predictions: readonly Values[],
+    labels: Values,
+  ): number;
   /** What a report counts as right or wrong. */
   outcomes(
     predictions: Values,

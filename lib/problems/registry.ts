@@ -94,6 +94,25 @@ export function problemOf(
   return kind.of(labels, { words, isChat, threshold, starts });
 }
 
+/**
+ * A problem with the probability from which a label is predicted.
+ *
+ * @param threshold Unchanged if undefined
+ * @throws {RangeError} If its predictions depend on none.
+ */
+export function withThreshold<Fields extends ProblemFields>(
+  fields: Fields,
+  threshold: number | undefined,
+): Fields {
+  if (threshold === undefined) return fields;
+  if (problemOf(fields).threshold !== undefined) {
+    return { ...fields, threshold };
+  }
+  throw new RangeError(
+    "A threshold applies to texts that may have several labels: remove it",
+  );
+}
+
 /** How a column becomes labels of a problem. */
 export function columnOf(problem: string): LabelColumn {
   return COLUMNS.find((it) => it.problem === problem)!;

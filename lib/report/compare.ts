@@ -115,6 +115,7 @@ function compareOne(
       examples,
       metrics,
       majority: majorityOf(first, metrics),
+      ...thresholdOf(results),
       confidence,
       verdict: verdict && withHeads(verdict, sides, contrasts, metrics[0]!),
       methods: sides.map(({ summary }) => summary),
@@ -166,6 +167,17 @@ function majorityOf(
       definedOf(problem.scorer(name, labels)()(constant)),
     ]),
   );
+}
+
+/** The thresholds by which results are predicted, if they are by any. */
+function thresholdOf(
+  results: readonly Result[],
+): Pick<Comparison, "threshold"> {
+  const values = results.flatMap(({ problem }) => problem.threshold ?? []);
+  if (values.length === 0) return {};
+  const isBest = results.some((it) => it.isBestThreshold);
+  const distinct = [...new Set(values)].sort((a, b) => a - b);
+  return { threshold: { values: distinct, isBest } };
 }
 
 /**

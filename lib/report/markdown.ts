@@ -43,6 +43,7 @@ export function renderMarkdown(report: Report): string {
       ...imageOf(comparison, "scores"),
       ...mistakesText(comparison),
       ...scoresText(comparison),
+      ...thresholdText(comparison),
       ...classesText(comparison),
       ...differencesText(comparison),
       ...recommendationText(comparison),
@@ -110,6 +111,20 @@ function comparisonTitle(
   );
   const of = hasOthers ? `, ${split}` : "";
   return `${title}${of}${epochText(comparison)}`;
+}
+
+/** From which probability labels are predicted, and how it was chosen. */
+function thresholdText({ threshold }: Comparison): string[] {
+  if (threshold === undefined) return [];
+  const { values, isBest } = threshold;
+  const chosen = isBest
+    ? `, the best one for the examples that are scored, so that scores are somewhat too high`
+    : "";
+  return [
+    `A label is predicted from a probability of ${
+      values.join(" or ")
+    } on${chosen}.`,
+  ];
 }
 
 /** The figure of a kind, if there is one. */

@@ -40,6 +40,15 @@ export interface Comparison {
    * they are undefined; null without classes.
    */
   readonly majority: Readonly<Record<string, number | null>> | null;
+  /**
+   * Of texts that may have several labels, the probabilities from which one is
+   * predicted, ascending, and whether they are the best ones for the examples
+   * that are scored.
+   */
+  readonly threshold?: {
+    readonly values: readonly number[];
+    readonly isBest: boolean;
+  };
   /** Confidence of all intervals: 0.95. */
   readonly confidence: number;
   /** Null if there is no adapter, or its score is undefined. */

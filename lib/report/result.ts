@@ -31,6 +31,8 @@ export interface Result {
    */
   readonly labels: ArrayLike<number>;
   readonly problem: Problem;
+  /** True if the problem's threshold is the best one for these examples. */
+  readonly isBestThreshold?: true;
   /** `[examples]`; undefined if the data are not connected. */
   readonly texts: readonly Text[] | undefined;
   /**

@@ -15,7 +15,7 @@ import {
   type RankEvaluationOptions,
 } from "../engine/training/evaluation.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
-import { checkSameLabels } from "../problems/registry.ts";
+import { checkSameLabels, withThreshold } from "../problems/registry.ts";
 import { startStageEngine } from "./engine.ts";
 import {
   type AdapterStage,
@@ -25,13 +25,14 @@ import {
   type Ready,
 } from "./load_classifier.ts";
 import { readScoredSplit, type ScoredSplit } from "./scored_split.ts";
-import type { RankChoice, UsageSettings } from "./settings.ts";
+import type { RankChoice, ScoredThreshold, UsageSettings } from "./settings.ts";
 
 /** Evaluates the adapter of a stage at some of the ranks that it serves. */
 export async function evaluateAdapter(
   stage: AdapterStage<{
     readonly split: string;
     readonly ranks: RankChoice;
+    readonly threshold?: ScoredThreshold;
     readonly batchSize?: number | undefined;
   }>,
 ): Promise<void> {
@@ -52,7 +53,10 @@ export async function evaluateAdapter(
 /** Evaluates the model of a stage, which was trained without adapters, at rank 0. */
 export async function evaluateModel(
   stage: Stage<
-    UsageSettings & { readonly split: string },
+    UsageSettings & {
+      readonly split: string;
+      readonly threshold?: ScoredThreshold;
+    },
     Readonly<Record<"model" | "tokens", InputArtifact>>
   >,
 ): Promise<void> {
@@ -77,7 +81,10 @@ export async function evaluateModel(
 
 /** Evaluates a classifier on a split and writes an artifact of kind `scores`. */
 async function writeSplitScores(
-  stage: Stage<Pick<UsageSettings, "epoch">, unknown>,
+  stage: Stage<
+    Pick<UsageSettings, "epoch"> & { readonly threshold?: ScoredThreshold },
+    Readonly<Record<"tokens", InputArtifact>>
+  >,
   ready: Ready,
   info: TokensInfo,
   split: ScoredSplit,
@@ -86,8 +93,14 @@ async function writeSplitScores(
 ): Promise<void> {
   const { examples } = split;
   const logits = await logitsAt(stage, ready, examples, options);
+  const { ranks } = options;
+  const threshold = thresholdOf(stage, split, ranks.length, logits);
+  const decided = withThreshold(info, threshold);
+  const tokens = stage.inputs.tokens.path;
+  const scored = readScoredSplit(tokens, decided, split.name);
   await writeScores(stage.output, {
-    ...taskFields(info),
+    ...taskFields(decided),
+    ...stage.params.threshold === "best" && { isBestThreshold: true },
     ...trained,
     epoch: stage.params.epoch,
     split: split.name,
@@ -95,6 +108,28 @@ async function writeSplitScores(
     examples: split.problem.units(examples.labels),
     tokens: examples.ids.length,
     flops: evaluationFlops(ready.classifier, examples, options),
-    ranks: split.score(options.ranks, logits),
+    ranks: scored.score(ranks, logits),
   }, { logits, labels: examples.labels, words: split.words });
+}
+
+/** The threshold that a stage asks for, if it does. */
+function thresholdOf(
+  { params: { threshold }, log }: Pick<
+    Stage<{ readonly threshold?: ScoredThreshold }, unknown>,
+    "params" | "log"
+  >,
+  { name, examples, metrics: [metric], problem, predictionsAt }: ScoredSplit,
+  ranks: number,
+  logits: Float32Array,
+): number | undefined {
+  if (threshold !== "best") return threshold ?? undefined;
+  if (problem.bestThreshold === undefined) {
+    throw new RangeError(
+      '"threshold: best" applies to texts that may have several labels: remove it',
+    );
+  }
+  const predictions = predictionsAt(ranks, logits);
+  const best = problem.bestThreshold(metric!, predictions, examples.labels);
+  log(`Best threshold on ${name}, by ${metric}: ${best}`);
+  return best;
 }

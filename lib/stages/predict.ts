@@ -15,7 +15,11 @@ import { ModelTokenizer } from "../text/model_tokenizer.ts";
 import { type Example, readPlaces, wordStarts } from "../data/example.ts";
 import { findModelFiles } from "../hub/model_source.ts";
 import type { InputArtifact } from "../pipeline/task.ts";
-import { problemOf, problemOfOutputs } from "../problems/registry.ts";
+import {
+  problemOf,
+  problemOfOutputs,
+  withThreshold,
+} from "../problems/registry.ts";
 import {
   type AdapterStage,
   loadAdapter,
@@ -25,7 +29,7 @@ import {
 } from "./load_classifier.ts";
 import { type CuttingStage, requestedRank } from "./cut_adapter.ts";
 import { writeTexts } from "./generate.ts";
-import type { Prediction } from "../problems/problem.ts";
+import type { Prediction, Problem } from "../problems/problem.ts";
 import type { UsageSettings, WritingSettings } from "./settings.ts";
 
 /** Predicts the labels of a split with the adapter of a stage, at one rank, by default its own. */
@@ -33,6 +37,7 @@ export async function predict(
   stage: AdapterStage<{
     readonly split: string;
     readonly rank?: number | undefined;
+    readonly threshold?: number | undefined;
     readonly batchSize: number;
   }>,
 ): Promise<void> {
@@ -53,7 +58,7 @@ export async function predict(
   const index = Array.from(examples.index)
     .flatMap((it, i) => readPlaces(examples, i).map(() => it));
   await writePredictions(stage.output, {
-    ...taskFields(info),
+    ...taskFields(withThreshold(info, params.threshold)),
     split,
     rank,
     precision: ready.precision,
@@ -74,7 +79,10 @@ type ClassifyingStage = CuttingStage<
   { readonly model: InputArtifact },
   & WritingSettings
   & Pick<UsageSettings, "precision">
-  & { readonly texts: readonly Pick<Example, "text" | "pair" | "words">[] }
+  & {
+    readonly texts: readonly Pick<Example, "text" | "pair" | "words">[];
+    readonly threshold?: number | undefined;
+  }
 >;
 
 /** Classifies the texts of a stage with its adapter at one rank, or writes what follows them. */
@@ -84,7 +92,7 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
   findModelFiles(model, MODEL_FILES, []);
   const adapter = await adapterIn(inputs.adapter.path, model);
   const { training } = adapter;
-  const problem = problemOf(training);
+  const problem = problemOf(withThreshold(training, params.threshold));
   const { rank, recommended } = await requestedRank(adapter, stage, true);
   for (
     const [field, head, form, remedy] of [
@@ -104,7 +112,14 @@ export async function classify(stage: ClassifyingStage): Promise<void> {
   const ready = await loadAdapter(stage, model, used);
   const predictions = problem.head === "language"
     ? await writtenAfter(texts, stage, ready, rank)
-    : await predictionsOf(texts, stage, ready, rank, training);
+    : await predictionsOf(
+      texts,
+      stage,
+      ready,
+      rank,
+      training.maxLength ?? undefined,
+      problem,
+    );
   await writeClassification(stage.output, {
     task: training.task,
     problem: problem.name,
@@ -138,16 +153,16 @@ async function predictionsOf(
   stage: ClassifyingStage,
   ready: Ready,
   rank: number,
-  training: Adapter["training"],
+  trainedLength: number | undefined,
+  { outputs, prediction }: Problem,
 ): Promise<Prediction[]> {
   const { architecture, maxLength, vocabSize } = ready.classifier.model;
   const defaults = tokenizerDefaults(architecture);
-  const length = Math.min(maxLength, training.maxLength ?? maxLength);
+  const length = Math.min(maxLength, trainedLength ?? maxLength);
   const tokenizer = await ModelTokenizer.load(ready.folder, defaults, length);
   const [examples] = tokenizer.encodeAll(texts, vocabSize);
   const at = { ranks: [rank], batchSize: BATCH };
   const logits = await logitsAt(stage, ready, examples, at, "texts");
-  const { outputs, prediction } = problemOf(training);
   const { words } = examples;
   const starts = words && wordStarts(examples);
   return texts.map((text, i) => {

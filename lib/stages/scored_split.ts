@@ -13,7 +13,12 @@ export interface ScoredSplit {
   readonly problem: Problem;
   /** Where words stand, as scores have it. */
   readonly words: Outputs["words"];
-  /** The metrics at each rank, by logits, `[ranks, examples, outputs]`. */
+  /**
+   * The predictions at each rank, `[units, predictionWidth]`, by logits,
+   * `[ranks, units, outputs]`.
+   */
+  predictionsAt(ranks: number, logits: Float32Array): Float32Array[];
+  /** The metrics at each rank, by logits, `[ranks, units, outputs]`. */
   score(ranks: readonly number[], logits: Float32Array): ScoresInfo["ranks"];
 }
 
@@ -35,19 +40,26 @@ export function readScoredSplit(
   const { labels, words } = examples;
   const starts = words && wordStarts(examples);
   const problem = problemOf(info, starts);
-  const { predictions } = problem;
+  const predictionsAt = (ranks: number, logits: Float32Array) => {
+    const size = logits.length / ranks;
+    return Array.from(
+      { length: ranks },
+      (_, i) => problem.predictions(logits.subarray(i * size, (i + 1) * size)),
+    );
+  };
   return {
     name,
     examples,
     metrics,
     problem,
     words: words && { starts: starts!, numbers: words.numbers },
-    score: (ranks: readonly number[], logits: Float32Array) => {
-      const size = logits.length / ranks.length;
-      return ranks.map((rank, i): ScoresInfo["ranks"][number] => {
-        const own = predictions(logits.subarray(i * size, (i + 1) * size));
-        return { rank, metrics: scoresOf(problem, metrics, own, labels) };
-      });
+    predictionsAt,
+    score(ranks, logits) {
+      const predictions = predictionsAt(ranks.length, logits);
+      return ranks.map((rank, i) => ({
+        rank,
+        metrics: scoresOf(problem, metrics, predictions[i]!, labels),
+      }));
     },
   };
 }

@@ -114,6 +114,22 @@ export const trainingSettings = {
   ),
 };
 
+const probability = z.number().gt(0).lt(1);
+
+/** Probability from which a label is predicted, of texts that may have several. */
+export const threshold = probability.optional().describe(
+  "Of texts that may have several labels, the probability from which one is predicted; default 0.5",
+);
+
+/** The same, where labels are known. */
+export const scoredThreshold = z.union([probability, z.literal("best")])
+  .nullish().describe(
+    "Of texts that may have several labels, the probability from which one is predicted; best: the one of 0.05, 0.10 and so on by which the examples that are scored have the highest score, which is then somewhat too high; default 0.5",
+  );
+
+/** Values of {@linkcode scoredThreshold}. */
+export type ScoredThreshold = z.output<typeof scoredThreshold>;
+
 /** Parameters of tasks that run a trained adapter or model. */
 export const usageSettings = {
   batchSize: z.int().min(1).default(32).describe("Examples per forward pass"),

@@ -86,3 +86,14 @@ Deno.test("problems of several labels match those with the same labels in the sa
   assert(problem.matches(problem));
   assert(!problem.matches(other));
 });
+
+Deno.test("bestThreshold() is the one by which the predictions have the highest mean score, the lowest loss", () => {
+  const labels = [1, 0, 0, 1, 1, 0];
+  const ofLow = [0.3, 0.1, 0.2, 0.4, 0.3, 0.1];
+  const ofHigh = [0.9, 0.25, 0.2, 0.8, 0.7, 0.1];
+  const best = (metric: string) =>
+    problem.bestThreshold!(metric, [ofLow, ofHigh], labels);
+  assertEquals(best("micro_f1"), 0.3);
+  assertEquals(best("hamming_loss"), 0.3);
+  assertEquals(problem.bestThreshold!("micro_f1", [ofHigh], labels), 0.3);
+});
