@@ -16,6 +16,7 @@ import { JSON_LINES } from "../../../lib/cli/arguments/options.ts";
 import { selectEngine } from "../../../lib/engine/install/choose.ts";
 import { median } from "../../../lib/engine/training/progress.ts";
 import { PRECISION, precisionsOf } from "../options.ts";
+import type { PeerWork } from "../peer/peer.ts";
 import { writeRandomModel } from "../step/random_model.ts";
 import { nameOf, shapes } from "../step/work.ts";
 
@@ -52,17 +53,25 @@ export const command: Command = {
 
 async function first(given: Arguments): Promise<number> {
   const only = given.value("only") ?? "minilm 32x64";
-  const { model, batch, length } = shapes.find((it) => nameOf(it) === only)!;
+  const shape = shapes.find((it) => nameOf(it) === only)!;
   const choice = await selectEngine("tensorflow");
   await choice.prepare();
   const folder = Deno.makeTempDirSync({ prefix: "bench-" });
   try {
-    writeRandomModel(folder, model);
+    writeRandomModel(folder, shape.model);
     for (const precision of precisionsOf(given)) {
-      const work = {
-        ...{ batch, length, precision, labels: 2, rank: 8, alpha: 16 },
-        ...{ threads: 1, config: model.config },
-        ...{ target_modules: [], modules_to_save: [] },
+      const work: PeerWork = {
+        config: shape.model.config,
+        target_modules: [],
+        modules_to_save: [],
+        precision,
+        batch: shape.batch,
+        length: shape.length,
+        rank: 8,
+        alpha: 16,
+        labels: 2,
+        head: shape.head ?? "sequence",
+        threads: 1,
       };
       const found = { compiled: new Parts(), loaded: new Parts() };
       for (let run = 0; run < (given.integer("runs", 1) ?? 3); run++) {
