@@ -316,8 +316,9 @@ function chosenRows(
 function withLabels(
   split: string,
   rows: readonly Row[],
-  { params: { missing, completion, messages }, log }: FetchStage,
+  { params, log }: FetchStage,
 ): readonly Row[] {
+  const { missing, completion, messages, separator, labels } = params;
   if (missing === "none") return rows;
   const what = completion ?? messages ? "text to write" : "label";
   const lacks = ({ values }: Row) => isEmpty(values.at(-1));
@@ -329,8 +330,11 @@ function withLabels(
     log(`${split}: ${counts} rows have no ${what} and are left out: ${places}`);
     return rows.filter((row) => !lacks(row));
   }
+  const orNone = separator ?? labels
+    ? ", or if they have none, -S missing=none"
+    : "";
   throw new SettingError(
-    `${split}: ${counts} rows have no ${what}: ${places}; complete them, or leave them out by -S missing=skip`,
+    `${split}: ${counts} rows have no ${what}: ${places}; complete them, or leave them out by -S missing=skip${orNone}`,
     { name: "missing", value: "skip" },
   );
 }
