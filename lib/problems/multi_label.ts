@@ -90,9 +90,11 @@ function withClasses(
       const sign = LOWER_METRICS.includes(metric) ? -1 : 1;
       const scores = THRESHOLDS.map((it) => {
         const score = multiLabelScorer(metric, labels, outputs, it)();
-        return predictions.reduce((sum, own) => sum + sign * score(own), 0);
+        const sum = predictions.reduce((sum, own) => sum + score(own), 0);
+        return sign * sum / predictions.length;
       });
-      return THRESHOLDS[scores.indexOf(Math.max(...scores))]!;
+      const best = scores.indexOf(Math.max(...scores));
+      return { value: THRESHOLDS[best]!, score: sign * scores[best]! };
     },
     outcomes: (predictions, labels) =>
       outcomesOf(classes, predictions, labels, threshold),
@@ -146,7 +148,12 @@ function outcomesOf(
       probability: isPredicted ? probability : 1 - probability,
     });
   }
-  return { names: [...classes, NOTHING], classes: nothing, outcomes };
+  return {
+    names: [...classes, NOTHING],
+    classes: nothing,
+    areIndependent: true,
+    outcomes,
+  };
 }
 
 /** Number of units that have each label. */

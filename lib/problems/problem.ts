@@ -45,6 +45,11 @@ export interface Outcomes {
   readonly names: readonly string[];
   /** Number of classes or types, which have scores. */
   readonly classes: number;
+  /**
+   * True if a unit may have several of the classes, so that none is taken for
+   * another, but is found, missed or made up.
+   */
+  readonly areIndependent?: true;
   readonly outcomes: readonly {
     /** Number of the unit that it is in. */
     readonly example: number;
@@ -204,14 +209,14 @@ export interface Problem extends ProblemKind {
    */
   readonly threshold?: number;
   /**
-   * The threshold by which some predictions for the same units have the highest
-   * mean score; absent where predictions have none.
+   * The threshold by which some predictions for the same units have the best
+   * mean score, and that score; absent where predictions have none.
    */
   bestThreshold?(
     metric: string,
     predictions: readonly Values[],
     labels: Values,
-  ): number;
+  ): { readonly value: number; readonly score: number };
   /** What a report counts as right or wrong. */
   outcomes(
     predictions: Values,

@@ -15,7 +15,7 @@ import type {
   SpeedUp,
   Verdict,
 } from "./report.ts";
-import type { Result } from "./result.ts";
+import type { RankResult, Result } from "./result.ts";
 import {
   areasUnder,
   areaUnderCurve,
@@ -33,6 +33,7 @@ import {
   type MethodResults,
   methodsOf,
   pairedInterval,
+  resultsAt,
   summarize,
 } from "./summarize.ts";
 import { type Side, verdictOf } from "./verdict.ts";
@@ -115,7 +116,14 @@ function compareOne(
       examples,
       metrics,
       majority: majorityOf(first, metrics),
-      ...thresholdOf(results),
+      ...thresholdOf(
+        results,
+        metrics[0]!,
+        resultsAt(
+          methods[method]!.results,
+          rank,
+        ),
+      ),
       confidence,
       verdict: verdict && withHeads(verdict, sides, contrasts, metrics[0]!),
       methods: sides.map(({ summary }) => summary),
@@ -169,15 +177,31 @@ function majorityOf(
   );
 }
 
-/** The thresholds by which results are predicted, if they are by any. */
+/**
+ * The thresholds by which results are predicted, if they are by any.
+ *
+ * @param shown Predictions for which the best one is given
+ */
 function thresholdOf(
   results: readonly Result[],
+  metric: string,
+  shown: readonly Pick<RankResult, "predictions">[],
 ): Pick<Comparison, "threshold"> {
+  const { problem, labels } = results[0]!;
+  if (problem.bestThreshold === undefined) return {};
   const values = results.flatMap(({ problem }) => problem.threshold ?? []);
-  if (values.length === 0) return {};
-  const isBest = results.some((it) => it.isBestThreshold);
-  const distinct = [...new Set(values)].sort((a, b) => a - b);
-  return { threshold: { values: distinct, isBest } };
+  const best = problem.bestThreshold(
+    metric,
+    shown.map(({ predictions }) => predictions),
+    labels,
+  );
+  return {
+    threshold: {
+      values: [...new Set(values)].sort((a, b) => a - b),
+      isBest: results.some((it) => it.isBestThreshold),
+      best,
+    },
+  };
 }
 
 /**

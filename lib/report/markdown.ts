@@ -2,6 +2,7 @@ import { signOf } from "../problems/registry.ts";
 import { type FigureReference, figuresOf } from "./figure_names.ts";
 import {
   exactPercent,
+  formatOf,
   metricInWords,
   plain,
   rankTable,
@@ -114,16 +115,27 @@ function comparisonTitle(
 }
 
 /** From which probability labels are predicted, and how it was chosen. */
-function thresholdText({ threshold }: Comparison): string[] {
+function thresholdText(
+  { threshold, metrics: [metric], mistakes, methods }: Comparison,
+): string[] {
   if (threshold === undefined) return [];
-  const { values, isBest } = threshold;
-  const chosen = isBest
-    ? `, the best one for the examples that are scored, so that scores are somewhat too high`
-    : "";
+  const { values, isBest, best } = threshold;
+  const used = `A label is predicted from a probability of ${
+    values.join(" or ")
+  } on`;
+  if (isBest) {
+    return [
+      `${used}, the best one for the examples that are scored: the scores are somewhat too high for others.`,
+    ];
+  }
+  const { method, rank } = mistakes;
+  const score = formatOf(metric!).value(best.score);
   return [
-    `A label is predicted from a probability of ${
-      values.join(" or ")
-    } on${chosen}.`,
+    `${used}. The best one for these examples is ${best.value}, by which ${
+      plain(titleOf(methods[method]!))
+    } at rank ${rank} has ${
+      metricInWords(metric!)
+    } ${score}; somewhat less is to be expected of others.`,
   ];
 }
 

@@ -24,7 +24,7 @@ export function mistakesOf(
   const outcomesBySeed = resultsAt(results, rank).map((scored) =>
     problem.outcomes(scored.predictions, labels, scored.probabilities)
   );
-  const { names, classes } = outcomesBySeed[0]!;
+  const { names, classes, areIndependent } = outcomesBySeed[0]!;
   const predicted = outcomesBySeed.flatMap(({ outcomes }) => outcomes);
   const weight = ({ label, prediction, probability }: Prediction) =>
     probability ?? Math.abs(prediction - label);
@@ -42,6 +42,7 @@ export function mistakesOf(
     method,
     rank,
     classes: classes > 0 ? classScores(names, classes, predicted) : null,
+    ...areIndependent && { areIndependent },
   };
   const others = names.slice(classes);
   return others.length === 0
@@ -127,10 +128,17 @@ export function mistakesText({ methods, mistakes }: MistakenMethods): string[] {
 
 /** Scores by class with the confusion matrix. */
 export function classesText({ methods, mistakes }: MistakenMethods): string[] {
-  const { method, rank, classes, others } = mistakes;
+  const { method, rank, classes, others, areIndependent } = mistakes;
   if (classes === null) return [];
   const of = ofSeeds(methods[method]!, rank);
   const together = of === "" ? "" : `, the predictions${of} together`;
+  if (areIndependent) {
+    return [
+      `### Labels by ${ofMethodAt(methods[method]!, rank)}`,
+      labelTable(classes),
+      `Each row counts the examples that have a label, and those of them for which it was not predicted${together}.`,
+    ];
+  }
   return [
     `### Classes by ${ofMethodAt(methods[method]!, rank)}`,
     classTable(classes, others),
@@ -151,6 +159,23 @@ function ofMethodAt(method: MethodSummary, rank: number): string {
 
 /** Number of classes above which the matrix is shown by its largest counts. */
 const MAX_COLUMNS = 8;
+
+/** Scores of labels of which an example may have several. */
+function labelTable(classes: NonNullable<Mistakes["classes"]>): string {
+  return table(
+    ["Label", "Precision", "Recall", "F1", "Examples", "Missed"],
+    classes.map(({ name, precision, recall, f1, predicted }, own) => {
+      const examples = predicted.reduce((a, b) => a + b, 0);
+      const missed = examples - predicted[own]!;
+      return [
+        plain(name),
+        ...[precision, recall, f1].map(percent),
+        String(examples),
+        String(missed),
+      ];
+    }),
+  );
+}
 
 function classTable(
   classes: NonNullable<Mistakes["classes"]>,

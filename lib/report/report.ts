@@ -48,6 +48,11 @@ export interface Comparison {
   readonly threshold?: {
     readonly values: readonly number[];
     readonly isBest: boolean;
+    /**
+     * The best one for the examples of the verdict's method at its recommended
+     * rank, and the mean of the main metric by it.
+     */
+    readonly best: { readonly value: number; readonly score: number };
   };
   /** Confidence of all intervals: 0.95. */
   readonly confidence: number;
@@ -398,6 +403,8 @@ export interface Mistakes {
   readonly classes: readonly ClassScore[] | null;
   /** What can be predicted beside the classes, after these in their counts. */
   readonly others?: readonly string[];
+  /** True if an example may have several of the classes. */
+  readonly areIndependent?: true;
   /**
    * The most confident mistakes, or the largest errors; at most one for an
    * example.

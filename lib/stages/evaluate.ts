@@ -130,6 +130,6 @@ function thresholdOf(
   }
   const predictions = predictionsAt(ranks, logits);
   const best = problem.bestThreshold(metric!, predictions, examples.labels);
-  log(`Best threshold on ${name}, by ${metric}: ${best}`);
-  return best;
+  log(`Best threshold on ${name}, by ${metric}: ${best.value}`);
+  return best.value;
 }
