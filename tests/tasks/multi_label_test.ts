@@ -1,5 +1,5 @@
 /** Several labels for a text, from the file to predictions, by the tasks. */
-import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { readPredictions } from "../../lib/artifacts/predictions.ts";
 import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";
