@@ -48,7 +48,8 @@ export async function exportOnnx(
   const cut = await readCutAdapter(stage);
   const { adapter, rank } = cut;
   const { name, head } = problemOf(adapter.training);
-  if (head === "language") {
+  // lib/serve and transformers.js would turn the outputs for labels into others.
+  if (head === "language" || name === "multi-label") {
     throw new RangeError(
       `An adapter for "problem: ${name}" is not exported in ONNX: export it for PEFT`,
     );

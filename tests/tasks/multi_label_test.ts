@@ -1,5 +1,5 @@
 /** Several labels for a text, from the file to predictions, by the tasks. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { readPredictions } from "../../lib/artifacts/predictions.ts";
 import { readOutputs, readScores } from "../../lib/artifacts/scores.ts";
@@ -94,4 +94,10 @@ Deno.test("several labels of a text are learnt, scored at all ranks with heads o
     assertEquals(Object.keys(probabilities), LABELS);
     const sure = Math.max(...Object.values<number>(probabilities));
     assertEquals((await classify(Math.min(0.999999, sure + 1e-3))).labels, []);
+
+    await assertRejects(
+      () => run("export-onnx", { rank: 2 }, { ...given, adapter }),
+      Error,
+      'An adapter for "problem: multi-label" is not exported in ONNX: export it for PEFT',
+    );
   }));
