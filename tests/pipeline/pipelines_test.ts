@@ -179,6 +179,8 @@ Deno.test("pipeline own-data takes pairs, scores and a validation file by its pa
     label: "score",
     regression: true,
     classes: null,
+    labels: null,
+    separator: null,
     seed: 0,
     encoding: "utf-8",
     missing: "refuse",

@@ -1,7 +1,12 @@
 import type { Setting } from "../../data/setting_error.ts";
 import { shellWord } from "../../files/shell_word.ts";
 import { defaultSettings, type Settings } from "../../scheduler/settings.ts";
-import { isFull, removeFolder, statIfThere } from "../../files/files.ts";
+import {
+  ifThere,
+  isFull,
+  removeFolder,
+  statIfThere,
+} from "../../files/files.ts";
 import { isLocked, tryLockFile } from "../../files/locks.ts";
 import {
   basename,
@@ -161,12 +166,17 @@ export function checkFolder(folder: string, remedy: string): void {
   for (let path = absolutePath(folder);; path = dirname(path)) {
     const found = statIfThere(path);
     if (found?.isDirectory) return;
-    if (found === undefined && linkFingerprint(path) === undefined) continue;
+    // A folder here was made by another command since.
+    if (found === undefined && !isLink(path)) continue;
     const what = found
       ? "a file"
       : `a link to "${Deno.readLinkSync(path)}", which does not exist`;
     throw new UsageError(`"${path}" is ${what}: ${remedy}`);
   }
+}
+
+function isLink(path: string): boolean {
+  return ifThere(() => Deno.lstatSync(path))?.isSymlink ?? false;
 }
 
 /**
