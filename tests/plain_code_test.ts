@@ -25,7 +25,10 @@ type AssignmentNode =
 const RULES: Deno.lint.Plugin = {
   name: "plain",
   rules: {
-    /** An object or a list that is spread where it is written, which packs several members into a line. */
+    /**
+     * An object or a list that is spread where it is written, which packs
+     * several members into a line.
+     */
     "no-packing-spread": {
       create: (context) => ({
         SpreadElement(node) {

@@ -256,7 +256,10 @@ function iterativeHoldout(
   return held;
 }
 
-/** Whether an example has what a model learns of it: a label, targets, words with labels, or further texts. */
+/**
+ * Whether an example has what a model learns of it: a label, targets, words
+ * with labels, or further texts.
+ */
 export function isLabelled(
   { label, targets, words, completions, others }: Example,
 ): boolean {

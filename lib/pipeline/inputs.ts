@@ -163,7 +163,10 @@ interface InputReference {
   readonly text: string;
   /** Name of the stage. */
   readonly stage: string;
-  /** Dimensions in brackets whose values must equal those of the stage with the input, without `*`, which stands for none; undefined without brackets: all. */
+  /**
+   * Dimensions in brackets whose values must equal those of the stage with the
+   * input, without `*`, which stands for none; undefined without brackets: all.
+   */
   readonly named: readonly string[] | undefined;
 }
 

@@ -29,7 +29,10 @@ export interface ReferenceFault {
   readonly message: string;
   /** Path of the text with the reference. */
   readonly path: Path;
-  /** The mapping that lacks what the reference names: `params.train`, `matrix`. Absent for other faults. */
+  /**
+   * The mapping that lacks what the reference names: `params.train`, `matrix`.
+   * Absent for other faults.
+   */
   readonly lackedBy?: string;
 }
 

@@ -80,7 +80,10 @@ function describeLabels(value: unknown): string {
   return typeof value === "string" ? quote(value) : "a list of labels";
 }
 
-/** The labels of a row that {@linkcode labelListColumn} has read; undefined in a test set without any. */
+/**
+ * The labels of a row that {@linkcode labelListColumn} has read; undefined in a
+ * test set without any.
+ */
 function listOf({ values }: Row): readonly string[] | undefined {
   return values.at(-1) as readonly string[] | undefined;
 }

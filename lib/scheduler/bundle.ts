@@ -188,7 +188,10 @@ function withAwaitedExports(bundle: string): string {
   );
 }
 
-/** Matches esbuild's function that evaluates a module with a top-level await; the group is its name. */
+/**
+ * Matches esbuild's function that evaluates a module with a top-level await;
+ * the group is its name.
+ */
 const ASYNC_EVALUATION = /^var (init_[\w$]+) = __esm\(\{\n {2}async "/gm;
 
 /** Matches a statement of esbuild that evaluates a module. */

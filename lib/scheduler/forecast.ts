@@ -85,7 +85,10 @@ export class Forecast {
     }
   }
 
-  /** Expectation duration of a stage in seconds: that of an earlier run, else the mean of stages of its name. */
+  /**
+   * Expected duration of a stage in seconds: that of an earlier run, else
+   * the mean of stages of its name.
+   */
   secondsOf(stage: string): number | undefined {
     const seen = this.#seen.get(nameOf(stage));
     return this.#stages.get(stage)?.seconds ??

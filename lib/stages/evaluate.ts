@@ -96,8 +96,9 @@ async function writeSplitScores(
   const { ranks } = options;
   const threshold = thresholdOf(stage, split, ranks.length, logits);
   const decided = withThreshold(info, threshold);
-  const tokens = stage.inputs.tokens.path;
-  const scored = readScoredSplit(tokens, decided, split.name);
+  const scored = decided === info
+    ? split
+    : readScoredSplit(stage.inputs.tokens.path, decided, split.name);
   await writeScores(stage.output, {
     ...taskFields(decided),
     ...stage.params.threshold === "best" && { isBestThreshold: true },

@@ -31,7 +31,10 @@ export interface UnfinishedRun {
   readonly log: string;
 }
 
-/** History of each stage: `stages/PIPELINE/STAGE.json`. Runs without a result are explained from it, and keys compared with the nearest earlier one. */
+/**
+ * History of each stage: `stages/PIPELINE/STAGE.json`. Runs without a result
+ * are explained from it, and keys compared with the nearest earlier one.
+ */
 export class Histories {
   constructor(readonly folder: string) {}
 

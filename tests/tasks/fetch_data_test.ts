@@ -600,7 +600,8 @@ Deno.test("fetch-data records which classes may be typing errors or are small, a
       "a.csv": `text,label\n${rows.map((row) => `${row}\n`).join("")}`,
       "b.csv": "text,label\nx,positive\nx,negative\n",
     });
-    const [train, validation] = [files["a.csv"]!, files["b.csv"]!];
+    const train = files["a.csv"]!;
+    const validation = files["b.csv"]!;
     const { log, output } = await runTask(fetchData, folder, {
       files: { train, validation },
     });
@@ -625,7 +626,8 @@ Deno.test("fetch-data drops rows that repeat an earlier one with repeated: drop,
       "a.csv": "text,label\na,x\nb,y\na, x\na,y\nb,y\n",
       "b.csv": "text,label\nc,x\nc,x\n",
     });
-    const [train, validation] = [files["a.csv"]!, files["b.csv"]!];
+    const train = files["a.csv"]!;
+    const validation = files["b.csv"]!;
     const { log, output } = await runTask(fetchData, folder, {
       files: { train, validation },
       repeated: "drop",

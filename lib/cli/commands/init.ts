@@ -422,7 +422,10 @@ async function starter(source: Source, table: Described): Promise<string> {
 ${document.toString({ lineWidth: 0 })}`;
 }
 
-/** Number of epochs in which an adapter is trained on so many rows, as in the pipelines of the project. */
+/**
+ * Number of epochs in which an adapter is trained on so many rows, as in the
+ * pipelines of the project.
+ */
 function epochsOfAdapter(rows: number): number {
   if (rows < 3000) return 10;
   if (rows < 10_000) return 5;
