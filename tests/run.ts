@@ -19,10 +19,6 @@ interface Group {
 /** All tests, in groups of a process each; those that take longest start first. */
 export const GROUPS: Readonly<Record<string, Group>> = {
   engine: { paths: ["tests/engine"] },
-  tasks: { paths: ["tests/tasks"] },
-  scheduler: { paths: ["tests/scheduler"] },
-  slurm: { paths: ["tests/slurm"] },
-  "cli/commands": { paths: ["tests/cli/commands"] },
   others: {
     paths: ["tests"],
     without: [
@@ -34,6 +30,11 @@ export const GROUPS: Readonly<Record<string, Group>> = {
       "tests/tasks",
     ],
   },
+  peft: { paths: ["tests/tasks/peft_test.ts"] },
+  tasks: { paths: ["tests/tasks"], without: ["tests/tasks/peft_test.ts"] },
+  scheduler: { paths: ["tests/scheduler"] },
+  "cli/commands": { paths: ["tests/cli/commands"] },
+  slurm: { paths: ["tests/slurm"] },
   cli: { paths: ["tests/cli"], without: ["tests/cli/commands"] },
   long: {
     paths: ["tests/long"],
