@@ -74,7 +74,10 @@ Deno.test({
       { trusted: ["0".repeat(64)] },
     );
     assertEquals(await foreign.find("0".repeat(64)), undefined);
-    assertMatch(caches.said.join(), /^The remote REMOTE answers 401 to GET;/);
+    assertMatch(
+      caches.said.join(),
+      /^The remote REMOTE answers 401 to GET: set DYLORA_REMOTE_TOKEN, or a user and password in DYLORA_REMOTE;/,
+    );
   },
 });
 
