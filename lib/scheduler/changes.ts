@@ -3,7 +3,7 @@ import { byDotPath, type KeyParts, type Manifest } from "../store/manifests.ts";
 import type { Store } from "../store/store.ts";
 import { readIfThere } from "../files/files.ts";
 import { resolve } from "../files/paths.ts";
-import { bundleTasks, placesOf, sectionsOf } from "./bundle.ts";
+import { bundleTasks, sectionsOf, sourcePositions } from "./bundle.ts";
 
 /** A difference between the parts of two keys. */
 export interface Change {
@@ -218,7 +218,7 @@ export async function explainMiss(
   }
 }
 
-/** A place where the code of a module differs. */
+/** Lines in which the code of a module differs. */
 export interface CodeHunk {
   /** Path of the module relative to the project. */
   readonly module: string;
@@ -251,7 +251,7 @@ export async function codeHunks(
   if (old === undefined || before === after) return [];
   const bundles = await bundleTasks([task], project, true);
   const bundle = bundles.get(task)!;
-  const placeOf = await placesOf(bundle);
+  const positionOf = await sourcePositions(bundle);
   const bundled = bundle.text.split("\n");
   const earlier = new Map(sectionsOf(old).map((it) => [it.module, it.lines]));
   const { structuredPatch } = await import("diff");
@@ -277,8 +277,8 @@ export async function codeHunks(
       const next = present[Math.min(index, present.length - 1)]?.line ?? 0;
       for (let line = start + next; line < start + lines.length; line++) {
         const indent = /^ */.exec(bundled[line]!)![0].length;
-        const place = placeOf(line, indent);
-        if (place !== undefined) return place.originalLine + 1;
+        const position = positionOf(line, indent);
+        if (position !== undefined) return position.originalLine + 1;
       }
       return source.split("\n").length;
     };

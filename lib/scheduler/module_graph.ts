@@ -114,13 +114,17 @@ export async function moduleGraph(
     .filter(({ specifier }) => specifier.startsWith("file:"))
     .map(({ specifier }) => dirname(fromFileUrl(specifier)));
   // A later version of these modules may bundle otherwise.
-  const own = ["./module_graph.ts", "./bundle.ts"]
-    .map((it) => fromFileUrl(import.meta.resolve(it)));
+  const bundlers = [
+    "./module_graph.ts",
+    "./module_code.ts",
+    "./esbuild_plugin.ts",
+    "./bundle.ts",
+  ].map((it) => fromFileUrl(import.meta.resolve(it)));
   const files = new Set([
     path,
     lock,
     join(project, "package.json"),
-    ...own,
+    ...bundlers,
     ...(importMap === undefined ? [] : [resolve(project, importMap)]),
     ...configurations([project, ...linked.values(), ...folders]),
   ]);

@@ -2,7 +2,7 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
 import fc from "fast-check";
 import { stop, transform } from "esbuild";
-import { withoutComments } from "../../lib/scheduler/bundle.ts";
+import { withoutComments } from "../../lib/scheduler/module_code.ts";
 import { compiled, type Module } from "../../lib/scheduler/module_graph.ts";
 
 /**
