@@ -2,9 +2,16 @@ import { join } from "@std/path/posix/join";
 import * as z from "zod";
 import type { HeadName, Model } from "../engine/models/model.ts";
 import { withHead } from "../engine/models/outline.ts";
+import {
+  DEFAULT_POOLING,
+  parsePooling,
+  type Pooling,
+  POOLING_FILES,
+  withPooling,
+} from "../engine/models/pooling.ts";
 import { parseModel } from "../engine/models/registry.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
-import { jsonFile } from "./json_file.ts";
+import { exists, jsonFile } from "./json_file.ts";
 
 /** Files of every artifact of kind `model`: a model folder as transformers writes it. */
 export const MODEL_FILES = [
@@ -43,7 +50,8 @@ export const { find: findModelOrigin, write: writeModelOrigin } = jsonFile(
 );
 
 /**
- * Describes the model in a folder by its `config.json`.
+ * Describes the model in a folder by its `config.json`, and for embeddings by
+ * what says how its tokens are pooled ({@linkcode readPooling}).
  *
  * @param head The head that is used of it
  * @throws {SyntaxError} Naming the file and every fault, if it is not of a supported model.
@@ -53,7 +61,52 @@ export function readModel(
   head: HeadName = "sequence",
 ): Model {
   const path = join(folder, "config.json");
-  return withHead(parseModel(Deno.readTextFileSync(path), path), head);
+  const model = parseModel(Deno.readTextFileSync(path), path);
+  return head === "embedding"
+    ? withPooling(model, readPooling(folder).mode)
+    : withHead(model, head);
+}
+
+/**
+ * How the model in a folder makes embeddings of its tokens.
+ *
+ * @returns `isDefault` if the folder does not say it
+ * @throws {SyntaxError} If it has modules or a pooling that are not supported,
+ * or only one of the two files.
+ */
+export function readPooling(
+  folder: string,
+): Pooling & { readonly isDefault: boolean } {
+  const missing = POOLING_FILES.filter((name) => !exists(join(folder, name)));
+  const [file, other] = missing;
+  if (file === undefined) {
+    const [modules, config] = POOLING_FILES.map((name) =>
+      Deno.readTextFileSync(join(folder, name))
+    );
+    return { ...parsePooling(modules!, config!), isDefault: false };
+  }
+  if (other !== undefined) return { ...DEFAULT_POOLING, isDefault: true };
+  throw new SyntaxError(
+    `"${folder}" has no "${file}", but the other file that says how embeddings are made: ${
+      POOLING_FILES.join(" and ")
+    } belong together; add it, or remove the other one to take the mean of all tokens`,
+  );
+}
+
+/** How embeddings are made of the tokens of the model in a folder, in words. */
+export function poolingInWords(folder: string): string {
+  const { mode, normalizes, isDefault } = readPooling(folder);
+  const tokens = {
+    mean: "the mean of all tokens",
+    cls: "the first token",
+    lasttoken: "the last token",
+  };
+  const what = `${tokens[mode]}${normalizes ? ", normalized" : ""}`;
+  return isDefault
+    ? `An embedding is ${what}, by default: the model has no ${
+      POOLING_FILES[0]
+    }`
+    : `An embedding is ${what}, as the model's ${POOLING_FILES[0]} says`;
 }
 
 /** Opens the weights of the model in a folder. */

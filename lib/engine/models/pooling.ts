@@ -34,6 +34,21 @@ const PoolingConfig = z.looseObject({
 
 const MODES: readonly string[] = ["mean", "cls", "lasttoken"];
 
+/** Folder of the pooling below a model, as sentence-transformers writes it. */
+const POOLING_FOLDER = "1_Pooling";
+
+/** Files of a model's folder that say how embeddings are made of its tokens. */
+export const POOLING_FILES = [
+  "modules.json",
+  `${POOLING_FOLDER}/config.json`,
+] as const;
+
+/**
+ * What a model without {@linkcode POOLING_FILES} gets, as in
+ * sentence-transformers.
+ */
+export const DEFAULT_POOLING: Pooling = { mode: "mean", normalizes: false };
+
 /**
  * Reads what a model's folder says about its embeddings.
  *
@@ -58,7 +73,13 @@ export function parsePooling(modules: string, config: string): Pooling {
       `"modules.json" has the modules ${order}; supported are Transformer, Pooling and, at the end, Normalize`,
     );
   }
-  const path = `${list.data[1]!.path}/config.json`;
+  const folder = list.data[1]!.path;
+  if (folder !== POOLING_FOLDER) {
+    throw new SyntaxError(
+      `"modules.json" has its pooling in the folder "${folder}"; supported is "${POOLING_FOLDER}", where sentence-transformers writes it`,
+    );
+  }
+  const path = `${folder}/config.json`;
   const found = PoolingConfig.safeParse(parseJson(config, path));
   if (!found.success) {
     throw new SyntaxError(`"${path}" is no configuration of a pooling`);
@@ -100,8 +121,8 @@ function poolingModes(config: z.output<typeof PoolingConfig>): string[] {
 export function withPooling(model: Model, mode: PoolingMode): Model {
   return {
     ...model,
-    head: "sequence",
-    heads: { ...model.heads, sequence: POOLING_HEADS[mode] },
+    head: "embedding",
+    heads: { ...model.heads, embedding: POOLING_HEADS[mode] },
   };
 }
 

@@ -14,7 +14,7 @@ export interface Shape {
   /** True if the evaluation of all ranks is timed too. */
   readonly evaluated: boolean;
   /** Head that is trained or, of a language model, frozen; that of sequences by default. */
-  readonly head?: HeadName;
+  readonly head?: Exclude<HeadName, "embedding">;
 }
 
 /** BERT's names for sizes, which most architectures share. */
