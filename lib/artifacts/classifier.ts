@@ -9,6 +9,7 @@ import { type ProblemFields, problemOf } from "../problems/registry.ts";
 import { TASK_FIELDS } from "./classes.ts";
 import { jsonFile, readAsWritten, writeJsonFile } from "./json_file.ts";
 import { MODEL_FILES, readModel } from "./model.ts";
+import { writeSentenceModules } from "./sentence_encoder.ts";
 import { copyTokenizer } from "./tokenizer.ts";
 import { type Epoch, noBestEpoch, RUN_FIELDS } from "./training.ts";
 
@@ -94,6 +95,9 @@ export async function writeClassifierModel(
   writeSafetensors(path, tensors, { format: "pt" });
   await writeClassifierConfig(folder, model, trained);
   await copyTokenizer(model, folder, maxLength);
+  if (problemOf(trained).head === "embedding") {
+    await writeSentenceModules(model, folder, maxLength);
+  }
 }
 
 /**
@@ -109,13 +113,16 @@ export async function writeClassifierConfig(
 ): Promise<void> {
   const problem = problemOf(labelled);
   const { className } = readModel(model).architecture;
+  const classEnd = problem.head === "embedding"
+    ? "Model"
+    : `For${problem.autoClass}`;
   // Transformers 5 prefers these to `torch_dtype` and `id2label`.
   const { dtype: _, num_labels: __, ...rest } = await readAsWritten(
     join(model, "config.json"),
   );
   await writeJsonFile(join(folder, "config.json"), {
     ...rest,
-    architectures: [`${className}For${problem.autoClass}`],
+    architectures: [`${className}${classEnd}`],
     ...problem.config,
     torch_dtype: "float32",
     ...more,

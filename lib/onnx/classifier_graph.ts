@@ -5,6 +5,13 @@ import type { Precision, WeightOptions } from "./graph_weights.ts";
 import { writeOnnx } from "./model_file.ts";
 import { OnnxPass } from "./onnx_pass.ts";
 
+/**
+ * What a graph gives: float32 `[batch, labels]`, of tokens
+ * `[batch, sequence, labels]`; of a sentence encoder `[batch, hidden]`, before
+ * it is normalized, or the states of all tokens, `[batch, sequence, hidden]`.
+ */
+export type GraphOutput = "logits" | "sentence_embedding" | "last_hidden_state";
+
 /** A classifier as a graph of ONNX. */
 export interface ClassifierGraph extends Pick<WeightOptions, "read"> {
   readonly model: Model;
@@ -16,30 +23,31 @@ export interface ClassifierGraph extends Pick<WeightOptions, "read"> {
    * row ({@linkcode scaleInput}). Their ranks are up to what is given.
    */
   readonly head: number | { readonly modules: readonly string[] };
+  /** Name of the output, "logits" by default. */
+  readonly output?: GraphOutput;
 }
 
 /**
  * Writes a classifier as a model of ONNX. Its inputs are `input_ids`,
  * `attention_mask` and, where the tokenizer gives token types,
- * `token_type_ids`, int64 `[batch, sequence]`; its output is `logits`,
- * float32 `[batch, labels]`, of tokens `[batch, sequence, labels]`. Sequences
- * are padded on the right.
+ * `token_type_ids`, int64 `[batch, sequence]`; its output is a
+ * {@linkcode GraphOutput}. Sequences are padded on the right.
  *
  * @param path The file; weights of more than about 2 GB, or `maxInside` bytes,
  * go to `PATH_data`
  */
 export function writeClassifierGraph(
   path: string,
-  { model, precision = "fp32", head, read }: ClassifierGraph,
+  { model, precision = "fp32", head, output = "logits", read }: ClassifierGraph,
   maxInside?: number,
 ): void {
   const isWhole = typeof head === "number";
   const labels = isWhole ? head : 1;
   const ofHead = headTensors(model, labels)
     .map(({ name, shape }) => [name, shape] as const);
-  const last = ofHead.at(-1)![0].replace(/\w+$/, "");
+  const last = ofHead.at(-1)?.[0].replace(/\w+$/, "");
   const given = ofHead.map(([name, shape]) => {
-    const isLast = name.startsWith(last);
+    const isLast = name.startsWith(last!);
     return [name, isLast ? ["labels", ...shape.slice(1)] : shape] as const;
   });
   const graph = new Graph();
@@ -51,15 +59,20 @@ export function writeClassifierGraph(
     shapes: new Map([...model.tensors, ...(isWhole ? ofHead : [])]),
     read,
   });
-  const logits = forward(model, pass, labels);
-  const outputs = isWhole ? labels : "labels";
-  const value = precision === "fp16"
-    ? graph.cast(logits.name, "float32")
-    : logits.name;
-  const output = (shape: (string | number)[], ...op: [string, string[]]) =>
-    graph.output({ name: "logits", type: "float32", shape }, ...op);
-  if (model.head === "tokens") {
-    output(["batch", "sequence", outputs], "Identity", [value]);
-  } else output(["batch", outputs], "Squeeze", [value, graph.ints([1])]);
+  const { name: result } = forward(model, pass, labels);
+  const value = precision === "fp16" ? graph.cast(result, "float32") : result;
+  const ofClasses = isWhole ? labels : "labels";
+  const width = output === "logits" ? ofClasses : model.hidden;
+  if (model.head === "tokens" || output === "last_hidden_state") {
+    const shape = ["batch", "sequence", width];
+    graph.output({ name: output, type: "float32", shape }, "Identity", [value]);
+  } else {
+    const shape = ["batch", width];
+    const axis = graph.ints([1]);
+    graph.output({ name: output, type: "float32", shape }, "Squeeze", [
+      value,
+      axis,
+    ]);
+  }
   writeOnnx(path, graph, maxInside);
 }

@@ -1,16 +1,18 @@
 import { join } from "@std/path/posix/join";
 import { type Adapter, headsByName, tensorsAt } from "../peft/adapter.ts";
 import { checkFit } from "../peft/checks.ts";
+import { peftNameOf } from "../peft/names.ts";
 import { writeClassifierConfig } from "../artifacts/classifier.ts";
 import { taskFields } from "../artifacts/classes.ts";
 import { problemOf } from "../problems/registry.ts";
 import { digestOf, exists, writeJsonFile } from "../artifacts/json_file.ts";
-import { openWeights, readModel } from "../artifacts/model.ts";
+import { openWeights, readModel, readPooling } from "../artifacts/model.ts";
 import { copyTokenizer, tokenizerDefaultsOf } from "../artifacts/tokenizer.ts";
 import { type AdapterRecord, servedRanks } from "../artifacts/training.ts";
 import type { AdapterTensors } from "../engine/adapters/adapter.ts";
 import { kindNamed } from "../engine/adapters/registry.ts";
 import { scaleAt } from "../engine/adapters/scale.ts";
+import { withHiddenStates } from "../engine/models/pooling.ts";
 import {
   parameterLayout,
   storedTensors,
@@ -25,7 +27,13 @@ import {
 } from "./classifier_graph.ts";
 import { type Precision, scaleInput } from "./graph_weights.ts";
 import type { OnnxModel } from "./logits.ts";
-import { MERGED_FILES, mergedUse, servedUse, type Usage } from "./usage.ts";
+import {
+  MERGED_FILES,
+  mergedEmbeddingUse,
+  mergedUse,
+  servedUse,
+  type Usage,
+} from "./usage.ts";
 
 /** What is exported. */
 interface Source {
@@ -42,30 +50,42 @@ interface Source {
 
 /** A model that was written. */
 export interface WrittenModel extends OnnxModel {
-  /** The same in float32. */
+  /** The same in float32; of a sentence encoder, with pooled tokens. */
   readonly graph: ClassifierGraph;
   readonly usage: Usage;
 }
 
 /**
  * Writes a classifier with an adapter merged into it, laid out for
- * transformers.js.
+ * transformers.js; of a sentence encoder, the model whose tokens it pools.
  */
 export async function writeMergedModel(
   output: string,
   source: Source,
 ): Promise<WrittenModel> {
   const { folder, training, tensors, dtype } = source;
-  const { head, hubTask } = problemOf(training);
+  const { head, hubTask, outputs } = problemOf(training);
+  const isEmbedding = head === "embedding";
   const model = readModel(folder, head);
   await Deno.mkdir(join(output, "onnx"));
   const path = join(output, "onnx", MERGED_FILES[dtype]);
+  const read = (name: string) => tensors[name]!.values as Float32Array;
   const graph: ClassifierGraph = {
     model,
-    head: problemOf(training).outputs,
-    read: (name) => tensors[name]!.values as Float32Array,
+    head: outputs,
+    output: isEmbedding ? "sentence_embedding" : "logits",
+    read,
   };
-  writeClassifierGraph(path, { ...graph, precision: dtype });
+  // Transformers.js pools the tokens itself.
+  const ofTokens: ClassifierGraph = {
+    ...graph,
+    model: withHiddenStates(model),
+    output: "last_hidden_state",
+  };
+  writeClassifierGraph(path, {
+    ...isEmbedding ? ofTokens : graph,
+    precision: dtype,
+  });
   // Without this, transformers.js takes 8 bits in browsers and float32
   // elsewhere.
   await writeModelFiles(output, source, {
@@ -77,7 +97,9 @@ export async function writeMergedModel(
     padId,
     given: {},
     graph,
-    usage: mergedUse(dtype, hubTask.type),
+    usage: isEmbedding
+      ? mergedEmbeddingUse(dtype, readPooling(folder))
+      : mergedUse(dtype, hubTask.type),
   };
 }
 
@@ -111,9 +133,11 @@ export async function writeServedModel(
     targetModules: targetModules ?? training.targetModules,
   }).modules.map(({ name }) => name);
   const path = join(output, "model.onnx");
+  const isEmbedding = head === "embedding";
   const graph: ClassifierGraph = {
     model,
     head: { modules },
+    output: isEmbedding ? "sentence_embedding" : "logits",
     read(name, shape) {
       using file = openWeights(folder);
       return storedTensors(file, model).read(name, shape);
@@ -141,6 +165,7 @@ export async function writeServedModel(
   await writeJsonFile(join(output, "adapter.json"), {
     weights: digest,
     ...taskFields(training),
+    ...isEmbedding && { normalizes: readPooling(folder).normalizes },
     rank,
     maxLength: Math.min(training.maxLength ?? maxLength, maxLength),
     scales: Object.fromEntries(
@@ -149,7 +174,10 @@ export async function writeServedModel(
   });
   const scale = new Float32Array(rank).fill(scaleAt(rank, training));
   const scales = modules.map((name) =>
-    [scaleInput(name), { shape: [rank], values: scale }] as const
+    [
+      scaleInput(peftNameOf(name, model)),
+      { shape: [rank], values: scale },
+    ] as const
   );
   const given = {
     ...tensorsAt(rank, source),
@@ -160,7 +188,7 @@ export async function writeServedModel(
     padId,
     given,
     graph,
-    usage: servedUse(dtype, rank, heads !== undefined),
+    usage: servedUse(dtype, rank, heads !== undefined, isEmbedding),
   };
 }
 

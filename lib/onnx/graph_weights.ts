@@ -1,7 +1,7 @@
 import { LORA_A, LORA_B } from "../engine/adapters/registry.ts";
 import type { Model } from "../engine/models/model.ts";
 import { transpose } from "../engine/vectors.ts";
-import { PEFT_PREFIX } from "../peft/names.ts";
+import { peftNameOf } from "../peft/names.ts";
 import { floats, type Graph } from "./graph.ts";
 
 /**
@@ -26,9 +26,11 @@ export interface WeightOptions {
 
 /**
  * Name of the input with the scale of each row of a module's factors, `[rank]`.
+ *
+ * @param module By its name in PEFT
  */
 export function scaleInput(module: string): string {
-  return `${PEFT_PREFIX}${module}.lora_scale`;
+  return `${module}.lora_scale`;
 }
 
 /**
@@ -90,10 +92,10 @@ export class GraphWeights {
     if (!this.options.adapted.has(module)) return y;
     const [outputs, inputs] = this.options.shapes.get(`${module}.weight`)!;
     const rank = `rank of ${module}`;
-    const name = `${PEFT_PREFIX}${module}`;
+    const name = peftNameOf(module, this.options.model);
     const a = this.#input(`${name}.${LORA_A}`, [rank, inputs!]);
     const b = this.#input(`${name}.${LORA_B}`, [outputs!, rank]);
-    const scale = this.#input(scaleInput(module), [rank]);
+    const scale = this.#input(scaleInput(name), [rank]);
     const down = graph.op("MatMul", x, this.#transposed(a));
     const scaled = graph.op("Mul", down, scale);
     const up = graph.op("MatMul", scaled, this.#transposed(b));
@@ -124,7 +126,7 @@ export class GraphWeights {
 
   #given(name: string): string {
     const shape = this.options.given.get(name)!;
-    return this.#input(`${PEFT_PREFIX}${name}`, shape);
+    return this.#input(peftNameOf(name, this.options.model), shape);
   }
 
   #input(name: string, shape: readonly (number | string)[]): string {

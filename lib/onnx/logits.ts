@@ -67,7 +67,8 @@ export async function onnxLogits(
       }),
     };
     const result = await session.run(inputs);
-    const values = await result.logits!.getData() as Float32Array;
+    const [output] = session.outputNames;
+    const values = await result[output!]!.getData() as Float32Array;
     const width = values.length / batch.length;
     for (const [row, example] of batch.entries()) {
       for (const { place, token } of readPlaces({ words }, example)) {

@@ -1,3 +1,5 @@
+import type { Pooling } from "../engine/models/pooling.ts";
+import type { GraphOutput } from "./classifier_graph.ts";
 import type { Precision } from "./graph_weights.ts";
 
 /**
@@ -27,8 +29,23 @@ export const PRECISIONS: Readonly<Record<Precision, string>> = {
     "with weights in 8 bits, a scale for each output, and activations in 8 bits, a scale for each batch",
 };
 
-/** Runs an export for every rank at one of them, by lib/serve. */
-export function servedScript(rank: number, folder = "FOLDER"): string {
+/**
+ * Runs an export for every rank at one of them, by lib/serve.
+ *
+ * @param isEmbedding Whether it is a sentence encoder
+ */
+export function servedScript(
+  rank: number,
+  isEmbedding: boolean,
+  folder = "FOLDER",
+): string {
+  if (isEmbedding) {
+    return block("js", [
+      'import { load } from "./lib/serve/embedder.ts";',
+      `const embed = await load("${folder}", { rank: ${rank} });`,
+      'console.log(await embed(["A text"]));',
+    ]);
+  }
   return block("js", [
     'import { load } from "./lib/serve/classifier.ts";',
     `const classify = await load("${folder}", { rank: ${rank} });`,
@@ -44,6 +61,7 @@ export function servedUse(
   dtype: Precision,
   rank: number,
   hasHeads: boolean,
+  isEmbedding: boolean,
 ): Usage {
   const python = block("python", [
     "import json, numpy, onnxruntime",
@@ -68,14 +86,18 @@ export function servedUse(
     '        scales = name.replace("A.weight", "scale")',
     "        inputs[scales] = numpy.full(len(tensor), scale, tensor.dtype)",
     '    inputs[name] = tensor[:, :rank] if ".lora_B." in name else tensor',
-    ...run("inputs", "model.onnx"),
+    ...run(
+      "inputs",
+      "model.onnx",
+      isEmbedding ? "sentence_embedding" : "logits",
+    ),
   ]);
   return {
     library: "onnx",
     what: `A model of [ONNX](https://onnx.ai), ${
       PRECISIONS[dtype]
     }, whose inputs are the factors of an adapter, and that adapter`,
-    code: `${servedScript(rank)}\n\n${python}`,
+    code: `${servedScript(rank, isEmbedding)}\n\n${python}`,
   };
 }
 
@@ -94,26 +116,84 @@ export function mergedUse(dtype: Precision, task: string): Usage {
     "import onnxruntime",
     "from transformers import AutoTokenizer",
     'folder = "FOLDER"',
-    ...run("{}", `onnx/${MERGED_FILES[dtype]}`),
+    ...run("{}", `onnx/${MERGED_FILES[dtype]}`, "logits"),
   ]);
+  return mergedUsage(dtype, [script, python]);
+}
+
+/**
+ * A merged export of a sentence encoder, whose tokens are pooled by who uses
+ * it.
+ */
+export function mergedEmbeddingUse(
+  dtype: Precision,
+  { mode, normalizes }: Pooling,
+): Usage {
+  const options = `{ pooling: "${
+    JS_POOLING[mode]
+  }", normalize: ${normalizes} }`;
+  const script = block("js", [
+    'import { pipeline } from "@huggingface/transformers";',
+    'const embed = await pipeline("feature-extraction", "FOLDER");',
+    `console.log((await embed("A text", ${options})).tolist());`,
+  ]);
+  const python = block("python", [
+    "import numpy, onnxruntime",
+    "from transformers import AutoTokenizer",
+    'folder = "FOLDER"',
+    ...answer("{}", `onnx/${MERGED_FILES[dtype]}`, "last_hidden_state"),
+    'mask = feed["attention_mask"][..., None]',
+    `embeddings = ${PYTHON_POOLING[mode]}`,
+    ...normalizes
+      ? ["embeddings /= numpy.linalg.norm(embeddings, axis=1, keepdims=True)"]
+      : [],
+    "print(embeddings)",
+  ]);
+  return mergedUsage(dtype, [script, python]);
+}
+
+/** How transformers.js calls a pooling. */
+const JS_POOLING: Readonly<Record<Pooling["mode"], string>> = {
+  mean: "mean",
+  cls: "cls",
+  lasttoken: "last_token",
+};
+
+/** A pooling of `result`, `[texts, tokens, hidden]`, padded on the right. */
+const PYTHON_POOLING: Readonly<Record<Pooling["mode"], string>> = {
+  mean: "(result * mask).sum(axis=1) / mask.sum(axis=1)",
+  cls: "result[:, 0]",
+  lasttoken: "result[range(len(result)), mask.sum(axis=(1, 2)) - 1]",
+};
+
+function mergedUsage(dtype: Precision, code: readonly string[]): Usage {
   return {
     library: "transformers.js",
     what:
       `A model for [transformers.js](https://github.com/huggingface/transformers.js), ${
         PRECISIONS[dtype]
       }, with an adapter merged into it`,
-    code: `${script}\n\n${python}`,
+    code: code.join("\n\n"),
   };
 }
 
-/** Lines of Python that print the logits of a text, given further inputs. */
-function run(inputs: string, file: string): string[] {
+/** Lines of Python that print what a model gives for a text. */
+function run(inputs: string, file: string, output: GraphOutput): string[] {
+  return [...answer(inputs, file, output), "print(result)"];
+}
+
+/**
+ * Lines of Python with the `result` of a text.
+ *
+ * @param inputs Further inputs of the model, in Python
+ */
+function answer(inputs: string, file: string, output: GraphOutput): string[] {
   return [
     "tokenizer = AutoTokenizer.from_pretrained(folder)",
     `feed = {**${inputs}, **tokenizer(["A text"], return_tensors="np")}`,
     `session = onnxruntime.InferenceSession(f"{folder}/${file}")`,
-    "taken = [it.name for it in session.get_inputs()]",
-    'print(session.run(["logits"], {name: feed[name] for name in taken})[0])',
+    "taken = {it.name: feed[it.name] for it in session.get_inputs()}",
+    `result = session.run(["${output}"], taken)[0]`,
   ];
 }
 

@@ -6,7 +6,7 @@ import type {
 import { adapterTensor } from "../engine/adapters/registry.ts";
 import type { Model } from "../engine/models/model.ts";
 import { headTensors } from "../engine/models/outline.ts";
-import { pathsOf, PEFT_PREFIX } from "./names.ts";
+import { modelNameOf, pathsOf, PEFT_PREFIX } from "./names.ts";
 
 /** The tensors of an adapter by PEFT's names. */
 type Shapes = Readonly<Record<string, Pick<AdapterTensors[string], "shape">>>;
@@ -144,7 +144,7 @@ function misfitOf(tensors: Shapes, model: Model): string | undefined {
   for (const [name, { shape }] of Object.entries(tensors)) {
     const { module, of } = adapterTensor(name) ?? {};
     if (module === undefined) continue;
-    const target = module.slice(PEFT_PREFIX.length);
+    const target = modelNameOf(module, model);
     const own = model.tensors.get(`${target}.weight`);
     if (own === undefined) {
       return `the model, a ${model.architecture.type}, has no module "${target}"`;

@@ -20,7 +20,8 @@ export function pythonCode(
   folder: string,
   { base, hasOtherClasses, ...labelled }: Loading,
 ): string {
-  const { pythonOptions, autoClass } = problemOf(labelled);
+  const { pythonOptions, autoClass, head } = problemOf(labelled);
+  if (head === "embedding") return sentenceCode(folder, base);
   const options = [
     pythonOptions,
     hasOtherClasses ? "ignore_mismatched_sizes=True" : "",
@@ -41,4 +42,16 @@ base = AutoModelFor${autoClass}.from_pretrained(
 ${options})
 model = PeftModel.from_pretrained(base, folder)
 tokenizer = AutoTokenizer.from_pretrained(folder)`;
+}
+
+/** The Python code that loads the adapter of a sentence encoder in a folder, or in its repository. */
+function sentenceCode(folder: string, base: string | undefined): string {
+  return base === undefined
+    ? `from sentence_transformers import SentenceTransformer
+folder = ${JSON.stringify(folder)}
+model = SentenceTransformer(folder)`
+    : `from sentence_transformers import SentenceTransformer
+folder = ${JSON.stringify(folder)}
+model = SentenceTransformer(${JSON.stringify(base)})
+model.load_adapter(folder)`;
 }

@@ -12,9 +12,16 @@ export interface AdapterFile {
   /** SHA-256 of the weights of the model that it is for. */
   readonly weights: string;
   readonly task: string;
-  readonly problem: "classification" | "regression" | "tokens";
+  readonly problem:
+    | "classification"
+    | "regression"
+    | "tokens"
+    | "similarity"
+    | "retrieval";
   /** Class names in the order of their ids; null for a regression. */
   readonly labels: readonly string[] | null;
+  /** Of embeddings alone: whether they are divided by their norm. */
+  readonly normalizes?: boolean;
   /** Of tokens, the form of the words that its training had. */
   readonly words?: WordForm;
   /** Tokens to which the texts of its training were truncated. */

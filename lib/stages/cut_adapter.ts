@@ -5,7 +5,7 @@ import {
   tensorsAt,
 } from "../peft/adapter.ts";
 import { checkFit } from "../peft/checks.ts";
-import { PEFT_PREFIX } from "../peft/names.ts";
+import { toModelNames } from "../peft/names.ts";
 import { writeClassifierModel } from "../artifacts/classifier.ts";
 import { openWeights, readModel } from "../artifacts/model.ts";
 import { checkServed, servedRanks } from "../artifacts/training.ts";
@@ -115,8 +115,7 @@ export function mergedTensors(
   return mergeAdapter(
     kindNamed(training.adapter),
     encoderTensors(file, model),
-    tensors,
+    toModelNames(tensors, model),
     scaleAt(rank, training),
-    PEFT_PREFIX,
   );
 }

@@ -5,6 +5,7 @@ import {
   openWeights,
   readModel,
 } from "../artifacts/model.ts";
+import { writeSentenceModules } from "../artifacts/sentence_encoder.ts";
 import { copyTokenizer } from "../artifacts/tokenizer.ts";
 import { peftAlpha } from "../engine/adapters/scale.ts";
 import { headTensors } from "../engine/models/outline.ts";
@@ -35,11 +36,20 @@ export async function exportAdapter(stage: ExportingStage): Promise<void> {
   const { maxLength } = training;
   await writeClasses(output, { ...taskFields(training), maxLength });
   if (model !== undefined) await copyTokenizer(model.path, output, maxLength);
+  const problem = problemOf(training);
+  if (problem.head === "embedding") {
+    if (model === undefined) {
+      throw new RangeError(
+        'An adapter for embeddings is exported with the pooling of its model: connect the model on which it was trained to the input "model"',
+      );
+    }
+    await writeSentenceModules(model.path, output, maxLength);
+  }
   await writeModelCard(stage, cut, {
     baseModel: base.origin,
     base: base.folder,
     hasOtherClasses: model !== undefined &&
-      hasOtherClasses(model.path, problemOf(training)),
+      hasOtherClasses(model.path, problem),
     figure: "scores-by-rank.svg",
   });
   const method = methodName(provenanceOf(training));

@@ -8,12 +8,12 @@ import {
 import { readFittingTokens } from "../artifacts/tokens.ts";
 import type { EncodedExamples } from "../data/example.ts";
 import { shapeFault } from "../peft/checks.ts";
-import { PEFT_PREFIX } from "../peft/names.ts";
+import { PEFT_PREFIX, peftNameOf } from "../peft/names.ts";
 import {
   type Classifier,
   loadClassifier,
 } from "../engine/models/classifier.ts";
-import type { ParameterLayout } from "../engine/models/model.ts";
+import type { ClassifierShape } from "../engine/models/outline.ts";
 import { fromTensors, type Trainable } from "../engine/models/parameters.ts";
 import {
   evaluateRanks,
@@ -55,16 +55,17 @@ export function loadFolder(
  */
 export function adapterValues(
   tensors: Adapter["tensors"],
-  layout: ParameterLayout,
+  { model, layout }: ClassifierShape,
 ): Float32Array {
-  const read = (name: string, shape: readonly number[]) => {
+  const read = (own: string, shape: readonly number[]) => {
+    const name = peftNameOf(own, model);
     const fault = shapeFault(tensors, name, shape);
     if (fault === undefined) return tensors[name]!.values as Float32Array;
     throw new SyntaxError(
       `The adapter does not fit the model: ${fault}; connect the model on which it was trained`,
     );
   };
-  return fromTensors(read, layout, PEFT_PREFIX);
+  return fromTensors(read, layout);
 }
 
 /** A classifier with its parameters, ready to compute. */
@@ -94,7 +95,7 @@ export async function loadAdapter(
   return {
     folder,
     classifier,
-    values: adapterValues(tensors, classifier.layout),
+    values: adapterValues(tensors, classifier),
     precision,
     alpha,
     scaling,

@@ -67,11 +67,15 @@ export async function writeModelCard(
   const title = provenanceTitle(provenanceOf(training));
   const { classes, head } = problemOf(training);
   const facts = metadata(title, training, scores, content);
+  const isEmbedding = head === "embedding";
   const what = usage?.what ??
-    "An adapter for [PEFT](https://github.com/huggingface/peft)";
+    (isEmbedding
+      ? "An adapter for [sentence-transformers](https://sbert.net) and [PEFT](https://github.com/huggingface/peft)"
+      : "An adapter for [PEFT](https://github.com/huggingface/peft)");
   const modules = peftTargets(training.targetModules, Object.keys(tensors))
     .join(" and ");
-  const also = head === "language" ? "" : " with the classification head";
+  const hasHead = head !== "language" && !isEmbedding;
+  const also = hasHead ? " with the classification head" : "";
   const dtype = usage ? "" : ", in float32";
   const named = classes.map(plain).join(", ");
   const paragraphs = [
@@ -103,7 +107,11 @@ function peftCode(
         problemOf(training).head !== "language"
       ? [
         "In JavaScript, with the model in ONNX that `deno task export PIPELINE STAGE --to onnx:MODEL` makes of the training:",
-        servedScript(rank, "MODEL"),
+        servedScript(
+          rank,
+          problemOf(training).head === "embedding",
+          "MODEL",
+        ),
       ]
       : []),
   ];
@@ -128,18 +136,25 @@ function metadata(
   { baseModel, usage }: CardContent,
 ) {
   const { task } = training;
-  const { hubTask } = problemOf(training);
+  const { hubTask, head } = problemOf(training);
+  const isEmbedding = head === "embedding";
   const method = methodName(provenanceOf(training));
   const glue = glueTask(task);
   const metrics = Object.keys(scores[0]?.score.metrics ?? {}).map(metricType);
   return {
-    library_name: usage?.library ?? "peft",
+    library_name: usage?.library ??
+      (isEmbedding ? "sentence-transformers" : "peft"),
     pipeline_tag: hubTask.type,
     ...(baseModel && { base_model: baseModel.name }),
     ...(glue && { datasets: [GLUE], language: ["en"] }),
     ...(metrics.length > 0 && { metrics }),
     tags: [
-      ...new Set([training.adapter ?? "lora", hubTask.type, method]),
+      ...new Set([
+        training.adapter ?? "lora",
+        hubTask.type,
+        method,
+        ...isEmbedding ? ["sentence-transformers", "peft"] : [],
+      ]),
     ],
     ...(scores.length > 0 && {
       "model-index": [{

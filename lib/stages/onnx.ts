@@ -72,11 +72,12 @@ export async function exportOnnx(
 
 /** What a smaller type costs on the labelled examples of the tokens; nothing if there are none. */
 async function lossInWords(
-  { params: { dtype, split }, inputs, checkpoint, ...stage }: OnnxStage,
+  { params, inputs, checkpoint, ...stage }: OnnxStage,
   written: WrittenModel,
   { adapter: { training }, rank }: CutAdapter,
   runtime: string,
 ): Promise<string[]> {
+  const { dtype, split } = params;
   if (inputs.tokens === undefined || dtype === "fp32") return [];
   const folder = inputs.tokens.path;
   const info = await readFittingTokens(folder, inputs.model.path);
@@ -87,11 +88,19 @@ async function lossInWords(
   const sequences = examples.offsets.length - 1;
   const whole = join(checkpoint, "model.onnx");
   writeClassifierGraph(whole, written.graph);
+  const { model, output } = written.graph;
+  const isEmbedding = output === "sentence_embedding";
+  let smaller = written.path;
+  if (params.merged && isEmbedding) {
+    // What was written leaves the pooling to others.
+    smaller = join(checkpoint, "smaller.onnx");
+    writeClassifierGraph(smaller, { ...written.graph, precision: dtype });
+  }
   const resultOf = async (path: string, done: number) => {
     const logits = await onnxLogits(
       { ...written, path },
       examples,
-      problem.outputs,
+      isEmbedding ? model.hidden : problem.outputs,
       runtime,
       (more) => stage.progress(done + more, 2 * sequences, "sequences"),
     );
@@ -99,7 +108,7 @@ async function lossInWords(
     return { metrics, predictions: problem.predictions(logits) };
   };
   const before = await resultOf(whole, 0);
-  const after = await resultOf(written.path, sequences);
+  const after = await resultOf(smaller, sequences);
   const scores = Object.entries(before.metrics).map(([metric, value]) => {
     const now = percent(after.metrics[metric]!);
     return `${metricInWords(metric)} ${now} (${percent(value)} in float32)`;

@@ -8,7 +8,7 @@ import { divisorAt, usesRslora } from "../engine/adapters/scale.ts";
 import type { ParameterLayout } from "../engine/models/model.ts";
 import type { ClassifierShape } from "../engine/models/outline.ts";
 import { parameterLayout, toTensors } from "../engine/models/parameters.ts";
-import { PEFT_PREFIX } from "../peft/names.ts";
+import { toPeftNames } from "../peft/names.ts";
 import { elementCount } from "../engine/safetensors/reader.ts";
 import {
   Method,
@@ -68,7 +68,7 @@ export async function trainAdapter(
     );
   }
   const compared = { ...own, baseModel };
-  const { layout, values, best, record } = await runTraining(stage, {
+  const trained = await runTraining(stage, {
     trained: own,
     objective: schedule.objective(settings, own),
     alpha,
@@ -77,8 +77,9 @@ export async function trainAdapter(
     startFrom: start &&
       ((...fresh) => startFrom(start, ...fresh, compared, params.startHead)),
   });
+  const { layout, values, best, record } = trained;
   const tensors = (values: Float32Array) =>
-    toTensors(values, layout, PEFT_PREFIX);
+    toPeftNames(toTensors(values, layout), trained.model);
   await writeAdapter(stage.output, {
     baseModel,
     training: {
@@ -136,7 +137,7 @@ export function startFrom(
       );
     }
   }
-  const start = adapterValues(tensors, theirs);
+  const start = adapterValues(tensors, { model, layout: theirs });
   const values = initial.slice();
   // At its own rank, each has the scale that PEFT gives it.
   const ratio = divisorAt(layout.rank, own.scaling) /

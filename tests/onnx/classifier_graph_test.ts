@@ -1,13 +1,22 @@
 /** Every architecture in ONNX, beside the logits of transformers and PEFT (fixtures/references.py). */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
+import similarity from "../../fixtures/references/similarity.json" with {
+  type: "json",
+};
 import { lora } from "../../lib/engine/adapters/lora.ts";
 import { mergeAdapter } from "../../lib/engine/adapters/registry.ts";
+import type { Model } from "../../lib/engine/models/model.ts";
 import {
   encoderTensors,
   storedTensors,
 } from "../../lib/engine/models/parameters.ts";
-import { PEFT_PREFIX } from "../../lib/peft/names.ts";
+import {
+  type PoolingMode,
+  withHiddenStates,
+  withPooling,
+} from "../../lib/engine/models/pooling.ts";
+import { toModelNames } from "../../lib/peft/names.ts";
 import { writeClassifierGraph } from "../../lib/onnx/classifier_graph.ts";
 import {
   assertClose,
@@ -60,9 +69,8 @@ for (const name of referenceNames) {
         const tensors = mergeAdapter(
           lora,
           encoderTensors(reference.file, model),
-          cut(adapter, 3),
+          toModelNames(cut(adapter, 3), model),
           alpha / 3,
-          PEFT_PREFIX,
         );
         const feeds = [batchFeed(reference, "padded")];
         const models = (["fp32", "fp16", "q8"] as const).map((precision) => {
@@ -98,6 +106,56 @@ for (const name of referenceNames) {
           Deno.statSync(path).size
         );
         assert(half! < size! && quarter! < size!);
+      }),
+  });
+}
+
+const { ids, mask, embeddings } = similarity.pooling;
+
+for (const [folder, byMode] of Object.entries(embeddings)) {
+  Deno.test({
+    name:
+      `a graph of a sentence encoder gives the embeddings of sentence-transformers, or the states of the tokens, ${folder}`,
+    ignore: ONNX_PYTHON === undefined,
+    fn: () =>
+      withFolder(async (temporary) => {
+        const { model, file } = openReference(folder.replace("tiny-", ""));
+        const { read } = storedTensors(file, model);
+        const shape = [ids.length, ids[0]!.length];
+        const feed = {
+          input_ids: { shape, values: Int32Array.from(ids.flat()) },
+          token_type_ids: { shape, values: new Int32Array(ids.flat().length) },
+          attention_mask: { shape, values: Int32Array.from(mask.flat()) },
+        };
+        const write = (
+          name: string,
+          model: Model,
+          output: "sentence_embedding" | "last_hidden_state",
+        ) => {
+          const path = join(temporary, `${name}.onnx`);
+          writeClassifierGraph(path, { model, head: 1, output, read });
+          return { path, feeds: [feed] };
+        };
+        const modes = Object.entries(byMode);
+        const [states, ...pooled] = await onnxruntimeLogits([
+          write("states", withHiddenStates(model), "last_hidden_state"),
+          ...modes.map(([mode]) =>
+            write(
+              mode,
+              withPooling(model, mode as PoolingMode),
+              "sentence_embedding",
+            )
+          ),
+        ]);
+        for (const [i, [mode, expected]] of modes.entries()) {
+          assertClose(pooled[i]![0]!, expected.flat(), 1e-5, mode);
+        }
+        const { hidden } = model;
+        const firstTokens = mask.flatMap((row, i) => {
+          const start = i * row.length * hidden;
+          return states![0]!.slice(start, start + hidden);
+        });
+        assertClose(firstTokens, byMode.cls.flat(), 1e-5, "states");
       }),
   });
 }

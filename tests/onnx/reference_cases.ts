@@ -133,7 +133,10 @@ export function scales(
     (_, row) => row < b ? alpha / b : 0,
   );
   return Object.fromEntries(
-    modules.map((name) => [scaleInput(name), { shape: [rows], values }]),
+    modules.map((name) => [
+      scaleInput(`${PEFT_PREFIX}${name}`),
+      { shape: [rows], values },
+    ]),
   );
 }
 

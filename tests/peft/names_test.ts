@@ -1,8 +1,11 @@
 import { assertEquals } from "@std/assert";
+import { withPooling } from "../../lib/engine/models/pooling.ts";
 import {
+  modelNameOf,
   modulesOf,
   modulesToSave,
   PEFT_PREFIX,
+  peftNameOf,
   peftTargets,
 } from "../../lib/peft/names.ts";
 import type { TargetModules } from "../../lib/engine/models/parameters.ts";
@@ -37,6 +40,24 @@ Deno.test("peftTargets() lists suffixes as they were given, unless PEFT would ma
       "attention.self.value",
       ...dense,
     ]);
+  }
+});
+
+Deno.test("peftNameOf() leaves out the prefix of the encoder of an embedding, as AutoModel has it, and modelNameOf() is its inverse", () => {
+  for (
+    const [name, module] of [
+      ["bert", "encoder.layer.0.attention.self.query"],
+      ["llama", "layers.0.self_attn.q_proj"],
+    ] as const
+  ) {
+    const { model } = openReference(name);
+    const { prefix } = model.architecture;
+    const own = `${prefix}.${module}`;
+    assertEquals(peftNameOf(own, model), `base_model.model.${own}`);
+    assertEquals(modelNameOf(`base_model.model.${own}`, model), own);
+    const embedding = withPooling(model, "mean");
+    assertEquals(peftNameOf(own, embedding), `base_model.model.${module}`);
+    assertEquals(modelNameOf(`base_model.model.${module}`, embedding), own);
   }
 });
 

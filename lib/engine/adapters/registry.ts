@@ -105,21 +105,20 @@ export function sortFlops(
  * Weights with an adapter merged into them, beside the adapter's other tensors.
  *
  * @param weights By the names of the modules, `[out, in]` each
- * @param prefix Of the adapter's names
+ * @param tensors By the names of the modules as well
  */
 export function mergeAdapter(
   kind: AdapterKind,
   weights: Readonly<Record<string, TensorValues>>,
   tensors: AdapterTensors,
   scale: number,
-  prefix: string,
 ): Record<string, TensorValues> {
   const merged = { ...weights };
   for (const [name, tensor] of Object.entries(tensors)) {
-    if (!adapterTensor(name)) merged[name.slice(prefix.length)] = tensor;
+    if (!adapterTensor(name)) merged[name] = tensor;
   }
   for (const [module, adapter] of byModule(tensors)) {
-    const target = `${module.slice(prefix.length)}.weight`;
+    const target = `${module}.weight`;
     const { shape, values } = weights[target]!;
     const weight = values as Float32Array;
     merged[target] = { shape, values: kind.merge(weight, adapter, scale) };

@@ -126,6 +126,19 @@ export function withPooling(model: Model, mode: PoolingMode): Model {
   };
 }
 
+/**
+ * The model with the hidden states of all tokens as outputs,
+ * `[sequences * tokens, hidden]`, which other programs pool.
+ */
+export function withHiddenStates(model: Model): Model {
+  const embedding: Head = { logits: (_, x) => x };
+  return {
+    ...model,
+    head: "embedding",
+    heads: { ...model.heads, embedding },
+  };
+}
+
 /** Heads without tensors. */
 const POOLING_HEADS: Readonly<Record<PoolingMode, Head>> = {
   mean: { logits: (m, x) => m.mean(x) },

@@ -128,18 +128,17 @@ Deno.test("dora.merge() gives each row the trained length", () => {
     dora,
     { "m.weight": { shape: [2, inputs], values: weight.slice(7 * inputs) } },
     {
-      [`p.m.${LORA_A}`]: { shape: [rank, inputs], values: adapters[1]!.a },
-      [`p.m.${LORA_B}`]: {
+      [`m.${LORA_A}`]: { shape: [rank, inputs], values: adapters[1]!.a },
+      [`m.${LORA_B}`]: {
         shape: [2, rank],
         values: Float32Array.from(
           { length: 2 * rank },
           (_, i) => adapters[1]!.b[i % rank * 2 + Math.floor(i / rank)]!,
         ),
       },
-      "p.m.lora_magnitude_vector": { shape: [2], values: adapters[1]!.m },
+      "m.lora_magnitude_vector": { shape: [2], values: adapters[1]!.m },
     },
     scaleAt(rank, { rank, alpha, scaling }),
-    "p.",
   );
   const { values } = merged["m.weight"]!;
   const lengths = [0, 1].map((row) =>
