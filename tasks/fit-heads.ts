@@ -9,7 +9,7 @@ import {
 
 export default defineTask({
   description:
-    "Fit the last layer of an adapter's head for each rank to what the adapter says at its own rank, or to labels",
+    "Fit the last layer of an adapter's head for each rank to what the adapter says at its own rank, or to labels; an adapter of embeddings, which have no trained head, is passed on",
   params: z.strictObject({
     ranks: ranksToUse.default("powers").describe(
       "Ranks that get a head of their own, and that the adapter serves from then on: a list; all = every rank that it serves; powers = of these the powers of two and the largest",

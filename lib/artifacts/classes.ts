@@ -28,6 +28,11 @@ export const TASK_FIELDS = {
    * predicted; 0.5 where it is absent.
    */
   threshold: z.number().gt(0).lt(1).exactOptional(),
+  /**
+   * Of texts that belong together, the number of texts of an example; 2 where it
+   * is absent.
+   */
+  sequences: z.int().min(3).exactOptional(),
 };
 
 /** Fields by which a data set, and tokens of it, also name what models of them are scored by. */
@@ -39,7 +44,7 @@ export const SCORED_TASK_FIELDS = {
 
 /** The fields of a task in what is made for it. */
 export function taskFields(
-  { task, labels, words, isChat, threshold, ...given }: TaskProblem,
+  { task, labels, words, isChat, threshold, sequences, ...given }: TaskProblem,
 ) {
   const { name: problem } = problemOf({ ...given, labels });
   return {
@@ -49,6 +54,7 @@ export function taskFields(
     ...words && { words: { ...words } },
     ...isChat && { isChat },
     ...threshold !== undefined && { threshold },
+    ...sequences !== undefined && { sequences },
   };
 }
 

@@ -9,8 +9,8 @@ import { jsonFile } from "./json_file.ts";
 /** `dataset.json` of an artifact of kind `dataset`; each split is stored beside it as `SPLIT.jsonl`. */
 const DatasetInfo = z.strictObject({
   ...SCORED_TASK_FIELDS,
-  /** Names of the one or two text columns. */
-  columns: z.array(z.string()).min(1).max(2),
+  /** Names of the text columns. */
+  columns: z.array(z.string()).min(1),
   /** Number of examples of each split. */
   splits: z.record(
     z.string().regex(/^[a-z_]+$/),
@@ -91,7 +91,9 @@ export async function readExamples(
         `${place}: Invalid example:\n${z.prettifyError(error)}`,
       );
     }
-    if ((data.pair !== undefined) !== (info.columns.length === 2)) {
+    const texts = [data.text, data.pair, ...data.others ?? []]
+      .filter((it) => it !== undefined);
+    if (texts.length !== info.columns.length) {
       throw new SyntaxError(
         `${place}: Expected ${info.columns.length} texts, since "dataset.json" names ${info.columns.length} columns`,
       );

@@ -47,6 +47,8 @@ const RUN_SETTINGS = {
   weightDecay: z.number().nonnegative(),
   /** Weights of the classes in the loss; equal if absent. */
   classWeights: z.literal("balanced").optional(),
+  /** True if the loss also finds the first text of each second one. */
+  symmetric: z.literal(true).optional(),
   warmupRatio: z.number().min(0).max(1),
   clipNorm: z.number().positive().default(1),
   dropout: z.boolean().default(true),

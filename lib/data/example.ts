@@ -74,6 +74,46 @@ export interface LabelledExamples extends EncodedExamples {
   readonly labels: Float32Array;
 }
 
+/**
+ * The different sequences of examples that have several, each as an example of
+ * its own, and which of them each sequence is: a text that many examples have,
+ * such as a query with many answers, is computed once.
+ */
+export function differentSequences(
+  { ids, types, offsets }: EncodedExamples,
+): { readonly sequences: EncodedExamples; readonly numbers: Int32Array } {
+  const numbers = new Int32Array(offsets.length - 1);
+  const numberOf = new Map<string, number>();
+  const different: { readonly start: number; readonly end: number }[] = [];
+  for (let s = 0; s < numbers.length; s++) {
+    const start = offsets[s]!;
+    const end = offsets[s + 1]!;
+    const key = `${ids.subarray(start, end)};${types.subarray(start, end)}`;
+    let number = numberOf.get(key);
+    if (number === undefined) {
+      number = different.length;
+      numberOf.set(key, number);
+      different.push({ start, end });
+    }
+    numbers[s] = number;
+  }
+  const starts = new Int32Array(different.length + 1);
+  different.forEach(({ start, end }, i) => {
+    starts[i + 1] = starts[i]! + end - start;
+  });
+  const sequences = {
+    ids: new Int32Array(starts.at(-1)!),
+    types: new Uint8Array(starts.at(-1)!),
+    offsets: starts,
+    index: Int32Array.from(different, (_, i) => i),
+  };
+  different.forEach(({ start, end }, i) => {
+    sequences.ids.set(ids.subarray(start, end), starts[i]);
+    sequences.types.set(types.subarray(start, end), starts[i]);
+  });
+  return { sequences, numbers };
+}
+
 /** Where the words of examples are read: all `[words]` but `offsets`. */
 export interface WordTokens {
   /** Words of example i are those from `offsets[i]` up to, and without, `offsets[i + 1]`, `[examples + 1]`. */
@@ -146,6 +186,8 @@ export async function drawSubset(
  * @param strataOf The strata of an example, each of which has about the same
  * share. If some have none or several, they are drawn by
  * {@linkcode iterativeHoldout}
+ * @param groupOf What examples that are drawn together have in common, their
+ * texts by default
  * @returns None if there are too few different texts.
  */
 export async function drawHoldout(
@@ -153,9 +195,10 @@ export async function drawHoldout(
   share: number,
   seed: number,
   strataOf: (example: Example) => readonly number[] = () => [0],
+  groupOf: (example: Example) => string = textsOf,
 ): Promise<ReadonlySet<Example>> {
   const { createHash } = await import("node:crypto");
-  const groups = [...Map.groupBy(examples, textsOf)].map(([texts, group]) => ({
+  const groups = [...Map.groupBy(examples, groupOf)].map(([texts, group]) => ({
     group,
     strata: group.map((it) => {
       const strata = strataOf(it);
@@ -294,8 +337,8 @@ export function describeExamples(
   const given = labelsOf(examples);
   const texts = examples.flatMap(({ completions = [] }) => completions).length;
   const empty =
-    examples.filter(({ text, pair }) =>
-      text.trim() === "" || pair?.trim() === ""
+    examples.filter(({ text, pair, others = [] }) =>
+      [text, pair, ...others].some((it) => it?.trim() === "")
     ).length;
   return [
     `${count} example${count === 1 ? "" : "s"}`,

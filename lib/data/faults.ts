@@ -73,6 +73,43 @@ export function faultsOfLists(
 }
 
 /**
+ * The faults of a table of texts that belong together, those that change the
+ * most first.
+ *
+ * @param rows Rows whose values are a text, one that is near it, and others that
+ * are not
+ * @param texts Number of columns of texts, all by default
+ */
+export function faultsOfTexts(
+  rows: readonly Row[],
+  texts = rows[0]!.values.length,
+): string[] {
+  const near = new Map<unknown, Set<unknown>>();
+  for (const { values: [text, other] } of rows) {
+    near.getOrInsertComputed(text, () => new Set()).add(other);
+  }
+  const contradicting = rows.filter(({ values: [text, , ...others] }) =>
+    others.slice(0, texts - 2).some((it) => near.get(text)!.has(it))
+  );
+  const equal = rows.filter(({ values: [text, other] }) => text === other);
+  return [
+    ...counted(
+      contradicting,
+      rows,
+      "with a negative that is also near the same text",
+      ": it counts as near; correct the rows",
+    ),
+    ...repeatedRows(rows),
+    ...counted(
+      equal,
+      rows,
+      "whose first two texts are equal",
+      ", of which nothing is learnt",
+    ),
+  ];
+}
+
+/**
  * The rows whose texts are also those of a row of another split.
  *
  * @param other Name of the other split

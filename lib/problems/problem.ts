@@ -56,11 +56,27 @@ export interface Outcomes {
     readonly label: number;
     readonly prediction: number;
     readonly probability: number | null;
+    /** How wrong it is, where that is not the difference to the label. */
+    readonly error?: number;
     /** Words of the example that it is about, if not all. */
     readonly words?:
       | { readonly start: number; readonly end: number }
       | undefined;
   }[];
+  /** Of rankings, the queries above whose answers another text is ranked. */
+  readonly missed?: readonly MissedQuery[];
+}
+
+/** A query above whose answers another text is ranked. */
+export interface MissedQuery {
+  /** Number of the query among all. */
+  readonly query: number;
+  /** Number of the example with the answer that is ranked highest. */
+  readonly example: number;
+  /** Place of this answer in the ranking, from 1. */
+  readonly place: number;
+  /** Number of the example whose answer is ranked first. */
+  readonly found: number;
 }
 
 /**
@@ -78,6 +94,7 @@ export interface LabelColumn {
    * several, or "auto"; undefined where only lists have several
    * @param options.classes Names of classes, if the user lists them
    * @param options.repairs Whether labels that do not follow each other are repaired
+   * @param options.range Least and most score, if the user sets them
    * @param options.log Called with what is recognized
    * @param options.fault Called with what is wrong and taken nevertheless
    */
@@ -85,6 +102,7 @@ export interface LabelColumn {
     readonly separator?: string | undefined;
     readonly classes?: readonly string[] | undefined;
     readonly repairs: boolean;
+    readonly range?: readonly [number, number] | undefined;
     readonly log: (what: string) => void;
     readonly fault: (what: string) => void;
   }): (rows: readonly Row[], isLabelled: boolean) => readonly Row[];
@@ -115,6 +133,11 @@ export interface LabelReader extends Pick<Labelling, "read"> {
    * about the same share in a holdout.
    */
   strata?(example: Example): readonly number[];
+  /**
+   * What examples that are held out together have in common; by default all
+   * their texts.
+   */
+  heldTogether?(example: Example): string;
   /** Metrics of data that no benchmark scores, the main metric first. */
   usualMetrics(given: Values): string[];
 }
@@ -133,7 +156,7 @@ export interface ProblemKind {
   readonly plain?: readonly string[];
   /** How far the costs of its scores count padding, if not throughout. */
   readonly padding?: string;
-  /** The head that it takes of a model: one vector of outputs for a sequence, or for each token, or the next token. */
+  /** The head that it takes of a model: one vector of outputs for a sequence, or for each token, or the next token, or an embedding of each sequence. */
   readonly head: HeadName;
   /** What follows `AutoModelFor` in transformers. */
   readonly autoClass: string;
@@ -165,6 +188,11 @@ export interface ProblemDetails {
    * predicted; 0.5 by default.
    */
   readonly threshold?: number | undefined;
+  /**
+   * Of texts that belong together, the number of texts of an example; 2 by
+   * default.
+   */
+  readonly sequences?: number | undefined;
 }
 
 /** A problem: what a label is, what it takes of a model, what the model's outputs say, and how that is scored and shown. */
@@ -187,14 +215,26 @@ export interface Problem extends ProblemKind {
   /** True for a number that a target may be. */
   accepts(value: number): boolean;
 
-  /** Outputs of the head: logits are `[examples, outputs]`, of tokens `[words, outputs]`. Of a language head, the loss of each token to write. */
+  /** Outputs of the head: logits are `[examples, outputs]`, of tokens `[words, outputs]`. Of a language head, the loss of each token to write; embeddings are as wide as the model. */
   readonly outputs: number;
   readonly loss: LossName;
+  /** The loss that also finds the first text of each second one, on request. */
+  readonly symmetricLoss?: LossName;
   /** Weights of the classes that are inversely proportional to their frequency; absent without classes. */
   balancedWeights?(given: Values): number[];
   /** What a model says, as another's targets: logits and targets are `[examples, outputs]`. */
   targetsOf(logits: Float32Array): Float32Array;
 
+  /**
+   * Of a problem whose head gives embeddings: what these say of all examples
+   * together, `[examples, n]`, flat, which has the place of logits.
+   *
+   * @param targets `[examples, width]`, flat
+   */
+  fromEmbeddings?(
+    embeddings: SequenceEmbeddings,
+    targets: Values,
+  ): Float32Array;
   /** Predictions by logits, `[units, outputs]`: `[units, predictionWidth]`, flat. */
   predictions(logits: Float32Array): Float32Array;
   /** Probability of each prediction, `[units]`; null if it has none, or rows say it. */
@@ -237,6 +277,14 @@ export interface Problem extends ProblemKind {
   readonly config: Readonly<Record<string, unknown>>;
   /** Python arguments by which transformers loads a model for it. */
   readonly pythonOptions: string;
+}
+
+/** Embeddings of the sequences of some examples. */
+export interface SequenceEmbeddings {
+  /** Of each different sequence, `[different, width]`, flat. */
+  readonly values: Float32Array;
+  /** Which of these each sequence has, `[examples * sequencesPerExample]`. */
+  readonly numbers: Int32Array;
 }
 
 /** Predictions that are the same for every unit. */

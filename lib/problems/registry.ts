@@ -12,6 +12,8 @@ import { labelListColumn } from "./label_lists.ts";
 import { completionColumn, language } from "./language.ts";
 import { multiLabel } from "./multi_label.ts";
 import { regression, scoreColumn } from "./regression.ts";
+import { answerColumn, retrieval } from "./retrieval.ts";
+import { scoredPairColumn, similarity } from "./similarity.ts";
 import { tagColumn, tokens } from "./tokens.ts";
 import { writing } from "./writing.ts";
 
@@ -23,6 +25,8 @@ const KINDS: readonly ProblemKind[] = [
   tokens,
   language,
   writing,
+  similarity,
+  retrieval,
 ];
 
 /** The column of each kind. */
@@ -32,6 +36,8 @@ const COLUMNS: readonly LabelColumn[] = [
   scoreColumn,
   tagColumn,
   completionColumn,
+  scoredPairColumn,
+  answerColumn,
 ];
 
 /** Names of the kinds. */
@@ -86,12 +92,13 @@ export function problemNamed(name: string): ProblemKind {
  * @param starts Of words that are scored, where those of each text start
  */
 export function problemOf(
-  { problem, labels, words, isChat, threshold }: ProblemFields,
+  { problem, labels, ...details }: ProblemFields,
   starts?: Int32Array,
 ): Problem {
   const { name } = labels === null ? regression : classification;
-  const kind = problemNamed(problem ?? name);
-  return kind.of(labels, { words, isChat, threshold, starts });
+  const { words, isChat, threshold, sequences } = details;
+  return problemNamed(problem ?? name)
+    .of(labels, { words, isChat, threshold, sequences, starts });
 }
 
 /**

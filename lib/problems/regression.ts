@@ -13,11 +13,12 @@ import {
 } from "./problem.ts";
 
 /** Metrics of scores, with the edge cases of SciPy. */
-const metrics: Metrics = {
+export const CORRELATIONS = {
   pearson,
   /** Rank correlation with mean ranks for ties; NaN as in {@linkcode pearson}. */
-  spearman: (predictions, labels) => pearson(ranks(predictions), ranks(labels)),
-};
+  spearman: (predictions: Values, labels: Values): number =>
+    pearson(ranks(predictions), ranks(labels)),
+} satisfies Metrics;
 
 /** Linear correlation; NaN if either side is constant or not finite. */
 function pearson(predictions: Values, labels: Values): number {
@@ -47,7 +48,7 @@ function centred(values: Values): Float64Array | undefined {
 }
 
 /** Ranks from 1 with mean ranks for ties; all NaN if a value is NaN. */
-function ranks(values: Values): Float64Array {
+export function ranks(values: Values): Float64Array {
   const order = Array.from(values, (_, i) => i)
     .sort((a, b) => values[a]! - values[b]!);
   const result = new Float64Array(values.length);
@@ -68,7 +69,7 @@ function ranks(values: Values): Float64Array {
 export const regression: ProblemKind & typeof SEQUENCE = {
   ...SEQUENCE,
   name: "regression",
-  metrics,
+  metrics: CORRELATIONS,
   unnamed: (outputs) => outputs === 1 ? null : undefined,
   columns: ["predicted_score"],
   cells: ({ score }) => [score!],
@@ -89,7 +90,7 @@ const problem: Problem = {
   accepts: Number.isFinite,
   loss: "squared-error",
   outcomes: (...values) => exampleOutcomes([], ...values),
-  scorer: (...given) => exampleScorer(metrics, ...given),
+  scorer: (...given) => exampleScorer(CORRELATIONS, ...given),
   prediction: ([score]) => ({
     label: null,
     probabilities: null,

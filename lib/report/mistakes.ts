@@ -1,7 +1,13 @@
 import { percent, plain, table, titleOf } from "./format.ts";
 import type { Outcomes } from "../problems/problem.ts";
 import type { Result, Text } from "./result.ts";
-import type { ClassScore, MethodSummary, Mistake, Mistakes } from "./report.ts";
+import type {
+  ClassScore,
+  MethodSummary,
+  MissedQuery,
+  Mistake,
+  Mistakes,
+} from "./report.ts";
 import { resultsAt } from "./summarize.ts";
 
 /** Number of mistakes that a report lists. */
@@ -26,28 +32,59 @@ export function mistakesOf(
   );
   const { names, classes, areIndependent } = outcomesBySeed[0]!;
   const predicted = outcomesBySeed.flatMap(({ outcomes }) => outcomes);
-  const weight = ({ label, prediction, probability }: Prediction) =>
-    probability ?? Math.abs(prediction - label);
+  const weight = ({ label, prediction, probability, error }: Prediction) =>
+    error ?? probability ?? Math.abs(prediction - label);
   const wrong = predicted.filter((it) => it.prediction !== it.label)
     .sort((a, b) => weight(b) - weight(a) || a.example - b.example);
   const nameOf = (label: number) => names[label] ?? label;
   const perExample = Map.groupBy(wrong, ({ example }) => example).values();
-  const worst = [...perExample].slice(0, LISTED).map(([mistake]): Mistake => ({
-    ...mistake!,
-    label: nameOf(mistake!.label),
-    prediction: nameOf(mistake!.prediction),
-    ...(texts && shownText(texts[mistake!.example]!, mistake!.words)),
-  }));
+  const worst = [...perExample].slice(0, LISTED).map(([mistake]): Mistake => {
+    const { error: _, ...shown } = mistake!;
+    return {
+      ...shown,
+      label: nameOf(shown.label),
+      prediction: nameOf(shown.prediction),
+      ...(texts && shownText(texts[shown.example]!, shown.words)),
+    };
+  });
   const counts = {
     method,
     rank,
     classes: classes > 0 ? classScores(names, classes, predicted) : null,
     ...areIndependent && { areIndependent },
+    ...missedOf(outcomesBySeed, results[0]!),
   };
   const others = names.slice(classes);
   return others.length === 0
     ? { ...counts, worst }
     : { ...counts, others, worst };
+}
+
+/**
+ * The queries whose first right answer has the lowest place, of any seed; and
+ * how many there are over all seeds.
+ */
+function missedOf(
+  outcomesBySeed: readonly Outcomes[],
+  { texts, labels, problem }: Result,
+): Pick<Mistakes, "missed" | "missedCount"> {
+  const all = outcomesBySeed.flatMap(({ missed }) => missed ?? []);
+  if (outcomesBySeed[0]!.missed === undefined) return {};
+  const worst = all.toSorted((a, b) => b.place - a.place || a.query - b.query);
+  const perQuery = Map.groupBy(worst, ({ query }) => query).values();
+  const missed = [...perQuery].slice(0, LISTED).map(([it]): MissedQuery => {
+    const { place, example, found } = it!;
+    if (texts === undefined) return { place };
+    const { text, others } = texts[example]!;
+    return {
+      place,
+      query: text,
+      answer: others![0]!,
+      found: texts[found]!.others![0]!,
+    };
+  });
+  const queries = problem.units(labels) * outcomesBySeed.length;
+  return { missed, missedCount: { missed: all.length, queries } };
 }
 
 /** Maximum number of characters of a text in a table. */
@@ -61,11 +98,12 @@ const MAX_BEFORE = 60;
  * shortly before them.
  */
 function shownText(
-  { text, pair, words }: Text,
+  { text, pair, words, others }: Text,
   marked: Prediction["words"],
-): Omit<Text, "words"> {
+): Pick<Mistake, "text" | "pair"> {
   if (words === undefined || marked === undefined) {
-    return pair === undefined ? { text } : { text, pair };
+    const second = pair ?? others?.[0];
+    return second === undefined ? { text } : { text, pair: second };
   }
   const start = words[marked.start]![0];
   const end = words[marked.end - 1]![1];
@@ -113,10 +151,13 @@ interface MistakenMethods {
 
 /** The worst mistakes. */
 export function mistakesText({ methods, mistakes }: MistakenMethods): string[] {
-  const { method, rank, classes, worst } = mistakes;
+  const { method, rank, classes, worst, missed, missedCount } = mistakes;
+  const title = `### Mistakes of ${ofMethodAt(methods[method]!, rank)}`;
+  if (missed !== undefined && missedCount !== undefined) {
+    return [title, ...missedText(missed, missedCount)];
+  }
   // Texts to write are scored token by token, not as right or wrong.
   if (classes === null && worst.length === 0) return [];
-  const title = `### Mistakes of ${ofMethodAt(methods[method]!, rank)}`;
   if (worst.length === 0) return [title, "There are no mistakes."];
   const listed = classes === null
     ? "The largest errors"
@@ -124,6 +165,41 @@ export function mistakesText({ methods, mistakes }: MistakenMethods): string[] {
   const of = ofSeeds(methods[method]!, rank);
   const once = of === "" ? "" : ", each example once";
   return [title, `${listed}${of}${once}:`, worstTable(worst)];
+}
+
+/** Queries with their answers, and what is ranked above these. */
+function missedText(
+  missed: readonly MissedQuery[],
+  { missed: count, queries }: NonNullable<Mistakes["missedCount"]>,
+): string[] {
+  if (count === 0) {
+    return [`An answer is ranked first for all of ${queries} queries.`];
+  }
+  const counts =
+    `For ${count} of ${queries} queries, a text that is none of their answers is ranked first.`;
+  if (missed[0]!.query === undefined) return [counts];
+  return [
+    `${counts} Those whose first answer has the lowest place:`,
+    table(
+      ["Place", "Query", "Answer", "Ranked first"],
+      missed.map(({ place, query, answer, found }) => [
+        String(place),
+        ...[query, answer, found].map((text) => cut(text!)),
+      ]),
+      ["Query", "Answer", "Ranked first"],
+    ),
+  ];
+}
+
+/**
+ * A text for a cell, without what is beyond {@linkcode MAX_TEXT} characters.
+ */
+function cut(text: string): string {
+  return plain(
+    text.length <= MAX_TEXT
+      ? text
+      : `${text.slice(0, MAX_TEXT).replace(/[\uD800-\uDBFF]$/, "")}…`,
+  );
 }
 
 /** Scores by class with the confusion matrix. */
@@ -216,12 +292,6 @@ function worstTable(worst: readonly Mistake[]): string {
     typeof value === "string"
       ? plain(value)
       : String(Number(value.toPrecision(4)));
-  const cut = (text: string) =>
-    plain(
-      text.length <= MAX_TEXT
-        ? text
-        : `${text.slice(0, MAX_TEXT).replace(/[\uD800-\uDBFF]$/, "")}…`,
-    );
   type Column = [title: string, valueOf: (mistake: Mistake) => string | null];
   const columns = ([
     ["Example", ({ example }) => String(example + 1)],

@@ -1,5 +1,9 @@
 /** What `report.json` holds, as `compare()` computes it. */
-import type { Bound, Provenance } from "../engine/schedules/registry.ts";
+import type {
+  Bound,
+  PRETRAINED,
+  Provenance,
+} from "../engine/schedules/registry.ts";
 import type { Variant } from "./result.ts";
 
 /** Both ends of a confidence interval. */
@@ -359,8 +363,8 @@ export interface Verdict {
    */
   readonly bound: number | null;
   /**
-   * The adapter compared with a constant prediction, or with the head on the
-   * frozen encoder; null without either.
+   * The adapter compared with a constant prediction, with the head on the
+   * frozen encoder or with the model without an adapter; null without any.
    */
   readonly reference: VerdictReference | null;
   /** The best of the other methods, against `best`; null if there is none. */
@@ -389,8 +393,11 @@ export interface ComparedCell extends VerdictCell {
 
 /** An adapter against a score that it must exceed to have learnt something. */
 export interface VerdictReference extends ComparedCell {
-  /** A constant prediction, or the head on the frozen encoder. */
-  readonly kind: "constant" | ("head" & Bound);
+  /**
+   * A constant prediction, the head on the frozen encoder, or the model without
+   * an adapter.
+   */
+  readonly kind: "constant" | ("head" & Bound) | typeof PRETRAINED.name;
   readonly referenceScore: number;
 }
 
@@ -410,6 +417,24 @@ export interface Mistakes {
    * example.
    */
   readonly worst: readonly Mistake[];
+  /**
+   * Of rankings, the queries whose first right answer has the lowest place,
+   * each once.
+   */
+  readonly missed?: readonly MissedQuery[];
+  /** Number of queries above whose answers another text is ranked, of all. */
+  readonly missedCount?: { readonly missed: number; readonly queries: number };
+}
+
+/** A query above whose answers another text is ranked. */
+export interface MissedQuery {
+  /** Place of its highest answer in the ranking, from 1. */
+  readonly place: number;
+  /** Absent if the data are not connected, as are the others. */
+  readonly query?: string;
+  readonly answer?: string;
+  /** The text that is ranked first. */
+  readonly found?: string;
 }
 
 /** Scores of a class, as scikit-learn's, where `zero_division` is 0. */

@@ -69,9 +69,11 @@ export interface Result {
 
 /**
  * The text of an example or its pair, with its words if they are what is
- * predicted.
+ * predicted, and with its further texts.
  */
-export type Text = Parameters<Problem["toExample"]>[0];
+export type Text =
+  & Parameters<Problem["toExample"]>[0]
+  & { readonly others?: readonly string[] };
 
 /** Scores and predictions at one rank. */
 export interface RankResult {

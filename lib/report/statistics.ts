@@ -58,7 +58,13 @@ export function interval(
 }
 
 /** Metrics from -1 to 1; all other shares are from 0 to 1. */
-const CORRELATIONS = ["matthews", "pearson", "spearman"];
+const CORRELATIONS = [
+  "matthews",
+  "pearson",
+  "spearman",
+  "pearson_cosine",
+  "spearman_cosine",
+];
 
 /**
  * Interval of the mean of a metric by its bootstrap replicates. That of a share

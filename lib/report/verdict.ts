@@ -1,3 +1,4 @@
+import { PRETRAINED } from "../engine/schedules/registry.ts";
 import { methodTitle } from "./methods.ts";
 import type {
   ComparedCell,
@@ -90,7 +91,8 @@ const FEW_SEEDS = 2;
  *
  * 1. `nothing-learnt`: no adapter scores above always predicting the same
  *    class, copying the prompt, writing the most frequent text or nothing, nor
- *    above the head on the frozen encoder.
+ *    above the head on the frozen encoder, nor, of embeddings, above the model
+ *    without an adapter.
  * 2. `other-better`: another method, at one of its ranks, is better than the
  *    best rank of this one, by more than the margin.
  * 3. `nothing-learnt`, by this method.
@@ -325,17 +327,22 @@ function referencesOf(
   if (constant !== undefined) {
     references.push({ ...constant, kind: "constant", seeds: [], values: [] });
   }
-  for (const [i, side] of sides.entries()) {
-    if (side.summary.method !== HEAD) continue;
-    for (const cell of cellsOf(side, i, metric)) {
-      references.push({ ...cell, kind: HEAD });
+  for (const kind of UNTRAINED) {
+    for (const [i, side] of sides.entries()) {
+      if (side.summary.method !== kind) continue;
+      for (const cell of cellsOf(side, i, metric)) {
+        references.unshift({ ...cell, kind });
+      }
     }
   }
   return references;
 }
 
-/** The bound whose scores an adapter must exceed. */
-const HEAD = "head";
+/**
+ * The bounds whose scores an adapter must exceed: the head on the frozen
+ * encoder, and of embeddings the model as it is.
+ */
+const UNTRAINED = ["head", PRETRAINED.name] as const;
 
 /**
  * The paired difference of two scores, with what the bootstrap leaves out of

@@ -63,6 +63,7 @@ function recommended(decision: Decision, facts: VerdictFacts) {
     headline: `${useText(decision, facts)}${caveat}.`,
     reasons: [
       ...scoreText(decision, facts),
+      ...trainingText(decision, facts),
       boundText(decision, facts),
       ...otherText(decision, facts),
       ...seedsText(decision, facts),
@@ -80,6 +81,7 @@ function tooFewExamples(decision: Decision, facts: VerdictFacts) {
       } is better cannot be told with so few rows.`,
       reasons: [
         ...scoreText(decision, facts),
+        ...trainingText(decision, facts),
         boundText(decision, facts),
         ...otherText(decision, facts),
         ...seedsText(decision, facts),
@@ -96,6 +98,7 @@ function tooFewExamples(decision: Decision, facts: VerdictFacts) {
     headline: `${use}; other ranks cannot be told apart with so few rows.`,
     reasons: [
       ...scoreText(decision, facts),
+      ...trainingText(decision, facts),
       `On ${facts.examples} examples, another rank may be better by up to ${most} (${
         levelText(facts)
       } confidence), more than the margin of ${amount(margin, exact)}.`,
@@ -137,9 +140,12 @@ function otherBetter(decision: Decision, facts: VerdictFacts) {
 function nothingLearnt(decision: Decision, facts: VerdictFacts) {
   const reference = decision.reference!;
   const { title } = decision.recommended;
-  const isHead = reference.kind === "head";
-  const beyond = isHead ? " beyond the head" : "";
-  const than = isHead ? "the head on the frozen encoder" : facts.constant!;
+  const beyond = reference.kind === "head" ? " beyond the head" : "";
+  const than = {
+    constant: facts.constant!,
+    head: "the head on the frozen encoder",
+    pretrained: "the model without an adapter",
+  }[reference.kind];
   // The interval leaves room for a gain that matters.
   const [low, high] = reference.differenceInterval;
   const mostGained = facts.sign === 1 ? high : -low;
@@ -247,6 +253,26 @@ function scoreText({ recommended }: Decision, facts: VerdictFacts): string[] {
     ? ""
     : `, ${levelText(facts)} interval${intervalText(interval, value)}`;
   return [`${metric} of ${title} at rank ${rank}: ${inWords(score)}${shown}.`];
+}
+
+/**
+ * What training brings over the model without an adapter, if that is scored.
+ */
+function trainingText({ reference }: Decision, facts: VerdictFacts): string[] {
+  if (reference?.kind !== "pretrained") return [];
+  const { signed, inWords } = formatOf(facts.metric);
+  const gain = withInterval(
+    reference.difference,
+    reference.differenceInterval,
+    signed,
+  );
+  return [
+    `The model without an adapter has ${
+      inWords(reference.referenceScore)
+    }: ${reference.title} at rank ${reference.rank} has ${gain}${
+      pointsOf(facts)
+    } more.`,
+  ];
 }
 
 /** How much better another rank may be, which is within the margin. */

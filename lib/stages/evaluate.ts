@@ -7,7 +7,7 @@ import { openWeights } from "../artifacts/model.ts";
 import { type ScoresInfo, writeScores } from "../artifacts/scores.ts";
 import { readFittingTokens, type TokensInfo } from "../artifacts/tokens.ts";
 import { trainingDigest } from "../artifacts/training.ts";
-import { fromTensors } from "../engine/models/parameters.ts";
+import { fromTensors, parameterLayout } from "../engine/models/parameters.ts";
 import { boundProvenance, provenanceOf } from "../engine/schedules/registry.ts";
 import {
   evaluationBatchSize,
@@ -40,14 +40,37 @@ export async function evaluateAdapter(
   const opened = await openAdapter(stage, params.ranks);
   const { adapter: { training }, ranks, info, load } = opened;
   const split = readScoredSplit(inputs.tokens.path, info, params.split);
-  await writeSplitScores(stage, await load(), info, split, {
-    provenance: provenanceOf(training),
-    seed: training.seed,
-    training: await trainingDigest(inputs.adapter.path),
-  }, {
-    ranks,
-    batchSize: params.batchSize ?? evaluationBatchSize(ranks.length),
-  });
+  const ready = await load();
+  const batchSize = params.batchSize ?? evaluationBatchSize(ranks.length);
+  // Embeddings need no training: a report says what it brings.
+  const compared = split.problem.fromEmbeddings === undefined
+    ? []
+    : [{ ready: withoutAdapter(ready), ranks: [0], batchSize }];
+  await writeSplitScores(
+    stage,
+    [...compared, { ready, ranks, batchSize }],
+    info,
+    split,
+    {
+      provenance: provenanceOf(training),
+      seed: training.seed,
+      training: await trainingDigest(inputs.adapter.path),
+    },
+  );
+}
+
+/** The model of an adapter as it is without one. */
+function withoutAdapter({ classifier, ...ready }: Ready): Ready {
+  const { model, layout } = classifier;
+  return {
+    ...ready,
+    classifier: {
+      ...classifier,
+      layout: parameterLayout(model, layout.labels, "head"),
+    },
+    values: new Float32Array(),
+    heads: undefined,
+  };
 }
 
 /** Evaluates the model of a stage, which was trained without adapters, at rank 0. */
@@ -72,28 +95,50 @@ export async function evaluateModel(
   const values = fromTensors((name) => file.floats(name), classifier.layout);
   const plain = { alpha: 1, scaling: "rank", heads: undefined } as const;
   const ready = { folder, classifier, values, precision, ...plain };
-  await writeSplitScores(stage, ready, info, split, {
-    provenance: boundProvenance(training.method),
-    seed: training.seed,
-    training: await trainingDigest(model.path),
-  }, { ranks: [0], batchSize: params.batchSize });
+  const { batchSize } = params;
+  await writeSplitScores(
+    stage,
+    [{ ready, ranks: [0], batchSize }],
+    info,
+    split,
+    {
+      provenance: boundProvenance(training.method),
+      seed: training.seed,
+      training: await trainingDigest(model.path),
+    },
+  );
 }
 
-/** Evaluates a classifier on a split and writes an artifact of kind `scores`. */
+/** A classifier and the ranks at which it is evaluated. */
+interface Evaluation
+  extends Pick<RankEvaluationOptions, "ranks" | "batchSize"> {
+  readonly ready: Ready;
+}
+
+/**
+ * Evaluates classifiers on a split, one after the other, and writes an artifact
+ * of kind `scores` with the ranks of all.
+ */
 async function writeSplitScores(
   stage: Stage<
     Pick<UsageSettings, "epoch"> & { readonly threshold?: ScoredThreshold },
     Readonly<Record<"tokens", InputArtifact>>
   >,
-  ready: Ready,
+  evaluations: readonly Evaluation[],
   info: TokensInfo,
   split: ScoredSplit,
   trained: Pick<ScoresInfo, "provenance" | "seed" | "training">,
-  options: Pick<RankEvaluationOptions, "ranks" | "batchSize">,
 ): Promise<void> {
-  const { examples } = split;
-  const logits = await logitsAt(stage, ready, examples, options);
-  const { ranks } = options;
+  const { examples, evaluated } = split;
+  const ranks = evaluations.flatMap(({ ranks }) => ranks);
+  const parts: Float32Array[] = [];
+  let flops = 0;
+  for (const { ready, ...options } of evaluations) {
+    const outputs = await logitsAt(stage, ready, evaluated, options);
+    parts.push(split.logitsOf(options.ranks.length, outputs));
+    flops += evaluationFlops(ready.classifier, evaluated, options);
+  }
+  const logits = joined(parts);
   const threshold = thresholdOf(stage, split, ranks.length, logits);
   const decided = withThreshold(info, threshold);
   const scored = decided === info
@@ -105,12 +150,26 @@ async function writeSplitScores(
     ...trained,
     epoch: stage.params.epoch,
     split: split.name,
-    precision: ready.precision,
+    precision: evaluations[0]!.ready.precision,
     examples: split.problem.units(examples.labels),
-    tokens: examples.ids.length,
-    flops: evaluationFlops(ready.classifier, examples, options),
+    tokens: evaluated.ids.length,
+    flops,
     ranks: scored.score(ranks, logits),
   }, { logits, labels: examples.labels, words: split.words });
+}
+
+function joined(parts: readonly Float32Array[]): Float32Array {
+  const [first] = parts;
+  if (parts.length === 1) return first!;
+  const all = new Float32Array(
+    parts.reduce((sum, { length }) => sum + length, 0),
+  );
+  let end = 0;
+  for (const part of parts) {
+    all.set(part, end);
+    end += part.length;
+  }
+  return all;
 }
 
 /** The threshold that a stage asks for, if it does. */

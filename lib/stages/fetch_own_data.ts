@@ -60,6 +60,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
     separator: params.separator ?? undefined,
     classes: params.classes ?? undefined,
     repairs: params.tags === "repair",
+    range: params.scoreRange ?? undefined,
     log,
     fault: (what) => faults.push(linesIn(what)),
   }) ?? ((rows: readonly Row[]) => rows);
@@ -113,7 +114,13 @@ export async function fetchData(stage: FetchStage): Promise<void> {
     splits.validation = examplesOf("validation", prepare(given, true));
   } else if (params.holdout) {
     const { holdout, seed } = params;
-    const held = await drawHoldout(train, holdout, seed, reader.strata);
+    const held = await drawHoldout(
+      train,
+      holdout,
+      seed,
+      reader.strata,
+      reader.heldTogether,
+    );
     if (held.size === 0) {
       throw new RangeError(
         `"${params.files.train}" has too few different texts for a holdout: add rows, or name a file of them by -S validation=FILE`,
@@ -144,6 +151,7 @@ export async function fetchData(stage: FetchStage): Promise<void> {
       labels,
       words: column.wordForm?.(rows),
       isChat: params.messages ? true : undefined,
+      sequences: params.negatives ? texts.length : undefined,
     }),
     metrics: reader.usualMetrics(targetsOf(splits.train!)),
     columns: [...texts.length > 0 ? texts : columns],
@@ -157,9 +165,10 @@ export async function fetchData(stage: FetchStage): Promise<void> {
  */
 function problemOfRows(
   rows: readonly Row[],
-  { text, pair, labels, separator, regression, completion, messages }: OwnData,
+  { text, pair, labels, separator, regression, ...params }: OwnData,
 ): string {
-  if (completion || messages) return "language";
+  if (params.completion || params.messages) return "language";
+  if (params.positive) return params.score ? "similarity" : "retrieval";
   if (labels || separator) return "multi-label";
   if (listIn(rows[0]!.values.at(-1)) === undefined) {
     return regression ? "regression" : "classification";
@@ -231,6 +240,8 @@ const CONTENTS: Readonly<Record<string, string>> = {
   labels: "labels, one for each",
   completion: "texts to write",
   messages: "messages",
+  positive: "texts that are near the first ones",
+  score: "scores",
 };
 
 /** How to name another column than one that a file lacks. */
@@ -259,15 +270,21 @@ function remedyFor(
     return { text: `it has texts to write: ${remedy} ${words.join(" ")}` };
   }
   const [key] = Object.entries(named).find(([, it]) => it === lacking) ??
-    ["labels"];
+    [params.negatives ? "negatives" : "labels"];
   if (key === "labels") {
     return { text: "name the columns of 0 and 1 by -S labels=[...]" };
+  }
+  if (key === "negatives") {
+    return {
+      text: "name the columns of texts that are not near by -S negatives=[...]",
+    };
   }
   const isPrompt = isToWrite && key === "text";
   const what = isPrompt ? "prompts" : CONTENTS[key!];
   const isFree = (name: string) => ![...texts, ...learnt].includes(name);
-  const free = (key === "label" ? label : text).filter(isFree);
-  if (key === "label" && free.length > 1) {
+  const isLearnt = key === "label" || key === "score";
+  const free = (isLearnt ? label : text).filter(isFree);
+  if (isLearnt && free.length > 1) {
     const choice = `-S ${key}=COLUMN: ${quoteAll(free)} may be it`;
     return { text: `name the column of the ${what}, by ${choice}` };
   }
@@ -320,8 +337,11 @@ function withLabels(
 ): readonly Row[] {
   const { missing, completion, messages, separator, labels } = params;
   if (missing === "none") return rows;
-  const what = completion ?? messages ? "text to write" : "label";
-  const lacks = ({ values }: Row) => isEmpty(values.at(-1));
+  const { positive } = params;
+  const ofLast = completion ?? messages ? "text to write" : "label";
+  const what = positive ? "value in one of their columns" : ofLast;
+  const lacks = ({ values }: Row) =>
+    positive ? values.some(isEmpty) : isEmpty(values.at(-1));
   const lacking = rows.filter(lacks);
   if (lacking.length === 0) return rows;
   const counts = `${lacking.length} of ${rows.length}`;
@@ -366,9 +386,11 @@ async function readRows(
       return readTable(path, required, optional, form);
     });
     const [column] = learnt;
-    const own = params.regression || params.labels
-      ? undefined
-      : await recordedClasses(path, column!, title);
+    const isClass = column !== undefined && !params.regression &&
+      !params.labels && !params.score;
+    const own = isClass
+      ? await recordedClasses(path, column, title)
+      : undefined;
     names ??= own;
     const named = own ? nameClasses(rows, own) : rows;
     tables.push(params.labels ? markedLabels(named, params.labels) : named);

@@ -49,6 +49,13 @@ export async function fitHeads(
       "The language head of a model is not trained, so no rank needs one of its own: evaluate the adapter itself",
     );
   }
+  if (head === "embedding") {
+    log(
+      "Embeddings have no trained head, which ranks could have of their own: the adapter is passed on as it is",
+    );
+    await writeAdapter(stage.output, adapter);
+    return;
+  }
   const teacher = training.rank;
   const isToLabels = params.target === "labels";
   const fitted = served.filter((rank) =>

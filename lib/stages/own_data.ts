@@ -43,6 +43,18 @@ const Params = z.strictObject({
   messages: z.string().nullish().describe(
     "Column of conversations as lists of messages with role and content, the last one to be written; instead of a text and a label",
   ),
+  positive: z.string().nullish().describe(
+    "Column of a text that is near that of the column text, as an answer is near its question; instead of a label",
+  ),
+  negatives: z.array(z.string()).min(1).nullish().describe(
+    "Columns of texts that are not near it though they may seem so, with positive",
+  ),
+  score: z.string().nullish().describe(
+    "Column of a number that says how near the two texts are, with positive; without it, they belong together",
+  ),
+  scoreRange: z.tuple([z.number(), z.number()]).nullish().describe(
+    "Least and most score that a row may have; default: any number",
+  ),
   regression: z.boolean().default(false).describe(
     "True if the label is a number to predict, not a class",
   ),
@@ -89,8 +101,19 @@ export const OwnData = Params.refine(
       !(labels && (separator || classes)),
   "Expected labels alone, without separator and classes, or separator; both without regression, completion and messages",
 ).refine(
-  ({ missing, regression, completion, messages }) =>
-    missing !== "none" || !(regression || completion || messages),
+  ({ positive, negatives, score, scoreRange }) =>
+    (positive || !(negatives || score)) && !(negatives && score) &&
+    (score || !scoreRange),
+  "Expected positive with negatives or score, and scoreRange with score alone",
+).refine(
+  ({ positive, pair, labels, separator, classes, ...others }) =>
+    !positive || !(pair || labels || separator || classes ||
+      others.regression || others.completion || others.messages),
+  "Expected positive without pair, labels, separator, classes, regression, completion and messages",
+).refine(
+  ({ missing, regression, completion, messages, positive }) =>
+    missing !== "none" ||
+    !(regression || completion || messages || positive),
   '"missing: none" applies to texts that may have several labels',
 ).refine(
   ({ separator, classes }) =>
@@ -101,16 +124,17 @@ export const OwnData = Params.refine(
       "Expected a separator that no class has in its name: choose another, or write the labels as lists in JSON",
   },
 ).superRefine((params, context) => {
-  const { labels } = params;
+  const { labels, negatives } = params;
   const named = [
     ...Object.entries(columnsIn(params).named),
     ...(labels ?? []).map((column) => ["labels", column] as const),
+    ...(negatives ?? []).map((column) => ["negatives", column] as const),
   ];
   for (const same of Map.groupBy(named, ([, column]) => column).values()) {
     if (same.length === 1) continue;
     // Each default is the parameter's own name, so one of them is given.
     const [key] = same.findLast(([key, column]) => key !== column)!;
-    const [other] = same.find(([it]) => it !== key)!;
+    const [other] = same.find(([it]) => it !== key) ?? [key];
     const message = `Expected another column than that of "${other}"`;
     context.addIssue({ code: "custom", path: [key], message });
   }
@@ -131,16 +155,25 @@ export interface OwnColumns {
   readonly texts: readonly string[];
   /**
    * The one of what is learnt of the texts, which may be their continuation; or
-   * those of 0 and 1, one for each label.
+   * those of 0 and 1, one for each label; none if the texts of a row belong
+   * together.
    */
   readonly learnt: readonly string[];
 }
 
 /** The columns that own data are read from. */
 export function columnsIn(
-  { text, pair, label, labels, completion, messages }: OwnData,
+  { text, pair, label, labels, completion, messages, ...own }: OwnData,
 ): OwnColumns {
   if (messages) return { named: { messages }, texts: [], learnt: [messages] };
+  const { positive, negatives, score } = own;
+  if (positive) {
+    return {
+      named: { text, positive, ...score && { score } },
+      texts: [text, positive, ...negatives ?? []],
+      learnt: score ? [score] : [],
+    };
+  }
   const source = pair ? { text, pair } : { text };
   const texts = Object.values(source);
   if (labels) return { named: source, texts, learnt: labels };

@@ -31,7 +31,12 @@ import {
 } from "../artifacts/training.ts";
 import { adapterTensor } from "../engine/adapters/registry.ts";
 import { elementCount, SafetensorsFile } from "../engine/safetensors/reader.ts";
-import { methodName } from "../engine/schedules/registry.ts";
+import {
+  boundProvenance,
+  methodName,
+  PRETRAINED,
+  roleOf,
+} from "../engine/schedules/registry.ts";
 import { taskTitle } from "../benchmarks/glue.ts";
 import { type Example, labelsOf } from "../data/example.ts";
 import type { InputArtifact, Stage } from "../pipeline/task.ts";
@@ -63,7 +68,9 @@ export async function report(
     ...classifiers.map((it) => readTrained(it, readClassifierTraining)),
   ]);
   const results = distinguished(
-    await Promise.all(scores.map((it) => readResult(it, trainings, data))),
+    differentResults(
+      await Promise.all(scores.map((it) => readResults(it, trainings, data))),
+    ),
   );
   const faults = await faultsOfData(data, tokenized);
   const report: Report = {
@@ -83,18 +90,48 @@ export async function report(
 }
 
 /**
- * Reads scores, with the training that they belong to and its costs.
+ * The results of several artifacts, without those of an adapter that is scored
+ * twice alike, as it is if a stage has passed it on, and with those of a model
+ * without an adapter once.
+ */
+function differentResults(read: readonly (readonly Result[])[]): Result[] {
+  const results = new Map<string, Result>();
+  for (const result of read.flat()) {
+    const { task, split, epoch, precision, provenance, ranks } = result;
+    const isUntrained = provenance.trained === PRETRAINED.name;
+    const key = JSON.stringify([
+      task,
+      split,
+      epoch,
+      precision,
+      provenance,
+      isUntrained ? null : [result.stage, result.problem.threshold],
+      ranks.map(({ rank, metrics }) => [rank, metrics]),
+    ]);
+    if (!results.has(key)) results.set(key, result);
+  }
+  return [...results.values()];
+}
+
+/**
+ * Reads scores, with the training that they belong to and its costs, and those
+ * of the model without an adapter, if it was scored beside it.
  *
  * @throws {Error} If the training is not connected.
  */
-async function readResult(
+async function readResults(
   artifact: InputArtifact,
   trainings: readonly TrainedArtifact[],
   data: Artifacts,
-): Promise<Result> {
+): Promise<Result[]> {
   const info = await readScores(artifact.path);
   const { task, seed, provenance } = info;
-  const adapter = trainings.find(({ digest }) => digest === info.training);
+  // One that a stage has passed on has the same digest, and no costs.
+  const scored = trainings.filter(({ digest }) => digest === info.training);
+  const adapter =
+    scored.find(({ artifact }) =>
+      artifact.metrics?.[TRAINING_SECONDS] !== undefined
+    ) ?? scored[0];
   if (adapter === undefined) {
     throw new Error(
       `"${artifact.stage}" scores a training of ${
@@ -107,7 +144,16 @@ async function readResult(
   const { logits, labels, words } = readOutputs(artifact.path);
   const { predictions, confidences } = problemOf(info);
   const size = logits.length / info.ranks.length;
-  return {
+  const ranks = info.ranks.map(({ rank, metrics }, i) => {
+    const own = logits.subarray(i * size, (i + 1) * size);
+    return {
+      rank,
+      metrics,
+      predictions: predictions(own),
+      probabilities: confidences(own),
+    };
+  });
+  const result: Result = {
     ...info,
     title: taskTitle(task),
     variant: { ...settingsOf(adapter.training), evaluatedIn: info.precision },
@@ -116,15 +162,7 @@ async function readResult(
     problem: problemOf(info, words?.starts),
     ...await baselinesOf(info, data),
     texts: await textsOf(artifact, info, { labels, words }, data),
-    ranks: info.ranks.map(({ rank, metrics }, i) => {
-      const own = logits.subarray(i * size, (i + 1) * size);
-      return {
-        rank,
-        metrics,
-        predictions: predictions(own),
-        probabilities: confidences(own),
-      };
-    }),
+    ranks,
     training: costOf(origin),
     size: adapterSize(adapter),
     reductionSeconds: made
@@ -136,6 +174,22 @@ async function readResult(
       .flatMap(({ machine }) => machine ?? []),
     evaluationFlops: info.flops,
   };
+  const isOfAdapter = roleOf(provenance) !== "bound";
+  const [lowest, ...others] = ranks;
+  if (!isOfAdapter || lowest!.rank > 0) return [result];
+  return [
+    { ...result, ranks: others },
+    {
+      ...result,
+      provenance: boundProvenance(PRETRAINED.name),
+      variant: { evaluatedIn: info.precision },
+      ranks: [lowest!],
+      training: undefined,
+      size: null,
+      reductionSeconds: 0,
+      reductionFlops: 0,
+    },
+  ];
 }
 
 /** Percentage of truncated texts from which a report names them. */
@@ -229,10 +283,11 @@ async function textsOf(
       : given.length === labels.length &&
         given.every((target, i) => Math.fround(target) === labels[i]);
     if (same) {
-      return scored.map(({ text, pair, words }) => ({
+      return scored.map(({ text, pair, words, others }) => ({
         text,
         ...(pair !== undefined && { pair }),
         ...(words && { words }),
+        ...(others && { others }),
       }));
     }
     throw new Error(

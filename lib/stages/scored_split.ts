@@ -1,6 +1,11 @@
 import type { Outputs, ScoresInfo } from "../artifacts/scores.ts";
 import { readLabelledTokens, type TokensInfo } from "../artifacts/tokens.ts";
-import { type LabelledExamples, wordStarts } from "../data/example.ts";
+import {
+  differentSequences,
+  type EncodedExamples,
+  type LabelledExamples,
+  wordStarts,
+} from "../data/example.ts";
 import type { Problem } from "../problems/problem.ts";
 import { problemOf, scoresOf } from "../problems/registry.ts";
 
@@ -8,11 +13,22 @@ import { problemOf, scoresOf } from "../problems/registry.ts";
 export interface ScoredSplit {
   readonly name: string;
   readonly examples: LabelledExamples;
+  /**
+   * What a model computes of them: themselves, or for embeddings each of their
+   * different sequences once.
+   */
+  readonly evaluated: EncodedExamples;
   /** Metrics of the data, the main one first. */
   readonly metrics: TokensInfo["metrics"];
   readonly problem: Problem;
   /** Where words stand, as scores have it. */
   readonly words: Outputs["words"];
+  /**
+   * Logits, `[ranks, units, outputs]`, by what a model gives for
+   * {@linkcode evaluated}: itself, or what embeddings say of all examples
+   * together.
+   */
+  logitsOf(ranks: number, outputs: Float32Array): Float32Array;
   /**
    * The predictions at each rank, `[units, predictionWidth]`, by logits,
    * `[ranks, units, outputs]`.
@@ -40,16 +56,32 @@ export function readScoredSplit(
   const { labels, words } = examples;
   const starts = words && wordStarts(examples);
   const problem = problemOf(info, starts);
-  const predictionsAt = (ranks: number, logits: Float32Array) => {
-    const size = logits.length / ranks;
+  const atRanks = (ranks: number, values: Float32Array) => {
+    const size = values.length / ranks;
     return Array.from(
       { length: ranks },
-      (_, i) => problem.predictions(logits.subarray(i * size, (i + 1) * size)),
+      (_, i) => values.subarray(i * size, (i + 1) * size),
     );
   };
+  const predictionsAt = (ranks: number, logits: Float32Array) =>
+    atRanks(ranks, logits).map((it) => problem.predictions(it));
+  const isEmbedded = problem.fromEmbeddings !== undefined;
+  const { sequences, numbers } = isEmbedded
+    ? differentSequences(examples)
+    : { sequences: examples, numbers: new Int32Array() };
   return {
     name,
     examples,
+    evaluated: sequences,
+    logitsOf(ranks, outputs) {
+      if (problem.fromEmbeddings === undefined) return outputs;
+      const found = atRanks(ranks, outputs).map((values) =>
+        problem.fromEmbeddings!({ values, numbers }, labels)
+      );
+      const logits = new Float32Array(ranks * found[0]!.length);
+      found.forEach((it, i) => logits.set(it, i * it.length));
+      return logits;
+    },
     metrics,
     problem,
     words: words && { starts: starts!, numbers: words.numbers },

@@ -73,6 +73,9 @@ export const classifierSettings = {
   classWeights: z.enum(["none", "balanced"]).default("none").describe(
     "Weights of the classes in the loss: balanced gives rare classes more, as scikit-learn does, examples / (classes * examples of the class)",
   ),
+  symmetric: z.boolean().default(false).describe(
+    "Of texts that belong together, find in the loss also the first text of each second one, and take the mean of both directions",
+  ),
   seed: z.int().min(0).max(2 ** 31 - 1).default(0).describe(
     "Seed of initialization, shuffling, drawn ranks and dropout",
   ),

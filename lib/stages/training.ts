@@ -19,6 +19,7 @@ import {
   toTensors,
   type Trainable,
 } from "../engine/models/parameters.ts";
+import { type LossName, lossNamed } from "../engine/ops/loss.ts";
 import { WITHOUT_ADAPTERS } from "../engine/schedules/fixed.ts";
 import { type Bound, BOUNDS } from "../engine/schedules/registry.ts";
 import type { RankObjective } from "../engine/schedules/schedule.ts";
@@ -83,13 +84,13 @@ export async function runTraining(
     ? undefined
     : readScoredSplit(tokens, info, params.selectOn);
   const problem = problemOf(info);
-  const { loss } = problem;
+  const loss = lossOf(problem, params);
   const classWeights = classWeightsOf(stage, problem, examples);
   const precision = await startStageEngine(stage, stage.params.precision);
   const classifier = loadFolder(folder, problem, trained);
   if (classifier.layout.size === 0) {
     throw new RangeError(
-      `Nothing would be trained: the language head of a model is frozen; train an adapter or all weights`,
+      `Nothing would be trained: the ${problem.head} head of a model is not trained; train an adapter or all weights`,
     );
   }
   const phases = trainingPhases(classifier, examples, { ...params, objective });
@@ -124,8 +125,9 @@ export async function runTraining(
     {
       evaluate: held && evaluate && (async (values) => {
         const { ranks } = scored;
-        const { examples } = held;
-        const logits = await evaluate(values, ranks, examples, { signal });
+        const { evaluated } = held;
+        const outputs = await evaluate(values, ranks, evaluated, { signal });
+        const logits = held.logitsOf(ranks.length, outputs);
         return scoreEpoch(held, ranks, logits, stage.log);
       }),
       resume: resumeFrom(checkpoint, stage),
@@ -154,6 +156,7 @@ export async function runTraining(
       batchSize: params.batchSize * params.accumulation,
       maxLength: info.maxLength,
       classWeights: classWeights && params.classWeights,
+      symmetric: params.symmetric || undefined,
       precision,
       engine: stage.runtimes.engine!.engine,
       examples: examples.index.length * params.epochs,
@@ -162,7 +165,7 @@ export async function runTraining(
         examples: held.problem.units(held.examples.labels),
         metric: held.metrics[0]!,
         flops: epochs.length *
-          evaluationFlops(classifier, held.examples, scored),
+          evaluationFlops(classifier, held.evaluated, scored),
         best: bestEpoch(epochs)!.epoch,
         epochs,
       },
@@ -216,6 +219,29 @@ function resumeFrom(
       `Starting from the first step, since the checkpoint is damaged: ${error.message}`,
     );
   }
+}
+
+/**
+ * The loss of a problem by the settings of a training.
+ *
+ * @throws {RangeError} If they do not suit the problem.
+ */
+function lossOf(
+  { loss, symmetricLoss }: Problem,
+  { symmetric, batchSize }: TrainingStage["params"],
+): LossName {
+  const chosen = symmetric ? symmetricLoss : loss;
+  if (chosen === undefined) {
+    throw new RangeError(
+      '"symmetric: true" applies to texts that belong together: remove it',
+    );
+  }
+  if (lossNamed(chosen).seesBatch && batchSize === 1) {
+    throw new RangeError(
+      '"batchSize: 1" teaches nothing: texts are compared with others of their batch; use 16 or more',
+    );
+  }
+  return chosen;
 }
 
 /** The weights of the classes that a stage asks for. */

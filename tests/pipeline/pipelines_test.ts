@@ -30,7 +30,7 @@ async function load(
 function tiny(name: string): Record<string, string> {
   return {
     model: `./fixtures/tiny-${name === "e2e" ? "llama" : "roberta"}`,
-    ...(!["own-data", "resize", "e2e"].includes(name) &&
+    ...(!["own-data", "resize", "e2e", "retrieval"].includes(name) &&
       { data: "./fixtures/tiny-glue" }),
   };
 }
@@ -180,6 +180,10 @@ Deno.test("pipeline own-data takes pairs, scores and a validation file by its pa
     regression: true,
     classes: null,
     labels: null,
+    positive: null,
+    negatives: null,
+    score: null,
+    scoreRange: null,
     separator: null,
     seed: 0,
     encoding: "utf-8",

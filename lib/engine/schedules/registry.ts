@@ -42,6 +42,12 @@ export const BOUNDS = {
 
 export type Bound = keyof typeof BOUNDS;
 
+/** A model as it is, without an adapter: what embeddings are compared with. */
+export const PRETRAINED = {
+  name: "pretrained",
+  title: "Model without an adapter",
+} as const;
+
 /** How an adapter that was trained at one rank was made to serve the ranks below. */
 export const Reduction = z.enum(["truncation", "svd"]);
 
@@ -51,6 +57,7 @@ export const Provenance = z.strictObject({
   trained: z.enum([
     ...SCHEDULE_NAMES,
     ...Object.keys(BOUNDS) as Bound[],
+    PRETRAINED.name,
   ]),
   /** True if it was trained elsewhere, with unknown settings. */
   imported: z.boolean(),
@@ -85,8 +92,10 @@ export function provenanceOf(
   });
 }
 
-/** Of a model that was trained without adapters. */
-export function boundProvenance(bound: Bound): Provenance {
+/** Of a model that was trained without adapters, or not at all. */
+export function boundProvenance(
+  bound: Bound | typeof PRETRAINED.name,
+): Provenance {
   return { trained: bound, imported: false, reducedBy: null, heads: "trained" };
 }
 
@@ -106,7 +115,11 @@ export function methodName(
 export function provenanceTitle(
   { trained, imported, reducedBy, heads }: Provenance,
 ): string {
-  const { title } = isBound(trained) ? BOUNDS[trained] : scheduleNamed(trained);
+  const { title } = trained === PRETRAINED.name
+    ? PRETRAINED
+    : isBound(trained)
+    ? BOUNDS[trained]
+    : scheduleNamed(trained);
   const own = imported ? `Imported ${title}` : title;
   const reduced = reducedBy === "truncation"
     ? `Truncated ${imported ? `imported ${title}` : title}`
@@ -123,7 +136,7 @@ export function provenanceTitle(
 export function roleOf(
   { trained, imported, reducedBy }: Provenance,
 ): "candidate" | "baseline" | "bound" {
-  if (isBound(trained)) return "bound";
+  if (isBound(trained) || trained === PRETRAINED.name) return "bound";
   return imported || reducedBy ? "candidate" : scheduleNamed(trained).role;
 }
 

@@ -128,7 +128,7 @@ async function time(
     parseModel(JSON.stringify(shape.model.config)),
     head,
   );
-  const labels = { sequence: 2, tokens: 9, language: 1 }[head];
+  const labels = { sequence: 2, tokens: 9, language: 1, embedding: 1 }[head];
   const trained = headTensors(model, labels).map(({ name }) => name);
   const work: PeerWork = {
     config: shape.model.config,

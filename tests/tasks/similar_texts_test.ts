@@ -1,0 +1,213 @@
+/** Texts that are near each other, as fetch-data reads them. */
+import { assertEquals, assertIsError, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import { readDatasetInfo, readExamples } from "../../lib/artifacts/dataset.ts";
+import fetchData from "../../tasks/fetch-data.ts";
+import { runTask, withFolder } from "./run_task.ts";
+
+/** Writes a training file, and reads it. */
+async function read(
+  folder: string,
+  name: string,
+  text: string,
+  params: Readonly<Record<string, unknown>> = {},
+) {
+  const path = join(folder, name);
+  await Deno.writeTextFile(path, text);
+  const given = {
+    files: { train: path },
+    text: "anchor",
+    positive: "positive",
+    ...params,
+  };
+  const { output, log } = await runTask(fetchData, folder, given as never);
+  const info = await readDatasetInfo(output);
+  return { output, info, log, examples: await readExamples(output, "train") };
+}
+
+Deno.test("texts that belong together are examples of two sequences, with a number for each different text", () =>
+  withFolder(async (folder) => {
+    const text = "anchor,positive\na,x\nb,y\na,z\nx,y\n";
+    const { info, examples, log } = await read(folder, "a.csv", text);
+    assertEquals(info.problem, "retrieval");
+    assertEquals(info.columns, ["anchor", "positive"]);
+    assertEquals(info.metrics[0], "accuracy@1");
+    assertEquals(examples, [
+      { index: 0, text: "a", others: ["x"], targets: [0, 1] },
+      { index: 1, text: "b", others: ["y"], targets: [2, 3] },
+      { index: 2, text: "a", others: ["z"], targets: [0, 4] },
+      { index: 3, text: "x", others: ["y"], targets: [1, 3] },
+    ]);
+    assertEquals(
+      log.find((it) => it.startsWith("train:")),
+      "train: 4 examples; texts that belong together, 5 different ones",
+    );
+  }));
+
+Deno.test("hard negatives are further sequences of JSON Lines with anchor, positive and negative", () =>
+  withFolder(async (folder) => {
+    const rows = [["a", "x", "y"], ["b", "y", "z"]].map((
+      [anchor, positive, negative],
+    ) => JSON.stringify({ anchor, positive, negative }));
+    const { info, examples } = await read(
+      folder,
+      "a.jsonl",
+      rows.join("\n"),
+      { negatives: ["negative"] },
+    );
+    assertEquals(info.sequences, 3);
+    assertEquals(examples[1], {
+      index: 1,
+      text: "b",
+      others: ["y", "z"],
+      targets: [3, 2, 4],
+    });
+  }));
+
+Deno.test("pairs with scores are examples of two sequences with a number, which may have a decimal comma", () =>
+  withFolder(async (folder) => {
+    const { info, examples } = await read(
+      folder,
+      "a.csv",
+      "anchor;positive;score\na;b;0,5\nc;d;5\n",
+      { score: "score" },
+    );
+    assertEquals(info.problem, "similarity");
+    assertEquals(info.metrics, ["spearman_cosine", "pearson_cosine"]);
+    assertEquals(examples, [
+      { index: 0, text: "a", others: ["b"], label: 0.5 },
+      { index: 1, text: "c", others: ["d"], label: 5 },
+    ]);
+  }));
+
+Deno.test("all texts of a query are held out together", () =>
+  withFolder(async (folder) => {
+    const rows = Array.from(
+      { length: 40 },
+      (_, i) => `query ${i % 10},answer ${i}`,
+    );
+    const { output, examples } = await read(
+      folder,
+      "a.csv",
+      ["anchor,positive", ...rows].join("\n"),
+      { holdout: 0.3 },
+    );
+    const held = await readExamples(output, "validation");
+    assertEquals(held.length + examples.length, 40);
+    assertEquals(held.length >= 12, true);
+    const learnt = new Set(examples.map(({ text }) => text));
+    assertEquals(held.filter(({ text }) => learnt.has(text)), []);
+  }));
+
+const REFUSED: readonly (readonly [
+  what: string,
+  text: string,
+  params: Readonly<Record<string, unknown>>,
+  message: string,
+])[] = [
+  [
+    "one column",
+    "anchor\na\nb\n",
+    {},
+    "name the column of the texts that are near the first ones, as by -S positive=COLUMN",
+  ],
+  [
+    "an empty text",
+    "anchor,positive\na,x\nb,\n ,y\n",
+    {},
+    "rows have no value in one of their columns",
+  ],
+  [
+    "equal texts in all rows",
+    "anchor,positive\na,a\nb,b\n",
+    {},
+    "The two texts of all 2 rows are equal (last row: ",
+  ],
+  [
+    "one second text",
+    "anchor,positive\na,x\nb,x\n",
+    {},
+    "The second texts of all 2 rows are equal (last row: ",
+  ],
+  [
+    "a score that is none",
+    "anchor,positive,score\na,x,high\nb,y,2\n",
+    { score: "score" },
+    'a.csv:2: Expected a number as the score, found "high"',
+  ],
+  [
+    "scores beyond their range",
+    "anchor,positive,score\na,x,1\nb,y,7\nc,z,-1\n",
+    { score: "score", scoreRange: [0, 5] },
+    "a.csv:3: The score 7 is not between 0 and 5: correct it, or set the range by -S scoreRange=[LEAST,MOST]",
+  ],
+  [
+    "equal scores",
+    "anchor,positive,score\na,x,1\nb,y,1\n",
+    { score: "score" },
+    "The scores of all 2 rows are 1 (last row: ",
+  ],
+];
+
+for (const [what, text, params, message] of REFUSED) {
+  Deno.test(`fetch-data refuses ${what} with a remedy`, () =>
+    withFolder(async (folder) => {
+      const error = await assertRejects(() =>
+        read(folder, "a.csv", text, params)
+      );
+      assertIsError(error, SyntaxError, message);
+    }));
+}
+
+Deno.test("-S missing=skip leaves out rows with an empty text", () =>
+  withFolder(async (folder) => {
+    const { examples } = await read(
+      folder,
+      "a.csv",
+      "anchor,positive\na,x\nb,\n ,y\nc,z\n",
+      { missing: "skip" },
+    );
+    assertEquals(examples.map(({ text }) => text), ["a", "c"]);
+  }));
+
+Deno.test("faults of texts that belong together are counted, with their lines", () =>
+  withFolder(async (folder) => {
+    const { info } = await read(
+      folder,
+      "a.csv",
+      "anchor,positive,negative\na,x,y\na,x,y\na,z,x\nb,b,c\n",
+      { negatives: ["negative"] },
+    );
+    assertEquals(info.faults, [
+      "train: 1 of 4 rows with a negative that is also near the same text (line 4): it counts as near; correct the rows",
+      "train: 1 of 4 rows that repeat an earlier one and count again (line 3): remove them, or leave them out by -S repeated=drop",
+      "train: 1 of 4 rows whose first two texts are equal (line 5), of which nothing is learnt",
+    ]);
+  }));
+
+Deno.test("fetch-data refuses columns that contradict each other", async () => {
+  const files = { train: "a.csv" };
+  for (
+    const [params, message] of [
+      [{ score: "s" }, "Expected positive with negatives or score"],
+      [
+        { positive: "p", score: "s", negatives: ["n"] },
+        "Expected positive with negatives or score",
+      ],
+      [{ positive: "p", pair: "q" }, "Expected positive without pair"],
+      [
+        { positive: "p", negatives: ["p"] },
+        "Expected another column than that of",
+      ],
+      [
+        { positive: "p", missing: "none" },
+        "applies to texts that may have several labels",
+      ],
+    ] as const
+  ) {
+    const error = await assertRejects(() =>
+      Promise.resolve().then(() => fetchData.params.parse({ files, ...params }))
+    );
+    assertIsError(error, Error, message);
+  }
+});
