@@ -67,11 +67,10 @@ export async function report(
     ...adapters.map((it) => readTrained(it, readRecord)),
     ...classifiers.map((it) => readTrained(it, readClassifierTraining)),
   ]);
-  const results = distinguished(
-    differentResults(
-      await Promise.all(scores.map((it) => readResults(it, trainings, data))),
-    ),
+  const read = await Promise.all(
+    scores.map((it) => readResults(it, trainings, data)),
   );
+  const results = distinguished(differentResults(read.flat()));
   const faults = await faultsOfData(data, tokenized);
   const report: Report = {
     ...compare(results, { ...params, draw: seededDraw(0) }),
@@ -89,25 +88,20 @@ export async function report(
   }
 }
 
+/** A result, and what tells it from others that are scored alike. */
+interface ReadResult {
+  readonly result: Result;
+  readonly key: string;
+}
+
 /**
- * The results of several artifacts, without those of an adapter that is scored
- * twice alike, as it is if a stage has passed it on, and with those of a model
- * without an adapter once.
+ * Different results: those of an adapter that is scored twice alike, as it is
+ * if a stage has passed it on, count once, as do those of a model without an
+ * adapter, which is scored beside each.
  */
-function differentResults(read: readonly (readonly Result[])[]): Result[] {
+function differentResults(read: readonly ReadResult[]): Result[] {
   const results = new Map<string, Result>();
-  for (const result of read.flat()) {
-    const { task, split, epoch, precision, provenance, ranks } = result;
-    const isUntrained = provenance.trained === PRETRAINED.name;
-    const key = JSON.stringify([
-      task,
-      split,
-      epoch,
-      precision,
-      provenance,
-      isUntrained ? null : [result.stage, result.problem.threshold],
-      ranks.map(({ rank, metrics }) => [rank, metrics]),
-    ]);
+  for (const { key, result } of read) {
     if (!results.has(key)) results.set(key, result);
   }
   return [...results.values()];
@@ -123,15 +117,15 @@ async function readResults(
   artifact: InputArtifact,
   trainings: readonly TrainedArtifact[],
   data: Artifacts,
-): Promise<Result[]> {
+): Promise<ReadResult[]> {
   const info = await readScores(artifact.path);
   const { task, seed, provenance } = info;
   // One that a stage has passed on has the same digest, and no costs.
-  const scored = trainings.filter(({ digest }) => digest === info.training);
-  const adapter =
-    scored.find(({ artifact }) =>
-      artifact.metrics?.[TRAINING_SECONDS] !== undefined
-    ) ?? scored[0];
+  const same = trainings.filter(({ digest }) => digest === info.training);
+  const trained = same.filter(({ artifact }) =>
+    artifact.metrics?.[TRAINING_SECONDS] !== undefined
+  );
+  const adapter = trained[0] ?? same[0];
   if (adapter === undefined) {
     throw new Error(
       `"${artifact.stage}" scores a training of ${
@@ -176,18 +170,24 @@ async function readResults(
   };
   const isOfAdapter = roleOf(provenance) !== "bound";
   const [lowest, ...others] = ranks;
-  if (!isOfAdapter || lowest!.rank > 0) return [result];
+  const key = JSON.stringify([info, trained.length > 1 ? artifact.path : null]);
+  if (!isOfAdapter || lowest!.rank > 0) return [{ result, key }];
+  const untrained: Result = {
+    ...result,
+    provenance: boundProvenance(PRETRAINED.name),
+    variant: { evaluatedIn: info.precision },
+    ranks: [lowest!],
+    training: undefined,
+    size: null,
+    reductionSeconds: 0,
+    reductionFlops: 0,
+  };
+  const { split, epoch, precision } = info;
   return [
-    { ...result, ranks: others },
+    { result: { ...result, ranks: others }, key },
     {
-      ...result,
-      provenance: boundProvenance(PRETRAINED.name),
-      variant: { evaluatedIn: info.precision },
-      ranks: [lowest!],
-      training: undefined,
-      size: null,
-      reductionSeconds: 0,
-      reductionFlops: 0,
+      result: untrained,
+      key: JSON.stringify([task, split, epoch, precision, info.ranks[0]]),
     },
   ];
 }
