@@ -24,6 +24,7 @@ import {
 } from "../onnx/reference_cases.ts";
 import { chromiumLogits, denoLogits, webgpuLogits } from "../onnx/web.ts";
 import { chromiumMissing } from "../report/chromium.ts";
+import { PeftProcess } from "../tasks/peft_process.ts";
 import { randomAdapter } from "../tasks/random_adapter.ts";
 import { REFERENCE_TRAINING } from "../tasks/reference_adapter.ts";
 import { runTask, withFolder } from "../tasks/run_task.ts";
@@ -272,18 +273,14 @@ async function peftLogits(
       ]),
     ),
   );
-  const request = await Deno.makeTempFile({ dir: folder });
-  await Deno.writeTextFile(
-    request,
-    JSON.stringify({
-      ...{ model: MINILM, tokens, labels: ofTokens ?? 2 },
-      ...{ tokens_have_labels: ofTokens !== undefined, adapters, models: [] },
-    }),
-  );
-  const { code, stdout, stderr } = await new Deno.Command(PEFT_PYTHON!, {
-    args: [join(import.meta.dirname!, "../tasks/peft_logits.py"), request],
-  }).output();
-  assertEquals(code, 0, new TextDecoder().decode(stderr));
-  const { adapters: logits } = JSON.parse(new TextDecoder().decode(stdout));
+  await using peft = new PeftProcess(PEFT_PYTHON!);
+  const { adapters: logits } = await peft.ask({
+    model: MINILM!,
+    tokens,
+    labels: ofTokens ?? 2,
+    tokens_have_labels: ofTokens !== undefined,
+    adapters,
+    models: [],
+  });
   return logits;
 }

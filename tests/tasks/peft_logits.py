@@ -1,17 +1,21 @@
 """Logits of adapters and models through PEFT and transformers, for peft_test.ts.
 
-Usage: python peft_logits.py REQUEST.json
+Usage: python peft_logits.py
 
-The request names a `model` folder, a safetensors file of `tokens` (ids, types, offsets), the
+Reads requests from standard input, each a line of JSON, and prints an answer to each as a line of
+JSON, so that PyTorch is imported once for all.
+
+A request names a `model` folder, a safetensors file of `tokens` (ids, types, offsets), the
 number of `labels` (with `tokens_have_labels`, of tokens), and the folders of exported `adapters` and merged `models`. With `write`, an
 adapter is made by PEFT itself and saved in its `folder`, with fields of LoraConfig from `config`.
-Prints JSON: the logits of each adapter, of each model, and of the adapter that was written, as
-flat lists.
+An answer has the logits of each adapter, of each model, and of the adapter that was written, as flat
+lists, or the `error` with which a request failed.
 """
 
 import inspect
 import json
 import sys
+import traceback
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -23,8 +27,15 @@ def main() -> None:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.set_num_threads(1)
-    with open(sys.argv[1]) as file:
-        request = json.load(file)
+    for line in sys.stdin:
+        try:
+            result = answer(json.loads(line))
+        except Exception:
+            result = {"error": traceback.format_exc()}
+        print(json.dumps(result), flush=True)
+
+
+def answer(request: dict) -> dict:
     batch = batch_of(request["tokens"], request["model"])
     labels = request["labels"]
     of_tokens = request.get("tokens_have_labels")
@@ -61,7 +72,7 @@ def main() -> None:
                 parameter.data.mul_(torch.empty_like(parameter).uniform_(0.5, 1.5))
         model.save_pretrained(request["write"]["folder"])
         result["written"] = logits(model)
-    print(json.dumps(result))
+    return result
 
 
 def batch_of(tokens: str, model: str) -> dict[str, torch.Tensor]:

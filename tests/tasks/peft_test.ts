@@ -11,6 +11,11 @@ import importAdapter from "../../tasks/import-adapter.ts";
 import merge from "../../tasks/merge.ts";
 import { type EngineStages, withEngineStages } from "./engine_stages.ts";
 import { logitsByRank } from "./logits_by_rank.ts";
+import {
+  type PeftLogits,
+  PeftProcess,
+  type PeftRequest,
+} from "./peft_process.ts";
 import { randomAdapter } from "./random_adapter.ts";
 import { REFERENCE_TRAINING } from "./reference_adapter.ts";
 import { runTask } from "./run_task.ts";
@@ -18,7 +23,6 @@ import { assertSameBits, tinyEncoders } from "../engine/reference.ts";
 
 const PYTHON = Deno.env.get("PEFT_PYTHON");
 const MINILM = Deno.env.get("DYLORA_MINILM");
-const SCRIPT = join(import.meta.dirname!, "peft_logits.py");
 const fixtures = join(import.meta.dirname!, "../../fixtures");
 
 const TRAINING = { ...REFERENCE_TRAINING, rank: 8, alpha: 16 };
@@ -27,6 +31,14 @@ const TOLERANCE = 1e-4;
 
 /** Models for which rank-stabilized scales are tried as well. */
 const OFTEN = ["tiny-roberta", "tiny-bert", "MiniLM"];
+
+let peft: PeftProcess | undefined;
+
+Deno.test.beforeAll(() => {
+  if (PYTHON !== undefined) peft = new PeftProcess(PYTHON);
+});
+
+Deno.test.afterAll(async () => await peft?.[Symbol.asyncDispose]());
 
 for (
   const model of [
@@ -237,24 +249,13 @@ async function saved(
   return path;
 }
 
-async function askPython(
-  { folder, given }: EngineStages,
+function askPython(
+  { given }: EngineStages,
   model: string,
-  request: Readonly<Record<string, unknown>>,
-): Promise<{ adapters: number[][]; models: number[][]; written?: number[] }> {
-  const path = join(folder, "request.json");
+  request: Pick<PeftRequest, "adapters" | "models" | "write">,
+): Promise<PeftLogits> {
   const tokens = join(given.tokens, "validation.safetensors");
-  await Deno.writeTextFile(
-    path,
-    JSON.stringify({ model, tokens, labels: 2, ...request }),
-  );
-  const { code, stdout, stderr } = await new Deno.Command(PYTHON!, {
-    args: [SCRIPT, path],
-    env: { HF_HUB_OFFLINE: "1" },
-  }).output();
-  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-  assertEquals(code, 0, text(stderr));
-  return JSON.parse(text(stdout).trim().split("\n").at(-1)!);
+  return peft!.ask({ model, tokens, labels: 2, ...request });
 }
 
 function assertWithin(
